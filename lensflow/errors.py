@@ -1,0 +1,69 @@
+"""Exceptions of lensflow: each names what is wrong, where, and the way out.
+
+The command line prints them without a traceback and exits with ``exit_code``.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class LensflowError(Exception):
+    """Base of every error that lensflow raises on purpose."""
+
+    exit_code = 1
+
+
+class ConfigError(LensflowError):
+    """A setting is unknown, has the wrong type, or contradicts another."""
+
+    exit_code = 2
+
+
+class SurveyError(LensflowError):
+    """Survey files cannot be found or read, or the failure budget is spent."""
+
+
+class TargetError(LensflowError):
+    """The target table is empty, unreadable or lacks a column."""
+
+
+class ManifestError(LensflowError):
+    """A manifest row cannot be rendered as it stands."""
+
+
+class RenderError(LensflowError):
+    """The renderer was asked for something that has no answer (a PSF of zero width, a stamp of no pixels)."""
+
+
+class StoreError(LensflowError):
+    """A store is missing, incomplete, misaligned or cannot be written."""
+
+
+class StaleStoreError(StoreError):
+    """A store holds the result of another run; the message names the settings that differ."""
+
+
+class GateError(LensflowError):
+    """A gate could not be computed from the rows that it was given."""
+
+
+class ConvergenceError(GateError):
+    """An optimiser stopped before its gradient was small enough."""
+
+
+class GateFailed(LensflowError):  # noqa: N818 - a verdict, not a malfunction
+    """A required gate did not pass."""
+
+    exit_code = 3
+
+
+class LensflowWarning(UserWarning):
+    """Something was repaired or assumed; the text says what."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return ``" Did you mean 'x'?"`` for the nearest known name, or an empty string."""
+    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return f" Did you mean {near[0]!r}?" if near else ""

@@ -1,0 +1,145 @@
+"""Counter-based random numbers: every number is a pure function of (seed, row id, purpose, index).
+
+Philox4x32-10 (Salmon et al. 2011, SC11, "Parallel random numbers: as easy as 1, 2, 3"). The key is made
+from the seed and the purpose's name, the counter from the row id, a lane (a band, say) and the index of the
+draw. So any row can be drawn alone, in any order, on any machine, and a new purpose never shifts an old one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+import numba
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+_M0, _M1 = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
+_W0, _W1 = np.uint64(0x9E3779B9), np.uint64(0xBB67AE85)
+_LOW = np.uint64(0xFFFFFFFF)
+_32 = np.uint64(32)
+
+
+@numba.njit(inline="always", cache=True)
+def philox4x32(c0, c1, c2, c3, k0, k1):  # type: ignore[no-untyped-def]
+    """One Philox4x32-10 block: four counter words and two key words (uint64 holding 32 bits) to four words."""
+    for _ in range(10):
+        p0 = _M0 * c0
+        p1 = _M1 * c2
+        c0 = (p1 >> _32) ^ c1 ^ k0
+        c1 = p1 & _LOW
+        c2 = (p0 >> _32) ^ c3 ^ k1
+        c3 = p0 & _LOW
+        k0 = (k0 + _W0) & _LOW
+        k1 = (k1 + _W1) & _LOW
+    return c0, c1, c2, c3
+
+
+@numba.njit(inline="always", cache=True)
+def _to_open_unit(high, low):  # type: ignore[no-untyped-def]
+    # 53 bits, then half a step up: never 0 and never 1, so that log() below is finite.
+    bits = ((high << np.uint64(21)) ^ (low >> np.uint64(11))) & np.uint64(0x1FFFFFFFFFFFFF)
+    return (np.float64(bits) + 0.5) * (1.0 / 9007199254740992.0)
+
+
+@numba.njit(inline="always", cache=True)
+def uniform_pair(k0, k1, row_id, lane, block):  # type: ignore[no-untyped-def]
+    """Two uniforms in (0, 1) from one block; for use inside compiled kernels."""
+    c0, c1, c2, c3 = philox4x32(row_id & _LOW, row_id >> _32, block & _LOW, lane & _LOW, k0, k1)
+    return _to_open_unit(c0, c1), _to_open_unit(c2, c3)
+
+
+@numba.njit(inline="always", cache=True)
+def normal_at(k0, k1, row_id, lane, index):  # type: ignore[no-untyped-def]
+    """Return standard normal number ``index`` of (row, lane), by Box-Muller; for use inside compiled kernels."""
+    u, v = uniform_pair(k0, k1, row_id, lane, index >> np.uint64(1))
+    radius = np.sqrt(-2.0 * np.log(u))
+    angle = 2.0 * np.pi * v
+    return radius * (np.cos(angle) if index & np.uint64(1) == 0 else np.sin(angle))
+
+
+@numba.njit(nogil=True, cache=True)
+def _fill_uniform(out, k0, k1, row_id, lane):  # type: ignore[no-untyped-def]
+    rows, count = out.shape
+    for i in range(rows):
+        for j in range(0, count, 2):
+            u, v = uniform_pair(k0, k1, row_id[i], lane, np.uint64(j >> 1))
+            out[i, j] = u
+            if j + 1 < count:
+                out[i, j + 1] = v
+
+
+@numba.njit(nogil=True, cache=True)
+def _fill_normal(out, k0, k1, row_id, lane):  # type: ignore[no-untyped-def]
+    rows, count = out.shape
+    for i in range(rows):
+        for j in range(count):
+            out[i, j] = normal_at(k0, k1, row_id[i], lane, np.uint64(j))
+
+
+def key_words(seed: int, purpose: str) -> tuple[np.uint64, np.uint64]:
+    """Two 32-bit key words for a seed and a purpose, as uint64."""
+    digest = hashlib.blake2b(f"{int(seed)}\x1f{purpose}".encode(), digest_size=8).digest()
+    word = int.from_bytes(digest, "little")
+    return np.uint64(word & 0xFFFFFFFF), np.uint64(word >> 32)
+
+
+def hash_ids(names: ArrayLike) -> NDArray[np.uint64]:
+    """64-bit hash of each name: the row key of a host, the same wherever and in whatever order it appears."""
+    values = np.asarray(names).ravel()
+    out = [int.from_bytes(hashlib.blake2b(str(v).encode(), digest_size=8).digest(), "little") for v in values]
+    return np.array(out, dtype=np.uint64)
+
+
+def mix_ids(first: ArrayLike, second: ArrayLike) -> NDArray[np.uint64]:
+    """Combine two arrays of 64-bit ids into one (splitmix64 finaliser); used for host x replicate row ids."""
+    with np.errstate(over="ignore"):
+        z = np.asarray(first, dtype=np.uint64) + np.uint64(0x9E3779B97F4A7C15) * (
+            np.asarray(second, dtype=np.uint64) + np.uint64(1)
+        )
+        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        return z ^ (z >> np.uint64(31))
+
+
+def uniform(
+    seed: int, row_id: ArrayLike, purpose: str, count: int = 1, lane: int = 0
+) -> NDArray[np.float64]:
+    """Uniform numbers in (0, 1).
+
+    Parameters
+    ----------
+    seed : int
+        The run's seed.
+    row_id : array_like of uint64, shape (n,)
+        Key of each row.
+    purpose : str
+        What the numbers are for; another purpose gives independent numbers.
+    count : int
+        Numbers per row.
+    lane : int
+        An extra key, for example the band's index.
+
+    Returns
+    -------
+    ndarray of float64, shape (n, count)
+    """
+    rows = np.ascontiguousarray(row_id, dtype=np.uint64).ravel()
+    out = np.empty((rows.size, count))
+    _fill_uniform(out, *key_words(seed, purpose), rows, np.uint64(lane))
+    return out
+
+
+def normal(
+    seed: int, row_id: ArrayLike, purpose: str, count: int = 1, lane: int = 0
+) -> NDArray[np.float64]:
+    """Standard normal numbers, shape (n, count); parameters as for :func:`uniform`."""
+    rows = np.ascontiguousarray(row_id, dtype=np.uint64).ravel()
+    out = np.empty((rows.size, count))
+    _fill_normal(out, *key_words(seed, purpose), rows, np.uint64(lane))
+    return out
+
+
+def generator(seed: int, purpose: str) -> np.random.Generator:
+    """Return a NumPy generator for sequential uses (fold shuffles, bootstraps): Philox keyed by seed and purpose."""
+    k0, k1 = key_words(seed, purpose)
+    return np.random.Generator(np.random.Philox(key=(int(k1) << 32) | int(k0)))
