@@ -53,7 +53,7 @@ class ConvergenceError(GateError):
     """An optimiser stopped before its gradient was small enough."""
 
 
-class GateFailed(LensflowError):  # noqa: N818 - a verdict, not a malfunction
+class GateFailed(LensflowError):
     """A required gate did not pass."""
 
     exit_code = 3

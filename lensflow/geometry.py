@@ -71,9 +71,7 @@ def radius_pix(size: int, x_center: ArrayLike, y_center: ArrayLike) -> NDArray[n
     return np.hypot(x - xc, y - yc)
 
 
-def disc(
-    size: int, x_center: ArrayLike, y_center: ArrayLike, radius: float = CORE_RADIUS_PIX
-) -> NDArray[np.bool_]:
+def disc(size: int, x_center: ArrayLike, y_center: ArrayLike, radius: float = CORE_RADIUS_PIX) -> NDArray[np.bool_]:
     """Pixels whose centres lie closer than ``radius`` pixels to the target."""
     return radius_pix(size, x_center, y_center) < radius
 
@@ -94,9 +92,7 @@ def core_box(size: int, width: int = CORE_BOX_PIX) -> tuple[slice, slice]:
     return slice(first, first + width), slice(first, first + width)
 
 
-def ring_index(
-    size: int, x_center: ArrayLike, y_center: ArrayLike, n_rings: int
-) -> NDArray[np.int64]:
+def ring_index(size: int, x_center: ArrayLike, y_center: ArrayLike, n_rings: int) -> NDArray[np.int64]:
     """Ring number of every pixel: ring k holds ``k <= r < k + 1`` pixels; beyond the last it is ``n_rings``."""
     r = radius_pix(size, x_center, y_center)
     return np.minimum(r.astype(np.int64), n_rings)

@@ -101,9 +101,7 @@ def mix_ids(first: ArrayLike, second: ArrayLike) -> NDArray[np.uint64]:
         return z ^ (z >> np.uint64(31))
 
 
-def uniform(
-    seed: int, row_id: ArrayLike, purpose: str, count: int = 1, lane: int = 0
-) -> NDArray[np.float64]:
+def uniform(seed: int, row_id: ArrayLike, purpose: str, count: int = 1, lane: int = 0) -> NDArray[np.float64]:
     """Uniform numbers in (0, 1).
 
     Parameters
@@ -129,9 +127,7 @@ def uniform(
     return out
 
 
-def normal(
-    seed: int, row_id: ArrayLike, purpose: str, count: int = 1, lane: int = 0
-) -> NDArray[np.float64]:
+def normal(seed: int, row_id: ArrayLike, purpose: str, count: int = 1, lane: int = 0) -> NDArray[np.float64]:
     """Standard normal numbers, shape (n, count); parameters as for :func:`uniform`."""
     rows = np.ascontiguousarray(row_id, dtype=np.uint64).ravel()
     out = np.empty((rows.size, count))

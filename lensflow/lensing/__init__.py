@@ -1,0 +1,1 @@
+"""Lens physics: arrays in, arrays out."""

@@ -1,0 +1,260 @@
+"""Every variable of every store, once: name, dims, dtype, units, meaning.
+
+Templates, validation, attrs and ``docs/schema.md`` are made from this registry; nothing else spells out a
+store's layout.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import IntEnum, IntFlag
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from lensflow.errors import StoreError, did_you_mean
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Variable:
+    """One stored variable."""
+
+    name: str
+    dims: tuple[str, ...]
+    dtype: str
+    units: str
+    meaning: str
+
+    @property
+    def attrs(self) -> dict[str, str]:
+        """CF-style attributes written with the variable."""
+        return {"units": self.units, "long_name": self.meaning}
+
+
+class Status(IntEnum):
+    """What became of a requested host."""
+
+    OK = 0
+    PARTIAL = 1
+    FAILED = 2
+
+
+class Reason(IntFlag):
+    """Why a host is not simply OK; bits combine. Band bits stand per band in ``band_reasons``."""
+
+    OUTSIDE_BRICK = 1
+    PARTIAL_STAMP = 2
+    MISSING_FILE = 4
+    CORRUPT_FILE = 8
+    NONFINITE = 16
+    ALL_MASKED = 32
+    NO_COVERAGE = 64
+    NO_PSF = 128
+    ASSUMED_NOISE = 256
+    ASSUMED_PSF = 512
+
+
+# Reasons that belong to one band and are named with it in reports (NO_COVERAGE_g).
+BAND_REASONS = (
+    Reason.PARTIAL_STAMP
+    | Reason.MISSING_FILE
+    | Reason.CORRUPT_FILE
+    | Reason.NONFINITE
+    | Reason.NO_COVERAGE
+    | Reason.NO_PSF
+    | Reason.ASSUMED_NOISE
+    | Reason.ASSUMED_PSF
+)
+
+
+class PsfSource(IntEnum):
+    """Provenance of ``psfsize_arcsec``."""
+
+    MAP = 0
+    MANIFEST = 1
+    FALLBACK_R = 2
+    COADD_PSF = 3
+    NONE = 4
+
+
+def _v(name: str, dims: str, dtype: str, units: str, meaning: str) -> Variable:
+    return Variable(name, tuple(dims.split()), dtype, units, meaning)
+
+
+TARGETS = (
+    _v("host_id", "host", "U", "", "name of the host galaxy, unique after merging duplicates"),
+    _v("ra_deg", "host", "f8", "deg", "right ascension, ICRS"),
+    _v("dec_deg", "host", "f8", "deg", "declination, ICRS"),
+    _v("brickname", "host", "U", "", "survey brick that holds the host"),
+    _v("flux_nmgy", "host band", "f4", "nMgy", "catalogue flux; NaN where the catalogue has none"),
+    _v("sigma_v_km_s", "host", "f4", "km/s", "velocity dispersion; NaN where the catalogue has none"),
+    _v("z_lens", "host", "f4", "1", "redshift; NaN where the catalogue has none"),
+)
+
+CUTOUTS = (
+    _v("image", "host band y x", "f4", "nMgy/pixel", "survey image; 0 with invvar 0 where there is no data"),
+    _v("invvar", "host band y x", "f4", "nMgy^-2", "inverse variance of image; 0 = no data"),
+    _v("maskbits", "host y x", "i4", "", "survey mask bits (Legacy Surveys DR10 numbering)"),
+    _v("nexp", "host band", "i2", "1", "exposures at the target's pixel; 0 = the band was not observed there"),
+    _v("psfsize_arcsec", "host band", "f4", "arcsec",
+       "FWHM of the Gaussian with the PSF's noise-equivalent area; NaN = none"),
+    _v("psf_source", "host band", "u1", "",
+       "where psfsize comes from: 0 map, 1 manifest, 2 fallback_r, 3 coadd PSF, 4 none"),
+    _v("covered", "host band", "bool", "", "the survey has an exposure of the target in this band"),
+    _v("coverage_frac", "host band", "f4", "1", "share of the stamp's pixels that have data"),
+    _v("x_center", "host", "f8", "pixel", "target position in the stamp, x; pixel centres are whole numbers"),
+    _v("y_center", "host", "f8", "pixel", "target position in the stamp, y"),
+    _v("status", "host", "u1", "", "0 OK, 1 PARTIAL (some bands or pixels are missing), 2 FAILED"),
+    _v("reasons", "host", "u4", "", "reason bits of the host, all bands together (lensflow.schema.Reason)"),
+    _v("band_reasons", "host band", "u4", "", "reason bits of each band"),
+    _v("bad_pixel_frac", "host", "f4", "1", "share of stamp pixels with any of the configured mask bits"),
+    _v("wise_brightmask_frac", "host", "f4", "1", "share of stamp pixels with a WISE bright-star bit (8, 9)"),
+    _v("cell", "host", "i8", "", "sky cell (nested HEALPix index) that decides the split"),
+    _v("split", "host", "u1", "", "0 train, 1 val, 2 test"),
+)  # fmt: skip
+
+SPLITS = ("train", "val", "test")
+
+MANIFEST = (
+    _v("row_id", "sample", "u8", "", "key of the row's random numbers; the same in any order or shard"),
+    _v("host_index", "sample", "i8", "", "position of the host in the cutouts store"),
+    _v("replicate", "sample", "i4", "", "number of the row among those of its host"),
+    _v("is_control", "sample", "bool", "", "no arc: the stamp is the host itself"),
+    _v("lens_model", "sample", "U8", "", "SIS, SIE or CONTROL"),
+    _v("theta_e_arcsec", "sample", "f8", "arcsec",
+       "Einstein radius; the circle of this radius has the area inside the critical curve; 0 for controls"),
+    _v("lens_q", "sample", "f8", "1", "axis ratio of the lens"),
+    _v("lens_phi_rad", "sample", "f8", "rad", "angle of the lens's major axis, from +x counter-clockwise"),
+    _v("shear", "sample", "f8", "1", "strength of the external shear"),
+    _v("shear_phi_rad", "sample", "f8", "rad", "angle of the external shear"),
+    _v("src_x_arcsec", "sample", "f8", "arcsec", "source position relative to the lens centre, x"),
+    _v("src_y_arcsec", "sample", "f8", "arcsec", "source position relative to the lens centre, y"),
+    _v("src_reff_arcsec", "sample", "f8", "arcsec", "half-light radius of the source along its major axis"),
+    _v("src_n", "sample", "f8", "1", "Sersic index of the source"),
+    _v("src_q", "sample", "f8", "1", "axis ratio of the source"),
+    _v("src_phi_rad", "sample", "f8", "rad", "angle of the source's major axis"),
+    _v("src_flux_nmgy", "sample band", "f8", "nMgy", "unlensed flux of the source"),
+    _v("psf_fwhm_arcsec", "sample band", "f8", "arcsec",
+       "FWHM of the PSF profile that is applied; NaN = band absent, no arc is put there"),
+    _v("x_center", "sample", "f8", "pixel", "lens centre in the stamp, x (the host's position)"),
+    _v("y_center", "sample", "f8", "pixel", "lens centre in the stamp, y"),
+    _v("split", "sample", "u1", "", "0 train, 1 val, 2 test; the host's"),
+)  # fmt: skip
+
+PAIRS = (
+    _v("arc", "sample band y x", "f4", "nMgy/pixel", "noiseless, PSF-convolved arc that was added"),
+    _v("stamp", "sample band y x", "f4", "nMgy/pixel", "float32(ctrl + arc + noise)"),
+)
+
+# Packed along one axis when stored (few objects), served under these names by the opener.
+METRICS = (
+    _v("magnification", "sample", "f4", "1",
+       "flux of all images over the unlensed flux, before the PSF, on and off the stamp"),
+    _v("stamp_flux_fraction", "sample", "f4", "1", "share of the lensed flux that the stamp holds"),
+    _v("core_flux_fraction", "sample", "f4", "1", "share of the arc's stamp flux within r < 5 pix, all bands"),
+    _v("annulus_flux_fraction", "sample", "f4", "1", "share of the arc's stamp flux at r >= 20 pix, all bands"),
+    _v("arc_r50_pix", "sample", "f4", "pixel", "radius around the lens that holds half of the arc's stamp flux"),
+    _v("arc_snr", "sample", "f4", "1", "alias of snr_peak in r (the first band where there is no r)"),
+    _v("render_err", "sample", "f4", "1", "estimated rendering error over the arc's peak"),
+    _v("total_injected_flux_nmgy", "sample band", "f4", "nMgy", "sum of the arc over the stamp"),
+    _v("snr_peak", "sample band", "f4", "1", "max(arc sqrt(invvar))"),
+    _v("snr_matched", "sample band", "f4", "1", "sqrt(sum arc^2 invvar)"),
+    _v("snr_stamp", "sample band", "f4", "1", "sum(arc) / sqrt(sum 1/invvar) over pixels with data"),
+)  # fmt: skip
+
+FLAGS = (
+    _v("is_clean", "sample", "u1", "", "1: covered in all bands, bad_pixel_frac <= 0.2, real PSF, no other flag"),
+    _v("band_absent", "sample", "u1", "", "1: at least one band has no exposure, so no arc"),
+    _v("no_good_pixel", "sample", "u1", "", "1: an SNR is null because a covered band has no pixel with data"),
+    _v("render_not_converged", "sample", "u1", "", "1: render_err exceeds the configured tolerance"),
+    _v("host_partial", "sample", "u1", "", "1: the host's status is PARTIAL"),
+    _v("assumed_noise", "sample", "u1", "", "1: invvar was assumed, not measured by the survey"),
+    _v("assumed_psf", "sample", "u1", "", "1: the PSF was assumed, not measured by the survey"),
+    _v("low_stamp_flux", "sample", "u1", "", "1: the stamp holds less than half of the lensed flux"),
+)  # fmt: skip
+
+STORES: dict[str, tuple[Variable, ...]] = {
+    "targets": TARGETS,
+    "cutouts": CUTOUTS + tuple(v for v in TARGETS if v.name in {"host_id", "ra_deg", "dec_deg", "brickname"}),
+    "manifest": MANIFEST,
+    "pairs": PAIRS,
+}
+
+
+def variable(store: str, name: str) -> Variable:
+    """Look up one variable; an unknown name is an error with the nearest known one."""
+    pool: Iterable[Variable] = STORES[store] + (METRICS + FLAGS if store == "pairs" else ())
+    by_name = {v.name: v for v in pool}
+    if name not in by_name:
+        raise StoreError(f"{store}: no variable {name!r} in the schema.{did_you_mean(name, by_name)}")
+    return by_name[name]
+
+
+def packed_columns(variables: Iterable[Variable], bands: Iterable[str]) -> list[str]:
+    """Column names of a packed table: ``name`` or ``name_band`` for per-band variables, in registry order."""
+    names = list(bands)
+    out: list[str] = []
+    for v in variables:
+        out += [f"{v.name}_{b}" for b in names] if "band" in v.dims else [v.name]
+    return out
+
+
+def dataset(store: str, arrays: Mapping[str, Any], coords: Mapping[str, Any] | None = None) -> xr.Dataset:
+    """Build a dataset with the registry's dims, dtypes and attrs from plain arrays.
+
+    Raises
+    ------
+    StoreError
+        If an array is not in the registry or has the wrong number of dimensions.
+    """
+    data = {}
+    for name, values in arrays.items():
+        v = variable(store, name)
+        kind = None if v.dtype.startswith("U") else np.dtype(v.dtype)
+        array = np.asarray(values, dtype=kind)
+        if array.ndim != len(v.dims):
+            raise StoreError(f"{store}.{name}: {array.ndim} dimensions, the schema says {v.dims}")
+        data[name] = (v.dims, array, v.attrs)
+    return xr.Dataset(data, coords=dict(coords or {}))
+
+
+def check(store: str, ds: xr.Dataset, required: Iterable[str] | None = None) -> None:
+    """Refuse a dataset that lacks variables of the registry or has them on other dims.
+
+    Raises
+    ------
+    StoreError
+        Naming every missing or misshapen variable.
+    """
+    wanted = [v for v in STORES[store] if required is None or v.name in set(required)]
+    problems = [f"{v.name} is missing" for v in wanted if v.name not in ds.variables]
+    problems += [
+        f"{v.name} has dims {ds[v.name].dims}, expected {v.dims}"
+        for v in wanted
+        if v.name in ds.variables and ds[v.name].dims != v.dims
+    ]
+    if problems:
+        raise StoreError(f"not a {store} dataset: {'; '.join(problems)}")
+
+
+def reason_names(bits: int, band: str = "") -> list[str]:
+    """Names of the reason bits that are set, with the band's name where the reason belongs to a band."""
+    names = []
+    for reason in Reason:
+        if bits & reason:
+            names.append(f"{reason.name}_{band}" if band and reason & BAND_REASONS else str(reason.name))
+    return names
+
+
+def markdown() -> str:
+    """Return the text of docs/schema.md: one table per store."""
+    lines = ["# Stores and their variables", "", "Made from `lensflow/schema.py` by `make docs`.", ""]
+    for title, pool in {**STORES, "pairs: metrics": METRICS, "pairs: flags": FLAGS}.items():
+        lines += [f"## {title}", "", "| name | dims | dtype | units | meaning |", "|---|---|---|---|---|"]
+        lines += [f"| {v.name} | {', '.join(v.dims)} | {v.dtype} | {v.units} | {v.meaning} |" for v in pool]
+        lines.append("")
+    return "\n".join(lines)

@@ -1,0 +1,1 @@
+"""Survey files in, cutouts out."""
