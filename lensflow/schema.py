@@ -113,6 +113,8 @@ CUTOUTS = (
     _v("band_reasons", "host band", "u4", "", "reason bits of each band"),
     _v("bad_pixel_frac", "host", "f4", "1", "share of stamp pixels with any of the configured mask bits"),
     _v("wise_brightmask_frac", "host", "f4", "1", "share of stamp pixels with a WISE bright-star bit (8, 9)"),
+    _v("flux_nmgy", "host band", "f4", "nMgy", "catalogue flux of the host; NaN where the catalogue has none"),
+    _v("aperture_flux_nmgy", "host band", "f4", "nMgy", "flux of the cutout within 2.5\" of the target; NaN = no data"),
     _v("cell", "host", "i8", "", "sky cell (nested HEALPix index) that decides the split"),
     _v("split", "host", "u1", "", "0 train, 1 val, 2 test"),
 )  # fmt: skip
@@ -149,6 +151,9 @@ PAIRS = (
     _v("arc", "sample band y x", "f4", "nMgy/pixel", "noiseless, PSF-convolved arc that was added"),
     _v("stamp", "sample band y x", "f4", "nMgy/pixel", "float32(ctrl + arc + noise)"),
 )
+
+# Served by the openers from the cutouts, by host index; not stored with the pairs.
+CTRL = _v("ctrl", "sample band y x", "f4", "nMgy/pixel", "control: the host's image, without an arc")
 
 # Packed along one axis when stored (few objects), served under these names by the opener.
 METRICS = (

@@ -1,1 +1,5 @@
-"""cluster."""
+"""Where tasks run."""
+
+from lensflow.cluster.connect import connect
+
+__all__ = ["connect"]

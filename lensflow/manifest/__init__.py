@@ -1,1 +1,1 @@
-"""manifest."""
+"""Targets in, frozen manifest out: everything random is drawn here."""

@@ -1,1 +1,1 @@
-"""store."""
+"""The only place that writes zarr: create, regions, receipts, open, resume."""

@@ -1,0 +1,56 @@
+# The whole of lensflow from a fresh machine: Python 3.11 and make are enough.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.lensflow-ready
+OUT    ?= runs/demo
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-all lint format types docs bench lock clean
+
+help:  ## show this list
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
+
+setup: $(READY)  ## make .venv with the locked versions (the other targets do this themselves)
+
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "lensflow needs Python >= 3.11; set PYTHON=/path/to/python3.11"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "Installing the locked versions into $(VENV) (once; about two minutes)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
+	@touch $@
+
+demo: $(READY)  ## survey pixels to a verdict, end to end, into runs/demo
+	@$(BIN)/lensflow demo --out $(OUT)
+
+test: $(READY)  ## the fast tests (< 5 minutes)
+	$(BIN)/python -m pytest -n 2
+
+test-all: $(READY)  ## every test that this machine can run, slow ones and staged failures too
+	$(BIN)/python -m pytest -n 2 -m "not s3"
+
+lint: $(READY)  ## style
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(READY)  ## static types
+	$(BIN)/mypy
+
+format: $(READY)  ## rewrite the files in the project's style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+docs: $(READY)  ## rewrite docs/schema.md and docs/config.md from the code
+	$(BIN)/python -c "import lensflow.schema as s, lensflow.config as c, pathlib as p; \
+	p.Path('docs/schema.md').write_text(s.markdown()); p.Path('docs/config.md').write_text(c.markdown())"
+
+bench: $(READY)  ## what the performance claims rest on
+	$(BIN)/python benchmarks/bench_demo.py
+
+lock: $(READY)  ## resolve requirements.lock anew
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv pip compile pyproject.toml --extra dev --python-version 3.11 --universal --no-header -q --upgrade -o requirements.lock
+
+clean:  ## remove what make made, but not the runs
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,62 @@
+"""lensflow: gravitational-lens arcs into real survey cutouts, and proof that nothing but the arc gives them away.
+
+>>> import lensflow as lf
+>>> config = lf.load_config("run.yaml")
+>>> cutouts = lf.cut(config)
+>>> manifest = lf.plan_injections(cutouts, config)
+>>> pairs = lf.write_pairs(cutouts, manifest, config)
+>>> lf.gate(pairs, config)
+"""
+
+from importlib import import_module
+from importlib.metadata import version as _version
+from typing import TYPE_CHECKING, Any
+
+__version__ = _version("lensflow")
+
+if TYPE_CHECKING:
+    from lensflow.api import (
+        connect,
+        cut,
+        diagnose,
+        gate,
+        import_stamps,
+        inject,
+        load_config,
+        open_cutouts,
+        open_manifest,
+        open_pairs,
+        plan_injections,
+        report,
+        run,
+        write_pairs,
+    )
+
+__all__ = [
+    "__version__",
+    "connect",
+    "cut",
+    "diagnose",
+    "gate",
+    "import_stamps",
+    "inject",
+    "load_config",
+    "open_cutouts",
+    "open_manifest",
+    "open_pairs",
+    "plan_injections",
+    "report",
+    "run",
+    "write_pairs",
+]
+
+
+def __getattr__(name: str) -> Any:
+    # On first use: the physics can then be imported without Dask, and --help answers at once.
+    if name in __all__:
+        return getattr(import_module("lensflow.api"), name)
+    raise AttributeError(f"module 'lensflow' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,139 @@
+"""The public face: the steps of a run as functions on xarray datasets, for notebooks and scripts.
+
+The command line goes through :mod:`lensflow.steps` with a config alone; both write the same bytes.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+import dask
+import numpy as np
+import xarray as xr
+
+from lensflow.cluster import connect
+from lensflow.config import InjectionConfig, RunConfig, load_config
+from lensflow.diagnostics import Summaries
+from lensflow.errors import StoreError
+from lensflow.gates import FeatureBlock, GateResult, core_block, core_gate
+from lensflow.manifest.build import build_manifest
+from lensflow.steps import cut_step, freeze_cutouts, freeze_manifest, inject_step, report_step, run
+from lensflow.steps import inject as _inject
+from lensflow.store.open import open_cutouts, open_manifest, open_pairs
+from lensflow.survey.stamps import import_stamps
+
+__all__ = [
+    "connect",
+    "cut",
+    "diagnose",
+    "gate",
+    "import_stamps",
+    "inject",
+    "load_config",
+    "open_cutouts",
+    "open_manifest",
+    "open_pairs",
+    "plan_injections",
+    "report",
+    "run",
+    "write_pairs",
+]
+
+
+def cut(config: RunConfig) -> xr.Dataset:
+    """Cut every target of a config's survey; one row per target, whatever happened to it.
+
+    Runs on the Dask client in force (see :func:`connect`), in threads without one.
+
+    Returns
+    -------
+    Dataset with dims host, band, y, x: as :func:`open_cutouts`.
+    """
+    return cut_step(config)
+
+
+def plan_injections(cutouts: xr.Dataset, config: RunConfig) -> xr.Dataset:
+    """Draw the manifest for a set of cutouts: one row per injection and control, everything random drawn.
+
+    Returns
+    -------
+    Dataset with dim sample, in memory; edit or subset it, then hand it to :func:`inject` or :func:`write_pairs`.
+    """
+    return build_manifest(cutouts, config)
+
+
+def inject(
+    cutouts: xr.Dataset, manifest: xr.Dataset, config: RunConfig | InjectionConfig | None = None, chunk: int = 64
+) -> xr.Dataset:
+    """Inject lazily: arc, stamp, ctrl and metrics are computed when they are asked for.
+
+    Parameters
+    ----------
+    cutouts, manifest : Dataset
+    config : RunConfig or InjectionConfig, optional
+    chunk : int
+        Samples rendered together; results do not depend on it.
+
+    Returns
+    -------
+    Dataset with dims sample, band, y, x.
+    """
+    return _inject(cutouts, manifest, config.injection if isinstance(config, RunConfig) else config, chunk)
+
+
+def write_pairs(cutouts: xr.Dataset, manifest: xr.Dataset, config: RunConfig) -> xr.Dataset:
+    """Inject a manifest and store the pairs in ``config.out``, region by region, resumable.
+
+    Cutouts that are not those of the run folder yet (imported stamps, a subset) are stored there first, and the
+    manifest is frozen there.
+
+    Returns
+    -------
+    Dataset
+        As :func:`open_pairs`.
+    """
+    freeze_cutouts(cutouts, config)
+    freeze_manifest(manifest, config)
+    return inject_step(config)
+
+
+def diagnose(pairs: xr.Dataset, config: RunConfig) -> dict[str, xr.Dataset]:
+    """Compute the diagnostics of pairs, opened or lazy: annulus, regression, strata, radial profile.
+
+    Returns
+    -------
+    dict of Dataset
+        Name -> results with intervals.
+    """
+    parts = _each_chunk(pairs, lambda block: Summaries.from_block(block, config.diagnostics))
+    total = parts[0]
+    for part in parts[1:]:
+        total = total + part
+    return total.results(config.diagnostics, config.seed)
+
+
+def gate(pairs: xr.Dataset, config: RunConfig) -> list[GateResult]:
+    """Ask whether the core pixels alone tell stamps from controls: one result per entry of ``gate.bands``."""
+    blocks = _each_chunk(pairs, lambda block: core_block(block, config.gate.core_box_pix))
+    bands = [str(b) for b in pairs["band"].values]
+    return core_gate(FeatureBlock.concat(blocks), config.gate, bands, config.seed, config.diagnostics.theta_e_edges)
+
+
+def report(config: RunConfig) -> str:
+    """Write the HTML report of a run folder; returns its path."""
+    return report_step(config)
+
+
+def _each_chunk(pairs: xr.Dataset, reduce) -> list:  # type: ignore[no-untyped-def]
+    """Reduce every chunk along sample where it lies: one task a chunk, no pixels gathered."""
+    for name in ("stamp", "ctrl", "arc"):
+        if name not in pairs:
+            raise StoreError(f"pairs have no {name!r}: open them with open_pairs, or make them with inject")
+    chunks: Sequence[int] = pairs.chunksizes.get("sample", (pairs.sizes["sample"],))
+    edges = np.concatenate([[0], np.cumsum(chunks)])
+    tasks = [
+        dask.delayed(lambda part: reduce(part))(pairs.isel(sample=slice(a, b)))
+        for a, b in itertools.pairwise(edges)
+    ]
+    return list(dask.compute(*tasks))

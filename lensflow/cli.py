@@ -1,0 +1,190 @@
+"""The ``lensflow`` command: parses, calls the library, prints."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import warnings
+from collections.abc import Iterator
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from lensflow import __version__
+from lensflow.config import RunConfig, load_config
+from lensflow.errors import GateFailed, LensflowError
+
+if TYPE_CHECKING:
+    from lensflow.steps.execute import Progress
+    from lensflow.steps.run import RunResults
+
+app = typer.Typer(
+    name="lensflow",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    help="Put simulated gravitational-lens arcs into real survey cutouts, and prove that nothing but the arc "
+    "gives them away.",
+)
+console = Console()
+errors = Console(stderr=True)
+
+ConfigPath = Annotated[Path, typer.Argument(help="YAML file of the run; settings: docs/config.md", show_default=False)]
+Out = Annotated[str | None, typer.Option("--out", "-o", help="Folder of the run; replaces the config's out.")]
+Workers = Annotated[int | None, typer.Option("--workers", "-w", help="Worker processes; replaces cluster.workers.")]
+
+
+def _example(command: str) -> str:
+    return f"**Example:** `lensflow {command}`"
+
+
+def _load(path: Path, out: str | None, workers: int | None) -> RunConfig:
+    config = load_config(path, out=out)
+    if workers is not None:
+        cluster = config.cluster.model_copy(update={"workers": workers})
+        config = config.model_copy(update={"cluster": cluster})
+    return config
+
+
+@contextlib.contextmanager
+def _session(config: RunConfig) -> Iterator[Progress]:
+    """Give a cluster with its dashboard's address printed, and a progress display."""
+    from lensflow.cluster import connect
+    from lensflow.report.terminal import progress_display
+
+    with connect(config.cluster) as client, progress_display(console) as progress:
+        if client.dashboard_link and config.cluster.dashboard:
+            console.print(f"Dask dashboard: [link]{client.dashboard_link}[/link]", highlight=False)
+        yield progress
+
+
+@app.callback()
+def _root(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.", is_eager=True)] = False,
+) -> None:
+    if version:
+        console.print(__version__, highlight=False)
+        raise typer.Exit
+
+
+@app.command(epilog=_example("demo --out runs/demo"))
+def demo(out: Out = "runs/demo", workers: Workers = None) -> None:
+    """Run everything on a small synthetic survey: pixels to verdict and report in about a minute."""
+    with resources.as_file(resources.files("lensflow") / "configs" / "demo.yaml") as path:
+        config = _load(path, out, workers)
+    _run(config)
+
+
+@app.command(epilog=_example("run workflows/configs/dr9_brick.yaml --out runs/dr9"))
+def run(config: ConfigPath, out: Out = None, workers: Workers = None) -> None:
+    """Run every step of a config; finished work is kept. Exits with 3 if a required gate does not pass."""
+    loaded = _load(config, out, workers)
+    results = _run(loaded)
+    refused = [g for g in results.gates if g.verdict != "PASS"]
+    if loaded.gate.required and refused:
+        raise GateFailed(
+            f"{len(refused)} of {len(results.gates)} required gate(s) did not pass: "
+            + ", ".join(f"{g.name} {g.verdict}" for g in refused)
+            + ". The report says why; gate.required: false makes gates advisory."
+        )
+
+
+def _run(config: RunConfig) -> RunResults:
+    from lensflow.report.terminal import print_run
+    from lensflow.steps.run import run as run_all
+
+    with _session(config) as progress:
+        results = run_all(config, progress)
+    print_run(console, config, results)
+    return results
+
+
+@app.command(epilog=_example("cut workflows/configs/dr9_brick.yaml"))
+def cut(config: ConfigPath, out: Out = None, workers: Workers = None) -> None:
+    """Cut stamps for every target out of the survey's bricks (or import stamps)."""
+    from lensflow import steps
+    from lensflow.report.terminal import print_cutouts
+
+    loaded = _load(config, out, workers)
+    with _session(loaded) as progress:
+        cutouts = steps.cut_step(loaded, progress)
+    print_cutouts(console, loaded, cutouts)
+
+
+@app.command(epilog=_example("plan workflows/configs/dr9_brick.yaml"))
+def plan(config: ConfigPath, out: Out = None) -> None:
+    """Draw the injection manifest for the hosts that were cut, and freeze it."""
+    from lensflow import steps
+    from lensflow.report.terminal import print_manifest
+
+    loaded = _load(config, out, None)
+    print_manifest(console, loaded, steps.plan_step(loaded))
+
+
+@app.command(epilog=_example("inject workflows/configs/dr9_brick.yaml"))
+def inject(config: ConfigPath, out: Out = None, workers: Workers = None) -> None:
+    """Render the manifest's arcs into the hosts and write the pairs; continues where it stopped."""
+    from lensflow import steps
+    from lensflow.report.terminal import print_pairs
+
+    loaded = _load(config, out, workers)
+    with _session(loaded) as progress:
+        steps.inject_step(loaded, progress)
+    print_pairs(console, loaded)
+
+
+@app.command(epilog=_example("diagnose workflows/configs/dr9_brick.yaml"))
+def diagnose(config: ConfigPath, out: Out = None, workers: Workers = None) -> None:
+    """Measure the pairs: annulus, regression, theta_E strata, radial profile."""
+    from lensflow import steps
+    from lensflow.report.terminal import print_diagnostics
+
+    loaded = _load(config, out, workers)
+    with _session(loaded) as progress:
+        results = steps.diagnose_step(loaded, progress)
+    print_diagnostics(console, results)
+
+
+@app.command(epilog=_example("gate workflows/configs/dr9_brick.yaml"))
+def gate(config: ConfigPath, out: Out = None, workers: Workers = None) -> None:
+    """Ask whether the core pixels alone tell stamps from controls. Exits with 3 if a required gate does not pass."""
+    from lensflow import steps
+    from lensflow.report.terminal import print_gates
+
+    loaded = _load(config, out, workers)
+    with _session(loaded) as progress:
+        results = steps.gate_step(loaded, progress)
+    print_gates(console, results)
+    refused = [g.name for g in results if g.verdict != "PASS"]
+    if loaded.gate.required and refused:
+        raise GateFailed(f"required gate(s) did not pass: {', '.join(refused)}")
+
+
+@app.command(epilog=_example("report workflows/configs/dr9_brick.yaml"))
+def report(config: ConfigPath, out: Out = None) -> None:
+    """Write the HTML report of a finished run, with its figures as PNG."""
+    from lensflow import steps
+
+    loaded = _load(config, out, None)
+    console.print(f"Report: {steps.report_step(loaded)}", highlight=False)
+
+
+def main() -> None:
+    """Run the command; errors of ours are printed without a traceback and set the exit code."""
+    warnings.filterwarnings("ignore", module="zarr")
+    try:
+        app(standalone_mode=False)
+    except LensflowError as error:
+        kind = "Gate" if isinstance(error, GateFailed) else "Error"
+        errors.print(f"[bold red]{kind}:[/bold red]", end=" ")
+        errors.print(str(error), markup=False, highlight=False)
+        sys.exit(error.exit_code)
+    except typer.Exit as leave:
+        sys.exit(leave.exit_code)
+    except KeyboardInterrupt:
+        errors.print("Stopped. Finished regions keep their receipts: the same command continues.")
+        sys.exit(130)

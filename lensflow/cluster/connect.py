@@ -1,0 +1,64 @@
+"""One context manager for every kind of cluster."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+from collections.abc import Iterator
+
+import dask
+from distributed import Client, LocalCluster
+
+from lensflow.config import ClusterConfig
+from lensflow.errors import LensflowError
+
+# Every worker runs one task at a time on one thread: the kernels and BLAS must not multiply that.
+_THREADS = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"), "1")
+
+
+@contextlib.contextmanager
+def connect(config: ClusterConfig | None = None) -> Iterator[Client]:
+    """Give a Dask client for the configured cluster; whatever was started here is closed on leaving.
+
+    Parameters
+    ----------
+    config : ClusterConfig, optional
+        ``kind: local`` starts one process per core (or ``workers``), ``threads`` stays in this process,
+        ``address`` joins a running scheduler.
+
+    Yields
+    ------
+    distributed.Client
+
+    Raises
+    ------
+    LensflowError
+        If the scheduler at ``address`` does not answer within 15 seconds.
+    """
+    config = config or ClusterConfig()
+    if config.kind == "address":
+        try:
+            client = Client(config.address, timeout="15s")
+        except OSError as error:
+            raise LensflowError(
+                f"cluster.address: no Dask scheduler answers at {config.address} ({error}). Is it running, and is the "
+                "port open from here?"
+            ) from error
+        with client:
+            yield client
+        return
+    workers = config.workers or os.cpu_count() or 1
+    with (
+        dask.config.set({"distributed.worker.memory.terminate": 0.95, "distributed.nanny.environ": _THREADS}),
+        LocalCluster(
+            n_workers=1 if config.kind == "threads" else workers,
+            threads_per_worker=workers if config.kind == "threads" else 1,
+            processes=config.kind == "local",
+            memory_limit=None if config.kind == "threads" else config.memory_limit,
+            dashboard_address=config.dashboard,
+            silence_logs=logging.ERROR,
+        ) as cluster,
+        Client(cluster) as client,
+    ):
+        yield client

@@ -1,0 +1,319 @@
+"""What every diagnostic starts from: sums per row over rings of ``stamp - ctrl``, and sums per host.
+
+Rows of one host share its pixels, so intervals come from a bootstrap over hosts. A host's rows enter only as
+sums, therefore a diagnostic keeps one vector of sums per host, merges by adding vectors of the same host, and
+draws the bootstrap when the result is asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import ndtr, stdtrit
+
+from lensflow import geometry, rng
+from lensflow.config import DiagnosticsConfig
+from lensflow.errors import ConfigError, StoreError
+
+Floats = NDArray[np.float64]
+
+Z_95 = 1.96
+Z_POWER_80 = 0.84
+# Bootstrap units kept at most. Beyond as many hosts, whole hosts are put into as many groups by a hash of their
+# index, and the groups are drawn: memory stays bounded (2e6 rows would otherwise need 3 GB for the radial
+# profile alone) and the interval's width does not change.
+MAX_UNITS = 4096
+_DRAWS_AT_ONCE = 2_000_000
+
+
+@dataclass(frozen=True, eq=False)
+class HostSums:
+    """Sums of a fixed-width vector of statistics per host.
+
+    Attributes
+    ----------
+    hosts : ndarray of int64, shape (h,)
+        Hosts that were seen, sorted.
+    present : ndarray of bool, shape (h, m)
+        In which of m cells (a band, a stratum) each host has rows.
+    units : ndarray of int64, shape (u,)
+        What the bootstrap draws, sorted: the hosts, or groups of hosts beyond ``MAX_UNITS`` of them.
+    sums : ndarray of float64, shape (u, k)
+        Sums over the rows of each unit.
+    """
+
+    hosts: NDArray[np.int64]
+    present: NDArray[np.bool_]
+    units: NDArray[np.int64]
+    sums: Floats
+
+    @classmethod
+    def from_rows(cls, host_index: ArrayLike, rows: Floats, cells: NDArray[np.bool_]) -> HostSums:
+        """Sum ``rows`` (n, k) and join ``cells`` (n, m) over the rows of each host; no row may hold a NaN."""
+        ids = np.asarray(host_index, dtype=np.int64)
+        hosts, sums = _group(ids, np.asarray(rows, dtype=np.float64), np.add)
+        _, present = _group(ids, cells, np.logical_or)
+        return cls(hosts, present, *_bounded(hosts, hosts, sums))
+
+    def __add__(self, other: HostSums) -> HostSums:
+        hosts, present = _group(
+            np.concatenate([self.hosts, other.hosts]), np.concatenate([self.present, other.present]), np.logical_or
+        )
+        # A side with few hosts still has hosts for units; they are grouped like the other's before adding.
+        parts = [_bounded(hosts, s.units, s.sums) if s.hosts.size <= MAX_UNITS else (s.units, s.sums)
+                 for s in (self, other)]  # fmt: skip
+        units, sums = _group(np.concatenate([u for u, _ in parts]), np.concatenate([v for _, v in parts]), np.add)
+        return HostSums(hosts, present, units, sums)
+
+    @property
+    def total(self) -> Floats:
+        """Sums over all hosts, shape (k,)."""
+        return self.sums.sum(axis=0)
+
+    @property
+    def n_hosts(self) -> NDArray[np.int64]:
+        """Hosts with rows in each cell, shape (m,)."""
+        return self.present.sum(axis=0, dtype=np.int64)
+
+    def replicates(self, count: int, seed: int, purpose: str) -> Floats:
+        """Bootstrap replicates of :attr:`total`: ``count`` draws of as many hosts as there are, shape (count, k)."""
+        return host_weights(self.units.size, count, seed, purpose, self.sums)
+
+
+def _group(ids: NDArray[np.int64], rows: NDArray[Any], ufunc: np.ufunc) -> tuple[NDArray[np.int64], NDArray[Any]]:
+    if ids.size == 0:
+        return ids, rows
+    order = np.argsort(ids, kind="stable")
+    unique, first = np.unique(ids[order], return_index=True)
+    return unique, ufunc.reduceat(rows[order], first, axis=0)
+
+
+def _bounded(hosts: NDArray[np.int64], units: NDArray[np.int64], sums: Floats) -> tuple[NDArray[np.int64], Floats]:
+    # Grouped if and only if the hosts seen exceed MAX_UNITS, so the order of merging cannot matter.
+    if hosts.size <= MAX_UNITS:
+        return units, sums
+    bucket = rng.mix_ids(units.astype(np.uint64), np.uint64(0)) % np.uint64(MAX_UNITS)
+    return _group(bucket.astype(np.int64), sums, np.add)
+
+
+def host_weights(n_units: int, count: int, seed: int, purpose: str, sums: Floats | None = None) -> Floats:
+    """Multinomial weights of a bootstrap over hosts, shape (count, n_units), or their product with ``sums``.
+
+    Drawn a block at a time when ``sums`` (n_units, k) is given, so that only (count, k) is ever held.
+    """
+    draws = rng.generator(seed, purpose)
+    out = np.empty((count, n_units if sums is None else sums.shape[1]))
+    step = max(1, _DRAWS_AT_ONCE // max(n_units, 1))
+    for first in range(0, count, step):
+        size = min(step, count - first)
+        picks = draws.integers(0, n_units, (size, n_units)) if n_units else np.empty((size, 0), dtype=np.int64)
+        picks = picks + n_units * np.arange(size)[:, None]
+        weights = np.bincount(picks.ravel(), minlength=size * n_units).reshape(size, n_units).astype(np.float64)
+        out[first : first + size] = weights if sums is None else weights @ sums
+    return out
+
+
+def interval(replicates: Floats, n_hosts: ArrayLike, level: float = 0.95) -> tuple[Floats, Floats]:
+    """Expanded percentile interval of bootstrap replicates along axis 0.
+
+    Plain percentiles are too narrow for few hosts, by the factor sqrt((n-1)/n) and by normal for t; their levels
+    are widened to make up for both (Hesterberg 2015, The American Statistician 69, 371).
+
+    Parameters
+    ----------
+    replicates : ndarray, shape (draws, ...)
+        NaN where a draw has no value; such draws are left out.
+    n_hosts : array_like, broadcast to ``replicates.shape[1:]``
+        Hosts behind each column.
+
+    Returns
+    -------
+    low, high : ndarray, shape (...)
+        NaN where there are fewer than two hosts or two draws.
+    """
+    n = np.broadcast_to(np.asarray(n_hosts, dtype=np.float64), replicates.shape[1:])
+    ordered = np.sort(replicates, axis=0)  # NaN last
+    valid = np.isfinite(ordered).sum(axis=0)
+    usable = (n >= 2) & (valid >= 2)
+    safe = np.where(usable, n, 2.0)
+    tail = ndtr(np.sqrt(safe / (safe - 1)) * stdtrit(safe - 1, (1 - level) / 2))
+    ends = []
+    for share in (tail, 1 - tail):
+        position = share * np.maximum(valid - 1, 0)
+        below = np.floor(position).astype(np.int64)
+        above = np.minimum(below + 1, np.maximum(valid - 1, 0))
+        at_below = np.take_along_axis(ordered, below[None], axis=0)[0]
+        at_above = np.take_along_axis(ordered, above[None], axis=0)[0]
+        ends.append(np.where(usable, at_below + (position - below) * (at_above - at_below), np.nan))
+    return ends[0], ends[1]
+
+
+def spread(replicates: Floats, n_hosts: ArrayLike) -> Floats:
+    """Bootstrap standard deviation along axis 0, with the small-sample factor sqrt(n/(n-1)); NaN below two hosts."""
+    n = np.broadcast_to(np.asarray(n_hosts, dtype=np.float64), replicates.shape[1:])
+    finite = np.isfinite(replicates)
+    count = finite.sum(axis=0)
+    values = np.where(finite, replicates, 0.0)
+    mean = values.sum(axis=0) / np.maximum(count, 1)
+    variance = (np.where(finite, replicates - mean, 0.0) ** 2).sum(axis=0) / np.maximum(count - 1, 1)
+    usable = (n >= 2) & (count >= 2)
+    return np.where(usable, np.sqrt(variance * np.where(usable, n, 2) / (np.where(usable, n, 2) - 1)), np.nan)
+
+
+def ratio(top: ArrayLike, bottom: ArrayLike) -> Floats:
+    """``top / bottom``, NaN where ``bottom`` is 0."""
+    a, b = np.broadcast_arrays(np.asarray(top, dtype=np.float64), np.asarray(bottom, dtype=np.float64))
+    return np.divide(a, b, out=np.full(a.shape, np.nan), where=b != 0)
+
+
+def column(pairs: xr.Dataset, name: str) -> NDArray[Any]:
+    """Values of one variable of a pairs block; a missing one is an error that names it."""
+    if name not in pairs.variables:
+        raise StoreError(
+            f"not a pairs block: {name} is missing (diagnostics and gates need ctrl, manifest and metrics)"
+        )
+    return np.asarray(pairs[name].values)
+
+
+def named(dims: Sequence[str], values: ArrayLike, units: str, long_name: str) -> tuple[Any, ...]:
+    """One data variable with the attrs that explain it."""
+    return (tuple(dims), np.asarray(values), {"units": units, "long_name": long_name})
+
+
+def stratum_of(theta_e_arcsec: Floats, edges: Sequence[float]) -> NDArray[np.int64]:
+    """Stratum of each row, ``edges[i] <= theta_e < edges[i + 1]``; ``len(edges) - 1`` for rows outside all."""
+    place = np.searchsorted(np.asarray(edges), theta_e_arcsec, side="right") - 1
+    return np.where((place < 0) | (place >= len(edges) - 1), len(edges) - 1, place).astype(np.int64)
+
+
+def stratum_coords(edges: Sequence[float]) -> dict[str, Any]:
+    """Coordinates of the strata, ``all`` first; ``all`` also holds rows outside the edges."""
+    labels = ["all", *(f"[{a:g}, {b:g})" for a, b in pairwise(edges))]
+    low, high = np.array([np.nan, *edges[:-1]]), np.array([np.nan, *edges[1:]])
+    return {
+        "stratum": ("stratum", np.array(labels), {"units": "arcsec", "long_name": "range of theta_E"}),
+        "theta_e_low": named(["stratum"], low, "arcsec", "lower edge of theta_E, included"),
+        "theta_e_high": named(["stratum"], high, "arcsec", "upper edge of theta_E, excluded"),
+    }
+
+
+def with_all(cells: NDArray[Any], axis: int) -> NDArray[Any]:
+    """Sums per stratum, (..., strata + outside, ...), to (..., all + strata, ...): ``all`` is the sum of the cells."""
+    every = cells.sum(axis=axis, keepdims=True)
+    strata = np.take(cells, np.arange(cells.shape[axis] - 1), axis=axis)
+    return np.concatenate([every, strata], axis=axis)
+
+
+@dataclass(frozen=True, eq=False)
+class Differences:
+    """The sums over rings that all diagnostics of one block share; injection rows only.
+
+    ``rings`` are 1-pixel rings around the target (``geometry.ring_index``), the last entry holding everything
+    beyond ``n_rings``. A band is ``covered`` in a row if it has a PSF there and all its pixels are finite; sums of
+    other bands are 0.
+    """
+
+    bands: tuple[str, ...]
+    edges: tuple[float, ...]
+    host_index: NDArray[np.int64]  # (n,)
+    stratum: NDArray[np.int64]  # (n,)
+    covered: NDArray[np.bool_]  # (n, band)
+    pixels: Floats  # (n, ring)
+    difference: Floats  # (n, band, ring): sum of stamp - ctrl, nMgy
+    residual: Floats  # (n, band, ring): sum of stamp - ctrl - arc, nMgy
+    control_core: Floats  # (n, band): sum of ctrl over r < 5, nMgy
+    manifest: xr.Dataset  # the injection rows' columns, without pixels
+    n_controls: int
+    n_controls_changed: int
+    max_control_change: float
+    n_nonfinite: NDArray[np.int64]  # (band,): covered rows left out because a pixel is not finite
+
+    @classmethod
+    def from_block(cls, pairs: xr.Dataset, config: DiagnosticsConfig) -> Differences:
+        """Read the block's pixels once, in float64, one band at a time."""
+        stamp, ctrl, arc = (column(pairs, name) for name in ("stamp", "ctrl", "arc"))
+        is_control = column(pairs, "is_control").astype(bool)
+        rows = np.flatnonzero(~is_control)
+        n, n_bands, size = rows.size, stamp.shape[1], stamp.shape[-1]
+        n_rings = max(config.n_rings, int(geometry.ANNULUS_INNER_PIX))
+        width = n_rings + 1
+        manifest = pairs.drop_vars([v for v in pairs.data_vars if {"y", "x"} & set(pairs[v].dims)]).isel(sample=rows)
+
+        x, y = column(manifest, "x_center"), column(manifest, "y_center")
+        ring = geometry.ring_index(size, x, y, n_rings)
+        core = ring < int(geometry.CORE_RADIUS_PIX)
+        flat = (ring + width * np.arange(n)[:, None, None]).ravel()
+
+        def over_rings(values: Floats) -> NDArray[Any]:
+            return np.bincount(flat, weights=values.ravel(), minlength=n * width).reshape(n, width)
+
+        difference, residual = np.zeros((n, n_bands, width)), np.zeros((n, n_bands, width))
+        control_core = np.zeros((n, n_bands))
+        every = rows.size == is_control.size
+        for b in range(n_bands):
+            s, c, a = (v[:, b] if every else v[rows, b] for v in (stamp, ctrl, arc))
+            host = c.astype(np.float64)
+            d = s - host
+            difference[:, b] = over_rings(d)
+            residual[:, b] = over_rings(d - a)
+            control_core[:, b] = np.einsum("nyx,nyx->n", host, core)
+
+        has_psf = np.isfinite(column(manifest, "psf_fwhm_arcsec")).reshape(n, n_bands)
+        finite = np.isfinite(difference).all(-1) & np.isfinite(residual).all(-1) & np.isfinite(control_core)
+        covered = has_psf & finite
+        change, n_changed = _control_change(stamp, ctrl, np.flatnonzero(is_control))
+        return cls(
+            bands=tuple(str(b) for b in pairs["band"].values),
+            edges=tuple(config.theta_e_edges),
+            host_index=column(manifest, "host_index").astype(np.int64),
+            stratum=stratum_of(column(manifest, "theta_e_arcsec").astype(np.float64), config.theta_e_edges),
+            covered=covered,
+            pixels=np.bincount(flat, minlength=n * width).reshape(n, width).astype(np.float64),
+            difference=np.where(covered[..., None], difference, 0.0),
+            residual=np.where(covered[..., None], residual, 0.0),
+            control_core=np.where(covered, control_core, 0.0),
+            manifest=manifest,
+            n_controls=int(is_control.sum()),
+            n_controls_changed=n_changed,
+            max_control_change=change,
+            n_nonfinite=(has_psf & ~finite).sum(axis=0, dtype=np.int64),
+        )
+
+    def inside(self, rings: Floats) -> Floats:
+        """Sum of ``rings`` (..., ring) over r < 5 pix."""
+        return rings[..., : int(geometry.CORE_RADIUS_PIX)].sum(axis=-1)
+
+    def outside(self, rings: Floats) -> Floats:
+        """Sum of ``rings`` (..., ring) over r >= 20 pix."""
+        return rings[..., int(geometry.ANNULUS_INNER_PIX) :].sum(axis=-1)
+
+    def by_stratum(self, values: NDArray[Any]) -> NDArray[Any]:
+        """Put ``values`` (n, ...) into the cell of their row's stratum: shape (n, strata + outside, ...)."""
+        out = np.zeros((values.shape[0], len(self.edges), *values.shape[1:]), dtype=values.dtype)
+        out[np.arange(values.shape[0]), self.stratum] = values
+        return out
+
+
+def _control_change(stamp: NDArray[Any], ctrl: NDArray[Any], rows: NDArray[np.int64]) -> tuple[float, int]:
+    """Largest finite |stamp - ctrl| over the control rows, and how many of them differ anywhere."""
+    if rows.size == 0:
+        return np.nan, 0
+    s, c = stamp[rows], ctrl[rows]
+    same = (s == c) | (np.isnan(s) & np.isnan(c))
+    if same.all():
+        return 0.0, 0
+    change = np.abs(s.astype(np.float64) - c)
+    largest = np.max(change, initial=0.0, where=np.isfinite(change))
+    return float(largest), int((~same).any(axis=(1, 2, 3)).sum())
+
+
+def same_layout(*layouts: Any) -> None:
+    """Refuse to merge summaries of different bands, strata or rings."""
+    if any(layout != layouts[0] for layout in layouts[1:]):
+        raise ConfigError(f"summaries of different layout cannot be merged or read: {layouts[0]} and {layouts[1:]}")

@@ -1,0 +1,133 @@
+"""What a gate says: the verdict, what it was measured with, and how surely."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from enum import StrEnum
+from typing import Any
+
+from lensflow.errors import GateError
+
+
+class Verdict(StrEnum):
+    """Outcome of a gate; anything but PASS keeps a required gate shut."""
+
+    PASS = "PASS"
+    FAIL = "FAIL"
+    INCONCLUSIVE = "INCONCLUSIVE"
+    NOT_TESTABLE = "NOT_TESTABLE"
+    ERROR = "ERROR"
+
+
+@dataclass(frozen=True)
+class GateResult:
+    """One gate's numbers.
+
+    Attributes
+    ----------
+    recipe, recipe_hash : dict, str
+        Everything that the numbers depend on besides the data, and its fingerprint.
+    auc, auc_low, auc_high : float
+        Area under the ROC curve and its 95 % interval over hosts; NaN where it was not measured.
+    threshold : float
+        The gate passes below it.
+    n_rows, n_hosts : int
+        Injection rows (each with its own control) and their hosts.
+    reason : str
+        The verdict in words: what was found, or why there is none and what to do.
+    strata : tuple of dict
+        Area, interval, rows and hosts within ranges of theta_E, SNR and split; an open upper end is NaN.
+    controls : dict
+        ``null`` and ``positive``: what the same machinery says where the answer is known.
+    coef : tuple of float
+        Coefficients of a fit on all rows, per standard deviation of the feature; reshape to ``box_shape``.
+    box_shape : tuple of int
+        (band, y, x) of ``coef``.
+    roc : tuple of (false positive rate, true positive rate)
+    fit : dict
+        Iterations and gradient of the fits.
+    """
+
+    name: str
+    recipe: dict[str, Any]
+    recipe_hash: str
+    threshold: float
+    verdict: Verdict
+    reason: str
+    n_rows: int = 0
+    n_hosts: int = 0
+    auc: float = math.nan
+    auc_low: float = math.nan
+    auc_high: float = math.nan
+    strata: tuple[dict[str, Any], ...] = ()
+    controls: dict[str, Any] = field(default_factory=dict)
+    coef: tuple[float, ...] = ()
+    box_shape: tuple[int, ...] = ()
+    roc: tuple[tuple[float, float], ...] = ()
+    fit: dict[str, Any] = field(default_factory=dict)
+
+    def decided(self, verdict: Verdict, reason: str, **numbers: Any) -> GateResult:
+        """Copy of the result with a verdict, its reason and more numbers."""
+        return replace(self, verdict=verdict, reason=reason, **numbers)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON types; NaN is None."""
+        tree: dict[str, Any] = _plain({f.name: getattr(self, f.name) for f in fields(self)})
+        return tree
+
+    @classmethod
+    def from_dict(cls, tree: Mapping[str, Any]) -> GateResult:
+        """Read back what :meth:`to_dict` gave."""
+        known = {f.name for f in fields(cls)}
+        if set(tree) != known:
+            raise GateError(f"not a gate result: keys {sorted(set(tree) ^ known)} are missing or unknown")
+        values = {k: _with_nan(v) for k, v in tree.items()}
+        values["verdict"] = Verdict(values["verdict"])
+        for name in ("strata", "coef", "box_shape"):
+            values[name] = tuple(values[name])
+        values["roc"] = tuple((float(x), float(y)) for x, y in values["roc"])
+        return cls(**values)
+
+    def to_json(self) -> str:
+        """Strictly valid JSON; NaN is null."""
+        return json.dumps(self.to_dict(), allow_nan=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> GateResult:
+        """Read back what :meth:`to_json` wrote."""
+        return cls.from_dict(json.loads(text))
+
+
+def judge(auc: float, low: float, high: float, threshold: float) -> tuple[Verdict, str]:
+    """Verdict of an area with its interval against a threshold, and the words for it."""
+    found = f"AUC {auc:.3f} [{low:.3f}, {high:.3f}]"
+    if not all(math.isfinite(v) for v in (auc, low, high)):
+        return Verdict.NOT_TESTABLE, f"{found}: no interval"
+    if low >= threshold:
+        return Verdict.FAIL, f"{found}: the whole interval is at or above {threshold:g}"
+    if high < threshold:
+        return Verdict.PASS, f"{found}: the whole interval is below {threshold:g}"
+    return Verdict.INCONCLUSIVE, f"{found}: the interval crosses {threshold:g}; more hosts would decide"
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    if isinstance(value, Verdict):
+        return str(value)
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else None
+    return value
+
+
+def _with_nan(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {k: _with_nan(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_with_nan(v) for v in value]
+    return math.nan if value is None else value

@@ -1,0 +1,147 @@
+"""Inject arcs into a block of hosts: numpy in, numpy out; no I/O, no cluster."""
+
+from __future__ import annotations
+
+import numpy as np
+import xarray as xr
+from lensflow.lensing.render import render
+from numpy.typing import NDArray
+
+from lensflow import schema
+from lensflow.config import InjectionConfig
+from lensflow.errors import ConfigError, ManifestError
+from lensflow.injection.metrics import pair_metrics
+from lensflow.injection.quality import pair_flags
+from lensflow.lensing.noise import arc_noise, gain_from_exposure, gain_from_invvar
+
+
+def combine(ctrl: NDArray[np.float32], arc: NDArray[np.float32], noise: NDArray[np.float32]) -> NDArray[np.float32]:
+    """``float32(ctrl + arc + noise)``, summed in float64 from left to right: the definition of a stamp."""
+    total = ctrl.astype(np.float64) + arc + noise
+    return total.astype(np.float32)
+
+
+def rows_of_hosts(hosts: xr.Dataset, host_index: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Rows of a host block that hold the given hosts.
+
+    Raises
+    ------
+    ManifestError
+        If a host is not in the block.
+    """
+    known = hosts["host_index"].values if "host_index" in hosts.coords else np.arange(hosts.sizes["host"])
+    rows = np.searchsorted(known, host_index)
+    bad = (rows >= len(known)) | (known[np.minimum(rows, len(known) - 1)] != host_index)
+    if bad.any():
+        row = int(np.argmax(bad))
+        raise ManifestError(f"manifest row {row}: host_index {host_index[row]} is not among the given hosts")
+    return rows
+
+
+def effective_gain(hosts: xr.Dataset, bands: list[str], config: InjectionConfig) -> NDArray[np.float64]:
+    """Electrons per nMgy of every host and band.
+
+    Parameters
+    ----------
+    hosts : Dataset
+        With invvar (host, band, y, x) and nexp (host, band).
+    bands : list of str
+    config : InjectionConfig
+        ``gain: invvar`` takes the sky's brightness and the median inverse variance of the pixels with data;
+        ``gain: exposure`` the exposure time, number of exposures and throughput.
+
+    Returns
+    -------
+    ndarray, shape (host, band); NaN where a band has no data.
+    """
+    table = config.sky_mag_arcsec2 if config.gain == "invvar" else config.exptime_s
+    for band in bands:
+        if band not in table or (config.gain == "exposure" and band not in config.electrons_per_s_per_nmgy):
+            raise ConfigError(f"injection: no gain setting for band {band!r} (gain: {config.gain})")
+    if config.gain == "exposure":
+        exptime = np.array([config.exptime_s[b] for b in bands])
+        rate = np.array([config.electrons_per_s_per_nmgy[b] for b in bands])
+        nexp = hosts["nexp"].values.astype(np.float64)
+        return np.where(nexp > 0, gain_from_exposure(np.maximum(nexp, 1), exptime, rate), np.nan)
+    invvar = hosts["invvar"].values
+    typical = np.full(invvar.shape[:2], np.nan)
+    for i, k in zip(*np.nonzero(hosts["covered"].values), strict=True):
+        good = invvar[i, k][invvar[i, k] > 0]
+        if good.size:
+            typical[i, k] = np.median(good)
+    sky = np.array([config.sky_mag_arcsec2[b] for b in bands])
+    return gain_from_invvar(typical, sky, float(hosts.attrs["pixel_scale_arcsec"]))
+
+
+def inject_block(hosts: xr.Dataset, manifest: xr.Dataset, config: InjectionConfig | None = None) -> xr.Dataset:
+    """Render, add and measure the arcs of a block.
+
+    Parameters
+    ----------
+    hosts : Dataset
+        Cutouts (dims host, band, y, x) that hold every host of the manifest's rows; coordinate ``host_index``
+        gives their numbers (0, 1, ... without it); attrs ``pixel_scale_arcsec``.
+    manifest : Dataset
+        Rows of a manifest (dim sample); attrs ``seed``, ``psf_model``, ``psf_beta``.
+    config : InjectionConfig, optional
+
+    Returns
+    -------
+    Dataset with dim sample: ``arc`` and ``stamp`` (sample, band, y, x) float32 nMgy/pixel, the variables of
+    ``schema.METRICS`` and ``schema.FLAGS``. ``stamp`` is exactly :func:`combine` of the host's image, ``arc``
+    and the noise, which :func:`noise_of` draws again from the row's key. The same bits for any batching.
+
+    Raises
+    ------
+    ManifestError, RenderError
+        Naming the first row that cannot be rendered.
+    """
+    config = config or InjectionConfig()
+    bands = [str(b) for b in manifest["band"].values]
+    rows = rows_of_hosts(hosts, manifest["host_index"].values)
+    ctrl = hosts["image"].values[rows]
+    rendering = render(
+        {v.name: manifest[v.name].values for v in schema.MANIFEST},
+        stamp_size=ctrl.shape[-1],
+        pixel_scale_arcsec=float(hosts.attrs["pixel_scale_arcsec"]),
+        psf_model=str(manifest.attrs["psf_model"]),
+        psf_beta=float(manifest.attrs["psf_beta"]),
+        supersample=config.supersample,
+        pad_pix=config.pad_pix,
+    )
+    noise = noise_of(rendering.arc, hosts, manifest, config)
+    stamp = combine(ctrl, rendering.arc, noise)
+    metrics = pair_metrics(rendering, hosts, rows, manifest)
+    flags = pair_flags(metrics, hosts, rows, manifest, bands, config)
+    out = schema.dataset("pairs", {"arc": rendering.arc, "stamp": stamp, **metrics, **flags}, {"band": bands})
+    out.attrs["pixel_scale_arcsec"] = hosts.attrs["pixel_scale_arcsec"]
+    return out
+
+
+def noise_of(
+    arc: NDArray[np.float32], hosts: xr.Dataset, manifest: xr.Dataset, config: InjectionConfig
+) -> NDArray[np.float32]:
+    """Shot noise of the arcs, drawn from the rows' keys; zeros where ``config.noise`` is off.
+
+    Parameters
+    ----------
+    arc : ndarray, shape (sample, band, y, x)
+    hosts, manifest : Dataset
+        As for :func:`inject_block`.
+    config : InjectionConfig
+    """
+    if not config.noise:
+        return np.zeros_like(arc)
+    bands = [str(b) for b in manifest["band"].values]
+    rows = rows_of_hosts(hosts, manifest["host_index"].values)
+    gain = effective_gain(hosts, bands, config)[rows]
+    without = np.isnan(gain) & (arc != 0).any(axis=(2, 3))
+    if without.any():
+        row, band = np.argwhere(without)[0]
+        raise ManifestError(
+            f"row_id {int(manifest['row_id'].values[row])}: the arc in {bands[band]} has no gain, because the host has "
+            f"no pixel with data (invvar or nexp) there. Cut the host again, or set injection.noise: false."
+        )
+    return arc_noise(
+        arc, np.where(np.isnan(gain), np.inf, gain), manifest["row_id"].values, int(manifest.attrs["seed"])
+    )

@@ -1,0 +1,155 @@
+"""Read and check the rows of a manifest: the one place that decides whether a row can be rendered."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from lensflow.errors import ManifestError, RenderError, did_you_mean
+from lensflow.lensing.sources import N_RANGE
+
+LENS_MODELS = ("SIS", "SIE", "CONTROL")
+Floats = NDArray[np.float64]
+
+# Column -> what an injection's value must satisfy, in words and in numpy.
+_RULES = {
+    "theta_e_arcsec": ("> 0", lambda v: v > 0),
+    "lens_q": ("in (0, 1]", lambda v: (v > 0) & (v <= 1)),
+    "lens_phi_rad": ("finite", np.isfinite),
+    "shear": ("in [0, 1)", lambda v: (v >= 0) & (v < 1)),
+    "shear_phi_rad": ("finite", np.isfinite),
+    "src_x_arcsec": ("finite", np.isfinite),
+    "src_y_arcsec": ("finite", np.isfinite),
+    "src_reff_arcsec": ("> 0", lambda v: v > 0),
+    "src_n": (f"in [{N_RANGE[0]}, {N_RANGE[1]}]", lambda v: (v >= N_RANGE[0]) & (v <= N_RANGE[1])),
+    "src_q": ("in (0, 1]", lambda v: (v > 0) & (v <= 1)),
+    "src_phi_rad": ("finite", np.isfinite),
+}
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Checked rows; columns of shape (sample,) by name, flux and FWHM of shape (sample, band)."""
+
+    is_control: NDArray[np.bool_]
+    is_sis: NDArray[np.bool_]
+    column: Mapping[str, Floats]
+    x_center: Floats
+    y_center: Floats
+    flux: Floats
+    fwhm: Floats
+
+    def lens(self, i: int) -> dict[str, float]:
+        """Lens and shear of row ``i`` under the names of ``kernels.pack_row``; an SIS has axis ratio 1."""
+        c = self.column
+        return {
+            "theta_e": float(c["theta_e_arcsec"][i]),
+            "lens_q": 1.0 if self.is_sis[i] else float(c["lens_q"][i]),
+            "lens_phi": 0.0 if self.is_sis[i] else float(c["lens_phi_rad"][i]),
+            "shear": float(c["shear"][i]),
+            "shear_phi": float(c["shear_phi_rad"][i]),
+        }
+
+    def source(self, i: int) -> dict[str, float]:
+        """Source of row ``i`` under the names of ``kernels.pack_row``."""
+        c = self.column
+        return {
+            "src_x": float(c["src_x_arcsec"][i]),
+            "src_y": float(c["src_y_arcsec"][i]),
+            "reff": float(c["src_reff_arcsec"][i]),
+            "n": float(c["src_n"][i]),
+            "src_q": float(c["src_q"][i]),
+            "src_phi": float(c["src_phi_rad"][i]),
+        }
+
+
+def read_rows(manifest: Mapping[str, ArrayLike], stamp_size: int, pixel_scale_arcsec: float, supersample: int) -> Rows:
+    """Read the columns that rendering needs and check every injection.
+
+    Parameters
+    ----------
+    manifest : mapping of arrays
+        Columns of ``lensflow.schema.MANIFEST``; ``is_control`` and ``row_id`` are optional.
+    stamp_size : int
+        Pixels; the lens must lie on the stamp.
+    pixel_scale_arcsec, supersample
+        The rays' spacing, which a PSF must be at least twice as wide as.
+
+    Raises
+    ------
+    ManifestError
+        If a column is missing or of the wrong shape, or an injection's value is impossible (first such row named).
+    RenderError
+        If a PSF's FWHM is 0, negative, infinite, or too narrow for the rays.
+
+    Notes
+    -----
+    A control's other columns are not looked at; nor is the flux of a band whose FWHM is NaN (absent).
+    """
+    model = np.atleast_1d(_get(manifest, "lens_model")).astype(str)
+    n = model.size
+    row_id = _column(manifest, "row_id", n, np.dtype(np.uint64)) if "row_id" in manifest else None
+
+    def name(i: int) -> str:
+        return f"manifest row {i}" + (f" (row_id {row_id[i]})" if row_id is not None else "")
+
+    def refuse(bad: NDArray[np.bool_], values: NDArray, column: str, rule: str, error: type[Exception]) -> None:
+        if bad.any():
+            where = tuple(int(v) for v in np.argwhere(bad)[0])
+            band = f", band {where[1]}" if len(where) > 1 else ""
+            more = f" ({int(bad.sum()) - 1} more)" if bad.sum() > 1 else ""
+            raise error(f"{name(where[0])}{band}: {column} must be {rule}, not {values[where]}{more}.")
+
+    unknown = ~np.isin(model, LENS_MODELS)
+    if unknown.any():
+        i = int(np.argmax(unknown))
+        hint = did_you_mean(model[i], LENS_MODELS)
+        raise ManifestError(f"{name(i)}: lens_model must be one of {', '.join(LENS_MODELS)}, not {model[i]!r}.{hint}")
+    control = model == "CONTROL"
+    if "is_control" in manifest:
+        flag = _column(manifest, "is_control", n, np.dtype(bool))
+        refuse(flag != control, model, "lens_model", "CONTROL exactly where is_control is set", ManifestError)
+    column = {}
+    for key, (rule, holds) in _RULES.items():
+        value = column[key] = _column(manifest, key, n)
+        refuse(~control & ~(np.isfinite(value) & holds(value)), value, key, rule, ManifestError)
+    centers = []
+    for key in ("x_center", "y_center"):
+        value = _column(manifest, key, n)
+        on_stamp = (value >= -0.5) & (value <= stamp_size - 0.5)
+        rule = f"on the stamp, in [-0.5, {stamp_size - 0.5}] pixels"
+        refuse(~control & ~on_stamp, value, key, rule, ManifestError)
+        centers.append(value)
+    fwhm, flux = _bands(manifest, "psf_fwhm_arcsec", n), _bands(manifest, "src_flux_nmgy", n)
+    if fwhm.shape != flux.shape:
+        raise ManifestError(f"psf_fwhm_arcsec has the shape {fwhm.shape}, src_flux_nmgy {flux.shape}: bands differ")
+    used = ~control[:, None] & ~np.isnan(fwhm)
+    refuse(used & ~(np.isfinite(fwhm) & (fwhm > 0)), fwhm, "psf_fwhm_arcsec", "positive, or NaN = absent", RenderError)
+    least = 2 * pixel_scale_arcsec / supersample
+    rule = f">= {least:.4g} arcsec, twice the spacing of the rays (raise supersample)"
+    refuse(used & (fwhm < least), fwhm, "psf_fwhm_arcsec", rule, RenderError)
+    refuse(used & ~(np.isfinite(flux) & (flux >= 0)), flux, "src_flux_nmgy", "finite and >= 0", ManifestError)
+    return Rows(control, model == "SIS", column, centers[0], centers[1], flux, fwhm)
+
+
+def _get(manifest: Mapping[str, ArrayLike], key: str) -> NDArray:
+    if key not in manifest:
+        raise ManifestError(f"manifest: no column {key!r}.{did_you_mean(key, [str(k) for k in manifest])}")
+    return np.asarray(manifest[key])
+
+
+def _column(manifest: Mapping[str, ArrayLike], key: str, n: int, dtype: np.dtype = np.dtype(np.float64)) -> NDArray:
+    value = np.atleast_1d(_get(manifest, key)).astype(dtype)
+    if value.shape != (n,):
+        raise ManifestError(f"manifest: {key} must have the shape ({n},), not {value.shape}")
+    return value
+
+
+def _bands(manifest: Mapping[str, ArrayLike], key: str, n: int) -> Floats:
+    value = _get(manifest, key).astype(np.float64)
+    if value.ndim != 2 or value.shape[0] != n:
+        raise ManifestError(f"manifest: {key} must have the shape ({n}, band), not {value.shape}")
+    return value

@@ -1,0 +1,143 @@
+"""What the command line prints: progress, and a table per step."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as Bars
+from rich.table import Table
+
+from lensflow.gates import GateResult
+from lensflow.schema import PsfSource
+
+VERDICT_COLOURS = {
+    "PASS": "bold green",
+    "FAIL": "bold red",
+    "INCONCLUSIVE": "bold yellow",
+    "NOT_TESTABLE": "bold yellow",
+    "ERROR": "bold red",
+}
+
+
+class ProgressDisplay:
+    """Progress bars, one per stage, driven by calls ``(stage, done, total)``."""
+
+    def __init__(self, bars: Bars):
+        self._bars = bars
+        self._tasks: dict[str, Any] = {}
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        """Move the stage's bar."""
+        if stage not in self._tasks:
+            self._tasks[stage] = self._bars.add_task(stage, total=total)
+        self._bars.update(self._tasks[stage], completed=done, total=total)
+
+
+@contextlib.contextmanager
+def progress_display(console: Console) -> Iterator[ProgressDisplay]:
+    """Show progress bars while the body runs."""
+    bars = Bars(
+        TextColumn("[bold]{task.description:>16}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=console,
+    )
+    with bars:
+        yield ProgressDisplay(bars)
+
+
+def print_counts(console: Console, title: str, counts: Mapping[str, int], note: str = "") -> None:
+    """Print counts as a two-column table; lines with nothing to count are left out."""
+    table = Table(title=title, title_justify="left", show_header=False, caption=note or None, caption_justify="left")
+    table.add_column()
+    table.add_column(justify="right")
+    for name, number in counts.items():
+        if number:
+            table.add_row(name, f"{number:,}")
+    console.print(table)
+
+
+def print_cutouts(console: Console, cutouts: xr.Dataset, counts: Mapping[str, int], messages: Sequence[str]) -> None:
+    """Print hosts by status, reason and PSF provenance, and what the survey's files complained of."""
+    read, merged = cutouts.attrs.get("n_read"), cutouts.attrs.get("n_duplicates")
+    note = f"{read:,} targets read, {merged:,} duplicate(s) merged" if read is not None else ""
+    psf = {
+        f"psf: {source.name.lower()}": int((cutouts["psf_source"].values == source).sum())
+        for source in PsfSource
+        if source != PsfSource.NONE
+    }
+    print_counts(console, "Cutouts", {**counts, **psf}, note)
+    for message in messages[:10]:
+        console.print(f"  {message}", markup=False, highlight=False)
+    if len(messages) > 10:
+        console.print(f"  and {len(messages) - 10} more messages in the receipts")
+
+
+def print_manifest(console: Console, manifest: xr.Dataset) -> None:
+    """Print rows, hosts left out, and the ranges as drawn."""
+    control = manifest["is_control"].values
+    counts = {
+        "rows": control.size,
+        "injections": int((~control).sum()),
+        "controls": int(control.sum()),
+        "hosts": int(manifest.attrs.get("n_hosts", 0)),
+        **{f"hosts left out: {k}": int(v) for k, v in manifest.attrs.get("hosts_skipped", {}).items()},
+    }
+    print_counts(console, "Manifest", counts)
+    table = Table(title="As drawn (injections)", title_justify="left")
+    for column in ("parameter", "min", "median", "max"):
+        table.add_column(column, justify="left" if column == "parameter" else "right")
+    for name in ("theta_e_arcsec", "lens_q", "shear", "src_reff_arcsec", "src_flux_nmgy", "psf_fwhm_arcsec"):
+        values = manifest[name].values[~control]
+        values = values[np.isfinite(values)]
+        if values.size:
+            table.add_row(name, *(f"{v:.3g}" for v in np.percentile(values, (0, 50, 100))))
+    console.print(table)
+
+
+def print_stages(console: Console, stages: Sequence[Mapping[str, Any]]) -> None:
+    """Print seconds and rows per second by stage."""
+    table = Table(title="Stages", title_justify="left")
+    for column in ("stage", "rows", "seconds", "rows/s", ""):
+        table.add_column(column, justify="right" if column not in ("stage", "") else "left")
+    for s in stages:
+        done = "" if s["worked"] else "[dim]found done[/dim]"
+        table.add_row(s["stage"], f"{s['rows']:,}", f"{s['seconds']:.1f}", f"{s['rows_per_s']:,.0f}", done)
+    console.print(table)
+
+
+def print_gates(console: Console, gates: Sequence[GateResult]) -> None:
+    """Print each gate's AUC with its interval, its threshold and its verdict, and the reason below."""
+    table = Table(title="Core gates", title_justify="left")
+    for column in ("gate", "pairs", "hosts", "AUC", "95 % interval", "threshold", "verdict"):
+        table.add_column(column, justify="left" if column in ("gate", "verdict") else "right")
+    for g in gates:
+        verdict = str(g.verdict)
+        table.add_row(
+            g.name,
+            f"{g.n_rows:,}",
+            f"{g.n_hosts:,}",
+            _number(g.auc),
+            f"{_number(g.auc_low)} - {_number(g.auc_high)}",
+            f"< {g.threshold:g}",
+            f"[{VERDICT_COLOURS[verdict]}]{verdict}[/]",
+        )
+    console.print(table)
+    for g in gates:
+        console.print(f"  {g.name}: {g.reason}", markup=False, highlight=False)
+
+
+def print_strata(console: Console, stratified: xr.Dataset, band: str) -> None:
+    """Print the theta_E strata of one band."""
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None or not np.isfinite(value) else f"{value:.3f}"

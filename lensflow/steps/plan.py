@@ -1,0 +1,93 @@
+"""Draw the manifest once and freeze it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import xarray as xr
+
+from lensflow.config import RunConfig, fingerprint
+from lensflow.errors import StoreError
+from lensflow.manifest.build import build_manifest, check_manifest
+from lensflow.steps.execute import Progress, silent
+from lensflow.steps.run_folder import RunFolder
+from lensflow.steps.sources import dataset_content
+from lensflow.store import create, receipts, resume
+from lensflow.store.open import open_cutouts, open_manifest
+from lensflow.store.regions import plan_regions
+
+
+def plan_step(config: RunConfig, progress: Progress = silent) -> xr.Dataset:
+    """Draw and freeze the manifest of a run.
+
+    Parameters
+    ----------
+    config : RunConfig
+        Its cutouts must be complete.
+    progress : callable, optional
+
+    Returns
+    -------
+    Dataset
+        The open manifest: one row per injection and control, sorted by host.
+
+    Raises
+    ------
+    StoreError, ManifestError
+    """
+    folder = RunFolder.of(config)
+    progress("plan", 0, 1)
+    identity = resume.identity(config, "manifest", {"cutouts": cutouts_content(config)})
+    if not resume.may_resume(folder.manifest, identity):
+        _freeze(build_manifest(open_cutouts(folder.cutouts), config), config, identity)
+    progress("plan", 1, 1)
+    return open_manifest(folder.manifest)
+
+
+def freeze_manifest(manifest: xr.Dataset, config: RunConfig) -> None:
+    """Make a given manifest (edited, subset, made elsewhere) the manifest of a run.
+
+    Raises
+    ------
+    ManifestError
+        If a row cannot be rendered.
+    StaleStoreError
+        If the run has another manifest already.
+    """
+    check_manifest(manifest)
+    inputs = {"cutouts": cutouts_content(config), "manifest": dataset_content(manifest)}
+    identity = resume.identity(config, "manifest", inputs)
+    if not resume.may_resume(RunFolder.of(config).manifest, identity):
+        _freeze(manifest, config, identity)
+
+
+def _freeze(manifest: xr.Dataset, config: RunConfig, identity: dict[str, Any]) -> None:
+    create.create_store(
+        RunFolder.of(config).manifest,
+        "manifest",
+        manifest.sizes["sample"],
+        config.bands,
+        head=manifest,
+        attrs={**manifest.attrs, "identity": identity, "fingerprint": fingerprint(identity)},
+    )
+
+
+def cutouts_content(config: RunConfig) -> str:
+    """Fingerprint of the finished cutouts' bytes.
+
+    Raises
+    ------
+    StoreError
+        If they are not complete.
+    """
+    folder = RunFolder.of(config)
+    done = receipts.read_receipts(folder.receipts("cutouts"))
+    cutouts = open_cutouts(folder.cutouts)
+    regions = plan_regions(cutouts.sizes["host"], config.store.hosts_per_region)
+    todo = receipts.missing_regions(folder.receipts("cutouts"), regions, str(cutouts.attrs["fingerprint"]))
+    if todo:
+        raise StoreError(
+            f"{folder.cutouts}: {len(todo)} of {len(regions)} regions are not finished. Run `lensflow cut` again: it "
+            "continues where it stopped."
+        )
+    return receipts.content_fingerprint({r.index: done[r.index] for r in regions})

@@ -1,0 +1,124 @@
+"""Every step of a run in order, each timed; finished work is kept."""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any, TypeVar
+
+import xarray as xr
+
+from lensflow.config import RunConfig
+from lensflow.gates import GateResult
+from lensflow.steps.cut import cut_step
+from lensflow.steps.execute import Progress, peak_rss_mb, silent
+from lensflow.steps.inject import inject_step
+from lensflow.steps.measure import measure_step
+from lensflow.steps.plan import plan_step
+from lensflow.steps.report import report_step
+from lensflow.steps.run_folder import RunFolder
+from lensflow.store import paths, receipts
+
+T = TypeVar("T")
+
+_LIBRARIES = ("lensflow", "numpy", "scipy", "numba", "astropy", "xarray", "zarr", "dask", "distributed", "scikit-learn")
+
+
+@dataclass(frozen=True)
+class RunResults:
+    """What a run found.
+
+    Attributes
+    ----------
+    diagnostics : dict of Dataset
+    gates : list of GateResult
+    stages : list of dict
+        Stage, seconds, rows, rows per second of this call.
+    report : str
+        Path of the report's page.
+    """
+
+    diagnostics: dict[str, xr.Dataset]
+    gates: list[GateResult]
+    stages: list[dict[str, Any]]
+    report: str
+
+
+def run(config: RunConfig, progress: Progress = silent) -> RunResults:
+    """Do everything that a config asks for: cut, plan, inject, measure, gate, report.
+
+    Parameters
+    ----------
+    config : RunConfig
+    progress : callable, optional
+
+    Returns
+    -------
+    RunResults
+
+    Raises
+    ------
+    LensflowError
+        Of the step that could not go on; what is finished is kept and the same call continues.
+    """
+    folder = RunFolder.of(config)
+    timer = _StageTimer(progress)
+    timer("cut", lambda: cut_step(config, timer.progress), lambda c: c.sizes["host"])
+    # Only now: a refused (stale) store must not lose the config that it was made with.
+    paths.write_text(folder.config, config.to_yaml())
+    manifest = timer("plan", lambda: plan_step(config, timer.progress), lambda m: m.sizes["sample"])
+    timer("inject", lambda: inject_step(config, timer.progress), lambda p: p.sizes["sample"])
+    diagnostics, gates = timer(
+        "diagnose + gate", lambda: measure_step(config, timer.progress), lambda _: manifest.sizes["sample"]
+    )
+    _keep_timings(folder, timer)
+    page = timer("report", lambda: report_step(config, timer.progress), lambda _: 1)
+    return RunResults(diagnostics, gates, timer.stages, page)
+
+
+class _StageTimer:
+    """Times stages, and notes which of them had work to do."""
+
+    def __init__(self, progress: Progress):
+        self.stages: list[dict[str, Any]] = []
+        self._tell, self._worked = progress, False
+
+    def progress(self, stage: str, done: int, total: int) -> None:
+        self._worked = True
+        self._tell(stage, done, total)
+
+    def __call__(self, name: str, step: Callable[[], T], rows: Callable[[T], int]) -> T:
+        start, self._worked = time.perf_counter(), False
+        result = step()
+        seconds, n = time.perf_counter() - start, rows(result)
+        self.stages.append(
+            {"stage": name, "seconds": seconds, "rows": n, "rows_per_s": n / seconds, "worked": self._worked}
+        )
+        return result
+
+
+def _keep_timings(folder: RunFolder, timer: _StageTimer) -> None:
+    """Update the timings of the stages that did something; a stage that found its work done keeps its old ones."""
+    kept = paths.read_json(folder.timings)["stages"] if paths.exists(folder.timings) else {}
+    kept |= {s["stage"]: s for s in timer.stages if s["worked"] or s["stage"] not in kept}
+    peak = {
+        stage: receipts.summary(receipts.read_receipts(folder.receipts(stage)).values())["peak_rss_mb"]
+        for stage in ("cutouts", "pairs")
+    }
+    paths.write_json(
+        folder.timings,
+        {
+            "stages": kept,
+            "versions": library_versions(),
+            "worker_peak_rss_mb": peak,
+            "driver_peak_rss_mb": peak_rss_mb(),
+        },
+    )
+
+
+def library_versions() -> dict[str, str]:
+    """Versions of Python and of the libraries that decide the numbers."""
+    return {"python": platform.python_version(), **{name: version(name) for name in _LIBRARIES}}

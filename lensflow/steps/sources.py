@@ -1,0 +1,158 @@
+"""Where a run's hosts come from: target tables and bricks, a synthetic survey, or bare stamps."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import fsspec
+import numpy as np
+import xarray as xr
+
+from lensflow import schema
+from lensflow.config import RunConfig, fingerprint
+from lensflow.errors import SurveyError
+from lensflow.manifest.splits import assign_splits, sky_cells
+from lensflow.manifest.targets import read_targets
+from lensflow.steps.execute import Progress, run_tasks
+from lensflow.steps.run_folder import RunFolder
+from lensflow.store import create, paths, resume
+from lensflow.survey import synthetic
+from lensflow.survey.bricks import brick_pixel_scale_arcsec
+from lensflow.survey.layout import Layout
+from lensflow.survey.stamps import read_stamps
+
+
+def survey_layout(config: RunConfig) -> Layout:
+    """Return where the run's bricks lie: the config's survey, or the synthetic one in the run folder."""
+    if config.survey.synthetic is not None:
+        return Layout(RunFolder.of(config).survey, "legacysurvey")
+    assert config.survey.root is not None
+    return Layout(config.survey.root, config.survey.layout)
+
+
+def find_targets(config: RunConfig, progress: Progress) -> tuple[xr.Dataset, dict[str, str]]:
+    """Targets of a run, as the store orders them, and fingerprints of every input that the cutting reads.
+
+    Returns
+    -------
+    targets : Dataset
+        The variables of ``schema.TARGETS``, sky cell and split, sorted by split, cell, brick and name.
+    inputs : dict
+
+    Raises
+    ------
+    TargetError, SurveyError
+    """
+    if config.survey.stamps is not None:
+        targets, inputs = _stamp_targets(config)
+    else:
+        targets, inputs = _brick_targets(config, progress)
+    targets = in_store_order(targets, config)
+    inputs["targets"] = dataset_content(targets)
+    return targets, inputs
+
+
+def dataset_content(dataset: xr.Dataset) -> str:
+    """Fingerprint of the values of a dataset in memory."""
+    return fingerprint([(v, create.checksum(dataset[v].values)) for v in sorted(map(str, dataset.data_vars))])
+
+
+def _brick_targets(config: RunConfig, progress: Progress) -> tuple[xr.Dataset, dict[str, str]]:
+    survey = config.survey
+    if survey.synthetic is not None:
+        table = _write_synthetic(config, progress)
+    else:
+        assert survey.root is not None and survey.targets is not None
+        table = survey.targets
+        if not paths.exists(survey.root):
+            raise SurveyError(f"survey.root: no such folder: {survey.root}. Where do the survey's bricks lie?")
+    targets = read_targets(table, config.bands, survey.columns)
+    return targets, {"survey": _survey_fingerprint(config, targets)}
+
+
+def _write_synthetic(config: RunConfig, progress: Progress) -> str:
+    """Write the bricks of the synthetic survey, one task each; complete ones are left as they are."""
+    synthetic_config = config.survey.synthetic
+    assert synthetic_config is not None
+    root, bricks = RunFolder.of(config).survey, synthetic.plan_bricks(synthetic_config)
+    identity = {"config": synthetic_config.model_dump(mode="json"), "bands": list(config.bands), "seed": config.seed}
+    note = paths.join(root, "synthetic.json")
+    wanted = {"fingerprint": fingerprint(identity, resume.code_fingerprint())}
+    if paths.exists(note):
+        if paths.read_json(note) != wanted:
+            raise SurveyError(
+                f"{root}: holds a synthetic survey made with other settings or code. Choose another out, or delete it."
+            )
+        return paths.join(root, "targets.fits")
+
+    def write(index: int) -> int:
+        return synthetic.write_brick(root, bricks[index], synthetic_config, config.bands, config.seed)
+
+    with paths.explain_write_errors(root):
+        for _ in run_tasks(write, range(len(bricks)), "synthetic survey", progress):
+            pass
+        table = synthetic.write_targets(root, synthetic_config, config.bands, config.seed)
+    paths.write_json(note, wanted)
+    return table
+
+
+def _survey_fingerprint(config: RunConfig, targets: xr.Dataset) -> str:
+    """Names, sizes and versions of every file that the run can read; and a loud stop when there is none."""
+    layout = survey_layout(config)
+    fs, _ = fsspec.core.url_to_fs(layout.root)
+    listing: list[Any] = []
+    folders = sorted({layout.folder(str(b)) for b in np.unique(targets["brickname"].values)})
+    for place in folders:
+        try:
+            entries = fs.ls(fs._strip_protocol(place), detail=True)
+        except FileNotFoundError:
+            entries = []
+        for entry in entries:
+            version = entry.get("ETag") or entry.get("etag") or entry.get("mtime") or entry.get("created")
+            listing.append((str(entry["name"]).rsplit("/", 1)[-1], entry.get("size"), str(version)))
+    if not any("-image-" in name for name, _, _ in listing):
+        shown = ", ".join(folders[:3]) + (f" and {len(folders) - 3} more" if len(folders) > 3 else "")
+        raise SurveyError(
+            f"survey.root: none of the targets' {len(folders)} brick folder(s) holds an image; looked in {shown}. "
+            f"Is survey.root right, and survey.layout ({layout.kind})?"
+        )
+    return fingerprint(sorted(listing))
+
+
+def _stamp_targets(config: RunConfig) -> tuple[xr.Dataset, dict[str, str]]:
+    stamps = config.survey.stamps
+    assert stamps is not None
+    block = read_stamps(stamps, config.bands, config.survey)
+    arrays = {n: block[n].values for n in ("host_id", "ra_deg", "dec_deg", "brickname")}
+    empty = np.full(block.sizes["host"], np.nan)
+    arrays |= {"flux_nmgy": np.full((block.sizes["host"], len(config.bands)), np.nan)}
+    arrays |= {"sigma_v_km_s": empty, "z_lens": empty}
+    targets = schema.dataset("targets", arrays, {"band": list(config.bands)})
+    targets.attrs.update(n_read=block.sizes["host"], n_duplicates=0)
+    return targets, {"stamps": create.checksum(block["image"].values)}
+
+
+def in_store_order(targets: xr.Dataset, config: RunConfig) -> xr.Dataset:
+    """Targets with sky cell and split, sorted by split, cell, brick and name: a split is a slice."""
+    ra, dec, names = (targets[n].values for n in ("ra_deg", "dec_deg", "host_id"))
+    cells = sky_cells(ra, dec, names, config.splits.nside)
+    split = assign_splits(cells, config.splits, config.seed)
+    order = np.lexsort((names, targets["brickname"].values, cells, split))
+    assigned = targets.assign(
+        cell=("host", cells, schema.variable("cutouts", "cell").attrs),
+        split=("host", split, schema.variable("cutouts", "split").attrs),
+    )
+    return assigned.isel(host=order)
+
+
+def pixel_scale_arcsec(config: RunConfig, targets: xr.Dataset) -> float:
+    """Pixel scale of a run: from the first readable brick's WCS, or the config's for bare stamps."""
+    if config.survey.stamps is not None:
+        return float(config.survey.stamps.pixel_scale_arcsec)
+    errors = []
+    for brick in dict.fromkeys(map(str, targets["brickname"].values)):
+        try:
+            return float(brick_pixel_scale_arcsec(survey_layout(config), brick, config.bands))
+        except SurveyError as error:
+            errors.append(str(error))
+    raise SurveyError(f"no brick has a readable image, so there is no pixel scale. The first error: {errors[0]}")

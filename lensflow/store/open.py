@@ -1,0 +1,199 @@
+"""Open stores as xarray datasets: tables in memory under their own names, pixels lazily in chunks of one shard."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import dask.array as da
+import numpy as np
+import xarray as xr
+import zarr
+from numpy.typing import NDArray
+
+from lensflow import schema
+from lensflow.errors import StoreError
+from lensflow.schema import Variable
+from lensflow.store import paths
+from lensflow.store.create import LAYOUTS
+from lensflow.store.regions import Region
+
+
+def _group(url: str, store: str) -> zarr.Group:
+    group = paths.open_group(url)
+    found = group.attrs.get("lensflow_store")
+    if found != store:
+        raise StoreError(f"{url}: expected a {store} store of lensflow, found {found or 'something else'}")
+    return group
+
+
+def _array(group: zarr.Group, name: str) -> zarr.Array:
+    array = group[name]
+    if not isinstance(array, zarr.Array):
+        raise StoreError(f"{group.store_path}: {name} is not an array")
+    return array
+
+
+def _read(group: zarr.Group, name: str, rows: slice = slice(None)) -> NDArray:
+    return np.asarray(_array(group, name)[rows])
+
+
+def _lazy(url: str, group: zarr.Group, name: str) -> da.Array:
+    array = _array(group, name)
+    rows = array.shards[0] if array.shards else array.chunks[0]
+    # The fingerprint is part of the name: a store written anew at the same place is another Dask array.
+    label = f"{name}-{url}-{group.attrs.get('fingerprint', '')}"
+    return da.from_array(array, chunks=(rows, *array.shape[1:]), name=label, asarray=True)
+
+
+def unpack(
+    table: NDArray, columns: Sequence[str], variables: Iterable[Variable], bands: Sequence[str]
+) -> dict[str, tuple[tuple[str, ...], NDArray, dict[str, str]]]:
+    """Named variables of a packed table, with the registry's dtypes and attrs."""
+    where = {c: k for k, c in enumerate(columns)}
+    out = {}
+    for v in variables:
+        names = schema.packed_columns([v], bands)
+        missing = [n for n in names if n not in where]
+        if missing:
+            raise StoreError(f"packed table has no column {missing[0]!r}: the store has another schema version")
+        values = table[:, [where[n] for n in names]].astype(v.dtype)
+        out[v.name] = (v.dims, values if "band" in v.dims else values[:, 0], v.attrs)
+    return out
+
+
+def _tables(store: str, group: zarr.Group, rows: slice = slice(None)) -> dict[str, Any]:
+    layout = LAYOUTS[store]
+    bands = _bands(group)
+    out: dict[str, Any] = {v.name: (v.dims, _read(group, v.name, rows), v.attrs) for v in layout.head}
+    for name, (variables, _) in (layout.tables or {}).items():
+        columns = list(group[name].attrs["columns"])  # type: ignore[arg-type]
+        out.update(unpack(_read(group, name, rows), columns, variables, bands))
+    return out
+
+
+def _bands(group: zarr.Group) -> list[str]:
+    return [str(b) for b in group.attrs["bands"]]  # type: ignore[union-attr]
+
+
+def _open(url: str, store: str) -> xr.Dataset:
+    group = _group(url, store)
+    data = _tables(store, group)
+    for v in LAYOUTS[store].pixels:
+        data[v.name] = (v.dims, _lazy(url, group, v.name), v.attrs)
+    attrs = {k: v for k, v in group.attrs.items() if k != "identity"}
+    return xr.Dataset(data, coords={"band": _bands(group)}, attrs=attrs)
+
+
+def open_targets(url: str) -> xr.Dataset:
+    """Open a targets store: one row per requested host."""
+    return _open(url, "targets")
+
+
+def open_cutouts(url: str) -> xr.Dataset:
+    """Open a cutouts store.
+
+    Returns
+    -------
+    Dataset with dims host, band, y, x: tables in memory, ``image``, ``invvar`` and ``maskbits`` lazy with one
+    Dask chunk per region.
+    """
+    return _open(url, "cutouts")
+
+
+def open_manifest(url: str) -> xr.Dataset:
+    """Open a manifest: one row per injection or control."""
+    return _open(url, "manifest")
+
+
+def open_pairs(url: str, manifest_url: str | None = None, cutouts_url: str | None = None) -> xr.Dataset:
+    """Open a pairs store with everything that belongs to it.
+
+    Parameters
+    ----------
+    url : str
+        The pairs store.
+    manifest_url, cutouts_url : str, optional
+        Where they lie, if not beside the pairs.
+
+    Returns
+    -------
+    Dataset with dims sample, band, y, x: ``arc``, ``stamp`` and ``ctrl`` (the host's image) lazy with one Dask
+    chunk per region; the manifest's columns, metrics and flags in memory.
+    """
+    pairs = _open(url, "pairs")
+    beside = url.rstrip("/").rsplit("/", 1)[0]
+    manifest = open_manifest(manifest_url or paths.join(beside, "manifest.zarr"))
+    cutouts_at = cutouts_url or paths.join(beside, "cutouts.zarr")
+    if manifest.sizes["sample"] != pairs.sizes["sample"]:
+        raise StoreError(
+            f"{url}: {pairs.sizes['sample']} pairs for a manifest of {manifest.sizes['sample']} rows; "
+            "these stores do not belong together"
+        )
+    host_index = da.from_array(manifest["host_index"].values, chunks=pairs["stamp"].chunks[0])
+    ctrl = da.map_blocks(
+        lambda index: read_hosts(cutouts_at, index, ("image",))["image"],
+        host_index,
+        dtype=np.float32,
+        chunks=pairs["stamp"].chunks,
+        new_axis=(1, 2, 3),
+        meta=np.empty((0, 0, 0, 0), np.float32),
+        name=f"ctrl-{url}",
+    )
+    out = pairs.merge(manifest, combine_attrs="drop_conflicts")
+    out["ctrl"] = (schema.CTRL.dims, ctrl, schema.CTRL.attrs)
+    return out
+
+
+def read_hosts(url: str, host_index: NDArray[np.int64], names: Sequence[str]) -> dict[str, NDArray]:
+    """Pixels of the given hosts, in the given order, from one contiguous read per variable.
+
+    Parameters
+    ----------
+    url : str
+        A cutouts store.
+    host_index : ndarray of int64, shape (n,)
+        May repeat; a manifest is sorted by host, so a region needs one narrow slice.
+    names : sequence of str
+    """
+    group = _group(url, "cutouts")
+    if len(host_index) == 0:
+        return {n: np.empty((0, *_array(group, n).shape[1:]), _array(group, n).dtype) for n in names}
+    first, last = int(host_index.min()), int(host_index.max())
+    return {n: _read(group, n, slice(first, last + 1))[host_index - first] for n in names}
+
+
+def read_head(url: str, store: str, rows: slice = slice(None)) -> xr.Dataset:
+    """Read what was written when the store was created (for cutouts: names, positions, splits), in memory."""
+    group = _group(url, store)
+    data = {v.name: (v.dims, _read(group, v.name, rows), v.attrs) for v in LAYOUTS[store].head}
+    return xr.Dataset(data, coords={"band": _bands(group)})
+
+
+def read_host_block(url: str, first: int, stop: int) -> xr.Dataset:
+    """Hosts ``first:stop`` of a cutouts store, in memory, with coordinate ``host_index``."""
+    group = _group(url, "cutouts")
+    rows = slice(first, stop)
+    data = _tables("cutouts", group, rows)
+    for v in LAYOUTS["cutouts"].pixels:
+        data[v.name] = (v.dims, _read(group, v.name, rows), v.attrs)
+    coords = {"band": _bands(group), "host_index": ("host", np.arange(first, stop))}
+    return xr.Dataset(data, coords=coords, attrs={"pixel_scale_arcsec": group.attrs["pixel_scale_arcsec"]})
+
+
+def read_manifest_block(url: str, region: Region) -> xr.Dataset:
+    """Rows of a manifest, in memory, with the manifest's attrs."""
+    group = _group(url, "manifest")
+    data = _tables("manifest", group, region.slice)
+    return xr.Dataset(data, coords={"band": _bands(group)}, attrs=dict(group.attrs))
+
+
+def read_pairs_block(url: str, manifest_url: str, cutouts_url: str, region: Region) -> xr.Dataset:
+    """One region of pairs, in memory, complete: manifest columns, metrics, flags, ``arc``, ``stamp``, ``ctrl``."""
+    group = _group(url, "pairs")
+    out = read_manifest_block(manifest_url, region)
+    data = _tables("pairs", group, region.slice)
+    for v in LAYOUTS["pairs"].pixels:
+        data[v.name] = (v.dims, _read(group, v.name, region.slice), v.attrs)
+    ctrl = read_hosts(cutouts_url, out["host_index"].values, ("image",))["image"]
+    return out.assign(data).assign(ctrl=(schema.CTRL.dims, ctrl))

@@ -1,0 +1,124 @@
+"""Receipts: one small JSON per finished region, written last; what has none is done again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import fsspec
+
+from lensflow.config import fingerprint
+from lensflow.errors import StoreError
+from lensflow.store import paths
+from lensflow.store.regions import Region
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """What one task did.
+
+    Attributes
+    ----------
+    region, start, stop : int
+        Shard number and its rows.
+    fingerprint : str
+        Of the settings, code and inputs that made the data.
+    checksums : dict
+        Array -> checksum of the region's bytes.
+    counts : dict
+        Rows by what became of them ("OK", "PARTIAL", "injections", "invariant: ..."); nothing is lost uncounted.
+    seconds : dict
+        Phase -> seconds.
+    bytes : int
+        Uncompressed bytes written.
+    messages : list of str
+        What a person should read: broken files and the like.
+    peak_rss_mb : float
+        Largest resident memory of the worker process so far.
+    """
+
+    region: int
+    start: int
+    stop: int
+    fingerprint: str
+    checksums: dict[str, str]
+    counts: dict[str, int]
+    seconds: dict[str, float]
+    bytes: int
+    messages: list[str] = field(default_factory=list)
+    peak_rss_mb: float = 0.0
+
+
+def receipt_url(folder: str, index: int) -> str:
+    """URL of a region's receipt."""
+    return paths.join(folder, f"region-{index:06d}.json")
+
+
+def write_receipt(folder: str, receipt: Receipt) -> None:
+    """Write a receipt; call it after everything that it vouches for."""
+    paths.write_json(receipt_url(folder, receipt.region), asdict(receipt))
+
+
+def clear(folder: str) -> None:
+    """Delete a folder's receipts: before a store is made anew, or they would vouch for data that is gone."""
+    fs, path = fsspec.core.url_to_fs(folder)
+    if fs.exists(path):
+        fs.rm(path, recursive=True)
+
+
+def read_receipts(folder: str) -> dict[int, Receipt]:
+    """Every readable receipt of a folder by region; a damaged one counts as absent, so its region is redone."""
+    receipts = {}
+    for name in paths.list_names(folder):
+        if not (name.startswith("region-") and name.endswith(".json")):
+            continue
+        try:
+            receipt = Receipt(**paths.read_json(paths.join(folder, name)))
+        except (StoreError, TypeError):
+            continue
+        receipts[receipt.region] = receipt
+    return receipts
+
+
+def missing_regions(folder: str, regions: Iterable[Region], expected_fingerprint: str) -> list[Region]:
+    """Regions without a valid receipt: absent, damaged, of another fingerprint or other rows."""
+    done = read_receipts(folder)
+    return [
+        r
+        for r in regions
+        if (d := done.get(r.index)) is None
+        or d.fingerprint != expected_fingerprint
+        or (d.start, d.stop) != (r.start, r.stop)
+    ]
+
+
+def total_counts(receipts: Iterable[Receipt]) -> dict[str, int]:
+    """Sum the counts of receipts."""
+    total: dict[str, int] = {}
+    for receipt in receipts:
+        for name, number in receipt.counts.items():
+            total[name] = total.get(name, 0) + number
+    return total
+
+
+def content_fingerprint(receipts: dict[int, Receipt]) -> str:
+    """Fingerprint of a finished store's bytes, from its receipts' checksums."""
+    return fingerprint([(i, receipts[i].checksums) for i in sorted(receipts)])
+
+
+def summary(receipts: Iterable[Receipt]) -> dict[str, Any]:
+    """Counts, seconds by phase, bytes and peak memory over receipts, for reports."""
+    every = list(receipts)
+    seconds: dict[str, float] = {}
+    for r in every:
+        for phase, value in r.seconds.items():
+            seconds[phase] = seconds.get(phase, 0.0) + value
+    return {
+        "regions": len(every),
+        "counts": total_counts(every),
+        "task_seconds": {k: round(v, 3) for k, v in seconds.items()},
+        "bytes": sum(r.bytes for r in every),
+        "peak_rss_mb": max((r.peak_rss_mb for r in every), default=0.0),
+        "messages": [m for r in every for m in r.messages],
+    }

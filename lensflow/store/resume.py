@@ -1,0 +1,82 @@
+"""Is what lies on disk the result of this very run? If not, say which settings differ."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import lensflow
+from lensflow.config import RunConfig, fingerprint
+from lensflow.errors import StaleStoreError, StoreError
+from lensflow.store import paths
+
+# Code whose change can change stored bytes; reports and diagnostics do not.
+_PIXEL_CODE = ("geometry.py", "rng.py", "schema.py", "lensing", "survey", "manifest", "injection")
+
+
+@cache
+def code_fingerprint() -> str:
+    """Return 16 hex digits of the sources that decide stored bytes, so that edited code never resumes old data."""
+    root = Path(__file__).parents[1]
+    digest = hashlib.sha256()
+    for part in _PIXEL_CODE:
+        path = root / part
+        for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
+            digest.update(file.relative_to(root).as_posix().encode() + b"\0" + file.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def identity(config: RunConfig, stage: str, inputs: Mapping[str, str]) -> dict[str, Any]:
+    """Everything that a stage's stored result depends on, as flat keys.
+
+    Parameters
+    ----------
+    config : RunConfig
+    stage : {"cutouts", "manifest", "pairs"}
+    inputs : mapping
+        Name -> fingerprint of what the stage reads.
+    """
+    return {
+        **config.settings_of(stage),
+        **{f"inputs.{k}": v for k, v in inputs.items()},
+        "lensflow.version": lensflow.__version__,
+        "lensflow.code": code_fingerprint(),
+    }
+
+
+def may_resume(url: str, wanted: Mapping[str, Any]) -> bool:
+    """Decide what to do with ``url``: True = continue what is there, False = nothing is there.
+
+    Raises
+    ------
+    StaleStoreError
+        If a store made with other settings, inputs or code is there; the message names the differing keys.
+    """
+    if not paths.group_exists(url):
+        return False
+    attrs = dict(paths.open_group(url).attrs)
+    stored = attrs.get("identity")
+    if not isinstance(stored, Mapping):
+        raise StoreError(f"{url}: a zarr store that lensflow did not make is in the way. Choose another out.")
+    if attrs.get("fingerprint") == fingerprint(wanted):
+        return True
+    keys = sorted(k for k in {*stored, *wanted} if stored.get(k, _MISSING) != wanted.get(k, _MISSING))
+    shown = [f"  {k}: stored {_short(stored, k)}, now {_short(wanted, k)}" for k in keys[:12]]
+    more = f"\n  and {len(keys) - 12} more" if len(keys) > 12 else ""
+    raise StaleStoreError(
+        f"{url}: holds the result of another run; {len(keys)} key(s) differ:\n"
+        + "\n".join(shown)
+        + more
+        + "\nChoose another out, restore those settings, or delete this folder to start over."
+    )
+
+
+_MISSING = object()
+
+
+def _short(mapping: Mapping[str, Any], key: str) -> str:
+    text = repr(mapping[key]) if key in mapping else "(not set)"
+    return text if len(text) <= 60 else text[:57] + "..."

@@ -1,0 +1,101 @@
+"""Survey mask bits (Legacy Surveys DR10 numbering) and the shares of a stamp that they cover."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from enum import IntEnum
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from lensflow.errors import SurveyError, did_you_mean
+
+
+class MaskBit(IntEnum):
+    """Bit numbers of ``maskbits``.
+
+    References
+    ----------
+    Legacy Surveys DR10, https://www.legacysurvey.org/dr10/bitmasks/ (bits 0-13 are the same in DR8 and DR9).
+    """
+
+    NPRIMARY = 0
+    BRIGHT = 1
+    SATUR_G = 2
+    SATUR_R = 3
+    SATUR_Z = 4
+    ALLMASK_G = 5
+    ALLMASK_R = 6
+    ALLMASK_Z = 7
+    WISEM1 = 8
+    WISEM2 = 9
+    BAILOUT = 10
+    MEDIUM = 11
+    GALAXY = 12
+    CLUSTER = 13
+    SATUR_I = 14
+    ALLMASK_I = 15
+
+
+WISE_BITS = (MaskBit.WISEM1, MaskBit.WISEM2)
+
+PRESETS: dict[str, tuple[int, ...]] = {
+    # What the first run of this project cut on: r alone, whatever bands were used.
+    "historic_r": (
+        MaskBit.NPRIMARY,
+        MaskBit.BRIGHT,
+        MaskBit.SATUR_R,
+        MaskBit.ALLMASK_R,
+        MaskBit.BAILOUT,
+        MaskBit.MEDIUM,
+    ),
+}
+
+
+def default_bits(bands: Iterable[str]) -> tuple[int, ...]:
+    """Bits that make a pixel bad: NPRIMARY, BRIGHT, BAILOUT, MEDIUM, and SATUR_b and ALLMASK_b of ``bands``.
+
+    A band without bits of its own (u, Y) adds none.
+    """
+    names = [f"{kind}_{band.upper()}" for band in bands for kind in ("SATUR", "ALLMASK")]
+    own = [MaskBit[name] for name in names if name in MaskBit.__members__]
+    return tuple(sorted({MaskBit.NPRIMARY, MaskBit.BRIGHT, MaskBit.BAILOUT, MaskBit.MEDIUM, *own}))
+
+
+def preset_bits(name: str) -> tuple[int, ...]:
+    """Bits of a named preset; an unknown name is an error with the nearest known one."""
+    if name not in PRESETS:
+        raise SurveyError(f"no mask preset {name!r}; known: {', '.join(PRESETS)}.{did_you_mean(name, PRESETS)}")
+    return PRESETS[name]
+
+
+def bad_pixels(maskbits: ArrayLike, bits: Iterable[int]) -> NDArray[np.bool_]:
+    """Pixels with any of ``bits`` set; same shape as ``maskbits``."""
+    mask = np.int64(sum(1 << int(bit) for bit in set(bits)))
+    return (np.asarray(maskbits, dtype=np.int64) & mask) != 0
+
+
+def bad_pixel_fraction(maskbits: ArrayLike, bits: Iterable[int]) -> NDArray[np.float32]:
+    """Share of each stamp's pixels with any of ``bits``.
+
+    Parameters
+    ----------
+    maskbits : array_like of int, shape (..., y, x)
+    bits : iterable of int
+        Bit numbers, from :func:`default_bits` or a preset.
+
+    Returns
+    -------
+    ndarray of float32, shape (...)
+    """
+    return bad_pixels(maskbits, bits).mean(axis=(-2, -1)).astype(np.float32)
+
+
+def wise_fraction(maskbits: ArrayLike) -> NDArray[np.float32]:
+    """Share of each stamp's pixels with a WISE bright-star bit (8 or 9), shape (...)."""
+    return bad_pixel_fraction(maskbits, WISE_BITS)
+
+
+def fraction_per_bit(maskbits: ArrayLike) -> NDArray[np.float32]:
+    """Share of each stamp's pixels with each bit, shape (..., 16), last axis in the order of :class:`MaskBit`."""
+    return np.stack([bad_pixel_fraction(maskbits, (bit,)) for bit in MaskBit], axis=-1)

@@ -1,0 +1,97 @@
+"""Where a host's PSF size comes from in each band: one chain, pure functions of arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from lensflow.schema import PsfSource
+
+# Effective wavelengths of the DECam filters in nm (Legacy Surveys), for the theoretical ratio only.
+WAVELENGTH_NM = {"u": 385.0, "g": 477.0, "r": 637.0, "i": 774.0, "z": 916.0, "Y": 988.0}
+REFERENCE_BAND = "r"
+
+
+def theory_band_ratio(band: str) -> float:
+    """PSF size in ``band`` over that in r for Kolmogorov seeing, ``(lambda / lambda_r)^(-1/5)``: 1.06 for g.
+
+    NaN for a band whose wavelength is not known: such a band has no r fallback. Real surveys choose their
+    nights by band (g/r was 1.16 in a DR10 run), so a measured ratio is preferred wherever there is one.
+
+    References
+    ----------
+    Fried 1966, JOSA 56, 1372 (seeing goes as lambda^(-1/5)).
+    """
+    wavelength = WAVELENGTH_NM.get(band, np.nan)
+    return float((wavelength / WAVELENGTH_NM[REFERENCE_BAND]) ** -0.2)
+
+
+def choose_psfsize(
+    map_value: ArrayLike, catalogue: ArrayLike, r_value: ArrayLike, covered: ArrayLike, ratio: ArrayLike
+) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+    """Take the first usable PSF size of: map, catalogue or brick value, r scaled, none.
+
+    A value is usable if it is finite and > 0. Where the band is not covered nothing is: an arc in a band
+    without an exposure would be a sign that no real lens shows, whatever a fallback offers.
+
+    Parameters
+    ----------
+    map_value, catalogue, r_value : array_like
+        PSF sizes in arcsec that broadcast to (host, band): from the survey's map at the target, from the
+        target table or config, and the size already chosen for r; NaN or 0 where there is none.
+    covered : array_like of bool
+        The survey has an exposure of the target in the band.
+    ratio : array_like
+        Band over r, for the r fallback; NaN = no fallback.
+
+    Returns
+    -------
+    psfsize_arcsec : ndarray of float32
+        NaN where there is none.
+    psf_source : ndarray of uint8
+        Codes of :class:`lensflow.schema.PsfSource`.
+    """
+    scaled = np.asarray(r_value, dtype=np.float64) * np.asarray(ratio, dtype=np.float64)
+    candidates = (
+        (PsfSource.FALLBACK_R, scaled),
+        (PsfSource.MANIFEST, np.asarray(catalogue, dtype=np.float64)),
+        (PsfSource.MAP, np.asarray(map_value, dtype=np.float64)),
+    )
+    shape = np.broadcast_shapes(np.shape(covered), *(value.shape for _, value in candidates))
+    size = np.full(shape, np.nan, dtype=np.float32)
+    source = np.full(shape, PsfSource.NONE, dtype=np.uint8)
+    for code, value in candidates:  # from the last resort to the first choice, each overwriting the one before
+        usable = np.asarray(covered, dtype=bool) & np.isfinite(value) & (value > 0)
+        size = np.where(usable, value, size).astype(np.float32)
+        source = np.where(usable, code, source).astype(np.uint8)
+    return size, source
+
+
+def measured_band_ratio(psfsize_arcsec: ArrayLike, psf_source: ArrayLike, bands: Sequence[str]) -> dict[str, float]:
+    """Median PSF size of each band over r, over the hosts whose sizes in both bands come from the map.
+
+    Parameters
+    ----------
+    psfsize_arcsec, psf_source : array_like, shape (host, band)
+    bands : sequence of str
+
+    Returns
+    -------
+    dict
+        Band to ratio, 1 for r. Bands without a single such host are left out (the theory stands in for
+        them); empty where there is no r.
+    """
+    names = list(bands)
+    if REFERENCE_BAND not in names:
+        return {}
+    size = np.asarray(psfsize_arcsec, dtype=np.float64)
+    from_map = np.asarray(psf_source) == PsfSource.MAP
+    r = names.index(REFERENCE_BAND)
+    out = {}
+    for b, band in enumerate(names):
+        both = from_map[:, b] & from_map[:, r]
+        if both.any():
+            out[band] = float(np.median(size[both, b] / size[both, r]))
+    return out

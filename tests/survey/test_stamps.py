@@ -1,0 +1,164 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from astropy.io import fits
+
+from lensflow import schema
+from lensflow.config import StampsConfig, SurveyConfig
+from lensflow.errors import SurveyError
+from lensflow.schema import PsfSource, Reason, Status
+from lensflow.survey.stamps import import_stamps, sky_sigma
+
+SIGMA = {"g": 0.003, "r": 0.0044, "z": 0.0125}
+ASSUMED = int(Reason.ASSUMED_NOISE | Reason.ASSUMED_PSF)
+
+
+def make_cubes(folder, n_hosts=4, side=91, edit=lambda cubes: None, hosts="name,host_id\na,x0\nb,x1\nc,x2\nd,x3\n"):
+    rng = np.random.default_rng(5)
+    y, x = np.mgrid[:side, :side]
+    galaxy = 0.5 * np.exp(-np.hypot(x - 45, y - 45) / 3) + 0.3 * np.exp(-np.hypot(x - 10, y - 70) / 2)
+    cubes = {b: (galaxy + rng.normal(0, s, (n_hosts, side, side))).astype(np.float32) for b, s in SIGMA.items()}
+    edit(cubes)
+    for band, cube in cubes.items():
+        fits.PrimaryHDU(cube).writeto(folder / f"{band}.fits")
+    (folder / "hosts.csv").write_text(hosts)
+    return cubes
+
+
+def configure(folder, stamp_size=64, columns=None, **changes):
+    settings = {
+        "files": {b: str(folder / f"{b}.fits") for b in SIGMA},
+        "hosts": str(folder / "hosts.csv"),
+        "pixel_scale_arcsec": 0.263,
+        "psfsize_arcsec": {"g": 1.4, "r": 1.3, "z": 1.2},
+    }
+    stamps = StampsConfig(**{**settings, **changes})
+    return stamps, SurveyConfig(stamps=stamps, stamp_size=stamp_size, columns=columns or {})
+
+
+def load(folder, bands="grz", **changes):
+    stamps, survey = configure(folder, **changes)
+    return import_stamps(stamps, bands, survey)
+
+
+def test_stamps_are_cut_about_the_target_and_say_what_is_assumed(tmp_path):
+    cubes = make_cubes(tmp_path)
+    out = load(tmp_path)
+    names = {v.name for v in schema.CUTOUTS} - {"cell", "split", "flux_nmgy", "aperture_flux_nmgy"}
+    schema.check("cutouts", out, {*names, "host_id", "ra_deg", "dec_deg", "brickname"})
+    np.testing.assert_array_equal(out["image"][:, 1], cubes["r"][:, 14:78, 14:78])
+    assert (out["x_center"] == 31).all()  # 45 - 14
+    assert (out["status"] == Status.OK).all()
+    assert (out["band_reasons"] == ASSUMED).all()
+    assert (out["reasons"] == ASSUMED).all()
+    assert (out["psf_source"] == PsfSource.MANIFEST).all()
+    np.testing.assert_allclose(out["psfsize_arcsec"], [[1.4, 1.3, 1.2]] * 4, rtol=1e-6)
+    assert (out["nexp"] == 1).all()
+    assert not out["maskbits"].any()
+    assert np.isnan(out["ra_deg"]).all()
+    assert (out["brickname"] == "").all()
+    assert out["host_id"].values.tolist() == ["x0", "x1", "x2", "x3"]
+    assert out.attrs["pixel_scale_arcsec"] == 0.263
+
+
+def test_noise_is_measured_beside_galaxy_and_neighbour(tmp_path):
+    make_cubes(tmp_path)
+    out = load(tmp_path)
+    sigma = out["invvar"].values[:, :, 0, 0] ** -0.5
+    np.testing.assert_allclose(sigma, [list(SIGMA.values())] * 4, rtol=0.05)
+    assert (np.ptp(out["invvar"].values, axis=(2, 3)) == 0).all()
+
+
+def test_sky_sigma_of_gaussian_noise_is_unbiased():
+    cube = np.random.default_rng(1).normal(3.0, 0.7, (40, 91, 91)).astype(np.float32)
+    assert sky_sigma(cube, 45, 45).mean() == pytest.approx(0.7, rel=0.01)
+    small = sky_sigma(cube[:, :32, :32], 15.5, 15.5)  # hardly anything lies beyond 20 pixels: all pixels are used
+    assert small.mean() == pytest.approx(0.7, rel=0.02)
+
+
+def test_stamps_of_the_cubes_own_size_and_off_centre_targets(tmp_path):
+    cubes = make_cubes(tmp_path)
+    out = load(tmp_path, stamp_size=91)
+    np.testing.assert_array_equal(out["image"][:, 0], cubes["g"])
+    assert (out["x_center"] == 45).all()
+    moved = load(tmp_path, stamp_size=32, x_center=40.3, y_center=50.0)
+    np.testing.assert_allclose(moved["x_center"], 40.3 - 25)
+    np.testing.assert_allclose(moved["y_center"], 50 - 35)
+    np.testing.assert_array_equal(moved["image"][:, 2], cubes["z"][:, 35:67, 25:57])
+
+
+def test_without_names_stamps_are_numbered(tmp_path):
+    make_cubes(tmp_path)
+    expected = ["stamp-00000", "stamp-00001", "stamp-00002", "stamp-00003"]
+    assert load(tmp_path, hosts=None)["host_id"].values.tolist() == expected
+    assert load(tmp_path, columns={"host_id": "galaxy"})["host_id"].values.tolist() == expected
+    assert load(tmp_path, columns={"host_id": "name"})["host_id"].values.tolist() == list("abcd")
+
+
+def test_nan_pixels_become_no_data_and_are_named(tmp_path):
+    def poison(cubes):
+        cubes["r"][2, 40, 40:42] = np.nan
+
+    make_cubes(tmp_path, edit=poison)
+    out = load(tmp_path)
+    assert out["status"].values.tolist() == [Status.OK, Status.OK, Status.PARTIAL, Status.OK]
+    assert int(out["band_reasons"][2, 1]) == ASSUMED | Reason.NONFINITE
+    assert int((out["invvar"][2, 1] == 0).sum()) == 2
+    assert np.isfinite(out["image"]).all()
+
+
+def test_a_blank_stamp_has_no_coverage(tmp_path):
+    def blank(cubes):
+        cubes["g"][1] = 0
+        cubes["z"][3] = np.nan
+
+    make_cubes(tmp_path, edit=blank)
+    out = load(tmp_path)
+    assert out["status"].values.tolist() == [Status.OK, Status.PARTIAL, Status.OK, Status.PARTIAL]
+    assert int(out["band_reasons"][1, 0]) & Reason.NO_COVERAGE
+    assert not out["covered"][3, 2]
+    assert [m.split(" Host ")[1][:2] for m in out.attrs["messages"]] == ["x1", "x3"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"bands": "gri"}, r"survey\.stamps\.files has no band 'i'; survey\.stamps\.psfsize_arcsec has no band 'i'"),
+        ({"psfsize_arcsec": {"g": 1.4, "r": 1.3}}, r"survey\.stamps\.psfsize_arcsec has no band 'z'"),
+        ({"stamp_size": 96}, r"a stamp of 96 pixels about \(45, 45\) does not fit the cubes' 91 x 91"),
+        ({"x_center": 10.0}, "check survey.stamps.x_center"),
+        ({"hosts": "/nowhere/hosts.csv"}, "no such hosts table: /nowhere/hosts.csv"),
+        ({"hosts": "/nowhere/hosts.docx"}, "unknown kind '.docx'"),
+    ],
+)
+def test_wrong_settings_are_named(tmp_path, changes, message):
+    make_cubes(tmp_path)
+    with pytest.raises(SurveyError, match=message):
+        load(tmp_path, **changes)
+
+
+def test_wrong_files_are_named(tmp_path):
+    make_cubes(tmp_path)
+    fits.PrimaryHDU(np.zeros((3, 91, 91), np.float32)).writeto(tmp_path / "z.fits", overwrite=True)
+    with pytest.raises(SurveyError, match=r"g\.fits \(g\) has \(4, 91, 91\), .*z\.fits \(z\) has \(3, 91, 91\)"):
+        load(tmp_path)
+    fits.PrimaryHDU(np.zeros((91, 91), np.float32)).writeto(tmp_path / "z.fits", overwrite=True)
+    with pytest.raises(SurveyError, match=r"holds no cube .*z\.fits"):
+        load(tmp_path)
+    (tmp_path / "z.fits").write_bytes(b"nothing")
+    with pytest.raises(SurveyError, match=r"cannot be read: .*z\.fits"):
+        load(tmp_path)
+    (tmp_path / "z.fits").unlink()
+    with pytest.raises(SurveyError, match=r"no such stamps file: .*z\.fits"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("hosts", "message"),
+    [("host_id\na\nb\n", "has 2 rows, the cubes have 4"), ("host_id\na\nb\na\nc\n", "host_id 'a' stands there twice")],
+)
+def test_a_hosts_table_that_does_not_fit_is_refused(tmp_path, hosts, message):
+    make_cubes(tmp_path, hosts=hosts)
+    with pytest.raises(SurveyError, match=message):
+        load(tmp_path)

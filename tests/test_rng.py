@@ -1,0 +1,62 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lensflow import rng
+
+# Random123's published known answers for philox4x32-10: counter, key, output.
+KNOWN = [
+    ((0, 0, 0, 0), (0, 0), (0x6627E8D5, 0xE169C58D, 0xBC57AC4C, 0x9B00DBD8)),
+    ((0xFFFFFFFF,) * 4, (0xFFFFFFFF,) * 2, (0x408F276D, 0x41C83B0E, 0xA20BC7C6, 0x6D5451FD)),
+    (
+        (0x243F6A88, 0x85A308D3, 0x13198A2E, 0x03707344),
+        (0xA4093822, 0x299F31D0),
+        (0xD16CFE09, 0x94FDCCEB, 0x5001E420, 0x24126EA1),
+    ),
+]
+
+
+@pytest.mark.parametrize(("counter", "key", "expected"), KNOWN)
+def test_philox_gives_the_published_answers(counter, key, expected):
+    words = rng.philox4x32(*map(np.uint64, counter), *map(np.uint64, key))
+    assert tuple(int(w) for w in words) == expected
+
+
+def test_numbers_do_not_depend_on_the_batch_or_its_order():
+    rows = rng.hash_ids([f"host-{i}" for i in range(100)])
+    together = rng.normal(7, rows, "colour", 3)
+    order = np.random.default_rng(0).permutation(100)
+    assert np.array_equal(rng.normal(7, rows[order], "colour", 3), together[order])
+    assert np.array_equal(rng.normal(7, rows[41:42], "colour", 3)[0], together[41])
+    assert np.array_equal(rng.normal(7, rows, "colour", 1), together[:, :1])
+
+
+def test_another_seed_purpose_or_lane_gives_other_numbers():
+    rows = np.arange(1000, dtype=np.uint64)
+    base = rng.uniform(1, rows, "a")[:, 0]
+    for other in (rng.uniform(2, rows, "a"), rng.uniform(1, rows, "b"), rng.uniform(1, rows, "a", lane=1)):
+        assert abs(np.corrcoef(base, other[:, 0])[0, 1]) < 0.1
+        assert not np.any(base == other[:, 0])
+
+
+def test_uniform_and_normal_have_their_moments():
+    rows = np.arange(200_000, dtype=np.uint64)
+    u, n = rng.uniform(3, rows, "u", 2), rng.normal(3, rows, "n", 2)
+    assert (u > 0).all() and (u < 1).all()
+    assert u.mean() == pytest.approx(0.5, abs=3e-3) and u.var() == pytest.approx(1 / 12, rel=0.01)
+    assert n.mean() == pytest.approx(0, abs=6e-3) and n.var() == pytest.approx(1, rel=0.01)
+    assert (n**4).mean() == pytest.approx(3, rel=0.03)
+    assert abs(np.corrcoef(n.T)[0, 1]) < 0.01
+
+
+@settings(max_examples=50)
+@given(st.integers(0, 2**64 - 1), st.integers(0, 2**32), st.integers(0, 2**32))
+def test_mixed_ids_differ_between_replicates(first, a, b):
+    if a != b:
+        assert rng.mix_ids([first], [a]) != rng.mix_ids([first], [b])
+
+
+def test_ids_come_from_names_alone():
+    assert rng.hash_ids(["x", "y"])[1] == rng.hash_ids(["y"])[0]
+    assert rng.hash_ids(np.array(["abc"], dtype="U20"))[0] == rng.hash_ids(["abc"])[0]
