@@ -133,7 +133,6 @@ def _each_chunk(pairs: xr.Dataset, reduce) -> list:  # type: ignore[no-untyped-d
     chunks: Sequence[int] = pairs.chunksizes.get("sample", (pairs.sizes["sample"],))
     edges = np.concatenate([[0], np.cumsum(chunks)])
     tasks = [
-        dask.delayed(lambda part: reduce(part))(pairs.isel(sample=slice(a, b)))
-        for a, b in itertools.pairwise(edges)
+        dask.delayed(lambda part: reduce(part))(pairs.isel(sample=slice(a, b))) for a, b in itertools.pairwise(edges)
     ]
     return list(dask.compute(*tasks))

@@ -65,6 +65,9 @@ class SurveyConfig(_Section):
         None, description="bits that make a pixel bad; default NPRIMARY, BRIGHT, SATUR_b, ALLMASK_b, BAILOUT, MEDIUM"
     )
     min_coverage_frac: Fraction = Field(0.99, description="below this share of pixels with data a stamp is PARTIAL")
+    psfsize_arcsec: dict[str, Positive] = Field(
+        default_factory=dict, description="band -> PSF size assumed (and flagged) where the survey has no map at all"
+    )
     failure_budget: Fraction = Field(0.01, description="share of hosts that may fail before the run stops")
 
     @model_validator(mode="after")

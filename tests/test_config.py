@@ -58,7 +58,7 @@ def test_the_effective_config_reads_back_to_the_same_config(tmp_path):
 def test_environment_variables_are_filled_in_or_refused(tmp_path, monkeypatch):
     monkeypatch.setenv("LENSFLOW_TEST_ROOT", "/somewhere")
     assert load(out="${LENSFLOW_TEST_ROOT}/x").out == "/somewhere/x"
-    with pytest.raises(ConfigError, match="NOT_SET_ANYWHERE is not set|NOT_SET_ANYWHERE"):
+    with pytest.raises(ConfigError, match="NOT_SET_ANYWHERE"):
         load(out="${NOT_SET_ANYWHERE}/x")
 
 

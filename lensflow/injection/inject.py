@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import xarray as xr
-from lensflow.lensing.render import render
 from numpy.typing import NDArray
 
 from lensflow import schema
@@ -13,6 +12,7 @@ from lensflow.errors import ConfigError, ManifestError
 from lensflow.injection.metrics import pair_metrics
 from lensflow.injection.quality import pair_flags
 from lensflow.lensing.noise import arc_noise, gain_from_exposure, gain_from_invvar
+from lensflow.lensing.render import render
 
 
 def combine(ctrl: NDArray[np.float32], arc: NDArray[np.float32], noise: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import xarray as xr
-from lensflow.lensing.render import Rendering
 from numpy.typing import NDArray
 
 from lensflow import geometry
+from lensflow.lensing.render import Rendering
 
 
 def pair_metrics(

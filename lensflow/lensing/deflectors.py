@@ -106,7 +106,6 @@ def deflection_bound(theta_e: float, q: float) -> float:
 
 def _direction(x: NDArray[np.float64], y: NDArray[np.float64]) -> Pair:
     r = np.hypot(x, y)
-    inverse = np.divide(1.0, r, out=np.zeros_like(r), where=r > 0)
-    # A subnormal r overflows 1/r; such a point is the centre for every purpose here.
-    inverse = np.where(np.isfinite(inverse), inverse, 0.0)
+    # 1/r overflows for a subnormal r; such a point is the centre for every purpose here.
+    inverse = np.divide(1.0, r, out=np.zeros_like(r), where=r > 1e-150)
     return x * inverse, y * inverse

@@ -115,8 +115,9 @@ def magnification(
     Returns
     -------
     float
-        As accurate as the uniform rays are: a few 1e-4 for sources of R_e >= 0.2 arcsec with 8 x 8 rays, 1e-2 for
-        R_e = 0.05 (the light between two rays is not seen). >= 1 for SIS and SIE up to that error.
+        As accurate as the uniform rays are. With 8 x 8 rays and n = 1: 2e-5 in the median and 1e-3 at worst for R_e
+        of 0.15-0.8 arcsec, 7e-2 at worst down to R_e = 0.04 (the light between two rays is not seen); n = 4: 5e-3 in
+        the median. >= 1 for SIS and SIE up to that error.
     """
     half = 0.5 * pixel
     edges = (x0 - half, x0 - half + n_pix * pixel, y0 - half, y0 - half + n_pix * pixel)

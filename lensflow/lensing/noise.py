@@ -85,7 +85,8 @@ def arc_noise(arc: ArrayLike, gain: ArrayLike, row_id: ArrayLike, seed: int, lan
     if bad.any():
         i, band = (int(v) for v in np.argwhere(bad)[0])
         raise RenderError(
-            f"row {i} (row_id {rows[i]}), band {band}: gain must be positive where there is an arc, not {gains[i, band]}"
+            f"row {i} (row_id {rows[i]}), band {band}: gain must be positive where there is an arc, "
+            f"not {gains[i, band]}"
         )
     out = np.zeros(values.shape, dtype=np.float32)
     flat = (values.shape[0], values.shape[1], -1)

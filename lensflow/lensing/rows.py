@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +15,7 @@ LENS_MODELS = ("SIS", "SIE", "CONTROL")
 Floats = NDArray[np.float64]
 
 # Column -> what an injection's value must satisfy, in words and in numpy.
-_RULES = {
+_RULES: dict[str, tuple[str, Callable[[Floats], NDArray[np.bool_]]]] = {
     "theta_e_arcsec": ("> 0", lambda v: v > 0),
     "lens_q": ("in (0, 1]", lambda v: (v > 0) & (v <= 1)),
     "lens_phi_rad": ("finite", np.isfinite),
@@ -91,7 +91,7 @@ def read_rows(manifest: Mapping[str, ArrayLike], stamp_size: int, pixel_scale_ar
     """
     model = np.atleast_1d(_get(manifest, "lens_model")).astype(str)
     n = model.size
-    row_id = _column(manifest, "row_id", n, np.dtype(np.uint64)) if "row_id" in manifest else None
+    row_id = _column(manifest, "row_id", n, np.uint64) if "row_id" in manifest else None
 
     def name(i: int) -> str:
         return f"manifest row {i}" + (f" (row_id {row_id[i]})" if row_id is not None else "")
@@ -106,11 +106,13 @@ def read_rows(manifest: Mapping[str, ArrayLike], stamp_size: int, pixel_scale_ar
     unknown = ~np.isin(model, LENS_MODELS)
     if unknown.any():
         i = int(np.argmax(unknown))
-        hint = did_you_mean(model[i], LENS_MODELS)
-        raise ManifestError(f"{name(i)}: lens_model must be one of {', '.join(LENS_MODELS)}, not {model[i]!r}.{hint}")
+        hint = did_you_mean(str(model[i]), LENS_MODELS)
+        raise ManifestError(
+            f"{name(i)}: lens_model must be one of {', '.join(LENS_MODELS)}, not {str(model[i])!r}.{hint}"
+        )
     control = model == "CONTROL"
     if "is_control" in manifest:
-        flag = _column(manifest, "is_control", n, np.dtype(bool))
+        flag = _column(manifest, "is_control", n, bool)
         refuse(flag != control, model, "lens_model", "CONTROL exactly where is_control is set", ManifestError)
     column = {}
     for key, (rule, holds) in _RULES.items():
@@ -141,7 +143,7 @@ def _get(manifest: Mapping[str, ArrayLike], key: str) -> NDArray:
     return np.asarray(manifest[key])
 
 
-def _column(manifest: Mapping[str, ArrayLike], key: str, n: int, dtype: np.dtype = np.dtype(np.float64)) -> NDArray:
+def _column(manifest: Mapping[str, ArrayLike], key: str, n: int, dtype: type = np.float64) -> NDArray:
     value = np.atleast_1d(_get(manifest, key)).astype(dtype)
     if value.shape != (n,):
         raise ManifestError(f"manifest: {key} must have the shape ({n},), not {value.shape}")

@@ -47,7 +47,6 @@ def eligible_hosts(
     reasons = {
         "FAILED": status == Status.FAILED,
         "PARTIAL_STAMP": (missing_pixels & cutouts["covered"].values).any(axis=1) & (not config.plan.include_partial),
-        f"NO_{config.bands[ref]}_BAND": ~cutouts["covered"].values[:, ref],
         "NO_HOST_FLUX": ~(np.isfinite(flux) & (flux > 0)) & (config.plan.src_mag == "lens_plus_dmag"),
     }
     usable = np.ones(len(status), dtype=bool)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import xarray as xr
 
 from lensflow import schema
@@ -151,10 +152,10 @@ def count_hosts(block: xr.Dataset) -> dict[str, int]:
             if reason & schema.BAND_REASONS:
                 number = int((block["band_reasons"].values[:, k] & int(reason) > 0).sum())
                 counts.update({f"reason: {reason.name}_{band}": number} if number else {})
+    of_host = block["reasons"].values & ~np.bitwise_or.reduce(block["band_reasons"].values, axis=1)
     for reason in Reason:
-        if not reason & schema.BAND_REASONS:
-            number = int((block["reasons"].values & int(reason) > 0).sum())
-            counts.update({f"reason: {reason.name}": number} if number else {})
+        number = int((of_host & int(reason) > 0).sum())
+        counts.update({f"reason: {reason.name}": number} if number else {})
     return counts
 
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from lensflow import geometry, schema
 
-APERTURE_RADIUS_ARCSEC = 2.5
+APERTURE_RADIUS_ARCSEC = 5.0
 
 
 def aperture_flux(
@@ -18,7 +18,7 @@ def aperture_flux(
     y_center: NDArray[np.float64],
     pixel_scale_arcsec: float,
 ) -> NDArray[np.float32]:
-    """Flux within 2.5" of the target (the 5" aperture of the host statistics), whole pixels.
+    """Flux within 5" of the target (the radius of the host statistics of the survey spec), whole pixels.
 
     Parameters
     ----------

@@ -17,8 +17,9 @@ from lensflow import geometry, schema
 from lensflow.config import StampsConfig, SurveyConfig
 from lensflow.errors import SurveyError
 from lensflow.schema import Reason
+from lensflow.survey.assess import RawBlock, assess
 from lensflow.survey.bricks import open_fits
-from lensflow.survey.cutouts import Messages, RawBlock, assess
+from lensflow.survey.cutouts import Messages
 
 MAD_TO_SIGMA = 1.482602218505602
 CLIP_SIGMA = 3.0
@@ -26,20 +27,11 @@ MAX_CLIPS = 20
 _TABLE_FORMATS = {".csv": "ascii.csv", ".ecsv": "ascii.ecsv", ".fits": "fits", ".parquet": "parquet"}
 
 
-def import_stamps(stamps: StampsConfig, bands: Sequence[str], survey: SurveyConfig) -> xr.Dataset:
-    """Make cutouts from FITS cubes, one per band, shape (host, y, x) in nMgy/pixel.
+def read_stamps(stamps: StampsConfig, bands: Sequence[str], survey: SurveyConfig) -> xr.Dataset:
+    """Make cutouts from FITS cubes, one per band, shape (host, y, x) in nMgy/pixel: see :func:`stamps_from_cubes`.
 
-    Stamps of ``survey.stamp_size`` pixels are cut about ``stamps.x_center``, ``y_center`` (the middle if not
-    given). invvar is one value per host and band, from :func:`sky_sigma` of the whole cube image (0 where a
-    pixel is not finite); psfsize is the config's. Both are assumptions: ASSUMED_NOISE and ASSUMED_PSF stand in
-    ``band_reasons`` and leave the status OK. maskbits is 0, nexp 1, psf_source MANIFEST; ra_deg and dec_deg are
-    NaN and brickname is empty, for these hosts have no place on the sky.
-
-    Returns
-    -------
-    Dataset
-        As :func:`lensflow.survey.cutouts.cut_block`; host_id from the hosts table's column of that name
-        (``survey.columns`` may rename it), else ``stamp-00000`` and so on.
+    host_id is the hosts table's column of that name (``survey.columns`` may rename it), else ``stamp-00000`` and
+    so on.
 
     Raises
     ------
@@ -53,33 +45,80 @@ def import_stamps(stamps: StampsConfig, bands: Sequence[str], survey: SurveyConf
     if lacking:
         raise SurveyError(f"{'; '.join(lacking)}. Add it, or take the band out of bands")
     cubes = {band: _read_cube(stamps.files[band]) for band in bands}
-    n_hosts, side = _common_shape(stamps, cubes)
+    host_id = _host_ids(stamps, survey, len(next(iter(cubes.values()))))
+    out = stamps_from_cubes(cubes, host_id, stamps.psfsize_arcsec, stamps.x_center, stamps.y_center, survey)
+    return out.assign_attrs(
+        pixel_scale_arcsec=float(stamps.pixel_scale_arcsec),
+        seconds_io=time.perf_counter() - begin,
+        bytes_read=sum(cube.nbytes for cube in cubes.values()),
+        n_files_opened=len(cubes),
+    )
+
+
+def stamps_from_cubes(
+    cubes: Mapping[str, NDArray[np.float32]],
+    host_id: NDArray[np.str_],
+    psfsize_arcsec: Mapping[str, float],
+    x_center: float | None,
+    y_center: float | None,
+    survey: SurveyConfig,
+) -> xr.Dataset:
+    """Make cutouts from arrays without WCS, weights or PSF; what is assumed is flagged.
+
+    Stamps of ``survey.stamp_size`` pixels are cut about ``x_center``, ``y_center`` (the middle if None). invvar is
+    one value per host and band, from :func:`sky_sigma` of the whole stamp (0 where a pixel is not finite); psfsize
+    is the given one. Both are assumptions: ASSUMED_NOISE and ASSUMED_PSF stand in ``band_reasons`` and leave the
+    status OK. maskbits is 0, nexp 1, psf_source MANIFEST; ra_deg and dec_deg are NaN and brickname is empty, for
+    these hosts have no place on the sky.
+
+    Parameters
+    ----------
+    cubes : mapping
+        Band -> ndarray (host, y, x), nMgy/pixel.
+    host_id : ndarray of str, shape (host,)
+    psfsize_arcsec : mapping
+        Band -> FWHM of the Gaussian with the PSF's noise-equivalent area.
+    x_center, y_center : float or None
+        Target's pixel, the same in every stamp.
+    survey : SurveyConfig
+        ``stamp_size``, ``mask_bits`` and ``min_coverage_frac`` are used.
+
+    Returns
+    -------
+    Dataset
+        As :func:`lensflow.survey.cutouts.cut_block`, without the pixel scale.
+
+    Raises
+    ------
+    SurveyError
+        If the cubes differ in shape or a stamp does not fit.
+    """
+    bands = list(cubes)
+    n_hosts, side = _common_shape(cubes)
     size = survey.stamp_size
     middle = geometry.centre(side)
-    x = middle if stamps.x_center is None else stamps.x_center
-    y = middle if stamps.y_center is None else stamps.y_center
+    x = middle if x_center is None else x_center
+    y = middle if y_center is None else y_center
     x0, y0 = int(geometry.stamp_corner(x, size)), int(geometry.stamp_corner(y, size))
     if min(x0, y0) < 0 or max(x0, y0) + size > side:
         raise SurveyError(
             f"a stamp of {size} pixels about ({x:g}, {y:g}) does not fit the cubes' {side} x {side} pixels. "
-            "Lower survey.stamp_size, or check survey.stamps.x_center and y_center"
+            "Lower the stamp size, or check x_center and y_center"
         )
-
     raw = RawBlock.empty(n_hosts, bands, size)
     raw.x_center[:], raw.y_center[:] = x - x0, y - y0
     raw.nexp[:] = 1
     raw.readable[:] = True
     raw.band_reasons[:] = Reason.ASSUMED_NOISE | Reason.ASSUMED_PSF
-    host_id = _host_ids(stamps, survey, n_hosts)
     messages = Messages()
     for b, band in enumerate(bands):
         sigma = sky_sigma(cubes[band], x, y)
         weight = np.where(sigma > 0, 1 / np.maximum(sigma, 1e-30) ** 2, 0)
         raw.image[:, b] = cubes[band][:, y0 : y0 + size, x0 : x0 + size]
         raw.invvar[:, b] = weight[:, None, None]
-        raw.psf_catalogue[:, b] = stamps.psfsize_arcsec[band]
+        raw.psf_catalogue[:, b] = psfsize_arcsec[band]
         for host in host_id[weight == 0]:
-            cause = f"Stamp without noise (constant, or no finite pixel): {stamps.files[band]}."
+            cause = f"Stamp without noise (constant, or no finite pixel) in {band}."
             messages.add(cause, f"NO_COVERAGE_{band}", "Leave it out of the cube, or take another band.", host)
     identity = {
         "host_id": host_id,
@@ -87,14 +126,8 @@ def import_stamps(stamps: StampsConfig, bands: Sequence[str], survey: SurveyConf
         "dec_deg": np.full(n_hosts, np.nan),
         "brickname": np.full(n_hosts, "", dtype="U1"),
     }
-    out = schema.dataset("cutouts", {**identity, **assess(raw, survey)}, {"band": list(bands)})
-    return out.assign_attrs(
-        pixel_scale_arcsec=float(stamps.pixel_scale_arcsec),
-        seconds_io=time.perf_counter() - begin,
-        bytes_read=sum(cube.nbytes for cube in cubes.values()),
-        n_files_opened=len(cubes),
-        messages=messages.lines(),
-    )
+    out = schema.dataset("cutouts", {**identity, **assess(raw, survey)}, {"band": bands})
+    return out.assign_attrs(messages=messages.lines())
 
 
 def sky_sigma(cube: NDArray[np.float32], x: float, y: float) -> NDArray[np.float64]:
@@ -156,18 +189,18 @@ def _read_cube(path: str) -> NDArray[np.float32]:
     return cube
 
 
-def _common_shape(stamps: StampsConfig, cubes: Mapping[str, NDArray[np.float32]]) -> tuple[int, int]:
+def _common_shape(cubes: Mapping[str, NDArray[np.float32]]) -> tuple[int, int]:
     """Return (hosts, side) of the cubes, which must be square and alike."""
     first = next(iter(cubes))
     for band, cube in cubes.items():
-        if cube.shape != cubes[first].shape:
+        if cube.ndim != 3 or cube.shape != cubes[first].shape:
             raise SurveyError(
-                f"stamps differ in shape: {stamps.files[first]} ({first}) has {cubes[first].shape}, "
-                f"{stamps.files[band]} ({band}) has {cube.shape}; each band needs the same hosts in the same order"
+                f"stamps differ in shape: {first} has {cubes[first].shape}, {band} has {cube.shape}; each band needs a "
+                "cube (host, y, x) of the same hosts in the same order"
             )
     n_hosts, ny, nx = cubes[first].shape
     if ny != nx:
-        raise SurveyError(f"stamps must be square: {stamps.files[first]} has {ny} x {nx} pixels")
+        raise SurveyError(f"stamps must be square: {first} has {ny} x {nx} pixels")
     return n_hosts, nx
 
 

@@ -17,9 +17,9 @@ from lensflow.survey.synthetic_sky import HOST_INDICES, PIXEL_SCALE_ARCSEC, RECI
 # Host quantiles: total magnitude in r and colours. They lie beside the wanted aperture values by what the
 # aperture loses and what neighbours add to it.
 LEVELS = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
-HOST_R_MAG = (17.9, 18.45, 19.75, 20.05, 20.37, 20.55, 20.65)
-HOST_G_R = (1.48, 1.60, 1.76, 1.83, 1.89, 1.96, 2.00)
-HOST_R_Z = (0.70, 0.81, 1.04, 1.14, 1.29, 1.45, 1.52)
+HOST_R_MAG = (17.86, 18.41, 19.71, 20.01, 20.33, 20.51, 20.61)
+HOST_G_R = (1.46, 1.58, 1.74, 1.81, 1.87, 1.94, 1.98)
+HOST_R_Z = (0.70, 0.81, 1.06, 1.16, 1.30, 1.45, 1.52)
 
 COMPANIONS = (0.60, 0.25, 0.10, 0.05)  # probability of 0, 1, 2, 3 beside the field
 FIELD_PER_ARCMIN2 = 34.0  # galaxies with 18.5 < r < FIELD_FAINTEST

@@ -150,8 +150,8 @@ def add_galaxies(images: Sequence[Image], galaxies: Galaxies, fwhm_pix: Array) -
 
 @lru_cache(maxsize=4)
 def _frequencies(box: int) -> tuple[Array, Array, Array]:
-    kx: Array = 2 * np.pi * np.fft.rfftfreq(box)[None, :]
-    ky: Array = 2 * np.pi * np.fft.fftfreq(box)[:, None]
+    kx = np.asarray(2 * np.pi * np.fft.rfftfreq(box)[None, :], dtype=np.float64)
+    ky = np.asarray(2 * np.pi * np.fft.fftfreq(box)[:, None], dtype=np.float64)
     return kx, ky, np.hypot(kx, ky)
 
 

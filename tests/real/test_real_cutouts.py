@@ -16,7 +16,7 @@ from lensflow.config import StampsConfig, SurveyConfig
 from lensflow.schema import PsfSource, Reason, Status
 from lensflow.survey.cutouts import cut_block
 from lensflow.survey.layout import Layout
-from lensflow.survey.stamps import import_stamps
+from lensflow.survey.stamps import read_stamps
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 SURVEY = SurveyConfig(root="unused", targets="unused")
@@ -130,7 +130,7 @@ def test_des_stamps_have_the_noise_that_was_measured_on_them():
         pixel_scale_arcsec=0.263,
         psfsize_arcsec={"g": 1.369, "r": 1.249, "z": 1.249},
     )
-    out = import_stamps(stamps, "grz", SurveyConfig(stamps=stamps))
+    out = read_stamps(stamps, "grz", SurveyConfig(stamps=stamps))
     assert out.sizes["host"] == 31
     assert (out["status"] == Status.OK).all()
     assert (out["band_reasons"] == Reason.ASSUMED_NOISE | Reason.ASSUMED_PSF).all()

@@ -6,7 +6,7 @@ import fsspec
 import numpy as np
 import pytest
 from astropy.io import fits
-from brick_factory import BRICK, SIZE, brick_wcs, file_of, write_brick
+from tests.survey.brick_factory import BRICK, SIZE, brick_wcs, file_of, write_brick
 
 from lensflow.errors import SurveyError
 from lensflow.schema import Reason

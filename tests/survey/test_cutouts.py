@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import xarray as xr
 from astropy.io import fits
-from brick_factory import BRICK, PSFSIZE, SIZE, SURVEY, brick_wcs, file_of, targets, write_brick
+from tests.survey.brick_factory import BRICK, PSFSIZE, SIZE, SURVEY, brick_wcs, file_of, targets, write_brick
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

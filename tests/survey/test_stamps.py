@@ -8,7 +8,7 @@ from lensflow import schema
 from lensflow.config import StampsConfig, SurveyConfig
 from lensflow.errors import SurveyError
 from lensflow.schema import PsfSource, Reason, Status
-from lensflow.survey.stamps import import_stamps, sky_sigma
+from lensflow.survey.stamps import read_stamps, sky_sigma
 
 SIGMA = {"g": 0.003, "r": 0.0044, "z": 0.0125}
 ASSUMED = int(Reason.ASSUMED_NOISE | Reason.ASSUMED_PSF)
@@ -39,7 +39,7 @@ def configure(folder, stamp_size=64, columns=None, **changes):
 
 def load(folder, bands="grz", **changes):
     stamps, survey = configure(folder, **changes)
-    return import_stamps(stamps, bands, survey)
+    return read_stamps(stamps, bands, survey)
 
 
 def test_stamps_are_cut_about_the_target_and_say_what_is_assumed(tmp_path):
@@ -127,7 +127,7 @@ def test_a_blank_stamp_has_no_coverage(tmp_path):
         ({"bands": "gri"}, r"survey\.stamps\.files has no band 'i'; survey\.stamps\.psfsize_arcsec has no band 'i'"),
         ({"psfsize_arcsec": {"g": 1.4, "r": 1.3}}, r"survey\.stamps\.psfsize_arcsec has no band 'z'"),
         ({"stamp_size": 96}, r"a stamp of 96 pixels about \(45, 45\) does not fit the cubes' 91 x 91"),
-        ({"x_center": 10.0}, "check survey.stamps.x_center"),
+        ({"x_center": 10.0}, "check x_center"),
         ({"hosts": "/nowhere/hosts.csv"}, "no such hosts table: /nowhere/hosts.csv"),
         ({"hosts": "/nowhere/hosts.docx"}, "unknown kind '.docx'"),
     ],
@@ -141,7 +141,7 @@ def test_wrong_settings_are_named(tmp_path, changes, message):
 def test_wrong_files_are_named(tmp_path):
     make_cubes(tmp_path)
     fits.PrimaryHDU(np.zeros((3, 91, 91), np.float32)).writeto(tmp_path / "z.fits", overwrite=True)
-    with pytest.raises(SurveyError, match=r"g\.fits \(g\) has \(4, 91, 91\), .*z\.fits \(z\) has \(3, 91, 91\)"):
+    with pytest.raises(SurveyError, match=r"g has \(4, 91, 91\), z has \(3, 91, 91\)"):
         load(tmp_path)
     fits.PrimaryHDU(np.zeros((91, 91), np.float32)).writeto(tmp_path / "z.fits", overwrite=True)
     with pytest.raises(SurveyError, match=r"holds no cube .*z\.fits"):

@@ -1,0 +1,1 @@
+"""Collect what a run left behind and write its report."""

@@ -1,0 +1,173 @@
+"""Judge a block of hosts that was read: coverage, PSF, masks, status and reasons, by one path for good and bad."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lensflow import geometry
+from lensflow.config import SurveyConfig
+from lensflow.schema import PsfSource, Reason, Status
+from lensflow.survey import masks
+from lensflow.survey.psfsize import REFERENCE_BAND, choose_psfsize, theory_band_ratio
+
+NO_NEXP_FILE = -1
+
+
+@dataclass
+class RawBlock:
+    """What was read for a block of hosts, before any judgement.
+
+    All arrays start as "nothing was read". ``nexp`` is NO_NEXP_FILE where no such file says anything;
+    ``readable`` is True where image and invvar were read; ``reasons`` and ``band_reasons`` hold the bits that
+    reading found.
+    """
+
+    bands: tuple[str, ...]
+    image: NDArray[np.float32]
+    invvar: NDArray[np.float32]
+    maskbits: NDArray[np.int32]
+    nexp: NDArray[np.int64]
+    psf_map: NDArray[np.float64]
+    psf_catalogue: NDArray[np.float64]
+    readable: NDArray[np.bool_]
+    band_reasons: NDArray[np.uint32]
+    reasons: NDArray[np.uint32]
+    x_center: NDArray[np.float64]
+    y_center: NDArray[np.float64]
+
+    @classmethod
+    def empty(cls, n_hosts: int, bands: Sequence[str], size: int) -> RawBlock:
+        """Return a block of ``n_hosts`` about which nothing is known."""
+        per_band = (n_hosts, len(bands))
+        return cls(
+            bands=tuple(bands),
+            image=np.zeros((*per_band, size, size), np.float32),
+            invvar=np.zeros((*per_band, size, size), np.float32),
+            maskbits=np.zeros((n_hosts, size, size), np.int32),
+            nexp=np.full(per_band, NO_NEXP_FILE, np.int64),
+            psf_map=np.full(per_band, np.nan),
+            psf_catalogue=np.full(per_band, np.nan),
+            readable=np.zeros(per_band, bool),
+            band_reasons=np.zeros(per_band, np.uint32),
+            reasons=np.zeros(n_hosts, np.uint32),
+            x_center=np.full(n_hosts, np.nan),
+            y_center=np.full(n_hosts, np.nan),
+        )
+
+
+def assess(
+    raw: RawBlock, survey: SurveyConfig, psf_band_ratio: Mapping[str, float] | None = None
+) -> dict[str, NDArray[Any]]:
+    """Judge a block: coverage, PSF size, masks, status and reasons of every host.
+
+    - A band is *covered* if its image and invvar were read, the survey has an exposure at the target
+      (:func:`exposed_at_target`), and a PSF size is known there.
+    - FAILED: outside the brick, no covered band, or every pixel bad. PARTIAL: a band is absent, a covered
+      band has less than min_coverage_frac of its pixels or non-finite ones, the stamp hangs over the brick's
+      edge, or one of its files is corrupt. OK: the rest.
+    - NO_COVERAGE is said only where the files were read and the target lies on the brick: a file that is
+      missing says nothing about exposures.
+
+    Returns
+    -------
+    dict
+        The variables of ``schema.CUTOUTS`` but cell and split.
+    """
+    bad = ~np.isfinite(raw.image) | ~np.isfinite(raw.invvar) | (raw.invvar < 0)
+    image, invvar = np.where(bad, np.float32(0), raw.image), np.where(bad, np.float32(0), raw.invvar)
+    band_reasons = raw.band_reasons | _flag(np.any(bad, axis=(-2, -1)), Reason.NONFINITE)
+    has_data = invvar > 0
+    coverage = has_data.mean(axis=(-2, -1))
+
+    on_brick = (raw.reasons & Reason.OUTSIDE_BRICK) == 0
+    judged = raw.readable & on_brick[:, None]
+    exposed = judged & exposed_at_target(has_data, raw.nexp, raw.x_center, raw.y_center)
+    psfsize, psf_source = _psf_chain(raw, exposed, psf_band_ratio or {})
+    given = np.array([survey.psfsize_arcsec.get(band, np.nan) for band in raw.bands])
+    assumed = exposed & (psf_source == PsfSource.NONE) & np.isfinite(given)
+    psfsize = np.where(assumed, given, psfsize)
+    psf_source = np.where(assumed, PsfSource.MANIFEST, psf_source)
+    band_reasons |= _flag(assumed, Reason.ASSUMED_PSF)
+    covered = exposed & (psf_source != PsfSource.NONE)
+    thin = covered & (coverage < survey.min_coverage_frac)
+    band_reasons |= _flag(judged & ~exposed, Reason.NO_COVERAGE)
+    band_reasons |= _flag(exposed & ~covered, Reason.NO_PSF)
+    band_reasons |= _flag(thin, Reason.PARTIAL_STAMP)
+
+    bits = masks.default_bits(raw.bands) if survey.mask_bits is None else survey.mask_bits
+    masked = masks.bad_pixels(raw.maskbits, bits)
+    useless = masked | ~(has_data & covered[:, :, None, None]).any(axis=1)
+    all_masked = covered.any(axis=1) & useless.all(axis=(-2, -1))
+    reasons = raw.reasons | _flag(all_masked, Reason.ALL_MASKED) | np.bitwise_or.reduce(band_reasons, axis=1)
+
+    failed = ~on_brick | ~covered.any(axis=1) | all_masked
+    blemish = np.uint32(Reason.PARTIAL_STAMP | Reason.CORRUPT_FILE)
+    partial = ~covered.all(axis=1) | ((reasons & blemish) != 0)
+    partial |= (covered & ((band_reasons & Reason.NONFINITE) != 0)).any(axis=1)
+    return {
+        "image": image,
+        "invvar": invvar,
+        "maskbits": raw.maskbits,
+        "nexp": np.where(raw.nexp == NO_NEXP_FILE, exposed, np.clip(raw.nexp, 0, 32767)),
+        "psfsize_arcsec": psfsize,
+        "psf_source": psf_source,
+        "covered": covered,
+        "coverage_frac": coverage,
+        "x_center": raw.x_center,
+        "y_center": raw.y_center,
+        "status": np.where(failed, Status.FAILED, np.where(partial, Status.PARTIAL, Status.OK)),
+        "reasons": reasons,
+        "band_reasons": band_reasons,
+        "bad_pixel_frac": masked.mean(axis=(-2, -1)),
+        "wise_brightmask_frac": masks.wise_fraction(raw.maskbits),
+    }
+
+
+def exposed_at_target(
+    has_data: NDArray[np.bool_], nexp: NDArray[np.int64], x_center: NDArray[np.float64], y_center: NDArray[np.float64]
+) -> NDArray[np.bool_]:
+    """Whether the survey has an exposure of the target, per host and band.
+
+    nexp must not be 0 (where there is a nexp file), and the target's pixel must have data. A single dead
+    pixel - a cosmic ray, a saturated core - is not a lack of exposure: where the target's pixel has none but
+    most (5 of 9) of the 3x3 pixels about it do, the band counts as exposed. It is absent where a gap or the
+    edge of the coverage runs through the target.
+
+    Parameters
+    ----------
+    has_data : ndarray of bool, shape (host, band, y, x)
+        Pixels with invvar > 0.
+    nexp : ndarray of int, shape (host, band)
+        At the target's pixel; NO_NEXP_FILE where no file says.
+    x_center, y_center : ndarray, shape (host,)
+        Target in the stamp; NaN where unknown (the middle is looked at).
+    """
+    size = has_data.shape[-1]
+    middle = geometry.centre(size)
+    x, y = (np.floor(np.nan_to_num(c, nan=middle) + 0.5).astype(int) for c in (x_center, y_center))
+    near = np.arange(-1, 2)
+    rows = np.clip(y[:, None] + near, 0, size - 1)
+    columns = np.clip(x[:, None] + near, 0, size - 1)
+    host = np.arange(has_data.shape[0])[:, None, None]
+    box = np.moveaxis(has_data, 1, -1)[host, rows[:, :, None], columns[:, None, :]]  # (host, 3, 3, band)
+    return np.asarray((box[:, 1, 1] | (box.sum(axis=(1, 2)) >= 5)) & (nexp != 0))
+
+
+def _psf_chain(
+    raw: RawBlock, exposed: NDArray[np.bool_], measured: Mapping[str, float]
+) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+    ratio = np.array([measured.get(band, theory_band_ratio(band)) for band in raw.bands])
+    r_value = np.full((exposed.shape[0], 1), np.nan)
+    if REFERENCE_BAND in raw.bands:
+        r = [raw.bands.index(REFERENCE_BAND)]
+        r_value, _ = choose_psfsize(raw.psf_map[:, r], raw.psf_catalogue[:, r], np.nan, exposed[:, r], 1.0)
+    return choose_psfsize(raw.psf_map, raw.psf_catalogue, r_value, exposed, ratio)
+
+
+def _flag(where: NDArray[np.bool_], reason: Reason) -> NDArray[np.uint32]:
+    return np.where(where, np.uint32(reason), np.uint32(0))

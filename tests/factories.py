@@ -1,0 +1,75 @@
+"""Small real datasets for tests: cutouts, configs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from lensflow import schema
+from lensflow.config import RunConfig, load_config
+from lensflow.manifest.splits import assign_splits, sky_cells
+from lensflow.survey.photometry import with_aperture_flux
+
+BANDS = ("g", "r", "z")
+SIGMA = {"g": 0.0019, "r": 0.0024, "z": 0.0082}
+
+
+def make_config(out: str = "unused", **changes: Any) -> RunConfig:
+    base: dict[str, Any] = {
+        "out": str(out),
+        "seed": 5,
+        "survey": {"root": "unused", "targets": "unused"},
+        "store": {"samples_per_region": 16, "hosts_per_region": 8, "inner_chunk": 4},
+        "cluster": {"kind": "threads", "dashboard": None},
+    }
+    return load_config({**base, **changes})
+
+
+def make_cutouts(n: int = 6, size: int = 64, seed: int = 0, absent: tuple[tuple[int, int], ...] = ()) -> xr.Dataset:
+    """Cutouts of ``n`` round galaxies in noise; (host, band) pairs in ``absent`` have no exposure."""
+    rng = np.random.default_rng(seed)
+    sigma = np.array([SIGMA[b] for b in BANDS])
+    x = (size - 1) / 2 + rng.uniform(-0.5, 0.5, n)
+    y = (size - 1) / 2 + rng.uniform(-0.5, 0.5, n)
+    yy, xx = np.mgrid[:size, :size]
+    r2 = (xx - x[:, None, None]) ** 2 + (yy - y[:, None, None]) ** 2
+    light = np.exp(-0.5 * r2 / 9) / (2 * np.pi * 9)
+    flux = np.array([2.0, 8.0, 16.0])
+    image = flux[:, None, None] * light[:, None] + sigma[:, None, None] * rng.normal(size=(n, 3, size, size))
+    invvar = np.broadcast_to((1 / sigma**2)[:, None, None], image.shape).copy()
+    covered = np.ones((n, 3), bool)
+    for i, k in absent:
+        covered[i, k], image[i, k], invvar[i, k] = False, 0, 0
+    reasons = np.where(covered, 0, int(schema.Reason.NO_COVERAGE))
+    host_id = np.array([f"host-{i:03d}" for i in range(n)])
+    ra, dec = 150 + 0.1 * np.arange(n), np.full(n, 2.0)
+    cells = sky_cells(ra, dec, host_id, 1024)
+    arrays = {
+        "host_id": host_id,
+        "ra_deg": ra,
+        "dec_deg": dec,
+        "brickname": np.full(n, "1500p020"),
+        "flux_nmgy": np.where(covered, flux, np.nan),
+        "image": image,
+        "invvar": invvar,
+        "maskbits": np.zeros((n, size, size)),
+        "nexp": covered * 3,
+        "psfsize_arcsec": np.where(covered, [1.5, 1.3, 1.25], np.nan),
+        "psf_source": np.where(covered, schema.PsfSource.MAP, schema.PsfSource.NONE),
+        "covered": covered,
+        "coverage_frac": covered * 1.0,
+        "x_center": x,
+        "y_center": y,
+        "status": np.where(covered.all(axis=1), schema.Status.OK, schema.Status.PARTIAL),
+        "reasons": np.bitwise_or.reduce(reasons, axis=1),
+        "band_reasons": reasons,
+        "bad_pixel_frac": np.zeros(n),
+        "wise_brightmask_frac": np.zeros(n),
+        "cell": cells,
+        "split": assign_splits(cells, make_config().splits, 1),
+    }
+    out = schema.dataset("cutouts", arrays, {"band": list(BANDS)})
+    out.attrs["pixel_scale_arcsec"] = 0.262
+    return with_aperture_flux(out)

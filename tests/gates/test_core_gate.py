@@ -1,0 +1,231 @@
+import importlib
+import math
+import time
+from dataclasses import fields, replace
+
+import numpy as np
+import pytest
+from pairs_factory import pairs_block
+
+from lensflow.config import GateConfig
+from lensflow.errors import ConvergenceError, GateError
+from lensflow.gates import FeatureBlock, GateResult, Verdict, choose_hosts, core_block, core_gate
+from lensflow.gates.core_gate import fit, host_folds, training_share
+
+# The package hands on the function of the same name.
+MODULE = importlib.import_module("lensflow.gates.core_gate")
+R_ONLY = GateConfig(bands=("r",), bootstrap=200)
+
+
+def noise_block(seed, n_hosts=31, per_host=4, n_bands=1, box=6, leak=0.0, sky_sigma=1.0):
+    """The same galaxy with independent noise of the same level in both classes, plus a constant in the stamps."""
+    draw = np.random.default_rng(seed)
+    n = n_hosts * per_host
+    galaxy = 20 * np.exp(-np.hypot(*np.mgrid[:box, :box] - (box - 1) / 2) / 4)
+    host = np.repeat(draw.uniform(0.5, 2, (n_hosts, n_bands, 1, 1)) * galaxy, per_host, axis=0)
+    stamp, ctrl = (host + draw.normal(size=host.shape) for _ in range(2))
+    return FeatureBlock(
+        stamp=(stamp + leak).astype(np.float32),
+        ctrl=ctrl.astype(np.float32),
+        covered=np.ones((n, n_bands), bool),
+        sky_sigma=np.full((n, n_bands), sky_sigma, np.float32),
+        host_index=np.repeat(np.arange(n_hosts) * 2, per_host),
+        row_id=np.arange(n, dtype=np.uint64) + 1000,
+        theta_e_arcsec=draw.uniform(0.3, 2.4, n),
+        arc_snr=draw.uniform(1, 60, n),
+        split=(np.repeat(np.arange(n_hosts), per_host) % 3).astype(np.uint8),
+    )
+
+
+def gate(block, config=R_ONLY, names=("r",), seed=1):
+    (result,) = core_gate(block, config, names, seed)
+    return result
+
+
+def test_no_host_is_in_training_and_test_at_once():
+    groups = np.random.default_rng(0).integers(0, 40, 500)
+    folds = host_folds(groups, 5, seed=3)
+    for train, test in folds:
+        assert not set(groups[train]) & set(groups[test])
+    assert sorted(np.concatenate([test for _, test in folds])) == list(range(500))
+    other = host_folds(groups, 5, seed=4)
+    assert any(not np.array_equal(a[1], b[1]) for a, b in zip(folds, other, strict=True))
+
+
+def test_identical_pairs_are_not_testable():
+    block = noise_block(0)
+    result = gate(replace(block, stamp=block.ctrl.copy()))
+    assert result.verdict is Verdict.NOT_TESTABLE
+    assert "nothing there could differ" in result.reason
+    assert math.isnan(result.auc)
+
+
+def test_pure_noise_holds_one_half_for_most_seeds_with_31_hosts():
+    results = [gate(noise_block(seed), seed=seed) for seed in range(20)]
+    assert sum(r.auc_low <= 0.5 <= r.auc_high for r in results) >= 17
+    assert not any(r.verdict in (Verdict.FAIL, Verdict.ERROR) for r in results)
+
+
+def test_a_strong_leak_fails():
+    result = gate(noise_block(1, leak=1.0))
+    assert result.verdict is Verdict.FAIL
+    assert result.auc_low >= 0.65
+    assert result.controls["null"]["holds_half"]
+    assert result.controls["positive"]["found"]
+    assert 0 < result.controls["positive"]["smallest_found_sigma"] <= 1
+
+
+def test_clean_pairs_of_many_hosts_pass_and_say_what_a_leak_would_read():
+    result = gate(noise_block(2, n_hosts=150))
+    assert result.verdict is Verdict.PASS
+    assert "leak of 1 sky sigma" in result.reason
+
+
+def test_few_hosts_cannot_pass_by_luck():
+    verdicts = [gate(noise_block(seed, n_hosts=6), seed=seed).verdict for seed in range(6)]
+    assert not {Verdict.ERROR, Verdict.FAIL} & set(verdicts)
+    assert verdicts.count(Verdict.PASS) <= 1
+
+
+def test_too_few_hosts_or_pairs_are_not_testable_and_no_exception():
+    assert "2 hosts" in gate(noise_block(0, n_hosts=2, per_host=20)).reason
+    assert gate(noise_block(0, n_hosts=2, per_host=20)).verdict is Verdict.NOT_TESTABLE
+    assert gate(noise_block(0, n_hosts=8, per_host=1)).verdict is Verdict.NOT_TESTABLE
+    assert gate(noise_block(0).take(np.arange(0))).verdict is Verdict.NOT_TESTABLE
+
+
+def test_a_gate_without_power_does_not_pass():
+    # The leak is stated in units of a sky sigma that is far below the pixels' true scatter.
+    result = gate(noise_block(2, n_hosts=150, sky_sigma=0.005))
+    assert result.verdict is Verdict.NOT_TESTABLE
+    assert "a pass would mean nothing" in result.reason
+    assert result.controls["positive"]["smallest_found_sigma"] > 1
+
+
+def test_a_known_difference_fails_even_without_power_for_the_positive_control():
+    assert gate(noise_block(1, n_hosts=60, leak=1.0, sky_sigma=0.01)).verdict is Verdict.FAIL
+
+
+def test_controls_without_sky_noise_are_not_testable():
+    assert gate(noise_block(2, n_hosts=150, sky_sigma=0.0)).verdict is Verdict.NOT_TESTABLE
+
+
+def test_a_gate_that_scores_its_own_training_rows_calls_itself_broken(monkeypatch):
+    every = np.arange(124)
+    monkeypatch.setattr(MODULE, "host_folds", lambda *args: [(every, every)] * 2)
+    result = gate(noise_block(3, box=10))
+    assert result.verdict is Verdict.ERROR
+    assert "the gate itself is broken" in result.reason
+
+
+def test_the_null_control_is_blind_to_a_strong_difference():
+    for seed in range(5):
+        null = gate(noise_block(seed, leak=2.0), seed=seed).controls["null"]
+        assert null["holds_half"]
+        assert null["auc"] == pytest.approx(0.5, abs=0.1)
+
+
+def test_pixels_that_are_not_finite_are_an_error_that_names_the_row():
+    block = noise_block(0)
+    block.stamp[17, 0, 2, 2] = np.nan
+    result = gate(block)
+    assert result.verdict is Verdict.ERROR
+    assert "row 1017" in result.reason
+
+
+def test_a_fit_that_does_not_converge_is_an_error(monkeypatch):
+    monkeypatch.setattr(MODULE, "MAX_ITERATIONS", 1)
+    block = noise_block(0, leak=1.0)
+    features = np.concatenate([block.stamp, block.ctrl]).reshape(248, -1).astype(float)
+    with pytest.raises(ConvergenceError, match=r"gate\.c"):
+        fit(features, 124, 1.0)
+    assert gate(block).verdict is Verdict.ERROR
+
+
+def test_a_fit_that_starts_at_its_optimum_has_converged():
+    features = np.random.default_rng(0).normal(size=(40, 10))
+    model = fit(np.concatenate([features, features]), 40, 1.0)
+    np.testing.assert_allclose(model["lr"].coef_, 0, atol=1e-9)
+
+
+def test_order_of_rows_does_not_matter():
+    block = noise_block(5, leak=0.3)
+    shuffled = block.take(np.random.default_rng(0).permutation(len(block)))
+    one, two = gate(block), gate(shuffled)
+    for name in ("auc", "auc_low", "auc_high"):
+        assert getattr(one, name) == pytest.approx(getattr(two, name), abs=1e-12)
+    np.testing.assert_allclose(one.coef, two.coef, rtol=1e-9, atol=1e-12)
+    assert one.controls["null"]["auc"] == pytest.approx(two.controls["null"]["auc"], abs=1e-12)
+    assert one.verdict is two.verdict
+
+
+def test_bands_choose_rows_and_features():
+    block = noise_block(6, n_bands=3)
+    block.covered[:8, 0] = False
+    r, every = core_gate(block, GateConfig(bootstrap=50), ("g", "r", "z"), seed=1)
+    assert (r.name, r.n_rows, r.box_shape, len(r.coef)) == ("core_r", 124, (1, 6, 6), 36)
+    assert (every.name, every.n_rows, every.box_shape, len(every.coef)) == ("core_all", 116, (3, 6, 6), 108)
+    assert r.recipe["bands"] == ["r"]
+    assert r.recipe_hash != every.recipe_hash
+    (first,) = core_gate(noise_block(6), R_ONLY, ("i",), seed=1)
+    assert first.recipe["bands"] == ["i"]
+    with pytest.raises(GateError, match="3 bands"):
+        core_gate(block, R_ONLY, ("r",), seed=1)
+
+
+def test_hosts_are_drawn_whole_up_to_max_pairs_and_alike_from_any_subset():
+    hosts = np.repeat(np.arange(50), 4)
+    chosen = choose_hosts(hosts, 90, seed=1)
+    assert chosen.sum() == 88
+    assert set(np.bincount(hosts[chosen], minlength=50)) == {0, 4}
+    assert not np.array_equal(chosen, choose_hosts(hosts, 90, seed=2))
+    # Chosen beforehand or by the gate: the same hosts.
+    np.testing.assert_array_equal(choose_hosts(hosts[chosen], 40, 1), choose_hosts(hosts, 40, 1)[chosen])
+    assert gate(noise_block(7), R_ONLY.model_copy(update={"max_pairs": 50})).n_rows == 48
+
+
+def test_strata_count_rows_and_hosts_and_carry_verdicts():
+    block = noise_block(8, n_hosts=60, leak=0.4)
+    result = gate(block)
+    strata = [s for s in result.strata if s["by"] == "theta_e_arcsec"]
+    assert [(s["low"], s["high"]) for s in strata] == [(0, 0.75), (0.75, 1), (1, 1.5), (1.5, 2), (2, 5)]
+    for s in strata:
+        rows = (block.theta_e_arcsec >= s["low"]) & (block.theta_e_arcsec < s["high"])
+        assert s["n_rows"] == rows.sum()
+        assert s["n_hosts"] == len(set(block.host_index[rows]))
+        assert s["auc_low"] <= s["auc"] <= s["auc_high"]
+    assert {s["by"] for s in result.strata} == {"theta_e_arcsec", "arc_snr", "split"}
+
+
+def test_a_stratum_whose_arcs_are_masked_is_not_testable():
+    block = noise_block(9, n_hosts=60, leak=0.5)
+    small = block.theta_e_arcsec < 0.75
+    block.stamp[small] = block.ctrl[small]
+    first = gate(block).strata[0]
+    assert first["verdict"] == "NOT_TESTABLE"
+    assert first["n_rows"] == small.sum()
+
+
+def test_result_comes_back_from_json():
+    result = gate(noise_block(4))
+    text = result.to_json()
+    assert GateResult.from_json(text).to_json() == text
+    assert {f.name for f in fields(GateResult)} == set(result.to_dict())
+    assert len(result.roc) <= 200
+
+
+def test_the_interval_grows_for_training_sets_that_overlap():
+    assert training_share(5) == pytest.approx(1.5)
+
+
+def test_bright_arcs_on_the_core_fail_from_pixels_to_verdict():
+    pairs = pairs_block(n_hosts=40, size=48, arc_flux=10.0, absent_band_every=0)
+    results = core_gate(core_block(pairs, 10), GateConfig(bootstrap=50), ("g", "r", "z"), seed=1)
+    assert [r.verdict for r in results] == [Verdict.FAIL, Verdict.FAIL]
+
+
+def test_2400_pairs_of_300_features_take_less_than_10_s():
+    block = noise_block(1, n_hosts=400, per_host=6, n_bands=3, box=10)
+    start = time.perf_counter()
+    core_gate(block, GateConfig(bands=("all",)), ("g", "r", "z"), seed=1)
+    assert time.perf_counter() - start < 10

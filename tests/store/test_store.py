@@ -1,0 +1,157 @@
+import json
+
+import numpy as np
+import pytest
+import zarr
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lensflow import schema
+from lensflow.config import fingerprint
+from lensflow.errors import StaleStoreError, StoreError
+from lensflow.store import create, paths, receipts, resume
+from lensflow.store.open import open_cutouts, read_host_block, read_hosts
+from lensflow.store.receipts import Receipt
+from lensflow.store.regions import Region, check_aligned, plan_regions, region_at
+from tests.factories import make_config, make_cutouts
+
+
+@given(st.integers(0, 5000), st.integers(1, 700))
+def test_regions_hold_every_row_exactly_once(n, size):
+    covered = np.zeros(n, int)
+    for region in plan_regions(n, size):
+        covered[region.slice] += 1
+    assert (covered == 1).all()
+
+
+@given(st.integers(1, 5000), st.integers(1, 700), st.integers(-3, 3), st.integers(-3, 3))
+def test_a_region_off_the_shard_boundaries_is_refused(n, size, a, b):
+    region = region_at(0, n, size)
+    moved = Region(0, region.start + a, region.stop + b)
+    if moved == region:
+        check_aligned(moved, n, size)
+    else:
+        with pytest.raises(StoreError, match="could lose other rows"):
+            check_aligned(moved, n, size)
+
+
+def write_cutouts(url, cutouts, rows=8):
+    create.create_store(
+        url, "cutouts", cutouts.sizes["host"], list(cutouts["band"].values), head=cutouts,
+        stamp_size=cutouts.sizes["y"], rows_per_region=rows, inner_chunk=4, attrs={"pixel_scale_arcsec": 0.262},
+    )  # fmt: skip
+    return {
+        r.index: create.write_region(cutouts.isel(host=r.slice), url, "cutouts", r)
+        for r in plan_regions(cutouts.sizes["host"], rows)
+    }
+
+
+@settings(max_examples=8, deadline=None)
+@given(st.integers(1, 21), st.sampled_from([4, 8, 16]))
+def test_what_is_written_is_what_is_read_for_any_number_of_rows(tmp_path_factory, n, rows):
+    url = str(tmp_path_factory.mktemp("store") / "c.zarr")
+    cutouts = make_cutouts(n, size=16, absent=((0, 0),))
+    write_cutouts(url, cutouts, rows)
+    back = open_cutouts(url)
+    for v in schema.STORES["cutouts"]:
+        assert back[v.name].dims == v.dims
+        expected = cutouts[v.name].values
+        same = np.array_equal(back[v.name].values, expected, equal_nan=expected.dtype.kind == "f")
+        assert same and back[v.name].attrs["units"] == v.units, v.name
+
+
+def test_pixels_open_lazily_in_chunks_of_one_shard(tmp_path):
+    url = str(tmp_path / "c.zarr")
+    write_cutouts(url, make_cutouts(20, size=16))
+    assert open_cutouts(url)["image"].chunks[0] == (8, 8, 4)
+
+
+def test_few_objects_a_region(tmp_path):
+    url, cutouts = tmp_path / "c.zarr", make_cutouts(8, size=16)
+    cutouts["maskbits"].values[0, 0, 0] = 1
+    write_cutouts(str(url), cutouts)
+    files = [p.relative_to(url).parts[0] for p in url.rglob("*") if p.is_file() and p.name != "zarr.json"]
+    head = {v.name for v in create.LAYOUTS["cutouts"].head}
+    assert sorted(set(files) - head) == ["host_table", "image", "invvar", "maskbits"]
+    assert sum(f not in head for f in files) == 4
+
+
+def test_hosts_are_read_in_any_order_with_repeats(tmp_path):
+    url = str(tmp_path / "c.zarr")
+    cutouts = make_cutouts(12, size=16)
+    write_cutouts(url, cutouts)
+    index = np.array([9, 9, 3, 11])
+    assert np.array_equal(read_hosts(url, index, ("image",))["image"], cutouts["image"].values[index])
+    block = read_host_block(url, 3, 7)
+    assert block["host_index"].values.tolist() == [3, 4, 5, 6] and block.attrs["pixel_scale_arcsec"] == 0.262
+
+
+def test_a_block_of_the_wrong_length_is_refused(tmp_path):
+    url = str(tmp_path / "c.zarr")
+    cutouts = make_cutouts(12, size=16)
+    write_cutouts(url, cutouts)
+    with pytest.raises(StoreError, match="3 rows for region"):
+        create.write_region(cutouts.isel(host=slice(0, 3)), url, "cutouts", Region(0, 0, 8))
+
+
+def test_opening_what_is_not_there_or_not_ours_is_explained(tmp_path):
+    with pytest.raises(StoreError, match="no such store"):
+        open_cutouts(str(tmp_path / "none.zarr"))
+    zarr.open_group(str(tmp_path / "other.zarr"), mode="w")
+    with pytest.raises(StoreError, match="expected a cutouts store"):
+        open_cutouts(str(tmp_path / "other.zarr"))
+
+
+def receipt(region, stamp="abc", **changes):
+    return Receipt(
+        region.index, region.start, region.stop, stamp, {"a": "1"}, {"rows": region.size}, {"w": 1.0}, 1, **changes
+    )
+
+
+def test_only_a_valid_receipt_keeps_a_region_from_being_redone(tmp_path):
+    folder, regions = str(tmp_path / "r"), plan_regions(40, 10)
+    receipts.write_receipt(folder, receipt(regions[0]))
+    receipts.write_receipt(folder, receipt(regions[1], stamp="other"))
+    receipts.write_receipt(folder, receipt(Region(2, 20, 29)))
+    (tmp_path / "r" / "region-000003.json").write_text('{"region": 3, "st')
+    assert [r.index for r in receipts.missing_regions(folder, regions, "abc")] == [1, 2, 3]
+    receipts.clear(folder)
+    assert receipts.read_receipts(folder) == {}
+
+
+def test_counts_add_up_over_receipts():
+    total = receipts.total_counts([receipt(r) for r in plan_regions(25, 10)])
+    assert total == {"rows": 25}
+
+
+def test_another_runs_store_is_refused_with_the_differing_keys(tmp_path):
+    url = str(tmp_path / "m.zarr")
+    identity = resume.identity(make_config(), "pairs", {"manifest": "m1"})
+    assert resume.may_resume(url, identity) is False
+    zarr.open_group(url, mode="w").attrs.update({"identity": identity, "fingerprint": fingerprint(identity)})
+    assert resume.may_resume(url, json.loads(json.dumps(identity))) is True
+    other = resume.identity(make_config(injection={"supersample": 4}), "pairs", {"manifest": "m2"})
+    with pytest.raises(StaleStoreError, match=r"2 key\(s\) differ") as error:
+        resume.may_resume(url, other)
+    assert "injection.supersample: stored 8, now 4" in str(error.value) and "inputs.manifest" in str(error.value)
+
+
+def test_a_foreign_zarr_group_is_never_overwritten(tmp_path):
+    url = str(tmp_path / "theirs.zarr")
+    zarr.open_group(url, mode="w")
+    with pytest.raises(StoreError, match="did not make"):
+        resume.may_resume(url, {"a": 1})
+
+
+def test_a_small_file_is_written_whole_or_not_at_all(tmp_path):
+    url = str(tmp_path / "x.json")
+    paths.write_json(url, {"a": 1})
+    with pytest.raises(ValueError, match="JSON"):
+        paths.write_json(url, {"a": float("nan")})
+    assert paths.read_json(url) == {"a": 1} and [p.name for p in tmp_path.iterdir()] == ["x.json"]
+
+
+def test_a_damaged_json_file_is_named(tmp_path):
+    (tmp_path / "x.json").write_text("{")
+    with pytest.raises(StoreError, match=r"x\.json: not valid JSON"):
+        paths.read_json(str(tmp_path / "x.json"))
