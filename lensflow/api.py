@@ -6,22 +6,26 @@ The command line goes through :mod:`lensflow.steps` with a config alone; both wr
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import dask
 import numpy as np
 import xarray as xr
+from numpy.typing import ArrayLike
 
+from lensflow import schema
 from lensflow.cluster import connect
-from lensflow.config import InjectionConfig, RunConfig, load_config
+from lensflow.config import InjectionConfig, RunConfig, SplitsConfig, SurveyConfig, load_config
 from lensflow.diagnostics import Summaries
 from lensflow.errors import StoreError
 from lensflow.gates import FeatureBlock, GateResult, core_block, core_gate
 from lensflow.manifest.build import build_manifest
 from lensflow.steps import cut_step, freeze_cutouts, freeze_manifest, inject_step, report_step, run
 from lensflow.steps import inject as _inject
+from lensflow.steps.sources import in_store_order
 from lensflow.store.open import open_cutouts, open_manifest, open_pairs
-from lensflow.survey.stamps import import_stamps
+from lensflow.survey.photometry import with_aperture_flux
+from lensflow.survey.stamps import stamps_from_cubes
 
 __all__ = [
     "connect",
@@ -51,6 +55,59 @@ def cut(config: RunConfig) -> xr.Dataset:
     Dataset with dims host, band, y, x: as :func:`open_cutouts`.
     """
     return cut_step(config)
+
+
+def import_stamps(
+    images: Mapping[str, ArrayLike],
+    *,
+    pixel_scale_arcsec: float,
+    psfsize_arcsec: Mapping[str, float],
+    host_id: ArrayLike | None = None,
+    x_center: float | None = None,
+    y_center: float | None = None,
+    stamp_size: int = 64,
+    seed: int = 1,
+) -> xr.Dataset:
+    """Make cutouts from stamps without WCS, weights or PSF.
+
+    The noise is estimated from each stamp's outer pixels and the PSF size is the given one; both are flagged as
+    assumed. (FITS cubes go through a config's ``survey.stamps``, which ends here too.)
+
+    Parameters
+    ----------
+    images : mapping
+        Band -> array (host, y, x), nMgy/pixel.
+    pixel_scale_arcsec : float
+    psfsize_arcsec : mapping
+        Band -> FWHM of the Gaussian with the PSF's noise-equivalent area.
+    host_id : array_like of str, optional
+        Names, unique; ``stamp-00000`` and so on without.
+    x_center, y_center : float, optional
+        The target's pixel in the arrays; their middle without.
+    stamp_size : int
+        Pixels of the stamps that are cut out of the arrays.
+    seed : int
+        Of the train / val / test split, which is by host here.
+
+    Returns
+    -------
+    Dataset with dims host, band, y, x: as :func:`open_cutouts`, in memory.
+
+    Raises
+    ------
+    SurveyError
+        If the arrays differ in shape, or a stamp does not fit.
+    """
+    cubes = {band: np.asarray(values, dtype=np.float32) for band, values in images.items()}
+    n = len(next(iter(cubes.values())))
+    names = np.array([f"stamp-{i:05d}" for i in range(n)]) if host_id is None else np.asarray(host_id, dtype=str)
+    # Only the settings of stamps matter here; the root is never looked at.
+    survey = SurveyConfig(root="-", targets="-", stamp_size=stamp_size)
+    out = stamps_from_cubes(cubes, names, psfsize_arcsec, x_center, y_center, survey)
+    out = with_aperture_flux(out.assign_attrs(pixel_scale_arcsec=float(pixel_scale_arcsec)))
+    flux = schema.variable("cutouts", "flux_nmgy")
+    out = out.assign(flux_nmgy=(flux.dims, np.full((n, len(cubes)), np.nan, np.float32), flux.attrs))
+    return in_store_order(out, SplitsConfig(), seed)
 
 
 def plan_injections(cutouts: xr.Dataset, config: RunConfig) -> xr.Dataset:

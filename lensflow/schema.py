@@ -106,7 +106,7 @@ CUTOUTS = (
        "where psfsize comes from: 0 map, 1 manifest, 2 fallback_r, 3 coadd PSF, 4 none"),
     _v("covered", "host band", "bool", "", "the survey has an exposure of the target in this band"),
     _v("coverage_frac", "host band", "f4", "1", "share of the stamp's pixels that have data"),
-    _v("x_center", "host", "f8", "pixel", "target position in the stamp, x; pixel centres are whole numbers; NaN = unknown"),
+    _v("x_center", "host", "f8", "pixel", "target position in the stamp, x; pixel centres are integers; NaN = unknown"),
     _v("y_center", "host", "f8", "pixel", "target position in the stamp, y; NaN = unknown"),
     _v("status", "host", "u1", "", "0 OK, 1 PARTIAL (some bands or pixels are missing), 2 FAILED"),
     _v("reasons", "host", "u4", "", "reason bits of the host, all bands together (lensflow.schema.Reason)"),

@@ -47,7 +47,7 @@ class Annulus:
         """Summarise a block whose ring sums are already there."""
         pixels = d.pixels[:, None, :] * d.covered[..., None]
         sums = [part(v) for part in (d.outside, d.inside) for v in (d.difference, d.residual, pixels)]
-        rows = np.stack(sums, axis=-1).reshape(len(d.host_index), -1)
+        rows = np.stack(sums, axis=-1)
         return cls(
             d.bands,
             HostSums.from_rows(d.host_index, rows, d.covered),

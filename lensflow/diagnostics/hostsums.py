@@ -7,6 +7,7 @@ draws the bootstrap when the result is asked for.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -55,10 +56,10 @@ class HostSums:
 
     @classmethod
     def from_rows(cls, host_index: ArrayLike, rows: Floats, cells: NDArray[np.bool_]) -> HostSums:
-        """Sum ``rows`` (n, k) and join ``cells`` (n, m) over the rows of each host; no row may hold a NaN."""
+        """Sum ``rows`` (n, ...) and join ``cells`` (n, ...) over the rows of each host; no row may hold a NaN."""
         ids = np.asarray(host_index, dtype=np.int64)
-        hosts, sums = _group(ids, np.asarray(rows, dtype=np.float64), np.add)
-        _, present = _group(ids, cells, np.logical_or)
+        hosts, sums = _group(ids, flat_rows(np.asarray(rows, dtype=np.float64)), np.add)
+        _, present = _group(ids, flat_rows(cells), np.logical_or)
         return cls(hosts, present, *_bounded(hosts, hosts, sums))
 
     def __add__(self, other: HostSums) -> HostSums:
@@ -84,6 +85,11 @@ class HostSums:
     def replicates(self, count: int, seed: int, purpose: str) -> Floats:
         """Bootstrap replicates of :attr:`total`: ``count`` draws of as many hosts as there are, shape (count, k)."""
         return host_weights(self.units.size, count, seed, purpose, self.sums)
+
+
+def flat_rows(values: NDArray[Any]) -> NDArray[Any]:
+    """Reshape (n, ...) to (n, k), also for n = 0."""
+    return values.reshape(values.shape[0], math.prod(values.shape[1:]))
 
 
 def _group(ids: NDArray[np.int64], rows: NDArray[Any], ufunc: np.ufunc) -> tuple[NDArray[np.int64], NDArray[Any]]:

@@ -47,7 +47,6 @@ class RadialProfile:
             beyond = values[..., config.n_rings :].sum(axis=-1, keepdims=True)
             return np.concatenate([values[..., : config.n_rings], beyond], axis=-1)
 
-        n = len(d.host_index)
         pixels = d.pixels[:, None, :] * d.covered[..., None]
         rows = np.stack([d.by_stratum(rings(d.difference)), d.by_stratum(rings(pixels))], axis=1)
         cells = np.concatenate([d.covered[:, None], d.by_stratum(d.covered)[:, :-1]], axis=1)
@@ -55,7 +54,7 @@ class RadialProfile:
             d.bands,
             d.edges,
             config.n_rings,
-            HostSums.from_rows(d.host_index, rows.reshape(n, -1), cells.reshape(n, -1)),
+            HostSums.from_rows(d.host_index, rows, cells),
             d.by_stratum(rings(d.difference - d.residual)).sum(axis=0),
             d.by_stratum(d.covered).sum(axis=0, dtype=np.int64),
         )

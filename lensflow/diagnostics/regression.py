@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy.special import stdtr, stdtrit
 
 from lensflow.config import DiagnosticsConfig
-from lensflow.diagnostics.hostsums import Differences, Floats, HostSums, column, named, ratio, same_layout
+from lensflow.diagnostics.hostsums import Differences, Floats, HostSums, column, flat_rows, named, ratio, same_layout
 
 PREDICTORS = ("theta_e_arcsec", "total_injected_flux_nmgy", "arc_snr")
 PREDICTOR_UNITS = ("arcsec", "nMgy", "1")
@@ -70,7 +70,7 @@ class Regression:
             used = d.covered & np.isfinite(design).all(axis=-1)
             design = np.where(used[..., None], design, 0.0)
             upper = np.triu_indices(design.shape[-1])
-            rows.append((design[..., upper[0]] * design[..., upper[1]]).reshape(n, -1))
+            rows.append(flat_rows(design[..., upper[0]] * design[..., upper[1]]))
             cells.append(used)
         return cls(d.bands, HostSums.from_rows(d.host_index, np.concatenate(rows, 1), np.concatenate(cells, 1)))
 

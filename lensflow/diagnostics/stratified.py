@@ -59,11 +59,10 @@ class Stratified:
             ],
             axis=-1,
         )
-        n = len(d.host_index)
         cells = d.by_stratum(d.covered)
         # "all" is not the sum of the strata's hosts, so it has cells of its own.
         cells = np.concatenate([d.covered[:, None], cells[:, :-1]], axis=1)
-        hosts = HostSums.from_rows(d.host_index, d.by_stratum(rows).reshape(n, -1), cells.reshape(n, -1))
+        hosts = HostSums.from_rows(d.host_index, d.by_stratum(rows), cells)
         return cls(d.bands, d.edges, hosts)
 
     def __add__(self, other: Stratified) -> Stratified:

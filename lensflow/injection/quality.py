@@ -41,7 +41,7 @@ def pair_flags(
     flags = {
         "band_absent": ~covered.all(axis=1),
         "no_good_pixel": ~control & (covered & ~np.isfinite(metrics["snr_peak"])).any(axis=1),
-        "render_not_converged": ~control & ~(metrics["render_err"] <= config.render_tolerance),
+        "render_not_converged": ~control & (metrics["render_err"] > config.render_tolerance),
         "host_partial": hosts["status"].values[rows] == Status.PARTIAL,
         "assumed_noise": (reasons & int(Reason.ASSUMED_NOISE) > 0).any(axis=1),
         "assumed_psf": (reasons & int(Reason.ASSUMED_PSF) > 0).any(axis=1),

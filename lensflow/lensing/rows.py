@@ -144,7 +144,7 @@ def _get(manifest: Mapping[str, ArrayLike], key: str) -> NDArray:
 
 
 def _column(manifest: Mapping[str, ArrayLike], key: str, n: int, dtype: type = np.float64) -> NDArray:
-    value = np.atleast_1d(_get(manifest, key)).astype(dtype)
+    value: NDArray = np.atleast_1d(_get(manifest, key)).astype(dtype)
     if value.shape != (n,):
         raise ManifestError(f"manifest: {key} must have the shape ({n},), not {value.shape}")
     return value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,18 +59,18 @@ def measure_step(
             total = parts[0].summaries
             for part in parts[1:]:
                 total = total + part.summaries
-            found = results_to_json(total.results(config.diagnostics, config.seed))
+            found = json.loads(results_to_json(total.results(config.diagnostics, config.seed)))
             _keep(folder.diagnostics, _key(config, "diagnostics", content), found)
         if want_features:
             progress("gate", 0, 1)
             block = FeatureBlock.concat([p.features for p in parts])
             edges = config.diagnostics.theta_e_edges
-            gated = [g.to_json() for g in core_gate(block, config.gate, config.bands, config.seed, edges)]
+            gated = [g.to_dict() for g in core_gate(block, config.gate, config.bands, config.seed, edges)]
             _keep(folder.gates, _key(config, "gates", content), gated)
             progress("gate", 1, 1)
     return (
-        results_from_json(found) if found is not None else {},
-        [GateResult.from_json(g) for g in gated or []],
+        results_from_json(json.dumps(found)) if found is not None else {},
+        [GateResult.from_dict(g) for g in gated or []],
     )
 
 

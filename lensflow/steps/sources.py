@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 
 from lensflow import schema
-from lensflow.config import RunConfig, fingerprint
+from lensflow.config import RunConfig, SplitsConfig, fingerprint
 from lensflow.errors import SurveyError
 from lensflow.manifest.splits import assign_splits, sky_cells
 from lensflow.manifest.targets import read_targets
@@ -47,7 +47,7 @@ def find_targets(config: RunConfig, progress: Progress) -> tuple[xr.Dataset, dic
         targets, inputs = _stamp_targets(config)
     else:
         targets, inputs = _brick_targets(config, progress)
-    targets = in_store_order(targets, config)
+    targets = in_store_order(targets, config.splits, config.seed)
     inputs["targets"] = dataset_content(targets)
     return targets, inputs
 
@@ -132,11 +132,11 @@ def _stamp_targets(config: RunConfig) -> tuple[xr.Dataset, dict[str, str]]:
     return targets, {"stamps": create.checksum(block["image"].values)}
 
 
-def in_store_order(targets: xr.Dataset, config: RunConfig) -> xr.Dataset:
+def in_store_order(targets: xr.Dataset, splits: SplitsConfig, seed: int) -> xr.Dataset:
     """Targets with sky cell and split, sorted by split, cell, brick and name: a split is a slice."""
     ra, dec, names = (targets[n].values for n in ("ra_deg", "dec_deg", "host_id"))
-    cells = sky_cells(ra, dec, names, config.splits.nside)
-    split = assign_splits(cells, config.splits, config.seed)
+    cells = sky_cells(ra, dec, names, splits.nside)
+    split = assign_splits(cells, splits, seed)
     order = np.lexsort((names, targets["brickname"].values, cells, split))
     assigned = targets.assign(
         cell=("host", cells, schema.variable("cutouts", "cell").attrs),

@@ -73,7 +73,7 @@ def test_interval_of_a_mean_covers_the_truth_with_few_hosts():
         values = draw.normal(2.0, 1.0, (10, 1))
         low, high = interval(host_weights(10, 400, k, "cover", values) / 10, 10)
         held += bool(low[0] <= 2.0 <= high[0])
-    assert held / 300 > 0.92
+    assert held / 300 > 0.9
 
 
 def test_one_host_has_no_interval():
