@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -18,6 +18,7 @@ from lensflow.config import RunConfig, load_config
 from lensflow.errors import GateFailed, LensflowError
 
 if TYPE_CHECKING:
+    from lensflow.gates import GateResult
     from lensflow.steps.execute import Progress
     from lensflow.steps.run import RunResults
 
@@ -83,36 +84,60 @@ def demo(out: Out = "runs/demo", workers: Workers = None) -> None:
 def run(config: ConfigPath, out: Out = None, workers: Workers = None) -> None:
     """Run every step of a config; finished work is kept. Exits with 3 if a required gate does not pass."""
     loaded = _load(config, out, workers)
-    results = _run(loaded)
-    refused = [g for g in results.gates if g.verdict != "PASS"]
-    if loaded.gate.required and refused:
+    _refuse(loaded, _run(loaded).gates)
+
+
+def _refuse(config: RunConfig, gates: Sequence[GateResult]) -> None:
+    refused = [g for g in gates if g.verdict != "PASS"]
+    if config.gate.required and refused:
         raise GateFailed(
-            f"{len(refused)} of {len(results.gates)} required gate(s) did not pass: "
+            f"{len(refused)} of {len(gates)} required gate(s) did not pass: "
             + ", ".join(f"{g.name} {g.verdict}" for g in refused)
             + ". The report says why; gate.required: false makes gates advisory."
         )
 
 
 def _run(config: RunConfig) -> RunResults:
-    from lensflow.report.terminal import print_run
+    from lensflow.report import terminal
     from lensflow.steps.run import run as run_all
 
     with _session(config) as progress:
         results = run_all(config, progress)
-    print_run(console, config, results)
+    _print_cutouts(config)
+    terminal.print_pairs(console, _counts(config, "pairs"))
+    terminal.print_stages(console, results.stages)
+    terminal.print_gates(console, results.gates)
+    console.print(f"\nReport: [bold]{results.report}[/bold]", highlight=False)
     return results
+
+
+def _counts(config: RunConfig, stage: str) -> dict[str, int]:
+    from lensflow.steps import RunFolder
+    from lensflow.store import receipts
+
+    return receipts.total_counts(receipts.read_receipts(RunFolder.of(config).receipts(stage)).values())
+
+
+def _print_cutouts(config: RunConfig) -> None:
+    from lensflow.report.terminal import print_cutouts
+    from lensflow.steps import RunFolder
+    from lensflow.store import receipts
+    from lensflow.store.open import open_cutouts
+
+    folder = RunFolder.of(config)
+    done = receipts.summary(receipts.read_receipts(folder.receipts("cutouts")).values())
+    print_cutouts(console, open_cutouts(folder.cutouts), done["counts"], done["messages"])
 
 
 @app.command(epilog=_example("cut workflows/configs/dr9_brick.yaml"))
 def cut(config: ConfigPath, out: Out = None, workers: Workers = None) -> None:
     """Cut stamps for every target out of the survey's bricks (or import stamps)."""
     from lensflow import steps
-    from lensflow.report.terminal import print_cutouts
 
     loaded = _load(config, out, workers)
     with _session(loaded) as progress:
-        cutouts = steps.cut_step(loaded, progress)
-    print_cutouts(console, loaded, cutouts)
+        steps.cut_step(loaded, progress)
+    _print_cutouts(loaded)
 
 
 @app.command(epilog=_example("plan workflows/configs/dr9_brick.yaml"))
@@ -121,8 +146,7 @@ def plan(config: ConfigPath, out: Out = None) -> None:
     from lensflow import steps
     from lensflow.report.terminal import print_manifest
 
-    loaded = _load(config, out, None)
-    print_manifest(console, loaded, steps.plan_step(loaded))
+    print_manifest(console, steps.plan_step(_load(config, out, None)))
 
 
 @app.command(epilog=_example("inject workflows/configs/dr9_brick.yaml"))
@@ -134,7 +158,7 @@ def inject(config: ConfigPath, out: Out = None, workers: Workers = None) -> None
     loaded = _load(config, out, workers)
     with _session(loaded) as progress:
         steps.inject_step(loaded, progress)
-    print_pairs(console, loaded)
+    print_pairs(console, _counts(loaded, "pairs"))
 
 
 @app.command(epilog=_example("diagnose workflows/configs/dr9_brick.yaml"))
@@ -159,9 +183,7 @@ def gate(config: ConfigPath, out: Out = None, workers: Workers = None) -> None:
     with _session(loaded) as progress:
         results = steps.gate_step(loaded, progress)
     print_gates(console, results)
-    refused = [g.name for g in results if g.verdict != "PASS"]
-    if loaded.gate.required and refused:
-        raise GateFailed(f"required gate(s) did not pass: {', '.join(refused)}")
+    _refuse(loaded, results)
 
 
 @app.command(epilog=_example("report workflows/configs/dr9_brick.yaml"))

@@ -54,7 +54,7 @@ def read_targets(
     if len(table) == 0:
         raise TargetError(f"{path}: the target table is empty. Give a table with at least one host.")
     take = _Columns(path, table, dict(columns or {}))
-    values = {name: take(name) for name in REQUIRED}
+    values = {name: take.required(name) for name in REQUIRED}
     position = {n: _numbers(path, n, values[n]) for n in ("ra_deg", "dec_deg")}
     for name, limit in (("ra_deg", (0.0, 360.0)), ("dec_deg", (-90.0, 90.0))):
         bad = ~((position[name] >= limit[0]) & (position[name] <= limit[1]))
@@ -66,7 +66,7 @@ def read_targets(
             )
     flux = np.full((len(table), len(bands)), np.nan)
     for k, band in enumerate(bands):
-        column = take(f"flux_{band}_nmgy", required=False, also=(f"flux_{band}",))
+        column = take(f"flux_{band}_nmgy", also=(f"flux_{band}",))
         if column is not None:
             flux[:, k] = _numbers(path, f"flux_{band}_nmgy", column)
     arrays = {
@@ -77,7 +77,7 @@ def read_targets(
         "flux_nmgy": flux,
     }
     for name in OPTIONAL:
-        column = take(name, required=False)
+        column = take(name)
         arrays[name] = np.full(len(table), np.nan) if column is None else _numbers(path, name, column)
     take.refuse_unused()
     keep = _first_of_each(arrays["host_id"], arrays["brickname"], arrays["ra_deg"], arrays["dec_deg"])
@@ -117,7 +117,15 @@ class _Columns:
         self.by_name = {c.lower(): c for c in table.colnames}
         self.unused = set(mapping)
 
-    def __call__(self, name: str, required: bool = True, also: Sequence[str] = ()) -> NDArray | None:
+    def required(self, name: str) -> NDArray:
+        """Return a column that must be there."""
+        column = self(name)
+        if column is None:
+            raise self._missing(name, name)
+        return column
+
+    def __call__(self, name: str, also: Sequence[str] = ()) -> NDArray | None:
+        """Return a column, or None where the table has none and the config names none."""
         self.unused.discard(name)
         options = (self.mapping[name],) if name in self.mapping else (name, *SYNONYMS.get(name, ()), *also)
         for option in options:
@@ -129,13 +137,15 @@ class _Columns:
                     row = int(np.argmax(column.mask))
                     raise TargetError(f"{self.path}: {option} has no value in row {row}. Fill or remove the row.")
                 return np.asarray(column)
-        if required or name in self.mapping:
-            wanted = options[0]
-            raise TargetError(
-                f"{self.path}: no column {wanted!r} for {name}.{did_you_mean(wanted, self.table.colnames)} "
-                f"Columns: {', '.join(self.table.colnames)}. Map it with survey.columns: {{{name}: COLUMN}}."
-            )
+        if name in self.mapping:
+            raise self._missing(name, options[0])
         return None
+
+    def _missing(self, name: str, wanted: str) -> TargetError:
+        return TargetError(
+            f"{self.path}: no column {wanted!r} for {name}.{did_you_mean(wanted, self.table.colnames)} "
+            f"Columns: {', '.join(self.table.colnames)}. Map it with survey.columns: {{{name}: COLUMN}}."
+        )
 
     def refuse_unused(self) -> None:
         if self.unused:

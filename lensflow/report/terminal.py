@@ -135,9 +135,37 @@ def print_gates(console: Console, gates: Sequence[GateResult]) -> None:
         console.print(f"  {g.name}: {g.reason}", markup=False, highlight=False)
 
 
-def print_strata(console: Console, stratified: xr.Dataset, band: str) -> None:
-    """Print the theta_E strata of one band."""
+def print_diagnostics(console: Console, results: Mapping[str, xr.Dataset]) -> None:
+    """Print the theta_E strata and the outer annulus of every band."""
+    strata = results["stratified"]
+    for band in strata["band"].values:
+        table = Table(title=f"theta_E strata, {band}", title_justify="left")
+        for column in ("theta_E", "rows", "hosts", "core / host core %", "core / arc %", "95 % interval"):
+            table.add_column(column, justify="right")
+        one = strata.sel(band=band)
+        for k, label in enumerate(one["stratum"].values):
+            table.add_row(
+                str(label),
+                f"{int(one['n_rows'].values[k]):,}",
+                f"{int(one['n_hosts'].values[k]):,}",
+                _number(one["core_diff_pct_pooled"].values[k], 1),
+                _number(one["leakage_pct_pooled"].values[k], 1),
+                f"{_number(one['leakage_pct_pooled_low'].values[k], 1)} - "
+                f"{_number(one['leakage_pct_pooled_high'].values[k], 1)}",
+            )
+        console.print(table)
 
 
-def _number(value: float | None) -> str:
-    return "-" if value is None or not np.isfinite(value) else f"{value:.3f}"
+def print_pairs(console: Console, counts: Mapping[str, int]) -> None:
+    """Print rows, flags and broken invariants of the pairs; a broken invariant is said loudly."""
+    rows = {k: v for k, v in counts.items() if not k.startswith("invariant: ")}
+    print_counts(console, "Pairs", rows)
+    broken = {k.removeprefix("invariant: "): v for k, v in counts.items() if k.startswith("invariant: ") and v}
+    for name, number in broken.items():
+        console.print(f"  [bold red]broken invariant:[/] {name}: {number} row(s)")
+    if not broken:
+        console.print("  [green]every invariant holds on every row[/green]")
+
+
+def _number(value: float | None, digits: int = 3) -> str:
+    return "-" if value is None or not np.isfinite(value) else f"{value:.{digits}f}"

@@ -142,7 +142,7 @@ def _create_sharded(
         compressors=_CODEC,
         fill_value=0,
         dimension_names=list(dims),
-        attributes=dict(attrs),
+        attributes=dict[str, Any](attrs),
     )
 
 
@@ -160,7 +160,7 @@ def _write_whole(group: zarr.Group, v: Variable, values: NDArray) -> None:
         chunks=chunk,
         compressors=_CODEC,
         dimension_names=list(v.dims),
-        attributes=v.attrs,
+        attributes=dict[str, Any](v.attrs),
     )
     array[...] = values
 
@@ -189,7 +189,7 @@ def write_region(block: xr.Dataset, url: str, store: str, region: Region) -> dic
     group = paths.open_group(url, mode="r+")
     if block.sizes[layout.dim] != region.size:
         raise StoreError(f"{url}: a block of {block.sizes[layout.dim]} rows for region {region}")
-    bands = list(group.attrs["bands"])  # type: ignore[arg-type, call-overload]
+    bands = group_bands(group)
     arrays = {v.name: np.ascontiguousarray(block[v.name].values, dtype=v.dtype) for v in layout.pixels}
     for name, (variables, dtype) in (layout.tables or {}).items():
         arrays[name] = pack(block, variables, bands, dtype)
@@ -204,6 +204,11 @@ def write_region(block: xr.Dataset, url: str, store: str, region: Region) -> dic
             checksums[name] = checksum(values)
             n_bytes += values.nbytes
     return {"checksums": checksums, "bytes": n_bytes}
+
+
+def group_bands(group: zarr.Group) -> list[str]:
+    """Bands of a store, in the order of its arrays."""
+    return [str(b) for b in group.attrs["bands"]]  # type: ignore[union-attr]
 
 
 def pack(block: xr.Dataset, variables: Iterable[Variable], bands: Sequence[str], dtype: str) -> NDArray:

@@ -15,7 +15,7 @@ from lensflow import schema
 from lensflow.errors import StoreError
 from lensflow.schema import Variable
 from lensflow.store import paths
-from lensflow.store.create import LAYOUTS
+from lensflow.store.create import LAYOUTS, group_bands
 from lensflow.store.regions import Region
 
 
@@ -64,16 +64,12 @@ def unpack(
 
 def _tables(store: str, group: zarr.Group, rows: slice = slice(None)) -> dict[str, Any]:
     layout = LAYOUTS[store]
-    bands = _bands(group)
+    bands = group_bands(group)
     out: dict[str, Any] = {v.name: (v.dims, _read(group, v.name, rows), v.attrs) for v in layout.head}
     for name, (variables, _) in (layout.tables or {}).items():
-        columns = list(group[name].attrs["columns"])  # type: ignore[arg-type]
+        columns = [str(c) for c in group[name].attrs["columns"]]  # type: ignore[union-attr]
         out.update(unpack(_read(group, name, rows), columns, variables, bands))
     return out
-
-
-def _bands(group: zarr.Group) -> list[str]:
-    return [str(b) for b in group.attrs["bands"]]  # type: ignore[union-attr]
 
 
 def _open(url: str, store: str) -> xr.Dataset:
@@ -82,7 +78,7 @@ def _open(url: str, store: str) -> xr.Dataset:
     for v in LAYOUTS[store].pixels:
         data[v.name] = (v.dims, _lazy(url, group, v.name), v.attrs)
     attrs = {k: v for k, v in group.attrs.items() if k != "identity"}
-    return xr.Dataset(data, coords={"band": _bands(group)}, attrs=attrs)
+    return xr.Dataset(data, coords={"band": group_bands(group)}, attrs=attrs)
 
 
 def open_targets(url: str) -> xr.Dataset:
@@ -130,12 +126,13 @@ def open_pairs(url: str, manifest_url: str | None = None, cutouts_url: str | Non
             f"{url}: {pairs.sizes['sample']} pairs for a manifest of {manifest.sizes['sample']} rows; "
             "these stores do not belong together"
         )
-    host_index = da.from_array(manifest["host_index"].values, chunks=pairs["stamp"].chunks[0])
+    stamp: da.Array = pairs["stamp"].data
+    host_index = da.from_array(manifest["host_index"].values, chunks=stamp.chunks[0])
     ctrl = da.map_blocks(
         lambda index: read_hosts(cutouts_at, index, ("image",))["image"],
         host_index,
         dtype=np.float32,
-        chunks=pairs["stamp"].chunks,
+        chunks=stamp.chunks,
         new_axis=(1, 2, 3),
         meta=np.empty((0, 0, 0, 0), np.float32),
         name=f"ctrl-{url}",
@@ -167,7 +164,7 @@ def read_head(url: str, store: str, rows: slice = slice(None)) -> xr.Dataset:
     """Read what was written when the store was created (for cutouts: names, positions, splits), in memory."""
     group = _group(url, store)
     data = {v.name: (v.dims, _read(group, v.name, rows), v.attrs) for v in LAYOUTS[store].head}
-    return xr.Dataset(data, coords={"band": _bands(group)})
+    return xr.Dataset(data, coords={"band": group_bands(group)})
 
 
 def read_host_block(url: str, first: int, stop: int) -> xr.Dataset:
@@ -177,7 +174,7 @@ def read_host_block(url: str, first: int, stop: int) -> xr.Dataset:
     data = _tables("cutouts", group, rows)
     for v in LAYOUTS["cutouts"].pixels:
         data[v.name] = (v.dims, _read(group, v.name, rows), v.attrs)
-    coords = {"band": _bands(group), "host_index": ("host", np.arange(first, stop))}
+    coords = {"band": group_bands(group), "host_index": ("host", np.arange(first, stop))}
     return xr.Dataset(data, coords=coords, attrs={"pixel_scale_arcsec": group.attrs["pixel_scale_arcsec"]})
 
 
@@ -185,7 +182,7 @@ def read_manifest_block(url: str, region: Region) -> xr.Dataset:
     """Rows of a manifest, in memory, with the manifest's attrs."""
     group = _group(url, "manifest")
     data = _tables("manifest", group, region.slice)
-    return xr.Dataset(data, coords={"band": _bands(group)}, attrs=dict(group.attrs))
+    return xr.Dataset(data, coords={"band": group_bands(group)}, attrs=dict(group.attrs))
 
 
 def read_pairs_block(url: str, manifest_url: str, cutouts_url: str, region: Region) -> xr.Dataset:

@@ -107,6 +107,18 @@ def content_fingerprint(receipts: dict[int, Receipt]) -> str:
     return fingerprint([(i, receipts[i].checksums) for i in sorted(receipts)])
 
 
+def fold_messages(messages: Iterable[str]) -> list[str]:
+    """One message per cause (the text before the hosts that it struck), with the number of regions that say it."""
+    first: dict[str, str] = {}
+    count: dict[str, int] = {}
+    for message in messages:
+        cause = message.split(" Host ", 1)[0]
+        first.setdefault(cause, message)
+        count[cause] = count.get(cause, 0) + 1
+    more = {c: f" (and hosts of {n - 1} other region(s))" if n > 1 else "" for c, n in count.items()}
+    return [first[c] + more[c] for c in first]
+
+
 def summary(receipts: Iterable[Receipt]) -> dict[str, Any]:
     """Counts, seconds by phase, bytes and peak memory over receipts, for reports."""
     every = list(receipts)
@@ -120,5 +132,5 @@ def summary(receipts: Iterable[Receipt]) -> dict[str, Any]:
         "task_seconds": {k: round(v, 3) for k, v in seconds.items()},
         "bytes": sum(r.bytes for r in every),
         "peak_rss_mb": max((r.peak_rss_mb for r in every), default=0.0),
-        "messages": [m for r in every for m in r.messages],
+        "messages": fold_messages(m for r in every for m in r.messages),
     }

@@ -42,6 +42,6 @@ def aperture_flux(
 def with_aperture_flux(cutouts: xr.Dataset) -> xr.Dataset:
     """Add ``aperture_flux_nmgy`` to a block of cutouts in memory."""
     v = schema.variable("cutouts", "aperture_flux_nmgy")
-    pixels = (cutouts[n].values for n in ("image", "invvar", "x_center", "y_center"))
-    flux = aperture_flux(*pixels, float(cutouts.attrs["pixel_scale_arcsec"]))
+    image, invvar, x, y = (cutouts[n].values for n in ("image", "invvar", "x_center", "y_center"))
+    flux = aperture_flux(image, invvar, x, y, float(cutouts.attrs["pixel_scale_arcsec"]))
     return cutouts.assign({v.name: (v.dims, flux, v.attrs)})
