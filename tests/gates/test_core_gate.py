@@ -106,6 +106,13 @@ def test_a_known_difference_fails_even_without_power_for_the_positive_control():
     assert gate(noise_block(1, n_hosts=60, leak=1.0, sky_sigma=0.05)).verdict is Verdict.FAIL
 
 
+def test_the_positive_control_of_a_large_gate_uses_whole_hosts_of_its_own(monkeypatch):
+    monkeypatch.setattr(MODULE, "LEAK_PAIRS", 100)
+    positive = gate(noise_block(2, n_hosts=60)).controls["positive"]
+    assert positive["n_rows"] == 100
+    assert positive["found"]
+
+
 def test_controls_without_sky_noise_are_not_testable():
     assert gate(noise_block(2, n_hosts=150, sky_sigma=0.0)).verdict is Verdict.NOT_TESTABLE
 

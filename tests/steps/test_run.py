@@ -1,0 +1,173 @@
+"""The main job end to end on a tiny synthetic survey, on a real Dask cluster of processes."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+
+import lensflow as lf
+from lensflow import steps
+from lensflow.config import load_config
+from lensflow.errors import StaleStoreError, StoreError
+from lensflow.store import receipts
+from lensflow.store.open import open_cutouts, open_pairs
+
+TINY = {
+    "name": "tiny",
+    "seed": 3,
+    "survey": {
+        "synthetic": {"n_bricks": 2, "brick_size_pix": 500, "hosts_per_brick": 12, "bricks_without_g": 1},
+        "failure_budget": 0.3,
+    },
+    "plan": {"injections_per_host": 3},
+    "store": {"samples_per_region": 32, "hosts_per_region": 8, "inner_chunk": 8},
+    "gate": {"bootstrap": 50, "required": False},
+    "diagnostics": {"bootstrap": 50},
+    "cluster": {"kind": "local", "workers": 2, "dashboard": None},
+}
+
+
+def tiny(out: Path, **changes):
+    return load_config({**TINY, "out": str(out), **changes})
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    config = tiny(tmp_path_factory.mktemp("run") / "tiny")
+    with lf.connect(config.cluster):
+        results = steps.run(config)
+    return config, results
+
+
+def test_every_requested_host_has_a_row_with_a_reason_or_is_ok(finished):
+    config, _ = finished
+    cutouts = open_cutouts(steps.RunFolder.of(config).cutouts)
+    assert cutouts.sizes["host"] == 24 and len(np.unique(cutouts["host_id"])) == 24
+    assert ((cutouts["status"].values == 0) | (cutouts["reasons"].values > 0)).all()
+    counts = receipts.total_counts(receipts.read_receipts(steps.RunFolder.of(config).receipts("cutouts")).values())
+    assert counts["hosts"] == sum(v for k, v in counts.items() if k.startswith("status: ")) == 24
+
+
+def test_hosts_are_ordered_by_split_and_a_split_is_a_slice(finished):
+    cutouts = open_cutouts(steps.RunFolder.of(finished[0]).cutouts)
+    assert (np.diff(cutouts["split"].values.astype(int)) >= 0).all()
+
+
+def test_hosts_of_the_brick_without_g_get_no_g_arc(finished):
+    config, _ = finished
+    pairs = open_pairs(steps.RunFolder.of(config).pairs)
+    cutouts = open_cutouts(steps.RunFolder.of(config).cutouts)
+    no_g = ~cutouts["covered"].sel(band="g").values[pairs["host_index"].values]
+    assert no_g.any() and not pairs["arc"].sel(band="g").values[no_g].any()
+
+
+def test_stamps_minus_controls_are_arcs_and_their_noise(finished):
+    pairs = open_pairs(steps.RunFolder.of(finished[0]).pairs).load()
+    control = pairs["is_control"].values
+    assert (pairs["stamp"].values[control] == pairs["ctrl"].values[control]).all()
+    difference = pairs["stamp"].values[~control].astype(float) - pairs["ctrl"].values[~control]
+    assert (difference[pairs["arc"].values[~control] == 0] == 0).all()
+
+
+def test_receipts_account_for_every_row_and_no_invariant_is_broken(finished):
+    config, _ = finished
+    folder = steps.RunFolder.of(config)
+    done = receipts.read_receipts(folder.receipts("pairs"))
+    counts = receipts.total_counts(done.values())
+    assert counts["rows"] == counts["injections"] + counts["controls"] == open_pairs(folder.pairs).sizes["sample"]
+    assert not any(v for k, v in counts.items() if k.startswith("invariant: "))
+
+
+def test_diagnostics_and_gates_are_stored_with_intervals(finished):
+    _, results = finished
+    assert {"annulus", "regression", "stratified", "radial_profile"} <= set(results.diagnostics)
+    gate = next(g for g in results.gates if g.name == "core_r")
+    assert gate.auc_low <= gate.auc <= gate.auc_high and gate.n_hosts > 5
+
+
+def test_a_second_run_finds_its_work_done(finished):
+    config, first = finished
+    before = {p: p.stat().st_mtime_ns for p in Path(config.out).glob("*.zarr/**/c/**/*") if p.is_file()}
+    with lf.connect(config.cluster):
+        second = steps.run(config)
+    assert before == {p: p.stat().st_mtime_ns for p in before}
+    assert [g.to_dict() for g in second.gates] == [g.to_dict() for g in first.gates]
+    assert not any(s["worked"] for s in second.stages if s["stage"] in ("cut", "inject", "diagnose + gate"))
+
+
+def test_other_settings_on_the_same_folder_are_refused_by_name(finished):
+    config, _ = finished
+    with pytest.raises(StaleStoreError, match=r"injection\.noise: stored True, now False"):
+        steps.inject_step(config.model_copy(update={"injection": config.injection.model_copy(update={"noise": False})}))
+    with pytest.raises(StaleStoreError, match=r"plan\.injections_per_host"):
+        steps.plan_step(tiny(Path(config.out), plan={"injections_per_host": 2}))
+    assert json.loads(json.dumps(load_config(Path(config.out) / "config.yaml").effective())) == config.effective()
+
+
+def test_regions_whose_receipt_is_gone_are_redone_to_the_same_bytes(finished):
+    config, _ = finished
+    folder = steps.RunFolder.of(config)
+    before = receipts.read_receipts(folder.receipts("pairs"))
+    Path(receipts.receipt_url(folder.receipts("pairs"), 1)).unlink()
+    with pytest.raises(StoreError, match=r"1 of \d+ regions are not finished"):
+        steps.diagnose_step(config)
+    steps.inject_step(config)
+    after = receipts.read_receipts(folder.receipts("pairs"))
+    assert {i: r.checksums for i, r in after.items()} == {i: r.checksums for i, r in before.items()}
+
+
+def same(a: xr.Dataset, b: xr.Dataset, names):
+    return all(np.array_equal(a[n].values, b[n].values, equal_nan=a[n].dtype.kind == "f") for n in names)
+
+
+def test_notebook_functions_give_the_bits_and_numbers_of_the_run(finished):
+    config, results = finished
+    folder = steps.RunFolder.of(config)
+    cutouts, stored = lf.open_cutouts(folder.cutouts), lf.open_pairs(folder.pairs)
+    manifest = lf.plan_injections(cutouts, config)
+    assert same(manifest, lf.open_manifest(folder.manifest), list(manifest.data_vars))
+    lazy = lf.inject(cutouts, manifest, config, chunk=13)
+    assert lazy["stamp"].chunks is not None
+    assert same(lazy.compute(), stored, ("arc", "stamp", "ctrl", "magnification", "snr_peak", "is_clean"))
+    gates = lf.gate(lazy, config)
+    assert [g.verdict for g in gates] == [g.verdict for g in results.gates]
+    assert gates[0].auc == pytest.approx(results.gates[0].auc, abs=1e-9)
+    lazily = lf.diagnose(lazy, config)
+    for name, ds in results.diagnostics.items():
+        for v in ds.data_vars:
+            if ds[v].dtype.kind == "f":
+                np.testing.assert_allclose(
+                    lazily[name][v].values, ds[v].values, rtol=1e-6, atol=1e-12, err_msg=f"{name}.{v}"
+                )
+
+
+def test_threads_and_other_region_sizes_give_the_same_pixels(finished, tmp_path):
+    config, _ = finished
+    other = tiny(
+        tmp_path / "other",
+        store={"samples_per_region": 24, "hosts_per_region": 16, "inner_chunk": 8},
+        cluster={"kind": "threads", "dashboard": None},
+    )
+    steps.cut_step(other)
+    steps.plan_step(other)
+    again = steps.inject_step(other).load()
+    stored = open_pairs(steps.RunFolder.of(config).pairs).load()
+    assert same(again, stored, ("arc", "stamp", "ctrl", "row_id", "magnification", "snr_matched"))
+
+
+def test_imported_arrays_go_all_the_way_to_stored_pairs(tmp_path):
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[:71, :71]
+    galaxy = 0.2 * np.exp(-np.hypot(x - 35, y - 35) / 4)
+    images = {b: galaxy + s * rng.normal(size=(6, 71, 71)) for b, s in {"g": 0.002, "r": 0.003, "z": 0.008}.items()}
+    cutouts = lf.import_stamps(images, pixel_scale_arcsec=0.263, psfsize_arcsec={"g": 1.4, "r": 1.3, "z": 1.2})
+    config = tiny(tmp_path / "arrays", survey={"root": "-", "targets": "-"})
+    manifest = lf.plan_injections(cutouts, config).isel(sample=slice(0, 12))
+    pairs = lf.write_pairs(cutouts, manifest, config)
+    assert pairs.sizes["sample"] == 12 and pairs["assumed_noise"].values.all()
+    assert same(lf.inject(cutouts, manifest, config).compute(), pairs.load(), ("arc", "stamp", "ctrl"))
+    assert lf.write_pairs(cutouts, manifest, config).sizes["sample"] == 12
+    with pytest.raises(StaleStoreError, match=r"inputs\.manifest"):
+        lf.write_pairs(cutouts, manifest.isel(sample=slice(0, 6)), config)
