@@ -57,19 +57,29 @@ def _session(config: RunConfig) -> Iterator[Progress]:
     from lensflow.cluster import connect
     from lensflow.report.terminal import progress_display
 
-    with connect(config.cluster) as client, progress_display(console) as progress:
-        if client.dashboard_link and config.cluster.dashboard:
-            console.print(f"Dask dashboard: [link]{client.dashboard_link}[/link]", highlight=False)
-        yield progress
+    try:
+        with connect(config.cluster) as client, progress_display(console) as progress:
+            if client.dashboard_link and config.cluster.dashboard:
+                console.print(f"Dask dashboard: [link]{client.dashboard_link}[/link]", highlight=False)
+            yield progress
+    except KeyboardInterrupt:
+        errors.print("Stopped. Finished regions keep their receipts: the same command continues.")
+        raise typer.Exit(130) from None
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        console.print(__version__, highlight=False)
+        raise typer.Exit
 
 
 @app.callback()
 def _root(
-    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.", is_eager=True)] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", is_eager=True, callback=_version)
+    ] = False,
 ) -> None:
-    if version:
-        console.print(__version__, highlight=False)
-        raise typer.Exit
+    pass
 
 
 @app.command(epilog=_example("demo --out runs/demo"))
@@ -199,14 +209,9 @@ def main() -> None:
     """Run the command; errors of ours are printed without a traceback and set the exit code."""
     warnings.filterwarnings("ignore", module="zarr")
     try:
-        app(standalone_mode=False)
+        app()
     except LensflowError as error:
         kind = "Gate" if isinstance(error, GateFailed) else "Error"
         errors.print(f"[bold red]{kind}:[/bold red]", end=" ")
         errors.print(str(error), markup=False, highlight=False)
         sys.exit(error.exit_code)
-    except typer.Exit as leave:
-        sys.exit(leave.exit_code)
-    except KeyboardInterrupt:
-        errors.print("Stopped. Finished regions keep their receipts: the same command continues.")
-        sys.exit(130)

@@ -96,11 +96,6 @@ def core_block(pairs: xr.Dataset, box_pix: int, bands: Sequence[str] | None = No
     )
 
 
-def concat(blocks: Iterable[FeatureBlock]) -> FeatureBlock:
-    """Join blocks of the same bands and box: :meth:`FeatureBlock.concat`."""
-    return FeatureBlock.concat(blocks)
-
-
 def _sky_sigma(ctrl: NDArray[np.float32]) -> NDArray[np.float32]:
     size = ctrl.shape[-1]
     middle = geometry.centre(size)

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from lensflow.config import RunConfig, fingerprint
 from lensflow.diagnostics import Summaries, results_from_json, results_to_json
 from lensflow.errors import StoreError
-from lensflow.gates import FeatureBlock, GateResult, core_block, core_gate
+from lensflow.gates import FeatureBlock, GateResult, choose_hosts, core_block, core_gate
 from lensflow.steps.execute import Progress, run_tasks, silent
 from lensflow.steps.run_folder import RunFolder
 from lensflow.store import paths, receipts
-from lensflow.store.open import open_manifest, read_pairs_block
+from lensflow.store.open import open_manifest, read_head, read_pairs_block
 from lensflow.store.regions import plan_regions, region_at
 
 
@@ -62,16 +66,30 @@ def measure_step(
             found = json.loads(results_to_json(total.results(config.diagnostics, config.seed)))
             _keep(folder.diagnostics, _key(config, "diagnostics", content), found)
         if want_features:
-            progress("gate", 0, 1)
             block = FeatureBlock.concat([p.features for p in parts])
-            edges = config.diagnostics.theta_e_edges
-            gated = [g.to_dict() for g in core_gate(block, config.gate, config.bands, config.seed, edges)]
+            gated = [g.to_dict() for g in _run_gates(block, config, progress)]
             _keep(folder.gates, _key(config, "gates", content), gated)
-            progress("gate", 1, 1)
     return (
         results_from_json(json.dumps(found)) if found is not None else {},
         [GateResult.from_dict(g) for g in gated or []],
     )
+
+
+def _run_gates(block: FeatureBlock, config: RunConfig, progress: Progress) -> list[GateResult]:
+    """Run the gate's entries side by side here: their rows are here, and the solver releases the GIL."""
+    edges, done = config.diagnostics.theta_e_edges, 0
+    progress("gate", 0, len(config.gate.bands))
+
+    def one(which: str) -> GateResult:
+        nonlocal done
+        entry = config.gate.model_copy(update={"bands": (which,)})
+        (result,) = core_gate(block, entry, config.bands, config.seed, edges)
+        done += 1
+        progress("gate", done, len(config.gate.bands))
+        return result
+
+    with threadpool_limits(1), ThreadPoolExecutor(len(config.gate.bands)) as pool:
+        return list(pool.map(one, config.gate.bands))
 
 
 @dataclass(frozen=True)
@@ -86,6 +104,7 @@ class _MeasureTask:
 
     def __init__(self, config: RunConfig, n_rows: int, summaries: bool, features: bool):
         self.config, self.n_rows, self.summaries, self.features = config, n_rows, summaries, features
+        self.gate_hosts = _gate_hosts(config) if features else None
 
     def __call__(self, index: int) -> _Part:
         folder, config = RunFolder.of(self.config), self.config
@@ -94,8 +113,19 @@ class _MeasureTask:
         return _Part(
             index,
             Summaries.from_block(pairs, config.diagnostics) if self.summaries else None,
-            core_block(pairs, config.gate.core_box_pix) if self.features else None,
+            core_block(self._of_gate(pairs), config.gate.core_box_pix) if self.features else None,
         )
+
+    def _of_gate(self, pairs: xr.Dataset) -> xr.Dataset:
+        """Rows of the hosts that the gate will use: the same whatever the region, so no more need be kept."""
+        return pairs.isel(sample=np.isin(pairs["host_index"].values, self.gate_hosts))
+
+
+def _gate_hosts(config: RunConfig) -> NDArray[np.int64]:
+    """Hosts that the gate uses when there are more pairs than ``gate.max_pairs``."""
+    head = read_head(RunFolder.of(config).manifest, "manifest")
+    index = head["host_index"].values[~head["is_control"].values]
+    return np.unique(index[choose_hosts(index, config.gate.max_pairs, config.seed)])
 
 
 def pairs_content(config: RunConfig) -> str:

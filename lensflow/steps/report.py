@@ -2,10 +2,58 @@
 
 from __future__ import annotations
 
-from lensflow.config import RunConfig
+from lensflow.config import RunConfig, fingerprint
+from lensflow.errors import StoreError
+from lensflow.report.collect import Places, collect
+from lensflow.report.page import write_page
 from lensflow.steps.execute import Progress, silent
+from lensflow.steps.measure import pairs_content
+from lensflow.steps.run_folder import RunFolder
 
 
 def report_step(config: RunConfig, progress: Progress = silent) -> str:
-    """Write the report."""
-    return "todo"
+    """Write the HTML report of a run, finished or not; what is missing is named in it.
+
+    Parameters
+    ----------
+    config : RunConfig
+        At least its cutouts must exist.
+    progress : callable, optional
+
+    Returns
+    -------
+    str
+        Path of ``report/index.html``.
+
+    Raises
+    ------
+    StoreError
+        If there are no cutouts.
+    """
+    folder = RunFolder.of(config)
+    progress("report", 0, 2)
+    places = Places(
+        cutouts=folder.cutouts,
+        manifest=folder.manifest,
+        pairs=folder.pairs,
+        cutouts_receipts=folder.receipts("cutouts"),
+        pairs_receipts=folder.receipts("pairs"),
+        diagnostics=folder.diagnostics,
+        gates=folder.gates,
+        timings=folder.timings,
+    )
+    record = collect(config, places, _keys(config))
+    progress("report", 1, 2)
+    page = write_page(record, folder.report)
+    progress("report", 2, 2)
+    return page
+
+
+def _keys(config: RunConfig) -> dict[str, str]:
+    """Keys that stored results must carry to belong to these pixels and settings (as ``steps.measure`` writes them)."""
+    try:
+        content = pairs_content(config)
+    except StoreError:
+        # Pairs that are not there or not complete: whatever is stored was measured on others.
+        content = ""
+    return {stage: fingerprint(config.settings_of(stage), content) for stage in ("diagnostics", "gates")}

@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
-from pairs_factory import pairs_block
 
 from lensflow import geometry
 from lensflow.config import DiagnosticsConfig
 from lensflow.diagnostics import Annulus
+from tests.diagnostics.pairs_factory import pairs_block
 
 CONFIG = DiagnosticsConfig()
 

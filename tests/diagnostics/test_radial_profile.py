@@ -1,12 +1,12 @@
 import numpy as np
 import pytest
-from pairs_factory import pairs_block
 from scipy.special import ive
 
 from lensflow import geometry
 from lensflow.config import DiagnosticsConfig
 from lensflow.diagnostics import RadialProfile, Stratified
 from lensflow.diagnostics.radial_profile import half_light_radius
+from tests.diagnostics.pairs_factory import pairs_block
 
 CONFIG = DiagnosticsConfig()
 

@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
-from pairs_factory import pairs_block
 from scipy.stats import t as student
 
 from lensflow import geometry
 from lensflow.config import DiagnosticsConfig
 from lensflow.diagnostics import Regression
+from tests.diagnostics.pairs_factory import pairs_block
 
 CONFIG = DiagnosticsConfig()
 PAIRS = pairs_block(n_hosts=12, per_host=6)

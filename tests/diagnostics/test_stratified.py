@@ -2,11 +2,11 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from pairs_factory import pairs_block
 
 from lensflow import geometry
 from lensflow.config import DiagnosticsConfig
 from lensflow.diagnostics import Stratified
+from tests.diagnostics.pairs_factory import pairs_block
 
 CONFIG = DiagnosticsConfig()
 PAIRS = pairs_block(n_hosts=10, per_host=6)

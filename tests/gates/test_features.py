@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
-from pairs_factory import SKY_SIGMA, pairs_block
 
 from lensflow.errors import GateError, StoreError
-from lensflow.gates import FeatureBlock, concat, core_block
+from lensflow.gates import FeatureBlock, core_block
+from tests.diagnostics.pairs_factory import SKY_SIGMA, pairs_block
 
 PAIRS = pairs_block(size=64)
 
@@ -32,7 +32,7 @@ def test_sky_sigma_is_the_scatter_away_from_the_galaxy():
 
 def test_joined_blocks_equal_the_whole():
     parts = [core_block(PAIRS.isel(sample=s), 10) for s in (slice(0, 0), slice(0, 13), slice(13, None))]
-    whole, joined = core_block(PAIRS, 10), concat(parts)
+    whole, joined = core_block(PAIRS, 10), FeatureBlock.concat(parts)
     for name in vars(whole):
         np.testing.assert_array_equal(getattr(joined, name), getattr(whole, name))
     assert len(FeatureBlock.concat(parts)) == len(whole) == 32
@@ -50,6 +50,6 @@ def test_errors_name_the_band_or_variable():
     with pytest.raises(StoreError, match="ctrl is missing"):
         core_block(PAIRS.drop_vars("ctrl"), 10)
     with pytest.raises(GateError, match="no block"):
-        concat([])
+        FeatureBlock.concat([])
     with pytest.raises(GateError, match="different"):
-        concat([core_block(PAIRS, 10), core_block(PAIRS, 8)])
+        FeatureBlock.concat([core_block(PAIRS, 10), core_block(PAIRS, 8)])

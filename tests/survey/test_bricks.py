@@ -6,12 +6,12 @@ import fsspec
 import numpy as np
 import pytest
 from astropy.io import fits
-from tests.survey.brick_factory import BRICK, SIZE, brick_wcs, file_of, write_brick
 
 from lensflow.errors import SurveyError
 from lensflow.schema import Reason
 from lensflow.survey.bricks import UnreadableFile, brick_pixel_scale_arcsec, open_brick, open_fits, wcs_to_pixel
 from lensflow.survey.layout import Layout
+from tests.survey.brick_factory import BRICK, SIZE, brick_wcs, file_of, write_brick
 
 # astropy warns of the files that these tests break on purpose.
 pytestmark = pytest.mark.filterwarnings("ignore::astropy.utils.exceptions.AstropyWarning")

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import xarray as xr
 from astropy.io import fits
-from tests.survey.brick_factory import BRICK, PSFSIZE, SIZE, SURVEY, brick_wcs, file_of, targets, write_brick
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -14,6 +13,7 @@ from lensflow.schema import PsfSource, Reason, Status
 from lensflow.survey.cutouts import Messages, cut_block
 from lensflow.survey.layout import Layout
 from lensflow.survey.masks import MaskBit
+from tests.survey.brick_factory import BRICK, PSFSIZE, SIZE, SURVEY, brick_wcs, file_of, targets, write_brick
 
 # astropy warns of the files that these tests break on purpose.
 pytestmark = pytest.mark.filterwarnings("ignore::astropy.utils.exceptions.AstropyWarning")

@@ -8,27 +8,30 @@ pairs must give 0.5, and a known leak must be found. A gate that fails either sa
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit, stdtrit
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import GroupKFold
-from sklearn.pipeline import Pipeline
-from sklearn.preprocessing import StandardScaler
 
-from lensflow import rng
 from lensflow.config import DiagnosticsConfig, GateConfig, fingerprint
-from lensflow.diagnostics.hostsums import flat_rows, interval, spread
+from lensflow.diagnostics.hostsums import flat_rows
 from lensflow.errors import ConvergenceError, GateError
-from lensflow.gates.auc import auc, host_bootstrap, roc_points
+from lensflow.gates.auc import roc_points
+from lensflow.gates.controls import LEAK_SIGMA, null_control, positive_control
 from lensflow.gates.features import FeatureBlock
+from lensflow.gates.machine import (
+    MAX_ITERATIONS,
+    TOLERANCE,
+    Machine,
+    choose_hosts,
+    fit,
+    gradient_of,
+    host_folds,
+    training_share,
+)
 from lensflow.gates.verdicts import GateResult, Verdict, judge
 
 Floats = NDArray[np.float64]
@@ -36,16 +39,6 @@ Floats = NDArray[np.float64]
 MIN_PAIRS = 10
 # Below these a control that goes wrong says that there are too few rows, not that the gate is broken.
 FEW_PAIRS, FEW_HOSTS = 50, 20
-LEAK_SIGMA = 1.0
-SMALLER_LEAKS_SIGMA = (0.3, 0.1)
-# Tried when the first is not found: a gate that sees none of them is broken, not merely weak.
-LARGER_LEAKS_SIGMA = (10.0, 100.0)
-# The positive control uses no more: what is found with these is found with all, and leaks take most of the time.
-LEAK_PAIRS = 5000
-# The null control is judged at 99.9 %: at 95 % one healthy gate in twenty would call itself broken.
-NULL_LEVEL = 0.999
-TOLERANCE, MAX_ITERATIONS = 1e-8, 200
-ACCEPTED_GRADIENT = 1e-7
 SNR_EDGES = (0.0, 5.0, 10.0, 20.0, 50.0)
 
 
@@ -84,93 +77,6 @@ def core_gate(
     if block.stamp.shape[1] != len(band_names):
         raise GateError(f"core gate: {block.stamp.shape[1]} bands in the features, named {', '.join(band_names)}")
     return [_gate(block, config, list(band_names), which, seed, tuple(edges)) for which in config.bands]
-
-
-def choose_hosts(host_index: NDArray[np.int64], max_pairs: int, seed: int) -> NDArray[np.bool_]:
-    """Rows to use when there are more than ``max_pairs``: whole hosts, in an order that only the seed decides.
-
-    A host's place in the order depends on its index alone, so a caller may choose among all rows of the manifest
-    before any pixel is read.
-    """
-    hosts, place, count = np.unique(host_index, return_inverse=True, return_counts=True)
-    order = np.argsort(rng.uniform(seed, hosts.astype(np.uint64), "gates.core.hosts")[:, 0], kind="stable")
-    chosen = np.zeros(hosts.size, dtype=bool)
-    chosen[order] = np.cumsum(count[order]) <= max_pairs
-    return chosen[place]
-
-
-@dataclass(frozen=True)
-class _Machine:
-    """What all fits of one gate share."""
-
-    groups: NDArray[np.int64]  # host of each pair
-    folds: list[tuple[NDArray[np.int64], NDArray[np.int64]]]  # training and test pairs
-    c: float
-    bootstrap: int
-    seed: int
-
-    def area(self, positive: Floats, negative: Floats, purpose: str) -> tuple[Floats, Floats, dict[str, float]]:
-        """Out-of-fold scores of both classes, and the pooled area with its interval."""
-        scores = np.empty((2, len(self.groups)))
-        for train, test in self.folds:
-            model = fit(np.concatenate([positive[train], negative[train]]), len(train), self.c)
-            scores[0, test] = model.decision_function(positive[test])
-            scores[1, test] = model.decision_function(negative[test])
-        return scores[0], scores[1], self.interval_of(scores[0], scores[1], self.groups, purpose)
-
-    def interval_of(self, positive: Floats, negative: Floats, hosts: Any, purpose: str) -> dict[str, float]:
-        labels = np.repeat([True, False], [len(positive), len(negative)])
-        scores, both = np.concatenate([positive, negative]), np.concatenate([hosts, hosts])
-        n_hosts = np.unique(hosts).size
-        draws = host_bootstrap(labels, scores, both, self.bootstrap, self.seed, purpose)
-        low, high = interval(draws, n_hosts)
-        found, wider = float(auc(labels, scores)), training_share(len(self.folds))
-        return {
-            "auc": found,
-            "auc_low": max(0.0, found - wider * (found - float(low))),
-            "auc_high": min(1.0, found + wider * (float(high) - found)),
-            "sd": wider * float(spread(draws, n_hosts)),
-        }
-
-
-def training_share(folds: int) -> float:
-    """Factor by which an interval of out-of-fold scores must grow, because the folds' training sets overlap.
-
-    A bootstrap of the scores takes the fitted models as given. But a host that chance makes look odd moves both
-    its own scores and, through training, all others: the folds err together. The factor is that of Nadeau &
-    Bengio 2003 (Machine Learning 52, 239), sqrt(1 + K n_test / n_train) = sqrt(1 + K / (K - 1)), 1.5 for 5 folds.
-    Measured on pure noise, 31 hosts x 100 features: the area scatters 1.6 times as much as its bootstrap says and
-    the bare interval holds 0.5 in 78 % of cases; widened, in 93 to 97 % for 10 to 200 hosts, 100 or 300 features.
-    """
-    return math.sqrt(1 + folds / (folds - 1))
-
-
-def fit(features: Floats, n_positive: int, c: float) -> Pipeline:
-    """Fit the gate's logistic regression; the first ``n_positive`` rows are the positives.
-
-    Raises
-    ------
-    ConvergenceError
-        If the solver stops before its gradient is small enough.
-    """
-    labels = np.arange(len(features)) < n_positive
-    model = Pipeline(
-        [
-            ("scale", StandardScaler()),
-            ("lr", LogisticRegression(solver="newton-cholesky", C=c, tol=TOLERANCE, max_iter=MAX_ITERATIONS)),
-        ]
-    )
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        model.fit(features, labels)
-    doubts = [str(w.message) for w in caught if issubclass(w.category, ConvergenceWarning)]
-    # The solver also warns when it starts at the optimum and cannot go down any further: the gradient decides.
-    if doubts and not (gradient := _gradient(model, features, labels, c)) <= ACCEPTED_GRADIENT:
-        raise ConvergenceError(
-            f"core gate: logistic regression did not converge on {features.shape[0]} rows x {features.shape[1]} "
-            f"features (gradient {gradient:.1e}): {doubts[-1]} A smaller gate.c (now {c:g}) makes that easier."
-        )
-    return model
 
 
 def _gate(
@@ -216,32 +122,26 @@ def _gate(
             "stamp and control are the same in every pixel of the core box (a mask that blanks it, or arcs without "
             "flux): nothing there could differ",
         )
-    machine = _Machine(groups, host_folds(groups, config.folds, seed), config.c, config.bootstrap, seed)
+    machine = Machine(groups, host_folds(groups, config.folds, seed), config.c, config.bootstrap, seed)
     try:
         return _measure(undecided, used, pick, machine, stamp, ctrl, edges)
     except ConvergenceError as error:
         return undecided.decided(Verdict.ERROR, str(error))
 
 
-def host_folds(groups: NDArray[np.int64], folds: int, seed: int) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """Training and test pairs of each fold; every host is in one test fold, whole."""
-    state = int(rng.generator(seed, "gates.core.folds").integers(2**31))
-    return list(GroupKFold(folds, shuffle=True, random_state=state).split(groups, groups=groups))
-
-
 def _measure(
     undecided: GateResult,
     used: FeatureBlock,
     pick: list[int],
-    machine: _Machine,
+    machine: Machine,
     stamp: Floats,
     ctrl: Floats,
     edges: tuple[float, ...],
 ) -> GateResult:
     positive, negative, main = machine.area(stamp, ctrl, "gates.core.interval")
     controls = {
-        "null": _null_control(machine, stamp, ctrl),
-        "positive": _positive_control(machine, used, pick, ctrl, undecided.threshold),
+        "null": null_control(machine, stamp, ctrl),
+        "positive": positive_control(machine, used, pick, ctrl, undecided.threshold),
         "share_of_rows_unchanged": float((stamp == ctrl).all(axis=1).mean()),
     }
     labels = np.repeat([True, False], len(positive))
@@ -258,7 +158,7 @@ def _measure(
         controls=controls,
         coef=tuple(final["lr"].coef_[0].tolist()),
         roc=tuple((x, y) for x, y in roc_points(labels, np.concatenate([positive, negative])).tolist()),
-        fit={"iterations": int(final["lr"].n_iter_[0]), "gradient_max": _gradient(final, both, labels, machine.c)},
+        fit={"iterations": int(final["lr"].n_iter_[0]), "gradient_max": gradient_of(final, both, labels, machine.c)},
     )
     return result.decided(*_verdict(result))
 
@@ -303,76 +203,8 @@ def _verdict(result: GateResult) -> tuple[Verdict, str]:
     return verdict, text
 
 
-def _null_control(machine: _Machine, stamp: Floats, ctrl: Floats) -> dict[str, Any]:
-    """Swap the labels of half of the pairs of each fold, at random: nothing is left to learn."""
-    draws = rng.generator(machine.seed, "gates.core.null")
-    swap = np.zeros(len(stamp), dtype=bool)
-    for _, test in machine.folds:
-        # Half of each fold, not a coin per pair: a chance excess in training would otherwise meet the same arcs
-        # in the test fold, and the area would scatter more than its bootstrap says.
-        half = len(test) // 2 + int(draws.integers(2)) * (len(test) % 2)
-        swap[draws.permutation(test)[:half]] = True
-    first, second = np.where(swap[:, None], ctrl, stamp), np.where(swap[:, None], stamp, ctrl)
-    *_, found = machine.area(first, second, "gates.core.null.interval")
-    n_hosts = np.unique(machine.groups).size
-    reach = float(stdtrit(n_hosts - 1, 0.5 + NULL_LEVEL / 2)) * found["sd"]
-    return {
-        **found,
-        "what": "labels swapped at random within half of the pairs of each fold",
-        "holds_half": bool(abs(found["auc"] - 0.5) <= reach),
-        "judged_low": found["auc"] - reach,
-        "judged_high": found["auc"] + reach,
-        "judged_level": NULL_LEVEL,
-    }
-
-
-def _positive_control(
-    machine: _Machine, used: FeatureBlock, pick: list[int], ctrl: Floats, threshold: float
-) -> dict[str, Any]:
-    """Add a known constant to copies of the controls and look for it; then for smaller ones, or larger ones.
-
-    A leak shares its control's noise, so even a tiny one is told from 0.5. What counts is whether the gate would
-    have let it pass.
-    """
-    sigma = np.median(used.sky_sigma[:, pick].astype(np.float64), axis=0)
-    testable = bool(np.isfinite(sigma).all() and (sigma > 0).all())
-    tried: list[dict[str, Any]] = []
-    if len(used) > LEAK_PAIRS:
-        rows = np.flatnonzero(choose_hosts(used.host_index, LEAK_PAIRS, machine.seed))
-        groups, folds = machine.groups[rows], len(machine.folds)
-        testable = testable and np.unique(groups).size >= folds
-        if testable:
-            machine = replace(machine, groups=groups, folds=host_folds(groups, folds, machine.seed))
-            ctrl = ctrl[rows]
-
-    def look_for(size: float) -> bool:
-        per_pixel = np.repeat(size * sigma, ctrl.shape[1] // len(pick))
-        *_, found = machine.area(ctrl + per_pixel, ctrl, "gates.core.positive.interval")
-        tried.append({"leak_sigma": size, **found, "found": found["auc_low"] > 0.5 and found["auc_high"] >= threshold})
-        return bool(tried[-1]["found"])
-
-    if testable:
-        found = look_for(LEAK_SIGMA)
-        # Down to the smallest that is still found (the power), or up to the first that is.
-        for size in SMALLER_LEAKS_SIGMA if found else LARGER_LEAKS_SIGMA:
-            if look_for(size) != found:
-                break
-    first = tried[0] if tried else {"found": False, "auc": math.nan, "auc_low": math.nan, "auc_high": math.nan}
-    return {
-        "what": "a constant added to every core pixel of unlensed copies of the controls; found: "
-        "told from 0.5 (auc_low > 0.5) and not passed (auc_high >= threshold)",
-        "leak_sigma": LEAK_SIGMA,
-        **{k: first[k] for k in ("found", "auc", "auc_low", "auc_high")},
-        "n_rows": len(ctrl),
-        "sky_sigma_nmgy": sigma.tolist(),
-        "testable": testable,
-        "tried": tried,
-        "smallest_found_sigma": min((t["leak_sigma"] for t in tried if t["found"]), default=math.nan),
-    }
-
-
 def _strata(
-    machine: _Machine,
+    machine: Machine,
     used: FeatureBlock,
     positive: Floats,
     negative: Floats,
@@ -404,14 +236,6 @@ def _strata(
         place = {"by": name, "low": low, "high": high if high < np.inf else math.nan, "n_rows": n, "n_hosts": n_hosts}
         out.append({**place, **found, "verdict": str(verdict), "reason": reason})
     return out
-
-
-def _gradient(model: Pipeline, features: Floats, labels: NDArray[np.bool_], c: float) -> float:
-    """Largest component of the gradient of the mean loss: what the solver's tolerance is about."""
-    x = model["scale"].transform(features)
-    excess = expit(model["lr"].decision_function(x)) - labels
-    slopes = (x.T @ excess + model["lr"].coef_[0] / c) / len(x)
-    return float(max(np.abs(slopes).max(), abs(excess.mean())))
 
 
 def _recipe(

@@ -1,0 +1,179 @@
+"""The report's page: one HTML file with everything inside, and the figures as files beside it."""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import fsspec
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from lensflow.gates import GateResult
+from lensflow.report import figures_images, figures_statistics, tables
+from lensflow.report.collect import Example, RunRecord
+from lensflow.report.figures import VERDICT_COLOURS, Picture
+from lensflow.report.numbers import count, fixed, interval, number, seconds, share
+from lensflow.store import paths
+
+MAX_MESSAGES = 20
+
+
+@dataclass(frozen=True)
+class GalleryItem:
+    """A row of the gallery: its picture, what it shows in words, and what is not as usual."""
+
+    picture: Picture
+    facts: tuple[tuple[str, str], ...]
+    colours: str
+    note: str
+
+
+@dataclass(frozen=True)
+class GateCard:
+    """A gate in the banner and in its details."""
+
+    gate: GateResult
+    colour: str
+    figure: Picture | None
+    coefficients: Picture | None
+    strata: tables.Table | None
+
+
+def write_page(record: RunRecord, folder: str, now: datetime | None = None) -> str:
+    """Write ``index.html`` with all figures inside, and the figures as PNG files below ``figures/``.
+
+    Parameters
+    ----------
+    record : RunRecord
+    folder : str
+        Path or fsspec URL; what it holds of an earlier report is replaced.
+    now : datetime, optional
+        Printed as the time of writing.
+
+    Returns
+    -------
+    str
+        Path of the page.
+    """
+    shown: list[Picture] = []
+    html = render(record, now or datetime.now(UTC), shown)
+    for picture in shown:
+        _write_bytes(paths.join(folder, "figures", f"{picture.name}.png"), picture.png)
+    page = paths.join(folder, "index.html")
+    paths.write_text(page, html)
+    return page
+
+
+def render(record: RunRecord, now: datetime, shown: list[Picture] | None = None) -> str:
+    """HTML of the report; the pictures that it embeds are appended to ``shown``."""
+    environment = Environment(
+        loader=PackageLoader("lensflow.report"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=StrictUndefined,
+    )
+
+    def embed(picture: Picture) -> Markup:
+        if shown is not None:
+            shown.append(picture)
+        return Markup("data:image/png;base64,") + base64.b64encode(picture.png).decode()
+
+    helpers = {"embed": embed, "number": number, "fixed": fixed, "count": count, "interval": interval, "share": share}
+    return environment.get_template("report.html.j2").render(
+        **helpers,
+        seconds=seconds,
+        bar=auc_bar_position,
+        record=record,
+        now=now.strftime("%Y-%m-%d %H:%M UTC"),
+        **_content(record),
+    )
+
+
+def auc_bar_position(value: float) -> float:
+    """Place of an AUC on a gate's bar, percent of its width: 0.3 at the left, 1 at the right."""
+    return round(100 * min(max((value - 0.3) / 0.7, 0.0), 1.0), 2)
+
+
+def _content(record: RunRecord) -> dict[str, Any]:
+    diagnostics, injections = record.diagnostics, record.injections
+    counts = record.pairs_summary["counts"]
+    skipped = record.manifest.attrs.get("hosts_skipped") if record.manifest is not None else None
+    messages = [*record.cutouts_summary["messages"], *record.pairs_summary["messages"]]
+    profile, strata = diagnostics.get("radial_profile"), diagnostics.get("stratified")
+    if injections is not None and injections.sizes["sample"] == 0:
+        injections = None
+    return {
+        "cards": [_card(g) for g in record.gates],
+        "host_table": tables.hosts(record.cutouts_summary["counts"], skipped),
+        "row_table": tables.rows(counts) if counts else None,
+        "invariants": {k.removeprefix("invariant: "): v for k, v in counts.items() if k.startswith("invariant: ")},
+        "stage_table": tables.stages(record.timings) if record.timings else None,
+        "messages": messages[:MAX_MESSAGES],
+        "n_messages": len(messages),
+        "config_yaml": record.config.to_yaml(),
+        "gallery": _gallery(record),
+        "profile_figure": figures_statistics.radial_profile(profile, record.reference_band) if profile else None,
+        "strata_figure": figures_statistics.strata(strata) if strata else None,
+        "strata_table": tables.strata(strata) if strata else None,
+        "control_table": tables.gate_controls(record.gates) if any(g.controls for g in record.gates) else None,
+        "annulus": diagnostics.get("annulus"),
+        "annulus_table": tables.annulus(diagnostics["annulus"]) if "annulus" in diagnostics else None,
+        "regression_tables": [
+            make(diagnostics["regression"]) for make in (tables.regression, tables.manifest_regression)
+        ]
+        if "regression" in diagnostics
+        else [],
+        "psf_figure": figures_statistics.psf_sizes(record.cutouts, tables.REFERENCE_PSF, tables.PERCENTILES),
+        "psf_tables": [tables.psf_percentiles(record.cutouts), tables.psf_sources(record.cutouts)],
+        "drawn_figure": None
+        if injections is None
+        else figures_statistics.drawn(injections, record.bands, record.config.reference_band),
+        "drawn_table": None if injections is None else tables.drawn(injections, record.bands),
+    }
+
+
+def _card(gate: GateResult) -> GateCard:
+    return GateCard(
+        gate,
+        VERDICT_COLOURS[str(gate.verdict)],
+        figures_statistics.gate(gate),
+        figures_images.coefficient_map(gate),
+        tables.gate_strata(gate) if gate.strata else None,
+    )
+
+
+def _gallery(record: RunRecord) -> list[GalleryItem]:
+    if not record.gallery:
+        return []
+    sky = figures_images.sky_level(record.gallery, record.bands)
+    scale = float(record.cutouts.attrs["pixel_scale_arcsec"])
+    return [_gallery_item(e, record, sky, scale) for e in record.gallery]
+
+
+def _gallery_item(example: Example, record: RunRecord, sky: float, scale: float) -> GalleryItem:
+    facts = (
+        ("θE", f"{example.theta_e_arcsec:.3g}″"),
+        (f"source {record.reference_band}", number(example.src_mag, 4)),
+        ("magnification", number(example.magnification)),
+        ("arc SNR", number(example.arc_snr)),
+    )
+    colours = figures_images.colour_note(record.bands, example.absent)
+    note = ""
+    if example.absent:
+        note = f"No exposure in {', '.join(example.absent)}: no arc was put there. Shown in {colours}."
+    return GalleryItem(figures_images.triptych(example, record.bands, sky, scale), facts, colours, note)
+
+
+def _write_bytes(url: str, content: bytes) -> None:
+    with paths.explain_write_errors(url):
+        if paths.is_local(url):
+            path = paths.local_path(url)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+        else:
+            with fsspec.open(url, "wb") as file:
+                file.write(content)
