@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import sys
-import warnings
 from collections.abc import Iterator, Sequence
 from importlib import resources
 from pathlib import Path
@@ -207,7 +206,6 @@ def report(config: ConfigPath, out: Out = None) -> None:
 
 def main() -> None:
     """Run the command; errors of ours are printed without a traceback and set the exit code."""
-    warnings.filterwarnings("ignore", module="zarr")
     try:
         app()
     except LensflowError as error:

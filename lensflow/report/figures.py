@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
-from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import LogLocator, NullFormatter
 
 INK, MUTED, RULE = "#22262b", "#5f6872", "#d5d9de"
-WIDTH = 10.4  # inches: the page's text width at 100 CSS pixels an inch
+WIDTH = 10.44  # inches: the page's text width at 100 CSS pixels an inch
 DPI = 150
 # Colours that also differ for colour-blind readers (Okabe & Ito 2008), in the bands' familiar order.
 BAND_COLOURS = {"u": "#7b5ea7", "g": "#009e73", "r": "#d55e00", "i": "#b34700", "z": "#3a5fa8", "y": "#444444"}
@@ -66,8 +66,8 @@ def new_figure(
     height: float, rows: int = 1, columns: int = 1, width: float = WIDTH, **grid: Any
 ) -> tuple[Figure, list[Axes]]:
     """Figure of the page's width (inches) with a grid of axes in the shared look."""
-    figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained", facecolor="white")
-    figure.get_layout_engine().set(w_pad=0.12, h_pad=0.08, wspace=0.03, hspace=0.05)
+    layout = ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.08, wspace=0.03, hspace=0.05)
+    figure = Figure(figsize=(width, height), dpi=DPI, layout=layout, facecolor="white")
     FigureCanvasAgg(figure)
     axes = figure.subplots(rows, columns, squeeze=False, **grid)
     flat = [a for line in axes for a in line]
@@ -99,10 +99,11 @@ def legend(axes: Axes, **options: Any) -> None:
     axes.legend(**{"fontsize": 8, "frameon": False, "labelcolor": INK, "handlelength": 1.6, **options})
 
 
-def log_axis(axis: Axis) -> None:
-    """Logarithmic axis with plain numbers at 1, 2 and 5 (1 alone over many decades)."""
-    low, high = axis.get_view_interval()
-    axis.axes.set(**{f"{axis.axis_name}scale": "log"})
+def log_axis(axes: Axes, side: str) -> None:
+    """Make the ``x`` or ``y`` axis logarithmic, with plain numbers at 1, 2 and 5 (1 alone over many decades)."""
+    axis = axes.xaxis if side == "x" else axes.yaxis
+    low, high = axis.get_data_interval()
+    axes.set(**{f"{side}scale": "log"})
     wide = low > 0 and high / low > 300
     axis.set_major_locator(LogLocator(subs=(1.0,) if wide else (1.0, 2.0, 5.0)))
     axis.set_major_formatter("{x:g}")

@@ -26,7 +26,7 @@ from lensflow.report.figures import (
     picture,
     strata_colours,
 )
-from lensflow.report.numbers import number
+from lensflow.report.numbers import number, power_of_ten
 from lensflow.report.tables import STRATA_TITLES, stratum_label
 from lensflow.schema import SPLITS
 
@@ -51,6 +51,7 @@ def radial_profile(result: xr.Dataset, reference_band: str) -> Picture:
     linear = 10.0 ** (np.floor(np.log10(largest)) - 3) if largest > 0 else 1e-5
     for a in (left, right):
         a.set_yscale("symlog", linthresh=linear, linscale=0.5)
+        a.set_ylim(bottom=min(a.get_ylim()[0], -linear))
         a.axhline(0, color=MUTED, linewidth=0.8)
         a.axvspan(0, geometry.CORE_RADIUS_PIX, color="#f3d9a8", alpha=0.45, linewidth=0, zorder=0)
         a.axvspan(geometry.ANNULUS_INNER_PIX, radius[-1] + 0.5, color="#cfdcea", alpha=0.45, linewidth=0, zorder=0)
@@ -67,8 +68,9 @@ def radial_profile(result: xr.Dataset, reference_band: str) -> Picture:
         "radial-profile",
         "Mean of stamp minus control against radius, per band and per range of Einstein radius",
         "Lines with shaded bands: measured mean in 1-pixel rings and its 95 % interval over hosts. Dashed: the "
-        "noiseless arcs of the same rows; the measured line should lie on it. Ochre marks the core (r < 5 pixels), blue "
-        f"the outer annulus (r ≥ 20 pixels), where a pedestal would show. The vertical axis is linear within ±{number(linear)}.",
+        "noiseless arcs of the same rows; the measured line should lie on it. Ochre marks the core (r < 5 pixels), "
+        "blue the outer annulus (r ≥ 20 pixels), where a pedestal would show. The vertical axis is linear within "
+        f"±{power_of_ten(round(np.log10(linear)))}.",
     )
 
 
@@ -114,7 +116,7 @@ def strata(result: xr.Dataset) -> Picture:
         values = part[f"{name}_pooled"].values
         known = values[np.isfinite(values)]
         if known.size and known.min() > 0 and known.max() > 20 * known.min():
-            log_axis(a.yaxis)
+            log_axis(a, "y")
         else:
             a.set_ylim(bottom=min(0.0, a.get_ylim()[0]))
             a.axhline(0, color=MUTED, linewidth=0.8)
@@ -249,7 +251,7 @@ def drawn(injections: xr.Dataset, bands: Sequence[str], reference_band: int) -> 
             a.bar(levels, n, width=width, color="#5b7f9e")
         elif logarithmic:
             a.hist(good, bins=np.geomspace(good.min(), good.max(), 31).tolist(), color="#5b7f9e")
-            log_axis(a.xaxis)
+            log_axis(a, "x")
         else:
             a.hist(good, bins=30, color="#5b7f9e")
         median = float(np.median(good))

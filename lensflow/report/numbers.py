@@ -16,7 +16,7 @@ def number(value: Any, digits: int = 3) -> str:
         return MISSING if value is None or math.isnan(value) else ("∞" if value > 0 else "−∞")
     if value == 0:
         return "0"
-    rounded = float(f"{value:.{digits - 1}e}")
+    rounded = float(f"{value:.{digits - 1}e}")  # so that 999.9 counts as 1,000
     exponent = math.floor(math.log10(abs(rounded)))
     if exponent < -3 or exponent >= 6:
         return f"{rounded / 10**exponent:.{digits - 1}f}×{power_of_ten(exponent)}".replace("-", "−")
@@ -58,6 +58,8 @@ def share(part: float, whole: float) -> str:
     """``part`` of ``whole`` in percent; never rounded to all or to nothing."""
     if not whole:
         return MISSING
+    if not part:
+        return "0 %"
     percent = 100 * part / whole
     if 0 < percent < 0.05 or 99.95 <= percent < 100:
         return "< 0.1 %" if percent < 50 else "> 99.9 %"

@@ -12,7 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from lensflow.gates import GateResult
-from lensflow.report import figures_images, figures_statistics, tables
+from lensflow.report import figures_images, figures_statistics, tables, tables_statistics
 from lensflow.report.collect import Example, RunRecord
 from lensflow.report.figures import VERDICT_COLOURS, Picture
 from lensflow.report.numbers import count, fixed, interval, number, seconds, share
@@ -118,12 +118,15 @@ def _content(record: RunRecord) -> dict[str, Any]:
         "gallery": _gallery(record),
         "profile_figure": figures_statistics.radial_profile(profile, record.reference_band) if profile else None,
         "strata_figure": figures_statistics.strata(strata) if strata else None,
-        "strata_table": tables.strata(strata) if strata else None,
-        "control_table": tables.gate_controls(record.gates) if any(g.controls for g in record.gates) else None,
+        "strata_table": tables_statistics.strata(strata) if strata else None,
+        "control_table": tables_statistics.gate_controls(record.gates)
+        if any(g.controls for g in record.gates)
+        else None,
         "annulus": diagnostics.get("annulus"),
-        "annulus_table": tables.annulus(diagnostics["annulus"]) if "annulus" in diagnostics else None,
+        "annulus_table": tables_statistics.annulus(diagnostics["annulus"]) if "annulus" in diagnostics else None,
         "regression_tables": [
-            make(diagnostics["regression"]) for make in (tables.regression, tables.manifest_regression)
+            make(diagnostics["regression"])
+            for make in (tables_statistics.regression, tables_statistics.manifest_regression)
         ]
         if "regression" in diagnostics
         else [],
@@ -142,7 +145,7 @@ def _card(gate: GateResult) -> GateCard:
         VERDICT_COLOURS[str(gate.verdict)],
         figures_statistics.gate(gate),
         figures_images.coefficient_map(gate),
-        tables.gate_strata(gate) if gate.strata else None,
+        tables_statistics.gate_strata(gate) if gate.strata else None,
     )
 
 

@@ -148,15 +148,16 @@ def _create_sharded(
 
 def _write_whole(group: zarr.Group, v: Variable, values: NDArray) -> None:
     if v.dtype.startswith("U"):
-        # A fixed width of at least one: numpy gives an all-empty column width 0, which zarr refuses.
-        values = values.astype(f"<U{max(1, values.dtype.itemsize // 4)}")
+        # Variable length: zarr v3 has no specification for fixed-width text, other readers could not open it.
+        dtype: Any = str
     else:
-        values = values.astype(v.dtype)
+        dtype = np.dtype(v.dtype)
+    values = values.astype(dtype)
     chunk = (min(max(1, len(values)), _TABLE_ROWS), *values.shape[1:])
     array = group.create_array(
         v.name,
         shape=values.shape,
-        dtype=values.dtype,
+        dtype=dtype,
         chunks=chunk,
         compressors=_CODEC,
         dimension_names=list(v.dims),

@@ -35,7 +35,9 @@ def _array(group: zarr.Group, name: str) -> zarr.Array:
 
 
 def _read(group: zarr.Group, name: str, rows: slice = slice(None)) -> NDArray:
-    return np.asarray(_array(group, name)[rows])
+    values = np.asarray(_array(group, name)[rows])
+    # Text comes back with a dtype of variable width, which Dask and older code do not know.
+    return values.astype(object).astype(str) if values.dtype.kind in "OT" else values
 
 
 def _lazy(url: str, group: zarr.Group, name: str) -> da.Array:

@@ -1,0 +1,272 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+import shutil
+from datetime import UTC, datetime
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lensflow.config import RunConfig, load_config
+from lensflow.errors import StoreError
+from lensflow.report import figures_images
+from lensflow.report.collect import Places, RunRecord, choose_rows, collect
+from lensflow.report.page import render, write_page
+from lensflow.steps.report import report_step
+from lensflow.steps.run import run
+
+NOW = datetime(2030, 1, 2, 3, 4, tzinfo=UTC)
+SURVEY = {"synthetic": {"n_bricks": 2, "brick_size_pix": 500, "hosts_per_brick": 12, "bricks_without_g": 1}}
+
+
+def make_run(out: Path, **changes: Any) -> RunConfig:
+    settings: dict[str, Any] = {
+        "name": "tiny <run>",
+        "out": str(out),
+        "seed": 3,
+        "survey": {**SURVEY, "failure_budget": 0.5},
+        "plan": {"injections_per_host": 3},
+        "injection": {"supersample": 2},
+        "diagnostics": {"bootstrap": 60},
+        "gate": {"bootstrap": 60},
+        "store": {"samples_per_region": 32, "hosts_per_region": 8, "inner_chunk": 8},
+        "cluster": {"kind": "threads", "dashboard": None},
+    }
+    config = load_config({**settings, **changes})
+    run(config)
+    return config
+
+
+def places(config: RunConfig) -> Places:
+    out = config.out
+    return Places(
+        *(f"{out}/{name}.zarr" for name in ("cutouts", "manifest", "pairs")),
+        *(f"{out}/receipts/{stage}" for stage in ("cutouts", "pairs")),
+        *(f"{out}/summaries/{name}.json" for name in ("diagnostics", "gates", "timings")),
+    )
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> RunConfig:
+    return make_run(tmp_path_factory.mktemp("report") / "run")
+
+
+@pytest.fixture(scope="module")
+def record(finished: RunConfig) -> RunRecord:
+    return collect(finished, places(finished))
+
+
+@pytest.fixture(scope="module")
+def html(record: RunRecord) -> str:
+    return render(record, NOW)
+
+
+@pytest.fixture
+def copied(finished: RunConfig, tmp_path: Path) -> RunConfig:
+    """The finished run in a folder of its own, to take things away from."""
+    shutil.copytree(finished.out, tmp_path / "run", ignore=shutil.ignore_patterns("survey"))
+    return finished.model_copy(update={"out": str(tmp_path / "run")})
+
+
+class Page(HTMLParser):
+    VOID = frozenset({"meta", "img", "line", "circle", "rect"})
+
+    def __init__(self, text: str):
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.open: list[str] = []
+        self.captions = 0
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attrs for name, attrs in self.tags if name == tag]
+
+
+def words(text: str) -> str:
+    """Text that a reader sees, without markup, on one line."""
+    return re.sub(r"\s+", " ", re.sub(r"<style>.*?</style>|<[^>]+>", " ", text, flags=re.DOTALL))
+
+
+def test_the_step_writes_one_page_and_its_figures_and_returns_the_page(finished: RunConfig) -> None:
+    page = Path(report_step(finished))
+    assert page == Path(finished.out) / "report" / "index.html"
+    names = {p.stem for p in (page.parent / "figures").iterdir()}
+    assert {"radial-profile", "strata", "psf-sizes", "manifest", "gate-core_r", "gate-core_all"} <= names
+    assert page.stat().st_size < 6e6
+
+
+def test_the_page_needs_nothing_from_outside(html: str) -> None:
+    page = Page(html)
+    assert not page.open
+    assert not page.all("script") and not page.all("link")
+    assert all((img["src"] or "").startswith("data:image/png;base64,") for img in page.all("img"))
+    assert not re.search(r"""(?:href|src)=["']?(?:https?:)?//""", html)
+
+
+def test_every_figure_has_words_for_those_who_do_not_see_it_and_every_table_a_caption(html: str) -> None:
+    page = Page(html)
+    assert all(len(img["alt"] or "") > 20 for img in page.all("img"))
+    assert len(page.all("table")) == len(page.all("caption")) > 8
+
+
+def test_links_of_the_page_lead_somewhere(html: str) -> None:
+    page = Page(html)
+    ids = [a["id"] for _, a in page.tags if "id" in a]
+    assert len(ids) == len(set(ids))
+    assert {(a["href"] or "").lstrip("#") for a in page.all("a")} <= set(ids)
+
+
+def test_names_are_escaped(html: str) -> None:
+    assert "tiny &lt;run&gt;" in html and "<run>" not in html
+
+
+def test_each_gate_shows_its_verdict_its_numbers_and_its_reason(record: RunRecord, html: str) -> None:
+    text = words(html)
+    assert len(record.gates) == 2
+    for gate in record.gates:
+        assert gate.verdict.value.replace("_", " ") in text
+        assert f"{gate.auc:.3f}" in text
+        assert gate.recipe_hash in text
+    assert "FAIL is expected where the physics is correct" in text
+
+
+def test_counts_on_the_page_are_those_of_the_receipts(record: RunRecord, html: str) -> None:
+    text, counts = words(html), record.pairs_summary["counts"]
+    assert record.injections is not None and record.injections.sizes["sample"] == counts["injections"]
+    assert f"injections {counts['injections']:,}" in text
+    assert f"requested {record.cutouts_summary['counts']['hosts']}" in text
+    assert "0 broken invariants" in text
+    assert "MISSING_FILE_g" in text
+
+
+def test_a_broken_invariant_is_an_alarm(record: RunRecord) -> None:
+    counts = {**record.pairs_summary["counts"], "invariant: arc in a band without data": 2}
+    broken = dataclasses.replace(record, pairs_summary={**record.pairs_summary, "counts": counts})
+    html = render(broken, NOW)
+    assert "2 broken invariants" in html and 'role="alert"' in html
+    assert "arc in a band without data: 2 rows" in html
+
+
+def test_the_same_run_gives_the_same_page(record: RunRecord, html: str) -> None:
+    assert render(record, NOW) == html
+
+
+def test_the_gallery_has_a_host_without_a_band_and_says_so(record: RunRecord, html: str) -> None:
+    assert any(e.absent == ("g",) for e in record.gallery)
+    assert "No exposure in g: no arc was put there." in words(html)
+    for e in record.gallery:
+        assert e.arc.any() and not e.arc[[b in e.absent for b in record.bands]].any()
+
+
+def test_gallery_rows_spread_over_theta_e_and_hosts_and_do_not_depend_on_chance(record: RunRecord) -> None:
+    rows = record.rows
+    assert rows is not None
+    chosen = choose_rows(rows)
+    assert 8 <= len(chosen) <= 10
+    np.testing.assert_array_equal(chosen, choose_rows(rows))
+    theta_e = rows["theta_e_arcsec"].values[chosen]
+    assert (np.diff(theta_e) >= 0).all() and np.unique(theta_e).size >= 3
+    assert np.unique(rows["host_index"].values[chosen]).size == len(chosen)
+    assert not rows["is_control"].values[chosen].any()
+
+
+def test_the_gallery_of_controls_alone_is_empty(record: RunRecord) -> None:
+    assert record.rows is not None
+    assert choose_rows(record.rows.isel(sample=record.rows["is_control"].values)).size == 0
+
+
+def test_a_run_without_diagnostics_and_gates_still_has_a_report_that_says_so(copied: RunConfig) -> None:
+    for name in ("diagnostics", "gates", "timings"):
+        (Path(copied.out) / "summaries" / f"{name}.json").unlink()
+    text = words(Path(report_step(copied)).read_text())
+    assert "There is no verdict." in text
+    assert "No diagnostics yet" in text and "No gates yet" in text
+    assert "PSF sizes" in text and "What was drawn" in text
+
+
+def test_results_of_other_pixels_are_left_out_and_named(copied: RunConfig) -> None:
+    path = Path(copied.out) / "summaries" / "gates.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "key": "of another run"}))
+    text = words(Path(report_step(copied)).read_text())
+    assert "There is no verdict." in text
+    assert "The stored gates belong to other pixels or settings" in text
+    assert "No diagnostics yet" not in text
+
+
+def test_a_run_that_stopped_while_injecting_reports_its_finished_rows(copied: RunConfig) -> None:
+    done = sorted((Path(copied.out) / "receipts" / "pairs").iterdir())
+    done[0].unlink()
+    record = collect(copied, places(copied))
+    assert record.rows is not None and record.rows["row"].values.min() == 32
+    assert all(e.row >= 32 for e in record.gallery)
+    assert "32 of" in words(Path(report_step(copied)).read_text())
+
+
+@pytest.mark.parametrize("gone", [("pairs",), ("pairs", "manifest")])
+def test_a_run_that_has_only_begun_has_a_report(copied: RunConfig, gone: tuple[str, ...]) -> None:
+    for name in gone:
+        shutil.rmtree(Path(copied.out) / f"{name}.zarr")
+    shutil.rmtree(Path(copied.out) / "summaries")
+    text = words(Path(report_step(copied)).read_text())
+    assert ("nothing has been planned" if "manifest" in gone else "nothing has been injected") in text
+    assert "No row with an arc is finished yet." in text
+
+
+def test_without_cutouts_there_is_nothing_to_report(tmp_path: Path, finished: RunConfig) -> None:
+    with pytest.raises(StoreError, match="no such store"):
+        report_step(finished.model_copy(update={"out": str(tmp_path / "none")}))
+
+
+@pytest.mark.parametrize("bands", [("r",), ("g", "z")])
+def test_runs_of_one_or_two_bands_have_a_report(tmp_path: Path, bands: tuple[str, ...]) -> None:
+    survey = {"synthetic": {**SURVEY["synthetic"], "n_bricks": 1, "bricks_without_g": 0}, "failure_budget": 0.5}
+    config = make_run(tmp_path / "run", bands=bands, survey=survey)
+    text = words((Path(config.out) / "report" / "index.html").read_text())
+    assert ("r in grey" if bands == ("r",) else "z red, mean green, g blue") in text
+
+
+def test_figures_lie_beside_a_page_at_any_place(record: RunRecord, tmp_path: Path) -> None:
+    page = write_page(record, f"file://{tmp_path}/elsewhere", NOW)
+    assert page.endswith("elsewhere/index.html")
+    figures = list((tmp_path / "elsewhere" / "figures").glob("*.png"))
+    assert figures and all(p.read_bytes().startswith(b"\x89PNG") for p in figures)
+
+
+@pytest.mark.parametrize(
+    ("bands", "colours"),
+    [
+        (("r",), ("r",)),
+        (("z", "g"), ("g", "z")),
+        (("r", "g", "z"), ("g", "r", "z")),
+        (("g", "r", "i", "z"), ("g", "r", "z")),
+        (("u", "g", "r", "i", "z"), ("u", "r", "z")),
+        (("J", "H"), ("J", "H")),
+    ],
+)
+def test_composites_run_from_blue_to_red(bands: tuple[str, ...], colours: tuple[str, ...]) -> None:
+    assert figures_images.composite_bands(bands) == colours
+
+
+def test_a_bright_pixel_of_the_reddest_band_is_red_and_stands_the_right_way_up() -> None:
+    image = np.zeros((3, 8, 8), dtype=np.float32)
+    image[2, 1, 5] = 0.1
+    rgb = figures_images.composite(image, ("g", "r", "z"), (), sky=0.01)
+    y, x = 8 - 1 - 1, 5  # the image's first row is drawn at the bottom
+    assert rgb.shape == (8, 8, 3)
+    assert rgb[y, x, 0] == rgb[..., 0].max() > rgb[y, x, 2]
