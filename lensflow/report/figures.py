@@ -104,7 +104,7 @@ def log_axis(axes: Axes, side: str) -> None:
     axis = axes.xaxis if side == "x" else axes.yaxis
     low, high = axis.get_data_interval()
     axes.set(**{f"{side}scale": "log"})
-    wide = low > 0 and high / low > 300
+    wide = low > 0 and high / low > (50 if side == "x" else 1000)
     axis.set_major_locator(LogLocator(subs=(1.0,) if wide else (1.0, 2.0, 5.0)))
     axis.set_major_formatter("{x:g}")
     axis.set_minor_formatter(NullFormatter())

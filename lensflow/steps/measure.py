@@ -104,7 +104,7 @@ class _MeasureTask:
 
     def __init__(self, config: RunConfig, n_rows: int, summaries: bool, features: bool):
         self.config, self.n_rows, self.summaries, self.features = config, n_rows, summaries, features
-        self.gate_hosts = _gate_hosts(config) if features else None
+        self.gate_hosts = _gate_hosts(config) if features else np.empty(0, np.int64)
 
     def __call__(self, index: int) -> _Part:
         folder, config = RunFolder.of(self.config), self.config

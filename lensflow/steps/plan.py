@@ -36,11 +36,11 @@ def plan_step(config: RunConfig, progress: Progress = silent) -> xr.Dataset:
     StoreError, ManifestError
     """
     folder = RunFolder.of(config)
-    progress("plan", 0, 1)
     identity = resume.identity(config, "manifest", {"cutouts": cutouts_content(config)})
     if not resume.may_resume(folder.manifest, identity):
+        progress("plan", 0, 1)
         _freeze(build_manifest(open_cutouts(folder.cutouts), config), config, identity)
-    progress("plan", 1, 1)
+        progress("plan", 1, 1)
     return open_manifest(folder.manifest)
 
 

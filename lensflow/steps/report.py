@@ -9,6 +9,7 @@ from lensflow.report.page import write_page
 from lensflow.steps.execute import Progress, silent
 from lensflow.steps.measure import pairs_content
 from lensflow.steps.run_folder import RunFolder
+from lensflow.store import paths
 
 
 def report_step(config: RunConfig, progress: Progress = silent) -> str:
@@ -46,6 +47,17 @@ def report_step(config: RunConfig, progress: Progress = silent) -> str:
     progress("report", 1, 2)
     page = write_page(record, folder.report)
     progress("report", 2, 2)
+    return page
+
+
+def report_if_stale(config: RunConfig, progress: Progress = silent) -> str:
+    """Write the report unless the one that is there was made from these very settings, pixels and measurements."""
+    folder = RunFolder.of(config)
+    page, note = paths.join(folder.report, "index.html"), paths.join(folder.report, "made-from.json")
+    made_from = {"key": fingerprint(config.effective(), _keys(config), paths.read_json(folder.timings)["stages"])}
+    if not (paths.exists(page) and paths.exists(note) and paths.read_json(note) == made_from):
+        page = report_step(config, progress)
+        paths.write_json(note, made_from)
     return page
 
 

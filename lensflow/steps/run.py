@@ -18,7 +18,7 @@ from lensflow.steps.execute import Progress, peak_rss_mb, silent
 from lensflow.steps.inject import inject_step
 from lensflow.steps.measure import measure_step
 from lensflow.steps.plan import plan_step
-from lensflow.steps.report import report_step
+from lensflow.steps.report import report_if_stale
 from lensflow.steps.run_folder import RunFolder
 from lensflow.store import paths, receipts
 
@@ -75,7 +75,7 @@ def run(config: RunConfig, progress: Progress = silent) -> RunResults:
         "diagnose + gate", lambda: measure_step(config, timer.progress), lambda _: manifest.sizes["sample"]
     )
     _keep_timings(folder, timer)
-    page = timer("report", lambda: report_step(config, timer.progress), lambda _: 1)
+    page = timer("report", lambda: report_if_stale(config, timer.progress), lambda _: 1)
     return RunResults(diagnostics, gates, timer.stages, page)
 
 
