@@ -46,7 +46,7 @@ docs: $(READY)  ## rewrite docs/schema.md and docs/config.md from the code
 	p.Path('docs/schema.md').write_text(s.markdown()); p.Path('docs/config.md').write_text(c.markdown())"
 
 bench: $(READY)  ## what the performance claims rest on
-	$(BIN)/python benchmarks/bench_demo.py
+	$(BIN)/python benchmarks/demo.py
 
 lock: $(READY)  ## resolve requirements.lock anew
 	$(BIN)/python -m pip install --quiet uv

@@ -138,6 +138,16 @@ def _print_cutouts(config: RunConfig) -> None:
     print_cutouts(console, open_cutouts(folder.cutouts), done["counts"], done["messages"])
 
 
+@app.command("config", epilog=_example("config workflows/configs/dr9_brick.yaml"))
+def show_config(config: ConfigPath, out: Out = None) -> None:
+    """Print every setting with the value in force, and the fingerprint of those that the pairs depend on."""
+    from lensflow.config import fingerprint
+
+    loaded = _load(config, out, None)
+    console.print(loaded.to_yaml(), markup=False, end="")
+    console.print(f"# fingerprint {fingerprint(loaded.settings_of('pairs'))}", highlight=False)
+
+
 @app.command(epilog=_example("cut workflows/configs/dr9_brick.yaml"))
 def cut(config: ConfigPath, out: Out = None, workers: Workers = None) -> None:
     """Cut stamps for every target out of the survey's bricks (or import stamps)."""

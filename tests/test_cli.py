@@ -75,7 +75,7 @@ def command(tmp_path, monkeypatch, capsys):
     return run
 
 
-@pytest.mark.parametrize("step", ["demo", "run", "cut", "plan", "inject", "diagnose", "gate", "report"])
+@pytest.mark.parametrize("step", ["demo", "run", "config", "cut", "plan", "inject", "diagnose", "gate", "report"])
 def test_every_command_helps_with_an_example(command, step):
     code, text = command(step, "--help")
     assert code == 0 and "Example" in text and f"lensflow {step}" in text
@@ -108,6 +108,11 @@ def test_the_steps_one_by_one_make_a_run(command, survey):
     assert code in (0, 3) and "core_r" in text
     code, text = command("report", config=survey)
     assert code == 0 and Path(survey["out"], "report", "index.html").stat().st_size > 10_000
+
+
+def test_the_effective_config_is_printed_with_its_fingerprint(command, survey):
+    code, text = command("config", config=survey)
+    assert code == 0 and "stamp_size: 64" in text and "# fingerprint " in text
 
 
 def test_a_required_gate_that_does_not_pass_sets_the_exit_code(command, survey):

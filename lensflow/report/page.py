@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-import fsspec
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
@@ -61,7 +60,7 @@ def write_page(record: RunRecord, folder: str, now: datetime | None = None) -> s
     shown: list[Picture] = []
     html = render(record, now or datetime.now(UTC), shown)
     for picture in shown:
-        _write_bytes(paths.join(folder, "figures", f"{picture.name}.png"), picture.png)
+        paths.write_bytes(paths.join(folder, "figures", f"{picture.name}.png"), picture.png)
     page = paths.join(folder, "index.html")
     paths.write_text(page, html)
     return page
@@ -169,14 +168,3 @@ def _gallery_item(example: Example, record: RunRecord, sky: float, scale: float)
     if example.absent:
         note = f"No exposure in {', '.join(example.absent)}: no arc was put there. Shown in {colours}."
     return GalleryItem(figures_images.triptych(example, record.bands, sky, scale), facts, colours, note)
-
-
-def _write_bytes(url: str, content: bytes) -> None:
-    with paths.explain_write_errors(url):
-        if paths.is_local(url):
-            path = paths.local_path(url)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content)
-        else:
-            with fsspec.open(url, "wb") as file:
-                file.write(content)

@@ -14,7 +14,6 @@ from threadpoolctl import threadpool_limits
 
 from lensflow.config import RunConfig, fingerprint
 from lensflow.diagnostics import Summaries, results_from_json, results_to_json
-from lensflow.errors import StoreError
 from lensflow.gates import FeatureBlock, GateResult, choose_hosts, core_block, core_gate
 from lensflow.steps.execute import Progress, run_tasks, silent
 from lensflow.steps.run_folder import RunFolder
@@ -50,8 +49,8 @@ def measure_step(
     """Compute diagnostics and gates together, reading the pairs once."""
     folder = RunFolder.of(config)
     content = pairs_content(config)
-    found = _stored(folder.diagnostics, _key(config, "diagnostics", content)) if diagnostics else None
-    gated = _stored(folder.gates, _key(config, "gates", content)) if gates else None
+    found = _stored(folder.diagnostics, stored_key(config, "diagnostics", content)) if diagnostics else None
+    gated = _stored(folder.gates, stored_key(config, "gates", content)) if gates else None
     want_summaries, want_features = diagnostics and found is None, gates and gated is None
     if want_summaries or want_features:
         n_rows = open_manifest(folder.manifest).sizes["sample"]
@@ -64,11 +63,11 @@ def measure_step(
             for part in parts[1:]:
                 total = total + part.summaries
             found = json.loads(results_to_json(total.results(config.diagnostics, config.seed)))
-            _keep(folder.diagnostics, _key(config, "diagnostics", content), found)
+            _keep(folder.diagnostics, stored_key(config, "diagnostics", content), found)
         if want_features:
             block = FeatureBlock.concat([p.features for p in parts])
             gated = [g.to_dict() for g in _run_gates(block, config, progress)]
-            _keep(folder.gates, _key(config, "gates", content), gated)
+            _keep(folder.gates, stored_key(config, "gates", content), gated)
     return (
         results_from_json(json.dumps(found)) if found is not None else {},
         [GateResult.from_dict(g) for g in gated or []],
@@ -137,20 +136,13 @@ def pairs_content(config: RunConfig) -> str:
         If they are not complete.
     """
     folder = RunFolder.of(config)
-    done = receipts.read_receipts(folder.receipts("pairs"))
-    stamp = str(paths.open_group(folder.pairs).attrs.get("fingerprint"))
     n_rows = open_manifest(folder.manifest).sizes["sample"]
-    regions = plan_regions(n_rows, config.store.samples_per_region)
-    todo = receipts.missing_regions(folder.receipts("pairs"), regions, stamp)
-    if todo:
-        raise StoreError(
-            f"{folder.pairs}: {len(todo)} of {len(regions)} regions are not finished. Run `lensflow inject` again: it "
-            "continues where it stopped."
-        )
-    return receipts.content_fingerprint({r.index: done[r.index] for r in regions})
+    rows = config.store.samples_per_region
+    return receipts.finished_content(folder.receipts("pairs"), folder.pairs, rows, n_rows, "lensflow inject")
 
 
-def _key(config: RunConfig, stage: str, content: str) -> str:
+def stored_key(config: RunConfig, stage: str, content: str) -> str:
+    """Key that stored ``diagnostics`` or ``gates`` carry if they belong to these settings and pixels."""
     return fingerprint(config.settings_of(stage), content)
 
 

@@ -7,14 +7,12 @@ from typing import Any
 import xarray as xr
 
 from lensflow.config import RunConfig, fingerprint
-from lensflow.errors import StoreError
 from lensflow.manifest.build import build_manifest, check_manifest
 from lensflow.steps.execute import Progress, silent
 from lensflow.steps.run_folder import RunFolder
 from lensflow.steps.sources import dataset_content
 from lensflow.store import create, receipts, resume
 from lensflow.store.open import open_cutouts, open_manifest
-from lensflow.store.regions import plan_regions
 
 
 def plan_step(config: RunConfig, progress: Progress = silent) -> xr.Dataset:
@@ -81,13 +79,6 @@ def cutouts_content(config: RunConfig) -> str:
         If they are not complete.
     """
     folder = RunFolder.of(config)
-    done = receipts.read_receipts(folder.receipts("cutouts"))
-    cutouts = open_cutouts(folder.cutouts)
-    regions = plan_regions(cutouts.sizes["host"], config.store.hosts_per_region)
-    todo = receipts.missing_regions(folder.receipts("cutouts"), regions, str(cutouts.attrs["fingerprint"]))
-    if todo:
-        raise StoreError(
-            f"{folder.cutouts}: {len(todo)} of {len(regions)} regions are not finished. Run `lensflow cut` again: it "
-            "continues where it stopped."
-        )
-    return receipts.content_fingerprint({r.index: done[r.index] for r in regions})
+    n_hosts = open_cutouts(folder.cutouts).sizes["host"]
+    rows = config.store.hosts_per_region
+    return receipts.finished_content(folder.receipts("cutouts"), folder.cutouts, rows, n_hosts, "lensflow cut")

@@ -7,7 +7,7 @@ from lensflow.errors import StoreError
 from lensflow.report.collect import Places, collect
 from lensflow.report.page import write_page
 from lensflow.steps.execute import Progress, silent
-from lensflow.steps.measure import pairs_content
+from lensflow.steps.measure import pairs_content, stored_key
 from lensflow.steps.run_folder import RunFolder
 from lensflow.store import paths
 
@@ -62,10 +62,10 @@ def report_if_stale(config: RunConfig, progress: Progress = silent) -> str:
 
 
 def _keys(config: RunConfig) -> dict[str, str]:
-    """Keys that stored results must carry to belong to these pixels and settings (as ``steps.measure`` writes them)."""
+    """Keys that stored results must carry to belong to these pixels and settings."""
     try:
         content = pairs_content(config)
     except StoreError:
         # Pairs that are not there or not complete: whatever is stored was measured on others.
         content = ""
-    return {stage: fingerprint(config.settings_of(stage), content) for stage in ("diagnostics", "gates")}
+    return {stage: stored_key(config, stage, content) for stage in ("diagnostics", "gates")}

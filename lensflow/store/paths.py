@@ -90,6 +90,11 @@ def read_text(url: str) -> str:
 
 
 def write_text(url: str, text: str) -> None:
+    """Write a small text file whole or not at all."""
+    write_bytes(url, text.encode())
+
+
+def write_bytes(url: str, content: bytes) -> None:
     """Write a small file whole or not at all (a local one under a temporary name first)."""
     with explain_write_errors(url):
         if is_local(url):
@@ -97,13 +102,13 @@ def write_text(url: str, text: str) -> None:
             path.parent.mkdir(parents=True, exist_ok=True)
             temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
             try:
-                temporary.write_text(text)
+                temporary.write_bytes(content)
                 temporary.replace(path)
             finally:
                 temporary.unlink(missing_ok=True)
         else:
-            with fsspec.open(url, "w") as file:
-                file.write(text)
+            with fsspec.open(url, "wb") as file:
+                file.write(content)
 
 
 def read_json(url: str) -> Any:

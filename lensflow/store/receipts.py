@@ -11,7 +11,7 @@ import fsspec
 from lensflow.config import fingerprint
 from lensflow.errors import StoreError
 from lensflow.store import paths
-from lensflow.store.regions import Region
+from lensflow.store.regions import Region, plan_regions
 
 
 @dataclass(frozen=True)
@@ -93,6 +93,35 @@ def missing_regions(folder: str, regions: Iterable[Region], expected_fingerprint
     ]
 
 
+def finished_content(folder: str, store_url: str, rows_per_region: int, n_rows: int, command: str) -> str:
+    """Fingerprint of a finished store's bytes.
+
+    Parameters
+    ----------
+    folder : str
+        Its receipts.
+    store_url : str
+    rows_per_region, n_rows : int
+    command : str
+        The command that finishes the store, for the message.
+
+    Raises
+    ------
+    StoreError
+        If a region lacks a valid receipt.
+    """
+    done = read_receipts(folder)
+    expected = str(paths.open_group(store_url).attrs.get("fingerprint"))
+    regions = plan_regions(n_rows, rows_per_region)
+    todo = missing_regions(folder, regions, expected)
+    if todo:
+        raise StoreError(
+            f"{store_url}: {len(todo)} of {len(regions)} regions are not finished. Run `{command}` again: it continues "
+            "where it stopped."
+        )
+    return fingerprint([(r.index, done[r.index].checksums) for r in regions])
+
+
 def total_counts(receipts: Iterable[Receipt]) -> dict[str, int]:
     """Sum the counts of receipts."""
     total: dict[str, int] = {}
@@ -100,11 +129,6 @@ def total_counts(receipts: Iterable[Receipt]) -> dict[str, int]:
         for name, number in receipt.counts.items():
             total[name] = total.get(name, 0) + number
     return total
-
-
-def content_fingerprint(receipts: dict[int, Receipt]) -> str:
-    """Fingerprint of a finished store's bytes, from its receipts' checksums."""
-    return fingerprint([(i, receipts[i].checksums) for i in sorted(receipts)])
 
 
 def fold_messages(messages: Iterable[str]) -> list[str]:
