@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import xarray as xr
 from astropy.io import fits
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from lensflow import geometry, schema
@@ -87,6 +87,8 @@ def test_any_stamp_size_is_centred_on_the_target(whole, size):
 @given(st.lists(st.tuples(st.floats(-80, 380), st.floats(-80, 380)), min_size=1, max_size=3))
 def test_centre_within_half_a_pixel_and_coverage_is_the_overlap(whole, positions):
     x, y = np.array(positions).T
+    # On a boundary between pixels the rounding of the WCS (1e-10 pix) decides, either way rightly.
+    assume(np.all(np.abs(np.array(positions) % 0.5) > 1e-6))
     out = cut(whole[0], targets(x, y), bands="r")
     for host in range(len(x)):
         xc, yc = float(out["x_center"][host]), float(out["y_center"][host])
