@@ -1,0 +1,73 @@
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from lensflow.cluster import connect
+from lensflow.config import ClusterConfig
+from lensflow.errors import ManifestError, StoreError
+from lensflow.steps.execute import run_tasks
+
+LOCAL = ClusterConfig(kind="local", workers=2, dashboard=None)
+
+
+def square(i: int) -> int:
+    return i * i
+
+
+def fail_at_three(i: int) -> int:
+    if i == 3:
+        raise ManifestError("row 3 is wrong")
+    return i
+
+
+@pytest.fixture(params=["threads", "cluster"])
+def place(request):
+    if request.param == "threads":
+        yield
+    else:
+        with connect(LOCAL):
+            yield
+
+
+def test_every_index_is_done_once_and_progress_counts_them(place):
+    told = []
+    results = list(run_tasks(square, range(7), "stage", lambda *words: told.append(words)))
+    assert sorted(results) == [0, 1, 4, 9, 16, 25, 36]
+    assert told[0] == ("stage", 0, 7) and told[-1] == ("stage", 7, 7)
+
+
+def test_no_work_is_no_task_and_no_progress(place):
+    assert list(run_tasks(square, [], "stage", lambda *_: pytest.fail("nothing to tell"))) == []
+
+
+def test_a_tasks_own_error_comes_through(place):
+    with pytest.raises(ManifestError, match="row 3 is wrong"):
+        list(run_tasks(fail_at_three, range(5), "stage"))
+
+
+class DieOnce:
+    """Kills its own worker the first time that each index is tried."""
+
+    def __init__(self, folder: Path, always: bool):
+        self.folder, self.always = folder, always
+
+    def __call__(self, i: int) -> int:
+        mark = self.folder / str(i)
+        if i == 1 and (self.always or not mark.exists()):
+            mark.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return i
+
+
+@pytest.mark.faults
+def test_a_region_whose_worker_is_killed_is_done_elsewhere(tmp_path):
+    with connect(LOCAL):
+        assert sorted(run_tasks(DieOnce(tmp_path, always=False), range(4), "stage")) == [0, 1, 2, 3]
+
+
+@pytest.mark.faults
+def test_a_region_that_kills_every_worker_stops_the_run_with_the_way_out(tmp_path):
+    with connect(LOCAL), pytest.raises(StoreError, match=r"cluster\.memory_limit"):
+        list(run_tasks(DieOnce(tmp_path, always=True), range(4), "stage"))
