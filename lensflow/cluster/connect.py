@@ -56,7 +56,12 @@ def connect(config: ClusterConfig | None = None) -> Iterator[Client]:
         return
     workers = config.workers or os.cpu_count() or 1
     with (
-        dask.config.set({"distributed.nanny.pre-spawn-environ": _ENVIRONMENT}),
+        dask.config.set(
+            {
+                "distributed.nanny.pre-spawn-environ": _ENVIRONMENT,
+                "distributed.worker.preload": ["lensflow.cluster.preload"] if config.kind == "local" else [],
+            }
+        ),
         LocalCluster(
             n_workers=1 if config.kind == "threads" else workers,
             threads_per_worker=workers if config.kind == "threads" else 1,

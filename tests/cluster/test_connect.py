@@ -1,4 +1,5 @@
 import os
+import signal
 
 import pytest
 
@@ -13,6 +14,13 @@ def test_local_workers_are_processes_of_one_thread_that_end_with_the_block():
         threads = client.run(lambda: os.environ["OMP_NUM_THREADS"])
         assert len(pids) == 2 and os.getpid() not in pids and set(threads.values()) == {"1"}
     assert not any(_alive(pid) for pid in pids)
+
+
+def test_ctrl_c_in_the_terminal_leaves_the_workers_to_the_client():
+    with connect(ClusterConfig(kind="local", workers=1, dashboard=None)) as client:
+        handlers = client.run(lambda: signal.getsignal(signal.SIGINT))
+        assert set(handlers.values()) == {signal.SIG_IGN}
+    assert signal.getsignal(signal.SIGINT) == signal.default_int_handler
 
 
 def _alive(pid: int) -> bool:
