@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from lensflow.errors import ManifestError, RenderError, did_you_mean
 from lensflow.lensing.sources import N_RANGE
 
-LENS_MODELS = ("SIS", "SIE", "CONTROL")
+LENS_MODELS = ("SIS", "SIE", "EPL", "CONTROL")
 Floats = NDArray[np.float64]
 
 # Column -> what an injection's value must satisfy, in words and in numpy.
@@ -41,6 +41,7 @@ class Rows:
     y_center: Floats
     flux: Floats
     fwhm: Floats
+    gamma: Floats
 
     def lens(self, i: int) -> dict[str, float]:
         """Lens and shear of row ``i`` under the names of ``kernels.pack_row``; an SIS has axis ratio 1."""
@@ -134,7 +135,10 @@ def read_rows(manifest: Mapping[str, ArrayLike], stamp_size: int, pixel_scale_ar
     rule = f">= {least:.4g} arcsec, twice the spacing of the rays (raise supersample)"
     refuse(used & (fwhm < least), fwhm, "psf_fwhm_arcsec", rule, RenderError)
     refuse(used & ~(np.isfinite(flux) & (flux >= 0)), flux, "src_flux_nmgy", "finite and >= 0", ManifestError)
-    return Rows(control, model == "SIS", column, centers[0], centers[1], flux, fwhm)
+    gamma = np.full(n, 2.0)
+    if "lens_gamma" in manifest:
+        gamma = np.where(model == "EPL", _column(manifest, "lens_gamma", n), 2.0)
+    return Rows(control, model == "SIS", column, centers[0], centers[1], flux, fwhm, gamma)
 
 
 def _get(manifest: Mapping[str, ArrayLike], key: str) -> NDArray:
