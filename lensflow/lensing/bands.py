@@ -14,43 +14,11 @@ import math
 import numba
 import numpy as np
 
+from lensflow.lensing.matmul import LANES, matmul
 from lensflow.lensing.spreading import deconvolution
 
-# Rows of the work arrays are multiples of this: whole vectors of float32.
-LANES = 16
 # Entries of a radial PSF table per unit of its argument.
 TABLE_STEPS = 128
-
-
-@numba.njit(cache=True, error_model="numpy", nogil=True, fastmath=True)
-def _matmul(c, a, b, rows, inner, columns):  # type: ignore[no-untyped-def]
-    """``c[:rows, :columns] = a[:rows, :inner] @ b[:inner, :columns]``; rows and inner are multiples of 4.
-
-    Blocks of 4 x 4 scalars of ``a`` against 4 rows of ``b``: 16 multiply-adds for 8 loads and 4 stores.
-    """
-    for m in range(0, rows, 4):
-        c0, c1, c2, c3 = c[m], c[m + 1], c[m + 2], c[m + 3]
-        for n in range(columns):
-            c0[n] = 0.0
-            c1[n] = 0.0
-            c2[n] = 0.0
-            c3[n] = 0.0
-        for k in range(0, inner, 4):
-            a00, a01, a02, a03 = a[m, k], a[m, k + 1], a[m, k + 2], a[m, k + 3]
-            a10, a11, a12, a13 = a[m + 1, k], a[m + 1, k + 1], a[m + 1, k + 2], a[m + 1, k + 3]
-            a20, a21, a22, a23 = a[m + 2, k], a[m + 2, k + 1], a[m + 2, k + 2], a[m + 2, k + 3]
-            a30, a31, a32, a33 = a[m + 3, k], a[m + 3, k + 1], a[m + 3, k + 2], a[m + 3, k + 3]
-            b0, b1, b2, b3 = b[k], b[k + 1], b[k + 2], b[k + 3]
-            for n in range(columns):
-                x0, x1, x2, x3 = b0[n], b1[n], b2[n], b3[n]
-                y0 = c0[n] + (a00 * x0 + a01 * x1 + a02 * x2 + a03 * x3)
-                y1 = c1[n] + (a10 * x0 + a11 * x1 + a12 * x2 + a13 * x3)
-                y2 = c2[n] + (a20 * x0 + a21 * x1 + a22 * x2 + a23 * x3)
-                y3 = c3[n] + (a30 * x0 + a31 * x1 + a32 * x2 + a33 * x3)
-                c0[n] = y0
-                c1[n] = y1
-                c2[n] = y2
-                c3[n] = y3
 
 
 @numba.njit(cache=True, error_model="numpy", nogil=True, fastmath=True)
@@ -136,13 +104,13 @@ def forward(spectrum, grid, m, k, step, period, table, cos, sin, cos_t, sin_t, f
     for part in range(4):
         along_y = cos if part < 2 else sin
         along_x = cos_t if part % 2 == 0 else sin_t
-        _matmul(half, along_y, fold[part], k, h, wide_h)
+        matmul(half, along_y, fold[part], k, h, wide_h)
         # Only the quarter disc of frequencies is wanted: fewer columns as the row's frequency rises.
         for first in range(0, k, LANES):
             rows = min(LANES, k - first)
             longest = math.sqrt(float(k * k - first * first))
             columns = min((int(longest) // LANES + 1) * LANES, wide_k)
-            _matmul(spectrum[part, first:], half[first:], along_x, rows, h, columns)
+            matmul(spectrum[part, first:], half[first:], along_x, rows, h, columns)
 
 
 @numba.njit(cache=True, error_model="numpy", nogil=True, fastmath=True)
@@ -202,8 +170,8 @@ def image(out, spectrum, k, scale, period, psf, size, cos, sin, cos_t, sin_t, sh
             bsc[j] = 0.0
             bss[j] = 0.0
     for part in range(4):
-        _matmul(half, cos if part < 2 else sin, shaped[part], rows_p, k, wide_k)
-        _matmul(quarter[part], half, cos_t if part % 2 == 0 else sin_t, rows_p, k, wide_p)
+        matmul(half, cos if part < 2 else sin, shaped[part], rows_p, k, wide_k)
+        matmul(quarter[part], half, cos_t if part % 2 == 0 else sin_t, rows_p, k, wide_p)
     odd = size % 2
     middle = size // 2
     for i in range(hp):

@@ -18,11 +18,12 @@ from lensflow.lensing.sources import sersic_amplitude, sersic_b
 from lensflow.lensing.spreading import DECONVOLUTION, ETA, TAPS, WEIGHTS
 
 ARC_FLOOR = 1e-6
-PSF_FLOOR = 3e-5
-DARK_FLUX = 5e-5
-CORE_FLUX = 3e-3
-TUNE = np.array([1.0, 2.0, 3.2, 1.5, 3.2, 3.2, 1.0, 1.5, 0.3])
-STEEP = 5.0
+CORE_POWER = 1.5
+PSF_FLOOR = 6e-5
+DARK_FLUX = 8e-5
+CORE_FLUX = 1e-2
+TUNE = np.array([1.6, 3.0, 4.5, 2.5, 4.5, 5.0, 1.0, 1.5, 0.3])
+STEEP = 7.0
 
 Floats = NDArray[np.float64]
 
@@ -73,9 +74,10 @@ def pack(rows: Rows, which, size, pixel, models, beta):
     p[:, quad.SOURCE], p[:, quad.SOURCE + 1] = to[:, 0] * sx + to[:, 1] * sy, to[:, 2] * sx + to[:, 3] * sy
     index = c["src_n"]
     b = sersic_b(index)
-    p[:, quad.CORE] = (gammaincinv(2 * index, CORE_FLUX) / b) ** index
+    p[:, quad.CORE] = (gammaincinv(2 * index, CORE_FLUX / np.maximum(index, 1) ** CORE_POWER) / b) ** index
     p[:, quad.DARK] = (gammainccinv(2 * index, DARK_FLUX) / b) ** index
     p[:, quad.STEEP] = STEEP * index / b * np.where(index < 1, 0.4, 1.0)
+    p[:, quad.FLATTER] = np.where(index > 1, 1 - 1 / index, 0.0)
     # PSF
     used = np.isfinite(fwhm)
     length = np.full(fwhm.shape, np.nan)

@@ -22,8 +22,8 @@ COS, SIN, Q, POWER, STRENGTH, TERMS = 0, 1, 2, 3, 4, 5
 MAP, TO_SOURCE, SOURCE = 6, 10, 14  # 2 x 2, 2 x 2, 2
 CORE, DARK, STEEP = 16, 17, 18
 LEFT, RIGHT, LOW, HIGH = 19, 20, 21, 22
-REACH = 23
-PARAMETERS = 24
+REACH, FLATTER = 23, 24
+PARAMETERS = 25
 
 # --- what `trace` says of a ray -----------------------------------------------------------------------------------
 _AX, _AY, _BX, _BY, _R0, _VX, _VY, _SPEED, _RS, _RIN, _UX, _UY, _SPEED_IN = range(13)
@@ -136,16 +136,23 @@ def _closest_on_a_bent_ray(p, ray, a2):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True, error_model="numpy", nogil=True, fastmath=True)
-def _panels(r0, low, high, first, growth, longest, reach, edges, n):  # type: ignore[no-untyped-def]
-    """Append panels (start, end) of [low, high] graded away from ``r0``; return how many there are then."""
+def _panels(r0, low, high, first, growth, longest, steep, flatter, reach, inward, bend, edges, n):  # type: ignore[no-untyped-def]
+    """Append panels (start, end) of [low, high] graded away from ``r0``; return how many there are then.
+
+    ``bend``: largest ratio of a panel's ends, for lines that are not straight towards r = 0.
+    """
     for side in range(2):
         if side == 0:
             e, end = max(0.0, low - r0), min(high - r0, reach)
         else:
-            e, end = max(0.0, r0 - high), min(r0 - low, reach)
+            e, end = max(0.0, r0 - high), min(r0 - low, inward)
         sign = 1.0 if side == 0 else -1.0
         while e < end and n < MAX_PANELS:
-            length = min(max(first, growth * e), longest)
+            length = min(max(first, growth * e), longest, steep + flatter * e)
+            if side == 0:
+                length = min(length, (bend - 1.0) * max(r0 + e, 1e-3))
+            else:
+                length = min(length, max((1.0 - 1.0 / bend) * (r0 - e), 1e-3))
             far = e + length
             if far + 0.35 * length > end or n == MAX_PANELS - 1:
                 far = end
@@ -182,9 +189,16 @@ def ray_panels(c, s, p, ray, tune, edges):  # type: ignore[no-untyped-def]
         if r0 < 0.0:  # the line's own closest approach lies behind the lens
             span = abs(ray[_AX] * ray[_BY] - ray[_AY] * ray[_BX]) * inverse
         reach = math.sqrt(dark * dark - span * span) * inverse
+        inward, bend = reach, _FAR
+        if p[POWER] != 0.0:
+            # The line's speed at r0 is not its speed everywhere: for p > 0 it comes to a halt at _RS.
+            reach = max(reach, dark / math.sqrt(ray[_AX] * ray[_AX] + ray[_AY] * ray[_AY]))
+            inward = r0 if p[POWER] > 0.0 else reach
+            bend = 3.0
         first = max(span, p[CORE]) * tune[0] * inverse
-        longest = min(tune[2], p[STEEP] * inverse)
-        n = _panels(r0, ray[_RS], edge, min(first, longest), tune[1], longest, reach, edges, 0)
+        steep = p[STEEP] * (1.0 - p[FLATTER]) * inverse
+        flatter = p[STEEP] * p[FLATTER]
+        n = _panels(r0, ray[_RS], edge, first, tune[1], tune[2], steep, flatter, reach, inward, bend, edges, 0)
         if r0 + reach > edge:
             beyond = edge
     if ray[_RS] > 0.0:
@@ -193,7 +207,7 @@ def ray_panels(c, s, p, ray, tune, edges):  # type: ignore[no-untyped-def]
             inverse = 1.0 / ray[_SPEED_IN]
             top = min(ray[_RS], edge)
             first = max(max(distance, p[CORE]) * tune[0] * inverse, 1e-3 * top)
-            n = _panels(ray[_RIN], 0.0, top, first, tune[1], tune[2], top, edges, n)
+            n = _panels(ray[_RIN], 0.0, top, first, tune[1], tune[2], _FAR, 0.0, top, top, 3.0, edges, n)
     return n, beyond
 
 
@@ -229,7 +243,7 @@ def judge(left, middle, right, width, p, tune):  # type: ignore[no-untyped-def]
         arc = width * min(r0 + tune[6] / middle[_SPEED], p[REACH])
         halve = (
             length > tune[3] * (near + p[CORE])
-            or length > p[STEEP] * tune[7]
+            or length > p[STEEP] * tune[7] * (1.0 + p[FLATTER] * max(near - 1.0, 0.0))
             or arc > tune[4]
             or (shift > tune[5] and middle[_R0] > 0.0)
         )

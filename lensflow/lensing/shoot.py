@@ -150,10 +150,12 @@ def shoot_row(p, series, tune, index, b, grid, stride, step, origin_x, origin_y,
             for k in range(0, n, 4):
                 v0, v1, v2, v3 = w2[k], w2[k + 1], w2[k + 2], w2[k + 3]
                 total = (v0 + v3) + (v1 + v2)
-                cubic = 0.3048 * (v3 - v0) - 0.4117 * (v2 - v1)
-                square = 0.6121 * (v0 + v3) - 0.3266 * (v1 + v2)
-                bins[0, int(gy[k]) // BIN, int(gx[k]) // BIN] += abs(cubic)
-                bins[1, int(gy[k]) // BIN, int(gx[k]) // BIN] += abs(square)
+                cubic = abs(0.3046 * (v3 - v0) - 0.4117 * (v2 - v1)) + 0.5*abs(0.6123 * (v0 + v3) - 0.3266 * (v1 + v2))*0
+                square = abs(0.6123 * (v0 + v3) - 0.3266 * (v1 + v2))
+                e = cubic * cubic * math.sqrt(cubic/total) / total if total>0 else 0.0
+                eq = square*(square/total)**3 if total>0 else 0.0
+                bins[0, int(gy[k]) // BIN, int(gx[k]) // BIN] += e
+                bins[1, int(gy[k]) // BIN, int(gx[k]) // BIN] += eq
                 if k < e1:
                     sum0 += total
                 elif k < e2:
@@ -163,11 +165,14 @@ def shoot_row(p, series, tune, index, b, grid, stride, step, origin_x, origin_y,
                 else:
                     sum3 += total
             inside += (sum0 + sum3) + (sum1 + sum2)
-            cubic = 0.3048 * (sum3 - sum0) - 0.4117 * (sum2 - sum1)
-            square = 0.6121 * (sum0 + sum3) - 0.3266 * (sum1 + sum2)
+            total=(sum0 + sum3) + (sum1 + sum2)
+            cubic = abs(0.3046 * (sum3 - sum0) - 0.4117 * (sum2 - sum1))
+            square = abs(0.6123 * (sum0 + sum3) - 0.3266 * (sum1 + sum2))
             k = n // 2
-            bins[2, int(gy[k]) // BIN, int(gx[k]) // BIN] += abs(cubic)
-            bins[3, int(gy[k]) // BIN, int(gx[k]) // BIN] += abs(square)
+            e = cubic * cubic * math.sqrt(cubic/total) / total if total>0 else 0.0
+            ee = square*(square/total)**3 if total>0 else 0.0
+            bins[2, int(gy[k]) // BIN, int(gx[k]) // BIN] += e
+            bins[3, int(gy[k]) // BIN, int(gx[k]) // BIN] += ee
     return inside, outside, samples, panels
 
 
