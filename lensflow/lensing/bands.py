@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import math
 
-import numba
 import numpy as np
 
+from lensflow.lensing.jit import compiled
 from lensflow.lensing.matmul import LANES, matmul
 from lensflow.lensing.spreading import deconvolution
 
@@ -21,7 +21,7 @@ from lensflow.lensing.spreading import deconvolution
 TABLE_STEPS = 128
 
 
-@numba.njit(cache=True, error_model="numpy", nogil=True, fastmath=True)
+@compiled(fastmath=True)
 def _waves(cos, sin, rows, columns, first, step, work):  # type: ignore[no-untyped-def]
     """``cos[i, j], sin[i, j]`` of ``2 pi step (i + first) j`` by rotation: no trigonometry beyond the first row.
 
@@ -44,7 +44,7 @@ def _waves(cos, sin, rows, columns, first, step, work):  # type: ignore[no-untyp
             s[j] = x * ds[j] + y * dc[j]
 
 
-@numba.njit(cache=True, error_model="numpy", nogil=True, fastmath=True)
+@compiled(fastmath=True)
 def _transpose(out, a, rows, columns):  # type: ignore[no-untyped-def]
     for j in range(columns):
         line = out[j]
@@ -52,7 +52,7 @@ def _transpose(out, a, rows, columns):  # type: ignore[no-untyped-def]
             line[i] = a[i, j]
 
 
-@numba.njit(cache=True, error_model="numpy", nogil=True, fastmath=True)
+@compiled(fastmath=True)
 def forward(spectrum, grid, m, k, step, period, table, cos, sin, cos_t, sin_t, fold, half, work):  # type: ignore[no-untyped-def]
     """The four parts of the transform of the grid's light, with the spreading window divided out.
 
@@ -113,7 +113,7 @@ def forward(spectrum, grid, m, k, step, period, table, cos, sin, cos_t, sin_t, f
             matmul(spectrum[part, first:], half[first:], along_x, rows, h, columns)
 
 
-@numba.njit(cache=True, error_model="numpy", nogil=True, fastmath=True)
+@compiled(fastmath=True)
 def image(out, spectrum, k, scale, period, psf, size, cos, sin, cos_t, sin_t, shaped, half, quarter):  # type: ignore[no-untyped-def]
     """Convolve with one PSF and sample at the stamp's pixel centres.
 
@@ -185,7 +185,7 @@ def image(out, spectrum, k, scale, period, psf, size, cos, sin, cos_t, sin_t, sh
             down[middle - 1 + odd - j] = c - d
 
 
-@numba.njit(cache=True, error_model="numpy", nogil=True, fastmath=True)
+@compiled(fastmath=True)
 def pixel_waves(cos, sin, cos_t, sin_t, size, k, period, work):  # type: ignore[no-untyped-def]
     """Waves at the distances of the pixel centres from the stamp's middle: 1/2, 3/2, ... or 0, 1, ... (odd size)."""
     hp = (size + 1) // 2
@@ -205,3 +205,21 @@ def pixel_waves(cos, sin, cos_t, sin_t, size, k, period, work):  # type: ignore[
         for j in range(hp, (hp + LANES - 1) // LANES * LANES):
             cos_t[i, j] = 0.0
             sin_t[i, j] = 0.0
+
+
+@compiled(fastmath=True)
+def outer_ring(shaped, k, reach):  # type: ignore[no-untyped-def]
+    """Sum of the amplitudes of :func:`image`'s outermost frequencies, from 0.85 of the cut ``reach`` on.
+
+    What the cut at the highest frequency leaves out is estimated from it.
+    """
+    total = np.float32(0.0)
+    inner, outer = np.float32(0.7225 * reach * reach), np.float32(reach * reach)
+    for i in range(k):
+        ii = np.float32(i * i)
+        cc, cs, sc, ss = shaped[0, i], shaped[1, i], shaped[2, i], shaped[3, i]
+        for j in range(k):
+            d = ii + np.float32(j * j)
+            a = np.sqrt(cc[j] * cc[j] + cs[j] * cs[j] + sc[j] * sc[j] + ss[j] * ss[j])
+            total += a if inner <= d < outer else np.float32(0.0)
+    return total

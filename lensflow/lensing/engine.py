@@ -1,175 +1,116 @@
-"""The fast renderer: packs rows into plain arrays and renders them in one compiled call."""
+"""Render packed rows: one compiled call for all, each row by itself, without the GIL.
+
+Per row: the light's samples on a grid (:mod:`shoot`), the grid's low frequencies (:mod:`bands`), and for every band
+a product with its PSF and a transform to the pixels. Nothing is kept from one row to the next, so a row's bits do
+not depend on the rows around it.
+"""
 
 from __future__ import annotations
 
-from functools import lru_cache
-
-import numba
 import numpy as np
-from numpy.typing import NDArray
-from scipy.special import gammainccinv, gammaincinv
 
-from lensflow.lensing import psf
+from lensflow.lensing import bands, shoot
 from lensflow.lensing import quadrature as quad
-from lensflow.lensing.bands import LANES, TABLE_STEPS, forward, image, pixel_waves
-from lensflow.lensing.rows import Rows
-from lensflow.lensing.shoot import BIN, shoot_row
-from lensflow.lensing.sources import sersic_amplitude, sersic_b
-from lensflow.lensing.spreading import DECONVOLUTION, ETA, TAPS, WEIGHTS
+from lensflow.lensing.jit import compiled
+from lensflow.lensing.matmul import LANES
+from lensflow.lensing.pack import CENTRAL_LIGHT, INDEX, ORIGIN_X, ORIGIN_Y, PERIOD, STEP, B
 
+# The arc is exactly 0 below this share of its peak (in its row and band).
 ARC_FLOOR = 1e-6
-CORE_POWER = 1.5
-PSF_FLOOR = 6e-5
-DARK_FLUX = 8e-5
-CORE_FLUX = 1e-2
-TUNE = np.array([1.6, 3.0, 4.5, 2.5, 4.5, 5.0, 1.0, 1.5, 0.3])
-STEEP = 7.0
+# What render_err adds up, in units of the arc's peak: what is always there (faint light not followed, the spreading
+# window, the tables), the frequencies beyond the PSF's cut from those just below it, and the quadrature.
+ALWAYS = 8e-5
+PER_RING = 0.2
+PER_RADIAL = 0.7
+PER_ANGULAR = 1.0
 
-Floats = NDArray[np.float64]
-
-
-@lru_cache(maxsize=16)
-def psf_table(model: str, beta: float) -> NDArray[np.float32]:
-    """PSF transform against x = 2 pi (scale length) f, TABLE_STEPS to the unit, cut at PSF_FLOOR."""
-    length = scale_length(1.0, model, beta)
-    x_cut = 2 * np.pi * length * psf.cutoff_frequency(model, beta, PSF_FLOOR)
-    x = np.arange(int(np.ceil(x_cut * TABLE_STEPS)) + 1) / TABLE_STEPS
-    return np.concatenate([psf.transform(x / (2 * np.pi * length), 1.0, model, beta), [0, 0]]).astype(np.float32)
+_SAMPLES, _MAGNIFICATION, _ERROR = 0, 1, 2
+RESULTS = 3
 
 
-def scale_length(fwhm, model, beta):
-    return fwhm / (2 * np.sqrt(2 * np.log(2))) if model == "gaussian" else fwhm / (2 * np.sqrt(2 ** (1 / beta) - 1))
+@compiled()
+def render_rows(  # type: ignore[no-untyped-def]
+    arc, row, geometry, series, settings, scalars, band_scale, frequencies, grid_size, table, sharpness, flux,
+    psf_tables, psf_sizes, constants, deconvolution, results,
+):  # fmt: skip
+    """Render rows into ``arc``.
 
-
-def pack(rows: Rows, which, size, pixel, models, beta):
-    c = {k: v[which] for k, v in rows.column.items()}
-    n = which.size
-    fwhm = rows.fwhm[which] / pixel
-    p = np.zeros((n, quad.PARAMETERS))
-    sis = rows.is_sis[which]
-    q = np.where(sis, 1.0, c["lens_q"])
-    gamma = rows.gamma[which]
-    phi = np.where(sis, 0.0, c["lens_phi_rad"])
-    p[:, quad.COS], p[:, quad.SIN], p[:, quad.Q] = np.cos(phi), np.sin(phi), q
-    power = np.where(np.abs(2 - gamma) < 1e-6, 0.0, 2 - gamma)
-    p[:, quad.POWER] = power
-    radius = c["theta_e_arcsec"] * np.sqrt(q) / pixel
-    p[:, quad.STRENGTH] = 2 / (1 + q) * radius ** (1 - power)
-    f = (1 - q) / (1 + q)
-    terms = np.where(f > 1e-9, np.ceil(np.log(1e-8) / np.log(np.clip(f, 1e-9, 0.999))), 0)
-    p[:, quad.TERMS] = terms
-    k = np.arange(1, max(int(terms.max(initial=0)), 1) + 1)
-    t = 1 - power[:, None]
-    series = -f[:, None] * (2 * k - (2 - t)) / (2 * k + (2 - t))
-    cs, sn = np.cos(c["src_phi_rad"]), np.sin(c["src_phi_rad"])
-    reff, sq = c["src_reff_arcsec"] / pixel, c["src_q"]
-    to = np.stack([cs, sn, -sn / sq, cs / sq], 1) / reff[:, None]
-    g1, g2 = c["shear"] * np.cos(2 * c["shear_phi_rad"]), c["shear"] * np.sin(2 * c["shear_phi_rad"])
-    p[:, quad.TO_SOURCE : quad.TO_SOURCE + 4] = to
-    p[:, quad.MAP] = to[:, 0] * (1 - g1) - to[:, 1] * g2
-    p[:, quad.MAP + 1] = -to[:, 0] * g2 + to[:, 1] * (1 + g1)
-    p[:, quad.MAP + 2] = to[:, 2] * (1 - g1) - to[:, 3] * g2
-    p[:, quad.MAP + 3] = -to[:, 2] * g2 + to[:, 3] * (1 + g1)
-    sx, sy = c["src_x_arcsec"] / pixel, c["src_y_arcsec"] / pixel
-    p[:, quad.SOURCE], p[:, quad.SOURCE + 1] = to[:, 0] * sx + to[:, 1] * sy, to[:, 2] * sx + to[:, 3] * sy
-    index = c["src_n"]
-    b = sersic_b(index)
-    p[:, quad.CORE] = (gammaincinv(2 * index, CORE_FLUX / np.maximum(index, 1) ** CORE_POWER) / b) ** index
-    p[:, quad.DARK] = (gammainccinv(2 * index, DARK_FLUX) / b) ** index
-    p[:, quad.STEEP] = STEEP * index / b * np.where(index < 1, 0.4, 1.0)
-    p[:, quad.FLATTER] = np.where(index > 1, 1 - 1 / index, 0.0)
-    # PSF
-    used = np.isfinite(fwhm)
-    length = np.full(fwhm.shape, np.nan)
-    cut = np.full(n, np.nan)
-    reach = np.zeros(n)
-    for model in np.unique(models):
-        of = models == model
-        length[of] = scale_length(fwhm[of], model, beta)
-        unit = scale_length(1.0, model, beta)
-        cut[of] = psf.cutoff_frequency(model, beta, PSF_FLOOR) * unit * 2 * np.pi
-        reach[of] = np.sqrt(2 * np.log(1e5)) if model == "gaussian" else np.sqrt(1e5 ** (1 / beta) - 1)
-    widest = np.where(used, length, 0).max(1)
-    pad = np.ceil(np.maximum(16, 2.5 * np.where(used, fwhm, 0).max(1)))
-    period = size + pad + np.minimum(reach * widest, 2 * size)
-    period = np.maximum(period, size + 2 * pad)
-    scale = 2 * np.pi * length / period[:, None]
-    kk = np.where(used, np.ceil(cut[:, None] / scale / 4 + 0.01) * 4, 0)
-    kmax = kk.max(1)
-    step = ETA * period / np.maximum(kmax, 4)
-    field = size + 2 * pad
-    m = np.ceil((field / step + TAPS + 2) / 8) * 8
-    step = field / (m - TAPS - 2)
-    x, y = rows.x_center[which], rows.y_center[which]
-    p[:, quad.LEFT], p[:, quad.RIGHT] = -pad - 0.5 - x, size + pad - 0.5 - x
-    p[:, quad.LOW], p[:, quad.HIGH] = -pad - 0.5 - y, size + pad - 0.5 - y
-    p[:, quad.REACH] = 0.5 * size
-    middle = 0.5 * (size - 1)
-    origin = np.stack([middle - 0.5 * (m - 1) * step - x, middle - 0.5 * (m - 1) * step - y], 1)
-    tune = np.repeat(TUNE[None], n, 0)
-    tune[:, [2, 4, 5]] *= (0.45 / (kmax / period))[:, None]
-    central = sersic_amplitude(1.0, reff, index, sq) * np.exp(b)
-    return p, series, tune, np.stack([index, b, central, period, step, origin[:, 0], origin[:, 1]], 1), scale, kk.astype(np.int64), m.astype(np.int64)
-
-
-@numba.njit(cache=True, error_model="numpy", nogil=True)
-def render_rows(arc, which, p, series, tune, scalars, scale, kk, ms, flux, table_of, tables, table_sizes, nodes, turns, weights, deconv, out, timing):
+    Parameters
+    ----------
+    arc : ndarray of float32, shape (sample, band, y, x), zeros
+        Filled at the samples ``row``.
+    row, geometry, series, settings, scalars, band_scale, frequencies, grid_size, table, sharpness
+        Fields of :class:`lensflow.lensing.pack.Packed`.
+    flux : ndarray, shape (row, band)
+        Unlensed flux, nMgy.
+    psf_tables, psf_sizes
+        From :func:`lensflow.lensing.pack.tables`.
+    constants, deconvolution
+        See :func:`lensflow.lensing.shoot.shoot_row` and :func:`lensflow.lensing.bands.forward`.
+    results : ndarray, shape (row, RESULTS)
+        Filled: number of samples, magnification, render_err.
+    """
     size = arc.shape[2]
-    bands = arc.shape[1]
-    m_max, k_max = ms.max(), kk.max()
-    mp = (m_max + LANES) // LANES * LANES
-    hp = (m_max // 2 + LANES) // LANES * LANES
-    kp = (k_max + LANES) // LANES * LANES
-    sp = (size // 2 + 1 + LANES) // LANES * LANES
+    m_max, k_max = grid_size.max(), frequencies.max()
+    # Work space, once for all rows; whole vectors, with room to round up.
+    wide_m, wide_h = (m_max + LANES) // LANES * LANES, (m_max // 2 + LANES) // LANES * LANES
+    wide_k, wide_p = (k_max + LANES) // LANES * LANES, (size // 2 + 1 + LANES) // LANES * LANES
     f4 = np.float32
-    grid = np.zeros((mp, mp), f4)
-    flat = grid.reshape(mp * mp)
-    bins = np.zeros((4, m_max // BIN + 2, m_max // BIN + 2))
-    scratch = np.empty((8, quad.MAX_SAMPLES), f4)
+    grid = np.zeros((wide_m, wide_m), f4)
+    flat = grid.reshape(wide_m * wide_m)
+    cells = np.zeros((2, m_max // shoot.CELL + 2, m_max // shoot.CELL + 2))
+    scratch = np.empty((shoot.SCRATCH_ROWS, quad.MAX_SAMPLES), f4)
     edges = np.empty((quad.MAX_PANELS, 2))
-    stack = np.zeros((quad._DEPTH * 2 + 4, 5 + 3 * quad._RAY))
-    stack[:, 5:] = 0.0
-    spectrum = np.zeros((4, kp, kp), f4)
-    cos, sin = np.zeros((kp, hp), f4), np.zeros((kp, hp), f4)
-    cos_t, sin_t = np.zeros((hp, kp), f4), np.zeros((hp, kp), f4)
-    fold, half = np.zeros((4, hp, hp), f4), np.zeros((kp, max(hp, kp)), f4)
-    work = np.zeros((4, max(kp, hp, sp)))
-    pcos, psin = np.zeros((sp, kp), f4), np.zeros((sp, kp), f4)
-    pcos_t, psin_t = np.zeros((kp, sp), f4), np.zeros((kp, sp), f4)
-    shaped, zhalf, quarter = np.zeros((4, kp, kp), f4), np.zeros((max(sp, kp), kp), f4), np.zeros((4, sp, sp), f4)
+    stack = np.zeros((shoot.STACK_ROWS, shoot.STACK_COLUMNS))
+    spectrum, shaped = np.zeros((4, wide_k, wide_k), f4), np.zeros((4, wide_k, wide_k), f4)
+    cos, sin = np.zeros((wide_k, wide_h), f4), np.zeros((wide_k, wide_h), f4)
+    cos_t, sin_t = np.zeros((wide_h, wide_k), f4), np.zeros((wide_h, wide_k), f4)
+    fold, half = np.zeros((4, wide_h, wide_h), f4), np.zeros((wide_k, wide_h), f4)
+    pixel_cos, pixel_sin = np.zeros((wide_p, wide_k), f4), np.zeros((wide_p, wide_k), f4)
+    pixel_cos_t, pixel_sin_t = np.zeros((wide_k, wide_p), f4), np.zeros((wide_k, wide_p), f4)
+    lines, quarter = np.zeros((max(wide_p, wide_k), wide_k), f4), np.zeros((4, wide_p, wide_p), f4)
     picture = np.zeros((size, size), f4)
-    for i in range(which.size):
-        sc = scalars[i]
-        m = ms[i]
-        stride = mp
-        grid[:m, :] = 0
-        bins[:] = 0
-        inside, outside, samples, panels = shoot_row(
-            p[i], series[i], tune[i], sc[0], sc[1], flat, stride, sc[4], sc[5], sc[6], (nodes, turns, weights), bins, scratch, edges, stack
-        )
-        row = which[i]
-        out[i, 0] = (inside + outside) * sc[2]
-        out[i, 1] = samples
-        out[i, 2] = panels
-        out[i, 3] = inside * sc[2]
-        for j in range(4):
-            out[i, 4 + j] = bins[j].max() * sc[2]
-            out[i, 8 + j] = bins[j].sum() * sc[2]
-        k = kk[i].max()
+    work = np.zeros((4, max(wide_k, wide_h, wide_p)))
+    for i in range(row.size):
+        s = scalars[i]
+        m, k = grid_size[i], frequencies[i].max()
+        grid[:m] = 0.0
+        cells[:] = 0.0
+        inside, outside, samples = shoot.shoot_row(
+            geometry[i], series[i], settings[i], s[INDEX], s[B], flat, wide_m, s[STEP], s[ORIGIN_X], s[ORIGIN_Y],
+            constants, cells, scratch, edges, stack,
+        )  # fmt: skip
+        results[i, _SAMPLES] = samples
+        results[i, _MAGNIFICATION] = (inside + outside) * s[CENTRAL_LIGHT]
+        results[i, _ERROR] = np.nan
         if k == 0:
             continue
-        forward(spectrum, grid, m, k, sc[4], sc[3], deconv, cos, sin, cos_t, sin_t, fold, half, work)
-        pixel_waves(pcos, psin, pcos_t, psin_t, size, k, sc[3], work)
-        psf_t = tables[table_of[i], : table_sizes[table_of[i]]]
-        for band in range(bands):
-            if kk[i, band] == 0:
+        period = s[PERIOD]
+        bands.forward(spectrum, grid, m, k, s[STEP], period, deconvolution, cos, sin, cos_t, sin_t, fold, half, work)
+        bands.pixel_waves(pixel_cos, pixel_sin, pixel_cos_t, pixel_sin_t, size, k, period, work)
+        psf_table = psf_tables[table[i], : psf_sizes[table[i]]]
+        for band in range(arc.shape[1]):
+            used, scale = frequencies[i, band], band_scale[i, band]
+            if used == 0:
                 continue
-            image(picture, spectrum, kk[i, band], scale[i, band], sc[3], psf_t, size, pcos, psin, pcos_t, psin_t, shaped, zhalf, quarter)
+            bands.image(
+                picture, spectrum, used, scale, period, psf_table, size, pixel_cos, pixel_sin, pixel_cos_t,
+                pixel_sin_t, shaped, lines, quarter,
+            )  # fmt: skip
             peak = picture.max()
-            floor = np.float32(ARC_FLOOR) * peak
-            unit = np.float32(sc[2] * flux[i, band])
-            to = arc[row, band]
-            for y in range(size):
-                for x in range(size):
-                    v = picture[y, x]
-                    to[y, x] = v * unit if abs(v) >= floor else np.float32(0)
+            if used == k:  # the sharpest band is the one that misses most
+                cut = (psf_table.size - 3) / bands.TABLE_STEPS / scale
+                missed = PER_RING * bands.outer_ring(shaped, used, cut)
+                missed += sharpness[i] * (PER_RADIAL * cells[0].max() + PER_ANGULAR * cells[1].max())
+                results[i, _ERROR] = ALWAYS + missed / peak if peak > 0 else ALWAYS
+            _write(arc[row[i], band], picture, np.float32(s[CENTRAL_LIGHT] * flux[i, band]), peak)
+
+
+@compiled(fastmath={"contract", "nsz"})
+def _write(out, picture, unit, peak):  # type: ignore[no-untyped-def]
+    floor = np.float32(ARC_FLOOR) * peak
+    for y in range(picture.shape[0]):
+        line, source = out[y], picture[y]
+        for x in range(picture.shape[1]):
+            v = source[x]
+            line[x] = v * unit if abs(v) >= floor else np.float32(0.0)

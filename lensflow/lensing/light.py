@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import numba
 import numpy as np
+
+from lensflow.lensing.jit import compiled
 
 _LOG2E = 1.4426950408889634
 _MAGIC = np.float32(12582912.0)  # 1.5 * 2^23: adding and subtracting it rounds to a whole number
@@ -26,7 +27,7 @@ _E0, _E1, _E2, _E3, _E4, _E5, _E6 = _fit_exp2()
 _L0, _L1, _L2, _L3, _L4, _L5, _L6, _L7, _L8, _L9 = _fit_log2()
 
 
-@numba.njit(cache=True, error_model="numpy", nogil=True, inline="always")
+@compiled(inline="always")
 def _exp2(t):  # type: ignore[no-untyped-def]
     """2^t for float32 t <= 127; below -126, 2^-126."""
     t = max(t, np.float32(-126.0))
@@ -36,7 +37,7 @@ def _exp2(t):  # type: ignore[no-untyped-def]
     return y * np.int32((i + np.int32(127)) << np.int32(23)).view(np.float32)
 
 
-@numba.njit(cache=True, error_model="numpy", nogil=True, inline="always")
+@compiled(inline="always")
 def _log2(x):  # type: ignore[no-untyped-def]
     """Base-2 logarithm of a normal positive float32."""
     bits = np.float32(x).view(np.int32)
@@ -48,7 +49,7 @@ def _log2(x):  # type: ignore[no-untyped-def]
     return np.float32(e) + m * y
 
 
-@numba.njit(cache=True, error_model="numpy", nogil=True, fastmath={"contract", "reassoc", "nsz"})
+@compiled(fastmath={"contract", "reassoc", "nsz"})
 def power_in_place(r, n, power):  # type: ignore[no-untyped-def]
     """``r ** power`` for ``n`` positive float32."""
     power = np.float32(power)
@@ -56,7 +57,7 @@ def power_in_place(r, n, power):  # type: ignore[no-untyped-def]
         r[k] = _exp2(power * _log2(max(r[k], np.float32(1e-30))))
 
 
-@numba.njit(cache=True, error_model="numpy", nogil=True, fastmath={"contract", "reassoc", "nsz"})
+@compiled(fastmath={"contract", "reassoc", "nsz"})
 def sersic_in_place(w2, weight, n, index, b):  # type: ignore[no-untyped-def]
     """Replace the squared radius (in half-light radii) by ``weight exp(-b w^(1/index))``."""
     rate = np.float32(-b * _LOG2E)

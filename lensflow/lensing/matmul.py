@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
+
+from lensflow.lensing.jit import compiled
 
 # Columns are counted in whole vectors of float32.
 LANES = 16
@@ -75,7 +76,7 @@ def _block(vectors: int) -> Any:
 _block1, _block2, _block3, _block4 = (_block(v) for v in (1, 2, 3, 4))
 
 
-@numba.njit(cache=True, error_model="numpy", nogil=True)
+@compiled()
 def matmul(c, a, b, rows, inner, columns):  # type: ignore[no-untyped-def]
     """``c[:rows, :columns] = a[:rows, :inner] @ b[:inner, :columns]``.
 

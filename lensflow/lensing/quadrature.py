@@ -14,46 +14,72 @@ from __future__ import annotations
 
 import math
 
-import numba
 import numpy as np
+from numpy.typing import NDArray
+
+from lensflow.lensing.jit import compiled
 
 # --- one row's geometry: indices into its parameters (lengths in pixels, relative to the lens) -----------------
-COS, SIN, Q, POWER, STRENGTH, TERMS = 0, 1, 2, 3, 4, 5
-MAP, TO_SOURCE, SOURCE = 6, 10, 14  # 2 x 2, 2 x 2, 2
-CORE, DARK, STEEP = 16, 17, 18
-LEFT, RIGHT, LOW, HIGH = 19, 20, 21, 22
-REACH, FLATTER = 23, 24
+COS, SIN, Q, POWER, STRENGTH, TERMS = 0, 1, 2, 3, 4, 5  # lens: axis, ratio, p, deflection at r = 1, series terms
+MAP, TO_SOURCE, SOURCE = 6, 10, 14  # 2 x 2: shear and scale; 2 x 2: scale alone; 2: centre in half-light radii
+CORE, DARK = (
+    16,
+    17,
+)  # radii (half-light radii) inside of which cells need no grading, outside of which there is no light
+STEEP, FLATTER = 18, 19  # longest panel near the half-light radius, and how it grows outwards
+LEFT, RIGHT, LOW, HIGH = 20, 21, 22, 23  # edges of the field
+REACH = 24  # largest radius at which arcs are measured
 PARAMETERS = 25
 
-# --- what `trace` says of a ray -----------------------------------------------------------------------------------
-_AX, _AY, _BX, _BY, _R0, _VX, _VY, _SPEED, _RS, _RIN, _UX, _UY, _SPEED_IN = range(13)
-_RAY = 13
+# --- how finely: indices into a row's settings ------------------------------------------------------------------
+FIRST, GROWTH, LONGEST, NEAR, ARC, SHIFT, AROUND, DECAY, CENTRAL = range(9)
+SETTINGS = np.array(
+    [
+        1.6,  # radius: first panel, in units of the distance of closest approach
+        3.0,  # radius: how much longer each next panel may be, in units of its distance from there
+        4.5,  # radius: longest panel, pixels (for a PSF that passes 0.45 cycles per pixel; scales with 1/that)
+        2.5,  # angle: longest way in the source plane, in units of the distance from the source's centre
+        3.6,  # angle: longest arc in the image, pixels (scaled likewise)
+        5.0,  # angle: largest change of the radius of closest approach, pixels (scaled likewise)
+        1.5,  # angle: half-light radii beyond the closest approach at which that arc is measured
+        0.7,  # angle: longest way where the profile decays exponentially, over STEEP
+        0.2,  # angle: least distance, in half-light radii, that the faint central image is graded down to
+    ]
+)
 
+# --- what `trace` says of a ray -----------------------------------------------------------------------------------
+# The line (a, b); radius, source-plane position and speed |dw/dr| of its closest approach. For p > 0 the line turns
+# back at radius _RS; inside of it there is a second closest approach: _RIN, (_UX, _UY), _SPEED_IN.
+AX, AY, BX, BY, R0, _VX, _VY, _SPEED, _RS, _RIN, _UX, _UY, _SPEED_IN = range(13)
+RAY = 13
+
+# Nodes and weights of 4-point Gauss-Legendre quadrature on [-1, 1].
 _T = (-0.8611363115940526, -0.3399810435848563, 0.3399810435848563, 0.8611363115940526)
 _W = (0.34785484513745385, 0.6521451548625461, 0.6521451548625461, 0.34785484513745385)
 NODES = np.array([_T, _W])
 
-MAX_PANELS = 160
+MAX_PANELS = 400
 MAX_SAMPLES = 4 * 4 * MAX_PANELS
-_DEPTH = 26
-_BASE = 24
+# Panels of angle to start with, and how often each may be halved.
+BASE = 24
+DEPTH = 26
 _FAR = 1e30
 
 
-def half_turns() -> np.ndarray:
+def _turns() -> NDArray[np.float64]:
     """Cosines and sines by which a panel's middle is turned: to its outer and inner nodes and to its quarters.
 
     Shape (depth, 6); panels of depth d span 2 pi / 24 / 2^d.
     """
-    half = np.pi / _BASE / 2.0 ** np.arange(_DEPTH + 2)[:, None]
+    half = np.pi / BASE / 2.0 ** np.arange(DEPTH + 2)[:, None]
     angle = half * np.array([_T[3], _T[2], 0.5])
     return np.ascontiguousarray(np.hstack([np.cos(angle), np.sin(angle)]))
 
 
-TURNS = half_turns()
+TURNS = _turns()
 
 
-@numba.njit(cache=True, error_model="numpy", nogil=True, fastmath=True)
+@compiled(fastmath=True)
 def trace(c, s, p, series, ray):  # type: ignore[no-untyped-def]
     """Describe the ray in direction (c, s): its line in the source plane and its closest approach to the source.
 
@@ -78,24 +104,25 @@ def trace(c, s, p, series, ray):  # type: ignore[no-untyped-def]
     ax, ay = p[MAP] * c + p[MAP + 1] * s, p[MAP + 2] * c + p[MAP + 3] * s
     bx, by = p[TO_SOURCE] * dx + p[TO_SOURCE + 1] * dy, p[TO_SOURCE + 2] * dx + p[TO_SOURCE + 3] * dy
     a2 = ax * ax + ay * ay
-    ray[_AX], ray[_AY] = ax, ay
+    ray[AX], ray[AY] = ax, ay
     if power == 0.0:
         bx += p[SOURCE]
         by += p[SOURCE + 1]
         r0 = (ax * bx + ay * by) / a2
         closest = max(r0, 0.0)
-        ray[_BX], ray[_BY], ray[_R0] = bx, by, r0
+        ray[BX], ray[BY], ray[R0] = bx, by, r0
         ray[_VX], ray[_VY] = closest * ax - bx, closest * ay - by
         ray[_SPEED], ray[_RS] = math.sqrt(a2), 0.0
         return
-    ray[_BX], ray[_BY] = bx, by
+    ray[BX], ray[BY] = bx, by
+    ray[_RIN], ray[_UX], ray[_UY], ray[_SPEED_IN] = 0.0, -p[SOURCE], -p[SOURCE + 1], 1.0
     _closest_on_a_bent_ray(p, ray, a2)
 
 
-@numba.njit(cache=True, error_model="numpy", nogil=True, fastmath=True)
+@compiled(fastmath=True)
 def _closest_on_a_bent_ray(p, ray, a2):  # type: ignore[no-untyped-def]
     """Closest approaches for p != 0, by a few Gauss-Newton steps: they only place the nodes."""
-    ax, ay, bx, by = ray[_AX], ray[_AY], ray[_BX], ray[_BY]
+    ax, ay, bx, by = ray[AX], ray[AY], ray[BX], ray[BY]
     power, sx, sy = p[POWER], p[SOURCE], p[SOURCE + 1]
     along = (ax * bx + ay * by) / a2
     # For p > 0 the line first runs backwards, out to r = turn: there lies the lens's faint central image.
@@ -103,17 +130,20 @@ def _closest_on_a_bent_ray(p, ray, a2):  # type: ignore[no-untyped-def]
     if power > 0.0 and along > 0.0:
         turn = (power * along) ** (1.0 / (1.0 - power))
     least = max(turn, 1e-4)
-    r = max(along ** (1.0 / (1.0 - power)) if along > 0.0 else least, least)
-    r = max((ax * (bx * r**power + sx) + ay * (by * r**power + sy)) / a2, least)
+    ring = max(along ** (1.0 / (1.0 - power)) if along > 0.0 else least, least)
+    r = max((ax * (bx * ring**power + sx) + ay * (by * ring**power + sy)) / a2, 0.03 * ring, least)
     wx = wy = tx = ty = 0.0
-    for _ in range(6):
+    for _ in range(20):
         rp = r**power
         wx, wy = r * ax - rp * bx - sx, r * ay - rp * by - sy
         tx, ty = ax - power * rp / r * bx, ay - power * rp / r * by
         step = (wx * tx + wy * ty) / (tx * tx + ty * ty + 1e-12 * a2)
-        r = min(max(r - step, 0.5 * (r + least), least), 4.0 * r) if step > 0.0 else min(r - step, 4.0 * r)
+        last = r
+        r = max(r - step, 0.5 * (r + least)) if step > 0.0 else min(r - step, 4.0 * r)
+        if abs(r - last) < 0.01 * last:
+            break
     rp = r**power
-    ray[_R0], ray[_RS] = r, turn
+    ray[R0], ray[_RS] = r, turn
     ray[_VX], ray[_VY] = r * ax - rp * bx - sx, r * ay - rp * by - sy
     tx, ty = ax - power * rp / r * bx, ay - power * rp / r * by
     ray[_SPEED] = max(math.sqrt(tx * tx + ty * ty), 0.05 * math.sqrt(a2))
@@ -135,7 +165,7 @@ def _closest_on_a_bent_ray(p, ray, a2):  # type: ignore[no-untyped-def]
     ray[_SPEED_IN] = math.sqrt(tx * tx + ty * ty)
 
 
-@numba.njit(cache=True, error_model="numpy", nogil=True, fastmath=True)
+@compiled(fastmath=True)
 def _panels(r0, low, high, first, growth, longest, steep, flatter, reach, inward, bend, edges, n):  # type: ignore[no-untyped-def]
     """Append panels (start, end) of [low, high] graded away from ``r0``; return how many there are then.
 
@@ -162,8 +192,8 @@ def _panels(r0, low, high, first, growth, longest, steep, flatter, reach, inward
     return n
 
 
-@numba.njit(cache=True, error_model="numpy", nogil=True, fastmath=True)
-def ray_panels(c, s, p, ray, tune, edges):  # type: ignore[no-untyped-def]
+@compiled(fastmath=True)
+def ray_panels(c, s, p, ray, settings, edges):  # type: ignore[no-untyped-def]
     """Radial panels of one ray, up to the field's edge.
 
     Returns
@@ -180,38 +210,59 @@ def ray_panels(c, s, p, ray, tune, edges):  # type: ignore[no-untyped-def]
         edge = min(edge, (p[HIGH] if s > 0.0 else p[LOW]) / s)
     distance = math.sqrt(ray[_VX] * ray[_VX] + ray[_VY] * ray[_VY])
     dark = p[DARK]
+    growth, longest = settings[GROWTH], settings[LONGEST]
     n = 0
     beyond = 0.0
     if distance < dark:
         inverse = 1.0 / ray[_SPEED]
-        r0 = ray[_R0]
+        r0 = ray[R0]
         span = distance
         if r0 < 0.0:  # the line's own closest approach lies behind the lens
-            span = abs(ray[_AX] * ray[_BY] - ray[_AY] * ray[_BX]) * inverse
+            span = abs(ray[AX] * ray[BY] - ray[AY] * ray[BX]) * inverse
         reach = math.sqrt(dark * dark - span * span) * inverse
         inward, bend = reach, _FAR
         if p[POWER] != 0.0:
             # The line's speed at r0 is not its speed everywhere: for p > 0 it comes to a halt at _RS.
-            reach = max(reach, dark / math.sqrt(ray[_AX] * ray[_AX] + ray[_AY] * ray[_AY]))
+            away = 1.0 / math.sqrt(ray[AX] * ray[AX] + ray[AY] * ray[AY])
+            reach = max(reach, dark * away)
             inward = r0 if p[POWER] > 0.0 else reach
+            inverse = min(inverse, away)
             bend = 3.0
-        first = max(span, p[CORE]) * tune[0] * inverse
+        first = max(span, p[CORE]) * settings[FIRST] * inverse
         steep = p[STEEP] * (1.0 - p[FLATTER]) * inverse
         flatter = p[STEEP] * p[FLATTER]
-        n = _panels(r0, ray[_RS], edge, first, tune[1], tune[2], steep, flatter, reach, inward, bend, edges, 0)
+        n = _panels(
+            r0,
+            ray[_RS],
+            edge,
+            first,
+            growth,
+            longest,
+            steep,
+            flatter,
+            reach,
+            inward,
+            bend,
+            edges,
+            0,
+        )
         if r0 + reach > edge:
             beyond = edge
     if ray[_RS] > 0.0:
         distance = math.sqrt(ray[_UX] * ray[_UX] + ray[_UY] * ray[_UY])
         if distance < dark:
-            inverse = 1.0 / ray[_SPEED_IN]
+            inverse = 1.0 / max(ray[_SPEED_IN], math.sqrt(ray[AX] * ray[AX] + ray[AY] * ray[AY]))
             top = min(ray[_RS], edge)
-            first = max(max(distance, p[CORE]) * tune[0] * inverse, 1e-3 * top)
-            n = _panels(ray[_RIN], 0.0, top, first, tune[1], tune[2], _FAR, 0.0, top, top, 3.0, edges, n)
+            first = max(max(distance, p[CORE]) * settings[FIRST] * inverse, 1e-3 * top)
+            # The line's length out to `top`, in half-light radii, says how many panels the profile's decay asks for.
+            whole = top ** p[POWER] * math.sqrt(ray[BX] * ray[BX] + ray[BY] * ray[BY])
+            steep = max(p[STEEP] * (1.0 - p[FLATTER]) / whole, 0.02) * top
+            flatter = p[STEEP] * p[FLATTER]
+            n = _panels(ray[_RIN], 0.0, top, first, growth, longest, steep, flatter, top, top, 3.0, edges, n)
     return n, beyond
 
 
-@numba.njit(cache=True, error_model="numpy", nogil=True, fastmath=True)
+@compiled(fastmath=True)
 def _distance_to_path(x0, y0, x1, y1, x2, y2):  # type: ignore[no-untyped-def]
     """Distance of the origin from the two segments through three points, and the path's length and bend."""
     nearest = _FAR
@@ -228,32 +279,43 @@ def _distance_to_path(x0, y0, x1, y1, x2, y2):  # type: ignore[no-untyped-def]
     return math.sqrt(nearest), length, bend
 
 
-@numba.njit(cache=True, error_model="numpy", nogil=True, fastmath=True)
-def judge(left, middle, right, width, p, tune):  # type: ignore[no-untyped-def]
+@compiled(fastmath=True)
+def judge(left, middle, right, width, p, settings):  # type: ignore[no-untyped-def]
     """Whether an angular panel is dark (0), good as it is (1), or to be halved (2)."""
     dark = p[DARK]
-    near, length, bend = _distance_to_path(
-        left[_VX], left[_VY], middle[_VX], middle[_VY], right[_VX], right[_VY]
-    )
+    near, length, bend = _distance_to_path(left[_VX], left[_VY], middle[_VX], middle[_VY], right[_VX], right[_VY])
     lit = near - 0.25 * bend < dark
     halve = False
     if lit:
-        r0 = max(middle[_R0], 0.0)
-        shift = abs(left[_R0] - middle[_R0]) + abs(middle[_R0] - right[_R0])
-        arc = width * min(r0 + tune[6] / middle[_SPEED], p[REACH])
+        r0 = max(middle[R0], 0.0)
+        shift = abs(left[R0] - middle[R0]) + abs(middle[R0] - right[R0])
+        speed = math.sqrt(middle[AX] * middle[AX] + middle[AY] * middle[AY])
+        arc = width * min(r0 + settings[AROUND] / speed, p[REACH])
         halve = (
-            length > tune[3] * (near + p[CORE])
-            or length > p[STEEP] * tune[7] * (1.0 + p[FLATTER] * max(near - 1.0, 0.0))
-            or arc > tune[4]
-            or (shift > tune[5] and middle[_R0] > 0.0)
+            length > settings[NEAR] * (near + p[CORE])
+            or length > p[STEEP] * settings[DECAY] * (1.0 + p[FLATTER] * max(near - 1.0, 0.0))
+            or arc > settings[ARC]
+            or (shift > settings[SHIFT] and middle[R0] > 0.0)
         )
     if middle[_RS] > 0.0:
-        near, length, bend = _distance_to_path(
-            left[_UX], left[_UY], middle[_UX], middle[_UY], right[_UX], right[_UY]
-        )
+        near, length, bend = _distance_to_path(left[_UX], left[_UY], middle[_UX], middle[_UY], right[_UX], right[_UY])
         if near - 0.25 * bend < dark:
             lit = True
-            halve = halve or length > tune[3] * (near + max(p[CORE], tune[8]))
+            halve = halve or length > settings[NEAR] * (near + max(p[CORE], settings[CENTRAL]))
     if not lit:
         return 0
     return 2 if halve else 1
+
+
+@compiled(fastmath=True)
+def beyond_panels(edge, p, ray, settings, edges):  # type: ignore[no-untyped-def]
+    """Panels of one ray from the field's edge out to where the source is dark; only its flux is wanted of them."""
+    away = 1.0 / math.sqrt(ray[AX] * ray[AX] + ray[AY] * ray[AY])
+    r0 = ray[R0]
+    limit = max(r0, 0.0) + p[DARK] * away
+    if limit <= edge:
+        return 0
+    distance = math.sqrt(ray[_VX] * ray[_VX] + ray[_VY] * ray[_VY])
+    first = max(distance, p[CORE]) * settings[FIRST] * away
+    steep, flatter = p[STEEP] * (1.0 - p[FLATTER]) * away, p[STEEP] * p[FLATTER]
+    return _panels(r0, edge, limit, first, settings[GROWTH], _FAR, steep, flatter, _FAR, _FAR, 3.0, edges, 0)

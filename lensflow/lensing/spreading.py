@@ -12,12 +12,13 @@ Barnett, Magland & af Klinteberg 2019, SIAM J. Sci. Comput. 41, C479 (FINUFFT).
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+
+from lensflow.lensing.jit import compiled
 
 TAPS = 7
 # Highest frequency used, in cycles per grid step. With the window below, what aliases into it is 1e-5 of a point
@@ -36,7 +37,7 @@ def window(z: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(np.where(np.abs(z) <= TAPS / 2, np.exp(_SHAPE * (np.sqrt(inside) - 1)), 0.0))
 
 
-def window_transform(f: NDArray[np.float64]) -> NDArray[np.float64]:
+def window_transform(f: ArrayLike) -> NDArray[np.float64]:
     """Fourier transform of :func:`window`; ``f`` in cycles per grid step."""
     t, weight = np.polynomial.legendre.leggauss(80)
     z = t * TAPS / 2
@@ -61,7 +62,7 @@ WEIGHTS = _weight_polynomials()
 DECONVOLUTION = 1.0 / window_transform(np.arange(_TABLE + 2) * (ETA / _TABLE))
 
 
-@numba.njit(cache=True, error_model="numpy", nogil=True, inline="always")
+@compiled(inline="always")
 def deconvolution(f, table):  # type: ignore[no-untyped-def]
     """Interpolate DECONVOLUTION (``table``) at ``f`` cycles per grid step, 0 <= f <= ETA."""
     x = f * (_TABLE / ETA)
@@ -123,7 +124,7 @@ def part_join(builder, low, high):  # type: ignore[no-untyped-def]
     return builder.shuffle_vector(low, high, mask)
 
 
-@numba.njit(cache=True, error_model="numpy", nogil=True, fastmath=True)
+@compiled(fastmath=True)
 def spread(grid, stride, gx, gy, value, n, weights):  # type: ignore[no-untyped-def]
     """Add ``n`` samples to the grid.
 
