@@ -106,8 +106,6 @@ def inject_block(hosts: xr.Dataset, manifest: xr.Dataset, config: InjectionConfi
         pixel_scale_arcsec=float(hosts.attrs["pixel_scale_arcsec"]),
         psf_model=str(manifest.attrs["psf_model"]),
         psf_beta=float(manifest.attrs["psf_beta"]),
-        supersample=config.supersample,
-        pad_pix=config.pad_pix,
     )
     noise = noise_of(rendering.arc, hosts, manifest, config)
     stamp = combine(ctrl, rendering.arc, noise)

@@ -77,6 +77,60 @@ def deflect_sie(x: ArrayLike, y: ArrayLike, theta_e: ArrayLike, q: ArrayLike, ph
     return c * along - s * across, s * along + c * across
 
 
+def deflect_epl(
+    x: ArrayLike, y: ArrayLike, theta_e: ArrayLike, q: ArrayLike, phi: ArrayLike = 0.0, gamma: ArrayLike = 2.0
+) -> Pair:
+    r"""Deflection of an elliptical power law: density ~ r^-gamma, convergence ~ R^-t with t = gamma - 1.
+
+    With R = sqrt(q^2 x^2 + y^2) and z = exp(i vartheta) the direction of (q x, y) in the principal frame,
+
+        kappa = (2 - t)/2 (b/R)^t,                b = theta_e sqrt(q)
+        alpha = 2 b/(1 + q) (b/R)^(t-1) sum_n Omega_n
+        Omega_0 = z,  Omega_n = -(1-q)/(1+q) (2n - 2 + t)/(2n + 2 - t) z^2 Omega_(n-1)
+
+    The ellipse R = b holds a mean convergence of 1 and has the area pi theta_e^2, for every q and gamma.
+
+    Parameters
+    ----------
+    x, y : array_like
+        Position relative to the lens centre, arcsec.
+    theta_e : array_like
+        Einstein radius, arcsec, as for :func:`deflect_sie`.
+    q : array_like
+        Axis ratio of the mass, in (0, 1].
+    phi : array_like
+        Angle of the major axis, rad.
+    gamma : array_like
+        Slope of the density in three dimensions, in (1, 3); 2 is the SIE.
+
+    Returns
+    -------
+    alpha_x, alpha_y : ndarray of float64
+        Arcsec; 0 at the centre, where the direction is undefined.
+
+    References
+    ----------
+    Tessore & Metcalf 2015, A&A 580, A79, eqs. 11-29; the normalisation is lenstronomy's ``EPL``.
+    """
+    x, y, theta_e, q, phi, gamma = (np.asarray(v, dtype=np.float64) for v in (x, y, theta_e, q, phi, gamma))
+    c, s = np.cos(phi), np.sin(phi)
+    u, v = q * (c * x + s * y), c * y - s * x
+    radius = np.hypot(u, v)
+    cos, sin = _direction(u, v)
+    direction, t, f = cos + 1j * sin, gamma - 1, (1 - q) / (1 + q)
+    term = direction
+    total = np.array(term)
+    worst = float(np.max(f, initial=0.0))
+    for n in range(1, 2 + (int(np.log(1e-16) / np.log(worst)) if worst > 1e-16 else 0)):
+        term = term * direction**2 * (-f * (2 * n - 2 + t) / (2 * n + 2 - t))
+        total = total + term
+    b = theta_e * np.sqrt(q)
+    at_centre = radius <= 1e-150
+    alpha = 2 * b / (1 + q) * (b / np.where(at_centre, 1.0, radius)) ** (t - 1) * total * (c + 1j * s)
+    alpha = np.where(at_centre, 0.0, alpha)
+    return np.asarray(alpha.real), np.asarray(alpha.imag)
+
+
 def deflect_shear(x: ArrayLike, y: ArrayLike, shear: ArrayLike, phi: ArrayLike) -> Pair:
     """Deflection of an external shear: ``(g1 x + g2 y, g2 x - g1 y)``, g1 = s cos 2 phi, g2 = s sin 2 phi.
 

@@ -45,6 +45,12 @@ def _alpha(fwhm: NDArray[np.float64], beta: float) -> NDArray[np.float64]:
     return fwhm / (2 * np.sqrt(2 ** (1 / beta) - 1))
 
 
+def scale_length(fwhm: ArrayLike, model: str = "moffat", beta: float = 3.5) -> NDArray[np.float64]:
+    """The profile's own length, in the unit of ``fwhm``: a Gaussian's sigma, a Moffat's alpha. NaN stays NaN."""
+    width = np.asarray(fwhm, dtype=np.float64)
+    return np.asarray(_sigma(width) if model == "gaussian" else _alpha(width, beta))
+
+
 def noise_equivalent_area(fwhm: ArrayLike, model: str = "moffat", beta: float = 3.5) -> NDArray[np.float64]:
     """Noise-equivalent area ``1 / integral of PSF^2``, in the square of the unit of ``fwhm``.
 
@@ -139,13 +145,13 @@ def cutoff_frequency(model: str, beta: float, level: float) -> float:
     return high
 
 
-def enclosing_radius(outside: float, fwhm: float, model: str = "moffat", beta: float = 3.5) -> float:
-    """Radius, in the unit of ``fwhm``, outside of which a share ``outside`` of the PSF's flux lies."""
+def level_radius(level: float, fwhm: float, model: str = "moffat", beta: float = 3.5) -> float:
+    """Radius, in the unit of ``fwhm``, at which the profile has fallen to a share ``level`` of its peak."""
     check_model(model, beta)
     width = _checked_fwhm(fwhm)
     if model == "gaussian":
-        return float(_sigma(width) * np.sqrt(-2 * np.log(outside)))
-    return float(_alpha(width, beta) * np.sqrt(outside ** (-1 / (beta - 1)) - 1))
+        return float(_sigma(width) * np.sqrt(-2 * np.log(level)))
+    return float(_alpha(width, beta) * np.sqrt(level ** (-1 / beta) - 1))
 
 
 def profile(r: ArrayLike, fwhm: ArrayLike, model: str = "moffat", beta: float = 3.5) -> NDArray[np.float64]:

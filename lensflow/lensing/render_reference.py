@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lensflow.lensing.deflectors import deflect_shear, deflect_sie, deflect_sis
-from lensflow.lensing.psf import transform
+from lensflow.lensing.deflectors import deflect_epl, deflect_shear, deflect_sie, deflect_sis
+from lensflow.lensing.psf import cutoff_frequency, transform
 from lensflow.lensing.sources import sersic_profile
 
 
@@ -28,8 +28,13 @@ def lensed_light(row: Mapping[str, Any], x: NDArray[np.float64], y: NDArray[np.f
     ndarray
         nMgy/arcsec^2 for an unlensed flux of 1 nMgy.
     """
-    if str(row["lens_model"]) == "SIS":
+    model = str(row["lens_model"])
+    if model == "SIS":
         ax, ay = deflect_sis(x, y, row["theta_e_arcsec"])
+    elif model == "EPL":
+        ax, ay = deflect_epl(
+            x, y, row["theta_e_arcsec"], row["lens_q"], row["lens_phi_rad"], row.get("lens_gamma", 2.0)
+        )
     else:
         ax, ay = deflect_sie(x, y, row["theta_e_arcsec"], row["lens_q"], row["lens_phi_rad"])
     gx, gy = deflect_shear(x, y, row["shear"], row["shear_phi_rad"])
@@ -115,3 +120,83 @@ def render_row_reference(
         image = np.fft.ifft2(folded).real
         arc[band] = flux * image[pad_pix : pad_pix + stamp_size, pad_pix : pad_pix + stamp_size]
     return arc
+
+
+def adaptive_samples(
+    row: Mapping[str, Any],
+    *,
+    stamp_size: int = 64,
+    pixel_scale_arcsec: float = 0.262,
+    pad_pix: int = 16,
+    tolerance: float = 1e-7,
+    max_depth: int = 30,
+) -> NDArray[np.float64]:
+    """Samples of the lensed light from cells that are quartered until their flux settles.
+
+    A cell starts as a pixel with 4 x 4 Gauss-Legendre nodes. If the flux of its four quarters differs from its own
+    by more than ``tolerance`` of the whole field's, the quarters take its place and are looked at in turn.
+
+    Returns
+    -------
+    ndarray, shape (3, n)
+        x and y in pixels from the stamp's first pixel centre, and flux for an unlensed flux of 1.
+    """
+    t, w = np.polynomial.legendre.leggauss(4)
+    node_x, node_y = (v.ravel() for v in np.meshgrid(t, t))
+    weight = np.outer(w, w).ravel() / 4
+
+    def shoot(x: NDArray, y: NDArray, half: NDArray) -> tuple[NDArray, NDArray, NDArray]:
+        px, py = x[:, None] + half[:, None] * node_x, y[:, None] + half[:, None] * node_y
+        arcsec_x, arcsec_y = (px - row["x_center"]) * pixel_scale_arcsec, (py - row["y_center"]) * pixel_scale_arcsec
+        area = (2 * half[:, None] * pixel_scale_arcsec) ** 2
+        return px, py, lensed_light(row, arcsec_x, arcsec_y) * weight * area
+
+    axis = np.arange(-pad_pix, stamp_size + pad_pix, dtype=np.float64)
+    x, y = (v.ravel() for v in np.meshgrid(axis, axis))
+    half = np.full(x.size, 0.5)
+    cells = shoot(x, y, half)
+    done: list[NDArray] = []
+    for _ in range(max_depth):
+        total = cells[2].sum() + sum(part[2].sum() for part in done)
+        quarter = 0.5 * half[:, None]
+        qx, qy = x[:, None] + quarter * [-1, 1, -1, 1], y[:, None] + quarter * [-1, -1, 1, 1]
+        parts = shoot(qx.ravel(), qy.ravel(), np.repeat(0.5 * half, 4))
+        change = np.abs(parts[2].reshape(x.size, -1).sum(1) - cells[2].sum(1))
+        settled = change <= tolerance * total
+        done.append(np.stack([v.reshape(x.size, -1)[settled].ravel() for v in parts]))
+        again = np.repeat(~settled, 4)
+        if not again.any():
+            break
+        x, y, half = qx.ravel()[again], qy.ravel()[again], np.repeat(0.5 * half, 4)[again]
+        cells = (parts[0][again], parts[1][again], parts[2][again])
+    else:
+        done.append(np.stack([v.ravel() for v in cells]))
+    return np.concatenate(done, axis=1)
+
+
+def image_of_samples(
+    samples: NDArray[np.float64],
+    fwhm_pix: float,
+    *,
+    stamp_size: int = 64,
+    psf_model: str = "moffat",
+    psf_beta: float = 3.5,
+    period_pix: int = 192,
+    level: float = 1e-7,
+) -> NDArray[np.float64]:
+    """The sum over samples of flux x PSF(pixel - sample), as a plain Fourier sum; shape (stamp_size, stamp_size)."""
+    x, y, flux = samples[:, samples[2] != 0]
+    top = int(np.ceil(cutoff_frequency(psf_model, psf_beta, level) / fwhm_pix * period_pix))
+    fx, fy = np.arange(top + 1) / period_pix, np.arange(-top, top + 1) / period_pix
+    spectrum = np.zeros((fy.size, fx.size), dtype=complex)
+    for start in range(0, x.size, 20_000):
+        part = slice(start, start + 20_000)
+        spectrum += np.exp(-2j * np.pi * np.outer(fy, y[part])) @ (
+            np.exp(-2j * np.pi * np.outer(x[part], fx)) * flux[part, None]
+        )
+    spectrum *= transform(np.hypot(fy[:, None], fx), fwhm_pix, psf_model, psf_beta) / period_pix**2
+    spectrum[:, 1:] *= 2  # for the frequencies -fx
+    pixel = np.arange(stamp_size)
+    return np.asarray(
+        (np.exp(2j * np.pi * np.outer(pixel, fy)) @ spectrum @ np.exp(2j * np.pi * np.outer(fx, pixel))).real
+    )

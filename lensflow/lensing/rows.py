@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from lensflow.errors import ManifestError, RenderError, did_you_mean
 from lensflow.lensing.sources import N_RANGE
 
-LENS_MODELS = ("SIS", "SIE", "CONTROL")
+LENS_MODELS = ("SIS", "SIE", "EPL", "CONTROL")
 Floats = NDArray[np.float64]
 
 # Column -> what an injection's value must satisfy, in words and in numpy.
@@ -28,11 +28,18 @@ _RULES: dict[str, tuple[str, Callable[[Floats], NDArray[np.bool_]]]] = {
     "src_q": ("in (0, 1]", lambda v: (v > 0) & (v <= 1)),
     "src_phi_rad": ("finite", np.isfinite),
 }
+# An EPL's slope; the column may be absent, which means isothermal.
+_GAMMA_RULE = ("in (1, 3)", lambda v: (v > 1) & (v < 3))
+# A narrower PSF is undersampled beyond any survey's, and would ask for grids without end.
+_LEAST_FWHM_PIX = 0.5
 
 
 @dataclass(frozen=True)
 class Rows:
-    """Checked rows; columns of shape (sample,) by name, flux and FWHM of shape (sample, band)."""
+    """Checked rows; columns of shape (sample,) by name, flux and FWHM of shape (sample, band).
+
+    ``gamma`` is the density's slope: 2 for everything but an EPL.
+    """
 
     is_control: NDArray[np.bool_]
     is_sis: NDArray[np.bool_]
@@ -41,49 +48,27 @@ class Rows:
     y_center: Floats
     flux: Floats
     fwhm: Floats
-
-    def lens(self, i: int) -> dict[str, float]:
-        """Lens and shear of row ``i`` under the names of ``kernels.pack_row``; an SIS has axis ratio 1."""
-        c = self.column
-        return {
-            "theta_e": float(c["theta_e_arcsec"][i]),
-            "lens_q": 1.0 if self.is_sis[i] else float(c["lens_q"][i]),
-            "lens_phi": 0.0 if self.is_sis[i] else float(c["lens_phi_rad"][i]),
-            "shear": float(c["shear"][i]),
-            "shear_phi": float(c["shear_phi_rad"][i]),
-        }
-
-    def source(self, i: int) -> dict[str, float]:
-        """Source of row ``i`` under the names of ``kernels.pack_row``."""
-        c = self.column
-        return {
-            "src_x": float(c["src_x_arcsec"][i]),
-            "src_y": float(c["src_y_arcsec"][i]),
-            "reff": float(c["src_reff_arcsec"][i]),
-            "n": float(c["src_n"][i]),
-            "src_q": float(c["src_q"][i]),
-            "src_phi": float(c["src_phi_rad"][i]),
-        }
+    gamma: Floats
 
 
-def read_rows(manifest: Mapping[str, ArrayLike], stamp_size: int, pixel_scale_arcsec: float, supersample: int) -> Rows:
+def read_rows(manifest: Mapping[str, ArrayLike], stamp_size: int, pixel_scale_arcsec: float) -> Rows:
     """Read the columns that rendering needs and check every injection.
 
     Parameters
     ----------
     manifest : mapping of arrays
-        Columns of ``lensflow.schema.MANIFEST``; ``is_control`` and ``row_id`` are optional.
+        Columns of ``lensflow.schema.MANIFEST``; ``is_control``, ``row_id`` and ``lens_gamma`` are optional.
     stamp_size : int
         Pixels; the lens must lie on the stamp.
-    pixel_scale_arcsec, supersample
-        The rays' spacing, which a PSF must be at least twice as wide as.
+    pixel_scale_arcsec : float
+        A PSF must be at least half a pixel wide.
 
     Raises
     ------
     ManifestError
         If a column is missing or of the wrong shape, or an injection's value is impossible (first such row named).
     RenderError
-        If a PSF's FWHM is 0, negative, infinite, or too narrow for the rays.
+        If a PSF's FWHM is 0, negative, infinite, or below half a pixel.
 
     Notes
     -----
@@ -130,11 +115,16 @@ def read_rows(manifest: Mapping[str, ArrayLike], stamp_size: int, pixel_scale_ar
         raise ManifestError(f"psf_fwhm_arcsec has the shape {fwhm.shape}, src_flux_nmgy {flux.shape}: bands differ")
     used = ~control[:, None] & ~np.isnan(fwhm)
     refuse(used & ~(np.isfinite(fwhm) & (fwhm > 0)), fwhm, "psf_fwhm_arcsec", "positive, or NaN = absent", RenderError)
-    least = 2 * pixel_scale_arcsec / supersample
-    rule = f">= {least:.4g} arcsec, twice the spacing of the rays (raise supersample)"
+    least = _LEAST_FWHM_PIX * pixel_scale_arcsec
+    rule = f">= {least:.4g} arcsec, {_LEAST_FWHM_PIX} pixel"
     refuse(used & (fwhm < least), fwhm, "psf_fwhm_arcsec", rule, RenderError)
     refuse(used & ~(np.isfinite(flux) & (flux >= 0)), flux, "src_flux_nmgy", "finite and >= 0", ManifestError)
-    return Rows(control, model == "SIS", column, centers[0], centers[1], flux, fwhm)
+    gamma = np.full(n, 2.0)
+    if "lens_gamma" in manifest:
+        given, epl = _column(manifest, "lens_gamma", n), model == "EPL"
+        refuse(epl & ~(np.isfinite(given) & _GAMMA_RULE[1](given)), given, "lens_gamma", _GAMMA_RULE[0], ManifestError)
+        gamma[epl] = given[epl]
+    return Rows(control, model == "SIS", column, centers[0], centers[1], flux, fwhm, gamma)
 
 
 def _get(manifest: Mapping[str, ArrayLike], key: str) -> NDArray:

@@ -1,0 +1,43 @@
+"""How this package compiles: one decorator, with an on-disk cache that notices every change of the package."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numba
+
+
+@lru_cache(maxsize=1)
+def _package_stamp() -> str:
+    """Digest of this folder's sources."""
+    digest = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(path.name.encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+def compiled(**options: Any) -> Callable[[Callable[..., Any]], Any]:
+    """``numba.njit`` without the GIL, with numpy's error model, cached on disk where any folder can be written.
+
+    numba looks for ``NUMBA_CACHE_DIR``, then ``__pycache__``, then the user's cache; where none can be written (a
+    read-only image), every process compiles for itself. numba's cache looks only at the file of the function that is
+    called, not at the functions that it calls: an edit or an upgrade of one of those would go unnoticed, and old code
+    would run. The digest of the whole folder takes that file's time stamp's place.
+    """
+
+    def decorate(function: Callable[..., Any]) -> Any:
+        common = {"error_model": "numpy", "nogil": True, **options}
+        try:
+            dispatcher = numba.njit(cache=True, **common)(function)
+        except RuntimeError:  # "cannot cache function: no locator available"
+            return numba.njit(**common)(function)
+        cache_file: Any = getattr(getattr(dispatcher, "_cache", None), "_cache_file", None)
+        if cache_file is not None:
+            cache_file._source_stamp = _package_stamp()
+        return dispatcher
+
+    return decorate

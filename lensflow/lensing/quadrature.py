@@ -1,0 +1,321 @@
+"""Where to sample the lensed light of a row: rays from the lens outwards, adaptive in angle and radius.
+
+In polar coordinates about the lens the map of an isothermal lens (with shear) is a straight line along every ray:
+``w(r) = r a(phi) - b(phi)``, with w the source-plane position in half-light radii along and across the source's
+axes, so that the light is a function of |w| alone. The cusp of a Sersic profile then asks for fine steps in one
+coordinate at a time: in radius about the point r0 of closest approach, in angle about the few directions where the
+ray meets the source's centre. The lens's own singularity is gone, and a tangential arc lies along the angle. For
+another slope, ``w(r) = r a - r^p b - w0`` with p = 2 - gamma, a little bent.
+
+Panels of 4-point Gauss-Legendre nodes are used in both coordinates: halved in angle, graded in radius.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lensflow.lensing.jit import compiled
+
+# --- one row's geometry: indices into its parameters (lengths in pixels, relative to the lens) -----------------
+COS, SIN, Q, POWER, STRENGTH, TERMS = 0, 1, 2, 3, 4, 5  # lens: axis, ratio, p, deflection at r = 1, series terms
+MAP, TO_SOURCE, SOURCE = 6, 10, 14  # 2 x 2: shear and scale; 2 x 2: scale alone; 2: centre in half-light radii
+CORE, DARK = (
+    16,
+    17,
+)  # radii (half-light radii) inside of which cells need no grading, outside of which there is no light
+STEEP, FLATTER = 18, 19  # longest panel near the half-light radius, and how it grows outwards
+LEFT, RIGHT, LOW, HIGH = 20, 21, 22, 23  # edges of the field
+REACH = 24  # largest radius at which arcs are measured
+PARAMETERS = 25
+
+# --- how finely: indices into a row's settings ------------------------------------------------------------------
+FIRST, GROWTH, LONGEST, NEAR, ARC, SHIFT, AROUND, DECAY, CENTRAL = range(9)
+SETTINGS = np.array(
+    [
+        1.6,  # radius: first panel, in units of the distance of closest approach
+        3.0,  # radius: how much longer each next panel may be, in units of its distance from there
+        4.5,  # radius: longest panel, pixels (for a PSF that passes 0.45 cycles per pixel; scales with 1/that)
+        2.5,  # angle: longest way in the source plane, in units of the distance from the source's centre
+        3.6,  # angle: longest arc in the image, pixels (scaled likewise)
+        5.0,  # angle: largest change of the radius of closest approach, pixels (scaled likewise)
+        1.5,  # angle: half-light radii beyond the closest approach at which that arc is measured
+        0.7,  # angle: longest way where the profile decays exponentially, over STEEP
+        0.2,  # angle: least distance, in half-light radii, that the faint central image is graded down to
+    ]
+)
+
+# --- what `trace` says of a ray -----------------------------------------------------------------------------------
+# The line (a, b); radius, source-plane position and speed |dw/dr| of its closest approach. For p > 0 the line turns
+# back at radius _RS; inside of it there is a second closest approach: _RIN, (_UX, _UY), _SPEED_IN.
+AX, AY, BX, BY, R0, _VX, _VY, _SPEED, _RS, _RIN, _UX, _UY, _SPEED_IN = range(13)
+RAY = 13
+
+# Nodes and weights of 4-point Gauss-Legendre quadrature on [-1, 1].
+_T = (-0.8611363115940526, -0.3399810435848563, 0.3399810435848563, 0.8611363115940526)
+_W = (0.34785484513745385, 0.6521451548625461, 0.6521451548625461, 0.34785484513745385)
+NODES = np.array([_T, _W])
+
+MAX_PANELS = 400
+MAX_SAMPLES = 4 * 4 * MAX_PANELS
+# Panels of angle to start with, and how often each may be halved.
+BASE = 24
+DEPTH = 26
+_FAR = 1e30
+
+
+def _turns() -> NDArray[np.float64]:
+    """Cosines and sines by which a panel's middle is turned: to its outer and inner nodes and to its quarters.
+
+    Shape (depth, 6); panels of depth d span 2 pi / 24 / 2^d.
+    """
+    half = np.pi / BASE / 2.0 ** np.arange(DEPTH + 2)[:, None]
+    angle = half * np.array([_T[3], _T[2], 0.5])
+    return np.ascontiguousarray(np.hstack([np.cos(angle), np.sin(angle)]))
+
+
+TURNS = _turns()
+
+
+@compiled(fastmath=True)
+def trace(c, s, p, series, ray):  # type: ignore[no-untyped-def]
+    """Describe the ray in direction (c, s): its line in the source plane and its closest approach to the source.
+
+    The deflection is that of the elliptical power law, ``r^p`` times a function of angle given by a series whose
+    terms fall as ((1-q)/(1+q))^n; p = 0 is the SIE (Tessore & Metcalf 2015, A&A 580, A79, eqs. 13 and 23).
+    """
+    power = p[POWER]
+    cl, sl = p[COS] * c + p[SIN] * s, p[COS] * s - p[SIN] * c
+    u = p[Q] * cl
+    inverse = 1.0 / math.sqrt(u * u + sl * sl)
+    u, v = u * inverse, sl * inverse
+    zr, zi = u * u - v * v, 2.0 * u * v
+    hr, hi = 1.0, 0.0
+    for n in range(int(p[TERMS]) - 1, -1, -1):
+        a = series[n]
+        hr, hi = 1.0 + a * (zr * hr - zi * hi), a * (zr * hi + zi * hr)
+    strength = p[STRENGTH]
+    if power != 0.0:
+        strength *= math.exp(-power * math.log(inverse))
+    dx, dy = strength * (u * hr - v * hi), strength * (u * hi + v * hr)
+    dx, dy = p[COS] * dx - p[SIN] * dy, p[SIN] * dx + p[COS] * dy
+    ax, ay = p[MAP] * c + p[MAP + 1] * s, p[MAP + 2] * c + p[MAP + 3] * s
+    bx, by = p[TO_SOURCE] * dx + p[TO_SOURCE + 1] * dy, p[TO_SOURCE + 2] * dx + p[TO_SOURCE + 3] * dy
+    a2 = ax * ax + ay * ay
+    ray[AX], ray[AY] = ax, ay
+    if power == 0.0:
+        bx += p[SOURCE]
+        by += p[SOURCE + 1]
+        r0 = (ax * bx + ay * by) / a2
+        closest = max(r0, 0.0)
+        ray[BX], ray[BY], ray[R0] = bx, by, r0
+        ray[_VX], ray[_VY] = closest * ax - bx, closest * ay - by
+        ray[_SPEED], ray[_RS] = math.sqrt(a2), 0.0
+        return
+    ray[BX], ray[BY] = bx, by
+    ray[_RIN], ray[_UX], ray[_UY], ray[_SPEED_IN] = 0.0, -p[SOURCE], -p[SOURCE + 1], 1.0
+    _closest_on_a_bent_ray(p, ray, a2)
+
+
+@compiled(fastmath=True)
+def _closest_on_a_bent_ray(p, ray, a2):  # type: ignore[no-untyped-def]
+    """Closest approaches for p != 0, by a few Gauss-Newton steps: they only place the nodes."""
+    ax, ay, bx, by = ray[AX], ray[AY], ray[BX], ray[BY]
+    power, sx, sy = p[POWER], p[SOURCE], p[SOURCE + 1]
+    along = (ax * bx + ay * by) / a2
+    # For p > 0 the line first runs backwards, out to r = turn: there lies the lens's faint central image.
+    turn = 0.0
+    if power > 0.0 and along > 0.0:
+        turn = (power * along) ** (1.0 / (1.0 - power))
+    least = max(turn, 1e-4)
+    ring = max(along ** (1.0 / (1.0 - power)) if along > 0.0 else least, least)
+    r = max((ax * (bx * ring**power + sx) + ay * (by * ring**power + sy)) / a2, 0.03 * ring, least)
+    wx = wy = tx = ty = 0.0
+    for _ in range(20):
+        rp = r**power
+        wx, wy = r * ax - rp * bx - sx, r * ay - rp * by - sy
+        tx, ty = ax - power * rp / r * bx, ay - power * rp / r * by
+        step = (wx * tx + wy * ty) / (tx * tx + ty * ty + 1e-12 * a2)
+        last = r
+        r = max(r - step, 0.5 * (r + least)) if step > 0.0 else min(r - step, 4.0 * r)
+        if abs(r - last) < 0.01 * last:
+            break
+    rp = r**power
+    ray[R0], ray[_RS] = r, turn
+    ray[_VX], ray[_VY] = r * ax - rp * bx - sx, r * ay - rp * by - sy
+    tx, ty = ax - power * rp / r * bx, ay - power * rp / r * by
+    ray[_SPEED] = max(math.sqrt(tx * tx + ty * ty), 0.05 * math.sqrt(a2))
+    if turn <= 0.0:
+        return
+    b2 = bx * bx + by * by
+    top = turn**power
+    u = min(max(-(sx * bx + sy * by) / b2, 1e-6 * top), top)
+    for _ in range(4):
+        r = u ** (1.0 / power)
+        wx, wy = r * ax - u * bx - sx, r * ay - u * by - sy
+        tx, ty = ax * r / (power * u) - bx, ay * r / (power * u) - by
+        u = min(max(u - (wx * tx + wy * ty) / (tx * tx + ty * ty), 1e-6 * top), top)
+    r = u ** (1.0 / power)
+    ray[_RIN] = r
+    ray[_UX], ray[_UY] = r * ax - u * bx - sx, r * ay - u * by - sy
+    slope = power * u / max(r, 1e-12)
+    tx, ty = ax - slope * bx, ay - slope * by
+    ray[_SPEED_IN] = math.sqrt(tx * tx + ty * ty)
+
+
+@compiled(fastmath=True)
+def _panels(r0, low, high, first, growth, longest, steep, flatter, reach, inward, bend, edges, n):  # type: ignore[no-untyped-def]
+    """Append panels (start, end) of [low, high] graded away from ``r0``; return how many there are then.
+
+    ``bend``: largest ratio of a panel's ends, for lines that are not straight towards r = 0.
+    """
+    for side in range(2):
+        if side == 0:
+            e, end = max(0.0, low - r0), min(high - r0, reach)
+        else:
+            e, end = max(0.0, r0 - high), min(r0 - low, inward)
+        sign = 1.0 if side == 0 else -1.0
+        while e < end and n < MAX_PANELS:
+            length = min(max(first, growth * e), longest, steep + flatter * e)
+            if side == 0:
+                length = min(length, (bend - 1.0) * max(r0 + e, 1e-3))
+            else:
+                length = min(length, max((1.0 - 1.0 / bend) * (r0 - e), 1e-3))
+            far = e + length
+            if far + 0.35 * length > end or n == MAX_PANELS - 1:
+                far = end
+            edges[n, 0], edges[n, 1] = r0 + sign * e, r0 + sign * far
+            e = far
+            n += 1
+    return n
+
+
+@compiled(fastmath=True)
+def ray_panels(c, s, p, ray, settings, edges):  # type: ignore[no-untyped-def]
+    """Radial panels of one ray, up to the field's edge.
+
+    Returns
+    -------
+    n : int
+        Number of panels; ``edges[:n]`` holds where they start and end.
+    edge : float
+        Radius of the field's edge in this direction, or 0 where no light lies beyond.
+    """
+    edge = _FAR
+    if c != 0.0:
+        edge = (p[RIGHT] if c > 0.0 else p[LEFT]) / c
+    if s != 0.0:
+        edge = min(edge, (p[HIGH] if s > 0.0 else p[LOW]) / s)
+    distance = math.sqrt(ray[_VX] * ray[_VX] + ray[_VY] * ray[_VY])
+    dark = p[DARK]
+    growth, longest = settings[GROWTH], settings[LONGEST]
+    n = 0
+    beyond = 0.0
+    if distance < dark:
+        inverse = 1.0 / ray[_SPEED]
+        r0 = ray[R0]
+        span = distance
+        if r0 < 0.0:  # the line's own closest approach lies behind the lens
+            span = abs(ray[AX] * ray[BY] - ray[AY] * ray[BX]) * inverse
+        reach = math.sqrt(dark * dark - span * span) * inverse
+        inward, bend = reach, _FAR
+        if p[POWER] != 0.0:
+            # The line's speed at r0 is not its speed everywhere: for p > 0 it comes to a halt at _RS.
+            away = 1.0 / math.sqrt(ray[AX] * ray[AX] + ray[AY] * ray[AY])
+            reach = max(reach, dark * away)
+            inward = r0 if p[POWER] > 0.0 else reach
+            inverse = min(inverse, away)
+            bend = 3.0
+        first = max(span, p[CORE]) * settings[FIRST] * inverse
+        steep = p[STEEP] * (1.0 - p[FLATTER]) * inverse
+        flatter = p[STEEP] * p[FLATTER]
+        n = _panels(
+            r0,
+            ray[_RS],
+            edge,
+            first,
+            growth,
+            longest,
+            steep,
+            flatter,
+            reach,
+            inward,
+            bend,
+            edges,
+            0,
+        )
+        if r0 + reach > edge:
+            beyond = edge
+    if ray[_RS] > 0.0:
+        distance = math.sqrt(ray[_UX] * ray[_UX] + ray[_UY] * ray[_UY])
+        if distance < dark:
+            inverse = 1.0 / max(ray[_SPEED_IN], math.sqrt(ray[AX] * ray[AX] + ray[AY] * ray[AY]))
+            top = min(ray[_RS], edge)
+            first = max(max(distance, p[CORE]) * settings[FIRST] * inverse, 1e-3 * top)
+            # The line's length out to `top`, in half-light radii, says how many panels the profile's decay asks for.
+            whole = top ** p[POWER] * math.sqrt(ray[BX] * ray[BX] + ray[BY] * ray[BY])
+            steep = max(p[STEEP] * (1.0 - p[FLATTER]) / whole, 0.02) * top
+            flatter = p[STEEP] * p[FLATTER]
+            n = _panels(ray[_RIN], 0.0, top, first, growth, longest, steep, flatter, top, top, 3.0, edges, n)
+    return n, beyond
+
+
+@compiled(fastmath=True)
+def _distance_to_path(x0, y0, x1, y1, x2, y2):  # type: ignore[no-untyped-def]
+    """Distance of the origin from the two segments through three points, and the path's length and bend."""
+    nearest = _FAR
+    length = 0.0
+    for k in range(2):
+        px, py = (x0, y0) if k == 0 else (x1, y1)
+        dx, dy = (x1 - x0, y1 - y0) if k == 0 else (x2 - x1, y2 - y1)
+        d2 = dx * dx + dy * dy
+        t = min(max(-(px * dx + py * dy) / (d2 + 1e-300), 0.0), 1.0)
+        nx, ny = px + t * dx, py + t * dy
+        nearest = min(nearest, nx * nx + ny * ny)
+        length += math.sqrt(d2)
+    bend = math.sqrt((x0 - 2 * x1 + x2) ** 2 + (y0 - 2 * y1 + y2) ** 2)
+    return math.sqrt(nearest), length, bend
+
+
+@compiled(fastmath=True)
+def judge(left, middle, right, width, p, settings):  # type: ignore[no-untyped-def]
+    """Whether an angular panel is dark (0), good as it is (1), or to be halved (2)."""
+    dark = p[DARK]
+    near, length, bend = _distance_to_path(left[_VX], left[_VY], middle[_VX], middle[_VY], right[_VX], right[_VY])
+    lit = near - 0.25 * bend < dark
+    halve = False
+    if lit:
+        r0 = max(middle[R0], 0.0)
+        shift = abs(left[R0] - middle[R0]) + abs(middle[R0] - right[R0])
+        speed = math.sqrt(middle[AX] * middle[AX] + middle[AY] * middle[AY])
+        arc = width * min(r0 + settings[AROUND] / speed, p[REACH])
+        halve = (
+            length > settings[NEAR] * (near + p[CORE])
+            or length > p[STEEP] * settings[DECAY] * (1.0 + p[FLATTER] * max(near - 1.0, 0.0))
+            or arc > settings[ARC]
+            or (shift > settings[SHIFT] and middle[R0] > 0.0)
+        )
+    if middle[_RS] > 0.0:
+        near, length, bend = _distance_to_path(left[_UX], left[_UY], middle[_UX], middle[_UY], right[_UX], right[_UY])
+        if near - 0.25 * bend < dark:
+            lit = True
+            halve = halve or length > settings[NEAR] * (near + max(p[CORE], settings[CENTRAL]))
+    if not lit:
+        return 0
+    return 2 if halve else 1
+
+
+@compiled(fastmath=True)
+def beyond_panels(edge, p, ray, settings, edges):  # type: ignore[no-untyped-def]
+    """Panels of one ray from the field's edge out to where the source is dark; only its flux is wanted of them."""
+    away = 1.0 / math.sqrt(ray[AX] * ray[AX] + ray[AY] * ray[AY])
+    r0 = ray[R0]
+    limit = max(r0, 0.0) + p[DARK] * away
+    if limit <= edge:
+        return 0
+    distance = math.sqrt(ray[_VX] * ray[_VX] + ray[_VY] * ray[_VY])
+    first = max(distance, p[CORE]) * settings[FIRST] * away
+    steep, flatter = p[STEEP] * (1.0 - p[FLATTER]) * away, p[STEEP] * p[FLATTER]
+    return _panels(r0, edge, limit, first, settings[GROWTH], _FAR, steep, flatter, _FAR, _FAR, 3.0, edges, 0)

@@ -1,0 +1,265 @@
+"""Collect one row's light on its grid: run the adaptive quadrature, evaluate the source, spread the samples."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from lensflow.lensing.jit import compiled
+from lensflow.lensing.light import power_in_place, sersic_in_place
+from lensflow.lensing.quadrature import (
+    AX,
+    AY,
+    BASE,
+    BX,
+    BY,
+    DARK,
+    DEPTH,
+    POWER,
+    R0,
+    RAY,
+    SOURCE,
+    beyond_panels,
+    judge,
+    ray_panels,
+    trace,
+)
+from lensflow.lensing.spreading import spread
+
+# Columns of a panel on the stack: depth, cosine and sine of its middle, its rays (left, middle, right).
+_FIRST_RAY = 3
+STACK_COLUMNS = _FIRST_RAY + 3 * RAY
+STACK_ROWS = DEPTH + 2 + 4  # the last four hold the rays of the panel at hand
+# Grid steps to a side of the cells in which quadrature errors are collected: about a PSF.
+CELL = 4
+SCRATCH_ROWS = 8
+
+
+@compiled(fastmath=True)
+def shoot_row(  # type: ignore[no-untyped-def]
+    p, series, settings, index, b, grid, stride, step, origin_x, origin_y, constants, cells, scratch, edges, stack
+):
+    """Put one row's light on its grid.
+
+    Parameters
+    ----------
+    p, series, settings : ndarray
+        The row's geometry, lens series and settings (:mod:`lensflow.lensing.quadrature`).
+    index, b : float
+        Sersic index and b_n.
+    grid : ndarray of float32, flat
+        Added to: light in units of the central brightness times pixel area.
+    stride : int
+        Floats to a row of the grid.
+    step, origin_x, origin_y : float
+        Grid step, and the first grid point relative to the lens, pixels.
+    constants : tuple
+        ``quadrature.NODES``, ``quadrature.TURNS``, ``spreading.WEIGHTS``.
+    cells : ndarray, shape (2, ny, nx), zeros
+        Added to: estimated quadrature errors in radius and in angle, by place.
+    scratch, edges, stack
+        Work space.
+
+    Returns
+    -------
+    inside, outside : float
+        Flux of the field and of what lies beyond it.
+    samples : int
+    """
+    nodes, turns, weights = constants
+    current = stack[DEPTH + 2 :]
+    inside = outside = 0.0
+    samples = 0
+    base = 2.0 * math.pi / BASE
+    for start in range(BASE):
+        panel = stack[0]
+        panel[0] = 0.0
+        for k in range(3):
+            angle = base * (start + 0.5 * k)
+            c, s = math.cos(angle), math.sin(angle)
+            trace(c, s, p, series, panel[_FIRST_RAY + k * RAY :])
+            if k == 1:
+                panel[1], panel[2] = c, s
+        top = 0
+        while top >= 0:
+            panel = stack[top]
+            depth = int(panel[0])
+            left = panel[_FIRST_RAY : _FIRST_RAY + RAY]
+            middle = panel[_FIRST_RAY + RAY : _FIRST_RAY + 2 * RAY]
+            right = panel[_FIRST_RAY + 2 * RAY : _FIRST_RAY + 3 * RAY]
+            width = base / 2.0**depth
+            verdict = judge(left, middle, right, width, p, settings)
+            turn = turns[depth]
+            if verdict == 2 and depth < DEPTH - 1:
+                _halve(panel, stack[top + 1], turn, p, series)
+                top += 1
+                continue
+            top -= 1
+            if verdict == 0:
+                continue
+            n, beyond, ends = _nodes(
+                panel[1], panel[2], width, turn, p, series, settings, step, origin_x, origin_y, nodes, scratch, edges,
+                current, index, b
+            )  # fmt: skip
+            outside += beyond
+            if n == 0:
+                continue
+            value = scratch[0]
+            if p[POWER] != 0.0:
+                _bend(scratch, n, p[POWER])
+            sersic_in_place(value, scratch[1], n, index, b)
+            spread(grid, stride, scratch[2], scratch[3], value, n, weights)
+            inside += _collect_errors(scratch, n, ends, cells)
+            samples += n
+    return inside, outside, samples
+
+
+@compiled(fastmath=True)
+def _halve(panel, other, turn, p, series):  # type: ignore[no-untyped-def]
+    """Replace a panel by its first half and write its second half to ``other``; the two new middles are traced."""
+    c, s = panel[1], panel[2]
+    ct, st = turn[2], turn[5]
+    other[0] = panel[0] = panel[0] + 1.0
+    other[1], other[2] = c * ct - s * st, s * ct + c * st
+    panel[1], panel[2] = c * ct + s * st, s * ct - c * st
+    for k in range(_FIRST_RAY, _FIRST_RAY + RAY):
+        other[k] = panel[k + RAY]
+        other[k + 2 * RAY] = panel[k + 2 * RAY]
+        panel[k + 2 * RAY] = panel[k + RAY]
+    trace(other[1], other[2], p, series, other[_FIRST_RAY + RAY :])
+    trace(panel[1], panel[2], p, series, panel[_FIRST_RAY + RAY :])
+
+
+@compiled(fastmath=True)
+def _nodes(  # type: ignore[no-untyped-def]
+    c, s, width, turn, p, series, settings, step, origin_x, origin_y, nodes, scratch, edges, current, index, b
+):
+    """Write the samples of an angular panel's four rays to ``scratch``.
+
+    Rows of ``scratch``: squared source radius (for a bent line the radius, to be finished by :func:`_bend`), weight,
+    grid x, grid y; for a bent line also its straight part and its bend, x and y.
+
+    Returns
+    -------
+    n : int
+        Samples.
+    outside : float
+        Flux beyond the field.
+    ends : tuple
+        Samples of the first one, two and three rays.
+    """
+    w2, weight, gx, gy = scratch[0], scratch[1], scratch[2], scratch[3]
+    sx, sy, bx, by = scratch[4], scratch[5], scratch[6], scratch[7]
+    ox, oy = -origin_x / step, -origin_y / step
+    power, dark2 = p[POWER], p[DARK] * p[DARK]
+    outside = 0.0
+    n = end1 = end2 = end3 = 0
+    for i in range(4):
+        j = i if i < 2 else 3 - i
+        ct, st = turn[j], turn[3 + j] if i >= 2 else -turn[3 + j]
+        rc, rs = c * ct - s * st, s * ct + c * st
+        ray = current[i, :RAY]
+        trace(rc, rs, p, series, ray)
+        count, beyond = ray_panels(rc, rs, p, ray, settings, edges)
+        angular = 0.5 * width * nodes[1, i]
+        cx, cy = rc / step, rs / step
+        ax, ay = ray[AX], ray[AY]
+        a2, r0 = ax * ax + ay * ay, ray[R0]
+        cross = ax * ray[BY] - ay * ray[BX]
+        d2 = cross * cross / a2
+        for k in range(count):
+            if power != 0.0:
+                # The end nearer to the closest approach is the brightest point of a panel.
+                r = edges[k, 0]
+                rp = math.exp(power * math.log(max(r, 1e-6)))
+                x, y = r * ax - rp * ray[BX] - p[SOURCE], r * ay - rp * ray[BY] - p[SOURCE + 1]
+                if x * x + y * y > dark2:
+                    continue
+            half, middle = 0.5 * (edges[k, 1] - edges[k, 0]), 0.5 * (edges[k, 1] + edges[k, 0])
+            area = abs(half) * angular
+            for m in range(4):
+                r = middle + half * nodes[0, m]
+                w2[n + m] = a2 * (r - r0) * (r - r0) + d2 if power == 0.0 else r
+                weight[n + m] = area * nodes[1, m] * r
+                gx[n + m] = ox + r * cx
+                gy[n + m] = oy + r * cy
+                if power != 0.0:
+                    sx[n + m], sy[n + m] = r * ax - p[SOURCE], r * ay - p[SOURCE + 1]
+                    bx[n + m], by[n + m] = ray[BX], ray[BY]
+            n += 4
+        if beyond > 0.0:
+            outside += angular * _sum_beyond(beyond, p, ray, settings, index, b, nodes, edges)
+        if i == 0:
+            end1 = n
+        elif i == 1:
+            end2 = n
+        elif i == 2:
+            end3 = n
+    return n, outside, (end1, end2, end3)
+
+
+@compiled(fastmath=True)
+def _bend(scratch, n, power):  # type: ignore[no-untyped-def]
+    """Turn radii into squared source radii of a bent line."""
+    w2, sx, sy, bx, by = scratch[0], scratch[4], scratch[5], scratch[6], scratch[7]
+    power_in_place(w2, n, power)
+    for k in range(n):
+        x, y = sx[k] - w2[k] * bx[k], sy[k] - w2[k] * by[k]
+        w2[k] = x * x + y * y
+
+
+@compiled(fastmath=True)
+def _collect_errors(scratch, n, ends, cells):  # type: ignore[no-untyped-def]
+    """Sum an angular panel's samples and note what the quadrature may have missed, in the cell where it lies.
+
+    In a panel of four nodes, the Legendre coefficients up to the cubic one are known. Where they fall off, the error
+    is far below the cubic one: with the ratio (cubic/constant)^(1/3) to a term, the rule's error is of the order of
+    constant x ratio^8. We take cubic^2.5/constant^1.5, which is more, in radius for each panel and in angle for the
+    sums of the four rays.
+    """
+    value, gx, gy = scratch[0], scratch[2], scratch[3]
+    sums = (0.0, 0.0, 0.0, 0.0)
+    s0, s1, s2, s3 = sums
+    brightest, at = np.float32(-1.0), 0
+    for k in range(0, n, 4):
+        v0, v1, v2, v3 = value[k], value[k + 1], value[k + 2], value[k + 3]
+        total = (v0 + v3) + (v1 + v2)
+        cells[0, int(gy[k]) // CELL, int(gx[k]) // CELL] += _error(v0, v1, v2, v3)
+        if total > brightest:
+            brightest, at = total, k
+        if k < ends[0]:
+            s0 += total
+        elif k < ends[1]:
+            s1 += total
+        elif k < ends[2]:
+            s2 += total
+        else:
+            s3 += total
+    cells[1, int(gy[at]) // CELL, int(gx[at]) // CELL] += _error(s0, s1, s2, s3)
+    return (s0 + s3) + (s1 + s2)
+
+
+@compiled(fastmath=True, inline="always")
+def _error(v0, v1, v2, v3):  # type: ignore[no-untyped-def]
+    # The values contain the rule's weights; 0.3046 and 0.4117 are the cubic Legendre polynomial at its nodes.
+    total = (v0 + v3) + (v1 + v2)
+    cubic = abs(0.3046 * (v3 - v0) - 0.4117 * (v2 - v1))
+    return cubic * cubic * math.sqrt(cubic / total) / total if total > 0.0 else 0.0
+
+
+@compiled(fastmath=True)
+def _sum_beyond(edge, p, ray, settings, index, b, nodes, edges):  # type: ignore[no-untyped-def]
+    """Light of one ray beyond the field's edge, times radius: only the magnification asks for it."""
+    total = 0.0
+    for k in range(beyond_panels(edge, p, ray, settings, edges)):
+        half, middle = 0.5 * abs(edges[k, 1] - edges[k, 0]), 0.5 * (edges[k, 1] + edges[k, 0])
+        for m in range(4):
+            r = middle + half * nodes[0, m]
+            if p[POWER] == 0.0:
+                x, y = r * ray[AX] - ray[BX], r * ray[AY] - ray[BY]
+            else:
+                rp = r ** p[POWER]
+                x, y = r * ray[AX] - rp * ray[BX] - p[SOURCE], r * ray[AY] - rp * ray[BY] - p[SOURCE + 1]
+            total += half * nodes[1, m] * r * math.exp(-b * (x * x + y * y) ** (0.5 / index))
+    return total
