@@ -102,7 +102,10 @@ class PlanConfig(_Section):
     preset: Literal["small", "medium", "full", "sota"] = Field("sota", description="grid of parameter values")
     injections_per_host: int = Field(6, ge=1, description="rows per host (random design)")
     controls_per_host: int = Field(1, ge=0, description="control rows per host")
-    lens_model: Literal["SIS", "SIE"] = Field("SIE", description="SIS ignores the ellipticity of the grid")
+    lens_model: Literal["SIS", "SIE", "EPL"] = Field("SIE", description="SIS ignores the ellipticity of the grid")
+    lens_gamma: tuple[Positive, Positive] = Field(
+        (1.8, 2.2), description="range of slopes for lens_model: EPL, uniform"
+    )
     lens_shape: Literal["random"] = Field("random", description="angle of the lens; its ellipticity is the grid's")
     theta_e_arcsec: tuple[Positive, ...] | None = Field(None, description="replaces the preset's values")
     src_reff_arcsec: tuple[Positive, ...] | None = Field(None, description="replaces the preset's values")
@@ -124,7 +127,7 @@ class PlanConfig(_Section):
     )
     max_rows: int = Field(2_000_000, ge=1, description="a larger plan is refused")
 
-    @field_validator("src_q", "src_mag_range")
+    @field_validator("src_q", "src_mag_range", "lens_gamma")
     @classmethod
     def _ordered(cls, value: tuple[float, float]) -> tuple[float, float]:
         if value[0] > value[1]:
@@ -135,10 +138,6 @@ class PlanConfig(_Section):
 class InjectionConfig(_Section):
     """How an arc is rendered and added."""
 
-    supersample: int = Field(8, ge=1, le=64, description="rays per pixel and axis")
-    pad_pix: int = Field(
-        16, ge=0, le=256, description="rendered margin: light outside the stamp that the PSF brings in"
-    )
     noise: bool = Field(True, description="add the arc's shot noise")
     gain: Literal["invvar", "exposure"] = Field("invvar", description="where electrons per nMgy come from")
     sky_mag_arcsec2: dict[str, float] = Field(
@@ -150,7 +149,7 @@ class InjectionConfig(_Section):
     electrons_per_s_per_nmgy: dict[str, Positive] = Field(
         default={"g": 40.0, "r": 53.0, "i": 45.0, "z": 32.0}, description="throughput, for gain: exposure"
     )
-    render_tolerance: Positive = Field(3e-3, description="rows with a larger render_err are flagged")
+    render_tolerance: Positive = Field(1e-3, description="rows with a larger render_err are flagged")
 
 
 class StoreConfig(_Section):

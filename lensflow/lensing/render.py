@@ -43,7 +43,7 @@ def render(
     *,
     stamp_size: int = 64,
     pixel_scale_arcsec: float = 0.262,
-    psf_model: str | ArrayLike = "moffat",
+    psf_model: str | ArrayLike | None = None,
     psf_beta: float = 3.5,
 ) -> Rendering:
     """Render every row of a manifest, with its error estimate and its magnification.
@@ -59,8 +59,8 @@ def render(
         Pixels on a side, even or odd.
     pixel_scale_arcsec : float
         Pixel size, arcsec.
-    psf_model : {"moffat", "gaussian"} or array of these, shape (sample,)
-        Profile of the PSFs; its FWHM is the row's ``psf_fwhm_arcsec`` (NaN: the band is absent, no arc there).
+    psf_model : {"moffat", "gaussian"} or array of these, shape (sample,), optional
+        Profile of the PSFs; the manifest's own column ``psf_model`` without, or Moffat where there is none. Its FWHM is the row's ``psf_fwhm_arcsec`` (NaN: the band is absent, no arc there).
     psf_beta : float
         Moffat exponent.
 
@@ -86,6 +86,8 @@ def render(
     _check_geometry(stamp_size, pixel_scale_arcsec)
     rows = read_rows(manifest, stamp_size, pixel_scale_arcsec)
     n, bands = rows.fwhm.shape
+    if psf_model is None:
+        psf_model = manifest.get("psf_model", "moffat")
     models = _models(psf_model, psf_beta, n)
     arc = np.zeros((n, bands, stamp_size, stamp_size), dtype=np.float32)
     error, magnified = np.full(n, np.nan), np.full(n, np.nan)
@@ -108,7 +110,7 @@ def render_arcs(
     *,
     stamp_size: int = ...,
     pixel_scale_arcsec: float = ...,
-    psf_model: str | ArrayLike = ...,
+    psf_model: str | ArrayLike | None = ...,
     psf_beta: float = ...,
     return_error: Literal[False] = ...,
 ) -> NDArray[np.float32]: ...
@@ -120,7 +122,7 @@ def render_arcs(
     *,
     stamp_size: int = ...,
     pixel_scale_arcsec: float = ...,
-    psf_model: str | ArrayLike = ...,
+    psf_model: str | ArrayLike | None = ...,
     psf_beta: float = ...,
     return_error: Literal[True],
 ) -> tuple[NDArray[np.float32], NDArray[np.float64]]: ...
@@ -131,7 +133,7 @@ def render_arcs(
     *,
     stamp_size: int = 64,
     pixel_scale_arcsec: float = 0.262,
-    psf_model: str | ArrayLike = "moffat",
+    psf_model: str | ArrayLike | None = None,
     psf_beta: float = 3.5,
     return_error: bool = False,
 ) -> NDArray[np.float32] | tuple[NDArray[np.float32], NDArray[np.float64]]:

@@ -151,6 +151,7 @@ def _draw(
         "theta_e_arcsec": theta_e,
         "lens_q": priors.axis_ratio_from_ellipticity(lens_e),
         "lens_phi_rad": np.pi * uniform("lens_phi")[:, 0],
+        "lens_gamma": _slope(plan, uniform("lens_gamma")[:, 0]),
         "shear": shear,
         "shear_phi_rad": np.pi * uniform("shear_phi")[:, 0],
         "src_x_arcsec": src_x,
@@ -161,6 +162,11 @@ def _draw(
         "src_phi_rad": np.pi * uniform("src_phi")[:, 0],
         "src_flux_nmgy": priors.band_fluxes(flux_r, colours, config.bands, priors.COLOURS[plan.colours]),
     }
+
+
+def _slope(plan: PlanConfig, u: NDArray[np.float64]) -> NDArray[np.float64]:
+    low, high = plan.lens_gamma if plan.lens_model == "EPL" else (2.0, 2.0)
+    return low + (high - low) * u
 
 
 def _without_controls(name: str, values: NDArray, is_control: NDArray[np.bool_]) -> NDArray:
@@ -208,6 +214,7 @@ def check_manifest(manifest: xr.Dataset) -> None:
         "a control has theta_e_arcsec 0": ("theta_e_arcsec", control & (theta_e != 0)),
         "lens_q must lie in (0, 1]": ("lens_q", ~control & ~_inside(manifest["lens_q"].values, 0, 1)),
         "src_q must lie in (0, 1]": ("src_q", ~control & ~_inside(manifest["src_q"].values, 0, 1)),
+        "lens_gamma must lie in (1, 3]": ("lens_gamma", ~control & ~_inside(manifest["lens_gamma"].values, 1, 3)),
         "src_reff_arcsec must be > 0": ("src_reff_arcsec", ~control & ~(manifest["src_reff_arcsec"].values > 0)),
         "src_flux_nmgy must be finite and >= 0": (
             "src_flux_nmgy",

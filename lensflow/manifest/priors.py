@@ -70,7 +70,7 @@ def grid_of(plan: PlanConfig) -> Grid:
         plan.theta_e_arcsec or preset.theta_e_arcsec,
         preset.dmag,
         plan.src_reff_arcsec or preset.src_reff_arcsec,
-        preset.lens_e if plan.lens_model == "SIE" else (0.0,),
+        (0.0,) if plan.lens_model == "SIS" else preset.lens_e,
         preset.shear,
     )
 

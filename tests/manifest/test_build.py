@@ -131,6 +131,14 @@ def test_a_row_that_cannot_be_rendered_is_named(column, value, message):
     assert "row " in str(error.value)
 
 
+def test_slopes_are_isothermal_unless_the_lens_is_a_power_law():
+    assert (build_manifest(make_cutouts(2), make_config())["lens_gamma"].values[:6] == 2).all()
+    m = build_manifest(make_cutouts(1), make_config(plan={"lens_model": "EPL", "injections_per_host": 200}))
+    gamma = m["lens_gamma"].values[~m["is_control"].values]
+    assert gamma.min() >= 1.8 and gamma.max() <= 2.2 and gamma.std() > 0.08
+    assert np.unique(m["lens_q"].values[~m["is_control"].values]).size > 1
+
+
 def test_repeated_row_ids_are_refused():
     manifest = build_manifest(make_cutouts(2), make_config())
     manifest["row_id"].values[1] = manifest["row_id"].values[0]

@@ -31,7 +31,7 @@ def make_run(out: Path, **changes: Any) -> RunConfig:
         "seed": 3,
         "survey": {**SURVEY, "failure_budget": 0.5},
         "plan": {"injections_per_host": 3},
-        "injection": {"supersample": 2},
+        "injection": {"gain": "exposure"},
         "diagnostics": {"bootstrap": 60},
         "gate": {"bootstrap": 60},
         "store": {"samples_per_region": 32, "hosts_per_region": 8, "inner_chunk": 8},

@@ -130,10 +130,12 @@ def test_another_runs_store_is_refused_with_the_differing_keys(tmp_path):
     assert resume.may_resume(url, identity) is False
     zarr.open_group(url, mode="w").attrs.update({"identity": identity, "fingerprint": fingerprint(identity)})
     assert resume.may_resume(url, json.loads(json.dumps(identity))) is True
-    other = resume.identity(make_config(injection={"supersample": 4}), "pairs", {"manifest": "m2"})
+    other = resume.identity(make_config(injection={"gain": "exposure"}), "pairs", {"manifest": "m2"})
     with pytest.raises(StaleStoreError, match=r"2 key\(s\) differ") as error:
         resume.may_resume(url, other)
-    assert "injection.supersample: stored 8, now 4" in str(error.value) and "inputs.manifest" in str(error.value)
+    assert "injection.gain: stored 'invvar', now 'exposure'" in str(error.value) and "inputs.manifest" in str(
+        error.value
+    )
 
 
 def test_a_foreign_zarr_group_is_never_overwritten(tmp_path):
