@@ -57,6 +57,24 @@ def normal_at(k0, k1, row_id, lane, index):  # type: ignore[no-untyped-def]
     return radius * (np.cos(angle) if index & np.uint64(1) == 0 else np.sin(angle))
 
 
+@numba.njit(inline="always", cache=True)
+def _box_muller_f4(first, second):  # type: ignore[no-untyped-def]
+    # 32-bit uniforms and single precision: normals out to 6.7 sigma with errors of 1e-7, at a third of the cost.
+    u = np.float32((np.float64(first) + 0.5) * (1.0 / 4294967296.0))
+    v = np.float32(np.float64(second) * (2.0 * np.pi / 4294967296.0))
+    radius = np.sqrt(np.float32(-2.0) * np.log(u))
+    return radius * np.cos(v), radius * np.sin(v)
+
+
+@numba.njit(inline="always", cache=True)
+def normal4_f4(k0, k1, row_id, lane, block):  # type: ignore[no-untyped-def]
+    """Four standard normals of single precision from one block: numbers 4 block .. 4 block + 3 of (row, lane)."""
+    c0, c1, c2, c3 = philox4x32(row_id & _LOW, row_id >> _32, block & _LOW, lane & _LOW, k0, k1)
+    a, b = _box_muller_f4(c0, c1)
+    c, d = _box_muller_f4(c2, c3)
+    return a, b, c, d
+
+
 @numba.njit(nogil=True, cache=True)
 def _fill_uniform(out, k0, k1, row_id, lane):  # type: ignore[no-untyped-def]
     rows, count = out.shape
@@ -74,6 +92,16 @@ def _fill_normal(out, k0, k1, row_id, lane):  # type: ignore[no-untyped-def]
     for i in range(rows):
         for j in range(count):
             out[i, j] = normal_at(k0, k1, row_id[i], lane, np.uint64(j))
+
+
+@numba.njit(nogil=True, cache=True)
+def _fill_normal_f4(out, k0, k1, row_id, lane):  # type: ignore[no-untyped-def]
+    rows, count = out.shape
+    for i in range(rows):
+        for j in range(0, count, 4):
+            four = normal4_f4(k0, k1, row_id[i], lane, np.uint64(j >> 2))
+            for k in range(min(4, count - j)):
+                out[i, j + k] = four[k]
 
 
 def key_words(seed: int, purpose: str) -> tuple[np.uint64, np.uint64]:
@@ -132,6 +160,14 @@ def normal(seed: int, row_id: ArrayLike, purpose: str, count: int = 1, lane: int
     rows = np.ascontiguousarray(row_id, dtype=np.uint64).ravel()
     out = np.empty((rows.size, count))
     _fill_normal(out, *key_words(seed, purpose), rows, np.uint64(lane))
+    return out
+
+
+def normal_f4(seed: int, row_id: ArrayLike, purpose: str, count: int = 1, lane: int = 0) -> NDArray[np.float32]:
+    """Standard normal numbers of single precision, for pixels; parameters as for :func:`uniform`."""
+    rows = np.ascontiguousarray(row_id, dtype=np.uint64).ravel()
+    out = np.empty((rows.size, count), dtype=np.float32)
+    _fill_normal_f4(out, *key_words(seed, purpose), rows, np.uint64(lane))
     return out
 
 

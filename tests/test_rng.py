@@ -50,6 +50,13 @@ def test_uniform_and_normal_have_their_moments():
     assert abs(np.corrcoef(n.T)[0, 1]) < 0.01
 
 
+def test_single_precision_normals_have_the_moments_and_tails_of_a_normal():
+    z = rng.normal_f4(3, np.arange(500_000, dtype=np.uint64), "pixels", 4).astype(float)
+    assert np.isfinite(z).all() and abs(z.mean()) < 3e-3 and z.var() == pytest.approx(1, rel=5e-3)
+    assert (z**4).mean() == pytest.approx(3, rel=0.02) and np.abs(np.corrcoef(z.T) - np.eye(4)).max() < 0.01
+    assert (np.abs(z) > 3).mean() == pytest.approx(2.7e-3, rel=0.05) and 4.5 < np.abs(z).max() < 7
+
+
 @settings(max_examples=50)
 @given(st.integers(0, 2**64 - 1), st.integers(0, 2**32), st.integers(0, 2**32))
 def test_mixed_ids_differ_between_replicates(first, a, b):

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from lensflow import schema
 from lensflow.config import InjectionConfig
 from lensflow.errors import ConfigError, ManifestError
+from lensflow.injection import kernels
 from lensflow.injection.metrics import pair_metrics
 from lensflow.injection.quality import pair_flags
 from lensflow.lensing.noise import arc_noise, gain_from_exposure, gain_from_invvar
@@ -99,19 +100,24 @@ def inject_block(hosts: xr.Dataset, manifest: xr.Dataset, config: InjectionConfi
     config = config or InjectionConfig()
     bands = [str(b) for b in manifest["band"].values]
     rows = rows_of_hosts(hosts, manifest["host_index"].values)
-    ctrl = hosts["image"].values[rows]
+    image = hosts["image"].values
     rendering = render(
         {v.name: manifest[v.name].values for v in schema.MANIFEST},
-        stamp_size=ctrl.shape[-1],
+        stamp_size=image.shape[-1],
         pixel_scale_arcsec=float(hosts.attrs["pixel_scale_arcsec"]),
         psf_model=str(manifest.attrs["psf_model"]),
         psf_beta=float(manifest.attrs["psf_beta"]),
     )
-    noise = noise_of(rendering.arc, hosts, manifest, config)
-    stamp = combine(ctrl, rendering.arc, noise)
-    metrics = pair_metrics(rendering, hosts, rows, manifest)
+    arc = rendering.arc
+    noise = noise_of(arc, hosts, manifest, config)
+    stamp = np.empty_like(arc)
+    sums = np.zeros((*arc.shape[:2], kernels.N_SUMS))
+    growth = np.zeros((len(arc), kernels.RINGS_PER_PIX2 * arc.shape[-1] ** 2 // 2))
+    place = (manifest["x_center"].values, manifest["y_center"].values)
+    kernels.add_and_measure(image, hosts["invvar"].values, rows, arc, noise, *place, stamp, sums, growth)
+    metrics = pair_metrics(rendering, sums, growth, manifest)
     flags = pair_flags(metrics, hosts, rows, manifest, bands, config)
-    out = schema.dataset("pairs", {"arc": rendering.arc, "stamp": stamp, **metrics, **flags}, {"band": bands})
+    out = schema.dataset("pairs", {"arc": arc, "stamp": stamp, **metrics, **flags}, {"band": bands})
     out.attrs["pixel_scale_arcsec"] = hosts.attrs["pixel_scale_arcsec"]
     return out
 

@@ -6,23 +6,25 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from lensflow import geometry
+from lensflow.injection import kernels
 from lensflow.lensing.render import Rendering
 
 
 def pair_metrics(
-    rendering: Rendering, hosts: xr.Dataset, rows: NDArray[np.int64], manifest: xr.Dataset
+    rendering: Rendering,
+    sums: NDArray[np.float64],
+    growth: NDArray[np.float64],
+    manifest: xr.Dataset,
 ) -> dict[str, NDArray[np.float32]]:
     """Compute the variables of ``schema.METRICS`` for a block.
 
     Parameters
     ----------
     rendering : Rendering
-        Arcs (sample, band, y, x), magnification and render_err (sample,).
-    hosts : Dataset
-        Cutouts of the block.
-    rows : ndarray, shape (sample,)
-        Row of each sample's host in ``hosts``.
+        Magnification and render_err (sample,).
+    sums : ndarray, shape (sample, band, kernels.N_SUMS)
+    growth : ndarray, shape (sample, rings)
+        From :func:`lensflow.injection.kernels.add_and_measure`.
     manifest : Dataset
 
     Returns
@@ -31,63 +33,46 @@ def pair_metrics(
         Shapes (sample,) and (sample, band). NaN for controls, for absent bands and, in the SNRs, where a covered
         band has no pixel with data: null, never 0.
     """
-    arc = rendering.arc.astype(np.float64)
-    size = arc.shape[-1]
     control = manifest["is_control"].values
     absent = control[:, None] | ~np.isfinite(manifest["psf_fwhm_arcsec"].values)
-    flux = arc.sum(axis=(2, 3))
+    flux = sums[..., kernels.FLUX]
     lensed = rendering.magnification[:, None] * manifest["src_flux_nmgy"].values
-    x, y = manifest["x_center"].values, manifest["y_center"].values
-    light = arc.sum(axis=1)
-    total = light.sum(axis=(1, 2))
+    total = flux.sum(axis=1)
+    null = absent | (sums[..., kernels.GOOD_PIXELS] == 0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        snr = {
+            "snr_peak": sums[..., kernels.PEAK_SNR],
+            "snr_matched": np.sqrt(sums[..., kernels.MATCHED]),
+            "snr_stamp": sums[..., kernels.GOOD_FLUX] / np.sqrt(sums[..., kernels.SKY_VARIANCE]),
+        }
     metrics = {
         "magnification": rendering.magnification,
         "render_err": rendering.render_err,
         "stamp_flux_fraction": _ratio(np.where(absent, 0, flux).sum(axis=1), np.where(absent, 0, lensed).sum(axis=1)),
-        "core_flux_fraction": _ratio((light * geometry.disc(size, x, y)).sum(axis=(1, 2)), total),
-        "annulus_flux_fraction": _ratio(
-            (light * geometry.annulus(size, x, y, geometry.ANNULUS_INNER_PIX)).sum(axis=(1, 2)), total
-        ),
-        "arc_r50_pix": _half_light_radius(light, geometry.radius_pix(size, x, y)),
+        "core_flux_fraction": _ratio(sums[..., kernels.CORE].sum(axis=1), total),
+        "annulus_flux_fraction": _ratio(sums[..., kernels.ANNULUS].sum(axis=1), total),
+        "arc_r50_pix": _half_light_radius(growth),
         "total_injected_flux_nmgy": np.where(absent, np.nan, flux),
-        **_signal_to_noise(arc, hosts["invvar"].values[rows], absent),
+        **{k: np.where(null, np.nan, v) for k, v in snr.items()},
     }
     bands = [str(b) for b in manifest["band"].values]
     metrics["arc_snr"] = metrics["snr_peak"][:, bands.index("r") if "r" in bands else 0]
-    return {k: np.where(_like(control, v), np.nan, v).astype(np.float32) for k, v in metrics.items()}
+    return {
+        k: np.where(control[:, None] if v.ndim == 2 else control, np.nan, v).astype(np.float32)
+        for k, v in metrics.items()
+    }
 
 
-def _signal_to_noise(
-    arc: NDArray[np.float64], invvar: NDArray[np.float32], absent: NDArray[np.bool_]
-) -> dict[str, NDArray[np.float64]]:
-    good = invvar > 0
-    null = absent | ~good.any(axis=(2, 3))
-    variance = np.where(good, 1.0 / np.where(good, invvar.astype(np.float64), 1.0), 0.0)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        values = {
-            "snr_peak": (arc * np.sqrt(invvar)).max(axis=(2, 3)),
-            "snr_matched": np.sqrt((arc**2 * invvar).sum(axis=(2, 3))),
-            "snr_stamp": (arc * good).sum(axis=(2, 3)) / np.sqrt(variance.sum(axis=(2, 3))),
-        }
-    return {k: np.where(null, np.nan, v) for k, v in values.items()}
-
-
-def _half_light_radius(light: NDArray[np.float64], radius: NDArray[np.float64]) -> NDArray[np.float64]:
-    n = len(light)
-    order = np.argsort(radius.reshape(n, -1), axis=1)
-    sorted_radius = np.take_along_axis(radius.reshape(n, -1), order, axis=1)
-    growth = np.cumsum(np.take_along_axis(light.reshape(n, -1), order, axis=1), axis=1)
-    total = growth[:, -1:]
-    at = np.argmax(growth >= 0.5 * total, axis=1)
-    return np.where(total[:, 0] > 0, sorted_radius[np.arange(n), at], np.nan)
+def _half_light_radius(growth: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Outer edge of the ring in which the summed light reaches a half, pixels; NaN without light."""
+    inside = np.cumsum(growth, axis=1)
+    total = inside[:, -1]
+    at = np.argmax(inside >= 0.5 * total[:, None], axis=1)
+    return np.where(total > 0, np.sqrt((at + 1) / kernels.RINGS_PER_PIX2), np.nan)
 
 
 def _ratio(part: NDArray[np.float64], whole: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.divide(part, whole, out=np.full(len(whole), np.nan), where=whole > 0)
-
-
-def _like(rows: NDArray[np.bool_], values: NDArray) -> NDArray[np.bool_]:
-    return rows[:, None] if values.ndim == 2 else rows
 
 
 def invariant_failures(metrics: xr.Dataset, manifest: xr.Dataset) -> dict[str, int]:

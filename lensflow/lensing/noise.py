@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lensflow.errors import RenderError
-from lensflow.rng import key_words, normal_at
+from lensflow.rng import key_words, normal4_f4
 
 PURPOSE = "arc_noise"
 
@@ -49,8 +49,8 @@ def arc_noise(arc: ArrayLike, gain: ArrayLike, row_id: ArrayLike, seed: int, lan
     """Draw the arc's shot noise.
 
     A Gaussian of variance ``max(arc, 0) / gain`` where the arc is not 0, and exactly 0 elsewhere. Pixel (y, x) of
-    row r and band b takes standard normal number ``y * nx + x`` of (r, "arc_noise", lane ``lane0 + b``): the same
-    bits for a row alone, in a batch, or on another worker.
+    row r and band b takes single-precision normal number ``y * nx + x`` (``rng.normal4_f4``) of (r, "arc_noise",
+    lane ``lane0 + b``): the same bits for a row alone, in a batch, or on another worker.
 
     Parameters
     ----------
@@ -101,11 +101,19 @@ def _draw(out, arc, gain, row_id, k0, k1, lane0):  # type: ignore[no-untyped-def
         for b in range(bands):
             if gain[i, b] == np.inf:
                 continue
-            for p in range(pixels):
-                value = np.float64(arc[i, b, p])
-                if value > 0.0:
-                    z = normal_at(k0, k1, row_id[i], lane0 + np.uint64(b), np.uint64(p))
-                    out[i, b, p] = np.sqrt(value / gain[i, b]) * z
+            per_nmgy = np.float32(1.0 / gain[i, b])
+            light = arc[i, b]
+            drawn = out[i, b]
+            lane = lane0 + np.uint64(b)
+            for start in range(0, pixels, 4):
+                end = min(start + 4, pixels)
+                lit = False
+                for p in range(start, end):
+                    lit |= light[p] > 0
+                if lit:
+                    z = normal4_f4(k0, k1, row_id[i], lane, np.uint64(start >> 2))
+                    for p in range(start, end):
+                        drawn[p] = np.sqrt(max(light[p], np.float32(0)) * per_nmgy) * z[p - start]
 
 
 def updated_invvar(invvar: ArrayLike, arc: ArrayLike, gain: ArrayLike) -> NDArray[np.floating]:

@@ -60,7 +60,8 @@ def render(
     pixel_scale_arcsec : float
         Pixel size, arcsec.
     psf_model : {"moffat", "gaussian"} or array of these, shape (sample,), optional
-        Profile of the PSFs; the manifest's own column ``psf_model`` without, or Moffat where there is none. Its FWHM is the row's ``psf_fwhm_arcsec`` (NaN: the band is absent, no arc there).
+        Profile of the PSFs; without, the manifest's own column ``psf_model``, or Moffat where there is none. Its FWHM
+        is the row's ``psf_fwhm_arcsec`` (NaN: the band is absent, no arc there).
     psf_beta : float
         Moffat exponent.
 

@@ -31,7 +31,7 @@ def test_a_band_gets_the_same_bits_alone_when_its_lane_is_named():
 
 def test_the_numbers_are_those_of_the_registry_of_random_numbers():
     arc = an_arc()
-    z = rng.normal(5, ROWS, "arc_noise", arc[0, 0].size, lane=1).reshape(3, 16, 16)
+    z = rng.normal_f4(5, ROWS, "arc_noise", arc[0, 0].size, lane=1).reshape(3, 16, 16)
     expected = np.where(arc[:, 1] > 0, np.sqrt(arc[:, 1].astype(np.float64) / 50.0) * z, 0).astype(np.float32)
     np.testing.assert_allclose(arc_noise(arc, 50.0, ROWS, seed=5)[:, 1], expected, rtol=1e-6)
 
