@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import hashlib
 
-import numba
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from lensflow.jit import compiled
 
 _M0, _M1 = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
 _W0, _W1 = np.uint64(0x9E3779B9), np.uint64(0xBB67AE85)
@@ -19,7 +20,7 @@ _LOW = np.uint64(0xFFFFFFFF)
 _32 = np.uint64(32)
 
 
-@numba.njit(inline="always", cache=True)
+@compiled(inline="always")
 def philox4x32(c0, c1, c2, c3, k0, k1):  # type: ignore[no-untyped-def]
     """One Philox4x32-10 block: four counter words and two key words (uint64 holding 32 bits) to four words."""
     for _ in range(10):
@@ -34,21 +35,21 @@ def philox4x32(c0, c1, c2, c3, k0, k1):  # type: ignore[no-untyped-def]
     return c0, c1, c2, c3
 
 
-@numba.njit(inline="always", cache=True)
+@compiled(inline="always")
 def _to_open_unit(high, low):  # type: ignore[no-untyped-def]
     # 53 bits, then half a step up: never 0 and never 1, so that log() below is finite.
     bits = ((high << np.uint64(21)) ^ (low >> np.uint64(11))) & np.uint64(0x1FFFFFFFFFFFFF)
     return (np.float64(bits) + 0.5) * (1.0 / 9007199254740992.0)
 
 
-@numba.njit(inline="always", cache=True)
+@compiled(inline="always")
 def uniform_pair(k0, k1, row_id, lane, block):  # type: ignore[no-untyped-def]
     """Two uniforms in (0, 1) from one block; for use inside compiled kernels."""
     c0, c1, c2, c3 = philox4x32(row_id & _LOW, row_id >> _32, block & _LOW, lane & _LOW, k0, k1)
     return _to_open_unit(c0, c1), _to_open_unit(c2, c3)
 
 
-@numba.njit(inline="always", cache=True)
+@compiled(inline="always")
 def normal_at(k0, k1, row_id, lane, index):  # type: ignore[no-untyped-def]
     """Return standard normal number ``index`` of (row, lane), by Box-Muller; for use inside compiled kernels."""
     u, v = uniform_pair(k0, k1, row_id, lane, index >> np.uint64(1))
@@ -57,7 +58,7 @@ def normal_at(k0, k1, row_id, lane, index):  # type: ignore[no-untyped-def]
     return radius * (np.cos(angle) if index & np.uint64(1) == 0 else np.sin(angle))
 
 
-@numba.njit(inline="always", cache=True)
+@compiled(inline="always")
 def _box_muller_f4(first, second):  # type: ignore[no-untyped-def]
     # 32-bit uniforms and single precision: normals out to 6.7 sigma with errors of 1e-7, at a third of the cost.
     u = np.float32((np.float64(first) + 0.5) * (1.0 / 4294967296.0))
@@ -66,7 +67,7 @@ def _box_muller_f4(first, second):  # type: ignore[no-untyped-def]
     return radius * np.cos(v), radius * np.sin(v)
 
 
-@numba.njit(inline="always", cache=True)
+@compiled(inline="always")
 def normal4_f4(k0, k1, row_id, lane, block):  # type: ignore[no-untyped-def]
     """Four standard normals of single precision from one block: numbers 4 block .. 4 block + 3 of (row, lane)."""
     c0, c1, c2, c3 = philox4x32(row_id & _LOW, row_id >> _32, block & _LOW, lane & _LOW, k0, k1)
@@ -75,7 +76,7 @@ def normal4_f4(k0, k1, row_id, lane, block):  # type: ignore[no-untyped-def]
     return a, b, c, d
 
 
-@numba.njit(nogil=True, cache=True)
+@compiled()
 def _fill_uniform(out, k0, k1, row_id, lane):  # type: ignore[no-untyped-def]
     rows, count = out.shape
     for i in range(rows):
@@ -86,7 +87,7 @@ def _fill_uniform(out, k0, k1, row_id, lane):  # type: ignore[no-untyped-def]
                 out[i, j + 1] = v
 
 
-@numba.njit(nogil=True, cache=True)
+@compiled()
 def _fill_normal(out, k0, k1, row_id, lane):  # type: ignore[no-untyped-def]
     rows, count = out.shape
     for i in range(rows):
@@ -94,7 +95,7 @@ def _fill_normal(out, k0, k1, row_id, lane):  # type: ignore[no-untyped-def]
             out[i, j] = normal_at(k0, k1, row_id[i], lane, np.uint64(j))
 
 
-@numba.njit(nogil=True, cache=True)
+@compiled()
 def _fill_normal_f4(out, k0, k1, row_id, lane):  # type: ignore[no-untyped-def]
     rows, count = out.shape
     for i in range(rows):

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 
 from lensflow import geometry
+from lensflow.jit import compiled
 
 # Columns of the sums over one band of one row.
 FLUX, GOOD_FLUX, PEAK_SNR, MATCHED, SKY_VARIANCE, GOOD_PIXELS, CORE, ANNULUS, N_SUMS = range(9)
@@ -16,7 +16,7 @@ _ANNULUS2 = geometry.ANNULUS_INNER_PIX**2
 RINGS_PER_PIX2 = 2
 
 
-@numba.njit(nogil=True, cache=True, error_model="numpy")
+@compiled()
 def add_and_measure(image, invvar, host, arc, noise, x_center, y_center, stamp, sums, growth):  # type: ignore[no-untyped-def]
     """Fill ``stamp``, ``sums`` and ``growth`` for every row.
 

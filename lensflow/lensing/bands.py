@@ -13,7 +13,7 @@ import math
 
 import numpy as np
 
-from lensflow.lensing.jit import compiled
+from lensflow.jit import compiled
 from lensflow.lensing.matmul import LANES, matmul
 from lensflow.lensing.spreading import deconvolution
 

@@ -151,13 +151,6 @@ def deflect_shear(x: ArrayLike, y: ArrayLike, shear: ArrayLike, phi: ArrayLike) 
     return g1 * x + g2 * y, g2 * x - g1 * y
 
 
-def deflection_bound(theta_e: float, q: float) -> float:
-    """Bound on the length of an SIE's deflection over all directions, arcsec; at most sqrt(2) above the largest."""
-    f = max(float(np.sqrt((1.0 - q) * (1.0 + q))), _SMALLEST_F)
-    # Each component is largest on its own axis; their hypotenuse bounds every direction.
-    return float(theta_e * np.sqrt(q) / f * np.hypot(np.arcsin(f), np.arcsinh(f / q)))
-
-
 def _direction(x: NDArray[np.float64], y: NDArray[np.float64]) -> Pair:
     r = np.hypot(x, y)
     # 1/r overflows for a subnormal r; such a point is the centre for every purpose here.

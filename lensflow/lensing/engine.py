@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from lensflow.jit import compiled
 from lensflow.lensing import bands, shoot
 from lensflow.lensing import quadrature as quad
-from lensflow.lensing.jit import compiled
 from lensflow.lensing.matmul import LANES
 from lensflow.lensing.pack import CENTRAL_LIGHT, INDEX, ORIGIN_X, ORIGIN_Y, PERIOD, STEP, B
 

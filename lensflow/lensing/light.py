@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from lensflow.lensing.jit import compiled
+from lensflow.jit import compiled
 
 _LOG2E = 1.4426950408889634
 _MAGIC = np.float32(12582912.0)  # 1.5 * 2^23: adding and subtracting it rounds to a whole number

@@ -14,7 +14,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from lensflow.lensing.jit import compiled
+from lensflow.jit import compiled
 
 # Columns are counted in whole vectors of float32.
 LANES = 16

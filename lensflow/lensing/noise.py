@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lensflow.errors import RenderError
+from lensflow.jit import compiled
 from lensflow.rng import key_words, normal4_f4
 
 PURPOSE = "arc_noise"
@@ -94,7 +94,7 @@ def arc_noise(arc: ArrayLike, gain: ArrayLike, row_id: ArrayLike, seed: int, lan
     return out
 
 
-@numba.njit(nogil=True, cache=True, error_model="numpy")
+@compiled()
 def _draw(out, arc, gain, row_id, k0, k1, lane0):  # type: ignore[no-untyped-def]
     rows, bands, pixels = arc.shape
     for i in range(rows):

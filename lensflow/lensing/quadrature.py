@@ -17,7 +17,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from lensflow.lensing.jit import compiled
+from lensflow.jit import compiled
 
 # --- one row's geometry: indices into its parameters (lengths in pixels, relative to the lens) -----------------
 COS, SIN, Q, POWER, STRENGTH, TERMS = 0, 1, 2, 3, 4, 5  # lens: axis, ratio, p, deflection at r = 1, series terms

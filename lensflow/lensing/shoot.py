@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from lensflow.lensing.jit import compiled
+from lensflow.jit import compiled
 from lensflow.lensing.light import power_in_place, sersic_in_place
 from lensflow.lensing.quadrature import (
     AX,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import gamma, gammainccinv, gammaincinv
+from scipy.special import gamma, gammaincinv
 
 N_RANGE = (0.3, 8.0)
 
@@ -76,8 +76,3 @@ def sersic_profile(
     radius = np.hypot(c * x + s * y, (c * y - s * x) / q)
     b = sersic_b(n)
     return np.asarray(sersic_amplitude(flux, reff, n, q) * np.exp(-b * ((radius / reff) ** (1 / n) - 1)))
-
-
-def sersic_flux_radius(outside: float, reff: float, n: float) -> float:
-    """Major-axis radius, arcsec, outside of which a share ``outside`` of the flux lies."""
-    return float(reff * (gammainccinv(2 * n, outside) / sersic_b(n)) ** n)

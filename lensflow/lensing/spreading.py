@@ -18,7 +18,7 @@ from numba import types
 from numba.extending import intrinsic
 from numpy.typing import ArrayLike, NDArray
 
-from lensflow.lensing.jit import compiled
+from lensflow.jit import compiled
 
 TAPS = 7
 # Highest frequency used, in cycles per grid step. With the window below, what aliases into it is 1e-5 of a point
@@ -41,7 +41,7 @@ def window_transform(f: ArrayLike) -> NDArray[np.float64]:
     """Fourier transform of :func:`window`; ``f`` in cycles per grid step."""
     t, weight = np.polynomial.legendre.leggauss(80)
     z = t * TAPS / 2
-    return np.asarray((window(z) * weight * TAPS / 2) @ np.cos(2 * np.pi * np.outer(z, f)))
+    return np.asarray((window(z) * weight * TAPS / 2) @ np.cos(2 * np.pi * np.outer(z, np.asarray(f))))
 
 
 def _weight_polynomials() -> NDArray[np.float32]:

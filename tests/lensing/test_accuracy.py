@@ -1,17 +1,17 @@
-"""Against the reference renderings, and against known mistakes that the statistic must catch."""
+"""Against the reference renderings, against brute force, and whether render_err tells the truth."""
 
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from lensflow.lensing import psf
 from lensflow.lensing.render import render, render_arcs
-from lensflow.lensing.render_reference import lensed_light, ray_positions
 
-from .rows import error_over_peak, one_row, random_rows, scalars
+from .references import brute_force, finer
+from .rows import alternating_models, error_over_peak, flux_error, wide_rows
 
 TRUTH = Path(__file__).parents[2].parent / "shared" / "truth"
+GOAL = 1e-3
 
 
 def load_truth(name):
@@ -19,119 +19,97 @@ def load_truth(name):
     if not path.exists():
         pytest.skip(f"reference renderings are absent: {path}")
     with np.load(path) as file:
-        return dict(file)
-
-
-def render_truth_rows(truth, **settings):
-    n = len(truth["arc"])
-    arc, error, magnification = np.zeros_like(truth["arc"]), np.zeros(n), np.zeros(n)
-    for model in psf.MODELS:
-        rows = np.flatnonzero(truth["psf_model"] == model)
-        subset = {k: v[rows] for k, v in truth.items() if k not in ("arc", "psf_model")}
-        result = render(subset, psf_model=model, **settings)
-        arc[rows], error[rows], magnification[rows] = result.arc, result.render_err, result.magnification
-    return arc, error, magnification
+        data = dict(file)
+    arc, model = data.pop("arc"), data.pop("psf_model")
+    return data, model, arc
 
 
 def summary(values):
     return np.array([np.median(values), np.percentile(values, 95), values.max()])
 
 
-# Uniform 8 x 8 rays: measured median, p95, max, with 10 % of room. The project's goal is 1e-3 for every row; the
-# maxima here show what uniform rays miss (elongated cusps between two rays).
-BOUNDS = {
-    "dev": ([1.1e-4, 1.05e-3, 7.8e-3], [4.5e-5, 3.2e-4, 5.3e-3]),
-    "devwide": ([1.9e-4, 1.6e-3, 4.2e-3], [5.2e-5, 7.5e-4, 2.0e-3]),
-}
-
-
+# Measured, with room: dev 5e-5, 1.1e-4, 1.2e-4; devwide 6.5e-5, 1.4e-4, 1.7e-4. The truth itself is good to 4e-5.
 @pytest.mark.real
-@pytest.mark.parametrize("name", list(BOUNDS))
-def test_errors_against_the_reference_renderings_are_what_is_claimed(name):
-    truth = load_truth(name)
-    arc, estimate, magnification = render_truth_rows(truth)
-    error = error_over_peak(arc, truth["arc"])
-    sums = arc.sum(axis=(2, 3), dtype=np.float64), truth["arc"].sum(axis=(2, 3), dtype=np.float64)
-    flux = np.abs(sums[0] / sums[1] - 1).max(axis=1)
-    print(f"{name}: error/peak median, p95, max {summary(error)}; flux error {summary(flux)}")
-    within = [np.mean(error <= factor * estimate) for factor in (1, 3)]
-    print(f"  share with error <= render_err {within[0]:.2f}, <= 3 render_err {within[1]:.2f}")
-    assert (summary(error) <= BOUNDS[name][0]).all()
-    assert (summary(flux) <= BOUNDS[name][1]).all()
-    assert (magnification >= 1).all()
-    # The truth itself is good to 4e-5.
-    assert (error <= 3 * estimate + 4e-5).all()
-    assert np.mean(error <= estimate + 4e-5) >= 0.85
-    assert 0.1 < np.median(error / estimate) < 1
-
-
-@pytest.mark.real
-def test_more_rays_come_closer_to_the_reference():
-    truth = load_truth("dev")
-    truth = {k: v[:16] for k, v in truth.items()}
-    medians = [np.median(error_over_peak(render_truth_rows(truth, supersample=s)[0], truth["arc"])) for s in (2, 4, 8)]
-    assert medians[0] > 2 * medians[1] > 4 * medians[2]
+@pytest.mark.parametrize("name", ["dev", "devwide"])
+def test_every_row_of_the_reference_renderings_is_met_to_3e_4(name):
+    manifest, model, truth = load_truth(name)
+    result = render(manifest, psf_model=model)
+    error, flux = error_over_peak(result.arc, truth), flux_error(result.arc, truth)
+    print(f"{name}: error/peak median, p95, max {summary(error)}; flux {summary(flux)}")
+    assert (summary(error) <= [1e-4, 2e-4, 3e-4]).all()
+    assert (summary(flux) <= [5e-5, 1e-4, 2e-4]).all()
+    assert (error <= 3 * result.render_err).all()
+    assert (result.magnification >= 1).all()
 
 
 @pytest.mark.parametrize("n", [0.5, 1.0, 2.0, 4.0])
-def test_render_err_bounds_the_error_for_other_profiles_too(n):
-    rows = random_rows(12, seed=21, bands=1, src_n=n)
-    coarse, fine = render(rows), render(rows, supersample=24)
-    error = error_over_peak(coarse.arc, fine.arc)
-    # 1e-6: the arc's own floor. All rows within 3.5 times; 96 % of 24 rows within 3 times for n = 3 and 4.
-    assert (error <= 3.5 * coarse.render_err + 1e-6).all()
-    assert np.median(error / coarse.render_err) < 1
-    assert fine.render_err.max() < coarse.render_err.max()
+@pytest.mark.parametrize("model", ["SIE", "EPL"])
+def test_the_engine_is_brute_force_over_the_whole_ranges(model, n):
+    rows, size = wide_rows(2, seed=int(10 * n) + (model == "EPL"), model=model, index=n, size=36), 36
+    models = alternating_models(2)
+    truth = brute_force(rows, models, size)
+    coarse = render(rows, stamp_size=size, psf_model=models)
+    with finer():
+        fine = render_arcs(rows, stamp_size=size, psf_model=models)
+    error = error_over_peak(coarse.arc, truth)
+    print(f"{model} n={n}: error/peak {error}, flux {flux_error(coarse.arc, truth)}, render_err {coarse.render_err}")
+    assert (error <= 5e-4).all()
+    assert (flux_error(coarse.arc, truth) <= 5e-4).all()
+    # The finer engine, which judges many more rows below, converges to the same image.
+    assert (error_over_peak(fine, truth) <= 1e-4).all()
 
 
-# --- known mistakes --------------------------------------------------------------------------------------------
-
-ROW = one_row(src_reff_arcsec=0.25)
-GOOD = 1e-3  # what a right rendering of this row reaches
+@pytest.mark.parametrize("beta", [2.2, 4.765])
+def test_a_moffat_of_any_exponent_is_brute_force_too(beta):
+    rows = wide_rows(1, seed=31, size=36)
+    truth = brute_force(rows, np.array(["moffat"]), 36, beta=beta)
+    # Slow wings (beta 2.2) reach round the period a little, in both.
+    assert error_over_peak(render_arcs(rows, stamp_size=36, psf_beta=beta), truth)[0] <= 6e-4
 
 
 @pytest.fixture(scope="module")
-def truth():
-    return render_arcs(ROW, supersample=24)
+def many_rows():
+    """render_err and true error of rows of every kind, against the finer engine."""
+    errors, estimates = [], []
+    for k, (model, n) in enumerate([(m, n) for m in ("SIE", "EPL") for n in (0.5, 1.0, 2.0, 4.0)]):
+        rows, models = wide_rows(60, seed=50 + k, model=model, index=n), alternating_models(60)
+        result = render(rows, psf_model=models)
+        with finer():
+            truth = render_arcs(rows, psf_model=models)
+        errors.append(error_over_peak(result.arc, truth))
+        estimates.append(result.render_err)
+        print(f"{model} n={n}: error/peak {summary(errors[-1])}, flux {summary(flux_error(result.arc, truth))}")
+    return np.concatenate(errors), np.concatenate(estimates)
 
 
-def test_the_renderer_itself_passes_the_statistic(truth):
-    assert error_over_peak(render_arcs(ROW), truth)[0] < GOOD
+def test_no_row_of_the_wide_ranges_misses_the_goal(many_rows):
+    error, _ = many_rows
+    assert error.max() < GOAL
+    assert np.median(error) < 2e-4
 
 
-def test_one_ray_per_pixel_is_caught(truth):
-    assert error_over_peak(render_arcs(ROW, supersample=1), truth)[0] > 10 * GOOD
+def test_render_err_bounds_the_error_within_a_factor_of_3_in_99_percent_of_rows(many_rows):
+    error, estimate = many_rows
+    ratio = error / estimate
+    print(f"error over render_err: median {np.median(ratio):.2f}, p95 {np.percentile(ratio, 95):.2f}")
+    print(f"  share <= 1: {np.mean(ratio <= 1):.3f}, <= 3: {np.mean(ratio <= 3):.4f}, worst {ratio.max():.2f}")
+    assert np.mean(ratio <= 3) >= 0.99
+    assert np.median(ratio) > 0.2  # and it is no wild overestimate
 
 
-def test_sigma_taken_for_fwhm_is_caught(truth):
-    wrong = {**ROW, "psf_fwhm_arcsec": ROW["psf_fwhm_arcsec"] * 2.3548}
-    assert error_over_peak(render_arcs(wrong), truth)[0] > 100 * GOOD
+def test_render_err_recognises_rows_that_are_sampled_too_coarsely():
+    from unittest.mock import patch
 
+    from lensflow.lensing import pack, quadrature
 
-def test_a_centre_half_a_pixel_off_is_caught(truth):
-    wrong = {**ROW, "x_center": ROW["x_center"] + 0.5}
-    assert error_over_peak(render_arcs(wrong), truth)[0] > 50 * GOOD
-
-
-def test_a_missing_sqrt_q_is_caught(truth):
-    wrong = {**ROW, "theta_e_arcsec": ROW["theta_e_arcsec"] / np.sqrt(ROW["lens_q"])}
-    assert error_over_peak(render_arcs(wrong), truth)[0] > 100 * GOOD
-
-
-def test_psfsize_taken_for_the_moffat_fwhm_is_caught(truth):
-    wrong = {**ROW, "psf_fwhm_arcsec": ROW["psf_fwhm_arcsec"] / 0.811}
-    assert error_over_peak(render_arcs(wrong), truth)[0] > 50 * GOOD
-
-
-def test_rebinning_before_the_convolution_is_caught(truth):
-    # 8 x 8 rays averaged over their pixel, then convolved: the pixel is applied twice, about 1 % of the peak.
-    row, s, field = scalars(ROW), 8, 96
-    x, y = (ray_positions(64, 16, s, 0.262, row[k]) for k in ("x_center", "y_center"))
-    light = lensed_light(row, x[None, :], y[:, None]).reshape(field, s, field, s).mean(axis=(1, 3)) * 0.262**2
-    f = np.fft.fftfreq(192)
-    wrong = np.zeros_like(truth)
-    for band in range(3):
-        hat = psf.moffat_transform(np.hypot(f[:, None], f), row["psf_fwhm_arcsec"][band] / 0.262)
-        image = np.fft.ifft2(np.fft.fft2(light, s=(192, 192)) * hat).real
-        wrong[0, band] = row["src_flux_nmgy"][band] * image[16:80, 16:80]
-    assert error_over_peak(wrong, truth)[0] > 5 * GOOD
+    rows, models = wide_rows(60, seed=77), alternating_models(60)
+    with finer():
+        truth = render_arcs(rows, psf_model=models)
+    coarse = quadrature.SETTINGS * 3.0
+    with patch.object(quadrature, "SETTINGS", coarse), patch.object(pack, "CORE_FLUX", 0.3):
+        result = render(rows, psf_model=models)
+    error = error_over_peak(result.arc, truth)
+    missed = error > GOAL
+    assert missed.sum() > 10
+    assert np.mean(error[missed] <= 3 * result.render_err[missed]) > 0.9
+    assert np.median(result.render_err) > 3 * np.median(render(rows, psf_model=models).render_err)

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lensflow.lensing.deflectors import deflect_shear, deflect_sie, deflect_sis, deflection_bound
+from lensflow.lensing.deflectors import deflect_epl, deflect_shear, deflect_sie, deflect_sis
 
 from .rows import angles, axis_ratios, einstein_radii, positions
 
@@ -79,12 +79,49 @@ def test_deflections_are_finite_everywhere_and_zero_at_the_centre():
     assert deflect_sis(0.0, 0.0, 2.0) == (0, 0)
 
 
-@given(axis_ratios, angles)
+@given(positions, positions, einstein_radii, axis_ratios, angles)
 @settings(max_examples=30, deadline=None)
-def test_no_direction_is_deflected_by_more_than_the_bound(q, phi):
-    angle = np.linspace(0, 2 * np.pi, 100)
-    alpha = np.hypot(*deflect_sie(np.cos(angle), np.sin(angle), 1.3, q, phi))
-    assert alpha.max() <= deflection_bound(1.3, q) <= np.sqrt(2) * 1.001 * alpha.max()
+def test_an_isothermal_epl_is_the_sie(x, y, theta_e, q, phi):
+    epl, sie = deflect_epl(x, y, theta_e, q, phi, 2.0), deflect_sie(x, y, theta_e, q, phi)
+    np.testing.assert_allclose(epl, sie, atol=1e-12 * theta_e)
+
+
+@pytest.mark.parametrize("gamma", [1.7, 2.3])
+def test_a_round_epl_deflects_by_its_enclosed_mass(gamma):
+    r = np.array([0.1, 0.7, 1.3, 5.0])
+    ax, ay = deflect_epl(r, 0.0, 1.3, 1.0, 0.0, gamma)
+    np.testing.assert_allclose(ax, 1.3 * (r / 1.3) ** (2 - gamma), rtol=1e-13)
+    np.testing.assert_allclose(ay, 0, atol=1e-15)
+
+
+@pytest.mark.parametrize("gamma", [1.7, 2.0, 2.3])
+@pytest.mark.parametrize("q", [0.33, 0.8])
+def test_the_ellipse_of_area_pi_theta_e_squared_holds_a_mean_convergence_of_1(q, gamma):
+    # The mean convergence inside a curve is the flux of alpha through it, over twice its area (Gauss).
+    angle = np.arange(2000) * (2 * np.pi / 2000)
+    a, b = 1.4 / np.sqrt(q), 1.4 * np.sqrt(q)
+    x, y = a * np.cos(angle), b * np.sin(angle)
+    ax, ay = deflect_epl(x, y, 1.4, q, 0.0, gamma)
+    flux = np.sum(ax * b * np.cos(angle) + ay * a * np.sin(angle)) * (2 * np.pi / 2000)
+    assert flux / (2 * np.pi * 1.4**2) == pytest.approx(1.0, rel=1e-10)
+
+
+@pytest.mark.parametrize("gamma", [1.7, 1.95, 2.3])
+@pytest.mark.parametrize("q", [0.33, 0.6, 0.95])
+def test_power_law_deflections_are_those_of_lenstronomy(q, gamma):
+    pytest.importorskip("lenstronomy")
+    from lenstronomy.LensModel.lens_model import LensModel
+    from lenstronomy.Util.param_util import phi_q2_ellipticity
+
+    x, y = np.random.default_rng(4).uniform(-4, 4, (2, 500))
+    e1, e2 = phi_q2_ellipticity(0.8, q)
+    arguments = {"theta_E": 1.3, "gamma": gamma, "e1": e1, "e2": e2, "center_x": 0, "center_y": 0}
+    theirs = LensModel(["EPL"]).alpha(x, y, [arguments])
+    np.testing.assert_allclose(deflect_epl(x, y, 1.3, q, 0.8, gamma), theirs, atol=1e-9)
+
+
+def test_power_law_deflections_are_finite_at_the_centre():
+    assert deflect_epl(0.0, 0.0, 1.0, 0.5, 0.3, 2.3) == (0, 0)
 
 
 def test_arguments_broadcast():

@@ -74,11 +74,17 @@ def test_a_kernel_of_19_pixels_loses_what_the_physics_page_says(fwhm, lost):
     assert 1 - psf.kernel(19, fwhm / 0.262).sum() == pytest.approx(lost, abs=0.005)
 
 
-def test_the_enclosing_radius_encloses():
-    for model in psf.MODELS:
-        r = psf.enclosing_radius(0.01, 1.3, model)
-        inside = quad(lambda t: 2 * np.pi * t * float(psf.profile(t, 1.3, model)), 0, r)[0]  # noqa: B023
-        assert inside == pytest.approx(0.99, rel=1e-9)
+@pytest.mark.parametrize("model", psf.MODELS)
+def test_the_profile_falls_to_a_level_at_its_radius(model):
+    r = psf.level_radius(1e-3, 1.3, model)
+    assert float(psf.profile(r, 1.3, model) / psf.profile(0, 1.3, model)) == pytest.approx(1e-3, rel=1e-12)
+
+
+@pytest.mark.parametrize("model", psf.MODELS)
+def test_the_scale_length_is_the_unit_of_the_profile(model):
+    length = float(psf.scale_length(1.3, model))
+    fall = np.exp(-0.5) if model == "gaussian" else 2**-3.5
+    assert float(psf.profile(length, 1.3, model) / psf.profile(0, 1.3, model)) == pytest.approx(fall, rel=1e-12)
 
 
 def test_beyond_the_cutoff_the_transform_is_dark():

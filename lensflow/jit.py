@@ -1,4 +1,4 @@
-"""How this package compiles: one decorator, with an on-disk cache that notices every change of the package."""
+"""How lensflow compiles: one decorator, with an on-disk cache that notices every change of what it calls."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from typing import Any
 import numba
 
 
-@lru_cache(maxsize=1)
-def _package_stamp() -> str:
-    """Digest of this folder's sources."""
+@lru_cache(maxsize=8)
+def sources_stamp(folder: Path) -> str:
+    """Digest of the sources in a folder and in lensflow's own: of all that a compiled function there may call."""
     digest = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.glob("*.py")):
+    for path in sorted({*folder.glob("*.py"), *Path(__file__).parent.glob("*.py")}):
         digest.update(path.name.encode() + path.read_bytes())
     return digest.hexdigest()
 
@@ -26,7 +26,7 @@ def compiled(**options: Any) -> Callable[[Callable[..., Any]], Any]:
     numba looks for ``NUMBA_CACHE_DIR``, then ``__pycache__``, then the user's cache; where none can be written (a
     read-only image), every process compiles for itself. numba's cache looks only at the file of the function that is
     called, not at the functions that it calls: an edit or an upgrade of one of those would go unnoticed, and old code
-    would run. The digest of the whole folder takes that file's time stamp's place.
+    would run. The digest of its whole folder takes that file's time stamp's place.
     """
 
     def decorate(function: Callable[..., Any]) -> Any:
@@ -37,7 +37,7 @@ def compiled(**options: Any) -> Callable[[Callable[..., Any]], Any]:
             return numba.njit(**common)(function)
         cache_file: Any = getattr(getattr(dispatcher, "_cache", None), "_cache_file", None)
         if cache_file is not None:
-            cache_file._source_stamp = _package_stamp()
+            cache_file._source_stamp = sources_stamp(Path(function.__code__.co_filename).parent)
         return dispatcher
 
     return decorate

@@ -1,0 +1,134 @@
+"""The compiled parts, each against the plain formula that it stands for."""
+
+import hashlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from lensflow.lensing import bands, light, matmul, pack, psf, quadrature, spreading
+from lensflow.lensing.deflectors import deflect_epl, deflect_shear
+from lensflow.lensing.rows import read_rows
+from lensflow.lensing.sources import sersic_b
+
+from .rows import scalars, wide_rows
+
+
+@pytest.mark.parametrize("n", [0.3, 0.5, 1.0, 2.0, 3.3, 4.0, 8.0])
+def test_the_profile_in_vector_arithmetic_is_the_profile(n):
+    w2 = (10 ** np.random.default_rng(0).uniform(-10, 1, 333)).astype(np.float32)
+    weight = np.linspace(0.5, 2, w2.size).astype(np.float32)
+    b = float(sersic_b(n))
+    expected = weight * np.exp(-b * w2.astype(np.float64) ** (0.5 / n))
+    got = w2.copy()
+    light.sersic_in_place(got, weight, got.size, n, b)
+    bright = expected > 1e-6
+    np.testing.assert_allclose(got[bright], expected[bright], rtol=5e-6)
+    assert np.abs(got[~bright]).max(initial=0) < 2e-6
+
+
+def test_the_profile_is_its_centre_at_radius_0_and_dark_at_infinity():
+    for n in (0.5, 1.0, 2.5, 4.0):
+        w2 = np.array([0.0, 1e30, np.inf], dtype=np.float32)
+        light.sersic_in_place(w2, np.ones(3, dtype=np.float32), 3, n, float(sersic_b(n)))
+        assert w2[0] == pytest.approx(1.0, abs=1e-3 if n == 2.5 else 1e-6)
+        assert (np.abs(w2[1:]) < 1e-30).all()
+
+
+@pytest.mark.parametrize("power", [-0.3, 0.05, 0.3])
+def test_powers_in_vector_arithmetic_are_powers(power):
+    r = np.geomspace(1e-4, 1e3, 100).astype(np.float32)
+    got = r.copy()
+    light.power_in_place(got, r.size, power)
+    np.testing.assert_allclose(got, r.astype(np.float64) ** power, rtol=2e-6)
+
+
+def test_small_matrix_products_are_matrix_products():
+    rng = np.random.default_rng(1)
+    for rows, inner, columns in ((4, 5, 16), (44, 52, 48), (8, 60, 80), (32, 44, 112), (4, 4, 160)):
+        a, b = rng.normal(size=(rows, inner)).astype(np.float32), rng.normal(size=(inner, columns)).astype(np.float32)
+        c = np.full((rows, columns), np.nan, dtype=np.float32)
+        matmul.matmul(c, a, b, rows, inner, columns)
+        np.testing.assert_allclose(c, a.astype(np.float64) @ b, atol=1e-5)
+
+
+def test_the_transform_of_spread_samples_is_the_transform_of_the_samples():
+    rng = np.random.default_rng(2)
+    n, m = 200, 112
+    x, y, value = (rng.uniform(low, high, n).astype(np.float32) for low, high in ((6, 100), (6, 100), (0, 1)))
+    grid = np.zeros((m, m), dtype=np.float32)
+    spreading.spread(grid.ravel(), m, x, y, value, n, spreading.WEIGHTS)
+    axis = np.arange(m)
+    for fx, fy in ((0, 0), (0.1, -0.2), (0.3, 0.05), (0.4, 0.0)):
+        direct = np.sum(value * np.exp(-2j * np.pi * (fx * x.astype(float) + fy * y.astype(float))))
+        spread = np.exp(-2j * np.pi * fy * axis) @ grid @ np.exp(-2j * np.pi * fx * axis)
+        spread /= np.prod(spreading.window_transform([abs(fx), abs(fy)]))
+        # What leaks in from the aliases grows towards ETA, where the PSF has suppressed it.
+        assert abs(spread - direct) < (1e-5 if max(fx, abs(fy)) < 0.35 else 3e-3) * value.sum()
+
+
+@pytest.mark.parametrize("beta", [2.5, 3.5, 4.765])
+def test_the_radial_tables_are_the_transforms(beta):
+    for model in psf.MODELS:
+        table = pack.psf_table(model, beta)
+        x = np.linspace(0, (table.size - 3) / bands.TABLE_STEPS, 1000)
+        length = float(psf.scale_length(1.0, model, beta))
+        at = np.interp(x * bands.TABLE_STEPS, np.arange(table.size), table)
+        np.testing.assert_allclose(at, psf.transform(x / (2 * np.pi * length), 1.0, model, beta), atol=1e-5)
+
+
+@pytest.mark.parametrize("model", ["SIE", "EPL"])
+def test_a_ray_meets_the_source_plane_where_the_deflection_says(model):
+    manifest = wide_rows(8, seed=3, model=model)
+    rows = read_rows(manifest, 64, 0.262)
+    packed = pack.pack(rows, np.full(8, "moffat"), 3.5, 64, 0.262)
+    ray = np.zeros(quadrature.RAY)
+    for i in range(8):
+        row = scalars(manifest, i)
+        p = packed.geometry[i]
+        gamma = row["lens_gamma"] if model == "EPL" else 2.0
+        q = 1.0 if row["lens_model"] == "SIS" else row["lens_q"]
+        for angle in (0.3, 2.0, 4.4):
+            c, s = np.cos(angle), np.sin(angle)
+            quadrature.trace(c, s, p, packed.series[i], ray)
+            r = np.array([0.4, 3.0, 9.0])
+            x, y = r * c * 0.262, r * s * 0.262
+            ax, ay = np.add(
+                deflect_epl(x, y, row["theta_e_arcsec"], q, row["lens_phi_rad"], gamma),
+                deflect_shear(x, y, row["shear"], row["shear_phi_rad"]),
+            )
+            bx, by = x - ax - row["src_x_arcsec"], y - ay - row["src_y_arcsec"]
+            cp, sp = np.cos(row["src_phi_rad"]), np.sin(row["src_phi_rad"])
+            expected = np.array([cp * bx + sp * by, (cp * by - sp * bx) / row["src_q"]]) / row["src_reff_arcsec"]
+            bent = r ** p[quadrature.POWER] if model == "EPL" else 1.0
+            centre = p[quadrature.SOURCE : quadrature.SOURCE + 2, None] if model == "EPL" else 0.0
+            line = np.array([r * ray[0] - bent * ray[2], r * ray[1] - bent * ray[3]]) - centre
+            np.testing.assert_allclose(line, expected, atol=1e-6 * np.abs(expected).max())
+
+
+def test_the_compiled_code_on_disk_is_tied_to_every_source_file_of_the_package():
+    from pathlib import Path
+
+    from lensflow import jit
+    from lensflow.lensing import engine
+
+    stamp = engine.render_rows._cache._cache_file._source_stamp
+    assert stamp == jit.sources_stamp(Path(engine.__file__).parent)
+    assert len(stamp) == len(hashlib.sha256().hexdigest())
+
+
+def test_a_read_only_installation_without_any_cache_folder_still_imports(tmp_path):
+    # numba refuses to cache when no folder can be written; compiling for the process alone must do then.
+    script = (
+        "import numba.core.caching as c\n"
+        "c.CacheImpl._locator_classes = []\n"
+        "c.CompileResultCacheImpl._locator_classes = []\n"
+        "import numpy as np\n"
+        "from lensflow.lensing.matmul import matmul\n"
+        "a = np.ones((4, 16), dtype=np.float32)\n"
+        "matmul(a.copy(), a, np.ones((16, 16), dtype=np.float32), 4, 16, 16)\n"
+        "print('fine')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
+    assert done.stdout.strip().endswith("fine"), done.stderr[-2000:]
