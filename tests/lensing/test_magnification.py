@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 from scipy.integrate import quad
 
-from lensflow.lensing.magnification import outside_nodes
 from lensflow.lensing.render import render
 from lensflow.lensing.sources import sersic_b
 
+from .references import finer
 from .rows import one_row, random_rows
 
 SIS = {"lens_model": "SIS", "lens_q": 1.0, "shear": 0.0}
@@ -34,23 +34,23 @@ def test_a_source_behind_an_sis_has_the_analytic_mean_magnification(theta_e, ref
 @pytest.mark.parametrize("beta", [0.4, 0.9, 2.0])
 def test_a_small_source_has_the_magnification_of_a_point(beta):
     row = one_row(**SIS, theta_e_arcsec=1.5, src_reff_arcsec=0.05, src_q=1.0, src_x_arcsec=beta, src_y_arcsec=0.0)
-    assert render(row, supersample=24).magnification[0] == pytest.approx(float(sis_mu(beta, 1.5)), rel=1e-2)
+    assert render(row).magnification[0] == pytest.approx(float(sis_mu(beta, 1.5)), rel=1e-2)
 
 
 def test_the_light_outside_a_small_field_is_not_forgotten():
     row = one_row(src_reff_arcsec=1.3, src_n=1.0, theta_e_arcsec=1.0)
     large = render(row).magnification[0]
     small = one_row(src_reff_arcsec=1.3, src_n=1.0, theta_e_arcsec=1.0, x_center=3.7, y_center=3.4)
-    for pad in (0, 5, 12):
-        assert render(small, stamp_size=8, pad_pix=pad).magnification[0] == pytest.approx(large, rel=2e-4)
+    assert render(small, stamp_size=8).magnification[0] == pytest.approx(large, rel=2e-3)
 
 
 def test_extended_wings_count_in_full():
     # Far from the lens mu = 1 + theta_E / beta, so a de Vaucouleurs source that fills the field keeps its wings.
     row = one_row(**SIS, theta_e_arcsec=0.5, src_reff_arcsec=1.5, src_n=4.0, src_q=1.0, src_x_arcsec=3.0)
-    few = render(row, stamp_size=64, pad_pix=0).magnification[0]
-    many = render(row, stamp_size=64, pad_pix=40).magnification[0]
-    assert few == pytest.approx(many, rel=1e-4)
+    few = render(row, stamp_size=64).magnification[0]
+    centred = {**row, "x_center": row["x_center"] + 40, "y_center": row["y_center"] + 40}
+    many = render(centred, stamp_size=144).magnification[0]
+    assert few == pytest.approx(many, rel=2e-3)
 
 
 def test_magnification_is_at_least_one_within_the_error():
@@ -59,21 +59,17 @@ def test_magnification_is_at_least_one_within_the_error():
     assert (result.magnification >= 1 - 3 * result.render_err).all()
 
 
-def test_magnification_converges_to_that_of_finer_rays():
+def test_magnification_is_that_of_finer_sampling():
     rows = random_rows(12, seed=2, src_reff_arcsec=np.linspace(0.15, 0.8, 12))
-    coarse, fine = render(rows).magnification, render(rows, supersample=24).magnification
-    difference = np.abs(coarse / fine - 1)
-    print(f"magnification, 8 x 8 against 24 x 24 rays: median {np.median(difference):.1e}, max {difference.max():.1e}")
+    usual = render(rows).magnification
+    with finer():
+        fine = render(rows).magnification
+    difference = np.abs(usual / fine - 1)
+    print(f"magnification against finer sampling: median {np.median(difference):.1e}, max {difference.max():.1e}")
     assert np.median(difference) < 3e-4
-    assert difference.max() < 5e-3
+    assert difference.max() < 2e-3
 
 
 def test_controls_have_no_magnification():
     row = one_row(lens_model="CONTROL", theta_e_arcsec=0.0)
     assert np.isnan(render(row).magnification[0])
-
-
-def test_the_outer_quadrature_integrates_areas_exactly():
-    x, y, weight = outside_nodes((-3.0, 4.0, -2.5, 3.5), 20.0)
-    assert weight.sum() == pytest.approx(np.pi * 20**2 - 7.0 * 6.0, rel=1e-9)
-    assert not ((x > -3) & (x < 4) & (y > -2.5) & (y < 3.5) & (weight > 0)).any()
