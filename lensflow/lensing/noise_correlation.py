@@ -1,8 +1,8 @@
 """Correlated pixel noise: by how much a signal-to-noise ratio over many pixels is overestimated.
 
-Resampled coadds have noise that neighbouring pixels share (DES: 0.12 at lag 1, -0.06 at lag 2), which an inverse-variance map does not
-know of. The variance of a weighted sum over pixels is then ``sigma^2 sum_lag rho(lag) A(lag)``, with A the weights'
-autocorrelation, and not ``sigma^2 A(0)``.
+Resampled coadds have noise that neighbouring pixels share (DES: 0.12 at lag 1, -0.06 at lag 2), which an
+inverse-variance map does not know of. The variance of a weighted sum over pixels is then
+``sigma^2 sum_lag rho(lag) A(lag)``, with A the weights' autocorrelation, and not ``sigma^2 A(0)``.
 """
 
 from __future__ import annotations
@@ -67,8 +67,9 @@ def noise_autocorrelation(image: ArrayLike, *, valid: ArrayLike | None = None, m
     Notes
     -----
     Objects are masked (3 sigma above the image smoothed by 1.5 pixels, grown by 4 pixels), a plane is subtracted,
-    and what fitting it takes away from every lag is put back. Objects too faint to be masked count as noise:
-    on DES stamps the wide-aperture factor is 1.25 so, 1.37 with a mask at 4 sigma, 4 with none. A stamp of 64 x 64 pixels gives every lag to about 0.02; average over stamps where the noise is known to be alike.
+    and what fitting it takes away from every lag is put back. Objects too faint to be masked count as noise: on DES
+    stamps the wide-aperture factor is 1.25 so, 1.4 with a mask at 4 sigma, 4 with none. A stamp of 64 x 64 pixels
+    gives every lag to about 0.02; pool stamps where the noise is known to be alike.
     """
     stack = np.asarray(image, dtype=np.float64)
     if stack.ndim == 3:
