@@ -1,0 +1,72 @@
+"""Einstein radii from velocity dispersions and redshifts, in a named cosmology (default Planck 2018)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from lensflow.errors import ManifestError
+from lensflow.lensing.angles import theta_e_from_sigma_v
+
+if TYPE_CHECKING:
+    from astropy.cosmology import FLRW
+
+
+def distance_ratio(z_lens: ArrayLike, z_source: ArrayLike, cosmology: FLRW | None = None) -> NDArray[np.float64]:
+    """Angular-diameter distance from lens to source over that from observer to source.
+
+    Parameters
+    ----------
+    z_lens, z_source : array_like
+        Redshifts, ``0 < z_lens < z_source``.
+    cosmology : astropy.cosmology.FLRW, optional
+        Default ``astropy.cosmology.Planck18``. The ratio does not depend on H0.
+
+    Returns
+    -------
+    ndarray of float64
+        In (0, 1).
+
+    Raises
+    ------
+    ManifestError
+        If a source does not lie behind its lens; the message names the first.
+
+    References
+    ----------
+    Hogg 1999, astro-ph/9905116, eq. 19.
+    """
+    if cosmology is None:
+        from astropy.cosmology import Planck18  # a second to import, which runs without redshifts do not pay
+
+        cosmology = Planck18
+    lens, source = np.broadcast_arrays(*(np.asarray(z, dtype=np.float64) for z in (z_lens, z_source)))
+    behind = (lens > 0) & (source > lens) & np.isfinite(source)
+    if not np.all(behind):
+        i = int(np.argmin(np.atleast_1d(behind)))
+        near, far = np.atleast_1d(lens).ravel()[i], np.atleast_1d(source).ravel()[i]
+        raise ManifestError(f"row {i}: 0 < z_lens < z_source must hold, not z_lens = {near}, z_source = {far}")
+    # Hogg 1999, eq. 19, from distances that every version of astropy names alike; (1 + z_source) cancels.
+    hubble = cosmology.hubble_distance
+    to_lens, to_source = (
+        np.asarray((cosmology.comoving_transverse_distance(z) / hubble).decompose().value) for z in (lens, source)
+    )
+    curved_lens, curved_source = (np.sqrt(1 + cosmology.Ok0 * d**2) for d in (to_lens, to_source))
+    return np.asarray(curved_lens - to_lens / to_source * curved_source, dtype=np.float64)
+
+
+def theta_e_from_redshifts(
+    sigma_v_km_s: ArrayLike, z_lens: ArrayLike, z_source: ArrayLike, cosmology: FLRW | None = None
+) -> NDArray[np.float64]:
+    """Einstein radius of an isothermal sphere, arcsec: ``4 pi (sigma_v/c)^2 D_ls/D_s``.
+
+    Parameters
+    ----------
+    sigma_v_km_s : array_like
+        Velocity dispersion of the lens, km/s.
+    z_lens, z_source, cosmology
+        See :func:`distance_ratio`.
+    """
+    return theta_e_from_sigma_v(sigma_v_km_s, distance_ratio(z_lens, z_source, cosmology))

@@ -1,0 +1,223 @@
+"""Image sources by name: GalSim's real-galaxy catalogues, plain FITS images, arrays.
+
+A bank knows names and files; an image is read and prepared when it is first asked for. It holds no open files and
+travels to workers by pickle (without what it has read).
+"""
+
+from __future__ import annotations
+
+import os
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from astropy.io import fits
+from astropy.wcs import WCS
+from astropy.wcs.utils import proj_plane_pixel_scales
+from numpy.typing import ArrayLike, NDArray
+
+from lensflow.errors import ManifestError, SurveyError, did_you_mean
+from lensflow.lensing.source_image import ImageSource, prepare_image_source
+
+# Prepared images that a bank keeps, about 0.4 MB each.
+_KEPT = 256
+_GALSIM_COLUMNS = ("IDENT", "GAL_FILENAME", "GAL_HDU", "PIXEL_SCALE")
+
+
+@dataclass(frozen=True, eq=False)
+class SourceEntry:
+    """Where an image is, or the image itself.
+
+    Attributes
+    ----------
+    image : Path or ndarray of shape (y, x)
+        FITS file or pixels.
+    pixel_scale_arcsec : float
+        Pixel size.
+    hdu : int
+        HDU of the file.
+    noise_variance : float
+        Variance of a pixel as the catalogue states it; NaN where it does not.
+    magnitude : float
+        The catalogue's; NaN where it has none.
+    """
+
+    image: Path | NDArray[np.float64]
+    pixel_scale_arcsec: float
+    hdu: int = 0
+    noise_variance: float = float("nan")
+    magnitude: float = float("nan")
+
+
+class SourceBank:
+    """Image sources by name, in a fixed order.
+
+    Parameters
+    ----------
+    entries : mapping of str to SourceEntry
+        The bank's sources.
+    **prepare
+        Settings of :func:`lensflow.lensing.source_image.prepare_image_source`, the same for all.
+    """
+
+    def __init__(self, entries: Mapping[str, SourceEntry], **prepare: Any) -> None:
+        self.entries = dict(entries)
+        self.prepare = prepare
+        self._read: OrderedDict[str, ImageSource] = OrderedDict()
+
+    @classmethod
+    def from_galsim(cls, catalog: str | os.PathLike[str], **prepare: Any) -> SourceBank:
+        """Open a real-galaxy catalogue of GalSim (COSMOS: ``real_galaxy_catalog_23.5.fits``).
+
+        Parameters
+        ----------
+        catalog : path
+            Table with the columns IDENT, GAL_FILENAME, GAL_HDU and PIXEL_SCALE; NOISE_VARIANCE and MAG are kept
+            where present. The image files lie beside it.
+
+        Raises
+        ------
+        SurveyError
+            If the catalogue cannot be read, lacks a column, names a galaxy twice, or an image file is not there.
+
+        References
+        ----------
+        Mandelbaum et al. 2012, MNRAS 420, 1518; the format is GalSim's ``RealGalaxyCatalog``.
+        """
+        path = Path(catalog)
+        try:
+            table = fits.getdata(path, 1)
+        except (OSError, IndexError, TypeError, ValueError) as error:
+            raise SurveyError(
+                f"{path}: cannot be read as a real-galaxy catalogue ({error}). Fetch it again."
+            ) from error
+        names = [] if table is None or table.dtype.names is None else list(table.dtype.names)
+        missing = [name for name in _GALSIM_COLUMNS if name not in names]
+        if missing:
+            raise SurveyError(
+                f"{path}: no column {', '.join(missing)}; is it the catalogue of images, not that of fits (_fits.fits)?"
+            )
+        entries: dict[str, SourceEntry] = {}
+        for row in table:
+            source_id = str(row["IDENT"]).strip()
+            if source_id in entries:
+                raise SurveyError(f"{path}: galaxy {source_id} is listed twice")
+            entries[source_id] = SourceEntry(
+                path.parent / str(row["GAL_FILENAME"]).strip(),
+                float(row["PIXEL_SCALE"]),
+                int(row["GAL_HDU"]),
+                float(row["NOISE_VARIANCE"]) if "NOISE_VARIANCE" in names else float("nan"),
+                float(row["MAG"]) if "MAG" in names else float("nan"),
+            )
+        absent = sorted({str(e.image) for e in entries.values() if isinstance(e.image, Path) and not e.image.is_file()})
+        if absent:
+            raise SurveyError(f"{path}: {len(absent)} image files are absent, first {absent[0]}. Put them beside it.")
+        return cls(entries, **prepare)
+
+    @classmethod
+    def from_fits(
+        cls, paths: Iterable[str | os.PathLike[str]], pixel_scale_arcsec: float | None = None, **prepare: Any
+    ) -> SourceBank:
+        """Take FITS images, one source each, named after their files without the suffix.
+
+        Parameters
+        ----------
+        paths : iterable of paths
+            Each with its image in the first HDU that has one.
+        pixel_scale_arcsec : float, optional
+            Pixel size; by default each header's.
+
+        Raises
+        ------
+        SurveyError
+            If a file cannot be read, holds no image, has no pixel scale, or shares its name with another.
+        """
+        entries: dict[str, SourceEntry] = {}
+        for path in map(Path, paths):
+            if path.stem in entries:
+                raise SurveyError(f"{path}: there is a source {path.stem!r} already, {entries[path.stem].image}")
+            try:
+                with fits.open(path) as hdus:
+                    hdu = next((i for i, h in enumerate(hdus) if h.is_image and h.header.get("NAXIS") == 2), None)
+                    header = None if hdu is None else hdus[hdu].header.copy()
+            except (OSError, ValueError) as error:
+                raise SurveyError(f"{path}: cannot be read as FITS ({error}). Fetch it again.") from error
+            if header is None or hdu is None:
+                raise SurveyError(f"{path}: holds no two-dimensional image")
+            scale = _header_scale(header, path) if pixel_scale_arcsec is None else pixel_scale_arcsec
+            entries[path.stem] = SourceEntry(path, scale, hdu)
+        return cls(entries, **prepare)
+
+    @classmethod
+    def from_arrays(cls, images: Mapping[str, ArrayLike], pixel_scale_arcsec: float, **prepare: Any) -> SourceBank:
+        """Take images of shape (y, x) by name, all at one pixel scale."""
+        entries = {k: SourceEntry(np.asarray(v, dtype=np.float64), pixel_scale_arcsec) for k, v in images.items()}
+        return cls(entries, **prepare)
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """Names of the sources, in the order of the catalogue."""
+        return tuple(self.entries)
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def __contains__(self, source_id: object) -> bool:
+        return source_id in self.entries
+
+    def get(self, source_id: str) -> ImageSource:
+        """Read and prepare a source, or return it as it was.
+
+        Raises
+        ------
+        ManifestError
+            If the bank has no such source; the message names the nearest.
+        SurveyError
+            If its file is damaged; the message names file and HDU.
+        RenderError
+            If the image cannot be a source (see ``prepare_image_source``).
+        """
+        if source_id in self._read:
+            return self._read[source_id]
+        if source_id not in self.entries:
+            raise ManifestError(
+                f"no image source {source_id!r} among the bank's {len(self)}.{did_you_mean(str(source_id), self.ids)}"
+            )
+        entry = self.entries[source_id]
+        image = _read_image(entry, source_id)
+        source = prepare_image_source(image, entry.pixel_scale_arcsec, source_id=source_id, **self.prepare)
+        self._read[source_id] = source
+        if len(self._read) > _KEPT:
+            self._read.popitem(last=False)
+        return source
+
+    def __getstate__(self) -> dict[str, Any]:
+        # What was read stays behind: a worker reads what its rows need.
+        return {**self.__dict__, "_read": OrderedDict()}
+
+
+def _read_image(entry: SourceEntry, source_id: str) -> NDArray[np.float64]:
+    if not isinstance(entry.image, Path):
+        return entry.image
+    where = f"{entry.image}[{entry.hdu}] (source {source_id})"
+    try:
+        # Not memory-mapped: a truncated map kills the process instead of raising an error.
+        with fits.open(entry.image, memmap=False) as hdus:
+            data = hdus[entry.hdu].data
+            image = None if data is None else np.array(data, dtype=np.float64)
+    except (OSError, IndexError, TypeError, ValueError, KeyError) as error:
+        raise SurveyError(f"{where}: FITS image missing or damaged ({error}). Fetch the file again.") from error
+    if image is None or image.ndim != 2:
+        raise SurveyError(f"{where}: no two-dimensional image there")
+    return image
+
+
+def _header_scale(header: fits.Header, path: Path) -> float:
+    wcs = WCS(header, naxis=2)
+    scales = proj_plane_pixel_scales(wcs) * 3600
+    if not wcs.has_celestial or abs(scales[0] / scales[1] - 1) > 1e-3:
+        raise SurveyError(f"{path}: its header has no pixel scale (or not a square one); pass pixel_scale_arcsec")
+    return float(scales[0])
