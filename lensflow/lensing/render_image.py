@@ -23,13 +23,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from lensflow.errors import ManifestError, RenderError
 from lensflow.lensing import psf as profiles
+from lensflow.lensing.exterior import image_reach, outside_nodes, sersic_flux_radius
 from lensflow.lensing.lens_map import map_ray, map_reach, pack_map
-from lensflow.lensing.magnification import image_reach, outside_nodes
 from lensflow.lensing.psf_image import KernelPSF
 from lensflow.lensing.render import Rendering
-from lensflow.lensing.rows import read_rows
+from lensflow.lensing.rows import Rows, read_rows
 from lensflow.lensing.source_image import ImageSource, interpolate
-from lensflow.lensing.sources import sersic_amplitude, sersic_b, sersic_flux_radius
+from lensflow.lensing.sources import sersic_amplitude, sersic_b
 
 Spectrum = NDArray[np.complex128]
 
@@ -138,7 +138,7 @@ def render_images(
         profiles.check_model(psf, psf_beta)
     else:
         _kernel_widths(columns, psf, pixel_scale_arcsec)
-    rows = read_rows(columns, stamp_size, pixel_scale_arcsec, supersample)
+    rows = read_rows(columns, stamp_size, pixel_scale_arcsec)
     n, bands = rows.fwhm.shape
     arc = np.zeros((n, bands, stamp_size, stamp_size), dtype=np.float32)
     error, magnified = np.full(n, np.nan), np.full(n, np.nan)
@@ -149,7 +149,7 @@ def render_images(
             else (AnalyticPSF(fwhm / pixel_scale_arcsec, psf, psf_beta) if isinstance(psf, str) else psf[band])
             for band, fwhm in enumerate(rows.fwhm[i])
         ]
-        row = {**rows.lens(i), **rows.source(i), "x_center": rows.x_center[i], "y_center": rows.y_center[i]}
+        row = _row_of(rows, i)
         result, error[i], magnified[i] = render_image_source_row(
             row,
             images.get(i),
@@ -163,6 +163,34 @@ def render_images(
         )
         arc[i] = result * rows.flux[i][:, None, None]
     return Rendering(arc=arc, render_err=error, magnification=magnified)
+
+
+def _row_of(rows: Rows, i: int) -> dict[str, float]:
+    """Lens and source of one checked row; an SIS has axis ratio 1.
+
+    Raises
+    ------
+    RenderError
+        For an EPL: image sources are rendered behind isothermal lenses only.
+    """
+    if rows.gamma[i] != 2.0:
+        raise RenderError(f"row {i}: image sources and kernel PSFs need an SIS or SIE lens, not an EPL")
+    c = {k: float(v[i]) for k, v in rows.column.items()}
+    return {
+        "theta_e": c["theta_e_arcsec"],
+        "lens_q": 1.0 if rows.is_sis[i] else c["lens_q"],
+        "lens_phi": 0.0 if rows.is_sis[i] else c["lens_phi_rad"],
+        "shear": c["shear"],
+        "shear_phi": c["shear_phi_rad"],
+        "src_x": c["src_x_arcsec"],
+        "src_y": c["src_y_arcsec"],
+        "reff": c["src_reff_arcsec"],
+        "n": c["src_n"],
+        "src_q": c["src_q"],
+        "src_phi": c["src_phi_rad"],
+        "x_center": float(rows.x_center[i]),
+        "y_center": float(rows.y_center[i]),
+    }
 
 
 def render_image_source_row(

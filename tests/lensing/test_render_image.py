@@ -149,24 +149,23 @@ def test_a_finely_sampled_sersic_image_is_the_sersic_source():
     rows["src_reff_arcsec"] = np.linspace(0.15, 0.6, 6)
     by_image = render_images(image_rows(rows, "s"), Bank(s=sersic_source()))
     # Uniform rays miss cusps: the Sersic renderer gets more of them.
-    by_profile = render(rows, supersample=20)
+    by_profile = render(rows)
     error = error_over_peak(by_image.arc, by_profile.arc)
     print(error)
     assert error.max() < 1e-3
     np.testing.assert_allclose(by_image.magnification, by_profile.magnification, rtol=1e-3)
 
 
-def test_sersic_rows_with_single_rays_are_the_other_renderer_s():
+def test_sersic_rows_are_those_of_the_adaptive_engine():
     rows = random_rows(4, seed=3)
-    mine, other = render_images(rows, max_refinement=1), render(rows)
-    assert error_over_peak(mine.arc, other.arc).max() < 1e-6
-    np.testing.assert_allclose(mine.magnification, other.magnification, rtol=1e-9)
-    np.testing.assert_allclose(mine.render_err, other.render_err, rtol=1e-2)
+    mine, engine = render_images(rows), render(rows)
+    assert error_over_peak(mine.arc, engine.arc).max() < 1e-3
+    np.testing.assert_allclose(mine.magnification, engine.magnification, rtol=2e-3)
 
 
 def test_refinement_repairs_a_cusp_that_single_rays_miss():
     row = one_row(src_reff_arcsec=0.06, src_flux_nmgy=[3.0], psf_fwhm_arcsec=[1.2])
-    truth = render(row, supersample=48).arc
+    truth = render(row).arc
     coarse, fine = render_images(row, max_refinement=1), render_images(row)
     assert error_over_peak(fine.arc, truth) < 1e-3 < error_over_peak(coarse.arc, truth)
     assert fine.render_err < coarse.render_err
