@@ -53,27 +53,14 @@ def _transpose(out, a, rows, columns):  # type: ignore[no-untyped-def]
 
 
 @compiled(fastmath=True)
-def forward(spectrum, grid, m, k, step, period, table, cos, sin, cos_t, sin_t, fold, half, work):  # type: ignore[no-untyped-def]
-    """The four parts of the transform of the grid's light, with the spreading window divided out.
+def grid_waves(cos, sin, cos_t, sin_t, m, k, step, period, table, work):  # type: ignore[no-untyped-def]
+    """Waves at the grid's points, (frequency, point) and (point, frequency), over the spreading window's transform.
 
-    Parameters
-    ----------
-    spectrum : ndarray of float32, shape (4, >= k, >= k padded)
-        Filled: parts cos-cos, cos-sin, sin-cos, sin-sin (y, then x), at frequencies 0..k-1 over ``period``.
-    grid : ndarray of float32, shape (>= m, >= m)
-        Light; ``m`` is even, the grid's middle is the stamp's.
-    m, k : int
-        ``m / 2`` and ``k`` are multiples of 4.
-    step, period : float
-        Grid step and period, pixels.
-    table : ndarray
-        ``spreading.DECONVOLUTION``.
-    cos, sin, cos_t, sin_t, fold, half, work
-        Scratch.
+    Points lie (j + 1/2) ``step`` pixels on either side of the middle; frequencies are j over ``period``; ``table`` is
+    ``spreading.DECONVOLUTION``.
     """
     h = m // 2
-    wide_h, wide_k = (h + LANES - 1) // LANES * LANES, (k + LANES - 1) // LANES * LANES
-    # Grid positions are (j + 1/2) step on either side of the middle.
+    wide_k = (k + LANES - 1) // LANES * LANES
     _waves(cos_t, sin_t, h, k, 0.5, step / period, work)
     for j in range(k):
         work[0, j] = deconvolution(j * step / period, table)
@@ -87,6 +74,27 @@ def forward(spectrum, grid, m, k, step, period, table, cos, sin, cos_t, sin_t, f
             row_s[j] = 0.0
     _transpose(cos, cos_t, h, k)
     _transpose(sin, sin_t, h, k)
+
+
+@compiled(fastmath=True)
+def forward(spectrum, grid, m, k, cos, sin, cos_t, sin_t, fold, half):  # type: ignore[no-untyped-def]
+    """The four parts of the transform of the grid's light.
+
+    Parameters
+    ----------
+    spectrum : ndarray of float32, shape (4, >= k, >= k padded)
+        Filled: parts cos-cos, cos-sin, sin-cos, sin-sin (y, then x), at frequencies 0..k-1 over the period.
+    grid : ndarray of float32, shape (>= m, >= m)
+        Light; ``m`` is even, the grid's middle is the stamp's.
+    m, k : int
+        ``m / 2`` and ``k`` are multiples of 4.
+    cos, sin, cos_t, sin_t
+        From :func:`grid_waves`.
+    fold, half
+        Scratch.
+    """
+    h = m // 2
+    wide_h, wide_k = (h + LANES - 1) // LANES * LANES, (k + LANES - 1) // LANES * LANES
     for i in range(h):
         up, down = grid[h + i], grid[h - 1 - i]
         ee, eo, oe, oo = fold[0, i], fold[1, i], fold[2, i], fold[3, i]

@@ -23,11 +23,11 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-import numba
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lensflow.errors import ManifestError
+from lensflow.jit import compiled
 from lensflow.lensing.lens_map import SERIES_F, sie_deflection
 
 # At most 4 for shear < 0.25; ellipticity and a strong shear that oppose each other make swallowtails and butterflies
@@ -141,7 +141,7 @@ def counter_image_radius_arcsec(images: Images) -> NDArray[np.float64]:
     return np.where(images.count >= 2, radius, np.nan)
 
 
-@numba.njit(cache=True, error_model="numpy")
+@compiled()
 def _value(kind, angle, p):  # type: ignore[no-untyped-def]
     """Return G(phi) or T(psi) and its derivative."""
     cos, sin = math.cos(angle), math.sin(angle)
@@ -161,7 +161,7 @@ def _value(kind, angle, p):  # type: ignore[no-untyped-def]
     return ux * wy - uy * wx, ux * ty - uy * tx - k * (cos * wx + sin * wy)
 
 
-@numba.njit(cache=True, error_model="numpy")
+@compiled()
 def _crossing(kind, low, high, low_is_positive, p):  # type: ignore[no-untyped-def]
     """Zero between two angles where the function has opposite signs: Newton, kept in its bracket."""
     angle = 0.5 * (low + high)
@@ -181,7 +181,7 @@ def _crossing(kind, low, high, low_is_positive, p):  # type: ignore[no-untyped-d
     return angle
 
 
-@numba.njit(cache=True, error_model="numpy")
+@compiled()
 def _zeros(kind, ends, n_ends, p, found):  # type: ignore[no-untyped-def]
     """Every zero of a periodic function between ``ends`` (sorted, the last one period after the first).
 
@@ -209,7 +209,7 @@ def _zeros(kind, ends, n_ends, p, found):  # type: ignore[no-untyped-def]
     return count
 
 
-@numba.njit(cache=True, error_model="numpy")
+@compiled()
 def _turning_point(kind, low, high, positive, p):  # type: ignore[no-untyped-def]
     """An angle in between where the function has the other sign than at both ends, or NaN."""
     middle = 0.5 * (low + high)
@@ -235,7 +235,7 @@ def _turning_point(kind, low, high, positive, p):  # type: ignore[no-untyped-def
     return math.nan
 
 
-@numba.njit(cache=True, error_model="numpy")
+@compiled()
 def _pack(theta_e, q, phi, shear, shear_phi, bx, by):  # type: ignore[no-untyped-def]
     p = np.empty(12)
     f = math.sqrt((1.0 - q) * (1.0 + q))
@@ -254,7 +254,7 @@ def _pack(theta_e, q, phi, shear, shear_phi, bx, by):  # type: ignore[no-untyped
     return p
 
 
-@numba.njit(cache=True, error_model="numpy")
+@compiled()
 def _inflections(p, ends):  # type: ignore[no-untyped-def]
     """Fill ``ends`` with the directions, sorted over one turn, between which G is convex or concave."""
     quarter = 0.5 * math.pi
@@ -287,7 +287,7 @@ def _inflections(p, ends):  # type: ignore[no-untyped-def]
     return n
 
 
-@numba.njit(nogil=True, cache=True, error_model="numpy")
+@compiled()
 def _solve_row(theta_e, q, phi, shear, shear_phi, bx, by, x, y, mu):  # type: ignore[no-untyped-def]
     p = _pack(theta_e, q, phi, shear, shear_phi, bx, by)
     if math.hypot(bx, by) < _RING_LEVEL * theta_e and p[_F] ** 2 + shear < _RING_LEVEL:
@@ -314,7 +314,7 @@ def _solve_row(theta_e, q, phi, shear, shear_phi, bx, by, x, y, mu):  # type: ig
     return count
 
 
-@numba.njit(nogil=True, cache=True, error_model="numpy")
+@compiled()
 def _solve(theta_e, q, phi, shear, shear_phi, bx, by, count, x, y, mu):  # type: ignore[no-untyped-def]
     for i in range(count.size):
         count[i] = _solve_row(theta_e[i], q[i], phi[i], shear[i], shear_phi[i], bx[i], by[i], x[i], y[i], mu[i])

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import math
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
+
+from lensflow.jit import compiled
 
 # Below this f = sqrt(1 - q^2), a series in f replaces arcsin and arcsinh (error < 1e-14 relative, also at f = 0).
 SERIES_F = 0.04
@@ -67,7 +68,7 @@ def pack_map(
     return p
 
 
-@numba.njit(inline="always", cache=True, error_model="numpy")
+@compiled(inline="always")
 def sie_deflection(cos, sin, scale, f, q):  # type: ignore[no-untyped-def]
     """SIE deflection in its principal frame from the direction of the ray; see ``deflectors.deflect_sie``."""
     u, v = f * cos, f * sin / q
@@ -80,7 +81,7 @@ def sie_deflection(cos, sin, scale, f, q):  # type: ignore[no-untyped-def]
     return scale * ax, scale * ay
 
 
-@numba.njit(inline="always", cache=True, error_model="numpy")
+@compiled(inline="always")
 def map_ray(x, y, p):  # type: ignore[no-untyped-def]
     """Source-plane position of the ray at (x, y), arcsec from the lens, in the packed units."""
     r = math.sqrt(x * x + y * y)
@@ -92,7 +93,7 @@ def map_ray(x, y, p):  # type: ignore[no-untyped-def]
     return wx, wy
 
 
-@numba.njit(inline="always", cache=True, error_model="numpy")
+@compiled(inline="always")
 def map_reach(x, y, distance, p):  # type: ignore[no-untyped-def]
     """Bound on how far, in the packed units, rays within ``distance`` of (x, y) land from where that one lands."""
     r = math.sqrt(x * x + y * y) - distance

@@ -54,7 +54,6 @@ class Packed:
     frequencies : how many frequencies each band needs, a multiple of 4, 0 for an absent band, (row, band).
     grid_size : points on a side of the light's grid, a multiple of 8.
     table : which of the PSF tables.
-    sharpness : peak of the narrowest PSF, pixel^-2.
     """
 
     row: NDArray[np.int64]
@@ -66,7 +65,6 @@ class Packed:
     frequencies: NDArray[np.int64]
     grid_size: NDArray[np.int64]
     table: NDArray[np.int64]
-    sharpness: Floats
 
 
 @lru_cache(maxsize=16)
@@ -130,8 +128,7 @@ def pack(rows: Rows, models: NDArray[np.str_], beta: float, size: int, pixel: fl
     widths = np.where(used, fwhm, 0.0)
     of = models[which]
     length, cut, reach = np.full(fwhm.shape, np.nan), np.full(n, np.nan), np.zeros(n)
-    table, sharpness = np.zeros(n, dtype=np.int64), np.full(n, np.nan)
-    narrowest = np.where(used, fwhm, np.inf).min(axis=1, initial=np.inf)
+    table = np.zeros(n, dtype=np.int64)
     for k, model in enumerate(psf.MODELS):
         mine = of == model
         if not mine.any():
@@ -139,7 +136,6 @@ def pack(rows: Rows, models: NDArray[np.str_], beta: float, size: int, pixel: fl
         length[mine] = psf.scale_length(fwhm[mine], model, beta)
         cut[mine], table[mine] = _cut(model, beta), k
         reach[mine] = psf.level_radius(_REPEAT_LEVEL, 1.0, model, beta)
-        sharpness[mine] = float(psf.profile(0.0, 1.0, model, beta)) / narrowest[mine] ** 2
     widest = widths.max(axis=1, initial=0.0)
     pad = np.ceil(np.maximum(LEAST_PAD_PIX, PAD_PER_FWHM * widest))
     field = size + 2 * pad
@@ -156,7 +152,7 @@ def pack(rows: Rows, models: NDArray[np.str_], beta: float, size: int, pixel: fl
     geometry[:, quad.REACH] = 0.5 * size
     first = 0.5 * (size - 1) - 0.5 * (grid_size - 1) * step
     settings = np.repeat(quad.SETTINGS[None], n, axis=0)
-    settings[:, [quad.LONGEST, quad.ARC, quad.SHIFT]] *= (0.45 * period / highest)[:, None]
+    settings[:, :, [quad.LONGEST, quad.ARC, quad.SHIFT]] *= (0.45 * period / highest)[:, None, None]
     central = sersic_amplitude(1.0, reff, index, column["src_q"]) * np.exp(b)
     scalars = np.stack([index, b, central, period, step, first - x, first - y], axis=1)
     return Packed(
@@ -169,7 +165,6 @@ def pack(rows: Rows, models: NDArray[np.str_], beta: float, size: int, pixel: fl
         frequencies=frequencies.astype(np.int64),
         grid_size=grid_size.astype(np.int64),
         table=table,
-        sharpness=sharpness,
     )
 
 

@@ -32,20 +32,26 @@ REACH = 24  # largest radius at which arcs are measured
 PARAMETERS = 25
 
 # --- how finely: indices into a row's settings ------------------------------------------------------------------
-FIRST, GROWTH, LONGEST, NEAR, ARC, SHIFT, AROUND, DECAY, CENTRAL = range(9)
+FIRST, GROWTH, LONGEST, NEAR, ARC, SHIFT, AROUND, DECAY, CENTRAL, PROFILE, TURN = range(11)
+# What a finer rendering divides.
+LENGTHS = (FIRST, GROWTH, LONGEST, NEAR, ARC, SHIFT, DECAY, PROFILE)
+# Two sets: every row is rendered with both. They differ in every panel's ends, and one is finer: whatever the coarser
+# one misses, the difference shows.
 SETTINGS = np.array(
     [
-        1.6,  # radius: first panel, in units of the distance of closest approach
-        3.0,  # radius: how much longer each next panel may be, in units of its distance from there
-        4.5,  # radius: longest panel, pixels (for a PSF that passes 0.45 cycles per pixel; scales with 1/that)
-        2.5,  # angle: longest way in the source plane, in units of the distance from the source's centre
-        3.6,  # angle: longest arc in the image, pixels (scaled likewise)
-        5.0,  # angle: largest change of the radius of closest approach, pixels (scaled likewise)
-        1.5,  # angle: half-light radii beyond the closest approach at which that arc is measured
-        0.7,  # angle: longest way where the profile decays exponentially, over STEEP
-        0.2,  # angle: least distance, in half-light radii, that the faint central image is graded down to
+        [1.9, 1.25],  # radius: first panel, in units of the distance of closest approach
+        [3.0, 2.4],  # radius: how much longer each next panel may be, in units of its distance from there
+        [4.8, 3.9],  # radius: longest panel, pixels (for a PSF that passes 0.45 cycles per pixel; scales with 1/that)
+        [3.8, 2.8],  # angle: longest way in the source plane, in units of the distance from the source's centre
+        [5.0, 4.2],  # angle: longest arc in the image, pixels (scaled likewise)
+        [5.0, 5.0],  # angle: largest change of the radius of closest approach, pixels (scaled likewise)
+        [1.5, 1.5],  # angle: half-light radii beyond the closest approach at which that arc is measured
+        [0.7, 0.7],  # angle: longest way where the profile decays exponentially, over STEEP
+        [0.2, 0.2],  # angle: least distance, in half-light radii, that the faint central image is graded down to
+        [1.15, 0.85],  # radius: longest panel where the profile decays exponentially, over STEEP
+        [0.0, 0.38],  # angle: by how much of its width the first panel is turned
     ]
-)
+).T.copy()
 
 # --- what `trace` says of a ray -----------------------------------------------------------------------------------
 # The line (a, b); radius, source-plane position and speed |dw/dr| of its closest approach. For p > 0 the line turns
@@ -61,7 +67,7 @@ NODES = np.array([_T, _W])
 MAX_PANELS = 400
 MAX_SAMPLES = 4 * 4 * MAX_PANELS
 # Panels of angle to start with, and how often each may be halved.
-BASE = 24
+BASE = 16
 DEPTH = 26
 _FAR = 1e30
 
@@ -69,7 +75,7 @@ _FAR = 1e30
 def _turns() -> NDArray[np.float64]:
     """Cosines and sines by which a panel's middle is turned: to its outer and inner nodes and to its quarters.
 
-    Shape (depth, 6); panels of depth d span 2 pi / 24 / 2^d.
+    Shape (depth, 6); panels of depth d span 2 pi / BASE / 2^d.
     """
     half = np.pi / BASE / 2.0 ** np.arange(DEPTH + 2)[:, None]
     angle = half * np.array([_T[3], _T[2], 0.5])
@@ -229,8 +235,8 @@ def ray_panels(c, s, p, ray, settings, edges):  # type: ignore[no-untyped-def]
             inverse = min(inverse, away)
             bend = 3.0
         first = max(span, p[CORE]) * settings[FIRST] * inverse
-        steep = p[STEEP] * (1.0 - p[FLATTER]) * inverse
-        flatter = p[STEEP] * p[FLATTER]
+        steep = settings[PROFILE] * p[STEEP] * (1.0 - p[FLATTER]) * inverse
+        flatter = settings[PROFILE] * p[STEEP] * p[FLATTER]
         n = _panels(
             r0,
             ray[_RS],
@@ -256,8 +262,8 @@ def ray_panels(c, s, p, ray, settings, edges):  # type: ignore[no-untyped-def]
             first = max(max(distance, p[CORE]) * settings[FIRST] * inverse, 1e-3 * top)
             # The line's length out to `top`, in half-light radii, says how many panels the profile's decay asks for.
             whole = top ** p[POWER] * math.sqrt(ray[BX] * ray[BX] + ray[BY] * ray[BY])
-            steep = max(p[STEEP] * (1.0 - p[FLATTER]) / whole, 0.02) * top
-            flatter = p[STEEP] * p[FLATTER]
+            steep = max(settings[PROFILE] * p[STEEP] * (1.0 - p[FLATTER]) / whole, 0.02) * top
+            flatter = settings[PROFILE] * p[STEEP] * p[FLATTER]
             n = _panels(ray[_RIN], 0.0, top, first, growth, longest, steep, flatter, top, top, 3.0, edges, n)
     return n, beyond
 
@@ -317,5 +323,6 @@ def beyond_panels(edge, p, ray, settings, edges):  # type: ignore[no-untyped-def
         return 0
     distance = math.sqrt(ray[_VX] * ray[_VX] + ray[_VY] * ray[_VY])
     first = max(distance, p[CORE]) * settings[FIRST] * away
-    steep, flatter = p[STEEP] * (1.0 - p[FLATTER]) * away, p[STEEP] * p[FLATTER]
+    steep = settings[PROFILE] * p[STEEP] * (1.0 - p[FLATTER]) * away
+    flatter = settings[PROFILE] * p[STEEP] * p[FLATTER]
     return _panels(r0, edge, limit, first, settings[GROWTH], _FAR, steep, flatter, _FAR, _FAR, 3.0, edges, 0)

@@ -16,12 +16,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import numba
 import numpy as np
 import scipy.fft
 from numpy.typing import ArrayLike, NDArray
 
 from lensflow.errors import ManifestError, RenderError
+from lensflow.jit import compiled
 from lensflow.lensing import psf as profiles
 from lensflow.lensing.exterior import image_reach, outside_nodes, sersic_flux_radius
 from lensflow.lensing.lens_map import map_ray, map_reach, pack_map
@@ -402,7 +402,7 @@ def _low_frequencies(along_x: Spectrum, k: int, shift_x: int, shift_y: int) -> S
     return np.asarray(along_y[:, (np.arange(-k, k + 1) + shift_y) % fine])
 
 
-@numba.njit(nogil=True, cache=True, error_model="numpy")
+@compiled()
 def _fold(out, product):  # type: ignore[no-untyped-def]
     """Add a real image's spectrum, given at fx 0..c and fy -c..c, onto the pixel grid's half-plane."""
     period = out.shape[0]
@@ -417,7 +417,7 @@ def _fold(out, product):  # type: ignore[no-untyped-def]
                 out[mirror, (period - column) % period] += value.conjugate()
 
 
-@numba.njit(inline="always", cache=True, error_model="numpy")
+@compiled(inline="always")
 def _ray(x, y, p, padded, cx, cy, b, power):  # type: ignore[no-untyped-def]
     wx, wy = map_ray(x, y, p)
     if padded.size:
@@ -426,13 +426,13 @@ def _ray(x, y, p, padded, cx, cy, b, power):  # type: ignore[no-untyped-def]
     return math.exp(-b * math.exp(power * math.log(w2))) if w2 > 0.0 else 1.0
 
 
-@numba.njit(inline="always", cache=True, error_model="numpy")
+@compiled(inline="always")
 def _is_dark(x, y, distance, p, dark):  # type: ignore[no-untyped-def]
     wx, wy = map_ray(x, y, p)
     return math.sqrt(wx * wx + wy * wy) - map_reach(x, y, distance, p) > dark
 
 
-@numba.njit(nogil=True, cache=True, error_model="numpy")
+@compiled()
 def _shoot(light, s, r, x0, y0, pixel, p, padded, cx, cy, dark, b, power):  # type: ignore[no-untyped-def]
     """Fill the fine grid, each cell with the mean of ``r`` x ``r`` rays; return its sum and its rows with light.
 
@@ -460,7 +460,7 @@ def _shoot(light, s, r, x0, y0, pixel, p, padded, cx, cy, dark, b, power):  # ty
     return total, max(first, 0), end
 
 
-@numba.njit(nogil=True, cache=True, error_model="numpy")
+@compiled()
 def _sum_frame(s, x0, y0, pixel, n, margin, p, padded, cx, cy, dark, b, power):  # type: ignore[no-untyped-def]
     """Sum of the rays in a frame of ``margin`` pixels around an ``n`` x ``n`` grid."""
     total = 0.0
@@ -476,7 +476,7 @@ def _sum_frame(s, x0, y0, pixel, n, margin, p, padded, cx, cy, dark, b, power): 
     return total
 
 
-@numba.njit(nogil=True, cache=True, error_model="numpy")
+@compiled()
 def _weighted_sum(x, y, weight, p, padded, cx, cy, dark, b, power):  # type: ignore[no-untyped-def]
     total = 0.0
     for i in range(x.size):

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
-
 from lensflow.jit import compiled
 from lensflow.lensing.light import power_in_place, sersic_in_place
 from lensflow.lensing.quadrature import (
@@ -20,6 +18,7 @@ from lensflow.lensing.quadrature import (
     R0,
     RAY,
     SOURCE,
+    TURN,
     beyond_panels,
     judge,
     ray_panels,
@@ -31,14 +30,12 @@ from lensflow.lensing.spreading import spread
 _FIRST_RAY = 3
 STACK_COLUMNS = _FIRST_RAY + 3 * RAY
 STACK_ROWS = DEPTH + 2 + 4  # the last four hold the rays of the panel at hand
-# Grid steps to a side of the cells in which quadrature errors are collected: about a PSF.
-CELL = 4
 SCRATCH_ROWS = 8
 
 
 @compiled(fastmath=True)
 def shoot_row(  # type: ignore[no-untyped-def]
-    p, series, settings, index, b, grid, stride, step, origin_x, origin_y, constants, cells, scratch, edges, stack
+    p, series, settings, index, b, grid, stride, step, origin_x, origin_y, constants, scratch, edges, stack
 ):
     """Put one row's light on its grid.
 
@@ -56,8 +53,6 @@ def shoot_row(  # type: ignore[no-untyped-def]
         Grid step, and the first grid point relative to the lens, pixels.
     constants : tuple
         ``quadrature.NODES``, ``quadrature.TURNS``, ``spreading.WEIGHTS``.
-    cells : ndarray, shape (2, ny, nx), zeros
-        Added to: estimated quadrature errors in radius and in angle, by place.
     scratch, edges, stack
         Work space.
 
@@ -76,7 +71,7 @@ def shoot_row(  # type: ignore[no-untyped-def]
         panel = stack[0]
         panel[0] = 0.0
         for k in range(3):
-            angle = base * (start + 0.5 * k)
+            angle = base * (start + settings[TURN] + 0.5 * k)
             c, s = math.cos(angle), math.sin(angle)
             trace(c, s, p, series, panel[_FIRST_RAY + k * RAY :])
             if k == 1:
@@ -98,7 +93,7 @@ def shoot_row(  # type: ignore[no-untyped-def]
             top -= 1
             if verdict == 0:
                 continue
-            n, beyond, ends = _nodes(
+            n, beyond = _nodes(
                 panel[1], panel[2], width, turn, p, series, settings, step, origin_x, origin_y, nodes, scratch, edges,
                 current, index, b
             )  # fmt: skip
@@ -110,7 +105,7 @@ def shoot_row(  # type: ignore[no-untyped-def]
                 _bend(scratch, n, p[POWER])
             sersic_in_place(value, scratch[1], n, index, b)
             spread(grid, stride, scratch[2], scratch[3], value, n, weights)
-            inside += _collect_errors(scratch, n, ends, cells)
+            inside += _sum(value, n)
             samples += n
     return inside, outside, samples
 
@@ -146,15 +141,13 @@ def _nodes(  # type: ignore[no-untyped-def]
         Samples.
     outside : float
         Flux beyond the field.
-    ends : tuple
-        Samples of the first one, two and three rays.
     """
     w2, weight, gx, gy = scratch[0], scratch[1], scratch[2], scratch[3]
     sx, sy, bx, by = scratch[4], scratch[5], scratch[6], scratch[7]
     ox, oy = -origin_x / step, -origin_y / step
     power, dark2 = p[POWER], p[DARK] * p[DARK]
     outside = 0.0
-    n = end1 = end2 = end3 = 0
+    n = 0
     for i in range(4):
         j = i if i < 2 else 3 - i
         ct, st = turn[j], turn[3 + j] if i >= 2 else -turn[3 + j]
@@ -190,13 +183,7 @@ def _nodes(  # type: ignore[no-untyped-def]
             n += 4
         if beyond > 0.0:
             outside += angular * _sum_beyond(beyond, p, ray, settings, index, b, nodes, edges)
-        if i == 0:
-            end1 = n
-        elif i == 1:
-            end2 = n
-        elif i == 2:
-            end3 = n
-    return n, outside, (end1, end2, end3)
+    return n, outside
 
 
 @compiled(fastmath=True)
@@ -210,42 +197,11 @@ def _bend(scratch, n, power):  # type: ignore[no-untyped-def]
 
 
 @compiled(fastmath=True)
-def _collect_errors(scratch, n, ends, cells):  # type: ignore[no-untyped-def]
-    """Sum an angular panel's samples and note what the quadrature may have missed, in the cell where it lies.
-
-    In a panel of four nodes, the Legendre coefficients up to the cubic one are known. Where they fall off, the error
-    is far below the cubic one: with the ratio (cubic/constant)^(1/3) to a term, the rule's error is of the order of
-    constant x ratio^8. We take cubic^2.5/constant^1.5, which is more, in radius for each panel and in angle for the
-    sums of the four rays.
-    """
-    value, gx, gy = scratch[0], scratch[2], scratch[3]
-    sums = (0.0, 0.0, 0.0, 0.0)
-    s0, s1, s2, s3 = sums
-    brightest, at = np.float32(-1.0), 0
-    for k in range(0, n, 4):
-        v0, v1, v2, v3 = value[k], value[k + 1], value[k + 2], value[k + 3]
-        total = (v0 + v3) + (v1 + v2)
-        cells[0, int(gy[k]) // CELL, int(gx[k]) // CELL] += _error(v0, v1, v2, v3)
-        if total > brightest:
-            brightest, at = total, k
-        if k < ends[0]:
-            s0 += total
-        elif k < ends[1]:
-            s1 += total
-        elif k < ends[2]:
-            s2 += total
-        else:
-            s3 += total
-    cells[1, int(gy[at]) // CELL, int(gx[at]) // CELL] += _error(s0, s1, s2, s3)
-    return (s0 + s3) + (s1 + s2)
-
-
-@compiled(fastmath=True, inline="always")
-def _error(v0, v1, v2, v3):  # type: ignore[no-untyped-def]
-    # The values contain the rule's weights; 0.3046 and 0.4117 are the cubic Legendre polynomial at its nodes.
-    total = (v0 + v3) + (v1 + v2)
-    cubic = abs(0.3046 * (v3 - v0) - 0.4117 * (v2 - v1))
-    return cubic * cubic * math.sqrt(cubic / total) / total if total > 0.0 else 0.0
+def _sum(value, n):  # type: ignore[no-untyped-def]
+    total = 0.0
+    for k in range(n):
+        total += value[k]
+    return total
 
 
 @compiled(fastmath=True)

@@ -12,12 +12,12 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-import numba
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
 from lensflow.errors import RenderError
+from lensflow.jit import compiled
 
 Floats = NDArray[np.float64]
 
@@ -225,7 +225,7 @@ def _half_light_radius(pixels: Floats, cx: float, cy: float, ratio: float, phi: 
     return float(radius[order][np.argmax(growth >= 0.5 * growth[-1])])
 
 
-@numba.njit(inline="always", cache=True, error_model="numpy")
+@compiled(inline="always")
 def _weights(t):  # type: ignore[no-untyped-def]
     """Cubic convolution (Keys 1981, IEEE ASSP 29, 1153, a = -1/2): weights of the pixels at -1, 0, 1, 2."""
     return (
@@ -236,7 +236,7 @@ def _weights(t):  # type: ignore[no-untyped-def]
     )
 
 
-@numba.njit(inline="always", cache=True, error_model="numpy")
+@compiled(inline="always")
 def interpolate(padded, x, y):  # type: ignore[no-untyped-def]
     """Flux per pixel at a position between pixels, 0 outside of the image.
 
@@ -266,7 +266,7 @@ def interpolate(padded, x, y):  # type: ignore[no-untyped-def]
     return total
 
 
-@numba.njit(cache=True, error_model="numpy")
+@compiled()
 def _interpolate_edge(padded, px, py):  # type: ignore[no-untyped-def]
     """Within 2 pixels of the frame's edge: taps beyond it are 0; further out everything is."""
     ny, nx = padded.shape
@@ -283,7 +283,7 @@ def _interpolate_edge(padded, px, py):  # type: ignore[no-untyped-def]
     return total
 
 
-@numba.njit(nogil=True, cache=True, error_model="numpy")
+@compiled()
 def sample(padded, x, y):  # type: ignore[no-untyped-def]
     """Flux per pixel on a grid of positions (pixel coordinates), shapes (nx,), (ny,) -> (ny, nx)."""
     out = np.empty((y.size, x.size))

@@ -49,10 +49,11 @@ def brute_force(
 def finer() -> Iterator[None]:
     """The engine with ten times the samples and a hundredth of the neglected light, within the ``with`` block."""
     settings = quadrature.SETTINGS.copy()
-    for name, value in {
-        "FIRST": 0.7, "GROWTH": 1.5, "LONGEST": 2.5, "NEAR": 0.8, "ARC": 2.5, "SHIFT": 2.5, "DECAY": 0.7, "CENTRAL": 0.1
-    }.items():  # fmt: skip
-        settings[getattr(quadrature, name)] = value
+    values = {
+        "FIRST": 0.7, "GROWTH": 1.5, "LONGEST": 2.5, "NEAR": 0.8, "ARC": 2.5, "SHIFT": 2.5, "CENTRAL": 0.1, "PROFILE": 1
+    }  # fmt: skip
+    for name, value in values.items():
+        settings[:, getattr(quadrature, name)] = value
     pack.psf_table.cache_clear()
     pack._cut.cache_clear()
     try:

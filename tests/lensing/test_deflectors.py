@@ -82,6 +82,8 @@ def test_deflections_are_finite_everywhere_and_zero_at_the_centre():
 @given(positions, positions, einstein_radii, axis_ratios, angles)
 @settings(max_examples=30, deadline=None)
 def test_an_isothermal_epl_is_the_sie(x, y, theta_e, q, phi):
+    if np.hypot(x, y) < 1e-100:  # where each calls itself the centre
+        return
     epl, sie = deflect_epl(x, y, theta_e, q, phi, 2.0), deflect_sie(x, y, theta_e, q, phi)
     np.testing.assert_allclose(epl, sie, atol=1e-12 * theta_e)
 

@@ -1,0 +1,266 @@
+"""Speed and accuracy of the renderer beside those of other tools, on one pinned core, in one run.
+
+    python benchmarks/render.py [--rounds 7] [--core 0]
+
+Rows: the 48 reference renderings of ../shared/truth/dev.npz (three bands, Gaussian and Moffat), or random rows of the
+same ranges without errors where that file is absent. Every tool renders in turn, ``rounds`` times; medians are
+printed, and ratios within each round, so that a busy machine weighs on all alike.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"), "1")
+
+import numpy as np
+
+from lensflow.lensing import light, pack, psf, quadrature, shoot, spreading
+from lensflow.lensing.render import render
+from lensflow.lensing.render_reference import lensed_light, ray_positions, render_row_reference
+from lensflow.lensing.rows import read_rows
+
+PIXEL, SIZE, PAD = 0.262, 64, 16
+Manifest = dict[str, np.ndarray]
+TRUTH = Path(__file__).parents[1].parent / "shared" / "truth" / "dev.npz"
+
+
+def load() -> tuple[Manifest, np.ndarray, np.ndarray | None]:
+    """Manifest, PSF model of each row, true arcs (None where the file is absent)."""
+    if TRUTH.exists():
+        with np.load(TRUTH) as file:
+            data = dict(file)
+        arc, models = data.pop("arc"), data.pop("psf_model")
+        return data, models, arc
+    sys.path.insert(0, str(Path(__file__).parents[1]))
+    from tests.lensing.rows import alternating_models, random_rows
+
+    return random_rows(48), alternating_models(48), None
+
+
+def row_of(manifest: Manifest, i: int) -> dict:
+    return {k: v[i] for k, v in manifest.items()}
+
+
+# --- the tools: each takes the manifest, the models and the rows' indices, and returns their arcs ---------------------
+
+
+def lensflow(manifest: Manifest, models: np.ndarray, index: np.ndarray) -> np.ndarray:
+    return render({k: v[index] for k, v in manifest.items()}, psf_model=models[index]).arc
+
+
+def uniform_reference(manifest: Manifest, models: np.ndarray, index: np.ndarray) -> np.ndarray:
+    return np.array([render_row_reference(row_of(manifest, i), psf_model=models[i], period_pix=128) for i in index])
+
+
+class Lenstronomy:
+    """One row's lens, source and PSFs as lenstronomy's classes, with the lensed source shared by the bands or not."""
+
+    def __init__(self, manifest: Manifest, models: np.ndarray, supersample: int, share: bool):
+        self.manifest, self.models, self.s, self.share = manifest, models, supersample, share
+
+    def __call__(self, manifest: Manifest, models: np.ndarray, index: np.ndarray) -> np.ndarray:
+        """Arcs of the rows at ``index``."""
+        return np.array([self.row(row_of(manifest, i), str(models[i])) for i in index])
+
+    def row(self, row: dict, model: str) -> np.ndarray:
+        """Arc of one row, (band, y, x)."""
+        from lenstronomy.Data.imaging_data import ImageData
+        from lenstronomy.Data.psf import PSF
+        from lenstronomy.ImSim.image_model import ImageModel
+        from lenstronomy.LensModel.lens_model import LensModel
+        from lenstronomy.LightModel.light_model import LightModel
+        from lenstronomy.Util.param_util import phi_q2_ellipticity, shear_polar2cartesian
+
+        e1, e2 = phi_q2_ellipticity(row["lens_phi_rad"], row["lens_q"])
+        g1, g2 = shear_polar2cartesian(row["shear_phi_rad"], row["shear"])
+        s1, s2 = phi_q2_ellipticity(row["src_phi_rad"], row["src_q"])
+        centre = {"center_x": 0.0, "center_y": 0.0}
+        lens = [{"theta_E": row["theta_e_arcsec"], "e1": e1, "e2": e2, **centre}, {"gamma1": g1, "gamma2": g2}]
+        # lenstronomy's radius is the geometric mean of the axes; ours is the major one.
+        source = [
+            {
+                "amp": 1.0, "R_sersic": row["src_reff_arcsec"] * np.sqrt(row["src_q"]), "n_sersic": row["src_n"],
+                "e1": s1, "e2": s2, "center_x": row["src_x_arcsec"], "center_y": row["src_y_arcsec"],
+            }
+        ]  # fmt: skip
+        x0, y0 = -row["x_center"] * PIXEL, -row["y_center"] * PIXEL
+        data = ImageData(
+            np.zeros((SIZE, SIZE)), 1.0, ra_at_xy_0=x0, dec_at_xy_0=y0, transform_pix2angle=np.eye(2) * PIXEL
+        )
+        light_model, lens_model = LightModel(["SERSIC_ELLIPSE"]), LensModel(["SIE", "SHEAR"])
+        numerics = {"supersampling_factor": self.s, "supersampling_convolution": not self.share}
+        total = light_model.total_flux(source, norm=True)[0]
+        arc, lensed = [], None
+        for width, flux in zip(row["psf_fwhm_arcsec"], row["src_flux_nmgy"], strict=True):
+            if not self.share:  # as people call it: a kernel on the fine grid, everything anew for each band
+                fine = psf.kernel(41 * self.s, width / PIXEL * self.s, model)
+                kernel = PSF("PIXEL", kernel_point_source=_odd(fine), point_source_supersampling_factor=self.s)
+                image_model = ImageModel(data, kernel, lens_model, light_model, kwargs_numerics=numerics)
+                arc.append(flux / total * image_model.image(lens, source))
+                continue
+            kernel = PSF("PIXEL", kernel_point_source=psf.kernel(41, width / PIXEL, model))
+            image_model = ImageModel(data, kernel, lens_model, light_model, kwargs_numerics=numerics)
+            if lensed is None:
+                lensed = image_model.source_surface_brightness(source, lens, unconvolved=True)
+            arc.append(flux / total * image_model.ImageNumerics.convolution_class.convolution2d(lensed))
+        return np.array(arc)
+
+
+def _odd(kernel: np.ndarray) -> np.ndarray:
+    return kernel if kernel.shape[0] % 2 else psf.kernel(kernel.shape[0] + 1, 1.0)
+
+
+def galsim_rows(manifest: Manifest, models: np.ndarray, index: np.ndarray) -> np.ndarray:
+    """The lensed light on 4 x 4 rays by numpy; GalSim interpolates it, convolves and samples at pixel centres."""
+    import galsim
+
+    arcs = []
+    s = 4
+    for i in index:
+        row = row_of(manifest, i)
+        x, y = (ray_positions(SIZE, PAD, s, PIXEL, row[k]) for k in ("x_center", "y_center"))
+        rays = galsim.Image(lensed_light(row, x[None, :], y[:, None]) * (PIXEL / s) ** 2, scale=PIXEL / s)
+        lensed = galsim.InterpolatedImage(rays, x_interpolant="lanczos3", normalization="flux")
+        arc = []
+        for width, flux in zip(row["psf_fwhm_arcsec"], row["src_flux_nmgy"], strict=True):
+            kernel = galsim.Gaussian(fwhm=width) if models[i] == "gaussian" else galsim.Moffat(beta=3.5, fwhm=width)
+            image = galsim.Image(SIZE, SIZE, scale=PIXEL)
+            galsim.Convolve(lensed, kernel).drawImage(image, method="no_pixel")
+            arc.append(flux * image.array)
+        arcs.append(arc)
+    return np.array(arcs)
+
+
+# --- measuring --------------------------------------------------------------------------------------------------------
+
+
+def errors(arc: np.ndarray, truth: np.ndarray) -> str:
+    arc, truth = arc.astype(np.float64), truth.astype(np.float64)
+    peak = (np.abs(arc - truth).max((2, 3)) / truth.max((2, 3))).max(1)
+    flux = np.abs(arc.sum((2, 3)) / truth.sum((2, 3)) - 1).max(1)
+    return "  ".join(f"{f(e):8.1e}" for e in (peak, flux) for f in (np.median, lambda v: np.percentile(v, 95), np.max))
+
+
+def best_of(call: Callable[[], object], repeats: int = 25) -> float:
+    """Shortest of some runs: what the code costs when nothing else runs."""
+    call()
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+def profile(manifest: Manifest, models: np.ndarray) -> None:
+    """Microseconds per stamp of each part, measured by calling it alone."""
+    rows = read_rows(manifest, SIZE, PIXEL)
+    n = rows.fwhm.shape[0]
+    packed = pack.pack(rows, models, 3.5, SIZE, PIXEL)
+    constants = (quadrature.NODES, quadrature.TURNS, spreading.WEIGHTS)
+    wide = int(packed.grid_size.max()) // 16 * 16 + 16
+    grid = np.zeros((wide, wide), dtype=np.float32)
+    scratch = np.empty((shoot.SCRATCH_ROWS, quadrature.MAX_SAMPLES), dtype=np.float32)
+    edges, stack = np.empty((quadrature.MAX_PANELS, 2)), np.zeros((shoot.STACK_ROWS, shoot.STACK_COLUMNS))
+    samples = 0
+
+    def collect() -> None:
+        nonlocal samples
+        samples = 0
+        for i in range(n):
+            s = packed.scalars[i]
+            for turn in range(2):
+                samples += shoot.shoot_row(
+                    packed.geometry[i], packed.series[i], packed.settings[i, turn], s[pack.INDEX], s[pack.B],
+                    grid.reshape(-1), wide, s[pack.STEP], s[pack.ORIGIN_X], s[pack.ORIGIN_Y], constants, scratch, edges,
+                    stack,
+                )[2]  # fmt: skip
+
+    whole = best_of(lambda: render(manifest, psf_model=models)) / n
+    packing = best_of(lambda: pack.pack(rows, models, 3.5, SIZE, PIXEL)) / n
+    collecting = best_of(collect) / n
+    per_row = samples // n
+    rng = np.random.default_rng(0)
+    x, y = (rng.uniform(30, 70, per_row).astype(np.float32) for _ in range(2))
+    value = np.ones(per_row, dtype=np.float32)
+    flat = grid.reshape(-1)
+    spreading_time = best_of(
+        lambda: [spreading.spread(flat, wide, x, y, value, per_row, spreading.WEIGHTS) for _ in range(n)]
+    )
+    profile_time = best_of(lambda: [light.sersic_in_place(value, x, per_row, 1.0, 1.68) for _ in range(n)])
+    without = {**manifest, "psf_fwhm_arcsec": np.full_like(manifest["psf_fwhm_arcsec"], np.nan)}
+    no_band = best_of(lambda: render(without, psf_model=models)) / n
+    one = {**manifest, "psf_fwhm_arcsec": manifest["psf_fwhm_arcsec"].copy()}
+    one["psf_fwhm_arcsec"][:, 1:] = np.nan
+    one_band = best_of(lambda: render(one, psf_model=models)) / n
+    sizes = f"{np.median(packed.frequencies.max(1)):.0f}^2 frequencies, {np.median(packed.grid_size):.0f}^2 grid"
+    print(f"\nlensflow by part, microseconds per stamp ({per_row} samples in two renderings, {sizes}; shortest of 25):")
+    for name, value_s in (
+        ("whole", whole),
+        ("packing (numpy)", packing),
+        ("source: nodes, profile, spreading", collecting),
+        ("  of which spreading", spreading_time / n),
+        ("  of which profile", profile_time / n),
+        ("transforms, error image, first band", one_band - no_band),
+        ("PSF and pixels, each further band", (whole - one_band) / 2),
+    ):
+        print(f"  {name:40s} {1e6 * value_s:7.1f}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--core", type=int, default=0)
+    options = parser.parse_args()
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {options.core})
+    warnings.filterwarnings("ignore")
+    manifest, models, truth = load()
+    n = len(models)
+    every = np.arange(n)
+    tools: dict[str, tuple[Callable, np.ndarray]] = {
+        "lensflow": (lensflow, every),
+        "lensflow's reference, 8x8 rays": (uniform_reference, every[:3]),
+    }
+    try:
+        import lenstronomy  # noqa: F401
+
+        tools["lenstronomy 4x4, source shared"] = (Lenstronomy(manifest, models, 4, True), every[:16])
+        tools["lenstronomy 5x5, as called"] = (Lenstronomy(manifest, models, 5, False), every[:4])
+    except ImportError:
+        print("lenstronomy is not installed: left out")
+    try:
+        import galsim  # noqa: F401
+
+        tools["numpy + galsim 4x4"] = (galsim_rows, every[:8])
+    except ImportError:
+        print("galsim is not installed: left out")
+    against = f"; errors against {TRUTH.name}" if truth is not None else ""
+    print(f"{n} rows, 3 bands, {SIZE}x{SIZE} pixels, one core{against}")
+    arcs = {name: tool(manifest, models, index) for name, (tool, index) in tools.items()}  # and compiles
+    seconds: dict[str, list[float]] = {name: [] for name in tools}
+    for _ in range(options.rounds):
+        for name, (tool, index) in tools.items():
+            repeats = 5 if name == "lensflow" else 1
+            start = time.perf_counter()
+            for _ in range(repeats):
+                tool(manifest, models, index)
+            seconds[name].append((time.perf_counter() - start) / repeats / len(index))
+    ours = np.array(seconds["lensflow"])
+    print(f"{'':34s} {'stamps/s':>9s} {'lensflow is':>12s}   error/peak: median, p95, max   flux: median, p95, max")
+    for name, (_, index) in tools.items():
+        ratio = np.median(np.array(seconds[name]) / ours)
+        error = errors(arcs[name], truth[index]) if truth is not None else ""
+        print(f"{name:34s} {1 / np.median(seconds[name]):9.1f} {ratio:10.1f} x   {error}")
+    profile(manifest, models)
+
+
+if __name__ == "__main__":
+    main()
