@@ -46,8 +46,10 @@ def test_every_row_of_the_reference_renderings_is_met_to_3e_4(name):
 @pytest.mark.parametrize("n", [0.5, 1.0, 2.0, 4.0])
 @pytest.mark.parametrize("model", ["SIE", "EPL"])
 def test_the_engine_is_brute_force_over_the_whole_ranges(model, n):
-    rows, size = wide_rows(2, seed=int(10 * n) + (model == "EPL"), model=model, index=n, size=30), 30
-    models = alternating_models(2)
+    # Steep cusps cost brute force its time.
+    count, size = (2 if n <= 1 else 1), 30
+    rows = wide_rows(count, seed=int(10 * n) + (model == "EPL"), model=model, index=n, size=size)
+    models = alternating_models(count)
     truth = brute_force(rows, models, size)
     coarse = render(rows, stamp_size=size, psf_model=models)
     with finer():
