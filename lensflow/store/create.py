@@ -53,7 +53,6 @@ def _layouts() -> dict[str, Layout]:
     pixels = tuple(v for v in cut if "y" in v.dims)
     rest = tuple(v for v in cut if "y" not in v.dims and v.name not in known_first)
     return {
-        "targets": Layout("host", head=schema.TARGETS),
         "cutouts": Layout(
             "host",
             head=tuple(v for v in cut if v.name in known_first),
@@ -90,7 +89,7 @@ def create_store(
     ----------
     url : str
         Where; an existing store there is replaced.
-    store : {"targets", "cutouts", "manifest", "pairs"}
+    store : {"cutouts", "manifest", "pairs"}
     n_rows : int
         Length of the host or sample dimension.
     bands : sequence of str

@@ -83,11 +83,6 @@ def _open(url: str, store: str) -> xr.Dataset:
     return xr.Dataset(data, coords={"band": group_bands(group)}, attrs=attrs)
 
 
-def open_targets(url: str) -> xr.Dataset:
-    """Open a targets store: one row per requested host."""
-    return _open(url, "targets")
-
-
 def open_cutouts(url: str) -> xr.Dataset:
     """Open a cutouts store.
 
