@@ -1,0 +1,32 @@
+"""One YAML file -> one typed, validated, frozen :class:`RunConfig`.
+
+Unknown keys, wrong types and contradictions are errors that name the setting and the nearest known one.
+Relative paths are relative to the folder that the command runs in; ``${NAME}`` is taken from the environment.
+"""
+
+from lensflow.config.checks import DiagnosticsConfig, GateConfig
+from lensflow.config.injection import InjectionConfig
+from lensflow.config.load import load_config
+from lensflow.config.plan import PlanConfig
+from lensflow.config.reference import markdown
+from lensflow.config.run import RunConfig, fingerprint, flatten
+from lensflow.config.survey import SplitsConfig, StampsConfig, SurveyConfig, SyntheticConfig
+from lensflow.config.work import ClusterConfig, StoreConfig
+
+__all__ = [
+    "ClusterConfig",
+    "DiagnosticsConfig",
+    "GateConfig",
+    "InjectionConfig",
+    "PlanConfig",
+    "RunConfig",
+    "SplitsConfig",
+    "StampsConfig",
+    "StoreConfig",
+    "SurveyConfig",
+    "SyntheticConfig",
+    "fingerprint",
+    "flatten",
+    "load_config",
+    "markdown",
+]

@@ -1,0 +1,90 @@
+"""The whole config of a run, and which stored result depends on which setting."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import yaml
+from pydantic import Field, field_validator
+
+from lensflow.config.base import Section
+from lensflow.config.checks import DiagnosticsConfig, GateConfig
+from lensflow.config.injection import InjectionConfig
+from lensflow.config.plan import PlanConfig
+from lensflow.config.survey import SplitsConfig, SurveyConfig
+from lensflow.config.work import ClusterConfig, StoreConfig
+
+
+class RunConfig(Section):
+    """Everything that a run depends on."""
+
+    name: str = Field("run", min_length=1, description="shown in the report and the run's attrs")
+    out: str = Field(description="folder of the run, a path or any fsspec URL")
+    seed: int = Field(1, ge=0, description="seed of every random number")
+    bands: tuple[str, ...] = Field(("g", "r", "z"), min_length=1, description="bands, in the order they are stored")
+    survey: SurveyConfig
+    splits: SplitsConfig = SplitsConfig()
+    plan: PlanConfig = PlanConfig()
+    injection: InjectionConfig = InjectionConfig()
+    diagnostics: DiagnosticsConfig = DiagnosticsConfig()
+    gate: GateConfig = GateConfig()
+    store: StoreConfig = StoreConfig()
+    cluster: ClusterConfig = ClusterConfig()
+
+    @field_validator("bands")
+    @classmethod
+    def _bands_differ(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(value)) != len(value):
+            raise ValueError(f"a band is named twice: {', '.join(value)}")
+        return value
+
+    @property
+    def reference_band(self) -> int:
+        """Index of the band that magnitudes refer to: r, or the first band where there is no r."""
+        return self.bands.index("r") if "r" in self.bands else 0
+
+    def effective(self) -> dict[str, Any]:
+        """Every setting with the value in force, as plain JSON types."""
+        return self.model_dump(mode="json")
+
+    def to_yaml(self) -> str:
+        """Return the effective config as YAML."""
+        return yaml.safe_dump(self.effective(), sort_keys=False)
+
+    def settings_of(self, stage: str) -> dict[str, Any]:
+        """Return the settings that the stored result of ``stage`` depends on, as flat ``a.b`` keys."""
+        every = flatten(self.effective())
+        sections = STAGE_SETTINGS[stage]
+        return {k: v for k, v in every.items() if k.split(".")[0] in sections and k not in NOT_FINGERPRINTED}
+
+
+# Settings whose change makes a stage's stored result stale; each stage depends on those before it.
+_CUT = ("bands", "survey", "splits", "seed", "store")
+STAGE_SETTINGS: dict[str, tuple[str, ...]] = {
+    "cutouts": _CUT,
+    "manifest": (*_CUT, "plan"),
+    "pairs": (*_CUT, "plan", "injection"),
+    "diagnostics": (*_CUT, "plan", "injection", "diagnostics"),
+    "gates": (*_CUT, "plan", "injection", "gate"),
+}
+NOT_FINGERPRINTED = ("survey.failure_budget", "gate.required")
+
+
+def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mappings as one mapping with dotted keys."""
+    out: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, Mapping) and value:
+            out.update(flatten(value, f"{prefix}{key}."))
+        else:
+            out[f"{prefix}{key}"] = value
+    return out
+
+
+def fingerprint(*parts: Any) -> str:
+    """Return 16 hex digits that change when anything in ``parts`` (JSON-like) changes."""
+    text = json.dumps(parts, sort_keys=True, separators=(",", ":"), default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

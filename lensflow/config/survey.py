@@ -1,0 +1,73 @@
+"""Settings of hosts: where they come from, how they are cut and split."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from lensflow.config.base import Fraction, Positive, Section
+
+
+class SyntheticConfig(Section):
+    """A made-up survey in the real layout: see :mod:`lensflow.survey.synthetic`."""
+
+    n_bricks: int = Field(4, ge=1, description="bricks to write")
+    brick_size_pix: int = Field(1200, ge=200, le=3600, description="pixels on a brick's side")
+    hosts_per_brick: int = Field(100, ge=1, description="LRG-like hosts in each brick")
+    bricks_without_g: int = Field(1, ge=0, description="how many of the bricks have no g exposure")
+
+
+class StampsConfig(Section):
+    """Hosts that come as stamps without WCS, weights or PSF."""
+
+    files: dict[str, str] = Field(description="band -> FITS cube (host, y, x) in nMgy/pixel")
+    hosts: str | None = Field(None, description="table with one row per stamp, in the cube's order")
+    pixel_scale_arcsec: Positive = Field(description="pixel scale of the cubes")
+    x_center: float | None = Field(None, description="target's pixel in the cube, x; default: the middle")
+    y_center: float | None = Field(None, description="target's pixel in the cube, y; default: the middle")
+    psfsize_arcsec: dict[str, Positive] = Field(description="assumed PSF size per band (flagged as assumed)")
+
+
+class SurveyConfig(Section):
+    """Where the pixels come from: exactly one of ``root``, ``stamps`` and ``synthetic``."""
+
+    root: str | None = Field(None, description="survey folder, any fsspec URL")
+    layout: Literal["legacysurvey", "flat"] = Field("legacysurvey", description="file names below root")
+    targets: str | None = Field(None, description="target table: CSV, ECSV, FITS or parquet")
+    columns: dict[str, str] = Field(default_factory=dict, description="lensflow name -> column of the table")
+    stamps: StampsConfig | None = Field(None, description="stamps without WCS instead of bricks")
+    synthetic: SyntheticConfig | None = Field(None, description="write and use a synthetic survey")
+    stamp_size: int = Field(64, ge=8, le=1024, description="stamp size in pixels")
+    mask_bits: tuple[int, ...] | None = Field(
+        None, description="bits that make a pixel bad; default NPRIMARY, BRIGHT, SATUR_b, ALLMASK_b, BAILOUT, MEDIUM"
+    )
+    min_coverage_frac: Fraction = Field(0.99, description="below this share of pixels with data a stamp is PARTIAL")
+    psfsize_arcsec: dict[str, Positive] = Field(
+        default_factory=dict, description="band -> PSF size assumed (and flagged) where the survey has no map at all"
+    )
+    failure_budget: Fraction = Field(0.01, description="share of hosts that may fail before the run stops")
+
+    @model_validator(mode="after")
+    def _one_source(self) -> SurveyConfig:
+        given = [n for n in ("root", "stamps", "synthetic") if getattr(self, n) is not None]
+        if len(given) != 1:
+            raise ValueError(f"give exactly one of root, stamps, synthetic (given: {', '.join(given) or 'none'})")
+        if self.root is not None and self.targets is None:
+            raise ValueError("targets is needed with root: a table with ra_deg, dec_deg and brickname")
+        return self
+
+
+class SplitsConfig(Section):
+    """Train / val / test by sky cell."""
+
+    fractions: tuple[Fraction, Fraction, Fraction] = Field((0.7, 0.15, 0.15), description="train, val, test")
+    nside: int = Field(1024, ge=1, description="HEALPix nside of the sky cells (power of two; 1024 is 3.4')")
+
+    @model_validator(mode="after")
+    def _sums_to_one(self) -> SplitsConfig:
+        if abs(sum(self.fractions) - 1) > 1e-9:
+            raise ValueError(f"fractions must sum to 1, not {sum(self.fractions):g}")
+        if self.nside & (self.nside - 1):
+            raise ValueError(f"nside must be a power of two, not {self.nside}")
+        return self
