@@ -10,12 +10,21 @@ from lensflow.lensing.render_image import render_images
 from lensflow.lensing.source_image import ImageSource, prepare_image_source
 
 __all__ = [
+    "ImageSource",
+    "KernelPSF",
     "Rendering",
     "arc_noise",
+    "correlated_noise_factor",
+    "counter_image_radius_arcsec",
     "gain_from_exposure",
     "gain_from_invvar",
+    "image_multiplicity",
+    "image_positions",
+    "prepare_image_source",
+    "prepare_kernel",
     "psf_fwhm_from_psfsize",
     "render",
     "render_arcs",
+    "render_images",
     "updated_invvar",
 ]
