@@ -1,6 +1,6 @@
 """The lensed light of one row, image source or Sersic, on uniform rays: compiled loops and what they need.
 
-Serial, without fastmath, one row per call, like :mod:`lensflow.lensing.kernels`.
+Serial, without fastmath, one row per call.
 """
 
 from __future__ import annotations
@@ -9,14 +9,14 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from lensflow.jit import compiled
+from lensflow.lensing.exterior import image_reach, outside_nodes, sersic_flux_radius
 from lensflow.lensing.lens_map import map_ray, map_reach, pack_map
-from lensflow.lensing.magnification import image_reach, outside_nodes
 from lensflow.lensing.source_image import ImageSource, interpolate
-from lensflow.lensing.sources import sersic_amplitude, sersic_b, sersic_flux_radius
+from lensflow.lensing.sources import sersic_amplitude, sersic_b
 
 # exp(-30) = 1e-13 of the central brightness is called dark.
 _DARK_EXPONENT = 30.0
@@ -96,7 +96,7 @@ class RayLight:
         return float(flux * self.per_arcsec2)
 
 
-@numba.njit(inline="always", cache=True, error_model="numpy")
+@compiled(inline="always")
 def _ray(x, y, p, padded, cx, cy, b, power):  # type: ignore[no-untyped-def]
     wx, wy = map_ray(x, y, p)
     if padded.size:
@@ -105,13 +105,13 @@ def _ray(x, y, p, padded, cx, cy, b, power):  # type: ignore[no-untyped-def]
     return math.exp(-b * math.exp(power * math.log(w2))) if w2 > 0.0 else 1.0
 
 
-@numba.njit(inline="always", cache=True, error_model="numpy")
+@compiled(inline="always")
 def _is_dark(x, y, distance, p, dark):  # type: ignore[no-untyped-def]
     wx, wy = map_ray(x, y, p)
     return math.sqrt(wx * wx + wy * wy) - map_reach(x, y, distance, p) > dark
 
 
-@numba.njit(nogil=True, cache=True, error_model="numpy")
+@compiled()
 def _shoot(light, s, r, x0, y0, pixel, p, padded, cx, cy, dark, b, power):  # type: ignore[no-untyped-def]
     """Fill the fine grid, each cell with the mean of ``r`` x ``r`` rays; return its sum and its rows with light.
 
@@ -139,7 +139,7 @@ def _shoot(light, s, r, x0, y0, pixel, p, padded, cx, cy, dark, b, power):  # ty
     return total, max(first, 0), end
 
 
-@numba.njit(nogil=True, cache=True, error_model="numpy")
+@compiled()
 def _sum_frame(s, x0, y0, pixel, n, margin, p, padded, cx, cy, dark, b, power):  # type: ignore[no-untyped-def]
     """Sum of the rays in a frame of ``margin`` pixels around an ``n`` x ``n`` grid."""
     total = 0.0
@@ -155,7 +155,7 @@ def _sum_frame(s, x0, y0, pixel, n, margin, p, padded, cx, cy, dark, b, power): 
     return total
 
 
-@numba.njit(nogil=True, cache=True, error_model="numpy")
+@compiled()
 def _weighted_sum(x, y, weight, p, padded, cx, cy, dark, b, power):  # type: ignore[no-untyped-def]
     total = 0.0
     for i in range(x.size):
