@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
@@ -11,10 +13,7 @@ from lensflow.lensing.render import Rendering
 
 
 def pair_metrics(
-    rendering: Rendering,
-    sums: NDArray[np.float64],
-    growth: NDArray[np.float64],
-    manifest: xr.Dataset,
+    rendering: Rendering, sums: kernels.Sums, columns: Mapping[str, NDArray], bands: list[str]
 ) -> dict[str, NDArray[np.float32]]:
     """Compute the variables of ``schema.METRICS`` for a block.
 
@@ -22,10 +21,10 @@ def pair_metrics(
     ----------
     rendering : Rendering
         Magnification and render_err (sample,).
-    sums : ndarray, shape (sample, band, kernels.N_SUMS)
-    growth : ndarray, shape (sample, rings)
-        From :func:`lensflow.injection.kernels.add_and_measure`.
-    manifest : Dataset
+    sums : kernels.Sums
+    columns : mapping of ndarray
+        The manifest's columns.
+    bands : list of str
 
     Returns
     -------
@@ -33,42 +32,33 @@ def pair_metrics(
         Shapes (sample,) and (sample, band). NaN for controls, for absent bands and, in the SNRs, where a covered
         band has no pixel with data: null, never 0.
     """
-    control = manifest["is_control"].values
-    absent = control[:, None] | ~np.isfinite(manifest["psf_fwhm_arcsec"].values)
-    flux = sums[..., kernels.FLUX]
-    lensed = rendering.magnification[:, None] * manifest["src_flux_nmgy"].values
+    control = columns["is_control"]
+    absent = control[:, None] | ~np.isfinite(columns["psf_fwhm_arcsec"])
+    flux = sums.band[..., kernels.FLUX]
+    lensed = rendering.magnification[:, None] * columns["src_flux_nmgy"]
     total = flux.sum(axis=1)
-    null = absent | (sums[..., kernels.GOOD_PIXELS] == 0)
+    null = absent | (sums.host[..., kernels.GOOD_PIXELS] == 0)
     with np.errstate(invalid="ignore", divide="ignore"):
         snr = {
-            "snr_peak": sums[..., kernels.PEAK_SNR],
-            "snr_matched": np.sqrt(sums[..., kernels.MATCHED]),
-            "snr_stamp": sums[..., kernels.GOOD_FLUX] / np.sqrt(sums[..., kernels.SKY_VARIANCE]),
+            "snr_peak": sums.band[..., kernels.PEAK_SNR],
+            "snr_matched": np.sqrt(sums.band[..., kernels.MATCHED]),
+            "snr_stamp": sums.band[..., kernels.GOOD_FLUX] / np.sqrt(sums.host[..., kernels.SKY_VARIANCE]),
         }
     metrics = {
         "magnification": rendering.magnification,
         "render_err": rendering.render_err,
         "stamp_flux_fraction": _ratio(np.where(absent, 0, flux).sum(axis=1), np.where(absent, 0, lensed).sum(axis=1)),
-        "core_flux_fraction": _ratio(sums[..., kernels.CORE].sum(axis=1), total),
-        "annulus_flux_fraction": _ratio(sums[..., kernels.ANNULUS].sum(axis=1), total),
-        "arc_r50_pix": _half_light_radius(growth),
+        "core_flux_fraction": _ratio(sums.shape[:, kernels.CORE], total),
+        "annulus_flux_fraction": _ratio(sums.shape[:, kernels.ANNULUS], total),
+        "arc_r50_pix": sums.shape[:, kernels.R50],
         "total_injected_flux_nmgy": np.where(absent, np.nan, flux),
         **{k: np.where(null, np.nan, v) for k, v in snr.items()},
     }
-    bands = [str(b) for b in manifest["band"].values]
     metrics["arc_snr"] = metrics["snr_peak"][:, bands.index("r") if "r" in bands else 0]
     return {
         k: np.where(control[:, None] if v.ndim == 2 else control, np.nan, v).astype(np.float32)
         for k, v in metrics.items()
     }
-
-
-def _half_light_radius(growth: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Outer edge of the ring in which the summed light reaches a half, pixels; NaN without light."""
-    inside = np.cumsum(growth, axis=1)
-    total = inside[:, -1]
-    at = np.argmax(inside >= 0.5 * total[:, None], axis=1)
-    return np.where(total > 0, np.sqrt((at + 1) / kernels.RINGS_PER_PIX2), np.nan)
 
 
 def _ratio(part: NDArray[np.float64], whole: NDArray[np.float64]) -> NDArray[np.float64]:
