@@ -16,6 +16,11 @@ from lensflow.lensing.noise import PURPOSE, arc_noise, gain_from_exposure, gain_
 from lensflow.lensing.render import render
 from lensflow.rng import key_words
 
+_NEEDED = (
+    "image", "invvar", "covered", "nexp", "noise_correlation_factor", "status", "band_reasons", "bad_pixel_frac",
+    "psf_source",
+)  # fmt: skip
+
 
 def combine(ctrl: NDArray[np.float32], arc: NDArray[np.float32], noise: NDArray[np.float32]) -> NDArray[np.float32]:
     """``float32(ctrl + arc + noise)``, summed in float64 from left to right: the definition of a stamp."""
@@ -95,7 +100,8 @@ def inject_block(hosts: xr.Dataset, manifest: xr.Dataset, config: InjectionConfi
     ----------
     hosts : Dataset
         Cutouts (dims host, band, y, x) that hold every host of the manifest's rows; coordinate ``host_index``
-        gives their numbers (0, 1, ... without it); attrs ``pixel_scale_arcsec``.
+        gives their numbers (0, 1, ... without it); attrs ``pixel_scale_arcsec``. Of ``schema.CUTOUTS`` are needed
+        image, invvar, covered, nexp, noise_correlation_factor, status, band_reasons, bad_pixel_frac and psf_source.
     manifest : Dataset
         Rows of a manifest (dim sample); attrs ``seed``, ``psf_model``, ``psf_beta``.
     config : InjectionConfig, optional
@@ -112,6 +118,7 @@ def inject_block(hosts: xr.Dataset, manifest: xr.Dataset, config: InjectionConfi
         Naming the first row that cannot be rendered.
     """
     config = config or InjectionConfig()
+    schema.check("cutouts", hosts, _NEEDED)
     bands = [str(b) for b in manifest["band"].values]
     columns = {v.name: manifest[v.name].values for v in schema.MANIFEST}
     rows = rows_of_hosts(hosts, columns["host_index"])
@@ -131,7 +138,7 @@ def inject_block(hosts: xr.Dataset, manifest: xr.Dataset, config: InjectionConfi
         columns["row_id"], *key_words(int(manifest.attrs["seed"]), PURPOSE), columns["x_center"], columns["y_center"],
         stamp, sums.band, sums.shape,
     )  # fmt: skip
-    metrics = pair_metrics(rendering, sums, columns, bands)
+    metrics = pair_metrics(rendering, sums, hosts, rows, columns, bands)
     flags = pair_flags(metrics, hosts, rows, columns["is_control"], config)
     out = schema.dataset("pairs", {"arc": arc, "stamp": stamp, **metrics, **flags}, {"band": bands})
     out.attrs["pixel_scale_arcsec"] = hosts.attrs["pixel_scale_arcsec"]

@@ -127,7 +127,7 @@ def _sum(arc, weight, light, sums):  # type: ignore[no-untyped-def]
 def _measure(light, top, bottom, x_center, y_center, growth, ring, shape):  # type: ignore[no-untyped-def]
     size, last = len(light), growth.size - 1
     growth[:] = 0.0
-    core = outer = 0.0
+    core = outer = np.float64(0.0)
     for y in range(top // size, -(-bottom // size)):
         dy2 = (y - y_center) ** 2
         line = light[y]
