@@ -233,6 +233,9 @@ def ray_panels(c, s, p, ray, settings, edges):  # type: ignore[no-untyped-def]
             away = 1.0 / math.sqrt(ray[AX] * ray[AX] + ray[AY] * ray[AY])
             reach = max(reach, dark * away)
             inward = r0 if p[POWER] > 0.0 else reach
+            if p[GRAIN] > 0.0:  # panels are too many to waste any on the dark
+                reach = _lit_reach(ray, r0, r0 + reach, p)
+                inward = _lit_reach(ray, r0, max(ray[_RS], r0 - inward, 1e-3), p)
             inverse = min(inverse, away)
             bend = 3.0
         first = max(span, p[CORE]) * settings[FIRST] * inverse
@@ -267,6 +270,21 @@ def ray_panels(c, s, p, ray, settings, edges):  # type: ignore[no-untyped-def]
             flatter = settings[PROFILE] * p[STEEP] * p[FLATTER]
             n = _panels(ray[_RIN], 0.0, top, first, growth, longest, steep, flatter, top, top, 3.0, edges, n)
     return n, beyond
+
+
+@compiled(fastmath=True)
+def _lit_reach(ray, r0, end, p):  # type: ignore[no-untyped-def]
+    """Distance from ``r0`` at which a bent ray leaves the light, at most that of ``end``; a little more."""
+    near, far = r0, end
+    for _ in range(6):
+        r = 0.5 * (near + far)
+        x, y = _position(ray, r, p)
+        if x * x + y * y < p[DARK] * p[DARK]:
+            near = r
+        else:
+            far = r
+    x, y = _position(ray, end, p)
+    return abs(end - r0) if x * x + y * y < p[DARK] * p[DARK] else abs(far - r0)
 
 
 @compiled(fastmath=True)

@@ -109,7 +109,7 @@ def shoot_row(  # type: ignore[no-untyped-def]
             if p[POWER] != 0.0:
                 _bend(scratch, n, p[POWER])
             if image.size:
-                image_in_place(value, scratch[1], scratch[4], scratch[5], n, image, place)
+                n = image_in_place(value, scratch[1], scratch[4], scratch[5], scratch[2], scratch[3], n, image, place)
             else:
                 sersic_in_place(value, scratch[1], n, index, b)
             spread(grid, stride, scratch[2], scratch[3], value, n, weights)
