@@ -1,4 +1,8 @@
-"""The measured PSFs of a call: which row and band uses which, each prepared once and made ready for the engine."""
+"""The measured PSFs of a call: which row and band uses which, each prepared once and made ready for the engine.
+
+Beyond its edge a kernel is 0 at pixel distances, but between them what is band-limited oscillates, by as much as it has
+power at 0.5 cycles per pixel: 1e-7 of the peak for a smooth PSF of 4 pixels, 4e-4 with noise of 0.2 % of the peak.
+"""
 
 from __future__ import annotations
 
@@ -75,7 +79,9 @@ class KernelSet:
             raise RenderError(f"psf_model: kernels must have the shape {shape}, not {kernels.shape}")
         self.one_for_all = leading == 1 and index is None
         if leading == 1 and index is not None:
-            raise RenderError(f"psf_index needs kernels with a leading axis to point into, not the shape {kernels.shape}")
+            raise RenderError(
+                f"psf_index needs kernels with a leading axis to point into, not the shape {kernels.shape}"
+            )
         self.values = kernels[None] if leading == 1 else kernels
         if index is not None:
             self.index = np.atleast_1d(np.asarray(index))

@@ -133,44 +133,10 @@ def pack(rows: Rows, models: NDArray[np.str_], beta: float, size: int, pixel: fl
     geometry[:, quad.STEEP] = STEEPNESS * index / b * np.where(index < 1, 0.8 * index, 1.0)
     geometry[:, quad.FLATTER] = np.where(index > 1, 1 - 1 / index, 0.0)
 
-    image = rows.images.of[which]
-    _images(geometry, rows, which, image)
-
-    used, entry = rows.present[which], rows.kernels.entry[which]
-    measured = entry >= 0
-    fwhm = np.where(used & ~measured, rows.fwhm[which] / pixel, np.nan)
-    if measured.any():
-        fwhm[measured] = rows.kernels.fwhm_pix[entry[measured]]
-    widths = np.where(used, fwhm, 0.0)
-    of = models[which]
-    length, cut, reach = np.full(fwhm.shape, np.nan), np.full(n, np.nan), np.zeros(n)
-    table = np.zeros(n, dtype=np.int64)
-    for k, model in enumerate(psf.MODELS):
-        mine = of == model
-        if not mine.any():
-            continue
-        length[mine] = psf.scale_length(fwhm[mine], model, beta)
-        cut[mine], table[mine] = _cut(model, beta), k
-        reach[mine] = psf.level_radius(_REPEAT_LEVEL, 1.0, model, beta)
-    widest = widths.max(axis=1, initial=0.0)
-    pad = np.ceil(np.maximum(LEAST_PAD_PIX, PAD_PER_FWHM * widest))
+    image = _images(geometry, rows, which)
+    transmitted = _transmitted(rows, which, models, beta, size, pixel)
+    pad, period, frequencies = transmitted.pad, transmitted.period, transmitted.frequencies
     field = size + 2 * pad
-    wings = np.minimum(reach * widest, 2 * size)
-    if measured.any():
-        half = np.zeros(entry.shape)
-        half[measured] = 0.5 * rows.kernels.size[entry[measured]]
-        wings = np.where(measured.any(axis=1), half.max(axis=1), wings)
-    period = np.maximum(size + pad + wings, field)
-    scale = 2 * np.pi * length / period[:, None]
-    frequencies = np.where(used, 4 * np.ceil(cut[:, None] / scale / 4 + 0.01), 0.0)
-    disc, sharpest = frequencies.copy(), frequencies.argmax(axis=1) if frequencies.size else np.zeros(n, np.int64)
-    if measured.any():
-        in_disc = (rows.kernels.cut[entry] * period[:, None])[measured]
-        disc[measured] = in_disc
-        along_axis = np.minimum(in_disc, np.repeat(0.5 * period, measured.sum(axis=1)))
-        frequencies[measured] = 4 * np.ceil(along_axis / 4)
-        by_kernel = measured.any(axis=1)
-        sharpest[by_kernel] = np.where(measured, fwhm, np.inf).argmin(axis=1)[by_kernel]
     highest = np.maximum(frequencies.max(axis=1, initial=0.0), 4.0)
     # The grid's step follows the highest frequency; then the grid is fitted to the field and the window's margin.
     grid_size = 8 * np.ceil((field * highest / period / ETA + TAPS + 2) / 8)
@@ -192,28 +158,78 @@ def pack(rows: Rows, models: NDArray[np.str_], beta: float, size: int, pixel: fl
         series=series,
         settings=settings,
         scalars=np.ascontiguousarray(scalars),
-        band_scale=np.ascontiguousarray(scale),
+        band_scale=np.ascontiguousarray(transmitted.scale),
         frequencies=frequencies.astype(np.int64),
-        disc=np.ascontiguousarray(disc),
-        sharpest=sharpest,
-        entry=np.ascontiguousarray(entry),
+        disc=np.ascontiguousarray(transmitted.disc),
+        sharpest=transmitted.sharpest,
+        entry=np.ascontiguousarray(rows.kernels.entry[which]),
         image=image,
         grid_size=grid_size.astype(np.int64),
-        table=table,
+        table=transmitted.table,
     )
 
 
-def _images(geometry: Floats, rows: Rows, which: NDArray[np.int64], image: NDArray[np.int64]) -> None:
-    """Geometry of the rows with images: as fine all over as a Sersic is at its centre, and no finer anywhere."""
+@dataclass(frozen=True)
+class _Transmitted:
+    """Field, period and frequencies of the rows; see :class:`Packed`."""
+
+    pad: Floats
+    period: Floats
+    scale: Floats
+    frequencies: Floats
+    disc: Floats
+    sharpest: NDArray[np.int64]
+    table: NDArray[np.int64]
+
+
+def _transmitted(
+    rows: Rows, which: NDArray[np.int64], models: NDArray[np.str_], beta: float, size: int, pixel: float
+) -> _Transmitted:
+    """Choose what each row's PSFs ask for: how far around the stamp light counts, and which frequencies they pass."""
+    used, entry = rows.present[which], rows.kernels.entry[which]
+    measured, kernels = entry >= 0, rows.kernels
+    n, by_kernel = which.size, measured.any(axis=1)
+    fwhm = np.where(used, rows.fwhm[which] / pixel, np.nan)
+    fwhm[measured] = kernels.fwhm_pix[entry[measured]]
+    length, cut, reach = np.full(fwhm.shape, np.nan), np.full(n, np.nan), np.zeros(n)
+    table = np.zeros(n, dtype=np.int64)
+    for k, model in enumerate(psf.MODELS):
+        mine = ~by_kernel & (models[which] == model)
+        if not mine.any():
+            continue
+        length[mine] = psf.scale_length(fwhm[mine], model, beta)
+        cut[mine], table[mine] = _cut(model, beta), k
+        reach[mine] = psf.level_radius(_REPEAT_LEVEL, 1.0, model, beta)
+    widest = np.where(used, fwhm, 0.0).max(axis=1, initial=0.0)
+    pad = np.ceil(np.maximum(LEAST_PAD_PIX, PAD_PER_FWHM * widest))
+    wings = np.minimum(reach * widest, 2 * size)
+    # A kernel has no light beyond its edge.
+    edge = np.zeros(entry.shape)
+    edge[measured] = 0.5 * kernels.size[entry[measured]]
+    wings[by_kernel] = edge[by_kernel].max(axis=1, initial=0.0)
+    period = np.maximum(size + pad + wings, size + 2 * pad)
+    scale = 2 * np.pi * length / period[:, None]
+    frequencies = np.where(used & ~measured, 4 * np.ceil(cut[:, None] / scale / 4 + 0.01), 0.0)
+    sharpest = np.zeros(n, dtype=np.int64)
+    if fwhm.size:
+        sharpest = np.where(by_kernel, np.where(used, fwhm, np.inf).argmin(axis=1), frequencies.argmax(axis=1))
+    disc = frequencies.copy()
+    disc[measured] = kernels.cut[entry[measured]] * np.broadcast_to(period[:, None], disc.shape)[measured]
+    frequencies[measured] = 4 * np.ceil(np.minimum(disc, 0.5 * period[:, None])[measured] / 4)
+    return _Transmitted(pad, period, scale, frequencies, disc, sharpest, table)
+
+
+def _images(geometry: Floats, rows: Rows, which: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Geometry of the rows with images, as fine wherever there is light; and which image each shows."""
+    image, images = rows.images.of[which], rows.images
     shown = image >= 0
-    if not shown.any():
-        return
-    images = rows.images
     dark, radius = images.dark[image[shown]], images.place[image[shown], 2]
+    # The last panels of the rays must not run out.
     grain = np.maximum(GRAIN_PIX / radius, dark / (0.25 * quad.MAX_PANELS))
     geometry[shown, quad.CORE] = geometry[shown, quad.DARK] = dark
     geometry[shown, quad.STEEP] = geometry[shown, quad.GRAIN] = grain
     geometry[shown, quad.FLATTER] = 0.0
+    return image
 
 
 def _lens(rows: Rows, which: NDArray[np.int64], pixel: float) -> tuple[Floats, Floats]:

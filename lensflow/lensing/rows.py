@@ -58,6 +58,11 @@ class Rows:
     kernels: PackedKernels
 
 
+def count_rows(manifest: Mapping[str, ArrayLike]) -> int:
+    """Rows of a manifest; raises ManifestError where there is no ``lens_model`` to count."""
+    return int(np.atleast_1d(_get(manifest, "lens_model")).size)
+
+
 def read_rows(
     manifest: Mapping[str, ArrayLike],
     stamp_size: int,
@@ -131,6 +136,7 @@ def read_rows(
         refuse(~control & ~on_stamp, value, key, rule, ManifestError)
         centers.append(value)
     flux = _bands(manifest, "src_flux_nmgy", n)
+    bands = int(flux.shape[1])
     fwhm = np.zeros(flux.shape)
     if kernels is None or "psf_fwhm_arcsec" in manifest:
         fwhm = _bands(manifest, "psf_fwhm_arcsec", n)
@@ -143,9 +149,9 @@ def read_rows(
         least = _LEAST_FWHM_PIX * pixel_scale_arcsec
         rule = f">= {least:.4g} arcsec, {_LEAST_FWHM_PIX} pixel"
         refuse(used & (fwhm < least), fwhm, "psf_fwhm_arcsec", rule, RenderError)
-        packed = no_kernels(*flux.shape)
+        packed = no_kernels(n, bands)
     else:
-        given = kernels.given(control, flux.shape[1], name)
+        given = kernels.given(control, bands, name)
         if "psf_fwhm_arcsec" in manifest:
             rule = "NaN (band absent) where the band has no PSF kernel"
             refuse(used & ~given, fwhm, "psf_fwhm_arcsec", rule, RenderError)
