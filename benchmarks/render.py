@@ -204,6 +204,7 @@ def profile(manifest: Manifest, models: np.ndarray) -> None:
     grid = np.zeros((wide, wide), dtype=np.float32)
     scratch = np.empty((shoot.SCRATCH_ROWS, quadrature.MAX_SAMPLES), dtype=np.float32)
     edges, stack = np.empty((quadrature.MAX_PANELS, 2)), np.zeros((shoot.STACK_ROWS, shoot.STACK_COLUMNS))
+    no_image = np.zeros((0, 0), dtype=np.float32)
     samples = 0
 
     def collect() -> None:
@@ -214,8 +215,8 @@ def profile(manifest: Manifest, models: np.ndarray) -> None:
             for turn in range(2):
                 samples += shoot.shoot_row(
                     packed.geometry[i], packed.series[i], packed.settings[i, turn], s[pack.INDEX], s[pack.B],
-                    grid.reshape(-1), wide, s[pack.STEP], s[pack.ORIGIN_X], s[pack.ORIGIN_Y], constants, scratch, edges,
-                    stack,
+                    no_image, np.zeros(3), grid.reshape(-1), wide, s[pack.STEP], s[pack.ORIGIN_X], s[pack.ORIGIN_Y],
+                    constants, scratch, edges, stack,
                 )[2]  # fmt: skip
 
     whole = best_of(lambda: render(manifest, psf_model=models)) / n

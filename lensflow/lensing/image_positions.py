@@ -28,7 +28,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from lensflow.errors import ManifestError
 from lensflow.jit import compiled
-from lensflow.lensing.lens_map import SERIES_F, sie_deflection
 
 # At most 4 for shear < 0.25; ellipticity and a strong shear that oppose each other make swallowtails and butterflies
 # (6 images at q = 0.4 and shear 0.3). T has at most 4 zeros in psi: 8 cusps, so never more than 8 images.
@@ -37,6 +36,9 @@ MAX_IMAGES = 8
 RING = -1
 # Below this share of theta_E, every direction satisfies the lens equation to rounding.
 _RING_LEVEL = 1e-13
+
+# Below this f = sqrt(1 - q^2), a series in f replaces arcsin and arcsinh (error < 1e-14 relative, also at f = 0).
+_SERIES_F = 0.04
 
 _G, _T = 0, 1
 # theta_e sqrt(q)/f, f, q, shear components in the lens's frame, source position there, coefficients of T.
@@ -141,6 +143,19 @@ def counter_image_radius_arcsec(images: Images) -> NDArray[np.float64]:
     return np.where(images.count >= 2, radius, np.nan)
 
 
+@compiled(inline="always")
+def _sie_deflection(cos, sin, scale, f, q):  # type: ignore[no-untyped-def]
+    """SIE deflection in its principal frame from the direction of the ray; see ``deflectors.deflect_sie``."""
+    u, v = f * cos, f * sin / q
+    if f < _SERIES_F:
+        u2, v2 = u * u, v * v
+        ax = cos * (1 + u2 * (1 / 6 + u2 * (3 / 40 + u2 * (5 / 112 + u2 * (35 / 1152)))))
+        ay = sin / q * (1 - v2 * (1 / 6 - v2 * (3 / 40 - v2 * (5 / 112 - v2 * (35 / 1152)))))
+    else:
+        ax, ay = math.asin(u), math.asinh(v)
+    return scale * ax, scale * ay
+
+
 @compiled()
 def _value(kind, angle, p):  # type: ignore[no-untyped-def]
     """Return G(phi) or T(psi) and its derivative."""
@@ -150,14 +165,14 @@ def _value(kind, angle, p):  # type: ignore[no-untyped-def]
         cos2, sin2 = cos * cos - sin * sin, 2 * sin * cos
         value = t[0] + t[1] * cos + t[2] * sin + t[3] * cos2 + t[4] * sin2
         return value, -t[1] * sin + t[2] * cos - 2 * t[3] * sin2 + 2 * t[4] * cos2
-    ax, ay = sie_deflection(cos, sin, p[_SCALE], p[_F], p[_Q])
+    ax, ay = _sie_deflection(cos, sin, p[_SCALE], p[_F], p[_Q])
     g1, g2 = p[_G1], p[_G2]
     ux, uy = p[_BX] + ax, p[_BY] + ay
     wx, wy = (1 - g1) * cos - g2 * sin, -g2 * cos + (1 + g1) * sin  # B e
     tx, ty = -(1 - g1) * sin - g2 * cos, g2 * sin + (1 + g1) * cos  # B e_t
     f = p[_F]
     # k = theta_e sqrt(q) / sqrt(q^2 cos^2 + sin^2) = |d alpha / d phi|
-    k = p[_SCALE] * (1.0 if f < SERIES_F else f) / math.sqrt(p[_Q] ** 2 * cos * cos + sin * sin)
+    k = p[_SCALE] * (1.0 if f < _SERIES_F else f) / math.sqrt(p[_Q] ** 2 * cos * cos + sin * sin)
     return ux * wy - uy * wx, ux * ty - uy * tx - k * (cos * wx + sin * wy)
 
 
@@ -240,7 +255,7 @@ def _pack(theta_e, q, phi, shear, shear_phi, bx, by):  # type: ignore[no-untyped
     p = np.empty(12)
     f = math.sqrt((1.0 - q) * (1.0 + q))
     c, s = math.cos(phi), math.sin(phi)
-    p[_SCALE] = theta_e * math.sqrt(q) / (1.0 if f < SERIES_F else f)
+    p[_SCALE] = theta_e * math.sqrt(q) / (1.0 if f < _SERIES_F else f)
     p[_F], p[_Q] = f, q
     p[_G1], p[_G2] = shear * math.cos(2 * (shear_phi - phi)), shear * math.sin(2 * (shear_phi - phi))
     p[_BX], p[_BY] = c * bx + s * by, c * by - s * bx
@@ -298,7 +313,7 @@ def _solve_row(theta_e, q, phi, shear, shear_phi, bx, by, x, y, mu):  # type: ig
     count = 0
     for i in range(n_angles):
         cos, sin = math.cos(angles[i]), math.sin(angles[i])
-        ax, ay = sie_deflection(cos, sin, p[_SCALE], p[_F], p[_Q])
+        ax, ay = _sie_deflection(cos, sin, p[_SCALE], p[_F], p[_Q])
         wx, wy = (1 - p[_G1]) * cos - p[_G2] * sin, -p[_G2] * cos + (1 + p[_G1]) * sin
         r = ((p[_BX] + ax) * wx + (p[_BY] + ay) * wy) / (wx * wx + wy * wy)
         # r < 0: the direction opposite to an image that a source outside of the cut does not have.

@@ -31,6 +31,8 @@ CORE_FLUX = 1e-2
 _CORE_POWER = 1.5
 # Exponential decay over the longest panel, in units of n/b half-light radii.
 STEEPNESS = 6.0
+# Longest panel over an image source, in its pixels, before `quadrature.SETTINGS` scale it.
+GRAIN_PIX = 3.0
 # Pixels around the stamp whose light is followed, and the same in units of the widest FWHM.
 LEAST_PAD_PIX = 16
 PAD_PER_FWHM = 2.5
@@ -52,6 +54,10 @@ class Packed:
     scalars : index, b_n, central brightness (pixel^-2, unit flux), period, grid step, origin x and y (pixels).
     band_scale : radial PSF argument per frequency index, (row, band).
     frequencies : how many frequencies each band needs, a multiple of 4, 0 for an absent band, (row, band).
+    disc : within how many (of any direction) they lie, (row, band).
+    sharpest : the band that shows errors most, (row,).
+    entry : which of the kernels, -1 for an analytic PSF, (row, band).
+    image : which of the images, -1 for a Sersic source, (row,).
     grid_size : points on a side of the light's grid, a multiple of 8.
     table : which of the PSF tables.
     """
@@ -63,6 +69,10 @@ class Packed:
     scalars: Floats
     band_scale: Floats
     frequencies: NDArray[np.int64]
+    disc: Floats
+    sharpest: NDArray[np.int64]
+    entry: NDArray[np.int64]
+    image: NDArray[np.int64]
     grid_size: NDArray[np.int64]
     table: NDArray[np.int64]
 
@@ -123,25 +133,10 @@ def pack(rows: Rows, models: NDArray[np.str_], beta: float, size: int, pixel: fl
     geometry[:, quad.STEEP] = STEEPNESS * index / b * np.where(index < 1, 0.8 * index, 1.0)
     geometry[:, quad.FLATTER] = np.where(index > 1, 1 - 1 / index, 0.0)
 
-    fwhm = rows.fwhm[which] / pixel
-    used = np.isfinite(fwhm)
-    widths = np.where(used, fwhm, 0.0)
-    of = models[which]
-    length, cut, reach = np.full(fwhm.shape, np.nan), np.full(n, np.nan), np.zeros(n)
-    table = np.zeros(n, dtype=np.int64)
-    for k, model in enumerate(psf.MODELS):
-        mine = of == model
-        if not mine.any():
-            continue
-        length[mine] = psf.scale_length(fwhm[mine], model, beta)
-        cut[mine], table[mine] = _cut(model, beta), k
-        reach[mine] = psf.level_radius(_REPEAT_LEVEL, 1.0, model, beta)
-    widest = widths.max(axis=1, initial=0.0)
-    pad = np.ceil(np.maximum(LEAST_PAD_PIX, PAD_PER_FWHM * widest))
+    image = _images(geometry, rows, which)
+    transmitted = _transmitted(rows, which, models, beta, size, pixel)
+    pad, period, frequencies = transmitted.pad, transmitted.period, transmitted.frequencies
     field = size + 2 * pad
-    period = np.maximum(size + pad + np.minimum(reach * widest, 2 * size), field)
-    scale = 2 * np.pi * length / period[:, None]
-    frequencies = np.where(used, 4 * np.ceil(cut[:, None] / scale / 4 + 0.01), 0.0)
     highest = np.maximum(frequencies.max(axis=1, initial=0.0), 4.0)
     # The grid's step follows the highest frequency; then the grid is fitted to the field and the window's margin.
     grid_size = 8 * np.ceil((field * highest / period / ETA + TAPS + 2) / 8)
@@ -154,6 +149,8 @@ def pack(rows: Rows, models: NDArray[np.str_], beta: float, size: int, pixel: fl
     settings = np.repeat(quad.SETTINGS[None], n, axis=0)
     settings[:, :, [quad.LONGEST, quad.ARC, quad.SHIFT]] *= (0.45 * period / highest)[:, None, None]
     central = sersic_amplitude(1.0, reff, index, column["src_q"]) * np.exp(b)
+    # An image's light is in units of its unlensed flux per squared half-light radius.
+    central = np.where(image >= 0, reff**-2.0, central)
     scalars = np.stack([index, b, central, period, step, first - x, first - y], axis=1)
     return Packed(
         row=which,
@@ -161,11 +158,78 @@ def pack(rows: Rows, models: NDArray[np.str_], beta: float, size: int, pixel: fl
         series=series,
         settings=settings,
         scalars=np.ascontiguousarray(scalars),
-        band_scale=np.ascontiguousarray(scale),
+        band_scale=np.ascontiguousarray(transmitted.scale),
         frequencies=frequencies.astype(np.int64),
+        disc=np.ascontiguousarray(transmitted.disc),
+        sharpest=transmitted.sharpest,
+        entry=np.ascontiguousarray(rows.kernels.entry[which]),
+        image=image,
         grid_size=grid_size.astype(np.int64),
-        table=table,
+        table=transmitted.table,
     )
+
+
+@dataclass(frozen=True)
+class _Transmitted:
+    """Field, period and frequencies of the rows; see :class:`Packed`."""
+
+    pad: Floats
+    period: Floats
+    scale: Floats
+    frequencies: Floats
+    disc: Floats
+    sharpest: NDArray[np.int64]
+    table: NDArray[np.int64]
+
+
+def _transmitted(
+    rows: Rows, which: NDArray[np.int64], models: NDArray[np.str_], beta: float, size: int, pixel: float
+) -> _Transmitted:
+    """Choose what each row's PSFs ask for: how far around the stamp light counts, and which frequencies they pass."""
+    used, entry = rows.present[which], rows.kernels.entry[which]
+    measured, kernels = entry >= 0, rows.kernels
+    n, by_kernel = which.size, measured.any(axis=1)
+    fwhm = np.where(used, rows.fwhm[which] / pixel, np.nan)
+    fwhm[measured] = kernels.fwhm_pix[entry[measured]]
+    length, cut, reach = np.full(fwhm.shape, np.nan), np.full(n, np.nan), np.zeros(n)
+    table = np.zeros(n, dtype=np.int64)
+    for k, model in enumerate(psf.MODELS):
+        mine = ~by_kernel & (models[which] == model)
+        if not mine.any():
+            continue
+        length[mine] = psf.scale_length(fwhm[mine], model, beta)
+        cut[mine], table[mine] = _cut(model, beta), k
+        reach[mine] = psf.level_radius(_REPEAT_LEVEL, 1.0, model, beta)
+    widest = np.where(used, fwhm, 0.0).max(axis=1, initial=0.0)
+    pad = np.ceil(np.maximum(LEAST_PAD_PIX, PAD_PER_FWHM * widest))
+    wings = np.minimum(reach * widest, 2 * size)
+    # A kernel has no light beyond its edge.
+    edge = np.zeros(entry.shape)
+    edge[measured] = 0.5 * kernels.size[entry[measured]]
+    wings[by_kernel] = edge[by_kernel].max(axis=1, initial=0.0)
+    period = np.maximum(size + pad + wings, size + 2 * pad)
+    scale = 2 * np.pi * length / period[:, None]
+    frequencies = np.where(used & ~measured, 4 * np.ceil(cut[:, None] / scale / 4 + 0.01), 0.0)
+    sharpest = np.zeros(n, dtype=np.int64)
+    if fwhm.size:
+        sharpest = np.where(by_kernel, np.where(used, fwhm, np.inf).argmin(axis=1), frequencies.argmax(axis=1))
+    disc = frequencies.copy()
+    disc[measured] = kernels.cut[entry[measured]] * np.broadcast_to(period[:, None], disc.shape)[measured]
+    frequencies[measured] = 4 * np.ceil(np.minimum(disc, 0.5 * period[:, None])[measured] / 4)
+    return _Transmitted(pad, period, scale, frequencies, disc, sharpest, table)
+
+
+def _images(geometry: Floats, rows: Rows, which: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Geometry of the rows with images, as fine wherever there is light; and which image each shows."""
+    image, images = rows.images.of[which], rows.images
+    shown = image >= 0
+    dark, radius = images.dark[image[shown]], images.place[image[shown], 2]
+    # The last panels of the rays must not run out.
+    grain = np.maximum(GRAIN_PIX / radius, dark / (0.25 * quad.MAX_PANELS))
+    geometry[shown, quad.CORE] = geometry[shown, quad.DARK] = dark
+    geometry[shown, quad.STEEP] = geometry[shown, quad.GRAIN] = grain
+    geometry[shown, quad.FLATTER] = 0.0
+    return image
 
 
 def _lens(rows: Rows, which: NDArray[np.int64], pixel: float) -> tuple[Floats, Floats]:

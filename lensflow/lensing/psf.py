@@ -154,15 +154,6 @@ def level_radius(level: float, fwhm: float, model: str = "moffat", beta: float =
     return float(_alpha(width, beta) * np.sqrt(level ** (-1 / beta) - 1))
 
 
-def enclosing_radius(outside: float, fwhm: float, model: str = "moffat", beta: float = 3.5) -> float:
-    """Radius, in the unit of ``fwhm``, outside of which a share ``outside`` of the PSF's flux lies."""
-    check_model(model, beta)
-    width = _checked_fwhm(fwhm)
-    if model == "gaussian":
-        return float(_sigma(width) * np.sqrt(-2 * np.log(outside)))
-    return float(_alpha(width, beta) * np.sqrt(outside ** (-1 / (beta - 1)) - 1))
-
-
 def profile(r: ArrayLike, fwhm: ArrayLike, model: str = "moffat", beta: float = 3.5) -> NDArray[np.float64]:
     """Surface density of the unit-flux PSF at radius ``r``, per squared unit of ``fwhm``."""
     check_model(model, beta)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from lensflow.lensing.deflectors import deflect_epl, deflect_shear, deflect_sie, deflect_sis
 from lensflow.lensing.psf import cutoff_frequency, transform
+from lensflow.lensing.psf_image import kernel_transform
 from lensflow.lensing.sources import sersic_profile
 
 
@@ -183,10 +184,15 @@ def image_of_samples(
     psf_beta: float = 3.5,
     period_pix: int = 192,
     level: float = 1e-7,
+    kernel: NDArray[np.float64] | None = None,
 ) -> NDArray[np.float64]:
-    """The sum over samples of flux x PSF(pixel - sample), as a plain Fourier sum; shape (stamp_size, stamp_size)."""
+    """The sum over samples of flux x PSF(pixel - sample), as a plain Fourier sum; shape (stamp_size, stamp_size).
+
+    ``kernel``, of unit flux at pixel centres, takes the analytic PSF's place.
+    """
     x, y, flux = samples[:, samples[2] != 0]
-    top = int(np.ceil(cutoff_frequency(psf_model, psf_beta, level) / fwhm_pix * period_pix))
+    highest = cutoff_frequency(psf_model, psf_beta, level) / fwhm_pix if kernel is None else 0.5
+    top = int(np.ceil(highest * period_pix))
     fx, fy = np.arange(top + 1) / period_pix, np.arange(-top, top + 1) / period_pix
     spectrum = np.zeros((fy.size, fx.size), dtype=complex)
     for start in range(0, x.size, 20_000):
@@ -194,7 +200,12 @@ def image_of_samples(
         spectrum += np.exp(-2j * np.pi * np.outer(fy, y[part])) @ (
             np.exp(-2j * np.pi * np.outer(x[part], fx)) * flux[part, None]
         )
-    spectrum *= transform(np.hypot(fy[:, None], fx), fwhm_pix, psf_model, psf_beta) / period_pix**2
+    hat: NDArray[Any]
+    if kernel is None:
+        hat = transform(np.hypot(fy[:, None], fx), fwhm_pix, psf_model, psf_beta)
+    else:
+        hat = kernel_transform(kernel, fx, fy)
+    spectrum *= hat / period_pix**2
     spectrum[:, 1:] *= 2  # for the frequencies -fx
     pixel = np.arange(stamp_size)
     return np.asarray(

@@ -13,12 +13,17 @@ from .rows import Manifest, scalars
 
 
 def brute_force(
-    rows: Manifest, models: np.ndarray, size: int = 64, tolerance: float = 2e-7, beta: float = 3.5
+    rows: Manifest,
+    models: np.ndarray,
+    size: int = 64,
+    tolerance: float = 2e-7,
+    beta: float = 3.5,
+    kernels: list[np.ndarray] | None = None,
 ) -> np.ndarray:
     """Converged images of every row, shape (row, band, y, x), by a method that shares nothing with the engine's.
 
     Cells of pixels quartered until they settle, deflections in closed form or by lenstronomy's series, and a plain
-    Fourier sum over the samples.
+    Fourier sum over the samples. ``kernels`` (unit flux, one per band) take the models' place.
     """
     images = []
     for i, model in enumerate(models):
@@ -38,8 +43,9 @@ def brute_force(
                     psf_beta=beta,
                     period_pix=int(3 * size + 12 * w),
                     level=1e-6,
+                    kernel=None if kernels is None else kernels[band],
                 )
-                for w, flux in zip(widths, row["src_flux_nmgy"], strict=True)
+                for band, (w, flux) in enumerate(zip(widths, row["src_flux_nmgy"], strict=True))
             ]
         )
     return np.array(images)
@@ -59,7 +65,7 @@ def finer() -> Iterator[None]:
     try:
         with (
             patch.object(quadrature, "SETTINGS", settings),
-            patch.multiple(pack, PSF_FLOOR=1e-6, DARK_FLUX=2e-6, CORE_FLUX=5e-4, STEEPNESS=3.0),
+            patch.multiple(pack, PSF_FLOOR=1e-6, DARK_FLUX=2e-6, CORE_FLUX=5e-4, STEEPNESS=3.0, GRAIN_PIX=2.0),
         ):
             yield
     finally:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from lensflow.errors import RenderError
-from lensflow.lensing.source_image import prepare_image_source, sample
+from lensflow.lensing.source_image import PAD, prepare_image_source, sample
 from lensflow.lensing.sources import sersic_profile
 
 HST = Path(__file__).parents[2].parent / "shared" / "data" / "hst_sources"
@@ -54,7 +54,7 @@ def test_the_half_light_radius_follows_the_pixel_scale():
 
 def test_interpolation_returns_the_pixels_at_their_centres():
     image = np.random.default_rng(0).uniform(size=(12, 15))
-    padded = np.pad(image, 2)
+    padded = np.pad(image, PAD)
     np.testing.assert_allclose(sample(padded, np.arange(15.0), np.arange(12.0)), image, atol=1e-15)
 
 
@@ -63,7 +63,7 @@ def test_interpolation_returns_the_pixels_at_their_centres():
 def test_interpolation_keeps_the_flux_at_any_phase(dx, dy):
     # Unit-spaced samples at any phase sum to the sum of the pixels, edges included: the unlensed flux is exact.
     image = np.random.default_rng(1).uniform(size=(10, 9))
-    light = sample(np.pad(image, 2), np.arange(-4.0, 14) + dx, np.arange(-4.0, 15) + dy)
+    light = sample(np.pad(image, PAD), np.arange(-4.0, 14) + dx, np.arange(-4.0, 15) + dy)
     assert light.sum() == pytest.approx(image.sum(), rel=1e-13)
 
 
@@ -81,7 +81,7 @@ def test_interpolation_reproduces_a_parabola():
     image = 1 + 0.3 * x - 0.2 * y + 0.05 * x * x + 0.02 * x * y
     at = np.array([4.3, 5.77])
     expected = 1 + 0.3 * at - 0.2 * at[:, None] + 0.05 * at**2 + 0.02 * at * at[:, None]
-    np.testing.assert_allclose(sample(np.pad(image, 2), at, at), expected, rtol=1e-13)
+    np.testing.assert_allclose(sample(np.pad(image, PAD), at, at), expected, rtol=1e-13)
 
 
 def noisy(flux=20.0, sigma=0.0026, level=0.0, seed=3, size=121):

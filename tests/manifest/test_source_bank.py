@@ -7,7 +7,7 @@ from astropy.io import fits
 from astropy.table import Table
 
 from lensflow.errors import ManifestError, SurveyError
-from lensflow.lensing.render_image import render_images
+from lensflow.lensing.render import render
 from lensflow.manifest.source_bank import SourceBank
 
 HST = Path(__file__).parents[2].parent / "shared" / "data" / "hst_sources"
@@ -148,6 +148,6 @@ def test_the_real_galaxies_of_cosmos_are_read_and_rendered():
         "src_n": [np.nan], "src_q": [np.nan], "src_phi_rad": [0.0], "src_flux_nmgy": [[1.0]],
         "psf_fwhm_arcsec": [[1.3]], "x_center": [31.5], "y_center": [31.5], "src_id": ["143346"],
     }  # fmt: skip
-    result = render_images(row, bank)
+    result = render(row, sources=bank)
     assert result.render_err[0] < 1e-3
     assert result.magnification[0] > 2
