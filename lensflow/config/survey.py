@@ -34,6 +34,9 @@ class SurveyConfig(Section):
 
     root: str | None = Field(None, description="survey folder, any fsspec URL")
     layout: Literal["legacysurvey", "flat"] = Field("legacysurvey", description="file names below root")
+    access: Literal["auto", "ranges", "whole"] = Field(
+        "auto", description="how remote files are read: the byte ranges of the touched tiles, whole, or the faster one"
+    )
     targets: str | None = Field(None, description="target table: CSV, ECSV, FITS or parquet")
     columns: dict[str, str] = Field(default_factory=dict, description="lensflow name -> column of the table")
     stamps: StampsConfig | None = Field(None, description="stamps without WCS instead of bricks")

@@ -1,0 +1,200 @@
+"""Compressed tiles in, pixels out, for every compression of the FITS standard; many tiles a call.
+
+Rice and gzip, which nearly all survey files use, are decoded here. The rest (HCOMPRESS, PLIO) goes through astropy's
+public reader, as a small FITS file in memory that holds only the wanted tiles.
+"""
+
+from __future__ import annotations
+
+import warnings
+import zlib
+from collections.abc import Sequence
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+from astropy.io import fits
+from astropy.utils.exceptions import AstropyWarning
+from numpy.typing import NDArray
+
+from lensflow.survey import rice
+from lensflow.survey.fits_index import BLOCK, BY_ALGORITHM, CARD, GZIPPED, PLAIN, ImageIndex
+
+Buffer = bytes | memoryview
+
+
+def decode_tiles(
+    index: ImageIndex, tiles: Sequence[int], data: Sequence[Buffer]
+) -> tuple[NDArray[Any], dict[int, str]]:
+    """Decode tiles of one image.
+
+    Parameters
+    ----------
+    index : ImageIndex
+    tiles : sequence of int
+        Their numbers.
+    data : sequence of bytes
+        Their bytes, as they lie in the file.
+
+    Returns
+    -------
+    pixels : ndarray, shape (len(tiles), tile_y, tile_x)
+        Slimmer tiles at the end of an axis fill the first rows and columns; the rest is undefined.
+    bad : dict
+        Position in ``tiles`` -> why that tile cannot be decoded; its pixels are undefined.
+    """
+    shapes = [tuple(s.stop - s.start for s in index.tile_slices(t)) for t in tiles]
+    sizes = np.array([y * x for y, x in shapes], dtype=np.int64)
+    flat = np.empty((len(tiles), index.tile_shape[0] * index.tile_shape[1]), index.dtype)
+    bad: dict[int, str] = {}
+    by_algorithm = []
+    for k, tile in enumerate(tiles):
+        how = index.how[tile]
+        if how == BY_ALGORITHM:
+            by_algorithm.append(k)
+            continue
+        try:
+            raw = gunzip(data[k]) if how == GZIPPED else bytes(data[k]) if how == PLAIN else b""
+            flat[k, : sizes[k]] = np.frombuffer(raw, np.dtype(index.dtype).newbyteorder(">"), sizes[k])
+        except (zlib.error, ValueError) as error:
+            bad[k] = f"{type(error).__name__}: {error}"
+    if by_algorithm:
+        chosen = [np.array(by_algorithm), [tiles[k] for k in by_algorithm], [data[k] for k in by_algorithm]]
+        trouble = _by_algorithm(index, chosen[1], chosen[2], sizes[chosen[0]], shapes, by_algorithm, flat)
+        bad.update(trouble)
+    return _into_shape(_scaled(index, flat), index.tile_shape, shapes), bad
+
+
+def gunzip(data: Buffer) -> bytes:
+    """Decompress gzip bytes, and only those: what follows the end of the stream is ignored."""
+    stream = zlib.decompressobj(wbits=31)
+    return stream.decompress(data) + stream.flush()
+
+
+def _by_algorithm(
+    index: ImageIndex,
+    tiles: Sequence[int],
+    data: Sequence[Buffer],
+    sizes: NDArray[np.int64],
+    shapes: Sequence[tuple[int, ...]],
+    at: Sequence[int],
+    flat: NDArray[Any],
+) -> dict[int, str]:
+    """Decode by ZCMPTYPE into rows ``at`` of ``flat``; return what went wrong by row."""
+    quantised = index.scale is not None
+    if index.algorithm in ("GZIP_1", "GZIP_2") and not quantised:
+        values: NDArray[Any] = np.zeros((len(tiles), flat.shape[1]), index.dtype)
+        bad = _gzipped(index, data, sizes, values, index.algorithm == "GZIP_2")
+    else:
+        values = np.zeros((len(tiles), flat.shape[1]), np.int32)
+        if index.algorithm in ("GZIP_1", "GZIP_2"):
+            bad = _gzipped(index, data, sizes, values, index.algorithm == "GZIP_2")
+        elif index.algorithm in ("RICE_1", "RICE_ONE") and index.setting("BYTEPIX", 4) in (1, 2, 4):
+            bad = _riced(index, data, sizes, values)
+        else:
+            bad = _by_astropy(index, data, [shapes[k] for k in at], values)
+    rows = np.asarray(at)
+    if quantised:
+        assert index.scale is not None and index.zero is not None
+        numbers = np.asarray(tiles)
+        floats = np.empty(values.shape, index.dtype)
+        four_bytes = index.algorithm not in ("RICE_1", "RICE_ONE") or index.setting("BYTEPIX", 4) == 4
+        rice.dequantise_tiles(
+            values, sizes, numbers + index.dither_seed, index.scale[numbers], index.zero[numbers], index.dither,
+            index.dither == 2 and four_bytes, rice.RANDOM, rice.FIRST, floats,
+        )  # fmt: skip
+        if index.blank is not None:
+            floats[values == index.blank] = np.nan
+        flat[rows] = floats
+    else:
+        flat[rows] = values
+    return {at[k]: text for k, text in bad.items()}
+
+
+def _riced(
+    index: ImageIndex, data: Sequence[Buffer], sizes: NDArray[np.int64], values: NDArray[np.int32]
+) -> dict[int, str]:
+    length = np.array([len(d) for d in data], dtype=np.int64)
+    together = np.frombuffer(b"".join(data), np.uint8)
+    byte_pix = index.setting("BYTEPIX", 4)
+    good = rice.rice_tiles(
+        together, np.cumsum(length) - length, length, sizes, index.setting("BLOCKSIZE", 32), byte_pix, values
+    )
+    if byte_pix == 2:  # two's complement in the lower half
+        values[...] = values.astype(np.int16)
+    return {int(k): "the Rice code ends too early" for k in np.flatnonzero(~good)}
+
+
+def _gzipped(
+    index: ImageIndex, data: Sequence[Buffer], sizes: NDArray[np.int64], values: NDArray[Any], shuffled: bool
+) -> dict[int, str]:
+    bad = {}
+    for k, (tile, n) in enumerate(zip(data, sizes, strict=True)):
+        try:
+            raw = gunzip(tile)
+            width = len(raw) // int(n)
+            kind = "f" if values.dtype.kind == "f" else "u" if width == 1 else "i"
+            if shuffled:
+                raw = np.frombuffer(raw, np.uint8)[: width * n].reshape(width, n).T.tobytes()
+            values[k, :n] = np.frombuffer(raw, np.dtype(f">{kind}{width}"), n)
+        except (zlib.error, ValueError, TypeError) as error:
+            bad[k] = f"{type(error).__name__}: {error}"
+    return bad
+
+
+def _by_astropy(
+    index: ImageIndex, data: Sequence[Buffer], shapes: Sequence[tuple[int, ...]], values: NDArray[np.int32]
+) -> dict[int, str]:
+    """Decode tiles as the integers that they hold, all of one shape together; one by one where that fails."""
+    bad: dict[int, str] = {}
+    for shape in dict.fromkeys(shapes):
+        same = [k for k, s in enumerate(shapes) if s == shape]
+        try:
+            values[same, : shape[0] * shape[1]] = _mini_file(index, [data[k] for k in same], shape)
+            continue
+        except Exception as error:  # what a codec makes of garbage
+            if len(same) == 1:
+                bad[same[0]] = f"{type(error).__name__}: {error}"
+                continue
+        for k in same:
+            bad.update({k: text for text in _by_astropy(index, [data[k]], [shape], values[k : k + 1]).values()})
+    return bad
+
+
+def _mini_file(index: ImageIndex, data: Sequence[Buffer], shape: tuple[int, ...]) -> NDArray[np.int32]:
+    """Pixels (tile, pixel) of tiles of one shape, through an image in memory that stacks them along y."""
+    length = np.array([len(d) for d in data], dtype=">i4")
+    table = np.stack([length, np.cumsum(length) - length], axis=1).astype(">i4").tobytes()
+    pcount = int(length.sum())
+    cards: dict[str, Any] = {
+        "XTENSION": "BINTABLE", "BITPIX": 8, "NAXIS": 2, "NAXIS1": 8, "NAXIS2": len(data), "PCOUNT": pcount,
+        "GCOUNT": 1, "TFIELDS": 1, "TTYPE1": "COMPRESSED_DATA", "TFORM1": "1PB", "ZIMAGE": True, "ZBITPIX": 32,
+        "ZNAXIS": 2, "ZNAXIS1": shape[1], "ZNAXIS2": shape[0] * len(data), "ZTILE1": shape[1], "ZTILE2": shape[0],
+        "ZCMPTYPE": index.algorithm,
+    }  # fmt: skip
+    settings = {k: index.header.get(k) for k in index.header.cards if k.startswith(("ZNAME", "ZVAL"))}
+    header = fits.Header([(k, v) for k, v in {**cards, **settings}.items()])
+    body = table + b"".join(data)
+    primary = fits.Header([("SIMPLE", True), ("BITPIX", 8), ("NAXIS", 0), ("EXTEND", True)])
+    file = primary.tostring().encode() + header.tostring().encode() + body + b"\0" * (-len(body) % BLOCK)
+    assert len(header.tostring()) % CARD == 0
+    with warnings.catch_warnings(action="ignore", category=AstropyWarning), fits.open(BytesIO(file)) as hdus:
+        return np.asarray(hdus[1].data, dtype=np.int32).reshape(len(data), -1)
+
+
+def _scaled(index: ImageIndex, flat: NDArray[Any]) -> NDArray[Any]:
+    scale, zero = index.header.get("BSCALE", 1), index.header.get("BZERO", 0)
+    if scale == 1 and zero == 0:
+        return flat
+    if scale == 1 and flat.dtype.kind in "iu" and float(zero).is_integer():
+        return flat.astype(np.int64) + int(zero)
+    return flat * np.float64(scale) + np.float64(zero)
+
+
+def _into_shape(flat: NDArray[Any], tile: tuple[int, int], shapes: Sequence[tuple[int, ...]]) -> NDArray[Any]:
+    out = flat.reshape(len(shapes), *tile)
+    for k, shape in enumerate(shapes):
+        if shape != tile:
+            y, x = shape
+            out[k, :y, :x] = flat[k, : y * x].reshape(y, x).copy()
+    return out
