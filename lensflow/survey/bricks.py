@@ -26,7 +26,7 @@ from lensflow.errors import SurveyError
 from lensflow.schema import Reason
 from lensflow.survey.fits_index import FormatError, ImageIndex, MoreBytes, index_image
 from lensflow.survey.layout import BAND_PRODUCTS, Layout
-from lensflow.survey.tile_codecs import decode_tiles, gunzip
+from lensflow.survey.tile_codecs import BadTile, decode_tiles, gunzip
 from lensflow.survey.transport import ByteRange, Transport, merge_ranges, whole_is_cheaper
 
 # Headers and tile index of a full-size brick's file: 64 kB hold them.
@@ -66,15 +66,19 @@ class BrickFile:
         first, last = np.maximum(corners, 0), np.minimum(corners + size, n) - 1
         return np.concatenate([first // tile, last // tile], axis=1), (last >= first).all(axis=1)
 
-    def wanted_tiles(self, corners: NDArray[np.int64], size: int) -> NDArray[np.int64]:
-        """Numbers of all tiles that windows touch, sorted."""
+    def wanted_rows(self, corners: NDArray[np.int64], size: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Numbers of all tiles that windows touch, sorted, and how many of its first rows are wanted of each."""
         spans, on = self.tiles_of(corners, size)
-        columns = self.index.grid[1]
-        tiles: set[int] = set()
-        for y0, x0, y1, x1 in spans[on].tolist():
+        columns, height = self.index.grid[1], self.index.tile_shape[0]
+        stop = np.minimum(corners[:, 0] + size, self.shape[0])
+        rows: dict[int, int] = {}
+        for (y0, x0, y1, x1), end in zip(spans[on].tolist(), stop[on].tolist(), strict=True):
             for y in range(y0, y1 + 1):
-                tiles.update(range(y * columns + x0, y * columns + x1 + 1))
-        return np.array(sorted(tiles), dtype=np.int64)
+                wanted = min(end - y * height, height)
+                for tile in range(y * columns + x0, y * columns + x1 + 1):
+                    rows[tile] = max(wanted, rows.get(tile, 0))
+        tiles = np.array(sorted(rows), dtype=np.int64)
+        return tiles, np.array([rows[t] for t in tiles.tolist()], dtype=np.int64)
 
     def bytes_of(self, start: int, stop: int) -> memoryview | None:
         """Fetched bytes ``start:stop`` of the file, fewer where it ends early; None if they were not fetched."""
@@ -187,7 +191,7 @@ class Brick:
             source = self._files.get(product)
             if not isinstance(source, BrickFile):
                 continue
-            for start, stop in self._missing_ranges(source, source.wanted_tiles(corners, size)):
+            for start, stop in self._missing_ranges(source, source.wanted_rows(corners, size)[0]):
                 ranges.append(ByteRange(source.path, start, stop))
                 owners.append(source)
         for source, wish, part in zip(owners, ranges, self._transport.read(ranges), strict=True):
@@ -226,16 +230,16 @@ class Brick:
         source = self.file(product, band)
         self.fetch({(product, band): (corners, size)})
         begin = time.perf_counter()
-        tiles = source.wanted_tiles(corners, size)
+        tiles, rows = source.wanted_rows(corners, size)
         data, short = [], {}
         for k, tile in enumerate(tiles.tolist()):
             start, length = int(source.index.start[tile]), int(source.index.length[tile])
             part = source.bytes_of(start, start + length)
             if part is None or len(part) < length:
-                short[k] = "the file ends before it"
+                short[k] = BadTile("the file ends before it", 0)
                 part = memoryview(b"")
             data.append(part)
-        pixels, bad = decode_tiles(source.index, tiles.tolist(), data)
+        pixels, bad = decode_tiles(source.index, tiles.tolist(), data, rows)
         out, on_bad = _gather(source, corners, size, fill, tiles, pixels, {**bad, **short})
         errors: list[UnreadableFile | None] = [None] * len(corners)
         for window, why in on_bad.items():
@@ -342,7 +346,7 @@ def _gather(
     fill: float,
     tiles: NDArray[np.int64],
     pixels: NDArray[Any],
-    bad: Mapping[int, str],
+    bad: Mapping[int, BadTile],
 ) -> tuple[NDArray[Any], dict[int, str]]:
     """Put windows together from decoded tiles; return them and, by window, why one cannot be read."""
     out = np.full((len(corners), size, size), fill, dtype=pixels.dtype)
@@ -358,8 +362,8 @@ def _gather(
             a, b = max(y, ty * tile_y, 0), min(y + size, (ty + 1) * tile_y, height)
             for tx in range(tx0, tx1 + 1):
                 k = slot[ty * columns + tx]
-                if k in bad:
-                    broken.setdefault(window, bad[k])
+                if k in bad and b - ty * tile_y > bad[k].good_rows:
+                    broken.setdefault(window, bad[k].why)
                     continue
                 c, d = max(x, tx * tile_x, 0), min(x + size, (tx + 1) * tile_x, width)
                 part = pixels[k, a - ty * tile_y : b - ty * tile_y, c - tx * tile_x : d - tx * tile_x]

@@ -45,14 +45,15 @@ def rice_tiles(
     n_block: int,
     byte_pix: int,
     out: NDArray[np.int32],
-) -> NDArray[np.bool_]:  # pragma: no cover - compiled
-    """Decode tiles ``data[offset : offset + length]`` into rows of ``out``; False where a tile's bytes run out.
+) -> NDArray[np.int64]:  # pragma: no cover - compiled
+    """Decode tiles ``data[offset : offset + length]`` into rows of ``out``; return how many pixels each gave.
 
     Parameters
     ----------
     data : ndarray of uint8
         Compressed tiles.
     offset, length, n_pixels : ndarray of int64, shape (tile,)
+        n_pixels are the first pixels that are wanted; a tile that gives fewer ends too early.
     n_block : int
         Pixels that share a code (BLOCKSIZE).
     byte_pix : int
@@ -67,12 +68,12 @@ def rice_tiles(
     top = np.zeros(256, np.int64)  # position of the highest bit that is set, counted from 1
     for k in range(1, 256):
         top[k] = top[k >> 1] + 1
-    good = np.ones(len(offset), np.bool_)
+    decoded = np.zeros(len(offset), np.int64)
     for tile in range(len(offset)):
         at, stop, n = offset[tile], offset[tile] + length[tile], n_pixels[tile]
         if length[tile] < byte_pix + 1:
-            good[tile] = False
             continue
+        good = True
         last = np.uint32(0)
         for _ in range(byte_pix):
             last = np.uint32((last << np.uint32(8)) | np.uint32(data[at]))
@@ -80,16 +81,16 @@ def rice_tiles(
         buffer, n_bits = np.int64(data[at]), 8
         at += 1
         i = 0
-        while i < n and good[tile]:
+        while i < n and good:
             n_bits -= fs_bits
             while n_bits < 0:
                 if at >= stop:
-                    good[tile] = False
+                    good = False
                     break
                 buffer = (buffer << 8) | np.int64(data[at])
                 at += 1
                 n_bits += 8
-            if not good[tile]:
+            if not good:
                 break
             fs = (buffer >> n_bits) - 1
             buffer &= (1 << n_bits) - 1
@@ -106,12 +107,12 @@ def rice_tiles(
                 else:
                     while buffer == 0:
                         if at >= stop:
-                            good[tile] = False
+                            good = False
                             break
                         n_bits += 8
                         buffer = np.int64(data[at])
                         at += 1
-                    if not good[tile]:
+                    if not good:
                         break
                     zeros = n_bits - top[buffer]
                     n_bits -= zeros + 1
@@ -120,12 +121,12 @@ def rice_tiles(
                 n_bits -= wanted
                 while n_bits < 0:
                     if at >= stop:
-                        good[tile] = False
+                        good = False
                         break
                     buffer = (buffer << 8) | np.int64(data[at])
                     at += 1
                     n_bits += 8
-                if not good[tile]:
+                if not good:
                     break
                 code = np.uint32((np.int64(zeros) << wanted) | (buffer >> n_bits))
                 buffer &= (1 << n_bits) - 1
@@ -133,7 +134,8 @@ def rice_tiles(
                 last = np.uint32(last + np.uint32(difference)) & mask
                 out[tile, i] = np.int32(last)
                 i += 1
-    return good
+        decoded[tile] = i
+    return decoded
 
 
 @compiled()

@@ -10,7 +10,7 @@ import warnings
 import zlib
 from collections.abc import Sequence
 from io import BytesIO
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from astropy.io import fits
@@ -23,9 +23,16 @@ from lensflow.survey.fits_index import BLOCK, BY_ALGORITHM, CARD, GZIPPED, PLAIN
 Buffer = bytes | memoryview
 
 
+class BadTile(NamedTuple):
+    """A tile that cannot be decoded, but for its first ``good_rows`` rows."""
+
+    why: str
+    good_rows: int
+
+
 def decode_tiles(
-    index: ImageIndex, tiles: Sequence[int], data: Sequence[Buffer]
-) -> tuple[NDArray[Any], dict[int, str]]:
+    index: ImageIndex, tiles: Sequence[int], data: Sequence[Buffer], rows: NDArray[np.int64] | None = None
+) -> tuple[NDArray[Any], dict[int, BadTile]]:
     """Decode tiles of one image.
 
     Parameters
@@ -35,18 +42,20 @@ def decode_tiles(
         Their numbers.
     data : sequence of bytes
         Their bytes, as they lie in the file.
+    rows : ndarray of int64, shape (len(tiles),), optional
+        How many of its first rows are wanted of each tile; default all.
 
     Returns
     -------
     pixels : ndarray, shape (len(tiles), tile_y, tile_x)
-        Slimmer tiles at the end of an axis fill the first rows and columns; the rest is undefined.
+        Slimmer tiles at the end of an axis fill the first rows and columns; what was not wanted is undefined.
     bad : dict
         Position in ``tiles`` -> why that tile cannot be decoded; its pixels are undefined.
     """
     shapes = [tuple(s.stop - s.start for s in index.tile_slices(t)) for t in tiles]
     sizes = np.array([y * x for y, x in shapes], dtype=np.int64)
     flat = np.empty((len(tiles), index.tile_shape[0] * index.tile_shape[1]), index.dtype)
-    bad: dict[int, str] = {}
+    bad: dict[int, BadTile] = {}
     by_algorithm = []
     for k, tile in enumerate(tiles):
         how = index.how[tile]
@@ -57,11 +66,11 @@ def decode_tiles(
             raw = gunzip(data[k]) if how == GZIPPED else bytes(data[k]) if how == PLAIN else b""
             flat[k, : sizes[k]] = np.frombuffer(raw, np.dtype(index.dtype).newbyteorder(">"), sizes[k])
         except (zlib.error, ValueError) as error:
-            bad[k] = f"{type(error).__name__}: {error}"
+            bad[k] = _bad(error)
     if by_algorithm:
-        chosen = [np.array(by_algorithm), [tiles[k] for k in by_algorithm], [data[k] for k in by_algorithm]]
-        trouble = _by_algorithm(index, chosen[1], chosen[2], sizes[chosen[0]], shapes, by_algorithm, flat)
-        bad.update(trouble)
+        at = np.array(by_algorithm)
+        wanted = sizes if rows is None else np.minimum(sizes, rows * np.array([x for _, x in shapes]))
+        bad |= _by_algorithm(index, np.asarray(tiles), data, sizes, wanted, shapes, at, flat)
     return _into_shape(_scaled(index, flat), index.tile_shape, shapes), bad
 
 
@@ -71,63 +80,66 @@ def gunzip(data: Buffer) -> bytes:
     return stream.decompress(data) + stream.flush()
 
 
+def _bad(error: Exception) -> BadTile:
+    return BadTile(f"{type(error).__name__}: {error}", 0)
+
+
 def _by_algorithm(
     index: ImageIndex,
-    tiles: Sequence[int],
+    tiles: NDArray[np.int64],
     data: Sequence[Buffer],
     sizes: NDArray[np.int64],
+    wanted: NDArray[np.int64],
     shapes: Sequence[tuple[int, ...]],
-    at: Sequence[int],
+    at: NDArray[np.int64],
     flat: NDArray[Any],
-) -> dict[int, str]:
-    """Decode by ZCMPTYPE into rows ``at`` of ``flat``; return what went wrong by row."""
+) -> dict[int, BadTile]:
+    """Decode the tiles in rows ``at`` of ``flat`` by ZCMPTYPE; return what went wrong by row."""
     quantised = index.scale is not None
-    if index.algorithm in ("GZIP_1", "GZIP_2") and not quantised:
-        values: NDArray[Any] = np.zeros((len(tiles), flat.shape[1]), index.dtype)
-        bad = _gzipped(index, data, sizes, values, index.algorithm == "GZIP_2")
+    chosen = [data[k] for k in at]
+    lossless_floats = index.algorithm.startswith("GZIP") and not quantised
+    values: NDArray[Any] = np.zeros((len(at), flat.shape[1]), index.dtype if lossless_floats else np.int32)
+    if index.algorithm in ("GZIP_1", "GZIP_2"):
+        bad = _gzipped(chosen, sizes[at], values, index.algorithm == "GZIP_2")
+    elif index.algorithm in ("RICE_1", "RICE_ONE") and index.setting("BYTEPIX", 4) in (1, 2, 4):
+        bad = _riced(index, chosen, wanted[at], [shapes[k][1] for k in at], values)
     else:
-        values = np.zeros((len(tiles), flat.shape[1]), np.int32)
-        if index.algorithm in ("GZIP_1", "GZIP_2"):
-            bad = _gzipped(index, data, sizes, values, index.algorithm == "GZIP_2")
-        elif index.algorithm in ("RICE_1", "RICE_ONE") and index.setting("BYTEPIX", 4) in (1, 2, 4):
-            bad = _riced(index, data, sizes, values)
-        else:
-            bad = _by_astropy(index, data, [shapes[k] for k in at], values)
-    rows = np.asarray(at)
-    if quantised:
+        bad = _by_astropy(index, chosen, [shapes[k] for k in at], values)
+    if not quantised:
+        flat[at] = values
+    else:
         assert index.scale is not None and index.zero is not None
-        numbers = np.asarray(tiles)
+        numbers = tiles[at]
         floats = np.empty(values.shape, index.dtype)
         four_bytes = index.algorithm not in ("RICE_1", "RICE_ONE") or index.setting("BYTEPIX", 4) == 4
         rice.dequantise_tiles(
-            values, sizes, numbers + index.dither_seed, index.scale[numbers], index.zero[numbers], index.dither,
+            values, wanted[at], numbers + index.dither_seed, index.scale[numbers], index.zero[numbers], index.dither,
             index.dither == 2 and four_bytes, rice.RANDOM, rice.FIRST, floats,
         )  # fmt: skip
         if index.blank is not None:
             floats[values == index.blank] = np.nan
-        flat[rows] = floats
-    else:
-        flat[rows] = values
-    return {at[k]: text for k, text in bad.items()}
+        flat[at] = floats
+    return {int(at[k]): tile for k, tile in bad.items()}
 
 
 def _riced(
-    index: ImageIndex, data: Sequence[Buffer], sizes: NDArray[np.int64], values: NDArray[np.int32]
-) -> dict[int, str]:
+    index: ImageIndex, data: Sequence[Buffer], wanted: NDArray[np.int64], width: Sequence[int], values: NDArray[np.int32]
+) -> dict[int, BadTile]:
     length = np.array([len(d) for d in data], dtype=np.int64)
     together = np.frombuffer(b"".join(data), np.uint8)
     byte_pix = index.setting("BYTEPIX", 4)
-    good = rice.rice_tiles(
-        together, np.cumsum(length) - length, length, sizes, index.setting("BLOCKSIZE", 32), byte_pix, values
+    decoded = rice.rice_tiles(
+        together, np.cumsum(length) - length, length, wanted, index.setting("BLOCKSIZE", 32), byte_pix, values
     )
     if byte_pix == 2:  # two's complement in the lower half
         values[...] = values.astype(np.int16)
-    return {int(k): "the Rice code ends too early" for k in np.flatnonzero(~good)}
+    short = np.flatnonzero(decoded < wanted)
+    return {int(k): BadTile("the Rice code ends too early", int(decoded[k]) // width[k]) for k in short}
 
 
 def _gzipped(
-    index: ImageIndex, data: Sequence[Buffer], sizes: NDArray[np.int64], values: NDArray[Any], shuffled: bool
-) -> dict[int, str]:
+    data: Sequence[Buffer], sizes: NDArray[np.int64], values: NDArray[Any], shuffled: bool
+) -> dict[int, BadTile]:
     bad = {}
     for k, (tile, n) in enumerate(zip(data, sizes, strict=True)):
         try:
@@ -138,15 +150,15 @@ def _gzipped(
                 raw = np.frombuffer(raw, np.uint8)[: width * n].reshape(width, n).T.tobytes()
             values[k, :n] = np.frombuffer(raw, np.dtype(f">{kind}{width}"), n)
         except (zlib.error, ValueError, TypeError) as error:
-            bad[k] = f"{type(error).__name__}: {error}"
+            bad[k] = _bad(error)
     return bad
 
 
 def _by_astropy(
     index: ImageIndex, data: Sequence[Buffer], shapes: Sequence[tuple[int, ...]], values: NDArray[np.int32]
-) -> dict[int, str]:
+) -> dict[int, BadTile]:
     """Decode tiles as the integers that they hold, all of one shape together; one by one where that fails."""
-    bad: dict[int, str] = {}
+    bad: dict[int, BadTile] = {}
     for shape in dict.fromkeys(shapes):
         same = [k for k, s in enumerate(shapes) if s == shape]
         try:
@@ -154,10 +166,10 @@ def _by_astropy(
             continue
         except Exception as error:  # what a codec makes of garbage
             if len(same) == 1:
-                bad[same[0]] = f"{type(error).__name__}: {error}"
+                bad[same[0]] = _bad(error)
                 continue
         for k in same:
-            bad.update({k: text for text in _by_astropy(index, [data[k]], [shape], values[k : k + 1]).values()})
+            bad |= {k: tile for tile in _by_astropy(index, [data[k]], [shape], values[k : k + 1]).values()}
     return bad
 
 
