@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from lensflow.config.base import Fraction, Positive, Section
+from lensflow.config.layouts import pattern_problem
 
 
 class SyntheticConfig(Section):
@@ -33,7 +34,10 @@ class SurveyConfig(Section):
     """Where the pixels come from: exactly one of ``root``, ``stamps`` and ``synthetic``."""
 
     root: str | None = Field(None, description="survey folder, any fsspec URL")
-    layout: Literal["legacysurvey", "flat"] = Field("legacysurvey", description="file names below root")
+    layout: str = Field(
+        "legacysurvey",
+        description="file names: legacysurvey, flat, or a pattern such as {root}/{brick}/{product}-{band}.fits.fz",
+    )
     access: Literal["auto", "ranges", "whole"] = Field(
         "auto", description="how remote files are read: the byte ranges of the touched tiles, whole, or the faster one"
     )
@@ -50,6 +54,14 @@ class SurveyConfig(Section):
         default_factory=dict, description="band -> PSF size assumed (and flagged) where the survey has no map at all"
     )
     failure_budget: Fraction = Field(0.01, description="share of hosts that may fail before the run stops")
+
+    @field_validator("layout")
+    @classmethod
+    def _known_layout(cls, value: str) -> str:
+        problem = pattern_problem(value)
+        if problem is not None:
+            raise ValueError(problem)
+        return value
 
     @model_validator(mode="after")
     def _one_source(self) -> SurveyConfig:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import fsspec
@@ -64,7 +66,7 @@ def _brick_targets(config: RunConfig, progress: Progress) -> tuple[xr.Dataset, d
     else:
         assert survey.root is not None and survey.targets is not None
         table = survey.targets
-        if not paths.exists(survey.root):
+        if not survey.root.startswith(("http://", "https://")) and not paths.exists(survey.root):
             raise SurveyError(f"survey.root: no such folder: {survey.root}. Where do the survey's bricks lie?")
     targets = read_targets(table, config.bands, survey.columns)
     return targets, {"survey": _survey_fingerprint(config, targets)}
@@ -99,18 +101,25 @@ def _write_synthetic(config: RunConfig, progress: Progress) -> str:
 def _survey_fingerprint(config: RunConfig, targets: xr.Dataset) -> str:
     """Names, sizes and versions of every file that the run can read; and a loud stop when there is none."""
     layout = survey_layout(config)
+    if layout.root.startswith(("http://", "https://")):
+        return fingerprint(layout.root, layout.kind)  # a web server gives no listing; cutting finds what is there
+    bricks = np.unique(targets["brickname"].values).astype(str)
+    folders = sorted({folder for b in bricks for folder in layout.folders(b, config.bands)})
     fs, _ = fsspec.core.url_to_fs(layout.root)
-    listing: list[Any] = []
-    folders = sorted({layout.folder(str(b)) for b in np.unique(targets["brickname"].values)})
-    for place in folders:
+
+    def entries(place: str) -> list[Any]:
         try:
-            entries = fs.ls(fs._strip_protocol(place), detail=True)
+            return list(fs.ls(fs._strip_protocol(place), detail=True))
         except FileNotFoundError:
-            entries = []
-        for entry in entries:
+            return []
+
+    listing: list[Any] = []
+    with ThreadPoolExecutor(32) as pool:  # 200,000 folders of an object store, one after another, would take hours
+        for entry in itertools.chain.from_iterable(pool.map(entries, folders)):
             version = entry.get("ETag") or entry.get("etag") or entry.get("mtime") or entry.get("created")
             listing.append((str(entry["name"]).rsplit("/", 1)[-1], entry.get("size"), str(version)))
-    if not any("-image-" in name for name, _, _ in listing):
+    images = {layout.path(b, "image", band).rsplit("/", 1)[-1] for b in bricks for band in config.bands}
+    if images.isdisjoint(name for name, _, _ in listing):
         shown = ", ".join(folders[:3]) + (f" and {len(folders) - 3} more" if len(folders) > 3 else "")
         raise SurveyError(
             f"survey.root: none of the targets' {len(folders)} brick folder(s) holds an image; looked in {shown}. "

@@ -141,7 +141,8 @@ class Brick:
         """
         begin = time.perf_counter()
         # r first: its WCS is the brick's, the others are held against it.
-        new = sorted((p for p in dict.fromkeys(products) if p not in self._files), key=lambda p: (p[0] != "image", p[1] != "r"))  # fmt: skip  # noqa: E501
+        new = [p for p in dict.fromkeys(products) if p not in self._files]
+        new.sort(key=lambda p: (p[0] != "image", p[1] != "r"))
         paths = [self.layout.path(self.name, *product) for product in new]
         heads = self._read_heads(paths)
         for product, path, head in zip(new, paths, heads, strict=True):
@@ -309,8 +310,8 @@ class Brick:
         if not lacking:
             return []
         if not self._transport.is_remote:
-            return merge_ranges(*zip(*lacking, strict=True), gap=0)
-        ranges = merge_ranges(*zip(*lacking, strict=True))
+            return merge_ranges(lacking, gap=0)
+        ranges = merge_ranges(lacking)
         if self.access == "whole" or (self.access == "auto" and whole_is_cheaper(ranges, index.end)):
             return [(0, index.end)]
         return ranges

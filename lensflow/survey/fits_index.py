@@ -23,6 +23,7 @@ _DITHER = {"NO_DITHER": -1, "NONE": 0, "SUBTRACTIVE_DITHER_1": 1, "SUBTRACTIVE_D
 _PIXELS = {8: "u1", 16: "i2", 32: "i4", 64: "i8", -32: "f4", -64: "f8"}
 _ELEMENT_BYTES = {"B": 1, "I": 2, "J": 4, "E": 4, "D": 8}
 _COLUMN_BYTES = {"L": 1, "B": 1, "A": 1, "I": 2, "J": 4, "K": 8, "E": 4, "D": 8, "P": 8, "Q": 16}
+_COLUMN_DTYPE = {"P": "(2,)>i4", "Q": "(2,)>i8", "D": ">f8", "E": ">f4", "J": ">i4", "I": ">i2"}
 
 # How the bytes of one tile are to be read: by the file's own algorithm, as gzipped pixels, as plain pixels.
 BY_ALGORITHM, GZIPPED, PLAIN, ABSENT = range(4)
@@ -296,7 +297,7 @@ def _table_dtype(header: Header, width: int) -> np.dtype[Any]:
     names, formats, offsets, at = [], [], [], 0
     for i in range(1, header.integer("TFIELDS", low=1) + 1):
         form = str(header.get(f"TFORM{i}", ""))
-        count, kind = form.split("(")[0].strip(), ""
+        count = form.split("(")[0].strip()
         digits = count.rstrip("ABCDEFGHIJKLMNOPQRSTUVWXYZ")
         kind = count[len(digits) : len(digits) + 1]
         if kind not in _COLUMN_BYTES:
@@ -304,7 +305,7 @@ def _table_dtype(header: Header, width: int) -> np.dtype[Any]:
         repeat = int(digits or 1)
         if repeat == 1:
             names.append(str(header.get(f"TTYPE{i}", f"column {i}")).upper())
-            formats.append({"P": "(2,)>i4", "Q": "(2,)>i8", "D": ">f8", "E": ">f4", "J": ">i4", "I": ">i2"}.get(kind, f"V{_COLUMN_BYTES[kind]}"))  # fmt: skip  # noqa: E501
+            formats.append(_COLUMN_DTYPE.get(kind, f"V{_COLUMN_BYTES[kind]}"))
             offsets.append(at)
         at += repeat * _COLUMN_BYTES[kind]
     if at != width:

@@ -103,7 +103,7 @@ def rice_tiles(
             raw = fs == fs_max
             while i < end:
                 if raw:
-                    wanted, zeros = bits, 0
+                    wanted, zeros = bits, np.int64(0)
                 else:
                     while buffer == 0:
                         if at >= stop:

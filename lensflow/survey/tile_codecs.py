@@ -123,7 +123,11 @@ def _by_algorithm(
 
 
 def _riced(
-    index: ImageIndex, data: Sequence[Buffer], wanted: NDArray[np.int64], width: Sequence[int], values: NDArray[np.int32]
+    index: ImageIndex,
+    data: Sequence[Buffer],
+    wanted: NDArray[np.int64],
+    width: Sequence[int],
+    values: NDArray[np.int32],
 ) -> dict[int, BadTile]:
     length = np.array([len(d) for d in data], dtype=np.int64)
     together = np.frombuffer(b"".join(data), np.uint8)
@@ -133,8 +137,8 @@ def _riced(
     )
     if byte_pix == 2:  # two's complement in the lower half
         values[...] = values.astype(np.int16)
-    short = np.flatnonzero(decoded < wanted)
-    return {int(k): BadTile("the Rice code ends too early", int(decoded[k]) // width[k]) for k in short}
+    short = np.flatnonzero(decoded < wanted).tolist()
+    return {k: BadTile("the Rice code ends too early", int(decoded[k]) // width[k]) for k in short}
 
 
 def _gzipped(
@@ -169,18 +173,20 @@ def _by_astropy(
                 bad[same[0]] = _bad(error)
                 continue
         for k in same:
-            bad |= {k: tile for tile in _by_astropy(index, [data[k]], [shape], values[k : k + 1]).values()}
+            for tile in _by_astropy(index, [data[k]], [shape], values[k : k + 1]).values():
+                bad[k] = tile
     return bad
 
 
 def _mini_file(index: ImageIndex, data: Sequence[Buffer], shape: tuple[int, ...]) -> NDArray[np.int32]:
     """Pixels (tile, pixel) of tiles of one shape, through an image in memory that stacks them along y."""
     length = np.array([len(d) for d in data], dtype=">i4")
-    table = np.stack([length, np.cumsum(length) - length], axis=1).astype(">i4").tobytes()
+    letter, width = ("I", 2) if index.algorithm == "PLIO_1" else ("B", 1)  # PLIO counts in 16-bit words
+    table = np.stack([length // width, np.cumsum(length) - length], axis=1).astype(">i4").tobytes()
     pcount = int(length.sum())
     cards: dict[str, Any] = {
         "XTENSION": "BINTABLE", "BITPIX": 8, "NAXIS": 2, "NAXIS1": 8, "NAXIS2": len(data), "PCOUNT": pcount,
-        "GCOUNT": 1, "TFIELDS": 1, "TTYPE1": "COMPRESSED_DATA", "TFORM1": "1PB", "ZIMAGE": True, "ZBITPIX": 32,
+        "GCOUNT": 1, "TFIELDS": 1, "TTYPE1": "COMPRESSED_DATA", "TFORM1": f"1P{letter}", "ZIMAGE": True, "ZBITPIX": 32,
         "ZNAXIS": 2, "ZNAXIS1": shape[1], "ZNAXIS2": shape[0] * len(data), "ZTILE1": shape[1], "ZTILE2": shape[0],
         "ZCMPTYPE": index.algorithm,
     }  # fmt: skip

@@ -139,7 +139,7 @@ class Transport:
     def _read_local(self, wanted: ByteRange) -> bytes | BaseException:
         try:
             if wanted.path not in self._open:
-                self._open[wanted.path] = open(self._local(wanted.path), "rb", buffering=0)  # noqa: SIM115 - kept open
+                self._open[wanted.path] = Path(self._local(wanted.path)).open("rb", buffering=0)  # noqa: SIM115 - kept
             handle = self._open[wanted.path]
             handle.seek(wanted.start)
             out = handle.read(-1 if wanted.stop is None else wanted.stop - wanted.start)
@@ -169,12 +169,11 @@ def is_past_end(error: Any) -> bool:
     return getattr(error, "status", None) == 416 or "InvalidRange" in str(error) or "not satisfiable" in str(error)
 
 
-def merge_ranges(
-    starts: Sequence[int], stops: Sequence[int], gap: int = MERGE_GAP_BYTES
-) -> list[tuple[int, int]]:
-    """Merge byte ranges that overlap or lie within ``gap`` bytes of each other; sorted."""
+def merge_ranges(ranges: Sequence[tuple[int, int]], gap: int | None = None) -> list[tuple[int, int]]:
+    """Merge byte ranges that overlap or lie within ``gap`` bytes (default MERGE_GAP_BYTES) of each other; sorted."""
+    gap = MERGE_GAP_BYTES if gap is None else gap
     merged: list[tuple[int, int]] = []
-    for start, stop in sorted(zip(starts, stops, strict=True)):
+    for start, stop in sorted(ranges):
         if merged and start - merged[-1][1] <= gap:
             merged[-1] = (merged[-1][0], max(stop, merged[-1][1]))
         else:
