@@ -112,12 +112,18 @@ CUTOUTS = (
     _v("reasons", "host", "u4", "", "reason bits of the host, all bands together (lensflow.schema.Reason)"),
     _v("band_reasons", "host band", "u4", "", "reason bits of each band"),
     _v("bad_pixel_frac", "host", "f4", "1", "share of stamp pixels with any of the configured mask bits"),
+    _v("mask_bit_frac", "host mask_bit", "f4", "1", "share of stamp pixels with each mask bit, bits 0 to 15"),
     _v("wise_brightmask_frac", "host", "f4", "1", "share of stamp pixels with a WISE bright-star bit (8, 9)"),
     _v("flux_nmgy", "host band", "f4", "nMgy", "catalogue flux of the host; NaN where the catalogue has none"),
     _v("aperture_flux_nmgy", "host band", "f4", "nMgy", "flux of the cutout within 5\" of the target; NaN = no data"),
     _v("cell", "host", "i8", "", "sky cell (nested HEALPix index) that decides the split"),
     _v("split", "host", "u1", "", "0 train, 1 val, 2 test"),
 )  # fmt: skip
+
+# Pixels of the cutouts that exist only where the config asks for them.
+PSF_KERNEL = _v("psf_kernel", "host band psf_y psf_x", "f4", "1",
+                "coadd PSF image, unit sum, centred on the middle pixel; NaN where psf_source is not 3")  # fmt: skip
+N_MASK_BITS = 16
 
 SPLITS = ("train", "val", "test")
 
@@ -194,6 +200,7 @@ STORES: dict[str, tuple[Variable, ...]] = {
 def variable(store: str, name: str) -> Variable:
     """Look up one variable; an unknown name is an error with the nearest known one."""
     pool: Iterable[Variable] = STORES[store] + (METRICS + FLAGS if store == "pairs" else ())
+    pool = (*pool, PSF_KERNEL) if store == "cutouts" else pool
     by_name = {v.name: v for v in pool}
     if name not in by_name:
         raise StoreError(f"{store}: no variable {name!r} in the schema.{did_you_mean(name, by_name)}")
@@ -201,11 +208,11 @@ def variable(store: str, name: str) -> Variable:
 
 
 def packed_columns(variables: Iterable[Variable], bands: Iterable[str]) -> list[str]:
-    """Column names of a packed table: ``name`` or ``name_band`` for per-band variables, in registry order."""
-    names = list(bands)
+    """Column names of a packed table: ``name``, ``name_band`` or ``name_bit``, in registry order."""
+    labels = {"band": list(bands), "mask_bit": [str(bit) for bit in range(N_MASK_BITS)]}
     out: list[str] = []
     for v in variables:
-        out += [f"{v.name}_{b}" for b in names] if "band" in v.dims else [v.name]
+        out += [f"{v.name}_{label}" for label in labels[v.dims[1]]] if len(v.dims) > 1 else [v.name]
     return out
 
 
@@ -259,7 +266,7 @@ def reason_names(bits: int, band: str = "") -> list[str]:
 def markdown() -> str:
     """Return the text of docs/schema.md: one table per store."""
     lines = ["# Stores and their variables", "", "Made from `lensflow/schema.py` by `make docs`.", ""]
-    for title, pool in {**STORES, "pairs: metrics": METRICS, "pairs: flags": FLAGS}.items():
+    for title, pool in {**STORES, "cutouts: where asked for": (PSF_KERNEL,), "pairs: metrics": METRICS, "pairs: flags": FLAGS}.items():
         lines += [f"## {title}", "", "| name | dims | dtype | units | meaning |", "|---|---|---|---|---|"]
         lines += [f"| {v.name} | {', '.join(v.dims)} | {v.dtype} | {v.units} | {v.meaning} |" for v in pool]
         lines.append("")

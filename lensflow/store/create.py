@@ -192,7 +192,7 @@ def write_region(block: xr.Dataset, url: str, store: str, region: Region) -> dic
     bands = group_bands(group)
     arrays = {v.name: np.ascontiguousarray(block[v.name].values, dtype=v.dtype) for v in layout.pixels}
     for name, (variables, dtype) in (layout.tables or {}).items():
-        arrays[name] = pack(block, variables, bands, dtype)
+        arrays[name] = pack(block, variables, dtype)
     checksums, n_bytes = {}, 0
     with paths.explain_write_errors(url):
         for name, values in arrays.items():
@@ -211,12 +211,12 @@ def group_bands(group: zarr.Group) -> list[str]:
     return [str(b) for b in group.attrs["bands"]]  # type: ignore[union-attr]
 
 
-def pack(block: xr.Dataset, variables: Iterable[Variable], bands: Sequence[str], dtype: str) -> NDArray:
+def pack(block: xr.Dataset, variables: Iterable[Variable], dtype: str) -> NDArray:
     """Pack named variables into one table (row, column), columns as :func:`schema.packed_columns` says."""
     columns = []
     for v in variables:
         values = np.asarray(block[v.name].values)
-        columns += [values[:, k] for k in range(len(bands))] if "band" in v.dims else [values]
+        columns += list(values.T) if values.ndim > 1 else [values]
     return np.ascontiguousarray(np.stack(columns, axis=1).astype(dtype))
 
 

@@ -60,7 +60,7 @@ def unpack(
         if missing:
             raise StoreError(f"packed table has no column {missing[0]!r}: the store has another schema version")
         values = table[:, [where[n] for n in names]].astype(v.dtype)
-        out[v.name] = (v.dims, values if "band" in v.dims else values[:, 0], v.attrs)
+        out[v.name] = (v.dims, values if len(v.dims) > 1 else values[:, 0], v.attrs)
     return out
 
 

@@ -248,6 +248,24 @@ class Brick:
         self.seconds_io += time.perf_counter() - begin
         return out, errors
 
+    def content(self, product: str, band: str = "") -> bytes:
+        """Read a small file whole.
+
+        Raises
+        ------
+        UnreadableFile
+            If it is missing.
+        """
+        begin = time.perf_counter()
+        path = self.layout.path(self.name, product, band)
+        found = self._transport.read([ByteRange(path)])[0]
+        self.seconds_io += time.perf_counter() - begin
+        if isinstance(found, FileNotFoundError):
+            raise UnreadableFile(Reason.MISSING_FILE, f"No such survey file: {path}.")
+        self.n_files_opened += 1
+        self.bytes_whole += len(found)
+        return found
+
     def _read_heads(self, paths: Sequence[str]) -> list[bytes | FileNotFoundError]:
         """First bytes of files, up to the end of the index; whole where the name says that it is gzipped."""
         stops = [None if path.endswith(".gz") else HEAD_BYTES for path in paths]

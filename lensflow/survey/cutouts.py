@@ -21,7 +21,8 @@ from lensflow.schema import Reason
 from lensflow.survey import masks
 from lensflow.survey.assess import RawBlock, assess
 from lensflow.survey.bricks import Brick, UnreadableFile, open_brick, pixel_scale_arcsec, wcs_to_pixel
-from lensflow.survey.layout import BAND_PRODUCTS, PRODUCTS, Layout
+from lensflow.survey.layout import BAND_PRODUCTS, PRODUCTS, PSF_IMAGE, Layout
+from lensflow.survey.psf_images import gaussian_equivalent_fwhm_pix, read_psf_images
 
 SCALE_TOLERANCE = 1e-3
 _FAR_PIX = 1e7  # a position further off than this many pixels is not on any brick
@@ -60,14 +61,14 @@ def cut_block(
     Parameters
     ----------
     targets : Dataset
-        Dim host: host_id, ra_deg, dec_deg, brickname; optionally ``psfsize_arcsec`` (host, band) in arcsec,
-        the catalogue's or brick's PSF size, used where the map has none.
+        Dim host: host_id, ra_deg, dec_deg, brickname; optionally ``catalogue_psfsize_arcsec`` (host, band), used
+        where the map has no PSF size. Other columns that the cutouts know (E(B-V), depths) are carried along.
     layout : Layout
         Where the files are.
     bands : sequence of str
         In the order of the result.
     survey : SurveyConfig
-        stamp_size, mask_bits and min_coverage_frac are used.
+        Layout of the files excepted, all settings of the cutting are used.
     psf_band_ratio : mapping, optional
         PSF size of a band over that of r as measured in this run; the theory stands in for bands not in it.
 
@@ -94,7 +95,8 @@ def cut_block(
         raise TargetError(f"targets lack {', '.join(missing)}; needed: {', '.join(_IDENTITY)}. See survey.columns")
     table = {name: np.asarray(targets[name].values) for name in _IDENTITY}
     names = table["host_id"].astype(str)
-    raw = RawBlock.empty(names.size, bands, survey.stamp_size)
+    psf_size = survey.psf_image_size if survey.psf_images else 0
+    raw = RawBlock.empty(names.size, bands, survey.stamp_size, psf_size)
     raw.psf_catalogue = _catalogue_psfsize(targets, raw.bands)
     messages = Messages()
     reader = _Reader(raw, names, messages)
@@ -115,7 +117,9 @@ def cut_block(
     arrays = assess(raw, survey, psf_band_ratio)
     _explain_no_psf(messages, arrays["band_reasons"], raw.bands, layout, bricks, names)
     out = schema.dataset("cutouts", {**table, **arrays}, {"band": list(raw.bands)})
-    return out.assign_attrs(pixel_scale_arcsec=scale, **spent, messages=messages.lines())
+    known = {v.name for v in schema.STORES["cutouts"]}
+    carried = {n: targets[n].variable for n in targets.data_vars if n in known and n not in out}
+    return out.assign(carried).assign_attrs(pixel_scale_arcsec=scale, **spent, messages=messages.lines())
 
 
 @dataclass
@@ -143,6 +147,8 @@ class _Reader:
                     | {("maskbits", ""): (corners, size)})  # fmt: skip
         for b, band in enumerate(self.raw.bands):
             self._read_band(brick, rows, b, band, corners, pixels)
+        if self.raw.psf_kernel is not None:
+            self._read_psf_images(brick, rows, self.raw.psf_kernel)
         try:
             bits, errors = brick.windows("maskbits", "", corners, size, _NPRIMARY)
         except UnreadableFile as error:
@@ -209,6 +215,25 @@ class _Reader:
             known = np.array([e is None for e in errors], dtype=bool)
             values[rows[good][known], b] = found[known, 0, 0]
 
+    def _read_psf_images(self, brick: Brick, rows: NDArray[np.int64], kernel: NDArray[np.float32]) -> None:
+        """Give every host the PSF images of its brick; that a brick has none shows in psf_source."""
+        assert brick.wcs is not None
+        try:
+            images = read_psf_images(brick.content(PSF_IMAGE), self.raw.bands, kernel.shape[-1])
+        except UnreadableFile:
+            return
+        except ValueError as error:
+            path = brick.layout.path(brick.name, PSF_IMAGE)
+            broken = UnreadableFile(Reason.CORRUPT_FILE, f"PSF images cannot be read: {path} ({error}).")
+            for b, band in enumerate(self.raw.bands):
+                self._note_all(self.raw.band_reasons[:, b], rows, broken, f"_{band}")
+            return
+        for b, band in enumerate(self.raw.bands):
+            if band in images:
+                kernel[rows, b] = images[band]
+                fwhm = gaussian_equivalent_fwhm_pix(images[band])
+                self.raw.psf_image[rows, b] = fwhm * pixel_scale_arcsec(brick.wcs)
+
     def _note_each(
         self, bits: NDArray[np.uint32], rows: NDArray[np.int64], errors: Sequence[UnreadableFile | None], suffix: str
     ) -> None:
@@ -249,13 +274,13 @@ def _explain_no_psf(
 
 
 def _catalogue_psfsize(targets: xr.Dataset, bands: tuple[str, ...]) -> NDArray[np.float64]:
-    if "psfsize_arcsec" not in targets:
+    if "catalogue_psfsize_arcsec" not in targets:
         return np.full((targets.sizes["host"], len(bands)), np.nan)
-    values = targets["psfsize_arcsec"].transpose("host", "band")
+    values = targets["catalogue_psfsize_arcsec"].transpose("host", "band")
     if "band" in values.coords:
         values = values.reindex(band=list(bands))
     elif values.sizes["band"] != len(bands):
-        raise TargetError(f"targets.psfsize_arcsec has {values.sizes['band']} unnamed bands, the run has {len(bands)}")
+        raise TargetError(f"targets.catalogue_psfsize_arcsec has {values.sizes['band']} unnamed bands, the run has {len(bands)}")
     return np.asarray(values.values, dtype=np.float64)
 
 

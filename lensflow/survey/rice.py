@@ -103,7 +103,7 @@ def rice_tiles(
             raw = fs == fs_max
             while i < end:
                 if raw:
-                    wanted, zeros = bits, np.int64(0)
+                    wanted, zeros = bits, 0
                 else:
                     while buffer == 0:
                         if at >= stop:
@@ -114,7 +114,7 @@ def rice_tiles(
                         at += 1
                     if not good:
                         break
-                    zeros = n_bits - top[buffer]
+                    zeros = n_bits - int(top[buffer])
                     n_bits -= zeros + 1
                     buffer ^= 1 << n_bits
                     wanted = fs

@@ -235,7 +235,7 @@ def test_a_hole_in_the_psf_map_falls_back_to_r(tmp_path):
     assert status_of(out) == Status.OK
     measured = cut(tmp_path, hosts, psf_band_ratio={"g": 1.16})
     assert float(measured["psfsize_arcsec"][0, 0]) == pytest.approx(PSFSIZE["r"] * 1.16)
-    hosts["psfsize_arcsec"] = (("host", "band"), np.array([[1.25, 1.55], [1.25, 1.55]]))
+    hosts["catalogue_psfsize_arcsec"] = (("host", "band"), np.array([[1.25, 1.55], [1.25, 1.55]]))
     catalogue = cut(tmp_path, hosts.assign_coords(band=["r", "g"]))
     assert catalogue["psf_source"].values[0].tolist() == [PsfSource.MANIFEST, PsfSource.MAP, PsfSource.MAP]
     assert float(catalogue["psfsize_arcsec"][0, 0]) == pytest.approx(1.55)
@@ -261,7 +261,7 @@ def test_no_exposure_makes_the_band_absent_whatever_a_fallback_says(tmp_path, pr
         products[product, "g"][:, 100:] = 0
 
     write_brick(tmp_path, edit=gap)
-    hosts = targets([150, 50], [150, 150]).assign(psfsize_arcsec=(("host", "band"), np.full((2, 3), 1.5)))
+    hosts = targets([150, 50], [150, 150]).assign(catalogue_psfsize_arcsec=(("host", "band"), np.full((2, 3), 1.5)))
     out = cut(tmp_path, hosts)
     assert out["status"].values.tolist() == [Status.PARTIAL, Status.OK]
     assert reasons_of(out) == {"NO_COVERAGE_g"}
