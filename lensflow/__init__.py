@@ -16,6 +16,7 @@ __version__ = _version("lensflow")
 
 if TYPE_CHECKING:
     from lensflow.api import (
+        SourceBank,
         connect,
         cut,
         diagnose,
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "SourceBank",
     "__version__",
     "connect",
     "cut",

@@ -20,6 +20,8 @@ from lensflow.diagnostics import Summaries
 from lensflow.errors import StoreError
 from lensflow.gates import FeatureBlock, GateResult, core_block, core_gate
 from lensflow.manifest.build import build_manifest
+from lensflow.manifest.image_sources import bank_of
+from lensflow.manifest.source_bank import SourceBank
 from lensflow.steps import cut_step, freeze_cutouts, freeze_manifest, inject_step, report_step, run
 from lensflow.steps import inject as _inject
 from lensflow.steps.sources import in_store_order
@@ -28,6 +30,7 @@ from lensflow.survey.photometry import with_aperture_flux
 from lensflow.survey.stamps import stamps_from_cubes
 
 __all__ = [
+    "SourceBank",
     "connect",
     "cut",
     "diagnose",
@@ -110,18 +113,29 @@ def import_stamps(
     return in_store_order(out, SplitsConfig(), seed)
 
 
-def plan_injections(cutouts: xr.Dataset, config: RunConfig) -> xr.Dataset:
+def plan_injections(cutouts: xr.Dataset, config: RunConfig, sources: SourceBank | None = None) -> xr.Dataset:
     """Draw the manifest for a set of cutouts: one row per injection and control, everything random drawn.
+
+    Parameters
+    ----------
+    cutouts : Dataset
+    config : RunConfig
+    sources : SourceBank, optional
+        Images to draw sources from; by default what ``plan.sources`` names.
 
     Returns
     -------
     Dataset with dim sample, in memory; edit or subset it, then hand it to :func:`inject` or :func:`write_pairs`.
     """
-    return build_manifest(cutouts, config)
+    return build_manifest(cutouts, config, sources)
 
 
 def inject(
-    cutouts: xr.Dataset, manifest: xr.Dataset, config: RunConfig | InjectionConfig | None = None, chunk: int = 64
+    cutouts: xr.Dataset,
+    manifest: xr.Dataset,
+    config: RunConfig | InjectionConfig | None = None,
+    chunk: int = 64,
+    sources: SourceBank | None = None,
 ) -> xr.Dataset:
     """Inject lazily: arc, stamp, ctrl and metrics are computed when they are asked for.
 
@@ -131,12 +145,16 @@ def inject(
     config : RunConfig or InjectionConfig, optional
     chunk : int
         Samples rendered together; results do not depend on it.
+    sources : SourceBank, optional
+        Where the images of rows with a ``src_id`` come from; by default what a RunConfig's ``plan.sources`` names.
 
     Returns
     -------
     Dataset with dims sample, band, y, x.
     """
-    return _inject(cutouts, manifest, config.injection if isinstance(config, RunConfig) else config, chunk)
+    if isinstance(config, RunConfig):
+        return _inject(cutouts, manifest, config.injection, chunk, sources or bank_of(config))
+    return _inject(cutouts, manifest, config, chunk, sources)
 
 
 def write_pairs(cutouts: xr.Dataset, manifest: xr.Dataset, config: RunConfig) -> xr.Dataset:

@@ -7,7 +7,7 @@ Relative paths are relative to the folder that the command runs in; ``${NAME}`` 
 from lensflow.config.checks import DiagnosticsConfig, GateConfig
 from lensflow.config.injection import InjectionConfig
 from lensflow.config.load import load_config
-from lensflow.config.plan import PlanConfig
+from lensflow.config.plan import PlanConfig, SourcesConfig
 from lensflow.config.reference import markdown
 from lensflow.config.run import RunConfig, fingerprint, flatten
 from lensflow.config.survey import SplitsConfig, StampsConfig, SurveyConfig, SyntheticConfig
@@ -20,6 +20,7 @@ __all__ = [
     "InjectionConfig",
     "PlanConfig",
     "RunConfig",
+    "SourcesConfig",
     "SplitsConfig",
     "StampsConfig",
     "StoreConfig",

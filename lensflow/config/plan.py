@@ -4,9 +4,29 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from lensflow.config.base import Fraction, Positive, Section
+
+
+class SourcesConfig(Section):
+    """Images of galaxies as sources, in place of Sersic profiles: exactly one of ``catalog`` and ``images``."""
+
+    catalog: str | None = Field(None, description="real-galaxy catalogue of GalSim; its image files lie beside it")
+    images: str | None = Field(None, description="FITS images, one source each: a glob pattern (sources/*.fits)")
+    pixel_scale_arcsec: Positive | None = Field(None, description="pixel size of the images; default: their headers'")
+    share: Fraction = Field(1.0, description="share of the injections with an image; the others have a Sersic source")
+    size: Literal["native", "prior"] = Field(
+        "native", description="half-light radius: the image's own, or the plan's src_reff_arcsec"
+    )
+    noise: Literal["smooth", "keep"] = Field("smooth", description="take the images' noise away, or leave them be")
+    negative: Literal["clip", "keep"] = Field("clip", description="pixels below 0: set to 0, or left")
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> SourcesConfig:
+        if (self.catalog is None) == (self.images is None):
+            raise ValueError("give exactly one of catalog and images")
+        return self
 
 
 class PlanConfig(Section):
@@ -34,7 +54,10 @@ class PlanConfig(Section):
     )
     src_mag_range: tuple[float, float] = Field((23.0, 26.0), description="r magnitudes for src_mag: apparent")
     colours: Literal["v3", "measured"] = Field("v3", description="prior of the source's g-r and r-z")
-    psf_model: Literal["moffat", "gaussian"] = Field("moffat", description="profile given the host's psfsize")
+    sources: SourcesConfig | None = Field(None, description="images as sources; without, all are Sersic profiles")
+    psf_model: Literal["moffat", "gaussian", "kernel"] = Field(
+        "moffat", description="profile given the host's psfsize, or the host's own PSF image (cutouts' psf_kernel)"
+    )
     psf_beta: Annotated[float, Field(gt=1)] = Field(3.5, description="Moffat beta")
     include_partial: bool = Field(
         False, description="plan for hosts whose status is PARTIAL because pixels are missing"

@@ -13,8 +13,9 @@ from lensflow import rng, schema
 from lensflow.config import PlanConfig, RunConfig
 from lensflow.errors import ManifestError
 from lensflow.lensing.psf import psf_fwhm_from_psfsize
-from lensflow.manifest import priors
-from lensflow.schema import Reason, Status
+from lensflow.manifest import image_sources, priors
+from lensflow.manifest.source_bank import SourceBank
+from lensflow.schema import PsfSource, Reason, Status
 
 _MISSING_PIXELS = Reason.PARTIAL_STAMP | Reason.NONFINITE
 
@@ -57,7 +58,7 @@ def eligible_hosts(
     return usable, flux, {k: n for k, n in skipped.items() if n}
 
 
-def build_manifest(cutouts: xr.Dataset, config: RunConfig) -> xr.Dataset:
+def build_manifest(cutouts: xr.Dataset, config: RunConfig, sources: SourceBank | None = None) -> xr.Dataset:
     """Draw the manifest for the hosts of a cutouts store.
 
     Parameters
@@ -65,6 +66,8 @@ def build_manifest(cutouts: xr.Dataset, config: RunConfig) -> xr.Dataset:
     cutouts : Dataset
         As opened by :func:`lensflow.open_cutouts`; only its tables are read.
     config : RunConfig
+    sources : SourceBank, optional
+        Images to draw sources from; by default those that ``plan.sources`` names.
 
     Returns
     -------
@@ -102,9 +105,12 @@ def build_manifest(cutouts: xr.Dataset, config: RunConfig) -> xr.Dataset:
     row_id = rng.mix_ids(host_key, 2 * replicate.astype(np.uint64) + is_control)
 
     drawn = _draw(plan, config, grid, crossed, row_id, replicate, flux[host_index])
-    psfsize = cutouts["psfsize_arcsec"].values[host_index].astype(np.float64)
+    split = cutouts["split"].values[host_index]
+    src_id = _image_sources(config, sources, drawn, row_id, split, is_control)
+    psfsize = _usable_psfsize(cutouts, plan)[host_index].astype(np.float64)
     arrays: dict[str, Any] = {
         **{k: _without_controls(k, v, is_control) for k, v in drawn.items()},
+        "src_id": src_id,
         "row_id": row_id,
         "host_index": host_index,
         "replicate": replicate,
@@ -113,7 +119,7 @@ def build_manifest(cutouts: xr.Dataset, config: RunConfig) -> xr.Dataset:
         "psf_fwhm_arcsec": psf_fwhm_from_psfsize(psfsize, plan.psf_model, plan.psf_beta),
         "x_center": cutouts["x_center"].values[host_index],
         "y_center": cutouts["y_center"].values[host_index],
-        "split": cutouts["split"].values[host_index],
+        "split": split,
     }
     out = schema.dataset("manifest", arrays, {"band": list(config.bands)})
     out.attrs.update(_attrs(config, grid, n_hosts=int(hosts.size), skipped=skipped))
@@ -164,6 +170,47 @@ def _draw(
     }
 
 
+def _usable_psfsize(cutouts: xr.Dataset, plan: PlanConfig) -> NDArray[np.float32]:
+    """PSF size of every host and band, arcsec; NaN where the PSF that the plan asks for is not there: no arc."""
+    psfsize = cutouts["psfsize_arcsec"].values
+    if plan.psf_model != "kernel":
+        return psfsize
+    has_image = cutouts["psf_source"].values == PsfSource.COADD_PSF
+    if not has_image.any():
+        raise ManifestError(
+            "plan.psf_model is kernel, but no host has a PSF image. Cut with survey.psf_images: true (the bricks need "
+            "coadd-psf files), or plan with psf_model: moffat."
+        )
+    return np.where(has_image, psfsize, np.nan)
+
+
+def _image_sources(
+    config: RunConfig,
+    sources: SourceBank | None,
+    drawn: dict[str, NDArray],
+    row_id: NDArray[np.uint64],
+    split: NDArray[np.uint8],
+    is_control: NDArray[np.bool_],
+) -> NDArray[np.str_]:
+    """Image of every row ("" without one); a row with an image takes its size from it, unless the plan's is asked."""
+    settings = config.plan.sources
+    if settings is None:
+        return np.zeros(len(row_id), dtype="U32")
+    bank = sources or image_sources.open_bank(settings)
+    ids = np.array(bank.ids)
+    src_id = image_sources.draw_source_ids(
+        settings, ids, config.splits.fractions, row_id, split, is_control, config.seed
+    )
+    # A Sersic's index and axis ratio say nothing about an image.
+    for name in ("src_n", "src_q"):
+        drawn[name] = np.where(src_id != "", np.nan, drawn[name])
+    if settings.size == "native":
+        drawn["src_reff_arcsec"] = np.where(
+            src_id != "", image_sources.native_sizes(bank, src_id), drawn["src_reff_arcsec"]
+        )
+    return src_id
+
+
 def _slope(plan: PlanConfig, u: NDArray[np.float64]) -> NDArray[np.float64]:
     low, high = plan.lens_gamma if plan.lens_model == "EPL" else (2.0, 2.0)
     return low + (high - low) * u
@@ -208,12 +255,15 @@ def check_manifest(manifest: xr.Dataset) -> None:
     """
     schema.check("manifest", manifest)
     control = manifest["is_control"].values
+    image = manifest["src_id"].values != ""
     theta_e = manifest["theta_e_arcsec"].values
     reference = {
         "an injection needs theta_e_arcsec > 0": ("theta_e_arcsec", ~control & ~(theta_e > 0)),
         "a control has theta_e_arcsec 0": ("theta_e_arcsec", control & (theta_e != 0)),
         "lens_q must lie in (0, 1]": ("lens_q", ~control & ~_inside(manifest["lens_q"].values, 0, 1)),
-        "src_q must lie in (0, 1]": ("src_q", ~control & ~_inside(manifest["src_q"].values, 0, 1)),
+        "src_q must lie in (0, 1]": ("src_q", ~control & ~image & ~_inside(manifest["src_q"].values, 0, 1)),
+        "src_n must lie in [0.3, 8]": ("src_n", ~control & ~image & ~_inside(manifest["src_n"].values, 0.2999, 8)),
+        "a control has no src_id": ("src_id", control & image),
         "lens_gamma must lie in (1, 3]": ("lens_gamma", ~control & ~_inside(manifest["lens_gamma"].values, 1, 3)),
         "src_reff_arcsec must be > 0": ("src_reff_arcsec", ~control & ~(manifest["src_reff_arcsec"].values > 0)),
         "src_flux_nmgy must be finite and >= 0": (

@@ -12,8 +12,10 @@ from lensflow.config import InjectionConfig, RunConfig, fingerprint
 from lensflow.injection import inject_block
 from lensflow.injection.inject import rows_of_hosts
 from lensflow.injection.metrics import invariant_failures
+from lensflow.manifest.image_sources import bank_of
+from lensflow.manifest.source_bank import SourceBank
 from lensflow.steps.execute import Progress, Stopwatch, peak_rss_mb, run_tasks, silent
-from lensflow.steps.plan import cutouts_content
+from lensflow.steps.plan import cutouts_content, sources_content
 from lensflow.steps.run_folder import RunFolder
 from lensflow.steps.sources import dataset_content
 from lensflow.store import create, receipts, resume
@@ -23,7 +25,11 @@ from lensflow.store.regions import plan_regions, region_at
 
 
 def inject(
-    cutouts: xr.Dataset, manifest: xr.Dataset, config: InjectionConfig | None = None, chunk: int = 64
+    cutouts: xr.Dataset,
+    manifest: xr.Dataset,
+    config: InjectionConfig | None = None,
+    chunk: int = 64,
+    sources: SourceBank | None = None,
 ) -> xr.Dataset:
     """Inject lazily: pairs as Dask arrays, rendered chunk by chunk when they are computed.
 
@@ -36,6 +42,8 @@ def inject(
     config : InjectionConfig, optional
     chunk : int
         Samples rendered together; the result does not depend on it.
+    sources : SourceBank, optional
+        Where the images of rows with a ``src_id`` come from.
 
     Returns
     -------
@@ -51,7 +59,7 @@ def inject(
         rows = manifest.isel(sample=slice(start, start + chunk))
         # One narrow slice of hosts a chunk, passed as lazy arrays: Dask reads them as part of the graph.
         hosts = cutouts.isel(host=np.unique(rows["host_index"].values))
-        block = delayed(_pairs_of, pure=False)(hosts, rows, config)
+        block = delayed(_pairs_of, pure=False)(hosts, rows, config, sources)
         for v in variables:
             size = (rows.sizes["sample"], *{1: (), 2: shape[:1], 4: shape}[len(v.dims)])
             parts[v.name].append(da.from_delayed(block[v.name].data, size, dtype=v.dtype))
@@ -62,9 +70,11 @@ def inject(
     return out
 
 
-def _pairs_of(hosts: xr.Dataset, manifest: xr.Dataset, config: InjectionConfig) -> xr.Dataset:
+def _pairs_of(
+    hosts: xr.Dataset, manifest: xr.Dataset, config: InjectionConfig, sources: SourceBank | None
+) -> xr.Dataset:
     rows = rows_of_hosts(hosts, manifest["host_index"].values)
-    return inject_block(hosts, manifest, config).assign(ctrl=(schema.CTRL.dims, hosts["image"].values[rows]))
+    return inject_block(hosts, manifest, config, sources).assign(ctrl=(schema.CTRL.dims, hosts["image"].values[rows]))
 
 
 def inject_step(config: RunConfig, progress: Progress = silent) -> xr.Dataset:
@@ -88,7 +98,7 @@ def inject_step(config: RunConfig, progress: Progress = silent) -> xr.Dataset:
     """
     folder = RunFolder.of(config)
     manifest = open_manifest(folder.manifest)
-    inputs = {"cutouts": cutouts_content(config), "manifest": dataset_content(manifest)}
+    inputs = {"cutouts": cutouts_content(config), "manifest": dataset_content(manifest), **sources_content(config)}
     identity = resume.identity(config, "pairs", inputs)
     stamp = fingerprint(identity)
     n_rows = manifest.sizes["sample"]
@@ -125,7 +135,7 @@ class _InjectTask:
         host_index = manifest["host_index"].values
         hosts = read_host_block(folder.cutouts, int(host_index.min()), int(host_index.max()) + 1)
         watch.lap("read")
-        block = inject_block(hosts, manifest, self.config.injection)
+        block = inject_block(hosts, manifest, self.config.injection, bank_of(self.config))
         watch.lap("render and measure")
         written = create.write_region(block, folder.pairs, "pairs", region)
         watch.lap("write")

@@ -8,6 +8,7 @@ import xarray as xr
 
 from lensflow.config import RunConfig, fingerprint
 from lensflow.manifest.build import build_manifest, check_manifest
+from lensflow.manifest.image_sources import bank_of
 from lensflow.steps.execute import Progress, silent
 from lensflow.steps.run_folder import RunFolder
 from lensflow.steps.sources import dataset_content
@@ -34,7 +35,7 @@ def plan_step(config: RunConfig, progress: Progress = silent) -> xr.Dataset:
     StoreError, ManifestError
     """
     folder = RunFolder.of(config)
-    identity = resume.identity(config, "manifest", {"cutouts": cutouts_content(config)})
+    identity = resume.identity(config, "manifest", {"cutouts": cutouts_content(config), **sources_content(config)})
     if not resume.may_resume(folder.manifest, identity):
         progress("plan", 0, 1)
         _freeze(build_manifest(open_cutouts(folder.cutouts), config), config, identity)
@@ -68,6 +69,12 @@ def _freeze(manifest: xr.Dataset, config: RunConfig, identity: dict[str, Any]) -
         head=manifest,
         attrs={**manifest.attrs, "identity": identity, "fingerprint": fingerprint(identity)},
     )
+
+
+def sources_content(config: RunConfig) -> dict[str, str]:
+    """Fingerprint of the images that a run's sources are, as an input named ``sources``; nothing without images."""
+    bank = bank_of(config)
+    return {} if bank is None else {"sources": fingerprint(bank.content())}
 
 
 def cutouts_content(config: RunConfig) -> str:
