@@ -148,6 +148,25 @@ def show_config(config: ConfigPath, out: Out = None) -> None:
     console.print(f"# fingerprint {fingerprint(loaded.settings_of('pairs'))}", highlight=False)
 
 
+@app.command(epilog=_example("doctor workflows/configs/dr9_brick.yaml"))
+def doctor(
+    config: ConfigPath,
+    out: Out = None,
+    workers: Annotated[bool, typer.Option(help="Start or join the cluster, and look at its workers.")] = True,
+) -> None:
+    """Look at what a run needs before it starts: targets, survey files, access, space, workers. 1 if it would fail."""
+    from lensflow.cluster import connect
+    from lensflow.report.terminal import print_findings
+    from lensflow.steps.doctor import Level
+    from lensflow.steps.doctor import doctor as examine
+
+    loaded = _load(config, out, None)
+    findings = examine(loaded, (lambda: connect(loaded.cluster)) if workers else None)
+    print_findings(console, findings)
+    if any(f.level is Level.FAIL for f in findings):
+        raise typer.Exit(1)
+
+
 @app.command(epilog=_example("cut workflows/configs/dr9_brick.yaml"))
 def cut(config: ConfigPath, out: Out = None, workers: Workers = None) -> None:
     """Cut stamps for every target out of the survey's bricks (or import stamps)."""

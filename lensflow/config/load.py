@@ -44,7 +44,9 @@ def load_config(source: str | os.PathLike[str] | Mapping[str, Any], **overrides:
     else:
         where = str(source)
         try:
-            text = Path(source).read_text()
+            text = Path(source).read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise ConfigError(f"{where}: not a text file in UTF-8 ({error.reason} at byte {error.start}).") from error
         except OSError as error:
             raise ConfigError(f"{where}: cannot read the config ({error.strerror}).") from error
         try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
@@ -12,10 +12,15 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 from rich.table import Table
+from rich.text import Text
 
 from lensflow.gates import GateResult
 from lensflow.schema import PsfSource
 
+if TYPE_CHECKING:
+    from lensflow.steps.doctor import Finding
+
+LEVEL_COLOURS = {"ok": "green", "warning": "bold yellow", "fail": "bold red"}
 VERDICT_COLOURS = {
     "PASS": "bold green",
     "FAIL": "bold red",
@@ -63,6 +68,22 @@ def print_counts(console: Console, title: str, counts: Mapping[str, int], note: 
         if number:
             table.add_row(name, f"{number:,}")
     console.print(table)
+
+
+def print_findings(console: Console, findings: Sequence[Finding]) -> None:
+    """Print what the preflight found, one line each, with the way out below it."""
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(no_wrap=True)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for finding in findings:
+        text = Text(finding.what)
+        if finding.advice:
+            text.append(f"\n{finding.advice}", style="italic")
+        table.add_row(Text(finding.level, style=LEVEL_COLOURS[finding.level]), finding.check, text)
+    console.print(table)
+    counts = {level: sum(f.level == level for f in findings) for level in LEVEL_COLOURS}
+    console.print(f"{counts['ok']} ok, {counts['warning']} to look at, {counts['fail']} that would stop the run")
 
 
 def print_cutouts(console: Console, cutouts: xr.Dataset, counts: Mapping[str, int], messages: Sequence[str]) -> None:

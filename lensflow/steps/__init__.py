@@ -1,6 +1,7 @@
 """The steps of a run: each reads what the one before wrote, does its part on Dask, and can resume."""
 
 from lensflow.steps.cut import cut_step, freeze_cutouts
+from lensflow.steps.doctor import doctor
 from lensflow.steps.inject import inject, inject_step
 from lensflow.steps.measure import diagnose_step, gate_step, measure_step
 from lensflow.steps.plan import freeze_manifest, plan_step
@@ -13,6 +14,7 @@ __all__ = [
     "RunResults",
     "cut_step",
     "diagnose_step",
+    "doctor",
     "freeze_cutouts",
     "freeze_manifest",
     "gate_step",
