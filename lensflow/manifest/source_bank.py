@@ -170,7 +170,7 @@ class SourceBank:
             if isinstance(entry.image, Path):
                 what = f"{entry.image.name} {entry.image.stat().st_size}"
             else:
-                what = hashlib.sha256(np.ascontiguousarray(entry.image)).hexdigest()
+                what = hashlib.sha256(entry.image.tobytes()).hexdigest()
             out.append((name, entry.hdu, entry.pixel_scale_arcsec, what))
         return out
 
