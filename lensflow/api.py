@@ -24,7 +24,7 @@ from lensflow.steps import cut_step, freeze_cutouts, freeze_manifest, inject_ste
 from lensflow.steps import inject as _inject
 from lensflow.steps.sources import in_store_order
 from lensflow.store.open import open_cutouts, open_manifest, open_pairs
-from lensflow.survey.photometry import with_aperture_flux
+from lensflow.survey.photometry import with_photometry
 from lensflow.survey.stamps import stamps_from_cubes
 
 __all__ = [
@@ -104,9 +104,11 @@ def import_stamps(
     # Only the settings of stamps matter here; the root is never looked at.
     survey = SurveyConfig(root="-", targets="-", stamp_size=stamp_size)
     out = stamps_from_cubes(cubes, names, psfsize_arcsec, x_center, y_center, survey)
-    out = with_aperture_flux(out.assign_attrs(pixel_scale_arcsec=float(pixel_scale_arcsec)))
-    flux = schema.variable("cutouts", "flux_nmgy")
-    out = out.assign(flux_nmgy=(flux.dims, np.full((n, len(cubes)), np.nan, np.float32), flux.attrs))
+    out = with_photometry(out.assign_attrs(pixel_scale_arcsec=float(pixel_scale_arcsec)))
+    for name in ("flux_nmgy", "sigma_v_km_s", "z_lens"):
+        v = schema.variable("cutouts", name)
+        shape = (n, len(cubes)) if "band" in v.dims else (n,)
+        out = out.assign({name: (v.dims, np.full(shape, np.nan, v.dtype), v.attrs)})
     return in_store_order(out, SplitsConfig(), seed)
 
 

@@ -1,4 +1,4 @@
-"""Aperture fluxes of cutouts: the host's magnitude where the catalogue gives none."""
+"""What is measured of a target on its stamp: aperture fluxes, and the shape of its light."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from lensflow import geometry, schema
+from lensflow.survey.moments import light_shape
 
 APERTURE_RADIUS_ARCSEC = 5.0
 
@@ -39,9 +40,19 @@ def aperture_flux(
     return np.where(share > 0.9, flux, np.nan).astype(np.float32)
 
 
-def with_aperture_flux(cutouts: xr.Dataset) -> xr.Dataset:
-    """Add ``aperture_flux_nmgy`` to a block of cutouts in memory."""
-    v = schema.variable("cutouts", "aperture_flux_nmgy")
+def with_photometry(cutouts: xr.Dataset) -> xr.Dataset:
+    """Add ``aperture_flux_nmgy``, ``host_q`` and ``host_phi_rad`` to a block of cutouts in memory.
+
+    The shape is measured in r, in the first band where there is no r; NaN where that band is absent.
+    """
     image, invvar, x, y = (cutouts[n].values for n in ("image", "invvar", "x_center", "y_center"))
-    flux = aperture_flux(image, invvar, x, y, float(cutouts.attrs["pixel_scale_arcsec"]))
-    return cutouts.assign({v.name: (v.dims, flux, v.attrs)})
+    bands = [str(b) for b in cutouts["band"].values]
+    r = bands.index("r") if "r" in bands else 0
+    q, phi = light_shape(image[:, r], np.where(cutouts["covered"].values[:, r, None, None], invvar[:, r], 0), x, y)
+    measured = {
+        "aperture_flux_nmgy": aperture_flux(image, invvar, x, y, float(cutouts.attrs["pixel_scale_arcsec"])),
+        "host_q": q,
+        "host_phi_rad": phi,
+    }
+    pool = {name: schema.variable("cutouts", name) for name in measured}
+    return cutouts.assign({name: (pool[name].dims, values, pool[name].attrs) for name, values in measured.items()})
