@@ -108,8 +108,10 @@ def import_stamps(
     survey = SurveyConfig(root="-", targets="-", stamp_size=stamp_size)
     out = stamps_from_cubes(cubes, names, psfsize_arcsec, x_center, y_center, survey)
     out = with_measurements(out.assign_attrs(pixel_scale_arcsec=float(pixel_scale_arcsec)))
-    flux = schema.variable("cutouts", "flux_nmgy")
-    out = out.assign(flux_nmgy=(flux.dims, np.full((n, len(cubes)), np.nan, np.float32), flux.attrs))
+    for name in ("flux_nmgy", "sigma_v_km_s", "z_lens"):
+        v = schema.variable("cutouts", name)
+        shape = (n, len(cubes)) if "band" in v.dims else (n,)
+        out = out.assign({name: (v.dims, np.full(shape, np.nan, v.dtype), v.attrs)})
     return in_store_order(out, SplitsConfig(), seed)
 
 

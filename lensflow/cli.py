@@ -37,13 +37,17 @@ ConfigPath = Annotated[Path, typer.Argument(help="YAML file of the run; settings
 Out = Annotated[str | None, typer.Option("--out", "-o", help="Folder of the run; replaces the config's out.")]
 Workers = Annotated[int | None, typer.Option("--workers", "-w", help="Worker processes; replaces cluster.workers.")]
 
+Limit = Annotated[int | None, typer.Option("--limit", help="Use the first so many hosts; replaces plan.limit_hosts.")]
+
 
 def _example(command: str) -> str:
     return f"**Example:** `lensflow {command}`"
 
 
-def _load(path: Path, out: str | None, workers: int | None) -> RunConfig:
+def _load(path: Path, out: str | None, workers: int | None, limit: int | None = None) -> RunConfig:
     config = load_config(path, out=out)
+    if limit is not None:
+        config = config.model_copy(update={"plan": config.plan.model_copy(update={"limit_hosts": max(1, limit)})})
     if workers is not None:
         cluster = config.cluster.model_copy(update={"workers": workers})
         config = config.model_copy(update={"cluster": cluster})
@@ -90,9 +94,9 @@ def demo(out: Out = "runs/demo", workers: Workers = None) -> None:
 
 
 @app.command(epilog=_example("run workflows/configs/dr9_brick.yaml --out runs/dr9"))
-def run(config: ConfigPath, out: Out = None, workers: Workers = None) -> None:
+def run(config: ConfigPath, out: Out = None, workers: Workers = None, limit: Limit = None) -> None:
     """Run every step of a config; finished work is kept. Exits with 3 if a required gate does not pass."""
-    loaded = _load(config, out, workers)
+    loaded = _load(config, out, workers, limit)
     _refuse(loaded, _run(loaded).gates)
 
 
@@ -179,12 +183,23 @@ def cut(config: ConfigPath, out: Out = None, workers: Workers = None) -> None:
 
 
 @app.command(epilog=_example("plan workflows/configs/dr9_brick.yaml"))
-def plan(config: ConfigPath, out: Out = None) -> None:
-    """Draw the injection manifest for the hosts that were cut, and freeze it."""
+def plan(
+    config: ConfigPath,
+    out: Out = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would cost, and stop.")] = False,
+    limit: Limit = None,
+    large: Annotated[bool, typer.Option("--large", help="A plan of more than 20 million rows is meant.")] = False,
+) -> None:
+    """Say what the plan costs; draw the injection manifest for the hosts that were cut, and freeze it."""
     from lensflow import steps
-    from lensflow.report.terminal import print_manifest
+    from lensflow.report.terminal import print_estimate, print_manifest, progress_display
 
-    print_manifest(console, steps.plan_step(_load(config, out, None)))
+    loaded = _load(config, out, None, limit)
+    print_estimate(console, *steps.estimate_step(loaded), loaded.estimate)
+    if not dry_run:
+        with progress_display(console) as progress:
+            manifest = steps.plan_step(loaded, progress, confirmed=large)
+        print_manifest(console, manifest)
 
 
 @app.command(epilog=_example("inject workflows/configs/dr9_brick.yaml"))

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
 
 from lensflow.errors import StoreError, did_you_mean
 
@@ -21,18 +22,55 @@ SCHEMA_VERSION = 1
 
 @dataclass(frozen=True)
 class Variable:
-    """One stored variable."""
+    """One stored variable.
+
+    ``categories`` are the values that a text may have: it is stored as their numbers, one byte each.
+    """
 
     name: str
     dims: tuple[str, ...]
     dtype: str
     units: str
     meaning: str
+    categories: tuple[str, ...] = ()
 
     @property
     def attrs(self) -> dict[str, str]:
         """CF-style attributes written with the variable."""
         return {"units": self.units, "long_name": self.meaning}
+
+    @property
+    def stored_dtype(self) -> np.dtype[Any]:
+        """The dtype on disk: one byte where there are categories."""
+        return np.dtype("u1" if self.categories else self.dtype)
+
+    @property
+    def stored_attrs(self) -> dict[str, Any]:
+        """``attrs``, and what the numbers of categories mean (CF ``flag_values``)."""
+        flags = {"flag_values": list(range(len(self.categories))), "flag_meanings": " ".join(self.categories)}
+        return self.attrs | (flags if self.categories else {})
+
+    def encode(self, values: NDArray[Any]) -> NDArray[Any]:
+        """Values as they are stored.
+
+        Raises
+        ------
+        StoreError
+            If a text is none of the categories.
+        """
+        if not self.categories:
+            return np.asarray(values, dtype=self.dtype)
+        codes = np.full(len(values), 255, np.uint8)
+        for code, name in enumerate(self.categories):
+            codes[values == name] = code
+        if (codes == 255).any():
+            row = int(np.argmax(codes))
+            raise StoreError(f"{self.name}: row {row} is {values[row]!r}, none of {', '.join(self.categories)}")
+        return codes
+
+    def decode(self, stored: NDArray[Any]) -> NDArray[Any]:
+        """Values from what :meth:`encode` made of them."""
+        return np.asarray(self.categories, dtype=self.dtype)[stored] if self.categories else stored
 
 
 class Status(IntEnum):
@@ -81,8 +119,8 @@ class PsfSource(IntEnum):
     NONE = 4
 
 
-def _v(name: str, dims: str, dtype: str, units: str, meaning: str) -> Variable:
-    return Variable(name, tuple(dims.split()), dtype, units, meaning)
+def _v(name: str, dims: str, dtype: str, units: str, meaning: str, categories: tuple[str, ...] = ()) -> Variable:
+    return Variable(name, tuple(dims.split()), dtype, units, meaning, categories)
 
 
 TARGETS = (
@@ -117,6 +155,8 @@ CUTOUTS = (
     _v("aperture_flux_nmgy", "host band", "f4", "nMgy", "flux of the cutout within 5\" of the target; NaN = no data"),
     _v("noise_correlation_factor", "host band", "f4", "1",
        "sqrt(sum of the noise's autocorrelation to 3 pixels) on the stamp's blank sky; NaN: fewer than 400 pixels"),
+    _v("host_q", "host", "f4", "1", "axis ratio of the light in r within 8 pixels, seeing included; NaN = unknown"),
+    _v("host_phi_rad", "host", "f4", "rad", "angle of its major axis, from +x counter-clockwise, in [0, pi)"),
     _v("cell", "host", "i8", "", "sky cell (nested HEALPix index) that decides the split"),
     _v("split", "host", "u1", "", "0 train, 1 val, 2 test"),
 )  # fmt: skip
@@ -128,9 +168,10 @@ MANIFEST = (
     _v("host_index", "sample", "i8", "", "position of the host in the cutouts store"),
     _v("replicate", "sample", "i4", "", "number of the row among those of its host"),
     _v("is_control", "sample", "bool", "", "no arc: the stamp is the host itself"),
-    _v("lens_model", "sample", "U8", "", "SIS, SIE, EPL or CONTROL"),
+    _v("lens_model", "sample", "U8", "", "SIS, SIE, EPL or CONTROL", ("SIS", "SIE", "EPL", "CONTROL")),
     _v("theta_e_arcsec", "sample", "f8", "arcsec",
        "Einstein radius; the circle of this radius has the area inside the critical curve; 0 for controls"),
+    _v("src_z", "sample", "f8", "1", "redshift of the source that theta_E was computed for; NaN where it was drawn"),
     _v("lens_q", "sample", "f8", "1", "axis ratio of the lens"),
     _v("lens_phi_rad", "sample", "f8", "rad", "angle of the lens's major axis, from +x counter-clockwise"),
     _v("lens_gamma", "sample", "f8", "1", "slope of the lens's 3-D density; 2 is isothermal (SIS, SIE)"),
@@ -138,6 +179,7 @@ MANIFEST = (
     _v("shear_phi_rad", "sample", "f8", "rad", "angle of the external shear"),
     _v("src_x_arcsec", "sample", "f8", "arcsec", "source position relative to the lens centre, x"),
     _v("src_y_arcsec", "sample", "f8", "arcsec", "source position relative to the lens centre, y"),
+    _v("src_tries", "sample", "i2", "1", "positions drawn until one had the images asked for; 0 for controls"),
     _v("src_reff_arcsec", "sample", "f8", "arcsec",
        "half-light radius of the source along its major axis; an image is scaled to it"),
     _v("src_n", "sample", "f8", "1", "Sersic index of the source"),
@@ -195,7 +237,8 @@ FLAGS = (
 
 STORES: dict[str, tuple[Variable, ...]] = {
     "targets": TARGETS,
-    "cutouts": CUTOUTS + tuple(v for v in TARGETS if v.name in {"host_id", "ra_deg", "dec_deg", "brickname"}),
+    "cutouts": CUTOUTS
+    + tuple(v for v in TARGETS if v.name in {"host_id", "ra_deg", "dec_deg", "brickname", "sigma_v_km_s", "z_lens"}),
     "manifest": MANIFEST,
     "pairs": PAIRS,
 }

@@ -13,7 +13,7 @@ from pydantic import Field, field_validator
 from lensflow.config.base import Section
 from lensflow.config.checks import DiagnosticsConfig, GateConfig
 from lensflow.config.injection import InjectionConfig
-from lensflow.config.plan import PlanConfig
+from lensflow.config.plan import EstimateConfig, PlanConfig
 from lensflow.config.survey import SplitsConfig, SurveyConfig
 from lensflow.config.work import ClusterConfig, StoreConfig
 
@@ -33,6 +33,7 @@ class RunConfig(Section):
     gate: GateConfig = GateConfig()
     store: StoreConfig = StoreConfig()
     cluster: ClusterConfig = ClusterConfig()
+    estimate: EstimateConfig = EstimateConfig()
 
     @field_validator("bands")
     @classmethod
@@ -70,7 +71,7 @@ STAGE_SETTINGS: dict[str, tuple[str, ...]] = {
     "diagnostics": (*_CUT, "plan", "injection", "diagnostics"),
     "gates": (*_CUT, "plan", "injection", "gate"),
 }
-NOT_FINGERPRINTED = ("survey.failure_budget", "gate.required")
+NOT_FINGERPRINTED = ("survey.failure_budget", "gate.required", "plan.max_rows")
 
 
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -75,7 +75,9 @@ class KernelSet:
             raise RenderError(f"psf_model: kernels must have the shape {shape}, not {kernels.shape}")
         self.one_for_all = leading == 1 and index is None
         if leading == 1 and index is not None:
-            raise RenderError(f"psf_index needs kernels with a leading axis to point into, not the shape {kernels.shape}")
+            raise RenderError(
+                f"psf_index needs kernels with a leading axis to point into, not the shape {kernels.shape}"
+            )
         self.values = kernels[None] if leading == 1 else kernels
         if index is not None:
             self.index = np.atleast_1d(np.asarray(index))

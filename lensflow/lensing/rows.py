@@ -17,7 +17,7 @@ LENS_MODELS = ("SIS", "SIE", "EPL", "CONTROL")
 Floats = NDArray[np.float64]
 
 # Column -> what an injection's value must satisfy, in words and in numpy.
-_RULES: dict[str, tuple[str, Callable[[Floats], NDArray[np.bool_]]]] = {
+RULES: dict[str, tuple[str, Callable[[Floats], NDArray[np.bool_]]]] = {
     "theta_e_arcsec": ("> 0", lambda v: v > 0),
     "lens_q": ("in (0, 1]", lambda v: (v > 0) & (v <= 1)),
     "lens_phi_rad": ("finite", np.isfinite),
@@ -31,7 +31,7 @@ _RULES: dict[str, tuple[str, Callable[[Floats], NDArray[np.bool_]]]] = {
     "src_phi_rad": ("finite", np.isfinite),
 }
 # An EPL's slope; the column may be absent, which means isothermal.
-_GAMMA_RULE = ("in (1, 3)", lambda v: (v > 1) & (v < 3))
+GAMMA_RULE: tuple[str, Callable[[Floats], NDArray[np.bool_]]] = ("in (1, 3)", lambda v: (v > 1) & (v < 3))
 # A narrower PSF is undersampled beyond any survey's, and would ask for grids without end.
 _LEAST_FWHM_PIX = 0.5
 
@@ -120,7 +120,7 @@ def read_rows(
     if "src_id" in manifest:
         images = fetch_images(_column(manifest, "src_id", n, str), ~control, sources, name)
     column = {}
-    for key, (rule, holds) in _RULES.items():
+    for key, (rule, holds) in RULES.items():
         value = column[key] = images.stand_in(key, _column(manifest, key, n))
         refuse(~control & ~(np.isfinite(value) & holds(value)), value, key, rule, ManifestError)
     centers = []
@@ -143,7 +143,7 @@ def read_rows(
         least = _LEAST_FWHM_PIX * pixel_scale_arcsec
         rule = f">= {least:.4g} arcsec, {_LEAST_FWHM_PIX} pixel"
         refuse(used & (fwhm < least), fwhm, "psf_fwhm_arcsec", rule, RenderError)
-        packed = no_kernels(*flux.shape)
+        packed = no_kernels(flux.shape[0], flux.shape[1])
     else:
         given = kernels.given(control, flux.shape[1], name)
         if "psf_fwhm_arcsec" in manifest:
@@ -154,9 +154,9 @@ def read_rows(
     refuse(used & ~(np.isfinite(flux) & (flux >= 0)), flux, "src_flux_nmgy", "finite and >= 0", ManifestError)
     gamma = np.full(n, 2.0)
     if "lens_gamma" in manifest:
-        given, epl = _column(manifest, "lens_gamma", n), model == "EPL"
-        refuse(epl & ~(np.isfinite(given) & _GAMMA_RULE[1](given)), given, "lens_gamma", _GAMMA_RULE[0], ManifestError)
-        gamma[epl] = given[epl]
+        slope, epl = _column(manifest, "lens_gamma", n), model == "EPL"
+        refuse(epl & ~(np.isfinite(slope) & GAMMA_RULE[1](slope)), slope, "lens_gamma", GAMMA_RULE[0], ManifestError)
+        gamma[epl] = slope[epl]
     return Rows(
         control, model == "SIS", column, centers[0], centers[1], flux, fwhm, used, gamma, images, packed
     )  # fmt: skip

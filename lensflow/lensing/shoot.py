@@ -37,8 +37,22 @@ SCRATCH_ROWS = 8
 
 @compiled(fastmath=True)
 def shoot_row(  # type: ignore[no-untyped-def]
-    p, series, settings, index, b, image, place, grid, stride, step, origin_x, origin_y, constants, scratch, edges,
-    stack
+    p,
+    series,
+    settings,
+    index,
+    b,
+    image,
+    place,
+    grid,
+    stride,
+    step,
+    origin_x,
+    origin_y,
+    constants,
+    scratch,
+    edges,
+    stack,
 ):
     """Put one row's light on its grid.
 
@@ -136,8 +150,24 @@ def _halve(panel, other, turn, p, series):  # type: ignore[no-untyped-def]
 
 @compiled(fastmath=True)
 def _nodes(  # type: ignore[no-untyped-def]
-    c, s, width, turn, p, series, settings, step, origin_x, origin_y, nodes, scratch, edges, current, index, b,
-    image, place
+    c,
+    s,
+    width,
+    turn,
+    p,
+    series,
+    settings,
+    step,
+    origin_x,
+    origin_y,
+    nodes,
+    scratch,
+    edges,
+    current,
+    index,
+    b,
+    image,
+    place,
 ):
     """Write the samples of an angular panel's four rays to ``scratch``.
 

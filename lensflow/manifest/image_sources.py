@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,10 +69,9 @@ def draw_source_ids(
     fractions: tuple[float, float, float],
     row_id: NDArray[np.uint64],
     split: NDArray[np.uint8],
-    is_control: NDArray[np.bool_],
     seed: int,
 ) -> NDArray[np.str_]:
-    """Image of every row, uniformly from those of its split; "" for controls and for rows with a Sersic source.
+    """Image of every row, uniformly from those of its split; "" for rows with a Sersic source.
 
     Parameters
     ----------
@@ -80,7 +80,8 @@ def draw_source_ids(
         The bank's.
     fractions : tuple of float
         Shares of the splits.
-    row_id, split, is_control : ndarray, shape (sample,)
+    row_id, split : ndarray, shape (sample,)
+        Of injections.
     seed : int
 
     Raises
@@ -94,7 +95,7 @@ def draw_source_ids(
     order = np.sort(ids)
     home = split_of_sources(order, fractions, seed)
     u = rng.uniform(seed, row_id, "src_id", 2)
-    with_image = ~is_control & (u[:, 0] < config.share)
+    with_image = u[:, 0] < config.share
     out = np.zeros(len(row_id), dtype="U32")
     for code, name in enumerate(SPLITS):
         rows = with_image & (split == code)
@@ -117,3 +118,25 @@ def native_sizes(bank: SourceBank, src_id: NDArray[np.str_]) -> NDArray[np.float
     names, place = np.unique(src_id, return_inverse=True)
     radius = [bank.get(str(name)).half_light_radius_arcsec if name else np.nan for name in names]
     return np.array(radius)[place]
+
+
+def with_images(
+    drawn: dict[str, NDArray],
+    config: RunConfig,
+    sources: SourceBank | None,
+    row_id: NDArray[np.uint64],
+    split: NDArray[np.uint8],
+) -> dict[str, NDArray]:
+    """Add ``src_id`` to the columns of a block of injections, and what follows from it.
+
+    An image has no Sersic index and axis ratio (NaN); its size is its own, unless the plan's is asked for.
+    """
+    settings = config.plan.sources
+    if settings is None:
+        return {**drawn, "src_id": np.zeros(len(row_id), dtype="U32")}
+    bank = sources or open_bank(settings)
+    src_id = draw_source_ids(settings, np.array(bank.ids), config.splits.fractions, row_id, split, config.seed)
+    own: dict[str, Any] = {"src_n": np.nan, "src_q": np.nan}
+    if settings.size == "native":
+        own["src_reff_arcsec"] = native_sizes(bank, src_id)
+    return {**drawn, "src_id": src_id, **{k: np.where(src_id != "", v, drawn[k]) for k, v in own.items()}}

@@ -4,7 +4,7 @@ from lensflow.steps.cut import cut_step, freeze_cutouts
 from lensflow.steps.doctor import doctor
 from lensflow.steps.inject import inject, inject_step
 from lensflow.steps.measure import diagnose_step, gate_step, measure_step
-from lensflow.steps.plan import freeze_manifest, plan_step
+from lensflow.steps.plan import estimate_step, freeze_manifest, plan_step
 from lensflow.steps.report import report_step
 from lensflow.steps.run import RunResults, run
 from lensflow.steps.run_folder import RunFolder
@@ -15,6 +15,7 @@ __all__ = [
     "cut_step",
     "diagnose_step",
     "doctor",
+    "estimate_step",
     "freeze_cutouts",
     "freeze_manifest",
     "gate_step",

@@ -150,9 +150,7 @@ def _product(layout: Layout, product: str, band: str, sample: list[str]) -> Find
     there = len(sample) - len(problems)
     what = f"{name}: readable in {there} of {len(sample)}; {problems[0]}"
     if product in _NEEDED and there == 0:
-        return Finding(
-            "survey", Level.FAIL, what, "Are survey.root and survey.layout right? Is the band there?"
-        )
+        return Finding("survey", Level.FAIL, what, "Are survey.root and survey.layout right? Is the band there?")
     advice = {
         "psfsize": "Hosts without it take their PSF from the catalogue or r; survey.psfsize_arcsec assumes one.",
         "nexp": "Coverage is then judged by invvar.",

@@ -17,7 +17,6 @@ from lensflow.manifest.source_bank import SourceBank
 from lensflow.steps.execute import Progress, Stopwatch, peak_rss_mb, run_tasks, silent
 from lensflow.steps.plan import cutouts_content, sources_content
 from lensflow.steps.run_folder import RunFolder
-from lensflow.steps.sources import dataset_content
 from lensflow.store import create, receipts, resume
 from lensflow.store.open import open_cutouts, open_manifest, open_pairs, read_host_block, read_manifest_block
 from lensflow.store.receipts import Receipt
@@ -98,7 +97,11 @@ def inject_step(config: RunConfig, progress: Progress = silent) -> xr.Dataset:
     """
     folder = RunFolder.of(config)
     manifest = open_manifest(folder.manifest)
-    inputs = {"cutouts": cutouts_content(config), "manifest": dataset_content(manifest), **sources_content(config)}
+    inputs = {
+        "cutouts": cutouts_content(config),
+        "manifest": str(manifest.attrs["fingerprint"]),
+        **sources_content(config),
+    }
     identity = resume.identity(config, "pairs", inputs)
     stamp = fingerprint(identity)
     n_rows = manifest.sizes["sample"]

@@ -52,6 +52,17 @@ def find_targets(config: RunConfig, progress: Progress) -> tuple[xr.Dataset, dic
     return targets, inputs
 
 
+def count_targets(config: RunConfig) -> int:
+    """Targets that a run would cut, before anything is cut or written."""
+    survey = config.survey
+    if survey.synthetic is not None:
+        return survey.synthetic.n_bricks * survey.synthetic.hosts_per_brick
+    if survey.stamps is not None:
+        return int(_stamp_targets(config)[0].sizes["host"])
+    assert survey.targets is not None
+    return int(read_targets(survey.targets, config.bands, survey.columns).sizes["host"])
+
+
 def dataset_content(dataset: xr.Dataset) -> str:
     """Fingerprint of the values of a dataset in memory."""
     return fingerprint([(v, create.checksum(dataset[v].values)) for v in sorted(map(str, dataset.data_vars))])

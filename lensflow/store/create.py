@@ -48,7 +48,7 @@ class Layout:
 
 
 def _layouts() -> dict[str, Layout]:
-    known_first = {"host_id", "ra_deg", "dec_deg", "brickname", "flux_nmgy", "cell", "split"}
+    known_first = {v.name for v in schema.TARGETS} | {"cell", "split"}
     cut = schema.STORES["cutouts"]
     pixels = tuple(v for v in cut if "y" in v.dims)
     rest = tuple(v for v in cut if "y" not in v.dims and v.name not in known_first)
@@ -89,7 +89,8 @@ def create_store(
     ----------
     url : str
         Where; an existing store there is replaced.
-    store : {"cutouts", "manifest", "pairs"}
+    store : {"cutouts", "pairs"}
+        A manifest is written by :class:`lensflow.store.tables.TableWriter`.
     n_rows : int
         Length of the host or sample dimension.
     bands : sequence of str

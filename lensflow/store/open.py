@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import dask.array as da
@@ -18,12 +18,17 @@ from lensflow.store import paths
 from lensflow.store.create import LAYOUTS, group_bands
 from lensflow.store.regions import Region
 
+# A manifest of 2 million rows takes 0.5 GB.
+TABLE_ROWS_IN_MEMORY = 2_000_000
+
 
 def _group(url: str, store: str) -> zarr.Group:
     group = paths.open_group(url)
     found = group.attrs.get("lensflow_store")
     if found != store:
         raise StoreError(f"{url}: expected a {store} store of lensflow, found {found or 'something else'}")
+    if group.attrs.get("finished") is False:
+        raise StoreError(f"{url}: the step that writes this {store} did not finish. Run it again.")
     return group
 
 
@@ -67,7 +72,7 @@ def unpack(
 def _tables(store: str, group: zarr.Group, rows: slice = slice(None)) -> dict[str, Any]:
     layout = LAYOUTS[store]
     bands = group_bands(group)
-    out: dict[str, Any] = {v.name: (v.dims, _read(group, v.name, rows), v.attrs) for v in layout.head}
+    out: dict[str, Any] = {v.name: (v.dims, v.decode(_read(group, v.name, rows)), v.attrs) for v in layout.head}
     for name, (variables, _) in (layout.tables or {}).items():
         columns = [str(c) for c in group[name].attrs["columns"]]  # type: ignore[union-attr]
         out.update(unpack(_read(group, name, rows), columns, variables, bands))
@@ -95,8 +100,32 @@ def open_cutouts(url: str) -> xr.Dataset:
 
 
 def open_manifest(url: str) -> xr.Dataset:
-    """Open a manifest: one row per injection or control."""
-    return _open(url, "manifest")
+    """Open a manifest: one row per injection or control.
+
+    Returns
+    -------
+    Dataset with dim sample: in memory, lazy (one Dask chunk per shard) beyond two million rows.
+    """
+    group = _group(url, "manifest")
+    if _array(group, "row_id").shape[0] <= TABLE_ROWS_IN_MEMORY:
+        return _open(url, "manifest")
+    lazy = {v.name: (v.dims, _lazy(url, group, v.name).map_blocks(v.decode, dtype=v.dtype)) for v in schema.MANIFEST}
+    attrs = {k: v for k, v in group.attrs.items() if k != "identity"}
+    out = xr.Dataset(lazy, coords={"band": group_bands(group)}, attrs=attrs)
+    for v in schema.MANIFEST:
+        out[v.name].attrs.update(v.attrs)
+    return out
+
+
+def host_tables(url: str) -> tuple[Callable[[int, int], xr.Dataset], int]:
+    """Reader of a cutouts store's tables for hosts ``start:stop`` (no pixels), and the number of hosts."""
+    group = _group(url, "cutouts")
+    bands = group_bands(group)
+
+    def read(start: int, stop: int) -> xr.Dataset:
+        return xr.Dataset(_tables("cutouts", group, slice(start, stop)), coords={"band": bands})
+
+    return read, int(_array(group, "cell").shape[0])
 
 
 def open_pairs(url: str, manifest_url: str | None = None, cutouts_url: str | None = None) -> xr.Dataset:

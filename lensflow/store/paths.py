@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import fsspec
+import xxhash
 import zarr
 import zarr.abc.store
 from zarr.storage import FsspecStore, LocalStore
@@ -87,6 +88,24 @@ def read_text(url: str) -> str:
             return str(file.read())
     except FileNotFoundError as error:
         raise StoreError(f"{url}: no such file") from error
+
+
+def content(url: str) -> str:
+    """Checksum of a file's bytes, read in pieces.
+
+    Raises
+    ------
+    StoreError
+        If it cannot be read.
+    """
+    digest = xxhash.xxh3_128()
+    try:
+        with fsspec.open(url, "rb") as file:
+            while piece := file.read(1 << 22):
+                digest.update(piece)
+    except FileNotFoundError as error:
+        raise StoreError(f"{url}: no such file.") from error
+    return digest.hexdigest()
 
 
 def write_text(url: str, text: str) -> None:
