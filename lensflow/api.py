@@ -129,6 +129,7 @@ def inject(
     ----------
     cutouts, manifest : Dataset
     config : RunConfig or InjectionConfig, optional
+        A RunConfig also rounds the pixels as its ``store.quantize`` says.
     chunk : int
         Samples rendered together; results do not depend on it.
 
@@ -136,7 +137,9 @@ def inject(
     -------
     Dataset with dims sample, band, y, x.
     """
-    return _inject(cutouts, manifest, config.injection if isinstance(config, RunConfig) else config, chunk)
+    if isinstance(config, RunConfig):
+        return _inject(cutouts, manifest, config.injection, chunk, config.store)
+    return _inject(cutouts, manifest, config, chunk)
 
 
 def write_pairs(cutouts: xr.Dataset, manifest: xr.Dataset, config: RunConfig) -> xr.Dataset:

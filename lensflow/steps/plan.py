@@ -12,6 +12,7 @@ from lensflow.steps.execute import Progress, silent
 from lensflow.steps.run_folder import RunFolder
 from lensflow.steps.sources import dataset_content
 from lensflow.store import create, receipts, resume
+from lensflow.store.lease import hold
 from lensflow.store.open import open_cutouts, open_manifest
 
 
@@ -34,12 +35,13 @@ def plan_step(config: RunConfig, progress: Progress = silent) -> xr.Dataset:
     StoreError, ManifestError
     """
     folder = RunFolder.of(config)
-    identity = resume.identity(config, "manifest", {"cutouts": cutouts_content(config)})
-    if not resume.may_resume(folder.manifest, identity):
-        progress("plan", 0, 1)
-        _freeze(build_manifest(open_cutouts(folder.cutouts), config), config, identity)
-        progress("plan", 1, 1)
-    return open_manifest(folder.manifest)
+    with hold(folder.root):
+        identity = resume.identity(config, "manifest", {"cutouts": cutouts_content(config)})
+        if not resume.may_resume(folder.manifest, identity):
+            progress("plan", 0, 1)
+            _freeze(build_manifest(open_cutouts(folder.cutouts), config), config, identity)
+            progress("plan", 1, 1)
+        return open_manifest(folder.manifest)
 
 
 def freeze_manifest(manifest: xr.Dataset, config: RunConfig) -> None:
@@ -55,8 +57,9 @@ def freeze_manifest(manifest: xr.Dataset, config: RunConfig) -> None:
     check_manifest(manifest)
     inputs = {"cutouts": cutouts_content(config), "manifest": dataset_content(manifest)}
     identity = resume.identity(config, "manifest", inputs)
-    if not resume.may_resume(RunFolder.of(config).manifest, identity):
-        _freeze(manifest, config, identity)
+    with hold(RunFolder.of(config).root):
+        if not resume.may_resume(RunFolder.of(config).manifest, identity):
+            _freeze(manifest, config, identity)
 
 
 def _freeze(manifest: xr.Dataset, config: RunConfig, identity: dict[str, Any]) -> None:
@@ -79,6 +82,4 @@ def cutouts_content(config: RunConfig) -> str:
         If they are not complete.
     """
     folder = RunFolder.of(config)
-    n_hosts = open_cutouts(folder.cutouts).sizes["host"]
-    rows = config.store.hosts_per_region
-    return receipts.finished_content(folder.receipts("cutouts"), folder.cutouts, rows, n_hosts, "lensflow cut")
+    return receipts.finished_content(folder.receipts("cutouts"), folder.cutouts, "cutouts", "lensflow cut")

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from lensflow.config import RunConfig
 from lensflow.store import paths
+from lensflow.store.regions import rows_per_region
 
 
 @dataclass(frozen=True)
@@ -71,3 +72,9 @@ class RunFolder:
     def receipts(self, stage: str) -> str:
         """Receipts of a stage (``cutouts`` or ``pairs``)."""
         return self.path("receipts", stage)
+
+
+def rows_of_a_region(config: RunConfig, n_rows: int) -> int:
+    """Rows of a region of ``n_rows`` hosts or samples, where the config does not give them."""
+    row_bytes = 4 * len(config.bands) * config.survey.stamp_size**2
+    return rows_per_region(n_rows, row_bytes, config.store.shard_mb, config.store.inner_chunk)

@@ -12,21 +12,21 @@ from lensflow.errors import StaleStoreError, StoreError
 from lensflow.store import create, paths, receipts, resume
 from lensflow.store.open import open_cutouts, read_host_block, read_hosts
 from lensflow.store.receipts import Receipt
-from lensflow.store.regions import Region, check_aligned, plan_regions, region_at
+from lensflow.store.regions import Region, Regions, check_aligned
 from tests.factories import make_config, make_cutouts
 
 
 @given(st.integers(0, 5000), st.integers(1, 700))
 def test_regions_hold_every_row_exactly_once(n, size):
     covered = np.zeros(n, int)
-    for region in plan_regions(n, size):
+    for region in Regions(n, size):
         covered[region.slice] += 1
     assert (covered == 1).all()
 
 
 @given(st.integers(1, 5000), st.integers(1, 700), st.integers(-3, 3), st.integers(-3, 3))
 def test_a_region_off_the_shard_boundaries_is_refused(n, size, a, b):
-    region = region_at(0, n, size)
+    region = Regions(n, size)[0]
     moved = Region(0, region.start + a, region.stop + b)
     if moved == region:
         check_aligned(moved, n, size)
@@ -42,7 +42,7 @@ def write_cutouts(url, cutouts, rows=8):
     )  # fmt: skip
     return {
         r.index: create.write_region(cutouts.isel(host=r.slice), url, "cutouts", r)
-        for r in plan_regions(cutouts.sizes["host"], rows)
+        for r in Regions(cutouts.sizes["host"], rows)
     }
 
 
@@ -104,12 +104,12 @@ def test_opening_what_is_not_there_or_not_ours_is_explained(tmp_path):
 
 def receipt(region, stamp="abc", **changes):
     return Receipt(
-        region.index, region.start, region.stop, stamp, {"a": "1"}, {"rows": region.size}, {"w": 1.0}, 1, **changes
+        region.index, region.start, region.stop, stamp, {"a": "1"}, {"rows": region.size}, {"w": 1.0}, 1, {}, **changes
     )
 
 
 def test_only_a_valid_receipt_keeps_a_region_from_being_redone(tmp_path):
-    folder, regions = str(tmp_path / "r"), plan_regions(40, 10)
+    folder, regions = str(tmp_path / "r"), Regions(40, 10)
     receipts.write_receipt(folder, receipt(regions[0]))
     receipts.write_receipt(folder, receipt(regions[1], stamp="other"))
     receipts.write_receipt(folder, receipt(Region(2, 20, 29)))
@@ -120,7 +120,7 @@ def test_only_a_valid_receipt_keeps_a_region_from_being_redone(tmp_path):
 
 
 def test_counts_add_up_over_receipts():
-    total = receipts.total_counts([receipt(r) for r in plan_regions(25, 10)])
+    total = receipts.total_counts([receipt(r) for r in Regions(25, 10)])
     assert total == {"rows": 25}
 
 
