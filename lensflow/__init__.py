@@ -28,7 +28,9 @@ if TYPE_CHECKING:
         open_pairs,
         plan_injections,
         report,
+        rerender,
         run,
+        verify,
         write_pairs,
     )
 
@@ -46,7 +48,9 @@ __all__ = [
     "open_pairs",
     "plan_injections",
     "report",
+    "rerender",
     "run",
+    "verify",
     "write_pairs",
 ]
 

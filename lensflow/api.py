@@ -20,8 +20,9 @@ from lensflow.diagnostics import Summaries
 from lensflow.errors import StoreError
 from lensflow.gates import FeatureBlock, GateResult, core_block, core_gate
 from lensflow.manifest.build import build_manifest
-from lensflow.steps import cut_step, freeze_cutouts, freeze_manifest, inject_step, report_step, run
+from lensflow.steps import cut_step, freeze_cutouts, freeze_manifest, inject_step, report_step, rerender, run
 from lensflow.steps import inject as _inject
+from lensflow.steps import verify_step as verify
 from lensflow.steps.sources import in_store_order
 from lensflow.store.open import open_cutouts, open_manifest, open_pairs
 from lensflow.survey.photometry import with_aperture_flux
@@ -40,7 +41,9 @@ __all__ = [
     "open_pairs",
     "plan_injections",
     "report",
+    "rerender",
     "run",
+    "verify",
     "write_pairs",
 ]
 

@@ -32,17 +32,21 @@ class RunFolder:
     @property
     def cutouts(self) -> str:
         """The cutouts store."""
-        return self.path("cutouts.zarr")
+        return self.store("cutouts")
 
     @property
     def manifest(self) -> str:
         """The manifest store."""
-        return self.path("manifest.zarr")
+        return self.store("manifest")
 
     @property
     def pairs(self) -> str:
         """The pairs store."""
-        return self.path("pairs.zarr")
+        return self.store("pairs")
+
+    def store(self, name: str) -> str:
+        """Zarr store of a name (``cutouts``, ``manifest``, ``pairs``)."""
+        return self.path(f"{name}.zarr")
 
     @property
     def config(self) -> str:

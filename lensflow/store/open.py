@@ -224,6 +224,11 @@ def read_manifest_block(url: str, region: Region) -> xr.Dataset:
     return xr.Dataset(data, coords={"band": group_bands(group)}, attrs=dict(group.attrs))
 
 
+def read_row_ids(url: str) -> NDArray[np.uint64]:
+    """Row ids of a manifest, in its order."""
+    return _read(_group(url, "manifest"), "row_id")
+
+
 def read_pairs_block(url: str, manifest_url: str, cutouts_url: str, region: Region) -> xr.Dataset:
     """One region of pairs, in memory, complete: manifest columns, metrics, flags, ``arc``, ``stamp``, ``ctrl``."""
     group = _group(url, "pairs")

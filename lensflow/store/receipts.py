@@ -81,7 +81,7 @@ def write_receipt(folder: str, receipt: Receipt) -> Receipt:
         paths.create_json(url, asdict(receipt))
         return receipt
     except FileExistsError:
-        first = _parse(paths.read_text(url).encode())
+        first = read_receipt(folder, receipt.region)
     if first is None:
         raise StoreError(f"{url}: a damaged receipt is in the way. Run the same command again: it clears it away.")
     if (first.fingerprint, first.checksums) != (receipt.fingerprint, receipt.checksums):
@@ -128,6 +128,11 @@ def clear(folder: str) -> None:
     fs, path = fsspec.core.url_to_fs(folder)
     if fs.exists(path):
         fs.rm(path, recursive=True)
+
+
+def read_receipt(folder: str, index: int) -> Receipt | None:
+    """Receipt of one region; None where it is missing or damaged."""
+    return _parse(paths.read_many([receipt_url(folder, index)])[0])
 
 
 def read_receipts(folder: str) -> dict[int, Receipt]:
