@@ -133,7 +133,7 @@ def _inject(config: RunConfig, progress: Progress, held: Held) -> xr.Dataset:
         )
     regions = stored_regions(folder.pairs, "pairs")
     todo = receipts.unfinished_regions(folder.receipts("pairs"), regions, stamp)
-    for _ in run_tasks(_InjectTask(config, stamp, regions), [r.index for r in todo], "inject", progress):
+    for _ in run_tasks(InjectTask(config, stamp, regions), [r.index for r in todo], "inject", progress):
         held.check()
     receipts.require_finished(folder.receipts("pairs"), folder.pairs, regions, stamp)
     return open_pairs(folder.pairs)
@@ -153,7 +153,7 @@ def _rounded_arrays(config: RunConfig) -> dict[str, dict[str, Any]]:
     return {name: rounding_attrs(k, store.quantize_step, config.bands) for name, k in said.items() if k}
 
 
-class _InjectTask:
+class InjectTask:
     """Inject one region and write it, the receipt last."""
 
     def __init__(self, config: RunConfig, stamp: str, regions: Regions):

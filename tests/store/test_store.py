@@ -1,4 +1,5 @@
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from lensflow.errors import StaleStoreError, StoreError
 from lensflow.store import create, paths, receipts, resume
 from lensflow.store.open import open_cutouts, read_host_block, read_hosts
 from lensflow.store.receipts import Receipt
-from lensflow.store.regions import Region, Regions, check_aligned
+from lensflow.store.regions import MIN_REGIONS, MIN_ROWS, Region, Regions, check_aligned, rows_per_region
 from tests.factories import make_config, make_cutouts
 
 
@@ -58,6 +59,37 @@ def test_what_is_written_is_what_is_read_for_any_number_of_rows(tmp_path_factory
         expected = cutouts[v.name].values
         same = np.array_equal(back[v.name].values, expected, equal_nan=expected.dtype.kind == "f")
         assert same and back[v.name].attrs["units"] == v.units, v.name
+
+
+@settings(max_examples=12, deadline=None)
+@given(st.data(), st.integers(1, 60), st.integers(1, 5), st.integers(1, 4))
+def test_many_threads_in_any_order_lose_no_row(tmp_path_factory, data, n, chunks, inner):
+    url = str(tmp_path_factory.mktemp("threads") / "c.zarr")
+    cutouts, rows = make_cutouts(n, size=8), chunks * inner
+    bands = list(cutouts["band"].values)
+    create.create_store(
+        url, "cutouts", n, bands, head=cutouts, stamp_size=8, rows_per_region=rows, inner_chunk=inner
+    )  # fmt: skip
+    order = data.draw(st.permutations(list(Regions(n, rows))))
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda r: create.write_region(cutouts.isel(host=r.slice), url, "cutouts", r), order))
+    back = open_cutouts(url)
+    for name in ("image", "invvar", "x_center"):
+        assert np.array_equal(back[name].values, cutouts[name].values), name
+
+
+@given(st.integers(1, 10**7), st.integers(4, 10**6), st.floats(0.1, 500), st.integers(1, 64))
+def test_a_derived_region_is_whole_chunks_within_the_target_and_leaves_work_for_many(n, row_bytes, shard_mb, inner):
+    rows = rows_per_region(n, row_bytes, shard_mb, inner)
+    assert rows % inner == 0 and rows >= inner
+    assert rows == inner or rows * row_bytes <= shard_mb * 1e6
+    if rows > max(MIN_ROWS, inner) + inner:
+        assert len(Regions(n, rows)) > MIN_REGIONS / 2
+
+
+def test_the_default_region_of_a_large_run_is_about_64_mb():
+    rows = rows_per_region(10**6, 3 * 64 * 64 * 4, 64, 16)
+    assert rows == 1296 and 60e6 < rows * 3 * 64 * 64 * 4 < 64e6
 
 
 def test_pixels_open_lazily_in_chunks_of_one_shard(tmp_path):
