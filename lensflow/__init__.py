@@ -29,7 +29,9 @@ if TYPE_CHECKING:
         open_pairs,
         plan_injections,
         report,
+        rerender,
         run,
+        verify,
         write_pairs,
     )
 
@@ -48,7 +50,9 @@ __all__ = [
     "open_pairs",
     "plan_injections",
     "report",
+    "rerender",
     "run",
+    "verify",
     "write_pairs",
 ]
 

@@ -22,8 +22,9 @@ from lensflow.gates import FeatureBlock, GateResult, core_block, core_gate
 from lensflow.manifest.build import build_manifest
 from lensflow.manifest.image_sources import bank_of
 from lensflow.manifest.source_bank import SourceBank
-from lensflow.steps import cut_step, freeze_cutouts, freeze_manifest, inject_step, report_step, run
+from lensflow.steps import cut_step, freeze_cutouts, freeze_manifest, inject_step, report_step, rerender, run
 from lensflow.steps import inject as _inject
+from lensflow.steps import verify_step as verify
 from lensflow.steps.sources import in_store_order
 from lensflow.store.open import open_cutouts, open_manifest, open_pairs
 from lensflow.survey.photometry import with_measurements
@@ -43,7 +44,9 @@ __all__ = [
     "open_pairs",
     "plan_injections",
     "report",
+    "rerender",
     "run",
+    "verify",
     "write_pairs",
 ]
 
@@ -145,6 +148,7 @@ def inject(
     ----------
     cutouts, manifest : Dataset
     config : RunConfig or InjectionConfig, optional
+        A RunConfig also rounds the pixels as its ``store.quantize`` says.
     chunk : int
         Samples rendered together; results do not depend on it.
     sources : SourceBank, optional
@@ -155,7 +159,7 @@ def inject(
     Dataset with dims sample, band, y, x.
     """
     if isinstance(config, RunConfig):
-        return _inject(cutouts, manifest, config.injection, chunk, sources or bank_of(config))
+        return _inject(cutouts, manifest, config.injection, chunk, sources or bank_of(config), config.store)
     return _inject(cutouts, manifest, config, chunk, sources)
 
 

@@ -196,11 +196,18 @@ MANIFEST = (
 
 PAIRS = (
     _v("arc", "sample band y x", "f4", "nMgy/pixel", "noiseless, PSF-convolved arc that was added"),
-    _v("stamp", "sample band y x", "f4", "nMgy/pixel", "float32(ctrl + arc + noise)"),
+    _v(
+        "stamp",
+        "sample band y x",
+        "f4",
+        "nMgy/pixel",
+        "float32(ctrl + arc + noise), then rounded where store.quantize says so",
+    ),
 )
 
-# Served by the openers from the cutouts, by host index; not stored with the pairs.
-CTRL = _v("ctrl", "sample band y x", "f4", "nMgy/pixel", "control: the host's image, without an arc")
+# Served by the openers from the cutouts, by host index; stored with the pairs only with store.copy_ctrl.
+CTRL = _v("ctrl", "sample band y x", "f4", "nMgy/pixel",
+          "control: the host's image without an arc, rounded as the stamp is")  # fmt: skip
 
 # Packed along one axis when stored (few objects), served under these names by the opener.
 METRICS = (
@@ -222,6 +229,11 @@ METRICS = (
     _v("snr_stamp", "sample band", "f4", "1", "sum(arc) / sqrt(sum 1/invvar) over pixels with data"),
     _v("noise_correlation_factor", "sample band", "f4", "1",
        "the host's: snr_matched and snr_stamp of a wide arc are too high by up to it; NaN where it is there"),
+)  # fmt: skip
+
+ROUNDING = (
+    _v("quantize_step_nmgy", "sample band", "f4", "nMgy/pixel",
+       "step that stamp and control are rounded to, unbiased (store.quantize); 0 = not rounded"),
 )  # fmt: skip
 
 FLAGS = (
@@ -246,7 +258,7 @@ STORES: dict[str, tuple[Variable, ...]] = {
 
 def variable(store: str, name: str) -> Variable:
     """Look up one variable; an unknown name is an error with the nearest known one."""
-    pool: Iterable[Variable] = STORES[store] + (METRICS + FLAGS if store == "pairs" else ())
+    pool: Iterable[Variable] = STORES[store] + (METRICS + ROUNDING + FLAGS if store == "pairs" else ())
     by_name = {v.name: v for v in pool}
     if name not in by_name:
         raise StoreError(f"{store}: no variable {name!r} in the schema.{did_you_mean(name, by_name)}")
@@ -312,7 +324,7 @@ def reason_names(bits: int, band: str = "") -> list[str]:
 def markdown() -> str:
     """Return the text of docs/schema.md: one table per store."""
     lines = ["# Stores and their variables", "", "Made from `lensflow/schema.py` by `make docs`.", ""]
-    for title, pool in {**STORES, "pairs: metrics": METRICS, "pairs: flags": FLAGS}.items():
+    for title, pool in {**STORES, "pairs: metrics": METRICS + ROUNDING, "pairs: flags": FLAGS}.items():
         lines += [f"## {title}", "", "| name | dims | dtype | units | meaning |", "|---|---|---|---|---|"]
         lines += [f"| {v.name} | {', '.join(v.dims)} | {v.dtype} | {v.units} | {v.meaning} |" for v in pool]
         lines.append("")

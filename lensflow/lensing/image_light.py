@@ -96,8 +96,8 @@ def fetch_images(
     if sources is None:
         i = int(np.argmax(asked))
         raise ManifestError(
-            f"{name(i)}: src_id is {str(source_id[i])!r}, but no sources were given. Pass sources=, a bank of images, or"
-            ' leave src_id "" for a Sersic source.'
+            f"{name(i)}: src_id is {str(source_id[i])!r}, but no sources were given. Pass sources=, a bank of "
+            'images, or leave src_id "" for a Sersic source.'
         )
     of = np.full(source_id.size, -1, dtype=np.int64)
     of[asked] = inverse

@@ -12,12 +12,13 @@ from lensflow.config import RunConfig, fingerprint
 from lensflow.errors import SurveyError
 from lensflow.schema import Reason, Status
 from lensflow.steps.execute import Progress, Stopwatch, peak_rss_mb, run_tasks, silent
-from lensflow.steps.run_folder import RunFolder
+from lensflow.steps.run_folder import RunFolder, rows_of_a_region
 from lensflow.steps.sources import dataset_content, find_targets, pixel_scale_arcsec, survey_layout
 from lensflow.store import create, paths, receipts, resume
-from lensflow.store.open import open_cutouts, read_head
+from lensflow.store.lease import Held, hold
+from lensflow.store.open import open_cutouts, read_head, stored_regions
 from lensflow.store.receipts import Receipt
-from lensflow.store.regions import Region, plan_regions, region_at
+from lensflow.store.regions import Region, Regions
 from lensflow.survey.cutouts import cut_block
 from lensflow.survey.photometry import with_measurements
 from lensflow.survey.stamps import read_stamps
@@ -40,24 +41,32 @@ def cut_step(config: RunConfig, progress: Progress = silent) -> xr.Dataset:
     Raises
     ------
     TargetError, SurveyError, StoreError
-        For input that cannot be used, or when more hosts fail than ``survey.failure_budget`` allows.
+        For input that cannot be used, when more hosts fail than ``survey.failure_budget`` allows, or when another
+        run is at work in the folder.
     """
+    with hold(RunFolder.of(config).root) as held:
+        return _cut(config, progress, held)
+
+
+def _cut(config: RunConfig, progress: Progress, held: Held) -> xr.Dataset:
     folder = RunFolder.of(config)
     targets, inputs = find_targets(config, progress)
     identity = resume.identity(config, "cutouts", inputs)
     stamp, n_hosts = fingerprint(identity), targets.sizes["host"]
-    regions = plan_regions(n_hosts, config.store.hosts_per_region)
     if not resume.may_resume(folder.cutouts, identity):
         attrs = {k: int(targets.attrs[k]) for k in ("n_read", "n_duplicates")}
         _create(config, targets, identity, {"pixel_scale_arcsec": pixel_scale_arcsec(config, targets), **attrs})
-    todo = receipts.missing_regions(folder.receipts("cutouts"), regions, stamp)
+    regions = stored_regions(folder.cutouts, "cutouts")
+    todo = receipts.unfinished_regions(folder.receipts("cutouts"), regions, stamp)
     done = receipts.read_receipts(folder.receipts("cutouts"))
     waiting = {r.index for r in todo}
     finished = [done[r.index] for r in regions if r.index not in waiting]
     _check_budget(config, finished, n_hosts)
-    for receipt in run_tasks(_CutTask(config, stamp, n_hosts), [r.index for r in todo], "cut", progress):
+    for receipt in run_tasks(_CutTask(config, stamp, regions), [r.index for r in todo], "cut", progress):
+        held.check()
         finished.append(receipt)
         _check_budget(config, finished, n_hosts)
+    receipts.require_finished(folder.receipts("cutouts"), folder.cutouts, regions, stamp)
     return open_cutouts(folder.cutouts)
 
 
@@ -69,6 +78,11 @@ def freeze_cutouts(cutouts: xr.Dataset, config: RunConfig) -> None:
     StaleStoreError
         If the run folder holds other cutouts.
     """
+    with hold(RunFolder.of(config).root):
+        _freeze(cutouts, config)
+
+
+def _freeze(cutouts: xr.Dataset, config: RunConfig) -> None:
     folder = RunFolder.of(config)
     opened = cutouts.attrs.get("fingerprint")
     if opened and paths.group_exists(folder.cutouts):
@@ -80,8 +94,8 @@ def freeze_cutouts(cutouts: xr.Dataset, config: RunConfig) -> None:
     stamp = fingerprint(identity)
     if not resume.may_resume(folder.cutouts, identity):
         _create(config, block, identity, {"pixel_scale_arcsec": float(block.attrs["pixel_scale_arcsec"])})
-    regions = plan_regions(block.sizes["host"], config.store.hosts_per_region)
-    for region in receipts.missing_regions(folder.receipts("cutouts"), regions, stamp):
+    regions = stored_regions(folder.cutouts, "cutouts")
+    for region in receipts.unfinished_regions(folder.receipts("cutouts"), regions, stamp):
         _write(config, block.isel(host=region.slice), region, stamp, Stopwatch())
 
 
@@ -95,8 +109,9 @@ def _create(config: RunConfig, head: xr.Dataset, identity: dict[str, Any], attrs
         config.bands,
         head=head,
         stamp_size=config.survey.stamp_size,
-        rows_per_region=config.store.hosts_per_region,
+        rows_per_region=config.store.hosts_per_region or rows_of_a_region(config, head.sizes["host"]),
         inner_chunk=config.store.inner_chunk,
+        codec=config.store.codec,
         attrs={**attrs, "identity": identity, "fingerprint": fingerprint(identity)},
     )
 
@@ -115,22 +130,22 @@ def _write(config: RunConfig, block: xr.Dataset, region: Region, stamp: str, wat
         counts=count_hosts(block),
         seconds=watch.seconds,
         bytes=written["bytes"],
+        objects=written["objects"],
         messages=list(block.attrs.get("messages", [])),
         peak_rss_mb=peak_rss_mb(),
     )
-    receipts.write_receipt(folder.receipts("cutouts"), receipt)
-    return receipt
+    return receipts.write_receipt(folder.receipts("cutouts"), receipt)
 
 
 class _CutTask:
     """Cut one region of hosts and write it; a class, so that Dask ships the config once per task, pickled."""
 
-    def __init__(self, config: RunConfig, stamp: str, n_hosts: int):
-        self.config, self.stamp, self.n_hosts = config, stamp, n_hosts
+    def __init__(self, config: RunConfig, stamp: str, regions: Regions):
+        self.config, self.stamp, self.regions = config, stamp, regions
 
     def __call__(self, index: int) -> Receipt:
         watch, config = Stopwatch(), self.config
-        region = region_at(index, self.n_hosts, config.store.hosts_per_region)
+        region = self.regions[index]
         head = read_head(RunFolder.of(config).cutouts, "cutouts", region.slice)
         watch.lap("read targets")
         if config.survey.stamps is not None:

@@ -16,7 +16,8 @@ from lensflow.steps.execute import Progress, silent
 from lensflow.steps.run_folder import RunFolder
 from lensflow.steps.sources import count_targets, dataset_content
 from lensflow.store import paths, receipts, resume
-from lensflow.store.open import host_tables, open_cutouts, open_manifest
+from lensflow.store.lease import hold
+from lensflow.store.open import host_tables, open_manifest
 from lensflow.store.tables import TableWriter, write_table
 
 
@@ -41,20 +42,21 @@ def plan_step(config: RunConfig, progress: Progress = silent, *, confirmed: bool
     StoreError, ManifestError
     """
     folder = RunFolder.of(config)
-    identity = _identity(config)
-    if not _is_frozen(config, identity):
-        planner = planner_of(config)
-        planner.refuse(confirmed)
-        progress("plan", 0, planner.size.rows)
-        attrs = {"identity": identity, "fingerprint": fingerprint(identity)}
-        writer = TableWriter(folder.manifest, "manifest", planner.size.rows, config.bands, attrs)
-        done = 0
-        for block in planner.blocks():
-            writer.append(block)
-            done += block.sizes["sample"]
-            progress("plan", done, planner.size.rows)
-        writer.finish(planner.attrs())
-    return open_manifest(folder.manifest)
+    with hold(folder.root):
+        identity = _identity(config)
+        if not _is_frozen(config, identity):
+            planner = planner_of(config)
+            planner.refuse(confirmed)
+            progress("plan", 0, planner.size.rows)
+            attrs = {"identity": identity, "fingerprint": fingerprint(identity)}
+            writer = TableWriter(folder.manifest, "manifest", planner.size.rows, config.bands, attrs)
+            done = 0
+            for block in planner.blocks():
+                writer.append(block)
+                done += block.sizes["sample"]
+                progress("plan", done, planner.size.rows)
+            writer.finish(planner.attrs())
+        return open_manifest(folder.manifest)
 
 
 def planner_of(config: RunConfig) -> Planner:
@@ -101,9 +103,10 @@ def freeze_manifest(manifest: xr.Dataset, config: RunConfig) -> None:
     check_manifest(manifest)
     inputs = {"cutouts": cutouts_content(config), "manifest": dataset_content(manifest)}
     identity = resume.identity(config, "manifest", inputs)
-    if not _is_frozen(config, identity):
-        attrs = {**manifest.attrs, "identity": identity, "fingerprint": fingerprint(identity)}
-        write_table(RunFolder.of(config).manifest, "manifest", manifest, config.bands, attrs)
+    with hold(RunFolder.of(config).root):
+        if not _is_frozen(config, identity):
+            attrs = {**manifest.attrs, "identity": identity, "fingerprint": fingerprint(identity)}
+            write_table(RunFolder.of(config).manifest, "manifest", manifest, config.bands, attrs)
 
 
 def sources_content(config: RunConfig) -> dict[str, str]:
@@ -121,6 +124,4 @@ def cutouts_content(config: RunConfig) -> str:
         If they are not complete.
     """
     folder = RunFolder.of(config)
-    n_hosts = open_cutouts(folder.cutouts).sizes["host"]
-    rows = config.store.hosts_per_region
-    return receipts.finished_content(folder.receipts("cutouts"), folder.cutouts, rows, n_hosts, "lensflow cut")
+    return receipts.finished_content(folder.receipts("cutouts"), folder.cutouts, "cutouts", "lensflow cut")
