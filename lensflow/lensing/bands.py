@@ -1,10 +1,10 @@
 """From the grid of lensed light to the images of the bands: cosine and sine transforms as small matrix products.
 
-For a real image the Fourier integral separates into four parts, cos or sin along each axis, and a PSF whose
-transform is even in both frequencies multiplies all four alike. Only frequencies that the PSF transmits are formed
-(about 50 x 50 of them), at any spacing of the light's grid, and the inverse is evaluated at the pixel centres only:
-less work than fast transforms of a padded canvas. Positions are measured from the middle of the stamp, so that
-folding about it halves every product.
+For a real image the Fourier integral separates into four parts, cos or sin along each axis. A round PSF multiplies
+all four alike; a measured kernel has four parts of its own, and their product mixes them. Only frequencies that the
+PSF transmits are formed (about 50 x 50 of them), at any spacing of the light's grid, and the inverse is evaluated at
+the pixel centres only: less work than fast transforms of a padded canvas. Positions are measured from the middle of
+the stamp, so that folding about it halves every product.
 """
 
 from __future__ import annotations
@@ -76,8 +76,15 @@ def grid_waves(cos, sin, cos_t, sin_t, m, k, step, period, table, work):  # type
     _transpose(sin, sin_t, h, k)
 
 
+@compiled(inline="always")
+def _columns(i, disc, wide_k):  # type: ignore[no-untyped-def]
+    """How many columns of the block of rows from ``i`` on lie in the quarter disc, in whole vectors."""
+    longest = math.sqrt(max(disc * disc - float(i * i), 0.0))
+    return min((int(longest) // LANES + 1) * LANES, wide_k)
+
+
 @compiled(fastmath=True)
-def forward(spectrum, grid, m, k, cos, sin, cos_t, sin_t, fold, half):  # type: ignore[no-untyped-def]
+def forward(spectrum, grid, m, k, disc, cos, sin, cos_t, sin_t, fold, half):  # type: ignore[no-untyped-def]
     """The four parts of the transform of the grid's light.
 
     Parameters
@@ -88,6 +95,8 @@ def forward(spectrum, grid, m, k, cos, sin, cos_t, sin_t, fold, half):  # type: 
         Light; ``m`` is even, the grid's middle is the stamp's.
     m, k : int
         ``m / 2`` and ``k`` are multiples of 4.
+    disc : float
+        Only frequencies within this distance (in frequency indices) are wanted.
     cos, sin, cos_t, sin_t
         From :func:`grid_waves`.
     fold, half
@@ -116,19 +125,18 @@ def forward(spectrum, grid, m, k, cos, sin, cos_t, sin_t, fold, half):  # type: 
         # Only the quarter disc of frequencies is wanted: fewer columns as the row's frequency rises.
         for first in range(0, k, LANES):
             rows = min(LANES, k - first)
-            longest = math.sqrt(float(k * k - first * first))
-            columns = min((int(longest) // LANES + 1) * LANES, wide_k)
+            columns = _columns(first, disc, wide_k)
             matmul(spectrum[part, first:], half[first:], along_x, rows, h, columns)
 
 
 @compiled(fastmath=True)
-def image(out, spectrum, k, scale, period, psf, size, cos, sin, cos_t, sin_t, shaped, half, quarter):  # type: ignore[no-untyped-def]
-    """Convolve with one PSF and sample at the stamp's pixel centres.
+def shape_radial(shaped, spectrum, k, scale, period, psf, line):  # type: ignore[no-untyped-def]
+    """Multiply a spectrum by a round PSF's transform.
 
     Parameters
     ----------
-    out : ndarray of float32, shape (size, size)
-        Filled.
+    shaped : ndarray of float32, shape (4, >= k, >= k padded)
+        Filled: the product, with the weights of the inverse transform.
     spectrum : ndarray of float32
         From :func:`forward`.
     k : int
@@ -139,15 +147,9 @@ def image(out, spectrum, k, scale, period, psf, size, cos, sin, cos_t, sin_t, sh
         Pixels.
     psf : ndarray of float32
         Radial table of the PSF's transform, ``TABLE_STEPS`` to the unit, 0 at its end.
-    size : int
-        Pixels on a side.
-    cos, sin, cos_t, sin_t : ndarray of float32
-        Waves at the pixel centres: (pixel, frequency) and (frequency, pixel); see :func:`pixel_waves`.
-    shaped, half, quarter
-        Scratch.
+    line : ndarray of float32
+        Scratch, at least k padded.
     """
-    hp = (size + 1) // 2
-    rows_p, wide_p = (hp + 3) // 4 * 4, (hp + LANES - 1) // LANES * LANES
     wide_k = (k + LANES - 1) // LANES * LANES
     to_table = np.float32(scale * TABLE_STEPS)
     last = np.float32(psf.size - 2)
@@ -157,17 +159,16 @@ def image(out, spectrum, k, scale, period, psf, size, cos, sin, cos_t, sin_t, sh
         # Frequencies 0 stand for themselves, all others for +f and -f.
         weight = np.float32(norm * (0.5 if i == 0 else 1.0))
         cc, cs, sc, ss = spectrum[0, i], spectrum[1, i], spectrum[2, i], spectrum[3, i]
-        h_row = half[i]
         for j in range(wide_k):
             fj = np.float32(j)
             x = min(to_table * np.sqrt(ii + fj * fj), last)
             n = np.int32(x)
-            h_row[j] = weight * (psf[n] + (x - np.float32(n)) * (psf[n + 1] - psf[n]))
-        h_row[0] *= np.float32(0.5)
+            line[j] = weight * (psf[n] + (x - np.float32(n)) * (psf[n + 1] - psf[n]))
+        line[0] *= np.float32(0.5)
         bcc, bcs, bsc, bss = shaped[0, i], shaped[1, i], shaped[2, i], shaped[3, i]
-        reach = min((int(math.sqrt(float(k * k - (i // LANES * LANES) ** 2))) // LANES + 1) * LANES, wide_k)
+        reach = _columns(i // LANES * LANES, float(k), wide_k)
         for j in range(reach):
-            p = h_row[j]
+            p = line[j]
             bcc[j] = p * cc[j]
             bcs[j] = p * cs[j]
             bsc[j] = p * sc[j]
@@ -177,6 +178,101 @@ def image(out, spectrum, k, scale, period, psf, size, cos, sin, cos_t, sin_t, sh
             bcs[j] = 0.0
             bsc[j] = 0.0
             bss[j] = 0.0
+
+
+@compiled(fastmath=True)
+def kernel_parts(parts, fold, k, cut, period, cos, sin, cos_t, sin_t, half):  # type: ignore[no-untyped-def]
+    """The four parts of a measured kernel's transform, as :func:`forward` gives those of the light.
+
+    Parameters
+    ----------
+    parts : ndarray of float32, shape (4, >= k, >= k padded)
+        Filled; 0 where the kernel transmits nothing: at 0.5 cycles per pixel along either axis, and beyond ``cut``.
+    fold : ndarray of float32, shape (4, h, h)
+        The kernel folded about its middle (:mod:`lensflow.lensing.kernel_set`).
+    k : int
+        Frequencies, a multiple of 4.
+    cut : float
+        Cycles per pixel.
+    period : float
+        Pixels.
+    cos, sin, cos_t, sin_t : ndarray of float32
+        From :func:`pixel_waves`, for the kernel's size and ``k``.
+    half
+        Scratch.
+    """
+    h = fold.shape[1]
+    wide_k = (k + LANES - 1) // LANES * LANES
+    nyquist, outer = 0.5 * period, np.float32(cut * period * cut * period)
+    for part in range(4):
+        matmul(half, cos_t if part < 2 else sin_t, fold[part], k, h, h)
+        matmul(parts[part], half, cos if part % 2 == 0 else sin, k, h, wide_k)
+        for i in range(k):
+            line, ii = parts[part, i], np.float32(i * i)
+            for j in range(wide_k):
+                seen = i < nyquist and j < nyquist and ii + np.float32(j * j) < outer
+                line[j] = line[j] if seen else np.float32(0.0)
+
+
+@compiled(fastmath=True)
+def shape_kernel(shaped, spectrum, parts, k, disc, period):  # type: ignore[no-untyped-def]
+    """Multiply a spectrum by a kernel's transform: cos (a + b) = cos a cos b - sin a sin b along each axis.
+
+    Parameters
+    ----------
+    shaped, spectrum, k, period
+        As for :func:`shape_radial`.
+    parts : ndarray of float32
+        From :func:`kernel_parts`.
+    disc : float
+        Of the spectrum, as for :func:`forward`.
+    """
+    wide_k = (k + LANES - 1) // LANES * LANES
+    norm = 4.0 / (period * period)
+    for i in range(k):
+        weight = np.float32(norm * (0.5 if i == 0 else 1.0))
+        cc, cs, sc, ss = spectrum[0, i], spectrum[1, i], spectrum[2, i], spectrum[3, i]
+        pcc, pcs, psc, pss = parts[0, i], parts[1, i], parts[2, i], parts[3, i]
+        bcc, bcs, bsc, bss = shaped[0, i], shaped[1, i], shaped[2, i], shaped[3, i]
+        reach = _columns(i // LANES * LANES, disc, wide_k)
+        for j in range(reach):
+            w, a, b, c, d = weight, cc[j], cs[j], sc[j], ss[j]
+            e, f, g, h = pcc[j], pcs[j], psc[j], pss[j]
+            bcc[j] = w * ((a * e - b * f) - (c * g - d * h))
+            bcs[j] = w * ((b * e + a * f) - (d * g + c * h))
+            bsc[j] = w * ((c * e - d * f) + (a * g - b * h))
+            bss[j] = w * ((d * e + c * f) + (b * g + a * h))
+        for j in range(reach, wide_k):
+            bcc[j] = 0.0
+            bcs[j] = 0.0
+            bsc[j] = 0.0
+            bss[j] = 0.0
+        for part in range(4):
+            shaped[part, i, 0] *= np.float32(0.5)
+
+
+@compiled(fastmath=True)
+def to_pixels(out, shaped, k, size, cos, sin, cos_t, sin_t, half, quarter):  # type: ignore[no-untyped-def]
+    """Transform a shaped spectrum back, at the stamp's pixel centres.
+
+    Parameters
+    ----------
+    out : ndarray of float32, shape (size, size)
+        Filled.
+    shaped : ndarray of float32
+        From :func:`shape_radial` or :func:`shape_kernel`.
+    k : int
+        Frequencies used, a multiple of 4.
+    size : int
+        Pixels on a side.
+    cos, sin, cos_t, sin_t : ndarray of float32
+        Waves at the pixel centres: (pixel, frequency) and (frequency, pixel); see :func:`pixel_waves`.
+    half, quarter
+        Scratch.
+    """
+    hp = (size + 1) // 2
+    rows_p, wide_p = (hp + 3) // 4 * 4, (hp + LANES - 1) // LANES * LANES
+    wide_k = (k + LANES - 1) // LANES * LANES
     for part in range(4):
         matmul(half, cos if part < 2 else sin, shaped[part], rows_p, k, wide_k)
         matmul(quarter[part], half, cos_t if part % 2 == 0 else sin_t, rows_p, k, wide_p)
@@ -217,7 +313,7 @@ def pixel_waves(cos, sin, cos_t, sin_t, size, k, period, work):  # type: ignore[
 
 @compiled(fastmath=True)
 def outer_ring(shaped, k, reach):  # type: ignore[no-untyped-def]
-    """Sum of the amplitudes of :func:`image`'s outermost frequencies, from 0.85 of the cut ``reach`` on.
+    """Sum of the amplitudes of :func:`shape_radial`'s outermost frequencies, from 0.85 of the cut ``reach`` on.
 
     What the cut at the highest frequency leaves out is estimated from it.
     """

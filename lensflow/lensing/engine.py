@@ -36,8 +36,8 @@ RESULTS = 3
 
 @compiled()
 def render_rows(  # type: ignore[no-untyped-def]
-    arc, row, geometry, series, settings, scalars, band_scale, frequencies, grid_size, table, flux,
-    psf_tables, psf_sizes, constants, deconvolution, results,
+    arc, row, geometry, series, settings, scalars, band_scale, frequencies, disc, sharpest, entry, image, grid_size,
+    table, flux, psf_tables, psf_sizes, kernels, images, constants, deconvolution, results,
 ):  # fmt: skip
     """Render rows into ``arc``.
 
@@ -45,18 +45,24 @@ def render_rows(  # type: ignore[no-untyped-def]
     ----------
     arc : ndarray of float32, shape (sample, band, y, x), zeros
         Filled at the samples ``row``.
-    row, geometry, series, settings, scalars, band_scale, frequencies, grid_size, table
+    row, geometry, series, settings, scalars, band_scale, frequencies, disc, sharpest, entry, image, grid_size, table
         Fields of :class:`lensflow.lensing.pack.Packed`.
     flux : ndarray, shape (row, band)
         Unlensed flux, nMgy.
     psf_tables, psf_sizes
         From :func:`lensflow.lensing.pack.tables`.
+    kernels : tuple
+        size, fold, cut and neglected of :class:`lensflow.lensing.kernel_set.PackedKernels`.
+    images : tuple
+        pixels, frame and place of :class:`lensflow.lensing.image_light.Images`.
     constants, deconvolution
         See :func:`lensflow.lensing.shoot.shoot_row` and :func:`lensflow.lensing.bands.forward`.
     results : ndarray, shape (row, RESULTS)
         Filled: number of samples (of the last attempt), magnification, render_err.
     """
-    size = arc.shape[2]
+    size, n_bands = arc.shape[2], arc.shape[1]
+    kernel_size, kernel_fold, kernel_cut, kernel_neglected = kernels
+    pixels, frame, place = images
     m_max, k_max = grid_size.max(), frequencies.max()
     # Work space, once for all rows; whole vectors, with room to round up.
     wide_m, wide_h = (m_max + LANES) // LANES * LANES, (m_max // 2 + LANES) // LANES * LANES
@@ -76,18 +82,43 @@ def render_rows(  # type: ignore[no-untyped-def]
     pixel_cos_t, pixel_sin_t = np.zeros((wide_k, wide_p), f4), np.zeros((wide_k, wide_p), f4)
     lines, quarter = np.zeros((max(wide_p, wide_k), wide_k), f4), np.zeros((4, wide_p, wide_p), f4)
     picture = np.zeros((size, size), f4)
+    # The kernels' transforms of the last row: rows of one host come together.
+    kept_entry, kept_period = np.full(n_bands, -1), np.zeros(n_bands)
+    n_kept, kernel_p = (n_bands, kernel_fold.shape[2]) if kernel_size.size else (0, 0)
+    parts = np.zeros((n_kept, 4, wide_k, wide_k), f4)
+    kernel_cos, kernel_sin = np.zeros((kernel_p, wide_k), f4), np.zeros((kernel_p, wide_k), f4)
+    kernel_cos_t, kernel_sin_t = np.zeros((wide_k, kernel_p), f4), np.zeros((wide_k, kernel_p), f4)
+    kernel_half = np.zeros((wide_k, kernel_p), f4)
     shape, finer = np.empty(geometry.shape[1]), np.empty(settings.shape[1:])
     work = np.zeros((4, max(wide_k, wide_h, wide_p)))
+    measured = kernel_size.size > 0
     for i in range(row.size):
         s = scalars[i]
         m, k = grid_size[i], frequencies[i].max()
-        sharpest = frequencies[i].argmax()  # the band that shows the errors most
-        scale, period = band_scale[i, sharpest], s[PERIOD]
+        first, period, radius = sharpest[i], s[PERIOD], disc[i].max()
         psf_table = psf_tables[table[i], : psf_sizes[table[i]]]
-        k_low = (int(_DIFFERENCE_CUT * k) + 3) // 4 * 4
+        k_low, radius_low = k, radius
+        if not measured:
+            k_low = (int(_DIFFERENCE_CUT * k) + 3) // 4 * 4
+            radius_low = float(k_low)
+        light, light_place = _image(pixels, frame, place, image[i])
         if k > 0:
             bands.grid_waves(cos, sin, cos_t, sin_t, m, k, s[STEP], period, deconvolution, work)
             bands.pixel_waves(pixel_cos, pixel_sin, pixel_cos_t, pixel_sin_t, size, k, period, work)
+        waves = (pixel_cos, pixel_sin, pixel_cos_t, pixel_sin_t)
+        for band in range(n_bands):
+            j = entry[i, band]
+            if j < 0 or (kept_entry[band] == j and kept_period[band] == period):
+                continue
+            kept_entry[band], kept_period[band] = j, period
+            used = frequencies[i, band]
+            bands.pixel_waves(
+                kernel_cos, kernel_sin, kernel_cos_t, kernel_sin_t, kernel_size[j], used, period, work
+            )  # fmt: skip
+            bands.kernel_parts(
+                parts[band], kernel_fold[j], used, kernel_cut[j], period, kernel_cos, kernel_sin, kernel_cos_t,
+                kernel_sin_t, kernel_half,
+            )  # fmt: skip
         results[i, _ERROR] = np.nan
         peak = missed = np.float32(0.0)
         for attempt in range(2):
@@ -102,8 +133,9 @@ def render_rows(  # type: ignore[no-untyped-def]
                 target = grid if turn == 0 else second
                 target[:m] = 0.0
                 inside, outside, count = shoot.shoot_row(
-                    shape, series[i], finer[turn], s[INDEX], s[B], target.reshape(wide_m * wide_m), wide_m,
-                    s[STEP], s[ORIGIN_X], s[ORIGIN_Y], constants, scratch, edges, stack,
+                    shape, series[i], finer[turn], s[INDEX], s[B], light, light_place,
+                    target.reshape(wide_m * wide_m), wide_m, s[STEP], s[ORIGIN_X], s[ORIGIN_Y], constants, scratch,
+                    edges, stack,
                 )  # fmt: skip
                 total += 0.5 * (inside + outside)
                 samples += count
@@ -112,34 +144,61 @@ def render_rows(  # type: ignore[no-untyped-def]
             if k == 0:
                 break
             _mean_and_difference(grid, second, m)
-            bands.forward(difference, second, m, k_low, cos, sin, cos_t, sin_t, fold, half)
-            bands.image(
-                picture, difference, k_low, scale, period, psf_table, size, pixel_cos, pixel_sin, pixel_cos_t,
-                pixel_sin_t, shaped, lines, quarter,
+            bands.forward(difference, second, m, k_low, radius_low, cos, sin, cos_t, sin_t, fold, half)
+            _picture(
+                picture, difference, min(k_low, frequencies[i, first]), disc[i, first], band_scale[i, first], period,
+                psf_table, parts, first, waves, shaped, lines, quarter,
             )  # fmt: skip
             missed = max(picture.max(), -picture.min())
-            bands.forward(spectrum, grid, m, k, cos, sin, cos_t, sin_t, fold, half)
-            bands.image(
-                picture, spectrum, k, scale, period, psf_table, size, pixel_cos, pixel_sin, pixel_cos_t,
-                pixel_sin_t, shaped, lines, quarter,
+            bands.forward(spectrum, grid, m, k, radius, cos, sin, cos_t, sin_t, fold, half)
+            _picture(
+                picture, spectrum, frequencies[i, first], disc[i, first], band_scale[i, first], period, psf_table,
+                parts, first, waves, shaped, lines, quarter,
             )  # fmt: skip
             peak = picture.max()
             if missed <= REFINE_ABOVE * peak:
                 break
         if k == 0:
             continue
-        ring = bands.outer_ring(shaped, k, (psf_table.size - 3) / bands.TABLE_STEPS / scale)
-        results[i, _ERROR] = COMMON + (PER_DIFFERENCE * missed + PER_RING * ring) / max(peak, np.float32(1e-30))
-        _write(arc[row[i], sharpest], picture, np.float32(s[CENTRAL_LIGHT] * flux[i, sharpest]), peak)
-        for band in range(arc.shape[1]):
+        error = PER_DIFFERENCE * missed / max(peak, np.float32(1e-30))
+        if measured:
+            error += kernel_neglected[entry[i, first]]
+        else:
+            reach = (psf_table.size - 3) / bands.TABLE_STEPS / band_scale[i, first]
+            error += PER_RING * bands.outer_ring(shaped, k, reach) / max(peak, np.float32(1e-30))
+        results[i, _ERROR] = COMMON + error
+        _write(arc[row[i], first], picture, np.float32(s[CENTRAL_LIGHT] * flux[i, first]), peak)
+        for band in range(n_bands):
             used = frequencies[i, band]
-            if used == 0 or band == sharpest:
+            if used == 0 or band == first:
                 continue
-            bands.image(
-                picture, spectrum, used, band_scale[i, band], period, psf_table, size, pixel_cos, pixel_sin,
-                pixel_cos_t, pixel_sin_t, shaped, lines, quarter,
+            _picture(
+                picture, spectrum, used, disc[i, band], band_scale[i, band], period, psf_table, parts, band, waves,
+                shaped, lines, quarter,
             )  # fmt: skip
             _write(arc[row[i], band], picture, np.float32(s[CENTRAL_LIGHT] * flux[i, band]), picture.max())
+
+
+@compiled(inline="always")
+def _image(pixels, frame, place, which):  # type: ignore[no-untyped-def]
+    """An image and its place, or an empty one for a Sersic source."""
+    if which < 0:
+        return pixels[:0].reshape(0, 0), np.zeros(3)
+    start, rows, columns = frame[which]
+    return pixels[start : start + rows * columns].reshape(rows, columns), place[which]
+
+
+@compiled()
+def _picture(  # type: ignore[no-untyped-def]
+    picture, spectrum, k, disc, scale, period, psf_table, parts, band, waves, shaped, half, quarter
+):
+    """Convolve with the band's PSF, by its kernel's parts where there are any, and sample at the pixel centres."""
+    if parts.shape[0]:
+        bands.shape_kernel(shaped, spectrum, parts[band], k, disc, period)
+    else:
+        bands.shape_radial(shaped, spectrum, k, scale, period, psf_table, half[0])
+    cos, sin, cos_t, sin_t = waves
+    bands.to_pixels(picture, shaped, k, picture.shape[0], cos, sin, cos_t, sin_t, half, quarter)
 
 
 @compiled(fastmath=True)

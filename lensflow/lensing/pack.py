@@ -31,6 +31,8 @@ CORE_FLUX = 1e-2
 _CORE_POWER = 1.5
 # Exponential decay over the longest panel, in units of n/b half-light radii.
 STEEPNESS = 6.0
+# Longest panel over an image source, in its pixels, before `quadrature.SETTINGS` scale it.
+GRAIN_PIX = 3.0
 # Pixels around the stamp whose light is followed, and the same in units of the widest FWHM.
 LEAST_PAD_PIX = 16
 PAD_PER_FWHM = 2.5
@@ -52,6 +54,10 @@ class Packed:
     scalars : index, b_n, central brightness (pixel^-2, unit flux), period, grid step, origin x and y (pixels).
     band_scale : radial PSF argument per frequency index, (row, band).
     frequencies : how many frequencies each band needs, a multiple of 4, 0 for an absent band, (row, band).
+    disc : within how many (of any direction) they lie, (row, band).
+    sharpest : the band that shows errors most, (row,).
+    entry : which of the kernels, -1 for an analytic PSF, (row, band).
+    image : which of the images, -1 for a Sersic source, (row,).
     grid_size : points on a side of the light's grid, a multiple of 8.
     table : which of the PSF tables.
     """
@@ -63,6 +69,10 @@ class Packed:
     scalars: Floats
     band_scale: Floats
     frequencies: NDArray[np.int64]
+    disc: Floats
+    sharpest: NDArray[np.int64]
+    entry: NDArray[np.int64]
+    image: NDArray[np.int64]
     grid_size: NDArray[np.int64]
     table: NDArray[np.int64]
 
@@ -123,8 +133,14 @@ def pack(rows: Rows, models: NDArray[np.str_], beta: float, size: int, pixel: fl
     geometry[:, quad.STEEP] = STEEPNESS * index / b * np.where(index < 1, 0.8 * index, 1.0)
     geometry[:, quad.FLATTER] = np.where(index > 1, 1 - 1 / index, 0.0)
 
-    fwhm = rows.fwhm[which] / pixel
-    used = np.isfinite(fwhm)
+    image = rows.images.of[which]
+    _images(geometry, rows, which, image)
+
+    used, entry = rows.present[which], rows.kernels.entry[which]
+    measured = entry >= 0
+    fwhm = np.where(used & ~measured, rows.fwhm[which] / pixel, np.nan)
+    if measured.any():
+        fwhm[measured] = rows.kernels.fwhm_pix[entry[measured]]
     widths = np.where(used, fwhm, 0.0)
     of = models[which]
     length, cut, reach = np.full(fwhm.shape, np.nan), np.full(n, np.nan), np.zeros(n)
@@ -139,9 +155,22 @@ def pack(rows: Rows, models: NDArray[np.str_], beta: float, size: int, pixel: fl
     widest = widths.max(axis=1, initial=0.0)
     pad = np.ceil(np.maximum(LEAST_PAD_PIX, PAD_PER_FWHM * widest))
     field = size + 2 * pad
-    period = np.maximum(size + pad + np.minimum(reach * widest, 2 * size), field)
+    wings = np.minimum(reach * widest, 2 * size)
+    if measured.any():
+        half = np.zeros(entry.shape)
+        half[measured] = 0.5 * rows.kernels.size[entry[measured]]
+        wings = np.where(measured.any(axis=1), half.max(axis=1), wings)
+    period = np.maximum(size + pad + wings, field)
     scale = 2 * np.pi * length / period[:, None]
     frequencies = np.where(used, 4 * np.ceil(cut[:, None] / scale / 4 + 0.01), 0.0)
+    disc, sharpest = frequencies.copy(), frequencies.argmax(axis=1) if frequencies.size else np.zeros(n, np.int64)
+    if measured.any():
+        in_disc = (rows.kernels.cut[entry] * period[:, None])[measured]
+        disc[measured] = in_disc
+        along_axis = np.minimum(in_disc, np.repeat(0.5 * period, measured.sum(axis=1)))
+        frequencies[measured] = 4 * np.ceil(along_axis / 4)
+        by_kernel = measured.any(axis=1)
+        sharpest[by_kernel] = np.where(measured, fwhm, np.inf).argmin(axis=1)[by_kernel]
     highest = np.maximum(frequencies.max(axis=1, initial=0.0), 4.0)
     # The grid's step follows the highest frequency; then the grid is fitted to the field and the window's margin.
     grid_size = 8 * np.ceil((field * highest / period / ETA + TAPS + 2) / 8)
@@ -154,6 +183,8 @@ def pack(rows: Rows, models: NDArray[np.str_], beta: float, size: int, pixel: fl
     settings = np.repeat(quad.SETTINGS[None], n, axis=0)
     settings[:, :, [quad.LONGEST, quad.ARC, quad.SHIFT]] *= (0.45 * period / highest)[:, None, None]
     central = sersic_amplitude(1.0, reff, index, column["src_q"]) * np.exp(b)
+    # An image's light is in units of its unlensed flux per squared half-light radius.
+    central = np.where(image >= 0, reff**-2.0, central)
     scalars = np.stack([index, b, central, period, step, first - x, first - y], axis=1)
     return Packed(
         row=which,
@@ -163,9 +194,26 @@ def pack(rows: Rows, models: NDArray[np.str_], beta: float, size: int, pixel: fl
         scalars=np.ascontiguousarray(scalars),
         band_scale=np.ascontiguousarray(scale),
         frequencies=frequencies.astype(np.int64),
+        disc=np.ascontiguousarray(disc),
+        sharpest=sharpest,
+        entry=np.ascontiguousarray(entry),
+        image=image,
         grid_size=grid_size.astype(np.int64),
         table=table,
     )
+
+
+def _images(geometry: Floats, rows: Rows, which: NDArray[np.int64], image: NDArray[np.int64]) -> None:
+    """Geometry of the rows with images: as fine all over as a Sersic is at its centre, and no finer anywhere."""
+    shown = image >= 0
+    if not shown.any():
+        return
+    images = rows.images
+    dark, radius = images.dark[image[shown]], images.place[image[shown], 2]
+    grain = np.maximum(GRAIN_PIX / radius, dark / (0.25 * quad.MAX_PANELS))
+    geometry[shown, quad.CORE] = geometry[shown, quad.DARK] = dark
+    geometry[shown, quad.STEEP] = geometry[shown, quad.GRAIN] = grain
+    geometry[shown, quad.FLATTER] = 0.0
 
 
 def _lens(rows: Rows, which: NDArray[np.int64], pixel: float) -> tuple[Floats, Floats]:

@@ -29,7 +29,8 @@ CORE, DARK = (
 STEEP, FLATTER = 18, 19  # longest panel near the half-light radius, and how it grows outwards
 LEFT, RIGHT, LOW, HIGH = 20, 21, 22, 23  # edges of the field
 REACH = 24  # largest radius at which arcs are measured
-PARAMETERS = 25
+GRAIN = 25  # longest way, in half-light radii, that an angular panel may sweep over an image source; 0 for a Sersic
+PARAMETERS = 26
 
 # --- how finely: indices into a row's settings ------------------------------------------------------------------
 FIRST, GROWTH, LONGEST, NEAR, ARC, SHIFT, AROUND, DECAY, CENTRAL, PROFILE, TURN = range(11)
@@ -232,6 +233,9 @@ def ray_panels(c, s, p, ray, settings, edges):  # type: ignore[no-untyped-def]
             away = 1.0 / math.sqrt(ray[AX] * ray[AX] + ray[AY] * ray[AY])
             reach = max(reach, dark * away)
             inward = r0 if p[POWER] > 0.0 else reach
+            if p[GRAIN] > 0.0:  # panels are too many to waste any on the dark
+                reach = _lit_reach(ray, r0, r0 + reach, p)
+                inward = _lit_reach(ray, r0, max(ray[_RS], r0 - inward, 1e-3), p)
             inverse = min(inverse, away)
             bend = 3.0
         first = max(span, p[CORE]) * settings[FIRST] * inverse
@@ -266,6 +270,21 @@ def ray_panels(c, s, p, ray, settings, edges):  # type: ignore[no-untyped-def]
             flatter = settings[PROFILE] * p[STEEP] * p[FLATTER]
             n = _panels(ray[_RIN], 0.0, top, first, growth, longest, steep, flatter, top, top, 3.0, edges, n)
     return n, beyond
+
+
+@compiled(fastmath=True)
+def _lit_reach(ray, r0, end, p):  # type: ignore[no-untyped-def]
+    """Distance from ``r0`` at which a bent ray leaves the light, at most that of ``end``; a little more."""
+    near, far = r0, end
+    for _ in range(6):
+        r = 0.5 * (near + far)
+        x, y = _position(ray, r, p)
+        if x * x + y * y < p[DARK] * p[DARK]:
+            near = r
+        else:
+            far = r
+    x, y = _position(ray, end, p)
+    return abs(end - r0) if x * x + y * y < p[DARK] * p[DARK] else abs(far - r0)
 
 
 @compiled(fastmath=True)
@@ -310,7 +329,49 @@ def judge(left, middle, right, width, p, settings):  # type: ignore[no-untyped-d
             halve = halve or length > settings[NEAR] * (near + max(p[CORE], settings[CENTRAL]))
     if not lit:
         return 0
+    if p[GRAIN] > 0.0 and not halve:
+        halve = _sweep(left, middle, right, p) > p[GRAIN] * settings[DECAY]
     return 2 if halve else 1
+
+
+@compiled(fastmath=True)
+def _sweep(left, middle, right, p):  # type: ignore[no-untyped-def]
+    """Longest way in the source plane, over the lit radii, from one side of an angular panel to the other.
+
+    A Sersic's light has structure about its centre only; an image has it everywhere, and a panel may be long where
+    the rays have run apart.
+    """
+    dark2 = p[DARK] * p[DARK]
+    r0 = max(middle[R0], middle[_RS])
+    reach = p[DARK] / math.sqrt(middle[AX] * middle[AX] + middle[AY] * middle[AY])
+    farthest = 1.5 * max(max(-p[LEFT], p[RIGHT]), max(-p[LOW], p[HIGH]))
+    longest = 0.0
+    for side in range(3):
+        r = r0
+        if side == 1:
+            r = min(r0 + reach, max(farthest, r0))
+        elif side == 2:
+            r = max(r0 - reach, max(middle[_RS], 1e-3))
+        for _ in range(8):
+            x, y = _position(middle, r, p)
+            if x * x + y * y < 1.2 * dark2:
+                break
+            r = 0.5 * (r + r0)
+        x, y = _position(middle, r, p)
+        lx, ly = _position(left, r, p)
+        rx, ry = _position(right, r, p)
+        way = math.sqrt((lx - x) ** 2 + (ly - y) ** 2) + math.sqrt((rx - x) ** 2 + (ry - y) ** 2)
+        longest = max(longest, way)
+    return longest
+
+
+@compiled(inline="always")
+def _position(ray, r, p):  # type: ignore[no-untyped-def]
+    """Source-plane position of a ray at a radius."""
+    if p[POWER] == 0.0:
+        return r * ray[AX] - ray[BX], r * ray[AY] - ray[BY]
+    rp = r ** p[POWER]
+    return r * ray[AX] - rp * ray[BX] - p[SOURCE], r * ray[AY] - rp * ray[BY] - p[SOURCE + 1]
 
 
 @compiled(fastmath=True)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, overload
+from typing import Any, Literal, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -13,7 +13,10 @@ from lensflow.errors import RenderError
 from lensflow.lensing import psf
 from lensflow.lensing import quadrature as quad
 from lensflow.lensing.engine import RESULTS, render_rows
+from lensflow.lensing.image_light import Sources
+from lensflow.lensing.kernel_set import KernelSet
 from lensflow.lensing.pack import pack, tables
+from lensflow.lensing.psf_image import KernelPSF
 from lensflow.lensing.rows import read_rows
 from lensflow.lensing.spreading import DECONVOLUTION, WEIGHTS
 
@@ -43,8 +46,10 @@ def render(
     *,
     stamp_size: int = 64,
     pixel_scale_arcsec: float = 0.262,
-    psf_model: str | ArrayLike | None = None,
+    psf_model: str | ArrayLike | Sequence[KernelPSF | None] | None = None,
     psf_beta: float = 3.5,
+    psf_index: ArrayLike | None = None,
+    sources: Sources | None = None,
 ) -> Rendering:
     """Render every row of a manifest, with its error estimate and its magnification.
 
@@ -91,11 +96,19 @@ def render(
     in neither.
     """
     _check_geometry(stamp_size, pixel_scale_arcsec)
-    rows = read_rows(manifest, stamp_size, pixel_scale_arcsec)
-    n, bands = rows.fwhm.shape
     if psf_model is None:
         psf_model = manifest.get("psf_model", "moffat")
-    models = _models(psf_model, psf_beta, n)
+    n = np.atleast_1d(np.asarray(manifest["lens_model"])).size if "lens_model" in manifest else 0
+    psfs = np.asarray(psf_model)
+    kernels, models = None, np.full(n, psf.MODELS[0])
+    if _are_kernels(psfs):
+        kernels = KernelSet(psfs, psf_index, n)
+    elif psf_index is not None:
+        raise RenderError("psf_index points into PSF kernels, but psf_model names an analytic profile")
+    else:
+        models = _models(psfs, psf_beta, n)
+    rows = read_rows(manifest, stamp_size, pixel_scale_arcsec, kernels, sources)
+    bands = rows.flux.shape[1]
     arc = np.zeros((n, bands, stamp_size, stamp_size), dtype=np.float32)
     error, magnified = np.full(n, np.nan), np.full(n, np.nan)
     packed = pack(rows, models, psf_beta, stamp_size, pixel_scale_arcsec)
@@ -104,8 +117,10 @@ def render(
         results = np.empty((packed.row.size, RESULTS))
         flux = np.ascontiguousarray(rows.flux[packed.row])
         constants = (quad.NODES, quad.TURNS, WEIGHTS)
+        k, images = rows.kernels, rows.images
         render_rows(
-            arc, *vars(packed).values(), flux, psf_tables, psf_sizes, constants, DECONVOLUTION, results
+            arc, *vars(packed).values(), flux, psf_tables, psf_sizes, (k.size, k.fold, k.cut, k.neglected),
+            (images.pixels, images.frame, images.place), constants, DECONVOLUTION, results,
         )  # fmt: skip
         magnified[packed.row], error[packed.row] = results[:, 1], results[:, 2]
     return Rendering(arc, error, magnified)
@@ -117,8 +132,10 @@ def render_arcs(
     *,
     stamp_size: int = ...,
     pixel_scale_arcsec: float = ...,
-    psf_model: str | ArrayLike | None = ...,
+    psf_model: str | ArrayLike | Sequence[KernelPSF | None] | None = ...,
     psf_beta: float = ...,
+    psf_index: ArrayLike | None = ...,
+    sources: Sources | None = ...,
     return_error: Literal[False] = ...,
 ) -> NDArray[np.float32]: ...
 
@@ -129,8 +146,10 @@ def render_arcs(
     *,
     stamp_size: int = ...,
     pixel_scale_arcsec: float = ...,
-    psf_model: str | ArrayLike | None = ...,
+    psf_model: str | ArrayLike | Sequence[KernelPSF | None] | None = ...,
     psf_beta: float = ...,
+    psf_index: ArrayLike | None = ...,
+    sources: Sources | None = ...,
     return_error: Literal[True],
 ) -> tuple[NDArray[np.float32], NDArray[np.float64]]: ...
 
@@ -140,8 +159,10 @@ def render_arcs(
     *,
     stamp_size: int = 64,
     pixel_scale_arcsec: float = 0.262,
-    psf_model: str | ArrayLike | None = None,
+    psf_model: str | ArrayLike | Sequence[KernelPSF | None] | None = None,
     psf_beta: float = 3.5,
+    psf_index: ArrayLike | None = None,
+    sources: Sources | None = None,
     return_error: bool = False,
 ) -> NDArray[np.float32] | tuple[NDArray[np.float32], NDArray[np.float64]]:
     """Render every row of a manifest and return the arcs alone; parameters and errors as for :func:`render`.
@@ -159,12 +180,20 @@ def render_arcs(
         pixel_scale_arcsec=pixel_scale_arcsec,
         psf_model=psf_model,
         psf_beta=psf_beta,
+        psf_index=psf_index,
+        sources=sources,
     )
     return (rendering.arc, rendering.render_err) if return_error else rendering.arc
 
 
-def _models(psf_model: str | ArrayLike, beta: float, n: int) -> NDArray[np.str_]:
-    models = np.asarray(psf_model).astype(str)
+def _are_kernels(psfs: NDArray[Any]) -> bool:
+    if psfs.dtype == object:
+        return any(isinstance(one, KernelPSF) for one in psfs.flat) or all(one is None for one in psfs.flat)
+    return psfs.dtype.kind in "fiu"
+
+
+def _models(psf_model: NDArray[Any], beta: float, n: int) -> NDArray[np.str_]:
+    models = psf_model.astype(str)
     if models.shape not in ((), (n,)):
         raise RenderError(f"psf_model must be one name or have the shape ({n},), not {models.shape}")
     for model in np.unique(models):

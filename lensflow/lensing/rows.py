@@ -9,13 +9,15 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lensflow.errors import ManifestError, RenderError, did_you_mean
+from lensflow.lensing.image_light import Images, Sources, fetch_images, no_images
+from lensflow.lensing.kernel_set import KernelSet, PackedKernels, no_kernels
 from lensflow.lensing.sources import N_RANGE
 
 LENS_MODELS = ("SIS", "SIE", "EPL", "CONTROL")
 Floats = NDArray[np.float64]
 
 # Column -> what an injection's value must satisfy, in words and in numpy.
-_RULES: dict[str, tuple[str, Callable[[Floats], NDArray[np.bool_]]]] = {
+RULES: dict[str, tuple[str, Callable[[Floats], NDArray[np.bool_]]]] = {
     "theta_e_arcsec": ("> 0", lambda v: v > 0),
     "lens_q": ("in (0, 1]", lambda v: (v > 0) & (v <= 1)),
     "lens_phi_rad": ("finite", np.isfinite),
@@ -29,16 +31,18 @@ _RULES: dict[str, tuple[str, Callable[[Floats], NDArray[np.bool_]]]] = {
     "src_phi_rad": ("finite", np.isfinite),
 }
 # An EPL's slope; the column may be absent, which means isothermal.
-_GAMMA_RULE = ("in (1, 3)", lambda v: (v > 1) & (v < 3))
+GAMMA_RULE: tuple[str, Callable[[Floats], NDArray[np.bool_]]] = ("in (1, 3)", lambda v: (v > 1) & (v < 3))
 # A narrower PSF is undersampled beyond any survey's, and would ask for grids without end.
 _LEAST_FWHM_PIX = 0.5
 
 
 @dataclass(frozen=True)
 class Rows:
-    """Checked rows; columns of shape (sample,) by name, flux and FWHM of shape (sample, band).
+    """Checked rows; columns of shape (sample,) by name, flux, FWHM and presence of shape (sample, band).
 
-    ``gamma`` is the density's slope: 2 for everything but an EPL.
+    ``gamma`` is the density's slope: 2 for everything but an EPL. ``fwhm`` is not to be looked at where a kernel is
+    used. A row with an image has an ``src_n`` and ``src_q`` of 1, and the image's own ``src_reff_arcsec`` where the
+    manifest has NaN.
     """
 
     is_control: NDArray[np.bool_]
@@ -48,10 +52,19 @@ class Rows:
     y_center: Floats
     flux: Floats
     fwhm: Floats
+    present: NDArray[np.bool_]
     gamma: Floats
+    images: Images
+    kernels: PackedKernels
 
 
-def read_rows(manifest: Mapping[str, ArrayLike], stamp_size: int, pixel_scale_arcsec: float) -> Rows:
+def read_rows(
+    manifest: Mapping[str, ArrayLike],
+    stamp_size: int,
+    pixel_scale_arcsec: float,
+    kernels: KernelSet | None = None,
+    sources: Sources | None = None,
+) -> Rows:
     """Read the columns that rendering needs and check every injection.
 
     Parameters
@@ -62,17 +75,21 @@ def read_rows(manifest: Mapping[str, ArrayLike], stamp_size: int, pixel_scale_ar
         Pixels; the lens must lie on the stamp.
     pixel_scale_arcsec : float
         A PSF must be at least half a pixel wide.
+    kernels : KernelSet, optional
+        Measured PSFs. Of ``psf_fwhm_arcsec`` only the NaNs count then, and it may be absent.
+    sources : Sources, optional
+        Where the images of ``src_id`` come from.
 
     Raises
     ------
     ManifestError
         If a column is missing or of the wrong shape, or an injection's value is impossible (first such row named).
     RenderError
-        If a PSF's FWHM is 0, negative, infinite, or below half a pixel.
+        If a PSF's FWHM is 0, negative, infinite, or below half a pixel, or a kernel is missing or cannot serve.
 
     Notes
     -----
-    A control's other columns are not looked at; nor is the flux of a band whose FWHM is NaN (absent).
+    A control's other columns are not looked at; nor is the flux of a band that is absent.
     """
     model = np.atleast_1d(_get(manifest, "lens_model")).astype(str)
     n = model.size
@@ -99,9 +116,12 @@ def read_rows(manifest: Mapping[str, ArrayLike], stamp_size: int, pixel_scale_ar
     if "is_control" in manifest:
         flag = _column(manifest, "is_control", n, bool)
         refuse(flag != control, model, "lens_model", "CONTROL exactly where is_control is set", ManifestError)
+    images = no_images(n)
+    if "src_id" in manifest:
+        images = fetch_images(_column(manifest, "src_id", n, str), ~control, sources, name)
     column = {}
-    for key, (rule, holds) in _RULES.items():
-        value = column[key] = _column(manifest, key, n)
+    for key, (rule, holds) in RULES.items():
+        value = column[key] = images.stand_in(key, _column(manifest, key, n))
         refuse(~control & ~(np.isfinite(value) & holds(value)), value, key, rule, ManifestError)
     centers = []
     for key in ("x_center", "y_center"):
@@ -110,21 +130,36 @@ def read_rows(manifest: Mapping[str, ArrayLike], stamp_size: int, pixel_scale_ar
         rule = f"on the stamp, in [-0.5, {stamp_size - 0.5}] pixels"
         refuse(~control & ~on_stamp, value, key, rule, ManifestError)
         centers.append(value)
-    fwhm, flux = _bands(manifest, "psf_fwhm_arcsec", n), _bands(manifest, "src_flux_nmgy", n)
+    flux = _bands(manifest, "src_flux_nmgy", n)
+    fwhm = np.zeros(flux.shape)
+    if kernels is None or "psf_fwhm_arcsec" in manifest:
+        fwhm = _bands(manifest, "psf_fwhm_arcsec", n)
     if fwhm.shape != flux.shape:
         raise ManifestError(f"psf_fwhm_arcsec has the shape {fwhm.shape}, src_flux_nmgy {flux.shape}: bands differ")
     used = ~control[:, None] & ~np.isnan(fwhm)
-    refuse(used & ~(np.isfinite(fwhm) & (fwhm > 0)), fwhm, "psf_fwhm_arcsec", "positive, or NaN = absent", RenderError)
-    least = _LEAST_FWHM_PIX * pixel_scale_arcsec
-    rule = f">= {least:.4g} arcsec, {_LEAST_FWHM_PIX} pixel"
-    refuse(used & (fwhm < least), fwhm, "psf_fwhm_arcsec", rule, RenderError)
+    if kernels is None:
+        good = np.isfinite(fwhm) & (fwhm > 0)
+        refuse(used & ~good, fwhm, "psf_fwhm_arcsec", "positive, or NaN = absent", RenderError)
+        least = _LEAST_FWHM_PIX * pixel_scale_arcsec
+        rule = f">= {least:.4g} arcsec, {_LEAST_FWHM_PIX} pixel"
+        refuse(used & (fwhm < least), fwhm, "psf_fwhm_arcsec", rule, RenderError)
+        packed = no_kernels(flux.shape[0], flux.shape[1])
+    else:
+        given = kernels.given(control, flux.shape[1], name)
+        if "psf_fwhm_arcsec" in manifest:
+            rule = "NaN (band absent) where the band has no PSF kernel"
+            refuse(used & ~given, fwhm, "psf_fwhm_arcsec", rule, RenderError)
+        used &= given
+        packed = kernels.pack(used, name)
     refuse(used & ~(np.isfinite(flux) & (flux >= 0)), flux, "src_flux_nmgy", "finite and >= 0", ManifestError)
     gamma = np.full(n, 2.0)
     if "lens_gamma" in manifest:
-        given, epl = _column(manifest, "lens_gamma", n), model == "EPL"
-        refuse(epl & ~(np.isfinite(given) & _GAMMA_RULE[1](given)), given, "lens_gamma", _GAMMA_RULE[0], ManifestError)
-        gamma[epl] = given[epl]
-    return Rows(control, model == "SIS", column, centers[0], centers[1], flux, fwhm, gamma)
+        slope, epl = _column(manifest, "lens_gamma", n), model == "EPL"
+        refuse(epl & ~(np.isfinite(slope) & GAMMA_RULE[1](slope)), slope, "lens_gamma", GAMMA_RULE[0], ManifestError)
+        gamma[epl] = slope[epl]
+    return Rows(
+        control, model == "SIS", column, centers[0], centers[1], flux, fwhm, used, gamma, images, packed
+    )  # fmt: skip
 
 
 def _get(manifest: Mapping[str, ArrayLike], key: str) -> NDArray:

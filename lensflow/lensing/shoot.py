@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from lensflow.jit import compiled
+from lensflow.lensing.image_light import image_in_place
 from lensflow.lensing.light import power_in_place, sersic_in_place
 from lensflow.lensing.quadrature import (
     AX,
@@ -24,6 +25,7 @@ from lensflow.lensing.quadrature import (
     ray_panels,
     trace,
 )
+from lensflow.lensing.source_image import interpolate
 from lensflow.lensing.spreading import spread
 
 # Columns of a panel on the stack: depth, cosine and sine of its middle, its rays (left, middle, right).
@@ -35,7 +37,22 @@ SCRATCH_ROWS = 8
 
 @compiled(fastmath=True)
 def shoot_row(  # type: ignore[no-untyped-def]
-    p, series, settings, index, b, grid, stride, step, origin_x, origin_y, constants, scratch, edges, stack
+    p,
+    series,
+    settings,
+    index,
+    b,
+    image,
+    place,
+    grid,
+    stride,
+    step,
+    origin_x,
+    origin_y,
+    constants,
+    scratch,
+    edges,
+    stack,
 ):
     """Put one row's light on its grid.
 
@@ -45,6 +62,8 @@ def shoot_row(  # type: ignore[no-untyped-def]
         The row's geometry, lens series and settings (:mod:`lensflow.lensing.quadrature`).
     index, b : float
         Sersic index and b_n.
+    image, place : ndarray
+        The source's image and its place (:class:`lensflow.lensing.image_light.Images`); an empty image for a Sersic.
     grid : ndarray of float32, flat
         Added to: light in units of the central brightness times pixel area.
     stride : int
@@ -95,7 +114,7 @@ def shoot_row(  # type: ignore[no-untyped-def]
                 continue
             n, beyond = _nodes(
                 panel[1], panel[2], width, turn, p, series, settings, step, origin_x, origin_y, nodes, scratch, edges,
-                current, index, b
+                current, index, b, image, place
             )  # fmt: skip
             outside += beyond
             if n == 0:
@@ -103,7 +122,10 @@ def shoot_row(  # type: ignore[no-untyped-def]
             value = scratch[0]
             if p[POWER] != 0.0:
                 _bend(scratch, n, p[POWER])
-            sersic_in_place(value, scratch[1], n, index, b)
+            if image.size:
+                n = image_in_place(value, scratch[1], scratch[4], scratch[5], scratch[2], scratch[3], n, image, place)
+            else:
+                sersic_in_place(value, scratch[1], n, index, b)
             spread(grid, stride, scratch[2], scratch[3], value, n, weights)
             inside += _sum(value, n)
             samples += n
@@ -128,12 +150,29 @@ def _halve(panel, other, turn, p, series):  # type: ignore[no-untyped-def]
 
 @compiled(fastmath=True)
 def _nodes(  # type: ignore[no-untyped-def]
-    c, s, width, turn, p, series, settings, step, origin_x, origin_y, nodes, scratch, edges, current, index, b
+    c,
+    s,
+    width,
+    turn,
+    p,
+    series,
+    settings,
+    step,
+    origin_x,
+    origin_y,
+    nodes,
+    scratch,
+    edges,
+    current,
+    index,
+    b,
+    image,
+    place,
 ):
     """Write the samples of an angular panel's four rays to ``scratch``.
 
     Rows of ``scratch``: squared source radius (for a bent line the radius, to be finished by :func:`_bend`), weight,
-    grid x, grid y; for a bent line also its straight part and its bend, x and y.
+    grid x, grid y; for an image the source position, x and y; for a bent line its straight part and its bend, x and y.
 
     Returns
     -------
@@ -180,19 +219,22 @@ def _nodes(  # type: ignore[no-untyped-def]
                 if power != 0.0:
                     sx[n + m], sy[n + m] = r * ax - p[SOURCE], r * ay - p[SOURCE + 1]
                     bx[n + m], by[n + m] = ray[BX], ray[BY]
+                elif image.size:
+                    sx[n + m], sy[n + m] = r * ax - ray[BX], r * ay - ray[BY]
             n += 4
         if beyond > 0.0:
-            outside += angular * _sum_beyond(beyond, p, ray, settings, index, b, nodes, edges)
+            outside += angular * _sum_beyond(beyond, p, ray, settings, index, b, image, place, nodes, edges)
     return n, outside
 
 
 @compiled(fastmath=True)
 def _bend(scratch, n, power):  # type: ignore[no-untyped-def]
-    """Turn radii into squared source radii of a bent line."""
+    """Turn radii into source positions of a bent line, and their squared radii."""
     w2, sx, sy, bx, by = scratch[0], scratch[4], scratch[5], scratch[6], scratch[7]
     power_in_place(w2, n, power)
     for k in range(n):
         x, y = sx[k] - w2[k] * bx[k], sy[k] - w2[k] * by[k]
+        sx[k], sy[k] = x, y
         w2[k] = x * x + y * y
 
 
@@ -205,7 +247,7 @@ def _sum(value, n):  # type: ignore[no-untyped-def]
 
 
 @compiled(fastmath=True)
-def _sum_beyond(edge, p, ray, settings, index, b, nodes, edges):  # type: ignore[no-untyped-def]
+def _sum_beyond(edge, p, ray, settings, index, b, image, place, nodes, edges):  # type: ignore[no-untyped-def]
     """Light of one ray beyond the field's edge, times radius: only the magnification asks for it."""
     total = 0.0
     for k in range(beyond_panels(edge, p, ray, settings, edges)):
@@ -217,5 +259,9 @@ def _sum_beyond(edge, p, ray, settings, index, b, nodes, edges):  # type: ignore
             else:
                 rp = r ** p[POWER]
                 x, y = r * ray[AX] - rp * ray[BX] - p[SOURCE], r * ray[AY] - rp * ray[BY] - p[SOURCE + 1]
-            total += half * nodes[1, m] * r * math.exp(-b * (x * x + y * y) ** (0.5 / index))
+            if image.size:
+                value = float(interpolate(image, place[0] + place[2] * x, place[1] + place[2] * y))
+            else:
+                value = math.exp(-b * (x * x + y * y) ** (0.5 / index))
+            total += half * nodes[1, m] * r * value
     return total

@@ -21,8 +21,8 @@ from lensflow.jit import compiled
 
 Floats = NDArray[np.float64]
 
-# Zeros around the pixels that the kernel reads: cubic convolution reaches 2 pixels.
-PAD = 2
+# Zeros around the pixels: cubic convolution reaches 2 pixels, and reads one more where its weight is 0.
+PAD = 3
 # The faint part of a galaxy is smoothed by this, pixels, and detected on the image smoothed by it.
 _SMOOTH_PIX = 2.0
 _DETECT_SIGMA = 2.0
@@ -69,7 +69,7 @@ class ImageSource:
     noise: float
 
     def padded(self) -> Floats:
-        """Pixels with the frame of zeros that :func:`interpolate` reads, shape (y + 4, x + 4)."""
+        """Pixels with the frame of zeros that :func:`interpolate` reads, shape (y + 2 PAD, x + 2 PAD)."""
         return np.pad(self.pixels, PAD)
 
     def scale_arcsec(self, reff_arcsec: float) -> float:
@@ -237,57 +237,37 @@ def _weights(t):  # type: ignore[no-untyped-def]
 
 
 @compiled(inline="always")
-def interpolate(padded, x, y):  # type: ignore[no-untyped-def]
+def interpolate(padded, px, py):  # type: ignore[no-untyped-def]
     """Flux per pixel at a position between pixels, 0 outside of the image.
 
     Parameters
     ----------
-    padded : ndarray, shape (y + 4, x + 4)
+    padded : ndarray, shape (y + 2 PAD, x + 2 PAD)
         From :meth:`ImageSource.padded`.
-    x, y : float
-        Pixel coordinates of the image without its frame.
+    px, py : float
+        Pixel coordinates in ``padded``.
 
     Notes
     -----
     The weights sum to 1 at every position and the kernel's integral is 1: the integral of what is interpolated is
     the sum of the pixels, exactly. It falls smoothly to 0 within 2 pixels of the edge.
     """
-    # Truncation is floor here: a position that is looked up lies at or beyond -2 + PAD = 0.
-    px, py = x + PAD, y + PAD
-    if not (px >= 1.0 and py >= 1.0 and px < padded.shape[1] - 2 and py < padded.shape[0] - 2):
-        return _interpolate_edge(padded, px, py)
-    j, i = int(px), int(py)
-    a0, a1, a2, a3 = _weights(px - j)
-    b0, b1, b2, b3 = _weights(py - i)
     total = 0.0
-    for k, b in enumerate((b0, b1, b2, b3)):
-        line = padded[i - 1 + k]
-        total += b * (a0 * line[j - 1] + a1 * line[j] + a2 * line[j + 1] + a3 * line[j + 2])
-    return total
-
-
-@compiled()
-def _interpolate_edge(padded, px, py):  # type: ignore[no-untyped-def]
-    """Within 2 pixels of the frame's edge: taps beyond it are 0; further out everything is."""
-    ny, nx = padded.shape
-    if not (-2.0 < px < nx + 1.0 and -2.0 < py < ny + 1.0):
-        return 0.0
-    j, i = math.floor(px), math.floor(py)
-    a, b = _weights(px - j), _weights(py - i)
-    total = 0.0
-    for k in range(4):
-        for m in range(4):
-            row, column = i - 1 + k, j - 1 + m
-            if 0 <= row < ny and 0 <= column < nx:
-                total += b[k] * a[m] * padded[row, column]
+    if px >= 1.0 and py >= 1.0 and px < padded.shape[1] - 2 and py < padded.shape[0] - 2:
+        j, i = int(px), int(py)  # truncation is floor here
+        a0, a1, a2, a3 = _weights(px - j)
+        b0, b1, b2, b3 = _weights(py - i)
+        for k, b in enumerate((b0, b1, b2, b3)):
+            line = padded[i - 1 + k]
+            total += b * (a0 * line[j - 1] + a1 * line[j] + a2 * line[j + 1] + a3 * line[j + 2])
     return total
 
 
 @compiled()
 def sample(padded, x, y):  # type: ignore[no-untyped-def]
-    """Flux per pixel on a grid of positions (pixel coordinates), shapes (nx,), (ny,) -> (ny, nx)."""
+    """Flux per pixel on a grid of positions (pixels of the image in the frame), shapes (nx,), (ny,) -> (ny, nx)."""
     out = np.empty((y.size, x.size))
     for i in range(y.size):
         for j in range(x.size):
-            out[i, j] = interpolate(padded, x[j], y[i])
+            out[i, j] = interpolate(padded, x[j] + PAD, y[i] + PAD)
     return out

@@ -9,6 +9,7 @@ from typing import Any
 import fsspec
 import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
 
 from lensflow import schema
 from lensflow.config import RunConfig, SplitsConfig, fingerprint
@@ -38,7 +39,7 @@ def find_targets(config: RunConfig, progress: Progress) -> tuple[xr.Dataset, dic
     Returns
     -------
     targets : Dataset
-        The variables of ``schema.TARGETS``, sky cell and split, sorted by split, cell, brick and name.
+        The variables of ``schema.TARGETS``, sky cell and split, sorted by split, brick (along the sky), cell and name.
     inputs : dict
 
     Raises
@@ -52,6 +53,17 @@ def find_targets(config: RunConfig, progress: Progress) -> tuple[xr.Dataset, dic
     targets = in_store_order(targets, config.splits, config.seed)
     inputs["targets"] = dataset_content(targets)
     return targets, inputs
+
+
+def count_targets(config: RunConfig) -> int:
+    """Targets that a run would cut, before anything is cut or written."""
+    survey = config.survey
+    if survey.synthetic is not None:
+        return survey.synthetic.n_bricks * survey.synthetic.hosts_per_brick
+    if survey.stamps is not None:
+        return int(_stamp_targets(config)[0].sizes["host"])
+    assert survey.targets is not None
+    return int(read_targets(survey.targets, config.bands, survey.columns).sizes["host"])
 
 
 def dataset_content(dataset: xr.Dataset) -> str:
@@ -142,16 +154,30 @@ def _stamp_targets(config: RunConfig) -> tuple[xr.Dataset, dict[str, str]]:
 
 
 def in_store_order(targets: xr.Dataset, splits: SplitsConfig, seed: int) -> xr.Dataset:
-    """Targets with sky cell and split, sorted by split, cell, brick and name: a split is a slice."""
+    """Targets with sky cell and split, sorted by split, brick, cell and name: a split is a slice."""
     ra, dec, names = (targets[n].values for n in ("ra_deg", "dec_deg", "host_id"))
     cells = sky_cells(ra, dec, names, splits.nside)
     split = assign_splits(cells, splits, seed)
-    order = np.lexsort((names, targets["brickname"].values, cells, split))
+    order = np.lexsort((names, cells, bricks_along_sky(targets["brickname"].values, cells), split))
     assigned = targets.assign(
         cell=("host", cells, schema.variable("cutouts", "cell").attrs),
         split=("host", split, schema.variable("cutouts", "split").attrs),
     )
     return assigned.isel(host=order)
+
+
+def bricks_along_sky(brickname: NDArray[np.str_], cells: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the place of each host's brick when bricks are put in the order of their lowest sky cell.
+
+    Cells are smaller than bricks and cut across them. In the order of cells, a brick's hosts would be strewn over
+    several regions and its files opened once for each; in the order of bricks they stand together, once per split.
+    """
+    names, brick = np.unique(brickname, return_inverse=True)
+    lowest = np.full(len(names), np.iinfo(np.int64).max)
+    np.minimum.at(lowest, brick, cells)
+    rank = np.empty(len(names), np.int64)
+    rank[np.lexsort((names, lowest))] = np.arange(len(names))
+    return np.asarray(rank[brick])
 
 
 def pixel_scale_arcsec(config: RunConfig, targets: xr.Dataset) -> float:

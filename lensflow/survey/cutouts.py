@@ -280,7 +280,9 @@ def _catalogue_psfsize(targets: xr.Dataset, bands: tuple[str, ...]) -> NDArray[n
     if "band" in values.coords:
         values = values.reindex(band=list(bands))
     elif values.sizes["band"] != len(bands):
-        raise TargetError(f"targets.catalogue_psfsize_arcsec has {values.sizes['band']} unnamed bands, the run has {len(bands)}")
+        raise TargetError(
+            f"targets.catalogue_psfsize_arcsec has {values.sizes['band']} unnamed bands, the run has {len(bands)}"
+        )
     return np.asarray(values.values, dtype=np.float64)
 
 

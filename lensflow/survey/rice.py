@@ -102,9 +102,8 @@ def rice_tiles(
                 continue
             raw = fs == fs_max
             while i < end:
-                if raw:
-                    wanted, zeros = bits, 0
-                else:
+                wanted, zeros = bits, 0
+                if not raw:
                     while buffer == 0:
                         if at >= stop:
                             good = False
@@ -117,7 +116,7 @@ def rice_tiles(
                     zeros = n_bits - int(top[buffer])
                     n_bits -= zeros + 1
                     buffer ^= 1 << n_bits
-                    wanted = fs
+                    wanted = int(fs)
                 n_bits -= wanted
                 while n_bits < 0:
                     if at >= stop:
