@@ -1,4 +1,4 @@
-"""Cut stamps for every target: one task per region of hosts, in order of split, sky cell and brick."""
+"""Cut stamps for every target: one task per region of hosts, in order of split and brick."""
 
 from __future__ import annotations
 

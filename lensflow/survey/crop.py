@@ -70,7 +70,7 @@ def _crop(pixels: Any, y0: NDArray[np.int64], x0: NDArray[np.int64], size: int) 
         for host, (y, x) in enumerate(zip(y0, x0, strict=True)):
             out[host] = pixels[host, ..., y : y + size, x : x + size]
         return out
-    one = pixels.rechunk({k: -1 for k in range(1, pixels.ndim)})
+    one = pixels.rechunk(dict.fromkeys(range(1, pixels.ndim), -1))
     edges = np.concatenate([[0], np.cumsum(one.chunks[0])])
 
     def block(part: NDArray[Any], block_info: Any = None) -> Any:
