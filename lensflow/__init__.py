@@ -16,6 +16,7 @@ __version__ = _version("lensflow")
 
 if TYPE_CHECKING:
     from lensflow.api import (
+        SourceBank,
         connect,
         cut,
         diagnose,
@@ -28,11 +29,14 @@ if TYPE_CHECKING:
         open_pairs,
         plan_injections,
         report,
+        rerender,
         run,
+        verify,
         write_pairs,
     )
 
 __all__ = [
+    "SourceBank",
     "__version__",
     "connect",
     "cut",
@@ -46,7 +50,9 @@ __all__ = [
     "open_pairs",
     "plan_injections",
     "report",
+    "rerender",
     "run",
+    "verify",
     "write_pairs",
 ]
 

@@ -20,14 +20,18 @@ from lensflow.diagnostics import Summaries
 from lensflow.errors import StoreError
 from lensflow.gates import FeatureBlock, GateResult, core_block, core_gate
 from lensflow.manifest.build import build_manifest
-from lensflow.steps import cut_step, freeze_cutouts, freeze_manifest, inject_step, report_step, run
+from lensflow.manifest.image_sources import bank_of
+from lensflow.manifest.source_bank import SourceBank
+from lensflow.steps import cut_step, freeze_cutouts, freeze_manifest, inject_step, report_step, rerender, run
 from lensflow.steps import inject as _inject
+from lensflow.steps import verify_step as verify
 from lensflow.steps.sources import in_store_order
 from lensflow.store.open import open_cutouts, open_manifest, open_pairs
 from lensflow.survey.photometry import with_measurements
 from lensflow.survey.stamps import stamps_from_cubes
 
 __all__ = [
+    "SourceBank",
     "connect",
     "cut",
     "diagnose",
@@ -40,7 +44,9 @@ __all__ = [
     "open_pairs",
     "plan_injections",
     "report",
+    "rerender",
     "run",
+    "verify",
     "write_pairs",
 ]
 
@@ -105,23 +111,36 @@ def import_stamps(
     survey = SurveyConfig(root="-", targets="-", stamp_size=stamp_size)
     out = stamps_from_cubes(cubes, names, psfsize_arcsec, x_center, y_center, survey)
     out = with_measurements(out.assign_attrs(pixel_scale_arcsec=float(pixel_scale_arcsec)))
-    flux = schema.variable("cutouts", "flux_nmgy")
-    out = out.assign(flux_nmgy=(flux.dims, np.full((n, len(cubes)), np.nan, np.float32), flux.attrs))
+    for name in ("flux_nmgy", "sigma_v_km_s", "z_lens"):
+        v = schema.variable("cutouts", name)
+        shape = (n, len(cubes)) if "band" in v.dims else (n,)
+        out = out.assign({name: (v.dims, np.full(shape, np.nan, v.dtype), v.attrs)})
     return in_store_order(out, SplitsConfig(), seed)
 
 
-def plan_injections(cutouts: xr.Dataset, config: RunConfig) -> xr.Dataset:
+def plan_injections(cutouts: xr.Dataset, config: RunConfig, sources: SourceBank | None = None) -> xr.Dataset:
     """Draw the manifest for a set of cutouts: one row per injection and control, everything random drawn.
+
+    Parameters
+    ----------
+    cutouts : Dataset
+    config : RunConfig
+    sources : SourceBank, optional
+        Images to draw sources from; by default what ``plan.sources`` names.
 
     Returns
     -------
     Dataset with dim sample, in memory; edit or subset it, then hand it to :func:`inject` or :func:`write_pairs`.
     """
-    return build_manifest(cutouts, config)
+    return build_manifest(cutouts, config, sources)
 
 
 def inject(
-    cutouts: xr.Dataset, manifest: xr.Dataset, config: RunConfig | InjectionConfig | None = None, chunk: int = 64
+    cutouts: xr.Dataset,
+    manifest: xr.Dataset,
+    config: RunConfig | InjectionConfig | None = None,
+    chunk: int = 64,
+    sources: SourceBank | None = None,
 ) -> xr.Dataset:
     """Inject lazily: arc, stamp, ctrl and metrics are computed when they are asked for.
 
@@ -129,14 +148,19 @@ def inject(
     ----------
     cutouts, manifest : Dataset
     config : RunConfig or InjectionConfig, optional
+        A RunConfig also rounds the pixels as its ``store.quantize`` says.
     chunk : int
         Samples rendered together; results do not depend on it.
+    sources : SourceBank, optional
+        Where the images of rows with a ``src_id`` come from; by default what a RunConfig's ``plan.sources`` names.
 
     Returns
     -------
     Dataset with dims sample, band, y, x.
     """
-    return _inject(cutouts, manifest, config.injection if isinstance(config, RunConfig) else config, chunk)
+    if isinstance(config, RunConfig):
+        return _inject(cutouts, manifest, config.injection, chunk, sources or bank_of(config), config.store)
+    return _inject(cutouts, manifest, config, chunk, sources)
 
 
 def write_pairs(cutouts: xr.Dataset, manifest: xr.Dataset, config: RunConfig) -> xr.Dataset:

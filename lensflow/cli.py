@@ -14,7 +14,7 @@ from rich.console import Console
 
 from lensflow import __version__
 from lensflow.config import RunConfig, load_config
-from lensflow.errors import GateFailed, LensflowError
+from lensflow.errors import GateFailed, LensflowError, StoreError
 
 if TYPE_CHECKING:
     from lensflow.gates import GateResult
@@ -37,13 +37,19 @@ ConfigPath = Annotated[Path, typer.Argument(help="YAML file of the run; settings
 Out = Annotated[str | None, typer.Option("--out", "-o", help="Folder of the run; replaces the config's out.")]
 Workers = Annotated[int | None, typer.Option("--workers", "-w", help="Worker processes; replaces cluster.workers.")]
 
+Limit = Annotated[int | None, typer.Option("--limit", help="Use the first so many hosts; replaces plan.limit_hosts.")]
+RunPath = Annotated[str, typer.Argument(help="Folder of a run: its config's out", show_default=False)]
+Force = Annotated[bool, typer.Option("--force", help="Take the folder over from a run that is at work there.")]
+
 
 def _example(command: str) -> str:
     return f"**Example:** `lensflow {command}`"
 
 
-def _load(path: Path, out: str | None, workers: int | None) -> RunConfig:
+def _load(path: Path, out: str | None, workers: int | None, limit: int | None = None) -> RunConfig:
     config = load_config(path, out=out)
+    if limit is not None:
+        config = config.model_copy(update={"plan": config.plan.model_copy(update={"limit_hosts": max(1, limit)})})
     if workers is not None:
         cluster = config.cluster.model_copy(update={"workers": workers})
         config = config.model_copy(update={"cluster": cluster})
@@ -51,13 +57,18 @@ def _load(path: Path, out: str | None, workers: int | None) -> RunConfig:
 
 
 @contextlib.contextmanager
-def _session(config: RunConfig) -> Iterator[Progress]:
-    """Give a cluster with its dashboard's address printed, and a progress display."""
+def _session(config: RunConfig, force: bool = False) -> Iterator[Progress]:
+    """Give a cluster with its dashboard's address printed and a progress display, alone in the run's folder."""
     from lensflow.cluster import connect
     from lensflow.report.terminal import progress_display
+    from lensflow.store.lease import hold
 
     try:
-        with connect(config.cluster) as client, progress_display(console) as progress:
+        with (
+            hold(config.out, force),
+            connect(config.cluster) as client,
+            progress_display(console) as progress,
+        ):
             if client.dashboard_link and config.cluster.dashboard:
                 console.print(f"Dask dashboard: [link]{client.dashboard_link}[/link]", highlight=False)
             yield progress
@@ -90,10 +101,12 @@ def demo(out: Out = "runs/demo", workers: Workers = None) -> None:
 
 
 @app.command(epilog=_example("run workflows/configs/dr9_brick.yaml --out runs/dr9"))
-def run(config: ConfigPath, out: Out = None, workers: Workers = None) -> None:
+def run(
+    config: ConfigPath, out: Out = None, workers: Workers = None, limit: Limit = None, force: Force = False
+) -> None:
     """Run every step of a config; finished work is kept. Exits with 3 if a required gate does not pass."""
-    loaded = _load(config, out, workers)
-    _refuse(loaded, _run(loaded).gates)
+    loaded = _load(config, out, workers, limit)
+    _refuse(loaded, _run(loaded, force).gates)
 
 
 def _refuse(config: RunConfig, gates: Sequence[GateResult]) -> None:
@@ -106,11 +119,11 @@ def _refuse(config: RunConfig, gates: Sequence[GateResult]) -> None:
         )
 
 
-def _run(config: RunConfig) -> RunResults:
+def _run(config: RunConfig, force: bool = False) -> RunResults:
     from lensflow.report import terminal
     from lensflow.steps.run import run as run_all
 
-    with _session(config) as progress:
+    with _session(config, force) as progress:
         results = run_all(config, progress)
     _print_cutouts(config)
     terminal.print_pairs(console, _counts(config, "pairs"))
@@ -148,34 +161,64 @@ def show_config(config: ConfigPath, out: Out = None) -> None:
     console.print(f"# fingerprint {fingerprint(loaded.settings_of('pairs'))}", highlight=False)
 
 
+@app.command(epilog=_example("doctor workflows/configs/dr9_brick.yaml"))
+def doctor(
+    config: ConfigPath,
+    out: Out = None,
+    workers: Annotated[bool, typer.Option(help="Start or join the cluster, and look at its workers.")] = True,
+) -> None:
+    """Look at what a run needs before it starts: targets, survey files, access, space, workers. 1 if it would fail."""
+    from lensflow.cluster import connect
+    from lensflow.report.terminal import print_findings
+    from lensflow.steps.doctor import Level
+    from lensflow.steps.doctor import doctor as examine
+
+    loaded = _load(config, out, None)
+    findings = examine(loaded, (lambda: connect(loaded.cluster)) if workers else None)
+    print_findings(console, findings)
+    if any(f.level is Level.FAIL for f in findings):
+        raise typer.Exit(1)
+
+
 @app.command(epilog=_example("cut workflows/configs/dr9_brick.yaml"))
-def cut(config: ConfigPath, out: Out = None, workers: Workers = None) -> None:
+def cut(config: ConfigPath, out: Out = None, workers: Workers = None, force: Force = False) -> None:
     """Cut stamps for every target out of the survey's bricks (or import stamps)."""
     from lensflow import steps
 
     loaded = _load(config, out, workers)
-    with _session(loaded) as progress:
+    with _session(loaded, force) as progress:
         steps.cut_step(loaded, progress)
     _print_cutouts(loaded)
 
 
 @app.command(epilog=_example("plan workflows/configs/dr9_brick.yaml"))
-def plan(config: ConfigPath, out: Out = None) -> None:
-    """Draw the injection manifest for the hosts that were cut, and freeze it."""
+def plan(
+    config: ConfigPath,
+    out: Out = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would cost, and stop.")] = False,
+    limit: Limit = None,
+    large: Annotated[bool, typer.Option("--large", help="A plan of more than 20 million rows is meant.")] = False,
+) -> None:
+    """Say what the plan costs; draw the injection manifest for the hosts that were cut, and freeze it."""
     from lensflow import steps
-    from lensflow.report.terminal import print_manifest
+    from lensflow.report.terminal import print_estimate, print_manifest, progress_display
 
-    print_manifest(console, steps.plan_step(_load(config, out, None)))
+    loaded = _load(config, out, None, limit)
+    print_estimate(console, *steps.estimate_step(loaded), loaded.estimate)
+    if not dry_run:
+        with progress_display(console) as progress:
+            manifest = steps.plan_step(loaded, progress, confirmed=large)
+        print_manifest(console, manifest)
 
 
 @app.command(epilog=_example("inject workflows/configs/dr9_brick.yaml"))
-def inject(config: ConfigPath, out: Out = None, workers: Workers = None) -> None:
+def inject(config: ConfigPath, out: Out = None, workers: Workers = None, force: Force = False) -> None:
     """Render the manifest's arcs into the hosts and write the pairs; continues where it stopped."""
     from lensflow import steps
     from lensflow.report.terminal import print_pairs
 
     loaded = _load(config, out, workers)
-    with _session(loaded) as progress:
+    with _session(loaded, force) as progress:
         steps.inject_step(loaded, progress)
     print_pairs(console, _counts(loaded, "pairs"))
 
@@ -212,6 +255,51 @@ def report(config: ConfigPath, out: Out = None) -> None:
 
     loaded = _load(config, out, None)
     console.print(f"Report: {steps.report_step(loaded)}", highlight=False)
+
+
+@app.command(epilog=_example("verify runs/demo"))
+def verify(
+    run: RunPath,
+    sample: Annotated[
+        int | None, typer.Option(min=1, help="Regions to read of each store, drawn anew; default all.")
+    ] = None,
+    repair: Annotated[bool, typer.Option("--repair", help="Let the next run do the damaged regions again.")] = False,
+) -> None:
+    """Read a run's stores back and compare them with their receipts. Exits with 1 if anything is damaged."""
+    from lensflow.report.terminal import progress_display
+    from lensflow.steps import verify_step
+
+    with progress_display(console) as progress:
+        found = verify_step(run, sample, repair=repair, progress=progress)
+    for store, number in found.checked.items():
+        console.print(f"{store}: {number} of {found.regions[store]} regions read", highlight=False)
+    for damage in found.damage:
+        errors.print(str(damage), markup=False, highlight=False)
+    if not found.damage:
+        console.print("Every value read is as it was written.")
+        return
+    way_out = (
+        "Their receipts are deleted: run the same command again and it does them anew."
+        if repair
+        else "--repair lets the next run do them again."
+    )
+    raise StoreError(f"{run}: {len(found.damage)} thing(s) are not as they were written. {way_out}")
+
+
+@app.command(epilog=_example("rerender runs/demo --row 1234567890123456789"))
+def rerender(
+    run: RunPath, row: Annotated[int, typer.Option("--row", min=0, help="row_id of the manifest", show_default=False)]
+) -> None:
+    """Make one row anew and compare it with the stored bits. Exits with 1 if they differ."""
+    from lensflow.steps import rerender as make_anew
+
+    again = make_anew(run, row)
+    if not again.attrs["identical"]:
+        code = "" if again.attrs["same_code"] else " This is not the code that the run was made with."
+        raise StoreError(
+            f"{run}: row {row} differs from what is stored in {', '.join(again.attrs['differing'])}.{code}"
+        )
+    console.print(f"Row {row}: the bits are the stored ones.", highlight=False)
 
 
 def main() -> None:

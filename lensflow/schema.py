@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
 
 from lensflow.errors import StoreError, did_you_mean
 
@@ -21,18 +22,55 @@ SCHEMA_VERSION = 1
 
 @dataclass(frozen=True)
 class Variable:
-    """One stored variable."""
+    """One stored variable.
+
+    ``categories`` are the values that a text may have: it is stored as their numbers, one byte each.
+    """
 
     name: str
     dims: tuple[str, ...]
     dtype: str
     units: str
     meaning: str
+    categories: tuple[str, ...] = ()
 
     @property
     def attrs(self) -> dict[str, str]:
         """CF-style attributes written with the variable."""
         return {"units": self.units, "long_name": self.meaning}
+
+    @property
+    def stored_dtype(self) -> np.dtype[Any]:
+        """The dtype on disk: one byte where there are categories."""
+        return np.dtype("u1" if self.categories else self.dtype)
+
+    @property
+    def stored_attrs(self) -> dict[str, Any]:
+        """``attrs``, and what the numbers of categories mean (CF ``flag_values``)."""
+        flags = {"flag_values": list(range(len(self.categories))), "flag_meanings": " ".join(self.categories)}
+        return self.attrs | (flags if self.categories else {})
+
+    def encode(self, values: NDArray[Any]) -> NDArray[Any]:
+        """Values as they are stored.
+
+        Raises
+        ------
+        StoreError
+            If a text is none of the categories.
+        """
+        if not self.categories:
+            return np.asarray(values, dtype=self.dtype)
+        codes = np.full(len(values), 255, np.uint8)
+        for code, name in enumerate(self.categories):
+            codes[values == name] = code
+        if (codes == 255).any():
+            row = int(np.argmax(codes))
+            raise StoreError(f"{self.name}: row {row} is {values[row]!r}, none of {', '.join(self.categories)}")
+        return codes
+
+    def decode(self, stored: NDArray[Any]) -> NDArray[Any]:
+        """Values from what :meth:`encode` made of them."""
+        return np.asarray(self.categories, dtype=self.dtype)[stored] if self.categories else stored
 
 
 class Status(IntEnum):
@@ -81,8 +119,8 @@ class PsfSource(IntEnum):
     NONE = 4
 
 
-def _v(name: str, dims: str, dtype: str, units: str, meaning: str) -> Variable:
-    return Variable(name, tuple(dims.split()), dtype, units, meaning)
+def _v(name: str, dims: str, dtype: str, units: str, meaning: str, categories: tuple[str, ...] = ()) -> Variable:
+    return Variable(name, tuple(dims.split()), dtype, units, meaning, categories)
 
 
 TARGETS = (
@@ -112,14 +150,22 @@ CUTOUTS = (
     _v("reasons", "host", "u4", "", "reason bits of the host, all bands together (lensflow.schema.Reason)"),
     _v("band_reasons", "host band", "u4", "", "reason bits of each band"),
     _v("bad_pixel_frac", "host", "f4", "1", "share of stamp pixels with any of the configured mask bits"),
+    _v("mask_bit_frac", "host mask_bit", "f4", "1", "share of stamp pixels with each mask bit, bits 0 to 15"),
     _v("wise_brightmask_frac", "host", "f4", "1", "share of stamp pixels with a WISE bright-star bit (8, 9)"),
     _v("flux_nmgy", "host band", "f4", "nMgy", "catalogue flux of the host; NaN where the catalogue has none"),
     _v("aperture_flux_nmgy", "host band", "f4", "nMgy", "flux of the cutout within 5\" of the target; NaN = no data"),
     _v("noise_correlation_factor", "host band", "f4", "1",
        "sqrt(sum of the noise's autocorrelation to 3 pixels) on the stamp's blank sky; NaN: fewer than 400 pixels"),
+    _v("host_q", "host", "f4", "1", "axis ratio of the light in r within 8 pixels, seeing included; NaN = unknown"),
+    _v("host_phi_rad", "host", "f4", "rad", "angle of its major axis, from +x counter-clockwise, in [0, pi)"),
     _v("cell", "host", "i8", "", "sky cell (nested HEALPix index) that decides the split"),
     _v("split", "host", "u1", "", "0 train, 1 val, 2 test"),
 )  # fmt: skip
+
+# Pixels of the cutouts that exist only where the config asks for them.
+PSF_KERNEL = _v("psf_kernel", "host band psf_y psf_x", "f4", "1",
+                "coadd PSF image, unit sum, centred on the middle pixel; NaN where psf_source is not 3")  # fmt: skip
+N_MASK_BITS = 16
 
 SPLITS = ("train", "val", "test")
 
@@ -128,9 +174,10 @@ MANIFEST = (
     _v("host_index", "sample", "i8", "", "position of the host in the cutouts store"),
     _v("replicate", "sample", "i4", "", "number of the row among those of its host"),
     _v("is_control", "sample", "bool", "", "no arc: the stamp is the host itself"),
-    _v("lens_model", "sample", "U8", "", "SIS, SIE, EPL or CONTROL"),
+    _v("lens_model", "sample", "U8", "", "SIS, SIE, EPL or CONTROL", ("SIS", "SIE", "EPL", "CONTROL")),
     _v("theta_e_arcsec", "sample", "f8", "arcsec",
        "Einstein radius; the circle of this radius has the area inside the critical curve; 0 for controls"),
+    _v("src_z", "sample", "f8", "1", "redshift of the source that theta_E was computed for; NaN where it was drawn"),
     _v("lens_q", "sample", "f8", "1", "axis ratio of the lens"),
     _v("lens_phi_rad", "sample", "f8", "rad", "angle of the lens's major axis, from +x counter-clockwise"),
     _v("lens_gamma", "sample", "f8", "1", "slope of the lens's 3-D density; 2 is isothermal (SIS, SIE)"),
@@ -138,10 +185,13 @@ MANIFEST = (
     _v("shear_phi_rad", "sample", "f8", "rad", "angle of the external shear"),
     _v("src_x_arcsec", "sample", "f8", "arcsec", "source position relative to the lens centre, x"),
     _v("src_y_arcsec", "sample", "f8", "arcsec", "source position relative to the lens centre, y"),
-    _v("src_reff_arcsec", "sample", "f8", "arcsec", "half-light radius of the source along its major axis"),
+    _v("src_tries", "sample", "i2", "1", "positions drawn until one had the images asked for; 0 for controls"),
+    _v("src_reff_arcsec", "sample", "f8", "arcsec",
+       "half-light radius of the source along its major axis; an image is scaled to it"),
     _v("src_n", "sample", "f8", "1", "Sersic index of the source"),
     _v("src_q", "sample", "f8", "1", "axis ratio of the source"),
-    _v("src_phi_rad", "sample", "f8", "rad", "angle of the source's major axis"),
+    _v("src_phi_rad", "sample", "f8", "rad", "angle of the source's major axis; an image is turned by it"),
+    _v("src_id", "sample", "U32", "", "image that is the source; empty: a Sersic profile"),
     _v("src_flux_nmgy", "sample band", "f8", "nMgy", "unlensed flux of the source"),
     _v("psf_fwhm_arcsec", "sample band", "f8", "arcsec",
        "FWHM of the PSF profile that is applied; NaN = band absent, no arc is put there"),
@@ -152,11 +202,18 @@ MANIFEST = (
 
 PAIRS = (
     _v("arc", "sample band y x", "f4", "nMgy/pixel", "noiseless, PSF-convolved arc that was added"),
-    _v("stamp", "sample band y x", "f4", "nMgy/pixel", "float32(ctrl + arc + noise)"),
+    _v(
+        "stamp",
+        "sample band y x",
+        "f4",
+        "nMgy/pixel",
+        "float32(ctrl + arc + noise), then rounded where store.quantize says so",
+    ),
 )
 
-# Served by the openers from the cutouts, by host index; not stored with the pairs.
-CTRL = _v("ctrl", "sample band y x", "f4", "nMgy/pixel", "control: the host's image, without an arc")
+# Served by the openers from the cutouts, by host index; stored with the pairs only with store.copy_ctrl.
+CTRL = _v("ctrl", "sample band y x", "f4", "nMgy/pixel",
+          "control: the host's image without an arc, rounded as the stamp is")  # fmt: skip
 
 # Packed along one axis when stored (few objects), served under these names by the opener.
 METRICS = (
@@ -180,6 +237,11 @@ METRICS = (
        "the host's: snr_matched and snr_stamp of a wide arc are too high by up to it; NaN where it is there"),
 )  # fmt: skip
 
+ROUNDING = (
+    _v("quantize_step_nmgy", "sample band", "f4", "nMgy/pixel",
+       "step that stamp and control are rounded to, unbiased (store.quantize); 0 = not rounded"),
+)  # fmt: skip
+
 FLAGS = (
     _v("is_clean", "sample", "u1", "", "1: covered in all bands, bad_pixel_frac <= 0.2, real PSF, no other flag"),
     _v("band_absent", "sample", "u1", "", "1: at least one band has no exposure, so no arc"),
@@ -193,7 +255,8 @@ FLAGS = (
 
 STORES: dict[str, tuple[Variable, ...]] = {
     "targets": TARGETS,
-    "cutouts": CUTOUTS + tuple(v for v in TARGETS if v.name in {"host_id", "ra_deg", "dec_deg", "brickname"}),
+    "cutouts": CUTOUTS
+    + tuple(v for v in TARGETS if v.name in {"host_id", "ra_deg", "dec_deg", "brickname", "sigma_v_km_s", "z_lens"}),
     "manifest": MANIFEST,
     "pairs": PAIRS,
 }
@@ -201,7 +264,8 @@ STORES: dict[str, tuple[Variable, ...]] = {
 
 def variable(store: str, name: str) -> Variable:
     """Look up one variable; an unknown name is an error with the nearest known one."""
-    pool: Iterable[Variable] = STORES[store] + (METRICS + FLAGS if store == "pairs" else ())
+    pool: Iterable[Variable] = STORES[store] + (METRICS + ROUNDING + FLAGS if store == "pairs" else ())
+    pool = (*pool, PSF_KERNEL) if store == "cutouts" else pool
     by_name = {v.name: v for v in pool}
     if name not in by_name:
         raise StoreError(f"{store}: no variable {name!r} in the schema.{did_you_mean(name, by_name)}")
@@ -209,11 +273,11 @@ def variable(store: str, name: str) -> Variable:
 
 
 def packed_columns(variables: Iterable[Variable], bands: Iterable[str]) -> list[str]:
-    """Column names of a packed table: ``name`` or ``name_band`` for per-band variables, in registry order."""
-    names = list(bands)
+    """Column names of a packed table: ``name``, ``name_band`` or ``name_bit``, in registry order."""
+    labels = {"band": list(bands), "mask_bit": [str(bit) for bit in range(N_MASK_BITS)]}
     out: list[str] = []
     for v in variables:
-        out += [f"{v.name}_{b}" for b in names] if "band" in v.dims else [v.name]
+        out += [f"{v.name}_{label}" for label in labels[v.dims[1]]] if len(v.dims) > 1 else [v.name]
     return out
 
 
@@ -267,7 +331,9 @@ def reason_names(bits: int, band: str = "") -> list[str]:
 def markdown() -> str:
     """Return the text of docs/schema.md: one table per store."""
     lines = ["# Stores and their variables", "", "Made from `lensflow/schema.py` by `make docs`.", ""]
-    for title, pool in {**STORES, "pairs: metrics": METRICS, "pairs: flags": FLAGS}.items():
+    optional = {"cutouts: where asked for": (PSF_KERNEL,)}
+    packed = {"pairs: metrics": METRICS + ROUNDING, "pairs: flags": FLAGS}
+    for title, pool in {**STORES, **optional, **packed}.items():
         lines += [f"## {title}", "", "| name | dims | dtype | units | meaning |", "|---|---|---|---|---|"]
         lines += [f"| {v.name} | {', '.join(v.dims)} | {v.dtype} | {v.units} | {v.meaning} |" for v in pool]
         lines.append("")

@@ -34,7 +34,7 @@ def test_every_wrong_setting_is_named_at_once():
         ({"bands": ["g", "g"]}, "named twice"),
         ({"bands": []}, "bands"),
         ({"plan": {"theta_e_arcsec": [0.0]}}, "plan.theta_e_arcsec"),
-        ({"plan": {"src_mag_range": [26, 23]}}, "rising order"),
+        ({"plan": {"src_mag_range": {"min": 26, "max": 23}}}, "rising order"),
         ({"splits": {"fractions": [0.5, 0.2, 0.2]}}, "sum to 1"),
         ({"store": {"samples_per_region": 100, "inner_chunk": 16}}, "multiple of inner_chunk"),
         ({"cluster": {"kind": "address"}}, "address is needed"),

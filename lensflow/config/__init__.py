@@ -4,22 +4,27 @@ Unknown keys, wrong types and contradictions are errors that name the setting an
 Relative paths are relative to the folder that the command runs in; ``${NAME}`` is taken from the environment.
 """
 
+from lensflow.config.base import Axis, Range
 from lensflow.config.checks import DiagnosticsConfig, GateConfig
 from lensflow.config.injection import InjectionConfig
 from lensflow.config.load import load_config
-from lensflow.config.plan import PlanConfig
+from lensflow.config.plan import EstimateConfig, PlanConfig, SourcesConfig
 from lensflow.config.reference import markdown
 from lensflow.config.run import RunConfig, fingerprint, flatten
 from lensflow.config.survey import SplitsConfig, StampsConfig, SurveyConfig, SyntheticConfig
 from lensflow.config.work import ClusterConfig, StoreConfig
 
 __all__ = [
+    "Axis",
     "ClusterConfig",
     "DiagnosticsConfig",
+    "EstimateConfig",
     "GateConfig",
     "InjectionConfig",
     "PlanConfig",
+    "Range",
     "RunConfig",
+    "SourcesConfig",
     "SplitsConfig",
     "StampsConfig",
     "StoreConfig",

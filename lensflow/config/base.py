@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
 
 Positive = Annotated[float, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -14,3 +15,39 @@ class Section(BaseModel):
     """Frozen; unknown settings and non-finite numbers are errors."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Range(Section):
+    """A continuous range: values are uniform between the ends, in the value or in its logarithm."""
+
+    min: float
+    max: float
+    distribution: Literal["uniform", "log"] = "uniform"
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Range:
+        if self.min > self.max:
+            raise ValueError(f"a range must be in rising order, not {self.min:g} to {self.max:g}")
+        if self.distribution == "log" and self.min <= 0:
+            raise ValueError(f"distribution: log needs min > 0, not {self.min:g}")
+        return self
+
+
+Values = Annotated[tuple[float, ...], Field(min_length=1)]
+
+
+def _listed(value: Any) -> Any:
+    return (value,) if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+
+def _kind(value: Any) -> str:
+    return "<range>" if isinstance(value, Mapping | Range) else "<values>"
+
+
+# One number, a list of values (each as likely as the others), or {min, max, distribution}. The tags stand in
+# pydantic's error locations; no setting has such a name, so that messages can leave them out.
+Axis = Annotated[
+    Annotated[Values, Tag("<values>")] | Annotated[Range, Tag("<range>")],
+    Discriminator(_kind),
+    BeforeValidator(_listed),
+]

@@ -44,7 +44,9 @@ def load_config(source: str | os.PathLike[str] | Mapping[str, Any], **overrides:
     else:
         where = str(source)
         try:
-            text = Path(source).read_text()
+            text = Path(source).read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise ConfigError(f"{where}: not a text file in UTF-8 ({error.reason} at byte {error.start}).") from error
         except OSError as error:
             raise ConfigError(f"{where}: cannot read the config ({error.strerror}).") from error
         try:
@@ -78,7 +80,8 @@ def _expand(tree: Any, where: str) -> Any:
 
 
 def _explain(error: Mapping[str, Any]) -> str:
-    location = [str(p) for p in error["loc"]]
+    # Tags of unions ("<range>") are pydantic's, not settings.
+    location = [str(p) for p in error["loc"] if not str(p).startswith("<")]
     name = ".".join(location) or "config"
     if error["type"] == "extra_forbidden":
         return f"{name}: no such setting.{did_you_mean(location[-1], _known_keys(location[:-1]))}"
@@ -103,6 +106,9 @@ def _known_keys(path: Iterable[str]) -> list[str]:
 
 
 def section_of(annotation: Any) -> type[BaseModel] | None:
-    """Return the section that an annotation stands for, or None."""
-    options = typing.get_args(annotation) if isinstance(annotation, types.UnionType) else (annotation,)
-    return next((o for o in options if isinstance(o, type) and issubclass(o, BaseModel)), None)
+    """Return the section that an annotation stands for, alone or as one of its choices, or None."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    if typing.get_origin(annotation) in (types.UnionType, typing.Union, typing.Annotated):
+        return next((s for s in map(section_of, typing.get_args(annotation)) if s), None)
+    return None

@@ -1,49 +1,178 @@
-"""Settings of the manifest: what is injected where."""
+"""Settings of the manifest: what is injected where, and what a plan may cost."""
 
 from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from lensflow.config.base import Fraction, Positive, Section
+from lensflow.config.base import Axis, Fraction, Positive, Range, Section
+
+# Setting -> the interval that its values must lie in: low, high, whether the ends belong to it.
+_LIMITS: dict[str, tuple[float, float, bool, bool]] = {
+    "theta_e_arcsec": (0, 30, False, True),
+    "dmag": (-5, 15, True, True),
+    "src_reff_arcsec": (0, 30, False, True),
+    "lens_e": (0, 0.9, True, True),
+    "shear": (0, 1, True, False),
+    "lens_gamma": (1, 3, False, False),
+    "src_n": (0.3, 8, True, True),
+    "src_q": (0, 1, False, True),
+    "src_z": (0, 20, False, True),
+    "src_mag_range": (10, 40, True, True),
+}
+
+
+class SourcesConfig(Section):
+    """Images of galaxies as sources, in place of Sersic profiles: exactly one of ``catalog`` and ``images``."""
+
+    catalog: str | None = Field(None, description="real-galaxy catalogue of GalSim; its image files lie beside it")
+    images: str | None = Field(None, description="FITS images, one source each: a glob pattern (sources/*.fits)")
+    pixel_scale_arcsec: Positive | None = Field(None, description="pixel size of the images; default: their headers'")
+    share: Fraction = Field(1.0, description="share of the injections with an image; the others have a Sersic source")
+    size: Literal["native", "prior"] = Field(
+        "native", description="half-light radius: the image's own, or the plan's src_reff_arcsec"
+    )
+    noise: Literal["smooth", "keep"] = Field("smooth", description="take the images' noise away, or leave them be")
+    negative: Literal["clip", "keep"] = Field("clip", description="pixels below 0: set to 0, or left")
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> SourcesConfig:
+        if (self.catalog is None) == (self.images is None):
+            raise ValueError("give exactly one of catalog and images")
+        return self
 
 
 class PlanConfig(Section):
-    """What is injected where: see spec/physics for the meaning of each parameter."""
+    """What is injected where: see spec/physics for the meaning of each parameter.
 
-    design: Literal["random", "grid"] = Field("random", description="one random configuration a row, or all of them")
+    A parameter is one number, a list of values (each as likely as the others) or a range
+    ``{min, max, distribution: uniform or log}``.
+    """
+
+    design: Literal["random", "low_discrepancy", "grid", "table"] = Field(
+        "random",
+        description="random: injections_per_host independent rows a host (1 = one configuration per host); "
+        "low_discrepancy: as many, spread evenly over the priors within each host; grid: every configuration for "
+        "every host; table: the rows of a table of yours",
+    )
     preset: Literal["small", "medium", "full", "sota"] = Field("sota", description="grid of parameter values")
-    injections_per_host: int = Field(6, ge=1, description="rows per host (random design)")
-    controls_per_host: int = Field(1, ge=0, description="control rows per host")
-    lens_model: Literal["SIS", "SIE", "EPL"] = Field("SIE", description="SIS ignores the ellipticity of the grid")
-    lens_gamma: tuple[Positive, Positive] = Field(
-        (1.8, 2.2), description="range of slopes for lens_model: EPL, uniform"
+    injections_per_host: int = Field(6, ge=1, description="rows per host (random and low_discrepancy)")
+    replicates: int = Field(
+        1, ge=1, description="how often a configuration of the grid, or a row of the table, is drawn for its host"
     )
-    lens_shape: Literal["random"] = Field("random", description="angle of the lens; its ellipticity is the grid's")
-    theta_e_arcsec: tuple[Positive, ...] | None = Field(None, description="replaces the preset's values")
-    src_reff_arcsec: tuple[Positive, ...] | None = Field(None, description="replaces the preset's values")
-    src_n: Annotated[float, Field(ge=0.3, le=8)] = Field(1.0, description="Sersic index of the sources")
-    src_q: tuple[Fraction, Fraction] = Field((0.5, 1.0), description="range of source axis ratios, uniform")
-    src_offset: Literal["disc", "square"] = Field(
-        "disc", description="source position: area-uniform in src_offset_max x theta_E, or a square of that many arcsec"
+    controls: Literal["paired", "disjoint"] = Field(
+        "paired", description="controls on the hosts of the injections, or on hosts that carry no injection"
     )
-    src_offset_max: Positive = Field(0.8, description="radius in theta_E (disc) or half side in arcsec (square)")
+    controls_per_host: int = Field(1, ge=0, description="control rows per host (disjoint: per control host)")
+    control_share: Fraction = Field(0.5, description="share of hosts that are control hosts, for controls: disjoint")
+    table: str | None = Field(
+        None,
+        description="design: table; CSV, ECSV, FITS or parquet with host_id and any columns of the manifest "
+        "(src_flux_nmgy_r and so on); what it lacks is drawn from the priors",
+    )
+    table_ignore: tuple[str, ...] = Field((), description="columns of the table that are not for the manifest")
+    limit_hosts: int | None = Field(
+        None, ge=1, description="plan for the first so many hosts of the cutouts; the others are not read"
+    )
+
+    lens_model: Literal["SIS", "SIE", "EPL"] = Field("SIE", description="SIS ignores the lens's ellipticity")
+    theta_e_arcsec: Axis | None = Field(None, description="Einstein radius; replaces the preset's values")
+    theta_e_from: Literal["prior", "sigma_v"] = Field(
+        "prior", description="draw theta_E, or compute it from the targets' sigma_v_km_s and z_lens and from src_z"
+    )
+    src_z: Axis = Field(Range(min=1.0, max=3.0), description="redshift of the sources, for theta_e_from: sigma_v")
+    lens_e: Axis | None = Field(None, description="lens ellipticity (1-q)/(1+q); replaces the preset's values")
+    lens_shape: Literal["random", "host_light"] = Field(
+        "random", description="lens_e and a random angle, or the axis ratio and angle of the host's light"
+    )
+    lens_shape_scatter_q: float = Field(0.0, ge=0, le=1, description="normal scatter of lens_q about the light's")
+    lens_shape_scatter_rad: float = Field(0.0, ge=0, le=3.2, description="normal scatter of the angle, rad")
+    host_lacks: Literal["error", "prior", "skip"] = Field(
+        "error",
+        description="a host without what theta_e_from or lens_shape needs: stop, draw from the prior, or leave it out "
+        "(counted)",
+    )
+    lens_gamma: Axis = Field(Range(min=1.8, max=2.2), description="slopes for lens_model: EPL")
+    shear: Axis | None = Field(None, description="external shear; replaces the preset's values")
+
+    src_reff_arcsec: Axis | None = Field(None, description="half-light radius; replaces the preset's values")
+    src_n: Axis = Field((1.0,), description="Sersic index of the sources")
+    src_q: Axis = Field(Range(min=0.5, max=1.0), description="axis ratio of the sources")
+    src_offset: Literal["disc", "square", "ring"] = Field(
+        "disc",
+        description="source position: area-uniform in a disc of radius src_offset_max x theta_E, in a ring between "
+        "src_offset_min and src_offset_max x theta_E, or in a square of half side src_offset_max arcsec",
+    )
+    src_offset_max: Positive = Field(0.8, description="radius in theta_E (disc, ring) or half side in arcsec (square)")
+    src_offset_min: float = Field(0.0, ge=0, description="inner radius of the ring in theta_E")
+    src_min_images: int = Field(
+        1,
+        ge=1,
+        le=4,
+        description="images that the source's centre must have: 2 = inside the cut, 4 = inside the caustic; the "
+        "position stays area-uniform over the part of src_offset's region that has them",
+    )
+    src_position_tries: int = Field(64, ge=1, le=10_000, description="positions drawn at most to meet src_min_images")
+    src_position_fails: Literal["error", "drop"] = Field(
+        "error", description="a row for which none of them does: stop, or leave the row out (counted)"
+    )
+    dmag: Axis | None = Field(None, description="source magnitude minus the host's; replaces the preset's values")
     src_mag: Literal["lens_plus_dmag", "apparent"] = Field(
-        "lens_plus_dmag", description="r magnitude: the host's plus the grid's dmag, or drawn from src_mag_range"
+        "lens_plus_dmag", description="r magnitude: the host's plus dmag, or drawn from src_mag_range"
     )
-    src_mag_range: tuple[float, float] = Field((23.0, 26.0), description="r magnitudes for src_mag: apparent")
+    src_mag_range: Range = Field(Range(min=23.0, max=26.0), description="r magnitudes for src_mag: apparent")
     colours: Literal["v3", "measured"] = Field("v3", description="prior of the source's g-r and r-z")
-    psf_model: Literal["moffat", "gaussian"] = Field("moffat", description="profile given the host's psfsize")
+    sources: SourcesConfig | None = Field(None, description="images as sources; without, all are Sersic profiles")
+    psf_model: Literal["moffat", "gaussian", "kernel"] = Field(
+        "moffat", description="profile given the host's psfsize, or the host's own PSF image (cutouts' psf_kernel)"
+    )
+
     psf_beta: Annotated[float, Field(gt=1)] = Field(3.5, description="Moffat beta")
     include_partial: bool = Field(
         False, description="plan for hosts whose status is PARTIAL because pixels are missing"
     )
-    max_rows: int = Field(2_000_000, ge=1, description="a larger plan is refused")
+    max_rows: int = Field(
+        2_000_000, ge=1, description="a larger plan is refused; one of more than 20 million rows is asked for twice"
+    )
 
-    @field_validator("src_q", "src_mag_range", "lens_gamma")
+    @field_validator(*_LIMITS)
     @classmethod
-    def _ordered(cls, value: tuple[float, float]) -> tuple[float, float]:
-        if value[0] > value[1]:
-            raise ValueError(f"the range must be in rising order, not {value}")
+    def _inside(cls, value: tuple[float, ...] | Range | None, info: ValidationInfo) -> tuple[float, ...] | Range | None:
+        low, high, with_low, with_high = _LIMITS[str(info.field_name)]
+        for v in (value.min, value.max) if isinstance(value, Range) else value or ():
+            if not (low < v < high or (with_low and v == low) or (with_high and v == high)):
+                raise ValueError(f"must lie in {'[' if with_low else '('}{low:g}, {high:g}{']' if with_high else ')'}")
         return value
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> PlanConfig:
+        if (self.design == "table") != (self.table is not None):
+            raise ValueError("table is needed with design: table, and only there")
+        if self.design == "grid":
+            for name in ("theta_e_arcsec", "dmag", "src_reff_arcsec", "lens_e", "shear"):
+                if isinstance(getattr(self, name), Range):
+                    raise ValueError(f"design: grid crosses values; {name} is a range. Give a list, or another design")
+        if (self.src_offset == "ring") != (self.src_offset_min > 0) or self.src_offset_min > self.src_offset_max:
+            raise ValueError("src_offset: ring, and only it, needs 0 < src_offset_min <= src_offset_max")
+        if self.controls == "disjoint" and self.controls_per_host == 0:
+            raise ValueError("controls: disjoint needs controls_per_host >= 1, or a control host has no row")
+        if self.src_min_images > 1 and self.lens_model == "EPL":
+            raise ValueError("src_min_images counts the images of SIS and SIE lenses; not with lens_model: EPL")
+        if self.src_min_images > 2 and self.lens_model == "SIS" and self.shear in ((0.0,), (0,)):
+            raise ValueError("an SIS without shear has no caustic of four images; src_min_images: 2, or another lens")
+        return self
+
+
+class EstimateConfig(Section):
+    """What a plan is expected to cost: shown by ``lensflow plan`` before anything is drawn, never acted on.
+
+    The rates are those of benchmarks/README.md (two shared cores); measure yours with ``make bench``.
+    """
+
+    hosts_per_s_per_core: Positive = Field(40.0, description="cutting, three bands")
+    rows_planned_per_s: Positive = Field(100_000.0, description="drawing the manifest, one process")
+    rows_per_s_per_core: Positive = Field(630.0, description="injecting: render, measure and write, three bands")
+    measured_rows_per_s_per_core: Positive = Field(380.0, description="diagnostics and two core gates")
+    compression: Positive = Field(1.7, description="uncompressed bytes of the pairs over those stored")
+    usd_per_vcpu_hour: float = Field(0.05, ge=0, description="price of one virtual core for an hour")

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-import re
+import inspect
+import types
+import typing
+from typing import Any
 
 from pydantic import BaseModel
 
+from lensflow.config.base import Range
 from lensflow.config.load import section_of
 from lensflow.config.run import RunConfig
 
@@ -19,18 +23,41 @@ def markdown() -> str:
 
 def _describe(model: type[BaseModel], prefix: str, lines: list[str]) -> None:
     sections: list[tuple[str, type[BaseModel]]] = []
-    lines += [f"## {prefix or 'top level'}", "", (model.__doc__ or "").strip(), ""]
+    lines += [f"## {prefix or 'top level'}", "", inspect.cleandoc(model.__doc__ or ""), ""]
     lines += ["| setting | type | default | meaning |", "|---|---|---|---|"]
     for name, field in model.model_fields.items():
         section = section_of(field.annotation)
-        if section:
+        if section and section is not Range:
             sections.append((f"{prefix}.{name}".lstrip("."), section))
             continue
-        kind = re.sub(r"\b(typing|annotated_types)\.", "", str(field.annotation).replace("|", "or"))
-        kind = re.sub(r"<class '(\w+)'>", r"\1", kind)
-        kind = re.sub(r"Annotated\[(\w+), [^\]]*\]", r"\1", kind)
-        default = "required" if field.is_required() else f"`{field.get_default(call_default_factory=True)}`"
-        lines.append(f"| `{name}` | {kind} | {default} | {field.description or ''} |")
+        default = "required" if field.is_required() else f"`{_plain(field.get_default(call_default_factory=True))}`"
+        lines.append(f"| `{name}` | {_kind(field.annotation)} | {default} | {field.description or ''} |")
     lines.append("")
     for name, section in sections:
         _describe(section, name, lines)
+
+
+def _plain(value: Any) -> Any:
+    return value.model_dump() if isinstance(value, BaseModel) else value
+
+
+def _kind(annotation: Any) -> str:
+    """A type in words: ``number or list of numbers``."""
+    arguments = [a for a in typing.get_args(annotation) if a is not ...]
+    origin = typing.get_origin(annotation)
+    if origin is typing.Literal:
+        return ", ".join(f"`{a}`" for a in arguments)
+    if origin in (types.UnionType, typing.Union):
+        return " or ".join("null" if a is type(None) else _kind(a) for a in arguments)
+    if origin is typing.Annotated:
+        return _kind(arguments[0])
+    if origin is tuple:
+        words = list(dict.fromkeys(map(_kind, arguments)))
+        return f"{len(arguments)} of {words[0]}" if len(arguments) > 1 else f"list of {words[0]}"
+    if origin is dict:
+        return f"mapping of {_kind(arguments[1])}"
+    if annotation is Range:
+        return "{min, max, distribution}"
+    return {"str": "text", "float": "number", "int": "whole number", "bool": "true or false"}.get(
+        annotation.__name__, annotation.__name__
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import yaml
@@ -13,7 +13,7 @@ from pydantic import Field, field_validator
 from lensflow.config.base import Section
 from lensflow.config.checks import DiagnosticsConfig, GateConfig
 from lensflow.config.injection import InjectionConfig
-from lensflow.config.plan import PlanConfig
+from lensflow.config.plan import EstimateConfig, PlanConfig
 from lensflow.config.survey import SplitsConfig, SurveyConfig
 from lensflow.config.work import ClusterConfig, StoreConfig
 
@@ -33,6 +33,7 @@ class RunConfig(Section):
     gate: GateConfig = GateConfig()
     store: StoreConfig = StoreConfig()
     cluster: ClusterConfig = ClusterConfig()
+    estimate: EstimateConfig = EstimateConfig()
 
     @field_validator("bands")
     @classmethod
@@ -57,20 +58,26 @@ class RunConfig(Section):
     def settings_of(self, stage: str) -> dict[str, Any]:
         """Return the settings that the stored result of ``stage`` depends on, as flat ``a.b`` keys."""
         every = flatten(self.effective())
-        sections = STAGE_SETTINGS[stage]
-        return {k: v for k, v in every.items() if k.split(".")[0] in sections and k not in NOT_FINGERPRINTED}
+        wanted = STAGE_SETTINGS[stage]
+        return {k: v for k, v in every.items() if _is_of(k, wanted) and k not in NOT_FINGERPRINTED}
 
 
 # Settings whose change makes a stage's stored result stale; each stage depends on those before it.
-_CUT = ("bands", "survey", "splits", "seed", "store")
+# A name stands for itself and all below it.
+_CUT = ("bands", "survey", "splits", "seed", *(f"store.{k}" for k in ("shard_mb", "hosts_per_region", "inner_chunk")))
+_PAIRS = (*_CUT, "plan", "injection", "store")
 STAGE_SETTINGS: dict[str, tuple[str, ...]] = {
-    "cutouts": _CUT,
+    "cutouts": (*_CUT, "store.codec"),
     "manifest": (*_CUT, "plan"),
-    "pairs": (*_CUT, "plan", "injection"),
-    "diagnostics": (*_CUT, "plan", "injection", "diagnostics"),
-    "gates": (*_CUT, "plan", "injection", "gate"),
+    "pairs": _PAIRS,
+    "diagnostics": (*_PAIRS, "diagnostics"),
+    "gates": (*_PAIRS, "gate"),
 }
-NOT_FINGERPRINTED = ("survey.failure_budget", "gate.required")
+NOT_FINGERPRINTED = ("survey.failure_budget", "gate.required", "plan.max_rows")
+
+
+def _is_of(key: str, names: Iterable[str]) -> bool:
+    return any(key == name or key.startswith(f"{name}.") for name in names)
 
 
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

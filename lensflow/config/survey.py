@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from lensflow.config.base import Fraction, Positive, Section
+from lensflow.config.layouts import pattern_problem
+
+MaskBitNumber = Annotated[int, Field(ge=0, le=15)]
 
 
 class SyntheticConfig(Section):
@@ -33,20 +36,48 @@ class SurveyConfig(Section):
     """Where the pixels come from: exactly one of ``root``, ``stamps`` and ``synthetic``."""
 
     root: str | None = Field(None, description="survey folder, any fsspec URL")
-    layout: Literal["legacysurvey", "flat"] = Field("legacysurvey", description="file names below root")
+    layout: str = Field(
+        "legacysurvey",
+        description="file names: legacysurvey, flat, or a pattern such as {root}/{brick}/{product}-{band}.fits.fz",
+    )
+    access: Literal["auto", "ranges", "whole"] = Field(
+        "auto", description="how remote files are read: the byte ranges of the touched tiles, whole, or the faster one"
+    )
     targets: str | None = Field(None, description="target table: CSV, ECSV, FITS or parquet")
     columns: dict[str, str] = Field(default_factory=dict, description="lensflow name -> column of the table")
     stamps: StampsConfig | None = Field(None, description="stamps without WCS instead of bricks")
     synthetic: SyntheticConfig | None = Field(None, description="write and use a synthetic survey")
     stamp_size: int = Field(64, ge=8, le=1024, description="stamp size in pixels")
-    mask_bits: tuple[int, ...] | None = Field(
-        None, description="bits that make a pixel bad; default NPRIMARY, BRIGHT, SATUR_b, ALLMASK_b, BAILOUT, MEDIUM"
+    mask_bits: Literal["default", "historic_r"] | tuple[MaskBitNumber, ...] = Field(
+        "default",
+        description="bits that make a pixel bad: default (NPRIMARY, BRIGHT, BAILOUT, MEDIUM, and SATUR, ALLMASK of the "
+        "bands in use), historic_r (r's alone: 0, 1, 3, 6, 10, 11), or their numbers",
+    )
+    psf_images: bool = Field(False, description="keep each host's coadd PSF image (psf_kernel) and take its size")
+    psf_image_size: int = Field(63, ge=11, le=255, description="side of psf_kernel in pixels, odd")
+    psf_ratio_bricks: int = Field(
+        64, ge=0, description="bricks whose PSF maps are read first, for each band's PSF size over r; 0: the theory's"
     )
     min_coverage_frac: Fraction = Field(0.99, description="below this share of pixels with data a stamp is PARTIAL")
     psfsize_arcsec: dict[str, Positive] = Field(
         default_factory=dict, description="band -> PSF size assumed (and flagged) where the survey has no map at all"
     )
     failure_budget: Fraction = Field(0.01, description="share of hosts that may fail before the run stops")
+
+    @field_validator("layout")
+    @classmethod
+    def _known_layout(cls, value: str) -> str:
+        problem = pattern_problem(value)
+        if problem is not None:
+            raise ValueError(problem)
+        return value
+
+    @field_validator("psf_image_size")
+    @classmethod
+    def _odd(cls, value: int) -> int:
+        if value % 2 == 0:
+            raise ValueError("a PSF image has its centre on a pixel: an odd number is needed")
+        return value
 
     @model_validator(mode="after")
     def _one_source(self) -> SurveyConfig:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
@@ -13,7 +15,7 @@ from lensflow.injection import kernels
 from lensflow.injection.metrics import pair_metrics
 from lensflow.injection.quality import pair_flags
 from lensflow.lensing.noise import PURPOSE, arc_noise, gain_from_exposure, gain_from_invvar, variance_per_nmgy
-from lensflow.lensing.render import render
+from lensflow.lensing.render import Sources, render
 from lensflow.rng import key_words
 
 _NEEDED = (
@@ -93,7 +95,12 @@ def _median_where_positive(invvar: NDArray[np.float32], wanted: NDArray[np.bool_
     return out.reshape(wanted.shape)
 
 
-def inject_block(hosts: xr.Dataset, manifest: xr.Dataset, config: InjectionConfig | None = None) -> xr.Dataset:
+def inject_block(
+    hosts: xr.Dataset,
+    manifest: xr.Dataset,
+    config: InjectionConfig | None = None,
+    sources: Sources | None = None,
+) -> xr.Dataset:
     """Render, add and measure the arcs of a block.
 
     Parameters
@@ -105,6 +112,8 @@ def inject_block(hosts: xr.Dataset, manifest: xr.Dataset, config: InjectionConfi
     manifest : Dataset
         Rows of a manifest (dim sample); attrs ``seed``, ``psf_model``, ``psf_beta``.
     config : InjectionConfig, optional
+    sources : SourceBank, optional
+        Where the images of rows with a ``src_id`` come from.
 
     Returns
     -------
@@ -127,8 +136,8 @@ def inject_block(hosts: xr.Dataset, manifest: xr.Dataset, config: InjectionConfi
         columns,
         stamp_size=image.shape[-1],
         pixel_scale_arcsec=float(hosts.attrs["pixel_scale_arcsec"]),
-        psf_model=str(manifest.attrs["psf_model"]),
-        psf_beta=float(manifest.attrs["psf_beta"]),
+        sources=sources,
+        **_psf(hosts, rows, manifest),
     )
     arc = rendering.arc
     sums = kernels.Sums.of(arc, invvar, rows)
@@ -143,6 +152,19 @@ def inject_block(hosts: xr.Dataset, manifest: xr.Dataset, config: InjectionConfi
     out = schema.dataset("pairs", {"arc": arc, "stamp": stamp, **metrics, **flags}, {"band": bands})
     out.attrs["pixel_scale_arcsec"] = hosts.attrs["pixel_scale_arcsec"]
     return out
+
+
+def _psf(hosts: xr.Dataset, rows: NDArray[np.int64], manifest: xr.Dataset) -> dict[str, Any]:
+    """Return what the renderer is told of the PSF: a profile's name, or the hosts' own PSF images."""
+    model = str(manifest.attrs["psf_model"])
+    if model != "kernel":
+        return {"psf_model": model, "psf_beta": float(manifest.attrs["psf_beta"])}
+    if "psf_kernel" not in hosts:
+        raise ManifestError(
+            "psf_model is 'kernel', but the hosts have no psf_kernel. Cut them with survey.psf_images: true, or plan "
+            "with plan.psf_model: moffat."
+        )
+    return {"psf_model": hosts["psf_kernel"].values, "psf_index": rows}
 
 
 def noise_of(

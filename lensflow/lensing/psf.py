@@ -76,8 +76,8 @@ def psf_fwhm_from_psfsize(psfsize_arcsec: ArrayLike, model: str = "moffat", beta
     psfsize_arcsec : array_like
         psfsize of the Legacy Surveys, arcsec: FWHM of the Gaussian with the PSF's noise-equivalent area. NaN
         (band absent) stays NaN.
-    model : {"moffat", "gaussian"}
-        Profile that will be applied.
+    model : {"moffat", "gaussian", "kernel"}
+        Profile that will be applied; of a measured kernel the FWHM is not known, psfsize stands for it.
     beta : float
         Moffat exponent, > 1.
 
@@ -86,6 +86,8 @@ def psf_fwhm_from_psfsize(psfsize_arcsec: ArrayLike, model: str = "moffat", beta
     ndarray of float64
         Arcsec: psfsize itself for a Gaussian, 0.811 psfsize for a Moffat of beta 3.5.
     """
+    if model == "kernel":
+        return np.asarray(psfsize_arcsec, dtype=np.float64)
     check_model(model, beta)
     # Areas scale with FWHM^2, so one ratio at FWHM 1 serves all.
     ratio = np.sqrt(noise_equivalent_area(1.0, "gaussian") / noise_equivalent_area(1.0, model, beta))

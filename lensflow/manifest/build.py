@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator
+from functools import reduce
+from operator import add
 from typing import Any
 
 import numpy as np
@@ -10,61 +13,41 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from lensflow import rng, schema
-from lensflow.config import PlanConfig, RunConfig
+from lensflow.config import RunConfig
 from lensflow.errors import ManifestError
 from lensflow.lensing.psf import psf_fwhm_from_psfsize
-from lensflow.manifest import priors
-from lensflow.schema import Reason, Status
+from lensflow.manifest.check import check_manifest
+from lensflow.manifest.draws import Draws
+from lensflow.manifest.hosts import PlanSize, ReadHosts, eligible_hosts, refuse, rows_of_hosts, size_of_block
+from lensflow.manifest.image_sources import with_images
+from lensflow.manifest.lens_priors import draw_lens
+from lensflow.manifest.positions import draw_positions
+from lensflow.manifest.priors import COLOURS, R_I_OVER_R_Z, at, declared, grid_of
+from lensflow.manifest.source_bank import SourceBank
+from lensflow.manifest.source_priors import draw_source
+from lensflow.manifest.table import InjectionTable, read_injection_table
+from lensflow.schema import PsfSource
 
-_MISSING_PIXELS = Reason.PARTIAL_STAMP | Reason.NONFINITE
-
-
-def eligible_hosts(
-    cutouts: xr.Dataset, config: RunConfig
-) -> tuple[NDArray[np.bool_], NDArray[np.float64], dict[str, int]]:
-    """Hosts that can carry an arc, their reference-band flux, and why the others cannot.
-
-    Parameters
-    ----------
-    cutouts : Dataset
-        The cutouts' tables (no pixels are read).
-    config : RunConfig
-
-    Returns
-    -------
-    usable : ndarray of bool, shape (host,)
-    flux : ndarray, shape (host,)
-        Catalogue flux in the reference band, or the aperture flux where the catalogue has none, nMgy.
-    skipped : dict
-        Reason -> number of hosts left out; a host counts once, under its first reason.
-    """
-    ref = config.reference_band
-    status = cutouts["status"].values
-    missing_pixels = (cutouts["band_reasons"].values & int(_MISSING_PIXELS)) > 0
-    catalogue = cutouts["flux_nmgy"].values[:, ref].astype(np.float64)
-    measured = cutouts["aperture_flux_nmgy"].values[:, ref].astype(np.float64)
-    flux = np.where(np.isfinite(catalogue) & (catalogue > 0), catalogue, measured)
-    reasons = {
-        "FAILED": status == Status.FAILED,
-        "PARTIAL_STAMP": (missing_pixels & cutouts["covered"].values).any(axis=1) & (not config.plan.include_partial),
-        "NO_HOST_FLUX": ~(np.isfinite(flux) & (flux > 0)) & (config.plan.src_mag == "lens_plus_dmag"),
-    }
-    usable = np.ones(len(status), dtype=bool)
-    skipped = {}
-    for name, hit in reasons.items():
-        skipped[name] = int((hit & usable).sum())
-        usable &= ~hit
-    return usable, flux, {k: n for k, n in skipped.items() if n}
+# Rows that are drawn together: their columns take about 100 MB.
+BLOCK_ROWS = 200_000
+_TEXT_IN_CONTROLS = {"lens_model": "CONTROL", "src_id": ""}
+_ZERO_IN_CONTROLS = ("theta_e_arcsec", "shear", "src_flux_nmgy", "src_tries")
 
 
-def build_manifest(cutouts: xr.Dataset, config: RunConfig) -> xr.Dataset:
-    """Draw the manifest for the hosts of a cutouts store.
+def build_manifest(
+    cutouts: xr.Dataset, config: RunConfig, sources: SourceBank | None = None, *, confirmed: bool = False
+) -> xr.Dataset:
+    """Draw the manifest for the hosts of a cutouts store, in memory.
 
     Parameters
     ----------
     cutouts : Dataset
         As opened by :func:`lensflow.open_cutouts`; only its tables are read.
     config : RunConfig
+    sources : SourceBank, optional
+        Images to draw sources from; by default those that ``plan.sources`` names.
+    confirmed : bool
+        Whether a plan of more than 20 million rows is meant.
 
     Returns
     -------
@@ -74,172 +57,207 @@ def build_manifest(cutouts: xr.Dataset, config: RunConfig) -> xr.Dataset:
     Raises
     ------
     ManifestError
-        If no host can carry an arc, or the plan has more rows than ``plan.max_rows``.
+        If no host can carry an arc, hosts lack what the plan needs, the plan has more rows than ``plan.max_rows``,
+        or a row has no source position.
     """
-    plan = config.plan
-    usable, flux, skipped = eligible_hosts(cutouts, config)
-    hosts = np.flatnonzero(usable)
-    if hosts.size == 0:
-        reasons = ", ".join(f"{n} {k}" for k, n in skipped.items())
-        raise ManifestError(
-            f"no host can carry an arc ({len(usable)} hosts: {reasons}). See `lensflow cut`'s summary for the reasons; "
-            "plan.include_partial: true admits stamps with missing pixels."
-        )
-    grid = priors.grid_of(plan)
-    crossed = grid.crossed() if plan.design == "grid" else None
-    per_host = len(crossed) if crossed is not None else plan.injections_per_host
-    n_rows = hosts.size * (per_host + plan.controls_per_host)
-    if n_rows > plan.max_rows:
-        raise ManifestError(
-            f"the plan has {n_rows:,} rows ({hosts.size:,} hosts x {per_host} injections + {plan.controls_per_host} "
-            f"controls), more than plan.max_rows = {plan.max_rows:,}. Raise plan.max_rows if that is meant."
-        )
-    replicate = np.concatenate([np.arange(per_host), np.arange(plan.controls_per_host)])
-    control = np.arange(replicate.size) >= per_host
-    host_index = np.repeat(hosts, replicate.size)
-    replicate, is_control = np.tile(replicate, hosts.size), np.tile(control, hosts.size)
-    host_key = np.repeat(rng.hash_ids(cutouts["host_id"].values[hosts]), control.size)
-    row_id = rng.mix_ids(host_key, 2 * replicate.astype(np.uint64) + is_control)
-
-    drawn = _draw(plan, config, grid, crossed, row_id, replicate, flux[host_index])
-    psfsize = cutouts["psfsize_arcsec"].values[host_index].astype(np.float64)
-    arrays: dict[str, Any] = {
-        **{k: _without_controls(k, v, is_control) for k, v in drawn.items()},
-        "row_id": row_id,
-        "host_index": host_index,
-        "replicate": replicate,
-        "is_control": is_control,
-        "lens_model": np.where(is_control, "CONTROL", plan.lens_model),
-        "psf_fwhm_arcsec": psf_fwhm_from_psfsize(psfsize, plan.psf_model, plan.psf_beta),
-        "x_center": cutouts["x_center"].values[host_index],
-        "y_center": cutouts["y_center"].values[host_index],
-        "split": cutouts["split"].values[host_index],
-    }
+    tables = cutouts.drop_vars([v for v in cutouts.data_vars if "y" in cutouts[v].dims])
+    planner = Planner(config, lambda start, stop: tables.isel(host=slice(start, stop)), cutouts.sizes["host"], sources)
+    planner.refuse(confirmed)
+    blocks = list(planner.blocks())
+    arrays = {v.name: np.concatenate([b[v.name].values for b in blocks]) for v in schema.MANIFEST}
     out = schema.dataset("manifest", arrays, {"band": list(config.bands)})
-    out.attrs.update(_attrs(config, grid, n_hosts=int(hosts.size), skipped=skipped))
+    out.attrs.update(planner.attrs())
     check_manifest(out)
     return out
 
 
-def _draw(
-    plan: PlanConfig,
-    config: RunConfig,
-    grid: priors.Grid,
-    crossed: NDArray[np.float64] | None,
-    row_id: NDArray[np.uint64],
-    replicate: NDArray[np.int64],
-    host_flux: NDArray[np.float64],
-) -> dict[str, NDArray]:
-    def uniform(purpose: str, count: int = 1) -> NDArray[np.float64]:
-        return rng.uniform(config.seed, row_id, purpose, count)
+class Planner:
+    """Draws a manifest block by block of hosts, in the order of the cutouts; memory does not grow with the plan.
 
-    if crossed is None:
-        u = uniform("grid", 5)
-        columns = [np.asarray(v)[(u[:, k] * len(v)).astype(int)] for k, v in enumerate(grid.axes())]
-    else:
-        columns = list(crossed[replicate % len(crossed)].T)
-    theta_e, dmag, reff, lens_e, shear = columns
-    src_x, src_y = priors.source_offset(plan.src_offset, plan.src_offset_max, theta_e, uniform("src_offset", 2))
-    if plan.src_mag == "lens_plus_dmag":
-        flux_r = host_flux * 10 ** (-0.4 * dmag)
-    else:
-        low, high = plan.src_mag_range
-        flux_r = 10 ** (-0.4 * (low + (high - low) * uniform("src_mag")[:, 0] - 22.5))
-    colours = rng.normal(config.seed, row_id, "src_colour", 2)
-    q_low, q_high = plan.src_q
-    return {
-        "theta_e_arcsec": theta_e,
-        "lens_q": priors.axis_ratio_from_ellipticity(lens_e),
-        "lens_phi_rad": np.pi * uniform("lens_phi")[:, 0],
-        "lens_gamma": _slope(plan, uniform("lens_gamma")[:, 0]),
-        "shear": shear,
-        "shear_phi_rad": np.pi * uniform("shear_phi")[:, 0],
-        "src_x_arcsec": src_x,
-        "src_y_arcsec": src_y,
-        "src_reff_arcsec": reff,
-        "src_n": np.full(len(row_id), plan.src_n),
-        "src_q": q_low + (q_high - q_low) * uniform("src_q")[:, 0],
-        "src_phi_rad": np.pi * uniform("src_phi")[:, 0],
-        "src_flux_nmgy": priors.band_fluxes(flux_r, colours, config.bands, priors.COLOURS[plan.colours]),
-    }
-
-
-def _slope(plan: PlanConfig, u: NDArray[np.float64]) -> NDArray[np.float64]:
-    low, high = plan.lens_gamma if plan.lens_model == "EPL" else (2.0, 2.0)
-    return low + (high - low) * u
-
-
-def _without_controls(name: str, values: NDArray, is_control: NDArray[np.bool_]) -> NDArray:
-    """Controls have no arc: their Einstein radius and source flux are 0, the other parameters do not apply (NaN)."""
-    nothing = 0.0 if name in ("theta_e_arcsec", "src_flux_nmgy", "shear") else np.nan
-    mask = is_control[:, None] if values.ndim == 2 else is_control
-    return np.where(mask, nothing, values)
-
-
-def _attrs(config: RunConfig, grid: priors.Grid, n_hosts: int, skipped: Mapping[str, int]) -> dict[str, Any]:
-    plan, colours = config.plan, priors.COLOURS[config.plan.colours]
-    return {
-        "design": plan.design,
-        "preset": plan.preset,
-        "seed": config.seed,
-        "prior_theta_e_arcsec": list(map(float, grid.theta_e_arcsec)),
-        "prior_dmag": list(map(float, grid.dmag)) if plan.src_mag == "lens_plus_dmag" else [],
-        "prior_src_reff_arcsec": list(map(float, grid.src_reff_arcsec)),
-        "prior_lens_e": list(map(float, grid.lens_e)),
-        "prior_shear": list(map(float, grid.shear)),
-        "prior_src_offset": f"{plan.src_offset}, {plan.src_offset_max:g}",
-        "prior_g_r": list(colours.g_r),
-        "prior_r_z": list(colours.r_z),
-        "prior_colour_clip": list(colours.clip or ()),
-        "psf_model": plan.psf_model,
-        "psf_beta": plan.psf_beta,
-        "n_hosts": n_hosts,
-        "hosts_skipped": dict(skipped),
-    }
-
-
-def check_manifest(manifest: xr.Dataset) -> None:
-    """Refuse a manifest that cannot be rendered as it stands.
-
-    Raises
-    ------
-    ManifestError
-        Naming the first row that is wrong, its value and how many others there are.
+    Parameters
+    ----------
+    config : RunConfig
+    read_hosts : callable
+        ``read_hosts(start, stop)`` gives the cutouts' tables of these hosts.
+    n_hosts : int
+        Hosts there are; ``plan.limit_hosts`` of them are used.
+    sources : SourceBank, optional
+        Images to draw sources from; by default those that ``plan.sources`` names.
     """
-    schema.check("manifest", manifest)
-    control = manifest["is_control"].values
-    theta_e = manifest["theta_e_arcsec"].values
-    reference = {
-        "an injection needs theta_e_arcsec > 0": ("theta_e_arcsec", ~control & ~(theta_e > 0)),
-        "a control has theta_e_arcsec 0": ("theta_e_arcsec", control & (theta_e != 0)),
-        "lens_q must lie in (0, 1]": ("lens_q", ~control & ~_inside(manifest["lens_q"].values, 0, 1)),
-        "src_q must lie in (0, 1]": ("src_q", ~control & ~_inside(manifest["src_q"].values, 0, 1)),
-        "lens_gamma must lie in (1, 3]": ("lens_gamma", ~control & ~_inside(manifest["lens_gamma"].values, 1, 3)),
-        "src_reff_arcsec must be > 0": ("src_reff_arcsec", ~control & ~(manifest["src_reff_arcsec"].values > 0)),
-        "src_flux_nmgy must be finite and >= 0": (
-            "src_flux_nmgy",
-            ~((manifest["src_flux_nmgy"].values >= 0) & np.isfinite(manifest["src_flux_nmgy"].values)).all(axis=1),
-        ),
-        "CONTROL is the model of controls, and only theirs": (
-            "lens_model",
-            (manifest["lens_model"].values == "CONTROL") != control,
-        ),
-        "rows must be sorted by host_index": (
-            "host_index",
-            np.diff(manifest["host_index"].values, prepend=manifest["host_index"].values[:1]) < 0,
-        ),
-    }
-    for rule, (name, bad) in reference.items():
-        if bad.any():
-            row = int(np.argmax(bad))
+
+    def __init__(self, config: RunConfig, read_hosts: ReadHosts, n_hosts: int, sources: SourceBank | None = None):
+        self.config, self.read_hosts, self.sources = config, read_hosts, sources
+        self.n_hosts = min(n_hosts, config.plan.limit_hosts or n_hosts)
+        self.table: InjectionTable | None = None
+        if config.plan.table is not None:
+            self.table = read_injection_table(config.plan.table, config.bands, config.plan.table_ignore)
+        self.size = reduce(add, self._each(lambda hosts, _: size_of_block(hosts, config, self.table)), PlanSize())
+        self.dropped: Counter[str] = Counter()
+
+    def refuse(self, confirmed: bool = False) -> None:
+        """Raise if the plan cannot or should not be drawn: see :func:`lensflow.manifest.hosts.refuse`."""
+        refuse(self.size, self.config, confirmed)
+
+    def blocks(self) -> Iterator[xr.Dataset]:
+        """Draw the rows, block by block of hosts; blocks without a row are left out."""
+        for rows in self._each(self._draw_hosts):
+            if rows.sizes["sample"]:
+                yield rows
+
+    def attrs(self) -> dict[str, Any]:
+        """Return the design, what was declared, and the counts; complete once every block has been drawn."""
+        unused = self.table.size * self.config.plan.replicates - self.size.injections if self.table is not None else 0
+        return {
+            "design": self.config.plan.design,
+            "seed": self.config.seed,
+            "declared": declared_priors(self.config),
+            "psf_model": self.config.plan.psf_model,
+            "psf_beta": self.config.plan.psf_beta,
+            "n_hosts": self.size.n_used,
+            "hosts_skipped": dict(self.size.skipped),
+            "hosts_lacking": dict(self.size.lacking),
+            "rows_dropped": {**self.dropped, **({"HOST_NOT_USABLE": unused} if unused else {})},
+        }
+
+    def _each(self, work: Callable[[xr.Dataset, int], Any]) -> Iterator[Any]:
+        plan = self.config.plan
+        per_host = len(grid_of(plan).crossed()) * plan.replicates if plan.design == "grid" else plan.injections_per_host
+        step = max(1, BLOCK_ROWS // (per_host + plan.controls_per_host))
+        for start in range(0, self.n_hosts, step):
+            stop = min(start + step, self.n_hosts)
+            yield work(self.read_hosts(start, stop), start)
+
+    def _draw_hosts(self, cutouts: xr.Dataset, first: int) -> xr.Dataset:
+        config, table = self.config, self.table
+        hosts = eligible_hosts(cutouts, config, table is not None and "src_flux_nmgy" in table.columns)
+        chosen = np.flatnonzero(hosts.usable)
+        keys = np.zeros(len(hosts.usable), np.uint64)
+        keys[chosen] = rng.hash_ids(cutouts["host_id"].values[chosen])
+        counts = rows_of_hosts(keys, hosts.usable, config, table)
+        per_host = counts.injections + counts.controls
+        host = np.repeat(np.arange(len(per_host)), per_host)
+        number = np.arange(len(host)) - np.repeat(np.cumsum(per_host) - per_host, per_host)
+        is_control = number >= counts.injections[host]
+        replicate = np.where(is_control, number - counts.injections[host], number)
+        row_id = rng.mix_ids(keys[host], 2 * replicate.astype(np.uint64) + is_control)
+
+        injected = np.flatnonzero(~is_control)
+        of = host[injected]
+        draws = Draws(
+            plan=config.plan,
+            grid=grid_of(config.plan),
+            seed=config.seed,
+            bands=config.bands,
+            row_id=row_id[injected],
+            host_key=keys[of],
+            replicate=replicate[injected],
+            host={k: v[of] for k, v in hosts.columns.items()},
+            given=table.given(keys[of], replicate[injected]) if table is not None else {},
+        )
+        split = cutouts["split"].values[of]
+        drawn = with_images(draw_rows(draws), config, self.sources, draws.row_id, split)
+        keep = np.ones(len(host), bool)
+        keep[injected] = self._has_position(drawn["src_tries"], row_id[injected])
+        arrays: dict[str, NDArray] = {
+            **{k: _with_controls(k, v, is_control) for k, v in drawn.items()},
+            "row_id": row_id,
+            "host_index": first + host,
+            "replicate": replicate,
+            "is_control": is_control,
+            "psf_fwhm_arcsec": self._psf_fwhm(cutouts)[host],
+            **{name: cutouts[name].values[host] for name in ("x_center", "y_center", "split")},
+        }
+        if not keep.all():
+            arrays = {k: v[keep] for k, v in arrays.items()}
+        out = schema.dataset("manifest", arrays, {"band": list(config.bands)})
+        check_manifest(out)
+        return out
+
+    def _psf_fwhm(self, cutouts: xr.Dataset) -> NDArray[np.float64]:
+        psfsize = cutouts["psfsize_arcsec"].values.astype(np.float64)
+        if self.config.plan.psf_model == "kernel":
+            # Where a host has no PSF image there is nothing to convolve an arc with: the band is absent.
+            psfsize = np.where(cutouts["psf_source"].values == PsfSource.COADD_PSF, psfsize, np.nan)
+        return psf_fwhm_from_psfsize(psfsize, self.config.plan.psf_model, self.config.plan.psf_beta)
+
+    def _has_position(self, tries: NDArray[np.int16], row_id: NDArray[np.uint64]) -> NDArray[np.bool_]:
+        plan, found = self.config.plan, tries > 0
+        failed = int((~found).sum())
+        if failed and plan.src_position_fails == "error":
             raise ManifestError(
-                f"manifest row {row} (row_id {int(manifest['row_id'].values[row])}): {name} is "
-                f"{manifest[name].values[row]}; {rule}. {int(bad.sum()) - 1} other row(s) alike."
+                f"{failed} of {len(tries)} rows (the first: row_id {int(row_id[np.argmin(found)])}) have no source "
+                f"position with {plan.src_min_images} images among {plan.src_position_tries} drawn. Raise "
+                "plan.src_position_tries, ask for fewer images or flatter lenses, or choose "
+                "plan.src_position_fails: drop."
             )
-    ids, counts = np.unique(manifest["row_id"].values, return_counts=True)
-    if (counts > 1).any():
-        raise ManifestError(f"row_id {ids[np.argmax(counts)]} appears {counts.max()} times; row ids must be unique.")
+        self.dropped.update({"NO_SOURCE_POSITION": failed} if failed else {})
+        return found
 
 
-def _inside(values: NDArray, low: float, high: float) -> NDArray[np.bool_]:
-    return (values > low) & (values <= high)
+def draw_rows(draws: Draws) -> dict[str, NDArray]:
+    """Draw every column of a block of injections; what a user's table gives takes the place of what is drawn.
+
+    Returns
+    -------
+    dict
+        Column of the manifest -> values, shape (n,) or (n, band).
+    """
+    axes = _axes(draws)
+    lens = _given(draws, draw_lens(draws, axes))
+    source = _given(draws, draw_source(draws, axes))
+    return lens | source | _given(draws, draw_positions(draws, lens))
+
+
+def _given(draws: Draws, drawn: dict[str, NDArray]) -> dict[str, NDArray]:
+    return drawn | {k: v for k, v in draws.given.items() if k in drawn}
+
+
+def _axes(draws: Draws) -> dict[str, NDArray[np.float64]]:
+    """Values of the crossed parameters."""
+    if draws.plan.design == "grid":
+        crossed = draws.grid.crossed()
+        return dict(zip(draws.grid.axes(), crossed[draws.replicate % len(crossed)].T, strict=True))
+    u = draws.uniform("grid", 5)
+    return {name: at(prior, u[:, k]) for k, (name, prior) in enumerate(draws.grid.axes().items())}
+
+
+def _with_controls(name: str, injected: NDArray, is_control: NDArray[np.bool_]) -> NDArray:
+    """Put a column's values in the rows of injections. Controls have no arc: their Einstein radius, shear and flux are
+    0, their model is CONTROL, and the other parameters do not apply (NaN)."""
+    nothing: Any = _TEXT_IN_CONTROLS.get(name, 0 if name in _ZERO_IN_CONTROLS else np.nan)
+    out = np.full((len(is_control), *injected.shape[1:]), nothing, dtype=injected.dtype)
+    out[~is_control] = injected
+    return out
+
+
+def declared_priors(config: RunConfig) -> dict[str, Any]:
+    """What the manifest is drawn from, as plain JSON: every prior and choice that is in force."""
+    plan, colours = config.plan, COLOURS[config.plan.colours]
+    out: dict[str, Any] = {name: declared(prior) for name, prior in grid_of(plan).axes().items()}
+    if plan.src_mag == "apparent":
+        del out["dmag"]
+        out["src_mag"] = declared(plan.src_mag_range)
+    if plan.theta_e_from == "sigma_v":
+        out["src_z"] = declared(plan.src_z)
+    if plan.lens_shape == "host_light":
+        out["lens_shape_scatter"] = [plan.lens_shape_scatter_q, plan.lens_shape_scatter_rad]
+    if plan.lens_model == "EPL":
+        out["lens_gamma"] = declared(plan.lens_gamma)
+    inner = {"src_offset_min": plan.src_offset_min} if plan.src_offset == "ring" else {}
+    return out | {
+        "preset": plan.preset,
+        "theta_e_from": plan.theta_e_from,
+        "lens_shape": plan.lens_shape,
+        "src_n": declared(plan.src_n),
+        "src_q": declared(plan.src_q),
+        "src_offset": plan.src_offset,
+        "src_offset_max": plan.src_offset_max,
+        **inner,
+        "src_min_images": plan.src_min_images,
+        "g_r": list(colours.g_r),
+        "r_z": list(colours.r_z),
+        "colour_clip": list(colours.clip or ()),
+        "r_i_over_r_z": R_I_OVER_R_Z,
+        "controls": plan.controls,
+        **({"control_share": plan.control_share} if plan.controls == "disjoint" else {}),
+    }

@@ -1,35 +1,71 @@
-"""What is drawn for an injection: grid presets, shape and colour priors."""
+"""What a parameter is drawn from: single axes, the presets' grids, colours."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-from lensflow.config import PlanConfig
+from lensflow.config import PlanConfig, Range
 from lensflow.errors import ConfigError
+
+Floats = NDArray[np.float64]
+Prior = tuple[float, ...] | Range
+
+
+def at(prior: Prior, u: Floats) -> Floats:
+    """Value of a prior for uniform numbers in (0, 1): one of its values, each as likely, or a point of its range.
+
+    Parameters
+    ----------
+    prior : tuple of float or Range
+    u : ndarray
+        Any shape; the result has the same.
+    """
+    if isinstance(prior, Range):
+        if prior.distribution == "log":
+            low, high = np.log(prior.min), np.log(prior.max)
+            # exp(log(max)) may lie a rounding beyond max.
+            return np.clip(np.exp(low + (high - low) * u), prior.min, prior.max)
+        return prior.min + (prior.max - prior.min) * u
+    values = np.asarray(prior, dtype=np.float64)
+    return values[(u * len(values)).astype(np.int64)]
+
+
+def declared(prior: Prior) -> list[float] | dict[str, float | str]:
+    """Return a prior as plain JSON: a list of values, or the range's settings."""
+    return prior.model_dump() if isinstance(prior, Range) else [float(v) for v in prior]
 
 
 @dataclass(frozen=True)
 class Grid:
-    """Values that a design crosses (spec: presets small, medium, full, sota)."""
+    """Priors of the parameters that a grid crosses (spec: presets small, medium, full, sota)."""
 
-    theta_e_arcsec: tuple[float, ...]
-    dmag: tuple[float, ...]
-    src_reff_arcsec: tuple[float, ...]
-    lens_e: tuple[float, ...]
-    shear: tuple[float, ...]
+    theta_e_arcsec: Prior
+    dmag: Prior
+    src_reff_arcsec: Prior
+    lens_e: Prior
+    shear: Prior
 
-    def axes(self) -> tuple[tuple[float, ...], ...]:
-        """Return the values of each parameter, in the order of the fields."""
-        return (self.theta_e_arcsec, self.dmag, self.src_reff_arcsec, self.lens_e, self.shear)
+    def axes(self) -> dict[str, Prior]:
+        """Return the prior of each parameter, in the order of the fields."""
+        return {f.name: getattr(self, f.name) for f in fields(self)}
 
-    def crossed(self) -> NDArray[np.float64]:
-        """Every configuration, shape (n_configs, 5)."""
-        return np.array(list(itertools.product(*self.axes())))
+    def crossed(self) -> Floats:
+        """Every configuration, shape (n_configs, 5).
+
+        Raises
+        ------
+        ConfigError
+            If a parameter is a range.
+        """
+        ranges = [name for name, prior in self.axes().items() if isinstance(prior, Range)]
+        if ranges:
+            raise ConfigError(f"plan.{ranges[0]}: a range cannot be crossed; give a list of values")
+        return np.array(list(itertools.product(*self.axes().values())), dtype=np.float64)
 
 
 PRESETS = {
@@ -48,6 +84,12 @@ PRESETS = {
 }
 
 
+def grid_of(plan: PlanConfig) -> Grid:
+    """Return the preset's grid with the config's own priors in place of the preset's."""
+    own = {name: getattr(plan, name) or prior for name, prior in PRESETS[plan.preset].axes().items()}
+    return Grid(**{**own, "lens_e": (0.0,)} if plan.lens_model == "SIS" else own)
+
+
 @dataclass(frozen=True)
 class ColourPrior:
     """Normal priors of the source's g-r and r-z, clipped to a range (``clip``) by moving values to its ends."""
@@ -62,50 +104,12 @@ COLOURS = {
     "measured": ColourPrior((1.15, 0.30), (0.85, 0.20), None),
 }
 
-
-def grid_of(plan: PlanConfig) -> Grid:
-    """Return the preset's grid with the config's own values in place of the preset's."""
-    preset = PRESETS[plan.preset]
-    return Grid(
-        plan.theta_e_arcsec or preset.theta_e_arcsec,
-        preset.dmag,
-        plan.src_reff_arcsec or preset.src_reff_arcsec,
-        (0.0,) if plan.lens_model == "SIS" else preset.lens_e,
-        preset.shear,
-    )
+# Effective wavelengths of DECam's r, i, z are 642, 784, 926 nm: on a power law in wavelength between r and z, which
+# is what the two colours say of a spectrum, r-i is this share of r-z.
+R_I_OVER_R_Z = float(np.log(784 / 642) / np.log(926 / 642))
 
 
-def axis_ratio_from_ellipticity(ellipticity: ArrayLike) -> NDArray[np.float64]:
-    """``q = (1 - e)/(1 + e)`` for ``e = (1 - q)/(1 + q)`` (lenstronomy's and Tractor's ellipticity)."""
-    e = np.asarray(ellipticity, dtype=np.float64)
-    return (1 - e) / (1 + e)
-
-
-def source_offset(
-    kind: str, maximum: float, theta_e_arcsec: NDArray[np.float64], u: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Source position relative to the lens, arcsec.
-
-    Parameters
-    ----------
-    kind : {"disc", "square"}
-        Area-uniform in the disc of radius ``maximum * theta_E``, or uniform in the square of half side ``maximum``.
-    maximum : float
-        In theta_E (disc) or arcsec (square).
-    theta_e_arcsec : ndarray, shape (n,)
-    u : ndarray, shape (n, 2)
-        Uniform numbers.
-    """
-    if kind == "square":
-        return maximum * (2 * u[:, 0] - 1), maximum * (2 * u[:, 1] - 1)
-    radius = maximum * theta_e_arcsec * np.sqrt(u[:, 0])
-    angle = 2 * np.pi * u[:, 1]
-    return radius * np.cos(angle), radius * np.sin(angle)
-
-
-def band_fluxes(
-    flux_reference_nmgy: NDArray[np.float64], normals: NDArray[np.float64], bands: Sequence[str], prior: ColourPrior
-) -> NDArray[np.float64]:
+def band_fluxes(flux_reference_nmgy: Floats, normals: Floats, bands: Sequence[str], prior: ColourPrior) -> Floats:
     """Flux in every band from the r flux and drawn colours, shape (n, band).
 
     Parameters
@@ -113,20 +117,21 @@ def band_fluxes(
     flux_reference_nmgy : ndarray, shape (n,)
         Flux in r (in the only band, where a run has one band).
     normals : ndarray, shape (n, 2)
-        Standard normal numbers for g-r and r-z.
+        Standard normal numbers for g-r and r-z. The i band lies on the power law in wavelength between r and z
+        (``r - i = 0.545 (r - z)``): no colour of its own is drawn.
 
     Raises
     ------
     ConfigError
         If a band has no colour prior.
     """
+    if len(bands) == 1:
+        return flux_reference_nmgy[:, None].copy()
     colour = np.stack([m + s * normals[:, k] for k, (m, s) in enumerate((prior.g_r, prior.r_z))], axis=1)
     if prior.clip:
         colour = np.clip(colour, *prior.clip)
-    magnitude_minus_r = {"g": colour[:, 0], "r": np.zeros(len(colour)), "z": -colour[:, 1]}
-    if len(bands) == 1:
-        return flux_reference_nmgy[:, None].copy()
-    missing = [b for b in bands if b not in magnitude_minus_r]
+    minus_r = {"g": colour[:, 0], "r": np.zeros(len(colour)), "i": -R_I_OVER_R_Z * colour[:, 1], "z": -colour[:, 1]}
+    missing = [b for b in bands if b not in minus_r]
     if missing:
-        raise ConfigError(f"bands: no colour prior for {', '.join(missing)}; plan.colours knows g, r, z")
-    return np.stack([flux_reference_nmgy * 10 ** (-0.4 * magnitude_minus_r[b]) for b in bands], axis=1)
+        raise ConfigError(f"bands: no colour prior for {', '.join(missing)}; plan.colours knows {', '.join(minus_r)}")
+    return np.stack([flux_reference_nmgy * 10 ** (-0.4 * minus_r[b]) for b in bands], axis=1)

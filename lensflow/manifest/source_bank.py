@@ -6,6 +6,7 @@ travels to workers by pickle (without what it has read).
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
@@ -161,6 +162,17 @@ class SourceBank:
     def ids(self) -> tuple[str, ...]:
         """Names of the sources, in the order of the catalogue."""
         return tuple(self.entries)
+
+    def content(self) -> list[tuple[str, int, float, str]]:
+        """What a fingerprint of the bank is made of: each source's name, HDU, scale, and file size or pixels."""
+        out = []
+        for name, entry in self.entries.items():
+            if isinstance(entry.image, Path):
+                what = f"{entry.image.name} {entry.image.stat().st_size}"
+            else:
+                what = hashlib.sha256(entry.image.tobytes()).hexdigest()
+            out.append((name, entry.hdu, entry.pixel_scale_arcsec, what))
+        return out
 
     def __len__(self) -> int:
         return len(self.entries)

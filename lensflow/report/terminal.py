@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
@@ -12,10 +12,18 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 from rich.table import Table
+from rich.text import Text
 
+from lensflow.config import EstimateConfig
 from lensflow.gates import GateResult
+from lensflow.manifest.estimate import Estimate
+from lensflow.manifest.hosts import PlanSize
 from lensflow.schema import PsfSource
 
+if TYPE_CHECKING:
+    from lensflow.steps.doctor import Finding
+
+LEVEL_COLOURS = {"ok": "green", "warning": "bold yellow", "fail": "bold red"}
 VERDICT_COLOURS = {
     "PASS": "bold green",
     "FAIL": "bold red",
@@ -65,6 +73,22 @@ def print_counts(console: Console, title: str, counts: Mapping[str, int], note: 
     console.print(table)
 
 
+def print_findings(console: Console, findings: Sequence[Finding]) -> None:
+    """Print what the preflight found, one line each, with the way out below it."""
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(no_wrap=True)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for finding in findings:
+        text = Text(finding.what)
+        if finding.advice:
+            text.append(f"\n{finding.advice}", style="italic")
+        table.add_row(Text(finding.level, style=LEVEL_COLOURS[finding.level]), finding.check, text)
+    console.print(table)
+    counts = {level: sum(f.level == level for f in findings) for level in LEVEL_COLOURS}
+    console.print(f"{counts['ok']} ok, {counts['warning']} to look at, {counts['fail']} that would stop the run")
+
+
 def print_cutouts(console: Console, cutouts: xr.Dataset, counts: Mapping[str, int], messages: Sequence[str]) -> None:
     """Print hosts by status, reason and PSF provenance, and what the survey's files complained of."""
     read, merged = cutouts.attrs.get("n_read"), cutouts.attrs.get("n_duplicates")
@@ -81,6 +105,38 @@ def print_cutouts(console: Console, cutouts: xr.Dataset, counts: Mapping[str, in
         console.print(f"  and {len(messages) - 10} more messages in the receipts")
 
 
+def print_estimate(console: Console, size: PlanSize, cost: Estimate, rates: EstimateConfig) -> None:
+    """Print what a plan would cost, and where the rates come from."""
+    table = Table(title="Estimate", title_justify="left", show_header=False)
+    table.add_column()
+    table.add_column(justify="right")
+    table.add_row("rows", f"{size.rows:,}")
+    table.add_row("injections, controls", f"{size.injections:,}, {size.controls:,}")
+    table.add_row("hosts used, looked at", f"{size.n_used:,}, {size.n_hosts:,}")
+    for name, n in {**size.skipped, **{f"{k} (lacking)": v for k, v in size.lacking.items()}}.items():
+        table.add_row(f"hosts {name}", f"{n:,}")
+    table.add_row("pairs on disk", _bytes(cost.bytes_pairs))
+    table.add_row("manifest on disk, at most", _bytes(cost.bytes_manifest))
+    for step, seconds in cost.core_seconds.items():
+        table.add_row(f"{step}, one core", _duration(seconds))
+    table.add_row(f"all steps, {cost.workers} worker(s)", _duration(cost.wall_seconds))
+    table.add_row("price", f"{cost.usd:,.2f} USD at {rates.usd_per_vcpu_hour:g} USD per core and hour")
+    console.print(table)
+    console.print("  Rates: section estimate of the config, measured in benchmarks/README.md.", highlight=False)
+
+
+def _bytes(number: float) -> str:
+    power = min(int(np.log10(max(number, 1)) // 3), 5)
+    return f"{number / 1000**power:.3g} {('B', 'kB', 'MB', 'GB', 'TB', 'PB')[power]}"
+
+
+def _duration(seconds: float) -> str:
+    for name, length in (("d", 86400.0), ("h", 3600.0), ("min", 60.0)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.1f} {name}"
+    return f"{seconds:.1f} s"
+
+
 def print_manifest(console: Console, manifest: xr.Dataset) -> None:
     """Print rows, hosts left out, and the ranges as drawn."""
     control = manifest["is_control"].values
@@ -90,6 +146,8 @@ def print_manifest(console: Console, manifest: xr.Dataset) -> None:
         "controls": int(control.sum()),
         "hosts": int(manifest.attrs.get("n_hosts", 0)),
         **{f"hosts left out: {k}": int(v) for k, v in manifest.attrs.get("hosts_skipped", {}).items()},
+        **{f"hosts lacking: {k}": int(v) for k, v in manifest.attrs.get("hosts_lacking", {}).items()},
+        **{f"rows left out: {k}": int(v) for k, v in manifest.attrs.get("rows_dropped", {}).items()},
     }
     print_counts(console, "Manifest", counts)
     table = Table(title="As drawn (injections)", title_justify="left")

@@ -1,18 +1,24 @@
 """The steps of a run: each reads what the one before wrote, does its part on Dask, and can resume."""
 
 from lensflow.steps.cut import cut_step, freeze_cutouts
+from lensflow.steps.doctor import doctor
 from lensflow.steps.inject import inject, inject_step
 from lensflow.steps.measure import diagnose_step, gate_step, measure_step
-from lensflow.steps.plan import freeze_manifest, plan_step
+from lensflow.steps.plan import estimate_step, freeze_manifest, plan_step
 from lensflow.steps.report import report_step
+from lensflow.steps.rerender import rerender
 from lensflow.steps.run import RunResults, run
 from lensflow.steps.run_folder import RunFolder
+from lensflow.steps.verify import Verification, verify_step
 
 __all__ = [
     "RunFolder",
     "RunResults",
+    "Verification",
     "cut_step",
     "diagnose_step",
+    "doctor",
+    "estimate_step",
     "freeze_cutouts",
     "freeze_manifest",
     "gate_step",
@@ -21,5 +27,7 @@ __all__ = [
     "measure_step",
     "plan_step",
     "report_step",
+    "rerender",
     "run",
+    "verify_step",
 ]

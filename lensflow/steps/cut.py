@@ -1,4 +1,4 @@
-"""Cut stamps for every target: one task per region of hosts, in order of split, sky cell and brick."""
+"""Cut stamps for every target: one task per region of hosts, in order of split and brick."""
 
 from __future__ import annotations
 
@@ -10,16 +10,19 @@ import xarray as xr
 from lensflow import schema
 from lensflow.config import RunConfig, fingerprint
 from lensflow.errors import SurveyError
-from lensflow.schema import Reason, Status
+from lensflow.schema import PsfSource, Reason, Status
 from lensflow.steps.execute import Progress, Stopwatch, peak_rss_mb, run_tasks, silent
-from lensflow.steps.run_folder import RunFolder
+from lensflow.steps.run_folder import RunFolder, rows_of_a_region
 from lensflow.steps.sources import dataset_content, find_targets, pixel_scale_arcsec, survey_layout
 from lensflow.store import create, paths, receipts, resume
-from lensflow.store.open import open_cutouts, read_head
+from lensflow.store.lease import Held, hold
+from lensflow.store.open import open_cutouts, read_head, stored_regions
 from lensflow.store.receipts import Receipt
-from lensflow.store.regions import Region, plan_regions, region_at
+from lensflow.store.regions import Region, Regions
 from lensflow.survey.cutouts import cut_block
 from lensflow.survey.photometry import with_measurements
+from lensflow.survey.psf_ratio import map_psfsizes, sample_bricks
+from lensflow.survey.psfsize import REFERENCE_BAND, measured_band_ratio
 from lensflow.survey.stamps import read_stamps
 
 
@@ -40,25 +43,58 @@ def cut_step(config: RunConfig, progress: Progress = silent) -> xr.Dataset:
     Raises
     ------
     TargetError, SurveyError, StoreError
-        For input that cannot be used, or when more hosts fail than ``survey.failure_budget`` allows.
+        For input that cannot be used, when more hosts fail than ``survey.failure_budget`` allows, or when another
+        run is at work in the folder.
     """
+    with hold(RunFolder.of(config).root) as held:
+        return _cut(config, progress, held)
+
+
+def _cut(config: RunConfig, progress: Progress, held: Held) -> xr.Dataset:
     folder = RunFolder.of(config)
     targets, inputs = find_targets(config, progress)
-    identity = resume.identity(config, "cutouts", inputs)
+    ratio = psf_band_ratio(config, targets, progress)
+    identity = resume.identity(config, "cutouts", {**inputs, "psf_band_ratio": fingerprint(ratio)})
     stamp, n_hosts = fingerprint(identity), targets.sizes["host"]
-    regions = plan_regions(n_hosts, config.store.hosts_per_region)
     if not resume.may_resume(folder.cutouts, identity):
-        attrs = {k: int(targets.attrs[k]) for k in ("n_read", "n_duplicates")}
-        _create(config, targets, identity, {"pixel_scale_arcsec": pixel_scale_arcsec(config, targets), **attrs})
-    todo = receipts.missing_regions(folder.receipts("cutouts"), regions, stamp)
+        attrs: dict[str, Any] = {k: int(targets.attrs[k]) for k in ("n_read", "n_duplicates")}
+        attrs |= {"psf_band_ratio": ratio, "pixel_scale_arcsec": pixel_scale_arcsec(config, targets)}
+        _create(config, targets, identity, attrs)
+    regions = stored_regions(folder.cutouts, "cutouts")
+    todo = receipts.unfinished_regions(folder.receipts("cutouts"), regions, stamp)
     done = receipts.read_receipts(folder.receipts("cutouts"))
     waiting = {r.index for r in todo}
     finished = [done[r.index] for r in regions if r.index not in waiting]
     _check_budget(config, finished, n_hosts)
-    for receipt in run_tasks(_CutTask(config, stamp, n_hosts), [r.index for r in todo], "cut", progress):
+    for receipt in run_tasks(_CutTask(config, stamp, regions, ratio), [r.index for r in todo], "cut", progress):
+        held.check()
         finished.append(receipt)
         _check_budget(config, finished, n_hosts)
+    receipts.require_finished(folder.receipts("cutouts"), folder.cutouts, regions, stamp)
     return open_cutouts(folder.cutouts)
+
+
+def psf_band_ratio(config: RunConfig, targets: xr.Dataset, progress: Progress = silent) -> dict[str, float]:
+    """Median PSF size of each band over r, from the maps of ``survey.psf_ratio_bricks`` bricks at their targets.
+
+    Read before anything is cut, one task a brick, so that a hole in one band's map is filled alike in every region.
+    Bands without a host that has both sizes are left out: the theory stands in for them.
+    """
+    survey = config.survey
+    if survey.stamps is not None or REFERENCE_BAND not in config.bands or len(config.bands) == 1:
+        return {}
+    layout, names = survey_layout(config), targets["brickname"].values.astype(str)
+    bricks = sample_bricks(names, survey.psf_ratio_bricks)
+    place = {b: targets[["ra_deg", "dec_deg"]].isel(host=names == b) for b in bricks}
+    position = {b: (at["ra_deg"].values, at["dec_deg"].values) for b, at in place.items()}
+
+    def measure(index: int) -> list[list[float]]:
+        return map_psfsizes(layout, bricks[index], config.bands, *position[bricks[index]]).tolist()
+
+    sizes = [row for rows in run_tasks(measure, range(len(bricks)), "psf sizes", progress) for row in rows]
+    size = np.array(sizes, dtype=np.float64).reshape(-1, len(config.bands))
+    source = np.where(size > 0, PsfSource.MAP, PsfSource.NONE)
+    return {band: round(value, 6) for band, value in measured_band_ratio(size, source, config.bands).items()}
 
 
 def freeze_cutouts(cutouts: xr.Dataset, config: RunConfig) -> None:
@@ -69,6 +105,11 @@ def freeze_cutouts(cutouts: xr.Dataset, config: RunConfig) -> None:
     StaleStoreError
         If the run folder holds other cutouts.
     """
+    with hold(RunFolder.of(config).root):
+        _freeze(cutouts, config)
+
+
+def _freeze(cutouts: xr.Dataset, config: RunConfig) -> None:
     folder = RunFolder.of(config)
     opened = cutouts.attrs.get("fingerprint")
     if opened and paths.group_exists(folder.cutouts):
@@ -80,8 +121,8 @@ def freeze_cutouts(cutouts: xr.Dataset, config: RunConfig) -> None:
     stamp = fingerprint(identity)
     if not resume.may_resume(folder.cutouts, identity):
         _create(config, block, identity, {"pixel_scale_arcsec": float(block.attrs["pixel_scale_arcsec"])})
-    regions = plan_regions(block.sizes["host"], config.store.hosts_per_region)
-    for region in receipts.missing_regions(folder.receipts("cutouts"), regions, stamp):
+    regions = stored_regions(folder.cutouts, "cutouts")
+    for region in receipts.unfinished_regions(folder.receipts("cutouts"), regions, stamp):
         _write(config, block.isel(host=region.slice), region, stamp, Stopwatch())
 
 
@@ -95,10 +136,18 @@ def _create(config: RunConfig, head: xr.Dataset, identity: dict[str, Any], attrs
         config.bands,
         head=head,
         stamp_size=config.survey.stamp_size,
-        rows_per_region=config.store.hosts_per_region,
+        psf_size=config.survey.psf_image_size,
+        optional=("psf_kernel",) if _has_psf_images(config, head) else (),
+        rows_per_region=config.store.hosts_per_region or rows_of_a_region(config, head.sizes["host"]),
         inner_chunk=config.store.inner_chunk,
+        codec=config.store.codec,
         attrs={**attrs, "identity": identity, "fingerprint": fingerprint(identity)},
     )
+
+
+def _has_psf_images(config: RunConfig, head: xr.Dataset) -> bool:
+    """Bricks have them where the config asks; cutouts that are frozen where they come with them."""
+    return "psf_kernel" in head if "image" in head else config.survey.psf_images and config.survey.stamps is None
 
 
 def _write(config: RunConfig, block: xr.Dataset, region: Region, stamp: str, watch: Stopwatch) -> Receipt:
@@ -112,25 +161,25 @@ def _write(config: RunConfig, block: xr.Dataset, region: Region, stamp: str, wat
         stop=region.stop,
         fingerprint=stamp,
         checksums=written["checksums"],
-        counts=count_hosts(block),
+        counts=count_hosts(block) | count_bytes(block),
         seconds=watch.seconds,
         bytes=written["bytes"],
+        objects=written["objects"],
         messages=list(block.attrs.get("messages", [])),
         peak_rss_mb=peak_rss_mb(),
     )
-    receipts.write_receipt(folder.receipts("cutouts"), receipt)
-    return receipt
+    return receipts.write_receipt(folder.receipts("cutouts"), receipt)
 
 
 class _CutTask:
     """Cut one region of hosts and write it; a class, so that Dask ships the config once per task, pickled."""
 
-    def __init__(self, config: RunConfig, stamp: str, n_hosts: int):
-        self.config, self.stamp, self.n_hosts = config, stamp, n_hosts
+    def __init__(self, config: RunConfig, stamp: str, regions: Regions, psf_band_ratio: dict[str, float]):
+        self.config, self.stamp, self.regions, self.psf_band_ratio = config, stamp, regions, psf_band_ratio
 
     def __call__(self, index: int) -> Receipt:
         watch, config = Stopwatch(), self.config
-        region = region_at(index, self.n_hosts, config.store.hosts_per_region)
+        region = self.regions[index]
         head = read_head(RunFolder.of(config).cutouts, "cutouts", region.slice)
         watch.lap("read targets")
         if config.survey.stamps is not None:
@@ -138,7 +187,7 @@ class _CutTask:
             where = {name: i for i, name in enumerate(every["host_id"].values)}
             block = every.isel(host=[where[name] for name in head["host_id"].values])
         else:
-            block = cut_block(head, survey_layout(config), config.bands, config.survey)
+            block = cut_block(head, survey_layout(config), config.bands, config.survey, self.psf_band_ratio)
         watch.lap("read and decompress")
         return _write(config, with_measurements(block), region, self.stamp, watch)
 
@@ -157,6 +206,12 @@ def count_hosts(block: xr.Dataset) -> dict[str, int]:
         number = int((of_host & int(reason) > 0).sum())
         counts.update({f"reason: {reason.name}": number} if number else {})
     return counts
+
+
+def count_bytes(block: xr.Dataset) -> dict[str, int]:
+    """Files opened, bytes read and the size of those files, for receipts; empty for hosts that no file was read for."""
+    names = {"n_files_opened": "files: opened", "bytes_read": "files: bytes read", "bytes_whole": "files: bytes whole"}
+    return {name: int(block.attrs[key]) for key, name in names.items() if key in block.attrs}
 
 
 def _check_budget(config: RunConfig, finished: list[Receipt], n_hosts: int) -> None:

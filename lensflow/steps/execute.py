@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import as_completed as futures_as_completed
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+import dask
 import dask.array as da
 import numpy as np
 import psutil
+from dask.system import CPU_COUNT
 from distributed import Client, KilledWorker, as_completed, default_client, futures_of
 from numpy.typing import NDArray
 
@@ -76,17 +80,24 @@ def run_tasks(
     """
     if not len(indices):
         return
-    ids = da.from_array(np.asarray(indices, dtype=np.int64), chunks=1, name=False)
-    results = ids.map_blocks(_call, task=task, dtype=object, name=f"{stage}-{time.time_ns()}", meta=np.empty(0, object))
     total, done = len(indices), 0
     progress(stage, 0, total)
     client = active_client()
     if client is None:
-        for value in results.compute(scheduler="threads"):
-            done += 1
-            progress(stage, done, total)
-            yield value
+        # Not results.compute: that hands on nothing before the last task has ended, and could not be stopped early.
+        with ThreadPoolExecutor(dask.config.get("num_workers", None) or CPU_COUNT) as pool:
+            waiting = [pool.submit(task, int(i)) for i in indices]
+            try:
+                for ended in futures_as_completed(waiting):
+                    done += 1
+                    progress(stage, done, total)
+                    yield ended.result()
+            finally:
+                for future in waiting:
+                    future.cancel()
         return
+    ids = da.from_array(np.asarray(indices, dtype=np.int64), chunks=1, name=False)
+    results = ids.map_blocks(_call, task=task, dtype=object, name=f"{stage}-{time.time_ns()}", meta=np.empty(0, object))
     futures = futures_of(client.persist(results, retries=2))
     try:
         for future in as_completed(futures):

@@ -2,28 +2,45 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import dask.array as da
 import numpy as np
 import xarray as xr
 from dask import delayed
 
 from lensflow import schema
-from lensflow.config import InjectionConfig, RunConfig, fingerprint
+from lensflow.config import InjectionConfig, RunConfig, StoreConfig, fingerprint
 from lensflow.injection import inject_block
 from lensflow.injection.inject import rows_of_hosts
 from lensflow.injection.metrics import invariant_failures
+from lensflow.injection.rounding import round_block, rounding_attrs
+from lensflow.manifest.image_sources import bank_of
+from lensflow.manifest.source_bank import SourceBank
 from lensflow.steps.execute import Progress, Stopwatch, peak_rss_mb, run_tasks, silent
-from lensflow.steps.plan import cutouts_content
-from lensflow.steps.run_folder import RunFolder
-from lensflow.steps.sources import dataset_content
+from lensflow.steps.plan import cutouts_content, sources_content
+from lensflow.steps.run_folder import RunFolder, rows_of_a_region
 from lensflow.store import create, receipts, resume
-from lensflow.store.open import open_cutouts, open_manifest, open_pairs, read_host_block, read_manifest_block
+from lensflow.store.lease import Held, hold
+from lensflow.store.open import (
+    open_cutouts,
+    open_manifest,
+    open_pairs,
+    read_host_block,
+    read_manifest_block,
+    stored_regions,
+)
 from lensflow.store.receipts import Receipt
-from lensflow.store.regions import plan_regions, region_at
+from lensflow.store.regions import Regions
 
 
 def inject(
-    cutouts: xr.Dataset, manifest: xr.Dataset, config: InjectionConfig | None = None, chunk: int = 64
+    cutouts: xr.Dataset,
+    manifest: xr.Dataset,
+    config: InjectionConfig | None = None,
+    chunk: int = 64,
+    sources: SourceBank | None = None,
+    store: StoreConfig | None = None,
 ) -> xr.Dataset:
     """Inject lazily: pairs as Dask arrays, rendered chunk by chunk when they are computed.
 
@@ -36,22 +53,26 @@ def inject(
     config : InjectionConfig, optional
     chunk : int
         Samples rendered together; the result does not depend on it.
+    sources : SourceBank, optional
+        Where the images of rows with a ``src_id`` come from.
+    store : StoreConfig, optional
+        Its rounding is applied; nothing is rounded without.
 
     Returns
     -------
     Dataset with dim sample: ``arc``, ``stamp``, ``ctrl`` (sample, band, y, x), metrics and flags lazy, and the
     manifest's columns. The bits are those that :func:`inject_step` stores.
     """
-    config = config or InjectionConfig()
+    config, store = config or InjectionConfig(), store or StoreConfig()
     cutouts = cutouts.assign_coords(host_index=("host", np.arange(cutouts.sizes["host"])))
     n, shape = manifest.sizes["sample"], tuple(cutouts.sizes[d] for d in ("band", "y", "x"))
-    variables = (*schema.PAIRS, schema.CTRL, *schema.METRICS, *schema.FLAGS)
+    variables = (*schema.PAIRS, schema.CTRL, *schema.METRICS, *schema.ROUNDING, *schema.FLAGS)
     parts: dict[str, list[da.Array]] = {v.name: [] for v in variables}
     for start in range(0, n, chunk):
         rows = manifest.isel(sample=slice(start, start + chunk))
         # One narrow slice of hosts a chunk, passed as lazy arrays: Dask reads them as part of the graph.
         hosts = cutouts.isel(host=np.unique(rows["host_index"].values))
-        block = delayed(_pairs_of, pure=False)(hosts, rows, config)
+        block = delayed(_pairs_of, pure=False)(hosts, rows, config, sources, store)
         for v in variables:
             size = (rows.sizes["sample"], *{1: (), 2: shape[:1], 4: shape}[len(v.dims)])
             parts[v.name].append(da.from_delayed(block[v.name].data, size, dtype=v.dtype))
@@ -62,9 +83,14 @@ def inject(
     return out
 
 
-def _pairs_of(hosts: xr.Dataset, manifest: xr.Dataset, config: InjectionConfig) -> xr.Dataset:
-    rows = rows_of_hosts(hosts, manifest["host_index"].values)
-    return inject_block(hosts, manifest, config).assign(ctrl=(schema.CTRL.dims, hosts["image"].values[rows]))
+def _pairs_of(
+    hosts: xr.Dataset,
+    manifest: xr.Dataset,
+    config: InjectionConfig,
+    sources: SourceBank | None,
+    store: StoreConfig,
+) -> xr.Dataset:
+    return as_stored(inject_block(hosts, manifest, config, sources), hosts, manifest, store)
 
 
 def inject_step(config: RunConfig, progress: Progress = silent) -> xr.Dataset:
@@ -85,10 +111,21 @@ def inject_step(config: RunConfig, progress: Progress = silent) -> xr.Dataset:
     ------
     StaleStoreError
         If the store holds another run's pairs; the message names the differing settings.
+    StoreError
+        If another run is at work in the folder.
     """
+    with hold(RunFolder.of(config).root) as held:
+        return _inject(config, progress, held)
+
+
+def _inject(config: RunConfig, progress: Progress, held: Held) -> xr.Dataset:
     folder = RunFolder.of(config)
     manifest = open_manifest(folder.manifest)
-    inputs = {"cutouts": cutouts_content(config), "manifest": dataset_content(manifest)}
+    inputs = {
+        "cutouts": cutouts_content(config),
+        "manifest": str(manifest.attrs["fingerprint"]),
+        **sources_content(config),
+    }
     identity = resume.identity(config, "pairs", inputs)
     stamp = fingerprint(identity)
     n_rows = manifest.sizes["sample"]
@@ -101,32 +138,54 @@ def inject_step(config: RunConfig, progress: Progress = silent) -> xr.Dataset:
             n_rows,
             config.bands,
             stamp_size=config.survey.stamp_size,
-            rows_per_region=config.store.samples_per_region,
+            rows_per_region=config.store.samples_per_region or rows_of_a_region(config, n_rows),
             inner_chunk=config.store.inner_chunk,
+            optional=("ctrl",) if config.store.copy_ctrl else (),
+            codec=config.store.codec,
+            rounded=_rounded_arrays(config),
             attrs={"identity": identity, "fingerprint": stamp, "pixel_scale_arcsec": pixel_scale},
         )
-    regions = plan_regions(n_rows, config.store.samples_per_region)
-    todo = receipts.missing_regions(folder.receipts("pairs"), regions, stamp)
-    for _ in run_tasks(_InjectTask(config, stamp, n_rows), [r.index for r in todo], "inject", progress):
-        pass
+    regions = stored_regions(folder.pairs, "pairs")
+    todo = receipts.unfinished_regions(folder.receipts("pairs"), regions, stamp)
+    for _ in run_tasks(InjectTask(config, stamp, regions), [r.index for r in todo], "inject", progress):
+        held.check()
+    receipts.require_finished(folder.receipts("pairs"), folder.pairs, regions, stamp)
     return open_pairs(folder.pairs)
 
 
-class _InjectTask:
+def as_stored(block: xr.Dataset, hosts: xr.Dataset, manifest: xr.Dataset, store: StoreConfig) -> xr.Dataset:
+    """Make an injected block what the store keeps of it: rounded where the settings say so, with its controls."""
+    rows = rows_of_hosts(hosts, manifest["host_index"].values)
+    block = block.assign(ctrl=(schema.CTRL.dims, hosts["image"].values[rows], schema.CTRL.attrs))
+    return round_block(block, hosts["invvar"].values, rows, manifest, store)
+
+
+def _rounded_arrays(config: RunConfig) -> dict[str, dict[str, Any]]:
+    store = config.store
+    n, m = store.stamp_steps_per_sigma, store.arc_steps_per_sigma
+    said = {"stamp": n, "ctrl": n, "arc": m}
+    return {name: rounding_attrs(k, store.quantize_step, config.bands) for name, k in said.items() if k}
+
+
+class InjectTask:
     """Inject one region and write it, the receipt last."""
 
-    def __init__(self, config: RunConfig, stamp: str, n_rows: int):
-        self.config, self.stamp, self.n_rows = config, stamp, n_rows
+    def __init__(self, config: RunConfig, stamp: str, regions: Regions):
+        self.config, self.stamp, self.regions = config, stamp, regions
 
     def __call__(self, index: int) -> Receipt:
+        """Do region ``index``."""
         watch, folder = Stopwatch(), RunFolder.of(self.config)
-        region = region_at(index, self.n_rows, self.config.store.samples_per_region)
+        region = self.regions[index]
         manifest = read_manifest_block(folder.manifest, region)
         host_index = manifest["host_index"].values
         hosts = read_host_block(folder.cutouts, int(host_index.min()), int(host_index.max()) + 1)
         watch.lap("read")
-        block = inject_block(hosts, manifest, self.config.injection)
+        block = inject_block(hosts, manifest, self.config.injection, bank_of(self.config))
         watch.lap("render and measure")
+        broken = invariant_failures(block, manifest)
+        block = as_stored(block, hosts, manifest, self.config.store)
+        watch.lap("round")
         written = create.write_region(block, folder.pairs, "pairs", region)
         watch.lap("write")
         control = manifest["is_control"].values
@@ -141,11 +200,11 @@ class _InjectTask:
                 "injections": int((~control).sum()),
                 "controls": int(control.sum()),
                 **{f"flag: {v.name}": int(block[v.name].values.sum()) for v in schema.FLAGS},
-                **invariant_failures(block, manifest),
+                **broken,
             },
             seconds=watch.seconds,
             bytes=written["bytes"],
+            objects=written["objects"],
             peak_rss_mb=peak_rss_mb(),
         )
-        receipts.write_receipt(folder.receipts("pairs"), receipt)
-        return receipt
+        return receipts.write_receipt(folder.receipts("pairs"), receipt)

@@ -18,8 +18,8 @@ from lensflow.gates import FeatureBlock, GateResult, choose_hosts, core_block, c
 from lensflow.steps.execute import Progress, run_tasks, silent
 from lensflow.steps.run_folder import RunFolder
 from lensflow.store import paths, receipts
-from lensflow.store.open import open_manifest, read_head, read_pairs_block
-from lensflow.store.regions import plan_regions, region_at
+from lensflow.store.open import read_head, read_pairs_block, stored_regions
+from lensflow.store.regions import Regions
 
 
 def diagnose_step(config: RunConfig, progress: Progress = silent) -> dict[str, xr.Dataset]:
@@ -53,9 +53,8 @@ def measure_step(
     gated = _stored(folder.gates, stored_key(config, "gates", content)) if gates else None
     want_summaries, want_features = diagnostics and found is None, gates and gated is None
     if want_summaries or want_features:
-        n_rows = open_manifest(folder.manifest).sizes["sample"]
-        regions = plan_regions(n_rows, config.store.samples_per_region)
-        task = _MeasureTask(config, n_rows, want_summaries, want_features)
+        regions = stored_regions(folder.pairs, "pairs")
+        task = _MeasureTask(config, regions, want_summaries, want_features)
         # Merged in the order of the regions, not of arrival, so that sums round alike in every run.
         parts = sorted(run_tasks(task, [r.index for r in regions], "measure", progress), key=lambda p: p.index)
         if want_summaries:
@@ -101,13 +100,13 @@ class _Part:
 class _MeasureTask:
     """Read one region of pairs and reduce it to what diagnostics and gates need of it."""
 
-    def __init__(self, config: RunConfig, n_rows: int, summaries: bool, features: bool):
-        self.config, self.n_rows, self.summaries, self.features = config, n_rows, summaries, features
+    def __init__(self, config: RunConfig, regions: Regions, summaries: bool, features: bool):
+        self.config, self.regions, self.summaries, self.features = config, regions, summaries, features
         self.gate_hosts = _gate_hosts(config) if features else np.empty(0, np.int64)
 
     def __call__(self, index: int) -> _Part:
         folder, config = RunFolder.of(self.config), self.config
-        region = region_at(index, self.n_rows, config.store.samples_per_region)
+        region = self.regions[index]
         pairs = read_pairs_block(folder.pairs, folder.manifest, folder.cutouts, region)
         return _Part(
             index,
@@ -136,9 +135,7 @@ def pairs_content(config: RunConfig) -> str:
         If they are not complete.
     """
     folder = RunFolder.of(config)
-    n_rows = open_manifest(folder.manifest).sizes["sample"]
-    rows = config.store.samples_per_region
-    return receipts.finished_content(folder.receipts("pairs"), folder.pairs, rows, n_rows, "lensflow inject")
+    return receipts.finished_content(folder.receipts("pairs"), folder.pairs, "pairs", "lensflow inject")
 
 
 def stored_key(config: RunConfig, stage: str, content: str) -> str:

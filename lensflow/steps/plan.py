@@ -7,22 +7,30 @@ from typing import Any
 import xarray as xr
 
 from lensflow.config import RunConfig, fingerprint
-from lensflow.manifest.build import build_manifest, check_manifest
+from lensflow.manifest.build import Planner
+from lensflow.manifest.check import check_manifest
+from lensflow.manifest.estimate import Estimate, estimate, size_without_cutouts
+from lensflow.manifest.hosts import PlanSize
+from lensflow.manifest.image_sources import bank_of
 from lensflow.steps.execute import Progress, silent
 from lensflow.steps.run_folder import RunFolder
-from lensflow.steps.sources import dataset_content
-from lensflow.store import create, receipts, resume
-from lensflow.store.open import open_cutouts, open_manifest
+from lensflow.steps.sources import count_targets, dataset_content
+from lensflow.store import paths, receipts, resume
+from lensflow.store.lease import hold
+from lensflow.store.open import host_tables, open_manifest
+from lensflow.store.tables import TableWriter, write_table
 
 
-def plan_step(config: RunConfig, progress: Progress = silent) -> xr.Dataset:
-    """Draw and freeze the manifest of a run.
+def plan_step(config: RunConfig, progress: Progress = silent, *, confirmed: bool = False) -> xr.Dataset:
+    """Draw and freeze the manifest of a run, block by block of hosts.
 
     Parameters
     ----------
     config : RunConfig
         Its cutouts must be complete.
     progress : callable, optional
+    confirmed : bool
+        Whether a plan of more than 20 million rows is meant.
 
     Returns
     -------
@@ -34,12 +42,52 @@ def plan_step(config: RunConfig, progress: Progress = silent) -> xr.Dataset:
     StoreError, ManifestError
     """
     folder = RunFolder.of(config)
-    identity = resume.identity(config, "manifest", {"cutouts": cutouts_content(config)})
-    if not resume.may_resume(folder.manifest, identity):
-        progress("plan", 0, 1)
-        _freeze(build_manifest(open_cutouts(folder.cutouts), config), config, identity)
-        progress("plan", 1, 1)
-    return open_manifest(folder.manifest)
+    with hold(folder.root):
+        identity = _identity(config)
+        if not _is_frozen(config, identity):
+            planner = planner_of(config)
+            planner.refuse(confirmed)
+            progress("plan", 0, planner.size.rows)
+            attrs = {"identity": identity, "fingerprint": fingerprint(identity)}
+            writer = TableWriter(folder.manifest, "manifest", planner.size.rows, config.bands, attrs)
+            done = 0
+            for block in planner.blocks():
+                writer.append(block)
+                done += block.sizes["sample"]
+                progress("plan", done, planner.size.rows)
+            writer.finish(planner.attrs())
+        return open_manifest(folder.manifest)
+
+
+def planner_of(config: RunConfig) -> Planner:
+    """Planner of a run's cutouts; nothing is drawn yet."""
+    return Planner(config, *host_tables(RunFolder.of(config).cutouts))
+
+
+def estimate_step(config: RunConfig) -> tuple[PlanSize, Estimate]:
+    """Size and cost of a run's plan; nothing is drawn or written.
+
+    Before the hosts are cut, every target counts as a host that can carry an arc.
+    """
+    folder = RunFolder.of(config)
+    if paths.group_exists(folder.cutouts):
+        size = planner_of(config).size
+    else:
+        size = size_without_cutouts(config, count_targets(config))
+    return size, estimate(size, config)
+
+
+def _identity(config: RunConfig) -> dict[str, Any]:
+    inputs = {"cutouts": cutouts_content(config), **sources_content(config)}
+    if config.plan.table is not None:
+        inputs["table"] = paths.content(config.plan.table)
+    return resume.identity(config, "manifest", inputs)
+
+
+def _is_frozen(config: RunConfig, identity: dict[str, Any]) -> bool:
+    """Whether this very manifest stands there, complete."""
+    url = RunFolder.of(config).manifest
+    return resume.may_resume(url, identity) and bool(paths.open_group(url).attrs.get("finished"))
 
 
 def freeze_manifest(manifest: xr.Dataset, config: RunConfig) -> None:
@@ -55,19 +103,16 @@ def freeze_manifest(manifest: xr.Dataset, config: RunConfig) -> None:
     check_manifest(manifest)
     inputs = {"cutouts": cutouts_content(config), "manifest": dataset_content(manifest)}
     identity = resume.identity(config, "manifest", inputs)
-    if not resume.may_resume(RunFolder.of(config).manifest, identity):
-        _freeze(manifest, config, identity)
+    with hold(RunFolder.of(config).root):
+        if not _is_frozen(config, identity):
+            attrs = {**manifest.attrs, "identity": identity, "fingerprint": fingerprint(identity)}
+            write_table(RunFolder.of(config).manifest, "manifest", manifest, config.bands, attrs)
 
 
-def _freeze(manifest: xr.Dataset, config: RunConfig, identity: dict[str, Any]) -> None:
-    create.create_store(
-        RunFolder.of(config).manifest,
-        "manifest",
-        manifest.sizes["sample"],
-        config.bands,
-        head=manifest,
-        attrs={**manifest.attrs, "identity": identity, "fingerprint": fingerprint(identity)},
-    )
+def sources_content(config: RunConfig) -> dict[str, str]:
+    """Fingerprint of the images that a run's sources are, as an input named ``sources``; nothing without images."""
+    bank = bank_of(config)
+    return {} if bank is None else {"sources": fingerprint(bank.content())}
 
 
 def cutouts_content(config: RunConfig) -> str:
@@ -79,6 +124,4 @@ def cutouts_content(config: RunConfig) -> str:
         If they are not complete.
     """
     folder = RunFolder.of(config)
-    n_hosts = open_cutouts(folder.cutouts).sizes["host"]
-    rows = config.store.hosts_per_region
-    return receipts.finished_content(folder.receipts("cutouts"), folder.cutouts, rows, n_hosts, "lensflow cut")
+    return receipts.finished_content(folder.receipts("cutouts"), folder.cutouts, "cutouts", "lensflow cut")

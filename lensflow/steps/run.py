@@ -21,6 +21,7 @@ from lensflow.steps.plan import plan_step
 from lensflow.steps.report import report_if_stale
 from lensflow.steps.run_folder import RunFolder
 from lensflow.store import paths, receipts
+from lensflow.store.lease import hold
 
 T = TypeVar("T")
 
@@ -64,6 +65,11 @@ def run(config: RunConfig, progress: Progress = silent) -> RunResults:
     LensflowError
         Of the step that could not go on; what is finished is kept and the same call continues.
     """
+    with hold(RunFolder.of(config).root):
+        return _run(config, progress)
+
+
+def _run(config: RunConfig, progress: Progress) -> RunResults:
     folder = RunFolder.of(config)
     timer = _StageTimer(progress)
     timer("cut", lambda: cut_step(config, timer.progress), lambda c: c.sizes["host"])

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from lensflow.config import RunConfig
 from lensflow.store import paths
+from lensflow.store.regions import rows_per_region
 
 
 @dataclass(frozen=True)
@@ -31,17 +32,21 @@ class RunFolder:
     @property
     def cutouts(self) -> str:
         """The cutouts store."""
-        return self.path("cutouts.zarr")
+        return self.store("cutouts")
 
     @property
     def manifest(self) -> str:
         """The manifest store."""
-        return self.path("manifest.zarr")
+        return self.store("manifest")
 
     @property
     def pairs(self) -> str:
         """The pairs store."""
-        return self.path("pairs.zarr")
+        return self.store("pairs")
+
+    def store(self, name: str) -> str:
+        """Zarr store of a name (``cutouts``, ``manifest``, ``pairs``)."""
+        return self.path(f"{name}.zarr")
 
     @property
     def config(self) -> str:
@@ -71,3 +76,9 @@ class RunFolder:
     def receipts(self, stage: str) -> str:
         """Receipts of a stage (``cutouts`` or ``pairs``)."""
         return self.path("receipts", stage)
+
+
+def rows_of_a_region(config: RunConfig, n_rows: int) -> int:
+    """Rows of a region of ``n_rows`` hosts or samples, where the config does not give them."""
+    row_bytes = 4 * len(config.bands) * config.survey.stamp_size**2
+    return rows_per_region(n_rows, row_bytes, config.store.shard_mb, config.store.inner_chunk)

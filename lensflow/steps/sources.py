@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import fsspec
 import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
 
 from lensflow import schema
 from lensflow.config import RunConfig, SplitsConfig, fingerprint
@@ -36,7 +39,7 @@ def find_targets(config: RunConfig, progress: Progress) -> tuple[xr.Dataset, dic
     Returns
     -------
     targets : Dataset
-        The variables of ``schema.TARGETS``, sky cell and split, sorted by split, cell, brick and name.
+        The variables of ``schema.TARGETS``, sky cell and split, sorted by split, brick (along the sky), cell and name.
     inputs : dict
 
     Raises
@@ -52,6 +55,17 @@ def find_targets(config: RunConfig, progress: Progress) -> tuple[xr.Dataset, dic
     return targets, inputs
 
 
+def count_targets(config: RunConfig) -> int:
+    """Targets that a run would cut, before anything is cut or written."""
+    survey = config.survey
+    if survey.synthetic is not None:
+        return survey.synthetic.n_bricks * survey.synthetic.hosts_per_brick
+    if survey.stamps is not None:
+        return int(_stamp_targets(config)[0].sizes["host"])
+    assert survey.targets is not None
+    return int(read_targets(survey.targets, config.bands, survey.columns).sizes["host"])
+
+
 def dataset_content(dataset: xr.Dataset) -> str:
     """Fingerprint of the values of a dataset in memory."""
     return fingerprint([(v, create.checksum(dataset[v].values)) for v in sorted(map(str, dataset.data_vars))])
@@ -64,7 +78,7 @@ def _brick_targets(config: RunConfig, progress: Progress) -> tuple[xr.Dataset, d
     else:
         assert survey.root is not None and survey.targets is not None
         table = survey.targets
-        if not paths.exists(survey.root):
+        if not survey.root.startswith(("http://", "https://")) and not paths.exists(survey.root):
             raise SurveyError(f"survey.root: no such folder: {survey.root}. Where do the survey's bricks lie?")
     targets = read_targets(table, config.bands, survey.columns)
     return targets, {"survey": _survey_fingerprint(config, targets)}
@@ -99,18 +113,25 @@ def _write_synthetic(config: RunConfig, progress: Progress) -> str:
 def _survey_fingerprint(config: RunConfig, targets: xr.Dataset) -> str:
     """Names, sizes and versions of every file that the run can read; and a loud stop when there is none."""
     layout = survey_layout(config)
+    if layout.root.startswith(("http://", "https://")):
+        return fingerprint(layout.root, layout.kind)  # a web server gives no listing; cutting finds what is there
+    bricks = np.unique(targets["brickname"].values).astype(str)
+    folders = sorted({folder for b in bricks for folder in layout.folders(b, config.bands)})
     fs, _ = fsspec.core.url_to_fs(layout.root)
-    listing: list[Any] = []
-    folders = sorted({layout.folder(str(b)) for b in np.unique(targets["brickname"].values)})
-    for place in folders:
+
+    def entries(place: str) -> list[Any]:
         try:
-            entries = fs.ls(fs._strip_protocol(place), detail=True)
+            return list(fs.ls(fs._strip_protocol(place), detail=True))
         except FileNotFoundError:
-            entries = []
-        for entry in entries:
+            return []
+
+    listing: list[Any] = []
+    with ThreadPoolExecutor(32) as pool:  # 200,000 folders of an object store, one after another, would take hours
+        for entry in itertools.chain.from_iterable(pool.map(entries, folders)):
             version = entry.get("ETag") or entry.get("etag") or entry.get("mtime") or entry.get("created")
             listing.append((str(entry["name"]).rsplit("/", 1)[-1], entry.get("size"), str(version)))
-    if not any("-image-" in name for name, _, _ in listing):
+    images = {layout.path(b, "image", band).rsplit("/", 1)[-1] for b in bricks for band in config.bands}
+    if images.isdisjoint(name for name, _, _ in listing):
         shown = ", ".join(folders[:3]) + (f" and {len(folders) - 3} more" if len(folders) > 3 else "")
         raise SurveyError(
             f"survey.root: none of the targets' {len(folders)} brick folder(s) holds an image; looked in {shown}. "
@@ -133,16 +154,30 @@ def _stamp_targets(config: RunConfig) -> tuple[xr.Dataset, dict[str, str]]:
 
 
 def in_store_order(targets: xr.Dataset, splits: SplitsConfig, seed: int) -> xr.Dataset:
-    """Targets with sky cell and split, sorted by split, cell, brick and name: a split is a slice."""
+    """Targets with sky cell and split, sorted by split, brick, cell and name: a split is a slice."""
     ra, dec, names = (targets[n].values for n in ("ra_deg", "dec_deg", "host_id"))
     cells = sky_cells(ra, dec, names, splits.nside)
     split = assign_splits(cells, splits, seed)
-    order = np.lexsort((names, targets["brickname"].values, cells, split))
+    order = np.lexsort((names, cells, bricks_along_sky(targets["brickname"].values, cells), split))
     assigned = targets.assign(
         cell=("host", cells, schema.variable("cutouts", "cell").attrs),
         split=("host", split, schema.variable("cutouts", "split").attrs),
     )
     return assigned.isel(host=order)
+
+
+def bricks_along_sky(brickname: NDArray[np.str_], cells: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the place of each host's brick when bricks are put in the order of their lowest sky cell.
+
+    Cells are smaller than bricks and cut across them. In the order of cells, a brick's hosts would be strewn over
+    several regions and its files opened once for each; in the order of bricks they stand together, once per split.
+    """
+    names, brick = np.unique(brickname, return_inverse=True)
+    lowest = np.full(len(names), np.iinfo(np.int64).max)
+    np.minimum.at(lowest, brick, cells)
+    rank = np.empty(len(names), np.int64)
+    rank[np.lexsort((names, lowest))] = np.arange(len(names))
+    return np.asarray(rank[brick])
 
 
 def pixel_scale_arcsec(config: RunConfig, targets: xr.Dataset) -> float:

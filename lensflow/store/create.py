@@ -19,8 +19,16 @@ from lensflow.schema import Variable
 from lensflow.store import paths
 from lensflow.store.regions import Region, check_aligned
 
-# Bit-shuffled lz4 costs about 64 us for a pair of 98 kB and does as well as slower codecs on noisy floats.
-_CODEC = BloscCodec(cname="lz4", clevel=5, shuffle="bitshuffle")
+# Measured by benchmarks/store.py: bit-shuffled lz4 does as well as codecs of three times its cost on noisy floats;
+# rounded pixels are worth an entropy coder.
+_LOSSLESS, _ROUNDED = "lz4-bitshuffle", "zstd3-shuffle"
+_CODECS = {
+    "lz4-bitshuffle": BloscCodec(cname="lz4", clevel=5, shuffle="bitshuffle"),
+    "zstd1-bitshuffle": BloscCodec(cname="zstd", clevel=1, shuffle="bitshuffle"),
+    "zstd1-shuffle": BloscCodec(cname="zstd", clevel=1, shuffle="shuffle"),
+    "zstd3-bitshuffle": BloscCodec(cname="zstd", clevel=3, shuffle="bitshuffle"),
+    "zstd3-shuffle": BloscCodec(cname="zstd", clevel=3, shuffle="shuffle"),
+}
 # Rows of a table that one process writes in one go; small enough for one object to stay below 100 MB.
 _TABLE_ROWS = 1_000_000
 
@@ -39,16 +47,23 @@ class Layout:
         One sharded array each.
     tables : dict
         Name of a packed array -> its variables and dtype: one object a region instead of one per variable.
+    optional : tuple of Variable
+        Further pixel arrays, in stores that were created with them.
     """
 
     dim: str
     head: tuple[Variable, ...] = ()
     pixels: tuple[Variable, ...] = ()
     tables: Mapping[str, tuple[tuple[Variable, ...], str]] | None = None
+    optional: tuple[Variable, ...] = ()
+
+    def pixels_in(self, group: zarr.Group) -> tuple[Variable, ...]:
+        """Pixel arrays of a store, the optional ones where it has them."""
+        return self.pixels + tuple(v for v in self.optional if v.name in group)
 
 
 def _layouts() -> dict[str, Layout]:
-    known_first = {"host_id", "ra_deg", "dec_deg", "brickname", "flux_nmgy", "cell", "split"}
+    known_first = {v.name for v in schema.TARGETS} | {"cell", "split"}
     cut = schema.STORES["cutouts"]
     pixels = tuple(v for v in cut if "y" in v.dims)
     rest = tuple(v for v in cut if "y" not in v.dims and v.name not in known_first)
@@ -57,13 +72,15 @@ def _layouts() -> dict[str, Layout]:
             "host",
             head=tuple(v for v in cut if v.name in known_first),
             pixels=pixels,
+            optional=(schema.PSF_KERNEL,),
             tables={"host_table": (rest, "f8")},
         ),
         "manifest": Layout("sample", head=schema.MANIFEST),
         "pairs": Layout(
             "sample",
             pixels=schema.PAIRS,
-            tables={"metrics": (schema.METRICS, "f4"), "flags": (schema.FLAGS, "u1")},
+            optional=(schema.CTRL,),
+            tables={"metrics": (schema.METRICS + schema.ROUNDING, "f4"), "flags": (schema.FLAGS, "u1")},
         ),
     }
 
@@ -79,9 +96,13 @@ def create_store(
     *,
     head: xr.Dataset | None = None,
     stamp_size: int = 0,
+    psf_size: int = 0,
     rows_per_region: int = _TABLE_ROWS,
     inner_chunk: int = 0,
     attrs: Mapping[str, Any] | None = None,
+    optional: Sequence[str] = (),
+    codec: str = "auto",
+    rounded: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> None:
     """Write a store's metadata and its head variables; regions come later, through :func:`write_region`.
 
@@ -89,37 +110,56 @@ def create_store(
     ----------
     url : str
         Where; an existing store there is replaced.
-    store : {"cutouts", "manifest", "pairs"}
+    store : {"cutouts", "pairs"}
+        A manifest is written by :class:`lensflow.store.tables.TableWriter`.
     n_rows : int
         Length of the host or sample dimension.
     bands : sequence of str
     head : Dataset, optional
         The head variables of the layout.
-    stamp_size, rows_per_region, inner_chunk : int
-        Pixels of a stamp's side; rows in a shard; rows in a compressed chunk.
+    stamp_size, psf_size, rows_per_region, inner_chunk : int
+        Pixels of a stamp's side, and of a PSF image's; rows in a shard; rows in a compressed chunk.
     attrs : mapping, optional
         JSON-like attributes of the group.
+    optional : sequence of str
+        Optional pixel arrays of the layout to create.
+    codec : str
+        As ``store.codec``.
+    rounded : mapping, optional
+        Pixel arrays whose values are rounded -> attributes that say how.
     """
+    rounded = rounded or {}
     layout = LAYOUTS[store]
     with paths.explain_write_errors(url):
         group = zarr.open_group(paths.zarr_store(url, read_only=False), mode="w", zarr_format=3)
-        group.attrs.update(
-            {"lensflow_store": store, "schema_version": schema.SCHEMA_VERSION, "bands": list(bands), **(attrs or {})}
-        )
+        sizing: dict[str, Any] = {"n_rows": n_rows, "rows_per_region": rows_per_region} if layout.pixels else {}
+        about = {"lensflow_store": store, "schema_version": schema.SCHEMA_VERSION, "bands": list(bands), **sizing}
+        # Until everything stands there the store counts as absent: see resume.may_resume.
+        group.attrs.update({**about, **(attrs or {}), "complete": False})
         for v in layout.head:
             if head is None or v.name not in head:
                 raise StoreError(f"{url}: {v.name} is needed to create a {store} store")
             _write_whole(group, v, np.asarray(head[v.name].values))
-        sizes = {layout.dim: n_rows, "band": len(bands), "y": stamp_size, "x": stamp_size}
-        for v in layout.pixels:
+        sizes = {
+            layout.dim: n_rows,
+            "band": len(bands),
+            "y": stamp_size,
+            "x": stamp_size,
+            "psf_y": psf_size,
+            "psf_x": psf_size,
+        }
+        for v in (*layout.pixels, *(v for v in layout.optional if v.name in optional)):
             shape = tuple(sizes[d] for d in v.dims)
-            _create_sharded(group, v.name, shape, v.dtype, v.dims, rows_per_region, inner_chunk, v.attrs)
+            by = (_ROUNDED if v.name in rounded else _LOSSLESS) if codec == "auto" else codec
+            said = {**v.attrs, **rounded.get(v.name, {})}
+            _create_sharded(group, v.name, shape, v.dtype, v.dims, rows_per_region, inner_chunk, said, by)
         for name, (variables, dtype) in (layout.tables or {}).items():
             columns = schema.packed_columns(variables, bands)
             described = {"columns": columns}
             shape = (n_rows, len(columns))
             dims = (layout.dim, f"{name}_column")
             _create_sharded(group, name, shape, dtype, dims, rows_per_region, rows_per_region, described)
+        group.attrs["complete"] = True
 
 
 def _create_sharded(
@@ -131,6 +171,7 @@ def _create_sharded(
     rows: int,
     inner: int,
     attrs: Mapping[str, Any],
+    codec: str = _LOSSLESS,
 ) -> None:
     group.create_array(
         name,
@@ -138,7 +179,7 @@ def _create_sharded(
         dtype=dtype,
         shards=(rows, *shape[1:]),
         chunks=(inner or rows, *shape[1:]),
-        compressors=_CODEC,
+        compressors=_CODECS[codec],
         fill_value=0,
         dimension_names=list(dims),
         attributes=dict[str, Any](attrs),
@@ -158,7 +199,7 @@ def _write_whole(group: zarr.Group, v: Variable, values: NDArray) -> None:
         shape=values.shape,
         dtype=dtype,
         chunks=chunk,
-        compressors=_CODEC,
+        compressors=_CODECS[_LOSSLESS],
         dimension_names=list(v.dims),
         attributes=dict[str, Any](v.attrs),
     )
@@ -178,7 +219,8 @@ def write_region(block: xr.Dataset, url: str, store: str, region: Region) -> dic
     Returns
     -------
     dict
-        ``checksums`` (array -> xxh3-128 of the bytes that a reader gets back) and ``bytes`` (uncompressed).
+        ``checksums`` (array -> xxh3-128 of the bytes that a reader gets back), ``bytes`` (uncompressed) and
+        ``objects`` (key of every object in the store -> its size; an array of nothing but zeros has none).
 
     Raises
     ------
@@ -189,11 +231,10 @@ def write_region(block: xr.Dataset, url: str, store: str, region: Region) -> dic
     group = paths.open_group(url, mode="r+")
     if block.sizes[layout.dim] != region.size:
         raise StoreError(f"{url}: a block of {block.sizes[layout.dim]} rows for region {region}")
-    bands = group_bands(group)
-    arrays = {v.name: np.ascontiguousarray(block[v.name].values, dtype=v.dtype) for v in layout.pixels}
+    arrays = {v.name: np.ascontiguousarray(block[v.name].values, dtype=v.dtype) for v in layout.pixels_in(group)}
     for name, (variables, dtype) in (layout.tables or {}).items():
-        arrays[name] = pack(block, variables, bands, dtype)
-    checksums, n_bytes = {}, 0
+        arrays[name] = pack(block, variables, dtype)
+    checksums, n_bytes, objects = {}, 0, {}
     with paths.explain_write_errors(url):
         for name, values in arrays.items():
             array = group[name]
@@ -203,7 +244,16 @@ def write_region(block: xr.Dataset, url: str, store: str, region: Region) -> dic
             array[region.slice] = values
             checksums[name] = checksum(values)
             n_bytes += values.nbytes
-    return {"checksums": checksums, "bytes": n_bytes}
+            key = object_key(array, region)
+            stored = paths.size(paths.join(url, key))
+            if stored is not None:
+                objects[key] = stored
+    return {"checksums": checksums, "bytes": n_bytes, "objects": objects}
+
+
+def object_key(array: zarr.Array, region: Region) -> str:
+    """Key of the object that holds a region of a sharded array, relative to its group."""
+    return f"{array.basename}/c/{'/'.join([str(region.index), *['0'] * (array.ndim - 1)])}"
 
 
 def group_bands(group: zarr.Group) -> list[str]:
@@ -211,12 +261,12 @@ def group_bands(group: zarr.Group) -> list[str]:
     return [str(b) for b in group.attrs["bands"]]  # type: ignore[union-attr]
 
 
-def pack(block: xr.Dataset, variables: Iterable[Variable], bands: Sequence[str], dtype: str) -> NDArray:
+def pack(block: xr.Dataset, variables: Iterable[Variable], dtype: str) -> NDArray:
     """Pack named variables into one table (row, column), columns as :func:`schema.packed_columns` says."""
     columns = []
     for v in variables:
         values = np.asarray(block[v.name].values)
-        columns += [values[:, k] for k in range(len(bands))] if "band" in v.dims else [values]
+        columns += list(values.T) if values.ndim > 1 else [values]
     return np.ascontiguousarray(np.stack(columns, axis=1).astype(dtype))
 
 

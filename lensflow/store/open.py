@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import dask.array as da
@@ -13,10 +13,14 @@ from numpy.typing import NDArray
 
 from lensflow import schema
 from lensflow.errors import StoreError
+from lensflow.injection.rounding import round_pixels
 from lensflow.schema import Variable
 from lensflow.store import paths
 from lensflow.store.create import LAYOUTS, group_bands
-from lensflow.store.regions import Region
+from lensflow.store.regions import Region, Regions
+
+# A manifest of 2 million rows takes 0.5 GB.
+TABLE_ROWS_IN_MEMORY = 2_000_000
 
 
 def _group(url: str, store: str) -> zarr.Group:
@@ -24,6 +28,8 @@ def _group(url: str, store: str) -> zarr.Group:
     found = group.attrs.get("lensflow_store")
     if found != store:
         raise StoreError(f"{url}: expected a {store} store of lensflow, found {found or 'something else'}")
+    if group.attrs.get("finished") is False:
+        raise StoreError(f"{url}: the step that writes this {store} did not finish. Run it again.")
     return group
 
 
@@ -48,6 +54,16 @@ def _lazy(url: str, group: zarr.Group, name: str) -> da.Array:
     return da.from_array(array, chunks=(rows, *array.shape[1:]), name=label, asarray=True)
 
 
+def stored_regions(url: str, store: str) -> Regions:
+    """Regions of a store, from its own metadata: no table is read."""
+    group = _group(url, store)
+    try:
+        n_rows, rows = (int(str(group.attrs[k])) for k in ("n_rows", "rows_per_region"))
+    except KeyError as error:
+        raise StoreError(f"{url}: does not say its {error}: made by an older version; choose another out") from error
+    return Regions(n_rows, rows)
+
+
 def unpack(
     table: NDArray, columns: Sequence[str], variables: Iterable[Variable], bands: Sequence[str]
 ) -> dict[str, tuple[tuple[str, ...], NDArray, dict[str, str]]]:
@@ -60,14 +76,14 @@ def unpack(
         if missing:
             raise StoreError(f"packed table has no column {missing[0]!r}: the store has another schema version")
         values = table[:, [where[n] for n in names]].astype(v.dtype)
-        out[v.name] = (v.dims, values if "band" in v.dims else values[:, 0], v.attrs)
+        out[v.name] = (v.dims, values if len(v.dims) > 1 else values[:, 0], v.attrs)
     return out
 
 
 def _tables(store: str, group: zarr.Group, rows: slice = slice(None)) -> dict[str, Any]:
     layout = LAYOUTS[store]
     bands = group_bands(group)
-    out: dict[str, Any] = {v.name: (v.dims, _read(group, v.name, rows), v.attrs) for v in layout.head}
+    out: dict[str, Any] = {v.name: (v.dims, v.decode(_read(group, v.name, rows)), v.attrs) for v in layout.head}
     for name, (variables, _) in (layout.tables or {}).items():
         columns = [str(c) for c in group[name].attrs["columns"]]  # type: ignore[union-attr]
         out.update(unpack(_read(group, name, rows), columns, variables, bands))
@@ -77,8 +93,8 @@ def _tables(store: str, group: zarr.Group, rows: slice = slice(None)) -> dict[st
 def _open(url: str, store: str) -> xr.Dataset:
     group = _group(url, store)
     data = _tables(store, group)
-    for v in LAYOUTS[store].pixels:
-        data[v.name] = (v.dims, _lazy(url, group, v.name), v.attrs)
+    for v in LAYOUTS[store].pixels_in(group):
+        data[v.name] = (v.dims, _lazy(url, group, v.name), dict(_array(group, v.name).attrs))
     attrs = {k: v for k, v in group.attrs.items() if k != "identity"}
     return xr.Dataset(data, coords={"band": group_bands(group)}, attrs=attrs)
 
@@ -95,8 +111,32 @@ def open_cutouts(url: str) -> xr.Dataset:
 
 
 def open_manifest(url: str) -> xr.Dataset:
-    """Open a manifest: one row per injection or control."""
-    return _open(url, "manifest")
+    """Open a manifest: one row per injection or control.
+
+    Returns
+    -------
+    Dataset with dim sample: in memory, lazy (one Dask chunk per shard) beyond two million rows.
+    """
+    group = _group(url, "manifest")
+    if _array(group, "row_id").shape[0] <= TABLE_ROWS_IN_MEMORY:
+        return _open(url, "manifest")
+    lazy = {v.name: (v.dims, _lazy(url, group, v.name).map_blocks(v.decode, dtype=v.dtype)) for v in schema.MANIFEST}
+    attrs = {k: v for k, v in group.attrs.items() if k != "identity"}
+    out = xr.Dataset(lazy, coords={"band": group_bands(group)}, attrs=attrs)
+    for v in schema.MANIFEST:
+        out[v.name].attrs.update(v.attrs)
+    return out
+
+
+def host_tables(url: str) -> tuple[Callable[[int, int], xr.Dataset], int]:
+    """Reader of a cutouts store's tables for hosts ``start:stop`` (no pixels), and the number of hosts."""
+    group = _group(url, "cutouts")
+    bands = group_bands(group)
+
+    def read(start: int, stop: int) -> xr.Dataset:
+        return xr.Dataset(_tables("cutouts", group, slice(start, stop)), coords={"band": bands})
+
+    return read, int(_array(group, "cell").shape[0])
 
 
 def open_pairs(url: str, manifest_url: str | None = None, cutouts_url: str | None = None) -> xr.Dataset:
@@ -123,20 +163,51 @@ def open_pairs(url: str, manifest_url: str | None = None, cutouts_url: str | Non
             f"{url}: {pairs.sizes['sample']} pairs for a manifest of {manifest.sizes['sample']} rows; "
             "these stores do not belong together"
         )
-    stamp: da.Array = pairs["stamp"].data
-    host_index = da.from_array(manifest["host_index"].values, chunks=stamp.chunks[0])
-    ctrl = da.map_blocks(
-        lambda index: read_hosts(cutouts_at, index, ("image",))["image"],
-        host_index,
+    out = pairs.merge(manifest, combine_attrs="drop_conflicts")
+    if "ctrl" not in out:
+        out["ctrl"] = (
+            schema.CTRL.dims,
+            _lazy_ctrl(url, cutouts_at, out, int(manifest.attrs["seed"])),
+            schema.CTRL.attrs,
+        )
+    return out
+
+
+def _lazy_ctrl(url: str, cutouts_url: str, pairs: xr.Dataset, seed: int) -> da.Array:
+    chunks = pairs["stamp"].data.chunks
+
+    def along_sample(name: str, *lengths: tuple[int, ...]) -> da.Array:
+        values = pairs[name].values
+        shape = (*values.shape, *[1] * (4 - values.ndim))
+        return da.from_array(values.reshape(shape), chunks=(chunks[0], *lengths))
+
+    one = (1,)
+    return da.map_blocks(
+        lambda index, row_id, step: serve_ctrl(
+            cutouts_url, index[:, 0, 0, 0], row_id[:, 0, 0, 0], step[:, :, 0, 0], seed
+        ),
+        along_sample("host_index", one, one, one),
+        along_sample("row_id", one, one, one),
+        along_sample("quantize_step_nmgy", chunks[1], one, one),
         dtype=np.float32,
-        chunks=stamp.chunks,
-        new_axis=(1, 2, 3),
+        chunks=chunks,
         meta=np.empty((0, 0, 0, 0), np.float32),
         name=f"ctrl-{url}",
     )
-    out = pairs.merge(manifest, combine_attrs="drop_conflicts")
-    out["ctrl"] = (schema.CTRL.dims, ctrl, schema.CTRL.attrs)
-    return out
+
+
+def serve_ctrl(
+    cutouts_url: str,
+    host_index: NDArray[np.int64],
+    row_id: NDArray[np.uint64],
+    step: NDArray[np.float32],
+    seed: int,
+) -> NDArray[np.float32]:
+    """Control images of rows: the hosts' images, rounded exactly as the rows' stamps are.
+
+    A control that was not rounded would tell itself from a rounded stamp by its grid alone.
+    """
+    return round_pixels(read_hosts(cutouts_url, host_index, ("image",))["image"], step, row_id, seed)
 
 
 def read_hosts(url: str, host_index: NDArray[np.int64], names: Sequence[str]) -> dict[str, NDArray]:
@@ -169,7 +240,7 @@ def read_host_block(url: str, first: int, stop: int) -> xr.Dataset:
     group = _group(url, "cutouts")
     rows = slice(first, stop)
     data = _tables("cutouts", group, rows)
-    for v in LAYOUTS["cutouts"].pixels:
+    for v in LAYOUTS["cutouts"].pixels_in(group):
         data[v.name] = (v.dims, _read(group, v.name, rows), v.attrs)
     coords = {"band": group_bands(group), "host_index": ("host", np.arange(first, stop))}
     return xr.Dataset(data, coords=coords, attrs={"pixel_scale_arcsec": group.attrs["pixel_scale_arcsec"]})
@@ -182,12 +253,21 @@ def read_manifest_block(url: str, region: Region) -> xr.Dataset:
     return xr.Dataset(data, coords={"band": group_bands(group)}, attrs=dict(group.attrs))
 
 
+def read_row_ids(url: str) -> NDArray[np.uint64]:
+    """Row ids of a manifest, in its order."""
+    return _read(_group(url, "manifest"), "row_id")
+
+
 def read_pairs_block(url: str, manifest_url: str, cutouts_url: str, region: Region) -> xr.Dataset:
     """One region of pairs, in memory, complete: manifest columns, metrics, flags, ``arc``, ``stamp``, ``ctrl``."""
     group = _group(url, "pairs")
     out = read_manifest_block(manifest_url, region)
     data = _tables("pairs", group, region.slice)
-    for v in LAYOUTS["pairs"].pixels:
+    for v in LAYOUTS["pairs"].pixels_in(group):
         data[v.name] = (v.dims, _read(group, v.name, region.slice), v.attrs)
-    ctrl = read_hosts(cutouts_url, out["host_index"].values, ("image",))["image"]
-    return out.assign(data).assign(ctrl=(schema.CTRL.dims, ctrl))
+    out = out.assign(data)
+    if "ctrl" in out:
+        return out
+    host_index, row_id, step = (out[name].values for name in ("host_index", "row_id", "quantize_step_nmgy"))
+    ctrl = serve_ctrl(cutouts_url, host_index, row_id, step, int(out.attrs["seed"]))
+    return out.assign(ctrl=(schema.CTRL.dims, ctrl))

@@ -6,11 +6,13 @@ import contextlib
 import errno
 import json
 import os
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import fsspec
+import xxhash
 import zarr
 import zarr.abc.store
 from zarr.storage import FsspecStore, LocalStore
@@ -65,6 +67,16 @@ def exists(url: str) -> bool:
     return bool(fs.exists(path))
 
 
+def size(url: str) -> int | None:
+    """Bytes of a file or object; None where there is none."""
+    fs, path = fsspec.core.url_to_fs(url)
+    try:
+        fs.invalidate_cache()
+        return int(fs.size(path))
+    except FileNotFoundError:
+        return None
+
+
 def list_names(url: str) -> list[str]:
     """Sorted names in a folder; empty where there is none."""
     fs, path = fsspec.core.url_to_fs(url)
@@ -89,6 +101,38 @@ def read_text(url: str) -> str:
         raise StoreError(f"{url}: no such file") from error
 
 
+def content(url: str) -> str:
+    """Checksum of a file's bytes, read in pieces.
+
+    Raises
+    ------
+    StoreError
+        If it cannot be read.
+    """
+    digest = xxhash.xxh3_128()
+    try:
+        with fsspec.open(url, "rb") as file:
+            while piece := file.read(1 << 22):
+                digest.update(piece)
+    except FileNotFoundError as error:
+        raise StoreError(f"{url}: no such file.") from error
+    return digest.hexdigest()
+
+
+def read_many(urls: Sequence[str]) -> list[bytes]:
+    """Read many small files of one place at once, in order; one that is gone by now is empty."""
+    if not urls:
+        return []
+    fs, _ = fsspec.core.url_to_fs(urls[0])
+    places = [fsspec.core.url_to_fs(u)[1] for u in urls]
+    found = fs.cat(places, on_error="return")
+    found = found if isinstance(found, dict) else {places[0]: found}
+    for place, content in found.items():
+        if isinstance(content, Exception) and not isinstance(content, FileNotFoundError):
+            raise StoreError(f"{place}: cannot be read ({content})") from content
+    return [b"" if isinstance(found[p], Exception) else found[p] for p in places]
+
+
 def write_text(url: str, text: str) -> None:
     """Write a small text file whole or not at all."""
     write_bytes(url, text.encode())
@@ -98,17 +142,54 @@ def write_bytes(url: str, content: bytes) -> None:
     """Write a small file whole or not at all (a local one under a temporary name first)."""
     with explain_write_errors(url):
         if is_local(url):
-            path = local_path(url)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-            try:
-                temporary.write_bytes(content)
-                temporary.replace(path)
-            finally:
-                temporary.unlink(missing_ok=True)
+            with _temporary(local_path(url), content) as temporary:
+                temporary.replace(local_path(url))
         else:
             with fsspec.open(url, "wb") as file:
                 file.write(content)
+
+
+def create_exclusive(url: str, content: bytes) -> None:
+    """Write a small file whole, only where there is none: of several writers one wins.
+
+    On S3 this is a PutObject with If-None-Match.
+
+    Raises
+    ------
+    FileExistsError
+        If it exists already.
+    """
+    with explain_write_errors(url):
+        if is_local(url):
+            with _temporary(local_path(url), content) as temporary:
+                # A hard link appears at once, with all its bytes, and never replaces what is there.
+                os.link(temporary, local_path(url))
+        else:
+            fs, path = fsspec.core.url_to_fs(url)
+            try:
+                fs.pipe_file(path, content, mode="create")
+            except OSError as error:
+                if not isinstance(error, FileExistsError) and "PreconditionFailed" not in str(error.__cause__ or error):
+                    raise
+                raise FileExistsError(errno.EEXIST, "exists already", url) from error
+
+
+@contextlib.contextmanager
+def _temporary(path: Path, content: bytes) -> Iterator[Path]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.tmp")
+    try:
+        temporary.write_bytes(content)
+        yield temporary
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def remove(url: str) -> None:
+    """Delete a file or object, if it exists."""
+    fs, path = fsspec.core.url_to_fs(url)
+    with contextlib.suppress(FileNotFoundError):
+        fs.rm_file(path)
 
 
 def read_json(url: str) -> Any:
@@ -122,7 +203,16 @@ def read_json(url: str) -> Any:
 
 def write_json(url: str, value: Any) -> None:
     """Write JSON, strictly valid (NaN is refused)."""
-    write_text(url, json.dumps(value, indent=1, allow_nan=False) + "\n")
+    write_text(url, _json(value))
+
+
+def create_json(url: str, value: Any) -> None:
+    """Write JSON only where there is no file yet; errors as :func:`create_exclusive`."""
+    create_exclusive(url, _json(value).encode())
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, indent=1, allow_nan=False) + "\n"
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -11,7 +12,8 @@ import fsspec
 from lensflow.config import fingerprint
 from lensflow.errors import StoreError
 from lensflow.store import paths
-from lensflow.store.regions import Region, plan_regions
+from lensflow.store.open import stored_regions
+from lensflow.store.regions import Region
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,8 @@ class Receipt:
         Phase -> seconds.
     bytes : int
         Uncompressed bytes written.
+    objects : dict
+        Key of every object in the store -> its bytes there.
     messages : list of str
         What a person should read: broken files and the like.
     peak_rss_mb : float
@@ -46,6 +50,7 @@ class Receipt:
     counts: dict[str, int]
     seconds: dict[str, float]
     bytes: int
+    objects: dict[str, int]
     messages: list[str] = field(default_factory=list)
     peak_rss_mb: float = 0.0
 
@@ -55,9 +60,67 @@ def receipt_url(folder: str, index: int) -> str:
     return paths.join(folder, f"region-{index:06d}.json")
 
 
-def write_receipt(folder: str, receipt: Receipt) -> None:
-    """Write a receipt; call it after everything that it vouches for."""
-    paths.write_json(receipt_url(folder, receipt.region), asdict(receipt))
+def write_receipt(folder: str, receipt: Receipt) -> Receipt:
+    """Write a receipt; call it after everything that it vouches for.
+
+    Of two writers of one region the first wins. The other one takes the winner's receipt, if both wrote the same
+    bytes.
+
+    Returns
+    -------
+    Receipt
+        The one that stands there now.
+
+    Raises
+    ------
+    StoreError
+        If there is a receipt for other bytes, or one that cannot be read.
+    """
+    url = receipt_url(folder, receipt.region)
+    try:
+        paths.create_json(url, asdict(receipt))
+        return receipt
+    except FileExistsError:
+        first = read_receipt(folder, receipt.region)
+    if first is None:
+        raise StoreError(f"{url}: a damaged receipt is in the way. Run the same command again: it clears it away.")
+    if (first.fingerprint, first.checksums) != (receipt.fingerprint, receipt.checksums):
+        differing = [k for k, v in receipt.checksums.items() if first.checksums.get(k) != v]
+        raise StoreError(
+            f"{url}: another writer finished this region with other bytes ({', '.join(differing) or 'fingerprint'}). "
+            "Which of them lies on disk now is not known: run `lensflow verify --repair` and the same command again, "
+            "on machines of one type."
+        )
+    return first
+
+
+def remove_receipts(folder: str, regions: Iterable[Region]) -> None:
+    """Delete the receipts of regions, so that the next run does them again."""
+    for region in regions:
+        paths.remove(receipt_url(folder, region.index))
+
+
+def _parse(content: bytes) -> Receipt | None:
+    """Receipt from its bytes; None where they are damaged."""
+    try:
+        return Receipt(**json.loads(content))
+    except (ValueError, TypeError):
+        return None
+
+
+def require_finished(folder: str, store_url: str, regions: Iterable[Region], expected_fingerprint: str) -> None:
+    """Read back what stands on disk: a step is done when every region has its receipt, whatever the scheduler says.
+
+    Raises
+    ------
+    StoreError
+    """
+    left = missing_regions(folder, regions, expected_fingerprint)
+    if left:
+        raise StoreError(
+            f"{store_url}: {len(left)} region(s), the first number {left[0].index}, have no valid receipt although "
+            "their tasks have ended. Run the same command again: it does those."
+        )
 
 
 def clear(folder: str) -> None:
@@ -67,23 +130,32 @@ def clear(folder: str) -> None:
         fs.rm(path, recursive=True)
 
 
+def read_receipt(folder: str, index: int) -> Receipt | None:
+    """Receipt of one region; None where it is missing or damaged."""
+    return _parse(paths.read_many([receipt_url(folder, index)])[0])
+
+
 def read_receipts(folder: str) -> dict[int, Receipt]:
     """Every readable receipt of a folder by region; a damaged one counts as absent, so its region is redone."""
-    receipts = {}
-    for name in paths.list_names(folder):
-        if not (name.startswith("region-") and name.endswith(".json")):
-            continue
-        try:
-            receipt = Receipt(**paths.read_json(paths.join(folder, name)))
-        except (StoreError, TypeError):
-            continue
-        receipts[receipt.region] = receipt
-    return receipts
+    names = [n for n in paths.list_names(folder) if n.startswith("region-") and n.endswith(".json")]
+    contents = paths.read_many([paths.join(folder, n) for n in names])
+    return {r.region: r for content in contents if (r := _parse(content)) is not None}
+
+
+def unfinished_regions(folder: str, regions: Iterable[Region], expected_fingerprint: str) -> list[Region]:
+    """Regions to do: those of :func:`missing_regions`, with what invalid receipts they have cleared away."""
+    todo = missing_regions(folder, regions, expected_fingerprint)
+    known = set(paths.list_names(folder))
+    remove_receipts(folder, [r for r in todo if receipt_url("", r.index).rsplit("/", 1)[-1] in known])
+    return todo
 
 
 def missing_regions(folder: str, regions: Iterable[Region], expected_fingerprint: str) -> list[Region]:
     """Regions without a valid receipt: absent, damaged, of another fingerprint or other rows."""
-    done = read_receipts(folder)
+    return _without(read_receipts(folder), regions, expected_fingerprint)
+
+
+def _without(done: dict[int, Receipt], regions: Iterable[Region], expected_fingerprint: str) -> list[Region]:
     return [
         r
         for r in regions
@@ -93,15 +165,14 @@ def missing_regions(folder: str, regions: Iterable[Region], expected_fingerprint
     ]
 
 
-def finished_content(folder: str, store_url: str, rows_per_region: int, n_rows: int, command: str) -> str:
+def finished_content(folder: str, store_url: str, store: str, command: str) -> str:
     """Fingerprint of a finished store's bytes.
 
     Parameters
     ----------
     folder : str
         Its receipts.
-    store_url : str
-    rows_per_region, n_rows : int
+    store_url, store : str
     command : str
         The command that finishes the store, for the message.
 
@@ -110,10 +181,10 @@ def finished_content(folder: str, store_url: str, rows_per_region: int, n_rows: 
     StoreError
         If a region lacks a valid receipt.
     """
+    regions = stored_regions(store_url, store)
     done = read_receipts(folder)
     expected = str(paths.open_group(store_url).attrs.get("fingerprint"))
-    regions = plan_regions(n_rows, rows_per_region)
-    todo = missing_regions(folder, regions, expected)
+    todo = _without(done, regions, expected)
     if todo:
         raise StoreError(
             f"{store_url}: {len(todo)} of {len(regions)} regions are not finished. Run `{command}` again: it continues "
@@ -155,6 +226,7 @@ def summary(receipts: Iterable[Receipt]) -> dict[str, Any]:
         "counts": total_counts(every),
         "task_seconds": {k: round(v, 3) for k, v in seconds.items()},
         "bytes": sum(r.bytes for r in every),
+        "stored_bytes": sum(sum(r.objects.values()) for r in every),
         "peak_rss_mb": max((r.peak_rss_mb for r in every), default=0.0),
         "messages": fold_messages(m for r in every for m in r.messages),
     }

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from lensflow.errors import StoreError
+
+MIN_REGIONS, MIN_ROWS = 64, 64
 
 
 @dataclass(frozen=True)
@@ -26,25 +29,51 @@ class Region:
         return self.stop - self.start
 
 
-def region_at(index: int, n_rows: int, rows_per_region: int) -> Region:
-    """Region number ``index`` of a store of ``n_rows`` rows.
+@dataclass(frozen=True)
+class Regions:
+    """All regions of a store of ``n_rows`` rows, ``rows`` of them in a region; every row is in exactly one."""
 
-    Raises
-    ------
-    StoreError
-        If there is no such region.
+    n_rows: int
+    rows: int
+
+    def __post_init__(self) -> None:
+        if self.rows < 1:
+            raise StoreError(f"a region needs at least one row, not {self.rows}")
+
+    def __len__(self) -> int:
+        return -(-self.n_rows // self.rows)
+
+    def __getitem__(self, index: int) -> Region:
+        """Region number ``index``; one that does not exist is a StoreError."""
+        if not 0 <= index < len(self):
+            raise StoreError(f"no region {index} in {self.n_rows} rows of {self.rows} a region")
+        start = index * self.rows
+        return Region(index, start, min(start + self.rows, self.n_rows))
+
+    def __iter__(self) -> Iterator[Region]:
+        return (self[i] for i in range(len(self)))
+
+
+def rows_per_region(n_rows: int, row_bytes: int, shard_mb: float, inner_chunk: int) -> int:
+    """Rows of a region where none are given.
+
+    As many whole chunks as fit into ``shard_mb``; fewer where the rows would make less than ``MIN_REGIONS`` regions,
+    so that a small run keeps many workers busy too, but not below ``MIN_ROWS``.
+
+    Parameters
+    ----------
+    n_rows : int
+        Of the store.
+    row_bytes : int
+        Uncompressed bytes of a row of the largest array.
+    shard_mb : float
+        Target, MB (10^6 bytes) of one shard.
+    inner_chunk : int
+        Rows of a compressed chunk.
     """
-    start = index * rows_per_region
-    if not (0 <= start < n_rows):
-        raise StoreError(f"no region {index} in {n_rows} rows of {rows_per_region} a region")
-    return Region(index, start, min(start + rows_per_region, n_rows))
-
-
-def plan_regions(n_rows: int, rows_per_region: int) -> list[Region]:
-    """All regions of a store, in order; together they hold every row exactly once."""
-    if rows_per_region < 1:
-        raise StoreError(f"a region needs at least one row, not {rows_per_region}")
-    return [region_at(i, n_rows, rows_per_region) for i in range(-(-n_rows // rows_per_region))]
+    fit = int(shard_mb * 1e6 / row_bytes)
+    few = max(-(-n_rows // MIN_REGIONS), MIN_ROWS)
+    return inner_chunk * max(1, min(fit // inner_chunk, -(-few // inner_chunk)))
 
 
 def check_aligned(region: Region, n_rows: int, rows_per_shard: int) -> None:
@@ -56,7 +85,7 @@ def check_aligned(region: Region, n_rows: int, rows_per_shard: int) -> None:
     ------
     StoreError
     """
-    if region != region_at(region.index, n_rows, rows_per_shard):
+    if region != Regions(n_rows, rows_per_shard)[region.index]:
         raise StoreError(
             f"region {region.index} is rows {region.start}:{region.stop}, which is not shard {region.index} of "
             f"{n_rows} rows in shards of {rows_per_shard}: writing it could lose other rows of a shared shard."

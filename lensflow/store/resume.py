@@ -48,7 +48,7 @@ def identity(config: RunConfig, stage: str, inputs: Mapping[str, str]) -> dict[s
 
 
 def may_resume(url: str, wanted: Mapping[str, Any]) -> bool:
-    """Decide what to do with ``url``: True = continue what is there, False = nothing is there.
+    """Decide what to do with ``url``: True = continue what is there, False = nothing is there yet.
 
     Raises
     ------
@@ -61,6 +61,8 @@ def may_resume(url: str, wanted: Mapping[str, Any]) -> bool:
     stored = attrs.get("identity")
     if not isinstance(stored, Mapping):
         raise StoreError(f"{url}: a zarr store that lensflow did not make is in the way. Choose another out.")
+    if attrs.get("complete") is False:
+        return False  # whoever created it did not come to the end: nothing can lie in it yet
     if attrs.get("fingerprint") == fingerprint(wanted):
         return True
     keys = sorted(k for k in {*stored, *wanted} if stored.get(k, _MISSING) != wanted.get(k, _MISSING))

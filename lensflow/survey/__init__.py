@@ -1,1 +1,5 @@
 """Survey files in, cutouts out."""
+
+from lensflow.survey.crop import crop
+
+__all__ = ["crop"]

@@ -24,7 +24,8 @@ class RawBlock:
 
     All arrays start as "nothing was read". ``nexp`` is NO_NEXP_FILE where no such file says anything;
     ``readable`` is True where image and invvar were read; ``reasons`` and ``band_reasons`` hold the bits that
-    reading found.
+    reading found. ``psf_kernel`` (host, band, y, x) and ``psf_image``, its size in arcsec, are filled where PSF images
+    are asked for.
     """
 
     bands: tuple[str, ...]
@@ -34,6 +35,8 @@ class RawBlock:
     nexp: NDArray[np.int64]
     psf_map: NDArray[np.float64]
     psf_catalogue: NDArray[np.float64]
+    psf_image: NDArray[np.float64]
+    psf_kernel: NDArray[np.float32] | None
     readable: NDArray[np.bool_]
     band_reasons: NDArray[np.uint32]
     reasons: NDArray[np.uint32]
@@ -41,7 +44,7 @@ class RawBlock:
     y_center: NDArray[np.float64]
 
     @classmethod
-    def empty(cls, n_hosts: int, bands: Sequence[str], size: int) -> RawBlock:
+    def empty(cls, n_hosts: int, bands: Sequence[str], size: int, psf_size: int = 0) -> RawBlock:
         """Return a block of ``n_hosts`` about which nothing is known."""
         per_band = (n_hosts, len(bands))
         return cls(
@@ -52,6 +55,8 @@ class RawBlock:
             nexp=np.full(per_band, NO_NEXP_FILE, np.int64),
             psf_map=np.full(per_band, np.nan),
             psf_catalogue=np.full(per_band, np.nan),
+            psf_image=np.full(per_band, np.nan),
+            psf_kernel=np.full((*per_band, psf_size, psf_size), np.nan, np.float32) if psf_size else None,
             readable=np.zeros(per_band, bool),
             band_reasons=np.zeros(per_band, np.uint32),
             reasons=np.zeros(n_hosts, np.uint32),
@@ -99,8 +104,7 @@ def assess(
     band_reasons |= _flag(exposed & ~covered, Reason.NO_PSF)
     band_reasons |= _flag(thin, Reason.PARTIAL_STAMP)
 
-    bits = masks.default_bits(raw.bands) if survey.mask_bits is None else survey.mask_bits
-    masked = masks.bad_pixels(raw.maskbits, bits)
+    masked = masks.bad_pixels(raw.maskbits, masks.chosen_bits(survey.mask_bits, raw.bands))
     useless = masked | ~(has_data & covered[:, :, None, None]).any(axis=1)
     all_masked = covered.any(axis=1) & useless.all(axis=(-2, -1))
     reasons = raw.reasons | _flag(all_masked, Reason.ALL_MASKED) | np.bitwise_or.reduce(band_reasons, axis=1)
@@ -125,6 +129,8 @@ def assess(
         "band_reasons": band_reasons,
         "bad_pixel_frac": masked.mean(axis=(-2, -1)),
         "wise_brightmask_frac": masks.wise_fraction(raw.maskbits),
+        "mask_bit_frac": masks.fraction_per_bit(raw.maskbits),
+        **_kernels(raw, psf_source),
     }
 
 
@@ -166,8 +172,16 @@ def _psf_chain(
     if REFERENCE_BAND in raw.bands:
         r = [raw.bands.index(REFERENCE_BAND)]
         r_value, _ = choose_psfsize(raw.psf_map[:, r], raw.psf_catalogue[:, r], np.nan, exposed[:, r], 1.0)
-    return choose_psfsize(raw.psf_map, raw.psf_catalogue, r_value, exposed, ratio)
+    return choose_psfsize(raw.psf_map, raw.psf_catalogue, r_value, exposed, ratio, raw.psf_image)
 
 
 def _flag(where: NDArray[np.bool_], reason: Reason) -> NDArray[np.uint32]:
     return np.where(where, np.uint32(reason), np.uint32(0))
+
+
+def _kernels(raw: RawBlock, psf_source: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
+    """PSF images where they are the source of the PSF size, NaN elsewhere; nothing where none are asked for."""
+    if raw.psf_kernel is None:
+        return {}
+    used = (psf_source == PsfSource.COADD_PSF)[:, :, None, None]
+    return {"psf_kernel": np.where(used, raw.psf_kernel, np.float32(np.nan))}

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -22,7 +21,8 @@ from lensflow.schema import Reason
 from lensflow.survey import masks
 from lensflow.survey.assess import RawBlock, assess
 from lensflow.survey.bricks import Brick, UnreadableFile, open_brick, pixel_scale_arcsec, wcs_to_pixel
-from lensflow.survey.layout import Layout
+from lensflow.survey.layout import BAND_PRODUCTS, PRODUCTS, PSF_IMAGE, Layout
+from lensflow.survey.psf_images import gaussian_equivalent_fwhm_pix, read_psf_images
 
 SCALE_TOLERANCE = 1e-3
 _FAR_PIX = 1e7  # a position further off than this many pixels is not on any brick
@@ -34,20 +34,18 @@ _IDENTITY = ("host_id", "ra_deg", "dec_deg", "brickname")
 class Messages:
     """Error lines, one per cause, each naming the first host that it struck and the number of the others."""
 
-    hosts: dict[tuple[str, str, str], list[str]] = field(default_factory=dict)
+    hosts: dict[tuple[str, str, str], dict[str, None]] = field(default_factory=dict)
 
     def add(self, cause: str, mark: str, advice: str, host: str) -> None:
         """Note that ``cause`` struck ``host``, which is marked ``mark``; ``advice`` is the way out."""
-        struck = self.hosts.setdefault((cause, mark, advice), [])
-        if host not in struck:
-            struck.append(host)
+        self.hosts.setdefault((cause, mark, advice), {})[host] = None
 
     def lines(self) -> list[str]:
         """Return one line per cause, mark and advice."""
         out = []
         for (cause, mark, advice), struck in self.hosts.items():
             others = f" and {len(struck) - 1} other{'s' if len(struck) > 2 else ''}" if len(struck) > 1 else ""
-            out.append(f"{cause} Host {struck[0]}{others} marked {mark}. {advice}")
+            out.append(f"{cause} Host {next(iter(struck))}{others} marked {mark}. {advice}")
         return out
 
 
@@ -63,14 +61,14 @@ def cut_block(
     Parameters
     ----------
     targets : Dataset
-        Dim host: host_id, ra_deg, dec_deg, brickname; optionally ``psfsize_arcsec`` (host, band) in arcsec,
-        the catalogue's or brick's PSF size, used where the map has none.
+        Dim host: host_id, ra_deg, dec_deg, brickname; optionally ``catalogue_psfsize_arcsec`` (host, band), used
+        where the map has no PSF size. Other columns that the cutouts know (E(B-V), depths) are carried along.
     layout : Layout
         Where the files are.
     bands : sequence of str
         In the order of the result.
     survey : SurveyConfig
-        stamp_size, mask_bits and min_coverage_frac are used.
+        Layout of the files excepted, all settings of the cutting are used.
     psf_band_ratio : mapping, optional
         PSF size of a band over that of r as measured in this run; the theory stands in for bands not in it.
 
@@ -80,8 +78,8 @@ def cut_block(
         Every variable of ``schema.CUTOUTS`` but cell and split, and the four columns above; the hosts are
         those of ``targets`` in the same order, whatever happened to them. Where the target's position in the
         brick is unknown, x_center and y_center are NaN and the status is FAILED. attrs: pixel_scale_arcsec
-        (NaN if no brick could be read), seconds_io, n_files_opened, bytes_read (compressed tiles touched,
-        plus headers and tile indices), messages (list of str).
+        (NaN if no brick could be read), seconds_io, n_files_opened, bytes_read (moved from disk or network),
+        bytes_whole (size of the files that were opened), messages (list of str).
 
     Raises
     ------
@@ -89,23 +87,26 @@ def cut_block(
         If targets lacks a column.
     SurveyError
         If the bricks differ in pixel scale by more than 0.1 %: one block has one scale.
+    TransportError
+        If the survey cannot be reached.
     """
     missing = [name for name in _IDENTITY if name not in targets]
     if missing:
         raise TargetError(f"targets lack {', '.join(missing)}; needed: {', '.join(_IDENTITY)}. See survey.columns")
     table = {name: np.asarray(targets[name].values) for name in _IDENTITY}
     names = table["host_id"].astype(str)
-    raw = RawBlock.empty(names.size, bands, survey.stamp_size)
+    psf_size = survey.psf_image_size if survey.psf_images else 0
+    raw = RawBlock.empty(names.size, bands, survey.stamp_size, psf_size)
     raw.psf_catalogue = _catalogue_psfsize(targets, raw.bands)
     messages = Messages()
     reader = _Reader(raw, names, messages)
-    spent: dict[str, float] = {"seconds_io": 0.0, "bytes_read": 0, "n_files_opened": 0}
+    spent: dict[str, float] = {"seconds_io": 0.0, "bytes_read": 0, "bytes_whole": 0, "n_files_opened": 0}
     scales: dict[str, float] = {}
 
     bricks = table["brickname"].astype(str)
     for brickname in dict.fromkeys(bricks.tolist()):
         rows = np.flatnonzero(bricks == brickname)
-        with open_brick(layout, brickname, raw.bands) as brick:
+        with open_brick(layout, brickname, raw.bands, PRODUCTS, survey.access) as brick:
             reader.read_brick(brick, rows, table["ra_deg"][rows], table["dec_deg"][rows])
             if brick.wcs is not None:
                 scales[brickname] = pixel_scale_arcsec(brick.wcs)
@@ -116,7 +117,9 @@ def cut_block(
     arrays = assess(raw, survey, psf_band_ratio)
     _explain_no_psf(messages, arrays["band_reasons"], raw.bands, layout, bricks, names)
     out = schema.dataset("cutouts", {**table, **arrays}, {"band": list(raw.bands)})
-    return out.assign_attrs(pixel_scale_arcsec=scale, **spent, messages=messages.lines())
+    known = {v.name for v in schema.STORES["cutouts"]}
+    carried = {n: targets[n].variable for n in targets.data_vars if n in known and n not in out}
+    return out.assign(carried).assign_attrs(pixel_scale_arcsec=scale, **spent, messages=messages.lines())
 
 
 @dataclass
@@ -133,70 +136,126 @@ class _Reader:
         """Read the hosts of one brick, which stand in ``rows`` of the block and at the given positions."""
         if brick.wcs is None:
             for b, band in enumerate(self.raw.bands):
-                problem = brick.problem("image", band)
-                for row in rows:
-                    self._note(self.raw.band_reasons, (row, b), row, problem, f"_{band}")
+                self._note_all(self.raw.band_reasons[:, b], rows, brick.problem("image", band), f"_{band}")
             return
-        x, y = wcs_to_pixel(brick.wcs, ra_deg, dec_deg)
-        for row, px, py in zip(rows, x, y, strict=True):
-            self._read_host(brick, int(row), float(px), float(py))
+        rows, corners, pixels = self._place(brick, rows, *wcs_to_pixel(brick.wcs, ra_deg, dec_deg))
+        if not rows.size:
+            return
+        size = self.raw.maskbits.shape[-1]
+        at = {"image": (corners, size), "invvar": (corners, size), "nexp": (pixels, 1), "psfsize": (pixels, 1)}
+        brick.fetch({(p, band): at[p] for p in BAND_PRODUCTS for band in self.raw.bands}
+                    | {("maskbits", ""): (corners, size)})  # fmt: skip
+        for b, band in enumerate(self.raw.bands):
+            self._read_band(brick, rows, b, band, corners, pixels)
+        if self.raw.psf_kernel is not None:
+            self._read_psf_images(brick, rows, self.raw.psf_kernel)
+        try:
+            bits, errors = brick.windows("maskbits", "", corners, size, _NPRIMARY)
+        except UnreadableFile as error:
+            self._note_all(self.raw.reasons, rows, error, " (maskbits taken as 0)")
+            return
+        self._note_each(self.raw.reasons, rows, errors, " (maskbits taken as 0)")
+        good = np.array([e is None for e in errors])
+        self.raw.maskbits[rows[good]] = bits[good]
 
-    def _read_host(self, brick: Brick, row: int, x: float, y: float) -> None:
+    def _place(
+        self, brick: Brick, rows: NDArray[np.int64], x: NDArray[np.float64], y: NDArray[np.float64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+        """Record where targets lie; return rows, corners and pixels (y, x) of those on the brick."""
         assert brick.shape is not None
         raw, size = self.raw, self.raw.maskbits.shape[-1]
-        on_sky = bool(np.hypot(x, y) < _FAR_PIX)  # False for NaN
-        corner, pixel = (0, 0), (-1, -1)
-        if on_sky:
-            corner = (int(geometry.stamp_corner(y, size)), int(geometry.stamp_corner(x, size)))
-            pixel = (math.floor(y + 0.5), math.floor(x + 0.5))
-            raw.y_center[row], raw.x_center[row] = y - corner[0], x - corner[1]
-        if not all(0 <= p < n for p, n in zip(pixel, brick.shape, strict=True)):
+        on_sky = np.hypot(x, y) < _FAR_PIX  # False for NaN
+        position = np.stack([np.where(on_sky, y, -1e6), np.where(on_sky, x, -1e6)], axis=1)
+        corners = geometry.stamp_corner(position, size)
+        pixels = np.floor(position + 0.5).astype(np.int64)
+        raw.y_center[rows[on_sky]], raw.x_center[rows[on_sky]] = (position - corners)[on_sky].T
+        inside = ((pixels >= 0) & (pixels < np.array(brick.shape))).all(axis=1)
+        cause = f"Target outside its brick: {brick.name} has {brick.shape[1]} x {brick.shape[0]} pixels."
+        for row in rows[~inside]:
             raw.reasons[row] |= Reason.OUTSIDE_BRICK
             raw.maskbits[row] = _NPRIMARY
-            cause = f"Target outside its brick: {brick.name} has {brick.shape[1]} x {brick.shape[0]} pixels."
             advice = "Do ra_deg, dec_deg and brickname belong together?"
             self.messages.add(cause, "OUTSIDE_BRICK", advice, str(self.names[row]))
-            return
-        if any(c < 0 or c + size > n for c, n in zip(corner, brick.shape, strict=True)):
-            raw.reasons[row] |= Reason.PARTIAL_STAMP
-        for b, band in enumerate(raw.bands):
-            self._read_band(brick, row, b, band, corner, pixel)
-        try:
-            raw.maskbits[row] = brick.window("maskbits", "", corner, size, _NPRIMARY)
-        except UnreadableFile as error:
-            self._note(raw.reasons, row, row, error, " (maskbits taken as 0)")
+        hangs_over = ((corners < 0) | (corners + size > np.array(brick.shape))).any(axis=1)
+        raw.reasons[rows[inside & hangs_over]] |= np.uint32(Reason.PARTIAL_STAMP)
+        return rows[inside], corners[inside], pixels[inside]
 
     def _read_band(
-        self, brick: Brick, row: int, b: int, band: str, corner: tuple[int, int], pixel: tuple[int, int]
+        self,
+        brick: Brick,
+        rows: NDArray[np.int64],
+        b: int,
+        band: str,
+        corners: NDArray[np.int64],
+        pixels: NDArray[np.int64],
     ) -> None:
         """Read both pixel arrays or neither, then nexp and psfsize at the target's pixel."""
         raw, size = self.raw, self.raw.maskbits.shape[-1]
         try:
-            image = brick.window("image", band, corner, size, 0)
-            raw.invvar[row, b] = brick.window("invvar", band, corner, size, 0)
+            image, image_errors = brick.windows("image", band, corners, size, 0)
+            invvar, invvar_errors = brick.windows("invvar", band, corners, size, 0)
         except UnreadableFile as error:
-            self._note(raw.band_reasons, (row, b), row, error, f"_{band}")
+            self._note_all(raw.band_reasons[:, b], rows, error, f"_{band}")
             return
-        raw.image[row, b] = image
-        raw.readable[row, b] = True
-        y, x = (slice(p, p + 1) for p in pixel)
+        errors = [first or second for first, second in zip(image_errors, invvar_errors, strict=True)]
+        self._note_each(raw.band_reasons[:, b], rows, errors, f"_{band}")
+        good = np.array([e is None for e in errors])
+        raw.image[rows[good], b], raw.invvar[rows[good], b] = image[good], invvar[good]
+        raw.readable[rows[good], b] = True
         for product, values in (("nexp", raw.nexp), ("psfsize", raw.psf_map)):
             try:
-                values[row, b] = brick.read(product, band, y, x)[0, 0]
+                found, errors = brick.windows(product, band, pixels[good], 1, 0)
             except UnreadableFile as error:
                 # The band may be used without these files (coverage from invvar, PSF from the chain). That one is
                 # there and cannot be read is said; that it is missing only if no PSF size is known in the end.
                 if error.reason != Reason.MISSING_FILE:
-                    self._note(raw.band_reasons, (row, b), row, error, f"_{band}")
+                    self._note_all(raw.band_reasons[:, b], rows[good], error, f"_{band}")
+                continue
+            self._note_each(raw.band_reasons[:, b], rows[good], errors, f"_{band}")
+            known = np.array([e is None for e in errors], dtype=bool)
+            values[rows[good][known], b] = found[known, 0, 0]
 
-    def _note(self, bits: NDArray[np.uint32], at: Any, row: int, error: UnreadableFile | None, suffix: str) -> None:
+    def _read_psf_images(self, brick: Brick, rows: NDArray[np.int64], kernel: NDArray[np.float32]) -> None:
+        """Give every host the PSF images of its brick; that a brick has none shows in psf_source."""
+        assert brick.wcs is not None
+        try:
+            images = read_psf_images(brick.content(PSF_IMAGE), self.raw.bands, kernel.shape[-1])
+        except UnreadableFile:
+            return
+        except ValueError as error:
+            path = brick.layout.path(brick.name, PSF_IMAGE)
+            broken = UnreadableFile(Reason.CORRUPT_FILE, f"PSF images cannot be read: {path} ({error}).")
+            for b, band in enumerate(self.raw.bands):
+                self._note_all(self.raw.band_reasons[:, b], rows, broken, f"_{band}")
+            return
+        for b, band in enumerate(self.raw.bands):
+            if band in images:
+                kernel[rows, b] = images[band]
+                fwhm = gaussian_equivalent_fwhm_pix(images[band])
+                self.raw.psf_image[rows, b] = fwhm * pixel_scale_arcsec(brick.wcs)
+
+    def _note_each(
+        self, bits: NDArray[np.uint32], rows: NDArray[np.int64], errors: Sequence[UnreadableFile | None], suffix: str
+    ) -> None:
+        for row, error in zip(rows, errors, strict=True):
+            if error is not None:
+                self._note_all(bits, [int(row)], error, suffix)
+
+    def _note_all(
+        self,
+        bits: NDArray[np.uint32],
+        rows: Sequence[int] | NDArray[np.int64],
+        error: UnreadableFile | None,
+        suffix: str,
+    ) -> None:
         if error is None:
             return
-        bits[at] |= error.reason
         advice = "Fetch it again, or raise survey.failure_budget."
         if error.reason == Reason.MISSING_FILE:
             advice = "Fetch it, unless the survey has no such exposure; or raise survey.failure_budget."
-        self.messages.add(str(error), f"{error.reason.name}{suffix}", advice, str(self.names[row]))
+        for row in rows:
+            bits[row] |= np.uint32(error.reason)
+            self.messages.add(str(error), f"{error.reason.name}{suffix}", advice, str(self.names[row]))
 
 
 def _explain_no_psf(
@@ -215,13 +274,15 @@ def _explain_no_psf(
 
 
 def _catalogue_psfsize(targets: xr.Dataset, bands: tuple[str, ...]) -> NDArray[np.float64]:
-    if "psfsize_arcsec" not in targets:
+    if "catalogue_psfsize_arcsec" not in targets:
         return np.full((targets.sizes["host"], len(bands)), np.nan)
-    values = targets["psfsize_arcsec"].transpose("host", "band")
+    values = targets["catalogue_psfsize_arcsec"].transpose("host", "band")
     if "band" in values.coords:
         values = values.reindex(band=list(bands))
     elif values.sizes["band"] != len(bands):
-        raise TargetError(f"targets.psfsize_arcsec has {values.sizes['band']} unnamed bands, the run has {len(bands)}")
+        raise TargetError(
+            f"targets.catalogue_psfsize_arcsec has {values.sizes['band']} unnamed bands, the run has {len(bands)}"
+        )
     return np.asarray(values.values, dtype=np.float64)
 
 

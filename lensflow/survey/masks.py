@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from enum import IntEnum
 
 import numpy as np
@@ -62,11 +62,22 @@ def default_bits(bands: Iterable[str]) -> tuple[int, ...]:
     return tuple(sorted({MaskBit.NPRIMARY, MaskBit.BRIGHT, MaskBit.BAILOUT, MaskBit.MEDIUM, *own}))
 
 
-def preset_bits(name: str) -> tuple[int, ...]:
-    """Bits of a named preset; an unknown name is an error with the nearest known one."""
-    if name not in PRESETS:
-        raise SurveyError(f"no mask preset {name!r}; known: {', '.join(PRESETS)}.{did_you_mean(name, PRESETS)}")
-    return PRESETS[name]
+def chosen_bits(choice: str | Sequence[int], bands: Iterable[str]) -> tuple[int, ...]:
+    """Bits of a preset (``default``, :func:`default_bits` of the bands; ``historic_r``), or the given ones.
+
+    Raises
+    ------
+    SurveyError
+        If there is no such preset; the message names the nearest known one.
+    """
+    if not isinstance(choice, str):
+        return tuple(int(bit) for bit in choice)
+    if choice == "default":
+        return default_bits(bands)
+    if choice not in PRESETS:
+        known = ("default", *PRESETS)
+        raise SurveyError(f"no mask preset {choice!r}; known: {', '.join(known)}.{did_you_mean(choice, known)}")
+    return PRESETS[choice]
 
 
 def bad_pixels(maskbits: ArrayLike, bits: Iterable[int]) -> NDArray[np.bool_]:
@@ -98,4 +109,10 @@ def wise_fraction(maskbits: ArrayLike) -> NDArray[np.float32]:
 
 def fraction_per_bit(maskbits: ArrayLike) -> NDArray[np.float32]:
     """Share of each stamp's pixels with each bit, shape (..., 16), last axis in the order of :class:`MaskBit`."""
-    return np.stack([bad_pixel_fraction(maskbits, (bit,)) for bit in MaskBit], axis=-1)
+    bits = np.asarray(maskbits)
+    out = np.zeros((*bits.shape[:-2], len(MaskBit)), np.float32)
+    seen = int(np.bitwise_or.reduce(bits, axis=None)) if bits.size else 0
+    for bit in MaskBit:
+        if seen >> bit & 1:  # most bits stand in no pixel of a block
+            out[..., bit] = bad_pixel_fraction(bits, (bit,))
+    return out

@@ -1,4 +1,4 @@
-"""What is measured once on every cutout: the aperture flux, and how far neighbouring pixels share their noise."""
+"""What is measured of a target on its stamp: aperture fluxes, the shape of its light, how its noise is correlated."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from lensflow import geometry, schema
 from lensflow.lensing.noise_correlation import correlated_noise_factor
+from lensflow.survey.moments import light_shape
 
 APERTURE_RADIUS_ARCSEC = 5.0
 
@@ -62,11 +63,19 @@ def noise_correlation_factor(image: NDArray[np.float32], invvar: NDArray[np.floa
 
 
 def with_measurements(cutouts: xr.Dataset) -> xr.Dataset:
-    """Add ``aperture_flux_nmgy`` and ``noise_correlation_factor`` to a block of cutouts in memory."""
+    """Add the aperture flux, the light's shape and the noise's correlation to a block of cutouts in memory.
+
+    The shape is measured in r, in the first band where there is no r; NaN where that band is absent.
+    """
     image, invvar, x, y = (cutouts[n].values for n in ("image", "invvar", "x_center", "y_center"))
+    bands = [str(b) for b in cutouts["band"].values]
+    r = bands.index("r") if "r" in bands else 0
+    q, phi = light_shape(image[:, r], np.where(cutouts["covered"].values[:, r, None, None], invvar[:, r], 0), x, y)
     measured = {
         "aperture_flux_nmgy": aperture_flux(image, invvar, x, y, float(cutouts.attrs["pixel_scale_arcsec"])),
         "noise_correlation_factor": noise_correlation_factor(image, invvar),
+        "host_q": q,
+        "host_phi_rad": phi,
     }
-    variables = {name: schema.variable("cutouts", name) for name in measured}
-    return cutouts.assign({name: (v.dims, measured[name], v.attrs) for name, v in variables.items()})
+    pool = {name: schema.variable("cutouts", name) for name in measured}
+    return cutouts.assign({name: (pool[name].dims, values, pool[name].attrs) for name, values in measured.items()})

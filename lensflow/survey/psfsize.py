@@ -29,9 +29,16 @@ def theory_band_ratio(band: str) -> float:
 
 
 def choose_psfsize(
-    map_value: ArrayLike, catalogue: ArrayLike, r_value: ArrayLike, covered: ArrayLike, ratio: ArrayLike
+    map_value: ArrayLike,
+    catalogue: ArrayLike,
+    r_value: ArrayLike,
+    covered: ArrayLike,
+    ratio: ArrayLike,
+    image_value: ArrayLike = np.nan,
 ) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
-    """Take the first usable PSF size of: map, catalogue or brick value, r scaled, none.
+    """Take the first usable PSF size of: PSF image where it is asked for, map, catalogue or brick value, r scaled.
+
+    A PSF image comes first because an arc is convolved with that very image.
 
     A value is usable if it is finite and > 0. Where the band is not covered nothing is: an arc in a band
     without an exposure would be a sign that no real lens shows, whatever a fallback offers.
@@ -45,6 +52,8 @@ def choose_psfsize(
         The survey has an exposure of the target in the band.
     ratio : array_like
         Band over r, for the r fallback; NaN = no fallback.
+    image_value : array_like
+        Size from the coadd PSF image; NaN where none is used.
 
     Returns
     -------
@@ -58,6 +67,7 @@ def choose_psfsize(
         (PsfSource.FALLBACK_R, scaled),
         (PsfSource.MANIFEST, np.asarray(catalogue, dtype=np.float64)),
         (PsfSource.MAP, np.asarray(map_value, dtype=np.float64)),
+        (PsfSource.COADD_PSF, np.asarray(image_value, dtype=np.float64)),
     )
     shape = np.broadcast_shapes(np.shape(covered), *(value.shape for _, value in candidates))
     size = np.full(shape, np.nan, dtype=np.float32)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
 from pathlib import PurePosixPath
 
 import fsspec
 import numpy as np
 import xarray as xr
+from astropy.io import fits
 from astropy.table import Table
 from numpy.typing import NDArray
 
@@ -18,7 +18,6 @@ from lensflow.config import StampsConfig, SurveyConfig
 from lensflow.errors import SurveyError
 from lensflow.schema import Reason
 from lensflow.survey.assess import RawBlock, assess
-from lensflow.survey.bricks import open_fits
 from lensflow.survey.cutouts import Messages
 
 MAD_TO_SIGMA = 1.482602218505602
@@ -175,8 +174,7 @@ def _per_band(stamps: StampsConfig) -> list[tuple[str, Mapping[str, object]]]:
 
 def _read_cube(path: str) -> NDArray[np.float32]:
     try:
-        with ExitStack() as stack:
-            hdus, _ = open_fits(path, stack)
+        with fsspec.open(path, "rb") as file, fits.open(file, memmap=False) as hdus:
             shapes = [tuple(hdu.shape) for hdu in hdus]
             first = next((i for i, shape in enumerate(shapes) if len(shape) == 3), None)
             cube = None if first is None else np.array(hdus[first].data, dtype=np.float32)

@@ -2,7 +2,9 @@ import numpy as np
 import pytest
 
 from lensflow.errors import ManifestError
-from lensflow.manifest.build import build_manifest, check_manifest, eligible_hosts
+from lensflow.manifest.build import build_manifest
+from lensflow.manifest.check import check_manifest
+from lensflow.manifest.hosts import eligible_hosts
 from lensflow.manifest.priors import PRESETS
 from lensflow.schema import Reason, Status
 from tests.factories import make_config, make_cutouts
@@ -71,9 +73,9 @@ def test_sources_are_area_uniform_in_the_disc():
 
 def test_an_absent_band_gets_no_psf_and_hosts_without_an_r_flux_are_left_out():
     cutouts = make_cutouts(4, absent=((1, 0), (2, 1)))
-    usable, _, skipped = eligible_hosts(cutouts, make_config())
-    assert usable.tolist() == [True, True, False, True] and skipped == {"NO_HOST_FLUX": 1}
-    assert eligible_hosts(cutouts, make_config(plan={"src_mag": "apparent"}))[0].all()
+    hosts = eligible_hosts(cutouts, make_config())
+    assert hosts.usable.tolist() == [True, True, False, True] and hosts.skipped == {"NO_HOST_FLUX": 1}
+    assert eligible_hosts(cutouts, make_config(plan={"src_mag": "apparent"})).usable.all()
     m = build_manifest(cutouts, make_config())
     assert np.isnan(m["psf_fwhm_arcsec"].values[m["host_index"].values == 1, 0]).all()
     assert np.isfinite(m["psf_fwhm_arcsec"].values[m["host_index"].values == 1, 1]).all()
@@ -95,7 +97,7 @@ def test_partial_stamps_are_left_out_unless_asked_for():
 def test_a_host_without_catalogue_flux_uses_its_aperture_flux():
     cutouts = make_cutouts(2)
     cutouts["flux_nmgy"].values[1] = np.nan
-    _, flux, _ = eligible_hosts(cutouts, make_config())
+    flux = eligible_hosts(cutouts, make_config()).columns["flux_reference_nmgy"]
     assert flux[0] == 8 and flux[1] == pytest.approx(8, rel=0.1)
 
 

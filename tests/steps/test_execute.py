@@ -71,3 +71,13 @@ def test_a_region_whose_worker_is_killed_is_done_elsewhere(tmp_path):
 def test_a_region_that_kills_every_worker_stops_the_run_with_the_way_out(tmp_path):
     with connect(LOCAL), pytest.raises(StoreError, match=r"cluster\.memory_limit"):
         list(run_tasks(DieOnce(tmp_path, always=True), range(4), "stage"))
+
+
+def test_who_stops_listening_stops_the_work(tmp_path):
+    def note(i: int) -> int:
+        (tmp_path / str(i)).touch()
+        return i
+
+    for _ in run_tasks(note, range(500), "stage"):
+        break
+    assert len(list(tmp_path.iterdir())) < 400

@@ -1,4 +1,5 @@
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -12,21 +13,21 @@ from lensflow.errors import StaleStoreError, StoreError
 from lensflow.store import create, paths, receipts, resume
 from lensflow.store.open import open_cutouts, read_host_block, read_hosts
 from lensflow.store.receipts import Receipt
-from lensflow.store.regions import Region, check_aligned, plan_regions, region_at
+from lensflow.store.regions import MIN_REGIONS, MIN_ROWS, Region, Regions, check_aligned, rows_per_region
 from tests.factories import make_config, make_cutouts
 
 
 @given(st.integers(0, 5000), st.integers(1, 700))
 def test_regions_hold_every_row_exactly_once(n, size):
     covered = np.zeros(n, int)
-    for region in plan_regions(n, size):
+    for region in Regions(n, size):
         covered[region.slice] += 1
     assert (covered == 1).all()
 
 
 @given(st.integers(1, 5000), st.integers(1, 700), st.integers(-3, 3), st.integers(-3, 3))
 def test_a_region_off_the_shard_boundaries_is_refused(n, size, a, b):
-    region = region_at(0, n, size)
+    region = Regions(n, size)[0]
     moved = Region(0, region.start + a, region.stop + b)
     if moved == region:
         check_aligned(moved, n, size)
@@ -42,7 +43,7 @@ def write_cutouts(url, cutouts, rows=8):
     )  # fmt: skip
     return {
         r.index: create.write_region(cutouts.isel(host=r.slice), url, "cutouts", r)
-        for r in plan_regions(cutouts.sizes["host"], rows)
+        for r in Regions(cutouts.sizes["host"], rows)
     }
 
 
@@ -58,6 +59,37 @@ def test_what_is_written_is_what_is_read_for_any_number_of_rows(tmp_path_factory
         expected = cutouts[v.name].values
         same = np.array_equal(back[v.name].values, expected, equal_nan=expected.dtype.kind == "f")
         assert same and back[v.name].attrs["units"] == v.units, v.name
+
+
+@settings(max_examples=12, deadline=None)
+@given(st.data(), st.integers(1, 60), st.integers(1, 5), st.integers(1, 4))
+def test_many_threads_in_any_order_lose_no_row(tmp_path_factory, data, n, chunks, inner):
+    url = str(tmp_path_factory.mktemp("threads") / "c.zarr")
+    cutouts, rows = make_cutouts(n, size=8), chunks * inner
+    bands = list(cutouts["band"].values)
+    create.create_store(
+        url, "cutouts", n, bands, head=cutouts, stamp_size=8, rows_per_region=rows, inner_chunk=inner
+    )  # fmt: skip
+    order = data.draw(st.permutations(list(Regions(n, rows))))
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda r: create.write_region(cutouts.isel(host=r.slice), url, "cutouts", r), order))
+    back = open_cutouts(url)
+    for name in ("image", "invvar", "x_center"):
+        assert np.array_equal(back[name].values, cutouts[name].values), name
+
+
+@given(st.integers(1, 10**7), st.integers(4, 10**6), st.floats(0.1, 500), st.integers(1, 64))
+def test_a_derived_region_is_whole_chunks_within_the_target_and_leaves_work_for_many(n, row_bytes, shard_mb, inner):
+    rows = rows_per_region(n, row_bytes, shard_mb, inner)
+    assert rows % inner == 0 and rows >= inner
+    assert rows == inner or rows * row_bytes <= shard_mb * 1e6
+    if rows > max(MIN_ROWS, inner) + inner:
+        assert len(Regions(n, rows)) > MIN_REGIONS / 2
+
+
+def test_the_default_region_of_a_large_run_is_about_64_mb():
+    rows = rows_per_region(10**6, 3 * 64 * 64 * 4, 64, 16)
+    assert rows == 1296 and 60e6 < rows * 3 * 64 * 64 * 4 < 64e6
 
 
 def test_pixels_open_lazily_in_chunks_of_one_shard(tmp_path):
@@ -104,12 +136,12 @@ def test_opening_what_is_not_there_or_not_ours_is_explained(tmp_path):
 
 def receipt(region, stamp="abc", **changes):
     return Receipt(
-        region.index, region.start, region.stop, stamp, {"a": "1"}, {"rows": region.size}, {"w": 1.0}, 1, **changes
+        region.index, region.start, region.stop, stamp, {"a": "1"}, {"rows": region.size}, {"w": 1.0}, 1, {}, **changes
     )
 
 
 def test_only_a_valid_receipt_keeps_a_region_from_being_redone(tmp_path):
-    folder, regions = str(tmp_path / "r"), plan_regions(40, 10)
+    folder, regions = str(tmp_path / "r"), Regions(40, 10)
     receipts.write_receipt(folder, receipt(regions[0]))
     receipts.write_receipt(folder, receipt(regions[1], stamp="other"))
     receipts.write_receipt(folder, receipt(Region(2, 20, 29)))
@@ -120,7 +152,7 @@ def test_only_a_valid_receipt_keeps_a_region_from_being_redone(tmp_path):
 
 
 def test_counts_add_up_over_receipts():
-    total = receipts.total_counts([receipt(r) for r in plan_regions(25, 10)])
+    total = receipts.total_counts([receipt(r) for r in Regions(25, 10)])
     assert total == {"rows": 25}
 
 

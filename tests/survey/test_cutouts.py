@@ -25,7 +25,7 @@ N = SURVEY.stamp_size
 def cut(root, hosts, bands="grz", survey=SURVEY, **options):
     out = cut_block(hosts, Layout(str(root)), bands, survey, **options)
     np.testing.assert_array_equal(out["host_id"], hosts["host_id"])  # every host, in order, whatever happened
-    measured = {"aperture_flux_nmgy", "noise_correlation_factor"}
+    measured = {"aperture_flux_nmgy", "noise_correlation_factor", "host_q", "host_phi_rad"}
     names = {v.name for v in schema.CUTOUTS} - {"cell", "split", "flux_nmgy", *measured}
     schema.check("cutouts", out, {*names, "host_id", "ra_deg", "dec_deg", "brickname"})
     assert np.isfinite(out["image"]).all()
@@ -236,7 +236,7 @@ def test_a_hole_in_the_psf_map_falls_back_to_r(tmp_path):
     assert status_of(out) == Status.OK
     measured = cut(tmp_path, hosts, psf_band_ratio={"g": 1.16})
     assert float(measured["psfsize_arcsec"][0, 0]) == pytest.approx(PSFSIZE["r"] * 1.16)
-    hosts["psfsize_arcsec"] = (("host", "band"), np.array([[1.25, 1.55], [1.25, 1.55]]))
+    hosts["catalogue_psfsize_arcsec"] = (("host", "band"), np.array([[1.25, 1.55], [1.25, 1.55]]))
     catalogue = cut(tmp_path, hosts.assign_coords(band=["r", "g"]))
     assert catalogue["psf_source"].values[0].tolist() == [PsfSource.MANIFEST, PsfSource.MAP, PsfSource.MAP]
     assert float(catalogue["psfsize_arcsec"][0, 0]) == pytest.approx(1.55)
@@ -262,7 +262,7 @@ def test_no_exposure_makes_the_band_absent_whatever_a_fallback_says(tmp_path, pr
         products[product, "g"][:, 100:] = 0
 
     write_brick(tmp_path, edit=gap)
-    hosts = targets([150, 50], [150, 150]).assign(psfsize_arcsec=(("host", "band"), np.full((2, 3), 1.5)))
+    hosts = targets([150, 50], [150, 150]).assign(catalogue_psfsize_arcsec=(("host", "band"), np.full((2, 3), 1.5)))
     out = cut(tmp_path, hosts)
     assert out["status"].values.tolist() == [Status.PARTIAL, Status.OK]
     assert reasons_of(out) == {"NO_COVERAGE_g"}
@@ -329,6 +329,43 @@ def test_masks_are_cut_and_counted(tmp_path):
     np.testing.assert_allclose(chosen["bad_pixel_frac"], [0.0, 1.0])
     assert chosen["status"].values.tolist() == [Status.OK, Status.FAILED]
     assert reasons_of(chosen, 1) == {"ALL_MASKED"}
+
+
+def test_the_share_of_every_mask_bit_is_kept(tmp_path):
+    def star(products):
+        products["maskbits", ""][:, :160] = (1 << MaskBit.BRIGHT) | (1 << MaskBit.ALLMASK_I)
+
+    write_brick(tmp_path, edit=star)
+    out = cut(tmp_path, targets([150.2], [150.2]))
+    expected = np.zeros(16)
+    expected[[MaskBit.BRIGHT, MaskBit.ALLMASK_I]] = (160 - 119) / N
+    np.testing.assert_allclose(out["mask_bit_frac"][0], expected, rtol=1e-6)
+    # the preset of the first run looks at BRIGHT too, a set of one bit at nothing else
+    for choice, share in (("historic_r", expected[1]), ((MaskBit.GALAXY,), 0.0)):
+        chosen = cut(tmp_path, targets([150.2], [150.2]), survey=SURVEY.model_copy(update={"mask_bits": choice}))
+        assert float(chosen["bad_pixel_frac"][0]) == pytest.approx(share)
+
+
+def test_a_stamp_in_the_overlap_of_two_bricks_is_whole_in_either(tmp_path):
+    """A brick's file reaches over its primary area: near the area's edge the stamp is whole, NPRIMARY or not."""
+
+    def border(products):
+        for edge in (np.s_[:40], np.s_[-40:]):
+            products["maskbits", ""][edge] |= 1 << MaskBit.NPRIMARY
+            products["maskbits", ""].T[edge] |= 1 << MaskBit.NPRIMARY
+
+    write_brick(tmp_path, edit=border)
+    out = cut(tmp_path, targets([42.2, 32.2, 30.2], [150.2, 150.2, 150.2]))
+    assert out["status"].values.tolist() == [Status.OK, Status.OK, Status.PARTIAL]
+    assert reasons_of(out, 2) == {f"PARTIAL_STAMP_{b}" for b in "grz"}
+    assert float(out["mask_bit_frac"][0, MaskBit.NPRIMARY]) == pytest.approx((40 - 11) / N)
+
+
+def test_columns_that_the_cutouts_know_are_carried_along(whole):
+    hosts = targets([150], [150]).assign(flux_nmgy=(("host", "band"), [[1.0, 2.0, 3.0]]), colour=("host", [1.0]))
+    out = cut(whole[0], hosts)
+    assert out["flux_nmgy"].values.tolist() == [[1.0, 2.0, 3.0]]
+    assert "colour" not in out
 
 
 def test_missing_maskbits_is_said_and_taken_as_clean(tmp_path):

@@ -16,9 +16,9 @@ def test_default_bits_follow_the_bands():
 
 
 def test_the_historic_preset_is_the_r_set():
-    assert masks.preset_bits("historic_r") == (0, 1, 3, 6, 10, 11)
+    assert masks.chosen_bits("historic_r", "grz") == (0, 1, 3, 6, 10, 11)
     with pytest.raises(SurveyError, match="historic_r"):
-        masks.preset_bits("historic")
+        masks.chosen_bits("historic", "grz")
 
 
 def test_a_pixel_with_two_bad_bits_counts_once():

@@ -1,0 +1,113 @@
+"""How far one scheduler goes: planning and submitting no-op region tasks, and the memory that they take.
+
+    python benchmarks/scale.py [--regions 40000] [--rows 0]
+
+With ``--rows N`` also a chain of N rows, hosts to pairs, in ``--workers`` processes: rate, bytes, peak memory of a
+worker.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+
+import numpy as np
+import psutil
+
+from lensflow.api import write_pairs
+from lensflow.cluster import connect
+from lensflow.config import ClusterConfig, load_config
+from lensflow.manifest.build import build_manifest
+from lensflow.steps import RunFolder
+from lensflow.steps.execute import run_tasks
+from lensflow.steps.inject import InjectTask
+from lensflow.store import receipts
+from lensflow.store.regions import Regions
+
+
+class _Nothing(InjectTask):
+    """A region task with the payload of a real one that does nothing."""
+
+    def __call__(self, index: int) -> int:
+        return self.regions[index].size
+
+
+def submit(n_regions: int) -> None:
+    rows = 1296
+    config = load_config({"out": "unused", "survey": {"root": "-", "targets": "-"}})
+    regions = Regions(n_regions * rows, rows)
+    with connect(ClusterConfig(kind="local", workers=2, dashboard=None)):
+        list(run_tasks(_Nothing(config, "f", regions), range(100), "warm-up"))
+        process = psutil.Process()  # the scheduler lives in this process
+        before, start, first = process.memory_info().rss, time.perf_counter(), None
+        peak, total = before, 0
+        for i, size in enumerate(run_tasks(_Nothing(config, "f", regions), range(n_regions), "nothing")):
+            first = first or time.perf_counter() - start
+            total += size
+            if i % 500 == 0:
+                peak = max(peak, process.memory_info().rss)
+        seconds = time.perf_counter() - start
+    assert total == n_regions * rows
+    print(
+        f"{n_regions:,} regions ({n_regions * rows:,} rows): first result after {first:.1f} s, "
+        f"all after {seconds:.1f} s "
+        f"({n_regions / seconds:,.0f} tasks/s); client + scheduler {peak / 2**20:.0f} MB, "
+        f"{(peak - before) / 2**20:.0f} MB more than before"
+    )
+
+
+def chain(n_rows: int, workers: int) -> None:
+    import sys
+    from pathlib import Path
+
+    sys.path.insert(0, str(Path(__file__).parents[1]))
+    from tests.factories import make_cutouts
+
+    n_hosts = max(1, n_rows // 10)
+    with tempfile.TemporaryDirectory() as out:
+        config = load_config(
+            {
+                "out": out,
+                "survey": {"root": "-", "targets": "-"},
+                "plan": {"injections_per_host": 9},
+                "cluster": {"kind": "local", "workers": workers, "dashboard": None},
+            }
+        )
+        few = make_cutouts(min(n_hosts, 200))
+        cutouts = few.isel(host=np.arange(n_hosts) % few.sizes["host"])
+        cutouts["host_id"] = ("host", np.array([f"h{i:07d}" for i in range(n_hosts)]))
+        manifest = build_manifest(cutouts, config)
+        with connect(config.cluster):
+            write_pairs(cutouts.isel(host=slice(0, 2)), manifest.isel(sample=slice(0, 4)), _warm(config, out))
+            start = time.perf_counter()
+            write_pairs(cutouts, manifest, config)
+            seconds = time.perf_counter() - start
+        done = receipts.summary(receipts.read_receipts(RunFolder.of(config).receipts("pairs")).values())
+    n = manifest.sizes["sample"]
+    busy = sum(done["task_seconds"].values())
+    print(
+        f"{n:,} rows in {done['regions']} regions, {workers} workers: {n / busy:,.0f} rows/s and core in the tasks "
+        f"({', '.join(f'{k} {v / n * 1e6:.0f} us' for k, v in done['task_seconds'].items())}), {seconds:.1f} s in all; "
+        f"{done['stored_bytes'] / n / 1e3:.1f} kB a pair; worker peak {done['peak_rss_mb']:.0f} MB"
+    )
+
+
+def _warm(config, out: str):  # type: ignore[no-untyped-def]
+    return config.model_copy(update={"out": f"{out}/warm"})
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--regions", type=int, default=40_000)
+    parser.add_argument("--rows", type=int, default=0)
+    parser.add_argument("--workers", type=int, default=2)
+    given = parser.parse_args()
+    if given.regions:
+        submit(given.regions)
+    if given.rows:
+        chain(given.rows, given.workers)
+
+
+if __name__ == "__main__":
+    main()

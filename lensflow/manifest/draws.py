@@ -1,0 +1,116 @@
+"""The rows that are being drawn: their keys, their uniform numbers, and what is known of their hosts.
+
+A row's numbers depend on (seed, host id, replicate) alone: never on the other hosts, on the order, or on how the plan
+is cut into blocks. That holds for the low-discrepancy design too. There, the replicates of a host take points
+0, 1, 2, ... of a Sobol sequence, moved round by a shift of the host's own (a Cranley-Patterson rotation): every host's
+rows spread evenly over the priors, hosts are independent of each other, and every row by itself is uniform. (One
+sequence over all hosts would spread more evenly still, but a row would then change with the hosts before it.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lensflow import rng
+from lensflow.config import PlanConfig
+from lensflow.manifest.priors import Grid
+
+Floats = NDArray[np.float64]
+
+# Purpose -> its dimensions of the Sobol sequence; the first dimensions are the most even ones. Purposes that are not
+# here (colours, scatter, source angles) are drawn independently.
+SOBOL_DIMENSIONS = {
+    "grid": slice(0, 5),
+    "src_offset": slice(5, 7),
+    "src_mag": slice(7, 8),
+    "src_n": slice(8, 9),
+    "lens_phi": slice(9, 10),
+    "src_z": slice(10, 11),
+    "src_q": slice(11, 12),
+}
+_N_DIMENSIONS = 12
+
+
+@dataclass(frozen=True, eq=False)
+class Draws:
+    """Injections of a block of hosts, and where their random numbers come from.
+
+    Attributes
+    ----------
+    plan : PlanConfig
+    grid : Grid
+        The priors of the crossed parameters.
+    seed : int
+    bands : sequence of str
+    row_id, host_key : ndarray of uint64, shape (n,)
+    replicate : ndarray of int64, shape (n,)
+        Number of the row among its host's injections.
+    host : mapping
+        Column -> the host's value for every row, shape (n,): flux_reference_nmgy, sigma_v_km_s, z_lens, host_q,
+        host_phi_rad.
+    given : mapping
+        Columns of the user's table, shape (n,) or (n, band).
+    """
+
+    plan: PlanConfig
+    grid: Grid
+    seed: int
+    bands: Sequence[str]
+    row_id: NDArray[np.uint64]
+    host_key: NDArray[np.uint64]
+    replicate: NDArray[np.int64]
+    host: Mapping[str, Floats]
+    given: Mapping[str, NDArray]
+
+    @property
+    def size(self) -> int:
+        """Number of rows."""
+        return len(self.row_id)
+
+    def at(self, rows: NDArray) -> Draws:
+        """Return the draws of some of the rows."""
+        return replace(
+            self,
+            row_id=self.row_id[rows],
+            host_key=self.host_key[rows],
+            replicate=self.replicate[rows],
+            host={k: v[rows] for k, v in self.host.items()},
+            given={k: v[rows] for k, v in self.given.items()},
+        )
+
+    def uniform(self, purpose: str, count: int = 1, attempt: int = 0) -> Floats:
+        """Uniform numbers in (0, 1) for a purpose, shape (n, count).
+
+        Parameters
+        ----------
+        purpose : str
+        count : int
+        attempt : int
+            Further numbers for a row whose first ones were not accepted; always independent.
+        """
+        if self.plan.design != "low_discrepancy" or purpose not in SOBOL_DIMENSIONS or attempt:
+            return rng.uniform(self.seed, self.row_id, purpose, count, lane=attempt)
+        which = SOBOL_DIMENSIONS[purpose]
+        shift = rng.uniform(self.seed, self.host_key, f"rotation: {purpose}", count)
+        u = _sobol(int(self.replicate.max(initial=0)).bit_length())[self.replicate, which] + shift
+        return np.clip(u % 1.0, 2.0**-54, 1 - 2.0**-53)
+
+    def normal(self, purpose: str, count: int = 1) -> Floats:
+        """Standard normal numbers for a purpose, shape (n, count)."""
+        return rng.normal(self.seed, self.row_id, purpose, count)
+
+
+@lru_cache(maxsize=2)
+def _sobol(log2_points: int) -> Floats:
+    """First points of the Sobol sequence (Joe & Kuo 2008, unscrambled), shape (2**log2_points, dimension).
+
+    A longer one begins with the shorter one: more injections a host leave the first ones as they are.
+    """
+    from scipy.stats import qmc  # half a second to import, which the other designs do not pay
+
+    return np.asarray(qmc.Sobol(_N_DIMENSIONS, scramble=False).random_base2(log2_points))

@@ -1,0 +1,82 @@
+"""What a plan would cost: rows, bytes, seconds and money, before anything is drawn."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lensflow import schema
+from lensflow.config import RunConfig
+from lensflow.manifest.hosts import PlanSize
+from lensflow.manifest.priors import grid_of
+from lensflow.manifest.table import read_injection_table
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Expected cost of a plan; rates and prices are those of the config's section ``estimate``.
+
+    Attributes
+    ----------
+    bytes_manifest, bytes_pairs : int
+        The manifest uncompressed (an upper bound); the pairs as stored.
+    core_seconds : dict
+        Step -> seconds on one core.
+    workers : int
+        Cores that the wall-clock time is for.
+    wall_seconds : float
+        Planning runs in one process, the other steps on all workers.
+    usd : float
+        Price of the core time, the planning's included.
+    """
+
+    bytes_manifest: int
+    bytes_pairs: int
+    core_seconds: dict[str, float]
+    workers: int
+    wall_seconds: float
+    usd: float
+
+
+def estimate(size: PlanSize, config: RunConfig, workers: int = 1) -> Estimate:
+    """Estimate a plan's cost.
+
+    Parameters
+    ----------
+    size : PlanSize
+    config : RunConfig
+        ``estimate`` has the rates; injecting and measuring are scaled from 3 bands of 64 x 64 pixels to the run's.
+    workers : int
+        Cores at work; ``cluster.workers`` where the config says.
+    """
+    rates, n_bands, pixels = config.estimate, len(config.bands), config.survey.stamp_size**2
+    workers = config.cluster.workers or workers
+    work = n_bands * pixels / (3 * 64**2)
+    seconds = {
+        "cut": size.n_hosts * work / rates.hosts_per_s_per_core,
+        "plan": size.rows / rates.rows_planned_per_s,
+        "inject": size.rows * work / rates.rows_per_s_per_core,
+        "diagnose + gate": size.rows * work / rates.measured_rows_per_s_per_core,
+    }
+    row = sum(v.stored_dtype.itemsize * (n_bands if "band" in v.dims else 1) for v in schema.MANIFEST)
+    pair = sum(v.stored_dtype.itemsize for v in schema.PAIRS) * n_bands * pixels
+    return Estimate(
+        bytes_manifest=size.rows * row,
+        bytes_pairs=round(size.rows * pair / rates.compression),
+        core_seconds=seconds,
+        workers=workers,
+        wall_seconds=seconds["plan"] + (sum(seconds.values()) - seconds["plan"]) / workers,
+        usd=sum(seconds.values()) / 3600 * rates.usd_per_vcpu_hour,
+    )
+
+
+def size_without_cutouts(config: RunConfig, n_targets: int) -> PlanSize:
+    """Size of a plan if every target can carry an arc: an upper bound, known before the hosts are cut."""
+    plan = config.plan
+    n = min(n_targets, plan.limit_hosts or n_targets)
+    share = plan.control_share if plan.controls == "disjoint" else 0.0
+    if plan.table is not None:
+        injections = read_injection_table(plan.table, config.bands, plan.table_ignore).size * plan.replicates
+    else:
+        per_host = len(grid_of(plan).crossed()) * plan.replicates if plan.design == "grid" else plan.injections_per_host
+        injections = round(n * (1 - share)) * per_host
+    return PlanSize(n, n, injections, round(n * (share or 1.0)) * plan.controls_per_host)

@@ -1,0 +1,228 @@
+"""Which hosts can carry an arc, and how many rows each of them gets."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from lensflow import rng
+from lensflow.config import RunConfig
+from lensflow.errors import ManifestError
+from lensflow.manifest.lens_priors import lacks_dispersion, lacks_shape
+from lensflow.manifest.priors import grid_of
+from lensflow.manifest.table import InjectionTable
+from lensflow.schema import Reason, Status
+
+Floats = NDArray[np.float64]
+
+# Larger plans are asked for twice: by plan.max_rows and by the caller.
+LARGE_PLAN_ROWS = 20_000_000
+_MISSING_PIXELS = Reason.PARTIAL_STAMP | Reason.NONFINITE
+
+
+class Hosts(NamedTuple):
+    """A block of hosts as the plan sees it.
+
+    Attributes
+    ----------
+    usable : ndarray of bool, shape (host,)
+    columns : dict
+        flux_reference_nmgy (catalogue flux in the reference band, or the aperture flux where the catalogue has none),
+        sigma_v_km_s, z_lens, host_q, host_phi_rad; shape (host,), NaN where unknown.
+    skipped : dict
+        Reason -> number of hosts left out; a host counts once, under its first reason.
+    lacking : dict
+        What the plan needs -> number of usable hosts that lack it and draw from the prior instead.
+    """
+
+    usable: NDArray[np.bool_]
+    columns: dict[str, Floats]
+    skipped: dict[str, int]
+    lacking: dict[str, int]
+
+
+def eligible_hosts(cutouts: xr.Dataset, config: RunConfig, flux_is_given: bool = False) -> Hosts:
+    """Decide which hosts can carry an arc, and why the others cannot.
+
+    Parameters
+    ----------
+    cutouts : Dataset
+        The cutouts' tables (no pixels are read).
+    config : RunConfig
+    flux_is_given : bool
+        Sources bring their own flux, so the host's is not needed.
+    """
+    plan, ref = config.plan, config.reference_band
+    status = cutouts["status"].values
+    missing_pixels = (cutouts["band_reasons"].values & int(_MISSING_PIXELS)) > 0
+    catalogue = cutouts["flux_nmgy"].values[:, ref].astype(np.float64)
+    measured = cutouts["aperture_flux_nmgy"].values[:, ref].astype(np.float64)
+    flux = np.where(np.isfinite(catalogue) & (catalogue > 0), catalogue, measured)
+    columns = {"flux_reference_nmgy": flux}
+    for name in ("sigma_v_km_s", "z_lens", "host_q", "host_phi_rad"):
+        known = name in cutouts
+        columns[name] = cutouts[name].values.astype(np.float64) if known else np.full(len(status), np.nan)
+    lacks = {
+        "NO_SIGMA_V_OR_Z": lacks_dispersion(plan, columns["sigma_v_km_s"], columns["z_lens"])
+        & (plan.theta_e_from == "sigma_v"),
+        "NO_HOST_SHAPE": lacks_shape(columns["host_q"], columns["host_phi_rad"]) & (plan.lens_shape == "host_light"),
+    }
+    needs_flux = plan.src_mag == "lens_plus_dmag" and not flux_is_given
+    reasons = {
+        "FAILED": status == Status.FAILED,
+        "PARTIAL_STAMP": (missing_pixels & cutouts["covered"].values).any(axis=1) & (not plan.include_partial),
+        "NO_HOST_FLUX": ~(np.isfinite(flux) & (flux > 0)) & needs_flux,
+        **(lacks if plan.host_lacks == "skip" else {}),
+    }
+    usable = np.ones(len(status), dtype=bool)
+    skipped = {}
+    for name, hit in reasons.items():
+        skipped[name] = int((hit & usable).sum())
+        usable &= ~hit
+    lacking = {name: int((hit & usable).sum()) for name, hit in lacks.items()}
+    return Hosts(usable, columns, _nonzero(skipped), _nonzero(lacking))
+
+
+def _nonzero(counts: dict[str, int]) -> dict[str, int]:
+    return {k: n for k, n in counts.items() if n}
+
+
+class RowCounts(NamedTuple):
+    """Rows of every host of a block, shape (host,)."""
+
+    injections: NDArray[np.int64]
+    controls: NDArray[np.int64]
+
+
+def rows_of_hosts(
+    host_key: NDArray[np.uint64], usable: NDArray[np.bool_], config: RunConfig, table: InjectionTable | None
+) -> RowCounts:
+    """How many injections and controls every host gets: decided from the host's own key.
+
+    Parameters
+    ----------
+    host_key : ndarray of uint64, shape (host,)
+    usable : ndarray of bool, shape (host,)
+    config : RunConfig
+    table : InjectionTable or None
+        With ``design: table``: hosts without a row in it get no injection.
+    """
+    plan = config.plan
+    if table is not None:
+        injections = table.count(host_key) * plan.replicates
+    else:
+        n_grid = len(grid_of(plan).crossed()) if plan.design == "grid" else 0
+        injections = np.full(len(host_key), n_grid * plan.replicates or plan.injections_per_host)
+    if plan.controls == "paired":
+        controls = np.where(injections > 0, plan.controls_per_host, 0)
+    else:
+        of_controls = rng.uniform(config.seed, host_key, "control_host")[:, 0] < plan.control_share
+        if table is not None:
+            of_controls &= injections == 0
+        controls = np.where(of_controls, plan.controls_per_host, 0)
+        injections = np.where(of_controls, 0, injections)
+    return RowCounts(np.where(usable, injections, 0), np.where(usable, controls, 0))
+
+
+@dataclass(frozen=True)
+class PlanSize:
+    """What a plan amounts to, before anything is drawn.
+
+    Attributes
+    ----------
+    n_hosts, n_used : int
+        Hosts looked at, and those with a row.
+    injections, controls : int
+        Rows. A row whose source position fails (``plan.src_position_fails: drop``) is still counted here.
+    skipped, lacking : dict
+        As :class:`Hosts` has them.
+    """
+
+    n_hosts: int = 0
+    n_used: int = 0
+    injections: int = 0
+    controls: int = 0
+    skipped: dict[str, int] = field(default_factory=dict)
+    lacking: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def rows(self) -> int:
+        """Injections and controls."""
+        return self.injections + self.controls
+
+    def __add__(self, other: PlanSize) -> PlanSize:
+        return PlanSize(
+            self.n_hosts + other.n_hosts,
+            self.n_used + other.n_used,
+            self.injections + other.injections,
+            self.controls + other.controls,
+            dict(Counter(self.skipped) + Counter(other.skipped)),
+            dict(Counter(self.lacking) + Counter(other.lacking)),
+        )
+
+
+# Reads the tables of hosts first:stop, in the order of the cutouts.
+ReadHosts = Callable[[int, int], xr.Dataset]
+
+
+def size_of_block(cutouts: xr.Dataset, config: RunConfig, table: InjectionTable | None) -> PlanSize:
+    """Size of the plan for one block of hosts."""
+    hosts = eligible_hosts(cutouts, config, table is not None and "src_flux_nmgy" in table.columns)
+    # Keys cost a hash each and decide nothing where every host is treated alike.
+    alike = table is None and config.plan.controls == "paired"
+    n = len(hosts.usable)
+    keys = np.zeros(n, np.uint64) if alike else rng.hash_ids(cutouts["host_id"].values)
+    rows = rows_of_hosts(keys, hosts.usable, config, table)
+    used = int((rows.injections + rows.controls > 0).sum())
+    skipped = dict(hosts.skipped)
+    if int(hosts.usable.sum()) > used:
+        skipped["NOT_IN_TABLE"] = int(hosts.usable.sum()) - used
+    return PlanSize(n, used, int(rows.injections.sum()), int(rows.controls.sum()), skipped, hosts.lacking)
+
+
+def refuse(size: PlanSize, config: RunConfig, confirmed: bool = False) -> None:
+    """Refuse a plan that has no rows, lacks what it needs, or is larger than was asked for.
+
+    Parameters
+    ----------
+    size : PlanSize
+    config : RunConfig
+    confirmed : bool
+        The second asking, for plans of more than 20 million rows.
+
+    Raises
+    ------
+    ManifestError
+        Saying what to change.
+    """
+    plan = config.plan
+    if size.lacking and plan.host_lacks == "error":
+        what = ", ".join(f"{n:,} {name}" for name, n in size.lacking.items())
+        raise ManifestError(
+            f"of {size.n_hosts:,} hosts, {what} (plan.theta_e_from: {plan.theta_e_from}, plan.lens_shape: "
+            f"{plan.lens_shape}). Fill the targets' sigma_v_km_s and z_lens (z_lens < plan.src_z), or choose "
+            "plan.host_lacks: prior (draw from the prior) or skip (leave them out)."
+        )
+    if size.rows == 0:
+        reasons = ", ".join(f"{n} {k}" for k, n in size.skipped.items())
+        raise ManifestError(
+            f"no host can carry an arc ({size.n_hosts} hosts: {reasons}). See `lensflow cut`'s summary for the "
+            "reasons; plan.include_partial: true admits stamps with missing pixels."
+        )
+    if size.rows > plan.max_rows:
+        raise ManifestError(
+            f"the plan has {size.rows:,} rows ({size.injections:,} injections and {size.controls:,} controls on "
+            f"{size.n_used:,} hosts), more than plan.max_rows = {plan.max_rows:,}. Raise plan.max_rows if that "
+            "is meant."
+        )
+    if size.rows > LARGE_PLAN_ROWS and not confirmed:
+        raise ManifestError(
+            f"the plan has {size.rows:,} rows, more than {LARGE_PLAN_ROWS:,}. plan.max_rows allows it; say so a second "
+            "time with `lensflow plan CONFIG --large` (other commands then find the manifest)."
+        )

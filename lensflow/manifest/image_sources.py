@@ -1,0 +1,142 @@
+"""Which image is the source of which row: drawn from the bank, every image in one split only."""
+
+from __future__ import annotations
+
+import glob
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lensflow import rng
+from lensflow.config import RunConfig, SourcesConfig
+from lensflow.errors import ConfigError, ManifestError
+from lensflow.manifest.source_bank import SourceBank
+from lensflow.schema import SPLITS
+
+
+@lru_cache(maxsize=4)
+def open_bank(config: SourcesConfig) -> SourceBank:
+    """Open the bank that a config names; one a process, so that its images are read once.
+
+    Raises
+    ------
+    ConfigError
+        If no file matches ``images``.
+    SurveyError
+        If the catalogue or an image cannot be read.
+    """
+    prepare = {"noise": config.noise, "negative": config.negative}
+    if config.catalog is not None:
+        return SourceBank.from_galsim(config.catalog, **prepare)
+    assert config.images is not None
+    paths = sorted(glob.glob(config.images, recursive=True))  # noqa: PTH207 (a pattern may be absolute)
+    if not paths:
+        raise ConfigError(f"plan.sources.images: no file matches {config.images!r}")
+    return SourceBank.from_fits(paths, config.pixel_scale_arcsec, **prepare)
+
+
+def bank_of(config: RunConfig) -> SourceBank | None:
+    """Return the bank of a run; None where all its sources are Sersic profiles."""
+    return None if config.plan.sources is None else open_bank(config.plan.sources)
+
+
+def split_of_sources(ids: NDArray[np.str_], fractions: tuple[float, float, float], seed: int) -> NDArray[np.uint8]:
+    """Split of every image: in the order of a hash of their names, cut at the requested shares.
+
+    Parameters
+    ----------
+    ids : ndarray of str, shape (source,)
+    fractions : tuple of float
+        Shares of train, val and test, which sum to 1.
+    seed : int
+
+    Returns
+    -------
+    ndarray of uint8, shape (source,)
+        0 train, 1 val, 2 test. The same for any order of ``ids``.
+    """
+    keys = rng.uniform(seed, rng.hash_ids(ids), "manifest.source_split")[:, 0]
+    place = np.empty(len(ids))
+    place[np.lexsort((ids, keys))] = np.arange(len(ids)) + 0.5
+    return np.searchsorted(np.cumsum(fractions)[:-1] * len(ids), place).astype(np.uint8)
+
+
+def draw_source_ids(
+    config: SourcesConfig,
+    ids: NDArray[np.str_],
+    fractions: tuple[float, float, float],
+    row_id: NDArray[np.uint64],
+    split: NDArray[np.uint8],
+    seed: int,
+) -> NDArray[np.str_]:
+    """Image of every row, uniformly from those of its split; "" for rows with a Sersic source.
+
+    Parameters
+    ----------
+    config : SourcesConfig
+    ids : ndarray of str, shape (source,)
+        The bank's.
+    fractions : tuple of float
+        Shares of the splits.
+    row_id, split : ndarray, shape (sample,)
+        Of injections.
+    seed : int
+
+    Raises
+    ------
+    ManifestError
+        If an id is longer than 32 characters, or a split has rows but no image.
+    """
+    longest = max(ids, key=len)
+    if len(longest) > 32:
+        raise ManifestError(f"image source {longest!r}: names may have 32 characters, this one has {len(longest)}")
+    order = np.sort(ids)
+    home = split_of_sources(order, fractions, seed)
+    u = rng.uniform(seed, row_id, "src_id", 2)
+    with_image = u[:, 0] < config.share
+    out = np.zeros(len(row_id), dtype="U32")
+    for code, name in enumerate(SPLITS):
+        rows = with_image & (split == code)
+        own = order[home == code]
+        if rows.any() and not own.size:
+            raise ManifestError(
+                f"plan.sources: none of the {len(ids)} images falls into the split {name!r}, which has {rows.sum()} "
+                "rows to fill. An image serves one split only: give more images, or set that split's fraction to 0."
+            )
+        if own.size:
+            out[rows] = own[(u[rows, 1] * own.size).astype(np.int64)]
+    return out
+
+
+def native_sizes(bank: SourceBank, src_id: NDArray[np.str_]) -> NDArray[np.float64]:
+    """Half-light radius of every row's image at its native scale, arcsec; NaN for rows without one.
+
+    Reads every image that is asked for, once.
+    """
+    names, place = np.unique(src_id, return_inverse=True)
+    radius = [bank.get(str(name)).half_light_radius_arcsec if name else np.nan for name in names]
+    return np.array(radius)[place]
+
+
+def with_images(
+    drawn: dict[str, NDArray],
+    config: RunConfig,
+    sources: SourceBank | None,
+    row_id: NDArray[np.uint64],
+    split: NDArray[np.uint8],
+) -> dict[str, NDArray]:
+    """Add ``src_id`` to the columns of a block of injections, and what follows from it.
+
+    An image has no Sersic index and axis ratio (NaN); its size is its own, unless the plan's is asked for.
+    """
+    settings = config.plan.sources
+    if settings is None:
+        return {**drawn, "src_id": np.zeros(len(row_id), dtype="U32")}
+    bank = sources or open_bank(settings)
+    src_id = draw_source_ids(settings, np.array(bank.ids), config.splits.fractions, row_id, split, config.seed)
+    own: dict[str, Any] = {"src_n": np.nan, "src_q": np.nan}
+    if settings.size == "native":
+        own["src_reff_arcsec"] = native_sizes(bank, src_id)
+    return {**drawn, "src_id": src_id, **{k: np.where(src_id != "", v, drawn[k]) for k, v in own.items()}}

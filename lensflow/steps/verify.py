@@ -1,0 +1,118 @@
+"""Verify a run: read its stores back and compare every region with its receipt."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from lensflow.errors import StoreError
+from lensflow.steps.execute import Progress, run_tasks, silent
+from lensflow.steps.run_folder import RunFolder
+from lensflow.steps.sources import dataset_content
+from lensflow.store import paths, receipts
+from lensflow.store.lease import hold
+from lensflow.store.open import open_manifest, stored_regions
+from lensflow.store.regions import Regions
+from lensflow.store.verify import Damage, check_region
+
+STORES = ("cutouts", "pairs")
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What was read, and what was found.
+
+    Attributes
+    ----------
+    checked, regions : dict
+        Store -> number of regions that were read, and that it has.
+    damage : tuple of Damage
+        Regions without a valid receipt are damage too: nothing vouches for them.
+    """
+
+    checked: dict[str, int]
+    regions: dict[str, int]
+    damage: tuple[Damage, ...]
+
+
+def verify_step(
+    out: str, sample: int | None = None, *, repair: bool = False, progress: Progress = silent
+) -> Verification:
+    """Read a run's cutouts and pairs back and compare them with their receipts.
+
+    Parameters
+    ----------
+    out : str
+        The run's folder, any fsspec URL.
+    sample : int, optional
+        Regions to read of each store, drawn anew at every call; all without.
+    repair : bool
+        Delete the receipts of damaged regions: the next run does those again, to the same bytes.
+    progress : callable, optional
+
+    Returns
+    -------
+    Verification
+
+    Raises
+    ------
+    StoreError
+        If there is no store in the folder.
+    """
+    folder = RunFolder(out.rstrip("/"))
+    present = [s for s in STORES if paths.group_exists(folder.store(s))]
+    if not present:
+        raise StoreError(f"{out}: no cutouts and no pairs here. Is this the folder of a run (its config's out)?")
+    damage: list[Damage] = []
+    checked, regions = {}, {}
+    for store in present:
+        here = stored_regions(folder.store(store), store)
+        expected = str(paths.open_group(folder.store(store)).attrs.get("fingerprint"))
+        lost = {r.index for r in receipts.missing_regions(folder.receipts(store), here, expected)}
+        chosen = [r.index for r in here if r.index not in lost]
+        if sample is not None and sample < len(chosen):
+            chosen = sorted(np.random.default_rng().choice(chosen, sample, replace=False).tolist())
+        for i in sorted(lost):
+            at = receipts.receipt_url(folder.receipts(store), i)
+            damage.append(Damage(store, i, "", at, "no valid receipt: not finished"))
+        for found in run_tasks(_VerifyTask(folder, store, here), chosen, f"verify {store}", progress):
+            damage += found
+        checked[store], regions[store] = len(chosen), len(here)
+    damage += _manifest(folder)
+    if repair:
+        with hold(folder.root):
+            for store in present:
+                struck = {d.region for d in damage if d.store == store}
+                here = stored_regions(folder.store(store), store)
+                receipts.remove_receipts(folder.receipts(store), [here[i] for i in struck])
+    return Verification(checked, regions, tuple(sorted(damage, key=lambda d: (d.store, d.region, d.array))))
+
+
+def _manifest(folder: RunFolder) -> list[Damage]:
+    """Compare the manifest with what the pairs were made from."""
+    if not paths.group_exists(folder.pairs):
+        return []
+    identity: Any = paths.open_group(folder.pairs).attrs.get("identity", {})
+    try:
+        same = dataset_content(open_manifest(folder.manifest)) == identity.get("inputs.manifest")
+    except Exception as error:  # codecs raise whatever they like on damaged bytes
+        return [Damage("manifest", 0, "", folder.manifest, f"cannot be read ({type(error).__name__}: {error})")]
+    return (
+        [] if same else [Damage("manifest", 0, "", folder.manifest, "not the manifest that the pairs were made from")]
+    )
+
+
+class _VerifyTask:
+    """Check one region against the receipt that stands there now."""
+
+    def __init__(self, folder: RunFolder, store: str, regions: Regions):
+        self.folder, self.store, self.regions = folder, store, regions
+
+    def __call__(self, index: int) -> list[Damage]:
+        receipt = receipts.read_receipt(self.folder.receipts(self.store), index)
+        if receipt is None:  # gone since the receipts were listed
+            at = receipts.receipt_url(self.folder.receipts(self.store), index)
+            return [Damage(self.store, index, "", at, "no valid receipt: not finished")]
+        return check_region(self.folder.store(self.store), self.store, self.regions[index], receipt)

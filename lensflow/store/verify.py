@@ -1,0 +1,86 @@
+"""Read a region back and compare it with its receipt: objects there and of the right length, values unchanged."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import zarr
+
+from lensflow.store import paths
+from lensflow.store.create import checksum, object_key
+from lensflow.store.receipts import Receipt
+from lensflow.store.regions import Region
+
+
+@dataclass(frozen=True)
+class Damage:
+    """Something of a region that is not as its receipt says.
+
+    Attributes
+    ----------
+    store : str
+        Name of the store ("cutouts", "pairs").
+    region : int
+    array : str
+        Array, or "" where the receipt itself is at fault.
+    object : str
+        URL of the object.
+    what : str
+        What is wrong with it.
+    """
+
+    store: str
+    region: int
+    array: str
+    object: str
+    what: str
+
+    def __str__(self) -> str:
+        array = f", {self.array}" if self.array else ""
+        return f"{self.store}, region {self.region}{array}: {self.what} ({self.object})"
+
+
+def check_region(url: str, store: str, region: Region, receipt: Receipt) -> list[Damage]:
+    """Compare what is stored of a region with its receipt.
+
+    Parameters
+    ----------
+    url, store : str
+        The zarr store and its name.
+    region : Region
+    receipt : Receipt
+
+    Returns
+    -------
+    list of Damage
+        Empty if every value is as it was written. A change of an object that no reader can notice is none.
+    """
+    group = paths.open_group(url)
+    found = []
+    for name, expected in receipt.checksums.items():
+        array = group.get(name)
+        place = paths.join(url, name)
+        if not isinstance(array, zarr.Array):
+            what = "the array is missing"
+        else:
+            place = paths.join(url, key := object_key(array, region))
+            what = _fault(array, region, expected, paths.size(place), receipt.objects.get(key))
+        if what:
+            found.append(Damage(store, region.index, name, place, what))
+    return found
+
+
+def _fault(array: zarr.Array, region: Region, expected: str, size: int | None, written: int | None) -> str:
+    """Say what is wrong with one array of a region; empty if nothing is."""
+    if written is not None and size is None:
+        return "the object is missing"
+    if written is not None and size is not None and size < written:
+        return f"the object is truncated: {size} of {written} bytes"
+    try:
+        values = np.asarray(array[region.slice])
+    except Exception as error:  # codecs raise whatever they like on damaged bytes
+        return f"the object cannot be decoded ({type(error).__name__}: {error})"
+    if checksum(values) != expected:
+        return "the values differ from what was written"
+    return ""

@@ -1,0 +1,346 @@
+"""Where the pixels of a FITS image lie in its file, from the first bytes of the file: bytes in, an index out, no I/O.
+
+Survey images are tile-compressed (FITS 4.0, section 10): a binary table with one row per tile says where the tile's
+bytes lie. Knowing that index, a reader fetches the tiles that it needs and nothing else. Plain images are indexed as
+tiles of one row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+BLOCK = 2880
+CARD = 80
+# A longer header is no header; survey files have some 10 kB.
+MAX_HEADER_BYTES = 1 << 20
+MAX_TABLE_BYTES = 1 << 26
+_DITHER = {"NO_DITHER": -1, "NONE": 0, "SUBTRACTIVE_DITHER_1": 1, "SUBTRACTIVE_DITHER_2": 2}
+_PIXELS = {8: "u1", 16: "i2", 32: "i4", 64: "i8", -32: "f4", -64: "f8"}
+_ELEMENT_BYTES = {"B": 1, "I": 2, "J": 4, "E": 4, "D": 8}
+_COLUMN_BYTES = {"L": 1, "B": 1, "A": 1, "I": 2, "J": 4, "K": 8, "E": 4, "D": 8, "P": 8, "Q": 16}
+_COLUMN_DTYPE = {"P": "(2,)>i4", "Q": "(2,)>i8", "D": ">f8", "E": ">f4", "J": ">i4", "I": ">i2"}
+
+# How the bytes of one tile are to be read: by the file's own algorithm, as gzipped pixels, as plain pixels.
+BY_ALGORITHM, GZIPPED, PLAIN, ABSENT = range(4)
+
+
+class FormatError(ValueError):
+    """The bytes are no FITS image that can be indexed; the text says why."""
+
+
+class MoreBytes(Exception):
+    """The index ends beyond the bytes given; ``stop`` is how many from the file's start are needed (at least)."""
+
+    def __init__(self, stop: int) -> None:
+        super().__init__(f"{stop} bytes needed")
+        self.stop = stop
+
+
+@dataclass(frozen=True)
+class Header:
+    """Cards of one HDU, values parsed when asked for."""
+
+    cards: dict[str, str]
+    text: str
+    data_start: int
+
+    @classmethod
+    def parse(cls, head: bytes, start: int) -> Header:
+        """Read the header that begins at byte ``start``.
+
+        Raises
+        ------
+        MoreBytes, FormatError
+        """
+        cards: dict[str, str] = {}
+        for block in range(start, start + MAX_HEADER_BYTES, BLOCK):
+            if len(head) < block + BLOCK:
+                raise MoreBytes(block + BLOCK)
+            try:
+                text = head[block : block + BLOCK].decode("ascii")
+            except UnicodeDecodeError as error:
+                raise FormatError("its header is not ASCII text") from error
+            for at in range(0, BLOCK, CARD):
+                key = text[at : at + 8].rstrip()
+                if block == start and at == 0 and key not in ("SIMPLE", "XTENSION"):
+                    raise FormatError(f"it begins with {key!r} instead of SIMPLE or XTENSION")
+                if key == "END":
+                    return cls(cards, head[start : block + at + CARD].decode("ascii"), block + BLOCK)
+                if text[at + 8 : at + 10] == "= ":
+                    cards.setdefault(key, text[at + 10 : at + CARD])
+        raise FormatError("its header has no END")
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """Value of a card: str, bool, int or float."""
+        if key not in self.cards:
+            return default
+        text = self.cards[key].lstrip()
+        if text.startswith("'"):
+            return text[1:].replace("''", "\0").split("'", 1)[0].replace("\0", "'").rstrip()
+        text = text.split("/", 1)[0].strip()
+        if text in ("T", "F"):
+            return text == "T"
+        try:
+            return int(text)
+        except ValueError:
+            pass
+        try:
+            return float(text.replace("D", "E").replace("d", "e"))
+        except ValueError as error:
+            raise FormatError(f"{key} = {text!r} is no value") from error
+
+    def integer(self, key: str, default: int | None = None, low: int = 0) -> int:
+        """Value of a card that must be an integer >= ``low``.
+
+        Raises
+        ------
+        FormatError
+        """
+        value = self.get(key, default)
+        if isinstance(value, bool) or not isinstance(value, int) or value < low:
+            raise FormatError(f"{key} is {value!r}, an integer >= {low} is needed")
+        return value
+
+    @property
+    def data_bytes(self) -> int:
+        """Length of the data that follow, without padding."""
+        n = self.integer("NAXIS", 0)
+        if n == 0 or n > 999:
+            return 0
+        size = abs(int(self.get("BITPIX", 8))) // 8
+        for axis in range(n):
+            size *= self.integer(f"NAXIS{axis + 1}")
+        return (size + self.integer("PCOUNT", 0)) * self.integer("GCOUNT", 1, 1)
+
+    @property
+    def end(self) -> int:
+        """Byte after the data and their padding: where the next HDU begins."""
+        return self.data_start + -(-self.data_bytes // BLOCK) * BLOCK
+
+
+@dataclass(frozen=True)
+class ImageIndex:
+    """Where every tile of an image lies and how it is to be read; tiles count along x first.
+
+    Attributes
+    ----------
+    header : Header
+        Of the image's HDU, WCS included.
+    shape, tile_shape : (int, int)
+        (y, x) in pixels; the last tiles of an axis may be slimmer.
+    dtype : str
+        Of the pixels before BSCALE and BZERO.
+    algorithm : str
+        ZCMPTYPE; "" for an image that is not compressed.
+    start, length : ndarray of int64, shape (tile,)
+        Bytes ``start : start + length`` of the file.
+    how : ndarray of uint8, shape (tile,)
+        BY_ALGORITHM, GZIPPED, PLAIN or ABSENT.
+    scale, zero : ndarray of float64, shape (tile,), or None
+        Quantisation of floats.
+    dither, dither_seed : int
+        ZQUANTIZ as a number (-1 none, 1, 2) and ZDITHER0.
+    blank : int or None
+        Quantised value that stands for NaN.
+    end : int
+        Bytes of a file that is complete to the end of the image, padding included.
+    """
+
+    header: Header
+    shape: tuple[int, int]
+    tile_shape: tuple[int, int]
+    dtype: str
+    algorithm: str
+    start: NDArray[np.int64]
+    length: NDArray[np.int64]
+    how: NDArray[np.uint8]
+    scale: NDArray[np.float64] | None
+    zero: NDArray[np.float64] | None
+    dither: int
+    dither_seed: int
+    blank: int | None
+    end: int
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Tiles along (y, x)."""
+        return tuple(-(-n // t) for n, t in zip(self.shape, self.tile_shape, strict=True))  # type: ignore[return-value]
+
+    def tile_slices(self, tile: int) -> tuple[slice, slice]:
+        """Pixels ``[y, x]`` of the image that a tile holds."""
+        at = divmod(int(tile), self.grid[1])
+        return tuple(  # type: ignore[return-value]
+            slice(k * t, min((k + 1) * t, n)) for k, t, n in zip(at, self.tile_shape, self.shape, strict=True)
+        )
+
+    def setting(self, name: str, default: int) -> int:
+        """Setting of the compression algorithm (ZNAMEi, ZVALi)."""
+        for i in range(1, 100):
+            key = self.header.get(f"ZNAME{i}")
+            if key is None:
+                break
+            if str(key).upper() == name:
+                return int(self.header.get(f"ZVAL{i}", default))
+        return default
+
+
+def index_image(head: bytes) -> ImageIndex:
+    """Index the first two-dimensional image of a FITS file, compressed or plain.
+
+    Parameters
+    ----------
+    head : bytes
+        The file's first bytes, as many as there are at hand.
+
+    Raises
+    ------
+    MoreBytes
+        If ``head`` ends before the index does.
+    FormatError
+        If there is no such image or its description contradicts itself.
+    """
+    for header in _headers(head):
+        if header.get("ZIMAGE") is True:
+            return _compressed(header, head)
+        if header.get("XTENSION", "IMAGE") == "IMAGE" and header.integer("NAXIS", 0) > 0:
+            return _plain(header)
+    raise FormatError("it holds no image")
+
+
+def _headers(head: bytes) -> Iterator[Header]:
+    start = 0
+    for _ in range(100):
+        header = Header.parse(head, start)
+        yield header
+        start = header.end
+    raise FormatError("it holds no image among its first 100 HDUs")
+
+
+def _shape(header: Header, prefix: str) -> tuple[int, int]:
+    if header.integer(f"{prefix}NAXIS") != 2:
+        raise FormatError(f"its image has {header.get(f'{prefix}NAXIS')} dimensions instead of (y, x)")
+    return header.integer(f"{prefix}NAXIS2", low=1), header.integer(f"{prefix}NAXIS1", low=1)
+
+
+def _dtype(header: Header, key: str) -> str:
+    bits = header.get(key)
+    if bits not in _PIXELS:
+        raise FormatError(f"{key} is {bits!r}, known are {', '.join(map(str, _PIXELS))}")
+    return _PIXELS[bits]
+
+
+def _plain(header: Header) -> ImageIndex:
+    shape, dtype = _shape(header, ""), _dtype(header, "BITPIX")
+    row = shape[1] * np.dtype(dtype).itemsize
+    return ImageIndex(
+        header=header,
+        shape=shape,
+        tile_shape=(1, shape[1]),
+        dtype=dtype,
+        algorithm="",
+        start=header.data_start + np.arange(shape[0], dtype=np.int64) * row,
+        length=np.full(shape[0], row, np.int64),
+        how=np.full(shape[0], PLAIN, np.uint8),
+        scale=None,
+        zero=None,
+        dither=-1,
+        dither_seed=0,
+        blank=None,
+        end=header.end,
+    )
+
+
+def _compressed(header: Header, head: bytes) -> ImageIndex:
+    shape = _shape(header, "Z")
+    tile_shape = header.integer("ZTILE2", 1, 1), header.integer("ZTILE1", shape[1], 1)
+    n_tiles = int(np.prod([-(-n // t) for n, t in zip(shape, tile_shape, strict=True)]))
+    width, rows = header.integer("NAXIS1", low=1), header.integer("NAXIS2", low=1)
+    if rows != n_tiles:
+        raise FormatError(f"its table has {rows} rows for {n_tiles} tiles")
+    if width * rows > MAX_TABLE_BYTES:
+        raise FormatError(f"its table of tiles has {width * rows} bytes")
+    stop = header.data_start + width * rows
+    if len(head) < stop:
+        raise MoreBytes(stop)
+    table = np.frombuffer(head, _table_dtype(header, width), rows, header.data_start)
+    heap = header.data_start + header.integer("THEAP", width * rows)
+    start, length, how = _tile_bytes(table, header, heap, n_tiles)
+    quantised = "ZSCALE" in (table.dtype.names or ()) or "ZSCALE" in header.cards
+    method = str(header.get("ZQUANTIZ", "NO_DITHER")).upper()
+    if method not in _DITHER:
+        raise FormatError(f"ZQUANTIZ is {method!r}, known are {', '.join(_DITHER)}")
+    blank = header.get("ZBLANK", header.get("BLANK"))
+    return ImageIndex(
+        header=header,
+        shape=shape,
+        tile_shape=tile_shape,
+        dtype=_dtype(header, "ZBITPIX"),
+        algorithm=str(header.get("ZCMPTYPE", "")).upper(),
+        start=start,
+        length=length,
+        how=how,
+        scale=_per_tile(table, header, "ZSCALE", n_tiles) if quantised else None,
+        zero=_per_tile(table, header, "ZZERO", n_tiles) if quantised else None,
+        dither=_DITHER[method],
+        dither_seed=header.integer("ZDITHER0", 0),
+        blank=int(blank) if blank is not None else None,
+        end=header.end,
+    )
+
+
+def _table_dtype(header: Header, width: int) -> np.dtype[Any]:
+    names, formats, offsets, at = [], [], [], 0
+    for i in range(1, header.integer("TFIELDS", low=1) + 1):
+        form = str(header.get(f"TFORM{i}", ""))
+        count = form.split("(")[0].strip()
+        digits = count.rstrip("ABCDEFGHIJKLMNOPQRSTUVWXYZ")
+        kind = count[len(digits) : len(digits) + 1]
+        if kind not in _COLUMN_BYTES:
+            raise FormatError(f"TFORM{i} is {form!r}, no format of a tile table")
+        repeat = int(digits or 1)
+        if repeat == 1:
+            names.append(str(header.get(f"TTYPE{i}", f"column {i}")).upper())
+            formats.append(_COLUMN_DTYPE.get(kind, f"V{_COLUMN_BYTES[kind]}"))
+            offsets.append(at)
+        at += repeat * _COLUMN_BYTES[kind]
+    if at != width:
+        raise FormatError(f"its tile table has columns of {at} bytes in rows of {width}")
+    return np.dtype({"names": names, "formats": formats, "offsets": offsets, "itemsize": width})
+
+
+def _tile_bytes(
+    table: NDArray[Any], header: Header, heap: int, n_tiles: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.uint8]]:
+    start, length = np.zeros(n_tiles, np.int64), np.zeros(n_tiles, np.int64)
+    how = np.full(n_tiles, ABSENT, np.uint8)
+    columns = {str(header.get(f"TTYPE{i}", "")).upper(): str(header.get(f"TFORM{i}"))
+               for i in range(1, header.integer("TFIELDS") + 1)}  # fmt: skip
+    for name, meaning in (("COMPRESSED_DATA", BY_ALGORITHM), ("GZIP_COMPRESSED_DATA", GZIPPED),
+                          ("UNCOMPRESSED_DATA", PLAIN)):  # fmt: skip
+        if name not in columns or table.dtype[name].subdtype is None:
+            continue
+        element = columns[name].lstrip("0123456789")[1:2]
+        if element not in _ELEMENT_BYTES:
+            raise FormatError(f"{name} has format {columns[name]!r}")
+        count, offset = (table[name][:, k].astype(np.int64) for k in (0, 1))
+        if (count < 0).any() or (offset < 0).any():
+            raise FormatError(f"{name} has a negative length or offset")
+        take = (how == ABSENT) & (count > 0)
+        start[take], length[take], how[take] = heap + offset[take], count[take] * _ELEMENT_BYTES[element], meaning
+    if (start + length > header.data_start + header.data_bytes).any():
+        raise FormatError("a tile lies beyond the end of its table's heap")
+    return start, length, how
+
+
+def _per_tile(table: NDArray[Any], header: Header, name: str, n_tiles: int) -> NDArray[np.float64]:
+    if name in (table.dtype.names or ()):
+        return table[name].astype(np.float64)
+    value = header.get(name)
+    if not isinstance(value, int | float):
+        raise FormatError(f"{name} is neither a column nor a number")
+    return np.full(n_tiles, float(value))
