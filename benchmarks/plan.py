@@ -29,7 +29,10 @@ from lensflow.store.tables import TableWriter
 BANDS = ("g", "r", "z")
 VARIANTS: dict[str, dict[str, Any]] = {
     "random": {},
-    "random, ranges": {"theta_e_arcsec": {"min": 0.5, "max": 2.5, "distribution": "log"}, "src_n": {"min": 1, "max": 4}},
+    "random, ranges": {
+        "theta_e_arcsec": {"min": 0.5, "max": 2.5, "distribution": "log"},
+        "src_n": {"min": 1, "max": 4},
+    },
     "low_discrepancy": {"design": "low_discrepancy"},
     "sigma_v and host light": {"theta_e_from": "sigma_v", "lens_shape": "host_light"},
     "two images": {"src_min_images": 2, "src_position_fails": "drop"},

@@ -15,8 +15,8 @@ from lensflow.injection.metrics import invariant_failures
 from lensflow.steps.execute import Progress, Stopwatch, peak_rss_mb, run_tasks, silent
 from lensflow.steps.plan import cutouts_content
 from lensflow.steps.run_folder import RunFolder
-from lensflow.store import create, receipts, resume
-from lensflow.store.open import open_cutouts, open_manifest, open_pairs, read_host_block, read_manifest_block
+from lensflow.store import create, paths, receipts, resume
+from lensflow.store.open import open_manifest, open_pairs, read_host_block, read_manifest_block
 from lensflow.store.receipts import Receipt
 from lensflow.store.regions import plan_regions, region_at
 
@@ -93,7 +93,7 @@ def inject_step(config: RunConfig, progress: Progress = silent) -> xr.Dataset:
     n_rows = manifest.sizes["sample"]
     if not resume.may_resume(folder.pairs, identity):
         receipts.clear(folder.receipts("pairs"))
-        pixel_scale = open_cutouts(folder.cutouts).attrs["pixel_scale_arcsec"]
+        pixel_scale = paths.open_group(folder.cutouts).attrs["pixel_scale_arcsec"]
         create.create_store(
             folder.pairs,
             "pairs",

@@ -15,7 +15,7 @@ from lensflow.steps.execute import Progress, silent
 from lensflow.steps.run_folder import RunFolder
 from lensflow.steps.sources import count_targets, dataset_content
 from lensflow.store import paths, receipts, resume
-from lensflow.store.open import host_tables, open_cutouts, open_manifest
+from lensflow.store.open import host_tables, open_manifest
 from lensflow.store.tables import TableWriter, write_table
 
 
@@ -82,9 +82,11 @@ def _identity(config: RunConfig) -> dict[str, Any]:
 
 
 def _is_frozen(config: RunConfig, identity: dict[str, Any]) -> bool:
-    """Whether this very manifest stands there, complete."""
+    """Whether this very manifest stands there; one that was never finished is nobody's, and may be replaced."""
     url = RunFolder.of(config).manifest
-    return resume.may_resume(url, identity) and bool(paths.open_group(url).attrs.get("finished"))
+    if paths.group_exists(url) and paths.open_group(url).attrs.get("finished") is False:
+        return False
+    return resume.may_resume(url, identity)
 
 
 def freeze_manifest(manifest: xr.Dataset, config: RunConfig) -> None:
@@ -106,14 +108,15 @@ def freeze_manifest(manifest: xr.Dataset, config: RunConfig) -> None:
 
 
 def cutouts_content(config: RunConfig) -> str:
-    """Fingerprint of the finished cutouts' bytes.
+    """Fingerprint of the finished cutouts' bytes; with ``plan.limit_hosts``, of the regions that hold those hosts.
 
     Raises
     ------
     StoreError
         If they are not complete.
     """
-    folder = RunFolder.of(config)
-    n_hosts = open_cutouts(folder.cutouts).sizes["host"]
-    rows = config.store.hosts_per_region
-    return receipts.finished_content(folder.receipts("cutouts"), folder.cutouts, rows, n_hosts, "lensflow cut")
+    folder, rows = RunFolder.of(config), config.store.hosts_per_region
+    _, n_hosts = host_tables(folder.cutouts)
+    used = min(config.plan.limit_hosts or n_hosts, n_hosts)
+    whole = min(-(-used // rows) * rows, n_hosts)
+    return receipts.finished_content(folder.receipts("cutouts"), folder.cutouts, rows, whole, "lensflow cut")

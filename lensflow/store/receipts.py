@@ -67,11 +67,12 @@ def clear(folder: str) -> None:
         fs.rm(path, recursive=True)
 
 
-def read_receipts(folder: str) -> dict[int, Receipt]:
-    """Every readable receipt of a folder by region; a damaged one counts as absent, so its region is redone."""
+def read_receipts(folder: str, among: Iterable[Region] | None = None) -> dict[int, Receipt]:
+    """Every readable receipt of a folder (or of some regions); a damaged one counts as absent: its region is redone."""
     receipts = {}
+    wanted = None if among is None else {receipt_url("", r.index).strip("/") for r in among}
     for name in paths.list_names(folder):
-        if not (name.startswith("region-") and name.endswith(".json")):
+        if not (name.startswith("region-") and name.endswith(".json")) or (wanted is not None and name not in wanted):
             continue
         try:
             receipt = Receipt(**paths.read_json(paths.join(folder, name)))
@@ -83,7 +84,8 @@ def read_receipts(folder: str) -> dict[int, Receipt]:
 
 def missing_regions(folder: str, regions: Iterable[Region], expected_fingerprint: str) -> list[Region]:
     """Regions without a valid receipt: absent, damaged, of another fingerprint or other rows."""
-    done = read_receipts(folder)
+    regions = list(regions)
+    done = read_receipts(folder, regions)
     return [
         r
         for r in regions
@@ -102,6 +104,7 @@ def finished_content(folder: str, store_url: str, rows_per_region: int, n_rows: 
         Its receipts.
     store_url : str
     rows_per_region, n_rows : int
+        Size of a region, and the rows that must be finished (whole regions, or all).
     command : str
         The command that finishes the store, for the message.
 
@@ -110,9 +113,9 @@ def finished_content(folder: str, store_url: str, rows_per_region: int, n_rows: 
     StoreError
         If a region lacks a valid receipt.
     """
-    done = read_receipts(folder)
     expected = str(paths.open_group(store_url).attrs.get("fingerprint"))
     regions = plan_regions(n_rows, rows_per_region)
+    done = read_receipts(folder, regions)
     todo = missing_regions(folder, regions, expected)
     if todo:
         raise StoreError(
