@@ -156,8 +156,8 @@ def correlations(manifest: xr.Dataset, bands: Sequence[str], reference_band: int
         "prior-correlations",
         f"Matrix of rank correlations between {', '.join(drawn)} over the manifest's injections",
         f"Spearman's rank correlation over the injections. Bold: more than {_CHANCE_SIGMA:g} standard errors from 0 "
-        f"and above {_SMALL:g}. Priors are drawn independently: a bold number comes from the design (magnitudes, shapes "
-        "and Einstein radii of the same hosts, an i band that follows r and z, images that were asked for).",
+        f"and above {_SMALL:g}. Priors are drawn independently: a bold number comes from the design (magnitudes, "
+        "shapes and Einstein radii of the same hosts, an i band that follows r and z, images that were asked for).",
     )
 
 
