@@ -1,7 +1,7 @@
 """Planning a manifest: rows per second and peak memory, in memory and into a store, and what the rows cost on disk.
 
-Run with ``python benchmarks/plan.py [ROWS]`` (default 1,000,000); on a busy machine read the CPU seconds. Every variant runs in a process of its own on one
-pinned core; hosts are made up, with six injections and one control each.
+Run with ``python benchmarks/plan.py [ROWS]`` (default 1,000,000); on a busy machine read the CPU seconds. Every
+variant runs in a process of its own on one pinned core; hosts are made up, with six injections and one control each.
 """
 
 from __future__ import annotations

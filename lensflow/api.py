@@ -24,7 +24,7 @@ from lensflow.steps import cut_step, freeze_cutouts, freeze_manifest, inject_ste
 from lensflow.steps import inject as _inject
 from lensflow.steps.sources import in_store_order
 from lensflow.store.open import open_cutouts, open_manifest, open_pairs
-from lensflow.survey.photometry import with_photometry
+from lensflow.survey.photometry import with_measurements
 from lensflow.survey.stamps import stamps_from_cubes
 
 __all__ = [
@@ -104,7 +104,7 @@ def import_stamps(
     # Only the settings of stamps matter here; the root is never looked at.
     survey = SurveyConfig(root="-", targets="-", stamp_size=stamp_size)
     out = stamps_from_cubes(cubes, names, psfsize_arcsec, x_center, y_center, survey)
-    out = with_photometry(out.assign_attrs(pixel_scale_arcsec=float(pixel_scale_arcsec)))
+    out = with_measurements(out.assign_attrs(pixel_scale_arcsec=float(pixel_scale_arcsec)))
     for name in ("flux_nmgy", "sigma_v_km_s", "z_lens"):
         v = schema.variable("cutouts", name)
         shape = (n, len(cubes)) if "band" in v.dims else (n,)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from lensflow.survey.moments import light_shape
-from lensflow.survey.photometry import with_photometry
+from lensflow.survey.photometry import with_measurements
 from tests.factories import make_cutouts
 
 SIGMA = 0.0024
@@ -86,6 +86,6 @@ def test_noise_alone_and_unknown_places_have_no_shape():
 
 
 def test_cutouts_carry_the_shape_in_r_and_none_where_r_is_absent():
-    cutouts = with_photometry(make_cutouts(3, absent=((1, 1),)))
+    cutouts = with_measurements(make_cutouts(3, absent=((1, 1),)))
     assert np.isnan(cutouts["host_q"].values).tolist() == [False, True, False]
     assert (cutouts["host_q"].values[[0, 2]] > 0.93).all() and cutouts["host_q"].dtype == np.float32
