@@ -48,6 +48,7 @@ docs: $(READY)  ## rewrite docs/schema.md and docs/config.md from the code
 bench: $(READY)  ## what the performance claims rest on
 	$(BIN)/python benchmarks/demo.py
 	$(BIN)/python benchmarks/render.py
+	$(BIN)/python benchmarks/inject.py
 
 lock: $(READY)  ## resolve requirements.lock anew
 	$(BIN)/python -m pip install --quiet uv

@@ -1,6 +1,6 @@
 """Speed and accuracy of the renderer beside those of other tools, on one pinned core, in one run.
 
-    python benchmarks/render.py [--rounds 7] [--core 0]
+    python benchmarks/render.py [--rounds 7] [--core 0] [--figure docs/figures/engine.png]
 
 Rows: the 48 reference renderings of ../shared/truth/dev.npz (three bands, Gaussian and Moffat), or random rows of the
 same ranges without errors where that file is absent. Every tool renders in turn, ``rounds`` times; medians are
@@ -27,6 +27,7 @@ from lensflow.lensing.render_reference import lensed_light, ray_positions, rende
 from lensflow.lensing.rows import read_rows
 
 PIXEL, SIZE, PAD = 0.262, 64, 16
+GOAL = 1e-3
 Manifest = dict[str, np.ndarray]
 TRUTH = Path(__file__).parents[1].parent / "shared" / "truth" / "dev.npz"
 
@@ -141,11 +142,45 @@ def galsim_rows(manifest: Manifest, models: np.ndarray, index: np.ndarray) -> np
 # --- measuring --------------------------------------------------------------------------------------------------------
 
 
-def errors(arc: np.ndarray, truth: np.ndarray) -> str:
+def errors(arc: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """Error over the peak and of the flux, (2, 3): median, 95th percentile and largest over the rows."""
     arc, truth = arc.astype(np.float64), truth.astype(np.float64)
     peak = (np.abs(arc - truth).max((2, 3)) / truth.max((2, 3))).max(1)
     flux = np.abs(arc.sum((2, 3)) / truth.sum((2, 3)) - 1).max(1)
-    return "  ".join(f"{f(e):8.1e}" for e in (peak, flux) for f in (np.median, lambda v: np.percentile(v, 95), np.max))
+    return np.array([[np.median(e), np.percentile(e, 95), e.max()] for e in (peak, flux)])
+
+
+def draw(path: Path, results: dict[str, tuple[float, np.ndarray]]) -> None:
+    """Draw every tool's error against its speed: ``results`` holds stamps a second and :func:`errors`."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7.2, 4.2), dpi=150, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    axes.axhline(GOAL, color="#5f6872", lw=1, ls=(0, (4, 3)))
+    axes.text(1.8e4, GOAL, "goal: 0.001 of the peak", color="#5f6872", size=9, ha="right", va="bottom")
+    for name, (speed, error) in results.items():
+        ours = name.startswith("lensflow")
+        colour = "#d55e00" if ours else "#3a5fa8"
+        median, _, largest = error[0]
+        axes.plot([speed, speed], [median, largest], color=colour, lw=2, alpha=0.6, solid_capstyle="butt")
+        axes.plot(speed, median, "o" if ours else "s", color=colour, ms=8)
+        left = name == "lensflow"
+        axes.annotate(
+            name, (speed, median), (-9 if left else 9, 6), textcoords="offset points", va="center",
+            ha="right" if left else "left", color=colour, size=9.5, weight="bold" if name == "lensflow" else "normal",
+        )  # fmt: skip
+    axes.set(xscale="log", yscale="log", xlim=(1.5, 2e4), ylim=(2e-5, 5e-2))
+    axes.set_xlabel("stamps of three bands per second, one core")
+    axes.set_ylabel("largest error in a stamp / its peak")
+    axes.set_title("Point: median of the rows; bar: up to the worst row", loc="left", size=10, color="#5f6872")
+    axes.xaxis.set_major_formatter("{x:,.0f}")
+    axes.grid(color="#d5d9de", lw=0.6)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path)
+    print(f"wrote {path}")
 
 
 def best_of(call: Callable[[], object], repeats: int = 25) -> float:
@@ -218,6 +253,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--core", type=int, default=0)
+    parser.add_argument("--figure", type=Path, help="draw error against speed into this file")
     options = parser.parse_args()
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {options.core})
@@ -243,7 +279,7 @@ def main() -> None:
     except ImportError:
         print("galsim is not installed: left out")
     against = f"; errors against {TRUTH.name}" if truth is not None else ""
-    print(f"{n} rows, 3 bands, {SIZE}x{SIZE} pixels, one core{against}")
+    print(f"{n} rows, 3 bands, {SIZE}x{SIZE} pixels, one core{against}; load {os.getloadavg()[0]:.1f}")
     arcs = {name: tool(manifest, models, index) for name, (tool, index) in tools.items()}  # and compiles
     seconds: dict[str, list[float]] = {name: [] for name in tools}
     for _ in range(options.rounds):
@@ -255,10 +291,18 @@ def main() -> None:
             seconds[name].append((time.perf_counter() - start) / repeats / len(index))
     ours = np.array(seconds["lensflow"])
     print(f"{'':34s} {'stamps/s':>9s} {'lensflow is':>12s}   error/peak: median, p95, max   flux: median, p95, max")
+    results = {}
     for name, (_, index) in tools.items():
-        ratio = np.median(np.array(seconds[name]) / ours)
-        error = errors(arcs[name], truth[index]) if truth is not None else ""
-        print(f"{name:34s} {1 / np.median(seconds[name]):9.1f} {ratio:10.1f} x   {error}")
+        ratio, speed = np.median(np.array(seconds[name]) / ours), float(1 / np.median(seconds[name]))
+        line = f"{name:34s} {speed:9.1f} {ratio:10.1f} x   "
+        if truth is not None:
+            results[name] = speed, errors(arcs[name], truth[index])
+            line += "  ".join(f"{e:8.1e}" for e in results[name][1].ravel())
+        print(line)
+    if options.figure:
+        if not results:
+            sys.exit(f"no figure: {TRUTH} is absent, so there are no errors to draw")
+        draw(options.figure, results)
     profile(manifest, models)
 
 
