@@ -11,7 +11,7 @@ import yaml
 
 from lensflow import cli
 from lensflow.store import receipts
-from lensflow.store.open import open_cutouts
+from lensflow.store.open import open_cutouts, open_manifest
 from tests.survey.brick_factory import BRICK, brick_wcs, file_of, write_brick
 
 POSITIONS = [(60.3, 70.2), (150.0, 150.6), (220.4, 90.9), (100.5, 210.1), (230.2, 230.8), (150.0, 60.0)]
@@ -193,8 +193,16 @@ def test_a_band_that_the_survey_does_not_have_is_absent_everywhere(command, surv
     survey["bands"] = ["g", "r", "i", "z"]
     _, _, counts = cut(command, survey)
     assert counts["reason: MISSING_FILE_i"] == 6
+    assert command("plan", config=survey)[0] == 0
+    fwhm = open_manifest(f"{survey['out']}/manifest.zarr")["psf_fwhm_arcsec"].values
+    assert np.isnan(fwhm[:, 2]).all() and np.isfinite(fwhm[:, [0, 1, 3]]).all()
+
+
+def test_a_band_without_a_colour_prior_is_refused_before_anything_is_drawn(command, survey):
+    survey["bands"] = ["u", "g", "r", "z"]
+    cut(command, survey)
     code, text = command("plan", config=survey)
-    assert code == 2 and "no colour prior for i" in text
+    assert code == 2 and "no colour prior for u" in text and not Path(survey["out"], "manifest.zarr").exists()
 
 
 def test_a_truncated_file_is_named_and_its_hosts_are_marked(command, survey):
@@ -259,3 +267,14 @@ def test_a_full_disk_stops_with_the_way_out_and_the_run_continues_later(command,
         assert {i: r.checksums for i, r in a.items()} == {i: r.checksums for i, r in b.items()}
     finally:
         subprocess.run(["umount", small], check=True)
+
+
+def test_a_plan_says_what_it_costs_before_it_draws(command, survey):
+    code, text = command("plan", "--dry-run", config=survey)
+    assert code == 0 and "rows" in text and "18" in text and "USD" in text
+    assert not Path(survey["out"], "manifest.zarr").exists()
+    assert command("cut", config=survey)[0] == 0
+    code, text = command("plan", "--limit", "2", config=survey)
+    assert (
+        code == 0 and "pairs on disk" in text and "As drawn" in text and Path(survey["out"], "manifest.zarr").exists()
+    )

@@ -22,7 +22,7 @@ from lensflow.manifest.hosts import PlanSize, ReadHosts, eligible_hosts, refuse,
 from lensflow.manifest.image_sources import with_images
 from lensflow.manifest.lens_priors import draw_lens
 from lensflow.manifest.positions import draw_positions
-from lensflow.manifest.priors import COLOURS, R_I_OVER_R_Z, at, declared, grid_of
+from lensflow.manifest.priors import COLOURS, R_I_OVER_R_Z, at, band_fluxes, declared, grid_of
 from lensflow.manifest.source_bank import SourceBank
 from lensflow.manifest.source_priors import draw_source
 from lensflow.manifest.table import InjectionTable, read_injection_table
@@ -97,6 +97,9 @@ class Planner:
     def refuse(self, confirmed: bool = False) -> None:
         """Raise if the plan cannot or should not be drawn: see :func:`lensflow.manifest.hosts.refuse`."""
         refuse(self.size, self.config, confirmed)
+        if self.table is None or "src_flux_nmgy" not in self.table.columns:
+            # Of no row: says now whether every band has a colour.
+            band_fluxes(np.empty(0), np.empty((0, 2)), self.config.bands, COLOURS[self.config.plan.colours])
 
     def blocks(self) -> Iterator[xr.Dataset]:
         """Draw the rows, block by block of hosts; blocks without a row are left out."""

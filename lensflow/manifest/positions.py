@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from lensflow.config import PlanConfig
 from lensflow.errors import ManifestError
 from lensflow.lensing.deflectors import deflect_sie
-from lensflow.lensing.image_positions import RING, image_positions
+from lensflow.lensing.image_positions import image_positions
 from lensflow.manifest.draws import Draws
 
 Floats = NDArray[np.float64]
@@ -71,7 +71,8 @@ def draw_positions(draws: Draws, lens: Mapping[str, NDArray]) -> dict[str, NDArr
         inside = in_region(plan, part["theta_e_arcsec"], x[todo], y[todo])
         here = [part[name][inside] for name in _LENS]
         count = image_positions(here[0], here[1], here[2], here[3], here[4], x[todo][inside], y[todo][inside]).count
-        inside[inside] = (count >= plan.src_min_images) | (count == RING)
+        # A ring (-1) fails: a circular lens has no caustic of an area, and its one point is not a prior.
+        inside[inside] = count >= plan.src_min_images
         tries[todo[inside]] = attempt + 1
         todo = todo[~inside]
         if todo.size == 0:

@@ -123,7 +123,7 @@ class _Checked:
         """Return the lens models."""
         values, allowed = self._text("lens_model"), [m for m in LENS_MODELS if m != "CONTROL"]
         self._refuse(~np.isin(values, allowed), "lens_model", values, f"one of {', '.join(allowed)}")
-        return values
+        return values.astype(schema.variable("manifest", "lens_model").dtype)
 
     def _refuse(self, bad: NDArray[np.bool_], name: str, values: NDArray, rule: str) -> None:
         if bad.any():

@@ -11,7 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from lensflow.gates import GateResult
-from lensflow.report import figures_images, figures_statistics, tables, tables_statistics
+from lensflow.report import figures_images, figures_statistics, prior, tables, tables_statistics
 from lensflow.report.collect import Example, RunRecord
 from lensflow.report.figures import VERDICT_COLOURS, Picture
 from lensflow.report.numbers import count, fixed, interval, number, seconds, share
@@ -105,6 +105,10 @@ def _content(record: RunRecord) -> dict[str, Any]:
     profile, strata = diagnostics.get("radial_profile"), diagnostics.get("stratified")
     if injections is not None and injections.sizes["sample"] == 0:
         injections = None
+    planned = record.manifest
+    if planned is not None and planned["is_control"].values.all():
+        planned = None
+    of_plan = (record.bands, record.config.reference_band)
     return {
         "cards": [_card(g) for g in record.gates],
         "host_table": tables.hosts(record.cutouts_summary["counts"], skipped),
@@ -131,6 +135,8 @@ def _content(record: RunRecord) -> dict[str, Any]:
         else [],
         "psf_figure": figures_statistics.psf_sizes(record.cutouts, tables.REFERENCE_PSF, tables.PERCENTILES),
         "psf_tables": [tables.psf_percentiles(record.cutouts), tables.psf_sources(record.cutouts)],
+        "prior_figure": None if planned is None else prior.correlations(planned, *of_plan),
+        "prior_table": None if planned is None else prior.declared_table(planned, *of_plan),
         "drawn_figure": None
         if injections is None
         else figures_statistics.drawn(injections, record.bands, record.config.reference_band),

@@ -85,9 +85,11 @@ def _identity(config: RunConfig) -> dict[str, Any]:
 
 
 def _is_frozen(config: RunConfig, identity: dict[str, Any]) -> bool:
-    """Whether this very manifest stands there, complete."""
+    """Whether this very manifest stands there; one that was never finished is nobody's, and may be replaced."""
     url = RunFolder.of(config).manifest
-    return resume.may_resume(url, identity) and bool(paths.open_group(url).attrs.get("finished"))
+    if paths.group_exists(url) and paths.open_group(url).attrs.get("finished") is False:
+        return False
+    return resume.may_resume(url, identity)
 
 
 def freeze_manifest(manifest: xr.Dataset, config: RunConfig) -> None:
@@ -116,7 +118,7 @@ def sources_content(config: RunConfig) -> dict[str, str]:
 
 
 def cutouts_content(config: RunConfig) -> str:
-    """Fingerprint of the finished cutouts' bytes.
+    """Fingerprint of the finished cutouts' bytes; with ``plan.limit_hosts``, of the regions that hold those hosts.
 
     Raises
     ------
@@ -124,4 +126,5 @@ def cutouts_content(config: RunConfig) -> str:
         If they are not complete.
     """
     folder = RunFolder.of(config)
-    return receipts.finished_content(folder.receipts("cutouts"), folder.cutouts, "cutouts", "lensflow cut")
+    limit = config.plan.limit_hosts
+    return receipts.finished_content(folder.receipts("cutouts"), folder.cutouts, "cutouts", "lensflow cut", limit)

@@ -165,7 +165,7 @@ def _without(done: dict[int, Receipt], regions: Iterable[Region], expected_finge
     ]
 
 
-def finished_content(folder: str, store_url: str, store: str, command: str) -> str:
+def finished_content(folder: str, store_url: str, store: str, command: str, first_rows: int | None = None) -> str:
     """Fingerprint of a finished store's bytes.
 
     Parameters
@@ -175,13 +175,16 @@ def finished_content(folder: str, store_url: str, store: str, command: str) -> s
     store_url, store : str
     command : str
         The command that finishes the store, for the message.
+    first_rows : int, optional
+        Only the regions that hold the first so many rows matter; by default, all.
 
     Raises
     ------
     StoreError
         If a region lacks a valid receipt.
     """
-    regions = stored_regions(store_url, store)
+    whole = stored_regions(store_url, store)
+    regions = [r for r in whole if first_rows is None or r.start < first_rows]
     done = read_receipts(folder)
     expected = str(paths.open_group(store_url).attrs.get("fingerprint"))
     todo = _without(done, regions, expected)

@@ -1,0 +1,82 @@
+import numpy as np
+import pytest
+import zarr
+
+from lensflow import schema
+from lensflow.errors import StoreError
+from lensflow.manifest.build import build_manifest
+from lensflow.store import open as opening
+from lensflow.store import tables
+from lensflow.store.open import open_manifest, read_manifest_block
+from lensflow.store.regions import Region
+from lensflow.store.tables import TableWriter, write_table
+from tests.factories import make_config, make_cutouts
+
+BANDS = ("g", "r", "z")
+
+
+@pytest.fixture
+def manifest():
+    return build_manifest(make_cutouts(6, size=8), make_config(plan={"injections_per_host": 9}))
+
+
+@pytest.fixture
+def small_shards(monkeypatch):
+    monkeypatch.setattr(tables, "SHARD_ROWS", 16)
+    monkeypatch.setattr(tables, "CHUNK_ROWS", 4)
+
+
+def same(a, b):
+    for v in schema.MANIFEST:
+        x, y = a[v.name].values, b[v.name].values
+        assert x.dtype == y.dtype and np.array_equal(x, y, equal_nan=x.dtype.kind == "f"), v.name
+
+
+@pytest.mark.parametrize("cuts", [(), (1,), (15, 16, 17), (32,), (5, 40, 41, 59)])
+def test_any_cutting_into_blocks_gives_the_same_store(tmp_path, manifest, small_shards, cuts):
+    url = str(tmp_path / "m.zarr")
+    writer = TableWriter(url, "manifest", 60, BANDS, {"seed": 5})
+    for a, b in zip((0, *cuts), (*cuts, 60), strict=True):
+        writer.append(manifest.isel(sample=slice(a, b)))
+    writer.finish({"n_hosts": 6})
+    opened = open_manifest(url)
+    same(opened, manifest)
+    assert opened.attrs["seed"] == 5 and opened.attrs["n_hosts"] == 6
+    same(read_manifest_block(url, Region(1, 13, 29)), manifest.isel(sample=slice(13, 29)))
+
+
+def test_a_store_with_fewer_rows_than_it_was_made_for_is_cut(tmp_path, manifest, small_shards):
+    url = str(tmp_path / "m.zarr")
+    writer = TableWriter(url, "manifest", 100, BANDS, {})
+    writer.append(manifest)
+    writer.finish({})
+    same(open_manifest(url), manifest)
+    with pytest.raises(StoreError, match="more rows than the 10"):
+        TableWriter(url, "manifest", 10, BANDS, {}).append(manifest)
+
+
+def test_a_store_that_was_not_finished_does_not_open(tmp_path, manifest):
+    url = str(tmp_path / "m.zarr")
+    TableWriter(url, "manifest", 60, BANDS, {}).append(manifest)
+    with pytest.raises(StoreError, match="did not finish"):
+        open_manifest(url)
+
+
+def test_models_are_one_byte_with_their_meaning_beside_them(tmp_path, manifest):
+    url = str(tmp_path / "m.zarr")
+    write_table(url, "manifest", manifest, BANDS, {})
+    array = zarr.open_group(url, mode="r")["lens_model"]
+    assert array.dtype == np.uint8 and array.attrs["flag_meanings"] == "SIS SIE EPL CONTROL"
+    manifest["lens_model"].values[7] = "NFW"
+    with pytest.raises(StoreError, match=r"row 7 is .*NFW.*none of SIS, SIE, EPL, CONTROL"):
+        write_table(url, "manifest", manifest, BANDS, {})
+
+
+def test_a_large_manifest_opens_lazily_with_the_same_values(tmp_path, manifest, small_shards, monkeypatch):
+    url = str(tmp_path / "m.zarr")
+    write_table(url, "manifest", manifest, BANDS, {"seed": 5})
+    monkeypatch.setattr(opening, "TABLE_ROWS_IN_MEMORY", 50)
+    lazy = open_manifest(url)
+    assert all(lazy[v.name].chunks is not None for v in schema.MANIFEST) and lazy.attrs["seed"] == 5
+    assert lazy["theta_e_arcsec"].attrs["units"] == "arcsec"
+    same(lazy, manifest)
