@@ -9,7 +9,6 @@ worker.
 from __future__ import annotations
 
 import argparse
-import os
 import tempfile
 import time
 
@@ -51,8 +50,8 @@ def submit(n_regions: int) -> None:
         seconds = time.perf_counter() - start
     assert total == n_regions * rows
     print(
-        f"{n_regions:,} regions ({n_regions * rows:,} rows): first result after {first:.1f} s, all after {seconds:.1f} s "
-        f"({n_regions / seconds:,.0f} tasks/s); client + scheduler {peak / 2**20:.0f} MB, "
+        f"{n_regions:,} regions ({n_regions * rows:,} rows): first result after {first:.1f} s, "
+        f"all after {seconds:.1f} s ({n_regions / seconds:,.0f} tasks/s); client + scheduler {peak / 2**20:.0f} MB, "
         f"{(peak - before) / 2**20:.0f} MB more than before"
     )
 
@@ -94,7 +93,7 @@ def chain(n_rows: int, workers: int) -> None:
 
 
 def _warm(config, out: str):  # type: ignore[no-untyped-def]
-    return config.model_copy(update={"out": os.path.join(out, "warm")})
+    return config.model_copy(update={"out": f"{out}/warm"})
 
 
 def main() -> None:
