@@ -25,7 +25,7 @@ from lensflow.steps import inject as _inject
 from lensflow.steps import verify_step as verify
 from lensflow.steps.sources import in_store_order
 from lensflow.store.open import open_cutouts, open_manifest, open_pairs
-from lensflow.survey.photometry import with_aperture_flux
+from lensflow.survey.photometry import with_measurements
 from lensflow.survey.stamps import stamps_from_cubes
 
 __all__ = [
@@ -107,7 +107,7 @@ def import_stamps(
     # Only the settings of stamps matter here; the root is never looked at.
     survey = SurveyConfig(root="-", targets="-", stamp_size=stamp_size)
     out = stamps_from_cubes(cubes, names, psfsize_arcsec, x_center, y_center, survey)
-    out = with_aperture_flux(out.assign_attrs(pixel_scale_arcsec=float(pixel_scale_arcsec)))
+    out = with_measurements(out.assign_attrs(pixel_scale_arcsec=float(pixel_scale_arcsec)))
     flux = schema.variable("cutouts", "flux_nmgy")
     out = out.assign(flux_nmgy=(flux.dims, np.full((n, len(cubes)), np.nan, np.float32), flux.attrs))
     return in_store_order(out, SplitsConfig(), seed)

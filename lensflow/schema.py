@@ -115,6 +115,8 @@ CUTOUTS = (
     _v("wise_brightmask_frac", "host", "f4", "1", "share of stamp pixels with a WISE bright-star bit (8, 9)"),
     _v("flux_nmgy", "host band", "f4", "nMgy", "catalogue flux of the host; NaN where the catalogue has none"),
     _v("aperture_flux_nmgy", "host band", "f4", "nMgy", "flux of the cutout within 5\" of the target; NaN = no data"),
+    _v("noise_correlation_factor", "host band", "f4", "1",
+       "sqrt(sum of the noise's autocorrelation to 3 pixels) on the stamp's blank sky; NaN: fewer than 400 pixels"),
     _v("cell", "host", "i8", "", "sky cell (nested HEALPix index) that decides the split"),
     _v("split", "host", "u1", "", "0 train, 1 val, 2 test"),
 )  # fmt: skip
@@ -151,11 +153,7 @@ MANIFEST = (
 PAIRS = (
     _v("arc", "sample band y x", "f4", "nMgy/pixel", "noiseless, PSF-convolved arc that was added"),
     _v(
-        "stamp",
-        "sample band y x",
-        "f4",
-        "nMgy/pixel",
-        "float32(ctrl + arc + noise), then rounded where store.quantize says so",
+        "stamp", "sample band y x", "f4", "nMgy/pixel", "float32(ctrl + arc + noise); rounded with store.quantize"
     ),
 )
 
@@ -171,12 +169,18 @@ METRICS = (
     _v("core_flux_fraction", "sample", "f4", "1", "share of the arc's stamp flux within r < 5 pix, all bands"),
     _v("annulus_flux_fraction", "sample", "f4", "1", "share of the arc's stamp flux at r >= 20 pix, all bands"),
     _v("arc_r50_pix", "sample", "f4", "pixel", "radius around the lens that holds half of the arc's stamp flux"),
+    _v("image_multiplicity", "sample", "f4", "1",
+       "images of the source's centre; -1: a ring (source exactly behind a circular lens); NaN: EPL, not solved for"),
+    _v("counter_image_radius_arcsec", "sample", "f4", "arcsec",
+       "distance from the lens of the innermost image of the source's centre; NaN: one image, a ring, or EPL"),
     _v("arc_snr", "sample", "f4", "1", "alias of snr_peak in r (the first band where there is no r)"),
     _v("render_err", "sample", "f4", "1", "estimated rendering error over the arc's peak"),
     _v("total_injected_flux_nmgy", "sample band", "f4", "nMgy", "sum of the arc over the stamp"),
     _v("snr_peak", "sample band", "f4", "1", "max(arc sqrt(invvar))"),
     _v("snr_matched", "sample band", "f4", "1", "sqrt(sum arc^2 invvar)"),
     _v("snr_stamp", "sample band", "f4", "1", "sum(arc) / sqrt(sum 1/invvar) over pixels with data"),
+    _v("noise_correlation_factor", "sample band", "f4", "1",
+       "the host's: snr_matched and snr_stamp of a wide arc are too high by up to it; NaN where it is there"),
 )  # fmt: skip
 
 ROUNDING = (

@@ -10,7 +10,7 @@ import xarray as xr
 from lensflow import schema
 from lensflow.config import RunConfig, load_config
 from lensflow.manifest.splits import assign_splits, sky_cells
-from lensflow.survey.photometry import with_aperture_flux
+from lensflow.survey.photometry import with_measurements
 
 BANDS = ("g", "r", "z")
 SIGMA = {"g": 0.0019, "r": 0.0024, "z": 0.0082}
@@ -72,4 +72,4 @@ def make_cutouts(n: int = 6, size: int = 64, seed: int = 0, absent: tuple[tuple[
     }
     out = schema.dataset("cutouts", arrays, {"band": list(BANDS)})
     out.attrs["pixel_scale_arcsec"] = 0.262
-    return with_aperture_flux(out)
+    return with_measurements(out)

@@ -67,3 +67,24 @@ def test_mixed_ids_differ_between_replicates(first, a, b):
 def test_ids_come_from_names_alone():
     assert rng.hash_ids(["x", "y"])[1] == rng.hash_ids(["y"])[0]
     assert rng.hash_ids(np.array(["abc"], dtype="U20"))[0] == rng.hash_ids(["abc"])[0]
+
+
+def test_single_precision_normals_are_box_muller_of_the_words_of_philox():
+    k0, k1 = rng.key_words(3, "pixels")
+    z = rng.normal_f4(3, [9], "pixels", 400, lane=2)[0].reshape(100, 2, 2)
+    for block, pairs in enumerate(z):
+        words = rng.philox4x32(*map(np.uint64, (9, 0, block, 2)), k0, k1)
+        for (first, second), pair in zip((words[:2], words[2:]), pairs, strict=True):
+            first, second = int(first), int(second)
+            radius = np.sqrt(-2 * np.log(((first >> 1) + 0.5) / 2**31))
+            low = second & 0x3FFFFFFF
+            angle = (low - (low >> 29 << 30)) * (np.pi / 4) / 2**29
+            expected = np.array([np.cos(angle), np.sin(angle)])[:: -1 if second >> 30 & 1 else 1]
+            np.testing.assert_allclose(pair, radius * expected * (-1) ** (second >> 31), rtol=1e-6, atol=1e-6)
+
+
+def test_normals_of_a_range_of_blocks_are_those_of_the_whole():
+    whole = rng.normal_f4(3, [9], "pixels", 64)[0]
+    part = np.empty(24, dtype=np.float32)
+    rng.fill_normal_f4(part, 6, *rng.key_words(3, "pixels"), np.uint64(9), np.uint64(0), 5)
+    np.testing.assert_array_equal(part, whole[20:44])

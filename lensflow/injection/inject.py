@@ -12,8 +12,14 @@ from lensflow.errors import ConfigError, ManifestError
 from lensflow.injection import kernels
 from lensflow.injection.metrics import pair_metrics
 from lensflow.injection.quality import pair_flags
-from lensflow.lensing.noise import arc_noise, gain_from_exposure, gain_from_invvar
+from lensflow.lensing.noise import PURPOSE, arc_noise, gain_from_exposure, gain_from_invvar, variance_per_nmgy
 from lensflow.lensing.render import render
+from lensflow.rng import key_words
+
+_NEEDED = (
+    "image", "invvar", "covered", "nexp", "noise_correlation_factor", "status", "band_reasons", "bad_pixel_frac",
+    "psf_source",
+)  # fmt: skip
 
 
 def combine(ctrl: NDArray[np.float32], arc: NDArray[np.float32], noise: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -39,7 +45,9 @@ def rows_of_hosts(hosts: xr.Dataset, host_index: NDArray[np.int64]) -> NDArray[n
     return rows
 
 
-def effective_gain(hosts: xr.Dataset, bands: list[str], config: InjectionConfig) -> NDArray[np.float64]:
+def effective_gain(
+    hosts: xr.Dataset, bands: list[str], config: InjectionConfig, rows: NDArray[np.int64] | None = None
+) -> NDArray[np.float64]:
     """Electrons per nMgy of every host and band.
 
     Parameters
@@ -64,14 +72,25 @@ def effective_gain(hosts: xr.Dataset, bands: list[str], config: InjectionConfig)
         rate = np.array([config.electrons_per_s_per_nmgy[b] for b in bands])
         nexp = hosts["nexp"].values.astype(np.float64)
         return np.where(nexp > 0, gain_from_exposure(np.maximum(nexp, 1), exptime, rate), np.nan)
-    invvar = hosts["invvar"].values
-    typical = np.full(invvar.shape[:2], np.nan)
-    for i, k in zip(*np.nonzero(hosts["covered"].values), strict=True):
-        good = invvar[i, k][invvar[i, k] > 0]
-        if good.size:
-            typical[i, k] = np.median(good)
+    wanted = hosts["covered"].values.copy()
+    if rows is not None:
+        wanted[np.setdiff1d(np.arange(len(wanted)), rows)] = False
+    typical = median_where_positive(hosts["invvar"].values, wanted)
     sky = np.array([config.sky_mag_arcsec2[b] for b in bands])
     return gain_from_invvar(typical, sky, float(hosts.attrs["pixel_scale_arcsec"]))
+
+
+def median_where_positive(invvar: NDArray[np.float32], wanted: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Median over the pixels with data of every wanted host and band; NaN where there is none, or not wanted."""
+    pixels = invvar.shape[2] * invvar.shape[3]
+    lines, out = invvar.reshape(-1, pixels), np.full(wanted.size, np.nan)
+    for i in np.flatnonzero(wanted):
+        # np.median does the same at four times the price: it copies, checks for NaN and averages slices.
+        values = np.sort(lines[i])
+        first = int(np.searchsorted(values, 0, side="right"))
+        if first < pixels:
+            out[i] = 0.5 * (np.float64(values[(first + pixels - 1) // 2]) + np.float64(values[(first + pixels) // 2]))
+    return out.reshape(wanted.shape)
 
 
 def inject_block(hosts: xr.Dataset, manifest: xr.Dataset, config: InjectionConfig | None = None) -> xr.Dataset:
@@ -81,7 +100,8 @@ def inject_block(hosts: xr.Dataset, manifest: xr.Dataset, config: InjectionConfi
     ----------
     hosts : Dataset
         Cutouts (dims host, band, y, x) that hold every host of the manifest's rows; coordinate ``host_index``
-        gives their numbers (0, 1, ... without it); attrs ``pixel_scale_arcsec``.
+        gives their numbers (0, 1, ... without it); attrs ``pixel_scale_arcsec``. Of ``schema.CUTOUTS`` are needed
+        image, invvar, covered, nexp, noise_correlation_factor, status, band_reasons, bad_pixel_frac and psf_source.
     manifest : Dataset
         Rows of a manifest (dim sample); attrs ``seed``, ``psf_model``, ``psf_beta``.
     config : InjectionConfig, optional
@@ -98,25 +118,28 @@ def inject_block(hosts: xr.Dataset, manifest: xr.Dataset, config: InjectionConfi
         Naming the first row that cannot be rendered.
     """
     config = config or InjectionConfig()
+    schema.check("cutouts", hosts, _NEEDED)
     bands = [str(b) for b in manifest["band"].values]
-    rows = rows_of_hosts(hosts, manifest["host_index"].values)
-    image = hosts["image"].values
+    columns = {v.name: manifest[v.name].values for v in schema.MANIFEST}
+    rows = rows_of_hosts(hosts, columns["host_index"])
+    image, invvar = hosts["image"].values, hosts["invvar"].values
     rendering = render(
-        {v.name: manifest[v.name].values for v in schema.MANIFEST},
+        columns,
         stamp_size=image.shape[-1],
         pixel_scale_arcsec=float(hosts.attrs["pixel_scale_arcsec"]),
         psf_model=str(manifest.attrs["psf_model"]),
         psf_beta=float(manifest.attrs["psf_beta"]),
     )
     arc = rendering.arc
-    noise = noise_of(arc, hosts, manifest, config)
+    sums = kernels.Sums.of(arc, invvar, rows)
     stamp = np.empty_like(arc)
-    sums = np.zeros((*arc.shape[:2], kernels.N_SUMS))
-    growth = np.zeros((len(arc), kernels.RINGS_PER_PIX2 * arc.shape[-1] ** 2 // 2))
-    place = (manifest["x_center"].values, manifest["y_center"].values)
-    kernels.add_and_measure(image, hosts["invvar"].values, rows, arc, noise, *place, stamp, sums, growth)
-    metrics = pair_metrics(rendering, sums, growth, manifest)
-    flags = pair_flags(metrics, hosts, rows, manifest, bands, config)
+    kernels.inject_rows(
+        image, invvar, rows, arc, variance_per_nmgy(_gain_of_rows(arc, hosts, rows, manifest, config)),
+        columns["row_id"], *key_words(int(manifest.attrs["seed"]), PURPOSE), columns["x_center"], columns["y_center"],
+        stamp, sums.band, sums.shape,
+    )  # fmt: skip
+    metrics = pair_metrics(rendering, sums, hosts, rows, columns, bands)
+    flags = pair_flags(metrics, hosts, rows, columns["is_control"], config)
     out = schema.dataset("pairs", {"arc": arc, "stamp": stamp, **metrics, **flags}, {"band": bands})
     out.attrs["pixel_scale_arcsec"] = hosts.attrs["pixel_scale_arcsec"]
     return out
@@ -134,11 +157,29 @@ def noise_of(
         As for :func:`inject_block`.
     config : InjectionConfig
     """
-    if not config.noise:
-        return np.zeros_like(arc)
-    bands = [str(b) for b in manifest["band"].values]
     rows = rows_of_hosts(hosts, manifest["host_index"].values)
-    gain = effective_gain(hosts, bands, config)[rows]
+    gain = _gain_of_rows(arc, hosts, rows, manifest, config)
+    return arc_noise(arc, gain, manifest["row_id"].values, int(manifest.attrs["seed"]))
+
+
+def _gain_of_rows(
+    arc: NDArray[np.float32],
+    hosts: xr.Dataset,
+    rows: NDArray[np.int64],
+    manifest: xr.Dataset,
+    config: InjectionConfig,
+) -> NDArray[np.float64]:
+    """Gain of every row and band, infinite where no noise is to be drawn, shape (sample, band).
+
+    Raises
+    ------
+    ManifestError
+        If a band that holds an arc has no gain; the message names the first such row.
+    """
+    if not config.noise:
+        return np.full(arc.shape[:2], np.inf)
+    bands = [str(b) for b in manifest["band"].values]
+    gain = effective_gain(hosts, bands, config, rows)[rows]
     without = np.isnan(gain)
     # Only the few bands without a gain are looked at, pixel by pixel; most blocks have none.
     without[without] = (arc[without] != 0).any(axis=(1, 2))
@@ -148,6 +189,4 @@ def noise_of(
             f"row_id {int(manifest['row_id'].values[row])}: the arc in {bands[band]} has no gain, because the host has "
             f"no pixel with data (invvar or nexp) there. Cut the host again, or set injection.noise: false."
         )
-    return arc_noise(
-        arc, np.where(np.isnan(gain), np.inf, gain), manifest["row_id"].values, int(manifest.attrs["seed"])
-    )
+    return np.where(np.isnan(gain), np.inf, gain)

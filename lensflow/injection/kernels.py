@@ -1,70 +1,167 @@
-"""The per-pixel work of a pair in one pass: the stamp, and the sums that the metrics are made of."""
+"""The per-pixel work of a pair in one pass: noise, stamp, and the sums that the metrics are made of."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
+from numpy.typing import NDArray
 
 from lensflow import geometry
 from lensflow.jit import compiled
+from lensflow.lensing.noise import draw_normals, scale_normals
 
-# Columns of the sums over one band of one row.
-FLUX, GOOD_FLUX, PEAK_SNR, MATCHED, SKY_VARIANCE, GOOD_PIXELS, CORE, ANNULUS, N_SUMS = range(9)
+# Columns of the sums over one band of one row, of one row (all bands), and of one band of a host.
+FLUX, GOOD_FLUX, PEAK_SNR, MATCHED, N_SUMS = range(5)
+CORE, ANNULUS, R50, N_SHAPE = range(4)
+SKY_VARIANCE, GOOD_PIXELS, N_HOST = range(3)
 
 _CORE2 = geometry.CORE_RADIUS_PIX**2
 _ANNULUS2 = geometry.ANNULUS_INNER_PIX**2
 # The half-light radius is the radius of a pixel; rings this fine (in r^2) tell pixels apart.
-RINGS_PER_PIX2 = 2
+_RINGS_PER_PIX2 = 2
+# Sums may be taken in any order (in vector registers); nothing that is stored pixel by pixel depends on it.
+_ANY_ORDER = {"contract", "reassoc", "nsz", "nnan"}
+
+
+@dataclass(frozen=True)
+class Sums:
+    """What the pixels of a block add up to.
+
+    Attributes
+    ----------
+    band : ndarray, shape (sample, band, N_SUMS)
+    shape : ndarray, shape (sample, N_SHAPE)
+        Both filled by :func:`inject_rows`.
+    host : ndarray, shape (sample, band, N_HOST)
+    """
+
+    band: NDArray[np.float64]
+    shape: NDArray[np.float64]
+    host: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, arc: NDArray[np.float32], invvar: NDArray[np.float32], rows: NDArray[np.int64]) -> Sums:
+        """Return empty sums for a block of arcs, with those of the hosts (each taken once) filled in."""
+        hosts = np.zeros((*invvar.shape[:2], N_HOST))
+        measure_hosts(invvar, np.unique(rows), hosts)
+        return cls(np.zeros((*arc.shape[:2], N_SUMS)), np.zeros((len(arc), N_SHAPE)), hosts[rows])
 
 
 @compiled()
-def add_and_measure(image, invvar, host, arc, noise, x_center, y_center, stamp, sums, growth):  # type: ignore[no-untyped-def]
-    """Fill ``stamp``, ``sums`` and ``growth`` for every row.
+def inject_rows(  # type: ignore[no-untyped-def]
+    image, invvar, host, arc, per_nmgy, row_id, k0, k1, x_center, y_center, stamp, sums, shape
+):  # fmt: skip
+    """Fill ``stamp``, ``sums`` and ``shape`` for every row.
 
     Parameters
     ----------
     image, invvar : float32 (host, band, y, x)
     host : int64 (sample,)
         Row of each sample's host.
-    arc, noise : float32 (sample, band, y, x)
+    arc : float32 (sample, band, y, x)
+    per_nmgy : float32 (sample, band)
+        Variance of the noise of 1 nMgy; 0 for none. The draw is that of :func:`lensflow.lensing.noise.arc_noise`.
+    row_id, k0, k1 : uint64 (sample,) and the seed's key words
     x_center, y_center : float64 (sample,)
     stamp : float32 (sample, band, y, x), output
         ``float32(image + arc + noise)``, summed in float64 from left to right.
     sums : float64 (sample, band, N_SUMS), output
-    growth : float64 (sample, rings), output
-        Arc flux of all bands by r^2, RINGS_PER_PIX2 rings per square pixel; the last ring takes all beyond.
+    shape : float64 (sample, N_SHAPE), output
+        Of the bands' summed light: flux in the core and in the annulus, and the half-light radius, pixels (NaN
+        without light).
     """
     n, bands, size, _ = arc.shape
-    last = growth.shape[1] - 1
+    pixels = size * size
+    z = np.zeros((pixels + 3) // 4 * 4, np.float32)
+    noise = np.zeros(pixels, np.float32)
+    light = np.zeros(pixels, np.float32)
+    growth = np.zeros(_RINGS_PER_PIX2 * pixels // 2 + 1)
+    ring = np.zeros(size, np.int32)
     for i in range(n):
-        h = host[i]
+        light[:] = 0.0
+        top, bottom = pixels, 0  # pixels between which there is light in any band
         for b in range(bands):
-            flux = good_flux = peak = matched = sky = core = outer = 0.0
-            n_good = 0
+            ctrl, weight = image[host[i], b].reshape(pixels), invvar[host[i], b].reshape(pixels)
+            lit, total = arc[i, b].reshape(pixels), stamp[i, b].reshape(pixels)
+            first, last = draw_normals(z, lit, k0, k1, row_id[i], np.uint64(b))
+            total[:first] = ctrl[:first]
+            total[last:] = ctrl[last:]
+            if first == last:
+                continue
+            top, bottom = min(top, first), max(bottom, last)
+            lit, drawn = lit[first:last], noise[first:last]
+            scale_normals(drawn, lit, z[first:last], per_nmgy[i, b])
+            _add(total[first:last], ctrl[first:last], lit, drawn)
+            _sum(lit, weight[first:last], light[first:last], sums[i, b])
+        _measure(light.reshape(size, size), top, bottom, x_center[i], y_center[i], growth, ring, shape[i])
+
+
+@compiled()
+def _add(stamp, ctrl, arc, noise):  # type: ignore[no-untyped-def]
+    for p in range(stamp.size):
+        stamp[p] = np.float32(np.float64(ctrl[p]) + np.float64(arc[p]) + np.float64(noise[p]))
+
+
+@compiled(fastmath=_ANY_ORDER)
+def _sum(arc, weight, light, sums):  # type: ignore[no-untyped-def]
+    """Fill the sums of one band, and add it to the bands' summed light."""
+    zero = np.float32(0.0)
+    flux = good = matched = zero
+    peak = np.int32(0)
+    for p in range(arc.size):
+        a, w = arc[p], weight[p]
+        flux += a
+        good += a if w > 0 else zero
+        squared = a * a * w
+        matched += squared
+        # Floats that are not negative have the order of their bits, and whole numbers' maxima are found in vectors.
+        peak = max(peak, np.float32(squared if a > 0 else zero).view(np.int32))
+    for p in range(arc.size):
+        light[p] += arc[p]
+    sums[FLUX], sums[GOOD_FLUX], sums[MATCHED] = flux, good, matched
+    sums[PEAK_SNR] = np.sqrt(np.int32(peak).view(np.float32))
+
+
+@compiled(fastmath=_ANY_ORDER)
+def _measure(light, top, bottom, x_center, y_center, growth, ring, shape):  # type: ignore[no-untyped-def]
+    size, last = len(light), growth.size - 1
+    growth[:] = 0.0
+    core = outer = np.float64(0.0)
+    for y in range(top // size, -(-bottom // size)):
+        dy2 = (y - y_center) ** 2
+        line = light[y]
+        inner_line = outer_line = np.float32(0.0)
+        for x in range(size):
+            r2 = dy2 + (x - x_center) ** 2
+            inner_line += line[x] if r2 < _CORE2 else np.float32(0.0)
+            outer_line += line[x] if r2 >= _ANNULUS2 else np.float32(0.0)
+            ring[x] = min(int(r2 * _RINGS_PER_PIX2), last)
+        core += inner_line
+        outer += outer_line
+        for x in range(size):
+            growth[ring[x]] += line[x]
+    total = growth.sum()
+    shape[CORE], shape[ANNULUS], shape[R50] = core, outer, np.nan
+    if total > 0:
+        inside, k = growth[0], 0
+        while inside < 0.5 * total and k < last:
+            k += 1
+            inside += growth[k]
+        shape[R50] = np.sqrt((k + 1) / _RINGS_PER_PIX2)
+
+
+@compiled(fastmath=_ANY_ORDER)
+def measure_hosts(invvar, used, sums):  # type: ignore[no-untyped-def]
+    """Fill ``sums`` (host, band, N_HOST) for the hosts ``used``: summed variance and number of pixels with data."""
+    _, bands, size, _ = invvar.shape
+    for h in used:
+        for b in range(bands):
+            sky, good = 0.0, 0
             for y in range(size):
-                dy2 = (y - y_center[i]) ** 2
-                ctrl, weight = image[h, b, y], invvar[h, b, y]
-                light, drawn, total = arc[i, b, y], noise[i, b, y], stamp[i, b, y]
+                line = invvar[h, b, y]
                 for x in range(size):
-                    w = np.float64(weight[x])
-                    if w > 0:
-                        n_good += 1
-                        sky += 1.0 / w
-                    a = np.float64(light[x])
-                    if a == 0.0:
-                        total[x] = ctrl[x]
-                        continue
-                    total[x] = np.float32(np.float64(ctrl[x]) + a + np.float64(drawn[x]))
-                    flux += a
-                    if w > 0:
-                        good_flux += a
-                        matched += a * a * w
-                        peak = max(peak, a * np.sqrt(w))
-                    r2 = dy2 + (x - x_center[i]) ** 2
-                    if r2 < _CORE2:
-                        core += a
-                    elif r2 >= _ANNULUS2:
-                        outer += a
-                    growth[i, min(int(r2 * RINGS_PER_PIX2), last)] += a
-            out = sums[i, b]
-            out[FLUX], out[GOOD_FLUX], out[PEAK_SNR], out[MATCHED] = flux, good_flux, peak, matched
-            out[SKY_VARIANCE], out[GOOD_PIXELS], out[CORE], out[ANNULUS] = sky, n_good, core, outer
+                    w = np.float64(line[x])
+                    sky += 1.0 / w if w > 0 else 0.0
+                    good += 1 if w > 0 else 0
+            sums[h, b, SKY_VARIANCE], sums[h, b, GOOD_PIXELS] = sky, good

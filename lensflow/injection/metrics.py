@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
 from lensflow.injection import kernels
+from lensflow.lensing.image_positions import counter_image_radius_arcsec, image_multiplicity, image_positions
 from lensflow.lensing.render import Rendering
 
 
 def pair_metrics(
     rendering: Rendering,
-    sums: NDArray[np.float64],
-    growth: NDArray[np.float64],
-    manifest: xr.Dataset,
+    sums: kernels.Sums,
+    hosts: xr.Dataset,
+    rows: NDArray[np.int64],
+    columns: Mapping[str, NDArray],
+    bands: list[str],
 ) -> dict[str, NDArray[np.float32]]:
     """Compute the variables of ``schema.METRICS`` for a block.
 
@@ -22,10 +27,14 @@ def pair_metrics(
     ----------
     rendering : Rendering
         Magnification and render_err (sample,).
-    sums : ndarray, shape (sample, band, kernels.N_SUMS)
-    growth : ndarray, shape (sample, rings)
-        From :func:`lensflow.injection.kernels.add_and_measure`.
-    manifest : Dataset
+    sums : kernels.Sums
+    hosts : Dataset
+        With ``noise_correlation_factor`` (host, band).
+    rows : ndarray of int, shape (sample,)
+        Row of each sample's host.
+    columns : mapping of ndarray
+        The manifest's columns.
+    bands : list of str
 
     Returns
     -------
@@ -33,29 +42,30 @@ def pair_metrics(
         Shapes (sample,) and (sample, band). NaN for controls, for absent bands and, in the SNRs, where a covered
         band has no pixel with data: null, never 0.
     """
-    control = manifest["is_control"].values
-    absent = control[:, None] | ~np.isfinite(manifest["psf_fwhm_arcsec"].values)
-    flux = sums[..., kernels.FLUX]
-    lensed = rendering.magnification[:, None] * manifest["src_flux_nmgy"].values
+    control = columns["is_control"]
+    absent = control[:, None] | ~np.isfinite(columns["psf_fwhm_arcsec"])
+    flux = sums.band[..., kernels.FLUX]
+    lensed = rendering.magnification[:, None] * columns["src_flux_nmgy"]
     total = flux.sum(axis=1)
-    null = absent | (sums[..., kernels.GOOD_PIXELS] == 0)
+    null = absent | (sums.host[..., kernels.GOOD_PIXELS] == 0)
     with np.errstate(invalid="ignore", divide="ignore"):
         snr = {
-            "snr_peak": sums[..., kernels.PEAK_SNR],
-            "snr_matched": np.sqrt(sums[..., kernels.MATCHED]),
-            "snr_stamp": sums[..., kernels.GOOD_FLUX] / np.sqrt(sums[..., kernels.SKY_VARIANCE]),
+            "snr_peak": sums.band[..., kernels.PEAK_SNR],
+            "snr_matched": np.sqrt(sums.band[..., kernels.MATCHED]),
+            "snr_stamp": sums.band[..., kernels.GOOD_FLUX] / np.sqrt(sums.host[..., kernels.SKY_VARIANCE]),
         }
     metrics = {
         "magnification": rendering.magnification,
         "render_err": rendering.render_err,
         "stamp_flux_fraction": _ratio(np.where(absent, 0, flux).sum(axis=1), np.where(absent, 0, lensed).sum(axis=1)),
-        "core_flux_fraction": _ratio(sums[..., kernels.CORE].sum(axis=1), total),
-        "annulus_flux_fraction": _ratio(sums[..., kernels.ANNULUS].sum(axis=1), total),
-        "arc_r50_pix": _half_light_radius(growth),
+        "core_flux_fraction": _ratio(sums.shape[:, kernels.CORE], total),
+        "annulus_flux_fraction": _ratio(sums.shape[:, kernels.ANNULUS], total),
+        "arc_r50_pix": sums.shape[:, kernels.R50],
         "total_injected_flux_nmgy": np.where(absent, np.nan, flux),
         **{k: np.where(null, np.nan, v) for k, v in snr.items()},
+        "noise_correlation_factor": np.where(absent, np.nan, hosts["noise_correlation_factor"].values[rows]),
+        **image_metrics(columns),
     }
-    bands = [str(b) for b in manifest["band"].values]
     metrics["arc_snr"] = metrics["snr_peak"][:, bands.index("r") if "r" in bands else 0]
     return {
         k: np.where(control[:, None] if v.ndim == 2 else control, np.nan, v).astype(np.float32)
@@ -63,16 +73,46 @@ def pair_metrics(
     }
 
 
-def _half_light_radius(growth: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Outer edge of the ring in which the summed light reaches a half, pixels; NaN without light."""
-    inside = np.cumsum(growth, axis=1)
-    total = inside[:, -1]
-    at = np.argmax(inside >= 0.5 * total[:, None], axis=1)
-    return np.where(total > 0, np.sqrt((at + 1) / kernels.RINGS_PER_PIX2), np.nan)
+def image_metrics(columns: Mapping[str, NDArray]) -> dict[str, NDArray[np.float64]]:
+    """Count the images of every source's centre, and find how near to the lens the innermost lies, (sample,) each.
+
+    NaN for controls and for EPL lenses; the lens equation is solved for SIS and SIE with shear.
+    """
+    model = columns["lens_model"]
+    solved = (model == "SIS") | (model == "SIE")
+    images = image_positions(
+        columns["theta_e_arcsec"][solved],
+        np.where(model == "SIS", 1.0, columns["lens_q"])[solved],
+        *(columns[k][solved] for k in ("lens_phi_rad", "shear", "shear_phi_rad", "src_x_arcsec", "src_y_arcsec")),
+    )
+    out = {name: np.full(len(model), np.nan) for name in ("image_multiplicity", "counter_image_radius_arcsec")}
+    out["image_multiplicity"][solved] = image_multiplicity(images)
+    out["counter_image_radius_arcsec"][solved] = counter_image_radius_arcsec(images)
+    return out
 
 
 def _ratio(part: NDArray[np.float64], whole: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.divide(part, whole, out=np.full(len(whole), np.nan), where=whole > 0)
+
+
+def all_on_stamp(manifest: xr.Dataset, stamp_size: int, pixel_scale_arcsec: float) -> NDArray[np.bool_]:
+    """Rows whose arc certainly lies on the stamp, but for 3 % of its flux in every band, shape (sample,).
+
+    For isothermal lenses no image lies further out than (|beta| + theta_e / sqrt(q)) / (1 - shear), and images are not
+    stretched radially (but by the shear); 4 half-light radii of a source of index <= 1.2 and 2.5 FWHM are added.
+    """
+    c = {str(name): v.values for name, v in manifest.data_vars.items()}
+    place = np.stack([c["x_center"], c["y_center"]])
+    room = (np.minimum(place, stamp_size - 1 - place).min(axis=0) + 0.5) * pixel_scale_arcsec
+    widest = np.nan_to_num(c["psf_fwhm_arcsec"]).max(axis=1, initial=0.0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        offset = np.hypot(c["src_x_arcsec"], c["src_y_arcsec"]) + 4 * c["src_reff_arcsec"]
+        deflection = c["theta_e_arcsec"] / np.sqrt(np.where(c["lens_model"] == "SIE", c["lens_q"], 1.0))
+        reach = (offset + deflection) / (1 - c["shear"]) + 2.5 * widest
+    known = np.isin(c["lens_model"], ("SIS", "SIE")) & (c["src_n"] <= 1.2)
+    if "src_id" in c:  # an image has no Sersic index that bounds it
+        known &= c["src_id"] == ""
+    return np.asarray(known & (reach <= room))
 
 
 def invariant_failures(metrics: xr.Dataset, manifest: xr.Dataset) -> dict[str, int]:
@@ -84,6 +124,12 @@ def invariant_failures(metrics: xr.Dataset, manifest: xr.Dataset) -> dict[str, i
         The block that :func:`lensflow.injection.inject_block` returned.
     manifest : Dataset
         Its rows.
+
+    Notes
+    -----
+    Flux closure: ``sum(arc) = magnification x src_flux x stamp_flux_fraction`` defines the last, so it cannot fail over
+    all bands together. What can: each band by itself, where :func:`all_on_stamp` leaves no doubt about the fraction.
+    The magnification is summed over rays before the PSF, the arc over pixels after it.
     """
     control = manifest["is_control"].values
     arc = metrics["arc"].values
@@ -91,9 +137,18 @@ def invariant_failures(metrics: xr.Dataset, manifest: xr.Dataset) -> dict[str, i
     magnification = metrics["magnification"].values
     fraction = metrics["stamp_flux_fraction"].values
     tolerance = 2e-3
+    size, pixel = arc.shape[-1], float(metrics.attrs["pixel_scale_arcsec"])
+    with np.errstate(invalid="ignore", divide="ignore"):
+        closure = metrics["total_injected_flux_nmgy"].values / (
+            magnification[:, None] * manifest["src_flux_nmgy"].values
+        )
+    open_band = np.isfinite(closure) & ~((closure > 0.97) & (closure < 1 + tolerance))
     broken = {
         "magnification < 1": ~control & ~(magnification >= 1 - tolerance),
         "stamp holds more flux than was lensed": ~control & (fraction > 1 + tolerance),
+        "flux of an arc within the stamp not magnification x source flux": (
+            all_on_stamp(manifest, size, pixel) & open_band.any(axis=1)
+        ),
         "non-finite stamp or arc": ~(
             np.isfinite(metrics["stamp"].values).all(axis=(1, 2, 3)) & np.isfinite(arc).all(axis=(1, 2, 3))
         ),

@@ -20,8 +20,7 @@ def pair_flags(
     metrics: Mapping[str, NDArray],
     hosts: xr.Dataset,
     rows: NDArray[np.int64],
-    manifest: xr.Dataset,
-    bands: list[str],
+    control: NDArray[np.bool_],
     config: InjectionConfig,
 ) -> dict[str, NDArray[np.uint8]]:
     """Compute the variables of ``schema.FLAGS`` for a block, each of shape (sample,).
@@ -30,12 +29,13 @@ def pair_flags(
     ----------
     metrics : mapping
         From :func:`lensflow.injection.metrics.pair_metrics`.
-    hosts, rows, manifest, bands
-        As there.
+    hosts : Dataset
+    rows : ndarray of int, shape (sample,)
+        Row of each sample's host.
+    control : ndarray of bool, shape (sample,)
     config : InjectionConfig
         ``render_tolerance`` decides ``render_not_converged``.
     """
-    control = manifest["is_control"].values
     covered = hosts["covered"].values[rows]
     reasons = hosts["band_reasons"].values[rows]
     flags = {

@@ -1,6 +1,7 @@
 """Lens physics: arrays in, arrays out."""
 
 from lensflow.lensing.image_positions import counter_image_radius_arcsec, image_multiplicity, image_positions
+from lensflow.lensing.magnifications import magnification, point_magnification
 from lensflow.lensing.noise import arc_noise, gain_from_exposure, gain_from_invvar, updated_invvar
 from lensflow.lensing.noise_correlation import correlated_noise_factor
 from lensflow.lensing.psf import psf_fwhm_from_psfsize
@@ -20,6 +21,8 @@ __all__ = [
     "gain_from_invvar",
     "image_multiplicity",
     "image_positions",
+    "magnification",
+    "point_magnification",
     "prepare_image_source",
     "prepare_kernel",
     "psf_fwhm_from_psfsize",

@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from lensflow.errors import RenderError
 from lensflow.jit import compiled
-from lensflow.rng import key_words, normal4_f4
+from lensflow.rng import fill_normal_f4, key_words
 
 PURPOSE = "arc_noise"
 
@@ -49,7 +49,7 @@ def arc_noise(arc: ArrayLike, gain: ArrayLike, row_id: ArrayLike, seed: int, lan
     """Draw the arc's shot noise.
 
     A Gaussian of variance ``max(arc, 0) / gain`` where the arc is not 0, and exactly 0 elsewhere. Pixel (y, x) of
-    row r and band b takes single-precision normal number ``y * nx + x`` (``rng.normal4_f4``) of (r, "arc_noise",
+    row r and band b takes single-precision normal number ``y * nx + x`` (``rng.normal_f4``) of (r, "arc_noise",
     lane ``lane0 + b``): the same bits for a row alone, in a batch, or on another worker.
 
     Parameters
@@ -90,30 +90,50 @@ def arc_noise(arc: ArrayLike, gain: ArrayLike, row_id: ArrayLike, seed: int, lan
         )
     out = np.zeros(values.shape, dtype=np.float32)
     flat = (values.shape[0], values.shape[1], -1)
-    _draw(out.reshape(flat), values.reshape(flat), gains, rows, *key_words(seed, PURPOSE), np.uint64(lane0))
+    words = key_words(seed, PURPOSE)
+    _draw(out.reshape(flat), values.reshape(flat), variance_per_nmgy(gains), rows, *words, np.uint64(lane0))
     return out
 
 
 @compiled()
-def _draw(out, arc, gain, row_id, k0, k1, lane0):  # type: ignore[no-untyped-def]
+def draw_normals(z, light, k0, k1, row_id, lane):  # type: ignore[no-untyped-def]
+    """Fill ``z``, a multiple of 4 in length, with the normals of a band's pixels from its first lit to its last.
+
+    Returns the range of those pixels; ``z`` is left alone outside of it (up to the block of four).
+    """
+    first, last = 0, light.size
+    while first < last and light[first] == 0:
+        first += 1
+    while last > first and light[last - 1] == 0:
+        last -= 1
+    start = first >> 2
+    fill_normal_f4(z[4 * start :], ((last + 3) >> 2) - start, k0, k1, row_id, lane, start)
+    return first, last
+
+
+@compiled()
+def scale_normals(out, light, z, per_nmgy):  # type: ignore[no-untyped-def]
+    """Noise of variance ``light * per_nmgy`` from standard normals. No fused operations: the same bits anywhere."""
+    for p in range(light.size):
+        out[p] = np.sqrt(max(light[p], np.float32(0)) * per_nmgy) * z[p]
+
+
+@compiled()
+def _draw(out, arc, per_nmgy, row_id, k0, k1, lane0):  # type: ignore[no-untyped-def]
     rows, bands, pixels = arc.shape
+    z = np.zeros((pixels + 3) // 4 * 4, np.float32)
     for i in range(rows):
         for b in range(bands):
-            if gain[i, b] == np.inf:
-                continue
-            per_nmgy = np.float32(1.0 / gain[i, b])
-            light = arc[i, b]
-            drawn = out[i, b]
-            lane = lane0 + np.uint64(b)
-            for start in range(0, pixels, 4):
-                end = min(start + 4, pixels)
-                lit = False
-                for p in range(start, end):
-                    lit |= light[p] > 0
-                if lit:
-                    z = normal4_f4(k0, k1, row_id[i], lane, np.uint64(start >> 2))
-                    for p in range(start, end):
-                        drawn[p] = np.sqrt(max(light[p], np.float32(0)) * per_nmgy) * z[p - start]
+            if per_nmgy[i, b] > 0:
+                light = arc[i, b]
+                first, last = draw_normals(z, light, k0, k1, row_id[i], lane0 + np.uint64(b))
+                scale_normals(out[i, b, first:last], light[first:last], z[first:last], per_nmgy[i, b])
+
+
+def variance_per_nmgy(gain: ArrayLike) -> NDArray[np.float32]:
+    """Variance (nMgy^2) of the shot noise of 1 nMgy: 1/gain, 0 where the gain is infinite or there is none."""
+    gains = np.asarray(gain, dtype=np.float64)
+    return np.asarray(np.divide(1.0, gains, out=np.zeros(gains.shape), where=gains > 0), dtype=np.float32)
 
 
 def updated_invvar(invvar: ArrayLike, arc: ArrayLike, gain: ArrayLike) -> NDArray[np.floating]:

@@ -11,9 +11,9 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import ndimage
 
 from lensflow.errors import RenderError
+from lensflow.jit import compiled
 
 Floats = NDArray[np.float64]
 
@@ -23,6 +23,10 @@ _SMOOTH_PIX, _DETECT_SIGMA, _GROW_PIX = 1.5, 3.0, 4
 _LEAST_PIXELS = 400
 # Constant and plane are fitted to the blank sky.
 _FITTED = 3
+_MAD_TO_SIGMA = 1.4826
+_SMOOTHING = np.exp(-0.5 * (np.arange(-6, 7) / _SMOOTH_PIX) ** 2)
+_SMOOTHING /= _SMOOTHING.sum()
+_ANY_ORDER = {"contract", "reassoc", "nsz"}
 
 
 class NoiseCorrelation(NamedTuple):
@@ -89,7 +93,7 @@ def noise_autocorrelation(image: ArrayLike, *, valid: ArrayLike | None = None, m
     for band in range(bands):
         products, pairs, used = np.zeros((width, width)), np.zeros((width, width)), 0
         for stamp in range(stamps):
-            sky, blank = _blank_sky(stack[stamp, band], usable[stamp, band])
+            sky, blank = _blank_sky(stack[stamp, band], usable[stamp, band], _SMOOTHING)
             if blank.sum() < _LEAST_PIXELS:
                 continue
             used += 1
@@ -158,46 +162,153 @@ def correlated_noise_factor(
     return np.asarray(np.sqrt(np.maximum(np.sum(measured.rho * share, axis=(1, 2)), 0.0)))
 
 
-def _blank_sky(image: Floats, usable: NDArray[np.bool_]) -> tuple[Floats, NDArray[np.bool_]]:
-    """Image with objects and a plane taken off, 0 where it is not blank, and where it is."""
+@compiled()
+def _blank_sky(image, usable, weights):  # type: ignore[no-untyped-def]
+    """Image with objects and a plane taken off, 0 where it is not blank, and where it is.
+
+    ``weights`` is the smoothing kernel along one axis.
+    """
+    ny, nx = image.shape
+    smooth, share = np.empty((ny, nx)), np.empty((ny, nx))
+    filled, known = np.zeros((ny, nx)), np.zeros((ny, nx))
+    for y in range(ny):
+        for x in range(nx):
+            if usable[y, x]:
+                filled[y, x], known[y, x] = image[y, x], 1.0
+    _smooth(filled, weights, smooth)
+    _smooth(known, weights, share)
+    for y in range(ny):
+        for x in range(nx):
+            smooth[y, x] /= max(share[y, x], 1e-3)
     blank = usable.copy()
-    filled = np.where(usable, image, 0.0)
-    weight = ndimage.gaussian_filter(usable.astype(np.float64), _SMOOTH_PIX)
-    smooth = ndimage.gaussian_filter(filled, _SMOOTH_PIX) / np.maximum(weight, 1e-3)
+    values = np.empty(ny * nx)
     for _ in range(3):
-        if not blank.any():
+        n = _take(smooth, blank, values)
+        if n == 0:
             break
-        level = np.median(smooth[blank])
-        sigma = 1.4826 * np.median(np.abs(smooth[blank] - level))
-        objects = usable & (smooth > level + _DETECT_SIGMA * sigma)
-        # One pixel above 3 sigma is noise: it is a detection where its neighbours are, too.
-        objects = ndimage.binary_opening(objects, np.ones((2, 2), dtype=bool))
-        blank = usable & ~ndimage.binary_dilation(objects, iterations=_GROW_PIX)
-    sky = np.zeros(image.shape)
-    if blank.sum() > _FITTED:
-        y, x = np.nonzero(blank)
-        plane = np.stack([np.ones(y.size), y - y.mean(), x - x.mean()], axis=1)
-        values = image[blank]
-        for _ in range(2):  # the second time without outliers (cosmic rays, bad pixels)
-            fit, *_ = np.linalg.lstsq(plane, values, rcond=None)
-            rest = values - plane @ fit
-            keep = np.abs(rest) < 5 * 1.4826 * np.median(np.abs(rest)) + 1e-300
-            values, plane, y, x = values[keep], plane[keep], y[keep], x[keep]
-            rest = rest[keep]
-        blank = np.zeros_like(blank)
-        blank[y, x] = True
-        sky[y, x] = rest
+        level = np.median(values[:n])
+        threshold = level + _DETECT_SIGMA * _MAD_TO_SIGMA * np.median(np.abs(values[:n] - level))
+        before = blank.sum()
+        _mask_objects(usable & (smooth > threshold), usable, blank)
+        if blank.sum() == before:
+            break
+    sky = np.zeros((ny, nx))
+    for _ in range(2):  # the second time without outliers (cosmic rays, bad pixels)
+        n = blank.sum()
+        if n <= _FITTED:
+            break
+        _subtract_plane(image, blank, n, sky)
+        n = _take(sky, blank, values)
+        limit = 5 * _MAD_TO_SIGMA * np.median(np.abs(values[:n])) + 1e-300
+        for y in range(ny):
+            for x in range(nx):
+                if not abs(sky[y, x]) < limit:
+                    blank[y, x], sky[y, x] = False, 0.0
     return sky, blank
 
 
-def _lagged_sums(values: Floats, max_lag: int) -> Floats:
+@compiled()
+def _take(image, where, values):  # type: ignore[no-untyped-def]
+    """Copy the pixels ``where`` into ``values``; return how many."""
+    n = 0
+    for y in range(image.shape[0]):
+        for x in range(image.shape[1]):
+            values[n] = image[y, x]
+            n += where[y, x]
+            if n == values.size:
+                break
+    return n
+
+
+@compiled(fastmath=_ANY_ORDER)
+def _smooth(image, weights, out):  # type: ignore[no-untyped-def]
+    """Convolve with ``weights`` along both axes; the image is mirrored at its edges."""
+    ny, nx = image.shape
+    reach = weights.size // 2
+    line = np.empty(nx + 2 * reach)
+    inner = line[reach : reach + nx]
+    for y in range(ny):
+        inner[:] = 0.0
+        for k in range(weights.size):
+            at = (y + k - reach) % (2 * ny)
+            w, source = weights[k], image[min(at, 2 * ny - 1 - at)]
+            for x in range(nx):
+                inner[x] += w * source[x]
+        for x in range(reach):
+            left, right = (x - reach) % (2 * nx), (nx + x) % (2 * nx)
+            line[x] = inner[min(left, 2 * nx - 1 - left)]
+            line[reach + nx + x] = inner[min(right, 2 * nx - 1 - right)]
+        smooth = out[y]
+        smooth[:] = 0.0
+        for k in range(weights.size):
+            w, source = weights[k], line[k:]
+            for x in range(nx):
+                smooth[x] += w * source[x]
+
+
+@compiled()
+def _mask_objects(high, usable, blank):  # type: ignore[no-untyped-def]
+    """Set ``blank`` to the usable pixels more than _GROW_PIX steps from an object: four high pixels in a square.
+
+    One pixel above 3 sigma is noise: it is a detection where its neighbours are, too.
+    """
+    ny, nx = high.shape
+    steps = np.full((ny, nx), _GROW_PIX + 1)
+    for y in range(ny - 1):
+        for x in range(nx - 1):
+            if high[y, x] and high[y, x + 1] and high[y + 1, x] and high[y + 1, x + 1]:
+                steps[y, x] = steps[y, x + 1] = steps[y + 1, x] = steps[y + 1, x + 1] = 0
+    for y in range(ny):
+        for x in range(nx):
+            if y > 0:
+                steps[y, x] = min(steps[y, x], steps[y - 1, x] + 1)
+            if x > 0:
+                steps[y, x] = min(steps[y, x], steps[y, x - 1] + 1)
+    for y in range(ny - 1, -1, -1):
+        for x in range(nx - 1, -1, -1):
+            if y < ny - 1:
+                steps[y, x] = min(steps[y, x], steps[y + 1, x] + 1)
+            if x < nx - 1:
+                steps[y, x] = min(steps[y, x], steps[y, x + 1] + 1)
+            blank[y, x] = usable[y, x] and steps[y, x] > _GROW_PIX
+
+
+@compiled()
+def _subtract_plane(image, where, n, out):  # type: ignore[no-untyped-def]
+    """Least-squares plane through the ``n`` pixels ``where``; ``out`` is the rest there, 0 elsewhere."""
+    mean = ym = xm = 0.0
+    for y in range(image.shape[0]):
+        for x in range(image.shape[1]):
+            if where[y, x]:
+                mean, ym, xm = mean + image[y, x], ym + y, xm + x
+    mean, ym, xm = mean / n, ym / n, xm / n
+    yy = xy = xx = vy = vx = 0.0
+    for y in range(image.shape[0]):
+        for x in range(image.shape[1]):
+            if where[y, x]:
+                dy, dx, v = y - ym, x - xm, image[y, x] - mean
+                yy, xy, xx, vy, vx = yy + dy * dy, xy + dy * dx, xx + dx * dx, vy + v * dy, vx + v * dx
+    det = yy * xx - xy * xy
+    # Pixels along one line leave the slope open: none is taken off.
+    by, bx = ((vy * xx - vx * xy) / det, (vx * yy - vy * xy) / det) if det > 1e-9 * yy * xx else (0.0, 0.0)
+    for y in range(image.shape[0]):
+        for x in range(image.shape[1]):
+            out[y, x] = image[y, x] - mean - by * (y - ym) - bx * (x - xm) if where[y, x] else 0.0
+
+
+@compiled(fastmath=_ANY_ORDER)
+def _lagged_sums(values, max_lag):  # type: ignore[no-untyped-def]
     """Sums over pixels of value times the value one lag away, for all lags to ``max_lag`` on both axes."""
     ny, nx = values.shape
     out = np.zeros((2 * max_lag + 1, 2 * max_lag + 1))
     for dy in range(max_lag + 1):
         for dx in range(-max_lag, max_lag + 1):
-            first = values[: ny - dy, max(0, -dx) : nx - max(0, dx)]
-            second = values[dy:, max(0, dx) : nx + min(0, dx)]
+            total = 0.0
+            for y in range(ny - dy):
+                first = values[y, max(0, -dx) : nx - max(0, dx)]
+                second = values[y + dy, max(0, dx) : nx + min(0, dx)]
+                for x in range(first.size):
+                    total += first[x] * second[x]
             # The lags (dy, dx) and (-dy, -dx) are the same pairs.
-            out[max_lag + dy, max_lag + dx] = out[max_lag - dy, max_lag - dx] = np.sum(first * second)
+            out[max_lag + dy, max_lag + dx] = out[max_lag - dy, max_lag - dx] = total
     return out

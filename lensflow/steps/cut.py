@@ -20,7 +20,7 @@ from lensflow.store.open import open_cutouts, read_head, stored_regions
 from lensflow.store.receipts import Receipt
 from lensflow.store.regions import Region, Regions
 from lensflow.survey.cutouts import cut_block
-from lensflow.survey.photometry import with_aperture_flux
+from lensflow.survey.photometry import with_measurements
 from lensflow.survey.stamps import read_stamps
 
 
@@ -155,7 +155,7 @@ class _CutTask:
         else:
             block = cut_block(head, survey_layout(config), config.bands, config.survey)
         watch.lap("read and decompress")
-        return _write(config, with_aperture_flux(block), region, self.stamp, watch)
+        return _write(config, with_measurements(block), region, self.stamp, watch)
 
 
 def count_hosts(block: xr.Dataset) -> dict[str, int]:

@@ -1,15 +1,21 @@
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
+import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lensflow import schema
 from lensflow.config import InjectionConfig
-from lensflow.errors import ConfigError, ManifestError
+from lensflow.errors import ConfigError, ManifestError, StoreError
 from lensflow.injection import combine, inject_block
 from lensflow.injection.inject import effective_gain, noise_of, rows_of_hosts
-from lensflow.injection.metrics import invariant_failures
+from lensflow.injection.metrics import all_on_stamp, image_metrics, invariant_failures
+from lensflow.lensing.render import render
 from lensflow.manifest.build import build_manifest
 from tests.factories import BANDS, make_config, make_cutouts
+from tests.lensing.rows import alternating_models, random_rows
 
 ABSENT = ((1, 0),)
 
@@ -100,6 +106,109 @@ def test_no_invariant_breaks_and_a_broken_one_is_counted(manifest, block):
     assert failures["invariant: magnification < 1"] == 1
     assert failures["invariant: non-finite stamp or arc"] == 1
     assert failures["invariant: control with an arc or a metric"] == 1
+
+
+def test_a_band_whose_flux_does_not_close_is_counted(manifest, block):
+    sure = all_on_stamp(manifest, 48, 0.262)
+    assert sure.any() and not sure[manifest["is_control"].values].any()
+    for factor in (0.95, 1.01):
+        spoilt = block.copy(deep=True)
+        spoilt["total_injected_flux_nmgy"].values[np.flatnonzero(sure)[0], 1] *= factor
+        failures = invariant_failures(spoilt, manifest)
+        assert failures["invariant: flux of an arc within the stamp not magnification x source flux"] == 1
+
+
+def test_arcs_that_are_surely_on_the_stamp_close_in_every_band():
+    rows = random_rows(300, seed=8, src_reff_arcsec=np.geomspace(0.05, 1.2, 300))
+    manifest = xr.Dataset({k: (("sample", "band")[: v.ndim], v) for k, v in rows.items()})
+    sure = all_on_stamp(manifest, 64, 0.262)
+    got = render(rows, psf_model=alternating_models(300))
+    share = got.arc.sum(axis=(2, 3)) / (got.magnification[:, None] * rows["src_flux_nmgy"])
+    assert 40 < sure.sum() < 290
+    assert share[sure].min() > 0.97 and share[sure].max() < 1.001
+
+
+def test_the_images_of_an_sis_are_counted_and_placed(manifest, block):
+    control = manifest["is_control"].values
+    some = manifest.isel(sample=~control)
+    columns = {v.name: some[v.name].values.copy() for v in schema.MANIFEST}
+    columns["lens_model"][:] = "SIS"
+    columns["shear"][:] = 0
+    beta = np.hypot(columns["src_x_arcsec"], columns["src_y_arcsec"])
+    columns["theta_e_arcsec"] = np.where(np.arange(beta.size) % 2, 2.0, 0.5) * beta
+    got = image_metrics(columns)
+    assert np.array_equal(got["image_multiplicity"], np.where(np.arange(beta.size) % 2, 2, 1))
+    expected = np.where(np.arange(beta.size) % 2, beta, np.nan)
+    np.testing.assert_allclose(got["counter_image_radius_arcsec"], expected, rtol=1e-10)
+    stored = block["image_multiplicity"].values
+    assert np.isnan(stored[control]).all() and np.isin(stored[~control], (1, 2, 3, 4)).all()
+    columns["lens_model"][:] = "EPL"
+    assert all(np.isnan(v).all() for v in image_metrics(columns).values())
+
+
+def test_a_source_exactly_behind_a_circular_lens_has_a_ring(manifest):
+    columns = {v.name: manifest.isel(sample=[0])[v.name].values.copy() for v in schema.MANIFEST}
+    columns |= {"lens_model": np.array(["SIS"]), "theta_e_arcsec": np.ones(1), "shear": np.zeros(1)}
+    columns |= {"src_x_arcsec": np.zeros(1), "src_y_arcsec": np.zeros(1)}
+    got = image_metrics(columns)
+    assert got["image_multiplicity"][0] == -1 and np.isnan(got["counter_image_radius_arcsec"][0])
+
+
+def test_every_pair_carries_its_hosts_correlated_noise(hosts, manifest, block):
+    factor = hosts["noise_correlation_factor"].values
+    assert np.isnan(factor[1, 0]) and (np.abs(factor[0] - 1) < 0.4).all()
+    rows, control = manifest["host_index"].values, manifest["is_control"].values
+    stored = block["noise_correlation_factor"].values
+    assert np.array_equal(stored[~control], factor[rows][~control], equal_nan=True) and np.isnan(stored[control]).all()
+
+
+def test_hosts_without_a_needed_variable_are_refused(hosts, manifest):
+    with pytest.raises(StoreError, match="noise_correlation_factor is missing"):
+        inject_block(hosts.drop_vars("noise_correlation_factor"), manifest)
+
+
+def test_threads_give_the_bits_of_one(hosts, manifest, block):
+    with ThreadPoolExecutor(4) as pool:
+        for got in pool.map(lambda _: inject_block(hosts, manifest), range(8)):
+            assert np.array_equal(got["stamp"].values, block["stamp"].values)
+            assert np.array_equal(got["snr_matched"].values, block["snr_matched"].values, equal_nan=True)
+
+
+def test_the_sums_of_a_pair_are_those_of_numpy(hosts, manifest, block):
+    rows = manifest["host_index"].values
+    arc, invvar = block["arc"].values.astype(float), hosts["invvar"].values[rows].astype(float)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        variance = np.where(invvar > 0, 1 / invvar, 0).sum(axis=(2, 3))
+        expected = {
+            "snr_peak": (arc * np.sqrt(invvar)).max(axis=(2, 3)),
+            "snr_matched": np.sqrt((arc**2 * invvar).sum(axis=(2, 3))),
+            "snr_stamp": np.where(invvar > 0, arc, 0).sum(axis=(2, 3)) / np.sqrt(variance),
+        }
+    lit = ~manifest["is_control"].values[:, None] & np.isfinite(manifest["psf_fwhm_arcsec"].values)
+    for name, values in expected.items():
+        np.testing.assert_allclose(block[name].values[lit], values[lit], rtol=2e-6, err_msg=name)
+
+
+@pytest.mark.parametrize("size", [9, 16, 21])
+def test_stamps_of_any_size_are_host_plus_arc_plus_noise(size):
+    hosts = make_cutouts(3, size=size)
+    manifest = build_manifest(hosts, make_config(plan={"injections_per_host": 2}))
+    block = inject_block(hosts, manifest)
+    noise = noise_of(block["arc"].values, hosts, manifest, InjectionConfig())
+    ctrl = hosts["image"].values[manifest["host_index"].values]
+    assert np.array_equal(combine(ctrl, block["arc"].values, noise), block["stamp"].values)
+
+
+def test_the_gain_takes_the_median_of_the_pixels_with_data(hosts):
+    patchy = hosts.copy(deep=True)
+    patchy["invvar"].values[:, :, ::2, ::3] = 0
+    patchy["invvar"].values *= np.random.default_rng(1).uniform(0.5, 2, patchy["invvar"].shape)
+    got = effective_gain(patchy, list(BANDS), InjectionConfig(), np.array([0, 2]))
+    for band, name in enumerate(BANDS):
+        values = patchy["invvar"].values[2, band]
+        sky = 10 ** (0.4 * (22.5 - InjectionConfig().sky_mag_arcsec2[name])) * 0.262**2
+        assert got[2, band] == pytest.approx(np.median(values[values > 0].astype(float)) * sky, rel=1e-12)
+    assert np.isnan(got[[1, 3]]).all()
 
 
 def test_without_noise_the_difference_is_the_arc(hosts, manifest):
