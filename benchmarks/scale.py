@@ -51,8 +51,7 @@ def submit(n_regions: int) -> None:
     assert total == n_regions * rows
     print(
         f"{n_regions:,} regions ({n_regions * rows:,} rows): first result after {first:.1f} s, "
-        f"all after {seconds:.1f} s "
-        f"({n_regions / seconds:,.0f} tasks/s); client + scheduler {peak / 2**20:.0f} MB, "
+        f"all after {seconds:.1f} s ({n_regions / seconds:,.0f} tasks/s); client + scheduler {peak / 2**20:.0f} MB, "
         f"{(peak - before) / 2**20:.0f} MB more than before"
     )
 

@@ -202,13 +202,7 @@ MANIFEST = (
 
 PAIRS = (
     _v("arc", "sample band y x", "f4", "nMgy/pixel", "noiseless, PSF-convolved arc that was added"),
-    _v(
-        "stamp",
-        "sample band y x",
-        "f4",
-        "nMgy/pixel",
-        "float32(ctrl + arc + noise), then rounded where store.quantize says so",
-    ),
+    _v("stamp", "sample band y x", "f4", "nMgy/pixel", "float32(ctrl + arc + noise); rounded with store.quantize"),
 )
 
 # Served by the openers from the cutouts, by host index; stored with the pairs only with store.copy_ctrl.

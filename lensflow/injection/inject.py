@@ -77,12 +77,12 @@ def effective_gain(
     wanted = hosts["covered"].values.copy()
     if rows is not None:
         wanted[np.setdiff1d(np.arange(len(wanted)), rows)] = False
-    typical = _median_where_positive(hosts["invvar"].values, wanted)
+    typical = median_where_positive(hosts["invvar"].values, wanted)
     sky = np.array([config.sky_mag_arcsec2[b] for b in bands])
     return gain_from_invvar(typical, sky, float(hosts.attrs["pixel_scale_arcsec"]))
 
 
-def _median_where_positive(invvar: NDArray[np.float32], wanted: NDArray[np.bool_]) -> NDArray[np.float64]:
+def median_where_positive(invvar: NDArray[np.float32], wanted: NDArray[np.bool_]) -> NDArray[np.float64]:
     """Median over the pixels with data of every wanted host and band; NaN where there is none, or not wanted."""
     pixels = invvar.shape[2] * invvar.shape[3]
     lines, out = invvar.reshape(-1, pixels), np.full(wanted.size, np.nan)

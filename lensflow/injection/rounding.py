@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from lensflow import schema
 from lensflow.config import StoreConfig
+from lensflow.injection.inject import median_where_positive
 from lensflow.jit import compiled
 from lensflow.rng import key_words, philox4x32
 
@@ -40,12 +41,7 @@ def sky_sigma(invvar: NDArray[np.float32]) -> NDArray[np.float64]:
     ndarray, shape (host, band)
         nMgy/pixel; NaN where there is no data.
     """
-    out = np.full(invvar.shape[:2], np.nan)
-    for place in np.ndindex(*out.shape):
-        good = invvar[place][invvar[place] > 0]
-        if good.size:
-            out[place] = 1 / np.sqrt(np.median(good))
-    return out
+    return 1 / np.sqrt(median_where_positive(invvar, np.ones(invvar.shape[:2], bool)))
 
 
 def rounding_step(sigma: NDArray[np.float64], steps_per_sigma: int, power_of_two: bool) -> NDArray[np.float32]:
@@ -90,29 +86,31 @@ def round_pixels(
 
 
 @compiled()
+def _words(out, blocks, k0, k1, row_id, lane):  # type: ignore[no-untyped-def]
+    # By itself, without branches, so that it runs in vector registers.
+    low, high = row_id & _LOW, row_id >> _32
+    for j in range(blocks):
+        a, b, c, d = philox4x32(low, high, np.uint64(j), lane, k0, k1)
+        out[4 * j], out[4 * j + 1] = np.uint32(a), np.uint32(b)
+        out[4 * j + 2], out[4 * j + 3] = np.uint32(c), np.uint32(d)
+
+
+@compiled()
 def _round(values, step, row_id, k0, k1, out):  # type: ignore[no-untyped-def]
     rows, bands, pixels = values.shape
-    word = np.empty(4, np.uint64)
+    blocks = (pixels + 3) // 4
+    word = np.empty(4 * blocks, np.uint32)
     for i in range(rows):
         for b in range(bands):
             s = step[i, b]
-            if s == 0.0:
+            if s == 0.0 or not values[i, b].any():
                 out[i, b] = values[i, b]
                 continue
-            for start in range(0, pixels, 4):
-                end = min(start + 4, pixels)
-                lit = False
-                for p in range(start, end):
-                    lit |= values[i, b, p] != 0
-                if not lit:
-                    out[i, b, start:end] = values[i, b, start:end]
-                    continue
-                word[0], word[1], word[2], word[3] = philox4x32(
-                    row_id[i] & _LOW, row_id[i] >> _32, np.uint64(start >> 2), np.uint64(b), k0, k1
-                )
-                for p in range(start, end):
-                    u = (np.float64(word[p - start]) + 0.5) * (1.0 / 4294967296.0)
-                    out[i, b, p] = np.float32(np.floor(np.float64(values[i, b, p]) / s + u) * s)
+            _words(word, blocks, k0, k1, row_id[i], np.uint64(b))
+            per_step = 1.0 / s
+            for p in range(pixels):
+                u = (np.float64(word[p]) + 0.5) * (1.0 / 4294967296.0)
+                out[i, b, p] = np.float32(np.floor(np.float64(values[i, b, p]) * per_step + u) * s)
 
 
 def round_block(

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from concurrent.futures import as_completed as futures_as_completed
+from concurrent.futures import as_completed as completed_threads
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, Protocol
 
-import dask
-import dask.array as da
-import numpy as np
 import psutil
-from dask.system import CPU_COUNT
-from distributed import Client, KilledWorker, as_completed, default_client, futures_of
-from numpy.typing import NDArray
+from distributed import Client, KilledWorker, as_completed, default_client
 
-from lensflow.errors import LensflowError, StoreError
+from lensflow.errors import StoreError
+
+# Tasks that the scheduler knows of at a time: enough for every worker and for adaptive scaling to see a backlog.
+MIN_WINDOW, TASKS_PER_THREAD = 2000, 20
 
 
 class Progress(Protocol):
@@ -69,9 +70,9 @@ def run_tasks(
 ) -> Iterator[Any]:
     """Yield ``task(i)`` for every index, in order of completion: one Dask task each.
 
-    The graph is a ``map_blocks`` over the region ids, so that it stays at one task per region; tasks return
-    receipts or summaries, never pixels. Uses the Dask client in force, or threads where there is none. At the
-    first failure nothing new is started; what is finished keeps its receipt.
+    Tasks return receipts or summaries, never pixels. No more than a few thousand are with the scheduler at a time, so
+    that its memory does not grow with their number. Uses the Dask client in force, or threads where there is none.
+    At the first failure nothing new is started; what is finished keeps its receipt.
 
     Raises
     ------
@@ -80,48 +81,54 @@ def run_tasks(
     """
     if not len(indices):
         return
-    total, done = len(indices), 0
-    progress(stage, 0, total)
+    progress(stage, 0, len(indices))
     client = active_client()
-    if client is None:
-        # Not results.compute: that hands on nothing before the last task has ended, and could not be stopped early.
-        with ThreadPoolExecutor(dask.config.get("num_workers", None) or CPU_COUNT) as pool:
-            waiting = [pool.submit(task, int(i)) for i in indices]
-            try:
-                for ended in futures_as_completed(waiting):
-                    done += 1
-                    progress(stage, done, total)
-                    yield ended.result()
-            finally:
-                for future in waiting:
-                    future.cancel()
-        return
-    ids = da.from_array(np.asarray(indices, dtype=np.int64), chunks=1, name=False)
-    results = ids.map_blocks(_call, task=task, dtype=object, name=f"{stage}-{time.time_ns()}", meta=np.empty(0, object))
-    futures = futures_of(client.persist(results, retries=2))
+    results = _in_threads(task, indices) if client is None else _on_cluster(client, task, indices, stage)
+    with contextlib.closing(results):
+        for done, value in enumerate(results, start=1):
+            progress(stage, done, len(indices))
+            yield value
+
+
+def _in_threads(task: Callable[[int], Any], indices: Sequence[int]) -> Generator[Any, None, None]:
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        futures = [pool.submit(task, int(i)) for i in indices]
+        try:
+            for future in completed_threads(futures):
+                yield future.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _on_cluster(
+    client: Client, task: Callable[[int], Any], indices: Sequence[int], stage: str
+) -> Generator[Any, None, None]:
+    window = max(MIN_WINDOW, TASKS_PER_THREAD * sum(client.nthreads().values()))
+    waiting, pending = iter(indices), set()
+    completed = as_completed(with_results=True)
+
+    def submit(number: int) -> None:
+        some = [int(i) for i in islice(waiting, number)]
+        if some:
+            # map sends the task itself once, whatever the number of calls.
+            futures = client.map(task, some, key=stage.replace(" ", "-"), pure=False, retries=2, batch_size=None)
+            pending.update(futures)
+            completed.update(futures)
+
     try:
-        for future in as_completed(futures):
-            value = _result(future, stage)
-            done += 1
-            progress(stage, done, total)
+        submit(window)
+        while pending:
+            try:
+                future, value = next(completed)
+            except KilledWorker as error:
+                raise StoreError(
+                    f"{stage}: a worker died several times on the same region, most likely for lack of memory "
+                    f"({error}). Raise cluster.memory_limit, or lower store.shard_mb in a new out; finished regions "
+                    "are kept."
+                ) from error
+            pending.discard(future)
+            if len(pending) <= window // 2:
+                submit(window - len(pending))
             yield value
     finally:
-        client.cancel(futures)
-
-
-def _call(block: NDArray[np.int64], task: Callable[[int], Any]) -> NDArray[np.object_]:
-    out = np.empty(1, dtype=object)
-    out[0] = task(int(block[0]))
-    return out
-
-
-def _result(future: Any, stage: str) -> Any:
-    try:
-        return future.result()[0]
-    except LensflowError:
-        raise
-    except KilledWorker as error:
-        raise StoreError(
-            f"{stage}: a worker died several times on the same region, most likely for lack of memory ({error}). "
-            "Raise cluster.memory_limit, or lower store.samples_per_region in a new out; finished regions are kept."
-        ) from error
+        client.cancel(list(pending))

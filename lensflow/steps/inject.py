@@ -174,7 +174,7 @@ class InjectTask:
         self.config, self.stamp, self.regions = config, stamp, regions
 
     def __call__(self, index: int) -> Receipt:
-        """Do region ``index``."""
+        """Do region ``index``: read, inject, round, write, and the receipt last."""
         watch, folder = Stopwatch(), RunFolder.of(self.config)
         region = self.regions[index]
         manifest = read_manifest_block(folder.manifest, region)
