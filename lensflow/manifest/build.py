@@ -47,6 +47,7 @@ def eligible_hosts(
     reasons = {
         "FAILED": status == Status.FAILED,
         "PARTIAL_STAMP": (missing_pixels & cutouts["covered"].values).any(axis=1) & (not config.plan.include_partial),
+        "GUARD_BAND": cutouts["split"].values == schema.GUARD,
         "NO_HOST_FLUX": ~(np.isfinite(flux) & (flux > 0)) & (config.plan.src_mag == "lens_plus_dmag"),
     }
     usable = np.ones(len(status), dtype=bool)

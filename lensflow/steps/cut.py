@@ -48,7 +48,7 @@ def cut_step(config: RunConfig, progress: Progress = silent) -> xr.Dataset:
     stamp, n_hosts = fingerprint(identity), targets.sizes["host"]
     regions = plan_regions(n_hosts, config.store.hosts_per_region)
     if not resume.may_resume(folder.cutouts, identity):
-        attrs = {k: int(targets.attrs[k]) for k in ("n_read", "n_duplicates")}
+        attrs = {k: targets.attrs[k] for k in ("n_read", "n_removed", "n_duplicates", "n_split")}
         _create(config, targets, identity, {"pixel_scale_arcsec": pixel_scale_arcsec(config, targets), **attrs})
     todo = receipts.missing_regions(folder.receipts("cutouts"), regions, stamp)
     done = receipts.read_receipts(folder.receipts("cutouts"))
@@ -138,6 +138,8 @@ class _CutTask:
             where = {name: i for i, name in enumerate(every["host_id"].values)}
             block = every.isel(host=[where[name] for name in head["host_id"].values])
         else:
+            # The catalogue's PSF size goes in under the name of what comes out: the size that is used.
+            head = head.rename(catalogue_psfsize_arcsec="psfsize_arcsec")
             block = cut_block(head, survey_layout(config), config.bands, config.survey)
         watch.lap("read and decompress")
         return _write(config, with_aperture_flux(block), region, self.stamp, watch)

@@ -8,6 +8,7 @@ import xarray as xr
 
 from lensflow.config import RunConfig, fingerprint
 from lensflow.manifest.build import build_manifest, check_manifest
+from lensflow.manifest.splits import check_splits
 from lensflow.steps.execute import Progress, silent
 from lensflow.steps.run_folder import RunFolder
 from lensflow.steps.sources import dataset_content
@@ -31,13 +32,16 @@ def plan_step(config: RunConfig, progress: Progress = silent) -> xr.Dataset:
 
     Raises
     ------
-    StoreError, ManifestError
+    StoreError, ManifestError, SplitError
     """
     folder = RunFolder.of(config)
     identity = resume.identity(config, "manifest", {"cutouts": cutouts_content(config)})
     if not resume.may_resume(folder.manifest, identity):
         progress("plan", 0, 1)
-        _freeze(build_manifest(open_cutouts(folder.cutouts), config), config, identity)
+        cutouts = open_cutouts(folder.cutouts)
+        manifest = build_manifest(cutouts, config)
+        check_splits(cutouts, manifest)
+        _freeze(manifest, config, identity)
         progress("plan", 1, 1)
     return open_manifest(folder.manifest)
 

@@ -48,7 +48,7 @@ class Layout:
 
 
 def _layouts() -> dict[str, Layout]:
-    known_first = {"host_id", "ra_deg", "dec_deg", "brickname", "flux_nmgy", "cell", "split"}
+    known_first = {"cell", "split", *(v.name for v in schema.TARGETS)}
     cut = schema.STORES["cutouts"]
     pixels = tuple(v for v in cut if "y" in v.dims)
     rest = tuple(v for v in cut if "y" not in v.dims and v.name not in known_first)
@@ -107,6 +107,8 @@ def create_store(
             {"lensflow_store": store, "schema_version": schema.SCHEMA_VERSION, "bands": list(bands), **(attrs or {})}
         )
         for v in layout.head:
+            if head is not None and v.name not in head and v in schema.CATALOGUE:
+                head = head.assign({v.name: schema.without_values(v, {layout.dim: n_rows, "band": len(bands)})})
             if head is None or v.name not in head:
                 raise StoreError(f"{url}: {v.name} is needed to create a {store} store")
             _write_whole(group, v, np.asarray(head[v.name].values))
@@ -159,6 +161,8 @@ def _write_whole(group: zarr.Group, v: Variable, values: NDArray) -> None:
         dtype=dtype,
         chunks=chunk,
         compressors=_CODEC,
+        # Chunks that hold nothing else are not written: a column that the catalogue lacks costs nothing.
+        fill_value="" if dtype is str else np.array(np.nan if dtype.kind == "f" else 0, dtype).item(),
         dimension_names=list(v.dims),
         attributes=dict[str, Any](v.attrs),
     )
