@@ -166,7 +166,9 @@ def _open_csv(path: str, file: BinaryIO) -> TableFile:
         )
         parsing = pyarrow.csv.ParseOptions(delimiter=delimiter)
         with fsspec.open(path, "rb", compression="infer") as again:
-            reading = pyarrow.csv.ReadOptions(skip_rows=skip, block_size=CHUNK_BYTES // 4)
+            for _ in range(skip):
+                again.readline()
+            reading = pyarrow.csv.ReadOptions(block_size=CHUNK_BYTES // 4)
             try:
                 for batch in pyarrow.csv.open_csv(again, reading, parsing, options):
                     yield {c: _arrow_column(batch.column(c)) for c in columns}

@@ -69,7 +69,7 @@ def read_targets(
         raise TargetError(f"{shown}: the target table is empty. Give a table with at least one host.")
     n_kept = reader.n_read - sum(reader.removed.values())
     if n_kept == 0:
-        why = ", ".join(f"{k} {n:,}" for k, n in reader.removed.items())
+        why = ", ".join(f"{k} {n:,}" for k, n in reader.removed.items() if n)
         raise TargetError(f"{shown}: none of {reader.n_read:,} rows is selected ({why}). Check survey.selection.")
     values = reader.values()
     keep = first_of_each(values["host_id"], values["brickname"], values["ra_deg"], values["dec_deg"])
