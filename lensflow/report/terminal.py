@@ -67,8 +67,8 @@ def print_counts(console: Console, title: str, counts: Mapping[str, int], note: 
 
 def print_targets(console: Console, attrs: Mapping[str, Any]) -> None:
     """Print what became of the rows of the target tables, and the hosts by split: attrs of targets or cutouts."""
-    removed = {f"removed: {k}": int(v) for k, v in attrs.get("n_removed", {}).items()}
-    splits = {f"split: {k}": int(v) for k, v in attrs.get("n_split", {}).items()}
+    removed = {f"removed: {k}": int(v) for k, v in attrs.get("removed", {}).items()}
+    splits = {f"split: {k}": int(v) for k, v in attrs.get("hosts_by_split", {}).items()}
     note = f"{attrs['n_read']:,} targets read, {attrs['n_duplicates']:,} duplicate(s) merged"
     print_counts(console, "Targets", {"rows read": attrs["n_read"], **removed, **splits}, note)
 

@@ -48,7 +48,7 @@ def cut_step(config: RunConfig, progress: Progress = silent) -> xr.Dataset:
     stamp, n_hosts = fingerprint(identity), targets.sizes["host"]
     regions = plan_regions(n_hosts, config.store.hosts_per_region)
     if not resume.may_resume(folder.cutouts, identity):
-        attrs = {k: targets.attrs[k] for k in ("n_read", "n_removed", "n_duplicates", "n_split")}
+        attrs = {k: targets.attrs[k] for k in ("n_read", "n_removed", "removed", "n_duplicates", "hosts_by_split")}
         _create(config, targets, identity, {"pixel_scale_arcsec": pixel_scale_arcsec(config, targets), **attrs})
     todo = receipts.missing_regions(folder.receipts("cutouts"), regions, stamp)
     done = receipts.read_receipts(folder.receipts("cutouts"))

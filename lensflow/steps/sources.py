@@ -128,7 +128,7 @@ def _stamp_targets(config: RunConfig) -> tuple[xr.Dataset, dict[str, str]]:
     arrays = {n: block[n].values for n in ("host_id", "ra_deg", "dec_deg", "brickname")}
     arrays |= {"flux_nmgy": np.full((block.sizes["host"], len(config.bands)), np.nan)}
     targets = schema.dataset("targets", arrays, {"band": list(config.bands)})
-    targets.attrs.update(n_read=block.sizes["host"], n_removed={}, n_duplicates=0)
+    targets.attrs.update(n_read=block.sizes["host"], n_removed=0, removed={}, n_duplicates=0)
     return targets, {"stamps": create.checksum(block["image"].values)}
 
 
@@ -146,7 +146,7 @@ def in_store_order(targets: xr.Dataset, splits: SplitsConfig, seed: int, guard: 
     Returns
     -------
     Dataset
-        With ``n_split`` (hosts by split) in the attrs.
+        With ``hosts_by_split`` (hosts by split) in the attrs.
 
     Raises
     ------
@@ -167,7 +167,7 @@ def in_store_order(targets: xr.Dataset, splits: SplitsConfig, seed: int, guard: 
         split=("host", split, schema.variable("cutouts", "split").attrs),
     )
     check_splits(assigned, guard_arcsec=guard)
-    return assigned.isel(host=order).assign_attrs(n_split=split_counts(split))
+    return assigned.isel(host=order).assign_attrs(hosts_by_split=split_counts(split))
 
 
 def guard_arcsec(config: RunConfig, targets: xr.Dataset) -> float:
@@ -192,9 +192,11 @@ def take_fraction(targets: xr.Dataset, fraction: float) -> xr.Dataset:
     keep = rng.hash_ids(targets["host_id"].values) < np.uint64(fraction * 2.0**64)
     if not keep.any():
         raise TargetError(f"survey.fraction {fraction:g} leaves none of {keep.size} hosts. Raise it.")
-    removed = {**targets.attrs["n_removed"], "not in survey.fraction": int((~keep).sum())}
+    removed = {**targets.attrs["removed"], "not in survey.fraction": int((~keep).sum())}
     kept = targets.isel(host=keep)
-    return kept.assign_attrs(n_removed=removed, n_split=split_counts(kept["split"].values))
+    return kept.assign_attrs(
+        n_removed=sum(removed.values()), removed=removed, hosts_by_split=split_counts(kept["split"].values)
+    )
 
 
 def pixel_scale_arcsec(config: RunConfig, targets: xr.Dataset) -> float:

@@ -172,9 +172,20 @@ def _finite_text(values: NDArray) -> NDArray[np.bytes_]:
     return np.where(np.isfinite(values), values.astype("S"), b"")
 
 
-def as_text(values: NDArray[np.bytes_]) -> NDArray[np.str_]:
-    """Decode UTF-8 bytes."""
-    return np.strings.decode(values, "utf-8")
+def as_text(values: NDArray[np.bytes_], path: str, name: str) -> NDArray[np.str_]:
+    """Decode UTF-8 bytes.
+
+    Raises
+    ------
+    TargetError
+        Naming the file, the column and the first value that is no text.
+    """
+    try:
+        return np.strings.decode(values, "utf-8")
+    except UnicodeDecodeError as error:
+        raise TargetError(
+            f"{path}: {name} holds something that is not text ({error.object!r}). Is the file damaged? Fetch it again."
+        ) from error
 
 
 def depth_from_inverse_variance(psfdepth: NDArray[np.float64]) -> NDArray[np.float64]:

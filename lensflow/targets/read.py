@@ -48,10 +48,10 @@ def read_targets(
 
     Returns
     -------
-    Dataset with dim ``host`` (and ``band``): variables of ``schema.TARGETS``; those of ``schema.CATALOGUE`` as far
-    as a table has them. Hosts are in the order of files and rows. In the attrs, ``n_read`` rows are those of
-    ``n_removed`` (reason -> rows; a row counts once, under the first cut that it fails), ``n_duplicates``, and the
-    hosts.
+    Dataset with dim ``host`` (and ``band``)
+        Variables of ``schema.TARGETS``; those of ``schema.CATALOGUE`` as far as a table has them. Hosts are in the
+        order of files and rows. In the attrs, ``n_read`` = ``n_removed`` + ``n_duplicates`` + hosts; ``removed`` is
+        reason -> rows (a row counts once, under the first cut that it fails).
 
     Raises
     ------
@@ -78,10 +78,16 @@ def read_targets(
     _refuse_ambiguous_ids(shown, values["host_id"])
     for name, v in values.items():
         if v.dtype.kind == "S":
-            values[name] = cols.as_text(v)
+            values[name] = cols.as_text(v, shown, name)
     out = schema.dataset("targets", values, {"band": list(bands)})
     removed = {k: n for k, n in reader.removed.items() if n}
-    out.attrs.update(source=shown, n_read=reader.n_read, n_removed=removed, n_duplicates=int((~keep).sum()))
+    out.attrs.update(
+        source=shown,
+        n_read=reader.n_read,
+        n_removed=sum(removed.values()),
+        removed=removed,
+        n_duplicates=int((~keep).sum()),
+    )
     return out
 
 
@@ -241,7 +247,7 @@ class _ChunkOfRows:
             bad = ~((values >= low) & (values <= high))
             if bad.any():
                 row = int(np.argmax(bad))
-                host = cols.as_text(self.text("host_id")[row : row + 1])[0]
+                host = self.text("host_id")[row].decode("utf-8", "replace")
                 raise TargetError(
                     f"{self.columns.table.path}: {name} is {values[row]} in row {self.first_row + row} (host {host}) "
                     f"and in {int(bad.sum()) - 1} other row(s); it must be in {(low, high)}. Correct or remove them."
@@ -254,7 +260,8 @@ def _refuse_ambiguous_ids(path: str, host_id: NDArray[np.bytes_]) -> None:
     again = repeated(host_id)
     if again.size:
         name = host_id[again[0]]
+        shown, times = name.decode("utf-8", "replace"), int((host_id == name).sum())
         raise TargetError(
-            f"{path}: host_id {name.decode()!r} names {int((host_id == name).sum())} different positions. Ids must be "
-            f"unique over the whole table: map another column with survey.columns: {{host_id: COLUMN}}."
+            f"{path}: host_id {shown!r} names {times} different positions. Ids must be unique over the whole table: "
+            "map another column with survey.columns: {host_id: COLUMN}."
         )

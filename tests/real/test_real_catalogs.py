@@ -48,12 +48,12 @@ def test_the_widest_selection_takes_the_rows_that_its_definition_says():
     assert 0 < taken.sum() < len(t)
     out = read_targets(str(FOLDER / "*.fits"), selection="v5_very_relaxed")
     assert out.sizes["host"] + out.attrs["n_duplicates"] == taken.sum()
-    assert sum(out.attrs["n_removed"].values()) == (~taken).sum()
+    assert sum(out.attrs["removed"].values()) == (~taken).sum()
 
 
 def test_brick_cuts_name_the_column_that_these_catalogues_lack():
     with pytest.raises(TargetError, match=r"psfsize_r_arcsec, which survey\.brick_cuts needs"):
         read_targets(str(FOLDER / "sweep-*.fits"), brick_cuts=BrickCutsConfig())
     out = read_targets(str(FOLDER / "sweep-*.fits"), brick_cuts=BrickCutsConfig(max_psfsize_r_arcsec=None))
-    assert out.attrs["n_read"] == out.sizes["host"] + out.attrs["n_duplicates"] + sum(out.attrs["n_removed"].values())
+    assert out.attrs["n_read"] == out.sizes["host"] + out.attrs["n_duplicates"] + sum(out.attrs["removed"].values())
     assert (out["ebv"].values <= 0.12).all() and (out["psfdepth_mag"].sel(band="r").values >= 23.6).all()

@@ -129,3 +129,10 @@ def test_a_column_of_arrays_is_refused(tmp_path):
     t["EBV"] = np.zeros((N, 3))
     with pytest.raises(TargetError, match=r"EBV has \(3,\) values in each row"):
         read_targets(write(t, tmp_path / "t.fits"))
+
+
+def test_text_that_is_no_text_is_refused_with_file_and_column(tmp_path):
+    path = tmp_path / "t.fits"
+    Table({"host_id": [b"a", b"\xf8"], "ra": [1.0, 2.0], "dec": [0.0, 0.0], "brickname": ["x", "x"]}).write(path)
+    with pytest.raises(TargetError, match=r"t\.fits: host_id holds something that is not text"):
+        read_targets(str(path))

@@ -60,14 +60,14 @@ def test_each_limit_is_strict_and_rows_are_counted_under_the_first_cut_they_fail
     )
     out = read_targets(path, selection=name)
     assert out["host_id"].values.tolist() == ["10000-0-0"]
-    assert list(out.attrs["n_removed"].values()) == [2, 1, 1]
-    assert f"not z < {z:g}" in out.attrs["n_removed"]
+    assert list(out.attrs["removed"].values()) == [2, 1, 1]
+    assert f"not z < {z:g}" in out.attrs["removed"]
 
 
 def test_a_row_exactly_at_a_limit_is_not_taken(tmp_path):
     # z = 20 exactly: flux 10, and 22.5 - 2.5 log10(10) is 20 in floating point too.
     path = write(tmp_path, z=[20.0, 19.0], r_z=[1.0, 1.0], z_w1=[2.0, 2.0], FLUX_Z=[10.0, flux(19.0)])
-    assert read_targets(path, selection="v1_pure_massive").attrs["n_removed"] == {"not z < 20": 1}
+    assert read_targets(path, selection="v1_pure_massive").attrs["removed"] == {"not z < 20": 1}
 
 
 def test_point_sources_and_rows_without_flux_are_removed_with_their_own_counts(tmp_path):
@@ -80,7 +80,7 @@ def test_point_sources_and_rows_without_flux_are_removed_with_their_own_counts(t
         FLUX_W1=[300.0, 300.0, 0.0, -1.0, 300.0, 300.0],
     )
     out = read_targets(path, selection="v2_baseline_dr10")
-    assert out.attrs["n_removed"] == {"TYPE is PSF": 2, "no flux > 0 in r": 1, "no flux > 0 in w1": 2}
+    assert out.attrs["removed"] == {"TYPE is PSF": 2, "no flux > 0 in r": 1, "no flux > 0 in w1": 2}
     assert out.attrs["n_read"] == out.sizes["host"] + 5
 
 
@@ -119,7 +119,7 @@ def test_brick_cuts_keep_their_limits_and_count_what_is_unknown(tmp_path):
     )
     out = read_targets(path, brick_cuts=BrickCutsConfig())
     assert out["host_id"].values.tolist() == ["10000-0-0", "10000-5-5"]
-    assert out.attrs["n_removed"] == {
+    assert out.attrs["removed"] == {
         "ebv unknown": 1,
         "ebv > 0.12": 1,
         "psfsize_r_arcsec > 1.6": 1,
@@ -128,7 +128,7 @@ def test_brick_cuts_keep_their_limits_and_count_what_is_unknown(tmp_path):
     np.testing.assert_allclose(out["psfdepth_mag"].sel(band="r"), [23.7, 24], rtol=1e-6)
     np.testing.assert_allclose(out["catalogue_psfsize_arcsec"].sel(band="r"), [1.6, 1.2], rtol=1e-6)
     only_depth = BrickCutsConfig(max_ebv=None, max_psfsize_r_arcsec=None, min_psfdepth_r_mag=23.6)
-    assert read_targets(path, brick_cuts=only_depth).attrs["n_removed"] == {"psfdepth_r_mag < 23.6": 1}
+    assert read_targets(path, brick_cuts=only_depth).attrs["removed"] == {"psfdepth_r_mag < 23.6": 1}
 
 
 def test_brick_cuts_from_a_bricks_table_and_its_values_are_carried_along(tmp_path):
@@ -145,7 +145,7 @@ def test_brick_cuts_from_a_bricks_table_and_its_values_are_carried_along(tmp_pat
     ).write(bricks)
     out = read_targets(path, brick_cuts=BrickCutsConfig(table=str(bricks)))
     assert out["brickname"].values.tolist() == ["0000p000"]
-    assert out.attrs["n_removed"] == {"brick not in the bricks table": 1, "ebv > 0.12": 1}
+    assert out.attrs["removed"] == {"brick not in the bricks table": 1, "ebv > 0.12": 1}
     np.testing.assert_allclose(out["catalogue_psfsize_arcsec"].values, [[np.nan, 1.3, 1.05]], rtol=1e-6)
     np.testing.assert_allclose(out["psfdepth_mag"].values, [[np.nan, 24.5, np.nan]], rtol=1e-6)
     assert out["ebv"].values == np.float32(0.03)
