@@ -29,6 +29,10 @@ class TargetError(LensflowError):
     """The target table is empty, unreadable or lacks a column."""
 
 
+class SplitError(LensflowError):
+    """Something is in two splits, or hosts cannot be split as asked."""
+
+
 class ManifestError(LensflowError):
     """A manifest row cannot be rendered as it stands."""
 

@@ -40,9 +40,14 @@ class Variable:
         return {"units": self.units, "long_name": self.meaning}
 
     @property
-    def stored_dtype(self) -> np.dtype[Any]:
-        """The dtype on disk: one byte where there are categories."""
-        return np.dtype("u1" if self.categories else self.dtype)
+    def stored_dtype(self) -> Any:
+        """The dtype on disk: one byte where there are categories, ``str`` for other text.
+
+        Text is of variable length there: zarr v3 has no specification for text of fixed width.
+        """
+        if self.categories:
+            return np.dtype("u1")
+        return str if self.dtype.startswith("U") else np.dtype(self.dtype)
 
     @property
     def stored_attrs(self) -> dict[str, Any]:
@@ -129,9 +134,21 @@ TARGETS = (
     _v("dec_deg", "host", "f8", "deg", "declination, ICRS"),
     _v("brickname", "host", "U", "", "survey brick that holds the host"),
     _v("flux_nmgy", "host band", "f4", "nMgy", "catalogue flux; NaN where the catalogue has none"),
+    _v("region", "host", "U", "", "region of the sky that is never divided between splits (splits.cells: region)"),
     _v("sigma_v_km_s", "host", "f4", "km/s", "velocity dispersion; NaN where the catalogue has none"),
     _v("z_lens", "host", "f4", "1", "redshift; NaN where the catalogue has none"),
+    _v("type", "host", "U", "", "morphological type of the catalogue's fit (REX, EXP, DEV, SER, ...)"),
+    _v("ebv", "host", "f4", "mag", "Galactic extinction E(B-V); NaN where the catalogue has none"),
+    _v("psfdepth_mag", "host band", "f4", "mag", "5-sigma point-source depth of catalogue or brick, AB; NaN = none"),
+    _v("catalogue_psfsize_arcsec", "host band", "f4", "arcsec", "PSF size of the catalogue or brick; NaN = none"),
+    _v("shape_r_arcsec", "host", "f4", "arcsec", "half-light radius of the catalogue's fit; NaN = none"),
+    _v("shape_e1", "host", "f4", "1", "ellipticity component 1 of the catalogue's fit (tractor's); NaN = none"),
+    _v("shape_e2", "host", "f4", "1", "ellipticity component 2 of the catalogue's fit (tractor's); NaN = none"),
+    _v("sersic", "host", "f4", "1", "Sersic index of the catalogue's fit; NaN = none"),
 )
+
+# Catalogue columns that a target table may lack; stores hold NaN or empty text then.
+CATALOGUE = tuple(v for v in TARGETS if v.name not in {"host_id", "ra_deg", "dec_deg", "brickname", "flux_nmgy"})
 
 CUTOUTS = (
     _v("image", "host band y x", "f4", "nMgy/pixel", "survey image; 0 with invvar 0 where there is no data"),
@@ -158,8 +175,8 @@ CUTOUTS = (
        "sqrt(sum of the noise's autocorrelation to 3 pixels) on the stamp's blank sky; NaN: fewer than 400 pixels"),
     _v("host_q", "host", "f4", "1", "axis ratio of the light in r within 8 pixels, seeing included; NaN = unknown"),
     _v("host_phi_rad", "host", "f4", "rad", "angle of its major axis, from +x counter-clockwise, in [0, pi)"),
-    _v("cell", "host", "i8", "", "sky cell (nested HEALPix index) that decides the split"),
-    _v("split", "host", "u1", "", "0 train, 1 val, 2 test"),
+    _v("cell", "host", "i8", "", "sky cell (nested HEALPix index) or region that decides the split"),
+    _v("split", "host", "u1", "", "0 train, 1 val, 2 test, 3 guard (too near a host of another split: not used)"),
 )  # fmt: skip
 
 # Pixels of the cutouts that exist only where the config asks for them.
@@ -168,6 +185,8 @@ PSF_KERNEL = _v("psf_kernel", "host band psf_y psf_x", "f4", "1",
 N_MASK_BITS = 16
 
 SPLITS = ("train", "val", "test")
+# Split of a host that lies closer than a stamp to a host of another split: cut, but in no manifest.
+GUARD = 3
 
 MANIFEST = (
     _v("row_id", "sample", "u8", "", "key of the row's random numbers; the same in any order or shard"),
@@ -249,8 +268,7 @@ FLAGS = (
 
 STORES: dict[str, tuple[Variable, ...]] = {
     "targets": TARGETS,
-    "cutouts": CUTOUTS
-    + tuple(v for v in TARGETS if v.name in {"host_id", "ra_deg", "dec_deg", "brickname", "sigma_v_km_s", "z_lens"}),
+    "cutouts": CUTOUTS + tuple(v for v in TARGETS if v.name not in {"flux_nmgy", "region"}),
     "manifest": MANIFEST,
     "pairs": PAIRS,
 }
@@ -292,6 +310,13 @@ def dataset(store: str, arrays: Mapping[str, Any], coords: Mapping[str, Any] | N
             raise StoreError(f"{store}.{name}: {array.ndim} dimensions, the schema says {v.dims}")
         data[name] = (v.dims, array, v.attrs)
     return xr.Dataset(data, coords=dict(coords or {}))
+
+
+def without_values(v: Variable, sizes: Mapping[str, int]) -> xr.Variable:
+    """Return a variable of which nothing is known: NaN for numbers, empty for text."""
+    shape = tuple(sizes[d] for d in v.dims)
+    value = np.array("") if v.dtype.startswith("U") else np.array(np.nan, v.dtype)
+    return xr.Variable(v.dims, np.broadcast_to(value, shape), v.attrs)
 
 
 def check(store: str, ds: xr.Dataset, required: Iterable[str] | None = None) -> None:

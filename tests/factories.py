@@ -74,5 +74,7 @@ def make_cutouts(n: int = 6, size: int = 64, seed: int = 0, absent: tuple[tuple[
         "split": assign_splits(cells, make_config().splits, 1),
     }
     out = schema.dataset("cutouts", arrays, {"band": list(BANDS)})
+    stored = [v for v in schema.CATALOGUE if v in schema.STORES["cutouts"]]
+    out = out.assign({v.name: schema.without_values(v, {"host": n, "band": len(BANDS)}) for v in stored})
     out.attrs["pixel_scale_arcsec"] = 0.262
     return with_measurements(out)

@@ -11,11 +11,12 @@ from lensflow.config.load import load_config
 from lensflow.config.plan import EstimateConfig, PlanConfig, SourcesConfig
 from lensflow.config.reference import markdown
 from lensflow.config.run import RunConfig, fingerprint, flatten
-from lensflow.config.survey import SplitsConfig, StampsConfig, SurveyConfig, SyntheticConfig
+from lensflow.config.survey import BrickCutsConfig, SplitsConfig, StampsConfig, SurveyConfig, SyntheticConfig
 from lensflow.config.work import ClusterConfig, StoreConfig
 
 __all__ = [
     "Axis",
+    "BrickCutsConfig",
     "ClusterConfig",
     "DiagnosticsConfig",
     "EstimateConfig",

@@ -32,6 +32,21 @@ class StampsConfig(Section):
     psfsize_arcsec: dict[str, Positive] = Field(description="assumed PSF size per band (flagged as assumed)")
 
 
+class BrickCutsConfig(Section):
+    """Cuts on the observing conditions at a target; switched on by naming the section (``brick_cuts: {}``)."""
+
+    table: str | None = Field(
+        None,
+        description="survey-bricks table (brickname, ebv, psfsize_r, psfdepth_r); without one, columns of the targets",
+    )
+    max_ebv: float | None = Field(0.12, description="largest E(B-V), mag; null: no such cut")
+    max_psfsize_r_arcsec: float | None = Field(1.6, description="largest PSF size in r; null: no such cut")
+    min_psfdepth_r_mag: float | None = Field(23.6, description="least 5-sigma point-source depth in r; null: no cut")
+
+
+SelectionName = Literal["v1_pure_massive", "v2_baseline_dr10", "v3_color_relaxed", "v4_mag_relaxed", "v5_very_relaxed"]
+
+
 class SurveyConfig(Section):
     """Where the pixels come from: exactly one of ``root``, ``stamps`` and ``synthetic``."""
 
@@ -43,8 +58,17 @@ class SurveyConfig(Section):
     access: Literal["auto", "ranges", "whole"] = Field(
         "auto", description="how remote files are read: the byte ranges of the touched tiles, whole, or the faster one"
     )
-    targets: str | None = Field(None, description="target table: CSV, ECSV, FITS or parquet")
+    targets: str | tuple[str, ...] | None = Field(
+        None, description="target table, CSV, ECSV, FITS or parquet: a URL, a glob, or a list of them"
+    )
     columns: dict[str, str] = Field(default_factory=dict, description="lensflow name -> column of the table")
+    selection: SelectionName | None = Field(
+        None, description="LRG selection (raw magnitudes in r, z, W1; no TYPE PSF); default: every row is a host"
+    )
+    brick_cuts: BrickCutsConfig | None = Field(None, description="cuts on extinction, seeing and depth; default: none")
+    fraction: Fraction = Field(
+        1.0, gt=0, description="share of the hosts to use, told by a hash of their names: a smaller share is a subset"
+    )
     stamps: StampsConfig | None = Field(None, description="stamps without WCS instead of bricks")
     synthetic: SyntheticConfig | None = Field(None, description="write and use a synthetic survey")
     stamp_size: int = Field(64, ge=8, le=1024, description="stamp size in pixels")
@@ -93,7 +117,18 @@ class SplitsConfig(Section):
     """Train / val / test by sky cell."""
 
     fractions: tuple[Fraction, Fraction, Fraction] = Field((0.7, 0.15, 0.15), description="train, val, test")
+    rule: Literal["balanced", "xxhash64"] = Field(
+        "balanced",
+        description="balanced: cells are dealt so that host counts match the fractions; xxhash64: a plain hash of the "
+        "cell, as Spark's pmod(xxhash64(cell), 100), which misses the fractions where cells are uneven",
+    )
+    cells: Literal["sky", "region"] = Field(
+        "sky", description="what is never divided: HEALPix cells, or the targets' column `region`"
+    )
     nside: int = Field(1024, ge=1, description="HEALPix nside of the sky cells (power of two; 1024 is 3.4')")
+    guard_arcsec: float | None = Field(
+        None, ge=0, description="least distance of hosts of different splits; default: a stamp's diagonal; 0: none"
+    )
 
     @model_validator(mode="after")
     def _sums_to_one(self) -> SplitsConfig:

@@ -17,7 +17,7 @@ LENS_MODELS = ("SIS", "SIE", "EPL", "CONTROL")
 Floats = NDArray[np.float64]
 
 # Column -> what an injection's value must satisfy, in words and in numpy.
-_RULES: dict[str, tuple[str, Callable[[Floats], NDArray[np.bool_]]]] = {
+RULES: dict[str, tuple[str, Callable[[Floats], NDArray[np.bool_]]]] = {
     "theta_e_arcsec": ("> 0", lambda v: v > 0),
     "lens_q": ("in (0, 1]", lambda v: (v > 0) & (v <= 1)),
     "lens_phi_rad": ("finite", np.isfinite),
@@ -31,7 +31,7 @@ _RULES: dict[str, tuple[str, Callable[[Floats], NDArray[np.bool_]]]] = {
     "src_phi_rad": ("finite", np.isfinite),
 }
 # An EPL's slope; the column may be absent, which means isothermal.
-_GAMMA_RULE = ("in (1, 3)", lambda v: (v > 1) & (v < 3))
+GAMMA_RULE: tuple[str, Callable[[Floats], NDArray[np.bool_]]] = ("in (1, 3)", lambda v: (v > 1) & (v < 3))
 # A narrower PSF is undersampled beyond any survey's, and would ask for grids without end.
 _LEAST_FWHM_PIX = 0.5
 
@@ -125,7 +125,7 @@ def read_rows(
     if "src_id" in manifest:
         images = fetch_images(_column(manifest, "src_id", n, str), ~control, sources, name)
     column = {}
-    for key, (rule, holds) in _RULES.items():
+    for key, (rule, holds) in RULES.items():
         value = column[key] = images.stand_in(key, _column(manifest, key, n))
         refuse(~control & ~(np.isfinite(value) & holds(value)), value, key, rule, ManifestError)
     centers = []
@@ -161,7 +161,7 @@ def read_rows(
     gamma = np.full(n, 2.0)
     if "lens_gamma" in manifest:
         given, epl = _column(manifest, "lens_gamma", n), model == "EPL"
-        refuse(epl & ~(np.isfinite(given) & _GAMMA_RULE[1](given)), given, "lens_gamma", _GAMMA_RULE[0], ManifestError)
+        refuse(epl & ~(np.isfinite(given) & GAMMA_RULE[1](given)), given, "lens_gamma", GAMMA_RULE[0], ManifestError)
         gamma[epl] = given[epl]
     return Rows(
         control, model == "SIS", column, centers[0], centers[1], flux, fwhm, used, gamma, images, packed

@@ -25,6 +25,7 @@ from lensflow.manifest.positions import draw_positions
 from lensflow.manifest.priors import COLOURS, R_I_OVER_R_Z, at, band_fluxes, declared, grid_of
 from lensflow.manifest.source_bank import SourceBank
 from lensflow.manifest.source_priors import draw_source
+from lensflow.manifest.splits import check_splits
 from lensflow.manifest.table import InjectionTable, read_injection_table
 from lensflow.schema import PsfSource
 
@@ -174,6 +175,7 @@ class Planner:
             arrays = {k: v[keep] for k, v in arrays.items()}
         out = schema.dataset("manifest", arrays, {"band": list(config.bands)})
         check_manifest(out)
+        check_splits(cutouts, out.assign(host_index=out["host_index"] - first))
         return out
 
     def _psf_fwhm(self, cutouts: xr.Dataset) -> NDArray[np.float64]:

@@ -11,7 +11,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from lensflow import rng
+from lensflow import rng, schema
 from lensflow.config import RunConfig
 from lensflow.errors import ManifestError
 from lensflow.manifest.lens_priors import lacks_dispersion, lacks_shape
@@ -77,6 +77,7 @@ def eligible_hosts(cutouts: xr.Dataset, config: RunConfig, flux_is_given: bool =
     reasons = {
         "FAILED": status == Status.FAILED,
         "PARTIAL_STAMP": (missing_pixels & cutouts["covered"].values).any(axis=1) & (not plan.include_partial),
+        "GUARD_BAND": cutouts["split"].values == schema.GUARD,
         "NO_HOST_FLUX": ~(np.isfinite(flux) & (flux > 0)) & needs_flux,
         **(lacks if plan.host_lacks == "skip" else {}),
     }

@@ -16,7 +16,7 @@ from lensflow.diagnostics import results_from_json
 from lensflow.errors import GateError, StoreError
 from lensflow.gates import GateResult
 from lensflow.store import paths, receipts
-from lensflow.store.open import open_cutouts, open_manifest, open_pairs, read_pairs_block
+from lensflow.store.open import open_all_pairs, open_cutouts, open_manifest, read_pairs_block
 from lensflow.store.regions import Region
 
 GALLERY_ROWS = 10
@@ -139,7 +139,7 @@ def collect(config: RunConfig, places: Places, keys: Mapping[str, str] | None = 
     if manifest is not None and paths.group_exists(places.pairs):
         fingerprint = str(paths.open_group(places.pairs).attrs.get("fingerprint", fingerprint))
         done = {k: r for k, r in receipts.read_receipts(places.pairs_receipts).items() if r.fingerprint == fingerprint}
-        every = open_pairs(places.pairs, places.manifest, places.cutouts)
+        every = open_all_pairs(places.pairs, places.manifest, places.cutouts)
         finished = np.zeros(every.sizes["sample"], dtype=bool)
         for r in done.values():
             finished[r.start : r.stop] = True

@@ -89,16 +89,24 @@ def print_findings(console: Console, findings: Sequence[Finding]) -> None:
     console.print(f"{counts['ok']} ok, {counts['warning']} to look at, {counts['fail']} that would stop the run")
 
 
+def print_targets(console: Console, attrs: Mapping[str, Any]) -> None:
+    """Print what became of the rows of the target tables, and the hosts by split: attrs of targets or cutouts."""
+    removed = {f"removed: {k}": int(v) for k, v in attrs.get("removed", {}).items()}
+    splits = {f"split: {k}": int(v) for k, v in attrs.get("hosts_by_split", {}).items()}
+    note = f"{attrs['n_read']:,} targets read, {attrs['n_duplicates']:,} duplicate(s) merged"
+    print_counts(console, "Targets", {"rows read": attrs["n_read"], **removed, **splits}, note)
+
+
 def print_cutouts(console: Console, cutouts: xr.Dataset, counts: Mapping[str, int], messages: Sequence[str]) -> None:
     """Print hosts by status, reason and PSF provenance, and what the survey's files complained of."""
-    read, merged = cutouts.attrs.get("n_read"), cutouts.attrs.get("n_duplicates")
-    note = f"{read:,} targets read, {merged:,} duplicate(s) merged" if read is not None else ""
+    if cutouts.attrs.get("n_read") is not None:
+        print_targets(console, cutouts.attrs)
     psf = {
         f"psf: {source.name.lower()}": int((cutouts["psf_source"].values == source).sum())
         for source in PsfSource
         if source != PsfSource.NONE
     }
-    print_counts(console, "Cutouts", {**counts, **psf}, note)
+    print_counts(console, "Cutouts", {**counts, **psf})
     for message in messages[:10]:
         console.print(f"  {message}", markup=False, highlight=False)
     if len(messages) > 10:

@@ -57,7 +57,8 @@ def _cut(config: RunConfig, progress: Progress, held: Held) -> xr.Dataset:
     identity = resume.identity(config, "cutouts", {**inputs, "psf_band_ratio": fingerprint(ratio)})
     stamp, n_hosts = fingerprint(identity), targets.sizes["host"]
     if not resume.may_resume(folder.cutouts, identity):
-        attrs: dict[str, Any] = {k: int(targets.attrs[k]) for k in ("n_read", "n_duplicates")}
+        counted = ("n_read", "n_removed", "removed", "n_duplicates", "hosts_by_split")
+        attrs: dict[str, Any] = {k: targets.attrs[k] for k in counted}
         attrs |= {"psf_band_ratio": ratio, "pixel_scale_arcsec": pixel_scale_arcsec(config, targets)}
         _create(config, targets, identity, attrs)
     regions = stored_regions(folder.cutouts, "cutouts")

@@ -39,7 +39,7 @@ def plan_step(config: RunConfig, progress: Progress = silent, *, confirmed: bool
 
     Raises
     ------
-    StoreError, ManifestError
+    StoreError, ManifestError, SplitError
     """
     folder = RunFolder.of(config)
     with hold(folder.root):

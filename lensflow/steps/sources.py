@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -11,11 +12,10 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from lensflow import schema
+from lensflow import rng, schema
 from lensflow.config import RunConfig, SplitsConfig, fingerprint
-from lensflow.errors import SurveyError
-from lensflow.manifest.splits import assign_splits, sky_cells
-from lensflow.manifest.targets import read_targets
+from lensflow.errors import SurveyError, TargetError
+from lensflow.manifest.splits import assign_splits, check_splits, guard_band, region_cells, sky_cells, split_counts
 from lensflow.steps.execute import Progress, run_tasks
 from lensflow.steps.run_folder import RunFolder
 from lensflow.store import create, paths, resume
@@ -23,6 +23,7 @@ from lensflow.survey import synthetic
 from lensflow.survey.bricks import brick_pixel_scale_arcsec
 from lensflow.survey.layout import Layout
 from lensflow.survey.stamps import read_stamps
+from lensflow.targets import read_targets
 
 
 def survey_layout(config: RunConfig) -> Layout:
@@ -50,7 +51,8 @@ def find_targets(config: RunConfig, progress: Progress) -> tuple[xr.Dataset, dic
         targets, inputs = _stamp_targets(config)
     else:
         targets, inputs = _brick_targets(config, progress)
-    targets = in_store_order(targets, config.splits, config.seed)
+    targets = in_store_order(targets, config.splits, config.seed, guard_arcsec(config, targets))
+    targets = take_fraction(targets, config.survey.fraction)
     inputs["targets"] = dataset_content(targets)
     return targets, inputs
 
@@ -63,7 +65,8 @@ def count_targets(config: RunConfig) -> int:
     if survey.stamps is not None:
         return int(_stamp_targets(config)[0].sizes["host"])
     assert survey.targets is not None
-    return int(read_targets(survey.targets, config.bands, survey.columns).sizes["host"])
+    targets = read_targets(survey.targets, config.bands, survey.columns, survey.selection, survey.brick_cuts)
+    return int(targets.sizes["host"])
 
 
 def dataset_content(dataset: xr.Dataset) -> str:
@@ -74,13 +77,13 @@ def dataset_content(dataset: xr.Dataset) -> str:
 def _brick_targets(config: RunConfig, progress: Progress) -> tuple[xr.Dataset, dict[str, str]]:
     survey = config.survey
     if survey.synthetic is not None:
-        table = _write_synthetic(config, progress)
+        table: str | tuple[str, ...] = _write_synthetic(config, progress)
     else:
         assert survey.root is not None and survey.targets is not None
         table = survey.targets
         if not survey.root.startswith(("http://", "https://")) and not paths.exists(survey.root):
             raise SurveyError(f"survey.root: no such folder: {survey.root}. Where do the survey's bricks lie?")
-    targets = read_targets(table, config.bands, survey.columns)
+    targets = read_targets(table, config.bands, survey.columns, survey.selection, survey.brick_cuts)
     return targets, {"survey": _survey_fingerprint(config, targets)}
 
 
@@ -145,25 +148,77 @@ def _stamp_targets(config: RunConfig) -> tuple[xr.Dataset, dict[str, str]]:
     assert stamps is not None
     block = read_stamps(stamps, config.bands, config.survey)
     arrays = {n: block[n].values for n in ("host_id", "ra_deg", "dec_deg", "brickname")}
-    empty = np.full(block.sizes["host"], np.nan)
     arrays |= {"flux_nmgy": np.full((block.sizes["host"], len(config.bands)), np.nan)}
-    arrays |= {"sigma_v_km_s": empty, "z_lens": empty}
     targets = schema.dataset("targets", arrays, {"band": list(config.bands)})
-    targets.attrs.update(n_read=block.sizes["host"], n_duplicates=0)
+    targets.attrs.update(n_read=block.sizes["host"], n_removed=0, removed={}, n_duplicates=0)
     return targets, {"stamps": create.checksum(block["image"].values)}
 
 
-def in_store_order(targets: xr.Dataset, splits: SplitsConfig, seed: int) -> xr.Dataset:
-    """Targets with sky cell and split, sorted by split, brick, cell and name: a split is a slice."""
+def in_store_order(targets: xr.Dataset, splits: SplitsConfig, seed: int, guard: float = 0.0) -> xr.Dataset:
+    """Targets with cell and split, sorted by split, brick (along the sky), cell and name: a split is a slice.
+
+    Parameters
+    ----------
+    targets : Dataset
+    splits : SplitsConfig
+    seed : int
+    guard : float
+        Hosts of different splits that lie closer, in arcsec, become the guard band; 0 for none.
+
+    Returns
+    -------
+    Dataset
+        With ``hosts_by_split`` (hosts by split) in the attrs.
+
+    Raises
+    ------
+    SplitError
+        If splits go by region and a host has none.
+    """
     ra, dec, names = (targets[n].values for n in ("ra_deg", "dec_deg", "host_id"))
-    cells = sky_cells(ra, dec, names, splits.nside)
-    split = assign_splits(cells, splits, seed)
+    if splits.cells == "region":
+        if "region" not in targets:
+            raise TargetError("splits.cells is region, but the targets have no column region. Map it: survey.columns.")
+        cells = region_cells(targets["region"].values)
+    else:
+        cells = sky_cells(ra, dec, names, splits.nside)
+    split = guard_band(ra, dec, assign_splits(cells, splits, seed), guard)
     order = np.lexsort((names, cells, bricks_along_sky(targets["brickname"].values, cells), split))
-    assigned = targets.assign(
+    assigned = targets.drop_vars("region", errors="ignore").assign(
         cell=("host", cells, schema.variable("cutouts", "cell").attrs),
         split=("host", split, schema.variable("cutouts", "split").attrs),
     )
-    return assigned.isel(host=order)
+    check_splits(assigned, guard_arcsec=guard)
+    return assigned.isel(host=order).assign_attrs(hosts_by_split=split_counts(split))
+
+
+def guard_arcsec(config: RunConfig, targets: xr.Dataset) -> float:
+    """Least distance between hosts of different splits: the config's, or a stamp's diagonal.
+
+    Nearer than a diagonal, the corners of two stamps can show the same pixels.
+    """
+    if config.splits.guard_arcsec is not None:
+        return config.splits.guard_arcsec
+    if config.survey.stamps is not None:
+        return 0.0
+    return math.sqrt(2) * config.survey.stamp_size * pixel_scale_arcsec(config, targets)
+
+
+def take_fraction(targets: xr.Dataset, fraction: float) -> xr.Dataset:
+    """Return a share of the hosts, told by a hash of their names: the same in any order, a part of any larger share.
+
+    Splits are dealt before this, so a host is in the same split in a run of a part and in one of the whole.
+    """
+    if fraction == 1:
+        return targets
+    keep = rng.hash_ids(targets["host_id"].values) < np.uint64(fraction * 2.0**64)
+    if not keep.any():
+        raise TargetError(f"survey.fraction {fraction:g} leaves none of {keep.size} hosts. Raise it.")
+    removed = {**targets.attrs["removed"], "not in survey.fraction": int((~keep).sum())}
+    kept = targets.isel(host=keep)
+    return kept.assign_attrs(
+        n_removed=sum(removed.values()), removed=removed, hosts_by_split=split_counts(kept["split"].values)
+    )
 
 
 def bricks_along_sky(brickname: NDArray[np.str_], cells: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -63,7 +63,7 @@ class Layout:
 
 
 def _layouts() -> dict[str, Layout]:
-    known_first = {v.name for v in schema.TARGETS} | {"cell", "split"}
+    known_first = {"cell", "split", *(v.name for v in schema.TARGETS)}
     cut = schema.STORES["cutouts"]
     pixels = tuple(v for v in cut if "y" in v.dims)
     rest = tuple(v for v in cut if "y" not in v.dims and v.name not in known_first)
@@ -137,6 +137,8 @@ def create_store(
         # Until everything stands there the store counts as absent: see resume.may_resume.
         group.attrs.update({**about, **(attrs or {}), "complete": False})
         for v in layout.head:
+            if head is not None and v.name not in head and v in schema.CATALOGUE:
+                head = head.assign({v.name: schema.without_values(v, {layout.dim: n_rows, "band": len(bands)})})
             if head is None or v.name not in head:
                 raise StoreError(f"{url}: {v.name} is needed to create a {store} store")
             _write_whole(group, v, np.asarray(head[v.name].values))
@@ -187,11 +189,7 @@ def _create_sharded(
 
 
 def _write_whole(group: zarr.Group, v: Variable, values: NDArray) -> None:
-    if v.dtype.startswith("U"):
-        # Variable length: zarr v3 has no specification for fixed-width text, other readers could not open it.
-        dtype: Any = str
-    else:
-        dtype = np.dtype(v.dtype)
+    dtype = v.stored_dtype
     values = values.astype(dtype)
     chunk = (min(max(1, len(values)), _TABLE_ROWS), *values.shape[1:])
     array = group.create_array(
@@ -200,6 +198,8 @@ def _write_whole(group: zarr.Group, v: Variable, values: NDArray) -> None:
         dtype=dtype,
         chunks=chunk,
         compressors=_CODECS[_LOSSLESS],
+        # Chunks that hold nothing else are not written: a column that the catalogue lacks costs nothing.
+        fill_value="" if dtype is str else np.array(np.nan if dtype.kind == "f" else 0, dtype).item(),
         dimension_names=list(v.dims),
         attributes=dict[str, Any](v.attrs),
     )

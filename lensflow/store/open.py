@@ -15,7 +15,7 @@ from lensflow import schema
 from lensflow.errors import StoreError
 from lensflow.injection.rounding import round_pixels
 from lensflow.schema import Variable
-from lensflow.store import paths
+from lensflow.store import paths, sealing
 from lensflow.store.create import LAYOUTS, group_bands
 from lensflow.store.regions import Region, Regions
 
@@ -139,8 +139,15 @@ def host_tables(url: str) -> tuple[Callable[[int, int], xr.Dataset], int]:
     return read, int(_array(group, "cell").shape[0])
 
 
-def open_pairs(url: str, manifest_url: str | None = None, cutouts_url: str | None = None) -> xr.Dataset:
-    """Open a pairs store with everything that belongs to it.
+def open_pairs(
+    url: str,
+    manifest_url: str | None = None,
+    cutouts_url: str | None = None,
+    *,
+    split: str | None = None,
+    unseal_test: str | None = None,
+) -> xr.Dataset:
+    """Open a pairs store with everything that belongs to it; the test split stays sealed.
 
     Parameters
     ----------
@@ -148,11 +155,50 @@ def open_pairs(url: str, manifest_url: str | None = None, cutouts_url: str | Non
         The pairs store.
     manifest_url, cutouts_url : str, optional
         Where they lie, if not beside the pairs.
+    split : {"train", "val", "test"}, optional
+        One split. Without it: train and val, and test too if ``unseal_test`` is given.
+    unseal_test : str, optional
+        Why the test split is opened. Who, when and why is written down in the folder ``test-access`` beside the
+        store before a row is handed out; :func:`read_test_accesses` reads it.
 
     Returns
     -------
     Dataset with dims sample, band, y, x: ``arc``, ``stamp`` and ``ctrl`` (the host's image) lazy with one Dask
-    chunk per region; the manifest's columns, metrics and flags in memory.
+    chunk per region; the manifest's columns, metrics and flags in memory. ``attrs["n_sealed"]`` rows of the test
+    split were left out.
+
+    Raises
+    ------
+    StoreError
+        If the test split is asked for without a reason, or its opening cannot be written down.
+    """
+    if split is not None and split not in schema.SPLITS:
+        raise StoreError(f"{split!r} is no split; there are {', '.join(schema.SPLITS)}.")
+    if split == "test" and not unseal_test:
+        raise StoreError(
+            f"{url}: the test split is sealed. To open it, say why: open_pairs(..., split='test', unseal_test='...'); "
+            "the opening is logged beside the store."
+        )
+    every = open_all_pairs(url, manifest_url, cutouts_url)
+    of_row = every["split"].values
+    wanted = range(len(schema.SPLITS)) if split is None else [schema.SPLITS.index(split)]
+    taken = np.isin(of_row, wanted)
+    is_test = of_row == schema.SPLITS.index("test")
+    if unseal_test and (taken & is_test).any():
+        sealing.log_access(url, unseal_test, int((taken & is_test).sum()))
+    elif not unseal_test:
+        taken &= ~is_test
+    # Rows are sorted by split, so a split is a slice: chunks stay those of the store.
+    rows = np.flatnonzero(taken)
+    contiguous = len(rows) > 0 and rows[-1] - rows[0] + 1 == len(rows)
+    out = every.isel(sample=slice(rows[0], rows[-1] + 1) if contiguous else rows)
+    return out.assign_attrs(n_sealed=0 if unseal_test else int(is_test.sum()))
+
+
+def open_all_pairs(url: str, manifest_url: str | None = None, cutouts_url: str | None = None) -> xr.Dataset:
+    """Open pairs of all splits, unlogged: for the steps of the run itself (report, checks), which show no model a row.
+
+    Parameters and result are those of :func:`open_pairs`.
     """
     pairs = _open(url, "pairs")
     beside = url.rstrip("/").rsplit("/", 1)[0]

@@ -3,7 +3,7 @@ import pytest
 from astropy.table import Table
 
 from lensflow.errors import TargetError
-from lensflow.manifest.targets import read_targets
+from lensflow.targets import read_targets
 
 
 def table(**changes):

