@@ -50,6 +50,11 @@ class Variable:
         return str if self.dtype.startswith("U") else np.dtype(self.dtype)
 
     @property
+    def stored_bytes(self) -> int:
+        """Bytes of one value before compression; of text, those of the longest value."""
+        return 1 if self.categories else np.dtype(self.dtype).itemsize
+
+    @property
     def stored_attrs(self) -> dict[str, Any]:
         """``attrs``, and what the numbers of categories mean (CF ``flag_values``)."""
         flags = {"flag_values": list(range(len(self.categories))), "flag_meanings": " ".join(self.categories)}
@@ -75,7 +80,9 @@ class Variable:
 
     def decode(self, stored: NDArray[Any]) -> NDArray[Any]:
         """Values from what :meth:`encode` made of them."""
-        return np.asarray(self.categories, dtype=self.dtype)[stored] if self.categories else stored
+        if self.categories:
+            return np.asarray(self.categories, dtype=self.dtype)[stored]
+        return np.asarray(stored.astype(self.dtype)) if self.dtype.startswith("U") else stored
 
 
 class Status(IntEnum):

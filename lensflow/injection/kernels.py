@@ -20,8 +20,9 @@ _CORE2 = geometry.CORE_RADIUS_PIX**2
 _ANNULUS2 = geometry.ANNULUS_INNER_PIX**2
 # The half-light radius is the radius of a pixel; rings this fine (in r^2) tell pixels apart.
 _RINGS_PER_PIX2 = 2
-# Sums may be taken in any order (in vector registers); nothing that is stored pixel by pixel depends on it.
-_ANY_ORDER = {"contract", "reassoc", "nsz", "nnan"}
+# Every sum is taken in lanes, in an order that is written down: what the compiler may reorder differs in the last bit
+# between a process that compiled the code and one that loaded it, and so between workers.
+_LANES = 16
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,7 @@ def inject_rows(  # type: ignore[no-untyped-def]
     light = np.zeros(pixels, np.float32)
     growth = np.zeros(_RINGS_PER_PIX2 * pixels // 2 + 1)
     ring = np.zeros(size, np.int32)
+    lanes, columns = np.zeros((4, _LANES), np.float32), np.zeros((3, size), np.float32)
     for i in range(n):
         light[:] = 0.0
         top, bottom = pixels, 0  # pixels between which there is light in any band
@@ -93,8 +95,8 @@ def inject_rows(  # type: ignore[no-untyped-def]
             lit, drawn = lit[first:last], noise[first:last]
             scale_normals(drawn, lit, z[first:last], per_nmgy[i, b])
             _add(total[first:last], ctrl[first:last], lit, drawn)
-            _sum(lit, weight[first:last], light[first:last], sums[i, b])
-        _measure(light.reshape(size, size), top, bottom, x_center[i], y_center[i], growth, ring, shape[i])
+            _sum(lit, weight[first:last], light[first:last], lanes, sums[i, b])
+        _measure(light.reshape(size, size), top, bottom, x_center[i], y_center[i], growth, ring, columns, shape[i])
 
 
 @compiled()
@@ -103,46 +105,58 @@ def _add(stamp, ctrl, arc, noise):  # type: ignore[no-untyped-def]
         stamp[p] = np.float32(np.float64(ctrl[p]) + np.float64(arc[p]) + np.float64(noise[p]))
 
 
-@compiled(fastmath=_ANY_ORDER)
-def _sum(arc, weight, light, sums):  # type: ignore[no-untyped-def]
+@compiled()
+def _sum(arc, weight, light, lanes, sums):  # type: ignore[no-untyped-def]
     """Fill the sums of one band, and add it to the bands' summed light."""
-    zero = np.float32(0.0)
-    flux = good = matched = zero
-    peak = np.int32(0)
-    for p in range(arc.size):
-        a, w = arc[p], weight[p]
-        flux += a
-        good += a if w > 0 else zero
-        squared = a * a * w
-        matched += squared
-        # Floats that are not negative have the order of their bits, and whole numbers' maxima are found in vectors.
-        peak = max(peak, np.float32(squared if a > 0 else zero).view(np.int32))
+    lanes[:] = np.float32(0.0)
+    whole = arc.size - arc.size % _LANES
+    for p in range(0, whole, _LANES):
+        for j in range(_LANES):
+            _add_pixel(arc[p + j], weight[p + j], lanes, j)
+    for p in range(whole, arc.size):
+        _add_pixel(arc[p], weight[p], lanes, p - whole)
     for p in range(arc.size):
         light[p] += arc[p]
-    sums[FLUX], sums[GOOD_FLUX], sums[MATCHED] = flux, good, matched
-    sums[PEAK_SNR] = np.sqrt(np.int32(peak).view(np.float32))
+    flux = good = matched = 0.0
+    peak = np.float32(0.0)
+    for j in range(_LANES):
+        flux, good, matched = flux + lanes[0, j], good + lanes[1, j], matched + lanes[2, j]
+        peak = max(peak, lanes[3, j])
+    sums[FLUX], sums[GOOD_FLUX], sums[MATCHED], sums[PEAK_SNR] = flux, good, matched, np.sqrt(peak)
 
 
-@compiled(fastmath=_ANY_ORDER)
-def _measure(light, top, bottom, x_center, y_center, growth, ring, shape):  # type: ignore[no-untyped-def]
+@compiled(inline="always")
+def _add_pixel(a, w, lanes, j):  # type: ignore[no-untyped-def]
+    zero = np.float32(0.0)
+    squared = a * a * w
+    lit = squared if a > 0 else zero
+    lanes[0, j] += a
+    lanes[1, j] += a if w > 0 else zero
+    lanes[2, j] += squared
+    lanes[3, j] = lit if lit > lanes[3, j] else lanes[3, j]
+
+
+@compiled()
+def _measure(light, top, bottom, x_center, y_center, growth, ring, columns, shape):  # type: ignore[no-untyped-def]
     size, last = len(light), growth.size - 1
     growth[:] = 0.0
-    core = outer = np.float64(0.0)
+    columns[:] = np.float32(0.0)
+    core, outer, every = columns[0], columns[1], columns[2]
     for y in range(top // size, -(-bottom // size)):
         dy2 = (y - y_center) ** 2
         line = light[y]
-        inner_line = outer_line = np.float32(0.0)
         for x in range(size):
             r2 = dy2 + (x - x_center) ** 2
-            inner_line += line[x] if r2 < _CORE2 else np.float32(0.0)
-            outer_line += line[x] if r2 >= _ANNULUS2 else np.float32(0.0)
+            core[x] += line[x] if r2 < _CORE2 else np.float32(0.0)
+            outer[x] += line[x] if r2 >= _ANNULUS2 else np.float32(0.0)
+            every[x] += line[x]
             ring[x] = min(int(r2 * _RINGS_PER_PIX2), last)
-        core += inner_line
-        outer += outer_line
         for x in range(size):
             growth[ring[x]] += line[x]
-    total = growth.sum()
-    shape[CORE], shape[ANNULUS], shape[R50] = core, outer, np.nan
+    in_core = in_annulus = total = 0.0
+    for x in range(size):
+        in_core, in_annulus, total = in_core + core[x], in_annulus + outer[x], total + every[x]
+    shape[CORE], shape[ANNULUS], shape[R50] = in_core, in_annulus, np.nan
     if total > 0:
         inside, k = growth[0], 0
         while inside < 0.5 * total and k < last:
@@ -151,17 +165,22 @@ def _measure(light, top, bottom, x_center, y_center, growth, ring, shape):  # ty
         shape[R50] = np.sqrt((k + 1) / _RINGS_PER_PIX2)
 
 
-@compiled(fastmath=_ANY_ORDER)
+@compiled()
 def measure_hosts(invvar, used, sums):  # type: ignore[no-untyped-def]
     """Fill ``sums`` (host, band, N_HOST) for the hosts ``used``: summed variance and number of pixels with data."""
     _, bands, size, _ = invvar.shape
+    sky = np.zeros(size)
     for h in used:
         for b in range(bands):
-            sky, good = 0.0, 0
+            sky[:] = 0.0
+            good = 0
             for y in range(size):
                 line = invvar[h, b, y]
                 for x in range(size):
                     w = np.float64(line[x])
-                    sky += 1.0 / w if w > 0 else 0.0
+                    sky[x] += 1.0 / w if w > 0 else 0.0
                     good += 1 if w > 0 else 0
-            sums[h, b, SKY_VARIANCE], sums[h, b, GOOD_PIXELS] = sky, good
+            total = 0.0
+            for x in range(size):
+                total += sky[x]
+            sums[h, b, SKY_VARIANCE], sums[h, b, GOOD_PIXELS] = total, good

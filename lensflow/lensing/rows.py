@@ -160,9 +160,9 @@ def read_rows(
     refuse(used & ~(np.isfinite(flux) & (flux >= 0)), flux, "src_flux_nmgy", "finite and >= 0", ManifestError)
     gamma = np.full(n, 2.0)
     if "lens_gamma" in manifest:
-        given, epl = _column(manifest, "lens_gamma", n), model == "EPL"
-        refuse(epl & ~(np.isfinite(given) & GAMMA_RULE[1](given)), given, "lens_gamma", GAMMA_RULE[0], ManifestError)
-        gamma[epl] = given[epl]
+        slope, epl = _column(manifest, "lens_gamma", n), model == "EPL"
+        refuse(epl & ~(np.isfinite(slope) & GAMMA_RULE[1](slope)), slope, "lens_gamma", GAMMA_RULE[0], ManifestError)
+        gamma[epl] = slope[epl]
     return Rows(
         control, model == "SIS", column, centers[0], centers[1], flux, fwhm, used, gamma, images, packed
     )  # fmt: skip

@@ -57,8 +57,8 @@ def estimate(size: PlanSize, config: RunConfig, workers: int = 1) -> Estimate:
         "inject": size.rows * work / rates.rows_per_s_per_core,
         "diagnose + gate": size.rows * work / rates.measured_rows_per_s_per_core,
     }
-    row = sum(v.stored_dtype.itemsize * (n_bands if "band" in v.dims else 1) for v in schema.MANIFEST)
-    pair = sum(v.stored_dtype.itemsize for v in schema.PAIRS) * n_bands * pixels
+    row = sum(v.stored_bytes * (n_bands if "band" in v.dims else 1) for v in schema.MANIFEST)
+    pair = sum(v.stored_bytes for v in schema.PAIRS) * n_bands * pixels
     return Estimate(
         bytes_manifest=size.rows * row,
         bytes_pairs=round(size.rows * pair / rates.compression),

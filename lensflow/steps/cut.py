@@ -53,13 +53,13 @@ def cut_step(config: RunConfig, progress: Progress = silent) -> xr.Dataset:
 def _cut(config: RunConfig, progress: Progress, held: Held) -> xr.Dataset:
     folder = RunFolder.of(config)
     targets, inputs = find_targets(config, progress)
-    ratio = psf_band_ratio(config, targets, progress)
-    identity = resume.identity(config, "cutouts", {**inputs, "psf_band_ratio": fingerprint(ratio)})
+    identity = resume.identity(config, "cutouts", inputs)
     stamp, n_hosts = fingerprint(identity), targets.sizes["host"]
     if not resume.may_resume(folder.cutouts, identity):
         counted = ("n_read", "n_removed", "removed", "n_duplicates", "hosts_by_split")
         attrs: dict[str, Any] = {k: targets.attrs[k] for k in counted}
-        attrs |= {"psf_band_ratio": ratio, "pixel_scale_arcsec": pixel_scale_arcsec(config, targets)}
+        attrs["psf_band_ratio"] = psf_band_ratio(config, targets, progress)
+        attrs["pixel_scale_arcsec"] = pixel_scale_arcsec(config, targets)
         _create(config, targets, identity, attrs)
     regions = stored_regions(folder.cutouts, "cutouts")
     todo = receipts.unfinished_regions(folder.receipts("cutouts"), regions, stamp)
@@ -67,6 +67,8 @@ def _cut(config: RunConfig, progress: Progress, held: Held) -> xr.Dataset:
     waiting = {r.index for r in todo}
     finished = [done[r.index] for r in regions if r.index not in waiting]
     _check_budget(config, finished, n_hosts)
+    # Read back, not measured again: a run that goes on fills holes as its first regions did.
+    ratio: Any = paths.open_group(folder.cutouts).attrs.get("psf_band_ratio", {})
     for receipt in run_tasks(_CutTask(config, stamp, regions, ratio), [r.index for r in todo], "cut", progress):
         held.check()
         finished.append(receipt)

@@ -10,12 +10,11 @@ import numpy as np
 from lensflow.errors import StoreError
 from lensflow.steps.execute import Progress, run_tasks, silent
 from lensflow.steps.run_folder import RunFolder
-from lensflow.steps.sources import dataset_content
 from lensflow.store import paths, receipts
 from lensflow.store.lease import hold
-from lensflow.store.open import open_manifest, stored_regions
+from lensflow.store.open import stored_regions
 from lensflow.store.regions import Regions
-from lensflow.store.verify import Damage, check_region
+from lensflow.store.verify import Damage, check_region, check_table
 
 STORES = ("cutouts", "pairs")
 
@@ -91,17 +90,16 @@ def verify_step(
 
 
 def _manifest(folder: RunFolder) -> list[Damage]:
-    """Compare the manifest with what the pairs were made from."""
-    if not paths.group_exists(folder.pairs):
+    """Compare the manifest with its checksums, and with what the pairs were made from."""
+    if not paths.group_exists(folder.manifest):
         return []
-    identity: Any = paths.open_group(folder.pairs).attrs.get("identity", {})
-    try:
-        same = dataset_content(open_manifest(folder.manifest)) == identity.get("inputs.manifest")
-    except Exception as error:  # codecs raise whatever they like on damaged bytes
-        return [Damage("manifest", 0, "", folder.manifest, f"cannot be read ({type(error).__name__}: {error})")]
-    return (
-        [] if same else [Damage("manifest", 0, "", folder.manifest, "not the manifest that the pairs were made from")]
-    )
+    damage = check_table(folder.manifest, "manifest")
+    if paths.group_exists(folder.pairs):
+        identity: Any = paths.open_group(folder.pairs).attrs.get("identity", {})
+        if paths.open_group(folder.manifest).attrs.get("fingerprint") != identity.get("inputs.manifest"):
+            what = "not the manifest that the pairs were made from"
+            damage.append(Damage("manifest", 0, "", folder.manifest, what))
+    return damage
 
 
 class _VerifyTask:

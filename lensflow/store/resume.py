@@ -14,7 +14,7 @@ from lensflow.errors import StaleStoreError, StoreError
 from lensflow.store import paths
 
 # Code whose change can change stored bytes; reports and diagnostics do not.
-_PIXEL_CODE = ("geometry.py", "rng.py", "schema.py", "lensing", "survey", "manifest", "injection")
+_PIXEL_CODE = ("geometry.py", "rng.py", "schema.py", "lensing", "survey", "targets", "manifest", "injection")
 
 
 @cache

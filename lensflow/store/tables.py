@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+import xxhash
 import zarr
 from zarr.codecs import BloscCodec
 
@@ -40,6 +41,7 @@ class TableWriter:
     def __init__(self, url: str, store: str, n_rows: int, bands: Sequence[str], attrs: Mapping[str, Any]):
         self.url, self.variables = url, LAYOUTS[store].head
         self._held: list[xr.Dataset] = []
+        self._checksums = {v.name: xxhash.xxh3_128() for v in self.variables}
         self._written = self._waiting = 0
         self._n_rows = n_rows
         with paths.explain_write_errors(url):
@@ -83,7 +85,8 @@ class TableWriter:
                 for v in self.variables:
                     array = self._array(v)
                     array.resize((self._written, *array.shape[1:]))
-            self._group.attrs.update({**attrs, "finished": True})
+            checksums = {name: c.hexdigest() for name, c in self._checksums.items()}
+            self._group.attrs.update({**attrs, "checksums": checksums, "finished": True})
 
     def _flush(self, n_rows: int) -> None:
         if n_rows == 0:
@@ -92,7 +95,9 @@ class TableWriter:
         with paths.explain_write_errors(self.url):
             for v in self.variables:
                 values = np.concatenate([b[v.name].values for b in self._held])[:n_rows]
-                self._array(v)[rows] = v.encode(values)
+                encoded = v.encode(values)
+                self._array(v)[rows] = encoded
+                self._checksums[v.name].update(np.ascontiguousarray(encoded).data)
         self._written += n_rows
         self._waiting -= n_rows
         # What is left over is the end of the last block.

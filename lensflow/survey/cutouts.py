@@ -118,7 +118,7 @@ def cut_block(
     _explain_no_psf(messages, arrays["band_reasons"], raw.bands, layout, bricks, names)
     out = schema.dataset("cutouts", {**table, **arrays}, {"band": list(raw.bands)})
     known = {v.name for v in schema.STORES["cutouts"]}
-    carried = {n: targets[n].variable for n in targets.data_vars if n in known and n not in out}
+    carried = {n: _in_bands(targets[n], raw.bands) for n in targets.data_vars if n in known and n not in out}
     return out.assign(carried).assign_attrs(pixel_scale_arcsec=scale, **spent, messages=messages.lines())
 
 
@@ -276,14 +276,19 @@ def _explain_no_psf(
 def _catalogue_psfsize(targets: xr.Dataset, bands: tuple[str, ...]) -> NDArray[np.float64]:
     if "catalogue_psfsize_arcsec" not in targets:
         return np.full((targets.sizes["host"], len(bands)), np.nan)
-    values = targets["catalogue_psfsize_arcsec"].transpose("host", "band")
-    if "band" in values.coords:
-        values = values.reindex(band=list(bands))
-    elif values.sizes["band"] != len(bands):
-        raise TargetError(
-            f"targets.catalogue_psfsize_arcsec has {values.sizes['band']} unnamed bands, the run has {len(bands)}"
-        )
-    return np.asarray(values.values, dtype=np.float64)
+    return _in_bands(targets["catalogue_psfsize_arcsec"], bands).values.astype(np.float64)
+
+
+def _in_bands(column: xr.DataArray, bands: tuple[str, ...]) -> xr.Variable:
+    """Return a column of the targets with the run's bands in their order; NaN where the targets lack one."""
+    if "band" not in column.dims:
+        return column.variable
+    column = column.transpose("host", "band")
+    if "band" in column.coords:
+        return column.reindex(band=list(bands)).variable
+    if column.sizes["band"] != len(bands):
+        raise TargetError(f"targets.{column.name} has {column.sizes['band']} unnamed bands, the run has {len(bands)}")
+    return column.variable
 
 
 def _one_scale(scales: Mapping[str, float]) -> float:

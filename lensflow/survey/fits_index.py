@@ -112,7 +112,7 @@ class Header:
         n = self.integer("NAXIS", 0)
         if n == 0 or n > 999:
             return 0
-        size = abs(int(self.get("BITPIX", 8))) // 8
+        size = abs(self.integer("BITPIX", 8, -64)) // 8
         for axis in range(n):
             size *= self.integer(f"NAXIS{axis + 1}")
         return (size + self.integer("PCOUNT", 0)) * self.integer("GCOUNT", 1, 1)

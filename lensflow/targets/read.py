@@ -159,7 +159,7 @@ class _Reader:
         out |= {c.name: rows.text(c.name, keep) for c in cols.OPTIONAL if c.is_text and c.name in rows.columns}
         for name in (c.name for c in cols.OPTIONAL if not c.is_text):
             if (values := number(name)) is not None:
-                out[name] = values[keep].astype(np.float32)
+                out[name] = _single(values[keep])
         per_band = {"flux_nmgy": "flux_{}_nmgy", "catalogue_psfsize_arcsec": "psfsize_{}_arcsec",
                     "psfdepth_mag": "psfdepth_{}_mag"}  # fmt: skip
         for name, pattern in per_band.items():
@@ -168,7 +168,7 @@ class _Reader:
                 out[name] = np.full((int(keep.sum()), len(self.bands)), np.nan, np.float32)
                 for k, values in enumerate(found):
                     if values is not None:
-                        out[name][:, k] = values[keep]
+                        out[name][:, k] = _single(values[keep])
         n_before = len(self.n_kept)
         self.n_kept.append(int(keep.sum()))
         for name in out.keys() | self.parts.keys():
@@ -254,6 +254,11 @@ class _ChunkOfRows:
                 )
             out[name] = values
         return out
+
+
+def _single(values: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Values as they are stored. What no float32 can hold is no measurement: NaN, as any value that is missing."""
+    return np.where(np.abs(values) <= np.finfo(np.float32).max, values, np.nan).astype(np.float32)
 
 
 def _refuse_ambiguous_ids(path: str, host_id: NDArray[np.bytes_]) -> None:

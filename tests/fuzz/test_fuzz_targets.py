@@ -5,7 +5,7 @@ import pytest
 from astropy.table import MaskedColumn, Table
 
 from lensflow.errors import TargetError
-from lensflow.manifest.targets import read_targets
+from lensflow.targets import read_targets
 
 N = 30
 ODD = [np.nan, np.inf, -np.inf, 0.0, -1.0, 400.0, -95.0, 1e300, 1e-300]
@@ -29,6 +29,9 @@ def mutate(t, rng):
     """Change columns or values of a table, one to three times."""
     for _ in range(rng.integers(1, 4)):
         name, row = t.colnames[rng.integers(len(t.colnames))], int(rng.integers(N))
+        if len(t) == 0:
+            break
+        row %= len(t)
         kind = rng.integers(9)
         number = t[name].dtype.kind == "f"
         if kind == 0 and len(t.colnames) > 1:

@@ -62,9 +62,9 @@ def test_share_is_the_share_of_injections_with_an_image_and_controls_have_none()
 
 def test_a_row_draws_the_same_image_whatever_rows_are_around_it():
     ids, rows = np.array([f"g{i}" for i in range(9)]), np.arange(50, dtype=np.uint64)
-    settings, split, control = SourcesConfig(images="x"), np.zeros(50, np.uint8), np.zeros(50, bool)
-    whole = draw_source_ids(settings, ids, FRACTIONS, rows, split, control, 1)
-    half = draw_source_ids(settings, ids[::-1], FRACTIONS, rows[25:], split[25:], control[25:], 1)
+    settings, split = SourcesConfig(images="x"), np.zeros(50, np.uint8)
+    whole = draw_source_ids(settings, ids, FRACTIONS, rows, split, 1)
+    half = draw_source_ids(settings, ids[::-1], FRACTIONS, rows[25:], split[25:], 1)
     assert np.array_equal(whole[25:], half)
 
 

@@ -10,7 +10,7 @@ from tests.factories import make_config, make_cutouts
 def cutouts_with(n=6, **columns):
     out = make_cutouts(n)
     for name, values in columns.items():
-        out[name].values[:] = values
+        out[name] = (out[name].dims, np.broadcast_to(np.asarray(values, np.float32), out[name].shape))
     return out
 
 

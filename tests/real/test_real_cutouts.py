@@ -114,7 +114,7 @@ def test_dr6_without_psf_files_every_host_says_exactly_why_it_takes_no_arc():
 
 
 def test_dr6_with_a_catalogue_psf_the_covered_band_can_be_used():
-    hosts = dr6_positions().assign(psfsize_arcsec=(("host", "band"), np.full((4, 2), 1.6)))
+    hosts = dr6_positions().assign(catalogue_psfsize_arcsec=(("host", "band"), np.full((4, 2), 1.6)))
     out = cut_block(hosts, Layout(str(DR6)), ("g", "z"), SURVEY)
     assert out["covered"].values.tolist() == [[True, False], [True, True], [False, False], [True, False]]
     assert out["status"].values.tolist() == [Status.PARTIAL, Status.PARTIAL, Status.FAILED, Status.PARTIAL]

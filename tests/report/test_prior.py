@@ -45,7 +45,7 @@ def test_a_row_beyond_the_declared_range_is_marked():
 def test_what_comes_from_hosts_says_so():
     cutouts = make_cutouts(3, size=8)
     for name, value in {"sigma_v_km_s": 250, "z_lens": 0.4, "host_q": 0.7, "host_phi_rad": 0.1}.items():
-        cutouts[name].values[:] = value
+        cutouts[name] = (cutouts[name].dims, np.full(cutouts[name].shape, value, np.float32))
     config = make_config(plan={"theta_e_from": "sigma_v", "lens_shape": "host_light"})
     lines = {r[0]: r for r in prior.declared_table(build_manifest(cutouts, config), BANDS, 1).rows}
     assert lines["theta_e_arcsec"][1] == "from sigma_v and redshifts" and lines["lens_e"][1] == "the host's light"

@@ -14,7 +14,7 @@ from lensflow.manifest.build import build_manifest
 from lensflow.steps.inject import InjectTask
 from lensflow.store import paths, receipts
 from lensflow.store.lease import hold
-from lensflow.store.open import open_pairs, stored_regions
+from lensflow.store.open import open_all_pairs, stored_regions
 from tests.factories import make_config, make_cutouts
 
 NAMES = [v.name for v in (*schema.PAIRS, schema.CTRL, *schema.METRICS, *schema.ROUNDING, *schema.FLAGS)]
@@ -32,7 +32,22 @@ def whole(tmp_path_factory):
     config = config_of(tmp_path_factory.mktemp("bits") / "whole")
     cutouts = make_cutouts(9, size=40, absent=((2, 0),))
     manifest = build_manifest(cutouts, config)
-    return config, cutouts, manifest, lf.write_pairs(cutouts, manifest, config).load()
+    return config, cutouts, manifest, written(cutouts, manifest, config)
+
+
+def written(cutouts, manifest, config):
+    """Write the pairs of a manifest; those of all splits, in memory."""
+    lf.write_pairs(cutouts, manifest, config)
+    return pairs_of(config)
+
+
+def inject_all(config):
+    steps.inject_step(config)
+    return pairs_of(config)
+
+
+def pairs_of(config):
+    return open_all_pairs(steps.RunFolder.of(config).pairs).load()
 
 
 def differing(a, b):
@@ -48,7 +63,7 @@ def test_two_processes_and_other_regions_give_the_same_bits(whole, tmp_path):
     _, cutouts, manifest, pairs = whole
     config = config_of(tmp_path, samples_per_region=20, hosts_per_region=4, copy_ctrl=True, codec="zstd1-shuffle")
     with lf.connect(config.cluster.model_copy(update={"kind": "local", "workers": 2})):
-        again = lf.write_pairs(cutouts, manifest, config).load()
+        again = written(cutouts, manifest, config)
     assert differing(again, pairs) == []
 
 
@@ -65,7 +80,7 @@ def test_regions_in_any_order_give_the_same_bits(whole, tmp_path):
     task = InjectTask(other, stamp, regions)
     for i in np.random.default_rng(3).permutation(len(regions)):
         task(int(i))
-    assert differing(open_pairs(folder.pairs).load(), pairs) == [] and checksums(other) == checksums(config)
+    assert differing(open_all_pairs(folder.pairs).load(), pairs) == [] and checksums(other) == checksums(config)
 
 
 def test_an_interrupted_run_goes_on_where_it_stopped_and_ends_with_the_same_bits(whole, tmp_path):
@@ -84,7 +99,7 @@ def test_an_interrupted_run_goes_on_where_it_stopped_and_ends_with_the_same_bits
         steps.inject_step(other, stop)
     done = {p: p.stat().st_mtime_ns for p in Path(folder.receipts("pairs")).iterdir()}
     assert 2 <= len(done) < len(stored_regions(folder.pairs, "pairs"))
-    again = steps.inject_step(other).load()
+    again = inject_all(other)
     assert all(p.stat().st_mtime_ns == t for p, t in done.items())
     assert differing(again, pairs) == [] and checksums(other) == checksums(config)
 
@@ -126,7 +141,7 @@ def test_verify_names_the_damage_and_after_repair_the_next_run_mends_it(whole, s
     with pytest.raises(StoreError, match="1 of 6 regions are not finished"):
         steps.diagnose_step(spoilt)
     assert [d.what for d in lf.verify(spoilt.out).damage] == ["no valid receipt: not finished"]
-    assert differing(steps.inject_step(spoilt).load(), pairs) == []
+    assert differing(inject_all(spoilt), pairs) == []
     assert lf.verify(spoilt.out).damage == ()
 
 
@@ -194,7 +209,7 @@ def test_a_store_whose_creation_was_cut_short_is_made_anew(whole, tmp_path):
     meta = tmp_path / "run" / "pairs.zarr" / "zarr.json"
     meta.write_text(meta.read_text().replace('"complete": true', '"complete": false'))
     shutil.rmtree(tmp_path / "run" / "pairs.zarr" / "flags")
-    assert differing(steps.inject_step(other).load(), pairs) == []
+    assert differing(inject_all(other), pairs) == []
 
 
 def test_objects_of_a_region_are_few_and_the_receipt_knows_their_sizes(whole):

@@ -79,7 +79,8 @@ def test_a_limit_plans_and_injects_the_first_hosts_of_unfinished_cutouts(config)
     limited = with_plan(config, limit_hosts=10)
     m = steps.plan_step(limited)
     assert set(m["host_index"].values) == set(range(10)) and m.sizes["sample"] == 70
-    assert steps.inject_step(limited).sizes["sample"] == 70
+    pairs = steps.inject_step(limited)
+    assert pairs.sizes["sample"] + pairs.attrs["n_sealed"] == 70
 
 
 def test_an_estimate_draws_and_writes_nothing(config, monkeypatch):

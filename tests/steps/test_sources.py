@@ -63,8 +63,8 @@ def test_regions_are_never_divided_and_must_be_there(crowd):
 def test_hosts_of_the_guard_band_carry_no_arc():
     cutouts = make_cutouts(4)
     cutouts["split"] = xr.DataArray(np.array([0, 1, schema.GUARD, schema.GUARD], np.uint8), dims="host")
-    usable, _, skipped = eligible_hosts(cutouts, make_config())
-    assert usable.tolist() == [True, True, False, False] and skipped == {"GUARD_BAND": 2}
+    hosts = eligible_hosts(cutouts, make_config())
+    assert hosts.usable.tolist() == [True, True, False, False] and hosts.skipped == {"GUARD_BAND": 2}
 
 
 def test_catalogue_columns_reach_the_cutouts_and_its_psf_size_is_used_where_there_is_no_map(tmp_path):

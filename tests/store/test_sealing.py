@@ -5,8 +5,9 @@ from lensflow import schema
 from lensflow.errors import StoreError
 from lensflow.store import create, paths
 from lensflow.store.open import open_all_pairs, open_pairs
-from lensflow.store.regions import plan_regions
+from lensflow.store.regions import Regions
 from lensflow.store.sealing import read_test_accesses
+from lensflow.store.tables import write_table
 from tests.factories import BANDS, make_cutouts
 
 # Hosts 0-1 train, 2 val, 3-4 test; two rows each.
@@ -19,13 +20,18 @@ def pairs(tmp_path):
     host = np.repeat(np.arange(5), 2)
     rows = {v.name: np.zeros((10, 3) if "band" in v.dims else 10, v.dtype) for v in schema.MANIFEST}
     manifest = schema.dataset("manifest", {**rows, "host_index": host, "row_id": np.arange(10), "split": SPLIT[host]})
-    made = (("cutouts", cutouts, 8), ("manifest", manifest, 0), ("pairs", None, 4))
-    for store, head, region in made:
-        n = {"cutouts": 5}.get(store, 10)
-        more = {"stamp_size": 16, "rows_per_region": region, "inner_chunk": 4} if region else {}
+    write_table(
+        f"{tmp_path}/manifest.zarr",
+        "manifest",
+        manifest.assign(lens_model=("sample", ["SIS"] * 10)),
+        BANDS,
+        {"seed": 1},
+    )
+    for store, n, head, region in (("cutouts", 5, cutouts, 8), ("pairs", 10, None, 4)):
+        more = {"stamp_size": 16, "rows_per_region": region, "inner_chunk": 4}
         url = f"{tmp_path}/{store}.zarr"
         create.create_store(url, store, n, BANDS, head=head, attrs={"pixel_scale_arcsec": 0.262}, **more)
-    for region in plan_regions(5, 8):
+    for region in Regions(5, 8):
         create.write_region(cutouts, f"{tmp_path}/cutouts.zarr", "cutouts", region)
     return f"{tmp_path}/pairs.zarr"
 
