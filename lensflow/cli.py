@@ -97,10 +97,11 @@ def run(config: ConfigPath, out: Out = None, workers: Workers = None) -> None:
 
 
 def _refuse(config: RunConfig, gates: Sequence[GateResult]) -> None:
-    refused = [g for g in gates if g.verdict != "PASS"]
+    needed = [g for g in gates if g.name in config.gate.recipes]
+    refused = [g for g in needed if g.verdict != "PASS"]
     if config.gate.required and refused:
         raise GateFailed(
-            f"{len(refused)} of {len(gates)} required gate(s) did not pass: "
+            f"{len(refused)} of {len(needed)} required gate(s) did not pass: "
             + ", ".join(f"{g.name} {g.verdict}" for g in refused)
             + ". The report says why; gate.required: false makes gates advisory."
         )
@@ -194,7 +195,7 @@ def diagnose(config: ConfigPath, out: Out = None, workers: Workers = None) -> No
 
 @app.command(epilog=_example("gate workflows/configs/dr9_brick.yaml"))
 def gate(config: ConfigPath, out: Out = None, workers: Workers = None) -> None:
-    """Ask whether the core pixels alone tell stamps from controls. Exits with 3 if a required gate does not pass."""
+    """Ask whether given pixels alone tell stamps from controls. Exits with 3 if a required gate does not pass."""
     from lensflow import steps
     from lensflow.report.terminal import print_gates
 
