@@ -206,6 +206,31 @@ def gate(config: ConfigPath, out: Out = None, workers: Workers = None) -> None:
     _refuse(loaded, results)
 
 
+@app.command(epilog=_example("certify runs/dr9 --check"))
+def certify(
+    run: Annotated[str, typer.Argument(help="Folder of a finished run, or its YAML file", show_default=False)],
+    check: Annotated[bool, typer.Option("--check", help="Hold the run against the certificate that it has.")] = False,
+) -> None:
+    """Bind the gates' verdicts to the data in a certificate. Exits with 3 unless every gate in gate.recipes passes.
+
+    With --check nothing is written: changed settings, rows, checksums or results exit with 4.
+    """
+    from lensflow.report.terminal import print_gates
+    from lensflow.steps import certify as step
+
+    config = step.config_of(run)
+    if check:
+        certificate = step.check_step(config)
+        console.print(f"As certified on {certificate['made']}. {step.NOT_REREAD}", highlight=False)
+    else:
+        with _session(config) as progress:
+            certificate = step.certify_step(config, progress)
+        print_gates(console, step.gates_of(certificate))
+    console.print(f"Certificate: {certificate['verdict']}, seal {certificate['seal'][:16]}", highlight=False)
+    if certificate["verdict"] != "PASS":
+        raise GateFailed(f"the certificate's verdict is {certificate['verdict']}. {certificate['reason']}")
+
+
 @app.command(epilog=_example("report workflows/configs/dr9_brick.yaml"))
 def report(config: ConfigPath, out: Out = None) -> None:
     """Write the HTML report of a finished run, with its figures as PNG."""

@@ -44,6 +44,12 @@ def gate_step(config: RunConfig, progress: Progress = silent) -> list[GateResult
     return measure_step(config, progress, diagnostics=False)[1]
 
 
+def stored_gates(config: RunConfig) -> list[GateResult] | None:
+    """Results of the gates if they are stored for these settings and pixels."""
+    stored = _stored(RunFolder.of(config).gates, stored_key(config, "gates", pairs_content(config)))
+    return None if stored is None else [GateResult.from_dict(g) for g in stored]
+
+
 def measure_step(
     config: RunConfig, progress: Progress = silent, *, diagnostics: bool = True, gates: bool = True
 ) -> tuple[dict[str, xr.Dataset], list[GateResult]]:

@@ -71,8 +71,8 @@ def test_identical_pairs_are_not_testable():
 
 
 def test_pure_noise_holds_one_half_for_most_seeds_with_31_hosts():
-    results = [gate(noise_block(seed), seed=seed) for seed in range(20)]
-    assert sum(r.auc_low <= 0.5 <= r.auc_high for r in results) >= 17
+    results = [gate(noise_block(seed), seed=seed) for seed in range(10)]
+    assert sum(r.auc_low <= 0.5 <= r.auc_high for r in results) >= 8
     assert not any(r.verdict in (Verdict.FAIL, Verdict.ERROR) for r in results)
 
 
@@ -92,8 +92,8 @@ def test_clean_pairs_of_many_hosts_pass_and_say_what_a_leak_would_read():
 
 
 def test_six_hosts_give_an_honest_interval_too():
-    results = [gate(noise_block(seed, n_hosts=6), seed=seed) for seed in range(20)]
-    assert sum(r.auc_low <= 0.5 <= r.auc_high for r in results) >= 17
+    results = [gate(noise_block(seed, n_hosts=6), seed=seed) for seed in range(10)]
+    assert sum(r.auc_low <= 0.5 <= r.auc_high for r in results) >= 8
     assert not any(r.verdict in (Verdict.FAIL, Verdict.ERROR) for r in results)
 
 
@@ -261,7 +261,7 @@ def test_gates_have_thresholds_and_places_of_their_own():
 
 def test_the_permutation_test_finds_a_leak_and_is_even_where_there_is_none():
     assert gate(noise_block(1, leak=0.5)).controls["permutation"]["p"] == pytest.approx(1 / 2000)
-    shares = [gate(noise_block(seed), seed=seed).controls["permutation"]["p"] for seed in range(20)]
+    shares = [gate(noise_block(seed), seed=seed).controls["permutation"]["p"] for seed in range(10)]
     assert 0.2 < np.mean(shares) < 0.8
     # Swaps of all labels at once change nothing, so five hosts cannot give less than 1 in 16.
     assert gate(noise_block(1, n_hosts=5, leak=5.0)).controls["permutation"]["p"] > 0.03
