@@ -18,7 +18,7 @@ from lensflow.cluster import connect
 from lensflow.config import InjectionConfig, RunConfig, SplitsConfig, SurveyConfig, load_config
 from lensflow.diagnostics import Summaries
 from lensflow.errors import StoreError
-from lensflow.gates import FeatureBlock, GateResult, core_block, core_gate
+from lensflow.gates import FeatureBlock, GateResult, feature_block, run_gates
 from lensflow.manifest.build import build_manifest
 from lensflow.manifest.image_sources import bank_of
 from lensflow.manifest.source_bank import SourceBank
@@ -195,10 +195,11 @@ def diagnose(pairs: xr.Dataset, config: RunConfig) -> dict[str, xr.Dataset]:
 
 
 def gate(pairs: xr.Dataset, config: RunConfig) -> list[GateResult]:
-    """Ask whether the core pixels alone tell stamps from controls: one result per entry of ``gate.bands``."""
-    blocks = _each_chunk(pairs, lambda block: core_block(block, config.gate.core_box_pix))
+    """Ask whether given features alone tell stamps from controls: one result per gate of the config."""
+    recipes, box = config.gate.every, config.gate.core_box_pix
+    blocks = _each_chunk(pairs, lambda block: feature_block(block, recipes, box))
     bands = [str(b) for b in pairs["band"].values]
-    return core_gate(FeatureBlock.concat(blocks), config.gate, bands, config.seed, config.diagnostics.theta_e_edges)
+    return run_gates(FeatureBlock.concat(blocks), config.gate, bands, config.seed, config.diagnostics.theta_e_edges)
 
 
 def report(config: RunConfig) -> str:

@@ -63,6 +63,12 @@ class GateFailed(LensflowError):
     exit_code = 3
 
 
+class CertificateError(LensflowError):
+    """A run is not what its certificate says; the message names each difference."""
+
+    exit_code = 4
+
+
 class LensflowWarning(UserWarning):
     """Something was repaired or assumed; the text says what."""
 

@@ -96,3 +96,27 @@ def ring_index(size: int, x_center: ArrayLike, y_center: ArrayLike, n_rings: int
     """Ring number of every pixel: ring k holds ``k <= r < k + 1`` pixels; beyond the last it is ``n_rings``."""
     r = radius_pix(size, x_center, y_center)
     return np.minimum(r.astype(np.int64), n_rings)
+
+
+def edge_frame(size: int, width: int) -> NDArray[np.bool_]:
+    """Pixels within ``width`` pixels of the stamp's edge, shape (size, size)."""
+    near = np.minimum(np.arange(size), np.arange(size)[::-1]) < width
+    return near[:, None] | near[None, :]
+
+
+def blocks(size: int, width: int) -> NDArray[np.int64]:
+    """Number of the square of ``width`` pixels that each pixel lies in, row by row from 0, shape (size, size).
+
+    Squares at the upper ends are narrower where ``width`` does not divide ``size``.
+    """
+    along = np.arange(size) // width
+    return along[:, None] * (along[-1] + 1) + along[None, :]
+
+
+def sector_index(size: int, x_center: ArrayLike, y_center: ArrayLike, n_sectors: int) -> NDArray[np.int64]:
+    """Sector number of every pixel, counter-clockwise from +x, 0 to ``n_sectors - 1``; shape as :func:`radius_pix`."""
+    x, y = pixel_grid(size)
+    xc = np.asarray(x_center, dtype=np.float64)[..., None, None]
+    yc = np.asarray(y_center, dtype=np.float64)[..., None, None]
+    angle = np.arctan2(y - yc, x - xc) % (2 * np.pi)
+    return np.minimum((angle * n_sectors / (2 * np.pi)).astype(np.int64), n_sectors - 1)

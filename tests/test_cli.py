@@ -75,7 +75,9 @@ def command(tmp_path, monkeypatch, capsys):
     return run
 
 
-@pytest.mark.parametrize("step", ["demo", "run", "config", "cut", "plan", "inject", "diagnose", "gate", "report"])
+@pytest.mark.parametrize(
+    "step", ["demo", "run", "config", "cut", "plan", "inject", "diagnose", "gate", "certify", "report"]
+)
 def test_every_command_helps_with_an_example(command, step):
     code, text = command(step, "--help")
     assert code == 0 and "Example" in text and f"lensflow {step}" in text

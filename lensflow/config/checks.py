@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Iterable
 
-from pydantic import Field
+from pydantic import Field, field_validator, model_validator
 
-from lensflow.config.base import Fraction, Positive, Section
+from lensflow.config.base import Positive, Section
+from lensflow.errors import did_you_mean
 
 
 class DiagnosticsConfig(Section):
@@ -17,14 +18,102 @@ class DiagnosticsConfig(Section):
     bootstrap: int = Field(400, ge=50, description="host-bootstrap draws for intervals")
 
 
-class GateConfig(Section):
-    """The core logistic-regression gate."""
+# What a gate may look at: recipes are named <kind>_<band or all>[_<view>], as core_all or core_r_robust.
+GATE_KINDS = {
+    "core": "pixels of the core box",
+    "annulus": "means of 8 x 8 pixel squares that lie wholly at r >= 20 pix",
+    "ring": "means over 24 sectors of the last 3-pixel ring that the stamp holds whole",
+    "edge": "means of the pieces, 8 pixels long, of the stamp's 2-pixel frame",
+    "corners": "means of 2 x 2 pixel squares in the four 8 x 8 corners",
+    "stamp": "means of 8 x 8 pixel squares of the whole stamp",
+    "brightness": "mean over r < 5 pix, summed over bands: one number",
+    "colour": "differences between bands of asinh(mean over r < 5 pix / sky sigma)",
+    "profile": "means over 1-pixel rings to 25 pix",
+    "azimuth": "means over 12 sectors of 2 <= r < 10 pix, less the mean of all 12",
+    "power": "log10 of the power spectrum, mean over rings of spatial frequency",
+    "noise": "log10 of pixel scatter and of scatter between neighbours at r >= 20 pix (1.4826 MAD)",
+}
+GATE_VIEWS = {
+    "raw": "pixels as stored, nMgy/pixel",
+    "robust": "each stamp and band less the median of its own r >= 20 pix, over 1.4826 MAD there",
+    "asinh": "asinh of the robust view",
+}
 
-    bands: tuple[Literal["r", "all"], ...] = Field(("r", "all"), description="which bands' pixels are the features")
+
+def parse_recipe(name: str) -> tuple[str, str, str]:
+    """Kind, band (or ``all``) and view of a recipe's name.
+
+    Raises
+    ------
+    ValueError
+        If it is not such a name.
+    """
+    parts = name.split("_")
+    view = parts.pop() if len(parts) > 2 and parts[-1] in GATE_VIEWS else "raw"
+    kind, band = parts[0], "_".join(parts[1:])
+    if kind not in GATE_KINDS:
+        raise ValueError(
+            f"{name!r}: no gate of kind {kind!r}.{did_you_mean(kind, GATE_KINDS)} One of {_listed(GATE_KINDS)}"
+        )
+    if not band:
+        raise ValueError(
+            f"{name!r}: name a band or all, as in {kind}_all, and then a view if any ({_listed(GATE_VIEWS)})"
+        )
+    if view != "raw" and kind in ("noise", "power"):
+        raise ValueError(f"{name!r}: {kind} gates look at raw pixels only")
+    return kind, band, view
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(names)
+
+
+class GateConfig(Section):
+    """Logistic-regression gates: can these features alone tell stamps from their own controls?"""
+
+    recipes: tuple[str, ...] = Field(
+        ("core_r", "core_all"),
+        min_length=1,
+        description="gates that must pass, each <kind>_<band or all>[_<view>]. Kinds: "
+        + "; ".join(f"{k}: {v}" for k, v in GATE_KINDS.items())
+        + ". Views: "
+        + "; ".join(f"{k}: {v}" for k, v in GATE_VIEWS.items())
+        + ". core_r takes the first band where there is no r",
+    )
+    advisory: tuple[str, ...] = Field((), description="further gates, measured and reported but not required to pass")
     core_box_pix: int = Field(10, ge=1, description="side of the core box")
-    max_auc: Fraction = Field(0.65, description="the gate passes below this AUC")
-    required: bool = Field(True, description="lensflow run exits with an error unless the gate passes")
+    max_auc: float = Field(0.65, gt=0.5, le=1, description="a gate passes below this AUC; 0.5 is chance")
+    max_auc_of: dict[str, float] = Field({}, description="other thresholds of single gates, by name")
+    required: bool = Field(True, description="lensflow run exits with an error unless all gates in recipes pass")
     folds: int = Field(5, ge=2, description="cross-validation folds, by host")
     c: Positive = Field(1.0, description="inverse L2 strength of the logistic regression")
     bootstrap: int = Field(400, ge=50, description="host-bootstrap draws for the interval")
     max_pairs: int = Field(20_000, ge=10, description="pairs used; hosts are drawn whole")
+
+    @field_validator("recipes", "advisory")
+    @classmethod
+    def _recipes_parse(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for name in value:
+            parse_recipe(name)
+        return value
+
+    @model_validator(mode="after")
+    def _names_agree(self) -> GateConfig:
+        twice = sorted({n for n in self.every if self.every.count(n) > 1})
+        if twice:
+            raise ValueError(f"named twice in recipes and advisory: {', '.join(twice)}")
+        for name, threshold in self.max_auc_of.items():
+            if name not in self.every:
+                raise ValueError(f"max_auc_of: no gate {name!r} is run.{did_you_mean(name, self.every)}")
+            if not 0.5 < threshold <= 1:
+                raise ValueError(f"max_auc_of.{name}: an AUC above 0.5 (chance) and at most 1, not {threshold:g}")
+        return self
+
+    @property
+    def every(self) -> tuple[str, ...]:
+        """Names of all gates, the required ones first."""
+        return (*self.recipes, *self.advisory)
+
+    def threshold_of(self, name: str) -> float:
+        """Area below which a gate passes."""
+        return self.max_auc_of.get(name, self.max_auc)

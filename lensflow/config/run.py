@@ -8,10 +8,10 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import yaml
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from lensflow.config.base import Section
-from lensflow.config.checks import DiagnosticsConfig, GateConfig
+from lensflow.config.checks import DiagnosticsConfig, GateConfig, parse_recipe
 from lensflow.config.injection import InjectionConfig
 from lensflow.config.plan import EstimateConfig, PlanConfig
 from lensflow.config.survey import SplitsConfig, SurveyConfig
@@ -41,6 +41,16 @@ class RunConfig(Section):
         if len(set(value)) != len(value):
             raise ValueError(f"a band is named twice: {', '.join(value)}")
         return value
+
+    @model_validator(mode="after")
+    def _gates_have_their_bands(self) -> RunConfig:
+        for name in self.gate.every:
+            kind, band, _ = parse_recipe(name)
+            if band not in (*self.bands, "all", "r"):
+                raise ValueError(f"gate {name!r}: no band {band!r} among {', '.join(self.bands)}")
+            if kind == "colour" and (band != "all" or len(self.bands) < 2):
+                raise ValueError(f"gate {name!r}: a colour needs all of at least two bands")
+        return self
 
     @property
     def reference_band(self) -> int:

@@ -1,8 +1,19 @@
 """Gates: can anything but the arc tell stamps from controls?"""
 
-from lensflow.gates.core import core_gate
-from lensflow.gates.features import FeatureBlock, core_block
+from lensflow.gates.features import FeatureBlock, Numbers, feature_block
+from lensflow.gates.gate import run_gate, run_gates
+from lensflow.gates.logistic import LogisticRegression
 from lensflow.gates.machine import choose_hosts
 from lensflow.gates.verdicts import GateResult, Verdict
 
-__all__ = ["FeatureBlock", "GateResult", "Verdict", "choose_hosts", "core_block", "core_gate"]
+__all__ = [
+    "FeatureBlock",
+    "GateResult",
+    "LogisticRegression",
+    "Numbers",
+    "Verdict",
+    "choose_hosts",
+    "feature_block",
+    "run_gate",
+    "run_gates",
+]

@@ -1,4 +1,4 @@
-"""Features of the core gate: the pixels of the core box of stamps and of their own controls."""
+"""Features of the gates: stamps, their own controls and control plus arc, reduced for all recipes in one read."""
 
 from __future__ import annotations
 
@@ -9,21 +9,50 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from lensflow import geometry
 from lensflow.diagnostics.hostsums import column
-from lensflow.errors import GateError, did_you_mean
+from lensflow.errors import GateError
+from lensflow.gates.recipes import Recipe, look, reduce_pixels, sky
 
-_MAD_TO_SIGMA = 1.4826
+
+@dataclass(frozen=True, eq=False)
+class Numbers:
+    """What one source of features (``core_raw``) holds of each row.
+
+    Attributes
+    ----------
+    stamp, ctrl : ndarray of float32, shape (n, band, f)
+    expected : ndarray of float32, shape (n, band, f), or None
+        Of control plus the renderer's noiseless arc; None where the pairs hold no arc.
+    """
+
+    stamp: NDArray[np.float32]
+    ctrl: NDArray[np.float32]
+    expected: NDArray[np.float32] | None = None
+
+    def take(self, rows: NDArray[np.int64]) -> Numbers:
+        """Rows in the order given."""
+        expected = None if self.expected is None else self.expected[rows]
+        return Numbers(self.stamp[rows], self.ctrl[rows], expected)
+
+    @staticmethod
+    def concat(parts: Sequence[Numbers]) -> Numbers:
+        """Join rows; without ``expected`` unless all have it."""
+        known = [p.expected for p in parts if p.expected is not None]
+        return Numbers(
+            np.concatenate([p.stamp for p in parts]),
+            np.concatenate([p.ctrl for p in parts]),
+            np.concatenate(known) if len(known) == len(parts) else None,
+        )
 
 
 @dataclass(frozen=True, eq=False)
 class FeatureBlock:
-    """Core boxes of injection rows, each with its own unlensed control.
+    """Injection rows, each with its own unlensed control, reduced to what the gates look at.
 
     Attributes
     ----------
-    stamp, ctrl : ndarray of float32, shape (n, band, box, box)
-        Pixels of the core box, nMgy/pixel.
+    numbers : dict of Numbers
+        By source (``lensflow.gates.recipes.Recipe.source``).
     covered : ndarray of bool, shape (n, band)
         The row has a PSF, hence an arc, in the band.
     sky_sigma : ndarray of float32, shape (n, band)
@@ -32,8 +61,7 @@ class FeatureBlock:
         As in the manifest and the metrics.
     """
 
-    stamp: NDArray[np.float32]
-    ctrl: NDArray[np.float32]
+    numbers: dict[str, Numbers]
     covered: NDArray[np.bool_]
     sky_sigma: NDArray[np.float32]
     host_index: NDArray[np.int64]
@@ -47,59 +75,78 @@ class FeatureBlock:
 
     def take(self, rows: NDArray[np.int64]) -> FeatureBlock:
         """Rows of the block, in the order given."""
-        return FeatureBlock(**{f.name: getattr(self, f.name)[rows] for f in fields(self)})
+        columns = {name: getattr(self, name)[rows] for name in _COLUMNS}
+        return FeatureBlock({k: v.take(rows) for k, v in self.numbers.items()}, **columns)
 
     @staticmethod
     def concat(blocks: Iterable[FeatureBlock]) -> FeatureBlock:
-        """Join blocks of the same bands and box; the order does not matter to the gate."""
+        """Join blocks of the same features; the order does not matter to the gates."""
         parts = list(blocks)
         if not parts:
-            raise GateError("core gate: no block of features to join")
-        shapes = {p.stamp.shape[1:] for p in parts}
-        if len(shapes) > 1:
-            raise GateError(f"core gate: blocks of different (band, y, x): {sorted(shapes)}")
+            raise GateError("gates: no block of features to join")
+        layouts = {tuple((k, v.stamp.shape[1:]) for k, v in p.numbers.items()) for p in parts}
+        if len(layouts) > 1:
+            raise GateError(f"gates: blocks of different features or (band, feature): {sorted(layouts)}")
         return FeatureBlock(
-            **{f.name: np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(FeatureBlock)}
+            {k: Numbers.concat([p.numbers[k] for p in parts]) for k in parts[0].numbers},
+            **{name: np.concatenate([getattr(p, name) for p in parts]) for name in _COLUMNS},
         )
 
 
-def core_block(pairs: xr.Dataset, box_pix: int, bands: Sequence[str] | None = None) -> FeatureBlock:
-    """Cut the core box (``geometry.core_box``) of the injection rows of a block of pairs, in all its bands or some.
+_COLUMNS = tuple(f.name for f in fields(FeatureBlock) if f.name != "numbers")
+
+
+def feature_block(pairs: xr.Dataset, recipes: Iterable[str], core_box_pix: int) -> FeatureBlock:
+    """Reduce the injection rows of a block of pairs to the features of all recipes, reading its pixels once.
+
+    Parameters
+    ----------
+    pairs : Dataset
+        A region of pairs with manifest columns, metrics and ``ctrl``; with ``arc``, the gates get their physical
+        reference.
+    recipes : iterable of str
+    core_box_pix : int
+        Side of the core box.
 
     Raises
     ------
     GateError
-        If a band is not in the block.
+        If a recipe or its band is unknown.
     StoreError
         If a variable is missing.
     """
-    have = [str(b) for b in pairs["band"].values]
-    bands = have if bands is None else bands
-    for band in bands:
-        if band not in have:
-            raise GateError(f"core gate: no band {band!r} in the pairs ({', '.join(have)}).{did_you_mean(band, have)}")
-    pick = np.array([have.index(b) for b in bands], dtype=np.int64)
-    stamp, ctrl = column(pairs, "stamp"), column(pairs, "ctrl")
+    bands = [str(b) for b in pairs["band"].values]
+    sources: dict[str, list[str]] = {}
+    for name in recipes:
+        source = Recipe.of(name, bands).source
+        kind, view = source.split("_")
+        kinds = sources.setdefault(view, [])
+        if kind not in kinds:
+            kinds.append(kind)
     rows = np.flatnonzero(~column(pairs, "is_control").astype(bool))
-    size = stamp.shape[-1]
-    box = np.ix_(rows, pick, *(np.arange(size)[s] for s in geometry.core_box(size, box_pix)))
+    host_index = column(pairs, "host_index")[rows].astype(np.int64)
+    stamp, every_ctrl = column(pairs, "stamp")[rows], column(pairs, "ctrl")
+    # The rows of a host share its pixels, so what is asked of the control is asked once a host.
+    _, first, host = np.unique(host_index, return_index=True, return_inverse=True)
+    ctrl = every_ctrl[rows[first]]
+    if not all(np.array_equal(every_ctrl[rows[k]], ctrl[host[k]], equal_nan=True) for k in range(len(rows))):
+        first, host, ctrl = np.arange(len(rows)), np.arange(len(rows)), every_ctrl[rows]
+    expected = ctrl[host] + column(pairs, "arc")[rows] if "arc" in pairs else None
+    numbers = {}
+    for view, kinds in sources.items():
+        of_stamp, of_ctrl = (reduce_pixels(look(v, view), kinds, core_box_pix) for v in (stamp, ctrl))
+        of_both = None if expected is None else reduce_pixels(look(expected, view), kinds, core_box_pix)
+        for kind in kinds:
+            numbers[f"{kind}_{view}"] = Numbers(
+                of_stamp[kind], of_ctrl[kind][host], None if of_both is None else of_both[kind]
+            )
     return FeatureBlock(
-        stamp=np.ascontiguousarray(stamp[box], dtype=np.float32),
-        ctrl=np.ascontiguousarray(ctrl[box], dtype=np.float32),
-        covered=np.isfinite(column(pairs, "psf_fwhm_arcsec"))[np.ix_(rows, pick)],
-        sky_sigma=_sky_sigma(ctrl[np.ix_(rows, pick)]),
-        host_index=column(pairs, "host_index")[rows].astype(np.int64),
+        numbers=numbers,
+        covered=np.isfinite(column(pairs, "psf_fwhm_arcsec"))[rows],
+        sky_sigma=sky(ctrl)[1][host],
+        host_index=host_index,
         row_id=column(pairs, "row_id")[rows].astype(np.uint64),
         theta_e_arcsec=column(pairs, "theta_e_arcsec")[rows].astype(np.float64),
         arc_snr=column(pairs, "arc_snr")[rows].astype(np.float64),
         split=column(pairs, "split")[rows].astype(np.uint8),
     )
-
-
-def _sky_sigma(ctrl: NDArray[np.float32]) -> NDArray[np.float32]:
-    size = ctrl.shape[-1]
-    middle = geometry.centre(size)
-    inner = min(geometry.ANNULUS_INNER_PIX, max(size / 2 - 2, 0.0))
-    sky = ctrl[:, :, geometry.annulus(size, middle, middle, inner)]
-    deviation = np.abs(sky - np.median(sky, axis=-1, keepdims=True))
-    return (_MAD_TO_SIGMA * np.median(deviation, axis=-1)).astype(np.float32)

@@ -41,11 +41,12 @@ class GateResult:
     strata : tuple of dict
         Area, interval, rows and hosts within ranges of theta_E, SNR and split; an open upper end is NaN.
     controls : dict
-        ``null`` and ``positive``: what the same machinery says where the answer is known.
+        ``null`` and ``positive``: what the same machinery says where the answer is known. ``permutation``: exact
+        p-value of the labels. ``reference``: what noiseless arcs alone read, and the data's excess over it.
     coef : tuple of float
-        Coefficients of a fit on all rows, per standard deviation of the feature; reshape to ``box_shape``.
+        Coefficients of a fit on all rows, per standard deviation of the feature.
     box_shape : tuple of int
-        (band, y, x) of ``coef``.
+        (band, y, x) to reshape ``coef`` to where the features are pixels of the core box; else ().
     roc : tuple of (false positive rate, true positive rate)
     fit : dict
         Iterations and gradient of the fits.

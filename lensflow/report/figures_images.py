@@ -106,8 +106,8 @@ def triptych(example: Example, bands: Sequence[str], sky: float, pixel_scale_arc
 
 
 def coefficient_map(gate: GateResult) -> Picture | None:
-    """Coefficients of the gate's fit over the core box, one panel per band; None without a fit."""
-    if not gate.coef or not any(gate.coef):
+    """Coefficients of the gate's fit over the core box, one panel per band; None for other features."""
+    if not gate.coef or not any(gate.coef) or len(gate.box_shape) != 3:
         return None
     maps = np.asarray(gate.coef, dtype=float).reshape(gate.box_shape)
     bands = gate.recipe.get("bands", [str(k) for k in range(len(maps))])

@@ -182,7 +182,7 @@ def print_stages(console: Console, stages: Sequence[Mapping[str, Any]]) -> None:
 
 def print_gates(console: Console, gates: Sequence[GateResult]) -> None:
     """Print each gate's AUC with its interval, its threshold and its verdict, and the reason below."""
-    table = Table(title="Core gates", title_justify="left")
+    table = Table(title="Gates", title_justify="left")
     for column in ("gate", "pairs", "hosts", "AUC", "95 % interval", "threshold", "verdict"):
         table.add_column(column, justify="left" if column in ("gate", "verdict") else "right")
     for g in gates:

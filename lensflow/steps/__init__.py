@@ -1,5 +1,6 @@
 """The steps of a run: each reads what the one before wrote, does its part on Dask, and can resume."""
 
+from lensflow.steps.certify import certify_step, check_step
 from lensflow.steps.cut import cut_step, freeze_cutouts
 from lensflow.steps.doctor import doctor
 from lensflow.steps.inject import inject, inject_step
@@ -15,6 +16,8 @@ __all__ = [
     "RunFolder",
     "RunResults",
     "Verification",
+    "certify_step",
+    "check_step",
     "cut_step",
     "diagnose_step",
     "doctor",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +15,7 @@ from threadpoolctl import threadpool_limits
 
 from lensflow.config import RunConfig, fingerprint
 from lensflow.diagnostics import Summaries, results_from_json, results_to_json
-from lensflow.gates import FeatureBlock, GateResult, choose_hosts, core_block, core_gate
+from lensflow.gates import FeatureBlock, GateResult, choose_hosts, feature_block, run_gate
 from lensflow.steps.execute import Progress, run_tasks, silent
 from lensflow.steps.run_folder import RunFolder
 from lensflow.store import paths, receipts
@@ -39,8 +40,14 @@ def diagnose_step(config: RunConfig, progress: Progress = silent) -> dict[str, x
 
 
 def gate_step(config: RunConfig, progress: Progress = silent) -> list[GateResult]:
-    """Compute the core gates of a run, or read them where they are up to date; errors as :func:`diagnose_step`."""
+    """Compute the gates of a run, or read them where they are up to date; errors as :func:`diagnose_step`."""
     return measure_step(config, progress, diagnostics=False)[1]
+
+
+def stored_gates(config: RunConfig) -> list[GateResult] | None:
+    """Results of the gates if they are stored for these settings and pixels."""
+    stored = _stored(RunFolder.of(config).gates, stored_key(config, "gates", pairs_content(config)))
+    return None if stored is None else [GateResult.from_dict(g) for g in stored]
 
 
 def measure_step(
@@ -65,7 +72,7 @@ def measure_step(
             _keep(folder.diagnostics, stored_key(config, "diagnostics", content), found)
         if want_features:
             block = FeatureBlock.concat([p.features for p in parts])
-            gated = [g.to_dict() for g in _run_gates(block, config, progress)]
+            gated = [g.to_dict() for g in run_all_gates(block, config, progress)]
             _keep(folder.gates, stored_key(config, "gates", content), gated)
     return (
         results_from_json(json.dumps(found)) if found is not None else {},
@@ -73,21 +80,21 @@ def measure_step(
     )
 
 
-def _run_gates(block: FeatureBlock, config: RunConfig, progress: Progress) -> list[GateResult]:
-    """Run the gate's entries side by side here: their rows are here, and the solver releases the GIL."""
-    edges, done = config.diagnostics.theta_e_edges, 0
-    progress("gate", 0, len(config.gate.bands))
+def run_all_gates(block: FeatureBlock, config: RunConfig, progress: Progress = silent) -> list[GateResult]:
+    """Run the gates side by side here: their rows are here, and the solver releases the GIL."""
+    edges, names, done = config.diagnostics.theta_e_edges, config.gate.every, 0
+    progress("gate", 0, len(names))
 
-    def one(which: str) -> GateResult:
+    def one(name: str) -> GateResult:
         nonlocal done
-        entry = config.gate.model_copy(update={"bands": (which,)})
-        (result,) = core_gate(block, entry, config.bands, config.seed, edges)
+        result = run_gate(block, name, config.gate, config.bands, config.seed, edges)
         done += 1
-        progress("gate", done, len(config.gate.bands))
+        progress("gate", done, len(names))
         return result
 
-    with threadpool_limits(1), ThreadPoolExecutor(len(config.gate.bands)) as pool:
-        return list(pool.map(one, config.gate.bands))
+    # Each gate holds its features in double precision: no more at once than there are cores.
+    with threadpool_limits(1), ThreadPoolExecutor(min(len(names), os.cpu_count() or 1)) as pool:
+        return list(pool.map(one, names))
 
 
 @dataclass(frozen=True)
@@ -111,7 +118,7 @@ class _MeasureTask:
         return _Part(
             index,
             Summaries.from_block(pairs, config.diagnostics) if self.summaries else None,
-            core_block(self._of_gate(pairs), config.gate.core_box_pix) if self.features else None,
+            feature_block(self._of_gate(pairs), config.gate.every, config.gate.core_box_pix) if self.features else None,
         )
 
     def _of_gate(self, pairs: xr.Dataset) -> xr.Dataset:

@@ -64,6 +64,11 @@ class RunFolder:
         return self.path("summaries", "gates.json")
 
     @property
+    def certificate(self) -> str:
+        """What the gates said, bound to the data."""
+        return self.path("certificate.json")
+
+    @property
     def timings(self) -> str:
         """Seconds, rows and peak memory by stage."""
         return self.path("summaries", "timings.json")

@@ -206,6 +206,12 @@ def _write_whole(group: zarr.Group, v: Variable, values: NDArray) -> None:
     array[...] = values
 
 
+def write_attrs(url: str, attrs: Mapping[str, Any]) -> None:
+    """Add JSON-like attributes to a store's group; its arrays stay as they are."""
+    with paths.explain_write_errors(url):
+        paths.open_group(url, mode="r+").attrs.update(attrs)
+
+
 def write_region(block: xr.Dataset, url: str, store: str, region: Region) -> dict[str, Any]:
     """Write every regional array of a store for one region, as whole shards.
 

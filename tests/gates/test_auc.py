@@ -23,13 +23,11 @@ def test_area_equals_scikit_learn_with_ties_and_weights(rows):
         )
 
 
-def test_many_weight_vectors_at_once_equal_one_by_one(monkeypatch):
+def test_many_weight_vectors_at_once_equal_one_by_one():
     draw = np.random.default_rng(0)
     labels, scores = draw.random(200) < 0.4, draw.normal(size=200).round(1)
     weights = draw.integers(0, 4, (37, 200)).astype(float)
     expected = [roc_auc_score(labels, scores, sample_weight=w) for w in weights]
-    np.testing.assert_allclose(auc(labels, scores, weights), expected, rtol=1e-12)
-    monkeypatch.setattr(module, "_VALUES_AT_ONCE", 1000)
     np.testing.assert_allclose(auc(labels, scores, weights), expected, rtol=1e-12)
 
 
@@ -37,13 +35,46 @@ def test_ties_count_half():
     assert float(auc([True, False], [1.0, 1.0])) == 0.5
 
 
-def test_host_bootstrap_repeats_whole_hosts():
+def brute_force(labels, scores, weights, hosts):
+    won = pairs = 0.0
+    for i in np.flatnonzero(labels):
+        for j in np.flatnonzero(~labels):
+            if hosts[i] != hosts[j]:
+                won += weights[i] * weights[j] * ((scores[i] > scores[j]) + 0.5 * (scores[i] == scores[j]))
+                pairs += weights[i] * weights[j]
+    return won / pairs if pairs else np.nan
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    rows=st.lists(
+        st.tuples(st.booleans(), st.integers(-3, 3), st.integers(0, 3), st.integers(0, 4)), min_size=1, max_size=30
+    ),
+)
+def test_rows_of_one_host_are_not_compared(rows):
+    labels, scores, weights, hosts = (np.array(v) for v in zip(*rows, strict=True))
+    expected = brute_force(labels, scores, weights, hosts)
+    assert float(auc(labels, scores, weights, hosts)) == pytest.approx(expected, abs=1e-12, nan_ok=True)
+
+
+def test_host_bootstrap_repeats_whole_hosts_and_compares_none_with_itself():
     draw = np.random.default_rng(1)
     hosts = np.repeat(np.arange(8), 10)
-    labels, scores = np.tile([True, False], 40), draw.normal(size=80)
+    labels, scores = np.tile([True, False], 40), draw.normal(size=80).round(1)
     weights = module.host_weights(8, 20, 5, "test")
-    expected = [roc_auc_score(labels, scores, sample_weight=w[hosts]) for w in weights]
-    np.testing.assert_allclose(host_bootstrap(labels, scores, hosts * 3, 20, 5, "test"), expected, rtol=1e-12)
+    found, draws = host_bootstrap(labels, scores, hosts * 3, 20, 5, "test")
+    np.testing.assert_allclose(draws, [brute_force(labels, scores, w[hosts], hosts) for w in weights], rtol=1e-12)
+    assert found == pytest.approx(brute_force(labels, scores, np.ones(80), hosts), rel=1e-12)
+
+
+def test_a_few_hosts_with_the_same_shift_in_each_are_not_lifted_by_comparisons_within_them():
+    # Hosts differ by far more than stamp and control do: only comparisons within a host could see the shift.
+    hosts = np.repeat(np.arange(10), 2)
+    labels = np.tile([True, False], 10)
+    scores = 100.0 * hosts + labels
+    assert float(auc(labels, scores)) == pytest.approx(0.55)
+    assert float(auc(labels, scores, hosts=hosts)) == 0.5
+    assert np.isnan(auc([True, False], [1.0, 0.0], hosts=[7, 7]))
 
 
 def test_a_score_that_is_not_finite_is_refused():

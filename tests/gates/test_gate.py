@@ -5,23 +5,22 @@ import numpy as np
 import pytest
 
 from lensflow.config import GateConfig
-from lensflow.errors import ConvergenceError, GateError
+from lensflow.errors import GateError
 from lensflow.gates import (
     FeatureBlock,
     GateResult,
+    Numbers,
     Verdict,
     choose_hosts,
     controls,
-    core,
-    core_block,
-    core_gate,
-    machine,
+    crossfit,
+    feature_block,
+    run_gates,
 )
-from lensflow.gates.machine import fit, host_folds, training_share
+from lensflow.gates.machine import host_folds, training_share
 from tests.diagnostics.pairs_factory import pairs_block
 
-# The package hands on the function of the same name.
-R_ONLY = GateConfig(bands=("r",), bootstrap=200)
+R_ONLY = GateConfig(recipes=("core_r",), bootstrap=200)
 
 
 def noise_block(seed, n_hosts=31, per_host=4, n_bands=1, box=6, leak=0.0, sky_sigma=1.0):
@@ -31,9 +30,9 @@ def noise_block(seed, n_hosts=31, per_host=4, n_bands=1, box=6, leak=0.0, sky_si
     galaxy = 20 * np.exp(-np.hypot(*np.mgrid[:box, :box] - (box - 1) / 2) / 4)
     host = np.repeat(draw.uniform(0.5, 2, (n_hosts, n_bands, 1, 1)) * galaxy, per_host, axis=0)
     stamp, ctrl = (host + draw.normal(size=host.shape) for _ in range(2))
+    flat = (n, n_bands, box**2)
     return FeatureBlock(
-        stamp=(stamp + leak).astype(np.float32),
-        ctrl=ctrl.astype(np.float32),
+        numbers={"core_raw": Numbers(*(v.astype(np.float32).reshape(flat) for v in (stamp + leak, ctrl)))},
         covered=np.ones((n, n_bands), bool),
         sky_sigma=np.full((n, n_bands), sky_sigma, np.float32),
         host_index=np.repeat(np.arange(n_hosts) * 2, per_host),
@@ -44,8 +43,12 @@ def noise_block(seed, n_hosts=31, per_host=4, n_bands=1, box=6, leak=0.0, sky_si
     )
 
 
+def with_stamps(block, stamp):
+    return replace(block, numbers={"core_raw": replace(block.numbers["core_raw"], stamp=stamp)})
+
+
 def gate(block, config=R_ONLY, names=("r",), seed=1):
-    (result,) = core_gate(block, config, names, seed)
+    (result,) = run_gates(block, config, names, seed)
     return result
 
 
@@ -61,15 +64,15 @@ def test_no_host_is_in_training_and_test_at_once():
 
 def test_identical_pairs_are_not_testable():
     block = noise_block(0)
-    result = gate(replace(block, stamp=block.ctrl.copy()))
+    result = gate(with_stamps(block, block.numbers["core_raw"].ctrl.copy()))
     assert result.verdict is Verdict.NOT_TESTABLE
     assert "nothing there could differ" in result.reason
     assert math.isnan(result.auc)
 
 
 def test_pure_noise_holds_one_half_for_most_seeds_with_31_hosts():
-    results = [gate(noise_block(seed), seed=seed) for seed in range(20)]
-    assert sum(r.auc_low <= 0.5 <= r.auc_high for r in results) >= 17
+    results = [gate(noise_block(seed), seed=seed) for seed in range(10)]
+    assert sum(r.auc_low <= 0.5 <= r.auc_high for r in results) >= 8
     assert not any(r.verdict in (Verdict.FAIL, Verdict.ERROR) for r in results)
 
 
@@ -85,12 +88,12 @@ def test_a_strong_leak_fails():
 def test_clean_pairs_of_many_hosts_pass_and_say_what_a_leak_would_read():
     result = gate(noise_block(2, n_hosts=150))
     assert result.verdict is Verdict.PASS
-    assert "leak of 1 sky sigma" in result.reason
+    assert "leak of 1 sigma" in result.reason
 
 
 def test_six_hosts_give_an_honest_interval_too():
-    results = [gate(noise_block(seed, n_hosts=6), seed=seed) for seed in range(20)]
-    assert sum(r.auc_low <= 0.5 <= r.auc_high for r in results) >= 17
+    results = [gate(noise_block(seed, n_hosts=6), seed=seed) for seed in range(10)]
+    assert sum(r.auc_low <= 0.5 <= r.auc_high for r in results) >= 8
     assert not any(r.verdict in (Verdict.FAIL, Verdict.ERROR) for r in results)
 
 
@@ -125,8 +128,7 @@ def test_controls_without_sky_noise_are_not_testable():
 
 
 def test_a_gate_that_scores_its_own_training_rows_calls_itself_broken(monkeypatch):
-    every = np.arange(124)
-    monkeypatch.setattr(core, "host_folds", lambda *args: [(every, every)] * 2)
+    monkeypatch.setattr(crossfit, "_blocks_of", lambda train, test: list(range(len(test))))
     result = gate(noise_block(3, box=10))
     assert result.verdict is Verdict.ERROR
     assert "the gate itself is broken" in result.reason
@@ -141,25 +143,17 @@ def test_the_null_control_is_blind_to_a_strong_difference():
 
 def test_pixels_that_are_not_finite_are_an_error_that_names_the_row():
     block = noise_block(0)
-    block.stamp[17, 0, 2, 2] = np.nan
+    block.numbers["core_raw"].stamp[17, 0, 14] = np.nan
     result = gate(block)
     assert result.verdict is Verdict.ERROR
     assert "row 1017" in result.reason
 
 
-def test_a_fit_that_does_not_converge_is_an_error(monkeypatch):
-    monkeypatch.setattr(machine, "MAX_ITERATIONS", 1)
-    block = noise_block(0, leak=1.0)
-    features = np.concatenate([block.stamp, block.ctrl]).reshape(248, -1).astype(float)
-    with pytest.raises(ConvergenceError, match=r"gate\.c"):
-        fit(features, 124, 1.0)
-    assert gate(block).verdict is Verdict.ERROR
-
-
-def test_a_fit_that_starts_at_its_optimum_has_converged():
-    features = np.random.default_rng(0).normal(size=(40, 10))
-    model = fit(np.concatenate([features, features]), 40, 1.0)
-    np.testing.assert_allclose(model["lr"].coef_, 0, atol=1e-9)
+def test_a_fit_that_does_not_converge_is_an_error_that_names_the_setting(monkeypatch):
+    monkeypatch.setattr(crossfit, "MAX_ITERATIONS", 1)
+    result = gate(noise_block(0, leak=1.0))
+    assert result.verdict is Verdict.ERROR
+    assert "did not converge" in result.reason and "gate.c" in result.reason
 
 
 def test_order_of_rows_does_not_matter():
@@ -176,15 +170,15 @@ def test_order_of_rows_does_not_matter():
 def test_bands_choose_rows_and_features():
     block = noise_block(6, n_bands=3)
     block.covered[:8, 0] = False
-    r, every = core_gate(block, GateConfig(bootstrap=50), ("g", "r", "z"), seed=1)
+    r, every = run_gates(block, GateConfig(bootstrap=50), ("g", "r", "z"), seed=1)
     assert (r.name, r.n_rows, r.box_shape, len(r.coef)) == ("core_r", 124, (1, 6, 6), 36)
     assert (every.name, every.n_rows, every.box_shape, len(every.coef)) == ("core_all", 116, (3, 6, 6), 108)
     assert r.recipe["bands"] == ["r"]
     assert r.recipe_hash != every.recipe_hash
-    (first,) = core_gate(noise_block(6), R_ONLY, ("i",), seed=1)
+    (first,) = run_gates(noise_block(6), R_ONLY, ("i",), seed=1)
     assert first.recipe["bands"] == ["i"]
     with pytest.raises(GateError, match="3 bands"):
-        core_gate(block, R_ONLY, ("r",), seed=1)
+        run_gates(block, R_ONLY, ("r",), seed=1)
 
 
 def test_hosts_are_drawn_whole_up_to_max_pairs_and_alike_from_any_subset():
@@ -214,7 +208,7 @@ def test_strata_count_rows_and_hosts_and_carry_verdicts():
 def test_a_stratum_whose_arcs_are_masked_is_not_testable():
     block = noise_block(9, n_hosts=60, leak=0.5)
     small = block.theta_e_arcsec < 0.75
-    block.stamp[small] = block.ctrl[small]
+    block.numbers["core_raw"].stamp[small] = block.numbers["core_raw"].ctrl[small]
     first = gate(block).strata[0]
     assert first["verdict"] == "NOT_TESTABLE"
     assert first["n_rows"] == small.sum()
@@ -232,7 +226,76 @@ def test_the_interval_grows_for_training_sets_that_overlap():
     assert training_share(5) == pytest.approx(1.5)
 
 
-def test_bright_arcs_on_the_core_fail_from_pixels_to_verdict():
+def test_bright_arcs_on_the_core_fail_from_pixels_to_verdict_and_exceed_physics_by_nothing():
     pairs = pairs_block(n_hosts=40, size=48, arc_flux=10.0, absent_band_every=0)
-    results = core_gate(core_block(pairs, 10), GateConfig(bootstrap=50), ("g", "r", "z"), seed=1)
-    assert [r.verdict for r in results] == [Verdict.FAIL, Verdict.FAIL]
+    config = GateConfig(bootstrap=50)
+    for result in run_gates(feature_block(pairs, config.every, 10), config, ("g", "r", "z"), seed=1):
+        assert result.verdict is Verdict.FAIL
+        reference = result.controls["reference"]
+        assert reference["auc_low"] > 0.65
+        assert reference["excess_low"] <= 0 <= reference["excess_high"]
+        assert "noiseless arcs of the renderer read" in result.reason
+
+
+def test_a_pedestal_that_no_arc_explains_is_an_excess_over_physics():
+    pairs = pairs_block(n_hosts=60, size=48, arc_flux=0.02, pedestal=0.02, absent_band_every=0)
+    config = GateConfig(recipes=("annulus_all",), bootstrap=50)
+    (result,) = run_gates(feature_block(pairs, config.every, 10), config, ("g", "r", "z"), seed=1)
+    assert result.verdict is Verdict.FAIL
+    assert result.controls["reference"]["auc"] < 0.6
+    assert result.controls["reference"]["excess_low"] > 0.2
+
+
+def test_gates_have_thresholds_and_places_of_their_own():
+    pairs = pairs_block(n_hosts=40, size=48, absent_band_every=0)
+    config = GateConfig(recipes=("core_r",), advisory=("brightness_all", "colour_all"), bootstrap=50,
+                        max_auc_of={"colour_all": 0.9})  # fmt: skip
+    results = run_gates(feature_block(pairs, config.every, 10), config, ("g", "r", "z"), seed=1)
+    assert [r.name for r in results] == ["core_r", "brightness_all", "colour_all"]
+    assert [r.threshold for r in results] == [0.65, 0.65, 0.9]
+    assert [r.box_shape for r in results] == [(1, 10, 10), (), ()]
+    assert [len(r.coef) for r in results] == [100, 1, 2]
+    with pytest.raises(GateError, match="holds core_raw, not power_raw"):
+        run_gates(noise_block(0), GateConfig(recipes=("power_r",)), ("r",), seed=1)
+
+
+def test_the_permutation_test_finds_a_leak_and_is_even_where_there_is_none():
+    assert gate(noise_block(1, leak=0.5)).controls["permutation"]["p"] == pytest.approx(1 / 2000)
+    shares = [gate(noise_block(seed), seed=seed).controls["permutation"]["p"] for seed in range(10)]
+    assert 0.2 < np.mean(shares) < 0.8
+    # Swaps of all labels at once change nothing, so five hosts cannot give less than 1 in 16.
+    assert gate(noise_block(1, n_hosts=5, leak=5.0)).controls["permutation"]["p"] > 0.03
+
+
+def test_one_host_and_no_injections_are_named():
+    assert "one host only" in gate(noise_block(0, n_hosts=1, per_host=40)).reason
+    none = gate(noise_block(0).take(np.arange(0)))
+    assert none.verdict is Verdict.NOT_TESTABLE and "one of the two classes is missing" in none.reason
+
+
+def test_constant_features_beside_others_change_nothing():
+    block = noise_block(1, n_hosts=40, leak=0.3)
+    numbers = block.numbers["core_raw"]
+    for values in (numbers.stamp, numbers.ctrl):
+        values[:, 0, :5] = 3.5
+    result = gate(block)
+    assert result.verdict is not Verdict.ERROR
+    np.testing.assert_array_equal(result.coef[:5], 0)
+
+
+def test_near_identical_pairs_do_not_read_below_one_half_beyond_their_interval():
+    for seed in range(10):
+        block = noise_block(seed)
+        ctrl = block.numbers["core_raw"].ctrl
+        tiny = 1e-4 * np.random.default_rng(seed).normal(size=ctrl.shape)
+        result = gate(with_stamps(block, (ctrl + tiny).astype(np.float32)), seed=seed)
+        assert result.auc_low <= 0.5 <= result.auc_high
+
+
+def test_pairs_that_are_the_same_but_for_one_row_read_one_half():
+    block = noise_block(0)
+    stamp = block.numbers["core_raw"].ctrl.copy()
+    stamp[3] += 1e-3
+    result = gate(with_stamps(block, stamp))
+    assert result.auc == pytest.approx(0.5, abs=0.01)
+    assert result.auc_low <= 0.5 <= result.auc_high

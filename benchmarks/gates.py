@@ -1,0 +1,131 @@
+"""All gates with controls, permutation, reference and bootstrap on 20,000 pairs; the classifier beside scikit-learn's.
+
+Run as ``python benchmarks/gates.py [pairs]``. Compare ratios within one run.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+import warnings
+
+import dask.array as da
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+from sklearn.linear_model import LogisticRegression as Theirs
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_limits
+
+from lensflow import geometry
+from lensflow.config import RunConfig
+from lensflow.gates import FeatureBlock, LogisticRegression, Numbers
+from lensflow.gates.machine import Machine, host_folds
+from lensflow.steps.measure import run_all_gates
+
+BANDS = ("g", "r", "z")
+PER_HOST, BOX = 6, 10
+
+
+def block(n_pairs: int, seed: int = 0) -> FeatureBlock:
+    """Core boxes of galaxies with PSF-correlated noise; faint arcs in the stamps."""
+    draw = np.random.default_rng(seed)
+    n_hosts = n_pairs // PER_HOST
+    host = np.repeat(np.arange(n_hosts), PER_HOST)
+    r = geometry.radius_pix(BOX, (BOX - 1) / 2, (BOX - 1) / 2)
+    near = np.exp(-0.5 * (geometry.radius_pix(BOX, 0, 0) / 1.3) ** 2)
+
+    def noise(n: int) -> np.ndarray:
+        white = np.fft.rfft2(draw.normal(size=(n, 3, BOX, BOX)))
+        return np.fft.irfft2(white * np.fft.rfft2(near / near.sum() * 3), s=(BOX, BOX))
+
+    galaxy = draw.uniform(5, 50, (n_hosts, 3, 1, 1)) * np.exp(-r / 4)
+    ctrl = (galaxy + noise(n_hosts))[host].reshape(-1, 3, BOX**2)
+    arc = draw.exponential(1.0, (len(host), 1, 1)) * np.exp(-0.5 * ((r.ravel() - 6) / 2) ** 2)
+    stamp = ctrl + arc + 0.3 * noise(len(host)).reshape(-1, 3, BOX**2)
+    n = len(host)
+    numbers = Numbers(*(v.astype(np.float32) for v in (stamp, ctrl, ctrl + arc)))
+    return FeatureBlock(
+        numbers={"core_raw": numbers},
+        covered=np.ones((n, 3), bool),
+        sky_sigma=np.full((n, 3), 0.5, np.float32),
+        host_index=host,
+        row_id=np.arange(n, dtype=np.uint64),
+        theta_e_arcsec=draw.uniform(0.3, 2.4, n),
+        arc_snr=draw.uniform(1, 60, n),
+        split=(host % 3).astype(np.uint8),
+    )
+
+
+def seconds(work, times: int = 3) -> float:
+    """Median of a few runs."""
+    taken = []
+    for _ in range(times):
+        start = time.perf_counter()
+        work()
+        taken.append(time.perf_counter() - start)
+    return float(np.median(taken))
+
+
+def main() -> None:
+    warnings.simplefilter("ignore")
+    n_pairs = int(sys.argv[1]) if len(sys.argv) > 1 else 20_000
+    console = Console()
+    config = RunConfig.model_validate({"out": "-", "survey": {"synthetic": {}}})
+    features = block(n_pairs)
+    run_all_gates(block(600), config)  # compiles
+    table = Table(title=f"{n_pairs:,} pairs, {n_pairs // PER_HOST:,} hosts", title_justify="left")
+    for name in ("what", "seconds"):
+        table.add_column(name, justify="left" if name == "what" else "right")
+    results = []
+    table.add_row(
+        "gates core_r and core_all: 8 null swaps, leaks, 1,999 permutations, reference, strata, bootstrap; two threads",
+        f"{seconds(lambda: results.append(run_all_gates(features, config)), 3):.2f}",
+    )
+    numbers = features.numbers["core_raw"]
+    stamp, ctrl = (v.reshape(len(v), -1).astype(np.float64) for v in (numbers.stamp, numbers.ctrl))
+    folds = host_folds(features.host_index, 5, 1)
+    machine = Machine(features.host_index, folds, 1.0, 400, 1)
+    everyone = np.ones(len(stamp), bool)
+
+    def fold_by_fold(model):
+        out = np.empty((2, len(stamp)))
+        for train, test in folds:
+            fitted = Pipeline([("scale", StandardScaler()), ("lr", model)])
+            fitted.fit(np.concatenate([stamp[train], ctrl[train]]), np.arange(2 * len(train)) < len(train))
+            out[0, test], out[1, test] = fitted.decision_function(stamp[test]), fitted.decision_function(ctrl[test])
+        return out
+
+    scores = {}
+    with threadpool_limits(1):
+        for name, work in {
+            "5 folds x 300 features, CrossFit (with the fit of all rows)": lambda: machine.crossfit(stamp, ctrl).scores(
+                everyone
+            ),
+            "the same, LogisticRegression in a Pipeline": lambda: fold_by_fold(LogisticRegression()),
+            "the same, scikit-learn's newton-cholesky, tol 1e-8": lambda: fold_by_fold(
+                Theirs(solver="newton-cholesky", tol=1e-8, max_iter=500)
+            ),
+        }.items():
+            table.add_row(
+                f"{name}; one thread",
+                f"{seconds(lambda name=name, work=work: scores.update({name: np.array(work())})):.2f}",
+            )
+    ours, again, theirs = scores.values()
+    rows = da.random.default_rng(0).normal(size=(10**6, 300), chunks=(20_000, 300)).astype("f4")
+    labels = rows[:, 0] + da.random.default_rng(1).normal(size=10**6, chunks=20_000) > 0
+    with threadpool_limits(1):
+        table.add_row(
+            "10^6 x 300 on Dask, two threads, features drawn anew for each iteration",
+            f"{seconds(lambda: LogisticRegression().fit(rows, labels), 1):.1f}",
+        )
+    console.print(table)
+    apart = [f"{np.abs(v - theirs).max():.1e}" for v in (ours, again)]
+    console.print(f"decision functions agree with scikit-learn's to {' and '.join(apart)}")
+    for g in results[0]:
+        console.print(f"{g.name}: {g.verdict}: {g.reason}", markup=False, highlight=False)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,141 @@
+"""Write a run's certificate, and hold a run against the one that it has."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+import lensflow
+from lensflow.config import RunConfig, fingerprint, load_config
+from lensflow.errors import CertificateError, ConfigError, StoreError
+from lensflow.gates import GateResult
+from lensflow.gates.certificate import differences, make_certificate
+from lensflow.steps.execute import Progress, silent
+from lensflow.steps.measure import gate_step, pairs_content, stored_gates
+from lensflow.steps.plan import cutouts_content
+from lensflow.steps.run_folder import RunFolder
+from lensflow.steps.sources import dataset_content
+from lensflow.store import create, paths, receipts, resume
+from lensflow.store.open import open_manifest
+
+NOT_REREAD = (
+    "Compared: settings, the manifest's rows, the checksums in the receipts, the gate results. The pixels themselves "
+    "were not read again."
+)
+
+
+def config_of(run: str) -> RunConfig:
+    """Config of a run: the one in its folder, or a YAML file.
+
+    A folder may have been moved: its config is read with ``out`` as it is now.
+
+    Raises
+    ------
+    ConfigError
+        If there is neither.
+    """
+    if run.endswith((".yaml", ".yml")) and paths.is_local(run):
+        return load_config(Path(run))
+    place = paths.join(run, "config.yaml")
+    try:
+        text = paths.read_text(place)
+    except StoreError:
+        raise ConfigError(f"{run}: neither a YAML file nor the folder of a run (no {place})") from None
+    return load_config(yaml.safe_load(text), out=run)
+
+
+def certify_step(config: RunConfig, progress: Progress = silent) -> dict[str, Any]:
+    """Gate a finished run if that is not done yet, and write its certificate.
+
+    It stands in ``certificate.json`` of the run's folder; the pairs carry its seal and verdict in their attrs.
+
+    Returns
+    -------
+    dict
+        The certificate, whatever its verdict.
+
+    Raises
+    ------
+    StoreError
+        If cutouts or pairs are not complete.
+    """
+    folder = RunFolder.of(config)
+    data = _data(config)
+    gates = gate_step(config, progress)
+    made = datetime.now(UTC).isoformat(timespec="seconds")
+    certificate = make_certificate(_run(config), data, gates, config.gate.recipes, made)
+    paths.write_json(folder.certificate, certificate)
+    create.write_attrs(folder.pairs, {"certificate": {k: certificate[k] for k in ("seal", "verdict", "made")}})
+    return certificate
+
+
+def check_step(config: RunConfig) -> dict[str, Any]:
+    """Hold a run against its certificate.
+
+    Returns
+    -------
+    dict
+        The certificate, if everything is as certified.
+
+    Raises
+    ------
+    StoreError
+        If there is no certificate.
+    CertificateError
+        If anything is not as certified; the message names each difference.
+    """
+    folder = RunFolder.of(config)
+    if not paths.exists(folder.certificate):
+        raise StoreError(f"{folder.certificate}: no certificate. `lensflow certify` writes one.")
+    certificate = paths.read_json(folder.certificate)
+    found: list[str] = []
+    data: dict[str, dict[str, Any]] = {}
+    gates: list[GateResult] | None = None
+    try:
+        data, gates = _data(config), stored_gates(config)
+    except StoreError as error:
+        found.append(str(error))
+    if not found:
+        found = differences(certificate, _run(config), data, gates)
+        carried = paths.open_group(folder.pairs).attrs.get("certificate")
+        if not isinstance(carried, dict) or carried.get("seal") != certificate["seal"]:
+            found.append("the pairs carry the seal of another certificate, or none")
+    if found:
+        raise CertificateError(
+            f"{folder.certificate}: {len(found)} thing(s) are not as certified:\n  " + "\n  ".join(found)
+            + "\nRestore what was certified, or certify what is there now with lensflow certify."
+        )  # fmt: skip
+    return dict(certificate)
+
+
+def gates_of(certificate: Mapping[str, Any]) -> list[GateResult]:
+    """Gates of a certificate."""
+    return [GateResult.from_dict(g) for g in certificate["gates"]]
+
+
+def _run(config: RunConfig) -> dict[str, Any]:
+    settings = config.settings_of("gates")
+    return {
+        "name": config.name,
+        "fingerprint": fingerprint(settings),
+        "pairs_fingerprint": str(paths.open_group(RunFolder.of(config).pairs).attrs.get("fingerprint")),
+        "code": resume.code_fingerprint(),
+        "versions": {"lensflow": lensflow.__version__},
+    }
+
+
+def _data(config: RunConfig) -> dict[str, dict[str, Any]]:
+    folder = RunFolder.of(config)
+    return {
+        "cutouts": {"content": cutouts_content(config), "regions": _regions(folder.receipts("cutouts"))},
+        "manifest": {"content": dataset_content(open_manifest(folder.manifest))},
+        "pairs": {"content": pairs_content(config), "regions": _regions(folder.receipts("pairs"))},
+    }
+
+
+def _regions(folder: str) -> dict[str, str]:
+    return {str(k): fingerprint(r.checksums) for k, r in sorted(receipts.read_receipts(folder).items())}

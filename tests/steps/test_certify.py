@@ -1,0 +1,153 @@
+"""A run's certificate, from stored pairs to the command's exit code."""
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import lensflow as lf
+from lensflow import cli, steps
+from lensflow.config import load_config
+from lensflow.errors import CertificateError, ConfigError, StoreError
+from lensflow.gates import Verdict
+from lensflow.steps.certify import config_of
+from lensflow.store import paths, receipts
+from lensflow.store.open import open_pairs
+
+
+@pytest.fixture(scope="module")
+def once(tmp_path_factory):
+    """Fourteen hosts with four injections each, injected, stored and certified."""
+    draw = np.random.default_rng(0)
+    y, x = np.mgrid[:71, :71]
+    galaxy = 0.2 * np.exp(-np.hypot(x - 35, y - 35) / 4)
+    images = {b: galaxy + s * draw.normal(size=(14, 71, 71)) for b, s in {"g": 0.002, "r": 0.003, "z": 0.008}.items()}
+    cutouts = lf.import_stamps(images, pixel_scale_arcsec=0.263, psfsize_arcsec={"g": 1.4, "r": 1.3, "z": 1.2})
+    config = load_config(
+        {
+            "out": str(tmp_path_factory.mktemp("certify") / "run"),
+            "survey": {"root": "-", "targets": "-"},
+            "plan": {"injections_per_host": 4},
+            "store": {"samples_per_region": 32, "hosts_per_region": 8, "inner_chunk": 8},
+            "gate": {"bootstrap": 50, "advisory": ["brightness_all"]},
+            "cluster": {"kind": "threads", "dashboard": None},
+        }
+    )
+    lf.write_pairs(cutouts, lf.plan_injections(cutouts, config), config)
+    paths.write_text(steps.RunFolder.of(config).config, config.to_yaml())
+    steps.certify_step(config)
+    return config
+
+
+@pytest.fixture
+def run(once, tmp_path):
+    """A copy of that run's folder, to be damaged."""
+    shutil.copytree(once.out, tmp_path / "run")
+    return config_of(str(tmp_path / "run"))
+
+
+def certified(config):
+    return json.loads(Path(config.out, "certificate.json").read_text())
+
+
+def test_it_is_bound_to_every_store_and_the_pairs_carry_its_seal(run):
+    certificate = steps.certify_step(run)
+    assert certificate == certified(run)
+    assert [g["name"] for g in certificate["gates"]] == ["core_r", "core_all", "brightness_all"]
+    assert certificate["required"] == ["core_r", "core_all"]
+    assert set(certificate["data"]) == {"cutouts", "manifest", "pairs"}
+    assert list(certificate["data"]["pairs"]["regions"]) == ["0", "1", "2"]
+    carried = open_pairs(steps.RunFolder.of(run).pairs).attrs["certificate"]
+    assert (carried["seal"], carried["verdict"]) == (certificate["seal"], certificate["verdict"])
+    assert steps.check_step(run) == certificate
+
+
+def test_a_moved_folder_is_still_certified(run, tmp_path):
+    Path(run.out).rename(tmp_path / "elsewhere")
+    moved = config_of(str(tmp_path / "elsewhere"))
+    assert moved.out == str(tmp_path / "elsewhere")
+    assert steps.check_step(moved) == certified(moved)
+
+
+def test_a_receipt_with_another_checksum_is_detected_by_its_region(run):
+    place = Path(receipts.receipt_url(steps.RunFolder.of(run).receipts("pairs"), 1))
+    receipt = json.loads(place.read_text())
+    receipt["checksums"]["stamp"] = "0" * 32
+    place.write_text(json.dumps(receipt))
+    with pytest.raises(CertificateError, match="pairs: 1 of 3 regions have other checksums: 1"):
+        steps.check_step(run)
+
+
+def test_unfinished_pairs_are_not_certified_and_no_longer_as_certified(run):
+    Path(receipts.receipt_url(steps.RunFolder.of(run).receipts("pairs"), 1)).unlink()
+    with pytest.raises(CertificateError, match="1 of 3 regions are not finished"):
+        steps.check_step(run)
+    with pytest.raises(StoreError, match="lensflow inject"):
+        steps.certify_step(run)
+
+
+def test_edited_rows_results_or_certificates_are_detected(run):
+    folder = steps.RunFolder.of(run)
+    original = certified(run)
+    paths.write_json(folder.certificate, {**original, "verdict": "PASS", "reason": "trust me"})
+    with pytest.raises(CertificateError, match="seal does not fit"):
+        steps.check_step(run)
+    paths.write_json(folder.certificate, original)
+    stored = paths.read_json(folder.gates)
+    stored["results"][0]["auc"] = 0.5
+    paths.write_json(folder.gates, stored)
+    with pytest.raises(CertificateError, match="gate results are not the certified ones"):
+        steps.check_step(run)
+    group = paths.open_group(folder.manifest, mode="r+")
+    group["theta_e_arcsec"][0] = 9.0
+    with pytest.raises(CertificateError, match="manifest: content"):
+        steps.check_step(run)
+
+
+def test_other_gate_settings_are_not_the_certified_ones(run):
+    other = run.model_copy(update={"gate": run.gate.model_copy(update={"max_auc": 0.99})})
+    with pytest.raises(CertificateError, match=r"run\.fingerprint"):
+        steps.check_step(other)
+
+
+def test_a_run_without_certificate_or_without_config_is_said(run, tmp_path):
+    Path(run.out, "certificate.json").unlink()
+    with pytest.raises(StoreError, match="`lensflow certify` writes one"):
+        steps.check_step(run)
+    with pytest.raises(ConfigError, match="neither a YAML file nor the folder of a run"):
+        config_of(str(tmp_path / "nothing"))
+
+
+def command(monkeypatch, capsys, *arguments):
+    monkeypatch.setattr(sys, "argv", ["lensflow", "certify", *arguments])
+    monkeypatch.setattr(cli.console, "width", 400)
+    monkeypatch.setattr(cli.errors, "width", 400)
+    code = 0
+    try:
+        cli.main()
+    except SystemExit as leave:
+        code = int(leave.code or 0)
+    printed = capsys.readouterr()
+    assert "Traceback" not in printed.out + printed.err
+    return code, " ".join((printed.out + printed.err).split())
+
+
+def test_the_command_exits_with_0_only_if_every_required_gate_passes(run, monkeypatch, capsys):
+    code, text = command(monkeypatch, capsys, run.out)
+    verdict = certified(run)["verdict"]
+    assert code == (0 if verdict == "PASS" else 3) and f"Certificate: {verdict}" in text
+    code, text = command(monkeypatch, capsys, run.out, "--check")
+    assert code == (0 if verdict == "PASS" else 3) and "pixels themselves were not read again" in text
+    assert command(monkeypatch, capsys, str(Path(run.out, "config.yaml")), "--check")[0] == code
+
+    folder = steps.RunFolder.of(run)
+    stored = paths.read_json(folder.gates)
+    for g in stored["results"][:2]:
+        g.update(verdict=str(Verdict.PASS))
+    paths.write_json(folder.gates, stored)
+    assert command(monkeypatch, capsys, run.out, "--check")[0] == 4
+    assert command(monkeypatch, capsys, run.out)[0] == 0
+    assert command(monkeypatch, capsys, run.out, "--check")[0] == 0
