@@ -35,19 +35,27 @@ errors = Console(stderr=True)
 
 ConfigPath = Annotated[Path, typer.Argument(help="YAML file of the run; settings: docs/config.md", show_default=False)]
 Out = Annotated[str | None, typer.Option("--out", "-o", help="Folder of the run; replaces the config's out.")]
-Workers = Annotated[int | None, typer.Option("--workers", "-w", help="Worker processes; replaces cluster.workers.")]
+Workers = Annotated[int | None, typer.Option("--workers", "-w", help="Workers; replaces cluster.workers.")]
+Cluster = Annotated[
+    str | None,
+    typer.Option("--cluster", help="local, threads, address, kubernetes or yarn; replaces cluster.kind."),
+]
+Address = Annotated[
+    str | None, typer.Option("--address", help="tls://host:port of a running scheduler; replaces cluster.address.")
+]
 
 
 def _example(command: str) -> str:
     return f"**Example:** `lensflow {command}`"
 
 
-def _load(path: Path, out: str | None, workers: int | None) -> RunConfig:
+def _load(
+    path: Path, out: str | None, workers: int | None, kind: str | None = None, address: str | None = None
+) -> RunConfig:
     config = load_config(path, out=out)
-    if workers is not None:
-        cluster = config.cluster.model_copy(update={"workers": workers})
-        config = config.model_copy(update={"cluster": cluster})
-    return config
+    if address is not None and kind is None:
+        kind = "address"
+    return config.model_copy(update={"cluster": config.cluster.switched(kind=kind, address=address, workers=workers)})
 
 
 @contextlib.contextmanager
@@ -90,9 +98,11 @@ def demo(out: Out = "runs/demo", workers: Workers = None) -> None:
 
 
 @app.command(epilog=_example("run workflows/configs/dr9_brick.yaml --out runs/dr9"))
-def run(config: ConfigPath, out: Out = None, workers: Workers = None) -> None:
+def run(
+    config: ConfigPath, out: Out = None, workers: Workers = None, cluster: Cluster = None, address: Address = None
+) -> None:
     """Run every step of a config; finished work is kept. Exits with 3 if a required gate does not pass."""
-    loaded = _load(config, out, workers)
+    loaded = _load(config, out, workers, cluster, address)
     _refuse(loaded, _run(loaded).gates)
 
 

@@ -11,13 +11,14 @@ from lensflow.config.plan import PlanConfig
 from lensflow.config.reference import markdown
 from lensflow.config.run import RunConfig, fingerprint, flatten
 from lensflow.config.survey import SplitsConfig, StampsConfig, SurveyConfig, SyntheticConfig
-from lensflow.config.work import ClusterConfig, StoreConfig
+from lensflow.config.work import ClusterConfig, KubernetesConfig, StoreConfig, YarnConfig
 
 __all__ = [
     "ClusterConfig",
     "DiagnosticsConfig",
     "GateConfig",
     "InjectionConfig",
+    "KubernetesConfig",
     "PlanConfig",
     "RunConfig",
     "SplitsConfig",
@@ -25,6 +26,7 @@ __all__ = [
     "StoreConfig",
     "SurveyConfig",
     "SyntheticConfig",
+    "YarnConfig",
     "fingerprint",
     "flatten",
     "load_config",
