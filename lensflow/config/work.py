@@ -37,7 +37,7 @@ class KubernetesConfig(Section):
 
 
 class YarnConfig(Section):
-    """A YARN application, on EMR for one: docs/deploy-emr.md. What is null is taken from Dask's own ``yarn:`` settings."""
+    """A YARN application, on EMR for one: docs/deploy-emr.md. What is null comes from Dask's own ``yarn:`` settings."""
 
     environment: str | None = Field(
         None,

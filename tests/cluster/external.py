@@ -44,7 +44,7 @@ class External:
 
     def start_worker(self, **environment: str) -> subprocess.Popen:
         command = [*_dask("worker", self.tls), self.address, "--nthreads", "1", "--no-dashboard"]
-        return _spawn(self, [*command, "--local-directory", str(self.folder / "scratch")], environment)
+        return spawn(self, [*command, "--local-directory", str(self.folder / "scratch")], environment)
 
 
 @contextlib.contextmanager
@@ -54,7 +54,7 @@ def external_cluster(folder: Path, workers: int = 1) -> Iterator[External]:
     cluster = External("", tls, folder)
     command = [*_dask("scheduler", tls), "--protocol", "tls", "--host", "127.0.0.1", "--port", "0"]
     try:
-        _spawn(cluster, [*command, "--no-dashboard", "--scheduler-file", str(file)], {})
+        spawn(cluster, [*command, "--no-dashboard", "--scheduler-file", str(file)], {})
         end = time.monotonic() + 30
         while not (file.exists() and file.stat().st_size):
             assert time.monotonic() < end, (folder / "log.txt").read_text()
@@ -64,13 +64,18 @@ def external_cluster(folder: Path, workers: int = 1) -> Iterator[External]:
             cluster.start_worker()
         yield cluster
     finally:
-        for process in reversed(cluster.processes):
-            process.terminate()
-        for process in cluster.processes:
-            try:
-                process.wait(20)
-            except subprocess.TimeoutExpired:
-                process.kill()
+        stop(cluster)
+
+
+def stop(cluster: External) -> None:
+    """End every process, workers first."""
+    for process in reversed(cluster.processes):
+        process.terminate()
+    for process in cluster.processes:
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            process.kill()
 
 
 def _dask(role: str, tls: Path) -> list[str]:
@@ -78,7 +83,8 @@ def _dask(role: str, tls: Path) -> list[str]:
     return [sys.executable, "-m", f"distributed.cli.dask_{role}", *map(str, files)]
 
 
-def _spawn(cluster: External, command: list[str], environment: dict[str, str]) -> subprocess.Popen:
+def spawn(cluster: External, command: list[str], environment: dict[str, str]) -> subprocess.Popen:
+    """Start a process of the cluster; its output goes to log.txt."""
     path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
     with (cluster.folder / "log.txt").open("ab") as log:
         process = subprocess.Popen(
