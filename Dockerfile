@@ -5,11 +5,11 @@ WORKDIR /src
 COPY pyproject.toml requirements.lock README.md LICENSE ./
 COPY lensflow lensflow
 # The lock constrains, the extra chooses: what tests and notebooks need stays out.
+# Bytecode is compiled here: in a container whose file system is read-only, every process would do it again.
 RUN python -m venv /opt/lensflow \
-    && /opt/lensflow/bin/pip install --no-cache-dir --no-compile --constraint requirements.lock ".[k8s,tls]" \
+    && /opt/lensflow/bin/pip install --no-cache-dir --constraint requirements.lock ".[k8s,tls]" \
     && /opt/lensflow/bin/pip check \
-    && /opt/lensflow/bin/pip uninstall --yes pip setuptools \
-    && find /opt/lensflow -type d -name tests -path "*/site-packages/*" -prune -exec rm -rf {} +
+    && /opt/lensflow/bin/pip uninstall --yes pip setuptools
 
 FROM python:3.11.14-slim-bookworm
 COPY --from=build /opt/lensflow /opt/lensflow
