@@ -7,6 +7,7 @@ import importlib
 from collections.abc import Iterator
 from typing import Any
 
+import dask
 from distributed import Client
 
 from lensflow.cluster.address import join
@@ -17,6 +18,8 @@ from lensflow.errors import ClusterError
 @contextlib.contextmanager
 def start(config: ClusterConfig) -> Iterator[Client]:
     """Start a YARN application, for as long as the block lasts."""
+    if not (config.workers or config.workers_max or dask.config.get("yarn.worker.count", 0)) and config.min_workers:
+        raise ClusterError("cluster.workers: say how many workers YARN is asked for (or workers_max, to adapt)")
     cluster = _cluster(config)
     with cluster:
         address = cluster.scheduler_address

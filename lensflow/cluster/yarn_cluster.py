@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import shutil
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -17,13 +20,17 @@ from distributed import Scheduler
 from distributed.core import Status, rpc
 from distributed.deploy.cluster import Cluster
 
-from lensflow.cluster.yarn_spec import SCHEDULER, WORKER, YarnSettings, application, tls
+from lensflow.cluster.yarn_spec import WORKER, YarnSettings, application, tls
 from lensflow.errors import ClusterError
 
 T = TypeVar("T")
 
 POLL_SECONDS = 0.5
 CLOSE_SECONDS = 30
+NEEDS = (
+    "skein needs the commands java and yarn, as EMR's primary node has them; elsewhere install a Hadoop client and set "
+    "HADOOP_CONF_DIR."
+)
 
 
 class YarnCluster(Cluster):
@@ -123,6 +130,9 @@ class YarnCluster(Cluster):
             )
         except skein.SkeinError as error:
             raise ClusterError(f"cluster.yarn: YARN refuses the application: {error}") from error
+        if self._abandoned.is_set():  # closed meanwhile, when there was no application to end yet
+            client.kill_application(self._app_id)
+            raise ClusterError("cluster.yarn: given up")
         report = self._wait_until_running(client, end)
         self.application_client = skein.ApplicationClient(
             f"{report.host}:{report.port}", self._app_id, security=self.spec.master.security
@@ -153,7 +163,9 @@ class YarnCluster(Cluster):
                     f"cluster.yarn: application {self._app_id} ended before the cluster stood ({state}: {said}). "
                     f"See: yarn logs -applicationId {self._app_id}"
                 )
-            self._pause(end, f"it is {state} ({said or 'no reason given'}). Is there room in queue {self.settings.queue!r}?")
+            self._pause(
+                end, f"it is {state} ({said or 'no reason given'}). Is there room in queue {self.settings.queue!r}?"
+            )
 
     def _pause(self, end: float, why: str) -> None:
         if self._abandoned.wait(POLL_SECONDS):
@@ -268,14 +280,16 @@ class YarnCluster(Cluster):
 
 
 def _start_driver(seconds: float) -> skein.Client:
-    """Start skein's driver, the Java process that speaks to YARN."""
+    """Start skein's driver, the Java process that speaks to YARN, with credentials that stay in memory."""
+    java = f"{os.environ['JAVA_HOME']}/bin/java" if "JAVA_HOME" in os.environ else "java"
+    missing = [name for name in (java, "yarn") if shutil.which(name) is None]
+    if missing:
+        raise ClusterError(f"cluster.yarn: there is no command {' nor '.join(missing)} here. {NEEDS}")
+    security = skein.Security.new_credentials()
     try:
-        return _within(skein.Client, min(60.0, seconds), "skein's driver did not start")
-    except (OSError, skein.SkeinError) as error:
-        raise ClusterError(
-            f"cluster.yarn: skein's driver did not start ({error}). It needs the commands java and yarn, as on EMR's "
-            "primary node; elsewhere install a Hadoop client and set HADOOP_CONF_DIR."
-        ) from error
+        return _within(lambda: skein.Client(security=security), min(60.0, seconds), "skein's driver did not start")
+    except (OSError, subprocess.SubprocessError, skein.SkeinError) as error:
+        raise ClusterError(f"cluster.yarn: skein's driver did not start ({error}). {NEEDS}") from error
 
 
 def _within(call: Callable[[], T], seconds: float, otherwise: str) -> T:

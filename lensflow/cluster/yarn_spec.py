@@ -164,5 +164,9 @@ def _environment(environment: str) -> tuple[dict[str, str], str]:
 def tls(credentials: skein.Security) -> Security:
     """Dask's TLS from an application's own certificate: it is its own CA, held by client and containers alone."""
     cert, key = credentials._get_bytes("cert").decode(), credentials._get_bytes("key").decode()
-    roles = {f"tls_{r}_{kind}": pem for r in ("client", "scheduler", "worker") for kind, pem in (("cert", cert), ("key", key))}
+    roles = {
+        f"tls_{r}_{kind}": pem
+        for r in ("client", "scheduler", "worker")
+        for kind, pem in (("cert", cert), ("key", key))
+    }
     return Security(tls_ca_file=cert, require_encryption=True, **roles)
