@@ -6,7 +6,7 @@ READY  := $(VENV)/.lensflow-ready
 OUT    ?= runs/demo
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all lint format types docs bench lock clean
+.PHONY: help setup demo test test-all test-cluster lint format types docs bench lock clean
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -29,6 +29,9 @@ test: $(READY)  ## the fast tests (< 5 minutes)
 
 test-all: $(READY)  ## every test that this machine can run, slow ones and staged failures too
 	$(BIN)/python -m pytest -n 2 -m "not s3"
+
+test-cluster: $(READY)  ## runs on clusters of their own: TLS, adaptive scaling, killed workers
+	$(BIN)/python -m pytest -m "cluster or yarn"
 
 lint: $(READY)  ## style
 	$(BIN)/ruff check .

@@ -35,7 +35,14 @@ errors = Console(stderr=True)
 
 ConfigPath = Annotated[Path, typer.Argument(help="YAML file of the run; settings: docs/config.md", show_default=False)]
 Out = Annotated[str | None, typer.Option("--out", "-o", help="Folder of the run; replaces the config's out.")]
-Workers = Annotated[int | None, typer.Option("--workers", "-w", help="Worker processes; replaces cluster.workers.")]
+Workers = Annotated[int | None, typer.Option("--workers", "-w", help="Workers; replaces cluster.workers.")]
+Cluster = Annotated[
+    str | None,
+    typer.Option("--cluster", help="local, threads, address, kubernetes or yarn; replaces cluster.kind."),
+]
+Address = Annotated[
+    str | None, typer.Option("--address", help="tls://host:port of a running scheduler; replaces cluster.address.")
+]
 
 Limit = Annotated[int | None, typer.Option("--limit", help="Use the first so many hosts; replaces plan.limit_hosts.")]
 RunPath = Annotated[str, typer.Argument(help="Folder of a run: its config's out", show_default=False)]
@@ -46,14 +53,20 @@ def _example(command: str) -> str:
     return f"**Example:** `lensflow {command}`"
 
 
-def _load(path: Path, out: str | None, workers: int | None, limit: int | None = None) -> RunConfig:
+def _load(
+    path: Path,
+    out: str | None,
+    workers: int | None,
+    kind: str | None = None,
+    address: str | None = None,
+    limit: int | None = None,
+) -> RunConfig:
     config = load_config(path, out=out)
     if limit is not None:
         config = config.model_copy(update={"plan": config.plan.model_copy(update={"limit_hosts": max(1, limit)})})
-    if workers is not None:
-        cluster = config.cluster.model_copy(update={"workers": workers})
-        config = config.model_copy(update={"cluster": cluster})
-    return config
+    if address is not None and kind is None:
+        kind = "address"
+    return config.model_copy(update={"cluster": config.cluster.switched(kind=kind, address=address, workers=workers)})
 
 
 @contextlib.contextmanager
@@ -102,10 +115,16 @@ def demo(out: Out = "runs/demo", workers: Workers = None) -> None:
 
 @app.command(epilog=_example("run workflows/configs/dr9_brick.yaml --out runs/dr9"))
 def run(
-    config: ConfigPath, out: Out = None, workers: Workers = None, limit: Limit = None, force: Force = False
+    config: ConfigPath,
+    out: Out = None,
+    workers: Workers = None,
+    cluster: Cluster = None,
+    address: Address = None,
+    limit: Limit = None,
+    force: Force = False,
 ) -> None:
     """Run every step of a config; finished work is kept. Exits with 3 if a required gate does not pass."""
-    loaded = _load(config, out, workers, limit)
+    loaded = _load(config, out, workers, cluster, address, limit)
     _refuse(loaded, _run(loaded, force).gates)
 
 
@@ -204,7 +223,7 @@ def plan(
     from lensflow import steps
     from lensflow.report.terminal import print_estimate, print_manifest, progress_display
 
-    loaded = _load(config, out, None, limit)
+    loaded = _load(config, out, None, limit=limit)
     print_estimate(console, *steps.estimate_step(loaded), loaded.estimate)
     if not dry_run:
         with progress_display(console) as progress:

@@ -41,6 +41,10 @@ class RenderError(LensflowError):
     """The renderer was asked for something that has no answer (a PSF of zero width, a stamp of no pixels)."""
 
 
+class ClusterError(LensflowError):
+    """A cluster cannot be reached or started, does not stand in time, or runs other code than the client."""
+
+
 class StoreError(LensflowError):
     """A store is missing, incomplete, misaligned or cannot be written."""
 

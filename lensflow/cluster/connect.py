@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import contextlib
-import logging
-import os
+import signal
+import threading
 from collections.abc import Iterator
+from importlib import import_module
+from types import FrameType
 
-import dask
-from distributed import Client, LocalCluster
+from distributed import Client
 
 from lensflow.config import ClusterConfig
-from lensflow.errors import LensflowError
 
-_ENVIRONMENT = {
-    # Every worker runs one task at a time on one thread: the kernels and BLAS must not multiply that.
-    **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"), 1),
-    # Dask's default gives every freed megabyte back to the system at once; tasks that use and free the same tens of
-    # megabytes for every stamp then spend a third of their time in page faults. Bounded by the memory limit anyhow.
-    "MALLOC_TRIM_THRESHOLD_": 268435456,
-    "MALLOC_MMAP_THRESHOLD_": 268435456,
+# Imported when asked for: the Kubernetes and YARN kinds need extras that a laptop does not.
+_KINDS = {
+    "local": "lensflow.cluster.local",
+    "threads": "lensflow.cluster.local",
+    "address": "lensflow.cluster.address",
+    "kubernetes": "lensflow.cluster.kubernetes",
+    "yarn": "lensflow.cluster.yarn",
 }
 
 
@@ -27,11 +27,14 @@ _ENVIRONMENT = {
 def connect(config: ClusterConfig | None = None) -> Iterator[Client]:
     """Give a Dask client for the configured cluster; whatever was started here is closed on leaving.
 
+    Leaving means the end of the block, an error, Ctrl-C or SIGTERM.
+
     Parameters
     ----------
     config : ClusterConfig, optional
         ``kind: local`` starts one process per core (or ``workers``), ``threads`` stays in this process,
-        ``address`` joins a running scheduler.
+        ``address`` joins a running scheduler, ``kubernetes`` joins or creates a DaskCluster, ``yarn`` starts a
+        YARN application.
 
     Yields
     ------
@@ -39,38 +42,28 @@ def connect(config: ClusterConfig | None = None) -> Iterator[Client]:
 
     Raises
     ------
-    LensflowError
-        If the scheduler at ``address`` does not answer within 15 seconds.
+    ClusterError
+        If the cluster does not stand within ``start_timeout_s``, cannot be reached or authenticated with, or its
+        workers run other code than this client; the message says which and what to do.
     """
     config = config or ClusterConfig()
-    if config.kind == "address":
-        try:
-            client = Client(config.address, timeout="15s")
-        except OSError as error:
-            raise LensflowError(
-                f"cluster.address: no Dask scheduler answers at {config.address} ({error}). Is it running, and is the "
-                "port open from here?"
-            ) from error
-        with client:
-            yield client
-        return
-    workers = config.workers or os.cpu_count() or 1
-    with (
-        dask.config.set(
-            {
-                "distributed.nanny.pre-spawn-environ": _ENVIRONMENT,
-                "distributed.worker.preload": ["lensflow.cluster.preload"] if config.kind == "local" else [],
-            }
-        ),
-        LocalCluster(
-            n_workers=1 if config.kind == "threads" else workers,
-            threads_per_worker=workers if config.kind == "threads" else 1,
-            processes=config.kind == "local",
-            memory_limit=None if config.kind == "threads" else config.memory_limit,
-            dashboard_address=config.dashboard or ":0",
-            scheduler_kwargs={"dashboard": config.dashboard is not None},
-            silence_logs=logging.ERROR,
-        ) as cluster,
-        Client(cluster) as client,
-    ):
+    with _end_on_sigterm(), import_module(_KINDS[config.kind]).start(config) as client:
         yield client
+
+
+@contextlib.contextmanager
+def _end_on_sigterm() -> Iterator[None]:
+    """Let SIGTERM unwind the stack as Ctrl-C does, so that nothing that was started stays behind."""
+    in_main = threading.current_thread() is threading.main_thread()
+    if not in_main or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)

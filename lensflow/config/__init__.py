@@ -12,7 +12,7 @@ from lensflow.config.plan import EstimateConfig, PlanConfig, SourcesConfig
 from lensflow.config.reference import markdown
 from lensflow.config.run import RunConfig, fingerprint, flatten
 from lensflow.config.survey import BrickCutsConfig, SplitsConfig, StampsConfig, SurveyConfig, SyntheticConfig
-from lensflow.config.work import ClusterConfig, StoreConfig
+from lensflow.config.work import ClusterConfig, KubernetesConfig, StoreConfig, YarnConfig
 
 __all__ = [
     "Axis",
@@ -22,6 +22,7 @@ __all__ = [
     "EstimateConfig",
     "GateConfig",
     "InjectionConfig",
+    "KubernetesConfig",
     "PlanConfig",
     "Range",
     "RunConfig",
@@ -31,6 +32,7 @@ __all__ = [
     "StoreConfig",
     "SurveyConfig",
     "SyntheticConfig",
+    "YarnConfig",
     "fingerprint",
     "flatten",
     "load_config",

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from lensflow.config.base import Positive, Section
+from lensflow.errors import ConfigError
 
 Codec = Literal["auto", "lz4-bitshuffle", "zstd1-bitshuffle", "zstd1-shuffle", "zstd3-bitshuffle", "zstd3-shuffle"]
 
@@ -74,17 +75,111 @@ def _steps_per_sigma(text: str) -> int:
     return 0 if text == "none" else int(text.removeprefix("sky/"))
 
 
-class ClusterConfig(Section):
-    """Where the tasks run."""
+class KubernetesConfig(Section):
+    """A DaskCluster of the dask-kubernetes operator: deploy/kubernetes, docs/deploy-kubernetes.md."""
 
-    kind: Literal["local", "threads", "address"] = Field("local", description="processes, threads, a running scheduler")
-    workers: int | None = Field(None, ge=1, description="processes; default one per core")
-    memory_limit: str = Field("2GiB", description="per worker, for kind: local")
-    address: str | None = Field(None, description="scheduler address, for kind: address")
-    dashboard: str | None = Field(":0", description="dashboard address; :0 picks a free port; null turns it off")
+    name: str = Field("lensflow", pattern=r"^[a-z]([-a-z0-9]*[a-z0-9])?$", description="name of the DaskCluster")
+    namespace: str | None = Field(None, description="default: the one of the kubeconfig's context")
+    context: str | None = Field(None, description="context of the kubeconfig; default: its current one")
+    manifest: str | None = Field(
+        None, description="YAML with the DaskCluster to create if there is none of that name; it is deleted afterwards"
+    )
+
+
+class YarnConfig(Section):
+    """A YARN application, on EMR for one: docs/deploy-emr.md. What is null comes from Dask's own ``yarn:`` settings."""
+
+    environment: str | None = Field(
+        None,
+        description="packed environment (tar.gz; any URL that YARN reads), venv:///path or python:///path/to/python",
+    )
+    queue: str | None = Field(None, description="YARN queue")
+    deploy_mode: Literal["remote", "local"] | None = Field(
+        None, description="scheduler in the application (remote) or in this process (local)"
+    )
+    worker_vcores: int | None = Field(None, ge=1, description="cores, and threads, of a worker's container")
+    worker_memory: str | None = Field(None, description="memory of a worker's container, '4 GiB'")
+    scheduler_memory: str | None = Field(None, description="memory of the scheduler's container")
+
+
+class ClusterConfig(Section):
+    """Where the tasks run. Sections of other kinds may stand in the same config: ``kind`` decides."""
+
+    kind: Literal["local", "threads", "address", "kubernetes", "yarn"] = Field(
+        "local",
+        description="processes, threads, a running scheduler, a DaskCluster on Kubernetes, a YARN application",
+    )
+    workers: int | None = Field(
+        None, ge=1, description="workers; default: local one per core, else what the cluster's own settings say"
+    )
+    workers_max: int | None = Field(
+        None, ge=1, description="for local and yarn: scale between workers and this as the work comes and goes"
+    )
+    memory_limit: str | None = Field(
+        None, description="per worker, for kind: local; default: 90% of this machine's (or container's), shared out"
+    )
+    address: str | None = Field(None, description="scheduler address, tls://host:port, for kind: address")
+    tls: bool = Field(False, description="for kind: local: encrypt between the processes of this machine too")
+    tls_ca_file: str | None = Field(None, description="CA certificate; default: Dask's distributed.comm.tls settings")
+    tls_cert: str | None = Field(None, description="this client's certificate")
+    tls_key: str | None = Field(None, description="the certificate's private key")
+    insecure: bool = Field(False, description="allow an unencrypted tcp:// scheduler on another machine")
+    start_timeout_s: float = Field(
+        300.0, gt=0, description="seconds until a cluster must stand, then an error says why"
+    )
+    min_workers: int = Field(
+        1, ge=0, description="workers that must have joined; 0 for a cluster that scales from none"
+    )
+    dashboard: str | None = Field(
+        "127.0.0.1:0", description="dashboard address of kind: local; port 0 picks a free one; null turns it off"
+    )
+    kubernetes: KubernetesConfig = KubernetesConfig()
+    yarn: YarnConfig = YarnConfig()
 
     @model_validator(mode="after")
     def _has_address(self) -> ClusterConfig:
         if (self.kind == "address") != (self.address is not None):
             raise ValueError("address is needed with kind: address, and only there")
+        if self.address is not None:
+            scheme, _, rest = self.address.rpartition("://")
+            host = rest.rpartition(":")[0].strip("[]")
+            if scheme not in ("tls", "tcp") or not host:
+                raise ValueError(f"address is tls://host:port, not {self.address!r}")
+            if scheme == "tcp" and host not in ("localhost", "127.0.0.1", "::1") and not self.insecure:
+                raise ValueError(
+                    f"{self.address} is not encrypted: whoever reaches it can run code as you. Use tls:// with "
+                    "tls_ca_file, tls_cert and tls_key, or say insecure: true"
+                )
         return self
+
+    @model_validator(mode="after")
+    def _belong_together(self) -> ClusterConfig:
+        files = (self.tls_ca_file, self.tls_cert, self.tls_key)
+        if any(files) and not all(files):
+            raise ValueError("tls_ca_file, tls_cert and tls_key belong together: give all three or none")
+        if self.workers_max is not None:
+            if self.kind not in ("local", "yarn"):
+                raise ValueError(
+                    "workers_max is for kind: local and yarn (Kubernetes: the DaskAutoscaler of the manifest)"
+                )
+            if self.workers_max < (self.workers or 1):
+                raise ValueError(f"workers_max must be at least workers ({self.workers})")
+        return self
+
+    def switched(self, **changes: Any) -> ClusterConfig:
+        """Return these settings with some replaced, validated anew; an address is dropped with its kind.
+
+        Raises
+        ------
+        ConfigError
+            If the settings do not go together.
+        """
+        changes = {k: v for k, v in changes.items() if v is not None}
+        tree = self.model_dump() | changes
+        if changes.get("kind", "address") != "address":
+            tree["address"] = changes.get("address")
+        try:
+            return ClusterConfig.model_validate(tree)
+        except ValidationError as error:
+            lines = [".".join(["cluster", *map(str, e["loc"])]) + f": {e['msg']}" for e in error.errors()]
+            raise ConfigError("; ".join(lines).replace("Value error, ", "")) from None

@@ -76,7 +76,7 @@ def _run(config: RunConfig, progress: Progress) -> RunResults:
     # Only now: a refused (stale) store must not lose the config that it was made with.
     paths.write_text(folder.config, config.to_yaml())
     manifest = timer("plan", lambda: plan_step(config, timer.progress), lambda m: m.sizes["sample"])
-    timer("inject", lambda: inject_step(config, timer.progress), lambda p: p.sizes["sample"])
+    timer("inject", lambda: inject_step(config, timer.progress), lambda p: p.sizes["sample"] + p.attrs["n_sealed"])
     diagnostics, gates = timer(
         "diagnose + gate", lambda: measure_step(config, timer.progress), lambda _: manifest.sizes["sample"]
     )

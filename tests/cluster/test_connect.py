@@ -1,11 +1,15 @@
 import os
 import signal
+import subprocess
+import sys
 
+import psutil
 import pytest
 
 from lensflow.cluster import connect
+from lensflow.cluster.local import memory_limit
 from lensflow.config import ClusterConfig
-from lensflow.errors import LensflowError
+from lensflow.errors import ClusterError, LensflowWarning
 
 
 def test_local_workers_are_processes_of_one_thread_that_end_with_the_block():
@@ -40,8 +44,44 @@ def test_a_running_scheduler_is_joined_and_left_running():
 
 
 def test_an_address_where_nobody_answers_is_said_within_its_time():
+    config = ClusterConfig(kind="address", address="tcp://127.0.0.1:9", start_timeout_s=2)
     with (
-        pytest.raises(LensflowError, match=r"no Dask scheduler answers at tcp://127\.0\.0\.1:9"),
-        connect(ClusterConfig(kind="address", address="tcp://127.0.0.1:9")),
+        pytest.raises(ClusterError, match=r"no Dask scheduler answers at tcp://127\.0\.0\.1:9 within 2 s"),
+        connect(config),
     ):
         pass
+
+
+def test_memory_is_the_machines_shared_out_or_what_was_asked():
+    assert memory_limit(None, 4, 16 * 10**9) == int(0.9 * 4e9)
+    assert memory_limit("1GB", 4, 16 * 10**9) == 10**9
+    with pytest.warns(LensflowWarning, match="may use more than"):
+        memory_limit("8GB", 4, 16 * 10**9)
+    with pytest.raises(ClusterError, match=r"cluster\.workers \(--workers\) to 5 or fewer"):
+        memory_limit(None, 16, 4 * 10**9)
+
+
+def test_local_processes_can_speak_tls_and_the_dashboard_stays_on_this_machine():
+    with connect(ClusterConfig(workers=1, tls=True)) as client:
+        assert client.scheduler_info()["address"].startswith("tls://127.0.0.1")
+        assert client.submit(lambda: 42).result() == 42
+        listening = {c.laddr.ip for c in psutil.Process().net_connections() if c.status == psutil.CONN_LISTEN}
+        assert listening == {"127.0.0.1"}
+
+
+def test_sigterm_closes_what_was_started_as_ctrl_c_does():
+    script = (
+        "import os, sys, time\n"
+        "from lensflow.cluster import connect\n"
+        "from lensflow.config import ClusterConfig\n"
+        "if __name__ == '__main__':\n"
+        "    with connect(ClusterConfig(workers=1, dashboard=None)) as client:\n"
+        "        print(*client.run(os.getpid).values(), flush=True)\n"
+        "        time.sleep(60)\n"
+    )
+    for number, code in ((signal.SIGTERM, 143), (signal.SIGINT, -signal.SIGINT)):
+        process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        worker = int(process.stdout.readline())
+        process.send_signal(number)
+        assert process.wait(30) == code
+        assert not _alive(worker)
