@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,9 +17,8 @@ from lensflow.manifest.source_bank import SourceBank
 from lensflow.schema import SPLITS
 
 
-@lru_cache(maxsize=4)
 def open_bank(config: SourcesConfig) -> SourceBank:
-    """Open the bank that a config names; one a process, so that its images are read once.
+    """Open the bank that a config names; one a process while its files stay as they are, so that they are read once.
 
     Raises
     ------
@@ -27,14 +27,22 @@ def open_bank(config: SourcesConfig) -> SourceBank:
     SurveyError
         If the catalogue or an image cannot be read.
     """
+    if config.catalog is not None:
+        paths = [config.catalog]
+    else:
+        assert config.images is not None
+        paths = sorted(glob.glob(config.images, recursive=True))  # noqa: PTH207 (a pattern may be absolute)
+        if not paths:
+            raise ConfigError(f"plan.sources.images: no file matches {config.images!r}")
+    return _open(config, tuple((p, Path(p).stat().st_mtime_ns if Path(p).exists() else 0) for p in paths))
+
+
+@lru_cache(maxsize=4)
+def _open(config: SourcesConfig, files: tuple[tuple[str, int], ...]) -> SourceBank:
     prepare = {"noise": config.noise, "negative": config.negative}
     if config.catalog is not None:
         return SourceBank.from_galsim(config.catalog, **prepare)
-    assert config.images is not None
-    paths = sorted(glob.glob(config.images, recursive=True))  # noqa: PTH207 (a pattern may be absolute)
-    if not paths:
-        raise ConfigError(f"plan.sources.images: no file matches {config.images!r}")
-    return SourceBank.from_fits(paths, config.pixel_scale_arcsec, **prepare)
+    return SourceBank.from_fits([path for path, _ in files], config.pixel_scale_arcsec, **prepare)
 
 
 def bank_of(config: RunConfig) -> SourceBank | None:

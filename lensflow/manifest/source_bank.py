@@ -25,6 +25,8 @@ from lensflow.lensing.source_image import ImageSource, prepare_image_source
 
 # Prepared images that a bank keeps, about 0.4 MB each.
 _KEPT = 256
+# Larger files (a catalogue's, of hundreds of MB) are told apart by size and time of change instead of every byte.
+_HASHED_BYTES = 100_000_000
 _GALSIM_COLUMNS = ("IDENT", "GAL_FILENAME", "GAL_HDU", "PIXEL_SCALE")
 
 
@@ -164,15 +166,18 @@ class SourceBank:
         return tuple(self.entries)
 
     def content(self) -> list[tuple[str, int, float, str]]:
-        """What a fingerprint of the bank is made of: each source's name, HDU, scale, and file size or pixels."""
-        out = []
-        for name, entry in self.entries.items():
-            if isinstance(entry.image, Path):
-                what = f"{entry.image.name} {entry.image.stat().st_size}"
-            else:
-                what = hashlib.sha256(entry.image.tobytes()).hexdigest()
-            out.append((name, entry.hdu, entry.pixel_scale_arcsec, what))
-        return out
+        """What a fingerprint of the bank is made of: each source's name, HDU, scale, a digest of its file or array."""
+        paths = dict.fromkeys(e.image for e in self.entries.values() if isinstance(e.image, Path))
+        files = {path: _content_of(path) for path in paths}
+        return [
+            (
+                name,
+                e.hdu,
+                e.pixel_scale_arcsec,
+                files[e.image] if isinstance(e.image, Path) else hashlib.sha256(e.image.tobytes()).hexdigest(),
+            )
+            for name, e in self.entries.items()
+        ]
 
     def __len__(self) -> int:
         return len(self.entries)
@@ -233,3 +238,10 @@ def _header_scale(header: fits.Header, path: Path) -> float:
     if not wcs.has_celestial or abs(scales[0] / scales[1] - 1) > 1e-3:
         raise SurveyError(f"{path}: its header has no pixel scale (or not a square one); pass pixel_scale_arcsec")
     return float(scales[0])
+
+
+def _content_of(path: Path) -> str:
+    about = path.stat()
+    if about.st_size > _HASHED_BYTES:
+        return f"{path.name} {about.st_size} {about.st_mtime_ns}"
+    return f"{path.name} {hashlib.sha256(path.read_bytes()).hexdigest()}"
