@@ -19,6 +19,8 @@ $(READY): requirements.lock pyproject.toml
 	@echo "Installing the locked versions into $(VENV) (once; about two minutes)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
+	@echo "Compiling the kernels (once; half a minute)"
+	@$(BIN)/lensflow warm-up
 	@touch $@
 
 demo: $(READY)  ## survey pixels to a verdict, end to end, into runs/demo

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         rerender,
         run,
         verify,
+        warm_up,
         write_pairs,
     )
 
@@ -53,6 +54,7 @@ __all__ = [
     "rerender",
     "run",
     "verify",
+    "warm_up",
     "write_pairs",
 ]
 

@@ -6,6 +6,7 @@ The command line goes through :mod:`lensflow.steps` with a config alone; both wr
 from __future__ import annotations
 
 import itertools
+import tempfile
 from collections.abc import Mapping, Sequence
 
 import dask
@@ -47,6 +48,7 @@ __all__ = [
     "rerender",
     "run",
     "verify",
+    "warm_up",
     "write_pairs",
 ]
 
@@ -200,6 +202,24 @@ def gate(pairs: xr.Dataset, config: RunConfig) -> list[GateResult]:
     blocks = _each_chunk(pairs, lambda block: feature_block(block, recipes, box))
     bands = [str(b) for b in pairs["band"].values]
     return run_gates(FeatureBlock.concat(blocks), config.gate, bands, config.seed, config.diagnostics.theta_e_edges)
+
+
+def warm_up() -> None:
+    """Compile every kernel now, into the cache beside the code: once per installation, half a minute.
+
+    Without it the first run does so, in each of its processes at the same time. A run of 16 synthetic hosts in a
+    temporary folder goes through all of them.
+    """
+    with tempfile.TemporaryDirectory(prefix="lensflow-warm-up-") as folder:
+        config = load_config(
+            {
+                "out": f"{folder}/run",
+                "survey": {"synthetic": {"n_bricks": 1, "hosts_per_brick": 16}},
+                "cluster": {"kind": "threads", "dashboard": None},
+                "gate": {"required": False, "bootstrap": 50},
+            }
+        )
+        run(config)
 
 
 def report(config: RunConfig) -> str:

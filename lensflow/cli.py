@@ -113,6 +113,14 @@ def demo(out: Out = "runs/demo", workers: Workers = None) -> None:
     _run(config)
 
 
+@app.command("warm-up", epilog=_example("warm-up"))
+def warm_up() -> None:
+    """Compile the kernels now: once per installation, half a minute. Without it the first run does so."""
+    from lensflow.api import warm_up
+
+    warm_up()
+
+
 @app.command(epilog=_example("run workflows/configs/dr9_brick.yaml --out runs/dr9"))
 def run(
     config: ConfigPath,
