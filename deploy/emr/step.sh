@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# An EMR step: fetch environment and config, run one lensflow command on YARN, end with its exit code
-# (3: a gate did not pass; EMR shows the step as failed, the results are there).
+# An EMR step: fetch environment and config, run one lensflow command, end with its exit code
+# (3: a gate did not pass; EMR shows the step as failed, the results are there). `run`, the default, goes to YARN
+# whatever the config's cluster.kind; `doctor` and other commands go where the config says.
 #
 #   step.sh s3://BUCKET/PREFIX CONFIG [COMMAND]
 #
@@ -26,4 +27,6 @@ export DASK_YARN__DASHBOARD_ADDRESS=127.0.0.1:8787
 # Several spot nodes may go under the same region; it is done elsewhere each time.
 export DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES=20
 cd "$work"
-exec environment/bin/python -m lensflow "$command" run.yaml --cluster yarn
+options=()
+[ "$command" != run ] || options=(--cluster yarn)
+exec environment/bin/python -m lensflow "$command" run.yaml "${options[@]}"

@@ -2,15 +2,17 @@
 
 import pytest
 
-from tests.cluster.runs import command_of, digests
+from lensflow.cluster import connect
+from lensflow.config import ClusterConfig
+from tests.cluster.runs import digests, write_pixels
 
 
 @pytest.fixture(scope="session")
 def local_bytes(tmp_path_factory):
-    """Digests of what the tiny run writes by command on processes of this machine."""
+    """Digests of what the tiny run writes in threads of this process."""
     folder = tmp_path_factory.mktemp("local")
-    done = command_of(folder, "run", "--cluster", "local")
-    assert done.wait() == 0, (folder / "log.txt").read_text()
+    with connect(ClusterConfig(kind="threads", workers=2, dashboard=None)):
+        write_pixels(folder)
     found = digests(folder / "run")
     assert len(found) > 10
     return found

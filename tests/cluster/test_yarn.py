@@ -120,7 +120,7 @@ def test_it_adapts_to_the_work(yarn):
         until(lambda: len(names(client)) == 1, 60)
 
 
-@pytest.mark.parametrize("when", ["in the block", "while it starts"])
+@pytest.mark.parametrize("when", [pytest.param("in the block", marks=pytest.mark.cluster), "while it starts"])
 def test_an_interrupt_leaves_no_application(yarn, monkeypatch, when):
     if when == "in the block":
         with pytest.raises(KeyboardInterrupt), connect(config()):

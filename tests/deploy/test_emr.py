@@ -85,8 +85,15 @@ def test_the_policy_reaches_three_prefixes_and_emrs_own_buckets_only():
     )
 
 
-@pytest.mark.parametrize("code", [0, 3])
-def test_a_step_runs_the_config_on_yarn_with_the_archive_and_ends_with_lensflows_code(tmp_path, code):
+@pytest.mark.parametrize(
+    ("command", "words", "code"),
+    [
+        ([], ["run", "run.yaml", "--cluster", "yarn"], 0),
+        ([], ["run", "run.yaml", "--cluster", "yarn"], 3),
+        (["doctor"], ["doctor", "run.yaml"], 1),
+    ],
+)
+def test_a_step_runs_the_config_on_yarn_with_the_archive_and_ends_with_lensflows_code(tmp_path, command, words, code):
     store, work, tools = (tmp_path / name for name in ("store", "work", "bin"))
     (packed := tmp_path / "packed/bin").mkdir(parents=True)
     (packed / "python").write_text(f'#!/bin/sh\nenv > "{tmp_path}/env"\necho "$@" > "{tmp_path}/said"\nexit {code}\n')
@@ -99,9 +106,9 @@ def test_a_step_runs_the_config_on_yarn_with_the_archive_and_ends_with_lensflows
     (tools / "aws").write_text(FAKE_AWS)
     (tools / "aws").chmod(0o755)
     environment = {"PATH": f"{tools}:{os.environ['PATH']}", "STORE": str(store), "LENSFLOW_WORK": str(work)}
-    done = subprocess.run(["bash", EMR / "step.sh", "s3://bucket", "runs/pilot.yaml"], env=environment)
+    done = subprocess.run(["bash", EMR / "step.sh", "s3://bucket", "runs/pilot.yaml", *command], env=environment)
     assert done.returncode == code
-    assert (tmp_path / "said").read_text().split() == ["-m", "lensflow", "run", "run.yaml", "--cluster", "yarn"]
+    assert (tmp_path / "said").read_text().split() == ["-m", "lensflow", *words]
     assert yaml.safe_load((work / "run.yaml").read_text()) == {"name": "pilot"}
     said = dict(line.split("=", 1) for line in (tmp_path / "env").read_text().splitlines() if "=" in line)
     assert said["DASK_YARN__ENVIRONMENT"] == f"{work}/environment.tar.gz"
