@@ -23,7 +23,16 @@ from lensflow.gates import FeatureBlock, GateResult, feature_block, run_gates
 from lensflow.manifest.build import build_manifest
 from lensflow.manifest.image_sources import bank_of
 from lensflow.manifest.source_bank import SourceBank
-from lensflow.steps import cut_step, freeze_cutouts, freeze_manifest, inject_step, report_step, rerender, run
+from lensflow.steps import (
+    cut_step,
+    freeze_cutouts,
+    freeze_manifest,
+    inject_step,
+    plan_step,
+    report_step,
+    rerender,
+    run,
+)
 from lensflow.steps import inject as _inject
 from lensflow.steps import verify_step as verify
 from lensflow.steps.sources import in_store_order
@@ -43,6 +52,7 @@ __all__ = [
     "open_cutouts",
     "open_manifest",
     "open_pairs",
+    "plan",
     "plan_injections",
     "report",
     "rerender",
@@ -135,6 +145,23 @@ def plan_injections(cutouts: xr.Dataset, config: RunConfig, sources: SourceBank 
     Dataset with dim sample, in memory; edit or subset it, then hand it to :func:`inject` or :func:`write_pairs`.
     """
     return build_manifest(cutouts, config, sources)
+
+
+def plan(config: RunConfig) -> xr.Dataset:
+    """Draw the manifest for the hosts that a config's run has cut, block by block, and freeze it in ``config.out``.
+
+    Returns
+    -------
+    Dataset with dim sample: as :func:`open_manifest`; :func:`write_pairs` takes it.
+
+    Raises
+    ------
+    StoreError
+        If the cutouts are not complete.
+    ManifestError
+        If a host lacks what the plan needs, or the plan has more rows than ``plan.max_rows``.
+    """
+    return plan_step(config)
 
 
 def inject(

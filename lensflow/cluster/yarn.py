@@ -11,6 +11,7 @@ import dask
 from distributed import Client
 
 from lensflow.cluster.address import join
+from lensflow.cluster.local import WORKER_ENVIRONMENT
 from lensflow.config import ClusterConfig
 from lensflow.errors import ClusterError
 
@@ -38,9 +39,12 @@ def _cluster(config: ClusterConfig) -> Any:
     """The YarnCluster of dask-yarn if it can be imported, else ours; both take the same parameters."""
     parameters = {**config.yarn.model_dump(), "n_workers": config.workers}
     try:
-        return importlib.import_module("dask_yarn").YarnCluster(**parameters)
+        dask_yarn = importlib.import_module("dask_yarn")
     except ImportError:
         pass  # not installed, or (0.9) not for this distributed
+    else:
+        ours = {k: str(v) for k, v in WORKER_ENVIRONMENT.items()}
+        return dask_yarn.YarnCluster(**parameters, worker_env=ours | dask.config.get("yarn.worker.env", {}))
     try:
         import skein  # noqa: F401
     except ImportError as error:

@@ -257,6 +257,8 @@ class YarnCluster(Cluster):
         if self.status in (Status.closing, Status.closed):  # type: ignore[has-type]
             return
         self._abandoned.set()
+        with contextlib.suppress(AttributeError):  # there is one only after adapt()
+            self._adaptive.stop()  # it would ask an ending application for workers
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(_in_thread(self._end_application), CLOSE_SECONDS)
         if self.scheduler_comm is not None or self._scheduler is not None:

@@ -18,6 +18,7 @@ from lensflow.cluster.local import WORKER_ENVIRONMENT
 from lensflow.errors import ClusterError, did_you_mean
 
 SCHEDULER, WORKER = "dask.scheduler", "dask.worker"
+_FAILURES = "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES"
 
 # Parameter -> key below Dask's ``yarn:`` and default, both as dask-yarn has them, but for the dashboard's address.
 _SETTINGS: dict[str, tuple[str, Any]] = {
@@ -127,6 +128,8 @@ def application(settings: YarnSettings) -> skein.ApplicationSpec:
                 vcores=settings.scheduler_vcores, memory=settings.scheduler_memory, gpus=settings.scheduler_gpus
             ),
             files=files,
+            # Set at the client, used where the scheduler is: how many lost workers a region outlives.
+            env={_FAILURES: str(dask.config.get("distributed.scheduler.allowed-failures"))},
             script=f"exec {python} -m lensflow.cluster.yarn_container scheduler",
         )
     environment = {**{k: str(v) for k, v in WORKER_ENVIRONMENT.items()}, **settings.worker_env}

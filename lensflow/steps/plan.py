@@ -93,7 +93,7 @@ def _is_frozen(config: RunConfig, identity: dict[str, Any]) -> bool:
 
 
 def freeze_manifest(manifest: xr.Dataset, config: RunConfig) -> None:
-    """Make a given manifest (edited, subset, made elsewhere) the manifest of a run.
+    """Make a given manifest (edited, subset, made elsewhere) the manifest of a run; nothing to do if it is already.
 
     Raises
     ------
@@ -106,9 +106,18 @@ def freeze_manifest(manifest: xr.Dataset, config: RunConfig) -> None:
     inputs = {"cutouts": cutouts_content(config), "manifest": dataset_content(manifest)}
     identity = resume.identity(config, "manifest", inputs)
     with hold(RunFolder.of(config).root):
-        if not _is_frozen(config, identity):
+        if not _is_planned(manifest, config) and not _is_frozen(config, identity):
             attrs = {**manifest.attrs, "identity": identity, "fingerprint": fingerprint(identity)}
             write_table(RunFolder.of(config).manifest, "manifest", manifest, config.bands, attrs)
+
+
+def _is_planned(manifest: xr.Dataset, config: RunConfig) -> bool:
+    """Whether a manifest is the one that :func:`plan_step` froze for this config, opened again and not edited."""
+    url, opened = RunFolder.of(config).manifest, manifest.attrs.get("fingerprint")
+    if opened is None or not paths.group_exists(url) or opened != fingerprint(_identity(config)):
+        return False
+    stored = open_manifest(url)
+    return bool(stored.attrs["fingerprint"] == opened and dataset_content(stored) == dataset_content(manifest))
 
 
 def sources_content(config: RunConfig) -> dict[str, str]:

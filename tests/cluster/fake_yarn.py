@@ -7,8 +7,10 @@ containers run and that there is always room (or, if ``room`` is false, never).
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
+import tarfile
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -109,6 +111,8 @@ class FakeApplication(services.AppMasterServicer):
             place.mkdir(parents=True)
             (place / ".skein.crt").write_bytes(self.spec.master.security._get_bytes("cert"))
             (place / ".skein.pem").write_bytes(self.spec.master.security._get_bytes("key"))
+            for file, source in spec.files.items():
+                localize(source, place / file)
             environment = {
                 **{k: v for k, v in os.environ.items() if not k.startswith("DASK_")},
                 **spec.env,
@@ -199,6 +203,16 @@ class FakeApplication(services.AppMasterServicer):
             context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"no container {name}")
         self.stop(name)
         return messages.Empty()
+
+
+def localize(source: skein.File, target: Path) -> None:
+    """Put a file beside a container's working directory, archives unpacked, as a NodeManager does."""
+    path = source.source.removeprefix("file://")
+    if str(source.type) == "ARCHIVE":
+        with tarfile.open(path) as archive:
+            archive.extractall(target, filter="fully_trusted")
+    else:
+        shutil.copy(path, target)
 
 
 def with_group(process: subprocess.Popen, number: int) -> None:

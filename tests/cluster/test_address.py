@@ -1,18 +1,14 @@
 """A scheduler and workers that somebody else runs, over TLS."""
 
-import subprocess
-import sys
 import time
 
 import dask
 import pytest
-import yaml
 
 from lensflow.cluster import agreement, connect
 from lensflow.config import ClusterConfig
 from lensflow.errors import ClusterError, ConfigError
-from tests.cluster.external import ROOT, client_files, external_cluster, make_tls
-from tests.cluster.runs import TINY, digests
+from tests.cluster.external import client_files, external_cluster, make_tls
 
 
 @pytest.fixture(scope="module")
@@ -143,21 +139,3 @@ def test_switching_the_kind_drops_the_address_and_checks_anew():
         ClusterConfig().switched(kind="address")
     with pytest.raises(ConfigError, match=r"cluster\.kind"):
         ClusterConfig().switched(kind="slurm")
-
-
-@pytest.mark.cluster
-def test_a_whole_run_by_command_over_tls_writes_the_bytes_of_a_local_run(tmp_path):
-    files = {}
-    with external_cluster(tmp_path, workers=2) as cluster:
-        places = {"local": ["--cluster", "local"], "address": ["--cluster", "address", "--address", cluster.address]}
-        for place, options in places.items():
-            settings = {k: v for k, v in cluster.cluster.items() if k.startswith("tls_")}
-            config = {**TINY, "out": str(tmp_path / place), "cluster": {"workers": 2, "dashboard": None, **settings}}
-            path = tmp_path / f"{place}.yaml"
-            path.write_text(yaml.safe_dump(config))
-            command = [sys.executable, "-c", "from lensflow.cli import main; main()", "run", str(path), *options]
-            done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
-            assert done.returncode == 0, done.stdout + done.stderr
-            files[place] = digests(tmp_path / place)
-        assert all(p.poll() is None for p in cluster.processes)
-    assert files["local"] == files["address"] and len(files["local"]) > 10

@@ -12,19 +12,15 @@ from lensflow.config import ClusterConfig
 from lensflow.errors import ClusterError, LensflowWarning
 
 
-def test_local_workers_are_processes_of_one_thread_that_end_with_the_block():
+def test_local_workers_are_processes_of_one_thread_that_leave_ctrl_c_to_the_client_and_end_with_the_block():
     with connect(ClusterConfig(kind="local", workers=2, dashboard=None)) as client:
         pids = set(client.run(os.getpid).values())
         threads = client.run(lambda: os.environ["OMP_NUM_THREADS"])
         assert len(pids) == 2 and os.getpid() not in pids and set(threads.values()) == {"1"}
+        # A terminal sends Ctrl-C to workers too.
+        assert set(client.run(lambda: signal.getsignal(signal.SIGINT)).values()) == {signal.SIG_IGN}
+        assert signal.getsignal(signal.SIGINT) == signal.default_int_handler
     assert not any(_alive(pid) for pid in pids)
-
-
-def test_ctrl_c_in_the_terminal_leaves_the_workers_to_the_client():
-    with connect(ClusterConfig(kind="local", workers=1, dashboard=None)) as client:
-        handlers = client.run(lambda: signal.getsignal(signal.SIGINT))
-        assert set(handlers.values()) == {signal.SIG_IGN}
-    assert signal.getsignal(signal.SIGINT) == signal.default_int_handler
 
 
 def _alive(pid: int) -> bool:
@@ -44,9 +40,9 @@ def test_a_running_scheduler_is_joined_and_left_running():
 
 
 def test_an_address_where_nobody_answers_is_said_within_its_time():
-    config = ClusterConfig(kind="address", address="tcp://127.0.0.1:9", start_timeout_s=2)
+    config = ClusterConfig(kind="address", address="tcp://127.0.0.1:9", start_timeout_s=1)
     with (
-        pytest.raises(ClusterError, match=r"no Dask scheduler answers at tcp://127\.0\.0\.1:9 within 2 s"),
+        pytest.raises(ClusterError, match=r"no Dask scheduler answers at tcp://127\.0\.0\.1:9 within 1 s"),
         connect(config),
     ):
         pass
@@ -69,7 +65,10 @@ def test_local_processes_can_speak_tls_and_the_dashboard_stays_on_this_machine()
         assert listening == {"127.0.0.1"}
 
 
-def test_sigterm_closes_what_was_started_as_ctrl_c_does():
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGTERM, 143), pytest.param(signal.SIGINT, -2, marks=pytest.mark.cluster)]
+)
+def test_a_signal_closes_what_was_started(number, code):
     script = (
         "import os, sys, time\n"
         "from lensflow.cluster import connect\n"
@@ -79,9 +78,8 @@ def test_sigterm_closes_what_was_started_as_ctrl_c_does():
         "        print(*client.run(os.getpid).values(), flush=True)\n"
         "        time.sleep(60)\n"
     )
-    for number, code in ((signal.SIGTERM, 143), (signal.SIGINT, -signal.SIGINT)):
-        process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-        worker = int(process.stdout.readline())
-        process.send_signal(number)
-        assert process.wait(30) == code
-        assert not _alive(worker)
+    process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    worker = int(process.stdout.readline())
+    process.send_signal(number)
+    assert process.wait(30) == code
+    assert not _alive(worker)

@@ -21,6 +21,7 @@ from lensflow.cluster.yarn_spec import YarnSettings, application, parameters, tl
 from lensflow.config import ClusterConfig
 from lensflow.errors import ClusterError
 from tests.cluster.fake_yarn import FakeYarn
+from tests.cluster.runs import digests, write_pixels
 
 PYTHON = f"python://{sys.executable}"
 SMALL = {"worker_memory": "1 GiB", "scheduler_memory": "1 GiB"}
@@ -51,9 +52,10 @@ def names(client):
     return {w["name"] for w in client.scheduler_info()["workers"].values()}
 
 
-@pytest.mark.parametrize("mode", ["remote", "local"])
+@pytest.mark.parametrize("mode", ["remote", pytest.param("local", marks=pytest.mark.cluster)])
 def test_an_application_runs_tasks_over_tls_and_ends_with_the_block(yarn, mode):
-    with connect(config(yarn={"deploy_mode": mode})) as client:
+    failures = dask.config.set({"distributed.scheduler.allowed-failures": 17})
+    with failures, connect(config(yarn={"deploy_mode": mode})) as client:
         assert client.submit(lambda: 42).result() == 42
         info = client.scheduler_info()
         assert info["address"].startswith("tls://") and names(client) == {"dask.worker_0"}
@@ -62,6 +64,7 @@ def test_an_application_runs_tasks_over_tls_and_ends_with_the_block(yarn, mode):
         assert client.run(lambda: os.environ["OMP_NUM_THREADS"]) == {next(iter(info["workers"])): "1"}
         if mode == "remote":
             assert client.dashboard_link.endswith("/status")
+        assert client.run_on_scheduler(lambda dask_scheduler: dask_scheduler.allowed_failures) == 17
     (application,) = yarn.applications.values()
     until(lambda: application.final and not application.containers)
     assert str(application.final) == "SUCCEEDED" and not yarn.killed
@@ -90,6 +93,25 @@ def test_it_scales_up_and_down_retires_what_is_idle_and_replaces_what_is_lost(ya
 
 
 @pytest.mark.cluster
+def test_a_run_in_containers_writes_the_bytes_of_a_local_run(yarn, tmp_path, local_bytes):
+    with connect(config(workers=2, min_workers=2)):
+        write_pixels(tmp_path)
+    assert digests(tmp_path / "run") == local_bytes
+
+
+@pytest.mark.cluster
+def test_an_archive_is_unpacked_beside_each_container_and_its_python_is_what_runs(yarn, tmp_path):
+    folder = tmp_path / "packed/bin"
+    folder.mkdir(parents=True)
+    (folder / "python").write_text(f'#!/bin/sh\nPACKED="$0" exec {sys.executable} "$@"\n')
+    (folder / "python").chmod(0o755)
+    archive = shutil.make_archive(tmp_path / "environment", "gztar", folder.parent)
+    with connect(config(yarn={"environment": archive})) as client:
+        (python,) = client.run(lambda: os.environ["PACKED"]).values()
+        assert python.endswith("dask.worker_0/environment/bin/python")
+
+
+@pytest.mark.cluster
 def test_it_adapts_to_the_work(yarn):
     with connect(config(workers=1, workers_max=3)) as client:
         futures = client.map(lambda i: time.sleep(1.5) or i, range(12), pure=False)
@@ -98,7 +120,7 @@ def test_it_adapts_to_the_work(yarn):
         until(lambda: len(names(client)) == 1, 60)
 
 
-@pytest.mark.parametrize("when", ["in the block", "while it starts"])
+@pytest.mark.parametrize("when", [pytest.param("in the block", marks=pytest.mark.cluster), "while it starts"])
 def test_an_interrupt_leaves_no_application(yarn, monkeypatch, when):
     if when == "in the block":
         with pytest.raises(KeyboardInterrupt), connect(config()):
@@ -229,8 +251,9 @@ def test_an_importable_dask_yarn_is_used_with_the_same_parameters(monkeypatch, y
 
     monkeypatch.setitem(sys.modules, "dask_yarn", types.SimpleNamespace(YarnCluster=Theirs))
     with connect(config()) as client:
-        assert client.submit(lambda: 42).result() == 42
+        assert client.run(lambda: os.environ["OMP_NUM_THREADS"])
     assert made["n_workers"] == 1 and made["environment"] == PYTHON
+    assert made["worker_env"]["OMP_NUM_THREADS"] == "1"
 
 
 def test_a_dask_yarn_without_encryption_must_be_asked_for(monkeypatch):

@@ -103,3 +103,13 @@ def test_a_refused_plan_leaves_nothing_behind(config):
     with pytest.raises(ManifestError, match="max_rows = 10"):
         steps.plan_step(with_plan(config, max_rows=10))
     assert not Path(steps.RunFolder.of(config).manifest).exists()
+
+
+def test_the_frozen_manifest_opened_again_is_the_runs_own_and_an_edited_one_is_not(config):
+    manifest = steps.plan_step(config)
+    steps.freeze_manifest(manifest, config)
+    assert steps.plan_step(config).attrs["fingerprint"] == manifest.attrs["fingerprint"]
+    with pytest.raises(StaleStoreError, match=r"inputs\.manifest"):
+        steps.freeze_manifest(manifest.assign(shear=manifest["shear"] * 0), config)
+    with pytest.raises(StaleStoreError, match=r"plan\.injections_per_host"):
+        steps.freeze_manifest(manifest, with_plan(config, injections_per_host=2))

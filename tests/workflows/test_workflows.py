@@ -1,0 +1,212 @@
+"""The scripts of workflows/ on a small synthetic survey, and the configs that come with them."""
+
+import ast
+import importlib.util
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+import zarr
+
+import lensflow as lf
+from lensflow import steps
+from lensflow.config import load_config
+
+ROOT = Path(__file__).parents[2] / "workflows"
+SCRIPTS = sorted(ROOT.glob("*.py"))
+CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
+SMALL = {
+    "name": "small",
+    "seed": 3,
+    "survey": {
+        "synthetic": {"n_bricks": 2, "brick_size_pix": 500, "hosts_per_brick": 12, "bricks_without_g": 1},
+        "failure_budget": 0.3,
+    },
+    "plan": {"injections_per_host": 2},
+    "store": {"samples_per_region": 32, "hosts_per_region": 8, "inner_chunk": 8},
+    "gate": {"bootstrap": 50},
+    "diagnostics": {"bootstrap": 50},
+    "cluster": {"kind": "threads", "workers": 2, "dashboard": None},
+}
+
+
+def script(name):
+    spec = importlib.util.spec_from_file_location(f"workflows_{name}", ROOT / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def config_in(folder, **changes):
+    path = folder / "run.yaml"
+    path.write_text(yaml.safe_dump({**SMALL, "out": str(folder / "run"), **changes}))
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """Config of a run that the three scripts made, one after the other."""
+    path = config_in(tmp_path_factory.mktemp("workflows"))
+    for name in ("build_cutouts", "plan_injections", "inject"):
+        assert script(name).main(["--config", path]) == 0
+    return path
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=lambda p: p.name)
+def test_a_script_is_short_and_uses_only_the_public_api(path):
+    text = path.read_text()
+    assert len(text.splitlines()) < 100
+    for node in ast.walk(ast.parse(text)):
+        names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
+        names += [node.module] if isinstance(node, ast.ImportFrom) else []
+        for name in names:
+            assert (
+                name in ("lensflow", "lensflow.schema", "numpy", "xarray")
+                or name.split(".")[0] in sys.stdlib_module_names
+            ), name
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "lf":
+            assert node.attr in lf.__all__
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=lambda p: p.name)
+def test_a_script_says_how_it_is_called(path, capsys):
+    with pytest.raises(SystemExit) as left:
+        script(path.stem).main(["--help"])
+    assert left.value.code == 0 and f"python workflows/{path.name} --config" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.name)
+def test_every_config_loads(path, monkeypatch):
+    monkeypatch.setenv("LENSFLOW_BUCKET", "some-bucket")
+    config = load_config(path)
+    for kind in ("local", "kubernetes", "yarn"):
+        assert config.cluster.switched(kind=kind).kind == kind
+
+
+def test_the_scripts_make_what_the_command_makes(finished):
+    config = load_config(finished)
+    before = {p: p.stat().st_mtime_ns for p in (Path(config.out) / "receipts").rglob("*.json")}
+    for step in (steps.cut_step, steps.plan_step, steps.inject_step):
+        step(config)
+    after = {p: p.stat().st_mtime_ns for p in (Path(config.out) / "receipts").rglob("*.json")}
+    assert after == before and len(before) > 4
+
+
+def test_build_cutouts_counts_every_host(finished, capsys):
+    script("build_cutouts").main(["--config", finished])
+    said = capsys.readouterr().out
+    assert "24 hosts in" in said and "OK " in said and "FALLBACK_R " in said
+
+
+def test_plan_injections_says_what_was_drawn(finished, capsys):
+    script("plan_injections").main(["--config", finished])
+    said = capsys.readouterr().out
+    rows = lf.open_manifest(load_config(finished).out + "/manifest.zarr")
+    assert f"{rows.sizes['sample']} rows: {int((~rows['is_control']).sum())} injections" in said
+    assert "theta_e_arcsec" in said and "band g: " in said
+
+
+def test_a_good_run_validates(finished, capsys):
+    assert script("validate_run").main(["--config", finished]) == 0
+    said = capsys.readouterr().out
+    assert "FAIL" not in said and said.count("ok  ") == len(said.splitlines()) > 12
+    assert "controls are the host, bit for bit" in said
+
+
+def _column(group, table, name):
+    array = group[table]
+    return array, list(array.attrs["columns"]).index(name)
+
+
+@pytest.mark.parametrize(
+    ("fault", "line"),
+    [
+        ("arc_in_control", "controls are the host, bit for bit"),
+        ("metric_lost", "magnification:"),
+        ("share_above_one", "core_flux_fraction:"),
+        ("metric_of_control", "controls without arc and metrics"),
+        ("flux_wrong", "flux = magnification x source x share"),
+        ("psf_without_source", "PSF r,"),
+    ],
+)
+def test_a_fault_in_the_store_fails_its_line(finished, tmp_path, capsys, fault, line):
+    out = tmp_path / "run"
+    shutil.copytree(load_config(finished).out, out)
+    manifest = lf.open_manifest(f"{out}/manifest.zarr")
+    pairs = zarr.open_group(f"{out}/pairs.zarr", mode="r+")
+    open_rows = manifest["split"].values != 2
+    control = int(np.flatnonzero(manifest["is_control"].values & open_rows)[0])
+    everywhere = np.isfinite(manifest["psf_fwhm_arcsec"].values).all(axis=1)
+    injection = int(np.flatnonzero(~manifest["is_control"].values & open_rows & everywhere)[0])
+    if fault == "arc_in_control":
+        pixels = pairs["stamp"][control]
+        pixels[0, 3, 4] += 1
+        pairs["stamp"][control] = pixels
+    elif fault == "psf_without_source":
+        cutouts = zarr.open_group(f"{out}/cutouts.zarr", mode="r+")
+        _put(cutouts, 0, "psfsize_arcsec_r", np.nan)
+    else:
+        row, name, value = {
+            "metric_lost": (injection, "magnification", np.nan),
+            "share_above_one": (injection, "core_flux_fraction", 2.0),
+            "metric_of_control": (control, "arc_snr", 3.0),
+            "flux_wrong": (injection, "magnification", 1e3),
+        }[fault]
+        _put(pairs, row, name, value)
+    assert script("validate_run").main(["--config", finished, "--out", str(out)]) == 1
+    failed = [text for text in capsys.readouterr().out.splitlines() if text.startswith("FAIL")]
+    assert any(line in text for text in failed), failed
+
+
+def _put(group, row, name, value):
+    """Change one value of a packed table, or of a plain array."""
+    for _, array in group.arrays():
+        columns = [str(c) for c in array.attrs.get("columns", [])]
+        if name in columns:
+            values = array[row]
+            values[columns.index(name)] = value
+            array[row] = values
+            return
+    raise AssertionError(f"no column {name}")
+
+
+def small_pilot(folder, threshold):
+    gate = {"recipes": ["corners_r"], "max_auc": threshold, "bootstrap": 50}
+    return config_in(folder, gate=gate)
+
+
+@pytest.mark.slow
+def test_the_pilot_goes_on_to_the_full_run_where_its_gates_pass_and_keeps_what_it_did(tmp_path, capsys):
+    path = small_pilot(tmp_path, 1.0)
+    assert script("pilot").main(["--config", path, "--share", "0.6"]) == 0
+    hosts = {
+        name: lf.open_cutouts(f"{tmp_path}/{name}/cutouts.zarr")["host_id"].values for name in ("run", "run-pilot")
+    }
+    assert set(hosts["run-pilot"]) < set(hosts["run"]) and len(hosts["run"]) == 24
+    before = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("receipts/**/*.json")}
+    assert script("pilot").main(["--config", path, "--share", "0.6"]) == 0
+    assert before == {p: p.stat().st_mtime_ns for p in tmp_path.rglob("receipts/**/*.json")}
+
+
+def test_the_pilot_stops_where_its_gates_do_not_pass(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(lf, "tune_core", None, raising=False)
+    options = ["--share", "0.6", "--cluster", "threads"]
+    assert script("pilot").main(["--config", config_in(tmp_path, cluster={"dashboard": None}), *options]) == 3
+    said = capsys.readouterr().out
+    assert "Stopped: the pilot's gates do not pass" in said and "tune_core" in said
+    assert not (tmp_path / "run/pairs.zarr").exists()
+
+
+@pytest.mark.slow
+def test_what_the_tuner_recommends_is_gated_again_before_the_full_run(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(lf, "tune_core", lambda pilot: {"noise": False}, raising=False)
+    assert script("pilot").main(["--config", config_in(tmp_path), "--share", "0.6"]) == 3
+    assert "do not pass with the tuned injection either" in capsys.readouterr().out
+    assert not (tmp_path / "run/pairs.zarr").exists()
+    tuned = yaml.safe_load((tmp_path / "run-pilot-tuned/config.yaml").read_text())
+    assert tuned["injection"]["noise"] is False
+    assert json.loads((tmp_path / "run-pilot-tuned/summaries/gates.json").read_text())["results"]
