@@ -19,10 +19,22 @@ from lensflow.config import InjectionConfig, RunConfig, SplitsConfig, SurveyConf
 from lensflow.diagnostics import Summaries
 from lensflow.errors import StoreError
 from lensflow.gates import FeatureBlock, GateResult, feature_block, run_gates
+from lensflow.gates.core_sweep import CoreRows, HandlingResult
+from lensflow.gates.core_tuning import CoreTuning, measure_handlings
+from lensflow.injection.core import handle_core, mask_batch
 from lensflow.manifest.build import build_manifest
 from lensflow.manifest.image_sources import bank_of
 from lensflow.manifest.source_bank import SourceBank
-from lensflow.steps import cut_step, freeze_cutouts, freeze_manifest, inject_step, report_step, rerender, run
+from lensflow.steps import (
+    cut_step,
+    freeze_cutouts,
+    freeze_manifest,
+    inject_step,
+    report_step,
+    rerender,
+    run,
+    tune_core_step,
+)
 from lensflow.steps import inject as _inject
 from lensflow.steps import verify_step as verify
 from lensflow.steps.sources import in_store_order
@@ -36,9 +48,12 @@ __all__ = [
     "cut",
     "diagnose",
     "gate",
+    "handle_core",
     "import_stamps",
     "inject",
     "load_config",
+    "mask_batch",
+    "measure_core",
     "open_cutouts",
     "open_manifest",
     "open_pairs",
@@ -46,6 +61,7 @@ __all__ = [
     "report",
     "rerender",
     "run",
+    "tune_core",
     "verify",
     "write_pairs",
 ]
@@ -200,6 +216,35 @@ def gate(pairs: xr.Dataset, config: RunConfig) -> list[GateResult]:
     blocks = _each_chunk(pairs, lambda block: feature_block(block, recipes, box))
     bands = [str(b) for b in pairs["band"].values]
     return run_gates(FeatureBlock.concat(blocks), config.gate, bands, config.seed, config.diagnostics.theta_e_edges)
+
+
+def measure_core(pairs: xr.Dataset, config: RunConfig) -> tuple[HandlingResult, ...]:
+    """Run the gates of ``config.core`` on pairs under each of its core handlings; nothing is chosen or written.
+
+    Parameters
+    ----------
+    pairs : Dataset
+        Opened or lazy; attrs ``pixel_scale_arcsec``.
+    config : RunConfig
+
+    Returns
+    -------
+    tuple of HandlingResult
+        Gates, light hidden by theta_E, testability, in the order of ``config.core.handlings``.
+    """
+    blocks = _each_chunk(pairs, lambda block: CoreRows.from_block(block.compute(), config))
+    return measure_handlings(CoreRows.concat(blocks), config)
+
+
+def tune_core(config: RunConfig) -> CoreTuning:
+    """Choose a core handling on some hosts of a finished run and report it on others; writes ``core/`` in its folder.
+
+    Returns
+    -------
+    CoreTuning
+        ``recommended`` is "" where nothing passes; ``reason`` says why.
+    """
+    return tune_core_step(config)
 
 
 def report(config: RunConfig) -> str:

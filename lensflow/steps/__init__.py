@@ -10,6 +10,7 @@ from lensflow.steps.report import report_step
 from lensflow.steps.rerender import rerender
 from lensflow.steps.run import RunResults, run
 from lensflow.steps.run_folder import RunFolder
+from lensflow.steps.tune_core import tune_core_step
 from lensflow.steps.verify import Verification, verify_step
 
 __all__ = [
@@ -32,5 +33,6 @@ __all__ = [
     "report_step",
     "rerender",
     "run",
+    "tune_core_step",
     "verify_step",
 ]
