@@ -19,12 +19,16 @@ from lensflow.config import InjectionConfig, RunConfig, SplitsConfig, SurveyConf
 from lensflow.diagnostics import Summaries
 from lensflow.errors import StoreError
 from lensflow.gates import FeatureBlock, GateResult, feature_block, run_gates
+from lensflow.gates.core_claims import PUBLISHED_AUC, Claim
+from lensflow.gates.core_claims import core_claims as _core_claims
 from lensflow.gates.core_sweep import CoreRows, HandlingResult
 from lensflow.gates.core_tuning import CoreTuning, measure_handlings
 from lensflow.injection.core import handle_core, mask_batch
 from lensflow.manifest.build import build_manifest
 from lensflow.manifest.image_sources import bank_of
 from lensflow.manifest.source_bank import SourceBank
+from lensflow.report import core_handling
+from lensflow.report.figures import Picture
 from lensflow.steps import (
     cut_step,
     freeze_cutouts,
@@ -45,6 +49,9 @@ from lensflow.survey.stamps import stamps_from_cubes
 __all__ = [
     "SourceBank",
     "connect",
+    "core_claims",
+    "core_figure",
+    "core_table",
     "cut",
     "diagnose",
     "gate",
@@ -234,6 +241,21 @@ def measure_core(pairs: xr.Dataset, config: RunConfig) -> tuple[HandlingResult, 
     """
     blocks = _each_chunk(pairs, lambda block: CoreRows.from_block(block.compute(), config))
     return measure_handlings(CoreRows.concat(blocks), config)
+
+
+def core_claims(results: Sequence[HandlingResult]) -> list[Claim]:
+    """Hold the original investigation's conclusions against results of :func:`measure_core`: which still hold?"""
+    return _core_claims(results)
+
+
+def core_table(results: Sequence[HandlingResult]) -> str:
+    """Return results of :func:`measure_core` as a markdown table, beside the original AUC where there is one."""
+    return core_handling.markdown(core_handling.table(results, published=PUBLISHED_AUC))
+
+
+def core_figure(results: Sequence[HandlingResult]) -> Picture:
+    """Draw what each handling leaves for the gates to see, above the light that it costs; ``png`` holds the bytes."""
+    return core_handling.cost_curve(results)
 
 
 def tune_core(config: RunConfig) -> CoreTuning:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,8 +47,17 @@ def _hosts(results: Sequence[HandlingResult]) -> int:
     return max((r.n_hosts for r in results), default=0)
 
 
-def table(results: Sequence[HandlingResult], first: str = "") -> Table:
-    """One row per handling: gates with interval and verdict, light hidden, testability."""
+def table(results: Sequence[HandlingResult], first: str = "", published: Mapping[str, float] | None = None) -> Table:
+    """One row per handling: gates with interval and verdict, light hidden, testability.
+
+    Parameters
+    ----------
+    results : sequence of HandlingResult
+    first : str
+        First sentence of the caption.
+    published : mapping, optional
+        Handling -> AUC of the core gate to show beside.
+    """
     names = [g.name for g in results[0].gates] if results else []
     rows = []
     for r in results:
@@ -58,6 +67,7 @@ def table(results: Sequence[HandlingResult], first: str = "") -> Table:
         rows.append(
             [
                 r.name + (" (experiment)" if r.is_experiment else ""),
+                *(() if published is None else (fixed(published.get(r.name, math.nan)),)),
                 *gates,
                 cost if math.isfinite(r.removed) else "—",
                 "—" if math.isnan(small) else f"{100 * small:.0f} %",
@@ -72,7 +82,16 @@ def table(results: Sequence[HandlingResult], first: str = "") -> Table:
         f"light that a handling hides or leaves out, of all arcs and of those of θE {lowest}; open: share of the core "
         "gate's features that could differ at all; excess: by how much the stamps' cores outshine their negatives'. A "
         "gate that could not be tested does not pass.".strip(),
-        columns=["handling", *names, "light hidden", f"θE {lowest}", "open", "excess", "rows"],
+        columns=[
+            "handling",
+            *(() if published is None else ("published",)),
+            *names,
+            "light hidden",
+            f"θE {lowest}",
+            "open",
+            "excess",
+            "rows",
+        ],
         rows=rows,
         text_columns=1,
     )
