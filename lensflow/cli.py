@@ -313,6 +313,21 @@ def tune_core(
         raise GateFailed("no core handling can be recommended. The table says what each leaves to be seen.")
 
 
+@app.command(epilog=_example("compare runs/before runs/after"))
+def compare(
+    before: Annotated[str, typer.Argument(help="Folder of a run, or its YAML file", show_default=False)],
+    after: Annotated[str, typer.Argument(help="Folder of another run, or its YAML file", show_default=False)],
+    html: Annotated[str | None, typer.Option("--html", help="Where the page goes; default: AFTER/report.")] = None,
+) -> None:
+    """Put two runs side by side: settings, gates, diagnostics, counts, and what differs beyond its interval."""
+    from lensflow.report.terminal_compare import print_comparison
+    from lensflow.steps import compare_step
+
+    found, page = compare_step(before, after, html)
+    print_comparison(console, found)
+    console.print(f"Comparison: {page}", highlight=False)
+
+
 @app.command(epilog=_example("report workflows/configs/dr9_brick.yaml"))
 def report(config: ConfigPath, out: Out = None) -> None:
     """Write the HTML report of a finished run, with its figures as PNG."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from lensflow.gates.core_sweep import HandlingResult
+from lensflow.gates.difference import difference
 from lensflow.gates.verdicts import GateResult, Verdict
 
 GATE = "core_all"
@@ -38,22 +39,6 @@ class Claim:
     published: str
     measured: str
     judgement: Judgement
-
-
-def difference(a: Sequence[float], b: Sequence[float]) -> tuple[float, float, float]:
-    """Return a - b with its interval, from two estimates ``(value, low, high)`` with their own.
-
-    Notes
-    -----
-    The method of variance estimates recovery, for independent estimates (Zou & Donner 2008, Statistics in Medicine 27,
-    1693). Estimates on the same hosts rise and fall together: the interval is then wider than it need be.
-    """
-    (p, low_p, high_p), (q, low_q, high_q) = a, b
-    return (
-        p - q,
-        p - q - math.hypot(p - low_p, high_q - q),
-        p - q + math.hypot(high_p - p, q - low_q),
-    )
 
 
 def core_claims(results: Sequence[HandlingResult]) -> list[Claim]:

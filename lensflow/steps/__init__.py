@@ -1,6 +1,7 @@
 """The steps of a run: each reads what the one before wrote, does its part on Dask, and can resume."""
 
 from lensflow.steps.certify import certify_step, check_step
+from lensflow.steps.compare import compare_step
 from lensflow.steps.cut import cut_step, freeze_cutouts
 from lensflow.steps.doctor import doctor
 from lensflow.steps.inject import inject, inject_step
@@ -19,6 +20,7 @@ __all__ = [
     "Verification",
     "certify_step",
     "check_step",
+    "compare_step",
     "cut_step",
     "diagnose_step",
     "doctor",
