@@ -18,7 +18,6 @@ from lensflow.report.numbers import count, fixed, interval
 from lensflow.report.tables import Table, stratum_label
 
 _COLOURS = ("#c0362c", "#d98324", "#3a5fa8", "#009e73", "#7b5ea7", "#444444")
-_LOWEST_AUC = 0.35
 
 
 @dataclass(frozen=True)
@@ -84,7 +83,7 @@ def table(results: Sequence[HandlingResult], first: str = "", published: Mapping
         "gate that could not be tested does not pass.".strip(),
         columns=[
             "handling",
-            *(() if published is None else ("published",)),
+            *(() if published is None else ("published core_all",)),
             *names,
             "light hidden",
             f"θE {lowest}",
@@ -160,6 +159,7 @@ def _draw_gates(axes: Axes, shown: Sequence[HandlingResult], faint: Sequence[Han
     names = [g.name for g in shown[0].gates]
     step = min(0.18, 0.7 / max(len(names), 1))
     handles = []
+    floor = min([0.4, *(g.auc_low for r in shown for g in r.gates if math.isfinite(g.auc_low))]) - 0.05
     for k, name in enumerate(names):
         colour = _COLOURS[k % len(_COLOURS)]
         x = np.arange(len(shown)) + step * (k - (len(names) - 1) / 2)
@@ -170,13 +170,13 @@ def _draw_gates(axes: Axes, shown: Sequence[HandlingResult], faint: Sequence[Han
         if faint:
             axes.plot(x, [r.gate(name).auc for r in faint], "o", ms=3, mfc="none", color=colour, alpha=0.45)
         untested = np.array([g.verdict in (Verdict.NOT_TESTABLE, Verdict.ERROR) for g in gates])
-        axes.plot(x[untested], np.full(untested.sum(), _LOWEST_AUC + 0.02), "x", ms=5, color=colour)
+        axes.plot(x[untested], np.full(untested.sum(), floor + 0.02), "x", ms=5, color=colour)
         handles.append(Line2D([], [], color=colour, marker="o", ms=4, lw=1.3, label=name))
     for threshold in sorted({g.threshold for g in shown[0].gates}):
         axes.axhline(threshold, color=INK, lw=0.9)
         axes.text(-0.65, threshold + 0.008, f"passes below {threshold:g}", fontsize=7.5, color=INK, va="bottom")
     axes.axhline(0.5, color=MUTED, lw=0.8, ls="--")
-    axes.set(ylim=(_LOWEST_AUC, 1.01), xlim=(-0.7, len(shown) - 0.3))
+    axes.set(ylim=(floor, 1.01), xlim=(-0.7, len(shown) - 0.3))
     handles.append(Line2D([], [], color=MUTED, marker="x", ms=5, lw=0, label="not testable"))
     label(axes, "", "AUC, stamp against control", "What is left to be seen")
     legend(axes, handles=handles, ncols=len(handles), loc="lower left", bbox_to_anchor=(0.22, 1.0))
