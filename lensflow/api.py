@@ -20,9 +20,16 @@ from lensflow.config import InjectionConfig, RunConfig, SplitsConfig, SurveyConf
 from lensflow.diagnostics import Summaries
 from lensflow.errors import StoreError
 from lensflow.gates import FeatureBlock, GateResult, feature_block, run_gates
+from lensflow.gates.core_claims import PUBLISHED_AUC, Claim
+from lensflow.gates.core_claims import core_claims as _core_claims
+from lensflow.gates.core_sweep import CoreRows, HandlingResult
+from lensflow.gates.core_tuning import CoreTuning, measure_handlings
+from lensflow.injection.core import handle_core, mask_batch
 from lensflow.manifest.build import build_manifest
 from lensflow.manifest.image_sources import bank_of
 from lensflow.manifest.source_bank import SourceBank
+from lensflow.report import core_handling
+from lensflow.report.figures import Picture
 from lensflow.steps import (
     cut_step,
     freeze_cutouts,
@@ -32,6 +39,7 @@ from lensflow.steps import (
     report_step,
     rerender,
     run,
+    tune_core_step,
 )
 from lensflow.steps import inject as _inject
 from lensflow.steps import verify_step as verify
@@ -43,12 +51,18 @@ from lensflow.survey.stamps import stamps_from_cubes
 __all__ = [
     "SourceBank",
     "connect",
+    "core_claims",
+    "core_figure",
+    "core_table",
     "cut",
     "diagnose",
     "gate",
+    "handle_core",
     "import_stamps",
     "inject",
     "load_config",
+    "mask_batch",
+    "measure_core",
     "open_cutouts",
     "open_manifest",
     "open_pairs",
@@ -57,6 +71,7 @@ __all__ = [
     "report",
     "rerender",
     "run",
+    "tune_core",
     "verify",
     "warm_up",
     "write_pairs",
@@ -247,6 +262,51 @@ def warm_up() -> None:
             }
         )
         run(config)
+
+
+def measure_core(pairs: xr.Dataset, config: RunConfig) -> tuple[HandlingResult, ...]:
+    """Run the gates of ``config.core`` on pairs under each of its core handlings; nothing is chosen or written.
+
+    Parameters
+    ----------
+    pairs : Dataset
+        Opened or lazy; attrs ``pixel_scale_arcsec``.
+    config : RunConfig
+
+    Returns
+    -------
+    tuple of HandlingResult
+        Gates, light hidden by theta_E, testability, in the order of ``config.core.handlings``.
+    """
+    blocks = _each_chunk(pairs, lambda block: CoreRows.from_block(block.compute(), config))
+    return measure_handlings(CoreRows.concat(blocks), config)
+
+
+def core_claims(results: Sequence[HandlingResult]) -> list[Claim]:
+    """Hold the original investigation's conclusions against results of :func:`measure_core`: which still hold?"""
+    return _core_claims(results)
+
+
+def core_table(results: Sequence[HandlingResult]) -> str:
+    """Return results of :func:`measure_core` as a markdown table, with the published AUC beside a ``core_all`` gate."""
+    compared = any(g.name == "core_all" for r in results for g in r.gates)
+    return core_handling.markdown(core_handling.table(results, published=PUBLISHED_AUC if compared else None))
+
+
+def core_figure(results: Sequence[HandlingResult]) -> Picture:
+    """Draw what each handling leaves for the gates to see, above the light that it costs; ``png`` holds the bytes."""
+    return core_handling.cost_curve(results)
+
+
+def tune_core(config: RunConfig) -> CoreTuning:
+    """Choose a core handling on some hosts of a finished run and report it on others; writes ``core/`` in its folder.
+
+    Returns
+    -------
+    CoreTuning
+        ``recommended`` is "" where nothing passes; ``reason`` says why.
+    """
+    return tune_core_step(config)
 
 
 def report(config: RunConfig) -> str:

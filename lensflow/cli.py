@@ -301,6 +301,41 @@ def certify(
         raise GateFailed(f"the certificate's verdict is {certificate['verdict']}. {certificate['reason']}")
 
 
+@app.command("tune-core", epilog=_example("tune-core runs/dr9"))
+def tune_core(
+    run: Annotated[str, typer.Argument(help="Folder of a finished run, or its YAML file", show_default=False)],
+    workers: Workers = None,
+) -> None:
+    """Sweep ways of handling the core: choose on some hosts, report on others. Exits with 3 if nothing passes."""
+    from lensflow.report.terminal_core import print_core
+    from lensflow.steps import RunFolder, tune_core_step
+    from lensflow.steps.certify import config_of
+
+    config = config_of(run)
+    config = config.model_copy(update={"cluster": config.cluster.switched(kind=None, address=None, workers=workers)})
+    with _session(config) as progress:
+        tuning = tune_core_step(config, progress)
+    print_core(console, tuning)
+    console.print(f"Figure, tables and numbers: {RunFolder.of(config).core}", highlight=False)
+    if not tuning.recommended:
+        raise GateFailed("no core handling can be recommended. The table says what each leaves to be seen.")
+
+
+@app.command(epilog=_example("compare runs/before runs/after"))
+def compare(
+    before: Annotated[str, typer.Argument(help="Folder of a run, or its YAML file", show_default=False)],
+    after: Annotated[str, typer.Argument(help="Folder of another run, or its YAML file", show_default=False)],
+    html: Annotated[str | None, typer.Option("--html", help="Where the page goes; default: AFTER/report.")] = None,
+) -> None:
+    """Put two runs side by side: settings, gates, diagnostics, counts, and what differs beyond its interval."""
+    from lensflow.report.terminal_compare import print_comparison
+    from lensflow.steps import compare_step
+
+    found, page = compare_step(before, after, html)
+    print_comparison(console, found)
+    console.print(f"Comparison: {page}", highlight=False)
+
+
 @app.command(epilog=_example("report workflows/configs/dr9_brick.yaml"))
 def report(config: ConfigPath, out: Out = None) -> None:
     """Write the HTML report of a finished run, with its figures as PNG."""

@@ -6,6 +6,7 @@ Relative paths are relative to the folder that the command runs in; ``${NAME}`` 
 
 from lensflow.config.base import Axis, Range
 from lensflow.config.checks import DiagnosticsConfig, GateConfig
+from lensflow.config.core import CoreConfig
 from lensflow.config.injection import InjectionConfig
 from lensflow.config.load import load_config
 from lensflow.config.plan import EstimateConfig, PlanConfig, SourcesConfig
@@ -18,6 +19,7 @@ __all__ = [
     "Axis",
     "BrickCutsConfig",
     "ClusterConfig",
+    "CoreConfig",
     "DiagnosticsConfig",
     "EstimateConfig",
     "GateConfig",

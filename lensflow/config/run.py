@@ -12,6 +12,7 @@ from pydantic import Field, field_validator, model_validator
 
 from lensflow.config.base import Section
 from lensflow.config.checks import DiagnosticsConfig, GateConfig, parse_recipe
+from lensflow.config.core import CoreConfig
 from lensflow.config.injection import InjectionConfig
 from lensflow.config.plan import EstimateConfig, PlanConfig
 from lensflow.config.survey import SplitsConfig, SurveyConfig
@@ -31,6 +32,7 @@ class RunConfig(Section):
     injection: InjectionConfig = InjectionConfig()
     diagnostics: DiagnosticsConfig = DiagnosticsConfig()
     gate: GateConfig = GateConfig()
+    core: CoreConfig = CoreConfig()
     store: StoreConfig = StoreConfig()
     cluster: ClusterConfig = ClusterConfig()
     estimate: EstimateConfig = EstimateConfig()
@@ -44,7 +46,7 @@ class RunConfig(Section):
 
     @model_validator(mode="after")
     def _gates_have_their_bands(self) -> RunConfig:
-        for name in self.gate.every:
+        for name in (*self.gate.every, *self.core.gates):
             kind, band, _ = parse_recipe(name)
             if band not in (*self.bands, "all", "r"):
                 raise ValueError(f"gate {name!r}: no band {band!r} among {', '.join(self.bands)}")
@@ -82,6 +84,7 @@ STAGE_SETTINGS: dict[str, tuple[str, ...]] = {
     "pairs": _PAIRS,
     "diagnostics": (*_PAIRS, "diagnostics"),
     "gates": (*_PAIRS, "gate"),
+    "core": (*_PAIRS, "gate", "diagnostics.theta_e_edges", "core"),
 }
 NOT_FINGERPRINTED = ("survey.failure_budget", "gate.required", "plan.max_rows")
 

@@ -15,6 +15,7 @@ from lensflow.config import RunConfig
 from lensflow.diagnostics import results_from_json
 from lensflow.errors import GateError, StoreError
 from lensflow.gates import GateResult
+from lensflow.gates.core_tuning import CoreTuning
 from lensflow.store import paths, receipts
 from lensflow.store.open import open_all_pairs, open_cutouts, open_manifest, read_pairs_block
 from lensflow.store.regions import Region
@@ -37,6 +38,7 @@ class Places:
     diagnostics: str
     gates: str
     timings: str
+    core: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,6 +80,8 @@ class RunRecord:
         As :func:`lensflow.store.receipts.summary`.
     diagnostics, gates
         Empty where they have not run, or belong to other pixels or settings.
+    core : CoreTuning or None
+        None where the core was not tuned for these pixels and settings.
     notes : tuple of str
         What is missing, why, and the command that makes it.
     """
@@ -94,6 +98,7 @@ class RunRecord:
     diagnostics: dict[str, xr.Dataset]
     gates: tuple[GateResult, ...]
     notes: tuple[str, ...]
+    core: CoreTuning | None = None
 
     @property
     def bands(self) -> tuple[str, ...]:
@@ -164,6 +169,7 @@ def collect(config: RunConfig, places: Places, keys: Mapping[str, str] | None = 
         gallery=() if rows is None else _gallery(rows, cutouts, places, config),
         diagnostics=results_from_json(json.dumps(diagnostics)) if diagnostics else {},
         gates=_gates(_stored(places.gates, "gates", "lensflow gate", keys or {}, notes), notes),
+        core=_core(places.core, keys or {}, notes),
         notes=tuple(notes),
     )
 
@@ -193,6 +199,12 @@ def _gates(stored: Any, notes: list[str]) -> tuple[GateResult, ...]:
     except GateError as error:
         notes.append(f"The stored gates cannot be read ({error}): delete summaries/gates.json and run `lensflow gate`.")
         return ()
+
+
+def _core(url: str, keys: Mapping[str, str], notes: list[str]) -> CoreTuning | None:
+    """Tuning of the core, which is optional: not a word if nobody asked for it."""
+    stored = _stored(url, "core", "lensflow tune-core", keys, notes) if url and paths.exists(url) else None
+    return None if stored is None else CoreTuning.from_dict(stored)
 
 
 def choose_rows(rows: xr.Dataset, count: int = GALLERY_ROWS) -> NDArray[np.int64]:

@@ -11,7 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from lensflow.gates import GateResult
-from lensflow.report import figures_images, figures_statistics, prior, tables, tables_statistics
+from lensflow.report import core_handling, figures_images, figures_statistics, prior, tables, tables_statistics
 from lensflow.report.collect import Example, RunRecord
 from lensflow.report.figures import VERDICT_COLOURS, Picture
 from lensflow.report.numbers import count, fixed, interval, number, seconds, share
@@ -110,6 +110,7 @@ def _content(record: RunRecord) -> dict[str, Any]:
         planned = None
     of_plan = (record.bands, record.config.reference_band)
     return {
+        "core": None if record.core is None else core_handling.section(record.core),
         "cards": [_card(g) for g in record.gates],
         "host_table": tables.hosts(record.cutouts_summary["counts"], skipped),
         "row_table": tables.rows(counts) if counts else None,

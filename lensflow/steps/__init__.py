@@ -1,6 +1,7 @@
 """The steps of a run: each reads what the one before wrote, does its part on Dask, and can resume."""
 
 from lensflow.steps.certify import certify_step, check_step
+from lensflow.steps.compare import compare_step
 from lensflow.steps.cut import cut_step, freeze_cutouts
 from lensflow.steps.doctor import doctor
 from lensflow.steps.inject import inject, inject_step
@@ -10,6 +11,7 @@ from lensflow.steps.report import report_step
 from lensflow.steps.rerender import rerender
 from lensflow.steps.run import RunResults, run
 from lensflow.steps.run_folder import RunFolder
+from lensflow.steps.tune_core import tune_core_step
 from lensflow.steps.verify import Verification, verify_step
 
 __all__ = [
@@ -18,6 +20,7 @@ __all__ = [
     "Verification",
     "certify_step",
     "check_step",
+    "compare_step",
     "cut_step",
     "diagnose_step",
     "doctor",
@@ -32,5 +35,6 @@ __all__ = [
     "report_step",
     "rerender",
     "run",
+    "tune_core_step",
     "verify_step",
 ]

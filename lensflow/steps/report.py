@@ -42,6 +42,7 @@ def report_step(config: RunConfig, progress: Progress = silent) -> str:
         diagnostics=folder.diagnostics,
         gates=folder.gates,
         timings=folder.timings,
+        core=folder.core_tuning,
     )
     record = collect(config, places, _keys(config))
     progress("report", 1, 2)
@@ -54,7 +55,9 @@ def report_if_stale(config: RunConfig, progress: Progress = silent) -> str:
     """Write the report unless the one that is there was made from these very settings, pixels and measurements."""
     folder = RunFolder.of(config)
     page, note = paths.join(folder.report, "index.html"), paths.join(folder.report, "made-from.json")
-    made_from = {"key": fingerprint(config.effective(), _keys(config), paths.read_json(folder.timings)["stages"])}
+    tuned = paths.exists(folder.core_tuning)
+    stages = paths.read_json(folder.timings)["stages"]
+    made_from = {"key": fingerprint(config.effective(), _keys(config), stages, tuned)}
     if not (paths.exists(page) and paths.exists(note) and paths.read_json(note) == made_from):
         page = report_step(config, progress)
         paths.write_json(note, made_from)
@@ -68,4 +71,4 @@ def _keys(config: RunConfig) -> dict[str, str]:
     except StoreError:
         # Pairs that are not there or not complete: whatever is stored was measured on others.
         content = ""
-    return {stage: stored_key(config, stage, content) for stage in ("diagnostics", "gates")}
+    return {stage: stored_key(config, stage, content) for stage in ("diagnostics", "gates", "core")}

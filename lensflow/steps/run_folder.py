@@ -69,6 +69,16 @@ class RunFolder:
         return self.path("certificate.json")
 
     @property
+    def core(self) -> str:
+        """Folder of the core's tuning: ``tuning.json``, the figure, the tables."""
+        return self.path("core")
+
+    @property
+    def core_tuning(self) -> str:
+        """Results of the core's tuning."""
+        return paths.join(self.core, "tuning.json")
+
+    @property
     def timings(self) -> str:
         """Seconds, rows and peak memory by stage."""
         return self.path("summaries", "timings.json")

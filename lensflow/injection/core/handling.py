@@ -1,0 +1,71 @@
+"""What is done to a pair's core before anything looks at it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lensflow.config.core import EXPERIMENTS, MASKS, NEGATIVES, parse_handling
+from lensflow.errors import GateError
+
+WIDTH_PIX = 2.0
+
+
+@dataclass(frozen=True)
+class Handling:
+    """One way of handling the core.
+
+    Attributes
+    ----------
+    name : str
+    mask : {"", "mask", "taper", "tanh", "blank"}
+        ``blank`` acts on stamp and control, the others on the arc alone.
+    radius_pix : float
+        About the target; 0 without a mask.
+    theta_e_min_arcsec : float
+        Injections below it are left out.
+    negatives : str
+        What the stamps are compared with: "" (their own controls) or one of ``NEGATIVES``.
+    """
+
+    name: str
+    mask: str = ""
+    radius_pix: float = 0.0
+    theta_e_min_arcsec: float = 0.0
+    negatives: str = ""
+
+    @classmethod
+    def parse(cls, name: str) -> Handling:
+        """Read a handling's name.
+
+        Raises
+        ------
+        GateError
+            If a part is unknown, or two parts are of one kind.
+        """
+        try:
+            return cls(name, **parse_handling(name))  # type: ignore[arg-type]
+        except ValueError as error:
+            raise GateError(f"core handling {error}") from None
+
+    @property
+    def pixels(self) -> str:
+        """The handling without what needs no pixels: handlings that agree in it share their pixels."""
+        mask = f"{self.mask}_{self.radius_pix:g}" if self.mask and self.radius_pix > 0 else ""
+        made = self.negatives if self.negatives != "matched" else ""
+        return "+".join(p for p in (mask, made) if p) or "none"
+
+    @property
+    def is_experiment(self) -> bool:
+        """Whether it explains a gate rather than making data to train on."""
+        return self.negatives in EXPERIMENTS
+
+    def describe(self, width_pix: float = WIDTH_PIX) -> str:
+        """Say in words what is done."""
+        parts = []
+        if self.mask and self.radius_pix > 0:
+            parts.append(MASKS[self.mask].format(r=f"{self.radius_pix:g}", w=f"{width_pix:g}"))
+        if self.theta_e_min_arcsec > 0:
+            parts.append(f"injections with theta_E < {self.theta_e_min_arcsec:g} arcsec left out")
+        if self.negatives:
+            parts.append(NEGATIVES[self.negatives])
+        return "; ".join(parts) or "pairs as they are"

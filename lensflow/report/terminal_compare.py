@@ -1,0 +1,35 @@
+"""What ``lensflow compare`` prints."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.table import Table
+
+from lensflow.report.comparison import Comparison, tables
+from lensflow.report.tables import Table as Shown
+
+TITLES = {"settings": "Settings that differ", "counts": "Counts that differ", "gates": "Gates",
+          "diagnostics": "Diagnostics that differ beyond their intervals"}  # fmt: skip
+
+
+def print_comparison(console: Console, found: Comparison) -> None:
+    """Print the notes and the tables of a comparison; an empty table is said in words."""
+    console.print(f"A: {found.a.folder}\nB: {found.b.folder}", markup=False, highlight=False)
+    for note in found.notes:
+        console.print(f"  {note}", markup=False, highlight=False)
+    for key, shown in tables(found).items():
+        if shown.rows:
+            console.print(_table(TITLES[key], shown))
+        else:
+            console.print(f"{TITLES[key]}: none", highlight=False)
+    if found.diagnostics:
+        console.print(found.summary(), highlight=False)
+
+
+def _table(title: str, shown: Shown) -> Table:
+    out = Table(title=title, title_justify="left")
+    for k, name in enumerate(shown.columns):
+        out.add_column(name, justify="left" if k < shown.text_columns else "right")
+    for row in shown.rows:
+        out.add_row(*(cell.replace("[", r"\[") for cell in row), style="bold" if row[-1] == "differs" else "")
+    return out

@@ -1,0 +1,42 @@
+"""What ``lensflow tune-core`` prints."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.table import Table
+
+from lensflow.gates import GateResult
+from lensflow.gates.core_sweep import HandlingResult
+from lensflow.gates.core_tuning import CoreTuning
+from lensflow.report.terminal import VERDICT_COLOURS
+
+
+def print_core(console: Console, tuning: CoreTuning) -> None:
+    """Print the handlings on the held-out hosts and on those that chose, then the recommendation."""
+    print_handlings(console, tuning.chosen_on, "Core handlings on the hosts that choose")
+    print_handlings(console, tuning.reported_on, "Core handlings on held-out hosts")
+    console.print(tuning.reason, markup=False, highlight=False)
+
+
+def print_handlings(console: Console, results: Sequence[HandlingResult], title: str) -> None:
+    """Print one row per handling."""
+    table = Table(title=title, title_justify="left")
+    table.add_column("handling", no_wrap=True)
+    for gate in results[0].gates:
+        table.add_column(gate.name.replace("_", "\n", 1), no_wrap=True)
+    for name in ("light\nhidden", "open", "rows", "hosts"):
+        table.add_column(name, justify="right")
+    for r in results:
+        cells = [_cell(g) for g in r.gates]
+        opened = "-" if r.open_share != r.open_share else f"{100 * r.open_share:.0f} %"
+        table.add_row(r.name, *cells, f"{100 * r.removed:.0f} %", opened, f"{r.n_rows:,}", f"{r.n_hosts:,}")
+    console.print(table)
+
+
+def _cell(gate: GateResult) -> str:
+    colour = VERDICT_COLOURS[str(gate.verdict)]
+    if gate.auc != gate.auc:
+        return f"[{colour}]" + str(gate.verdict).replace("_", "\n") + "[/]"
+    return f"[{colour}]{gate.auc:.3f}[/]\n{gate.auc_low:.2f}–{gate.auc_high:.2f}"
