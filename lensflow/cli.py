@@ -245,14 +245,15 @@ def inject(config: ConfigPath, out: Out = None, workers: Workers = None, force: 
 
 @app.command(epilog=_example("diagnose workflows/configs/dr9_brick.yaml"))
 def diagnose(config: ConfigPath, out: Out = None, workers: Workers = None) -> None:
-    """Measure the pairs: annulus, regression, theta_E strata, radial profile."""
+    """Measure the pairs, and say which of the numbers are not what they should be."""
     from lensflow import steps
-    from lensflow.report.terminal import print_diagnostics
+    from lensflow.report.terminal import print_diagnostics, print_findings_of
 
     loaded = _load(config, out, workers)
     with _session(loaded) as progress:
         results = steps.diagnose_step(loaded, progress)
     print_diagnostics(console, results)
+    print_findings_of(console, results)
 
 
 @app.command(epilog=_example("gate workflows/configs/dr9_brick.yaml"))
