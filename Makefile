@@ -6,7 +6,7 @@ READY  := $(VENV)/.lensflow-ready
 OUT    ?= runs/demo
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all test-cluster lint format types docs bench lock clean
+.PHONY: help setup demo test test-all test-cluster lint format types docs zoo bench lock clean
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -50,10 +50,14 @@ docs: $(READY)  ## rewrite docs/schema.md and docs/config.md from the code
 	$(BIN)/python -c "import lensflow.schema as s, lensflow.config as c, pathlib as p; \
 	p.Path('docs/schema.md').write_text(s.markdown()); p.Path('docs/config.md').write_text(c.markdown())"
 
+zoo: $(READY)  ## draw docs/figures/zoo.png: which diagnostic notices which known fault
+	$(BIN)/python workflows/bug_zoo.py
+
 bench: $(READY)  ## what the performance claims rest on
 	$(BIN)/python benchmarks/demo.py
 	$(BIN)/python benchmarks/render.py
 	$(BIN)/python benchmarks/inject.py
+	$(BIN)/python benchmarks/gates.py
 
 lock: $(READY)  ## resolve requirements.lock anew
 	$(BIN)/python -m pip install --quiet uv

@@ -224,7 +224,7 @@ def write_pairs(cutouts: xr.Dataset, manifest: xr.Dataset, config: RunConfig) ->
 
 
 def diagnose(pairs: xr.Dataset, config: RunConfig) -> dict[str, xr.Dataset]:
-    """Compute the diagnostics of pairs, opened or lazy: annulus, regression, strata, radial profile.
+    """Compute the diagnostics of pairs, opened or lazy; :func:`lensflow.diagnostics.findings` says what is amiss.
 
     Returns
     -------
@@ -235,7 +235,7 @@ def diagnose(pairs: xr.Dataset, config: RunConfig) -> dict[str, xr.Dataset]:
     total = parts[0]
     for part in parts[1:]:
         total = total + part
-    return total.results(config.diagnostics, config.seed)
+    return total.results(config.diagnostics, config.seed, config.injection)
 
 
 def gate(pairs: xr.Dataset, config: RunConfig) -> list[GateResult]:

@@ -253,14 +253,15 @@ def inject(config: ConfigPath, out: Out = None, workers: Workers = None, force: 
 
 @app.command(epilog=_example("diagnose workflows/configs/dr9_brick.yaml"))
 def diagnose(config: ConfigPath, out: Out = None, workers: Workers = None) -> None:
-    """Measure the pairs: annulus, regression, theta_E strata, radial profile."""
+    """Measure the pairs, and say which of the numbers are not what they should be."""
     from lensflow import steps
-    from lensflow.report.terminal import print_diagnostics
+    from lensflow.report.terminal import print_diagnostics, print_findings_of
 
     loaded = _load(config, out, workers)
     with _session(loaded) as progress:
         results = steps.diagnose_step(loaded, progress)
     print_diagnostics(console, results)
+    print_findings_of(console, results)
 
 
 @app.command(epilog=_example("gate workflows/configs/dr9_brick.yaml"))
@@ -280,18 +281,24 @@ def gate(config: ConfigPath, out: Out = None, workers: Workers = None) -> None:
 def certify(
     run: Annotated[str, typer.Argument(help="Folder of a finished run, or its YAML file", show_default=False)],
     check: Annotated[bool, typer.Option("--check", help="Hold the run against the certificate that it has.")] = False,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="With --check: trust the receipts, do not read the pixels back.")
+    ] = False,
 ) -> None:
     """Bind the gates' verdicts to the data in a certificate. Exits with 3 unless every gate in gate.recipes passes.
 
-    With --check nothing is written: changed settings, rows, checksums or results exit with 4.
+    With --check nothing is written and every value is read back: changed settings, rows, pixels, checksums or results
+    exit with 4.
     """
-    from lensflow.report.terminal import print_gates
+    from lensflow.report.terminal import print_gates, progress_display
     from lensflow.steps import certify as step
 
     config = step.config_of(run)
     if check:
-        certificate = step.check_step(config)
-        console.print(f"As certified on {certificate['made']}. {step.NOT_REREAD}", highlight=False)
+        with progress_display(console) as progress:
+            certificate = step.check_step(config, progress, reread=not quick)
+        said = step.NOT_REREAD if quick else step.REREAD
+        console.print(f"As certified on {certificate['made']}. {said}", highlight=False)
     else:
         with _session(config) as progress:
             certificate = step.certify_step(config, progress)

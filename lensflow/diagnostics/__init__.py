@@ -1,21 +1,36 @@
 """Mergeable one-pass summaries of pairs: each has ``from_block``, ``+`` and ``result``."""
 
+from lensflow.diagnostics.alignment import Alignment
 from lensflow.diagnostics.annulus import Annulus
+from lensflow.diagnostics.balance import Balance
+from lensflow.diagnostics.findings import Finding, Status, alarms, findings
+from lensflow.diagnostics.flux import Flux
 from lensflow.diagnostics.hostsums import HostSums
+from lensflow.diagnostics.noise import Noise
 from lensflow.diagnostics.radial_profile import RadialProfile
 from lensflow.diagnostics.regression import Regression
 from lensflow.diagnostics.stratified import Stratified
-from lensflow.diagnostics.summaries import Summaries
+from lensflow.diagnostics.summaries import DIAGNOSTICS, ONE_PASS, Summaries
 from lensflow.diagnostics.summaries import from_json as results_from_json
 from lensflow.diagnostics.summaries import to_json as results_to_json
 
 __all__ = [
+    "DIAGNOSTICS",
+    "ONE_PASS",
+    "Alignment",
     "Annulus",
+    "Balance",
+    "Finding",
+    "Flux",
     "HostSums",
+    "Noise",
     "RadialProfile",
     "Regression",
+    "Status",
     "Stratified",
     "Summaries",
+    "alarms",
+    "findings",
     "results_from_json",
     "results_to_json",
 ]

@@ -9,10 +9,10 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from lensflow.config import DiagnosticsConfig
+from lensflow.diagnostics.differences import Differences
 from lensflow.diagnostics.hostsums import (
     Z_95,
     Z_POWER_80,
-    Differences,
     HostSums,
     interval,
     named,
@@ -20,6 +20,7 @@ from lensflow.diagnostics.hostsums import (
     same_layout,
     spread,
 )
+from lensflow.diagnostics.pixel_sums import TOUCHED
 
 _SUMS = 6  # per band: sum, residual and pixels of the annulus, then of the core
 
@@ -36,6 +37,7 @@ class Annulus:
     n_controls: int
     n_controls_changed: int
     max_control_change: float
+    n_touched: NDArray[np.int64]  # (band,): rows with a changed pixel where there is no arc
 
     @classmethod
     def from_block(cls, pairs: xr.Dataset, config: DiagnosticsConfig) -> Annulus:
@@ -57,6 +59,7 @@ class Annulus:
             d.n_controls,
             d.n_controls_changed,
             d.max_control_change,
+            (d.sums[..., TOUCHED] > 0).sum(axis=0, dtype=np.int64),
         )
 
     def __add__(self, other: Annulus) -> Annulus:
@@ -70,6 +73,7 @@ class Annulus:
             self.n_controls + other.n_controls,
             self.n_controls_changed + other.n_controls_changed,
             float(np.fmax(self.max_control_change, other.max_control_change)),
+            self.n_touched + other.n_touched,
         )
 
     def result(self, config: DiagnosticsConfig, seed: int) -> xr.Dataset:
@@ -112,6 +116,10 @@ class Annulus:
         out["n_nonfinite"] = named(
             ["band"], self.n_nonfinite, "1", "injection rows left out because a pixel of the band is not finite"
         )
+        out["n_touched"] = named(
+            ["band"], self.n_touched, "1",
+            "injection rows with a pixel that differs from the control although no arc is there; must be 0",
+        )  # fmt: skip
         out["n_injections"] = named([], self.n_injections, "1", "injection rows")
         out["n_controls"] = named([], self.n_controls, "1", "control rows")
         out["n_controls_changed"] = named([], self.n_controls_changed, "1", "control rows whose stamp is not its host")

@@ -1,4 +1,4 @@
-"""What every diagnostic starts from: sums per row over rings of ``stamp - ctrl``, and sums per host.
+"""Sums per host, and the intervals that come from them.
 
 Rows of one host share its pixels, so intervals come from a bootstrap over hosts. A host's rows enter only as
 sums, therefore a diagnostic keeps one vector of sums per host, merges by adding vectors of the same host, and
@@ -18,8 +18,7 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtr, stdtrit
 
-from lensflow import geometry, rng
-from lensflow.config import DiagnosticsConfig
+from lensflow import rng
 from lensflow.errors import ConfigError, StoreError
 
 Floats = NDArray[np.float64]
@@ -214,109 +213,6 @@ def with_all(cells: NDArray[Any], axis: int) -> NDArray[Any]:
     every = cells.sum(axis=axis, keepdims=True)
     strata = np.take(cells, np.arange(cells.shape[axis] - 1), axis=axis)
     return np.concatenate([every, strata], axis=axis)
-
-
-@dataclass(frozen=True, eq=False)
-class Differences:
-    """The sums over rings that all diagnostics of one block share; injection rows only.
-
-    ``rings`` are 1-pixel rings around the target (``geometry.ring_index``), the last entry holding everything
-    beyond ``n_rings``. A band is ``covered`` in a row if it has a PSF there and all its pixels are finite; sums of
-    other bands are 0.
-    """
-
-    bands: tuple[str, ...]
-    edges: tuple[float, ...]
-    host_index: NDArray[np.int64]  # (n,)
-    stratum: NDArray[np.int64]  # (n,)
-    covered: NDArray[np.bool_]  # (n, band)
-    pixels: Floats  # (n, ring)
-    difference: Floats  # (n, band, ring): sum of stamp - ctrl, nMgy
-    residual: Floats  # (n, band, ring): sum of stamp - ctrl - arc, nMgy
-    control_core: Floats  # (n, band): sum of ctrl over r < 5, nMgy
-    manifest: xr.Dataset  # the injection rows' columns, without pixels
-    n_controls: int
-    n_controls_changed: int
-    max_control_change: float
-    n_nonfinite: NDArray[np.int64]  # (band,): covered rows left out because a pixel is not finite
-
-    @classmethod
-    def from_block(cls, pairs: xr.Dataset, config: DiagnosticsConfig) -> Differences:
-        """Read the block's pixels once, in float64, one band at a time."""
-        stamp, ctrl, arc = (column(pairs, name) for name in ("stamp", "ctrl", "arc"))
-        is_control = column(pairs, "is_control").astype(bool)
-        rows = np.flatnonzero(~is_control)
-        n, n_bands, size = rows.size, stamp.shape[1], stamp.shape[-1]
-        n_rings = max(config.n_rings, int(geometry.ANNULUS_INNER_PIX))
-        width = n_rings + 1
-        manifest = pairs.drop_vars([v for v in pairs.data_vars if {"y", "x"} & set(pairs[v].dims)]).isel(sample=rows)
-
-        x, y = column(manifest, "x_center"), column(manifest, "y_center")
-        ring = geometry.ring_index(size, x, y, n_rings)
-        core = ring < int(geometry.CORE_RADIUS_PIX)
-        flat = (ring + width * np.arange(n)[:, None, None]).ravel()
-
-        def over_rings(values: Floats) -> NDArray[Any]:
-            return np.bincount(flat, weights=values.ravel(), minlength=n * width).reshape(n, width)
-
-        difference, residual = np.zeros((n, n_bands, width)), np.zeros((n, n_bands, width))
-        control_core = np.zeros((n, n_bands))
-        every = rows.size == is_control.size
-        for b in range(n_bands):
-            s, c, a = (v[:, b] if every else v[rows, b] for v in (stamp, ctrl, arc))
-            host = c.astype(np.float64)
-            d = s - host
-            difference[:, b] = over_rings(d)
-            residual[:, b] = over_rings(d - a)
-            control_core[:, b] = np.einsum("nyx,nyx->n", host, core)
-
-        has_psf = np.isfinite(column(manifest, "psf_fwhm_arcsec")).reshape(n, n_bands)
-        finite = np.isfinite(difference).all(-1) & np.isfinite(residual).all(-1) & np.isfinite(control_core)
-        covered = has_psf & finite
-        change, n_changed = _control_change(stamp, ctrl, np.flatnonzero(is_control))
-        return cls(
-            bands=tuple(str(b) for b in pairs["band"].values),
-            edges=tuple(config.theta_e_edges),
-            host_index=column(manifest, "host_index").astype(np.int64),
-            stratum=stratum_of(column(manifest, "theta_e_arcsec").astype(np.float64), config.theta_e_edges),
-            covered=covered,
-            pixels=np.bincount(flat, minlength=n * width).reshape(n, width).astype(np.float64),
-            difference=np.where(covered[..., None], difference, 0.0),
-            residual=np.where(covered[..., None], residual, 0.0),
-            control_core=np.where(covered, control_core, 0.0),
-            manifest=manifest,
-            n_controls=int(is_control.sum()),
-            n_controls_changed=n_changed,
-            max_control_change=change,
-            n_nonfinite=(has_psf & ~finite).sum(axis=0, dtype=np.int64),
-        )
-
-    def inside(self, rings: Floats) -> Floats:
-        """Sum of ``rings`` (..., ring) over r < 5 pix."""
-        return rings[..., : int(geometry.CORE_RADIUS_PIX)].sum(axis=-1)
-
-    def outside(self, rings: Floats) -> Floats:
-        """Sum of ``rings`` (..., ring) over r >= 20 pix."""
-        return rings[..., int(geometry.ANNULUS_INNER_PIX) :].sum(axis=-1)
-
-    def by_stratum(self, values: NDArray[Any]) -> NDArray[Any]:
-        """Put ``values`` (n, ...) into the cell of their row's stratum: shape (n, strata + outside, ...)."""
-        out = np.zeros((values.shape[0], len(self.edges), *values.shape[1:]), dtype=values.dtype)
-        out[np.arange(values.shape[0]), self.stratum] = values
-        return out
-
-
-def _control_change(stamp: NDArray[Any], ctrl: NDArray[Any], rows: NDArray[np.int64]) -> tuple[float, int]:
-    """Largest finite |stamp - ctrl| over the control rows, and how many of them differ anywhere."""
-    if rows.size == 0:
-        return np.nan, 0
-    s, c = stamp[rows], ctrl[rows]
-    same = (s == c) | (np.isnan(s) & np.isnan(c))
-    if same.all():
-        return 0.0, 0
-    change = np.abs(s.astype(np.float64) - c)
-    largest = np.max(change, initial=0.0, where=np.isfinite(change))
-    return float(largest), int((~same).any(axis=(1, 2, 3)).sum())
 
 
 def same_layout(*layouts: Any) -> None:

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from lensflow import geometry
 from lensflow.config import DiagnosticsConfig
+from lensflow.diagnostics.differences import Differences
 from lensflow.diagnostics.hostsums import (
-    Differences,
     Floats,
     HostSums,
     interval,
@@ -30,7 +30,7 @@ class RadialProfile:
     bands: tuple[str, ...]
     edges: tuple[float, ...]
     n_rings: int
-    hosts: HostSums  # columns: (sum | pixels, stratum + outside, band, ring + beyond)
+    hosts: HostSums  # columns: (sum | pixels | residual, stratum + outside, band, ring + beyond)
     arc: Floats  # (stratum + outside, band, ring + beyond): sum of the noiseless arc, nMgy
     n_rows: NDArray[np.int64]  # (stratum + outside, band)
 
@@ -48,7 +48,8 @@ class RadialProfile:
             return np.concatenate([values[..., : config.n_rings], beyond], axis=-1)
 
         pixels = d.pixels[:, None, :] * d.covered[..., None]
-        rows = np.stack([d.by_stratum(rings(d.difference)), d.by_stratum(rings(pixels))], axis=1)
+        parts = (d.difference, pixels, d.residual)
+        rows = np.stack([d.by_stratum(rings(v)) for v in parts], axis=1)
         cells = np.concatenate([d.covered[:, None], d.by_stratum(d.covered)[:, :-1]], axis=1)
         return cls(
             d.bands,
@@ -73,14 +74,15 @@ class RadialProfile:
     def result(self, config: DiagnosticsConfig, seed: int) -> xr.Dataset:
         """Profiles with 95 % intervals over hosts, core/peak ratios and half-light radii."""
         same_layout((self.edges, self.n_rings), (tuple(config.theta_e_edges), config.n_rings))
-        shape = (2, len(self.edges), len(self.bands), self.n_rings + 1)
+        shape = (3, len(self.edges), len(self.bands), self.n_rings + 1)
         n_hosts = self.hosts.n_hosts.reshape(shape[1:3])
-        light, pixels = with_all(self.hosts.total.reshape(shape), 1)
+        light, pixels, rest = with_all(self.hosts.total.reshape(shape), 1)
         drawn = self.hosts.replicates(config.bootstrap, seed, "diagnostics.radial_profile").reshape(-1, *shape)
         drawn = with_all(drawn, 2)
         arc = with_all(self.arc, 0)
 
         low, high = interval(ratio(drawn[:, 0], drawn[:, 1])[..., :-1], n_hosts[..., None])
+        rest_low, rest_high = interval(ratio(drawn[:, 2], drawn[:, 1])[..., :-1], n_hosts[..., None])
         core_low, core_high = interval(_core_over_peak(drawn[:, 0], drawn[:, 1]), n_hosts)
         half_low, half_high = interval(half_light_radius(drawn[:, 0]), n_hosts)
         dims, per_ring = ["stratum", "band"], ["stratum", "band", "ring"]
@@ -92,6 +94,11 @@ class RadialProfile:
             "profile_expected": named(
                 per_ring, ratio(arc, pixels)[..., :-1], unit, "mean of the noiseless rendered arc in the ring"
             ),
+            "residual": named(
+                per_ring, ratio(rest, pixels)[..., :-1], unit, "mean of stamp - ctrl - arc in the ring; 0 is expected"
+            ),
+            "residual_low": named(per_ring, rest_low, unit, "lower end of the 95 % host bootstrap"),
+            "residual_high": named(per_ring, rest_high, unit, "upper end of the 95 % host bootstrap"),
             "n_pixels": named(per_ring, pixels[..., :-1].astype(np.int64), "1", "pixels in the ring, all rows"),
             "core_over_peak": named(
                 dims, _core_over_peak(light, pixels), "1", "mean over r < 5 pix over the brightest ring's mean"

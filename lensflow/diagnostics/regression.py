@@ -14,13 +14,16 @@ from numpy.typing import NDArray
 from scipy.special import stdtr, stdtrit
 
 from lensflow.config import DiagnosticsConfig
-from lensflow.diagnostics.hostsums import Differences, Floats, HostSums, column, flat_rows, named, ratio, same_layout
+from lensflow.diagnostics.differences import Differences
+from lensflow.diagnostics.hostsums import Floats, HostSums, flat_rows, named, ratio, same_layout
 
 PREDICTORS = ("theta_e_arcsec", "total_injected_flux_nmgy", "arc_snr")
 PREDICTOR_UNITS = ("arcsec", "nMgy", "1")
 # Total flux and peak SNR are made of the same pixels as the core offset: a slope there proves nothing.
 CONTAINS_RESPONSE = (False, True, True)
 TERMS = ("theta_e_arcsec", "log10_src_flux_nmgy", "src_reff_arcsec", "src_offset_arcsec")
+# The simple regressions once more, of what is left in the core without the arc: their slopes should be 0.
+RESIDUAL_MODELS = tuple(range(len(PREDICTORS) + 1, 2 * len(PREDICTORS) + 1))
 # Below this share of its sum of squares a predictor's variation is rounding: it is constant.
 _CONSTANT = 1e-12
 
@@ -52,21 +55,18 @@ class Regression:
     @classmethod
     def from_differences(cls, d: Differences) -> Regression:
         """Summarise a block whose ring sums are already there."""
-        response = ratio(d.inside(d.difference), d.inside(d.pixels)[:, None])
+        response, rest = (ratio(d.inside(v), d.inside(d.pixels)[:, None]) for v in (d.difference, d.residual))
         n, n_bands = d.covered.shape
 
-        def per_band(name: str) -> Floats:
-            values = column(d.manifest, name).astype(np.float64)
-            return np.broadcast_to(values[:, None], (n, n_bands)) if values.ndim == 1 else values
-
-        flux = per_band("src_flux_nmgy")
-        values = {name: per_band(name) for name in (*PREDICTORS, "src_reff_arcsec")}
+        flux = d.per_band("src_flux_nmgy")
+        values = {name: d.per_band(name) for name in (*PREDICTORS, "src_reff_arcsec")}
         values["log10_src_flux_nmgy"] = np.log10(flux, out=np.full(flux.shape, np.nan), where=flux > 0)
-        values["src_offset_arcsec"] = np.hypot(per_band("src_x_arcsec"), per_band("src_y_arcsec"))
+        values["src_offset_arcsec"] = np.hypot(d.per_band("src_x_arcsec"), d.per_band("src_y_arcsec"))
 
         rows, cells = [], []
-        for names in _models():
-            design = np.stack([np.ones((n, n_bands)), *(values[name] for name in names), response], axis=-1)
+        for k, names in enumerate(_models()):
+            y = rest if k in RESIDUAL_MODELS else response
+            design = np.stack([np.ones((n, n_bands)), *(values[name] for name in names), y], axis=-1)
             used = d.covered & np.isfinite(design).all(axis=-1)
             design = np.where(used[..., None], design, 0.0)
             upper = np.triu_indices(design.shape[-1])
@@ -79,7 +79,7 @@ class Regression:
         return Regression(self.bands, self.hosts + other.hosts)
 
     def fit(self, model: int, band: int) -> Fit:
-        """Fit of one model (one per predictor, then the manifest parameters together) in one band."""
+        """Fit of one model (one per predictor, the manifest parameters together, the residual's) in one band."""
         sizes = [len(names) + 2 for names in _models()]
         widths = [s * (s + 1) // 2 for s in sizes]
         first = sum(widths[:model]) * len(self.bands) + widths[model] * band
@@ -91,6 +91,7 @@ class Regression:
         n_hosts = self.hosts.n_hosts.reshape(-1, n_bands)
         simple = [[self.fit(p, b) for b in range(n_bands)] for p in range(len(PREDICTORS))]
         joint = [self.fit(len(PREDICTORS), b) for b in range(n_bands)]
+        left = [[self.fit(p, b) for b in range(n_bands)] for p in RESIDUAL_MODELS]
 
         def table(what: str, term: int) -> Floats:
             return np.array([[getattr(f, what)[term] for f in row] for row in simple])
@@ -100,6 +101,9 @@ class Regression:
 
         reach = np.array([[_t95(f.n_units) for f in row] for row in simple])
         slope, error = table("coefficient", 1), table("std_error", 1)
+        rest, rest_error = (
+            np.array([[getattr(f, k)[1] for f in row] for row in left]) for k in ("coefficient", "std_error")
+        )
         dims, terms = ["predictor", "band"], ["term", "band"]
         per = "nMgy/pixel per unit of the predictor"
         robust = "cluster-robust by host (sandwich, t with hosts - 1 degrees of freedom)"
@@ -107,11 +111,15 @@ class Regression:
             "slope": named(dims, slope, per, "slope of the mean of stamp - ctrl over r < 5 pix on the predictor"),
             "slope_low": named(dims, slope - reach * error, per, f"lower end of the 95 % interval, {robust}"),
             "slope_high": named(dims, slope + reach * error, per, f"upper end of the 95 % interval, {robust}"),
+            "slope_expected": named(dims, slope - rest, per, "slope of the noiseless arcs of the same rows"),
+            "slope_excess": named(dims, rest, per, "slope - slope_expected; 0 is expected"),
+            "slope_excess_low": named(dims, rest - reach * rest_error, per, f"lower end of the 95 %, {robust}"),
+            "slope_excess_high": named(dims, rest + reach * rest_error, per, f"upper end of the 95 %, {robust}"),
             "intercept": named(dims, table("coefficient", 0), "nMgy/pixel", "intercept of that line"),
             "r2": named(dims, [[f.r2 for f in row] for row in simple], "1", "share of the variance explained"),
             "p_value": named(dims, table("p_value", 1), "1", f"two-sided p of slope = 0, {robust}"),
             "n_rows": named(dims, [[f.n_rows for f in row] for row in simple], "1", "rows with all values"),
-            "n_hosts": named(dims, n_hosts[:-1], "1", "hosts of those rows"),
+            "n_hosts": named(dims, n_hosts[: len(PREDICTORS)], "1", "hosts of those rows"),
             "predictor_contains_response": named(
                 ["predictor"], CONTAINS_RESPONSE, "", "the predictor is made of the core's own pixels, among others"
             ),
@@ -123,7 +131,7 @@ class Regression:
             "manifest_p_value": named(terms, joint_table("p_value"), "1", f"two-sided p of 0, {robust}"),
             "manifest_r2": named(["band"], [f.r2 for f in joint], "1", "share of the variance explained"),
             "manifest_n_rows": named(["band"], [f.n_rows for f in joint], "1", "rows with all values"),
-            "manifest_n_hosts": named(["band"], n_hosts[-1], "1", "hosts of those rows"),
+            "manifest_n_hosts": named(["band"], n_hosts[len(PREDICTORS)], "1", "hosts of those rows"),
         }  # fmt: skip
         units = named(["predictor"], list(PREDICTOR_UNITS), "", "unit of the predictor")
         return xr.Dataset(
@@ -139,7 +147,7 @@ class Regression:
 
 
 def _models() -> tuple[tuple[str, ...], ...]:
-    return (*((name,) for name in PREDICTORS), TERMS)
+    return (*((name,) for name in PREDICTORS), TERMS, *((name,) for name in PREDICTORS))
 
 
 def _unpack(packed: Floats, size: int) -> Floats:

@@ -8,8 +8,8 @@ import numpy as np
 import xarray as xr
 
 from lensflow.config import DiagnosticsConfig
+from lensflow.diagnostics.differences import Differences
 from lensflow.diagnostics.hostsums import (
-    Differences,
     HostSums,
     interval,
     named,
@@ -96,6 +96,14 @@ class Stratified:
             )
             out[f"{name}_row_mean_n"] = named(dims, used.astype(np.int64), "1", "rows in that mean")
         expected = 100 * ratio(total["arc_core"], total["arc_total"])
+        excess = 100 * ratio(draws["core"], draws["total"]) - 100 * ratio(draws["arc_core"], draws["arc_total"])
+        low, high = interval(excess, n_hosts)
+        found = 100 * ratio(total["core"], total["total"])
+        out["leakage_pct_excess"] = named(
+            dims, found - expected, "percent", "leakage_pct_pooled - leakage_pct_expected; 0 is expected"
+        )
+        out["leakage_pct_excess_low"] = named(dims, low, "percent", "lower end of the 95 % host bootstrap")
+        out["leakage_pct_excess_high"] = named(dims, high, "percent", "upper end of the 95 % host bootstrap")
         out["leakage_pct_expected"] = named(
             dims, expected, "percent", "100 sum(arc, r < 5 pix) / sum(arc): the noiseless rendering of the same rows"
         )

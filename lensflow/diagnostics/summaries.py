@@ -4,28 +4,46 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from lensflow.config import DiagnosticsConfig
+from lensflow.config import DiagnosticsConfig, InjectionConfig
+from lensflow.diagnostics.alignment import Alignment
 from lensflow.diagnostics.annulus import Annulus
-from lensflow.diagnostics.hostsums import Differences
+from lensflow.diagnostics.balance import Balance
+from lensflow.diagnostics.deflection_check import deflection_check
+from lensflow.diagnostics.differences import Differences
+from lensflow.diagnostics.flux import Flux, frame_of
+from lensflow.diagnostics.noise import Noise
+from lensflow.diagnostics.psf_check import psf_check
 from lensflow.diagnostics.radial_profile import RadialProfile
 from lensflow.diagnostics.regression import Regression
+from lensflow.diagnostics.rendering import rendering
+from lensflow.diagnostics.specimens import Specimens
 from lensflow.diagnostics.stratified import Stratified
+from lensflow.lensing.render import render
+
+# Diagnostics that are sums over rows; psf, deflection and rendering make something anew from the specimens.
+ONE_PASS = ("annulus", "regression", "stratified", "radial_profile", "alignment", "flux", "noise", "balance")
+DIAGNOSTICS = (*ONE_PASS, "psf", "deflection", "rendering")
 
 
 @dataclass(frozen=True, eq=False)
 class Summaries:
-    """Every one-pass diagnostic of the same blocks."""
+    """Every diagnostic's summary of the same blocks."""
 
     annulus: Annulus
     regression: Regression
     stratified: Stratified
     radial_profile: RadialProfile
+    alignment: Alignment
+    flux: Flux
+    noise: Noise
+    balance: Balance
+    specimens: Specimens
 
     @classmethod
     def from_block(cls, pairs: xr.Dataset, config: DiagnosticsConfig) -> Summaries:
@@ -36,24 +54,47 @@ class Summaries:
             Regression.from_differences(d),
             Stratified.from_differences(d),
             RadialProfile.from_differences(d, config),
+            Alignment.from_differences(d),
+            Flux.from_differences(d, *frame_of(pairs)),
+            Noise.from_differences(d, frame_of(pairs)[1]),
+            Balance.from_block(pairs, config),
+            Specimens.from_block(pairs),
         )
 
     def __add__(self, other: Summaries) -> Summaries:
-        return Summaries(
-            self.annulus + other.annulus,
-            self.regression + other.regression,
-            self.stratified + other.stratified,
-            self.radial_profile + other.radial_profile,
-        )
+        return Summaries(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
 
-    def results(self, config: DiagnosticsConfig, seed: int) -> dict[str, xr.Dataset]:
-        """Result of every diagnostic, by name."""
-        return {
-            "annulus": self.annulus.result(config, seed),
-            "regression": self.regression.result(config, seed),
-            "stratified": self.stratified.result(config, seed),
-            "radial_profile": self.radial_profile.result(config, seed),
-        }
+    def one_pass(
+        self, config: DiagnosticsConfig, seed: int, injection: InjectionConfig | None = None
+    ) -> dict[str, xr.Dataset]:
+        """Results of the diagnostics that are sums over rows: nothing is rendered."""
+        out = {name: getattr(self, name).result(config, seed) for name in ONE_PASS if name != "noise"}
+        return {**out, "noise": self.noise.result(config, seed, injection)}
+
+    def results(
+        self,
+        config: DiagnosticsConfig,
+        seed: int,
+        injection: InjectionConfig | None = None,
+        renderer: Any = render,
+    ) -> dict[str, xr.Dataset]:
+        """Result of every diagnostic, by name.
+
+        Parameters
+        ----------
+        config : DiagnosticsConfig
+        seed : int
+            Of the bootstraps.
+        injection : InjectionConfig, optional
+            What the noise is compared with; without, only what was measured is given.
+        renderer : callable
+            What the psf and deflection tests examine: :func:`lensflow.lensing.render.render`, or one with a fault.
+        """
+        out = self.one_pass(config, seed, injection)
+        out["psf"] = psf_check(self.specimens, renderer)
+        out["deflection"] = deflection_check(renderer)
+        out["rendering"] = rendering(self.specimens)
+        return {name: out[name] for name in DIAGNOSTICS}
 
 
 def to_json(results: Mapping[str, xr.Dataset]) -> str:

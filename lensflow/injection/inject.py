@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from lensflow.injection import kernels
 from lensflow.injection.metrics import pair_metrics
 from lensflow.injection.quality import pair_flags
 from lensflow.lensing.noise import PURPOSE, arc_noise, gain_from_exposure, gain_from_invvar, variance_per_nmgy
-from lensflow.lensing.render import Sources, render
+from lensflow.lensing.render import Rendering, Sources, render
 from lensflow.rng import key_words
 
 _NEEDED = (
@@ -100,6 +101,7 @@ def inject_block(
     manifest: xr.Dataset,
     config: InjectionConfig | None = None,
     sources: Sources | None = None,
+    renderer: Callable[..., Rendering] = render,
 ) -> xr.Dataset:
     """Render, add and measure the arcs of a block.
 
@@ -114,6 +116,9 @@ def inject_block(
     config : InjectionConfig, optional
     sources : SourceBank, optional
         Where the images of rows with a ``src_id`` come from.
+    renderer : callable
+        What renders the arcs; another than :func:`lensflow.lensing.render.render` only where one with a known fault
+        is wanted (``lensflow.diagnostics.zoo``).
 
     Returns
     -------
@@ -132,7 +137,7 @@ def inject_block(
     columns = {v.name: manifest[v.name].values for v in schema.MANIFEST}
     rows = rows_of_hosts(hosts, columns["host_index"])
     image, invvar = hosts["image"].values, hosts["invvar"].values
-    rendering = render(
+    rendering = renderer(
         columns,
         stamp_size=image.shape[-1],
         pixel_scale_arcsec=float(hosts.attrs["pixel_scale_arcsec"]),

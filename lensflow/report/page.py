@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+import xarray as xr
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from lensflow.diagnostics import Finding, Status, findings
 from lensflow.gates import GateResult
-from lensflow.report import core_handling, figures_images, figures_statistics, prior, tables, tables_statistics
+from lensflow.report import (
+    core_handling,
+    figures_findings,
+    figures_images,
+    figures_statistics,
+    prior,
+    tables,
+    tables_findings,
+    tables_statistics,
+)
 from lensflow.report.collect import Example, RunRecord
 from lensflow.report.figures import VERDICT_COLOURS, Picture
 from lensflow.report.numbers import count, fixed, interval, number, seconds, share
@@ -126,6 +138,8 @@ def _content(record: RunRecord) -> dict[str, Any]:
         "control_table": tables_statistics.gate_controls(record.gates)
         if any(g.controls for g in record.gates)
         else None,
+        **_findings(diagnostics),
+        "region_figure": figures_findings.areas_on_the_stamp(record.gates, record.config.survey.stamp_size),
         "annulus": diagnostics.get("annulus"),
         "annulus_table": tables_statistics.annulus(diagnostics["annulus"]) if "annulus" in diagnostics else None,
         "regression_tables": [
@@ -142,6 +156,21 @@ def _content(record: RunRecord) -> dict[str, Any]:
         if injections is None
         else figures_statistics.drawn(injections, record.bands, record.config.reference_band),
         "drawn_table": None if injections is None else tables.drawn(injections, record.bands),
+    }
+
+
+def _findings(diagnostics: Mapping[str, xr.Dataset]) -> dict[str, Any]:
+    """What the diagnostics say: how many of what, the table of all, and one for each that makes a table."""
+    found: list[Finding] = findings(diagnostics)
+    makers = {
+        "psf": tables_findings.psf, "alignment": tables_findings.alignment, "deflection": tables_findings.deflection,
+        "flux": tables_findings.flux, "balance": tables_findings.balance,
+    }  # fmt: skip
+    return {
+        "findings_table": tables_findings.findings(found) if found else None,
+        "n_findings": {str(s): sum(f.status is s for f in found) for s in Status},
+        "alarms": [f for f in found if f.status is Status.ALARM],
+        "finding_tables": [make(diagnostics[k]) for k, make in makers.items() if k in diagnostics],
     }
 
 

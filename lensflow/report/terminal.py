@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lensflow.config import EstimateConfig
+from lensflow.diagnostics import Status, findings
 from lensflow.gates import GateResult
 from lensflow.manifest.estimate import Estimate
 from lensflow.manifest.hosts import PlanSize
@@ -220,6 +221,24 @@ def print_diagnostics(console: Console, results: Mapping[str, xr.Dataset]) -> No
                 f"{_number(one['leakage_pct_pooled_high'].values[k], 1)}",
             )
         console.print(table)
+
+
+def print_findings_of(console: Console, results: Mapping[str, xr.Dataset]) -> None:
+    """Print what the diagnostics say: the worst place of each comparison, beside what is expected."""
+    table = Table(title="Diagnostics: worst place of each comparison", title_justify="left")
+    for column in ("diagnostic", "compared", "status", "where", "value", "expected"):
+        table.add_column(column, justify="right" if column in ("value", "expected") else "left")
+    colours = {"OK": "green", "ALARM": "bold red", "NOT_TESTED": "yellow"}
+    found = findings(results)
+    for f in found:
+        status = f"[{colours[str(f.status)]}]{f.status}[/]"
+        value = "-" if f.value != f.value else f"{f.value:.3g}"
+        expected = "-" if f.expected != f.expected else f"{f.expected:.3g}"
+        table.add_row(f.diagnostic, f.check, status, f.where, value, expected)
+    console.print(table)
+    for f in found:
+        if f.status is not Status.OK:
+            console.print(f"  {f.diagnostic}: {f.check}: {f.text}", markup=False, highlight=False)
 
 
 def print_pairs(console: Console, counts: Mapping[str, int]) -> None:

@@ -19,13 +19,16 @@ from lensflow.steps.measure import gate_step, pairs_content, stored_gates
 from lensflow.steps.plan import cutouts_content
 from lensflow.steps.run_folder import RunFolder
 from lensflow.steps.sources import dataset_content
+from lensflow.steps.verify import verify_step
 from lensflow.store import create, paths, receipts, resume
 from lensflow.store.open import open_manifest
 
-NOT_REREAD = (
-    "Compared: settings, the manifest's rows, the checksums in the receipts, the gate results. The pixels themselves "
-    "were not read again."
-)
+COMPARED = "Compared: settings, the manifest's rows, the checksums in the receipts, the gate results"
+# What is said after a check: with the stores read back, and without.
+REREAD = f"{COMPARED}; and every stored value with its checksum."
+NOT_REREAD = f"{COMPARED}. The pixels themselves were not read again."
+
+MAX_DAMAGE = 20
 
 
 def config_of(run: str) -> RunConfig:
@@ -73,8 +76,16 @@ def certify_step(config: RunConfig, progress: Progress = silent) -> dict[str, An
     return certificate
 
 
-def check_step(config: RunConfig) -> dict[str, Any]:
+def check_step(config: RunConfig, progress: Progress = silent, *, reread: bool = True) -> dict[str, Any]:
     """Hold a run against its certificate.
+
+    Parameters
+    ----------
+    config : RunConfig
+    progress : callable, optional
+    reread : bool
+        Read the stores back and compare every value with its checksum, as ``lensflow verify`` does. Without, a
+        changed pixel under an unchanged receipt goes unnoticed.
 
     Returns
     -------
@@ -104,6 +115,10 @@ def check_step(config: RunConfig) -> dict[str, Any]:
         carried = paths.open_group(folder.pairs).attrs.get("certificate")
         if not isinstance(carried, dict) or carried.get("seal") != certificate["seal"]:
             found.append("the pairs carry the seal of another certificate, or none")
+    if reread:
+        damage = verify_step(config.out, progress=progress).damage
+        found += [str(d) for d in damage[:MAX_DAMAGE]]
+        found += [f"{len(damage) - MAX_DAMAGE} more like these"] if len(damage) > MAX_DAMAGE else []
     if found:
         raise CertificateError(
             f"{folder.certificate}: {len(found)} thing(s) are not as certified:\n  " + "\n  ".join(found)

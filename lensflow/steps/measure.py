@@ -13,13 +13,14 @@ import xarray as xr
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
+from lensflow import schema
 from lensflow.config import RunConfig, fingerprint
 from lensflow.diagnostics import Summaries, results_from_json, results_to_json
 from lensflow.gates import FeatureBlock, GateResult, choose_hosts, feature_block, run_gate
 from lensflow.steps.execute import Progress, run_tasks, silent
 from lensflow.steps.run_folder import RunFolder
 from lensflow.store import paths, receipts
-from lensflow.store.open import read_head, read_pairs_block, stored_regions
+from lensflow.store.open import read_head, read_hosts, read_pairs_block, stored_regions
 from lensflow.store.regions import Regions
 
 
@@ -68,7 +69,7 @@ def measure_step(
             total = parts[0].summaries
             for part in parts[1:]:
                 total = total + part.summaries
-            found = json.loads(results_to_json(total.results(config.diagnostics, config.seed)))
+            found = json.loads(results_to_json(total.results(config.diagnostics, config.seed, config.injection)))
             _keep(folder.diagnostics, stored_key(config, "diagnostics", content), found)
         if want_features:
             block = FeatureBlock.concat([p.features for p in parts])
@@ -115,6 +116,9 @@ class _MeasureTask:
         folder, config = RunFolder.of(self.config), self.config
         region = self.regions[index]
         pairs = read_pairs_block(folder.pairs, folder.manifest, folder.cutouts, region)
+        if self.summaries and pairs.attrs.get("psf_model") == "kernel":
+            kernel = read_hosts(folder.cutouts, pairs["host_index"].values, ("psf_kernel",))["psf_kernel"]
+            pairs = pairs.assign(psf_kernel=(("sample", *schema.PSF_KERNEL.dims[1:]), kernel))
         return _Part(
             index,
             Summaries.from_block(pairs, config.diagnostics) if self.summaries else None,

@@ -311,7 +311,7 @@ def read_pairs_block(url: str, manifest_url: str, cutouts_url: str, region: Regi
     data = _tables("pairs", group, region.slice)
     for v in LAYOUTS["pairs"].pixels_in(group):
         data[v.name] = (v.dims, _read(group, v.name, region.slice), v.attrs)
-    out = out.assign(data)
+    out = out.assign(data).assign_attrs(pixel_scale_arcsec=group.attrs["pixel_scale_arcsec"])
     if "ctrl" in out:
         return out
     host_index, row_id, step = (out[name].values for name in ("host_index", "row_id", "quantize_step_nmgy"))

@@ -14,7 +14,7 @@ from tests.diagnostics.pairs_factory import pairs_block
 
 CONFIG = DiagnosticsConfig(bootstrap=60)
 PAIRS = pairs_block()
-WHOLE = Summaries.from_block(PAIRS, CONFIG).results(CONFIG, seed=3)
+WHOLE = Summaries.from_block(PAIRS, CONFIG).one_pass(CONFIG, seed=3)
 
 
 def merged(blocks):
@@ -33,7 +33,9 @@ def assert_same(results, expected, rtol=1e-10):
             if np.issubdtype(wanted.dtype, np.floating):
                 # Means near 0 and p values near 0 are differences of larger sums: relative to the largest of them.
                 floor = 1e-12 * np.max(np.abs(wanted[np.isfinite(wanted)]), initial=1e-6)
-                np.testing.assert_allclose(values, wanted, rtol=1e-6 if "p_value" in v else rtol, atol=floor, err_msg=v)
+                # Scatter that comes from sums of squares keeps half of the digits.
+                loose = 1e-5 if name == "balance" else 1e-6 if "p_value" in v else rtol
+                np.testing.assert_allclose(values, wanted, rtol=loose, atol=floor, err_msg=v)
             else:
                 np.testing.assert_array_equal(values, wanted, err_msg=v)
 
@@ -42,19 +44,19 @@ def assert_same(results, expected, rtol=1e-10):
 @given(parts=st.lists(st.integers(0, 3), min_size=40, max_size=40), order=st.permutations(range(4)))
 def test_merging_any_partition_in_any_order_gives_the_same_results(parts, order):
     blocks = [PAIRS.isel(sample=np.flatnonzero(np.array(parts) == p)) for p in order]
-    assert_same(merged(blocks).results(CONFIG, seed=3), WHOLE)
+    assert_same(merged(blocks).one_pass(CONFIG, seed=3), WHOLE)
 
 
 def test_order_of_rows_does_not_matter():
     shuffled = PAIRS.isel(sample=np.random.default_rng(0).permutation(PAIRS.sizes["sample"]))
-    assert_same(Summaries.from_block(shuffled, CONFIG).results(CONFIG, seed=3), WHOLE)
+    assert_same(Summaries.from_block(shuffled, CONFIG).one_pass(CONFIG, seed=3), WHOLE)
 
 
 @pytest.mark.parametrize("rows", ["none", "controls", "one"])
 def test_blocks_without_injections_give_nan_and_no_error(rows):
     pick = {"none": [], "controls": np.flatnonzero(PAIRS["is_control"]), "one": [1]}[rows]
     few = Summaries.from_block(PAIRS.isel(sample=pick), CONFIG)
-    results = few.results(CONFIG, seed=3)
+    results = few.one_pass(CONFIG, seed=3)
     assert np.isnan(results["annulus"]["core_low"]).all()
     assert int(results["annulus"]["n_controls"]) == (len(pick) if rows == "controls" else 0)
     if rows != "one":
@@ -62,7 +64,7 @@ def test_blocks_without_injections_give_nan_and_no_error(rows):
         assert np.isnan(results["stratified"]["leakage_pct_pooled"]).all()
         assert np.isnan(results["regression"]["slope"]).all()
     rest = PAIRS.isel(sample=np.setdiff1d(np.arange(PAIRS.sizes["sample"]), pick))
-    assert_same((Summaries.from_block(rest, CONFIG) + few).results(CONFIG, seed=3), WHOLE)
+    assert_same((Summaries.from_block(rest, CONFIG) + few).one_pass(CONFIG, seed=3), WHOLE)
 
 
 def test_results_come_back_from_strict_json_as_they_were():
@@ -90,7 +92,7 @@ def test_every_result_explains_itself():
 
 def test_summaries_travel_between_processes():
     there = pickle.loads(pickle.dumps(Summaries.from_block(PAIRS, CONFIG)))
-    assert_same(there.results(CONFIG, seed=3), WHOLE)
+    assert_same(there.one_pass(CONFIG, seed=3), WHOLE)
 
 
 def test_an_absent_band_is_left_out():
@@ -103,12 +105,12 @@ def test_an_absent_band_is_left_out():
 def test_a_row_with_a_pixel_that_is_not_finite_is_left_out_and_counted():
     broken = PAIRS.copy(deep=True)
     broken["stamp"][2, 1, 0, 0] = np.nan
-    results = Summaries.from_block(broken, CONFIG).results(CONFIG, seed=3)
+    results = Summaries.from_block(broken, CONFIG).one_pass(CONFIG, seed=3)
     assert results["annulus"]["n_nonfinite"].values.tolist() == [0, 1, 0]
     assert np.isfinite(results["annulus"]["core_mean"]).all()
     without = PAIRS.copy(deep=True)
     without["psf_fwhm_arcsec"][2, 1] = np.nan
-    wanted = Summaries.from_block(without, CONFIG).results(CONFIG, seed=3)
+    wanted = Summaries.from_block(without, CONFIG).one_pass(CONFIG, seed=3)
     np.testing.assert_array_equal(results["radial_profile"]["profile"], wanted["radial_profile"]["profile"])
 
 
@@ -122,4 +124,4 @@ def test_summaries_of_other_strata_are_refused():
     with pytest.raises(ConfigError, match="different layout"):
         Summaries.from_block(PAIRS, CONFIG) + Summaries.from_block(PAIRS, other)
     with pytest.raises(ConfigError, match="different layout"):
-        Summaries.from_block(PAIRS, CONFIG).results(other, seed=3)
+        Summaries.from_block(PAIRS, CONFIG).one_pass(other, seed=3)

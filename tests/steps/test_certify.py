@@ -139,8 +139,10 @@ def test_the_command_exits_with_0_only_if_every_required_gate_passes(run, monkey
     code, text = command(monkeypatch, capsys, run.out)
     verdict = certified(run)["verdict"]
     assert code == (0 if verdict == "PASS" else 3) and f"Certificate: {verdict}" in text
-    code, text = command(monkeypatch, capsys, run.out, "--check")
+    code, text = command(monkeypatch, capsys, run.out, "--check", "--quick")
     assert code == (0 if verdict == "PASS" else 3) and "pixels themselves were not read again" in text
+    code, text = command(monkeypatch, capsys, run.out, "--check")
+    assert code == (0 if verdict == "PASS" else 3) and "every stored value with its checksum" in text
     assert command(monkeypatch, capsys, str(Path(run.out, "config.yaml")), "--check")[0] == code
 
     folder = steps.RunFolder.of(run)
@@ -151,3 +153,35 @@ def test_the_command_exits_with_0_only_if_every_required_gate_passes(run, monkey
     assert command(monkeypatch, capsys, run.out, "--check")[0] == 4
     assert command(monkeypatch, capsys, run.out)[0] == 0
     assert command(monkeypatch, capsys, run.out, "--check")[0] == 0
+
+
+def flip_a_byte(store: Path) -> None:
+    """Change one byte in the middle of the store's largest file."""
+    largest = max((f for f in store.rglob("*") if f.is_file()), key=lambda f: f.stat().st_size)
+    content = bytearray(largest.read_bytes())
+    content[len(content) // 2] ^= 0x10
+    largest.write_bytes(content)
+
+
+@pytest.mark.parametrize("store", ["pairs", "cutouts"])
+def test_one_flipped_byte_is_detected_by_the_command(run, store, monkeypatch, capsys):
+    flip_a_byte(Path(run.out, f"{store}.zarr"))
+    code, text = command(monkeypatch, capsys, run.out, "--check")
+    assert code == 4 and store in text and "not as certified" in text
+
+
+def test_an_edited_manifest_is_detected_by_the_command(run, monkeypatch, capsys):
+    group = paths.open_group(steps.RunFolder.of(run).manifest, mode="r+")
+    group["src_flux_nmgy"][3] = 7.0
+    for extra in ((), ("--quick",)):
+        code, text = command(monkeypatch, capsys, run.out, "--check", *extra)
+        assert code == 4 and "manifest: content" in text
+
+
+def test_a_certificate_names_its_recipes_by_hash_and_a_run_without_one_exits_with_1(run, monkeypatch, capsys):
+    hashes = [g["recipe_hash"] for g in certified(run)["gates"]]
+    assert len(set(hashes)) == len(hashes) == 3 and all(len(h) == 16 for h in hashes)
+    Path(run.out, "certificate.json").unlink()
+    code, text = command(monkeypatch, capsys, run.out, "--check")
+    assert code == 1 and "no certificate" in text
+    assert command(monkeypatch, capsys, str(Path(run.out, "nothing")))[0] == 2

@@ -1,0 +1,272 @@
+"""What the diagnostics say: each number beside what it should be, and whether it is.
+
+The rule is one for all: a statistic is an alarm if its expected value lies further away than ``ALARM`` times the
+half-width of its 95 % interval (about four standard deviations, so that a hundred statistics of a sound run are
+rarely one alarm) and by more than a tolerance that matters. What must be exact is an alarm as soon as it is not.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from lensflow.diagnostics import deflection_check as bends
+from lensflow.diagnostics import psf_check as impulses
+
+ALARM = 2.0
+# Beyond these the number matters, whatever its interval.
+SHIFT_PIX, FLUX_SHARE, SKY_MAG, BALANCE, LEAKAGE_PCT = 0.02, 0.02, 0.3, 0.2, 1.0
+# Of the arcs' own brightest ring: pedestals below this share of it are not worth an alarm.
+PROFILE_SHARE = 0.01
+KS_P = 1e-4
+LOCALISED_SHARE = 0.5
+
+
+class Status(StrEnum):
+    """What became of one comparison."""
+
+    OK = "OK"
+    ALARM = "ALARM"
+    NOT_TESTED = "NOT_TESTED"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One number beside its expectation.
+
+    Attributes
+    ----------
+    diagnostic, check, where : str
+        Which diagnostic, what was compared, and in which band, stratum or case it is worst.
+    value, low, high, expected : float
+        NaN where there is none.
+    text : str
+        Says it in words, or why it was not tested.
+    """
+
+    diagnostic: str
+    check: str
+    status: Status
+    where: str
+    value: float
+    low: float
+    high: float
+    expected: float
+    text: str
+
+
+def findings(results: Mapping[str, xr.Dataset]) -> list[Finding]:
+    """Compare every diagnostic's numbers with what they should be; the worst place of each comparison."""
+    out: list[Finding] = []
+    for name, judge in _JUDGES.items():
+        if name in results:
+            out += judge(results[name])
+    return out
+
+
+def alarms(found: list[Finding]) -> dict[str, list[Finding]]:
+    """Alarms by diagnostic; those without are left out."""
+    out: dict[str, list[Finding]] = {}
+    for f in found:
+        if f.status is Status.ALARM:
+            out.setdefault(f.diagnostic, []).append(f)
+    return out
+
+
+def _not_tested(diagnostic: str, check: str, why: str) -> Finding:
+    nothing = math.nan
+    return Finding(diagnostic, check, Status.NOT_TESTED, "", nothing, nothing, nothing, nothing, why)
+
+
+def _against(
+    diagnostic: str, check: str, ds: xr.Dataset, name: str, expected: Any = 0.0, tolerance: Any = 0.0, text: str = ""
+) -> Finding:
+    """Judge ``name`` with its interval against what is expected; the place where it is worst is told."""
+    value, low, high = (ds[f"{name}{k}"] for k in ("", "_low", "_high"))
+    want = xr.zeros_like(value) + expected
+    apart = np.abs(value - want)
+    # An infinite value (no noise at all) has no interval, and is an alarm.
+    reach = xr.where(np.isinf(value), 0.0, np.maximum(high - value, value - low))
+    excess = (apart - np.maximum(ALARM * reach, xr.zeros_like(value) + tolerance)).where(np.isfinite(want))
+    known = excess.notnull()
+    if not bool(known.any()):
+        why = "no value with an interval: too few rows or hosts, or no expectation"
+        return _not_tested(diagnostic, check, why)
+    flat = excess.values.ravel()
+    worst = int(np.nanargmax(np.where(np.isnan(flat), -np.inf, flat)))
+    status = Status.ALARM if flat[worst] > 0 else Status.OK
+    number, lower, upper, wanted = (float(v.values.ravel()[worst]) for v in (value, low, high, want))
+    said = text or str(ds[name].attrs["long_name"])
+    return Finding(diagnostic, check, status, _where(value, worst), number, lower, upper, wanted, said)
+
+
+def _exact(diagnostic: str, check: str, counts: xr.DataArray, tested: bool = True) -> Finding:
+    """Judge a count that must be 0."""
+    text = str(counts.attrs["long_name"])
+    if not tested:
+        return _not_tested(diagnostic, check, f"nothing to count: {text}")
+    flat = np.atleast_1d(counts.values).ravel()
+    worst = int(flat.argmax())
+    status = Status.ALARM if flat[worst] > 0 else Status.OK
+    return Finding(diagnostic, check, status, _where(counts, worst), float(flat[worst]), np.nan, np.nan, 0.0, text)
+
+
+def _limit(diagnostic: str, check: str, values: xr.DataArray, limit: float, expected: float = 0.0) -> Finding:
+    """Judge deviations of something that is not a sample: each must stay below its limit."""
+    flat = np.abs(np.atleast_1d(values.values).ravel())
+    text = f"{values.attrs['long_name']}; limit {limit:g}"
+    if not np.isfinite(flat).any() and not np.isinf(flat).any():
+        return _not_tested(diagnostic, check, text)
+    worst = int(np.nanargmax(flat))
+    status = Status.ALARM if flat[worst] > limit else Status.OK
+    return Finding(diagnostic, check, status, _where(values, worst), float(flat[worst]), np.nan, limit, expected, text)
+
+
+def _where(values: xr.DataArray, flat: int) -> str:
+    if not values.dims:
+        return ""
+    at = np.unravel_index(flat, values.shape)
+    said = []
+    for dim, k in zip(values.dims, at, strict=True):
+        label = values[dim].values[k] if dim in values.coords else k
+        said.append(str(label) if dim in ("band", "column", "case") else f"{dim} {label}")
+    return ", ".join(said)
+
+
+def _annulus(ds: xr.Dataset) -> Iterator[Finding]:
+    # A pedestal matters if it is more than a hundredth of the light that arcs bring to the core.
+    floor = 0.01 * abs(ds["core_mean"]).fillna(0)
+    for region, where, tolerance in (("annulus", "r >= 20 pix", 0.1 * floor), ("core", "r < 5 pix", floor)):
+        one = ds.rename({f"{region}_residual_mean": f"{region}_residual"})
+        yield _against("annulus", f"pedestal at {where}", one, f"{region}_residual", tolerance=tolerance)
+    yield _exact("annulus", "pixels without an arc unchanged", ds["n_touched"], bool((ds["n_rows"] > 0).any()))
+    yield _exact("annulus", "control rows are their host", ds["n_controls_changed"], int(ds["n_controls"]) > 0)
+
+
+def _regression(ds: xr.Dataset) -> Iterator[Finding]:
+    yield _against(
+        "regression", "slopes beside those of the arcs", ds, "slope_excess",
+        tolerance=0.02 * abs(ds["slope_expected"]).fillna(0),
+    )  # fmt: skip
+
+
+def _stratified(ds: xr.Dataset) -> Iterator[Finding]:
+    yield _against("stratified", "leakage beside the arcs'", ds, "leakage_pct_excess", tolerance=LEAKAGE_PCT)
+
+
+def _radial_profile(ds: xr.Dataset) -> Iterator[Finding]:
+    every = ds.isel(stratum=0)
+    floor = PROFILE_SHARE * abs(every["profile_expected"]).max("ring").fillna(0)
+    yield _against("radial_profile", "every ring beside the arcs'", every, "residual", tolerance=floor)
+
+
+def _alignment(ds: xr.Dataset) -> Iterator[Finding]:
+    put = float(ds.attrs["injected_shift_pix"])
+    sees = bool((ds["injected_found_low"] > 0).all())
+    found = _against("alignment", "stamp against control", ds, "shift", tolerance=SHIFT_PIX)
+    if found.status is Status.OK and not sees:
+        found = replace(
+            found, status=Status.NOT_TESTED, text=f"a shift of {put:g} pix put in would not be seen: {found.text}"
+        )
+    yield found
+    worse = ds["core_rms_ratio"]
+    n_bad = (worse <= 1).astype(int).assign_attrs(long_name=str(worse.attrs["long_name"]))
+    yield _exact("alignment", "moving the control makes the core worse", n_bad, bool(worse.notnull().any()))
+    share, low, high = (float(ds[f"localised_share{k}"]) for k in ("", "_low", "_high"))
+    status = Status.NOT_TESTED if np.isnan(high) else Status.OK if high >= LOCALISED_SHARE else Status.ALARM
+    text = f"{ds['localised_share'].attrs['long_name']}; at least {LOCALISED_SHARE:g}"
+    yield Finding("alignment", "light lies where the arc does", status, "", share, low, high, 1.0, text)
+
+
+def _flux(ds: xr.Dataset) -> Iterator[Finding]:
+    yield _against("flux", "flux added over flux declared", ds, "closure", 1.0, FLUX_SHARE)
+    yield _against("flux", "flux added over flux magnified", ds, "magnified", 0.985, 0.015 + FLUX_SHARE)
+    yield _against("flux", "slope on theta_E beside the declared", ds, "slope_excess", 0.0, 0.05)
+    yield _exact("flux", "no light in bands without data", ds["n_filled"])
+
+
+def _noise(ds: xr.Dataset) -> Iterator[Finding]:
+    if ds.attrs["declared"] == "no noise":
+        rms = ds["noise_rms_over_unit"].fillna(0)
+        yield _exact("noise", "none was asked for", (rms > 1e-4).astype(int).assign_attrs(rms.attrs))
+        return
+    yield _against("noise", "sky that the noise implies", ds, "sky_mag", ds["sky_mag_declared"], SKY_MAG)
+
+
+def _balance(ds: xr.Dataset) -> Iterator[Finding]:
+    if float(ds["n_rows"].min("class").sel(place="all")) == 0:
+        why = "one of the classes has no rows"
+        yield _not_tested("balance", "means of injections and controls", why)
+        return
+    yield _against("balance", "means of injections and controls", ds, "difference", tolerance=BALANCE)
+    p, worst = ds["ks_p"], int(np.nanargmin(ds["ks_p"].fillna(1).values))
+    value = float(p[worst])
+    status = Status.NOT_TESTED if np.isnan(value) else Status.ALARM if value < KS_P else Status.OK
+    yield Finding(
+        "balance", "distributions of injections and controls", status, _where(p, worst), float(ds["ks"][worst]), np.nan,
+        np.nan, 0.0, f"Kolmogorov-Smirnov distance, p = {value:.2g} (alarm below {KS_P:g})",
+    )  # fmt: skip
+    missing = ds["missing"].sel(place="all")
+    apart = abs(missing.isel({"class": 0}) - missing.isel({"class": 1}))
+    yield _limit("balance", "missing values", apart.assign_attrs(long_name="difference of the shares missing"), 0.02)
+
+
+def _untested(name: str, ds: xr.Dataset) -> Finding | None:
+    why = str(ds.attrs.get("why", ""))
+    return _not_tested(name, "all", why) if why else None
+
+
+def _psf(ds: xr.Dataset) -> Iterator[Finding]:
+    if skipped := _untested("psf", ds):
+        yield skipped
+        return
+    words = {
+        "image_error": "image of an impulse", "flux": "unit flux", "centroid_pix": "centroid", "width": "width",
+        "linearity": "linear in flux", "wrap_round": "nothing wraps round",
+    }  # fmt: skip
+    for name, text in words.items():
+        yield _limit("psf", text, ds[name], impulses.LIMITS[name])
+
+
+def _deflection(ds: xr.Dataset) -> Iterator[Finding]:
+    place = (ds["place"] - ds["place_expected"]).fillna(np.inf).assign_attrs(ds["place"].attrs)
+    flux = (ds["flux"] / ds["flux_expected"] - 1).assign_attrs(ds["flux"].attrs)
+    yield _limit("deflection", "place of an image", place, bends.PLACE_LIMIT_ARCSEC)
+    yield _limit("deflection", "magnification of an image", flux, bends.FLUX_LIMIT)
+    yield _limit("deflection", "area inside the critical curve", (ds["area"] - 1).assign_attrs(ds["area"].attrs),
+                 bends.AREA_LIMIT)  # fmt: skip
+    yield _limit("deflection", "an SIS bends by theta_E", ds["sis_deflection"], bends.DEFLECTION_LIMIT)
+
+
+def _rendering(ds: xr.Dataset) -> Iterator[Finding]:
+    if skipped := _untested("rendering", ds):
+        yield skipped
+        return
+    yield _limit("rendering", "stored arcs made anew", ds["error"], float(ds.attrs["accuracy"]))
+    yield _limit("rendering", "their flux", ds["flux_error"], float(ds.attrs["accuracy"]))
+    limit = np.maximum(ds["reference_own_error"], float(ds.attrs["reference_accuracy"]))
+    text = "error against the slow reference over the larger of its own and " + f"{ds.attrs['reference_accuracy']:g}"
+    yield _limit(
+        "rendering", "beside the slow reference", (ds["reference_error"] / limit).assign_attrs(long_name=text), 1
+    )
+
+
+_JUDGES: dict[str, Callable[[xr.Dataset], Iterator[Finding]]] = {
+    "annulus": _annulus,
+    "regression": _regression,
+    "stratified": _stratified,
+    "radial_profile": _radial_profile,
+    "psf": _psf,
+    "alignment": _alignment,
+    "deflection": _deflection,
+    "flux": _flux,
+    "balance": _balance,
+    "noise": _noise,
+    "rendering": _rendering,
+}

@@ -1,0 +1,145 @@
+"""PSF test: what the renderer makes of a nearly point-like source, for the PSFs that the run used."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from lensflow import geometry
+from lensflow.diagnostics.hostsums import Floats, named
+from lensflow.diagnostics.specimens import Specimens
+from lensflow.lensing.psf import transform
+from lensflow.lensing.psf_image import kernel_transform
+from lensflow.lensing.render import Rendering, render
+
+# A round Gaussian source that every sampling of a tenth of a pixel or finer resolves.
+SOURCE_REFF_ARCSEC = 0.15
+_REFF_OVER_SIGMA = float(np.sqrt(2 * np.log(2)))
+_THETA_E = 1e-6  # the least of lenses: its deflection is below anything that is measured here
+_PERIOD_PIX = 320
+LIMITS = {
+    "image_error": 2e-3, "flux": 2e-3, "centroid_pix": 5e-3, "width": 3e-3, "linearity": 1e-5, "wrap_round": 2e-4,
+}  # fmt: skip
+ROWS = 6
+
+
+def psf_check(specimens: Specimens, renderer: Any = render) -> xr.Dataset:
+    """Render impulses with the PSFs of the kept rows and measure them.
+
+    Parameters
+    ----------
+    specimens : Specimens
+        Their PSFs are tested: the narrowest, the widest and some between.
+    renderer : callable
+        As :func:`lensflow.lensing.render.render`.
+
+    Returns
+    -------
+    Dataset, dims (row, band)
+        ``image_error``: largest deviation from the analytic image, over its peak; ``flux``, ``centroid_pix``,
+        ``width`` (of the noise-equivalent area; relative), ``linearity`` and ``wrap_round`` are deviations too.
+        ``attrs["why"]`` says why nothing was tested.
+    """
+    why = specimens.why_not()
+    bands = specimens.bands
+    names = ("fwhm_arcsec", *LIMITS)
+    out: dict[str, Floats] = {k: np.full((0 if why else ROWS, len(bands)), np.nan) for k in names}
+    if not why:
+        rows = _spread(specimens)
+        out = _measure(specimens, rows, renderer)
+    texts = {
+        "fwhm_arcsec": ("arcsec", "declared FWHM (of a kernel: what stands for it)"),
+        "image_error": ("1", "largest |image - analytic image| over the peak"),
+        "flux": ("1", "sum of the image over the analytic image's, less 1"),
+        "centroid_pix": ("pixel", "distance of the light's centre from where the source is"),
+        "width": ("1", "root of the noise-equivalent area over the analytic image's, less 1"),
+        "linearity": ("1", "largest |image of twice the flux - twice the image| over the peak"),
+        "wrap_round": ("1", "of a source by the edge: largest excess at the far edge, over the peak"),
+    }
+    data = {k: named(["row", "band"], v, *texts[k]) for k, v in out.items()}
+    limits = {f"limit_{k}": v for k, v in LIMITS.items()}
+    return xr.Dataset(data, coords={"band": list(bands)}, attrs={"title": "PSF test", "why": why, **limits})
+
+
+def _spread(specimens: Specimens) -> NDArray[np.int64]:
+    """Rows from the narrowest to the widest PSF, all bands together."""
+    width = np.nanmean(np.where(np.isfinite(specimens.columns["psf_fwhm_arcsec"]),
+                                specimens.columns["psf_fwhm_arcsec"], np.nan), axis=1)  # fmt: skip
+    order = np.argsort(width, kind="stable")
+    return np.asarray(order[np.linspace(0, order.size - 1, min(ROWS, order.size)).round().astype(int)])
+
+
+def _measure(specimens: Specimens, rows: NDArray[np.int64], renderer: Any) -> dict[str, Floats]:
+    size, scale = specimens.arc.shape[-1], float(specimens.attrs["pixel_scale_arcsec"])
+    middle = geometry.centre(size)
+    place = np.array([middle + 0.3, middle - 0.2])
+    edge = np.array([2.0, middle])
+    fwhm = specimens.columns["psf_fwhm_arcsec"][rows].astype(np.float64)
+    ask = {"specimens": specimens, "rows": rows, "renderer": renderer}
+    image, twice, at_edge = (_impulses(**ask, place=p, flux=f) for p, f in ((place, 1.0), (place, 2.0), (edge, 1.0)))
+    out = {k: np.full(fwhm.shape, np.nan) for k in ("fwhm_arcsec", *LIMITS)}
+    x, y = geometry.pixel_grid(size)
+    for i, b in np.argwhere(np.isfinite(fwhm)):
+        hat = _transform(specimens, int(rows[i]), int(b), scale)
+        expected, far = (_analytic(hat, p, size, scale) for p in (place, edge))
+        found, peak = image[i, b].astype(np.float64), expected.max()
+        out["fwhm_arcsec"][i, b] = fwhm[i, b]
+        out["image_error"][i, b] = np.abs(found - expected).max() / peak
+        out["flux"][i, b] = found.sum() / expected.sum() - 1
+        centres = [np.array([(v * x).sum(), (v * y).sum()]) / v.sum() if v.sum() else np.full(2, np.inf)
+                   for v in (found, expected)]  # fmt: skip
+        out["centroid_pix"][i, b] = np.hypot(*(centres[0] - centres[1]))
+        out["width"][i, b] = np.sqrt(_area(found) / _area(expected)) - 1
+        out["linearity"][i, b] = np.abs(twice[i, b] - 2 * found).max() / peak
+        beyond = np.abs(at_edge[i, b] - far)[:, -8:]
+        out["wrap_round"][i, b] = beyond.max() / far.max()
+    return out
+
+
+def _impulses(
+    specimens: Specimens, rows: NDArray[np.int64], renderer: Any, place: Floats, flux: float
+) -> NDArray[np.float32]:
+    n, bands = len(rows), len(specimens.bands)
+    size, scale = specimens.arc.shape[-1], float(specimens.attrs["pixel_scale_arcsec"])
+    psf = specimens.psf()
+    if specimens.attrs["psf_model"] == "kernel":
+        psf = {"psf_model": psf["psf_model"][rows]}
+    const = {
+        "theta_e_arcsec": _THETA_E, "lens_q": 1.0, "lens_phi_rad": 0.0, "shear": 0.0, "shear_phi_rad": 0.0,
+        "src_x_arcsec": 0.0, "src_y_arcsec": 0.0, "src_reff_arcsec": SOURCE_REFF_ARCSEC, "src_n": 0.5, "src_q": 1.0,
+        "src_phi_rad": 0.0, "x_center": place[0], "y_center": place[1],
+    }  # fmt: skip
+    columns: dict[str, Any] = {k: np.full(n, v) for k, v in const.items()}
+    columns["lens_model"] = np.full(n, "SIS")
+    columns["src_flux_nmgy"] = np.full((n, bands), flux)
+    columns["psf_fwhm_arcsec"] = specimens.columns["psf_fwhm_arcsec"][rows].astype(np.float64)
+    made: Rendering = renderer(columns, stamp_size=size, pixel_scale_arcsec=scale, **psf)
+    return made.arc
+
+
+def _transform(specimens: Specimens, row: int, band: int, scale: float) -> NDArray[np.complex128]:
+    """Fourier transform of PSF and source together, at the frequencies of the long period."""
+    f = np.fft.fftfreq(_PERIOD_PIX)
+    sigma = SOURCE_REFF_ARCSEC / _REFF_OVER_SIGMA / scale
+    source = np.exp(-2 * (np.pi * sigma * np.hypot(f[:, None], f)) ** 2)
+    if specimens.attrs["psf_model"] == "kernel":
+        kernel = specimens.columns["psf_kernel"][row, band].astype(np.float64)
+        return np.asarray(source * kernel_transform(kernel / kernel.sum(), f, f), dtype=np.complex128)
+    fwhm = float(specimens.columns["psf_fwhm_arcsec"][row, band]) / scale
+    model, beta = str(specimens.attrs["psf_model"]), float(specimens.attrs["psf_beta"])
+    return np.asarray(source * transform(np.hypot(f[:, None], f), fwhm, model, beta), dtype=np.complex128)
+
+
+def _analytic(hat: NDArray[np.complex128], place: Floats, size: int, scale: float) -> Floats:
+    """Image of a unit-flux source at ``place`` (x, y), nMgy/pixel, shape (size, size)."""
+    f = np.fft.fftfreq(_PERIOD_PIX)
+    moved = hat * np.exp(-2j * np.pi * (f[:, None] * place[1] + f * place[0]))
+    return np.asarray(np.fft.ifft2(moved).real[:size, :size])
+
+
+def _area(image: Floats) -> float:
+    square = float((image**2).sum())
+    return float(image.sum()) ** 2 / square if square > 0 else np.nan

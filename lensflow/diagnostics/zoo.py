@@ -1,0 +1,316 @@
+"""Bug zoo: each known fault, put into a small run on demand; which diagnostic notices which.
+
+Faults of the renderer replace it (the psf and deflection checks then examine the faulty one); faults of the data are
+put into pairs that were made right. The run lies on galaxies with correlated sky, so that it needs no files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from lensflow import rng, schema
+from lensflow.config import DiagnosticsConfig, InjectionConfig, RunConfig
+from lensflow.diagnostics.findings import Finding, Status, findings
+from lensflow.diagnostics.summaries import DIAGNOSTICS, Summaries
+from lensflow.injection import inject_block
+from lensflow.lensing import psf
+from lensflow.lensing.render import Rendering, render
+from lensflow.lensing.render_reference import lensed_light, ray_positions
+from lensflow.manifest.build import build_manifest
+from lensflow.survey.photometry import with_measurements
+from lensflow.survey.stamps import stamps_from_cubes
+
+PIXEL_ARCSEC = 0.262
+_PSFSIZE = {"g": 1.5, "r": 1.35, "z": 1.25}
+_SKY = {"g": 0.003, "r": 0.004, "z": 0.009}
+_PAD = 16
+
+
+@dataclass(frozen=True, eq=False)
+class SmallRun:
+    """Hosts, a manifest and the settings that make pairs of them."""
+
+    hosts: xr.Dataset
+    manifest: xr.Dataset
+    config: RunConfig
+
+    @property
+    def injection(self) -> InjectionConfig:
+        """Settings of the injection."""
+        return self.config.injection
+
+    def pairs(self, renderer: Callable[..., Rendering] = render, manifest: xr.Dataset | None = None) -> xr.Dataset:
+        """Pairs with the manifest's columns and ``ctrl``, made with ``renderer``."""
+        rows = self.manifest if manifest is None else manifest
+        block = inject_block(self.hosts, rows, self.injection, renderer=renderer)
+        ctrl = self.hosts["image"].values[rows["host_index"].values]
+        return rows.assign({v: block[v] for v in block.data_vars}).assign(
+            ctrl=(schema.CTRL.dims, ctrl)
+        ).assign_attrs(pixel_scale_arcsec=block.attrs["pixel_scale_arcsec"])  # fmt: skip
+
+    def lazy(self, chunk: int) -> xr.Dataset:
+        """The same pairs as Dask arrays, ``chunk`` rows in each."""
+        return self.pairs().chunk({"sample": chunk})
+
+
+def small_run(hosts: int = 40, per_host: int = 4, seed: int = 5) -> SmallRun:
+    """Galaxies with neighbours on correlated sky, every sixth without data in g, and a random manifest for them."""
+    draw = rng.generator(seed, "zoo.hosts")
+    images = _galaxies(hosts, draw)
+    images["g"][::6] = np.nan
+    config = RunConfig.model_validate(
+        {
+            "out": "-",
+            "seed": seed,
+            "survey": {"root": "-", "targets": "-"},
+            "plan": {"injections_per_host": per_host, "src_reff_arcsec": [0.15, 0.2, 0.3], "dmag": [0.0, 0.5, 1.0]},
+        }
+    )
+    names = np.array([f"zoo-{i:04d}" for i in range(hosts)])
+    out = stamps_from_cubes(images, names, _PSFSIZE, None, None, config.survey)
+    out = with_measurements(out.assign_attrs(pixel_scale_arcsec=PIXEL_ARCSEC))
+    for name in ("flux_nmgy", "sigma_v_km_s", "z_lens"):
+        v = schema.variable("cutouts", name)
+        shape = (hosts, len(images)) if "band" in v.dims else (hosts,)
+        out = out.assign({name: (v.dims, np.full(shape, np.nan, v.dtype), v.attrs)})
+    out["psfsize_arcsec"] = out["psfsize_arcsec"] * draw.uniform(0.9, 1.2, (hosts, 1)).astype("f4")
+    split = np.sort(np.arange(hosts) % 3).astype(np.uint8)
+    out = out.assign(cell=("host", np.arange(hosts)), split=("host", split))
+    return SmallRun(out, build_manifest(out, config), config)
+
+
+def _galaxies(n: int, draw: np.random.Generator, size: int = 72) -> dict[str, NDArray[np.float32]]:
+    x = np.arange(size) - (size - 1) / 2
+    r = np.hypot(x[:, None], x)
+    near = np.exp(-0.5 * (np.hypot(np.fft.fftfreq(size, 1 / size)[:, None], np.fft.fftfreq(size, 1 / size)) / 1.2) ** 2)
+    smooth = np.fft.rfft2(near / np.sqrt((near**2).sum()))
+    bright, slope = draw.uniform(0.3, 1.2, n), draw.uniform(3.0, 5.0, n)
+    place, light = draw.uniform(-28, 28, (n, 4, 2)), draw.uniform(0.1, 0.5, (n, 4))
+    # A neighbour in the core would be part of the galaxy.
+    place[np.hypot(*np.moveaxis(place, -1, 0)) < 10] += 14
+    out = {}
+    for k, (band, sky) in enumerate(_SKY.items()):
+        scene = bright[:, None, None] * np.exp(-r / slope[:, None, None])
+        for j in range(4):
+            away = np.hypot(x[:, None] - place[:, j, 1, None, None], x - place[:, j, 0, None, None])
+            scene = scene + light[:, j, None, None] * np.exp(-0.5 * (away / 2.2) ** 2)
+        noise = np.fft.irfft2(np.fft.rfft2(draw.normal(size=(n, size, size))) * smooth, s=(size, size))
+        out[band] = ((0.4, 1.0, 1.7)[k] * scene + sky * noise).astype(np.float32)
+    return out
+
+
+# --- Faults of the renderer -------------------------------------------------------------------------------------------
+
+Columns = Mapping[str, Any]
+
+
+def _with(change: Callable[[dict[str, Any]], dict[str, Any]]) -> Callable[..., Rendering]:
+    """Make a renderer that is right, of rows that were changed."""
+
+    def faulty(manifest: Columns, **how: Any) -> Rendering:
+        return render({**manifest, **change(dict(manifest))}, **how)
+
+    return faulty
+
+
+def _binned(supersample: int, kernel_pix: int | None = None, corner: bool = False) -> Callable[..., Rendering]:
+    """Make a renderer that averages uniform rays over pixels and then convolves with a sampled kernel."""
+
+    def faulty(manifest: Columns, **how: Any) -> Rendering:
+        true = render(manifest, **how)
+        arc = np.zeros_like(true.arc, dtype=np.float64)
+        size, scale = arc.shape[-1], float(how["pixel_scale_arcsec"])
+        field_pix, period = size + 2 * _PAD, 3 * size
+        magnified = np.full(len(arc), np.nan)
+        for i in np.flatnonzero(np.isfinite(true.magnification)):
+            row = {k: np.asarray(v)[i] for k, v in manifest.items() if np.ndim(v)}
+            x, y = (ray_positions(size, _PAD, supersample, scale, row[k]) for k in ("x_center", "y_center"))
+            light = lensed_light(row, x[None, :], y[:, None])
+            light = light.reshape(field_pix, supersample, field_pix, supersample).mean(axis=(1, 3)) * scale**2
+            magnified[i] = light.sum()
+            spectrum = np.fft.rfft2(light, s=(period, period))
+            for b, (fwhm, flux) in enumerate(zip(row["psf_fwhm_arcsec"], row["src_flux_nmgy"], strict=True)):
+                if np.isfinite(fwhm):
+                    kernel = _kernel(fwhm / scale, period, kernel_pix, corner, how)
+                    image = np.fft.irfft2(spectrum * np.fft.rfft2(kernel), s=(period, period))
+                    arc[i, b] = flux * image[_PAD : _PAD + size, _PAD : _PAD + size]
+        arc[np.abs(arc) < 1e-6 * arc.max(axis=(2, 3), keepdims=True, initial=0)] = 0
+        return Rendering(arc.astype(np.float32), true.render_err, magnified)
+
+    return faulty
+
+
+def _kernel(fwhm_pix: float, period: int, clip: int | None, corner: bool, how: Columns) -> NDArray[np.float64]:
+    model, beta = str(how.get("psf_model", "moffat")), float(how.get("psf_beta", 3.5))
+    if clip is None:
+        axis = np.fft.fftfreq(period, 1 / period)
+        return psf.profile(np.hypot(axis[:, None], axis), fwhm_pix, model, beta)
+    small = psf.kernel(clip, fwhm_pix, model, beta)
+    kernel = np.zeros((period, period))
+    kernel[:clip, :clip] = small
+    # What was done: the kernel stays in the corner of a canvas of 64 pixels, which is then turned inside out.
+    by = -23 if corner else -(clip // 2)
+    return np.roll(kernel, (by, by), (0, 1))
+
+
+def _renormalised(manifest: Columns, **how: Any) -> Rendering:
+    true = render(manifest, **how)
+    factor = np.where(np.isfinite(true.magnification), true.magnification, 1.0)
+    return Rendering((true.arc / factor[:, None, None, None]).astype(np.float32), true.render_err, true.magnification)
+
+
+# --- Faults of the data -----------------------------------------------------------------------------------------------
+
+
+def _stamps(change: Callable[[xr.Dataset, NDArray[np.float32]], NDArray]) -> Callable[[xr.Dataset], xr.Dataset]:
+    """Change the stamps of injections only."""
+
+    def faulty(pairs: xr.Dataset) -> xr.Dataset:
+        stamp, lit = pairs["stamp"].values, ~pairs["is_control"].values
+        new = np.where(lit[:, None, None, None], change(pairs, stamp), stamp).astype(np.float32)
+        return pairs.assign(stamp=(pairs["stamp"].dims, new))
+
+    return faulty
+
+
+def _sky(pairs: xr.Dataset) -> NDArray[np.float64]:
+    return np.array([_SKY[str(b)] for b in pairs["band"].values])[:, None, None]
+
+
+def _offsets(pairs: xr.Dataset, stamp: NDArray[np.float32]) -> NDArray:
+    level = rng.normal(1, pairs["row_id"].values, "zoo.offset")[:, 0]
+    return stamp + 0.3 * level[:, None, None, None] * _sky(pairs)
+
+
+def _noise(factor: float) -> Callable[[xr.Dataset, NDArray[np.float32]], NDArray]:
+    def change(pairs: xr.Dataset, stamp: NDArray[np.float32]) -> NDArray:
+        clean = pairs["ctrl"].values.astype(np.float64) + pairs["arc"].values
+        return clean + factor * (stamp - clean)
+
+    return change
+
+
+def _other_hosts(pairs: xr.Dataset) -> xr.Dataset:
+    host = pairs["host_index"].values
+    _, first, place = np.unique(host, return_index=True, return_inverse=True)
+    return pairs.assign(ctrl=(pairs["ctrl"].dims, pairs["ctrl"].values[np.roll(first, 1)[place]]))
+
+
+def _filled(pairs: xr.Dataset) -> xr.Dataset:
+    # inject_block refuses to render into a band without data, so the arc comes from the neighbouring band.
+    gone = ~np.isfinite(pairs["psf_fwhm_arcsec"].values) & ~pairs["is_control"].values[:, None]
+    arc, stamp = pairs["arc"].values.copy(), pairs["stamp"].values.copy()
+    extra = np.where(gone[..., None, None], np.roll(arc, -1, axis=1), 0)
+    return pairs.assign(arc=(pairs["arc"].dims, arc + extra), stamp=(pairs["stamp"].dims, stamp + extra))
+
+
+def _best_seeing_controls(pairs: xr.Dataset) -> xr.Dataset:
+    fwhm = pairs["psf_fwhm_arcsec"].values[:, 1]
+    return pairs.isel(sample=~pairs["is_control"].values | (fwhm < np.quantile(fwhm, 1 / 3)))
+
+
+def _flux_scale(pairs: xr.Dataset) -> xr.Dataset:
+    ctrl, arc = pairs["ctrl"].values, pairs["arc"].values
+    noise = pairs["stamp"].values - ctrl - arc
+    arc = (1.1 * arc).astype(np.float32)
+    return pairs.assign(arc=(pairs["arc"].dims, arc), stamp=(pairs["stamp"].dims, ctrl + arc + noise))
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One known mistake.
+
+    Attributes
+    ----------
+    name, what : str
+    caught_by : tuple of str
+        Diagnostics that must notice it; others may.
+    renderer : callable
+        What renders the run.
+    spoil : callable
+        What is done to the pairs afterwards.
+    slow : bool
+        It renders by brute force: seconds.
+    """
+
+    name: str
+    what: str
+    caught_by: tuple[str, ...]
+    renderer: Callable[..., Rendering] = render
+    spoil: Callable[[xr.Dataset], xr.Dataset] = field(default=lambda pairs: pairs)
+    slow: bool = False
+
+
+FAULTS = (
+    Fault("ifftshift kernel", "19-pixel kernel left in the corner, then ifftshifted", ("psf", "rendering"),
+          _binned(4, 19, corner=True), slow=True),
+    Fault("sigma for FWHM", "the FWHM used as a sigma", ("psf", "rendering"),
+          _with(lambda m: {"psf_fwhm_arcsec": 2.3548 * np.asarray(m["psf_fwhm_arcsec"])})),
+    Fault("psfsize as Moffat FWHM", "psfsize not converted to the Moffat's FWHM", ("psf", "rendering"),
+          _with(lambda m: {"psf_fwhm_arcsec": np.asarray(m["psf_fwhm_arcsec"]) / 0.811})),
+    Fault("half-pixel centre", "lens and source half a pixel off along both axes", ("psf", "deflection", "rendering"),
+          _with(lambda m: {k: np.asarray(m[k]) + 0.5 for k in ("x_center", "y_center")})),
+    Fault("clipped kernel", "a kernel of 19 x 19 pixels, not renormalised", ("psf", "rendering"),
+          _binned(4, 19), slow=True),
+    Fault("missing sqrt(q)", "SIE without the area normalisation", ("deflection", "rendering"),
+          _with(lambda m: {"theta_e_arcsec": np.asarray(m["theta_e_arcsec"]) / np.sqrt(np.asarray(m["lens_q"]))})),
+    Fault("pixel-centre sampling", "one ray per pixel", ("psf", "rendering"), _binned(1), slow=True),
+    Fault("doubled pixel response", "averaged over pixels, then convolved with the effective PSF",
+          ("psf", "rendering"), _binned(8), slow=True),
+    Fault("renormalised arc", "the lensed image scaled back to the source's flux", ("flux", "deflection", "rendering"),
+          _renormalised),
+    Fault("band swap", "g and z fluxes exchanged", ("flux", "rendering"),
+          _with(lambda m: {"src_flux_nmgy": np.asarray(m["src_flux_nmgy"])[:, ::-1]})),
+    Fault("missing band filled", "an arc in a band without an exposure", ("flux",), spoil=_filled),
+    Fault("flux scale", "arcs 10 % too bright", ("flux", "rendering"), spoil=_flux_scale),
+    Fault("pedestal", "a tenth of a sky sigma added to every injection", ("annulus",),
+          spoil=_stamps(lambda p, s: s + 0.1 * _sky(p))),
+    Fault("background offset", "a random offset of each injection, mean 0, 0.3 sky sigma", ("annulus",),
+          spoil=_stamps(_offsets)),
+    Fault("one-pixel shift", "the host of every injection moved by a pixel", ("alignment", "annulus"),
+          spoil=_stamps(lambda p, s: s + np.roll(p["ctrl"].values, 1, axis=-1) - p["ctrl"].values)),
+    Fault("missing noise", "no shot noise of the arc", ("noise",), spoil=_stamps(_noise(0.0))),
+    Fault("wrong gain", "the gain a factor of 4 too small", ("noise",), spoil=_stamps(_noise(2.0))),
+    Fault("rounded stamps only", "stamps rounded to a quarter of a sky sigma, controls not", ("annulus",),
+          spoil=_stamps(lambda p, s: np.round(s / (0.25 * _sky(p))) * 0.25 * _sky(p))),
+    Fault("controls of other hosts", "the control of each row is another galaxy", ("annulus", "alignment"),
+          spoil=_other_hosts),
+    Fault("controls of good seeing", "controls only in the best third of the seeing", ("balance",),
+          spoil=_best_seeing_controls),
+)  # fmt: skip
+
+
+def examine(fault: Fault | None, run: SmallRun, diagnostics: DiagnosticsConfig | None = None) -> list[Finding]:
+    """Findings of a small run with a fault in it, or of the sound run."""
+    config = diagnostics or run.config.diagnostics
+    renderer = fault.renderer if fault else render
+    pairs = run.pairs(renderer)
+    if fault:
+        pairs = fault.spoil(pairs)
+    return findings(Summaries.from_block(pairs, config).results(config, run.config.seed, run.injection, renderer))
+
+
+def matrix(run: SmallRun | None = None, diagnostics: DiagnosticsConfig | None = None) -> xr.DataArray:
+    """Alarms of every diagnostic for every fault, and for the sound run (the first row).
+
+    Returns
+    -------
+    DataArray, dims (fault, diagnostic)
+        Number of alarms; -1 where a diagnostic tested nothing.
+    """
+    sound = run or small_run()
+    names = ["none", *(f.name for f in FAULTS)]
+    counts = np.zeros((len(names), len(DIAGNOSTICS)), np.int64)
+    for i, fault in enumerate((None, *FAULTS)):
+        found = examine(fault, sound, diagnostics)
+        for j, name in enumerate(DIAGNOSTICS):
+            of = [f for f in found if f.diagnostic == name]
+            tested = any(f.status is not Status.NOT_TESTED for f in of)
+            counts[i, j] = sum(f.status is Status.ALARM for f in of) if tested else -1
+    return xr.DataArray(counts, dims=("fault", "diagnostic"), coords={"fault": names, "diagnostic": list(DIAGNOSTICS)})

@@ -1,0 +1,148 @@
+"""Tables of the diagnostics: every number beside what it should be."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+import numpy as np
+import xarray as xr
+
+from lensflow.diagnostics import Finding, Status
+from lensflow.report.numbers import MISSING, count, interval, number
+from lensflow.report.tables import Table
+
+_STATUS = {Status.OK: "as expected", Status.ALARM: "ALARM", Status.NOT_TESTED: "not tested"}
+
+
+def findings(found: Sequence[Finding]) -> Table:
+    """The worst place of every comparison."""
+    rows = [
+        (
+            f.diagnostic.replace("_", " "),
+            f.check,
+            _STATUS[f.status],
+            f.where or MISSING,
+            number(f.value),
+            interval(f.low, f.high) if np.isfinite(f.low) else MISSING,
+            number(f.expected),
+        )
+        for f in found
+    ]
+    return Table(
+        "What the diagnostics measured beside what was to be expected, each at its worst place. An alarm: the "
+        "expectation lies beyond twice the half-width of the 95 % interval over hosts (about four standard deviations) "
+        "and beyond a tolerance that matters, or something exact is not.",
+        ("diagnostic", "compared", "outcome", "where", "value", "95 %", "expected"),
+        rows,
+        text_columns=4,
+        groups=True,
+        loud=frozenset(k for k, f in enumerate(found) if f.status is Status.ALARM),
+    )
+
+
+def alignment(ds: xr.Dataset) -> Table:
+    """Shifts, and the shift that was put in."""
+    rows = []
+    for axis, b in itertools.product(ds["axis"].values, range(ds.sizes["band"])):
+        part = ds.sel(axis=axis).isel(band=b)
+        v = {str(k): float(x) for k, x in part.data_vars.items()}
+        rows.append(
+            (str(axis), str(part["band"].values), number(v["shift"]), interval(v["shift_low"], v["shift_high"]),
+             number(v["injected_found"]), interval(v["injected_found_low"], v["injected_found_high"]),
+             number(v["core_rms_ratio"]), count(v["n_hosts"]))
+        )  # fmt: skip
+    put = ds.attrs["injected_shift_pix"]
+    return Table(
+        f"Alignment, in pixels: shift of stamp − arc against the control, r ≥ 16 pixels; and what the same test finds "
+        f"when {put:g} pixels are put in (its power). Last: how much worse the core’s residual becomes if the control "
+        "is moved by a whole pixel; it must exceed 1.",
+        ("axis", "band", "shift", "95 %", f"found of {put:g}", "95 %", "core, moved", "hosts"),
+        rows,
+        text_columns=2,
+        groups=True,
+    )
+
+
+def flux(ds: xr.Dataset) -> Table:
+    """Closure and slopes."""
+    rows = []
+    for b in range(ds.sizes["band"]):
+        v = {str(k): float(x) for k, x in ds.isel(band=b).data_vars.items()}
+        cells = [str(ds["band"].values[b])]
+        for name in ("closure", "magnified", "slope_added", "slope_expected", "slope_prior"):
+            cells.append(number(v[name]))
+            if name != "slope_expected":
+                cells.append(interval(v[f"{name}_low"], v[f"{name}_high"]))
+        rows.append((*cells, count(v["n_rows"])))
+    return Table(
+        "Flux: light added over light declared (unlensed flux × magnification × share on the stamp), over all rows, "
+        "and without the share over rows whose arc lies on the stamp (0.97 to 1). Slopes of log₁₀ flux on log₁₀ θE: of "
+        "the light added, of the light declared, and of the manifest’s own prior (a point behind an SIS, nothing "
+        "rendered; ellipticity, shear and source size make it differ a little).",
+        ("band", "added / declared", "95 %", "added / magnified", "95 %", "slope", "95 %", "declared", "prior", "95 %",
+         "rows"),
+        rows,
+    )  # fmt: skip
+
+
+def balance(ds: xr.Dataset) -> Table:
+    """Everything but the arc, between the classes, largest difference first."""
+    every = ds.sel(place="all")
+    order = np.argsort(-np.abs(np.nan_to_num(every["difference"].values)), kind="stable")
+    rows = []
+    for k in order:
+        part = every.isel(column=int(k))
+        v = {name: float(part[name]) for name in ("difference", "difference_low", "difference_high", "ks", "ks_p")}
+        missing = [number(100 * float(part["missing"].isel({"class": c}))) for c in (0, 1)]
+        rows.append(
+            (str(part["column"].values).replace("_", " "), number(v["difference"]),
+             interval(v["difference_low"], v["difference_high"]), number(v["ks"]), number(v["ks_p"]), *missing)
+        )  # fmt: skip
+    return Table(
+        "Class balance: what differs between injections and controls besides the arc. Standardised difference of the "
+        "means with its 95 % interval over hosts; Kolmogorov–Smirnov distance with its p-value (hosts count once); "
+        "share of rows without a value. “outer” is stamp − arc at r ≥ 20 pixels.",
+        ("column", "difference", "95 %", "KS", "p", "missing, injections (%)", "missing, controls (%)"),
+        rows,
+    )
+
+
+def psf(ds: xr.Dataset) -> Table:
+    """Largest deviation of the impulses, per band."""
+    names = ("image_error", "flux", "centroid_pix", "width", "linearity", "wrap_round")
+    rows = []
+    for b in range(ds.sizes["band"]):
+        part = ds.isel(band=b)
+        worst = [float(np.nanmax(np.abs(part[n].values), initial=0.0)) for n in names]
+        widths = part["fwhm_arcsec"].values
+        known = widths[np.isfinite(widths)]
+        ends = f"{known.min():.3g} – {known.max():.3g}" if known.size else MISSING
+        rows.append((str(part["band"].values), ends, *(number(w) for w in worst)))
+    rows.append(("limit", "", *(number(float(ds.attrs[f"limit_{n}"])) for n in names)))
+    return Table(
+        "PSF: impulses rendered with the run’s own PSFs, the narrowest to the widest, against their analytic images. "
+        "Largest deviations: of the image over its peak, of the flux, of the centroid (pixel), of the width (root of "
+        "the noise-equivalent area), from linearity in flux, and by light that wraps round.",
+        ("band", "FWHM (″)", "image", "flux", "centroid", "width", "linearity", "wrap-round"),
+        rows,
+    )
+
+
+def deflection(ds: xr.Dataset) -> Table:
+    """Images on a lens's axis."""
+    rows = [
+        (
+            str(name),
+            *(number(float(ds[k][i]), 5) for k in ("place", "place_expected", "flux", "flux_expected")),
+        )
+        for i, name in enumerate(ds["case"].values)
+    ]
+    pairs = zip(ds["q"].values, ds["area"].values, strict=True)
+    areas = ", ".join(f"{number(float(a), 6)} (q = {q:g})" for q, a in pairs)
+    return Table(
+        "Deflection: a compact source on a lens’s axis, rendered by the installed code; its image’s distance from the "
+        f"lens and its magnification, beside the lens equation. Area inside the critical curve over πθE²: {areas}.",
+        ("lens", "distance (″)", "expected", "magnification", "expected"),
+        rows,
+    )
