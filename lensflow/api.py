@@ -27,12 +27,15 @@ from lensflow.steps import inject as _inject
 from lensflow.steps import verify_step as verify
 from lensflow.steps.sources import in_store_order
 from lensflow.store.open import open_cutouts, open_manifest, open_pairs
+from lensflow.survey.crop import crop
 from lensflow.survey.photometry import with_measurements
+from lensflow.survey.psf_audit import psf_audit
 from lensflow.survey.stamps import stamps_from_cubes
 
 __all__ = [
     "SourceBank",
     "connect",
+    "crop",
     "cut",
     "diagnose",
     "gate",
@@ -43,6 +46,7 @@ __all__ = [
     "open_manifest",
     "open_pairs",
     "plan_injections",
+    "psf_audit",
     "report",
     "rerender",
     "run",
