@@ -45,7 +45,9 @@ from lensflow.steps import inject as _inject
 from lensflow.steps import verify_step as verify
 from lensflow.steps.sources import in_store_order
 from lensflow.store.open import open_cutouts, open_manifest, open_pairs
+from lensflow.survey.crop import crop
 from lensflow.survey.photometry import with_measurements
+from lensflow.survey.psf_audit import psf_audit
 from lensflow.survey.stamps import stamps_from_cubes
 
 __all__ = [
@@ -54,6 +56,7 @@ __all__ = [
     "core_claims",
     "core_figure",
     "core_table",
+    "crop",
     "cut",
     "diagnose",
     "gate",
@@ -68,6 +71,7 @@ __all__ = [
     "open_pairs",
     "plan",
     "plan_injections",
+    "psf_audit",
     "report",
     "rerender",
     "run",

@@ -19,7 +19,7 @@ from lensflow.diagnostics import Status, findings
 from lensflow.gates import GateResult
 from lensflow.manifest.estimate import Estimate
 from lensflow.manifest.hosts import PlanSize
-from lensflow.schema import PsfSource
+from lensflow.survey.psf_audit import SUSPICIOUS_BELOW_ARCSEC, psf_audit
 
 if TYPE_CHECKING:
     from lensflow.steps.doctor import Finding
@@ -102,16 +102,34 @@ def print_cutouts(console: Console, cutouts: xr.Dataset, counts: Mapping[str, in
     """Print hosts by status, reason and PSF provenance, and what the survey's files complained of."""
     if cutouts.attrs.get("n_read") is not None:
         print_targets(console, cutouts.attrs)
-    psf = {
-        f"psf: {source.name.lower()}": int((cutouts["psf_source"].values == source).sum())
-        for source in PsfSource
-        if source != PsfSource.NONE
-    }
-    print_counts(console, "Cutouts", {**counts, **psf})
+    print_counts(console, "Cutouts", counts)
+    print_psf_audit(console, psf_audit(cutouts))
     for message in messages[:10]:
         console.print(f"  {message}", markup=False, highlight=False)
     if len(messages) > 10:
         console.print(f"  and {len(messages) - 10} more messages in the receipts")
+
+
+def print_psf_audit(console: Console, audit: xr.Dataset) -> None:
+    """Print PSF sizes by band: hosts by provenance, percentiles in arcsec, and sizes that cannot be."""
+    table = Table(title="PSF sizes", title_justify="left")
+    table.add_column("band")
+    used = [s for s in audit["source"].values if audit["hosts"].sel(source=s).values.any()]
+    for source in used:
+        table.add_column(str(source), justify="right")
+    for percentile in audit["percentile"].values:
+        table.add_column(f'P{percentile} (")', justify="right")
+    for band in audit["band"].values:
+        of_band = audit.sel(band=band)
+        hosts = [f"{int(of_band['hosts'].sel(source=s)):,}" for s in used]
+        table.add_row(str(band), *hosts, *(f"{v:.2f}" for v in of_band["psfsize_arcsec"].values))
+    console.print(table)
+    for band, n, name in zip(*(audit[v].values for v in ("band", "suspicious", "most_suspicious")), strict=True):
+        if n:
+            line = (
+                f'  {band}: {n:,} below {SUSPICIOUS_BELOW_ARCSEC}", the smallest of host {name}: an error of the map?'
+            )
+            console.print(line, markup=False, highlight=False)
 
 
 def print_estimate(console: Console, size: PlanSize, cost: Estimate, rates: EstimateConfig) -> None:

@@ -25,6 +25,9 @@ from lensflow.survey.psf_ratio import map_psfsizes, sample_bricks
 from lensflow.survey.psfsize import REFERENCE_BAND, measured_band_ratio
 from lensflow.survey.stamps import read_stamps
 
+# Lines about single files in the error of a run that stops.
+MESSAGES_SHOWN = 5
+
 
 def cut_step(config: RunConfig, progress: Progress = silent) -> xr.Dataset:
     """Cut every target of a config's survey into its cutouts store; finished regions are not done again.
@@ -65,14 +68,17 @@ def _cut(config: RunConfig, progress: Progress, held: Held) -> xr.Dataset:
     todo = receipts.unfinished_regions(folder.receipts("cutouts"), regions, stamp)
     done = receipts.read_receipts(folder.receipts("cutouts"))
     waiting = {r.index for r in todo}
-    finished = [done[r.index] for r in regions if r.index not in waiting]
-    _check_budget(config, finished, n_hosts)
+    budget = _Budget(config.survey.failure_budget, n_hosts)
+    for region in regions:
+        if region.index not in waiting:
+            budget.add(done[region.index])
+    budget.check()
     # Read back, not measured again: a run that goes on fills holes as its first regions did.
     ratio: Any = paths.open_group(folder.cutouts).attrs.get("psf_band_ratio", {})
     for receipt in run_tasks(_CutTask(config, stamp, regions, ratio), [r.index for r in todo], "cut", progress):
         held.check()
-        finished.append(receipt)
-        _check_budget(config, finished, n_hosts)
+        budget.add(receipt)
+        budget.check()
     receipts.require_finished(folder.receipts("cutouts"), folder.cutouts, regions, stamp)
     return open_cutouts(folder.cutouts)
 
@@ -217,15 +223,30 @@ def count_bytes(block: xr.Dataset) -> dict[str, int]:
     return {name: int(block.attrs[key]) for key, name in names.items() if key in block.attrs}
 
 
-def _check_budget(config: RunConfig, finished: list[Receipt], n_hosts: int) -> None:
-    counts = receipts.total_counts(finished)
-    failed = counts.get("status: FAILED", 0)
-    if failed > config.survey.failure_budget * n_hosts:
-        reasons = ", ".join(f"{k.removeprefix('reason: ')} {v}" for k, v in counts.items() if k.startswith("reason: "))
-        messages = [m for r in finished for m in r.messages][:5]
+class _Budget:
+    """Running sums over receipts: hosts by status and reason, against ``survey.failure_budget``."""
+
+    def __init__(self, share: float, n_hosts: int):
+        self.share, self.n_hosts = share, n_hosts
+        self.counts: dict[str, int] = {}
+        self.messages: list[str] = []
+
+    def add(self, receipt: Receipt) -> None:
+        for name, number in receipt.counts.items():
+            self.counts[name] = self.counts.get(name, 0) + number
+        self.messages += receipt.messages[: MESSAGES_SHOWN - len(self.messages)]
+
+    def check(self) -> None:
+        """Raise a SurveyError if more hosts have failed than the budget allows."""
+        failed = self.counts.get("status: FAILED", 0)
+        if failed <= self.share * self.n_hosts:
+            return
+        by_number = sorted((k for k in self.counts if k.startswith("reason: ")), key=lambda k: -self.counts[k])
+        reasons = ", ".join(f"{k.removeprefix('reason: ')} {self.counts[k]}" for k in by_number)
         raise SurveyError(
-            f"{failed} of {n_hosts} hosts failed, more than survey.failure_budget = {config.survey.failure_budget:g} "
-            f"allows ({counts['hosts']} hosts tried; {reasons})."
-            + "".join(f"\n  {m}" for m in messages)
-            + "\nMend the input and start in a new out, or raise survey.failure_budget and run again."
+            f"{failed} of {self.n_hosts} hosts failed, more than survey.failure_budget = {self.share:g} "
+            f"allows ({self.counts['hosts']} hosts tried; {reasons})."
+            + "".join(f"\n  {m}" for m in self.messages)
+            + "\nMend the input and start in a new out, or raise survey.failure_budget and run again. "
+            "docs/cutouts.md lists the reasons."
         )

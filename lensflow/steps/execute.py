@@ -6,8 +6,7 @@ import contextlib
 import os
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from concurrent.futures import as_completed as completed_threads
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Protocol
@@ -91,11 +90,17 @@ def run_tasks(
 
 
 def _in_threads(task: Callable[[int], Any], indices: Sequence[int]) -> Generator[Any, None, None]:
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        futures = [pool.submit(task, int(i)) for i in indices]
+    threads = os.cpu_count() or 1
+    waiting = iter(indices)
+    with ThreadPoolExecutor(threads) as pool:
+        pending = {pool.submit(task, int(i)) for i in islice(waiting, 2 * threads)}
         try:
-            for future in completed_threads(futures):
-                yield future.result()
+            while pending:
+                done, pending = wait(pending, return_when=FIRST_COMPLETED)
+                for future in done:
+                    # New tasks start when the caller has seen this result: one that has had enough stops them.
+                    yield future.result()
+                    pending |= {pool.submit(task, int(i)) for i in islice(waiting, 1)}
         finally:
             pool.shutdown(cancel_futures=True)
 

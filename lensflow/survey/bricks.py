@@ -17,22 +17,22 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
-from astropy.io import fits
 from astropy.wcs import WCS
 from astropy.wcs.utils import proj_plane_pixel_area
 from numpy.typing import ArrayLike, NDArray
 
 from lensflow.errors import SurveyError
 from lensflow.schema import Reason
-from lensflow.survey.fits_index import FormatError, ImageIndex, MoreBytes, index_image
+from lensflow.survey.fits_index import FormatError, Header, ImageIndex, MoreBytes, index_image
 from lensflow.survey.layout import BAND_PRODUCTS, Layout
 from lensflow.survey.tile_codecs import BadTile, decode_tiles, gunzip
 from lensflow.survey.transport import ByteRange, Transport, merge_ranges, whole_is_cheaper
 
 # Headers and tile index of a full-size brick's file: 64 kB hold them.
 HEAD_BYTES = 1 << 16
-# Bands of a brick share one pixel grid; these keywords say so.
+# Bands of a brick share one pixel grid; these keywords say so. The last ones stand in either form of the matrix.
 _GRID_KEYS = ("CRVAL1", "CRVAL2", "CRPIX1", "CRPIX2")
+_MATRIX_KEYS = ("CDELT1", "CDELT2", *(f"{m}{i}_{j}" for m in ("CD", "PC") for i in (1, 2) for j in (1, 2)))
 
 Access = Literal["auto", "ranges", "whole"]
 Product = tuple[str, str]  # product, band ("" where it has none)
@@ -339,23 +339,50 @@ class Brick:
         header = opened.index.header
         try:
             grid = tuple(float(header.get(k)) for k in _GRID_KEYS)
+            grid += tuple(header.number(k, 0) for k in _MATRIX_KEYS)
         except (FormatError, TypeError, ValueError) as error:
             raise UnreadableFile(Reason.CORRUPT_FILE, f"FITS image has no WCS: {opened.path}.") from error
         if self.wcs is not None:
             if not np.allclose(grid, self._grid, rtol=0, atol=1e-7):
-                text = f"WCS differs between the bands of a brick: {opened.path} has {grid}, expected {self._grid}."
+                text = (
+                    f"WCS differs between the bands of a brick: {opened.path} has {_short(grid)}, "
+                    f"expected {_short(self._grid)}."
+                )
                 raise UnreadableFile(Reason.CORRUPT_FILE, text)
             return
         try:
-            # fix=False: the fixes concern dates and units that play no part here, and each one warns.
-            wcs = WCS(fits.Header.fromstring(header.text), naxis=2, fix=False)
-            usable = wcs.has_celestial
+            wcs = _tangent_wcs(header)
         except Exception as error:  # wcslib has a dozen ways to refuse a header
-            text = f"FITS image has no usable WCS: {opened.path} ({error})."
+            text = f"FITS image has no usable WCS of the sky: {opened.path} ({error})."
             raise UnreadableFile(Reason.CORRUPT_FILE, text) from error
-        if not usable:
-            raise UnreadableFile(Reason.CORRUPT_FILE, f"FITS image has no WCS of the sky: {opened.path}.")
         self.wcs, self.shape, self._grid = wcs, opened.shape, grid
+
+
+def _short(grid: tuple[float, ...]) -> str:
+    return f"({', '.join(f'{v:g}' for v in grid if v)})"
+
+
+def _tangent_wcs(header: Header) -> WCS:
+    """WCS of the sky from the cards that survey coadds have.
+
+    Built from numbers, not from the header's text: astropy parses each of its hundred cards, and warns of many.
+    """
+    wcs = WCS(naxis=2)
+    wcs.wcs.ctype = [str(header.get(f"CTYPE{i}", "")) for i in (1, 2)]
+    wcs.wcs.cunit = [str(header.get(f"CUNIT{i}", "deg")) for i in (1, 2)]
+    wcs.wcs.crval = [header.number(f"CRVAL{i}", 0) for i in (1, 2)]
+    wcs.wcs.crpix = [header.number(f"CRPIX{i}", 0) for i in (1, 2)]
+    if any(f"CD{i}_{j}" in header.cards for i in (1, 2) for j in (1, 2)):
+        wcs.wcs.cd = [[header.number(f"CD{i}_{j}", 0) for j in (1, 2)] for i in (1, 2)]
+    else:
+        wcs.wcs.cdelt = [header.number(f"CDELT{i}", 1) for i in (1, 2)]
+        wcs.wcs.pc = [[header.number(f"PC{i}_{j}", float(i == j)) for j in (1, 2)] for i in (1, 2)]
+    if "LONPOLE" in header.cards:
+        wcs.wcs.lonpole = header.number("LONPOLE", 180)
+    wcs.wcs.set()
+    if not wcs.has_celestial:
+        raise FormatError(f"CTYPE is {', '.join(wcs.wcs.ctype)}")
+    return wcs
 
 
 def _gather(

@@ -7,7 +7,9 @@ tiles of one row.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,10 +21,16 @@ CARD = 80
 # A longer header is no header; survey files have some 10 kB.
 MAX_HEADER_BYTES = 1 << 20
 MAX_TABLE_BYTES = 1 << 26
+# A whole image of 3600 x 3600 pixels in one tile is the largest that surveys make.
+MAX_TILE_PIXELS = 1 << 24
+MAX_AXIS_PIXELS = 1 << 20
+MAX_COLUMNS = 999  # FITS 4.0, 7.3.1
+MAX_DITHER_SEED = 10_000  # FITS 4.0, 10.2
 _DITHER = {"NO_DITHER": -1, "NONE": 0, "SUBTRACTIVE_DITHER_1": 1, "SUBTRACTIVE_DITHER_2": 2}
 _PIXELS = {8: "u1", 16: "i2", 32: "i4", 64: "i8", -32: "f4", -64: "f8"}
 _ELEMENT_BYTES = {"B": 1, "I": 2, "J": 4, "E": 4, "D": 8}
-_COLUMN_BYTES = {"L": 1, "B": 1, "A": 1, "I": 2, "J": 4, "K": 8, "E": 4, "D": 8, "P": 8, "Q": 16}
+_COLUMN_BYTES = {"L": 1, "B": 1, "A": 1, "I": 2, "J": 4, "K": 8, "E": 4, "D": 8, "C": 8, "M": 16, "P": 8, "Q": 16}
+_TFORM = re.compile(r"\s*(\d{0,9})([LXBIJKAEDCMPQ])(.*)")
 _COLUMN_DTYPE = {"P": "(2,)>i4", "Q": "(2,)>i8", "D": ">f8", "E": ">f4", "J": ">i4", "I": ">i2"}
 
 # How the bytes of one tile are to be read: by the file's own algorithm, as gzipped pixels, as plain pixels.
@@ -95,15 +103,27 @@ class Header:
             raise FormatError(f"{key} = {text!r} is no value") from error
 
     def integer(self, key: str, default: int | None = None, low: int = 0) -> int:
-        """Value of a card that must be an integer >= ``low``.
+        """Value of a card that must be an integer >= ``low``, and small enough to count bytes with.
 
         Raises
         ------
         FormatError
         """
         value = self.get(key, default)
-        if isinstance(value, bool) or not isinstance(value, int) or value < low:
+        if isinstance(value, bool) or not isinstance(value, int) or not low <= value < 1 << 62:
             raise FormatError(f"{key} is {value!r}, an integer >= {low} is needed")
+        return value
+
+    def number(self, key: str, default: float) -> float:
+        """Value of a card that must be a finite number.
+
+        Raises
+        ------
+        FormatError
+        """
+        value = self.get(key, default)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < 1e300:
+            raise FormatError(f"{key} is {value!r}, a finite number is needed")
         return value
 
     @property
@@ -147,6 +167,10 @@ class ImageIndex:
         ZQUANTIZ as a number (-1 none, 1, 2) and ZDITHER0.
     blank : int or None
         Quantised value that stands for NaN.
+    settings : mapping
+        Settings of the algorithm (ZNAMEi -> ZVALi).
+    bscale, bzero : float
+        Stored pixels times bscale plus bzero are the image's.
     end : int
         Bytes of a file that is complete to the end of the image, padding included.
     """
@@ -164,6 +188,9 @@ class ImageIndex:
     dither: int
     dither_seed: int
     blank: int | None
+    settings: Mapping[str, int]
+    bscale: float
+    bzero: float
     end: int
 
     @property
@@ -177,16 +204,6 @@ class ImageIndex:
         return tuple(  # type: ignore[return-value]
             slice(k * t, min((k + 1) * t, n)) for k, t, n in zip(at, self.tile_shape, self.shape, strict=True)
         )
-
-    def setting(self, name: str, default: int) -> int:
-        """Setting of the compression algorithm (ZNAMEi, ZVALi)."""
-        for i in range(1, 100):
-            key = self.header.get(f"ZNAME{i}")
-            if key is None:
-                break
-            if str(key).upper() == name:
-                return int(self.header.get(f"ZVAL{i}", default))
-        return default
 
 
 def index_image(head: bytes) -> ImageIndex:
@@ -204,21 +221,71 @@ def index_image(head: bytes) -> ImageIndex:
     FormatError
         If there is no such image or its description contradicts itself.
     """
-    for header in _headers(head):
-        if header.get("ZIMAGE") is True:
-            return _compressed(header, head)
-        if header.get("XTENSION", "IMAGE") == "IMAGE" and header.integer("NAXIS", 0) > 0:
-            return _plain(header)
+    for header in headers(head):
+        if is_image(header):
+            return index_hdu(header, head)
     raise FormatError("it holds no image")
 
 
-def _headers(head: bytes) -> Iterator[Header]:
+def is_image(header: Header) -> bool:
+    """Whether an HDU holds an image, compressed or plain."""
+    return header.get("ZIMAGE") is True or (
+        header.get("XTENSION", "IMAGE") == "IMAGE" and header.integer("NAXIS", 0) > 0
+    )
+
+
+def index_hdu(header: Header, head: bytes) -> ImageIndex:
+    """Index the image of one HDU of a file whose first bytes are ``head``; raises as :func:`index_image`."""
+    return _compressed(header, head) if header.get("ZIMAGE") is True else _plain(header)
+
+
+def headers(head: bytes) -> Iterator[Header]:
+    """Headers of a file's HDUs, one after the other; MoreBytes where ``head`` ends."""
     start = 0
     for _ in range(100):
         header = Header.parse(head, start)
         yield header
         start = header.end
     raise FormatError("it holds no image among its first 100 HDUs")
+
+
+@dataclass(frozen=True)
+class TableColumn:
+    """One column of a binary table: ``repeat`` values of a kind (letter of TFORM) at byte ``offset`` of a row."""
+
+    number: int
+    name: str
+    form: str
+    kind: str
+    repeat: int
+    offset: int
+    n_bytes: int
+
+
+def table_columns(header: Header) -> list[TableColumn]:
+    """Columns of a binary table's rows.
+
+    Raises
+    ------
+    FormatError
+        If a format is none, or the columns do not make up the rows.
+    """
+    n_fields, width = header.integer("TFIELDS", low=1), header.integer("NAXIS1", low=1)
+    if n_fields > MAX_COLUMNS:
+        raise FormatError(f"TFIELDS is {n_fields}, a table has at most {MAX_COLUMNS} columns")
+    columns, at = [], 0
+    for i in range(1, n_fields + 1):
+        form = str(header.get(f"TFORM{i}", ""))
+        parts = _TFORM.match(form)
+        if parts is None:
+            raise FormatError(f"TFORM{i} is {form!r}, no format of a column")
+        repeat, kind = int(parts[1] or 1), parts[2]
+        n_bytes = -(-repeat // 8) if kind == "X" else repeat * _COLUMN_BYTES[kind]
+        columns.append(TableColumn(i, str(header.get(f"TTYPE{i}", "")).strip(), form, kind, repeat, at, n_bytes))
+        at += n_bytes
+    if at != width:
+        raise FormatError(f"its table has columns of {at} bytes in rows of {width}")
+    return columns
 
 
 def _shape(header: Header, prefix: str) -> tuple[int, int]:
@@ -237,6 +304,8 @@ def _dtype(header: Header, key: str) -> str:
 def _plain(header: Header) -> ImageIndex:
     shape, dtype = _shape(header, ""), _dtype(header, "BITPIX")
     row = shape[1] * np.dtype(dtype).itemsize
+    if max(shape) > MAX_AXIS_PIXELS:
+        raise FormatError(f"its image has {shape[1]} x {shape[0]} pixels")
     return ImageIndex(
         header=header,
         shape=shape,
@@ -251,6 +320,9 @@ def _plain(header: Header) -> ImageIndex:
         dither=-1,
         dither_seed=0,
         blank=None,
+        settings={},
+        bscale=header.number("BSCALE", 1),
+        bzero=header.number("BZERO", 0),
         end=header.end,
     )
 
@@ -258,7 +330,9 @@ def _plain(header: Header) -> ImageIndex:
 def _compressed(header: Header, head: bytes) -> ImageIndex:
     shape = _shape(header, "Z")
     tile_shape = header.integer("ZTILE2", 1, 1), header.integer("ZTILE1", shape[1], 1)
-    n_tiles = int(np.prod([-(-n // t) for n, t in zip(shape, tile_shape, strict=True)]))
+    if math.prod(map(min, shape, tile_shape)) > MAX_TILE_PIXELS or max(tile_shape) > MAX_TILE_PIXELS:
+        raise FormatError(f"its tiles have {tile_shape[1]} x {tile_shape[0]} pixels")
+    n_tiles = math.prod(-(-n // t) for n, t in zip(shape, tile_shape, strict=True))
     width, rows = header.integer("NAXIS1", low=1), header.integer("NAXIS2", low=1)
     if rows != n_tiles:
         raise FormatError(f"its table has {rows} rows for {n_tiles} tiles")
@@ -267,14 +341,18 @@ def _compressed(header: Header, head: bytes) -> ImageIndex:
     stop = header.data_start + width * rows
     if len(head) < stop:
         raise MoreBytes(stop)
-    table = np.frombuffer(head, _table_dtype(header, width), rows, header.data_start)
+    columns = table_columns(header)
+    table = np.frombuffer(head, _table_dtype(columns, width), rows, header.data_start)
     heap = header.data_start + header.integer("THEAP", width * rows)
-    start, length, how = _tile_bytes(table, header, heap, n_tiles)
+    start, length, how = _tile_bytes(table, columns, header, heap, n_tiles)
     quantised = "ZSCALE" in (table.dtype.names or ()) or "ZSCALE" in header.cards
     method = str(header.get("ZQUANTIZ", "NO_DITHER")).upper()
     if method not in _DITHER:
         raise FormatError(f"ZQUANTIZ is {method!r}, known are {', '.join(_DITHER)}")
-    blank = header.get("ZBLANK", header.get("BLANK"))
+    dither_seed = header.integer("ZDITHER0", 0)
+    if dither_seed > MAX_DITHER_SEED:
+        raise FormatError(f"ZDITHER0 is {dither_seed}, at most {MAX_DITHER_SEED} is possible")
+    blank = "ZBLANK" if "ZBLANK" in header.cards else "BLANK"
     return ImageIndex(
         header=header,
         shape=shape,
@@ -287,49 +365,57 @@ def _compressed(header: Header, head: bytes) -> ImageIndex:
         scale=_per_tile(table, header, "ZSCALE", n_tiles) if quantised else None,
         zero=_per_tile(table, header, "ZZERO", n_tiles) if quantised else None,
         dither=_DITHER[method],
-        dither_seed=header.integer("ZDITHER0", 0),
-        blank=int(blank) if blank is not None else None,
+        dither_seed=dither_seed,
+        blank=header.integer(blank, low=-(1 << 62)) if blank in header.cards else None,
+        settings=_settings(header),
+        bscale=header.number("BSCALE", 1),
+        bzero=header.number("BZERO", 0),
         end=header.end,
     )
 
 
-def _table_dtype(header: Header, width: int) -> np.dtype[Any]:
-    names, formats, offsets, at = [], [], [], 0
-    for i in range(1, header.integer("TFIELDS", low=1) + 1):
-        form = str(header.get(f"TFORM{i}", ""))
-        count = form.split("(")[0].strip()
-        digits = count.rstrip("ABCDEFGHIJKLMNOPQRSTUVWXYZ")
-        kind = count[len(digits) : len(digits) + 1]
-        if kind not in _COLUMN_BYTES:
-            raise FormatError(f"TFORM{i} is {form!r}, no format of a tile table")
-        repeat = int(digits or 1)
-        if repeat == 1:
-            names.append(str(header.get(f"TTYPE{i}", f"column {i}")).upper())
-            formats.append(_COLUMN_DTYPE.get(kind, f"V{_COLUMN_BYTES[kind]}"))
-            offsets.append(at)
-        at += repeat * _COLUMN_BYTES[kind]
-    if at != width:
-        raise FormatError(f"its tile table has columns of {at} bytes in rows of {width}")
-    return np.dtype({"names": names, "formats": formats, "offsets": offsets, "itemsize": width})
+def _settings(header: Header) -> dict[str, int]:
+    """Settings of the compression algorithm, those that could make a decoder run wild checked."""
+    out = {}
+    for i in range(1, 100):
+        name = header.get(f"ZNAME{i}")
+        if name is None:
+            break
+        if isinstance(header.get(f"ZVAL{i}"), int):  # the others concern writers
+            out[str(name).upper()] = header.integer(f"ZVAL{i}", low=-(1 << 31))
+    if not 1 <= out.get("BLOCKSIZE", 32) <= 1 << 16:
+        raise FormatError(f"its Rice blocks have {out['BLOCKSIZE']} pixels")
+    if out.get("BYTEPIX", 4) not in (1, 2, 4, 8):
+        raise FormatError(f"its pixels have {out['BYTEPIX']} bytes")
+    return out
+
+
+def _table_dtype(columns: list[TableColumn], width: int) -> np.dtype[Any]:
+    single = [c for c in columns if c.repeat == 1]
+    names = [c.name.upper() or f"column {c.number}" for c in single]
+    if len(set(names)) != len(names):
+        raise FormatError("two columns of its tile table have one name")
+    formats = [_COLUMN_DTYPE.get(c.kind, f"V{c.n_bytes}") for c in single]
+    return np.dtype({"names": names, "formats": formats, "offsets": [c.offset for c in single], "itemsize": width})
 
 
 def _tile_bytes(
-    table: NDArray[Any], header: Header, heap: int, n_tiles: int
+    table: NDArray[Any], columns: list[TableColumn], header: Header, heap: int, n_tiles: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.uint8]]:
     start, length = np.zeros(n_tiles, np.int64), np.zeros(n_tiles, np.int64)
     how = np.full(n_tiles, ABSENT, np.uint8)
-    columns = {str(header.get(f"TTYPE{i}", "")).upper(): str(header.get(f"TFORM{i}"))
-               for i in range(1, header.integer("TFIELDS") + 1)}  # fmt: skip
+    forms = {c.name.upper(): c.form for c in columns}
     for name, meaning in (("COMPRESSED_DATA", BY_ALGORITHM), ("GZIP_COMPRESSED_DATA", GZIPPED),
                           ("UNCOMPRESSED_DATA", PLAIN)):  # fmt: skip
-        if name not in columns or table.dtype[name].subdtype is None:
+        if name not in (table.dtype.names or ()) or table.dtype[name].subdtype is None:
             continue
-        element = columns[name].lstrip("0123456789")[1:2]
+        element = forms[name].strip().lstrip("0123456789")[1:2]
         if element not in _ELEMENT_BYTES:
-            raise FormatError(f"{name} has format {columns[name]!r}")
+            raise FormatError(f"{name} has format {forms[name]!r}")
         count, offset = (table[name][:, k].astype(np.int64) for k in (0, 1))
-        if (count < 0).any() or (offset < 0).any():
-            raise FormatError(f"{name} has a negative length or offset")
+        limit = 1 << 48  # no sum below overflows
+        if (count < 0).any() or (offset < 0).any() or (count > limit).any() or (offset > limit).any():
+            raise FormatError(f"{name} has a negative or absurd length or offset")
         take = (how == ABSENT) & (count > 0)
         start[take], length[take], how[take] = heap + offset[take], count[take] * _ELEMENT_BYTES[element], meaning
     if (start + length > header.data_start + header.data_bytes).any():
@@ -339,8 +425,9 @@ def _tile_bytes(
 
 def _per_tile(table: NDArray[Any], header: Header, name: str, n_tiles: int) -> NDArray[np.float64]:
     if name in (table.dtype.names or ()):
+        if table.dtype[name].kind not in "iuf":
+            raise FormatError(f"{name} is no column of numbers")
         return table[name].astype(np.float64)
-    value = header.get(name)
-    if not isinstance(value, int | float):
+    if name not in header.cards:
         raise FormatError(f"{name} is neither a column nor a number")
-    return np.full(n_tiles, float(value))
+    return np.full(n_tiles, float(header.number(name, 0)))

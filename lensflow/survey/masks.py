@@ -82,8 +82,10 @@ def chosen_bits(choice: str | Sequence[int], bands: Iterable[str]) -> tuple[int,
 
 def bad_pixels(maskbits: ArrayLike, bits: Iterable[int]) -> NDArray[np.bool_]:
     """Pixels with any of ``bits`` set; same shape as ``maskbits``."""
-    mask = np.int64(sum(1 << int(bit) for bit in set(bits)))
-    return (np.asarray(maskbits, dtype=np.int64) & mask) != 0
+    pixels, mask = np.asarray(maskbits), sum(1 << int(bit) for bit in set(bits))
+    if pixels.dtype.kind not in "iu" or mask > np.iinfo(pixels.dtype).max:
+        pixels = pixels.astype(np.int64)
+    return (pixels & pixels.dtype.type(mask)) != 0
 
 
 def bad_pixel_fraction(maskbits: ArrayLike, bits: Iterable[int]) -> NDArray[np.float32]:

@@ -8,9 +8,12 @@ from numpy.typing import NDArray
 
 from lensflow import geometry, schema
 from lensflow.lensing.noise_correlation import correlated_noise_factor
+from lensflow.schema import Status
 from lensflow.survey.moments import light_shape
 
 APERTURE_RADIUS_ARCSEC = 5.0
+# Temporaries of a few hundred stamps fit into a processor's cache; those of a whole region are 1 GB.
+_HOSTS_AT_A_TIME = 256
 
 
 def aperture_flux(
@@ -65,17 +68,22 @@ def noise_correlation_factor(image: NDArray[np.float32], invvar: NDArray[np.floa
 def with_measurements(cutouts: xr.Dataset) -> xr.Dataset:
     """Add the aperture flux, the light's shape and the noise's correlation to a block of cutouts in memory.
 
-    The shape is measured in r, in the first band where there is no r; NaN where that band is absent.
+    The shape is measured in r, in the first band where there is no r; NaN where that band is absent. Hosts that
+    FAILED are not measured: NaN.
     """
-    image, invvar, x, y = (cutouts[n].values for n in ("image", "invvar", "x_center", "y_center"))
-    bands = [str(b) for b in cutouts["band"].values]
+    n_hosts, bands = cutouts.sizes["host"], [str(b) for b in cutouts["band"].values]
     r = bands.index("r") if "r" in bands else 0
-    q, phi = light_shape(image[:, r], np.where(cutouts["covered"].values[:, r, None, None], invvar[:, r], 0), x, y)
-    measured = {
-        "aperture_flux_nmgy": aperture_flux(image, invvar, x, y, float(cutouts.attrs["pixel_scale_arcsec"])),
-        "noise_correlation_factor": noise_correlation_factor(image, invvar),
-        "host_q": q,
-        "host_phi_rad": phi,
-    }
+    scale = float(cutouts.attrs["pixel_scale_arcsec"])
+    measured = {name: np.full((n_hosts, len(bands)), np.nan, np.float32)
+                for name in ("aperture_flux_nmgy", "noise_correlation_factor")}  # fmt: skip
+    measured |= {name: np.full(n_hosts, np.nan, np.float32) for name in ("host_q", "host_phi_rad")}
+    worth = np.flatnonzero(cutouts["status"].values != Status.FAILED)
+    for first in range(0, worth.size, _HOSTS_AT_A_TIME):
+        rows = worth[first : first + _HOSTS_AT_A_TIME]
+        image, invvar, x, y = (cutouts[n].values[rows] for n in ("image", "invvar", "x_center", "y_center"))
+        in_r = np.where(cutouts["covered"].values[rows, r, None, None], invvar[:, r], 0)
+        measured["host_q"][rows], measured["host_phi_rad"][rows] = light_shape(image[:, r], in_r, x, y)
+        measured["aperture_flux_nmgy"][rows] = aperture_flux(image, invvar, x, y, scale)
+        measured["noise_correlation_factor"][rows] = noise_correlation_factor(image, invvar)
     pool = {name: schema.variable("cutouts", name) for name in measured}
     return cutouts.assign({name: (pool[name].dims, values, pool[name].attrs) for name, values in measured.items()})

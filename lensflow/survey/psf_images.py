@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import warnings
+import math
 from collections.abc import Sequence
-from io import BytesIO
 from typing import Any
 
 import numpy as np
-from astropy.io import fits
-from astropy.utils.exceptions import AstropyWarning
 from numpy.typing import NDArray
+
+from lensflow.survey.fits_index import ImageIndex, MoreBytes, headers, index_hdu, is_image
+from lensflow.survey.tile_codecs import decode_tiles
+
+MAX_PIXELS = 1 << 20
 
 # FWHM over sigma of a Gaussian.
 _FWHM = 2 * np.sqrt(2 * np.log(2))
@@ -38,16 +40,30 @@ def read_psf_images(content: bytes, bands: Sequence[str], size: int) -> dict[str
     ValueError
         If it is no FITS file, or an image is not square and odd, not finite, or does not sum to something positive.
     """
-    out: dict[str, NDArray[np.float32]] = {}
+    images: dict[str, NDArray[np.float64]] = {}
     try:
-        with warnings.catch_warnings(action="ignore", category=AstropyWarning), fits.open(BytesIO(content)) as hdus:
-            images = {str(h.header.get("BAND", "")).strip(): np.array(h.data, np.float64)
-                      for h in hdus if h.data is not None}  # fmt: skip
-    except Exception as error:  # whatever astropy makes of garbage, the answer is the same
-        raise ValueError(f"{type(error).__name__}: {error}") from error
-    for band in bands:
-        if band in images:
-            out[band] = _normalised(images[band], size, band)
+        for header in headers(content):
+            if is_image(header):
+                images[str(header.get("BAND", "")).strip()] = _whole(index_hdu(header, content), content)
+            if header.end >= len(content):
+                break
+    except MoreBytes as error:
+        raise ValueError(f"it has {len(content)} of at least {error.stop} bytes") from error
+    return {band: _normalised(images[band], size, band) for band in bands if band in images}
+
+
+def _whole(index: ImageIndex, content: bytes) -> NDArray[np.float64]:
+    """All pixels of an image."""
+    if math.prod(index.shape) > MAX_PIXELS:
+        raise ValueError(f"it has an image of {index.shape[1]} x {index.shape[0]} pixels")
+    data = [content[a : a + n] for a, n in zip(index.start.tolist(), index.length.tolist(), strict=True)]
+    tiles, bad = decode_tiles(index, range(len(data)), data)
+    if bad:
+        raise ValueError(next(iter(bad.values())).why)
+    out = np.empty(index.shape)
+    for k, tile in enumerate(tiles):
+        y, x = index.tile_slices(k)
+        out[y, x] = tile[: y.stop - y.start, : x.stop - x.start]
     return out
 
 

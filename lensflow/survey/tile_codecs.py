@@ -101,7 +101,7 @@ def _by_algorithm(
     values: NDArray[Any] = np.zeros((len(at), flat.shape[1]), index.dtype if lossless_floats else np.int32)
     if index.algorithm in ("GZIP_1", "GZIP_2"):
         bad = _gzipped(chosen, sizes[at], values, index.algorithm == "GZIP_2")
-    elif index.algorithm in ("RICE_1", "RICE_ONE") and index.setting("BYTEPIX", 4) in (1, 2, 4):
+    elif index.algorithm in ("RICE_1", "RICE_ONE") and index.settings.get("BYTEPIX", 4) in (1, 2, 4):
         bad = _riced(index, chosen, wanted[at], [shapes[k][1] for k in at], values)
     else:
         bad = _by_astropy(index, chosen, [shapes[k] for k in at], values)
@@ -111,7 +111,7 @@ def _by_algorithm(
         assert index.scale is not None and index.zero is not None
         numbers = tiles[at]
         floats = np.empty(values.shape, index.dtype)
-        four_bytes = index.algorithm not in ("RICE_1", "RICE_ONE") or index.setting("BYTEPIX", 4) == 4
+        four_bytes = index.algorithm not in ("RICE_1", "RICE_ONE") or index.settings.get("BYTEPIX", 4) == 4
         rice.dequantise_tiles(
             values, wanted[at], numbers + index.dither_seed, index.scale[numbers], index.zero[numbers], index.dither,
             index.dither == 2 and four_bytes, rice.RANDOM, rice.FIRST, floats,
@@ -131,9 +131,9 @@ def _riced(
 ) -> dict[int, BadTile]:
     length = np.array([len(d) for d in data], dtype=np.int64)
     together = np.frombuffer(b"".join(data), np.uint8)
-    byte_pix = index.setting("BYTEPIX", 4)
+    byte_pix = index.settings.get("BYTEPIX", 4)
     decoded = rice.rice_tiles(
-        together, np.cumsum(length) - length, length, wanted, index.setting("BLOCKSIZE", 32), byte_pix, values
+        together, np.cumsum(length) - length, length, wanted, index.settings.get("BLOCKSIZE", 32), byte_pix, values
     )
     if byte_pix == 2:  # two's complement in the lower half
         values[...] = values.astype(np.int16)
@@ -201,7 +201,7 @@ def _mini_file(index: ImageIndex, data: Sequence[Buffer], shape: tuple[int, ...]
 
 
 def _scaled(index: ImageIndex, flat: NDArray[Any]) -> NDArray[Any]:
-    scale, zero = index.header.get("BSCALE", 1), index.header.get("BZERO", 0)
+    scale, zero = index.bscale, index.bzero
     if scale == 1 and zero == 0:
         return flat
     if scale == 1 and flat.dtype.kind in "iu" and float(zero).is_integer():

@@ -14,10 +14,11 @@ from typing import Any, BinaryIO
 
 import fsspec
 import numpy as np
-from astropy.io import fits
 from numpy.typing import NDArray
 
 from lensflow.errors import TargetError
+from lensflow.survey.fits_index import FormatError
+from lensflow.targets.fits_table import FitsTable
 
 CHUNK_BYTES = 32 << 20
 CHUNK_ROWS = 200_000
@@ -91,45 +92,21 @@ def open_table(path: str) -> Iterator[TableFile]:
         raise
     except FileNotFoundError as error:
         raise TargetError(f"{path}: no such target table. Check survey.targets.") from error
+    except FormatError as error:
+        raise TargetError(f"{path}: not a FITS table that can be read: {error}. Fetch it again.") from error
     except Exception as error:  # a table can be malformed in as many ways as there are formats
         raise TargetError(f"{path}: cannot read the target table ({type(error).__name__}: {error}).") from error
 
 
 def _open_fits(path: str, file: BinaryIO) -> TableFile:
-    # Rows are read by their place in the file: astropy's own table reader loads the whole table, and its memory
-    # maps work on local files only.
-    with fits.open(file, memmap=False, lazy_load_hdus=True) as hdus:
-        header, start = next(
-            ((h.header.copy(), h.fileinfo()["datLoc"]) for h in hdus if h.header.get("XTENSION") == "BINTABLE"),
-            (None, 0),
-        )
-        if header is None or header.get("ZIMAGE") or header.get("ZTABLE"):
-            raise TargetError(f"{path}: no plain binary table in this FITS file. Tables packed by fpack: use funpack.")
-    n_rows, width = int(header["NAXIS2"]), int(header["NAXIS1"])
-    header["PCOUNT"] = 0  # variable-length arrays lie behind the rows, and are not read
-    names = tuple(str(header[f"TTYPE{k}"]).strip() for k in range(1, int(header["TFIELDS"]) + 1))
-    step = max(1, min(CHUNK_ROWS, CHUNK_BYTES // max(width, 1)))
+    table = FitsTable(path, file)
+    step = max(1, min(CHUNK_ROWS, CHUNK_BYTES // table.width))
 
     def read(columns: Sequence[str], text: Collection[str]) -> Iterator[Chunk]:
         with fsspec.open(path, "rb", compression="infer") as rows:
-            rows.seek(start)
-            for first in range(0, n_rows, step):
-                header["NAXIS2"] = min(step, n_rows - first)
-                content = rows.read(header["NAXIS2"] * width)
-                if len(content) < header["NAXIS2"] * width:
-                    lost = n_rows - first - len(content) // max(width, 1)
-                    raise TargetError(f"{path}: cut short, {lost} of {n_rows} rows are missing. Fetch it again.")
-                block = fits.BinTableHDU.fromstring(header.tostring().encode("ascii") + content)
-                yield {c: _fits_column(block, c) for c in columns}
+            yield from table.read(rows, columns, step)
 
-    return TableFile(path, names, read)
-
-
-def _fits_column(block: fits.BinTableHDU, name: str) -> NDArray[Any]:
-    values, null = np.asarray(block.data.field(name)), block.columns[name].null
-    if null is not None and values.dtype.kind in "iu":
-        values = np.where(values == null, np.nan, values)
-    return values
+    return TableFile(path, table.names, read)
 
 
 def _open_parquet(path: str, file: BinaryIO) -> TableFile:

@@ -1,5 +1,7 @@
 """Broken target tables: each row of a readable one is kept, merged or counted, everything else is a TargetError."""
 
+import warnings
+
 import numpy as np
 import pytest
 from astropy.table import MaskedColumn, Table
@@ -10,6 +12,8 @@ from lensflow.targets import read_targets
 N = 30
 ODD = [np.nan, np.inf, -np.inf, 0.0, -1.0, 400.0, -95.0, 1e300, 1e-300]
 SUFFIXES = ("csv", "ecsv", "fits", "parquet")
+# A damaged table ends in lensflow's own error; a library's warning on the terminal would say the same twice.
+pytestmark = pytest.mark.filterwarnings("error")
 
 
 def table(rng):
@@ -42,9 +46,9 @@ def mutate(t, rng):
             t[name][row] = ODD[rng.integers(len(ODD))]
         elif kind == 3:
             t[name] = t[name][:1].repeat(len(t))
-        elif kind == 4 and number:
-            t[name] = [f"{v:.3f}" if i != row else "n/a" for i, v in enumerate(t[name])]
-        elif kind == 5:
+        elif kind == 4 and number and t[name].ndim == 1:
+            t[name] = [str(v) if i != row else "n/a" for i, v in enumerate(t[name])]
+        elif kind == 5 and t[name].ndim == 1:
             t[name] = MaskedColumn(t[name], mask=np.arange(len(t)) == row % len(t))
         elif kind == 6:
             t[name] = np.arange(len(t)) * int(rng.choice([1, -1, 2**40]))
@@ -59,7 +63,8 @@ def mutate(t, rng):
 
 def write(t, path):
     try:
-        t.write(path, overwrite=True)
+        with warnings.catch_warnings(action="ignore"):
+            t.write(path, overwrite=True)
     except Exception:  # the mutation cannot be written in this format: no case
         return False
     return True
@@ -80,22 +85,24 @@ def check(path, seed):
     return True
 
 
+@pytest.mark.parametrize("cases", [100, pytest.param(1000, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("suffix", SUFFIXES)
-def test_a_broken_table_is_a_target_error_or_accounts_for_every_row(suffix, tmp_path):
+def test_a_broken_table_is_a_target_error_or_accounts_for_every_row(suffix, cases, tmp_path):
     path, read = tmp_path / f"targets.{suffix}", 0
-    for seed in range(150):
+    for seed in range(cases):
         rng = np.random.default_rng(seed)
         if write(mutate(table(rng), rng), path):
             read += check(path, seed)
-    assert read > 10
+    assert read > cases // 15
 
 
+@pytest.mark.parametrize("cases", [100, pytest.param(1000, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("suffix", SUFFIXES)
-def test_garbled_bytes_of_a_table_never_cross_as_a_traceback(suffix, tmp_path):
+def test_garbled_bytes_of_a_table_never_cross_as_a_traceback(suffix, cases, tmp_path):
     whole, path = tmp_path / f"whole.{suffix}", tmp_path / f"targets.{suffix}"
     table(np.random.default_rng(0)).write(whole)
     content = whole.read_bytes()
-    for seed in range(100):
+    for seed in range(cases):
         rng = np.random.default_rng(seed)
         garbled = bytearray(content)
         for _ in range(rng.integers(1, 8)):

@@ -12,7 +12,7 @@ from astropy.table import Table
 
 from lensflow.config import load_config
 from lensflow.errors import SurveyError
-from lensflow.schema import PsfSource
+from lensflow.schema import PsfSource, Reason, Status
 from lensflow.steps import RunFolder, cut_step
 from lensflow.steps.sources import bricks_along_sky
 from lensflow.store import receipts
@@ -50,6 +50,54 @@ def test_the_failure_budget_stops_the_run_early_with_counts_by_reason(tmp_path):
         cut_step(config)
     done = receipts.read_receipts(RunFolder.of(config).receipts("cutouts"))
     assert 0 < len(done) < 20  # of 30 regions
+
+
+def test_the_message_of_a_stopped_run_names_files_and_the_way_out(tmp_path):
+    write_brick(tmp_path / "survey")
+    config = config_of(tmp_path, tmp_path / "survey", n=24, bricks=(BRICK, "9999p999"), failure_budget=0.4)
+    with pytest.raises(SurveyError) as stopped:
+        cut_step(config)
+    text = str(stopped.value)
+    assert "No such survey file:" in text and "9999p999" in text
+    assert "raise survey.failure_budget and run again" in text and "docs/cutouts.md" in text
+    # The counts by reason are those of the receipts: what was tried, no more.
+    done = receipts.read_receipts(RunFolder.of(config).receipts("cutouts"))
+    tried = receipts.total_counts(done.values())
+    assert int(text.split(" of ", 1)[0]) <= tried["status: FAILED"]
+    # Raising the budget goes on from there.
+    again = config.model_copy(update={"survey": config.survey.model_copy(update={"failure_budget": 0.5})})
+    assert (cut_step(again)["status"].values == Status.FAILED).sum() == 12
+
+
+@pytest.mark.slow
+def test_every_one_of_200_000_rows_is_accounted_for_where_most_bricks_are_missing(tmp_path):
+    names = [f"{k:04d}p050" for k in range(500)]
+    there, n = set(names[::100]), 400
+    rng, rows = np.random.default_rng(1), {k: [] for k in ("host_id", "ra", "dec", "brickname")}
+    for k, brick in enumerate(names):
+        wcs = brick_wcs(ra_deg=10 + 0.05 * k)
+        if brick in there:
+            write_brick(tmp_path / "survey", brick, wcs=wcs)
+        ra, dec = wcs.wcs_pix2world(*rng.uniform(0, 299, (2, n)), 0)
+        rows["host_id"] += [f"{brick}-{i}" for i in range(n)]
+        rows["ra"], rows["dec"] = [*rows["ra"], *ra], [*rows["dec"], *dec]
+        rows["brickname"] += [brick] * n
+    Table(rows).write(tmp_path / "targets.fits")
+    given = {"root": str(tmp_path / "survey"), "targets": str(tmp_path / "targets.fits")}
+    survey = {**given, "stamp_size": 16, "failure_budget": 1.0}
+    config = load_config({"out": str(tmp_path / "run"), "survey": survey})
+    out = cut_step(config)
+    done = receipts.read_receipts(RunFolder.of(config).receipts("cutouts"))
+    counts = receipts.total_counts(done.values())
+    by_status = sum(v for k, v in counts.items() if k.startswith("status: "))
+    assert out.attrs["n_read"] == 200_000
+    assert by_status == counts["hosts"] == out.sizes["host"] == 200_000 - out.attrs["n_duplicates"]
+    missing = ~np.isin(out["brickname"].values, list(there))
+    assert ((out["reasons"].values & Reason.MISSING_FILE) > 0).tolist() == missing.tolist()
+    assert (out["status"].values[missing] == Status.FAILED).all()
+    assert counts["status: OK"] > 1500
+    # Bricks that lie in two regions are opened once for each; at most two neighbours share a region's edge.
+    assert counts["files: opened"] <= 13 * (len(there) + len(done))
 
 
 def test_receipts_say_what_was_read_and_the_store_keeps_the_measured_psf_ratio(tmp_path):
