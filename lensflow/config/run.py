@@ -15,7 +15,7 @@ from lensflow.config.checks import DiagnosticsConfig, GateConfig, parse_recipe
 from lensflow.config.injection import InjectionConfig
 from lensflow.config.plan import EstimateConfig, PlanConfig
 from lensflow.config.survey import SplitsConfig, SurveyConfig
-from lensflow.config.work import ClusterConfig, StoreConfig
+from lensflow.config.work import ClusterConfig, StorageConfig, StoreConfig
 
 
 class RunConfig(Section):
@@ -32,6 +32,7 @@ class RunConfig(Section):
     diagnostics: DiagnosticsConfig = DiagnosticsConfig()
     gate: GateConfig = GateConfig()
     store: StoreConfig = StoreConfig()
+    storage: StorageConfig = StorageConfig()
     cluster: ClusterConfig = ClusterConfig()
     estimate: EstimateConfig = EstimateConfig()
 

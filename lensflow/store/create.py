@@ -130,7 +130,7 @@ def create_store(
     """
     rounded = rounded or {}
     layout = LAYOUTS[store]
-    with paths.explain_write_errors(url):
+    with paths.explain_errors(url):
         group = zarr.open_group(paths.zarr_store(url, read_only=False), mode="w", zarr_format=3)
         sizing: dict[str, Any] = {"n_rows": n_rows, "rows_per_region": rows_per_region} if layout.pixels else {}
         about = {"lensflow_store": store, "schema_version": schema.SCHEMA_VERSION, "bands": list(bands), **sizing}
@@ -208,7 +208,7 @@ def _write_whole(group: zarr.Group, v: Variable, values: NDArray) -> None:
 
 def write_attrs(url: str, attrs: Mapping[str, Any]) -> None:
     """Add JSON-like attributes to a store's group; its arrays stay as they are."""
-    with paths.explain_write_errors(url):
+    with paths.explain_errors(url):
         paths.open_group(url, mode="r+").attrs.update(attrs)
 
 
@@ -241,7 +241,7 @@ def write_region(block: xr.Dataset, url: str, store: str, region: Region) -> dic
     for name, (variables, dtype) in (layout.tables or {}).items():
         arrays[name] = pack(block, variables, dtype)
     checksums, n_bytes, objects = {}, 0, {}
-    with paths.explain_write_errors(url):
+    with paths.explain_errors(url):
         for name, values in arrays.items():
             array = group[name]
             if not isinstance(array, zarr.Array) or array.shards is None:

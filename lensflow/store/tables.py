@@ -44,7 +44,7 @@ class TableWriter:
         self._checksums = {v.name: xxhash.xxh3_128() for v in self.variables}
         self._written = self._waiting = 0
         self._n_rows = n_rows
-        with paths.explain_write_errors(url):
+        with paths.explain_errors(url):
             self._group = zarr.open_group(paths.zarr_store(url, read_only=False), mode="w", zarr_format=3)
             fixed: dict[str, Any] = {
                 "lensflow_store": store,
@@ -80,7 +80,7 @@ class TableWriter:
     def finish(self, attrs: Mapping[str, Any]) -> None:
         """Write what is kept back, cut the store to the rows that came, and add attributes: the store is complete."""
         self._flush(self._waiting)
-        with paths.explain_write_errors(self.url):
+        with paths.explain_errors(self.url):
             if self._written < self._n_rows:
                 for v in self.variables:
                     array = self._array(v)
@@ -92,7 +92,7 @@ class TableWriter:
         if n_rows == 0:
             return
         rows = slice(self._written, self._written + n_rows)
-        with paths.explain_write_errors(self.url):
+        with paths.explain_errors(self.url):
             for v in self.variables:
                 values = np.concatenate([b[v.name].values for b in self._held])[:n_rows]
                 encoded = v.encode(values)
