@@ -66,6 +66,34 @@ def open_group(url: str, mode: str = "r") -> zarr.Group:
         raise StoreError(f"{url}: no such store. Has the step that writes it been run?") from error
 
 
+_arrays: dict[tuple[str, str, str], zarr.Array] = {}
+_ARRAYS_KEPT = 1000
+
+
+def open_array(url: str, group: zarr.Group, name: str) -> zarr.Array:
+    """Open an array of a group; its metadata is read once in a process and fingerprint, for on S3 every read counts.
+
+    Raises
+    ------
+    StoreError
+        If there is no such array.
+    """
+    key = (url, str(group.attrs.get("fingerprint", "")), name)
+    # A group that can be written is one that may be about to change.
+    known = _arrays.get(key) if key[1] and group.read_only else None
+    if known is not None:
+        return known
+    with explain_errors(url):
+        array = group.get(name)
+    if not isinstance(array, zarr.Array):
+        raise StoreError(f"{url}: has no array {name}")
+    if group.read_only:
+        if len(_arrays) >= _ARRAYS_KEPT:
+            _arrays.clear()
+        _arrays[key] = array
+    return array
+
+
 def group_exists(url: str) -> bool:
     """Return whether a zarr group's metadata stands at the URL."""
     return exists(join(url, "zarr.json"))

@@ -14,12 +14,9 @@ from zarr.codecs import BloscCodec
 from lensflow import schema
 from lensflow.errors import StoreError
 from lensflow.schema import Variable
-from lensflow.store import paths
+from lensflow.store import create, paths
 from lensflow.store.create import LAYOUTS
 
-# Rows of one object, and rows that a reader decompresses together: a region of a few hundred rows reads one chunk.
-SHARD_ROWS = 262_144
-CHUNK_ROWS = 4_096
 _CODEC = BloscCodec(cname="lz4", clevel=5, shuffle="bitshuffle")
 
 
@@ -61,8 +58,7 @@ class TableWriter:
             v.name,
             shape=(n_rows, *rest),
             dtype=v.stored_dtype,
-            shards=(SHARD_ROWS, *rest) if n_rows > CHUNK_ROWS else None,
-            chunks=(CHUNK_ROWS if n_rows > CHUNK_ROWS else max(n_rows, 1), *rest),
+            **create.table_chunks((n_rows, *rest)),
             compressors=_CODEC,
             dimension_names=list(v.dims),
             attributes=dict[str, Any](v.stored_attrs),
@@ -74,8 +70,8 @@ class TableWriter:
         self._waiting += block.sizes["sample"]
         if self._written + self._waiting > self._n_rows:
             raise StoreError(f"{self.url}: more rows than the {self._n_rows} that the store was made for")
-        if self._waiting >= SHARD_ROWS:
-            self._flush(self._waiting // SHARD_ROWS * SHARD_ROWS)
+        if self._waiting >= create.SHARD_ROWS:
+            self._flush(self._waiting // create.SHARD_ROWS * create.SHARD_ROWS)
 
     def finish(self, attrs: Mapping[str, Any]) -> None:
         """Write what is kept back, cut the store to the rows that came, and add attributes: the store is complete."""

@@ -11,10 +11,9 @@ import zarr
 
 from lensflow.schema import Variable
 from lensflow.store import paths, s3
-from lensflow.store.create import LAYOUTS, checksum, object_key
+from lensflow.store.create import LAYOUTS, SHARD_ROWS, checksum, object_key
 from lensflow.store.receipts import Receipt
 from lensflow.store.regions import Region
-from lensflow.store.tables import SHARD_ROWS
 
 
 @dataclass(frozen=True)

@@ -32,12 +32,12 @@ def behind(whole, bucket, proxy):
 
 
 STRUCK = {
-    "503": Faults(error="SlowDown", error_share=0.15),
-    "500": Faults(error="InternalError", error_share=0.1),
-    "reset": Faults(reset_share=0.1),
+    "503": Faults(error="SlowDown", error_share=0.05),
+    "500": Faults(error="InternalError", error_share=0.05),
+    "reset": Faults(reset_share=0.05),
     "truncated": Faults(truncated_share=0.1, methods=("GET",)),
     "lost reply": Faults(lost_reply_share=0.15, methods=("PUT",)),
-    "slow link": Faults(bytes_per_s=1_500_000),
+    "slow link": Faults(bytes_per_s=2_000_000),
 }
 
 

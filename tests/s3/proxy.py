@@ -79,7 +79,7 @@ class Proxy:
             up_reader, server = await asyncio.open_connection("127.0.0.1", self.upstream_port)
             while await self._one(reader, writer, up_reader, server):
                 pass
-        except (asyncio.IncompleteReadError, ConnectionError):
+        except (asyncio.IncompleteReadError, asyncio.CancelledError, ConnectionError):
             pass
         finally:
             for one in (writer, server):
@@ -178,6 +178,10 @@ def running_proxy(upstream_port: int) -> Iterator[Proxy]:
         asyncio.set_event_loop(loop)
         loop.run_until_complete(main())
         loop.run_forever()
+        open_connections = asyncio.all_tasks(loop)
+        for task in open_connections:
+            task.cancel()
+        loop.run_until_complete(asyncio.gather(*open_connections, return_exceptions=True))
 
     thread = threading.Thread(target=work, daemon=True)
     thread.start()
