@@ -6,10 +6,10 @@ READY  := $(VENV)/.lensflow-ready
 OUT    ?= runs/demo
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all test-cluster lint format types docs zoo bench lock clean
+.PHONY: help setup demo test test-all test-cluster test-s3 test-faults lint format types docs zoo bench lock clean
 
 help:  ## show this list
-	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
+	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /  make \1\t/' | expand -t 20
 
 setup: $(READY)  ## make .venv with the locked versions (the other targets do this themselves)
 
@@ -34,6 +34,12 @@ test-all: $(READY)  ## every test that this machine can run, slow ones and stage
 
 test-cluster: $(READY)  ## runs on clusters of their own: TLS, adaptive scaling, killed workers
 	$(BIN)/python -m pytest -m "cluster or yarn"
+
+test-s3: $(READY)  ## runs on a real S3 server (Ceph RGW, tests/s3/install.sh); skipped, with the reason, without one
+	$(BIN)/python -m pytest -m "s3 and not faults"
+
+test-faults: $(READY)  ## staged failures: killed workers, schedulers and clients, memory, disk, S3 behind a bad link
+	$(BIN)/python -m pytest -m faults
 
 lint: $(READY)  ## style
 	$(BIN)/ruff check .

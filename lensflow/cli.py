@@ -74,11 +74,12 @@ def _session(config: RunConfig, force: bool = False) -> Iterator[Progress]:
     """Give a cluster with its dashboard's address printed and a progress display, alone in the run's folder."""
     from lensflow.cluster import connect
     from lensflow.report.terminal import progress_display
+    from lensflow.steps import RunFolder
     from lensflow.store.lease import hold
 
     try:
         with (
-            hold(config.out, force),
+            hold(RunFolder.of(config).root, force),
             connect(config.cluster) as client,
             progress_display(console) as progress,
         ):

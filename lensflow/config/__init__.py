@@ -13,7 +13,7 @@ from lensflow.config.plan import EstimateConfig, PlanConfig, SourcesConfig
 from lensflow.config.reference import markdown
 from lensflow.config.run import RunConfig, fingerprint, flatten
 from lensflow.config.survey import BrickCutsConfig, SplitsConfig, StampsConfig, SurveyConfig, SyntheticConfig
-from lensflow.config.work import ClusterConfig, KubernetesConfig, StoreConfig, YarnConfig
+from lensflow.config.work import ClusterConfig, KubernetesConfig, StorageConfig, StoreConfig, YarnConfig
 
 __all__ = [
     "Axis",
@@ -31,6 +31,7 @@ __all__ = [
     "SourcesConfig",
     "SplitsConfig",
     "StampsConfig",
+    "StorageConfig",
     "StoreConfig",
     "SurveyConfig",
     "SyntheticConfig",

@@ -16,7 +16,7 @@ from lensflow.config.core import CoreConfig
 from lensflow.config.injection import InjectionConfig
 from lensflow.config.plan import EstimateConfig, PlanConfig
 from lensflow.config.survey import SplitsConfig, SurveyConfig
-from lensflow.config.work import ClusterConfig, StoreConfig
+from lensflow.config.work import ClusterConfig, StorageConfig, StoreConfig
 
 
 class RunConfig(Section):
@@ -34,6 +34,7 @@ class RunConfig(Section):
     gate: GateConfig = GateConfig()
     core: CoreConfig = CoreConfig()
     store: StoreConfig = StoreConfig()
+    storage: StorageConfig = StorageConfig()
     cluster: ClusterConfig = ClusterConfig()
     estimate: EstimateConfig = EstimateConfig()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
@@ -73,6 +74,34 @@ class StoreConfig(Section):
 
 def _steps_per_sigma(text: str) -> int:
     return 0 if text == "none" else int(text.removeprefix("sky/"))
+
+
+class StorageConfig(Section):
+    """How ``out`` is reached where it is on S3. Credentials come from the environment, a profile or a role."""
+
+    endpoint_url: str | None = Field(
+        None, description="S3-compatible server, https://host:port; default: AWS_ENDPOINT_URL, else AWS itself"
+    )
+    region: str | None = Field(None, description="region of the bucket; default: AWS_DEFAULT_REGION or the profile's")
+    library: Literal["s3fs", "obstore"] = Field(
+        "s3fs", description="what moves pixels; obstore needs lensflow[obstore]"
+    )
+
+    @field_validator("endpoint_url")
+    @classmethod
+    def _is_a_server(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        try:
+            parts = urlsplit(value)
+            bad = parts.scheme not in ("http", "https") or not parts.hostname or parts.path.strip("/") or parts.query
+        except ValueError:
+            bad = True
+        if bad:
+            raise ValueError("must be http(s)://host or http(s)://host:port")
+        if parts.username or parts.password:
+            raise ValueError("must not hold credentials: they come from the environment, a profile or a role")
+        return value.rstrip("/")
 
 
 class KubernetesConfig(Section):

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-import fsspec
 import numpy as np
 import psutil
 import xarray as xr
@@ -188,12 +187,11 @@ def _trial_cut(config: RunConfig, targets: xr.Dataset) -> Iterator[Finding]:
 
 def _out(config: RunConfig, n_hosts: int) -> Iterator[Finding]:
     probe = paths.join(config.out, f".lensflow-doctor-{uuid.uuid4().hex}")
-    fs, inner = fsspec.core.url_to_fs(probe)
     paths.write_text(probe, "probe\n")
     try:
         back = paths.read_text(probe)
     finally:
-        fs.rm(inner)
+        paths.remove(probe)
     if back != "probe\n":
         yield Finding("out", Level.FAIL, f"{config.out}: what was written does not come back", "Choose another out.")
         return

@@ -6,7 +6,7 @@ import contextlib
 import os
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, CancelledError, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Protocol
@@ -14,7 +14,9 @@ from typing import Any, Protocol
 import psutil
 from distributed import Client, KilledWorker, as_completed, default_client
 
-from lensflow.errors import StoreError
+from lensflow.config import StorageConfig
+from lensflow.errors import ClusterError, StoreError
+from lensflow.store import s3
 
 # Tasks that the scheduler knows of at a time: enough for every worker and for adaptive scaling to see a backlog.
 MIN_WINDOW, TASKS_PER_THREAD = 2000, 20
@@ -76,7 +78,7 @@ def run_tasks(
     Raises
     ------
     LensflowError
-        The task's own error, or a StoreError that explains a lost worker.
+        The task's own error, a StoreError that explains a lost worker, a ClusterError for a lost scheduler.
     """
     if not len(indices):
         return
@@ -105,18 +107,31 @@ def _in_threads(task: Callable[[int], Any], indices: Sequence[int]) -> Generator
             pool.shutdown(cancel_futures=True)
 
 
+@dataclass(frozen=True)
+class _Placed:
+    """A task that reaches the stores as this process does, in another one."""
+
+    task: Callable[[int], Any]
+    storage: dict[str, StorageConfig]
+
+    def __call__(self, index: int) -> Any:
+        s3.use(self.storage)
+        return self.task(index)
+
+
 def _on_cluster(
     client: Client, task: Callable[[int], Any], indices: Sequence[int], stage: str
 ) -> Generator[Any, None, None]:
     window = max(MIN_WINDOW, TASKS_PER_THREAD * sum(client.nthreads().values()))
     waiting, pending = iter(indices), set()
+    placed = _Placed(task, s3.in_use())
     completed = as_completed(with_results=True)
 
     def submit(number: int) -> None:
         some = [int(i) for i in islice(waiting, number)]
         if some:
             # map sends the task itself once, whatever the number of calls.
-            futures = client.map(task, some, key=stage.replace(" ", "-"), pure=False, retries=2, batch_size=None)
+            futures = client.map(placed, some, key=stage.replace(" ", "-"), pure=False, retries=2, batch_size=None)
             pending.update(futures)
             completed.update(futures)
 
@@ -131,9 +146,15 @@ def _on_cluster(
                     f"({error}). Raise cluster.memory_limit, or lower store.shard_mb in a new out; finished regions "
                     "are kept."
                 ) from error
+            if isinstance(value, CancelledError):  # handed on as if it were a result
+                raise ClusterError(
+                    f"{stage}: the scheduler is gone, or somebody cancelled the tasks ({value}). Finished regions are "
+                    "kept: start the cluster again and run the same command."
+                )
             pending.discard(future)
             if len(pending) <= window // 2:
                 submit(window - len(pending))
             yield value
     finally:
-        client.cancel(list(pending))
+        if client.status == "running":
+            client.cancel(list(pending))

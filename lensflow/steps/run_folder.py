@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from lensflow.config import RunConfig
-from lensflow.store import paths
+from lensflow.store import paths, s3
 from lensflow.store.regions import rows_per_region
 
 
@@ -17,7 +17,8 @@ class RunFolder:
 
     @classmethod
     def of(cls, config: RunConfig) -> RunFolder:
-        """Return the folder of a config's run."""
+        """Return the folder of a config's run, which this process reaches as ``storage`` says from now on."""
+        s3.use({config.out: config.storage})
         return cls(config.out.rstrip("/"))
 
     def path(self, *parts: str) -> str:

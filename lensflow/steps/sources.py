@@ -105,7 +105,7 @@ def _write_synthetic(config: RunConfig, progress: Progress) -> str:
     def write(index: int) -> int:
         return synthetic.write_brick(root, bricks[index], synthetic_config, config.bands, config.seed)
 
-    with paths.explain_write_errors(root):
+    with paths.explain_errors(root):
         for _ in run_tasks(write, range(len(bricks)), "synthetic survey", progress):
             pass
         table = synthetic.write_targets(root, synthetic_config, config.bands, config.seed)

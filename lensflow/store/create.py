@@ -29,8 +29,9 @@ _CODECS = {
     "zstd3-bitshuffle": BloscCodec(cname="zstd", clevel=3, shuffle="bitshuffle"),
     "zstd3-shuffle": BloscCodec(cname="zstd", clevel=3, shuffle="shuffle"),
 }
-# Rows of a table that one process writes in one go; small enough for one object to stay below 100 MB.
-_TABLE_ROWS = 1_000_000
+# Tables that one process writes: rows of one object, and rows that a reader decompresses together, so that a region
+# reads little more than its own.
+SHARD_ROWS, CHUNK_ROWS = 262_144, 4_096
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,7 @@ def create_store(
     head: xr.Dataset | None = None,
     stamp_size: int = 0,
     psf_size: int = 0,
-    rows_per_region: int = _TABLE_ROWS,
+    rows_per_region: int = SHARD_ROWS,
     inner_chunk: int = 0,
     attrs: Mapping[str, Any] | None = None,
     optional: Sequence[str] = (),
@@ -130,7 +131,7 @@ def create_store(
     """
     rounded = rounded or {}
     layout = LAYOUTS[store]
-    with paths.explain_write_errors(url):
+    with paths.explain_errors(url):
         group = zarr.open_group(paths.zarr_store(url, read_only=False), mode="w", zarr_format=3)
         sizing: dict[str, Any] = {"n_rows": n_rows, "rows_per_region": rows_per_region} if layout.pixels else {}
         about = {"lensflow_store": store, "schema_version": schema.SCHEMA_VERSION, "bands": list(bands), **sizing}
@@ -188,15 +189,22 @@ def _create_sharded(
     )
 
 
+def table_chunks(shape: tuple[int, ...]) -> dict[str, Any]:
+    """Shards and chunks of a table's column; one chunk where there are few rows."""
+    n, *rest = shape
+    if n <= CHUNK_ROWS:
+        return {"shards": None, "chunks": (max(n, 1), *rest)}
+    return {"shards": (SHARD_ROWS, *rest), "chunks": (CHUNK_ROWS, *rest)}
+
+
 def _write_whole(group: zarr.Group, v: Variable, values: NDArray) -> None:
     dtype = v.stored_dtype
     values = values.astype(dtype)
-    chunk = (min(max(1, len(values)), _TABLE_ROWS), *values.shape[1:])
     array = group.create_array(
         v.name,
         shape=values.shape,
         dtype=dtype,
-        chunks=chunk,
+        **table_chunks(values.shape),
         compressors=_CODECS[_LOSSLESS],
         # Chunks that hold nothing else are not written: a column that the catalogue lacks costs nothing.
         fill_value="" if dtype is str else np.array(np.nan if dtype.kind == "f" else 0, dtype).item(),
@@ -208,7 +216,7 @@ def _write_whole(group: zarr.Group, v: Variable, values: NDArray) -> None:
 
 def write_attrs(url: str, attrs: Mapping[str, Any]) -> None:
     """Add JSON-like attributes to a store's group; its arrays stay as they are."""
-    with paths.explain_write_errors(url):
+    with paths.explain_errors(url):
         paths.open_group(url, mode="r+").attrs.update(attrs)
 
 
@@ -241,7 +249,7 @@ def write_region(block: xr.Dataset, url: str, store: str, region: Region) -> dic
     for name, (variables, dtype) in (layout.tables or {}).items():
         arrays[name] = pack(block, variables, dtype)
     checksums, n_bytes, objects = {}, 0, {}
-    with paths.explain_write_errors(url):
+    with paths.explain_errors(url):
         for name, values in arrays.items():
             array = group[name]
             if not isinstance(array, zarr.Array) or array.shards is None:

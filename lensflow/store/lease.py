@@ -132,7 +132,9 @@ def hold(folder: str, force: bool = False) -> Iterator[Held]:
         stop.set()
         beating.join()
         _held.reset(token)
-        paths.remove(_url(folder, held.lease.number))
+        # A lease that cannot be removed now counts as dead soon; it must not hide what ended the run.
+        with contextlib.suppress(OSError, StoreError):
+            paths.remove(_url(folder, held.lease.number))
 
 
 def _keep_alive(held: Held, stop: threading.Event) -> None:
@@ -164,7 +166,10 @@ def _acquire(folder: str, force: bool) -> Lease:
     try:
         paths.create_json(_url(folder, lease.number), asdict(lease))
     except FileExistsError:
-        raise StoreError(_taken(folder, _read(folder, lease.number))) from None
+        # It may be this very one: where the answer to a request is lost, the client sends it again.
+        there = _read(folder, lease.number)
+        if there is None or there.owner != lease.owner:
+            raise StoreError(_taken(folder, there)) from None
     # Whoever listed the folder at another moment may have made another number: then neither may go on.
     strangers = set(_numbers(folder)) - {*seen, lease.number}
     if strangers:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import dask.array as da
@@ -15,12 +16,14 @@ from lensflow import schema
 from lensflow.errors import StoreError
 from lensflow.injection.rounding import round_pixels
 from lensflow.schema import Variable
-from lensflow.store import paths, sealing
+from lensflow.store import paths, s3, sealing
 from lensflow.store.create import LAYOUTS, group_bands
 from lensflow.store.regions import Region, Regions
 
 # A manifest of 2 million rows takes 0.5 GB.
 TABLE_ROWS_IN_MEMORY = 2_000_000
+# Columns that are read side by side from an object store.
+REQUESTS = 16
 
 
 def _group(url: str, store: str) -> zarr.Group:
@@ -33,21 +36,25 @@ def _group(url: str, store: str) -> zarr.Group:
     return group
 
 
-def _array(group: zarr.Group, name: str) -> zarr.Array:
-    array = group[name]
-    if not isinstance(array, zarr.Array):
-        raise StoreError(f"{group.store_path}: {name} is not an array")
-    return array
-
-
-def _read(group: zarr.Group, name: str, rows: slice = slice(None)) -> NDArray:
-    values = np.asarray(_array(group, name)[rows])
+def _read(url: str, group: zarr.Group, name: str, rows: slice = slice(None)) -> NDArray:
+    array = paths.open_array(url, group, name)
+    with paths.explain_errors(url):
+        values = np.asarray(array[rows])
     # Text comes back with a dtype of variable width, which Dask and older code do not know.
     return values.astype(object).astype(str) if values.dtype.kind in "OT" else values
 
 
+def _read_all(url: str, group: zarr.Group, names: Iterable[str], rows: slice = slice(None)) -> dict[str, NDArray]:
+    """Read many arrays: one after another from a disk, side by side from afar, where every request takes its time."""
+    names = list(names)
+    if paths.is_local(url):
+        return {n: _read(url, group, n, rows) for n in names}
+    with ThreadPoolExecutor(REQUESTS) as pool:
+        return dict(zip(names, pool.map(lambda n: _read(url, group, n, rows), names), strict=True))
+
+
 def _lazy(url: str, group: zarr.Group, name: str) -> da.Array:
-    array = _array(group, name)
+    array = paths.open_array(url, group, name)
     rows = array.shards[0] if array.shards else array.chunks[0]
     # The fingerprint is part of the name: a store written anew at the same place is another Dask array.
     label = f"{name}-{url}-{group.attrs.get('fingerprint', '')}"
@@ -80,21 +87,29 @@ def unpack(
     return out
 
 
-def _tables(store: str, group: zarr.Group, rows: slice = slice(None)) -> dict[str, Any]:
+def _tables(url: str, store: str, group: zarr.Group, rows: slice = slice(None), head: bool = True) -> dict[str, Any]:
     layout = LAYOUTS[store]
-    bands = group_bands(group)
-    out: dict[str, Any] = {v.name: (v.dims, v.decode(_read(group, v.name, rows)), v.attrs) for v in layout.head}
-    for name, (variables, _) in (layout.tables or {}).items():
-        columns = [str(c) for c in group[name].attrs["columns"]]  # type: ignore[union-attr]
-        out.update(unpack(_read(group, name, rows), columns, variables, bands))
+    bands, packed = group_bands(group), layout.tables or {}
+    of_head = layout.head if head else ()
+    found = _read_all(url, group, [*(v.name for v in of_head), *packed], rows)
+    out: dict[str, Any] = {v.name: (v.dims, v.decode(found[v.name]), v.attrs) for v in of_head}
+    for name, (variables, _) in packed.items():
+        columns: Any = paths.open_array(url, group, name).attrs["columns"]
+        out.update(unpack(found[name], columns, variables, bands))
     return out
+
+
+def _pixels(url: str, store: str, group: zarr.Group, rows: slice) -> dict[str, Any]:
+    variables = LAYOUTS[store].pixels_in(group)
+    found = _read_all(url, group, [v.name for v in variables], rows)
+    return {v.name: (v.dims, found[v.name], v.attrs) for v in variables}
 
 
 def _open(url: str, store: str) -> xr.Dataset:
     group = _group(url, store)
-    data = _tables(store, group)
+    data = _tables(url, store, group)
     for v in LAYOUTS[store].pixels_in(group):
-        data[v.name] = (v.dims, _lazy(url, group, v.name), dict(_array(group, v.name).attrs))
+        data[v.name] = (v.dims, _lazy(url, group, v.name), dict(paths.open_array(url, group, v.name).attrs))
     attrs = {k: v for k, v in group.attrs.items() if k != "identity"}
     return xr.Dataset(data, coords={"band": group_bands(group)}, attrs=attrs)
 
@@ -118,7 +133,7 @@ def open_manifest(url: str) -> xr.Dataset:
     Dataset with dim sample: in memory, lazy (one Dask chunk per shard) beyond two million rows.
     """
     group = _group(url, "manifest")
-    if _array(group, "row_id").shape[0] <= TABLE_ROWS_IN_MEMORY:
+    if paths.open_array(url, group, "row_id").shape[0] <= TABLE_ROWS_IN_MEMORY:
         return _open(url, "manifest")
     lazy = {v.name: (v.dims, _lazy(url, group, v.name).map_blocks(v.decode, dtype=v.dtype)) for v in schema.MANIFEST}
     attrs = {k: v for k, v in group.attrs.items() if k != "identity"}
@@ -134,9 +149,9 @@ def host_tables(url: str) -> tuple[Callable[[int, int], xr.Dataset], int]:
     bands = group_bands(group)
 
     def read(start: int, stop: int) -> xr.Dataset:
-        return xr.Dataset(_tables("cutouts", group, slice(start, stop)), coords={"band": bands})
+        return xr.Dataset(_tables(url, "cutouts", group, slice(start, stop)), coords={"band": bands})
 
-    return read, int(_array(group, "cell").shape[0])
+    return read, int(paths.open_array(url, group, "cell").shape[0])
 
 
 def open_pairs(
@@ -227,11 +242,14 @@ def _lazy_ctrl(url: str, cutouts_url: str, pairs: xr.Dataset, seed: int) -> da.A
         shape = (*values.shape, *[1] * (4 - values.ndim))
         return da.from_array(values.reshape(shape), chunks=(chunks[0], *lengths))
 
-    one = (1,)
+    one, storage = (1,), s3.in_use()
+
+    def serve(index: NDArray, row_id: NDArray, step: NDArray) -> NDArray:
+        s3.use(storage)  # in whatever process this runs
+        return serve_ctrl(cutouts_url, index[:, 0, 0, 0], row_id[:, 0, 0, 0], step[:, :, 0, 0], seed)
+
     return da.map_blocks(
-        lambda index, row_id, step: serve_ctrl(
-            cutouts_url, index[:, 0, 0, 0], row_id[:, 0, 0, 0], step[:, :, 0, 0], seed
-        ),
+        serve,
         along_sample("host_index", one, one, one),
         along_sample("row_id", one, one, one),
         along_sample("quantize_step_nmgy", chunks[1], one, one),
@@ -269,25 +287,31 @@ def read_hosts(url: str, host_index: NDArray[np.int64], names: Sequence[str]) ->
     """
     group = _group(url, "cutouts")
     if len(host_index) == 0:
-        return {n: np.empty((0, *_array(group, n).shape[1:]), _array(group, n).dtype) for n in names}
+        return {
+            n: np.empty((0, *paths.open_array(url, group, n).shape[1:]), paths.open_array(url, group, n).dtype)
+            for n in names
+        }
     first, last = int(host_index.min()), int(host_index.max())
-    return {n: _read(group, n, slice(first, last + 1))[host_index - first] for n in names}
+    found = _read_all(url, group, names, slice(first, last + 1))
+    return {n: values[host_index - first] for n, values in found.items()}
 
 
 def read_head(url: str, store: str, rows: slice = slice(None)) -> xr.Dataset:
     """Read what was written when the store was created (for cutouts: names, positions, splits), in memory."""
     group = _group(url, store)
-    data = {v.name: (v.dims, _read(group, v.name, rows), v.attrs) for v in LAYOUTS[store].head}
+    found = _read_all(url, group, [v.name for v in LAYOUTS[store].head], rows)
+    data = {v.name: (v.dims, found[v.name], v.attrs) for v in LAYOUTS[store].head}
     return xr.Dataset(data, coords={"band": group_bands(group)})
 
 
 def read_host_block(url: str, first: int, stop: int) -> xr.Dataset:
-    """Hosts ``first:stop`` of a cutouts store, in memory, with coordinate ``host_index``."""
+    """Pixels and measurements of hosts ``first:stop`` of a cutouts store, in memory, with coordinate ``host_index``.
+
+    What stood in their catalogue is left out: no pixel depends on it, and it is read in other chunks.
+    """
     group = _group(url, "cutouts")
     rows = slice(first, stop)
-    data = _tables("cutouts", group, rows)
-    for v in LAYOUTS["cutouts"].pixels_in(group):
-        data[v.name] = (v.dims, _read(group, v.name, rows), v.attrs)
+    data = _tables(url, "cutouts", group, rows, head=False) | _pixels(url, "cutouts", group, rows)
     coords = {"band": group_bands(group), "host_index": ("host", np.arange(first, stop))}
     return xr.Dataset(data, coords=coords, attrs={"pixel_scale_arcsec": group.attrs["pixel_scale_arcsec"]})
 
@@ -295,22 +319,20 @@ def read_host_block(url: str, first: int, stop: int) -> xr.Dataset:
 def read_manifest_block(url: str, region: Region) -> xr.Dataset:
     """Rows of a manifest, in memory, with the manifest's attrs."""
     group = _group(url, "manifest")
-    data = _tables("manifest", group, region.slice)
+    data = _tables(url, "manifest", group, region.slice)
     return xr.Dataset(data, coords={"band": group_bands(group)}, attrs=dict(group.attrs))
 
 
 def read_row_ids(url: str) -> NDArray[np.uint64]:
     """Row ids of a manifest, in its order."""
-    return _read(_group(url, "manifest"), "row_id")
+    return _read(url, _group(url, "manifest"), "row_id")
 
 
 def read_pairs_block(url: str, manifest_url: str, cutouts_url: str, region: Region) -> xr.Dataset:
     """One region of pairs, in memory, complete: manifest columns, metrics, flags, ``arc``, ``stamp``, ``ctrl``."""
     group = _group(url, "pairs")
     out = read_manifest_block(manifest_url, region)
-    data = _tables("pairs", group, region.slice)
-    for v in LAYOUTS["pairs"].pixels_in(group):
-        data[v.name] = (v.dims, _read(group, v.name, region.slice), v.attrs)
+    data = _tables(url, "pairs", group, region.slice) | _pixels(url, "pairs", group, region.slice)
     out = out.assign(data).assign_attrs(pixel_scale_arcsec=group.attrs["pixel_scale_arcsec"])
     if "ctrl" in out:
         return out

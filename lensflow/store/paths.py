@@ -18,6 +18,7 @@ import zarr.abc.store
 from zarr.storage import FsspecStore, LocalStore
 
 from lensflow.errors import StoreError
+from lensflow.store import s3
 
 
 def is_local(url: str) -> bool:
@@ -39,7 +40,15 @@ def zarr_store(url: str, read_only: bool = True) -> zarr.abc.store.Store:
     """Open the zarr store behind a URL."""
     if is_local(url):
         return LocalStore(local_path(url), read_only=read_only)
-    return FsspecStore.from_url(url, read_only=read_only)
+    if s3.is_s3(url) and s3.storage_of(url).library == "obstore":
+        return s3.object_store(url, read_only)
+    return FsspecStore.from_url(url, storage_options=s3.options(url), read_only=read_only)
+
+
+def filesystem(url: str) -> tuple[fsspec.AbstractFileSystem, str]:
+    """Filesystem of a URL, and the path there."""
+    fs, path = fsspec.core.url_to_fs(url, **s3.options(url))
+    return fs, path
 
 
 def open_group(url: str, mode: str = "r") -> zarr.Group:
@@ -51,9 +60,38 @@ def open_group(url: str, mode: str = "r") -> zarr.Group:
         If there is none.
     """
     try:
-        return zarr.open_group(zarr_store(url, read_only=mode == "r"), mode=mode, zarr_format=3)  # type: ignore[arg-type]
+        with explain_errors(url):
+            return zarr.open_group(zarr_store(url, read_only=mode == "r"), mode=mode, zarr_format=3)  # type: ignore[arg-type]
     except FileNotFoundError as error:
         raise StoreError(f"{url}: no such store. Has the step that writes it been run?") from error
+
+
+_arrays: dict[tuple[str, str, str], zarr.Array] = {}
+_ARRAYS_KEPT = 1000
+
+
+def open_array(url: str, group: zarr.Group, name: str) -> zarr.Array:
+    """Open an array of a group; its metadata is read once in a process and fingerprint, for on S3 every read counts.
+
+    Raises
+    ------
+    StoreError
+        If there is no such array.
+    """
+    key = (url, str(group.attrs.get("fingerprint", "")), name)
+    # A group that can be written is one that may be about to change.
+    known = _arrays.get(key) if key[1] and group.read_only else None
+    if known is not None:
+        return known
+    with explain_errors(url):
+        array = group.get(name)
+    if not isinstance(array, zarr.Array):
+        raise StoreError(f"{url}: has no array {name}")
+    if group.read_only:
+        if len(_arrays) >= _ARRAYS_KEPT:
+            _arrays.clear()
+        _arrays[key] = array
+    return array
 
 
 def group_exists(url: str) -> bool:
@@ -63,25 +101,28 @@ def group_exists(url: str) -> bool:
 
 def exists(url: str) -> bool:
     """Return whether a file or object exists."""
-    fs, path = fsspec.core.url_to_fs(url)
-    return bool(fs.exists(path))
+    fs, path = filesystem(url)
+    with explain_errors(url):
+        return bool(fs.exists(path))
 
 
 def size(url: str) -> int | None:
     """Bytes of a file or object; None where there is none."""
-    fs, path = fsspec.core.url_to_fs(url)
+    fs, path = filesystem(url)
     try:
-        fs.invalidate_cache()
-        return int(fs.size(path))
+        with explain_errors(url):
+            fs.invalidate_cache()
+            return int(fs.size(path))
     except FileNotFoundError:
         return None
 
 
 def list_names(url: str) -> list[str]:
     """Sorted names in a folder; empty where there is none."""
-    fs, path = fsspec.core.url_to_fs(url)
+    fs, path = filesystem(url)
     try:
-        return sorted(p.rstrip("/").rsplit("/", 1)[-1] for p in fs.ls(path, detail=False, refresh=True))
+        with explain_errors(url):
+            return sorted(p.rstrip("/").rsplit("/", 1)[-1] for p in fs.ls(path, detail=False, refresh=True))
     except FileNotFoundError:
         return []
 
@@ -95,8 +136,9 @@ def read_text(url: str) -> str:
         If it does not exist.
     """
     try:
-        with fsspec.open(url, "r") as file:
-            return str(file.read())
+        fs, path = filesystem(url)
+        with explain_errors(url):
+            return str(fs.cat_file(path), "utf-8")
     except FileNotFoundError as error:
         raise StoreError(f"{url}: no such file") from error
 
@@ -111,7 +153,7 @@ def content(url: str) -> str:
     """
     digest = xxhash.xxh3_128()
     try:
-        with fsspec.open(url, "rb") as file:
+        with explain_errors(url), fsspec.open(url, "rb", **s3.options(url)) as file:
             while piece := file.read(1 << 22):
                 digest.update(piece)
     except FileNotFoundError as error:
@@ -123,13 +165,13 @@ def read_many(urls: Sequence[str]) -> list[bytes]:
     """Read many small files of one place at once, in order; one that is gone by now is empty."""
     if not urls:
         return []
-    fs, _ = fsspec.core.url_to_fs(urls[0])
-    places = [fsspec.core.url_to_fs(u)[1] for u in urls]
+    fs, _ = filesystem(urls[0])
+    places = [filesystem(u)[1] for u in urls]
     found = fs.cat(places, on_error="return")
     found = found if isinstance(found, dict) else {places[0]: found}
     for place, content in found.items():
         if isinstance(content, Exception) and not isinstance(content, FileNotFoundError):
-            raise StoreError(f"{place}: cannot be read ({content})") from content
+            raise s3.explained(urls[0], content) or StoreError(f"{place}: cannot be read ({content})") from content
     return [b"" if isinstance(found[p], Exception) else found[p] for p in places]
 
 
@@ -140,13 +182,13 @@ def write_text(url: str, text: str) -> None:
 
 def write_bytes(url: str, content: bytes) -> None:
     """Write a small file whole or not at all (a local one under a temporary name first)."""
-    with explain_write_errors(url):
+    with explain_errors(url):
         if is_local(url):
             with _temporary(local_path(url), content) as temporary:
                 temporary.replace(local_path(url))
         else:
-            with fsspec.open(url, "wb") as file:
-                file.write(content)
+            fs, path = filesystem(url)
+            fs.pipe_file(path, content)
 
 
 def create_exclusive(url: str, content: bytes) -> None:
@@ -159,13 +201,13 @@ def create_exclusive(url: str, content: bytes) -> None:
     FileExistsError
         If it exists already.
     """
-    with explain_write_errors(url):
+    with explain_errors(url):
         if is_local(url):
             with _temporary(local_path(url), content) as temporary:
                 # A hard link appears at once, with all its bytes, and never replaces what is there.
                 os.link(temporary, local_path(url))
         else:
-            fs, path = fsspec.core.url_to_fs(url)
+            fs, path = filesystem(url)
             try:
                 fs.pipe_file(path, content, mode="create")
             except OSError as error:
@@ -187,9 +229,17 @@ def _temporary(path: Path, content: bytes) -> Iterator[Path]:
 
 def remove(url: str) -> None:
     """Delete a file or object, if it exists."""
-    fs, path = fsspec.core.url_to_fs(url)
-    with contextlib.suppress(FileNotFoundError):
+    fs, path = filesystem(url)
+    with contextlib.suppress(FileNotFoundError), explain_errors(url):
         fs.rm_file(path)
+
+
+def remove_folder(url: str) -> None:
+    """Delete a folder and all below it, if it exists."""
+    fs, path = filesystem(url)
+    with explain_errors(url):
+        if fs.exists(path):
+            fs.rm(path, recursive=True)
 
 
 def read_json(url: str) -> Any:
@@ -216,11 +266,15 @@ def _json(value: Any) -> str:
 
 
 @contextlib.contextmanager
-def explain_write_errors(url: str) -> Iterator[None]:
-    """Turn the errors of a full or read-only disk into a :class:`StoreError` that names the place."""
+def explain_errors(url: str) -> Iterator[None]:
+    """Turn a full or read-only disk, and an object store's refusals, into a :class:`StoreError` with the way out."""
     try:
         yield
-    except OSError as error:
+    except Exception as error:
+        if explained := s3.explained(url, error):
+            raise explained from error
+        if not isinstance(error, OSError):
+            raise
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise StoreError(
                 f"{url}: no space left on the device. Everything with a receipt is kept: free some space (or choose "

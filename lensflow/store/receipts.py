@@ -7,8 +7,6 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-import fsspec
-
 from lensflow.config import fingerprint
 from lensflow.errors import StoreError
 from lensflow.store import paths
@@ -125,9 +123,7 @@ def require_finished(folder: str, store_url: str, regions: Iterable[Region], exp
 
 def clear(folder: str) -> None:
     """Delete a folder's receipts: before a store is made anew, or they would vouch for data that is gone."""
-    fs, path = fsspec.core.url_to_fs(folder)
-    if fs.exists(path):
-        fs.rm(path, recursive=True)
+    paths.remove_folder(folder)
 
 
 def read_receipt(folder: str, index: int) -> Receipt | None:

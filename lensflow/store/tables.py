@@ -14,12 +14,9 @@ from zarr.codecs import BloscCodec
 from lensflow import schema
 from lensflow.errors import StoreError
 from lensflow.schema import Variable
-from lensflow.store import paths
+from lensflow.store import create, paths
 from lensflow.store.create import LAYOUTS
 
-# Rows of one object, and rows that a reader decompresses together: a region of a few hundred rows reads one chunk.
-SHARD_ROWS = 262_144
-CHUNK_ROWS = 4_096
 _CODEC = BloscCodec(cname="lz4", clevel=5, shuffle="bitshuffle")
 
 
@@ -44,7 +41,7 @@ class TableWriter:
         self._checksums = {v.name: xxhash.xxh3_128() for v in self.variables}
         self._written = self._waiting = 0
         self._n_rows = n_rows
-        with paths.explain_write_errors(url):
+        with paths.explain_errors(url):
             self._group = zarr.open_group(paths.zarr_store(url, read_only=False), mode="w", zarr_format=3)
             fixed: dict[str, Any] = {
                 "lensflow_store": store,
@@ -61,8 +58,7 @@ class TableWriter:
             v.name,
             shape=(n_rows, *rest),
             dtype=v.stored_dtype,
-            shards=(SHARD_ROWS, *rest) if n_rows > CHUNK_ROWS else None,
-            chunks=(CHUNK_ROWS if n_rows > CHUNK_ROWS else max(n_rows, 1), *rest),
+            **create.table_chunks((n_rows, *rest)),
             compressors=_CODEC,
             dimension_names=list(v.dims),
             attributes=dict[str, Any](v.stored_attrs),
@@ -74,13 +70,13 @@ class TableWriter:
         self._waiting += block.sizes["sample"]
         if self._written + self._waiting > self._n_rows:
             raise StoreError(f"{self.url}: more rows than the {self._n_rows} that the store was made for")
-        if self._waiting >= SHARD_ROWS:
-            self._flush(self._waiting // SHARD_ROWS * SHARD_ROWS)
+        if self._waiting >= create.SHARD_ROWS:
+            self._flush(self._waiting // create.SHARD_ROWS * create.SHARD_ROWS)
 
     def finish(self, attrs: Mapping[str, Any]) -> None:
         """Write what is kept back, cut the store to the rows that came, and add attributes: the store is complete."""
         self._flush(self._waiting)
-        with paths.explain_write_errors(self.url):
+        with paths.explain_errors(self.url):
             if self._written < self._n_rows:
                 for v in self.variables:
                     array = self._array(v)
@@ -92,7 +88,7 @@ class TableWriter:
         if n_rows == 0:
             return
         rows = slice(self._written, self._written + n_rows)
-        with paths.explain_write_errors(self.url):
+        with paths.explain_errors(self.url):
             for v in self.variables:
                 values = np.concatenate([b[v.name].values for b in self._held])[:n_rows]
                 encoded = v.encode(values)

@@ -10,11 +10,10 @@ import xxhash
 import zarr
 
 from lensflow.schema import Variable
-from lensflow.store import paths
-from lensflow.store.create import LAYOUTS, checksum, object_key
+from lensflow.store import paths, s3
+from lensflow.store.create import LAYOUTS, SHARD_ROWS, checksum, object_key
 from lensflow.store.receipts import Receipt
 from lensflow.store.regions import Region
-from lensflow.store.tables import SHARD_ROWS
 
 
 @dataclass(frozen=True)
@@ -69,7 +68,7 @@ def check_region(url: str, store: str, region: Region, receipt: Receipt) -> list
             what = "the array is missing"
         else:
             place = paths.join(url, key := object_key(array, region))
-            what = _fault(array, region, expected, paths.size(place), receipt.objects.get(key))
+            what = _fault(url, array, region, expected, paths.size(place), receipt.objects.get(key))
         if what:
             found.append(Damage(store, region.index, name, place, what))
     return found
@@ -92,13 +91,13 @@ def check_table(url: str, store: str) -> list[Damage]:
     written: Any = group.attrs.get("checksums", {})
     found = []
     for v in LAYOUTS[store].head:
-        what = _column_fault(group, v, written.get(v.name))
+        what = _column_fault(url, group, v, written.get(v.name))
         if what:
             found.append(Damage(store, 0, v.name, paths.join(url, v.name), what))
     return found
 
 
-def _column_fault(group: zarr.Group, v: Variable, expected: str | None) -> str:
+def _column_fault(url: str, group: zarr.Group, v: Variable, expected: str | None) -> str:
     array = group.get(v.name)
     if not isinstance(array, zarr.Array):
         return "the array is missing"
@@ -109,11 +108,12 @@ def _column_fault(group: zarr.Group, v: Variable, expected: str | None) -> str:
             # Text is of variable length in the store; its checksum is that of the column's own width.
             digest.update(np.ascontiguousarray(values if v.categories else values.astype(v.dtype)).data)
     except Exception as error:  # codecs raise whatever they like on damaged bytes
+        _raise_if_unreachable(url, error)
         return f"cannot be read ({type(error).__name__}: {error})"
     return "" if digest.hexdigest() == expected else "the values differ from what was written"
 
 
-def _fault(array: zarr.Array, region: Region, expected: str, size: int | None, written: int | None) -> str:
+def _fault(url: str, array: zarr.Array, region: Region, expected: str, size: int | None, written: int | None) -> str:
     """Say what is wrong with one array of a region; empty if nothing is."""
     if written is not None and size is None:
         return "the object is missing"
@@ -122,7 +122,14 @@ def _fault(array: zarr.Array, region: Region, expected: str, size: int | None, w
     try:
         values = np.asarray(array[region.slice])
     except Exception as error:  # codecs raise whatever they like on damaged bytes
+        _raise_if_unreachable(url, error)
         return f"the object cannot be decoded ({type(error).__name__}: {error})"
     if checksum(values) != expected:
         return "the values differ from what was written"
     return ""
+
+
+def _raise_if_unreachable(url: str, error: Exception) -> None:
+    """A server that does not answer says nothing about the bytes that it holds."""
+    if explained := s3.explained(url, error):
+        raise explained from error

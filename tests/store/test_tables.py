@@ -5,8 +5,8 @@ import zarr
 from lensflow import schema
 from lensflow.errors import StoreError
 from lensflow.manifest.build import build_manifest
+from lensflow.store import create
 from lensflow.store import open as opening
-from lensflow.store import tables
 from lensflow.store.open import open_manifest, read_manifest_block
 from lensflow.store.regions import Region
 from lensflow.store.tables import TableWriter, write_table
@@ -22,8 +22,8 @@ def manifest():
 
 @pytest.fixture
 def small_shards(monkeypatch):
-    monkeypatch.setattr(tables, "SHARD_ROWS", 16)
-    monkeypatch.setattr(tables, "CHUNK_ROWS", 4)
+    monkeypatch.setattr(create, "SHARD_ROWS", 16)
+    monkeypatch.setattr(create, "CHUNK_ROWS", 4)
 
 
 def same(a, b):

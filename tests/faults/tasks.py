@@ -1,0 +1,44 @@
+"""Region tasks to which something happens."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+
+from lensflow.steps.inject import InjectTask
+from lensflow.store import paths
+from lensflow.store.receipts import Receipt
+
+
+class KilledWhileWriting(InjectTask):
+    """Its worker is killed once, with the first array of region 1 written and the others not."""
+
+    def __call__(self, index: int) -> Receipt:
+        mark = Path(f"{self.config.out}.killed")
+        if index == 1 and not mark.exists():
+            mark.touch()
+            paths.size = lambda url: os.kill(os.getpid(), signal.SIGKILL)  # asked after each array
+        return super().__call__(index)
+
+
+class Slow(InjectTask):
+    """Takes a second."""
+
+    def __call__(self, index: int) -> Receipt:
+        time.sleep(1)
+        return super().__call__(index)
+
+
+class Greedy(InjectTask):
+    """Region 1 takes more and more memory."""
+
+    def __call__(self, index: int) -> Receipt:
+        taken = []
+        while index == 1:
+            taken.append(np.ones(4_000_000))
+            time.sleep(0.02)
+        return super().__call__(index)

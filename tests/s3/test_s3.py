@@ -1,0 +1,225 @@
+"""Runs on a real S3 server: the same bytes as on disk, one writer for a region, and no secret anywhere."""
+
+import logging
+import os
+import pickle
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+import lensflow as lf
+from lensflow import steps
+from lensflow.config import StorageConfig, load_config
+from lensflow.errors import StoreError
+from lensflow.steps.inject import InjectTask
+from lensflow.store import paths, receipts, s3
+from lensflow.store.lease import hold
+from lensflow.store.open import open_all_pairs, stored_regions
+from tests.s3.compare import everything, store_digests
+from tests.s3.server import ACCESS_KEY, SECRET_KEY, environment
+from tests.small_survey import small_survey
+
+pytestmark = pytest.mark.s3
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def local(tmp_path_factory):
+    """The config of a run on local disk, done."""
+    folder = tmp_path_factory.mktemp("local")
+    config = small_survey(folder)
+    make_pairs(load_config(config))
+    return config
+
+
+@pytest.fixture
+def on_s3(local, bucket, s3_server):
+    """The same config with its run on S3."""
+    return {**local, "out": f"{bucket}/run", "storage": {"endpoint_url": s3_server.endpoint_url, "region": "us-east-1"}}
+
+
+def make_pairs(config):
+    steps.cut_step(config)
+    steps.plan_step(config)
+    return steps.inject_step(config)
+
+
+@pytest.mark.parametrize("library", ["s3fs", "obstore"])
+def test_a_run_on_s3_is_byte_for_byte_the_run_on_disk(local, on_s3, library):
+    if library == "obstore":
+        pytest.importorskip("obstore")
+    on_s3["storage"] = {**on_s3["storage"], "library": library}
+    config = load_config(on_s3)
+    # Processes for one library, threads for the other.
+    with lf.connect(config.cluster.model_copy(update={"kind": "local" if library == "s3fs" else "threads"})):
+        pairs = make_pairs(config)
+        assert np.isfinite(pairs["stamp"].values).all() and np.isfinite(pairs["ctrl"].values).all()
+    assert store_digests(on_s3["out"]) == store_digests(local["out"])
+    assert lf.verify(on_s3["out"]).damage == ()
+
+
+def test_a_run_on_s3_goes_on_where_it_stopped(local, on_s3):
+    config = load_config(on_s3)
+
+    def stop(stage, done, total):
+        if (stage, done) == ("inject", 1):
+            raise KeyboardInterrupt
+
+    steps.cut_step(config)
+    steps.plan_step(config)
+    with pytest.raises(KeyboardInterrupt):
+        steps.inject_step(config, stop)
+    folder = steps.RunFolder.of(config)
+    done = receipts.read_receipts(folder.receipts("pairs"))
+    assert 1 <= len(done) <= len(stored_regions(folder.pairs, "pairs"))
+    steps.inject_step(config)
+    assert {i: receipts.read_receipts(folder.receipts("pairs"))[i] for i in done} == done
+    assert store_digests(on_s3["out"]) == store_digests(local["out"])
+
+
+def test_the_whole_command_runs_on_s3(on_s3, tmp_path):
+    done = command("run", {**on_s3, "gate": {"bootstrap": 50, "required": False}}, tmp_path)
+    assert done.returncode == 0, done.stderr
+    steps.RunFolder.of(load_config(on_s3))
+    assert paths.exists(f"{on_s3['out']}/report/index.html") and "every invariant holds" in done.stdout
+
+
+def command(name, config, folder, **environ):
+    file = folder / "config.yaml"
+    file.write_text(yaml.safe_dump(config))
+    at = {**os.environ, "PYTHONPATH": str(ROOT), **environ}
+    return subprocess.run(
+        [sys.executable, "-m", "lensflow", name, str(file)], env=at, capture_output=True, text=True, timeout=200
+    )
+
+
+def test_of_many_writers_of_one_object_exactly_one_wins(on_s3):
+    steps.RunFolder.of(load_config(on_s3))
+    url, won, gate = f"{on_s3['out']}/one.json", [], threading.Barrier(8)
+
+    def write(i):
+        gate.wait()
+        try:
+            paths.create_json(url, i)
+            won.append(i)
+        except FileExistsError:
+            pass
+
+    threads = [threading.Thread(target=write, args=(i,)) for i in range(8)]
+    [t.start() for t in threads]
+    [t.join() for t in threads]
+    assert won == [paths.read_json(url)]
+
+
+def test_the_second_writer_of_a_region_takes_the_first_ones_receipt_or_is_refused(on_s3, local):
+    steps.RunFolder.of(load_config(on_s3))
+    receipt = receipts.read_receipt(f"{local['out']}/receipts/pairs", 0)
+    folder = f"{on_s3['out']}/receipts/pairs"
+    assert receipts.write_receipt(folder, receipt) == receipt
+    late = receipts.Receipt(**{**receipt.__dict__, "seconds": {"write": 9.0}})
+    assert receipts.write_receipt(folder, late) == receipt
+    other = receipts.Receipt(**{**receipt.__dict__, "checksums": {**receipt.checksums, "stamp": "0"}})
+    with pytest.raises(StoreError, match=r"other bytes \(stamp\)"):
+        receipts.write_receipt(folder, other)
+
+
+def test_a_second_run_on_the_same_folder_is_told_who_is_at_work(on_s3):
+    config, told = load_config(on_s3), []
+
+    def second():
+        try:
+            steps.cut_step(config)
+        except StoreError as error:
+            told.append(str(error))
+
+    steps.RunFolder.of(config)
+    with hold(config.out):
+        other = threading.Thread(target=second)
+        other.start()
+        other.join()
+    assert f"process {os.getpid()}" in told[0]
+    assert not paths.list_names(config.out)
+
+
+def test_wrong_credentials_are_a_clear_error_within_seconds(on_s3, tmp_path):
+    start = time.monotonic()
+    done = command("cut", on_s3, tmp_path, **environment(secret_key="mistyped"))
+    # Python, its imports and the cluster take most of this; retries with backoff would take minutes.
+    assert time.monotonic() - start < 60
+    text = " ".join(done.stderr.split())
+    assert done.returncode == 1 and "refuses access (SignatureDoesNotMatch)" in text, done.stderr
+    assert "AWS_SECRET_ACCESS_KEY" in text and "mistyped" not in text and "Traceback" not in text
+
+
+def test_obstore_says_the_same_of_wrong_credentials(on_s3, monkeypatch):
+    pytest.importorskip("obstore")
+    on_s3["storage"] = {**on_s3["storage"], "library": "obstore"}
+    folder = steps.RunFolder.of(load_config(on_s3))
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "NOBODY")
+    with pytest.raises(StoreError, match="refuses access"):
+        paths.open_group(folder.pairs)
+
+
+def test_no_credentials_at_all_are_a_clear_error(on_s3, tmp_path):
+    done = command("cut", on_s3, tmp_path, AWS_ACCESS_KEY_ID="", AWS_SECRET_ACCESS_KEY="")
+    assert done.returncode == 1 and "no credentials" in " ".join(done.stderr.split())
+
+
+def test_a_bucket_that_does_not_exist_is_named(on_s3):
+    config = load_config({**on_s3, "out": "s3://lensflow-no-such-bucket/run"})
+    with pytest.raises(StoreError, match="no such bucket"):
+        steps.cut_step(config)
+
+
+def test_a_server_that_is_not_there_is_a_clear_error(on_s3, monkeypatch):
+    monkeypatch.setattr(s3, "ATTEMPTS", 2)  # or the waits take half a minute
+    config = load_config({**on_s3, "storage": {"endpoint_url": "http://127.0.0.1:9"}})
+    with pytest.raises(StoreError, match=r"http://127\.0\.0\.1:9 does not answer"):
+        steps.cut_step(config)
+
+
+@pytest.mark.parametrize("library", ["s3fs", "obstore"])
+def test_no_secret_is_in_pickles_logs_attributes_or_receipts(on_s3, caplog, library):
+    if library == "obstore":
+        pytest.importorskip("obstore")
+    on_s3["storage"] = {**on_s3["storage"], "library": library}
+    config = load_config(on_s3)
+    logging.getLogger("lensflow").setLevel(logging.DEBUG)
+    with caplog.at_level(logging.DEBUG, logger="s3fs"):
+        make_pairs(config)
+    folder = steps.RunFolder.of(config)
+    regions = stored_regions(folder.pairs, "pairs")
+    pickled = [
+        pickle.dumps(InjectTask(config, "f", regions)),
+        pickle.dumps(s3.in_use()),
+        pickle.dumps(paths.zarr_store(folder.pairs)),
+        pickle.dumps(paths.open_group(folder.pairs)["stamp"]),
+        pickle.dumps(paths.filesystem(folder.pairs)[0]),
+        # Lazy pairs go to workers as a graph.
+        __import__("cloudpickle").dumps(open_all_pairs(folder.pairs)["ctrl"].data.__dask_graph__()),
+    ]
+    places = {**everything(config.out), "log": caplog.text.encode(), "config": config.to_yaml().encode()}
+    for secret in (SECRET_KEY.encode(), ACCESS_KEY.encode()):
+        assert [i for i, data in enumerate(pickled) if secret in data] == []
+        assert [name for name, data in places.items() if secret in data] == []
+
+
+def test_credentials_in_fsspecs_own_settings_are_refused(on_s3, monkeypatch):
+    monkeypatch.setitem(s3.conf, "s3", {"key": ACCESS_KEY, "secret": SECRET_KEY})
+    with pytest.raises(StoreError, match="would be pickled") as refused:
+        steps.cut_step(load_config(on_s3))
+    assert SECRET_KEY not in str(refused.value)
+
+
+def test_the_endpoint_may_come_from_the_environment(on_s3, s3_server, monkeypatch):
+    monkeypatch.setenv("AWS_ENDPOINT_URL", s3_server.endpoint_url)
+    monkeypatch.setattr(s3, "_settings", {})
+    paths.write_text(f"{on_s3['out']}/a.txt", "here")
+    assert paths.read_text(f"{on_s3['out']}/a.txt") == "here"
+    assert s3.storage_of(on_s3["out"]) == StorageConfig(endpoint_url=s3_server.endpoint_url)
