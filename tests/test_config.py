@@ -95,7 +95,8 @@ def test_defaults_of_every_setting_are_documented():
     assert Path(__file__).parents[1].joinpath("docs/config.md").read_text() == text, "run make docs"
 
 
-def test_configs_that_ship_with_the_project_are_valid():
+def test_configs_that_ship_with_the_project_are_valid(monkeypatch):
+    monkeypatch.setenv("LENSFLOW_BUCKET", "some-bucket")
     root = Path(__file__).parents[1]
     files = [*root.glob("workflows/configs/*.yaml"), *root.glob("lensflow/configs/*.yaml")]
     assert files

@@ -15,6 +15,7 @@ python=${PYTHON:-python3.11}
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
+trap 'exit 1' HUP INT TERM
 "$python" -m venv "$work/environment"
 "$work/environment/bin/python" -m pip install --quiet --disable-pip-version-check \
     --constraint "$root/requirements.lock" "$@"
@@ -23,6 +24,7 @@ trap 'rm -rf "$work"' EXIT
 cd "$work/environment"
 # Commands name the folder that they were installed in: let them find the Python beside them instead.
 for file in bin/*; do
+    [ -f "$file" ] || continue
     if head -c 2 "$file" | grep -q '#!' && head -n 1 "$file" | grep -q "$work"; then
         {
             echo '#!/bin/sh'
@@ -36,5 +38,6 @@ done
 rm -f bin/activate* bin/Activate.ps1
 sed -i '/^command/d' pyvenv.cfg
 cd - >/dev/null
-tar -czf "$out" -C "$work/environment" .
+# Libraries are large and hardly compressible further: the fastest setting, or this takes minutes.
+tar -I 'gzip -1' -cf "$out" -C "$work/environment" .
 echo "$out: $(du -h "$out" | cut -f1), for nodes with $(readlink -f "$work/environment/bin/python")"

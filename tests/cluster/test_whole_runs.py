@@ -15,7 +15,7 @@ from lensflow.config import ClusterConfig
 from tests.cluster.external import external_cluster
 from tests.cluster.runs import command_of, digests, write_pixels
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 
 
 def test_a_run_by_command_on_an_external_scheduler_over_tls_writes_the_bytes_of_a_local_run(tmp_path, local_bytes):
