@@ -13,6 +13,7 @@ ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "workflows" / "core_leakage.py"
 
 
+@pytest.mark.slow
 def test_it_prints_and_writes_the_table_and_the_conclusions(tmp_path, monkeypatch, capsys):
     tree = yaml.safe_load((ROOT / "workflows" / "configs" / "core_leakage_synthetic.yaml").read_text())
     tree["survey"]["synthetic"] |= {"n_bricks": 1, "brick_size_pix": 400, "hosts_per_brick": 12}
