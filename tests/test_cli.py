@@ -47,7 +47,8 @@ def command(tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.parametrize(
-    "step", ["demo", "run", "config", "cut", "plan", "inject", "diagnose", "gate", "certify", "report"]
+    "step",
+    ["demo", "run", "config", "cut", "plan", "inject", "diagnose", "gate", "certify", "tune-core", "compare", "report"],
 )
 def test_every_command_helps_with_an_example(command, step):
     code, text = command(step, "--help")

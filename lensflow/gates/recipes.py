@@ -112,6 +112,8 @@ class Recipe:
             unit = (
                 np.array([sigma.sum()]) if self.kind == "brightness" else np.repeat(sigma, ctrl.shape[1] // len(sigma))
             )
+            # A feature that is the same in every control is blanked there: a leak would be blanked with it.
+            unit = np.where(np.ptp(ctrl, axis=0) > 0, unit, 0.0) if len(ctrl) > 1 else unit
             return unit, "a constant, in sky sigma, added to every pixel of unlensed copies of the controls"
         scatter = MAD_TO_SIGMA * np.median(np.abs(ctrl - np.median(ctrl, axis=0)), axis=0)
         return scatter, "every feature of unlensed copies of the controls shifted by its own scatter over the controls"

@@ -11,6 +11,7 @@ from lensflow.errors import ConfigError, GateError
 from lensflow.gates import Verdict
 from lensflow.gates.core_sweep import BRIGHTNESS, CoreRows, matched, measure_handling
 from lensflow.gates.core_tuning import CoreTuning, measure_handlings, recommend, reported_hosts, tune
+from lensflow.gates.recipes import Recipe
 from tests.diagnostics.pairs_factory import pairs_block
 from tests.factories import make_config
 
@@ -89,6 +90,18 @@ def test_blocks_join_to_the_same_result_in_any_order(pairs):
     again = CoreRows.concat(parts[::-1])
     for name in config.core.handlings:
         assert measure_handling(again, name, config).to_dict() == measure_handling(whole, name, config).to_dict()
+
+
+def test_the_known_leak_is_blanked_where_the_handling_blanks_both_classes(pairs):
+    config = config_of("blank_5", "none")
+    rows = CoreRows.from_block(pairs, config)
+    look = Recipe.of("core_r", ("g", "r", "z"))
+    units = {}
+    for name, block in rows.features.items():
+        ctrl = look.features(block.numbers[look.source].ctrl, np.ones(3))
+        units[name] = look.leak_unit(ctrl, np.ones(3))[0]
+    assert (units["none"] == 1).all()
+    assert 0 < (units["blank_5"] == 0).sum() < 100 and set(units["blank_5"]) == {0, 1}
 
 
 def test_no_host_both_chooses_and_reports():
