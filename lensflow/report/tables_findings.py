@@ -15,10 +15,6 @@ from lensflow.report.tables import Table
 _STATUS = {Status.OK: "ok", Status.ALARM: "ALARM", Status.NOT_TESTED: "not tested"}
 
 
-def _short(value: float) -> str:
-    return number(value, 2)
-
-
 def findings(found: Sequence[Finding]) -> Table:
     """The worst place of every comparison."""
     rows = [
@@ -29,7 +25,7 @@ def findings(found: Sequence[Finding]) -> Table:
             f.where or MISSING,
             number(f.value),
             number(f.expected),
-            interval(f.low, f.high, write=_short) if np.isfinite(f.low) else MISSING,
+            interval(f.low, f.high) if np.isfinite(f.low) else MISSING,
         )
         for f in found
     ]
@@ -147,8 +143,9 @@ def deflection(ds: xr.Dataset) -> Table:
     pairs = zip(ds["q"].values, ds["area"].values, strict=True)
     areas = ", ".join(f"{number(float(a), 6)} (q = {q:g})" for q, a in pairs)
     return Table(
-        "Deflection: a compact source on a lens’s axis, rendered by the installed code; its image’s distance from the "
-        f"lens and its magnification, beside the lens equation. Area inside the critical curve over πθE²: {areas}.",
+        "Deflection: a compact source on an axis (last letter) of a lens, rendered by the installed code: its image’s "
+        "distance from the lens and magnification, beside the lens equation. "
+        f"Area inside the critical curve over πθE²: {areas}.",
         ("lens", "distance (″)", "expected", "magnification", "expected"),
         rows,
     )
