@@ -1,4 +1,6 @@
-"""All gates with controls, permutation, reference and bootstrap on 20,000 pairs; the classifier beside scikit-learn's.
+"""All diagnostics, and all gates with controls, permutation, reference and bootstrap, on 20,000 pairs.
+
+Then the classifier beside scikit-learn's.
 
 Run as ``python benchmarks/gates.py [pairs]``. Compare ratios within one run.
 """
@@ -20,6 +22,8 @@ from threadpoolctl import threadpool_limits
 
 from lensflow import geometry
 from lensflow.config import RunConfig
+from lensflow.diagnostics import Summaries
+from lensflow.diagnostics.zoo import small_run
 from lensflow.gates import FeatureBlock, LogisticRegression, Numbers
 from lensflow.gates.machine import Machine, host_folds
 from lensflow.steps.measure import run_all_gates
@@ -68,6 +72,19 @@ def seconds(work, times: int = 3) -> float:
     return float(np.median(taken))
 
 
+def diagnostics_rows(table: Table, n_pairs: int, config: RunConfig) -> None:
+    """Time all diagnostics on one block of a small run, and scale the pass over its pixels to ``n_pairs``."""
+    run = small_run(hosts=60, per_host=6)
+    pairs = run.pairs()
+    rows = int((~pairs["is_control"]).sum())
+    found = [Summaries.from_block(pairs, config.diagnostics)]  # compiles
+    one = seconds(lambda: found.append(Summaries.from_block(pairs, config.diagnostics)), 5)
+    table.add_row(f"diagnostics, pass over {rows} pairs in memory; one thread", f"{one:.2f}")
+    table.add_row(f"the same for {n_pairs:,} pairs on two threads (scaled)", f"{one * n_pairs / rows / 2:.1f}")
+    results = seconds(lambda: found[-1].results(config.diagnostics, 1, config.injection), 3)
+    table.add_row("diagnostics, intervals, and what is made anew; once a run", f"{results:.2f}")
+
+
 def main() -> None:
     warnings.simplefilter("ignore")
     n_pairs = int(sys.argv[1]) if len(sys.argv) > 1 else 20_000
@@ -79,6 +96,8 @@ def main() -> None:
     for name in ("what", "seconds"):
         table.add_column(name, justify="left" if name == "what" else "right")
     results = []
+    with threadpool_limits(1):
+        diagnostics_rows(table, n_pairs, config)
     table.add_row(
         "gates core_r and core_all: 8 null swaps, leaks, 1,999 permutations, reference, strata, bootstrap; two threads",
         f"{seconds(lambda: results.append(run_all_gates(features, config)), 3):.2f}",

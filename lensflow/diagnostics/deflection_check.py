@@ -17,11 +17,11 @@ from lensflow.lensing.deflectors import deflect_sie, deflect_sis
 from lensflow.lensing.render import Rendering, render
 
 PLACE_LIMIT_ARCSEC, FLUX_LIMIT, AREA_LIMIT, DEFLECTION_LIMIT = 5e-3, 1e-2, 2e-3, 1e-9
-# name, axis ratio, shear along x, axis on which the source lies (0 x, 1 y)
+# name (with the axis ratio), axis ratio, shear along x, axis on which the source lies (0 x, 1 y)
 CASES = (
-    ("SIS", 1.0, 0.0, 0), ("SIS", 1.0, 0.0, 1), ("SIS with shear", 1.0, 0.05, 0), ("SIE q=0.8", 0.8, 0.0, 0),
-    ("SIE q=0.8", 0.8, 0.0, 1), ("SIE q=0.5", 0.5, 0.0, 0), ("SIE q=0.5", 0.5, 0.0, 1),
-    ("SIE q=0.33 with shear", 0.33, 0.05, 0),
+    ("SIS", 1.0, 0.0, 0), ("SIS", 1.0, 0.0, 1), ("SIS, shear", 1.0, 0.05, 0), ("SIE 0.8", 0.8, 0.0, 0),
+    ("SIE 0.8", 0.8, 0.0, 1), ("SIE 0.5", 0.5, 0.0, 0), ("SIE 0.5", 0.5, 0.0, 1),
+    ("SIE 0.33, shear", 0.33, 0.05, 0),
 )  # fmt: skip
 _THETA_E, _BETA, _REFF, _FWHM, _SCALE, _SIZE = 1.0, 2.5, 0.08, 1.0, 0.262, 64
 
@@ -84,7 +84,7 @@ def deflection_check(renderer: Any = render) -> xr.Dataset:
         "area": named(["q"], _critical_area(q), "1", "area inside the critical curve over pi theta_E^2; 1 is expected"),
         "sis_deflection": named([], _sis_error(), "1", "largest |deflection of an SIS - theta_E| / theta_E"),
     }
-    names = [f"{c[0]}, along {'xy'[c[3]]}" for c in CASES]
+    names = [f"{c[0]}, {'xy'[c[3]]}" for c in CASES]
     return xr.Dataset(out, coords={"case": names, "q": q}, attrs={"title": "deflection test"})
 
 

@@ -135,7 +135,7 @@ def _where(values: xr.DataArray, flat: int) -> str:
     said = []
     for dim, k in zip(values.dims, at, strict=True):
         label = values[dim].values[k] if dim in values.coords else k
-        said.append(str(label) if dim in ("band", "column", "case") else f"{dim} {label}")
+        said.append(f"{dim} {label}" if dim in ("row", "ring", "q") else str(label))
     return ", ".join(said)
 
 
@@ -145,13 +145,13 @@ def _annulus(ds: xr.Dataset) -> Iterator[Finding]:
     for region, where, tolerance in (("annulus", "r >= 20 pix", 0.1 * floor), ("core", "r < 5 pix", floor)):
         one = ds.rename({f"{region}_residual_mean": f"{region}_residual"})
         yield _against("annulus", f"pedestal at {where}", one, f"{region}_residual", tolerance=tolerance)
-    yield _exact("annulus", "pixels without an arc unchanged", ds["n_touched"], bool((ds["n_rows"] > 0).any()))
+    yield _exact("annulus", "exact where no arc is", ds["n_touched"], bool((ds["n_rows"] > 0).any()))
     yield _exact("annulus", "control rows are their host", ds["n_controls_changed"], int(ds["n_controls"]) > 0)
 
 
 def _regression(ds: xr.Dataset) -> Iterator[Finding]:
     yield _against(
-        "regression", "slopes beside those of the arcs", ds, "slope_excess",
+        "regression", "slopes beside the arcs'", ds, "slope_excess",
         tolerance=0.02 * abs(ds["slope_expected"]).fillna(0),
     )  # fmt: skip
 
@@ -177,7 +177,7 @@ def _alignment(ds: xr.Dataset) -> Iterator[Finding]:
     yield found
     worse = ds["core_rms_ratio"]
     n_bad = (worse <= 1).astype(int).assign_attrs(long_name=str(worse.attrs["long_name"]))
-    yield _exact("alignment", "moving the control makes the core worse", n_bad, bool(worse.notnull().any()))
+    yield _exact("alignment", "core after moving the control", n_bad, bool(worse.notnull().any()))
     share, low, high = (float(ds[f"localised_share{k}"]) for k in ("", "_low", "_high"))
     status = Status.NOT_TESTED if np.isnan(high) else Status.OK if high >= LOCALISED_SHARE else Status.ALARM
     text = f"{ds['localised_share'].attrs['long_name']}; at least {LOCALISED_SHARE:g}"
@@ -187,7 +187,7 @@ def _alignment(ds: xr.Dataset) -> Iterator[Finding]:
 def _flux(ds: xr.Dataset) -> Iterator[Finding]:
     yield _against("flux", "flux added over flux declared", ds, "closure", 1.0, FLUX_SHARE)
     yield _against("flux", "flux added over flux magnified", ds, "magnified", 0.985, 0.015 + FLUX_SHARE)
-    yield _against("flux", "slope on theta_E beside the declared", ds, "slope_excess", 0.0, 0.05)
+    yield _against("flux", "slope on theta_E", ds, "slope_excess", 0.0, 0.05)
     yield _exact("flux", "no light in bands without data", ds["n_filled"])
 
 
@@ -202,14 +202,14 @@ def _noise(ds: xr.Dataset) -> Iterator[Finding]:
 def _balance(ds: xr.Dataset) -> Iterator[Finding]:
     if float(ds["n_rows"].min("class").sel(place="all")) == 0:
         why = "one of the classes has no rows"
-        yield _not_tested("balance", "means of injections and controls", why)
+        yield _not_tested("balance", "means of the classes", why)
         return
-    yield _against("balance", "means of injections and controls", ds, "difference", tolerance=BALANCE)
+    yield _against("balance", "means of the classes", ds, "difference", tolerance=BALANCE)
     p, worst = ds["ks_p"], int(np.nanargmin(ds["ks_p"].fillna(1).values))
     value = float(p[worst])
     status = Status.NOT_TESTED if np.isnan(value) else Status.ALARM if value < KS_P else Status.OK
     yield Finding(
-        "balance", "distributions of injections and controls", status, _where(p, worst), float(ds["ks"][worst]), np.nan,
+        "balance", "distributions of the classes", status, _where(p, worst), float(ds["ks"][worst]), np.nan,
         np.nan, 0.0, f"Kolmogorov-Smirnov distance, p = {value:.2g} (alarm below {KS_P:g})",
     )  # fmt: skip
     missing = ds["missing"].sel(place="all")

@@ -9,10 +9,10 @@ import numpy as np
 import xarray as xr
 
 from lensflow.diagnostics import Finding, Status
-from lensflow.report.numbers import MISSING, count, interval, number
+from lensflow.report.numbers import MISSING, count, fixed, interval, number
 from lensflow.report.tables import Table
 
-_STATUS = {Status.OK: "as expected", Status.ALARM: "ALARM", Status.NOT_TESTED: "not tested"}
+_STATUS = {Status.OK: "ok", Status.ALARM: "ALARM", Status.NOT_TESTED: "not tested"}
 
 
 def findings(found: Sequence[Finding]) -> Table:
@@ -24,8 +24,8 @@ def findings(found: Sequence[Finding]) -> Table:
             _STATUS[f.status],
             f.where or MISSING,
             number(f.value),
-            interval(f.low, f.high) if np.isfinite(f.low) else MISSING,
             number(f.expected),
+            interval(f.low, f.high) if np.isfinite(f.low) else MISSING,
         )
         for f in found
     ]
@@ -33,7 +33,7 @@ def findings(found: Sequence[Finding]) -> Table:
         "What the diagnostics measured beside what was to be expected, each at its worst place. An alarm: the "
         "expectation lies beyond twice the half-width of the 95 % interval over hosts (about four standard deviations) "
         "and beyond a tolerance that matters, or something exact is not.",
-        ("diagnostic", "compared", "outcome", "where", "value", "95 %", "expected"),
+        ("diagnostic", "compared", "outcome", "where", "value", "expected", "95 %"),
         rows,
         text_columns=4,
         groups=True,
@@ -70,17 +70,19 @@ def flux(ds: xr.Dataset) -> Table:
     for b in range(ds.sizes["band"]):
         v = {str(k): float(x) for k, x in ds.isel(band=b).data_vars.items()}
         cells = [str(ds["band"].values[b])]
-        for name in ("closure", "magnified", "slope_added", "slope_expected", "slope_prior"):
-            cells.append(number(v[name]))
-            if name != "slope_expected":
-                cells.append(interval(v[f"{name}_low"], v[f"{name}_high"]))
+        for name in ("closure", "magnified"):
+            cells += [fixed(v[name], 4), interval(v[f"{name}_low"], v[f"{name}_high"], 4)]
+        for name in ("slope_added", "slope_expected", "slope_prior"):
+            cells.append(fixed(v[name], 3))
+            if name == "slope_added":
+                cells.append(interval(v[f"{name}_low"], v[f"{name}_high"], 3))
         rows.append((*cells, count(v["n_rows"])))
     return Table(
         "Flux: light added over light declared (unlensed flux × magnification × share on the stamp), over all rows, "
         "and without the share over rows whose arc lies on the stamp (0.97 to 1). Slopes of log₁₀ flux on log₁₀ θE: of "
         "the light added, of the light declared, and of the manifest’s own prior (a point behind an SIS, nothing "
         "rendered; ellipticity, shear and source size make it differ a little).",
-        ("band", "added / declared", "95 %", "added / magnified", "95 %", "slope", "95 %", "declared", "prior", "95 %",
+        ("band", "added / declared", "95 %", "added / magnified", "95 %", "slope", "95 %", "declared", "prior",
          "rows"),
         rows,
     )  # fmt: skip
@@ -141,8 +143,9 @@ def deflection(ds: xr.Dataset) -> Table:
     pairs = zip(ds["q"].values, ds["area"].values, strict=True)
     areas = ", ".join(f"{number(float(a), 6)} (q = {q:g})" for q, a in pairs)
     return Table(
-        "Deflection: a compact source on a lens’s axis, rendered by the installed code; its image’s distance from the "
-        f"lens and its magnification, beside the lens equation. Area inside the critical curve over πθE²: {areas}.",
+        "Deflection: a compact source on an axis (last letter) of a lens, rendered by the installed code: its image’s "
+        "distance from the lens and magnification, beside the lens equation. "
+        f"Area inside the critical curve over πθE²: {areas}.",
         ("lens", "distance (″)", "expected", "magnification", "expected"),
         rows,
     )

@@ -101,6 +101,6 @@ def test_a_missing_class_or_a_single_host_is_not_tested_and_no_alarm(pairs, rows
     found = findings(sums.one_pass(CONFIG, 1))
     assert alarms(found) == {}
     untested = {(f.diagnostic, f.check) for f in found if f.status is Status.NOT_TESTED}
-    assert ("balance", "means of injections and controls") in untested
+    assert ("balance", "means of the classes") in untested
     if rows != "injections":
         assert ("annulus", "pedestal at r >= 20 pix") in untested

@@ -1,0 +1,52 @@
+"""What the report makes of the diagnostics: tables and figures without a run."""
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from lensflow.config import DiagnosticsConfig
+from lensflow.diagnostics import DIAGNOSTICS, Status, Summaries, findings
+from lensflow.gates import GateResult, Verdict
+from lensflow.report import figures_findings, tables_findings
+from tests.diagnostics.pairs_factory import pairs_block
+
+CONFIG = DiagnosticsConfig(bootstrap=60)
+
+
+@pytest.fixture(scope="module")
+def results():
+    return Summaries.from_block(pairs_block(pedestal=0.01), CONFIG).one_pass(CONFIG, 1)
+
+
+def test_every_finding_has_a_line_and_alarms_are_loud(results):
+    found = findings(results)
+    table = tables_findings.findings(found)
+    assert len(table.rows) == len(found)
+    assert table.loud == {k for k, f in enumerate(found) if f.status is Status.ALARM} != set()
+    assert any(row[0] == "annulus" and row[2] == "ALARM" for row in table.rows)
+
+
+@pytest.mark.parametrize("name", ["alignment", "flux", "balance"])
+def test_tables_have_a_cell_for_every_column(results, name):
+    table = getattr(tables_findings, name)(results[name])
+    assert table.rows and all(len(row) == len(table.columns) for row in table.rows)
+
+
+def gate(name, auc):
+    return GateResult(name, {"bands": ["r"]}, "hash", 0.65, Verdict.PASS, "", 100, 30, auc, auc - 0.02, auc + 0.02)
+
+
+def test_areas_are_painted_only_where_a_gate_looked():
+    assert figures_findings.areas_on_the_stamp([gate("colour_all", 0.6)], 64) is None
+    assert figures_findings.areas_on_the_stamp([gate("core_all", np.nan)], 64) is None
+    shown = figures_findings.areas_on_the_stamp([gate("core_r", 0.9), gate("edge_all", 0.5)], 64)
+    assert shown is not None and shown.png.startswith(b"\x89PNG")
+
+
+def test_the_zoo_is_drawn():
+    matrix = xr.DataArray(
+        np.zeros((3, len(DIAGNOSTICS)), int),
+        dims=("fault", "diagnostic"),
+        coords={"fault": ["none", "a", "b"], "diagnostic": list(DIAGNOSTICS)},
+    )
+    assert figures_findings.zoo(matrix, [("psf",), ("flux",)]).png.startswith(b"\x89PNG")
