@@ -25,7 +25,6 @@ from lensflow.survey.psf_ratio import map_psfsizes, sample_bricks
 from lensflow.survey.psfsize import REFERENCE_BAND, measured_band_ratio
 from lensflow.survey.stamps import read_stamps
 
-
 # Lines about single files in the error of a run that stops.
 MESSAGES_SHOWN = 5
 

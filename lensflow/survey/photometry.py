@@ -74,7 +74,7 @@ def with_measurements(cutouts: xr.Dataset) -> xr.Dataset:
     n_hosts, bands = cutouts.sizes["host"], [str(b) for b in cutouts["band"].values]
     r = bands.index("r") if "r" in bands else 0
     scale = float(cutouts.attrs["pixel_scale_arcsec"])
-    measured = {name: np.full((n_hosts, len(bands)), np.nan, np.float32)
+    measured: dict[str, NDArray[np.float32]] = {name: np.full((n_hosts, len(bands)), np.nan, np.float32)
                 for name in ("aperture_flux_nmgy", "noise_correlation_factor")}  # fmt: skip
     measured |= {name: np.full(n_hosts, np.nan, np.float32) for name in ("host_q", "host_phi_rad")}
     worth = np.flatnonzero(cutouts["status"].values != Status.FAILED)
