@@ -37,13 +37,13 @@ if TYPE_CHECKING:
         plan,
         plan_injections,
         psf_audit,
-        report,
         rerender,
         run,
         tune_core,
         verify,
         warm_up,
         write_pairs,
+        write_report,
     )
 
 __all__ = [
@@ -69,13 +69,13 @@ __all__ = [
     "plan",
     "plan_injections",
     "psf_audit",
-    "report",
     "rerender",
     "run",
     "tune_core",
     "verify",
     "warm_up",
     "write_pairs",
+    "write_report",
 ]
 
 

@@ -72,13 +72,13 @@ __all__ = [
     "plan",
     "plan_injections",
     "psf_audit",
-    "report",
     "rerender",
     "run",
     "tune_core",
     "verify",
     "warm_up",
     "write_pairs",
+    "write_report",
 ]
 
 
@@ -313,7 +313,7 @@ def tune_core(config: RunConfig) -> CoreTuning:
     return tune_core_step(config)
 
 
-def report(config: RunConfig) -> str:
+def write_report(config: RunConfig) -> str:
     """Write the HTML report of a run folder; returns its path."""
     return report_step(config)
 
