@@ -45,7 +45,7 @@ class Rates:
     core_s_per_row: float = 465e-6
     spread: float = 0.15
     kb_read: float = 10.0
-    kb_written: float = 57.0
+    kb_written: float = 78.0
     requests: int = 165
     deep: int = 30
     latency_s: float = 0.03
