@@ -64,6 +64,8 @@ bench: $(READY)  ## what the performance claims rest on
 	$(BIN)/python benchmarks/render.py
 	$(BIN)/python benchmarks/inject.py
 	$(BIN)/python benchmarks/gates.py
+	$(BIN)/python benchmarks/scale.py --regions 10000 --rows 10000
+	$(BIN)/python benchmarks/simulate.py
 
 lock: $(READY)  ## resolve requirements.lock anew
 	$(BIN)/python -m pip install --quiet uv

@@ -18,6 +18,7 @@ from lensflow.errors import StoreError
 from lensflow.schema import Variable
 from lensflow.store import paths
 from lensflow.store.regions import Region, check_aligned
+from lensflow.store.shards import write_shard
 
 # Measured by benchmarks/store.py: bit-shuffled lz4 does as well as codecs of three times its cost on noisy floats;
 # rounded pixels are worth an entropy coder.
@@ -255,7 +256,8 @@ def write_region(block: xr.Dataset, url: str, store: str, region: Region) -> dic
             if not isinstance(array, zarr.Array) or array.shards is None:
                 raise StoreError(f"{url}: {name} is not a sharded array; the store was not made by lensflow")
             check_aligned(region, array.shape[0], array.shards[0])
-            array[region.slice] = values
+            if not write_shard(array, region.index, values):
+                array[region.slice] = values
             checksums[name] = checksum(values)
             n_bytes += values.nbytes
             key = object_key(array, region)

@@ -91,6 +91,8 @@ class Held:
         paths.write_json(_url(self.folder, self.lease.number), asdict(self.lease))
 
 
+# Owners of leases that this process held and gave up.
+_over: set[str] = set()
 _held: ContextVar[dict[str, Held] | None] = ContextVar("lensflow_held", default=None)
 
 
@@ -132,7 +134,8 @@ def hold(folder: str, force: bool = False) -> Iterator[Held]:
         stop.set()
         beating.join()
         _held.reset(token)
-        # A lease that cannot be removed now counts as dead soon; it must not hide what ended the run.
+        # A lease that cannot be removed now must not hide what ended the run; this process knows that it is over.
+        _over.add(held.lease.owner)
         with contextlib.suppress(OSError, StoreError):
             paths.remove(_url(folder, held.lease.number))
 
@@ -148,7 +151,7 @@ def _acquire(folder: str, force: bool) -> Lease:
     seen = _numbers(folder)
     for number in seen:
         other = _read(folder, number)
-        if other is None or other.is_dead:
+        if other is None or other.is_dead or other.owner in _over:
             continue
         if not force:
             raise StoreError(_taken(folder, other))

@@ -37,7 +37,7 @@ def test_steps_of_one_run_share_its_lease(tmp_path):
 def leave_behind(folder, **changes):
     """A lease as a run leaves it that was killed."""
     with hold(str(folder)) as held:
-        left = dataclasses.replace(held.lease, **changes)
+        left = dataclasses.replace(held.lease, owner="another", **changes)
     paths.write_json(lease._url(str(folder), left.number), dataclasses.asdict(left))
     return left
 
@@ -116,3 +116,15 @@ def test_of_many_writers_of_one_object_exactly_one_wins(tmp_path, root):
     with pytest.raises(FileExistsError):
         paths.create_exclusive(url, b"late")
     assert paths.read_text(url) in {str(i) for i in won}
+
+
+def test_a_lease_that_could_not_be_removed_does_not_hold_up_the_process_that_gave_it_up(tmp_path, monkeypatch):
+    def unreachable(url):
+        raise StoreError("the server does not answer")
+
+    with monkeypatch.context() as broken, pytest.raises(ValueError, match="what ended the run"), hold(str(tmp_path)):
+        broken.setattr(paths, "remove", unreachable)
+        raise ValueError("what ended the run")
+    assert list(tmp_path.iterdir())
+    with hold(str(tmp_path)) as held:
+        assert held.lease.number == 2
