@@ -17,6 +17,7 @@ __version__ = _version("lensflow")
 if TYPE_CHECKING:
     from lensflow.api import (
         SourceBank,
+        compare_runs,
         connect,
         core_claims,
         core_figure,
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
 __all__ = [
     "SourceBank",
     "__version__",
+    "compare_runs",
     "connect",
     "core_claims",
     "core_figure",

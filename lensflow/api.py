@@ -30,6 +30,7 @@ from lensflow.manifest.image_sources import bank_of
 from lensflow.manifest.source_bank import SourceBank
 from lensflow.report import core_handling
 from lensflow.report.figures import Picture
+from lensflow.steps import compare_step as compare_runs
 from lensflow.steps import (
     cut_step,
     freeze_cutouts,
@@ -52,6 +53,7 @@ from lensflow.survey.stamps import stamps_from_cubes
 
 __all__ = [
     "SourceBank",
+    "compare_runs",
     "connect",
     "core_claims",
     "core_figure",

@@ -10,13 +10,18 @@ from typing import Any
 
 import numba
 
+_ROOT = Path(__file__).parent
+# What compiled code of any folder may call or take constants from, beside its own folder.
+_BELOW = (*(_ROOT / name for name in ("geometry.py", "jit.py", "rng.py", "schema.py")), _ROOT / "lensing")
 
-@lru_cache(maxsize=8)
+
+@lru_cache(maxsize=16)
 def sources_stamp(folder: Path) -> str:
-    """Digest of the sources in a folder and in lensflow's own: of all that a compiled function there may call."""
+    """Digest of the sources of all that a compiled function in a folder may call."""
     digest = hashlib.sha256()
-    for path in sorted({*folder.glob("*.py"), *Path(__file__).parent.glob("*.py")}):
-        digest.update(path.name.encode() + path.read_bytes())
+    files = {f for place in _BELOW for f in (place.glob("*.py") if place.is_dir() else [place])}
+    for path in sorted(files | (set(folder.glob("*.py")) if folder != _ROOT else set())):
+        digest.update(f"{path.parent.name}/{path.name}".encode() + path.read_bytes())
     return digest.hexdigest()
 
 
@@ -26,7 +31,7 @@ def compiled(**options: Any) -> Callable[[Callable[..., Any]], Any]:
     numba looks for ``NUMBA_CACHE_DIR``, then ``__pycache__``, then the user's cache; where none can be written (a
     read-only image), every process compiles for itself. numba's cache looks only at the file of the function that is
     called, not at the functions that it calls: an edit or an upgrade of one of those would go unnoticed, and old code
-    would run. The digest of its whole folder takes that file's time stamp's place.
+    would run. The digest of its folder, of ``lensing`` and of the ground takes that file's time stamp's place.
     """
 
     def decorate(function: Callable[..., Any]) -> Any:

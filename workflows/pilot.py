@@ -1,9 +1,10 @@
-"""A pilot on a share of the hosts, its gates, a tuned core if they do not pass, gates again, then the full run.
+"""A pilot on a share of the hosts, its gates, a core handling if they do not pass, then the full run and its gates.
 
     python workflows/pilot.py --config workflows/configs/dr10_train.yaml --share 0.0025
 
-Stops with code 3 where the gates do not pass. Every part keeps what it finished: the same command goes on where it was.
-The pilots lie beside the full run, in OUT-pilot and OUT-pilot-tuned; look at their reports before you go on.
+Stops with code 3 where the gates do not pass, and where no handling of the core makes them pass on hosts that had no
+part in choosing it. Every part keeps what it finished: the same command goes on where it was. The pilot lies beside the
+full run, in OUT-pilot; look at its report before you go on.
 """
 
 from __future__ import annotations
@@ -17,13 +18,12 @@ import lensflow as lf
 GATE_FAILED = 3
 
 
-def variant(config: Any, suffix: str, share: float = 1.0, injection: dict[str, Any] | None = None) -> Any:
-    """The same config beside the original, on a share of its hosts, with other settings of the injection."""
+def variant(config: Any, suffix: str = "", share: float = 1.0, required: bool = True) -> Any:
+    """The same config beside the original, on a share of its hosts."""
     tree = config.effective()
     tree["name"] += suffix.replace("-", " ")
     tree["survey"]["fraction"] *= share
-    tree["injection"] |= injection or {}
-    tree["gate"]["required"] = True
+    tree["gate"]["required"] = required
     return lf.load_config(tree, out=config.out.rstrip("/") + suffix)
 
 
@@ -38,18 +38,25 @@ def passes(config: Any) -> bool:
     return all(gate.verdict == "PASS" for gate in results.gates if gate.name in config.gate.recipes)
 
 
-def tuned_injection(pilot: Any) -> dict[str, Any] | None:
-    """Settings of the injection that the tuner recommends for a finished pilot; None if it recommends nothing."""
-    tune = getattr(lf, "tune_core", None)
-    if tune is None:
-        print("This lensflow has no core tuner (lf.tune_core): change the injection settings yourself and start again.")
-        return None
-    recommended: dict[str, Any] | None = tune(pilot)
-    return recommended
+def recommended_handling(pilot: Any) -> str:
+    """Name of the core handling that the tuner recommends for a finished pilot; "" if it recommends nothing."""
+    tuning = lf.tune_core(pilot)
+    print(f"\nCore handling: {tuning.recommended or 'none'}. {tuning.reason}")
+    return str(tuning.recommended)
+
+
+def passes_under(config: Any, handling: str) -> bool:
+    """Whether every core gate of a finished run passes with the core handled as the tuner recommends."""
+    tree = config.effective()
+    tree["core"]["handlings"] = [handling]
+    (result,) = lf.measure_core(lf.open_pairs(f"{config.out}/pairs.zarr"), lf.load_config(tree))
+    for gate in result.gates:
+        print(f"  {gate.name} under {handling}: {gate.verdict}. {gate.reason}")
+    return all(gate.verdict == "PASS" for gate in result.gates)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Pilot, gates, tuned pilot, gates, full run, gates."""
+    """Pilot, gates, core handling, full run, gates."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config", required=True, help="YAML file of the full run")
     parser.add_argument("--out", help="folder of the full run; replaces the config's out")
@@ -61,19 +68,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     with lf.connect(config.cluster.switched(kind=given.cluster, address=given.address)) as client:
         print(f"Dask dashboard: {client.dashboard_link}")
-        pilot, injection = variant(config, "-pilot", given.share), None
+        pilot, handling = variant(config, "-pilot", given.share), ""
         if not passes(pilot):
-            injection = tuned_injection(pilot)
-            if injection is None:
+            handling = recommended_handling(pilot)
+            if not handling:
                 print("\nStopped: the pilot's gates do not pass, and nothing is recommended that would.")
                 return GATE_FAILED
-            print(f"\nThe tuner recommends {injection}")
-            if not passes(variant(config, "-pilot-tuned", given.share, injection)):
-                print("\nStopped: the gates do not pass with the tuned injection either.")
-                return GATE_FAILED
-        if not passes(variant(config, "", injection=injection)):
+        full = variant(config, required=not handling)
+        ready = passes(full)
+        if handling:
+            ready = passes_under(full, handling)
+        if not ready:
             print("\nThe full run is there, but its gates do not pass: do not train on it.")
             return GATE_FAILED
+        print(f"\nReady{f': train with lf.mask_batch as {handling} says' if handling else ''}.")
     return 0
 
 

@@ -41,11 +41,13 @@ class FakeYarn(services.DriverServicer):
     def __init__(self, folder: Path) -> None:
         self.folder, self.applications, self.killed = folder, {}, []
         self.room, self.fails, self.silent = True, "", False
+        self.closed = threading.Event()
         self.security = skein.Security.new_credentials()
         self.server, port = serve(services.add_DriverServicer_to_server, self, self.security)
         self.client = skein.Client(address=f"127.0.0.1:{port}", security=self.security)
 
     def close(self) -> None:
+        self.closed.set()
         for application in self.applications.values():
             application.end("KILLED")
         self.client.close()
@@ -56,7 +58,8 @@ class FakeYarn(services.DriverServicer):
 
     def submit(self, request, context):
         if self.silent:
-            time.sleep(20)
+            self.closed.wait(20)
+            context.abort(grpc.StatusCode.UNAVAILABLE, "closed")
         name = f"application_1_{len(self.applications) + 1:04d}"
         spec = skein.ApplicationSpec.from_protobuf(request)
         self.applications[name] = FakeApplication(name, spec, self.folder / name, start=self.room and not self.fails)

@@ -118,6 +118,24 @@ def test_the_compiled_code_on_disk_is_tied_to_every_source_file_of_the_package()
     assert len(stamp) == len(hashlib.sha256().hexdigest())
 
 
+def test_code_of_another_folder_is_compiled_anew_when_the_renderer_changes(tmp_path, monkeypatch):
+    from lensflow import jit
+
+    below, own = tmp_path / "lensing", tmp_path / "injection"
+    for folder in (below, own):
+        folder.mkdir()
+        (folder / "kernels.py").write_text("a = 1\n")
+    monkeypatch.setattr(jit, "_BELOW", (below,))
+    stamps = []
+    for changed in (None, own, below):
+        if changed:
+            (changed / "kernels.py").write_text("a = 2\n")
+        jit.sources_stamp.cache_clear()
+        stamps.append(jit.sources_stamp(own))
+    jit.sources_stamp.cache_clear()
+    assert len(set(stamps)) == 3
+
+
 def test_a_read_only_installation_without_any_cache_folder_still_imports(tmp_path):
     # numba refuses to cache when no folder can be written; compiling for the process alone must do then.
     script = (

@@ -1,6 +1,7 @@
 """`lensflow compare` on stored runs: what differs is said, with intervals, on the terminal and as a page."""
 
 import dataclasses
+import importlib.util
 import math
 import shutil
 import sys
@@ -150,3 +151,15 @@ def test_independent_estimates_differ_by_chance_in_5_percent():
 def test_what_was_not_measured_is_not_judged():
     change = Change.of("x", "", (0.5, 0.4, 0.6), (math.nan,) * 3)
     assert change.judgement == "not measured"
+
+
+def test_the_workflow_prints_the_comparison_and_tells_another_verdict_by_its_code(before, after, capsys):
+    spec = importlib.util.spec_from_file_location(
+        "compare_runs", Path(lf.__file__).parents[1] / "workflows/compare_runs.py"
+    )
+    workflow = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(workflow)
+    assert workflow.main(["--config", before, "--before", before]) == 0
+    workflow.main(["--config", after, "--before", before])
+    said = capsys.readouterr().out
+    assert "plan." in said and "core_r: " in said and "Comparison: " in said

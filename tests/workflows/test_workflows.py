@@ -2,9 +2,9 @@
 
 import ast
 import importlib.util
-import json
 import shutil
 import sys
+import types
 from pathlib import Path
 
 import numpy as np
@@ -192,21 +192,20 @@ def test_the_pilot_goes_on_to_the_full_run_where_its_gates_pass_and_keeps_what_i
     assert before == {p: p.stat().st_mtime_ns for p in tmp_path.rglob("receipts/**/*.json")}
 
 
-def test_the_pilot_stops_where_its_gates_do_not_pass(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(lf, "tune_core", None, raising=False)
+def test_the_pilot_stops_where_its_gates_do_not_pass_and_nothing_is_recommended(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(lf.api, "tune_core", lambda config: types.SimpleNamespace(recommended="", reason="No."))
     options = ["--share", "0.6", "--cluster", "threads"]
     assert script("pilot").main(["--config", config_in(tmp_path, cluster={"dashboard": None}), *options]) == 3
     said = capsys.readouterr().out
-    assert "Stopped: the pilot's gates do not pass" in said and "tune_core" in said
+    assert "Core handling: none. No." in said and "Stopped: the pilot's gates do not pass" in said
     assert not (tmp_path / "run/pairs.zarr").exists()
 
 
 @pytest.mark.slow
-def test_what_the_tuner_recommends_is_gated_again_before_the_full_run(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(lf, "tune_core", lambda pilot: {"noise": False}, raising=False)
-    assert script("pilot").main(["--config", config_in(tmp_path), "--share", "0.6"]) == 3
-    assert "do not pass with the tuned injection either" in capsys.readouterr().out
-    assert not (tmp_path / "run/pairs.zarr").exists()
-    tuned = yaml.safe_load((tmp_path / "run-pilot-tuned/config.yaml").read_text())
-    assert tuned["injection"]["noise"] is False
-    assert json.loads((tmp_path / "run-pilot-tuned/summaries/gates.json").read_text())["results"]
+def test_what_the_tuner_recommends_is_gated_again_on_the_full_run(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(lf.api, "tune_core", lambda config: types.SimpleNamespace(recommended="mask_5", reason="Yes."))
+    path = config_in(tmp_path, gate={"max_auc": 0.01, "bootstrap": 50}, core={"gates": ["core_r"]})
+    assert script("pilot").main(["--config", path, "--share", "0.6"]) == 3
+    said = capsys.readouterr().out
+    assert "core_r under mask_5: " in said and "do not train on it" in said
+    assert (tmp_path / "run/pairs.zarr").exists()

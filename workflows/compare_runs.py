@@ -1,0 +1,36 @@
+"""Two finished runs side by side: settings, gates, and the numbers that differ beyond their intervals.
+
+    python workflows/compare_runs.py --config runs/after/config.yaml --before runs/before/config.yaml
+
+Ends with 1 if a gate's verdict is another one in the second run. The whole comparison is the page that it names.
+"""
+
+import argparse
+from collections.abc import Sequence
+
+import lensflow as lf
+
+SHOWN = 20
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Compare, print what changed, and write the page."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--config", required=True, help="YAML file of the later run, or its folder")
+    parser.add_argument("--before", required=True, help="YAML file of the run that it is held against, or its folder")
+    given = parser.parse_args(arguments)
+    found, page = lf.compare_runs(given.before, given.config)
+
+    print(f"A: {found.a.folder}\nB: {found.b.folder}")
+    for setting, a, b in found.settings:
+        print(f"  {setting}: {a} -> {b}")
+    for gate, (a, b) in found.verdicts.items():
+        print(f"  {gate}: {a} -> {b}")
+    for change in found.differing[:SHOWN]:
+        print(f"  {change.what}, {change.where}: differs by {change.delta:.3g} [{change.low:.3g}, {change.high:.3g}]")
+    print(f"{found.summary()}\nComparison: {page}")
+    return int(any(a != b for a, b in found.verdicts.values()))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
