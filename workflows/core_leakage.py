@@ -1,6 +1,8 @@
 """The original investigation of core leakage, replayed: do correct arcs give themselves away in the core?
 
-    python workflows/core_leakage.py [--config CONFIG] [--out FOLDER]
+    python workflows/core_leakage.py --config workflows/configs/core_leakage.yaml
+
+Without --config: that one where its stamps are at hand, else core_leakage_synthetic.yaml.
 
 Injects arcs into real luminous red galaxies (or, where those are not at hand, into a synthetic survey), measures what
 each handling of the core leaves for a gate to see, prints the table beside the published numbers, and says which of
@@ -10,6 +12,7 @@ the original conclusions hold. Writes core_leakage.md and core_leakage.png into 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 import lensflow as lf
@@ -24,12 +27,12 @@ def choose_config() -> Path:
     return CONFIGS / ("core_leakage.yaml" if here else "core_leakage_synthetic.yaml")
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Inject, measure, judge, write."""
-    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    arguments.add_argument("--config", type=Path, help="YAML file of the run; default: real stamps, else synthetic")
-    arguments.add_argument("--out", help="folder of the run; replaces the config's out")
-    given = arguments.parse_args()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--config", type=Path, help="YAML file of the run; default: real stamps, else synthetic")
+    parser.add_argument("--out", help="folder of the run; replaces the config's out")
+    given = parser.parse_args(arguments)
     config = lf.load_config(given.config or choose_config(), out=given.out)
 
     with lf.connect(config.cluster):
@@ -54,7 +57,8 @@ def main() -> None:
     (folder / "core_leakage.png").write_bytes(lf.core_figure(results).png)
     print(text)
     print(f"Written to {folder / 'core_leakage.md'} and core_leakage.png")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

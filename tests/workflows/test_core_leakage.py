@@ -1,7 +1,6 @@
 """The replay of the core-leakage investigation, as a survey team runs it."""
 
 import runpy
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,7 @@ SCRIPT = ROOT / "workflows" / "core_leakage.py"
 
 
 @pytest.mark.slow
-def test_it_prints_and_writes_the_table_and_the_conclusions(tmp_path, monkeypatch, capsys):
+def test_it_prints_and_writes_the_table_and_the_conclusions(tmp_path, capsys):
     tree = yaml.safe_load((ROOT / "workflows" / "configs" / "core_leakage_synthetic.yaml").read_text())
     tree["survey"]["synthetic"] |= {"n_bricks": 1, "brick_size_pix": 400, "hosts_per_brick": 12}
     tree["plan"]["injections_per_host"] = 3
@@ -24,8 +23,7 @@ def test_it_prints_and_writes_the_table_and_the_conclusions(tmp_path, monkeypatc
     config = tmp_path / "small.yaml"
     config.write_text(yaml.safe_dump(tree))
     out = tmp_path / "run"
-    monkeypatch.setattr(sys, "argv", ["core_leakage.py", "--config", str(config), "--out", str(out)])
-    runpy.run_path(str(SCRIPT), run_name="__main__")
+    assert runpy.run_path(str(SCRIPT))["main"](["--config", str(config), "--out", str(out)]) == 0
     printed = capsys.readouterr().out
     text = (out / "core_leakage.md").read_text()
     assert text in printed and "| mask_10 | 0.500 | NOT TESTABLE |" in text

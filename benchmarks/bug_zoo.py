@@ -1,6 +1,6 @@
 """Put every known fault into a small run and draw which diagnostic notices which: docs/figures/zoo.png.
 
-Run as ``python workflows/bug_zoo.py [png]``; a minute or two.
+Run as ``python benchmarks/bug_zoo.py [png]``; a minute or two.
 """
 
 from __future__ import annotations
