@@ -49,7 +49,7 @@ class Rates:
     requests: int = 165
     deep: int = 30
     latency_s: float = 0.03
-    scheduler_s: float = 1 / 1_500
+    scheduler_s: float = 1 / 500
     store_requests_s: float = 5_500.0
     store_mb_s: float = 12_500.0
     worker_mb_s: float = 80.0
