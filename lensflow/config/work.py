@@ -162,6 +162,9 @@ class ClusterConfig(Section):
     dashboard: str | None = Field(
         "127.0.0.1:0", description="dashboard address of kind: local; port 0 picks a free one; null turns it off"
     )
+    performance_reports: bool = Field(
+        False, description="keep Dask's performance report of each stage of a run, as report/dask-<stage>.html"
+    )
     kubernetes: KubernetesConfig = KubernetesConfig()
     yarn: YarnConfig = YarnConfig()
 

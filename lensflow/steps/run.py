@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import platform
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,11 +12,12 @@ from importlib.metadata import version
 from typing import Any, TypeVar
 
 import xarray as xr
+from distributed import performance_report
 
 from lensflow.config import RunConfig
 from lensflow.gates import GateResult
 from lensflow.steps.cut import cut_step
-from lensflow.steps.execute import Progress, peak_rss_mb, silent
+from lensflow.steps.execute import Progress, active_client, peak_rss_mb, silent
 from lensflow.steps.inject import inject_step
 from lensflow.steps.measure import measure_step
 from lensflow.steps.plan import plan_step
@@ -71,7 +74,7 @@ def run(config: RunConfig, progress: Progress = silent) -> RunResults:
 
 def _run(config: RunConfig, progress: Progress) -> RunResults:
     folder = RunFolder.of(config)
-    timer = _StageTimer(progress)
+    timer = _StageTimer(progress, folder.report if config.cluster.performance_reports else None)
     timer("cut", lambda: cut_step(config, timer.progress), lambda c: c.sizes["host"])
     # Only now: a refused (stale) store must not lose the config that it was made with.
     paths.write_text(folder.config, config.to_yaml())
@@ -88,9 +91,9 @@ def _run(config: RunConfig, progress: Progress) -> RunResults:
 class _StageTimer:
     """Times stages, and notes which of them had work to do."""
 
-    def __init__(self, progress: Progress):
+    def __init__(self, progress: Progress, reports: str | None = None):
         self.stages: list[dict[str, Any]] = []
-        self._tell, self._worked = progress, False
+        self._tell, self._worked, self._reports = progress, False, reports
 
     def progress(self, stage: str, done: int, total: int) -> None:
         self._worked = True
@@ -98,12 +101,19 @@ class _StageTimer:
 
     def __call__(self, name: str, step: Callable[[], T], rows: Callable[[T], int]) -> T:
         start, self._worked = time.perf_counter(), False
-        result = step()
+        with self._performance_report(name):
+            result = step()
         seconds, n = time.perf_counter() - start, rows(result)
         self.stages.append(
             {"stage": name, "seconds": seconds, "rows": n, "rows_per_s": n / seconds, "worked": self._worked}
         )
         return result
+
+    def _performance_report(self, stage: str) -> contextlib.AbstractContextManager[Any]:
+        if self._reports is None or active_client() is None:
+            return contextlib.nullcontext()
+        name = f"dask-{re.sub('[^a-z]+', '-', stage)}.html"
+        return performance_report(filename=paths.join(self._reports, name))
 
 
 def _keep_timings(folder: RunFolder, timer: _StageTimer) -> None:

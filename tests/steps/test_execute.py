@@ -1,5 +1,6 @@
 import os
 import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,34 @@ def test_every_index_is_done_once_and_progress_counts_them(place):
     results = list(run_tasks(square, range(7), "stage", lambda *words: told.append(words)))
     assert sorted(results) == [0, 1, 4, 9, 16, 25, 36]
     assert told[0] == ("stage", 0, 7) and told[-1] == ("stage", 7, 7)
+
+
+class Counted:
+    """A result with counts, as receipts have them."""
+
+    def __init__(self, i: int):
+        self.counts = {"rows": 10, "status: FAILED": i}
+
+
+def test_a_clusters_dashboard_shows_rows_and_failures_by_stage():
+    def shown(dask_scheduler):
+        spans = dask_scheduler.extensions["spans"].spans.values()
+        numbers = {}
+        for found in spans:
+            for key, value in found.cumulative_worker_metrics.items():
+                if key[-1] == "rows":
+                    numbers[found.name, key[-2]] = numbers.get((found.name, key[-2]), 0) + value
+        return numbers
+
+    with connect(LOCAL) as client:
+        assert len(list(run_tasks(Counted, range(4), "inject pairs"))) == 4
+        for _ in range(50):  # workers tell the scheduler with their next heartbeat
+            numbers = client.run_on_scheduler(shown)
+            if numbers.get((("lensflow", "inject-pairs"), "rows")) == 40:
+                break
+            time.sleep(0.2)
+    assert numbers[("lensflow", "inject-pairs"), "rows"] == 40
+    assert numbers[("lensflow", "inject-pairs"), "status: FAILED"] == 6
 
 
 def test_no_work_is_no_task_and_no_progress(place):
