@@ -64,7 +64,7 @@ bench: $(READY)  ## what the performance claims rest on
 	$(BIN)/python benchmarks/render.py
 	$(BIN)/python benchmarks/inject.py
 	$(BIN)/python benchmarks/gates.py
-	$(BIN)/python benchmarks/scale.py --regions 10000 --rows 10000
+	$(BIN)/python benchmarks/scale.py --regions 10000 --rows 20000
 	$(BIN)/python benchmarks/simulate.py
 
 lock: $(READY)  ## resolve requirements.lock anew
