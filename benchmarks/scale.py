@@ -95,7 +95,8 @@ def chain(n_rows: int, workers: int) -> float:
     print(
         f"{n:,} rows in {done['regions']} regions, {workers} workers: {n / busy:,.0f} rows/s and core in the tasks "
         f"({parts}), {seconds:.1f} s by the clock; {size / 1e3:.1f} kB a pair "
-        f"({size / (2 * 3 * 64**2 * 4):.0%} of a raw stamp and control); worker peak {done['peak_rss_mb']:.0f} MB; a second call finds all done in {again:.1f} s"
+        f"({size / (2 * 3 * 64**2 * 4):.0%} of a raw stamp and control); worker peak {done['peak_rss_mb']:.0f} MB; "
+        f"a second call finds all done in {again:.1f} s"
     )
     return n / seconds
 
