@@ -150,6 +150,7 @@ def test_commands_are_those_that_distributed_and_lensflow_have():
         assert options and set(options) <= names, name
 
 
+@pytest.mark.cluster
 def test_the_containers_commands_make_a_cluster_that_a_client_and_the_operator_can_use(tmp_path):
     """The manifest's own arguments and environment, with other ports and paths, on this machine."""
     tls = make_tls(tmp_path / "tls")

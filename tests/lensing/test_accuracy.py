@@ -43,7 +43,7 @@ def test_every_row_of_the_reference_renderings_is_met_to_3e_4(name):
     assert (result.magnification >= 1).all()
 
 
-@pytest.mark.parametrize("n", [0.5, 1.0, 2.0, 4.0])
+@pytest.mark.parametrize("n", [0.5, 1.0, pytest.param(2.0, marks=pytest.mark.slow), 4.0])
 @pytest.mark.parametrize("model", ["SIE", "EPL"])
 def test_the_engine_is_brute_force_over_the_whole_ranges(model, n):
     # Steep cusps cost brute force its time.

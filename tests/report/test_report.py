@@ -246,6 +246,7 @@ def test_without_cutouts_there_is_nothing_to_report(tmp_path: Path, finished: Ru
         report_step(finished.model_copy(update={"out": str(tmp_path / "none")}))
 
 
+@pytest.mark.slow
 def test_a_run_of_one_band_has_a_report(tmp_path: Path) -> None:
     survey = {"n_bricks": 1, "brick_size_pix": 400, "hosts_per_brick": 8, "bricks_without_g": 0}
     config = make_run(tmp_path / "run", bands=("z",), survey={"synthetic": survey, "failure_budget": 0.5})

@@ -36,14 +36,18 @@ def tiny(out: Path, **changes):
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     config = tiny(tmp_path_factory.mktemp("run") / "tiny")
-    config = config.model_copy(update={"cluster": config.cluster.model_copy(update={"performance_reports": True})})
     with lf.connect(config.cluster):
         results = steps.run(config)
     return config, results
 
 
-def test_performance_reports_are_kept_by_stage_where_they_are_asked_for(finished):
-    pages = {p.name for p in Path(finished[0].out, "report").glob("dask-*.html") if p.stat().st_size > 10_000}
+@pytest.mark.slow
+def test_performance_reports_are_kept_by_stage_where_they_are_asked_for(tmp_path):
+    config = tiny(tmp_path / "tiny")
+    config = config.model_copy(update={"cluster": config.cluster.model_copy(update={"performance_reports": True})})
+    with lf.connect(config.cluster):
+        steps.run(config)
+    pages = {p.name for p in Path(config.out, "report").glob("dask-*.html") if p.stat().st_size > 10_000}
     assert {"dask-cut.html", "dask-inject.html", "dask-diagnose-gate.html"} <= pages
 
 

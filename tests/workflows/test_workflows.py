@@ -192,6 +192,7 @@ def test_the_pilot_goes_on_to_the_full_run_where_its_gates_pass_and_keeps_what_i
     assert before == {p: p.stat().st_mtime_ns for p in tmp_path.rglob("receipts/**/*.json")}
 
 
+@pytest.mark.slow
 def test_the_pilot_stops_where_its_gates_do_not_pass_and_nothing_is_recommended(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(lf.api, "tune_core", lambda config: types.SimpleNamespace(recommended="", reason="No."))
     options = ["--share", "0.6", "--cluster", "threads"]
