@@ -1,10 +1,37 @@
-"""Fixtures that several packages of tests share: the S3 server."""
+"""Fixtures that several packages of tests share: the command, the S3 server."""
 
+import sys
 import uuid
 
 import pytest
+import yaml
 
+from lensflow import cli
 from tests.s3.server import CannotStart, environment, make_bucket, running_server
+
+
+@pytest.fixture
+def command(tmp_path, monkeypatch, capsys):
+    """Run the command in this process: exit code and everything it printed."""
+
+    def run(*arguments, config=None):
+        if config is not None:
+            path = tmp_path / "config.yaml"
+            path.write_text(yaml.safe_dump(config) if isinstance(config, dict) else config)
+            arguments = (arguments[0], str(path), *arguments[1:])
+        monkeypatch.setattr(sys, "argv", ["lensflow", *map(str, arguments)])
+        monkeypatch.setattr(cli.console, "width", 400)
+        monkeypatch.setattr(cli.errors, "width", 400)
+        code = 0
+        try:
+            cli.main()
+        except SystemExit as leave:
+            code = int(leave.code or 0)
+        printed = capsys.readouterr()
+        assert "Traceback" not in printed.out + printed.err
+        return code, " ".join((printed.out + printed.err).split())
+
+    return run
 
 
 @pytest.fixture(scope="session")

@@ -7,9 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import yaml
 
-from lensflow import cli
 from lensflow.store import receipts
 from lensflow.store.open import open_cutouts, open_manifest
 from tests.small_survey import small_survey, write_targets
@@ -20,30 +18,6 @@ from tests.survey.brick_factory import BRICK, file_of, write_brick
 def survey(tmp_path):
     """A survey of one brick with six hosts, and the config of a run on it."""
     return small_survey(tmp_path)
-
-
-@pytest.fixture
-def command(tmp_path, monkeypatch, capsys):
-    """Run the command in this process: exit code and everything it printed."""
-
-    def run(*arguments, config=None):
-        if config is not None:
-            path = tmp_path / "config.yaml"
-            path.write_text(yaml.safe_dump(config) if isinstance(config, dict) else config)
-            arguments = (arguments[0], str(path), *arguments[1:])
-        monkeypatch.setattr(sys, "argv", ["lensflow", *map(str, arguments)])
-        monkeypatch.setattr(cli.console, "width", 200)
-        monkeypatch.setattr(cli.errors, "width", 400)
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as leave:
-            code = int(leave.code or 0)
-        printed = capsys.readouterr()
-        assert "Traceback" not in printed.out + printed.err
-        return code, " ".join((printed.out + printed.err).split())
-
-    return run
 
 
 @pytest.mark.parametrize(

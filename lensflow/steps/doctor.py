@@ -18,13 +18,12 @@ from lensflow.config import RunConfig
 from lensflow.errors import LensflowError
 from lensflow.manifest.image_sources import bank_of
 from lensflow.schema import Status, reason_names
-from lensflow.steps.sources import survey_layout
+from lensflow.steps.sources import survey_layout, table_targets
 from lensflow.store import paths
 from lensflow.survey.bricks import open_brick
 from lensflow.survey.cutouts import cut_block
 from lensflow.survey.layout import BAND_PRODUCTS, Layout
 from lensflow.survey.transport import TransportError
-from lensflow.targets import read_targets
 
 # Bricks whose files are looked at, spread over the table; hosts that are cut for trial.
 SAMPLE_BRICKS = 8
@@ -117,15 +116,13 @@ def _settings(config: RunConfig) -> Iterator[Finding]:
 
 
 def _targets(config: RunConfig) -> tuple[xr.Dataset | None, list[Finding]]:
-    survey = config.survey
-    assert survey.targets is not None
     try:
-        targets = read_targets(survey.targets, config.bands, survey.columns, survey.selection, survey.brick_cuts)
+        targets = table_targets(config)
     except LensflowError as error:
         return None, [Finding("targets", Level.FAIL, str(error))]
     n = targets.sizes["host"]
     if n == 0:
-        return None, [Finding("targets", Level.FAIL, f"{survey.targets}: no host is left", "See its counts.")]
+        return None, [Finding("targets", Level.FAIL, f"{config.survey.targets}: no host is left", "See its counts.")]
     bricks = np.unique(targets["brickname"].values).size
     read, removed, merged = (targets.attrs[k] for k in ("n_read", "n_removed", "n_duplicates"))
     note = f"{n:,} hosts in {bricks:,} bricks ({read:,} rows read, {removed:,} cut, {merged:,} duplicates merged)"

@@ -20,10 +20,9 @@ from lensflow.manifest.source_bank import SourceBank
 from lensflow.steps.execute import Progress, Stopwatch, peak_rss_mb, run_tasks, silent
 from lensflow.steps.plan import cutouts_content, sources_content
 from lensflow.steps.run_folder import RunFolder, rows_of_a_region
-from lensflow.store import create, receipts, resume
+from lensflow.store import create, paths, receipts, resume
 from lensflow.store.lease import Held, hold
 from lensflow.store.open import (
-    open_cutouts,
     open_manifest,
     open_pairs,
     read_host_block,
@@ -131,7 +130,7 @@ def _inject(config: RunConfig, progress: Progress, held: Held) -> xr.Dataset:
     n_rows = manifest.sizes["sample"]
     if not resume.may_resume(folder.pairs, identity):
         receipts.clear(folder.receipts("pairs"))
-        pixel_scale = open_cutouts(folder.cutouts).attrs["pixel_scale_arcsec"]
+        pixel_scale = paths.open_group(folder.cutouts).attrs["pixel_scale_arcsec"]
         create.create_store(
             folder.pairs,
             "pairs",

@@ -64,9 +64,15 @@ def count_targets(config: RunConfig) -> int:
         return survey.synthetic.n_bricks * survey.synthetic.hosts_per_brick
     if survey.stamps is not None:
         return int(_stamp_targets(config)[0].sizes["host"])
-    assert survey.targets is not None
-    targets = read_targets(survey.targets, config.bands, survey.columns, survey.selection, survey.brick_cuts)
-    return int(targets.sizes["host"])
+    return int(table_targets(config).sizes["host"])
+
+
+def table_targets(config: RunConfig, table: str | None = None) -> xr.Dataset:
+    """Targets of a config's tables, selected and cut as it says; of another table in their place if one is given."""
+    survey = config.survey
+    path = table or survey.targets
+    assert path is not None
+    return read_targets(path, config.bands, survey.columns, survey.selection, survey.brick_cuts)
 
 
 def dataset_content(dataset: xr.Dataset) -> str:
@@ -77,13 +83,12 @@ def dataset_content(dataset: xr.Dataset) -> str:
 def _brick_targets(config: RunConfig, progress: Progress) -> tuple[xr.Dataset, dict[str, str]]:
     survey = config.survey
     if survey.synthetic is not None:
-        table: str | tuple[str, ...] = _write_synthetic(config, progress)
+        targets = table_targets(config, _write_synthetic(config, progress))
     else:
-        assert survey.root is not None and survey.targets is not None
-        table = survey.targets
+        assert survey.root is not None
         if not survey.root.startswith(("http://", "https://")) and not paths.exists(survey.root):
             raise SurveyError(f"survey.root: no such folder: {survey.root}. Where do the survey's bricks lie?")
-    targets = read_targets(table, config.bands, survey.columns, survey.selection, survey.brick_cuts)
+        targets = table_targets(config)
     return targets, {"survey": _survey_fingerprint(config, targets)}
 
 

@@ -2,14 +2,13 @@
 
 import json
 import shutil
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import lensflow as lf
-from lensflow import cli, steps
+from lensflow import steps
 from lensflow.config import load_config
 from lensflow.errors import CertificateError, ConfigError, StoreError
 from lensflow.gates import Verdict
@@ -121,38 +120,24 @@ def test_a_run_without_certificate_or_without_config_is_said(run, tmp_path):
         config_of(str(tmp_path / "nothing"))
 
 
-def command(monkeypatch, capsys, *arguments):
-    monkeypatch.setattr(sys, "argv", ["lensflow", "certify", *arguments])
-    monkeypatch.setattr(cli.console, "width", 400)
-    monkeypatch.setattr(cli.errors, "width", 400)
-    code = 0
-    try:
-        cli.main()
-    except SystemExit as leave:
-        code = int(leave.code or 0)
-    printed = capsys.readouterr()
-    assert "Traceback" not in printed.out + printed.err
-    return code, " ".join((printed.out + printed.err).split())
-
-
-def test_the_command_exits_with_0_only_if_every_required_gate_passes(run, monkeypatch, capsys):
-    code, text = command(monkeypatch, capsys, run.out)
+def test_the_command_exits_with_0_only_if_every_required_gate_passes(run, command):
+    code, text = command("certify", run.out)
     verdict = certified(run)["verdict"]
     assert code == (0 if verdict == "PASS" else 3) and f"Certificate: {verdict}" in text
-    code, text = command(monkeypatch, capsys, run.out, "--check", "--quick")
+    code, text = command("certify", run.out, "--check", "--quick")
     assert code == (0 if verdict == "PASS" else 3) and "pixels themselves were not read again" in text
-    code, text = command(monkeypatch, capsys, run.out, "--check")
+    code, text = command("certify", run.out, "--check")
     assert code == (0 if verdict == "PASS" else 3) and "every stored value with its checksum" in text
-    assert command(monkeypatch, capsys, str(Path(run.out, "config.yaml")), "--check")[0] == code
+    assert command("certify", str(Path(run.out, "config.yaml")), "--check")[0] == code
 
     folder = steps.RunFolder.of(run)
     stored = paths.read_json(folder.gates)
     for g in stored["results"][:2]:
         g.update(verdict=str(Verdict.PASS))
     paths.write_json(folder.gates, stored)
-    assert command(monkeypatch, capsys, run.out, "--check")[0] == 4
-    assert command(monkeypatch, capsys, run.out)[0] == 0
-    assert command(monkeypatch, capsys, run.out, "--check")[0] == 0
+    assert command("certify", run.out, "--check")[0] == 4
+    assert command("certify", run.out)[0] == 0
+    assert command("certify", run.out, "--check")[0] == 0
 
 
 def flip_a_byte(store: Path) -> None:
@@ -164,24 +149,24 @@ def flip_a_byte(store: Path) -> None:
 
 
 @pytest.mark.parametrize("store", ["pairs", "cutouts"])
-def test_one_flipped_byte_is_detected_by_the_command(run, store, monkeypatch, capsys):
+def test_one_flipped_byte_is_detected_by_the_command(run, store, command):
     flip_a_byte(Path(run.out, f"{store}.zarr"))
-    code, text = command(monkeypatch, capsys, run.out, "--check")
+    code, text = command("certify", run.out, "--check")
     assert code == 4 and store in text and "not as certified" in text
 
 
-def test_an_edited_manifest_is_detected_by_the_command(run, monkeypatch, capsys):
+def test_an_edited_manifest_is_detected_by_the_command(run, command):
     group = paths.open_group(steps.RunFolder.of(run).manifest, mode="r+")
     group["src_flux_nmgy"][3] = 7.0
     for extra in ((), ("--quick",)):
-        code, text = command(monkeypatch, capsys, run.out, "--check", *extra)
+        code, text = command("certify", run.out, "--check", *extra)
         assert code == 4 and "manifest: content" in text
 
 
-def test_a_certificate_names_its_recipes_by_hash_and_a_run_without_one_exits_with_1(run, monkeypatch, capsys):
+def test_a_certificate_names_its_recipes_by_hash_and_a_run_without_one_exits_with_1(run, command):
     hashes = [g["recipe_hash"] for g in certified(run)["gates"]]
     assert len(set(hashes)) == len(hashes) == 3 and all(len(h) == 16 for h in hashes)
     Path(run.out, "certificate.json").unlink()
-    code, text = command(monkeypatch, capsys, run.out, "--check")
+    code, text = command("certify", run.out, "--check")
     assert code == 1 and "no certificate" in text
-    assert command(monkeypatch, capsys, str(Path(run.out, "nothing")))[0] == 2
+    assert command("certify", str(Path(run.out, "nothing")))[0] == 2

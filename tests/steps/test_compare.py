@@ -4,7 +4,6 @@ import dataclasses
 import importlib.util
 import math
 import shutil
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import lensflow as lf
-from lensflow import cli, steps
+from lensflow import steps
 from lensflow.gates.difference import difference
 from lensflow.report.comparison import Change, compare, tables
 from lensflow.steps.compare import compare_step
@@ -45,26 +44,8 @@ def after(tmp_path_factory):
     return make_run(tmp_path_factory.mktemp("compare") / "after", dmag=[8.0])
 
 
-@pytest.fixture
-def command(monkeypatch, capsys):
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["lensflow", "compare", *arguments])
-        monkeypatch.setattr(cli.console, "width", 220)
-        monkeypatch.setattr(cli.errors, "width", 400)
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as leave:
-            code = int(leave.code or 0)
-        printed = capsys.readouterr()
-        assert "Traceback" not in printed.out + printed.err
-        return code, " ".join((printed.out + printed.err).split())
-
-    return run
-
-
 def test_fainter_arcs_are_seen_in_the_setting_the_gate_and_the_diagnostics(command, before, after):
-    code, text = command(before, after)
+    code, text = command("compare", before, after)
     assert code == 0 and "plan.dmag" in text and "(8.0,)" in text.replace("[8.0]", "(8.0,)")
     assert "core_r" in text and "differs" in text and "Diagnostics that differ beyond their intervals" in text
     page = Path(after, "report", "compare-with-before.html").read_text()
@@ -73,7 +54,7 @@ def test_fainter_arcs_are_seen_in_the_setting_the_gate_and_the_diagnostics(comma
 
 def test_a_run_and_its_copy_are_the_same_to_the_last_digit(command, before, tmp_path):
     shutil.copytree(before, tmp_path / "copy")
-    code, text = command(before, str(tmp_path / "copy"), "--html", str(tmp_path / "page.html"))
+    code, text = command("compare", before, str(tmp_path / "copy"), "--html", str(tmp_path / "page.html"))
     assert code == 0 and "Settings that differ: none" in text and "Counts that differ: none" in text
     found, _ = compare_step(before, str(tmp_path / "copy"), str(tmp_path / "page.html"))
     assert found.diagnostics and {c.judgement for c in (*found.diagnostics, *found.gates)} == {"same"}
@@ -96,21 +77,21 @@ def test_every_number_with_an_interval_is_compared_once(before, after, tmp_path)
 def test_unfinished_or_stale_runs_are_compared_as_far_as_they_are_and_said(command, before, after, tmp_path):
     shutil.copytree(before, tmp_path / "unfinished")
     next(iter(sorted((tmp_path / "unfinished" / "receipts" / "pairs").iterdir()))).unlink()
-    code, text = command(before, str(tmp_path / "unfinished"))
+    code, text = command("compare", before, str(tmp_path / "unfinished"))
     assert code == 0 and "B: " in text and "lensflow inject" in text and "left out" in text
     shutil.copytree(before, tmp_path / "stale")
     config = Path(tmp_path / "stale" / "config.yaml")
     config.write_text(config.read_text().replace("folds: 5", "folds: 4"))
-    code, text = command(before, str(tmp_path / "stale"))
+    code, text = command("compare", before, str(tmp_path / "stale"))
     assert code == 0 and "The stored gates belong to other" in text and "gate.folds" in text
 
 
 def test_what_is_no_run_is_refused(command, before, tmp_path):
-    code, text = command(before, str(tmp_path / "nothing"))
+    code, text = command("compare", before, str(tmp_path / "nothing"))
     assert code == 2 and "neither a YAML file nor the folder of a run" in text
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty" / "config.yaml").write_text(Path(before, "config.yaml").read_text())
-    code, text = command(str(tmp_path / "empty"), before)
+    code, text = command("compare", str(tmp_path / "empty"), before)
     assert code == 1 and "no receipts" in text
 
 
