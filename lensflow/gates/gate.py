@@ -34,6 +34,7 @@ MIN_PAIRS = 10
 FEW_PAIRS, FEW_HOSTS = 50, 20
 SNR_EDGES = (0.0, 5.0, 10.0, 20.0, 50.0)
 INTERVAL = "gates.core.interval"
+WORST_ROWS = 12
 
 
 def run_gates(
@@ -186,6 +187,7 @@ def _measure(
         coef=tuple(whole.theta[:-1].tolist()),
         roc=tuple((x, y) for x, y in roc_points(labels, np.concatenate([positive, negative])).tolist()),
         fit={"iterations": whole.n_iter, "gradient_max": whole.gradient_norm},
+        worst=tuple(_worst(used, positive - negative)),
     )
     return result.decided(*_verdict(result))
 
@@ -233,6 +235,22 @@ def _verdict(result: GateResult) -> tuple[Verdict, str]:
             f"not pass has {leak['smallest_found_sigma']:g}"
         )
     return verdict, text
+
+
+def _worst(used: FeatureBlock, margin: Floats) -> list[dict[str, Any]]:
+    """Rows with the largest margins, at most one of each host: neighbours in the sky would say the same twice."""
+    order = np.lexsort((used.row_id, -margin))
+    _, first = np.unique(used.host_index[order], return_index=True)
+    return [
+        {
+            "row_id": int(used.row_id[k]),
+            "host_index": int(used.host_index[k]),
+            "theta_e_arcsec": float(used.theta_e_arcsec[k]),
+            "arc_snr": float(used.arc_snr[k]),
+            "margin": float(margin[k]),
+        }
+        for k in order[np.sort(first)[:WORST_ROWS]]
+    ]
 
 
 def _strata(

@@ -50,6 +50,12 @@ class GateResult:
     roc : tuple of (false positive rate, true positive rate)
     fit : dict
         Iterations and gradient of the fits.
+    worst : tuple of dict
+        Rows that the fit tells apart most surely: ``row_id``, ``host_index``, ``theta_e_arcsec``, ``arc_snr``,
+        ``margin`` (out-of-fold score of the stamp less its control's).
+    findings : tuple of dict
+        What a gate without a fit compared: ``check``, ``status``, ``where``, ``value``, ``low``, ``high``,
+        ``expected``, ``text``.
     """
 
     name: str
@@ -69,6 +75,8 @@ class GateResult:
     box_shape: tuple[int, ...] = ()
     roc: tuple[tuple[float, float], ...] = ()
     fit: dict[str, Any] = field(default_factory=dict)
+    worst: tuple[dict[str, Any], ...] = ()
+    findings: tuple[dict[str, Any], ...] = ()
 
     def decided(self, verdict: Verdict, reason: str, **numbers: Any) -> GateResult:
         """Copy of the result with a verdict, its reason and more numbers."""
@@ -87,7 +95,7 @@ class GateResult:
             raise GateError(f"not a gate result: keys {sorted(set(tree) ^ known)} are missing or unknown")
         values = {k: _with_nan(v) for k, v in tree.items()}
         values["verdict"] = Verdict(values["verdict"])
-        for name in ("strata", "coef", "box_shape"):
+        for name in ("strata", "coef", "box_shape", "worst", "findings"):
             values[name] = tuple(values[name])
         values["roc"] = tuple((float(x), float(y)) for x, y in values["roc"])
         return cls(**values)

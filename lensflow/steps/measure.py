@@ -19,7 +19,7 @@ from lensflow.diagnostics import Summaries, results_from_json, results_to_json
 from lensflow.gates import FeatureBlock, GateResult, choose_hosts, feature_block, run_gate
 from lensflow.steps.execute import Progress, run_tasks, silent
 from lensflow.steps.run_folder import RunFolder
-from lensflow.store import paths, receipts
+from lensflow.store import paths, receipts, resume
 from lensflow.store.open import read_head, read_hosts, read_pairs_block, stored_regions
 from lensflow.store.regions import Regions
 
@@ -46,8 +46,8 @@ def gate_step(config: RunConfig, progress: Progress = silent) -> list[GateResult
 
 
 def stored_gates(config: RunConfig) -> list[GateResult] | None:
-    """Results of the gates if they are stored for these settings and pixels."""
-    stored = _stored(RunFolder.of(config).gates, stored_key(config, "gates", pairs_content(config)))
+    """Results of the gates if they are stored for these settings and pixels, whatever code they were made with."""
+    stored = stored_results(RunFolder.of(config).gates, stored_key(config, "gates", pairs_content(config)), any_code=True)
     return None if stored is None else [GateResult.from_dict(g) for g in stored]
 
 
@@ -57,8 +57,8 @@ def measure_step(
     """Compute diagnostics and gates together, reading the pairs once."""
     folder = RunFolder.of(config)
     content = pairs_content(config)
-    found = _stored(folder.diagnostics, stored_key(config, "diagnostics", content)) if diagnostics else None
-    gated = _stored(folder.gates, stored_key(config, "gates", content)) if gates else None
+    found = stored_results(folder.diagnostics, stored_key(config, "diagnostics", content)) if diagnostics else None
+    gated = stored_results(folder.gates, stored_key(config, "gates", content)) if gates else None
     want_summaries, want_features = diagnostics and found is None, gates and gated is None
     if want_summaries or want_features:
         regions = stored_regions(folder.pairs, "pairs")
@@ -70,11 +70,11 @@ def measure_step(
             for part in parts[1:]:
                 total = total + part.summaries
             found = json.loads(results_to_json(total.results(config.diagnostics, config.seed, config.injection)))
-            _keep(folder.diagnostics, stored_key(config, "diagnostics", content), found)
+            keep_results(folder.diagnostics, stored_key(config, "diagnostics", content), found)
         if want_features:
             block = FeatureBlock.concat([p.features for p in parts])
             gated = [g.to_dict() for g in run_all_gates(block, config, progress)]
-            _keep(folder.gates, stored_key(config, "gates", content), gated)
+            keep_results(folder.gates, stored_key(config, "gates", content), gated)
     return (
         results_from_json(json.dumps(found)) if found is not None else {},
         [GateResult.from_dict(g) for g in gated or []],
@@ -154,12 +154,16 @@ def stored_key(config: RunConfig, stage: str, content: str) -> str:
     return fingerprint(config.settings_of(stage), content)
 
 
-def _stored(url: str, key: str) -> Any:
+def stored_results(url: str, key: str, any_code: bool = False) -> Any:
+    """Results kept under a key by the code of this installation (or by any); None if there are none."""
     if not paths.exists(url):
         return None
     stored = paths.read_json(url)
-    return stored["results"] if stored.get("key") == key else None
+    if stored.get("key") != key or not (any_code or stored.get("code") == resume.measuring_code_fingerprint()):
+        return None
+    return stored["results"]
 
 
-def _keep(url: str, key: str, results: Any) -> None:
-    paths.write_json(url, {"key": key, "results": results})
+def keep_results(url: str, key: str, results: Any) -> None:
+    """Write results under their key, with the fingerprint of the code that made them."""
+    paths.write_json(url, {"key": key, "code": resume.measuring_code_fingerprint(), "results": results})

@@ -13,7 +13,7 @@ from lensflow.gates.core_sweep import CoreRows
 from lensflow.gates.core_tuning import CoreTuning, tune
 from lensflow.report import core_handling
 from lensflow.steps.execute import Progress, run_tasks, silent
-from lensflow.steps.measure import pairs_content, stored_key
+from lensflow.steps.measure import keep_results, pairs_content, stored_key, stored_results
 from lensflow.steps.run_folder import RunFolder
 from lensflow.store import paths
 from lensflow.store.open import read_head, read_pairs_block, stored_regions
@@ -37,10 +37,9 @@ def tune_core_step(config: RunConfig, progress: Progress = silent) -> CoreTuning
     """
     folder = RunFolder.of(config)
     key = stored_key(config, "core", pairs_content(config))
-    if paths.exists(folder.core_tuning):
-        stored = paths.read_json(folder.core_tuning)
-        if stored.get("key") == key:
-            return CoreTuning.from_dict(stored["results"])
+    stored = stored_results(folder.core_tuning, key)
+    if stored is not None:
+        return CoreTuning.from_dict(stored)
     head = read_head(folder.manifest, "manifest")
     injected = ~head["is_control"].values
     sealed = head["split"].values == schema.SPLITS.index("test")
@@ -50,7 +49,7 @@ def tune_core_step(config: RunConfig, progress: Progress = silent) -> CoreTuning
     paths.write_bytes(paths.join(folder.core, f"{shown.figure.name}.png"), shown.figure.png)
     text = f"{tuning.reason}\n\n" + "\n".join(core_handling.markdown(t) for t in shown.tables)
     paths.write_text(paths.join(folder.core, "table.md"), text)
-    paths.write_json(folder.core_tuning, {"key": key, "results": tuning.to_dict()})
+    keep_results(folder.core_tuning, key, tuning.to_dict())
     return tuning
 
 

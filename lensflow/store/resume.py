@@ -15,14 +15,25 @@ from lensflow.store import paths
 
 # Code whose change can change stored bytes; reports and diagnostics do not.
 _PIXEL_CODE = ("geometry.py", "rng.py", "schema.py", "lensing", "survey", "targets", "manifest", "injection")
+# Code whose change can change what diagnostics and gates say about the same bytes.
+_MEASURING_CODE = (*_PIXEL_CODE, "diagnostics", "gates")
+
+
+def code_fingerprint() -> str:
+    """Return 16 hex digits of the sources that decide stored bytes, so that edited code never resumes old data."""
+    return _digest(_PIXEL_CODE)
+
+
+def measuring_code_fingerprint() -> str:
+    """Return 16 hex digits of the sources that decide what is measured, so that old results are not taken for new."""
+    return _digest(_MEASURING_CODE)
 
 
 @cache
-def code_fingerprint() -> str:
-    """Return 16 hex digits of the sources that decide stored bytes, so that edited code never resumes old data."""
+def _digest(parts: tuple[str, ...]) -> str:
     root = Path(__file__).parents[1]
     digest = hashlib.sha256()
-    for part in _PIXEL_CODE:
+    for part in parts:
         path = root / part
         for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
             digest.update(file.relative_to(root).as_posix().encode() + b"\0" + file.read_bytes())
