@@ -47,7 +47,9 @@ def gate_step(config: RunConfig, progress: Progress = silent) -> list[GateResult
 
 def stored_gates(config: RunConfig) -> list[GateResult] | None:
     """Results of the gates if they are stored for these settings and pixels, whatever code they were made with."""
-    stored = stored_results(RunFolder.of(config).gates, stored_key(config, "gates", pairs_content(config)), any_code=True)
+    stored = stored_results(
+        RunFolder.of(config).gates, stored_key(config, "gates", pairs_content(config)), any_code=True
+    )
     return None if stored is None else [GateResult.from_dict(g) for g in stored]
 
 
