@@ -228,7 +228,7 @@ def _psf(ds: xr.Dataset) -> Iterator[Finding]:
         return
     words = {
         "image_error": "image of an impulse", "flux": "unit flux", "centroid_pix": "centroid", "width": "width",
-        "linearity": "linear in flux", "wrap_round": "nothing wraps round",
+        "linearity": "linear in flux", "wrap_round": "nothing wraps round", "clipped": "whole within its image",
     }  # fmt: skip
     for name, text in words.items():
         yield _limit("psf", text, ds[name], impulses.LIMITS[name])
