@@ -125,8 +125,8 @@ def psf(ds: xr.Dataset) -> Table:
     return Table(
         "PSF: impulses rendered with the run’s own PSFs, the narrowest to the widest, against their analytic images. "
         "Largest deviations: of the image over its peak, of the flux, of the centroid (pixel), of the width (root of "
-        "the noise-equivalent area), from linearity in flux, by light that wraps round; and the share of a PSF image’s flux beyond "
-        "its edge.",
+        "the noise-equivalent area), from linearity in flux, by light that wraps round; and the share of a PSF "
+        "image’s flux beyond its edge.",
         ("band", "FWHM (″)", "image", "flux", "centroid", "width", "linearity", "wrap-round", "clipped"),
         rows,
     )
