@@ -209,12 +209,10 @@ def _balance(ds: xr.Dataset) -> Iterator[Finding]:
         return
     means = _against("balance", "means of the classes", ds, "difference", tolerance=BALANCE)
     whole = ds.sel(place="all")
-    seen = (
-        ALARM
-        * np.maximum(whole["difference_high"] - whole["difference"], whole["difference"] - whole["difference_low"])
-    ).fillna(0)
+    value, low, high = (whole[f"difference{k}"].values for k in ("", "_low", "_high"))
+    seen = np.nan_to_num(ALARM * np.maximum(high - value, value - low))
     if means.status is Status.OK and float(seen.max()) > BALANCE_POWER:
-        column = str(seen["column"].values[int(seen.values.argmax())])
+        column = str(whole["column"].values[int(seen.argmax())])
         why = f"less than {float(seen.max()):.2g} standard deviations of {column} would pass unseen: too few hosts"
         means = replace(means, status=Status.NOT_TESTED, text=f"{why}; {means.text}")
     yield means
