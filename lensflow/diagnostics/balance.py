@@ -81,6 +81,7 @@ class Balance:
         n_hosts = every.any(axis=2).sum(axis=0)
         low, high = interval(_standardised(drawn), n_hosts[:, None])
         certain = every.sum(axis=0).min(axis=1) >= _APART_HOSTS
+        gap_low, gap_high = interval(_missing_apart(drawn), n_hosts[:, None])
         distance, p = zip(*(self._ks(k) for k in range(len(self.columns))), strict=True)
         dims = ["place", "column"]
         out = {
@@ -95,6 +96,11 @@ class Balance:
                 ["class", *dims], np.moveaxis(ratio(total[..., 3], total[..., 0] + total[..., 3]), 1, 0), "1",
                 "share of rows without a value",
             ),
+            "missing_difference": named(
+                dims, _missing_apart(total), "1", "share of injections without a value less that of controls"
+            ),
+            "missing_difference_low": named(dims, gap_low, "1", "lower end of the 95 % host bootstrap"),
+            "missing_difference_high": named(dims, gap_high, "1", "upper end of the 95 % host bootstrap"),
             "n_rows": named(
                 ["class", "place"], (total[..., 0] + total[..., 3])[:, :, 0].astype(np.int64).T, "1", "rows"
             ),
@@ -172,6 +178,12 @@ def _standardised(sums: Floats, apart_without_scatter: Any = np.nan) -> Floats:
     differ = np.where(scatter == 0, np.copysign(apart_without_scatter, apart), ratio(apart, scatter))
     differ = np.where(np.isnan(apart), np.nan, differ)
     return np.where(same, 0.0, differ)
+
+
+def _missing_apart(sums: Floats) -> Floats:
+    """Difference of the classes' shares of rows without a value, from sums (..., class, column, _SUMS)."""
+    share = ratio(sums[..., 3], sums[..., 0] + sums[..., 3])
+    return np.asarray(share[..., 0, :] - share[..., 1, :])
 
 
 def _smallest(

@@ -11,7 +11,7 @@ CONFIG = DiagnosticsConfig(bootstrap=100)
 
 @pytest.fixture(scope="session")
 def run():
-    return small_run(hosts=24, per_host=4)
+    return small_run(hosts=40, per_host=3)
 
 
 @pytest.fixture(scope="session")
