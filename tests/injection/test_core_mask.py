@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import xarray as xr
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -11,6 +12,7 @@ from lensflow.config import DiagnosticsConfig, InjectionConfig
 from lensflow.diagnostics import Status, Summaries, findings
 from lensflow.diagnostics.zoo import small_run
 from lensflow.injection import inject_block
+from lensflow.injection.core import Handling, handle_core
 from lensflow.injection.inject import rows_of_hosts
 from lensflow.injection.metrics import invariant_failures
 from lensflow.manifest.build import build_manifest
@@ -105,6 +107,28 @@ def test_diagnostics_call_a_masked_run_sound_and_notice_a_mask_that_nobody_decla
     assert [f for f in findings(summaries.results(config, 1, MASKS[method])) if f.status is not Status.OK] == []
     undeclared = findings(summaries.results(config, 1, InjectionConfig()))
     assert {f.diagnostic for f in undeclared if f.status is Status.ALARM} == {"rendering"}
+
+
+@pytest.mark.parametrize("name", ["mask_5", "taper_5", "tanh_6"])
+def test_the_settings_that_a_handling_advises_inject_the_arcs_that_it_was_measured_on(hosts, manifest, whole, name):
+    advised = yaml.safe_load(Handling.parse(name).advice(width_pix=3.0).removeprefix("injection: "))
+    block = inject_block(hosts, manifest, InjectionConfig(**advised))
+    ctrl = hosts["image"].values[rows_of_hosts(hosts, manifest["host_index"].values)]
+    pairs = manifest.assign(whole.data_vars).assign(ctrl=(("sample", "band", "y", "x"), ctrl))
+    handled = handle_core(pairs, name, width_pix=3.0)
+    assert np.array_equal(handled["arc"].values, block["arc"].values)
+
+
+def test_advice_for_what_is_no_setting_names_the_call():
+    advice = {n: Handling.parse(n).advice() for n in ("none", "blank_5", "blob", "matched", "mask_5+theta_e_1")}
+    assert advice == {
+        "none": "nothing to set",
+        "blank_5": "train on lensflow.mask_batch(images, 5) of both classes",
+        "blob": "train on lensflow.handle_core(pairs, 'blob')",
+        "matched": "negatives paired by lensflow.injection.core.match_controls",
+        "mask_5+theta_e_1": "injection: {core_mask_radius_pix: 5, core_mask_method: hard}; "
+        "plan.theta_e_arcsec from 1 arcsec up",
+    }
 
 
 def test_settings_that_make_no_sense_are_refused():
