@@ -210,8 +210,8 @@ def _balance(ds: xr.Dataset) -> Iterator[Finding]:
         return
     means = _against("balance", "means of the classes", ds, "difference", tolerance=BALANCE)
     whole = ds.sel(place="all")
-    value, low, high = (whole[f"difference{k}"].values for k in ("", "_low", "_high"))
-    seen = np.nan_to_num(ALARM * np.maximum(high - value, value - low))
+    mean, lower, upper = (whole[f"difference{k}"].values for k in ("", "_low", "_high"))
+    seen = np.nan_to_num(ALARM * np.maximum(upper - mean, mean - lower))
     if means.status is Status.OK and float(seen.max()) > BALANCE_POWER:
         column = str(whole["column"].values[int(seen.argmax())])
         why = f"less than {float(seen.max()):.2g} standard deviations of {column} would pass unseen: too few hosts"
