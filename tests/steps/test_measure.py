@@ -10,7 +10,7 @@ import xarray as xr
 import lensflow as lf
 from lensflow import steps
 from lensflow.config import load_config
-from lensflow.diagnostics import Status, findings
+from lensflow.diagnostics import Status, findings, psf_check, rendering
 from lensflow.errors import CertificateError, ConfigError, StoreError
 from lensflow.gates import Verdict
 from lensflow.steps.run_folder import RunFolder
@@ -20,6 +20,13 @@ from tests.small_run import small_config, small_tree
 
 # The fits are those of other tests: one gate of one band is enough here.
 GATE = {"recipes": ["core_r"], "bootstrap": 50, "required": False}
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    """Make fewer images anew: what those tests find is not asked here."""
+    monkeypatch.setattr(rendering, "REFERENCE_ROWS", 0)
+    monkeypatch.setattr(psf_check, "ROWS", 2)
 
 
 @pytest.fixture(scope="module")
