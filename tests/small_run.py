@@ -16,7 +16,8 @@ SMALL: dict[str, Any] = {
     },
     "plan": {"injections_per_host": 3},
     "store": {"samples_per_region": 32, "hosts_per_region": 8, "inner_chunk": 8},
-    "gate": {"bootstrap": 50, "required": False},
+    # One fit of a hundred features.
+    "gate": {"recipes": ["core_r"], "bootstrap": 50, "required": False},
     "diagnostics": {"bootstrap": 50},
     "cluster": {"kind": "threads", "workers": 2, "dashboard": None},
 }

@@ -18,9 +18,6 @@ from lensflow.store import paths, receipts, resume
 from lensflow.store.open import open_all_pairs, open_cutouts, open_manifest
 from tests.small_run import small_config, small_tree
 
-# The fits are those of other tests: one gate of one band is enough here.
-GATE = {"recipes": ["core_r"], "bootstrap": 50, "required": False}
-
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
@@ -32,7 +29,7 @@ def quick(monkeypatch):
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     """The small run up to its pairs; nothing is measured."""
-    config = small_config(tmp_path_factory.mktemp("measure") / "run", gate=GATE)
+    config = small_config(tmp_path_factory.mktemp("measure") / "run")
     for step in (steps.cut_step, steps.plan_step, steps.inject_step):
         step(config)
     return config
@@ -42,12 +39,12 @@ def whole(tmp_path_factory):
 def run(whole, tmp_path):
     """A copy of that run without any results, to be damaged."""
     shutil.copytree(whole.out, tmp_path / "run", ignore=shutil.ignore_patterns("summaries"))
-    return small_config(tmp_path / "run", gate=GATE)
+    return small_config(tmp_path / "run")
 
 
 def rows_of(whole, out, choose):
     """Another run, with some of the rows on the same hosts."""
-    folder, config = RunFolder.of(whole), small_config(out, gate=GATE)
+    folder, config = RunFolder.of(whole), small_config(out)
     manifest = open_manifest(folder.manifest)
     lf.write_pairs(open_cutouts(folder.cutouts), manifest.isel(sample=np.flatnonzero(choose(manifest))), config)
     return config
@@ -94,7 +91,7 @@ def test_a_run_without_pairs_is_refused_by_name(tmp_path, step):
 
 
 def test_a_plan_without_controls_is_gated_and_its_balance_is_said_not_to_be_tested(tmp_path):
-    config = small_config(tmp_path / "run", gate=GATE, plan={"injections_per_host": 3, "controls_per_host": 0})
+    config = small_config(tmp_path / "run", plan={"injections_per_host": 3, "controls_per_host": 0})
     for step in (steps.cut_step, steps.plan_step, steps.inject_step):
         step(config)
     results, found, gates = measured(config)

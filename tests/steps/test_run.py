@@ -130,11 +130,11 @@ def test_notebook_functions_give_the_bits_and_numbers_of_the_run(finished):
     )
     manifest = lf.plan_injections(cutouts, config)
     assert same(manifest, lf.open_manifest(folder.manifest), list(manifest.data_vars))
-    lazy = lf.inject(cutouts, manifest, config, chunk=13)
+    lazy = lf.inject(cutouts, manifest, config, chunk=13).persist()
     assert lazy["stamp"].chunks is not None
     assert same(lazy.compute(), stored, ("arc", "stamp", "ctrl", "magnification", "snr_peak", "is_clean"))
     gates = lf.gate(lazy, config)
-    assert [g.verdict for g in gates] == [g.verdict for g in results.gates]
+    assert [g.verdict for g in gates] == [g.verdict for g in results.gates if g.fitted]
     assert gates[0].auc == pytest.approx(results.gates[0].auc, abs=1e-9)
     lazily = lf.diagnose(lazy, config)
     for name, ds in results.diagnostics.items():
