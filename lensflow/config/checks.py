@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import pairwise
 
 from pydantic import Field, field_validator, model_validator
 
@@ -16,6 +17,13 @@ class DiagnosticsConfig(Section):
     theta_e_edges: tuple[float, ...] = Field((0.0, 0.75, 1.0, 1.5, 2.0, 5.0), description="strata, arcsec")
     n_rings: int = Field(30, ge=5, description="1-pixel rings of the radial profile")
     bootstrap: int = Field(400, ge=50, description="host-bootstrap draws for intervals")
+
+    @field_validator("theta_e_edges")
+    @classmethod
+    def _edges_rise(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        if len(value) < 2 or value[0] < 0 or any(b <= a for a, b in pairwise(value)):
+            raise ValueError("at least two edges in rising order, none below 0")
+        return value
 
 
 # What a gate may look at: recipes are named <kind>_<band or all>[_<view>], as core_all or core_r_robust.
