@@ -61,6 +61,8 @@ class Areas:
             found.append(area_interval(area, some, n_hosts))
             drawn.append(some)
         bare, filled = found
+        if np.array_equal(block.stamp, block.stamp_filled) and np.array_equal(block.ctrl, block.ctrl_filled):
+            return cls(bare, filled, Estimate(0.0, 0.0, 0.0))  # the core is not looked at: nothing to estimate
         # An area of 0 has nothing to lose.
         scale = 100 / bare.value if bare.value > 0 else math.nan
         drop = difference(bare.ends, filled.ends, _correlation(*drawn))

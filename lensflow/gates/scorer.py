@@ -180,7 +180,9 @@ def fill_core(
     """
     size = images.shape[-1]
     r = geometry.radius_pix(size, x_center, y_center)
-    middle = geometry.core_box(size, min(size, 2 * int(np.ceil(radius_pix + RING_WIDTH_PIX + 1))))
+    off = np.abs(np.concatenate([np.ravel(x_center), np.ravel(y_center)]) - geometry.centre(size)).max(initial=0.0)
+    reach = int(np.ceil(radius_pix + RING_WIDTH_PIX + off + 1))
+    middle = geometry.core_box(size, min(size, 2 * reach))
     near = r[:, *middle]
     ring = (near >= radius_pix) & (near < radius_pix + RING_WIDTH_PIX)
     if not ring.any(axis=(1, 2)).all():
