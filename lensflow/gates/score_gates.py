@@ -100,7 +100,7 @@ def judge_scores(
         auc_high=whole.bare.high,
         strata=tuple(_stratum(place, areas, config) for place, areas in strata),
         controls={"absent_band_rows": int((used.absent > 0).sum())},
-        roc=_roc(used.stamp, used.ctrl),
+        roc=_roc(used.stamp, used.ctrl[used.own_ctrl]),
     )
     findings = _findings(EVERYWHERE, whole, config)
     for place, areas in strata:
@@ -196,11 +196,7 @@ def _of_split(split: str, verdict: Verdict, text: str) -> tuple[Verdict, str]:
 def _strata(
     used: ScoreBlock, config: ScorerConfig, seed: int, edges: Sequence[float]
 ) -> Iterator[tuple[dict[str, Any], Areas | None]]:
-    """Stamps by theta_E, SNR and absent bands against the controls of their hosts; no areas where there are too few.
-
-    Of their hosts, because these may differ from others (faint arcs lie on bright hosts, say): against all controls the
-    hosts alone would move the area.
-    """
+    """Stamps by theta_E, SNR and absent bands against the controls of their hosts; no areas where there are too few."""
     cuts: list[tuple[str, float, float, NDArray[np.bool_]]] = []
     for name, values, bounds in (
         ("theta_e_arcsec", used.theta_e_arcsec, edges),
@@ -258,7 +254,7 @@ def _recipe(config: ScorerConfig, scorer: str, source: str | None, seed: int, ed
         "scorer": scorer,
         "scorer_source": source,
         "split": config.split,
-        "classes": "1: stamps of injection rows; 0: their hosts' own unlensed controls, each once",
+        "classes": "1: stamps of injection rows; 0: their hosts' own unlensed controls, weighted by the host's stamps",
         "core_radius_pix": config.core_radius_pix,
         "fill": f"median of the host's control over {RING_WIDTH_PIX:g} pix outside of the core, by band, the same "
         "number in stamp and control; centred on the target",

@@ -44,7 +44,7 @@ class ScoreBlock:
     ctrl, ctrl_filled : ndarray of float64, shape (h,)
         Scores of the controls.
     ctrl_host, ctrl_row_id : ndarray, shape (h,)
-        The controls' hosts, each once, and the row that each was taken from.
+        The controls' hosts, each once and sorted, and the row that each was taken from.
     """
 
     stamp: Scores
@@ -62,6 +62,11 @@ class ScoreBlock:
 
     def __len__(self) -> int:
         return len(self.row_id)
+
+    @property
+    def own_ctrl(self) -> NDArray[np.int64]:
+        """For each stamp, the place of its host's control."""
+        return np.searchsorted(self.ctrl_host, self.host_index)
 
     def take(self, rows: NDArray[Any]) -> ScoreBlock:
         """Rows of the block, in the order given, with the controls of their hosts."""

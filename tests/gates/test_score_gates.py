@@ -42,7 +42,7 @@ def test_a_scorer_of_the_core_alone_loses_everything_with_it():
     auroc, drop = judged(core_brightness, pairs=BRIGHT_RINGS)
     filled = found(drop, FILLED)
     assert auroc.auc > 0.7
-    assert filled["value"] == pytest.approx(0.5, abs=0.01)
+    assert filled["value"] == pytest.approx(0.5, abs=1e-12)
     assert found(drop, DROP)["value"] == pytest.approx(100 * (auroc.auc - filled["value"]) / auroc.auc)
     assert drop.verdict is Verdict.FAIL and found(drop, DROP)["status"] == "ALARM"
 
@@ -123,7 +123,9 @@ def test_strata_are_compared_with_the_controls_of_their_own_hosts():
             assert s["n_rows"] == inside.sum() and s["n_hosts"] == len(set(rows["host_index"].values[inside]))
     absent = [s["n_rows"] for s in auroc.strata if s["by"] == "absent_bands"]
     assert sum(absent) == auroc.n_rows and auroc.controls["absent_band_rows"] == absent[1] > 0
-    assert found(drop, FILLED, "theta_E 2 to 5")["value"] == pytest.approx(0.5, abs=0.05)
+    # Hosts fill the strata unevenly; without the core this scorer sees the same in stamp and control of a host.
+    for f in drop.findings:
+        assert f["check"] != FILLED or f["value"] == pytest.approx(0.5, abs=1e-12)
 
 
 def test_a_stratum_of_few_lenses_says_so():
