@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from itertools import pairwise
 from typing import Any
 
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from lensflow import schema
 from lensflow.config import DiagnosticsConfig, ScorerConfig, fingerprint
-from lensflow.diagnostics.findings import Status
+from lensflow.diagnostics.findings import Finding, Status
 from lensflow.gates.auc import roc_points
 from lensflow.gates.gate import SNR_EDGES
 from lensflow.gates.machine import choose_hosts
@@ -86,7 +86,7 @@ def judge_scores(
     auroc, drop = (
         GateResult(name, r, fingerprint(r), threshold, Verdict.ERROR, "not run", n_rows=len(used), n_hosts=n_hosts)
         for name, threshold in ((AUROC, config.min_auroc), (CORE_DROP, config.max_core_drop_pct))
-        for r in ({**recipe, "gate": name, "measured": _MEASURED[name]},)
+        for r in ({"check": name, **recipe, "measured": _MEASURED[name]},)
     )
     refused = _refused(used, n_hosts, config)
     if refused:
@@ -227,14 +227,12 @@ def _stratum(place: dict[str, Any], areas: Areas | None, config: ScorerConfig) -
 
 def _findings(place: str, areas: Areas, config: ScorerConfig) -> list[dict[str, Any]]:
     verdict, text = _of_split(config.split, *_drop_verdict(areas, config))
-    return [
-        {"check": check, "status": str(status), "where": place, "value": e.value, "low": e.low, "high": e.high,
-         "expected": expected, "text": words}
-        for check, status, e, expected, words in (
-            (DROP, _STATUS.get(verdict, Status.NOT_TESTED), areas.drop_pct, config.max_core_drop_pct, text),
-            (FILLED, Status.OK, areas.filled, math.nan, "to hold against the AUROC of the images as they are"),
-        )
-    ]  # fmt: skip
+    rows = (
+        (DROP, _STATUS.get(verdict, Status.NOT_TESTED), areas.drop_pct, config.max_core_drop_pct, text),
+        (FILLED, Status.OK, areas.filled, math.nan, "to hold against the AUROC of the images as they are"),
+    )
+    found = [Finding(CORE_DROP, check, status, place, *e.ends, limit, words) for check, status, e, limit, words in rows]
+    return [{**asdict(f), "status": str(f.status)} for f in found]
 
 
 def _roc(stamp: Floats, ctrl: Floats) -> tuple[tuple[float, float], ...]:

@@ -6,7 +6,7 @@ import pytest
 
 from lensflow import geometry
 from lensflow.config import ScorerConfig
-from lensflow.gates import GateResult, Verdict
+from lensflow.gates import GateResult, Verdict, findings_of
 from lensflow.gates.score_gates import AUROC, CORE_DROP, DROP, EVERYWHERE, FILLED, judge_scores, scored_hosts
 from lensflow.gates.scorer import as_scorer, blue_ring, score_block
 from tests.diagnostics.pairs_factory import pairs_block
@@ -50,6 +50,9 @@ def test_a_scorer_of_the_core_alone_loses_everything_with_it():
 def test_a_drop_is_never_shown_as_an_area():
     _, drop = judged(core_brightness)
     assert math.isnan(drop.auc) and math.isnan(drop.auc_low) and drop.strata == () and drop.roc == ()
+    assert {f.check for f in findings_of(drop)} == {DROP, FILLED} and {f.diagnostic for f in findings_of(drop)} == {
+        CORE_DROP
+    }
 
 
 def test_a_scorer_near_chance_has_nothing_to_lose_and_does_not_pass():
