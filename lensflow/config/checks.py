@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from itertools import pairwise
+from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -154,3 +155,22 @@ class GateConfig(Section):
     def threshold_of(self, name: str) -> float:
         """Area below which a gate passes."""
         return self.max_auc_of.get(name, self.max_auc)
+
+
+class ScorerConfig(Section):
+    """Judgement of a trained lens finder, or any other scorer, on finished pairs (``lensflow score``)."""
+
+    split: Literal["train", "val", "test"] = Field(
+        "val", description="rows that are scored; test is sealed and needs a reason, train can prove nothing"
+    )
+    min_auroc: float = Field(
+        0.85, ge=0.5, lt=1, description="synthetic_auroc passes if the whole interval of the AUROC lies above it"
+    )
+    max_core_drop_pct: float = Field(
+        10.0, gt=0, le=50, description="core_drop passes if the AUROC's loss without the core, in % of it, lies below"
+    )
+    core_radius_pix: Positive = Field(
+        5.0, description="the core that is filled with local background, in stamps and controls alike"
+    )
+    bootstrap: int = Field(400, ge=50, description="host-bootstrap draws for the intervals")
+    max_pairs: int = Field(20_000, ge=10, description="injections scored; hosts are drawn whole")

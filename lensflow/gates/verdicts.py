@@ -33,7 +33,7 @@ class GateResult:
     auc, auc_low, auc_high : float
         Area under the ROC curve and its 95 % interval over hosts; NaN where it was not measured.
     threshold : float
-        The gate passes below it.
+        The gate passes below it; ``synthetic_auroc`` passes above it.
     n_rows, n_hosts : int
         Injection rows (each with its own control) and their hosts.
     reason : str
