@@ -16,6 +16,7 @@ from scipy.special import stdtrit
 
 from lensflow import rng
 from lensflow.gates.crossfit import CrossFit
+from lensflow.gates.estimators import Fit
 from lensflow.gates.machine import Machine, choose_hosts, host_folds
 
 Floats = NDArray[np.float64]
@@ -26,19 +27,18 @@ SMALLER_LEAKS_SIGMA = (0.3, 0.1)
 LARGER_LEAKS_SIGMA = (10.0, 100.0)
 # The positive control uses no more: what is found with these is found with all, and leaks take most of the time.
 LEAK_PAIRS = 5000
-NULL_SWAPS = 8
 # All swaps together are judged at 99.9 %: at 95 % one healthy gate in twenty would call itself broken.
 NULL_LEVEL = 0.999
 PERMUTATIONS = 1999
 
 
-def null_control(machine: Machine, fit: CrossFit) -> dict[str, Any]:
+def null_control(machine: Machine, fit: Fit) -> dict[str, Any]:
     """Swap the labels of half of the pairs of each fold, at random, several times: nothing is left to learn."""
-    draws = rng.generator(machine.seed, "gates.core.null")
+    draws, n_swaps = rng.generator(machine.seed, "gates.core.null"), machine.estimator.null_swaps
     n_hosts = np.unique(machine.groups).size
-    quantile = float(stdtrit(n_hosts - 1, 1 - (1 - NULL_LEVEL) / (2 * NULL_SWAPS)))
+    quantile = float(stdtrit(n_hosts - 1, 1 - (1 - NULL_LEVEL) / (2 * n_swaps)))
     swaps = []
-    for _ in range(NULL_SWAPS):
+    for _ in range(n_swaps):
         straight = np.ones(fit.n_pairs, dtype=bool)
         for test in fit.test:
             # Half of each fold, not a coin per pair: a chance excess in training would otherwise meet the same arcs
@@ -51,7 +51,7 @@ def null_control(machine: Machine, fit: CrossFit) -> dict[str, Any]:
     mean = {k: float(np.mean([s[k] for s in swaps])) for k in ("auc", "auc_low", "auc_high", "sd")}
     return {
         **mean,
-        "what": f"labels swapped at random within half of the pairs of each fold, {NULL_SWAPS} times; mean area and "
+        "what": f"labels swapped at random within half of the pairs of each fold, {n_swaps} times; mean area and "
         "mean interval",
         "swaps": [s["auc"] for s in swaps],
         "holds_half": all(abs(s["auc"] - 0.5) <= quantile * s["sd"] for s in swaps),

@@ -13,7 +13,8 @@ from sklearn.model_selection import GroupKFold
 from lensflow import rng
 from lensflow.diagnostics.hostsums import interval, spread
 from lensflow.gates.auc import host_bootstrap
-from lensflow.gates.crossfit import CrossFit, Folds
+from lensflow.gates.crossfit import Folds
+from lensflow.gates.estimators import Estimator, Fit
 
 Floats = NDArray[np.float64]
 
@@ -43,13 +44,13 @@ class Machine:
 
     groups: NDArray[np.int64]  # host of each pair
     folds: Folds
-    c: float
+    estimator: Estimator
     bootstrap: int
     seed: int
 
-    def crossfit(self, stamp: NDArray[Any], ctrl: NDArray[Any]) -> CrossFit:
+    def crossfit(self, stamp: NDArray[Any], ctrl: NDArray[Any]) -> Fit:
         """Prepare the fits of features (pair, feature)."""
-        return CrossFit.of(stamp, ctrl, self.folds, self.c)
+        return self.estimator.crossfit(stamp, ctrl, self.folds)
 
     def area(self, positive: Floats, negative: Floats, purpose: str) -> dict[str, float]:
         """Pooled area of out-of-fold scores of all pairs, with its interval over hosts."""

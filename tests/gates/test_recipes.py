@@ -95,11 +95,19 @@ def test_brightness_has_no_colour_and_colour_has_no_brightness():
 
 
 def test_names_are_kind_band_and_view():
-    assert parse_recipe("core_all") == ("core", "all", "raw")
-    assert parse_recipe("annulus_r_robust") == ("annulus", "r", "robust")
+    assert parse_recipe("core_all") == ("core", "all", "raw", "linear")
+    assert parse_recipe("annulus_r_robust") == ("annulus", "r", "robust", "linear")
+    assert parse_recipe("core_all_robust+trees") == ("core", "all", "robust", "trees")
     assert Recipe.of("core_r", ("i", "y")).bands == (0,)  # the first where there is no r
     assert Recipe.of("core_z", ("g", "r", "z")).bands == (2,)
-    for wrong, message in {"core": "name a band", "cor_all": "Did you mean 'core'", "power_all_robust": "raw"}.items():
+    for wrong, message in {
+        "core": "name a band",
+        "cor_all": "Did you mean 'core'",
+        "power_all_robust": "raw",
+        "core_r+tree": "Did you mean 'trees'",
+        "core_r+linear": "default",
+        "core_r+": "no estimator",
+    }.items():
         with pytest.raises(GateError, match=message):
             Recipe.of(wrong, ("g",))
 
