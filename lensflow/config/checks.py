@@ -34,6 +34,8 @@ GATE_KINDS = {
     "azimuth": "means over 12 sectors of 2 <= r < 10 pix, less the mean of all 12",
     "power": "log10 of the power spectrum, mean over rings of spatial frequency",
     "noise": "log10 of pixel scatter and of scatter between neighbours at r >= 20 pix (1.4826 MAD)",
+    "metadata": "position, flags, and by band PSF width, rounding step and the control's sky scatter of each row: "
+    "injections against the dataset's own control rows, not against the control of each",
 }
 GATE_VIEWS = {
     "raw": "pixels as stored, nMgy/pixel",
@@ -45,7 +47,7 @@ GATE_ESTIMATORS = {
     "trees": "gradient-boosted trees: see differences of scatter and of combinations too, and take minutes",
 }
 # Kinds that have one view only.
-RAW_ONLY = ("noise", "power")
+RAW_ONLY = ("noise", "power", "metadata")
 
 
 # Gates that need no fit, by name.
@@ -96,6 +98,8 @@ def parse_recipe(name: str) -> RecipeName:
         )
     if view != "raw" and kind in RAW_ONLY:
         raise ValueError(f"{name!r}: {kind} gates have the raw view only")
+    if kind == "metadata" and estimator != "linear":
+        raise ValueError(f"{name!r}: metadata gates are linear")
     return RecipeName(kind, band, view, estimator)
 
 
@@ -162,6 +166,11 @@ class GateConfig(Section):
             if not 0.5 < threshold <= 1:
                 raise ValueError(f"max_auc_of.{name}: an AUC above 0.5 (chance) and at most 1, not {threshold:g}")
         return self
+
+    @property
+    def wants_metadata(self) -> bool:
+        """Whether any gate looks at the rows' metadata."""
+        return any(parse_recipe(name).kind == "metadata" for name in self.every)
 
     @property
     def must_pass(self) -> tuple[str, ...]:

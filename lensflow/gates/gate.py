@@ -25,7 +25,9 @@ from lensflow.gates.auc import roc_points
 from lensflow.gates.crossfit import CrossFit, Linear
 from lensflow.gates.estimators import Estimator, estimator_of
 from lensflow.gates.features import FeatureBlock
-from lensflow.gates.machine import Machine, choose_hosts, host_folds, training_share
+from lensflow.gates.machine import Machine, choose_hosts, host_folds, interval_in_words
+from lensflow.gates.metadata import metadata_gate
+from lensflow.gates.metadata_rows import MetadataRows
 from lensflow.gates.recipes import Recipe, box_shape
 from lensflow.gates.strata import SNR_EDGES, strata, worst_rows
 from lensflow.gates.verdicts import MIN_PAIRS, GateResult, Verdict, decide
@@ -41,6 +43,7 @@ def run_gates(
     band_names: Sequence[str],
     seed: int,
     edges: Sequence[float] = DiagnosticsConfig().theta_e_edges,
+    metadata: MetadataRows | None = None,
 ) -> list[GateResult]:
     """Run every gate of a config, required ones first.
 
@@ -55,6 +58,8 @@ def run_gates(
         Seed of the choice of hosts, folds, bootstrap and controls.
     edges : sequence of float
         Strata of theta_E, arcsec.
+    metadata : MetadataRows, optional
+        Of all rows, for gates of kind ``metadata``.
 
     Returns
     -------
@@ -65,9 +70,9 @@ def run_gates(
     Raises
     ------
     GateError
-        If ``band_names`` does not match the block, or it lacks a gate's features.
+        If ``band_names`` does not match the block, or a gate's features or metadata are lacking.
     """
-    return [run_gate(block, name, config, band_names, seed, edges) for name in config.every]
+    return [run_gate(block, name, config, band_names, seed, edges, metadata) for name in config.every]
 
 
 def run_gate(
@@ -77,15 +82,21 @@ def run_gate(
     band_names: Sequence[str],
     seed: int,
     edges: Sequence[float] = DiagnosticsConfig().theta_e_edges,
+    metadata: MetadataRows | None = None,
 ) -> GateResult:
     """Run one gate, as :func:`run_gates` does."""
     if block.covered.shape[1] != len(band_names):
         raise GateError(f"gate {name}: {block.covered.shape[1]} bands in the features, named {', '.join(band_names)}")
     look = Recipe.of(name, band_names)
+    bands = [band_names[b] for b in look.bands]
+    if look.kind == "metadata":
+        if metadata is None:
+            raise GateError(f"gate {name}: no metadata of the dataset's rows (MetadataRows) to look at")
+        return metadata_gate(metadata, look, config, bands, seed)
     if look.source not in block.numbers:
         raise GateError(f"gate {name}: the block holds {', '.join(block.numbers)}, not {look.source}")
     estimator = estimator_of(look.estimator, config, seed)
-    recipe = _recipe(look, estimator, config, [band_names[b] for b in look.bands], seed, edges)
+    recipe = _recipe(look, estimator, config, bands, seed, edges)
     shape = box_shape(look, block.numbers[look.source].stamp)
     if shape:
         recipe["region"] = f"core box of {shape[1]} x {shape[2]} pixels about the geometric centre"
@@ -202,8 +213,7 @@ def _recipe(
         "score": "pooled out-of-fold decision function; stamps are compared with controls of other hosts",
         "folds": config.folds,
         "grouping": "host",
-        "interval": f"95 % expanded percentile of {config.bootstrap} bootstrap draws of hosts, widened by "
-        f"{training_share(config.folds):.4g} for training sets that overlap (Nadeau & Bengio 2003)",
+        "interval": interval_in_words(config.folds, config.bootstrap),
         "max_pairs": config.max_pairs,
         "theta_e_edges": list(edges),
         "snr_edges": list(SNR_EDGES),

@@ -39,7 +39,7 @@ class GateResult:
     threshold : float
         The gate passes below it.
     n_rows, n_hosts : int
-        Injection rows (each with its own control) and their hosts.
+        Injection rows (each with its own control) and their hosts; for metadata, rows of both classes.
     reason : str
         The verdict in words: what was found, or why there is none and what to do.
     strata : tuple of dict
@@ -132,8 +132,24 @@ def judge(auc: float, low: float, high: float, threshold: float) -> tuple[Verdic
     return Verdict.INCONCLUSIVE, f"{found}: the interval crosses {threshold:g}; more hosts would decide"
 
 
-def decide(result: GateResult) -> tuple[Verdict, str]:
-    """Judge the area, unless the controls say that the gate cannot."""
+def decide(
+    result: GateResult,
+    rows: str = "pairs",
+    null_done: str = "labels swapped within pairs",
+    no_unit: str = "the controls have no noise to scale a known leak by",
+    fewest_hosts: int | None = None,
+) -> tuple[Verdict, str]:
+    """Judge the area, unless the controls say that the gate cannot.
+
+    Parameters
+    ----------
+    result : GateResult
+        With ``controls``.
+    rows, null_done, no_unit : str
+        Words for its rows, for what the null control did, and for why there is no known leak.
+    fewest_hosts : int, optional
+        Hosts of the class that has fewer, where the classes have hosts of their own.
+    """
     verdict, text = judge(result.auc, result.auc_low, result.auc_high, result.threshold)
     null, leak, physics = result.controls["null"], result.controls["positive"], result.controls.get("reference")
     if physics:
@@ -141,12 +157,12 @@ def decide(result: GateResult) -> tuple[Verdict, str]:
             f" (noiseless arcs of the renderer read {physics['auc']:.3f}, the excess is {physics['excess']:+.3f} "
             f"[{physics['excess_low']:+.3f}, {physics['excess_high']:+.3f}])"
         )
-    few = result.n_rows < FEW_PAIRS or result.n_hosts < FEW_HOSTS
-    rows = f"{result.n_rows} pairs of {result.n_hosts} hosts"
+    few = result.n_rows < FEW_PAIRS or (fewest_hosts or result.n_hosts) < FEW_HOSTS
+    rows = f"{result.n_rows} {rows} of {result.n_hosts} hosts"
     broken = ""
     if not null["holds_half"]:
         broken = (
-            "labels swapped within pairs give AUC " + ", ".join(f"{a:.3f}" for a in null["swaps"]) + ", not 0.5 "
+            f"{null_done} give AUC " + ", ".join(f"{a:.3f}" for a in null["swaps"]) + ", not 0.5 "
             f"(within {null['judged_low']:.3f} to {null['judged_high']:.3f})"
         )
     elif leak["testable"] and not any(t["found"] for t in leak["tried"]):
@@ -161,7 +177,7 @@ def decide(result: GateResult) -> tuple[Verdict, str]:
             f"a leak of {leak['leak_sigma']:g} sigma would pass with {rows} (the smallest found has "
             f"{leak['smallest_found_sigma']:g})"
             if leak["testable"]
-            else "the controls have no noise to scale a known leak by"
+            else no_unit
         )
         return Verdict.NOT_TESTABLE, f"{text}. But {why}: a pass would mean nothing"
     if verdict is not Verdict.FAIL and result.auc_high < 0.5:
