@@ -147,13 +147,17 @@ def _measure(undecided: GateResult, used: MetadataRows, config: GateConfig, seed
     draws = rng.generator(seed, "gates.metadata.null")
     n_moves = machine.estimator.null_swaps
     moved = [x[_moved(groups, draws)] for _ in range(n_moves)]
+    nulls = [area(v, "gates.metadata.null.interval") for v in moved]
+    # An area that is far from 0.5 by chance scatters less than one at 0.5, and with few hosts of a class that would
+    # make every fiftieth healthy gate call itself broken: all are judged by the mean scatter.
+    scatter = float(np.mean([v["sd"] for v in nulls]))
     # A column that is the same in all rows has rounding for a scatter, and no unit.
     unit = np.where(np.ptp(x, axis=0) > 0, x.std(axis=0), 0.0)
     whole = _fit(x, positive, config.c)
     weight = whole.coef_[0] * unit
     known: dict[str, Any] = {
         "null": controls.judged_null(
-            [area(v, "gates.metadata.null.interval") for v in moved],
+            [{**v, "sd": scatter} for v in nulls],
             fewest,
             f"metadata moved between hosts at random, {n_moves} times",
         ),

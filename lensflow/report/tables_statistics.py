@@ -153,7 +153,7 @@ def gate_controls(gates: Iterable[GateResult]) -> Table:
     out, loud = [], set()
     for g in gates:
         null, leak = g.controls.get("null"), g.controls.get("positive")
-        told = "columns" in g.controls  # of metadata: no pixels, and no pairs
+        told = "columns" in g.recipe  # of metadata: no pixels, and no pairs
         if null:
             good = null["holds_half"]
             out.append(
