@@ -62,11 +62,14 @@ def test_a_store_that_was_not_finished_does_not_open(tmp_path, manifest):
         open_manifest(url)
 
 
-def test_models_are_one_byte_with_their_meaning_beside_them(tmp_path, manifest):
+def test_models_are_numbers_with_their_meaning_beside_them(tmp_path, manifest):
     url = str(tmp_path / "m.zarr")
     write_table(url, "manifest", manifest, BANDS, {})
-    array = zarr.open_group(url, mode="r")["lens_model"]
-    assert array.dtype == np.uint8 and array.attrs["flag_meanings"] == "SIS SIE EPL CONTROL"
+    array = zarr.open_group(url, mode="r")["parameters"]
+    names = np.array(array.attrs["categories"]["lens_model"])
+    assert names.tolist() == ["SIS", "SIE", "EPL", "CONTROL"]
+    codes = array[:, array.attrs["columns"].index("lens_model")].astype(int)
+    assert np.array_equal(names[codes], manifest["lens_model"].values)
     manifest["lens_model"].values[7] = "NFW"
     with pytest.raises(StoreError, match=r"row 7 is .*NFW.*none of SIS, SIE, EPL, CONTROL"):
         write_table(url, "manifest", manifest, BANDS, {})
