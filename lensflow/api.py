@@ -20,7 +20,7 @@ from lensflow.cluster import connect
 from lensflow.config import InjectionConfig, RunConfig, SplitsConfig, SurveyConfig, load_config
 from lensflow.diagnostics import Summaries
 from lensflow.errors import StoreError
-from lensflow.gates import FeatureBlock, GateResult, feature_block, run_gates
+from lensflow.gates import FeatureBlock, GateResult, MetadataRows, feature_block, run_gates
 from lensflow.gates.core_claims import PUBLISHED_AUC, Claim
 from lensflow.gates.core_claims import core_claims as _core_claims
 from lensflow.gates.core_sweep import CoreRows, HandlingResult
@@ -252,9 +252,19 @@ def diagnose(pairs: xr.Dataset, config: RunConfig) -> dict[str, xr.Dataset]:
 def gate(pairs: xr.Dataset, config: RunConfig) -> list[GateResult]:
     """Ask whether given features alone tell stamps from controls: one result per gate of the config."""
     recipes, box = config.gate.every, config.gate.core_box_pix
-    blocks = _each_chunk(pairs, lambda block: feature_block(block, recipes, box))
-    bands = [str(b) for b in pairs["band"].values]
-    return run_gates(FeatureBlock.concat(blocks), config.gate, bands, config.seed, config.diagnostics.theta_e_edges)
+    told = config.gate.wants_metadata
+    parts = _each_chunk(
+        pairs,
+        lambda block: (feature_block(block, recipes, box), MetadataRows.from_block(block) if told else None),
+    )
+    return run_gates(
+        FeatureBlock.concat(p[0] for p in parts),
+        config.gate,
+        [str(b) for b in pairs["band"].values],
+        config.seed,
+        config.diagnostics.theta_e_edges,
+        MetadataRows.concat(p[1] for p in parts) if told else None,
+    )
 
 
 def warm_up() -> None:

@@ -49,7 +49,7 @@ class RunConfig(Section):
     @model_validator(mode="after")
     def _gates_have_their_bands(self) -> RunConfig:
         for name in (*self.gate.every, *self.core.gates):
-            kind, band, _ = parse_recipe(name)
+            kind, band = parse_recipe(name)[:2]
             if band not in (*self.bands, "all", "r"):
                 raise ValueError(f"gate {name!r}: no band {band!r} among {', '.join(self.bands)}")
             if kind == "colour" and (band != "all" or len(self.bands) < 2):
