@@ -24,8 +24,8 @@ from lensflow.schema import SPLITS
 SAMPLE = 4000
 CLASSES = ("injection", "control")
 # What a row's host, band and position give it; the arc's own parameters and metrics differ by construction.
-_PER_BAND = ("psf_fwhm_arcsec", "quantize_step_nmgy")
-_PER_ROW = ("x_center", "y_center", "host_partial", "band_absent", "assumed_noise", "assumed_psf")
+PER_BAND = ("psf_fwhm_arcsec", "quantize_step_nmgy")
+PER_ROW = ("x_center", "y_center", "host_partial", "band_absent", "assumed_noise", "assumed_psf")
 # Of stamp - arc at r >= 20 pix, and of the control's core.
 _PIXELS = ("outer_mean", "outer_rms", "ctrl_core")
 _SUMS = 4  # rows with a value, sum, sum of squares, rows without
@@ -127,21 +127,35 @@ class Balance:
 def _columns(pairs: xr.Dataset) -> tuple[tuple[str, ...], Floats]:
     """Names and values (row, column) of everything that is looked at."""
     bands = [str(b) for b in pairs["band"].values]
-    names: list[str] = []
-    values: list[NDArray] = []
-    for name in _PER_ROW:
-        if name in pairs:
-            names.append(name)
-            values.append(column(pairs, name).astype(np.float64)[:, None])
-    for name in _PER_BAND:
-        if name in pairs:
-            names += [f"{name}_{b}" for b in bands]
-            values.append(column(pairs, name).astype(np.float64))
+    told, values = metadata_columns(pairs)
+    names = [f"{name}_{band}" if band else name for name, band in told]
     pixels = _pixel_columns(pairs)
-    for k, name in enumerate(_PIXELS):
-        names += [f"{name}_{b}" for b in bands]
-        values.append(pixels[..., k])
-    return tuple(names), np.concatenate(values, axis=1)
+    names += [f"{name}_{b}" for name in _PIXELS for b in bands]
+    return tuple(names), np.concatenate([values, *np.moveaxis(pixels, -1, 0)], axis=1)
+
+
+def metadata_columns(pairs: xr.Dataset) -> tuple[tuple[tuple[str, str], ...], Floats]:
+    """What each row is told about itself beside its pixels: of ``PER_ROW`` and ``PER_BAND`` what the pairs hold.
+
+    Returns
+    -------
+    columns : tuple of (name, band)
+        The band is "" where there is none.
+    values : ndarray, shape (row, column)
+        NaN where a row has no value.
+    """
+    bands = [str(b) for b in pairs["band"].values]
+    columns: list[tuple[str, str]] = []
+    values: list[NDArray] = [np.empty((pairs.sizes["sample"], 0))]
+    for name in PER_ROW:
+        if name in pairs:
+            columns.append((name, ""))
+            values.append(column(pairs, name).astype(np.float64)[:, None])
+    for name in PER_BAND:
+        if name in pairs:
+            columns += [(name, b) for b in bands]
+            values.append(column(pairs, name).astype(np.float64))
+    return tuple(columns), np.concatenate(values, axis=1)
 
 
 def _pixel_columns(pairs: xr.Dataset) -> Floats:
