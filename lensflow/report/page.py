@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -24,8 +24,9 @@ from lensflow.report import (
     tables_findings,
     tables_statistics,
 )
-from lensflow.report.collect import Example, RunRecord
+from lensflow.report.collect import RunRecord
 from lensflow.report.figures import VERDICT_COLOURS, Picture
+from lensflow.report.gallery import Example
 from lensflow.report.numbers import count, fixed, interval, number, seconds, share
 from lensflow.store import paths
 
@@ -40,6 +41,7 @@ class GalleryItem:
     facts: tuple[tuple[str, str], ...]
     colours: str
     note: str
+    why: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -131,7 +133,8 @@ def _content(record: RunRecord) -> dict[str, Any]:
         "messages": messages[:MAX_MESSAGES],
         "n_messages": len(messages),
         "config_yaml": record.config.to_yaml(),
-        "gallery": _gallery(record),
+        "gallery": _gallery(record, record.gallery),
+        "worst": _gallery(record, record.worst),
         "profile_figure": figures_statistics.radial_profile(profile, record.reference_band) if profile else None,
         "strata_figure": figures_statistics.strata(strata) if strata else None,
         "strata_table": tables_statistics.strata(strata) if strata else None,
@@ -184,12 +187,13 @@ def _card(gate: GateResult) -> GateCard:
     )
 
 
-def _gallery(record: RunRecord) -> list[GalleryItem]:
-    if not record.gallery:
+def _gallery(record: RunRecord, examples: Sequence[Example]) -> list[GalleryItem]:
+    if not examples:
         return []
-    sky = figures_images.sky_level(record.gallery, record.bands)
+    # One stretch for both galleries, so that their images compare.
+    sky = figures_images.sky_level(record.gallery or examples, record.bands)
     scale = float(record.cutouts.attrs["pixel_scale_arcsec"])
-    return [_gallery_item(e, record, sky, scale) for e in record.gallery]
+    return [_gallery_item(e, record, sky, scale) for e in examples]
 
 
 def _gallery_item(example: Example, record: RunRecord, sky: float, scale: float) -> GalleryItem:
@@ -203,4 +207,4 @@ def _gallery_item(example: Example, record: RunRecord, sky: float, scale: float)
     note = ""
     if example.absent:
         note = f"No exposure in {', '.join(example.absent)}: no arc was put there. Shown in {colours}."
-    return GalleryItem(figures_images.triptych(example, record.bands, sky, scale), facts, colours, note)
+    return GalleryItem(figures_images.triptych(example, record.bands, sky, scale), facts, colours, note, example.why)

@@ -15,7 +15,8 @@ import pytest
 from lensflow.config import RunConfig, load_config
 from lensflow.errors import StoreError
 from lensflow.report import figures_images
-from lensflow.report.collect import Places, RunRecord, choose_rows, collect
+from lensflow.report.collect import Places, RunRecord, collect
+from lensflow.report.gallery import choose_rows
 from lensflow.report.page import render, write_page
 from lensflow.steps.report import report_step
 from lensflow.steps.run import run
@@ -199,6 +200,20 @@ def test_gallery_rows_spread_over_theta_e_and_hosts_and_do_not_depend_on_chance(
 def test_the_gallery_of_controls_alone_is_empty(record: RunRecord) -> None:
     assert record.rows is not None
     assert choose_rows(record.rows.isel(sample=record.rows["is_control"].values)).size == 0
+
+
+def test_rows_that_stand_out_are_shown_once_with_their_own_pixels_and_the_reason(record: RunRecord, html: str) -> None:
+    assert record.rows is not None
+    shown = {e.row: e for e in record.worst}
+    assert len(shown) == len(record.worst) > 2 and all(e.why for e in record.worst)
+    by_id = dict(zip(record.rows["row_id"].values.tolist(), record.rows["row"].values.tolist(), strict=True))
+    for gate in record.gates:
+        first = shown[by_id[gate.worst[0]["row_id"]]]
+        assert first.theta_e_arcsec == pytest.approx(gate.worst[0]["theta_e_arcsec"])
+        assert any(why.startswith(f"{gate.name}:") for why in first.why)
+    for e in record.worst:
+        np.testing.assert_allclose(e.arc.max(axis=(1, 2)) > 0, [b not in e.absent for b in record.bands])
+        assert all(why in words(html) for why in e.why)
 
 
 def test_a_run_without_diagnostics_and_gates_still_has_a_report_that_says_so(copied: RunConfig) -> None:
