@@ -138,7 +138,7 @@ def run(
 
 
 def _refuse(config: RunConfig, gates: Sequence[GateResult]) -> None:
-    needed = [g for g in gates if g.name in config.gate.recipes]
+    needed = [g for g in gates if g.name in config.gate.must_pass]
     refused = [g for g in needed if g.verdict != "PASS"]
     if config.gate.required and refused:
         raise GateFailed(
@@ -286,7 +286,7 @@ def certify(
         bool, typer.Option("--quick", help="With --check: trust the receipts, do not read the pixels back.")
     ] = False,
 ) -> None:
-    """Bind the gates' verdicts to the data in a certificate. Exits with 3 unless every gate in gate.recipes passes.
+    """Bind the gates' verdicts to the data in a certificate. Exits with 3 unless every required gate passes.
 
     With --check nothing is written and every value is read back: changed settings, rows, pixels, checksums or results
     exit with 4.

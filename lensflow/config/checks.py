@@ -40,6 +40,15 @@ GATE_VIEWS = {
 }
 
 
+# Gates that need no fit, by name.
+GATE_CHECKS = {
+    "splits": "no host, sky cell, source or shared pixel is in two splits, over all rows",
+    "balance": "injections and controls agree in every column that a network could feel",
+    "localisation": "the light added to a row lies at the radius where its rendered arc does",
+    "diagnostics": "no other diagnostic raises an alarm",
+}
+
+
 def parse_recipe(name: str) -> tuple[str, str, str]:
     """Kind, band (or ``all``) and view of a recipe's name.
 
@@ -80,11 +89,16 @@ class GateConfig(Section):
         + "; ".join(f"{k}: {v}" for k, v in GATE_VIEWS.items())
         + ". core_r takes the first band where there is no r",
     )
+    checks: tuple[str, ...] = Field(
+        tuple(GATE_CHECKS),
+        description="gates without a fit that must pass as well. "
+        + "; ".join(f"{k}: {v}" for k, v in GATE_CHECKS.items()),
+    )
     advisory: tuple[str, ...] = Field((), description="further gates, measured and reported but not required to pass")
     core_box_pix: int = Field(10, ge=1, description="side of the core box")
     max_auc: float = Field(0.65, gt=0.5, le=1, description="a gate passes below this AUC; 0.5 is chance")
     max_auc_of: dict[str, float] = Field({}, description="other thresholds of single gates, by name")
-    required: bool = Field(True, description="lensflow run exits with an error unless all gates in recipes pass")
+    required: bool = Field(True, description="lensflow run exits with an error unless all of recipes and checks pass")
     folds: int = Field(5, ge=2, description="cross-validation folds, by host")
     c: Positive = Field(1.0, description="inverse L2 strength of the logistic regression")
     bootstrap: int = Field(400, ge=50, description="host-bootstrap draws for the interval")
@@ -95,6 +109,16 @@ class GateConfig(Section):
     def _recipes_parse(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for name in value:
             parse_recipe(name)
+        return value
+
+    @field_validator("checks")
+    @classmethod
+    def _checks_are_known(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for name in value:
+            if name not in GATE_CHECKS:
+                raise ValueError(f"no check {name!r}.{did_you_mean(name, GATE_CHECKS)} One of {_listed(GATE_CHECKS)}")
+        if len(set(value)) < len(value):
+            raise ValueError("a check is named twice")
         return value
 
     @model_validator(mode="after")
@@ -110,8 +134,13 @@ class GateConfig(Section):
         return self
 
     @property
+    def must_pass(self) -> tuple[str, ...]:
+        """Names of the gates that must pass, with and without a fit."""
+        return (*self.recipes, *self.checks)
+
+    @property
     def every(self) -> tuple[str, ...]:
-        """Names of all gates, the required ones first."""
+        """Names of all gates with a fit, the required ones first."""
         return (*self.recipes, *self.advisory)
 
     def threshold_of(self, name: str) -> float:

@@ -84,7 +84,7 @@ STAGE_SETTINGS: dict[str, tuple[str, ...]] = {
     "manifest": (*_CUT, "plan"),
     "pairs": _PAIRS,
     "diagnostics": (*_PAIRS, "diagnostics"),
-    "gates": (*_PAIRS, "gate"),
+    "gates": (*_PAIRS, "diagnostics", "gate"),
     "core": (*_PAIRS, "gate", "diagnostics.theta_e_edges", "core"),
 }
 NOT_FINGERPRINTED = ("survey.failure_budget", "gate.required", "plan.max_rows")

@@ -25,7 +25,8 @@ SHIFT_PIX, FLUX_SHARE, SKY_MAG, BALANCE, LEAKAGE_PCT = 0.02, 0.02, 0.3, 0.2, 1.0
 # Of the arcs' own brightest ring: pedestals below this share of it are not worth an alarm.
 PROFILE_SHARE = 0.01
 KS_P = 1e-4
-LOCALISED_SHARE = 0.5
+LOCALISED_SHARE = 0.95
+LOCALISATION = "light lies where the arc does"
 
 
 class Status(StrEnum):
@@ -181,7 +182,7 @@ def _alignment(ds: xr.Dataset) -> Iterator[Finding]:
     share, low, high = (float(ds[f"localised_share{k}"]) for k in ("", "_low", "_high"))
     status = Status.NOT_TESTED if np.isnan(high) else Status.OK if high >= LOCALISED_SHARE else Status.ALARM
     text = f"{ds['localised_share'].attrs['long_name']}; at least {LOCALISED_SHARE:g}"
-    yield Finding("alignment", "light lies where the arc does", status, "", share, low, high, 1.0, text)
+    yield Finding("alignment", LOCALISATION, status, "", share, low, high, 1.0, text)
 
 
 def _flux(ds: xr.Dataset) -> Iterator[Finding]:

@@ -1,5 +1,6 @@
 """Gates: can anything but the arc tell stamps from controls?"""
 
+from lensflow.gates.checks import findings_of, run_checks
 from lensflow.gates.features import FeatureBlock, Numbers, feature_block
 from lensflow.gates.gate import run_gate, run_gates
 from lensflow.gates.logistic import LogisticRegression
@@ -14,6 +15,8 @@ __all__ = [
     "Verdict",
     "choose_hosts",
     "feature_block",
+    "findings_of",
+    "run_checks",
     "run_gate",
     "run_gates",
 ]

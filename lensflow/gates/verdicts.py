@@ -78,6 +78,11 @@ class GateResult:
     worst: tuple[dict[str, Any], ...] = ()
     findings: tuple[dict[str, Any], ...] = ()
 
+    @property
+    def fitted(self) -> bool:
+        """Whether it is a regression on features; others compare findings and have no area."""
+        return "check" not in self.recipe
+
     def decided(self, verdict: Verdict, reason: str, **numbers: Any) -> GateResult:
         """Copy of the result with a verdict, its reason and more numbers."""
         return replace(self, verdict=verdict, reason=reason, **numbers)

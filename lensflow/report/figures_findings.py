@@ -74,7 +74,7 @@ def areas_on_the_stamp(gates: Sequence[GateResult], size: int) -> Picture | None
         "brightness": r < geometry.CORE_RADIUS_PIX / 2,
     }
     shown: dict[str, GateResult] = {}
-    for g in sorted(gates, key=lambda g: parse_recipe(g.name)[1] != "all"):
+    for g in sorted((g for g in gates if g.fitted), key=lambda g: parse_recipe(g.name)[1] != "all"):
         kind = parse_recipe(g.name)[0]
         if kind in places and np.isfinite(g.auc):
             shown.setdefault(kind, g)

@@ -16,9 +16,10 @@ from threadpoolctl import threadpool_limits
 from lensflow import schema
 from lensflow.config import RunConfig, fingerprint
 from lensflow.diagnostics import Summaries, results_from_json, results_to_json
-from lensflow.gates import FeatureBlock, GateResult, choose_hosts, feature_block, run_gate
+from lensflow.gates import FeatureBlock, GateResult, choose_hosts, feature_block, run_checks, run_gate
 from lensflow.steps.execute import Progress, run_tasks, silent
 from lensflow.steps.run_folder import RunFolder
+from lensflow.steps.sources import stamp_diagonal_arcsec
 from lensflow.store import paths, receipts, resume
 from lensflow.store.open import read_head, read_hosts, read_pairs_block, stored_regions
 from lensflow.store.regions import Regions
@@ -59,9 +60,11 @@ def measure_step(
     """Compute diagnostics and gates together, reading the pairs once."""
     folder = RunFolder.of(config)
     content = pairs_content(config)
-    found = stored_results(folder.diagnostics, stored_key(config, "diagnostics", content)) if diagnostics else None
     gated = stored_results(folder.gates, stored_key(config, "gates", content)) if gates else None
-    want_summaries, want_features = diagnostics and found is None, gates and gated is None
+    want_features = gates and gated is None
+    diagnostics = diagnostics or (want_features and bool(config.gate.checks))
+    found = stored_results(folder.diagnostics, stored_key(config, "diagnostics", content)) if diagnostics else None
+    want_summaries = diagnostics and found is None
     if want_summaries or want_features:
         regions = stored_regions(folder.pairs, "pairs")
         task = _MeasureTask(config, regions, want_summaries, want_features)
@@ -75,7 +78,8 @@ def measure_step(
             keep_results(folder.diagnostics, stored_key(config, "diagnostics", content), found)
         if want_features:
             block = FeatureBlock.concat([p.features for p in parts])
-            gated = [g.to_dict() for g in run_all_gates(block, config, progress)]
+            results = [*run_all_gates(block, config, progress), *_checks(config, found)]
+            gated = [g.to_dict() for g in results]
             keep_results(folder.gates, stored_key(config, "gates", content), gated)
     return (
         results_from_json(json.dumps(found)) if found is not None else {},
@@ -98,6 +102,20 @@ def run_all_gates(block: FeatureBlock, config: RunConfig, progress: Progress = s
     # Each gate holds its features in double precision: no more at once than there are cores.
     with threadpool_limits(1), ThreadPoolExecutor(min(len(names), os.cpu_count() or 1)) as pool:
         return list(pool.map(one, names))
+
+
+def _checks(config: RunConfig, diagnostics: Any) -> list[GateResult]:
+    """Gates without a fit, of the diagnostics' results as they are stored."""
+    if not config.gate.checks:
+        return []
+    folder = RunFolder.of(config)
+    results = results_from_json(json.dumps(diagnostics))
+    hosts = read_head(folder.cutouts, "cutouts", names=("host_id", "ra_deg", "dec_deg", "cell", "split"))
+    images = ("src_id",) if config.plan.sources else ()
+    manifest = read_head(folder.manifest, "manifest", names=("host_index", "split", "is_control", *images))
+    scale = float(str(paths.open_group(folder.cutouts).attrs["pixel_scale_arcsec"]))
+    apart = max(config.splits.guard_arcsec or 0.0, stamp_diagonal_arcsec(config, scale))
+    return run_checks(config.gate.checks, results, hosts, manifest, apart)
 
 
 @dataclass(frozen=True)
@@ -134,7 +152,7 @@ class _MeasureTask:
 
 def _gate_hosts(config: RunConfig) -> NDArray[np.int64]:
     """Hosts that the gate uses when there are more pairs than ``gate.max_pairs``."""
-    head = read_head(RunFolder.of(config).manifest, "manifest")
+    head = read_head(RunFolder.of(config).manifest, "manifest", names=("host_index", "is_control"))
     index = head["host_index"].values[~head["is_control"].values]
     return np.unique(index[choose_hosts(index, config.gate.max_pairs, config.seed)])
 

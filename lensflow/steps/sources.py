@@ -206,7 +206,12 @@ def guard_arcsec(config: RunConfig, targets: xr.Dataset) -> float:
         return config.splits.guard_arcsec
     if config.survey.stamps is not None:
         return 0.0
-    return math.sqrt(2) * config.survey.stamp_size * pixel_scale_arcsec(config, targets)
+    return stamp_diagonal_arcsec(config, pixel_scale_arcsec(config, targets))
+
+
+def stamp_diagonal_arcsec(config: RunConfig, pixel_scale_arcsec: float) -> float:
+    """Distance from which two hosts' stamps share no pixel, however they are turned."""
+    return math.sqrt(2) * config.survey.stamp_size * pixel_scale_arcsec
 
 
 def take_fraction(targets: xr.Dataset, fraction: float) -> xr.Dataset:

@@ -40,7 +40,7 @@ def tune_core_step(config: RunConfig, progress: Progress = silent) -> CoreTuning
     stored = stored_results(folder.core_tuning, key)
     if stored is not None:
         return CoreTuning.from_dict(stored)
-    head = read_head(folder.manifest, "manifest")
+    head = read_head(folder.manifest, "manifest", names=("is_control", "split"))
     injected = ~head["is_control"].values
     sealed = head["split"].values == schema.SPLITS.index("test")
     rows = _rows(config, injected & ~sealed, progress)
@@ -56,7 +56,7 @@ def tune_core_step(config: RunConfig, progress: Progress = silent) -> CoreTuning
 def _rows(config: RunConfig, wanted: NDArray[np.bool_], progress: Progress) -> CoreRows:
     """Features of the wanted rows under all handlings, of whole hosts within ``core.max_pairs``."""
     folder = RunFolder.of(config)
-    index = read_head(folder.manifest, "manifest")["host_index"].values[wanted]
+    index = read_head(folder.manifest, "manifest", names=("host_index",))["host_index"].values[wanted]
     hosts = np.unique(index[choose_hosts(index, config.core.max_pairs, config.seed)])
     if not hosts.size:
         raise StoreError(

@@ -1,0 +1,173 @@
+"""Gates that need no fit: what must hold of the rows themselves, and what the diagnostics found."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from lensflow import schema
+from lensflow.config import fingerprint
+from lensflow.config.checks import GATE_CHECKS
+from lensflow.diagnostics import Finding, Status, findings
+from lensflow.diagnostics.findings import ALARM, KS_P, LOCALISATION, LOCALISED_SHARE
+from lensflow.errors import GateError, SplitError
+from lensflow.gates.verdicts import GateResult, Verdict
+from lensflow.manifest.splits import check_splits
+
+# Every comparison of the first is needed, and any of the others: else nobody looked for a pedestal or a wrong renderer.
+_NEEDED, _NEEDED_ANY = "annulus", ("psf", "rendering")
+
+
+def run_checks(
+    names: Iterable[str],
+    results: Mapping[str, xr.Dataset],
+    hosts: xr.Dataset,
+    manifest: xr.Dataset,
+    guard_arcsec: float,
+) -> list[GateResult]:
+    """Judge a run by its diagnostics and by its tables.
+
+    Parameters
+    ----------
+    names : iterable of str
+        Of ``GATE_CHECKS``.
+    results : mapping of Dataset
+        The diagnostics' results.
+    hosts, manifest : Dataset
+        All rows, with the columns that :func:`lensflow.manifest.splits.check_splits` compares.
+    guard_arcsec : float
+        Hosts of different splits must lie further apart.
+
+    Returns
+    -------
+    list of GateResult
+        Each with ``findings`` and without an area. PASS needs every comparison made and none of them an alarm; only
+        ``diagnostics`` passes without those that the run's settings rule out, and names them.
+
+    Raises
+    ------
+    GateError
+        If a name is unknown.
+    """
+    found = findings(results)
+    makers: dict[str, Callable[[GateResult], GateResult]] = {
+        "splits": lambda gate: _splits(gate, hosts, manifest, guard_arcsec),
+        "balance": lambda gate: _all_of(gate, [f for f in found if f.diagnostic == "balance"]),
+        "localisation": lambda gate: _all_of(gate, [f for f in found if f.check == LOCALISATION]),
+        "diagnostics": lambda gate: _rest(
+            gate, [f for f in found if f.diagnostic != "balance" and f.check != LOCALISATION]
+        ),
+    }
+    out = []
+    for name in names:
+        if name not in makers:
+            raise GateError(f"no check {name!r}, only {', '.join(makers)}")
+        recipe = {"check": GATE_CHECKS[name], **_limits(name, guard_arcsec)}
+        nothing = GateResult(name, recipe, fingerprint(recipe), np.nan, Verdict.ERROR, "not run")
+        rows = {"n_rows": manifest.sizes["sample"], "n_hosts": hosts.sizes["host"]}
+        gate = makers[name](nothing)
+        out.append(gate.decided(gate.verdict, gate.reason, **rows))
+    return out
+
+
+def _limits(name: str, guard_arcsec: float) -> dict[str, Any]:
+    if name == "splits":
+        return {"guard_arcsec": guard_arcsec}
+    if name == "localisation":
+        return {"least_share": LOCALISED_SHARE}
+    rule = f"an expectation further away than {ALARM:g} half-widths of the 95 % interval and than a tolerance"
+    return {"alarm": rule, **({"ks_p": KS_P} if name == "balance" else {})}
+
+
+def _all_of(gate: GateResult, found: Sequence[Finding]) -> GateResult:
+    """Pass only where every comparison was made and is as expected."""
+    untested = [f for f in found if f.status is Status.NOT_TESTED]
+    if _alarms(found):
+        return _failed(gate, found)
+    if untested or not found:
+        why = f"{untested[0].check}: {untested[0].text}" if untested else "the diagnostic was not run"
+        return gate.decided(Verdict.NOT_TESTABLE, why, findings=_plain(found))
+    worst = "; ".join(f"{f.check} {f.value:.3g}{_within(f)}{_at(f)}" for f in found)
+    return gate.decided(Verdict.PASS, f"as expected: {worst}", findings=_plain(found))
+
+
+def _rest(gate: GateResult, found: Sequence[Finding]) -> GateResult:
+    """Pass without the comparisons that a run's settings rule out, if those are left that matter most."""
+    if _alarms(found):
+        return _failed(gate, found)
+    tested = [f for f in found if f.status is Status.OK]
+    untested = [f for f in found if f.status is Status.NOT_TESTED]
+    said = "; ".join(f"{f.diagnostic}, {f.check}: {f.text}" for f in untested)
+    seen = {f.diagnostic for f in tested}
+    if _NEEDED not in seen - {f.diagnostic for f in untested} or not seen.intersection(_NEEDED_ANY):
+        return gate.decided(
+            Verdict.NOT_TESTABLE, f"not tested: {said or 'the diagnostics were not run'}", findings=_plain(found)
+        )
+    text = f"{len(tested)} comparisons are as expected" + (f"; not tested: {said}" if untested else "")
+    return gate.decided(Verdict.PASS, text, findings=_plain(found))
+
+
+def _alarms(found: Sequence[Finding]) -> list[Finding]:
+    return [f for f in found if f.status is Status.ALARM]
+
+
+def _failed(gate: GateResult, found: Sequence[Finding]) -> GateResult:
+    alarms = _alarms(found)
+    first = alarms[0]
+    text = f"{first.diagnostic}, {first.check}{_at(first)}: {first.value:.4g}{_within(first)}"
+    text += f", {first.expected:.4g} expected"
+    others = ", ".join(f"{f.diagnostic} ({f.check})" for f in alarms[1:])
+    return gate.decided(Verdict.FAIL, text + (f"; and {others}" if others else ""), findings=_plain(found))
+
+
+def _within(found: Finding) -> str:
+    return f" [{found.low:.4g}, {found.high:.4g}]" if np.isfinite(found.low) and np.isfinite(found.high) else ""
+
+
+def _at(found: Finding) -> str:
+    return f" ({found.where})" if found.where else ""
+
+
+def _splits(gate: GateResult, hosts: xr.Dataset, manifest: xr.Dataset, guard_arcsec: float) -> GateResult:
+    try:
+        counts = check_splits(hosts, manifest, guard_arcsec)
+    except SplitError as error:
+        return gate.decided(Verdict.FAIL, str(error))
+    used = hosts["split"].values != schema.GUARD
+    placed = np.isfinite(hosts["ra_deg"].values) & np.isfinite(hosts["dec_deg"].values)
+    lost = int((used & ~placed).sum())
+    splits = np.unique(hosts["split"].values[used])
+    texts = {
+        "hosts": "hosts, none of them in two splits",
+        "cells": "sky cells, none of them in two splits",
+        "close_pairs": f"pairs of hosts within {guard_arcsec:.4g} arcsec, none of them across splits",
+        "rows": "rows, each in its host's split and none on a host of the guard band",
+        "sources": "source images, none of them in two splits",
+    }
+    found = [
+        Finding("splits", name, Status.OK, "", float(counts[name]), np.nan, np.nan, np.nan, text)
+        for name, text in texts.items()
+    ]
+    said = "; ".join(f"{counts[k]} {text}" for k, text in texts.items())
+    if splits.size < 2:
+        return gate.decided(Verdict.PASS, f"all hosts are in one split; {said}", findings=_plain(found))
+    if lost:
+        why = (
+            f"{lost} host(s) have no position on the sky, so whether hosts of different splits share pixels cannot be "
+            f"known. Give positions, or put all hosts into one split, or take splits out of gate.checks. Else: {said}"
+        )
+        return gate.decided(Verdict.NOT_TESTABLE, why, findings=_plain(found))
+    return gate.decided(Verdict.PASS, said, findings=_plain(found))
+
+
+def _plain(found: Sequence[Finding]) -> tuple[dict[str, Any], ...]:
+    return tuple({k: str(v) if isinstance(v, Status) else v for k, v in asdict(f).items()} for f in found)
+
+
+def findings_of(gate: GateResult) -> list[Finding]:
+    """Comparisons of a gate without a fit."""
+    return [Finding(**{**f, "status": Status(f["status"])}) for f in gate.findings]
