@@ -45,6 +45,7 @@ if TYPE_CHECKING:
         warm_up,
         write_pairs,
         write_report,
+        zoo,
     )
 
 __all__ = [
@@ -78,6 +79,7 @@ __all__ = [
     "warm_up",
     "write_pairs",
     "write_report",
+    "zoo",
 ]
 
 

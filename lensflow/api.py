@@ -41,6 +41,7 @@ from lensflow.steps import (
     rerender,
     run,
     tune_core_step,
+    zoo_step,
 )
 from lensflow.steps import inject as _inject
 from lensflow.steps import verify_step as verify
@@ -81,6 +82,7 @@ __all__ = [
     "warm_up",
     "write_pairs",
     "write_report",
+    "zoo",
 ]
 
 
@@ -313,6 +315,22 @@ def tune_core(config: RunConfig) -> CoreTuning:
         ``recommended`` is "" where nothing passes; ``reason`` says why.
     """
     return tune_core_step(config)
+
+
+def zoo(config: RunConfig | None = None) -> xr.DataArray:
+    """Put every known fault into a small run, one at a time: which diagnostic notices it? A minute or two.
+
+    Parameters
+    ----------
+    config : RunConfig, optional
+        Of a run, whose report will show the matrix.
+
+    Returns
+    -------
+    DataArray, dims (fault, diagnostic)
+        Number of alarms, the sound run first; -1 where a diagnostic tested nothing.
+    """
+    return zoo_step(config)
 
 
 def write_report(config: RunConfig) -> str:

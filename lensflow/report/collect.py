@@ -34,6 +34,7 @@ class Places:
     gates: str
     timings: str
     core: str = ""
+    zoo: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,6 +56,9 @@ class RunRecord:
         Empty where they have not run, or belong to other pixels or settings.
     core : CoreTuning or None
         None where the core was not tuned for these pixels and settings.
+    zoo : DataArray or None
+        Alarms by fault and diagnostic, as :func:`lensflow.diagnostics.zoo.matrix`; None where the installed code has
+        not made it.
     notes : tuple of str
         What is missing, why, and the command that makes it.
     """
@@ -73,6 +77,7 @@ class RunRecord:
     gates: tuple[GateResult, ...]
     notes: tuple[str, ...]
     core: CoreTuning | None = None
+    zoo: xr.DataArray | None = None
 
     @property
     def bands(self) -> tuple[str, ...]:
@@ -98,8 +103,9 @@ def collect(config: RunConfig, places: Places, keys: Mapping[str, str] | None = 
     config : RunConfig
     places : Places
     keys : mapping, optional
-        Stage (``diagnostics``, ``gates``) -> the key that its stored results must carry; results under another key
-        belong to other pixels or settings and are left out, with a note. Without an entry any key will do.
+        Stage (``diagnostics``, ``gates``, ``core``, ``zoo``) -> the key that its stored results must carry; results
+        under another key belong to other pixels or settings and are left out, with a note. Without an entry any key
+        will do.
 
     Raises
     ------
@@ -146,6 +152,7 @@ def collect(config: RunConfig, places: Places, keys: Mapping[str, str] | None = 
         worst=() if rows is None else _examples(worst_rows(rows, cutouts, gates, config), *shown),
         diagnostics=results_from_json(json.dumps(diagnostics)) if diagnostics else {},
         gates=gates,
+        zoo=_zoo(places.zoo, (keys or {}).get("zoo")),
         core=_core(places.core, keys or {}, notes),
         notes=tuple(notes),
     )
@@ -182,6 +189,12 @@ def _core(url: str, keys: Mapping[str, str], notes: list[str]) -> CoreTuning | N
     """Tuning of the core, which is optional: not a word if nobody asked for it."""
     stored = _stored(url, "core", "lensflow tune-core", keys, notes) if url and paths.exists(url) else None
     return None if stored is None else CoreTuning.from_dict(stored)
+
+
+def _zoo(url: str, key: str | None) -> xr.DataArray | None:
+    """Matrix of the bug zoo, if this installation's code made it; what other code noticed says nothing here."""
+    stored = paths.read_json(url) if url and paths.exists(url) else {}
+    return xr.DataArray.from_dict(stored["results"]) if stored and key in (None, stored.get("key")) else None
 
 
 def _examples(

@@ -12,7 +12,7 @@ import xarray as xr
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from lensflow.diagnostics import Finding, Status, findings
+from lensflow.diagnostics import Finding, Status, findings, zoo
 from lensflow.gates import GateResult
 from lensflow.report import (
     core_handling,
@@ -142,6 +142,9 @@ def _content(record: RunRecord) -> dict[str, Any]:
         if any(g.controls for g in record.gates)
         else None,
         **_findings(diagnostics),
+        "zoo_figure": None if record.zoo is None else figures_findings.zoo(record.zoo),
+        "shortcomings": [] if record.zoo is None else zoo.shortcomings(record.zoo),
+        "n_faults": len(zoo.FAULTS),
         "region_figure": figures_findings.areas_on_the_stamp(record.gates, record.config.survey.stamp_size),
         "annulus": diagnostics.get("annulus"),
         "annulus_table": tables_statistics.annulus(diagnostics["annulus"]) if "annulus" in diagnostics else None,

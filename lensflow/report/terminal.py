@@ -16,6 +16,7 @@ from rich.text import Text
 
 from lensflow.config import EstimateConfig
 from lensflow.diagnostics import Status, findings
+from lensflow.diagnostics.zoo import shortcomings
 from lensflow.gates import GateResult
 from lensflow.manifest.estimate import Estimate
 from lensflow.manifest.hosts import PlanSize
@@ -218,6 +219,24 @@ def print_gates(console: Console, gates: Sequence[GateResult]) -> None:
     console.print(table)
     for g in gates:
         console.print(f"  {g.name}: {g.reason}", markup=False, highlight=False)
+
+
+def print_zoo(console: Console, matrix: xr.DataArray) -> list[str]:
+    """Print which diagnostics notice each fault, and return what is not as it must be."""
+    table = Table(title="Known faults, and the diagnostics that notice them (alarms)", title_justify="left")
+    table.add_column("fault", no_wrap=True)
+    table.add_column("noticed by", overflow="fold")
+    for fault in matrix["fault"].values:
+        row = matrix.sel(fault=fault)
+        noticed = [f"{d} ({n})" for d, n in zip(row["diagnostic"].values, row.values, strict=True) if n > 0]
+        table.add_row("sound run" if fault == "none" else str(fault), ", ".join(noticed) or "-")
+    console.print(table)
+    wrong = shortcomings(matrix)
+    for line in wrong:
+        console.print(f"  [bold red]{line}[/]", highlight=False)
+    if not wrong:
+        console.print("  [green]every fault is noticed by all that must; no alarm on the sound run[/green]")
+    return wrong
 
 
 def print_diagnostics(console: Console, results: Mapping[str, xr.Dataset]) -> None:

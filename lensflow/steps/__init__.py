@@ -13,6 +13,7 @@ from lensflow.steps.run import RunResults, run
 from lensflow.steps.run_folder import RunFolder
 from lensflow.steps.tune_core import tune_core_step
 from lensflow.steps.verify import Verification, verify_step
+from lensflow.steps.zoo import zoo_step
 
 __all__ = [
     "RunFolder",
@@ -37,4 +38,5 @@ __all__ = [
     "run",
     "tune_core_step",
     "verify_step",
+    "zoo_step",
 ]

@@ -65,6 +65,11 @@ class RunFolder:
         return self.path("summaries", "gates.json")
 
     @property
+    def zoo(self) -> str:
+        """Which diagnostic notices which known fault, with the code that measured the run."""
+        return self.path("summaries", "zoo.json")
+
+    @property
     def certificate(self) -> str:
         """What the gates said, bound to the data."""
         return self.path("certificate.json")

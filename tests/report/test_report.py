@@ -13,13 +13,17 @@ import numpy as np
 import pytest
 
 from lensflow.config import RunConfig, load_config
+from lensflow.diagnostics import DIAGNOSTICS, zoo
 from lensflow.errors import StoreError
 from lensflow.report import figures_images
 from lensflow.report.collect import Places, RunRecord, collect
 from lensflow.report.gallery import choose_rows
 from lensflow.report.page import render, write_page
+from lensflow.steps.measure import keep_results
 from lensflow.steps.report import report_step
 from lensflow.steps.run import run
+from lensflow.steps.run_folder import RunFolder
+from lensflow.steps.zoo import zoo_key
 
 NOW = datetime(2030, 1, 2, 3, 4, tzinfo=UTC)
 SURVEY = {"synthetic": {"n_bricks": 2, "brick_size_pix": 500, "hosts_per_brick": 12, "bricks_without_g": 1}}
@@ -214,6 +218,17 @@ def test_rows_that_stand_out_are_shown_once_with_their_own_pixels_and_the_reason
     for e in record.worst:
         np.testing.assert_allclose(e.arc.max(axis=(1, 2)) > 0, [b not in e.absent for b in record.bands])
         assert all(why in words(html) for why in e.why)
+
+
+def test_a_matrix_of_known_faults_is_shown_if_this_code_made_it(copied: RunConfig, bare: RunRecord) -> None:
+    assert "Not measured with the installed code: lensflow zoo" in words(render(bare, NOW))
+    counts = [[0] * len(DIAGNOSTICS), *([int(d in f.caught_by) for d in DIAGNOSTICS] for f in zoo.FAULTS)]
+    keep_results(RunFolder.of(copied).zoo, zoo_key(), zoo.matrix(counts).to_dict())
+    html = Path(report_step(copied)).read_text()
+    assert "Each is noticed" in words(html) and "lensflow zoo" not in words(html)
+    assert any("Matrix of known faults" in (img["alt"] or "") for img in Page(html).all("img"))
+    at = dataclasses.replace(places(copied), zoo=RunFolder.of(copied).zoo)
+    assert collect(copied, at, {"zoo": "of other code"}).zoo is None
 
 
 def test_a_run_without_diagnostics_and_gates_still_has_a_report_that_says_so(copied: RunConfig) -> None:
