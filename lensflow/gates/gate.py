@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 from lensflow.config import DiagnosticsConfig, GateConfig, fingerprint
 from lensflow.errors import ConvergenceError, GateError
 from lensflow.gates import controls
-from lensflow.gates.auc import roc_points
 from lensflow.gates.crossfit import MAX_ITERATIONS, TOLERANCE
 from lensflow.gates.features import FeatureBlock
 from lensflow.gates.machine import Machine, choose_hosts, host_folds, training_share
@@ -175,7 +174,6 @@ def _measure(
     del fit  # its blocks are as large as all features; the reference makes its own
     if expected is not None and np.isfinite(expected).all():
         known["reference"] = controls.reference(machine, expected, ctrl, main["auc"], draws, INTERVAL)
-    labels = np.repeat([True, False], len(positive))
     changed = (stamp != ctrl).any(axis=1)
     result = replace(
         undecided,
@@ -185,7 +183,7 @@ def _measure(
         strata=tuple(_strata(machine, used, positive, negative, changed, edges, undecided.threshold)),
         controls=known,
         coef=tuple(whole.theta[:-1].tolist()),
-        roc=tuple((x, y) for x, y in roc_points(labels, np.concatenate([positive, negative])).tolist()),
+        **machine.roc_of(positive, negative, INTERVAL),
         fit={"iterations": whole.n_iter, "gradient_max": whole.gradient_norm},
         worst=tuple(_worst(used, positive - negative)),
     )
