@@ -86,7 +86,10 @@ def areas_on_the_stamp(gates: Sequence[GateResult], size: int) -> Picture | None
             value[place] = shown[kind].auc
     figure, (axes, listed) = new_figure(3.6, 1, 2, width=8.2, width_ratios=[1.2, 1.0])
     image = axes.imshow(value, origin="lower", cmap="RdYlBu_r", vmin=0.3, vmax=1.0)
-    figure.colorbar(image, ax=axes, label="AUC", shrink=0.85)
+    bar = figure.colorbar(image, ax=axes, shrink=0.85)
+    bar.set_label("AUC", fontsize=9, color=INK)
+    bar.ax.tick_params(labelsize=8, colors=MUTED, labelcolor=INK)
+    bar.outline.set_visible(False)
     axes.grid(False)
     label(axes, "x (pixel)", "y (pixel)", "AUC by region")
     listed.axis("off")

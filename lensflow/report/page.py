@@ -13,7 +13,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from lensflow.diagnostics import Finding, Status, findings, zoo
-from lensflow.gates import GateResult
+from lensflow.gates import GateResult, Verdict
+from lensflow.gates.checks import findings_of
 from lensflow.report import (
     core_handling,
     figures_findings,
@@ -25,7 +26,7 @@ from lensflow.report import (
     tables_statistics,
 )
 from lensflow.report.collect import RunRecord
-from lensflow.report.figures import VERDICT_COLOURS, Picture
+from lensflow.report.figures import VERDICT_COLOURS, VERDICT_SIGNS, Picture
 from lensflow.report.gallery import Example
 from lensflow.report.numbers import count, fixed, interval, number, seconds, share
 from lensflow.store import paths
@@ -46,13 +47,28 @@ class GalleryItem:
 
 @dataclass(frozen=True)
 class GateCard:
-    """A gate in the banner and in its details."""
+    """A gate in the banner and in its details.
+
+    Attributes
+    ----------
+    number : str
+        What stands beside the verdict: an area, or how many comparisons are as expected.
+    findings : Table or None
+        Of a gate without a fit, in place of figures.
+    said : tuple of (str, str)
+        Its comparisons that are not as expected or were not made, and why.
+    """
 
     gate: GateResult
     colour: str
+    sign: str
+    required: bool
+    number: str
     figure: Picture | None
     coefficients: Picture | None
     strata: tables.Table | None
+    findings: tables.Table | None
+    said: tuple[tuple[str, str], ...]
 
 
 def write_page(record: RunRecord, folder: str, now: datetime | None = None) -> str:
@@ -122,10 +138,13 @@ def _content(record: RunRecord) -> dict[str, Any]:
     planned = record.manifest
     if planned is not None and planned["is_control"].values.all():
         planned = None
+    needed = record.config.gate.must_pass
+    cards = [_card(g, g.name in needed) for g in sorted(record.gates, key=lambda g: g.name not in needed)]
     of_plan = (record.bands, record.config.reference_band)
     return {
         "core": None if record.core is None else core_handling.section(record.core),
-        "cards": [_card(g) for g in record.gates],
+        "cards": cards,
+        "lights": lights(cards),
         "host_table": tables.hosts(record.cutouts_summary["counts"], skipped),
         "row_table": tables.rows(counts) if counts else None,
         "invariants": {k.removeprefix("invariant: "): v for k, v in counts.items() if k.startswith("invariant: ")},
@@ -180,14 +199,34 @@ def _findings(diagnostics: Mapping[str, xr.Dataset]) -> dict[str, Any]:
     }
 
 
-def _card(gate: GateResult) -> GateCard:
+def _card(gate: GateResult, required: bool) -> GateCard:
+    found = () if gate.fitted else findings_of(gate)
     return GateCard(
         gate,
         VERDICT_COLOURS[str(gate.verdict)],
+        VERDICT_SIGNS[str(gate.verdict)],
+        required,
+        fixed(gate.auc) if gate.fitted else tables_findings.as_expected(gate),
         figures_statistics.gate(gate),
         figures_images.coefficient_map(gate),
         tables_statistics.gate_strata(gate) if gate.strata else None,
+        tables_findings.gate(gate) if found else None,
+        tuple((f"{f.diagnostic}, {f.check}", f.text) for f in found if f.status is not Status.OK),
     )
+
+
+def lights(cards: Sequence[GateCard]) -> str:
+    """Say in one sentence how many of the required gates pass, and what the others do."""
+    needed = [c.gate.verdict for c in cards if c.required]
+    if not needed:
+        return "No gate is required; those below are advisory."
+    words = {
+        Verdict.FAIL: "{} failed", Verdict.INCONCLUSIVE: "{} inconclusive", Verdict.NOT_TESTABLE: "{} not testable",
+        Verdict.ERROR: "{} broken",
+    }  # fmt: skip
+    rest = [text.format(count(n)) for verdict, text in words.items() if (n := needed.count(verdict))]
+    passed = f"{count(needed.count(Verdict.PASS))} of {count(len(needed))} required gates passed"
+    return f"{passed}: {', '.join(rest)}." if rest else f"{passed}."
 
 
 def _gallery(record: RunRecord, examples: Sequence[Example]) -> list[GalleryItem]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 from rich.console import Console
+from rich.padding import Padding
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 from rich.table import Table
@@ -113,13 +114,13 @@ def print_cutouts(console: Console, cutouts: xr.Dataset, counts: Mapping[str, in
 
 def print_psf_audit(console: Console, audit: xr.Dataset) -> None:
     """Print PSF sizes by band: hosts by provenance, percentiles in arcsec, and sizes that cannot be."""
-    table = Table(title="PSF sizes", title_justify="left")
+    table = Table(title="PSF sizes (FWHM, arcsec)", title_justify="left")
     table.add_column("band")
     used = [s for s in audit["source"].values if audit["hosts"].sel(source=s).values.any()]
     for source in used:
         table.add_column(str(source), justify="right")
     for percentile in audit["percentile"].values:
-        table.add_column(f'P{percentile} (")', justify="right")
+        table.add_column(f"P{percentile}", justify="right")
     for band in audit["band"].values:
         of_band = audit.sel(band=band)
         hosts = [f"{int(of_band['hosts'].sel(source=s)):,}" for s in used]
@@ -203,7 +204,7 @@ def print_stages(console: Console, stages: Sequence[Mapping[str, Any]]) -> None:
 def print_gates(console: Console, gates: Sequence[GateResult]) -> None:
     """Print each gate's AUC with its interval, its threshold and its verdict, and the reason below."""
     table = Table(title="Gates", title_justify="left")
-    for column in ("gate", "pairs", "hosts", "AUC", "95 % interval", "threshold", "verdict"):
+    for column in ("gate", "rows", "hosts", "AUC", "95 % interval", "threshold", "verdict"):
         table.add_column(column, justify="left" if column in ("gate", "verdict") else "right")
     for g in gates:
         verdict = str(g.verdict)
@@ -212,13 +213,13 @@ def print_gates(console: Console, gates: Sequence[GateResult]) -> None:
             f"{g.n_rows:,}",
             f"{g.n_hosts:,}",
             _number(g.auc),
-            f"{_number(g.auc_low)} - {_number(g.auc_high)}",
-            f"< {g.threshold:g}",
+            f"{_number(g.auc_low)} - {_number(g.auc_high)}" if np.isfinite(g.auc_low) else "-",
+            f"< {g.threshold:g}" if np.isfinite(g.threshold) else "-",
             f"[{VERDICT_COLOURS[verdict]}]{verdict}[/]",
         )
     console.print(table)
     for g in gates:
-        console.print(f"  {g.name}: {g.reason}", markup=False, highlight=False)
+        console.print(Padding(Text(f"{g.name}: {g.reason}"), (0, 0, 0, 2)))
 
 
 def print_zoo(console: Console, matrix: xr.DataArray) -> list[str]:
@@ -275,7 +276,7 @@ def print_findings_of(console: Console, results: Mapping[str, xr.Dataset]) -> No
     console.print(table)
     for f in found:
         if f.status is not Status.OK:
-            console.print(f"  {f.diagnostic}: {f.check}: {f.text}", markup=False, highlight=False)
+            console.print(Padding(Text(f"{f.diagnostic}: {f.check}: {f.text}"), (0, 0, 0, 2)))
 
 
 def print_pairs(console: Console, counts: Mapping[str, int]) -> None:
