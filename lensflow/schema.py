@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from lensflow.errors import StoreError, did_you_mean
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -227,7 +227,13 @@ MANIFEST = (
 )  # fmt: skip
 
 PAIRS = (
-    _v("arc", "sample band y x", "f4", "nMgy/pixel", "noiseless, PSF-convolved arc that was added"),
+    _v(
+        "arc",
+        "sample band y x",
+        "f4",
+        "nMgy/pixel",
+        "noiseless, PSF-convolved arc that was added, less injection.core_mask",
+    ),
     _v("stamp", "sample band y x", "f4", "nMgy/pixel", "float32(ctrl + arc + noise); rounded with store.quantize"),
 )
 
@@ -239,7 +245,7 @@ CTRL = _v("ctrl", "sample band y x", "f4", "nMgy/pixel",
 METRICS = (
     _v("magnification", "sample", "f4", "1",
        "flux of all images over the unlensed flux, before the PSF, on and off the stamp"),
-    _v("stamp_flux_fraction", "sample", "f4", "1", "share of the lensed flux that the stamp holds"),
+    _v("stamp_flux_fraction", "sample", "f4", "1", "share of the lensed flux that the stamp holds, a mask's included"),
     _v("core_flux_fraction", "sample", "f4", "1", "share of the arc's stamp flux within r < 5 pix, all bands"),
     _v("annulus_flux_fraction", "sample", "f4", "1", "share of the arc's stamp flux at r >= 20 pix, all bands"),
     _v("arc_r50_pix", "sample", "f4", "pixel", "radius around the lens that holds half of the arc's stamp flux"),
@@ -247,6 +253,9 @@ METRICS = (
        "images of the source's centre; -1: a ring (source exactly behind a circular lens); NaN: EPL, not solved for"),
     _v("counter_image_radius_arcsec", "sample", "f4", "arcsec",
        "distance from the lens of the innermost image of the source's centre; NaN: one image, a ring, or EPL"),
+    _v("core_mask_radius_pix", "sample", "f4", "pixel", "radius of the mask put on the arc's core; 0 = none"),
+    _v("core_mask_flux_fraction", "sample band", "f4", "1",
+       "share of the arc's stamp flux that the mask removed; fluxes and SNRs are of what it left; NaN = no flux"),
     _v("arc_snr", "sample", "f4", "1", "alias of snr_peak in r (the first band where there is no r)"),
     _v("render_err", "sample", "f4", "1", "estimated rendering error over the arc's peak"),
     _v("total_injected_flux_nmgy", "sample band", "f4", "nMgy", "sum of the arc over the stamp"),

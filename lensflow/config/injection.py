@@ -23,4 +23,14 @@ class InjectionConfig(Section):
     electrons_per_s_per_nmgy: dict[str, Positive] = Field(
         default={"g": 40.0, "r": 53.0, "i": 45.0, "z": 32.0}, description="throughput, for gain: exposure"
     )
+    core_mask_radius_pix: float = Field(
+        0.0,
+        ge=0,
+        description="arcs are masked so near to the lens, after the PSF and before the noise; 0: off",
+    )
+    core_mask_method: Literal["hard", "taper", "tanh"] = Field(
+        "hard",
+        description="hard: 0 inside, 1 outside; taper: 0 inside, a half cosine to 1; tanh: 1/2 there, nowhere 0",
+    )
+    core_mask_width_pix: Positive = Field(2.0, description="width of the taper and of the tanh")
     render_tolerance: Positive = Field(1e-3, description="rows with a larger render_err are flagged")

@@ -77,6 +77,7 @@ class Balance:
         every = np.concatenate([by_split.any(axis=1, keepdims=True), by_split], axis=1)
         n_hosts = every.any(axis=2).sum(axis=0)
         low, high = interval(_standardised(drawn), n_hosts[:, None])
+        gap_low, gap_high = interval(_missing_apart(drawn), n_hosts[:, None])
         distance, p = zip(*(self._ks(k) for k in range(len(self.columns))), strict=True)
         dims = ["place", "column"]
         out = {
@@ -90,6 +91,11 @@ class Balance:
                 ["class", *dims], np.moveaxis(ratio(total[..., 3], total[..., 0] + total[..., 3]), 1, 0), "1",
                 "share of rows without a value",
             ),
+            "missing_difference": named(
+                dims, _missing_apart(total), "1", "share of injections without a value less that of controls"
+            ),
+            "missing_difference_low": named(dims, gap_low, "1", "lower end of the 95 % host bootstrap"),
+            "missing_difference_high": named(dims, gap_high, "1", "upper end of the 95 % host bootstrap"),
             "n_rows": named(
                 ["class", "place"], (total[..., 0] + total[..., 3])[:, :, 0].astype(np.int64).T, "1", "rows"
             ),
@@ -165,6 +171,12 @@ def _standardised(sums: Floats) -> Floats:
     apart, scatter = mean[..., 0, :] - mean[..., 1, :], np.sqrt(variance.mean(axis=-2))
     same = np.abs(apart) <= 1e-6 * np.abs(mean).max(axis=-2)
     return np.where(same, 0.0, ratio(apart, np.where(scatter > 0, scatter, 0.0)))
+
+
+def _missing_apart(sums: Floats) -> Floats:
+    """Difference of the classes' shares of rows without a value, from sums (..., class, column, _SUMS)."""
+    share = ratio(sums[..., 3], sums[..., 0] + sums[..., 3])
+    return np.asarray(share[..., 0, :] - share[..., 1, :])
 
 
 def _smallest(

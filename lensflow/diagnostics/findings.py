@@ -21,9 +21,11 @@ from lensflow.diagnostics import psf_check as impulses
 
 ALARM = 2.0
 # Beyond these the number matters, whatever its interval.
-SHIFT_PIX, FLUX_SHARE, SKY_MAG, BALANCE, LEAKAGE_PCT = 0.02, 0.02, 0.3, 0.2, 1.0
+SHIFT_PIX, FLUX_SHARE, SKY_MAG, BALANCE, MISSING_SHARE, LEAKAGE_PCT = 0.02, 0.02, 0.3, 0.2, 0.02, 1.0
 # Of the arcs' own brightest ring: pedestals below this share of it are not worth an alarm.
 PROFILE_SHARE = 0.01
+# A difference of the classes of so many standard deviations must be an alarm, or balance was not tested.
+BALANCE_POWER = 1.0
 KS_P = 1e-4
 LOCALISED_SHARE = 0.95
 LOCALISATION = "light lies where the arc does"
@@ -210,7 +212,15 @@ def _balance(ds: xr.Dataset) -> Iterator[Finding]:
         why = "one of the classes has no rows"
         yield _not_tested("balance", "means of the classes", why)
         return
-    yield _against("balance", "means of the classes", ds, "difference", tolerance=BALANCE)
+    means = _against("balance", "means of the classes", ds, "difference", tolerance=BALANCE)
+    whole = ds.sel(place="all")
+    mean, lower, upper = (whole[f"difference{k}"].values for k in ("", "_low", "_high"))
+    seen = np.nan_to_num(ALARM * np.maximum(upper - mean, mean - lower))
+    if means.status is Status.OK and float(seen.max()) > BALANCE_POWER:
+        column = str(whole["column"].values[int(seen.argmax())])
+        why = f"less than {float(seen.max()):.2g} standard deviations of {column} would pass unseen: too few hosts"
+        means = replace(means, status=Status.NOT_TESTED, text=f"{why}; {means.text}")
+    yield means
     p, worst = ds["ks_p"], int(np.nanargmin(ds["ks_p"].fillna(1).values))
     value = float(p[worst])
     status = Status.NOT_TESTED if np.isnan(value) else Status.ALARM if value < KS_P else Status.OK
@@ -218,9 +228,7 @@ def _balance(ds: xr.Dataset) -> Iterator[Finding]:
         "balance", "distributions of the classes", status, _where(p, worst), float(ds["ks"][worst]), np.nan,
         np.nan, 0.0, f"Kolmogorov-Smirnov distance, p = {value:.2g} (alarm below {KS_P:g})",
     )  # fmt: skip
-    missing = ds["missing"].sel(place="all")
-    apart = abs(missing.isel({"class": 0}) - missing.isel({"class": 1}))
-    yield _limit("balance", "missing values", apart.assign_attrs(long_name="difference of the shares missing"), 0.02)
+    yield _against("balance", "missing values", ds, "missing_difference", tolerance=MISSING_SHARE)
 
 
 def _untested(name: str, ds: xr.Dataset) -> Finding | None:

@@ -39,7 +39,8 @@ class Flux:
         """Summarise a block whose sums are already there."""
         added = d.difference.sum(axis=-1)
         source, magnified = d.per_band("src_flux_nmgy"), d.per_band("magnification")
-        expected = source * magnified * d.per_band("stamp_flux_fraction")
+        kept = 1 - np.nan_to_num(d.per_band("core_mask_flux_fraction"))
+        expected = source * magnified * d.per_band("stamp_flux_fraction") * kept
         prior = source * point_sis_magnification(*(d.per_band(k) for k in (
             "theta_e_arcsec", "src_x_arcsec", "src_y_arcsec", "src_reff_arcsec")))  # fmt: skip
         theta_e = d.per_band("theta_e_arcsec")
@@ -52,7 +53,7 @@ class Flux:
         # The share on the stamp is itself a sum over the arc; rows that certainly lie on the stamp do without it.
         near = whole & _on_stamp(d.manifest, stamp_size, pixel_scale_arcsec)[:, None]
         light = [np.where(whole, v, 0.0) for v in (added, expected)]
-        light += [np.where(near, v, 0.0) for v in (added, source * magnified)]
+        light += [np.where(near, v, 0.0) for v in (added, source * magnified * kept)]
         rows = np.concatenate([flat_rows(np.stack(terms, axis=-1)), flat_rows(np.stack(light, axis=-1))], axis=1)
         cells = np.concatenate([used, whole, near], axis=1)
         count = {"n_filled": d.filled, "n_not_positive": whole & ~used}
@@ -83,7 +84,7 @@ class Flux:
         out["closure_low"] = named(["band"], low, "1", "lower end of the 95 % host bootstrap")
         out["closure_high"] = named(["band"], high, "1", "upper end of the 95 % host bootstrap")
         low, high = interval(ratio(light_draws[..., 2], light_draws[..., 3]), n_near)
-        whole = "sum(stamp - ctrl) / sum(unlensed flux x magnification), rows whose arc is on the stamp, but for 3 %"
+        whole = "sum(stamp - ctrl) / sum(unlensed flux x magnification, less a mask), rows with arcs on the stamp"
         out["magnified"] = named(["band"], ratio(light[0, :, 2], light[0, :, 3]), "1", f"{whole}; 0.97 to 1")
         out["magnified_low"] = named(["band"], low, "1", "lower end of the 95 % host bootstrap")
         out["magnified_high"] = named(["band"], high, "1", "upper end of the 95 % host bootstrap")

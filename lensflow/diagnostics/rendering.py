@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from lensflow.config import InjectionConfig
 from lensflow.diagnostics.hostsums import named
 from lensflow.diagnostics.specimens import Specimens
+from lensflow.injection.core.masks import keep_weights
 from lensflow.lensing.render import render
 from lensflow.lensing.render_reference import render_row_reference
 
@@ -18,8 +23,14 @@ REFERENCE_ROWS = 1
 _REFERENCE_ACCURACY = 2e-3
 
 
-def rendering(specimens: Specimens) -> xr.Dataset:
+def rendering(specimens: Specimens, injection: InjectionConfig | None = None) -> xr.Dataset:
     """Compare the kept rows' stored arcs with new renderings of their manifest rows.
+
+    Parameters
+    ----------
+    specimens : Specimens
+    injection : InjectionConfig, optional
+        Its core mask is put on the new renderings too; none without. Errors are over the peak without a mask.
 
     Returns
     -------
@@ -36,11 +47,12 @@ def rendering(specimens: Specimens) -> xr.Dataset:
         scale, size = float(specimens.attrs["pixel_scale_arcsec"]), specimens.arc.shape[-1]
         columns = {k: v for k, v in specimens.columns.items() if k not in ("psf_kernel", "is_control")}
         anew = render(columns, stamp_size=size, pixel_scale_arcsec=scale, **specimens.psf()).arc
+        keep = _keep(columns, size, injection)
         stored = specimens.arc.astype(np.float64)
         peak, total = anew.max(axis=(2, 3)), anew.sum(axis=(2, 3), dtype=np.float64)
         lit = peak > 0
-        error[lit] = np.abs(stored - anew).max(axis=(2, 3))[lit] / peak[lit]
-        flux_error[lit] = np.abs(stored.sum(axis=(2, 3)) - total)[lit] / total[lit]
+        error[lit] = np.abs(stored - keep * anew).max(axis=(2, 3))[lit] / peak[lit]
+        flux_error[lit] = np.abs((stored - keep * anew).sum(axis=(2, 3)))[lit] / total[lit]
         # Light where the renderer puts none (an absent band) is an error without measure.
         extra = ~lit & (stored != 0).any(axis=(2, 3))
         error[extra] = flux_error[extra] = np.inf
@@ -54,9 +66,9 @@ def rendering(specimens: Specimens) -> xr.Dataset:
                     )
                     for s in (4, 8)
                 )  # fmt: skip
-                reference[i] = _apart(stored[i], slow)
+                reference[i] = _apart(stored[i], slow, keep[i])
                 # Half the rays are further from the truth than all: an upper bound of the reference's own error.
-                own[i] = _apart(coarse, slow)
+                own[i] = _apart(keep[i] * coarse, slow, keep[i])
     out = {
         "error": named(["row", "band"], error, "1", "largest |stored arc - rendered anew| over the peak"),
         "flux_error": named(["row", "band"], flux_error, "1", "|difference of the sums| over the sum"),
@@ -71,8 +83,16 @@ def rendering(specimens: Specimens) -> xr.Dataset:
     return xr.Dataset(out, coords={"band": list(bands)}, attrs=attrs)
 
 
-def _apart(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
-    """Largest difference over the peak, of all bands with light."""
+def _keep(columns: Mapping[str, NDArray[Any]], size: int, injection: InjectionConfig | None) -> NDArray[np.floating]:
+    """Share of every pixel that the settings' core mask keeps, shape (n, 1, size, size)."""
+    if injection is None:
+        return np.ones((len(columns["x_center"]), 1, size, size))
+    mask = (injection.core_mask_radius_pix, injection.core_mask_method, injection.core_mask_width_pix)
+    return keep_weights(size, columns["x_center"], columns["y_center"], *mask)[:, None]
+
+
+def _apart(one: NDArray[np.float64], other: NDArray[np.float64], keep: NDArray[np.floating]) -> float:
+    """Largest difference between one and the kept part of another, over the other's peak, of all bands with light."""
     peak = other.max(axis=(1, 2))
     lit = peak > 0
-    return float((np.abs(one - other).max(axis=(1, 2))[lit] / peak[lit]).max(initial=0.0))
+    return float((np.abs(one - keep * other).max(axis=(1, 2))[lit] / peak[lit]).max(initial=0.0))

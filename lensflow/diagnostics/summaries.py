@@ -93,7 +93,7 @@ class Summaries:
         out = self.one_pass(config, seed, injection)
         out["psf"] = psf_check(self.specimens, renderer)
         out["deflection"] = deflection_check(renderer)
-        out["rendering"] = rendering(self.specimens)
+        out["rendering"] = rendering(self.specimens, injection)
         return {name: out[name] for name in DIAGNOSTICS}
 
 

@@ -16,6 +16,8 @@ from lensflow import rng
 from lensflow.config import RunConfig
 from lensflow.errors import GateError
 from lensflow.gates.core_sweep import CoreRows, HandlingResult, measure_handling
+from lensflow.injection.core import Handling
+from lensflow.injection.core.handling import WIDTH_PIX
 
 Tell = Callable[[int, int], None]
 
@@ -104,7 +106,7 @@ def tune(rows: CoreRows, config: RunConfig, tell: Tell | None = None, n_sealed: 
 
     chosen_on = measure_handlings(rows.take(np.flatnonzero(~reported)), config, told(0))
     reported_on = measure_handlings(rows.take(np.flatnonzero(reported)), config, told(every))
-    return CoreTuning(chosen_on, reported_on, *recommend(chosen_on, reported_on), n_sealed)
+    return CoreTuning(chosen_on, reported_on, *recommend(chosen_on, reported_on, config.core.taper_width_pix), n_sealed)
 
 
 def reported_hosts(host_index: NDArray[np.int64], share: float, seed: int) -> NDArray[np.bool_]:
@@ -117,7 +119,9 @@ def reported_hosts(host_index: NDArray[np.int64], share: float, seed: int) -> ND
     return np.asarray(np.isin(place, order[:n]))
 
 
-def recommend(chosen_on: tuple[HandlingResult, ...], reported_on: tuple[HandlingResult, ...]) -> tuple[str, str]:
+def recommend(
+    chosen_on: tuple[HandlingResult, ...], reported_on: tuple[HandlingResult, ...], width_pix: float = WIDTH_PIX
+) -> tuple[str, str]:
     """Name of the handling to recommend ("" for none), and why.
 
     It is the cheapest of those that pass all gates on the choosing hosts (the first named of equals), if it passes
@@ -132,7 +136,11 @@ def recommend(chosen_on: tuple[HandlingResult, ...], reported_on: tuple[Handling
     again = next(r for r in reported_on if r.name == best.name)
     cost = f"it hides {100 * again.removed:.0f} % of the arcs' light"
     if again.passes:
-        return best.name, f"{best.name} ({best.what}) passes every gate on held-out hosts too; {cost}."
+        how = Handling.parse(best.name).advice(width_pix)
+        return (
+            best.name,
+            f"{best.name} ({best.what}) passes every gate on held-out hosts too; {cost}. To apply it: {how}.",
+        )
     return "", (
         f"{best.name} ({best.what}) passes on the {best.n_hosts} hosts that choose, but not on the {again.n_hosts} "
         f"held-out hosts ({again.refusals}): not recommended, and no second choice is tried there."

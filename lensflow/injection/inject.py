@@ -13,6 +13,7 @@ from lensflow import schema
 from lensflow.config import InjectionConfig
 from lensflow.errors import ConfigError, ManifestError
 from lensflow.injection import kernels
+from lensflow.injection.core.masks import mask_arcs
 from lensflow.injection.metrics import pair_metrics
 from lensflow.injection.quality import pair_flags
 from lensflow.lensing.noise import PURPOSE, arc_noise, gain_from_exposure, gain_from_invvar, variance_per_nmgy
@@ -144,15 +145,17 @@ def inject_block(
         sources=sources,
         **_psf(hosts, rows, manifest),
     )
-    arc = rendering.arc
+    x, y = columns["x_center"], columns["y_center"]
+    mask = (config.core_mask_radius_pix, config.core_mask_method, config.core_mask_width_pix)
+    arc, masked_flux = mask_arcs(rendering.arc, x, y, *mask)
     sums = kernels.Sums.of(arc, invvar, rows)
     stamp = np.empty_like(arc)
     kernels.inject_rows(
         image, invvar, rows, arc, variance_per_nmgy(_gain_of_rows(arc, hosts, rows, manifest, config)),
-        columns["row_id"], *key_words(int(manifest.attrs["seed"]), PURPOSE), columns["x_center"], columns["y_center"],
+        columns["row_id"], *key_words(int(manifest.attrs["seed"]), PURPOSE), x, y,
         stamp, sums.band, sums.shape,
     )  # fmt: skip
-    metrics = pair_metrics(rendering, sums, hosts, rows, columns, bands)
+    metrics = pair_metrics(rendering, sums, hosts, rows, columns, bands, masked_flux, config.core_mask_radius_pix)
     flags = pair_flags(metrics, hosts, rows, columns["is_control"], config)
     out = schema.dataset("pairs", {"arc": arc, "stamp": stamp, **metrics, **flags}, {"band": bands})
     out.attrs["pixel_scale_arcsec"] = hosts.attrs["pixel_scale_arcsec"]

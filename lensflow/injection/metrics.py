@@ -20,6 +20,8 @@ def pair_metrics(
     rows: NDArray[np.int64],
     columns: Mapping[str, NDArray],
     bands: list[str],
+    masked_flux: NDArray[np.float64],
+    mask_radius_pix: float = 0.0,
 ) -> dict[str, NDArray[np.float32]]:
     """Compute the variables of ``schema.METRICS`` for a block.
 
@@ -35,6 +37,8 @@ def pair_metrics(
     columns : mapping of ndarray
         The manifest's columns.
     bands : list of str
+    masked_flux : ndarray, shape (sample, band)
+        Flux that the mask of radius ``mask_radius_pix`` took from the arcs, nMgy.
 
     Returns
     -------
@@ -57,12 +61,16 @@ def pair_metrics(
     metrics = {
         "magnification": rendering.magnification,
         "render_err": rendering.render_err,
-        "stamp_flux_fraction": _ratio(np.where(absent, 0, flux).sum(axis=1), np.where(absent, 0, lensed).sum(axis=1)),
+        "stamp_flux_fraction": _ratio(
+            np.where(absent, 0, flux + masked_flux).sum(axis=1), np.where(absent, 0, lensed).sum(axis=1)
+        ),
         "core_flux_fraction": _ratio(sums.shape[:, kernels.CORE], total),
         "annulus_flux_fraction": _ratio(sums.shape[:, kernels.ANNULUS], total),
         "arc_r50_pix": sums.shape[:, kernels.R50],
         "total_injected_flux_nmgy": np.where(absent, np.nan, flux),
         **{k: np.where(null, np.nan, v) for k, v in snr.items()},
+        "core_mask_radius_pix": np.full(len(control), mask_radius_pix),
+        "core_mask_flux_fraction": np.where(absent, np.nan, _ratio(masked_flux, masked_flux + flux)),
         "noise_correlation_factor": np.where(absent, np.nan, hosts["noise_correlation_factor"].values[rows]),
         **image_metrics(columns),
     }
@@ -91,8 +99,13 @@ def image_metrics(columns: Mapping[str, NDArray]) -> dict[str, NDArray[np.float6
     return out
 
 
+def _over_bands(absent: NDArray[np.bool_], values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Sum over the bands that are there, shape (sample,)."""
+    return np.asarray(np.where(absent, 0, values).sum(axis=1))
+
+
 def _ratio(part: NDArray[np.float64], whole: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.divide(part, whole, out=np.full(len(whole), np.nan), where=whole > 0)
+    return np.divide(part, whole, out=np.full(whole.shape, np.nan), where=whole > 0)
 
 
 def all_on_stamp(manifest: xr.Dataset, stamp_size: int, pixel_scale_arcsec: float) -> NDArray[np.bool_]:
@@ -139,8 +152,11 @@ def invariant_failures(metrics: xr.Dataset, manifest: xr.Dataset) -> dict[str, i
     tolerance = 2e-3
     size, pixel = arc.shape[-1], float(metrics.attrs["pixel_scale_arcsec"])
     with np.errstate(invalid="ignore", divide="ignore"):
+        left = 1 - metrics["core_mask_flux_fraction"].values
+        # Of an arc that the mask took almost whole, what is left is mostly rounding.
+        left = np.where(left > 0.05, left, np.nan)
         closure = metrics["total_injected_flux_nmgy"].values / (
-            magnification[:, None] * manifest["src_flux_nmgy"].values
+            left * magnification[:, None] * manifest["src_flux_nmgy"].values
         )
     open_band = np.isfinite(closure) & ~((closure > 0.97) & (closure < 1 + tolerance))
     broken = {

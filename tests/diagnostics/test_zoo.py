@@ -13,7 +13,7 @@ QUICK = ("missing sqrt(q)", "one-pixel shift", "wrong gain", "controls of good s
 
 @pytest.fixture(scope="module")
 def run():
-    return small_run(24, 4)
+    return small_run(40, 3)
 
 
 @pytest.mark.parametrize(

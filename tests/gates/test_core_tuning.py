@@ -141,6 +141,7 @@ def test_the_cheapest_that_passes_is_recommended_if_it_passes_on_held_out_hosts(
     chosen = (free_but_failing, dear, cheap, experiment)
     name, why = recommend(chosen, (dear, replace(cheap, removed=0.25), free_but_failing))
     assert name == "theta_e_1" and "held-out hosts too" in why and "25 %" in why
+    assert why.endswith("To apply it: plan.theta_e_arcsec from 1 arcsec up.")
 
 
 def test_a_choice_that_does_not_hold_up_is_not_replaced_by_the_next(results):

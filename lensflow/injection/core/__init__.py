@@ -3,7 +3,7 @@
 from lensflow.injection.core.counterfactual import add_core_blob, move_arc, rotate_arc, shuffle_arc
 from lensflow.injection.core.handle import handle_core, removed_fraction
 from lensflow.injection.core.handling import Handling
-from lensflow.injection.core.masks import keep_weights, mask_batch
+from lensflow.injection.core.masks import keep_weights, mask_arcs, mask_batch
 from lensflow.injection.core.matching import host_pods, match_controls
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "handle_core",
     "host_pods",
     "keep_weights",
+    "mask_arcs",
     "mask_batch",
     "match_controls",
     "move_arc",

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from lensflow.errors import ConfigError, GateError, StoreError
 from lensflow.injection.core.counterfactual import add_core_blob, move_arc, rotate_arc, shuffle_arc
 from lensflow.injection.core.handling import WIDTH_PIX, Handling
-from lensflow.injection.core.masks import keep_weights
+from lensflow.injection.core.masks import keep_weights, mask_arcs
 
 _NEEDED = ("stamp", "ctrl", "arc", "x_center", "y_center", "theta_e_arcsec", "is_control", "row_id", "psf_fwhm_arcsec")
 _METHODS = {"mask": "hard", "blank": "hard", "taper": "taper", "tanh": "tanh"}
@@ -56,18 +56,18 @@ def handle_core(
         low = ~pairs["is_control"].values & (pairs["theta_e_arcsec"].values < how.theta_e_min_arcsec)
         pairs = pairs.isel(sample=~low)
     stamp, ctrl, arc = (pairs[n].values for n in ("stamp", "ctrl", "arc"))
-    whole = arc
+    removed = np.zeros(arc.shape[:2])
     x, y, size = pairs["x_center"].values, pairs["y_center"].values, arc.shape[-1]
     if how.mask and how.radius_pix > 0:
-        keep = keep_weights(size, x, y, how.radius_pix, _METHODS[how.mask], width_pix)[:, None]
-        arc = (keep * arc).astype(arc.dtype)
+        method = _METHODS[how.mask]
+        keep = keep_weights(size, x, y, how.radius_pix, method, width_pix)[:, None]
+        arc, removed = mask_arcs(arc, x, y, how.radius_pix, method, width_pix)
         if how.mask == "blank":
             stamp, ctrl = (np.where(keep > 0, v, np.float32(0)) for v in (stamp, ctrl))
         else:
             # A kept pixel keeps its bits, a masked one is its control's: rounding must not tell them apart.
             mixed = ctrl + keep.astype(np.float64) * (stamp.astype(np.float64) - ctrl)
             stamp = np.where(keep == 1, stamp, mixed).astype(np.float32)
-    removed = (whole.astype(np.float64) - arc).sum(axis=(2, 3))
     if how.negatives:
         light = _negative_light(pairs, how, stamp, ctrl, arc, seed)
         light[pairs["is_control"].values] = 0.0

@@ -69,3 +69,20 @@ class Handling:
         if self.negatives:
             parts.append(NEGATIVES[self.negatives])
         return "; ".join(parts) or "pairs as they are"
+
+    def advice(self, width_pix: float = WIDTH_PIX) -> str:
+        """Say which settings or calls make a run or a training that is handled so."""
+        parts = []
+        if self.mask == "blank":
+            parts.append(f"train on lensflow.mask_batch(images, {self.radius_pix:g}) of both classes")
+        elif self.mask and self.radius_pix > 0:
+            method = "hard" if self.mask == "mask" else self.mask
+            width = "" if method == "hard" else f", core_mask_width_pix: {width_pix:g}"
+            parts.append(f"injection: {{core_mask_radius_pix: {self.radius_pix:g}, core_mask_method: {method}{width}}}")
+        if self.theta_e_min_arcsec > 0:
+            parts.append(f"plan.theta_e_arcsec from {self.theta_e_min_arcsec:g} arcsec up")
+        if self.negatives == "matched":
+            parts.append("negatives paired by lensflow.injection.core.match_controls")
+        elif self.negatives:
+            parts.append(f"train on lensflow.handle_core(pairs, {self.negatives!r})")
+        return "; ".join(parts) or "nothing to set"

@@ -1,0 +1,167 @@
+"""Gates without a fit: each passes a sound run and refuses the fault that it is there for."""
+
+import numpy as np
+import pytest
+
+from lensflow.config import GateConfig
+from lensflow.config.checks import GATE_CHECKS
+from lensflow.diagnostics import Status, Summaries
+from lensflow.diagnostics.zoo import FAULTS, small_run
+from lensflow.errors import GateError
+from lensflow.gates import GateResult, Verdict, findings_of, run_checks
+
+GUARD_ARCSEC = 24.0
+
+
+@pytest.fixture(scope="module")
+def run():
+    return small_run(24, 4)
+
+
+def _hosts(run):
+    """Hosts of the run spread over the sky, a degree from each other."""
+    n = run.hosts.sizes["host"]
+    return run.hosts.assign(ra_deg=("host", 10.0 + np.arange(n)), dec_deg=("host", np.zeros(n)))
+
+
+def _results(pairs, run):
+    return Summaries.from_block(pairs, run.config.diagnostics).results(run.config.diagnostics, 1, run.injection)
+
+
+@pytest.fixture(scope="module")
+def sound(run):
+    return _results(run.pairs(), run)
+
+
+def _checked(run, results, *names, hosts=None, manifest=None):
+    hosts = _hosts(run) if hosts is None else hosts
+    manifest = run.manifest if manifest is None else manifest
+    return {g.name: g for g in run_checks(names or GATE_CHECKS, results, hosts, manifest, GUARD_ARCSEC)}
+
+
+def _with_fault(run, name):
+    fault = next(f for f in FAULTS if f.name == name)
+    return _results(fault.spoil(run.pairs(fault.renderer)), run)
+
+
+def test_a_sound_run_passes_every_check_with_its_comparisons(run, sound):
+    gates = _checked(run, sound)
+    assert list(gates) == list(GATE_CHECKS)
+    assert {g.verdict for g in gates.values()} == {Verdict.PASS}
+    for gate in gates.values():
+        assert not gate.fitted
+        assert np.isnan(gate.auc)
+        assert all(f.status is Status.OK for f in findings_of(gate))
+        assert GateResult.from_json(gate.to_json()).to_json() == gate.to_json()
+    compared = sum(len(g.findings) for name, g in gates.items() if name != "splits")
+    assert compared == sum(1 for _ in findings_of(gates["diagnostics"])) + 4
+
+
+@pytest.mark.parametrize(
+    ("fault", "check", "words"),
+    [
+        ("pedestal", "diagnostics", "annulus, exact where no arc is"),
+        ("one-pixel shift", "diagnostics", "annulus, exact where no arc is"),
+    ],
+)
+def test_a_fault_fails_the_check_that_is_there_for_it_and_is_named(run, fault, check, words):
+    gate = _checked(run, _with_fault(run, fault))[check]
+    assert gate.verdict is Verdict.FAIL
+    assert words in gate.reason
+    assert any(f.status is Status.ALARM for f in findings_of(gate))
+
+
+def test_controls_of_other_hosts_than_the_injections_pass_only_if_enough_hosts_would_show_a_difference():
+    fault = next(f for f in FAULTS if f.name == "controls of good seeing")
+    run = small_run(40, 2)
+    assert _checked(run, _results(fault.spoil(run.pairs()), run))["balance"].verdict is Verdict.FAIL
+    pairs = run.pairs()
+    other = (run.manifest["host_index"].values % 2 == 0) == run.manifest["is_control"].values
+    gate = _checked(run, _results(pairs.isel(sample=other), run))["balance"]
+    assert gate.verdict is Verdict.NOT_TESTABLE
+    assert "would pass unseen: too few hosts" in gate.reason
+
+
+def test_light_at_another_radius_than_the_arcs_fails_localisation(run):
+    pairs = run.pairs()
+    added = pairs["stamp"].values - pairs["ctrl"].values
+    moved = pairs.assign(stamp=(pairs["stamp"].dims, pairs["ctrl"].values + np.roll(added, 12, axis=-1)))
+    gate = _checked(run, _results(moved, run))["localisation"]
+    assert gate.verdict is Verdict.FAIL
+    assert gate.findings[0]["value"] < 0.1
+
+
+def test_a_host_a_row_or_a_shared_pixel_in_two_splits_fails(run, sound):
+    hosts = _hosts(run)
+    twice = hosts.copy(deep=True)
+    twice["host_id"].values[-1] = twice["host_id"].values[0]
+    assert _checked(run, sound, "splits", hosts=twice)["splits"].reason.startswith("host zoo-0000 is in train and in")
+
+    near = hosts.copy(deep=True)
+    near["ra_deg"].values[-1] = near["ra_deg"].values[0] + 0.9 * GUARD_ARCSEC / 3600
+    assert "lie within 24 arcsec" in _checked(run, sound, "splits", hosts=near)["splits"].reason
+    near["ra_deg"].values[-1] = near["ra_deg"].values[0] + 1.1 * GUARD_ARCSEC / 3600
+    assert _checked(run, sound, "splits", hosts=near)["splits"].verdict is Verdict.PASS
+
+    rows = run.manifest.copy(deep=True)
+    rows["split"].values[0] = 2
+    gate = _checked(run, sound, "splits", manifest=rows)["splits"]
+    assert gate.verdict is Verdict.FAIL
+    assert gate.reason.startswith("manifest row 0 is in split test")
+
+
+def test_hosts_without_a_place_cannot_be_shown_to_share_no_pixel_unless_all_are_in_one_split(run, sound):
+    hosts = _hosts(run).copy(deep=True)
+    hosts["ra_deg"].values[3] = np.nan
+    gate = _checked(run, sound, "splits", hosts=hosts)["splits"]
+    assert gate.verdict is Verdict.NOT_TESTABLE
+    assert "1 host(s) have no position" in gate.reason
+    hosts["split"].values[:], rows = 0, run.manifest.copy(deep=True)
+    rows["split"].values[:] = 0
+    assert _checked(run, sound, "splits", hosts=hosts, manifest=rows)["splits"].verdict is Verdict.PASS
+
+
+def test_what_was_not_tested_does_not_pass(run, sound):
+    arcs_only = run.pairs().isel(sample=~run.manifest["is_control"].values)
+    gate = _checked(run, _results(arcs_only, run))["balance"]
+    assert (gate.verdict, gate.reason) == (
+        Verdict.NOT_TESTABLE,
+        "means of the classes: one of the classes has no rows",
+    )
+    nothing = _checked(run, {})
+    assert {nothing[k].verdict for k in ("balance", "localisation", "diagnostics")} == {Verdict.NOT_TESTABLE}
+    without_pedestal = {k: v for k, v in sound.items() if k != "annulus"}
+    assert _checked(run, without_pedestal)["diagnostics"].verdict is Verdict.NOT_TESTABLE
+    without_renderer = {k: v for k, v in sound.items() if k not in ("psf", "rendering")}
+    assert _checked(run, without_renderer)["diagnostics"].verdict is Verdict.NOT_TESTABLE
+
+
+def test_a_few_hosts_have_no_interval_for_a_pedestal_and_do_not_pass():
+    run = small_run(1, 4)
+    gate = _checked(run, _results(run.pairs(), run))["diagnostics"]
+    assert gate.verdict is Verdict.NOT_TESTABLE
+    assert "annulus, pedestal at r >= 20 pix: no value with an interval" in gate.reason
+
+
+def test_what_settings_rule_out_is_named_and_does_not_stop_a_pass(run, sound):
+    kernels = {
+        **sound,
+        "rendering": sound["rendering"].assign_attrs(why="every source is an image"),
+    }
+    gate = _checked(run, kernels)["diagnostics"]
+    assert gate.verdict is Verdict.PASS
+    assert "not tested: rendering, all: every source is an image" in gate.reason
+
+
+def test_unknown_checks_are_refused_by_name(run, sound):
+    with pytest.raises(GateError, match="no check 'split', only splits, balance"):
+        _checked(run, sound, "split")
+    with pytest.raises(ValueError, match=r"no check 'split'\. Did you mean 'splits'"):
+        GateConfig(checks=("split",))
+    with pytest.raises(ValueError, match="named twice"):
+        GateConfig(checks=("splits", "splits"))
+
+
+def test_checks_must_pass_like_required_gates():
+    assert GateConfig().must_pass == ("core_r", "core_all", *GATE_CHECKS)
+    assert GateConfig(checks=()).must_pass == ("core_r", "core_all")
