@@ -204,8 +204,10 @@ def print_stages(console: Console, stages: Sequence[Mapping[str, Any]]) -> None:
 def print_gates(console: Console, gates: Sequence[GateResult]) -> None:
     """Print each gate's AUC with its interval, its threshold and its verdict, and the reason below."""
     table = Table(title="Gates", title_justify="left")
-    for column in ("gate", "rows", "hosts", "AUC", "95 % interval", "threshold", "verdict"):
-        table.add_column(column, justify="left" if column in ("gate", "verdict") else "right")
+    table.add_column("gate", no_wrap=True)
+    for column in ("rows", "hosts", "AUC", "95 % interval", "passes"):
+        table.add_column(column, justify="right", no_wrap=column != "95 % interval")
+    table.add_column("verdict")
     for g in gates:
         verdict = str(g.verdict)
         table.add_row(
@@ -215,7 +217,7 @@ def print_gates(console: Console, gates: Sequence[GateResult]) -> None:
             _number(g.auc),
             f"{_number(g.auc_low)} - {_number(g.auc_high)}" if np.isfinite(g.auc_low) else "-",
             f"< {g.threshold:g}" if np.isfinite(g.threshold) else "-",
-            f"[{VERDICT_COLOURS[verdict]}]{verdict}[/]",
+            f"[{VERDICT_COLOURS[verdict]}]{verdict.replace('_', ' ')}[/]",
         )
     console.print(table)
     for g in gates:

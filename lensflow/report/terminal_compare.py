@@ -17,6 +17,7 @@ def print_comparison(console: Console, found: Comparison) -> None:
     console.print(f"A: {found.a.folder}\nB: {found.b.folder}", markup=False, highlight=False)
     for note in found.notes:
         console.print(f"  {note}", markup=False, highlight=False)
+    console.print(found.headline(), markup=False, highlight=False)
     for key, shown in tables(found).items():
         if shown.rows:
             console.print(_table(TITLES[key], shown))

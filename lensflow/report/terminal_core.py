@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 
 from lensflow.gates import GateResult
@@ -22,9 +23,10 @@ def print_core(console: Console, tuning: CoreTuning) -> None:
 
 def print_handlings(console: Console, results: Sequence[HandlingResult], title: str) -> None:
     """Print one row per handling; a narrow terminal gets no counts, a very narrow one no intervals either."""
+    unlimited = console.options.update_width(10_000)
     for counts, intervals in ((True, True), (False, True), (False, False)):
         table = _table(results, title, counts, intervals)
-        if console.measure(table).maximum <= console.width:
+        if Measurement.get(console, unlimited, table).maximum <= console.width:
             break
     console.print(table)
 
