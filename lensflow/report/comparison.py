@@ -206,7 +206,8 @@ def tables(found: Comparison) -> dict[str, Table]:
         ),
         "gates": Table(
             "Verdicts, and the AUC of every gate that has one with its 95 % interval over hosts; the difference's "
-            "interval takes the runs as independent, which is too wide for runs on the same hosts.",
+            "interval takes the runs as independent, which is too wide for runs on the same hosts. Within: 0 lies in "
+            "that interval.",
             ["gate", "A", "B", "AUC in A", "AUC in B", "B − A", "judgement"],
             [
                 [c.what, *found.verdicts[c.what], estimate(c.a, 3), estimate(c.b, 3),
