@@ -104,7 +104,8 @@ def print_cutouts(console: Console, cutouts: xr.Dataset, counts: Mapping[str, in
     """Print hosts by status, reason and PSF provenance, and what the survey's files complained of."""
     if cutouts.attrs.get("n_read") is not None:
         print_targets(console, cutouts.attrs)
-    print_counts(console, "Cutouts", counts)
+    kinds = list(dict.fromkeys(k.split(":")[0] for k in counts))
+    print_counts(console, "Cutouts", {k: counts[k] for k in sorted(counts, key=lambda k: kinds.index(k.split(":")[0]))})
     print_psf_audit(console, psf_audit(cutouts))
     for message in messages[:10]:
         console.print(f"  {message}", markup=False, highlight=False)
@@ -246,7 +247,7 @@ def print_diagnostics(console: Console, results: Mapping[str, xr.Dataset]) -> No
     """Print the theta_E strata and the outer annulus of every band."""
     strata = results["stratified"]
     for band in strata["band"].values:
-        table = Table(title=f"theta_E strata, {band}", title_justify="left")
+        table = Table(title=f"theta_E strata (arcsec), {band} band", title_justify="left")
         for column in ("theta_E", "rows", "hosts", "core / host core %", "core / arc %", "95 % interval"):
             table.add_column(column, justify="right")
         one = strata.sel(band=band)
@@ -267,14 +268,15 @@ def print_findings_of(console: Console, results: Mapping[str, xr.Dataset]) -> No
     """Print what the diagnostics say: the worst place of each comparison, beside what is expected."""
     table = Table(title="Diagnostics: worst place of each comparison", title_justify="left")
     for column in ("diagnostic", "compared", "status", "where", "value", "expected"):
-        table.add_column(column, justify="right" if column in ("value", "expected") else "left")
+        number = column in ("value", "expected")
+        table.add_column(column, justify="right" if number else "left", no_wrap=number, overflow="fold")
     colours = {"OK": "green", "ALARM": "bold red", "NOT_TESTED": "yellow"}
     found = findings(results)
     for f in found:
-        status = f"[{colours[str(f.status)]}]{f.status}[/]"
+        status = f"[{colours[str(f.status)]}]{str(f.status).replace('_', ' ')}[/]"
         value = "-" if f.value != f.value else f"{f.value:.3g}"
         expected = "-" if f.expected != f.expected else f"{f.expected:.3g}"
-        table.add_row(f.diagnostic, f.check, status, f.where, value, expected)
+        table.add_row(f.diagnostic.replace("_", " "), f.check, status, f.where.replace("[", r"\["), value, expected)
     console.print(table)
     for f in found:
         if f.status is not Status.OK:

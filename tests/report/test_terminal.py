@@ -7,12 +7,15 @@ import math
 import pytest
 from rich.console import Console
 
+from lensflow.config import DiagnosticsConfig
+from lensflow.diagnostics import Summaries
 from lensflow.gates import Verdict
 from lensflow.gates.core_sweep import HandlingResult
 from lensflow.report.comparison import Change, RunSide, compare
-from lensflow.report.terminal import print_gates
+from lensflow.report.terminal import print_findings_of, print_gates
 from lensflow.report.terminal_compare import print_comparison
 from lensflow.report.terminal_core import print_handlings
+from tests.diagnostics.pairs_factory import pairs_block
 from tests.factories import make_config
 from tests.report.gates_factory import ONE_OF_EACH, fitted
 
@@ -60,3 +63,10 @@ def test_a_comparison_fits_the_terminal_and_clips_no_name():
     assert "…" not in text and max(map(len, text.splitlines())) <= 80
     assert all(f"│ {g.name} " in text for g in gates) and "5 of 5 verdicts differ" in text
     assert "and 5 more on the page" in text
+
+
+def test_findings_fit_the_terminal():
+    config = DiagnosticsConfig(bootstrap=60)
+    text = printed(80, print_findings_of, Summaries.from_block(pairs_block(), config).one_pass(config, 1))
+    assert "…" not in text and max(map(len, text.splitlines())) <= 80
+    assert "profile" in text and "OK" in text and "NOT" in text
