@@ -15,6 +15,12 @@ from lensflow.gates.checks import findings_of
 from lensflow.report.numbers import MISSING, count, fixed, interval, number
 from lensflow.report.tables import Table
 
+_UNITS = {
+    "1": "",
+    "percent": "%",
+    "mag/arcsec^2": "mag/arcsec²",
+    "nMgy/pixel per unit of the predictor": "nMgy/pixel per unit",
+}
 _STATUS = {Status.OK: "ok", Status.ALARM: "ALARM", Status.NOT_TESTED: "not tested"}
 
 
@@ -29,7 +35,7 @@ def findings(found: Sequence[Finding]) -> Table:
             number(f.value),
             number(f.expected),
             interval(f.low, f.high) if np.isfinite(f.low) else MISSING,
-            f.units if f.units != "1" else "",
+            _UNITS.get(f.units, f.units),
         )
         for f in found
     ]
@@ -42,6 +48,7 @@ def findings(found: Sequence[Finding]) -> Table:
         text_columns=4,
         groups=True,
         loud=frozenset(k for k, f in enumerate(found) if f.status is Status.ALARM),
+        wrapped=frozenset({1, 3, 7}),
     )
 
 
