@@ -35,6 +35,10 @@ _CODECS = {
 SHARD_ROWS, CHUNK_ROWS = 262_144, 4_096
 
 
+# Columns of a manifest that are arrays of their own: keys, what rows are chosen by, and free text.
+MANIFEST_KEYS = ("row_id", "host_index", "is_control", "split", "src_id")
+
+
 @dataclass(frozen=True)
 class Layout:
     """How a store's variables are laid out as zarr arrays.
@@ -44,11 +48,12 @@ class Layout:
     dim : str
         The sharded dimension.
     head : tuple of Variable
-        Written once, by the process that creates the store.
+        Written once, by the process that creates the store: one array each.
     pixels : tuple of Variable
         One sharded array each.
     tables : dict
-        Name of a packed array -> its variables and dtype: one object a region instead of one per variable.
+        Name of a packed array -> its variables and dtype: one object a region instead of one per variable. Text in
+        them is one of a few categories, stored as its number.
     optional : tuple of Variable
         Further pixel arrays, in stores that were created with them.
     """
@@ -77,7 +82,12 @@ def _layouts() -> dict[str, Layout]:
             optional=(schema.PSF_KERNEL,),
             tables={"host_table": (rest, "f8")},
         ),
-        "manifest": Layout("sample", head=schema.MANIFEST),
+        # Whole columns are read of the first; a region reads all of them, with one request for the table.
+        "manifest": Layout(
+            "sample",
+            head=tuple(v for v in schema.MANIFEST if v.name in MANIFEST_KEYS),
+            tables={"parameters": (tuple(v for v in schema.MANIFEST if v.name not in MANIFEST_KEYS), "f8")},
+        ),
         "pairs": Layout(
             "sample",
             pixels=schema.PAIRS,
@@ -281,7 +291,7 @@ def pack(block: xr.Dataset, variables: Iterable[Variable], dtype: str) -> NDArra
     """Pack named variables into one table (row, column), columns as :func:`schema.packed_columns` says."""
     columns = []
     for v in variables:
-        values = np.asarray(block[v.name].values)
+        values = v.encode(block[v.name].values)
         columns += list(values.T) if values.ndim > 1 else [values]
     return np.ascontiguousarray(np.stack(columns, axis=1).astype(dtype))
 

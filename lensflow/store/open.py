@@ -72,9 +72,9 @@ def stored_regions(url: str, store: str) -> Regions:
 
 
 def unpack(
-    table: NDArray, columns: Sequence[str], variables: Iterable[Variable], bands: Sequence[str]
-) -> dict[str, tuple[tuple[str, ...], NDArray, dict[str, str]]]:
-    """Named variables of a packed table, with the registry's dtypes and attrs."""
+    table: Any, columns: Sequence[str], variables: Iterable[Variable], bands: Sequence[str]
+) -> dict[str, tuple[tuple[str, ...], Any, dict[str, str]]]:
+    """Named variables of a packed table (numpy or Dask), with the registry's dtypes and attrs."""
     where = {c: k for k, c in enumerate(columns)}
     out = {}
     for v in variables:
@@ -82,7 +82,8 @@ def unpack(
         missing = [n for n in names if n not in where]
         if missing:
             raise StoreError(f"packed table has no column {missing[0]!r}: the store has another schema version")
-        values = table[:, [where[n] for n in names]].astype(v.dtype)
+        values = table[:, [where[n] for n in names]].astype(v.stored_dtype)
+        values = values.map_blocks(v.decode, dtype=v.dtype) if isinstance(table, da.Array) else v.decode(values)
         out[v.name] = (v.dims, values if len(v.dims) > 1 else values[:, 0], v.attrs)
     return out
 
@@ -135,12 +136,15 @@ def open_manifest(url: str) -> xr.Dataset:
     group = _group(url, "manifest")
     if paths.open_array(url, group, "row_id").shape[0] <= TABLE_ROWS_IN_MEMORY:
         return _open(url, "manifest")
-    lazy = {v.name: (v.dims, _lazy(url, group, v.name).map_blocks(v.decode, dtype=v.dtype)) for v in schema.MANIFEST}
+    data: dict[str, Any] = {
+        v.name: (v.dims, _lazy(url, group, v.name).map_blocks(v.decode, dtype=v.dtype), v.attrs)
+        for v in LAYOUTS["manifest"].head
+    }
+    for name, (variables, _) in (LAYOUTS["manifest"].tables or {}).items():
+        columns: Any = paths.open_array(url, group, name).attrs["columns"]
+        data.update(unpack(_lazy(url, group, name), columns, variables, group_bands(group)))
     attrs = {k: v for k, v in group.attrs.items() if k != "identity"}
-    out = xr.Dataset(lazy, coords={"band": group_bands(group)}, attrs=attrs)
-    for v in schema.MANIFEST:
-        out[v.name].attrs.update(v.attrs)
-    return out
+    return xr.Dataset(data, coords={"band": group_bands(group)}, attrs=attrs)
 
 
 def host_tables(url: str) -> tuple[Callable[[int, int], xr.Dataset], int]:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import xarray as xr
 import xxhash
 import zarr
-from zarr.codecs import BloscCodec
+from numpy.typing import NDArray
+from zarr.codecs import BloscCodec, TransposeCodec
 
 from lensflow import schema
 from lensflow.errors import StoreError
-from lensflow.schema import Variable
 from lensflow.store import create, paths
 from lensflow.store.create import LAYOUTS
 
@@ -31,14 +31,15 @@ class TableWriter:
     n_rows : int
         Rows at most.
     bands : sequence of str
-    attrs : mapping
+    about : mapping
         JSON-like attributes of the group.
     """
 
-    def __init__(self, url: str, store: str, n_rows: int, bands: Sequence[str], attrs: Mapping[str, Any]):
-        self.url, self.variables = url, LAYOUTS[store].head
+    def __init__(self, url: str, store: str, n_rows: int, bands: Sequence[str], about: Mapping[str, Any]):
+        self.url, layout = url, LAYOUTS[store]
+        self.variables, self.tables = layout.head, dict(layout.tables or {})
         self._held: list[xr.Dataset] = []
-        self._checksums = {v.name: xxhash.xxh3_128() for v in self.variables}
+        self._checksums = {name: xxhash.xxh3_128() for name in (*(v.name for v in self.variables), *self.tables)}
         self._written = self._waiting = 0
         self._n_rows = n_rows
         with paths.explain_errors(url):
@@ -48,20 +49,30 @@ class TableWriter:
                 "schema_version": schema.SCHEMA_VERSION,
                 "bands": list(bands),
             }
-            self._group.attrs.update({**fixed, **attrs, "finished": False})
+            self._group.attrs.update({**fixed, **about, "finished": False})
             for v in self.variables:
-                self._create(v, n_rows, len(bands))
+                shape = (n_rows, *([len(bands)] if "band" in v.dims else []))
+                self._create(v.name, shape, v.stored_dtype, v.dims, v.stored_attrs)
+            for name, (variables, dtype) in self.tables.items():
+                columns = schema.packed_columns(variables, bands)
+                dims = (layout.dim, f"{name}_column")
+                categories = {v.name: list(v.categories) for v in variables if v.categories}
+                attrs = {"columns": columns, "categories": categories}
+                self._create(name, (n_rows, len(columns)), dtype, dims, attrs)
 
-    def _create(self, v: Variable, n_rows: int, n_bands: int) -> None:
-        rest = (n_bands,) if "band" in v.dims else ()
+    def _create(
+        self, name: str, shape: tuple[int, ...], dtype: Any, dims: Sequence[str], attrs: Mapping[str, Any]
+    ) -> None:
         self._group.create_array(
-            v.name,
-            shape=(n_rows, *rest),
-            dtype=v.stored_dtype,
-            **create.table_chunks((n_rows, *rest)),
+            name,
+            shape=shape,
+            dtype=dtype,
+            **create.table_chunks(shape),
+            # A table's columns lie one after another within a chunk: numbers of one kind compress together.
+            filters=[TransposeCodec(order=(1, 0))] if name in self.tables else None,
             compressors=_CODEC,
-            dimension_names=list(v.dims),
-            attributes=dict[str, Any](v.stored_attrs),
+            dimension_names=list(dims),
+            attributes=dict[str, Any](attrs),
         )
 
     def append(self, block: xr.Dataset) -> None:
@@ -78,8 +89,8 @@ class TableWriter:
         self._flush(self._waiting)
         with paths.explain_errors(self.url):
             if self._written < self._n_rows:
-                for v in self.variables:
-                    array = self._array(v)
+                for name in self._checksums:
+                    array = self._array(name)
                     array.resize((self._written, *array.shape[1:]))
             checksums = {name: c.hexdigest() for name, c in self._checksums.items()}
             self._group.attrs.update({**attrs, "checksums": checksums, "finished": True})
@@ -89,18 +100,23 @@ class TableWriter:
             return
         rows = slice(self._written, self._written + n_rows)
         with paths.explain_errors(self.url):
-            for v in self.variables:
-                values = np.concatenate([b[v.name].values for b in self._held])[:n_rows]
-                encoded = v.encode(values)
-                self._array(v)[rows] = encoded
-                self._checksums[v.name].update(np.ascontiguousarray(encoded).data)
+            for name, values in self._encoded(n_rows):
+                self._array(name)[rows] = values
+                self._checksums[name].update(np.ascontiguousarray(values).data)
         self._written += n_rows
         self._waiting -= n_rows
         # What is left over is the end of the last block.
         self._held = [self._held[-1].isel(sample=slice(-self._waiting, None))] if self._waiting else []
 
-    def _array(self, v: Variable) -> zarr.Array:
-        array = self._group[v.name]
+    def _encoded(self, n_rows: int) -> Iterator[tuple[str, NDArray[Any]]]:
+        """Name and stored values of every array, of the first rows that are held."""
+        for v in self.variables:
+            yield v.name, v.encode(np.concatenate([b[v.name].values for b in self._held])[:n_rows])
+        for name, (variables, dtype) in self.tables.items():
+            yield name, np.concatenate([create.pack(b, variables, dtype) for b in self._held])[:n_rows]
+
+    def _array(self, name: str) -> zarr.Array:
+        array = self._group[name]
         assert isinstance(array, zarr.Array)
         return array
 

@@ -9,7 +9,6 @@ import numpy as np
 import xxhash
 import zarr
 
-from lensflow.schema import Variable
 from lensflow.store import paths, s3
 from lensflow.store.create import LAYOUTS, SHARD_ROWS, checksum, object_key
 from lensflow.store.receipts import Receipt
@@ -85,28 +84,30 @@ def check_table(url: str, store: str) -> list[Damage]:
     Returns
     -------
     list of Damage
-        One for each column that is not as it was written.
+        One for each array that is not as it was written.
     """
     group = paths.open_group(url)
     written: Any = group.attrs.get("checksums", {})
     found = []
-    for v in LAYOUTS[store].head:
-        what = _column_fault(url, group, v, written.get(v.name))
+    layout = LAYOUTS[store]
+    # Text is of variable length in the store; its checksum is that of the column's own width.
+    widths = {v.name: None if v.categories else np.dtype(v.dtype) for v in layout.head}
+    for name in (*widths, *(layout.tables or {})):
+        what = _table_fault(url, group, name, widths.get(name), written.get(name))
         if what:
-            found.append(Damage(store, 0, v.name, paths.join(url, v.name), what))
+            found.append(Damage(store, 0, name, paths.join(url, name), what))
     return found
 
 
-def _column_fault(url: str, group: zarr.Group, v: Variable, expected: str | None) -> str:
-    array = group.get(v.name)
+def _table_fault(url: str, group: zarr.Group, name: str, dtype: np.dtype[Any] | None, expected: str | None) -> str:
+    array = group.get(name)
     if not isinstance(array, zarr.Array):
         return "the array is missing"
     digest = xxhash.xxh3_128()
     try:
         for start in range(0, array.shape[0], SHARD_ROWS):
             values = np.asarray(array[start : start + SHARD_ROWS])
-            # Text is of variable length in the store; its checksum is that of the column's own width.
-            digest.update(np.ascontiguousarray(values if v.categories else values.astype(v.dtype)).data)
+            digest.update(np.ascontiguousarray(values if dtype is None else values.astype(dtype)).data)
     except Exception as error:  # codecs raise whatever they like on damaged bytes
         _raise_if_unreachable(url, error)
         return f"cannot be read ({type(error).__name__}: {error})"

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import zarr
+from zarr.storage import LocalStore
 
 from lensflow import schema
 from lensflow.errors import StoreError
@@ -62,11 +63,14 @@ def test_a_store_that_was_not_finished_does_not_open(tmp_path, manifest):
         open_manifest(url)
 
 
-def test_models_are_one_byte_with_their_meaning_beside_them(tmp_path, manifest):
+def test_models_are_numbers_with_their_meaning_beside_them(tmp_path, manifest):
     url = str(tmp_path / "m.zarr")
     write_table(url, "manifest", manifest, BANDS, {})
-    array = zarr.open_group(url, mode="r")["lens_model"]
-    assert array.dtype == np.uint8 and array.attrs["flag_meanings"] == "SIS SIE EPL CONTROL"
+    array = zarr.open_group(url, mode="r")["parameters"]
+    names = np.array(array.attrs["categories"]["lens_model"])
+    assert names.tolist() == ["SIS", "SIE", "EPL", "CONTROL"]
+    codes = array[:, array.attrs["columns"].index("lens_model")].astype(int)
+    assert np.array_equal(names[codes], manifest["lens_model"].values)
     manifest["lens_model"].values[7] = "NFW"
     with pytest.raises(StoreError, match=r"row 7 is .*NFW.*none of SIS, SIE, EPL, CONTROL"):
         write_table(url, "manifest", manifest, BANDS, {})
@@ -80,3 +84,20 @@ def test_a_large_manifest_opens_lazily_with_the_same_values(tmp_path, manifest, 
     assert all(lazy[v.name].chunks is not None for v in schema.MANIFEST) and lazy.attrs["seed"] == 5
     assert lazy["theta_e_arcsec"].attrs["units"] == "arcsec"
     same(lazy, manifest)
+
+
+def test_a_region_of_a_large_manifest_is_read_with_two_requests_an_array(tmp_path, manifest, small_shards, monkeypatch):
+    url = str(tmp_path / "m.zarr")
+    write_table(url, "manifest", manifest, BANDS, {"seed": 5})
+    asked = []
+    get = LocalStore.get
+
+    async def counted(self, key, *args, **kwargs):
+        asked.append(key)
+        return await get(self, key, *args, **kwargs)
+
+    monkeypatch.setattr(LocalStore, "get", counted)
+    read_manifest_block(url, Region(0, 0, 4))
+    pixels = [key for key in asked if not key.endswith("zarr.json")]
+    assert len({k.split("/")[-3] for k in pixels}) == 6
+    assert len(pixels) <= 12
