@@ -46,6 +46,7 @@ if TYPE_CHECKING:
         warm_up,
         write_pairs,
         write_report,
+        zoo,
     )
 
 __all__ = [
@@ -80,6 +81,7 @@ __all__ = [
     "warm_up",
     "write_pairs",
     "write_report",
+    "zoo",
 ]
 
 

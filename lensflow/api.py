@@ -44,6 +44,7 @@ from lensflow.steps import (
     rerender,
     run,
     tune_core_step,
+    zoo_step,
 )
 from lensflow.steps import inject as _inject
 from lensflow.steps import verify_step as verify
@@ -86,6 +87,7 @@ __all__ = [
     "warm_up",
     "write_pairs",
     "write_report",
+    "zoo",
 ]
 
 
@@ -366,6 +368,22 @@ def score_pairs(pairs: xr.Dataset, scorer: Any, config: RunConfig, split: str | 
     wanted = pairs.isel(sample=np.flatnonzero(np.isin(index, hosts)))
     blocks = _each_chunk(wanted, lambda block: score_block(block, call, radius))
     return judge_scores(ScoreBlock.concat(blocks), config.scorer, name, config.seed, config.diagnostics.theta_e_edges)
+
+
+def zoo(config: RunConfig | None = None) -> xr.DataArray:
+    """Put every known fault into a small run, one at a time: which diagnostic notices it? A minute or two.
+
+    Parameters
+    ----------
+    config : RunConfig, optional
+        Of a run, whose report will show the matrix.
+
+    Returns
+    -------
+    DataArray, dims (fault, diagnostic)
+        Number of alarms, the sound run first; -1 where a diagnostic tested nothing.
+    """
+    return zoo_step(config)
 
 
 def write_report(config: RunConfig) -> str:

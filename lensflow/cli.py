@@ -357,6 +357,28 @@ def score(
         raise GateFailed(f"{scorer}: " + ", ".join(f"{g.name} {g.verdict}" for g in refused))
 
 
+@app.command(epilog=_example("zoo runs/dr9"))
+def zoo(
+    run: Annotated[
+        str | None, typer.Argument(help="Folder of a run, or its YAML file: its report will show the matrix.")
+    ] = None,
+    out: Annotated[str | None, typer.Option("--out", "-o", help="Folder that gets zoo.json and zoo.png.")] = None,
+) -> None:
+    """Put known faults into a small run, one at a time: which diagnostic notices? Exits with 1 if one goes unnoticed.
+
+    A minute or two. A matrix that this very code made is read where it lies in the run's folder.
+    """
+    from lensflow.report.terminal import print_zoo, progress_display
+    from lensflow.steps import zoo_step
+    from lensflow.steps.certify import config_of
+
+    config = config_of(run) if run else None
+    with _session(config) if config else progress_display(console) as progress:
+        found = zoo_step(config, out, progress)
+    if print_zoo(console, found):
+        raise typer.Exit(1)
+
+
 @app.command(epilog=_example("compare runs/before runs/after"))
 def compare(
     before: Annotated[str, typer.Argument(help="Folder of a run, or its YAML file", show_default=False)],

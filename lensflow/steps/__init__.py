@@ -14,6 +14,7 @@ from lensflow.steps.run_folder import RunFolder
 from lensflow.steps.score import score_step, stored_scorers
 from lensflow.steps.tune_core import tune_core_step
 from lensflow.steps.verify import Verification, verify_step
+from lensflow.steps.zoo import zoo_step
 
 __all__ = [
     "RunFolder",
@@ -40,4 +41,5 @@ __all__ = [
     "stored_scorers",
     "tune_core_step",
     "verify_step",
+    "zoo_step",
 ]

@@ -70,6 +70,11 @@ class RunFolder:
         return self.path("summaries", "scorers")
 
     @property
+    def zoo(self) -> str:
+        """Which diagnostic notices which known fault, with the code that measured the run."""
+        return self.path("summaries", "zoo.json")
+
+    @property
     def certificate(self) -> str:
         """What the gates said, bound to the data."""
         return self.path("certificate.json")
