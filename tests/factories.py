@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+import zarr
 
 from lensflow import schema
 from lensflow.config import RunConfig, load_config
@@ -78,3 +79,15 @@ def make_cutouts(n: int = 6, size: int = 64, seed: int = 0, absent: tuple[tuple[
     out = out.assign({v.name: schema.without_values(v, {"host": n, "band": len(BANDS)}) for v in stored})
     out.attrs["pixel_scale_arcsec"] = 0.262
     return with_measurements(out)
+
+
+def put(group: zarr.Group, row: int, name: str, value: float) -> None:
+    """Change one value of a packed table, or of a plain array."""
+    for _, array in group.arrays():
+        columns = [str(c) for c in array.attrs.get("columns", [])]
+        if name in columns:
+            values = array[row]
+            values[columns.index(name)] = value
+            array[row] = values
+            return
+    raise AssertionError(f"no column {name}")

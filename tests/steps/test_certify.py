@@ -16,6 +16,7 @@ from lensflow.gates import Verdict
 from lensflow.steps.certify import config_of
 from lensflow.store import paths, receipts
 from lensflow.store.open import open_pairs
+from tests.factories import put
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +103,7 @@ def test_edited_rows_results_or_certificates_are_detected(run):
     with pytest.raises(CertificateError, match="gate results are not the certified ones"):
         steps.check_step(run)
     group = paths.open_group(folder.manifest, mode="r+")
-    group["theta_e_arcsec"][0] = 9.0
+    put(group, 0, "theta_e_arcsec", 9.0)
     with pytest.raises(CertificateError, match="manifest: content"):
         steps.check_step(run)
 
@@ -159,7 +160,7 @@ def test_one_flipped_byte_is_detected_by_the_command(run, store, command):
 
 def test_an_edited_manifest_is_detected_by_the_command(run, command):
     group = paths.open_group(steps.RunFolder.of(run).manifest, mode="r+")
-    group["src_flux_nmgy"][3] = 7.0
+    put(group, 3, "src_flux_nmgy_r", 7.0)
     for extra in ((), ("--quick",)):
         code, text = command("certify", run.out, "--check", *extra)
         assert code == 4 and "manifest: content" in text

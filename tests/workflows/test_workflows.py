@@ -15,6 +15,7 @@ import zarr
 import lensflow as lf
 from lensflow import steps
 from lensflow.config import load_config
+from tests.factories import put
 from tests.small_run import small_tree
 
 ROOT = Path(__file__).parents[2] / "workflows"
@@ -138,7 +139,7 @@ def test_a_fault_in_the_store_fails_its_line(finished, tmp_path, capsys, fault, 
         pairs["stamp"][control] = pixels
     elif fault == "psf_without_source":
         cutouts = zarr.open_group(f"{out}/cutouts.zarr", mode="r+")
-        _put(cutouts, 0, "psfsize_arcsec_r", np.nan)
+        put(cutouts, 0, "psfsize_arcsec_r", np.nan)
     else:
         row, name, value = {
             "metric_lost": (injection, "magnification", np.nan),
@@ -146,22 +147,10 @@ def test_a_fault_in_the_store_fails_its_line(finished, tmp_path, capsys, fault, 
             "metric_of_control": (control, "arc_snr", 3.0),
             "flux_wrong": (injection, "magnification", 1e3),
         }[fault]
-        _put(pairs, row, name, value)
+        put(pairs, row, name, value)
     assert script("validate_run").main(["--config", finished, "--out", str(out)]) == 1
     failed = [text for text in capsys.readouterr().out.splitlines() if text.startswith("FAIL")]
     assert any(line in text for text in failed), failed
-
-
-def _put(group, row, name, value):
-    """Change one value of a packed table, or of a plain array."""
-    for _, array in group.arrays():
-        columns = [str(c) for c in array.attrs.get("columns", [])]
-        if name in columns:
-            values = array[row]
-            values[columns.index(name)] = value
-            array[row] = values
-            return
-    raise AssertionError(f"no column {name}")
 
 
 def small_pilot(folder, threshold):
