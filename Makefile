@@ -57,7 +57,7 @@ docs: $(READY)  ## rewrite docs/schema.md and docs/config.md from the code
 	p.Path('docs/schema.md').write_text(s.markdown()); p.Path('docs/config.md').write_text(c.markdown())"
 
 zoo: $(READY)  ## draw docs/figures/zoo.png: which diagnostic notices which known fault
-	$(BIN)/python benchmarks/bug_zoo.py
+	$(BIN)/lensflow zoo --out docs/figures && rm docs/figures/zoo.json
 
 bench: $(READY)  ## what the performance claims rest on
 	$(BIN)/python benchmarks/demo.py

@@ -46,7 +46,7 @@ class Rates:
     spread: float = 0.15
     kb_read: float = 10.0
     kb_written: float = 78.0
-    requests: int = 165
+    requests: int = 45
     deep: int = 30
     latency_s: float = 0.03
     scheduler_s: float = 1 / 500

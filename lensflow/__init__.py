@@ -40,11 +40,13 @@ if TYPE_CHECKING:
         psf_audit,
         rerender,
         run,
+        score_pairs,
         tune_core,
         verify,
         warm_up,
         write_pairs,
         write_report,
+        zoo,
     )
 
 __all__ = [
@@ -73,11 +75,13 @@ __all__ = [
     "psf_audit",
     "rerender",
     "run",
+    "score_pairs",
     "tune_core",
     "verify",
     "warm_up",
     "write_pairs",
     "write_report",
+    "zoo",
 ]
 
 

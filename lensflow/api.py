@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import tempfile
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import dask
 import numpy as np
@@ -24,6 +25,8 @@ from lensflow.gates.core_claims import PUBLISHED_AUC, Claim
 from lensflow.gates.core_claims import core_claims as _core_claims
 from lensflow.gates.core_sweep import CoreRows, HandlingResult
 from lensflow.gates.core_tuning import CoreTuning, measure_handlings
+from lensflow.gates.score_gates import judge_scores, scored_hosts
+from lensflow.gates.scorer import ScoreBlock, as_scorer, score_block
 from lensflow.injection.core import handle_core, mask_batch
 from lensflow.manifest.build import build_manifest
 from lensflow.manifest.image_sources import bank_of
@@ -41,9 +44,11 @@ from lensflow.steps import (
     rerender,
     run,
     tune_core_step,
+    zoo_step,
 )
 from lensflow.steps import inject as _inject
 from lensflow.steps import verify_step as verify
+from lensflow.steps.score import with_split
 from lensflow.steps.sources import in_store_order
 from lensflow.store.open import open_cutouts, open_manifest, open_pairs
 from lensflow.survey.crop import crop
@@ -76,11 +81,13 @@ __all__ = [
     "psf_audit",
     "rerender",
     "run",
+    "score_pairs",
     "tune_core",
     "verify",
     "warm_up",
     "write_pairs",
     "write_report",
+    "zoo",
 ]
 
 
@@ -323,6 +330,60 @@ def tune_core(config: RunConfig) -> CoreTuning:
         ``recommended`` is "" where nothing passes; ``reason`` says why.
     """
     return tune_core_step(config)
+
+
+def score_pairs(pairs: xr.Dataset, scorer: Any, config: RunConfig, split: str | None = None) -> list[GateResult]:
+    """Judge a trained lens finder, or anything that scores images, on pairs; nothing is written.
+
+    Parameters
+    ----------
+    pairs : Dataset
+        Opened or lazy; rows of other splits are left out.
+    scorer : callable, or a scikit-learn estimator
+        Images (n, band, y, x), float32 in nMgy/pixel, to n scores; see :func:`lensflow.gates.scorer.as_scorer`.
+    config : RunConfig
+        Its section ``scorer``.
+    split : {"train", "val", "test"}, optional
+        Replaces ``config.scorer.split``. The test split must have been opened with ``unseal_test``.
+
+    Returns
+    -------
+    list of GateResult
+        ``synthetic_auroc`` and ``core_drop``.
+
+    Raises
+    ------
+    GateError
+        If the scorer fails, or does not return one number per image.
+    StoreError
+        If the test split is asked for and sealed.
+    """
+    config = with_split(config, split)
+    if config.scorer.split == "test" and pairs.attrs.get("n_sealed"):
+        raise StoreError("the test split is sealed: open it with open_pairs(..., split='test', unseal_test='why')")
+    injected, index = ~pairs["is_control"].values, pairs["host_index"].values
+    hosts = scored_hosts(index[injected], pairs["split"].values[injected], config.scorer, config.seed)
+    name, radius = getattr(scorer, "__name__", type(scorer).__name__), config.scorer.core_radius_pix
+    call = as_scorer(scorer, name)
+    wanted = pairs.isel(sample=np.flatnonzero(np.isin(index, hosts)))
+    blocks = _each_chunk(wanted, lambda block: score_block(block, call, radius))
+    return judge_scores(ScoreBlock.concat(blocks), config.scorer, name, config.seed, config.diagnostics.theta_e_edges)
+
+
+def zoo(config: RunConfig | None = None) -> xr.DataArray:
+    """Put every known fault into a small run, one at a time: which diagnostic notices it? A minute or two.
+
+    Parameters
+    ----------
+    config : RunConfig, optional
+        Of a run, whose report will show the matrix.
+
+    Returns
+    -------
+    DataArray, dims (fault, diagnostic)
+        Number of alarms, the sound run first; -1 where a diagnostic tested nothing.
+    """
+    return zoo_step(config)
 
 
 def write_report(config: RunConfig) -> str:

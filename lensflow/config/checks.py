@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from itertools import pairwise
+from typing import Literal, NamedTuple
 
 from pydantic import Field, field_validator, model_validator
 
@@ -17,6 +18,13 @@ class DiagnosticsConfig(Section):
     theta_e_edges: tuple[float, ...] = Field((0.0, 0.75, 1.0, 1.5, 2.0, 5.0), description="strata, arcsec")
     n_rings: int = Field(30, ge=5, description="1-pixel rings of the radial profile")
     bootstrap: int = Field(400, ge=50, description="host-bootstrap draws for intervals")
+
+    @field_validator("theta_e_edges")
+    @classmethod
+    def _edges_rise(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        if len(value) < 2 or value[0] < 0 or any(b <= a for a, b in pairwise(value)):
+            raise ValueError("at least two edges in rising order, none below 0")
+        return value
 
 
 # What a gate may look at: recipes are named <kind>_<band or all>[_<view>][+<estimator>], as core_all, core_r_robust or
@@ -185,3 +193,22 @@ class GateConfig(Section):
     def threshold_of(self, name: str) -> float:
         """Area below which a gate passes."""
         return self.max_auc_of.get(name, self.max_auc)
+
+
+class ScorerConfig(Section):
+    """Judgement of a trained lens finder, or any other scorer, on finished pairs (``lensflow score``)."""
+
+    split: Literal["train", "val", "test"] = Field(
+        "val", description="rows that are scored; test is sealed and needs a reason, train can prove nothing"
+    )
+    min_auroc: float = Field(
+        0.85, ge=0.5, lt=1, description="synthetic_auroc passes if the whole interval of the AUROC lies above it"
+    )
+    max_core_drop_pct: float = Field(
+        10.0, gt=0, le=50, description="core_drop passes if the AUROC's loss without the core, in % of it, lies below"
+    )
+    core_radius_pix: Positive = Field(
+        5.0, description="the core that is filled with local background, in stamps and controls alike"
+    )
+    bootstrap: int = Field(400, ge=50, description="host-bootstrap draws for the intervals")
+    max_pairs: int = Field(20_000, ge=10, description="injections scored; hosts are drawn whole")

@@ -51,6 +51,8 @@ class Finding:
         NaN where there is none.
     text : str
         Says it in words, or why it was not tested.
+    units : str
+        Of these numbers; "" for counts.
     """
 
     diagnostic: str
@@ -62,6 +64,7 @@ class Finding:
     high: float
     expected: float
     text: str
+    units: str = ""
 
 
 def findings(results: Mapping[str, xr.Dataset]) -> list[Finding]:
@@ -106,7 +109,8 @@ def _against(
     status = Status.ALARM if flat[worst] > 0 else Status.OK
     number, lower, upper, wanted = (float(v.values.ravel()[worst]) for v in (value, low, high, want))
     said = text or str(ds[name].attrs["long_name"])
-    return Finding(diagnostic, check, status, _where(value, worst), number, lower, upper, wanted, said)
+    units = str(ds[name].attrs.get("units", ""))
+    return Finding(diagnostic, check, status, _where(value, worst), number, lower, upper, wanted, said, units)
 
 
 def _exact(diagnostic: str, check: str, counts: xr.DataArray, tested: bool = True) -> Finding:
@@ -128,7 +132,8 @@ def _limit(diagnostic: str, check: str, values: xr.DataArray, limit: float, expe
         return _not_tested(diagnostic, check, text)
     worst = int(np.nanargmax(flat))
     status = Status.ALARM if flat[worst] > limit else Status.OK
-    return Finding(diagnostic, check, status, _where(values, worst), float(flat[worst]), np.nan, limit, expected, text)
+    units, place = str(values.attrs.get("units", "")), _where(values, worst)
+    return Finding(diagnostic, check, status, place, float(flat[worst]), np.nan, limit, expected, text, units)
 
 
 def _where(values: xr.DataArray, flat: int) -> str:
@@ -148,6 +153,7 @@ def _annulus(ds: xr.Dataset) -> Iterator[Finding]:
     for region, where, tolerance in (("annulus", "r >= 20 pix", 0.1 * floor), ("core", "r < 5 pix", floor)):
         one = ds.rename({f"{region}_residual_mean": f"{region}_residual"})
         yield _against("annulus", f"pedestal at {where}", one, f"{region}_residual", tolerance=tolerance)
+    yield _exact("annulus", "every pixel is a number", ds["n_nonfinite"], int(ds["n_injections"]) > 0)
     yield _exact("annulus", "exact where no arc is", ds["n_touched"], bool((ds["n_rows"] > 0).any()))
     yield _exact("annulus", "control rows are their host", ds["n_controls_changed"], int(ds["n_controls"]) > 0)
 
@@ -237,7 +243,7 @@ def _psf(ds: xr.Dataset) -> Iterator[Finding]:
         return
     words = {
         "image_error": "image of an impulse", "flux": "unit flux", "centroid_pix": "centroid", "width": "width",
-        "linearity": "linear in flux", "wrap_round": "nothing wraps round",
+        "linearity": "linear in flux", "wrap_round": "nothing wraps round", "clipped": "whole within its image",
     }  # fmt: skip
     for name, text in words.items():
         yield _limit("psf", text, ds[name], impulses.LIMITS[name])

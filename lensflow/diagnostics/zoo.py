@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from lensflow import rng, schema
 from lensflow.config import DiagnosticsConfig, InjectionConfig, RunConfig
@@ -59,12 +59,9 @@ class SmallRun:
         return self.pairs().chunk({"sample": chunk})
 
 
-def small_run(hosts: int = 40, per_host: int = 4, seed: int = 5) -> SmallRun:
-    """Galaxies with neighbours on correlated sky, every sixth without data in g, and a random manifest for them."""
-    draw = rng.generator(seed, "zoo.hosts")
-    images = _galaxies(hosts, draw)
-    images["g"][::6] = np.nan
-    config = RunConfig.model_validate(
+def settings(per_host: int = 4, seed: int = 5) -> RunConfig:
+    """Config of a small run."""
+    return RunConfig.model_validate(
         {
             "out": "-",
             "seed": seed,
@@ -72,6 +69,14 @@ def small_run(hosts: int = 40, per_host: int = 4, seed: int = 5) -> SmallRun:
             "plan": {"injections_per_host": per_host, "src_reff_arcsec": [0.15, 0.2, 0.3], "dmag": [0.0, 0.5, 1.0]},
         }
     )
+
+
+def small_run(hosts: int = 40, per_host: int = 4, seed: int = 5) -> SmallRun:
+    """Galaxies with neighbours on correlated sky, every sixth without data in g, and a random manifest for them."""
+    draw = rng.generator(seed, "zoo.hosts")
+    images = _galaxies(hosts, draw)
+    images["g"][::6] = np.nan
+    config = settings(per_host, seed)
     names = np.array([f"zoo-{i:04d}" for i in range(hosts)])
     out = stamps_from_cubes(images, names, _PSFSIZE, None, None, config.survey)
     out = with_measurements(out.assign_attrs(pixel_scale_arcsec=PIXEL_ARCSEC))
@@ -296,21 +301,38 @@ def examine(fault: Fault | None, run: SmallRun, diagnostics: DiagnosticsConfig |
     return findings(Summaries.from_block(pairs, config).results(config, run.config.seed, run.injection, renderer))
 
 
-def matrix(run: SmallRun | None = None, diagnostics: DiagnosticsConfig | None = None) -> xr.DataArray:
-    """Alarms of every diagnostic for every fault, and for the sound run (the first row).
+def alarm_counts(fault: Fault | None, run: SmallRun, diagnostics: DiagnosticsConfig | None = None) -> NDArray[np.int64]:
+    """Alarms of each of ``DIAGNOSTICS`` for a fault (None: the sound run); -1 where it tested nothing."""
+    found = examine(fault, run, diagnostics)
+    counts = np.full(len(DIAGNOSTICS), -1, np.int64)
+    for j, name in enumerate(DIAGNOSTICS):
+        of = [f for f in found if f.diagnostic == name]
+        if any(f.status is not Status.NOT_TESTED for f in of):
+            counts[j] = sum(f.status is Status.ALARM for f in of)
+    return counts
+
+
+def matrix(counts: ArrayLike) -> xr.DataArray:
+    """Name the alarm counts of the sound run (the first row) and of every fault.
 
     Returns
     -------
     DataArray, dims (fault, diagnostic)
         Number of alarms; -1 where a diagnostic tested nothing.
     """
-    sound = run or small_run()
-    names = ["none", *(f.name for f in FAULTS)]
-    counts = np.zeros((len(names), len(DIAGNOSTICS)), np.int64)
-    for i, fault in enumerate((None, *FAULTS)):
-        found = examine(fault, sound, diagnostics)
-        for j, name in enumerate(DIAGNOSTICS):
-            of = [f for f in found if f.diagnostic == name]
-            tested = any(f.status is not Status.NOT_TESTED for f in of)
-            counts[i, j] = sum(f.status is Status.ALARM for f in of) if tested else -1
-    return xr.DataArray(counts, dims=("fault", "diagnostic"), coords={"fault": names, "diagnostic": list(DIAGNOSTICS)})
+    coords = {"fault": ["none", *(f.name for f in FAULTS)], "diagnostic": list(DIAGNOSTICS)}
+    return xr.DataArray(np.asarray(counts, np.int64), dims=("fault", "diagnostic"), coords=coords)
+
+
+def shortcomings(found: xr.DataArray) -> list[str]:
+    """Say where a matrix is not as it must be: alarms on the sound run, diagnostics that miss their fault."""
+    sound = found.sel(fault="none")
+    out = [f"{d} raises an alarm on the sound run" for d in _noticed(sound)]
+    for f in FAULTS:
+        missed = [d for d in f.caught_by if d not in _noticed(found.sel(fault=f.name))]
+        out += [f"{d} does not notice: {f.name}" for d in missed]
+    return out
+
+
+def _noticed(row: xr.DataArray) -> list[str]:
+    return [str(d) for d in row["diagnostic"].values[row.values > 0]]

@@ -51,6 +51,64 @@ def host_bootstrap(
     return float(found[0]), found[1:]
 
 
+def true_rates(
+    labels: ArrayLike, scores: ArrayLike, hosts: ArrayLike, false_rates: ArrayLike, count: int, seed: int, purpose: str
+) -> tuple[Floats, Floats]:
+    """True positive rates at given false positive rates, and those of bootstrap draws of whole hosts.
+
+    Parameters
+    ----------
+    labels, scores, hosts : array_like, shape (n,)
+    false_rates : array_like, shape (k,)
+        Ascending. Where the curve rises upright its upper end counts.
+    count, seed, purpose
+        As :func:`host_bootstrap`: the same ones give the same draws.
+
+    Returns
+    -------
+    ndarray, shape (k,), and ndarray, shape (count, k)
+        NaN where a draw has no positive or no negative.
+    """
+    y, s = np.asarray(labels, dtype=bool), np.asarray(scores, dtype=np.float64)
+    unique, place = np.unique(np.asarray(hosts), return_inverse=True)
+    weights = np.concatenate([np.ones((1, unique.size)), host_weights(unique.size, count, seed, purpose)])
+    order = np.argsort(-s, kind="stable")
+    grid = np.asarray(false_rates, dtype=np.float64)
+    out = np.full((len(weights), grid.size), np.nan)
+    _true_rates(y[order], s[order], place[order], weights, grid, out)
+    return out[0], out[1:]
+
+
+@compiled()
+def _true_rates(y, s, unit, weights, grid, out):  # type: ignore[no-untyped-def]
+    """Read the curve off at ``grid``; rows come with descending scores, ties are one straight piece."""
+    for d in range(weights.shape[0]):
+        w = weights[d]
+        positives = negatives = 0.0
+        for k in range(len(s)):
+            if y[k]:
+                positives += w[unit[k]]
+            else:
+                negatives += w[unit[k]]
+        if positives == 0.0 or negatives == 0.0:
+            continue
+        x = t = won = lost = 0.0
+        g = k = 0
+        while k < len(s):
+            x_before, t_before, value = x, t, s[k]
+            while k < len(s) and s[k] == value:
+                if y[k]:
+                    won += w[unit[k]]
+                else:
+                    lost += w[unit[k]]
+                k += 1
+            x, t = lost / negatives, won / positives
+            while g < len(grid) and grid[g] < x:
+                out[d, g] = t_before + (t - t_before) * (grid[g] - x_before) / (x - x_before)
+                g += 1
+        out[d, g:] = 1.0
+
+
 def _areas(
     labels: ArrayLike,
     scores: ArrayLike,

@@ -21,7 +21,6 @@ from numpy.typing import NDArray
 from lensflow.config import DiagnosticsConfig, GateConfig, fingerprint
 from lensflow.errors import ConvergenceError, GateError
 from lensflow.gates import controls
-from lensflow.gates.auc import roc_points
 from lensflow.gates.crossfit import CrossFit, Linear
 from lensflow.gates.estimators import Estimator, estimator_of
 from lensflow.gates.features import FeatureBlock
@@ -185,7 +184,6 @@ def _measure(
     del fit  # its blocks are as large as all features; the reference makes its own
     if expected is not None and np.isfinite(expected).all():
         known["reference"] = controls.reference(machine, expected, ctrl, main["auc"], draws, INTERVAL)
-    labels = np.repeat([True, False], len(positive))
     changed = (stamp != ctrl).any(axis=1)
     result = replace(
         undecided,
@@ -195,7 +193,7 @@ def _measure(
         strata=tuple(strata(machine, used, positive, negative, changed, edges, undecided.threshold)),
         controls=known,
         coef=coef,
-        roc=tuple((x, y) for x, y in roc_points(labels, np.concatenate([positive, negative])).tolist()),
+        **machine.roc_of(positive, negative, INTERVAL),
         fit=numbers,
         worst=tuple(worst_rows(used, positive - negative)),
     )

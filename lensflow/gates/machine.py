@@ -12,7 +12,7 @@ from sklearn.model_selection import GroupKFold
 
 from lensflow import rng
 from lensflow.diagnostics.hostsums import interval, spread
-from lensflow.gates.auc import host_bootstrap
+from lensflow.gates.auc import host_bootstrap, roc_points, true_rates
 from lensflow.gates.crossfit import Folds
 from lensflow.gates.estimators import Estimator, Fit
 
@@ -74,6 +74,20 @@ class Machine:
         found, draws = host_bootstrap(labels, scores, hosts, self.bootstrap, self.seed, purpose)
         low, high, sd = self.around(found, draws, n_hosts)
         return {"auc": found, "auc_low": max(0.0, low), "auc_high": min(1.0, high), "sd": sd}, draws
+
+    def roc_of(self, positive: Floats, negative: Floats, purpose: str) -> dict[str, Any]:
+        """ROC of scores of all pairs, with the interval over hosts of each true positive rate: ``roc``, its ends."""
+        labels = np.repeat([True, False], [len(positive), len(negative)])
+        scores, both = np.concatenate([positive, negative]), np.concatenate([self.groups, self.groups])
+        points = roc_points(labels, scores)
+        found, draws = true_rates(labels, scores, both, points[:, 0], self.bootstrap, self.seed, purpose)
+        low, high = interval(draws, np.unique(self.groups).size)
+        wider = training_share(len(self.folds))
+        return {
+            "roc": tuple((x, y) for x, y in points.tolist()),
+            "roc_low": tuple(np.clip(found - wider * (found - low), 0, 1).tolist()),
+            "roc_high": tuple(np.clip(found + wider * (high - found), 0, 1).tolist()),
+        }
 
     def around(self, found: float, draws: Floats, n_hosts: int) -> tuple[float, float, float]:
         """Interval and standard deviation of an estimate from its bootstrap draws, for training sets that overlap."""

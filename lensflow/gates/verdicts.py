@@ -37,7 +37,7 @@ class GateResult:
     auc, auc_low, auc_high : float
         Area under the ROC curve and its 95 % interval over hosts; NaN where it was not measured.
     threshold : float
-        The gate passes below it.
+        The gate passes below it; ``synthetic_auroc`` passes above it.
     n_rows, n_hosts : int
         Injection rows (each with its own control) and their hosts; for metadata, rows of both classes.
     reason : str
@@ -53,6 +53,8 @@ class GateResult:
     box_shape : tuple of int
         (band, y, x) to reshape ``coef`` to where the features are pixels of the core box; else ().
     roc : tuple of (false positive rate, true positive rate)
+    roc_low, roc_high : tuple of float
+        95 % interval over hosts of the true positive rate at each false positive rate of ``roc``.
     fit : dict
         Iterations and gradient of the fits; iterations only for trees.
     worst : tuple of dict
@@ -79,6 +81,8 @@ class GateResult:
     coef: tuple[float, ...] = ()
     box_shape: tuple[int, ...] = ()
     roc: tuple[tuple[float, float], ...] = ()
+    roc_low: tuple[float, ...] = ()
+    roc_high: tuple[float, ...] = ()
     fit: dict[str, Any] = field(default_factory=dict)
     worst: tuple[dict[str, Any], ...] = ()
     findings: tuple[dict[str, Any], ...] = ()
@@ -105,7 +109,7 @@ class GateResult:
             raise GateError(f"not a gate result: keys {sorted(set(tree) ^ known)} are missing or unknown")
         values = {k: _with_nan(v) for k, v in tree.items()}
         values["verdict"] = Verdict(values["verdict"])
-        for name in ("strata", "coef", "box_shape", "worst", "findings"):
+        for name in ("strata", "coef", "box_shape", "roc_low", "roc_high", "worst", "findings"):
             values[name] = tuple(values[name])
         values["roc"] = tuple((float(x), float(y)) for x, y in values["roc"])
         return cls(**values)

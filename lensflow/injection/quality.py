@@ -12,6 +12,7 @@ from lensflow.config import InjectionConfig
 from lensflow.schema import PsfSource, Reason, Status
 
 MAX_BAD_PIXEL_FRAC = 0.2
+MIN_STAMP_FLUX = 0.5
 # Measured by the survey at or near the place: not scaled from another band, not assumed.
 _REAL_PSF = (PsfSource.MAP, PsfSource.MANIFEST, PsfSource.COADD_PSF)
 
@@ -45,7 +46,7 @@ def pair_flags(
         "host_partial": hosts["status"].values[rows] == Status.PARTIAL,
         "assumed_noise": (reasons & int(Reason.ASSUMED_NOISE) > 0).any(axis=1),
         "assumed_psf": (reasons & int(Reason.ASSUMED_PSF) > 0).any(axis=1),
-        "low_stamp_flux": ~control & (metrics["stamp_flux_fraction"] < 0.5),
+        "low_stamp_flux": ~control & (metrics["stamp_flux_fraction"] < MIN_STAMP_FLUX),
     }
     real_psf = np.isin(hosts["psf_source"].values[rows], _REAL_PSF).all(axis=1)
     few_bad = hosts["bad_pixel_frac"].values[rows] <= MAX_BAD_PIXEL_FRAC

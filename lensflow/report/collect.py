@@ -9,21 +9,16 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
 
 from lensflow.config import RunConfig
 from lensflow.diagnostics import results_from_json
 from lensflow.errors import GateError, StoreError
 from lensflow.gates import GateResult
 from lensflow.gates.core_tuning import CoreTuning
+from lensflow.report.gallery import Example, choose_rows, example, worst_rows
 from lensflow.store import paths, receipts
 from lensflow.store.open import open_all_pairs, open_cutouts, open_manifest, read_pairs_block
 from lensflow.store.regions import Region
-
-GALLERY_ROWS = 10
-# theta_E (by rank) x SNR (by rank within it): where the gallery's rows are taken from.
-_THETA_E_SHARES = (0.1, 0.5, 0.9)
-_SNR_SHARES = (0.08, 0.5, 0.92)
 
 
 @dataclass(frozen=True)
@@ -39,30 +34,7 @@ class Places:
     gates: str
     timings: str
     core: str = ""
-
-
-@dataclass(frozen=True, eq=False)
-class Example:
-    """One row of the gallery, with its pixels.
-
-    Attributes
-    ----------
-    ctrl, arc, stamp : ndarray, shape (band, y, x)
-        nMgy/pixel.
-    absent : tuple of str
-        Bands without an exposure of the host.
-    """
-
-    row: int
-    host_id: str
-    theta_e_arcsec: float
-    src_mag: float
-    magnification: float
-    arc_snr: float
-    absent: tuple[str, ...]
-    ctrl: NDArray[np.float32]
-    arc: NDArray[np.float32]
-    stamp: NDArray[np.float32]
+    zoo: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,10 +50,15 @@ class RunRecord:
         the step has not run.
     cutouts_summary, pairs_summary : dict
         As :func:`lensflow.store.receipts.summary`.
+    gallery, worst : tuple of Example
+        Rows chosen by rule over theta_E and SNR; and those that stand out, with the reasons.
     diagnostics, gates
         Empty where they have not run, or belong to other pixels or settings.
     core : CoreTuning or None
         None where the core was not tuned for these pixels and settings.
+    zoo : DataArray or None
+        Alarms by fault and diagnostic, as :func:`lensflow.diagnostics.zoo.matrix`; None where the installed code has
+        not made it.
     notes : tuple of str
         What is missing, why, and the command that makes it.
     """
@@ -95,10 +72,12 @@ class RunRecord:
     pairs_summary: dict[str, Any]
     timings: dict[str, Any]
     gallery: tuple[Example, ...]
+    worst: tuple[Example, ...]
     diagnostics: dict[str, xr.Dataset]
     gates: tuple[GateResult, ...]
     notes: tuple[str, ...]
     core: CoreTuning | None = None
+    zoo: xr.DataArray | None = None
 
     @property
     def bands(self) -> tuple[str, ...]:
@@ -124,8 +103,9 @@ def collect(config: RunConfig, places: Places, keys: Mapping[str, str] | None = 
     config : RunConfig
     places : Places
     keys : mapping, optional
-        Stage (``diagnostics``, ``gates``) -> the key that its stored results must carry; results under another key
-        belong to other pixels or settings and are left out, with a note. Without an entry any key will do.
+        Stage (``diagnostics``, ``gates``, ``core``, ``zoo``) -> the key that its stored results must carry; results
+        under another key belong to other pixels or settings and are left out, with a note. Without an entry any key
+        will do.
 
     Raises
     ------
@@ -157,6 +137,13 @@ def collect(config: RunConfig, places: Places, keys: Mapping[str, str] | None = 
     elif manifest is not None:
         notes.append("No pairs yet: nothing has been injected. `lensflow inject` does it.")
     diagnostics = _stored(places.diagnostics, "diagnostics", "lensflow diagnose", keys or {}, notes)
+    gates = _gates(_stored(places.gates, "gates", "lensflow gate", keys or {}, notes), notes)
+    gallery: tuple[Example, ...] = ()
+    worst: tuple[Example, ...] = ()
+    if rows is not None:
+        shown = (rows, cutouts, places, config)
+        gallery = _examples(dict.fromkeys(choose_rows(rows).tolist(), ()), *shown)
+        worst = _examples(worst_rows(rows, cutouts, gates, config), *shown)
     return RunRecord(
         config=config,
         fingerprint=fingerprint,
@@ -166,9 +153,11 @@ def collect(config: RunConfig, places: Places, keys: Mapping[str, str] | None = 
         cutouts_summary=receipts.summary(receipts.read_receipts(places.cutouts_receipts).values()),
         pairs_summary=receipts.summary(done.values()),
         timings=paths.read_json(places.timings) if paths.exists(places.timings) else {},
-        gallery=() if rows is None else _gallery(rows, cutouts, places, config),
+        gallery=gallery,
+        worst=worst,
         diagnostics=results_from_json(json.dumps(diagnostics)) if diagnostics else {},
-        gates=_gates(_stored(places.gates, "gates", "lensflow gate", keys or {}, notes), notes),
+        gates=gates,
+        zoo=_zoo(places.zoo, (keys or {}).get("zoo")),
         core=_core(places.core, keys or {}, notes),
         notes=tuple(notes),
     )
@@ -207,77 +196,19 @@ def _core(url: str, keys: Mapping[str, str], notes: list[str]) -> CoreTuning | N
     return None if stored is None else CoreTuning.from_dict(stored)
 
 
-def choose_rows(rows: xr.Dataset, count: int = GALLERY_ROWS) -> NDArray[np.int64]:
-    """Choose rows to show, spread over theta_E and SNR, each of another host where there are enough.
-
-    Parameters
-    ----------
-    rows : Dataset
-        Manifest columns and metrics of finished rows.
-    count : int
-        At most so many.
-
-    Returns
-    -------
-    ndarray of int64
-        Positions in ``rows``, sorted by theta_E and SNR. No random number is drawn. One of them is of a host with
-        an absent band, if there is any.
-    """
-    theta_e, snr = rows["theta_e_arcsec"].values, _best_snr(rows)
-    usable = np.flatnonzero(~rows["is_control"].values & np.isfinite(snr))
-    if usable.size == 0:
-        return usable
-    absent = ~np.isfinite(rows["psf_fwhm_arcsec"].values).all(axis=1)
-    host = rows["host_index"].values
-    chosen: list[int] = []
-
-    def nearest(pool: NDArray[np.int64], rank: float) -> None:
-        """Take the row at the rank of the pool's SNR, or the nearest one of a host that is not shown yet."""
-        pool = np.setdiff1d(pool, chosen)
-        fresh = pool[~np.isin(host[pool], host[chosen])] if chosen else pool
-        pool = fresh if fresh.size else pool
-        if pool.size:
-            ordered = pool[np.lexsort((pool, snr[pool]))]
-            chosen.append(int(ordered[round(rank * (ordered.size - 1))]))
-
-    if absent[usable].any():
-        nearest(usable[absent[usable]], 0.5)
-    whole = usable[~absent[usable]] if (~absent[usable]).any() else usable
-    groups = np.array_split(whole[np.lexsort((whole, theta_e[whole]))], len(_THETA_E_SHARES))
-    for rank in (_SNR_SHARES[1], _SNR_SHARES[0], _SNR_SHARES[2]):
-        for group in groups:
-            if len(chosen) < count:
-                nearest(group, rank)
-    order = np.lexsort((snr[chosen], theta_e[chosen]))
-    return np.asarray(chosen, dtype=np.int64)[order]
+def _zoo(url: str, key: str | None) -> xr.DataArray | None:
+    """Matrix of the bug zoo, if this installation's code made it; what other code noticed says nothing here."""
+    stored = paths.read_json(url) if url and paths.exists(url) else {}
+    return xr.DataArray.from_dict(stored["results"]) if stored and key in (None, stored.get("key")) else None
 
 
-def _best_snr(rows: xr.Dataset) -> NDArray[np.float64]:
-    """``arc_snr``, or the best band's peak SNR where the reference band is absent."""
-    per_band = np.where(np.isfinite(rows["snr_peak"].values), rows["snr_peak"].values, -np.inf).max(axis=1)
-    alias = rows["arc_snr"].values.astype(np.float64)
-    return np.where(np.isfinite(alias), alias, np.where(np.isfinite(per_band), per_band, np.nan))
-
-
-def _gallery(rows: xr.Dataset, cutouts: xr.Dataset, places: Places, config: RunConfig) -> tuple[Example, ...]:
+def _examples(
+    chosen: Mapping[int, tuple[str, ...]], rows: xr.Dataset, cutouts: xr.Dataset, places: Places, config: RunConfig
+) -> tuple[Example, ...]:
+    """Chosen rows with their pixels, read row by row; positions in ``rows`` -> why they are shown."""
     out = []
-    flux = rows["src_flux_nmgy"].values[:, config.reference_band]
-    for k in choose_rows(rows):
+    for k, why in chosen.items():
         at = int(rows["row"].values[k])
         block = read_pairs_block(places.pairs, places.manifest, places.cutouts, Region(0, at, at + 1))
-        absent = ~np.isfinite(rows["psf_fwhm_arcsec"].values[k])
-        out.append(
-            Example(
-                row=at,
-                host_id=str(cutouts["host_id"].values[int(rows["host_index"].values[k])]),
-                theta_e_arcsec=float(rows["theta_e_arcsec"].values[k]),
-                src_mag=float(22.5 - 2.5 * np.log10(flux[k])) if flux[k] > 0 else np.nan,
-                magnification=float(rows["magnification"].values[k]),
-                arc_snr=float(rows["arc_snr"].values[k]),
-                absent=tuple(b for b, gone in zip(config.bands, absent, strict=True) if gone),
-                ctrl=block["ctrl"].values[0],
-                arc=block["arc"].values[0],
-                stamp=block["stamp"].values[0],
-            )
-        )
+        out.append(example(rows.isel(sample=k), cutouts, block.isel(sample=0), config, why))
     return tuple(out)

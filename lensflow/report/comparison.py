@@ -17,7 +17,7 @@ from lensflow.config import RunConfig, flatten
 from lensflow.gates import GateResult
 from lensflow.gates.difference import difference
 from lensflow.report import comparison_figure
-from lensflow.report.numbers import count, fixed, interval, number
+from lensflow.report.numbers import MISSING, count, fixed, interval, number
 from lensflow.report.tables import Table
 
 # The folder is where a run lies, the cluster how it was computed: neither is in its results.
@@ -82,9 +82,11 @@ class Comparison:
     settings : tuple of (setting, value in a, value in b)
         Those that differ; None where a run does not know the setting.
     counts : tuple of (count, in a, in b)
-    gates, diagnostics : tuple of Change
+    gates : tuple of Change
+        Areas of the gates that have one.
     verdicts : dict
-        Gate -> its verdicts in both, "—" where it was not run.
+        Every gate -> its verdicts in both, "—" where it was not run.
+    diagnostics : tuple of Change
     """
 
     a: RunSide
@@ -101,6 +103,15 @@ class Comparison:
         """Diagnostics that differ beyond their intervals, the surest first."""
         found = [c for c in self.diagnostics if c.judgement == "differs"]
         return tuple(sorted(found, key=lambda c: -abs(c.delta) / max(c.high - c.low, 1e-300)))
+
+    def headline(self) -> str:
+        """Say in one sentence which verdicts differ."""
+        changed = [f"{n}: {a} in A, {b} in B" for n, (a, b) in self.verdicts.items() if a != b]
+        if not self.verdicts:
+            return "Neither run has gates."
+        if not changed:
+            return f"All {count(len(self.verdicts))} verdicts are the same."
+        return f"{count(len(changed))} of {count(len(self.verdicts))} verdicts differ: {'; '.join(changed)}."
 
     def summary(self) -> str:
         """Say in one sentence how the numbers of the diagnostics compare."""
@@ -124,7 +135,8 @@ def compare(a: RunSide, b: RunSide) -> Comparison:
     counts = tuple((k, a.counts.get(k, 0), b.counts.get(k, 0)) for k in dict.fromkeys([*a.counts, *b.counts]))
     of_gates = [{g.name: g for g in s.gates} for s in (a, b)]
     names = list(dict.fromkeys([*of_gates[0], *of_gates[1]]))
-    gates = tuple(Change.of(n, "", *(_area(side.get(n)) for side in of_gates)) for n in names)
+    fitted = [n for n in names if any(g.fitted for side in of_gates if (g := side.get(n)))]
+    gates = tuple(Change.of(n, "", *(_area(side.get(n)) for side in of_gates)) for n in fitted)
     verdicts = {n: (_verdict(of_gates[0].get(n)), _verdict(of_gates[1].get(n))) for n in names}
     notes = [*(f"A: {n}" for n in a.notes), *(f"B: {n}" for n in b.notes)]
     changes: list[Change] = []
@@ -142,7 +154,7 @@ def _area(gate: GateResult | None) -> tuple[float, float, float]:
 
 
 def _verdict(gate: GateResult | None) -> str:
-    return "—" if gate is None else str(gate.verdict).replace("_", " ")
+    return MISSING if gate is None else str(gate.verdict).replace("_", " ")
 
 
 def _changes(name: str, a: xr.Dataset, b: xr.Dataset, notes: list[str]) -> Iterator[Change]:
@@ -193,13 +205,19 @@ def tables(found: Comparison) -> dict[str, Table]:
             [[k, count(x), count(y), f"{y - x:+,}"] for k, x, y in found.counts if x != y],
         ),
         "gates": Table(
-            "AUC of every gate with its 95 % interval over hosts; the difference's interval takes the runs as "
-            "independent, which is too wide for runs on the same hosts.",
+            "Verdicts, and the AUC of every gate that has one with its 95 % interval over hosts; the difference's "
+            "interval takes the runs as independent, which is too wide for runs on the same hosts. Within: 0 lies in "
+            "that interval.",
             ["gate", "A", "B", "AUC in A", "AUC in B", "B − A", "judgement"],
             [
                 [c.what, *found.verdicts[c.what], estimate(c.a, 3), estimate(c.b, 3),
                  estimate((c.delta, c.low, c.high), 3), c.judgement]
                 for c in found.gates
+            ]
+            + [
+                [name, a, b, MISSING, MISSING, MISSING, "same" if a == b else "differs"]
+                for name, (a, b) in found.verdicts.items()
+                if name not in {c.what for c in found.gates}
             ],
             text_columns=3,
         ),
@@ -214,7 +232,7 @@ def tables(found: Comparison) -> dict[str, Table]:
 
 
 def _plain(value: Any) -> str:
-    return "—" if value is None else str(value)
+    return MISSING if value is None else str(value)
 
 
 def write_page(found: Comparison) -> str:

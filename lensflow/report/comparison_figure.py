@@ -45,7 +45,7 @@ def gates(changes: Sequence[Change], results: Sequence[GateResult]) -> Embedded:
         if c.what in thresholds:
             axes.plot([thresholds[c.what]] * 2, [k - 0.32, k + 0.32], color=INK, lw=1.2)
         if all(math.isnan(v) for v in (c.a[0], c.b[0])):
-            axes.text(0.5, k, "not measured in either", fontsize=8, color=MUTED, va="center", ha="center")
+            axes.text(0.505, k, "not measured in either", fontsize=8, color=MUTED, va="center")
     axes.axvline(0.5, color=MUTED, lw=0.8, ls="--")
     axes.set_yticks(y, [c.what for c in changes])
     axes.set_ylim(-0.6, len(changes) - 0.4)

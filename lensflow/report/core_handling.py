@@ -93,6 +93,7 @@ def table(results: Sequence[HandlingResult], first: str = "", published: Mapping
         ],
         rows=rows,
         text_columns=1,
+        wrapped=frozenset(range(2 + len(names) + (published is not None))),
     )
 
 

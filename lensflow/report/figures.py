@@ -33,6 +33,10 @@ VERDICT_COLOURS = {
 }
 
 
+# Beside the colour, for those who do not see it.
+VERDICT_SIGNS = {"PASS": "✓", "FAIL": "✕", "INCONCLUSIVE": "?", "NOT_TESTABLE": "–", "ERROR": "!"}
+
+
 @dataclass(frozen=True)
 class Picture:
     """A figure as the page shows it.

@@ -10,6 +10,7 @@ from matplotlib.colors import BoundaryNorm, ListedColormap
 
 from lensflow import geometry
 from lensflow.config.checks import parse_recipe
+from lensflow.diagnostics.zoo import FAULTS
 from lensflow.gates import GateResult
 from lensflow.gates.recipes import CORNER_PIX, EDGE_PIX, RING_PIX
 from lensflow.report.figures import INK, MUTED, Picture, label, new_figure, picture
@@ -17,16 +18,15 @@ from lensflow.report.figures import INK, MUTED, Picture, label, new_figure, pict
 _NOT_TESTED, _QUIET, _ALARM = "#d9d9d9", "#f4f6f8", "#c0362c"
 
 
-def zoo(matrix: xr.DataArray, required: Sequence[Sequence[str]]) -> Picture:
+def zoo(matrix: xr.DataArray) -> Picture:
     """Faults against diagnostics.
 
     Parameters
     ----------
     matrix : DataArray
         As :func:`lensflow.diagnostics.zoo.matrix`: the sound run, then the faults.
-    required : sequence of sequences of str
-        For every fault the diagnostics that must notice it.
     """
+    required = {f.name: f.caught_by for f in FAULTS}
     faults, diagnostics = ([str(v) for v in matrix[d].values] for d in ("fault", "diagnostic"))
     counts = matrix.values
     figure, (axes,) = new_figure(0.27 * len(faults) + 1.5, width=9.0)
@@ -35,7 +35,7 @@ def zoo(matrix: xr.DataArray, required: Sequence[Sequence[str]]) -> Picture:
     for i, j in np.ndindex(counts.shape):
         if counts[i, j] > 0:
             axes.text(j, i, str(counts[i, j]), ha="center", va="center", fontsize=8, color="white", fontweight="bold")
-        if i and diagnostics[j] in required[i - 1]:
+        if diagnostics[j] in required.get(faults[i], ()):
             axes.plot([j - 0.46, j + 0.46, j + 0.46, j - 0.46, j - 0.46],
                       [i - 0.43, i - 0.43, i + 0.43, i + 0.43, i - 0.43], color=INK, linewidth=1.3)  # fmt: skip
     axes.set_xticks(range(len(diagnostics)), [d.replace("_", " ") for d in diagnostics], rotation=35, ha="left")
@@ -86,7 +86,10 @@ def areas_on_the_stamp(gates: Sequence[GateResult], size: int) -> Picture | None
             value[place] = shown[kind].auc
     figure, (axes, listed) = new_figure(3.6, 1, 2, width=8.2, width_ratios=[1.2, 1.0])
     image = axes.imshow(value, origin="lower", cmap="RdYlBu_r", vmin=0.3, vmax=1.0)
-    figure.colorbar(image, ax=axes, label="AUC", shrink=0.85)
+    bar = figure.colorbar(image, ax=axes, shrink=0.85)
+    bar.set_label("AUC", fontsize=9, color=INK)
+    bar.ax.tick_params(labelsize=8, colors=MUTED, labelcolor=INK)
+    bar.outline.set_visible(False)
     axes.grid(False)
     label(axes, "x (pixel)", "y (pixel)", "AUC by region")
     listed.axis("off")

@@ -12,8 +12,8 @@ from PIL import Image
 
 from lensflow import geometry
 from lensflow.gates import GateResult
-from lensflow.report.collect import Example
 from lensflow.report.figures import INK, MUTED, WIDTH, Picture, label, new_figure, picture
+from lensflow.report.gallery import Example
 from lensflow.report.numbers import number
 
 ZOOM, GAP_PIX, BAR_ARCSEC = 3, 6, 5.0
@@ -102,7 +102,7 @@ def triptych(example: Example, bands: Sequence[str], sky: float, pixel_scale_arc
         f"Host, arc and stamp of {example.host_id}: Einstein radius {number(example.theta_e_arcsec)} arcsec, "
         f"magnification {number(example.magnification)}, arc SNR {number(example.arc_snr)}"
     )
-    return Picture(f"gallery-{example.row:07d}", buffer.getvalue(), alt)
+    return Picture(f"{'worst' if example.why else 'gallery'}-{example.row:07d}", buffer.getvalue(), alt)
 
 
 def coefficient_map(gate: GateResult) -> Picture | None:

@@ -149,7 +149,8 @@ def gate(result: GateResult) -> Picture | None:
     axes[0].plot([0, 1], [0, 1], color=MUTED, linewidth=0.8, linestyle=(0, (4, 3)))
     if roc.size:
         axes[0].plot(roc[:, 0], roc[:, 1], color=colour, linewidth=1.8)
-        axes[0].fill_between(roc[:, 0], roc[:, 0], roc[:, 1], color=colour, alpha=0.08, linewidth=0)
+        if result.roc_low:
+            axes[0].fill_between(roc[:, 0], result.roc_low, result.roc_high, color=colour, alpha=0.25, linewidth=0)
     axes[0].set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), box_aspect=1)
     text = f"AUC {result.auc:.3f}\n95 %: {result.auc_low:.3f} – {result.auc_high:.3f}"
     axes[0].text(0.97, 0.05, text, ha="right", fontsize=8.5, color=INK, linespacing=1.5)
@@ -161,7 +162,8 @@ def gate(result: GateResult) -> Picture | None:
         figure,
         f"gate-{result.name}",
         f"ROC curve of gate {result.name}, and its area within ranges of Einstein radius, signal to noise and split",
-        "Left: the ROC of out-of-fold scores; the dashed diagonal is a coin. Then the AUC within strata, with 95 % "
+        "Left: the ROC of out-of-fold scores, with the 95 % interval over hosts of the share recognised; the dashed "
+        "diagonal is a coin. Then the AUC within strata, with 95 % "
         "intervals over hosts and the number of pairs; the dashed line is the threshold, the solid one 0.5. A stratum "
         "with too few pairs or hosts has no point, one without pairs is left out.",
     )

@@ -32,7 +32,7 @@ def fixed(value: Any, decimals: int = 3) -> str:
     """Write a number with ``decimals`` places: for columns whose entries are alike in size."""
     if value is None or not math.isfinite(value):
         return MISSING
-    return f"{value:,.{decimals}f}".replace("-", "−")
+    return f"{value:z,.{decimals}f}".replace("-", "−")
 
 
 def count(value: Any) -> str:

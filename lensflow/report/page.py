@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -12,8 +12,9 @@ import xarray as xr
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from lensflow.diagnostics import Finding, Status, findings
-from lensflow.gates import GateResult
+from lensflow.diagnostics import Finding, Status, findings, zoo
+from lensflow.gates import GateResult, Verdict
+from lensflow.gates.checks import findings_of
 from lensflow.report import (
     core_handling,
     figures_findings,
@@ -24,8 +25,9 @@ from lensflow.report import (
     tables_findings,
     tables_statistics,
 )
-from lensflow.report.collect import Example, RunRecord
-from lensflow.report.figures import VERDICT_COLOURS, Picture
+from lensflow.report.collect import RunRecord
+from lensflow.report.figures import VERDICT_COLOURS, VERDICT_SIGNS, Picture
+from lensflow.report.gallery import Example
 from lensflow.report.numbers import count, fixed, interval, number, seconds, share
 from lensflow.store import paths
 
@@ -40,17 +42,33 @@ class GalleryItem:
     facts: tuple[tuple[str, str], ...]
     colours: str
     note: str
+    why: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class GateCard:
-    """A gate in the banner and in its details."""
+    """A gate in the banner and in its details.
+
+    Attributes
+    ----------
+    number : str
+        What stands beside the verdict: an area, or how many comparisons are as expected.
+    findings : Table or None
+        Of a gate without a fit, in place of figures.
+    said : tuple of (str, str)
+        Its comparisons that are not as expected or were not made, and why.
+    """
 
     gate: GateResult
     colour: str
+    sign: str
+    required: bool
+    number: str
     figure: Picture | None
     coefficients: Picture | None
     strata: tables.Table | None
+    findings: tables.Table | None
+    said: tuple[tuple[str, str], ...]
 
 
 def write_page(record: RunRecord, folder: str, now: datetime | None = None) -> str:
@@ -120,10 +138,13 @@ def _content(record: RunRecord) -> dict[str, Any]:
     planned = record.manifest
     if planned is not None and planned["is_control"].values.all():
         planned = None
+    needed = record.config.gate.must_pass
+    cards = [_card(g, g.name in needed) for g in sorted(record.gates, key=lambda g: g.name not in needed)]
     of_plan = (record.bands, record.config.reference_band)
     return {
         "core": None if record.core is None else core_handling.section(record.core),
-        "cards": [_card(g) for g in record.gates],
+        "cards": cards,
+        "lights": lights(cards),
         "host_table": tables.hosts(record.cutouts_summary["counts"], skipped),
         "row_table": tables.rows(counts) if counts else None,
         "invariants": {k.removeprefix("invariant: "): v for k, v in counts.items() if k.startswith("invariant: ")},
@@ -131,7 +152,8 @@ def _content(record: RunRecord) -> dict[str, Any]:
         "messages": messages[:MAX_MESSAGES],
         "n_messages": len(messages),
         "config_yaml": record.config.to_yaml(),
-        "gallery": _gallery(record),
+        "gallery": _gallery(record, record.gallery),
+        "worst": _gallery(record, record.worst),
         "profile_figure": figures_statistics.radial_profile(profile, record.reference_band) if profile else None,
         "strata_figure": figures_statistics.strata(strata) if strata else None,
         "strata_table": tables_statistics.strata(strata) if strata else None,
@@ -139,6 +161,9 @@ def _content(record: RunRecord) -> dict[str, Any]:
         if any(g.controls for g in record.gates)
         else None,
         **_findings(diagnostics),
+        "zoo_figure": None if record.zoo is None else figures_findings.zoo(record.zoo),
+        "shortcomings": [] if record.zoo is None else zoo.shortcomings(record.zoo),
+        "n_faults": len(zoo.FAULTS),
         "region_figure": figures_findings.areas_on_the_stamp(record.gates, record.config.survey.stamp_size),
         "annulus": diagnostics.get("annulus"),
         "annulus_table": tables_statistics.annulus(diagnostics["annulus"]) if "annulus" in diagnostics else None,
@@ -174,22 +199,43 @@ def _findings(diagnostics: Mapping[str, xr.Dataset]) -> dict[str, Any]:
     }
 
 
-def _card(gate: GateResult) -> GateCard:
+def _card(gate: GateResult, required: bool) -> GateCard:
+    found = () if gate.fitted else findings_of(gate)
     return GateCard(
         gate,
         VERDICT_COLOURS[str(gate.verdict)],
+        VERDICT_SIGNS[str(gate.verdict)],
+        required,
+        fixed(gate.auc) if gate.fitted else tables_findings.as_expected(gate),
         figures_statistics.gate(gate),
         figures_images.coefficient_map(gate),
         tables_statistics.gate_strata(gate) if gate.strata else None,
+        tables_findings.gate(gate) if found else None,
+        tuple((f"{f.diagnostic}, {f.check}", f.text) for f in found if f.status is not Status.OK),
     )
 
 
-def _gallery(record: RunRecord) -> list[GalleryItem]:
-    if not record.gallery:
+def lights(cards: Sequence[GateCard]) -> str:
+    """Say in one sentence how many of the required gates pass, and what the others do."""
+    needed = [c.gate.verdict for c in cards if c.required]
+    if not needed:
+        return "No gate is required; those below are advisory."
+    words = {
+        Verdict.FAIL: "{} failed", Verdict.INCONCLUSIVE: "{} inconclusive", Verdict.NOT_TESTABLE: "{} not testable",
+        Verdict.ERROR: "{} broken",
+    }  # fmt: skip
+    rest = [text.format(count(n)) for verdict, text in words.items() if (n := needed.count(verdict))]
+    passed = f"{count(needed.count(Verdict.PASS))} of {count(len(needed))} required gates passed"
+    return f"{passed}: {', '.join(rest)}." if rest else f"{passed}."
+
+
+def _gallery(record: RunRecord, examples: Sequence[Example]) -> list[GalleryItem]:
+    if not examples:
         return []
-    sky = figures_images.sky_level(record.gallery, record.bands)
+    # One stretch for both galleries, so that their images compare.
+    sky = figures_images.sky_level(record.gallery or examples, record.bands)
     scale = float(record.cutouts.attrs["pixel_scale_arcsec"])
-    return [_gallery_item(e, record, sky, scale) for e in record.gallery]
+    return [_gallery_item(e, record, sky, scale) for e in examples]
 
 
 def _gallery_item(example: Example, record: RunRecord, sky: float, scale: float) -> GalleryItem:
@@ -203,4 +249,4 @@ def _gallery_item(example: Example, record: RunRecord, sky: float, scale: float)
     note = ""
     if example.absent:
         note = f"No exposure in {', '.join(example.absent)}: no arc was put there. Shown in {colours}."
-    return GalleryItem(figures_images.triptych(example, record.bands, sky, scale), facts, colours, note)
+    return GalleryItem(figures_images.triptych(example, record.bands, sky, scale), facts, colours, note, example.why)

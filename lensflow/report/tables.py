@@ -48,6 +48,8 @@ class Table:
         Draw a rule where the first column's entry changes.
     loud : frozenset of int
         Rows that need attention.
+    wrapped : frozenset of int
+        Columns that may break into lines where the page is too narrow; interval and number stay whole.
     """
 
     caption: str
@@ -56,6 +58,7 @@ class Table:
     text_columns: int = 1
     groups: bool = False
     loud: frozenset[int] = field(default_factory=frozenset)
+    wrapped: frozenset[int] = field(default_factory=frozenset)
 
     @property
     def has_missing(self) -> bool:

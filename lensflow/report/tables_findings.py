@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import xarray as xr
 
 from lensflow.diagnostics import Finding, Status
+from lensflow.gates import GateResult
+from lensflow.gates.checks import findings_of
 from lensflow.report.numbers import MISSING, count, fixed, interval, number
 from lensflow.report.tables import Table
 
+_UNITS = {
+    "1": "",
+    "percent": "%",
+    "mag/arcsec^2": "mag/arcsec²",
+    "nMgy/pixel per unit of the predictor": "nMgy/pixel per unit",
+}
 _STATUS = {Status.OK: "ok", Status.ALARM: "ALARM", Status.NOT_TESTED: "not tested"}
 
 
@@ -26,6 +35,7 @@ def findings(found: Sequence[Finding]) -> Table:
             number(f.value),
             number(f.expected),
             interval(f.low, f.high) if np.isfinite(f.low) else MISSING,
+            _UNITS.get(f.units, f.units),
         )
         for f in found
     ]
@@ -33,12 +43,28 @@ def findings(found: Sequence[Finding]) -> Table:
         "What the diagnostics measured beside what was to be expected, each at its worst place. An alarm: the "
         "expectation lies beyond twice the half-width of the 95 % interval over hosts (about four standard deviations) "
         "and beyond a tolerance that matters, or something exact is not.",
-        ("diagnostic", "compared", "outcome", "where", "value", "expected", "95 %"),
+        ("diagnostic", "compared", "outcome", "where", "value", "expected", "95 %", "unit"),
         rows,
         text_columns=4,
         groups=True,
         loud=frozenset(k for k, f in enumerate(found) if f.status is Status.ALARM),
+        wrapped=frozenset({1, 3, 7}),
     )
+
+
+def gate(result: GateResult) -> Table:
+    """What a gate without a fit compared."""
+    found = findings_of(result)
+    tested = sum(f.status is not Status.NOT_TESTED for f in found)
+    made = f"{count(tested)} of {count(len(found))} comparisons were made."
+    return replace(findings(found), caption=f"{result.name}: {result.recipe['check']}. {made}")
+
+
+def as_expected(result: GateResult) -> str:
+    """Say how many comparisons of a gate without a fit are as expected."""
+    found = findings_of(result)
+    good = sum(f.status is Status.OK for f in found)
+    return f"{count(good)} of {count(len(found))} as expected" if found else MISSING
 
 
 def alignment(ds: xr.Dataset) -> Table:
@@ -112,21 +138,22 @@ def balance(ds: xr.Dataset) -> Table:
 
 def psf(ds: xr.Dataset) -> Table:
     """Largest deviation of the impulses, per band."""
-    names = ("image_error", "flux", "centroid_pix", "width", "linearity", "wrap_round")
+    names = ("image_error", "flux", "centroid_pix", "width", "linearity", "wrap_round", "clipped")
     rows = []
     for b in range(ds.sizes["band"]):
         part = ds.isel(band=b)
         worst = [float(np.nanmax(np.abs(part[n].values), initial=0.0)) for n in names]
         widths = part["fwhm_arcsec"].values
         known = widths[np.isfinite(widths)]
-        ends = f"{known.min():.3g} – {known.max():.3g}" if known.size else MISSING
+        ends = interval(known.min(), known.max(), 2) if known.size else MISSING
         rows.append((str(part["band"].values), ends, *(number(w) for w in worst)))
     rows.append(("limit", "", *(number(float(ds.attrs[f"limit_{n}"])) for n in names)))
     return Table(
         "PSF: impulses rendered with the run’s own PSFs, the narrowest to the widest, against their analytic images. "
         "Largest deviations: of the image over its peak, of the flux, of the centroid (pixel), of the width (root of "
-        "the noise-equivalent area), from linearity in flux, and by light that wraps round.",
-        ("band", "FWHM (″)", "image", "flux", "centroid", "width", "linearity", "wrap-round"),
+        "the noise-equivalent area), from linearity in flux, by light that wraps round; and the share of a PSF "
+        "image’s flux beyond its edge.",
+        ("band", "FWHM (″)", "image", "flux", "centroid", "width", "linearity", "wrap-round", "clipped"),
         rows,
     )
 

@@ -168,7 +168,7 @@ def gate_controls(gates: Iterable[GateResult]) -> Table:
             )
             loud |= set() if good else {len(out) - 1}
         for t in (leak or {}).get("tried", ()):
-            what = f"{t['leak_sigma']:g} " + ("σ added to every column" if told else "sky σ added to every pixel")
+            what = f"{t['leak_sigma']:g} σ added to every column" if told else f"a leak of {t['leak_sigma']:g} σ"
             out.append(
                 (
                     g.name,
@@ -180,11 +180,12 @@ def gate_controls(gates: Iterable[GateResult]) -> Table:
                 )
             )
         if leak and not leak.get("testable", True):
-            out.append((g.name, "positive", "no sky noise to scale a leak by", MISSING, MISSING, "not testable"))
+            out.append((g.name, "positive", "no noise to scale a leak by", MISSING, MISSING, "not testable"))
     return Table(
         "Controls, run by the same machinery where the answer is known. Null: nothing is left to learn, so the AUC "
-        "must be 0.5 (judged at 99.9 %). Positive: a known leak on unlensed controls, of decreasing or increasing "
-        "size; the smallest one found is the gate’s power at this number of hosts.",
+        "must be 0.5 (judged at 99.9 %). Positive: a known leak on unlensed controls, of decreasing or increasing size "
+        "in σ, of the sky or of the feature (each gate’s recipe says what is added); the smallest one found is the "
+        "gate’s power at this number of hosts.",
         ("gate", "control", "what was done", "AUC", "95 %", "outcome"),
         out,
         text_columns=3,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 from rich.console import Console
+from rich.padding import Padding
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 from rich.table import Table
@@ -16,6 +17,7 @@ from rich.text import Text
 
 from lensflow.config import EstimateConfig
 from lensflow.diagnostics import Status, findings
+from lensflow.diagnostics.zoo import shortcomings
 from lensflow.gates import GateResult
 from lensflow.manifest.estimate import Estimate
 from lensflow.manifest.hosts import PlanSize
@@ -102,7 +104,8 @@ def print_cutouts(console: Console, cutouts: xr.Dataset, counts: Mapping[str, in
     """Print hosts by status, reason and PSF provenance, and what the survey's files complained of."""
     if cutouts.attrs.get("n_read") is not None:
         print_targets(console, cutouts.attrs)
-    print_counts(console, "Cutouts", counts)
+    kinds = list(dict.fromkeys(k.split(":")[0] for k in counts))
+    print_counts(console, "Cutouts", {k: counts[k] for k in sorted(counts, key=lambda k: kinds.index(k.split(":")[0]))})
     print_psf_audit(console, psf_audit(cutouts))
     for message in messages[:10]:
         console.print(f"  {message}", markup=False, highlight=False)
@@ -112,13 +115,13 @@ def print_cutouts(console: Console, cutouts: xr.Dataset, counts: Mapping[str, in
 
 def print_psf_audit(console: Console, audit: xr.Dataset) -> None:
     """Print PSF sizes by band: hosts by provenance, percentiles in arcsec, and sizes that cannot be."""
-    table = Table(title="PSF sizes", title_justify="left")
+    table = Table(title="PSF sizes (FWHM, arcsec)", title_justify="left")
     table.add_column("band")
     used = [s for s in audit["source"].values if audit["hosts"].sel(source=s).values.any()]
     for source in used:
         table.add_column(str(source), justify="right")
     for percentile in audit["percentile"].values:
-        table.add_column(f'P{percentile} (")', justify="right")
+        table.add_column(f"P{percentile}", justify="right")
     for band in audit["band"].values:
         of_band = audit.sel(band=band)
         hosts = [f"{int(of_band['hosts'].sel(source=s)):,}" for s in used]
@@ -202,8 +205,10 @@ def print_stages(console: Console, stages: Sequence[Mapping[str, Any]]) -> None:
 def print_gates(console: Console, gates: Sequence[GateResult]) -> None:
     """Print each gate's AUC with its interval, its threshold and its verdict, and the reason below."""
     table = Table(title="Gates", title_justify="left")
-    for column in ("gate", "pairs", "hosts", "AUC", "95 % interval", "threshold", "verdict"):
-        table.add_column(column, justify="left" if column in ("gate", "verdict") else "right")
+    table.add_column("gate", no_wrap=True)
+    for column in ("rows", "hosts", "AUC", "95 % interval", "passes"):
+        table.add_column(column, justify="right", no_wrap=column != "95 % interval")
+    table.add_column("verdict")
     for g in gates:
         verdict = str(g.verdict)
         table.add_row(
@@ -211,20 +216,38 @@ def print_gates(console: Console, gates: Sequence[GateResult]) -> None:
             f"{g.n_rows:,}",
             f"{g.n_hosts:,}",
             _number(g.auc),
-            f"{_number(g.auc_low)} - {_number(g.auc_high)}",
-            f"< {g.threshold:g}",
-            f"[{VERDICT_COLOURS[verdict]}]{verdict}[/]",
+            f"{_number(g.auc_low)} - {_number(g.auc_high)}" if np.isfinite(g.auc_low) else "-",
+            f"< {g.threshold:g}" if np.isfinite(g.threshold) else "-",
+            f"[{VERDICT_COLOURS[verdict]}]{verdict.replace('_', ' ')}[/]",
         )
     console.print(table)
     for g in gates:
-        console.print(f"  {g.name}: {g.reason}", markup=False, highlight=False)
+        console.print(Padding(Text(f"{g.name}: {g.reason}"), (0, 0, 0, 2)))
+
+
+def print_zoo(console: Console, matrix: xr.DataArray) -> list[str]:
+    """Print which diagnostics notice each fault, and return what is not as it must be."""
+    table = Table(title="Known faults, and the diagnostics that notice them (alarms)", title_justify="left")
+    table.add_column("fault", no_wrap=True)
+    table.add_column("noticed by", overflow="fold")
+    for fault in matrix["fault"].values:
+        row = matrix.sel(fault=fault)
+        noticed = [f"{d} ({n})" for d, n in zip(row["diagnostic"].values, row.values, strict=True) if n > 0]
+        table.add_row("sound run" if fault == "none" else str(fault), ", ".join(noticed) or "-")
+    console.print(table)
+    wrong = shortcomings(matrix)
+    for line in wrong:
+        console.print(f"  [bold red]{line}[/]", highlight=False)
+    if not wrong:
+        console.print("  [green]every fault is noticed by all that must; no alarm on the sound run[/green]")
+    return wrong
 
 
 def print_diagnostics(console: Console, results: Mapping[str, xr.Dataset]) -> None:
     """Print the theta_E strata and the outer annulus of every band."""
     strata = results["stratified"]
     for band in strata["band"].values:
-        table = Table(title=f"theta_E strata, {band}", title_justify="left")
+        table = Table(title=f"theta_E strata (arcsec), {band} band", title_justify="left")
         for column in ("theta_E", "rows", "hosts", "core / host core %", "core / arc %", "95 % interval"):
             table.add_column(column, justify="right")
         one = strata.sel(band=band)
@@ -245,18 +268,19 @@ def print_findings_of(console: Console, results: Mapping[str, xr.Dataset]) -> No
     """Print what the diagnostics say: the worst place of each comparison, beside what is expected."""
     table = Table(title="Diagnostics: worst place of each comparison", title_justify="left")
     for column in ("diagnostic", "compared", "status", "where", "value", "expected"):
-        table.add_column(column, justify="right" if column in ("value", "expected") else "left")
+        number = column in ("value", "expected")
+        table.add_column(column, justify="right" if number else "left", no_wrap=number, overflow="fold")
     colours = {"OK": "green", "ALARM": "bold red", "NOT_TESTED": "yellow"}
     found = findings(results)
     for f in found:
-        status = f"[{colours[str(f.status)]}]{f.status}[/]"
+        status = f"[{colours[str(f.status)]}]{str(f.status).replace('_', ' ')}[/]"
         value = "-" if f.value != f.value else f"{f.value:.3g}"
         expected = "-" if f.expected != f.expected else f"{f.expected:.3g}"
-        table.add_row(f.diagnostic, f.check, status, f.where, value, expected)
+        table.add_row(f.diagnostic.replace("_", " "), f.check, status, f.where.replace("[", r"\["), value, expected)
     console.print(table)
     for f in found:
         if f.status is not Status.OK:
-            console.print(f"  {f.diagnostic}: {f.check}: {f.text}", markup=False, highlight=False)
+            console.print(Padding(Text(f"{f.diagnostic}: {f.check}: {f.text}"), (0, 0, 0, 2)))
 
 
 def print_pairs(console: Console, counts: Mapping[str, int]) -> None:

@@ -8,6 +8,8 @@ from rich.table import Table
 from lensflow.report.comparison import Comparison, tables
 from lensflow.report.tables import Table as Shown
 
+# Of each table; the page shows more.
+MAX_ROWS = 15
 TITLES = {"settings": "Settings that differ", "counts": "Counts that differ", "gates": "Gates",
           "diagnostics": "Diagnostics that differ beyond their intervals"}  # fmt: skip
 
@@ -17,9 +19,12 @@ def print_comparison(console: Console, found: Comparison) -> None:
     console.print(f"A: {found.a.folder}\nB: {found.b.folder}", markup=False, highlight=False)
     for note in found.notes:
         console.print(f"  {note}", markup=False, highlight=False)
+    console.print(found.headline(), markup=False, highlight=False)
     for key, shown in tables(found).items():
         if shown.rows:
             console.print(_table(TITLES[key], shown))
+            if len(shown.rows) > MAX_ROWS:
+                console.print(f"  and {len(shown.rows) - MAX_ROWS} more on the page", highlight=False)
         else:
             console.print(f"{TITLES[key]}: none", highlight=False)
     if found.diagnostics:
@@ -29,7 +34,8 @@ def print_comparison(console: Console, found: Comparison) -> None:
 def _table(title: str, shown: Shown) -> Table:
     out = Table(title=title, title_justify="left")
     for k, name in enumerate(shown.columns):
-        out.add_column(name, justify="left" if k < shown.text_columns else "right")
-    for row in shown.rows:
+        words = k < shown.text_columns
+        out.add_column(name, justify="left" if words else "right", overflow="fold", min_width=12 if k == 0 else None)
+    for row in shown.rows[:MAX_ROWS]:
         out.add_row(*(cell.replace("[", r"\[") for cell in row), style="bold" if row[-1] == "differs" else "")
     return out

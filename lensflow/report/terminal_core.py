@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 
 from lensflow.gates import GateResult
@@ -21,22 +22,33 @@ def print_core(console: Console, tuning: CoreTuning) -> None:
 
 
 def print_handlings(console: Console, results: Sequence[HandlingResult], title: str) -> None:
-    """Print one row per handling."""
+    """Print one row per handling; a narrow terminal gets no counts, a very narrow one no intervals either."""
+    unlimited = console.options.update_width(10_000)
+    for counts, intervals in ((True, True), (False, True), (False, False)):
+        table = _table(results, title, counts, intervals)
+        if Measurement.get(console, unlimited, table).maximum <= console.width:
+            break
+    console.print(table)
+
+
+def _table(results: Sequence[HandlingResult], title: str, counts: bool, intervals: bool) -> Table:
     table = Table(title=title, title_justify="left")
     table.add_column("handling", no_wrap=True)
     for gate in results[0].gates:
         table.add_column(gate.name.replace("_", "\n", 1), no_wrap=True)
-    for name in ("light\nhidden", "open", "rows", "hosts"):
-        table.add_column(name, justify="right")
+    for name in ("light\nhidden", "open", *(("rows", "hosts") if counts else ())):
+        table.add_column(name, justify="right", no_wrap=True)
     for r in results:
-        cells = [_cell(g) for g in r.gates]
+        cells = [_cell(g, intervals) for g in r.gates]
         opened = "-" if r.open_share != r.open_share else f"{100 * r.open_share:.0f} %"
-        table.add_row(r.name, *cells, f"{100 * r.removed:.0f} %", opened, f"{r.n_rows:,}", f"{r.n_hosts:,}")
-    console.print(table)
+        numbers = (f"{r.n_rows:,}", f"{r.n_hosts:,}") if counts else ()
+        table.add_row(r.name, *cells, f"{100 * r.removed:.0f} %", opened, *numbers)
+    return table
 
 
-def _cell(gate: GateResult) -> str:
+def _cell(gate: GateResult, interval: bool) -> str:
     colour = VERDICT_COLOURS[str(gate.verdict)]
     if gate.auc != gate.auc:
         return f"[{colour}]" + str(gate.verdict).replace("_", "\n") + "[/]"
-    return f"[{colour}]{gate.auc:.3f}[/]\n{gate.auc_low:.2f}–{gate.auc_high:.2f}"
+    ends = f"\n{gate.auc_low:.2f}–{gate.auc_high:.2f}" if interval else ""
+    return f"[{colour}]{gate.auc:.3f}[/]{ends}"

@@ -9,6 +9,7 @@ from lensflow.report.page import write_page
 from lensflow.steps.execute import Progress, silent
 from lensflow.steps.measure import pairs_content, stored_key
 from lensflow.steps.run_folder import RunFolder
+from lensflow.steps.zoo import zoo_key
 from lensflow.store import paths
 
 
@@ -43,6 +44,7 @@ def report_step(config: RunConfig, progress: Progress = silent) -> str:
         gates=folder.gates,
         timings=folder.timings,
         core=folder.core_tuning,
+        zoo=folder.zoo,
     )
     record = collect(config, places, _keys(config))
     progress("report", 1, 2)
@@ -55,9 +57,9 @@ def report_if_stale(config: RunConfig, progress: Progress = silent) -> str:
     """Write the report unless the one that is there was made from these very settings, pixels and measurements."""
     folder = RunFolder.of(config)
     page, note = paths.join(folder.report, "index.html"), paths.join(folder.report, "made-from.json")
-    tuned = paths.exists(folder.core_tuning)
+    extra = [paths.exists(url) for url in (folder.core_tuning, folder.zoo)]
     stages = paths.read_json(folder.timings)["stages"]
-    made_from = {"key": fingerprint(config.effective(), _keys(config), stages, tuned)}
+    made_from = {"key": fingerprint(config.effective(), _keys(config), stages, extra)}
     if not (paths.exists(page) and paths.exists(note) and paths.read_json(note) == made_from):
         page = report_step(config, progress)
         paths.write_json(note, made_from)
@@ -71,4 +73,5 @@ def _keys(config: RunConfig) -> dict[str, str]:
     except StoreError:
         # Pairs that are not there or not complete: whatever is stored was measured on others.
         content = ""
-    return {stage: stored_key(config, stage, content) for stage in ("diagnostics", "gates", "core")}
+    keys = {stage: stored_key(config, stage, content) for stage in ("diagnostics", "gates", "core")}
+    return {**keys, "zoo": zoo_key()}

@@ -2,11 +2,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import roc_auc_score, roc_curve
 
+from lensflow.diagnostics.hostsums import host_weights
 from lensflow.errors import GateError
 from lensflow.gates import auc as module
-from lensflow.gates.auc import auc, host_bootstrap, roc_points
+from lensflow.gates.auc import auc, host_bootstrap, roc_points, true_rates
 
 
 @settings(max_examples=60, deadline=None)
@@ -92,3 +93,23 @@ def test_roc_points_run_from_0_0_to_1_1_and_are_few():
     assert points[-1].tolist() == [1, 1]
     assert (np.diff(points, axis=0) >= 0).all()
     assert np.trapezoid(points[:, 1], points[:, 0]) == pytest.approx(roc_auc_score(labels, scores), abs=2e-3)
+
+
+def test_true_rates_are_those_of_scikit_learn_with_ties_and_drawn_hosts():
+    draw = np.random.default_rng(3)
+    labels = draw.random(300) < 0.5
+    scores = (draw.normal(size=300) + labels).round(1)
+    hosts = np.repeat(np.arange(30), 10)
+    grid = np.linspace(0, 1, 23)
+    found, draws = true_rates(labels, scores, hosts, grid, 5, 1, "roc")
+    weights = host_weights(30, 5, 1, "roc")[:, hosts]
+    for rates, w in zip([found, *draws], [np.ones(300), *weights], strict=True):
+        false, true, _ = roc_curve(labels, scores, sample_weight=w, drop_intermediate=False)
+        # At an upright piece numpy takes either end: it is compared just beside.
+        np.testing.assert_allclose(rates[1:-1], np.interp(grid[1:-1] + 1e-9, false, true), atol=1e-6)
+        assert rates[0] == true[false == 0].max() and rates[-1] == 1
+
+
+def test_true_rates_of_one_class_are_not_known():
+    found, draws = true_rates([True, True], [1.0, 2.0], [0, 1], [0.0, 0.5], 3, 1, "roc")
+    assert np.isnan(found).all() and np.isnan(draws).all()

@@ -222,6 +222,21 @@ def test_result_comes_back_from_json():
     assert len(result.roc) <= 200
 
 
+def test_the_curve_comes_with_an_interval_that_more_hosts_narrow():
+    few, many = (gate(noise_block(2, n_hosts=n, leak=0.5)) for n in (24, 200))
+    widths = []
+    for result in (few, many):
+        true = np.array([y for _, y in result.roc])
+        low, high = np.array(result.roc_low), np.array(result.roc_high)
+        assert low.shape == high.shape == true.shape
+        assert ((low >= 0) & (high <= 1)).all()
+        # On an upright piece the interval is its upper end's.
+        assert (true <= high + 1e-12).all() and (low <= np.maximum.accumulate(true) + 1e-12).all()
+        assert high[-1] == low[-1] == 1
+        widths.append((high - low).mean())
+    assert 0.2 < widths[1] / widths[0] < 0.6
+
+
 def test_the_interval_grows_for_training_sets_that_overlap():
     assert training_share(5) == pytest.approx(1.5)
 

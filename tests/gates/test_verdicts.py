@@ -39,6 +39,8 @@ def result():
         coef=(0.1, -0.2),
         box_shape=(1, 1, 2),
         roc=((0.0, 0.0), (1.0, 1.0)),
+        roc_low=(0.0, 1.0),
+        roc_high=(math.nan, 1.0),
     )
 
 
@@ -56,6 +58,7 @@ def test_json_is_strict_and_comes_back_as_it_was():
     assert math.isnan(back.auc_low)
     assert math.isnan(back.strata[0]["auc"])
     assert (back.coef, back.box_shape, back.roc) == (result().coef, result().box_shape, result().roc)
+    assert back.roc_low == (0.0, 1.0) and math.isnan(back.roc_high[0])
 
 
 def test_a_result_with_unknown_or_missing_keys_is_refused():

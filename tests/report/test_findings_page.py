@@ -1,13 +1,16 @@
 """What the report makes of the diagnostics: tables and figures without a run."""
 
+import io
+
 import numpy as np
 import pytest
-import xarray as xr
+from rich.console import Console
 
 from lensflow.config import DiagnosticsConfig
-from lensflow.diagnostics import DIAGNOSTICS, Status, Summaries, findings
+from lensflow.diagnostics import DIAGNOSTICS, Status, Summaries, findings, zoo
 from lensflow.gates import GateResult, Verdict
 from lensflow.report import figures_findings, tables_findings
+from lensflow.report.terminal import print_zoo
 from tests.diagnostics.pairs_factory import pairs_block
 
 CONFIG = DiagnosticsConfig(bootstrap=60)
@@ -43,10 +46,32 @@ def test_areas_are_painted_only_where_a_gate_looked():
     assert shown is not None and shown.png.startswith(b"\x89PNG")
 
 
-def test_the_zoo_is_drawn():
-    matrix = xr.DataArray(
-        np.zeros((3, len(DIAGNOSTICS)), int),
-        dims=("fault", "diagnostic"),
-        coords={"fault": ["none", "a", "b"], "diagnostic": list(DIAGNOSTICS)},
-    )
-    assert figures_findings.zoo(matrix, [("psf",), ("flux",)]).png.startswith(b"\x89PNG")
+@pytest.fixture(scope="module")
+def noticed():
+    """A matrix in which every fault is noticed by those that must."""
+    counts = [[0] * len(DIAGNOSTICS), *([3 * (d in f.caught_by) for d in DIAGNOSTICS] for f in zoo.FAULTS)]
+    return zoo.matrix(counts)
+
+
+def test_the_zoo_is_drawn(noticed):
+    assert figures_findings.zoo(noticed).png.startswith(b"\x89PNG")
+
+
+def test_a_fault_that_goes_unnoticed_and_an_alarm_without_a_fault_are_said(noticed):
+    assert zoo.shortcomings(noticed) == []
+    bad = noticed.copy()
+    bad.loc["pedestal", "annulus"] = -1
+    bad.loc["none", "flux"] = 1
+    assert zoo.shortcomings(bad) == [
+        "flux raises an alarm on the sound run", "annulus does not notice: pedestal",
+    ]  # fmt: skip
+
+
+def test_the_zoo_fits_a_terminal_and_says_what_is_wrong(noticed):
+    console = Console(width=80, record=True, file=io.StringIO())
+    assert print_zoo(console, noticed) == []
+    text = console.export_text()
+    assert max(map(len, text.splitlines())) <= 80 and "…" not in text
+    assert all(f.name in text for f in zoo.FAULTS) and "no alarm on the sound run" in text
+    print_zoo(console, noticed.where(noticed < 3, 0))
+    assert "does not notice: pedestal" in console.export_text()

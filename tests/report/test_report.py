@@ -12,34 +12,36 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lensflow.config import RunConfig, load_config
+from lensflow.config import RunConfig
+from lensflow.diagnostics import DIAGNOSTICS, zoo
 from lensflow.errors import StoreError
+from lensflow.gates import Verdict
 from lensflow.report import figures_images
-from lensflow.report.collect import Places, RunRecord, choose_rows, collect
+from lensflow.report.collect import Places, RunRecord, collect
+from lensflow.report.gallery import choose_rows
 from lensflow.report.page import render, write_page
+from lensflow.steps.measure import keep_results
 from lensflow.steps.report import report_step
 from lensflow.steps.run import run
+from lensflow.steps.run_folder import RunFolder
+from lensflow.steps.zoo import zoo_key
+from tests.report.gates_factory import ONE_OF_EACH, fitted
+from tests.small_run import SMALL, small_config
 
 NOW = datetime(2030, 1, 2, 3, 4, tzinfo=UTC)
-SURVEY = {"synthetic": {"n_bricks": 2, "brick_size_pix": 500, "hosts_per_brick": 12, "bricks_without_g": 1}}
 
 
 def make_run(out: Path, **changes: Any) -> RunConfig:
     settings: dict[str, Any] = {
-        "name": "tiny <run>",
-        "out": str(out),
-        "seed": 3,
-        "survey": {**SURVEY, "failure_budget": 0.5},
+        "name": "small <run>",
+        "survey": {**SMALL["survey"], "failure_budget": 0.5},
         # Two bricks of 2': a guard band would leave too few hosts for a gallery of different ones.
         "splits": {"guard_arcsec": 0},
-        "plan": {"injections_per_host": 3},
         "injection": {"gain": "exposure"},
         "diagnostics": {"bootstrap": 60},
         "gate": {"bootstrap": 60},
-        "store": {"samples_per_region": 32, "hosts_per_region": 8, "inner_chunk": 8},
-        "cluster": {"kind": "threads", "dashboard": None},
     }
-    config = load_config({**settings, **changes})
+    config = small_config(out, **{**settings, **changes})
     run(config)
     return config
 
@@ -83,7 +85,7 @@ def copied(finished: RunConfig, tmp_path: Path) -> RunConfig:
 
 
 class Page(HTMLParser):
-    VOID = frozenset({"meta", "img", "line", "circle", "rect"})
+    VOID = frozenset({"br", "meta", "img", "line", "circle", "rect"})
 
     def __init__(self, text: str):
         super().__init__()
@@ -141,17 +143,39 @@ def test_links_of_the_page_lead_somewhere(html: str) -> None:
 
 
 def test_names_are_escaped(html: str) -> None:
-    assert "tiny &lt;run&gt;" in html and "<run>" not in html
+    assert "small &lt;run&gt;" in html and "<run>" not in html
 
 
 def test_each_gate_shows_its_verdict_its_numbers_and_its_reason(record: RunRecord, html: str) -> None:
     text = words(html)
-    assert len(record.gates) == 2
+    assert [g.name for g in record.gates if g.fitted] == ["core_r", "core_all"]
     for gate in record.gates:
         assert gate.verdict.value.replace("_", " ") in text
-        assert f"{gate.auc:.3f}" in text
+        assert not gate.fitted or f"{gate.auc:.3f}" in text
         assert gate.recipe_hash in text
     assert "FAIL is expected where the physics is correct" in text
+
+
+def test_gates_without_a_fit_show_what_they_compared_in_place_of_a_curve(bare: RunRecord) -> None:
+    html = render(dataclasses.replace(bare, gates=ONE_OF_EACH), NOW)
+    text = words(html)
+    assert not Page(html).open and " nan" not in text
+    assert "1 of 4 required gates passed: 2 failed, 1 not testable." in text
+    assert "balance FAIL 0 of 2 as expected" in text and "splits PASS 1 of 1 as expected" in text
+    assert "localisation NOT TESTABLE —" in text and "was not run." in text and "was not run.." not in text
+    assert "balance, means: about means" in text and "balance, missing: about missing" in text
+    for name, shown in (("core_r", True), ("balance", False)):
+        assert any(name in (img["alt"] or "") and "ROC" in (img["alt"] or "") for img in Page(html).all("img")) == shown
+    assert {f"gate-{g.name}" for g in ONE_OF_EACH} <= {a.get("id") for _, a in Page(html).tags}
+
+
+def test_the_verdict_comes_before_all_else(bare: RunRecord, html: str) -> None:
+    gates = (*ONE_OF_EACH[:1], fitted("edge_all", Verdict.PASS, 0.5), *ONE_OF_EACH[1:])
+    text = words(render(dataclasses.replace(bare, gates=gates), NOW))
+    places = [text.index(f" {g.name} {g.verdict.value.replace('_', ' ')}") for g in gates]
+    assert sorted(places) == [places[k] for k in (0, 2, 3, 4, 1)]
+    assert "edge_all PASS advisory AUC 0.500 (0.480 – 0.520), limit 0.65" in text
+    assert words(html).index("required gates passed") < words(html).index("What a gate asks")
 
 
 def test_counts_on_the_page_are_those_of_the_receipts(record: RunRecord, html: str) -> None:
@@ -199,6 +223,31 @@ def test_gallery_rows_spread_over_theta_e_and_hosts_and_do_not_depend_on_chance(
 def test_the_gallery_of_controls_alone_is_empty(record: RunRecord) -> None:
     assert record.rows is not None
     assert choose_rows(record.rows.isel(sample=record.rows["is_control"].values)).size == 0
+
+
+def test_rows_that_stand_out_are_shown_once_with_their_own_pixels_and_the_reason(record: RunRecord, html: str) -> None:
+    assert record.rows is not None
+    shown = {e.row: e for e in record.worst}
+    assert len(shown) == len(record.worst) > 2 and all(e.why for e in record.worst)
+    by_id = dict(zip(record.rows["row_id"].values.tolist(), record.rows["row"].values.tolist(), strict=True))
+    for gate in (g for g in record.gates if g.fitted):
+        first = shown[by_id[gate.worst[0]["row_id"]]]
+        assert first.theta_e_arcsec == pytest.approx(gate.worst[0]["theta_e_arcsec"])
+        assert any(why.startswith(f"{gate.name}:") for why in first.why)
+    for e in record.worst:
+        np.testing.assert_allclose(e.arc.max(axis=(1, 2)) > 0, [b not in e.absent for b in record.bands])
+        assert all(why in words(html) for why in e.why)
+
+
+def test_a_matrix_of_known_faults_is_shown_if_this_code_made_it(copied: RunConfig, bare: RunRecord) -> None:
+    assert "Not measured with the installed code: lensflow zoo" in words(render(bare, NOW))
+    counts = [[0] * len(DIAGNOSTICS), *([int(d in f.caught_by) for d in DIAGNOSTICS] for f in zoo.FAULTS)]
+    keep_results(RunFolder.of(copied).zoo, zoo_key(), zoo.matrix(counts).to_dict())
+    html = Path(report_step(copied)).read_text()
+    assert "Each is noticed" in words(html) and "lensflow zoo" not in words(html)
+    assert any("Matrix of known faults" in (img["alt"] or "") for img in Page(html).all("img"))
+    at = dataclasses.replace(places(copied), zoo=RunFolder.of(copied).zoo)
+    assert collect(copied, at, {"zoo": "of other code"}).zoo is None
 
 
 def test_a_run_without_diagnostics_and_gates_still_has_a_report_that_says_so(copied: RunConfig) -> None:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 import lensflow as lf
 from lensflow import steps
+from lensflow.gates import Verdict
 from lensflow.gates.difference import difference
 from lensflow.report.comparison import Change, compare, tables
 from lensflow.steps.compare import compare_step
@@ -144,3 +145,16 @@ def test_the_workflow_prints_the_comparison_and_tells_another_verdict_by_its_cod
     workflow.main(["--config", after, "--before", before])
     said = capsys.readouterr().out
     assert "plan." in said and "core_r: " in said and "Comparison: " in said
+
+
+def test_gates_without_a_fit_are_compared_by_their_verdicts(before, tmp_path):
+    side = compare_step(before, before, str(tmp_path / "page.html"))[0].a
+    gates = tuple(g if g.name != "balance" else g.decided(Verdict.FAIL, "") for g in side.gates)
+    assert len(gates) > 2 and any(g.name == "balance" for g in gates)
+    found = compare(side, dataclasses.replace(side, gates=gates))
+    assert [c.what for c in found.gates] == ["core_r"]
+    rows = {row[0]: row for row in tables(found)["gates"].rows}
+    assert set(rows) == {g.name for g in gates}
+    assert rows["balance"][2:] == ["FAIL", "—", "—", "—", "differs"] and rows["splits"][-1] == "same"
+    assert found.headline().startswith(f"1 of {len(gates)} verdicts differ: balance: ")
+    assert "differ" not in compare(side, side).headline()

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import zarr
+from zarr.storage import LocalStore
 
 from lensflow import schema
 from lensflow.errors import StoreError
@@ -83,3 +84,20 @@ def test_a_large_manifest_opens_lazily_with_the_same_values(tmp_path, manifest, 
     assert all(lazy[v.name].chunks is not None for v in schema.MANIFEST) and lazy.attrs["seed"] == 5
     assert lazy["theta_e_arcsec"].attrs["units"] == "arcsec"
     same(lazy, manifest)
+
+
+def test_a_region_of_a_large_manifest_is_read_with_two_requests_an_array(tmp_path, manifest, small_shards, monkeypatch):
+    url = str(tmp_path / "m.zarr")
+    write_table(url, "manifest", manifest, BANDS, {"seed": 5})
+    asked = []
+    get = LocalStore.get
+
+    async def counted(self, key, *args, **kwargs):
+        asked.append(key)
+        return await get(self, key, *args, **kwargs)
+
+    monkeypatch.setattr(LocalStore, "get", counted)
+    read_manifest_block(url, Region(0, 0, 4))
+    pixels = [key for key in asked if not key.endswith("zarr.json")]
+    assert len({k.split("/")[-3] for k in pixels}) == 6
+    assert len(pixels) <= 12

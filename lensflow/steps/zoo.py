@@ -1,0 +1,63 @@
+"""The bug zoo with the installed code: every known fault in a small run, and which diagnostic notices it."""
+
+from __future__ import annotations
+
+import json
+
+import xarray as xr
+from numpy.typing import NDArray
+
+from lensflow.config import RunConfig, fingerprint
+from lensflow.diagnostics import zoo
+from lensflow.report import figures_findings
+from lensflow.steps.execute import Progress, run_tasks, silent
+from lensflow.steps.measure import keep_results, stored_results
+from lensflow.steps.run_folder import RunFolder
+from lensflow.store import paths, resume
+
+
+def zoo_step(config: RunConfig | None = None, out: str | None = None, progress: Progress = silent) -> xr.DataArray:
+    """Put every known fault into a small run and ask every diagnostic: a minute or two of work.
+
+    Parameters
+    ----------
+    config : RunConfig, optional
+        Of a run: the matrix is kept in its summaries, for its report, and read from there if this very code made it.
+    out : str, optional
+        Folder that gets ``zoo.json`` and ``zoo.png``.
+    progress : callable, optional
+
+    Returns
+    -------
+    DataArray, dims (fault, diagnostic)
+        As :func:`lensflow.diagnostics.zoo.matrix`.
+    """
+    places = [RunFolder.of(config).zoo] if config else []
+    stored = next((s for url in places if (s := stored_results(url, zoo_key())) is not None), None)
+    found = _compute(progress) if stored is None else xr.DataArray.from_dict(stored)
+    if out is not None:
+        places.append(paths.join(out, "zoo.json"))
+        paths.write_bytes(paths.join(out, "zoo.png"), figures_findings.zoo(found).png)
+    for url in places:
+        keep_results(url, zoo_key(), json.loads(json.dumps(found.to_dict())))
+    return found
+
+
+def zoo_key() -> str:
+    """Key of a matrix that this code makes."""
+    return fingerprint(zoo.settings().settings_of("diagnostics"), resume.measuring_code_fingerprint())
+
+
+def _compute(progress: Progress) -> xr.DataArray:
+    parts = sorted(run_tasks(_Task(zoo.small_run()), range(1 + len(zoo.FAULTS)), "zoo", progress), key=lambda p: p[0])
+    return zoo.matrix([counts for _, counts in parts])
+
+
+class _Task:
+    """Examine one fault; 0 is the sound run."""
+
+    def __init__(self, run: zoo.SmallRun):
+        self.run = run
+
+    def __call__(self, index: int) -> tuple[int, NDArray]:
+        return index, zoo.alarm_counts(zoo.FAULTS[index - 1] if index else None, self.run)
