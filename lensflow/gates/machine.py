@@ -79,9 +79,15 @@ class Machine:
         """ROC of scores of all pairs, with the interval over hosts of each true positive rate: ``roc``, its ends."""
         labels = np.repeat([True, False], [len(positive), len(negative)])
         scores, both = np.concatenate([positive, negative]), np.concatenate([self.groups, self.groups])
+        return self.roc_of_rows(labels, scores, both, np.unique(self.groups).size, purpose)
+
+    def roc_of_rows(
+        self, labels: NDArray[np.bool_], scores: Floats, hosts: Any, n_hosts: int, purpose: str
+    ) -> dict[str, Any]:
+        """ROC as :meth:`roc_of`, of rows that need not come in pairs."""
         points = roc_points(labels, scores)
-        found, draws = true_rates(labels, scores, both, points[:, 0], self.bootstrap, self.seed, purpose)
-        low, high = interval(draws, np.unique(self.groups).size)
+        found, draws = true_rates(labels, scores, hosts, points[:, 0], self.bootstrap, self.seed, purpose)
+        low, high = interval(draws, n_hosts)
         wider = training_share(len(self.folds))
         return {
             "roc": tuple((x, y) for x, y in points.tolist()),

@@ -34,7 +34,6 @@ from lensflow.config import GateConfig, fingerprint
 from lensflow.config.checks import GATE_KINDS
 from lensflow.errors import ConvergenceError
 from lensflow.gates import controls
-from lensflow.gates.auc import roc_points
 from lensflow.gates.crossfit import MAX_ITERATIONS, TOLERANCE, Linear
 from lensflow.gates.logistic import LogisticRegression
 from lensflow.gates.machine import Machine, choose_hosts, host_folds, interval_in_words
@@ -179,7 +178,7 @@ def _measure(undecided: GateResult, used: MetadataRows, config: GateConfig, seed
         strata=tuple(_strata(machine, used, positive, scores, undecided.threshold)),
         controls=known,
         coef=tuple(weight.tolist()),
-        roc=tuple((a, b) for a, b in roc_points(positive, scores).tolist()),
+        **machine.roc_of_rows(positive, scores, groups, fewest, INTERVAL),
         fit={"iterations": int(whole.n_iter_[0]), "gradient_max": float(whole.gradient_norm_)},
     )
     verdict, reason = decide(

@@ -7,6 +7,9 @@ fold of hosts, on the stamps and controls of all other hosts.
 They are no better judge of everything. A split looks at one feature at a time, so a constant added to every pixel,
 which a linear fit finds in differences between pixels, drowns in how galaxies differ: with few hosts the positive
 control says so, and such a gate is NOT_TESTABLE where it does not fail.
+
+Five fits of 20,000 pairs with 300 features take 23 s of one core; with its controls and reference a gate of that size
+takes two to three minutes, where the linear one takes seconds.
 """
 
 from __future__ import annotations

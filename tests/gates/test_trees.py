@@ -7,11 +7,15 @@ import numpy as np
 import pytest
 from sklearn.utils._openmp_helpers import _openmp_effective_n_threads
 
-from lensflow.config import GateConfig
+from lensflow.config import GateConfig, load_config
+from lensflow.config.core import CoreConfig
+from lensflow.errors import ConfigError
 from lensflow.gates import Verdict, feature_block, run_gate, trees
 from lensflow.gates.machine import Machine, host_folds
 from lensflow.gates.trees import SETTINGS, Trees
 from tests.diagnostics.pairs_factory import pairs_block
+from tests.gates.test_calibration import SETTINGS as SETTINGS_OF_NULL_SETS
+from tests.gates.test_calibration import data_set
 from tests.gates.test_gate import noise_block, with_stamps
 
 CONFIG = GateConfig(recipes=("core_r",), advisory=("core_r+trees",), bootstrap=50)
@@ -71,6 +75,13 @@ def test_what_trees_do_not_have_is_left_out_and_the_recipe_says_so(scattered):
     assert len(found.worst) > 0 and len(found.roc) > 2
 
 
+def test_trees_may_be_named_wherever_gates_are_and_their_bands_are_checked():
+    assert GateConfig(advisory=("core_r+trees",), max_auc_of={"core_r+trees": 0.9}).threshold_of("core_r+trees") == 0.9
+    assert CoreConfig(gates=("core_all", "core_all+trees")).gates[1] == "core_all+trees"
+    with pytest.raises(ConfigError, match="no band 'y'"):
+        load_config({"out": "-", "survey": {"synthetic": {}}, "gate": {"advisory": ["core_y+trees"]}})
+
+
 def test_trees_see_a_combination_of_two_features_that_are_alike_one_by_one():
     draw = np.random.default_rng(0)
     groups = np.repeat(np.arange(60), 4)
@@ -88,6 +99,18 @@ def test_pure_noise_holds_one_half_for_most_seeds():
         found = area(numbers.stamp[:, 0], numbers.ctrl[:, 0], block.host_index, seed)
         held += found["auc_low"] <= 0.5 <= found["auc_high"]
     assert held >= 8
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("setting", ["few hosts, own controls", "many hosts, one pair each"])
+def test_intervals_hold_one_half_in_most_null_sets(setting):
+    """Binomial scatter of 100 sets: 89 % or more is what a level of 95 % gives in 99 % of trials."""
+    held = 0
+    for seed in range(100):
+        groups, stamp, ctrl = data_set(seed, *SETTINGS_OF_NULL_SETS[setting])
+        found = area(stamp, ctrl, groups, seed)
+        held += found["auc_low"] <= 0.5 <= found["auc_high"]
+    assert held >= 89
 
 
 @pytest.fixture
