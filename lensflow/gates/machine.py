@@ -68,7 +68,7 @@ class Machine:
         low, high, sd = self.around(found, draws, np.unique(hosts).size)
         return {"auc": found, "auc_low": max(0.0, low), "auc_high": min(1.0, high), "sd": sd}, draws
 
-    def roc_of(self, positive: Floats, negative: Floats, purpose: str) -> dict[str, tuple[Any, ...]]:
+    def roc_of(self, positive: Floats, negative: Floats, purpose: str) -> dict[str, Any]:
         """ROC of scores of all pairs, with the interval over hosts of each true positive rate: ``roc``, its ends."""
         labels = np.repeat([True, False], [len(positive), len(negative)])
         scores, both = np.concatenate([positive, negative]), np.concatenate([self.groups, self.groups])
