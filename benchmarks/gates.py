@@ -25,6 +25,7 @@ from lensflow.config import RunConfig
 from lensflow.diagnostics import Summaries
 from lensflow.diagnostics.zoo import small_run
 from lensflow.gates import FeatureBlock, LogisticRegression, Numbers
+from lensflow.gates.crossfit import Linear
 from lensflow.gates.machine import Machine, host_folds
 from lensflow.steps.measure import run_all_gates
 
@@ -105,7 +106,7 @@ def main() -> None:
     numbers = features.numbers["core_raw"]
     stamp, ctrl = (v.reshape(len(v), -1).astype(np.float64) for v in (numbers.stamp, numbers.ctrl))
     folds = host_folds(features.host_index, 5, 1)
-    machine = Machine(features.host_index, folds, 1.0, 400, 1)
+    machine = Machine(features.host_index, folds, Linear(1.0), 400, 1)
     everyone = np.ones(len(stamp), bool)
 
     def fold_by_fold(model):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import tempfile
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import dask
 import numpy as np
@@ -19,11 +20,13 @@ from lensflow.cluster import connect
 from lensflow.config import InjectionConfig, RunConfig, SplitsConfig, SurveyConfig, load_config
 from lensflow.diagnostics import Summaries
 from lensflow.errors import StoreError
-from lensflow.gates import FeatureBlock, GateResult, feature_block, run_gates
+from lensflow.gates import FeatureBlock, GateResult, MetadataRows, feature_block, run_gates
 from lensflow.gates.core_claims import PUBLISHED_AUC, Claim
 from lensflow.gates.core_claims import core_claims as _core_claims
 from lensflow.gates.core_sweep import CoreRows, HandlingResult
 from lensflow.gates.core_tuning import CoreTuning, measure_handlings
+from lensflow.gates.score_gates import judge_scores, scored_hosts
+from lensflow.gates.scorer import ScoreBlock, as_scorer, score_block
 from lensflow.injection.core import handle_core, mask_batch
 from lensflow.manifest.build import build_manifest
 from lensflow.manifest.image_sources import bank_of
@@ -45,6 +48,7 @@ from lensflow.steps import (
 )
 from lensflow.steps import inject as _inject
 from lensflow.steps import verify_step as verify
+from lensflow.steps.score import with_split
 from lensflow.steps.sources import in_store_order
 from lensflow.store.open import open_cutouts, open_manifest, open_pairs
 from lensflow.survey.crop import crop
@@ -77,6 +81,7 @@ __all__ = [
     "psf_audit",
     "rerender",
     "run",
+    "score_pairs",
     "tune_core",
     "verify",
     "warm_up",
@@ -249,9 +254,19 @@ def diagnose(pairs: xr.Dataset, config: RunConfig) -> dict[str, xr.Dataset]:
 def gate(pairs: xr.Dataset, config: RunConfig) -> list[GateResult]:
     """Ask whether given features alone tell stamps from controls: one result per gate of the config."""
     recipes, box = config.gate.every, config.gate.core_box_pix
-    blocks = _each_chunk(pairs, lambda block: feature_block(block, recipes, box))
-    bands = [str(b) for b in pairs["band"].values]
-    return run_gates(FeatureBlock.concat(blocks), config.gate, bands, config.seed, config.diagnostics.theta_e_edges)
+    told = config.gate.wants_metadata
+    parts = _each_chunk(
+        pairs,
+        lambda block: (feature_block(block, recipes, box), MetadataRows.from_block(block) if told else None),
+    )
+    return run_gates(
+        FeatureBlock.concat(p[0] for p in parts),
+        config.gate,
+        [str(b) for b in pairs["band"].values],
+        config.seed,
+        config.diagnostics.theta_e_edges,
+        MetadataRows.concat(p[1] for p in parts) if told else None,
+    )
 
 
 def warm_up() -> None:
@@ -315,6 +330,44 @@ def tune_core(config: RunConfig) -> CoreTuning:
         ``recommended`` is "" where nothing passes; ``reason`` says why.
     """
     return tune_core_step(config)
+
+
+def score_pairs(pairs: xr.Dataset, scorer: Any, config: RunConfig, split: str | None = None) -> list[GateResult]:
+    """Judge a trained lens finder, or anything that scores images, on pairs; nothing is written.
+
+    Parameters
+    ----------
+    pairs : Dataset
+        Opened or lazy; rows of other splits are left out.
+    scorer : callable, or a scikit-learn estimator
+        Images (n, band, y, x), float32 in nMgy/pixel, to n scores; see :func:`lensflow.gates.scorer.as_scorer`.
+    config : RunConfig
+        Its section ``scorer``.
+    split : {"train", "val", "test"}, optional
+        Replaces ``config.scorer.split``. The test split must have been opened with ``unseal_test``.
+
+    Returns
+    -------
+    list of GateResult
+        ``synthetic_auroc`` and ``core_drop``.
+
+    Raises
+    ------
+    GateError
+        If the scorer fails, or does not return one number per image.
+    StoreError
+        If the test split is asked for and sealed.
+    """
+    config = with_split(config, split)
+    if config.scorer.split == "test" and pairs.attrs.get("n_sealed"):
+        raise StoreError("the test split is sealed: open it with open_pairs(..., split='test', unseal_test='why')")
+    injected, index = ~pairs["is_control"].values, pairs["host_index"].values
+    hosts = scored_hosts(index[injected], pairs["split"].values[injected], config.scorer, config.seed)
+    name, radius = getattr(scorer, "__name__", type(scorer).__name__), config.scorer.core_radius_pix
+    call = as_scorer(scorer, name)
+    wanted = pairs.isel(sample=np.flatnonzero(np.isin(index, hosts)))
+    blocks = _each_chunk(wanted, lambda block: score_block(block, call, radius))
+    return judge_scores(ScoreBlock.concat(blocks), config.scorer, name, config.seed, config.diagnostics.theta_e_edges)
 
 
 def zoo(config: RunConfig | None = None) -> xr.DataArray:

@@ -329,6 +329,34 @@ def tune_core(
         raise GateFailed("no core handling can be recommended. The table says what each leaves to be seen.")
 
 
+@app.command(epilog=_example("score runs/dr9 my_models:finder --split val"))
+def score(
+    run: Annotated[str, typer.Argument(help="Folder of a finished run, or its YAML file", show_default=False)],
+    scorer: Annotated[
+        str, typer.Argument(help="package.module:name of what scores images (docs/scoring.md)", show_default=False)
+    ],
+    split: Annotated[str | None, typer.Option("--split", help="train, val or test; replaces scorer.split.")] = None,
+    unseal: Annotated[
+        str | None, typer.Option("--unseal", help="Why the sealed test split is opened; logged beside the store.")
+    ] = None,
+    again: Annotated[bool, typer.Option("--again", help="Score anew, whatever is stored.")] = False,
+    workers: Workers = None,
+) -> None:
+    """Judge a trained lens finder on a run: AUROC, and its loss without the core. Exits with 3 unless both pass."""
+    from lensflow.report.terminal_scorer import print_scores
+    from lensflow.steps.certify import config_of
+    from lensflow.steps.score import score_step, with_split
+
+    config = with_split(config_of(run), split)
+    config = config.model_copy(update={"cluster": config.cluster.switched(kind=None, address=None, workers=workers)})
+    with _session(config) as progress:
+        results = score_step(config, scorer, progress, unseal_test=unseal, again=again)
+    print_scores(console, results)
+    refused = [g for g in results if g.verdict != "PASS"]
+    if refused:
+        raise GateFailed(f"{scorer}: " + ", ".join(f"{g.name} {g.verdict}" for g in refused))
+
+
 @app.command(epilog=_example("zoo runs/dr9"))
 def zoo(
     run: Annotated[

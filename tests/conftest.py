@@ -3,11 +3,16 @@
 import sys
 import uuid
 
+import hypothesis
 import pytest
 import yaml
 
 from lensflow import cli
 from tests.s3.server import CannotStart, environment, make_bucket, running_server
+
+# How long an example takes says what else the machine does.
+hypothesis.settings.register_profile("lensflow", deadline=None)
+hypothesis.settings.load_profile("lensflow")
 
 
 @pytest.fixture

@@ -22,7 +22,21 @@ def survey(tmp_path):
 
 @pytest.mark.parametrize(
     "step",
-    ["demo", "run", "config", "cut", "plan", "inject", "diagnose", "gate", "certify", "tune-core", "compare", "report"],
+    [
+        "demo",
+        "run",
+        "config",
+        "cut",
+        "plan",
+        "inject",
+        "diagnose",
+        "gate",
+        "certify",
+        "tune-core",
+        "score",
+        "compare",
+        "report",
+    ],
 )
 def test_every_command_helps_with_an_example(command, step):
     code, text = command(step, "--help")

@@ -5,7 +5,7 @@ Relative paths are relative to the folder that the command runs in; ``${NAME}`` 
 """
 
 from lensflow.config.base import Axis, Range
-from lensflow.config.checks import DiagnosticsConfig, GateConfig
+from lensflow.config.checks import DiagnosticsConfig, GateConfig, ScorerConfig
 from lensflow.config.core import CoreConfig
 from lensflow.config.injection import InjectionConfig
 from lensflow.config.load import load_config
@@ -28,6 +28,7 @@ __all__ = [
     "PlanConfig",
     "Range",
     "RunConfig",
+    "ScorerConfig",
     "SourcesConfig",
     "SplitsConfig",
     "StampsConfig",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import pairwise
+from typing import Literal, NamedTuple
 
 from pydantic import Field, field_validator, model_validator
 
@@ -17,8 +19,16 @@ class DiagnosticsConfig(Section):
     n_rings: int = Field(30, ge=5, description="1-pixel rings of the radial profile")
     bootstrap: int = Field(400, ge=50, description="host-bootstrap draws for intervals")
 
+    @field_validator("theta_e_edges")
+    @classmethod
+    def _edges_rise(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        if len(value) < 2 or value[0] < 0 or any(b <= a for a, b in pairwise(value)):
+            raise ValueError("at least two edges in rising order, none below 0")
+        return value
 
-# What a gate may look at: recipes are named <kind>_<band or all>[_<view>], as core_all or core_r_robust.
+
+# What a gate may look at: recipes are named <kind>_<band or all>[_<view>][+<estimator>], as core_all, core_r_robust or
+# core_all+trees.
 GATE_KINDS = {
     "core": "pixels of the core box",
     "annulus": "means of 8 x 8 pixel squares that lie wholly at r >= 20 pix",
@@ -32,12 +42,20 @@ GATE_KINDS = {
     "azimuth": "means over 12 sectors of 2 <= r < 10 pix, less the mean of all 12",
     "power": "log10 of the power spectrum, mean over rings of spatial frequency",
     "noise": "log10 of pixel scatter and of scatter between neighbours at r >= 20 pix (1.4826 MAD)",
+    "metadata": "position, flags, and by band PSF width, rounding step and the control's sky scatter of each row: "
+    "injections against the dataset's own control rows, not against the control of each",
 }
 GATE_VIEWS = {
     "raw": "pixels as stored, nMgy/pixel",
     "robust": "each stamp and band less the median of its own r >= 20 pix, over 1.4826 MAD there",
     "asinh": "asinh of the robust view",
 }
+GATE_ESTIMATORS = {
+    "linear": "logistic regression, the default: sees differences of means",
+    "trees": "gradient-boosted trees: see differences of scatter and of combinations too, and take minutes",
+}
+# Kinds that have one view only.
+RAW_ONLY = ("noise", "power", "metadata")
 
 
 # Gates that need no fit, by name.
@@ -49,15 +67,33 @@ GATE_CHECKS = {
 }
 
 
-def parse_recipe(name: str) -> tuple[str, str, str]:
-    """Kind, band (or ``all``) and view of a recipe's name.
+class RecipeName(NamedTuple):
+    """Parts of a recipe's name; ``band`` is a band or ``all``."""
+
+    kind: str
+    band: str
+    view: str
+    estimator: str
+
+
+def parse_recipe(name: str) -> RecipeName:
+    """Parts of a recipe's name.
 
     Raises
     ------
     ValueError
         If it is not such a name.
     """
-    parts = name.split("_")
+    features, plus, estimator = name.partition("+")
+    estimator = estimator if plus else "linear"
+    if estimator not in GATE_ESTIMATORS:
+        raise ValueError(
+            f"{name!r}: no estimator {estimator!r}.{did_you_mean(estimator, GATE_ESTIMATORS)} One of "
+            f"{_listed(GATE_ESTIMATORS)}"
+        )
+    if plus and estimator == "linear":
+        raise ValueError(f"{name!r}: linear is the default, name the gate {features}")
+    parts = features.split("_")
     view = parts.pop() if len(parts) > 2 and parts[-1] in GATE_VIEWS else "raw"
     kind, band = parts[0], "_".join(parts[1:])
     if kind not in GATE_KINDS:
@@ -68,9 +104,11 @@ def parse_recipe(name: str) -> tuple[str, str, str]:
         raise ValueError(
             f"{name!r}: name a band or all, as in {kind}_all, and then a view if any ({_listed(GATE_VIEWS)})"
         )
-    if view != "raw" and kind in ("noise", "power"):
-        raise ValueError(f"{name!r}: {kind} gates look at raw pixels only")
-    return kind, band, view
+    if view != "raw" and kind in RAW_ONLY:
+        raise ValueError(f"{name!r}: {kind} gates have the raw view only")
+    if kind == "metadata" and estimator != "linear":
+        raise ValueError(f"{name!r}: metadata gates are linear")
+    return RecipeName(kind, band, view, estimator)
 
 
 def _listed(names: Iterable[str]) -> str:
@@ -78,15 +116,17 @@ def _listed(names: Iterable[str]) -> str:
 
 
 class GateConfig(Section):
-    """Logistic-regression gates: can these features alone tell stamps from their own controls?"""
+    """Gates: can a classifier tell stamps from their own controls by these features alone?"""
 
     recipes: tuple[str, ...] = Field(
         ("core_r", "core_all"),
         min_length=1,
-        description="gates that must pass, each <kind>_<band or all>[_<view>]. Kinds: "
+        description="gates that must pass, each <kind>_<band or all>[_<view>][+<estimator>]. Kinds: "
         + "; ".join(f"{k}: {v}" for k, v in GATE_KINDS.items())
         + ". Views: "
         + "; ".join(f"{k}: {v}" for k, v in GATE_VIEWS.items())
+        + ". Estimators: "
+        + "; ".join(f"{k}: {v}" for k, v in GATE_ESTIMATORS.items())
         + ". core_r takes the first band where there is no r",
     )
     checks: tuple[str, ...] = Field(
@@ -94,7 +134,9 @@ class GateConfig(Section):
         description="gates without a fit that must pass as well. "
         + "; ".join(f"{k}: {v}" for k, v in GATE_CHECKS.items()),
     )
-    advisory: tuple[str, ...] = Field((), description="further gates, measured and reported but not required to pass")
+    advisory: tuple[str, ...] = Field(
+        (), description="further gates, measured and reported but not required to pass; the place for core_all+trees"
+    )
     core_box_pix: int = Field(10, ge=1, description="side of the core box")
     max_auc: float = Field(0.65, gt=0.5, le=1, description="a gate passes below this AUC; 0.5 is chance")
     max_auc_of: dict[str, float] = Field({}, description="other thresholds of single gates, by name")
@@ -134,6 +176,11 @@ class GateConfig(Section):
         return self
 
     @property
+    def wants_metadata(self) -> bool:
+        """Whether any gate looks at the rows' metadata."""
+        return any(parse_recipe(name).kind == "metadata" for name in self.every)
+
+    @property
     def must_pass(self) -> tuple[str, ...]:
         """Names of the gates that must pass, with and without a fit."""
         return (*self.recipes, *self.checks)
@@ -146,3 +193,22 @@ class GateConfig(Section):
     def threshold_of(self, name: str) -> float:
         """Area below which a gate passes."""
         return self.max_auc_of.get(name, self.max_auc)
+
+
+class ScorerConfig(Section):
+    """Judgement of a trained lens finder, or any other scorer, on finished pairs (``lensflow score``)."""
+
+    split: Literal["train", "val", "test"] = Field(
+        "val", description="rows that are scored; test is sealed and needs a reason, train can prove nothing"
+    )
+    min_auroc: float = Field(
+        0.85, ge=0.5, lt=1, description="synthetic_auroc passes if the whole interval of the AUROC lies above it"
+    )
+    max_core_drop_pct: float = Field(
+        10.0, gt=0, le=50, description="core_drop passes if the AUROC's loss without the core, in % of it, lies below"
+    )
+    core_radius_pix: Positive = Field(
+        5.0, description="the core that is filled with local background, in stamps and controls alike"
+    )
+    bootstrap: int = Field(400, ge=50, description="host-bootstrap draws for the intervals")
+    max_pairs: int = Field(20_000, ge=10, description="injections scored; hosts are drawn whole")

@@ -115,7 +115,8 @@ class CoreConfig(Section):
     @classmethod
     def _gates_parse(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for name in value:
-            parse_recipe(name)
+            if parse_recipe(name).kind == "metadata":
+                raise ValueError(f"{name!r}: no handling of the core changes a row's metadata; name it in gate.recipes")
         return value
 
     @model_validator(mode="after")

@@ -11,7 +11,7 @@ import yaml
 from pydantic import Field, field_validator, model_validator
 
 from lensflow.config.base import Section
-from lensflow.config.checks import DiagnosticsConfig, GateConfig, parse_recipe
+from lensflow.config.checks import DiagnosticsConfig, GateConfig, ScorerConfig, parse_recipe
 from lensflow.config.core import CoreConfig
 from lensflow.config.injection import InjectionConfig
 from lensflow.config.plan import EstimateConfig, PlanConfig
@@ -33,6 +33,7 @@ class RunConfig(Section):
     diagnostics: DiagnosticsConfig = DiagnosticsConfig()
     gate: GateConfig = GateConfig()
     core: CoreConfig = CoreConfig()
+    scorer: ScorerConfig = ScorerConfig()
     store: StoreConfig = StoreConfig()
     storage: StorageConfig = StorageConfig()
     cluster: ClusterConfig = ClusterConfig()
@@ -48,7 +49,7 @@ class RunConfig(Section):
     @model_validator(mode="after")
     def _gates_have_their_bands(self) -> RunConfig:
         for name in (*self.gate.every, *self.core.gates):
-            kind, band, _ = parse_recipe(name)
+            kind, band = parse_recipe(name)[:2]
             if band not in (*self.bands, "all", "r"):
                 raise ValueError(f"gate {name!r}: no band {band!r} among {', '.join(self.bands)}")
             if kind == "colour" and (band != "all" or len(self.bands) < 2):
@@ -86,6 +87,7 @@ STAGE_SETTINGS: dict[str, tuple[str, ...]] = {
     "diagnostics": (*_PAIRS, "diagnostics"),
     "gates": (*_PAIRS, "diagnostics", "gate"),
     "core": (*_PAIRS, "gate", "diagnostics.theta_e_edges", "core"),
+    "scorer": (*_PAIRS, "diagnostics.theta_e_edges", "scorer"),
 }
 NOT_FINGERPRINTED = ("survey.failure_budget", "gate.required", "plan.max_rows")
 

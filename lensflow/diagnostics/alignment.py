@@ -16,7 +16,8 @@ from lensflow.diagnostics.differences import INJECTED_SHIFT_PIX, Differences
 from lensflow.diagnostics.hostsums import Floats, HostSums, interval, named, ratio, same_layout
 from lensflow.diagnostics.pixel_sums import (
     CORE,
-    CORE_SHIFTED,
+    CORE_DOWN,
+    CORE_RIGHT,
     GXD,
     GXX,
     GXY,
@@ -85,7 +86,7 @@ class Alignment:
         dims = ["axis", "band"]
         low, high = interval(np.moveaxis(shifts(drawn) / gain, -1, 1), n_hosts[None, :-1])
         p_low, p_high = interval(np.moveaxis(response(drawn) / gain, -1, 1), n_hosts[None, :-1])
-        core, moved = of_shift(total)[:, CORE], of_shift(total)[:, CORE_SHIFTED]
+        core, moved = of_shift(total)[:, CORE], of_shift(total)[:, CORE_RIGHT : CORE_DOWN + 1].min(axis=-1)
         # Under a hard core mask stamp and control are the same there: any difference after moving is more than none.
         worse = np.where((core == 0) & (moved > 0), np.inf, np.sqrt(ratio(moved, core)))
         share = ratio(total[-1], total[-2])
@@ -101,7 +102,8 @@ class Alignment:
             "injected_found_high": named(dims, p_high, "pixel", f"upper end of the {over}"),
             "core_rms_ratio": named(
                 ["band"], worse, "1",
-                "rms of stamp - ctrl - arc over r < 5 pix after moving ctrl by one pixel, over before; must exceed 1",
+                "rms of stamp - ctrl - arc over r < 5 pix after moving ctrl by one pixel, along x or y, either way, "
+                "whichever fits best, over before; must exceed 1",
             ),
             "localised_share": named(
                 [], share, "1", f"rows whose added light has its mean radius within {LOCALISED_PIX:g} pix of the arc's"

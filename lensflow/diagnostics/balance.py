@@ -7,6 +7,7 @@ Means and missing values come from sums over all rows, by host; distributions (K
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -23,11 +24,13 @@ from lensflow.schema import SPLITS
 SAMPLE = 4000
 CLASSES = ("injection", "control")
 # What a row's host, band and position give it; the arc's own parameters and metrics differ by construction.
-_PER_BAND = ("psf_fwhm_arcsec", "quantize_step_nmgy")
-_PER_ROW = ("x_center", "y_center", "host_partial", "band_absent", "assumed_noise", "assumed_psf")
+PER_BAND = ("psf_fwhm_arcsec", "quantize_step_nmgy")
+PER_ROW = ("x_center", "y_center", "host_partial", "band_absent", "assumed_noise", "assumed_psf")
 # Of stamp - arc at r >= 20 pix, and of the control's core.
 _PIXELS = ("outer_mean", "outer_rms", "ctrl_core")
 _SUMS = 4  # rows with a value, sum, sum of squares, rows without
+# Classes of so many hosts each that are wholly apart are so by chance with p = 1.6e-4 (2 / C(16, 8)).
+_APART_HOSTS = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,13 +80,15 @@ class Balance:
         every = np.concatenate([by_split.any(axis=1, keepdims=True), by_split], axis=1)
         n_hosts = every.any(axis=2).sum(axis=0)
         low, high = interval(_standardised(drawn), n_hosts[:, None])
+        certain = every.sum(axis=0).min(axis=1) >= _APART_HOSTS
         gap_low, gap_high = interval(_missing_apart(drawn), n_hosts[:, None])
         distance, p = zip(*(self._ks(k) for k in range(len(self.columns))), strict=True)
         dims = ["place", "column"]
         out = {
             "difference": named(
-                dims, _standardised(total), "1",
-                "mean of injections less mean of controls, over the scatter of both classes (root mean of variances)",
+                dims, _standardised(total, np.where(certain, np.inf, np.nan)[:, None]), "1",
+                "mean of injections less mean of controls, over the scatter of both classes (root mean of variances); "
+                "infinite: they differ, and neither scatters",
             ),
             "difference_low": named(dims, low, "1", "lower end of the 95 % host bootstrap"),
             "difference_high": named(dims, high, "1", "upper end of the 95 % host bootstrap"),
@@ -122,21 +127,35 @@ class Balance:
 def _columns(pairs: xr.Dataset) -> tuple[tuple[str, ...], Floats]:
     """Names and values (row, column) of everything that is looked at."""
     bands = [str(b) for b in pairs["band"].values]
-    names: list[str] = []
-    values: list[NDArray] = []
-    for name in _PER_ROW:
-        if name in pairs:
-            names.append(name)
-            values.append(column(pairs, name).astype(np.float64)[:, None])
-    for name in _PER_BAND:
-        if name in pairs:
-            names += [f"{name}_{b}" for b in bands]
-            values.append(column(pairs, name).astype(np.float64))
+    told, values = metadata_columns(pairs)
+    names = [f"{name}_{band}" if band else name for name, band in told]
     pixels = _pixel_columns(pairs)
-    for k, name in enumerate(_PIXELS):
-        names += [f"{name}_{b}" for b in bands]
-        values.append(pixels[..., k])
-    return tuple(names), np.concatenate(values, axis=1)
+    names += [f"{name}_{b}" for name in _PIXELS for b in bands]
+    return tuple(names), np.concatenate([values, *np.moveaxis(pixels, -1, 0)], axis=1)
+
+
+def metadata_columns(pairs: xr.Dataset) -> tuple[tuple[tuple[str, str], ...], Floats]:
+    """What each row is told about itself beside its pixels: of ``PER_ROW`` and ``PER_BAND`` what the pairs hold.
+
+    Returns
+    -------
+    columns : tuple of (name, band)
+        The band is "" where there is none.
+    values : ndarray, shape (row, column)
+        NaN where a row has no value.
+    """
+    bands = [str(b) for b in pairs["band"].values]
+    columns: list[tuple[str, str]] = []
+    values: list[NDArray] = [np.empty((pairs.sizes["sample"], 0))]
+    for name in PER_ROW:
+        if name in pairs:
+            columns.append((name, ""))
+            values.append(column(pairs, name).astype(np.float64)[:, None])
+    for name in PER_BAND:
+        if name in pairs:
+            columns += [(name, b) for b in bands]
+            values.append(column(pairs, name).astype(np.float64))
+    return tuple(columns), np.concatenate(values, axis=1)
 
 
 def _pixel_columns(pairs: xr.Dataset) -> Floats:
@@ -161,8 +180,8 @@ def _pixel_columns(pairs: xr.Dataset) -> Floats:
     return np.where(has_psf[..., None], found, np.nan)
 
 
-def _standardised(sums: Floats) -> Floats:
-    """Standardised difference of the classes from sums (..., class, column, _SUMS); 0 where nothing varies."""
+def _standardised(sums: Floats, apart_without_scatter: Any = np.nan) -> Floats:
+    """Standardised difference of the classes from sums (..., class, column, _SUMS); 0 where nothing differs."""
     n, total, square = (sums[..., k] for k in range(3))
     mean = ratio(total, n)
     # Sums of squares of constants leave rounding behind.
@@ -170,7 +189,9 @@ def _standardised(sums: Floats) -> Floats:
     variance = np.where(variance > 1e-10 * ratio(square, n), variance, 0.0)
     apart, scatter = mean[..., 0, :] - mean[..., 1, :], np.sqrt(variance.mean(axis=-2))
     same = np.abs(apart) <= 1e-6 * np.abs(mean).max(axis=-2)
-    return np.where(same, 0.0, ratio(apart, np.where(scatter > 0, scatter, 0.0)))
+    differ = np.where(scatter == 0, np.copysign(apart_without_scatter, apart), ratio(apart, scatter))
+    differ = np.where(np.isnan(apart), np.nan, differ)
+    return np.where(same, 0.0, differ)
 
 
 def _missing_apart(sums: Floats) -> Floats:

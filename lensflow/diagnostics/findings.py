@@ -153,6 +153,7 @@ def _annulus(ds: xr.Dataset) -> Iterator[Finding]:
     for region, where, tolerance in (("annulus", "r >= 20 pix", 0.1 * floor), ("core", "r < 5 pix", floor)):
         one = ds.rename({f"{region}_residual_mean": f"{region}_residual"})
         yield _against("annulus", f"pedestal at {where}", one, f"{region}_residual", tolerance=tolerance)
+    yield _exact("annulus", "every pixel is a number", ds["n_nonfinite"], int(ds["n_injections"]) > 0)
     yield _exact("annulus", "exact where no arc is", ds["n_touched"], bool((ds["n_rows"] > 0).any()))
     yield _exact("annulus", "control rows are their host", ds["n_controls_changed"], int(ds["n_controls"]) > 0)
 
@@ -242,7 +243,7 @@ def _psf(ds: xr.Dataset) -> Iterator[Finding]:
         return
     words = {
         "image_error": "image of an impulse", "flux": "unit flux", "centroid_pix": "centroid", "width": "width",
-        "linearity": "linear in flux", "wrap_round": "nothing wraps round",
+        "linearity": "linear in flux", "wrap_round": "nothing wraps round", "clipped": "whole within its image",
     }  # fmt: skip
     for name, text in words.items():
         yield _limit("psf", text, ds[name], impulses.LIMITS[name])

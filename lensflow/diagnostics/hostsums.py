@@ -133,7 +133,7 @@ def interval(replicates: Floats, n_hosts: ArrayLike, level: float = 0.95) -> tup
     Parameters
     ----------
     replicates : ndarray, shape (draws, ...)
-        NaN where a draw has no value; such draws are left out.
+        NaN or infinite where a draw has no value; such draws are left out.
     n_hosts : array_like, broadcast to ``replicates.shape[1:]``
         Hosts behind each column.
 
@@ -143,8 +143,9 @@ def interval(replicates: Floats, n_hosts: ArrayLike, level: float = 0.95) -> tup
         NaN where there are fewer than two hosts or two draws.
     """
     n = np.broadcast_to(np.asarray(n_hosts, dtype=np.float64), replicates.shape[1:])
-    ordered = np.sort(replicates, axis=0)  # NaN last
-    valid = np.isfinite(ordered).sum(axis=0)
+    finite = np.isfinite(replicates)
+    ordered = np.sort(np.where(finite, replicates, np.nan), axis=0)  # NaN last
+    valid = finite.sum(axis=0)
     usable = (n >= 2) & (valid >= 2)
     safe = np.where(usable, n, 2.0)
     tail = ndtr(np.sqrt(safe / (safe - 1)) * stdtrit(safe - 1, (1 - level) / 2))

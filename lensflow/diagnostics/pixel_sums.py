@@ -9,8 +9,9 @@ import numpy as np
 from lensflow.jit import compiled
 
 # Sums of one row and band. First the shift's least squares: gradients of the control among themselves, with the
-# residual, with the residual after a known shift; then what is left in the core before and after moving the control.
-GXX, GXY, GYY, GXD, GYD, PXX, PXY, PYY, PXD, PYD, CORE, CORE_SHIFTED, N_SHIFT = range(13)
+# residual, with the residual after a known shift; then what is left in the core before and after moving the control
+# by a pixel along x and y, either way.
+GXX, GXY, GYY, GXD, GYD, PXX, PXY, PYY, PXD, PYD, CORE, CORE_RIGHT, CORE_LEFT, CORE_UP, CORE_DOWN, N_SHIFT = range(16)
 # Then light: of the control's core, squares of residual and arc; pixels changed without an arc, pixels with light.
 CONTROL_CORE, RESIDUAL_SQUARE, ARC_SQUARE, TOUCHED, LIT, N_SUMS = range(N_SHIFT, N_SHIFT + 6)
 
@@ -71,9 +72,12 @@ def pixel_sums(stamp, ctrl, arc, x, y, step, outside, core_pix, power, moved, pi
                     if k < core_pix:
                         s[CONTROL_CORE] += host
                         if power[i] >= 0:
-                            rolled = rest + np.float64(ctrl[i, b, v, u - 1]) - host
+                            still = rest + host
                             s[CORE] += rest * rest
-                            s[CORE_SHIFTED] += rolled * rolled
+                            s[CORE_RIGHT] += (still - ctrl[i, b, v, max(u - 1, 0)]) ** 2
+                            s[CORE_LEFT] += (still - ctrl[i, b, v, min(u + 1, size - 1)]) ** 2
+                            s[CORE_UP] += (still - ctrl[i, b, max(v - 1, 0), u]) ** 2
+                            s[CORE_DOWN] += (still - ctrl[i, b, min(v + 1, size - 1), u]) ** 2
                     if outside[v, u]:
                         gx = 0.5 * (np.float64(ctrl[i, b, v, u + 1]) - np.float64(ctrl[i, b, v, u - 1]))
                         gy = 0.5 * (np.float64(ctrl[i, b, v + 1, u]) - np.float64(ctrl[i, b, v - 1, u]))

@@ -5,12 +5,14 @@ from lensflow.gates.features import FeatureBlock, Numbers, feature_block
 from lensflow.gates.gate import run_gate, run_gates
 from lensflow.gates.logistic import LogisticRegression
 from lensflow.gates.machine import choose_hosts
+from lensflow.gates.metadata_rows import MetadataRows
 from lensflow.gates.verdicts import GateResult, Verdict
 
 __all__ = [
     "FeatureBlock",
     "GateResult",
     "LogisticRegression",
+    "MetadataRows",
     "Numbers",
     "Verdict",
     "choose_hosts",

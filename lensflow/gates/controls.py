@@ -6,6 +6,7 @@ And two yardsticks for its answer: how rare it is among swapped labels, and what
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -16,6 +17,7 @@ from scipy.special import stdtrit
 
 from lensflow import rng
 from lensflow.gates.crossfit import CrossFit
+from lensflow.gates.estimators import Fit
 from lensflow.gates.machine import Machine, choose_hosts, host_folds
 
 Floats = NDArray[np.float64]
@@ -26,19 +28,16 @@ SMALLER_LEAKS_SIGMA = (0.3, 0.1)
 LARGER_LEAKS_SIGMA = (10.0, 100.0)
 # The positive control uses no more: what is found with these is found with all, and leaks take most of the time.
 LEAK_PAIRS = 5000
-NULL_SWAPS = 8
 # All swaps together are judged at 99.9 %: at 95 % one healthy gate in twenty would call itself broken.
 NULL_LEVEL = 0.999
 PERMUTATIONS = 1999
 
 
-def null_control(machine: Machine, fit: CrossFit) -> dict[str, Any]:
+def null_control(machine: Machine, fit: Fit) -> dict[str, Any]:
     """Swap the labels of half of the pairs of each fold, at random, several times: nothing is left to learn."""
-    draws = rng.generator(machine.seed, "gates.core.null")
-    n_hosts = np.unique(machine.groups).size
-    quantile = float(stdtrit(n_hosts - 1, 1 - (1 - NULL_LEVEL) / (2 * NULL_SWAPS)))
+    draws, n_swaps = rng.generator(machine.seed, "gates.core.null"), machine.estimator.null_swaps
     swaps = []
-    for _ in range(NULL_SWAPS):
+    for _ in range(n_swaps):
         straight = np.ones(fit.n_pairs, dtype=bool)
         for test in fit.test:
             # Half of each fold, not a coin per pair: a chance excess in training would otherwise meet the same arcs
@@ -48,11 +47,26 @@ def null_control(machine: Machine, fit: CrossFit) -> dict[str, Any]:
         stamp, ctrl = fit.scores(straight)
         positive, negative = np.where(straight, stamp, ctrl), np.where(straight, ctrl, stamp)
         swaps.append(machine.area(positive, negative, "gates.core.null.interval"))
+    what = f"labels swapped at random within half of the pairs of each fold, {n_swaps} times"
+    return judged_null(swaps, np.unique(machine.groups).size, what)
+
+
+def judged_null(swaps: Sequence[Mapping[str, float]], n_hosts: int, what: str) -> dict[str, Any]:
+    """Judge areas where there was nothing to learn: all of them together must hold 0.5 at ``NULL_LEVEL``.
+
+    Parameters
+    ----------
+    swaps : sequence of dict
+        ``auc``, ``auc_low``, ``auc_high``, ``sd`` of each.
+    n_hosts : int
+    what : str
+        What was done, in words.
+    """
+    quantile = float(stdtrit(n_hosts - 1, 1 - (1 - NULL_LEVEL) / (2 * len(swaps))))
     mean = {k: float(np.mean([s[k] for s in swaps])) for k in ("auc", "auc_low", "auc_high", "sd")}
     return {
         **mean,
-        "what": f"labels swapped at random within half of the pairs of each fold, {NULL_SWAPS} times; mean area and "
-        "mean interval",
+        "what": f"{what}; mean area and mean interval",
         "swaps": [s["auc"] for s in swaps],
         "holds_half": all(abs(s["auc"] - 0.5) <= quantile * s["sd"] for s in swaps),
         "judged_low": 0.5 - quantile * mean["sd"],
@@ -144,7 +158,6 @@ def positive_control(
         The gate passes below it.
     """
     testable = bool(np.isfinite(unit).all() and (unit > 0).any())
-    tried: list[dict[str, Any]] = []
     if len(ctrl) > LEAK_PAIRS:
         rows = np.flatnonzero(choose_hosts(host_index, LEAK_PAIRS, machine.seed))
         groups, folds = machine.groups[rows], len(machine.folds)
@@ -153,13 +166,37 @@ def positive_control(
             machine = replace(machine, groups=groups, folds=host_folds(groups, folds, machine.seed))
             ctrl = ctrl[rows]
 
-    def look_for(size: float) -> bool:
+    def measure(size: float) -> dict[str, float]:
         scores = machine.crossfit(ctrl + size * unit, ctrl).scores(np.ones(len(ctrl), dtype=bool))
-        found = machine.area(*scores, "gates.core.positive.interval")
+        return machine.area(*scores, "gates.core.positive.interval")
+
+    return known_leaks(measure if testable else None, what, threshold, len(ctrl))
+
+
+def known_leaks(
+    measure: Callable[[float], dict[str, float]] | None, what: str, threshold: float, n_rows: int
+) -> dict[str, Any]:
+    """Look for a leak of one sigma, then for smaller ones, or larger ones.
+
+    Parameters
+    ----------
+    measure : callable or None
+        Area with its interval for a leak of so many sigma; None if there is nothing to scale one by.
+    what : str
+        The leak in words.
+    threshold : float
+        The gate passes below it.
+    n_rows : int
+        Rows that it is put into.
+    """
+    tried: list[dict[str, Any]] = []
+
+    def look_for(size: float) -> bool:
+        found = measure(size)  # type: ignore[misc]
         tried.append({"leak_sigma": size, **found, "found": found["auc_low"] > 0.5 and found["auc_high"] >= threshold})
         return bool(tried[-1]["found"])
 
-    if testable:
+    if measure is not None:
         found = look_for(LEAK_SIGMA)
         # Down to the smallest that is still found (the power), or up to the first that is.
         for size in SMALLER_LEAKS_SIGMA if found else LARGER_LEAKS_SIGMA:
@@ -170,8 +207,8 @@ def positive_control(
         "what": f"{what}; found: told from 0.5 (auc_low > 0.5) and not passed (auc_high >= threshold)",
         "leak_sigma": LEAK_SIGMA,
         **{k: first[k] for k in ("found", "auc", "auc_low", "auc_high")},
-        "n_rows": len(ctrl),
-        "testable": testable,
+        "n_rows": n_rows,
+        "testable": measure is not None,
         "tried": tried,
         "smallest_found_sigma": min((t["leak_sigma"] for t in tried if t["found"]), default=math.nan),
     }

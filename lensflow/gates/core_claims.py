@@ -97,7 +97,7 @@ def _falls_with_theta_e(by_name: Results) -> Claim:
     if len(strata) < 2:
         return Claim(text, published, "too few rows", Judgement.UNDECIDED)
     ends = [(s["auc"], s["auc_low"], s["auc_high"]) for s in (strata[0], strata[-1])]
-    fall, low, high = difference(*ends)
+    fall, low, high = difference(ends[0], ends[1])
     measured = " / ".join(f"{s['auc']:.3f}" for s in strata) + f"; fall {fall:+.3f} [{low:+.3f}, {high:+.3f}]"
     return Claim(text, published, measured, _above(low, high, 0.0))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property, reduce
 from operator import add
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,25 @@ from lensflow.gates.newton import Floats, Solution, Sums, minimise, sums_of
 Folds = list[tuple[NDArray[np.int64], NDArray[np.int64]]]
 
 TOLERANCE, MAX_ITERATIONS = 1e-9, 200
+
+
+@dataclass(frozen=True)
+class Linear:
+    """Logistic regression with inverse L2 strength ``c``."""
+
+    c: float
+    null_swaps: ClassVar[int] = 8
+
+    def describe(self) -> str:
+        """Say what is fitted, with every hyperparameter."""
+        return (
+            f"logistic regression on standardised features, exact optimum (Newton, C={self.c:g}, tol={TOLERANCE:g}, "
+            f"max_iter={MAX_ITERATIONS})"
+        )
+
+    def crossfit(self, stamp: NDArray[Any], ctrl: NDArray[Any], folds: Folds) -> CrossFit:
+        """Prepare the fits of features (pair, feature)."""
+        return CrossFit.of(stamp, ctrl, folds, self.c)
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,6 +126,11 @@ class CrossFit:
             hessian=reduce(add, self._at_zero),
             who="gate",
         )
+
+    def summary(self) -> tuple[tuple[float, ...], dict[str, Any]]:
+        """Coefficients of the fit of all rows, and how it went."""
+        whole = self.whole
+        return tuple(whole.theta[:-1].tolist()), {"iterations": whole.n_iter, "gradient_max": whole.gradient_norm}
 
     def differences(self) -> list[Floats]:
         """Standardised features of each fold's stamps less those of their controls."""

@@ -96,6 +96,27 @@ class FeatureBlock:
 _COLUMNS = tuple(f.name for f in fields(FeatureBlock) if f.name != "numbers")
 
 
+def distinct_controls(
+    host_index: NDArray[np.int64], ctrl: NDArray[np.float32], rows: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return which of ``rows`` have different controls, and the place of each row's among them.
+
+    The rows of a host share its pixels, unless each was rounded by itself: what is asked of the control is then asked
+    once a host.
+
+    Parameters
+    ----------
+    host_index : ndarray, shape (n,)
+        Of the n ``rows``.
+    ctrl : ndarray, shape (all rows, band, y, x)
+    rows : ndarray of int, shape (n,)
+    """
+    _, first, host = np.unique(host_index, return_index=True, return_inverse=True)
+    if all(np.array_equal(ctrl[rows[k]], ctrl[rows[first[host[k]]]], equal_nan=True) for k in range(len(rows))):
+        return first, host
+    return np.arange(len(rows)), np.arange(len(rows))
+
+
 def feature_block(pairs: xr.Dataset, recipes: Iterable[str], core_box_pix: int) -> FeatureBlock:
     """Reduce the injection rows of a block of pairs to the features of all recipes, reading its pixels once.
 
@@ -118,19 +139,18 @@ def feature_block(pairs: xr.Dataset, recipes: Iterable[str], core_box_pix: int) 
     bands = [str(b) for b in pairs["band"].values]
     sources: dict[str, list[str]] = {}
     for name in recipes:
-        source = Recipe.of(name, bands).source
-        kind, view = source.split("_")
+        recipe = Recipe.of(name, bands)
+        if recipe.kind == "metadata":  # of all rows, not of pairs: see lensflow.gates.metadata
+            continue
+        kind, view = recipe.source.split("_")
         kinds = sources.setdefault(view, [])
         if kind not in kinds:
             kinds.append(kind)
     rows = np.flatnonzero(~column(pairs, "is_control").astype(bool))
     host_index = column(pairs, "host_index")[rows].astype(np.int64)
     stamp, every_ctrl = column(pairs, "stamp")[rows], column(pairs, "ctrl")
-    # The rows of a host share its pixels, so what is asked of the control is asked once a host.
-    _, first, host = np.unique(host_index, return_index=True, return_inverse=True)
+    first, host = distinct_controls(host_index, every_ctrl, rows)
     ctrl = every_ctrl[rows[first]]
-    if not all(np.array_equal(every_ctrl[rows[k]], ctrl[host[k]], equal_nan=True) for k in range(len(rows))):
-        first, host, ctrl = np.arange(len(rows)), np.arange(len(rows)), every_ctrl[rows]
     expected = ctrl[host] + column(pairs, "arc")[rows] if "arc" in pairs else None
     numbers = {}
     for view, kinds in sources.items():

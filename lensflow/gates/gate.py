@@ -1,17 +1,18 @@
-"""The gates: can a logistic regression on given features tell stamps from their unlensed controls?
+"""The gates: can a classifier on given features tell stamps from their unlensed controls?
 
 Everything is grouped by host: folds (a host, hence a pair, is never in training and test at once), comparisons (a
 stamp with controls of other hosts only), intervals (bootstrap over hosts) and swaps. The same machinery is run where
 the answer is known: labels swapped at random within pairs must give 0.5, and a known leak must be found. A gate that
 fails either says nothing about the data.
+
+The classifier is a logistic regression, or trees where the gate's name ends in ``+trees``: everything else is the same,
+but trees have no coefficients and no permutation test.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -20,20 +21,19 @@ from numpy.typing import NDArray
 from lensflow.config import DiagnosticsConfig, GateConfig, fingerprint
 from lensflow.errors import ConvergenceError, GateError
 from lensflow.gates import controls
-from lensflow.gates.crossfit import MAX_ITERATIONS, TOLERANCE
+from lensflow.gates.crossfit import CrossFit, Linear
+from lensflow.gates.estimators import Estimator, estimator_of
 from lensflow.gates.features import FeatureBlock
-from lensflow.gates.machine import Machine, choose_hosts, host_folds, training_share
+from lensflow.gates.machine import Machine, choose_hosts, host_folds, interval_in_words
+from lensflow.gates.metadata import metadata_gate
+from lensflow.gates.metadata_rows import MetadataRows
 from lensflow.gates.recipes import Recipe, box_shape
-from lensflow.gates.verdicts import GateResult, Verdict, judge
+from lensflow.gates.strata import SNR_EDGES, strata, worst_rows
+from lensflow.gates.verdicts import MIN_PAIRS, GateResult, Verdict, decide
 
 Floats = NDArray[np.float64]
 
-MIN_PAIRS = 10
-# Below these a control that goes wrong says that there are too few rows, not that the gate is broken.
-FEW_PAIRS, FEW_HOSTS = 50, 20
-SNR_EDGES = (0.0, 5.0, 10.0, 20.0, 50.0)
 INTERVAL = "gates.core.interval"
-WORST_ROWS = 12
 
 
 def run_gates(
@@ -42,6 +42,7 @@ def run_gates(
     band_names: Sequence[str],
     seed: int,
     edges: Sequence[float] = DiagnosticsConfig().theta_e_edges,
+    metadata: MetadataRows | None = None,
 ) -> list[GateResult]:
     """Run every gate of a config, required ones first.
 
@@ -56,6 +57,8 @@ def run_gates(
         Seed of the choice of hosts, folds, bootstrap and controls.
     edges : sequence of float
         Strata of theta_E, arcsec.
+    metadata : MetadataRows, optional
+        Of all rows, for gates of kind ``metadata``.
 
     Returns
     -------
@@ -66,9 +69,9 @@ def run_gates(
     Raises
     ------
     GateError
-        If ``band_names`` does not match the block, or it lacks a gate's features.
+        If ``band_names`` does not match the block, or a gate's features or metadata are lacking.
     """
-    return [run_gate(block, name, config, band_names, seed, edges) for name in config.every]
+    return [run_gate(block, name, config, band_names, seed, edges, metadata) for name in config.every]
 
 
 def run_gate(
@@ -78,14 +81,21 @@ def run_gate(
     band_names: Sequence[str],
     seed: int,
     edges: Sequence[float] = DiagnosticsConfig().theta_e_edges,
+    metadata: MetadataRows | None = None,
 ) -> GateResult:
     """Run one gate, as :func:`run_gates` does."""
     if block.covered.shape[1] != len(band_names):
         raise GateError(f"gate {name}: {block.covered.shape[1]} bands in the features, named {', '.join(band_names)}")
     look = Recipe.of(name, band_names)
+    bands = [band_names[b] for b in look.bands]
+    if look.kind == "metadata":
+        if metadata is None:
+            raise GateError(f"gate {name}: no metadata of the dataset's rows (MetadataRows) to look at")
+        return metadata_gate(metadata, look, config, bands, seed)
     if look.source not in block.numbers:
         raise GateError(f"gate {name}: the block holds {', '.join(block.numbers)}, not {look.source}")
-    recipe = _recipe(look, config, [band_names[b] for b in look.bands], seed, edges)
+    estimator = estimator_of(look.estimator, config, seed)
+    recipe = _recipe(look, estimator, config, bands, seed, edges)
     shape = box_shape(look, block.numbers[look.source].stamp)
     if shape:
         recipe["region"] = f"core box of {shape[1]} x {shape[2]} pixels about the geometric centre"
@@ -115,7 +125,7 @@ def run_gate(
     refused = _refused(undecided, used, stamp, ctrl, config)
     if refused:
         return undecided.decided(*refused)
-    machine = Machine(groups, host_folds(groups, config.folds, seed), config.c, config.bootstrap, seed)
+    machine = Machine(groups, host_folds(groups, config.folds, seed), estimator, config.bootstrap, seed)
     leak = look.leak_unit(ctrl, sky_sigma)
     try:
         return _measure(undecided, used, machine, (stamp, ctrl, expected), leak, tuple(edges))
@@ -167,10 +177,10 @@ def _measure(
     known: dict[str, Any] = {
         "null": controls.null_control(machine, fit),
         "positive": controls.positive_control(machine, used.host_index, ctrl, *leak, undecided.threshold),
-        "permutation": controls.permutation_test(machine, fit),
+        **({"permutation": controls.permutation_test(machine, fit)} if isinstance(fit, CrossFit) else {}),
         "share_of_rows_unchanged": float((stamp == ctrl).all(axis=1).mean()),
     }
-    whole = fit.whole
+    coef, numbers = fit.summary()
     del fit  # its blocks are as large as all features; the reference makes its own
     if expected is not None and np.isfinite(expected).all():
         known["reference"] = controls.reference(machine, expected, ctrl, main["auc"], draws, INTERVAL)
@@ -180,129 +190,33 @@ def _measure(
         auc=main["auc"],
         auc_low=main["auc_low"],
         auc_high=main["auc_high"],
-        strata=tuple(_strata(machine, used, positive, negative, changed, edges, undecided.threshold)),
+        strata=tuple(strata(machine, used, positive, negative, changed, edges, undecided.threshold)),
         controls=known,
-        coef=tuple(whole.theta[:-1].tolist()),
+        coef=coef,
         **machine.roc_of(positive, negative, INTERVAL),
-        fit={"iterations": whole.n_iter, "gradient_max": whole.gradient_norm},
-        worst=tuple(_worst(used, positive - negative)),
+        fit=numbers,
+        worst=tuple(worst_rows(used, positive - negative)),
     )
-    return result.decided(*_verdict(result))
+    return result.decided(*decide(result))
 
 
-def _verdict(result: GateResult) -> tuple[Verdict, str]:
-    """Judge the area, unless the controls say that the gate cannot."""
-    verdict, text = judge(result.auc, result.auc_low, result.auc_high, result.threshold)
-    null, leak, physics = result.controls["null"], result.controls["positive"], result.controls.get("reference")
-    if physics:
-        text += (
-            f" (noiseless arcs of the renderer read {physics['auc']:.3f}, the excess is {physics['excess']:+.3f} "
-            f"[{physics['excess_low']:+.3f}, {physics['excess_high']:+.3f}])"
-        )
-    few = result.n_rows < FEW_PAIRS or result.n_hosts < FEW_HOSTS
-    rows = f"{result.n_rows} pairs of {result.n_hosts} hosts"
-    broken = ""
-    if not null["holds_half"]:
-        broken = (
-            "labels swapped within pairs give AUC " + ", ".join(f"{a:.3f}" for a in null["swaps"]) + ", not 0.5 "
-            f"(within {null['judged_low']:.3f} to {null['judged_high']:.3f})"
-        )
-    elif leak["testable"] and not any(t["found"] for t in leak["tried"]):
-        largest = leak["tried"][-1]
-        broken = f"even a leak of {largest['leak_sigma']:g} sigma is not found (AUC {largest['auc']:.3f})"
-    if broken:
-        if few:
-            return Verdict.NOT_TESTABLE, f"{rows} are too few: {broken}"
-        return Verdict.ERROR, f"the gate itself is broken: {broken}"
-    if verdict is not Verdict.FAIL and not leak["found"]:
-        why = (
-            f"a leak of {controls.LEAK_SIGMA:g} sigma would pass with {rows} (the smallest found has "
-            f"{leak['smallest_found_sigma']:g})"
-            if leak["testable"]
-            else "the controls have no noise to scale a known leak by"
-        )
-        return Verdict.NOT_TESTABLE, f"{text}. But {why}: a pass would mean nothing"
-    if verdict is not Verdict.FAIL and result.auc_high < 0.5:
-        return Verdict.INCONCLUSIVE, (
-            f"{text}, and below 0.5: the classes differ in a way that changes from host to host, which this "
-            "classifier learns the wrong way round"
-        )
-    if verdict is Verdict.PASS:
-        text += (
-            f"; a leak of {controls.LEAK_SIGMA:g} sigma reads {leak['auc']:.3f}, the smallest one that would "
-            f"not pass has {leak['smallest_found_sigma']:g}"
-        )
-    return verdict, text
-
-
-def _worst(used: FeatureBlock, margin: Floats) -> list[dict[str, Any]]:
-    """Rows with the largest margins, at most one of each host: neighbours in the sky would say the same twice."""
-    order = np.lexsort((used.row_id, -margin))
-    _, first = np.unique(used.host_index[order], return_index=True)
-    return [
-        {
-            "row_id": int(used.row_id[k]),
-            "host_index": int(used.host_index[k]),
-            "theta_e_arcsec": float(used.theta_e_arcsec[k]),
-            "arc_snr": float(used.arc_snr[k]),
-            "margin": float(margin[k]),
-        }
-        for k in order[np.sort(first)[:WORST_ROWS]]
-    ]
-
-
-def _strata(
-    machine: Machine,
-    used: FeatureBlock,
-    positive: Floats,
-    negative: Floats,
-    changed: NDArray[np.bool_],
-    edges: tuple[float, ...],
-    threshold: float,
-) -> list[dict[str, Any]]:
-    """Areas of the pooled out-of-fold scores within ranges of theta_E and SNR, and within splits."""
-    cuts: list[tuple[str, float, float, NDArray[np.bool_]]] = []
-    for name, values, bounds in (
-        ("theta_e_arcsec", used.theta_e_arcsec, edges),
-        ("arc_snr", used.arc_snr, (*SNR_EDGES, np.inf)),
-    ):
-        for low, high in pairwise(bounds):
-            cuts.append((name, low, high, (values >= low) & (values < high)))
-    cuts += [("split", float(s), float(s), used.split == s) for s in np.unique(used.split)]
-    out = []
-    for name, low, high, rows in cuts:
-        n, n_hosts = int(rows.sum()), np.unique(machine.groups[rows]).size
-        found = {"auc": math.nan, "auc_low": math.nan, "auc_high": math.nan, "sd": math.nan}
-        if n < MIN_PAIRS or n_hosts < len(machine.folds):
-            verdict, reason = Verdict.NOT_TESTABLE, f"{n} pairs of {n_hosts} hosts are too few"
-        elif not changed[rows].any():
-            verdict, reason = Verdict.NOT_TESTABLE, "stamp and control are the same in every feature"
-        else:
-            purpose = f"gates.core.strata.{name}.{low:g}"
-            found, _ = machine.interval_of(positive[rows], negative[rows], machine.groups[rows], purpose)
-            verdict, reason = judge(found["auc"], found["auc_low"], found["auc_high"], threshold)
-        place = {"by": name, "low": low, "high": high if high < np.inf else math.nan, "n_rows": n, "n_hosts": n_hosts}
-        out.append({**place, **found, "verdict": str(verdict), "reason": reason})
-    return out
-
-
-def _recipe(look: Recipe, config: GateConfig, bands: list[str], seed: int, edges: Sequence[float]) -> dict[str, Any]:
+def _recipe(
+    look: Recipe, estimator: Estimator, config: GateConfig, bands: list[str], seed: int, edges: Sequence[float]
+) -> dict[str, Any]:
     return {
         **look.describe(),
         "bands": bands,
         "classes": "1: stamps of injection rows; 0: each row's own unlensed control",
-        "estimator": f"logistic regression on standardised features, exact optimum (Newton, C={config.c:g}, "
-        f"tol={TOLERANCE:g}, max_iter={MAX_ITERATIONS})",
+        "estimator": estimator.describe(),
         "score": "pooled out-of-fold decision function; stamps are compared with controls of other hosts",
         "folds": config.folds,
         "grouping": "host",
-        "interval": f"95 % expanded percentile of {config.bootstrap} bootstrap draws of hosts, widened by "
-        f"{training_share(config.folds):.4g} for training sets that overlap (Nadeau & Bengio 2003)",
+        "interval": interval_in_words(config.folds, config.bootstrap),
         "max_pairs": config.max_pairs,
         "theta_e_edges": list(edges),
         "snr_edges": list(SNR_EDGES),
         "leak_sigma": controls.LEAK_SIGMA,
-        "null_swaps": controls.NULL_SWAPS,
-        "permutations": controls.PERMUTATIONS,
+        "null_swaps": estimator.null_swaps,
+        "permutations": controls.PERMUTATIONS if isinstance(estimator, Linear) else 0,
         "seed": seed,
     }

@@ -13,7 +13,8 @@ from sklearn.model_selection import GroupKFold
 from lensflow import rng
 from lensflow.diagnostics.hostsums import interval, spread
 from lensflow.gates.auc import host_bootstrap, roc_points, true_rates
-from lensflow.gates.crossfit import CrossFit, Folds
+from lensflow.gates.crossfit import Folds
+from lensflow.gates.estimators import Estimator, Fit
 
 Floats = NDArray[np.float64]
 
@@ -43,13 +44,13 @@ class Machine:
 
     groups: NDArray[np.int64]  # host of each pair
     folds: Folds
-    c: float
+    estimator: Estimator
     bootstrap: int
     seed: int
 
-    def crossfit(self, stamp: NDArray[Any], ctrl: NDArray[Any]) -> CrossFit:
+    def crossfit(self, stamp: NDArray[Any], ctrl: NDArray[Any]) -> Fit:
         """Prepare the fits of features (pair, feature)."""
-        return CrossFit.of(stamp, ctrl, self.folds, self.c)
+        return self.estimator.crossfit(stamp, ctrl, self.folds)
 
     def area(self, positive: Floats, negative: Floats, purpose: str) -> dict[str, float]:
         """Pooled area of out-of-fold scores of all pairs, with its interval over hosts."""
@@ -64,8 +65,14 @@ class Machine:
         """
         labels = np.repeat([True, False], [len(positive), len(negative)])
         scores, both = np.concatenate([positive, negative]), np.concatenate([hosts, hosts])
-        found, draws = host_bootstrap(labels, scores, both, self.bootstrap, self.seed, purpose)
-        low, high, sd = self.around(found, draws, np.unique(hosts).size)
+        return self.interval_of_rows(labels, scores, both, np.unique(hosts).size, purpose)
+
+    def interval_of_rows(
+        self, labels: NDArray[np.bool_], scores: Floats, hosts: Any, n_hosts: int, purpose: str
+    ) -> tuple[dict[str, float], Floats]:
+        """Area of scores of rows that need not come in pairs; ``n_hosts`` decides how wide few hosts make it."""
+        found, draws = host_bootstrap(labels, scores, hosts, self.bootstrap, self.seed, purpose)
+        low, high, sd = self.around(found, draws, n_hosts)
         return {"auc": found, "auc_low": max(0.0, low), "auc_high": min(1.0, high), "sd": sd}, draws
 
     def roc_of(self, positive: Floats, negative: Floats, purpose: str) -> dict[str, Any]:
@@ -91,6 +98,14 @@ class Machine:
             found + wider * (float(high) - found),
             wider * float(spread(draws, n_hosts)),
         )
+
+
+def interval_in_words(folds: int, bootstrap: int) -> str:
+    """Say how an interval is made."""
+    return (
+        f"95 % expanded percentile of {bootstrap} bootstrap draws of hosts, widened by {training_share(folds):.4g} for "
+        "training sets that overlap (Nadeau & Bengio 2003)"
+    )
 
 
 def training_share(folds: int) -> float:

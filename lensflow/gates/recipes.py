@@ -1,7 +1,8 @@
 """What the gates look at: views of the pixels and reductions of them to features, each with a name.
 
-A recipe ``<kind>_<band or all>[_<view>]`` (``core_all``, ``annulus_r_robust``) names one gate; the kinds and views
-are listed in :data:`lensflow.config.checks.GATE_KINDS` and ``GATE_VIEWS``. Regions lie about the stamp's geometric
+A recipe ``<kind>_<band or all>[_<view>][+<estimator>]`` (``core_all``, ``annulus_r_robust``, ``core_all+trees``) names
+one gate; kinds, views and estimators are listed in :data:`lensflow.config.checks.GATE_KINDS`, ``GATE_VIEWS`` and
+``GATE_ESTIMATORS``. Regions lie about the stamp's geometric
 centre, which is within half a pixel of the target, so that all stamps give the same features.
 """
 
@@ -39,7 +40,7 @@ class Recipe:
 
     Attributes
     ----------
-    name, kind, view : str
+    name, kind, view, estimator : str
     bands : tuple of int
         Indices of the bands that are used.
     """
@@ -48,6 +49,7 @@ class Recipe:
     kind: str
     view: str
     bands: tuple[int, ...]
+    estimator: str = "linear"
 
     @classmethod
     def of(cls, name: str, band_names: Sequence[str]) -> Recipe:
@@ -59,16 +61,16 @@ class Recipe:
             If the name or its band is unknown.
         """
         try:
-            kind, band, view = parse_recipe(name)
+            kind, band, view, estimator = parse_recipe(name)
         except ValueError as error:
             raise GateError(f"gate {error}") from None
         names = list(band_names)
         if band == "all":
-            return cls(name, kind, view, tuple(range(len(names))))
+            return cls(name, kind, view, tuple(range(len(names))), estimator)
         if band not in names and band != "r":
             near = did_you_mean(band, names)
             raise GateError(f"gate {name!r}: no band {band!r} in the pairs ({', '.join(names)}).{near}")
-        return cls(name, kind, view, (names.index(band) if band in names else 0,))
+        return cls(name, kind, view, (names.index(band) if band in names else 0,), estimator)
 
     @property
     def source(self) -> str:

@@ -11,6 +11,10 @@ from typing import Any
 
 from lensflow.errors import GateError
 
+MIN_PAIRS = 10
+# Below these a control that goes wrong says that there are too few rows, not that the gate is broken.
+FEW_PAIRS, FEW_HOSTS = 50, 20
+
 
 class Verdict(StrEnum):
     """Outcome of a gate; anything but PASS keeps a required gate shut."""
@@ -33,25 +37,26 @@ class GateResult:
     auc, auc_low, auc_high : float
         Area under the ROC curve and its 95 % interval over hosts; NaN where it was not measured.
     threshold : float
-        The gate passes below it.
+        The gate passes below it; ``synthetic_auroc`` passes above it.
     n_rows, n_hosts : int
-        Injection rows (each with its own control) and their hosts.
+        Injection rows (each with its own control) and their hosts; for metadata, rows of both classes.
     reason : str
         The verdict in words: what was found, or why there is none and what to do.
     strata : tuple of dict
         Area, interval, rows and hosts within ranges of theta_E, SNR and split; an open upper end is NaN.
     controls : dict
         ``null`` and ``positive``: what the same machinery says where the answer is known. ``permutation``: exact
-        p-value of the labels. ``reference``: what noiseless arcs alone read, and the data's excess over it.
+        p-value of the labels (not for trees). ``reference``: what noiseless arcs alone read, and the data's excess
+        over it.
     coef : tuple of float
-        Coefficients of a fit on all rows, per standard deviation of the feature.
+        Coefficients of a fit on all rows, per standard deviation of the feature; () for trees.
     box_shape : tuple of int
         (band, y, x) to reshape ``coef`` to where the features are pixels of the core box; else ().
     roc : tuple of (false positive rate, true positive rate)
     roc_low, roc_high : tuple of float
         95 % interval over hosts of the true positive rate at each false positive rate of ``roc``.
     fit : dict
-        Iterations and gradient of the fits.
+        Iterations and gradient of the fits; iterations only for trees.
     worst : tuple of dict
         Rows that the fit tells apart most surely: ``row_id``, ``host_index``, ``theta_e_arcsec``, ``arc_snr``,
         ``margin`` (out-of-fold score of the stamp less its control's).
@@ -129,6 +134,67 @@ def judge(auc: float, low: float, high: float, threshold: float) -> tuple[Verdic
     if high < threshold:
         return Verdict.PASS, f"{found}: the whole interval is below {threshold:g}"
     return Verdict.INCONCLUSIVE, f"{found}: the interval crosses {threshold:g}; more hosts would decide"
+
+
+def decide(
+    result: GateResult,
+    rows: str = "pairs",
+    null_done: str = "labels swapped within pairs",
+    no_unit: str = "the controls have no noise to scale a known leak by",
+    fewest_hosts: int | None = None,
+) -> tuple[Verdict, str]:
+    """Judge the area, unless the controls say that the gate cannot.
+
+    Parameters
+    ----------
+    result : GateResult
+        With ``controls``.
+    rows, null_done, no_unit : str
+        Words for its rows, for what the null control did, and for why there is no known leak.
+    fewest_hosts : int, optional
+        Hosts of the class that has fewer, where the classes have hosts of their own.
+    """
+    verdict, text = judge(result.auc, result.auc_low, result.auc_high, result.threshold)
+    null, leak, physics = result.controls["null"], result.controls["positive"], result.controls.get("reference")
+    if physics:
+        text += (
+            f" (noiseless arcs of the renderer read {physics['auc']:.3f}, the excess is {physics['excess']:+.3f} "
+            f"[{physics['excess_low']:+.3f}, {physics['excess_high']:+.3f}])"
+        )
+    few = result.n_rows < FEW_PAIRS or (fewest_hosts or result.n_hosts) < FEW_HOSTS
+    rows = f"{result.n_rows} {rows} of {result.n_hosts} hosts"
+    broken = ""
+    if not null["holds_half"]:
+        broken = (
+            f"{null_done} give AUC " + ", ".join(f"{a:.3f}" for a in null["swaps"]) + ", not 0.5 "
+            f"(within {null['judged_low']:.3f} to {null['judged_high']:.3f})"
+        )
+    elif leak["testable"] and not any(t["found"] for t in leak["tried"]):
+        largest = leak["tried"][-1]
+        broken = f"even a leak of {largest['leak_sigma']:g} sigma is not found (AUC {largest['auc']:.3f})"
+    if broken:
+        if few:
+            return Verdict.NOT_TESTABLE, f"{rows} are too few: {broken}"
+        return Verdict.ERROR, f"the gate itself is broken: {broken}"
+    if verdict is not Verdict.FAIL and not leak["found"]:
+        why = (
+            f"a leak of {leak['leak_sigma']:g} sigma would pass with {rows} (the smallest found has "
+            f"{leak['smallest_found_sigma']:g})"
+            if leak["testable"]
+            else no_unit
+        )
+        return Verdict.NOT_TESTABLE, f"{text}. But {why}: a pass would mean nothing"
+    if verdict is not Verdict.FAIL and result.auc_high < 0.5:
+        return Verdict.INCONCLUSIVE, (
+            f"{text}, and below 0.5: the classes differ in a way that changes from host to host, which this "
+            "classifier learns the wrong way round"
+        )
+    if verdict is Verdict.PASS:
+        text += (
+            f"; a leak of {leak['leak_sigma']:g} sigma reads {leak['auc']:.3f}, the smallest one that would "
+            f"not pass has {leak['smallest_found_sigma']:g}"
+        )
+    return verdict, text
 
 
 def _plain(value: Any) -> Any:

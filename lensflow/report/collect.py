@@ -138,11 +138,12 @@ def collect(config: RunConfig, places: Places, keys: Mapping[str, str] | None = 
         notes.append("No pairs yet: nothing has been injected. `lensflow inject` does it.")
     diagnostics = _stored(places.diagnostics, "diagnostics", "lensflow diagnose", keys or {}, notes)
     gates = _gates(_stored(places.gates, "gates", "lensflow gate", keys or {}, notes), notes)
-    typical: tuple[Example, ...] = ()
+    gallery: tuple[Example, ...] = ()
     worst: tuple[Example, ...] = ()
     if rows is not None:
-        typical = _examples(dict.fromkeys(choose_rows(rows).tolist(), ()), rows, cutouts, places, config)
-        worst = _examples(worst_rows(rows, cutouts, gates, config), rows, cutouts, places, config)
+        shown = (rows, cutouts, places, config)
+        gallery = _examples(dict.fromkeys(choose_rows(rows).tolist(), ()), *shown)
+        worst = _examples(worst_rows(rows, cutouts, gates, config), *shown)
     return RunRecord(
         config=config,
         fingerprint=fingerprint,
@@ -152,7 +153,7 @@ def collect(config: RunConfig, places: Places, keys: Mapping[str, str] | None = 
         cutouts_summary=receipts.summary(receipts.read_receipts(places.cutouts_receipts).values()),
         pairs_summary=receipts.summary(done.values()),
         timings=paths.read_json(places.timings) if paths.exists(places.timings) else {},
-        gallery=typical,
+        gallery=gallery,
         worst=worst,
         diagnostics=results_from_json(json.dumps(diagnostics)) if diagnostics else {},
         gates=gates,

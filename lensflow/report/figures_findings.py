@@ -57,7 +57,7 @@ def areas_on_the_stamp(gates: Sequence[GateResult], size: int) -> Picture | None
     """Area under the curve of each gate whose features are a region of the stamp, painted on that region.
 
     None if no such gate was measured. Smaller regions lie on top of larger ones; of several gates of one kind the one
-    with all bands is shown, in its first view.
+    with all bands is shown, in its first view, of a linear fit.
     """
     middle = geometry.centre(size)
     r = geometry.radius_pix(size, middle, middle)
@@ -74,8 +74,8 @@ def areas_on_the_stamp(gates: Sequence[GateResult], size: int) -> Picture | None
         "brightness": r < geometry.CORE_RADIUS_PIX / 2,
     }
     shown: dict[str, GateResult] = {}
-    for g in sorted((g for g in gates if g.fitted), key=lambda g: parse_recipe(g.name)[1] != "all"):
-        kind = parse_recipe(g.name)[0]
+    named = [(parse_recipe(g.name), g) for g in gates if g.fitted]
+    for (kind, *_), g in sorted(named, key=lambda n: (n[0].estimator != "linear", n[0].band != "all")):
         if kind in places and np.isfinite(g.auc):
             shown.setdefault(kind, g)
     if not shown:

@@ -138,7 +138,7 @@ def balance(ds: xr.Dataset) -> Table:
 
 def psf(ds: xr.Dataset) -> Table:
     """Largest deviation of the impulses, per band."""
-    names = ("image_error", "flux", "centroid_pix", "width", "linearity", "wrap_round")
+    names = ("image_error", "flux", "centroid_pix", "width", "linearity", "wrap_round", "clipped")
     rows = []
     for b in range(ds.sizes["band"]):
         part = ds.isel(band=b)
@@ -151,8 +151,9 @@ def psf(ds: xr.Dataset) -> Table:
     return Table(
         "PSF: impulses rendered with the run’s own PSFs, the narrowest to the widest, against their analytic images. "
         "Largest deviations: of the image over its peak, of the flux, of the centroid (pixel), of the width (root of "
-        "the noise-equivalent area), from linearity in flux, and by light that wraps round.",
-        ("band", "FWHM (″)", "image", "flux", "centroid", "width", "linearity", "wrap-round"),
+        "the noise-equivalent area), from linearity in flux, by light that wraps round; and the share of a PSF "
+        "image’s flux beyond its edge.",
+        ("band", "FWHM (″)", "image", "flux", "centroid", "width", "linearity", "wrap-round", "clipped"),
         rows,
     )
 

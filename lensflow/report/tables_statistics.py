@@ -153,13 +153,14 @@ def gate_controls(gates: Iterable[GateResult]) -> Table:
     out, loud = [], set()
     for g in gates:
         null, leak = g.controls.get("null"), g.controls.get("positive")
+        told = "columns" in g.recipe  # of metadata: no pixels, and no pairs
         if null:
             good = null["holds_half"]
             out.append(
                 (
                     g.name,
                     "null",
-                    "labels swapped within pairs",
+                    "metadata moved between hosts" if told else "labels swapped within pairs",
                     fixed(null["auc"]),
                     interval(null["auc_low"], null["auc_high"], 3),
                     "holds 0.5" if good else "DOES NOT HOLD 0.5",
@@ -167,7 +168,7 @@ def gate_controls(gates: Iterable[GateResult]) -> Table:
             )
             loud |= set() if good else {len(out) - 1}
         for t in (leak or {}).get("tried", ()):
-            what = f"a leak of {t['leak_sigma']:g} σ"
+            what = f"{t['leak_sigma']:g} σ added to every column" if told else f"a leak of {t['leak_sigma']:g} σ"
             out.append(
                 (
                     g.name,

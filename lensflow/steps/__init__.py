@@ -11,6 +11,7 @@ from lensflow.steps.report import report_step
 from lensflow.steps.rerender import rerender
 from lensflow.steps.run import RunResults, run
 from lensflow.steps.run_folder import RunFolder
+from lensflow.steps.score import score_step, stored_scorers
 from lensflow.steps.tune_core import tune_core_step
 from lensflow.steps.verify import Verification, verify_step
 from lensflow.steps.zoo import zoo_step
@@ -36,6 +37,8 @@ __all__ = [
     "report_step",
     "rerender",
     "run",
+    "score_step",
+    "stored_scorers",
     "tune_core_step",
     "verify_step",
     "zoo_step",

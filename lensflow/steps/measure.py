@@ -16,7 +16,7 @@ from threadpoolctl import threadpool_limits
 from lensflow import schema
 from lensflow.config import RunConfig, fingerprint
 from lensflow.diagnostics import Summaries, results_from_json, results_to_json
-from lensflow.gates import FeatureBlock, GateResult, choose_hosts, feature_block, run_checks, run_gate
+from lensflow.gates import FeatureBlock, GateResult, MetadataRows, choose_hosts, feature_block, run_checks, run_gate
 from lensflow.steps.execute import Progress, run_tasks, silent
 from lensflow.steps.run_folder import RunFolder
 from lensflow.steps.sources import stamp_diagonal_arcsec
@@ -78,7 +78,8 @@ def measure_step(
             keep_results(folder.diagnostics, stored_key(config, "diagnostics", content), found)
         if want_features:
             block = FeatureBlock.concat([p.features for p in parts])
-            results = [*run_all_gates(block, config, progress), *_checks(config, found)]
+            told = MetadataRows.concat([p.metadata for p in parts]) if config.gate.wants_metadata else None
+            results = [*run_all_gates(block, config, progress, told), *_checks(config, found)]
             gated = [g.to_dict() for g in results]
             keep_results(folder.gates, stored_key(config, "gates", content), gated)
     return (
@@ -87,14 +88,16 @@ def measure_step(
     )
 
 
-def run_all_gates(block: FeatureBlock, config: RunConfig, progress: Progress = silent) -> list[GateResult]:
+def run_all_gates(
+    block: FeatureBlock, config: RunConfig, progress: Progress = silent, metadata: MetadataRows | None = None
+) -> list[GateResult]:
     """Run the gates side by side here: their rows are here, and the solver releases the GIL."""
     edges, names, done = config.diagnostics.theta_e_edges, config.gate.every, 0
     progress("gate", 0, len(names))
 
     def one(name: str) -> GateResult:
         nonlocal done
-        result = run_gate(block, name, config.gate, config.bands, config.seed, edges)
+        result = run_gate(block, name, config.gate, config.bands, config.seed, edges, metadata)
         done += 1
         progress("gate", done, len(names))
         return result
@@ -123,6 +126,7 @@ class _Part:
     index: int
     summaries: Any
     features: Any
+    metadata: Any
 
 
 class _MeasureTask:
@@ -143,6 +147,8 @@ class _MeasureTask:
             index,
             Summaries.from_block(pairs, config.diagnostics) if self.summaries else None,
             feature_block(self._of_gate(pairs), config.gate.every, config.gate.core_box_pix) if self.features else None,
+            # Of all rows: control rows may have hosts of their own, and exact balance is counted over every row.
+            MetadataRows.from_block(pairs) if self.features and config.gate.wants_metadata else None,
         )
 
     def _of_gate(self, pairs: xr.Dataset) -> xr.Dataset:

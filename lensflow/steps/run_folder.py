@@ -65,6 +65,11 @@ class RunFolder:
         return self.path("summaries", "gates.json")
 
     @property
+    def scorers(self) -> str:
+        """Folder of what was found out about scorers: one file for each and split."""
+        return self.path("summaries", "scorers")
+
+    @property
     def zoo(self) -> str:
         """Which diagnostic notices which known fault, with the code that measured the run."""
         return self.path("summaries", "zoo.json")

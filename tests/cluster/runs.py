@@ -1,4 +1,4 @@
-"""A tiny run, by command or in this process, and the bytes that it left."""
+"""A small run, by command or in this process, and the bytes that it left."""
 
 from __future__ import annotations
 
@@ -11,28 +11,19 @@ from typing import Any
 import yaml
 
 from lensflow import steps
-from lensflow.config import RunConfig, load_config
+from lensflow.config import RunConfig
 from tests.cluster.external import ROOT
+from tests.small_run import small_config, small_tree
 
-TINY: dict[str, Any] = {
-    "name": "tiny",
-    "seed": 3,
-    "survey": {
-        "synthetic": {"n_bricks": 2, "brick_size_pix": 500, "hosts_per_brick": 12, "bricks_without_g": 1},
-        "failure_budget": 0.3,
-    },
-    "plan": {"injections_per_host": 3},
-    "store": {"samples_per_region": 8, "hosts_per_region": 8, "inner_chunk": 8},
-    "gate": {"bootstrap": 50, "required": False},
-    "diagnostics": {"bootstrap": 50},
-    "cluster": {"workers": 2, "dashboard": None},
-}
+# Many regions, so that a worker that is lost has some left to do.
+STORE = {"samples_per_region": 8, "hosts_per_region": 8, "inner_chunk": 8}
+CLUSTER = {"workers": 2, "dashboard": None}
 
 
 def command_of(folder: Path, command: str, *options: str, **cluster: Any) -> subprocess.Popen[bytes]:
-    """Start ``lensflow COMMAND`` on the tiny run in ``folder/run``, in a process group of its own as in a terminal."""
+    """Start ``lensflow COMMAND`` on the small run in ``folder/run``, in a process group of its own as in a terminal."""
     path = folder / "run.yaml"
-    tree = {**TINY, "out": str(folder / "run"), "cluster": {**TINY["cluster"], **cluster}}
+    tree = small_tree(folder / "run", store=STORE, cluster={**CLUSTER, **cluster})
     path.write_text(yaml.safe_dump(tree))
     with (folder / "log.txt").open("ab") as log:
         return subprocess.Popen(
@@ -45,8 +36,8 @@ def command_of(folder: Path, command: str, *options: str, **cluster: Any) -> sub
 
 
 def write_pixels(folder: Path) -> RunConfig:
-    """Cut, plan and inject the tiny run into ``folder/run``, on the client in force."""
-    config = load_config({**TINY, "out": str(folder / "run")})
+    """Cut, plan and inject the small run into ``folder/run``, on the client in force."""
+    config = small_config(folder / "run", store=STORE, cluster=CLUSTER)
     for step in (steps.cut_step, steps.plan_step, steps.inject_step):
         step(config)
     return config

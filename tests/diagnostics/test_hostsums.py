@@ -76,6 +76,13 @@ def test_interval_of_a_mean_covers_the_truth_with_few_hosts():
     assert held / 300 > 0.9
 
 
+def test_draws_without_a_finite_value_are_left_out_of_the_interval():
+    draws = np.random.default_rng(1).normal(size=(200, 1))
+    with_others = np.concatenate([draws, np.full((50, 1), -np.inf), np.full((50, 1), np.nan), np.full((9, 1), np.inf)])
+    assert interval(with_others, 30) == interval(draws, 30)
+    assert np.isnan(interval(np.full((20, 1), -np.inf), 30)).all()
+
+
 def test_one_host_has_no_interval():
     replicates = np.ones((100, 3))
     low, high = interval(replicates, [1, 0, 2])

@@ -2,18 +2,12 @@
 
 import pytest
 
-from lensflow.config import DiagnosticsConfig
 from lensflow.diagnostics import alarms
 from lensflow.diagnostics.zoo import FAULTS, examine, small_run
+from tests.diagnostics.conftest import CONFIG
 
-CONFIG = DiagnosticsConfig(bootstrap=100)
 # One of each kind, quick ones: renderer, pixels, noise, classes.
 QUICK = ("missing sqrt(q)", "one-pixel shift", "wrong gain", "controls of good seeing")
-
-
-@pytest.fixture(scope="module")
-def run():
-    return small_run(40, 3)
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from lensflow.gates.controls import permutation_test
+from lensflow.gates.crossfit import Linear
 from lensflow.gates.machine import Machine, host_folds
 
 SETS = 300
@@ -29,7 +30,7 @@ def data_set(seed, n_hosts, per_host, p, shared, shift=0.0):
 
 def measured(seed, setting, shift=0.0):
     hosts, stamp, ctrl = data_set(seed, *setting, shift)
-    machine = Machine(hosts, host_folds(hosts, 5, seed), 1.0, 200, seed)
+    machine = Machine(hosts, host_folds(hosts, 5, seed), Linear(1.0), 200, seed)
     fit = machine.crossfit(stamp, ctrl)
     area = machine.area(*fit.scores(np.ones(len(stamp), bool)), "test.calibration")
     return area["auc"], area["auc_low"], area["auc_high"], permutation_test(machine, fit)["p"]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from lensflow import geometry
-from lensflow.config.checks import GATE_KINDS, GATE_VIEWS, GateConfig, parse_recipe
+from lensflow.config.checks import GATE_KINDS, GATE_VIEWS, RAW_ONLY, GateConfig, parse_recipe
 from lensflow.errors import GateError
 from lensflow.gates.recipes import MEANS, Recipe, look, reduce_pixels, sky
 
@@ -20,7 +20,7 @@ def numbers(kind, pixels=NOISE):
     return reduce_pixels(np.asarray(pixels, np.float32), [kind], 10)[kind]
 
 
-@pytest.mark.parametrize("kind", [k for k in GATE_KINDS if k != "colour"])
+@pytest.mark.parametrize("kind", [k for k in GATE_KINDS if k not in ("colour", "metadata")])
 def test_every_kind_gives_finite_features_of_its_own_size(kind):
     found = numbers(kind)
     assert found.shape[:2] == (4, 2) and found.dtype == np.float32
@@ -95,11 +95,19 @@ def test_brightness_has_no_colour_and_colour_has_no_brightness():
 
 
 def test_names_are_kind_band_and_view():
-    assert parse_recipe("core_all") == ("core", "all", "raw")
-    assert parse_recipe("annulus_r_robust") == ("annulus", "r", "robust")
+    assert parse_recipe("core_all") == ("core", "all", "raw", "linear")
+    assert parse_recipe("annulus_r_robust") == ("annulus", "r", "robust", "linear")
+    assert parse_recipe("core_all_robust+trees") == ("core", "all", "robust", "trees")
     assert Recipe.of("core_r", ("i", "y")).bands == (0,)  # the first where there is no r
     assert Recipe.of("core_z", ("g", "r", "z")).bands == (2,)
-    for wrong, message in {"core": "name a band", "cor_all": "Did you mean 'core'", "power_all_robust": "raw"}.items():
+    for wrong, message in {
+        "core": "name a band",
+        "cor_all": "Did you mean 'core'",
+        "power_all_robust": "raw",
+        "core_r+tree": "Did you mean 'trees'",
+        "core_r+linear": "default",
+        "core_r+": "no estimator",
+    }.items():
         with pytest.raises(GateError, match=message):
             Recipe.of(wrong, ("g",))
 
@@ -107,7 +115,8 @@ def test_names_are_kind_band_and_view():
 def test_every_kind_and_view_of_the_config_can_be_run():
     for kind in GATE_KINDS:
         for view in GATE_VIEWS:
-            if view == "raw" or kind not in ("power", "noise"):
+            # metadata is not made from pixels: see test_metadata
+            if kind != "metadata" and (view == "raw" or kind not in RAW_ONLY):
                 name = f"{kind}_all_{view}"
                 recipe = Recipe.of(name, ("g", "r"))
                 pixels = reduce_pixels(look(NOISE, view), [recipe.source.split("_")[0]], 10)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lensflow.config import RunConfig, load_config
+from lensflow.config import RunConfig
 from lensflow.diagnostics import DIAGNOSTICS, zoo
 from lensflow.errors import StoreError
 from lensflow.gates import Verdict
@@ -26,27 +26,22 @@ from lensflow.steps.run import run
 from lensflow.steps.run_folder import RunFolder
 from lensflow.steps.zoo import zoo_key
 from tests.report.gates_factory import ONE_OF_EACH, fitted
+from tests.small_run import SMALL, small_config
 
 NOW = datetime(2030, 1, 2, 3, 4, tzinfo=UTC)
-SURVEY = {"synthetic": {"n_bricks": 2, "brick_size_pix": 500, "hosts_per_brick": 12, "bricks_without_g": 1}}
 
 
 def make_run(out: Path, **changes: Any) -> RunConfig:
     settings: dict[str, Any] = {
-        "name": "tiny <run>",
-        "out": str(out),
-        "seed": 3,
-        "survey": {**SURVEY, "failure_budget": 0.5},
+        "name": "small <run>",
+        "survey": {**SMALL["survey"], "failure_budget": 0.5},
         # Two bricks of 2': a guard band would leave too few hosts for a gallery of different ones.
         "splits": {"guard_arcsec": 0},
-        "plan": {"injections_per_host": 3},
         "injection": {"gain": "exposure"},
         "diagnostics": {"bootstrap": 60},
         "gate": {"bootstrap": 60},
-        "store": {"samples_per_region": 32, "hosts_per_region": 8, "inner_chunk": 8},
-        "cluster": {"kind": "threads", "dashboard": None},
     }
-    config = load_config({**settings, **changes})
+    config = small_config(out, **{**settings, **changes})
     run(config)
     return config
 
@@ -148,7 +143,7 @@ def test_links_of_the_page_lead_somewhere(html: str) -> None:
 
 
 def test_names_are_escaped(html: str) -> None:
-    assert "tiny &lt;run&gt;" in html and "<run>" not in html
+    assert "small &lt;run&gt;" in html and "<run>" not in html
 
 
 def test_each_gate_shows_its_verdict_its_numbers_and_its_reason(record: RunRecord, html: str) -> None:

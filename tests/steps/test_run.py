@@ -1,4 +1,4 @@
-"""The main job end to end on a tiny synthetic survey, on a real Dask cluster of processes."""
+"""The main job end to end on a small synthetic survey, on a real Dask cluster of processes."""
 
 import json
 from pathlib import Path
@@ -13,29 +13,14 @@ from lensflow.config import load_config
 from lensflow.errors import StaleStoreError, StoreError
 from lensflow.store import receipts
 from lensflow.store.open import open_cutouts, open_pairs
+from tests.small_run import small_config
 
-TINY = {
-    "name": "tiny",
-    "seed": 3,
-    "survey": {
-        "synthetic": {"n_bricks": 2, "brick_size_pix": 500, "hosts_per_brick": 12, "bricks_without_g": 1},
-        "failure_budget": 0.3,
-    },
-    "plan": {"injections_per_host": 3},
-    "store": {"samples_per_region": 32, "hosts_per_region": 8, "inner_chunk": 8},
-    "gate": {"bootstrap": 50, "required": False},
-    "diagnostics": {"bootstrap": 50},
-    "cluster": {"kind": "local", "workers": 2, "dashboard": None},
-}
-
-
-def tiny(out: Path, **changes):
-    return load_config({**TINY, "out": str(out), **changes})
+LOCAL = {"kind": "local", "workers": 2, "dashboard": None}
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    config = tiny(tmp_path_factory.mktemp("run") / "tiny")
+    config = small_config(tmp_path_factory.mktemp("run") / "small", cluster=LOCAL)
     with lf.connect(config.cluster):
         results = steps.run(config)
     return config, results
@@ -43,7 +28,7 @@ def finished(tmp_path_factory):
 
 @pytest.mark.slow
 def test_performance_reports_are_kept_by_stage_where_they_are_asked_for(tmp_path):
-    config = tiny(tmp_path / "tiny")
+    config = small_config(tmp_path / "small", cluster=LOCAL)
     config = config.model_copy(update={"cluster": config.cluster.model_copy(update={"performance_reports": True})})
     with lf.connect(config.cluster):
         steps.run(config)
@@ -116,7 +101,7 @@ def test_other_settings_on_the_same_folder_are_refused_by_name(finished):
     with pytest.raises(StaleStoreError, match=r"injection\.noise: stored True, now False"):
         steps.inject_step(config.model_copy(update={"injection": config.injection.model_copy(update={"noise": False})}))
     with pytest.raises(StaleStoreError, match=r"plan\.injections_per_host"):
-        steps.plan_step(tiny(Path(config.out), plan={"injections_per_host": 2}))
+        steps.plan_step(small_config(config.out, cluster=LOCAL, plan={"injections_per_host": 2}))
     assert json.loads(json.dumps(load_config(Path(config.out) / "config.yaml").effective())) == config.effective()
 
 
@@ -162,10 +147,9 @@ def test_notebook_functions_give_the_bits_and_numbers_of_the_run(finished):
 
 def test_threads_and_other_region_sizes_give_the_same_pixels(finished, tmp_path):
     config, _ = finished
-    other = tiny(
+    other = small_config(
         tmp_path / "other",
         store={"samples_per_region": 24, "hosts_per_region": 16, "inner_chunk": 8},
-        cluster={"kind": "threads", "dashboard": None},
     )
     steps.cut_step(other)
     steps.plan_step(other)
@@ -180,7 +164,7 @@ def test_imported_arrays_go_all_the_way_to_stored_pairs(tmp_path):
     galaxy = 0.2 * np.exp(-np.hypot(x - 35, y - 35) / 4)
     images = {b: galaxy + s * rng.normal(size=(6, 71, 71)) for b, s in {"g": 0.002, "r": 0.003, "z": 0.008}.items()}
     cutouts = lf.import_stamps(images, pixel_scale_arcsec=0.263, psfsize_arcsec={"g": 1.4, "r": 1.3, "z": 1.2})
-    config = tiny(tmp_path / "arrays", survey={"root": "-", "targets": "-"})
+    config = small_config(tmp_path / "arrays", survey={"root": "-", "targets": "-"})
     manifest = lf.plan_injections(cutouts, config).isel(sample=slice(0, 12))
     pairs = lf.write_pairs(cutouts, manifest, config)
     assert pairs.sizes["sample"] == 12 and pairs["assumed_noise"].values.all()

@@ -1,0 +1,109 @@
+"""Light added is light declared; slopes on theta_E are the least-squares ones."""
+
+import numpy as np
+import pytest
+
+from lensflow.diagnostics import Flux, Status, findings
+from lensflow.diagnostics.flux import point_sis_magnification
+from tests.diagnostics.conftest import CONFIG
+from tests.diagnostics.pairs_factory import pairs_block
+
+
+def declared(**changes):
+    """Pairs whose arcs hold exactly what the manifest declares: unlensed flux x 4, all of it on the stamp."""
+    pairs = pairs_block(n_hosts=12, noise=0.0, **changes)
+    one = np.where(pairs["is_control"].values, np.nan, 1.0)
+    return pairs.assign(magnification=("sample", 4 * one), stamp_flux_fraction=("sample", one))
+
+
+PAIRS = declared()
+
+
+def flux_of(pairs):
+    return Flux.from_block(pairs, CONFIG).result(CONFIG, seed=1)
+
+
+def brighter(pairs, factor, bands=slice(None)):
+    stamp = pairs["stamp"].values.copy()
+    stamp[:, bands] += (factor - 1) * pairs["arc"].values[:, bands]
+    return pairs.assign(stamp=(pairs["stamp"].dims, stamp))
+
+
+def test_exact_sums_close():
+    found = flux_of(PAIRS)
+    np.testing.assert_allclose(found["closure"], 1, atol=1e-4)
+    assert int(found["n_filled"].sum()) == int(found["n_not_positive"].sum()) == 0
+
+
+def test_arcs_too_bright_by_a_tenth_read_one_and_a_tenth_in_their_band_alone():
+    found = flux_of(brighter(PAIRS, 1.1, 1))
+    np.testing.assert_allclose(found["closure"], [1, 1.1, 1], atol=1e-4)
+    assert float(found["closure_low"][1]) > 1.09
+    alarmed = [f for f in findings({"flux": found}) if f.status is Status.ALARM]
+    assert alarmed and alarmed[0].check == "flux added over flux declared" and alarmed[0].where == "r"
+
+
+def test_slopes_are_the_least_squares_ones_of_every_response(pairs):
+    found = flux_of(pairs)
+    rows = ~pairs["is_control"].values
+    for b in range(pairs.sizes["band"]):
+        used = rows & np.isfinite(pairs["psf_fwhm_arcsec"].values[:, b])
+
+        def of(name, used=used):
+            return pairs[name].values[used].astype(float)
+
+        added = (of("stamp")[:, b] - of("ctrl")[:, b]).sum(axis=(1, 2))
+        source = of("src_flux_nmgy")[:, b]
+        point = point_sis_magnification(*(of(k) for k in (
+            "theta_e_arcsec", "src_x_arcsec", "src_y_arcsec", "src_reff_arcsec")))  # fmt: skip
+        responses = {
+            "added": added,
+            "expected": source * of("magnification") * of("stamp_flux_fraction"),
+            "prior": source * point,
+        }
+        for name, response in responses.items():
+            slope = np.polyfit(np.log10(of("theta_e_arcsec")), np.log10(response), 1)[0]
+            assert float(found[f"slope_{name}"][b]) == pytest.approx(slope, rel=1e-8), name
+        excess = float(found["slope_added"][b] - found["slope_expected"][b])
+        assert float(found["slope_excess"][b]) == pytest.approx(excess, abs=1e-12)
+        assert int(found["n_rows"][b]) == used.sum()
+
+
+def test_arcs_that_grow_too_fast_with_theta_e_have_a_slope_in_excess():
+    theta = np.where(PAIRS["is_control"].values, 1.0, PAIRS["theta_e_arcsec"].values)
+    extra = PAIRS["arc"].values * (theta**0.3 - 1)[:, None, None, None]
+    found = flux_of(PAIRS.assign(stamp=(PAIRS["stamp"].dims, PAIRS["stamp"].values + extra)))
+    np.testing.assert_allclose(found["slope_excess"], 0.3, atol=1e-3)
+
+
+def test_light_in_an_absent_band_is_counted_by_row():
+    absent = ~np.isfinite(PAIRS["psf_fwhm_arcsec"].values[:, 0])
+    stamp = PAIRS["stamp"].values.copy()
+    stamp[absent, 0] += PAIRS["arc"].values[absent, 1]
+    found = flux_of(PAIRS.assign(stamp=(PAIRS["stamp"].dims, stamp)))
+    assert found["n_filled"].values.tolist() == [absent.sum(), 0, 0] and absent.sum() > 0
+    np.testing.assert_allclose(found["closure"], 1, atol=1e-4)  # and they are in no sum
+
+
+def test_rows_without_positive_flux_are_in_no_line_and_counted():
+    row = int(np.flatnonzero(~PAIRS["is_control"].values)[3])
+    stamp = PAIRS["stamp"].values.copy()
+    stamp[row, 2] = PAIRS["ctrl"].values[row, 2] - 0.001
+    found = flux_of(PAIRS.assign(stamp=(PAIRS["stamp"].dims, stamp)))
+    assert found["n_not_positive"].values.tolist() == [0, 0, 1]
+    assert int(found["n_rows"][2]) == int(found["n_rows"][1]) - 1
+
+
+def test_a_real_run_closes_and_its_arcs_on_the_stamp_hold_the_magnified_flux(results):
+    found = results["flux"]
+    np.testing.assert_allclose(found["closure"], 1, atol=0.01)
+    assert ((found["magnified"] > 0.95) & (found["magnified"] < 1.01)).all()
+
+
+@pytest.mark.parametrize(("beta", "magnification"), [(0.5, 4.0), (1.0, 2.0), (2.0, 1.5)])
+def test_a_point_behind_a_singular_isothermal_sphere_is_magnified_as_the_textbook_says(beta, magnification):
+    one = np.ones(1)
+    found = point_sis_magnification(one, beta * one, 0 * one, 0.01 * one)
+    assert float(found[0]) == pytest.approx(magnification)
+    # Right behind it: the mean over a disc of the source's half-light radius, 2 theta_E / (2/3 R).
+    assert float(point_sis_magnification(one, 0 * one, 0 * one, 0.1 * one)[0]) == pytest.approx(30)
