@@ -169,7 +169,7 @@ def _readable(config, row_ids):
 
 def test_another_manifest_is_noticed(whole, tmp_path):
     shutil.copytree(whole[0].out, tmp_path / "run")
-    part = next(p for p in (tmp_path / "run" / "manifest.zarr" / "theta_e_arcsec" / "c").rglob("*") if p.is_file())
+    part = next(p for p in (tmp_path / "run" / "manifest.zarr" / "parameters" / "c").rglob("*") if p.is_file())
     part.unlink()
     assert [d.store for d in lf.verify(str(tmp_path / "run")).damage] == ["manifest"]
 
