@@ -13,7 +13,7 @@ from tests.factories import make_config
 
 @pytest.fixture(autouse=True)
 def one_fault(monkeypatch):
-    monkeypatch.setattr(zoo, "FAULTS", zoo.FAULTS[-1:])
+    monkeypatch.setattr(zoo, "FAULTS", tuple(f for f in zoo.FAULTS if f.name == "pedestal"))
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def test_a_matrix_is_kept_for_the_run_and_read_by_the_same_code(config, tmp_path
     told, run = [], zoo.small_run(24, 4)
     monkeypatch.setattr(zoo, "small_run", lambda: run)
     found = zoo_step(config, str(tmp_path / "out"), lambda *progress: told.append(progress))
-    assert found["fault"].values.tolist() == ["none", "controls of good seeing"]
+    assert found["fault"].values.tolist() == ["none", "pedestal"]
     assert zoo.shortcomings(found) == []
     assert told[-1] == ("zoo", 2, 2)
     monkeypatch.setattr(zoo, "small_run", lambda: pytest.fail("computed anew"))
