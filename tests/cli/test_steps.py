@@ -1,8 +1,7 @@
-"""The command as a person meets it: help, the steps one by one, and every kind of bad input."""
+"""The commands that run steps, as a person meets them: one by one, and with every kind of bad input."""
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,51 +9,8 @@ import pytest
 
 from lensflow.store import receipts
 from lensflow.store.open import open_cutouts, open_manifest
-from tests.small_survey import small_survey, write_targets
+from tests.small_survey import write_targets
 from tests.survey.brick_factory import BRICK, file_of, write_brick
-
-
-@pytest.fixture
-def survey(tmp_path):
-    """A survey of one brick with six hosts, and the config of a run on it."""
-    return small_survey(tmp_path)
-
-
-@pytest.mark.parametrize(
-    "step",
-    [
-        "demo",
-        "run",
-        "config",
-        "cut",
-        "plan",
-        "inject",
-        "diagnose",
-        "gate",
-        "certify",
-        "tune-core",
-        "score",
-        "compare",
-        "report",
-    ],
-)
-def test_every_command_helps_with_an_example(command, step):
-    code, text = command(step, "--help")
-    assert code == 0 and "Example" in text and f"lensflow {step}" in text
-
-
-def test_the_installed_command_answers():
-    done = subprocess.run(
-        [Path(sys.executable).with_name("lensflow"), "--version"], capture_output=True, text=True, check=True
-    )
-    assert done.stdout.strip() == __import__("lensflow").__version__
-
-
-def test_an_unknown_command_or_option_is_said_without_a_traceback(command):
-    code, text = command("inejct")
-    assert code == 2 and "inejct" in text
-    code, text = command("run", "--no-such-option")
-    assert code == 2 and "no-such-option" in text
 
 
 def test_the_steps_one_by_one_make_a_run(command, survey):
@@ -72,16 +28,12 @@ def test_the_steps_one_by_one_make_a_run(command, survey):
     assert code == 0 and Path(survey["out"], "report", "index.html").stat().st_size > 10_000
 
 
-def test_the_effective_config_is_printed_with_its_fingerprint(command, survey):
-    code, text = command("config", config=survey)
-    assert code == 0 and "stamp_size: 64" in text and "# fingerprint " in text
-
-
 def test_a_required_gate_that_does_not_pass_sets_the_exit_code(command, survey):
     code, text = command("run", config=survey)
-    verdicts = [g["verdict"] for g in json.loads(Path(survey["out"], "summaries", "gates.json").read_text())["results"]]
-    assert "PASS" not in verdicts
-    assert code == 3 and "required gate" in text and "Report:" in text
+    results = json.loads(Path(survey["out"], "summaries", "gates.json").read_text())["results"]
+    refused = [f"{g['name']} {g['verdict']}" for g in results if g["verdict"] != "PASS"]
+    assert {r.split()[0] for r in refused} >= {"core_r", "core_all"}
+    assert code == 3 and f"required gate(s) did not pass: {', '.join(refused)}." in text and "Report:" in text
     advisory = {**survey, "gate": {**survey["gate"], "required": False}}
     assert command("run", config=advisory)[0] == 0
 

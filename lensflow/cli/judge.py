@@ -1,0 +1,74 @@
+"""Commands that judge: ways of handling the core, trained lens finders, the diagnostics themselves."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from lensflow.cli.common import FinishedRun, Workers, console, example, load_finished, session
+from lensflow.errors import GateFailed
+
+commands = typer.Typer()
+
+
+@commands.command("tune-core", epilog=example("tune-core runs/dr9"))
+def tune_core(run: FinishedRun, workers: Workers = None) -> None:
+    """Sweep ways of handling the core: choose on some hosts, report on others. Exits with 3 if nothing passes."""
+    from lensflow.report.terminal_core import print_core
+    from lensflow.steps import RunFolder, tune_core_step
+
+    config = load_finished(run, workers)
+    with session(config) as progress:
+        tuning = tune_core_step(config, progress)
+    print_core(console, tuning)
+    console.print(f"Figure, tables and numbers: {RunFolder.of(config).core}", highlight=False)
+    if not tuning.recommended:
+        raise GateFailed("no core handling can be recommended. The table says what each leaves to be seen.")
+
+
+@commands.command(epilog=example("score runs/dr9 my_models:finder --split val"))
+def score(
+    run: FinishedRun,
+    scorer: Annotated[
+        str, typer.Argument(help="package.module:name of what scores images (docs/scoring.md)", show_default=False)
+    ],
+    split: Annotated[str | None, typer.Option("--split", help="train, val or test; replaces scorer.split.")] = None,
+    unseal: Annotated[
+        str | None, typer.Option("--unseal", help="Why the sealed test split is opened; logged beside the store.")
+    ] = None,
+    again: Annotated[bool, typer.Option("--again", help="Score anew, whatever is stored.")] = False,
+    workers: Workers = None,
+) -> None:
+    """Judge a trained lens finder on a run: AUROC, and its loss without the core. Exits with 3 unless both pass."""
+    from lensflow.report.terminal_scorer import print_scores
+    from lensflow.steps.score import score_step, with_split
+
+    config = with_split(load_finished(run, workers), split)
+    with session(config) as progress:
+        results = score_step(config, scorer, progress, unseal_test=unseal, again=again)
+    print_scores(console, results)
+    refused = [g for g in results if g.verdict != "PASS"]
+    if refused:
+        raise GateFailed(f"{scorer}: " + ", ".join(f"{g.name} {g.verdict}" for g in refused))
+
+
+@commands.command(epilog=example("zoo runs/dr9"))
+def zoo(
+    run: Annotated[
+        str | None, typer.Argument(help="Folder of a run, or its YAML file: its report will show the matrix.")
+    ] = None,
+    out: Annotated[str | None, typer.Option("--out", "-o", help="Folder that gets zoo.json and zoo.png.")] = None,
+) -> None:
+    """Put known faults into a small run, one at a time: which diagnostic notices? Exits with 1 if one goes unnoticed.
+
+    A minute or two. A matrix that this very code made is read where it lies in the run's folder.
+    """
+    from lensflow.report.terminal import print_zoo, progress_display
+    from lensflow.steps import zoo_step
+
+    config = load_finished(run) if run else None
+    with session(config) if config else progress_display(console) as progress:
+        found = zoo_step(config, out, progress)
+    if print_zoo(console, found):
+        raise typer.Exit(1)

@@ -1,0 +1,51 @@
+"""The app: the commands in the order of the help, and how errors end the process."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from lensflow import __version__
+from lensflow.cli import judge, start, steps, trust
+from lensflow.cli.common import console, errors
+from lensflow.errors import GateFailed, LensflowError
+
+app = typer.Typer(
+    name="lensflow",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    help="Put simulated gravitational-lens arcs into real survey cutouts, and prove that nothing but the arc "
+    "gives them away.",
+)
+for module in (start, steps, trust, judge):
+    app.add_typer(module.commands)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        console.print(__version__, highlight=False)
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", is_eager=True, callback=_version)
+    ] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Run the command; errors of ours are printed without a traceback and set the exit code."""
+    try:
+        app()
+    except LensflowError as error:
+        kind = "Gate" if isinstance(error, GateFailed) else "Error"
+        errors.print(f"[bold red]{kind}:[/bold red]", end=" ")
+        errors.print(str(error), markup=False, highlight=False)
+        sys.exit(error.exit_code)

@@ -1,0 +1,58 @@
+"""Commands before a run: see the demo, compile, look at the config and at what it needs."""
+
+from __future__ import annotations
+
+from importlib import resources
+from typing import Annotated
+
+import typer
+
+from lensflow.cli.common import ConfigPath, Out, Workers, console, example, load
+from lensflow.cli.steps import run_all
+
+commands = typer.Typer()
+
+
+@commands.command(epilog=example("demo --out runs/demo"))
+def demo(out: Out = "runs/demo", workers: Workers = None) -> None:
+    """Run everything on a small synthetic survey: pixels to verdict and report in about a minute."""
+    with resources.as_file(resources.files("lensflow") / "configs" / "demo.yaml") as path:
+        config = load(path, out, workers)
+    run_all(config)
+
+
+@commands.command("warm-up", epilog=example("warm-up"))
+def warm_up() -> None:
+    """Compile the kernels now: once per installation, half a minute. Without it the first run does so."""
+    from lensflow.api import warm_up
+
+    warm_up()
+
+
+@commands.command("config", epilog=example("config workflows/configs/dr9_brick.yaml"))
+def show_config(config: ConfigPath, out: Out = None) -> None:
+    """Print every setting with the value in force, and the fingerprint of those that the pairs depend on."""
+    from lensflow.config import fingerprint
+
+    loaded = load(config, out, None)
+    console.print(loaded.to_yaml(), markup=False, end="")
+    console.print(f"# fingerprint {fingerprint(loaded.settings_of('pairs'))}", highlight=False)
+
+
+@commands.command(epilog=example("doctor workflows/configs/dr9_brick.yaml"))
+def doctor(
+    config: ConfigPath,
+    out: Out = None,
+    workers: Annotated[bool, typer.Option(help="Start or join the cluster, and look at its workers.")] = True,
+) -> None:
+    """Look at what a run needs before it starts: targets, survey files, access, space, workers. 1 if it would fail."""
+    from lensflow.cluster import connect
+    from lensflow.report.terminal import print_findings
+    from lensflow.steps.doctor import Level
+    from lensflow.steps.doctor import doctor as examine
+
+    loaded = load(config, out, None)
+    findings = examine(loaded, (lambda: connect(loaded.cluster)) if workers else None)
+    print_findings(console, findings)
+    if any(f.level is Level.FAIL for f in findings):
+        raise typer.Exit(1)

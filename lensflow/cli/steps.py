@@ -1,0 +1,167 @@
+"""Commands that run the steps of a config: all of them, or one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lensflow.cli.common import (
+    Address,
+    Cluster,
+    ConfigPath,
+    Force,
+    Limit,
+    Out,
+    Workers,
+    console,
+    example,
+    load,
+    session,
+)
+from lensflow.config import RunConfig
+from lensflow.errors import GateFailed
+
+if TYPE_CHECKING:
+    from lensflow.gates import GateResult
+    from lensflow.steps.run import RunResults
+
+commands = typer.Typer()
+
+
+@commands.command(epilog=example("run workflows/configs/dr9_brick.yaml --out runs/dr9"))
+def run(
+    config: ConfigPath,
+    out: Out = None,
+    workers: Workers = None,
+    cluster: Cluster = None,
+    address: Address = None,
+    limit: Limit = None,
+    force: Force = False,
+) -> None:
+    """Run every step of a config; finished work is kept. Exits with 3 if a required gate does not pass."""
+    loaded = load(config, out, workers, cluster, address, limit)
+    _refuse(loaded, run_all(loaded, force).gates)
+
+
+@commands.command(epilog=example("cut workflows/configs/dr9_brick.yaml"))
+def cut(config: ConfigPath, out: Out = None, workers: Workers = None, force: Force = False) -> None:
+    """Cut stamps for every target out of the survey's bricks (or import stamps)."""
+    from lensflow import steps
+
+    loaded = load(config, out, workers)
+    with session(loaded, force) as progress:
+        steps.cut_step(loaded, progress)
+    _print_cutouts(loaded)
+
+
+@commands.command(epilog=example("plan workflows/configs/dr9_brick.yaml"))
+def plan(
+    config: ConfigPath,
+    out: Out = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would cost, and stop.")] = False,
+    limit: Limit = None,
+    large: Annotated[bool, typer.Option("--large", help="A plan of more than 20 million rows is meant.")] = False,
+) -> None:
+    """Say what the plan costs; draw the injection manifest for the hosts that were cut, and freeze it."""
+    from lensflow import steps
+    from lensflow.report.terminal import print_estimate, print_manifest, progress_display
+
+    loaded = load(config, out, None, limit=limit)
+    print_estimate(console, *steps.estimate_step(loaded), loaded.estimate)
+    if not dry_run:
+        with progress_display(console) as progress:
+            manifest = steps.plan_step(loaded, progress, confirmed=large)
+        print_manifest(console, manifest)
+
+
+@commands.command(epilog=example("inject workflows/configs/dr9_brick.yaml"))
+def inject(config: ConfigPath, out: Out = None, workers: Workers = None, force: Force = False) -> None:
+    """Render the manifest's arcs into the hosts and write the pairs; continues where it stopped."""
+    from lensflow import steps
+    from lensflow.report.terminal import print_pairs
+
+    loaded = load(config, out, workers)
+    with session(loaded, force) as progress:
+        steps.inject_step(loaded, progress)
+    print_pairs(console, _counts(loaded, "pairs"))
+
+
+@commands.command(epilog=example("diagnose workflows/configs/dr9_brick.yaml"))
+def diagnose(config: ConfigPath, out: Out = None, workers: Workers = None) -> None:
+    """Measure the pairs, and say which of the numbers are not what they should be."""
+    from lensflow import steps
+    from lensflow.report.terminal import print_diagnostics, print_findings_of
+
+    loaded = load(config, out, workers)
+    with session(loaded) as progress:
+        results = steps.diagnose_step(loaded, progress)
+    print_diagnostics(console, results)
+    print_findings_of(console, results)
+
+
+@commands.command(epilog=example("gate workflows/configs/dr9_brick.yaml"))
+def gate(config: ConfigPath, out: Out = None, workers: Workers = None) -> None:
+    """Ask whether given pixels alone tell stamps from controls. Exits with 3 if a required gate does not pass."""
+    from lensflow import steps
+    from lensflow.report.terminal import print_gates
+
+    loaded = load(config, out, workers)
+    with session(loaded) as progress:
+        results = steps.gate_step(loaded, progress)
+    print_gates(console, results)
+    _refuse(loaded, results)
+
+
+@commands.command(epilog=example("report workflows/configs/dr9_brick.yaml"))
+def report(config: ConfigPath, out: Out = None) -> None:
+    """Write the HTML report of a finished run, with its figures as PNG."""
+    from lensflow import steps
+
+    loaded = load(config, out, None)
+    console.print(f"Report: {steps.report_step(loaded)}", highlight=False)
+
+
+def run_all(config: RunConfig, force: bool = False) -> RunResults:
+    """Run every step of a config and print what came of it; the gates' verdicts are the caller's to act on."""
+    from lensflow.report import terminal
+    from lensflow.steps.run import run as run_steps
+
+    with session(config, force) as progress:
+        results = run_steps(config, progress)
+    _print_cutouts(config)
+    terminal.print_pairs(console, _counts(config, "pairs"))
+    terminal.print_stages(console, results.stages)
+    terminal.print_gates(console, results.gates)
+    console.print(f"\nReport: [bold]{results.report}[/bold]", highlight=False)
+    return results
+
+
+def _refuse(config: RunConfig, gates: Sequence[GateResult]) -> None:
+    needed = [g for g in gates if g.name in config.gate.must_pass]
+    refused = [g for g in needed if g.verdict != "PASS"]
+    if config.gate.required and refused:
+        raise GateFailed(
+            f"{len(refused)} of {len(needed)} required gate(s) did not pass: "
+            + ", ".join(f"{g.name} {g.verdict}" for g in refused)
+            + ". The report says why; gate.required: false makes gates advisory."
+        )
+
+
+def _counts(config: RunConfig, stage: str) -> dict[str, int]:
+    from lensflow.steps import RunFolder
+    from lensflow.store import receipts
+
+    return receipts.total_counts(receipts.read_receipts(RunFolder.of(config).receipts(stage)).values())
+
+
+def _print_cutouts(config: RunConfig) -> None:
+    from lensflow.report.terminal import print_cutouts
+    from lensflow.steps import RunFolder
+    from lensflow.store import receipts
+    from lensflow.store.open import open_cutouts
+
+    folder = RunFolder.of(config)
+    done = receipts.summary(receipts.read_receipts(folder.receipts("cutouts")).values())
+    print_cutouts(console, open_cutouts(folder.cutouts), done["counts"], done["messages"])

@@ -1,0 +1,103 @@
+"""Commands that hold a run against what is written about it, against a row made anew, against another run."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from lensflow.cli.common import FinishedRun, RunPath, console, errors, example, load_finished, session
+from lensflow.errors import GateFailed, StoreError
+
+commands = typer.Typer()
+
+
+@commands.command(epilog=example("certify runs/dr9 --check"))
+def certify(
+    run: FinishedRun,
+    check: Annotated[bool, typer.Option("--check", help="Hold the run against the certificate that it has.")] = False,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="With --check: trust the receipts, do not read the pixels back.")
+    ] = False,
+) -> None:
+    """Bind the gates' verdicts to the data in a certificate. Exits with 3 unless every required gate passes.
+
+    With --check nothing is written and every value is read back: changed settings, rows, pixels, checksums or results
+    exit with 4.
+    """
+    from lensflow.report.terminal import print_gates, progress_display
+    from lensflow.steps import certify as step
+
+    config = load_finished(run)
+    if check:
+        with progress_display(console) as progress:
+            certificate = step.check_step(config, progress, reread=not quick)
+        said = step.NOT_REREAD if quick else step.REREAD
+        console.print(f"As certified on {certificate['made']}. {said}", highlight=False)
+    else:
+        with session(config) as progress:
+            certificate = step.certify_step(config, progress)
+        print_gates(console, step.gates_of(certificate))
+    console.print(f"Certificate: {certificate['verdict']}, seal {certificate['seal'][:16]}", highlight=False)
+    if certificate["verdict"] != "PASS":
+        raise GateFailed(f"the certificate's verdict is {certificate['verdict']}. {certificate['reason']}")
+
+
+@commands.command(epilog=example("verify runs/demo"))
+def verify(
+    run: RunPath,
+    sample: Annotated[
+        int | None, typer.Option(min=1, help="Regions to read of each store, drawn anew; default all.")
+    ] = None,
+    repair: Annotated[bool, typer.Option("--repair", help="Let the next run do the damaged regions again.")] = False,
+) -> None:
+    """Read a run's stores back and compare them with their receipts. Exits with 1 if anything is damaged."""
+    from lensflow.report.terminal import progress_display
+    from lensflow.steps import verify_step
+
+    with progress_display(console) as progress:
+        found = verify_step(run, sample, repair=repair, progress=progress)
+    for store, number in found.checked.items():
+        console.print(f"{store}: {number} of {found.regions[store]} regions read", highlight=False)
+    for damage in found.damage:
+        errors.print(str(damage), markup=False, highlight=False)
+    if not found.damage:
+        console.print("Every value read is as it was written.")
+        return
+    way_out = (
+        "Their receipts are deleted: run the same command again and it does them anew."
+        if repair
+        else "--repair lets the next run do them again."
+    )
+    raise StoreError(f"{run}: {len(found.damage)} thing(s) are not as they were written. {way_out}")
+
+
+@commands.command(epilog=example("rerender runs/demo --row 1234567890123456789"))
+def rerender(
+    run: RunPath, row: Annotated[int, typer.Option("--row", min=0, help="row_id of the manifest", show_default=False)]
+) -> None:
+    """Make one row anew and compare it with the stored bits. Exits with 1 if they differ."""
+    from lensflow.steps import rerender as make_anew
+
+    again = make_anew(run, row)
+    if not again.attrs["identical"]:
+        code = "" if again.attrs["same_code"] else " This is not the code that the run was made with."
+        raise StoreError(
+            f"{run}: row {row} differs from what is stored in {', '.join(again.attrs['differing'])}.{code}"
+        )
+    console.print(f"Row {row}: the bits are the stored ones.", highlight=False)
+
+
+@commands.command(epilog=example("compare runs/before runs/after"))
+def compare(
+    before: Annotated[str, typer.Argument(help="Folder of a run, or its YAML file", show_default=False)],
+    after: Annotated[str, typer.Argument(help="Folder of another run, or its YAML file", show_default=False)],
+    html: Annotated[str | None, typer.Option("--html", help="Where the page goes; default: AFTER/report.")] = None,
+) -> None:
+    """Put two runs side by side: settings, gates, diagnostics, counts, and what differs beyond its interval."""
+    from lensflow.report.terminal_compare import print_comparison
+    from lensflow.steps import compare_step
+
+    found, page = compare_step(before, after, html)
+    print_comparison(console, found)
+    console.print(f"Comparison: {page}", highlight=False)
