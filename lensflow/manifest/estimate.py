@@ -17,8 +17,10 @@ class Estimate:
 
     Attributes
     ----------
-    bytes_manifest, bytes_pairs : int
-        The manifest uncompressed (an upper bound); the pairs as stored.
+    bytes_cutouts, bytes_manifest : int
+        Images and weights of the hosts looked at, and the manifest; uncompressed, so upper bounds.
+    bytes_pairs : int
+        The pairs as stored.
     core_seconds : dict
         Step -> seconds on one core.
     workers : int
@@ -29,6 +31,7 @@ class Estimate:
         Price of the core time, the planning's included.
     """
 
+    bytes_cutouts: int
     bytes_manifest: int
     bytes_pairs: int
     core_seconds: dict[str, float]
@@ -58,8 +61,12 @@ def estimate(size: PlanSize, config: RunConfig, workers: int = 1) -> Estimate:
         "diagnose + gate": size.rows * work / rates.measured_rows_per_s_per_core,
     }
     row = sum(v.stored_bytes * (n_bands if "band" in v.dims else 1) for v in schema.MANIFEST)
-    pair = sum(v.stored_bytes for v in schema.PAIRS) * n_bands * pixels
+    copied = (schema.CTRL,) if config.store.copy_ctrl else ()
+    pair = sum(v.stored_bytes for v in (*schema.PAIRS, *copied)) * n_bands * pixels
+    # Masks and the tables are small beside them.
+    cutout = sum(v.stored_bytes for v in schema.CUTOUTS if {"band", "y"} <= set(v.dims)) * n_bands * pixels
     return Estimate(
+        bytes_cutouts=size.n_hosts * cutout,
         bytes_manifest=size.rows * row,
         bytes_pairs=round(size.rows * pair / rates.compression),
         core_seconds=seconds,
@@ -70,7 +77,10 @@ def estimate(size: PlanSize, config: RunConfig, workers: int = 1) -> Estimate:
 
 
 def size_without_cutouts(config: RunConfig, n_targets: int) -> PlanSize:
-    """Size of a plan if every target can carry an arc: an upper bound, known before the hosts are cut."""
+    """Size of a plan if every target can carry an arc: an upper bound, known before the hosts are cut.
+
+    All targets are cut and so looked at; ``plan.limit_hosts`` of them are used.
+    """
     plan = config.plan
     n = min(n_targets, plan.limit_hosts or n_targets)
     share = plan.control_share if plan.controls == "disjoint" else 0.0
@@ -79,4 +89,4 @@ def size_without_cutouts(config: RunConfig, n_targets: int) -> PlanSize:
     else:
         per_host = len(grid_of(plan).crossed()) * plan.replicates if plan.design == "grid" else plan.injections_per_host
         injections = round(n * (1 - share)) * per_host
-    return PlanSize(n, n, injections, round(n * (share or 1.0)) * plan.controls_per_host)
+    return PlanSize(n_targets, n, injections, round(n * (share or 1.0)) * plan.controls_per_host)

@@ -145,6 +145,7 @@ def print_estimate(console: Console, size: PlanSize, cost: Estimate, rates: Esti
     table.add_row("hosts used, looked at", f"{size.n_used:,}, {size.n_hosts:,}")
     for name, n in {**size.skipped, **{f"{k} (lacking)": v for k, v in size.lacking.items()}}.items():
         table.add_row(f"hosts {name}", f"{n:,}")
+    table.add_row("cutouts on disk, at most", _bytes(cost.bytes_cutouts))
     table.add_row("pairs on disk", _bytes(cost.bytes_pairs))
     table.add_row("manifest on disk, at most", _bytes(cost.bytes_manifest))
     for step, seconds in cost.core_seconds.items():

@@ -16,9 +16,10 @@ import xarray as xr
 from lensflow import __version__
 from lensflow.config import RunConfig
 from lensflow.errors import LensflowError
+from lensflow.manifest.estimate import estimate, size_without_cutouts
 from lensflow.manifest.image_sources import bank_of
 from lensflow.schema import Status, reason_names
-from lensflow.steps.sources import survey_layout, table_targets
+from lensflow.steps.sources import count_targets, survey_layout, table_targets
 from lensflow.store import paths
 from lensflow.survey.bricks import open_brick
 from lensflow.survey.cutouts import cut_block
@@ -30,8 +31,6 @@ SAMPLE_BRICKS = 8
 TRIAL_HOSTS = 3
 # Without these files no stamp has pixels; without the others the run goes on, and flags what it assumes.
 _NEEDED = ("image", "invvar")
-# Compressed bytes of a stored float32 of real noise; tables and receipts are small beside the pixels.
-_BYTES_PER_FLOAT = 3.6
 
 
 class Level(StrEnum):
@@ -79,15 +78,16 @@ def doctor(config: RunConfig, cluster: Callable[[], Any] | None = None) -> list[
         In the order of a run's needs. An error of a check is a finding, not an exception.
     """
     findings = [*_guarded("settings", lambda: _settings(config))]
-    n_hosts = 0
+    targets = None
     if config.survey.root is not None:
         targets, found = _targets(config)
         findings += found
         if targets is not None:
-            n_hosts = targets.sizes["host"]
             findings += _guarded("survey", lambda: _survey_files(config, targets))
             findings += _guarded("trial cut", lambda: _trial_cut(config, targets))
-    findings += _guarded("out", lambda: _out(config, n_hosts))
+    findings += _guarded("out", lambda: _out(config))
+    if targets is not None or config.survey.root is None:
+        findings += _guarded("space", lambda: _space(config, targets))
     findings += _guarded("sources", lambda: _sources(config))
     if cluster is not None:
         findings += _guarded("workers", lambda: _workers(config, cluster))
@@ -182,7 +182,7 @@ def _trial_cut(config: RunConfig, targets: xr.Dataset) -> Iterator[Finding]:
         yield Finding("trial cut", Level.WARN, line)
 
 
-def _out(config: RunConfig, n_hosts: int) -> Iterator[Finding]:
+def _out(config: RunConfig) -> Iterator[Finding]:
     probe = paths.join(config.out, f".lensflow-doctor-{uuid.uuid4().hex}")
     paths.write_text(probe, "probe\n")
     try:
@@ -193,25 +193,21 @@ def _out(config: RunConfig, n_hosts: int) -> Iterator[Finding]:
         yield Finding("out", Level.FAIL, f"{config.out}: what was written does not come back", "Choose another out.")
         return
     yield Finding("out", Level.OK, f"{config.out}: can be written and read")
-    need = _bytes_needed(config, n_hosts)
-    if not need:
-        return
-    text = f"about {need / 2**30:.1f} GiB for {n_hosts:,} hosts"
+
+
+def _space(config: RunConfig, targets: xr.Dataset | None) -> Iterator[Finding]:
+    """Hold the bytes of a run in which every target can carry an arc against those that are free."""
+    size = size_without_cutouts(config, count_targets(config, targets))
+    cost = estimate(size, config)
+    need = cost.bytes_cutouts + cost.bytes_manifest + cost.bytes_pairs
+    text = f"about {need / 2**30:.1f} GiB for at most {size.rows:,} rows of {size.n_hosts:,} hosts"
     if not paths.is_local(config.out):
         yield Finding("space", Level.OK, text)
         return
     free = shutil.disk_usage(paths.local_path(config.out)).free
     enough = free > 1.2 * need
-    advice = "" if enough else "Choose another out, or plan fewer rows."
+    advice = "" if enough else "Choose another out, or plan fewer rows (lensflow plan --dry-run)."
     yield Finding("space", Level.OK if enough else Level.FAIL, f"{text}, {free / 2**30:.1f} GiB are free", advice)
-
-
-def _bytes_needed(config: RunConfig, n_hosts: int) -> float:
-    pixels, bands, plan = config.survey.stamp_size**2, len(config.bands), config.plan
-    # Image and weights a host (masks compress to nothing); stamps a row, and arcs, which are mostly zeros.
-    host = 2 * bands * pixels * _BYTES_PER_FLOAT
-    row = 1.25 * bands * pixels * _BYTES_PER_FLOAT
-    return n_hosts * (host + row * (plan.injections_per_host + plan.controls_per_host))
 
 
 def _sources(config: RunConfig) -> Iterator[Finding]:

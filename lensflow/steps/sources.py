@@ -57,14 +57,14 @@ def find_targets(config: RunConfig, progress: Progress) -> tuple[xr.Dataset, dic
     return targets, inputs
 
 
-def count_targets(config: RunConfig) -> int:
-    """Targets that a run would cut, before anything is cut or written."""
+def count_targets(config: RunConfig, targets: xr.Dataset | None = None) -> int:
+    """Targets that a run would cut, before anything is cut or written; those read already need not be read again."""
     survey = config.survey
-    if survey.synthetic is not None:
-        return survey.synthetic.n_bricks * survey.synthetic.hosts_per_brick
-    if survey.stamps is not None:
-        return int(_stamp_targets(config)[0].sizes["host"])
-    return int(table_targets(config).sizes["host"])
+    if targets is None and survey.synthetic is not None:
+        return round(survey.synthetic.n_bricks * survey.synthetic.hosts_per_brick * survey.fraction)
+    if targets is None:
+        targets = _stamp_targets(config)[0] if survey.stamps is not None else table_targets(config)
+    return int(_in_fraction(targets, survey.fraction).sum())
 
 
 def table_targets(config: RunConfig, table: str | None = None) -> xr.Dataset:
@@ -221,7 +221,7 @@ def take_fraction(targets: xr.Dataset, fraction: float) -> xr.Dataset:
     """
     if fraction == 1:
         return targets
-    keep = rng.hash_ids(targets["host_id"].values) < np.uint64(fraction * 2.0**64)
+    keep = _in_fraction(targets, fraction)
     if not keep.any():
         raise TargetError(f"survey.fraction {fraction:g} leaves none of {keep.size} hosts. Raise it.")
     removed = {**targets.attrs["removed"], "not in survey.fraction": int((~keep).sum())}
@@ -229,6 +229,12 @@ def take_fraction(targets: xr.Dataset, fraction: float) -> xr.Dataset:
     return kept.assign_attrs(
         n_removed=sum(removed.values()), removed=removed, hosts_by_split=split_counts(kept["split"].values)
     )
+
+
+def _in_fraction(targets: xr.Dataset, fraction: float) -> NDArray[np.bool_]:
+    if fraction == 1:
+        return np.ones(targets.sizes["host"], bool)
+    return np.asarray(rng.hash_ids(targets["host_id"].values) < np.uint64(fraction * 2.0**64))
 
 
 def bricks_along_sky(brickname: NDArray[np.str_], cells: NDArray[np.int64]) -> NDArray[np.int64]:

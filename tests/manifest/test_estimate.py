@@ -11,6 +11,9 @@ SIZE = PlanSize(1000, 1000, 6000, 1000)
 def test_bytes_follow_from_the_schema():
     cost = estimate(SIZE, make_config(estimate={"compression": 1.0}))
     assert cost.bytes_pairs == 7000 * 2 * 3 * 64 * 64 * 4
+    assert cost.bytes_cutouts == 1000 * 2 * 3 * 64 * 64 * 4
+    copied = estimate(SIZE, make_config(estimate={"compression": 1.0}, store={"copy_ctrl": True}))
+    assert copied.bytes_pairs == 1.5 * cost.bytes_pairs
     rows = build_manifest(make_cutouts(2, size=8), make_config()).drop_vars("band")
     per_row = (rows.nbytes - rows["lens_model"].nbytes) / rows.sizes["sample"] + 1  # a model is one byte in the store
     assert cost.bytes_manifest == pytest.approx(7000 * per_row)
@@ -42,4 +45,4 @@ def test_larger_stamps_cost_in_proportion():
 )
 def test_the_size_before_the_hosts_are_cut_is_an_upper_bound(plan, injections, controls):
     size = size_without_cutouts(make_config(plan=plan), 100)
-    assert (size.injections, size.controls) == (injections, controls)
+    assert (size.injections, size.controls, size.n_hosts) == (injections, controls, 100)

@@ -1,5 +1,7 @@
 """What the preflight finds: a sound run, and each thing that would stop or weaken one, with the way out."""
 
+from collections import namedtuple
+
 import pytest
 
 from lensflow import steps
@@ -8,6 +10,8 @@ from lensflow.config import load_config
 from lensflow.steps.doctor import Level
 from tests.small_survey import small_survey
 from tests.survey.brick_factory import file_of
+
+DiskUsage = namedtuple("DiskUsage", ["total", "used", "free"])
 
 
 @pytest.fixture
@@ -56,3 +60,30 @@ def test_a_missing_file_is_a_warning_with_what_the_run_does_instead(tree):
     file_of(tree["survey"]["root"], "psfsize", "g").unlink()
     warned = [f for f in examine(tree) if f.level is Level.WARN and "psfsize-g" in f.what]
     assert warned and "catalogue or r" in warned[0].advice and not failures(examine(tree))
+
+
+@pytest.mark.parametrize(
+    ("plan", "rows"),
+    [
+        ({"injections_per_host": 2}, 6 * 3),
+        ({"design": "grid", "preset": "small", "replicates": 2}, 6 * (96 + 1)),
+        ({"design": "grid", "preset": "small", "limit_hosts": 2}, 2 * (48 + 1)),
+    ],
+)
+def test_the_space_that_a_run_takes_is_that_of_its_design(tree, plan, rows, monkeypatch):
+    found = [f for f in examine({**tree, "plan": plan}) if f.check == "space"]
+    assert [f.level for f in found] == [Level.OK] and f"at most {rows:,} rows of 6 hosts" in found[0].what
+    config = load_config({**tree, "plan": plan, "estimate": {"compression": 1.0}})
+    pixels = (6 + rows) * 2 * 3 * 64**2 * 4  # image and weights a host, stamp and arc a row
+    for free, level in ((1.1 * pixels, Level.FAIL), (1.3 * pixels, Level.OK)):
+        monkeypatch.setattr("shutil.disk_usage", lambda path, free=free: DiskUsage(0, 0, free))
+        found = [f for f in steps.doctor(config) if f.check == "space"]
+        assert [f.level for f in found] == [level]
+
+
+def test_space_is_looked_at_without_survey_files_too_and_a_bad_table_of_injections_is_named(tree, tmp_path):
+    config = {k: v for k, v in tree.items() if k != "survey"}
+    synthetic = {**config, "survey": {"synthetic": {"n_bricks": 3, "hosts_per_brick": 10}}}
+    assert any(f.check == "space" and "90 rows of 30 hosts" in f.what for f in examine(synthetic))
+    table = {"design": "table", "table": str(tmp_path / "none.csv")}
+    assert any(f.check == "space" and "none.csv" in f.what for f in failures(examine({**tree, "plan": table})))

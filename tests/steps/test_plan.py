@@ -9,6 +9,7 @@ from lensflow import steps
 from lensflow.errors import ManifestError, StaleStoreError, StoreError
 from lensflow.manifest import build
 from lensflow.manifest.build import Planner, build_manifest
+from lensflow.steps.sources import table_targets, take_fraction
 from lensflow.store import receipts
 from lensflow.store.open import open_cutouts
 from lensflow.store.tables import TableWriter
@@ -97,6 +98,15 @@ def test_an_estimate_before_cutting_counts_every_target(tmp_path):
     assert steps.estimate_step(config)[0].rows == 14
     synthetic = make_config(str(tmp_path / "run"), survey={"synthetic": {"n_bricks": 3, "hosts_per_brick": 10}})
     assert steps.estimate_step(synthetic)[0].rows == 210
+
+
+def test_an_estimate_before_cutting_counts_the_hosts_of_the_fraction_alone(tmp_path):
+    table = tmp_path / "targets.csv"
+    rows = [f"h{i},{10 + i / 1000},1.0,0100p010" for i in range(200)]
+    table.write_text("\n".join(["host_id,ra_deg,dec_deg,brickname", *rows]) + "\n")
+    config = make_config(str(tmp_path / "run"), survey={"root": "none", "targets": str(table), "fraction": 0.1})
+    expected = take_fraction(table_targets(config).assign(split=("host", np.zeros(200, np.uint8))), 0.1).sizes["host"]
+    assert steps.estimate_step(config)[0].n_hosts == expected and 5 < expected < 40
 
 
 def test_a_refused_plan_leaves_nothing_behind(config):
