@@ -26,7 +26,7 @@ class Estimate:
     workers : int
         Cores that the wall-clock time is for.
     wall_seconds : float
-        Planning runs in one process, the other steps on all workers.
+        Planning and the gates run in one process (here: on one core), the other steps on all workers.
     usd : float
         Price of the core time, the planning's included.
     """
@@ -47,31 +47,36 @@ def estimate(size: PlanSize, config: RunConfig, workers: int = 1) -> Estimate:
     ----------
     size : PlanSize
     config : RunConfig
-        ``estimate`` has the rates; injecting and measuring are scaled from 3 bands of 64 x 64 pixels to the run's.
+        ``estimate`` has the rates; cutting, injecting and measuring are scaled from 3 bands of 64 x 64 pixels to the
+        run's.
     workers : int
         Cores at work; ``cluster.workers`` where the config says.
     """
     rates, n_bands, pixels = config.estimate, len(config.bands), config.survey.stamp_size**2
     workers = config.cluster.workers or workers
     work = n_bands * pixels / (3 * 64**2)
+    gated = min(size.injections, config.gate.max_pairs)
     seconds = {
         "cut": size.n_hosts * work / rates.hosts_per_s_per_core,
         "plan": size.rows / rates.rows_planned_per_s,
         "inject": size.rows * work / rates.rows_per_s_per_core,
-        "diagnose + gate": size.rows * work / rates.measured_rows_per_s_per_core,
+        "diagnose": size.rows * work / rates.measured_rows_per_s_per_core,
+        "gate": gated * len(config.gate.every) / rates.gated_pairs_per_s_per_core,
     }
+    alone = seconds["plan"] + seconds["gate"]
     row = sum(v.stored_bytes * (n_bands if "band" in v.dims else 1) for v in schema.MANIFEST)
     copied = (schema.CTRL,) if config.store.copy_ctrl else ()
     pair = sum(v.stored_bytes for v in (*schema.PAIRS, *copied)) * n_bands * pixels
+    rounded = config.store.stamp_steps_per_sigma > 0 and config.store.arc_steps_per_sigma > 0
     # Masks and the tables are small beside them.
     cutout = sum(v.stored_bytes for v in schema.CUTOUTS if {"band", "y"} <= set(v.dims)) * n_bands * pixels
     return Estimate(
         bytes_cutouts=size.n_hosts * cutout,
         bytes_manifest=size.rows * row,
-        bytes_pairs=round(size.rows * pair / rates.compression),
+        bytes_pairs=round(size.rows * pair / (rates.compression_rounded if rounded else rates.compression)),
         core_seconds=seconds,
         workers=workers,
-        wall_seconds=seconds["plan"] + (sum(seconds.values()) - seconds["plan"]) / workers,
+        wall_seconds=alone + (sum(seconds.values()) - alone) / workers,
         usd=sum(seconds.values()) / 3600 * rates.usd_per_vcpu_hour,
     )
 

@@ -20,11 +20,32 @@ def test_bytes_follow_from_the_schema():
 
 
 def test_seconds_and_price_follow_from_the_rates():
-    rates = {"hosts_per_s_per_core": 10, "rows_planned_per_s": 7000, "rows_per_s_per_core": 70,
-             "measured_rows_per_s_per_core": 700, "usd_per_vcpu_hour": 3.6}  # fmt: skip
+    rates = {
+        "hosts_per_s_per_core": 10,
+        "rows_planned_per_s": 7000,
+        "rows_per_s_per_core": 70,
+        "measured_rows_per_s_per_core": 700,
+        "gated_pairs_per_s_per_core": 1000,
+        "usd_per_vcpu_hour": 3.6,
+    }
     cost = estimate(SIZE, make_config(estimate=rates), workers=4)
-    assert cost.core_seconds == pytest.approx({"cut": 100, "plan": 1, "inject": 100, "diagnose + gate": 10})
-    assert cost.wall_seconds == pytest.approx(1 + 210 / 4) and cost.usd == pytest.approx(211 * 0.001)
+    assert cost.core_seconds == pytest.approx({"cut": 100, "plan": 1, "inject": 100, "diagnose": 10, "gate": 12})
+    assert cost.wall_seconds == pytest.approx(13 + 210 / 4) and cost.usd == pytest.approx(223 * 0.001)
+
+
+def test_gates_cost_by_the_pairs_that_they_use_and_by_their_number():
+    gate = {"recipes": ["core_r", "core_all", "core_z"], "max_pairs": 2000}
+    cost = estimate(SIZE, make_config(gate=gate, estimate={"gated_pairs_per_s_per_core": 100}))
+    assert cost.core_seconds["gate"] == 3 * 2000 / 100
+
+
+@pytest.mark.parametrize(
+    ("store", "ratio"),
+    [({}, 2), ({"quantize": "sky/16"}, 8), ({"quantize": "sky/16", "quantize_arc": "none"}, 2)],
+)
+def test_rounded_pairs_take_the_bytes_of_rounded_ones(store, ratio):
+    cost = estimate(SIZE, make_config(store=store, estimate={"compression": 2, "compression_rounded": 8}))
+    assert cost.bytes_pairs == 7000 * 2 * 3 * 64 * 64 * 4 / ratio
 
 
 def test_larger_stamps_cost_in_proportion():
