@@ -158,8 +158,8 @@ def decide(
     null, leak, physics = result.controls["null"], result.controls["positive"], result.controls.get("reference")
     if physics:
         text += (
-            f" (noiseless arcs of the renderer read {physics['auc']:.3f}, the excess is {physics['excess']:+.3f} "
-            f"[{physics['excess_low']:+.3f}, {physics['excess_high']:+.3f}])"
+            f" (noiseless arcs of the renderer read {physics['auc']:.3f}, the excess is "
+            f"{signed(physics['excess'])} [{signed(physics['excess_low'])}, {signed(physics['excess_high'])}])"
         )
     few = result.n_rows < FEW_PAIRS or (fewest_hosts or result.n_hosts) < FEW_HOSTS
     rows = f"{result.n_rows} {rows} of {result.n_hosts} hosts"
@@ -195,6 +195,11 @@ def decide(
             f"not pass has {leak['smallest_found_sigma']:g}"
         )
     return verdict, text
+
+
+def signed(value: float) -> str:
+    """Three digits with a sign, and no minus before what rounds to zero."""
+    return f"{round(value, 3) + 0.0:+.3f}"
 
 
 def _plain(value: Any) -> Any:
