@@ -14,6 +14,8 @@ from lensflow.errors import GateError
 MIN_PAIRS = 10
 # Below these a control that goes wrong says that there are too few rows, not that the gate is broken.
 FEW_PAIRS, FEW_HOSTS = 50, 20
+# With fewer of its features open to differ a gate says that it passes because of what was blanked.
+MOSTLY_OPEN = 0.5
 
 
 class Verdict(StrEnum):
@@ -194,6 +196,12 @@ def decide(
             f"; a leak of {leak['leak_sigma']:g} sigma reads {leak['auc']:.3f}, the smallest one that would "
             f"not pass has {leak['smallest_found_sigma']:g}"
         )
+        open_share = result.controls.get("share_of_features_open", 1.0)
+        if open_share < MOSTLY_OPEN:
+            text += (
+                f". Stamp and control are the same in {100 * (1 - open_share):.0f} % of the features (a mask): it "
+                "passes because little there could differ"
+            )
     return verdict, text
 
 
