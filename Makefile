@@ -6,7 +6,7 @@ READY  := $(VENV)/.lensflow-ready
 OUT    ?= runs/demo
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all test-cluster test-s3 test-faults lint format types docs zoo bench lock clean
+.PHONY: help setup demo test notebooks test-all test-cluster test-s3 test-faults lint format types docs zoo bench lock clean
 
 help:  ## show this list
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /  make \1\t/' | expand -t 20
@@ -28,6 +28,9 @@ demo: $(READY)  ## survey pixels to a verdict, end to end, into runs/demo
 
 test: $(READY)  ## the fast tests (< 5 minutes)
 	$(BIN)/python -m pytest -n 2
+
+notebooks: $(READY)  ## execute the notebooks from top to bottom
+	$(BIN)/python -m pytest -n 2 -m slow tests/test_notebooks.py
 
 test-all: $(READY)  ## every test that this machine can run, slow ones and staged failures too
 	$(BIN)/python -m pytest -n 2 -m "not s3"

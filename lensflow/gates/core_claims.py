@@ -13,7 +13,7 @@ from enum import StrEnum
 
 from lensflow.gates.core_sweep import HandlingResult
 from lensflow.gates.difference import difference
-from lensflow.gates.verdicts import GateResult, Verdict
+from lensflow.gates.verdicts import GateResult, Verdict, signed
 
 GATE = "core_all"
 # AUC of the core gate on 46 real luminous red galaxies with 8 correct arcs each (r >= 8: the box is blank).
@@ -85,7 +85,7 @@ def _arcs_explain_it(by_name: Results) -> Claim:
     if not reference:
         return Claim(text, "expected", "not measured", Judgement.UNDECIDED)
     low, high = reference["excess_low"], reference["excess_high"]
-    measured = f"excess {reference['excess']:+.3f} [{low:+.3f}, {high:+.3f}]"
+    measured = f"excess {signed(reference['excess'])} [{signed(low)}, {signed(high)}]"
     return Claim(text, "expected", measured, Judgement.HOLDS if low <= 0 <= high else Judgement.DOES_NOT_HOLD)
 
 
@@ -98,7 +98,7 @@ def _falls_with_theta_e(by_name: Results) -> Claim:
         return Claim(text, published, "too few rows", Judgement.UNDECIDED)
     ends = [(s["auc"], s["auc_low"], s["auc_high"]) for s in (strata[0], strata[-1])]
     fall, low, high = difference(ends[0], ends[1])
-    measured = " / ".join(f"{s['auc']:.3f}" for s in strata) + f"; fall {fall:+.3f} [{low:+.3f}, {high:+.3f}]"
+    measured = " / ".join(f"{s['auc']:.3f}" for s in strata) + f"; fall {signed(fall)} [{signed(low)}, {signed(high)}]"
     return Claim(text, published, measured, _above(low, high, 0.0))
 
 
@@ -111,7 +111,7 @@ def _lowered_by_7(by_name: Results) -> Claim:
     fall, low, high = difference((none.auc, none.auc_low, none.auc_high), (mask.auc, mask.auc_low, mask.auc_high))
     both = {_above(low, high, 0.0), _above(mask.auc_low, mask.auc_high, mask.threshold)}
     judgement = next(j for j in (Judgement.DOES_NOT_HOLD, Judgement.UNDECIDED, Judgement.HOLDS) if j in both)
-    return Claim(text, published, f"{_auc(mask)}; fall {fall:+.3f} [{low:+.3f}, {high:+.3f}]", judgement)
+    return Claim(text, published, f"{_auc(mask)}; fall {signed(fall)} [{signed(low)}, {signed(high)}]", judgement)
 
 
 def _blank_from_8(by_name: Results) -> Claim:

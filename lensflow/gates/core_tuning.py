@@ -16,6 +16,7 @@ from lensflow import rng
 from lensflow.config import RunConfig
 from lensflow.errors import GateError
 from lensflow.gates.core_sweep import CoreRows, HandlingResult, measure_handling
+from lensflow.gates.verdicts import MOSTLY_OPEN
 from lensflow.injection.core import Handling
 from lensflow.injection.core.handling import WIDTH_PIX
 
@@ -135,6 +136,8 @@ def recommend(
     best = min(passing, key=lambda r: r.removed)
     again = next(r for r in reported_on if r.name == best.name)
     cost = f"it hides {100 * again.removed:.0f} % of the arcs' light"
+    if again.open_share < MOSTLY_OPEN:
+        cost += f", and leaves {100 * again.open_share:.0f} % of the core gate's features open to differ at all"
     if again.passes:
         how = Handling.parse(best.name).advice(width_pix)
         return (

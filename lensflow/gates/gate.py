@@ -179,6 +179,7 @@ def _measure(
         "positive": controls.positive_control(machine, used.host_index, ctrl, *leak, undecided.threshold),
         **({"permutation": controls.permutation_test(machine, fit)} if isinstance(fit, CrossFit) else {}),
         "share_of_rows_unchanged": float((stamp == ctrl).all(axis=1).mean()),
+        "share_of_features_open": float((stamp != ctrl).any(axis=0).mean()),
     }
     coef, numbers = fit.summary()
     del fit  # its blocks are as large as all features; the reference makes its own

@@ -14,6 +14,8 @@ from lensflow.errors import GateError
 MIN_PAIRS = 10
 # Below these a control that goes wrong says that there are too few rows, not that the gate is broken.
 FEW_PAIRS, FEW_HOSTS = 50, 20
+# With fewer of its features open to differ a gate says that it passes because of what was blanked.
+MOSTLY_OPEN = 0.5
 
 
 class Verdict(StrEnum):
@@ -158,8 +160,8 @@ def decide(
     null, leak, physics = result.controls["null"], result.controls["positive"], result.controls.get("reference")
     if physics:
         text += (
-            f" (noiseless arcs of the renderer read {physics['auc']:.3f}, the excess is {physics['excess']:+.3f} "
-            f"[{physics['excess_low']:+.3f}, {physics['excess_high']:+.3f}])"
+            f" (noiseless arcs of the renderer read {physics['auc']:.3f}, the excess is "
+            f"{signed(physics['excess'])} [{signed(physics['excess_low'])}, {signed(physics['excess_high'])}])"
         )
     few = result.n_rows < FEW_PAIRS or (fewest_hosts or result.n_hosts) < FEW_HOSTS
     rows = f"{result.n_rows} {rows} of {result.n_hosts} hosts"
@@ -194,7 +196,18 @@ def decide(
             f"; a leak of {leak['leak_sigma']:g} sigma reads {leak['auc']:.3f}, the smallest one that would "
             f"not pass has {leak['smallest_found_sigma']:g}"
         )
+        open_share = result.controls.get("share_of_features_open", 1.0)
+        if open_share < MOSTLY_OPEN:
+            text += (
+                f". Stamp and control are the same in {100 * (1 - open_share):.0f} % of the features (a mask): it "
+                "passes because little there could differ"
+            )
     return verdict, text
+
+
+def signed(value: float) -> str:
+    """Three digits with a sign, and no minus before what rounds to zero."""
+    return f"{round(value, 3) + 0.0:+.3f}"
 
 
 def _plain(value: Any) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -77,6 +77,7 @@ class RunRecord:
     gates: tuple[GateResult, ...]
     notes: tuple[str, ...]
     core: CoreTuning | None = None
+    scorers: tuple[GateResult, ...] = ()
     zoo: xr.DataArray | None = None
 
     @property
@@ -95,7 +96,12 @@ class RunRecord:
         return None if self.rows is None else self.rows.isel(sample=~self.rows["is_control"].values)
 
 
-def collect(config: RunConfig, places: Places, keys: Mapping[str, str] | None = None) -> RunRecord:
+def collect(
+    config: RunConfig,
+    places: Places,
+    keys: Mapping[str, str] | None = None,
+    scorers: Sequence[GateResult] = (),
+) -> RunRecord:
     """Read what a run left behind.
 
     Parameters
@@ -159,6 +165,7 @@ def collect(config: RunConfig, places: Places, keys: Mapping[str, str] | None = 
         gates=gates,
         zoo=_zoo(places.zoo, (keys or {}).get("zoo")),
         core=_core(places.core, keys or {}, notes),
+        scorers=tuple(scorers),
         notes=tuple(notes),
     )
 

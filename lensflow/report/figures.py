@@ -99,7 +99,9 @@ def label(axes: Axes, x: str, y: str, title: str = "") -> None:
 
 
 def legend(axes: Axes, **options: Any) -> None:
-    """Legend without a box."""
+    """Legend without a box; none where nothing is labelled."""
+    if "handles" not in options and not axes.get_legend_handles_labels()[0]:
+        return
     axes.legend(**{"fontsize": 8, "frameon": False, "labelcolor": INK, "handlelength": 1.6, **options})
 
 

@@ -23,6 +23,7 @@ from lensflow.report import (
     prior,
     tables,
     tables_findings,
+    tables_scorers,
     tables_statistics,
 )
 from lensflow.report.collect import RunRecord
@@ -161,6 +162,7 @@ def _content(record: RunRecord) -> dict[str, Any]:
         if any(g.controls for g in record.gates)
         else None,
         **_findings(diagnostics),
+        "scorer_table": tables_scorers.scorers(record.scorers) if record.scorers else None,
         "zoo_figure": None if record.zoo is None else figures_findings.zoo(record.zoo),
         "shortcomings": [] if record.zoo is None else zoo.shortcomings(record.zoo),
         "n_faults": len(zoo.FAULTS),

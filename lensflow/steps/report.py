@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from lensflow.config import RunConfig, fingerprint
 from lensflow.errors import StoreError
+from lensflow.gates import GateResult
 from lensflow.report.collect import Places, collect
 from lensflow.report.page import write_page
 from lensflow.steps.execute import Progress, silent
 from lensflow.steps.measure import pairs_content, stored_key
 from lensflow.steps.run_folder import RunFolder
+from lensflow.steps.score import stored_scorers
 from lensflow.steps.zoo import zoo_key
 from lensflow.store import paths
 
@@ -46,7 +48,7 @@ def report_step(config: RunConfig, progress: Progress = silent) -> str:
         core=folder.core_tuning,
         zoo=folder.zoo,
     )
-    record = collect(config, places, _keys(config))
+    record = collect(config, places, _keys(config), _scorers(config))
     progress("report", 1, 2)
     page = write_page(record, folder.report)
     progress("report", 2, 2)
@@ -59,11 +61,20 @@ def report_if_stale(config: RunConfig, progress: Progress = silent) -> str:
     page, note = paths.join(folder.report, "index.html"), paths.join(folder.report, "made-from.json")
     extra = [paths.exists(url) for url in (folder.core_tuning, folder.zoo)]
     stages = paths.read_json(folder.timings)["stages"]
-    made_from = {"key": fingerprint(config.effective(), _keys(config), stages, extra)}
+    scored = [g.to_dict() for g in _scorers(config)]
+    made_from = {"key": fingerprint(config.effective(), _keys(config), stages, extra, scored)}
     if not (paths.exists(page) and paths.exists(note) and paths.read_json(note) == made_from):
         page = report_step(config, progress)
         paths.write_json(note, made_from)
     return page
+
+
+def _scorers(config: RunConfig) -> list[GateResult]:
+    """Results of lens finders on these pixels; none where the pairs are not complete."""
+    try:
+        return stored_scorers(config)
+    except StoreError:
+        return []
 
 
 def _keys(config: RunConfig) -> dict[str, str]:

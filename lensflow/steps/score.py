@@ -125,7 +125,7 @@ def _scores(
 ) -> ScoreBlock:
     """Scores of the wanted rows, region by region."""
     folder = RunFolder.of(config)
-    head = read_head(folder.manifest, "manifest")
+    head = read_head(folder.manifest, "manifest", names=("host_index", "is_control", "split"))
     injected = ~head["is_control"].values
     index, of_split = (head[n].values for n in ("host_index", "split"))
     hosts = scored_hosts(index[injected], of_split[injected], config.scorer, config.seed)

@@ -31,6 +31,12 @@ def _group(url: str, store: str) -> zarr.Group:
     found = group.attrs.get("lensflow_store")
     if found != store:
         raise StoreError(f"{url}: expected a {store} store of lensflow, found {found or 'something else'}")
+    version = group.attrs.get("schema_version")
+    if version != schema.SCHEMA_VERSION:
+        raise StoreError(
+            f"{url}: written with schema version {version}, this lensflow reads {schema.SCHEMA_VERSION}. Read it with "
+            "the lensflow that wrote it, or make it anew in another out."
+        )
     if group.attrs.get("finished") is False:
         raise StoreError(f"{url}: the step that writes this {store} did not finish. Run it again.")
     return group

@@ -144,6 +144,13 @@ def test_the_cheapest_that_passes_is_recommended_if_it_passes_on_held_out_hosts(
     assert why.endswith("To apply it: plan.theta_e_arcsec from 1 arcsec up.")
 
 
+def test_a_recommendation_owed_to_a_blanked_box_says_so(results):
+    mask = replace(verdicts(results["mask_9"], Verdict.PASS, 0.6), open_share=0.01)
+    name, why = recommend((mask,), (mask,))
+    assert name == "mask_9" and "leaves 1 % of the core gate's features open" in why
+    assert why.endswith("To apply it: injection: {core_mask_radius_pix: 9, core_mask_method: hard}.")
+
+
 def test_a_choice_that_does_not_hold_up_is_not_replaced_by_the_next(results):
     cheap, dear = (verdicts(results[n], Verdict.PASS, c) for n, c in (("theta_e_1", 0.2), ("mask_9", 0.6)))
     name, why = recommend((cheap, dear), (verdicts(cheap, Verdict.INCONCLUSIVE, 0.2), dear))

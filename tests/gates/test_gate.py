@@ -91,6 +91,17 @@ def test_clean_pairs_of_many_hosts_pass_and_say_what_a_leak_would_read():
     assert "leak of 1 sigma" in result.reason
 
 
+def test_a_pass_owed_to_a_mask_says_so():
+    block = noise_block(2, n_hosts=150)
+    stamp = block.numbers["core_raw"].stamp.copy()
+    stamp[..., 4:] = block.numbers["core_raw"].ctrl[..., 4:]
+    masked, whole = gate(with_stamps(block, stamp)), gate(block)
+    assert masked.verdict is whole.verdict is Verdict.PASS
+    assert masked.controls["share_of_features_open"] == pytest.approx(4 / 36)
+    assert "same in 89 % of the features (a mask)" in masked.reason
+    assert "a mask" not in whole.reason
+
+
 def test_six_hosts_give_an_honest_interval_too():
     results = [gate(noise_block(seed, n_hosts=6), seed=seed) for seed in range(10)]
     assert sum(r.auc_low <= 0.5 <= r.auc_high for r in results) >= 8

@@ -101,3 +101,11 @@ def test_a_region_of_a_large_manifest_is_read_with_two_requests_an_array(tmp_pat
     pixels = [key for key in asked if not key.endswith("zarr.json")]
     assert len({k.split("/")[-3] for k in pixels}) == 6
     assert len(pixels) <= 12
+
+
+def test_a_store_of_another_schema_version_is_refused_with_both_versions(tmp_path, manifest):
+    url = str(tmp_path / "m.zarr")
+    write_table(url, "manifest", manifest, BANDS, {})
+    zarr.open_group(url).attrs["schema_version"] = 1
+    with pytest.raises(StoreError, match=f"version 1, this lensflow reads {schema.SCHEMA_VERSION}"):
+        open_manifest(url)
