@@ -37,6 +37,18 @@ FIRST = (RANDOM * np.float32(500)).astype(np.int64)
 
 
 @compiled()
+def _refilled(
+    data: NDArray[np.uint8], at: int, stop: int, buffer: np.int64, n_bits: int
+) -> tuple[np.int64, int, int]:  # pragma: no cover - compiled
+    """Shift bytes in until ``n_bits``, the bits left after those wanted, is not negative; at the end it stays so."""
+    while n_bits < 0 and at < stop:
+        buffer = (buffer << 8) | np.int64(data[at])
+        at += 1
+        n_bits += 8
+    return buffer, n_bits, at
+
+
+@compiled()
 def rice_tiles(
     data: NDArray[np.uint8],
     offset: NDArray[np.int64],
@@ -82,15 +94,8 @@ def rice_tiles(
         at += 1
         i = 0
         while i < n and good:
-            n_bits -= fs_bits
-            while n_bits < 0:
-                if at >= stop:
-                    good = False
-                    break
-                buffer = (buffer << 8) | np.int64(data[at])
-                at += 1
-                n_bits += 8
-            if not good:
+            buffer, n_bits, at = _refilled(data, at, stop, buffer, n_bits - fs_bits)
+            if n_bits < 0:
                 break
             fs = (buffer >> n_bits) - 1
             buffer &= (1 << n_bits) - 1
@@ -117,15 +122,9 @@ def rice_tiles(
                     n_bits -= zeros + 1
                     buffer ^= 1 << n_bits
                     wanted = int(fs)
-                n_bits -= wanted
-                while n_bits < 0:
-                    if at >= stop:
-                        good = False
-                        break
-                    buffer = (buffer << 8) | np.int64(data[at])
-                    at += 1
-                    n_bits += 8
-                if not good:
+                buffer, n_bits, at = _refilled(data, at, stop, buffer, n_bits - wanted)
+                if n_bits < 0:
+                    good = False
                     break
                 code = np.uint32((np.int64(zeros) << wanted) | (buffer >> n_bits))
                 buffer &= (1 << n_bits) - 1
