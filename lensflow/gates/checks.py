@@ -152,7 +152,11 @@ def _splits(gate: GateResult, hosts: xr.Dataset, manifest: xr.Dataset, guard_arc
         Finding("splits", name, Status.OK, "", float(counts[name]), np.nan, np.nan, np.nan, text)
         for name, text in texts.items()
     ]
-    said = "; ".join(f"{counts[k]} {text}" for k, text in texts.items())
+    said = (
+        f"{counts['hosts']:,} hosts, {counts['cells']:,} sky cells, {counts['sources']:,} source images: none in two "
+        f"splits; {counts['close_pairs']:,} pairs of hosts within {guard_arcsec:.3g} arcsec, none across splits; "
+        f"{counts['rows']:,} rows, each in its host's split"
+    )
     if splits.size < 2:
         return gate.decided(Verdict.PASS, f"all hosts are in one split; {said}", findings=_plain(found))
     if lost:
