@@ -78,6 +78,11 @@ class PlanConfig(Section):
 
     lens_model: Literal["SIS", "SIE", "EPL"] = Field("SIE", description="SIS ignores the lens's ellipticity")
     theta_e_arcsec: Axis | None = Field(None, description="Einstein radius; replaces the preset's values")
+    theta_e_min_arcsec: float = Field(
+        0.0,
+        ge=0,
+        description="no injection below: priors begin here; computed or tabled rows below are left out",
+    )
     theta_e_from: Literal["prior", "sigma_v"] = Field(
         "prior", description="draw theta_E, or compute it from the targets' sigma_v_km_s and z_lens and from src_z"
     )

@@ -161,7 +161,9 @@ class Planner:
         split = cutouts["split"].values[of]
         drawn = with_images(draw_rows(draws), config, self.sources, draws.row_id, split)
         keep = np.ones(len(host), bool)
-        keep[injected] = self._has_position(drawn["src_tries"], row_id[injected])
+        keep[injected] = self._is_wide(drawn["theta_e_arcsec"]) & self._has_position(
+            drawn["src_tries"], row_id[injected]
+        )
         arrays: dict[str, NDArray] = {
             **{k: _with_controls(k, v, is_control) for k, v in drawn.items()},
             "row_id": row_id,
@@ -184,6 +186,13 @@ class Planner:
             # Where a host has no PSF image there is nothing to convolve an arc with: the band is absent.
             psfsize = np.where(cutouts["psf_source"].values == PsfSource.COADD_PSF, psfsize, np.nan)
         return psf_fwhm_from_psfsize(psfsize, self.config.plan.psf_model, self.config.plan.psf_beta)
+
+    def _is_wide(self, theta_e_arcsec: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Rows whose theta_E is not below the plan's minimum: computed and tabled ones can be."""
+        wide = theta_e_arcsec >= self.config.plan.theta_e_min_arcsec
+        below = int((~wide).sum())
+        self.dropped.update({"THETA_E_BELOW_MINIMUM": below} if below else {})
+        return wide
 
     def _has_position(self, tries: NDArray[np.int16], row_id: NDArray[np.uint64]) -> NDArray[np.bool_]:
         plan, found = self.config.plan, tries > 0
@@ -252,6 +261,7 @@ def declared_priors(config: RunConfig) -> dict[str, Any]:
     return out | {
         "preset": plan.preset,
         "theta_e_from": plan.theta_e_from,
+        "theta_e_min_arcsec": plan.theta_e_min_arcsec,
         "lens_shape": plan.lens_shape,
         "src_n": declared(plan.src_n),
         "src_q": declared(plan.src_q),

@@ -40,6 +40,29 @@ def declared(prior: Prior) -> list[float] | dict[str, float | str]:
     return prior.model_dump() if isinstance(prior, Range) else [float(v) for v in prior]
 
 
+def from_minimum(theta_e_arcsec: Prior, minimum: float) -> Prior:
+    """Return the part of a prior of theta_E that is not below a minimum.
+
+    Raises
+    ------
+    ConfigError
+        If there is none.
+    """
+    if isinstance(theta_e_arcsec, Range):
+        if theta_e_arcsec.max > minimum:
+            return theta_e_arcsec.model_copy(update={"min": max(theta_e_arcsec.min, minimum)})
+        largest = theta_e_arcsec.max
+    else:
+        kept = tuple(v for v in theta_e_arcsec if v >= minimum)
+        if kept:
+            return kept
+        largest = max(theta_e_arcsec)
+    raise ConfigError(
+        f"plan.theta_e_min_arcsec is {minimum:g}, but theta_e_arcsec ends at {largest:g}. Lower the one or give larger "
+        "values of the other."
+    )
+
+
 @dataclass(frozen=True)
 class Grid:
     """Priors of the parameters that a grid crosses (spec: presets small, medium, full, sota)."""
@@ -85,8 +108,15 @@ PRESETS = {
 
 
 def grid_of(plan: PlanConfig) -> Grid:
-    """Return the preset's grid with the config's own priors in place of the preset's."""
+    """Return the preset's grid with the config's own priors in place of the preset's.
+
+    Raises
+    ------
+    ConfigError
+        If no theta_E is as large as ``plan.theta_e_min_arcsec``.
+    """
     own = {name: getattr(plan, name) or prior for name, prior in PRESETS[plan.preset].axes().items()}
+    own["theta_e_arcsec"] = from_minimum(own["theta_e_arcsec"], plan.theta_e_min_arcsec)
     return Grid(**{**own, "lens_e": (0.0,)} if plan.lens_model == "SIS" else own)
 
 

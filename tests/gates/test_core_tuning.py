@@ -141,7 +141,7 @@ def test_the_cheapest_that_passes_is_recommended_if_it_passes_on_held_out_hosts(
     chosen = (free_but_failing, dear, cheap, experiment)
     name, why = recommend(chosen, (dear, replace(cheap, removed=0.25), free_but_failing))
     assert name == "theta_e_1" and "held-out hosts too" in why and "25 %" in why
-    assert why.endswith("To apply it: plan.theta_e_arcsec from 1 arcsec up.")
+    assert why.endswith("To apply it: plan: {theta_e_min_arcsec: 1}.")
 
 
 def test_a_recommendation_owed_to_a_blanked_box_says_so(results):

@@ -127,7 +127,7 @@ def test_advice_for_what_is_no_setting_names_the_call():
         "blob": "train on lensflow.handle_core(pairs, 'blob')",
         "matched": "negatives paired by lensflow.injection.core.match_controls",
         "mask_5+theta_e_1": "injection: {core_mask_radius_pix: 5, core_mask_method: hard}; "
-        "plan.theta_e_arcsec from 1 arcsec up",
+        "plan: {theta_e_min_arcsec: 1}",
     }
 
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from lensflow.errors import ManifestError
+from lensflow.errors import ConfigError, ManifestError
 from lensflow.manifest.build import build_manifest
 from lensflow.manifest.cosmology import theta_e_from_redshifts
 from tests.factories import make_config, make_cutouts
@@ -66,3 +66,30 @@ def test_a_host_without_a_shape_stops_the_plan_or_draws_from_the_prior():
     rows, m = rows_of(cutouts, lens_shape="host_light", host_lacks="prior")
     assert m.attrs["hosts_lacking"] == {"NO_HOST_SHAPE": 1}
     assert np.unique(rows["lens_phi_rad"].values[rows["host_index"].values == 1]).size == 20
+
+
+def test_theta_e_computed_below_the_minimum_is_left_out_and_counted():
+    cutouts = cutouts_with(sigma_v_km_s=np.linspace(150, 320, 6), z_lens=[0.4] * 6)
+    every, _ = rows_of(cutouts, theta_e_from="sigma_v")
+    rows, m = rows_of(cutouts, theta_e_from="sigma_v", theta_e_min_arcsec=1.0)
+    wide = every["theta_e_arcsec"].values >= 1.0
+    assert 0 < wide.sum() < wide.size
+    assert np.array_equal(rows["theta_e_arcsec"].values, every["theta_e_arcsec"].values[wide])
+    assert m.attrs["rows_dropped"] == {"THETA_E_BELOW_MINIMUM": int((~wide).sum())}
+
+
+@pytest.mark.parametrize(
+    "prior", [None, [0.5, 1.0, 2.0], {"min": 0.5, "max": 2.0}, {"min": 0.5, "max": 2.0, "distribution": "log"}]
+)
+@pytest.mark.parametrize("design", ["random", "low_discrepancy"])
+def test_a_prior_begins_at_the_minimum_and_no_row_is_lost(prior, design):
+    rows, m = rows_of(make_cutouts(30), theta_e_arcsec=prior, theta_e_min_arcsec=1.0, design=design)
+    assert rows["theta_e_arcsec"].values.min() >= 1.0
+    assert not m.attrs["rows_dropped"] and rows.sizes["sample"] == 30 * 20
+    assert m.attrs["declared"]["theta_e_min_arcsec"] == 1.0
+
+
+@pytest.mark.parametrize("prior", [0.8, [0.3, 0.9], {"min": 0.2, "max": 0.9}])
+def test_a_minimum_above_every_theta_e_is_refused_with_both_numbers(prior):
+    with pytest.raises(ConfigError, match=r"theta_e_min_arcsec is 1, but theta_e_arcsec ends at 0\.[89]"):
+        rows_of(make_cutouts(3), theta_e_arcsec=prior, theta_e_min_arcsec=1.0)

@@ -49,6 +49,12 @@ def test_what_the_table_lacks_is_drawn_as_without_a_table(tmp_path):
         assert np.array_equal(m[name].values, drawn[name].values[rows], equal_nan=True), name
 
 
+def test_rows_of_a_table_below_the_minimum_are_left_out_and_counted(tmp_path):
+    m = plan(write(tmp_path), theta_e_min_arcsec=1.15)
+    assert m["theta_e_arcsec"].values[~m["is_control"].values].tolist() == [1.2, 1.3]
+    assert m.attrs["rows_dropped"]["THETA_E_BELOW_MINIMUM"] == 2
+
+
 def test_other_hosts_may_move_in_the_table_without_changing_a_row(tmp_path):
     order = [3, 0, 2, 1]
     first = plan(write(tmp_path))

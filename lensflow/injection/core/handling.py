@@ -80,7 +80,7 @@ class Handling:
             width = "" if method == "hard" else f", core_mask_width_pix: {width_pix:g}"
             parts.append(f"injection: {{core_mask_radius_pix: {self.radius_pix:g}, core_mask_method: {method}{width}}}")
         if self.theta_e_min_arcsec > 0:
-            parts.append(f"plan.theta_e_arcsec from {self.theta_e_min_arcsec:g} arcsec up")
+            parts.append(f"plan: {{theta_e_min_arcsec: {self.theta_e_min_arcsec:g}}}")
         if self.negatives == "matched":
             parts.append("negatives paired by lensflow.injection.core.match_controls")
         elif self.negatives:
