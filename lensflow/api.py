@@ -27,7 +27,7 @@ from lensflow.gates.core_sweep import CoreRows, HandlingResult
 from lensflow.gates.core_tuning import CoreTuning, measure_handlings
 from lensflow.gates.score_gates import judge_scores, scored_hosts
 from lensflow.gates.scorer import ScoreBlock, as_scorer, score_block
-from lensflow.injection.core import handle_core, mask_batch
+from lensflow.injection.core import Handling, handle_core, mask_batch
 from lensflow.manifest.build import build_manifest
 from lensflow.manifest.image_sources import bank_of
 from lensflow.manifest.source_bank import SourceBank
@@ -62,6 +62,7 @@ __all__ = [
     "connect",
     "core_claims",
     "core_figure",
+    "core_settings",
     "core_table",
     "crop",
     "cut",
@@ -303,6 +304,19 @@ def measure_core(pairs: xr.Dataset, config: RunConfig) -> tuple[HandlingResult, 
     """
     blocks = _each_chunk(pairs, lambda block: CoreRows.from_block(block.compute(), config))
     return measure_handlings(CoreRows.concat(blocks), config)
+
+
+def core_settings(handling: str, config: RunConfig) -> dict[str, dict[str, Any]] | None:
+    """Settings, by section of the config, that make a run handle its core as :func:`tune_core` measured it.
+
+    Returns
+    -------
+    dict or None
+        ``{"injection": {"core_mask_radius_pix": 7.0, ...}}``, say; None for what a training does with the pairs
+        (``blank``, other negatives).
+    """
+    how = Handling.parse(handling)
+    return how.settings(config.core.taper_width_pix) if how.is_all_settings else None
 
 
 def core_claims(results: Sequence[HandlingResult]) -> list[Claim]:

@@ -18,9 +18,13 @@ import lensflow as lf
 GATE_FAILED = 3
 
 
-def variant(config: Any, suffix: str = "", share: float = 1.0, required: bool = True) -> Any:
-    """The same config beside the original, on a share of its hosts."""
+def variant(
+    config: Any, suffix: str = "", share: float = 1.0, required: bool = True, settings: dict[str, Any] | None = None
+) -> Any:
+    """The same config beside the original, on a share of its hosts and with other settings."""
     tree = config.effective()
+    for section, values in (settings or {}).items():
+        tree[section] |= values
     tree["name"] += suffix.replace("-", " ")
     tree["survey"]["fraction"] *= share
     tree["gate"]["required"] = required
@@ -32,10 +36,9 @@ def passes(config: Any) -> bool:
     results = lf.run(config)
     print(f"\n{config.name} in {config.out}, report: {results.report}")
     for gate in results.gates:
-        needed = "required" if gate.name in config.gate.recipes else "advisory"
-        numbers = f"AUC {gate.auc:.3f} [{gate.auc_low:.3f}, {gate.auc_high:.3f}] < {gate.threshold:g}"
-        print(f"  {gate.name} ({needed}): {gate.verdict}, {numbers}. {gate.reason}")
-    return all(gate.verdict == "PASS" for gate in results.gates if gate.name in config.gate.recipes)
+        needed = "required" if gate.name in config.gate.must_pass else "advisory"
+        print(f"  {gate.name} ({needed}): {gate.verdict}. {gate.reason}")
+    return all(gate.verdict == "PASS" for gate in results.gates if gate.name in config.gate.must_pass)
 
 
 def recommended_handling(pilot: Any) -> str:
@@ -74,14 +77,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if not handling:
                 print("\nStopped: the pilot's gates do not pass, and nothing is recommended that would.")
                 return GATE_FAILED
-        full = variant(config, required=not handling)
+        settings = lf.core_settings(handling, config) if handling else {}
+        if settings:
+            print(f"\nThe full run is made with {settings}.")
+        full = variant(config, required=settings is not None, settings=settings)
         ready = passes(full)
-        if handling:
+        if settings is None:
+            # What a training does with the pairs is no part of them: the gates look at it here.
             ready = passes_under(full, handling)
         if not ready:
             print("\nThe full run is there, but its gates do not pass: do not train on it.")
             return GATE_FAILED
-        print(f"\nReady{f': train with lf.mask_batch as {handling} says' if handling else ''}.")
+        print(f"\nReady{f': train on it as {handling} says' if settings is None else ''}.")
     return 0
 
 

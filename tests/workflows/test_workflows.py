@@ -154,7 +154,7 @@ def test_a_fault_in_the_store_fails_its_line(finished, tmp_path, capsys, fault, 
 
 
 def small_pilot(folder, threshold):
-    gate = {"recipes": ["corners_r"], "max_auc": threshold, "bootstrap": 50}
+    gate = {"recipes": ["corners_r"], "checks": ["splits"], "max_auc": threshold, "bootstrap": 50}
     return config_in(folder, gate=gate)
 
 
@@ -173,7 +173,7 @@ def test_the_pilot_goes_on_to_the_full_run_where_its_gates_pass_and_keeps_what_i
 
 @pytest.mark.slow
 def test_the_pilot_stops_where_its_gates_do_not_pass_and_nothing_is_recommended(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(lf.api, "tune_core", lambda config: types.SimpleNamespace(recommended="", reason="No."))
+    monkeypatch.setattr("lensflow.api.tune_core", lambda config: types.SimpleNamespace(recommended="", reason="No."))
     options = ["--share", "0.6", "--cluster", "threads"]
     assert script("pilot").main(["--config", config_in(tmp_path, cluster={"dashboard": None}), *options]) == 3
     said = capsys.readouterr().out
@@ -182,10 +182,28 @@ def test_the_pilot_stops_where_its_gates_do_not_pass_and_nothing_is_recommended(
 
 
 @pytest.mark.slow
-def test_what_the_tuner_recommends_is_gated_again_on_the_full_run(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(lf.api, "tune_core", lambda config: types.SimpleNamespace(recommended="mask_5", reason="Yes."))
-    path = config_in(tmp_path, gate={"max_auc": 0.01, "bootstrap": 50}, core={"gates": ["core_r"]})
+def test_a_mask_that_the_tuner_recommends_is_in_the_full_run_which_is_gated(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(
+        "lensflow.api.tune_core", lambda config: types.SimpleNamespace(recommended="mask_3", reason="Yes.")
+    )
+    path = config_in(tmp_path, gate={"bootstrap": 50})
     assert script("pilot").main(["--config", path, "--share", "0.6"]) == 3
     said = capsys.readouterr().out
-    assert "core_r under mask_5: " in said and "do not train on it" in said
-    assert (tmp_path / "run/pairs.zarr").exists()
+    assert "The full run is made with {'injection': {'core_mask_radius_pix': 3.0" in said
+    assert "do not train on it" in said
+    pairs = lf.open_pairs(f"{tmp_path}/run/pairs.zarr")
+    injected = ~pairs["is_control"].values
+    assert (pairs["core_mask_radius_pix"].values[injected] == 3).all()
+
+
+@pytest.mark.slow
+def test_what_a_training_must_do_is_gated_on_the_full_run_as_it_would_be(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(
+        "lensflow.api.tune_core", lambda config: types.SimpleNamespace(recommended="blank_3", reason="Yes.")
+    )
+    path = config_in(tmp_path, gate={"bootstrap": 50}, core={"gates": ["core_r"]})
+    assert script("pilot").main(["--config", path, "--share", "0.6"]) == 3
+    said = capsys.readouterr().out
+    assert "core_r under blank_3: " in said and "do not train on it" in said
+    pairs = lf.open_pairs(f"{tmp_path}/run/pairs.zarr")
+    assert not pairs["core_mask_radius_pix"].values[~pairs["is_control"].values].any()

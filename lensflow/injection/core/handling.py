@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from lensflow.config.core import EXPERIMENTS, MASKS, NEGATIVES, parse_handling
 from lensflow.errors import GateError
@@ -70,17 +71,31 @@ class Handling:
             parts.append(NEGATIVES[self.negatives])
         return "; ".join(parts) or "pairs as they are"
 
+    @property
+    def is_all_settings(self) -> bool:
+        """Whether a run's settings make it, rather than what a training does with the pairs."""
+        return self.mask != "blank" and not self.negatives
+
+    def settings(self, width_pix: float = WIDTH_PIX) -> dict[str, dict[str, Any]]:
+        """Settings of a run that handle its core so, by section of the config; what has none is left out."""
+        out: dict[str, dict[str, Any]] = {}
+        if self.mask in ("mask", "taper", "tanh") and self.radius_pix > 0:
+            method = "hard" if self.mask == "mask" else self.mask
+            out["injection"] = {"core_mask_radius_pix": self.radius_pix, "core_mask_method": method}
+            if method != "hard":
+                out["injection"]["core_mask_width_pix"] = width_pix
+        if self.theta_e_min_arcsec > 0:
+            out["plan"] = {"theta_e_min_arcsec": self.theta_e_min_arcsec}
+        return out
+
     def advice(self, width_pix: float = WIDTH_PIX) -> str:
         """Say which settings or calls make a run or a training that is handled so."""
         parts = []
         if self.mask == "blank":
             parts.append(f"train on lensflow.mask_batch(images, {self.radius_pix:g}) of both classes")
-        elif self.mask and self.radius_pix > 0:
-            method = "hard" if self.mask == "mask" else self.mask
-            width = "" if method == "hard" else f", core_mask_width_pix: {width_pix:g}"
-            parts.append(f"injection: {{core_mask_radius_pix: {self.radius_pix:g}, core_mask_method: {method}{width}}}")
-        if self.theta_e_min_arcsec > 0:
-            parts.append(f"plan: {{theta_e_min_arcsec: {self.theta_e_min_arcsec:g}}}")
+        for section, values in self.settings(width_pix).items():
+            said = ", ".join(f"{k}: {v if isinstance(v, str) else format(v, 'g')}" for k, v in values.items())
+            parts.append(f"{section}: {{{said}}}")
         if self.negatives == "matched":
             parts.append("negatives paired by lensflow.injection.core.match_controls")
         elif self.negatives:
