@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 import zarr
 
-from lensflow import schema
+from lensflow import import_stamps, schema
 from lensflow.config import RunConfig, load_config
 from lensflow.manifest.splits import assign_splits, sky_cells
 from lensflow.survey.photometry import with_measurements
@@ -79,6 +79,15 @@ def make_cutouts(n: int = 6, size: int = 64, seed: int = 0, absent: tuple[tuple[
     out = out.assign({v.name: schema.without_values(v, {"host": n, "band": len(BANDS)}) for v in stored})
     out.attrs["pixel_scale_arcsec"] = 0.262
     return with_measurements(out)
+
+
+def imported_galaxies(n: int) -> xr.Dataset:
+    """Cutouts of bare stamps: the same galaxy n times, with noise of its own in each."""
+    draw = np.random.default_rng(0)
+    y, x = np.mgrid[:71, :71]
+    galaxy = 0.2 * np.exp(-np.hypot(x - 35, y - 35) / 4)
+    images = {b: galaxy + s * draw.normal(size=(n, 71, 71)) for b, s in {"g": 0.002, "r": 0.003, "z": 0.008}.items()}
+    return import_stamps(images, pixel_scale_arcsec=0.263, psfsize_arcsec={"g": 1.4, "r": 1.3, "z": 1.2})
 
 
 def put(group: zarr.Group, row: int, name: str, value: float) -> None:

@@ -34,3 +34,8 @@ class InjectionConfig(Section):
     )
     core_mask_width_pix: Positive = Field(2.0, description="width of the taper and of the tanh")
     render_tolerance: Positive = Field(1e-3, description="rows with a larger render_err are flagged")
+
+    @property
+    def core_mask(self) -> tuple[float, str, float]:
+        """Radius (pixels; 0: off), method and width (pixels) of the mask."""
+        return self.core_mask_radius_pix, self.core_mask_method, self.core_mask_width_pix

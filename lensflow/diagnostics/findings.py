@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -65,6 +65,15 @@ class Finding:
     expected: float
     text: str
     units: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain types, the status as its name."""
+        return {**asdict(self), "status": str(self.status)}
+
+    @classmethod
+    def from_dict(cls, tree: Mapping[str, Any]) -> Finding:
+        """Read back what :meth:`to_dict` gave."""
+        return cls(**{**tree, "status": Status(tree["status"])})
 
 
 def findings(results: Mapping[str, xr.Dataset]) -> list[Finding]:

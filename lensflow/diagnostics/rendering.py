@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
@@ -47,7 +44,8 @@ def rendering(specimens: Specimens, injection: InjectionConfig | None = None) ->
         scale, size = float(specimens.attrs["pixel_scale_arcsec"]), specimens.arc.shape[-1]
         columns = {k: v for k, v in specimens.columns.items() if k not in ("psf_kernel", "is_control")}
         anew = render(columns, stamp_size=size, pixel_scale_arcsec=scale, **specimens.psf()).arc
-        keep = _keep(columns, size, injection)
+        mask = (injection or InjectionConfig()).core_mask
+        keep = keep_weights(size, columns["x_center"], columns["y_center"], *mask)[:, None]
         stored = specimens.arc.astype(np.float64)
         peak, total = anew.max(axis=(2, 3)), anew.sum(axis=(2, 3), dtype=np.float64)
         lit = peak > 0
@@ -81,14 +79,6 @@ def rendering(specimens: Specimens, injection: InjectionConfig | None = None) ->
     attrs = {"title": "rendering made anew", "why": why, "accuracy": ACCURACY, "n_images": specimens.n_images,
              "reference_accuracy": _REFERENCE_ACCURACY}  # fmt: skip
     return xr.Dataset(out, coords={"band": list(bands)}, attrs=attrs)
-
-
-def _keep(columns: Mapping[str, NDArray[Any]], size: int, injection: InjectionConfig | None) -> NDArray[np.floating]:
-    """Share of every pixel that the settings' core mask keeps, shape (n, 1, size, size)."""
-    if injection is None:
-        return np.ones((len(columns["x_center"]), 1, size, size))
-    mask = (injection.core_mask_radius_pix, injection.core_mask_method, injection.core_mask_width_pix)
-    return keep_weights(size, columns["x_center"], columns["y_center"], *mask)[:, None]
 
 
 def _apart(one: NDArray[np.float64], other: NDArray[np.float64], keep: NDArray[np.floating]) -> float:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -54,24 +54,30 @@ def run_checks(
         If a name is unknown.
     """
     found = findings(results)
-    makers: dict[str, Callable[[GateResult], GateResult]] = {
-        "splits": lambda gate: _splits(gate, hosts, manifest, guard_arcsec),
-        "balance": lambda gate: _all_of(gate, [f for f in found if f.diagnostic == "balance"]),
-        "localisation": lambda gate: _all_of(gate, [f for f in found if f.check == LOCALISATION]),
-        "diagnostics": lambda gate: _rest(
-            gate, [f for f in found if f.diagnostic != "balance" and f.check != LOCALISATION]
-        ),
+    balance = [f for f in found if f.diagnostic == "balance"]
+    light = [f for f in found if f.check == LOCALISATION]
+    judges = {
+        "balance": (_all_of, balance),
+        "localisation": (_all_of, light),
+        "diagnostics": (_rest, [f for f in found if f not in balance and f not in light]),
     }
     out = []
     for name in names:
-        if name not in makers:
-            raise GateError(f"no check {name!r}, only {', '.join(makers)}")
+        if name not in GATE_CHECKS:
+            raise GateError(f"no check {name!r}, only {', '.join(GATE_CHECKS)}")
         recipe = {"check": GATE_CHECKS[name], **_limits(name, guard_arcsec)}
-        nothing = GateResult(name, recipe, fingerprint(recipe), np.nan, Verdict.ERROR, "not run")
-        rows = {"n_rows": manifest.sizes["sample"], "n_hosts": hosts.sizes["host"]}
-        gate = makers[name](nothing)
-        out.append(gate.decided(gate.verdict, gate.reason, **rows))
+        n_rows, n_hosts = manifest.sizes["sample"], hosts.sizes["host"]
+        gate = GateResult(name, recipe, fingerprint(recipe), np.nan, Verdict.ERROR, "not run", n_rows, n_hosts)
+        if name == "splits":
+            out.append(_splits(gate, hosts, manifest, guard_arcsec))
+        else:
+            judge, looked_at = judges[name]
+            out.append(judge(_with(gate, looked_at), looked_at))
     return out
+
+
+def _with(gate: GateResult, found: Sequence[Finding]) -> GateResult:
+    return replace(gate, findings=tuple(f.to_dict() for f in found))
 
 
 def _limits(name: str, guard_arcsec: float) -> dict[str, Any]:
@@ -90,9 +96,9 @@ def _all_of(gate: GateResult, found: Sequence[Finding]) -> GateResult:
         return _failed(gate, found)
     if untested or not found:
         why = f"{untested[0].check}: {untested[0].text}" if untested else "the diagnostic was not run"
-        return gate.decided(Verdict.NOT_TESTABLE, why, findings=_plain(found))
+        return gate.decided(Verdict.NOT_TESTABLE, why)
     worst = "; ".join(f"{f.check} {f.value:.3g}{_within(f)}{_at(f)}" for f in found)
-    return gate.decided(Verdict.PASS, f"as expected: {worst}", findings=_plain(found))
+    return gate.decided(Verdict.PASS, f"as expected: {worst}")
 
 
 def _rest(gate: GateResult, found: Sequence[Finding]) -> GateResult:
@@ -104,11 +110,9 @@ def _rest(gate: GateResult, found: Sequence[Finding]) -> GateResult:
     said = "; ".join(f"{f.diagnostic}, {f.check}: {f.text}" for f in untested)
     seen = {f.diagnostic for f in tested}
     if _NEEDED not in seen - {f.diagnostic for f in untested} or not seen.intersection(_NEEDED_ANY):
-        return gate.decided(
-            Verdict.NOT_TESTABLE, f"not tested: {said or 'the diagnostics were not run'}", findings=_plain(found)
-        )
+        return gate.decided(Verdict.NOT_TESTABLE, f"not tested: {said or 'the diagnostics were not run'}")
     text = f"{len(tested)} comparisons are as expected" + (f"; not tested: {said}" if untested else "")
-    return gate.decided(Verdict.PASS, text, findings=_plain(found))
+    return gate.decided(Verdict.PASS, text)
 
 
 def _alarms(found: Sequence[Finding]) -> list[Finding]:
@@ -121,7 +125,7 @@ def _failed(gate: GateResult, found: Sequence[Finding]) -> GateResult:
     text = f"{first.diagnostic}, {first.check}{_at(first)}: {first.value:.4g}{_within(first)}"
     text += f", {first.expected:.4g} expected"
     others = ", ".join(f"{f.diagnostic} ({f.check})" for f in alarms[1:])
-    return gate.decided(Verdict.FAIL, text + (f"; and {others}" if others else ""), findings=_plain(found))
+    return gate.decided(Verdict.FAIL, text + (f"; and {others}" if others else ""))
 
 
 def _within(found: Finding) -> str:
@@ -152,26 +156,23 @@ def _splits(gate: GateResult, hosts: xr.Dataset, manifest: xr.Dataset, guard_arc
         Finding("splits", name, Status.OK, "", float(counts[name]), np.nan, np.nan, np.nan, text)
         for name, text in texts.items()
     ]
+    gate = _with(gate, found)
     said = (
         f"{counts['hosts']:,} hosts, {counts['cells']:,} sky cells, {counts['sources']:,} source images: none in two "
         f"splits; {counts['close_pairs']:,} pairs of hosts within {guard_arcsec:.3g} arcsec, none across splits; "
         f"{counts['rows']:,} rows, each in its host's split"
     )
     if splits.size < 2:
-        return gate.decided(Verdict.PASS, f"all hosts are in one split; {said}", findings=_plain(found))
+        return gate.decided(Verdict.PASS, f"all hosts are in one split; {said}")
     if lost:
         why = (
             f"{lost} host(s) have no position on the sky, so whether hosts of different splits share pixels cannot be "
             f"known. Give positions, or put all hosts into one split, or take splits out of gate.checks. Else: {said}"
         )
-        return gate.decided(Verdict.NOT_TESTABLE, why, findings=_plain(found))
-    return gate.decided(Verdict.PASS, said, findings=_plain(found))
-
-
-def _plain(found: Sequence[Finding]) -> tuple[dict[str, Any], ...]:
-    return tuple({k: str(v) if isinstance(v, Status) else v for k, v in asdict(f).items()} for f in found)
+        return gate.decided(Verdict.NOT_TESTABLE, why)
+    return gate.decided(Verdict.PASS, said)
 
 
 def findings_of(gate: GateResult) -> list[Finding]:
     """Comparisons of a gate without a fit."""
-    return [Finding(**{**f, "status": Status(f["status"])}) for f in gate.findings]
+    return [Finding.from_dict(f) for f in gate.findings]

@@ -171,6 +171,8 @@ def _measure(
     edges: tuple[float, ...],
 ) -> GateResult:
     stamp, ctrl, expected = features
+    differs = stamp != ctrl
+    changed = differs.any(axis=1)
     fit = machine.crossfit(stamp, ctrl)
     positive, negative = fit.scores(np.ones(len(stamp), dtype=bool))
     main, draws = machine.interval_of(positive, negative, machine.groups, INTERVAL)
@@ -178,14 +180,13 @@ def _measure(
         "null": controls.null_control(machine, fit),
         "positive": controls.positive_control(machine, used.host_index, ctrl, *leak, undecided.threshold),
         **({"permutation": controls.permutation_test(machine, fit)} if isinstance(fit, CrossFit) else {}),
-        "share_of_rows_unchanged": float((stamp == ctrl).all(axis=1).mean()),
-        "share_of_features_open": float((stamp != ctrl).any(axis=0).mean()),
+        "share_of_rows_unchanged": float((~changed).mean()),
+        "share_of_features_open": float(differs.any(axis=0).mean()),
     }
     coef, numbers = fit.summary()
     del fit  # its blocks are as large as all features; the reference makes its own
     if expected is not None and np.isfinite(expected).all():
         known["reference"] = controls.reference(machine, expected, ctrl, main["auc"], draws, INTERVAL)
-    changed = (stamp != ctrl).any(axis=1)
     result = replace(
         undecided,
         auc=main["auc"],

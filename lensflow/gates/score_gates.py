@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, replace
-from itertools import pairwise
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,10 +18,10 @@ from lensflow import schema
 from lensflow.config import DiagnosticsConfig, ScorerConfig, fingerprint
 from lensflow.diagnostics.findings import Finding, Status
 from lensflow.gates.auc import roc_points
-from lensflow.gates.gate import SNR_EDGES
 from lensflow.gates.machine import choose_hosts
 from lensflow.gates.score_areas import Areas
 from lensflow.gates.scorer import RING_WIDTH_PIX, ScoreBlock
+from lensflow.gates.strata import SNR_EDGES, ranges
 from lensflow.gates.verdicts import GateResult, Verdict
 
 Floats = NDArray[np.float64]
@@ -197,12 +196,7 @@ def _strata(
     used: ScoreBlock, config: ScorerConfig, seed: int, edges: Sequence[float]
 ) -> Iterator[tuple[dict[str, Any], Areas | None]]:
     """Stamps by theta_E, SNR and absent bands against the controls of their hosts; no areas where there are too few."""
-    cuts: list[tuple[str, float, float, NDArray[np.bool_]]] = []
-    for name, values, bounds in (
-        ("theta_e_arcsec", used.theta_e_arcsec, edges),
-        ("arc_snr", used.arc_snr, (*SNR_EDGES, np.inf)),
-    ):
-        cuts += [(name, low, high, (values >= low) & (values < high)) for low, high in pairwise(bounds)]
+    cuts = ranges(used.theta_e_arcsec, used.arc_snr, edges)
     kinds = np.unique(used.absent)
     if kinds.size > 1:
         cuts += [("absent_bands", float(k), float(k), used.absent == k) for k in kinds]
@@ -232,7 +226,7 @@ def _findings(place: str, areas: Areas, config: ScorerConfig) -> list[dict[str, 
         (FILLED, Status.OK, areas.filled, math.nan, "to hold against the AUROC of the images as they are"),
     )
     found = [Finding(CORE_DROP, check, status, place, *e.ends, limit, words) for check, status, e, limit, words in rows]
-    return [{**asdict(f), "status": str(f.status)} for f in found]
+    return [f.to_dict() for f in found]
 
 
 def _roc(stamp: Floats, ctrl: Floats) -> tuple[tuple[float, float], ...]:

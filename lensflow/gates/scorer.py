@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from lensflow import geometry
 from lensflow.diagnostics.hostsums import column
 from lensflow.errors import GateError
+from lensflow.gates.recipes import MAD_TO_SIGMA
 
 Images = NDArray[np.float32]
 Scores = NDArray[np.float64]
@@ -293,7 +294,7 @@ def blue_ring(images: Images) -> Scores:
     top, bottom = (blue * red)[:, near].sum(axis=1), (red * red)[:, near].sum(axis=1)
     colour = np.divide(top, bottom, out=np.zeros(len(images)), where=bottom > 0)
     left = blue - colour[:, None, None] * red
-    noise = np.median(np.abs(left[:, away]), axis=1) * 1.4826
+    noise = np.median(np.abs(left[:, away]), axis=1) * MAD_TO_SIGMA
     ring, sector = geometry.ring_index(size, middle, middle, 12) // 2, geometry.sector_index(size, middle, middle, 6)
     best = np.full(len(images), -np.inf)
     for k in range(1, 6):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -15,8 +16,22 @@ from lensflow.gates.verdicts import MIN_PAIRS, Verdict, judge
 
 Floats = NDArray[np.float64]
 
+# What rows are cut by, the range's ends, and the rows.
+Cut = tuple[str, float, float, NDArray[np.bool_]]
+
 SNR_EDGES = (0.0, 5.0, 10.0, 20.0, 50.0)
 WORST_ROWS = 12
+
+
+def ranges(theta_e_arcsec: Floats, arc_snr: Floats, edges: Sequence[float]) -> list[Cut]:
+    """Rows within ranges of theta_E (``edges``, arcsec) and of SNR (``SNR_EDGES``, the last one open)."""
+    out: list[Cut] = []
+    for name, values, bounds in (
+        ("theta_e_arcsec", theta_e_arcsec, edges),
+        ("arc_snr", arc_snr, (*SNR_EDGES, np.inf)),
+    ):
+        out += [(name, low, high, (values >= low) & (values < high)) for low, high in pairwise(bounds)]
+    return out
 
 
 def strata(
@@ -40,13 +55,7 @@ def strata(
         Strata of theta_E, arcsec.
     threshold : float
     """
-    cuts: list[tuple[str, float, float, NDArray[np.bool_]]] = []
-    for name, values, bounds in (
-        ("theta_e_arcsec", used.theta_e_arcsec, edges),
-        ("arc_snr", used.arc_snr, (*SNR_EDGES, np.inf)),
-    ):
-        for low, high in pairwise(bounds):
-            cuts.append((name, low, high, (values >= low) & (values < high)))
+    cuts = ranges(used.theta_e_arcsec, used.arc_snr, edges)
     cuts += [("split", float(s), float(s), used.split == s) for s in np.unique(used.split)]
     out = []
     for name, low, high, rows in cuts:

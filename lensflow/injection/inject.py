@@ -13,7 +13,7 @@ from lensflow import schema
 from lensflow.config import InjectionConfig
 from lensflow.errors import ConfigError, ManifestError
 from lensflow.injection import kernels
-from lensflow.injection.core.masks import mask_arcs
+from lensflow.injection.core.masks import keep_weights, mask_arcs
 from lensflow.injection.metrics import pair_metrics
 from lensflow.injection.quality import pair_flags
 from lensflow.lensing.noise import PURPOSE, arc_noise, gain_from_exposure, gain_from_invvar, variance_per_nmgy
@@ -146,8 +146,9 @@ def inject_block(
         **_psf(hosts, rows, manifest),
     )
     x, y = columns["x_center"], columns["y_center"]
-    mask = (config.core_mask_radius_pix, config.core_mask_method, config.core_mask_width_pix)
-    arc, masked_flux = mask_arcs(rendering.arc, x, y, *mask)
+    arc, masked_flux = rendering.arc, np.zeros(rendering.arc.shape[:2])
+    if config.core_mask_radius_pix > 0:
+        arc, masked_flux = mask_arcs(arc, keep_weights(arc.shape[-1], x, y, *config.core_mask))
     sums = kernels.Sums.of(arc, invvar, rows)
     stamp = np.empty_like(arc)
     kernels.inject_rows(

@@ -89,11 +89,13 @@ def stored_scorers(config: RunConfig) -> list[GateResult]:
 
     ``recipe["scorer"]`` and ``recipe["split"]`` say whose they are and on which rows.
     """
-    folder, content = RunFolder.of(config).scorers, pairs_content(config)
-    found: list[GateResult] = []
-    for name in paths.list_names(folder):
+    folder, found = RunFolder.of(config).scorers, []
+    names = [n for n in paths.list_names(folder) if n.endswith(".json")]
+    # It reads every receipt: not for nothing.
+    content = pairs_content(config) if names else ""
+    for name in names:
         split = name.removesuffix(".json").rpartition(".")[2]
-        if name.endswith(".json") and split in schema.SPLITS:
+        if split in schema.SPLITS:
             key = stored_key(with_split(config, split), "scorer", content)
             stored: Any = stored_results(paths.join(folder, name), key, any_code=True)
             found += [GateResult.from_dict(g) for g in stored["gates"]] if stored else []

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import xarray as xr
 from numpy.typing import NDArray
 
@@ -32,14 +30,14 @@ def zoo_step(config: RunConfig | None = None, out: str | None = None, progress: 
     DataArray, dims (fault, diagnostic)
         As :func:`lensflow.diagnostics.zoo.matrix`.
     """
-    places = [RunFolder.of(config).zoo] if config else []
-    stored = next((s for url in places if (s := stored_results(url, zoo_key())) is not None), None)
+    kept = RunFolder.of(config).zoo if config else None
+    stored = stored_results(kept, zoo_key()) if kept else None
     found = _compute(progress) if stored is None else xr.DataArray.from_dict(stored)
+    if kept and stored is None:
+        keep_results(kept, zoo_key(), found.to_dict())
     if out is not None:
-        places.append(paths.join(out, "zoo.json"))
+        keep_results(paths.join(out, "zoo.json"), zoo_key(), found.to_dict())
         paths.write_bytes(paths.join(out, "zoo.png"), figures_findings.zoo(found).png)
-    for url in places:
-        keep_results(url, zoo_key(), json.loads(json.dumps(found.to_dict())))
     return found
 
 

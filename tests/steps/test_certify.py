@@ -4,7 +4,6 @@ import json
 import shutil
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 import lensflow as lf
@@ -16,17 +15,13 @@ from lensflow.gates import Verdict
 from lensflow.steps.certify import config_of
 from lensflow.store import paths, receipts
 from lensflow.store.open import open_pairs
-from tests.factories import put
+from tests.factories import imported_galaxies, put
 
 
 @pytest.fixture(scope="module")
 def once(tmp_path_factory):
     """Fourteen hosts with four injections each, injected, stored and certified."""
-    draw = np.random.default_rng(0)
-    y, x = np.mgrid[:71, :71]
-    galaxy = 0.2 * np.exp(-np.hypot(x - 35, y - 35) / 4)
-    images = {b: galaxy + s * draw.normal(size=(14, 71, 71)) for b, s in {"g": 0.002, "r": 0.003, "z": 0.008}.items()}
-    cutouts = lf.import_stamps(images, pixel_scale_arcsec=0.263, psfsize_arcsec={"g": 1.4, "r": 1.3, "z": 1.2})
+    cutouts = imported_galaxies(14)
     config = load_config(
         {
             "out": str(tmp_path_factory.mktemp("certify") / "run"),

@@ -13,6 +13,7 @@ from lensflow.config import load_config
 from lensflow.errors import StaleStoreError, StoreError
 from lensflow.store import receipts
 from lensflow.store.open import open_cutouts, open_pairs
+from tests.factories import imported_galaxies
 from tests.small_run import small_config
 
 LOCAL = {"kind": "local", "workers": 2, "dashboard": None}
@@ -159,11 +160,7 @@ def test_threads_and_other_region_sizes_give_the_same_pixels(finished, tmp_path)
 
 
 def test_imported_arrays_go_all_the_way_to_stored_pairs(tmp_path):
-    rng = np.random.default_rng(0)
-    y, x = np.mgrid[:71, :71]
-    galaxy = 0.2 * np.exp(-np.hypot(x - 35, y - 35) / 4)
-    images = {b: galaxy + s * rng.normal(size=(6, 71, 71)) for b, s in {"g": 0.002, "r": 0.003, "z": 0.008}.items()}
-    cutouts = lf.import_stamps(images, pixel_scale_arcsec=0.263, psfsize_arcsec={"g": 1.4, "r": 1.3, "z": 1.2})
+    cutouts = imported_galaxies(6)
     config = small_config(tmp_path / "arrays", survey={"root": "-", "targets": "-"})
     manifest = lf.plan_injections(cutouts, config).isel(sample=slice(0, 12))
     pairs = lf.write_pairs(cutouts, manifest, config)

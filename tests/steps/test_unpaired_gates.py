@@ -11,16 +11,13 @@ from lensflow.config import load_config
 from lensflow.steps.measure import measure_step
 from lensflow.store import paths
 from lensflow.store.open import open_all_pairs
+from tests.factories import imported_galaxies
 
 
 @pytest.fixture(scope="module")
 def disjoint(tmp_path_factory):
     """Forty hosts, half of them with controls only."""
-    draw = np.random.default_rng(0)
-    y, x = np.mgrid[:71, :71]
-    galaxy = 0.2 * np.exp(-np.hypot(x - 35, y - 35) / 4)
-    images = {b: galaxy + s * draw.normal(size=(40, 71, 71)) for b, s in {"g": 0.002, "r": 0.003, "z": 0.008}.items()}
-    cutouts = lf.import_stamps(images, pixel_scale_arcsec=0.263, psfsize_arcsec={"g": 1.4, "r": 1.3, "z": 1.2})
+    cutouts = imported_galaxies(40)
     config = load_config(
         {
             "out": str(tmp_path_factory.mktemp("measure") / "run"),

@@ -59,9 +59,9 @@ def handle_core(
     removed = np.zeros(arc.shape[:2])
     x, y, size = pairs["x_center"].values, pairs["y_center"].values, arc.shape[-1]
     if how.mask and how.radius_pix > 0:
-        method = _METHODS[how.mask]
-        keep = keep_weights(size, x, y, how.radius_pix, method, width_pix)[:, None]
-        arc, removed = mask_arcs(arc, x, y, how.radius_pix, method, width_pix)
+        keep = keep_weights(size, x, y, how.radius_pix, _METHODS[how.mask], width_pix)
+        arc, removed = mask_arcs(arc, keep)
+        keep = keep[:, None]
         if how.mask == "blank":
             stamp, ctrl = (np.where(keep > 0, v, np.float32(0)) for v in (stamp, ctrl))
         else:

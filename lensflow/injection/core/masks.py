@@ -63,35 +63,22 @@ def keep_weights(
     return keep.astype(np.float32)
 
 
-def mask_arcs(
-    arc: NDArray[np.float32],
-    x_center: NDArray[np.float64],
-    y_center: NDArray[np.float64],
-    radius_pix: float,
-    method: str = "hard",
-    width_pix: float = WIDTH_PIX,
-) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+def mask_arcs(arc: NDArray[np.float32], keep: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
     """Mask the cores of arcs.
 
     Parameters
     ----------
     arc : ndarray of float32, shape (n, band, y, x)
-    x_center, y_center : ndarray, shape (n,)
-        Of the lens, in stamp pixels.
-    radius_pix, method, width_pix
-        As for :func:`keep_weights`.
+    keep : ndarray of float32, shape (n, y, x)
+        From :func:`keep_weights`, about each lens.
 
     Returns
     -------
     masked : ndarray of float32, shape (n, band, y, x)
-        ``arc`` itself where ``radius_pix`` is 0.
     removed : ndarray, shape (n, band)
         Flux that the mask took, nMgy.
     """
-    if radius_pix == 0:
-        return arc, np.zeros(arc.shape[:2])
-    keep = keep_weights(arc.shape[-1], x_center, y_center, radius_pix, method, width_pix)[:, None]
-    masked = (keep * arc).astype(arc.dtype)
+    masked = (keep[:, None] * arc).astype(arc.dtype)
     # Row by row in one order of summing: the same bits for any batch.
     removed = (arc.astype(np.float64) - masked).reshape(*arc.shape[:2], -1).sum(axis=-1)
     return masked, removed
