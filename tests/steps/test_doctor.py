@@ -1,5 +1,6 @@
 """What the preflight finds: a sound run, and each thing that would stop or weaken one, with the way out."""
 
+import sys
 from collections import namedtuple
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from lensflow import steps
 from lensflow.cluster import connect
 from lensflow.config import load_config
+from lensflow.steps import looks
 from lensflow.steps.doctor import Level
 from tests.small_survey import small_survey
 from tests.survey.brick_factory import file_of
@@ -35,7 +37,7 @@ def test_a_sound_run_has_no_failure_and_nothing_of_it_is_written(tree, tmp_path)
     assert {"settings", "targets", "survey", "trial cut", "out", "space", "workers", "versions"} <= {
         f.check for f in findings
     }
-    assert "6 hosts in 1 bricks" in said and "image-r: readable in all 1" in said and ": OK" in said
+    assert "6 hosts in 1 bricks" in said and "image-r: readable in all 1" in said and ": usable" in said
     assert not list((tmp_path / "run").glob("*"))
 
 
@@ -86,4 +88,36 @@ def test_space_is_looked_at_without_survey_files_too_and_a_bad_table_of_injectio
     synthetic = {**config, "survey": {"synthetic": {"n_bricks": 3, "hosts_per_brick": 10}}}
     assert any(f.check == "space" and "90 rows of 30 hosts" in f.what for f in examine(synthetic))
     table = {"design": "table", "table": str(tmp_path / "none.csv")}
-    assert any(f.check == "space" and "none.csv" in f.what for f in failures(examine({**tree, "plan": table})))
+    found = examine({**tree, "plan": table})
+    # Named as what it is, once: not as a matter of space.
+    assert [f.check for f in failures(found) if "none.csv" in f.what] == ["plan.table"]
+    assert "space" not in {f.check for f in found}
+
+
+def test_a_survey_without_a_product_says_so_once_and_psf_images_need_no_map_of_sizes(tree):
+    for product in ("psfsize", "nexp"):
+        for band in "grz":
+            file_of(tree["survey"]["root"], product, band).unlink()
+    found = [f for f in examine(tree) if f.check == "survey" and ("nexp" in f.what or "psfsize" in f.what)]
+    assert [f.level for f in found] == [Level.WARN, Level.OK] and "in no band" in found[0].what
+    survey = {**tree["survey"], "psf_images": True}
+    assert not any("psfsize" in f.what for f in examine({**tree, "survey": survey}) if f.check == "survey")
+
+
+def test_workers_without_a_limit_are_not_said_to_have_no_memory(tree):
+    config = load_config(tree)
+    said = [f.what for f in examine(tree, lambda: connect(config.cluster)) if f.check == "workers"]
+    assert said and "no limit of memory" in said[0]
+
+
+def test_one_cause_is_one_finding(tree):
+    found = examine({**tree, "survey": {**tree["survey"], "targets": "none.csv"}})
+    assert [f.check for f in found if "none.csv" in f.what] == ["targets"]
+
+
+def test_a_look_that_is_added_to_the_list_is_made(tree, monkeypatch):
+    def never(seen):
+        yield looks.Finding("bands", Level.WARN, f"{len(seen.config.bands)} bands, {seen.trial.sizes['host']} hosts")
+
+    monkeypatch.setattr(sys.modules["lensflow.steps.doctor"], "LOOKS", (*looks.LOOKS, looks.Look("bands", never)))
+    assert "3 bands, 3 hosts" in [f.what for f in examine(tree) if f.check == "bands"]
