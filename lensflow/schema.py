@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from lensflow.errors import StoreError, did_you_mean
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 
 @dataclass(frozen=True)
@@ -204,6 +204,9 @@ MANIFEST = (
     _v("theta_e_arcsec", "sample", "f8", "arcsec",
        "Einstein radius; the circle of this radius has the area inside the critical curve; 0 for controls"),
     _v("src_z", "sample", "f8", "1", "redshift of the source that theta_E was computed for; NaN where it was drawn"),
+    _v("lens_z", "sample", "f8", "1", "redshift of the lens that theta_E was computed for; NaN where it was drawn"),
+    _v("lens_sigma_v_km_s", "sample", "f8", "km/s",
+       "velocity dispersion that theta_E was computed from; NaN where theta_E was drawn"),
     _v("lens_q", "sample", "f8", "1", "axis ratio of the lens"),
     _v("lens_phi_rad", "sample", "f8", "rad", "angle of the lens's major axis, from +x counter-clockwise"),
     _v("lens_gamma", "sample", "f8", "1", "slope of the lens's 3-D density; 2 is isothermal (SIS, SIE)"),

@@ -8,6 +8,9 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from lensflow.config.base import Axis, Fraction, Positive, Range, Section
 
+# Names of the presets before there was a plausible one.
+_OLD_PRESETS = {"sota": "historic", "small": "historic_small", "medium": "historic_medium", "full": "historic_full"}
+
 # Setting -> the interval that its values must lie in: low, high, whether the ends belong to it.
 _LIMITS: dict[str, tuple[float, float, bool, bool]] = {
     "theta_e_arcsec": (0, 30, False, True),
@@ -44,10 +47,10 @@ class SourcesConfig(Section):
 
 
 class PlanConfig(Section):
-    """What is injected where: see spec/physics for the meaning of each parameter.
+    """What is injected where; docs/population.md says what ``preset: realistic`` draws from, and why.
 
     A parameter is one number, a list of values (each as likely as the others) or a range
-    ``{min, max, distribution: uniform or log}``.
+    ``{min, max, distribution: uniform or log}``; one that is given replaces what the preset draws.
     """
 
     design: Literal["random", "low_discrepancy", "grid", "table"] = Field(
@@ -56,7 +59,12 @@ class PlanConfig(Section):
         "low_discrepancy: as many, spread evenly over the priors within each host; grid: every configuration for "
         "every host; table: the rows of a table of yours",
     )
-    preset: Literal["small", "medium", "full", "sota"] = Field("sota", description="grid of parameter values")
+    preset: Literal["realistic", "historic", "historic_small", "historic_medium", "historic_full"] = Field(
+        "realistic",
+        description="realistic: published relations of faint sources and elliptical lenses (docs/population.md); "
+        "historic: the grids of the original investigation, whose sources are as bright as their lenses (known as "
+        "sota, small, medium and full before)",
+    )
     injections_per_host: int = Field(6, ge=1, description="rows per host (random and low_discrepancy)")
     replicates: int = Field(
         1, ge=1, description="how often a configuration of the grid, or a row of the table, is drawn for its host"
@@ -77,17 +85,25 @@ class PlanConfig(Section):
     )
 
     lens_model: Literal["SIS", "SIE", "EPL"] = Field("SIE", description="SIS ignores the lens's ellipticity")
-    theta_e_arcsec: Axis | None = Field(None, description="Einstein radius; replaces the preset's values")
+    theta_e_arcsec: Axis | None = Field(None, description="Einstein radius; replaces what the preset draws")
     theta_e_min_arcsec: float = Field(
         0.0,
         ge=0,
         description="no injection below: priors begin here; computed or tabled rows below are left out",
     )
-    theta_e_from: Literal["prior", "sigma_v"] = Field(
-        "prior", description="draw theta_E, or compute it from the targets' sigma_v_km_s and z_lens and from src_z"
+    theta_e_from: Literal["prior", "sigma_v", "host"] | None = Field(
+        None,
+        description="prior: draw theta_E; sigma_v: compute it from the targets' sigma_v_km_s and z_lens and from the "
+        "source's redshift; host: the same, with the Faber-Jackson relation of the host's r magnitude for hosts "
+        "without sigma_v, and a redshift from r for those without z_lens. Null: host with preset: realistic where "
+        "theta_e_arcsec is not given, else prior",
     )
-    src_z: Axis = Field(Range(min=1.0, max=3.0), description="redshift of the sources, for theta_e_from: sigma_v")
-    lens_e: Axis | None = Field(None, description="lens ellipticity (1-q)/(1+q); replaces the preset's values")
+    src_z: Axis | None = Field(
+        None,
+        description="redshift of the sources, for theta_e_from: sigma_v and host; null: 1 to 3 with the historic "
+        "presets, the lensed part of the counts' n(z) with realistic",
+    )
+    lens_e: Axis | None = Field(None, description="lens ellipticity (1-q)/(1+q); replaces what the preset draws")
     lens_shape: Literal["random", "host_light"] = Field(
         "random", description="lens_e and a random angle, or the axis ratio and angle of the host's light"
     )
@@ -99,9 +115,9 @@ class PlanConfig(Section):
         "(counted)",
     )
     lens_gamma: Axis = Field(Range(min=1.8, max=2.2), description="slopes for lens_model: EPL")
-    shear: Axis | None = Field(None, description="external shear; replaces the preset's values")
+    shear: Axis | None = Field(None, description="external shear; replaces what the preset draws")
 
-    src_reff_arcsec: Axis | None = Field(None, description="half-light radius; replaces the preset's values")
+    src_reff_arcsec: Axis | None = Field(None, description="half-light radius; replaces what the preset draws")
     src_n: Axis = Field((1.0,), description="Sersic index of the sources")
     src_q: Axis = Field(Range(min=0.5, max=1.0), description="axis ratio of the sources")
     src_offset: Literal["disc", "square", "ring"] = Field(
@@ -123,11 +139,24 @@ class PlanConfig(Section):
         "error", description="a row for which none of them does: stop, or leave the row out (counted)"
     )
     dmag: Axis | None = Field(None, description="source magnitude minus the host's; replaces the preset's values")
-    src_mag: Literal["lens_plus_dmag", "apparent"] = Field(
-        "lens_plus_dmag", description="r magnitude: the host's plus dmag, or drawn from src_mag_range"
+    src_mag: Literal["lens_plus_dmag", "apparent"] | None = Field(
+        None,
+        description="r magnitude before lensing: the host's plus dmag, or drawn from src_mag_range; null: apparent "
+        "with preset: realistic where dmag is not given, else lens_plus_dmag",
     )
     src_mag_range: Range = Field(Range(min=23.0, max=26.0), description="r magnitudes for src_mag: apparent")
-    colours: Literal["v3", "measured"] = Field("v3", description="prior of the source's g-r and r-z")
+    src_mag_slope: float | None = Field(
+        None,
+        ge=-2,
+        le=2,
+        description="rise of the number counts over src_mag_range, dex per magnitude; 0: flat; null: 0.3 with preset: "
+        "realistic, else 0",
+    )
+    colours: Literal["uv_slope", "v3", "measured"] | None = Field(
+        None,
+        description="uv_slope: star-forming galaxies, a power law in wavelength (any of u g r i z Y); v3, measured: "
+        "normal priors of g-r and r-z; null: uv_slope with preset: realistic, else v3",
+    )
     sources: SourcesConfig | None = Field(None, description="images as sources; without, all are Sersic profiles")
     psf_model: Literal["moffat", "gaussian", "kernel"] = Field(
         "moffat", description="profile given the host's psfsize, or the host's own PSF image (cutouts' psf_kernel)"
@@ -140,6 +169,11 @@ class PlanConfig(Section):
     max_rows: int = Field(
         2_000_000, ge=1, description="a larger plan is refused; one of more than 20 million rows is asked for twice"
     )
+
+    @field_validator("preset", mode="before")
+    @classmethod
+    def _old_name(cls, value: object) -> object:
+        return _OLD_PRESETS.get(value, value) if isinstance(value, str) else value
 
     @field_validator(*_LIMITS)
     @classmethod
@@ -158,6 +192,16 @@ class PlanConfig(Section):
             for name in ("theta_e_arcsec", "dmag", "src_reff_arcsec", "lens_e", "shear"):
                 if isinstance(getattr(self, name), Range):
                     raise ValueError(f"design: grid crosses values; {name} is a range. Give a list, or another design")
+        if self.preset == "realistic":
+            crossed = ("theta_e_arcsec", "src_reff_arcsec", "lens_e", "shear", "dmag")
+            missing = [name for name in crossed if getattr(self, name) is None]
+            if self.design == "grid" and missing:
+                raise ValueError(
+                    f"design: grid crosses lists of values; preset: realistic draws {missing[0]} from a relation. "
+                    f"Choose preset: historic (or historic_small), or give lists of {', '.join(missing)}"
+                )
+            if self.src_mag == "lens_plus_dmag" and self.dmag is None:
+                raise ValueError("src_mag: lens_plus_dmag needs dmag; preset: realistic has none")
         if (self.src_offset == "ring") != (self.src_offset_min > 0) or self.src_offset_min > self.src_offset_max:
             raise ValueError("src_offset: ring, and only it, needs 0 < src_offset_min <= src_offset_max")
         if self.controls == "disjoint" and self.controls_per_host == 0:

@@ -66,7 +66,12 @@ def settings(per_host: int = 4, seed: int = 5) -> RunConfig:
             "out": "-",
             "seed": seed,
             "survey": {"root": "-", "targets": "-"},
-            "plan": {"injections_per_host": per_host, "src_reff_arcsec": [0.15, 0.2, 0.3], "dmag": [0.0, 0.5, 1.0]},
+            "plan": {
+                "preset": "historic",
+                "injections_per_host": per_host,
+                "src_reff_arcsec": [0.15, 0.2, 0.3],
+                "dmag": [0.0, 0.5, 1.0],
+            },
         }
     )
 

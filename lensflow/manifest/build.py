@@ -17,12 +17,14 @@ from lensflow.config import RunConfig
 from lensflow.errors import ManifestError
 from lensflow.lensing.psf import psf_fwhm_from_psfsize
 from lensflow.manifest.check import check_manifest
+from lensflow.manifest.declared import declared_priors
 from lensflow.manifest.draws import Draws
 from lensflow.manifest.hosts import PlanSize, ReadHosts, eligible_hosts, refuse, rows_of_hosts, size_of_block
 from lensflow.manifest.image_sources import with_images
 from lensflow.manifest.lens_priors import draw_lens
+from lensflow.manifest.population import i_magnitude
 from lensflow.manifest.positions import draw_positions
-from lensflow.manifest.priors import COLOURS, R_I_OVER_R_Z, at, band_fluxes, declared, grid_of
+from lensflow.manifest.priors import at, band_fluxes, grid_of, rules_of
 from lensflow.manifest.source_bank import SourceBank
 from lensflow.manifest.source_priors import draw_source
 from lensflow.manifest.splits import check_splits
@@ -100,7 +102,7 @@ class Planner:
         refuse(self.size, self.config, confirmed)
         if self.table is None or "src_flux_nmgy" not in self.table.columns:
             # Of no row: says now whether every band has a colour.
-            band_fluxes(np.empty(0), np.empty((0, 2)), self.config.bands, COLOURS[self.config.plan.colours])
+            band_fluxes(np.empty(0), np.empty((0, 3)), self.config.bands, rules_of(self.config.plan).colours)
 
     def blocks(self) -> Iterator[xr.Dataset]:
         """Draw the rows, block by block of hosts; blocks without a row are left out."""
@@ -133,7 +135,7 @@ class Planner:
 
     def _draw_hosts(self, cutouts: xr.Dataset, first: int) -> xr.Dataset:
         config, table = self.config, self.table
-        hosts = eligible_hosts(cutouts, config, table is not None and "src_flux_nmgy" in table.columns)
+        hosts = eligible_hosts(cutouts, config, table.columns if table is not None else ())
         chosen = np.flatnonzero(hosts.usable)
         keys = np.zeros(len(hosts.usable), np.uint64)
         keys[chosen] = rng.hash_ids(cutouts["host_id"].values[chosen])
@@ -217,8 +219,10 @@ def draw_rows(draws: Draws) -> dict[str, NDArray]:
         Column of the manifest -> values, shape (n,) or (n, band).
     """
     axes = _axes(draws)
-    lens = _given(draws, draw_lens(draws, axes))
     source = _given(draws, draw_source(draws, axes))
+    lens = _given(
+        draws, draw_lens(draws, axes, i_magnitude(source["src_flux_nmgy"], draws.bands, draws.reference_band))
+    )
     return lens | source | _given(draws, draw_positions(draws, lens))
 
 
@@ -227,12 +231,13 @@ def _given(draws: Draws, drawn: dict[str, NDArray]) -> dict[str, NDArray]:
 
 
 def _axes(draws: Draws) -> dict[str, NDArray[np.float64]]:
-    """Values of the crossed parameters."""
+    """Values of the crossed parameters; the uniform number itself for those that follow from a relation."""
     if draws.plan.design == "grid":
         crossed = draws.grid.crossed()
         return dict(zip(draws.grid.axes(), crossed[draws.replicate % len(crossed)].T, strict=True))
     u = draws.uniform("grid", 5)
-    return {name: at(prior, u[:, k]) for k, (name, prior) in enumerate(draws.grid.axes().items())}
+    axes = enumerate(draws.grid.axes().items())
+    return {name: u[:, k] if prior is None else at(prior, u[:, k]) for k, (name, prior) in axes}
 
 
 def _with_controls(name: str, injected: NDArray, is_control: NDArray[np.bool_]) -> NDArray:
@@ -242,37 +247,3 @@ def _with_controls(name: str, injected: NDArray, is_control: NDArray[np.bool_]) 
     out = np.full((len(is_control), *injected.shape[1:]), nothing, dtype=injected.dtype)
     out[~is_control] = injected
     return out
-
-
-def declared_priors(config: RunConfig) -> dict[str, Any]:
-    """What the manifest is drawn from, as plain JSON: every prior and choice that is in force."""
-    plan, colours = config.plan, COLOURS[config.plan.colours]
-    out: dict[str, Any] = {name: declared(prior) for name, prior in grid_of(plan).axes().items()}
-    if plan.src_mag == "apparent":
-        del out["dmag"]
-        out["src_mag"] = declared(plan.src_mag_range)
-    if plan.theta_e_from == "sigma_v":
-        out["src_z"] = declared(plan.src_z)
-    if plan.lens_shape == "host_light":
-        out["lens_shape_scatter"] = [plan.lens_shape_scatter_q, plan.lens_shape_scatter_rad]
-    if plan.lens_model == "EPL":
-        out["lens_gamma"] = declared(plan.lens_gamma)
-    inner = {"src_offset_min": plan.src_offset_min} if plan.src_offset == "ring" else {}
-    return out | {
-        "preset": plan.preset,
-        "theta_e_from": plan.theta_e_from,
-        "theta_e_min_arcsec": plan.theta_e_min_arcsec,
-        "lens_shape": plan.lens_shape,
-        "src_n": declared(plan.src_n),
-        "src_q": declared(plan.src_q),
-        "src_offset": plan.src_offset,
-        "src_offset_max": plan.src_offset_max,
-        **inner,
-        "src_min_images": plan.src_min_images,
-        "g_r": list(colours.g_r),
-        "r_z": list(colours.r_z),
-        "colour_clip": list(colours.clip or ()),
-        "r_i_over_r_z": R_I_OVER_R_Z,
-        "controls": plan.controls,
-        **({"control_share": plan.control_share} if plan.controls == "disjoint" else {}),
-    }

@@ -59,6 +59,16 @@ def distance_ratio(z_lens: ArrayLike, z_source: ArrayLike, cosmology: FLRW | Non
     return np.asarray(curved_lens - to_lens / to_source * curved_source, dtype=np.float64)
 
 
+def distance_modulus(z: ArrayLike) -> NDArray[np.float64]:
+    """Apparent minus absolute magnitude in Planck 2018's cosmology, ``5 log10(D_L / 10 pc)``, for 0 < z <= 20."""
+    from astropy.cosmology import Planck18
+
+    z = np.asarray(z, dtype=np.float64)
+    distance, _ = _planck18()
+    pc = (1 + z) * distance(np.log1p(z)) * float(Planck18.hubble_distance.to_value("pc"))
+    return np.asarray(5 * np.log10(pc / 10))
+
+
 @lru_cache(maxsize=1)
 def _planck18() -> tuple[CubicSpline, float]:
     from astropy.cosmology import Planck18  # a second to import, which runs without redshifts do not pay

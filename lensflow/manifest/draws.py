@@ -68,6 +68,11 @@ class Draws:
     given: Mapping[str, NDArray]
 
     @property
+    def reference_band(self) -> int:
+        """Index of the band that magnitudes refer to: r, or the first band where there is no r."""
+        return list(self.bands).index("r") if "r" in self.bands else 0
+
+    @property
     def size(self) -> int:
         """Number of rows."""
         return len(self.row_id)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from lensflow import rng, schema
 from lensflow.config import RunConfig
 from lensflow.errors import ManifestError
-from lensflow.manifest.lens_priors import lacks_dispersion, lacks_shape
-from lensflow.manifest.priors import grid_of
+from lensflow.manifest.lens_priors import lacks_dispersion, lacks_light, lacks_shape, lies_behind
+from lensflow.manifest.priors import grid_of, rules_of
 from lensflow.manifest.table import InjectionTable
 from lensflow.schema import Reason, Status
 
@@ -47,7 +47,7 @@ class Hosts(NamedTuple):
     lacking: dict[str, int]
 
 
-def eligible_hosts(cutouts: xr.Dataset, config: RunConfig, flux_is_given: bool = False) -> Hosts:
+def eligible_hosts(cutouts: xr.Dataset, config: RunConfig, given: Collection[str] = ()) -> Hosts:
     """Decide which hosts can carry an arc, and why the others cannot.
 
     Parameters
@@ -55,10 +55,10 @@ def eligible_hosts(cutouts: xr.Dataset, config: RunConfig, flux_is_given: bool =
     cutouts : Dataset
         The cutouts' tables (no pixels are read).
     config : RunConfig
-    flux_is_given : bool
-        Sources bring their own flux, so the host's is not needed.
+    given : collection of str
+        Columns of the manifest that the user's table has: what they say is not needed from the host.
     """
-    plan, ref = config.plan, config.reference_band
+    plan, ref, rules = config.plan, config.reference_band, rules_of(config.plan)
     status = cutouts["status"].values
     missing_pixels = (cutouts["band_reasons"].values & int(_MISSING_PIXELS)) > 0
     catalogue = cutouts["flux_nmgy"].values[:, ref].astype(np.float64)
@@ -70,15 +70,25 @@ def eligible_hosts(cutouts: xr.Dataset, config: RunConfig, flux_is_given: bool =
         columns[name] = cutouts[name].values.astype(np.float64) if known else np.full(len(status), np.nan)
     lacks = {
         "NO_SIGMA_V_OR_Z": lacks_dispersion(plan, columns["sigma_v_km_s"], columns["z_lens"])
-        & (plan.theta_e_from == "sigma_v"),
+        & (rules.theta_e_from == "sigma_v"),
         "NO_HOST_SHAPE": lacks_shape(columns["host_q"], columns["host_phi_rad"]) & (plan.lens_shape == "host_light"),
     }
-    needs_flux = plan.src_mag == "lens_plus_dmag" and not flux_is_given
+    dark = np.zeros(len(status), bool)
+    if rules.src_mag == "lens_plus_dmag" and "src_flux_nmgy" not in given:
+        dark |= ~(np.isfinite(flux) & (flux > 0))
+    if rules.theta_e_from == "host" and not {"theta_e_arcsec", "lens_sigma_v_km_s"} & set(given):
+        if "lens_z" not in given:
+            lacks["LENS_NOT_IN_FRONT_OF_SOURCES"] = lies_behind(plan, columns["z_lens"])
+        without = lacks_light(plan, columns["sigma_v_km_s"], flux)
+        if plan.host_lacks == "prior":
+            lacks["NO_SIGMA_V_OR_FLUX"] = without
+        else:
+            dark |= without
     reasons = {
         "FAILED": status == Status.FAILED,
         "PARTIAL_STAMP": (missing_pixels & cutouts["covered"].values).any(axis=1) & (not plan.include_partial),
         "GUARD_BAND": cutouts["split"].values == schema.GUARD,
-        "NO_HOST_FLUX": ~(np.isfinite(flux) & (flux > 0)) & needs_flux,
+        "NO_HOST_FLUX": dark,
         **(lacks if plan.host_lacks == "skip" else {}),
     }
     usable = np.ones(len(status), dtype=bool)
@@ -174,7 +184,7 @@ ReadHosts = Callable[[int, int], xr.Dataset]
 
 def size_of_block(cutouts: xr.Dataset, config: RunConfig, table: InjectionTable | None) -> PlanSize:
     """Size of the plan for one block of hosts."""
-    hosts = eligible_hosts(cutouts, config, table is not None and "src_flux_nmgy" in table.columns)
+    hosts = eligible_hosts(cutouts, config, table.columns if table is not None else ())
     # Keys cost a hash each and decide nothing where every host is treated alike.
     alike = table is None and config.plan.controls == "paired"
     n = len(hosts.usable)
@@ -206,9 +216,10 @@ def refuse(size: PlanSize, config: RunConfig, confirmed: bool = False) -> None:
     if size.lacking and plan.host_lacks == "error":
         what = ", ".join(f"{n:,} {name}" for name, n in size.lacking.items())
         raise ManifestError(
-            f"of {size.n_hosts:,} hosts, {what} (plan.theta_e_from: {plan.theta_e_from}, plan.lens_shape: "
+            f"of {size.n_hosts:,} hosts, {what} (plan.theta_e_from: {rules_of(plan).theta_e_from}, plan.lens_shape: "
             f"{plan.lens_shape}). Fill the targets' sigma_v_km_s and z_lens (z_lens < plan.src_z), or choose "
-            "plan.host_lacks: prior (draw from the prior) or skip (leave them out)."
+            "plan.host_lacks: prior (draw from the prior) or skip (leave them out), or plan.theta_e_from: host (from "
+            "the host's r magnitude)."
         )
     if size.rows == 0:
         reasons = ", ".join(f"{n} {k}" for k, n in size.skipped.items())

@@ -8,21 +8,44 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lensflow.config import PlanConfig, Range
-from lensflow.lensing.angles import axis_angle, q_from_ellipticity
-from lensflow.manifest.cosmology import theta_e_from_redshifts
+from lensflow.lensing.angles import axis_angle, q_from_ellipticity, theta_e_from_sigma_v
+from lensflow.manifest import population
+from lensflow.manifest.cosmology import distance_ratio, theta_e_from_redshifts
 from lensflow.manifest.draws import Draws
-from lensflow.manifest.priors import at
+from lensflow.manifest.priors import at, rules_of
 
 Floats = NDArray[np.float64]
 
 # A flatter lens than any galaxy's halo: where scatter about the light's axis ratio ends.
 LEAST_Q = 0.2
+# Of a lens whose dispersion is not known, for the spread of axis ratios; km/s.
+TYPICAL_SIGMA_V = 240.0
 
 
 def lacks_dispersion(plan: PlanConfig, sigma_v_km_s: Floats, z_lens: Floats) -> NDArray[np.bool_]:
     """Hosts whose theta_E cannot be computed: no sigma_v, no redshift, or not in front of every source."""
-    nearest = plan.src_z.min if isinstance(plan.src_z, Range) else min(plan.src_z)
-    return ~((sigma_v_km_s > 0) & np.isfinite(sigma_v_km_s) & (z_lens > 0) & (z_lens < nearest))
+    return ~(_is_dispersion(sigma_v_km_s) & _is_in_front(plan, z_lens))
+
+
+def lacks_light(plan: PlanConfig, sigma_v_km_s: Floats, flux_nmgy: Floats) -> NDArray[np.bool_]:
+    """Hosts that say nothing of their mass: neither a sigma_v nor a flux in the reference band."""
+    return ~(_is_dispersion(sigma_v_km_s) | (np.isfinite(flux_nmgy) & (flux_nmgy > 0)))
+
+
+def lies_behind(plan: PlanConfig, z_lens: Floats) -> NDArray[np.bool_]:
+    """Hosts with a redshift that is not in front of every source's."""
+    return np.isfinite(z_lens) & (z_lens > 0) & ~_is_in_front(plan, z_lens)
+
+
+def _is_dispersion(sigma_v_km_s: Floats) -> NDArray[np.bool_]:
+    return (sigma_v_km_s > 0) & np.isfinite(sigma_v_km_s)
+
+
+def _is_in_front(plan: PlanConfig, z_lens: Floats) -> NDArray[np.bool_]:
+    """Whether a redshift is known and that of every source lies behind it."""
+    src_z = rules_of(plan).src_z
+    nearest = population.Z_FAR / 2 if src_z is None else src_z.min if isinstance(src_z, Range) else min(src_z)
+    return (z_lens > 0) & (z_lens < nearest)
 
 
 def lacks_shape(host_q: Floats, host_phi_rad: Floats) -> NDArray[np.bool_]:
@@ -30,50 +53,93 @@ def lacks_shape(host_q: Floats, host_phi_rad: Floats) -> NDArray[np.bool_]:
     return ~((host_q > 0) & (host_q <= 1) & np.isfinite(host_phi_rad))
 
 
-def draw_lens(draws: Draws, axes: Mapping[str, Floats]) -> dict[str, NDArray]:
+def draw_lens(draws: Draws, axes: Mapping[str, Floats], src_i_mag: Floats) -> dict[str, NDArray]:
     """Draw the lens of every row.
+
+    What the user's table gives is what everything else follows from: a redshift of the source or the lens, a
+    velocity dispersion.
 
     Parameters
     ----------
     draws : Draws
     axes : mapping
-        Values of the crossed parameters, shape (n,).
+        Values of the crossed parameters, shape (n,); uniform numbers of those that follow from a relation.
+    src_i_mag : ndarray, shape (n,)
+        The sources' magnitudes in i, which their redshifts go with.
 
     Returns
     -------
     dict
-        lens_model, theta_e_arcsec, src_z, lens_q, lens_phi_rad, lens_gamma, shear, shear_phi_rad.
+        lens_model, theta_e_arcsec, src_z, lens_z, lens_sigma_v_km_s, lens_q, lens_phi_rad, lens_gamma, shear,
+        shear_phi_rad.
     """
     plan = draws.plan
-    theta_e, src_z = _theta_e(draws, axes["theta_e_arcsec"])
-    q, phi = _shape(draws, axes["lens_e"])
+    mass = _mass(draws, axes["theta_e_arcsec"], src_i_mag)
+    q, phi = _shape(draws, axes["lens_e"], mass)
     model = np.asarray(draws.given.get("lens_model", np.full(draws.size, plan.lens_model)), dtype="U8")
     gamma = at(plan.lens_gamma, draws.uniform("lens_gamma")[:, 0])
     return {
         "lens_model": model,
-        "theta_e_arcsec": theta_e,
-        "src_z": src_z,
+        **mass,
         "lens_q": np.where(model == "SIS", 1.0, q),
         "lens_phi_rad": phi,
         "lens_gamma": np.where(model == "EPL", gamma, 2.0),
-        "shear": axes["shear"],
+        "shear": population.shear_strength(axes["shear"]) if draws.grid.shear is None else axes["shear"],
         "shear_phi_rad": np.pi * draws.uniform("shear_phi")[:, 0],
     }
 
 
-def _theta_e(draws: Draws, prior: Floats) -> tuple[Floats, Floats]:
-    theta_e, src_z = prior.copy(), np.full(draws.size, np.nan)
-    if draws.plan.theta_e_from == "sigma_v":
-        sigma_v, z_lens = draws.host["sigma_v_km_s"], draws.host["z_lens"]
-        known = ~lacks_dispersion(draws.plan, sigma_v, z_lens)
-        src_z[known] = at(draws.plan.src_z, draws.uniform("src_z")[known, 0])
-        theta_e[known] = theta_e_from_redshifts(sigma_v[known], z_lens[known], src_z[known])
-    return theta_e, src_z
+def _mass(draws: Draws, prior: Floats, src_i_mag: Floats) -> dict[str, Floats]:
+    """theta_e_arcsec, and the src_z, lens_z and lens_sigma_v_km_s that it was computed from (NaN where it was not)."""
+    n, plan, rules = draws.size, draws.plan, rules_of(draws.plan)
+    theta_e = prior.copy()
+    src_z, z_lens, sigma_v = (np.array(draws.given.get(k, np.full(n, np.nan)), dtype=np.float64)
+                              for k in ("src_z", "lens_z", "lens_sigma_v_km_s"))  # fmt: skip
+    out = {"theta_e_arcsec": theta_e, "src_z": src_z, "lens_z": z_lens, "lens_sigma_v_km_s": sigma_v}
+    if rules.theta_e_from == "prior" or "theta_e_arcsec" in draws.given:
+        return out
+    host_z, host_sigma, flux = (draws.host[k] for k in ("z_lens", "sigma_v_km_s", "flux_reference_nmgy"))
+    given_z = np.isfinite(z_lens)
+    z_lens[:] = np.where(np.isnan(z_lens), np.where(_is_in_front(plan, host_z), host_z, np.nan), z_lens)
+    sigma_v[:] = np.where(np.isnan(sigma_v) & _is_dispersion(host_sigma), host_sigma, sigma_v)
+    measured = np.isfinite(sigma_v)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        r_mag = 22.5 - 2.5 * np.log10(flux)
+    bright = np.isfinite(r_mag)
+    if rules.theta_e_from == "host":
+        # A host with a sigma_v, but neither redshift nor flux, is put where most luminous red galaxies are.
+        assumed = population.assumed_redshift(np.where(bright, r_mag, 20.0))
+        z_lens[:] = np.where(np.isnan(z_lens) & (measured | bright), assumed, z_lens)
+        known = np.isfinite(z_lens) & (measured | bright) & ~lies_behind(plan, np.where(given_z, np.nan, host_z))
+    else:
+        known = np.isfinite(z_lens) & measured
+    u = draws.uniform("src_z")[:, 0]
+    missing = known & np.isnan(src_z)
+    if rules.src_z is not None:
+        src_z[missing] = at(rules.src_z, u[missing])
+    else:
+        src_z[missing] = population.source_redshift(src_i_mag[missing], z_lens[missing], u[missing])
+    by_light = known & ~measured
+    if by_light.any():
+        mean = population.log_sigma(r_mag[by_light], z_lens[by_light])
+        of_one_km_s = theta_e_from_sigma_v(1.0, distance_ratio(z_lens[by_light], src_z[by_light]))
+        # A little more, so that no rounding brings theta_E below its minimum.
+        least = (1 + 1e-9) * np.sqrt(plan.theta_e_min_arcsec / of_one_km_s)
+        sigma_v[by_light] = population.lens_sigma(mean, draws.uniform("grid", 5)[by_light, 0], least)
+    theta_e[known] = theta_e_from_redshifts(sigma_v[known], z_lens[known], src_z[known])
+    for values in (src_z, z_lens, sigma_v):
+        values[~known] = np.nan
+    return out
 
 
-def _shape(draws: Draws, ellipticity: Floats) -> tuple[Floats, Floats]:
+def _shape(draws: Draws, ellipticity: Floats, mass: Mapping[str, Floats]) -> tuple[Floats, Floats]:
     plan = draws.plan
-    q, phi = q_from_ellipticity(ellipticity), np.pi * draws.uniform("lens_phi")[:, 0]
+    phi = np.pi * draws.uniform("lens_phi")[:, 0]
+    if draws.grid.lens_e is None:
+        sigma_v = mass["lens_sigma_v_km_s"]
+        q = population.lens_axis_ratio(np.where(np.isfinite(sigma_v), sigma_v, TYPICAL_SIGMA_V), ellipticity)
+    else:
+        q = q_from_ellipticity(ellipticity)
     if plan.lens_shape == "host_light":
         light_q, light_phi = draws.host["host_q"], draws.host["host_phi_rad"]
         known = ~lacks_shape(light_q, light_phi)

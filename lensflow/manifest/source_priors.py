@@ -1,4 +1,4 @@
-"""Drawn sources: size, profile, orientation, flux in every band."""
+"""Drawn sources: flux in every band, size, profile, orientation."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lensflow.manifest.draws import Draws
-from lensflow.manifest.priors import COLOURS, at, band_fluxes
+from lensflow.manifest.population import half_light_radius, i_magnitude, magnitude_of_counts
+from lensflow.manifest.priors import at, band_fluxes, rules_of
 
 Floats = NDArray[np.float64]
 
@@ -16,11 +17,13 @@ Floats = NDArray[np.float64]
 def draw_source(draws: Draws, axes: Mapping[str, Floats]) -> dict[str, NDArray]:
     """Draw the source of every row, but for its position.
 
+    A flux that the user's table gives is the one that the size follows.
+
     Parameters
     ----------
     draws : Draws
     axes : mapping
-        Values of the crossed parameters, shape (n,).
+        Values of the crossed parameters, shape (n,); uniform numbers of those that follow from a relation.
 
     Returns
     -------
@@ -28,19 +31,31 @@ def draw_source(draws: Draws, axes: Mapping[str, Floats]) -> dict[str, NDArray]:
         src_reff_arcsec, src_n, src_q, src_phi_rad, src_flux_nmgy (n, band).
     """
     plan = draws.plan
+    flux = np.asarray(draws.given["src_flux_nmgy"]) if "src_flux_nmgy" in draws.given else _flux(draws, axes["dmag"])
+    size = axes["src_reff_arcsec"]
+    if draws.grid.src_reff_arcsec is None:
+        size = half_light_radius(i_magnitude(flux, draws.bands, draws.reference_band), size)
     return {
-        "src_reff_arcsec": axes["src_reff_arcsec"],
+        "src_reff_arcsec": size,
         "src_n": at(plan.src_n, draws.uniform("src_n")[:, 0]),
         "src_q": at(plan.src_q, draws.uniform("src_q")[:, 0]),
         "src_phi_rad": np.pi * draws.uniform("src_phi")[:, 0],
-        "src_flux_nmgy": _flux(draws, axes["dmag"]),
+        "src_flux_nmgy": flux,
     }
 
 
 def _flux(draws: Draws, dmag: Floats) -> Floats:
-    plan = draws.plan
-    if plan.src_mag == "lens_plus_dmag":
+    plan, rules = draws.plan, rules_of(draws.plan)
+    band = draws.bands[draws.reference_band]
+    if rules.src_mag == "lens_plus_dmag":
         reference = draws.host["flux_reference_nmgy"] * 10 ** (-0.4 * dmag)
     else:
-        reference = 10 ** (-0.4 * (at(plan.src_mag_range, draws.uniform("src_mag")[:, 0]) - 22.5))
-    return band_fluxes(reference, draws.normal("src_colour", 2), draws.bands, COLOURS[plan.colours])
+        ends = plan.src_mag_range
+        u = draws.uniform("src_mag")[:, 0]
+        if rules.src_mag_slope:
+            magnitude = magnitude_of_counts(u, ends.min, ends.max, rules.src_mag_slope)
+        else:
+            magnitude = at(ends, u)
+        reference = 10 ** (-0.4 * (magnitude - 22.5))
+        band = "r"
+    return band_fluxes(reference, draws.normal("src_colour", 3), draws.bands, rules.colours, band)

@@ -16,6 +16,7 @@ from lensflow.lensing.rows import GAMMA_RULE, LENS_MODELS, RULES
 # Drawn, computed or taken from the host; a table cannot set them.
 _NOT_GIVEN = ("row_id", "host_index", "replicate", "is_control", "src_tries", "psf_fwhm_arcsec", "x_center",
               "y_center", "split")  # fmt: skip
+_POSITIVE = {name: ("> 0", lambda v: v > 0) for name in ("src_z", "lens_z", "lens_sigma_v_km_s")}
 _PAIRS = (("src_x_arcsec", "src_y_arcsec"),)
 
 
@@ -115,7 +116,7 @@ class _Checked:
         if name.startswith("src_flux_nmgy"):
             rule, holds = ">= 0", lambda v: v >= 0
         else:
-            rule, holds = {**RULES, "lens_gamma": GAMMA_RULE, "src_z": ("> 0", lambda v: v > 0)}[name]
+            rule, holds = {**RULES, "lens_gamma": GAMMA_RULE, **_POSITIVE}[name]
         self._refuse(~(np.isfinite(values) & holds(values)), name, values, rule)
         return values
 

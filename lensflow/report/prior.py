@@ -41,7 +41,10 @@ def drawn_parameters(manifest: xr.Dataset, bands: Sequence[str], reference_band:
     """
     rows = manifest.isel(sample=slice(None, None, max(1, manifest.sizes["sample"] // _MAX_ROWS)))
     rows = rows.isel(sample=~rows["is_control"].values)
-    names = ("theta_e_arcsec", "lens_gamma", "shear", "src_z", "src_reff_arcsec", "src_n", "src_q")
+    names = (
+        *("theta_e_arcsec", "lens_sigma_v_km_s", "lens_z", "lens_gamma", "shear"),
+        *("src_z", "src_reff_arcsec", "src_n", "src_q"),
+    )
     out = {name: rows[name].values.astype(np.float64) for name in names}
     out["lens_e"] = ellipticity_from_q(rows["lens_q"].values)
     x, y = (rows[name].values for name in ("src_x_arcsec", "src_y_arcsec"))
@@ -59,7 +62,7 @@ def drawn_parameters(manifest: xr.Dataset, bands: Sequence[str], reference_band:
 
 def declared_range(declared: Mapping[str, Any], name: str) -> tuple[float, float] | None:
     """Ends of what was declared for a parameter; None where the rows do not come from a prior of bounded range."""
-    if (name, declared.get("theta_e_from")) == ("theta_e_arcsec", "sigma_v"):
+    if name == "theta_e_arcsec" and declared.get("theta_e_from", "prior") != "prior":
         return None
     if (name, declared.get("lens_shape")) == ("lens_e", "host_light"):
         return None
@@ -70,7 +73,7 @@ def declared_range(declared: Mapping[str, Any], name: str) -> tuple[float, float
         clip = declared.get("colour_clip") or ()
         return (float(clip[0]), float(clip[1])) if clip else None
     if isinstance(prior, Mapping):
-        return float(prior["min"]), float(prior["max"])
+        return None if "relation" in prior else (float(prior["min"]), float(prior["max"]))
     return (float(min(prior)), float(max(prior))) if isinstance(prior, Sequence) and prior else None
 
 
@@ -121,6 +124,8 @@ def _in_words(declared: Mapping[str, Any], name: str, from_table: bool) -> str:
         ends = declared_range(declared, name)
         return f"{declared.get('src_offset', '')} {number(ends[0])} to {number(ends[1])}{more}" if ends else MISSING
     prior = declared.get({"g-r": "g_r", "r-z": "r_z"}.get(name, name))
+    if isinstance(prior, Mapping) and "relation" in prior:
+        return str(prior["relation"])
     if name in ("g-r", "r-z") and prior:
         return f"normal {number(prior[0])} ± {number(prior[1])}"
     if isinstance(prior, Mapping):
@@ -156,8 +161,9 @@ def correlations(manifest: xr.Dataset, bands: Sequence[str], reference_band: int
         "prior-correlations",
         f"Matrix of rank correlations between {', '.join(drawn)} over the manifest's injections",
         f"Spearman's rank correlation over the injections. Bold: more than {_CHANCE_SIGMA:g} standard errors from 0 "
-        f"and above {_SMALL:g}. Priors are drawn independently: a bold number comes from the design (magnitudes, "
-        "shapes and Einstein radii of the same hosts, an i band that follows r and z, images that were asked for).",
+        f"and above {_SMALL:g}. Lists and ranges are drawn independently: a bold number comes from a declared "
+        "relation, or from the design (magnitudes, shapes and Einstein radii of the same hosts, an i band that follows "
+        "r and z, images that were asked for).",
     )
 
 

@@ -19,9 +19,7 @@ def test_a_list_gives_each_value_alike_and_a_range_its_distribution():
 
 
 def test_the_i_band_lies_on_the_power_law_between_r_and_z():
-    flux = priors.band_fluxes(
-        np.ones(500), np.random.default_rng(0).normal(size=(500, 2)), "griz", priors.COLOURS["v3"]
-    )
+    flux = priors.band_fluxes(np.ones(500), np.random.default_rng(0).normal(size=(500, 3)), "griz", "v3")
     r_i, r_z = (-2.5 * np.log10(flux[:, 1] / flux[:, k]) for k in (2, 3))
     assert r_i == pytest.approx(priors.R_I_OVER_R_Z * r_z) and 0.5 < priors.R_I_OVER_R_Z < 0.6
     # On a power law, ln(flux) is linear in ln(wavelength).
@@ -31,8 +29,10 @@ def test_the_i_band_lies_on_the_power_law_between_r_and_z():
 
 
 def test_a_band_without_a_colour_is_refused():
-    with pytest.raises(ConfigError, match=r"no colour prior for u; plan.colours knows g, r, i, z"):
-        priors.band_fluxes(np.ones(1), np.zeros((1, 2)), ("u", "r"), priors.COLOURS["v3"])
+    with pytest.raises(ConfigError, match=r"no colour prior for u; plan.colours: v3 knows g, r, i, z, uv_slope also u"):
+        priors.band_fluxes(np.ones(1), np.zeros((1, 3)), ("u", "r"), "v3")
+    with pytest.raises(ConfigError, match=r"no colour prior for N708; plan.colours knows u, g, r, i, z, Y"):
+        priors.band_fluxes(np.ones(1), np.zeros((1, 3)), ("r", "N708"), "uv_slope")
 
 
 def test_ranges_of_the_config_reach_the_rows_and_stand_in_the_attrs():

@@ -1,0 +1,84 @@
+"""What a manifest is drawn from, as plain JSON for its attrs, its report and whoever reads it later."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lensflow.config import RunConfig
+from lensflow.manifest import population as p
+from lensflow.manifest.priors import COLOURS, R_I_OVER_R_Z, declared, grid_of, rules_of
+
+# Parameter -> the relation that it is drawn from, in words with the numbers in force.
+RELATIONS = {
+    "theta_e_arcsec": "isothermal, from lens_sigma_v_km_s, lens_z and src_z",
+    "lens_sigma_v_km_s": (
+        "the host's; else log-normal, log10 = -2.97 - 0.37 M_r - 0.006 M_r^2, "
+        f"scatter {p.SIGMA_SCATTER_DEX:g} dex, weighted by sigma^4"
+    ),
+    "lens_z": f"the host's; else from r: M_r = {p.M_AT_20:g} + {p.LUMINOSITY_SHARE:g} (r - 20)",
+    "src_z": f"z^2 exp(-z/z0) (D_ls/D_s)^2, z0 = {p.Z0_SLOPE:g} i - {-p.Z0_OFFSET:g}",
+    "src_reff_arcsec": (
+        f"log-normal, median {p.SIZE_AT_23:.2f} exp({p.SIZE_SLOPE:g} (i - 23)), scatter {p.SIZE_SCATTER_DEX:g} dex"
+    ),
+    "lens_e": f"1 - q Rayleigh, scale {p.Q_SCALE:g} - {-p.Q_OF_SIGMA:g} sigma_v, q > {p.LEAST_Q:g}",
+    "shear": f"Rayleigh, scale {p.SHEAR_SCALE:g}, below {p.MOST_SHEAR:g}",
+    "colours": (
+        f"power law, beta = {p.BETA_AT_25:g} - {-p.BETA_SLOPE:g} (r - 25) +- {p.BETA_SCATTER:g}, "
+        f"+- {p.COLOUR_SCATTER_MAG:g} mag"
+    ),
+}
+
+
+def declared_priors(config: RunConfig) -> dict[str, Any]:
+    """Every prior and choice that is in force; a relation is ``{"relation": its words}``."""
+    plan, rules = config.plan, rules_of(config.plan)
+    out: dict[str, Any] = {
+        name: _relation(name) if prior is None else declared(prior) for name, prior in grid_of(plan).axes().items()
+    }
+    if rules.src_mag == "apparent":
+        del out["dmag"]
+        out["src_mag"] = declared(plan.src_mag_range)
+        if rules.src_mag_slope:
+            out["src_mag"] |= {"distribution": f"counts, {rules.src_mag_slope:g} dex per magnitude"}
+    if rules.theta_e_from != "prior":
+        out["src_z"] = _relation("src_z") if rules.src_z is None else declared(rules.src_z)
+    if rules.theta_e_from == "host":
+        out |= {name: _relation(name) for name in ("theta_e_arcsec", "lens_sigma_v_km_s", "lens_z")}
+    if plan.lens_shape == "host_light":
+        out["lens_shape_scatter"] = [plan.lens_shape_scatter_q, plan.lens_shape_scatter_rad]
+    if plan.lens_model == "EPL":
+        out["lens_gamma"] = declared(plan.lens_gamma)
+    inner = {"src_offset_min": plan.src_offset_min} if plan.src_offset == "ring" else {}
+    return out | {
+        "preset": plan.preset,
+        "theta_e_from": rules.theta_e_from,
+        "theta_e_min_arcsec": plan.theta_e_min_arcsec,
+        "lens_shape": plan.lens_shape,
+        "src_n": declared(plan.src_n),
+        "src_q": declared(plan.src_q),
+        "src_offset": plan.src_offset,
+        "src_offset_max": plan.src_offset_max,
+        **inner,
+        "src_min_images": plan.src_min_images,
+        "colours": rules.colours,
+        **_colours(rules.colours),
+        "controls": plan.controls,
+        **({"control_share": plan.control_share} if plan.controls == "disjoint" else {}),
+    }
+
+
+def _relation(name: str) -> dict[str, str]:
+    # dmag has none: it is not drawn where magnitudes are apparent.
+    return {"relation": RELATIONS.get(name, "")}
+
+
+def _colours(name: str) -> dict[str, Any]:
+    if name == "uv_slope":
+        return {"g_r": _relation("colours"), "r_z": _relation("colours")}
+    prior = COLOURS[name]
+    return {
+        "g_r": list(prior.g_r),
+        "r_z": list(prior.r_z),
+        "colour_clip": list(prior.clip or ()),
+        "r_i_over_r_z": R_I_OVER_R_Z,
+    }
