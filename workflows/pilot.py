@@ -38,7 +38,8 @@ def passes(config: Any) -> bool:
     for gate in results.gates:
         needed = "required" if gate.name in config.gate.must_pass else "advisory"
         print(f"  {gate.name} ({needed}): {gate.verdict}. {gate.reason}")
-    return all(gate.verdict == "PASS" for gate in results.gates if gate.name in config.gate.must_pass)
+    accepted = config.gate.accept_explained
+    return all(gate.passes(accepted) for gate in results.gates if gate.name in config.gate.must_pass)
 
 
 def recommended_handling(pilot: Any) -> str:

@@ -140,7 +140,7 @@ def run_all(config: RunConfig, force: bool = False) -> RunResults:
 
 def _refuse(config: RunConfig, gates: Sequence[GateResult]) -> None:
     needed = [g for g in gates if g.name in config.gate.must_pass]
-    refused = [g for g in needed if g.verdict != "PASS"]
+    refused = [g for g in needed if not g.passes(config.gate.accept_explained)]
     if config.gate.required and refused:
         raise GateFailed(
             f"{len(refused)} of {len(needed)} required gate(s) did not pass: "

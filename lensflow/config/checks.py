@@ -141,6 +141,10 @@ class GateConfig(Section):
     max_auc: float = Field(0.65, gt=0.5, le=1, description="a gate passes below this AUC; 0.5 is chance")
     max_auc_of: dict[str, float] = Field({}, description="other thresholds of single gates, by name")
     required: bool = Field(True, description="lensflow run exits with an error unless all of recipes and checks pass")
+    accept_explained: bool = Field(
+        False,
+        description="count a gate as passed whose area is above the threshold by the arcs alone (verdict EXPLAINED)",
+    )
     folds: int = Field(5, ge=2, description="cross-validation folds, by host")
     c: Positive = Field(1.0, description="inverse L2 strength of the logistic regression")
     bootstrap: int = Field(400, ge=50, description="host-bootstrap draws for the interval")

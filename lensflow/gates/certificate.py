@@ -12,7 +12,7 @@ from lensflow.gates.verdicts import GateResult, Verdict
 
 VERSION = 1
 # The worst verdict of a required gate is the certificate's; gates that were not run count as errors.
-_WORST_FIRST = (Verdict.ERROR, Verdict.FAIL, Verdict.NOT_TESTABLE, Verdict.INCONCLUSIVE)
+_WORST_FIRST = (Verdict.ERROR, Verdict.FAIL, Verdict.NOT_TESTABLE, Verdict.INCONCLUSIVE, Verdict.EXPLAINED)
 
 
 def make_certificate(
@@ -21,6 +21,7 @@ def make_certificate(
     gates: Sequence[GateResult],
     required: Sequence[str],
     made: str,
+    accept_explained: bool = False,
 ) -> dict[str, Any]:
     """Bind gates to a run.
 
@@ -35,19 +36,22 @@ def make_certificate(
         Names of the gates that must pass.
     made : str
         Date and time.
+    accept_explained : bool
+        Whether EXPLAINED counts as passed; the certificate says so.
 
     Returns
     -------
     dict
         Plain JSON types, sealed: ``seal`` is a SHA-256 of all the rest.
     """
-    verdict, reason = overall(gates, required)
+    verdict, reason = overall(gates, required, accept_explained)
     certificate = {
         "lensflow_certificate": VERSION,
         "made": made,
         "verdict": str(verdict),
         "reason": reason,
         "required": list(required),
+        "accept_explained": accept_explained,
         "run": dict(run),
         "data": {name: dict(store) for name, store in data.items()},
         "gates": [g.to_dict() for g in gates],
@@ -55,17 +59,21 @@ def make_certificate(
     return {**certificate, "seal": seal_of(certificate)}
 
 
-def overall(gates: Sequence[GateResult], required: Sequence[str]) -> tuple[Verdict, str]:
+def overall(
+    gates: Sequence[GateResult], required: Sequence[str], accept_explained: bool = False
+) -> tuple[Verdict, str]:
     """PASS if every required gate passes, else the worst of their verdicts; with the reason."""
     by_name = {g.name: g for g in gates}
     absent = [name for name in required if name not in by_name]
     if absent or not required:
         return Verdict.ERROR, f"not run: {', '.join(absent)}" if absent else "no gate is required"
     for verdict in _WORST_FIRST:
-        found = [name for name in required if by_name[name].verdict is verdict]
+        found = [n for n in required if by_name[n].verdict is verdict and not by_name[n].passes(accept_explained)]
         if found:
             return verdict, f"{by_name[found[0]].name}: {by_name[found[0]].reason}"
-    return Verdict.PASS, f"{', '.join(required)} passed"
+    explained = [n for n in required if by_name[n].verdict is Verdict.EXPLAINED]
+    accepted = f"; of these, explained by the arcs and accepted: {', '.join(explained)}" if explained else ""
+    return Verdict.PASS, f"{', '.join(required)} passed{accepted}"
 
 
 def seal_of(certificate: Mapping[str, Any]) -> str:

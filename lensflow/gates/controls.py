@@ -138,6 +138,36 @@ def reference(
     }
 
 
+def beyond_arcs(
+    machine: Machine,
+    host_index: NDArray[np.int64],
+    stamp: Floats,
+    expected: Floats,
+    unit: Floats,
+    what: str,
+    threshold: float,
+) -> dict[str, Any]:
+    """Tell stamps from controls plus the renderer's noiseless arcs: what is left is whatever is not the arc.
+
+    An area near 1 cannot show a leak on top of the arcs; with the arcs in both classes it can. Noise has no mean that
+    a linear fit could learn, so clean data read 0.5 however bright the arcs are.
+
+    Parameters
+    ----------
+    stamp, expected : ndarray, shape (n, p)
+        Features of the stamps, and of control plus noiseless arc.
+    unit, what, threshold
+        As for :func:`positive_control`: a known leak is put on top of the arcs, to see whether it would be found.
+    """
+    scores = machine.crossfit(stamp, expected).scores(np.ones(len(stamp), dtype=bool))
+    found = machine.area(*scores, "gates.core.beyond.interval")
+    return {
+        **found,
+        "what": "stamps against controls plus the renderer's noiseless arcs: 0.5 unless something else differs",
+        "positive": positive_control(machine, host_index, expected, unit, f"{what}, arcs included", threshold),
+    }
+
+
 def positive_control(
     machine: Machine, host_index: NDArray[np.int64], ctrl: Floats, unit: Floats, what: str, threshold: float
 ) -> dict[str, Any]:

@@ -187,6 +187,11 @@ def _measure(
     del fit  # its blocks are as large as all features; the reference makes its own
     if expected is not None and np.isfinite(expected).all():
         known["reference"] = controls.reference(machine, expected, ctrl, main["auc"], draws, INTERVAL)
+        # Only a gate that the arcs themselves shut needs to know what else there is.
+        if isinstance(machine.estimator, Linear) and main["auc_low"] >= undecided.threshold:
+            known["beyond_arcs"] = controls.beyond_arcs(
+                machine, used.host_index, stamp, expected, *leak, undecided.threshold
+            )
     result = replace(
         undecided,
         auc=main["auc"],

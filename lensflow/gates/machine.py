@@ -22,13 +22,20 @@ Floats = NDArray[np.float64]
 def choose_hosts(host_index: NDArray[np.int64], max_pairs: int, seed: int) -> NDArray[np.bool_]:
     """Rows to use when there are more than ``max_pairs``: whole hosts, in an order that only the seed decides.
 
-    A host's place in the order depends on its index alone, so a caller may choose among all rows of the manifest
-    before any pixel is read.
+    A host with more rows than there is room for is passed over, and those after it are tried: one host of very many
+    rows must not leave a gate with a handful. A host's place in the order depends on its index alone, so a caller may
+    choose among all rows of the manifest before any pixel is read; choosing again among the chosen changes nothing.
     """
     hosts, place, count = np.unique(host_index, return_inverse=True, return_counts=True)
     order = np.argsort(rng.uniform(seed, hosts.astype(np.uint64), "gates.core.hosts")[:, 0], kind="stable")
     chosen = np.zeros(hosts.size, dtype=bool)
-    chosen[order] = np.cumsum(count[order]) <= max_pairs
+    left, fewest = max_pairs, int(count.min(initial=1))
+    for k, rows in zip(order.tolist(), count[order].tolist(), strict=True):
+        if left < fewest:
+            break
+        if rows <= left:
+            chosen[k] = True
+            left -= rows
     return chosen[place]
 
 

@@ -19,9 +19,14 @@ MOSTLY_OPEN = 0.5
 
 
 class Verdict(StrEnum):
-    """Outcome of a gate; anything but PASS keeps a required gate shut."""
+    """Outcome of a gate; anything but PASS keeps a required gate shut.
+
+    EXPLAINED: the area is above the threshold, the renderer's noiseless arcs read the same, and nothing else tells the
+    classes apart; ``gate.accept_explained`` lets such a gate count as passed.
+    """
 
     PASS = "PASS"
+    EXPLAINED = "EXPLAINED"
     FAIL = "FAIL"
     INCONCLUSIVE = "INCONCLUSIVE"
     NOT_TESTABLE = "NOT_TESTABLE"
@@ -93,6 +98,10 @@ class GateResult:
     def fitted(self) -> bool:
         """Whether it is a regression on features; others compare findings and have no area."""
         return "check" not in self.recipe
+
+    def passes(self, accept_explained: bool) -> bool:
+        """Whether it counts as passed; ``accept_explained`` is ``gate.accept_explained``."""
+        return self.verdict is Verdict.PASS or (accept_explained and self.verdict is Verdict.EXPLAINED)
 
     def decided(self, verdict: Verdict, reason: str, **numbers: Any) -> GateResult:
         """Copy of the result with a verdict, its reason and more numbers."""
@@ -191,6 +200,9 @@ def decide(
             f"{text}, and below 0.5: the classes differ in a way that changes from host to host, which this "
             "classifier learns the wrong way round"
         )
+    if verdict is Verdict.FAIL:
+        explained, why = _explained(result.controls, result.threshold)
+        return (Verdict.EXPLAINED if explained else verdict), text + why
     if verdict is Verdict.PASS:
         text += (
             f"; a leak of {leak['leak_sigma']:g} sigma reads {leak['auc']:.3f}, the smallest one that would "
@@ -203,6 +215,30 @@ def decide(
                 "passes because little there could differ"
             )
     return verdict, text
+
+
+def _explained(controls: Mapping[str, Any], threshold: float) -> tuple[bool, str]:
+    """Whether arcs alone explain an area above the threshold, and the words for it.
+
+    Three things must hold: the noiseless arcs read the same area (the excess' interval holds 0); stamps cannot be told
+    from control plus noiseless arc; and a leak of one sigma on top of the arcs would have been.
+    """
+    physics, beyond = controls.get("reference"), controls.get("beyond_arcs")
+    if not physics or not beyond:
+        return False, ""
+    found = f"AUC {beyond['auc']:.3f} [{beyond['auc_low']:.3f}, {beyond['auc_high']:.3f}]"
+    if not physics["excess_low"] <= 0 <= physics["excess_high"]:
+        return False, f"; against control plus noiseless arc the stamps read {found}"
+    if beyond["auc_low"] > 0.5 or beyond["auc_high"] >= threshold:
+        return False, f"; not by the arcs alone: against control plus noiseless arc the stamps still read {found}"
+    leak = beyond["positive"]
+    if not leak["found"]:
+        missed = f"a leak of {leak['leak_sigma']:g} sigma on top of them would not be found"
+        return False, f"; whether by the arcs alone cannot be known: {missed}"
+    return True, (
+        f". The arcs explain it: against control plus noiseless arc the stamps read {found}, where a leak of "
+        f"{leak['smallest_found_sigma']:g} sigma on top would be found"
+    )
 
 
 def signed(value: float) -> str:

@@ -26,6 +26,7 @@ BAND_COLOURS = {"u": "#7b5ea7", "g": "#009e73", "r": "#d55e00", "i": "#b34700", 
 _OTHER_COLOURS = ("#009e73", "#d55e00", "#3a5fa8", "#cc79a7", "#a07c00", "#56b4e9")
 VERDICT_COLOURS = {
     "PASS": "#1a7f4b",
+    "EXPLAINED": "#b87503",
     "FAIL": "#c0362c",
     "INCONCLUSIVE": "#b87503",
     "NOT_TESTABLE": "#b87503",
@@ -34,7 +35,7 @@ VERDICT_COLOURS = {
 
 
 # Beside the colour, for those who do not see it.
-VERDICT_SIGNS = {"PASS": "✓", "FAIL": "✕", "INCONCLUSIVE": "?", "NOT_TESTABLE": "–", "ERROR": "!"}
+VERDICT_SIGNS = {"PASS": "✓", "EXPLAINED": "≈", "FAIL": "✕", "INCONCLUSIVE": "?", "NOT_TESTABLE": "–", "ERROR": "!"}
 
 
 @dataclass(frozen=True)

@@ -223,6 +223,7 @@ def lights(cards: Sequence[GateCard]) -> str:
     if not needed:
         return "No gate is required; those below are advisory."
     words = {
+        Verdict.EXPLAINED: "{} explained by the arcs",
         Verdict.FAIL: "{} failed", Verdict.INCONCLUSIVE: "{} inconclusive", Verdict.NOT_TESTABLE: "{} not testable",
         Verdict.ERROR: "{} broken",
     }  # fmt: skip

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 LEVEL_COLOURS = {"ok": "green", "warning": "bold yellow", "fail": "bold red"}
 VERDICT_COLOURS = {
     "PASS": "bold green",
+    "EXPLAINED": "bold yellow",
     "FAIL": "bold red",
     "INCONCLUSIVE": "bold yellow",
     "NOT_TESTABLE": "bold yellow",

@@ -70,7 +70,7 @@ def certify_step(config: RunConfig, progress: Progress = silent) -> dict[str, An
     data = _data(config)
     gates = gate_step(config, progress)
     made = datetime.now(UTC).isoformat(timespec="seconds")
-    certificate = make_certificate(_run(config), data, gates, config.gate.must_pass, made)
+    certificate = make_certificate(_run(config), data, gates, config.gate.must_pass, made, config.gate.accept_explained)
     paths.write_json(folder.certificate, certificate)
     create.write_attrs(folder.pairs, {"certificate": {k: certificate[k] for k in ("seal", "verdict", "made")}})
     return certificate

@@ -31,6 +31,15 @@ def test_only_required_gates_decide_and_the_worst_of_them():
     assert overall(mixed, ["a", "b"])[0] is Verdict.FAIL
 
 
+def test_a_gate_that_arcs_explain_counts_as_passed_only_where_the_settings_say_so():
+    gates = [result("core_r", Verdict.EXPLAINED), result("splits")]
+    assert overall(gates, ["core_r", "splits"])[0] is Verdict.EXPLAINED
+    verdict, reason = overall(gates, ["core_r", "splits"], accept_explained=True)
+    assert verdict is Verdict.PASS and "explained by the arcs and accepted: core_r" in reason
+    failed = [*gates, result("core_all", Verdict.FAIL)]
+    assert overall(failed, ["core_r", "core_all"], accept_explained=True)[0] is Verdict.FAIL
+
+
 def test_a_required_gate_that_was_not_run_is_an_error():
     assert overall(GATES, ["core_r", "core_all"]) == (Verdict.ERROR, "not run: core_all")
     assert overall(GATES, [])[0] is Verdict.ERROR

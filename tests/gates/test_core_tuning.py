@@ -40,7 +40,7 @@ def results(rows):
 
 
 def test_bright_arcs_fail_the_core_gate_until_the_box_is_blank_and_then_it_is_not_testable(results):
-    assert results["none"].gate("core_r").verdict is Verdict.FAIL and results["none"].open_share == 1
+    assert results["none"].gate("core_r").verdict is Verdict.EXPLAINED and results["none"].open_share == 1
     blank = results["mask_9"]
     assert blank.gate("core_r").verdict is Verdict.NOT_TESTABLE and blank.open_share == 0
     assert not blank.passes and "core_r NOT TESTABLE" in blank.refusals
@@ -116,7 +116,9 @@ def test_no_host_both_chooses_and_reports():
 def test_a_tuning_survives_json_and_says_that_nothing_passes(rows):
     config, told = config_of(*HANDLINGS), []
     tuning = tune(rows, config, lambda done, total: told.append((done, total)), n_sealed=7)
-    assert tuning.recommended == "" and "No handling passes" in tuning.reason and "none: core_r FAIL" in tuning.reason
+    assert (
+        tuning.recommended == "" and "No handling passes" in tuning.reason and "none: core_r EXPLAINED" in tuning.reason
+    )
     assert "rotated" not in tuning.reason
     assert told[-1] == (10, 10) and tuning.n_sealed == 7
     again = CoreTuning.from_dict(json.loads(json.dumps(tuning.to_dict(), allow_nan=False)))

@@ -153,7 +153,7 @@ def test_each_gate_shows_its_verdict_its_numbers_and_its_reason(record: RunRecor
         assert gate.verdict.value.replace("_", " ") in text
         assert not gate.fitted or f"{gate.auc:.3f}" in text
         assert gate.recipe_hash in text
-    assert "FAIL is expected where the physics is correct" in text
+    assert "an area above the threshold is expected where the physics is correct" in text
 
 
 def test_gates_without_a_fit_show_what_they_compared_in_place_of_a_curve(bare: RunRecord) -> None:
