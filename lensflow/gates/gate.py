@@ -189,9 +189,7 @@ def _measure(
         known["reference"] = controls.reference(machine, expected, ctrl, main["auc"], draws, INTERVAL)
         # Only a gate that the arcs themselves shut needs to know what else there is.
         if isinstance(machine.estimator, Linear) and main["auc_low"] >= undecided.threshold:
-            known["beyond_arcs"] = controls.beyond_arcs(
-                machine, used.host_index, stamp, expected, *leak, undecided.threshold
-            )
+            known["beyond_arcs"] = controls.beyond_arcs(machine, used.host_index, stamp, expected, *leak)
     result = replace(
         undecided,
         auc=main["auc"],
