@@ -9,30 +9,28 @@ from __future__ import annotations
 
 import math
 import time
-import zlib
-from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
-from astropy.wcs import WCS
-from astropy.wcs.utils import proj_plane_pixel_area
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from lensflow.errors import SurveyError
 from lensflow.schema import Reason
-from lensflow.survey.fits_index import FormatError, Header, ImageIndex, MoreBytes, index_image
+from lensflow.survey.brick_file import BrickFile, Source, bytes_lacking, open_file
+from lensflow.survey.fits_header import BLOCK, FormatError, MoreBytes
 from lensflow.survey.layout import BAND_PRODUCTS, Layout
-from lensflow.survey.tile_codecs import BadTile, decode_tiles, gunzip
+from lensflow.survey.sky_grid import SkyGrid, grid_of, needs_tables, wcs_cards
+from lensflow.survey.tile_codecs import BadTile, decode_tiles
 from lensflow.survey.transport import ByteRange, Transport, merge_ranges, whole_is_cheaper
 
 # Headers and tile index of a full-size brick's file: 64 kB hold them.
 HEAD_BYTES = 1 << 16
-# Bands of a brick share one pixel grid; these keywords say so. The last ones stand in either form of the matrix.
-_GRID_KEYS = ("CRVAL1", "CRVAL2", "CRPIX1", "CRPIX2")
-_MATRIX_KEYS = ("CDELT1", "CDELT2", *(f"{m}{i}_{j}" for m in ("CD", "PC") for i in (1, 2) for j in (1, 2)))
+# Names of files that are packed as a whole, so that they are read whole at once.
+_PACKED = (".gz", ".bz2", ".xz")
+# Products that are whole numbers; their undefined pixels take the value of pixels off the image.
+_WHOLE_NUMBERS: dict[str, np.iinfo[Any]] = {"maskbits": np.iinfo(np.int32), "nexp": np.iinfo(np.int64)}
 
 Access = Literal["auto", "ranges", "whole"]
 Product = tuple[str, str]  # product, band ("" where it has none)
@@ -46,69 +44,17 @@ class UnreadableFile(SurveyError):
         self.reason = reason
 
 
-@dataclass
-class BrickFile:
-    """One file: its index and the parts of it that were fetched."""
-
-    path: str
-    index: ImageIndex
-    _first: list[int] = field(default_factory=list)  # sorted
-    _parts: list[tuple[float, bytes]] = field(default_factory=list)  # byte that was read up to, bytes
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Image shape (y, x)."""
-        return self.index.shape
-
-    def tiles_of(self, corners: NDArray[np.int64], size: int) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-        """Tile rows and columns that windows touch: first and last (window, 4), and whether there are any."""
-        n, tile = np.array(self.shape), np.array(self.index.tile_shape)
-        first, last = np.maximum(corners, 0), np.minimum(corners + size, n) - 1
-        return np.concatenate([first // tile, last // tile], axis=1), (last >= first).all(axis=1)
-
-    def wanted_rows(self, corners: NDArray[np.int64], size: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Numbers of all tiles that windows touch, sorted, and how many of its first rows are wanted of each."""
-        spans, on = self.tiles_of(corners, size)
-        columns, height = self.index.grid[1], self.index.tile_shape[0]
-        stop = np.minimum(corners[:, 0] + size, self.shape[0])
-        rows: dict[int, int] = {}
-        for (y0, x0, y1, x1), end in zip(spans[on].tolist(), stop[on].tolist(), strict=True):
-            for y in range(y0, y1 + 1):
-                wanted = min(end - y * height, height)
-                for tile in range(y * columns + x0, y * columns + x1 + 1):
-                    rows[tile] = max(wanted, rows.get(tile, 0))
-        tiles = np.array(sorted(rows), dtype=np.int64)
-        return tiles, np.array([rows[t] for t in tiles.tolist()], dtype=np.int64)
-
-    def bytes_of(self, start: int, stop: int) -> memoryview | None:
-        """Fetched bytes ``start:stop`` of the file, fewer where it ends early; None if they were not fetched."""
-        k = bisect_right(self._first, start) - 1
-        if k < 0 or stop > self._parts[k][0]:
-            return None
-        first = self._first[k]
-        return memoryview(self._parts[k][1])[start - first : stop - first]
-
-    def keep(self, start: int, stop: float, part: bytes) -> None:
-        """Keep the answer to a read of bytes ``start:stop``; infinity stands for the end of the file."""
-        if start == 0 and stop == math.inf:
-            self._first.clear()
-            self._parts.clear()
-        k = bisect_right(self._first, start)
-        self._first.insert(k, start)
-        self._parts.insert(k, (stop, part))
-
-
 class Brick:
     """The files of one brick; made by :func:`open_brick`.
 
     Attributes
     ----------
-    wcs : WCS or None
+    wcs : SkyGrid or None
         Of the first readable image, r before the other bands; None if there is none.
     shape : (int, int) or None
         Pixels (y, x) of that image.
-    n_files_opened, seconds_io
-        Files whose index was read, and seconds of reading and decompressing.
+    n_files_opened, n_through_astropy, seconds_io
+        Files whose index was read, those of them that astropy reads, and seconds of reading and decompressing.
     bytes_read, bytes_whole
         Bytes moved so far, and the size of all files that were opened.
     """
@@ -117,15 +63,14 @@ class Brick:
         self, layout: Layout, name: str, bands: Sequence[str], transport: Transport, access: Access = "auto"
     ) -> None:
         self.layout, self.name, self.bands, self.access = layout, name, tuple(bands), access
-        self.n_files_opened = 0
+        self.n_files_opened = self.n_through_astropy = 0
         self.bytes_whole = 0
         self.seconds_io = 0.0
-        self.wcs: WCS | None = None
+        self.wcs: SkyGrid | None = None
         self.shape: tuple[int, int] | None = None
         self._transport = transport
         self._moved_before = transport.bytes_moved
         self._files: dict[Product, BrickFile | UnreadableFile] = {}
-        self._grid: tuple[float, ...] = ()
 
     @property
     def bytes_read(self) -> int:
@@ -145,12 +90,15 @@ class Brick:
         new.sort(key=lambda p: (p[0] != "image", p[1] != "r"))
         paths = [self.layout.path(self.name, *product) for product in new]
         heads = self._read_heads(paths)
-        for product, path, head in zip(new, paths, heads, strict=True):
-            try:
-                self._files[product] = self._open(product, path, head)
-            except UnreadableFile as error:
-                self._files[product] = error
+        for product, path, (head, asked) in zip(new, paths, heads, strict=True):
+            self._open(product, path, head, asked)
         self.seconds_io += time.perf_counter() - begin
+
+    def close(self) -> None:
+        """Let go of files that astropy holds open."""
+        for found in self._files.values():
+            if isinstance(found, BrickFile):
+                found.close()
 
     def file(self, product: str, band: str = "") -> BrickFile:
         """Return the indexed file.
@@ -174,6 +122,31 @@ class Brick:
             return error
         return None
 
+    def card(self, product: str, band: str, key: str) -> Any:
+        """Value of a card of the header that belongs to a product's image; None if there is none.
+
+        The HDU of the image is asked first, then the file's first HDU.
+
+        Raises
+        ------
+        UnreadableFile
+            As :meth:`file`, and if the card cannot be read or is given twice with different values.
+        """
+        source = self.file(product, band)
+        try:
+            return source.card(key)
+        except FormatError as error:
+            raise _corrupt("FITS header cannot be read", source.path, error) from error
+
+    def through_astropy(self, product: str, band: str = "") -> str:
+        """Say why astropy reads a file, more slowly than lensflow's own reader; "" where it does not."""
+        found = self._files.get((product, band))
+        if not isinstance(found, BrickFile):
+            return ""
+        wcs = self.wcs.through_astropy if product == "image" and self.wcs is not None else ""
+        reasons = [found.through_astropy, f"WCS with {wcs}" if wcs else ""]
+        return "; ".join(reason for reason in reasons if reason)
+
     def fetch(self, wanted: Mapping[Product, tuple[NDArray[np.int64], int]]) -> None:
         """Fetch the compressed tiles that windows touch, of several files at once; unreadable files are left out.
 
@@ -188,14 +161,20 @@ class Brick:
         begin = time.perf_counter()
         ranges: list[ByteRange] = []
         owners: list[BrickFile] = []
+        beyond: dict[Product, int] = {}
         for product, (corners, size) in wanted.items():
             source = self._files.get(product)
-            if not isinstance(source, BrickFile):
+            if not isinstance(source, BrickFile) or source.index is None:
                 continue
+            if source.look_beyond is not None:
+                beyond[product] = len(ranges)
+                ranges.append(ByteRange(source.path, source.look_beyond, source.look_beyond + BLOCK))
+                owners.append(source)
             for start, stop in self._missing_ranges(source, source.wanted_rows(corners, size)[0]):
                 ranges.append(ByteRange(source.path, start, stop))
                 owners.append(source)
-        for source, wish, part in zip(owners, ranges, self._transport.read(ranges), strict=True):
+        parts = self._transport.read(ranges)
+        for source, wish, part in zip(owners, ranges, parts, strict=True):
             if isinstance(part, FileNotFoundError):
                 part = b""  # it was there a moment ago: what is left of it is nothing
             assert wish.stop is not None
@@ -203,7 +182,23 @@ class Brick:
                 source.keep(0, math.inf, part)
             else:
                 source.keep(wish.start, wish.stop, part)
+        for product, k in beyond.items():
+            self._look_beyond(product, owners[k], ranges[k], parts[k])
         self.seconds_io += time.perf_counter() - begin
+
+    def _look_beyond(
+        self, product: Product, source: BrickFile, wish: ByteRange, part: bytes | FileNotFoundError
+    ) -> None:
+        """Choose again where the file holds more HDUs than its first bytes showed."""
+        source.look_beyond = None
+        if isinstance(part, FileNotFoundError):
+            return
+        if len(part) > BLOCK:  # the whole object
+            part = part[wish.start :]
+        if part.startswith(b"XTENSION"):
+            whole = self._transport.read([ByteRange(source.path)])[0]
+            self.n_files_opened -= 1
+            self._open(product, source.path, whole, None)
 
     def windows(
         self, product: str, band: str, corners: NDArray[np.int64], size: int, fill: float
@@ -228,20 +223,16 @@ class Brick:
         UnreadableFile
             As :meth:`file`.
         """
-        source = self.file(product, band)
+        self.file(product, band)
         self.fetch({(product, band): (corners, size)})
+        source = self.file(product, band)
         begin = time.perf_counter()
-        tiles, rows = source.wanted_rows(corners, size)
-        data, short = [], {}
-        for k, tile in enumerate(tiles.tolist()):
-            start, length = int(source.index.start[tile]), int(source.index.length[tile])
-            part = source.bytes_of(start, start + length)
-            if part is None or len(part) < length:
-                short[k] = BadTile("the file ends before it", 0)
-                part = memoryview(b"")
-            data.append(part)
-        pixels, bad = decode_tiles(source.index, tiles.tolist(), data, rows)
-        out, on_bad = _gather(source, corners, size, fill, tiles, pixels, {**bad, **short})
+        if source.astropy is not None:
+            out, on_bad = source.astropy.windows(corners, size, fill)
+        else:
+            out, on_bad = _own_windows(source, corners, size, fill)
+        if product in _WHOLE_NUMBERS:
+            out = _whole_numbers(out, fill, on_bad, _WHOLE_NUMBERS[product])
         errors: list[UnreadableFile | None] = [None] * len(corners)
         for window, why in on_bad.items():
             errors[window] = UnreadableFile(Reason.CORRUPT_FILE, f"FITS tile cannot be read: {source.path} ({why}).")
@@ -266,61 +257,62 @@ class Brick:
         self.bytes_whole += len(found)
         return found
 
-    def _read_heads(self, paths: Sequence[str]) -> list[bytes | FileNotFoundError]:
-        """First bytes of files, up to the end of the index; whole where the name says that it is gzipped."""
-        stops = [None if path.endswith(".gz") else HEAD_BYTES for path in paths]
-        heads = self._transport.read([ByteRange(p, 0, s) for p, s in zip(paths, stops, strict=True)])
-        for _ in range(4):  # a header, or a table, longer than was read
+    def _read_heads(self, paths: Sequence[str]) -> list[tuple[bytes | FileNotFoundError, int | None]]:
+        """First bytes of files, up to the end of the index, and how many were asked for; None for all."""
+        asked: list[int | None] = [None if path.endswith(_PACKED) else HEAD_BYTES for path in paths]
+        heads = self._transport.read([ByteRange(p, 0, s) for p, s in zip(paths, asked, strict=True)])
+        for _ in range(4):  # a header, or a table, longer than was read; a file that is packed whatever its name
             more = {}
             for k, head in enumerate(heads):
-                stop = stops[k]
-                if isinstance(head, FileNotFoundError) or stop is None or len(head) < stop:
-                    continue
-                try:
-                    index_image(head)
-                except MoreBytes as need:
-                    more[k] = max(need.stop, 2 * stop)
-                except FormatError:
-                    pass
+                stop = asked[k]
+                if isinstance(head, bytes) and stop is not None and len(head) == stop:
+                    lacking = bytes_lacking(head, stop)
+                    if lacking is not None:
+                        more[k] = lacking
             if not more:
                 break
-            rest = self._transport.read([ByteRange(paths[k], stops[k] or 0, stop) for k, stop in more.items()])
-            for (k, stop), part in zip(more.items(), rest, strict=True):
+            wishes = [ByteRange(paths[k], 0, None) if stop < 0 else ByteRange(paths[k], asked[k] or 0, stop)
+                      for k, stop in more.items()]  # fmt: skip
+            for (k, stop), part in zip(more.items(), self._transport.read(wishes), strict=True):
                 head = heads[k]
                 if isinstance(head, bytes) and isinstance(part, bytes):
-                    heads[k], stops[k] = head + part, stop
-        return heads
+                    heads[k], asked[k] = (part, None) if stop < 0 else (head + part, stop)
+        return list(zip(heads, asked, strict=True))
 
-    def _open(self, product: Product, path: str, head: bytes | FileNotFoundError) -> BrickFile:
-        if isinstance(head, FileNotFoundError):
-            raise UnreadableFile(Reason.MISSING_FILE, f"No such survey file: {path}.")
-        whole = path.endswith(".gz")
+    def _open(self, product: Product, path: str, head: bytes | FileNotFoundError, asked: int | None) -> None:
+        """Open a file, or remember why it cannot be used."""
+        opened = None
         try:
-            if whole:
-                head = gunzip(head)
-            index = index_image(head)
-        except MoreBytes as error:
-            text = f"FITS file truncated: {path} (read {len(head) / 1e6:.3g} of at least {error.stop / 1e6:.3g} MB)."
-            raise UnreadableFile(Reason.CORRUPT_FILE, text) from error
-        except (FormatError, zlib.error) as error:
-            raise UnreadableFile(Reason.CORRUPT_FILE, f"FITS file cannot be read: {path} ({error}).") from error
-        size = len(head) if whole else self._transport.size(path)
-        if size is not None and size < index.end:
-            text = f"FITS file truncated: {path} (read {size / 1e6:.3g} of {index.end / 1e6:.3g} MB)."
-            raise UnreadableFile(Reason.CORRUPT_FILE, text)
-        if index.shape != (self.shape or index.shape):
-            text = f"FITS image has the wrong shape: {path} has {index.shape}, expected {self.shape}."
-            raise UnreadableFile(Reason.CORRUPT_FILE, text)
-        opened = BrickFile(path, index)
-        opened.keep(0, math.inf if whole or len(head) >= index.end else len(head), head)
-        if product[0] == "image":
-            self._set_grid(opened)
+            if isinstance(head, FileNotFoundError):
+                raise UnreadableFile(Reason.MISSING_FILE, f"No such survey file: {path}.")
+            opened = self._opened(product, path, head, asked)
+            self._hold_against_brick(product, opened)
+        except UnreadableFile as error:
+            self._files[product] = error
+            if opened is not None:
+                opened.close()
+            return
+        self._files[product] = opened
         self.n_files_opened += 1
-        self.bytes_whole += size or index.end
-        return opened
+        self.n_through_astropy += opened.astropy is not None
+        self.bytes_whole += opened.size or opened.end
+
+    def _opened(self, product: Product, path: str, head: bytes, asked: int | None) -> BrickFile:
+        size = len(head)
+        try:
+            source = Source(path, self._transport, head, asked)
+            size = source.size or source.known
+            return open_file(source, product[0], self.shape)
+        except MoreBytes as error:
+            need = f"{'' if error.exact else 'at least '}{error.stop / 1e6:.3g}"
+            text = f"FITS file truncated: {path} (read {size / 1e6:.3g} of {need} MB)."
+            raise UnreadableFile(Reason.CORRUPT_FILE, text) from error
+        except FormatError as error:
+            raise _corrupt("FITS file cannot be read", path, error) from error
 
     def _missing_ranges(self, source: BrickFile, tiles: NDArray[np.int64]) -> list[tuple[int, int]]:
         index = source.index
+        assert index is not None
         starts, stops = index.start[tiles], index.start[tiles] + index.length[tiles]
         lacking = [
             (int(a), int(b)) for a, b in zip(starts, stops, strict=True) if b > a and source.bytes_of(a, b) is None
@@ -330,59 +322,76 @@ class Brick:
         if not self._transport.is_remote:
             return merge_ranges(lacking, gap=0)
         ranges = merge_ranges(lacking)
-        if self.access == "whole" or (self.access == "auto" and whole_is_cheaper(ranges, index.end)):
-            return [(0, index.end)]
+        if self.access == "whole" or (self.access == "auto" and whole_is_cheaper(ranges, source.end)):
+            return [(0, source.end)]
         return ranges
 
-    def _set_grid(self, opened: BrickFile) -> None:
-        """Take the brick's WCS from its first image; hold the others against it."""
-        header = opened.index.header
-        try:
-            grid = tuple(float(header.get(k)) for k in _GRID_KEYS)
-            grid += tuple(header.number(k, 0) for k in _MATRIX_KEYS)
-        except (FormatError, TypeError, ValueError) as error:
-            raise UnreadableFile(Reason.CORRUPT_FILE, f"FITS image has no WCS: {opened.path}.") from error
-        if self.wcs is not None:
-            if not np.allclose(grid, self._grid, rtol=0, atol=1e-7):
-                text = (
-                    f"WCS differs between the bands of a brick: {opened.path} has {_short(grid)}, "
-                    f"expected {_short(self._grid)}."
-                )
-                raise UnreadableFile(Reason.CORRUPT_FILE, text)
+    def _hold_against_brick(self, product: Product, opened: BrickFile) -> None:
+        """Take the brick's WCS from its first image; all other files must have its pixels, in the same places."""
+        if opened.shape != (self.shape or opened.shape):
+            text = f"FITS image has the wrong shape: {opened.path} has {opened.shape}, expected {self.shape}."
+            raise UnreadableFile(Reason.CORRUPT_FILE, text)
+        cards = wcs_cards(opened.header)
+        if self.wcs is not None and self.wcs.cards == cards and not needs_tables(opened.header):
             return
+        if product[0] != "image" and (self.wcs is None or "CTYPE1" not in cards):
+            return  # weights and maps may come without a WCS: their shape is the brick's
         try:
-            wcs = _tangent_wcs(header)
-        except Exception as error:  # wcslib has a dozen ways to refuse a header
-            text = f"FITS image has no usable WCS of the sky: {opened.path} ({error})."
-            raise UnreadableFile(Reason.CORRUPT_FILE, text) from error
-        self.wcs, self.shape, self._grid = wcs, opened.shape, grid
+            grid = grid_of(opened.header, opened.shape, opened.astropy.hdus if opened.astropy else None)
+        except FormatError as error:
+            raise _corrupt("FITS image cannot be used", opened.path, error) from error
+        if self.wcs is None:
+            self.wcs, self.shape = grid, opened.shape
+        elif not self.wcs.same_as(grid):
+            which = "the bands" if product[0] == "image" else "the files"
+            text = (
+                f"WCS differs between {which} of a brick: {opened.path} has {_short(cards)}, expected "
+                f"{_short(self.wcs.cards)}."
+            )
+            raise UnreadableFile(Reason.CORRUPT_FILE, text)
 
 
-def _short(grid: tuple[float, ...]) -> str:
-    return f"({', '.join(f'{v:g}' for v in grid if v)})"
+def _corrupt(what: str, path: str, error: Exception) -> UnreadableFile:
+    return UnreadableFile(Reason.CORRUPT_FILE, f"{what}: {path} ({error}).")
 
 
-def _tangent_wcs(header: Header) -> WCS:
-    """WCS of the sky from the cards that survey coadds have.
+def _short(cards: Mapping[str, str]) -> str:
+    shown = [f"{key} {value}" for key, value in cards.items() if key[:5] in ("CTYPE", "CRVAL", "CRPIX")]
+    return f"({', '.join(shown)})"
 
-    Built from numbers, not from the header's text: astropy parses each of its hundred cards, and warns of many.
-    """
-    wcs = WCS(naxis=2)
-    wcs.wcs.ctype = [str(header.get(f"CTYPE{i}", "")) for i in (1, 2)]
-    wcs.wcs.cunit = [str(header.get(f"CUNIT{i}", "deg")) for i in (1, 2)]
-    wcs.wcs.crval = [header.number(f"CRVAL{i}", 0) for i in (1, 2)]
-    wcs.wcs.crpix = [header.number(f"CRPIX{i}", 0) for i in (1, 2)]
-    if any(f"CD{i}_{j}" in header.cards for i in (1, 2) for j in (1, 2)):
-        wcs.wcs.cd = [[header.number(f"CD{i}_{j}", 0) for j in (1, 2)] for i in (1, 2)]
+
+def _own_windows(
+    source: BrickFile, corners: NDArray[np.int64], size: int, fill: float
+) -> tuple[NDArray[Any], dict[int, str]]:
+    """Decode the tiles that windows touch; return the windows and, by window, why one cannot be read."""
+    index = source.index
+    assert index is not None
+    tiles, rows = source.wanted_rows(corners, size)
+    data, short = [], {}
+    for k, tile in enumerate(tiles.tolist()):
+        start, length = int(index.start[tile]), int(index.length[tile])
+        part = source.bytes_of(start, start + length)
+        if part is None or len(part) < length:
+            short[k] = BadTile("the file ends before it", 0)
+            part = memoryview(b"")
+        data.append(part)
+    pixels, bad = decode_tiles(index, tiles.tolist(), data, rows)
+    return _gather(source, corners, size, fill, tiles, pixels, {**bad, **short})
+
+
+def _whole_numbers(pixels: NDArray[Any], fill: float, bad: dict[int, str], limits: np.iinfo[Any]) -> NDArray[Any]:
+    """Turn windows of a product of whole numbers into integers; note in ``bad`` those that hold something else."""
+    if pixels.dtype.kind in "iu" and pixels.dtype.itemsize <= 4 and pixels.dtype != np.uint32:
+        return pixels
+    if pixels.dtype.kind == "f":
+        pixels = np.where(np.isnan(pixels), fill, pixels)
+        odd = (pixels != np.floor(pixels)) | (np.abs(pixels) > 2.0**53)
     else:
-        wcs.wcs.cdelt = [header.number(f"CDELT{i}", 1) for i in (1, 2)]
-        wcs.wcs.pc = [[header.number(f"PC{i}_{j}", float(i == j)) for j in (1, 2)] for i in (1, 2)]
-    if "LONPOLE" in header.cards:
-        wcs.wcs.lonpole = header.number("LONPOLE", 180)
-    wcs.wcs.set()
-    if not wcs.has_celestial:
-        raise FormatError(f"CTYPE is {', '.join(wcs.wcs.ctype)}")
-    return wcs
+        odd = np.zeros(pixels.shape, bool)
+    odd |= (pixels < limits.min) | (pixels > limits.max)
+    for window in np.flatnonzero(odd.any(axis=(1, 2))).tolist():
+        bad.setdefault(window, f"it holds {pixels[window][odd[window]][0]}, where a whole number is needed")
+    return np.where(odd, 0, pixels).astype(np.int64)
 
 
 def _gather(
@@ -397,6 +406,7 @@ def _gather(
     """Put windows together from decoded tiles; return them and, by window, why one cannot be read."""
     out = np.full((len(corners), size, size), fill, dtype=pixels.dtype)
     slot = {int(tile): k for k, tile in enumerate(tiles)}
+    assert source.index is not None
     tile_y, tile_x = source.index.tile_shape
     columns = source.index.grid[1]
     height, width = source.shape
@@ -433,22 +443,10 @@ def open_brick(
     with Transport(layout.root) as transport:
         opened = Brick(layout, brick, bands, transport, access)
         opened.load([(p, b) for p in ("image", *products) for b in (bands if p in BAND_PRODUCTS else ("",))])
-        yield opened
-
-
-def wcs_to_pixel(wcs: WCS, ra_deg: ArrayLike, dec_deg: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Zero-based pixel position (x, y) of sky positions; NaN where the projection has no answer.
-
-    Survey coadds are pure tangent projections, so no distortion terms are applied.
-    """
-    sky = np.atleast_1d(np.asarray(ra_deg, dtype=np.float64)), np.atleast_1d(np.asarray(dec_deg, dtype=np.float64))
-    x, y = wcs.wcs_world2pix(*sky, 0)
-    return np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
-
-
-def pixel_scale_arcsec(wcs: WCS) -> float:
-    """Side of a pixel in arcsec: the square root of its area on the sky at the reference point."""
-    return float(np.sqrt(proj_plane_pixel_area(wcs.celestial)) * 3600)
+        try:
+            yield opened
+        finally:
+            opened.close()
 
 
 def brick_pixel_scale_arcsec(layout: Layout, brick: str, bands: Sequence[str]) -> float:
@@ -461,6 +459,6 @@ def brick_pixel_scale_arcsec(layout: Layout, brick: str, bands: Sequence[str]) -
     """
     with open_brick(layout, brick, bands) as opened:
         if opened.wcs is not None:
-            return pixel_scale_arcsec(opened.wcs)
+            return opened.wcs.pixel_scale_arcsec
         why = " ".join(str(opened.problem("image", band)) for band in opened.bands)
     raise SurveyError(f"brick {brick}: no readable image in {', '.join(bands)}. {why} Is survey.root right?")

@@ -20,7 +20,7 @@ from lensflow.errors import SurveyError, TargetError
 from lensflow.schema import Reason
 from lensflow.survey import masks
 from lensflow.survey.assess import RawBlock, assess
-from lensflow.survey.bricks import Brick, UnreadableFile, open_brick, pixel_scale_arcsec, wcs_to_pixel
+from lensflow.survey.bricks import Brick, UnreadableFile, open_brick
 from lensflow.survey.layout import BAND_PRODUCTS, PRODUCTS, PSF_IMAGE, Layout
 from lensflow.survey.psf_images import gaussian_equivalent_fwhm_pix, read_psf_images
 
@@ -109,7 +109,7 @@ def cut_block(
         with open_brick(layout, brickname, raw.bands, PRODUCTS, survey.access) as brick:
             reader.read_brick(brick, rows, table["ra_deg"][rows], table["dec_deg"][rows])
             if brick.wcs is not None:
-                scales[brickname] = pixel_scale_arcsec(brick.wcs)
+                scales[brickname] = brick.wcs.pixel_scale_arcsec
             for key in spent:
                 spent[key] += getattr(brick, key)
     scale = _one_scale(scales)
@@ -138,7 +138,7 @@ class _Reader:
             for b, band in enumerate(self.raw.bands):
                 self._note_all(self.raw.band_reasons[:, b], rows, brick.problem("image", band), f"_{band}")
             return
-        rows, corners, pixels = self._place(brick, rows, *wcs_to_pixel(brick.wcs, ra_deg, dec_deg))
+        rows, corners, pixels = self._place(brick, rows, *brick.wcs.to_pixel(ra_deg, dec_deg))
         if not rows.size:
             return
         size = self.raw.maskbits.shape[-1]
@@ -232,7 +232,7 @@ class _Reader:
             if band in images:
                 kernel[rows, b] = images[band]
                 fwhm = gaussian_equivalent_fwhm_pix(images[band])
-                self.raw.psf_image[rows, b] = fwhm * pixel_scale_arcsec(brick.wcs)
+                self.raw.psf_image[rows, b] = fwhm * brick.wcs.pixel_scale_arcsec
 
     def _note_each(
         self, bits: NDArray[np.uint32], rows: NDArray[np.int64], errors: Sequence[UnreadableFile | None], suffix: str

@@ -16,10 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-BLOCK = 2880
-CARD = 80
-# A longer header is no header; survey files have some 10 kB.
-MAX_HEADER_BYTES = 1 << 20
+from lensflow.survey.fits_header import MAX_HDUS, FormatError, Header, MoreBytes
+
 MAX_TABLE_BYTES = 1 << 26
 # A whole image of 3600 x 3600 pixels in one tile is the largest that surveys make.
 MAX_TILE_PIXELS = 1 << 24
@@ -35,112 +33,6 @@ _COLUMN_DTYPE = {"P": "(2,)>i4", "Q": "(2,)>i8", "D": ">f8", "E": ">f4", "J": ">
 
 # How the bytes of one tile are to be read: by the file's own algorithm, as gzipped pixels, as plain pixels.
 BY_ALGORITHM, GZIPPED, PLAIN, ABSENT = range(4)
-
-
-class FormatError(ValueError):
-    """The bytes are no FITS image that can be indexed; the text says why."""
-
-
-class MoreBytes(Exception):
-    """The index ends beyond the bytes given; ``stop`` is how many from the file's start are needed (at least)."""
-
-    def __init__(self, stop: int) -> None:
-        super().__init__(f"{stop} bytes needed")
-        self.stop = stop
-
-
-@dataclass(frozen=True)
-class Header:
-    """Cards of one HDU, values parsed when asked for."""
-
-    cards: dict[str, str]
-    text: str
-    data_start: int
-
-    @classmethod
-    def parse(cls, head: bytes, start: int) -> Header:
-        """Read the header that begins at byte ``start``.
-
-        Raises
-        ------
-        MoreBytes, FormatError
-        """
-        cards: dict[str, str] = {}
-        for block in range(start, start + MAX_HEADER_BYTES, BLOCK):
-            if len(head) < block + BLOCK:
-                raise MoreBytes(block + BLOCK)
-            try:
-                text = head[block : block + BLOCK].decode("ascii")
-            except UnicodeDecodeError as error:
-                raise FormatError("its header is not ASCII text") from error
-            for at in range(0, BLOCK, CARD):
-                key = text[at : at + 8].rstrip()
-                if block == start and at == 0 and key not in ("SIMPLE", "XTENSION"):
-                    raise FormatError(f"it begins with {key!r} instead of SIMPLE or XTENSION")
-                if key == "END":
-                    return cls(cards, head[start : block + at + CARD].decode("ascii"), block + BLOCK)
-                if text[at + 8 : at + 10] == "= ":
-                    cards.setdefault(key, text[at + 10 : at + CARD])
-        raise FormatError("its header has no END")
-
-    def get(self, key: str, default: Any = None) -> Any:
-        """Value of a card: str, bool, int or float."""
-        if key not in self.cards:
-            return default
-        text = self.cards[key].lstrip()
-        if text.startswith("'"):
-            return text[1:].replace("''", "\0").split("'", 1)[0].replace("\0", "'").rstrip()
-        text = text.split("/", 1)[0].strip()
-        if text in ("T", "F"):
-            return text == "T"
-        try:
-            return int(text)
-        except ValueError:
-            pass
-        try:
-            return float(text.replace("D", "E").replace("d", "e"))
-        except ValueError as error:
-            raise FormatError(f"{key} = {text!r} is no value") from error
-
-    def integer(self, key: str, default: int | None = None, low: int = 0) -> int:
-        """Value of a card that must be an integer >= ``low``, and small enough to count bytes with.
-
-        Raises
-        ------
-        FormatError
-        """
-        value = self.get(key, default)
-        if isinstance(value, bool) or not isinstance(value, int) or not low <= value < 1 << 62:
-            raise FormatError(f"{key} is {value!r}, an integer >= {low} is needed")
-        return value
-
-    def number(self, key: str, default: float) -> float:
-        """Value of a card that must be a finite number.
-
-        Raises
-        ------
-        FormatError
-        """
-        value = self.get(key, default)
-        if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < 1e300:
-            raise FormatError(f"{key} is {value!r}, a finite number is needed")
-        return value
-
-    @property
-    def data_bytes(self) -> int:
-        """Length of the data that follow, without padding."""
-        n = self.integer("NAXIS", 0)
-        if n == 0 or n > 999:
-            return 0
-        size = abs(self.integer("BITPIX", 8, -64)) // 8
-        for axis in range(n):
-            size *= self.integer(f"NAXIS{axis + 1}")
-        return (size + self.integer("PCOUNT", 0)) * self.integer("GCOUNT", 1, 1)
-
-    @property
-    def end(self) -> int:
-        """Byte after the data and their padding: where the next HDU begins."""
-        return self.data_start + -(-self.data_bytes // BLOCK) * BLOCK
 
 
 @dataclass(frozen=True)
@@ -172,7 +64,7 @@ class ImageIndex:
     bscale, bzero : float
         Stored pixels times bscale plus bzero are the image's.
     end : int
-        Bytes of a file that is complete to the end of the image, padding included.
+        Bytes of a file that is complete to the end of the image.
     """
 
     header: Header
@@ -206,27 +98,6 @@ class ImageIndex:
         )
 
 
-def index_image(head: bytes) -> ImageIndex:
-    """Index the first two-dimensional image of a FITS file, compressed or plain.
-
-    Parameters
-    ----------
-    head : bytes
-        The file's first bytes, as many as there are at hand.
-
-    Raises
-    ------
-    MoreBytes
-        If ``head`` ends before the index does.
-    FormatError
-        If there is no such image or its description contradicts itself.
-    """
-    for header in headers(head):
-        if is_image(header):
-            return index_hdu(header, head)
-    raise FormatError("it holds no image")
-
-
 def is_image(header: Header) -> bool:
     """Whether an HDU holds an image, compressed or plain."""
     return header.get("ZIMAGE") is True or (
@@ -234,19 +105,52 @@ def is_image(header: Header) -> bool:
     )
 
 
-def index_hdu(header: Header, head: bytes) -> ImageIndex:
-    """Index the image of one HDU of a file whose first bytes are ``head``; raises as :func:`index_image`."""
-    return _compressed(header, head) if header.get("ZIMAGE") is True else _plain(header)
+def index_hdu(header: Header, head: bytes, first: int = 0) -> ImageIndex:
+    """Index the image of one HDU, of two dimensions.
+
+    What the index says of a file that :func:`lensflow.survey.fits_known.unhandled` objects to means nothing.
+
+    Parameters
+    ----------
+    header : Header
+    head : bytes
+        Bytes of the file from ``first`` on, as many as there are at hand.
+    first : int
+
+    Raises
+    ------
+    MoreBytes
+        If ``head`` ends before the index does.
+    FormatError
+        If the description of the image contradicts itself.
+    """
+    return _compressed(header, head, first) if header.get("ZIMAGE") is True else _plain(header)
+
+
+def table_end(header: Header) -> int:
+    """Byte up to which a file must be read for the index of an image: the end of its table of tiles.
+
+    Raises
+    ------
+    FormatError
+        If the table is too large.
+    """
+    if header.get("ZIMAGE") is not True:
+        return header.data_start
+    n_bytes = header.integer("NAXIS1", low=1) * header.integer("NAXIS2", low=1)
+    if n_bytes > MAX_TABLE_BYTES:
+        raise FormatError(f"its table of tiles has {n_bytes} bytes")
+    return header.data_start + n_bytes
 
 
 def headers(head: bytes) -> Iterator[Header]:
     """Headers of a file's HDUs, one after the other; MoreBytes where ``head`` ends."""
     start = 0
-    for _ in range(100):
+    for _ in range(MAX_HDUS):
         header = Header.parse(head, start)
         yield header
         start = header.end
-    raise FormatError("it holds no image among its first 100 HDUs")
+    raise FormatError(f"it holds more than {MAX_HDUS} HDUs")
 
 
 @dataclass(frozen=True)
@@ -323,11 +227,11 @@ def _plain(header: Header) -> ImageIndex:
         settings={},
         bscale=header.number("BSCALE", 1),
         bzero=header.number("BZERO", 0),
-        end=header.end,
+        end=header.data_end,
     )
 
 
-def _compressed(header: Header, head: bytes) -> ImageIndex:
+def _compressed(header: Header, head: bytes, first: int) -> ImageIndex:
     shape = _shape(header, "Z")
     tile_shape = header.integer("ZTILE2", 1, 1), header.integer("ZTILE1", shape[1], 1)
     if math.prod(map(min, shape, tile_shape)) > MAX_TILE_PIXELS or max(tile_shape) > MAX_TILE_PIXELS:
@@ -336,23 +240,20 @@ def _compressed(header: Header, head: bytes) -> ImageIndex:
     width, rows = header.integer("NAXIS1", low=1), header.integer("NAXIS2", low=1)
     if rows != n_tiles:
         raise FormatError(f"its table has {rows} rows for {n_tiles} tiles")
-    if width * rows > MAX_TABLE_BYTES:
-        raise FormatError(f"its table of tiles has {width * rows} bytes")
-    stop = header.data_start + width * rows
-    if len(head) < stop:
+    stop = table_end(header)
+    if first + len(head) < stop:
         raise MoreBytes(stop)
     columns = table_columns(header)
-    table = np.frombuffer(head, _table_dtype(columns, width), rows, header.data_start)
+    table = np.frombuffer(head, _table_dtype(columns, width), rows, header.data_start - first)
     heap = header.data_start + header.integer("THEAP", width * rows)
     start, length, how = _tile_bytes(table, columns, header, heap, n_tiles)
-    quantised = "ZSCALE" in (table.dtype.names or ()) or "ZSCALE" in header.cards
+    quantised = "ZSCALE" in (table.dtype.names or ())
     method = str(header.get("ZQUANTIZ", "NO_DITHER")).upper()
     if method not in _DITHER:
         raise FormatError(f"ZQUANTIZ is {method!r}, known are {', '.join(_DITHER)}")
     dither_seed = header.integer("ZDITHER0", 0)
     if dither_seed > MAX_DITHER_SEED:
         raise FormatError(f"ZDITHER0 is {dither_seed}, at most {MAX_DITHER_SEED} is possible")
-    blank = "ZBLANK" if "ZBLANK" in header.cards else "BLANK"
     return ImageIndex(
         header=header,
         shape=shape,
@@ -362,15 +263,15 @@ def _compressed(header: Header, head: bytes) -> ImageIndex:
         start=start,
         length=length,
         how=how,
-        scale=_per_tile(table, header, "ZSCALE", n_tiles) if quantised else None,
-        zero=_per_tile(table, header, "ZZERO", n_tiles) if quantised else None,
+        scale=_per_tile(table, "ZSCALE") if quantised else None,
+        zero=_per_tile(table, "ZZERO") if quantised else None,
         dither=_DITHER[method],
         dither_seed=dither_seed,
-        blank=header.integer(blank, low=-(1 << 62)) if blank in header.cards else None,
+        blank=header.integer("ZBLANK", low=-(1 << 62)) if "ZBLANK" in header.cards else None,
         settings=_settings(header),
         bscale=header.number("BSCALE", 1),
         bzero=header.number("BZERO", 0),
-        end=header.end,
+        end=header.data_end,
     )
 
 
@@ -423,11 +324,7 @@ def _tile_bytes(
     return start, length, how
 
 
-def _per_tile(table: NDArray[Any], header: Header, name: str, n_tiles: int) -> NDArray[np.float64]:
-    if name in (table.dtype.names or ()):
-        if table.dtype[name].kind not in "iuf":
-            raise FormatError(f"{name} is no column of numbers")
-        return table[name].astype(np.float64)
-    if name not in header.cards:
-        raise FormatError(f"{name} is neither a column nor a number")
-    return np.full(n_tiles, float(header.number(name, 0)))
+def _per_tile(table: NDArray[Any], name: str) -> NDArray[np.float64]:
+    if name not in (table.dtype.names or ()) or table.dtype[name].kind not in "iuf":
+        raise FormatError(f"{name} is no column of numbers")
+    return table[name].astype(np.float64)

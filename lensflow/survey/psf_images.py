@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lensflow.survey.fits_index import ImageIndex, MoreBytes, headers, index_hdu, is_image
+from lensflow.survey.fits_header import MoreBytes
+from lensflow.survey.fits_index import ImageIndex, headers, index_hdu, is_image
 from lensflow.survey.tile_codecs import decode_tiles
 
 MAX_PIXELS = 1 << 20

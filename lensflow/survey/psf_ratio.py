@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lensflow.survey.bricks import UnreadableFile, open_brick, wcs_to_pixel
+from lensflow.survey.bricks import UnreadableFile, open_brick
 from lensflow.survey.layout import Layout
 
 
@@ -37,7 +37,7 @@ def map_psfsizes(
         out = np.full((np.size(ra_deg), len(bands)), np.nan)
         if opened.wcs is None:
             return out
-        x, y = wcs_to_pixel(opened.wcs, ra_deg, dec_deg)
+        x, y = opened.wcs.to_pixel(ra_deg, dec_deg)
         on_sky = np.hypot(x, y) < 1e7
         pixel = np.stack([np.floor(np.where(on_sky, v, -1e6) + 0.5) for v in (y, x)], axis=1).astype(np.int64)
         for b, band in enumerate(bands):

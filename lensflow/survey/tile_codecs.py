@@ -18,7 +18,8 @@ from astropy.utils.exceptions import AstropyWarning
 from numpy.typing import NDArray
 
 from lensflow.survey import rice
-from lensflow.survey.fits_index import BLOCK, BY_ALGORITHM, CARD, GZIPPED, PLAIN, ImageIndex
+from lensflow.survey.fits_header import BLOCK, CARD
+from lensflow.survey.fits_index import BY_ALGORITHM, GZIPPED, PLAIN, ImageIndex
 
 Buffer = bytes | memoryview
 
@@ -63,8 +64,12 @@ def decode_tiles(
             by_algorithm.append(k)
             continue
         try:
-            raw = gunzip(data[k]) if how == GZIPPED else bytes(data[k]) if how == PLAIN else b""
-            flat[k, : sizes[k]] = np.frombuffer(raw, np.dtype(index.dtype).newbyteorder(">"), sizes[k])
+            pixel = np.dtype(index.dtype).newbyteorder(">")
+            n_bytes = int(sizes[k]) * pixel.itemsize
+            raw = _gunzip(data[k], n_bytes) if how == GZIPPED else bytes(data[k]) if how == PLAIN else b""
+            if len(raw) != n_bytes:
+                raise ValueError(f"{len(raw)} bytes for {sizes[k]} pixels")
+            flat[k, : sizes[k]] = np.frombuffer(raw, pixel)
         except (zlib.error, ValueError) as error:
             bad[k] = _bad(error)
     if by_algorithm:
@@ -74,10 +79,13 @@ def decode_tiles(
     return _into_shape(_scaled(index, flat), index.tile_shape, shapes), bad
 
 
-def gunzip(data: Buffer) -> bytes:
-    """Decompress gzip bytes, and only those: what follows the end of the stream is ignored."""
+def _gunzip(data: Buffer, most: int) -> bytes:
+    """Decompress a tile of at most ``most`` bytes, to the end of its checksum."""
     stream = zlib.decompressobj(wbits=31)
-    return stream.decompress(data) + stream.flush()
+    raw = stream.decompress(data, most + 1)
+    if not stream.eof or stream.unused_data:
+        raise ValueError("the gzip data do not end where the tile does")
+    return raw
 
 
 def _bad(error: Exception) -> BadTile:
@@ -147,8 +155,10 @@ def _gzipped(
     bad = {}
     for k, (tile, n) in enumerate(zip(data, sizes, strict=True)):
         try:
-            raw = gunzip(tile)
-            width = len(raw) // int(n)
+            raw = _gunzip(tile, 8 * int(n))
+            width, rest = divmod(len(raw), int(n))
+            if rest or width not in (1, 2, 4, 8):
+                raise ValueError(f"{len(raw)} bytes for {n} pixels")
             kind = "f" if values.dtype.kind == "f" else "u" if width == 1 else "i"
             if shuffled:
                 raw = np.frombuffer(raw, np.uint8)[: width * n].reshape(width, n).T.tobytes()

@@ -119,9 +119,10 @@ class Transport:
         """Size of a file that was read, in bytes; None where asking would cost a request."""
         if self.is_remote:
             return None
-        return Path(self._local(path)).stat().st_size
+        return Path(self.local_path(path)).stat().st_size
 
-    def _local(self, path: str) -> str:
+    def local_path(self, path: str) -> str:
+        """Path of a file on disk without its protocol."""
         return str(self.filesystem._strip_protocol(path))
 
     def _read_once(self, ranges: Sequence[ByteRange]) -> list[Any]:
@@ -139,7 +140,7 @@ class Transport:
     def _read_local(self, wanted: ByteRange) -> bytes | BaseException:
         try:
             if wanted.path not in self._open:
-                self._open[wanted.path] = Path(self._local(wanted.path)).open("rb", buffering=0)  # noqa: SIM115 - kept
+                self._open[wanted.path] = Path(self.local_path(wanted.path)).open("rb", buffering=0)  # noqa: SIM115 - kept
             handle = self._open[wanted.path]
             handle.seek(wanted.start)
             out = handle.read(-1 if wanted.stop is None else wanted.stop - wanted.start)

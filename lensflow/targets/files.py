@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lensflow.errors import TargetError
-from lensflow.survey.fits_index import FormatError
+from lensflow.survey.fits_header import FormatError
 from lensflow.targets.fits_table import FitsTable
 
 CHUNK_BYTES = 32 << 20

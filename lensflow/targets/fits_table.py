@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lensflow.errors import TargetError
-from lensflow.survey.fits_index import BLOCK, FormatError, Header, MoreBytes, TableColumn, table_columns
+from lensflow.survey.fits_header import BLOCK, FormatError, Header, MoreBytes
+from lensflow.survey.fits_index import TableColumn, table_columns
 
 MAX_ROW_BYTES = 1 << 24
 MAX_HDUS = 100

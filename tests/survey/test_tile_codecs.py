@@ -9,7 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from lensflow.survey.fits_index import FormatError, MoreBytes, index_image
+from lensflow.survey.fits_header import FormatError, MoreBytes
+from lensflow.survey.fits_index import headers, index_hdu, is_image
 from lensflow.survey.tile_codecs import decode_tiles
 
 pytestmark = pytest.mark.filterwarnings("ignore::astropy.utils.exceptions.AstropyWarning")
@@ -19,6 +20,11 @@ def file_of(image, **settings):
     buffer = BytesIO()
     fits.HDUList([fits.PrimaryHDU(), fits.CompImageHDU(image, **settings)]).writeto(buffer)
     return buffer.getvalue()
+
+
+def index_image(content):
+    """Index of the first image of a file."""
+    return index_hdu(next(h for h in headers(content) if is_image(h)), content)
 
 
 def read_all(content):
