@@ -50,7 +50,7 @@ from lensflow.steps import inject as _inject
 from lensflow.steps import verify_step as verify
 from lensflow.steps.score import with_split
 from lensflow.steps.sources import in_store_order
-from lensflow.store.open import open_cutouts, open_manifest, open_pairs
+from lensflow.store.open import open_cutouts, open_manifest, open_pairs, with_host_ids
 from lensflow.survey.crop import crop
 from lensflow.survey.photometry import with_measurements
 from lensflow.survey.psf_audit import psf_audit
@@ -138,7 +138,8 @@ def import_stamps(
 
     Returns
     -------
-    Dataset with dims host, band, y, x: as :func:`open_cutouts`, in memory.
+    Dataset with dims host, band, y, x: as :func:`open_cutouts`, in memory. Hosts are sorted by split, brick, cell and
+    name, not kept in the caller's order: select them by the coordinate ``host_id``.
 
     Raises
     ------
@@ -156,7 +157,7 @@ def import_stamps(
         v = schema.variable("cutouts", name)
         shape = (n, len(cubes)) if "band" in v.dims else (n,)
         out = out.assign({name: (v.dims, np.full(shape, np.nan, v.dtype), v.attrs)})
-    return in_store_order(out, SplitsConfig(), seed)
+    return in_store_order(out, SplitsConfig(), seed).set_coords("host_id")
 
 
 def plan_injections(cutouts: xr.Dataset, config: RunConfig, sources: SourceBank | None = None) -> xr.Dataset:
@@ -173,7 +174,7 @@ def plan_injections(cutouts: xr.Dataset, config: RunConfig, sources: SourceBank 
     -------
     Dataset with dim sample, in memory; edit or subset it, then hand it to :func:`inject` or :func:`write_pairs`.
     """
-    return build_manifest(cutouts, config, sources)
+    return with_host_ids(build_manifest(cutouts, config, sources), cutouts)
 
 
 def plan(config: RunConfig) -> xr.Dataset:

@@ -1,18 +1,21 @@
 """The validation table of a finished run: is what lies there what was planned? 1 if anything is not.
 
-    python workflows/validate_run.py --config workflows/configs/laptop.yaml
+    python workflows/validate_run.py --config workflows/configs/laptop.yaml   (or the folder of a run)
 
 Reads tables, and pixels of a few controls; `lensflow verify` reads every pixel. The test split stays sealed.
 """
 
 import argparse
+import sys
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 import xarray as xr
 
 import lensflow as lf
+from lensflow.errors import LensflowError
 from lensflow.schema import SPLITS, PsfSource, Status
+from lensflow.steps.run_folder import config_of
 
 WORDS = {"status": [s.name for s in Status], "split": [*SPLITS, "guard"], "psf_source": [s.name for s in PsfSource]}
 RANGES = {
@@ -80,10 +83,10 @@ def fluxes(injections: xr.Dataset) -> Iterator[Line]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the table; 1 if a line of it is not as it must be."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--config", required=True, help="YAML file of the run")
+    parser.add_argument("--config", required=True, help="YAML file of the run, or its folder")
     parser.add_argument("--out", help="folder of the run; replaces the config's out")
     given = parser.parse_args(arguments)
-    out = lf.load_config(given.config, out=given.out).out
+    out = config_of(given.config, given.out).out
     pairs, cutouts = lf.open_pairs(f"{out}/pairs.zarr"), lf.open_cutouts(f"{out}/cutouts.zarr")
     is_control = pairs["is_control"].values
     injections = pairs.isel(sample=~is_control)
@@ -95,4 +98,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    try:
+        raise SystemExit(main())
+    except LensflowError as error:
+        print(f"Error: {error}", file=sys.stderr)
+        raise SystemExit(error.exit_code) from None

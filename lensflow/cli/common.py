@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
-from lensflow.config import RunConfig, load_config
+from lensflow.config import RunConfig
 
 if TYPE_CHECKING:
     from lensflow.steps.execute import Progress
@@ -18,7 +17,10 @@ if TYPE_CHECKING:
 console = Console()
 errors = Console(stderr=True)
 
-ConfigPath = Annotated[Path, typer.Argument(help="YAML file of the run; settings: docs/config.md", show_default=False)]
+ConfigPath = Annotated[
+    str,
+    typer.Argument(help="YAML file of the run (settings: docs/config.md), or the folder of a run", show_default=False),
+]
 Out = Annotated[str | None, typer.Option("--out", "-o", help="Folder of the run; replaces the config's out.")]
 Workers = Annotated[int | None, typer.Option("--workers", "-w", help="Workers; replaces cluster.workers.")]
 Cluster = Annotated[
@@ -29,7 +31,7 @@ Address = Annotated[
     str | None, typer.Option("--address", help="tls://host:port of a running scheduler; replaces cluster.address.")
 ]
 Limit = Annotated[int | None, typer.Option("--limit", help="Use the first so many hosts; replaces plan.limit_hosts.")]
-RunPath = Annotated[str, typer.Argument(help="Folder of a run: its config's out", show_default=False)]
+RunPath = Annotated[str, typer.Argument(help="Folder of a run, or its YAML file", show_default=False)]
 FinishedRun = Annotated[str, typer.Argument(help="Folder of a finished run, or its YAML file", show_default=False)]
 Force = Annotated[bool, typer.Option("--force", help="Take the folder over from a run that is at work there.")]
 
@@ -40,15 +42,17 @@ def example(command: str) -> str:
 
 
 def load(
-    path: Path,
+    run: str,
     out: str | None,
     workers: int | None,
     kind: str | None = None,
     address: str | None = None,
     limit: int | None = None,
 ) -> RunConfig:
-    """Read a config and put the command line's options in; None leaves what the file says."""
-    config = load_config(path, out=out)
+    """Read the config of a YAML file or a run's folder, with the command line's options; None leaves what it says."""
+    from lensflow.steps.run_folder import config_of
+
+    config = config_of(run, out)
     if limit is not None:
         config = config.model_copy(update={"plan": config.plan.model_copy(update={"limit_hosts": max(1, limit)})})
     if address is not None and kind is None:
@@ -56,22 +60,25 @@ def load(
     return config.model_copy(update={"cluster": config.cluster.switched(kind=kind, address=address, workers=workers)})
 
 
-def load_finished(run: str, workers: int | None = None) -> RunConfig:
-    """Read the config that a run's folder keeps (or a YAML file), with another number of workers if one is given."""
-    from lensflow.steps.certify import config_of
+def folder_of(run: str) -> str:
+    """Folder of a run that is named by it, or by a YAML file."""
+    from lensflow.steps.run_folder import config_of
+    from lensflow.store import paths
 
-    config = config_of(run)
-    return config.model_copy(update={"cluster": config.cluster.switched(kind=None, address=None, workers=workers)})
+    is_folder = not run.endswith((".yaml", ".yml")) and not (paths.is_local(run) and paths.local_path(run).is_file())
+    return run.rstrip("/") if is_folder else config_of(run).out.rstrip("/")
 
 
 @contextlib.contextmanager
-def session(config: RunConfig, force: bool = False) -> Iterator[Progress]:
+def session(config: RunConfig, force: bool = False, *, extends: bool = False) -> Iterator[Progress]:
     """Give a cluster with its dashboard's address printed and a progress display, alone in the run's folder."""
     from lensflow.cluster import connect
     from lensflow.report.terminal import progress_display
-    from lensflow.steps import RunFolder
+    from lensflow.steps.identity import refuse_other_settings
+    from lensflow.steps.run_folder import RunFolder
     from lensflow.store.lease import hold
 
+    refuse_other_settings(config, larger=extends)  # before a lease is written and a cluster is started
     try:
         with (
             hold(RunFolder.of(config).root, force),

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from lensflow.cli.common import FinishedRun, Workers, console, example, load_finished, session
+from lensflow.cli.common import FinishedRun, Workers, console, example, load, session
 from lensflow.errors import GateFailed
 
 commands = typer.Typer()
@@ -18,7 +18,7 @@ def tune_core(run: FinishedRun, workers: Workers = None) -> None:
     from lensflow.report.terminal_core import print_core
     from lensflow.steps import RunFolder, tune_core_step
 
-    config = load_finished(run, workers)
+    config = load(run, None, workers)
     with session(config) as progress:
         tuning = tune_core_step(config, progress)
     print_core(console, tuning)
@@ -44,7 +44,7 @@ def score(
     from lensflow.report.terminal_scorer import print_scores
     from lensflow.steps.score import score_step, with_split
 
-    config = with_split(load_finished(run, workers), split)
+    config = with_split(load(run, None, workers), split)
     with session(config) as progress:
         results = score_step(config, scorer, progress, unseal_test=unseal, again=again)
     print_scores(console, results)
@@ -67,7 +67,7 @@ def zoo(
     from lensflow.report.terminal import print_zoo, progress_display
     from lensflow.steps import zoo_step
 
-    config = load_finished(run) if run else None
+    config = load(run, None, None) if run else None
     with session(config) if config else progress_display(console) as progress:
         found = zoo_step(config, out, progress)
     if print_zoo(console, found):

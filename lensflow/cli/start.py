@@ -17,7 +17,7 @@ commands = typer.Typer()
 def demo(out: Out = "runs/demo", workers: Workers = None) -> None:
     """Run everything on a small synthetic survey: pixels to verdict and report in about a minute."""
     with resources.as_file(resources.files("lensflow") / "configs" / "demo.yaml") as path:
-        config = load(path, out, workers)
+        config = load(str(path), out, workers)
     run_all(config)
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Mapping
+from typing import Annotated
 
 import typer
+from rich.markup import escape
 
 from lensflow.cli.common import (
     Address,
@@ -23,10 +24,6 @@ from lensflow.cli.common import (
 from lensflow.config import RunConfig
 from lensflow.errors import GateFailed
 
-if TYPE_CHECKING:
-    from lensflow.gates import GateResult
-    from lensflow.steps.run import RunResults
-
 commands = typer.Typer()
 
 
@@ -42,7 +39,7 @@ def run(
 ) -> None:
     """Run every step of a config; finished work is kept. Exits with 3 if a required gate does not pass."""
     loaded = load(config, out, workers, cluster, address, limit)
-    _refuse(loaded, run_all(loaded, force).gates)
+    _refuse(loaded, run_all(loaded, force))
 
 
 @commands.command(epilog=example("cut workflows/configs/dr9_brick.yaml"))
@@ -51,7 +48,9 @@ def cut(config: ConfigPath, out: Out = None, workers: Workers = None, force: For
     from lensflow import steps
 
     loaded = load(config, out, workers)
-    with session(loaded, force) as progress:
+    if _nothing_to_do(loaded, "cutouts"):
+        return
+    with session(loaded, force, extends=True) as progress:
         steps.cut_step(loaded, progress)
     _print_cutouts(loaded)
 
@@ -69,6 +68,8 @@ def plan(
     from lensflow.report.terminal import print_estimate, print_manifest, progress_display
 
     loaded = load(config, out, None, limit=limit)
+    if not dry_run and _nothing_to_do(loaded, "manifest"):
+        return
     print_estimate(console, *steps.estimate_step(loaded), loaded.estimate)
     if not dry_run:
         with progress_display(console) as progress:
@@ -83,7 +84,9 @@ def inject(config: ConfigPath, out: Out = None, workers: Workers = None, force: 
     from lensflow.report.terminal import print_pairs
 
     loaded = load(config, out, workers)
-    with session(loaded, force) as progress:
+    if _nothing_to_do(loaded, "pairs"):
+        return
+    with session(loaded, force, extends=True) as progress:
         steps.inject_step(loaded, progress)
     print_pairs(console, _counts(loaded, "pairs"))
 
@@ -111,7 +114,7 @@ def gate(config: ConfigPath, out: Out = None, workers: Workers = None) -> None:
     with session(loaded) as progress:
         results = steps.gate_step(loaded, progress)
     print_gates(console, results)
-    _refuse(loaded, results)
+    _refuse(loaded, {g.name: str(g.verdict) for g in results})
 
 
 @commands.command(epilog=example("report workflows/configs/dr9_brick.yaml"))
@@ -123,28 +126,72 @@ def report(config: ConfigPath, out: Out = None) -> None:
     console.print(f"Report: {steps.report_step(loaded)}", highlight=False)
 
 
-def run_all(config: RunConfig, force: bool = False) -> RunResults:
-    """Run every step of a config and print what came of it; the gates' verdicts are the caller's to act on."""
+def run_all(config: RunConfig, force: bool = False) -> dict[str, str]:
+    """Run every step of a config and print what came of it; the gates' verdicts are the caller's to act on.
+
+    Where nothing is left to do that is said, and no cluster is started.
+    """
+    from lensflow.steps.finished import finished_run
+    from lensflow.steps.identity import refuse_other_run
+    from lensflow.steps.inputs import read_inputs
+
+    refuse_other_run(config)
+    done = finished_run(config)
+    if done is not None:
+        rows = f"{done.counts.get('injections', 0):,} injections and {done.counts.get('controls', 0):,} controls"
+        console.print(f"Nothing to do: {config.out} is finished, {rows}.", highlight=False, markup=False)
+        _print_verdict(config, done.verdicts)
+        console.print(f"Report: {done.report}", highlight=False, markup=False)
+        return done.verdicts
+    read_inputs(config)
     from lensflow.report import terminal
     from lensflow.steps.run import run as run_steps
 
-    with session(config, force) as progress:
+    with session(config, force, extends=True) as progress:
         results = run_steps(config, progress)
     _print_cutouts(config)
     terminal.print_pairs(console, _counts(config, "pairs"))
     terminal.print_stages(console, results.stages)
     terminal.print_gates(console, results.gates)
-    console.print(f"\nReport: [bold]{results.report}[/bold]", highlight=False)
-    return results
+    verdicts = {g.name: str(g.verdict) for g in results.gates}
+    _print_verdict(config, verdicts)
+    console.print(f"\nReport: [bold]{escape(results.report)}[/bold]", highlight=False)
+    return verdicts
 
 
-def _refuse(config: RunConfig, gates: Sequence[GateResult]) -> None:
-    needed = [g for g in gates if g.name in config.gate.must_pass]
-    refused = [g for g in needed if not g.passes(config.gate.accept_explained)]
+def _nothing_to_do(config: RunConfig, stage: str) -> bool:
+    """Whether a stage is finished for this very config; says so. A store of other settings is refused here."""
+    from lensflow.steps import RunFolder
+    from lensflow.steps.finished import finished_stage
+
+    if not finished_stage(config, stage):
+        return False
+    what = RunFolder.of(config).store(stage)
+    console.print(f"Nothing to do: {what} is finished.", highlight=False, markup=False)
+    return True
+
+
+def _print_verdict(config: RunConfig, verdicts: Mapping[str, str]) -> None:
+    needed = {n: verdicts.get(n, "not run") for n in config.gate.must_pass}
+    good = _good(config)
+    refused = ", ".join(f"{n} {v}" for n, v in needed.items() if v not in good)
+    kind = "required" if config.gate.required else "advisory"
+    line = f"Verdict: {sum(v in good for v in needed.values())} of {len(needed)} {kind} gates pass"
+    console.print(line + (f"; {refused}." if refused else "."), highlight=False, markup=False)
+
+
+def _good(config: RunConfig) -> tuple[str, ...]:
+    """Verdicts that a required gate may have: as ``GateResult.passes`` has it."""
+    return ("PASS", "EXPLAINED") if config.gate.accept_explained else ("PASS",)
+
+
+def _refuse(config: RunConfig, verdicts: Mapping[str, str]) -> None:
+    needed = {n: v for n, v in verdicts.items() if n in config.gate.must_pass}
+    refused = {n: v for n, v in needed.items() if v not in _good(config)}
     if config.gate.required and refused:
         raise GateFailed(
             f"{len(refused)} of {len(needed)} required gate(s) did not pass: "
-            + ", ".join(f"{g.name} {g.verdict}" for g in refused)
+            + ", ".join(f"{name} {verdict}" for name, verdict in refused.items())
             + ". The report says why; gate.required: false makes gates advisory."
         )
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from lensflow.cli.common import FinishedRun, RunPath, console, errors, example, load_finished, session
+from lensflow.cli.common import FinishedRun, RunPath, console, errors, example, folder_of, load, session
 from lensflow.errors import GateFailed, StoreError
 
 commands = typer.Typer()
@@ -28,7 +28,7 @@ def certify(
     from lensflow.report.terminal import print_gates, progress_display
     from lensflow.steps import certify as step
 
-    config = load_finished(run)
+    config = load(run, None, None)
     if check:
         with progress_display(console) as progress:
             certificate = step.check_step(config, progress, reread=not quick)
@@ -55,6 +55,7 @@ def verify(
     from lensflow.report.terminal import progress_display
     from lensflow.steps import verify_step
 
+    run = folder_of(run)
     with progress_display(console) as progress:
         found = verify_step(run, sample, repair=repair, progress=progress)
     for store, number in found.checked.items():
@@ -72,20 +73,28 @@ def verify(
     raise StoreError(f"{run}: {len(found.damage)} thing(s) are not as they were written. {way_out}")
 
 
-@commands.command(epilog=example("rerender runs/demo --row 1234567890123456789"))
+@commands.command(epilog=example("rerender runs/demo --row 0500p000-0012:3"))
 def rerender(
-    run: RunPath, row: Annotated[int, typer.Option("--row", min=0, help="row_id of the manifest", show_default=False)]
+    run: RunPath,
+    row: Annotated[
+        str,
+        typer.Option(
+            "--row",
+            help="HOST:REPLICATE (HOST:c0 for its first control), the row's number in the manifest, or its row_id.",
+            show_default=False,
+        ),
+    ],
 ) -> None:
-    """Make one row anew and compare it with the stored bits. Exits with 1 if they differ."""
-    from lensflow.steps import rerender as make_anew
+    """Render one row again and compare it with the stored bits. Exits with 1 if they differ."""
+    from lensflow.steps import rerender as render_again
 
-    again = make_anew(run, row)
+    run = folder_of(run)
+    again = render_again(run, row)
+    name = again.attrs["name"]
     if not again.attrs["identical"]:
         code = "" if again.attrs["same_code"] else " This is not the code that the run was made with."
-        raise StoreError(
-            f"{run}: row {row} differs from what is stored in {', '.join(again.attrs['differing'])}.{code}"
-        )
-    console.print(f"Row {row}: the bits are the stored ones.", highlight=False)
+        raise StoreError(f"{run}: {name} differs from what is stored in {', '.join(again.attrs['differing'])}.{code}")
+    console.print(f"{name}: the bits are the stored ones.", highlight=False, markup=False)
 
 
 @commands.command(epilog=example("compare runs/before runs/after"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
+from html import escape
 from typing import Any
 
 import yaml
@@ -64,6 +65,24 @@ class RunConfig(Section):
     def effective(self) -> dict[str, Any]:
         """Every setting with the value in force, as plain JSON types."""
         return self.model_dump(mode="json")
+
+    def changed(self) -> dict[str, Any]:
+        """Settings that are not the defaults, as flat ``a.b`` keys: what makes this run its own."""
+        every = flatten(self.effective())
+        plain = flatten(RunConfig(out="", survey=SurveyConfig(root="", targets="")).effective())
+        return {k: v for k, v in every.items() if plain.get(k) != v and not (v is None and k not in plain)}
+
+    def __repr__(self) -> str:
+        """Settings that are not the defaults; all of them: :meth:`to_yaml`."""
+        lines = "".join(f"\n  {k}: {v!r}" for k, v in self.changed().items())
+        return f"<RunConfig, all other settings as in docs/config.md>{lines}"
+
+    __str__ = __repr__
+
+    def _repr_html_(self) -> str:
+        """The same as a table, for notebooks."""
+        rows = "".join(f"<tr><th>{escape(k)}</th><td>{escape(repr(v))}</td></tr>" for k, v in self.changed().items())
+        return f"<table><caption>RunConfig: settings that are not the defaults</caption>{rows}</table>"
 
     def to_yaml(self) -> str:
         """Return the effective config as YAML."""

@@ -86,7 +86,11 @@ class SurveyConfig(Section):
     psfsize_arcsec: dict[str, Positive] = Field(
         default_factory=dict, description="band -> PSF size assumed (and flagged) where the survey has no map at all"
     )
-    failure_budget: Fraction = Field(0.01, description="share of hosts that may fail before the run stops")
+    failure_budget: Fraction = Field(
+        0.01,
+        description="share of hosts that may fail before the run stops; 3 hosts may in any run (no more than half of "
+        "them), and half of a synthetic survey's, which has hosts that are made to fail; 0: none",
+    )
 
     @field_validator("layout")
     @classmethod

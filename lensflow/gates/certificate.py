@@ -30,7 +30,8 @@ def make_certificate(
     run : mapping
         Name, settings and versions: what the run was.
     data : mapping
-        Store -> ``content`` (fingerprint of its bytes) and, where it has regions, ``regions`` (number -> fingerprint).
+        Store -> ``content`` (fingerprint of its bytes) and, where it has regions, ``regions`` (number -> fingerprint);
+        for the pairs also ``rows`` and ``parts``: how many rows are covered, and the plans that they come from.
     gates : sequence of GateResult
     required : sequence of str
         Names of the gates that must pass.
@@ -130,8 +131,11 @@ def differences(
 def _changed(store: str, then: Mapping[str, Any] | None, now: Mapping[str, Any] | None) -> list[str]:
     if then is None or now is None:
         return [f"{store}: {'was not certified' if then is None else 'cannot be read any more'}"]
+    now = {k: v for k, v in now.items() if k in then}  # a certificate of an older lensflow knows less
     if then == now:
         return []
+    if then.get("rows") != now.get("rows"):
+        return [f"{store}: certified for {then['rows']:,} rows, there are {now['rows']:,} now: certify the run again"]
     before, after = then.get("regions", {}), now.get("regions", {})
     changed = sorted(int(k) for k in {*before, *after} if before.get(k) != after.get(k))
     if not changed:

@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
+from html import escape
 from typing import Any
 
 from lensflow.errors import GateError
@@ -33,7 +34,7 @@ class Verdict(StrEnum):
     ERROR = "ERROR"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class GateResult:
     """One gate's numbers.
 
@@ -106,6 +107,25 @@ class GateResult:
     def decided(self, verdict: Verdict, reason: str, **numbers: Any) -> GateResult:
         """Copy of the result with a verdict, its reason and more numbers."""
         return replace(self, verdict=verdict, reason=reason, **numbers)
+
+    def __repr__(self) -> str:
+        """One line: name, verdict, area with its interval, rows, reason. Every number: :meth:`to_dict`."""
+        area = ""
+        if math.isfinite(self.auc):
+            area = f", AUC {self.auc:.3f} [{self.auc_low:.3f}, {self.auc_high:.3f}], threshold {self.threshold:g}"
+        rows = f", {self.n_rows:,} rows of {self.n_hosts:,} hosts" if self.n_rows else ""
+        return f"<GateResult {self.name}: {self.verdict}{area}{rows}. {self.reason}>"
+
+    def _repr_html_(self) -> str:
+        """The same as a table, for notebooks."""
+        lines = {"verdict": str(self.verdict), "why": self.reason}
+        if math.isfinite(self.auc):
+            lines["AUC, 95 % interval"] = f"{self.auc:.3f} [{self.auc_low:.3f}, {self.auc_high:.3f}]"
+            lines["threshold"] = f"{self.threshold:g}"
+        if self.n_rows:
+            lines["rows, hosts"] = f"{self.n_rows:,}, {self.n_hosts:,}"
+        body = "".join(f"<tr><th>{escape(k)}</th><td>{escape(v)}</td></tr>" for k, v in lines.items())
+        return f"<table><caption>{escape(self.name)}</caption>{body}</table>"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types; NaN is None."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
-from functools import reduce
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial, reduce
 from operator import add
 from typing import Any
 
@@ -19,7 +19,7 @@ from lensflow.lensing.psf import psf_fwhm_from_psfsize
 from lensflow.manifest.check import check_manifest
 from lensflow.manifest.declared import declared_priors
 from lensflow.manifest.draws import Draws
-from lensflow.manifest.hosts import PlanSize, ReadHosts, eligible_hosts, refuse, rows_of_hosts, size_of_block
+from lensflow.manifest.hosts import PlanSize, ReadHosts, RowCounts, eligible_hosts, refuse, rows_of_hosts, size_of_block
 from lensflow.manifest.image_sources import with_images
 from lensflow.manifest.lens_priors import draw_lens
 from lensflow.manifest.population import i_magnitude
@@ -86,11 +86,22 @@ class Planner:
         Hosts there are; ``plan.limit_hosts`` of them are used.
     sources : SourceBank, optional
         Images to draw sources from; by default those that ``plan.sources`` names.
+    before : sequence of RunConfig
+        The same config with smaller plans, each a part of the next: their rows come first, then those that the next
+        one adds, sorted by host within each part.
     """
 
-    def __init__(self, config: RunConfig, read_hosts: ReadHosts, n_hosts: int, sources: SourceBank | None = None):
+    def __init__(
+        self,
+        config: RunConfig,
+        read_hosts: ReadHosts,
+        n_hosts: int,
+        sources: SourceBank | None = None,
+        before: Sequence[RunConfig] = (),
+    ):
         self.config, self.read_hosts, self.sources = config, read_hosts, sources
-        self.n_hosts = min(n_hosts, config.plan.limit_hosts or n_hosts)
+        self.n_there, self.parts = n_hosts, (*before, config)
+        self.n_hosts = self._limit(config)
         self.table: InjectionTable | None = None
         if config.plan.table is not None:
             self.table = read_injection_table(config.plan.table, config.bands, config.plan.table_ignore)
@@ -106,9 +117,12 @@ class Planner:
 
     def blocks(self) -> Iterator[xr.Dataset]:
         """Draw the rows, block by block of hosts; blocks without a row are left out."""
-        for rows in self._each(self._draw_hosts):
-            if rows.sizes["sample"]:
-                yield rows
+        smaller: RunConfig | None = None
+        for part in self.parts:
+            for rows in self._each(partial(self._draw_hosts, part=part, smaller=smaller), part):
+                if rows.sizes["sample"]:
+                    yield rows
+            smaller = part
 
     def attrs(self) -> dict[str, Any]:
         """Return the design, what was declared, and the counts; complete once every block has been drawn."""
@@ -125,26 +139,36 @@ class Planner:
             "rows_dropped": {**self.dropped, **({"HOST_NOT_USABLE": unused} if unused else {})},
         }
 
-    def _each(self, work: Callable[[xr.Dataset, int], Any]) -> Iterator[Any]:
-        plan = self.config.plan
+    def _limit(self, config: RunConfig) -> int:
+        return min(self.n_there, config.plan.limit_hosts or self.n_there)
+
+    def _each(self, work: Callable[[xr.Dataset, int], Any], part: RunConfig | None = None) -> Iterator[Any]:
+        plan, n_hosts = (part or self.config).plan, self._limit(part or self.config)
         per_host = len(grid_of(plan).crossed()) * plan.replicates if plan.design == "grid" else plan.injections_per_host
         step = max(1, BLOCK_ROWS // (per_host + plan.controls_per_host))
-        for start in range(0, self.n_hosts, step):
-            stop = min(start + step, self.n_hosts)
+        for start in range(0, n_hosts, step):
+            stop = min(start + step, n_hosts)
             yield work(self.read_hosts(start, stop), start)
 
-    def _draw_hosts(self, cutouts: xr.Dataset, first: int) -> xr.Dataset:
-        config, table = self.config, self.table
+    def _draw_hosts(self, cutouts: xr.Dataset, first: int, part: RunConfig, smaller: RunConfig | None) -> xr.Dataset:
+        """Rows of a block of hosts that a part's plan has and the smaller one before it has not."""
+        config, table = part, self.table
         hosts = eligible_hosts(cutouts, config, table.columns if table is not None else ())
         chosen = np.flatnonzero(hosts.usable)
         keys = np.zeros(len(hosts.usable), np.uint64)
         keys[chosen] = rng.hash_ids(cutouts["host_id"].values[chosen])
         counts = rows_of_hosts(keys, hosts.usable, config, table)
-        per_host = counts.injections + counts.controls
+        had = RowCounts(np.zeros_like(counts.injections), np.zeros_like(counts.controls))
+        if smaller is not None:
+            had = rows_of_hosts(
+                keys, hosts.usable & (first + np.arange(len(keys)) < self._limit(smaller)), smaller, table
+            )
+        arcs = counts.injections - had.injections
+        per_host = arcs + counts.controls - had.controls
         host = np.repeat(np.arange(len(per_host)), per_host)
         number = np.arange(len(host)) - np.repeat(np.cumsum(per_host) - per_host, per_host)
-        is_control = number >= counts.injections[host]
-        replicate = np.where(is_control, number - counts.injections[host], number)
+        is_control = number >= arcs[host]
+        replicate = np.where(is_control, number - arcs[host] + had.controls[host], number + had.injections[host])
         row_id = rng.mix_ids(keys[host], 2 * replicate.astype(np.uint64) + is_control)
 
         injected = np.flatnonzero(~is_control)

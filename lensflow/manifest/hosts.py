@@ -197,6 +197,20 @@ def size_of_block(cutouts: xr.Dataset, config: RunConfig, table: InjectionTable 
     return PlanSize(n, used, int(rows.injections.sum()), int(rows.controls.sum()), skipped, hosts.lacking)
 
 
+# What can be done about hosts that were left out, by reason.
+_WAYS_OUT = {
+    "FAILED": "`lensflow cut` counts why hosts FAILED, docs/cutouts.md says what each reason means.",
+    "PARTIAL_STAMP": "plan.include_partial: true admits stamps with missing pixels.",
+    "GUARD_BAND": "A smaller splits.guard_arcsec leaves more hosts outside the guard band.",
+    "NO_HOST_FLUX": "NO_HOST_FLUX: neither the catalogue's flux nor the one measured in the aperture is above 0. Are "
+    "pixel scale, units and background of the images right? plan.src_mag: apparent needs no flux of the host.",
+    "NO_SIGMA_V_OR_Z": "plan.host_lacks: prior draws what a host lacks.",
+    "NO_HOST_SHAPE": "plan.host_lacks: prior draws what a host lacks.",
+    "NOT_IN_TABLE": "NOT_IN_TABLE: plan.table has no row with the host_id of any of these hosts: compare its host_id "
+    "with the targets'.",
+}
+
+
 def refuse(size: PlanSize, config: RunConfig, confirmed: bool = False) -> None:
     """Refuse a plan that has no rows, lacks what it needs, or is larger than was asked for.
 
@@ -223,10 +237,8 @@ def refuse(size: PlanSize, config: RunConfig, confirmed: bool = False) -> None:
         )
     if size.rows == 0:
         reasons = ", ".join(f"{n} {k}" for k, n in size.skipped.items())
-        raise ManifestError(
-            f"no host can carry an arc ({size.n_hosts} hosts: {reasons}). See `lensflow cut`'s summary for the "
-            "reasons; plan.include_partial: true admits stamps with missing pixels."
-        )
+        advice = " ".join(text for name, text in _WAYS_OUT.items() if name in size.skipped)
+        raise ManifestError(f"no host can carry an arc ({size.n_hosts} hosts: {reasons}). {advice}".rstrip())
     if size.rows > plan.max_rows:
         raise ManifestError(
             f"the plan has {size.rows:,} rows ({size.injections:,} injections and {size.controls:,} controls on "

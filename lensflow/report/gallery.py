@@ -10,6 +10,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from lensflow import schema
 from lensflow.config import RunConfig
 from lensflow.gates import GateResult, Verdict
 from lensflow.injection.quality import MAX_BAD_PIXEL_FRAC, MIN_STAMP_FLUX
@@ -31,6 +32,8 @@ class Example:
     ----------
     row : int
         Position in the manifest.
+    name, place, split : str
+        ``HOST:REPLICATE``, by which ``lensflow rerender --row`` finds the row; RA and Dec in degrees, or ""; split.
     ctrl, arc, stamp : ndarray, shape (band, y, x)
         nMgy/pixel.
     absent : tuple of str
@@ -41,6 +44,9 @@ class Example:
 
     row: int
     host_id: str
+    name: str
+    place: str
+    split: str
     theta_e_arcsec: float
     src_mag: float
     magnification: float
@@ -108,9 +114,14 @@ def example(row: xr.Dataset, cutouts: xr.Dataset, pixels: xr.Dataset, config: Ru
     """Put together what is shown of a row: its columns, its pixels and why it was chosen."""
     absent = ~np.isfinite(row["psf_fwhm_arcsec"].values)
     flux = float(row["src_flux_nmgy"].values[config.reference_band])
+    host = cutouts[["host_id", "ra_deg", "dec_deg"]].isel(host=int(row["host_index"]))
+    ra, dec, host_id = float(host["ra_deg"]), float(host["dec_deg"]), str(host["host_id"].values)
     return Example(
         row=int(row["row"]),
-        host_id=str(cutouts["host_id"].values[int(row["host_index"])]),
+        host_id=host_id,
+        name=f"{host_id}:{'c' if bool(row['is_control']) else ''}{int(row['replicate'])}",
+        place=f"{ra:.5f}, {dec:+.5f}" if np.isfinite(ra) and np.isfinite(dec) else "",
+        split=(*schema.SPLITS, "guard")[int(row["split"])],
         theta_e_arcsec=float(row["theta_e_arcsec"]),
         src_mag=float(22.5 - 2.5 * np.log10(flux)) if flux > 0 else np.nan,
         magnification=float(row["magnification"]),

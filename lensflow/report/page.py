@@ -243,6 +243,10 @@ def _gallery(record: RunRecord, examples: Sequence[Example]) -> list[GalleryItem
 
 def _gallery_item(example: Example, record: RunRecord, sky: float, scale: float) -> GalleryItem:
     facts = (
+        ("row", f"{example.row}"),
+        ("host:replicate", example.name),
+        *([("RA, Dec", example.place)] if example.place else []),
+        ("split", example.split),
         ("θE", f"{example.theta_e_arcsec:.3g}″"),
         (f"source {record.reference_band}", number(example.src_mag, 4)),
         ("magnification", number(example.magnification)),

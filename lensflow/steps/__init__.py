@@ -1,20 +1,55 @@
 """The steps of a run: each reads what the one before wrote, does its part on Dask, and can resume."""
 
-from lensflow.steps.certify import certify_step, check_step
-from lensflow.steps.compare import compare_step
-from lensflow.steps.cut import cut_step, freeze_cutouts
-from lensflow.steps.doctor import doctor
-from lensflow.steps.inject import inject, inject_step
-from lensflow.steps.measure import diagnose_step, gate_step, measure_step
-from lensflow.steps.plan import estimate_step, freeze_manifest, plan_step
-from lensflow.steps.report import report_step
-from lensflow.steps.rerender import rerender
-from lensflow.steps.run import RunResults, run
-from lensflow.steps.run_folder import RunFolder
-from lensflow.steps.score import score_step, stored_scorers
-from lensflow.steps.tune_core import tune_core_step
-from lensflow.steps.verify import Verification, verify_step
-from lensflow.steps.zoo import zoo_step
+import sys
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lensflow.steps.certify import certify_step, check_step
+    from lensflow.steps.compare import compare_step
+    from lensflow.steps.cut import cut_step, freeze_cutouts
+    from lensflow.steps.doctor import doctor
+    from lensflow.steps.inject import inject, inject_step
+    from lensflow.steps.measure import diagnose_step, gate_step, measure_step
+    from lensflow.steps.plan import estimate_step, freeze_manifest, plan_step
+    from lensflow.steps.report import report_step
+    from lensflow.steps.rerender import rerender
+    from lensflow.steps.run import RunResults, run
+    from lensflow.steps.run_folder import RunFolder
+    from lensflow.steps.score import score_step, stored_scorers
+    from lensflow.steps.tune_core import tune_core_step
+    from lensflow.steps.verify import Verification, verify_step
+    from lensflow.steps.zoo import zoo_step
+
+# Name -> module, imported at its first use: a command that has nothing to do need not wait for all of them.
+_MODULES = {
+    "RunFolder": "run_folder",
+    "RunResults": "run",
+    "Verification": "verify",
+    "certify_step": "certify",
+    "check_step": "certify",
+    "compare_step": "compare",
+    "cut_step": "cut",
+    "diagnose_step": "measure",
+    "doctor": "doctor",
+    "estimate_step": "plan",
+    "freeze_cutouts": "cut",
+    "freeze_manifest": "plan",
+    "gate_step": "measure",
+    "inject": "inject",
+    "inject_step": "inject",
+    "measure_step": "measure",
+    "plan_step": "plan",
+    "report_step": "report",
+    "rerender": "rerender",
+    "run": "run",
+    "score_step": "score",
+    "stored_scorers": "score",
+    "tune_core_step": "tune_core",
+    "verify_step": "verify",
+    "zoo_step": "zoo",
+}
 
 __all__ = [
     "RunFolder",
@@ -43,3 +78,28 @@ __all__ = [
     "verify_step",
     "zoo_step",
 ]
+
+
+class _Steps(ModuleType):
+    """This package: its names are its functions, imported at their first use.
+
+    The functions doctor, inject, rerender and run have the names of their modules. The import of such a module would
+    put it in the function's place; here it does not.
+    """
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in _MODULES:
+            raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
+        value = getattr(import_module(f"{self.__name__}.{_MODULES[name]}"), name)
+        self.__dict__[name] = value
+        return value
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not (name in _MODULES and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+    def __dir__(self) -> list[str]:
+        return sorted(__all__)
+
+
+sys.modules[__name__].__class__ = _Steps

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
-import yaml
-
 import lensflow
-from lensflow.config import RunConfig, fingerprint, load_config
-from lensflow.errors import CertificateError, ConfigError, StoreError
+from lensflow.config import RunConfig, fingerprint
+from lensflow.errors import CertificateError, StoreError
 from lensflow.gates import GateResult
 from lensflow.gates.certificate import differences, make_certificate
 from lensflow.steps.execute import Progress, silent
-from lensflow.steps.measure import gate_step, pairs_content, stored_gates
-from lensflow.steps.plan import cutouts_content
+from lensflow.steps.identity import cutouts_content, pairs_content
+from lensflow.steps.measure import gate_step, stored_gates
 from lensflow.steps.run_folder import RunFolder
 from lensflow.steps.sources import dataset_content
 from lensflow.steps.verify import verify_step
@@ -29,26 +26,6 @@ REREAD = f"{COMPARED}; and every stored value with its checksum."
 NOT_REREAD = f"{COMPARED}. The pixels themselves were not read again."
 
 MAX_DAMAGE = 20
-
-
-def config_of(run: str) -> RunConfig:
-    """Config of a run: the one in its folder, or a YAML file.
-
-    A folder may have been moved: its config is read with ``out`` as it is now.
-
-    Raises
-    ------
-    ConfigError
-        If there is neither.
-    """
-    if run.endswith((".yaml", ".yml")) and paths.is_local(run):
-        return load_config(Path(run))
-    place = paths.join(run, "config.yaml")
-    try:
-        text = paths.read_text(place)
-    except StoreError:
-        raise ConfigError(f"{run}: neither a YAML file nor the folder of a run (no {place})") from None
-    return load_config(yaml.safe_load(text), out=run)
 
 
 def certify_step(config: RunConfig, progress: Progress = silent) -> dict[str, Any]:
@@ -145,10 +122,12 @@ def _run(config: RunConfig) -> dict[str, Any]:
 
 def _data(config: RunConfig) -> dict[str, dict[str, Any]]:
     folder = RunFolder.of(config)
+    group = paths.open_group(folder.pairs)
+    covered = {"rows": group.attrs.get("n_rows"), "parts": group.attrs.get("parts")}
     return {
         "cutouts": {"content": cutouts_content(config), "regions": _regions(folder.receipts("cutouts"))},
         "manifest": {"content": dataset_content(open_manifest(folder.manifest))},
-        "pairs": {"content": pairs_content(config), "regions": _regions(folder.receipts("pairs"))},
+        "pairs": {"content": pairs_content(config), "regions": _regions(folder.receipts("pairs")), **covered},
     }
 
 

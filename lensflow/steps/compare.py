@@ -10,9 +10,8 @@ from lensflow.diagnostics import results_from_json
 from lensflow.errors import StoreError
 from lensflow.gates import GateResult
 from lensflow.report.comparison import Comparison, RunSide, compare, write_page
-from lensflow.steps.certify import config_of
-from lensflow.steps.measure import pairs_content, stored_key
-from lensflow.steps.run_folder import RunFolder
+from lensflow.steps.identity import pairs_content, stored_key
+from lensflow.steps.run_folder import RunFolder, config_of
 from lensflow.store import paths, receipts
 
 

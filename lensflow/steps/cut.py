@@ -10,13 +10,14 @@ import xarray as xr
 from lensflow import schema
 from lensflow.config import RunConfig, fingerprint
 from lensflow.errors import SurveyError
-from lensflow.schema import PsfSource, Reason, Status
+from lensflow.schema import PsfSource, Reason, Status, reason_names
 from lensflow.steps.execute import Progress, Stopwatch, peak_rss_mb, run_tasks, silent
+from lensflow.steps.identity import keep_config, refuse_other_cut
 from lensflow.steps.run_folder import RunFolder, rows_of_a_region
 from lensflow.steps.sources import dataset_content, find_targets, pixel_scale_arcsec, survey_layout
 from lensflow.store import create, paths, receipts, resume
 from lensflow.store.lease import Held, hold
-from lensflow.store.open import open_cutouts, read_head, stored_regions
+from lensflow.store.open import host_tables, open_cutouts, read_head, stored_regions
 from lensflow.store.receipts import Receipt
 from lensflow.store.regions import Region, Regions
 from lensflow.survey.cutouts import cut_block
@@ -27,6 +28,8 @@ from lensflow.survey.stamps import read_stamps
 
 # Lines about single files in the error of a run that stops.
 MESSAGES_SHOWN = 5
+# Hosts that are named in it; hosts that may fail in any run, however small the share.
+HOSTS_SHOWN, FEW_HOSTS = 5, 3
 
 
 def cut_step(config: RunConfig, progress: Progress = silent) -> xr.Dataset:
@@ -55,10 +58,13 @@ def cut_step(config: RunConfig, progress: Progress = silent) -> xr.Dataset:
 
 def _cut(config: RunConfig, progress: Progress, held: Held) -> xr.Dataset:
     folder = RunFolder.of(config)
+    refuse_other_cut(config)  # before a synthetic survey is written
     targets, inputs = find_targets(config, progress)
     identity = resume.identity(config, "cutouts", inputs)
     stamp, n_hosts = fingerprint(identity), targets.sizes["host"]
-    if not resume.may_resume(folder.cutouts, identity):
+    resuming = resume.may_resume(folder.cutouts, identity)
+    keep_config(config)
+    if not resuming:
         counted = ("n_read", "n_removed", "removed", "n_duplicates", "hosts_by_split")
         attrs: dict[str, Any] = {k: targets.attrs[k] for k in counted}
         attrs["psf_band_ratio"] = psf_band_ratio(config, targets, progress)
@@ -68,7 +74,7 @@ def _cut(config: RunConfig, progress: Progress, held: Held) -> xr.Dataset:
     todo = receipts.unfinished_regions(folder.receipts("cutouts"), regions, stamp)
     done = receipts.read_receipts(folder.receipts("cutouts"))
     waiting = {r.index for r in todo}
-    budget = _Budget(config.survey.failure_budget, n_hosts)
+    budget = _Budget(config, n_hosts)
     for region in regions:
         if region.index not in waiting:
             budget.add(done[region.index])
@@ -226,27 +232,68 @@ def count_bytes(block: xr.Dataset) -> dict[str, int]:
 class _Budget:
     """Running sums over receipts: hosts by status and reason, against ``survey.failure_budget``."""
 
-    def __init__(self, share: float, n_hosts: int):
-        self.share, self.n_hosts = share, n_hosts
+    def __init__(self, config: RunConfig, n_hosts: int):
+        self.config, self.n_hosts = config, n_hosts
+        self.share = config.survey.failure_budget
+        self.allowed = allowed_failures(self.share, n_hosts, synthetic=config.survey.synthetic is not None)
         self.counts: dict[str, int] = {}
-        self.messages: list[str] = []
+        self.struck: list[Receipt] = []
 
     def add(self, receipt: Receipt) -> None:
         for name, number in receipt.counts.items():
             self.counts[name] = self.counts.get(name, 0) + number
-        self.messages += receipt.messages[: MESSAGES_SHOWN - len(self.messages)]
+        if receipt.counts.get("status: FAILED"):
+            self.struck.append(receipt)
 
     def check(self) -> None:
         """Raise a SurveyError if more hosts have failed than the budget allows."""
         failed = self.counts.get("status: FAILED", 0)
-        if failed <= self.share * self.n_hosts:
+        if failed <= self.allowed:
             return
         by_number = sorted((k for k in self.counts if k.startswith("reason: ")), key=lambda k: -self.counts[k])
         reasons = ", ".join(f"{k.removeprefix('reason: ')} {self.counts[k]}" for k in by_number)
+        names, lines = self._who_failed()
+        more = f" and {failed - len(names)} more" if failed > len(names) else ""
+        causes = [m for r in self.struck for m in r.messages if any(n in m for n in names)][:MESSAGES_SHOWN]
         raise SurveyError(
             f"{failed} of {self.n_hosts} hosts failed, more than survey.failure_budget = {self.share:g} "
-            f"allows ({self.counts['hosts']} hosts tried; {reasons})."
-            + "".join(f"\n  {m}" for m in self.messages)
+            f"allows ({self.allowed} here; {self.counts['hosts']} hosts tried; {reasons})."
+            + "".join(f"\n  {line}" for line in lines)
+            + (f"\n {more}" if more else "")
+            + "".join(f"\n  {m}" for m in dict.fromkeys(causes))
             + "\nMend the input and start in a new out, or raise survey.failure_budget and run again. "
             "docs/cutouts.md lists the reasons."
         )
+
+    def _who_failed(self) -> tuple[list[str], list[str]]:
+        """Names of the first hosts that FAILED, and a line for each: the reasons stand in the store already."""
+        read, names, lines = host_tables(RunFolder.of(self.config).cutouts)[0], list[str](), list[str]()
+        for receipt in self.struck:
+            block = read(receipt.start, receipt.stop)
+            for i in np.flatnonzero(block["status"].values == Status.FAILED)[: HOSTS_SHOWN - len(names)]:
+                bits = zip(self.config.bands, block["band_reasons"].values[i], strict=True)
+                why = [w for band, b in bits for w in reason_names(int(b), band)]
+                why = why or reason_names(int(block["reasons"].values[i]))
+                names.append(str(block["host_id"].values[i]))
+                lines.append(f"host {names[-1]}: {', '.join(why)}")
+        return names, lines
+
+
+def allowed_failures(share: float, n_hosts: int, synthetic: bool = False) -> int:
+    """Hosts that may fail before a run stops.
+
+    A share of few hosts is less than one: up to ``FEW_HOSTS`` may always fail, though no more than half of the hosts.
+    A synthetic survey has hosts that are made to fail; only where more than half of its hosts do is it broken. A share
+    of 0 allows none.
+
+    Parameters
+    ----------
+    share : float
+        As ``survey.failure_budget``.
+    n_hosts : int
+    synthetic : bool
+    """
+    if share == 0 and not synthetic:
+        return 0
+    half = n_hosts // 2
+    return max(int(share * n_hosts), half if synthetic else min(FEW_HOSTS, half))

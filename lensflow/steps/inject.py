@@ -18,7 +18,8 @@ from lensflow.injection.rounding import round_block, rounding_attrs
 from lensflow.manifest.image_sources import bank_of
 from lensflow.manifest.source_bank import SourceBank
 from lensflow.steps.execute import Progress, Stopwatch, peak_rss_mb, run_tasks, silent
-from lensflow.steps.plan import cutouts_content, sources_content
+from lensflow.steps.extend import extend_pairs, parts_of
+from lensflow.steps.identity import cutouts_content, keep_config, pairs_identity
 from lensflow.steps.run_folder import RunFolder, rows_of_a_region
 from lensflow.store import create, paths, receipts, resume
 from lensflow.store.lease import Held, hold
@@ -120,15 +121,13 @@ def inject_step(config: RunConfig, progress: Progress = silent) -> xr.Dataset:
 def _inject(config: RunConfig, progress: Progress, held: Held) -> xr.Dataset:
     folder = RunFolder.of(config)
     manifest = open_manifest(folder.manifest)
-    inputs = {
-        "cutouts": cutouts_content(config),
-        "manifest": str(manifest.attrs["fingerprint"]),
-        **sources_content(config),
-    }
-    identity = resume.identity(config, "pairs", inputs)
+    identity = pairs_identity(config, cutouts_content(config), str(manifest.attrs["fingerprint"]))
     stamp = fingerprint(identity)
     n_rows = manifest.sizes["sample"]
-    if not resume.may_resume(folder.pairs, identity):
+    extend_pairs(config, identity, n_rows)
+    resuming = resume.may_resume(folder.pairs, identity)
+    keep_config(config)
+    if not resuming:
         receipts.clear(folder.receipts("pairs"))
         pixel_scale = paths.open_group(folder.cutouts).attrs["pixel_scale_arcsec"]
         create.create_store(
@@ -142,7 +141,12 @@ def _inject(config: RunConfig, progress: Progress, held: Held) -> xr.Dataset:
             optional=("ctrl",) if config.store.copy_ctrl else (),
             codec=config.store.codec,
             rounded=_rounded_arrays(config),
-            attrs={"identity": identity, "fingerprint": stamp, "pixel_scale_arcsec": pixel_scale},
+            attrs={
+                "identity": identity,
+                "fingerprint": stamp,
+                "pixel_scale_arcsec": pixel_scale,
+                "parts": parts_of(config),
+            },
         )
     regions = stored_regions(folder.pairs, "pairs")
     todo = receipts.unfinished_regions(folder.receipts("pairs"), regions, stamp)
@@ -166,6 +170,20 @@ def _rounded_arrays(config: RunConfig) -> dict[str, dict[str, Any]]:
     return {name: rounding_attrs(k, store.quantize_step, config.bands) for name, k in said.items() if k}
 
 
+def _hosts_of(url: str, host_index: np.ndarray) -> xr.Dataset:
+    """Hosts of a region's rows: one slice, or two where the rows of a larger plan follow those of a smaller one."""
+    falls = np.flatnonzero(np.diff(host_index) < 0) + 1
+    ends = sorted((int(part.min()), int(part.max()) + 1) for part in np.split(host_index, falls))
+    slices = [ends[0]]
+    for start, stop in ends[1:]:
+        if start <= slices[-1][1]:
+            slices[-1] = (slices[-1][0], max(stop, slices[-1][1]))
+        else:
+            slices.append((start, stop))
+    blocks = [read_host_block(url, start, stop) for start, stop in slices]
+    return blocks[0] if len(blocks) == 1 else xr.concat(blocks, "host", combine_attrs="override")
+
+
 class InjectTask:
     """Inject one region and write it, the receipt last."""
 
@@ -178,7 +196,7 @@ class InjectTask:
         region = self.regions[index]
         manifest = read_manifest_block(folder.manifest, region)
         host_index = manifest["host_index"].values
-        hosts = read_host_block(folder.cutouts, int(host_index.min()), int(host_index.max()) + 1)
+        hosts = _hosts_of(folder.cutouts, host_index)
         watch.lap("read")
         block = inject_block(hosts, manifest, self.config.injection, bank_of(self.config))
         watch.lap("render and measure")

@@ -14,13 +14,14 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from lensflow import schema
-from lensflow.config import RunConfig, fingerprint
+from lensflow.config import RunConfig
 from lensflow.diagnostics import Summaries, results_from_json, results_to_json
 from lensflow.gates import FeatureBlock, GateResult, MetadataRows, choose_hosts, feature_block, run_checks, run_gate
 from lensflow.steps.execute import Progress, run_tasks, silent
+from lensflow.steps.identity import keep_config, pairs_content, stored_key
 from lensflow.steps.run_folder import RunFolder
 from lensflow.steps.sources import stamp_diagonal_arcsec
-from lensflow.store import paths, receipts, resume
+from lensflow.store import paths, resume
 from lensflow.store.open import read_head, read_hosts, read_pairs_block, stored_regions
 from lensflow.store.regions import Regions
 
@@ -82,6 +83,7 @@ def measure_step(
             results = [*run_all_gates(block, config, progress, told), *_checks(config, found)]
             gated = [g.to_dict() for g in results]
             keep_results(folder.gates, stored_key(config, "gates", content), gated)
+    keep_config(config)
     return (
         results_from_json(json.dumps(found)) if found is not None else {},
         [GateResult.from_dict(g) for g in gated or []],
@@ -161,23 +163,6 @@ def _gate_hosts(config: RunConfig) -> NDArray[np.int64]:
     head = read_head(RunFolder.of(config).manifest, "manifest", names=("host_index", "is_control"))
     index = head["host_index"].values[~head["is_control"].values]
     return np.unique(index[choose_hosts(index, config.gate.max_pairs, config.seed)])
-
-
-def pairs_content(config: RunConfig) -> str:
-    """Fingerprint of the finished pairs' bytes.
-
-    Raises
-    ------
-    StoreError
-        If they are not complete.
-    """
-    folder = RunFolder.of(config)
-    return receipts.finished_content(folder.receipts("pairs"), folder.pairs, "pairs", "lensflow inject")
-
-
-def stored_key(config: RunConfig, stage: str, content: str) -> str:
-    """Key that stored ``diagnostics`` or ``gates`` carry if they belong to these settings and pixels."""
-    return fingerprint(config.settings_of(stage), content)
 
 
 def stored_results(url: str, key: str, any_code: bool = False) -> Any:

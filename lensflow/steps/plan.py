@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import xarray as xr
@@ -11,11 +12,12 @@ from lensflow.manifest.build import Planner
 from lensflow.manifest.check import check_manifest
 from lensflow.manifest.estimate import Estimate, estimate, size_without_cutouts
 from lensflow.manifest.hosts import PlanSize
-from lensflow.manifest.image_sources import bank_of
 from lensflow.steps.execute import Progress, silent
+from lensflow.steps.extend import configs_of, manifest_extends, parts_of
+from lensflow.steps.identity import cutouts_content, keep_config, manifest_identity
 from lensflow.steps.run_folder import RunFolder
 from lensflow.steps.sources import count_targets, dataset_content
-from lensflow.store import paths, receipts, resume
+from lensflow.store import paths, resume
 from lensflow.store.lease import hold
 from lensflow.store.open import host_tables, open_manifest
 from lensflow.store.tables import TableWriter, write_table
@@ -43,12 +45,13 @@ def plan_step(config: RunConfig, progress: Progress = silent, *, confirmed: bool
     """
     folder = RunFolder.of(config)
     with hold(folder.root):
-        identity = _identity(config)
-        if not _is_frozen(config, identity):
-            planner = planner_of(config)
+        identity = manifest_identity(config, cutouts_content(config))
+        if manifest_extends(config) or not _is_frozen(config, identity):
+            parts = parts_of(config)
+            planner = planner_of(config, configs_of(config, parts[:-1]))
             planner.refuse(confirmed)
             progress("plan", 0, planner.size.rows)
-            attrs = {"identity": identity, "fingerprint": fingerprint(identity)}
+            attrs = {"identity": identity, "fingerprint": fingerprint(identity), "parts": parts}
             writer = TableWriter(folder.manifest, "manifest", planner.size.rows, config.bands, attrs)
             done = 0
             for block in planner.blocks():
@@ -56,12 +59,13 @@ def plan_step(config: RunConfig, progress: Progress = silent, *, confirmed: bool
                 done += block.sizes["sample"]
                 progress("plan", done, planner.size.rows)
             writer.finish(planner.attrs())
+        keep_config(config)
         return open_manifest(folder.manifest)
 
 
-def planner_of(config: RunConfig) -> Planner:
-    """Planner of a run's cutouts; nothing is drawn yet."""
-    return Planner(config, *host_tables(RunFolder.of(config).cutouts))
+def planner_of(config: RunConfig, before: Sequence[RunConfig] = ()) -> Planner:
+    """Planner of a run's cutouts, after the rows of smaller plans; nothing is drawn yet."""
+    return Planner(config, *host_tables(RunFolder.of(config).cutouts), before=before)
 
 
 def estimate_step(config: RunConfig) -> tuple[PlanSize, Estimate]:
@@ -75,13 +79,6 @@ def estimate_step(config: RunConfig) -> tuple[PlanSize, Estimate]:
     else:
         size = size_without_cutouts(config, count_targets(config))
     return size, estimate(size, config)
-
-
-def _identity(config: RunConfig) -> dict[str, Any]:
-    inputs = {"cutouts": cutouts_content(config), **sources_content(config)}
-    if config.plan.table is not None:
-        inputs["table"] = paths.content(config.plan.table)
-    return resume.identity(config, "manifest", inputs)
 
 
 def _is_frozen(config: RunConfig, identity: dict[str, Any]) -> bool:
@@ -114,26 +111,11 @@ def freeze_manifest(manifest: xr.Dataset, config: RunConfig) -> None:
 def _is_planned(manifest: xr.Dataset, config: RunConfig) -> bool:
     """Whether a manifest is the one that :func:`plan_step` froze for this config, opened again and not edited."""
     url, opened = RunFolder.of(config).manifest, manifest.attrs.get("fingerprint")
-    if opened is None or not paths.group_exists(url) or opened != fingerprint(_identity(config)):
+    if (
+        opened is None
+        or not paths.group_exists(url)
+        or opened != fingerprint(manifest_identity(config, cutouts_content(config)))
+    ):
         return False
     stored = open_manifest(url)
     return bool(stored.attrs["fingerprint"] == opened and dataset_content(stored) == dataset_content(manifest))
-
-
-def sources_content(config: RunConfig) -> dict[str, str]:
-    """Fingerprint of the images that a run's sources are, as an input named ``sources``; nothing without images."""
-    bank = bank_of(config)
-    return {} if bank is None else {"sources": fingerprint(bank.content())}
-
-
-def cutouts_content(config: RunConfig) -> str:
-    """Fingerprint of the finished cutouts' bytes; with ``plan.limit_hosts``, of the regions that hold those hosts.
-
-    Raises
-    ------
-    StoreError
-        If they are not complete.
-    """
-    folder = RunFolder.of(config)
-    limit = config.plan.limit_hosts
-    return receipts.finished_content(folder.receipts("cutouts"), folder.cutouts, "cutouts", "lensflow cut", limit)

@@ -8,7 +8,8 @@ from lensflow.gates import GateResult
 from lensflow.report.collect import Places, collect
 from lensflow.report.page import write_page
 from lensflow.steps.execute import Progress, silent
-from lensflow.steps.measure import pairs_content, stored_key
+from lensflow.steps.finished import shown_in_report
+from lensflow.steps.identity import pairs_content, refuse_other_results, stored_key
 from lensflow.steps.run_folder import RunFolder
 from lensflow.steps.score import stored_scorers
 from lensflow.steps.zoo import zoo_key
@@ -33,8 +34,11 @@ def report_step(config: RunConfig, progress: Progress = silent) -> str:
     ------
     StoreError
         If there are no cutouts.
+    StaleStoreError
+        If the folder holds the work of other settings; a report that is there stays.
     """
     folder = RunFolder.of(config)
+    refuse_other_results(config)
     progress("report", 0, 2)
     places = Places(
         cutouts=folder.cutouts,
@@ -63,9 +67,11 @@ def report_if_stale(config: RunConfig, progress: Progress = silent) -> str:
     stages = paths.read_json(folder.timings)["stages"]
     scored = [g.to_dict() for g in _scorers(config)]
     made_from = {"key": fingerprint(config.effective(), _keys(config), stages, extra, scored)}
-    if not (paths.exists(page) and paths.exists(note) and paths.read_json(note) == made_from):
+    if not (paths.exists(page) and paths.exists(note) and paths.read_json(note).get("key") == made_from["key"]):
         page = report_step(config, progress)
-        paths.write_json(note, made_from)
+    kept = {**made_from, "shows": shown_in_report(folder)}
+    if not paths.exists(note) or paths.read_json(note) != kept:
+        paths.write_json(note, kept)
     return page
 
 

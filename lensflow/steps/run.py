@@ -18,7 +18,9 @@ from lensflow.config import RunConfig
 from lensflow.gates import GateResult
 from lensflow.steps.cut import cut_step
 from lensflow.steps.execute import Progress, active_client, peak_rss_mb, silent
+from lensflow.steps.identity import refuse_other_run
 from lensflow.steps.inject import inject_step
+from lensflow.steps.inputs import read_inputs
 from lensflow.steps.measure import measure_step
 from lensflow.steps.plan import plan_step
 from lensflow.steps.report import report_if_stale
@@ -31,7 +33,7 @@ T = TypeVar("T")
 _LIBRARIES = ("lensflow", "numpy", "scipy", "numba", "astropy", "xarray", "zarr", "dask", "distributed", "scikit-learn")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class RunResults:
     """What a run found.
 
@@ -49,6 +51,13 @@ class RunResults:
     gates: list[GateResult]
     stages: list[dict[str, Any]]
     report: str
+
+    def __repr__(self) -> str:
+        """One line for each gate, and where the report is."""
+        gates = "".join(f"\n  {g!r}" for g in self.gates)
+        return (
+            f"<RunResults: {len(self.gates)} gates, {len(self.diagnostics)} diagnostics, report {self.report}>{gates}"
+        )
 
 
 def run(config: RunConfig, progress: Progress = silent) -> RunResults:
@@ -68,6 +77,8 @@ def run(config: RunConfig, progress: Progress = silent) -> RunResults:
     LensflowError
         Of the step that could not go on; what is finished is kept and the same call continues.
     """
+    refuse_other_run(config)
+    read_inputs(config)
     with hold(RunFolder.of(config).root):
         return _run(config, progress)
 
@@ -76,8 +87,8 @@ def _run(config: RunConfig, progress: Progress) -> RunResults:
     folder = RunFolder.of(config)
     timer = _StageTimer(progress, folder.report if config.cluster.performance_reports else None)
     timer("cut", lambda: cut_step(config, timer.progress), lambda c: c.sizes["host"])
-    # Only now: a refused (stale) store must not lose the config that it was made with.
-    paths.write_text(folder.config, config.to_yaml())
+    # Again, with the cutouts' content known: nothing further is written for a config that is refused.
+    refuse_other_run(config)
     manifest = timer("plan", lambda: plan_step(config, timer.progress), lambda m: m.sizes["sample"])
     timer("inject", lambda: inject_step(config, timer.progress), lambda p: p.sizes["sample"] + p.attrs["n_sealed"])
     diagnostics, gates = timer(

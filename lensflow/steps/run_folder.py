@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lensflow.config import RunConfig
+import yaml
+
+from lensflow.config import RunConfig, load_config
+from lensflow.errors import ConfigError, StoreError
 from lensflow.store import paths, s3
 from lensflow.store.regions import rows_per_region
+
+STORES = ("cutouts", "manifest", "pairs")
 
 
 @dataclass(frozen=True)
@@ -108,3 +113,50 @@ def rows_of_a_region(config: RunConfig, n_rows: int) -> int:
     """Rows of a region of ``n_rows`` hosts or samples, where the config does not give them."""
     row_bytes = 4 * len(config.bands) * config.survey.stamp_size**2
     return rows_per_region(n_rows, row_bytes, config.store.shard_mb, config.store.inner_chunk)
+
+
+def config_of(run: str, out: str | None = None) -> RunConfig:
+    """Config of a run: the one that its folder keeps, or a YAML file.
+
+    A folder may have been moved: its config is read with ``out`` as it is now.
+
+    Parameters
+    ----------
+    run : str
+        Folder of a run (any fsspec URL), one of the stores in it, or a YAML file.
+    out : str, optional
+        Replaces the config's ``out``.
+
+    Raises
+    ------
+    ConfigError
+        If there is neither.
+    """
+    run = run.rstrip("/")
+    if run.endswith((".yaml", ".yml")) or (paths.is_local(run) and paths.local_path(run).is_file()):
+        folder = run.rsplit("/", 1)[0] if run.endswith("/config.yaml") else ""
+        # The config that a run's folder keeps names the folder as it was called when the run was made.
+        if out is None and folder and any(paths.group_exists(f"{folder}/{name}.zarr") for name in STORES):
+            out = folder
+        return _load(run, run, out)
+    if run.endswith(tuple(f"{name}.zarr" for name in STORES)):
+        run = run.rsplit("/", 1)[0] if "/" in run else "."
+    return _load(paths.join(run, "config.yaml"), run, out or run)
+
+
+def _load(place: str, run: str, out: str | None) -> RunConfig:
+    if paths.is_local(place):
+        if place != run and not paths.local_path(place).exists():
+            raise ConfigError(_NO_RUN.format(run=run, place=place))
+        return load_config(paths.local_path(place), out=out)
+    try:
+        text = paths.read_text(place)
+    except StoreError:
+        raise ConfigError(_NO_RUN.format(run=run, place=place)) from None
+    return load_config(yaml.safe_load(text), out=out)
+
+
+_NO_RUN = (
+    "{run}: neither a YAML file nor the folder of a run (no {place}). A folder keeps its config once a step of the run "
+    "was made there."
+)

@@ -16,7 +16,8 @@ from lensflow.gates import GateResult
 from lensflow.gates.score_gates import judge_scores, scored_hosts
 from lensflow.gates.scorer import ScoreBlock, as_scorer, score_block
 from lensflow.steps.execute import Progress, run_tasks, silent
-from lensflow.steps.measure import keep_results, pairs_content, stored_key, stored_results
+from lensflow.steps.identity import pairs_content, stored_key
+from lensflow.steps.measure import keep_results, stored_results
 from lensflow.steps.run_folder import RunFolder
 from lensflow.steps.scorer_source import load_scorer, scorer_source
 from lensflow.store import paths, sealing

@@ -76,8 +76,11 @@ def table_targets(config: RunConfig, table: str | None = None) -> xr.Dataset:
 
 
 def dataset_content(dataset: xr.Dataset) -> str:
-    """Fingerprint of the values of a dataset in memory."""
-    return fingerprint([(v, create.checksum(dataset[v].values)) for v in sorted(map(str, dataset.data_vars))])
+    """Fingerprint of the values of a dataset in memory, keys that are coordinates included."""
+    names = {*map(str, dataset.data_vars), *({"host_id", "row_id"} & set(map(str, dataset.coords)))}
+    if "sample" in dataset.dims:
+        names.discard("host_id")  # of rows it is looked up by host_index, not stored
+    return fingerprint([(v, create.checksum(dataset[v].values)) for v in sorted(names)])
 
 
 def _brick_targets(config: RunConfig, progress: Progress) -> tuple[xr.Dataset, dict[str, str]]:

@@ -13,7 +13,8 @@ from lensflow.gates.core_sweep import CoreRows
 from lensflow.gates.core_tuning import CoreTuning, tune
 from lensflow.report import core_handling
 from lensflow.steps.execute import Progress, run_tasks, silent
-from lensflow.steps.measure import keep_results, pairs_content, stored_key, stored_results
+from lensflow.steps.identity import pairs_content, stored_key
+from lensflow.steps.measure import keep_results, stored_results
 from lensflow.steps.run_folder import RunFolder
 from lensflow.store import paths
 from lensflow.store.open import read_head, read_pairs_block, stored_regions

@@ -225,6 +225,20 @@ def _write_whole(group: zarr.Group, v: Variable, values: NDArray) -> None:
     array[...] = values
 
 
+def grow_store(url: str, store: str, n_rows: int) -> None:
+    """Lengthen the regional arrays of a store; what is written stays where it is.
+
+    The store's own attributes still give the old number of rows: whoever grows it writes them last.
+    """
+    layout = LAYOUTS[store]
+    group = paths.open_group(url, mode="r+")
+    with paths.explain_errors(url):
+        for name in (*(v.name for v in layout.pixels_in(group)), *(layout.tables or {})):
+            array = group[name]
+            if isinstance(array, zarr.Array) and array.shape[0] < n_rows:
+                array.resize((n_rows, *array.shape[1:]))
+
+
 def write_attrs(url: str, attrs: Mapping[str, Any]) -> None:
     """Add JSON-like attributes to a store's group; its arrays stay as they are."""
     with paths.explain_errors(url):

@@ -13,6 +13,7 @@ import zarr
 from numpy.typing import NDArray
 
 from lensflow import schema
+from lensflow.config import load_config
 from lensflow.errors import StoreError
 from lensflow.injection.rounding import round_pixels
 from lensflow.schema import Variable
@@ -65,6 +66,23 @@ def _lazy(url: str, group: zarr.Group, name: str) -> da.Array:
     # The fingerprint is part of the name: a store written anew at the same place is another Dask array.
     label = f"{name}-{url}-{group.attrs.get('fingerprint', '')}"
     return da.from_array(array, chunks=(rows, *array.shape[1:]), name=label, asarray=True)
+
+
+def store_url(place: Any, store: str) -> str:
+    """URL of a store that is named by itself, by the folder of its run, or by the run's YAML file.
+
+    Parameters
+    ----------
+    place : str or path
+    store : {"cutouts", "manifest", "pairs"}
+    """
+    url = str(place).rstrip("/")
+    if url.endswith((".yaml", ".yml")) and paths.is_local(url):
+        config = load_config(paths.local_path(url))
+        s3.use({config.out: config.storage})
+        return paths.join(config.out, f"{store}.zarr")
+    inside = paths.join(url, f"{store}.zarr")
+    return inside if not paths.group_exists(url) and paths.group_exists(inside) else url
 
 
 def stored_regions(url: str, store: str) -> Regions:
@@ -124,21 +142,59 @@ def _open(url: str, store: str) -> xr.Dataset:
 def open_cutouts(url: str) -> xr.Dataset:
     """Open a cutouts store.
 
+    Parameters
+    ----------
+    url : str
+        The store, the folder of its run, or the run's YAML file.
+
     Returns
     -------
-    Dataset with dims host, band, y, x: tables in memory, ``image``, ``invvar`` and ``maskbits`` lazy with one
-    Dask chunk per region.
+    Dataset with dims host, band, y, x: tables in memory, ``host_id`` a coordinate, ``image``, ``invvar`` and
+    ``maskbits`` lazy with one Dask chunk per region.
     """
-    return _open(url, "cutouts")
+    return _open(store_url(url, "cutouts"), "cutouts").set_coords("host_id")
 
 
 def open_manifest(url: str) -> xr.Dataset:
     """Open a manifest: one row per injection or control.
 
+    Parameters
+    ----------
+    url : str
+        The store, the folder of its run, or the run's YAML file.
+
     Returns
     -------
-    Dataset with dim sample: in memory, lazy (one Dask chunk per shard) beyond two million rows.
+    Dataset with dim sample: in memory, lazy (one Dask chunk per shard) beyond two million rows. ``row_id`` is a
+    coordinate, and so is ``host_id`` where the cutouts are beside the manifest.
     """
+    url = store_url(url, "manifest")
+    beside = url.rsplit("/", 1)[0] if "/" in url else "."
+    return with_host_ids(_open_manifest(url), paths.join(beside, "cutouts.zarr"))
+
+
+def with_host_ids(rows: xr.Dataset, cutouts: str | xr.Dataset) -> xr.Dataset:
+    """Rows with the coordinates ``row_id`` and ``host_id``; lazy where ``host_index`` is.
+
+    Parameters
+    ----------
+    rows : Dataset
+        Dim sample, with ``host_index``.
+    cutouts : str or Dataset
+        Their hosts; where there is no such store, only ``row_id`` becomes a coordinate.
+    """
+    rows = rows.set_coords("row_id")
+    if isinstance(cutouts, str):
+        if not paths.group_exists(cutouts):
+            return rows
+        cutouts = read_head(cutouts, "cutouts", names=("host_id",))
+    names = np.asarray(cutouts["host_id"].values)
+    index = rows["host_index"].data
+    of_row = index.map_blocks(lambda i: names[i], dtype=names.dtype) if isinstance(index, da.Array) else names[index]
+    return rows.assign_coords(host_id=("sample", of_row, schema.variable("cutouts", "host_id").attrs))
+
+
+def _open_manifest(url: str) -> xr.Dataset:
     group = _group(url, "manifest")
     if paths.open_array(url, group, "row_id").shape[0] <= TABLE_ROWS_IN_MEMORY:
         return _open(url, "manifest")
@@ -177,7 +233,7 @@ def open_pairs(
     Parameters
     ----------
     url : str
-        The pairs store.
+        The pairs store, the folder of its run, or the run's YAML file.
     manifest_url, cutouts_url : str, optional
         Where they lie, if not beside the pairs.
     split : {"train", "val", "test"}, optional
@@ -189,7 +245,8 @@ def open_pairs(
     Returns
     -------
     Dataset with dims sample, band, y, x: ``arc``, ``stamp`` and ``ctrl`` (the host's image) lazy with one Dask
-    chunk per region; the manifest's columns, metrics and flags in memory. ``attrs["n_sealed"]`` rows of the test
+    chunk per region; the manifest's columns, metrics and flags in memory; ``row_id`` and ``host_id`` are coordinates.
+    ``attrs["n_sealed"]`` rows of the test
     split were left out.
 
     Raises
@@ -204,6 +261,7 @@ def open_pairs(
             f"{url}: the test split is sealed. To open it, say why: open_pairs(..., split='test', unseal_test='...'); "
             "the opening is logged beside the store."
         )
+    url = store_url(url, "pairs")
     every = open_all_pairs(url, manifest_url, cutouts_url)
     of_row = every["split"].values
     wanted = range(len(schema.SPLITS)) if split is None else [schema.SPLITS.index(split)]
@@ -227,7 +285,7 @@ def open_all_pairs(url: str, manifest_url: str | None = None, cutouts_url: str |
     """
     pairs = _open(url, "pairs")
     beside = url.rstrip("/").rsplit("/", 1)[0]
-    manifest = open_manifest(manifest_url or paths.join(beside, "manifest.zarr"))
+    manifest = _open_manifest(manifest_url or paths.join(beside, "manifest.zarr"))
     cutouts_at = cutouts_url or paths.join(beside, "cutouts.zarr")
     if manifest.sizes["sample"] != pairs.sizes["sample"]:
         raise StoreError(
@@ -241,7 +299,7 @@ def open_all_pairs(url: str, manifest_url: str | None = None, cutouts_url: str |
             _lazy_ctrl(url, cutouts_at, out, int(manifest.attrs["seed"])),
             schema.CTRL.attrs,
         )
-    return out
+    return with_host_ids(out, cutouts_at)
 
 
 def _lazy_ctrl(url: str, cutouts_url: str, pairs: xr.Dataset, seed: int) -> da.Array:
@@ -301,9 +359,14 @@ def read_hosts(url: str, host_index: NDArray[np.int64], names: Sequence[str]) ->
             n: np.empty((0, *paths.open_array(url, group, n).shape[1:]), paths.open_array(url, group, n).dtype)
             for n in names
         }
-    first, last = int(host_index.min()), int(host_index.max())
-    found = _read_all(url, group, names, slice(first, last + 1))
-    return {n: values[host_index - first] for n, values in found.items()}
+    # Rows of a larger plan follow those of a smaller one: where hosts begin again is another slice.
+    falls = np.flatnonzero(np.diff(host_index) < 0) + 1
+    read: dict[str, list[NDArray]] = {n: [] for n in names}
+    for part in np.split(host_index, falls) if len(falls) <= 1 else [host_index]:
+        first, last = int(part.min()), int(part.max())
+        for n, values in _read_all(url, group, names, slice(first, last + 1)).items():
+            read[n].append(values[part - first])
+    return {n: parts[0] if len(parts) == 1 else np.concatenate(parts) for n, parts in read.items()}
 
 
 def read_head(url: str, store: str, rows: slice = slice(None), names: Sequence[str] | None = None) -> xr.Dataset:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from lensflow.config import fingerprint
@@ -96,6 +96,18 @@ def remove_receipts(folder: str, regions: Iterable[Region]) -> None:
     """Delete the receipts of regions, so that the next run does them again."""
     for region in regions:
         paths.remove(receipt_url(folder, region.index))
+
+
+def restamp(folder: str, regions: Iterable[Region], old: str, new: str) -> None:
+    """Let the receipts of regions vouch for them under a new fingerprint too: the store grew, and they did not change.
+
+    Receipts of another fingerprint than ``old`` are left as they are, and so count for nothing.
+    """
+    done = read_receipts(folder)
+    for region in regions:
+        receipt = done.get(region.index)
+        if receipt is not None and receipt.fingerprint == old:
+            paths.write_json(receipt_url(folder, region.index), asdict(replace(receipt, fingerprint=new)))
 
 
 def _parse(content: bytes) -> Receipt | None:

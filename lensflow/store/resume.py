@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -58,8 +58,16 @@ def identity(config: RunConfig, stage: str, inputs: Mapping[str, str]) -> dict[s
     }
 
 
-def may_resume(url: str, wanted: Mapping[str, Any]) -> bool:
+def may_resume(url: str, wanted: Mapping[str, Any], unknown: Collection[str] = ()) -> bool:
     """Decide what to do with ``url``: True = continue what is there, False = nothing is there yet.
+
+    Parameters
+    ----------
+    url : str
+    wanted : mapping
+        As :func:`identity`.
+    unknown : collection of str
+        Keys that are not compared, because nobody knows them yet.
 
     Raises
     ------
@@ -74,9 +82,12 @@ def may_resume(url: str, wanted: Mapping[str, Any]) -> bool:
         raise StoreError(f"{url}: a zarr store that lensflow did not make is in the way. Choose another out.")
     if attrs.get("complete") is False:
         return False  # whoever created it did not come to the end: nothing can lie in it yet
-    if attrs.get("fingerprint") == fingerprint(wanted):
+    if not unknown and attrs.get("fingerprint") == fingerprint(wanted):
         return True
-    keys = sorted(k for k in {*stored, *wanted} if stored.get(k, _MISSING) != wanted.get(k, _MISSING))
+    compared = {*stored, *wanted} - set(unknown)
+    keys = sorted(k for k in compared if stored.get(k, _MISSING) != wanted.get(k, _MISSING))
+    if unknown and not keys:
+        return True
     shown = [f"  {k}: stored {_short(stored, k)}, now {_short(wanted, k)}" for k in keys[:12]]
     more = f"\n  and {len(keys) - 12} more" if len(keys) > 12 else ""
     raise StaleStoreError(

@@ -253,6 +253,8 @@ class _Reader:
         advice = "Fetch it again, or raise survey.failure_budget."
         if error.reason == Reason.MISSING_FILE:
             advice = "Fetch it, unless the survey has no such exposure; or raise survey.failure_budget."
+        if "maskbits" in suffix:  # no host fails for want of masks
+            advice = "Fetch it if the survey has it; until then these hosts are flagged, not lost."
         for row in rows:
             bits[row] |= np.uint32(error.reason)
             self.messages.add(str(error), f"{error.reason.name}{suffix}", advice, str(self.names[row]))

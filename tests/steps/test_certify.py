@@ -12,7 +12,7 @@ from lensflow.config import load_config
 from lensflow.config.checks import GATE_CHECKS
 from lensflow.errors import CertificateError, ConfigError, StoreError
 from lensflow.gates import Verdict
-from lensflow.steps.certify import config_of
+from lensflow.steps.run_folder import config_of
 from lensflow.store import paths, receipts
 from lensflow.store.open import open_pairs
 from tests.factories import imported_galaxies, put
