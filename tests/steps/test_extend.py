@@ -12,10 +12,15 @@ from lensflow import steps
 from lensflow.errors import CertificateError, StaleStoreError
 from lensflow.steps.extend import EXTENDABLE, is_larger
 from lensflow.store import receipts
-from tests.small_run import small_config
+from tests.small_run import small_config as small
 
+STORE = {"samples_per_region": 8, "hosts_per_region": 8, "inner_chunk": 8}
 FIRST = {"injections_per_host": 2, "limit_hosts": 12}
 NAMES = ("arc", "stamp", "ctrl", "row_id", "host_index", "replicate", "theta_e_arcsec", "src_flux_nmgy", "snr_matched")
+
+
+def small_config(out, **sections):
+    return small(out, store=STORE, **sections)
 
 
 def pairs_of(out):
@@ -81,7 +86,7 @@ def test_old_rows_keep_number_bits_and_bytes_and_new_ones_are_those_of_the_large
     assert same_rows(old, new.isel(sample=slice(0, n))) and (new["row_id"].values[:n] == old["row_id"].values).all()
     assert same_rows(new, whole) and len(np.unique(new["row_id"].values)) == new.sizes["sample"]
     # Only a last region that was not full is written again.
-    full = {k for k, r in done.items() if r.stop - r.start == 32}
+    full = {k for k, r in done.items() if r.stop - r.start == 8}
     assert full and all(after[p] == h for p, h in before.items() if int(p.parts[3]) in full)
     again = receipts.read_receipts(f"{folder}/receipts/pairs")
     assert all(again[k].seconds == done[k].seconds and again[k].checksums == done[k].checksums for k in full)
