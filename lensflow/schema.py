@@ -66,9 +66,15 @@ class Variable:
         Raises
         ------
         StoreError
-            If a text is none of the categories.
+            If a text is none of the categories, or longer than the variable's width.
         """
         if not self.categories:
+            text = np.asarray(values)
+            width = np.dtype(self.dtype).itemsize if self.dtype.startswith("U") else 0
+            if width and text.dtype.kind == "U" and text.dtype.itemsize > width:
+                longest = max(map(str, text), key=len, default="")
+                if len(longest) > width // 4:
+                    raise StoreError(f"{self.name}: {longest!r} has {len(longest)} characters, {width // 4} are kept")
             return np.asarray(values, dtype=self.dtype)
         codes = np.full(len(values), 255, np.uint8)
         for code, name in enumerate(self.categories):
@@ -106,6 +112,10 @@ class Reason(IntFlag):
     NO_PSF = 128
     ASSUMED_NOISE = 256
     ASSUMED_PSF = 512
+    UNKNOWN_UNIT = 1024
+    NO_PSF_IMAGE = 2048
+    IMPLAUSIBLE_PSF = 4096
+    UNKNOWN_MASK_BIT = 8192
 
 
 # Reasons that belong to one band and are named with it in reports (NO_COVERAGE_g).
@@ -118,6 +128,9 @@ BAND_REASONS = (
     | Reason.NO_PSF
     | Reason.ASSUMED_NOISE
     | Reason.ASSUMED_PSF
+    | Reason.UNKNOWN_UNIT
+    | Reason.NO_PSF_IMAGE
+    | Reason.IMPLAUSIBLE_PSF
 )
 
 
@@ -174,7 +187,7 @@ CUTOUTS = (
     _v("reasons", "host", "u4", "", "reason bits of the host, all bands together (lensflow.schema.Reason)"),
     _v("band_reasons", "host band", "u4", "", "reason bits of each band"),
     _v("bad_pixel_frac", "host", "f4", "1", "share of stamp pixels with any of the configured mask bits"),
-    _v("mask_bit_frac", "host mask_bit", "f4", "1", "share of stamp pixels with each mask bit, bits 0 to 15"),
+    _v("mask_bit_frac", "host mask_bit", "f4", "1", "share of stamp pixels with each mask bit, bits 0 to 16"),
     _v("wise_brightmask_frac", "host", "f4", "1", "share of stamp pixels with a WISE bright-star bit (8, 9)"),
     _v("flux_nmgy", "host band", "f4", "nMgy", "catalogue flux of the host; NaN where the catalogue has none"),
     _v("aperture_flux_nmgy", "host band", "f4", "nMgy", "flux of the cutout within 5\" of the target; NaN = no data"),
@@ -189,7 +202,7 @@ CUTOUTS = (
 # Pixels of the cutouts that exist only where the config asks for them.
 PSF_KERNEL = _v("psf_kernel", "host band psf_y psf_x", "f4", "1",
                 "coadd PSF image, unit sum, centred on the middle pixel; NaN where psf_source is not 3")  # fmt: skip
-N_MASK_BITS = 16
+N_MASK_BITS = 17
 
 SPLITS = ("train", "val", "test")
 # Split of a host that lies closer than a stamp to a host of another split: cut, but in no manifest.

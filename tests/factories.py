@@ -70,7 +70,7 @@ def make_cutouts(n: int = 6, size: int = 64, seed: int = 0, absent: tuple[tuple[
         "band_reasons": reasons,
         "bad_pixel_frac": np.zeros(n),
         "wise_brightmask_frac": np.zeros(n),
-        "mask_bit_frac": np.zeros((n, 16)),
+        "mask_bit_frac": np.zeros((n, 17)),
         "sigma_v_km_s": np.full(n, np.nan),
         "z_lens": np.full(n, np.nan),
         "cell": cells,

@@ -9,7 +9,7 @@ from pydantic import Field, field_validator, model_validator
 from lensflow.config.base import Fraction, Positive, Section
 from lensflow.config.layouts import pattern_problem
 
-MaskBitNumber = Annotated[int, Field(ge=0, le=15)]
+MaskBitNumber = Annotated[int, Field(ge=0, le=30)]
 
 
 class SyntheticConfig(Section):

@@ -209,7 +209,7 @@ class Planner:
     def _psf_fwhm(self, cutouts: xr.Dataset) -> NDArray[np.float64]:
         psfsize = cutouts["psfsize_arcsec"].values.astype(np.float64)
         if self.config.plan.psf_model == "kernel":
-            # Where a host has no PSF image there is nothing to convolve an arc with: the band is absent.
+            # A host has a PSF image in every band that is covered, or is left out (NO_PSF_IMAGE); the others are NaN.
             psfsize = np.where(cutouts["psf_source"].values == PsfSource.COADD_PSF, psfsize, np.nan)
         return psf_fwhm_from_psfsize(psfsize, self.config.plan.psf_model, self.config.plan.psf_beta)
 

@@ -17,7 +17,7 @@ from lensflow.errors import ManifestError
 from lensflow.manifest.lens_priors import lacks_dispersion, lacks_light, lacks_shape, lies_behind
 from lensflow.manifest.priors import grid_of, rules_of
 from lensflow.manifest.table import InjectionTable
-from lensflow.schema import Reason, Status
+from lensflow.schema import PsfSource, Reason, Status
 
 Floats = NDArray[np.float64]
 
@@ -84,9 +84,13 @@ def eligible_hosts(cutouts: xr.Dataset, config: RunConfig, given: Collection[str
             lacks["NO_SIGMA_V_OR_FLUX"] = without
         else:
             dark |= without
+    # An arc is convolved with the host's own PSF image: without one in a band that the survey has observed, no row
+    # could show what its source says.
+    lacks_image = cutouts["covered"].values & (cutouts["psf_source"].values != PsfSource.COADD_PSF)
     reasons = {
         "FAILED": status == Status.FAILED,
         "PARTIAL_STAMP": (missing_pixels & cutouts["covered"].values).any(axis=1) & (not plan.include_partial),
+        "NO_PSF_IMAGE": lacks_image.any(axis=1) & (plan.psf_model == "kernel"),
         "GUARD_BAND": cutouts["split"].values == schema.GUARD,
         "NO_HOST_FLUX": dark,
         **(lacks if plan.host_lacks == "skip" else {}),
@@ -234,6 +238,12 @@ def refuse(size: PlanSize, config: RunConfig, confirmed: bool = False) -> None:
             f"{plan.lens_shape}). Fill the targets' sigma_v_km_s and z_lens (z_lens < plan.src_z), or choose "
             "plan.host_lacks: prior (draw from the prior) or skip (leave them out), or plan.theta_e_from: host (from "
             "the host's r magnitude)."
+        )
+    if size.rows == 0 and size.skipped.get("NO_PSF_IMAGE", 0) == size.n_hosts:
+        raise ManifestError(
+            f"plan.psf_model is kernel, and none of {size.n_hosts:,} hosts has a PSF image in every band. Cut with "
+            "survey.psf_images: true (the messages of `lensflow cut` say what is wrong with the images; stamps have "
+            "survey.stamps.psf_files), or plan with plan.psf_model: moffat."
         )
     if size.rows == 0:
         reasons = ", ".join(f"{n} {k}" for k, n in size.skipped.items())

@@ -85,7 +85,7 @@ def draw_source_ids(
     ----------
     config : SourcesConfig
     ids : ndarray of str, shape (source,)
-        The bank's.
+        The bank's, 32 characters at most.
     fractions : tuple of float
         Shares of the splits.
     row_id, split : ndarray, shape (sample,)
@@ -95,11 +95,8 @@ def draw_source_ids(
     Raises
     ------
     ManifestError
-        If an id is longer than 32 characters, or a split has rows but no image.
+        If a split has rows but no image.
     """
-    longest = max(ids, key=len)
-    if len(longest) > 32:
-        raise ManifestError(f"image source {longest!r}: names may have 32 characters, this one has {len(longest)}")
     order = np.sort(ids)
     home = split_of_sources(order, fractions, seed)
     u = rng.uniform(seed, row_id, "src_id", 2)

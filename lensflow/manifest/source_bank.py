@@ -23,6 +23,8 @@ from numpy.typing import ArrayLike, NDArray
 from lensflow.errors import ManifestError, SurveyError, did_you_mean
 from lensflow.lensing.source_image import ImageSource, prepare_image_source
 
+# Longest name of a source, as manifests keep it; a longer one is cut and told apart (:func:`short_name`).
+NAME_CHARACTERS = 32
 # Prepared images that a bank keeps, about 0.4 MB each.
 _KEPT = 256
 # Larger files (a catalogue's, of hundreds of MB) are told apart by size and time of change instead of every byte.
@@ -61,13 +63,15 @@ class SourceBank:
     Parameters
     ----------
     entries : mapping of str to SourceEntry
-        The bank's sources.
+        The bank's sources, by names of any length; ``ids`` and manifests have :func:`short_name` of each.
     **prepare
         Settings of :func:`lensflow.lensing.source_image.prepare_image_source`, the same for all.
     """
 
     def __init__(self, entries: Mapping[str, SourceEntry], **prepare: Any) -> None:
-        self.entries = dict(entries)
+        self.entries = {short_name(name): entry for name, entry in entries.items()}
+        if len(self.entries) < len(entries):
+            raise SurveyError(f"two of {len(entries)} image sources share a name once cut. Rename one of them.")
         self.prepare = prepare
         self._read: OrderedDict[str, ImageSource] = OrderedDict()
 
@@ -183,7 +187,7 @@ class SourceBank:
         return len(self.entries)
 
     def __contains__(self, source_id: object) -> bool:
-        return source_id in self.entries
+        return isinstance(source_id, str) and short_name(source_id) in self.entries
 
     def get(self, source_id: str) -> ImageSource:
         """Read and prepare a source, or return it as it was.
@@ -197,6 +201,7 @@ class SourceBank:
         RenderError
             If the image cannot be a source (see ``prepare_image_source``).
         """
+        source_id = short_name(source_id)
         if source_id in self._read:
             return self._read[source_id]
         if source_id not in self.entries:
@@ -214,6 +219,18 @@ class SourceBank:
     def __getstate__(self) -> dict[str, Any]:
         # What was read stays behind: a worker reads what its rows need.
         return {**self.__dict__, "_read": OrderedDict()}
+
+
+def short_name(name: str) -> str:
+    """Name of a source as manifests keep it: itself up to 32 characters, else its beginning and a hash of the whole.
+
+    ``hst_11359_20_acs_wfc_total_jb6o20_cutout_0`` becomes ``hst_11359_20_acs_wfc_to~`` and eight hexadecimal digits,
+    the same in every run and different for every name.
+    """
+    name = str(name)
+    if len(name) <= NAME_CHARACTERS:
+        return name
+    return f"{name[: NAME_CHARACTERS - 9]}~{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
 def _read_image(entry: SourceEntry, source_id: str) -> NDArray[np.float64]:

@@ -13,7 +13,8 @@ from lensflow import geometry
 from lensflow.config import SurveyConfig
 from lensflow.schema import PsfSource, Reason, Status
 from lensflow.survey import masks
-from lensflow.survey.psfsize import REFERENCE_BAND, choose_psfsize, theory_band_ratio
+from lensflow.survey.no_data import IMPOSSIBLE, dithered_zeros
+from lensflow.survey.psfsize import REFERENCE_BAND, choose_psfsize, implausible, theory_band_ratio
 
 NO_NEXP_FILE = -1
 
@@ -25,7 +26,8 @@ class RawBlock:
     All arrays start as "nothing was read". ``nexp`` is NO_NEXP_FILE where no such file says anything;
     ``readable`` is True where image and invvar were read; ``reasons`` and ``band_reasons`` hold the bits that
     reading found. ``psf_kernel`` (host, band, y, x) and ``psf_image``, its size in arcsec, are filled where PSF images
-    are asked for.
+    are asked for; ``psf_median`` is the brick's, from its map, where that has enough values; ``psf_odd`` a size that
+    was not used because it cannot be.
     """
 
     bands: tuple[str, ...]
@@ -36,6 +38,8 @@ class RawBlock:
     psf_map: NDArray[np.float64]
     psf_catalogue: NDArray[np.float64]
     psf_image: NDArray[np.float64]
+    psf_median: NDArray[np.float64]
+    psf_odd: NDArray[np.float64]
     psf_kernel: NDArray[np.float32] | None
     readable: NDArray[np.bool_]
     band_reasons: NDArray[np.uint32]
@@ -56,6 +60,8 @@ class RawBlock:
             psf_map=np.full(per_band, np.nan),
             psf_catalogue=np.full(per_band, np.nan),
             psf_image=np.full(per_band, np.nan),
+            psf_median=np.full(per_band, np.nan),
+            psf_odd=np.full(per_band, np.nan),
             psf_kernel=np.full((*per_band, psf_size, psf_size), np.nan, np.float32) if psf_size else None,
             readable=np.zeros(per_band, bool),
             band_reasons=np.zeros(per_band, np.uint32),
@@ -66,7 +72,10 @@ class RawBlock:
 
 
 def assess(
-    raw: RawBlock, survey: SurveyConfig, psf_band_ratio: Mapping[str, float] | None = None
+    raw: RawBlock,
+    survey: SurveyConfig,
+    psf_band_ratio: Mapping[str, float] | None = None,
+    pixel_scale_arcsec: float = np.nan,
 ) -> dict[str, NDArray[Any]]:
     """Judge a block: coverage, PSF size, masks, status and reasons of every host.
 
@@ -77,14 +86,20 @@ def assess(
       edge, or one of its files is corrupt. OK: the rest.
     - NO_COVERAGE is said only where the files were read and the target lies on the brick: a file that is
       missing says nothing about exposures.
+    - Weights that are zero but for the dither of a lossy compression are zero
+      (:func:`lensflow.survey.no_data.dithered_zeros`).
+    - A PSF size that cannot be (:func:`lensflow.survey.psfsize.implausible`) is not used: IMPLAUSIBLE_PSF, and the next
+      of the chain is taken.
+    - A pixel with a mask bit that has no name here is bad for ``mask_bits: default``; UNKNOWN_MASK_BIT.
 
     Returns
     -------
     dict
         The variables of ``schema.CUTOUTS`` but cell and split.
     """
-    bad = ~np.isfinite(raw.image) | ~np.isfinite(raw.invvar) | (raw.invvar < 0)
-    image, invvar = np.where(bad, np.float32(0), raw.image), np.where(bad, np.float32(0), raw.invvar)
+    weight = _without_dithered_zeros(raw.invvar)
+    bad = ~np.isfinite(raw.image) | ~np.isfinite(weight) | (weight < 0) | (np.abs(raw.image) >= IMPOSSIBLE)
+    image, invvar = np.where(bad, np.float32(0), raw.image), np.where(bad, np.float32(0), weight)
     band_reasons = raw.band_reasons | _flag(np.any(bad, axis=(-2, -1)), Reason.NONFINITE)
     has_data = invvar > 0
     coverage = has_data.mean(axis=(-2, -1))
@@ -92,6 +107,8 @@ def assess(
     on_brick = (raw.reasons & Reason.OUTSIDE_BRICK) == 0
     judged = raw.readable & on_brick[:, None]
     exposed = judged & exposed_at_target(has_data, raw.nexp, raw.x_center, raw.y_center)
+    odd = _drop_implausible_psf(raw, pixel_scale_arcsec) & exposed
+    band_reasons |= _flag(odd, Reason.IMPLAUSIBLE_PSF)
     psfsize, psf_source = _psf_chain(raw, exposed, psf_band_ratio or {})
     given = np.array([survey.psfsize_arcsec.get(band, np.nan) for band in raw.bands])
     assumed = exposed & (psf_source == PsfSource.NONE) & np.isfinite(given)
@@ -105,9 +122,13 @@ def assess(
     band_reasons |= _flag(thin, Reason.PARTIAL_STAMP)
 
     masked = masks.bad_pixels(raw.maskbits, masks.chosen_bits(survey.mask_bits, raw.bands))
+    unknown = masks.unknown_bits(raw.maskbits) != 0
+    if survey.mask_bits == "default":
+        masked |= unknown
     useless = masked | ~(has_data & covered[:, :, None, None]).any(axis=1)
     all_masked = covered.any(axis=1) & useless.all(axis=(-2, -1))
     reasons = raw.reasons | _flag(all_masked, Reason.ALL_MASKED) | np.bitwise_or.reduce(band_reasons, axis=1)
+    reasons |= _flag(unknown.any(axis=(-2, -1)), Reason.UNKNOWN_MASK_BIT)
 
     failed = ~on_brick | ~covered.any(axis=1) | all_masked
     blemish = np.uint32(Reason.PARTIAL_STAMP | Reason.CORRUPT_FILE)
@@ -162,6 +183,27 @@ def exposed_at_target(
     host = np.arange(has_data.shape[0])[:, None, None]
     box = np.moveaxis(has_data, 1, -1)[host, rows[:, :, None], columns[:, None, :]]  # (host, 3, 3, band)
     return np.asarray((box[:, 1, 1] | (box.sum(axis=(1, 2)) >= 5)) & (nexp != 0))
+
+
+def _without_dithered_zeros(invvar: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Weights with dithered zeros made zero; the array itself where there are none to look for."""
+    # Every stamp with a dithered zero has a weight that is not zero and far below its largest.
+    high = np.nanmax(invvar, axis=(-2, -1), initial=0, keepdims=True)
+    suspect = ((invvar != 0) & (invvar < 1e-2 * high)).any(axis=(-2, -1)) | (invvar < 0).any(axis=(-2, -1))
+    if not suspect.any():
+        return invvar
+    out = invvar.copy()
+    for host, band in np.argwhere(suspect):
+        out[host, band][dithered_zeros(invvar[host, band])] = 0
+    return out
+
+
+def _drop_implausible_psf(raw: RawBlock, pixel_scale_arcsec: float) -> NDArray[np.bool_]:
+    """Move implausible PSF sizes to ``psf_odd``; return where there were any, (host, band)."""
+    for sizes in (raw.psf_catalogue, raw.psf_image, raw.psf_map):
+        odd = implausible(sizes, pixel_scale_arcsec, raw.psf_median)
+        raw.psf_odd[odd], sizes[odd] = sizes[odd], np.nan
+    return np.isfinite(raw.psf_odd)
 
 
 def _psf_chain(

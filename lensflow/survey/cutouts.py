@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -26,6 +27,8 @@ from lensflow.survey.psf_images import gaussian_equivalent_fwhm_pix, read_psf_im
 
 SCALE_TOLERANCE = 1e-3
 _FAR_PIX = 1e7  # a position further off than this many pixels is not on any brick
+# Where a brick's PSF map is looked at for its median: a grid of this many by as many pixels.
+_PSF_GRID = 3
 _NPRIMARY = 1 << masks.MaskBit.NPRIMARY
 _IDENTITY = ("host_id", "ra_deg", "dec_deg", "brickname")
 
@@ -114,7 +117,9 @@ def cut_block(
                 spent[key] += getattr(brick, key)
     scale = _one_scale(scales)
 
-    arrays = assess(raw, survey, psf_band_ratio)
+    arrays = assess(raw, survey, psf_band_ratio, scale)
+    _explain_odd_psf(messages, raw, arrays["band_reasons"], names)
+    _explain_unknown_bits(messages, raw.maskbits, names)
     _explain_no_psf(messages, arrays["band_reasons"], raw.bands, layout, bricks, names)
     out = schema.dataset("cutouts", {**table, **arrays}, {"band": list(raw.bands)})
     known = {v.name for v in schema.STORES["cutouts"]}
@@ -142,7 +147,8 @@ class _Reader:
         if not rows.size:
             return
         size = self.raw.maskbits.shape[-1]
-        at = {"image": (corners, size), "invvar": (corners, size), "nexp": (pixels, 1), "psfsize": (pixels, 1)}
+        at = {"image": (corners, size), "invvar": (corners, size), "nexp": (pixels, 1)}
+        at["psfsize"] = (np.concatenate([pixels, _grid_pixels(brick)]), 1)
         brick.fetch({(p, band): at[p] for p in BAND_PRODUCTS for band in self.raw.bands}
                     | {("maskbits", ""): (corners, size)})  # fmt: skip
         for b, band in enumerate(self.raw.bands):
@@ -151,6 +157,8 @@ class _Reader:
             self._read_psf_images(brick, rows, self.raw.psf_kernel)
         try:
             bits, errors = brick.windows("maskbits", "", corners, size, _NPRIMARY)
+            if bits.dtype == np.int16:  # bit 15 is its sign
+                bits = bits.view(np.uint16)
         except UnreadableFile as error:
             self._note_all(self.raw.reasons, rows, error, " (maskbits taken as 0)")
             return
@@ -204,13 +212,18 @@ class _Reader:
         raw.readable[rows[good], b] = True
         for product, values in (("nexp", raw.nexp), ("psfsize", raw.psf_map)):
             try:
-                found, errors = brick.windows(product, band, pixels[good], 1, 0)
+                grid = _grid_pixels(brick) if product == "psfsize" else pixels[:0]
+                found, errors = brick.windows(product, band, np.concatenate([pixels[good], grid]), 1, 0)
             except UnreadableFile as error:
                 # The band may be used without these files (coverage from invvar, PSF from the chain). That one is
                 # there and cannot be read is said; that it is missing only if no PSF size is known in the end.
                 if error.reason != Reason.MISSING_FILE:
                     self._note_all(raw.band_reasons[:, b], rows[good], error, f"_{band}")
                 continue
+            if len(grid):
+                n = int(good.sum())
+                raw.psf_median[rows, b] = _median(found[n:, 0, 0], errors[n:])
+                found, errors = found[:n], errors[:n]
             self._note_each(raw.band_reasons[:, b], rows[good], errors, f"_{band}")
             known = np.array([e is None for e in errors], dtype=bool)
             values[rows[good][known], b] = found[known, 0, 0]
@@ -273,6 +286,40 @@ def _explain_no_psf(
         cause = f"No PSF size in {bands[b]}: {path} is missing or 0 at the target, and neither targets nor r give one."
         advice = "No arc can be put there. Fetch the file, or assume a size with survey.psfsize_arcsec."
         messages.add(cause, f"NO_PSF_{bands[b]}", advice, str(names[row]))
+
+
+def _explain_odd_psf(
+    messages: Messages, raw: RawBlock, band_reasons: NDArray[np.uint32], names: NDArray[np.str_]
+) -> None:
+    # A PSF image that was not used has said so where it was read.
+    for row, b in np.argwhere(((band_reasons & Reason.IMPLAUSIBLE_PSF) != 0) & np.isfinite(raw.psf_odd)):
+        band, median = raw.bands[b], raw.psf_median[row, b]
+        beside = f", the brick's median {median:.3g}" if np.isfinite(median) else ""
+        cause = f"PSF size in {band} cannot be: {raw.psf_odd[row, b]:.3g} arcsec{beside}; it was not used."
+        advice = "Half a pixel to 5 arcsec, and within a factor 2 of the brick's median, is plausible."
+        messages.add(cause, f"IMPLAUSIBLE_PSF_{band}", advice, str(names[row]))
+
+
+def _explain_unknown_bits(messages: Messages, maskbits: NDArray[np.int32], names: NDArray[np.str_]) -> None:
+    unknown = masks.unknown_bits(maskbits)
+    for row in np.flatnonzero(unknown.any(axis=(-2, -1))):
+        seen = int(np.bitwise_or.reduce(unknown[row], axis=None))
+        bits = ", ".join(str(b) for b in range(seen.bit_length()) if seen >> b & 1)
+        cause = f"maskbits has bits that DR9 and DR10 have not: {bits}. Their pixels are bad for mask_bits: default."
+        messages.add(cause, "UNKNOWN_MASK_BIT", "Say with survey.mask_bits which bits are bad.", str(names[row]))
+
+
+def _grid_pixels(brick: Brick) -> NDArray[np.int64]:
+    """Pixels (y, x) spread over a brick, the same whichever hosts are cut from it."""
+    assert brick.shape is not None
+    y, x = (((np.arange(_PSF_GRID) + 0.5) * n / _PSF_GRID).astype(np.int64) for n in brick.shape)
+    return np.stack(np.meshgrid(y, x, indexing="ij"), axis=-1).reshape(-1, 2)
+
+
+def _median(values: NDArray[Any], errors: Sequence[UnreadableFile | None]) -> float:
+    """Median of the values above 0 that could be read; NaN if they are fewer than half."""
+    good = np.array([e is None for e in errors], dtype=bool) & (values > 0)
+    return float(np.median(values[good])) if good.sum() * 2 >= len(values) else math.nan
 
 
 def _catalogue_psfsize(targets: xr.Dataset, bands: tuple[str, ...]) -> NDArray[np.float64]:

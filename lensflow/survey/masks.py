@@ -16,7 +16,8 @@ class MaskBit(IntEnum):
 
     References
     ----------
-    Legacy Surveys DR10, https://www.legacysurvey.org/dr10/bitmasks/ (bits 0-13 are the same in DR8 and DR9).
+    Legacy Surveys DR10, https://www.legacysurvey.org/dr10/bitmasks/ (bits 0-13 are the same in DR8 and DR9, which have
+    no others).
     """
 
     NPRIMARY = 0
@@ -35,9 +36,12 @@ class MaskBit(IntEnum):
     CLUSTER = 13
     SATUR_I = 14
     ALLMASK_I = 15
+    SUB_BLOB = 16
 
 
 WISE_BITS = (MaskBit.WISEM1, MaskBit.WISEM2)
+# Every bit that has a name here; a pixel with another one is not understood.
+KNOWN = sum(1 << bit for bit in MaskBit)
 
 PRESETS: dict[str, tuple[int, ...]] = {
     # What the first run of this project cut on: r alone, whatever bands were used.
@@ -88,6 +92,11 @@ def bad_pixels(maskbits: ArrayLike, bits: Iterable[int]) -> NDArray[np.bool_]:
     return (pixels & pixels.dtype.type(mask)) != 0
 
 
+def unknown_bits(maskbits: ArrayLike) -> NDArray[np.int64]:
+    """Bits of each pixel that have no name here, shape of ``maskbits``: 0 in files of DR9 and DR10."""
+    return np.asarray(np.asarray(maskbits).astype(np.int64) & 0xFFFFFFFF & ~KNOWN)
+
+
 def bad_pixel_fraction(maskbits: ArrayLike, bits: Iterable[int]) -> NDArray[np.float32]:
     """Share of each stamp's pixels with any of ``bits``.
 
@@ -110,7 +119,7 @@ def wise_fraction(maskbits: ArrayLike) -> NDArray[np.float32]:
 
 
 def fraction_per_bit(maskbits: ArrayLike) -> NDArray[np.float32]:
-    """Share of each stamp's pixels with each bit, shape (..., 16), last axis in the order of :class:`MaskBit`."""
+    """Share of each stamp's pixels with each bit, shape (..., 17), last axis in the order of :class:`MaskBit`."""
     bits = np.asarray(maskbits)
     out = np.zeros((*bits.shape[:-2], len(MaskBit)), np.float32)
     seen = int(np.bitwise_or.reduce(bits, axis=None)) if bits.size else 0

@@ -12,6 +12,10 @@ from lensflow.schema import PsfSource
 # Effective wavelengths of the DECam filters in nm (Legacy Surveys), for the theoretical ratio only.
 WAVELENGTH_NM = {"u": 385.0, "g": 477.0, "r": 637.0, "i": 774.0, "z": 916.0, "Y": 988.0}
 REFERENCE_BAND = "r"
+# PSF sizes that cannot be: no pixel image is sharper than half of a pixel, and no survey keeps an exposure of 5 arcsec.
+MIN_PIXELS, MAX_ARCSEC = 0.5, 5.0
+# ... nor does the PSF of a brick change by more than this factor over it.
+MAX_FACTOR_OFF_MEDIAN = 2.0
 
 
 def theory_band_ratio(band: str) -> float:
@@ -26,6 +30,28 @@ def theory_band_ratio(band: str) -> float:
     """
     wavelength = WAVELENGTH_NM.get(band, np.nan)
     return float((wavelength / WAVELENGTH_NM[REFERENCE_BAND]) ** -0.2)
+
+
+def implausible(
+    size_arcsec: ArrayLike, pixel_scale_arcsec: float, median_arcsec: ArrayLike = np.nan
+) -> NDArray[np.bool_]:
+    """PSF sizes that cannot be: below half a pixel, above 5 arcsec, or off the brick's median by more than a factor 2.
+
+    Parameters
+    ----------
+    size_arcsec : array_like
+        NaN and what is not positive are no sizes, and not judged.
+    pixel_scale_arcsec : float
+        NaN where unknown: no lower limit then.
+    median_arcsec : array_like
+        Of the brick, broadcast to the sizes; NaN where unknown.
+    """
+    size, median = np.asarray(size_arcsec, np.float64), np.asarray(median_arcsec, np.float64)
+    known = np.isfinite(size) & (size > 0)
+    with np.errstate(invalid="ignore"):
+        odd = (size < MIN_PIXELS * pixel_scale_arcsec) | (size > MAX_ARCSEC)
+        odd |= (size > MAX_FACTOR_OFF_MEDIAN * median) | (size * MAX_FACTOR_OFF_MEDIAN < median)
+    return np.asarray(known & odd)
 
 
 def choose_psfsize(

@@ -151,3 +151,13 @@ def test_the_real_galaxies_of_cosmos_are_read_and_rendered():
     result = render(row, sources=bank)
     assert result.render_err[0] < 1e-3
     assert result.magnification[0] > 2
+
+
+def test_names_of_any_length_serve_and_are_told_apart():
+    long = [f"hst_11359_20_acs_wfc_total_jb6o20_cutout_{k}" for k in range(50)]
+    bank = SourceBank.from_arrays({name: np.ones((12, 12)) for name in [*long, "short"]}, 0.05)
+    assert len(set(bank.ids)) == 51
+    assert max(map(len, bank.ids)) == 32
+    assert "short" in bank.ids
+    assert long[7] in bank and bank.ids[7] in bank
+    assert bank.ids[7].startswith("hst_11359_20_acs_wfc_to~")

@@ -338,7 +338,7 @@ def test_the_share_of_every_mask_bit_is_kept(tmp_path):
 
     write_brick(tmp_path, edit=star)
     out = cut(tmp_path, targets([150.2], [150.2]))
-    expected = np.zeros(16)
+    expected = np.zeros(len(MaskBit))
     expected[[MaskBit.BRIGHT, MaskBit.ALLMASK_I]] = (160 - 119) / N
     np.testing.assert_allclose(out["mask_bit_frac"][0], expected, rtol=1e-6)
     # the preset of the first run looks at BRIGHT too, a set of one bit at nothing else
@@ -406,3 +406,61 @@ def test_messages_name_the_first_host_and_count_the_others():
         "Broken: x. Host a and 2 others marked CORRUPT_FILE_r. Mend it.",
         "Broken: y. Host a marked CORRUPT_FILE_r. Mend it.",
     ]
+
+
+def test_an_unknown_mask_bit_is_named_and_never_clean(tmp_path):
+    def strange(products):
+        products["maskbits", ""][:, :160] = 1 << 20
+
+    write_brick(tmp_path, edit=strange)
+    out = cut(tmp_path, targets([150.2, 250.0], [150.2, 150.2]))
+    assert (out["reasons"].values & int(Reason.UNKNOWN_MASK_BIT) > 0).tolist() == [True, False]
+    assert float(out["bad_pixel_frac"][0]) == pytest.approx((160 - 119) / N)
+    assert "maskbits has bits that DR9 and DR10 have not: 20" in out.attrs["messages"][0]
+    chosen = cut(tmp_path, targets([150.2], [150.2]), survey=SURVEY.model_copy(update={"mask_bits": (1,)}))
+    assert float(chosen["bad_pixel_frac"][0]) == 0
+    assert chosen.attrs["messages"]
+
+
+def test_bit_15_of_a_16_bit_mask_is_no_unknown_bit(tmp_path):
+    def narrow(products):
+        products["maskbits", ""] = np.full((300, 300), -(2**15), np.int16)
+
+    write_brick(tmp_path, edit=narrow, compression="GZIP_1")
+    out = cut(tmp_path, targets([150.2], [150.2]))
+    assert float(out["mask_bit_frac"][0, MaskBit.ALLMASK_I]) == 1
+    assert not int(out["reasons"][0]) & Reason.UNKNOWN_MASK_BIT
+
+
+@pytest.mark.parametrize(
+    ("size", "plausible"),
+    [(0.05, False), (0.12, False), (0.6, False), (0.8, True), (2.0, True), (2.9, False), (60, False)],
+)
+def test_a_psf_size_that_cannot_be_is_not_used_and_has_a_reason(tmp_path, size, plausible):
+    def spot(products):
+        products["psfsize", "g"][140:160, 140:160] = size  # the brick's map has 1.4 elsewhere
+        products["psfsize", "g"][:5] = 0
+
+    write_brick(tmp_path, edit=spot, compression="GZIP_1")
+    out = cut(tmp_path, targets([145, 60], [145, 200]))
+    assert bool(int(out["band_reasons"][0, 0]) & Reason.IMPLAUSIBLE_PSF) == (not plausible)
+    assert out["psf_source"].values[0, 0] == (PsfSource.MAP if plausible else PsfSource.FALLBACK_R)
+    assert out["psf_source"].values[1, 0] == PsfSource.MAP
+    assert out["psfsize_arcsec"].values[0, 0] == pytest.approx(size if plausible else 1.3 * 1.0596, rel=1e-2)
+    told = [
+        m
+        for m in out.attrs["messages"]
+        if m.startswith("PSF size in g cannot be: ") and "arcsec, the brick's median 1.4" in m
+    ]
+    assert len(told) == (not plausible)
+
+
+def test_a_whole_map_of_sizes_that_cannot_be_is_not_its_own_measure(tmp_path):
+    def absurd(products):
+        products["psfsize", "r"][:] = 40.0
+
+    write_brick(tmp_path, edit=absurd)
+    out = cut(tmp_path, targets([150], [150]))
+    assert int(out["band_reasons"][0, 1]) & Reason.IMPLAUSIBLE_PSF
+    assert not out["covered"][0, 1]
+    assert int(out["status"][0]) == Status.PARTIAL

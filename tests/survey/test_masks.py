@@ -44,3 +44,14 @@ def test_every_bit_has_its_own_share():
     assert share.shape == (3, len(MaskBit))
     assert share[1, MaskBit.ALLMASK_I] == pytest.approx(1 / 16)
     assert share.sum() == pytest.approx(1 / 16)
+
+
+def test_every_bit_of_dr10_has_a_name_and_others_are_unknown():
+    # https://www.legacysurvey.org/dr10/bitmasks/: bits 0 to 16.
+    assert [bit.value for bit in MaskBit] == list(range(17))
+    assert MaskBit.SUB_BLOB == 16
+    stamp = np.zeros((2, 2), np.int32)
+    stamp[0, 0] = (1 << 17) - 1
+    stamp[0, 1] = (1 << 17) | (1 << MaskBit.GALAXY)
+    stamp[1, 1] = np.int32(-(2**31))
+    assert masks.unknown_bits(stamp).tolist() == [[0, 1 << 17], [0, 1 << 31]]
