@@ -12,7 +12,7 @@ from lensflow.config.load import load_config
 from lensflow.config.plan import EstimateConfig, PlanConfig, SourcesConfig
 from lensflow.config.reference import markdown
 from lensflow.config.run import RunConfig, fingerprint, flatten
-from lensflow.config.survey import BrickCutsConfig, SplitsConfig, StampsConfig, SurveyConfig, SyntheticConfig
+from lensflow.config.survey import BrickCutsConfig, SplitsConfig, StampsConfig, SurveyConfig, SyntheticConfig, ZeroPoint
 from lensflow.config.work import ClusterConfig, KubernetesConfig, StorageConfig, StoreConfig, YarnConfig
 
 __all__ = [
@@ -37,6 +37,7 @@ __all__ = [
     "SurveyConfig",
     "SyntheticConfig",
     "YarnConfig",
+    "ZeroPoint",
     "fingerprint",
     "flatten",
     "load_config",

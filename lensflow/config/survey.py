@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from lensflow.config.base import Fraction, Positive, Section
 from lensflow.config.layouts import pattern_problem
 
+# AB magnitude of one unit of the images, or the header card that holds it.
+ZeroPoint = float | str
 MaskBitNumber = Annotated[int, Field(ge=0, le=30)]
 
 
@@ -72,6 +74,12 @@ class SurveyConfig(Section):
     stamps: StampsConfig | None = Field(None, description="stamps without WCS instead of bricks")
     synthetic: SyntheticConfig | None = Field(None, description="write and use a synthetic survey")
     stamp_size: int = Field(64, ge=8, le=1024, description="stamp size in pixels")
+    zero_point: ZeroPoint | dict[str, ZeroPoint] | None = Field(
+        None,
+        description="AB magnitude of 1 unit of the images, or the header card that holds it (MAGZERO, FLUXMAG0), for "
+        "all bands or by band; images and weights are converted to nanomaggies. Default: the file's BUNIT "
+        "(nanomaggies, maggies, janskys), and nanomaggies where it has none; any other unit or zero point is refused",
+    )
     mask_bits: Literal["default", "historic_r"] | tuple[MaskBitNumber, ...] = Field(
         "default",
         description="bits that make a pixel bad: default (NPRIMARY, BRIGHT, BAILOUT, MEDIUM, and SATUR, ALLMASK of the "
@@ -98,6 +106,16 @@ class SurveyConfig(Section):
         problem = pattern_problem(value)
         if problem is not None:
             raise ValueError(problem)
+        return value
+
+    @field_validator("zero_point")
+    @classmethod
+    def _zero_points_can_be(cls, value: Any) -> Any:
+        for one in value.values() if isinstance(value, dict) else [value]:
+            if isinstance(one, float) and not abs(one) <= 60:
+                raise ValueError(f"{one:g} is no zero point, in AB magnitudes")
+            if isinstance(one, str) and not 1 <= len(one.strip()) <= 8:
+                raise ValueError(f"{one!r} is no header card: those have at most 8 characters")
         return value
 
     @field_validator("psf_image_size")

@@ -15,7 +15,7 @@ from lensflow.errors import ConfigError, ManifestError
 from lensflow.injection import kernels
 from lensflow.injection.core.masks import keep_weights, mask_arcs
 from lensflow.injection.metrics import pair_metrics
-from lensflow.injection.quality import pair_flags
+from lensflow.injection.quality import bands_without_psf, pair_flags
 from lensflow.lensing.noise import PURPOSE, arc_noise, gain_from_exposure, gain_from_invvar, variance_per_nmgy
 from lensflow.lensing.render import Rendering, Sources, render
 from lensflow.rng import key_words
@@ -137,6 +137,8 @@ def inject_block(
     bands = [str(b) for b in manifest["band"].values]
     columns = {v.name: manifest[v.name].values for v in schema.MANIFEST}
     rows = rows_of_hosts(hosts, columns["host_index"])
+    if problem := bands_without_psf(manifest, hosts["covered"].values[rows], bands):
+        raise ManifestError(f"{problem}.")
     image, invvar = hosts["image"].values, hosts["invvar"].values
     rendering = renderer(
         columns,

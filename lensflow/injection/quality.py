@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import xarray as xr
@@ -52,3 +52,30 @@ def pair_flags(
     few_bad = hosts["bad_pixel_frac"].values[rows] <= MAX_BAD_PIXEL_FRAC
     is_clean = real_psf & few_bad & ~np.logical_or.reduce(list(flags.values()))
     return {k: v.astype(np.uint8) for k, v in {"is_clean": is_clean, **flags}.items()}
+
+
+def bands_without_psf(manifest: xr.Dataset, covered: NDArray[np.bool_], bands: Sequence[str]) -> str:
+    """Say which injection lacks a PSF in a band that the survey has observed: it would have no arc there.
+
+    Parameters
+    ----------
+    manifest : Dataset
+        ``is_control``, ``psf_fwhm_arcsec``, ``row_id``.
+    covered : ndarray of bool, shape (sample, band)
+        Of each row's host.
+    bands : sequence of str
+
+    Returns
+    -------
+    str
+        Naming the first such row and the number of the others; "" if there is none.
+    """
+    without = covered & ~np.isfinite(manifest["psf_fwhm_arcsec"].values) & ~manifest["is_control"].values[:, None]
+    if not without.any():
+        return ""
+    row, band = np.argwhere(without)[0]
+    return (
+        f"manifest row {row} (row_id {int(manifest['row_id'].values[row])}) is an injection without a PSF in "
+        f"{bands[band]}, which its host has observed: no arc would stand there. "
+        f"{int(without.any(axis=1).sum()) - 1} other row(s) alike. Leave such hosts out, or give psf_fwhm_arcsec"
+    )

@@ -33,7 +33,7 @@ RULES: dict[str, tuple[str, Callable[[Floats], NDArray[np.bool_]]]] = {
 # An EPL's slope; the column may be absent, which means isothermal.
 GAMMA_RULE: tuple[str, Callable[[Floats], NDArray[np.bool_]]] = ("in (1, 3)", lambda v: (v > 1) & (v < 3))
 # A narrower PSF is undersampled beyond any survey's, and would ask for grids without end.
-_LEAST_FWHM_PIX = 0.5
+LEAST_FWHM_PIX = 0.5
 
 
 @dataclass(frozen=True)
@@ -146,8 +146,8 @@ def read_rows(
     if kernels is None:
         good = np.isfinite(fwhm) & (fwhm > 0)
         refuse(used & ~good, fwhm, "psf_fwhm_arcsec", "positive, or NaN = absent", RenderError)
-        least = _LEAST_FWHM_PIX * pixel_scale_arcsec
-        rule = f">= {least:.4g} arcsec, {_LEAST_FWHM_PIX} pixel"
+        least = LEAST_FWHM_PIX * pixel_scale_arcsec
+        rule = f">= {least:.4g} arcsec, {LEAST_FWHM_PIX} pixel"
         refuse(used & (fwhm < least), fwhm, "psf_fwhm_arcsec", rule, RenderError)
         packed = no_kernels(n, bands)
     else:

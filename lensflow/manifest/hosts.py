@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from lensflow import rng, schema
 from lensflow.config import RunConfig
 from lensflow.errors import ManifestError
+from lensflow.lensing.psf import psf_fwhm_from_psfsize
+from lensflow.lensing.rows import LEAST_FWHM_PIX
 from lensflow.manifest.lens_priors import lacks_dispersion, lacks_light, lacks_shape, lies_behind
 from lensflow.manifest.priors import grid_of, rules_of
 from lensflow.manifest.table import InjectionTable
@@ -87,10 +89,13 @@ def eligible_hosts(cutouts: xr.Dataset, config: RunConfig, given: Collection[str
     # An arc is convolved with the host's own PSF image: without one in a band that the survey has observed, no row
     # could show what its source says.
     lacks_image = cutouts["covered"].values & (cutouts["psf_source"].values != PsfSource.COADD_PSF)
+    profile = psf_fwhm_from_psfsize(cutouts["psfsize_arcsec"].values, plan.psf_model, plan.psf_beta)
+    least = LEAST_FWHM_PIX * float(cutouts.attrs.get("pixel_scale_arcsec", np.nan))
     reasons = {
         "FAILED": status == Status.FAILED,
         "PARTIAL_STAMP": (missing_pixels & cutouts["covered"].values).any(axis=1) & (not plan.include_partial),
         "NO_PSF_IMAGE": lacks_image.any(axis=1) & (plan.psf_model == "kernel"),
+        "IMPLAUSIBLE_PSF": (cutouts["covered"].values & (profile < least)).any(axis=1),
         "GUARD_BAND": cutouts["split"].values == schema.GUARD,
         "NO_HOST_FLUX": dark,
         **(lacks if plan.host_lacks == "skip" else {}),

@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 
 from lensflow.errors import StoreError
+from lensflow.injection.quality import bands_without_psf
 from lensflow.steps.execute import Progress, run_tasks, silent
 from lensflow.steps.run_folder import RunFolder
 from lensflow.store import paths, receipts
 from lensflow.store.lease import hold
-from lensflow.store.open import stored_regions
+from lensflow.store.open import open_cutouts, open_manifest, stored_regions
 from lensflow.store.regions import Regions
 from lensflow.store.verify import Damage, check_region, check_table
 
@@ -94,12 +95,24 @@ def _manifest(folder: RunFolder) -> list[Damage]:
     if not paths.group_exists(folder.manifest):
         return []
     damage = check_table(folder.manifest, "manifest")
+    if paths.group_exists(folder.cutouts) and not damage:
+        damage += _dark_injections(folder)
     if paths.group_exists(folder.pairs):
         identity: Any = paths.open_group(folder.pairs).attrs.get("identity", {})
         if paths.open_group(folder.manifest).attrs.get("fingerprint") != identity.get("inputs.manifest"):
             what = "not the manifest that the pairs were made from"
             damage.append(Damage("manifest", 0, "", folder.manifest, what))
     return damage
+
+
+def _dark_injections(folder: RunFolder) -> list[Damage]:
+    """Rows called injections that have no arc in a band which their host has observed."""
+    manifest = open_manifest(folder.manifest)
+    bands = [str(b) for b in manifest["band"].values]
+    cutouts = open_cutouts(folder.cutouts)
+    rows = manifest["host_index"].values
+    problem = bands_without_psf(manifest, cutouts["covered"].values[rows], bands)
+    return [Damage("manifest", 0, "psf_fwhm_arcsec", folder.manifest, problem)] if problem else []
 
 
 class _VerifyTask:

@@ -119,6 +119,8 @@ def assess(
     thin = covered & (coverage < survey.min_coverage_frac)
     band_reasons |= _flag(judged & ~exposed, Reason.NO_COVERAGE)
     band_reasons |= _flag(exposed & ~covered, Reason.NO_PSF)
+    # Where there is no exposure, nobody misses a PSF image.
+    band_reasons &= ~_flag(~exposed, Reason.NO_PSF_IMAGE)
     band_reasons |= _flag(thin, Reason.PARTIAL_STAMP)
 
     masked = masks.bad_pixels(raw.maskbits, masks.chosen_bits(survey.mask_bits, raw.bands))

@@ -7,7 +7,7 @@ Reading fills a :class:`~lensflow.survey.assess.RawBlock` with pixels and facts,
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,14 +16,15 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from lensflow import geometry, schema
-from lensflow.config import SurveyConfig
+from lensflow.config import SurveyConfig, ZeroPoint
 from lensflow.errors import SurveyError, TargetError
 from lensflow.schema import Reason
 from lensflow.survey import masks
 from lensflow.survey.assess import RawBlock, assess
 from lensflow.survey.bricks import Brick, UnreadableFile, open_brick
 from lensflow.survey.layout import BAND_PRODUCTS, PRODUCTS, PSF_IMAGE, Layout
-from lensflow.survey.psf_images import gaussian_equivalent_fwhm_pix, read_psf_images
+from lensflow.survey.psf_images import gaussian_equivalent_fwhm_pix, read_psf_images, widths_disagree
+from lensflow.survey.units import UnitError, image_factor, weight_factor, zero_point_of
 
 SCALE_TOLERANCE = 1e-3
 _FAR_PIX = 1e7  # a position further off than this many pixels is not on any brick
@@ -102,7 +103,7 @@ def cut_block(
     raw = RawBlock.empty(names.size, bands, survey.stamp_size, psf_size)
     raw.psf_catalogue = _catalogue_psfsize(targets, raw.bands)
     messages = Messages()
-    reader = _Reader(raw, names, messages)
+    reader = _Reader(raw, names, messages, survey.zero_point)
     spent: dict[str, float] = {"seconds_io": 0.0, "bytes_read": 0, "bytes_whole": 0, "n_files_opened": 0}
     scales: dict[str, float] = {}
 
@@ -134,6 +135,7 @@ class _Reader:
     raw: RawBlock
     names: NDArray[np.str_]
     messages: Messages
+    zero_point: ZeroPoint | dict[str, ZeroPoint] | None
 
     def read_brick(
         self, brick: Brick, rows: NDArray[np.int64], ra_deg: NDArray[np.float64], dec_deg: NDArray[np.float64]
@@ -157,8 +159,8 @@ class _Reader:
             self._read_psf_images(brick, rows, self.raw.psf_kernel)
         try:
             bits, errors = brick.windows("maskbits", "", corners, size, _NPRIMARY)
-            if bits.dtype == np.int16:  # bit 15 is its sign
-                bits = bits.view(np.uint16)
+            bits = bits.astype(np.int64)
+            bits = np.where((bits < 0) & (bits >= -(1 << 15)), bits & 0xFFFF, bits)  # bit 15, the sign of 16-bit masks
         except UnreadableFile as error:
             self._note_all(self.raw.reasons, rows, error, " (maskbits taken as 0)")
             return
@@ -208,7 +210,16 @@ class _Reader:
         errors = [first or second for first, second in zip(image_errors, invvar_errors, strict=True)]
         self._note_each(raw.band_reasons[:, b], rows, errors, f"_{band}")
         good = np.array([e is None for e in errors])
-        raw.image[rows[good], b], raw.invvar[rows[good], b] = image[good], invvar[good]
+        try:
+            factor, weight = self._factors(brick, band)
+        except UnitError as error:
+            path = brick.layout.path(brick.name, "image", band)
+            for row in rows:
+                raw.band_reasons[row, b] |= np.uint32(Reason.UNKNOWN_UNIT)
+                cause = f"Unit of {path} is not understood: {error}."
+                self.messages.add(cause, f"UNKNOWN_UNIT_{band}", "docs/cutouts.md says more.", str(self.names[row]))
+            return
+        raw.image[rows[good], b], raw.invvar[rows[good], b] = image[good] * factor, invvar[good] * weight
         raw.readable[rows[good], b] = True
         for product, values in (("nexp", raw.nexp), ("psfsize", raw.psf_map)):
             try:
@@ -228,24 +239,46 @@ class _Reader:
             known = np.array([e is None for e in errors], dtype=bool)
             values[rows[good][known], b] = found[known, 0, 0]
 
+    def _factors(self, brick: Brick, band: str) -> tuple[np.float32, np.float32]:
+        """What image and weights are multiplied by to be nanomaggies and their inverse variance."""
+        image = image_factor(_cards(brick, "image", band), zero_point_of(self.zero_point, band))
+        weight = weight_factor(_cards(brick, "invvar", band), image)
+        return np.float32(image), np.float32(weight)
+
     def _read_psf_images(self, brick: Brick, rows: NDArray[np.int64], kernel: NDArray[np.float32]) -> None:
-        """Give every host the PSF images of its brick; that a brick has none shows in psf_source."""
+        """Give every host the PSF images of its brick; a band without one that can be used has a reason."""
         assert brick.wcs is not None
+        raw, path, scale = self.raw, brick.layout.path(brick.name, PSF_IMAGE), brick.wcs.pixel_scale_arcsec
         try:
-            images = read_psf_images(brick.content(PSF_IMAGE), self.raw.bands, kernel.shape[-1])
-        except UnreadableFile:
+            found = read_psf_images(brick.content(PSF_IMAGE), raw.bands, kernel.shape[-1], scale)
+        except UnreadableFile as error:
+            for band in raw.bands:
+                self._note_no_psf_image(rows, band, str(error))
             return
         except ValueError as error:
-            path = brick.layout.path(brick.name, PSF_IMAGE)
             broken = UnreadableFile(Reason.CORRUPT_FILE, f"PSF images cannot be read: {path} ({error}).")
-            for b, band in enumerate(self.raw.bands):
-                self._note_all(self.raw.band_reasons[:, b], rows, broken, f"_{band}")
+            for b, band in enumerate(raw.bands):
+                self._note_all(raw.band_reasons[:, b], rows, broken, f"_{band}")
+                raw.band_reasons[rows, b] |= np.uint32(Reason.NO_PSF_IMAGE)
             return
-        for b, band in enumerate(self.raw.bands):
-            if band in images:
-                kernel[rows, b] = images[band]
-                fwhm = gaussian_equivalent_fwhm_pix(images[band])
-                self.raw.psf_image[rows, b] = fwhm * brick.wcs.pixel_scale_arcsec
+        for band, why in found.problems.items():
+            self._note_no_psf_image(rows, band, f"PSF image in {band} cannot be used: {path} ({why}).")
+        for band, image in found.images.items():
+            b = raw.bands.index(band)
+            fwhm = gaussian_equivalent_fwhm_pix(image) * scale
+            off = widths_disagree(fwhm, raw.psf_map[rows, b])
+            cause = f"PSF image in {band} is {fwhm:.3g} arcsec wide, which the PSF size at the host is not: {path}."
+            self._note_no_psf_image(rows[off], band, cause, "Is its sampling that of the survey's images (PSF_SAMP)?")
+            raw.band_reasons[rows[off], b] |= np.uint32(Reason.IMPLAUSIBLE_PSF)
+            kernel[rows[~off], b] = image
+            raw.psf_image[rows[~off], b] = fwhm
+
+    def _note_no_psf_image(
+        self, rows: NDArray[np.int64], band: str, cause: str, advice: str = "Mend the file, or do without."
+    ) -> None:
+        for row in rows:
+            self.raw.band_reasons[row, self.raw.bands.index(band)] |= np.uint32(Reason.NO_PSF_IMAGE)
+            self.messages.add(cause, f"NO_PSF_IMAGE_{band}", advice, str(self.names[row]))
 
     def _note_each(
         self, bits: NDArray[np.uint32], rows: NDArray[np.int64], errors: Sequence[UnreadableFile | None], suffix: str
@@ -271,6 +304,11 @@ class _Reader:
         for row in rows:
             bits[row] |= np.uint32(error.reason)
             self.messages.add(str(error), f"{error.reason.name}{suffix}", advice, str(self.names[row]))
+
+
+def _cards(brick: Brick, product: str, band: str) -> Callable[[str], Any]:
+    """Look-up of a file's header cards."""
+    return lambda key: brick.card(product, band, key)
 
 
 def _explain_no_psf(
