@@ -212,6 +212,9 @@ class _Reader:
         good = np.array([e is None for e in errors])
         try:
             factor, weight = self._factors(brick, band)
+        except UnreadableFile as error:  # a card that cannot be read
+            self._note_all(raw.band_reasons[:, b], rows, error, f"_{band}")
+            return
         except UnitError as error:
             path = brick.layout.path(brick.name, "image", band)
             for row in rows:
