@@ -7,15 +7,15 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
 from lensflow.config import RunConfig
+from lensflow.report.plain import PlainConsole, print_line
 
 if TYPE_CHECKING:
     from lensflow.steps.execute import Progress
 
-console = Console()
-errors = Console(stderr=True)
+console = PlainConsole()
+errors = PlainConsole(stderr=True)
 
 ConfigPath = Annotated[
     str,
@@ -72,21 +72,23 @@ def folder_of(run: str) -> str:
 @contextlib.contextmanager
 def session(config: RunConfig, force: bool = False, *, extends: bool = False) -> Iterator[Progress]:
     """Give a cluster with its dashboard's address printed and a progress display, alone in the run's folder."""
-    from lensflow.cluster import connect
+    from lensflow.cluster import connect, dashboard_link
+    from lensflow.cluster.local import check_region_fits
     from lensflow.report.terminal import progress_display
     from lensflow.steps.identity import refuse_other_settings
-    from lensflow.steps.run_folder import RunFolder
+    from lensflow.steps.run_folder import RunFolder, largest_region_bytes
     from lensflow.store.lease import hold
 
     refuse_other_settings(config, larger=extends)  # before a lease is written and a cluster is started
+    check_region_fits(config.cluster, largest_region_bytes(config))
     try:
         with (
             hold(RunFolder.of(config).root, force),
             connect(config.cluster) as client,
             progress_display(console) as progress,
         ):
-            if client.dashboard_link and config.cluster.dashboard:
-                console.print(f"Dask dashboard: [link]{client.dashboard_link}[/link]", highlight=False)
+            if link := dashboard_link(client, config.cluster):
+                print_line(console, f"Dask dashboard: {link}")
             yield progress
     except KeyboardInterrupt:
         errors.print("Stopped. Finished regions keep their receipts: the same command continues.")

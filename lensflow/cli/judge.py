@@ -8,6 +8,7 @@ import typer
 
 from lensflow.cli.common import FinishedRun, Workers, console, example, load, session
 from lensflow.errors import GateFailed
+from lensflow.report.plain import print_line
 
 commands = typer.Typer()
 
@@ -22,7 +23,7 @@ def tune_core(run: FinishedRun, workers: Workers = None) -> None:
     with session(config) as progress:
         tuning = tune_core_step(config, progress)
     print_core(console, tuning)
-    console.print(f"Figure, tables and numbers: {RunFolder.of(config).core}", highlight=False)
+    print_line(console, f"Figure, tables and numbers: {RunFolder.of(config).core}")
     if not tuning.recommended:
         raise GateFailed("no core handling can be recommended. The table says what each leaves to be seen.")
 

@@ -11,6 +11,7 @@ from lensflow import __version__
 from lensflow.cli import judge, start, steps, trust
 from lensflow.cli.common import console, errors
 from lensflow.errors import GateFailed, LensflowError
+from lensflow.report.plain import print_error
 
 app = typer.Typer(
     name="lensflow",
@@ -49,6 +50,5 @@ def main() -> None:
         app()
     except LensflowError as error:
         kind = "Gate" if isinstance(error, GateFailed) else "Error"
-        errors.print(f"[bold red]{kind}:[/bold red]", end=" ")
-        errors.print(str(error), markup=False, highlight=False)
+        print_error(errors, kind, str(error))
         sys.exit(error.exit_code)

@@ -9,6 +9,7 @@ import typer
 
 from lensflow.cli.common import ConfigPath, Out, Workers, console, example, load
 from lensflow.cli.steps import run_all
+from lensflow.report.plain import print_line
 
 commands = typer.Typer()
 
@@ -35,8 +36,8 @@ def show_config(config: ConfigPath, out: Out = None) -> None:
     from lensflow.config import fingerprint
 
     loaded = load(config, out, None)
-    console.print(loaded.to_yaml(), markup=False, end="")
-    console.print(f"# fingerprint {fingerprint(loaded.settings_of('pairs'))}", highlight=False)
+    print_line(console, loaded.to_yaml().rstrip("\n"))
+    print_line(console, f"# fingerprint {fingerprint(loaded.settings_of('pairs'))}")
 
 
 @commands.command(epilog=example("doctor workflows/configs/dr9_brick.yaml"))

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 
 from lensflow.cli.common import (
     Address,
@@ -23,6 +22,7 @@ from lensflow.cli.common import (
 )
 from lensflow.config import RunConfig
 from lensflow.errors import GateFailed
+from lensflow.report.plain import print_line, styled
 
 commands = typer.Typer()
 
@@ -123,7 +123,7 @@ def report(config: ConfigPath, out: Out = None) -> None:
     from lensflow import steps
 
     loaded = load(config, out, None)
-    console.print(f"Report: {steps.report_step(loaded)}", highlight=False)
+    print_line(console, f"Report: {steps.report_step(loaded)}")
 
 
 def run_all(config: RunConfig, force: bool = False) -> dict[str, str]:
@@ -139,9 +139,9 @@ def run_all(config: RunConfig, force: bool = False) -> dict[str, str]:
     done = finished_run(config)
     if done is not None:
         rows = f"{done.counts.get('injections', 0):,} injections and {done.counts.get('controls', 0):,} controls"
-        console.print(f"Nothing to do: {config.out} is finished, {rows}.", highlight=False, markup=False)
+        print_line(console, f"Nothing to do: {config.out} is finished, {rows}.")
         _print_verdict(config, done.verdicts)
-        console.print(f"Report: {done.report}", highlight=False, markup=False)
+        print_line(console, f"Report: {done.report}")
         return done.verdicts
     read_inputs(config)
     from lensflow.report import terminal
@@ -155,7 +155,7 @@ def run_all(config: RunConfig, force: bool = False) -> dict[str, str]:
     terminal.print_gates(console, results.gates)
     verdicts = {g.name: str(g.verdict) for g in results.gates}
     _print_verdict(config, verdicts)
-    console.print(f"\nReport: [bold]{escape(results.report)}[/bold]", highlight=False)
+    print_line(console, styled("\nReport: ", (results.report, "bold")))
     return verdicts
 
 
@@ -167,7 +167,7 @@ def _nothing_to_do(config: RunConfig, stage: str) -> bool:
     if not finished_stage(config, stage):
         return False
     what = RunFolder.of(config).store(stage)
-    console.print(f"Nothing to do: {what} is finished.", highlight=False, markup=False)
+    print_line(console, f"Nothing to do: {what} is finished.")
     return True
 
 

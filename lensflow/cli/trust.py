@@ -8,6 +8,7 @@ import typer
 
 from lensflow.cli.common import FinishedRun, RunPath, console, errors, example, folder_of, load, session
 from lensflow.errors import GateFailed, StoreError
+from lensflow.report.plain import print_line
 
 commands = typer.Typer()
 
@@ -61,7 +62,7 @@ def verify(
     for store, number in found.checked.items():
         console.print(f"{store}: {number} of {found.regions[store]} regions read", highlight=False)
     for damage in found.damage:
-        errors.print(str(damage), markup=False, highlight=False)
+        print_line(errors, str(damage))
     if not found.damage:
         console.print("Every value read is as it was written.")
         return
@@ -109,4 +110,4 @@ def compare(
 
     found, page = compare_step(before, after, html)
     print_comparison(console, found)
-    console.print(f"Comparison: {page}", highlight=False)
+    print_line(console, f"Comparison: {page}")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import threading
 from collections.abc import Iterator
 from importlib import import_module
 from types import FrameType
 
+import dask
 from distributed import Client
 
 from lensflow.config import ClusterConfig
@@ -47,8 +49,27 @@ def connect(config: ClusterConfig | None = None) -> Iterator[Client]:
         workers run other code than this client; the message says which and what to do.
     """
     config = config or ClusterConfig()
-    with _end_on_sigterm(), import_module(_KINDS[config.kind]).start(config) as client:
+    patience = {"lensflow.no-workers-timeout": config.no_workers_timeout_s}
+    with _end_on_sigterm(), dask.config.set(patience), import_module(_KINDS[config.kind]).start(config) as client:
         yield client
+
+
+def dashboard_link(client: Client, config: ClusterConfig) -> str | None:
+    """Address of the dashboard of a client from :func:`connect`, as reached from here; None where there is none."""
+    if config.kind not in ("local", "threads"):
+        return str(client.dashboard_link) if client.dashboard_link else None
+    if config.dashboard is None:
+        return None
+    template = dask.config.get("distributed.dashboard.link")
+    if "{host}" not in template:  # a proxy in front of it, as JupyterHub has
+        return str(client.dashboard_link)
+    host = config.dashboard.rpartition(":")[0]
+    port = client.scheduler_info(n_workers=0)["services"].get("dashboard")
+    if port is None:
+        return None
+    if host in ("", "0.0.0.0", "::", "[::]"):
+        return str(client.dashboard_link)
+    return str(template.format(**{"scheme": "http", "host": host, "port": port, **os.environ}))
 
 
 @contextlib.contextmanager

@@ -5,14 +5,17 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import time
 import warnings
 from collections.abc import Iterator
+from typing import Any
 
 import dask
 from dask.utils import format_bytes, parse_bytes
 from distributed import Client, LocalCluster
 from distributed.system import MEMORY_LIMIT
 
+from lensflow.cluster import quiet
 from lensflow.cluster.security import temporary_security
 from lensflow.config import ClusterConfig
 from lensflow.errors import ClusterError, LensflowWarning
@@ -21,6 +24,13 @@ from lensflow.errors import ClusterError, LensflowWarning
 WORKERS_SHARE = 0.9
 # Imports and compiled kernels take about 300 MB of a worker, a region of the default size about as much again.
 SMALLEST_BYTES = 700_000_000
+# Below this no region was ever finished: Dask stops giving a worker tasks at 80 % of its limit.
+SMALLEST_ASKED_BYTES = 500_000_000
+BASE_BYTES = 400_000_000
+# Arrays of a region's size that a task holds at a time: stamp, arc, control and what they are made of.
+REGION_COPIES = 3
+THIS_MACHINE = "127.0.0.1:0"
+CLOSE_SECONDS = 30
 
 WORKER_ENVIRONMENT = {
     # Every worker runs one task at a time on one thread: the kernels and BLAS must not multiply that.
@@ -34,32 +44,102 @@ WORKER_ENVIRONMENT = {
 
 @contextlib.contextmanager
 def start(config: ClusterConfig) -> Iterator[Client]:
-    """Start a scheduler and workers on this machine, for as long as the block lasts."""
+    """Start a scheduler and workers on this machine, for as long as the block lasts.
+
+    Raises
+    ------
+    ClusterError
+        If they do not start.
+    """
     threads = config.kind == "threads"
     workers = config.workers or os.cpu_count() or 1
     most = config.workers_max or workers
-    with (
-        dask.config.set(
-            {
-                "distributed.nanny.pre-spawn-environ": WORKER_ENVIRONMENT,
-                "distributed.worker.preload": [] if threads else ["lensflow.cluster.preload"],
-            }
-        ),
-        LocalCluster(
-            n_workers=1 if threads else workers,
-            threads_per_worker=workers if threads else 1,
-            processes=not threads,
-            memory_limit=None if threads else memory_limit(config.memory_limit, most),
-            security=temporary_security() if config.tls and not threads else None,
-            dashboard_address=config.dashboard or ":0",
-            scheduler_kwargs={"dashboard": config.dashboard is not None},
-            silence_logs=logging.ERROR,
-        ) as cluster,
-        Client(cluster) as client,
-    ):
-        if most > workers:
-            cluster.adapt(minimum=workers, maximum=most)
-        yield client
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(
+            dask.config.set(
+                {
+                    "distributed.nanny.pre-spawn-environ": WORKER_ENVIRONMENT,
+                    "distributed.worker.preload": [] if threads else ["lensflow.cluster.preload"],
+                }
+            )
+        )
+        limit = None if threads else memory_limit(config.memory_limit, most)
+        security = temporary_security() if config.tls and not threads else None
+        try:
+            cluster = stack.enter_context(
+                LocalCluster(
+                    n_workers=1 if threads else workers,
+                    threads_per_worker=workers if threads else 1,
+                    processes=not threads,
+                    memory_limit=limit,
+                    security=security,
+                    # Without an address of its own each of these servers would listen on every network.
+                    dashboard_address=config.dashboard or THIS_MACHINE,
+                    worker_dashboard_address=THIS_MACHINE,
+                    scheduler_kwargs={"dashboard": config.dashboard is not None},
+                    silence_logs=logging.ERROR,
+                )
+            )
+            client = stack.enter_context(Client(cluster))
+        except Exception as error:  # of whatever kind: a nanny, a port, a preload module, a file of TLS
+            raise ClusterError(_did_not_start(error, workers, limit)) from error
+        quiet.install()
+        adaptive = cluster.adapt(minimum=workers, maximum=most) if most > workers else None
+        try:
+            yield client
+        finally:
+            _close_workers(cluster, adaptive)
+
+
+def _close_workers(cluster: LocalCluster, adaptive: Any) -> None:
+    """Close the workers and wait for them, before client and scheduler: else they look for a scheduler that is gone."""
+    if adaptive is not None:
+        adaptive.stop()
+    with contextlib.suppress(Exception):  # a cluster that is broken already is closed as it is
+        cluster.scale(0)
+        end = time.monotonic() + CLOSE_SECONDS
+        while cluster.scheduler.workers and time.monotonic() < end:
+            time.sleep(0.02)
+
+
+def _did_not_start(error: BaseException, workers: int, limit: int | None) -> str:
+    """Say why no cluster stands: the innermost reason, and what is usually behind it."""
+    cause = error
+    while cause.__cause__ or cause.__context__:
+        cause = cause.__cause__ or cause.__context__  # type: ignore[assignment]
+    each = "" if limit is None else f" of {format_bytes(limit)} each"
+    return (
+        f"cluster.kind: local: {workers} worker(s){each} did not start ({type(cause).__name__}: {cause}). Too little "
+        "memory or too few processes or open files allowed (ulimit -a), or no room in dask's temporary-directory? "
+        "Fewer workers (--workers), or --cluster threads, which starts no process."
+    )
+
+
+def check_region_fits(config: ClusterConfig, region_bytes: float) -> None:
+    """Refuse local workers whose memory cannot hold a region.
+
+    Parameters
+    ----------
+    config : ClusterConfig
+    region_bytes : float
+        Uncompressed bytes of one pixel array in one region.
+
+    Raises
+    ------
+    ClusterError
+        With the memory that a worker needs.
+    """
+    if config.kind != "local":
+        return
+    workers = config.workers_max or config.workers or os.cpu_count() or 1
+    limit, needed = memory_limit(config.memory_limit, workers), int(BASE_BYTES + REGION_COPIES * region_bytes)
+    if limit < needed:
+        region = format_bytes(int(region_bytes))
+        raise ClusterError(
+            f"cluster.memory_limit: a worker has {format_bytes(limit)}, and a region of {region} needs "
+            f"about {format_bytes(needed)}. Take fewer workers (--workers), raise cluster.memory_limit, or lower "
+            "store.shard_mb or store.samples_per_region in a new out."
+        )
 
 
 def memory_limit(asked: str | None, workers: int, machine_bytes: int = MEMORY_LIMIT) -> int:
@@ -79,7 +159,15 @@ def memory_limit(asked: str | None, workers: int, machine_bytes: int = MEMORY_LI
                 f"{max(1, int(WORKERS_SHARE * machine_bytes / SMALLEST_BYTES))} or fewer."
             )
         return share
-    limit = int(parse_bytes(asked))
+    try:
+        limit = int(parse_bytes(asked))
+    except ValueError:
+        raise ClusterError(f"cluster.memory_limit: {asked!r} is no size, such as '2 GiB'") from None
+    if limit < SMALLEST_ASKED_BYTES:
+        raise ClusterError(
+            f"cluster.memory_limit: a worker of {format_bytes(limit)} finishes no region: imports and compiled kernels "
+            f"alone take {format_bytes(BASE_BYTES)}. Set at least {format_bytes(SMALLEST_BYTES)}, or leave it out."
+        )
     if limit * workers > machine_bytes:
         warnings.warn(
             f"cluster.memory_limit: {workers} workers of {format_bytes(limit)} may use more than the "

@@ -10,12 +10,14 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
 from lensflow.config.run import RunConfig
+from lensflow.config.yaml_text import MAX_BYTES, parse_yaml
 from lensflow.errors import ConfigError, did_you_mean
 
+# Characters of a wrong value that an error quotes.
+MAX_SHOWN = 200
 REFERENCE = "lensflow config reference: docs/config.md"
 
 
@@ -44,18 +46,18 @@ def load_config(source: str | os.PathLike[str] | Mapping[str, Any], **overrides:
     else:
         where = str(source)
         try:
-            text = Path(source).read_text(encoding="utf-8")
+            # No more than is looked at: a path may be that of a pipe or a table.
+            with Path(source).open("rb") as file:
+                text = file.read(4 * MAX_BYTES).decode("utf-8")
         except UnicodeDecodeError as error:
             raise ConfigError(f"{where}: not a text file in UTF-8 ({error.reason} at byte {error.start}).") from error
         except OSError as error:
             raise ConfigError(f"{where}: cannot read the config ({error.strerror}).") from error
-        try:
-            tree = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise ConfigError(f"{where}: not valid YAML: {error}") from error
+        tree = parse_yaml(text, where)
     if not isinstance(tree, Mapping):
         raise ConfigError(f"{where}: a config is a mapping of settings, not {type(tree).__name__} ({REFERENCE})")
-    tree = {**_expand(tree, where), **{k: v for k, v in overrides.items() if v is not None}}
+    given = {k: _home(v, k) if isinstance(v, str) else v for k, v in overrides.items() if v is not None}
+    tree = {**_expand(tree, where), **given}
     try:
         return RunConfig.model_validate(tree)
     except ValidationError as error:
@@ -75,8 +77,29 @@ def _expand(tree: Any, where: str) -> Any:
                 raise ConfigError(f"{where}: ${{{match[1]}}} is not set in the environment")
             return os.environ[match[1]]
 
-        return re.sub(r"\$\{(\w+)\}", value, tree)
+        return _home(re.sub(r"\$\{(\w+)\}", value, tree), where)
     return tree
+
+
+def _is_there(text: str) -> bool:
+    try:
+        return Path(text).exists()
+    except (OSError, ValueError):
+        return False
+
+
+def _home(text: str, where: str) -> str:
+    """Put the home in for a ``~`` at the start of a path; refuse ``$NAME`` without braces, which is no folder."""
+    if ("/" not in text and text != "~" and text[:1] != "$") or (text[:2] != "~/" and _is_there(text)):
+        return text
+    if bare := re.match(r"(?:.*/)?\$([A-Za-z_]\w*)(?:/|$)", text):
+        raise ConfigError(f"{where}: {text!r}: write ${{{bare[1]}}} for the environment variable {bare[1]}")
+    if not re.match(r"~[\w.-]*(/|$)", text):
+        return text
+    home = os.path.expanduser(text)  # noqa: PTH111 (a URL's double slashes stay)
+    if home == text:
+        raise ConfigError(f"{where}: {text!r}: there is no such user")
+    return home
 
 
 def _explain(error: Mapping[str, Any]) -> str:
@@ -87,12 +110,25 @@ def _explain(error: Mapping[str, Any]) -> str:
         return f"{name}: no such setting.{did_you_mean(location[-1], _known_keys(location[:-1]))}"
     message = error["msg"].removeprefix("Value error, ")
     message = message[:1].lower() + message[1:]
+    if error["type"] in ("tuple_type", "list_type") and isinstance(error.get("input"), str):
+        parts = [p for p in re.split(r"[\s,;]+", error["input"].strip("()")) if p]
+        if name == "bands" and len(parts) == 1:  # bands: grz
+            parts = list(parts[0])
+        message = f"must be a list: [{', '.join(parts)}]"
     given = (
         ""
         if isinstance(error.get("input"), Mapping | BaseModel) or error["type"] == "missing"
-        else (f" (given: {error['input']!r})")
+        else (f" (given: {_shortened(error['input'])})")
     )
     return f"{name}: {message}{given}"
+
+
+def _shortened(value: Any) -> str:
+    try:
+        text = repr(value)
+    except ValueError:  # Python prints no number of thousands of digits
+        text = "a number of thousands of digits"
+    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]} ..."
 
 
 def _known_keys(path: Iterable[str]) -> list[str]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Collection, Iterable, Mapping
 from html import escape
 from typing import Any
 
@@ -16,8 +17,10 @@ from lensflow.config.checks import DiagnosticsConfig, GateConfig, ScorerConfig, 
 from lensflow.config.core import CoreConfig
 from lensflow.config.injection import InjectionConfig
 from lensflow.config.plan import EstimateConfig, PlanConfig
-from lensflow.config.survey import SplitsConfig, SurveyConfig
+from lensflow.config.survey import SYNTHETIC_BANDS, SplitsConfig, SurveyConfig
 from lensflow.config.work import ClusterConfig, StorageConfig, StoreConfig
+
+_BAND = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 
 
 class RunConfig(Section):
@@ -45,7 +48,32 @@ class RunConfig(Section):
     def _bands_differ(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         if len(set(value)) != len(value):
             raise ValueError(f"a band is named twice: {', '.join(value)}")
+        for band in value:
+            if not _BAND.fullmatch(band) or band == "all":
+                raise ValueError(
+                    f"{band!r} is no name of a band: letters, digits, -, _, + and . (all means every band)"
+                )
         return value
+
+    @field_validator("out")
+    @classmethod
+    def _out_is_a_place(cls, value: str) -> str:
+        if not value.strip() or any(ord(c) < 32 for c in value):
+            raise ValueError("must be a folder: not empty, no control characters")
+        return value
+
+    @model_validator(mode="after")
+    def _bands_are_there(self) -> RunConfig:
+        stamps = self.survey.stamps
+        known: dict[str, Collection[str]]
+        known = {"survey.synthetic": SYNTHETIC_BANDS} if self.survey.synthetic is not None else {}
+        if stamps is not None:
+            known = {"survey.stamps.files": stamps.files, "survey.stamps.psfsize_arcsec": stamps.psfsize_arcsec}
+        for place, there in known.items():
+            missing = [b for b in self.bands if b not in there]
+            if missing:
+                raise ValueError(f"bands: {place} has no {', '.join(missing)}; it has {', '.join(there) or 'none'}")
+        return self
 
     @model_validator(mode="after")
     def _gates_have_their_bands(self) -> RunConfig:

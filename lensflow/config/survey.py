@@ -11,6 +11,8 @@ from lensflow.config.layouts import pattern_problem
 
 # AB magnitude of one unit of the images, or the header card that holds it.
 ZeroPoint = float | str
+# What a synthetic survey observes.
+SYNTHETIC_BANDS = ("g", "r", "z")
 MaskBitNumber = Annotated[int, Field(ge=0, le=30)]
 
 

@@ -86,6 +86,11 @@ class StorageConfig(Section):
     library: Literal["s3fs", "obstore"] = Field(
         "s3fs", description="what moves pixels; obstore needs lensflow[obstore]"
     )
+    anonymous: bool | Literal["inputs"] = Field(
+        False,
+        description="S3 without credentials, for public buckets. inputs: survey, targets and other tables only; true: "
+        "out too, which can then be read but hardly written",
+    )
 
     @field_validator("endpoint_url")
     @classmethod
@@ -158,6 +163,9 @@ class ClusterConfig(Section):
     )
     min_workers: int = Field(
         1, ge=0, description="workers that must have joined; 0 for a cluster that scales from none"
+    )
+    no_workers_timeout_s: float | None = Field(
+        600.0, gt=0, description="seconds that work waits without any worker before it is given up; null: for ever"
     )
     dashboard: str | None = Field(
         "127.0.0.1:0", description="dashboard address of kind: local; port 0 picks a free one; null turns it off"

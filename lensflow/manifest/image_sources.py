@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lensflow import rng
+from lensflow import globs, rng
 from lensflow.config import RunConfig, SourcesConfig
 from lensflow.errors import ConfigError, ManifestError
 from lensflow.manifest.source_bank import SourceBank
@@ -31,7 +30,7 @@ def open_bank(config: SourcesConfig) -> SourceBank:
         paths = [config.catalog]
     else:
         assert config.images is not None
-        paths = sorted(glob.glob(config.images, recursive=True))  # noqa: PTH207 (a pattern may be absolute)
+        paths = globs.expand(config.images)
         if not paths:
             raise ConfigError(f"plan.sources.images: no file matches {config.images!r}")
     return _open(config, tuple((p, Path(p).stat().st_mtime_ns if Path(p).exists() else 0) for p in paths))

@@ -12,7 +12,6 @@ from rich.console import Console
 from rich.padding import Padding
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
-from rich.table import Table
 from rich.text import Text
 
 from lensflow.config import EstimateConfig
@@ -21,6 +20,7 @@ from lensflow.diagnostics.zoo import shortcomings
 from lensflow.gates import GateResult
 from lensflow.manifest.estimate import Estimate
 from lensflow.manifest.hosts import PlanSize
+from lensflow.report.plain import Table, styled
 from lensflow.survey.psf_audit import SUSPICIOUS_BELOW_ARCSEC, psf_audit
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class ProgressDisplay:
 def progress_display(console: Console) -> Iterator[ProgressDisplay]:
     """Show progress bars while the body runs."""
     bars = Bars(
-        TextColumn("[bold]{task.description:>16}"),
+        TextColumn("{task.description:>16}", style="bold", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
@@ -84,9 +84,7 @@ def print_findings(console: Console, findings: Sequence[Finding]) -> None:
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     for finding in findings:
-        text = Text(finding.what)
-        if finding.advice:
-            text.append(f"\n{finding.advice}", style="italic")
+        text = styled(finding.what, *([(f"\n{finding.advice}", "italic")] if finding.advice else []))
         table.add_row(Text(finding.level, style=LEVEL_COLOURS[finding.level]), finding.check, text)
     console.print(table)
     counts = {level: sum(f.level == level for f in findings) for level in LEVEL_COLOURS}
@@ -109,7 +107,7 @@ def print_cutouts(console: Console, cutouts: xr.Dataset, counts: Mapping[str, in
     print_counts(console, "Cutouts", {k: counts[k] for k in sorted(counts, key=lambda k: kinds.index(k.split(":")[0]))})
     print_psf_audit(console, psf_audit(cutouts))
     for message in messages[:10]:
-        console.print(f"  {message}", markup=False, highlight=False)
+        console.print(styled(f"  {message}"))
     if len(messages) > 10:
         console.print(f"  and {len(messages) - 10} more messages in the receipts")
 
@@ -133,7 +131,7 @@ def print_psf_audit(console: Console, audit: xr.Dataset) -> None:
             line = (
                 f'  {band}: {n:,} below {SUSPICIOUS_BELOW_ARCSEC}", the smallest of host {name}: an error of the map?'
             )
-            console.print(line, markup=False, highlight=False)
+            console.print(styled(line))
 
 
 def print_estimate(console: Console, size: PlanSize, cost: Estimate, rates: EstimateConfig) -> None:
@@ -199,7 +197,7 @@ def print_stages(console: Console, stages: Sequence[Mapping[str, Any]]) -> None:
     for column in ("stage", "rows", "seconds", "rows/s", ""):
         table.add_column(column, justify="right" if column not in ("stage", "") else "left")
     for s in stages:
-        done = "" if s["worked"] else "[dim]found done[/dim]"
+        done = "" if s["worked"] else styled(("found done", "dim"))
         table.add_row(s["stage"], f"{s['rows']:,}", f"{s['seconds']:.1f}", f"{s['rows_per_s']:,.0f}", done)
     console.print(table)
 
@@ -220,11 +218,11 @@ def print_gates(console: Console, gates: Sequence[GateResult]) -> None:
             _number(g.auc),
             f"{_number(g.auc_low)} - {_number(g.auc_high)}" if np.isfinite(g.auc_low) else "-",
             f"< {g.threshold:g}" if np.isfinite(g.threshold) else "-",
-            f"[{VERDICT_COLOURS[verdict]}]{verdict.replace('_', ' ')}[/]",
+            styled((verdict.replace("_", " "), VERDICT_COLOURS[verdict])),
         )
     console.print(table)
     for g in gates:
-        console.print(Padding(Text(f"{g.name}: {g.reason}"), (0, 0, 0, 2)))
+        console.print(Padding(styled(f"{g.name}: {g.reason}"), (0, 0, 0, 2)))
 
 
 def print_zoo(console: Console, matrix: xr.DataArray) -> list[str]:
@@ -239,9 +237,9 @@ def print_zoo(console: Console, matrix: xr.DataArray) -> list[str]:
     console.print(table)
     wrong = shortcomings(matrix)
     for line in wrong:
-        console.print(f"  [bold red]{line}[/]", highlight=False)
+        console.print(styled((f"  {line}", "bold red")))
     if not wrong:
-        console.print("  [green]every fault is noticed by all that must; no alarm on the sound run[/green]")
+        console.print(styled(("  every fault is noticed by all that must; no alarm on the sound run", "green")))
     return wrong
 
 
@@ -275,14 +273,14 @@ def print_findings_of(console: Console, results: Mapping[str, xr.Dataset]) -> No
     colours = {"OK": "green", "ALARM": "bold red", "NOT_TESTED": "yellow"}
     found = findings(results)
     for f in found:
-        status = f"[{colours[str(f.status)]}]{str(f.status).replace('_', ' ')}[/]"
+        status = styled((str(f.status).replace("_", " "), colours[str(f.status)]))
         value = "-" if f.value != f.value else f"{f.value:.3g}"
         expected = "-" if f.expected != f.expected else f"{f.expected:.3g}"
-        table.add_row(f.diagnostic.replace("_", " "), f.check, status, f.where.replace("[", r"\["), value, expected)
+        table.add_row(f.diagnostic.replace("_", " "), f.check, status, f.where, value, expected)
     console.print(table)
     for f in found:
         if f.status is not Status.OK:
-            console.print(Padding(Text(f"{f.diagnostic}: {f.check}: {f.text}"), (0, 0, 0, 2)))
+            console.print(Padding(styled(f"{f.diagnostic}: {f.check}: {f.text}"), (0, 0, 0, 2)))
 
 
 def print_pairs(console: Console, counts: Mapping[str, int]) -> None:
@@ -291,9 +289,9 @@ def print_pairs(console: Console, counts: Mapping[str, int]) -> None:
     print_counts(console, "Pairs", rows)
     broken = {k.removeprefix("invariant: "): v for k, v in counts.items() if k.startswith("invariant: ") and v}
     for name, number in broken.items():
-        console.print(f"  [bold red]broken invariant:[/] {name}: {number} row(s)")
+        console.print(styled(("  broken invariant:", "bold red"), f" {name}: {number} row(s)"))
     if not broken:
-        console.print("  [green]every invariant holds on every row[/green]")
+        console.print(styled(("  every invariant holds on every row", "green")))
 
 
 def _number(value: float | None, digits: int = 3) -> str:

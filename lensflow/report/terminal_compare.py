@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from rich.console import Console
-from rich.table import Table
 
 from lensflow.report.comparison import Comparison, tables
+from lensflow.report.plain import Table, print_line, styled
 from lensflow.report.tables import Table as Shown
 
 # Of each table; the page shows more.
@@ -16,19 +16,20 @@ TITLES = {"settings": "Settings that differ", "counts": "Counts that differ", "g
 
 def print_comparison(console: Console, found: Comparison) -> None:
     """Print the notes and the tables of a comparison; an empty table is said in words."""
-    console.print(f"A: {found.a.folder}\nB: {found.b.folder}", markup=False, highlight=False)
+    print_line(console, f"A: {found.a.folder}")
+    print_line(console, f"B: {found.b.folder}")
     for note in found.notes:
-        console.print(f"  {note}", markup=False, highlight=False)
-    console.print(found.headline(), markup=False, highlight=False)
+        console.print(styled(f"  {note}"))
+    console.print(styled(found.headline()))
     for key, shown in tables(found).items():
         if shown.rows:
             console.print(_table(TITLES[key], shown))
             if len(shown.rows) > MAX_ROWS:
                 console.print(f"  and {len(shown.rows) - MAX_ROWS} more on the page", highlight=False)
         else:
-            console.print(f"{TITLES[key]}: none", highlight=False)
+            console.print(styled(f"{TITLES[key]}: none"))
     if found.diagnostics:
-        console.print(found.summary(), highlight=False)
+        console.print(styled(found.summary()))
 
 
 def _table(title: str, shown: Shown) -> Table:
@@ -37,5 +38,5 @@ def _table(title: str, shown: Shown) -> Table:
         words = k < shown.text_columns
         out.add_column(name, justify="left" if words else "right", overflow="fold", min_width=12 if k == 0 else None)
     for row in shown.rows[:MAX_ROWS]:
-        out.add_row(*(cell.replace("[", r"\[") for cell in row), style="bold" if row[-1] == "differs" else "")
+        out.add_row(*row, style="bold" if row[-1] == "differs" else "")
     return out

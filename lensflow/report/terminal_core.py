@@ -6,11 +6,12 @@ from collections.abc import Sequence
 
 from rich.console import Console
 from rich.measure import Measurement
-from rich.table import Table
+from rich.text import Text
 
 from lensflow.gates import GateResult
 from lensflow.gates.core_sweep import HandlingResult
 from lensflow.gates.core_tuning import CoreTuning
+from lensflow.report.plain import Table, styled
 from lensflow.report.terminal import VERDICT_COLOURS
 
 
@@ -18,7 +19,7 @@ def print_core(console: Console, tuning: CoreTuning) -> None:
     """Print the handlings on the held-out hosts and on those that chose, then the recommendation."""
     print_handlings(console, tuning.chosen_on, "Core handlings on the hosts that choose")
     print_handlings(console, tuning.reported_on, "Core handlings on held-out hosts")
-    console.print(tuning.reason, markup=False, highlight=False)
+    console.print(styled(tuning.reason))
 
 
 def print_handlings(console: Console, results: Sequence[HandlingResult], title: str) -> None:
@@ -46,9 +47,9 @@ def _table(results: Sequence[HandlingResult], title: str, counts: bool, interval
     return table
 
 
-def _cell(gate: GateResult, interval: bool) -> str:
+def _cell(gate: GateResult, interval: bool) -> Text:
     colour = VERDICT_COLOURS[str(gate.verdict)]
     if gate.auc != gate.auc:
-        return f"[{colour}]" + str(gate.verdict).replace("_", "\n") + "[/]"
+        return styled((str(gate.verdict).replace("_", "\n"), colour))
     ends = f"\n{gate.auc_low:.2f}–{gate.auc_high:.2f}" if interval else ""
-    return f"[{colour}]{gate.auc:.3f}[/]{ends}"
+    return styled((f"{gate.auc:.3f}", colour), ends)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from rich.console import Console
-from rich.table import Table
+from rich.text import Text
 
 from lensflow.gates import GateResult
 from lensflow.gates.score_gates import AUROC, CORE_DROP, DROP, EVERYWHERE, FILLED, where
+from lensflow.report.plain import Table, styled
 from lensflow.report.terminal import VERDICT_COLOURS
 
 Numbers = tuple[float, float, float]
@@ -20,12 +21,8 @@ def print_scores(console: Console, results: Sequence[GateResult]) -> None:
     auroc, drop = by_name[AUROC], by_name[CORE_DROP]
     found = {(f["where"], f["check"]): (f["value"], f["low"], f["high"]) for f in drop.findings}
     recipe = auroc.recipe
-    console.print(
-        f"{recipe['scorer']}, {recipe['split']} split: {auroc.n_rows:,} lenses on {auroc.n_hosts:,} hosts, and their "
-        "controls",
-        markup=False,
-        highlight=False,
-    )
+    rows = f"{auroc.n_rows:,} lenses on {auroc.n_hosts:,} hosts, and their controls"
+    console.print(styled(f"{recipe['scorer']}, {recipe['split']} split: {rows}"))
     table = Table(title="Scorer", title_justify="left")
     for column in ("gate", "found", "95 % interval", "passes", "verdict"):
         table.add_column(column, justify="left" if column in ("gate", "verdict") else "right")
@@ -38,7 +35,7 @@ def print_scores(console: Console, results: Sequence[GateResult]) -> None:
     if auroc.strata:
         _print_strata(console, auroc, found)
     for gate in results:
-        console.print(f"  {gate.name}: {gate.reason}", markup=False, highlight=False)
+        console.print(styled(f"  {gate.name}: {gate.reason}"))
 
 
 def _print_strata(console: Console, auroc: GateResult, found: Mapping[tuple[str, str], Numbers]) -> None:
@@ -69,5 +66,5 @@ def _cells(values: Numbers | None, digits: int) -> tuple[str, str]:
     return value, f"{low}, {high}"
 
 
-def _verdict(gate: GateResult) -> str:
-    return f"[{VERDICT_COLOURS[str(gate.verdict)]}]{gate.verdict}[/]"
+def _verdict(gate: GateResult) -> Text:
+    return styled((str(gate.verdict), VERDICT_COLOURS[str(gate.verdict)]))

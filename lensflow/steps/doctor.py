@@ -9,6 +9,7 @@ from lensflow.config import RunConfig
 from lensflow.errors import LensflowError
 from lensflow.steps.looks import LOOKS, Finding, Level, Seen, Unseen
 from lensflow.steps.looks.machine import workers
+from lensflow.steps.run_folder import RunFolder
 
 __all__ = ["Finding", "Level", "doctor"]
 
@@ -28,6 +29,7 @@ def doctor(config: RunConfig, cluster: Callable[[], Any] | None = None) -> list[
     list of Finding
         In the order of :data:`lensflow.steps.looks.LOOKS`. An error of a look is a finding, not an exception.
     """
+    RunFolder.of(config)  # says how S3 is reached
     seen = Seen(config)
     findings = [found for look in LOOKS for found in _guarded(look.name, look.look, seen)]
     if cluster is not None:
@@ -43,6 +45,6 @@ def _guarded(check: str, look: Callable[[Seen], Iterator[Finding]], seen: Seen) 
         return
     except LensflowError as error:
         yield Finding(check, Level.FAIL, str(error))
-    except (PermissionError, FileNotFoundError, ConnectionError, TimeoutError) as error:
+    except OSError as error:
         advice = "Are the root, the endpoint and the credentials right? Credentials come from the environment or role."
         yield Finding(check, Level.FAIL, f"{type(error).__name__}: {error}", advice)

@@ -16,9 +16,12 @@ import psutil
 from distributed import Client, KilledWorker, as_completed, default_client, span
 from distributed.metrics import context_meter
 
+from lensflow.cluster import quiet
+from lensflow.cluster.watch import Watch
 from lensflow.config import StorageConfig
-from lensflow.errors import ClusterError, StoreError
+from lensflow.errors import ClusterError, LensflowError, StoreError
 from lensflow.store import s3
+from lensflow.survey.transport import TransportError
 
 # Tasks that the scheduler knows of at a time: enough for every worker and for adaptive scaling to see a backlog.
 MIN_WINDOW, TASKS_PER_THREAD = 2000, 20
@@ -36,11 +39,23 @@ def silent(stage: str, done: int, total: int) -> None:
 
 
 def active_client() -> Client | None:
-    """Return the Dask client in force, or None."""
+    """Return the Dask client in force, or None.
+
+    Raises
+    ------
+    ClusterError
+        If it is an asynchronous one.
+    """
     try:
-        return default_client()
+        client = default_client()
     except ValueError:
         return None
+    if client.asynchronous:
+        raise ClusterError(
+            "the Dask client in force is asynchronous (Client(asynchronous=True)), which a run cannot wait for. Make "
+            "one without asynchronous=True, or close it: lensflow.cluster.connect() gives a client that fits."
+        )
+    return client
 
 
 @dataclass
@@ -109,6 +124,18 @@ def _in_threads(task: Callable[[int], Any], indices: Sequence[int]) -> Generator
 
 
 @dataclass(frozen=True)
+class _Refused:
+    """An error of ours on its way to the client."""
+
+    error: LensflowError
+
+
+def _may_pass(error: LensflowError) -> bool:
+    """Whether another attempt may succeed: bytes that could not be moved, a store that did not answer."""
+    return isinstance(error, TransportError) or (isinstance(error, StoreError) and isinstance(error.__cause__, OSError))
+
+
+@dataclass(frozen=True)
 class _Placed:
     """A task that reaches the stores as this process does, in another one."""
 
@@ -117,7 +144,15 @@ class _Placed:
 
     def __call__(self, index: int) -> Any:
         s3.use(self.storage)
-        result = self.task(index)
+        quiet.install()
+        try:
+            result = self.task(index)
+        except LensflowError as error:
+            # What another attempt cannot change comes back as a value: raised, Dask would try it twice more and log a
+            # traceback for each.
+            if _may_pass(error):
+                raise
+            return _Refused(error)
         # Shown as they come on the dashboard's page "Fine Performance Metrics", by stage: rows, statuses, reasons.
         for name, number in getattr(result, "counts", {}).items():
             context_meter.digest_metric(name, number, "rows")
@@ -142,8 +177,10 @@ def _on_cluster(
             pending.update(futures)
             completed.update(futures)
 
+    watch = Watch(client, stage, lambda: client.cancel(list(pending), force=True))
     try:
         submit(window)
+        watch.start()
         while pending:
             try:
                 future, value = next(completed)
@@ -153,6 +190,11 @@ def _on_cluster(
                     f"({error}). Raise cluster.memory_limit, or lower store.shard_mb in a new out; finished regions "
                     "are kept."
                 ) from error
+            if isinstance(value, CancelledError) and watch.problem:
+                raise ClusterError(watch.problem)
+            if isinstance(value, _Refused):
+                raise value.error
+            watch.progress()
             if isinstance(value, CancelledError):  # handed on as if it were a result
                 raise ClusterError(
                     f"{stage}: the scheduler is gone, or somebody cancelled the tasks ({value}). Finished regions are "
@@ -163,5 +205,6 @@ def _on_cluster(
                 submit(window - len(pending))
             yield value
     finally:
+        watch.stop()
         if client.status == "running":
             client.cancel(list(pending))

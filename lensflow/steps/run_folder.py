@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import yaml
-
 from lensflow.config import RunConfig, load_config
+from lensflow.config.yaml_text import parse_yaml
 from lensflow.errors import ConfigError, StoreError
 from lensflow.store import paths, s3
 from lensflow.store.regions import rows_per_region
@@ -23,7 +22,7 @@ class RunFolder:
     @classmethod
     def of(cls, config: RunConfig) -> RunFolder:
         """Return the folder of a config's run, which this process reaches as ``storage`` says from now on."""
-        s3.use({config.out: config.storage})
+        s3.use({s3.INPUTS: s3.of_inputs(config.storage), config.out: config.storage})
         return cls(config.out.rstrip("/"))
 
     def path(self, *parts: str) -> str:
@@ -109,6 +108,14 @@ class RunFolder:
         return self.path("receipts", stage)
 
 
+def largest_region_bytes(config: RunConfig) -> float:
+    """Uncompressed bytes of one pixel array in the largest region that a config allows."""
+    row_bytes = 4 * len(config.bands) * config.survey.stamp_size**2
+    given = [n for n in (config.store.samples_per_region, config.store.hosts_per_region) if n is not None]
+    derived = [] if len(given) == 2 else [max(1e6 * config.store.shard_mb, row_bytes * config.store.inner_chunk)]
+    return max([*derived, *(n * row_bytes for n in given)])
+
+
 def rows_of_a_region(config: RunConfig, n_rows: int) -> int:
     """Rows of a region of ``n_rows`` hosts or samples, where the config does not give them."""
     row_bytes = 4 * len(config.bands) * config.survey.stamp_size**2
@@ -153,7 +160,7 @@ def _load(place: str, run: str, out: str | None) -> RunConfig:
         text = paths.read_text(place)
     except StoreError:
         raise ConfigError(_NO_RUN.format(run=run, place=place)) from None
-    return load_config(yaml.safe_load(text), out=out)
+    return load_config(parse_yaml(text, place), out=out)
 
 
 _NO_RUN = (

@@ -15,6 +15,7 @@ import fsspec
 import xxhash
 import zarr
 import zarr.abc.store
+from fsspec.implementations.local import LocalFileSystem
 from zarr.storage import FsspecStore, LocalStore
 
 from lensflow.errors import StoreError
@@ -27,8 +28,9 @@ def is_local(url: str) -> bool:
 
 
 def local_path(url: str) -> Path:
-    """Path of a local URL."""
-    return Path(url.removeprefix("file://"))
+    """Path of a local URL; ``~`` at its start is the home."""
+    path = Path(url.removeprefix("file://"))
+    return path.expanduser() if str(path).startswith("~") else path
 
 
 def join(root: str, *parts: str) -> str:
@@ -40,15 +42,38 @@ def zarr_store(url: str, read_only: bool = True) -> zarr.abc.store.Store:
     """Open the zarr store behind a URL."""
     if is_local(url):
         return LocalStore(local_path(url), read_only=read_only)
+    url = s3.tidy(url)
     if s3.is_s3(url) and s3.storage_of(url).library == "obstore":
         return s3.object_store(url, read_only)
-    return FsspecStore.from_url(url, storage_options=s3.options(url), read_only=read_only)
+    kind = LiteralStore if s3.is_s3(url) else FsspecStore
+    return kind.from_url(url, storage_options=s3.options(url), read_only=read_only)
 
 
 def filesystem(url: str) -> tuple[fsspec.AbstractFileSystem, str]:
-    """Filesystem of a URL, and the path there."""
-    fs, path = fsspec.core.url_to_fs(url, **s3.options(url))
+    """Filesystem of a URL, and the path there: of a local one as it is, whatever characters it holds."""
+    if is_local(url):
+        return LocalFileSystem(), str(local_path(url).absolute())
+    fs, path = fsspec.core.url_to_fs(s3.tidy(url), **s3.options(url))
     return fs, path
+
+
+class LiteralStore(FsspecStore):
+    """zarr's store on S3, which deletes the key that it is given: fsspec's ``rm`` takes a key for a pattern."""
+
+    async def delete(self, key: str) -> None:
+        """Delete an object, if it exists."""
+        await self._delete_all([f"{self.path}/{key}"])
+
+    async def delete_dir(self, prefix: str) -> None:
+        """Delete everything below a prefix."""
+        await self._delete_all(await self.fs._find(f"{self.path}/{prefix}".rstrip("/")))
+
+    async def _delete_all(self, places: Sequence[str]) -> None:
+        if self.read_only:
+            raise ValueError("store was opened in read-only mode")
+        for place in places:
+            with contextlib.suppress(FileNotFoundError):
+                await self.fs._rm_file(place)
 
 
 def open_group(url: str, mode: str = "r") -> zarr.Group:
@@ -153,7 +178,8 @@ def content(url: str) -> str:
     """
     digest = xxhash.xxh3_128()
     try:
-        with explain_errors(url), fsspec.open(url, "rb", **s3.options(url)) as file:
+        fs, path = filesystem(url)
+        with explain_errors(url), fs.open(path, "rb") as file:
             while piece := file.read(1 << 22):
                 digest.update(piece)
     except FileNotFoundError as error:
@@ -167,8 +193,9 @@ def read_many(urls: Sequence[str]) -> list[bytes]:
         return []
     fs, _ = filesystem(urls[0])
     places = [filesystem(u)[1] for u in urls]
-    found = fs.cat(places, on_error="return")
-    found = found if isinstance(found, dict) else {places[0]: found}
+    # Not cat, which takes names for patterns.
+    answers = fs.cat_ranges(places, [None] * len(places), [None] * len(places), on_error="return")
+    found = dict(zip(places, answers, strict=True))
     for place, content in found.items():
         if isinstance(content, Exception) and not isinstance(content, FileNotFoundError):
             raise s3.explained(urls[0], content) or StoreError(f"{place}: cannot be read ({content})") from content
@@ -218,7 +245,10 @@ def create_exclusive(url: str, content: bytes) -> None:
 
 @contextlib.contextmanager
 def _temporary(path: Path, content: bytes) -> Iterator[Path]:
-    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except FileNotFoundError as error:  # as /proc answers
+        raise StoreError(f"{path}: no folder can be made there ({error.strerror}). Choose another out.") from error
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.tmp")
     try:
         temporary.write_bytes(content)
@@ -238,8 +268,13 @@ def remove_folder(url: str) -> None:
     """Delete a folder and all below it, if it exists."""
     fs, path = filesystem(url)
     with explain_errors(url):
-        if fs.exists(path):
-            fs.rm(path, recursive=True)
+        if isinstance(fs, LocalFileSystem):
+            if fs.exists(path):
+                fs.rm(path, recursive=True)
+            return
+        for place in fs.find(path):  # one by one: fs.rm takes names for patterns
+            with contextlib.suppress(FileNotFoundError):
+                fs.rm_file(place)
 
 
 def read_json(url: str) -> Any:
@@ -265,6 +300,11 @@ def _json(value: Any) -> str:
     return json.dumps(value, indent=1, allow_nan=False) + "\n"
 
 
+def _file_above(url: str) -> Path | None:
+    """The part of a local path that is a file where a folder must be, if there is one."""
+    return next((p for p in local_path(url).absolute().parents if p.exists() and not p.is_dir()), None)
+
+
 @contextlib.contextmanager
 def explain_errors(url: str) -> Iterator[None]:
     """Turn a full or read-only disk, and an object store's refusals, into a :class:`StoreError` with the way out."""
@@ -282,4 +322,10 @@ def explain_errors(url: str) -> Iterator[None]:
             ) from error
         if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
             raise StoreError(f"{url}: no permission to write here ({error.strerror}).") from error
+        if error.errno in (errno.ENOTDIR, errno.EEXIST) and is_local(url) and (file := _file_above(url)):
+            raise StoreError(f"{url}: {file} is a file, so nothing can be below it. Choose another out.") from error
+        if error.errno in (errno.ENAMETOOLONG, errno.EINVAL, errno.ELOOP):
+            raise StoreError(
+                f"{url}: no path that this disk can hold ({error.strerror}). Choose another out."
+            ) from error
         raise

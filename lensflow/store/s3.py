@@ -7,6 +7,8 @@ account, so no pickle, log, attribute or receipt can hold one.
 from __future__ import annotations
 
 import os
+import re
+import string
 from collections.abc import Mapping
 from datetime import timedelta
 from functools import lru_cache
@@ -18,8 +20,12 @@ from fsspec.config import conf
 from lensflow.config import StorageConfig
 from lensflow.errors import StoreError
 
+# What obstore and s3fs write alike.
+_PLAIN = frozenset(string.ascii_letters + string.digits + "-_.=+,/@ ()!':;&$")
 CONNECT_TIMEOUT_S, READ_TIMEOUT_S, ATTEMPTS = 10, 60, 6
 _KEPT = "Everything with a receipt is kept: run the same command again."
+# Stands for every S3 object that is not below a folder with settings of its own.
+INPUTS = "s3://"
 _settings: dict[str, StorageConfig] = {}
 
 
@@ -28,9 +34,33 @@ def is_s3(url: str) -> bool:
     return url.startswith(("s3://", "s3a://"))
 
 
+def tidy(url: str) -> str:
+    """Return an S3 URL with single slashes: obstore makes them so, s3fs does not, and both must mean one place."""
+    if not is_s3(url):
+        return url
+    scheme, _, path = url.partition("://")
+    return f"{scheme}://" + re.sub("/{2,}", "/", path.strip("/"))
+
+
 def use(settings: Mapping[str, StorageConfig]) -> None:
     """Reach what lies below these URLs through their settings, in this process from now on."""
-    _settings.update({root.rstrip("/"): storage for root, storage in settings.items() if is_s3(root)})
+    _settings.update(
+        {root.rstrip("/"): storage for root, storage in settings.items() if is_s3(root) and root != INPUTS}
+    )
+    if INPUTS in settings:
+        _settings[INPUTS] = settings[INPUTS]
+        # Tables and images are opened through fsspec by name: these are its own defaults for S3.
+        for protocol in ("s3", "s3a"):
+            of_fsspec = conf.setdefault(protocol, {})
+            if settings[INPUTS].anonymous:
+                of_fsspec["anon"] = True
+            else:
+                of_fsspec.pop("anon", None)
+
+
+def of_inputs(storage: StorageConfig) -> StorageConfig:
+    """Settings of everything outside ``out`` that a run reads: of ``storage``, only ``anonymous`` is about it."""
+    return StorageConfig(anonymous=bool(storage.anonymous))
 
 
 def in_use() -> dict[str, StorageConfig]:
@@ -41,7 +71,7 @@ def in_use() -> dict[str, StorageConfig]:
 def storage_of(url: str) -> StorageConfig:
     """Settings of the innermost folder around a URL; the endpoint from AWS_ENDPOINT_URL where they have none."""
     around = [root for root in _settings if url == root or url.startswith(f"{root}/")]
-    storage = _settings[max(around, key=len)] if around else StorageConfig()
+    storage = _settings[max(around, key=len)] if around else _settings.get(INPUTS, StorageConfig())
     named = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
     return storage if storage.endpoint_url or not named else storage.model_copy(update={"endpoint_url": named})
 
@@ -69,7 +99,7 @@ def options(url: str) -> dict[str, Any]:
         "connect_timeout": CONNECT_TIMEOUT_S,
         "read_timeout": READ_TIMEOUT_S,
     }
-    found: dict[str, Any] = {"use_listings_cache": False, "config_kwargs": config}
+    found: dict[str, Any] = {"use_listings_cache": False, "config_kwargs": config, "anon": storage.anonymous is True}
     if storage.endpoint_url:
         # Every S3-compatible server knows path style; few have a DNS name for each bucket.
         found["endpoint_url"], config["s3"] = storage.endpoint_url, {"addressing_style": "path"}
@@ -89,12 +119,18 @@ def object_store(url: str, read_only: bool) -> zarr.abc.store.Store:
     from zarr.storage import ObjectStore
 
     storage = storage_of(url)
-    bucket, _, prefix = url.partition("://")[2].partition("/")
-    return ObjectStore(_obstore(bucket, prefix, storage.endpoint_url, storage.region), read_only=read_only)
+    bucket, _, prefix = tidy(url).partition("://")[2].partition("/")
+    if strange := sorted(set(prefix) - _PLAIN):
+        raise StoreError(
+            f"{url}: {' '.join(map(repr, strange))} in a name is written in other characters by obstore than by s3fs. "
+            "Set storage.library: s3fs, or choose an out of letters, digits and - _ . = + ,"
+        )
+    unsigned = storage.anonymous is True
+    return ObjectStore(_obstore(bucket, prefix, storage.endpoint_url, storage.region, unsigned), read_only=read_only)
 
 
 @lru_cache(maxsize=64)
-def _obstore(bucket: str, prefix: str, endpoint_url: str | None, region: str | None) -> Any:
+def _obstore(bucket: str, prefix: str, endpoint_url: str | None, region: str | None, unsigned: bool) -> Any:
     """One client, with its pool of connections, for each store and process."""
     try:
         from obstore.store import S3Store
@@ -103,6 +139,8 @@ def _obstore(bucket: str, prefix: str, endpoint_url: str | None, region: str | N
     where: dict[str, Any] = {"endpoint": endpoint_url, "virtual_hosted_style_request": False} if endpoint_url else {}
     if region:
         where["region"] = region
+    if unsigned:
+        where["skip_signature"] = True
     return S3Store(
         bucket,
         prefix=prefix,
@@ -123,6 +161,11 @@ def explained(url: str, error: Exception) -> StoreError | None:
     of = type(error)
     place, said = storage_of(url).endpoint_url or "AWS", _code(error)
     if isinstance(error, PermissionError) or of.__name__ in ("PermissionDeniedError", "UnauthenticatedError"):
+        if storage_of(url).anonymous is True:
+            return StoreError(
+                f"{url}: {place} refuses access without credentials ({said}); storage.anonymous: true sends none. It "
+                "is for public buckets; with credentials of your own leave it false, or inputs for the survey alone."
+            )
         return StoreError(
             f"{url}: {place} refuses access ({said}). Credentials come from the environment (AWS_ACCESS_KEY_ID, "
             "AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN, AWS_PROFILE) or a role, of every worker too: they are wrong, "
@@ -131,7 +174,8 @@ def explained(url: str, error: Exception) -> StoreError | None:
     if "Credential" in of.__name__ or "credential" in str(error).lower():
         return StoreError(
             f"{url}: no credentials for {place} ({of.__name__}). Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, "
-            "AWS_PROFILE, or give the machine a role; workers need them too."
+            "AWS_PROFILE, or give the machine a role; workers need them too. A public bucket is read without any by "
+            "storage.anonymous: true (inputs: for the survey and tables alone, not for out)."
         )
     if isinstance(error, FileNotFoundError):
         return (

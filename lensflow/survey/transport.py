@@ -22,6 +22,7 @@ from fsspec.asyn import AsyncFileSystem
 from fsspec.implementations.local import LocalFileSystem
 
 from lensflow.errors import SurveyError
+from lensflow.survey.checked import Answer, CheckedHTTPFileSystem, RangeMismatchError, Version
 
 # Waits between the attempts, seconds.
 RETRY_AFTER_S = (0.5, 2.0, 5.0)
@@ -60,15 +61,14 @@ class Transport:
     """
 
     def __init__(self, root: str) -> None:
-        options: dict[str, Any] = {}
-        if root.startswith(("http://", "https://")):
-            timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S, sock_read=READ_TIMEOUT_S)
-            options = {"client_kwargs": {"timeout": timeout}}
-        self.filesystem, _ = fsspec.core.url_to_fs(root, **options)
+        self.filesystem = _filesystem(root)
         self.is_remote = not isinstance(self.filesystem, LocalFileSystem)
         self.n_requests = 0
         self.bytes_moved = 0
         self._open: dict[str, IO[bytes]] = {}
+        self._versions: dict[str, Version] = {}
+        # Files whose ranges a server does not serve as asked.
+        self._only_whole: set[str] = set()
 
     def __enter__(self) -> Transport:
         return self
@@ -85,12 +85,13 @@ class Transport:
         -------
         list
             The bytes of each range - fewer where the file ends before it, the whole object where a server takes
-            no ranges - or FileNotFoundError.
+            no ranges or serves others than those asked for - or FileNotFoundError.
 
         Raises
         ------
         TransportError
-            If a range fails for another reason, after a few attempts where a new attempt may help.
+            If a range fails for another reason, after a few attempts where a new attempt may help; if a file
+            changes while this object reads it.
         """
         found: list[Any] = [None] * len(ranges)
         waiting = list(range(len(ranges)))
@@ -102,18 +103,39 @@ class Transport:
                     found[k] = FileNotFoundError(ranges[k].path)
                 elif is_past_end(answer):
                     found[k] = b""
+                elif (
+                    isinstance(answer, RangeMismatchError)
+                    and ranges[k].path not in self._only_whole
+                    and wait is not None
+                ):
+                    self._only_whole.add(ranges[k].path)
+                    failed.append(k)
                 elif isinstance(answer, BaseException):
                     if wait is None or not is_transient(answer):
                         raise _explain(ranges[k].path, answer, tries=len(RETRY_AFTER_S) + 1 if wait is None else 1)
                     failed.append(k)
                 else:
                     self.bytes_moved += len(answer)
-                    found[k] = answer
+                    found[k] = self._checked(ranges[k], answer)
             waiting = failed
             if not waiting:
                 break
             time.sleep(wait or 0)
         return found
+
+    def _checked(self, wanted: ByteRange, answer: bytes) -> bytes:
+        """Refuse an answer of another version of the file; take the range out of a whole file that is no longer."""
+        if not isinstance(answer, Answer):
+            return answer
+        first = self._versions.setdefault(wanted.path, answer.version)
+        if first.is_another(answer.version):
+            raise TransportError(
+                f"{wanted.path}: changed while it was read ({first} became {answer.version}). Run again when it stays "
+                "as it is: the region is done again."
+            )
+        if answer.is_whole and wanted.stop is not None and len(answer) <= wanted.stop - wanted.start:
+            return bytes(answer[wanted.start : wanted.stop])
+        return answer
 
     def size(self, path: str) -> int | None:
         """Size of a file that was read, in bytes; None where asking would cost a request."""
@@ -132,6 +154,8 @@ class Transport:
         options: dict[str, Any] = {"batch_size": CONCURRENT} if isinstance(self.filesystem, AsyncFileSystem) else {}
         paths, starts, stops = ([getattr(r, n) for r in ranges] for n in ("path", "start", "stop"))
         starts = [s if e is not None or s else None for s, e in zip(starts, stops, strict=True)]
+        whole = [p in self._only_whole for p in paths]
+        starts, stops = ([None if w else v for w, v in zip(whole, values, strict=True)] for values in (starts, stops))
         try:
             return list(self.filesystem.cat_ranges(paths, starts, stops, on_error="return", **options))
         except Exception as error:  # the call as a whole failed (no connection, no credentials)
@@ -151,12 +175,26 @@ class Transport:
         return out
 
 
+def _filesystem(root: str) -> Any:
+    """Filesystem of a root; a path on this machine is taken as it is, whatever characters it holds."""
+    if "://" not in root:
+        return LocalFileSystem()
+    if root.startswith(("http://", "https://")):
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S, sock_read=READ_TIMEOUT_S)
+        return CheckedHTTPFileSystem(client_kwargs={"timeout": timeout})
+    if root.startswith(("s3://", "s3a://")):
+        from lensflow.survey.checked_s3 import CheckedS3FileSystem
+
+        return CheckedS3FileSystem()
+    return fsspec.core.url_to_fs(root)[0]
+
+
 def is_transient(error: BaseException) -> bool:
     """Whether another attempt may succeed: everything but a refusal (no permission, any 4xx but 408 and 429)."""
     status = getattr(error, "status", None)
     if isinstance(status, int) and 400 <= status < 500:
         return status in (408, 429)
-    if isinstance(error, PermissionError):
+    if isinstance(error, PermissionError) or _lacks_credentials(error):
         return False
     return isinstance(error, OSError | asyncio.TimeoutError | aiohttp.ClientError) or type(error).__module__.startswith(
         ("fsspec", "botocore", "aiobotocore", "s3fs", "urllib3")
@@ -193,8 +231,22 @@ def whole_is_cheaper(ranges: Sequence[tuple[int, int]], size: int) -> bool:
     return LATENCY_S + size / BANDWIDTH_BYTES_S < by_range
 
 
+def _lacks_credentials(error: BaseException) -> bool:
+    return "Credential" in type(error).__name__ or "locate credentials" in str(error)
+
+
 def _explain(path: str, error: BaseException, tries: int) -> TransportError:
     what = f"{type(error).__name__}: {error}"
+    if _lacks_credentials(error):
+        return TransportError(
+            f"{path}: no credentials ({what}). A public bucket is read without any by storage.anonymous: true; for "
+            "others set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, AWS_PROFILE, or a role (workers too)."
+        )
+    if isinstance(error, RangeMismatchError):
+        return TransportError(
+            f"{path}: the server sends other bytes than those asked for ({error}), of the whole file too. Nothing is "
+            "known of the file, so no host is marked. Another mirror, or a copy on disk, is the way out."
+        )
     if not is_transient(error):
         return TransportError(
             f"{path}: access refused ({what}). A store that lets nobody list it says this of missing files too: check "

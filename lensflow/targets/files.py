@@ -16,6 +16,7 @@ import fsspec
 import numpy as np
 from numpy.typing import NDArray
 
+from lensflow import globs
 from lensflow.errors import TargetError
 from lensflow.survey.fits_header import FormatError
 from lensflow.targets.fits_table import FitsTable
@@ -56,14 +57,10 @@ def expand(paths: str | Sequence[str]) -> list[str]:
     """
     out: list[str] = []
     for path in [paths] if isinstance(paths, str) else paths:
-        if not any(c in path for c in "*?["):
-            out.append(path)
-            continue
-        fs, inner = fsspec.core.url_to_fs(path)
-        found = sorted(map(str, fs.glob(inner)))
+        found = globs.expand(path)
         if not found:
             raise TargetError(f"{path}: no file of this pattern. Check survey.targets.")
-        out += [fs.unstrip_protocol(p) if "://" in path else p for p in found]
+        out += found
     if not out:
         raise TargetError("survey.targets: no target table is named.")
     return out

@@ -13,7 +13,7 @@ import pytest
 
 pytest.importorskip("skein", reason="the yarn extra is not installed")
 import skein
-from distributed import Client
+from distributed import Client, Event
 
 from lensflow.cluster import connect, yarn_cluster
 from lensflow.cluster.yarn_cluster import YarnCluster
@@ -114,10 +114,13 @@ def test_an_archive_is_unpacked_beside_each_container_and_its_python_is_what_run
 @pytest.mark.cluster
 def test_it_adapts_to_the_work(yarn):
     with connect(config(workers=1, workers_max=3)) as client:
-        futures = client.map(lambda i: time.sleep(1.5) or i, range(12), pure=False)
-        until(lambda: len(names(client)) == 3, 60)
+        # Work that lasts until every worker has come, however long a busy machine takes to start them.
+        everybody = Event("everybody is there", client=client)
+        futures = client.map(lambda i: Event("everybody is there").wait() and i, range(12), pure=False)
+        until(lambda: len(names(client)) == 3, 180)
+        everybody.set()
         assert client.gather(futures) == list(range(12))
-        until(lambda: len(names(client)) == 1, 60)
+        until(lambda: len(names(client)) == 1, 180)
 
 
 @pytest.mark.parametrize("when", [pytest.param("in the block", marks=pytest.mark.cluster), "while it starts"])

@@ -10,8 +10,10 @@ from typing import Any
 import psutil
 
 from lensflow import __version__
+from lensflow.cluster.local import check_region_fits
 from lensflow.manifest.estimate import estimate, size_without_cutouts
 from lensflow.steps.looks.base import Finding, Level, Seen
+from lensflow.steps.run_folder import largest_region_bytes
 from lensflow.steps.sources import count_targets
 from lensflow.store import paths
 
@@ -43,7 +45,8 @@ def free_space(seen: Seen) -> Iterator[Finding]:
     if not paths.is_local(config.out):
         yield Finding("space", Level.OK, text)
         return
-    free = shutil.disk_usage(paths.local_path(config.out)).free
+    place = paths.local_path(config.out).absolute()
+    free = shutil.disk_usage(next(p for p in (place, *place.parents) if p.is_dir())).free
     enough = free > 1.2 * need
     advice = "" if enough else "Choose another out, or plan fewer rows (lensflow plan --dry-run)."
     yield Finding("space", Level.OK if enough else Level.FAIL, f"{text}, {free / 2**30:.1f} GiB are free", advice)
@@ -51,6 +54,7 @@ def free_space(seen: Seen) -> Iterator[Finding]:
 
 def workers(seen: Seen, cluster: Callable[[], Any]) -> Iterator[Finding]:
     """Start or join the cluster; ask for its memory, and whether it runs this code."""
+    check_region_fits(seen.config.cluster, largest_region_bytes(seen.config))
     with cluster() as client:
         client.wait_for_workers(1, timeout=60)
         known = client.scheduler_info(n_workers=-1)["workers"]

@@ -1,0 +1,77 @@
+"""The terminal, where every string is text: a path, an id or a message is never taken for rich's markup or emoji.
+
+Colour is given to :class:`rich.text.Text` alone. Consoles and tables of lensflow are made here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from typing import IO, Any
+
+from rich import table as rich_table
+from rich.console import Console
+from rich.text import Text
+
+
+class PlainConsole(Console):
+    """A console without markup, emoji and highlighting."""
+
+    def __init__(self, stderr: bool = False, file: IO[str] | None = None, width: int | None = None):
+        super().__init__(stderr=stderr, file=file, width=width, markup=False, emoji=False, highlight=False)
+
+
+def styled(*parts: str | tuple[str, str]) -> Text:
+    """Text of plain pieces and of (piece, style) pairs."""
+    return Text.assemble(*(visible(p) if isinstance(p, str) else (visible(p[0]), p[1]) for p in parts))
+
+
+def visible(text: str) -> str:
+    """Return the text with control characters written out: a name must not move the cursor or colour the screen."""
+    return "".join(c if c in "\n\t" or c.isprintable() else repr(c)[1:-1] for c in text)
+
+
+class Table(rich_table.Table):
+    """A table whose titles, headings and cells are text, whatever console prints it."""
+
+    def __init__(self, title: str | None = None, caption: str | None = None, **options: Any):
+        super().__init__(
+            title=None if title is None else Text(visible(title), style="table.title"),
+            caption=None if caption is None else Text(visible(caption), style="table.caption"),
+            **options,
+        )
+
+    def add_column(self, header: Any = "", *args: Any, **options: Any) -> None:
+        """Add a column; its heading is text."""
+        super().add_column(_text(header), *args, **options)
+
+    def add_row(self, *cells: Any, **options: Any) -> None:
+        """Add a row of text, or of anything else that rich can draw."""
+        super().add_row(*map(_text, cells), **options)
+
+
+def _text(cell: Any) -> Any:
+    return Text(visible(cell)) if isinstance(cell, str) else cell
+
+
+def print_line(console: Console, text: str | Text) -> None:
+    """Print one line that the terminal may wrap but nobody cuts: a path can be copied whole."""
+    console.print(Text(visible(text)) if isinstance(text, str) else text, soft_wrap=True)
+
+
+def print_error(console: Console, kind: str, message: str) -> None:
+    """Print an error, its kind in red, wrapped between words only: a path longer than the line stays whole."""
+    lines = visible(f"{kind}: {message}").splitlines() or [f"{kind}:"]
+    wrapped: list[str] = []
+    for line in lines:
+        indent = line[: len(line) - len(line.lstrip())]
+        wrapped += textwrap.wrap(
+            line,
+            max(console.width, 20),
+            subsequent_indent=indent,
+            break_long_words=False,
+            break_on_hyphens=False,
+            replace_whitespace=False,
+        ) or [""]
+    text = Text("\n".join(wrapped))
+    text.stylize("bold red", 0, len(kind) + 1)
+    console.print(text, soft_wrap=True, highlight=False)
