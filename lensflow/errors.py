@@ -78,6 +78,23 @@ class LensflowWarning(UserWarning):
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return ``" Did you mean 'x'?"`` for the nearest known name, or an empty string."""
-    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
-    return f" Did you mean {near[0]!r}?" if near else ""
+    """Return ``" Did you mean 'x'?"`` for the nearest known name, or an empty string.
+
+    Case and underscores do not count; a name that begins with the wanted one, or the other way round, is nearest.
+    """
+    plain = {k: _plain(k) for k in known}
+    wanted = _plain(name)
+    begins = [
+        k for k, p in plain.items() if min(len(p), len(wanted)) > 2 and (p.startswith(wanted) or wanted.startswith(p))
+    ]
+    near = begins or difflib.get_close_matches(wanted, list(plain.values()), n=1, cutoff=0.5)
+    best = (
+        min(begins, key=lambda k: abs(len(plain[k]) - len(wanted)))
+        if begins
+        else next((k for k, p in plain.items() if near and p == near[0]), "")
+    )
+    return f" Did you mean {best!r}?" if best else ""
+
+
+def _plain(name: str) -> str:
+    return "".join(c for c in name.lower() if c.isalnum())

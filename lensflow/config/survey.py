@@ -29,7 +29,11 @@ class StampsConfig(Section):
     """Hosts that come as stamps without WCS, weights or PSF."""
 
     files: dict[str, str] = Field(description="band -> FITS cube (host, y, x) in nMgy/pixel")
-    hosts: str | None = Field(None, description="table with one row per stamp, in the cube's order")
+    hosts: str | None = Field(
+        None,
+        description="table with one row per stamp, in the cube's order: host_id, ra_deg, dec_deg, z_lens, "
+        "sigma_v_km_s, fluxes, as targets have them (survey.columns maps them too)",
+    )
     pixel_scale_arcsec: Positive = Field(description="pixel scale of the cubes")
     x_center: float | None = Field(None, description="target's pixel in the cube, x; default: the middle")
     y_center: float | None = Field(None, description="target's pixel in the cube, y; default: the middle")
@@ -63,9 +67,13 @@ class SurveyConfig(Section):
         "auto", description="how remote files are read: the byte ranges of the touched tiles, whole, or the faster one"
     )
     targets: str | tuple[str, ...] | None = Field(
-        None, description="target table, CSV, ECSV, FITS or parquet: a URL, a glob, or a list of them"
+        None, description="target table, CSV, ECSV, FITS, parquet or VOTable: a URL, a glob, or a list of them"
     )
     columns: dict[str, str] = Field(default_factory=dict, description="lensflow name -> column of the table")
+    missing_values: tuple[float | str, ...] = Field(
+        (),
+        description="values of tables that mean none, such as -99, besides the usual words (-, N/A, nan, None, null)",
+    )
     selection: SelectionName | None = Field(
         None, description="LRG selection (raw magnitudes in r, z, W1; no TYPE PSF); default: every row is a host"
     )
@@ -133,7 +141,7 @@ class SurveyConfig(Section):
         if len(given) != 1:
             raise ValueError(f"give exactly one of root, stamps, synthetic (given: {', '.join(given) or 'none'})")
         if self.root is not None and self.targets is None:
-            raise ValueError("targets is needed with root: a table with ra_deg, dec_deg and brickname")
+            raise ValueError("targets is needed with root: a table with ra_deg and dec_deg")
         return self
 
 

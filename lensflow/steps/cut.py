@@ -67,6 +67,7 @@ def _cut(config: RunConfig, progress: Progress, held: Held) -> xr.Dataset:
     if not resuming:
         counted = ("n_read", "n_removed", "removed", "n_duplicates", "hosts_by_split")
         attrs: dict[str, Any] = {k: targets.attrs[k] for k in counted}
+        attrs["notes"] = list(targets.attrs.get("notes", ()))
         attrs["psf_band_ratio"] = psf_band_ratio(config, targets, progress)
         attrs["pixel_scale_arcsec"] = pixel_scale_arcsec(config, targets)
         _create(config, targets, identity, attrs)

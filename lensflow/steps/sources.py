@@ -24,6 +24,7 @@ from lensflow.survey.bricks import brick_pixel_scale_arcsec
 from lensflow.survey.layout import Layout
 from lensflow.survey.stamps import read_stamps
 from lensflow.targets import read_targets
+from lensflow.targets.brick_table import check_computed_bricks
 
 
 def survey_layout(config: RunConfig) -> Layout:
@@ -72,7 +73,7 @@ def table_targets(config: RunConfig, table: str | None = None) -> xr.Dataset:
     survey = config.survey
     path = table or survey.targets
     assert path is not None
-    return read_targets(path, config.bands, survey.columns, survey.selection, survey.brick_cuts)
+    return read_targets(path, config.bands, survey.columns, survey.selection, survey.brick_cuts, survey.missing_values)
 
 
 def dataset_content(dataset: xr.Dataset) -> str:
@@ -92,6 +93,7 @@ def _brick_targets(config: RunConfig, progress: Progress) -> tuple[xr.Dataset, d
         if not survey.root.startswith(("http://", "https://")) and not paths.exists(survey.root):
             raise SurveyError(f"survey.root: no such folder: {survey.root}. Where do the survey's bricks lie?")
         targets = table_targets(config)
+        check_computed_bricks(targets, survey.root)
     return targets, {"survey": _survey_fingerprint(config, targets)}
 
 
@@ -155,8 +157,9 @@ def _stamp_targets(config: RunConfig) -> tuple[xr.Dataset, dict[str, str]]:
     stamps = config.survey.stamps
     assert stamps is not None
     block = read_stamps(stamps, config.bands, config.survey)
-    arrays = {n: block[n].values for n in ("host_id", "ra_deg", "dec_deg", "brickname")}
-    arrays |= {"flux_nmgy": np.full((block.sizes["host"], len(config.bands)), np.nan)}
+    # "region" decides splits and is no variable of the cutouts.
+    arrays = {v.name: block[v.name].values for v in schema.TARGETS if v.name in block}
+    arrays.setdefault("flux_nmgy", np.full((block.sizes["host"], len(config.bands)), np.nan))
     targets = schema.dataset("targets", arrays, {"band": list(config.bands)})
     targets.attrs.update(n_read=block.sizes["host"], n_removed=0, removed={}, n_duplicates=0)
     return targets, {"stamps": create.checksum(block["image"].values)}
@@ -203,11 +206,11 @@ def in_store_order(targets: xr.Dataset, splits: SplitsConfig, seed: int, guard: 
 def guard_arcsec(config: RunConfig, targets: xr.Dataset) -> float:
     """Least distance between hosts of different splits: the config's, or a stamp's diagonal.
 
-    Nearer than a diagonal, the corners of two stamps can show the same pixels.
+    Nearer than a diagonal, the corners of two stamps can show the same pixels. 0 for stamps without positions.
     """
     if config.splits.guard_arcsec is not None:
         return config.splits.guard_arcsec
-    if config.survey.stamps is not None:
+    if config.survey.stamps is not None and not np.isfinite(targets["ra_deg"].values).any():
         return 0.0
     return stamp_diagonal_arcsec(config, pixel_scale_arcsec(config, targets))
 

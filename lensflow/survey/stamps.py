@@ -4,39 +4,37 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from pathlib import PurePosixPath
 
 import fsspec
 import numpy as np
 import xarray as xr
 from astropy.io import fits
-from astropy.table import Table
 from numpy.typing import NDArray
 
 from lensflow import geometry, schema
 from lensflow.config import StampsConfig, SurveyConfig
-from lensflow.errors import SurveyError
+from lensflow.errors import SurveyError, TargetError
 from lensflow.schema import Reason
 from lensflow.survey.assess import RawBlock, assess
 from lensflow.survey.cutouts import Messages
+from lensflow.targets.read import read_stamp_hosts
 
 MAD_TO_SIGMA = 1.482602218505602
 CLIP_SIGMA = 3.0
 MAX_CLIPS = 20
-_TABLE_FORMATS = {".csv": "ascii.csv", ".ecsv": "ascii.ecsv", ".fits": "fits", ".parquet": "parquet"}
 
 
 def read_stamps(stamps: StampsConfig, bands: Sequence[str], survey: SurveyConfig) -> xr.Dataset:
     """Make cutouts from FITS cubes, one per band, shape (host, y, x) in nMgy/pixel: see :func:`stamps_from_cubes`.
 
-    host_id is the hosts table's column of that name (``survey.columns`` may rename it), else ``stamp-00000`` and
-    so on.
+    The hosts table is read as targets are (``survey.columns`` maps its columns): ids, positions, catalogue columns as
+    far as it has them. Without ids hosts are ``stamp-00000`` and so on.
 
     Raises
     ------
     SurveyError
         If a file is missing or is no cube, the cubes differ in shape, a stamp does not fit, a band has no
-        file or psfsize, or the hosts table has another length or a host_id twice.
+        file or psfsize, or the hosts table cannot be read, has another length or a host_id twice.
     """
     begin = time.perf_counter()
     lacking = [f"survey.stamps.{name} has no band {b!r}" for name, given in _per_band(stamps) for b in bands
@@ -44,9 +42,11 @@ def read_stamps(stamps: StampsConfig, bands: Sequence[str], survey: SurveyConfig
     if lacking:
         raise SurveyError(f"{'; '.join(lacking)}. Add it, or take the band out of bands")
     cubes = {band: _read_cube(stamps.files[band]) for band in bands}
-    host_id = _host_ids(stamps, survey, len(next(iter(cubes.values()))))
-    out = stamps_from_cubes(cubes, host_id, stamps.psfsize_arcsec, stamps.x_center, stamps.y_center, survey)
-    return out.assign_attrs(
+    hosts = _hosts(stamps, survey, bands, len(next(iter(cubes.values()))))
+    out = stamps_from_cubes(
+        cubes, hosts["host_id"].values, stamps.psfsize_arcsec, stamps.x_center, stamps.y_center, survey
+    )
+    return out.assign({name: hosts[name].variable for name in hosts.data_vars}).assign_attrs(
         pixel_scale_arcsec=float(stamps.pixel_scale_arcsec),
         seconds_io=time.perf_counter() - begin,
         bytes_read=sum(cube.nbytes for cube in cubes.values()),
@@ -202,27 +202,12 @@ def _common_shape(cubes: Mapping[str, NDArray[np.float32]]) -> tuple[int, int]:
     return n_hosts, nx
 
 
-def _host_ids(stamps: StampsConfig, survey: SurveyConfig, n_hosts: int) -> NDArray[np.str_]:
-    default = np.array([f"stamp-{i:05d}" for i in range(n_hosts)], dtype=str)
+def _hosts(stamps: StampsConfig, survey: SurveyConfig, bands: Sequence[str], n_hosts: int) -> xr.Dataset:
+    """What is known of the stamps' hosts: the hosts table as targets are read, or names alone."""
     if stamps.hosts is None:
-        return default
-    suffix = PurePosixPath(stamps.hosts).suffix.lower()
-    if suffix not in _TABLE_FORMATS:
-        raise SurveyError(f"hosts table {stamps.hosts}: unknown kind {suffix!r}; known: {', '.join(_TABLE_FORMATS)}")
+        names = np.array([f"stamp-{i:05d}" for i in range(n_hosts)], dtype=str)
+        return schema.dataset("targets", {"host_id": names}, {"band": list(bands)})
     try:
-        with fsspec.open(stamps.hosts, "rb") as handle:
-            table = Table.read(handle, format=_TABLE_FORMATS[suffix])
-    except FileNotFoundError as error:
-        raise SurveyError(f"no such hosts table: {stamps.hosts}. Check survey.stamps.hosts") from error
-    except Exception as error:  # a table can be malformed in as many ways as there are formats
-        raise SurveyError(f"hosts table cannot be read: {stamps.hosts} ({type(error).__name__}: {error})") from error
-    if len(table) != n_hosts:
-        raise SurveyError(f"hosts table {stamps.hosts} has {len(table)} rows, the cubes have {n_hosts} stamps")
-    column = survey.columns.get("host_id", "host_id")
-    if column not in table.colnames:
-        return default
-    names = np.asarray(table[column]).astype(str)
-    unique, count = np.unique(names, return_counts=True)
-    if unique.size != n_hosts:
-        raise SurveyError(f"hosts table {stamps.hosts}: {column} {str(unique[count > 1][0])!r} stands there twice")
-    return names
+        return read_stamp_hosts(stamps.hosts, n_hosts, bands, survey.columns, survey.missing_values)
+    except TargetError as error:
+        raise SurveyError(str(error)) from error

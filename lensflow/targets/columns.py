@@ -1,78 +1,97 @@
-"""Which column of a catalogue is which of lensflow's, and its values checked."""
+"""Which column of a table is which of lensflow's, and its values checked and in lensflow's units."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lensflow.errors import TargetError, did_you_mean
+from lensflow.targets import values as val
 from lensflow.targets.files import Chunk, TableFile
+from lensflow.targets.units import AB_ZERO_POINT, UnitRefused, converter
+from lensflow.targets.values import Missing
 
 
 @dataclass(frozen=True)
 class Column:
-    """A column that lensflow looks for: by the config's mapping, its own name, or a synonym, whatever the case."""
+    """A column that lensflow looks for: by the config's mapping, its own name, or a synonym, whatever the case.
+
+    ``unit`` is lensflow's; a table that states another is converted or refused.
+    """
 
     name: str
     synonyms: tuple[str, ...] = ()
     is_text: bool = False
     required: bool = False
+    unit: str = ""
 
 
-IDENTITY = (
-    Column("host_id", ("target_id", "targetid", "id"), is_text=True, required=True),
-    Column("ra_deg", ("ra",), required=True),
-    Column("dec_deg", ("dec",), required=True),
-    Column("brickname", ("brick",), is_text=True, required=True),
-)
+HOST_ID = Column("host_id", ("target_id", "targetid", "id"), is_text=True)
+POSITION = (Column("ra_deg", ("ra",), unit="deg", required=True),
+            Column("dec_deg", ("dec",), unit="deg", required=True))  # fmt: skip
+BRICKNAME = Column("brickname", ("brick",), is_text=True)
+IDENTITY = (HOST_ID, *POSITION, BRICKNAME)
 OPTIONAL = (
     Column("type", ("morphtype",), is_text=True),
     Column("region", is_text=True),
-    Column("ebv"),
-    Column("z_lens"),
-    Column("sigma_v_km_s"),
-    Column("shape_r_arcsec", ("shape_r",)),
-    Column("shape_e1"),
-    Column("shape_e2"),
-    Column("sersic"),
+    Column("ebv", unit="mag"),
+    Column("z_lens", unit="1"),
+    Column("sigma_v_km_s", unit="km/s"),
+    Column("shape_r_arcsec", ("shape_r",), unit="arcsec"),
+    Column("shape_e1", unit="1"),
+    Column("shape_e2", unit="1"),
+    Column("sersic", unit="1"),
 )
 # Without an id of its own, an object of a tractor or sweep catalogue is named by these together.
 PARTS_OF_ID = (("release", "brickid", "objid"), ("brickid", "objid"), ("brickname", "objid"), ("objid",))
-AB_ZERO_POINT = 22.5
+# Names of other catalogues that are not taken unasked: an equinox, a frame or an aperture may be meant.
+_OTHER_NAMES = {
+    "ra_deg": ("raj2000", "_raj2000", "ra_icrs", "alpha_j2000", "right_ascension", "ramean", "coord_ra", "target_ra"),
+    "dec_deg": ("dej2000", "_dej2000", "de_icrs", "delta_j2000", "declination", "decmean", "coord_dec", "target_dec"),
+}
 
 
 def of_band(band: str) -> tuple[Column, ...]:
     """Columns of one band: flux, PSF size, and the depth in magnitudes or as tractor's inverse variance."""
     return (
-        Column(f"flux_{band}_nmgy", (f"flux_{band}",)),
-        Column(f"psfsize_{band}_arcsec", (f"psfsize_{band}",)),
-        Column(f"psfdepth_{band}_mag"),
-        Column(f"psfdepth_{band}"),
+        Column(f"flux_{band}_nmgy", (f"flux_{band}",), unit="nMgy"),
+        Column(f"psfsize_{band}_arcsec", (f"psfsize_{band}",), unit="arcsec"),
+        Column(f"psfdepth_{band}_mag", unit="mag"),
+        Column(f"psfdepth_{band}", unit="nMgy^-2"),
     )
 
 
+class MissingColumn(TargetError):
+    """A table lacks a column; another table of the file may have it."""
+
+
 class Columns:
-    """The columns of one file that lensflow reads.
+    """The columns of one table that lensflow reads.
 
     Parameters
     ----------
     table : TableFile
     wanted : sequence of Column
     mapping : mapping
-        lensflow name -> column of the file (``survey.columns``).
+        lensflow name -> column of the table (``survey.columns``).
+    missing : Missing
+        What stands for a missing value.
 
     Raises
     ------
     TargetError
-        If a required or a mapped column is missing, two columns differ in case only, or the mapping has a name
-        that lensflow does not read.
+        If a required or a mapped column is missing, two columns differ in case only, the mapping has a name that
+        lensflow does not read, or a column is in a unit that cannot be converted.
     """
 
-    def __init__(self, table: TableFile, wanted: Sequence[Column], mapping: Mapping[str, str]):
+    def __init__(
+        self, table: TableFile, wanted: Sequence[Column], mapping: Mapping[str, str], missing: Missing | None = None
+    ):
         self.table, self.mapping = table, mapping
+        self.nothing = missing or Missing()
         self.text = {c.name for c in wanted if c.is_text}
         unknown = sorted(set(mapping) - {c.name for c in wanted})
         if unknown:
@@ -86,8 +105,10 @@ class Columns:
             found = self._find(column)
             if found:
                 self.where[column.name] = found
-            elif column.required:
+        for column in wanted:
+            if column.required and column.name not in self.where:
                 raise self.missing(column.name, column.name)
+        self.convert = {c.name: self._converter(c) for c in wanted if c.name in self.where}
 
     def _find(self, column: Column) -> tuple[str, ...]:
         if column.name in self.mapping:
@@ -112,64 +133,97 @@ class Columns:
             raise TargetError(f"{self.table.path}: more than one column {name!r} ({', '.join(options)}). Rename them.")
         return tuple(options)
 
-    def missing(self, name: str, wanted: str, why: str = "") -> TargetError:
+    def _converter(self, column: Column):  # type: ignore[no-untyped-def]
+        name = self.where[column.name][0]
+        stated = self.table.units.get(name, "")
+        try:
+            return converter(stated, "" if column.is_text else column.unit)
+        except UnitRefused as error:
+            raise TargetError(
+                f"{self.table.path}: column {name} ({column.name}) is in {stated!r}: {error}. Convert the column, or "
+                "correct its unit."
+            ) from error
+
+    def missing(self, name: str, wanted: str, why: str = "") -> MissingColumn:
         """Return the error for a column that is not there."""
         names = self.table.names
-        return TargetError(
-            f"{self.table.path}: no column {wanted!r} for {name}{why}.{did_you_mean(wanted, names)} "
+        taken = {c for columns in self.where.values() for c in columns}
+        others = [n for n in names if n.lower() in _OTHER_NAMES.get(name, ())]
+        hint = f" Is it {others[0]!r}?" if others else did_you_mean(wanted, [n for n in names if n not in taken])
+        return MissingColumn(
+            f"{self.table.path}: no column {wanted!r} for {name}{why}.{hint} "
             f"Columns: {', '.join(names)}. Map it with survey.columns: {{{name}: COLUMN}}."
         )
 
-    def file_columns(self) -> tuple[list[str], set[str]]:
-        """Columns of the file to read, and those of them that are text."""
-        every = {c: name in self.text for name, columns in self.where.items() for c in columns}
-        every |= {c: True for name, columns in self.where.items() if name in self.text for c in columns}
-        return list(every), {c for c, text in every.items() if text}
+    @property
+    def file_columns(self) -> list[str]:
+        """Columns of the file to read."""
+        return list(dict.fromkeys(c for columns in self.where.values() for c in columns))
 
     def __contains__(self, name: str) -> bool:
         return name in self.where
 
-    def numbers(self, chunk: Chunk, name: str) -> NDArray[np.float64]:
-        """Values of a number column, NaN where there is none."""
-        values = self._plain(chunk, self.where[name][0])
-        try:
-            return np.asarray(values, dtype=np.float64)
-        except (TypeError, ValueError) as error:
-            raise TargetError(
-                f"{self.table.path}: {name} holds something that is not a number ({error}). Is it the right column?"
-            ) from error
+    def numbers(self, chunk: Chunk, name: str, first_row: int = 0) -> NDArray[np.float64]:
+        """Values of a number column in lensflow's unit, NaN where there is none."""
+        (column,) = self.where[name]
+        out = val.as_numbers(self._plain(chunk, column), self.nothing, self._failure(name, column, first_row, " If it "
+                             "stands for a missing value, say so: survey.missing_values."))  # fmt: skip
+        convert = self.convert[name]
+        return out if convert is None else convert(out)
 
-    def texts(self, chunk: Chunk, name: str, keep: NDArray[np.bool_] | slice = slice(None)) -> NDArray[np.bytes_]:
+    def texts(
+        self, chunk: Chunk, name: str, keep: NDArray[np.bool_] | slice = slice(None), first_row: int = 0
+    ) -> NDArray[np.bytes_]:
         """Return a text column (or several, joined by "-") as UTF-8 bytes without blanks at the ends."""
-        parts = [_as_bytes(self._plain(chunk, c)[keep]) for c in self.where[name]]
+        parts = []
+        for column in self.where[name]:
+            fail = self._failure(name, column, first_row, "")
+            parts.append(val.as_text(val.select(self._plain(chunk, column), keep), self.nothing, fail))
         out = parts[0]
         for part in parts[1:]:
-            out = np.strings.add(np.strings.add(out, b"-"), part)
+            out = np.where((out == b"") | (part == b""), b"", np.strings.add(np.strings.add(out, b"-"), part))
         return out
 
-    def _plain(self, chunk: Chunk, column: str) -> NDArray:
-        if chunk[column].ndim != 1:
+    def _failure(self, name: str, column: str, first_row: int, advice: str) -> val.Fail:
+        shown = name if column == name else f"{name} ({column})"
+
+        def fail(row: int, what: str) -> TargetError:
+            return TargetError(f"{self.table.path}: {shown} holds {what}, in row {first_row + row}.{advice}")
+
+        return fail
+
+    def _plain(self, chunk: Chunk, column: str):  # type: ignore[no-untyped-def]
+        shape = val.shape_of_one(chunk[column])
+        if shape:
             raise TargetError(
-                f"{self.table.path}: {column} has {chunk[column].shape[1:]} values in each row; a column of one "
-                "value a row is needed."
+                f"{self.table.path}: {column} has {shape} values in each row; a column of one value a row is needed."
             )
         return chunk[column]
 
 
-def _as_bytes(values: NDArray) -> NDArray[np.bytes_]:
-    if values.dtype.kind == "f":
-        # Whole numbers that became floats because some are missing.
-        whole = np.isfinite(values) & (values == np.floor(values))
-        return np.where(whole, np.where(whole, values, 0).astype(np.int64).astype("S"), _finite_text(values))
-    if values.dtype.kind == "O":
-        values = values.astype(str)
-    if values.dtype.kind == "U":
-        values = np.strings.encode(values, "utf-8")
-    return np.strings.strip(values.astype("S"))
+def choose(
+    tables: Iterable[TableFile], wanted: Sequence[Column], mapping: Mapping[str, str], missing: Missing | None = None
+) -> Columns:
+    """Return the columns of the first of a file's tables that has what is required and mapped.
 
-
-def _finite_text(values: NDArray) -> NDArray[np.bytes_]:
-    return np.where(np.isfinite(values), values.astype("S"), b"")
+    Raises
+    ------
+    TargetError
+        What is wrong with the first table; if there are others, they are named.
+    """
+    refusal: MissingColumn | None = None
+    seen = []
+    for table in tables:
+        try:
+            return Columns(table, wanted, mapping, missing)
+        except MissingColumn as error:
+            refusal = refusal or error
+            seen.append(f"{table.title or '(no name)'}: {', '.join(table.names[:8])}{', ...' * (len(table.names) > 8)}")
+    if refusal is None:
+        raise TargetError("no table")
+    if len(seen) > 1:
+        raise TargetError(f"{refusal} The file has {len(seen)} tables, none of which will do: {'; '.join(seen)}.")
+    raise refusal
 
 
 def as_text(values: NDArray[np.bytes_], path: str, name: str) -> NDArray[np.str_]:

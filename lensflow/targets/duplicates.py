@@ -7,27 +7,26 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from lensflow.sky import close_pairs
+from lensflow.sky import close_pairs, unit_vectors
 
 # 0.1": far below any seeing, far above a catalogue's rounding.
 SAME_POSITION_DEG = 0.1 / 3600
+# Rows of one name within 1" are two measurements of one galaxy; further apart the name stands for two.
+SAME_NAME_DEG = 1.0 / 3600
 
 
 def first_of_each(
-    host_id: NDArray[np.bytes_],
-    brickname: NDArray[np.bytes_],
-    ra_deg: NDArray[np.float64],
-    dec_deg: NDArray[np.float64],
+    host_id: NDArray[np.bytes_], ra_deg: NDArray[np.float64], dec_deg: NDArray[np.float64]
 ) -> NDArray[np.bool_]:
     """Tell which rows stay when rows of the same object are merged.
 
-    Two rows are the same object if they share brick and host id, or lie within SAME_POSITION_DEG of each other;
-    so are rows that are linked by others (friends of friends), which makes the number of objects independent of
-    the order of rows. Of each object the first row stays.
+    Two rows are the same object if they lie within SAME_POSITION_DEG of each other, or share a name and lie within
+    SAME_NAME_DEG; so are rows that are linked by others (friends of friends), which makes the number of objects
+    independent of the order of rows. Of each object the first row stays.
 
     Parameters
     ----------
-    host_id, brickname : ndarray of bytes, shape (n,)
+    host_id : ndarray of bytes, shape (n,)
     ra_deg, dec_deg : ndarray, shape (n,)
 
     Returns
@@ -35,7 +34,11 @@ def first_of_each(
     ndarray of bool, shape (n,)
     """
     n = len(host_id)
-    links = np.concatenate([_same_name(host_id, brickname), close_pairs(ra_deg, dec_deg, SAME_POSITION_DEG)])
+    xyz = unit_vectors(ra_deg, dec_deg)
+    named = _same_name(host_id, xyz)
+    chord = np.linalg.norm(xyz[named[:, 0]] - xyz[named[:, 1]], axis=1)
+    named = named[chord <= 2 * np.sin(np.deg2rad(SAME_NAME_DEG) / 2)]
+    links = np.concatenate([named, close_pairs(ra_deg, dec_deg, SAME_POSITION_DEG)])
     if len(links) == 0:
         return np.ones(n, dtype=bool)
     graph = coo_array((np.ones(len(links), np.int8), (links[:, 0], links[:, 1])), shape=(n, n))
@@ -47,13 +50,13 @@ def first_of_each(
 
 def repeated(names: NDArray[np.bytes_]) -> NDArray[np.int64]:
     """Rows whose name stands in an earlier row too."""
-    return np.sort(_same_name(names, np.zeros(len(names), "S1"))[:, 1])
+    return np.sort(_same_name(names)[:, 1])
 
 
-def _same_name(host_id: NDArray[np.bytes_], brickname: NDArray[np.bytes_]) -> NDArray[np.int64]:
-    """Chain rows of equal (brick, id), shape (links, 2): a row and the next one of that name."""
-    words = np.concatenate([_words(host_id), _words(brickname)])
-    order = np.lexsort(words)
+def _same_name(names: NDArray[np.bytes_], xyz: NDArray[np.float64] | None = None) -> NDArray[np.int64]:
+    """Chain rows of equal name, shape (links, 2): a row and the next one of that name, along the sky if given."""
+    words = _words(names)
+    order = np.lexsort(words if xyz is None else [*xyz.T, *words])
     same = np.ones(max(len(order) - 1, 0), dtype=bool)
     for word in words:
         same &= word[order[1:]] == word[order[:-1]]

@@ -1,30 +1,38 @@
-"""Catalogue files at any fsspec URL, read a chunk of rows at a time: FITS, parquet, CSV, ECSV.
+"""Tables at any fsspec URL: FITS, parquet and text are read a chunk of rows at a time, VOTables whole.
 
-Memory is bounded by a chunk, not by the file: a sweep catalogue of a million objects with all its columns is
-1 GB, the columns that lensflow keeps of it are a tenth of that.
+This is the one place that opens tables: targets, hosts of stamps, bricks tables and a plan's own table. Memory is
+bounded by a chunk, not by the file: a sweep catalogue of a million objects with all its columns is 1 GB, the columns
+that lensflow keeps of it are a tenth of that.
 """
 
 from __future__ import annotations
 
 import contextlib
-import csv
-from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass
+import io
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
 import fsspec
 import numpy as np
+import pyarrow
+import pyarrow.parquet
+from astropy.io import votable
+from astropy.table import Table
+from astropy.table.meta import get_header_from_yaml
 from numpy.typing import NDArray
 
 from lensflow import globs
 from lensflow.errors import TargetError
 from lensflow.survey.fits_header import FormatError
-from lensflow.targets.fits_table import FitsTable
+from lensflow.targets.fits_table import FitsTable, fits_tables
+from lensflow.targets.text_table import read_dialect, read_rows
 
 CHUNK_BYTES = 32 << 20
 CHUNK_ROWS = 200_000
 
-Chunk = dict[str, NDArray[Any]]
+Chunk = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -37,14 +45,20 @@ class TableFile:
     names : tuple of str
         Columns of the file.
     read : callable
-        ``read(columns, text)`` yields chunks of these columns in the file's order, as 1-D arrays. Columns in
-        ``text`` are to be read as text where the file itself does not say what they are (CSV: an id 007 stays
-        007); all others are numbers. Missing values are NaN in numbers and empty in text.
+        ``read(columns)`` yields chunks of these columns in the file's order, as the file has them: NumPy arrays,
+        masked where values are missing, or pyarrow arrays; all text where the file does not say what they are (CSV).
+        :mod:`lensflow.targets.values` makes numbers and texts of them.
+    units : mapping
+        Column -> unit, where the file states one.
+    title : str
+        Which of the file's tables it is; empty if it has one.
     """
 
     path: str
     names: tuple[str, ...]
-    read: Callable[[Sequence[str], Collection[str]], Iterator[Chunk]]
+    read: Callable[[Sequence[str]], Iterator[Chunk]]
+    units: Mapping[str, str] = field(default_factory=dict)
+    title: str = ""
 
 
 def expand(paths: str | Sequence[str]) -> list[str]:
@@ -67,13 +81,20 @@ def expand(paths: str | Sequence[str]) -> list[str]:
 
 
 @contextlib.contextmanager
-def open_table(path: str) -> Iterator[TableFile]:
-    """Open a table; its kind is told by the ending of its name (.gz and the like may follow).
+def open_tables(path: str, setting: str = "survey.targets") -> Iterator[Iterator[TableFile]]:
+    """Open the tables of a file, one after the other; its kind is told by the ending of its name (.gz may follow).
+
+    Parameters
+    ----------
+    path : str
+    setting : str
+        Where the path comes from, for messages.
 
     Raises
     ------
     TargetError
-        If the file is missing, of unknown kind, damaged or cut short; also while its chunks are read.
+        If the file is missing, of unknown kind, holds no table, is damaged or cut short; also while its chunks are
+        read.
     """
     name = str(path).lower()
     for packed in (".gz", ".bz2", ".xz", ".zst"):
@@ -81,91 +102,137 @@ def open_table(path: str) -> Iterator[TableFile]:
     opener = next((o for endings, o in _KINDS.items() if name.endswith(endings)), None)
     if opener is None:
         known = ", ".join(e for endings in _KINDS for e in endings)
-        raise TargetError(f"{path}: unknown kind of target table; known endings: {known}")
+        raise TargetError(f"{path}: unknown kind of table; known endings: {known} (each also with .gz)")
     try:
         with fsspec.open(path, "rb", compression="infer") as file:
             yield opener(str(path), file)
     except TargetError:
         raise
     except FileNotFoundError as error:
-        raise TargetError(f"{path}: no such target table. Check survey.targets.") from error
+        raise TargetError(f"{path}: no such table. Check {setting}.") from error
     except FormatError as error:
         raise TargetError(f"{path}: not a FITS table that can be read: {error}. Fetch it again.") from error
     except Exception as error:  # a table can be malformed in as many ways as there are formats
-        raise TargetError(f"{path}: cannot read the target table ({type(error).__name__}: {error}).") from error
+        raise TargetError(f"{path}: cannot read the table ({type(error).__name__}: {error}).") from error
 
 
-def _open_fits(path: str, file: BinaryIO) -> TableFile:
-    table = FitsTable(path, file)
+@contextlib.contextmanager
+def open_table(path: str, setting: str = "survey.targets") -> Iterator[TableFile]:
+    """Open the first table of a file: see :func:`open_tables`."""
+    with open_tables(path, setting) as tables:
+        yield next(tables)
+
+
+def _open_fits(path: str, file: BinaryIO) -> Iterator[TableFile]:
+    # Further tables are looked for when they are needed: in a gzipped file that reads all of the first.
+    found = False
+    for table in fits_tables(path, file):
+        found = True
+        yield _of_fits(path, table)
+    if not found:
+        yield from _ascii_tables_of_fits(path, file)
+
+
+def _of_fits(path: str, table: FitsTable) -> TableFile:
     step = max(1, min(CHUNK_ROWS, CHUNK_BYTES // table.width))
 
-    def read(columns: Sequence[str], text: Collection[str]) -> Iterator[Chunk]:
+    def read(columns: Sequence[str]) -> Iterator[Chunk]:
         with fsspec.open(path, "rb", compression="infer") as rows:
             yield from table.read(rows, columns, step)
 
-    return TableFile(path, table.names, read)
+    return TableFile(path, table.names, read, table.units, table.title)
 
 
-def _open_parquet(path: str, file: BinaryIO) -> TableFile:
-    import pyarrow.parquet
+def _ascii_tables_of_fits(path: str, file: BinaryIO) -> Iterator[TableFile]:
+    from astropy.io import fits
 
+    file.seek(0)
+    with warnings.catch_warnings(action="ignore"), fits.open(io.BytesIO(file.read()), memmap=False) as hdus:
+        found = [(h.name, Table.read(h)) for h in hdus if isinstance(h, fits.TableHDU)]
+    if not found:
+        raise TargetError(f"{path}: no plain binary table in this FITS file. Tables packed by fpack: use funpack.")
+    yield from (_of_astropy(path, table, name) for name, table in found)
+
+
+def _open_parquet(path: str, file: BinaryIO) -> Iterator[TableFile]:
     table = pyarrow.parquet.ParquetFile(file)
 
-    def read(columns: Sequence[str], text: Collection[str]) -> Iterator[Chunk]:
+    def read(columns: Sequence[str]) -> Iterator[Chunk]:
+        if not columns:
+            return
         for batch in table.iter_batches(batch_size=CHUNK_ROWS, columns=list(columns)):
-            yield {c: _arrow_column(batch.column(c)) for c in columns}
+            yield {c: batch.column(c) for c in columns}
 
-    return TableFile(path, tuple(table.schema_arrow.names), read)
+    yield TableFile(path, tuple(table.schema_arrow.names), read, _units_of_parquet(table.schema_arrow))
 
 
-def _open_csv(path: str, file: BinaryIO) -> TableFile:
-    """CSV, or ECSV: comment lines in front, whose ``# delimiter:`` counts (a space without one)."""
-    skip, delimiter = 0, ","
-    while (line := file.readline()).startswith(b"#"):
-        skip += 1
-        if b"%ECSV" in line:
-            delimiter = " "
-        elif line.startswith(b"# delimiter:"):
-            delimiter = line.split(b":", 1)[1].strip().strip(b"'\"").decode() or " "
-    names = tuple(next(csv.reader([line.decode("utf-8-sig").strip()], delimiter=delimiter), ()))
+def _units_of_parquet(schema: pyarrow.Schema) -> dict[str, str]:
+    """Units as astropy writes them beside a parquet table, as a VOTable in its metadata, or with each column."""
+    units: dict[str, str] = {}
+    whole = schema.metadata or {}
+    with warnings.catch_warnings(action="ignore"):
+        if b"table_meta_yaml" in whole:
+            lines = whole[b"table_meta_yaml"].decode().splitlines()
+            for column in get_header_from_yaml(lines).get("datatype", ()):
+                if column.get("unit"):
+                    units[column["name"]] = str(column["unit"])
+        if b"IVOA.VOTable-Parquet.content" in whole:
+            first = votable.parse_single_table(io.BytesIO(whole[b"IVOA.VOTable-Parquet.content"]), verify="ignore")
+            units |= {f.name: str(f.unit) for f in first.fields if f.unit is not None}
+    for column in schema:
+        about = column.metadata or {}
+        for key in (b"unit", b"units"):
+            if key in about:
+                units[column.name] = about[key].decode("utf-8", "replace")
+    return units
 
-    def read(columns: Sequence[str], text: Collection[str]) -> Iterator[Chunk]:
-        import pyarrow
-        import pyarrow.csv
 
-        kinds = {c: pyarrow.string() if c in text else pyarrow.float64() for c in columns}
-        # NumPy's and pandas' spellings of a missing value; none of them in text, where NA may be a name.
-        options = pyarrow.csv.ConvertOptions(
-            include_columns=list(columns), column_types=kinds, null_values=["", "nan", "NaN", "NAN", "NULL", "null"]
-        )
-        parsing = pyarrow.csv.ParseOptions(delimiter=delimiter)
+def _open_text(path: str, file: BinaryIO) -> Iterator[TableFile]:
+    dialect = read_dialect(path, file)
+    if dialect is None:
         with fsspec.open(path, "rb", compression="infer") as again:
-            for _ in range(skip):
-                again.readline()
-            reading = pyarrow.csv.ReadOptions(block_size=CHUNK_BYTES // 4)
-            try:
-                for batch in pyarrow.csv.open_csv(again, reading, parsing, options):
-                    yield {c: _arrow_column(batch.column(c)) for c in columns}
-            except pyarrow.ArrowInvalid as error:
-                if "conversion error" in str(error):
-                    raise TargetError(f"{path}: holds something that is not a number ({error}).") from error
-                raise
+            text = again.read().decode("utf-8-sig")
+        yield _of_astropy(path, Table.read(text, format="ascii.ecsv"))
+        return
 
-    return TableFile(path, names, read)
+    def read(columns: Sequence[str]) -> Iterator[Chunk]:
+        with fsspec.open(path, "rb", compression="infer") as again:
+            yield from read_rows(path, again, dialect, columns, CHUNK_BYTES // 4)
+
+    yield TableFile(path, dialect.names, read, dialect.units)
 
 
-def _arrow_column(column: Any) -> NDArray[Any]:
-    import pyarrow
+def _open_votable(path: str, file: BinaryIO) -> Iterator[TableFile]:
+    with warnings.catch_warnings(action="ignore"):
+        every = [
+            (t.name or t.ID or f"table {i}", t.to_table(use_names_over_ids=True))
+            for i, t in enumerate(votable.parse(io.BytesIO(file.read()), verify="ignore").iter_tables())
+        ]
+    if not every:
+        raise TargetError(f"{path}: no table in this VOTable file.")
+    yield from (_of_astropy(path, table, name) for name, table in every)
 
-    if pyarrow.types.is_dictionary(column.type):
-        column = column.dictionary_decode()
-    if pyarrow.types.is_string(column.type) or pyarrow.types.is_large_string(column.type):
-        return np.asarray(column.fill_null("").to_numpy(zero_copy_only=False))
-    return np.asarray(column.to_numpy(zero_copy_only=False))
+
+def _of_astropy(path: str, table: Table, title: str = "") -> TableFile:
+    """Return a table that astropy has read whole."""
+    columns = {name: table[name] for name in table.colnames if isinstance(table[name], np.ndarray)}
+    units = {name: str(c.unit) for name, c in columns.items() if getattr(c, "unit", None) is not None}
+
+    def read(names: Sequence[str]) -> Iterator[Chunk]:
+        if len(table) and names:
+            yield {name: _native(columns[name]) for name in names}
+
+    return TableFile(path, tuple(columns), read, units, title)
 
 
-_KINDS: dict[tuple[str, ...], Callable[[str, BinaryIO], TableFile]] = {
-    (".csv", ".ecsv", ".txt"): _open_csv,
+def _native(column: Any) -> NDArray[Any]:
+    values = np.ma.asarray(column) if hasattr(column, "mask") else np.asarray(column)
+    return values if values.dtype.kind == "O" else values.astype(values.dtype.newbyteorder("="))
+
+
+_KINDS: dict[tuple[str, ...], Callable[[str, BinaryIO], Iterator[TableFile]]] = {
+    (".csv", ".ecsv", ".txt", ".tsv", ".dat"): _open_text,
     (".fits", ".fit", ".fits.fz"): _open_fits,
     (".parquet", ".parq"): _open_parquet,
+    (".vot", ".votable", ".xml"): _open_votable,
 }

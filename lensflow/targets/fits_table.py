@@ -24,32 +24,32 @@ _UNSIGNED = {("I", 2**15): "u2", ("J", 2**31): "u4", ("K", 2**63): "u8"}
 
 
 class FitsTable:
-    """The first binary table of a file.
+    """A binary table of a file.
 
     Parameters
     ----------
     path : str
         For messages.
-    file : file
-        Seekable, opened for reading bytes.
+    header : Header
+    start : int
+        Byte where its rows begin.
 
     Raises
     ------
-    TargetError
-        If there is none, or it is packed by fpack.
     FormatError
         If its header makes no sense.
     """
 
-    def __init__(self, path: str, file: BinaryIO):
-        self.path = path
-        header, self.start = _find(path, file)
+    def __init__(self, path: str, header: Header, start: int):
+        self.path, self.header, self.start = path, header, start
         self.n_rows, self.width = header.integer("NAXIS2"), header.integer("NAXIS1", low=1)
         if self.width > MAX_ROW_BYTES:
             raise FormatError(f"its rows have {self.width} bytes")
-        self.header = header
         self.columns = table_columns(header)
         self.names = tuple(c.name for c in self.columns)
+        stated = {c.name: header.get(f"TUNIT{c.number}") for c in self.columns}
+        self.units = {name: str(unit) for name, unit in stated.items() if unit not in (None, "")}
+        self.title = str(header.get("EXTNAME", ""))
 
     def read(self, file: BinaryIO, names: Sequence[str], step: int) -> Iterator[dict[str, NDArray[Any]]]:
         """Yield ``step`` rows at a time of the named columns.
@@ -71,7 +71,7 @@ class FitsTable:
             yield {name: self._values(rows, column) for name, column in wanted.items()}
 
     def _values(self, rows: NDArray[np.uint8], column: TableColumn) -> NDArray[Any]:
-        """Values of a column, scaled; NaN where an integer is the column's TNULL."""
+        """Values of a column, scaled; masked where an integer is the column's TNULL."""
         raw = np.ascontiguousarray(rows[:, column.offset : column.offset + column.n_bytes])
         if column.kind == "A":
             if column.n_bytes == 0:
@@ -98,24 +98,43 @@ class FitsTable:
             out = native.view(kind) ^ np.array(1, kind) << np.array(8 * native.itemsize - 1, kind)
         elif (scale, zero) != (1, 0):
             out = values * np.float64(scale) + np.float64(zero)
-        return out if null is None or not null.any() else np.where(null, np.nan, out)
+        return out if null is None or not null.any() else np.ma.array(out, mask=null)
 
 
-def _find(path: str, file: BinaryIO) -> tuple[Header, int]:
-    """Header of the first binary table, and the byte where its rows begin."""
-    start = 0
+def fits_tables(path: str, file: BinaryIO) -> Iterator[FitsTable]:
+    """Binary tables of a file, in its order; those packed by fpack and images in tiles are left out.
+
+    Parameters
+    ----------
+    path : str
+        For messages.
+    file : file
+        Seekable, opened for reading bytes.
+
+    Raises
+    ------
+    TargetError
+        If the file ends within its first header.
+    FormatError
+        If a header makes no sense and there is no table before it.
+    """
+    found, start = False, 0
     for hdu in range(MAX_HDUS):
-        header = _header(file, start)
-        if header is None:
-            if hdu == 0:
-                raise TargetError(f"{path}: cut short within its header. Fetch it again.")
-            break
-        if header.get("XTENSION") == "BINTABLE" and not (header.get("ZIMAGE") or header.get("ZTABLE")):
-            return header, start + header.data_start
-        if header.get("ZTABLE"):
-            break
-        start += header.end
-    raise TargetError(f"{path}: no plain binary table in this FITS file. Tables packed by fpack: use funpack.")
+        try:
+            header = _header(file, start)
+            if header is None:
+                if hdu == 0:
+                    raise TargetError(f"{path}: cut short within its header. Fetch it again.")
+                break
+            if header.get("XTENSION") == "BINTABLE" and not (header.get("ZIMAGE") or header.get("ZTABLE")):
+                table = FitsTable(path, header, start + header.data_start)
+                found = True
+                yield table
+            start += header.end
+        except FormatError:
+            if found:  # what follows the table is not asked for
+                break
+            raise
 
 
 def _header(file: BinaryIO, start: int) -> Header | None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,12 +13,14 @@ from numpy.typing import NDArray
 
 from lensflow import schema
 from lensflow.config import BrickCutsConfig
-from lensflow.errors import TargetError, did_you_mean
+from lensflow.errors import LensflowWarning, TargetError, did_you_mean
 from lensflow.targets import columns as cols
 from lensflow.targets import selection as sel
-from lensflow.targets.columns import Columns
+from lensflow.targets.brick_names import brick_names, names_of_positions
+from lensflow.targets.columns import Columns, choose
 from lensflow.targets.duplicates import first_of_each, repeated
-from lensflow.targets.files import Chunk, expand, open_table
+from lensflow.targets.files import Chunk, expand, open_tables
+from lensflow.targets.values import Missing
 
 _POSITION_LIMITS = {"ra_deg": (0.0, 360.0), "dec_deg": (-90.0, 90.0)}
 
@@ -27,6 +31,7 @@ def read_targets(
     columns: Mapping[str, str] | None = None,
     selection: str | None = None,
     brick_cuts: BrickCutsConfig | None = None,
+    missing_values: Sequence[str | float] = (),
 ) -> xr.Dataset:
     """Read target tables.
 
@@ -36,7 +41,9 @@ def read_targets(
     Parameters
     ----------
     path : str or sequence of str
-        CSV, ECSV, FITS or parquet, target tables or sweep and tractor catalogues; any fsspec URL, globs too.
+        CSV (ECSV, TSV, blanks), FITS, parquet or VOTable, target tables or sweep and tractor catalogues; any fsspec
+        URL, globs too. Units that a table states are converted. Without a host id or a brick name, both are made from
+        the position (:mod:`lensflow.targets.brick_names`), and a :class:`LensflowWarning` says so.
     bands : sequence of str
         Bands whose fluxes, PSF sizes and depths are looked for (``flux_{band}_nmgy`` or ``flux_{band}``, ...).
     columns : mapping, optional
@@ -45,23 +52,27 @@ def read_targets(
         A key of :data:`lensflow.targets.selection.SELECTIONS`.
     brick_cuts : BrickCutsConfig, optional
         Cuts on extinction, seeing and depth.
+    missing_values : sequence of str or float, optional
+        What stands for a missing value besides the format's own null and the usual words (``survey.missing_values``).
 
     Returns
     -------
     Dataset with dim ``host`` (and ``band``)
         Variables of ``schema.TARGETS``; those of ``schema.CATALOGUE`` as far as a table has them. Hosts are in the
         order of files and rows. In the attrs, ``n_read`` = ``n_removed`` + ``n_duplicates`` + hosts; ``removed`` is
-        reason -> rows (a row counts once, under the first cut that it fails).
+        reason -> rows (a row counts once, under the first cut that it fails); ``notes`` says what was
+        made up, ``computed_bricks`` whether brick names are.
 
     Raises
     ------
     TargetError
-        If a table cannot be read, there are no rows, none is left, a column is missing, or a position is not one.
+        If a table cannot be read, there are no rows, none is left, a column is missing, a position is not one, or one
+        id stands for two places.
     """
     if selection is not None and selection not in sel.SELECTIONS:
         raise TargetError(f"selection {selection!r} is not known.{did_you_mean(selection, sel.SELECTIONS)}")
     paths = expand(path)
-    reader = _Reader(tuple(bands), dict(columns or {}), selection, brick_cuts)
+    reader = _Reader(tuple(bands), dict(columns or {}), Missing.of(missing_values), selection, brick_cuts)
     for p in paths:
         reader.read(p)
     shown = paths[0] if len(paths) == 1 else f"{paths[0]} and {len(paths) - 1} more"
@@ -72,14 +83,13 @@ def read_targets(
         why = ", ".join(f"{k} {n:,}" for k, n in reader.removed.items() if n)
         raise TargetError(f"{shown}: none of {reader.n_read:,} rows is selected ({why}). Check survey.selection.")
     values = reader.values()
-    keep = first_of_each(values["host_id"], values["brickname"], values["ra_deg"], values["dec_deg"])
+    keep = first_of_each(values["host_id"], values["ra_deg"], values["dec_deg"])
     if not keep.all():
         values = {name: v[keep] for name, v in values.items()}
-    _refuse_ambiguous_ids(shown, values["host_id"])
-    for name, v in values.items():
-        if v.dtype.kind == "S":
-            values[name] = cols.as_text(v, shown, name)
-    out = schema.dataset("targets", values, {"band": list(bands)})
+    _refuse_ambiguous_ids(shown, values)
+    for note in reader.notes:
+        warnings.warn(note, LensflowWarning, stacklevel=2)
+    out = _dataset(values, shown, bands)
     removed = {k: n for k, n in reader.removed.items() if n}
     out.attrs.update(
         source=shown,
@@ -87,40 +97,126 @@ def read_targets(
         n_removed=sum(removed.values()),
         removed=removed,
         n_duplicates=int((~keep).sum()),
+        notes=reader.notes,
+        computed_bricks=reader.computed_bricks,
     )
     return out
+
+
+def read_stamp_hosts(
+    path: str,
+    n_stamps: int,
+    bands: Sequence[str],
+    columns: Mapping[str, str] | None = None,
+    missing_values: Sequence[str | float] = (),
+) -> xr.Dataset:
+    """Read the table that belongs to a cube of stamps: one row a stamp, in the order of the table.
+
+    Parameters
+    ----------
+    path : str
+        As for :func:`read_targets`.
+    n_stamps : int
+        Rows that the table must have.
+    bands, columns, missing_values
+        As for :func:`read_targets`.
+
+    Returns
+    -------
+    Dataset with dim ``host`` (and ``band``)
+        host_id (``stamp-00000`` and so on where the table has none), ra_deg and dec_deg (NaN where it has none),
+        brickname (empty where it has none), flux_nmgy, and those of ``schema.CATALOGUE`` that the table has.
+
+    Raises
+    ------
+    TargetError
+        As :func:`read_targets`; also for another number of rows, and for an id that stands twice.
+    """
+    reader = _Reader(tuple(bands), dict(columns or {}), Missing.of(missing_values), of_stamps=True)
+    reader.read(path, "survey.stamps.hosts")
+    if reader.n_read != n_stamps:
+        raise TargetError(f"hosts table {path} has {reader.n_read} rows, the cubes have {n_stamps} stamps")
+    values = reader.values()
+    names = values["host_id"]
+    if (names == b"").all():
+        values["host_id"] = np.array([f"stamp-{i:05d}" for i in range(n_stamps)], dtype="S")
+    elif (again := repeated(names)).size:
+        shown = names[again[0]].decode("utf-8", "replace")
+        raise TargetError(f"hosts table {path}: host_id {shown!r} stands there twice, in row {again[0]} again")
+    return _dataset(values, path, bands)
+
+
+def _dataset(values: dict[str, NDArray], path: str, bands: Sequence[str]) -> xr.Dataset:
+    for name, v in values.items():
+        if v.dtype.kind == "S":
+            values[name] = cols.as_text(v, path, name)
+    return schema.dataset("targets", values, {"band": list(bands)})
 
 
 class _Reader:
     """Collects the columns of the rows that are taken, chunk by chunk, in compact types."""
 
     def __init__(
-        self, bands: tuple[str, ...], mapping: dict[str, str], selection: str | None, cuts: BrickCutsConfig | None
+        self,
+        bands: tuple[str, ...],
+        mapping: dict[str, str],
+        missing: Missing,
+        selection: str | None = None,
+        cuts: BrickCutsConfig | None = None,
+        *,
+        of_stamps: bool = False,
     ):
         self.bands, self.mapping, self.selection, self.cuts = bands, mapping, selection, cuts
+        self.missing, self.of_stamps = missing, of_stamps
         with_cuts = dict.fromkeys((*bands, "r")) if cuts else bands
-        wanted = [*cols.IDENTITY, *cols.OPTIONAL, *(c for b in with_cuts for c in cols.of_band(b))]
+        identity = [replace(c, required=False) for c in cols.IDENTITY] if of_stamps else cols.IDENTITY
+        wanted = [*identity, *cols.OPTIONAL, *(c for b in with_cuts for c in cols.of_band(b))]
         known = {c.name for c in wanted}
         selected = sel.SELECTION_COLUMNS if selection else ()
-        self.wanted = [*wanted, *(cols.Column(n, (n.removesuffix("_nmgy"),)) for n in selected if n not in known)]
+        self.wanted = [
+            *wanted,
+            *(cols.Column(n, (n.removesuffix("_nmgy"),), unit="nMgy") for n in selected if n not in known),
+        ]
         self.bricks = sel.BrickTable(cuts.table, cuts, bands) if cuts and cuts.table else None
         self.parts: dict[str, list[NDArray]] = {}
         self.n_kept: list[int] = []
         self.n_read = 0
         self.removed: dict[str, int] = {}
+        self.notes: list[str] = []
+        self.computed_bricks = False
 
-    def read(self, path: str) -> None:
+    def read(self, path: str, setting: str = "survey.targets") -> None:
         """Read one file."""
-        with open_table(path) as table:
-            columns = Columns(table, self.wanted, self.mapping)
+        with open_tables(path, setting) as tables:
+            columns = choose(tables, self.wanted, self.mapping, self.missing)
             self._refuse_missing(columns)
+            self._note(columns)
             first_row = 0
-            for chunk in table.read(*columns.file_columns()):
+            for chunk in columns.table.read(columns.file_columns):
                 n = len(next(iter(chunk.values())))
                 if n:
                     self._take(_ChunkOfRows(columns, chunk, first_row, n))
                 first_row += n
+            if self.of_stamps and not columns.where:
+                raise TargetError(
+                    f"{path}: none of its columns ({', '.join(columns.table.names)}) is one that lensflow reads. Map "
+                    "them with survey.columns: {host_id: COLUMN, ra_deg: COLUMN, ...}."
+                )
             self.n_read += first_row
+
+    def _note(self, columns: Columns) -> None:
+        path = columns.table.path
+        if not self.of_stamps and "host_id" not in columns:
+            self.notes.append(
+                f"{path}: no column of ids, so hosts are named by their positions (J022.939350-13.468768). If it has "
+                "one, map it with survey.columns: {host_id: COLUMN}."
+            )
+        if not self.of_stamps and "brickname" not in columns:
+            self.computed_bricks = True
+            self.notes.append(
+                f"{path}: no column of bricks, so their names are computed from the positions, for the Legacy Surveys' "
+                "bricks of 0.25 deg. For other surveys map a column with survey.columns: {brickname: COLUMN}."
+            )
 
     def _refuse_missing(self, columns: Columns) -> None:
         if self.selection:
@@ -133,8 +229,8 @@ class _Reader:
                     raise columns.missing(name, name, ", which survey.brick_cuts needs (or give it a bricks table)")
 
     def _take(self, rows: _ChunkOfRows) -> None:
-        position = rows.position()
-        brick = rows.required_text("brickname")
+        position = rows.position(required=not self.of_stamps)
+        brick = self._brick(rows, position)
         at = self.bricks.rows(brick) if self.bricks else None
         numbers: dict[str, NDArray[np.float64]] = {}
 
@@ -155,7 +251,11 @@ class _Reader:
             keep &= ~fails
         out: dict[str, NDArray] = {name: v[keep] for name, v in position.items()}
         out["brickname"] = brick[keep]
-        out["host_id"] = rows.required_text("host_id", keep)
+        if "host_id" in rows.columns:
+            out["host_id"] = rows.required_text("host_id", keep)
+        else:
+            of_none = np.zeros(int(keep.sum()), "S1")
+            out["host_id"] = of_none if self.of_stamps else names_of_positions(out["ra_deg"], out["dec_deg"])
         out |= {c.name: rows.text(c.name, keep) for c in cols.OPTIONAL if c.is_text and c.name in rows.columns}
         for name in (c.name for c in cols.OPTIONAL if not c.is_text):
             if (values := number(name)) is not None:
@@ -175,6 +275,13 @@ class _Reader:
             # A column that earlier or later files lack is without values there.
             self.parts.setdefault(name, [self._nothing(name, n) for n in self.n_kept[:n_before]])
             self.parts[name].append(out[name] if name in out else self._nothing(name, self.n_kept[-1]))
+
+    def _brick(self, rows: _ChunkOfRows, position: Mapping[str, NDArray[np.float64]]) -> NDArray[np.bytes_]:
+        if "brickname" in rows.columns:
+            return rows.text("brickname") if self.of_stamps else rows.required_text("brickname")
+        if self.of_stamps:
+            return np.zeros(rows.n, "S1")
+        return brick_names(position["ra_deg"], position["dec_deg"])
 
     def _cuts(self, rows: _ChunkOfRows, number: Any, at: NDArray[np.int64] | None) -> Iterable[Any]:
         if self.cuts:
@@ -210,12 +317,12 @@ class _ChunkOfRows:
         """Values of a number column; None where the file lacks it."""
         if name.startswith("psfdepth_") and name not in self.columns:
             return self._depth(name, name.removesuffix("_mag"))
-        return self.columns.numbers(self.chunk, name) if name in self.columns else None
+        return self.columns.numbers(self.chunk, name, self.first_row) if name in self.columns else None
 
     def _depth(self, name: str, raw: str) -> NDArray[np.float64] | None:
         if raw not in self.columns:
             return None
-        values = self.columns.numbers(self.chunk, raw)
+        values = self.columns.numbers(self.chunk, raw, self.first_row)
         if raw not in self.columns.mapping and cols.looks_like_magnitudes(values):
             raise TargetError(
                 f"{self.columns.table.path}: {raw} may be magnitudes or tractor's inverse variance (nMgy^-2). Say "
@@ -225,7 +332,7 @@ class _ChunkOfRows:
 
     def text(self, name: str, keep: NDArray[np.bool_] | slice = slice(None)) -> NDArray[np.bytes_]:
         """Return a text column."""
-        return self.columns.texts(self.chunk, name, keep)
+        return self.columns.texts(self.chunk, name, keep, self.first_row)
 
     def required_text(self, name: str, keep: NDArray[np.bool_] | slice = slice(None)) -> NDArray[np.bytes_]:
         """Return a text column that must have a value in every row."""
@@ -239,20 +346,28 @@ class _ChunkOfRows:
             )
         return out
 
-    def position(self) -> dict[str, NDArray[np.float64]]:
-        """Positions in degrees; one that is not on the sky is an error."""
-        out = {}
+    def position(self, *, required: bool = True) -> dict[str, NDArray[np.float64]]:
+        """Positions in degrees; one that is not on the sky is an error. NaN where it is missing and may be."""
+        if not required and "ra_deg" not in self.columns and "dec_deg" not in self.columns:
+            return {name: np.full(self.n, np.nan) for name in _POSITION_LIMITS}
+        for name in _POSITION_LIMITS:
+            if name not in self.columns:  # one without the other
+                raise self.columns.missing(name, name)
+        out = {name: self.columns.numbers(self.chunk, name, self.first_row) for name in _POSITION_LIMITS}
+        nowhere = np.isnan(out["ra_deg"]) & np.isnan(out["dec_deg"]) & (not required)
         for name, (low, high) in _POSITION_LIMITS.items():
-            values = self.columns.numbers(self.chunk, name)
-            bad = ~((values >= low) & (values <= high))
+            bad = ~((out[name] >= low) & (out[name] <= high)) & ~nowhere
             if bad.any():
                 row = int(np.argmax(bad))
-                host = self.text("host_id")[row].decode("utf-8", "replace")
+                host = ""
+                if "host_id" in self.columns:
+                    host = f" (host {self.text('host_id')[row].decode('utf-8', 'replace')})"
+                negative = name == "ra_deg" and bool(((out[name] >= -180) & (out[name] < 0))[bad].all())
+                advice = "If RA runs from -180 to 180, write it modulo 360." if negative else "Correct or remove them."
                 raise TargetError(
-                    f"{self.columns.table.path}: {name} is {values[row]} in row {self.first_row + row} (host {host}) "
-                    f"and in {int(bad.sum()) - 1} other row(s); it must be in {(low, high)}. Correct or remove them."
+                    f"{self.columns.table.path}: {name} is {out[name][row]} in row {self.first_row + row}{host} "
+                    f"and in {int(bad.sum()) - 1} other row(s); it must be in {(low, high)}. {advice}"
                 )
-            out[name] = values
         return out
 
 
@@ -261,12 +376,15 @@ def _single(values: NDArray[np.float64]) -> NDArray[np.float32]:
     return np.where(np.abs(values) <= np.finfo(np.float32).max, values, np.nan).astype(np.float32)
 
 
-def _refuse_ambiguous_ids(path: str, host_id: NDArray[np.bytes_]) -> None:
+def _refuse_ambiguous_ids(path: str, values: Mapping[str, NDArray]) -> None:
+    host_id = values["host_id"]
     again = repeated(host_id)
     if again.size:
         name = host_id[again[0]]
-        shown, times = name.decode("utf-8", "replace"), int((host_id == name).sum())
+        rows = np.flatnonzero(host_id == name)
+        first, second = (f"({values['ra_deg'][i]:.5f}, {values['dec_deg'][i]:.5f})" for i in rows[:2])
         raise TargetError(
-            f"{path}: host_id {shown!r} names {times} different positions. Ids must be unique over the whole table: "
-            "map another column with survey.columns: {host_id: COLUMN}."
+            f"{path}: host_id {name.decode('utf-8', 'replace')!r} names {rows.size} different positions, {first} and "
+            f"{second}. Ids must be unique over the whole table: map another column with survey.columns: {{host_id: "
+            "COLUMN}."
         )

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from lensflow.config import BrickCutsConfig
 from lensflow.errors import TargetError
-from lensflow.targets.columns import AB_ZERO_POINT, Column, Columns
-from lensflow.targets.files import open_table
+from lensflow.targets.columns import Column, choose
+from lensflow.targets.files import open_tables
+from lensflow.targets.units import AB_ZERO_POINT
 
 
 @dataclass(frozen=True)
@@ -108,14 +109,15 @@ class BrickTable:
 
     def __init__(self, path: str, cuts: BrickCutsConfig, bands: tuple[str, ...]):
         needed = brick_quantities(cuts)
-        wanted = [Column("brickname", is_text=True, required=True), Column("ebv", required="ebv" in needed)]
+        wanted = [Column("brickname", is_text=True, required=True), Column("ebv", required="ebv" in needed, unit="mag")]
         for b in dict.fromkeys((*bands, "r")):
-            wanted.append(Column(f"psfsize_{b}_arcsec", (f"psfsize_{b}",), required=f"psfsize_{b}_arcsec" in needed))
-            wanted.append(Column(f"psfdepth_{b}_mag", (f"psfdepth_{b}",), required=f"psfdepth_{b}_mag" in needed))
+            for name, short, unit in ((f"psfsize_{b}_arcsec", f"psfsize_{b}", "arcsec"),
+                                      (f"psfdepth_{b}_mag", f"psfdepth_{b}", "mag")):  # fmt: skip
+                wanted.append(Column(name, (short,), required=name in needed, unit=unit))
         parts: dict[str, list[NDArray]] = {c.name: [] for c in wanted}
-        with open_table(path) as table:
-            columns = Columns(table, wanted, {})
-            for chunk in table.read(*columns.file_columns()):
+        with open_tables(path, "survey.brick_cuts.table") as tables:
+            columns = choose(tables, wanted, {})
+            for chunk in columns.table.read(columns.file_columns):
                 parts["brickname"].append(columns.texts(chunk, "brickname"))
                 for c in wanted[1:]:
                     if c.name in columns:
