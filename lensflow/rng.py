@@ -18,6 +18,7 @@ _M0, _M1 = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
 _W0, _W1 = np.uint64(0x9E3779B9), np.uint64(0xBB67AE85)
 _LOW = np.uint64(0xFFFFFFFF)
 _32 = np.uint64(32)
+_BELOW_ONE = 1.0 - 2.0**-53
 
 
 @compiled(inline="always")
@@ -37,9 +38,10 @@ def philox4x32(c0, c1, c2, c3, k0, k1):  # type: ignore[no-untyped-def]
 
 @compiled(inline="always")
 def _to_open_unit(high, low):  # type: ignore[no-untyped-def]
-    # 53 bits, then half a step up: never 0 and never 1, so that log() below is finite.
+    # 53 bits, then half a step up: never 0, so that log() below is finite. From 2^52 on the half step is rounded to
+    # even, which takes the last value to 2^53: it is put back, so that nothing is 1.
     bits = ((high << np.uint64(21)) ^ (low >> np.uint64(11))) & np.uint64(0x1FFFFFFFFFFFFF)
-    return (np.float64(bits) + 0.5) * (1.0 / 9007199254740992.0)
+    return min((np.float64(bits) + 0.5) * (1.0 / 9007199254740992.0), _BELOW_ONE)
 
 
 @compiled(inline="always")

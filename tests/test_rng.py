@@ -23,6 +23,14 @@ def test_philox_gives_the_published_answers(counter, key, expected):
     assert tuple(int(w) for w in words) == expected
 
 
+def test_no_uniform_number_is_0_or_1_whatever_the_bits():
+    ends = [rng._to_open_unit(*(np.uint64(v) for v in words)) for words in ((0, 0), (0xFFFFFFFF, 0xFFFFFFFF))]
+    assert 0 < ends[0] < ends[1] < 1
+    high = np.array([0xFFFFFFFF, 0xFFFFFFFF, 0x80000000], np.uint64)
+    for h, low in zip(high, np.array([0xFFFFF7FF, 0xFFFFFFFF, 0], np.uint64), strict=True):
+        assert 0 < rng._to_open_unit(h, low) < 1
+
+
 def test_numbers_do_not_depend_on_the_batch_or_its_order():
     rows = rng.hash_ids([f"host-{i}" for i in range(100)])
     together = rng.normal(7, rows, "colour", 3)

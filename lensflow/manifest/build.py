@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial, reduce
@@ -14,9 +15,9 @@ from numpy.typing import NDArray
 
 from lensflow import rng, schema
 from lensflow.config import RunConfig
-from lensflow.errors import ManifestError
+from lensflow.errors import LensflowWarning, ManifestError
 from lensflow.lensing.psf import psf_fwhm_from_psfsize
-from lensflow.manifest.check import check_manifest
+from lensflow.manifest.check import check_declared, check_manifest
 from lensflow.manifest.declared import declared_priors
 from lensflow.manifest.draws import Draws
 from lensflow.manifest.hosts import PlanSize, ReadHosts, RowCounts, eligible_hosts, refuse, rows_of_hosts, size_of_block
@@ -104,12 +105,24 @@ class Planner:
         self.n_hosts = self._limit(config)
         self.table: InjectionTable | None = None
         if config.plan.table is not None:
-            self.table = read_injection_table(config.plan.table, config.bands, config.plan.table_ignore)
+            self.table = read_injection_table(
+                config.plan.table, config.bands, config.plan.table_ignore, config.survey.missing_values
+            )
+            _warn_of_unused(self.table, config)
         self.size = reduce(add, self._each(lambda hosts, _: size_of_block(hosts, config, self.table)), PlanSize())
         self.dropped: Counter[str] = Counter()
 
     def refuse(self, confirmed: bool = False) -> None:
         """Raise if the plan cannot or should not be drawn: see :func:`lensflow.manifest.hosts.refuse`."""
+        if self.table is not None and self.size.rows == 0 and set(self.size.skipped) == {"NOT_IN_TABLE"}:
+            hosts = self.read_hosts(0, min(3, self.n_hosts))["host_id"].values
+            table, cutouts = (", ".join(repr(str(h)) for h in ids[:3]) for ids in (self.table.host_ids, hosts))
+            raise ManifestError(
+                f"{self.config.plan.table}: none of its {len(self.table.host_ids)} hosts is among the {self.n_hosts} "
+                f"of the cutouts. The table has {table}, the cutouts have {cutouts}. Write the table's host_id as the "
+                "cutouts have it, or map the column that holds these names with survey.columns: {host_id: COLUMN} and "
+                "cut again."
+            )
         refuse(self.size, self.config, confirmed)
         if self.table is None or "src_flux_nmgy" not in self.table.columns:
             # Of no row: says now whether every band has a colour.
@@ -131,6 +144,7 @@ class Planner:
             "design": self.config.plan.design,
             "seed": self.config.seed,
             "declared": declared_priors(self.config),
+            "given": [] if self.table is None else sorted(self.table.columns),
             "psf_model": self.config.plan.psf_model,
             "psf_beta": self.config.plan.psf_beta,
             "n_hosts": self.size.n_used,
@@ -153,7 +167,7 @@ class Planner:
     def _draw_hosts(self, cutouts: xr.Dataset, first: int, part: RunConfig, smaller: RunConfig | None) -> xr.Dataset:
         """Rows of a block of hosts that a part's plan has and the smaller one before it has not."""
         config, table = part, self.table
-        hosts = eligible_hosts(cutouts, config, table.columns if table is not None else ())
+        hosts = eligible_hosts(cutouts, config, table)
         chosen = np.flatnonzero(hosts.usable)
         keys = np.zeros(len(hosts.usable), np.uint64)
         keys[chosen] = rng.hash_ids(cutouts["host_id"].values[chosen])
@@ -185,7 +199,8 @@ class Planner:
             given=table.given(keys[of], replicate[injected]) if table is not None else {},
         )
         split = cutouts["split"].values[of]
-        drawn = with_images(draw_rows(draws), config, self.sources, draws.row_id, split)
+        _refuse_sources_in_front(draws, cutouts["host_id"].values[of])
+        drawn = with_images(draw_rows(draws), config, self.sources, draws.row_id, split, draws.given)
         keep = np.ones(len(host), bool)
         keep[injected] = self._is_wide(drawn["theta_e_arcsec"]) & self._has_position(
             drawn["src_tries"], row_id[injected]
@@ -204,6 +219,7 @@ class Planner:
         out = schema.dataset("manifest", arrays, {"band": list(config.bands)})
         check_manifest(out)
         check_splits(cutouts, out.assign(host_index=out["host_index"] - first))
+        check_declared(out, cutouts, declared_priors(config), () if table is None else table.columns, first)
         return out
 
     def _psf_fwhm(self, cutouts: xr.Dataset) -> NDArray[np.float64]:
@@ -223,6 +239,13 @@ class Planner:
     def _has_position(self, tries: NDArray[np.int16], row_id: NDArray[np.uint64]) -> NDArray[np.bool_]:
         plan, found = self.config.plan, tries > 0
         failed = int((~found).sum())
+        tabled = self.table is not None and "src_x_arcsec" in self.table.columns
+        if failed and plan.src_position_fails == "error" and tabled:
+            raise ManifestError(
+                f"plan.table: {failed} of {len(tries)} source positions (the first: row_id "
+                f"{int(row_id[np.argmin(found)])}) have fewer than {plan.src_min_images} images, which "
+                "plan.src_min_images declares. Correct them, lower it, or choose plan.src_position_fails: drop."
+            )
         if failed and plan.src_position_fails == "error":
             raise ManifestError(
                 f"{failed} of {len(tries)} rows (the first: row_id {int(row_id[np.argmin(found)])}) have no source "
@@ -244,14 +267,47 @@ def draw_rows(draws: Draws) -> dict[str, NDArray]:
     """
     axes = _axes(draws)
     source = _given(draws, draw_source(draws, axes))
-    lens = _given(
-        draws, draw_lens(draws, axes, i_magnitude(source["src_flux_nmgy"], draws.bands, draws.reference_band))
-    )
+    lens = draw_lens(draws, axes, i_magnitude(source["src_flux_nmgy"], draws.bands, draws.reference_band))
+    lens = _as_applied(_given(draws, lens))
     return lens | source | _given(draws, draw_positions(draws, lens))
 
 
 def _given(draws: Draws, drawn: dict[str, NDArray]) -> dict[str, NDArray]:
     return drawn | {k: v for k, v in draws.given.items() if k in drawn}
+
+
+def _as_applied(lens: dict[str, NDArray]) -> dict[str, NDArray]:
+    """Lenses as they are rendered and counted: an SIS is round, and only an EPL has a slope of its own."""
+    model = lens["lens_model"]
+    return lens | {
+        "lens_q": np.where(model == "SIS", 1.0, lens["lens_q"]),
+        "lens_gamma": np.where(model == "EPL", lens["lens_gamma"], 2.0),
+    }
+
+
+def _warn_of_unused(table: InjectionTable, config: RunConfig) -> None:
+    model = table.columns.get("lens_model", np.full(table.size, config.plan.lens_model))
+    for name, unused, value in (("lens_q", model == "SIS", 1.0), ("lens_gamma", model != "EPL", 2.0)):
+        if name in table.columns and (n := int((unused & (table.columns[name] != value)).sum())):
+            models = "SIS" if name == "lens_q" else "SIS and SIE"
+            warnings.warn(
+                f"plan.table: {n} row(s) of {models} give a {name}, which they do not have: {value:g} is stored",
+                LensflowWarning,
+                stacklevel=3,
+            )
+
+
+def _refuse_sources_in_front(draws: Draws, host_id: NDArray) -> None:
+    if "src_z" not in draws.given:
+        return
+    in_front = draws.given["src_z"] <= draws.host["z_lens"]
+    if in_front.any():
+        row = int(np.argmax(in_front))
+        raise ManifestError(
+            f"plan.table: src_z is {draws.given['src_z'][row]:g} for host {host_id[row]!s}, whose z_lens is "
+            f"{draws.host['z_lens'][row]:g}: a source must lie behind its lens. {int(in_front.sum()) - 1} other row(s) "
+            "alike. Correct them, or leave these hosts out of the table."
+        )
 
 
 def _axes(draws: Draws) -> dict[str, NDArray[np.float64]]:

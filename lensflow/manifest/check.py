@@ -1,8 +1,9 @@
-"""Refuse a manifest that cannot be rendered as it stands."""
+"""Refuse a manifest that cannot be rendered as it stands, or does not hold what it declares."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -10,7 +11,9 @@ from numpy.typing import NDArray
 
 from lensflow import schema
 from lensflow.errors import ManifestError
+from lensflow.lensing.image_positions import image_positions
 from lensflow.lensing.rows import GAMMA_RULE, RULES
+from lensflow.manifest.cosmology import theta_e_from_redshifts
 
 _Problem = tuple[str, str, NDArray[np.bool_]]
 
@@ -63,3 +66,74 @@ def _problems(manifest: xr.Dataset) -> Iterator[_Problem]:
     yield "lens_gamma", f"an injection needs lens_gamma {GAMMA_RULE[0]}", ~control & ~GAMMA_RULE[1](gamma)
     flux = manifest["src_flux_nmgy"].values
     yield "src_flux_nmgy", "src_flux_nmgy must be finite and >= 0", ~((flux >= 0) & np.isfinite(flux)).all(axis=1)
+
+
+def check_declared(
+    manifest: xr.Dataset, hosts: xr.Dataset, declared: Mapping[str, Any], given: Collection[str] = (), first: int = 0
+) -> None:
+    """Refuse a block of a manifest that does not hold what it declares: declared is applied.
+
+    Parameters
+    ----------
+    manifest : Dataset
+        Rows, in memory.
+    hosts : Dataset
+        The cutouts' tables of hosts ``first``, ``first + 1``, ... as far as the rows need them.
+    declared : mapping
+        The manifest's attribute ``declared``.
+    given : collection of str
+        Columns that a user's table gave (attribute ``given``).
+    first : int
+        Host index of the first of ``hosts``.
+
+    Raises
+    ------
+    ManifestError
+        Naming the first row that is not as declared, and how many others there are.
+    """
+    for name, rule, bad in _undeclared(manifest, hosts, declared, given, first):
+        if bad.any():
+            row = int(np.argmax(bad))
+            raise ManifestError(
+                f"manifest row {row} (row_id {int(manifest['row_id'].values[row])}): {name} is "
+                f"{manifest[name].values[row]}; declared is {rule}. {int(bad.sum()) - 1} other row(s) alike."
+            )
+
+
+def _undeclared(
+    manifest: xr.Dataset, hosts: xr.Dataset, declared: Mapping[str, Any], given: Collection[str], first: int
+) -> Iterator[_Problem]:
+    arcs = ~manifest["is_control"].values
+    model, theta_e = manifest["lens_model"].values, manifest["theta_e_arcsec"].values
+    yield "lens_q", "a round lens (SIS)", arcs & (model == "SIS") & (manifest["lens_q"].values != 1)
+    isothermal = (model == "SIS") | (model == "SIE")
+    yield "lens_gamma", "an isothermal lens (SIS, SIE)", arcs & isothermal & (manifest["lens_gamma"].values != 2)
+    least = declared.get("theta_e_min_arcsec", 0.0)
+    yield "theta_e_arcsec", f"no less than {least:g}", arcs & (theta_e < least)
+    if "theta_e_arcsec" not in given:
+        src_z, lens_z, sigma_v = (manifest[n].values for n in ("src_z", "lens_z", "lens_sigma_v_km_s"))
+        known = arcs & np.isfinite(src_z) & np.isfinite(lens_z) & np.isfinite(sigma_v)
+        yield "src_z", "a source behind its lens", known & (src_z <= lens_z)
+        known &= src_z > lens_z
+        expected = np.full(len(arcs), np.nan)
+        expected[known] = theta_e_from_redshifts(sigma_v[known], lens_z[known], src_z[known])
+        wrong = known & ~np.isclose(theta_e, expected, rtol=1e-6, atol=0)
+        yield "theta_e_arcsec", "that of the row's lens_sigma_v_km_s, lens_z and src_z", wrong
+        of = manifest["host_index"].values - first
+        for name, column in (("lens_z", "z_lens"), ("lens_sigma_v_km_s", "sigma_v_km_s")):
+            if name not in given:
+                of_host = _of_hosts(hosts, column)[of]
+                yield name, f"the host's {column}", known & (of_host > 0) & (manifest[name].values != of_host)
+    images = int(declared.get("src_min_images", 1))
+    counted = np.flatnonzero(arcs & isothermal)
+    if images > 1 and counted.size:
+        names = ("theta_e_arcsec", "lens_q", "lens_phi_rad", "shear", "shear_phi_rad", "src_x_arcsec", "src_y_arcsec")
+        count = image_positions(*(manifest[n].values[counted] for n in names)).count
+        few = np.zeros(len(arcs), bool)
+        few[counted] = (count < images) & (count != -1)
+        yield "src_x_arcsec", f"a position with {images} images or more", few
+
+
+def _of_hosts(hosts: xr.Dataset, name: str) -> NDArray[np.float64]:
+    known = name in hosts
+    return hosts[name].values.astype(np.float64) if known else np.full(hosts.sizes["host"], np.nan)

@@ -90,7 +90,8 @@ def size_without_cutouts(config: RunConfig, n_targets: int) -> PlanSize:
     n = min(n_targets, plan.limit_hosts or n_targets)
     share = plan.control_share if plan.controls == "disjoint" else 0.0
     if plan.table is not None:
-        injections = read_injection_table(plan.table, config.bands, plan.table_ignore).size * plan.replicates
+        table = read_injection_table(plan.table, config.bands, plan.table_ignore, config.survey.missing_values)
+        injections = table.size * plan.replicates
     else:
         per_host = len(grid_of(plan).crossed()) * plan.replicates if plan.design == "grid" else plan.injections_per_host
         injections = round(n * (1 - share)) * per_host

@@ -49,7 +49,7 @@ class Hosts(NamedTuple):
     lacking: dict[str, int]
 
 
-def eligible_hosts(cutouts: xr.Dataset, config: RunConfig, given: Collection[str] = ()) -> Hosts:
+def eligible_hosts(cutouts: xr.Dataset, config: RunConfig, table: InjectionTable | None = None) -> Hosts:
     """Decide which hosts can carry an arc, and why the others cannot.
 
     Parameters
@@ -57,9 +57,10 @@ def eligible_hosts(cutouts: xr.Dataset, config: RunConfig, given: Collection[str
     cutouts : Dataset
         The cutouts' tables (no pixels are read).
     config : RunConfig
-    given : collection of str
-        Columns of the manifest that the user's table has: what they say is not needed from the host.
+    table : InjectionTable, optional
+        What it says is not needed from the host: a flux, a theta_E, a dispersion; a source's redshift is its rows'.
     """
+    given = set() if table is None else set(table.columns)
     plan, ref, rules = config.plan, config.reference_band, rules_of(config.plan)
     status = cutouts["status"].values
     missing_pixels = (cutouts["band_reasons"].values & int(_MISSING_PIXELS)) > 0
@@ -70,9 +71,16 @@ def eligible_hosts(cutouts: xr.Dataset, config: RunConfig, given: Collection[str
     for name in ("sigma_v_km_s", "z_lens", "host_q", "host_phi_rad"):
         known = name in cutouts
         columns[name] = cutouts[name].values.astype(np.float64) if known else np.full(len(status), np.nan)
+    nearest = None
+    if table is not None and "src_z" in given:
+        nearest = table.least("src_z", rng.hash_ids(cutouts["host_id"].values))
+        nearest = np.where(np.isnan(nearest), np.inf, nearest)  # not in the table: another reason
+    # What the table gives row by row is looked at there.
+    sigma_v = np.full(len(status), 1.0) if "lens_sigma_v_km_s" in given else columns["sigma_v_km_s"]
+    z_lens = np.full(len(status), 1e-6) if "lens_z" in given else columns["z_lens"]
+    needs_dispersion = rules.theta_e_from == "sigma_v" and "theta_e_arcsec" not in given
     lacks = {
-        "NO_SIGMA_V_OR_Z": lacks_dispersion(plan, columns["sigma_v_km_s"], columns["z_lens"])
-        & (rules.theta_e_from == "sigma_v"),
+        "NO_SIGMA_V_OR_Z": lacks_dispersion(plan, sigma_v, z_lens, nearest) & needs_dispersion,
         "NO_HOST_SHAPE": lacks_shape(columns["host_q"], columns["host_phi_rad"]) & (plan.lens_shape == "host_light"),
     }
     dark = np.zeros(len(status), bool)
@@ -80,7 +88,7 @@ def eligible_hosts(cutouts: xr.Dataset, config: RunConfig, given: Collection[str
         dark |= ~(np.isfinite(flux) & (flux > 0))
     if rules.theta_e_from == "host" and not {"theta_e_arcsec", "lens_sigma_v_km_s"} & set(given):
         if "lens_z" not in given:
-            lacks["LENS_NOT_IN_FRONT_OF_SOURCES"] = lies_behind(plan, columns["z_lens"])
+            lacks["LENS_NOT_IN_FRONT_OF_SOURCES"] = lies_behind(plan, columns["z_lens"], nearest)
         without = lacks_light(plan, columns["sigma_v_km_s"], flux)
         if plan.host_lacks == "prior":
             lacks["NO_SIGMA_V_OR_FLUX"] = without
@@ -193,7 +201,7 @@ ReadHosts = Callable[[int, int], xr.Dataset]
 
 def size_of_block(cutouts: xr.Dataset, config: RunConfig, table: InjectionTable | None) -> PlanSize:
     """Size of the plan for one block of hosts."""
-    hosts = eligible_hosts(cutouts, config, table.columns if table is not None else ())
+    hosts = eligible_hosts(cutouts, config, table)
     # Keys cost a hash each and decide nothing where every host is treated alike.
     alike = table is None and config.plan.controls == "paired"
     n = len(hosts.usable)

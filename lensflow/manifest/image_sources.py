@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,9 @@ from numpy.typing import NDArray
 
 from lensflow import globs, rng
 from lensflow.config import RunConfig, SourcesConfig
-from lensflow.errors import ConfigError, ManifestError
+from lensflow.errors import ConfigError, ManifestError, did_you_mean
 from lensflow.manifest.source_bank import SourceBank
-from lensflow.schema import SPLITS
+from lensflow.schema import SPLITS, variable
 
 
 def open_bank(config: SourcesConfig) -> SourceBank:
@@ -130,17 +131,51 @@ def with_images(
     sources: SourceBank | None,
     row_id: NDArray[np.uint64],
     split: NDArray[np.uint8],
+    given: Mapping[str, NDArray] | None = None,
 ) -> dict[str, NDArray]:
     """Add ``src_id`` to the columns of a block of injections, and what follows from it.
 
-    An image has no Sersic index and axis ratio (NaN); its size is its own, unless the plan's is asked for.
+    An image has no Sersic index and axis ratio (NaN); its size is its own, unless the plan's is asked for or a user's
+    table gives one (``given``: its columns). Where the table gives ``src_id``, those images are the sources, and rows
+    with an empty one have a Sersic source.
+
+    Raises
+    ------
+    ManifestError
+        If the table names an image that there is not.
     """
-    settings = config.plan.sources
+    settings, given = config.plan.sources, given or {}
+    named = given.get("src_id")
+    if named is not None and settings is None and (named != "").any():
+        raise ManifestError(
+            f"plan.table: src_id names the image {named[np.argmax(named != '')]!s}, but plan.sources names no images. "
+            "Give plan.sources, or put src_id into plan.table_ignore."
+        )
     if settings is None:
         return {**drawn, "src_id": np.zeros(len(row_id), dtype="U32")}
     bank = sources or open_bank(settings)
-    src_id = draw_source_ids(settings, np.array(bank.ids), config.splits.fractions, row_id, split, config.seed)
+    if named is not None:
+        src_id = _known(named, bank)
+    else:
+        src_id = draw_source_ids(settings, np.array(bank.ids), config.splits.fractions, row_id, split, config.seed)
     own: dict[str, Any] = {"src_n": np.nan, "src_q": np.nan}
-    if settings.size == "native":
+    if settings.size == "native" and "src_reff_arcsec" not in given:
         own["src_reff_arcsec"] = native_sizes(bank, src_id)
     return {**drawn, "src_id": src_id, **{k: np.where(src_id != "", v, drawn[k]) for k, v in own.items()}}
+
+
+def _known(src_id: NDArray[np.str_], bank: SourceBank) -> NDArray[np.str_]:
+    """Return a table's images as they are stored, if the bank has them all."""
+    ids = [str(i) for i in bank.ids]
+    unknown = ~np.isin(src_id, ["", *ids])
+    if unknown.any():
+        first = str(src_id[np.argmax(unknown)])
+        raise ManifestError(
+            f"plan.table: src_id {first!r} is none of the {len(ids)} images of plan.sources "
+            f"({', '.join(ids[:3])}, ...).{did_you_mean(first, ids)} {int(unknown.sum()) - 1} other row(s) alike."
+        )
+    stored = np.dtype(variable("manifest", "src_id").dtype)
+    if stored.itemsize and src_id.dtype.itemsize > stored.itemsize and (np.strings.str_len(src_id) * 4 >
+                                                                        stored.itemsize).any():  # fmt: skip
+        raise ManifestError(f"plan.table: names of images may have {stored.itemsize // 4} characters")
+    return src_id.astype(stored) if stored.itemsize else src_id

@@ -22,9 +22,14 @@ LEAST_Q = 0.2
 TYPICAL_SIGMA_V = 240.0
 
 
-def lacks_dispersion(plan: PlanConfig, sigma_v_km_s: Floats, z_lens: Floats) -> NDArray[np.bool_]:
-    """Hosts whose theta_E cannot be computed: no sigma_v, no redshift, or not in front of every source."""
-    return ~(_is_dispersion(sigma_v_km_s) & _is_in_front(plan, z_lens))
+def lacks_dispersion(
+    plan: PlanConfig, sigma_v_km_s: Floats, z_lens: Floats, src_z: Floats | None = None
+) -> NDArray[np.bool_]:
+    """Hosts whose theta_E cannot be computed: no sigma_v, no redshift, or not in front of every source.
+
+    Sources are the plan's, or at ``src_z`` where a table says so.
+    """
+    return ~(_is_dispersion(sigma_v_km_s) & _is_in_front(plan, z_lens, src_z))
 
 
 def lacks_light(plan: PlanConfig, sigma_v_km_s: Floats, flux_nmgy: Floats) -> NDArray[np.bool_]:
@@ -32,19 +37,25 @@ def lacks_light(plan: PlanConfig, sigma_v_km_s: Floats, flux_nmgy: Floats) -> ND
     return ~(_is_dispersion(sigma_v_km_s) | (np.isfinite(flux_nmgy) & (flux_nmgy > 0)))
 
 
-def lies_behind(plan: PlanConfig, z_lens: Floats) -> NDArray[np.bool_]:
+def lies_behind(plan: PlanConfig, z_lens: Floats, src_z: Floats | None = None) -> NDArray[np.bool_]:
     """Hosts with a redshift that is not in front of every source's."""
-    return np.isfinite(z_lens) & (z_lens > 0) & ~_is_in_front(plan, z_lens)
+    return np.isfinite(z_lens) & (z_lens > 0) & ~_is_in_front(plan, z_lens, src_z)
 
 
 def _is_dispersion(sigma_v_km_s: Floats) -> NDArray[np.bool_]:
     return (sigma_v_km_s > 0) & np.isfinite(sigma_v_km_s)
 
 
-def _is_in_front(plan: PlanConfig, z_lens: Floats) -> NDArray[np.bool_]:
+def _is_in_front(plan: PlanConfig, z_lens: Floats, given_src_z: Floats | None = None) -> NDArray[np.bool_]:
     """Whether a redshift is known and that of every source lies behind it."""
     src_z = rules_of(plan).src_z
-    nearest = population.Z_FAR / 2 if src_z is None else src_z.min if isinstance(src_z, Range) else min(src_z)
+    nearest: Floats | float
+    if given_src_z is not None:
+        nearest = given_src_z
+    elif src_z is None:
+        nearest = population.Z_FAR / 2
+    else:
+        nearest = src_z.min if isinstance(src_z, Range) else min(src_z)
     return (z_lens > 0) & (z_lens < nearest)
 
 
@@ -99,8 +110,8 @@ def _mass(draws: Draws, prior: Floats, src_i_mag: Floats) -> dict[str, Floats]:
     if rules.theta_e_from == "prior" or "theta_e_arcsec" in draws.given:
         return out
     host_z, host_sigma, flux = (draws.host[k] for k in ("z_lens", "sigma_v_km_s", "flux_reference_nmgy"))
-    given_z = np.isfinite(z_lens)
-    z_lens[:] = np.where(np.isnan(z_lens), np.where(_is_in_front(plan, host_z), host_z, np.nan), z_lens)
+    given_z, of_table = np.isfinite(z_lens), draws.given.get("src_z")
+    z_lens[:] = np.where(np.isnan(z_lens), np.where(_is_in_front(plan, host_z, of_table), host_z, np.nan), z_lens)
     sigma_v[:] = np.where(np.isnan(sigma_v) & _is_dispersion(host_sigma), host_sigma, sigma_v)
     measured = np.isfinite(sigma_v)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -110,7 +121,9 @@ def _mass(draws: Draws, prior: Floats, src_i_mag: Floats) -> dict[str, Floats]:
         # A host with a sigma_v, but neither redshift nor flux, is put where most luminous red galaxies are.
         assumed = population.assumed_redshift(np.where(bright, r_mag, 20.0))
         z_lens[:] = np.where(np.isnan(z_lens) & (measured | bright), assumed, z_lens)
-        known = np.isfinite(z_lens) & (measured | bright) & ~lies_behind(plan, np.where(given_z, np.nan, host_z))
+        known = np.isfinite(z_lens) & (measured | bright) & ~lies_behind(
+            plan, np.where(given_z, np.nan, host_z), of_table
+        )
     else:
         known = np.isfinite(z_lens) & measured
     u = draws.uniform("src_z")[:, 0]

@@ -42,7 +42,7 @@ def draw_positions(draws: Draws, lens: Mapping[str, NDArray]) -> dict[str, NDArr
     -------
     dict
         src_x_arcsec, src_y_arcsec, and src_tries: the number of positions drawn; negative where none of
-        ``plan.src_position_tries`` had the images asked for (the last one stands).
+        ``plan.src_position_tries``, or the one that a table gives, had the images asked for (the last one stands).
 
     Raises
     ------
@@ -50,7 +50,8 @@ def draw_positions(draws: Draws, lens: Mapping[str, NDArray]) -> dict[str, NDArr
         If images are to be counted for a lens that is not isothermal.
     """
     plan = draws.plan
-    if plan.src_min_images == 1 or {"src_x_arcsec", "src_y_arcsec"} <= set(draws.given):
+    given = {"src_x_arcsec", "src_y_arcsec"} <= set(draws.given)
+    if plan.src_min_images == 1:
         x, y = region_position(plan, lens["theta_e_arcsec"], draws.uniform("src_offset", 2))
         return {"src_x_arcsec": x, "src_y_arcsec": y, "src_tries": np.ones(draws.size, np.int16)}
     if (lens["lens_model"] == "EPL").any():
@@ -58,6 +59,13 @@ def draw_positions(draws: Draws, lens: Mapping[str, NDArray]) -> dict[str, NDArr
         raise ManifestError(
             f"row_id {int(draws.row_id[row])}: plan.src_min_images counts the images of SIS and SIE lenses, not of EPL"
         )
+    if given:
+        x, y = draws.given["src_x_arcsec"], draws.given["src_y_arcsec"]
+        columns = [*(lens[name] for name in _LENS), x, y]
+        found = image_positions(*columns).count
+        # A ring (-1) that someone asks for is one.
+        tries = np.where((found >= plan.src_min_images) | (found == -1), 1, -1).astype(np.int16)
+        return {"src_x_arcsec": x, "src_y_arcsec": y, "src_tries": tries}
     low, high = _proposal_box(plan, lens)
     x, y = np.empty(draws.size), np.empty(draws.size)
     tries = np.full(draws.size, -plan.src_position_tries, np.int16)

@@ -33,7 +33,7 @@ def at(prior: Prior, u: Floats) -> Floats:
             return np.clip(np.exp(low + (high - low) * u), prior.min, prior.max)
         return prior.min + (prior.max - prior.min) * u
     values = np.asarray(prior, dtype=np.float64)
-    return values[(u * len(values)).astype(np.int64)]
+    return values[np.minimum((u * len(values)).astype(np.int64), len(values) - 1)]
 
 
 def declared(prior: Prior) -> list[float] | dict[str, float | str]:

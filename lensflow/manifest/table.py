@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 
-import fsspec
 import numpy as np
-from astropy.table import Table
 from numpy.typing import NDArray
 
 from lensflow import rng, schema
-from lensflow.errors import ManifestError, did_you_mean
+from lensflow.errors import ManifestError, TargetError, did_you_mean
 from lensflow.lensing.rows import GAMMA_RULE, LENS_MODELS, RULES
+from lensflow.targets.columns import HOST_ID, Column, Columns, as_text, choose
+from lensflow.targets.files import TableFile, open_tables
+from lensflow.targets.values import Missing
 
 # Drawn, computed or taken from the host; a table cannot set them.
 _NOT_GIVEN = ("row_id", "host_index", "replicate", "is_control", "src_tries", "psf_fwhm_arcsec", "x_center",
               "y_center", "split")  # fmt: skip
 _POSITIVE = {name: ("> 0", lambda v: v > 0) for name in ("src_z", "lens_z", "lens_sigma_v_km_s")}
 _PAIRS = (("src_x_arcsec", "src_y_arcsec"),)
+_TEXT = ("lens_model", "src_id")
 
 
 class InjectionTable:
@@ -32,6 +35,8 @@ class InjectionTable:
         Column of the manifest -> values, shape (n,) or (n, band), rows sorted by host and then as in the table.
     size : int
         Number of rows.
+    host_ids : ndarray of str
+        Name of each host, in the order of the table's first rows.
     """
 
     def __init__(self, host_id: NDArray, columns: dict[str, NDArray]):
@@ -40,6 +45,7 @@ class InjectionTable:
         self.columns = {k: v[order] for k, v in columns.items()}
         self.size = len(keys)
         self._keys, self._first, self._count = np.unique(keys[order], return_index=True, return_counts=True)
+        self.host_ids = host_id[np.sort(np.unique(keys, return_index=True)[1])]
 
     def count(self, host_key: NDArray[np.uint64]) -> NDArray[np.int64]:
         """Rows of each host."""
@@ -52,67 +58,115 @@ class InjectionTable:
         rows = self._first[place] + replicate % self._count[place]
         return {k: v[rows] for k, v in self.columns.items()}
 
+    def least(self, name: str, host_key: NDArray[np.uint64]) -> NDArray[np.float64]:
+        """Least value of a column among the rows of each host; NaN for hosts without rows."""
+        place, found = self._find(host_key)
+        return np.where(found, np.minimum.reduceat(self.columns[name], self._first)[place], np.nan)
+
     def _find(self, host_key: NDArray[np.uint64]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
         place = np.minimum(np.searchsorted(self._keys, host_key), len(self._keys) - 1)
         return place, self._keys[place] == host_key
 
 
-def read_injection_table(path: str, bands: Sequence[str], ignore: Sequence[str] = ()) -> InjectionTable:
-    """Read and check a user's table.
+def read_injection_table(
+    path: str, bands: Sequence[str], ignore: Sequence[str] = (), missing_values: Sequence[str | float] = ()
+) -> InjectionTable:
+    """Read and check a user's table, with the reader of target tables.
 
     Parameters
     ----------
     path : str
-        CSV, ECSV, FITS or parquet, any fsspec URL: ``host_id`` and any columns of the manifest that a person can set
-        (``src_flux_nmgy_g`` and so on, for all bands or none).
+        A table as targets may be (CSV, ECSV, FITS, parquet, VOTable), any fsspec URL: ``host_id`` and any columns of
+        the manifest that a person can set (``src_flux_nmgy_g`` and so on, for all bands or none). Units that the table
+        states are converted.
     bands : sequence of str
     ignore : sequence of str
-        Columns that are not for the manifest.
+        Columns that are not for the manifest, even where their names are.
+    missing_values : sequence of str or float, optional
+        As ``survey.missing_values``.
 
     Raises
     ------
     ManifestError
-        If the table cannot be read, a column is unknown, or a value cannot be rendered; names the first such row.
+        If the table cannot be read, a column is unknown or in another kind of unit, or a value is missing or cannot be
+        rendered; names the first such row.
     """
-    table = _read(path)
     settable = [v for v in schema.MANIFEST if v.name not in _NOT_GIVEN]
-    known = schema.packed_columns(settable, bands)
-    unknown = [c for c in table.colnames if c not in (*known, "host_id", *ignore)]
+    wanted = [replace(HOST_ID, required=True)]
+    for v in settable:
+        for name in schema.packed_columns([v], bands):
+            wanted.append(Column(name, is_text=v.name in _TEXT, unit="" if v.name in _TEXT else v.units))
+    try:
+        with open_tables(path, "plan.table") as tables:
+            columns = choose(_without(tables, ignore), wanted, {}, Missing.of(missing_values), mapped_by="")
+            _refuse_unknown(columns, [c.name for c in wanted[1:]])
+            _refuse_halves(columns, bands)
+            arrays = _read(columns)
+    except TargetError as error:
+        raise ManifestError(str(error)) from error
+    if len(arrays["host_id"]) == 0:
+        raise ManifestError(f"{path}: the table has no rows; it needs host_id and one row per injection.")
+    check = _Checked(path, as_text(arrays.pop("host_id"), path, "host_id"))
+    out = {v.name: check(v.name, arrays[v.name]) for v in settable if v.name in arrays}
+    flux = [f"src_flux_nmgy_{b}" for b in bands]
+    if flux[0] in arrays:
+        out["src_flux_nmgy"] = np.stack([check(name, arrays[name]) for name in flux], axis=1)
+    return InjectionTable(check.host_id, out)
+
+
+def _without(tables: Iterable[TableFile], ignore: Sequence[str]) -> Iterator[TableFile]:
+    ignored = {name.lower() for name in ignore}
+    for table in tables:
+        yield replace(table, names=tuple(n for n in table.names if n.lower() not in ignored))
+
+
+def _refuse_unknown(columns: Columns, known: Sequence[str]) -> None:
+    used = set(columns.file_columns)
+    unknown = [c for c in columns.table.names if c not in used]
     if unknown:
         raise ManifestError(
-            f"{path}: no column {unknown[0]!r} can be set in a manifest.{did_you_mean(unknown[0], known)} Name it "
-            "in plan.table_ignore if it is not for the manifest."
+            f"{columns.table.path}: no column {unknown[0]!r} can be set in a manifest."
+            f"{did_you_mean(unknown[0], known)} Name it in plan.table_ignore if it is not for the manifest."
         )
-    if "host_id" not in table.colnames or len(table) == 0:
-        what = "has no rows" if "host_id" in table.colnames else "has no column 'host_id'"
-        raise ManifestError(f"{path}: the table {what}; it needs host_id and one row per injection.")
-    flux = [c for c in known if c.startswith("src_flux_nmgy_") and c in table.colnames]
-    groups = (*_PAIRS, tuple(f"src_flux_nmgy_{b}" for b in bands) if flux else ())
-    for group in groups:
-        missing = [c for c in group if c not in table.colnames]
+
+
+def _refuse_halves(columns: Columns, bands: Sequence[str]) -> None:
+    for group in (*_PAIRS, tuple(f"src_flux_nmgy_{b}" for b in bands)):
+        missing = [c for c in group if c not in columns]
         if missing and len(missing) < len(group):
-            raise ManifestError(f"{path}: {', '.join(group)} are given together or not at all; missing: {missing[0]}")
-    take = _Checked(path, table)
-    names = [v.name for v in settable if "band" not in v.dims and v.name in table.colnames]
-    columns = {name: take.model() if name == "lens_model" else take(name) for name in names}
-    if flux:
-        columns["src_flux_nmgy"] = np.stack([take(f"src_flux_nmgy_{b}") for b in bands], axis=1)
-    return InjectionTable(take.host_id, columns)
+            raise ManifestError(
+                f"{columns.table.path}: {', '.join(group)} are given together or not at all; missing: {missing[0]}"
+            )
+
+
+def _read(columns: Columns) -> dict[str, NDArray]:
+    parts: dict[str, list[NDArray]] = {name: [] for name in columns.where}
+    first_row = 0
+    for chunk in columns.table.read(columns.file_columns):
+        for name, values in parts.items():
+            if name in columns.text:
+                values.append(columns.texts(chunk, name, first_row=first_row))
+            else:
+                values.append(columns.numbers(chunk, name, first_row))
+        first_row += len(parts["host_id"][-1])
+    return {name: np.concatenate(v) if v else np.empty(0, "S1") for name, v in parts.items()}
 
 
 class _Checked:
     """Columns of a table, every value checked."""
 
-    def __init__(self, path: str, table: Table):
-        self.path, self.table = path, table
-        self.host_id = self._text("host_id")
+    def __init__(self, path: str, host_id: NDArray[np.str_]):
+        self.path, self.host_id = path, host_id
+        self._refuse(host_id == "", "host_id", host_id, "the name of a host")
 
-    def __call__(self, name: str) -> NDArray[np.float64]:
-        """Return a column of numbers."""
-        try:
-            values = np.asarray(np.ma.filled(self.table[name], np.nan), dtype=np.float64)
-        except (TypeError, ValueError) as error:
-            raise ManifestError(f"{self.path}: {name} holds something that is not a number ({error}).") from error
+    def __call__(self, name: str, values: NDArray) -> NDArray:
+        """Return a column if it can be rendered."""
+        if name == "lens_model":
+            models, allowed = as_text(values, self.path, name), [m for m in LENS_MODELS if m != "CONTROL"]
+            self._refuse(~np.isin(models, allowed), name, models, f"one of {', '.join(allowed)}")
+            return models.astype(schema.variable("manifest", name).dtype)
+        if name == "src_id":
+            return as_text(values, self.path, name)
         if name.startswith("src_flux_nmgy"):
             rule, holds = ">= 0", lambda v: v >= 0
         else:
@@ -120,43 +174,11 @@ class _Checked:
         self._refuse(~(np.isfinite(values) & holds(values)), name, values, rule)
         return values
 
-    def model(self) -> NDArray[np.str_]:
-        """Return the lens models."""
-        values, allowed = self._text("lens_model"), [m for m in LENS_MODELS if m != "CONTROL"]
-        self._refuse(~np.isin(values, allowed), "lens_model", values, f"one of {', '.join(allowed)}")
-        return values.astype(schema.variable("manifest", "lens_model").dtype)
-
     def _refuse(self, bad: NDArray[np.bool_], name: str, values: NDArray, rule: str) -> None:
         if bad.any():
             row = int(np.argmax(bad))
+            what = f"is {values[row]}" if str(values[row]) else "has no value"
             raise ManifestError(
-                f"{self.path}: row {row} (host {self.host_id[row]}): {name} is {values[row]}; it must be {rule}. "
+                f"{self.path}: row {row} (host {self.host_id[row]}): {name} {what}; it must be {rule}. "
                 f"{int(bad.sum()) - 1} other row(s) alike. Correct them, or leave the column out: it is then drawn."
             )
-
-    def _text(self, name: str) -> NDArray[np.str_]:
-        column = self.table[name]
-        mask = np.ma.getmaskarray(np.ma.asarray(column))
-        if mask.any():
-            raise ManifestError(f"{self.path}: {name} has no value in row {int(np.argmax(mask))}. Fill or remove it.")
-        values = np.asarray(column)
-        return np.char.strip(np.char.decode(values, "utf-8") if values.dtype.kind == "S" else values.astype(str))
-
-
-def _read(path: str) -> Table:
-    name = path.lower()
-    try:
-        with fsspec.open(path, "rb") as file:
-            if name.endswith((".parquet", ".parq")):
-                import pyarrow.parquet
-
-                return Table.from_pandas(pyarrow.parquet.read_table(file).to_pandas())
-            if name.endswith((".fits", ".fits.gz", ".fit")):
-                return Table.read(file, format="fits")
-            if name.endswith((".csv", ".ecsv")):
-                return Table.read(file.read().decode(), format="ascii.ecsv" if name.endswith("ecsv") else "ascii.csv")
-    except FileNotFoundError as error:
-        raise ManifestError(f"{path}: no such table. Check plan.table.") from error
-    except Exception as error:
-        raise ManifestError(f"{path}: cannot read the table ({type(error).__name__}: {error}).") from error
-    raise ManifestError(f"{path}: unknown kind of table; known endings: .csv, .ecsv, .fits, .parquet")

@@ -7,17 +7,19 @@ from typing import Any
 
 import numpy as np
 
-from lensflow.errors import StoreError
+from lensflow.errors import ManifestError, StoreError
 from lensflow.injection.quality import bands_without_psf
+from lensflow.manifest.check import check_declared
 from lensflow.steps.execute import Progress, run_tasks, silent
 from lensflow.steps.run_folder import RunFolder
 from lensflow.store import paths, receipts
 from lensflow.store.lease import hold
-from lensflow.store.open import open_cutouts, open_manifest, stored_regions
+from lensflow.store.open import host_tables, open_cutouts, open_manifest, stored_regions
 from lensflow.store.regions import Regions
 from lensflow.store.verify import Damage, check_region, check_table
 
 STORES = ("cutouts", "pairs")
+ROWS_AT_ONCE = 500_000
 
 
 @dataclass(frozen=True)
@@ -102,7 +104,25 @@ def _manifest(folder: RunFolder) -> list[Damage]:
         if paths.open_group(folder.manifest).attrs.get("fingerprint") != identity.get("inputs.manifest"):
             what = "not the manifest that the pairs were made from"
             damage.append(Damage("manifest", 0, "", folder.manifest, what))
-    return damage
+    return damage or _declared(folder)
+
+
+def _declared(folder: RunFolder) -> list[Damage]:
+    """Compare a planned manifest with what it declares; one that was given declares nothing of its own."""
+    identity: Any = paths.open_group(folder.manifest).attrs.get("identity", {})
+    if "inputs.manifest" in identity or not paths.group_exists(folder.cutouts):
+        return []
+    manifest = open_manifest(folder.manifest)
+    read, _ = host_tables(folder.cutouts)
+    for start in range(0, manifest.sizes["sample"], ROWS_AT_ONCE):
+        rows = manifest.isel(sample=slice(start, start + ROWS_AT_ONCE)).load()
+        first, last = int(rows["host_index"].min()), int(rows["host_index"].max())
+        hosts = read(first, last + 1)
+        try:
+            check_declared(rows, hosts, manifest.attrs["declared"], manifest.attrs.get("given", ()), first)
+        except ManifestError as error:
+            return [Damage("manifest", 0, "", folder.manifest, f"not as declared: from row {start} on, {error}")]
+    return []
 
 
 def _dark_injections(folder: RunFolder) -> list[Damage]:

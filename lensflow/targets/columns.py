@@ -79,6 +79,8 @@ class Columns:
         lensflow name -> column of the table (``survey.columns``).
     missing : Missing
         What stands for a missing value.
+    mapped_by : str
+        The setting that maps names, for messages; empty if there is none.
 
     Raises
     ------
@@ -88,9 +90,14 @@ class Columns:
     """
 
     def __init__(
-        self, table: TableFile, wanted: Sequence[Column], mapping: Mapping[str, str], missing: Missing | None = None
+        self,
+        table: TableFile,
+        wanted: Sequence[Column],
+        mapping: Mapping[str, str],
+        missing: Missing | None = None,
+        mapped_by: str = "survey.columns",
     ):
-        self.table, self.mapping = table, mapping
+        self.table, self.mapping, self.mapped_by = table, mapping, mapped_by
         self.nothing = missing or Missing()
         self.text = {c.name for c in wanted if c.is_text}
         unknown = sorted(set(mapping) - {c.name for c in wanted})
@@ -152,7 +159,8 @@ class Columns:
         hint = f" Is it {others[0]!r}?" if others else did_you_mean(wanted, [n for n in names if n not in taken])
         return MissingColumn(
             f"{self.table.path}: no column {wanted!r} for {name}{why}.{hint} "
-            f"Columns: {', '.join(names)}. Map it with survey.columns: {{{name}: COLUMN}}."
+            f"Columns: {', '.join(names)}. "
+            + (f"Map it with {self.mapped_by}: {{{name}: COLUMN}}." if self.mapped_by else "Rename the right one.")
         )
 
     @property
@@ -202,7 +210,11 @@ class Columns:
 
 
 def choose(
-    tables: Iterable[TableFile], wanted: Sequence[Column], mapping: Mapping[str, str], missing: Missing | None = None
+    tables: Iterable[TableFile],
+    wanted: Sequence[Column],
+    mapping: Mapping[str, str],
+    missing: Missing | None = None,
+    mapped_by: str = "survey.columns",
 ) -> Columns:
     """Return the columns of the first of a file's tables that has what is required and mapped.
 
@@ -215,7 +227,7 @@ def choose(
     seen = []
     for table in tables:
         try:
-            return Columns(table, wanted, mapping, missing)
+            return Columns(table, wanted, mapping, missing, mapped_by)
         except MissingColumn as error:
             refusal = refusal or error
             seen.append(f"{table.title or '(no name)'}: {', '.join(table.names[:8])}{', ...' * (len(table.names) > 8)}")

@@ -7,9 +7,8 @@ through pyarrow; tables of blanks, or with blanks after the delimiter, through P
 from __future__ import annotations
 
 import csv
-import io
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
@@ -184,7 +183,7 @@ def _split(
 
 
 def _split_by_csv(path: str, file: BinaryIO, dialect: Dialect, place: dict[str, int]) -> Iterator[dict[str, Any]]:
-    lines: Any = io.TextIOWrapper(file, encoding="utf-8", newline="")
+    lines: Iterable[str] = (line.decode() for line in file)
     if dialect.delimiter == _BLANKS:
         lines = (line.replace("\t", _BLANKS).strip() for line in lines)
     rows = csv.reader(lines, delimiter=dialect.delimiter, skipinitialspace=True, strict=True)

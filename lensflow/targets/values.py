@@ -152,7 +152,10 @@ def _arrow_of(values: NDArray[Any]) -> Any:
         plain = _stripped(plain)
     if plain.dtype.kind != "O":
         return pa.array(plain.tolist(), mask=mask)
-    return pa.array(plain, mask=mask, from_pandas=True)
+    try:
+        return pa.array(plain, mask=mask, from_pandas=True)
+    except (pa.ArrowException, OverflowError):  # of several types, or integers beyond 64 bits
+        return pa.array([None if v is None else v if isinstance(v, bytes) else str(v) for v in plain], mask=mask)
 
 
 def _numbers_of_arrow(values: Any, missing: Missing, fail: Fail) -> NDArray[np.float64]:

@@ -13,7 +13,10 @@ N = 30
 ODD = [np.nan, np.inf, -np.inf, 0.0, -1.0, 400.0, -95.0, 1e300, 1e-300]
 SUFFIXES = ("csv", "ecsv", "fits", "parquet")
 # A damaged table ends in lensflow's own error; a library's warning on the terminal would say the same twice.
-pytestmark = pytest.mark.filterwarnings("error")
+pytestmark = [
+    pytest.mark.filterwarnings("error"),
+    pytest.mark.filterwarnings("ignore::lensflow.errors.LensflowWarning"),
+]
 
 
 def table(rng):

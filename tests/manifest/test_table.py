@@ -1,8 +1,11 @@
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from astropy import units as u
 from astropy.table import Table
 
-from lensflow.errors import ManifestError
+from lensflow.errors import LensflowWarning, ManifestError
 from lensflow.manifest.build import build_manifest
 from lensflow.manifest.table import read_injection_table
 from tests.factories import make_config, make_cutouts
@@ -100,7 +103,7 @@ def test_control_hosts_come_from_outside_the_table(tmp_path):
             r"row 2 \(host host-002\): theta_e_arcsec is -3.0; it must be > 0. 0 other",
         ),
         ({"lens_q": [1, np.nan, 0.5, 2]}, r"row 1 \(host host-000\): lens_q is nan; .* 1 other"),
-        ({"src_n": ["1", "2", "x", "1"]}, "src_n holds something that is not a number"),
+        ({"src_n": ["1", "2", "x", "1"]}, "src_n holds 'x', which is not a number, in row 2"),
         ({"lens_model": ["SIE", "SIE", "NFW", "SIE"]}, "row 2 .* lens_model is NFW; it must be one of SIS, SIE, EPL"),
         ({"row_id": [1, 2, 3, 4]}, "'row_id' can be set"),
     ],
@@ -127,3 +130,130 @@ def test_a_damaged_table_is_named(tmp_path):
     path.write_bytes(b"PAR1 nothing")
     with pytest.raises(ManifestError, match="cannot read the table"):
         read_injection_table(str(path), ("r",))
+
+
+def declares(m):
+    """Rows of injections as a dictionary of columns."""
+    rows = m.isel(sample=~m["is_control"].values)
+    return {name: rows[name].values for name in rows.data_vars}
+
+
+def with_velocities(n=6):
+    cutouts = make_cutouts(n)
+    cutouts["sigma_v_km_s"].values[:] = 220 + 10 * np.arange(n)
+    cutouts["z_lens"].values[:] = 0.3 + 0.02 * np.arange(n)
+    return cutouts
+
+
+def test_theta_e_is_that_of_the_source_redshift_that_the_table_gives(tmp_path):
+    from astropy import constants
+    from astropy.cosmology import Planck18
+
+    path = write(tmp_path, theta_e_arcsec=None, src_z=[1.0, 2.5, 0.7, 4.0])
+    cutouts = with_velocities()
+    config = make_config(plan={"design": "table", "table": path, "theta_e_from": "sigma_v"})
+    rows = declares(build_manifest(cutouts, config))
+    assert rows["src_z"].tolist() == [2.5, 1.0, 0.7, 4.0]
+    z, sigma_v = (cutouts[k].values.astype(float)[rows["host_index"]] for k in ("z_lens", "sigma_v_km_s"))
+    ratio = Planck18.angular_diameter_distance_z1z2(z, rows["src_z"]) / Planck18.angular_diameter_distance(
+        rows["src_z"]
+    )
+    expected = np.rad2deg(4 * np.pi * (sigma_v / constants.c.to_value("km/s")) ** 2 * ratio.value) * 3600
+    np.testing.assert_allclose(rows["theta_e_arcsec"], expected, rtol=1e-4)
+
+
+def test_theta_e_of_the_table_stands_and_no_redshift_is_made_up_for_it(tmp_path):
+    config = make_config(plan={"design": "table", "table": write(tmp_path), "theta_e_from": "sigma_v"})
+    cutouts = with_velocities()
+    cutouts["sigma_v_km_s"].values[:] = np.nan  # not needed
+    rows = declares(build_manifest(cutouts, config))
+    assert rows["theta_e_arcsec"].tolist() == [1.1, 1.0, 1.2, 1.3] and np.isnan(rows["src_z"]).all()
+
+
+def test_a_source_in_front_of_its_lens_is_refused_with_the_host(tmp_path):
+    path = write(tmp_path, theta_e_arcsec=None, src_z=[1.0, 0.2, 1.0, 1.0])
+    for policy in ("error", "prior"):
+        plan_ = {"design": "table", "table": path, "theta_e_from": "sigma_v", "host_lacks": policy}
+        with pytest.raises(ManifestError, match="host-000, whose z_lens is 0.3|NO_SIGMA_V_OR_Z"):
+            build_manifest(with_velocities(), make_config(plan=plan_))
+
+
+@pytest.mark.filterwarnings("ignore::lensflow.errors.LensflowWarning")
+def test_image_counts_are_honoured_for_every_isothermal_lens_of_a_table(tmp_path):
+    from lensflow.lensing import image_positions
+
+    n = 40
+    hosts = [f"host-{i % 5:03d}" for i in range(n)]
+    table = {"host_id": hosts, "lens_model": ["SIS", "SIE"] * (n // 2), "lens_q": [0.5] * n, "shear": [0.08] * n}
+    Table(table).write(tmp_path / "m.csv", format="ascii.csv")
+    rows = declares(plan(str(tmp_path / "m.csv"), src_min_images=4, src_position_tries=1000))
+    sis = rows["lens_model"] == "SIS"
+    assert sis.sum() == n // 2 and (rows["lens_q"][sis] == 1).all() and (rows["lens_q"][~sis] == 0.5).all()
+    names = ("theta_e_arcsec", "lens_q", "lens_phi_rad", "shear", "shear_phi_rad", "src_x_arcsec", "src_y_arcsec")
+    assert (image_positions(*(rows[k] for k in names)).count >= 4).all()
+
+
+def test_positions_of_the_table_with_too_few_images_are_refused_or_dropped(tmp_path):
+    path = write(tmp_path, src_x_arcsec=[0.1, 9.0, 0.1, 0.1])
+    with pytest.raises(ManifestError, match="1 of 4 source positions .* fewer than 2 images"):
+        plan(path, src_min_images=2)
+    m = plan(path, src_min_images=2, src_position_fails="drop")
+    assert m.attrs["rows_dropped"] == {"NO_SOURCE_POSITION": 1}
+
+
+def test_a_round_lens_and_an_isothermal_one_are_stored_as_they_are_rendered_and_said(tmp_path):
+    path = write(tmp_path, lens_model=["SIS", "SIE", "EPL", "SIE"], lens_q=[0.5] * 4, lens_gamma=[2.2] * 4)
+    with pytest.warns(LensflowWarning) as caught:
+        rows = declares(plan(path))
+    assert rows["lens_model"].tolist() == ["SIE", "SIS", "EPL", "SIE"]
+    assert rows["lens_q"].tolist() == [0.5, 1, 0.5, 0.5] and rows["lens_gamma"].tolist() == [2, 2, 2.2, 2]
+    assert ["1 row(s) of SIS give a lens_q" in str(w.message) for w in caught] == [True, False]
+
+
+def test_a_column_is_ignored_although_a_manifest_has_one_of_its_name(tmp_path):
+    path = write(tmp_path, shear=[0.9] * 4, SRC_N=[-1.0] * 4)
+    rows = declares(plan(path, table_ignore=["shear", "src_n"]))
+    assert (rows["shear"] < 0.1).all() and (rows["src_n"] == 1).all()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "right"),
+    [("thetaE", "theta_e_arcsec"), ("Theta_E", "theta_e_arcsec"), ("srcz", "src_z"), ("q", None),
+     ("src_reff", "src_reff_arcsec"), ("lens_phi", "lens_phi_rad"), ("shear_phi", "shear_phi_rad")],
+)  # fmt: skip
+def test_a_wrong_name_gets_the_right_one(tmp_path, wrong, right):
+    path = write(tmp_path, theta_e_arcsec=None, **{wrong: [0.5] * 4})
+    with pytest.raises(ManifestError, match=f"{wrong}' can be set" + (f".*Did you mean '{right}'" if right else "")):
+        read_injection_table(path, ("g", "r", "z"))
+
+
+def test_a_table_for_other_hosts_is_refused_with_names_of_both(tmp_path):
+    path = write(tmp_path, host_id=["a", "b", "a", "c"])
+    with pytest.raises(ManifestError, match="'a', 'b', 'c', the cutouts have 'host-000', 'host-001', 'host-002'"):
+        plan(path)
+
+
+@pytest.mark.parametrize("ending", ["ecsv", "fits", "vot"])
+def test_units_of_the_table_are_converted(tmp_path, ending):
+    table = Table({"HOST_ID": COLUMNS["host_id"]})
+    table["theta_e_arcsec"] = np.full(4, 0.02) * u.arcmin
+    table["lens_phi_rad"] = np.full(4, 90.0) * u.deg
+    for b in "grz":
+        table[f"src_flux_nmgy_{b}"] = np.full(4, 7262.0) * u.nJy
+    path = tmp_path / f"m.{ending}"
+    table.write(path, format="votable" if ending == "vot" else None)
+    rows = declares(plan(str(path)))
+    assert rows["theta_e_arcsec"] == pytest.approx(1.2) and rows["lens_phi_rad"] == pytest.approx(np.pi / 2)
+    assert rows["src_flux_nmgy"] == pytest.approx(2.0)
+    table["theta_e_arcsec"].unit = u.s
+    table.write(path, format="votable" if ending == "vot" else None, overwrite=True)
+    with pytest.raises(ManifestError, match="column theta_e_arcsec .* is in 's': arcsec is needed"):
+        plan(str(path))
+
+
+def test_a_missing_id_or_value_is_refused_by_row(tmp_path):
+    for name, values in (("host_id", ["host-000", ""]), ("theta_e_arcsec", [1.0, None]), ("lens_model", ["SIE", ""])):
+        columns = {"host_id": ["host-000", "host-001"], "theta_e_arcsec": [1.0, 1.0], name: values}
+        pq.write_table(pa.table(columns), tmp_path / "m.parquet")
+        with pytest.raises(ManifestError, match=f"row 1 .*: {name} (has no value|is nan)"):
+            plan(str(tmp_path / "m.parquet"))

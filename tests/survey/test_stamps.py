@@ -93,8 +93,42 @@ def test_without_names_stamps_are_numbered(tmp_path):
     make_cubes(tmp_path)
     expected = ["stamp-00000", "stamp-00001", "stamp-00002", "stamp-00003"]
     assert load(tmp_path, hosts=None)["host_id"].values.tolist() == expected
-    assert load(tmp_path, columns={"host_id": "galaxy"})["host_id"].values.tolist() == expected
     assert load(tmp_path, columns={"host_id": "name"})["host_id"].values.tolist() == list("abcd")
+    (tmp_path / "hosts.csv").write_text("z_lens\n0.1\n0.2\n0.3\n0.4\n")
+    assert load(tmp_path)["host_id"].values.tolist() == expected
+
+
+def test_what_the_hosts_table_says_of_a_stamp_goes_with_it(tmp_path):
+    make_cubes(tmp_path)
+    (tmp_path / "hosts.dat").write_text(
+        "TARGETID RA DEC z_lens sigma_v_km_s flux_r\n"
+        "0039627733312241993 10 -5 0.3 210 15\n0039627733312241995 11 -5 - 220 16\n"
+        "0039627733312241997 12 -5 0.5 - 17\n0039627733312241999 - - 0.6 240 18\n"
+    )
+    out = load(tmp_path, hosts=str(tmp_path / "hosts.dat"))
+    assert out["host_id"].values.tolist() == [f"003962773331224199{k}" for k in (3, 5, 7, 9)]
+    np.testing.assert_array_equal(out["ra_deg"], [10, 11, 12, np.nan])
+    np.testing.assert_array_equal(out["z_lens"], np.float32([0.3, np.nan, 0.5, 0.6]))
+    np.testing.assert_array_equal(out["sigma_v_km_s"], [210, 220, np.nan, 240])
+    np.testing.assert_array_equal(out["flux_nmgy"].sel(band="r"), [15, 16, 17, 18])
+
+
+@pytest.mark.parametrize(
+    ("hosts", "columns", "message"),
+    [
+        ("name\na\nb\nc\nd\n", {"host_id": "nmae"}, "no column 'nmae' for host_id. Did you mean 'name'"),
+        ("name\na\nb\nc\nd\n", {}, "none of its columns .name. is one that lensflow reads"),
+        ('host_id\na\n""\nc\nd\n', {}, "host_id .* has no value in row 1"),
+        ("host_id\na\nb\na\nd\n", {}, "host_id 'a' stands there twice"),
+        ("host_id\na\nb\nc\n", {}, "has 3 rows, the cubes have 4 stamps"),
+        ("host_id,ra\na,1\nb,2\nc,3\nd,4\n", {}, "no column 'dec_deg'"),
+        ("host_id,ra,dec\na,1,1\nb,2,-\nc,3,3\nd,4,4\n", {}, "dec_deg is nan in row 1 .host b"),
+    ],
+)
+def test_a_hosts_table_that_cannot_be_trusted_is_refused(tmp_path, hosts, columns, message):
+    make_cubes(tmp_path, hosts=hosts)
+    with pytest.raises(SurveyError, match=message):
+        load(tmp_path, columns=columns)
 
 
 def test_nan_pixels_become_no_data_and_are_named(tmp_path):
@@ -129,8 +163,8 @@ def test_a_blank_stamp_has_no_coverage(tmp_path):
         ({"psfsize_arcsec": {"g": 1.4, "r": 1.3}}, r"survey\.stamps\.psfsize_arcsec has no band 'z'"),
         ({"stamp_size": 96}, r"a stamp of 96 pixels about \(45, 45\) does not fit the cubes' 91 x 91"),
         ({"x_center": 10.0}, "check x_center"),
-        ({"hosts": "/nowhere/hosts.csv"}, "no such hosts table: /nowhere/hosts.csv"),
-        ({"hosts": "/nowhere/hosts.docx"}, "unknown kind '.docx'"),
+        ({"hosts": "/nowhere/hosts.csv"}, r"/nowhere/hosts\.csv: no such table. Check survey\.stamps\.hosts"),
+        ({"hosts": "/nowhere/hosts.docx"}, r"hosts\.docx: unknown kind of table"),
     ],
 )
 def test_wrong_settings_are_named(tmp_path, changes, message):
