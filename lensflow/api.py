@@ -15,7 +15,6 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike
 
-from lensflow import schema
 from lensflow.cluster import connect
 from lensflow.config import InjectionConfig, RunConfig, SplitsConfig, SurveyConfig, load_config
 from lensflow.diagnostics import Summaries
@@ -55,6 +54,7 @@ from lensflow.survey.crop import crop
 from lensflow.survey.photometry import with_measurements
 from lensflow.survey.psf_audit import psf_audit
 from lensflow.survey.stamps import stamps_from_cubes
+from lensflow.targets.read import hosts_of_arrays
 
 __all__ = [
     "SourceBank",
@@ -110,12 +110,19 @@ def import_stamps(
     pixel_scale_arcsec: float,
     psfsize_arcsec: Mapping[str, float],
     host_id: ArrayLike | None = None,
+    ra_deg: ArrayLike | None = None,
+    dec_deg: ArrayLike | None = None,
+    z_lens: ArrayLike | None = None,
+    sigma_v_km_s: ArrayLike | None = None,
     x_center: float | None = None,
     y_center: float | None = None,
     stamp_size: int = 64,
     seed: int = 1,
 ) -> xr.Dataset:
     """Make cutouts from stamps without WCS, weights or PSF.
+
+    The hosts of the result are sorted by split, sky cell and name, **not in the caller's order**: ``host_id`` says
+    which is which (``attrs["order"]`` says so too).
 
     The noise is estimated from each stamp's outer pixels and the PSF size is the given one; both are flagged as
     assumed. (FITS cubes go through a config's ``survey.stamps``, which ends here too.)
@@ -129,12 +136,17 @@ def import_stamps(
         Band -> FWHM of the Gaussian with the PSF's noise-equivalent area.
     host_id : array_like of str, optional
         Names, unique; ``stamp-00000`` and so on without.
+    ra_deg, dec_deg : array_like, optional
+        Positions, degrees, ICRS; NaN where unknown. Hosts with positions are split by sky cell, and those that lie
+        closer than a stamp's diagonal to a host of another split go to the guard band; others are cells of their own.
+    z_lens, sigma_v_km_s : array_like, optional
+        Redshift and velocity dispersion of each host; NaN where unknown.
     x_center, y_center : float, optional
         The target's pixel in the arrays; their middle without.
     stamp_size : int
         Pixels of the stamps that are cut out of the arrays.
     seed : int
-        Of the train / val / test split, which is by host here.
+        Of the train / val / test split.
 
     Returns
     -------
@@ -144,20 +156,23 @@ def import_stamps(
     Raises
     ------
     SurveyError
-        If the arrays differ in shape, or a stamp does not fit.
+        If the arrays differ in shape, a stamp does not fit, or a name stands twice.
+    TargetError
+        If there are more or fewer names, positions, redshifts or dispersions than stamps, or a position is none.
     """
     cubes = {band: np.asarray(values, dtype=np.float32) for band, values in images.items()}
     n = len(next(iter(cubes.values())))
-    names = np.array([f"stamp-{i:05d}" for i in range(n)]) if host_id is None else np.asarray(host_id, dtype=str)
+    hosts = hosts_of_arrays(n, len(cubes), host_id, ra_deg, dec_deg, z_lens, sigma_v_km_s)
+    names = hosts["host_id"].values
     # Only the settings of stamps matter here; the root is never looked at.
     survey = SurveyConfig(root="-", targets="-", stamp_size=stamp_size)
     out = stamps_from_cubes(cubes, names, psfsize_arcsec, x_center, y_center, survey)
     out = with_measurements(out.assign_attrs(pixel_scale_arcsec=float(pixel_scale_arcsec)))
-    for name in ("flux_nmgy", "sigma_v_km_s", "z_lens"):
-        v = schema.variable("cutouts", name)
-        shape = (n, len(cubes)) if "band" in v.dims else (n,)
-        out = out.assign({name: (v.dims, np.full(shape, np.nan, v.dtype), v.attrs)})
-    return in_store_order(out, SplitsConfig(), seed).set_coords("host_id")
+    out = out.assign({name: hosts[name].variable for name in hosts.data_vars})
+    placed = bool(np.isfinite(hosts["ra_deg"].values).any())
+    guard = float(np.sqrt(2)) * stamp_size * pixel_scale_arcsec if placed else 0.0
+    order = "hosts are sorted by split, sky cell and name, not as they were given; host_id says which is which"
+    return in_store_order(out, SplitsConfig(), seed, guard).set_coords("host_id").assign_attrs(order=order)
 
 
 def plan_injections(cutouts: xr.Dataset, config: RunConfig, sources: SourceBank | None = None) -> xr.Dataset:

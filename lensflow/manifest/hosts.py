@@ -248,7 +248,8 @@ def refuse(size: PlanSize, config: RunConfig, confirmed: bool = False) -> None:
         what = ", ".join(f"{n:,} {name}" for name, n in size.lacking.items())
         raise ManifestError(
             f"of {size.n_hosts:,} hosts, {what} (plan.theta_e_from: {rules_of(plan).theta_e_from}, plan.lens_shape: "
-            f"{plan.lens_shape}). Fill the targets' sigma_v_km_s and z_lens (z_lens < plan.src_z), or choose "
+            f"{plan.lens_shape}). Fill sigma_v_km_s and z_lens (z_lens < src_z) in the table of "
+            f"{'survey.stamps.hosts' if config.survey.stamps is not None else 'survey.targets'}, or choose "
             "plan.host_lacks: prior (draw from the prior) or skip (leave them out), or plan.theta_e_from: host (from "
             "the host's r magnitude)."
         )

@@ -1,4 +1,6 @@
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -83,3 +85,38 @@ def test_catalog_and_images_exclude_each_other():
         make_config(plan={"sources": {"catalog": "a.fits", "images": "b/*.fits"}})
     with pytest.raises(ConfigError, match="exactly one of catalog and images"):
         make_config(plan={"sources": {}})
+
+
+def tabled(tmp_path, src_id, bank, **columns):
+    path = tmp_path / "rows.parquet"
+    hosts = [f"host-{i:03d}" for i in range(len(src_id))]
+    pq.write_table(pa.table({"host_id": hosts, "src_id": src_id, **columns}), path)
+    plan = {"sources": {"images": "unused"} if bank else None, "design": "table", "table": str(path)}
+    cutouts = make_cutouts(len(src_id))
+    cutouts["split"].values[:] = 0
+    m = build_manifest(cutouts, make_config(plan=plan), bank)
+    return m.isel(sample=~m["is_control"].values)
+
+
+def test_the_images_of_a_table_are_the_sources_and_empty_ones_are_sersic_profiles(tmp_path):
+    bank = bank_of_blobs()
+    rows = tabled(tmp_path, ["galaxy-3", "galaxy-3", None, "galaxy-11"], bank)
+    assert rows["src_id"].values.tolist() == ["galaxy-3", "galaxy-3", "", "galaxy-11"]
+    assert np.isnan(rows["src_n"].values).tolist() == [True, True, False, True]
+    size = rows["src_reff_arcsec"].values
+    assert size[0] == bank.get("galaxy-3").half_light_radius_arcsec and size[3] > size[0]
+
+
+def test_images_may_be_named_by_numbers_and_a_size_of_the_table_stands(tmp_path):
+    y, x = np.mgrid[:24, :24] - 11.5
+    bank = SourceBank.from_arrays({str(100 + i): np.exp(-np.hypot(x, y) / 2) for i in range(4)}, 0.03)
+    rows = tabled(tmp_path, [102, 100], bank, src_reff_arcsec=[0.3, 0.4])
+    assert rows["src_id"].values.tolist() == ["102", "100"]
+    assert rows["src_reff_arcsec"].values.tolist() == [0.3, 0.4]
+
+
+def test_an_image_of_a_table_that_there_is_not_is_named(tmp_path):
+    with pytest.raises(ManifestError, match=r"'galaxy-33' is none of the 20 images .*Did you mean 'galaxy-3'"):
+        tabled(tmp_path, ["galaxy-1", "galaxy-33"], bank_of_blobs())
+    with pytest.raises(ManifestError, match=r"src_id names the image galaxy-1, but plan.sources names no images"):
+        tabled(tmp_path, ["galaxy-1"], None)

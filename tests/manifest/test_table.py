@@ -174,7 +174,7 @@ def test_a_source_in_front_of_its_lens_is_refused_with_the_host(tmp_path):
     path = write(tmp_path, theta_e_arcsec=None, src_z=[1.0, 0.2, 1.0, 1.0])
     for policy in ("error", "prior"):
         plan_ = {"design": "table", "table": path, "theta_e_from": "sigma_v", "host_lacks": policy}
-        with pytest.raises(ManifestError, match="host-000, whose z_lens is 0.3|NO_SIGMA_V_OR_Z"):
+        with pytest.raises(ManifestError, match=r"host-000, whose z_lens is 0.3|NO_SIGMA_V_OR_Z"):
             build_manifest(with_velocities(), make_config(plan=plan_))
 
 
@@ -195,7 +195,7 @@ def test_image_counts_are_honoured_for_every_isothermal_lens_of_a_table(tmp_path
 
 def test_positions_of_the_table_with_too_few_images_are_refused_or_dropped(tmp_path):
     path = write(tmp_path, src_x_arcsec=[0.1, 9.0, 0.1, 0.1])
-    with pytest.raises(ManifestError, match="1 of 4 source positions .* fewer than 2 images"):
+    with pytest.raises(ManifestError, match=r"1 of 4 source positions .* fewer than 2 images"):
         plan(path, src_min_images=2)
     m = plan(path, src_min_images=2, src_position_fails="drop")
     assert m.attrs["rows_dropped"] == {"NO_SOURCE_POSITION": 1}
@@ -247,7 +247,7 @@ def test_units_of_the_table_are_converted(tmp_path, ending):
     assert rows["src_flux_nmgy"] == pytest.approx(2.0)
     table["theta_e_arcsec"].unit = u.s
     table.write(path, format="votable" if ending == "vot" else None, overwrite=True)
-    with pytest.raises(ManifestError, match="column theta_e_arcsec .* is in 's': arcsec is needed"):
+    with pytest.raises(ManifestError, match=r"column theta_e_arcsec .* is in 's': arcsec is needed"):
         plan(str(path))
 
 
