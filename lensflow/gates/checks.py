@@ -167,7 +167,7 @@ def _splits(gate: GateResult, hosts: xr.Dataset, manifest: xr.Dataset, guard_arc
     if lost:
         why = (
             f"{lost} host(s) have no position on the sky, so whether hosts of different splits share pixels cannot be "
-            "known. Give positions (survey.stamps.hosts: a table with ra_deg and dec_deg; import_stamps takes them too), "
+            "known. Give positions (survey.stamps.hosts: a table with ra_deg, dec_deg; import_stamps takes them), "
             f"or put all hosts into one split, or take splits out of gate.checks. Else: {said}"
         )
         return gate.decided(Verdict.NOT_TESTABLE, why)
