@@ -11,10 +11,8 @@ from tests.factories import make_config, make_cutouts
 
 @pytest.fixture(scope="module")
 def cutouts():
-    out = make_cutouts(6)
-    out["sigma_v_km_s"].values[:] = 230
-    out["z_lens"].values[:] = 0.35
-    return out
+    of_hosts = {"sigma_v_km_s": 230, "z_lens": 0.35}
+    return make_cutouts(6).assign({k: ("host", np.full(6, v, np.float32)) for k, v in of_hosts.items()})
 
 
 @pytest.fixture(scope="module")

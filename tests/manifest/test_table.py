@@ -139,10 +139,8 @@ def declares(m):
 
 
 def with_velocities(n=6):
-    cutouts = make_cutouts(n)
-    cutouts["sigma_v_km_s"].values[:] = 220 + 10 * np.arange(n)
-    cutouts["z_lens"].values[:] = 0.3 + 0.02 * np.arange(n)
-    return cutouts
+    of_hosts = {"sigma_v_km_s": 220 + 10 * np.arange(n), "z_lens": 0.3 + 0.02 * np.arange(n)}
+    return make_cutouts(n).assign({k: ("host", v.astype(np.float32)) for k, v in of_hosts.items()})
 
 
 def test_theta_e_is_that_of_the_source_redshift_that_the_table_gives(tmp_path):
@@ -164,9 +162,7 @@ def test_theta_e_is_that_of_the_source_redshift_that_the_table_gives(tmp_path):
 
 def test_theta_e_of_the_table_stands_and_no_redshift_is_made_up_for_it(tmp_path):
     config = make_config(plan={"design": "table", "table": write(tmp_path), "theta_e_from": "sigma_v"})
-    cutouts = with_velocities()
-    cutouts["sigma_v_km_s"].values[:] = np.nan  # not needed
-    rows = declares(build_manifest(cutouts, config))
+    rows = declares(build_manifest(make_cutouts(6), config))  # whose hosts have no sigma_v: it is not needed
     assert rows["theta_e_arcsec"].tolist() == [1.1, 1.0, 1.2, 1.3] and np.isnan(rows["src_z"]).all()
 
 

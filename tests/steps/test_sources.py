@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 import xarray as xr
+from astropy.io import fits
 
-from lensflow import schema
+from lensflow import import_stamps, schema
 from lensflow.config import SplitsConfig
 from lensflow.errors import TargetError
 from lensflow.manifest.build import eligible_hosts
@@ -87,3 +88,51 @@ def test_catalogue_columns_reach_the_cutouts_and_its_psf_size_is_used_where_ther
     assert (r["psf_source"].values == schema.PsfSource.MANIFEST).all()
     assert cutouts.attrs["n_read"] == 3 and cutouts.attrs["removed"] == {}
     assert plan_step(config).sizes["sample"] > 0
+
+
+def stamps_of_pairs(tmp_path, n=12):
+    """Two stamps of each of n galaxies, 2 arcsec apart, and the config of a run of them."""
+    draw = np.random.default_rng(0)
+    for b in "grz":
+        fits.writeto(tmp_path / f"{b}.fits", draw.normal(0, 0.01, (2 * n, 64, 64)).astype(np.float32))
+    ra = np.repeat(10 + 0.5 * np.arange(n), 2) + np.tile([0, 2 / 3600], n)
+    rows = [f"g{i:02d},{v:.6f},0.0,0.4,{200 + i},north" for i, v in enumerate(ra)]
+    (tmp_path / "hosts.csv").write_text("\n".join(["id,ra,dec,z_lens,sigma_v_km_s,region", *rows]))
+    stamps = {"files": {b: str(tmp_path / f"{b}.fits") for b in "grz"}, "hosts": str(tmp_path / "hosts.csv"),
+              "pixel_scale_arcsec": 0.262, "psfsize_arcsec": {"g": 1.3, "r": 1.2, "z": 1.1}}  # fmt: skip
+    return make_config(tmp_path / "run", survey={"stamps": stamps}, plan={"theta_e_from": "sigma_v"})
+
+
+def test_stamps_are_split_by_their_positions_and_keep_what_their_table_says(tmp_path):
+    config = stamps_of_pairs(tmp_path)
+    cutouts = cut_step(config)
+    split = split_of(cutouts)
+    pairs = [{split[f"g{2 * k:02d}"], split[f"g{2 * k + 1:02d}"]} - {schema.GUARD} for k in range(12)]
+    assert all(len(p) <= 1 for p in pairs) and len(set().union(*pairs)) > 1
+    number = np.array([int(name[1:]) for name in cutouts["host_id"].values])
+    np.testing.assert_allclose(cutouts["sigma_v_km_s"], 200 + number)
+    np.testing.assert_allclose(cutouts["ra_deg"], 10 + 0.5 * (number // 2) + (number % 2) * 2 / 3600, atol=1e-6)
+    manifest = plan_step(config)
+    arcs = ~manifest["is_control"].values
+    assert arcs.any() and np.isfinite(manifest["src_z"].values[arcs]).all()
+
+
+def test_imported_stamps_take_what_is_known_of_their_hosts_and_say_their_order():
+    n = 20
+    images = {"r": np.random.default_rng(1).normal(0, 0.01, (n, 64, 64))}
+    ra, names = 10 + 0.3 * np.arange(n), [f"{i:03d}" for i in range(n)]
+    known = {"ra_deg": ra, "dec_deg": np.zeros(n), "z_lens": 0.01 * np.arange(n), "sigma_v_km_s": 200.0 + np.arange(n)}
+    out = import_stamps(images, pixel_scale_arcsec=0.26, psfsize_arcsec={"r": 1.2}, host_id=names, **known)
+    mine = np.array([int(v) for v in out["host_id"].values])
+    assert sorted(mine) == list(range(n)) and "host_id says which is which" in out.attrs["order"]
+    for name, values in known.items():
+        np.testing.assert_allclose(out[name], values[mine], rtol=1e-6)
+    assert (out["cell"].values >= 0).all()
+    for wrong, message in (
+        ({"ra_deg": ra[:3]}, r"ra_deg has shape \(3,\); one value for each of the 20 stamps"),
+        ({"ra_deg": ra}, "is no position"),
+        ({"host_id": ["a"] * n}, "stands there twice"),
+        ({"host_id": np.arange(n) + 2.0**53}, "floating-point"),
+    ):
+        with pytest.raises(TargetError, match=message):
+            import_stamps(images, pixel_scale_arcsec=0.26, psfsize_arcsec={"r": 1.2}, **wrong)
