@@ -54,7 +54,7 @@ from lensflow.survey.crop import crop
 from lensflow.survey.photometry import with_measurements
 from lensflow.survey.psf_audit import psf_audit
 from lensflow.survey.stamps import stamps_from_cubes
-from lensflow.targets.read import hosts_of_arrays
+from lensflow.targets.stamp_hosts import hosts_of_arrays
 
 __all__ = [
     "SourceBank",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial, reduce
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 
 from lensflow import rng, schema
 from lensflow.config import RunConfig
-from lensflow.errors import LensflowWarning, ManifestError
+from lensflow.errors import ManifestError
 from lensflow.lensing.psf import psf_fwhm_from_psfsize
 from lensflow.manifest.check import check_declared, check_manifest
 from lensflow.manifest.declared import declared_priors
@@ -30,6 +29,7 @@ from lensflow.manifest.source_bank import SourceBank
 from lensflow.manifest.source_priors import draw_source
 from lensflow.manifest.splits import check_splits
 from lensflow.manifest.table import InjectionTable, read_injection_table
+from lensflow.manifest.table_checks import refuse_other_hosts, refuse_sources_in_front, warn_of_unknown, warn_of_unused
 from lensflow.schema import PsfSource
 
 # Rows that are drawn together: their columns take about 100 MB.
@@ -108,20 +108,17 @@ class Planner:
             self.table = read_injection_table(
                 config.plan.table, config.bands, config.plan.table_ignore, config.survey.missing_values
             )
-            _warn_of_unused(self.table, config)
+            warn_of_unused(self.table, config)
         self.size = reduce(add, self._each(lambda hosts, _: size_of_block(hosts, config, self.table)), PlanSize())
         self.dropped: Counter[str] = Counter()
+        if self.table is not None:
+            warn_of_unknown(self.table, self.n_hosts, config)
 
     def refuse(self, confirmed: bool = False) -> None:
         """Raise if the plan cannot or should not be drawn: see :func:`lensflow.manifest.hosts.refuse`."""
-        if self.table is not None and self.size.rows == 0 and set(self.size.skipped) == {"NOT_IN_TABLE"}:
-            hosts = self.read_hosts(0, min(3, self.n_hosts))["host_id"].values
-            table, cutouts = (", ".join(repr(str(h)) for h in ids[:3]) for ids in (self.table.host_ids, hosts))
-            raise ManifestError(
-                f"{self.config.plan.table}: none of its {len(self.table.host_ids)} hosts is among the {self.n_hosts} "
-                f"of the cutouts. The table has {table}, the cutouts have {cutouts}. Write the table's host_id as the "
-                "cutouts have it, or map the column that holds these names with survey.columns: {host_id: COLUMN} and "
-                "cut again."
+        if self.table is not None and len(self.table.unseen()[0]) == len(self.table.host_ids):
+            refuse_other_hosts(
+                self.table, self.read_hosts(0, min(3, self.n_hosts))["host_id"].values, self.n_hosts, self.config
             )
         refuse(self.size, self.config, confirmed)
         if self.table is None or "src_flux_nmgy" not in self.table.columns:
@@ -199,7 +196,7 @@ class Planner:
             given=table.given(keys[of], replicate[injected]) if table is not None else {},
         )
         split = cutouts["split"].values[of]
-        _refuse_sources_in_front(draws, cutouts["host_id"].values[of])
+        refuse_sources_in_front(draws, cutouts["host_id"].values[of])
         drawn = with_images(draw_rows(draws), config, self.sources, draws.row_id, split, draws.given)
         keep = np.ones(len(host), bool)
         keep[injected] = self._is_wide(drawn["theta_e_arcsec"]) & self._has_position(
@@ -283,31 +280,6 @@ def _as_applied(lens: dict[str, NDArray]) -> dict[str, NDArray]:
         "lens_q": np.where(model == "SIS", 1.0, lens["lens_q"]),
         "lens_gamma": np.where(model == "EPL", lens["lens_gamma"], 2.0),
     }
-
-
-def _warn_of_unused(table: InjectionTable, config: RunConfig) -> None:
-    model = table.columns.get("lens_model", np.full(table.size, config.plan.lens_model))
-    for name, unused, value in (("lens_q", model == "SIS", 1.0), ("lens_gamma", model != "EPL", 2.0)):
-        if name in table.columns and (n := int((unused & (table.columns[name] != value)).sum())):
-            models = "SIS" if name == "lens_q" else "SIS and SIE"
-            warnings.warn(
-                f"plan.table: {n} row(s) of {models} give a {name}, which they do not have: {value:g} is stored",
-                LensflowWarning,
-                stacklevel=3,
-            )
-
-
-def _refuse_sources_in_front(draws: Draws, host_id: NDArray) -> None:
-    if "src_z" not in draws.given:
-        return
-    in_front = draws.given["src_z"] <= draws.host["z_lens"]
-    if in_front.any():
-        row = int(np.argmax(in_front))
-        raise ManifestError(
-            f"plan.table: src_z is {draws.given['src_z'][row]:g} for host {host_id[row]!s}, whose z_lens is "
-            f"{draws.host['z_lens'][row]:g}: a source must lie behind its lens. {int(in_front.sum()) - 1} other row(s) "
-            "alike. Correct them, or leave these hosts out of the table."
-        )
 
 
 def _axes(draws: Draws) -> dict[str, NDArray[np.float64]]:

@@ -206,6 +206,8 @@ def size_of_block(cutouts: xr.Dataset, config: RunConfig, table: InjectionTable 
     alike = table is None and config.plan.controls == "paired"
     n = len(hosts.usable)
     keys = np.zeros(n, np.uint64) if alike else rng.hash_ids(cutouts["host_id"].values)
+    if table is not None:
+        table.mark(keys)
     rows = rows_of_hosts(keys, hosts.usable, config, table)
     used = int((rows.injections + rows.controls > 0).sum())
     skipped = dict(hosts.skipped)

@@ -46,11 +46,22 @@ class InjectionTable:
         self.size = len(keys)
         self._keys, self._first, self._count = np.unique(keys[order], return_index=True, return_counts=True)
         self.host_ids = host_id[np.sort(np.unique(keys, return_index=True)[1])]
+        self._seen = np.zeros(len(self._keys), bool)
 
     def count(self, host_key: NDArray[np.uint64]) -> NDArray[np.int64]:
         """Rows of each host."""
         place, found = self._find(host_key)
         return np.where(found, self._count[place], 0)
+
+    def mark(self, host_key: NDArray[np.uint64]) -> None:
+        """Note that these hosts are there, for :meth:`unseen`."""
+        place, found = self._find(host_key)
+        self._seen[place[found]] = True
+
+    def unseen(self) -> tuple[NDArray[np.str_], int]:
+        """Names of the hosts that were never marked, and the number of their rows."""
+        place, _ = self._find(rng.hash_ids(self.host_ids))
+        return self.host_ids[~self._seen[place]], int(self._count[~self._seen].sum())
 
     def given(self, host_key: NDArray[np.uint64], replicate: NDArray[np.int64]) -> dict[str, NDArray]:
         """Columns for rows (host, replicate); a replicate beyond the host's rows starts again with its first."""

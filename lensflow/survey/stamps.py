@@ -17,7 +17,7 @@ from lensflow.errors import SurveyError, TargetError
 from lensflow.schema import Reason
 from lensflow.survey.assess import RawBlock, assess
 from lensflow.survey.cutouts import Messages
-from lensflow.targets.read import read_stamp_hosts
+from lensflow.targets.stamp_hosts import read_stamp_hosts
 
 MAD_TO_SIGMA = 1.482602218505602
 CLIP_SIGMA = 3.0

@@ -3,28 +3,19 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
-from functools import partial
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import xarray as xr
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-from lensflow import schema
 from lensflow.config import BrickCutsConfig
 from lensflow.errors import LensflowWarning, TargetError, did_you_mean
-from lensflow.targets import columns as cols
 from lensflow.targets import selection as sel
-from lensflow.targets import values as val
-from lensflow.targets.brick_names import brick_names, names_of_positions
-from lensflow.targets.columns import Columns, choose
 from lensflow.targets.duplicates import first_of_each, repeated
-from lensflow.targets.files import Chunk, expand, open_tables
+from lensflow.targets.files import expand
+from lensflow.targets.reader import Reader, as_dataset
 from lensflow.targets.values import Missing
-
-_POSITION_LIMITS = {"ra_deg": (0.0, 360.0), "dec_deg": (-90.0, 90.0)}
 
 
 def read_targets(
@@ -74,7 +65,7 @@ def read_targets(
     if selection is not None and selection not in sel.SELECTIONS:
         raise TargetError(f"selection {selection!r} is not known.{did_you_mean(selection, sel.SELECTIONS)}")
     paths = expand(path)
-    reader = _Reader(tuple(bands), dict(columns or {}), Missing.of(missing_values), selection, brick_cuts)
+    reader = Reader(tuple(bands), dict(columns or {}), Missing.of(missing_values), selection, brick_cuts)
     for p in paths:
         reader.read(p)
     shown = paths[0] if len(paths) == 1 else f"{paths[0]} and {len(paths) - 1} more"
@@ -91,7 +82,7 @@ def read_targets(
     _refuse_ambiguous_ids(shown, values)
     for note in reader.notes:
         warnings.warn(note, LensflowWarning, stacklevel=2)
-    out = _dataset(values, shown, bands)
+    out = as_dataset(values, shown, bands)
     removed = {k: n for k, n in reader.removed.items() if n}
     out.attrs.update(
         source=shown,
@@ -103,332 +94,6 @@ def read_targets(
         computed_bricks=reader.computed_bricks,
     )
     return out
-
-
-def read_stamp_hosts(
-    path: str,
-    n_stamps: int,
-    bands: Sequence[str],
-    columns: Mapping[str, str] | None = None,
-    missing_values: Sequence[str | float] = (),
-) -> xr.Dataset:
-    """Read the table that belongs to a cube of stamps: one row a stamp, in the order of the table.
-
-    Parameters
-    ----------
-    path : str
-        As for :func:`read_targets`.
-    n_stamps : int
-        Rows that the table must have.
-    bands, columns, missing_values
-        As for :func:`read_targets`.
-
-    Returns
-    -------
-    Dataset with dim ``host`` (and ``band``)
-        host_id (``stamp-00000`` and so on where the table has none), ra_deg and dec_deg (NaN where it has none),
-        brickname (empty where it has none), flux_nmgy, and those of ``schema.CATALOGUE`` that the table has.
-
-    Raises
-    ------
-    TargetError
-        As :func:`read_targets`; also for another number of rows, and for an id that stands twice.
-    """
-    reader = _Reader(tuple(bands), dict(columns or {}), Missing.of(missing_values), of_stamps=True)
-    reader.read(path, "survey.stamps.hosts")
-    if reader.n_read != n_stamps:
-        raise TargetError(f"hosts table {path} has {reader.n_read} rows, the cubes have {n_stamps} stamps")
-    values = reader.values()
-    names = values["host_id"]
-    if (names == b"").all():
-        values["host_id"] = np.array([f"stamp-{i:05d}" for i in range(n_stamps)], dtype="S")
-    elif (again := repeated(names)).size:
-        shown = names[again[0]].decode("utf-8", "replace")
-        raise TargetError(f"hosts table {path}: host_id {shown!r} stands there twice, in row {again[0]} again")
-    return _dataset(values, path, bands)
-
-
-def hosts_of_arrays(
-    n_stamps: int,
-    n_bands: int,
-    host_id: ArrayLike | None = None,
-    ra_deg: ArrayLike | None = None,
-    dec_deg: ArrayLike | None = None,
-    z_lens: ArrayLike | None = None,
-    sigma_v_km_s: ArrayLike | None = None,
-) -> xr.Dataset:
-    """Make the table of hosts of given stamps from arrays; what is not given is NaN, names are ``stamp-00000``, ...
-
-    Raises
-    ------
-    TargetError
-        If an array is not of one value a stamp, a name is empty or stands twice, or a position is not one.
-    """
-    given = {"ra_deg": ra_deg, "dec_deg": dec_deg, "z_lens": z_lens, "sigma_v_km_s": sigma_v_km_s}
-    arrays: dict[str, NDArray] = {"brickname": np.full(n_stamps, "", "U1")}
-    for name, values in {"host_id": host_id, **given}.items():
-        if values is None:
-            continue
-        array = values if isinstance(values, np.ma.MaskedArray) else np.asarray(values)
-        if array.shape != (n_stamps,):
-            raise TargetError(f"{name} has shape {array.shape}; one value for each of the {n_stamps} stamps is needed")
-        fail = partial(_array_error, name)
-        if name == "host_id":
-            text = val.as_text(array, Missing(), fail)
-            if (text == b"").any() or repeated(text).size:
-                row = int(np.argmax(text == b"")) if (text == b"").any() else int(repeated(text)[0])
-                raise TargetError(f"host_id is {array[row]!r} in row {row}, which is no name or stands there twice")
-            arrays[name] = cols.as_text(text, "import_stamps", name)
-        else:
-            arrays[name] = val.as_numbers(array, Missing(), fail)
-    if "host_id" not in arrays:
-        arrays["host_id"] = np.array([f"stamp-{i:05d}" for i in range(n_stamps)], dtype=str)
-    nowhere = np.full(n_stamps, np.nan)
-    ra, dec = arrays.setdefault("ra_deg", nowhere), arrays.setdefault("dec_deg", nowhere)
-    on_sky = (ra >= 0) & (ra <= 360) & (np.abs(dec) <= 90) | (np.isnan(ra) & np.isnan(dec))
-    if not on_sky.all():
-        row = int(np.argmin(on_sky))
-        raise TargetError(
-            f"({ra[row]}, {dec[row]}) in row {row} is no position: ra_deg in 0 to 360, dec_deg in -90 to 90"
-        )
-    for name in ("z_lens", "sigma_v_km_s"):
-        arrays.setdefault(name, nowhere)
-    arrays["flux_nmgy"] = np.full((n_stamps, n_bands), np.nan)
-    return schema.dataset("targets", arrays)
-
-
-def _array_error(name: str, row: int, what: str) -> TargetError:
-    return TargetError(f"{name} holds {what}, in row {row}")
-
-
-def _dataset(values: dict[str, NDArray], path: str, bands: Sequence[str]) -> xr.Dataset:
-    for name, v in values.items():
-        if v.dtype.kind == "S":
-            values[name] = cols.as_text(v, path, name)
-    return schema.dataset("targets", values, {"band": list(bands)})
-
-
-class _Reader:
-    """Collects the columns of the rows that are taken, chunk by chunk, in compact types."""
-
-    def __init__(
-        self,
-        bands: tuple[str, ...],
-        mapping: dict[str, str],
-        missing: Missing,
-        selection: str | None = None,
-        cuts: BrickCutsConfig | None = None,
-        *,
-        of_stamps: bool = False,
-    ):
-        self.bands, self.mapping, self.selection, self.cuts = bands, mapping, selection, cuts
-        self.missing, self.of_stamps = missing, of_stamps
-        with_cuts = dict.fromkeys((*bands, "r")) if cuts else bands
-        identity = [replace(c, required=False) for c in cols.IDENTITY] if of_stamps else cols.IDENTITY
-        wanted = [*identity, *cols.OPTIONAL, *(c for b in with_cuts for c in cols.of_band(b))]
-        known = {c.name for c in wanted}
-        selected = sel.SELECTION_COLUMNS if selection else ()
-        self.wanted = [
-            *wanted,
-            *(cols.Column(n, (n.removesuffix("_nmgy"),), unit="nMgy") for n in selected if n not in known),
-        ]
-        self.bricks = sel.BrickTable(cuts.table, cuts, bands) if cuts and cuts.table else None
-        self.parts: dict[str, list[NDArray]] = {}
-        self.n_kept: list[int] = []
-        self.n_read = 0
-        self.removed: dict[str, int] = {}
-        self.notes: list[str] = []
-        self.computed_bricks = False
-
-    def read(self, path: str, setting: str = "survey.targets") -> None:
-        """Read one file."""
-        with open_tables(path, setting) as tables:
-            columns = choose(tables, self.wanted, self.mapping, self.missing)
-            self._refuse_missing(columns)
-            self._note(columns)
-            first_row = 0
-            for chunk in columns.table.read(columns.file_columns):
-                n = len(next(iter(chunk.values())))
-                if n:
-                    self._take(_ChunkOfRows(columns, chunk, first_row, n))
-                first_row += n
-            if self.of_stamps and not columns.where:
-                raise TargetError(
-                    f"{path}: none of its columns ({', '.join(columns.table.names)}) is one that lensflow reads. Map "
-                    "them with survey.columns: {host_id: COLUMN, ra_deg: COLUMN, ...}."
-                )
-            self.n_read += first_row
-
-    def _note(self, columns: Columns) -> None:
-        path = columns.table.path
-        if not self.of_stamps and "host_id" not in columns:
-            self.notes.append(
-                f"{path}: no column of ids, so hosts are named by their positions (J022.939350-13.468768). If it has "
-                "one, map it with survey.columns: {host_id: COLUMN}."
-            )
-        if not self.of_stamps and "brickname" not in columns:
-            self.computed_bricks = True
-            self.notes.append(
-                f"{path}: no column of bricks, so their names are computed from the positions, for the Legacy Surveys' "
-                "bricks of 0.25 deg. For other surveys map a column with survey.columns: {brickname: COLUMN}."
-            )
-
-    def _refuse_missing(self, columns: Columns) -> None:
-        if self.selection:
-            for name in sel.SELECTION_COLUMNS:
-                if name not in columns:
-                    raise columns.missing(name, name, f", which selection {self.selection} needs")
-        if self.cuts and not self.bricks:
-            for name in sel.brick_quantities(self.cuts):
-                if name not in columns and not (name == "psfdepth_r_mag" and "psfdepth_r" in columns):
-                    raise columns.missing(name, name, ", which survey.brick_cuts needs (or give it a bricks table)")
-
-    def _take(self, rows: _ChunkOfRows) -> None:
-        position = rows.position(required=not self.of_stamps)
-        brick = self._brick(rows, position)
-        at = self.bricks.rows(brick) if self.bricks else None
-        numbers: dict[str, NDArray[np.float64]] = {}
-
-        def number(name: str) -> NDArray[np.float64] | None:
-            if name not in numbers:
-                own = rows.number(name)
-                if self.bricks and at is not None and name in self.bricks.values:
-                    of_brick = self.bricks.look_up(name, at)
-                    own = of_brick if own is None else np.where(np.isfinite(own), own, of_brick)
-                if own is None:
-                    return None
-                numbers[name] = own
-            return numbers[name]
-
-        keep = np.ones(rows.n, dtype=bool)
-        for reason, fails in self._cuts(rows, number, at):
-            self.removed[reason] = self.removed.get(reason, 0) + int((keep & fails).sum())
-            keep &= ~fails
-        out: dict[str, NDArray] = {name: v[keep] for name, v in position.items()}
-        out["brickname"] = brick[keep]
-        if "host_id" in rows.columns:
-            out["host_id"] = rows.required_text("host_id", keep)
-        else:
-            of_none = np.zeros(int(keep.sum()), "S1")
-            out["host_id"] = of_none if self.of_stamps else names_of_positions(out["ra_deg"], out["dec_deg"])
-        out |= {c.name: rows.text(c.name, keep) for c in cols.OPTIONAL if c.is_text and c.name in rows.columns}
-        for name in (c.name for c in cols.OPTIONAL if not c.is_text):
-            if (values := number(name)) is not None:
-                out[name] = _single(values[keep])
-        per_band = {"flux_nmgy": "flux_{}_nmgy", "catalogue_psfsize_arcsec": "psfsize_{}_arcsec",
-                    "psfdepth_mag": "psfdepth_{}_mag"}  # fmt: skip
-        for name, pattern in per_band.items():
-            found = [number(pattern.format(b)) for b in self.bands]
-            if name == "flux_nmgy" or any(v is not None for v in found):
-                out[name] = np.full((int(keep.sum()), len(self.bands)), np.nan, np.float32)
-                for k, values in enumerate(found):
-                    if values is not None:
-                        out[name][:, k] = _single(values[keep])
-        n_before = len(self.n_kept)
-        self.n_kept.append(int(keep.sum()))
-        for name in out.keys() | self.parts.keys():
-            # A column that earlier or later files lack is without values there.
-            self.parts.setdefault(name, [self._nothing(name, n) for n in self.n_kept[:n_before]])
-            self.parts[name].append(out[name] if name in out else self._nothing(name, self.n_kept[-1]))
-
-    def _brick(self, rows: _ChunkOfRows, position: Mapping[str, NDArray[np.float64]]) -> NDArray[np.bytes_]:
-        if "brickname" in rows.columns:
-            return rows.text("brickname") if self.of_stamps else rows.required_text("brickname")
-        if self.of_stamps:
-            return np.zeros(rows.n, "S1")
-        return brick_names(position["ra_deg"], position["dec_deg"])
-
-    def _cuts(self, rows: _ChunkOfRows, number: Any, at: NDArray[np.int64] | None) -> Iterable[Any]:
-        if self.cuts:
-            names = sel.brick_quantities(self.cuts)
-            if self.bricks and at is not None:
-                yield "brick not in the bricks table", at < 0
-                values = {n: self.bricks.look_up(n, at) for n in names}
-            else:
-                values = {n: number(n) for n in names}
-            yield from sel.brick_cuts(self.cuts, values)
-        if self.selection:
-            flux = {b: number(f"flux_{b}_nmgy") for b in sel.SELECTION_BANDS}
-            yield from sel.selection_cuts(self.selection, rows.text("type"), flux)
-
-    def _nothing(self, name: str, n: int) -> NDArray:
-        v = schema.variable("targets", name)
-        if v.dtype == "U":
-            return np.zeros(n, "S1")
-        return np.full((n, len(self.bands)) if "band" in v.dims else n, np.nan, np.float32)
-
-    def values(self) -> dict[str, NDArray]:
-        """Whole columns; the chunks are let go one column at a time."""
-        return {name: np.concatenate(self.parts.pop(name)) for name in list(self.parts)}
-
-
-class _ChunkOfRows:
-    """Rows of one file, and errors that name the row in the file."""
-
-    def __init__(self, columns: Columns, chunk: Chunk, first_row: int, n: int):
-        self.columns, self.chunk, self.first_row, self.n = columns, chunk, first_row, n
-
-    def number(self, name: str) -> NDArray[np.float64] | None:
-        """Values of a number column; None where the file lacks it."""
-        if name.startswith("psfdepth_") and name not in self.columns:
-            return self._depth(name, name.removesuffix("_mag"))
-        return self.columns.numbers(self.chunk, name, self.first_row) if name in self.columns else None
-
-    def _depth(self, name: str, raw: str) -> NDArray[np.float64] | None:
-        if raw not in self.columns:
-            return None
-        values = self.columns.numbers(self.chunk, raw, self.first_row)
-        if raw not in self.columns.mapping and cols.looks_like_magnitudes(values):
-            raise TargetError(
-                f"{self.columns.table.path}: {raw} may be magnitudes or tractor's inverse variance (nMgy^-2). Say "
-                f"which with survey.columns: {{{name}: {raw}}} for magnitudes, {{{raw}: {raw}}} for inverse variance."
-            )
-        return cols.depth_from_inverse_variance(values)
-
-    def text(self, name: str, keep: NDArray[np.bool_] | slice = slice(None)) -> NDArray[np.bytes_]:
-        """Return a text column."""
-        return self.columns.texts(self.chunk, name, keep, self.first_row)
-
-    def required_text(self, name: str, keep: NDArray[np.bool_] | slice = slice(None)) -> NDArray[np.bytes_]:
-        """Return a text column that must have a value in every row."""
-        out = self.text(name, keep)
-        bad = out == b""
-        if bad.any():
-            row = self.first_row + int(np.arange(self.n)[keep][np.argmax(bad)])
-            raise TargetError(
-                f"{self.columns.table.path}: {name} ({'-'.join(self.columns.where[name])}) has no value in row {row} "
-                f"and in {int(bad.sum()) - 1} other row(s). Fill or remove them."
-            )
-        return out
-
-    def position(self, *, required: bool = True) -> dict[str, NDArray[np.float64]]:
-        """Positions in degrees; one that is not on the sky is an error. NaN where it is missing and may be."""
-        if not required and "ra_deg" not in self.columns and "dec_deg" not in self.columns:
-            return {name: np.full(self.n, np.nan) for name in _POSITION_LIMITS}
-        for name in _POSITION_LIMITS:
-            if name not in self.columns:  # one without the other
-                raise self.columns.missing(name, name)
-        out = {name: self.columns.numbers(self.chunk, name, self.first_row) for name in _POSITION_LIMITS}
-        nowhere = np.isnan(out["ra_deg"]) & np.isnan(out["dec_deg"]) & (not required)
-        for name, (low, high) in _POSITION_LIMITS.items():
-            bad = ~((out[name] >= low) & (out[name] <= high)) & ~nowhere
-            if bad.any():
-                row = int(np.argmax(bad))
-                host = ""
-                if "host_id" in self.columns:
-                    host = f" (host {self.text('host_id')[row].decode('utf-8', 'replace')})"
-                negative = name == "ra_deg" and bool(((out[name] >= -180) & (out[name] < 0))[bad].all())
-                advice = "If RA runs from -180 to 180, write it modulo 360." if negative else "Correct or remove them."
-                raise TargetError(
-                    f"{self.columns.table.path}: {name} is {out[name][row]} in row {self.first_row + row}{host} "
-                    f"and in {int(bad.sum()) - 1} other row(s); it must be in {(low, high)}. {advice}"
-                )
-        return out
-
-
-def _single(values: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Values as they are stored. What no float32 can hold is no measurement: NaN, as any value that is missing."""
-    return np.where(np.abs(values) <= np.finfo(np.float32).max, values, np.nan).astype(np.float32)
 
 
 def _refuse_ambiguous_ids(path: str, values: Mapping[str, NDArray]) -> None:
