@@ -84,15 +84,13 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     """
     plain = {k: _plain(k) for k in known}
     wanted = _plain(name)
-    begins = [
-        k for k, p in plain.items() if min(len(p), len(wanted)) > 2 and (p.startswith(wanted) or wanted.startswith(p))
-    ]
-    near = begins or difflib.get_close_matches(wanted, list(plain.values()), n=1, cutoff=0.5)
-    best = (
-        min(begins, key=lambda k: abs(len(plain[k]) - len(wanted)))
-        if begins
-        else next((k for k, p in plain.items() if near and p == near[0]), "")
-    )
+    longer = [k for k, p in plain.items() if len(wanted) > 2 and p.startswith(wanted)]
+    shorter = [k for k, p in plain.items() if len(p) > 2 and wanted.startswith(p)]
+    if longer or shorter:
+        best = min(longer, key=len) if longer else max(shorter, key=len)
+    else:
+        near = difflib.get_close_matches(wanted, list(plain.values()), n=1, cutoff=0.5)
+        best = next((k for k, p in plain.items() if near and p == near[0]), "")
     return f" Did you mean {best!r}?" if best else ""
 
 

@@ -121,8 +121,8 @@ def _mass(draws: Draws, prior: Floats, src_i_mag: Floats) -> dict[str, Floats]:
         # A host with a sigma_v, but neither redshift nor flux, is put where most luminous red galaxies are.
         assumed = population.assumed_redshift(np.where(bright, r_mag, 20.0))
         z_lens[:] = np.where(np.isnan(z_lens) & (measured | bright), assumed, z_lens)
-        known = np.isfinite(z_lens) & (measured | bright) & ~lies_behind(
-            plan, np.where(given_z, np.nan, host_z), of_table
+        known = (
+            np.isfinite(z_lens) & (measured | bright) & ~lies_behind(plan, np.where(given_z, np.nan, host_z), of_table)
         )
     else:
         known = np.isfinite(z_lens) & measured

@@ -135,7 +135,7 @@ def _refuse_unknown(columns: Columns, known: Sequence[str]) -> None:
     used = set(columns.file_columns)
     unknown = [c for c in columns.table.names if c not in used]
     if unknown:
-        raise ManifestError(
+        raise TargetError(
             f"{columns.table.path}: no column {unknown[0]!r} can be set in a manifest."
             f"{did_you_mean(unknown[0], known)} Name it in plan.table_ignore if it is not for the manifest."
         )
@@ -145,7 +145,7 @@ def _refuse_halves(columns: Columns, bands: Sequence[str]) -> None:
     for group in (*_PAIRS, tuple(f"src_flux_nmgy_{b}" for b in bands)):
         missing = [c for c in group if c not in columns]
         if missing and len(missing) < len(group):
-            raise ManifestError(
+            raise TargetError(
                 f"{columns.table.path}: {', '.join(group)} are given together or not at all; missing: {missing[0]}"
             )
 

@@ -32,8 +32,8 @@ def test_a_plan_holds_what_it_declares(planned, cutouts):
 @pytest.mark.parametrize(
     ("column", "value", "message"),
     [
-        ("src_z", 9.0, "theta_e_arcsec is .* declared is that of the host's sigma_v"),
-        ("theta_e_arcsec", 1.0, "theta_e_arcsec is 1.0; declared is that of the host's sigma_v"),
+        ("src_z", 9.0, "theta_e_arcsec is .* declared is that of the row's lens_sigma_v"),
+        ("theta_e_arcsec", 1.0, "theta_e_arcsec is 1.0; declared is that of the row's lens_sigma_v"),
         ("theta_e_arcsec", 0.1, "theta_e_arcsec is 0.1; declared is no less than 0.3"),
         ("src_z", 0.2, "src_z is 0.2; declared is a source behind its lens"),
         ("lens_gamma", 2.1, "lens_gamma is 2.1; declared is an isothermal lens"),
