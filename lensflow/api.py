@@ -53,7 +53,7 @@ from lensflow.store.open import open_cutouts, open_manifest, open_pairs, with_ho
 from lensflow.survey.crop import crop
 from lensflow.survey.photometry import with_measurements
 from lensflow.survey.psf_audit import psf_audit
-from lensflow.survey.stamps import stamps_from_cubes
+from lensflow.survey.stamps import as_cube, stamps_from_cubes
 from lensflow.targets.stamp_hosts import hosts_of_arrays
 
 __all__ = [
@@ -108,7 +108,9 @@ def import_stamps(
     images: Mapping[str, ArrayLike],
     *,
     pixel_scale_arcsec: float,
-    psfsize_arcsec: Mapping[str, float],
+    psfsize_arcsec: Mapping[str, float] | None = None,
+    psf_images: Mapping[str, ArrayLike] | None = None,
+    zero_point: float | Mapping[str, float] | None = None,
     host_id: ArrayLike | None = None,
     ra_deg: ArrayLike | None = None,
     dec_deg: ArrayLike | None = None,
@@ -130,10 +132,14 @@ def import_stamps(
     Parameters
     ----------
     images : mapping
-        Band -> array (host, y, x), nMgy/pixel.
+        Band -> array (host, y, x), nMgy/pixel, or counts with ``zero_point``. One stamp (y, x) is one host.
     pixel_scale_arcsec : float
     psfsize_arcsec : mapping
-        Band -> FWHM of the Gaussian with the PSF's noise-equivalent area.
+        Band -> FWHM of the Gaussian with the PSF's noise-equivalent area; for bands without ``psf_images``.
+    psf_images : mapping, optional
+        Band -> PSF images at the stamps' pixel scale: one (y, x) for all, or one per host (host, y, x).
+    zero_point : float or mapping, optional
+        AB magnitude of one unit of the arrays, for all bands or by band; 22.5 (nanomaggies) without.
     host_id : array_like of str, optional
         Names, unique; ``stamp-00000`` and so on without.
     ra_deg, dec_deg : array_like, optional
@@ -160,13 +166,15 @@ def import_stamps(
     TargetError
         If there are more or fewer names, positions, redshifts or dispersions than stamps, or a position is none.
     """
-    cubes = {band: np.asarray(values, dtype=np.float32) for band, values in images.items()}
+    cubes = {band: as_cube(values, band, zero_point) for band, values in images.items()}
     n = len(next(iter(cubes.values())))
     hosts = hosts_of_arrays(n, len(cubes), host_id, ra_deg, dec_deg, z_lens, sigma_v_km_s)
     names = hosts["host_id"].values
     # Only the settings of stamps matter here; the root is never looked at.
     survey = SurveyConfig(root="-", targets="-", stamp_size=stamp_size)
-    out = stamps_from_cubes(cubes, names, psfsize_arcsec, x_center, y_center, survey)
+    out = stamps_from_cubes(cubes, names, psfsize_arcsec or {}, x_center, y_center, survey,
+                            {band: (values, {}) for band, values in (psf_images or {}).items()},
+                            float(pixel_scale_arcsec))  # fmt: skip
     out = with_measurements(out.assign_attrs(pixel_scale_arcsec=float(pixel_scale_arcsec)))
     out = out.assign({name: hosts[name].variable for name in hosts.data_vars})
     placed = bool(np.isfinite(hosts["ra_deg"].values).any())

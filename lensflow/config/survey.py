@@ -28,7 +28,10 @@ class SyntheticConfig(Section):
 class StampsConfig(Section):
     """Hosts that come as stamps without WCS, weights or PSF."""
 
-    files: dict[str, str] = Field(description="band -> FITS cube (host, y, x) in nMgy/pixel")
+    files: dict[str, str] = Field(
+        description="band -> FITS cube (host, y, x), or one stamp (y, x), in nMgy/pixel or as survey.zero_point says; "
+        "the same file for all bands where its planes are bands (BANDS, as the Legacy Surveys' viewer writes)"
+    )
     hosts: str | None = Field(
         None,
         description="table with one row per stamp, in the cube's order: host_id, ra_deg, dec_deg, z_lens, "
@@ -37,7 +40,13 @@ class StampsConfig(Section):
     pixel_scale_arcsec: Positive = Field(description="pixel scale of the cubes")
     x_center: float | None = Field(None, description="target's pixel in the cube, x; default: the middle")
     y_center: float | None = Field(None, description="target's pixel in the cube, y; default: the middle")
-    psfsize_arcsec: dict[str, Positive] = Field(description="assumed PSF size per band (flagged as assumed)")
+    psfsize_arcsec: dict[str, Positive] = Field(
+        default_factory=dict, description="assumed PSF size per band (flagged as assumed); not needed with psf_files"
+    )
+    psf_files: dict[str, str] = Field(
+        default_factory=dict,
+        description="band -> FITS file with the PSF images: one (y, x) for all stamps, or a cube (host, y, x)",
+    )
 
 
 class BrickCutsConfig(Section):

@@ -121,12 +121,20 @@ def prepare_image_source(
     ------
     RenderError
         If the image is not two-dimensional, too small, not finite, or holds no positive flux.
+
+    Notes
+    -----
+    A frame of one value (zeros, -99, NaN) round an image of sky and galaxy is no data and is cut off first: the sky
+    that is measured is that of the image's own edge, and the source is the one that the image gives without the frame.
     """
     pixels = np.array(image, dtype=np.float64)
     name = f"source {source_id!r}" if source_id else "source image"
     least = max(8, 2 * border_pix + 2)
     if pixels.ndim != 2 or min(pixels.shape) < least:
         raise RenderError(f"{name}: needs at least {least} x {least} pixels (y, x), not the shape {pixels.shape}")
+    pixels = without_frame(pixels)
+    if pixels.ndim != 2 or min(pixels.shape) < least:
+        raise RenderError(f"{name}: {pixels.shape} pixels are left without its frame of padding, {least} are needed")
     if not np.isfinite(pixels).all():
         bad = tuple(int(v) for v in np.argwhere(~np.isfinite(pixels))[0])
         raise RenderError(f"{name}: pixel {bad} is {pixels[bad]}; mask or replace pixels that are not finite")
@@ -158,6 +166,43 @@ def prepare_image_source(
     return ImageSource(
         pixels, float(pixel_scale_arcsec), source_id, x, y, radius * pixel_scale_arcsec, ratio, phi, flux, level, sigma
     )
+
+
+def without_frame(pixels: Floats) -> Floats:
+    """Cut off rows and columns at the edges that hold one and the same value, if sky lies behind them.
+
+    A model without noise, and a galaxy cut out along its own outline, end in zeros that mean zero: there the image is
+    left as it is. What tells sky is that the values behind the frame scatter from pixel to pixel, on both sides of the
+    frame's value or far from it.
+    """
+    first, last = np.array([0, 0]), np.array(pixels.shape)
+    corners = pixels[[0, 0, -1, -1], [0, -1, 0, -1]]
+
+    def blank(line: Floats) -> bool:
+        return bool(np.isnan(line).all() or (line == line[0]).all())
+
+    for axis in (0, 1):
+        lines = np.moveaxis(pixels, axis, 0)
+        while first[axis] < last[axis] and blank(lines[first[axis]]):
+            first[axis] += 1
+        while last[axis] > first[axis] and blank(lines[last[axis] - 1]):
+            last[axis] -= 1
+    inside = pixels[first[0] : last[0], first[1] : last[1]]
+    if inside.shape == pixels.shape or min(inside.shape) < 4:
+        return pixels
+    # Whatever is cut off holds a corner.
+    value = next(c for k, c in enumerate(corners) if (first[0], last[0] - pixels.shape[0])[k // 2]
+                 or (first[1], last[1] - pixels.shape[1])[k % 2])  # fmt: skip
+    if not np.isfinite(value):
+        return inside
+    edge = [inside[0], inside[-1], inside[:, 0], inside[:, -1]]
+    # Third differences of noise scatter ten times more than first ones; of a smooth profile, far less.
+    rough = sum(float((np.diff(e, 3) ** 2).mean()) for e in edge) > 2 * sum(
+        float((np.diff(e) ** 2).mean()) for e in edge)  # fmt: skip
+    ring = np.concatenate(edge)
+    level, scatter = float(np.median(ring)), float(1.4826 * np.median(np.abs(ring - np.median(ring))))
+    both_sides = min((ring < value).mean(), (ring > value).mean()) > 0.05
+    return inside if rough and (both_sides or abs(level - value) > 5 * scatter) else pixels
 
 
 def _border_statistics(pixels: Floats, width: int) -> tuple[float, float]:

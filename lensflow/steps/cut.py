@@ -163,7 +163,10 @@ def _create(config: RunConfig, head: xr.Dataset, identity: dict[str, Any], attrs
 
 def _has_psf_images(config: RunConfig, head: xr.Dataset) -> bool:
     """Bricks have them where the config asks; cutouts that are frozen where they come with them."""
-    return "psf_kernel" in head if "image" in head else config.survey.psf_images and config.survey.stamps is None
+    if "image" in head:
+        return "psf_kernel" in head
+    stamps = config.survey.stamps
+    return config.survey.psf_images if stamps is None else bool(stamps.psf_files)
 
 
 def _write(config: RunConfig, block: xr.Dataset, region: Region, stamp: str, watch: Stopwatch) -> Receipt:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from lensflow.errors import RenderError
-from lensflow.lensing.source_image import PAD, prepare_image_source, sample
+from lensflow.lensing.source_image import PAD, prepare_image_source, sample, without_frame
 from lensflow.lensing.sources import sersic_profile
 
 HST = Path(__file__).parents[2].parent / "shared" / "data" / "hst_sources"
@@ -177,3 +177,26 @@ def test_hst_galaxies_have_the_flux_and_size_of_their_catalogue():
     assert np.abs(np.median(flux[plain]) - 1) < 0.07
     assert (np.abs(flux[plain] - 1) < 0.12).all()
     assert (np.abs(radius[plain] - 1) < 0.25).all()
+
+
+@pytest.mark.parametrize("value", [0.0, -99.0, np.nan])
+@pytest.mark.parametrize("frame", [((20, 20), (20, 20)), ((0, 7), (0, 0)), ((0, 0), (0, 30)), ((3, 0), (5, 2))])
+@pytest.mark.parametrize("sky", [0.0, 5.0])
+def test_a_frame_of_padding_changes_nothing(value, frame, sky):
+    y, x = np.mgrid[:60, :60] - 29.5
+    galaxy = 0.088 * np.exp(-0.5 * (x**2 + y**2) / 9) + sky
+    galaxy += np.random.default_rng(2).normal(0, 0.01, galaxy.shape)
+    plain = prepare_image_source(galaxy, 1.0)
+    padded = prepare_image_source(np.pad(galaxy, frame, constant_values=value), 1.0)
+    assert padded.half_light_radius_arcsec == plain.half_light_radius_arcsec
+    assert padded.noise == plain.noise
+    np.testing.assert_array_equal(padded.pixels, plain.pixels)
+
+
+def test_the_zeros_about_a_model_or_an_outline_are_its_own():
+    y, x = np.mgrid[:60, :60] - 29.5
+    model = np.where(np.hypot(x, y) < 20, np.exp(-np.hypot(x, y) / 6), 0.0)
+    noisy = np.exp(-np.hypot(x, y) / 6) + np.random.default_rng(1).normal(0, 0.01, x.shape)
+    outline = np.where(np.hypot(x, y) < 18, noisy, 0.0)
+    for image in (model, outline):
+        assert without_frame(image) is image

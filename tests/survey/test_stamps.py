@@ -3,12 +3,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from astropy.io import fits
+from astropy.stats import mad_std, sigma_clip
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from lensflow import schema
 from lensflow.config import StampsConfig, SurveyConfig
 from lensflow.errors import SurveyError
 from lensflow.schema import PsfSource, Reason, Status
-from lensflow.survey.stamps import read_stamps, sky_sigma
+from lensflow.survey.stamp_files import read_cube
+from lensflow.survey.stamps import read_stamps, sky_sigma, stamps_from_cubes
 
 SIGMA = {"g": 0.003, "r": 0.0044, "z": 0.0125}
 ASSUMED = int(Reason.ASSUMED_NOISE | Reason.ASSUMED_PSF)
@@ -179,7 +183,10 @@ def test_wrong_files_are_named(tmp_path):
     with pytest.raises(SurveyError, match=r"g has \(4, 91, 91\), z has \(3, 91, 91\)"):
         load(tmp_path)
     fits.PrimaryHDU(np.zeros((91, 91), np.float32)).writeto(tmp_path / "z.fits", overwrite=True)
-    with pytest.raises(SurveyError, match=r"holds no cube .*z\.fits"):
+    with pytest.raises(SurveyError, match=r"z has \(1, 91, 91\)"):
+        load(tmp_path)
+    fits.PrimaryHDU(np.zeros(91, np.float32)).writeto(tmp_path / "z.fits", overwrite=True)
+    with pytest.raises(SurveyError, match=r"holds no stamp .*z\.fits"):
         load(tmp_path)
     (tmp_path / "z.fits").write_bytes(b"nothing")
     with pytest.raises(SurveyError, match=r"cannot be read: .*z\.fits"):
@@ -197,3 +204,102 @@ def test_a_hosts_table_that_does_not_fit_is_refused(tmp_path, hosts, message):
     make_cubes(tmp_path, hosts=hosts)
     with pytest.raises(SurveyError, match=message):
         load(tmp_path)
+
+
+def judge(sky):
+    """Noise of pixels by astropy: clipped at 3 scaled absolute deviations about the median."""
+    return mad_std(sigma_clip(sky, sigma=3, maxiters=20, cenfunc="median", stdfunc="mad_std", masked=False))
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    value=st.sampled_from([0.0, -99.0, 1e30, -32768.0, np.nan]),
+    frame=st.tuples(*[st.integers(0, 16)] * 4),
+    seed=st.integers(0, 10_000),
+)
+def test_padding_is_no_data_and_changes_no_noise(value, frame, seed):
+    stamp = np.random.default_rng(seed).normal(0.02, 0.005, (2, 80, 80)).astype(np.float32)
+    top, bottom, left, right = frame
+    inside = np.zeros((80, 80), bool)
+    inside[top : 80 - bottom, left : 80 - right] = True
+    stamp[0][~inside] = value
+    survey = SurveyConfig(root="-", targets="-", stamp_size=80)
+    out = stamps_from_cubes({"r": stamp}, np.array(["padded", "whole"]), {"r": 1.3}, None, None, survey)
+    y, x = np.mgrid[:80, :80]
+    sky = inside & (np.hypot(y - 39.5, x - 39.5) >= 20)
+    weight = out["invvar"].values[0, 0]
+    assert (weight[~inside] == 0).all()
+    np.testing.assert_allclose(weight[inside] ** -0.5, judge(stamp[0][sky].astype(np.float64)), rtol=0.01)
+    assert float(out["coverage_frac"][0, 0]) == pytest.approx(inside.mean())
+    assert not out["image"].values[0, 0][~inside].any()
+    assert int(out["status"][1]) == Status.OK
+    np.testing.assert_array_equal(out["image"].values[1, 0], stamp[1])
+
+
+def test_a_viewer_cutout_is_one_host_and_so_is_a_single_image(tmp_path):
+    cubes = make_cubes(tmp_path, n_hosts=1)
+    planes = np.array([cubes[b][0] for b in "grz"])
+    for header in (fits.Header({"BANDS": "grz"}), fits.Header({"BAND0": "g", "BAND1": "r", "BAND2": "z"})):
+        fits.PrimaryHDU(planes, header).writeto(tmp_path / "viewer.fits", overwrite=True)
+        out = load(tmp_path, hosts=None, files=dict.fromkeys("grz", str(tmp_path / "viewer.fits")))
+        assert out.sizes["host"] == 1
+        for b, band in enumerate("grz"):
+            np.testing.assert_array_equal(out["image"].values[0, b], cubes[band][0][14:78, 14:78])
+    with pytest.raises(SurveyError, match="i is not one of them"):
+        read_cube(str(tmp_path / "viewer.fits"), "i")
+    fits.PrimaryHDU(planes).writeto(tmp_path / "viewer.fits", overwrite=True)
+    with pytest.raises(SurveyError, match="no card BANDS"):
+        load(tmp_path, hosts=None, files=dict.fromkeys("grz", str(tmp_path / "viewer.fits")))
+    for band in "grz":
+        fits.PrimaryHDU(cubes[band][0]).writeto(tmp_path / f"{band}.fits", overwrite=True)
+    assert load(tmp_path, hosts=None).sizes["host"] == 1
+
+
+def test_stamps_in_counts_become_stamps_in_nanomaggies(tmp_path):
+    make_cubes(tmp_path)
+    want = load(tmp_path)
+    for band in "grz":
+        data = fits.getdata(tmp_path / f"{band}.fits") * 1000
+        fits.PrimaryHDU(data, fits.Header({"BUNIT": "ADU", "MAGZERO": 30.0})).writeto(
+            tmp_path / f"{band}.fits", overwrite=True
+        )
+    with pytest.raises(SurveyError, match=r"g\.fits: it states BUNIT = 'ADU', MAGZERO = 30.0.*survey\.zero_point"):
+        load(tmp_path)
+    stamps, survey = configure(tmp_path)
+    out = read_stamps(stamps, "grz", survey.model_copy(update={"zero_point": "MAGZERO"}))
+    np.testing.assert_allclose(out["image"], want["image"], rtol=1e-5, atol=1e-8)
+    np.testing.assert_allclose(out["invvar"], want["invvar"], rtol=1e-4)
+
+
+def test_a_wcs_of_another_pixel_scale_is_refused(tmp_path):
+    cubes = make_cubes(tmp_path)
+    cards = {"CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CD1_1": -0.168 / 3600, "CD2_2": 0.168 / 3600}
+    fits.PrimaryHDU(cubes["g"], fits.Header(cards)).writeto(tmp_path / "g.fits", overwrite=True)
+    with pytest.raises(SurveyError, match=r"pixels of 0\.168 arcsec, survey\.stamps\.pixel_scale_arcsec says 0\.263"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize("each", [False, True])
+def test_stamps_have_psf_images_by_band_or_by_host(tmp_path, each):
+    make_cubes(tmp_path)
+    axis = np.arange(31) - 15
+    widths = [4.0, 5.0, 6.0, 7.0] if each else [5.0]
+    psf = np.array([np.exp(-4 * np.log(2) * (axis[:, None] ** 2 + axis**2) / w**2) for w in widths], np.float32)
+    if each:
+        psf[2] = 0
+    fits.PrimaryHDU(psf if each else psf[0]).writeto(tmp_path / "psf.fits")
+    stamps, survey = configure(
+        tmp_path, psf_files={"r": str(tmp_path / "psf.fits")}, psfsize_arcsec={"g": 1.4, "z": 1.2}
+    )
+    out = read_stamps(stamps, "grz", survey)
+    size = out["psfsize_arcsec"].values[:, 1]
+    expected = np.array(widths * (1 if each else 4)) * 0.263
+    good = np.array([True, True, not each, True])
+    np.testing.assert_allclose(size[good], expected[good], rtol=1e-3)
+    assert (out["psf_source"].values[good, 1] == PsfSource.COADD_PSF).all()
+    assert (out["band_reasons"].values[good, 1] & int(Reason.ASSUMED_PSF) == 0).all()
+    assert out["psf_kernel"].shape == (4, 3, survey.psf_image_size, survey.psf_image_size)
+    assert np.isnan(out["psf_kernel"].values[:, 0]).all()
+    if each:
+        assert int(out["band_reasons"][2, 1]) & Reason.NO_PSF_IMAGE
+        assert "PSF image of the stamp in r cannot be used (it sums to 0" in out.attrs["messages"][0]
