@@ -74,6 +74,16 @@ def test_other_numbers_change_the_judgement(change, words, judgement):
     assert find(results, words) is judgement
 
 
+def test_an_interval_that_holds_both_published_numbers_bears_out_neither():
+    wide = [handling("none", 0.925, half=0.05)]
+    assert find(wide, "first core gate's") is find(wide, "later core gate's") is Judgement.UNDECIDED
+    narrow = [handling("none", 0.945, half=0.02)]
+    assert find(narrow, "later core gate's") is Judgement.HOLDS
+    assert find(narrow, "first core gate's") is Judgement.DOES_NOT_HOLD
+    far = [handling("none", 0.7, half=0.1)]
+    assert find(far, "later core gate's") is Judgement.DOES_NOT_HOLD
+
+
 def test_nothing_is_concluded_from_what_was_not_measured():
     assert set(judged([]).values()) == {Judgement.UNDECIDED}
     assert find([handling("none", 0.958)], "r = 7 pix lowers") is Judgement.UNDECIDED
