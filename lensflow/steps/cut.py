@@ -229,7 +229,12 @@ def count_hosts(block: xr.Dataset) -> dict[str, int]:
 
 def count_bytes(block: xr.Dataset) -> dict[str, int]:
     """Files opened, bytes read and the size of those files, for receipts; empty for hosts that no file was read for."""
-    names = {"n_files_opened": "files: opened", "bytes_read": "files: bytes read", "bytes_whole": "files: bytes whole"}
+    names = {
+        "n_files_opened": "files: opened",
+        "n_through_astropy": "files: read by astropy",
+        "bytes_read": "files: bytes read",
+        "bytes_whole": "files: bytes whole",
+    }
     return {name: int(block.attrs[key]) for key, name in names.items() if key in block.attrs}
 
 

@@ -239,7 +239,13 @@ def open_file(source: Source, product: str, shape: tuple[int, int] | None) -> Br
         If there is no such image, or it cannot be read right.
     """
     hdus, complete = read_headers(source.read, source.size, source.known)
-    image = choose(hdus, product, shape)
+    try:
+        image = choose(hdus, product, shape)
+    except FormatError:
+        if complete:
+            raise
+        hdus, complete = read_headers(source.read, source.size, source.known, to_end=True)
+        image = choose(hdus, product, shape)
     header = image.header
     if why := refused(header):
         raise FormatError(why)

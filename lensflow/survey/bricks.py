@@ -22,7 +22,7 @@ from lensflow.survey.brick_file import BrickFile, Source, bytes_lacking, open_fi
 from lensflow.survey.fits_header import BLOCK, FormatError, MoreBytes
 from lensflow.survey.layout import BAND_PRODUCTS, Layout
 from lensflow.survey.sky_grid import SkyGrid, grid_of, needs_tables, wcs_cards
-from lensflow.survey.tile_codecs import BadTile, decode_tiles
+from lensflow.survey.tile_codecs import decode_tiles
 from lensflow.survey.transport import ByteRange, Transport, merge_ranges, whole_is_cheaper
 
 # Headers and tile index of a full-size brick's file: 64 kB hold them.
@@ -372,7 +372,7 @@ def _own_windows(
         start, length = int(index.start[tile]), int(index.length[tile])
         part = source.bytes_of(start, start + length)
         if part is None or len(part) < length:
-            short[k] = BadTile("the file ends before it", 0)
+            short[k] = "the file ends before it"
             part = memoryview(b"")
         data.append(part)
     pixels, bad = decode_tiles(index, tiles.tolist(), data, rows)
@@ -401,7 +401,7 @@ def _gather(
     fill: float,
     tiles: NDArray[np.int64],
     pixels: NDArray[Any],
-    bad: Mapping[int, BadTile],
+    bad: Mapping[int, str],
 ) -> tuple[NDArray[Any], dict[int, str]]:
     """Put windows together from decoded tiles; return them and, by window, why one cannot be read."""
     out = np.full((len(corners), size, size), fill, dtype=pixels.dtype)
@@ -418,8 +418,8 @@ def _gather(
             a, b = max(y, ty * tile_y, 0), min(y + size, (ty + 1) * tile_y, height)
             for tx in range(tx0, tx1 + 1):
                 k = slot[ty * columns + tx]
-                if k in bad and b - ty * tile_y > bad[k].good_rows:
-                    broken.setdefault(window, bad[k].why)
+                if k in bad:
+                    broken.setdefault(window, bad[k])
                     continue
                 c, d = max(x, tx * tile_x, 0), min(x + size, (tx + 1) * tile_x, width)
                 part = pixels[k, a - ty * tile_y : b - ty * tile_y, c - tx * tile_x : d - tx * tile_x]

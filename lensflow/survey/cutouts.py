@@ -23,6 +23,7 @@ from lensflow.survey import masks
 from lensflow.survey.assess import RawBlock, assess
 from lensflow.survey.bricks import Brick, UnreadableFile, open_brick
 from lensflow.survey.layout import BAND_PRODUCTS, PRODUCTS, PSF_IMAGE, Layout
+from lensflow.survey.plausible import impossible_pixels
 from lensflow.survey.psf_images import gaussian_equivalent_fwhm_pix, read_psf_images, widths_disagree
 from lensflow.survey.units import UnitError, image_factor, weight_factor, zero_point_of
 
@@ -82,8 +83,9 @@ def cut_block(
         Every variable of ``schema.CUTOUTS`` but cell and split, and the four columns above; the hosts are
         those of ``targets`` in the same order, whatever happened to them. Where the target's position in the
         brick is unknown, x_center and y_center are NaN and the status is FAILED. attrs: pixel_scale_arcsec
-        (NaN if no brick could be read), seconds_io, n_files_opened, bytes_read (moved from disk or network),
-        bytes_whole (size of the files that were opened), messages (list of str).
+        (NaN if no brick could be read), seconds_io, n_files_opened, n_through_astropy (files that lensflow's own reader
+        does not fully handle, read by astropy), bytes_read (moved from disk or network), bytes_whole (size of the files
+        that were opened), messages (list of str).
 
     Raises
     ------
@@ -104,7 +106,8 @@ def cut_block(
     raw.psf_catalogue = _catalogue_psfsize(targets, raw.bands)
     messages = Messages()
     reader = _Reader(raw, names, messages, survey.zero_point)
-    spent: dict[str, float] = {"seconds_io": 0.0, "bytes_read": 0, "bytes_whole": 0, "n_files_opened": 0}
+    spent: dict[str, float] = {"seconds_io": 0.0, "bytes_read": 0, "bytes_whole": 0, "n_files_opened": 0,
+                              "n_through_astropy": 0}  # fmt: skip
     scales: dict[str, float] = {}
 
     bricks = table["brickname"].astype(str)
@@ -208,6 +211,9 @@ class _Reader:
             self._note_all(raw.band_reasons[:, b], rows, error, f"_{band}")
             return
         errors = [first or second for first, second in zip(image_errors, invvar_errors, strict=True)]
+        for row, why in impossible_pixels(image, invvar).items():
+            path = brick.layout.path(brick.name, "image", band)
+            errors[row] = errors[row] or UnreadableFile(Reason.CORRUPT_FILE, f"Pixels cannot be: {path} ({why}).")
         self._note_each(raw.band_reasons[:, b], rows, errors, f"_{band}")
         good = np.array([e is None for e in errors])
         try:

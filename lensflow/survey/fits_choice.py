@@ -58,7 +58,7 @@ class Image:
         return f"HDU {self.hdu}{f' {name}' if name else ''} ({self.shape[1]} x {self.shape[0]} pixels)"
 
 
-def read_headers(read: Reader, size: int | None, known: int) -> tuple[list[Header], bool]:
+def read_headers(read: Reader, size: int | None, known: int, to_end: bool = False) -> tuple[list[Header], bool]:
     """Read the headers of a file, one after the other.
 
     Parameters
@@ -69,6 +69,8 @@ def read_headers(read: Reader, size: int | None, known: int) -> tuple[list[Heade
         beyond them only until the first image.
     known : int
         Bytes that are at hand.
+    to_end : bool
+        Read all of them whatever it costs.
 
     Returns
     -------
@@ -88,7 +90,7 @@ def read_headers(read: Reader, size: int | None, known: int) -> tuple[list[Heade
     while len(found) < MAX_HDUS:
         if size is not None and start >= size:
             return found, True
-        if size is None and start >= known and any(is_image(h) for h in found):
+        if size is None and not to_end and start >= known and any(is_image(h) for h in found):
             return found, False
         if found and not read(start, start + BLOCK).startswith(b"XTENSION"):
             return found, True  # nothing more, or bytes that astropy ignores too

@@ -17,9 +17,9 @@ CARD = 80
 # A longer header is no header; survey files have some 10 kB.
 MAX_HEADER_BYTES = 1 << 20
 MAX_HDUS = 100
-# Numbers as FITS 4.0, 4.2 has them, with the lower-case exponents that some writers make.
+# Numbers as FITS 4.0, 4.2 has them, and 1.0e1, which some writers make. Not 1.0d1: wcslib would read 1.0.
 _INTEGER = re.compile(r"[+-]?[0-9]{1,40}\Z")
-_FLOAT = re.compile(r"[+-]?(?:[0-9]{1,60}\.?[0-9]{0,60}|\.[0-9]{1,60})(?:[EDed][+-]?[0-9]{1,5})?\Z")
+_FLOAT = re.compile(r"[+-]?(?:[0-9]{1,60}\.?[0-9]{0,60}|\.[0-9]{1,60})(?:[EDe][+-]?[0-9]{1,5})?\Z")
 _STRING = re.compile(r"'((?:[^']|'')*)' *(?:/.*)?\Z")
 _KEY = re.compile(r"[A-Z0-9_-]{1,8}\Z")
 _NOT_TEXT = re.compile(r"[^ -~]")
@@ -73,6 +73,7 @@ class Header:
         MoreBytes, FormatError
         """
         cards: dict[str, str] = {}
+        last = ""
         repeated: set[str] = set()
         odd: set[str] = set()
         for block in range(start, start + MAX_HEADER_BYTES, BLOCK):
@@ -89,10 +90,13 @@ class Header:
                     return cls(cards, whole, block + BLOCK, start, frozenset(repeated), frozenset(odd))
                 if key in _COMMENTARY:
                     continue
+                if key == "CONTINUE":
+                    odd.add(last)
                 if card[8:10] != "= " or not _KEY.match(key):
                     odd.add(_keyword(card))
                     if card[8:10] != "= ":
                         continue
+                last = key
                 if key in cards:
                     repeated.add(key)
                 else:

@@ -119,9 +119,14 @@ def _unhandled_floats(header: Header) -> str:
 
 def refused(header: Header) -> str:
     """Say what of an image neither lensflow nor astropy would read right; "" if there is no such thing."""
-    for key in sorted(header.repeated):
-        if (_TILED.match(key) or _PLAIN.match(key)) and (why := contradiction(header, key)):
-            return why
+    for key in header.cards:
+        if _TILED.match(key) or _PLAIN.match(key):
+            if key in header.repeated and (why := contradiction(header, key)):
+                return why
+            try:
+                header.get(key)
+            except FormatError as error:
+                return str(error)
     if header.string("XTENSION", "IMAGE") == "IMAGE" and header.get("GROUPS") is True:
         return "it holds random groups"
     tiled = header.get("ZIMAGE") is True

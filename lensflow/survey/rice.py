@@ -60,12 +60,15 @@ def rice_tiles(
 ) -> NDArray[np.int64]:  # pragma: no cover - compiled
     """Decode tiles ``data[offset : offset + length]`` into rows of ``out``; return how many pixels each gave.
 
+    A tile that was garbled shows in its end: the code of another number of pixels, or one that no encoder writes. Its
+    pixels before that are no better, for nobody knows where the damage begins; -1 is returned for it.
+
     Parameters
     ----------
     data : ndarray of uint8
         Compressed tiles.
     offset, length, n_pixels : ndarray of int64, shape (tile,)
-        n_pixels are the first pixels that are wanted; a tile that gives fewer ends too early.
+        n_pixels are the pixels of each tile; one that gives fewer ends too early.
     n_block : int
         Pixels that share a code (BLOCKSIZE).
     byte_pix : int
@@ -99,6 +102,8 @@ def rice_tiles(
                 break
             fs = (buffer >> n_bits) - 1
             buffer &= (1 << n_bits) - 1
+            if fs > fs_max:
+                break
             end = min(i + n_block, n)
             if fs < 0:  # all pixels equal the one before
                 while i < end:
@@ -132,7 +137,8 @@ def rice_tiles(
                 last = np.uint32(last + np.uint32(difference)) & mask
                 out[tile, i] = np.int32(last)
                 i += 1
-        decoded[tile] = i
+        # An encoder fills its last byte with zeros and ends there.
+        decoded[tile] = i if i < n or (at == stop and buffer == 0) else -1
     return decoded
 
 

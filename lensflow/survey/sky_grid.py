@@ -167,9 +167,13 @@ def grid_of(header: Header, shape: tuple[int, int], hdus: fits.HDUList | None = 
         If there is no WCS of the sky, astropy cannot read it, or its pixels are not square; the message says which.
     """
     cards = wcs_cards(header)
-    for key in sorted(header.repeated):
-        if _BEARING.match(key) and (why := contradiction(header, key)):
+    for key in cards:
+        if key in header.repeated and (why := contradiction(header, key)):
             raise FormatError(f"WCS: {why}")
+        try:
+            header.get(key)
+        except FormatError as error:
+            raise FormatError(f"WCS: {error}") from error
     lacking = [key for key in _NEEDED if key not in header.cards]
     if lacking:
         other = next((key for key in header.cards if _ALTERNATE.match(key)), "")
@@ -239,7 +243,7 @@ def _by_numbers(header: Header, shape: tuple[int, int], cards: dict[str, str]) -
     try:
         wcs.wcs.set()
     except Exception as error:  # wcslib has a dozen ways to refuse a WCS
-        raise FormatError(f"WCS: {error}") from error
+        raise FormatError(f"WCS: {' '.join(str(error).split())}") from error
     return SkyGrid(wcs, FK5(equinox="J2000") if header.get("RADESYS") == "FK5" else None, shape, cards, "")
 
 

@@ -10,7 +10,7 @@ import warnings
 import zlib
 from collections.abc import Sequence
 from io import BytesIO
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from astropy.io import fits
@@ -24,16 +24,9 @@ from lensflow.survey.fits_index import BY_ALGORITHM, GZIPPED, PLAIN, ImageIndex
 Buffer = bytes | memoryview
 
 
-class BadTile(NamedTuple):
-    """A tile that cannot be decoded, but for its first ``good_rows`` rows."""
-
-    why: str
-    good_rows: int
-
-
 def decode_tiles(
     index: ImageIndex, tiles: Sequence[int], data: Sequence[Buffer], rows: NDArray[np.int64] | None = None
-) -> tuple[NDArray[Any], dict[int, BadTile]]:
+) -> tuple[NDArray[Any], dict[int, str]]:
     """Decode tiles of one image.
 
     Parameters
@@ -44,7 +37,8 @@ def decode_tiles(
     data : sequence of bytes
         Their bytes, as they lie in the file.
     rows : ndarray of int64, shape (len(tiles),), optional
-        How many of its first rows are wanted of each tile; default all.
+        How many of its first rows are wanted of each tile; default all. A tile is decoded to its end all the same, for
+        that is where damage shows.
 
     Returns
     -------
@@ -56,7 +50,7 @@ def decode_tiles(
     shapes = [tuple(s.stop - s.start for s in index.tile_slices(t)) for t in tiles]
     sizes = np.array([y * x for y, x in shapes], dtype=np.int64)
     flat = np.empty((len(tiles), index.tile_shape[0] * index.tile_shape[1]), index.dtype)
-    bad: dict[int, BadTile] = {}
+    bad: dict[int, str] = {}
     by_algorithm = []
     for k, tile in enumerate(tiles):
         how = index.how[tile]
@@ -88,8 +82,8 @@ def _gunzip(data: Buffer, most: int) -> bytes:
     return raw
 
 
-def _bad(error: Exception) -> BadTile:
-    return BadTile(f"{type(error).__name__}: {error}", 0)
+def _bad(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
 
 
 def _by_algorithm(
@@ -101,7 +95,7 @@ def _by_algorithm(
     shapes: Sequence[tuple[int, ...]],
     at: NDArray[np.int64],
     flat: NDArray[Any],
-) -> dict[int, BadTile]:
+) -> dict[int, str]:
     """Decode the tiles in rows ``at`` of ``flat`` by ZCMPTYPE; return what went wrong by row."""
     quantised = index.scale is not None
     chosen = [data[k] for k in at]
@@ -110,7 +104,7 @@ def _by_algorithm(
     if index.algorithm in ("GZIP_1", "GZIP_2"):
         bad = _gzipped(chosen, sizes[at], values, index.algorithm == "GZIP_2")
     elif index.algorithm in ("RICE_1", "RICE_ONE") and index.settings.get("BYTEPIX", 4) in (1, 2, 4):
-        bad = _riced(index, chosen, wanted[at], [shapes[k][1] for k in at], values)
+        bad = _riced(index, chosen, sizes[at], values)
     else:
         bad = _by_astropy(index, chosen, [shapes[k] for k in at], values)
     if not quantised:
@@ -131,27 +125,21 @@ def _by_algorithm(
 
 
 def _riced(
-    index: ImageIndex,
-    data: Sequence[Buffer],
-    wanted: NDArray[np.int64],
-    width: Sequence[int],
-    values: NDArray[np.int32],
-) -> dict[int, BadTile]:
+    index: ImageIndex, data: Sequence[Buffer], sizes: NDArray[np.int64], values: NDArray[np.int32]
+) -> dict[int, str]:
     length = np.array([len(d) for d in data], dtype=np.int64)
     together = np.frombuffer(b"".join(data), np.uint8)
     byte_pix = index.settings.get("BYTEPIX", 4)
     decoded = rice.rice_tiles(
-        together, np.cumsum(length) - length, length, wanted, index.settings.get("BLOCKSIZE", 32), byte_pix, values
+        together, np.cumsum(length) - length, length, sizes, index.settings.get("BLOCKSIZE", 32), byte_pix, values
     )
     if byte_pix == 2:  # two's complement in the lower half
         values[...] = values.astype(np.int16)
-    short = np.flatnonzero(decoded < wanted).tolist()
-    return {k: BadTile("the Rice code ends too early", int(decoded[k]) // width[k]) for k in short}
+    short = np.flatnonzero(decoded < sizes).tolist()
+    return {k: "the Rice code ends too early" if decoded[k] >= 0 else "its Rice code is garbled" for k in short}
 
 
-def _gzipped(
-    data: Sequence[Buffer], sizes: NDArray[np.int64], values: NDArray[Any], shuffled: bool
-) -> dict[int, BadTile]:
+def _gzipped(data: Sequence[Buffer], sizes: NDArray[np.int64], values: NDArray[Any], shuffled: bool) -> dict[int, str]:
     bad = {}
     for k, (tile, n) in enumerate(zip(data, sizes, strict=True)):
         try:
@@ -170,9 +158,9 @@ def _gzipped(
 
 def _by_astropy(
     index: ImageIndex, data: Sequence[Buffer], shapes: Sequence[tuple[int, ...]], values: NDArray[np.int32]
-) -> dict[int, BadTile]:
+) -> dict[int, str]:
     """Decode tiles as the integers that they hold, all of one shape together; one by one where that fails."""
-    bad: dict[int, BadTile] = {}
+    bad: dict[int, str] = {}
     for shape in dict.fromkeys(shapes):
         same = [k for k, s in enumerate(shapes) if s == shape]
         try:

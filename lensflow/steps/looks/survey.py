@@ -49,10 +49,12 @@ def brick_files(seen: Seen) -> Iterator[Finding]:
     yield Finding("survey", Level.OK, f"looking at {len(seen.bricks)} of {every:,} bricks below {layout.root}")
     # The PSF's size comes with its image: a map of sizes is not read.
     products = [p for p in BAND_PRODUCTS if not (p == "psfsize" and seen.config.survey.psf_images)]
-    problems = {
-        (p, b): [text for brick in seen.bricks if (text := _problem(layout, brick, p, b))]
+    looked = {
+        (p, b): [_look_at(layout, brick, p, b) for brick in seen.bricks]
         for p, b in [(p, b) for p in products for b in seen.config.bands] + [("maskbits", "")]
     }
+    problems = {product: [problem for problem, _ in found if problem] for product, found in looked.items()}
+    slower = {product: [why for _, why in found if why] for product, found in looked.items()}
     for product in (*products, "maskbits"):
         by_band = {b: lines for (p, b), lines in problems.items() if p == product}
         nowhere = all(len(lines) == len(seen.bricks) for lines in by_band.values())
@@ -64,25 +66,27 @@ def brick_files(seen: Seen) -> Iterator[Finding]:
             yield Finding("survey", level, what, _WITHOUT[product])
             continue
         for band, lines in by_band.items():
-            yield _product(product, band, len(seen.bricks), lines)
+            yield _product(product, band, len(seen.bricks), lines, slower[product, band])
 
 
-def _product(product: str, band: str, n: int, problems: list[str]) -> Finding:
+def _product(product: str, band: str, n: int, problems: list[str], slower: list[str]) -> Finding:
     name = f"{product}-{band}" if band else product
     if not problems:
-        return Finding("survey", Level.OK, f"{name}: readable in all {n}")
+        note = f"; {len(slower)} of them through astropy, right but slower ({slower[0]})" if slower else ""
+        return Finding("survey", Level.OK, f"{name}: readable in all {n}{note}")
     what = f"{name}: readable in {n - len(problems)} of {n}; {problems[0]}"
     if product in _NEEDED and len(problems) == n:
         return Finding("survey", Level.FAIL, what, "Are survey.root and survey.layout right? Is the band there?")
     return Finding("survey", Level.WARN, what, _WITHOUT.get(product, "Hosts there lack the band."))
 
 
-def _problem(layout: Layout, brick: str, product: str, band: str) -> str:
+def _look_at(layout: Layout, brick: str, product: str, band: str) -> tuple[str, str]:
+    """Why a file cannot be used, and why astropy must read it; empty where neither is so."""
     try:
         with open_brick(layout, brick, (band,) if band else (), (product,)) as opened:
-            return str(opened.problem(product, band) or "")
+            return str(opened.problem(product, band) or ""), opened.through_astropy(product, band)
     except TransportError as error:
-        return str(error)
+        return str(error), ""
 
 
 def trial_cut(seen: Seen) -> Iterator[Finding]:
