@@ -1,4 +1,4 @@
-# The whole of lensflow from a fresh machine: Python 3.11 and make are enough.
+# The whole of lensflow from a fresh machine: Python 3.11 or later and make are enough.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV   ?= .venv
 BIN    := $(VENV)/bin
@@ -14,7 +14,7 @@ help:  ## show this list
 setup: $(READY)  ## make .venv with the locked versions (the other targets do this themselves)
 
 $(READY): requirements.lock pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "lensflow needs Python >= 3.11; set PYTHON=/path/to/python3.11"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "lensflow needs Python >= 3.11; set PYTHON=/path/to/it"; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "Installing the locked versions into $(VENV) (once; about two minutes)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock

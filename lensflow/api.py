@@ -15,7 +15,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike
 
-from lensflow.cluster import connect
+from lensflow.cluster import connect, dashboard_link
 from lensflow.config import InjectionConfig, RunConfig, SplitsConfig, SurveyConfig, load_config
 from lensflow.diagnostics import Summaries
 from lensflow.errors import StoreError
@@ -66,6 +66,7 @@ __all__ = [
     "core_table",
     "crop",
     "cut",
+    "dashboard_link",
     "diagnose",
     "gate",
     "handle_core",

@@ -25,8 +25,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     cutouts = lf.open_cutouts(f"{config.out}/cutouts.zarr")
     manifest = lf.open_manifest(f"{config.out}/manifest.zarr")
-    with lf.connect(config.cluster.switched(kind=given.cluster, address=given.address)) as client:
-        print(f"Dask dashboard: {client.dashboard_link}")
+    cluster = config.cluster.switched(kind=given.cluster, address=given.address)
+    with lf.connect(cluster) as client:
+        if link := lf.dashboard_link(client, cluster):
+            print(f"Dask dashboard: {link}")
         pairs = lf.write_pairs(cutouts, manifest, config)
 
     print(

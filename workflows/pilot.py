@@ -70,8 +70,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     config = lf.load_config(given.config, out=given.out)
 
-    with lf.connect(config.cluster.switched(kind=given.cluster, address=given.address)) as client:
-        print(f"Dask dashboard: {client.dashboard_link}")
+    cluster = config.cluster.switched(kind=given.cluster, address=given.address)
+    with lf.connect(cluster) as client:
+        if link := lf.dashboard_link(client, cluster):
+            print(f"Dask dashboard: {link}")
         pilot, handling = variant(config, "-pilot", given.share), ""
         if not passes(pilot):
             handling = recommended_handling(pilot)
