@@ -20,6 +20,7 @@ from lensflow.store.lease import Held, hold
 from lensflow.store.open import host_tables, open_cutouts, read_head, stored_regions
 from lensflow.store.receipts import Receipt
 from lensflow.store.regions import Region, Regions
+from lensflow.survey.contradictions import contradictions
 from lensflow.survey.cutouts import cut_block
 from lensflow.survey.photometry import with_measurements
 from lensflow.survey.psf_ratio import map_psfsizes, sample_bricks
@@ -208,7 +209,9 @@ class _CutTask:
         else:
             block = cut_block(head, survey_layout(config), config.bands, config.survey, self.psf_band_ratio)
         watch.lap("read and decompress")
-        return _write(config, with_measurements(block), region, self.stamp, watch)
+        block = with_measurements(block)
+        block.attrs["messages"] = [*block.attrs.get("messages", []), *contradictions(block)]
+        return _write(config, block, region, self.stamp, watch)
 
 
 def count_hosts(block: xr.Dataset) -> dict[str, int]:

@@ -9,7 +9,9 @@ import numpy as np
 from lensflow.schema import Status, reason_names
 from lensflow.steps.looks.base import Finding, Level, Seen
 from lensflow.survey.bricks import open_brick
+from lensflow.survey.contradictions import contradictions
 from lensflow.survey.layout import BAND_PRODUCTS, Layout
+from lensflow.survey.photometry import with_measurements
 from lensflow.survey.transport import TransportError
 
 # Without these files no stamp has pixels; without the others the run goes on, and flags what it assumes.
@@ -105,3 +107,5 @@ def trial_cut(seen: Seen) -> Iterator[Finding]:
             yield Finding("trial cut", Level.WARN, what, "docs/cutouts.md lists the reasons.")
     for line in block.attrs.get("messages", []):
         yield Finding("trial cut", Level.WARN, line)
+    for line in contradictions(with_measurements(block)):
+        yield Finding("units", Level.WARN, line, "docs/cutouts.md: Units and zero points.")
