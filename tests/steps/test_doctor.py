@@ -2,7 +2,9 @@
 
 import sys
 from collections import namedtuple
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 from lensflow import steps
@@ -11,7 +13,7 @@ from lensflow.config import load_config
 from lensflow.steps import looks
 from lensflow.steps.doctor import Level
 from tests.small_survey import small_survey
-from tests.survey.brick_factory import file_of
+from tests.survey.brick_factory import file_of, write_brick
 
 DiskUsage = namedtuple("DiskUsage", ["total", "used", "free"])
 
@@ -121,3 +123,25 @@ def test_a_look_that_is_added_to_the_list_is_made(tree, monkeypatch):
 
     monkeypatch.setattr(sys.modules["lensflow.steps.doctor"], "LOOKS", (*looks.LOOKS, looks.Look("bands", never)))
     assert "3 bands, 3 hosts" in [f.what for f in examine(tree) if f.check == "bands"]
+
+
+def looked(tree, check):
+    return [f for f in examine(tree) if f.check == check]
+
+
+def test_light_noise_and_scale_of_a_sound_survey_are_as_they_should_be(tree):
+    for check in ("pixel scale", "noise", "einstein radii"):
+        assert {f.level for f in looked(tree, check)} == {Level.OK}, check
+
+
+def test_einstein_radii_beyond_the_stamp_are_found_before_the_run(tree):
+    for radius, level in ((25.0, Level.FAIL), ([1.0, 8.0], Level.WARN), ([1.0, 2.0], Level.OK)):
+        found = looked({**tree, "plan": {**tree["plan"], "theta_e_arcsec": radius}}, "einstein radii")
+        assert [f.level for f in found] == [level]
+
+
+@pytest.mark.parametrize("factor", [63.1, 1 / 63.1])
+def test_images_in_another_unit_than_their_weights_are_found_before_the_run(tree, factor):
+    write_brick(Path(tree["survey"]["root"]), edit=lambda p: p["image", "r"].__imul__(np.float32(factor)))
+    levels = {f.what[0]: f.level for f in looked(tree, "noise")}
+    assert levels["r"] is Level.WARN and levels["g"] is Level.OK

@@ -122,6 +122,15 @@ class Seen:
         return self._once("trial", lambda: cut_block(some, layout, self.config.bands, self.config.survey))
 
     @cached_property
+    def pixel_scale_arcsec(self) -> float | None:
+        """Pixel scale of the stamps' config or of the trial's bricks; None where nothing is there to tell."""
+        if self.config.survey.stamps is not None:
+            return float(self.config.survey.stamps.pixel_scale_arcsec)
+        trial = self.trial
+        found = None if trial is None else trial.attrs.get("pixel_scale_arcsec")
+        return None if found is None else float(found)
+
+    @cached_property
     def table(self) -> InjectionTable | None:
         """The table of ``plan.table``, read and checked; None without one."""
         plan = self.config.plan
