@@ -62,26 +62,29 @@ def parts(hosts: xr.Dataset, manifest: xr.Dataset) -> dict[str, Callable[[], obj
     rendering = render(columns, **settings)
     arc, stamp = rendering.arc, np.empty_like(rendering.arc)
     gain = effective_gain(hosts, bands, config)[rows]
+    per_nmgy, none = variance_per_nmgy(gain), np.zeros(gain.shape)
     key = key_words(int(manifest.attrs["seed"]), PURPOSE)
     centre = (columns["x_center"], columns["y_center"])
-    sums = kernels.Sums.of(arc, invvar, rows)
+    sums = kernels.Sums.of(arc, image, invvar, rows)
 
     def pixels() -> None:
         kernels.inject_rows(
-            image, invvar, rows, arc, variance_per_nmgy(gain), columns["row_id"], *key, *centre, stamp, sums.band,
+            image, invvar, rows, arc, per_nmgy, columns["row_id"], *key, *centre, stamp, sums.band,
             sums.shape,
         )  # fmt: skip
 
     pixels()
-    metrics = pair_metrics(rendering, sums, hosts, rows, columns, bands)
+    metrics = pair_metrics(rendering, sums, hosts, rows, columns, bands, none, 0.0, none, per_nmgy)
     return {
         "render": lambda: render(columns, **settings),
         "inject_block": lambda: inject_block(hosts, manifest, config),
         "noise, stamp and sums, one pass over the pixels": pixels,
         "  of which noise (arc_noise alone)": lambda: arc_noise(arc, gain, columns["row_id"], 1),
         "gain of every host and band": lambda: effective_gain(hosts, bands, config),
-        "sums of every host and band": lambda: kernels.Sums.of(arc, invvar, rows),
-        "metrics from the sums": lambda: pair_metrics(rendering, sums, hosts, rows, columns, bands),
+        "sums of every host and band": lambda: kernels.Sums.of(arc, image, invvar, rows),
+        "metrics from the sums": lambda: pair_metrics(
+            rendering, sums, hosts, rows, columns, bands, none, 0.0, none, per_nmgy
+        ),
         "  of which image positions": lambda: image_metrics(columns),
         "flags": lambda: pair_flags(metrics, hosts, rows, columns["is_control"], config),
         "dataset": lambda: schema.dataset("pairs", {"arc": arc, "stamp": stamp, **metrics}, {"band": bands}),

@@ -274,7 +274,7 @@ def diagnose(pairs: xr.Dataset, config: RunConfig) -> dict[str, xr.Dataset]:
     total = parts[0]
     for part in parts[1:]:
         total = total + part
-    return total.results(config.diagnostics, config.seed, config.injection)
+    return total.results(config.diagnostics, config.seed, config.injection, sources=bank_of(config))
 
 
 def gate(pairs: xr.Dataset, config: RunConfig) -> list[GateResult]:

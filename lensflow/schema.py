@@ -257,11 +257,16 @@ PAIRS = (
 CTRL = _v("ctrl", "sample band y x", "f4", "nMgy/pixel",
           "control: the host's image without an arc, rounded as the stamp is")  # fmt: skip
 
+# Served by the openers from the cutouts, by host index; never stored with the pairs.
+HAS_DATA = _v("has_data", "sample band y x", "bool", "",
+              "the host has data in this pixel (invvar > 0); elsewhere arc, noise and control are 0")  # fmt: skip
+
 # Packed along one axis when stored (few objects), served under these names by the opener.
 METRICS = (
     _v("magnification", "sample", "f4", "1",
        "flux of all images over the unlensed flux, before the PSF, on and off the stamp"),
-    _v("stamp_flux_fraction", "sample", "f4", "1", "share of the lensed flux that the stamp holds, a mask's included"),
+    _v("stamp_flux_fraction", "sample", "f4", "1",
+       "share of the lensed flux that the stamp holds, that of a mask and of pixels without data included"),
     _v("core_flux_fraction", "sample", "f4", "1", "share of the arc's stamp flux within r < 5 pix, all bands"),
     _v("annulus_flux_fraction", "sample", "f4", "1", "share of the arc's stamp flux at r >= 20 pix, all bands"),
     _v("arc_r50_pix", "sample", "f4", "pixel", "radius around the lens that holds half of the arc's stamp flux"),
@@ -272,12 +277,20 @@ METRICS = (
     _v("core_mask_radius_pix", "sample", "f4", "pixel", "radius of the mask put on the arc's core; 0 = none"),
     _v("core_mask_flux_fraction", "sample band", "f4", "1",
        "share of the arc's stamp flux that the mask removed; fluxes and SNRs are of what it left; NaN = no flux"),
+    _v("nodata_flux_fraction", "sample band", "f4", "1",
+       "share of the arc's stamp flux (of what a mask left) on pixels without data, where arc and noise are 0"),
     _v("arc_snr", "sample", "f4", "1", "alias of snr_peak in r (the first band where there is no r)"),
     _v("render_err", "sample", "f4", "1", "estimated rendering error over the arc's peak"),
     _v("total_injected_flux_nmgy", "sample band", "f4", "nMgy", "sum of the arc over the stamp"),
     _v("snr_peak", "sample band", "f4", "1", "max(arc sqrt(invvar))"),
     _v("snr_matched", "sample band", "f4", "1", "sqrt(sum arc^2 invvar)"),
     _v("snr_stamp", "sample band", "f4", "1", "sum(arc) / sqrt(sum 1/invvar) over pixels with data"),
+    _v("snr_peak_total", "sample band", "f4", "1",
+       "max(arc / sigma), sigma^2 = 1/invvar + (ctrl + arc)/gain, negative light as 0; NaN without injection.noise"),
+    _v("snr_matched_total", "sample band", "f4", "1",
+       "sqrt(sum arc^2 / sigma^2): snr_matched with the shot noise of host and arc; NaN without injection.noise"),
+    _v("snr_stamp_total", "sample band", "f4", "1",
+       "sum(arc) / sqrt(sum sigma^2) over pixels with data; NaN without injection.noise"),
     _v("noise_correlation_factor", "sample band", "f4", "1",
        "the host's: snr_matched and snr_stamp of a wide arc are too high by up to it; NaN where it is there"),
 )  # fmt: skip
@@ -296,6 +309,8 @@ FLAGS = (
     _v("assumed_noise", "sample", "u1", "", "1: invvar was assumed, not measured by the survey"),
     _v("assumed_psf", "sample", "u1", "", "1: the PSF was assumed, not measured by the survey"),
     _v("low_stamp_flux", "sample", "u1", "", "1: the stamp holds less than half of the lensed flux"),
+    _v("flux_without_data", "sample", "u1", "",
+       "1: more than 5 % of a band's arc flux would lie on pixels without data (nodata_flux_fraction)"),
 )  # fmt: skip
 
 STORES: dict[str, tuple[Variable, ...]] = {

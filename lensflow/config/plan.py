@@ -162,7 +162,7 @@ class PlanConfig(Section):
         "moffat", description="profile given the host's psfsize, or the host's own PSF image (cutouts' psf_kernel)"
     )
 
-    psf_beta: Annotated[float, Field(gt=1)] = Field(3.5, description="Moffat beta")
+    psf_beta: Annotated[float, Field(ge=2)] = Field(3.5, description="Moffat beta")
     include_partial: bool = Field(
         False, description="plan for hosts whose status is PARTIAL because pixels are missing"
     )

@@ -42,6 +42,8 @@ class Differences:
     control_core: Floats  # (n, band): sum of ctrl over r < 5, nMgy
     sums: Floats  # (n, band, N_SUMS): see lensflow.diagnostics.pixel_sums
     filled: NDArray[np.bool_]  # (n, band): an arc, or a changed pixel, in a band without a PSF
+    dark: NDArray[np.bool_]  # (n, band): the same on a pixel without data
+    n_unknown: int  # rows that do not say where there is data
     manifest: xr.Dataset  # the injection rows' columns, without pixels
     n_controls: int
     n_controls_changed: int
@@ -64,6 +66,12 @@ class Differences:
         if rows.size != is_control.size:
             stamp, ctrl, arc = stamp[rows], ctrl[rows], arc[rows]
         stamp, ctrl, arc = (np.ascontiguousarray(v, dtype=np.float32) for v in (stamp, ctrl, arc))
+        dark = np.zeros((n, n_bands), dtype=bool)
+        if "has_data" in pairs:
+            has_data = column(pairs, "has_data")[rows]
+            for i, b in np.argwhere(~has_data.all(axis=(2, 3))):
+                empty = ~has_data[i, b]
+                dark[i, b] = ((stamp[i, b] != ctrl[i, b]) | (arc[i, b] != 0))[empty].any()
         outside, _ = regions(size)
         power, moved = _moved(ctrl, column(manifest, "row_id"))
         pixels, difference, residual, sums = (
@@ -91,6 +99,8 @@ class Differences:
             control_core=np.where(covered, control_core, 0.0),
             sums=np.where(covered[..., None], sums, 0.0),
             filled=~has_psf & (sums[..., LIT] > 0),
+            dark=dark,
+            n_unknown=0 if "has_data" in pairs else n,
             manifest=manifest,
             n_controls=int(is_control.sum()),
             n_controls_changed=n_changed,

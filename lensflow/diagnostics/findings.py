@@ -207,6 +207,11 @@ def _flux(ds: xr.Dataset) -> Iterator[Finding]:
     yield _against("flux", "flux added over flux magnified", ds, "magnified", 0.985, 0.015 + FLUX_SHARE)
     yield _against("flux", "slope on theta_E", ds, "slope_excess", 0.0, 0.05)
     yield _exact("flux", "no light in bands without data", ds["n_filled"])
+    found = _exact("flux", "no light on pixels without data", ds["n_dark"], int(ds["n_rows"].sum()) > 0)
+    if found.status is Status.OK and int(ds["n_unknown"]):
+        why = f"{int(ds['n_unknown'])} rows do not say which pixels have data (has_data, of open_pairs and inject)"
+        found = replace(found, status=Status.NOT_TESTED, text=why)
+    yield found
 
 
 def _noise(ds: xr.Dataset) -> Iterator[Finding]:

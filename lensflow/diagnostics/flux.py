@@ -27,6 +27,8 @@ class Flux:
     bands: tuple[str, ...]
     hosts: HostSums  # columns: (band, _SUMS), then (band, _LIGHT)
     n_filled: NDArray[np.int64]  # (band,): rows with light in a band that has no PSF
+    n_dark: NDArray[np.int64]  # (band,): rows with light on pixels without data
+    n_unknown: int  # rows that do not say which pixels have data
     n_not_positive: NDArray[np.int64]  # (band,): rows whose added flux is not positive, left out of the lines
 
     @classmethod
@@ -40,6 +42,7 @@ class Flux:
         added = d.difference.sum(axis=-1)
         source, magnified = d.per_band("src_flux_nmgy"), d.per_band("magnification")
         kept = 1 - np.nan_to_num(d.per_band("core_mask_flux_fraction"))
+        kept = kept * (1 - np.nan_to_num(d.per_band("nodata_flux_fraction")))
         expected = source * magnified * d.per_band("stamp_flux_fraction") * kept
         prior = source * point_sis_magnification(*(d.per_band(k) for k in (
             "theta_e_arcsec", "src_x_arcsec", "src_y_arcsec", "src_reff_arcsec")))  # fmt: skip
@@ -56,9 +59,9 @@ class Flux:
         light += [np.where(near, v, 0.0) for v in (added, source * magnified * kept)]
         rows = np.concatenate([flat_rows(np.stack(terms, axis=-1)), flat_rows(np.stack(light, axis=-1))], axis=1)
         cells = np.concatenate([used, whole, near], axis=1)
-        count = {"n_filled": d.filled, "n_not_positive": whole & ~used}
+        count = {"n_filled": d.filled, "n_dark": d.dark, "n_not_positive": whole & ~used}
         sums = {k: v.sum(axis=0, dtype=np.int64) for k, v in count.items()}
-        return cls(d.bands, HostSums.from_rows(d.host_index, rows, cells), **sums)
+        return cls(d.bands, HostSums.from_rows(d.host_index, rows, cells), n_unknown=d.n_unknown, **sums)
 
     def __add__(self, other: Flux) -> Flux:
         same_layout(self.bands, other.bands)
@@ -66,6 +69,8 @@ class Flux:
             self.bands,
             self.hosts + other.hosts,
             self.n_filled + other.n_filled,
+            self.n_dark + other.n_dark,
+            self.n_unknown + other.n_unknown,
             self.n_not_positive + other.n_not_positive,
         )
 
@@ -79,7 +84,7 @@ class Flux:
         light, light_draws = (v[..., n_bands * _SUMS :].reshape(-1, n_bands, _LIGHT) for v in (total[None], drawn))
         out = {}
         low, high = interval(ratio(light_draws[..., 0], light_draws[..., 1]), n_light)
-        closure = "sum(stamp - ctrl) / sum(unlensed flux x magnification x share of the light on the stamp)"
+        closure = "sum(stamp - ctrl) / sum(unlensed flux x magnification x share of the light on the stamp with data)"
         out["closure"] = named(["band"], ratio(light[0, :, 0], light[0, :, 1]), "1", f"{closure}; 1 is expected")
         out["closure_low"] = named(["band"], low, "1", "lower end of the 95 % host bootstrap")
         out["closure_high"] = named(["band"], high, "1", "upper end of the 95 % host bootstrap")
@@ -105,6 +110,10 @@ class Flux:
         out["slope_excess_low"] = named(["band"], low, "1", "lower end of the 95 % host bootstrap")
         out["slope_excess_high"] = named(["band"], high, "1", "upper end of the 95 % host bootstrap")
         out["n_filled"] = named(["band"], self.n_filled, "1", "rows with light in a band without a PSF; must be 0")
+        out["n_dark"] = named(
+            ["band"], self.n_dark, "1", "rows with light (of the arc, or a changed pixel) where invvar is 0; must be 0"
+        )  # fmt: skip
+        out["n_unknown"] = named([], self.n_unknown, "1", "rows that do not say which pixels have data")
         out["n_not_positive"] = named(["band"], self.n_not_positive, "1", "rows without positive flux: in no line")
         out["n_rows"] = named(["band"], lines[0, :, 0].astype(np.int64), "1", "rows of the lines")
         out["n_hosts"] = named(["band"], n_lines, "1", "hosts of those rows")

@@ -21,7 +21,7 @@ from lensflow.lensing.render import Rendering, render
 SOURCE_REFF_ARCSEC = 0.15
 _REFF_OVER_SIGMA = float(np.sqrt(2 * np.log(2)))
 _THETA_E = 1e-6  # the least of lenses: its deflection is below anything that is measured here
-_PERIOD_PIX = 320
+_LEAST_PERIOD_PIX = 320
 LIMITS = {
     "image_error": 2e-3, "flux": 2e-3, "centroid_pix": 5e-3, "width": 3e-3, "linearity": 1e-5, "wrap_round": 2e-4,
     "clipped": CLIPPED_FLUX,
@@ -89,8 +89,8 @@ def _measure(specimens: Specimens, rows: NDArray[np.int64], renderer: Any) -> di
     out = {k: np.full(fwhm.shape, np.nan) for k in ("fwhm_arcsec", *LIMITS)}
     x, y = geometry.pixel_grid(size)
     for i, b in np.argwhere(np.isfinite(fwhm)):
-        hat = _transform(specimens, int(rows[i]), int(b), scale)
-        expected, far = (_analytic(hat, p, size, scale) for p in (place, edge))
+        hat = _transform(specimens, int(rows[i]), int(b), scale, _period(size, fwhm[i, b] / scale))
+        expected, far = (_analytic(hat, p, size) for p in (place, edge))
         found, peak = image[i, b].astype(np.float64), expected.max()
         out["fwhm_arcsec"][i, b] = fwhm[i, b]
         out["image_error"][i, b] = np.abs(found - expected).max() / peak
@@ -128,9 +128,14 @@ def _impulses(
     return made.arc
 
 
-def _transform(specimens: Specimens, row: int, band: int, scale: float) -> NDArray[np.complex128]:
-    """Fourier transform of PSF and source together, at the frequencies of the long period."""
-    f = np.fft.fftfreq(_PERIOD_PIX)
+def _period(size: int, fwhm_pix: float) -> int:
+    """Pixels after which the analytic image may repeat: the stamp, and room for the wings of the widest PSF."""
+    return max(_LEAST_PERIOD_PIX, size + int(40 * fwhm_pix))
+
+
+def _transform(specimens: Specimens, row: int, band: int, scale: float, period: int) -> NDArray[np.complex128]:
+    """Fourier transform of PSF and source together, at the frequencies of a period."""
+    f = np.fft.fftfreq(period)
     sigma = SOURCE_REFF_ARCSEC / _REFF_OVER_SIGMA / scale
     source = np.exp(-2 * (np.pi * sigma * np.hypot(f[:, None], f)) ** 2)
     if specimens.attrs["psf_model"] == "kernel":
@@ -146,9 +151,9 @@ def _kernel(specimens: Specimens, row: int, band: int) -> KernelPSF:
         return prepare_kernel(specimens.columns["psf_kernel"][row, band])
 
 
-def _analytic(hat: NDArray[np.complex128], place: Floats, size: int, scale: float) -> Floats:
+def _analytic(hat: NDArray[np.complex128], place: Floats, size: int) -> Floats:
     """Image of a unit-flux source at ``place`` (x, y), nMgy/pixel, shape (size, size)."""
-    f = np.fft.fftfreq(_PERIOD_PIX)
+    f = np.fft.fftfreq(len(hat))
     moved = hat * np.exp(-2j * np.pi * (f[:, None] * place[1] + f * place[0]))
     return np.asarray(np.fft.ifft2(moved).real[:size, :size])
 

@@ -1,8 +1,8 @@
-"""Rows that are kept whole, for the tests that make something anew: a few, the same however the work is divided."""
+"""A few complete rows, chosen by hash, for the tests that render again."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,8 @@ from lensflow import rng, schema
 from lensflow.diagnostics.hostsums import column
 
 KEPT = 48
+# Of an image's stand-in where the manifest leaves the image its own size.
+_REFF_ARCSEC = 0.3
 _COLUMNS = tuple(v.name for v in schema.MANIFEST)
 
 
@@ -24,12 +26,13 @@ class Specimens:
     ----------
     keys : ndarray of uint64, shape (m,)
     columns : dict of ndarray, shape (m, ...)
-        The manifest's columns that the block has; and ``psf_kernel`` (m, band, k, k) where it has that.
+        The manifest's columns that the block has; and ``psf_kernel`` (m, band, k, k) and ``has_data`` (m, band, y, x)
+        where it has those.
     arc : ndarray of float32, shape (m, band, y, x)
     attrs : dict
         Of the pairs: ``psf_model``, ``psf_beta``, ``pixel_scale_arcsec``.
     n_images : int
-        Injection rows whose source is an image: they are not kept.
+        Injection rows, of all, whose source is an image.
     """
 
     bands: tuple[str, ...]
@@ -44,11 +47,10 @@ class Specimens:
         """Keep the rows of one block that come first by hash."""
         rows = np.flatnonzero(~column(pairs, "is_control").astype(bool))
         of_image = column(pairs, "src_id")[rows] != "" if "src_id" in pairs else np.zeros(rows.size, bool)
-        rows = rows[~of_image]
         key = rng.mix_ids(column(pairs, "row_id")[rows].astype(np.uint64), np.uint64(13))
         order = np.argsort(key, kind="stable")[:KEPT]
         rows = rows[order]
-        names = [n for n in (*_COLUMNS, "psf_kernel") if n in pairs]
+        names = [n for n in (*_COLUMNS, "psf_kernel", "has_data") if n in pairs]
         attrs = {k: pairs.attrs[k] for k in ("psf_model", "psf_beta", "pixel_scale_arcsec") if k in pairs.attrs}
         bands = tuple(str(b) for b in pairs["band"].values)
         columns = {n: column(pairs, n)[rows] for n in names}
@@ -63,14 +65,33 @@ class Specimens:
             self.bands, keys[order], columns, arc, self.attrs | other.attrs, self.n_images + other.n_images
         )
 
+    @property
+    def of_image(self) -> NDArray[np.bool_]:
+        """Which of the kept rows have an image as their source, shape (m,)."""
+        return self.columns["src_id"] != "" if "src_id" in self.columns else np.zeros(self.keys.size, bool)
+
+    def without_images(self) -> Specimens:
+        """The same rows with a round exponential disc in the place of each image, to be rendered and not compared."""
+        image = self.of_image
+        if not image.any():
+            return self
+        reff = self.columns["src_reff_arcsec"]
+        stand_in = {
+            "src_id": np.full(image.size, ""),
+            "src_n": np.where(image, 1.0, self.columns["src_n"]),
+            "src_q": np.where(image, 1.0, self.columns["src_q"]),
+            "src_reff_arcsec": np.where(image & ~np.isfinite(reff), _REFF_ARCSEC, reff),
+        }
+        return replace(self, columns={**self.columns, **stand_in})
+
     def why_not(self) -> str:
-        """Why these rows cannot be rendered anew; empty if they can."""
+        """Why these rows cannot be rendered again; empty if they can."""
         missing = [k for k in ("psf_model", "psf_beta", "pixel_scale_arcsec") if k not in self.attrs]
         missing += [k for k in ("lens_q", "src_q", "src_n", "shear") if k not in self.columns]
         if missing:
             return f"the pairs do not say {', '.join(missing)}"
         if self.keys.size == 0:
-            return "no injection with a Sersic source" if self.n_images else "no injection"
+            return "no injection"
         if self.attrs["psf_model"] == "kernel" and "psf_kernel" not in self.columns:
             return "the PSF images are not among these pairs; `lensflow diagnose` has them"
         return ""

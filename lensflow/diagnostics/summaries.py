@@ -24,6 +24,7 @@ from lensflow.diagnostics.regression import Regression
 from lensflow.diagnostics.rendering import rendering
 from lensflow.diagnostics.specimens import Specimens
 from lensflow.diagnostics.stratified import Stratified
+from lensflow.lensing.image_light import Sources
 from lensflow.lensing.render import render
 
 # Diagnostics that are sums over rows; psf, deflection and rendering make something anew from the specimens.
@@ -77,6 +78,7 @@ class Summaries:
         seed: int,
         injection: InjectionConfig | None = None,
         renderer: Any = render,
+        sources: Sources | None = None,
     ) -> dict[str, xr.Dataset]:
         """Result of every diagnostic, by name.
 
@@ -89,11 +91,13 @@ class Summaries:
             What the noise is compared with; without, only what was measured is given.
         renderer : callable
             What the psf and deflection tests examine: :func:`lensflow.lensing.render.render`, or one with a fault.
+        sources : Sources, optional
+            Where the images of rows with a ``src_id`` come from.
         """
         out = self.one_pass(config, seed, injection)
         out["psf"] = psf_check(self.specimens, renderer)
         out["deflection"] = deflection_check(renderer)
-        out["rendering"] = rendering(self.specimens, injection)
+        out["rendering"] = rendering(self.specimens, injection, sources)
         return {name: out[name] for name in DIAGNOSTICS}
 
 

@@ -49,9 +49,9 @@ class SmallRun:
         """Pairs with the manifest's columns and ``ctrl``, made with ``renderer``."""
         rows = self.manifest if manifest is None else manifest
         block = inject_block(self.hosts, rows, self.injection, renderer=renderer)
-        ctrl = self.hosts["image"].values[rows["host_index"].values]
+        ctrl, invvar = (self.hosts[k].values[rows["host_index"].values] for k in ("image", "invvar"))
         return rows.assign({v: block[v] for v in block.data_vars}).assign(
-            ctrl=(schema.CTRL.dims, ctrl)
+            ctrl=(schema.CTRL.dims, ctrl), has_data=(schema.HAS_DATA.dims, invvar > 0)
         ).assign_attrs(pixel_scale_arcsec=block.attrs["pixel_scale_arcsec"])  # fmt: skip
 
     def lazy(self, chunk: int) -> xr.Dataset:
@@ -220,6 +220,13 @@ def _filled(pairs: xr.Dataset) -> xr.Dataset:
     return pairs.assign(arc=(pairs["arc"].dims, arc + extra), stamp=(pairs["stamp"].dims, stamp + extra))
 
 
+def _painted_holes(pairs: xr.Dataset) -> xr.Dataset:
+    # As if the survey had a dead patch beside every third lens, which the injection did not look at.
+    has_data = pairs["has_data"].values.copy()
+    has_data[::3, 1, 28:32, 36:40] = False
+    return pairs.assign(has_data=(pairs["has_data"].dims, has_data))
+
+
 def _best_seeing_controls(pairs: xr.Dataset) -> xr.Dataset:
     fwhm = pairs["psf_fwhm_arcsec"].values[:, 1]
     return pairs.isel(sample=~pairs["is_control"].values | (fwhm < np.quantile(fwhm, 1 / 3)))
@@ -278,6 +285,7 @@ FAULTS = (
     Fault("band swap", "g and z fluxes exchanged", ("flux", "rendering"),
           _with(lambda m: {"src_flux_nmgy": np.asarray(m["src_flux_nmgy"])[:, ::-1]})),
     Fault("missing band filled", "an arc in a band without an exposure", ("flux",), spoil=_filled),
+    Fault("light on dead pixels", "an arc on pixels where the survey has no data", ("flux",), spoil=_painted_holes),
     Fault("flux scale", "arcs 10 % too bright", ("flux", "rendering"), spoil=_flux_scale),
     Fault("pedestal", "a tenth of a sky sigma added to every injection", ("annulus",),
           spoil=_stamps(lambda p, s: s + 0.1 * _sky(p))),

@@ -125,7 +125,8 @@ def inject_block(
     -------
     Dataset with dim sample: ``arc`` and ``stamp`` (sample, band, y, x) float32 nMgy/pixel, the variables of
     ``schema.METRICS`` and ``schema.FLAGS``. ``stamp`` is exactly :func:`combine` of the host's image, ``arc``
-    and the noise, which :func:`noise_of` draws again from the row's key. The same bits for any batching.
+    and the noise, which :func:`noise_of` draws again from the row's key; arc and noise are exactly 0 where the host's
+    invvar is 0. The same bits for any batching.
 
     Raises
     ------
@@ -151,14 +152,18 @@ def inject_block(
     arc, masked_flux = rendering.arc, np.zeros(rendering.arc.shape[:2])
     if config.core_mask_radius_pix > 0:
         arc, masked_flux = mask_arcs(arc, keep_weights(arc.shape[-1], x, y, *config.core_mask))
-    sums = kernels.Sums.of(arc, invvar, rows)
+    sums = kernels.Sums.of(arc, image, invvar, rows)
+    arc, dark_flux = kernels.mask_no_data(arc, invvar, rows, sums)
     stamp = np.empty_like(arc)
+    per_nmgy = variance_per_nmgy(_gain_of_rows(arc, hosts, rows, manifest, config))
     kernels.inject_rows(
-        image, invvar, rows, arc, variance_per_nmgy(_gain_of_rows(arc, hosts, rows, manifest, config)),
+        image, invvar, rows, arc, per_nmgy,
         columns["row_id"], *key_words(int(manifest.attrs["seed"]), PURPOSE), x, y,
         stamp, sums.band, sums.shape,
     )  # fmt: skip
-    metrics = pair_metrics(rendering, sums, hosts, rows, columns, bands, masked_flux, config.core_mask_radius_pix)
+    metrics = pair_metrics(
+        rendering, sums, hosts, rows, columns, bands, masked_flux, config.core_mask_radius_pix, dark_flux, per_nmgy
+    )  # fmt: skip
     flags = pair_flags(metrics, hosts, rows, columns["is_control"], config)
     out = schema.dataset("pairs", {"arc": arc, "stamp": stamp, **metrics, **flags}, {"band": bands})
     out.attrs["pixel_scale_arcsec"] = hosts.attrs["pixel_scale_arcsec"]

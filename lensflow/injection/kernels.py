@@ -12,9 +12,9 @@ from lensflow.jit import compiled
 from lensflow.lensing.noise import draw_normals, scale_normals
 
 # Columns of the sums over one band of one row, of one row (all bands), and of one band of a host.
-FLUX, GOOD_FLUX, PEAK_SNR, MATCHED, N_SUMS = range(5)
+FLUX, GOOD_FLUX, PEAK_SNR, MATCHED, PEAK_TOTAL, MATCHED_TOTAL, GOOD_ARC, N_SUMS = range(8)
 CORE, ANNULUS, R50, N_SHAPE = range(4)
-SKY_VARIANCE, GOOD_PIXELS, N_HOST = range(3)
+SKY_VARIANCE, GOOD_PIXELS, GOOD_LIGHT, N_HOST = range(4)
 
 _CORE2 = geometry.CORE_RADIUS_PIX**2
 _ANNULUS2 = geometry.ANNULUS_INNER_PIX**2
@@ -42,11 +42,48 @@ class Sums:
     host: NDArray[np.float64]
 
     @classmethod
-    def of(cls, arc: NDArray[np.float32], invvar: NDArray[np.float32], rows: NDArray[np.int64]) -> Sums:
+    def of(
+        cls,
+        arc: NDArray[np.float32],
+        image: NDArray[np.float32],
+        invvar: NDArray[np.float32],
+        rows: NDArray[np.int64],
+    ) -> Sums:
         """Return empty sums for a block of arcs, with those of the hosts (each taken once) filled in."""
         hosts = np.zeros((*invvar.shape[:2], N_HOST))
-        measure_hosts(invvar, np.unique(rows), hosts)
+        measure_hosts(image, invvar, np.unique(rows), hosts)
         return cls(np.zeros((*arc.shape[:2], N_SUMS)), np.zeros((len(arc), N_SHAPE)), hosts[rows])
+
+
+def mask_no_data(
+    arc: NDArray[np.float32], invvar: NDArray[np.float32], rows: NDArray[np.int64], sums: Sums
+) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+    """Take the light from pixels without data: the survey would show none there.
+
+    Parameters
+    ----------
+    arc : ndarray of float32, shape (sample, band, y, x)
+        Changed in place.
+    invvar : ndarray of float32, shape (host, band, y, x)
+    rows : ndarray of int64, shape (sample,)
+        Row of each sample's host.
+    sums : Sums
+        Its hosts say which bands have such pixels: the others are not looked at.
+
+    Returns
+    -------
+    arc : ndarray of float32
+        Exactly 0 where invvar is 0.
+    lost : ndarray, shape (sample, band)
+        Flux that it had there, nMgy.
+    """
+    lost = np.zeros(arc.shape[:2])
+    holes = sums.host[..., GOOD_PIXELS] < arc.shape[2] * arc.shape[3]
+    for row, band in np.argwhere(holes):
+        light, empty = arc[row, band], ~(invvar[rows[row], band] > 0)
+        lost[row, band] = light[empty].sum(dtype=np.float64)
+        light[empty] = 0
+    return arc, lost
 
 
 @compiled()
@@ -76,6 +113,7 @@ def inject_rows(  # type: ignore[no-untyped-def]
     pixels = size * size
     z = np.zeros((pixels + 3) // 4 * 4, np.float32)
     noise = np.zeros(pixels, np.float32)
+    total_lanes = np.zeros((3, _LANES), np.float32)
     light = np.zeros(pixels, np.float32)
     growth = np.zeros(_RINGS_PER_PIX2 * pixels // 2 + 1)
     ring = np.zeros(size, np.int32)
@@ -96,6 +134,8 @@ def inject_rows(  # type: ignore[no-untyped-def]
             scale_normals(drawn, lit, z[first:last], per_nmgy[i, b])
             _add(total[first:last], ctrl[first:last], lit, drawn)
             _sum(lit, weight[first:last], light[first:last], lanes, sums[i, b])
+            if per_nmgy[i, b] > 0:
+                _sum_total(lit, ctrl[first:last], weight[first:last], per_nmgy[i, b], total_lanes, sums[i, b])
         _measure(light.reshape(size, size), top, bottom, x_center[i], y_center[i], growth, ring, columns, shape[i])
 
 
@@ -137,6 +177,35 @@ def _add_pixel(a, w, lanes, j):  # type: ignore[no-untyped-def]
 
 
 @compiled()
+def _sum_total(arc, ctrl, weight, per_nmgy, lanes, sums):  # type: ignore[no-untyped-def]
+    """Fill the sums of one band whose variance counts the shot noise of the host and of the arc, too."""
+    lanes[:] = np.float32(0.0)
+    whole = arc.size - arc.size % _LANES
+    for p in range(0, whole, _LANES):
+        for j in range(_LANES):
+            _add_pixel_total(arc[p + j], ctrl[p + j], weight[p + j], per_nmgy, lanes, j)
+    for p in range(whole, arc.size):
+        _add_pixel_total(arc[p], ctrl[p], weight[p], per_nmgy, lanes, p - whole)
+    matched = good = 0.0
+    peak = np.float32(0.0)
+    for j in range(_LANES):
+        matched, good = matched + lanes[0, j], good + lanes[2, j]
+        peak = max(peak, lanes[1, j])
+    sums[MATCHED_TOTAL], sums[PEAK_TOTAL], sums[GOOD_ARC] = matched, np.sqrt(peak), good
+
+
+@compiled(inline="always")
+def _add_pixel_total(a, c, w, per_nmgy, lanes, j):  # type: ignore[no-untyped-def]
+    zero = np.float32(0.0)
+    extra = (c if c > 0 else zero) + (a if a > 0 else zero)
+    squared = a * a * w / (np.float32(1.0) + w * extra * per_nmgy)
+    lit = squared if a > 0 else zero
+    lanes[0, j] += squared
+    lanes[1, j] = lit if lit > lanes[1, j] else lanes[1, j]
+    lanes[2, j] += a if (w > 0 and a > 0) else zero
+
+
+@compiled()
 def _measure(light, top, bottom, x_center, y_center, growth, ring, columns, shape):  # type: ignore[no-untyped-def]
     size, last = len(light), growth.size - 1
     growth[:] = 0.0
@@ -166,21 +235,27 @@ def _measure(light, top, bottom, x_center, y_center, growth, ring, columns, shap
 
 
 @compiled()
-def measure_hosts(invvar, used, sums):  # type: ignore[no-untyped-def]
-    """Fill ``sums`` (host, band, N_HOST) for the hosts ``used``: summed variance and number of pixels with data."""
+def measure_hosts(image, invvar, used, sums):  # type: ignore[no-untyped-def]
+    """Fill ``sums`` (host, band, N_HOST) for the hosts ``used``: summed variance, number and light of pixels with data.
+
+    Of the light only what is positive counts, as for a variance.
+    """
     _, bands, size, _ = invvar.shape
-    sky = np.zeros(size)
+    sky, bright = np.zeros(size), np.zeros(size)
     for h in used:
         for b in range(bands):
             sky[:] = 0.0
+            bright[:] = 0.0
             good = 0
             for y in range(size):
-                line = invvar[h, b, y]
+                line, values = invvar[h, b, y], image[h, b, y]
                 for x in range(size):
-                    w = np.float64(line[x])
+                    w, v = np.float64(line[x]), np.float64(values[x])
+                    bright[x] += v if w > 0 and v > 0 else 0.0
                     sky[x] += 1.0 / w if w > 0 else 0.0
                     good += 1 if w > 0 else 0
-            total = 0.0
+            total = light = 0.0
             for x in range(size):
                 total += sky[x]
-            sums[h, b, SKY_VARIANCE], sums[h, b, GOOD_PIXELS] = total, good
+                light += bright[x]
+            sums[h, b, SKY_VARIANCE], sums[h, b, GOOD_PIXELS], sums[h, b, GOOD_LIGHT] = total, good, light

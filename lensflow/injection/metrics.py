@@ -21,7 +21,9 @@ def pair_metrics(
     columns: Mapping[str, NDArray],
     bands: list[str],
     masked_flux: NDArray[np.float64],
-    mask_radius_pix: float = 0.0,
+    mask_radius_pix: float,
+    dark_flux: NDArray[np.float64],
+    per_nmgy: NDArray[np.float32],
 ) -> dict[str, NDArray[np.float32]]:
     """Compute the variables of ``schema.METRICS`` for a block.
 
@@ -39,6 +41,10 @@ def pair_metrics(
     bands : list of str
     masked_flux : ndarray, shape (sample, band)
         Flux that the mask of radius ``mask_radius_pix`` took from the arcs, nMgy.
+    dark_flux : ndarray, shape (sample, band)
+        Flux that was then taken from pixels without data, nMgy.
+    per_nmgy : ndarray, shape (sample, band)
+        Variance of the shot noise of 1 nMgy, 0 where no noise is drawn.
 
     Returns
     -------
@@ -58,11 +64,19 @@ def pair_metrics(
             "snr_matched": np.sqrt(sums.band[..., kernels.MATCHED]),
             "snr_stamp": sums.band[..., kernels.GOOD_FLUX] / np.sqrt(sums.host[..., kernels.SKY_VARIANCE]),
         }
+        light = sums.host[..., kernels.GOOD_LIGHT] + sums.band[..., kernels.GOOD_ARC]
+        variance = sums.host[..., kernels.SKY_VARIANCE] + per_nmgy * light
+        with_shot_noise = {
+            "snr_peak_total": sums.band[..., kernels.PEAK_TOTAL],
+            "snr_matched_total": np.sqrt(sums.band[..., kernels.MATCHED_TOTAL]),
+            "snr_stamp_total": sums.band[..., kernels.GOOD_FLUX] / np.sqrt(variance),
+        }
+        snr |= {k: np.where(per_nmgy > 0, v, np.nan) for k, v in with_shot_noise.items()}
     metrics = {
         "magnification": rendering.magnification,
         "render_err": rendering.render_err,
         "stamp_flux_fraction": _ratio(
-            np.where(absent, 0, flux + masked_flux).sum(axis=1), np.where(absent, 0, lensed).sum(axis=1)
+            np.where(absent, 0, flux + masked_flux + dark_flux).sum(axis=1), np.where(absent, 0, lensed).sum(axis=1)
         ),
         "core_flux_fraction": _ratio(sums.shape[:, kernels.CORE], total),
         "annulus_flux_fraction": _ratio(sums.shape[:, kernels.ANNULUS], total),
@@ -70,7 +84,8 @@ def pair_metrics(
         "total_injected_flux_nmgy": np.where(absent, np.nan, flux),
         **{k: np.where(null, np.nan, v) for k, v in snr.items()},
         "core_mask_radius_pix": np.full(len(control), mask_radius_pix),
-        "core_mask_flux_fraction": np.where(absent, np.nan, _ratio(masked_flux, masked_flux + flux)),
+        "core_mask_flux_fraction": np.where(absent, np.nan, _ratio(masked_flux, masked_flux + (flux + dark_flux))),
+        "nodata_flux_fraction": np.where(absent, np.nan, _ratio(dark_flux, flux + dark_flux)),
         "noise_correlation_factor": np.where(absent, np.nan, hosts["noise_correlation_factor"].values[rows]),
         **image_metrics(columns),
     }
@@ -128,7 +143,29 @@ def all_on_stamp(manifest: xr.Dataset, stamp_size: int, pixel_scale_arcsec: floa
     return np.asarray(known & (reach <= room))
 
 
-def invariant_failures(metrics: xr.Dataset, manifest: xr.Dataset) -> dict[str, int]:
+def light_without_data(
+    arc: NDArray[np.float32], stamp: NDArray[np.float32], hosts: xr.Dataset, host_index: NDArray[np.int64]
+) -> NDArray[np.bool_]:
+    """Rows and bands with an arc, or a stamp that is not its host, on a pixel whose invvar is 0, shape (sample, band).
+
+    Parameters
+    ----------
+    arc, stamp : ndarray of float32, shape (sample, band, y, x)
+    hosts : Dataset
+    host_index : ndarray of int64, shape (sample,)
+    """
+    known = hosts["host_index"].values if "host_index" in hosts.coords else np.arange(hosts.sizes["host"])
+    rows = np.searchsorted(known, host_index)
+    invvar, image = hosts["invvar"].values, hosts["image"].values
+    holes = (~(invvar > 0)).any(axis=(2, 3))
+    out = np.zeros(arc.shape[:2], dtype=bool)
+    for i, b in np.argwhere(np.asarray(holes)[rows]):
+        empty = ~(invvar[rows[i], b] > 0)
+        out[i, b] = (arc[i, b][empty] != 0).any() or (stamp[i, b][empty] != image[rows[i], b][empty]).any()
+    return out
+
+
+def invariant_failures(metrics: xr.Dataset, manifest: xr.Dataset, hosts: xr.Dataset) -> dict[str, int]:
     """Count the rows that break what must always hold, by rule; every rule is named even where none fails.
 
     Parameters
@@ -137,6 +174,9 @@ def invariant_failures(metrics: xr.Dataset, manifest: xr.Dataset) -> dict[str, i
         The block that :func:`lensflow.injection.inject_block` returned.
     manifest : Dataset
         Its rows.
+    hosts : Dataset
+        Their hosts: ``invvar`` and ``image`` (host, band, y, x) and, where they are not numbered 0, 1, ..., the
+        coordinate ``host_index``.
 
     Notes
     -----
@@ -152,8 +192,9 @@ def invariant_failures(metrics: xr.Dataset, manifest: xr.Dataset) -> dict[str, i
     tolerance = 2e-3
     size, pixel = arc.shape[-1], float(metrics.attrs["pixel_scale_arcsec"])
     with np.errstate(invalid="ignore", divide="ignore"):
-        left = 1 - metrics["core_mask_flux_fraction"].values
-        # Of an arc that the mask took almost whole, what is left is mostly rounding.
+        dark = np.nan_to_num(metrics["nodata_flux_fraction"].values)
+        left = (1 - metrics["core_mask_flux_fraction"].values) * (1 - dark)
+        # Of an arc that a mask or a hole took almost whole, what is left is mostly rounding.
         left = np.where(left > 0.05, left, np.nan)
         closure = metrics["total_injected_flux_nmgy"].values / (
             left * magnification[:, None] * manifest["src_flux_nmgy"].values
@@ -168,9 +209,15 @@ def invariant_failures(metrics: xr.Dataset, manifest: xr.Dataset) -> dict[str, i
         "non-finite stamp or arc": ~(
             np.isfinite(metrics["stamp"].values).all(axis=(1, 2, 3)) & np.isfinite(arc).all(axis=(1, 2, 3))
         ),
-        "arc below -1e-4 of its peak": (arc.min(axis=(2, 3)) < -1e-4 * np.maximum(peak, 0)).any(axis=1),
+        # The peak may be what a hole took.
+        "arc below -1e-4 of its peak": ((arc.min(axis=(2, 3)) < -1e-4 * np.maximum(peak, 0)) & (dark < 0.05)).any(
+            axis=1
+        ),
         "control with an arc or a metric": control
         & ((arc != 0).any(axis=(1, 2, 3)) | np.isfinite(magnification) | np.isfinite(fraction)),
+        "light on a pixel without data": light_without_data(
+            arc, metrics["stamp"].values, hosts, manifest["host_index"].values
+        ).any(axis=1),
         "arc in a band without data": (
             (arc != 0).any(axis=(2, 3)) & ~np.isfinite(manifest["psf_fwhm_arcsec"].values)
         ).any(axis=1),

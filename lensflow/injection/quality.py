@@ -13,6 +13,8 @@ from lensflow.schema import PsfSource, Reason, Status
 
 MAX_BAD_PIXEL_FRAC = 0.2
 MIN_STAMP_FLUX = 0.5
+# Share of a band's arc flux that may lie on pixels without data: real lenses lie on such pixels, too.
+MAX_NODATA_FLUX = 0.05
 # Measured by the survey at or near the place: not scaled from another band, not assumed.
 _REAL_PSF = (PsfSource.MAP, PsfSource.MANIFEST, PsfSource.COADD_PSF)
 
@@ -47,6 +49,7 @@ def pair_flags(
         "assumed_noise": (reasons & int(Reason.ASSUMED_NOISE) > 0).any(axis=1),
         "assumed_psf": (reasons & int(Reason.ASSUMED_PSF) > 0).any(axis=1),
         "low_stamp_flux": ~control & (metrics["stamp_flux_fraction"] < MIN_STAMP_FLUX),
+        "flux_without_data": ~control & (np.nan_to_num(metrics["nodata_flux_fraction"]) > MAX_NODATA_FLUX).any(axis=1),
     }
     real_psf = np.isin(hosts["psf_source"].values[rows], _REAL_PSF).all(axis=1)
     few_bad = hosts["bad_pixel_frac"].values[rows] <= MAX_BAD_PIXEL_FRAC

@@ -6,7 +6,7 @@ from lensflow.lensing.magnifications import magnification, point_magnification
 from lensflow.lensing.noise import arc_noise, gain_from_exposure, gain_from_invvar, updated_invvar
 from lensflow.lensing.noise_correlation import correlated_noise_factor
 from lensflow.lensing.psf import psf_fwhm_from_psfsize
-from lensflow.lensing.psf_image import KernelPSF, prepare_kernel
+from lensflow.lensing.psf_image import KernelPSF, prepare_kernel, resample_kernel
 from lensflow.lensing.render import Rendering, render, render_arcs
 from lensflow.lensing.source_image import ImageSource, prepare_image_source
 
@@ -29,5 +29,6 @@ __all__ = [
     "psf_fwhm_from_psfsize",
     "render",
     "render_arcs",
+    "resample_kernel",
     "updated_invvar",
 ]

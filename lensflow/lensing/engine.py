@@ -24,6 +24,10 @@ ARC_FLOOR = 1e-6
 COMMON = 4e-5
 PER_RING = 0.2
 PER_DIFFERENCE = 1.0
+# Light beyond the margin counts by its flux times the PSF at the margin's width, an upper limit, from this share of the
+# peak on. And by how much the magnifications of the two renderings may differ.
+LEAK_FROM = 1e-4
+MAGNIFICATIONS_APART = 0.01
 # Share of the frequencies that the difference is formed from: the PSF transmits 1 % or less of the others.
 _DIFFERENCE_CUT = 0.6
 # Rows whose estimate is above this are rendered once more with finer panels, and with a finer core.
@@ -37,7 +41,7 @@ RESULTS = 3
 @compiled()
 def render_rows(  # type: ignore[no-untyped-def]
     arc, row, geometry, series, settings, scalars, band_scale, frequencies, disc, sharpest, entry, image, grid_size,
-    table, flux, psf_tables, psf_sizes, kernels, images, constants, deconvolution, results,
+    table, leak, flux, psf_tables, psf_sizes, kernels, images, constants, deconvolution, results,
 ):  # fmt: skip
     """Render rows into ``arc``.
 
@@ -45,14 +49,15 @@ def render_rows(  # type: ignore[no-untyped-def]
     ----------
     arc : ndarray of float32, shape (sample, band, y, x), zeros
         Filled at the samples ``row``.
-    row, geometry, series, settings, scalars, band_scale, frequencies, disc, sharpest, entry, image, grid_size, table
+    row, geometry, series, settings, scalars, band_scale, frequencies, disc, sharpest, entry, image, grid_size, table,
+    leak
         Fields of :class:`lensflow.lensing.pack.Packed`.
     flux : ndarray, shape (row, band)
         Unlensed flux, nMgy.
     psf_tables, psf_sizes
         From :func:`lensflow.lensing.pack.tables`.
     kernels : tuple
-        size, fold, cut and neglected of :class:`lensflow.lensing.kernel_set.PackedKernels`.
+        size, fold, cut, neglected and unseen of :class:`lensflow.lensing.kernel_set.PackedKernels`.
     images : tuple
         pixels, frame and place of :class:`lensflow.lensing.image_light.Images`.
     constants, deconvolution
@@ -61,7 +66,7 @@ def render_rows(  # type: ignore[no-untyped-def]
         Filled: number of samples (of the last attempt), magnification, render_err.
     """
     size, n_bands = arc.shape[2], arc.shape[1]
-    kernel_size, kernel_fold, kernel_cut, kernel_neglected = kernels
+    kernel_size, kernel_fold, kernel_cut, kernel_neglected, kernel_unseen = kernels
     pixels, frame, place = images
     m_max, k_max = grid_size.max(), frequencies.max()
     # Work space, once for all rows; whole vectors, with room to round up.
@@ -128,7 +133,7 @@ def render_rows(  # type: ignore[no-untyped-def]
                 for turn in range(2):
                     for name in quad.LENGTHS:
                         finer[turn, name] *= _FINER
-            total, samples = 0.0, 0
+            total, apart, without, samples = 0.0, 0.0, 0.0, 0
             for turn in range(2):
                 target = grid if turn == 0 else second
                 target[:m] = 0.0
@@ -138,6 +143,8 @@ def render_rows(  # type: ignore[no-untyped-def]
                     edges, stack,
                 )  # fmt: skip
                 total += 0.5 * (inside + outside)
+                without += 0.5 * outside
+                apart += (inside + outside) * (1.0 if turn == 0 else -1.0)
                 samples += count
             results[i, _SAMPLES] = samples
             results[i, _MAGNIFICATION] = total * s[CENTRAL_LIGHT]
@@ -163,9 +170,19 @@ def render_rows(  # type: ignore[no-untyped-def]
         error = PER_DIFFERENCE * missed / max(peak, np.float32(1e-30))
         if measured:
             error += kernel_neglected[entry[i, first]]
+            if kernel_unseen[entry[i, first]] > 0.0:
+                ring = bands.outer_ring(shaped, k, 0.5 * period)
+                error += kernel_unseen[entry[i, first]] * ring / max(peak, np.float32(1e-30))
         else:
             reach = (psf_table.size - 3) / bands.TABLE_STEPS / band_scale[i, first]
             error += PER_RING * bands.outer_ring(shaped, k, reach) / max(peak, np.float32(1e-30))
+        lost = without * leak[i, 0] + max(total - without - picture.sum(), 0.0) * leak[i, 1]
+        lost /= max(peak, np.float32(1e-30))
+        if lost > LEAK_FROM:
+            error += lost
+        # One of the renderings has not seen an image, be it on the stamp or not.
+        if abs(apart) > MAGNIFICATIONS_APART * total:
+            error += abs(apart) / total
         results[i, _ERROR] = COMMON + error
         _write(arc[row[i], first], picture, np.float32(s[CENTRAL_LIGHT] * flux[i, first]), peak)
         for band in range(n_bands):

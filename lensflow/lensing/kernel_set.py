@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lensflow.errors import RenderError
+from lensflow.geometry import centre
 from lensflow.lensing.matmul import LANES
 from lensflow.lensing.psf_image import KernelPSF, prepare_kernel
 
@@ -23,6 +24,10 @@ _CORNER = math.sqrt(0.5)
 # What lies beyond the highest frequency used, over the kernel's peak: the worst that it can change a point's image.
 NEGLECTED = 1e-4
 _STEPS = 32
+# What a kernel's samples cannot know counts from this share of its peak on.
+UNSEEN_FROM = 5e-5
+# Where the outermost ring of frequencies begins (`bands.outer_ring`).
+_RING = 0.85
 
 
 @dataclass(frozen=True)
@@ -37,6 +42,9 @@ class PackedKernels:
     cut : highest frequency used, cycles per pixel, (entry,).
     neglected : what lies beyond it, over the kernel's peak, (entry,).
     fwhm_pix : of the Gaussian with the kernel's noise-equivalent area, (entry,).
+    unseen : what lies beyond 0.5 cycles per pixel, where samples know nothing, over what lies in the ring inside of
+        it (from 0.425 on); 0 for a kernel that is sampled well enough, (entry,).
+    far : largest value of the kernel at the distance r = 0, 1, ... pixels from its centre and beyond, (entry, r).
     """
 
     entry: NDArray[np.int64]
@@ -45,13 +53,16 @@ class PackedKernels:
     cut: NDArray[np.float64]
     neglected: NDArray[np.float64]
     fwhm_pix: NDArray[np.float64]
+    unseen: NDArray[np.float64]
+    far: NDArray[np.float64]
 
 
 def no_kernels(samples: int, bands: int) -> PackedKernels:
     """What the engine reads where the PSFs are analytic."""
     none = np.zeros(0)
     entry = np.full((samples, bands), -1, dtype=np.int64)
-    return PackedKernels(entry, none.astype(np.int64), np.zeros((0, 4, LANES, LANES), np.float32), none, none, none)
+    fold = np.zeros((0, 4, LANES, LANES), np.float32)
+    return PackedKernels(entry, none.astype(np.int64), fold, none, none, none, none, np.zeros((0, 1)))
 
 
 class KernelSet:
@@ -140,12 +151,16 @@ class KernelSet:
         h = (int(size.max(initial=1)) + 1) // 2
         wide = (h + LANES - 1) // LANES * LANES
         fold = np.zeros((len(kernels), 4, wide, wide), dtype=np.float32)
-        cut, neglected = np.zeros(len(kernels)), np.zeros(len(kernels))
+        cut, neglected, unseen = (np.zeros(len(kernels)) for _ in range(3))
+        far = np.zeros((len(kernels), int(size.max(initial=1)) + 2))
         for k, prepared in enumerate(kernels):
             half = (len(prepared.kernel) + 1) // 2
             fold[k, :, :half, :half] = _fold(prepared.kernel)
             cut[k], neglected[k] = _cut(prepared.kernel)
-        return PackedKernels(entry, size, fold, cut, neglected, np.array([k.psfsize_pix for k in kernels]))
+            unseen[k] = _unseen(prepared.kernel)
+            far[k] = _far(prepared.kernel, far.shape[1])
+        widths = np.array([k.psfsize_pix for k in kernels])
+        return PackedKernels(entry, size, fold, cut, neglected, widths, unseen, far)
 
     def _prepare(self, key: tuple[int, int], row: str) -> KernelPSF:
         value = self.values[key]
@@ -191,3 +206,33 @@ def _cut(kernel: NDArray[np.float64]) -> tuple[float, float]:
         else:
             low = middle
     return high / _STEPS * _CORNER, neglected
+
+
+def _far(kernel: NDArray[np.float64], reach: int) -> NDArray[np.float64]:
+    """Largest value at the distances 0, 1, ... from the centre and beyond each, pixels."""
+    axis = np.abs(np.arange(len(kernel)) - centre(len(kernel)))
+    ring = np.minimum(np.hypot(axis[:, None], axis).astype(np.int64), reach - 1)
+    most = np.zeros(reach)
+    np.maximum.at(most, ring, np.abs(kernel))
+    return np.maximum.accumulate(most[::-1])[::-1]
+
+
+def _unseen(kernel: NDArray[np.float64]) -> float:
+    """What a kernel transmits beyond 0.5 cycles per pixel, extrapolated, over its ring from 0.425 to 0.5.
+
+    Of the mean of its transform in rings: the phases of noise are random, and do not add up.
+    """
+    n = len(kernel)
+    f = np.fft.fftfreq(n)
+    about = np.exp(2j * np.pi * f * centre(n))
+    transform = (np.fft.fft2(kernel) * about[:, None] * about).real
+    ring = np.maximum(np.abs(f)[:, None], np.abs(f))
+    inner, outer = (float(transform[(ring > a) & (ring <= a + 0.05)].mean()) for a in (0.40, 0.45))
+    if outer <= 0 or outer >= inner:
+        return 0.0
+    decay = math.log(inner / outer) / 0.05
+    # At 0.5 the transform and its alias are equal, and samples hold both. Beyond lie four sides and four corners.
+    beyond = 0.25 * outer * math.exp(-0.025 * decay) * (4 / decay + 8 / decay**2)
+    radius = np.hypot(f[:, None], f)
+    annulus = float(np.abs(np.where((radius >= _RING * 0.5) & (radius < 0.5), transform, 0.0)).mean())
+    return beyond / annulus if beyond > UNSEEN_FROM * float(transform.mean()) else 0.0

@@ -60,6 +60,7 @@ class Packed:
     image : which of the images, -1 for a Sersic source, (row,).
     grid_size : points on a side of the light's grid, a multiple of 8.
     table : which of the PSF tables.
+    leak : the PSF, per pixel of the sharpest band, at the margin's width and at the way round the period (row, 2).
     """
 
     row: NDArray[np.int64]
@@ -75,6 +76,7 @@ class Packed:
     image: NDArray[np.int64]
     grid_size: NDArray[np.int64]
     table: NDArray[np.int64]
+    leak: Floats
 
 
 @lru_cache(maxsize=16)
@@ -166,6 +168,7 @@ def pack(rows: Rows, models: NDArray[np.str_], beta: float, size: int, pixel: fl
         image=image,
         grid_size=grid_size.astype(np.int64),
         table=transmitted.table,
+        leak=transmitted.leak,
     )
 
 
@@ -180,6 +183,7 @@ class _Transmitted:
     disc: Floats
     sharpest: NDArray[np.int64]
     table: NDArray[np.int64]
+    leak: Floats
 
 
 def _transmitted(
@@ -213,10 +217,50 @@ def _transmitted(
     sharpest = np.zeros(n, dtype=np.int64)
     if fwhm.size:
         sharpest = np.where(by_kernel, np.where(used, fwhm, np.inf).argmin(axis=1), frequencies.argmax(axis=1))
+    leak = _leak(rows, which, models, beta, fwhm, sharpest, np.stack([pad, wings], axis=1))
     disc = frequencies.copy()
     disc[measured] = kernels.cut[entry[measured]] * np.broadcast_to(period[:, None], disc.shape)[measured]
     frequencies[measured] = 4 * np.ceil(np.minimum(disc, 0.5 * period[:, None])[measured] / 4)
-    return _Transmitted(pad, period, scale, frequencies, disc, sharpest, table)
+    return _Transmitted(pad, period, scale, frequencies, disc, sharpest, table, leak)
+
+
+def _leak(
+    rows: Rows,
+    which: NDArray[np.int64],
+    models: NDArray[np.str_],
+    beta: float,
+    fwhm: Floats,
+    sharpest: NDArray[np.int64],
+    distance: Floats,
+) -> Floats:
+    """Largest PSF of a row's bands at each of its distances, pixels, shape (row, distance).
+
+    Over each band's own peak, times the sharpest band's: what light at that distance does to the image of a point.
+    """
+    entry, kernels = rows.kernels.entry[which], rows.kernels
+    every = np.arange(which.size)
+    out = np.zeros(distance.shape)
+    measured = entry >= 0
+    if measured.any():
+        far, central = kernels.far, kernels.far[:, 0]
+        at = np.minimum(np.ceil(distance).astype(np.int64), far.shape[1] - 1)
+        share = np.where(measured[..., None], far[entry[:, :, None], at[:, None]] / central[entry][..., None], 0.0)
+        rows_of_kernels = measured.any(axis=1)
+        out[rows_of_kernels] = (share.max(axis=1) * central[entry[every, sharpest]][:, None])[rows_of_kernels]
+    for model in psf.MODELS:
+        mine = np.flatnonzero((models[which] == model) & ~measured.any(axis=1))
+        width = fwhm[mine]
+        if not width.size:
+            continue
+        known = np.isfinite(width)
+        safe = np.where(known, width, 1.0)
+        share = psf.profile(distance[mine, None] / safe[..., None], 1.0, model, beta) / psf.profile(
+            0.0, 1.0, model, beta
+        )
+        narrow = safe[np.arange(mine.size), sharpest[mine]]
+        peak = psf.profile(0.0, 1.0, model, beta) / narrow**2
+        out[mine] = np.where(known[..., None], share, 0.0).max(axis=1) * peak[:, None]
+    return out
 
 
 def _images(geometry: Floats, rows: Rows, which: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -16,6 +16,8 @@ from lensflow.errors import RenderError, did_you_mean
 from lensflow.geometry import centre
 
 MODELS = ("moffat", "gaussian")
+# The widest wings that are rendered: of a Moffat below this, more light lies off stamp and margin than can be followed.
+LEAST_BETA = 2.0
 _SIGMAS_PER_FWHM = 2 * np.sqrt(2 * np.log(2))
 
 

@@ -4,7 +4,11 @@ A coadd's PSF image is the effective PSF (pixel response included) sampled at pi
 is taken to be band-limited at the pixel Nyquist frequency, 0.5 cycles per pixel on each axis: its transform is the
 samples' Fourier sum within that square and 0 outside of it. A Gaussian sampled on pixels then differs from the
 analytic one, in the image of a point, by 2e-7 of the peak at a FWHM of 4 pixels (1.05 arcsec in the Legacy Surveys),
-7e-5 at 3 pixels, 1e-3 at 2.5 and 1e-2 at 2: below 2.5 pixels a sampled kernel cannot serve.
+7e-5 at 3 pixels, 1e-3 at 2.5 and 1e-2 at 2; a Moffat of beta 3.5 by 9e-5, 1.5e-3, 6e-3 and 2e-2. Kernels below a FWHM
+of 2 pixels are refused, and what a sampled kernel cannot know is part of ``render_err``.
+
+A kernel that is sampled more finely (or more coarsely) than the pixels of the survey is resampled first, by
+:func:`resample_kernel`: the renderer takes every kernel as one value per pixel.
 """
 
 from __future__ import annotations
@@ -26,6 +30,11 @@ CENTROID_TOLERANCE_PIX = 0.05
 # A share of the flux beyond the kernel's edge above this is warned of: spec, enclosed flux >= 0.999.
 CLIPPED_FLUX = 1e-3
 _NYQUIST = 0.5
+# The narrowest FWHM, in pixels, that samples at pixel centres describe: at 2 a point is off by 1-2 % of its peak.
+LEAST_FWHM_PIX = 2.0
+# A FWHM is measured to this share of itself.
+_FWHM_ERROR = 0.01
+_FINE = 121
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,6 +68,11 @@ class KernelPSF:
         return _psfsize(self.noise_equivalent_area_pix)
 
     @property
+    def fwhm_pix(self) -> float:
+        """FWHM, pixels: of the circle with the area where the band-limited kernel exceeds half its peak, to 1 %."""
+        return kernel_fwhm_pix(self.kernel)
+
+    @property
     def reach_pix(self) -> float:
         """Distance from the centre, along an axis, beyond which the kernel has no samples."""
         return centre(self.kernel.shape[0]) + 0.5
@@ -89,8 +103,8 @@ def prepare_kernel(kernel: ArrayLike, *, recentre: bool = True, name: str = "PSF
     Raises
     ------
     RenderError
-        If the kernel is not square, not finite, without positive flux, off-centre (``recentre=False``), or off by
-        more than a quarter of its size.
+        If the kernel is not square, not finite, without positive flux, off-centre (``recentre=False``), off by more
+        than a quarter of its size, or narrower than a FWHM of 2 pixels.
 
     Warns
     -----
@@ -100,8 +114,10 @@ def prepare_kernel(kernel: ArrayLike, *, recentre: bool = True, name: str = "PSF
     Notes
     -----
     The centroid is the fixed point of the Gaussian-weighted first moment, the weight as wide as the PSF: noise in
-    the wings, 30 pixels from the centre, would decide an unweighted moment. The clipped flux extrapolates the
-    outermost rings as a Moffat (right to a third for losses above 1 % and Moffats of beta 2.5 to 4.5).
+    the wings, 30 pixels from the centre, would decide an unweighted moment. So the PSF's core is what is centred, as
+    a survey's astrometry does. An asymmetric PSF's plain first moment then lies elsewhere: with a skirt of 30 % of the
+    light that pulls it by 0.81 pixels, the core moves by 0.42, and the warning names both. The clipped flux
+    extrapolates the outermost rings as a Moffat (right to a third for losses above 1 % and betas of 2.5 to 4.5).
     """
     values = np.array(kernel, dtype=np.float64)
     if values.ndim != 2 or values.shape[0] != values.shape[1] or values.shape[0] < 5:
@@ -114,7 +130,10 @@ def prepare_kernel(kernel: ArrayLike, *, recentre: bool = True, name: str = "PSF
     offset_x, offset_y = _centroid_offset(values, name)
     off = math.hypot(offset_x, offset_y) > CENTROID_TOLERANCE_PIX
     if off:
+        axis = np.arange(len(values)) - centre(len(values))
+        plain_x, plain_y = float(values.sum(axis=0) @ axis), float(values.sum(axis=1) @ axis)
         where = f"{name}: centroid off by ({offset_x:+.3f}, {offset_y:+.3f}) pixels from {centre(len(values))}"
+        where += f" (Gaussian-weighted; the plain first moment is at {plain_x:+.3f}, {plain_y:+.3f})"
         if not recentre:
             raise RenderError(f"{where}; arcs would move by that. Pass recentre=True, or centre the kernel.")
         warnings.warn(f"{where}; recentred.", LensflowWarning, stacklevel=2)
@@ -125,6 +144,13 @@ def prepare_kernel(kernel: ArrayLike, *, recentre: bool = True, name: str = "PSF
             total_x, total_y = total_x + dx, total_y + dy
         values = _shift(given, -total_x, -total_y)
         values /= values.sum()
+    fwhm = kernel_fwhm_pix(values)
+    if fwhm < (1 - _FWHM_ERROR) * LEAST_FWHM_PIX:
+        raise RenderError(
+            f"{name}: its FWHM is {fwhm:.2f} pixels; below {LEAST_FWHM_PIX:g} its samples do not describe it. If it is "
+            "sampled more coarsely or finely than the pixels, resample it (lensflow.lensing.resample_kernel); else use "
+            "an analytic PSF (plan.psf_model: moffat)."
+        )
     clipped = _clipped_flux(values)
     if clipped > CLIPPED_FLUX:
         size = len(values)
@@ -156,6 +182,91 @@ def kernel_transform(kernel: ArrayLike, fx: ArrayLike, fy: ArrayLike) -> NDArray
     out[np.abs(fy) >= _NYQUIST] = 0
     out[:, np.abs(fx) >= _NYQUIST] = 0
     return np.asarray(out)
+
+
+def resample_kernel(
+    kernel: ArrayLike, oversampling: float, size: int | None = None, *, name: str = "PSF kernel"
+) -> Floats:
+    """Resample a PSF image to the pixels of the survey.
+
+    Parameters
+    ----------
+    kernel : array_like, shape (n, n)
+        The effective PSF (the response of the survey's pixel included, as PSFEx and coadd PSF images have it), sampled
+        at ``oversampling`` points to the pixel; its centre at ``(n - 1) / 2``, any positive normalisation.
+    oversampling : float
+        Samples per pixel of the survey along an axis; need not be whole. For PSFEx, 1 / PSF_SAMP; for an image with a
+        scale of its own, pixel scale of the survey over that of the image. Below 1 the kernel is coarser than the
+        pixels.
+    size : int, optional
+        Pixels on a side of the result; by default the least odd number that holds the whole kernel.
+    name : str
+        For messages.
+
+    Returns
+    -------
+    ndarray of float64, shape (size, size)
+        Samples at pixel centres of the PSF without its frequencies beyond 0.5 cycles per pixel, centred on
+        ``(size - 1) / 2``. The sum is the share of the flux that ``size`` pixels hold: 1 by default.
+
+    Raises
+    ------
+    RenderError
+        If the kernel is not square and finite with positive flux, the oversampling is not positive and finite, or the
+        kernel is narrower than 2 of its own samples.
+
+    Notes
+    -----
+    The kernel's transform is taken at the frequencies of the pixel grid: nothing is interpolated, and flux, centroid
+    and width stay what they are. Of a kernel that is sampled well enough (FWHM of 2.5 pixels and more) these are the
+    values at the pixel centres, to 1e-3 of the peak.
+    """
+    values = np.array(kernel, dtype=np.float64)
+    if values.ndim != 2 or values.shape[0] != values.shape[1] or not np.isfinite(values).all():
+        raise RenderError(f"{name}: must be square and finite, not of the shape {values.shape}")
+    if not values.sum() > 0:
+        raise RenderError(f"{name}: its sum is {values.sum():.3g}; a PSF has positive flux")
+    if not (np.isfinite(oversampling) and oversampling > 0):
+        raise RenderError(f"{name}: oversampling must be positive and finite, not {oversampling}")
+    own = kernel_fwhm_pix(values)
+    if own < (1 - _FWHM_ERROR) * LEAST_FWHM_PIX:
+        raise RenderError(f"{name}: its FWHM is {own:.2f} of its own samples; below {LEAST_FWHM_PIX:g} it says nothing")
+    whole = 2 * math.ceil((len(values) / oversampling - 1) / 2) + 1
+    f = np.fft.fftfreq(whole)
+    about = np.exp(-2j * np.pi * f * centre(whole))
+    # Between its samples the kernel is band-limited at its own Nyquist frequency, so `kernel_transform` serves as is.
+    transform = kernel_transform(values / values.sum(), f / oversampling, f / oversampling)
+    out = np.fft.ifft2(transform * about[:, None] * about).real
+    if size is None or size == whole:
+        return np.asarray(out)
+    margin = size - whole
+    if margin % 2:
+        raise RenderError(f"{name}: size must be odd, not {size}")
+    if margin > 0:
+        return np.pad(out, margin // 2)
+    return np.asarray(out[-margin // 2 : size - margin // 2, -margin // 2 : size - margin // 2])
+
+
+def kernel_fwhm_pix(kernel: ArrayLike) -> float:
+    """FWHM of a kernel in its own samples: of the circle with the area where it exceeds half its peak, to 1 %.
+
+    The kernel is taken between its samples as it is everywhere here, band-limited. Its light may lie anywhere.
+    """
+    values = np.asarray(kernel, dtype=np.float64)
+    values = values / values.sum()
+    i, j = np.unravel_index(int(np.argmax(values)), values.shape)
+    # Half the peak lies within the width of the noise-equivalent area for every PSF, and within 3 samples of a spike.
+    reach = max(_psfsize(1 / float((values**2).sum())), 3.0)
+    fine = np.linspace(-reach, reach, _FINE)
+    along_y, along_x = (_between(len(values), at + fine) for at in (i, j))
+    image = along_y @ values @ along_x.T
+    area = float((image > 0.5 * image.max()).sum()) * (fine[1] - fine[0]) ** 2
+    return 2 * math.sqrt(area / math.pi)
+
+
+def _between(n: int, at: Floats) -> Floats:
+    """Weights of ``n`` samples in the band-limited values at positions ``at``, shape (at, n); no light beyond them."""
+    return np.sinc(at[:, None] - np.arange(n))
 
 
 def _centroid_offset(kernel: Floats, name: str) -> tuple[float, float]:

@@ -71,6 +71,9 @@ MAX_SAMPLES = 4 * 4 * MAX_PANELS
 BASE = 16
 DEPTH = 26
 _FAR = 1e30
+# A panel is dark only if its rays' lines turn by less than this (a tangent), and its path is as far from the light as
+# this many times its bend.
+_TURN, _BEND = 0.5, 1.0
 
 
 def _turns() -> NDArray[np.float64]:
@@ -328,10 +331,30 @@ def judge(left, middle, right, width, p, settings):  # type: ignore[no-untyped-d
             lit = True
             halve = halve or length > settings[NEAR] * (near + max(p[CORE], settings[CENTRAL]))
     if not lit:
-        return 0
+        return 2 if _may_hide(left, middle, right, dark) else 0
     if p[GRAIN] > 0.0 and not halve:
         halve = _sweep(left, middle, right, p) > p[GRAIN] * settings[DECAY]
     return 2 if halve else 1
+
+
+@compiled(fastmath=True)
+def _may_hide(left, middle, right, dark):  # type: ignore[no-untyped-def]
+    """Whether a panel that looks dark on its three rays may hold light between them: to be halved, not sampled.
+
+    An elongated source and a strong shear turn the rays' lines up to a hundred times faster than the rays, and the
+    paths between three of them are then anything but parabolas. A small source lies within one such turn.
+    """
+    across = left[AX] * right[AY] - left[AY] * right[AX]
+    along = left[AX] * right[AX] + left[AY] * right[AY]
+    if along <= 0.0 or abs(across) > _TURN * along:
+        return True
+    near, _, bend = _distance_to_path(left[_VX], left[_VY], middle[_VX], middle[_VY], right[_VX], right[_VY])
+    if near - _BEND * bend < dark:
+        return True
+    if middle[_RS] <= 0.0:
+        return False
+    near, _, bend = _distance_to_path(left[_UX], left[_UY], middle[_UX], middle[_UY], right[_UX], right[_UY])
+    return near - _BEND * bend < dark
 
 
 @compiled(fastmath=True)

@@ -82,7 +82,7 @@ def render(
         in use is prepared once by :func:`prepare_kernel`: normalised, and recentred with a warning. Of
         ``psf_fwhm_arcsec`` only the NaNs count then; without that column, None or a kernel of NaNs is an absent band.
     psf_beta : float
-        Moffat exponent.
+        Moffat exponent, at least 2.
     psf_index : array_like of int, shape (sample,), optional
         Which of the ``n_kernel`` sets of kernels each row uses; not looked at for controls. Rows that share a set are
         cheapest in sequence.
@@ -122,10 +122,12 @@ def render(
     ``render_err``; 5-20 ms a row, where a Sersic source takes 0.2 ms. Images whose light reaches further than 300 of
     their pixels from the centroid are sampled more coarsely; ``render_err`` says by how much that matters.
 
-    Light is followed to 16 pixels beyond the stamp, or to 2.5 times the widest FWHM where that is more; what lies
-    further out, and a Moffat's wings that reach round the period (1e-5 of the PSF's peak), are in neither. A kernel is
-    taken to be band-limited at 0.5 cycles per pixel; below a FWHM of 2.5 pixels it cannot be (see
-    :mod:`lensflow.lensing.psf_image`), and ``render_err`` knows nothing of that, nor of noise in the kernel.
+    Light is followed to 16 pixels beyond the stamp, or to 2.5 times the widest FWHM where that is more. What lies
+    further out is not rendered: its flux times the PSF at that distance, an upper limit of what it would add, is part
+    of ``render_err`` where it exceeds 1e-4 of the peak. So is what a kernel's samples cannot know (it is taken to be
+    band-limited at 0.5 cycles per pixel; see :mod:`lensflow.lensing.psf_image`), extrapolated from its highest
+    frequencies, but not noise in the kernel: 0.2 % of its peak is 0.7 % of an arc's. If the two renderings have
+    magnifications more than 1 % apart, one has missed an image, and ``render_err`` is that share.
     """
     _check_geometry(stamp_size, pixel_scale_arcsec)
     if psf_model is None:
@@ -151,7 +153,7 @@ def render(
         constants = (quad.NODES, quad.TURNS, WEIGHTS)
         k, images = rows.kernels, rows.images
         render_rows(
-            arc, *vars(packed).values(), flux, psf_tables, psf_sizes, (k.size, k.fold, k.cut, k.neglected),
+            arc, *vars(packed).values(), flux, psf_tables, psf_sizes, (k.size, k.fold, k.cut, k.neglected, k.unseen),
             (images.pixels, images.frame, images.place), constants, DECONVOLUTION, results,
         )  # fmt: skip
         magnified[packed.row], error[packed.row] = results[:, 1], results[:, 2]
@@ -230,6 +232,11 @@ def _models(psf_model: NDArray[Any], beta: float, n: int) -> NDArray[np.str_]:
         raise RenderError(f"psf_model must be one name or have the shape ({n},), not {models.shape}")
     for model in np.unique(models):
         psf.check_model(str(model), beta)
+        if model == "moffat" and beta < psf.LEAST_BETA:
+            raise RenderError(
+                f"psf_beta must be at least {psf.LEAST_BETA:g} (survey PSFs have 2.5 to 4.5), not {beta}: "
+                "more of such a Moffat's light lies off the stamp than can be followed. Give PSF images instead."
+            )
     return np.broadcast_to(models, n)
 
 

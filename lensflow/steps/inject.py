@@ -60,13 +60,15 @@ def inject(
 
     Returns
     -------
-    Dataset with dim sample: ``arc``, ``stamp``, ``ctrl`` (sample, band, y, x), metrics and flags lazy, and the
-    manifest's columns. The bits are those that :func:`inject_step` stores.
+    Dataset with dim sample: ``arc``, ``stamp``, ``ctrl``, ``has_data`` (sample, band, y, x), metrics and flags
+    lazy, and the manifest's columns. The bits are those that :func:`inject_step` stores.
     """
     config, store = config or InjectionConfig(), store or StoreConfig()
     cutouts = cutouts.assign_coords(host_index=("host", np.arange(cutouts.sizes["host"])))
     n, shape = manifest.sizes["sample"], tuple(cutouts.sizes[d] for d in ("band", "y", "x"))
-    variables = (*schema.PAIRS, schema.CTRL, *schema.METRICS, *schema.ROUNDING, *schema.FLAGS)
+    variables = (
+        *schema.PAIRS, schema.CTRL, schema.HAS_DATA, *schema.METRICS, *schema.ROUNDING, *schema.FLAGS
+    )  # fmt: skip
     parts: dict[str, list[da.Array]] = {v.name: [] for v in variables}
     for start in range(0, n, chunk):
         rows = manifest.isel(sample=slice(start, start + chunk))
@@ -90,7 +92,9 @@ def _pairs_of(
     sources: SourceBank | None,
     store: StoreConfig,
 ) -> xr.Dataset:
-    return as_stored(inject_block(hosts, manifest, config, sources), hosts, manifest, store)
+    block = as_stored(inject_block(hosts, manifest, config, sources), hosts, manifest, store)
+    has_data = hosts["invvar"].values[rows_of_hosts(hosts, manifest["host_index"].values)] > 0
+    return block.assign(has_data=(schema.HAS_DATA.dims, has_data, schema.HAS_DATA.attrs))
 
 
 def inject_step(config: RunConfig, progress: Progress = silent) -> xr.Dataset:
@@ -200,7 +204,7 @@ class InjectTask:
         watch.lap("read")
         block = inject_block(hosts, manifest, self.config.injection, bank_of(self.config))
         watch.lap("render and measure")
-        broken = invariant_failures(block, manifest)
+        broken = invariant_failures(block, manifest, hosts)
         block = as_stored(block, hosts, manifest, self.config.store)
         watch.lap("round")
         written = create.write_region(block, folder.pairs, "pairs", region)

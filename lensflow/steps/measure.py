@@ -17,6 +17,7 @@ from lensflow import schema
 from lensflow.config import RunConfig
 from lensflow.diagnostics import Summaries, results_from_json, results_to_json
 from lensflow.gates import FeatureBlock, GateResult, MetadataRows, choose_hosts, feature_block, run_checks, run_gate
+from lensflow.manifest.image_sources import bank_of
 from lensflow.steps.execute import Progress, run_tasks, silent
 from lensflow.steps.identity import keep_config, pairs_content, stored_key
 from lensflow.steps.run_folder import RunFolder
@@ -75,13 +76,14 @@ def measure_step(
             total = parts[0].summaries
             for part in parts[1:]:
                 total = total + part.summaries
-            found = json.loads(results_to_json(total.results(config.diagnostics, config.seed, config.injection)))
+            results = total.results(config.diagnostics, config.seed, config.injection, sources=bank_of(config))
+            found = json.loads(results_to_json(results))
             keep_results(folder.diagnostics, stored_key(config, "diagnostics", content), found)
         if want_features:
             block = FeatureBlock.concat([p.features for p in parts])
             told = MetadataRows.concat([p.metadata for p in parts]) if config.gate.wants_metadata else None
-            results = [*run_all_gates(block, config, progress, told), *_checks(config, found)]
-            gated = [g.to_dict() for g in results]
+            judged = [*run_all_gates(block, config, progress, told), *_checks(config, found)]
+            gated = [g.to_dict() for g in judged]
             keep_results(folder.gates, stored_key(config, "gates", content), gated)
     keep_config(config)
     return (

@@ -299,7 +299,26 @@ def open_all_pairs(url: str, manifest_url: str | None = None, cutouts_url: str |
             _lazy_ctrl(url, cutouts_at, out, int(manifest.attrs["seed"])),
             schema.CTRL.attrs,
         )
+    out["has_data"] = (schema.HAS_DATA.dims, _lazy_has_data(url, cutouts_at, out), schema.HAS_DATA.attrs)
     return with_host_ids(out, cutouts_at)
+
+
+def _lazy_has_data(url: str, cutouts_url: str, pairs: xr.Dataset) -> da.Array:
+    chunks, storage = pairs["stamp"].data.chunks, s3.in_use()
+
+    def serve(index: NDArray) -> NDArray:
+        s3.use(storage)  # in whatever process this runs
+        return serve_has_data(cutouts_url, index[:, 0, 0, 0])
+
+    index = pairs["host_index"].values.reshape(-1, 1, 1, 1)
+    return da.map_blocks(
+        serve,
+        da.from_array(index, chunks=(chunks[0], (1,), (1,), (1,))),
+        dtype=np.bool_,
+        chunks=chunks,
+        meta=np.empty((0, 0, 0, 0), np.bool_),
+        name=f"has-data-{url}",
+    )
 
 
 def _lazy_ctrl(url: str, cutouts_url: str, pairs: xr.Dataset, seed: int) -> da.Array:
@@ -340,6 +359,13 @@ def serve_ctrl(
     A control that was not rounded would tell itself from a rounded stamp by its grid alone.
     """
     return round_pixels(read_hosts(cutouts_url, host_index, ("image",))["image"], step, row_id, seed)
+
+
+def serve_has_data(cutouts_url: str, host_index: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Where the hosts of rows have data (invvar > 0), shape (n, band, y, x)."""
+    hosts, of_row = np.unique(host_index, return_inverse=True)
+    has_data: NDArray[np.bool_] = read_hosts(cutouts_url, hosts, ("invvar",))["invvar"] > 0
+    return has_data[of_row]
 
 
 def read_hosts(url: str, host_index: NDArray[np.int64], names: Sequence[str]) -> dict[str, NDArray]:
@@ -406,11 +432,13 @@ def read_row_ids(url: str) -> NDArray[np.uint64]:
 
 
 def read_pairs_block(url: str, manifest_url: str, cutouts_url: str, region: Region) -> xr.Dataset:
-    """One region of pairs, in memory, complete: manifest columns, metrics, flags, ``arc``, ``stamp``, ``ctrl``."""
+    """One region of pairs, in memory: manifest columns, metrics, flags, ``arc``, ``stamp``, ``ctrl``, ``has_data``."""
     group = _group(url, "pairs")
     out = read_manifest_block(manifest_url, region)
     data = _tables(url, "pairs", group, region.slice) | _pixels(url, "pairs", group, region.slice)
     out = out.assign(data).assign_attrs(pixel_scale_arcsec=group.attrs["pixel_scale_arcsec"])
+    has_data = serve_has_data(cutouts_url, out["host_index"].values)
+    out = out.assign(has_data=(schema.HAS_DATA.dims, has_data, schema.HAS_DATA.attrs))
     if "ctrl" in out:
         return out
     host_index, row_id, step = (out[name].values for name in ("host_index", "row_id", "quantize_step_nmgy"))

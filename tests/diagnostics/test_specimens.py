@@ -46,19 +46,22 @@ def test_kept_rows_are_injections_with_their_own_arcs_and_columns():
     np.testing.assert_array_equal(kept.columns["theta_e_arcsec"], PAIRS["theta_e_arcsec"].values[place])
 
 
-def test_rows_whose_source_is_an_image_are_left_out_and_counted():
+def test_rows_whose_source_is_an_image_are_kept_and_counted():
     names = np.where(np.arange(CONTROL.size) % 3 == 0, "galaxy-1", "")
     pairs = complete(PAIRS).assign(src_id=("sample", np.where(CONTROL, "", names)))
     kept = Specimens.from_block(pairs)
     of_image = (~CONTROL & (names != "")).sum()
-    assert kept.n_images == of_image > 0 and kept.keys.size == (~CONTROL).sum() - of_image
-    assert (kept.columns["src_id"] == "").all() and kept.why_not() == ""
+    assert kept.n_images == of_image > 0 and kept.keys.size == min(specimens.KEPT, (~CONTROL).sum())
+    assert kept.why_not() == "" and kept.of_image.any() and not kept.of_image.all()
     both = Specimens.from_block(pairs.isel(sample=slice(0, 20))) + Specimens.from_block(
         pairs.isel(sample=slice(20, 60))
     )
     assert both.n_images == of_image
+    plain = kept.without_images()
+    assert not plain.of_image.any() and (plain.columns["src_n"][kept.of_image] == 1).all()
+    assert np.array_equal(plain.columns["src_n"][~kept.of_image], kept.columns["src_n"][~kept.of_image])
     every = complete(PAIRS).assign(src_id=("sample", np.where(CONTROL, "", "galaxy-1")))
-    assert Specimens.from_block(every).why_not() == "no injection with a Sersic source"
+    assert Specimens.from_block(every).why_not() == ""
 
 
 def test_why_rows_cannot_be_made_anew_is_said():

@@ -68,7 +68,7 @@ def test_the_mask_takes_the_core_and_each_row_says_what_it_cost(hosts, manifest,
     assert (block["core_mask_radius_pix"].values[injected] == RADIUS_PIX).all()
     assert np.isnan(block["core_mask_radius_pix"].values[~injected]).all()
     assert np.allclose(block["total_injected_flux_nmgy"].values[lit], after.sum(axis=(2, 3))[lit], rtol=1e-5)
-    assert not any(invariant_failures(block, manifest).values())
+    assert not any(invariant_failures(block, manifest, hosts).values())
 
 
 def test_under_a_hard_mask_a_stamp_is_its_control_to_the_bit_and_noise_is_not_added_there(hosts, manifest, whole):
@@ -142,4 +142,4 @@ def test_the_closure_of_a_masked_row_counts_what_the_mask_took(hosts, manifest):
     spoilt: xr.Dataset = block.copy(deep=True)
     spoilt["core_mask_flux_fraction"].values[:] = 0
     rule = "invariant: flux of an arc within the stamp not magnification x source flux"
-    assert invariant_failures(spoilt, manifest)[rule] > 0
+    assert invariant_failures(spoilt, manifest, hosts)[rule] > 0

@@ -95,26 +95,26 @@ def test_metrics_mean_what_they_say(hosts, manifest, block):
     assert inside == pytest.approx(0.5, abs=0.05)
 
 
-def test_no_invariant_breaks_and_a_broken_one_is_counted(manifest, block):
-    assert not any(invariant_failures(block, manifest).values())
+def test_no_invariant_breaks_and_a_broken_one_is_counted(hosts, manifest, block):
+    assert not any(invariant_failures(block, manifest, hosts).values())
     spoilt = block.copy(deep=True)
     row = int(np.flatnonzero(~manifest["is_control"].values)[0])
     spoilt["magnification"].values[row] = 0.5
     spoilt["stamp"].values[row, 0, 0, 0] = np.nan
     spoilt["arc"].values[np.flatnonzero(manifest["is_control"].values)[0], 0, 0, 0] = 1
-    failures = invariant_failures(spoilt, manifest)
+    failures = invariant_failures(spoilt, manifest, hosts)
     assert failures["invariant: magnification < 1"] == 1
     assert failures["invariant: non-finite stamp or arc"] == 1
     assert failures["invariant: control with an arc or a metric"] == 1
 
 
-def test_a_band_whose_flux_does_not_close_is_counted(manifest, block):
+def test_a_band_whose_flux_does_not_close_is_counted(hosts, manifest, block):
     sure = all_on_stamp(manifest, 48, 0.262)
     assert sure.any() and not sure[manifest["is_control"].values].any()
     for factor in (0.95, 1.01):
         spoilt = block.copy(deep=True)
         spoilt["total_injected_flux_nmgy"].values[np.flatnonzero(sure)[0], 1] *= factor
-        failures = invariant_failures(spoilt, manifest)
+        failures = invariant_failures(spoilt, manifest, hosts)
         assert failures["invariant: flux of an arc within the stamp not magnification x source flux"] == 1
 
 

@@ -71,6 +71,9 @@ def handle_core(
     if how.negatives:
         light = _negative_light(pairs, how, stamp, ctrl, arc, seed)
         light[pairs["is_control"].values] = 0.0
+        if "has_data" in pairs:
+            # Positives have no light there; a negative that had some would be told by it alone.
+            light[~pairs["has_data"].values] = 0.0
         ctrl = (ctrl + light).astype(np.float32)
         arc = (arc - light).astype(np.float32)
     named = {"units": "nanomaggy", "long_name": "light of the arc that the core handling hides"}
