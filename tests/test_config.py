@@ -76,7 +76,7 @@ def test_a_missing_file_is_refused_by_name():
 
 
 def test_a_stage_depends_on_its_own_settings_and_those_before_it():
-    a, b = load(), load(injection={"gain": "exposure"})
+    a, b = load(), load(injection={"gain": "exposure", "exposure_time_s": {"g": 90, "r": 90, "z": 90}})
     assert a.settings_of("cutouts") == b.settings_of("cutouts")
     assert a.settings_of("manifest") == b.settings_of("manifest")
     assert a.settings_of("pairs") != b.settings_of("pairs")

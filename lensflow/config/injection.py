@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from lensflow.config.base import Positive, Section
 
@@ -17,8 +17,8 @@ class InjectionConfig(Section):
     sky_mag_arcsec2: dict[str, float] = Field(
         default={"g": 22.04, "r": 20.91, "i": 20.0, "z": 18.46}, description="sky brightness for gain: invvar"
     )
-    exptime_s: dict[str, Positive] = Field(
-        default={"g": 90.0, "r": 90.0, "i": 90.0, "z": 90.0}, description="one exposure, for gain: exposure"
+    exposure_time_s: dict[str, Positive] | None = Field(
+        None, description="length of one exposure of each band (EXPTIME), for gain: exposure, which must state it"
     )
     electrons_per_s_per_nmgy: dict[str, Positive] = Field(
         default={"g": 40.0, "r": 53.0, "i": 45.0, "z": 32.0}, description="throughput, for gain: exposure"
@@ -34,6 +34,15 @@ class InjectionConfig(Section):
     )
     core_mask_width_pix: Positive = Field(2.0, description="width of the taper and of the tanh")
     render_tolerance: Positive = Field(1e-3, description="rows with a larger render_err are flagged")
+
+    @model_validator(mode="after")
+    def _exposures_are_stated(self) -> InjectionConfig:
+        if self.noise and self.gain == "exposure" and not self.exposure_time_s:
+            raise ValueError(
+                "gain: exposure needs exposure_time_s, seconds of one exposure of each band (EXPTIME in the exposures' "
+                "headers), e.g. exposure_time_s: {g: 90, r: 90, z: 90}; or gain: invvar"
+            )
+        return self
 
     @property
     def core_mask(self) -> tuple[float, str, float]:

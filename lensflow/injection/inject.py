@@ -67,12 +67,13 @@ def effective_gain(
     -------
     ndarray, shape (host, band); NaN where a band has no data.
     """
-    table = config.sky_mag_arcsec2 if config.gain == "invvar" else config.exptime_s
+    exposures = config.exposure_time_s or {}
+    table = config.sky_mag_arcsec2 if config.gain == "invvar" else exposures
     for band in bands:
         if band not in table or (config.gain == "exposure" and band not in config.electrons_per_s_per_nmgy):
             raise ConfigError(f"injection: no gain setting for band {band!r} (gain: {config.gain})")
     if config.gain == "exposure":
-        exptime = np.array([config.exptime_s[b] for b in bands])
+        exptime = np.array([exposures[b] for b in bands])
         rate = np.array([config.electrons_per_s_per_nmgy[b] for b in bands])
         nexp = hosts["nexp"].values.astype(np.float64)
         return np.where(nexp > 0, gain_from_exposure(np.maximum(nexp, 1), exptime, rate), np.nan)

@@ -222,8 +222,20 @@ def test_gain_follows_the_depth_or_the_exposures(hosts):
     assert np.isnan(sky[1, 0]) and sky[0, 1] == pytest.approx(
         0.0024**-2 * 10 ** (0.4 * (22.5 - 20.91)) * 0.262**2, rel=1e-3
     )
-    exposed = effective_gain(hosts, list(BANDS), InjectionConfig(gain="exposure"))
+    exposed = effective_gain(
+        hosts, list(BANDS), InjectionConfig(gain="exposure", exposure_time_s=dict.fromkeys("grz", 90.0))
+    )
     assert np.isnan(exposed[1, 0]) and exposed[0, 1] == 3 * 90 * 53
+
+
+def test_exposure_times_are_stated_and_never_assumed(hosts):
+    with pytest.raises(ValueError, match=r"gain: exposure needs exposure_time_s.*EXPTIME"):
+        InjectionConfig(gain="exposure")
+    assert InjectionConfig(gain="exposure", noise=False).exposure_time_s is None
+    short = InjectionConfig(gain="exposure", exposure_time_s={"g": 50.0, "r": 50.0, "z": 100.0})
+    assert effective_gain(hosts, list(BANDS), short)[0].tolist() == [3 * 50 * 40.0, 3 * 50 * 53.0, 3 * 100 * 32.0]
+    with pytest.raises(ConfigError, match="band 'z'"):
+        effective_gain(hosts, list(BANDS), InjectionConfig(gain="exposure", exposure_time_s={"g": 50, "r": 50}))
 
 
 def test_a_band_without_a_gain_setting_is_refused(hosts):

@@ -37,7 +37,7 @@ def make_run(out: Path, **changes: Any) -> RunConfig:
         "survey": {**SMALL["survey"], "failure_budget": 0.5},
         # Two bricks of 2': a guard band would leave too few hosts for a gallery of different ones.
         "splits": {"guard_arcsec": 0},
-        "injection": {"gain": "exposure"},
+        "injection": {"gain": "exposure", "exposure_time_s": {"g": 90, "r": 90, "z": 90}},
         "diagnostics": {"bootstrap": 60},
         "gate": {"bootstrap": 60},
     }
