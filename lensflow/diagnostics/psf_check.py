@@ -89,8 +89,7 @@ def _measure(specimens: Specimens, rows: NDArray[np.int64], renderer: Any) -> di
     out = {k: np.full(fwhm.shape, np.nan) for k in ("fwhm_arcsec", *LIMITS)}
     x, y = geometry.pixel_grid(size)
     for i, b in np.argwhere(np.isfinite(fwhm)):
-        hat = _transform(specimens, int(rows[i]), int(b), scale, _period(size, fwhm[i, b] / scale))
-        expected, far = (_analytic(hat, p, size) for p in (place, edge))
+        expected, far = _analytic(specimens, int(rows[i]), int(b), scale, (place, edge), size)
         found, peak = image[i, b].astype(np.float64), expected.max()
         out["fwhm_arcsec"][i, b] = fwhm[i, b]
         out["image_error"][i, b] = np.abs(found - expected).max() / peak
@@ -129,33 +128,47 @@ def _impulses(
 
 
 def _period(size: int, fwhm_pix: float) -> int:
-    """Pixels after which the analytic image may repeat: the stamp, and room for the wings of the widest PSF."""
+    """Pixels after which the analytic image may repeat: the stamp, and room for the PSF's wings."""
     return max(_LEAST_PERIOD_PIX, size + int(40 * fwhm_pix))
 
 
-def _transform(specimens: Specimens, row: int, band: int, scale: float, period: int) -> NDArray[np.complex128]:
-    """Fourier transform of PSF and source together, at the frequencies of a period."""
-    f = np.fft.fftfreq(period)
+def _transform(specimens: Specimens, row: int, band: int, scale: float, fx: Floats, fy: Floats) -> NDArray[Any]:
+    """Fourier transform of PSF and source together at frequencies in cycles per pixel, shape (fy, fx)."""
+    f = np.hypot(fy[:, None], fx)
     sigma = SOURCE_REFF_ARCSEC / _REFF_OVER_SIGMA / scale
-    source = np.exp(-2 * (np.pi * sigma * np.hypot(f[:, None], f)) ** 2)
+    source = np.exp(-2 * (np.pi * sigma * f) ** 2)
     if specimens.attrs["psf_model"] == "kernel":
-        return np.asarray(source * _kernel(specimens, row, band).transform(f, f), dtype=np.complex128)
+        return np.asarray(source * _kernel(specimens, row, band).transform(fx, fy))
     fwhm = float(specimens.columns["psf_fwhm_arcsec"][row, band]) / scale
     model, beta = str(specimens.attrs["psf_model"]), float(specimens.attrs["psf_beta"])
-    return np.asarray(source * transform(np.hypot(f[:, None], f), fwhm, model, beta), dtype=np.complex128)
+    return np.asarray(source * transform(f, fwhm, model, beta))
+
+
+def _analytic(
+    specimens: Specimens, row: int, band: int, scale: float, places: tuple[Floats, ...], size: int
+) -> list[Floats]:
+    """Images of a unit-flux source at each place (x, y), nMgy/pixel, shape (size, size).
+
+    At pixel centres, frequencies that differ by whole cycles per pixel are one: a narrow PSF has light in several.
+    """
+    fwhm_pix = float(specimens.columns["psf_fwhm_arcsec"][row, band]) / scale
+    f = np.asarray(np.fft.fftfreq(_period(size, fwhm_pix)), dtype=np.float64)
+    of_image = specimens.attrs["psf_model"] == "kernel"
+    repeats = range(1) if of_image or fwhm_pix > 5 else range(-2, 3)
+    folded = [np.zeros((f.size, f.size), complex) for _ in places]
+    for m in repeats:
+        for n in repeats:
+            fx, fy = np.add(f, float(n)), np.add(f, float(m))
+            hat = _transform(specimens, row, band, scale, fx, fy)
+            for total, place in zip(folded, places, strict=True):
+                total += hat * np.exp(-2j * np.pi * (fy[:, None] * place[1] + fx * place[0]))
+    return [np.asarray(np.fft.ifft2(total).real[:size, :size]) for total in folded]
 
 
 def _kernel(specimens: Specimens, row: int, band: int) -> KernelPSF:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", LensflowWarning)  # the renderer has said it
         return prepare_kernel(specimens.columns["psf_kernel"][row, band])
-
-
-def _analytic(hat: NDArray[np.complex128], place: Floats, size: int) -> Floats:
-    """Image of a unit-flux source at ``place`` (x, y), nMgy/pixel, shape (size, size)."""
-    f = np.fft.fftfreq(len(hat))
-    moved = hat * np.exp(-2j * np.pi * (f[:, None] * place[1] + f * place[0]))
-    return np.asarray(np.fft.ifft2(moved).real[:size, :size])
 
 
 def _area(image: Floats) -> float:

@@ -22,6 +22,8 @@ ACCURACY = 1e-3
 # Rows that the reference makes anew, about half a second each: those with the widest sources, which it samples best.
 REFERENCE_ROWS = 1
 _REFERENCE_ACCURACY = 2e-3
+# On stamps of many pixels the reference cannot afford the rays that it needs; this far from itself, it says nothing.
+_REFERENCE_USELESS = 0.05
 
 
 def rendering(
@@ -125,6 +127,8 @@ def _beside_the_reference(
         reference[i] = _apart(found, slow, kept)
         # Half the rays are further from the truth than all: an upper bound of the reference's own error.
         own[i] = _apart(kept * coarse, slow, kept)
+        if own[i] > _REFERENCE_USELESS:
+            reference[i] = np.nan
     return reference, own
 
 

@@ -8,6 +8,7 @@ from astropy.io import fits
 
 import lensflow as lf
 from lensflow import steps
+from lensflow.diagnostics import Status, findings
 from lensflow.lensing.render import render
 from lensflow.schema import PsfSource
 from lensflow.store.open import open_all_pairs, open_cutouts, open_manifest
@@ -136,3 +137,22 @@ def test_kernels_without_psf_images_are_refused_with_the_way_out(config):
     with pytest.raises(lf.errors.LensflowError, match="psf_images"):
         steps.plan_step(plain)
         steps.inject_step(plain)
+
+
+def test_a_run_whose_sources_are_images_alone_is_diagnosed_in_full(config, stores):
+    cutouts, _, pairs = stores
+    of_image = pairs["is_control"].values | (pairs["src_id"].values != "")
+    pairs = pairs.isel(sample=np.flatnonzero(of_image)).compute()
+    kernel = cutouts["psf_kernel"].values[pairs["host_index"].values]
+    pairs = pairs.assign(psf_kernel=(("sample", "band", "psf_y", "psf_x"), kernel))
+    measured = lf.diagnose(pairs, config)
+    found = {(f.diagnostic, f.check): f for f in findings(measured) if f.diagnostic in ("psf", "rendering")}
+    assert found[("rendering", "stored arcs made anew")].status is Status.OK
+    assert found[("psf", "image of an impulse")].status is Status.OK
+    assert not [f for f in found.values() if f.status is Status.ALARM]
+    assert measured["rendering"].attrs["n_images"] == int((~pairs["is_control"]).sum())
+    # As behind a profile, where the reference is held against a disc on the rows' own lenses and PSFs.
+    profile = pairs.drop_vars("psf_kernel").assign_attrs(psf_model="moffat", psf_beta=3.5)
+    beside = lf.diagnose(profile, config)["rendering"]
+    assert int(beside["reference_error"].notnull().sum()) == 1
+    assert float((beside["reference_error"] / np.maximum(beside["reference_own_error"], 2e-3)).max()) < 1

@@ -1,0 +1,65 @@
+"""Diagnostics at the documented sizes (32 to 1024 pixels) and scales (0.03 to 1 arcsec): no crash, no false alarm."""
+
+import numpy as np
+import pytest
+
+import lensflow as lf
+from lensflow.config import DiagnosticsConfig, RunConfig
+from lensflow.diagnostics import Status, findings
+
+# The width of the PSF on the sky: a survey's where its pixels resolve that, two pixels where they do not.
+SIZES = (32, 48, 100, 128, 192, 256, 320, 321, 400, 512, 768, 1024)
+SCALES = (0.03, 0.06, 0.1, 0.168, 0.27, 0.4, 0.6, 1.0)
+
+
+def diagnosed(size, scale, hosts=4, per_host=3):
+    draw = np.random.default_rng(1)
+    cube = size + 8
+    y, x = np.mgrid[:cube, :cube] - (cube - 1) / 2
+    r = np.hypot(x, y) * scale
+    sky = {"g": 0.004, "r": 0.006, "z": 0.01}
+    images = {
+        b: (0.5 * scale**2 * 15 * np.exp(-r / 0.8) + s * draw.normal(size=(hosts, cube, cube))).astype(np.float32)
+        for b, s in sky.items()
+    }
+    psfsize = {b: max(w, 2.5 * scale) for b, w in {"g": 1.5, "r": 1.3, "z": 1.2}.items()}
+    cutouts = lf.import_stamps(images, pixel_scale_arcsec=scale, psfsize_arcsec=psfsize, stamp_size=size)
+    plan = {
+        "preset": "historic",
+        "injections_per_host": per_host,
+        "theta_e_arcsec": {"min": 0.8, "max": 1.5},
+        "src_reff_arcsec": [0.25, 0.4],
+        "src_n": 1.0,
+    }
+    config = RunConfig.model_validate(
+        {"out": "-", "survey": {"root": "-", "targets": "-", "stamp_size": size}, "plan": plan}
+    ).model_copy(update={"diagnostics": DiagnosticsConfig(bootstrap=50)})
+    pairs = lf.inject(cutouts, lf.plan_injections(cutouts, config), config)
+    return findings(lf.diagnose(pairs, config))
+
+
+def alarms(found):
+    return [f for f in found if f.status is Status.ALARM]
+
+
+@pytest.mark.parametrize("size, scale", [(64, 0.06), (336, 0.262)])
+def test_a_large_stamp_and_a_fine_scale_are_diagnosed_without_alarm(size, scale):
+    found = diagnosed(size, scale, hosts=2, per_host=2)
+    assert alarms(found) == []
+    assert {f.status for f in found if f.diagnostic in ("psf", "rendering")} == {Status.OK}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", SIZES)
+def test_every_size_is_diagnosed_without_alarm(size):
+    found = diagnosed(size, 0.262)
+    assert alarms(found) == []
+    assert "psf" in {f.diagnostic for f in found if f.status is Status.OK}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scale", SCALES)
+def test_every_scale_is_diagnosed_without_alarm(scale):
+    found = diagnosed(64, scale)
+    assert alarms(found) == []
+    assert "psf" in {f.diagnostic for f in found if f.status is Status.OK}
