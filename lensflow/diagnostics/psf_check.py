@@ -154,7 +154,9 @@ def _analytic(
     fwhm_pix = float(specimens.columns["psf_fwhm_arcsec"][row, band]) / scale
     f = np.asarray(np.fft.fftfreq(_period(size, fwhm_pix)), dtype=np.float64)
     of_image = specimens.attrs["psf_model"] == "kernel"
-    repeats = range(1) if of_image or fwhm_pix > 5 else range(-2, 3)
+    # What is left out is below 1e-4 of the peak for a Moffat of beta 2.5.
+    reach = 0 if of_image or fwhm_pix > 4 else 1 if fwhm_pix > 2 else 2
+    repeats = range(-reach, reach + 1)
     folded = [np.zeros((f.size, f.size), complex) for _ in places]
     for m in repeats:
         for n in repeats:
