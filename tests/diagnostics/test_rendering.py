@@ -30,7 +30,7 @@ def test_a_sound_run_is_made_anew_within_the_accuracy_and_beside_the_reference(k
     assert float(found["error"].max()) <= 1e-6 and float(found["flux_error"].max()) <= 1e-6
     made = found["reference_error"].notnull()
     assert int(made.sum()) == module.REFERENCE_ROWS
-    widest = int(np.argmax(kept.columns["src_reff_arcsec"]))
+    widest = int(np.argmax(kept.columns["src_reff_arcsec"] * kept.columns["src_q"]))
     assert bool(made[widest])
     assert {f.status for f in findings({"rendering": found})} == {Status.OK}
 
