@@ -17,6 +17,8 @@ __version__ = _version("lensflow")
 if TYPE_CHECKING:
     from lensflow.api import (
         SourceBank,
+        brightness_figure,
+        brightness_table,
         compare_runs,
         connect,
         core_claims,
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
         dashboard_link,
         diagnose,
         gate,
+        gate_by_magnitude,
         handle_core,
         import_stamps,
         inject,
@@ -54,6 +57,8 @@ if TYPE_CHECKING:
 __all__ = [
     "SourceBank",
     "__version__",
+    "brightness_figure",
+    "brightness_table",
     "compare_runs",
     "connect",
     "core_claims",
@@ -65,6 +70,7 @@ __all__ = [
     "dashboard_link",
     "diagnose",
     "gate",
+    "gate_by_magnitude",
     "handle_core",
     "import_stamps",
     "inject",

@@ -20,6 +20,8 @@ from lensflow.config import InjectionConfig, RunConfig, SplitsConfig, SurveyConf
 from lensflow.diagnostics import Summaries
 from lensflow.errors import StoreError
 from lensflow.gates import FeatureBlock, GateResult, MetadataRows, feature_block, run_gates
+from lensflow.gates.brightness import BrightnessBin
+from lensflow.gates.brightness import gate_by_magnitude as _gate_by_magnitude
 from lensflow.gates.core_claims import PUBLISHED_AUC, Claim
 from lensflow.gates.core_claims import core_claims as _core_claims
 from lensflow.gates.core_sweep import CoreRows, HandlingResult
@@ -30,7 +32,7 @@ from lensflow.injection.core import Handling, handle_core, mask_batch
 from lensflow.manifest.build import build_manifest
 from lensflow.manifest.image_sources import bank_of
 from lensflow.manifest.source_bank import SourceBank
-from lensflow.report import core_handling
+from lensflow.report import brightness, core_handling
 from lensflow.report.figures import Picture
 from lensflow.steps import compare_step as compare_runs
 from lensflow.steps import (
@@ -58,6 +60,8 @@ from lensflow.targets.stamp_hosts import hosts_of_arrays
 
 __all__ = [
     "SourceBank",
+    "brightness_figure",
+    "brightness_table",
     "compare_runs",
     "connect",
     "core_claims",
@@ -69,6 +73,7 @@ __all__ = [
     "dashboard_link",
     "diagnose",
     "gate",
+    "gate_by_magnitude",
     "handle_core",
     "import_stamps",
     "inject",
@@ -358,6 +363,31 @@ def core_table(results: Sequence[HandlingResult]) -> str:
 def core_figure(results: Sequence[HandlingResult]) -> Picture:
     """Draw what each handling leaves for the gates to see, above the light that it costs; ``png`` holds the bytes."""
     return core_handling.cost_curve(results)
+
+
+def gate_by_magnitude(pairs: xr.Dataset, config: RunConfig, edges: Sequence[float]) -> tuple[BrightnessBin, ...]:
+    """Run the gates on each bin of the sources' unlensed r magnitude: how a verdict depends on the population.
+
+    Parameters
+    ----------
+    pairs : Dataset
+        Opened or lazy, all of one run.
+    config : RunConfig
+        Its ``gate``; the controls are those of all rows.
+    edges : sequence of float
+        Ends of the bins.
+    """
+    return _gate_by_magnitude(pairs, lambda part: gate(part, config), edges)
+
+
+def brightness_table(bins: Sequence[BrightnessBin]) -> str:
+    """Return results of :func:`gate_by_magnitude` as a markdown table."""
+    return core_handling.markdown(brightness.table(bins))
+
+
+def brightness_figure(bins: Sequence[BrightnessBin]) -> Picture:
+    """Draw AUC against magnitude, above the arcs' light beside their hosts'; ``png`` holds the bytes."""
+    return brightness.figure(bins)
 
 
 def tune_core(config: RunConfig) -> CoreTuning:

@@ -234,7 +234,10 @@ MANIFEST = (
     _v("src_q", "sample", "f8", "1", "axis ratio of the source"),
     _v("src_phi_rad", "sample", "f8", "rad", "angle of the source's major axis; an image is turned by it"),
     _v("src_id", "sample", "U32", "", "image that is the source; empty: a Sersic profile"),
-    _v("src_flux_nmgy", "sample band", "f8", "nMgy", "unlensed flux of the source"),
+    _v("src_flux_nmgy", "sample band", "f8", "nMgy",
+       "unlensed flux of the source as it arrives; divided by mw_transmission: above the Galaxy's dust"),
+    _v("mw_transmission", "sample band", "f8", "1",
+       "share of the source's light that the Galaxy's dust lets through; 1 where E(B-V) is not known or not asked for"),
     _v("psf_fwhm_arcsec", "sample band", "f8", "arcsec",
        "FWHM of the PSF profile that is applied; NaN = band absent, no arc is put there"),
     _v("x_center", "sample", "f8", "pixel", "lens centre in the stamp, x (the host's position)"),
@@ -282,6 +285,8 @@ METRICS = (
     _v("arc_snr", "sample", "f4", "1", "alias of snr_peak in r (the first band where there is no r)"),
     _v("render_err", "sample", "f4", "1", "estimated rendering error over the arc's peak"),
     _v("total_injected_flux_nmgy", "sample band", "f4", "nMgy", "sum of the arc over the stamp"),
+    _v("arc_over_host", "sample band", "f4", "1",
+       "total_injected_flux over the host's flux within 5\" on the same pixels; NaN: no light or no data there"),
     _v("snr_peak", "sample band", "f4", "1", "max(arc sqrt(invvar))"),
     _v("snr_matched", "sample band", "f4", "1", "sqrt(sum arc^2 invvar)"),
     _v("snr_stamp", "sample band", "f4", "1", "sum(arc) / sqrt(sum 1/invvar) over pixels with data"),
@@ -300,8 +305,18 @@ ROUNDING = (
        "step that stamp and control are rounded to, unbiased (store.quantize); 0 = not rounded"),
 )  # fmt: skip
 
+# What no real lens, or none that can be seen, looks like: not faults, and not part of is_clean.
+MARKS = (
+    _v("low_arc_snr", "sample", "u1", "", "1: mark: no pixel of the arc has an SNR of 3 (snr_peak) in any band"),
+    _v("arc_outshines_host", "sample", "u1", "", "1: mark: the arc is brighter than its host in r (arc_over_host > 1)"),
+    _v("theta_e_beyond_stamp", "sample", "u1", "", "1: mark: theta_E is more than a third of the stamp's side"),
+    _v("theta_e_beyond_host", "sample", "u1", "",
+       "1: mark: theta_E needs more than 450 km/s, or 1.3 times the host's sigma_v, even for the farthest source"),
+)  # fmt: skip
+
 FLAGS = (
-    _v("is_clean", "sample", "u1", "", "1: covered in all bands, bad_pixel_frac <= 0.2, real PSF, no other flag"),
+    _v("is_clean", "sample", "u1", "",
+       "1: covered in all bands, bad_pixel_frac <= 0.2, real PSF, no other flag (marks aside)"),
     _v("band_absent", "sample", "u1", "", "1: at least one band has no exposure, so no arc"),
     _v("no_good_pixel", "sample", "u1", "", "1: an SNR is null because a covered band has no pixel with data"),
     _v("render_not_converged", "sample", "u1", "", "1: render_err exceeds the configured tolerance"),
@@ -311,6 +326,7 @@ FLAGS = (
     _v("low_stamp_flux", "sample", "u1", "", "1: the stamp holds less than half of the lensed flux"),
     _v("flux_without_data", "sample", "u1", "",
        "1: more than 5 % of a band's arc flux would lie on pixels without data (nodata_flux_fraction)"),
+    *MARKS,
 )  # fmt: skip
 
 STORES: dict[str, tuple[Variable, ...]] = {

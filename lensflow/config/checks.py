@@ -63,6 +63,7 @@ GATE_CHECKS = {
     "splits": "no host, sky cell, source or shared pixel is in two splits, over all rows",
     "balance": "injections and controls agree in every column that a network could feel",
     "localisation": "the light added to a row lies at the radius where its rendered arc does",
+    "visibility": "the arcs can be seen: enough of them above the noise, and not too faint beside their hosts",
     "diagnostics": "no other diagnostic raises an alarm",
 }
 

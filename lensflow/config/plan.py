@@ -8,6 +8,8 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from lensflow.config.base import Axis, Fraction, Positive, Range, Section
 
+# Legacy Surveys, DECam ugrizY: https://www.legacysurvey.org/dr10/catalogs/ (Galactic extinction coefficients).
+_EXTINCTION = {"u": 3.995, "g": 3.214, "r": 2.165, "i": 1.592, "z": 1.211, "Y": 1.064}
 # Names of the presets before there was a plausible one.
 _OLD_PRESETS = {"sota": "historic", "small": "historic_small", "medium": "historic_medium", "full": "historic_full"}
 
@@ -36,6 +38,14 @@ class SourcesConfig(Section):
     size: Literal["native", "prior"] = Field(
         "native", description="half-light radius: the image's own, or the plan's src_reff_arcsec"
     )
+    magnitude: Literal["prior", "native"] = Field(
+        "prior",
+        description="brightness: the plan's priors (an image is a shape), or the image's own magnitude in i (F814W): "
+        "MAG of the catalogue, or its counts with zero_point. Colours are the plan's either way",
+    )
+    zero_point: float | None = Field(
+        None, description="AB zero point of the images' counts, for magnitude: native; null: MAG of the catalogue"
+    )
     noise: Literal["smooth", "keep"] = Field("smooth", description="take the images' noise away, or leave them be")
     negative: Literal["clip", "keep"] = Field("clip", description="pixels below 0: set to 0, or left")
 
@@ -43,6 +53,10 @@ class SourcesConfig(Section):
     def _one_kind(self) -> SourcesConfig:
         if (self.catalog is None) == (self.images is None):
             raise ValueError("give exactly one of catalog and images")
+        if self.magnitude == "native" and self.images is not None and self.zero_point is None:
+            raise ValueError("magnitude: native of images needs their zero_point (a catalogue has MAG)")
+        if self.zero_point is not None and self.magnitude == "prior":
+            raise ValueError("zero_point is for magnitude: native; with magnitude: prior it would do nothing")
         return self
 
 
@@ -144,7 +158,11 @@ class PlanConfig(Section):
         description="r magnitude before lensing: the host's plus dmag, or drawn from src_mag_range; null: apparent "
         "with preset: realistic where dmag is not given, else lens_plus_dmag",
     )
-    src_mag_range: Range = Field(Range(min=23.0, max=26.0), description="r magnitudes for src_mag: apparent")
+    src_mag_range: Range | None = Field(
+        None,
+        description="r magnitudes for src_mag: apparent; null: 23 to 25.5 with preset: realistic (fainter sources make "
+        "arcs beyond r = 24, which surveys from the ground do not show), else 23 to 26",
+    )
     src_mag_slope: float | None = Field(
         None,
         ge=-2,
@@ -162,7 +180,25 @@ class PlanConfig(Section):
         "moffat", description="profile given the host's psfsize, or the host's own PSF image (cutouts' psf_kernel)"
     )
 
-    psf_beta: Annotated[float, Field(ge=2)] = Field(3.5, description="Moffat beta")
+    psf_beta: Annotated[float, Field(ge=2)] = Field(
+        2.6, description="Moffat beta; 2.6 fits the coadd PSFs of DR9 best in all three bands (docs/decisions/0009)"
+    )
+    psfsize_is: Literal["noise_equivalent", "fwhm"] = Field(
+        "noise_equivalent",
+        description="what the survey's psfsize means: the FWHM of the Gaussian with the PSF's noise-equivalent area, "
+        "as in the Legacy Surveys (a Moffat of beta 2.6 has a FWHM of 0.733 times that), or the FWHM of the profile "
+        "itself, as a seeing measured on stars",
+    )
+    extinction: Literal["host", "none"] = Field(
+        "host",
+        description="Galactic extinction of the arcs, from the host's E(B-V) where the catalogue has it; none where "
+        "not. The factor is stored (mw_transmission). Fluxes of plan.table are taken as they arrive",
+    )
+    extinction_mag_per_ebv: dict[str, Annotated[float, Field(ge=0)]] = Field(
+        default_factory=lambda: dict(_EXTINCTION),
+        description="A / E(B-V) per band for the E(B-V) of Schlegel, Finkbeiner & Davis 1998; the default is that of "
+        "the Legacy Surveys for DECam (DR9 and DR10 catalogue pages)",
+    )
     include_partial: bool = Field(
         False, description="plan for hosts whose status is PARTIAL because pixels are missing"
     )

@@ -13,6 +13,7 @@ from lensflow.diagnostics.stratified import Stratified
 from lensflow.diagnostics.summaries import DIAGNOSTICS, ONE_PASS, Summaries
 from lensflow.diagnostics.summaries import from_json as results_from_json
 from lensflow.diagnostics.summaries import to_json as results_to_json
+from lensflow.diagnostics.visibility import Visibility
 
 __all__ = [
     "DIAGNOSTICS",
@@ -29,6 +30,7 @@ __all__ = [
     "Status",
     "Stratified",
     "Summaries",
+    "Visibility",
     "alarms",
     "findings",
     "results_from_json",

@@ -29,6 +29,10 @@ BALANCE_POWER = 1.0
 KS_P = 1e-4
 LOCALISED_SHARE = 0.95
 LOCALISATION = "light lies where the arc does"
+# Where fewer than half of the arcs can be told from noise by one who knows their shape, or no pixel of most arcs stands
+# out, or arcs are that much fainter than their hosts, a pass of a gate means nothing. Real arcs of such surveys have
+# peak SNRs of 2 to 20, and 0.02 to 0.3 of their lens's light.
+LEAST_SEEN_SHARE, LEAST_PEAK_SNR, LEAST_OVER_HOST = 0.5, 1.0, 0.002
 
 
 class Status(StrEnum):
@@ -214,6 +218,24 @@ def _flux(ds: xr.Dataset) -> Iterator[Finding]:
     yield found
 
 
+def _visibility(ds: xr.Dataset) -> Iterator[Finding]:
+    yield _at_least("visibility", "arcs that can be seen", ds, "seen_share", LEAST_SEEN_SHARE)
+    yield _at_least("visibility", "arcs' brightest pixels", ds, "peak_median", LEAST_PEAK_SNR)
+    yield _at_least("visibility", "arc beside its host", ds, "arc_over_host_median", LEAST_OVER_HOST)
+
+
+def _at_least(diagnostic: str, check: str, ds: xr.Dataset, name: str, least: float) -> Finding:
+    """Judge a number that must not be small: an alarm where its whole interval is."""
+    value, low, high = (float(ds[f"{name}{k}"]) for k in ("", "_low", "_high"))
+    text = f"{ds[name].attrs['long_name']}; at least {least:g}"
+    if np.isnan(high):
+        return _not_tested(diagnostic, check, f"too few rows or hosts: {text}")
+    status = Status.ALARM if high < least else Status.OK
+    if status is Status.OK and low < least:
+        status, text = Status.NOT_TESTED, f"{value:.3g} [{low:.3g}, {high:.3g}]: more hosts would decide; {text}"
+    return Finding(diagnostic, check, status, "", value, low, high, least, text)
+
+
 def _noise(ds: xr.Dataset) -> Iterator[Finding]:
     if ds.attrs["declared"] == "no noise":
         rms = ds["noise_rms_over_unit"].fillna(0)
@@ -297,5 +319,6 @@ _JUDGES: dict[str, Callable[[xr.Dataset], Iterator[Finding]]] = {
     "flux": _flux,
     "balance": _balance,
     "noise": _noise,
+    "visibility": _visibility,
     "rendering": _rendering,
 }

@@ -24,11 +24,15 @@ from lensflow.diagnostics.regression import Regression
 from lensflow.diagnostics.rendering import rendering
 from lensflow.diagnostics.specimens import Specimens
 from lensflow.diagnostics.stratified import Stratified
+from lensflow.diagnostics.visibility import Visibility
 from lensflow.lensing.image_light import Sources
 from lensflow.lensing.render import render
 
 # Diagnostics that are sums over rows; psf, deflection and rendering make something anew from the specimens.
-ONE_PASS = ("annulus", "regression", "stratified", "radial_profile", "alignment", "flux", "noise", "balance")
+ONE_PASS = (
+    *("annulus", "regression", "stratified", "radial_profile", "alignment", "flux", "noise", "balance"),
+    "visibility",
+)
 DIAGNOSTICS = (*ONE_PASS, "psf", "deflection", "rendering")
 
 
@@ -44,6 +48,7 @@ class Summaries:
     flux: Flux
     noise: Noise
     balance: Balance
+    visibility: Visibility
     specimens: Specimens
 
     @classmethod
@@ -59,6 +64,7 @@ class Summaries:
             Flux.from_differences(d, *frame_of(pairs)),
             Noise.from_differences(d, frame_of(pairs)[1]),
             Balance.from_block(pairs, config),
+            Visibility.from_differences(d),
             Specimens.from_block(pairs),
         )
 

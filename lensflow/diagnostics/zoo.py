@@ -239,6 +239,18 @@ def _flux_scale(pairs: xr.Dataset) -> xr.Dataset:
     return pairs.assign(arc=(pairs["arc"].dims, arc), stamp=(pairs["stamp"].dims, ctrl + arc + noise))
 
 
+def _counts(pairs: xr.Dataset) -> xr.Dataset:
+    # Pixels of zero point 27 taken for nanomaggies (22.5): everything but the arcs is 63 times too bright.
+    factor = 10 ** (0.4 * (27 - 22.5))
+    ctrl, arc = (pairs[k].values.astype(np.float64) for k in ("ctrl", "arc"))
+    noise = pairs["stamp"].values - ctrl - arc
+    stamp = (factor * ctrl).astype(np.float32) + arc + noise
+    new = {"ctrl": factor * ctrl, "stamp": stamp}
+    out = pairs.assign({k: (pairs[k].dims, v.astype(np.float32)) for k, v in new.items()})
+    weaker = ("snr_peak", "snr_matched", "snr_stamp", "arc_snr", "arc_over_host")
+    return out.assign({k: pairs[k] / factor for k in weaker})
+
+
 @dataclass(frozen=True)
 class Fault:
     """One known mistake.
@@ -270,7 +282,7 @@ FAULTS = (
     Fault("sigma for FWHM", "the FWHM used as a sigma", ("psf", "rendering"),
           _with(lambda m: {"psf_fwhm_arcsec": 2.3548 * np.asarray(m["psf_fwhm_arcsec"])})),
     Fault("psfsize as Moffat FWHM", "psfsize not converted to the Moffat's FWHM", ("psf", "rendering"),
-          _with(lambda m: {"psf_fwhm_arcsec": np.asarray(m["psf_fwhm_arcsec"]) / 0.811})),
+          _with(lambda m: {"psf_fwhm_arcsec": np.asarray(m["psf_fwhm_arcsec"]) / 0.733})),
     Fault("half-pixel centre", "lens and source half a pixel off along both axes", ("psf", "deflection", "rendering"),
           _with(lambda m: {k: np.asarray(m[k]) + 0.5 for k in ("x_center", "y_center")})),
     Fault("clipped kernel", "a kernel of 19 x 19 pixels, not renormalised", ("psf", "rendering"),
@@ -299,6 +311,8 @@ FAULTS = (
           spoil=_stamps(lambda p, s: np.round(s / (0.25 * _sky(p))) * 0.25 * _sky(p))),
     Fault("controls of other hosts", "the control of each row is another galaxy", ("annulus", "alignment"),
           spoil=_other_hosts),
+    Fault("wrong zero point", "arcs of a tenth of the light, on pixels of zero point 27 taken for nanomaggies",
+          ("visibility",), _with(lambda m: {"src_flux_nmgy": 0.1 * np.asarray(m["src_flux_nmgy"])}), _counts),
     Fault("controls of good seeing", "controls only in the best third of the seeing", ("balance",),
           spoil=_best_seeing_controls),
 )  # fmt: skip

@@ -13,7 +13,15 @@ from lensflow import schema
 from lensflow.config import fingerprint
 from lensflow.config.checks import GATE_CHECKS
 from lensflow.diagnostics import Finding, Status, findings
-from lensflow.diagnostics.findings import ALARM, KS_P, LOCALISATION, LOCALISED_SHARE
+from lensflow.diagnostics.findings import (
+    ALARM,
+    KS_P,
+    LEAST_OVER_HOST,
+    LEAST_PEAK_SNR,
+    LEAST_SEEN_SHARE,
+    LOCALISATION,
+    LOCALISED_SHARE,
+)
 from lensflow.errors import GateError, SplitError
 from lensflow.gates.verdicts import GateResult, Verdict
 from lensflow.manifest.splits import check_splits
@@ -56,10 +64,12 @@ def run_checks(
     found = findings(results)
     balance = [f for f in found if f.diagnostic == "balance"]
     light = [f for f in found if f.check == LOCALISATION]
+    seen = [f for f in found if f.diagnostic == "visibility"]
     judges = {
         "balance": (_all_of, balance),
         "localisation": (_all_of, light),
-        "diagnostics": (_rest, [f for f in found if f not in balance and f not in light]),
+        "visibility": (_all_of, seen),
+        "diagnostics": (_rest, [f for f in found if f not in (*balance, *light, *seen)]),
     }
     out = []
     for name in names:
@@ -85,6 +95,12 @@ def _limits(name: str, guard_arcsec: float) -> dict[str, Any]:
         return {"guard_arcsec": guard_arcsec}
     if name == "localisation":
         return {"least_share": LOCALISED_SHARE}
+    if name == "visibility":
+        return {
+            "least_seen_share": LEAST_SEEN_SHARE,
+            "least_peak_snr": LEAST_PEAK_SNR,
+            "least_arc_over_host": LEAST_OVER_HOST,
+        }
     rule = f"an expectation further away than {ALARM:g} half-widths of the 95 % interval and than a tolerance"
     return {"alarm": rule, **({"ks_p": KS_P} if name == "balance" else {})}
 
@@ -123,7 +139,7 @@ def _failed(gate: GateResult, found: Sequence[Finding]) -> GateResult:
     alarms = _alarms(found)
     first = alarms[0]
     text = f"{first.diagnostic}, {first.check}{_at(first)}: {first.value:.4g}{_within(first)}"
-    text += f", {first.expected:.4g} expected"
+    text += f", {'at least ' if first.diagnostic == 'visibility' else ''}{first.expected:.4g} expected"
     others = ", ".join(f"{f.diagnostic} ({f.check})" for f in alarms[1:])
     return gate.decided(Verdict.FAIL, text + (f"; and {others}" if others else ""))
 

@@ -15,6 +15,7 @@ from lensflow.errors import ConfigError, ManifestError
 from lensflow.injection import kernels
 from lensflow.injection.core.masks import keep_weights, mask_arcs
 from lensflow.injection.metrics import pair_metrics
+from lensflow.injection.plausibility import plausibility_marks
 from lensflow.injection.quality import bands_without_psf, pair_flags
 from lensflow.lensing.noise import PURPOSE, arc_noise, gain_from_exposure, gain_from_invvar, variance_per_nmgy
 from lensflow.lensing.render import Rendering, Sources, render
@@ -22,7 +23,7 @@ from lensflow.rng import key_words
 
 _NEEDED = (
     "image", "invvar", "covered", "nexp", "noise_correlation_factor", "status", "band_reasons", "bad_pixel_frac",
-    "psf_source",
+    "psf_source", "aperture_flux_nmgy",
 )  # fmt: skip
 
 
@@ -112,7 +113,8 @@ def inject_block(
     hosts : Dataset
         Cutouts (dims host, band, y, x) that hold every host of the manifest's rows; coordinate ``host_index``
         gives their numbers (0, 1, ... without it); attrs ``pixel_scale_arcsec``. Of ``schema.CUTOUTS`` are needed
-        image, invvar, covered, nexp, noise_correlation_factor, status, band_reasons, bad_pixel_frac and psf_source.
+        image, invvar, covered, nexp, noise_correlation_factor, status, band_reasons, bad_pixel_frac, psf_source and
+        aperture_flux_nmgy; sigma_v_km_s where it is there.
     manifest : Dataset
         Rows of a manifest (dim sample); attrs ``seed``, ``psf_model``, ``psf_beta``.
     config : InjectionConfig, optional
@@ -166,6 +168,7 @@ def inject_block(
         rendering, sums, hosts, rows, columns, bands, masked_flux, config.core_mask_radius_pix, dark_flux, per_nmgy
     )  # fmt: skip
     flags = pair_flags(metrics, hosts, rows, columns["is_control"], config)
+    flags |= plausibility_marks(metrics, hosts, rows, columns, bands.index("r") if "r" in bands else 0)
     out = schema.dataset("pairs", {"arc": arc, "stamp": stamp, **metrics, **flags}, {"band": bands})
     out.attrs["pixel_scale_arcsec"] = hosts.attrs["pixel_scale_arcsec"]
     return out

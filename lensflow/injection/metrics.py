@@ -9,6 +9,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from lensflow.injection import kernels
+from lensflow.injection.plausibility import arc_over_host
 from lensflow.lensing.image_positions import counter_image_radius_arcsec, image_multiplicity, image_positions
 from lensflow.lensing.render import Rendering
 
@@ -33,7 +34,7 @@ def pair_metrics(
         Magnification and render_err (sample,).
     sums : kernels.Sums
     hosts : Dataset
-        With ``noise_correlation_factor`` (host, band).
+        With ``noise_correlation_factor`` and ``aperture_flux_nmgy`` (host, band).
     rows : ndarray of int, shape (sample,)
         Row of each sample's host.
     columns : mapping of ndarray
@@ -82,6 +83,7 @@ def pair_metrics(
         "annulus_flux_fraction": _ratio(sums.shape[:, kernels.ANNULUS], total),
         "arc_r50_pix": sums.shape[:, kernels.R50],
         "total_injected_flux_nmgy": np.where(absent, np.nan, flux),
+        "arc_over_host": np.where(absent, np.nan, arc_over_host(flux, hosts, rows)),
         **{k: np.where(null, np.nan, v) for k, v in snr.items()},
         "core_mask_radius_pix": np.full(len(control), mask_radius_pix),
         "core_mask_flux_fraction": np.where(absent, np.nan, _ratio(masked_flux, masked_flux + (flux + dark_flux))),

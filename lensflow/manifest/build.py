@@ -144,6 +144,7 @@ class Planner:
             "given": [] if self.table is None else sorted(self.table.columns),
             "psf_model": self.config.plan.psf_model,
             "psf_beta": self.config.plan.psf_beta,
+            "psfsize_is": self.config.plan.psfsize_is,
             "n_hosts": self.size.n_used,
             "hosts_skipped": dict(self.size.skipped),
             "hosts_lacking": dict(self.size.lacking),
@@ -224,6 +225,8 @@ class Planner:
         if self.config.plan.psf_model == "kernel":
             # A host has a PSF image in every band that is covered, or is left out (NO_PSF_IMAGE); the others are NaN.
             psfsize = np.where(cutouts["psf_source"].values == PsfSource.COADD_PSF, psfsize, np.nan)
+        if self.config.plan.psfsize_is == "fwhm":
+            return psfsize
         return psf_fwhm_from_psfsize(psfsize, self.config.plan.psf_model, self.config.plan.psf_beta)
 
     def _is_wide(self, theta_e_arcsec: NDArray[np.float64]) -> NDArray[np.bool_]:
@@ -264,7 +267,8 @@ def draw_rows(draws: Draws) -> dict[str, NDArray]:
     """
     axes = _axes(draws)
     source = _given(draws, draw_source(draws, axes))
-    lens = draw_lens(draws, axes, i_magnitude(source["src_flux_nmgy"], draws.bands, draws.reference_band))
+    flux = source["src_flux_nmgy"] / source["mw_transmission"]
+    lens = draw_lens(draws, axes, i_magnitude(flux, draws.bands, draws.reference_band))
     lens = _as_applied(_given(draws, lens))
     return lens | source | _given(draws, draw_positions(draws, lens))
 

@@ -64,6 +64,9 @@ def _problems(manifest: xr.Dataset) -> Iterator[_Problem]:
         yield name, f"an injection needs {name} {rule}", asked & ~(np.isfinite(value) & holds(value))
     gamma = manifest["lens_gamma"].values
     yield "lens_gamma", f"an injection needs lens_gamma {GAMMA_RULE[0]}", ~control & ~GAMMA_RULE[1](gamma)
+    passed = manifest["mw_transmission"].values
+    wrong = ~((passed > 0) & (passed <= 1)).all(axis=1)
+    yield "mw_transmission", "an injection needs mw_transmission in (0, 1]", ~control & wrong
     flux = manifest["src_flux_nmgy"].values
     yield "src_flux_nmgy", "src_flux_nmgy must be finite and >= 0", ~((flux >= 0) & np.isfinite(flux)).all(axis=1)
 

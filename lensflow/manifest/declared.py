@@ -37,13 +37,15 @@ def declared_priors(config: RunConfig) -> dict[str, Any]:
     }
     if rules.src_mag == "apparent":
         del out["dmag"]
-        out["src_mag"] = declared(plan.src_mag_range)
+        out["src_mag"] = declared(rules.src_mag_range)
         if rules.src_mag_slope:
             out["src_mag"] |= {"distribution": f"counts, {rules.src_mag_slope:g} dex per magnitude"}
     if rules.theta_e_from != "prior":
         out["src_z"] = _relation("src_z") if rules.src_z is None else declared(rules.src_z)
     if rules.theta_e_from == "host":
         out |= {name: _relation(name) for name in ("theta_e_arcsec", "lens_sigma_v_km_s", "lens_z")}
+    if plan.sources is not None and plan.sources.magnitude == "native":
+        out["src_mag"] = {"relation": "the image's own magnitude in i, share of rows with an image; else the prior"}
     if plan.lens_shape == "host_light":
         out["lens_shape_scatter"] = [plan.lens_shape_scatter_q, plan.lens_shape_scatter_rad]
     if plan.lens_model == "EPL":
@@ -61,6 +63,8 @@ def declared_priors(config: RunConfig) -> dict[str, Any]:
         **inner,
         "src_min_images": plan.src_min_images,
         "colours": rules.colours,
+        "extinction": plan.extinction,
+        "extinction_mag_per_ebv": {b: plan.extinction_mag_per_ebv.get(b) for b in config.bands},
         **_colours(rules.colours),
         "controls": plan.controls,
         **({"control_share": plan.control_share} if plan.controls == "disjoint" else {}),

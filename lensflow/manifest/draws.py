@@ -52,7 +52,7 @@ class Draws:
         Number of the row among its host's injections.
     host : mapping
         Column -> the host's value for every row, shape (n,): flux_reference_nmgy, sigma_v_km_s, z_lens, host_q,
-        host_phi_rad.
+        host_phi_rad; mw_transmission (n, band).
     given : mapping
         Columns of the user's table, shape (n,) or (n, band).
     """

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from lensflow import rng, schema
 from lensflow.config import RunConfig
-from lensflow.errors import ManifestError
+from lensflow.errors import ConfigError, ManifestError
 from lensflow.lensing.psf import psf_fwhm_from_psfsize
 from lensflow.lensing.rows import LEAST_FWHM_PIX
 from lensflow.manifest.lens_priors import lacks_dispersion, lacks_light, lacks_shape, lies_behind
@@ -35,8 +35,9 @@ class Hosts(NamedTuple):
     ----------
     usable : ndarray of bool, shape (host,)
     columns : dict
-        flux_reference_nmgy (catalogue flux in the reference band, or the aperture flux where the catalogue has none),
-        sigma_v_km_s, z_lens, host_q, host_phi_rad; shape (host,), NaN where unknown.
+        flux_reference_nmgy (catalogue flux in the reference band, or the aperture flux where the catalogue has none,
+        above the Galaxy's dust with ``plan.extinction``), sigma_v_km_s, z_lens, host_q, host_phi_rad, shape (host,),
+        NaN where unknown; mw_transmission, shape (host, band).
     skipped : dict
         Reason -> number of hosts left out; a host counts once, under its first reason.
     lacking : dict
@@ -67,7 +68,8 @@ def eligible_hosts(cutouts: xr.Dataset, config: RunConfig, table: InjectionTable
     catalogue = cutouts["flux_nmgy"].values[:, ref].astype(np.float64)
     measured = cutouts["aperture_flux_nmgy"].values[:, ref].astype(np.float64)
     flux = np.where(np.isfinite(catalogue) & (catalogue > 0), catalogue, measured)
-    columns = {"flux_reference_nmgy": flux}
+    passed = transmission(cutouts, config)
+    columns = {"flux_reference_nmgy": flux / passed[:, ref], "mw_transmission": passed}
     for name in ("sigma_v_km_s", "z_lens", "host_q", "host_phi_rad"):
         known = name in cutouts
         columns[name] = cutouts[name].values.astype(np.float64) if known else np.full(len(status), np.nan)
@@ -115,6 +117,39 @@ def eligible_hosts(cutouts: xr.Dataset, config: RunConfig, table: InjectionTable
         usable &= ~hit
     lacking = {name: int((hit & usable).sum()) for name, hit in lacks.items()}
     return Hosts(usable, columns, _nonzero(skipped), _nonzero(lacking))
+
+
+def transmission(cutouts: xr.Dataset, config: RunConfig) -> Floats:
+    """Share of light that the Galaxy's dust lets through to each host, shape (host, band).
+
+    ``10**(-0.4 A)`` with A = coefficient x E(B-V); 1 where E(B-V) is not known or ``plan.extinction`` is none.
+
+    Raises
+    ------
+    ConfigError
+        If a band has no coefficient and a host has an E(B-V).
+    ManifestError
+        If an E(B-V) is negative: names the first such host.
+    """
+    n, plan = cutouts.sizes["host"], config.plan
+    ebv = cutouts["ebv"].values.astype(np.float64) if "ebv" in cutouts else np.full(n, np.nan)
+    known = np.isfinite(ebv)
+    if plan.extinction == "none" or not known.any():
+        return np.ones((n, len(config.bands)))
+    missing = [b for b in config.bands if b not in plan.extinction_mag_per_ebv]
+    if missing:
+        raise ConfigError(
+            f"plan.extinction_mag_per_ebv has no coefficient for {', '.join(missing)}, and {int(known.sum())} host(s) "
+            "have an E(B-V). Give A / E(B-V) for it, or choose plan.extinction: none."
+        )
+    if (ebv[known] < 0).any():
+        i = int(np.flatnonzero(known & (ebv < 0))[0])
+        raise ManifestError(
+            f"host {cutouts['host_id'].values[i]}: ebv is {ebv[i]:g}; an extinction is not negative. Correct the "
+            "catalogue, or choose plan.extinction: none."
+        )
+    mag = np.array([plan.extinction_mag_per_ebv[b] for b in config.bands]) * np.where(known, ebv, 0.0)[:, None]
+    return np.asarray(10 ** (-0.4 * mag))
 
 
 def _nonzero(counts: dict[str, int]) -> dict[str, int]:

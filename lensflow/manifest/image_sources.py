@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from lensflow import globs, rng
 from lensflow.config import RunConfig, SourcesConfig
 from lensflow.errors import ConfigError, ManifestError, did_you_mean
+from lensflow.manifest.population import i_magnitude
 from lensflow.manifest.source_bank import SourceBank
 from lensflow.schema import SPLITS, variable
 
@@ -125,6 +126,40 @@ def native_sizes(bank: SourceBank, src_id: NDArray[np.str_]) -> NDArray[np.float
     return np.array(radius)[place]
 
 
+def native_magnitudes(bank: SourceBank, src_id: NDArray[np.str_], zero_point: float | None) -> NDArray[np.float64]:
+    """Magnitude of every row's image; NaN for rows without one.
+
+    Parameters
+    ----------
+    bank : SourceBank
+    src_id : ndarray of str, shape (n,)
+    zero_point : float or None
+        Of the images' counts; None: the catalogue's MAG.
+
+    Raises
+    ------
+    ManifestError
+        If an image that a row has been given has no magnitude; names it.
+    """
+    names, place = np.unique(src_id, return_inverse=True)
+    out = np.full(len(names), np.nan)
+    for k, name in enumerate(str(n) for n in names):
+        if not name:
+            continue
+        if zero_point is None:
+            out[k] = bank.entries[name].magnitude
+        else:
+            flux = float(bank.get(name).native_flux)
+            out[k] = zero_point - 2.5 * np.log10(flux) if flux > 0 else np.nan
+        if not np.isfinite(out[k]):
+            where = "no MAG in its catalogue" if zero_point is None else "no positive flux"
+            raise ManifestError(
+                f"image source {name!r} has no magnitude ({where}), which plan.sources.magnitude: native asks for. "
+                "Give it one, leave it out, or choose magnitude: prior."
+            )
+    return out[place]
+
+
 def with_images(
     drawn: dict[str, NDArray],
     config: RunConfig,
@@ -136,8 +171,9 @@ def with_images(
     """Add ``src_id`` to the columns of a block of injections, and what follows from it.
 
     An image has no Sersic index and axis ratio (NaN); its size is its own, unless the plan's is asked for or a user's
-    table gives one (``given``: its columns). Where the table gives ``src_id``, those images are the sources, and rows
-    with an empty one have a Sersic source.
+    table gives one (``given``: its columns), and so is its magnitude where ``plan.sources.magnitude`` is native and
+    the table gives no flux. Where the table gives ``src_id``, those images are the sources, and rows with an empty one
+    have a Sersic source.
 
     Raises
     ------
@@ -161,6 +197,12 @@ def with_images(
     own: dict[str, Any] = {"src_n": np.nan, "src_q": np.nan}
     if settings.size == "native" and "src_reff_arcsec" not in given:
         own["src_reff_arcsec"] = native_sizes(bank, src_id)
+    if settings.magnitude == "native" and "src_flux_nmgy" not in given:
+        above_dust = drawn["src_flux_nmgy"] / drawn["mw_transmission"]
+        drawn_mag = i_magnitude(above_dust, config.bands, config.reference_band)
+        wanted = native_magnitudes(bank, src_id, settings.zero_point)
+        factor = np.where(src_id != "", 10 ** (-0.4 * (wanted - drawn_mag)), 1.0)
+        drawn = {**drawn, "src_flux_nmgy": drawn["src_flux_nmgy"] * factor[:, None]}
     return {**drawn, "src_id": src_id, **{k: np.where(src_id != "", v, drawn[k]) for k, v in own.items()}}
 
 

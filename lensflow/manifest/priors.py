@@ -138,6 +138,7 @@ class Rules:
     ----------
     theta_e_from, src_mag, colours : str
         As the settings of these names.
+    src_mag_range : Range
     src_mag_slope : float
     src_z : tuple of float, Range or None
         None: the redshifts of lensed sources among the counts (:func:`.population.source_redshift`).
@@ -145,6 +146,7 @@ class Rules:
 
     theta_e_from: str
     src_mag: str
+    src_mag_range: Range
     src_mag_slope: float
     colours: str
     src_z: Prior | None
@@ -156,6 +158,7 @@ def rules_of(plan: PlanConfig) -> Rules:
     return Rules(
         theta_e_from=plan.theta_e_from or ("host" if real and plan.theta_e_arcsec is None else "prior"),
         src_mag=plan.src_mag or ("apparent" if real and plan.dmag is None else "lens_plus_dmag"),
+        src_mag_range=plan.src_mag_range or Range(min=23.0, max=25.5 if real else 26.0),
         src_mag_slope=(COUNTS_SLOPE if real else 0.0) if plan.src_mag_slope is None else plan.src_mag_slope,
         colours=plan.colours or ("uv_slope" if real else "v3"),
         src_z=plan.src_z or (None if real else Range(min=1.0, max=3.0)),

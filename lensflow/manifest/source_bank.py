@@ -169,8 +169,8 @@ class SourceBank:
         """Names of the sources, in the order of the catalogue."""
         return tuple(self.entries)
 
-    def content(self) -> list[tuple[str, int, float, str]]:
-        """What a fingerprint of the bank is made of: each source's name, HDU, scale, a digest of its file or array."""
+    def content(self) -> list[tuple[str, int, float, float | None, str]]:
+        """What a fingerprint of the bank is made of: name, HDU, scale, magnitude, digest of file or array of each."""
         paths = dict.fromkeys(e.image for e in self.entries.values() if isinstance(e.image, Path))
         files = {path: _content_of(path) for path in paths}
         return [
@@ -178,6 +178,7 @@ class SourceBank:
                 name,
                 e.hdu,
                 e.pixel_scale_arcsec,
+                e.magnitude if np.isfinite(e.magnitude) else None,
                 files[e.image] if isinstance(e.image, Path) else hashlib.sha256(e.image.tobytes()).hexdigest(),
             )
             for name, e in self.entries.items()

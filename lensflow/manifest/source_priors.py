@@ -28,10 +28,14 @@ def draw_source(draws: Draws, axes: Mapping[str, Floats]) -> dict[str, NDArray]:
     Returns
     -------
     dict
-        src_reff_arcsec, src_n, src_q, src_phi_rad, src_flux_nmgy (n, band).
+        src_reff_arcsec, src_n, src_q, src_phi_rad, src_flux_nmgy and mw_transmission (n, band).
     """
     plan = draws.plan
-    flux = np.asarray(draws.given["src_flux_nmgy"]) if "src_flux_nmgy" in draws.given else _flux(draws, axes["dmag"])
+    if "src_flux_nmgy" in draws.given:
+        flux = np.asarray(draws.given["src_flux_nmgy"], dtype=np.float64)
+        passed = np.ones_like(flux)
+    else:
+        flux, passed = _flux(draws, axes["dmag"]), draws.host["mw_transmission"]
     size = axes["src_reff_arcsec"]
     if draws.grid.src_reff_arcsec is None:
         size = half_light_radius(i_magnitude(flux, draws.bands, draws.reference_band), size)
@@ -40,17 +44,18 @@ def draw_source(draws: Draws, axes: Mapping[str, Floats]) -> dict[str, NDArray]:
         "src_n": at(plan.src_n, draws.uniform("src_n")[:, 0]),
         "src_q": at(plan.src_q, draws.uniform("src_q")[:, 0]),
         "src_phi_rad": np.pi * draws.uniform("src_phi")[:, 0],
-        "src_flux_nmgy": flux,
+        "src_flux_nmgy": flux * passed,
+        "mw_transmission": passed,
     }
 
 
 def _flux(draws: Draws, dmag: Floats) -> Floats:
-    plan, rules = draws.plan, rules_of(draws.plan)
+    rules = rules_of(draws.plan)
     band = draws.bands[draws.reference_band]
     if rules.src_mag == "lens_plus_dmag":
         reference = draws.host["flux_reference_nmgy"] * 10 ** (-0.4 * dmag)
     else:
-        ends = plan.src_mag_range
+        ends = rules.src_mag_range
         u = draws.uniform("src_mag")[:, 0]
         if rules.src_mag_slope:
             magnitude = magnitude_of_counts(u, ends.min, ends.max, rules.src_mag_slope)

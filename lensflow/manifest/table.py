@@ -16,8 +16,8 @@ from lensflow.targets.files import TableFile, open_tables
 from lensflow.targets.values import Missing
 
 # Drawn, computed or taken from the host; a table cannot set them.
-_NOT_GIVEN = ("row_id", "host_index", "replicate", "is_control", "src_tries", "psf_fwhm_arcsec", "x_center",
-              "y_center", "split")  # fmt: skip
+_NOT_GIVEN = ("row_id", "host_index", "replicate", "is_control", "src_tries", "mw_transmission", "psf_fwhm_arcsec",
+              "x_center", "y_center", "split")  # fmt: skip
 _POSITIVE = {name: ("> 0", lambda v: v > 0) for name in ("src_z", "lens_z", "lens_sigma_v_km_s")}
 _PAIRS = (("src_x_arcsec", "src_y_arcsec"),)
 _TEXT = ("lens_model", "src_id")

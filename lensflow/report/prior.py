@@ -53,6 +53,8 @@ def drawn_parameters(manifest: xr.Dataset, bands: Sequence[str], reference_band:
     else:
         out["src_offset"] = np.hypot(x, y) / out["theta_e_arcsec"]
     flux = rows["src_flux_nmgy"].values
+    if "mw_transmission" in rows:  # what was declared is above the Galaxy's dust
+        flux = flux / rows["mw_transmission"].values
     magnitude = 22.5 - 2.5 * np.log10(flux, out=np.full(flux.shape, np.nan), where=flux > 0)
     out["src_mag"] = magnitude[:, reference_band]
     for a, b in zip(range(len(bands) - 1), range(1, len(bands)), strict=True):

@@ -107,7 +107,7 @@ def rows(counts: Mapping[str, int]) -> Table:
     ]
     return Table(
         "Rows of the pairs. Only “is clean” is good news: covered in all bands, at most a fifth of bad pixels, a "
-        "measured PSF and no other flag.",
+        "measured PSF and no other flag. The last four are marks of implausible rows, which may be clean.",
         ("", "", "rows", "share"),
         out,
         text_columns=2,

@@ -9,6 +9,7 @@ from lensflow.config import SourcesConfig
 from lensflow.errors import ConfigError, ManifestError
 from lensflow.manifest.build import build_manifest
 from lensflow.manifest.image_sources import draw_source_ids, open_bank, split_of_sources
+from lensflow.manifest.population import i_magnitude
 from lensflow.manifest.source_bank import SourceBank
 from tests.factories import make_config, make_cutouts
 
@@ -120,3 +121,37 @@ def test_an_image_of_a_table_that_there_is_not_is_named(tmp_path):
         tabled(tmp_path, ["galaxy-1", "galaxy-33"], bank_of_blobs())
     with pytest.raises(ManifestError, match=r"src_id names the image galaxy-1, but plan.sources names no images"):
         tabled(tmp_path, ["galaxy-1"], None)
+
+
+def test_native_magnitude_is_the_images_own_in_i_whatever_the_prior_and_keeps_the_colours():
+    bank = bank_of_blobs()
+    plan = {"preset": "realistic", "sources": {"images": "unused-*.fits", "share": 0.7}, "injections_per_host": 20}
+    cutouts, bands = make_cutouts(40), ("g", "r", "z")
+    drawn = build_manifest(cutouts, make_config(plan=plan), bank)
+    plan["sources"] |= {"magnitude": "native", "zero_point": 27.0}
+    native = build_manifest(cutouts, make_config(plan=plan), bank)
+    image = native["src_id"].values != ""
+    expected = [27.0 - 2.5 * np.log10(bank.get(str(name)).native_flux) for name in native["src_id"].values[image]]
+    assert i_magnitude(native["src_flux_nmgy"].values[image], bands, 1) == pytest.approx(expected, abs=1e-9)
+    ratio = native["src_flux_nmgy"].values / drawn["src_flux_nmgy"].values
+    assert ratio[image].std(axis=1).max() < 1e-9
+    other = ~image & ~native["is_control"].values
+    assert (ratio[other] == 1).all()
+
+
+def test_an_image_without_a_magnitude_is_named():
+    plan = {"sources": {"catalog": "unused.fits", "magnitude": "native"}, "injections_per_host": 2}
+    with pytest.raises(ManifestError, match=r"image source 'galaxy-\d+' has no magnitude \(no MAG in its catalogue\)"):
+        build_manifest(make_cutouts(4), make_config(plan=plan), bank_of_blobs())
+
+
+@pytest.mark.parametrize(
+    ("sources", "words"),
+    [
+        ({"images": "a.fits", "magnitude": "native"}, "needs their zero_point"),
+        ({"catalog": "a.fits", "zero_point": 25.0}, "would do nothing"),
+    ],
+)
+def test_a_zero_point_goes_with_native_magnitudes(sources, words):
+    with pytest.raises(ConfigError, match=words):
+        make_config(plan={"sources": sources})
