@@ -49,6 +49,31 @@ class StoreError(LensflowError):
     """A store is missing, incomplete, misaligned or cannot be written."""
 
 
+class DamagedStoreError(StoreError):
+    """An object of a store is missing or is not what was written.
+
+    Attributes
+    ----------
+    url : str
+        The store.
+    key : str
+        The object: its key below the store, or a URL.
+    what : str
+        What is wrong with it.
+    """
+
+    def __init__(self, url: str, key: str, what: str):
+        super().__init__(url, key, what)
+        self.url, self.key, self.what = url, key, what
+
+    def __str__(self) -> str:
+        run = self.url.rstrip("/").rpartition("/")[0] or "."
+        return (
+            f"{self.url}: {self.key} {self.what}. `lensflow verify {run} --repair` finds all damage and mends what can "
+            "be made again."
+        )
+
+
 class StaleStoreError(StoreError):
     """A store holds the result of another run; the message names the settings that differ."""
 

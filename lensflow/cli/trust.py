@@ -11,6 +11,7 @@ from lensflow.errors import GateFailed, StoreError
 from lensflow.report.plain import print_line
 
 commands = typer.Typer()
+_AS_WRITTEN = "Every value read is as it was written."
 
 
 @commands.command(epilog=example("certify runs/dr9 --check"))
@@ -50,9 +51,13 @@ def verify(
     sample: Annotated[
         int | None, typer.Option(min=1, help="Regions to read of each store, drawn anew; default all.")
     ] = None,
-    repair: Annotated[bool, typer.Option("--repair", help="Let the next run do the damaged regions again.")] = False,
+    repair: Annotated[bool, typer.Option("--repair", help="Make damaged objects again; sound ones stay.")] = False,
 ) -> None:
-    """Read a run's stores back and compare them with their receipts. Exits with 1 if anything is damaged."""
+    """Read a run's stores back and compare every byte with what was written. Exits with 1 if anything is damaged.
+
+    With --repair, what is damaged is made again: metadata from its record, cutouts from the survey, the manifest from
+    the config, pairs from both, to the very bytes that were written.
+    """
     from lensflow.report.terminal import progress_display
     from lensflow.steps import verify_step
 
@@ -61,17 +66,21 @@ def verify(
         found = verify_step(run, sample, repair=repair, progress=progress)
     for store, number in found.checked.items():
         console.print(f"{store}: {number} of {found.regions[store]} regions read", highlight=False)
+    console.print("Metadata, columns and tables, the manifest's too: all of them read.", highlight=False)
+    unread = {s: found.regions[s] - n for s, n in found.checked.items() if found.regions[s] > n}
+    if unread and sample is not None:
+        console.print(f"Not read: {', '.join(f'{n} regions of {s}' for s, n in unread.items())}.", highlight=False)
     for damage in found.damage:
         print_line(errors, str(damage))
-    if not found.damage:
-        console.print("Every value read is as it was written.")
+    for mended in found.mended:
+        print_line(console, mended)
+    if not found.left:
+        console.print("Every value is as it was written again." if found.damage else _AS_WRITTEN)
         return
     way_out = (
-        "Their receipts are deleted: run the same command again and it does them anew."
-        if repair
-        else "--repair lets the next run do them again."
+        "Run the same command as before: it does what is left." if repair else "--repair mends what can be mended."
     )
-    raise StoreError(f"{run}: {len(found.damage)} thing(s) are not as they were written. {way_out}")
+    raise StoreError(f"{run}: {len(found.left)} thing(s) are not as they were written. {way_out}")
 
 
 @commands.command(epilog=example("rerender runs/demo --row 0500p000-0012:3"))

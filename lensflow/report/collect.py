@@ -17,7 +17,7 @@ from lensflow.gates import GateResult
 from lensflow.gates.core_tuning import CoreTuning
 from lensflow.report.gallery import Example, choose_rows, example, worst_rows
 from lensflow.store import paths, receipts
-from lensflow.store.open import open_all_pairs, open_cutouts, open_manifest, read_pairs_block
+from lensflow.store.open import open_all_pairs, open_cutouts, open_manifest, read_attrs, read_pairs_block
 from lensflow.store.regions import Region
 
 
@@ -128,9 +128,9 @@ def collect(
         notes.append("No manifest yet: nothing has been planned. `lensflow plan` draws it.")
     done: dict[int, receipts.Receipt] = {}
     if manifest is not None and paths.group_exists(places.pairs):
-        fingerprint = str(paths.open_group(places.pairs).attrs.get("fingerprint", fingerprint))
+        fingerprint = str(read_attrs(places.pairs, "pairs").get("fingerprint", fingerprint))
         done = {k: r for k, r in receipts.read_receipts(places.pairs_receipts).items() if r.fingerprint == fingerprint}
-        every = open_all_pairs(places.pairs, places.manifest, places.cutouts)
+        every = open_all_pairs(places.pairs, places.manifest, places.cutouts, unfinished=True)
         finished = np.zeros(every.sizes["sample"], dtype=bool)
         for r in done.values():
             finished[r.start : r.stop] = True

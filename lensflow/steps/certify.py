@@ -17,13 +17,19 @@ from lensflow.steps.measure import gate_step, stored_gates
 from lensflow.steps.run_folder import RunFolder
 from lensflow.steps.sources import dataset_content
 from lensflow.steps.verify import verify_step
-from lensflow.store import create, paths, receipts, resume
-from lensflow.store.open import open_manifest
+from lensflow.store import create, objects, paths, receipts, resume
+from lensflow.store.open import open_manifest, read_attrs
 
-COMPARED = "Compared: settings, the manifest's rows, the checksums in the receipts, the gate results"
+COMPARED = (
+    "Compared: settings, the manifest's rows, attributes and checksums of every store as its receipts give them, the "
+    "gate results"
+)
 # What is said after a check: with the stores read back, and without.
 REREAD = f"{COMPARED}; and every stored value with its checksum."
-NOT_REREAD = f"{COMPARED}. The pixels themselves were not read again."
+NOT_REREAD = (
+    f"{COMPARED}. Not read again: pixels, metrics and flags of cutouts and pairs, and the columns of the cutouts; "
+    "`lensflow certify --check` without --quick reads them."
+)
 
 MAX_DAMAGE = 20
 
@@ -89,7 +95,7 @@ def check_step(config: RunConfig, progress: Progress = silent, *, reread: bool =
         found.append(str(error))
     if not found:
         found = differences(certificate, _run(config), data, gates)
-        carried = paths.open_group(folder.pairs).attrs.get("certificate")
+        carried = read_attrs(folder.pairs, "pairs").get("certificate")
         if not isinstance(carried, dict) or carried.get("seal") != certificate["seal"]:
             found.append("the pairs carry the seal of another certificate, or none")
     if reread:
@@ -114,7 +120,7 @@ def _run(config: RunConfig) -> dict[str, Any]:
     return {
         "name": config.name,
         "fingerprint": fingerprint(settings),
-        "pairs_fingerprint": str(paths.open_group(RunFolder.of(config).pairs).attrs.get("fingerprint")),
+        "pairs_fingerprint": str(read_attrs(RunFolder.of(config).pairs, "pairs").get("fingerprint")),
         "code": resume.code_fingerprint(),
         "versions": {"lensflow": lensflow.__version__},
     }
@@ -122,11 +128,15 @@ def _run(config: RunConfig) -> dict[str, Any]:
 
 def _data(config: RunConfig) -> dict[str, dict[str, Any]]:
     folder = RunFolder.of(config)
-    group = paths.open_group(folder.pairs)
-    covered = {"rows": group.attrs.get("n_rows"), "parts": group.attrs.get("parts")}
+    attrs = read_attrs(folder.pairs, "pairs")
+    covered = {"rows": attrs.get("n_rows"), "parts": attrs.get("parts")}
     return {
         "cutouts": {"content": cutouts_content(config), "regions": _regions(folder.receipts("cutouts"))},
-        "manifest": {"content": dataset_content(open_manifest(folder.manifest))},
+        "manifest": {
+            "content": fingerprint(
+                dataset_content(open_manifest(folder.manifest)), objects.read_created(folder.manifest).meaning
+            )
+        },
         "pairs": {"content": pairs_content(config), "regions": _regions(folder.receipts("pairs")), **covered},
     }
 

@@ -15,9 +15,9 @@ from lensflow.steps.execute import Progress, Stopwatch, peak_rss_mb, run_tasks, 
 from lensflow.steps.identity import keep_config, refuse_other_cut
 from lensflow.steps.run_folder import RunFolder, rows_of_a_region
 from lensflow.steps.sources import dataset_content, find_targets, pixel_scale_arcsec, survey_layout
-from lensflow.store import create, paths, receipts, resume
+from lensflow.store import create, objects, paths, receipts, resume
 from lensflow.store.lease import Held, hold
-from lensflow.store.open import host_tables, open_cutouts, read_head, stored_regions
+from lensflow.store.open import host_tables, open_cutouts, read_attrs, read_head, stored_regions
 from lensflow.store.receipts import Receipt
 from lensflow.store.regions import Region, Regions
 from lensflow.survey.contradictions import contradictions
@@ -66,12 +66,7 @@ def _cut(config: RunConfig, progress: Progress, held: Held) -> xr.Dataset:
     resuming = resume.may_resume(folder.cutouts, identity)
     keep_config(config)
     if not resuming:
-        counted = ("n_read", "n_removed", "removed", "n_duplicates", "hosts_by_split")
-        attrs: dict[str, Any] = {k: targets.attrs[k] for k in counted}
-        attrs["notes"] = list(targets.attrs.get("notes", ()))
-        attrs["psf_band_ratio"] = psf_band_ratio(config, targets, progress)
-        attrs["pixel_scale_arcsec"] = pixel_scale_arcsec(config, targets)
-        _create(config, targets, identity, attrs)
+        _create(config, targets, identity, store_attrs(config, targets, progress), held)
     regions = stored_regions(folder.cutouts, "cutouts")
     todo = receipts.unfinished_regions(folder.receipts("cutouts"), regions, stamp)
     done = receipts.read_receipts(folder.receipts("cutouts"))
@@ -82,13 +77,33 @@ def _cut(config: RunConfig, progress: Progress, held: Held) -> xr.Dataset:
             budget.add(done[region.index])
     budget.check()
     # Read back, not measured again: a run that goes on fills holes as its first regions did.
-    ratio: Any = paths.open_group(folder.cutouts).attrs.get("psf_band_ratio", {})
-    for receipt in run_tasks(_CutTask(config, stamp, regions, ratio), [r.index for r in todo], "cut", progress):
+    ratio: Any = read_attrs(folder.cutouts, "cutouts").get("psf_band_ratio", {})
+    task = CutTask(config, stamp, regions, ratio, held.guard)
+    for receipt in run_tasks(task, [r.index for r in todo], "cut", progress):
         held.check()
         budget.add(receipt)
         budget.check()
     receipts.require_finished(folder.receipts("cutouts"), folder.cutouts, regions, stamp)
     return open_cutouts(folder.cutouts)
+
+
+def cutouts_identity(
+    config: RunConfig, progress: Progress = silent
+) -> tuple[xr.Dataset, dict[str, Any], dict[str, Any]]:
+    """Targets, identity and attributes of the cutouts store of a config; nothing is cut."""
+    targets, inputs = find_targets(config, progress)
+    return targets, resume.identity(config, "cutouts", inputs), store_attrs(config, targets, progress)
+
+
+def store_attrs(config: RunConfig, targets: xr.Dataset, progress: Progress) -> dict[str, Any]:
+    """What is measured or counted before anything is cut, and kept for a run that goes on later."""
+    counted = ("n_read", "n_removed", "removed", "n_duplicates", "hosts_by_split")
+    return {
+        **{k: targets.attrs[k] for k in counted},
+        "notes": list(targets.attrs.get("notes", ())),
+        "psf_band_ratio": psf_band_ratio(config, targets, progress),
+        "pixel_scale_arcsec": pixel_scale_arcsec(config, targets),
+    }
 
 
 def psf_band_ratio(config: RunConfig, targets: xr.Dataset, progress: Progress = silent) -> dict[str, float]:
@@ -122,11 +137,11 @@ def freeze_cutouts(cutouts: xr.Dataset, config: RunConfig) -> None:
     StaleStoreError
         If the run folder holds other cutouts.
     """
-    with hold(RunFolder.of(config).root):
-        _freeze(cutouts, config)
+    with hold(RunFolder.of(config).root) as held:
+        _freeze(cutouts, config, held)
 
 
-def _freeze(cutouts: xr.Dataset, config: RunConfig) -> None:
+def _freeze(cutouts: xr.Dataset, config: RunConfig, held: Held) -> None:
     folder = RunFolder.of(config)
     opened = cutouts.attrs.get("fingerprint")
     if opened and paths.group_exists(folder.cutouts):
@@ -137,17 +152,31 @@ def _freeze(cutouts: xr.Dataset, config: RunConfig) -> None:
     identity = resume.identity(config, "cutouts", {"cutouts": dataset_content(block)})
     stamp = fingerprint(identity)
     if not resume.may_resume(folder.cutouts, identity):
-        _create(config, block, identity, {"pixel_scale_arcsec": float(block.attrs["pixel_scale_arcsec"])})
+        attrs = {"pixel_scale_arcsec": float(block.attrs["pixel_scale_arcsec"])}
+        _create(config, block, identity, attrs, held)
     regions = stored_regions(folder.cutouts, "cutouts")
     for region in receipts.unfinished_regions(folder.receipts("cutouts"), regions, stamp):
-        _write(config, block.isel(host=region.slice), region, stamp, Stopwatch())
+        _write(config, block.isel(host=region.slice), region, stamp, Stopwatch(), held.guard)
 
 
-def _create(config: RunConfig, head: xr.Dataset, identity: dict[str, Any], attrs: dict[str, Any]) -> None:
+def _create(config: RunConfig, head: xr.Dataset, identity: dict[str, Any], attrs: dict[str, Any], held: Held) -> None:
     folder = RunFolder.of(config)
+    held.guard()
     receipts.clear(folder.receipts("cutouts"))
+    create_cutouts(folder.cutouts, config, head, identity, attrs, held.guard)
+
+
+def create_cutouts(
+    url: str,
+    config: RunConfig,
+    head: xr.Dataset,
+    identity: dict[str, Any],
+    attrs: dict[str, Any],
+    guard: objects.Guard = objects.unguarded,
+) -> None:
+    """Create the cutouts store of a config, without any region."""
     create.create_store(
-        folder.cutouts,
+        url,
         "cutouts",
         head.sizes["host"],
         config.bands,
@@ -159,6 +188,7 @@ def _create(config: RunConfig, head: xr.Dataset, identity: dict[str, Any], attrs
         inner_chunk=config.store.inner_chunk,
         codec=config.store.codec,
         attrs={**attrs, "identity": identity, "fingerprint": fingerprint(identity)},
+        guard=guard,
     )
 
 
@@ -170,10 +200,12 @@ def _has_psf_images(config: RunConfig, head: xr.Dataset) -> bool:
     return config.survey.psf_images if stamps is None else bool(stamps.psf_files)
 
 
-def _write(config: RunConfig, block: xr.Dataset, region: Region, stamp: str, watch: Stopwatch) -> Receipt:
+def _write(
+    config: RunConfig, block: xr.Dataset, region: Region, stamp: str, watch: Stopwatch, guard: objects.Guard
+) -> Receipt:
     """Write one region of hosts, and its receipt last."""
     folder = RunFolder.of(config)
-    written = create.write_region(block, folder.cutouts, "cutouts", region)
+    written = create.write_region(block, folder.cutouts, "cutouts", region, guard)
     watch.lap("write")
     receipt = Receipt(
         region=region.index,
@@ -191,15 +223,29 @@ def _write(config: RunConfig, block: xr.Dataset, region: Region, stamp: str, wat
     return receipts.write_receipt(folder.receipts("cutouts"), receipt)
 
 
-class _CutTask:
+class CutTask:
     """Cut one region of hosts and write it; a class, so that Dask ships the config once per task, pickled."""
 
-    def __init__(self, config: RunConfig, stamp: str, regions: Regions, psf_band_ratio: dict[str, float]):
+    def __init__(
+        self,
+        config: RunConfig,
+        stamp: str,
+        regions: Regions,
+        psf_band_ratio: dict[str, float],
+        guard: objects.Guard = objects.unguarded,
+    ):
         self.config, self.stamp, self.regions, self.psf_band_ratio = config, stamp, regions, psf_band_ratio
+        self.guard = guard
 
     def __call__(self, index: int) -> Receipt:
-        watch, config = Stopwatch(), self.config
-        region = self.regions[index]
+        """Do region ``index``: read, cut, measure, write, and the receipt last."""
+        watch, region = Stopwatch(), self.regions[index]
+        block = self.block(region, watch)
+        return _write(self.config, block, region, self.stamp, watch, self.guard)
+
+    def block(self, region: Region, watch: Stopwatch) -> xr.Dataset:
+        """Cut a region's hosts; nothing is written."""
+        config = self.config
         head = read_head(RunFolder.of(config).cutouts, "cutouts", region.slice)
         watch.lap("read targets")
         if config.survey.stamps is not None:
@@ -211,7 +257,7 @@ class _CutTask:
         watch.lap("read and decompress")
         block = with_measurements(block)
         block.attrs["messages"] = [*block.attrs.get("messages", []), *contradictions(block)]
-        return _write(config, block, region, self.stamp, watch)
+        return block
 
 
 def count_hosts(block: xr.Dataset) -> dict[str, int]:

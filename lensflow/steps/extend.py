@@ -15,7 +15,7 @@ from lensflow.config import RunConfig, fingerprint
 from lensflow.errors import StaleStoreError
 from lensflow.steps.identity import cutouts_content, manifest_identity
 from lensflow.steps.run_folder import RunFolder
-from lensflow.store import create, paths, receipts
+from lensflow.store import create, objects, paths, receipts
 from lensflow.store.open import stored_regions
 
 # Settings that a run may raise after it was made: each only adds rows.
@@ -71,7 +71,7 @@ def parts_of(config: RunConfig) -> list[dict[str, int | None]]:
     for url in (folder.pairs, folder.manifest):
         if not paths.group_exists(url):
             continue
-        attrs = paths.open_group(url).attrs
+        attrs = objects.open_group(url).attrs
         identity: Any = attrs.get("identity")
         if not isinstance(identity, Mapping):
             continue
@@ -87,7 +87,9 @@ def configs_of(config: RunConfig, parts: Sequence[Mapping[str, int | None]]) -> 
     return [config.model_copy(update={"plan": config.plan.model_copy(update=dict(p))}) for p in parts]
 
 
-def extend_pairs(config: RunConfig, wanted: Mapping[str, Any], n_rows: int) -> bool:
+def extend_pairs(
+    config: RunConfig, wanted: Mapping[str, Any], n_rows: int, guard: objects.Guard = objects.unguarded
+) -> bool:
     """Make room behind the pairs of a smaller plan, if that is what the folder holds.
 
     Parameters
@@ -97,6 +99,8 @@ def extend_pairs(config: RunConfig, wanted: Mapping[str, Any], n_rows: int) -> b
         Identity of the pairs that there shall be.
     n_rows : int
         Rows of the larger manifest.
+    guard : callable, optional
+        Raises once the folder is another run's.
 
     Returns
     -------
@@ -112,10 +116,11 @@ def extend_pairs(config: RunConfig, wanted: Mapping[str, Any], n_rows: int) -> b
     folder = RunFolder.of(config)
     if not paths.group_exists(folder.pairs):
         return False
-    stored: Any = paths.open_group(folder.pairs).attrs.get("identity")
+    stored: Any = objects.open_group(folder.pairs).attrs.get("identity")
     if not extends(stored, wanted):
         return False
     _refuse_other_cutouts(config, stored)
+    guard()
     regions = stored_regions(folder.pairs, "pairs")
     old, new = fingerprint(stored), fingerprint(wanted)
     if regions.n_rows % regions.rows and n_rows > regions.n_rows:
@@ -124,7 +129,8 @@ def extend_pairs(config: RunConfig, wanted: Mapping[str, Any], n_rows: int) -> b
     full = [r for r in regions if r.size == regions.rows or n_rows == regions.n_rows]
     receipts.restamp(folder.receipts("pairs"), full, old, new)
     attrs = {"identity": dict(wanted), "fingerprint": new, "n_rows": n_rows, "parts": parts_of(config)}
-    create.write_attrs(folder.pairs, attrs)
+    guard()
+    create.seal_grown(folder.pairs, attrs)
     return True
 
 
@@ -149,7 +155,7 @@ def manifest_extends(config: RunConfig) -> bool:
     folder = RunFolder.of(config)
     if not paths.group_exists(folder.manifest):
         return False
-    stored: Any = paths.open_group(folder.manifest).attrs.get("identity")
+    stored: Any = objects.open_group(folder.manifest).attrs.get("identity")
     if not extends(stored, manifest_identity(config, cutouts_content(config))):
         return False
     _refuse_other_cutouts(config, stored)

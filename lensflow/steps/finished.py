@@ -17,7 +17,7 @@ from lensflow.steps.identity import (
     stored_key,
 )
 from lensflow.steps.run_folder import RunFolder
-from lensflow.store import paths, receipts, resume
+from lensflow.store import objects, paths, receipts, resume
 
 
 @dataclass(frozen=True)
@@ -64,12 +64,12 @@ def finished_stage(config: RunConfig, stage: str) -> bool:
     plan = manifest_identity(config, cutouts)
     if manifest_extends(config) or not resume.may_resume(folder.manifest, plan):
         return False
-    if not paths.open_group(folder.manifest).attrs.get("finished"):
+    if not objects.open_group(folder.manifest).attrs.get("finished"):
         return False
     if stage == "manifest":
         return True
     pairs = pairs_identity(config, cutouts, fingerprint(plan))
-    if extends(paths.open_group(folder.pairs).attrs.get("identity"), pairs) or not resume.may_resume(
+    if extends(objects.open_group(folder.pairs).attrs.get("identity"), pairs) or not resume.may_resume(
         folder.pairs, pairs
     ):
         return False
@@ -94,7 +94,7 @@ def _is_cut(config: RunConfig) -> bool:
 def _has_every_receipt(config: RunConfig, stage: str) -> bool:
     folder = RunFolder.of(config)
     try:
-        receipts.finished_content(folder.receipts(stage), folder.store(stage), stage, "lensflow run")
+        resume.finished_content(folder.receipts(stage), folder.store(stage), stage, "lensflow run")
     except StoreError:
         return False
     return True

@@ -11,7 +11,7 @@ from typing import Any
 from lensflow.config import RunConfig, fingerprint
 from lensflow.errors import StaleStoreError, StoreError
 from lensflow.steps.run_folder import STORES, RunFolder, config_of
-from lensflow.store import paths, receipts, resume
+from lensflow.store import objects, paths, resume
 
 _UNTIL_CUT = ("inputs.cutouts",)
 
@@ -26,7 +26,7 @@ def cutouts_content(config: RunConfig) -> str:
     """
     folder = RunFolder.of(config)
     limit = config.plan.limit_hosts
-    return receipts.finished_content(folder.receipts("cutouts"), folder.cutouts, "cutouts", "lensflow cut", limit)
+    return resume.finished_content(folder.receipts("cutouts"), folder.cutouts, "cutouts", "lensflow cut", limit)
 
 
 def sources_content(config: RunConfig) -> dict[str, str]:
@@ -96,14 +96,14 @@ def refuse_other_cut(config: RunConfig) -> None:
     """
     folder = RunFolder.of(config)
     if paths.group_exists(folder.cutouts):
-        stored: Any = paths.open_group(folder.cutouts).attrs.get("identity", {})
+        stored: Any = objects.open_group(folder.cutouts).attrs.get("identity", {})
         inputs = [k for k in stored if k.startswith("inputs.")] if isinstance(stored, Mapping) else []
         wanted = resume.identity(config, "cutouts", {})
         resume.may_resume(folder.cutouts, wanted, unknown=inputs or ("inputs.targets",))
 
 
 def _identity_at(url: str) -> Mapping[str, Any] | None:
-    stored: Any = paths.open_group(url).attrs.get("identity") if paths.group_exists(url) else None
+    stored: Any = objects.open_group(url).attrs.get("identity") if paths.group_exists(url) else None
     return stored if isinstance(stored, Mapping) else None
 
 
@@ -134,7 +134,7 @@ def refuse_other_settings(config: RunConfig, larger: bool = False) -> None:
         url = folder.store(stage)
         if not paths.group_exists(url):
             continue
-        stored: Any = paths.open_group(url).attrs.get("identity")
+        stored: Any = objects.open_group(url).attrs.get("identity")
         if not isinstance(stored, Mapping):
             continue  # whoever opens it says what it is
         wanted = config.settings_of(stage)
@@ -169,7 +169,7 @@ def pairs_content(config: RunConfig) -> str:
     """
     refuse_other_settings(config)
     folder = RunFolder.of(config)
-    return receipts.finished_content(folder.receipts("pairs"), folder.pairs, "pairs", "lensflow inject")
+    return resume.finished_content(folder.receipts("pairs"), folder.pairs, "pairs", "lensflow inject")
 
 
 def stored_key(config: RunConfig, stage: str, content: str) -> str:

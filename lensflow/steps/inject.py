@@ -8,6 +8,7 @@ import dask.array as da
 import numpy as np
 import xarray as xr
 from dask import delayed
+from numpy.typing import NDArray
 
 from lensflow import schema
 from lensflow.config import InjectionConfig, RunConfig, StoreConfig, fingerprint
@@ -21,17 +22,18 @@ from lensflow.steps.execute import Progress, Stopwatch, peak_rss_mb, run_tasks, 
 from lensflow.steps.extend import extend_pairs, parts_of
 from lensflow.steps.identity import cutouts_content, keep_config, pairs_identity
 from lensflow.steps.run_folder import RunFolder, rows_of_a_region
-from lensflow.store import create, paths, receipts, resume
+from lensflow.store import create, objects, receipts, resume
 from lensflow.store.lease import Held, hold
 from lensflow.store.open import (
     open_manifest,
     open_pairs,
+    read_attrs,
     read_host_block,
     read_manifest_block,
     stored_regions,
 )
 from lensflow.store.receipts import Receipt
-from lensflow.store.regions import Regions
+from lensflow.store.regions import Region, Regions
 
 
 def inject(
@@ -128,36 +130,51 @@ def _inject(config: RunConfig, progress: Progress, held: Held) -> xr.Dataset:
     identity = pairs_identity(config, cutouts_content(config), str(manifest.attrs["fingerprint"]))
     stamp = fingerprint(identity)
     n_rows = manifest.sizes["sample"]
-    extend_pairs(config, identity, n_rows)
+    extend_pairs(config, identity, n_rows, held.guard)
     resuming = resume.may_resume(folder.pairs, identity)
     keep_config(config)
     if not resuming:
+        held.guard()
         receipts.clear(folder.receipts("pairs"))
-        pixel_scale = paths.open_group(folder.cutouts).attrs["pixel_scale_arcsec"]
-        create.create_store(
-            folder.pairs,
-            "pairs",
-            n_rows,
-            config.bands,
-            stamp_size=config.survey.stamp_size,
-            rows_per_region=config.store.samples_per_region or rows_of_a_region(config, n_rows),
-            inner_chunk=config.store.inner_chunk,
-            optional=("ctrl",) if config.store.copy_ctrl else (),
-            codec=config.store.codec,
-            rounded=_rounded_arrays(config),
-            attrs={
-                "identity": identity,
-                "fingerprint": stamp,
-                "pixel_scale_arcsec": pixel_scale,
-                "parts": parts_of(config),
-            },
-        )
+        create_pairs(folder.pairs, config, n_rows, identity, parts_of(config), held.guard)
     regions = stored_regions(folder.pairs, "pairs")
     todo = receipts.unfinished_regions(folder.receipts("pairs"), regions, stamp)
-    for _ in run_tasks(InjectTask(config, stamp, regions), [r.index for r in todo], "inject", progress):
+    task = InjectTask(config, stamp, regions, held.guard)
+    for _ in run_tasks(task, [r.index for r in todo], "inject", progress):
         held.check()
     receipts.require_finished(folder.receipts("pairs"), folder.pairs, regions, stamp)
     return open_pairs(folder.pairs)
+
+
+def create_pairs(
+    url: str,
+    config: RunConfig,
+    n_rows: int,
+    identity: dict[str, Any],
+    parts: list[dict[str, int | None]],
+    guard: objects.Guard = objects.unguarded,
+) -> None:
+    """Create the pairs store of a config, without any region."""
+    pixel_scale = read_attrs(RunFolder.of(config).cutouts, "cutouts")["pixel_scale_arcsec"]
+    create.create_store(
+        url,
+        "pairs",
+        n_rows,
+        config.bands,
+        stamp_size=config.survey.stamp_size,
+        rows_per_region=config.store.samples_per_region or rows_of_a_region(config, n_rows),
+        inner_chunk=config.store.inner_chunk,
+        optional=("ctrl",) if config.store.copy_ctrl else (),
+        codec=config.store.codec,
+        rounded=_rounded_arrays(config),
+        attrs={
+            "identity": identity,
+            "fingerprint": fingerprint(identity),
+            "pixel_scale_arcsec": pixel_scale,
+            "parts": parts,
+        },
+        guard=guard,
+    )
 
 
 def as_stored(block: xr.Dataset, hosts: xr.Dataset, manifest: xr.Dataset, store: StoreConfig) -> xr.Dataset:
@@ -191,25 +208,16 @@ def _hosts_of(url: str, host_index: np.ndarray) -> xr.Dataset:
 class InjectTask:
     """Inject one region and write it, the receipt last."""
 
-    def __init__(self, config: RunConfig, stamp: str, regions: Regions):
-        self.config, self.stamp, self.regions = config, stamp, regions
+    def __init__(self, config: RunConfig, stamp: str, regions: Regions, guard: objects.Guard = objects.unguarded):
+        self.config, self.stamp, self.regions, self.guard = config, stamp, regions, guard
 
     def __call__(self, index: int) -> Receipt:
         """Do region ``index``: read, inject, round, write, and the receipt last."""
         watch, folder = Stopwatch(), RunFolder.of(self.config)
         region = self.regions[index]
-        manifest = read_manifest_block(folder.manifest, region)
-        host_index = manifest["host_index"].values
-        hosts = _hosts_of(folder.cutouts, host_index)
-        watch.lap("read")
-        block = inject_block(hosts, manifest, self.config.injection, bank_of(self.config))
-        watch.lap("render and measure")
-        broken = invariant_failures(block, manifest, hosts)
-        block = as_stored(block, hosts, manifest, self.config.store)
-        watch.lap("round")
-        written = create.write_region(block, folder.pairs, "pairs", region)
+        block, control, broken = self.block(region, watch)
+        written = create.write_region(block, folder.pairs, "pairs", region, self.guard)
         watch.lap("write")
-        control = manifest["is_control"].values
         receipt = Receipt(
             region=index,
             start=region.start,
@@ -229,3 +237,17 @@ class InjectTask:
             peak_rss_mb=peak_rss_mb(),
         )
         return receipts.write_receipt(folder.receipts("pairs"), receipt)
+
+    def block(self, region: Region, watch: Stopwatch) -> tuple[xr.Dataset, NDArray[np.bool_], dict[str, int]]:
+        """Inject a region's rows: the block as it is stored, which rows are controls, and broken invariants."""
+        folder = RunFolder.of(self.config)
+        manifest = read_manifest_block(folder.manifest, region)
+        host_index = manifest["host_index"].values
+        hosts = _hosts_of(folder.cutouts, host_index)
+        watch.lap("read")
+        block = inject_block(hosts, manifest, self.config.injection, bank_of(self.config))
+        watch.lap("render and measure")
+        broken = invariant_failures(block, manifest, hosts)
+        block = as_stored(block, hosts, manifest, self.config.store)
+        watch.lap("round")
+        return block, manifest["is_control"].values, broken

@@ -16,6 +16,7 @@ from threadpoolctl import threadpool_limits
 from lensflow import schema
 from lensflow.config import RunConfig
 from lensflow.diagnostics import Summaries, results_from_json, results_to_json
+from lensflow.errors import StoreError
 from lensflow.gates import FeatureBlock, GateResult, MetadataRows, choose_hosts, feature_block, run_checks, run_gate
 from lensflow.manifest.image_sources import bank_of
 from lensflow.steps.execute import Progress, run_tasks, silent
@@ -23,7 +24,7 @@ from lensflow.steps.identity import keep_config, pairs_content, stored_key
 from lensflow.steps.run_folder import RunFolder
 from lensflow.steps.sources import stamp_diagonal_arcsec
 from lensflow.store import paths, resume
-from lensflow.store.open import read_head, read_hosts, read_pairs_block, stored_regions
+from lensflow.store.open import read_attrs, read_head, read_hosts, read_pairs_block, stored_regions
 from lensflow.store.regions import Regions
 
 
@@ -120,7 +121,7 @@ def _checks(config: RunConfig, diagnostics: Any) -> list[GateResult]:
     hosts = read_head(folder.cutouts, "cutouts", names=("host_id", "ra_deg", "dec_deg", "cell", "split"))
     images = ("src_id",) if config.plan.sources else ()
     manifest = read_head(folder.manifest, "manifest", names=("host_index", "split", "is_control", *images))
-    scale = float(str(paths.open_group(folder.cutouts).attrs["pixel_scale_arcsec"]))
+    scale = float(read_attrs(folder.cutouts, "cutouts")["pixel_scale_arcsec"])
     apart = max(config.splits.guard_arcsec or 0.0, stamp_diagonal_arcsec(config, scale))
     return run_checks(config.gate.checks, results, hosts, manifest, apart)
 
@@ -172,6 +173,8 @@ def stored_results(url: str, key: str, any_code: bool = False) -> Any:
     if not paths.exists(url):
         return None
     stored = paths.read_json(url)
+    if not isinstance(stored, dict) or "results" not in stored:
+        raise StoreError(f"{url}: not results of lensflow. Delete it and run again.")
     if stored.get("key") != key or not (any_code or stored.get("code") == resume.measuring_code_fingerprint()):
         return None
     return stored["results"]

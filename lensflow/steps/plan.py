@@ -17,8 +17,9 @@ from lensflow.steps.extend import configs_of, manifest_extends, parts_of
 from lensflow.steps.identity import cutouts_content, keep_config, manifest_identity
 from lensflow.steps.run_folder import RunFolder
 from lensflow.steps.sources import count_targets, dataset_content
-from lensflow.store import paths, resume
+from lensflow.store import objects, paths, resume
 from lensflow.store.lease import hold
+from lensflow.store.objects import unguarded
 from lensflow.store.open import host_tables, open_manifest
 from lensflow.store.tables import TableWriter, write_table
 
@@ -44,23 +45,46 @@ def plan_step(config: RunConfig, progress: Progress = silent, *, confirmed: bool
     StoreError, ManifestError, SplitError
     """
     folder = RunFolder.of(config)
-    with hold(folder.root):
+    with hold(folder.root) as held:
         identity = manifest_identity(config, cutouts_content(config))
         if manifest_extends(config) or not _is_frozen(config, identity):
             parts = parts_of(config)
-            planner = planner_of(config, configs_of(config, parts[:-1]))
-            planner.refuse(confirmed)
-            progress("plan", 0, planner.size.rows)
-            attrs = {"identity": identity, "fingerprint": fingerprint(identity), "parts": parts}
-            writer = TableWriter(folder.manifest, "manifest", planner.size.rows, config.bands, attrs)
-            done = 0
-            for block in planner.blocks():
-                writer.append(block)
-                done += block.sizes["sample"]
-                progress("plan", done, planner.size.rows)
-            writer.finish(planner.attrs())
+            planner_of(config, configs_of(config, parts[:-1])).refuse(confirmed)
+            write_manifest(folder.manifest, config, identity, parts, progress, held.guard)
         keep_config(config)
         return open_manifest(folder.manifest)
+
+
+def write_manifest(
+    url: str,
+    config: RunConfig,
+    identity: dict[str, Any],
+    parts: list[dict[str, int | None]],
+    progress: Progress = silent,
+    guard: objects.Guard = unguarded,
+) -> None:
+    """Draw the manifest of a config's cutouts into a store, block by block of hosts.
+
+    Parameters
+    ----------
+    url : str
+    config : RunConfig
+    identity : dict
+        Of the manifest.
+    parts : list of dict
+        Sizes of the plans that its rows come from; see :mod:`lensflow.steps.extend`.
+    progress, guard : callable, optional
+    """
+    planner = planner_of(config, configs_of(config, parts[:-1]))
+    progress("plan", 0, planner.size.rows)
+    attrs = {"identity": identity, "fingerprint": fingerprint(identity), "parts": parts}
+    writer = TableWriter(url, "manifest", planner.size.rows, config.bands, attrs, guard)
+    done = 0
+    for block in planner.blocks():
+        writer.append(block)
+        done += block.sizes["sample"]
+        progress("plan", done, planner.size.rows)
+    writer.finish(planner.attrs())
 
 
 def planner_of(config: RunConfig, before: Sequence[RunConfig] = ()) -> Planner:
@@ -84,7 +108,7 @@ def estimate_step(config: RunConfig) -> tuple[PlanSize, Estimate]:
 def _is_frozen(config: RunConfig, identity: dict[str, Any]) -> bool:
     """Whether this very manifest stands there; one that was never finished is nobody's, and may be replaced."""
     url = RunFolder.of(config).manifest
-    if paths.group_exists(url) and paths.open_group(url).attrs.get("finished") is False:
+    if paths.group_exists(url) and objects.open_group(url).attrs.get("finished") is False:
         return False
     return resume.may_resume(url, identity)
 
@@ -102,10 +126,10 @@ def freeze_manifest(manifest: xr.Dataset, config: RunConfig) -> None:
     check_manifest(manifest)
     inputs = {"cutouts": cutouts_content(config), "manifest": dataset_content(manifest)}
     identity = resume.identity(config, "manifest", inputs)
-    with hold(RunFolder.of(config).root):
+    with hold(RunFolder.of(config).root) as held:
         if not _is_planned(manifest, config) and not _is_frozen(config, identity):
             attrs = {**manifest.attrs, "identity": identity, "fingerprint": fingerprint(identity)}
-            write_table(RunFolder.of(config).manifest, "manifest", manifest, config.bands, attrs)
+            write_table(RunFolder.of(config).manifest, "manifest", manifest, config.bands, attrs, held.guard)
 
 
 def _is_planned(manifest: xr.Dataset, config: RunConfig) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -15,8 +14,15 @@ from lensflow.injection import inject_block
 from lensflow.manifest.image_sources import bank_of
 from lensflow.steps.inject import as_stored
 from lensflow.steps.run_folder import RunFolder
-from lensflow.store import paths, resume
-from lensflow.store.open import read_head, read_host_block, read_manifest_block, read_pairs_block, read_row_ids
+from lensflow.store import resume
+from lensflow.store.open import (
+    read_attrs,
+    read_head,
+    read_host_block,
+    read_manifest_block,
+    read_pairs_block,
+    read_row_ids,
+)
 from lensflow.store.regions import Region
 
 
@@ -44,7 +50,8 @@ def rerender(out: str, row: int | str) -> xr.Dataset:
         If the run has no such row, or no pairs.
     """
     folder = RunFolder(out.rstrip("/"))
-    config, identity = _settings(folder)
+    config = settings_in(folder)
+    identity: Any = read_attrs(folder.pairs, "pairs").get("identity")
     at = find_row(folder, row)
     where = Region(0, at, at + 1)
     manifest = read_manifest_block(folder.manifest, where)
@@ -129,11 +136,9 @@ def name_of_row(folder: RunFolder, at: int, manifest: xr.Dataset) -> str:
     )
 
 
-def _settings(folder: RunFolder) -> tuple[RunConfig, Mapping[str, Any]]:
-    """Settings that the stored pairs were made with, from the store itself: a config file may have changed since."""
-    identity: Any = paths.open_group(folder.pairs).attrs.get("identity")
-    if not isinstance(identity, Mapping):
-        raise StoreError(f"{folder.pairs}: not a pairs store of lensflow")
+def settings_in(folder: RunFolder, store: str = "pairs") -> RunConfig:
+    """Settings that a store was made with, from the store itself: a config file may have changed since."""
+    identity: Any = read_attrs(folder.store(store), store).get("identity")
     tree: dict[str, Any] = {"out": folder.root}
     for key, value in identity.items():
         *above, name = key.split(".")
@@ -143,4 +148,4 @@ def _settings(folder: RunFolder) -> tuple[RunConfig, Mapping[str, Any]]:
         for part in above:
             place = place.setdefault(part, {})
         place[name] = value
-    return RunConfig.model_validate(tree), identity
+    return RunConfig.model_validate(tree)

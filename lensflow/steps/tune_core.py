@@ -17,7 +17,7 @@ from lensflow.steps.identity import pairs_content, stored_key
 from lensflow.steps.measure import keep_results, stored_results
 from lensflow.steps.run_folder import RunFolder
 from lensflow.store import paths
-from lensflow.store.open import read_head, read_pairs_block, stored_regions
+from lensflow.store.open import read_attrs, read_head, read_pairs_block, stored_regions
 from lensflow.store.regions import Regions
 
 STAGE = "tune core"
@@ -77,8 +77,7 @@ class _CoreTask:
 
     def __init__(self, config: RunConfig, regions: Regions, hosts: NDArray[np.int64]):
         self.config, self.regions, self.hosts = config, regions, hosts
-        scale = paths.open_group(RunFolder.of(config).cutouts).attrs["pixel_scale_arcsec"]
-        self.pixel_scale_arcsec = float(str(scale))
+        self.pixel_scale_arcsec = float(read_attrs(RunFolder.of(config).cutouts, "cutouts")["pixel_scale_arcsec"])
 
     def __call__(self, index: int) -> tuple[int, CoreRows]:
         folder = RunFolder.of(self.config)

@@ -1,4 +1,4 @@
-"""Verify a run: read its stores back and compare every region with its receipt."""
+"""Verify a run: read its stores back, compare them with their receipts, and mend what can be made again."""
 
 from __future__ import annotations
 
@@ -7,19 +7,22 @@ from typing import Any
 
 import numpy as np
 
-from lensflow.errors import ManifestError, StoreError
+from lensflow.config import RunConfig
+from lensflow.errors import ConfigError, DamagedStoreError, ManifestError, StoreError
 from lensflow.injection.quality import bands_without_psf
 from lensflow.manifest.check import check_declared
 from lensflow.steps.execute import Progress, run_tasks, silent
-from lensflow.steps.run_folder import RunFolder
-from lensflow.store import paths, receipts
+from lensflow.steps.run_folder import RunFolder, config_of
+from lensflow.store import objects, paths, receipts
 from lensflow.store.lease import hold
-from lensflow.store.open import host_tables, open_cutouts, open_manifest, stored_regions
+from lensflow.store.open import host_tables, open_cutouts, open_manifest, read_attrs, stored_regions
 from lensflow.store.regions import Regions
-from lensflow.store.verify import Damage, check_region, check_table
+from lensflow.store.verify import Damage, check_created, check_region
 
-STORES = ("cutouts", "pairs")
+STORES = ("cutouts", "manifest", "pairs")
 ROWS_AT_ONCE = 500_000
+# Damage of a record hides that of its regions, so mending goes in rounds.
+ROUNDS = 4
 
 
 @dataclass(frozen=True)
@@ -32,26 +35,35 @@ class Verification:
         Store -> number of regions that were read, and that it has.
     damage : tuple of Damage
         Regions without a valid receipt are damage too: nothing vouches for them.
+    mended : tuple of str
+        What ``repair`` did.
+    left : tuple of Damage
+        What is still damaged after it; all of ``damage`` without ``repair``.
     """
 
     checked: dict[str, int]
     regions: dict[str, int]
     damage: tuple[Damage, ...]
+    mended: tuple[str, ...] = ()
+    left: tuple[Damage, ...] = ()
 
 
 def verify_step(
     out: str, sample: int | None = None, *, repair: bool = False, progress: Progress = silent
 ) -> Verification:
-    """Read a run's cutouts and pairs back and compare them with their receipts.
+    """Read a run's stores back and compare every byte with what was written: metadata, columns, tables, pixels.
 
     Parameters
     ----------
     out : str
         The run's folder, any fsspec URL.
     sample : int, optional
-        Regions to read of each store, drawn anew at every call; all without.
+        Regions to read of each store, drawn anew at every call; all without. What was written when the stores were
+        created is always read.
     repair : bool
-        Delete the receipts of damaged regions: the next run does those again, to the same bytes.
+        Make damaged objects again: metadata from its record, cutouts from the survey, the manifest from the config,
+        pairs from both. Only what then has the bytes that were written is put in place; sound objects are not touched.
+        Regions without a valid receipt are left to the next run.
     progress : callable, optional
 
     Returns
@@ -61,17 +73,84 @@ def verify_step(
     Raises
     ------
     StoreError
-        If there is no store in the folder.
+        If there is no store in the folder, or something cannot be made again to the same bytes here.
     """
     folder = RunFolder(out.rstrip("/"))
-    present = [s for s in STORES if paths.group_exists(folder.store(s))]
-    if not present:
+    present = [s for s in STORES if paths.group_exists(folder.store(s)) or _has_record(folder, s)]
+    if not present or present == ["manifest"]:
         raise StoreError(f"{out}: no cutouts and no pairs here. Is this the folder of a run (its config's out)?")
+    found = _check(folder, present, sample, progress)
+    if not repair or not found.damage:
+        return found
+    mended: list[str] = []
+    now = found
+    with hold(folder.root) as held:
+        config = _config(folder)
+        for _ in range(ROUNDS):
+            before = now.left
+            mended += _repair(folder, now, config, held.guard, progress, mended)
+            now = _check(folder, present, None, progress)
+            if not now.left or now.left == before:
+                break
+    return Verification(found.checked, found.regions, found.damage, tuple(mended), now.left)
+
+
+def _repair(
+    folder: RunFolder, found: Verification, config: RunConfig, guard: Any, progress: Progress, before: list[str]
+) -> list[str]:
+    from lensflow.steps.repair import repair_store
+
+    done: list[str] = []
+    try:
+        for store in STORES:
+            damage = [d for d in found.left if d.store == store]
+            done += repair_store(folder, store, damage, config, guard, progress) if damage else []
+    except StoreError as error:
+        said = [*before, *done]
+        raise StoreError(f"{error}" + "".join(f"\n  done before that: {m}" for m in said)) from error
+    return done
+
+
+def _config(folder: RunFolder) -> RunConfig:
+    """Config of a run: the one in its folder, else the settings in its stores."""
+    from lensflow.steps.rerender import settings_in
+
+    try:
+        return config_of(folder.root)
+    except (ConfigError, StoreError):
+        for store in reversed(STORES):
+            try:
+                return settings_in(folder, store)
+            except StoreError:
+                continue
+    raise StoreError(
+        f"{folder.root}: neither config.yaml nor any store says with which settings the run was made, so nothing can "
+        "be made again. Put config.yaml back."
+    )
+
+
+def _has_record(folder: RunFolder, store: str) -> bool:
+    return paths.exists(objects.record_url(folder.store(store)))
+
+
+def _check(folder: RunFolder, present: list[str], sample: int | None, progress: Progress) -> Verification:
     damage: list[Damage] = []
     checked, regions = {}, {}
     for store in present:
-        here = stored_regions(folder.store(store), store)
-        expected = str(paths.open_group(folder.store(store)).attrs.get("fingerprint"))
+        url = folder.store(store)
+        damage += check_created(url, store)
+        try:
+            attrs = read_attrs(url, store)
+        except DamagedStoreError:
+            continue  # said already; its regions are not to be told from others
+        except StoreError as error:  # of another version, or never finished
+            damage = [d for d in damage if d.store != store]
+            damage.append(Damage(store, -1, "", url, str(error)))
+            continue
+        if store == "manifest":
+            continue  # written at once, so all of it is read already
+        here = stored_regions(url, store)
+        expected = str(attrs.get("fingerprint"))
         lost = {r.index for r in receipts.missing_regions(folder.receipts(store), here, expected)}
         chosen = [r.index for r in here if r.index not in lost]
         if sample is not None and sample < len(chosen):
@@ -82,35 +161,33 @@ def verify_step(
         for found in run_tasks(_VerifyTask(folder, store, here), chosen, f"verify {store}", progress):
             damage += found
         checked[store], regions[store] = len(chosen), len(here)
-    damage += _manifest(folder)
-    if repair:
-        with hold(folder.root):
-            for store in present:
-                struck = {d.region for d in damage if d.store == store}
-                here = stored_regions(folder.store(store), store)
-                receipts.remove_receipts(folder.receipts(store), [here[i] for i in struck])
-    return Verification(checked, regions, tuple(sorted(damage, key=lambda d: (d.store, d.region, d.array))))
+    damage += _foreign_manifest(folder, present)
+    if {"cutouts", "manifest"} <= set(present) and not any(d.store in ("cutouts", "manifest") for d in damage):
+        damage += _dark_injections(folder) or _declared(folder)
+    for store in {"cutouts", "pairs"} & {d.store for d in damage}:
+        checked.setdefault(store, 0)
+        regions.setdefault(store, 0)
+    every = tuple(sorted(damage, key=lambda d: (d.store, d.region, d.array, d.object)))
+    return Verification(checked, regions, every, (), every)
 
 
-def _manifest(folder: RunFolder) -> list[Damage]:
-    """Compare the manifest with its checksums, and with what the pairs were made from."""
-    if not paths.group_exists(folder.manifest):
+def _foreign_manifest(folder: RunFolder, present: list[str]) -> list[Damage]:
+    """Whether the pairs were made from another manifest."""
+    if not {"manifest", "pairs"} <= set(present):
         return []
-    damage = check_table(folder.manifest, "manifest")
-    if paths.group_exists(folder.cutouts) and not damage:
-        damage += _dark_injections(folder)
-    if paths.group_exists(folder.pairs):
-        identity: Any = paths.open_group(folder.pairs).attrs.get("identity", {})
-        if paths.open_group(folder.manifest).attrs.get("fingerprint") != identity.get("inputs.manifest"):
-            what = "not the manifest that the pairs were made from"
-            damage.append(Damage("manifest", 0, "", folder.manifest, what))
-    return damage or _declared(folder)
+    try:
+        identity: Any = read_attrs(folder.pairs, "pairs").get("identity", {})
+        made_from, there = identity.get("inputs.manifest"), read_attrs(folder.manifest, "manifest").get("fingerprint")
+    except StoreError:
+        return []  # said already
+    what = "not the manifest that the pairs were made from"
+    return [Damage("manifest", -1, "", folder.manifest, what)] if made_from != there else []
 
 
 def _declared(folder: RunFolder) -> list[Damage]:
     """Compare a planned manifest with what it declares; one that was given declares nothing of its own."""
-    identity: Any = paths.open_group(folder.manifest).attrs.get("identity", {})
-    if "inputs.manifest" in identity or not paths.group_exists(folder.cutouts):
+    identity: Any = read_attrs(folder.manifest, "manifest").get("identity", {})
+    if "inputs.manifest" in identity:
         return []
     manifest = open_manifest(folder.manifest)
     read, _ = host_tables(folder.cutouts)
@@ -121,7 +198,7 @@ def _declared(folder: RunFolder) -> list[Damage]:
         try:
             check_declared(rows, hosts, manifest.attrs["declared"], manifest.attrs.get("given", ()), first)
         except ManifestError as error:
-            return [Damage("manifest", 0, "", folder.manifest, f"not as declared: from row {start} on, {error}")]
+            return [Damage("manifest", -1, "", folder.manifest, f"not as declared: from row {start} on, {error}")]
     return []
 
 
@@ -132,7 +209,7 @@ def _dark_injections(folder: RunFolder) -> list[Damage]:
     cutouts = open_cutouts(folder.cutouts)
     rows = manifest["host_index"].values
     problem = bands_without_psf(manifest, cutouts["covered"].values[rows], bands)
-    return [Damage("manifest", 0, "psf_fwhm_arcsec", folder.manifest, problem)] if problem else []
+    return [Damage("manifest", -1, "psf_fwhm_arcsec", folder.manifest, problem)] if problem else []
 
 
 class _VerifyTask:

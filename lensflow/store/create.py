@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -16,14 +16,15 @@ from zarr.codecs import BloscCodec
 from lensflow import schema
 from lensflow.errors import StoreError
 from lensflow.schema import Variable
-from lensflow.store import paths
+from lensflow.store import objects, paths, receipts
+from lensflow.store.objects import Guard, RecordingStore, pieces_of, unguarded
 from lensflow.store.regions import Region, check_aligned
-from lensflow.store.shards import write_shard
+from lensflow.store.shards import chunks_of_shard, encode_shard
 
 # Measured by benchmarks/store.py: bit-shuffled lz4 does as well as codecs of three times its cost on noisy floats;
 # rounded pixels are worth an entropy coder.
-_LOSSLESS, _ROUNDED = "lz4-bitshuffle", "zstd3-shuffle"
-_CODECS = {
+LOSSLESS, ROUNDED = "lz4-bitshuffle", "zstd3-shuffle"
+CODECS = {
     "lz4-bitshuffle": BloscCodec(cname="lz4", clevel=5, shuffle="bitshuffle"),
     "zstd1-bitshuffle": BloscCodec(cname="zstd", clevel=1, shuffle="bitshuffle"),
     "zstd1-shuffle": BloscCodec(cname="zstd", clevel=1, shuffle="shuffle"),
@@ -115,6 +116,7 @@ def create_store(
     optional: Sequence[str] = (),
     codec: str = "auto",
     rounded: Mapping[str, Mapping[str, Any]] | None = None,
+    guard: Guard = unguarded,
 ) -> None:
     """Write a store's metadata and its head variables; regions come later, through :func:`write_region`.
 
@@ -139,11 +141,18 @@ def create_store(
         As ``store.codec``.
     rounded : mapping, optional
         Pixel arrays whose values are rounded -> attributes that say how.
+    guard : callable, optional
+        Asked before every write; raises once the folder is another run's.
     """
     rounded = rounded or {}
     layout = LAYOUTS[store]
+    values: dict[str, str] = {}
+    regional = []
+    guard()
+    paths.remove(objects.record_url(url))
     with paths.explain_errors(url):
-        group = zarr.open_group(paths.zarr_store(url, read_only=False), mode="w", zarr_format=3)
+        recorder = RecordingStore(paths.zarr_store(url, read_only=False), guard)
+        group = zarr.open_group(recorder, mode="w", zarr_format=3)
         sizing: dict[str, Any] = {"n_rows": n_rows, "rows_per_region": rows_per_region} if layout.pixels else {}
         about = {"lensflow_store": store, "schema_version": schema.SCHEMA_VERSION, "bands": list(bands), **sizing}
         # Until everything stands there the store counts as absent: see resume.may_resume.
@@ -153,7 +162,7 @@ def create_store(
                 head = head.assign({v.name: schema.without_values(v, {layout.dim: n_rows, "band": len(bands)})})
             if head is None or v.name not in head:
                 raise StoreError(f"{url}: {v.name} is needed to create a {store} store")
-            _write_whole(group, v, np.asarray(head[v.name].values))
+            values[v.name] = _write_whole(group, v, np.asarray(head[v.name].values))
         sizes = {
             layout.dim: n_rows,
             "band": len(bands),
@@ -164,15 +173,19 @@ def create_store(
         }
         for v in (*layout.pixels, *(v for v in layout.optional if v.name in optional)):
             shape = tuple(sizes[d] for d in v.dims)
-            by = (_ROUNDED if v.name in rounded else _LOSSLESS) if codec == "auto" else codec
+            by = (ROUNDED if v.name in rounded else LOSSLESS) if codec == "auto" else codec
             said = {**v.attrs, **rounded.get(v.name, {})}
             _create_sharded(group, v.name, shape, v.dtype, v.dims, rows_per_region, inner_chunk, said, by)
+            regional.append(v.name)
         for name, (variables, dtype) in (layout.tables or {}).items():
             columns = schema.packed_columns(variables, bands)
             described = {"columns": columns}
             shape = (n_rows, len(columns))
             dims = (layout.dim, f"{name}_column")
             _create_sharded(group, name, shape, dtype, dims, rows_per_region, rows_per_region, described)
+            regional.append(name)
+        guard()
+        objects.write_created(url, recorder.created(regional, values, {"complete": True}))
         group.attrs["complete"] = True
 
 
@@ -185,7 +198,7 @@ def _create_sharded(
     rows: int,
     inner: int,
     attrs: Mapping[str, Any],
-    codec: str = _LOSSLESS,
+    codec: str = LOSSLESS,
 ) -> None:
     group.create_array(
         name,
@@ -193,7 +206,7 @@ def _create_sharded(
         dtype=dtype,
         shards=(rows, *shape[1:]),
         chunks=(inner or rows, *shape[1:]),
-        compressors=_CODECS[codec],
+        compressors=CODECS[codec],
         fill_value=0,
         dimension_names=list(dims),
         attributes=dict[str, Any](attrs),
@@ -208,7 +221,8 @@ def table_chunks(shape: tuple[int, ...]) -> dict[str, Any]:
     return {"shards": (SHARD_ROWS, *rest), "chunks": (CHUNK_ROWS, *rest)}
 
 
-def _write_whole(group: zarr.Group, v: Variable, values: NDArray) -> None:
+def _write_whole(group: zarr.Group, v: Variable, values: NDArray) -> str:
+    """Write an array at once; returns the checksum of its values."""
     dtype = v.stored_dtype
     values = values.astype(dtype)
     array = group.create_array(
@@ -216,13 +230,14 @@ def _write_whole(group: zarr.Group, v: Variable, values: NDArray) -> None:
         shape=values.shape,
         dtype=dtype,
         **table_chunks(values.shape),
-        compressors=_CODECS[_LOSSLESS],
+        compressors=CODECS[LOSSLESS],
         # Chunks that hold nothing else are not written: a column that the catalogue lacks costs nothing.
         fill_value="" if dtype is str else np.array(np.nan if dtype.kind == "f" else 0, dtype).item(),
         dimension_names=list(v.dims),
         attributes=dict[str, Any](v.attrs),
     )
     array[...] = values
+    return checksum(values.astype(v.dtype) if dtype is str else values)
 
 
 def grow_store(url: str, store: str, n_rows: int) -> None:
@@ -239,14 +254,32 @@ def grow_store(url: str, store: str, n_rows: int) -> None:
                 array.resize((n_rows, *array.shape[1:]))
 
 
+def seal_grown(url: str, attrs: Mapping[str, Any]) -> None:
+    """Let a store that has grown be the larger one: its record, then its attributes.
+
+    Stopped between the two, the store does not open, and ``lensflow verify RUN --repair`` takes its attributes from the
+    record.
+    """
+    created = objects.read_created(url)
+    keys = list(created.metadata)
+    texts = [paths.read_object(paths.join(url, key)) or b"" for key in keys]
+    root = {**created.root, "attributes": {**created.root["attributes"], **attrs}}
+    metadata = {key: text.decode() for key, text in zip(keys, texts, strict=True)}
+    objects.write_created(url, replace(created, root=root, metadata=metadata))
+    write_attrs(url, attrs)
+
+
 def write_attrs(url: str, attrs: Mapping[str, Any]) -> None:
-    """Add JSON-like attributes to a store's group; its arrays stay as they are."""
+    """Add JSON-like attributes to a store's group; readers refuse others than those of ``objects.LATER_ATTRS``."""
     with paths.explain_errors(url):
         paths.open_group(url, mode="r+").attrs.update(attrs)
 
 
-def write_region(block: xr.Dataset, url: str, store: str, region: Region) -> dict[str, Any]:
+def write_region(block: xr.Dataset, url: str, store: str, region: Region, guard: Guard = unguarded) -> dict[str, Any]:
     """Write every regional array of a store for one region, as whole shards.
+
+    Nothing of a region that has its receipt is changed. On a local disk all objects are written under temporary names
+    first, and appear one after another when the guard has let them pass; elsewhere they are written when it has.
 
     Parameters
     ----------
@@ -254,41 +287,110 @@ def write_region(block: xr.Dataset, url: str, store: str, region: Region) -> dic
         The region's rows, with the layout's pixel and table variables.
     url, store : str
     region : Region
+    guard : callable, optional
+        Raises once the folder is another run's.
 
     Returns
     -------
     dict
-        ``checksums`` (array -> xxh3-128 of the bytes that a reader gets back), ``bytes`` (uncompressed) and
-        ``objects`` (key of every object in the store -> its size; an array of nothing but zeros has none).
+        ``checksums`` (array -> xxh3-128 of the values that a reader gets back), ``bytes`` (uncompressed) and
+        ``objects`` (key of every object in the store -> its pieces; an array of nothing but zeros has none).
 
     Raises
     ------
     StoreError
-        If the region is not one shard, the block has another length, or a value does not fit its dtype.
+        If the region is not one shard, the block has another length, a value does not fit its dtype, or the region is
+        finished already with other values.
     """
+    group = objects.open_group(url)
+    arrays = _regional_arrays(block, group, url, store, region)
+    checksums = {name: checksum(values) for name, values in arrays.items()}
+    n_bytes = sum(values.nbytes for values in arrays.values())
+    folder, stamp = objects.folder_of(url), str(group.attrs.get("fingerprint"))
+
+    def may_write() -> bool:
+        guard()
+        first = receipts.read_receipt(folder, region.index)
+        if first is None or first.fingerprint != stamp:
+            return True
+        receipts.require_same(receipts.receipt_url(folder, region.index), first, stamp, checksums)
+        return False  # done already, to the same values
+
+    with paths.explain_errors(url):
+        written = write_objects(url, _encoded(arrays, group, region), may_write)
+    return {"checksums": checksums, "bytes": n_bytes, "objects": written}
+
+
+class Encoded(NamedTuple):
+    """An object as it is to be: its key, its bytes (None: no object), and their pieces."""
+
+    key: str
+    data: bytes | None
+    pieces: str
+
+
+def encode_region(block: xr.Dataset, url: str, store: str, region: Region) -> Iterator[Encoded]:
+    """Encode the objects of a region, one at a time; nothing is written."""
+    group = objects.open_group(url)
+    yield from _encoded(_regional_arrays(block, group, url, store, region), group, region)
+
+
+def _regional_arrays(
+    block: xr.Dataset, group: zarr.Group, url: str, store: str, region: Region
+) -> dict[str, NDArray[Any]]:
     layout = LAYOUTS[store]
-    group = paths.open_group(url, mode="r+")
     if block.sizes[layout.dim] != region.size:
         raise StoreError(f"{url}: a block of {block.sizes[layout.dim]} rows for region {region}")
     arrays = {v.name: np.ascontiguousarray(block[v.name].values, dtype=v.dtype) for v in layout.pixels_in(group)}
     for name, (variables, dtype) in (layout.tables or {}).items():
         arrays[name] = pack(block, variables, dtype)
-    checksums, n_bytes, objects = {}, 0, {}
-    with paths.explain_errors(url):
-        for name, values in arrays.items():
-            array = group[name]
-            if not isinstance(array, zarr.Array) or array.shards is None:
-                raise StoreError(f"{url}: {name} is not a sharded array; the store was not made by lensflow")
-            check_aligned(region, array.shape[0], array.shards[0])
-            if not write_shard(array, region.index, values):
-                array[region.slice] = values
-            checksums[name] = checksum(values)
-            n_bytes += values.nbytes
-            key = object_key(array, region)
-            stored = paths.size(paths.join(url, key))
-            if stored is not None:
-                objects[key] = stored
-    return {"checksums": checksums, "bytes": n_bytes, "objects": objects}
+    for name in arrays:
+        array = group[name]
+        if not isinstance(array, zarr.Array) or array.shards is None:
+            raise StoreError(f"{url}: {name} is not a sharded array; the store was not made by lensflow")
+        check_aligned(region, array.shape[0], array.shards[0])
+    return arrays
+
+
+def _encoded(arrays: Mapping[str, NDArray[Any]], group: zarr.Group, region: Region) -> Iterator[Encoded]:
+    for name, values in arrays.items():
+        array = group[name]
+        assert isinstance(array, zarr.Array)
+        data = encode_shard(array, values)
+        pieces = "" if data is None else pieces_of(data, chunks_of_shard(array))
+        yield Encoded(object_key(array, region), data, pieces)
+
+
+def write_objects(url: str, encoded: Iterable[Encoded], may_write: Callable[[], bool]) -> dict[str, str]:
+    """Write objects of a store, if they may be written once they are ready.
+
+    Returns
+    -------
+    dict
+        Key -> pieces of every object, written or not.
+    """
+    pieces: dict[str, str] = {}
+    if paths.is_local(url):
+        with paths.staging(objects.run_of(url)) as stage:
+            staged = []
+            for one in encoded:
+                staged.append((one.key, None if one.data is None else stage(one.data)))
+                pieces.update({one.key: one.pieces} if one.pieces else {})
+            if may_write():
+                for key, temporary in staged:
+                    # A run that takes the folder over deletes what is staged: then this fails, however long ago it
+                    # was that the guard let it pass.
+                    paths.publish(temporary, paths.join(url, key))
+        return pieces
+    allowed: bool | None = None
+    for one in encoded:
+        pieces.update({one.key: one.pieces} if one.pieces else {})
+        allowed = may_write() if allowed is None else allowed
+        if allowed and one.data is None:
+            paths.remove(paths.join(url, one.key))
+        elif allowed and one.data is not None:
+            paths.put_object(url, one.key, one.data)
+    return pieces
 
 
 def object_key(array: zarr.Array, region: Region) -> str:

@@ -1,8 +1,10 @@
-"""One run at a time in a folder: a small object that says who is at work there, and how lately it said so.
+"""One run at a time in a folder: a small object that says who is at work there, and changes as long as they are.
 
-Leases are numbered, ``lease-000001.json`` and so on; the highest is in force. A lease is only ever created where
-there is no object of that name, so of two runs that see the same state one wins. Taking over a dead one means creating
-the next number.
+Leases are numbered, ``lease-000001.json`` and so on. A lease is only ever created where there is no object of that
+name, so of two runs that see the same state one wins. Taking over a dead one means creating the next number.
+
+No clock of another machine is trusted. Whether a run elsewhere lives is seen by watching its lease: one that does not
+change for DEAD_AFTER_S of the observer's own time is dead.
 """
 
 from __future__ import annotations
@@ -17,13 +19,14 @@ import warnings
 from collections.abc import Iterator
 from contextvars import ContextVar
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 
-import psutil
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from lensflow.errors import LensflowWarning, StoreError
 from lensflow.store import paths
 
-HEARTBEAT_S, DEAD_AFTER_S = 15.0, 120.0
+HEARTBEAT_S, DEAD_AFTER_S, POLL_S = 15.0, 120.0, 1.0
 
 
 @dataclass(frozen=True)
@@ -35,32 +38,76 @@ class Lease:
     number : int
     owner : str
         Random name of the holder.
-    host, pid, process_started : str, int, float
-        The process; its start time (Unix seconds) tells it from a later one of the same pid.
-    started, heartbeat : float
-        Unix seconds: begin of the work, and its last sign of life.
+    host : str
+        Name of its machine, for people.
+    machine : str
+        Boot of the machine and space of process numbers: only within one can a process be looked for. Empty: unknown.
+    pid, ticks : int
+        The process, and its start since the machine's boot, which no change of the clock moves.
+    started : str
+        Begin of the work by the holder's clock, for people.
+    beats : int
+        Signs of life so far.
     """
 
     number: int
     owner: str
     host: str
+    machine: str
     pid: int
-    process_started: float
-    started: float
-    heartbeat: float
+    ticks: int
+    started: str
+    beats: int = 0
 
-    @property
-    def is_dead(self) -> bool:
-        """No sign of life for DEAD_AFTER_S, or a process of this machine that is gone."""
-        if time.time() - self.heartbeat > DEAD_AFTER_S:
-            return True
-        return self.host == socket.gethostname() and not _lives(self.pid, self.process_started)
+    __pydantic_config__ = ConfigDict(strict=True, extra="forbid")
 
     def describe(self) -> str:
-        """Host, process, start and age of the last sign of life."""
-        at = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(self.started))
-        ago = max(0.0, time.time() - self.heartbeat)
-        return f"process {self.pid} on {self.host}, at work since {at}, last sign of life {ago:.0f} s ago"
+        """Host, process and start."""
+        return f"process {self.pid} on {self.host}, at work since {self.started}"
+
+
+_LEASE = TypeAdapter(Lease)
+
+
+@dataclass(frozen=True)
+class Hold:
+    """Proof that a run holds a folder, small enough to travel with every task; calling it asks whether it still does.
+
+    Attributes
+    ----------
+    folder : str
+    number : int
+    owner : str
+        Of the lease.
+    """
+
+    folder: str
+    number: int
+    owner: str
+
+    def __call__(self) -> None:
+        """Stop here if the folder is another run's by now.
+
+        Raises
+        ------
+        StoreError
+        """
+        if not self.holds():
+            raise _lost(self.folder)
+
+    def holds(self) -> bool:
+        """Whether the lease is still there, and this run's; numbers are used again when all runs have ended."""
+        content = _content(self.folder, self.number)
+        there = _parse(content)
+        # One that is there but cannot be read is a matter of the disk: its next sign of life mends it.
+        return bool(content) and (there is None or there.owner == self.owner)
+
+
+def _lost(folder: str) -> StoreError:
+    return StoreError(
+        f"{folder}: another run took this folder over, so this one stops. Everything with a receipt is kept; run the "
+        "same command again when the other has ended."
+    )
 
 
 class Held:
@@ -68,30 +115,23 @@ class Held:
 
     def __init__(self, folder: str, lease: Lease):
         self.folder, self.lease, self.lost = folder, lease, False
+        self.guard = Hold(folder, lease.number, lease.owner)
 
     def check(self) -> None:
-        """Stop here if the lease is lost.
-
-        Raises
-        ------
-        StoreError
-        """
+        """Stop here if the lease is lost; errors as :class:`Hold`."""
         if self.lost:
-            raise StoreError(
-                f"{self.folder}: another run took this folder over, so this one stops. Everything with a receipt is "
-                "kept; run the same command again when the other has ended."
-            )
+            raise _lost(self.folder)
 
     def beat(self) -> None:
-        """Give a sign of life, or notice that a later lease is in force."""
-        if max(_numbers(self.folder), default=0) > self.lease.number:
+        """Give a sign of life, or notice that the lease is gone or a later one in force."""
+        if max(_numbers(self.folder), default=0) != self.lease.number or not self.guard.holds():
             self.lost = True
             return
-        self.lease = replace(self.lease, heartbeat=time.time())
+        self.lease = replace(self.lease, beats=self.lease.beats + 1)
         paths.write_json(_url(self.folder, self.lease.number), asdict(self.lease))
 
 
-# Owners of leases that this process held and gave up.
+# Leases of this process that are over, in case they could not be removed.
 _over: set[str] = set()
 _held: ContextVar[dict[str, Held] | None] = ContextVar("lensflow_held", default=None)
 
@@ -100,14 +140,15 @@ _held: ContextVar[dict[str, Held] | None] = ContextVar("lensflow_held", default=
 def hold(folder: str, force: bool = False) -> Iterator[Held]:
     """Work alone in a folder.
 
-    Nested calls of the same thread share one lease.
+    Nested calls of the same thread share one lease. Where a lease is found whose process cannot be looked for, it is
+    watched for up to ``DEAD_AFTER_S`` seconds.
 
     Parameters
     ----------
     folder : str
         A run's folder.
     force : bool
-        Take the folder over from a run that is still at work; that one stops at its next region.
+        Take the folder over from a run that is still at work; that one stops before its next write.
 
     Yields
     ------
@@ -116,7 +157,7 @@ def hold(folder: str, force: bool = False) -> Iterator[Held]:
     Raises
     ------
     StoreError
-        If another run is at work there; the message names its process and its last sign of life.
+        If another run is at work there; the message names its process.
     """
     folder = folder.rstrip("/")
     mine = _held.get() or {}
@@ -129,6 +170,7 @@ def hold(folder: str, force: bool = False) -> Iterator[Held]:
     beating = threading.Thread(target=_keep_alive, args=(held, stop), daemon=True, name="lensflow-lease")
     beating.start()
     try:
+        paths.discard_staged(folder)
         yield held
     finally:
         stop.set()
@@ -137,7 +179,8 @@ def hold(folder: str, force: bool = False) -> Iterator[Held]:
         # A lease that cannot be removed now must not hide what ended the run; this process knows that it is over.
         _over.add(held.lease.owner)
         with contextlib.suppress(OSError, StoreError):
-            paths.remove(_url(folder, held.lease.number))
+            if held.guard.holds():
+                paths.remove(_url(folder, held.lease.number))
 
 
 def _keep_alive(held: Held, stop: threading.Event) -> None:
@@ -150,53 +193,104 @@ def _keep_alive(held: Held, stop: threading.Event) -> None:
 def _acquire(folder: str, force: bool) -> Lease:
     seen = _numbers(folder)
     for number in seen:
-        other = _read(folder, number)
-        if other is None or other.is_dead or other.owner in _over:
+        other = _parse(_content(folder, number))
+        if other is not None and other.owner in _over:
             continue
-        if not force:
+        if force:
+            who = other.describe() if other else f"the holder of lease {number}"
+            warnings.warn(f"{folder}: taken over from {who}", LensflowWarning, stacklevel=4)
+        elif _is_alive(folder, number):
             raise StoreError(_taken(folder, other))
-        warnings.warn(f"{folder}: taken over from {other.describe()}", LensflowWarning, stacklevel=4)
-    now, process = time.time(), psutil.Process()
+    machine, ticks = _process(os.getpid())
     lease = Lease(
         number=max(seen, default=0) + 1,
         owner=uuid.uuid4().hex,
         host=socket.gethostname(),
+        machine=machine,
         pid=os.getpid(),
-        process_started=process.create_time(),
-        started=now,
-        heartbeat=now,
+        ticks=ticks,
+        started=time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime()),
     )
     try:
         paths.create_json(_url(folder, lease.number), asdict(lease))
     except FileExistsError:
         # It may be this very one: where the answer to a request is lost, the client sends it again.
-        there = _read(folder, lease.number)
+        there = _parse(_content(folder, lease.number))
         if there is None or there.owner != lease.owner:
             raise StoreError(_taken(folder, there)) from None
     # Whoever listed the folder at another moment may have made another number: then neither may go on.
     strangers = set(_numbers(folder)) - {*seen, lease.number}
     if strangers:
         paths.remove(_url(folder, lease.number))
-        raise StoreError(_taken(folder, _read(folder, max(strangers))))
+        raise StoreError(_taken(folder, _parse(_content(folder, max(strangers)))))
     for number in seen:
         paths.remove(_url(folder, number))
     return lease
+
+
+def _is_alive(folder: str, number: int) -> bool:
+    """Whether the holder of a lease lives: its process, where that can be looked for, else whether its lease changes.
+
+    A lease that cannot be read is watched like one of another machine: its holder, if it lives, writes it again.
+    """
+    first = _content(folder, number)
+    lease = _parse(first)
+    here, _ = _process(os.getpid())
+    if lease is not None and here and lease.machine == here:
+        _, ticks = _process(lease.pid)
+        if ticks != lease.ticks:
+            return False
+        if not _is_stopped(lease.pid):
+            return True
+    end, told = time.monotonic() + DEAD_AFTER_S, False
+    while time.monotonic() < end:
+        if not told:
+            warnings.warn(
+                f"{folder}: a lease of {lease.describe() if lease else 'a run that cannot be read'} is here. Watching "
+                f"for up to {DEAD_AFTER_S:.0f} s whether that run is alive; --force takes over at once.",
+                LensflowWarning,
+                stacklevel=5,
+            )
+            told = True
+        time.sleep(POLL_S)
+        now = _content(folder, number)
+        if now != first:
+            return bool(now)  # removed: that run has just ended
+    return False
+
+
+def _process(pid: int) -> tuple[str, int]:
+    """Machine (boot and space of process numbers) and start of a process in ticks since the boot; 0 if it is gone.
+
+    The machine is empty where the system does not say (not Linux): then nobody is looked for, only watched.
+    """
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        machine = f"{boot} {Path('/proc/self/ns/pid').readlink()}"
+    except OSError:
+        return "", 0
+    return machine, int((_stat(pid) or ["0"] * 20)[19])
+
+
+def _is_stopped(pid: int) -> bool:
+    return (_stat(pid) or ["T"])[0] in "TtZX"
+
+
+def _stat(pid: int) -> list[str]:
+    """Fields of a process from its state on, as proc(5) describes them; empty if it is gone."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return []
 
 
 def _taken(folder: str, other: Lease | None) -> str:
     who = other.describe() if other else "it started this very moment"
     return (
         f"{folder}: another run is at work in this folder ({who}). Wait for it, choose another out, or stop it and run "
-        f"this command again; if its machine is gone, it counts as dead {DEAD_AFTER_S:.0f} s after its last sign of "
-        "life. --force takes the folder over at once."
+        f"this command again; if its machine is gone, this is noticed within {DEAD_AFTER_S:.0f} s. --force takes the "
+        "folder over at once."
     )
-
-
-def _lives(pid: int, process_started: float) -> bool:
-    try:
-        return abs(psutil.Process(pid).create_time() - process_started) < 1.0
-    except psutil.NoSuchProcess:
-        return False
 
 
 def _numbers(folder: str) -> list[int]:
@@ -208,9 +302,13 @@ def _url(folder: str, number: int) -> str:
     return paths.join(folder, f"lease-{number:06d}.json")
 
 
-def _read(folder: str, number: int) -> Lease | None:
-    """Read a lease; None where it is gone or damaged (a half-written one belongs to nobody who is alive)."""
+def _content(folder: str, number: int) -> bytes:
+    return paths.read_many([_url(folder, number)])[0]
+
+
+def _parse(content: bytes) -> Lease | None:
+    """Lease from its bytes; None where it is gone or damaged."""
     try:
-        return Lease(**paths.read_json(_url(folder, number)))
-    except (StoreError, TypeError):
+        return _LEASE.validate_json(content)
+    except ValidationError:
         return None

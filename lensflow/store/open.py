@@ -19,6 +19,7 @@ from lensflow.injection.rounding import round_pixels
 from lensflow.schema import Variable
 from lensflow.store import paths, s3, sealing
 from lensflow.store.create import LAYOUTS, group_bands
+from lensflow.store.objects import CheckedStore, open_group
 from lensflow.store.regions import Region, Regions
 
 # A manifest of 2 million rows takes 0.5 GB.
@@ -27,8 +28,29 @@ TABLE_ROWS_IN_MEMORY = 2_000_000
 REQUESTS = 16
 
 
-def _group(url: str, store: str) -> zarr.Group:
-    group = paths.open_group(url)
+_arrays: dict[tuple[str, str, str, bool], zarr.Array] = {}
+_ARRAYS_KEPT = 1000
+
+
+def _array(url: str, group: zarr.Group, name: str) -> zarr.Array:
+    """Open an array of a group; its metadata is read once in a process and fingerprint, for on S3 every read counts."""
+    unfinished = isinstance(group.store, CheckedStore) and group.store.unfinished
+    key = (url, str(group.attrs.get("fingerprint", "")), name, unfinished)
+    known = _arrays.get(key) if key[1] else None
+    if known is not None:
+        return known
+    with paths.explain_errors(url):
+        array = group.get(name)
+    if not isinstance(array, zarr.Array):
+        raise StoreError(f"{url}: has no array {name}")
+    if len(_arrays) >= _ARRAYS_KEPT:
+        _arrays.clear()
+    _arrays[key] = array
+    return array
+
+
+def _group(url: str, store: str, unfinished: bool = False) -> zarr.Group:
+    group = open_group(url, unfinished)
     found = group.attrs.get("lensflow_store")
     if found != store:
         raise StoreError(f"{url}: expected a {store} store of lensflow, found {found or 'something else'}")
@@ -43,8 +65,13 @@ def _group(url: str, store: str) -> zarr.Group:
     return group
 
 
+def read_attrs(url: str, store: str) -> dict[str, Any]:
+    """Attributes of a store, checked."""
+    return dict(_group(url, store).attrs)
+
+
 def _read(url: str, group: zarr.Group, name: str, rows: slice = slice(None)) -> NDArray:
-    array = paths.open_array(url, group, name)
+    array = _array(url, group, name)
     with paths.explain_errors(url):
         values = np.asarray(array[rows])
     # Text comes back with a dtype of variable width, which Dask and older code do not know.
@@ -61,7 +88,7 @@ def _read_all(url: str, group: zarr.Group, names: Iterable[str], rows: slice = s
 
 
 def _lazy(url: str, group: zarr.Group, name: str) -> da.Array:
-    array = paths.open_array(url, group, name)
+    array = _array(url, group, name)
     rows = array.shards[0] if array.shards else array.chunks[0]
     # The fingerprint is part of the name: a store written anew at the same place is another Dask array.
     label = f"{name}-{url}-{group.attrs.get('fingerprint', '')}"
@@ -119,7 +146,7 @@ def _tables(url: str, store: str, group: zarr.Group, rows: slice = slice(None), 
     found = _read_all(url, group, [*(v.name for v in of_head), *packed], rows)
     out: dict[str, Any] = {v.name: (v.dims, v.decode(found[v.name]), v.attrs) for v in of_head}
     for name, (variables, _) in packed.items():
-        columns: Any = paths.open_array(url, group, name).attrs["columns"]
+        columns: Any = _array(url, group, name).attrs["columns"]
         out.update(unpack(found[name], columns, variables, bands))
     return out
 
@@ -130,11 +157,11 @@ def _pixels(url: str, store: str, group: zarr.Group, rows: slice) -> dict[str, A
     return {v.name: (v.dims, found[v.name], v.attrs) for v in variables}
 
 
-def _open(url: str, store: str) -> xr.Dataset:
-    group = _group(url, store)
+def _open(url: str, store: str, unfinished: bool = False) -> xr.Dataset:
+    group = _group(url, store, unfinished)
     data = _tables(url, store, group)
     for v in LAYOUTS[store].pixels_in(group):
-        data[v.name] = (v.dims, _lazy(url, group, v.name), dict(paths.open_array(url, group, v.name).attrs))
+        data[v.name] = (v.dims, _lazy(url, group, v.name), dict(_array(url, group, v.name).attrs))
     attrs = {k: v for k, v in group.attrs.items() if k != "identity"}
     return xr.Dataset(data, coords={"band": group_bands(group)}, attrs=attrs)
 
@@ -196,14 +223,14 @@ def with_host_ids(rows: xr.Dataset, cutouts: str | xr.Dataset) -> xr.Dataset:
 
 def _open_manifest(url: str) -> xr.Dataset:
     group = _group(url, "manifest")
-    if paths.open_array(url, group, "row_id").shape[0] <= TABLE_ROWS_IN_MEMORY:
+    if _array(url, group, "row_id").shape[0] <= TABLE_ROWS_IN_MEMORY:
         return _open(url, "manifest")
     data: dict[str, Any] = {
         v.name: (v.dims, _lazy(url, group, v.name).map_blocks(v.decode, dtype=v.dtype), v.attrs)
         for v in LAYOUTS["manifest"].head
     }
     for name, (variables, _) in (LAYOUTS["manifest"].tables or {}).items():
-        columns: Any = paths.open_array(url, group, name).attrs["columns"]
+        columns: Any = _array(url, group, name).attrs["columns"]
         data.update(unpack(_lazy(url, group, name), columns, variables, group_bands(group)))
     attrs = {k: v for k, v in group.attrs.items() if k != "identity"}
     return xr.Dataset(data, coords={"band": group_bands(group)}, attrs=attrs)
@@ -217,7 +244,7 @@ def host_tables(url: str) -> tuple[Callable[[int, int], xr.Dataset], int]:
     def read(start: int, stop: int) -> xr.Dataset:
         return xr.Dataset(_tables(url, "cutouts", group, slice(start, stop)), coords={"band": bands})
 
-    return read, int(paths.open_array(url, group, "cell").shape[0])
+    return read, int(_array(url, group, "cell").shape[0])
 
 
 def open_pairs(
@@ -278,12 +305,15 @@ def open_pairs(
     return out.assign_attrs(n_sealed=0 if unseal_test else int(is_test.sum()))
 
 
-def open_all_pairs(url: str, manifest_url: str | None = None, cutouts_url: str | None = None) -> xr.Dataset:
+def open_all_pairs(
+    url: str, manifest_url: str | None = None, cutouts_url: str | None = None, *, unfinished: bool = False
+) -> xr.Dataset:
     """Open pairs of all splits, unlogged: for the steps of the run itself (report, checks), which show no model a row.
 
-    Parameters and result are those of :func:`open_pairs`.
+    Parameters and result are those of :func:`open_pairs`. With ``unfinished``, rows of regions without a receipt have
+    no meaning, and the caller leaves them out; without, reading them is an error.
     """
-    pairs = _open(url, "pairs")
+    pairs = _open(url, "pairs", unfinished)
     beside = url.rstrip("/").rsplit("/", 1)[0]
     manifest = _open_manifest(manifest_url or paths.join(beside, "manifest.zarr"))
     cutouts_at = cutouts_url or paths.join(beside, "cutouts.zarr")
@@ -381,10 +411,7 @@ def read_hosts(url: str, host_index: NDArray[np.int64], names: Sequence[str]) ->
     """
     group = _group(url, "cutouts")
     if len(host_index) == 0:
-        return {
-            n: np.empty((0, *paths.open_array(url, group, n).shape[1:]), paths.open_array(url, group, n).dtype)
-            for n in names
-        }
+        return {n: np.empty((0, *_array(url, group, n).shape[1:]), _array(url, group, n).dtype) for n in names}
     # Rows of a larger plan follow those of a smaller one: where hosts begin again is another slice.
     falls = np.flatnonzero(np.diff(host_index) < 0) + 1
     read: dict[str, list[NDArray]] = {n: [] for n in names}

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import itertools
 import json
 import os
+import shutil
 import threading
-from collections.abc import Iterator, Sequence
+import uuid
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +23,8 @@ from zarr.storage import FsspecStore, LocalStore
 
 from lensflow.errors import StoreError
 from lensflow.store import s3
+
+_STAGED = ".writing-"
 
 
 def is_local(url: str) -> bool:
@@ -76,8 +81,10 @@ class LiteralStore(FsspecStore):
                 await self.fs._rm_file(place)
 
 
-def open_group(url: str, mode: str = "r") -> zarr.Group:
-    """Open a zarr group.
+def open_group(
+    url: str, mode: str = "r", wrapped: Callable[[zarr.abc.store.Store], zarr.abc.store.Store] = lambda store: store
+) -> zarr.Group:
+    """Open a zarr group, through a store that is ``wrapped`` around that of the URL.
 
     Raises
     ------
@@ -86,37 +93,10 @@ def open_group(url: str, mode: str = "r") -> zarr.Group:
     """
     try:
         with explain_errors(url):
-            return zarr.open_group(zarr_store(url, read_only=mode == "r"), mode=mode, zarr_format=3)  # type: ignore[arg-type]
+            store = wrapped(zarr_store(url, read_only=mode == "r"))
+            return zarr.open_group(store, mode=mode, zarr_format=3)  # type: ignore[arg-type]
     except FileNotFoundError as error:
         raise StoreError(f"{url}: no such store. Has the step that writes it been run?") from error
-
-
-_arrays: dict[tuple[str, str, str], zarr.Array] = {}
-_ARRAYS_KEPT = 1000
-
-
-def open_array(url: str, group: zarr.Group, name: str) -> zarr.Array:
-    """Open an array of a group; its metadata is read once in a process and fingerprint, for on S3 every read counts.
-
-    Raises
-    ------
-    StoreError
-        If there is no such array.
-    """
-    key = (url, str(group.attrs.get("fingerprint", "")), name)
-    # A group that can be written is one that may be about to change.
-    known = _arrays.get(key) if key[1] and group.read_only else None
-    if known is not None:
-        return known
-    with explain_errors(url):
-        array = group.get(name)
-    if not isinstance(array, zarr.Array):
-        raise StoreError(f"{url}: has no array {name}")
-    if group.read_only:
-        if len(_arrays) >= _ARRAYS_KEPT:
-            _arrays.clear()
-        _arrays[key] = array
-    return array
 
 
 def group_exists(url: str) -> bool:
@@ -188,7 +168,7 @@ def content(url: str) -> str:
 
 
 def read_many(urls: Sequence[str]) -> list[bytes]:
-    """Read many small files of one place at once, in order; one that is gone by now is empty."""
+    """Read many small files of one place at once, in order; one that is gone by now, or is a folder, is empty."""
     if not urls:
         return []
     fs, _ = filesystem(urls[0])
@@ -196,10 +176,21 @@ def read_many(urls: Sequence[str]) -> list[bytes]:
     # Not cat, which takes names for patterns.
     answers = fs.cat_ranges(places, [None] * len(places), [None] * len(places), on_error="return")
     found = dict(zip(places, answers, strict=True))
+    absent = (FileNotFoundError, IsADirectoryError, NotADirectoryError)
     for place, content in found.items():
-        if isinstance(content, Exception) and not isinstance(content, FileNotFoundError):
+        if isinstance(content, Exception) and not isinstance(content, absent):
             raise s3.explained(urls[0], content) or StoreError(f"{place}: cannot be read ({content})") from content
     return [b"" if isinstance(found[p], Exception) else found[p] for p in places]
+
+
+def read_object(url: str) -> bytes | None:
+    """Read a file or object; None where there is none."""
+    fs, path = filesystem(url)
+    try:
+        with explain_errors(url):
+            return bytes(fs.cat_file(path))
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+        return None
 
 
 def write_text(url: str, text: str) -> None:
@@ -216,6 +207,56 @@ def write_bytes(url: str, content: bytes) -> None:
         else:
             fs, path = filesystem(url)
             fs.pipe_file(path, content)
+
+
+def put_object(store_url: str, key: str, content: bytes) -> None:
+    """Write an object of a zarr store on an object store, with the library that reads it."""
+    with explain_errors(store_url):
+        if s3.is_s3(store_url) and s3.storage_of(store_url).library == "obstore":
+            s3.put(store_url, key, content)
+        else:
+            write_bytes(join(store_url, key), content)
+
+
+@contextlib.contextmanager
+def staging(run: str) -> Iterator[Callable[[bytes], Path]]:
+    """Folder for files that nobody reads yet, below a local run; yields a function that writes one there."""
+    folder = local_path(run) / f"{_STAGED}{uuid.uuid4().hex}"
+    folder.mkdir(parents=True)
+    count = itertools.count()
+
+    def stage(content: bytes) -> Path:
+        temporary = folder / str(next(count))
+        temporary.write_bytes(content)
+        return temporary
+
+    try:
+        yield stage
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def publish(temporary: Path | None, url: str) -> None:
+    """Put a staged file in its place, at once; None: there is to be no file."""
+    path = local_path(url)
+    if temporary is None:
+        path.unlink(missing_ok=True)
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        temporary.replace(path)
+    except FileNotFoundError as error:
+        raise StoreError(
+            f"{url}: another run took this folder over, so this one stops and has changed nothing here. Run the same "
+            "command again when the other has ended."
+        ) from error
+
+
+def discard_staged(run: str) -> None:
+    """Delete what other writers have staged below a run: none of it can appear any more."""
+    if is_local(run):
+        for folder in local_path(run).glob(f"{_STAGED}*"):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def create_exclusive(url: str, content: bytes) -> None:
@@ -258,7 +299,10 @@ def _temporary(path: Path, content: bytes) -> Iterator[Path]:
 
 
 def remove(url: str) -> None:
-    """Delete a file or object, if it exists."""
+    """Delete a file or object, if it exists; a folder in its place too."""
+    if is_local(url) and local_path(url).is_dir():
+        remove_folder(url)
+        return
     fs, path = filesystem(url)
     with contextlib.suppress(FileNotFoundError), explain_errors(url):
         fs.rm_file(path)

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+import threading
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from typing import Annotated, Any
 
-from lensflow.config import fingerprint
+import xxhash
+from pydantic import ConfigDict, StringConstraints, TypeAdapter
+
 from lensflow.errors import StoreError
 from lensflow.store import paths
-from lensflow.store.open import stored_regions
 from lensflow.store.regions import Region
+
+# As lensflow.store.objects.pieces_of writes them.
+Pieces = Annotated[str, StringConstraints(pattern=r"^[0-9]+:[0-9a-f]{8}( [0-9]+:[0-9a-f]{8})*$")]
 
 
 @dataclass(frozen=True)
@@ -33,7 +38,7 @@ class Receipt:
     bytes : int
         Uncompressed bytes written.
     objects : dict
-        Key of every object in the store -> its bytes there.
+        Key of every object in the store -> lengths and crc32c of its pieces; an array of zeros has none.
     messages : list of str
         What a person should read: broken files and the like.
     peak_rss_mb : float
@@ -48,14 +53,23 @@ class Receipt:
     counts: dict[str, int]
     seconds: dict[str, float]
     bytes: int
-    objects: dict[str, int]
+    objects: dict[str, Pieces]
     messages: list[str] = field(default_factory=list)
     peak_rss_mb: float = 0.0
+
+    __pydantic_config__ = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
+
+
+_RECEIPT = TypeAdapter(Receipt)
 
 
 def receipt_url(folder: str, index: int) -> str:
     """URL of a region's receipt."""
-    return paths.join(folder, f"region-{index:06d}.json")
+    return paths.join(folder, _name(index))
+
+
+def _name(index: int) -> str:
+    return f"region-{index:06d}.json"
 
 
 def write_receipt(folder: str, receipt: Receipt) -> Receipt:
@@ -76,24 +90,36 @@ def write_receipt(folder: str, receipt: Receipt) -> Receipt:
     """
     url = receipt_url(folder, receipt.region)
     try:
-        paths.create_json(url, asdict(receipt))
+        paths.create_json(url, _sealed(receipt))
+        _forget()
         return receipt
     except FileExistsError:
         first = read_receipt(folder, receipt.region)
     if first is None:
         raise StoreError(f"{url}: a damaged receipt is in the way. Run the same command again: it clears it away.")
-    if (first.fingerprint, first.checksums) != (receipt.fingerprint, receipt.checksums):
-        differing = [k for k, v in receipt.checksums.items() if first.checksums.get(k) != v]
+    require_same(url, first, receipt.fingerprint, receipt.checksums)
+    return first
+
+
+def require_same(url: str, first: Receipt, stamp: str, checksums: Mapping[str, str]) -> None:
+    """Refuse a second result of a finished region that is not the first one.
+
+    Raises
+    ------
+    StoreError
+    """
+    if (first.fingerprint, first.checksums) != (stamp, dict(checksums)):
+        differing = [k for k, v in checksums.items() if first.checksums.get(k) != v]
         raise StoreError(
             f"{url}: another writer finished this region with other bytes ({', '.join(differing) or 'fingerprint'}). "
-            "Which of them lies on disk now is not known: run `lensflow verify --repair` and the same command again, "
-            "on machines of one type."
+            "The receipt holds: whatever does not fit it is refused by every reader, and `lensflow verify --repair` "
+            "mends it. Run the same command again, on machines of one type."
         )
-    return first
 
 
 def remove_receipts(folder: str, regions: Iterable[Region]) -> None:
     """Delete the receipts of regions, so that the next run does them again."""
+    _forget()
     for region in regions:
         paths.remove(receipt_url(folder, region.index))
 
@@ -107,15 +133,28 @@ def restamp(folder: str, regions: Iterable[Region], old: str, new: str) -> None:
     for region in regions:
         receipt = done.get(region.index)
         if receipt is not None and receipt.fingerprint == old:
-            paths.write_json(receipt_url(folder, region.index), asdict(replace(receipt, fingerprint=new)))
+            paths.write_json(receipt_url(folder, region.index), _sealed(replace(receipt, fingerprint=new)))
+    _forget()
 
 
 def _parse(content: bytes) -> Receipt | None:
-    """Receipt from its bytes; None where they are damaged."""
+    """Receipt from its bytes; None where they are not what was written."""
     try:
-        return Receipt(**json.loads(content))
-    except (ValueError, TypeError):
+        value = json.loads(content)
+        written = value.pop("content")
+        receipt = _RECEIPT.validate_json(json.dumps(value))
+    except (ValueError, TypeError, KeyError, AttributeError):
         return None
+    return receipt if written == _content(receipt) else None
+
+
+def _sealed(receipt: Receipt) -> dict[str, Any]:
+    return {**asdict(receipt), "content": _content(receipt)}
+
+
+def _content(receipt: Receipt) -> str:
+    text = json.dumps(asdict(receipt), sort_keys=True, separators=(",", ":"))
+    return xxhash.xxh3_128_hexdigest(text.encode())
 
 
 def require_finished(folder: str, store_url: str, regions: Iterable[Region], expected_fingerprint: str) -> None:
@@ -135,19 +174,52 @@ def require_finished(folder: str, store_url: str, regions: Iterable[Region], exp
 
 def clear(folder: str) -> None:
     """Delete a folder's receipts: before a store is made anew, or they would vouch for data that is gone."""
+    _forget()
     paths.remove_folder(folder)
 
 
 def read_receipt(folder: str, index: int) -> Receipt | None:
     """Receipt of one region; None where it is missing or damaged."""
-    return _parse(paths.read_many([receipt_url(folder, index)])[0])
+    receipt = _parse(paths.read_many([receipt_url(folder, index)])[0])
+    return receipt if receipt is not None and receipt.region == index else None
 
 
 def read_receipts(folder: str) -> dict[int, Receipt]:
     """Every readable receipt of a folder by region; a damaged one counts as absent, so its region is redone."""
     names = [n for n in paths.list_names(folder) if n.startswith("region-") and n.endswith(".json")]
     contents = paths.read_many([paths.join(folder, n) for n in names])
-    return {r.region: r for content in contents if (r := _parse(content)) is not None}
+    # A receipt under another region's name vouches for nothing.
+    return {
+        r.region: r
+        for name, content in zip(names, contents, strict=True)
+        if (r := _parse(content)) is not None and name == _name(r.region)
+    }
+
+
+_lock = threading.Lock()
+_vouched: dict[tuple[str, int, str], dict[str, str]] = {}
+_VOUCHED_KEPT = 2000
+
+
+def objects_of(folder: str, index: int, expected_fingerprint: str) -> dict[str, str] | None:
+    """Objects that a region's receipt vouches for, read once in a process; None without a valid receipt."""
+    key = (folder, index, expected_fingerprint)
+    with _lock:
+        found = _vouched.get(key)
+        if found is None:
+            receipt = read_receipt(folder, index)
+            if receipt is None or receipt.fingerprint != expected_fingerprint:
+                return None
+            if len(_vouched) >= _VOUCHED_KEPT:
+                _vouched.clear()
+            found = _vouched[key] = receipt.objects
+        return found
+
+
+def _forget() -> None:
+    """Receipts are about to be others."""
+    with _lock:
+        _vouched.clear()
 
 
 def unfinished_regions(folder: str, regions: Iterable[Region], expected_fingerprint: str) -> list[Region]:
@@ -160,10 +232,11 @@ def unfinished_regions(folder: str, regions: Iterable[Region], expected_fingerpr
 
 def missing_regions(folder: str, regions: Iterable[Region], expected_fingerprint: str) -> list[Region]:
     """Regions without a valid receipt: absent, damaged, of another fingerprint or other rows."""
-    return _without(read_receipts(folder), regions, expected_fingerprint)
+    return without_receipt(read_receipts(folder), regions, expected_fingerprint)
 
 
-def _without(done: dict[int, Receipt], regions: Iterable[Region], expected_fingerprint: str) -> list[Region]:
+def without_receipt(done: dict[int, Receipt], regions: Iterable[Region], expected_fingerprint: str) -> list[Region]:
+    """Regions that none of these receipts vouches for."""
     return [
         r
         for r in regions
@@ -171,37 +244,6 @@ def _without(done: dict[int, Receipt], regions: Iterable[Region], expected_finge
         or d.fingerprint != expected_fingerprint
         or (d.start, d.stop) != (r.start, r.stop)
     ]
-
-
-def finished_content(folder: str, store_url: str, store: str, command: str, first_rows: int | None = None) -> str:
-    """Fingerprint of a finished store's bytes.
-
-    Parameters
-    ----------
-    folder : str
-        Its receipts.
-    store_url, store : str
-    command : str
-        The command that finishes the store, for the message.
-    first_rows : int, optional
-        Only the regions that hold the first so many rows matter; by default, all.
-
-    Raises
-    ------
-    StoreError
-        If a region lacks a valid receipt.
-    """
-    whole = stored_regions(store_url, store)
-    regions = [r for r in whole if first_rows is None or r.start < first_rows]
-    done = read_receipts(folder)
-    expected = str(paths.open_group(store_url).attrs.get("fingerprint"))
-    todo = _without(done, regions, expected)
-    if todo:
-        raise StoreError(
-            f"{store_url}: {len(todo)} of {len(regions)} regions are not finished. Run `{command}` again: it continues "
-            "where it stopped."
-        )
-    return fingerprint([(r.index, done[r.index].checksums) for r in regions])
 
 
 def total_counts(receipts: Iterable[Receipt]) -> dict[str, int]:
@@ -237,7 +279,7 @@ def summary(receipts: Iterable[Receipt]) -> dict[str, Any]:
         "counts": total_counts(every),
         "task_seconds": {k: round(v, 3) for k, v in seconds.items()},
         "bytes": sum(r.bytes for r in every),
-        "stored_bytes": sum(sum(r.objects.values()) for r in every),
+        "stored_bytes": sum(int(p.split(":")[0]) for r in every for o in r.objects.values() for p in o.split()),
         "peak_rss_mb": max((r.peak_rss_mb for r in every), default=0.0),
         "messages": fold_messages(m for r in every for m in r.messages),
     }

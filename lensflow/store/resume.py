@@ -10,8 +10,9 @@ from typing import Any
 
 import lensflow
 from lensflow.config import RunConfig, fingerprint
-from lensflow.errors import StaleStoreError, StoreError
-from lensflow.store import paths
+from lensflow.errors import DamagedStoreError, StaleStoreError, StoreError
+from lensflow.store import objects, paths, receipts
+from lensflow.store.open import read_attrs, stored_regions
 
 # Code whose change can change stored bytes; reports and diagnostics do not.
 _PIXEL_CODE = ("geometry.py", "rng.py", "schema.py", "lensing", "survey", "targets", "manifest", "injection")
@@ -75,8 +76,10 @@ def may_resume(url: str, wanted: Mapping[str, Any], unknown: Collection[str] = (
         If a store made with other settings, inputs or code is there; the message names the differing keys.
     """
     if not paths.group_exists(url):
+        if paths.list_names(url) and paths.exists(objects.record_url(url)):
+            raise DamagedStoreError(url, objects.ROOT, "is missing")
         return False
-    attrs = dict(paths.open_group(url).attrs)
+    attrs = dict(objects.open_group(url).attrs)
     stored = attrs.get("identity")
     if not isinstance(stored, Mapping):
         raise StoreError(f"{url}: a zarr store that lensflow did not make is in the way. Choose another out.")
@@ -84,8 +87,7 @@ def may_resume(url: str, wanted: Mapping[str, Any], unknown: Collection[str] = (
         return False  # whoever created it did not come to the end: nothing can lie in it yet
     if not unknown and attrs.get("fingerprint") == fingerprint(wanted):
         return True
-    compared = {*stored, *wanted} - set(unknown)
-    keys = sorted(k for k in compared if stored.get(k, _MISSING) != wanted.get(k, _MISSING))
+    keys = [k for k in differing_keys(stored, wanted) if k not in unknown]
     if unknown and not keys:
         return True
     shown = [f"  {k}: stored {_short(stored, k)}, now {_short(wanted, k)}" for k in keys[:12]]
@@ -96,6 +98,43 @@ def may_resume(url: str, wanted: Mapping[str, Any], unknown: Collection[str] = (
         + more
         + "\nChoose another out, restore those settings, or delete this folder to start over."
     )
+
+
+def differing_keys(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
+    """Keys that two identities do not have in common."""
+    return sorted(k for k in {*stored, *wanted} if stored.get(k, _MISSING) != wanted.get(k, _MISSING))
+
+
+def finished_content(folder: str, store_url: str, store: str, command: str, first_rows: int | None = None) -> str:
+    """Fingerprint of a finished store's values, and of the attributes that results depend on.
+
+    Parameters
+    ----------
+    folder : str
+        Its receipts.
+    store_url, store : str
+    command : str
+        The command that finishes the store, for the message.
+    first_rows : int, optional
+        Only the regions that hold the first so many rows matter; by default, all.
+
+    Raises
+    ------
+    StoreError
+        If a region lacks a valid receipt.
+    """
+    whole = stored_regions(store_url, store)
+    regions = [r for r in whole if first_rows is None or r.start < first_rows]
+    done = receipts.read_receipts(folder)
+    expected = str(read_attrs(store_url, store).get("fingerprint"))
+    todo = receipts.without_receipt(done, regions, expected)
+    if todo:
+        raise StoreError(
+            f"{store_url}: {len(todo)} of {len(regions)} regions are not finished. Run `{command}` again: it continues "
+            "where it stopped."
+        )
+    created = objects.read_created(store_url)
+    return fingerprint(created.meaning, [(r.index, done[r.index].checksums) for r in regions])
 
 
 _MISSING = object()

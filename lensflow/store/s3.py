@@ -118,6 +118,15 @@ def object_store(url: str, read_only: bool) -> zarr.abc.store.Store:
     """
     from zarr.storage import ObjectStore
 
+    return ObjectStore(_client(url), read_only=read_only)
+
+
+def put(store_url: str, key: str, content: bytes) -> None:
+    """Write an object of a store with ``storage.library: obstore``."""
+    _client(store_url).put(key, content)
+
+
+def _client(url: str) -> Any:
     storage = storage_of(url)
     bucket, _, prefix = tidy(url).partition("://")[2].partition("/")
     if strange := sorted(set(prefix) - _PLAIN):
@@ -126,7 +135,7 @@ def object_store(url: str, read_only: bool) -> zarr.abc.store.Store:
             "Set storage.library: s3fs, or choose an out of letters, digits and - _ . = + ,"
         )
     unsigned = storage.anonymous is True
-    return ObjectStore(_obstore(bucket, prefix, storage.endpoint_url, storage.region, unsigned), read_only=read_only)
+    return _obstore(bucket, prefix, storage.endpoint_url, storage.region, unsigned)
 
 
 @lru_cache(maxsize=64)

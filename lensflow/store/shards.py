@@ -1,8 +1,8 @@
-"""Encode one whole shard of a sharded array: what zarr's own codec writes, at half its cost.
+"""Encode one whole shard of a sharded array: the bytes that zarr's own codec writes, at half its cost.
 
 zarr splits, encodes, joins and copies a shard through its general pipeline, one asynchronous task for each chunk; with
-a fast compressor that takes longer than compressing. A region is always one whole shard, so a loop does. The bytes are
-zarr's (a test holds both together), and arrays of any other kind of codec are left to zarr.
+a fast compressor that takes longer than compressing. A region is always one whole shard, so a loop does; and with the
+bytes at hand they can be checked before anybody sees them. A test holds these bytes and zarr's together.
 """
 
 from __future__ import annotations
@@ -16,63 +16,70 @@ from google_crc32c import value as crc32c
 from numcodecs import Blosc
 from numpy.typing import NDArray
 
-try:  # Not public: where zarr moves them, zarr writes the shards itself, and tests/store/test_shards.py says so.
-    from zarr.core.buffer import default_buffer_prototype
-    from zarr.core.sync import sync
-except ImportError:  # pragma: no cover - no zarr of today
-    sync = None  # type: ignore[assignment]
+from lensflow.errors import StoreError
 
 _ABSENT = 2**64 - 1
 _SHUFFLE = {"noshuffle": Blosc.NOSHUFFLE, "shuffle": Blosc.SHUFFLE, "bitshuffle": Blosc.BITSHUFFLE}
 
 
-def write_shard(array: zarr.Array, index: int, values: NDArray[Any]) -> bool:
-    """Write shard number ``index`` along the first dimension, the only one that is cut.
+def chunks_of_shard(array: zarr.Array) -> int:
+    """Inner chunks of a shard of an array that is cut along its first dimension only."""
+    assert array.shards is not None
+    return int(array.shards[0] // array.chunks[0])
+
+
+def encode_shard(array: zarr.Array, values: NDArray[Any]) -> bytes | None:
+    """Bytes of a shard along the first dimension, the only one that is cut.
 
     Parameters
     ----------
     array : zarr.Array
-    index : int
+        As :func:`lensflow.store.create.create_store` makes them.
     values : ndarray, shape of a shard
-        C-contiguous, of the array's dtype.
+        C-contiguous, of the array's dtype. Fewer rows, in the last shard, are filled up with zeros, as zarr does.
 
     Returns
     -------
-    bool
-        False if this shard is not one that is known here: then nothing was written.
+    bytes or None
+        None for a shard of zeros: it has no object.
+
+    Raises
+    ------
+    StoreError
+        If the array is laid out in another way.
     """
     codec = _blosc(array)
-    if codec is None or sync is None or values.shape != array.shards or not values.size:
-        return False
-    rows = array.chunks[0]
+    assert array.shards is not None
+    rows, whole = array.chunks[0], array.shards
+    if values.shape[1:] != whole[1:] or len(values) > whole[0]:
+        raise StoreError(f"{array.name}: values of shape {values.shape} for a shard of {whole}")
     data: list[bytes] = []
-    table = np.full((len(values) // rows, 2), _ABSENT, dtype="<u8")
+    table = np.full((chunks_of_shard(array), 2), _ABSENT, dtype="<u8")
     end = 0
     for k in range(len(table)):
         chunk = values[k * rows : (k + 1) * rows]
-        if chunk.view(np.uint8).any():  # a chunk of zeros, the fill value, is not stored
-            data.append(codec.encode(chunk))
-            table[k] = end, len(data[-1])
-            end += len(data[-1])
-    place = "/".join([array.path, "c", str(index), *["0"] * (array.ndim - 1)]).lstrip("/")
+        if not chunk.view(np.uint8).any():  # a chunk of zeros, the fill value, is not stored
+            continue
+        if len(chunk) < rows:
+            chunk = np.concatenate([chunk, np.zeros((rows - len(chunk), *whole[1:]), chunk.dtype)])
+        data.append(codec.encode(chunk))
+        table[k] = end, len(data[-1])
+        end += len(data[-1])
     if not data:
-        sync(array.store.delete(place))
-        return True
+        return None
     footer = table.tobytes()
-    shard = b"".join([*data, footer, struct.pack("<I", crc32c(footer))])
-    sync(array.store.set(place, default_buffer_prototype().buffer.from_bytes(shard)))
-    return True
+    return b"".join([*data, footer, struct.pack("<I", crc32c(footer))])
 
 
-def _blosc(array: zarr.Array) -> Blosc | None:
-    """Compressor of an array that is cut along its first dimension only, with one Blosc codec; None for any other.
+def _blosc(array: zarr.Array) -> Blosc:
+    """Compressor of an array that is cut along its first dimension only, with one Blosc codec.
 
     Asked of the metadata as zarr's format has them on disk: what attributes of codecs hold changes between versions.
     """
     stored = array.metadata.to_dict()
     codecs: Any = stored.get("codecs", ())
     if array.shards is None or [c["name"] for c in codecs] != ["sharding_indexed"]:
-        return None
+        raise _unknown(array)
     sharding = codecs[0]["configuration"]
     inner = {c["name"]: c.get("configuration", {}) for c in sharding["codecs"]}
     plain = (
@@ -86,6 +93,10 @@ def _blosc(array: zarr.Array) -> Blosc | None:
         and array.fill_value == 0
     )
     if not plain:
-        return None
+        raise _unknown(array)
     c = inner["blosc"]
     return Blosc(c["cname"], c["clevel"], _SHUFFLE[c["shuffle"]], c["blocksize"], typesize=array.dtype.itemsize)
+
+
+def _unknown(array: zarr.Array) -> StoreError:
+    return StoreError(f"{array.name}: laid out in a way that lensflow does not write")

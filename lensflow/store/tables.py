@@ -14,8 +14,9 @@ from zarr.codecs import BloscCodec, TransposeCodec
 
 from lensflow import schema
 from lensflow.errors import StoreError
-from lensflow.store import create, paths
+from lensflow.store import create, objects, paths
 from lensflow.store.create import LAYOUTS
+from lensflow.store.objects import Guard, RecordingStore, unguarded
 
 _CODEC = BloscCodec(cname="lz4", clevel=5, shuffle="bitshuffle")
 
@@ -33,17 +34,30 @@ class TableWriter:
     bands : sequence of str
     about : mapping
         JSON-like attributes of the group.
+    guard : callable, optional
+        Asked before every write; raises once the folder is another run's.
     """
 
-    def __init__(self, url: str, store: str, n_rows: int, bands: Sequence[str], about: Mapping[str, Any]):
-        self.url, layout = url, LAYOUTS[store]
+    def __init__(
+        self,
+        url: str,
+        store: str,
+        n_rows: int,
+        bands: Sequence[str],
+        about: Mapping[str, Any],
+        guard: Guard = unguarded,
+    ):
+        self.url, self._guard, layout = url, guard, LAYOUTS[store]
         self.variables, self.tables = layout.head, dict(layout.tables or {})
         self._held: list[xr.Dataset] = []
         self._checksums = {name: xxhash.xxh3_128() for name in (*(v.name for v in self.variables), *self.tables)}
         self._written = self._waiting = 0
         self._n_rows = n_rows
+        guard()
+        paths.remove(objects.record_url(url))
         with paths.explain_errors(url):
-            self._group = zarr.open_group(paths.zarr_store(url, read_only=False), mode="w", zarr_format=3)
+            self._recorder = RecordingStore(paths.zarr_store(url, read_only=False), guard)
+            self._group = zarr.open_group(self._recorder, mode="w", zarr_format=3)
             fixed: dict[str, Any] = {
                 "lensflow_store": store,
                 "schema_version": schema.SCHEMA_VERSION,
@@ -93,7 +107,10 @@ class TableWriter:
                     array = self._array(name)
                     array.resize((self._written, *array.shape[1:]))
             checksums = {name: c.hexdigest() for name, c in self._checksums.items()}
-            self._group.attrs.update({**attrs, "checksums": checksums, "finished": True})
+            self._guard()
+            last = {**attrs, "finished": True}
+            objects.write_created(self.url, self._recorder.created([], checksums, last))
+            self._group.attrs.update(last)
 
     def _flush(self, n_rows: int) -> None:
         if n_rows == 0:
@@ -121,8 +138,10 @@ class TableWriter:
         return array
 
 
-def write_table(url: str, store: str, table: xr.Dataset, bands: Sequence[str], attrs: Mapping[str, Any]) -> None:
+def write_table(
+    url: str, store: str, table: xr.Dataset, bands: Sequence[str], attrs: Mapping[str, Any], guard: Guard = unguarded
+) -> None:
     """Write a whole table that is in memory."""
-    writer = TableWriter(url, store, table.sizes["sample"], bands, attrs)
+    writer = TableWriter(url, store, table.sizes["sample"], bands, attrs, guard)
     writer.append(table)
     writer.finish({})

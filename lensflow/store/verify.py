@@ -1,29 +1,34 @@
-"""Read a region back and compare it with its receipt: objects there and of the right length, values unchanged."""
+"""Read a store back and compare it with its receipts and the record of its creation."""
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import xxhash
 import zarr
 
-from lensflow.store import paths, s3
-from lensflow.store.create import LAYOUTS, SHARD_ROWS, checksum, object_key
+from lensflow.errors import DamagedStoreError
+from lensflow.store import objects, paths
+from lensflow.store.create import checksum, object_key
+from lensflow.store.objects import CheckedStore, Created
 from lensflow.store.receipts import Receipt
 from lensflow.store.regions import Region
+
+# Objects that are read side by side.
+REQUESTS = 16
 
 
 @dataclass(frozen=True)
 class Damage:
-    """Something of a region that is not as its receipt says.
+    """Something of a store that is not as it was written.
 
     Attributes
     ----------
     store : str
-        Name of the store ("cutouts", "pairs").
+        Name of the store ("cutouts", "manifest", "pairs").
     region : int
+        -1 for what was written when the store was created.
     array : str
         Array, or "" where the receipt itself is at fault.
     object : str
@@ -39,12 +44,13 @@ class Damage:
     what: str
 
     def __str__(self) -> str:
+        region = f", region {self.region}" if self.region >= 0 else ""
         array = f", {self.array}" if self.array else ""
-        return f"{self.store}, region {self.region}{array}: {self.what} ({self.object})"
+        return f"{self.store}{region}{array}: {self.what} ({self.object})"
 
 
 def check_region(url: str, store: str, region: Region, receipt: Receipt) -> list[Damage]:
-    """Compare what is stored of a region with its receipt.
+    """Compare what is stored of a region with its receipt: every byte, and the values that they decode to.
 
     Parameters
     ----------
@@ -56,25 +62,34 @@ def check_region(url: str, store: str, region: Region, receipt: Receipt) -> list
     Returns
     -------
     list of Damage
-        Empty if every value is as it was written. A change of an object that no reader can notice is none.
+        Empty if everything is as it was written.
     """
-    group = paths.open_group(url)
+    try:
+        group = paths.open_group(url, wrapped=lambda inner: CheckedStore(inner, url, vouched=receipt.objects))
+    except DamagedStoreError:
+        return []  # said by check_created
     found = []
-    for name, expected in receipt.checksums.items():
-        array = group.get(name)
-        place = paths.join(url, name)
-        if not isinstance(array, zarr.Array):
-            what = "the array is missing"
-        else:
-            place = paths.join(url, key := object_key(array, region))
-            what = _fault(url, array, region, expected, paths.size(place), receipt.objects.get(key))
+    for name in objects.read_created(url).arrays:
+        expected, place, what = receipt.checksums.get(name), paths.join(url, name), ""
+        try:
+            array = group[name]
+            assert isinstance(array, zarr.Array)
+            place = paths.join(url, object_key(array, region))
+            with paths.explain_errors(url):
+                values = np.asarray(array[region.slice])
+            if checksum(values) != expected:
+                what = "the values are not those of the receipt"
+        except DamagedStoreError as error:
+            if error.key.endswith(objects.ROOT):
+                continue  # said by check_created
+            what = f"the object {error.what}"
         if what:
             found.append(Damage(store, region.index, name, place, what))
     return found
 
 
-def check_table(url: str, store: str) -> list[Damage]:
-    """Compare a store of tables with the checksums of its columns, a shard's rows at a time.
+def check_created(url: str, store: str) -> list[Damage]:
+    """Compare everything that was written when a store was created with its record: metadata, columns, tables.
 
     Parameters
     ----------
@@ -84,53 +99,33 @@ def check_table(url: str, store: str) -> list[Damage]:
     Returns
     -------
     list of Damage
-        One for each array that is not as it was written.
     """
-    group = paths.open_group(url)
-    written: Any = group.attrs.get("checksums", {})
-    found = []
-    layout = LAYOUTS[store]
-    # Text is of variable length in the store; its checksum is that of the column's own width.
-    widths = {v.name: None if v.categories else np.dtype(v.dtype) for v in layout.head}
-    for name in (*widths, *(layout.tables or {})):
-        what = _table_fault(url, group, name, widths.get(name), written.get(name))
-        if what:
-            found.append(Damage(store, 0, name, paths.join(url, name), what))
-    return found
-
-
-def _table_fault(url: str, group: zarr.Group, name: str, dtype: np.dtype[Any] | None, expected: str | None) -> str:
-    array = group.get(name)
-    if not isinstance(array, zarr.Array):
-        return "the array is missing"
-    digest = xxhash.xxh3_128()
     try:
-        for start in range(0, array.shape[0], SHARD_ROWS):
-            values = np.asarray(array[start : start + SHARD_ROWS])
-            digest.update(np.ascontiguousarray(values if dtype is None else values.astype(dtype)).data)
-    except Exception as error:  # codecs raise whatever they like on damaged bytes
-        _raise_if_unreachable(url, error)
-        return f"cannot be read ({type(error).__name__}: {error})"
-    return "" if digest.hexdigest() == expected else "the values differ from what was written"
+        created = objects.read_created(url)
+    except DamagedStoreError as error:
+        return [Damage(store, -1, "", error.key, f"the record of the store's creation {error.what}")]
+    return [
+        Damage(store, -1, key.partition("/")[0] if "/" in key else "", paths.join(url, key), f"the object {what}")
+        for key, what in damaged_objects(url, created).items()
+    ]
 
 
-def _fault(url: str, array: zarr.Array, region: Region, expected: str, size: int | None, written: int | None) -> str:
-    """Say what is wrong with one array of a region; empty if nothing is."""
-    if written is not None and size is None:
-        return "the object is missing"
-    if written is not None and size is not None and size < written:
-        return f"the object is truncated: {size} of {written} bytes"
-    try:
-        values = np.asarray(array[region.slice])
-    except Exception as error:  # codecs raise whatever they like on damaged bytes
-        _raise_if_unreachable(url, error)
-        return f"the object cannot be decoded ({type(error).__name__}: {error})"
-    if checksum(values) != expected:
-        return "the values differ from what was written"
-    return ""
+def damaged_objects(url: str, created: Created) -> dict[str, str]:
+    """Key -> what is wrong, of the objects that a store was created with."""
+    expected = {k: objects.pieces_of(text.encode()) for k, text in created.metadata.items()} | created.objects
+    keys = [objects.ROOT, *expected]
 
+    def fault(key: str) -> str:
+        content = paths.read_object(paths.join(url, key))
+        if content is None:
+            return "is missing"
+        if key != objects.ROOT:
+            return objects.fault_of(content, expected[key])
+        try:
+            same = objects.canonical(objects.root_of(content)) == objects.canonical(created.root)
+        except (ValueError, TypeError, KeyError, AttributeError):
+            same = False
+        return "" if same else "is not what was written"
 
-def _raise_if_unreachable(url: str, error: Exception) -> None:
-    """A server that does not answer says nothing about the bytes that it holds."""
-    if explained := s3.explained(url, error):
-        raise explained from error
+    with ThreadPoolExecutor(REQUESTS) as pool:
+        return {key: what for key, what in zip(keys, pool.map(fault, keys), strict=True) if what}

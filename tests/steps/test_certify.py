@@ -2,9 +2,11 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import zarr
 
 import lensflow as lf
 from lensflow import steps
@@ -14,8 +16,9 @@ from lensflow.errors import CertificateError, ConfigError, StoreError
 from lensflow.gates import Verdict
 from lensflow.steps.run_folder import config_of
 from lensflow.store import paths, receipts
-from lensflow.store.open import open_pairs
+from lensflow.store.open import open_pairs, stored_regions
 from tests.factories import imported_galaxies, put
+from tests.reseal import reseal
 
 
 @pytest.fixture(scope="module")
@@ -69,10 +72,10 @@ def test_a_moved_folder_is_still_certified(run, tmp_path):
 
 
 def test_a_receipt_with_another_checksum_is_detected_by_its_region(run):
-    place = Path(receipts.receipt_url(steps.RunFolder.of(run).receipts("pairs"), 1))
-    receipt = json.loads(place.read_text())
-    receipt["checksums"]["stamp"] = "0" * 32
-    place.write_text(json.dumps(receipt))
+    folder = steps.RunFolder.of(run).receipts("pairs")
+    receipt = receipts.read_receipt(folder, 1)
+    receipts.remove_receipts(folder, [stored_regions(steps.RunFolder.of(run).pairs, "pairs")[1]])
+    receipts.write_receipt(folder, replace(receipt, checksums={**receipt.checksums, "stamp": "0" * 32}))
     with pytest.raises(CertificateError, match="pairs: 1 of 3 regions have other checksums: 1"):
         steps.check_step(run)
 
@@ -99,8 +102,38 @@ def test_edited_rows_results_or_certificates_are_detected(run):
         steps.check_step(run)
     group = paths.open_group(folder.manifest, mode="r+")
     put(group, 0, "theta_e_arcsec", 9.0)
+    with pytest.raises(CertificateError, match="parameters/c/0/0 has other bytes"):
+        steps.check_step(run)
+    reseal(folder.manifest)
     with pytest.raises(CertificateError, match="manifest: content"):
         steps.check_step(run)
+
+
+@pytest.mark.parametrize(
+    ("store", "attr", "value"),
+    [("cutouts", "pixel_scale_arcsec", 0.5), ("cutouts", "bands", ["z", "r", "g"]), ("manifest", "seed", 999)],
+)
+def test_edited_attributes_are_refused_and_noticed_even_if_the_store_vouches_for_them(run, store, attr, value):
+    url = steps.RunFolder.of(run).store(store)
+    zarr.open_group(url, mode="r+").attrs[attr] = value
+    with pytest.raises(CertificateError, match=r"zarr\.json is not what was written"):
+        steps.check_step(run)
+    reseal(url)
+    with pytest.raises(CertificateError, match=f"{store}: content"):
+        steps.check_step(run, reread=False)
+
+
+@pytest.mark.parametrize("array", ["ra_deg", "split", "cell", "host_id"])
+def test_edited_columns_of_the_cutouts_are_refused_and_noticed(run, array):
+    """What the gate ``splits`` reads."""
+    url = steps.RunFolder.of(run).cutouts
+    column = zarr.open_group(url, mode="r+")[array]
+    column[0] = "h" if array == "host_id" else 7
+    with pytest.raises(CertificateError, match=f"{array}/c/0 has other bytes"):
+        steps.check_step(run)
+    reseal(url)
+    with pytest.raises(CertificateError, match="cutouts: content"):
+        steps.check_step(run, reread=False)
 
 
 def test_other_gate_settings_are_not_the_certified_ones(run):
@@ -122,7 +155,7 @@ def test_the_command_exits_with_0_only_if_every_required_gate_passes(run, comman
     verdict = certified(run)["verdict"]
     assert code == (0 if verdict == "PASS" else 3) and f"Certificate: {verdict}" in text
     code, text = command("certify", run.out, "--check", "--quick")
-    assert code == (0 if verdict == "PASS" else 3) and "pixels themselves were not read again" in text
+    assert code == (0 if verdict == "PASS" else 3) and "Not read again: pixels" in text
     code, text = command("certify", run.out, "--check")
     assert code == (0 if verdict == "PASS" else 3) and "every stored value with its checksum" in text
     assert command("certify", str(Path(run.out, "config.yaml")), "--check")[0] == code
@@ -158,7 +191,7 @@ def test_an_edited_manifest_is_detected_by_the_command(run, command):
     put(group, 3, "src_flux_nmgy_r", 7.0)
     for extra in ((), ("--quick",)):
         code, text = command("certify", run.out, "--check", *extra)
-        assert code == 4 and "manifest: content" in text
+        assert code == 4 and "manifest.zarr: parameters/c/0/0 has other bytes" in text
 
 
 def test_a_certificate_names_its_recipes_by_hash_and_a_run_without_one_exits_with_1(run, command):

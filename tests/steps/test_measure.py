@@ -16,6 +16,7 @@ from lensflow.gates import Verdict
 from lensflow.steps.run_folder import RunFolder
 from lensflow.store import paths, receipts, resume
 from lensflow.store.open import open_all_pairs, open_cutouts, open_manifest
+from tests.reseal import reseal
 from tests.small_run import small_config, small_tree
 
 
@@ -150,6 +151,7 @@ def spoil(config, y, x):
     pixels = stamps[row]
     pixels[1, y, x] = np.nan
     stamps[row] = pixels
+    reseal(folder.pairs)  # as if it had been written so
     return int(manifest["row_id"].values[row])
 
 
@@ -162,8 +164,6 @@ def test_a_pixel_that_is_no_number_in_the_core_is_an_error_that_names_the_row(ru
     assert found["annulus", "every pixel is a number"].status is Status.ALARM
     assert gates["diagnostics"].verdict is Verdict.FAIL
     assert steps.certify_step(run)["verdict"] != "PASS"
-    with pytest.raises(CertificateError, match="stamp"):
-        steps.check_step(run)
 
 
 def test_a_pixel_that_is_no_number_where_no_gate_looks_is_an_alarm_all_the_same(run):

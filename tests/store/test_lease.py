@@ -6,8 +6,11 @@ import time
 import pytest
 
 from lensflow.errors import LensflowWarning, StoreError
-from lensflow.store import lease, paths
+from lensflow.store import create, lease, objects, paths, receipts
 from lensflow.store.lease import hold
+from lensflow.store.regions import Region
+from tests.factories import make_cutouts
+from tests.store.test_store import write_cutouts
 
 
 def test_a_second_run_is_told_who_is_at_work_and_the_way_out(tmp_path):
@@ -42,26 +45,108 @@ def leave_behind(folder, **changes):
     return left
 
 
+@pytest.fixture
+def soon(monkeypatch):
+    """Half a second of watching tells a dead run."""
+    monkeypatch.setattr(lease, "DEAD_AFTER_S", 0.5)
+    monkeypatch.setattr(lease, "POLL_S", 0.05)
+
+
 def test_the_lease_of_a_killed_process_of_this_machine_is_taken_over_at_once(tmp_path):
-    leave_behind(tmp_path, process_started=1.0)
+    leave_behind(tmp_path, ticks=1)
     with hold(str(tmp_path)) as held:
         assert held.lease.number == 2
     assert not list(tmp_path.iterdir())
 
 
-def test_a_run_on_another_machine_counts_as_dead_only_after_its_signs_of_life_stop(tmp_path):
-    leave_behind(tmp_path, host="elsewhere")
+@pytest.mark.filterwarnings("ignore::lensflow.errors.LensflowWarning")
+@pytest.mark.parametrize(
+    "elsewhere",
+    [{"machine": "another boot pid:[1]"}, {"machine": ""}, {"machine": "another boot pid:[1]", "pid": 1, "ticks": 5}],
+)
+def test_a_run_whose_process_cannot_be_looked_for_is_dead_when_its_lease_stands_still(tmp_path, soon, elsewhere):
+    """Another machine, or another container of this host name: its process numbers mean nothing here."""
+    left = leave_behind(tmp_path, **elsewhere)
+    with hold(str(tmp_path)) as held:
+        assert held.lease.number == left.number + 1
+
+
+@pytest.mark.filterwarnings("ignore::lensflow.errors.LensflowWarning")
+@pytest.mark.parametrize("started", ["1999-01-01 00:00:00 UTC", "2999-01-01 00:00:00 UTC"])
+def test_a_run_elsewhere_that_beats_is_alive_whatever_its_clock_says(tmp_path, monkeypatch, started):
+    monkeypatch.setattr(lease, "POLL_S", 0.05)
+    left = leave_behind(tmp_path, host="elsewhere", machine="another", started=started)
+    beating = threading.Timer(
+        0.3, lambda: paths.write_json(lease._url(str(tmp_path), 1), dataclasses.asdict(left) | {"beats": 7})
+    )
+    beating.start()
     with pytest.raises(StoreError, match="on elsewhere"), hold(str(tmp_path)):
         pass
-    leave_behind_late = leave_behind(tmp_path / "late", host="elsewhere", heartbeat=time.time() - 1000)
-    with hold(str(tmp_path / "late")) as held:
-        assert held.lease.number == leave_behind_late.number + 1
+    beating.join()
 
 
-def test_a_damaged_lease_holds_nobody_up(tmp_path):
-    (tmp_path / "lease-000003.json").write_text("{")
+def test_a_clock_that_is_set_does_not_make_a_run_of_this_machine_dead(tmp_path, monkeypatch):
+    left = leave_behind(tmp_path)  # of this very process
+    monkeypatch.setattr("time.time", lambda: 4e9)
+    with pytest.raises(StoreError, match=f"process {left.pid}"), hold(str(tmp_path)):
+        pass
+
+
+@pytest.mark.filterwarnings("ignore::lensflow.errors.LensflowWarning")
+@pytest.mark.parametrize("content", ["{", "[]", "null", '{"number": "x"}', ""])
+def test_a_damaged_lease_holds_nobody_up_for_long(tmp_path, soon, content):
+    (tmp_path / "lease-000003.json").write_text(content)
     with hold(str(tmp_path)) as held:
         assert held.lease.number == 4
+
+
+@pytest.mark.filterwarnings("ignore::lensflow.errors.LensflowWarning")
+def test_a_run_that_wakes_after_all_others_have_ended_has_lost_the_folder_too(tmp_path):
+    """Numbers of leases are used again: the owner tells."""
+    with hold(str(tmp_path)) as first:
+
+        def another_and_one_more():
+            with hold(str(tmp_path), force=True):
+                pass
+            with pytest.raises(StoreError, match="took this folder over"):
+                first.guard()
+            with hold(str(tmp_path)) as third:
+                assert third.lease.number == first.lease.number
+                first.beat()
+                assert first.lost
+                with pytest.raises(StoreError, match="took this folder over"):
+                    first.guard()
+                third.guard()
+
+        failed = []
+
+        def run():
+            try:
+                another_and_one_more()
+            except BaseException as error:
+                failed.append(error)
+
+        others = threading.Thread(target=run)
+        others.start()
+        others.join()
+        assert failed == []
+
+
+def test_what_a_loser_has_staged_never_appears(tmp_path):
+    """A writer that slept between the guard and the renaming."""
+    url, cutouts = str(tmp_path / "c.zarr"), make_cutouts(8, size=16)
+    write_cutouts(url, cutouts)
+    receipts.remove_receipts(objects.folder_of(url), [Region(0, 0, 8)])
+    place = tmp_path / "c.zarr" / "image" / "c" / "0" / "0" / "0" / "0"
+    before = place.read_bytes()
+
+    def sleeps_here():
+        paths.discard_staged(str(tmp_path))  # as a run does that takes the folder over
+
+    other = cutouts.assign(image=cutouts["image"] + 1)
+    with pytest.raises(StoreError, match="took this folder over"):
+        create.write_region(other, url, "cutouts", Region(0, 0, 8), sleeps_here)
+    assert place.read_bytes() == before and not list(tmp_path.glob(".writing-*"))
 
 
 def test_force_takes_over_with_a_warning_and_the_other_run_stops(tmp_path):
@@ -87,12 +172,11 @@ def test_signs_of_life_are_written(tmp_path, monkeypatch):
     monkeypatch.setattr(lease, "HEARTBEAT_S", 0.02)
     with hold(str(tmp_path)) as held:
         file = tmp_path / "lease-000001.json"
-        begun = held.lease.started
         for _ in range(200):
-            if json.loads(file.read_text())["heartbeat"] > begun:
+            if json.loads(file.read_text())["beats"]:
                 break
             time.sleep(0.02)
-        assert json.loads(file.read_text())["heartbeat"] > begun
+        assert json.loads(file.read_text())["beats"] and held.lease.number == 1
 
 
 @pytest.mark.parametrize("root", ["local", "memory"])

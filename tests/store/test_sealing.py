@@ -3,12 +3,14 @@ import pytest
 
 from lensflow import schema
 from lensflow.errors import StoreError
-from lensflow.store import create, paths
+from lensflow.store import create, paths, receipts
 from lensflow.store.open import open_all_pairs, open_pairs
+from lensflow.store.receipts import Receipt
 from lensflow.store.regions import Regions
 from lensflow.store.sealing import read_test_accesses
 from lensflow.store.tables import write_table
 from tests.factories import BANDS, make_cutouts
+from tests.store.test_store import finish_region
 
 # Hosts 0-1 train, 2 val, 3-4 test; two rows each.
 SPLIT = np.array([0, 0, 1, 2, 2], np.uint8)
@@ -30,9 +32,12 @@ def pairs(tmp_path):
     for store, n, head, region in (("cutouts", 5, cutouts, 8), ("pairs", 10, None, 4)):
         more = {"stamp_size": 16, "rows_per_region": region, "inner_chunk": 4}
         url = f"{tmp_path}/{store}.zarr"
-        create.create_store(url, store, n, BANDS, head=head, attrs={"pixel_scale_arcsec": 0.262}, **more)
+        attrs = {"pixel_scale_arcsec": 0.262, "fingerprint": "f"}
+        create.create_store(url, store, n, BANDS, head=head, attrs=attrs, **more)
     for region in Regions(5, 8):
-        create.write_region(cutouts, f"{tmp_path}/cutouts.zarr", "cutouts", region)
+        finish_region(f"{tmp_path}/cutouts.zarr", cutouts, region)
+    for r in Regions(10, 4):  # pairs of zeros: no object
+        receipts.write_receipt(f"{tmp_path}/receipts/pairs", Receipt(r.index, r.start, r.stop, "f", {}, {}, {}, 0, {}))
     return f"{tmp_path}/pairs.zarr"
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from lensflow import schema
 from lensflow.config import fingerprint
 from lensflow.errors import StaleStoreError, StoreError
-from lensflow.store import create, paths, receipts, resume
+from lensflow.store import create, objects, paths, receipts, resume
 from lensflow.store.open import open_cutouts, read_host_block, read_hosts
 from lensflow.store.receipts import Receipt
 from lensflow.store.regions import MIN_REGIONS, MIN_ROWS, Region, Regions, check_aligned, rows_per_region
@@ -36,15 +36,20 @@ def test_a_region_off_the_shard_boundaries_is_refused(n, size, a, b):
             check_aligned(moved, n, size)
 
 
-def write_cutouts(url, cutouts, rows=8):
+def write_cutouts(url, cutouts, rows=8, inner=4):
+    """A whole store with its receipts, as a run leaves it."""
     create.create_store(
         url, "cutouts", cutouts.sizes["host"], list(cutouts["band"].values), head=cutouts,
-        stamp_size=cutouts.sizes["y"], rows_per_region=rows, inner_chunk=4, attrs={"pixel_scale_arcsec": 0.262},
+        stamp_size=cutouts.sizes["y"], rows_per_region=rows, inner_chunk=inner,
+        attrs={"pixel_scale_arcsec": 0.262, "fingerprint": "f"},
     )  # fmt: skip
-    return {
-        r.index: create.write_region(cutouts.isel(host=r.slice), url, "cutouts", r)
-        for r in Regions(cutouts.sizes["host"], rows)
-    }
+    return {r.index: finish_region(url, cutouts, r) for r in Regions(cutouts.sizes["host"], rows)}
+
+
+def finish_region(url, cutouts, r):
+    w = create.write_region(cutouts.isel(host=r.slice), url, "cutouts", r)
+    one = Receipt(r.index, r.start, r.stop, "f", w["checksums"], {}, {}, w["bytes"], w["objects"])
+    return receipts.write_receipt(objects.folder_of(url), one)
 
 
 @settings(max_examples=8, deadline=None)
@@ -66,13 +71,13 @@ def test_what_is_written_is_what_is_read_for_any_number_of_rows(tmp_path_factory
 def test_many_threads_in_any_order_lose_no_row(tmp_path_factory, data, n, chunks, inner):
     url = str(tmp_path_factory.mktemp("threads") / "c.zarr")
     cutouts, rows = make_cutouts(n, size=8), chunks * inner
-    bands = list(cutouts["band"].values)
+    bands, attrs = list(cutouts["band"].values), {"fingerprint": "f"}
     create.create_store(
-        url, "cutouts", n, bands, head=cutouts, stamp_size=8, rows_per_region=rows, inner_chunk=inner
-    )  # fmt: skip
+        url, "cutouts", n, bands, head=cutouts, stamp_size=8, rows_per_region=rows, inner_chunk=inner, attrs=attrs
+    )
     order = data.draw(st.permutations(list(Regions(n, rows))))
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda r: create.write_region(cutouts.isel(host=r.slice), url, "cutouts", r), order))
+        list(pool.map(lambda r: finish_region(url, cutouts, r), order))
     back = open_cutouts(url)
     for name in ("image", "invvar", "x_center"):
         assert np.array_equal(back[name].values, cutouts[name].values), name
@@ -149,6 +154,68 @@ def test_only_a_valid_receipt_keeps_a_region_from_being_redone(tmp_path):
     assert [r.index for r in receipts.missing_regions(folder, regions, "abc")] == [1, 2, 3]
     receipts.clear(folder)
     assert receipts.read_receipts(folder) == {}
+
+
+def as_another(text, **changes):
+    return json.dumps({**json.loads(text), **changes})
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda text: text[: len(text) // 2],
+        lambda _: "",
+        lambda _: "[]",
+        lambda _: "null",
+        lambda _: "NaN",
+        lambda _: "3",
+        lambda _: "{}",
+        lambda _: "\xff\xfe",
+        lambda text: text.replace('"rows": 10', '"rows": 11'),
+        lambda text: text.replace('"w": 1.0', '"w": NaN'),
+        lambda text: as_another(text, start="0"),
+        lambda text: as_another(text, objects=[1]),
+        lambda text: as_another(text, checksums=None),
+        lambda text: as_another(text, surplus=1),
+        lambda text: text.replace('"region": 0', '"region": 1'),
+    ],
+)
+def test_a_receipt_of_any_other_kind_is_as_good_as_none(tmp_path, spoil):
+    folder, regions = str(tmp_path / "r"), Regions(10, 10)
+    receipts.write_receipt(folder, receipt(regions[0]))
+    file = tmp_path / "r" / "region-000000.json"
+    file.write_text(spoil(file.read_text()))
+    assert receipts.read_receipt(folder, 0) is None and receipts.read_receipts(folder) == {}
+    assert receipts.unfinished_regions(folder, regions, "abc") == [regions[0]] and not file.exists()
+
+
+def test_a_folder_in_a_receipts_place_is_cleared_away(tmp_path):
+    folder, regions = str(tmp_path / "r"), Regions(20, 10)
+    receipts.write_receipt(folder, receipt(regions[1]))
+    (tmp_path / "r" / "region-000000.json" / "x").mkdir(parents=True)
+    assert receipts.unfinished_regions(folder, regions, "abc") == [regions[0]]
+    assert receipts.write_receipt(folder, receipt(regions[0])).region == 0
+
+
+def test_a_finished_region_is_never_written_again(tmp_path):
+    url, cutouts = str(tmp_path / "c.zarr"), make_cutouts(16, size=16)
+    write_cutouts(url, cutouts)
+    before = {p: (p.stat().st_mtime_ns, p.read_bytes()) for p in tmp_path.rglob("*") if p.is_file()}
+    same = create.write_region(cutouts.isel(host=slice(0, 8)), url, "cutouts", Region(0, 0, 8))
+    assert same["objects"] == receipts.read_receipt(objects.folder_of(url), 0).objects
+    other = cutouts.assign(image=cutouts["image"] + 1)
+    with pytest.raises(StoreError, match="another writer finished this region with other bytes"):
+        create.write_region(other.isel(host=slice(0, 8)), url, "cutouts", Region(0, 0, 8))
+    assert before == {p: (p.stat().st_mtime_ns, p.read_bytes()) for p in tmp_path.rglob("*") if p.is_file()}
+
+
+def test_a_region_without_a_receipt_is_an_error_to_a_reader(tmp_path):
+    url = str(tmp_path / "c.zarr")
+    write_cutouts(url, make_cutouts(16, size=16))
+    receipts.remove_receipts(objects.folder_of(url), [Region(1, 8, 16)])
+    assert read_hosts(url, np.arange(8), ("image",))["image"].shape[0] == 8
+    with pytest.raises(StoreError, match=r"region 1 has no valid receipt.*Run the same command again"):
+        read_hosts(url, np.array([3, 12]), ("image",))
 
 
 def test_counts_add_up_over_receipts():

@@ -16,6 +16,7 @@ import lensflow as lf
 from lensflow import steps
 from lensflow.config import load_config
 from tests.factories import put
+from tests.reseal import reseal
 from tests.small_run import small_tree
 
 ROOT = Path(__file__).parents[2] / "workflows"
@@ -148,6 +149,8 @@ def test_a_fault_in_the_store_fails_its_line(finished, tmp_path, capsys, fault, 
             "flux_wrong": (injection, "magnification", 1e3),
         }[fault]
         put(pairs, row, name, value)
+    for store in ("cutouts", "pairs"):
+        reseal(f"{out}/{store}.zarr")  # as if it had been written so
     assert script("validate_run").main(["--config", finished, "--out", str(out)]) == 1
     failed = [text for text in capsys.readouterr().out.splitlines() if text.startswith("FAIL")]
     assert any(line in text for text in failed), failed

@@ -1,0 +1,433 @@
+"""What every object of a store must be, and zarr stores that write it down and hold every read against it.
+
+Objects of a region stand in its receipt. Everything that is written when a store is created (metadata, names,
+positions, the whole manifest) stands in one record beside the receipts, ``receipts/<store>/created.json``. Both give
+the crc32c of every compressed chunk, so that a reader of a few rows checks what it read without reading more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import math
+import threading
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import xxhash
+import zarr.abc.store
+from google_crc32c import value as crc32c
+from pydantic import ConfigDict, TypeAdapter
+from zarr.abc.store import ByteRequest, OffsetByteRequest, RangeByteRequest, SuffixByteRequest
+from zarr.storage import WrapperStore
+
+from lensflow import schema
+from lensflow.errors import DamagedStoreError, StoreError
+from lensflow.store import paths, receipts, s3
+
+_ABSENT = 2**64 - 1
+ROOT = "zarr.json"
+# Written into the group's attributes after the store was made.
+LATER_ATTRS = ("certificate",)
+Guard = Callable[[], None]
+
+
+def unguarded() -> None:
+    """Let everything pass: for a store that no run holds."""
+
+
+def pieces_of(data: bytes | memoryview, n_chunks: int = 0) -> str:
+    """Lengths and crc32c of an object's consecutive pieces: ``"length:crc length:crc ..."``, the crc in hex.
+
+    Parameters
+    ----------
+    data : bytes
+        The object.
+    n_chunks : int
+        Inner chunks of a shard, whose index is its end; each chunk is a piece, and so is the index. 0: one piece.
+    """
+    view = memoryview(data).cast("B")
+    cuts = {0, len(view)}
+    footer = 16 * n_chunks + 4
+    if n_chunks and len(view) >= footer:
+        index = np.frombuffer(view[-footer:-4], "<u8").reshape(-1, 2)
+        used = index[index[:, 0] != _ABSENT]
+        cuts |= {*used[:, 0].tolist(), *used.sum(axis=1).tolist(), len(view) - footer}
+    ends = sorted(cuts)
+    return " ".join(f"{b - a}:{crc32c(bytes(view[a:b])):08x}" for a, b in itertools.pairwise(ends))
+
+
+def size_of(pieces: str) -> int:
+    """Bytes of an object."""
+    return sum(int(p.split(":")[0]) for p in pieces.split())
+
+
+def fault_of(data: bytes | memoryview, pieces: str) -> str:
+    """Say what is wrong with an object's bytes; empty if nothing is."""
+    view = memoryview(data).cast("B")
+    if len(view) != (size := size_of(pieces)):
+        return f"is truncated: {len(view)} of {size} bytes" if len(view) < size else "has more bytes than were written"
+    start = 0
+    for piece in pieces.split():
+        length, crc = piece.split(":")
+        stop = start + int(length)
+        if crc32c(bytes(view[start:stop])) != int(crc, 16):
+            return f"has other bytes than were written (between byte {start} and {stop})"
+        start = stop
+    return ""
+
+
+@dataclass(frozen=True)
+class Created:
+    """What was written when a store was created.
+
+    Attributes
+    ----------
+    root : dict
+        The group's metadata, without what is added later (``LATER_ATTRS``).
+    metadata : dict
+        Key of every array's metadata -> its text.
+    objects : dict
+        Key of every other object -> its pieces.
+    arrays : list of str
+        Arrays that are written region by region, so that receipts vouch for their objects.
+    values : dict
+        Every other array -> checksum of its values, which does not depend on how they are compressed.
+    """
+
+    root: dict[str, Any]
+    metadata: dict[str, str]
+    objects: dict[str, str]
+    arrays: list[str]
+    values: dict[str, str]
+
+    __pydantic_config__ = ConfigDict(strict=True, extra="forbid")
+
+    @property
+    def meaning(self) -> dict[str, Any]:
+        """What results can depend on: values and attributes, without names of the run, code and settings."""
+        left_out = ("identity", "fingerprint", "complete", "finished")
+        return {**{k: v for k, v in self.root["attributes"].items() if k not in left_out}, "values": self.values}
+
+    @property
+    def content(self) -> str:
+        """Fingerprint of all of it."""
+        text = json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
+        return xxhash.xxh3_128_hexdigest(text.encode())
+
+
+_CREATED = TypeAdapter(Created)
+_known: dict[tuple[str, str], Created] = {}
+
+
+def folder_of(url: str) -> str:
+    """Receipts of a store: the folder ``receipts/<store's name>`` beside it."""
+    beside, _, name = url.rstrip("/").rpartition("/")
+    return paths.join(beside or ".", "receipts", name.removesuffix(".zarr"))
+
+
+def run_of(url: str) -> str:
+    """Folder of the run that a store belongs to."""
+    return url.rstrip("/").rpartition("/")[0] or "."
+
+
+def record_url(url: str) -> str:
+    """Where the record of a store's creation stands."""
+    return paths.join(folder_of(url), "created.json")
+
+
+def read_created(url: str) -> Created:
+    """Read the record of a store's creation.
+
+    Raises
+    ------
+    DamagedStoreError
+        If it is missing or is not what was written.
+    """
+    (content,) = paths.read_many([record_url(url)])
+    if not content:
+        raise DamagedStoreError(url, record_url(url), "is missing (the receipts belong to the store: move both)")
+    try:
+        value = json.loads(content)
+        created = _CREATED.validate_json(json.dumps(value["created"]))
+        if created.content != value["content"]:
+            raise ValueError
+    except (ValueError, TypeError, KeyError) as error:
+        raise DamagedStoreError(url, record_url(url), "is not what was written") from error
+    return created
+
+
+def write_created(url: str, created: Created) -> None:
+    """Write the record of a store's creation: from then on the store counts as complete."""
+    _known.clear()
+    paths.write_json(record_url(url), {"created": asdict(created), "content": created.content})
+
+
+def root_of(content: bytes) -> dict[str, Any]:
+    """Group metadata from its bytes, without what is added later."""
+    value = json.loads(content)
+    attributes = {k: v for k, v in value["attributes"].items() if k not in LATER_ATTRS}
+    return {**value, "attributes": attributes}
+
+
+class RecordingStore(WrapperStore[zarr.abc.store.Store]):
+    """A zarr store that writes down what goes into it, and asks a guard before each write."""
+
+    def __init__(self, store: zarr.abc.store.Store, guard: Guard = unguarded):
+        super().__init__(store)
+        self.guard = guard
+        self.metadata: dict[str, str] = {}
+        self.objects: dict[str, str] = {}
+        self._chunks: dict[str, int] = {}
+
+    def _with_store(self, store: zarr.abc.store.Store) -> RecordingStore:
+        again = RecordingStore(store, self.guard)
+        again.metadata, again.objects, again._chunks = self.metadata, self.objects, self._chunks  # one record
+        return again
+
+    async def set(self, key: str, value: Any, *args: Any, **kwargs: Any) -> None:
+        """Write an object down and hand it on."""
+        await asyncio.to_thread(self.guard)
+        data = value.to_bytes()
+        if key.endswith(ROOT):
+            self.metadata[key] = data.decode()
+            self._chunks[key.removesuffix(ROOT).rstrip("/")] = _chunks_of(json.loads(data))
+        else:
+            self.objects[key] = pieces_of(data, self._chunks.get(key.partition("/c/")[0], 0))
+        await self._store.set(key, value, *args, **kwargs)
+
+    async def set_if_not_exists(self, key: str, value: Any) -> None:
+        """As :meth:`set`, where there is nothing yet: lensflow only creates arrays in stores that it has emptied."""
+        if key not in self.metadata and key not in self.objects:
+            await self.set(key, value)
+
+    async def _set_many(self, values: Iterable[tuple[str, Any]]) -> None:
+        for key, value in values:
+            await self.set(key, value)
+
+    async def delete(self, key: str) -> None:
+        """Forget an object and delete it."""
+        await asyncio.to_thread(self.guard)
+        self.objects.pop(key, None)
+        await self._store.delete(key)
+
+    async def delete_dir(self, prefix: str) -> None:
+        """Forget what is below a prefix and delete it."""
+        await asyncio.to_thread(self.guard)
+        below = f"{prefix.rstrip('/')}/" if prefix.strip("/") else ""
+        for kept in (self.metadata, self.objects):
+            for key in [k for k in kept if k.startswith(below)]:
+                del kept[key]
+        await self._store.delete_dir(prefix)
+
+    async def clear(self) -> None:
+        """Forget and delete everything."""
+        await self.delete_dir("")
+
+    def created(self, arrays: Iterable[str], values: Mapping[str, str], attrs: Mapping[str, Any]) -> Created:
+        """Return what was written, with the group's attributes as they are about to be."""
+        root = root_of(self.metadata[ROOT].encode())
+        root["attributes"] |= attrs
+        metadata = {k: text for k, text in self.metadata.items() if k != ROOT}
+        return Created(root, metadata, dict(self.objects), list(arrays), dict(values))
+
+
+def _chunks_of(metadata: Mapping[str, Any]) -> int:
+    """Inner chunks of a shard, from an array's metadata (zarr's format, version 3); 0 without shards."""
+    first = (metadata.get("codecs") or [{}])[0]
+    if first.get("name") != "sharding_indexed":
+        return 0
+    shard = metadata["chunk_grid"]["configuration"]["chunk_shape"]
+    chunk = first["configuration"]["chunk_shape"]
+    return math.prod(s // c for s, c in zip(shard, chunk, strict=True))
+
+
+class CheckedStore(WrapperStore[zarr.abc.store.Store]):
+    """A zarr store that holds every byte it reads against what was written, and never takes absence for zeros.
+
+    Parameters
+    ----------
+    store : zarr.abc.store.Store
+    url : str
+        Of the store.
+    unfinished : bool
+        Whether regions without a receipt may be read, unchecked: for a report of a run that is still at work, which
+        leaves their rows out.
+    vouched : mapping, optional
+        Objects of one region, in the place of what the receipts say.
+    """
+
+    def __init__(
+        self,
+        store: zarr.abc.store.Store,
+        url: str = "",
+        unfinished: bool = False,
+        vouched: Mapping[str, str] | None = None,
+    ):
+        super().__init__(store)
+        self.url, self.unfinished, self.vouched, self.fingerprint = url, unfinished, vouched, ""
+        self._storage = s3.in_use()
+        self._created: Created | None = None
+
+    def _with_store(self, store: zarr.abc.store.Store) -> CheckedStore:
+        return CheckedStore(store, self.url, self.unfinished, self.vouched)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_created": None}  # read again where it arrives, once for each process
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        s3.use(self._storage)  # in whatever process this arrives
+
+    async def get(self, key: str, prototype: Any, byte_range: ByteRequest | None = None) -> Any:
+        """Read an object, or a part of it, and check it.
+
+        Raises
+        ------
+        DamagedStoreError
+        """
+        if key == ROOT:
+            return await self._root(prototype)
+        expected = await self._expected(key)
+        if expected is None:
+            return await self._store.get(key, prototype, byte_range)
+        if not expected:  # nothing was stored: a chunk of zeros
+            if await self._store.exists(key):
+                raise DamagedStoreError(self.url, key, "is an object that nothing vouches for")
+            return None
+        start, stop, low, high, pieces = _covering(expected, byte_range)
+        part = RangeByteRequest(low, high) if byte_range is not None else None
+        try:
+            data = await self._store.get(key, prototype, part)
+        except Exception as error:
+            # Reading past the end of an object is an error of its own in every library.
+            if await self._store.exists(key) and (size := await self._store.getsize(key)) < size_of(expected):
+                what = f"is truncated: {size} of {size_of(expected)} bytes"
+                raise DamagedStoreError(self.url, key, what) from error
+            raise
+        if data is None:
+            raise DamagedStoreError(self.url, key, "is missing")
+        fault = fault_of(data.as_numpy_array().data, pieces)
+        if fault:
+            raise DamagedStoreError(self.url, key, fault)
+        return data if (start, stop) == (low, high) else data[start - low : stop - low]
+
+    async def get_partial_values(self, prototype: Any, key_ranges: Iterable[tuple[str, Any]]) -> list[Any]:
+        """Read parts of objects, each checked."""
+        return [await self.get(key, prototype, part) for key, part in key_ranges]
+
+    async def _get_many(self, requests: Iterable[tuple[str, Any, Any]]) -> AsyncGenerator[tuple[str, Any], None]:
+        for key, prototype, part in requests:
+            yield key, await self.get(key, prototype, part)
+
+    async def _root(self, prototype: Any) -> Any:
+        """Group metadata; compared with the record of the store's creation, where there is one."""
+        data = await self._store.get(ROOT, prototype)
+        if data is None:
+            if await asyncio.to_thread(paths.exists, record_url(self.url)):
+                raise DamagedStoreError(self.url, ROOT, "is missing")
+            return None
+        try:
+            root = root_of(data.to_bytes())
+            self.fingerprint = str(root["attributes"].get("fingerprint", ""))
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise DamagedStoreError(self.url, ROOT, "is not what was written") from error
+        try:
+            self._created = await self._record()
+        except DamagedStoreError:
+            # Not lensflow's, older, or never completed: whoever opens the group says which. Else it is damage.
+            if _claims_to_be_complete(root["attributes"]):
+                raise
+            return data
+        if canonical(root) != canonical(self._created.root):
+            raise DamagedStoreError(self.url, ROOT, "is not what was written")
+        return data
+
+    async def _record(self) -> Created:
+        if self._created is None:
+            self._created = await asyncio.to_thread(_created_of, self.url, self.fingerprint)
+        return self._created
+
+    async def _expected(self, key: str) -> str | None:
+        """Pieces of an object; empty where there must be none, None where nobody knows."""
+        created = await self._record()
+        if key in created.metadata:
+            return pieces_of(created.metadata[key].encode())
+        array, _, chunk = key.partition("/c/")
+        if array not in created.arrays or not chunk:
+            return created.objects.get(key, "")
+        if self.vouched is not None:
+            return self.vouched.get(key, "")
+        index = int(chunk.split("/")[0])
+        found = await asyncio.to_thread(receipts.objects_of, folder_of(self.url), index, self.fingerprint)
+        if found is not None:
+            return found.get(key, "")
+        if self.unfinished:
+            return None
+        raise StoreError(
+            f"{self.url}: region {index} has no valid receipt: it is not finished, or its receipt is damaged "
+            f"({receipts.receipt_url(folder_of(self.url), index)}). Run the same command again: it does what is left."
+        )
+
+
+def open_group(url: str, unfinished: bool = False) -> zarr.Group:
+    """Open a zarr group whose reads are all checked; ``unfinished`` as in :class:`CheckedStore`.
+
+    Raises
+    ------
+    StoreError
+        If there is none, or it is damaged.
+    """
+    return paths.open_group(url, wrapped=lambda store: CheckedStore(store, url, unfinished))
+
+
+_lock = threading.Lock()
+
+
+def _created_of(url: str, fingerprint: str) -> Created:
+    """Record of a store, read once in a process for each fingerprint of the store."""
+    with _lock:
+        known = _known.get((url, fingerprint)) if fingerprint else None
+        if known is None:
+            known = read_created(url)
+            if len(_known) >= 64:
+                _known.clear()
+            _known[url, fingerprint] = known
+        return known
+
+
+def canonical(value: Any) -> str:
+    """JSON text that is the same for the same value."""
+    return json.dumps(value, sort_keys=True)
+
+
+def _claims_to_be_complete(attributes: Mapping[str, Any]) -> bool:
+    ours = attributes.get("schema_version") == schema.SCHEMA_VERSION and "lensflow_store" in attributes
+    return ours and attributes.get("finished", attributes.get("complete")) is not False
+
+
+def _covering(pieces: str, byte_range: ByteRequest | None) -> tuple[int, int, int, int, str]:
+    """Bytes asked for, the whole pieces around them, and those pieces."""
+    size = size_of(pieces)
+    match byte_range:
+        case None:
+            start, stop = 0, size
+        case RangeByteRequest():
+            start, stop = byte_range.start, min(byte_range.end, size)
+        case OffsetByteRequest():
+            start, stop = byte_range.offset, size
+        case SuffixByteRequest():
+            start, stop = max(0, size - byte_range.suffix), size
+        case _:
+            raise TypeError(f"a request for bytes of an unknown kind: {byte_range!r}")
+    low, high, taken, at = stop, start, [], 0
+    for piece in pieces.split():
+        end = at + int(piece.split(":")[0])
+        if at < stop and end > start:
+            taken.append(piece)
+            low, high = min(low, at), max(high, end)
+        at = end
+    return start, stop, low, high, " ".join(taken)

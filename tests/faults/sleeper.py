@@ -1,0 +1,43 @@
+"""A run that is stopped by SIGSTOP in the middle of region 1, whose bytes would be others than those of any other run.
+
+Called as ``python -m tests.faults.sleeper config.yaml where``, where is one of ``rendering`` (its bytes are not ready)
+and ``publishing`` (they are ready, and the guard has let them pass).
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+from lensflow.config import load_config
+from lensflow.steps import inject
+from lensflow.store import paths
+
+
+class Sleeper(inject.InjectTask):
+    """Makes other bytes of region 1, and falls asleep over it."""
+
+    def block(self, region: Any, watch: Any) -> Any:
+        """Add light that is nobody's."""
+        block, control, broken = super().block(region, watch)
+        if region.index == 1:
+            block = block.assign(stamp=block["stamp"] + 1)
+            if sys.argv[2] == "rendering":
+                os.kill(os.getpid(), signal.SIGSTOP)
+            else:
+                publish = paths.publish
+
+                def stop_first(*a: Any) -> None:
+                    os.kill(os.getpid(), signal.SIGSTOP)
+                    publish(*a)
+
+                paths.publish = stop_first
+        return block, control, broken
+
+
+if __name__ == "__main__":
+    inject.InjectTask = Sleeper  # type: ignore[misc]
+    inject.inject_step(load_config(Path(sys.argv[1])))
