@@ -335,11 +335,13 @@ class CheckedStore(WrapperStore[zarr.abc.store.Store]):
             self.fingerprint = str(root["attributes"].get("fingerprint", ""))
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise DamagedStoreError(self.url, ROOT, "is not what was written") from error
+        if not _is_complete(root["attributes"]):
+            return data  # nothing vouches for a store that is being created, and nobody reads it
         try:
             self._created = await self._record()
         except DamagedStoreError:
-            # Not lensflow's, older, or never completed: whoever opens the group says which. Else it is damage.
-            if _claims_to_be_complete(root["attributes"]):
+            # Not lensflow's, or older: whoever opens the group says which. Else it is damage.
+            if _is_ours(root["attributes"]):
                 raise
             return data
         if canonical(root) != canonical(self._created.root):
@@ -404,9 +406,12 @@ def canonical(value: Any) -> str:
     return json.dumps(value, sort_keys=True)
 
 
-def _claims_to_be_complete(attributes: Mapping[str, Any]) -> bool:
-    ours = attributes.get("schema_version") == schema.SCHEMA_VERSION and "lensflow_store" in attributes
-    return ours and attributes.get("finished", attributes.get("complete")) is not False
+def _is_complete(attributes: Mapping[str, Any]) -> bool:
+    return attributes.get("finished", attributes.get("complete")) is not False
+
+
+def _is_ours(attributes: Mapping[str, Any]) -> bool:
+    return attributes.get("schema_version") == schema.SCHEMA_VERSION and "lensflow_store" in attributes
 
 
 def _covering(pieces: str, byte_range: ByteRequest | None) -> tuple[int, int, int, int, str]:
