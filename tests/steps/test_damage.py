@@ -12,7 +12,7 @@ import lensflow as lf
 from lensflow import steps
 from lensflow.config import load_config
 from lensflow.errors import DamagedStoreError, StoreError
-from lensflow.steps.certify import config_of
+from lensflow.steps.run_folder import config_of
 from lensflow.store import objects, receipts
 from lensflow.store import open as opening
 from lensflow.store.open import open_all_pairs, read_pairs_block, stored_regions
