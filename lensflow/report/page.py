@@ -21,6 +21,7 @@ from lensflow.report import (
     figures_images,
     figures_statistics,
     prior,
+    relations,
     tables,
     tables_findings,
     tables_scorers,
@@ -177,6 +178,7 @@ def _content(record: RunRecord) -> dict[str, Any]:
         else [],
         "psf_figure": figures_statistics.psf_sizes(record.cutouts, tables.REFERENCE_PSF, tables.PERCENTILES),
         "psf_tables": [tables.psf_percentiles(record.cutouts), tables.psf_sources(record.cutouts)],
+        "prior_relations": None if planned is None else relations.relations(planned, *of_plan),
         "prior_figure": None if planned is None else prior.correlations(planned, *of_plan),
         "prior_table": None if planned is None else prior.declared_table(planned, *of_plan),
         "drawn_figure": None

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from lensflow.manifest.build import build_manifest
-from lensflow.report import prior
+from lensflow.report import prior, relations
 from tests.factories import make_config, make_cutouts
 
 BANDS = ("g", "r", "z")
@@ -20,6 +20,8 @@ def manifest(**plan):
         {"src_offset": "square", "src_offset_max": 0.4, "src_mag": "apparent"},
         {"src_offset": "ring", "src_offset_min": 0.2, "lens_model": "EPL", "colours": "measured"},
         {"src_min_images": 2},
+        {"preset": "realistic"},
+        {"preset": "realistic", "design": "low_discrepancy", "theta_e_min_arcsec": 0.8},
     ],
 )
 def test_no_row_leaves_what_was_declared(plan):
@@ -68,3 +70,17 @@ def test_the_prior_s_figure_needs_two_parameters_that_vary():
     assert shown is not None and shown.name == "prior-correlations" and shown.png[:4] == b"\x89PNG"
     one = m.isel(sample=slice(0, 1))
     assert prior.correlations(one, BANDS, 1) is None
+
+
+def test_relations_are_shown_as_declared_and_as_drawn():
+    m = manifest(preset="realistic")
+    lines = {r[0]: r for r in prior.declared_table(m, BANDS, 1).rows}
+    assert lines["src_reff_arcsec"][1].startswith("log-normal, median 0.53") and lines["src_reff_arcsec"][-1] == "—"
+    assert lines["lens_sigma_v_km_s"][1].startswith("the host's; else log-normal")
+    assert "0.3 dex per magnitude" in lines["src_mag"][1] and lines["src_mag"][-1] == "0"
+    shown = relations.relations(m, BANDS, 1)
+    assert shown.png[:4] == b"\x89PNG" and "docs/population.md" in shown.caption
+
+
+def test_independent_priors_have_no_relation_to_show():
+    assert relations.relations(manifest(), BANDS, 1) is None
