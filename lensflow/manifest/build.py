@@ -15,11 +15,19 @@ from numpy.typing import NDArray
 from lensflow import rng, schema
 from lensflow.config import RunConfig
 from lensflow.errors import ManifestError
-from lensflow.lensing.psf import psf_fwhm_from_psfsize
 from lensflow.manifest.check import check_declared, check_manifest
 from lensflow.manifest.declared import declared_priors
 from lensflow.manifest.draws import Draws
-from lensflow.manifest.hosts import PlanSize, ReadHosts, RowCounts, eligible_hosts, refuse, rows_of_hosts, size_of_block
+from lensflow.manifest.hosts import (
+    PlanSize,
+    ReadHosts,
+    RowCounts,
+    eligible_hosts,
+    profile_fwhm,
+    refuse,
+    rows_of_hosts,
+    size_of_block,
+)
 from lensflow.manifest.image_sources import with_images
 from lensflow.manifest.lens_priors import draw_lens
 from lensflow.manifest.population import i_magnitude
@@ -225,9 +233,7 @@ class Planner:
         if self.config.plan.psf_model == "kernel":
             # A host has a PSF image in every band that is covered, or is left out (NO_PSF_IMAGE); the others are NaN.
             psfsize = np.where(cutouts["psf_source"].values == PsfSource.COADD_PSF, psfsize, np.nan)
-        if self.config.plan.psfsize_is == "fwhm":
-            return psfsize
-        return psf_fwhm_from_psfsize(psfsize, self.config.plan.psf_model, self.config.plan.psf_beta)
+        return profile_fwhm(psfsize, self.config.plan)
 
     def _is_wide(self, theta_e_arcsec: NDArray[np.float64]) -> NDArray[np.bool_]:
         """Rows whose theta_E is not below the plan's minimum: computed and tabled ones can be."""

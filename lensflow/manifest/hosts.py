@@ -12,7 +12,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from lensflow import rng, schema
-from lensflow.config import RunConfig
+from lensflow.config import PlanConfig, RunConfig
 from lensflow.errors import ConfigError, ManifestError
 from lensflow.lensing.psf import psf_fwhm_from_psfsize
 from lensflow.lensing.rows import LEAST_FWHM_PIX
@@ -99,7 +99,7 @@ def eligible_hosts(cutouts: xr.Dataset, config: RunConfig, table: InjectionTable
     # An arc is convolved with the host's own PSF image: without one in a band that the survey has observed, no row
     # could show what its source says.
     lacks_image = cutouts["covered"].values & (cutouts["psf_source"].values != PsfSource.COADD_PSF)
-    profile = psf_fwhm_from_psfsize(cutouts["psfsize_arcsec"].values, plan.psf_model, plan.psf_beta)
+    profile = profile_fwhm(cutouts["psfsize_arcsec"].values, plan)
     least = LEAST_FWHM_PIX * float(cutouts.attrs.get("pixel_scale_arcsec", np.nan))
     reasons = {
         "FAILED": status == Status.FAILED,
@@ -117,6 +117,13 @@ def eligible_hosts(cutouts: xr.Dataset, config: RunConfig, table: InjectionTable
         usable &= ~hit
     lacking = {name: int((hit & usable).sum()) for name, hit in lacks.items()}
     return Hosts(usable, columns, _nonzero(skipped), _nonzero(lacking))
+
+
+def profile_fwhm(psfsize_arcsec: Floats, plan: PlanConfig) -> Floats:
+    """FWHM of the profile that is applied, arcsec: the survey's psfsize by what it means (``plan.psfsize_is``)."""
+    if plan.psfsize_is == "fwhm":
+        return np.asarray(psfsize_arcsec, dtype=np.float64)
+    return psf_fwhm_from_psfsize(psfsize_arcsec, plan.psf_model, plan.psf_beta)
 
 
 def transmission(cutouts: xr.Dataset, config: RunConfig) -> Floats:

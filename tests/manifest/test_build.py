@@ -89,6 +89,8 @@ def test_an_absent_band_gets_no_psf_and_hosts_without_an_r_flux_are_left_out():
 def test_the_profile_width_is_the_psfsize_times_the_moffat_factor():
     m = build_manifest(make_cutouts(1), make_config())
     assert m["psf_fwhm_arcsec"].values[0, 1] / 1.3 == pytest.approx(0.733, abs=1e-3)
+    measured = build_manifest(make_cutouts(1), make_config(plan={"psfsize_is": "fwhm"}))
+    assert measured["psf_fwhm_arcsec"].values[0, 1] == pytest.approx(1.3, rel=1e-6)
 
 
 def test_partial_stamps_are_left_out_unless_asked_for():
