@@ -54,7 +54,7 @@ def test_a_sound_run_passes_every_check_with_its_comparisons(run, sound):
         assert all(f.status is Status.OK for f in findings_of(gate))
         assert GateResult.from_json(gate.to_json()).to_json() == gate.to_json()
     compared = sum(len(g.findings) for name, g in gates.items() if name != "splits")
-    assert compared == sum(1 for _ in findings_of(gates["diagnostics"])) + 4
+    assert compared == sum(1 for _ in findings_of(gates["diagnostics"])) + 7
 
 
 @pytest.mark.parametrize(

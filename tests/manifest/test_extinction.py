@@ -34,8 +34,9 @@ def test_the_factor_is_ten_to_the_minus_0_4_a(ebv):
 
 @pytest.mark.parametrize("preset", ["realistic", "historic"])
 def test_fluxes_divided_by_the_stored_factor_are_those_without_dust(preset):
-    dusty = planned(cutouts_with([0.0, 0.02, 0.05, 0.12, 0.3, np.nan]), preset=preset, dmag=[1.0])
-    clear = planned(cutouts_with([0.0, 0.02, 0.05, 0.12, 0.3, np.nan]), preset=preset, dmag=[1.0], extinction="none")
+    dust, plan = [0.0, 0.02, 0.05, 0.12, 0.3, np.nan], {"preset": preset, "dmag": [1.0], "colours": "v3"}
+    dusty = planned(cutouts_with(dust), **plan)
+    clear = planned(cutouts_with(dust), **plan, extinction="none")
     assert (clear["mw_transmission"].values == 1).all()
     host = dusty["host_index"].values
     assert (dusty["mw_transmission"].values[np.isin(host, (0, 5))] == 1).all()
