@@ -26,7 +26,9 @@ def pairs(run):
 
 
 def magnitudes(pairs):
-    return 22.5 - 2.5 * np.log10(pairs["src_flux_nmgy"].values[:, 1])
+    lit = ~pairs["is_control"].values
+    flux = np.where(lit, pairs["src_flux_nmgy"].values[:, 1], np.nan)
+    return 22.5 - 2.5 * np.log10(flux)
 
 
 def test_a_bin_is_a_run_of_its_rows_and_all_controls(pairs, config):
