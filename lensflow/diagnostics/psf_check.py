@@ -152,18 +152,23 @@ def _analytic(
     At pixel centres, frequencies that differ by whole cycles per pixel are one: a narrow PSF has light in several.
     """
     fwhm_pix = float(specimens.columns["psf_fwhm_arcsec"][row, band]) / scale
-    f = np.asarray(np.fft.fftfreq(_period(size, fwhm_pix)), dtype=np.float64)
+    period = _period(size, fwhm_pix)
+    cycles = np.fft.fftfreq(period, 1 / period).round().astype(np.int64)
     of_image = specimens.attrs["psf_model"] == "kernel"
     # What is left out is below 1e-4 of the peak for a Moffat of beta 2.5.
     reach = 0 if of_image or fwhm_pix > 4 else 1 if fwhm_pix > 2 else 2
     repeats = range(-reach, reach + 1)
-    folded = [np.zeros((f.size, f.size), complex) for _ in places]
+    # A profile is round: one quadrant of frequencies has all values.
+    f = cycles / period if of_image else np.arange(period // 2 + reach * period + 1) / period
+    known = _transform(specimens, row, band, scale, f, f)
+    folded = [np.zeros((period, period), complex) for _ in places]
     for m in repeats:
         for n in repeats:
-            fx, fy = np.add(f, float(n)), np.add(f, float(m))
-            hat = _transform(specimens, row, band, scale, fx, fy)
+            ky, kx = cycles + m * period, cycles + n * period
+            hat = known if of_image else known[np.abs(ky)[:, None], np.abs(kx)]
             for total, place in zip(folded, places, strict=True):
-                total += hat * np.exp(-2j * np.pi * (fy[:, None] * place[1] + fx * place[0]))
+                wave_y, wave_x = (np.exp(-2j * np.pi * k / period * p) for k, p in ((ky, place[1]), (kx, place[0])))
+                total += hat * (wave_y[:, None] * wave_x)
     return [np.asarray(np.fft.ifft2(total).real[:size, :size]) for total in folded]
 
 

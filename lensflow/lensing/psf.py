@@ -10,6 +10,7 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.interpolate import CubicSpline
 from scipy.special import gamma, kv
 
 from lensflow.errors import RenderError, did_you_mean
@@ -125,10 +126,29 @@ def moffat_transform(f: ArrayLike, fwhm: ArrayLike, beta: float = 3.5) -> NDArra
     x = 2 * np.pi * _alpha(_checked_fwhm(fwhm), beta) * np.abs(np.asarray(f, dtype=np.float64))
     if beta == 3.5:
         return np.asarray(np.exp(-x) * (1 + x * (1 + x / 3)))
+    if x.size > 4 * _KNOTS:
+        # A plane of frequencies has few radii that differ, and a Bessel function costs a microsecond.
+        spline, root = _bessel_spline(beta), np.sqrt(np.minimum(x, _REACH))
+        return np.asarray(np.where(x < _REACH, spline(root), 0.0))
+    return _bessel_form(x, beta)
+
+
+# Beyond it the transform is below 1e-30.
+_REACH, _KNOTS = 80.0, 4096
+
+
+def _bessel_form(x: NDArray[np.float64], beta: float) -> NDArray[np.float64]:
     order = beta - 1
     # K diverges at 0 while its product with x^order tends to the value that gives 1; x below 1e-9 is 0 here.
     safe = np.maximum(x, 1e-9)
     return np.asarray(np.where(x < 1e-9, 1.0, 2 * (safe / 2) ** order * kv(order, safe) / gamma(order)))
+
+
+@lru_cache(maxsize=16)
+def _bessel_spline(beta: float) -> CubicSpline:
+    """Cubic spline of the transform in sqrt(x): near 0 it goes as x^(2 beta - 2), which is smooth in the root only."""
+    root = np.linspace(0, np.sqrt(_REACH), _KNOTS)
+    return CubicSpline(root, _bessel_form(root**2, beta))
 
 
 def transform(f: ArrayLike, fwhm: ArrayLike, model: str = "moffat", beta: float = 3.5) -> NDArray[np.float64]:

@@ -115,3 +115,12 @@ def test_unknown_models_and_infinite_flux_are_refused():
         psf.transform(0.1, 1.0, "mofat")
     with pytest.raises(RenderError, match="above 1"):
         psf.transform(0.1, 1.0, "moffat", 1.0)
+
+
+@pytest.mark.parametrize("beta", [2.0, 2.05, 2.6, 3.0, 3.7, 6.5])
+def test_a_plane_of_frequencies_has_the_values_of_its_frequencies_one_by_one(beta):
+    f = np.hypot(*np.meshgrid(np.linspace(0, 3, 170), np.linspace(1e-7, 3, 170)))
+    plane = psf.moffat_transform(f, 4.7, beta)
+    some = np.random.default_rng(3).integers(0, f.size, 2000)
+    np.testing.assert_allclose(plane.ravel()[some], psf.moffat_transform(f.ravel()[some], 4.7, beta), atol=1e-9)
+    assert plane.min() >= -1e-9
