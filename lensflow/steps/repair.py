@@ -94,6 +94,12 @@ def _mend_created(folder: RunFolder, store: str, config: RunConfig, guard: Hold,
         again = objects.read_created(scratch.store(store))
         if created is None:
             bad = damaged_objects(url, again)
+            if bad.get(objects.ROOT) == "is not what was written" and _stored_identity(url):
+                raise StoreError(
+                    f"{url}: the record of its creation is lost, and what is made again here has other attributes than "
+                    "the store (was it extended?). Nothing was changed. Put receipts/ back, or make the run again in "
+                    "another out."
+                )
             guard()
             objects.write_created(url, again)
             done.append(f"{store}: the record of its creation made again")
