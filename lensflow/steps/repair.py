@@ -9,7 +9,7 @@ from lensflow.config import RunConfig, fingerprint
 from lensflow.errors import DamagedStoreError, StoreError
 from lensflow.steps.cut import CutTask, create_cutouts, cutouts_identity
 from lensflow.steps.execute import Progress, Stopwatch, run_tasks
-from lensflow.steps.extend import parts_of
+from lensflow.steps.extend import sizes_of
 from lensflow.steps.identity import cutouts_content, manifest_identity, pairs_identity
 from lensflow.steps.inject import InjectTask, create_pairs
 from lensflow.steps.plan import write_manifest
@@ -90,7 +90,8 @@ def _mend_created(folder: RunFolder, store: str, config: RunConfig, guard: Hold,
     # Made beside the store, so that nothing sound is touched.
     scratch = RunFolder(folder.path(".repair"))
     try:
-        _create_again(scratch, store, config, identity, progress)
+        attrs = created.root["attributes"] if created else _raw_attrs(url)
+        _create_again(scratch, store, config, identity, attrs.get("parts") or [sizes_of(config)], progress)
         again = objects.read_created(scratch.store(store))
         if created is None:
             bad = damaged_objects(url, again)
@@ -121,16 +122,21 @@ def _mend_created(folder: RunFolder, store: str, config: RunConfig, guard: Hold,
 
 
 def _create_again(
-    scratch: RunFolder, store: str, config: RunConfig, identity: Mapping[str, Any], progress: Progress
+    scratch: RunFolder,
+    store: str,
+    config: RunConfig,
+    identity: Mapping[str, Any],
+    parts: list[dict[str, int | None]],
+    progress: Progress,
 ) -> None:
     url = scratch.store(store)
     if store == "cutouts":
         create_cutouts(url, config, *cutouts_identity(config, progress))
     elif store == "manifest":
-        write_manifest(url, config, dict(identity), parts_of(config), progress)
+        write_manifest(url, config, dict(identity), parts, progress)
     else:
         n_rows = open_manifest(RunFolder.of(config).manifest).sizes["sample"]
-        create_pairs(url, config, n_rows, dict(identity), parts_of(config))
+        create_pairs(url, config, n_rows, dict(identity), parts)
 
 
 def _require_same_run(
@@ -174,12 +180,18 @@ def _manifest_fingerprint(config: RunConfig) -> str:
 
 
 def _stored_identity(url: str) -> Mapping[str, Any]:
+    identity = _raw_attrs(url).get("identity")
+    return identity if isinstance(identity, Mapping) else {}
+
+
+def _raw_attrs(url: str) -> Mapping[str, Any]:
+    """Attributes of a store as they are there, unchecked: for a store whose record is lost."""
     content = paths.read_object(paths.join(url, objects.ROOT))
     try:
-        identity = objects.root_of(content or b"")["attributes"]["identity"]
+        attributes = objects.root_of(content or b"")["attributes"]
     except (ValueError, TypeError, KeyError, AttributeError):
         return {}
-    return identity if isinstance(identity, Mapping) else {}
+    return attributes if isinstance(attributes, Mapping) else {}
 
 
 class _MendTask:
