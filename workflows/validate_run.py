@@ -6,16 +6,13 @@ Reads tables, and pixels of a few controls; `lensflow verify` reads every pixel.
 """
 
 import argparse
-import sys
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 import xarray as xr
 
 import lensflow as lf
-from lensflow.errors import LensflowError
 from lensflow.schema import SPLITS, PsfSource, Status
-from lensflow.steps.run_folder import config_of
 
 WORDS = {"status": [s.name for s in Status], "split": [*SPLITS, "guard"], "psf_source": [s.name for s in PsfSource]}
 RANGES = {
@@ -86,8 +83,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--config", required=True, help="YAML file of the run, or its folder")
     parser.add_argument("--out", help="folder of the run; replaces the config's out")
     given = parser.parse_args(arguments)
-    out = config_of(given.config, given.out).out
-    pairs, cutouts = lf.open_pairs(f"{out}/pairs.zarr"), lf.open_cutouts(f"{out}/cutouts.zarr")
+    is_file = given.config.endswith((".yaml", ".yml"))
+    out = given.out or (lf.load_config(given.config).out if is_file else given.config)
+    pairs, cutouts = lf.open_pairs(out), lf.open_cutouts(out)
     is_control = pairs["is_control"].values
     injections = pairs.isel(sample=~is_control)
     lines = [("rows", f"{len(is_control)} open, {pairs.attrs['n_sealed']} sealed; {is_control.sum()} controls", True)]
@@ -98,8 +96,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    try:
-        raise SystemExit(main())
-    except LensflowError as error:
-        print(f"Error: {error}", file=sys.stderr)
-        raise SystemExit(error.exit_code) from None
+    raise SystemExit(main())

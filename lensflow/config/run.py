@@ -97,7 +97,7 @@ class RunConfig(Section):
     def changed(self) -> dict[str, Any]:
         """Settings that are not the defaults, as flat ``a.b`` keys: what makes this run its own."""
         every = flatten(self.effective())
-        plain = flatten(RunConfig(out="", survey=SurveyConfig(root="", targets="")).effective())
+        plain = flatten(RunConfig(out="-", survey=SurveyConfig(root="-", targets="-")).effective())
         return {k: v for k, v in every.items() if plain.get(k) != v and not (v is None and k not in plain)}
 
     def __repr__(self) -> str:

@@ -114,6 +114,7 @@ def test_a_band_that_the_survey_does_not_have_is_absent_everywhere(command, surv
 
 def test_a_band_without_a_colour_prior_is_refused_before_anything_is_drawn(command, survey):
     survey["bands"] = ["u", "g", "r", "z"]
+    survey["plan"]["preset"] = "historic"
     cut(command, survey)
     code, text = command("plan", config=survey)
     assert code == 2 and "no colour prior for u" in text and not Path(survey["out"], "manifest.zarr").exists()

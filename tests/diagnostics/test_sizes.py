@@ -42,9 +42,9 @@ def alarms(found):
     return [f for f in found if f.status is Status.ALARM]
 
 
-@pytest.mark.parametrize("size, scale", [(64, 0.06), (336, 0.262)])
+@pytest.mark.parametrize("size, scale", [(64, 0.06), pytest.param(336, 0.262, marks=pytest.mark.slow)])
 def test_a_large_stamp_and_a_fine_scale_are_diagnosed_without_alarm(size, scale):
-    found = diagnosed(size, scale, hosts=2, per_host=2)
+    found = diagnosed(size, scale, hosts=8)
     assert alarms(found) == []
     assert {f.status for f in found if f.diagnostic in ("psf", "rendering")} == {Status.OK}
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
 from lensflow import steps
 from lensflow.config import RunConfig, load_config
@@ -19,9 +20,10 @@ pytestmark = [
 ]
 
 
-def run(name: str, tmp_path_factory) -> tuple[RunConfig, steps.RunResults]:
+def run(name: str, tmp_path_factory, **plan) -> tuple[RunConfig, steps.RunResults]:
     out = tmp_path_factory.mktemp("real") / name
-    config = load_config(ROOT / "workflows" / "configs" / f"{name}.yaml", out=str(out))
+    tree = yaml.safe_load((ROOT / "workflows" / "configs" / f"{name}.yaml").read_text())
+    config = load_config({**tree, "plan": {**tree["plan"], **plan}}, out=str(out))
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(ROOT)  # the configs' paths are relative to the project's root
         return config, steps.run(config)
@@ -73,8 +75,8 @@ def test_dr6_every_host_of_a_brick_that_is_mostly_not_there_has_its_reasons(tmp_
     check_pairs(config, 8 * 17)
 
 
-def test_des_31_hosts_with_16_injections_each_give_a_gate_by_host(tmp_path_factory):
-    config, results = run("des_lrg", tmp_path_factory)
+def test_des_31_hosts_with_16_bright_injections_each_give_a_gate_by_host(tmp_path_factory):
+    config, results = run("des_lrg", tmp_path_factory, preset="historic")
     check_pairs(config, 31 * 17)
     pairs = open_pairs(steps.RunFolder.of(config).pairs)
     theta_e = pairs["theta_e_arcsec"].values[~pairs["is_control"].values]

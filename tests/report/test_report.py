@@ -272,7 +272,7 @@ def test_results_of_other_pixels_are_left_out_and_named(copied: RunConfig) -> No
 
 
 def test_a_run_that_stopped_while_injecting_reports_its_finished_rows(copied: RunConfig) -> None:
-    done = sorted((Path(copied.out) / "receipts" / "pairs").iterdir())
+    done = sorted((Path(copied.out) / "receipts" / "pairs").glob("region-*"))
     done[0].unlink()
     record = collect(copied, places(copied))
     assert record.rows is not None and record.rows["row"].values.min() == 32

@@ -1,6 +1,7 @@
 """A run's certificate, from stored pairs to the command's exit code."""
 
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +20,9 @@ from lensflow.store import paths, receipts
 from lensflow.store.open import open_pairs, stored_regions
 from tests.factories import imported_galaxies, put
 from tests.reseal import reseal
+
+# An edited object is compressed anew: of the old length or another.
+OTHER_BYTES = "(has other bytes|is truncated|has more bytes)"
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +106,7 @@ def test_edited_rows_results_or_certificates_are_detected(run):
         steps.check_step(run)
     group = paths.open_group(folder.manifest, mode="r+")
     put(group, 0, "theta_e_arcsec", 9.0)
-    with pytest.raises(CertificateError, match="parameters/c/0/0 has other bytes"):
+    with pytest.raises(CertificateError, match=f"parameters/c/0/0 {OTHER_BYTES}"):
         steps.check_step(run)
     reseal(folder.manifest)
     with pytest.raises(CertificateError, match="manifest: content"):
@@ -129,7 +133,7 @@ def test_edited_columns_of_the_cutouts_are_refused_and_noticed(run, array):
     url = steps.RunFolder.of(run).cutouts
     column = zarr.open_group(url, mode="r+")[array]
     column[0] = "h" if array == "host_id" else 7
-    with pytest.raises(CertificateError, match=f"{array}/c/0 has other bytes"):
+    with pytest.raises(CertificateError, match=f"{array}(/c/0 {OTHER_BYTES}|: the object has other bytes)"):
         steps.check_step(run)
     reseal(url)
     with pytest.raises(CertificateError, match="cutouts: content"):
@@ -191,7 +195,7 @@ def test_an_edited_manifest_is_detected_by_the_command(run, command):
     put(group, 3, "src_flux_nmgy_r", 7.0)
     for extra in ((), ("--quick",)):
         code, text = command("certify", run.out, "--check", *extra)
-        assert code == 4 and "manifest.zarr: parameters/c/0/0 has other bytes" in text
+        assert code == 4 and re.search(f"manifest.zarr: parameters/c/0/0 {OTHER_BYTES}", text)
 
 
 def test_a_certificate_names_its_recipes_by_hash_and_a_run_without_one_exits_with_1(run, command):

@@ -215,7 +215,7 @@ def test_inputs_of_later_steps_are_read_before_the_first_one(command, tmp_path):
     code, text = command("run", config=small_tree(out, plan={"design": "table", "table": str(tmp_path / "none.csv")}))
     assert code == 1 and "none.csv" in text and not out.exists()
     code, text = command("run", config=small_tree(out, bands=["g", "r", "i", "z"]))
-    assert code == 2 and "the synthetic survey has g, r, z, not i" in text and not out.exists()
+    assert code == 2 and "survey.synthetic has no i; it has g, r, z" in text and not out.exists()
 
 
 def test_results_and_configs_print_short():

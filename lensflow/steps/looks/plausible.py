@@ -8,7 +8,7 @@ import numpy as np
 
 from lensflow import geometry
 from lensflow.config.base import Range
-from lensflow.manifest.priors import grid_of
+from lensflow.manifest.priors import grid_of, rules_of
 from lensflow.steps.looks.base import Finding, Level, Seen
 from lensflow.survey.photometry import with_measurements
 
@@ -33,10 +33,15 @@ def pixel_scale(seen: Seen) -> Iterator[Finding]:
 def einstein_radii(seen: Seen) -> Iterator[Finding]:
     """Ask whether the Einstein radii of the plan fit on the stamp."""
     scale, plan = seen.pixel_scale_arcsec, seen.config.plan
-    if scale is None or (seen.table is None and plan.theta_e_from != "prior"):
+    if scale is None:
+        return
+    tabled = seen.table is not None and "theta_e_arcsec" in seen.table.columns
+    if not tabled and rules_of(plan).theta_e_from != "prior":
+        what = "Einstein radii follow from each host; rows beyond the stamp are marked (theta_e_beyond_stamp)"
+        yield Finding("einstein radii", Level.OK, what)
         return
     half = 0.5 * scale * seen.config.survey.stamp_size
-    if seen.table is not None and "theta_e_arcsec" in seen.table.columns:
+    if tabled:
         values = np.asarray(seen.table.columns["theta_e_arcsec"], float)
     else:
         prior = grid_of(plan).axes().get("theta_e_arcsec")
