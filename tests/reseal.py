@@ -29,6 +29,12 @@ def reseal(url: str) -> None:
         again = dataclasses.replace(receipt, objects=changed, checksums=checksums)
         receipts.write_receipt(objects.folder_of(url), again)
     there = {k: objects.pieces_of(Path(url, k).read_bytes()) for k in created.objects}
+    values = {n: checksum(_values(group[n])) for n in created.values}
     root = objects.root_of(paths.read_object(f"{url}/zarr.json") or b"")
-    objects.write_created(url, dataclasses.replace(created, objects=there, root=root))
+    objects.write_created(url, dataclasses.replace(created, objects=there, root=root, values=values))
     _arrays.clear()
+
+
+def _values(array: zarr.Array) -> np.ndarray:
+    found = np.asarray(array[:])
+    return found.astype(object).astype("U64") if found.dtype.kind in "OT" else found

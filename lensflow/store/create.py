@@ -255,17 +255,18 @@ def grow_store(url: str, store: str, n_rows: int) -> None:
 
 
 def seal_grown(url: str, attrs: Mapping[str, Any]) -> None:
-    """Let a store that has grown be the larger one: its record, then its attributes.
-
-    Stopped between the two, the store does not open, and ``lensflow verify RUN --repair`` takes its attributes from the
-    record.
-    """
+    """Let a store that has grown be the larger one: its record, then its attributes; stopped between, do it again."""
     created = objects.read_created(url)
     keys = list(created.metadata)
     texts = [paths.read_object(paths.join(url, key)) or b"" for key in keys]
     root = {**created.root, "attributes": {**created.root["attributes"], **attrs}}
     metadata = {key: text.decode() for key, text in zip(keys, texts, strict=True)}
-    objects.write_created(url, replace(created, root=root, metadata=metadata))
+    before = (
+        created.before
+        if created.before and objects.canonical(root) == objects.canonical(created.root)
+        else created.root
+    )
+    objects.write_created(url, replace(created, root=root, metadata=metadata, before=before))
     write_attrs(url, attrs)
 
 

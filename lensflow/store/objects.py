@@ -96,6 +96,8 @@ class Created:
         Arrays that are written region by region, so that receipts vouch for their objects.
     values : dict
         Every other array -> checksum of its values, which does not depend on how they are compressed.
+    before : dict, optional
+        The group's metadata before the store grew: still right while it is growing.
     """
 
     root: dict[str, Any]
@@ -103,8 +105,13 @@ class Created:
     objects: dict[str, str]
     arrays: list[str]
     values: dict[str, str]
+    before: dict[str, Any] | None = None
 
     __pydantic_config__ = ConfigDict(strict=True, extra="forbid")
+
+    def accepts(self, root: Mapping[str, Any]) -> bool:
+        """Whether group metadata (of :func:`root_of`) is what was written."""
+        return canonical(root) in (canonical(self.root), canonical(self.before))
 
     @property
     def meaning(self) -> dict[str, Any]:
@@ -344,7 +351,7 @@ class CheckedStore(WrapperStore[zarr.abc.store.Store]):
             if _is_ours(root["attributes"]):
                 raise
             return data
-        if canonical(root) != canonical(self._created.root):
+        if not self._created.accepts(root):
             raise DamagedStoreError(self.url, ROOT, "is not what was written")
         return data
 

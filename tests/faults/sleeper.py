@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from lensflow.config import load_config
-from lensflow.steps import inject
+from lensflow.steps.inject import InjectTask, inject_step
 from lensflow.store import paths
 
 
-class Sleeper(inject.InjectTask):
+class Sleeper(InjectTask):
     """Makes other bytes of region 1, and falls asleep over it."""
 
     def block(self, region: Any, watch: Any) -> Any:
@@ -39,5 +39,5 @@ class Sleeper(inject.InjectTask):
 
 
 if __name__ == "__main__":
-    inject.InjectTask = Sleeper  # type: ignore[misc]
-    inject.inject_step(load_config(Path(sys.argv[1])))
+    sys.modules["lensflow.steps.inject"].InjectTask = Sleeper  # type: ignore[attr-defined]
+    inject_step(load_config(Path(sys.argv[1])))
