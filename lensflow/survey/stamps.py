@@ -165,10 +165,10 @@ def as_cube(values: ArrayLike, band: str, zero_point: float | Mapping[str, float
 def sky_sigma(cube: NDArray[np.float32], x: float, y: float) -> NDArray[np.float64]:
     """Noise per pixel of each stamp: scaled median absolute deviation of its outer, source-free pixels.
 
-    Outer: r >= 20 pix from the target, where neither the galaxy nor an arc reaches; all pixels if less than a
-    quarter of the stamp lies there and has data. Source-free: pixels off the median by more than 3 sigma are dropped
-    and the two estimated anew until none is dropped (at most 20 times). The clipping takes 0.4 % off a Gaussian's
-    sigma. Correlation between pixels is not accounted for.
+    Outer: r >= 20 pix from the target, where neither the galaxy nor an arc reaches; all pixels if less than a quarter
+    of the stamp lies there, or fewer than 100 pixels there have data. Source-free: pixels off the median by more than
+    3 sigma are dropped and the two estimated again until none is dropped (at most 20 times). The clipping takes 0.4 %
+    off a Gaussian's sigma. Correlation between pixels is not accounted for.
 
     Parameters
     ----------
@@ -186,7 +186,8 @@ def sky_sigma(cube: NDArray[np.float32], x: float, y: float) -> NDArray[np.float
     for i, stamp in enumerate(cube):
         good = np.isfinite(stamp)
         sky = outer & good
-        sky = sky if sky.mean() >= 0.25 else good
+        # Padding alone is no reason to take the galaxy for sky.
+        sky = sky if outer.mean() >= 0.25 and sky.sum() >= MIN_SKY_PIXELS else good
         if good.sum() >= min(MIN_SKY_PIXELS, good.size):
             out[i] = _clipped_mad(stamp[sky].astype(np.float64))
     return out
