@@ -114,7 +114,7 @@ def test_the_certificate_covers_the_rows_that_were_certified(folder):
     steps.check_step(config)
 
 
-@pytest.mark.parametrize("stop_at", ["grow_store", "restamp", "seal_grown"])
+@pytest.mark.parametrize("stop_at", ["grow_store", "restamp", "seal_grown", "write_attrs"])
 def test_an_extension_that_is_stopped_goes_on(folder, whole, monkeypatch, stop_at):
     config = small_config(folder, plan={"injections_per_host": 4})
     where = "receipts" if stop_at == "restamp" else "create"
