@@ -163,7 +163,12 @@ def _check(folder: RunFolder, present: list[str], sample: int | None, progress: 
         checked[store], regions[store] = len(chosen), len(here)
     damage += _foreign_manifest(folder, present)
     if {"cutouts", "manifest"} <= set(present) and not any(d.store in ("cutouts", "manifest") for d in damage):
-        damage += _dark_injections(folder) or _declared(folder)
+        try:
+            damage += _dark_injections(folder) or _declared(folder)
+        except DamagedStoreError as error:  # an object that no region or column asked for
+            damage.append(
+                Damage("cutouts" if folder.cutouts in str(error) else "manifest", -1, "", folder.root, str(error))
+            )
     for store in {"cutouts", "pairs"} & {d.store for d in damage}:
         checked.setdefault(store, 0)
         regions.setdefault(store, 0)

@@ -26,6 +26,7 @@ def diagnosed(size, scale, hosts=4, per_host=3):
     cutouts = lf.import_stamps(images, pixel_scale_arcsec=scale, psfsize_arcsec=psfsize, stamp_size=size)
     plan = {
         "preset": "historic",
+        "psf_beta": 3.5,
         "injections_per_host": per_host,
         "theta_e_arcsec": {"min": 0.8, "max": 1.5},
         "src_reff_arcsec": [0.25, 0.4],
