@@ -35,14 +35,14 @@ def einstein_radii(seen: Seen) -> Iterator[Finding]:
     scale, plan = seen.pixel_scale_arcsec, seen.config.plan
     if scale is None:
         return
-    tabled = seen.table is not None and "theta_e_arcsec" in seen.table.columns
-    if not tabled and rules_of(plan).theta_e_from != "prior":
+    tabled = None if seen.table is None else seen.table.columns.get("theta_e_arcsec")
+    if tabled is None and rules_of(plan).theta_e_from != "prior":
         what = "Einstein radii follow from each host; rows beyond the stamp are marked (theta_e_beyond_stamp)"
         yield Finding("einstein radii", Level.OK, what)
         return
     half = 0.5 * scale * seen.config.survey.stamp_size
-    if tabled:
-        values = np.asarray(seen.table.columns["theta_e_arcsec"], float)
+    if tabled is not None:
+        values = np.asarray(tabled, float)
     else:
         prior = grid_of(plan).axes().get("theta_e_arcsec")
         if prior is None:
