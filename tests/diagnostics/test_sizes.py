@@ -43,7 +43,11 @@ def alarms(found):
     return [f for f in found if f.status is Status.ALARM]
 
 
-@pytest.mark.parametrize("size, scale", [(64, 0.06), pytest.param(336, 0.262, marks=pytest.mark.slow)])
+# Open: on a stamp of 3.8 arcsec the flux check alarms, where the PSF's wings lie outside; see the issue.
+FINE = pytest.param(64, 0.06, marks=pytest.mark.xfail(strict=True, reason="the flux check alarms on a tiny stamp"))
+
+
+@pytest.mark.parametrize("size, scale", [FINE, pytest.param(336, 0.262, marks=pytest.mark.slow)])
 def test_a_large_stamp_and_a_fine_scale_are_diagnosed_without_alarm(size, scale):
     found = diagnosed(size, scale, hosts=8)
     assert alarms(found) == []
