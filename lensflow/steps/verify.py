@@ -166,9 +166,8 @@ def _check(folder: RunFolder, present: list[str], sample: int | None, progress: 
         try:
             damage += _dark_injections(folder) or _declared(folder)
         except DamagedStoreError as error:  # an object that no region or column asked for
-            damage.append(
-                Damage("cutouts" if folder.cutouts in str(error) else "manifest", -1, "", folder.root, str(error))
-            )
+            store = "cutouts" if error.url == folder.cutouts else "manifest"
+            damage.append(Damage(store, -1, "", error.url, f"{error.key} {error.what}"))
     for store in {"cutouts", "pairs"} & {d.store for d in damage}:
         checked.setdefault(store, 0)
         regions.setdefault(store, 0)
