@@ -14,6 +14,7 @@ from datetime import timedelta
 from functools import lru_cache
 from typing import Any
 
+import fsspec
 import zarr.abc.store
 from fsspec.config import conf
 
@@ -170,6 +171,7 @@ def explained(url: str, error: Exception) -> StoreError | None:
     of = type(error)
     place, said = storage_of(url).endpoint_url or "AWS", _code(error)
     if isinstance(error, PermissionError) or of.__name__ in ("PermissionDeniedError", "UnauthenticatedError"):
+        said = _reason(url) or said if said.isdigit() else said
         if storage_of(url).anonymous is True:
             return StoreError(
                 f"{url}: {place} refuses access without credentials ({said}); storage.anonymous: true sends none. It "
@@ -198,6 +200,17 @@ def explained(url: str, error: Exception) -> StoreError | None:
     if not ours or isinstance(error, FileExistsError):
         return None
     return StoreError(f"{url}: {place} does not answer as it should, after several tries ({said}: {error}). {_KEPT}")
+
+
+def _reason(url: str) -> str:
+    """Server's name for why it refuses an object: the answer to a HEAD has no body to say it in, that to a GET has."""
+    try:
+        fsspec.filesystem("s3", **options(url)).cat_file(url, start=0, end=1)
+    except PermissionError as error:
+        return _code(error)
+    except Exception:  # whatever else is wrong: the refusal is what is told
+        return ""
+    return ""
 
 
 def _code(error: BaseException) -> str:
