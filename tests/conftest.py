@@ -1,5 +1,6 @@
 """Fixtures that several packages of tests share: the command, the S3 server."""
 
+import pickle
 import sys
 import uuid
 
@@ -8,11 +9,29 @@ import pytest
 import yaml
 
 from lensflow import cli
+from lensflow.diagnostics import rendering
+from lensflow.lensing.render_reference import render_row_reference
 from tests.s3.server import CannotStart, environment, make_bucket, running_server
 
 # How long an example takes says what else the machine does.
 hypothesis.settings.register_profile("lensflow", deadline=None)
 hypothesis.settings.load_profile("lensflow")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def reference_rendered_once():
+    """Brute force takes seconds a row, and most small runs of these tests have the same rows."""
+    made = {}
+
+    def once(row, **settings):
+        key = pickle.dumps((sorted(row.items()), sorted(settings.items())))
+        if key not in made:
+            made[key] = render_row_reference(row, **settings)
+        return made[key].copy()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rendering, "render_row_reference", once)
+        yield
 
 
 @pytest.fixture

@@ -91,6 +91,7 @@ def test_trees_see_a_combination_of_two_features_that_are_alike_one_by_one():
     assert area(stamp, ctrl, groups, 1)["auc_low"] > 0.9
 
 
+@pytest.mark.slow
 def test_pure_noise_holds_one_half_for_most_seeds():
     held = 0
     for seed in range(10):

@@ -75,6 +75,7 @@ def test_dr6_every_host_of_a_brick_that_is_mostly_not_there_has_its_reasons(tmp_
     check_pairs(config, 8 * 17)
 
 
+@pytest.mark.slow
 def test_des_31_hosts_with_16_bright_injections_each_give_a_gate_by_host(tmp_path_factory):
     config, results = run("des_lrg", tmp_path_factory, preset="historic")
     check_pairs(config, 31 * 17)

@@ -240,6 +240,7 @@ def test_rows_that_stand_out_are_shown_once_with_their_own_pixels_and_the_reason
         assert all(why in words(html) for why in e.why)
 
 
+@pytest.mark.slow
 def test_a_matrix_of_known_faults_is_shown_if_this_code_made_it(copied: RunConfig, bare: RunRecord) -> None:
     assert "Not measured with the installed code: lensflow zoo" in words(render(bare, NOW))
     counts = [[0] * len(DIAGNOSTICS), *([int(d in f.caught_by) for d in DIAGNOSTICS] for f in zoo.FAULTS)]

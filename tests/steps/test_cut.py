@@ -49,7 +49,7 @@ def test_the_failure_budget_stops_the_run_early_with_counts_by_reason(tmp_path):
     with pytest.raises(SurveyError, match=r"hosts failed, more than survey.failure_budget = 0.05.*MISSING_FILE_g \d+"):
         cut_step(config)
     done = receipts.read_receipts(RunFolder.of(config).receipts("cutouts"))
-    assert 0 < len(done) < 20  # of 30 regions
+    assert 0 < len(done) < 30  # a step that does not stop leaves a receipt of every region, whatever their reasons
 
 
 def test_the_message_of_a_stopped_run_names_files_and_the_way_out(tmp_path):

@@ -45,9 +45,13 @@ def folder(made, tmp_path):
 def whole(tmp_path_factory):
     """The largest plan, made at once."""
     config = small_config(tmp_path_factory.mktemp("whole") / "run", plan={"injections_per_host": 4})
+    extend(config)
+    return pairs_of(config.out)
+
+
+def extend(config):
     for step in (steps.cut_step, steps.plan_step, steps.inject_step):
         step(config)
-    return pairs_of(config.out)
 
 
 def objects(folder):
@@ -69,17 +73,16 @@ def same_rows(some, others):
 @pytest.mark.parametrize(
     "plan",
     [
-        {"injections_per_host": 4, "limit_hosts": 12},
-        {"injections_per_host": 2, "limit_hosts": 24},
-        {"injections_per_host": 4},
+        pytest.param({"injections_per_host": 4, "limit_hosts": 12}, marks=pytest.mark.slow, id="more rows a host"),
+        pytest.param({"injections_per_host": 2, "limit_hosts": 24}, marks=pytest.mark.slow, id="more hosts"),
+        pytest.param({"injections_per_host": 4}, id="both"),
     ],
-    ids=["more rows a host", "more hosts", "both"],
 )
 def test_old_rows_keep_number_bits_and_bytes_and_new_ones_are_those_of_the_larger_plan(folder, whole, plan):
     before, old = objects(folder), pairs_of(folder)
     done = receipts.read_receipts(f"{folder}/receipts/pairs")
     config = small_config(folder, plan=plan)
-    steps.run(config)
+    extend(config)
     after, new = objects(folder), pairs_of(folder)
     n = old.sizes["sample"]
     assert new.sizes["sample"] > n
@@ -106,7 +109,7 @@ def test_extending_by_steps_gives_the_same_rows_as_at_once(folder, whole):
 def test_the_certificate_covers_the_rows_that_were_certified(folder):
     config = small_config(folder, plan={"injections_per_host": 4, "limit_hosts": 12})
     n = pairs_of(folder).sizes["sample"]
-    steps.run(config)
+    extend(config)
     with pytest.raises(CertificateError, match=f"certified for {n} rows, there are"):
         steps.check_step(config, reread=False)
     certificate = steps.certify_step(config)

@@ -59,6 +59,7 @@ def test_stored_gates_are_those_of_the_opened_pairs(disjoint):
     assert again["brightness_all+trees"].auc == pytest.approx(gates["brightness_all+trees"].auc, abs=1e-9)
 
 
+@pytest.mark.slow
 def test_the_report_shows_them_by_their_names(disjoint):
     config, _ = disjoint
     text = Path(steps.report_step(config)).read_text()
