@@ -92,15 +92,36 @@ def test_clean_pairs_of_many_hosts_pass_and_say_what_a_leak_would_read():
     assert "leak of 1 sigma" in result.reason
 
 
-def test_a_pass_owed_to_a_mask_says_so():
+def test_a_pass_owed_to_a_mask_is_not_testable_and_says_so():
+    block = noise_block(2, n_hosts=150)
+
+    def with_open(n):
+        stamp = block.numbers["core_raw"].stamp.copy()
+        stamp[..., n:] = block.numbers["core_raw"].ctrl[..., n:]
+        return gate(with_stamps(block, stamp))
+
+    masked = with_open(4)
+    assert masked.verdict is Verdict.NOT_TESTABLE and masked.auc_high < masked.threshold
+    assert masked.controls["share_of_features_open"] == pytest.approx(4 / 36)
+    assert "same in 89 % of the features (a mask blanks them)" in masked.reason
+    assert with_open(17).verdict is Verdict.NOT_TESTABLE
+    assert with_open(18).verdict is with_open(36).verdict is Verdict.PASS
+
+
+def test_a_leak_in_the_few_features_that_a_mask_leaves_fails_as_ever():
+    block = noise_block(2, n_hosts=150, leak=1.0)
+    stamp = block.numbers["core_raw"].stamp.copy()
+    stamp[..., 4:] = block.numbers["core_raw"].ctrl[..., 4:]
+    assert gate(with_stamps(block, stamp)).verdict is Verdict.FAIL
+
+
+def test_an_edge_that_equals_the_control_passes_because_light_there_would_make_it_differ():
     block = noise_block(2, n_hosts=150)
     stamp = block.numbers["core_raw"].stamp.copy()
     stamp[..., 4:] = block.numbers["core_raw"].ctrl[..., 4:]
-    masked, whole = gate(with_stamps(block, stamp)), gate(block)
-    assert masked.verdict is whole.verdict is Verdict.PASS
-    assert masked.controls["share_of_features_open"] == pytest.approx(4 / 36)
-    assert "same in 89 % of the features (a mask)" in masked.reason
-    assert "a mask" not in whole.reason
+    edge = replace(block, numbers={"edge_raw": replace(block.numbers["core_raw"], stamp=stamp)})
+    result = gate(edge, GateConfig(recipes=("edge_r",), bootstrap=200))
+    assert result.verdict is Verdict.PASS and result.controls["share_of_features_open"] < 0.5
 
 
 def with_arcs(block, seed, in_stamps=0.0):
