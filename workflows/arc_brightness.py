@@ -13,30 +13,19 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
+from replay import parse, write
 
 import lensflow as lf
-
-CONFIGS = Path(__file__).parent / "configs"
-
-
-def choose_config() -> Path:
-    """Return the config of the real stamps where they are, else the synthetic one."""
-    real = lf.load_config(CONFIGS / "arc_brightness.yaml")
-    here = real.survey.stamps is not None and all(Path(f).exists() for f in real.survey.stamps.files.values())
-    return CONFIGS / ("arc_brightness.yaml" if here else "arc_brightness_synthetic.yaml")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Inject, gate bin by bin, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--config", type=Path, help="YAML file of the run; default: real stamps, else synthetic")
-    parser.add_argument("--out", help="folder of the run; replaces the config's out")
     parser.add_argument("--bin", type=float, default=1.0, help="width of the magnitude bins")
-    given = parser.parse_args(arguments)
-    config = lf.load_config(given.config or choose_config(), out=given.out)
+    given = parse(parser, "arc_brightness", arguments)
+    config = given.config
 
     with lf.connect(config.cluster):
         cutouts = lf.cut(config)
@@ -49,11 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         results = lf.gate_by_magnitude(pairs, config, edges)
 
     text = f"# {config.name}\n\n{lf.brightness_table(results)}"
-    folder = Path(config.out)
-    (folder / "arc_brightness.md").write_text(text)
-    (folder / "arc_brightness.png").write_bytes(lf.brightness_figure(results).png)
-    print(text)
-    print(f"Written to {folder / 'arc_brightness.md'} and arc_brightness.png")
+    write(config, "arc_brightness", text, lf.brightness_figure(results))
     return 0
 
 

@@ -13,27 +13,16 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
+
+from replay import parse, write
 
 import lensflow as lf
-
-CONFIGS = Path(__file__).parent / "configs"
-
-
-def choose_config() -> Path:
-    """Return the config of the real stamps where they are, else the synthetic one."""
-    real = lf.load_config(CONFIGS / "core_leakage.yaml")
-    here = real.survey.stamps is not None and all(Path(f).exists() for f in real.survey.stamps.files.values())
-    return CONFIGS / ("core_leakage.yaml" if here else "core_leakage_synthetic.yaml")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Inject, measure, judge, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--config", type=Path, help="YAML file of the run; default: real stamps, else synthetic")
-    parser.add_argument("--out", help="folder of the run; replaces the config's out")
-    given = parser.parse_args(arguments)
-    config = lf.load_config(given.config or choose_config(), out=given.out)
+    config = parse(parser, "core_leakage", arguments).config
 
     with lf.connect(config.cluster):
         cutouts = lf.cut(config)
@@ -52,11 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 |---|---|---|---|
 {judged}
 """
-    folder = Path(config.out)
-    (folder / "core_leakage.md").write_text(text)
-    (folder / "core_leakage.png").write_bytes(lf.core_figure(results).png)
-    print(text)
-    print(f"Written to {folder / 'core_leakage.md'} and core_leakage.png")
+    write(config, "core_leakage", text, lf.core_figure(results))
     return 0
 
 

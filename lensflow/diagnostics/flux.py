@@ -18,6 +18,8 @@ from lensflow.injection.metrics import all_on_stamp
 _RESPONSES = ("added", "expected", "prior")
 _LIGHT = 4  # added and expected flux, of all rows and of those that lie on the stamp
 _SUMS = 3 + 2 * len(_RESPONSES)  # n, x, x^2, (y, x y) each
+# A row whose stamp holds less than this share of its light, all bands together, loses more in a band of a wider PSF.
+_WHOLE = 0.98
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +45,7 @@ class Flux:
         source, magnified = d.per_band("src_flux_nmgy"), d.per_band("magnification")
         kept = 1 - np.nan_to_num(d.per_band("core_mask_flux_fraction"))
         kept = kept * (1 - np.nan_to_num(d.per_band("nodata_flux_fraction")))
-        expected = source * magnified * d.per_band("stamp_flux_fraction") * kept
+        expected = _expected(d, source * magnified * kept)
         prior = source * point_sis_magnification(*(d.per_band(k) for k in (
             "theta_e_arcsec", "src_x_arcsec", "src_y_arcsec", "src_reff_arcsec")))  # fmt: skip
         theta_e = d.per_band("theta_e_arcsec")
@@ -84,7 +86,7 @@ class Flux:
         light, light_draws = (v[..., n_bands * _SUMS :].reshape(-1, n_bands, _LIGHT) for v in (total[None], drawn))
         out = {}
         low, high = interval(ratio(light_draws[..., 0], light_draws[..., 1]), n_light)
-        closure = "sum(stamp - ctrl) / sum(unlensed flux x magnification x share of the light on the stamp with data)"
+        closure = "sum(stamp - ctrl) / sum(unlensed flux x magnification x the band's share on the stamp with data)"
         out["closure"] = named(["band"], ratio(light[0, :, 0], light[0, :, 1]), "1", f"{closure}; 1 is expected")
         out["closure_low"] = named(["band"], low, "1", "lower end of the 95 % host bootstrap")
         out["closure_high"] = named(["band"], high, "1", "upper end of the 95 % host bootstrap")
@@ -127,6 +129,19 @@ class Flux:
 def frame_of(pairs: xr.Dataset) -> tuple[int, float]:
     """Stamp size and pixel scale (arcsec; NaN where the pairs do not say it)."""
     return int(pairs.sizes["x"]), float(pairs.attrs.get("pixel_scale_arcsec", np.nan))
+
+
+def _expected(d: Differences, lensed: Floats) -> Floats:
+    """Flux that each band of a stamp should hold, of the flux ``lensed`` that no mask or hole takes.
+
+    ``stamp_flux_fraction`` is the share of all bands together. Where next to nothing leaves the stamp it is every
+    band's; else the bands share it as the renderer declares (``total_injected_flux_nmgy``), for wider PSFs lose more.
+    """
+    fraction = d.per_band("stamp_flux_fraction")
+    jointly = lensed * fraction
+    declared = np.where(d.covered, d.per_band("total_injected_flux_nmgy"), 0.0)
+    total = np.where(d.covered, jointly, 0.0).sum(axis=1) * ratio(1.0, declared.sum(axis=1))
+    return np.where(fraction >= _WHOLE, jointly, declared * total[:, None])
 
 
 def _on_stamp(manifest: xr.Dataset, stamp_size: int, pixel_scale_arcsec: float) -> NDArray[np.bool_]:

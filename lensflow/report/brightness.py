@@ -37,6 +37,7 @@ def figure(bins: Sequence[BrightnessBin]) -> Picture:
     legend(top)
     bottom.semilogy(middle, [b.arc_over_host for b in bins], "s-", ms=4, color=INK, label="arc over host, r")
     bottom.semilogy(middle, [b.snr for b in bins], "^-", ms=4, color=MUTED, label="matched SNR of the arc")
+    bottom.set_xlim(top.get_xlim())
     bottom.axhline(1, color=INK, lw=0.6, ls=":")
     label(bottom, "r magnitude of the source before lensing", "median", "")
     legend(bottom)

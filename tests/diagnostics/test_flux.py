@@ -43,6 +43,37 @@ def test_arcs_too_bright_by_a_tenth_read_one_and_a_tenth_in_their_band_alone():
     assert alarmed and alarmed[0].check == "flux added over flux declared" and alarmed[0].where == "r"
 
 
+def leaving(share, **columns):
+    """Pairs whose stamps hold these shares of the light per band, as the renderer says and the stamps show."""
+    arc = PAIRS["arc"].values * np.float32(share)[:, None, None]
+    lensed = 4 * PAIRS["src_flux_nmgy"].values
+    fraction = (lensed * share).sum(axis=1) / np.where(PAIRS["is_control"].values, np.nan, lensed.sum(axis=1))
+    columns = {"stamp_flux_fraction": ("sample", fraction), **columns}
+    pairs = PAIRS.assign(total_injected_flux_nmgy=(("sample", "band"), lensed * share), **columns)
+    return pairs.assign(arc=(PAIRS["arc"].dims, arc), stamp=(PAIRS["stamp"].dims, PAIRS["ctrl"].values + arc))
+
+
+# Of a stamp of 3.8 arcsec: the PSF is wider in g than in z.
+WINGS = np.array([0.66, 0.70, 0.73])
+
+
+def test_a_band_whose_psf_loses_more_beyond_the_stamp_is_no_alarm():
+    pairs = leaving(WINGS)
+    np.testing.assert_allclose(flux_of(pairs)["closure"], 1, atol=1e-4)
+
+
+def test_on_such_stamps_a_band_that_is_not_as_declared_and_a_wrong_magnification_alarm():
+    pairs = leaving(WINGS)
+    np.testing.assert_allclose(flux_of(brighter(pairs, 1.1, 1))["closure"], [1, 1.1, 1], atol=1e-4)
+    wrong = pairs.assign(magnification=pairs["magnification"] * 1.1)
+    np.testing.assert_allclose(flux_of(wrong)["closure"], 1 / 1.1, atol=1e-4)
+
+
+def test_where_the_stamp_holds_it_all_a_renderer_that_favours_a_band_alarms_whatever_it_declares():
+    pairs = leaving(np.array([1.0, 1.1, 1.0]), stamp_flux_fraction=PAIRS["stamp_flux_fraction"])
+    np.testing.assert_allclose(flux_of(pairs)["closure"], [1, 1.1, 1], atol=1e-4)
+
+
 def test_slopes_are_the_least_squares_ones_of_every_response(pairs):
     found = flux_of(pairs)
     rows = ~pairs["is_control"].values
