@@ -98,6 +98,10 @@ class CertificateError(LensflowError):
     exit_code = 4
 
 
+class SigningError(LensflowError):
+    """A key cannot be made, read or used; the message shows nothing of it."""
+
+
 class LensflowWarning(UserWarning):
     """Something was repaired or assumed; the text says what."""
 

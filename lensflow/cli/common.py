@@ -93,3 +93,13 @@ def session(config: RunConfig, force: bool = False, *, extends: bool = False) ->
     except KeyboardInterrupt:
         errors.print("Stopped. Finished regions keep their receipts: the same command continues.")
         raise typer.Exit(130) from None
+
+
+@contextlib.contextmanager
+def reading(config: RunConfig, cluster: bool) -> Iterator[Progress]:
+    """Give a progress display, and a cluster where there is much to compute; nothing is written into the folder."""
+    from lensflow.cluster import connect
+    from lensflow.report.terminal import progress_display
+
+    with connect(config.cluster) if cluster else contextlib.nullcontext(), progress_display(console) as progress:
+        yield progress

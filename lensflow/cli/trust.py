@@ -6,7 +6,17 @@ from typing import Annotated
 
 import typer
 
-from lensflow.cli.common import FinishedRun, RunPath, console, errors, example, folder_of, load, session
+from lensflow.cli.common import (
+    FinishedRun,
+    RunPath,
+    console,
+    errors,
+    example,
+    folder_of,
+    load,
+    reading,
+    session,
+)
 from lensflow.errors import GateFailed, StoreError
 from lensflow.report.plain import print_line
 
@@ -19,30 +29,66 @@ def certify(
     run: FinishedRun,
     check: Annotated[bool, typer.Option("--check", help="Hold the run against the certificate that it has.")] = False,
     quick: Annotated[
-        bool, typer.Option("--quick", help="With --check: trust the receipts, do not read the pixels back.")
+        bool, typer.Option("--quick", help="With --check: do not read pixels, metrics and flags.")
     ] = False,
+    full: Annotated[
+        bool, typer.Option("--full", help="With --check: compute diagnostics and gates again, and compare.")
+    ] = False,
+    key: Annotated[
+        str | None, typer.Option("--key", help="File of a private key (make-key): sign the certificate.")
+    ] = None,
+    public_key: Annotated[
+        str | None, typer.Option("--public-key", help="With --check: file of the key that must have signed.")
+    ] = None,
 ) -> None:
-    """Bind the gates' verdicts to the data in a certificate. Exits with 3 unless every required gate passes.
+    """Gate a finished run and bind the verdicts to its data. Exits with 3 unless every required gate passes.
 
-    With --check nothing is written and every value is read back: changed settings, rows, pixels, checksums or results
-    exit with 4.
+    Everything is measured again for it: stored results are not believed. With --check nothing is written: settings,
+    bytes, receipts or results that are not as certified exit with 4. docs/certificates.md says what each check reads.
     """
-    from lensflow.report.terminal import print_gates, progress_display
+    from lensflow import signing
+    from lensflow.report.terminal import print_gates
     from lensflow.steps import certify as step
 
+    needs_check = {"--quick": quick, "--full": full, "--public-key": public_key is not None}
+    if lost := [name for name, given in needs_check.items() if given and not check]:
+        raise typer.BadParameter(f"{lost[0]} belongs to --check.")
+    if check and key is not None:
+        raise typer.BadParameter("--key signs a new certificate; --check takes the signer's --public-key.")
+    if quick and full:
+        raise typer.BadParameter("--quick leaves out the pixels that --full measures.")
+    # Before hours of work.
+    trusted = signing.read_public_key(public_key) if public_key is not None else None
+    private = signing.read_private_key(key) if key is not None else None
     config = load(run, None, None)
     if check:
-        with progress_display(console) as progress:
-            certificate = step.check_step(config, progress, reread=not quick)
-        said = step.NOT_REREAD if quick else step.REREAD
-        console.print(f"As certified on {certificate['made']}. {said}", highlight=False)
+        with reading(config, full) as progress:
+            checked = step.check_step(config, progress, quick=quick, full=full, public_key=trusted)
+        certificate = checked.certificate
+        print_line(console, f"As certified on {certificate['made']}.")
+        for line in (*checked.looked_at, *checked.left_out, *checked.notes):
+            print_line(console, line)
     else:
         with session(config) as progress:
-            certificate = step.certify_step(config, progress)
+            certificate = step.certify_step(config, progress, key=private)
         print_gates(console, step.gates_of(certificate))
+        signed = f", by the key {certificate['signer']}" if certificate["signer"] else ""
+        print_line(console, f"{certificate['protection'].capitalize()}{signed}.")
     console.print(f"Certificate: {certificate['verdict']}, seal {certificate['seal'][:16]}", highlight=False)
     if certificate["verdict"] != "PASS":
         raise GateFailed(f"the certificate's verdict is {certificate['verdict']}. {certificate['reason']}")
+
+
+@commands.command("make-key", epilog=example("make-key ~/.config/lensflow/certify.pem"))
+def make_key(
+    file: Annotated[str, typer.Argument(help="File of the private key, outside every run", show_default=False)],
+) -> None:
+    """Make a pair of keys to sign certificates with: FILE is the private one, FILE.pub may be given away."""
+    from lensflow import signing
+
+    public, name = signing.make_key(file)
+    print_line(console, f"Private key: {file}, which only you can read. Whoever has it can sign in your name.")
+    print_line(console, f"Public key: {public}, {name}")
 
 
 @commands.command(epilog=example("verify runs/demo"))

@@ -1,4 +1,4 @@
-"""The certificate: what the gates said, bound to the settings and the bytes that they said it about."""
+"""The certificate: what the gates said, bound to the settings, the code and the bytes that they said it about."""
 
 from __future__ import annotations
 
@@ -7,31 +7,91 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pydantic import BaseModel, ConfigDict, ValidationError
+
 from lensflow.errors import CertificateError
 from lensflow.gates.verdicts import GateResult, Verdict
 
-VERSION = 1
+VERSION = 2
 # The worst verdict of a required gate is the certificate's; gates that were not run count as errors.
 _WORST_FIRST = (Verdict.ERROR, Verdict.FAIL, Verdict.NOT_TESTABLE, Verdict.INCONCLUSIVE, Verdict.EXPLAINED)
 
+UNSIGNED = "checksums only: shows accidents, not forgery"
+SIGNED = "signed: shows forgery to whoever holds the signer's public key"
+NOT_BOUND = (
+    "report",
+    "core",
+    "survey",
+    "summaries but for diagnostics.json and gates.json",
+    "settings of cluster and storage",
+    "seconds and memory in receipts",
+    "openings of the test split after the certificate was made",
+)
+# Not part of what is sealed and signed.
+_OUTSIDE = ("seal", "signature")
+_SHOWN = 8
+
+
+class _Store(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    rows: int | None = None
+    plans: list[Any] | None = None
+    digest: str
+    objects: int
+    bytes: int
+    names_and_sizes: str
+    parts: dict[str, str]
+    receipts: dict[str, str]
+
+
+class _Run(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    name: str
+    settings: dict[str, Any]
+    code: dict[str, str]
+    versions: dict[str, str]
+
+
+class _Shape(BaseModel):
+    """What every certificate has: enough to compare it without stumbling."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    lensflow_certificate: int
+    made: str
+    verdict: str
+    reason: str
+    required: list[str]
+    accept_explained: bool
+    protection: str
+    signer: str | None
+    run: _Run
+    data: dict[str, _Store]
+    summaries: dict[str, str | None]
+    test_access: dict[str, str]
+    gates: list[dict[str, Any]]
+    not_bound: list[str]
+    seal: str
+    signature: str | None
+
 
 def make_certificate(
-    run: Mapping[str, Any],
-    data: Mapping[str, Mapping[str, Any]],
+    state: Mapping[str, Any],
     gates: Sequence[GateResult],
     required: Sequence[str],
     made: str,
     accept_explained: bool = False,
+    signer: str | None = None,
 ) -> dict[str, Any]:
     """Bind gates to a run.
 
     Parameters
     ----------
-    run : mapping
-        Name, settings and versions: what the run was.
-    data : mapping
-        Store -> ``content`` (fingerprint of its bytes) and, where it has regions, ``regions`` (number -> fingerprint);
-        for the pairs also ``rows`` and ``parts``: how many rows are covered, and the plans that they come from.
+    state : mapping
+        ``run`` (name, settings, code, versions), ``data`` (store -> digests), ``summaries`` and ``test_access``
+        (file -> digest): what the folder holds.
     gates : sequence of GateResult
     required : sequence of str
         Names of the gates that must pass.
@@ -39,11 +99,13 @@ def make_certificate(
         Date and time.
     accept_explained : bool
         Whether EXPLAINED counts as passed; the certificate says so.
+    signer : str, optional
+        Public key, 64 hex digits, of whoever is about to sign it.
 
     Returns
     -------
     dict
-        Plain JSON types, sealed: ``seal`` is a SHA-256 of all the rest.
+        Plain JSON types, sealed and without signature: ``seal`` is a SHA-256 of all the rest.
     """
     verdict, reason = overall(gates, required, accept_explained)
     certificate = {
@@ -53,11 +115,13 @@ def make_certificate(
         "reason": reason,
         "required": list(required),
         "accept_explained": accept_explained,
-        "run": dict(run),
-        "data": {name: dict(store) for name, store in data.items()},
+        "protection": SIGNED if signer else UNSIGNED,
+        "signer": signer,
+        **{name: dict(state[name]) for name in ("run", "data", "summaries", "test_access")},
         "gates": [g.to_dict() for g in gates],
+        "not_bound": list(NOT_BOUND),
     }
-    return {**certificate, "seal": seal_of(certificate)}
+    return {**certificate, "seal": seal_of(certificate), "signature": None}
 
 
 def overall(
@@ -77,68 +141,161 @@ def overall(
     return Verdict.PASS, f"{', '.join(required)} passed{accepted}"
 
 
-def seal_of(certificate: Mapping[str, Any]) -> str:
-    """SHA-256 of a certificate's content without its seal, whatever the order of its keys."""
-    content = {k: v for k, v in certificate.items() if k != "seal"}
+def signed_bytes(certificate: Mapping[str, Any]) -> bytes:
+    """What a signature is made of: the content without seal and signature, whatever the order of its keys.
+
+    JSON with sorted keys, no blanks and ASCII only, behind a line that no other document begins with.
+    """
+    content = {k: v for k, v in certificate.items() if k not in _OUTSIDE}
     text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return f"lensflow certificate {VERSION}\n{text}".encode()
 
 
-def differences(
-    certificate: Mapping[str, Any],
-    run: Mapping[str, Any],
-    data: Mapping[str, Mapping[str, Any]],
-    gates: Sequence[GateResult] | None,
-) -> list[str]:
-    """What is not as certified, in words; empty if all is.
+def seal_of(certificate: Mapping[str, Any]) -> str:
+    """SHA-256 of a certificate's content: anybody can make it, so it shows accidents only."""
+    return hashlib.sha256(signed_bytes(certificate)).hexdigest()
 
-    Parameters
-    ----------
-    certificate : mapping
-    run, data
-        As for :func:`make_certificate`, of what is there now.
-    gates : sequence of GateResult, or None
-        The stored results; None if there are none for these settings and bytes.
+
+def parse_certificate(text: str, place: str) -> dict[str, Any]:
+    """Read a certificate.
 
     Raises
     ------
     CertificateError
         If it is not a certificate of this version.
     """
-    if certificate.get("lensflow_certificate") != VERSION or not {"seal", "run", "data", "gates"} <= set(certificate):
-        raise CertificateError(
-            f"not a certificate of version {VERSION} (found {certificate.get('lensflow_certificate')!r}): make a new "
-            "one with lensflow certify"
-        )
-    out = []
-    if certificate["seal"] != seal_of(certificate):
-        out.append("the certificate itself was edited: its seal does not fit its content")
-    then, now = certificate["run"], run
+    try:
+        value = json.loads(text, parse_constant=_no_number)
+    except ValueError as error:
+        raise CertificateError(f"{place}: not valid JSON ({error}). {_NEW}") from error
+    found = value.get("lensflow_certificate") if isinstance(value, dict) else None
+    if found != VERSION:
+        what = "it binds less than this lensflow asks for" if found == 1 else f"found {found!r}"
+        raise CertificateError(f"{place}: not a certificate of version {VERSION} ({what}). {_NEW}")
+    try:
+        _Shape.model_validate(value)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise CertificateError(f"{place}: edited, or not a certificate: {where}: {first['msg']}. {_NEW}") from error
+    return dict(value)
+
+
+_NEW = "`lensflow certify` makes a new one."
+
+
+def _no_number(name: str) -> None:
+    raise ValueError(f"{name} is no number of JSON")
+
+
+def differences(
+    certificate: Mapping[str, Any], state: Mapping[str, Any], gates: Sequence[Mapping[str, Any]] | None
+) -> list[str]:
+    """What is not as certified, in words; empty if all is.
+
+    Parameters
+    ----------
+    certificate : mapping
+        As :func:`parse_certificate` gives it.
+    state : mapping
+        As for :func:`make_certificate`, of what is there now. Parts of a store that were not read are left out of
+        its ``parts``, and ``unread`` names them.
+    gates : sequence of mapping, or None
+        The stored results; None if there are none.
+    """
+    out = _of_itself(certificate)
+    out += _settings(certificate["run"], state["run"])
+    for store in sorted({*certificate["data"], *state["data"]}):
+        out += _changed(store, certificate["data"].get(store), state["data"].get(store))
+    for name in sorted({*certificate["summaries"], *state["summaries"]}):
+        then, now = certificate["summaries"].get(name), state["summaries"].get(name)
+        if then != now:
+            out.append(f"summaries/{name}: {_fate(then, now)}")
     out += [
-        f"run.{key}: certified {then.get(key)!r}, now {now.get(key)!r}"
-        for key in sorted({*then, *now} - {"versions", "code"})
-        if then.get(key) != now.get(key)
+        f"test-access/{name}: {_fate(digest, state['test_access'].get(name))} (an opening of the test split)"
+        for name, digest in certificate["test_access"].items()
+        if state["test_access"].get(name) != digest
     ]
-    for store in sorted({*certificate["data"], *data}):
-        out += _changed(store, certificate["data"].get(store), data.get(store))
-    if gates is None:
-        out.append("the stored gate results are gone or of other settings or bytes")
-    elif json.dumps([g.to_dict() for g in gates]) != json.dumps(certificate["gates"]):
+    if gates is not None and [dict(g) for g in gates] != certificate["gates"]:
         out.append("the stored gate results are not the certified ones")
+    return out
+
+
+def _of_itself(certificate: Mapping[str, Any]) -> list[str]:
+    """Whether a certificate says what follows from its own numbers."""
+    out = []
+    try:
+        if certificate["seal"] != seal_of(certificate):
+            out.append("the certificate itself was edited: its seal does not fit its content")
+        gates = [GateResult.from_dict(g) for g in certificate["gates"]]
+        verdict, reason = overall(gates, certificate["required"], certificate["accept_explained"])
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        return [*out, f"the certificate itself was edited: its gates cannot be read ({error})"]
+    if (certificate["verdict"], certificate["reason"]) != (str(verdict), reason):
+        out.append(f"the certificate says {certificate['verdict']}, but from its own gates follows {verdict}: {reason}")
+    if certificate["not_bound"] != list(NOT_BOUND) or certificate["protection"] != (
+        SIGNED if certificate["signer"] else UNSIGNED
+    ):
+        out.append("the certificate itself was edited: what it says of its own reach is not what lensflow writes")
+    return out
+
+
+def _settings(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    out = []
+    if then["name"] != now["name"]:
+        out.append(f"name: certified {then['name']!r}, now {now['name']!r}")
+    out += [
+        f"code, {k}: certified {then['code'].get(k)!r}, the run's own files say {v!r}"
+        for k, v in now["code"].items()
+        if then["code"].get(k) != v
+    ]
+    was, is_now = then["settings"], now["settings"]
+    keys = sorted(k for k in {*was, *is_now} if (k in was, was.get(k)) != (k in is_now, is_now.get(k)))
+    out += [f"settings, {k}: certified {was.get(k)!r}, now {is_now.get(k)!r}" for k in keys[:_SHOWN]]
+    out += [f"settings: {len(keys) - _SHOWN} more differ"] if len(keys) > _SHOWN else []
     return out
 
 
 def _changed(store: str, then: Mapping[str, Any] | None, now: Mapping[str, Any] | None) -> list[str]:
     if then is None or now is None:
         return [f"{store}: {'was not certified' if then is None else 'cannot be read any more'}"]
-    now = {k: v for k, v in now.items() if k in then}  # a certificate of an older lensflow knows less
-    if then == now:
-        return []
     if then.get("rows") != now.get("rows"):
-        return [f"{store}: certified for {then['rows']:,} rows, there are {now['rows']:,} now: certify the run again"]
-    before, after = then.get("regions", {}), now.get("regions", {})
-    changed = sorted(int(k) for k in {*before, *after} if before.get(k) != after.get(k))
-    if not changed:
-        return [f"{store}: content {then.get('content')}, now {now.get('content')}"]
-    shown = ", ".join(map(str, changed[:8])) + (" ..." if len(changed) > 8 else "")
-    return [f"{store}: {len(changed)} of {len(before)} regions have other checksums: {shown}"]
+        return [f"{store}: certified for {then.get('rows')} rows, there are {now.get('rows')}: certify the run again"]
+    unread = set(now.get("unread", ()))
+    out = [
+        f"{store}, {name.replace('/', ' ', 1)}: {_fate(then['parts'].get(name), now['parts'].get(name))}"
+        for name in sorted({*then["parts"], *now["parts"]} - unread, key=_by_number)
+        if then["parts"].get(name) != now["parts"].get(name)
+    ]
+    out += [
+        f"receipts/{store}/{name}: {_fate(then['receipts'].get(name), now['receipts'].get(name))}"
+        for name in sorted({*then["receipts"], *now["receipts"]})
+        if then["receipts"].get(name) != now["receipts"].get(name)
+    ]
+    if not out and then.get("plans") != now.get("plans"):
+        out.append(f"{store}: the certificate itself was edited: its plans are not those of the store")
+    if not out and then["names_and_sizes"] != now["names_and_sizes"]:
+        out.append(f"{store}: names or sizes of its objects are not the certified ones")
+    if (
+        not out
+        and not unread
+        and (then["digest"], then["objects"], then["bytes"])
+        != (
+            now["digest"],
+            now["objects"],
+            now["bytes"],
+        )
+    ):
+        out.append(f"{store}: the certificate itself was edited: its digest does not fit its parts")
+    return out if len(out) <= _SHOWN else [*out[:_SHOWN], f"{store}: {len(out) - _SHOWN} more like these"]
+
+
+def _by_number(name: str) -> tuple[str, int, str]:
+    kind, _, rest = name.partition("/")
+    return kind, int(rest) if rest.isdigit() else -1, rest
+
+
+def _fate(then: str | None, now: str | None) -> str:
+    if then is None:
+        return "was not there when the run was certified"
+    return "is gone" if now is None else "is not what was certified"

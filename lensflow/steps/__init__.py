@@ -6,7 +6,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lensflow.steps.certify import certify_step, check_step
+    from lensflow.steps.certify import Checked, certify_step, check_step
     from lensflow.steps.compare import compare_step
     from lensflow.steps.cut import cut_step, freeze_cutouts
     from lensflow.steps.doctor import doctor
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 # Name -> module, imported at its first use: a command that has nothing to do need not wait for all of them.
 _MODULES = {
+    "Checked": "certify",
     "RunFolder": "run_folder",
     "RunResults": "run",
     "Verification": "verify",
@@ -52,6 +53,7 @@ _MODULES = {
 }
 
 __all__ = [
+    "Checked",
     "RunFolder",
     "RunResults",
     "Verification",

@@ -49,24 +49,26 @@ def gate_step(config: RunConfig, progress: Progress = silent) -> list[GateResult
     return measure_step(config, progress, diagnostics=False)[1]
 
 
-def stored_gates(config: RunConfig) -> list[GateResult] | None:
-    """Results of the gates if they are stored for these settings and pixels, whatever code they were made with."""
-    stored = stored_results(
-        RunFolder.of(config).gates, stored_key(config, "gates", pairs_content(config)), any_code=True
-    )
-    return None if stored is None else [GateResult.from_dict(g) for g in stored]
-
-
 def measure_step(
-    config: RunConfig, progress: Progress = silent, *, diagnostics: bool = True, gates: bool = True
+    config: RunConfig,
+    progress: Progress = silent,
+    *,
+    diagnostics: bool = True,
+    gates: bool = True,
+    again: bool = False,
+    keep: bool = True,
 ) -> tuple[dict[str, xr.Dataset], list[GateResult]]:
-    """Compute diagnostics and gates together, reading the pairs once."""
+    """Compute diagnostics and gates together, reading the pairs once.
+
+    With ``again``, what is stored is not believed: all of it is computed now. Without ``keep``, nothing is written.
+    """
     folder = RunFolder.of(config)
     content = pairs_content(config)
-    gated = stored_results(folder.gates, stored_key(config, "gates", content)) if gates else None
+    gated = stored_results(folder.gates, stored_key(config, "gates", content)) if gates and not again else None
     want_features = gates and gated is None
     diagnostics = diagnostics or (want_features and bool(config.gate.checks))
-    found = stored_results(folder.diagnostics, stored_key(config, "diagnostics", content)) if diagnostics else None
+    take = diagnostics and not again
+    found = stored_results(folder.diagnostics, stored_key(config, "diagnostics", content)) if take else None
     want_summaries = diagnostics and found is None
     if want_summaries or want_features:
         regions = stored_regions(folder.pairs, "pairs")
@@ -79,14 +81,17 @@ def measure_step(
                 total = total + part.summaries
             results = total.results(config.diagnostics, config.seed, config.injection, sources=bank_of(config))
             found = json.loads(results_to_json(results))
-            keep_results(folder.diagnostics, stored_key(config, "diagnostics", content), found)
+            if keep:
+                keep_results(folder.diagnostics, stored_key(config, "diagnostics", content), found)
         if want_features:
             block = FeatureBlock.concat([p.features for p in parts])
             told = MetadataRows.concat([p.metadata for p in parts]) if config.gate.wants_metadata else None
             judged = [*run_all_gates(block, config, progress, told), *_checks(config, found)]
             gated = [g.to_dict() for g in judged]
-            keep_results(folder.gates, stored_key(config, "gates", content), gated)
-    keep_config(config)
+            if keep:
+                keep_results(folder.gates, stored_key(config, "gates", content), gated)
+    if keep:
+        keep_config(config)
     return (
         results_from_json(json.dumps(found)) if found is not None else {},
         [GateResult.from_dict(g) for g in gated or []],

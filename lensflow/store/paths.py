@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import itertools
 import json
 import os
@@ -130,6 +131,31 @@ def list_names(url: str) -> list[str]:
             return sorted(p.rstrip("/").rsplit("/", 1)[-1] for p in fs.ls(path, detail=False, refresh=True))
     except FileNotFoundError:
         return []
+
+
+def sizes_below(url: str) -> dict[str, int]:
+    """Bytes of every file or object below a folder, by its path relative to that; empty where there is none."""
+    with explain_errors(url):
+        if is_local(url):
+            root = local_path(url)
+            files = (Path(d, name) for d, _, names in os.walk(root, followlinks=True) for name in names)
+            return {f.relative_to(root).as_posix(): f.stat().st_size for f in files if f.exists()}
+        fs, path = filesystem(url)
+        fs.invalidate_cache()
+        start = len(path.rstrip("/")) + 1
+        return {place[start:]: int(about["size"]) for place, about in fs.find(path, detail=True).items()}
+
+
+def sha256(url: str) -> str | None:
+    """SHA-256 of a file or object; None where there is none."""
+    if not is_local(url):
+        content = read_object(url)
+        return None if content is None else hashlib.sha256(content).hexdigest()
+    try:
+        with explain_errors(url), local_path(url).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+        return None
 
 
 def read_text(url: str) -> str:

@@ -148,6 +148,18 @@ def _parse(content: bytes) -> Receipt | None:
     return receipt if written == _content(receipt) else None
 
 
+def bound_content(content: bytes) -> bytes:
+    """What a certificate binds of a receipt's bytes: all but seconds and memory, which differ when it is done again.
+
+    Bytes that are no receipt are bound to the letter.
+    """
+    receipt = _parse(content)
+    if receipt is None:
+        return content
+    bound = asdict(replace(receipt, seconds={}, peak_rss_mb=0.0))
+    return json.dumps(bound, sort_keys=True, separators=(",", ":")).encode()
+
+
 def _sealed(receipt: Receipt) -> dict[str, Any]:
     return {**asdict(receipt), "content": _content(receipt)}
 

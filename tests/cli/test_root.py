@@ -23,6 +23,7 @@ COMMANDS = [
     "gate",
     "report",
     "certify",
+    "make-key",
     "verify",
     "rerender",
     "compare",

@@ -5,10 +5,36 @@ import pytest
 
 from lensflow.errors import CertificateError
 from lensflow.gates import GateResult, Verdict
-from lensflow.gates.certificate import differences, make_certificate, overall, seal_of
+from lensflow.gates.certificate import (
+    SIGNED,
+    UNSIGNED,
+    differences,
+    make_certificate,
+    overall,
+    parse_certificate,
+    seal_of,
+    signed_bytes,
+)
 
-RUN = {"name": "run", "fingerprint": "f1", "code": "c1", "versions": {"lensflow": "0.1"}}
-DATA = {"manifest": {"content": "m"}, "pairs": {"content": "p", "regions": {"0": "a", "1": "b", "10": "c"}}}
+STORE = {
+    "digest": "d",
+    "objects": 3,
+    "bytes": 9,
+    "names_and_sizes": "n",
+    "parts": {"attribute/seed": "s", "region/0": "a", "region/1": "b", "region/10": "c"},
+    "receipts": {"created.json": "x", "region-000000.json": "y"},
+}
+STATE = {
+    "run": {
+        "name": "run",
+        "settings": {"gate.max_auc": 0.65},
+        "code": {"pixels": "c1", "measured_by": "c2"},
+        "versions": {"lensflow": "0.1"},
+    },
+    "data": {"manifest": STORE, "pairs": {**copy.deepcopy(STORE), "rows": 7, "plans": None}},
+    "summaries": {"gates.json": "g", "diagnostics.json": None},
+    "test_access": {"1.json": "t"},
+}
 
 
 def result(name, verdict=Verdict.PASS):
@@ -16,10 +42,11 @@ def result(name, verdict=Verdict.PASS):
 
 
 GATES = [result("core_r"), result("edge_all", Verdict.FAIL)]
+STORED = [g.to_dict() for g in GATES]
 
 
-def certificate(gates=GATES, required=("core_r",)):
-    return make_certificate(RUN, DATA, gates, required, "2026-01-01T00:00:00+00:00")
+def certificate(gates=GATES, required=("core_r",), **more):
+    return make_certificate(copy.deepcopy(STATE), gates, required, "2026-01-01T00:00:00+00:00", **more)
 
 
 def test_only_required_gates_decide_and_the_worst_of_them():
@@ -45,38 +72,81 @@ def test_a_required_gate_that_was_not_run_is_an_error():
     assert overall(GATES, [])[0] is Verdict.ERROR
 
 
-def test_it_holds_every_gate_and_survives_json():
-    text = json.dumps(certificate(), allow_nan=False)
-    back = json.loads(text)
+def test_it_holds_every_gate_survives_json_and_says_what_it_is_worth():
+    back = parse_certificate(json.dumps(certificate(), allow_nan=False), "here")
     assert [g["recipe_hash"] for g in back["gates"]] == ["hash", "hash"]
-    assert differences(back, RUN, DATA, GATES) == []
+    assert differences(back, STATE, STORED) == []
     assert seal_of(dict(reversed(back.items()))) == back["seal"]
+    assert back["protection"] == UNSIGNED and "not forgery" in UNSIGNED
+    signed = certificate(signer="ab" * 32)
+    assert signed["protection"] == SIGNED and b"abab" in signed_bytes(signed)
+    assert signed_bytes({**signed, "signature": "x", "seal": "y"}) == signed_bytes(signed)
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda c, r, d: c.update(verdict="FAIL"), "edited"),
-        (lambda c, r, d: c["gates"][1].update(verdict="PASS"), "edited"),
-        (lambda c, r, d: r.update(fingerprint="f2"), "run.fingerprint: certified 'f1', now 'f2'"),
-        (lambda c, r, d: d["manifest"].update(content="x"), "manifest: content m, now x"),
-        (lambda c, r, d: d["pairs"]["regions"].update({"10": "z"}), "1 of 3 regions have other checksums: 10"),
-        (lambda c, r, d: d["pairs"]["regions"].pop("1"), "1 of 3 regions have other checksums: 1"),
-        (lambda c, r, d: d.pop("pairs"), "pairs: cannot be read"),
+        (lambda c, s: c.update(verdict="FAIL"), "its seal does not fit"),
+        (lambda c, s: c.update(verdict="FAIL"), "from its own gates follows PASS"),
+        (lambda c, s: c["gates"][1].update(verdict="PASS"), "its seal does not fit"),
+        (lambda c, s: c["gates"][1].update(verdict="FINE"), "its gates cannot be read"),
+        (lambda c, s: c.update(not_bound=["pixels"]), "what it says of its own reach"),
+        (lambda c, s: s["run"]["settings"].update({"gate.max_auc": 0.9}), "gate.max_auc: certified 0.65, now 0.9"),
+        (lambda c, s: s["run"]["settings"].pop("gate.max_auc"), "gate.max_auc: certified 0.65, now None"),
+        (lambda c, s: s["run"].update(name="x"), "name: certified 'run', now 'x'"),
+        (lambda c, s: s["run"]["code"].update(pixels="c3"), "code, pixels: certified 'c1'"),
+        (
+            lambda c, s: s["data"]["manifest"]["parts"].update({"attribute/seed": "z"}),
+            "manifest, attribute seed: is not",
+        ),
+        (lambda c, s: s["data"]["pairs"]["parts"].update({"region/10": "z"}), "pairs, region 10: is not what was"),
+        (lambda c, s: s["data"]["pairs"]["parts"].pop("region/1"), "pairs, region 1: is gone"),
+        (lambda c, s: s["data"]["pairs"]["parts"].update({"array/x": "z"}), "pairs, array x: was not there"),
+        (lambda c, s: s["data"]["pairs"].update(names_and_sizes="z"), "names or sizes"),
+        (lambda c, s: s["data"]["pairs"].update(digest="z"), "its digest does not fit its parts"),
+        (lambda c, s: s["data"]["pairs"].update(plans=[1]), "its plans are not those of the store"),
+        (lambda c, s: s["data"]["pairs"].update(rows=8), "certified for 7 rows, there are 8"),
+        (
+            lambda c, s: s["data"]["pairs"]["receipts"].update({"region-1.json": "z"}),
+            "receipts/pairs/region-1.json: was not",
+        ),
+        (lambda c, s: s["data"].pop("pairs"), "pairs: cannot be read"),
+        (lambda c, s: s["summaries"].update({"gates.json": None}), "summaries/gates.json: is gone"),
+        (lambda c, s: s["summaries"].update({"diagnostics.json": "z"}), "diagnostics.json: was not there"),
+        (lambda c, s: s["test_access"].clear(), "test-access/1.json: is gone"),
     ],
 )
 def test_each_change_is_named(change, message):
-    made, run, data = certificate(), dict(RUN), copy.deepcopy(DATA)
-    change(made, run, data)
-    assert any(message in d for d in differences(made, run, data, GATES))
+    made, state = certificate(), copy.deepcopy(STATE)
+    change(made, state)
+    assert any(message in d for d in differences(made, state, STORED))
 
 
-def test_other_results_are_named_and_newer_code_is_no_difference():
-    assert "not the certified ones" in differences(certificate(), RUN, DATA, GATES[:1])[0]
-    assert "gone" in differences(certificate(), RUN, DATA, None)[0]
-    assert differences(certificate(), {**RUN, "code": "c2"}, DATA, GATES) == []
+def test_what_was_not_read_is_not_compared_and_versions_and_later_openings_are_no_difference():
+    state = copy.deepcopy(STATE)
+    state["run"]["versions"] = {"lensflow": "0.2"}
+    state["test_access"]["2.json"] = "later"
+    for number in (0, 1, 10):
+        del state["data"]["pairs"]["parts"][f"region/{number}"]
+    assert differences(certificate(), state, STORED) != []
+    state["data"]["pairs"]["unread"] = ["region/0", "region/1", "region/10"]
+    assert differences(certificate(), state, STORED) == []
+    assert "not the certified ones" in differences(certificate(), STATE, STORED[:1])[0]
 
 
-def test_what_is_no_certificate_is_refused():
-    with pytest.raises(CertificateError, match="version 1"):
-        differences({"lensflow_certificate": 7}, RUN, DATA, GATES)
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"lensflow_certificate": 1}', "version 2.*binds less"),
+        ('{"lensflow_certificate": 7}', "version 2.*found 7"),
+        ("[]", "version 2"),
+        ("{", "not valid JSON"),
+        ('{"lensflow_certificate": NaN}', "NaN is no number"),
+        (json.dumps({**certificate(), "test_access": []}), "test_access: Input should be"),
+        (json.dumps({**certificate(), "also": 1}), "also: Extra inputs"),
+        (json.dumps({k: v for k, v in certificate().items() if k != "seal"}), "seal: Field required"),
+    ],
+)
+def test_what_is_no_certificate_is_refused(text, message):
+    with pytest.raises(CertificateError, match=rf"here: .*{message}"):
+        parse_certificate(text, "here")

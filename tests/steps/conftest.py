@@ -6,6 +6,9 @@ import matplotlib.figure
 import pytest
 from PIL import Image
 
+from lensflow import steps
+from tests.steps.certified_run import few_images, make_run
+
 
 @pytest.fixture(scope="module", autouse=True)
 def figures_are_not_drawn():
@@ -19,3 +22,13 @@ def figures_are_not_drawn():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(matplotlib.figure.Figure, "savefig", save)
         yield
+
+
+@pytest.fixture(scope="session")
+def certified_once(tmp_path_factory):
+    """A run whose verdict is EXPLAINED, so not PASS; not signed. Tests of certificates copy it."""
+    config = make_run(tmp_path_factory.mktemp("certified") / "run")
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        few_images(monkeypatch)
+        steps.certify_step(config)
+    return config

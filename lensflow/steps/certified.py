@@ -1,0 +1,167 @@
+"""What a certificate binds, as the run's folder holds it now."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from lensflow.config import RunConfig
+from lensflow.errors import StoreError
+from lensflow.steps.execute import Progress, run_tasks, silent
+from lensflow.steps.run import library_versions
+from lensflow.steps.run_folder import STORES, RunFolder
+from lensflow.store import digests, paths, sealing
+from lensflow.store.open import read_attrs
+
+BOUND_SUMMARIES = ("diagnostics.json", "gates.json")
+# Numbers of another machine or library version, beside those of a certificate.
+CLOSE = 1e-4
+_NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:e[+-]?\d+)?")
+
+
+def state_of(config: RunConfig, progress: Progress = silent, *, regions: bool = True) -> dict[str, Any]:
+    """Read everything that a certificate binds.
+
+    Parameters
+    ----------
+    config : RunConfig
+    progress : callable, optional
+    regions : bool
+        Read the objects of regions (pixels, metrics, flags) too; else only their names and sizes.
+
+    Returns
+    -------
+    dict
+        ``run``, ``data``, ``summaries``, ``test_access``, as in a certificate; a store whose regions were not read
+        names them in ``unread``.
+    """
+    folder = RunFolder.of(config)
+    data = {store: _store_state(folder, store, progress, regions) for store in STORES}
+    return {
+        "run": _run(config),
+        "data": {name: found for name, found in data.items() if found is not None},
+        "summaries": summaries_of(folder),
+        "test_access": openings_of(folder),
+    }
+
+
+def summaries_of(folder: RunFolder) -> dict[str, str | None]:
+    """SHA-256 of the results' files; None where there is none."""
+    return {name: paths.sha256(folder.path("summaries", name)) for name in BOUND_SUMMARIES}
+
+
+def measured_by(folder: RunFolder) -> str:
+    """Fingerprint of the code that measured the stored gates, as their file says it."""
+    stored = _json_of(folder.gates)
+    return str(stored.get("code")) if isinstance(stored, dict) else ""
+
+
+def stored_gates(folder: RunFolder) -> list[Any] | None:
+    """Stored results of the gates, as plain JSON; None where there are none."""
+    stored = _json_of(folder.gates)
+    found = stored.get("results") if isinstance(stored, dict) else None
+    return found if isinstance(found, list) and all(isinstance(g, dict) for g in found) else None
+
+
+def openings_of(folder: RunFolder) -> dict[str, str]:
+    """SHA-256 of every logged opening of the test split, by name."""
+    return {n: _sha256(paths.join(folder.path(sealing.FOLDER), n)) for n in _openings(folder)}
+
+
+def openings_since(folder: RunFolder, certificate: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Openings of the test split that the certificate does not know."""
+    return [
+        _json_of(paths.join(folder.path(sealing.FOLDER), name)) or {}
+        for name in _openings(folder)
+        if name not in certificate["test_access"]
+    ]
+
+
+def alike(a: Any, b: Any) -> bool:
+    """Whether two results say the same: text and whole numbers alike, others within what rounding can do."""
+    if isinstance(a, Mapping) and isinstance(b, Mapping):
+        return a.keys() == b.keys() and all(alike(a[k], b[k]) for k in a)
+    if isinstance(a, str) or isinstance(b, str):
+        if type(a) is not type(b):
+            return False
+        numbers = [[float(n) for n in _NUMBER.findall(text)] for text in (a, b)]
+        return _NUMBER.sub("#", a) == _NUMBER.sub("#", b) and all(
+            math.isclose(x, y, rel_tol=1e-2, abs_tol=2e-3) for x, y in zip(*numbers, strict=True)
+        )
+    if isinstance(a, Sequence) and isinstance(b, Sequence):
+        return len(a) == len(b) and all(alike(x, y) for x, y in zip(a, b, strict=True))
+    if isinstance(a, float) and isinstance(b, float | int) and not isinstance(b, bool):
+        return math.isclose(a, b, rel_tol=CLOSE, abs_tol=CLOSE) or (math.isnan(a) and math.isnan(b))
+    return type(a) is type(b) and bool(a == b)
+
+
+def _run(config: RunConfig) -> dict[str, Any]:
+    folder = RunFolder.of(config)
+    try:
+        identity: Any = read_attrs(folder.pairs, "pairs").get("identity", {})
+    except StoreError:
+        identity = {}
+    return {
+        "name": config.name,
+        "settings": config.settings_of("gates"),
+        "code": {"pixels": str(identity.get("lensflow.code")), "measured_by": measured_by(folder)},
+        "versions": library_versions(),
+    }
+
+
+def _store_state(folder: RunFolder, store: str, progress: Progress, regions: bool) -> dict[str, Any] | None:
+    url = folder.store(store)
+    found = digests.digests_of_group(url)
+    if not found:
+        return None
+    parts = digests.parts_of(url, store)
+    read = [p for p in parts if regions or not p.of_region]
+    for name, digest in run_tasks(_DigestTask(url, read), range(len(read)), f"digest {store}", progress):
+        found[name] = digest
+    state = {
+        "digest": digests.sha256_of(found),
+        "objects": sum(len(p.sizes) for p in parts),
+        "bytes": sum(sum(p.sizes.values()) for p in parts),
+        "names_and_sizes": digests.digest_of_names(parts),
+        "parts": dict(sorted(found.items())),
+        "receipts": digests.digests_of_receipts(url),
+    }
+    if store == "pairs":
+        try:
+            attrs = read_attrs(url, store)
+        except StoreError:
+            attrs = {}
+        state |= {"rows": attrs.get("n_rows"), "plans": attrs.get("parts")}
+    return state if regions else {**state, "unread": [p.name for p in parts if p.of_region]}
+
+
+class _DigestTask:
+    """Digest one part of a store."""
+
+    def __init__(self, url: str, parts: Sequence[digests.Part]):
+        self.url, self.parts = url, parts
+
+    def __call__(self, index: int) -> tuple[str, str]:
+        part = self.parts[index]
+        return part.name, digests.digest_part(self.url, part)
+
+
+def _openings(folder: RunFolder) -> list[str]:
+    return [n for n in paths.list_names(folder.path(sealing.FOLDER)) if n.endswith(".json") and not n.startswith(".")]
+
+
+def _sha256(url: str) -> str:
+    return paths.sha256(url) or hashlib.sha256(b"").hexdigest()
+
+
+def _json_of(url: str) -> Any:
+    """A JSON file; None where there is none, or it is none."""
+    if not paths.exists(url):
+        return None
+    try:
+        return paths.read_json(url)
+    except StoreError:
+        return None
