@@ -22,7 +22,7 @@ from threadpoolctl import threadpool_limits
 
 from lensflow import geometry
 from lensflow.config import RunConfig
-from lensflow.diagnostics import Summaries
+from lensflow.diagnostics import Recompute, Summaries
 from lensflow.diagnostics.zoo import small_run
 from lensflow.gates import FeatureBlock, LogisticRegression, Numbers
 from lensflow.gates.crossfit import Linear
@@ -78,9 +78,11 @@ def diagnostics_rows(table: Table, n_pairs: int, config: RunConfig) -> None:
     run = small_run(hosts=60, per_host=6)
     pairs = run.pairs()
     rows = int((~pairs["is_control"]).sum())
-    found = [Summaries.from_block(pairs, config.diagnostics)]  # compiles
-    one = seconds(lambda: found.append(Summaries.from_block(pairs, config.diagnostics)), 5)
+    found = [Summaries.from_block(pairs, config.diagnostics, run.origin)]  # compiles
+    one = seconds(lambda: found.append(Summaries.from_block(pairs, config.diagnostics, run.origin)), 5)
     table.add_row(f"diagnostics, pass over {rows} pairs in memory; one thread", f"{one:.2f}")
+    again = seconds(lambda: Recompute.from_block(pairs, run.origin), 5)
+    table.add_row("of which every stamp made again", f"{again:.2f}")
     table.add_row(f"the same for {n_pairs:,} pairs on two threads (scaled)", f"{one * n_pairs / rows / 2:.1f}")
     results = seconds(lambda: found[-1].results(config.diagnostics, 1, config.injection), 3)
     table.add_row("diagnostics, intervals, and what is made anew; once a run", f"{results:.2f}")

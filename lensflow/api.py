@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike
 
 from lensflow.cluster import connect, dashboard_link
 from lensflow.config import InjectionConfig, RunConfig, SplitsConfig, SurveyConfig, load_config
-from lensflow.diagnostics import Summaries
+from lensflow.diagnostics import Origin, Summaries
 from lensflow.errors import StoreError
 from lensflow.gates import FeatureBlock, GateResult, MetadataRows, feature_block, run_gates
 from lensflow.gates.brightness import BrightnessBin
@@ -267,19 +267,39 @@ def write_pairs(cutouts: xr.Dataset, manifest: xr.Dataset, config: RunConfig) ->
     return inject_step(config)
 
 
-def diagnose(pairs: xr.Dataset, config: RunConfig) -> dict[str, xr.Dataset]:
+def diagnose(pairs: xr.Dataset, config: RunConfig, cutouts: xr.Dataset | None = None) -> dict[str, xr.Dataset]:
     """Compute the diagnostics of pairs, opened or lazy; :func:`lensflow.diagnostics.findings` says what is amiss.
+
+    Parameters
+    ----------
+    pairs : Dataset
+    config : RunConfig
+    cutouts : Dataset, optional
+        The hosts that the pairs were made from. Every stamp is made again from them; without, none is.
 
     Returns
     -------
     dict of Dataset
         Name -> results with intervals.
     """
-    parts = _each_chunk(pairs, lambda block: Summaries.from_block(block, config.diagnostics))
+
+    def summarise(block: xr.Dataset) -> Summaries:
+        return Summaries.from_block(block, config.diagnostics, _origin_of(block, cutouts, config))
+
+    parts = _each_chunk(pairs, summarise)
     total = parts[0]
     for part in parts[1:]:
         total = total + part
     return total.results(config.diagnostics, config.seed, config.injection, sources=bank_of(config))
+
+
+def _origin_of(block: xr.Dataset, cutouts: xr.Dataset | None, config: RunConfig) -> Origin | None:
+    """What a block was made from, its hosts in memory; None without cutouts."""
+    if cutouts is None:
+        return None
+    index = np.unique(block["host_index"].values)
+    hosts = cutouts.isel(host=index).assign_coords(host_index=("host", index)).load()
+    return Origin(hosts, config.injection, config.store)
 
 
 def gate(pairs: xr.Dataset, config: RunConfig) -> list[GateResult]:

@@ -3,11 +3,14 @@
 from lensflow.diagnostics.alignment import Alignment
 from lensflow.diagnostics.annulus import Annulus
 from lensflow.diagnostics.balance import Balance
-from lensflow.diagnostics.findings import Finding, Status, alarms, findings
+from lensflow.diagnostics.findings import alarms, findings
 from lensflow.diagnostics.flux import Flux
 from lensflow.diagnostics.hostsums import HostSums
+from lensflow.diagnostics.judging import Finding, Status
 from lensflow.diagnostics.noise import Noise
+from lensflow.diagnostics.origin import Origin
 from lensflow.diagnostics.radial_profile import RadialProfile
+from lensflow.diagnostics.recompute import Recompute
 from lensflow.diagnostics.regression import Regression
 from lensflow.diagnostics.stratified import Stratified
 from lensflow.diagnostics.summaries import DIAGNOSTICS, ONE_PASS, Summaries
@@ -25,7 +28,9 @@ __all__ = [
     "Flux",
     "HostSums",
     "Noise",
+    "Origin",
     "RadialProfile",
+    "Recompute",
     "Regression",
     "Status",
     "Stratified",

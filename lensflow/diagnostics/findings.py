@@ -7,19 +7,16 @@ rarely one alarm) and by more than a tolerance that matters. What must be exact 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
-from enum import StrEnum
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 import xarray as xr
 
 from lensflow.diagnostics import deflection_check as bends
 from lensflow.diagnostics import psf_check as impulses
+from lensflow.diagnostics.judging import ALARM, Finding, Status, against, exact, not_tested, place_of, within
 
-ALARM = 2.0
 # Beyond these the number matters, whatever its interval.
 SHIFT_PIX, FLUX_SHARE, SKY_MAG, BALANCE, MISSING_SHARE, LEAKAGE_PCT = 0.02, 0.02, 0.3, 0.2, 0.02, 1.0
 # Of the arcs' own brightest ring: pedestals below this share of it are not worth an alarm.
@@ -33,51 +30,6 @@ LOCALISATION = "light lies where the arc does"
 # out, or arcs are that much fainter than their hosts, a pass of a gate means nothing. Real arcs of such surveys have
 # peak SNRs of 2 to 20, and 0.02 to 0.3 of their lens's light.
 LEAST_SEEN_SHARE, LEAST_PEAK_SNR, LEAST_OVER_HOST = 0.5, 1.0, 0.002
-
-
-class Status(StrEnum):
-    """What became of one comparison."""
-
-    OK = "OK"
-    ALARM = "ALARM"
-    NOT_TESTED = "NOT_TESTED"
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One number beside its expectation.
-
-    Attributes
-    ----------
-    diagnostic, check, where : str
-        Which diagnostic, what was compared, and in which band, stratum or case it is worst.
-    value, low, high, expected : float
-        NaN where there is none.
-    text : str
-        Says it in words, or why it was not tested.
-    units : str
-        Of these numbers; "" for counts.
-    """
-
-    diagnostic: str
-    check: str
-    status: Status
-    where: str
-    value: float
-    low: float
-    high: float
-    expected: float
-    text: str
-    units: str = ""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain types, the status as its name."""
-        return {**asdict(self), "status": str(self.status)}
-
-    @classmethod
-    def from_dict(cls, tree: Mapping[str, Any]) -> Finding:
-        """Read back what :meth:`to_dict` gave."""
-        return cls(**{**tree, "status": Status(tree["status"])})
 
 
 def findings(results: Mapping[str, xr.Dataset]) -> list[Finding]:
@@ -98,100 +50,38 @@ def alarms(found: list[Finding]) -> dict[str, list[Finding]]:
     return out
 
 
-def _not_tested(diagnostic: str, check: str, why: str) -> Finding:
-    nothing = math.nan
-    return Finding(diagnostic, check, Status.NOT_TESTED, "", nothing, nothing, nothing, nothing, why)
-
-
-def _against(
-    diagnostic: str, check: str, ds: xr.Dataset, name: str, expected: Any = 0.0, tolerance: Any = 0.0, text: str = ""
-) -> Finding:
-    """Judge ``name`` with its interval against what is expected; the place where it is worst is told."""
-    value, low, high = (ds[f"{name}{k}"] for k in ("", "_low", "_high"))
-    want = xr.zeros_like(value) + expected
-    apart = np.abs(value - want)
-    # An infinite value (no noise at all) has no interval, and is an alarm.
-    reach = xr.where(np.isinf(value), 0.0, np.maximum(high - value, value - low))
-    excess = (apart - np.maximum(ALARM * reach, xr.zeros_like(value) + tolerance)).where(np.isfinite(want))
-    known = excess.notnull()
-    if not bool(known.any()):
-        why = "no value with an interval: too few rows or hosts, or no expectation"
-        return _not_tested(diagnostic, check, why)
-    flat = excess.values.ravel()
-    worst = int(np.nanargmax(np.where(np.isnan(flat), -np.inf, flat)))
-    status = Status.ALARM if flat[worst] > 0 else Status.OK
-    number, lower, upper, wanted = (float(v.values.ravel()[worst]) for v in (value, low, high, want))
-    said = text or str(ds[name].attrs["long_name"])
-    units = str(ds[name].attrs.get("units", ""))
-    return Finding(diagnostic, check, status, _where(value, worst), number, lower, upper, wanted, said, units)
-
-
-def _exact(diagnostic: str, check: str, counts: xr.DataArray, tested: bool = True) -> Finding:
-    """Judge a count that must be 0."""
-    text = str(counts.attrs["long_name"])
-    if not tested:
-        return _not_tested(diagnostic, check, f"nothing to count: {text}")
-    flat = np.atleast_1d(counts.values).ravel()
-    worst = int(flat.argmax())
-    status = Status.ALARM if flat[worst] > 0 else Status.OK
-    return Finding(diagnostic, check, status, _where(counts, worst), float(flat[worst]), np.nan, np.nan, 0.0, text)
-
-
-def _limit(diagnostic: str, check: str, values: xr.DataArray, limit: float, expected: float = 0.0) -> Finding:
-    """Judge deviations of something that is not a sample: each must stay below its limit."""
-    flat = np.abs(np.atleast_1d(values.values).ravel())
-    text = f"{values.attrs['long_name']}; limit {limit:g}"
-    if not np.isfinite(flat).any() and not np.isinf(flat).any():
-        return _not_tested(diagnostic, check, text)
-    worst = int(np.nanargmax(flat))
-    status = Status.ALARM if flat[worst] > limit else Status.OK
-    units, place = str(values.attrs.get("units", "")), _where(values, worst)
-    return Finding(diagnostic, check, status, place, float(flat[worst]), np.nan, limit, expected, text, units)
-
-
-def _where(values: xr.DataArray, flat: int) -> str:
-    if not values.dims:
-        return ""
-    at = np.unravel_index(flat, values.shape)
-    said = []
-    for dim, k in zip(values.dims, at, strict=True):
-        label = values[dim].values[k] if dim in values.coords else k
-        said.append(f"{dim} {label}" if dim in ("row", "ring", "q") else str(label))
-    return ", ".join(said)
-
-
 def _annulus(ds: xr.Dataset) -> Iterator[Finding]:
     # A pedestal matters if it is more than a hundredth of the light that arcs bring to the core.
     floor = 0.01 * abs(ds["core_mean"]).fillna(0)
     for region, where, tolerance in (("annulus", "r >= 20 pix", 0.1 * floor), ("core", "r < 5 pix", floor)):
         one = ds.rename({f"{region}_residual_mean": f"{region}_residual"})
-        yield _against("annulus", f"pedestal at {where}", one, f"{region}_residual", tolerance=tolerance)
-    yield _exact("annulus", "every pixel is a number", ds["n_nonfinite"], int(ds["n_injections"]) > 0)
-    yield _exact("annulus", "exact where no arc is", ds["n_touched"], bool((ds["n_rows"] > 0).any()))
-    yield _exact("annulus", "control rows are their host", ds["n_controls_changed"], int(ds["n_controls"]) > 0)
+        yield against("annulus", f"pedestal at {where}", one, f"{region}_residual", tolerance=tolerance)
+    yield exact("annulus", "every pixel is a number", ds["n_nonfinite"], int(ds["n_injections"]) > 0)
+    yield exact("annulus", "exact where no arc is", ds["n_touched"], bool((ds["n_rows"] > 0).any()))
+    yield exact("annulus", "control rows are their host", ds["n_controls_changed"], int(ds["n_controls"]) > 0)
 
 
 def _regression(ds: xr.Dataset) -> Iterator[Finding]:
-    yield _against(
+    yield against(
         "regression", "slopes beside the arcs'", ds, "slope_excess",
         tolerance=0.02 * abs(ds["slope_expected"]).fillna(0),
     )  # fmt: skip
 
 
 def _stratified(ds: xr.Dataset) -> Iterator[Finding]:
-    yield _against("stratified", "leakage beside the arcs'", ds, "leakage_pct_excess", tolerance=LEAKAGE_PCT)
+    yield against("stratified", "leakage beside the arcs'", ds, "leakage_pct_excess", tolerance=LEAKAGE_PCT)
 
 
 def _radial_profile(ds: xr.Dataset) -> Iterator[Finding]:
     every = ds.isel(stratum=0)
     floor = PROFILE_SHARE * abs(every["profile_expected"]).max("ring").fillna(0)
-    yield _against("radial_profile", "every ring beside the arcs'", every, "residual", tolerance=floor)
+    yield against("radial_profile", "every ring beside the arcs'", every, "residual", tolerance=floor)
 
 
 def _alignment(ds: xr.Dataset) -> Iterator[Finding]:
     put = float(ds.attrs["injected_shift_pix"])
     sees = bool((ds["injected_found_low"] > 0).all())
-    found = _against("alignment", "stamp against control", ds, "shift", tolerance=SHIFT_PIX)
+    found = against("alignment", "stamp against control", ds, "shift", tolerance=SHIFT_PIX)
     if found.status is Status.OK and not sees:
         found = replace(
             found, status=Status.NOT_TESTED, text=f"a shift of {put:g} pix put in would not be seen: {found.text}"
@@ -199,7 +89,7 @@ def _alignment(ds: xr.Dataset) -> Iterator[Finding]:
     yield found
     worse = ds["core_rms_ratio"]
     n_bad = (worse <= 1).astype(int).assign_attrs(long_name=str(worse.attrs["long_name"]))
-    yield _exact("alignment", "core after moving the control", n_bad, bool(worse.notnull().any()))
+    yield exact("alignment", "core after moving the control", n_bad, bool(worse.notnull().any()))
     share, low, high = (float(ds[f"localised_share{k}"]) for k in ("", "_low", "_high"))
     status = Status.NOT_TESTED if np.isnan(high) else Status.OK if high >= LOCALISED_SHARE else Status.ALARM
     text = f"{ds['localised_share'].attrs['long_name']}; at least {LOCALISED_SHARE:g}"
@@ -207,11 +97,11 @@ def _alignment(ds: xr.Dataset) -> Iterator[Finding]:
 
 
 def _flux(ds: xr.Dataset) -> Iterator[Finding]:
-    yield _against("flux", "flux added over flux declared", ds, "closure", 1.0, FLUX_SHARE)
-    yield _against("flux", "flux added over flux magnified", ds, "magnified", 0.985, 0.015 + FLUX_SHARE)
-    yield _against("flux", "slope on theta_E", ds, "slope_excess", 0.0, 0.05)
-    yield _exact("flux", "no light in bands without data", ds["n_filled"])
-    found = _exact("flux", "no light on pixels without data", ds["n_dark"], int(ds["n_rows"].sum()) > 0)
+    yield against("flux", "flux added over flux declared", ds, "closure", 1.0, FLUX_SHARE)
+    yield against("flux", "flux added over flux magnified", ds, "magnified", 0.985, 0.015 + FLUX_SHARE)
+    yield against("flux", "slope on theta_E", ds, "slope_excess", 0.0, 0.05)
+    yield exact("flux", "no light in bands without data", ds["n_filled"])
+    found = exact("flux", "no light on pixels without data", ds["n_dark"], int(ds["n_rows"].sum()) > 0)
     if found.status is Status.OK and int(ds["n_unknown"]):
         why = f"{int(ds['n_unknown'])} rows do not say which pixels have data (has_data, of open_pairs and inject)"
         found = replace(found, status=Status.NOT_TESTED, text=why)
@@ -229,7 +119,7 @@ def _at_least(diagnostic: str, check: str, ds: xr.Dataset, name: str, least: flo
     value, low, high = (float(ds[f"{name}{k}"]) for k in ("", "_low", "_high"))
     text = f"{ds[name].attrs['long_name']}; at least {least:g}"
     if np.isnan(high):
-        return _not_tested(diagnostic, check, f"too few rows or hosts: {text}")
+        return not_tested(diagnostic, check, f"too few rows or hosts: {text}")
     status = Status.ALARM if high < least else Status.OK
     if status is Status.OK and low < least:
         status, text = Status.NOT_TESTED, f"{value:.3g} [{low:.3g}, {high:.3g}]: more hosts would decide; {text}"
@@ -239,17 +129,17 @@ def _at_least(diagnostic: str, check: str, ds: xr.Dataset, name: str, least: flo
 def _noise(ds: xr.Dataset) -> Iterator[Finding]:
     if ds.attrs["declared"] == "no noise":
         rms = ds["noise_rms_over_unit"].fillna(0)
-        yield _exact("noise", "none was asked for", (rms > 1e-4).astype(int).assign_attrs(rms.attrs))
+        yield exact("noise", "none was asked for", (rms > 1e-4).astype(int).assign_attrs(rms.attrs))
         return
-    yield _against("noise", "sky that the noise implies", ds, "sky_mag", ds["sky_mag_declared"], SKY_MAG)
+    yield against("noise", "sky that the noise implies", ds, "sky_mag", ds["sky_mag_declared"], SKY_MAG)
 
 
 def _balance(ds: xr.Dataset) -> Iterator[Finding]:
     if float(ds["n_rows"].min("class").sel(place="all")) == 0:
         why = "one of the classes has no rows"
-        yield _not_tested("balance", "means of the classes", why)
+        yield not_tested("balance", "means of the classes", why)
         return
-    means = _against("balance", "means of the classes", ds, "difference", tolerance=BALANCE)
+    means = against("balance", "means of the classes", ds, "difference", tolerance=BALANCE)
     whole = ds.sel(place="all")
     mean, lower, upper = (whole[f"difference{k}"].values for k in ("", "_low", "_high"))
     seen = np.nan_to_num(ALARM * np.maximum(upper - mean, mean - lower))
@@ -262,15 +152,27 @@ def _balance(ds: xr.Dataset) -> Iterator[Finding]:
     value = float(p[worst])
     status = Status.NOT_TESTED if np.isnan(value) else Status.ALARM if value < KS_P else Status.OK
     yield Finding(
-        "balance", "distributions of the classes", status, _where(p, worst), float(ds["ks"][worst]), np.nan,
+        "balance", "distributions of the classes", status, place_of(p, worst), float(ds["ks"][worst]), np.nan,
         np.nan, 0.0, f"Kolmogorov-Smirnov distance, p = {value:.2g} (alarm below {KS_P:g})",
     )  # fmt: skip
-    yield _against("balance", "missing values", ds, "missing_difference", tolerance=MISSING_SHARE)
+    yield against("balance", "missing values", ds, "missing_difference", tolerance=MISSING_SHARE)
+
+
+def _recompute(ds: xr.Dataset) -> Iterator[Finding]:
+    check = "stamps are host + arc + noise"
+    if why := str(ds.attrs["why"]):
+        yield not_tested("recompute", check, why)
+        return
+    found = exact("recompute", check, ds["n_differing"], int(ds["n_rows"]) > 0)
+    if found.status is Status.ALARM:
+        pixels = ", ".join(f"{int(n):,} in {b}" for b, n in zip(ds["band"].values, ds["n_pixels"].values, strict=True))
+        found = replace(found, where=str(ds.attrs["worst"]), text=f"{found.text}; pixels that differ: {pixels}")
+    yield found
 
 
 def _untested(name: str, ds: xr.Dataset) -> Finding | None:
     why = str(ds.attrs.get("why", ""))
-    return _not_tested(name, "all", why) if why else None
+    return not_tested(name, "all", why) if why else None
 
 
 def _psf(ds: xr.Dataset) -> Iterator[Finding]:
@@ -282,28 +184,28 @@ def _psf(ds: xr.Dataset) -> Iterator[Finding]:
         "linearity": "linear in flux", "wrap_round": "nothing wraps round", "clipped": "whole within its image",
     }  # fmt: skip
     for name, text in words.items():
-        yield _limit("psf", text, ds[name], impulses.LIMITS[name])
+        yield within("psf", text, ds[name], impulses.LIMITS[name])
 
 
 def _deflection(ds: xr.Dataset) -> Iterator[Finding]:
     place = (ds["place"] - ds["place_expected"]).fillna(np.inf).assign_attrs(ds["place"].attrs)
     flux = (ds["flux"] / ds["flux_expected"] - 1).assign_attrs(ds["flux"].attrs)
-    yield _limit("deflection", "place of an image", place, bends.PLACE_LIMIT_ARCSEC)
-    yield _limit("deflection", "magnification of an image", flux, bends.FLUX_LIMIT)
-    yield _limit("deflection", "area inside the critical curve", (ds["area"] - 1).assign_attrs(ds["area"].attrs),
+    yield within("deflection", "place of an image", place, bends.PLACE_LIMIT_ARCSEC)
+    yield within("deflection", "magnification of an image", flux, bends.FLUX_LIMIT)
+    yield within("deflection", "area inside the critical curve", (ds["area"] - 1).assign_attrs(ds["area"].attrs),
                  bends.AREA_LIMIT)  # fmt: skip
-    yield _limit("deflection", "an SIS bends by theta_E", ds["sis_deflection"], bends.DEFLECTION_LIMIT)
+    yield within("deflection", "an SIS bends by theta_E", ds["sis_deflection"], bends.DEFLECTION_LIMIT)
 
 
 def _rendering(ds: xr.Dataset) -> Iterator[Finding]:
     if skipped := _untested("rendering", ds):
         yield skipped
         return
-    yield _limit("rendering", "stored arcs made anew", ds["error"], float(ds.attrs["accuracy"]))
-    yield _limit("rendering", "their flux", ds["flux_error"], float(ds.attrs["accuracy"]))
+    yield within("rendering", "stored arcs made anew", ds["error"], float(ds.attrs["accuracy"]))
+    yield within("rendering", "their flux", ds["flux_error"], float(ds.attrs["accuracy"]))
     limit = np.maximum(ds["reference_own_error"], float(ds.attrs["reference_accuracy"]))
     text = "error against the slow reference over the larger of its own and " + f"{ds.attrs['reference_accuracy']:g}"
-    yield _limit(
+    yield within(
         "rendering", "beside the slow reference", (ds["reference_error"] / limit).assign_attrs(long_name=text), 1
     )
 
@@ -313,6 +215,7 @@ _JUDGES: dict[str, Callable[[xr.Dataset], Iterator[Finding]]] = {
     "regression": _regression,
     "stratified": _stratified,
     "radial_profile": _radial_profile,
+    "recompute": _recompute,
     "psf": _psf,
     "alignment": _alignment,
     "deflection": _deflection,

@@ -18,8 +18,10 @@ from lensflow.diagnostics.deflection_check import deflection_check
 from lensflow.diagnostics.differences import Differences
 from lensflow.diagnostics.flux import Flux, frame_of
 from lensflow.diagnostics.noise import Noise
+from lensflow.diagnostics.origin import Origin
 from lensflow.diagnostics.psf_check import psf_check
 from lensflow.diagnostics.radial_profile import RadialProfile
+from lensflow.diagnostics.recompute import Recompute
 from lensflow.diagnostics.regression import Regression
 from lensflow.diagnostics.rendering import rendering
 from lensflow.diagnostics.specimens import Specimens
@@ -28,12 +30,13 @@ from lensflow.diagnostics.visibility import Visibility
 from lensflow.lensing.image_light import Sources
 from lensflow.lensing.render import render
 
-# Diagnostics that are sums over rows; psf, deflection and rendering make something anew from the specimens.
+# Diagnostics that are sums over rows. recompute makes every stamp again; psf, deflection and rendering make something
+# anew from the specimens.
 ONE_PASS = (
     *("annulus", "regression", "stratified", "radial_profile", "alignment", "flux", "noise", "balance"),
     "visibility",
 )
-DIAGNOSTICS = (*ONE_PASS, "psf", "deflection", "rendering")
+DIAGNOSTICS = (*ONE_PASS, "recompute", "psf", "deflection", "rendering")
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,11 +52,20 @@ class Summaries:
     noise: Noise
     balance: Balance
     visibility: Visibility
+    recompute: Recompute
     specimens: Specimens
 
     @classmethod
-    def from_block(cls, pairs: xr.Dataset, config: DiagnosticsConfig) -> Summaries:
-        """Summarise one block of pairs, reading its pixels once."""
+    def from_block(cls, pairs: xr.Dataset, config: DiagnosticsConfig, origin: Origin | None = None) -> Summaries:
+        """Summarise one block of pairs, reading its pixels once.
+
+        Parameters
+        ----------
+        pairs : Dataset
+        config : DiagnosticsConfig
+        origin : Origin, optional
+            What the block was made from; without it no stamp is made again.
+        """
         d = Differences.from_block(pairs, config)
         return cls(
             Annulus.from_differences(d),
@@ -65,6 +77,7 @@ class Summaries:
             Noise.from_differences(d, frame_of(pairs)[1]),
             Balance.from_block(pairs, config),
             Visibility.from_differences(d),
+            Recompute.from_block(pairs, origin),
             Specimens.from_block(pairs),
         )
 
@@ -101,6 +114,7 @@ class Summaries:
             Where the images of rows with a ``src_id`` come from.
         """
         out = self.one_pass(config, seed, injection)
+        out["recompute"] = self.recompute.result()
         out["psf"] = psf_check(self.specimens, renderer)
         out["deflection"] = deflection_check(renderer)
         out["rendering"] = rendering(self.specimens, injection, sources)

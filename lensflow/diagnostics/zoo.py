@@ -16,7 +16,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from lensflow import rng, schema
 from lensflow.config import DiagnosticsConfig, InjectionConfig, RunConfig
-from lensflow.diagnostics.findings import Finding, Status, findings
+from lensflow.diagnostics.findings import findings
+from lensflow.diagnostics.judging import Finding, Status
+from lensflow.diagnostics.origin import Origin
 from lensflow.diagnostics.summaries import DIAGNOSTICS, Summaries
 from lensflow.injection import inject_block
 from lensflow.lensing import psf
@@ -30,6 +32,7 @@ PIXEL_ARCSEC = 0.262
 _PSFSIZE = {"g": 1.5, "r": 1.35, "z": 1.25}
 _SKY = {"g": 0.003, "r": 0.004, "z": 0.009}
 _PAD = 16
+_BOARD = (-1.0) ** np.add.outer(np.arange(64), np.arange(64))
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +47,11 @@ class SmallRun:
     def injection(self) -> InjectionConfig:
         """Settings of the injection."""
         return self.config.injection
+
+    @property
+    def origin(self) -> Origin:
+        """What its pairs are made from."""
+        return Origin(self.hosts, self.injection, self.config.store)
 
     def pairs(self, renderer: Callable[..., Rendering] = render, manifest: xr.Dataset | None = None) -> xr.Dataset:
         """Pairs with the manifest's columns and ``ctrl``, made with ``renderer``."""
@@ -296,18 +304,25 @@ FAULTS = (
           _renormalised),
     Fault("band swap", "g and z fluxes exchanged", ("flux", "rendering"),
           _with(lambda m: {"src_flux_nmgy": np.asarray(m["src_flux_nmgy"])[:, ::-1]})),
-    Fault("missing band filled", "an arc in a band without an exposure", ("flux",), spoil=_filled),
+    Fault("missing band filled", "an arc in a band without an exposure", ("flux", "recompute"), spoil=_filled),
     Fault("light on dead pixels", "an arc on pixels where the survey has no data", ("flux",), spoil=_painted_holes),
-    Fault("flux scale", "arcs 10 % too bright", ("flux", "rendering"), spoil=_flux_scale),
-    Fault("pedestal", "a tenth of a sky sigma added to every injection", ("annulus",),
+    Fault("flux scale", "arcs 10 % too bright", ("flux", "rendering", "recompute"), spoil=_flux_scale),
+    Fault("checkerboard in the arc's light", "0.005 sky sigma, alternating, where the stored arc is not 0",
+          ("recompute",),
+          spoil=_stamps(lambda p, s: s + 0.005 * _sky(p) * _BOARD * (p["arc"].values != 0))),
+    Fault("float16 in the arc's light", "stamps stored with 10 bits of mantissa where the arc is", ("recompute",),
+          spoil=_stamps(lambda p, s: np.where(p["arc"].values != 0, s.astype(np.float16), s))),
+    Fault("gain of 1.00002", "stamps multiplied where the arc is", ("recompute",),
+          spoil=_stamps(lambda p, s: np.where(p["arc"].values != 0, 1.00002 * s, s))),
+    Fault("pedestal", "a tenth of a sky sigma added to every injection", ("annulus", "recompute"),
           spoil=_stamps(lambda p, s: s + 0.1 * _sky(p))),
-    Fault("background offset", "a random offset of each injection, mean 0, 0.3 sky sigma", ("annulus",),
+    Fault("background offset", "a random offset of each injection, mean 0, 0.3 sky sigma", ("annulus", "recompute"),
           spoil=_stamps(_offsets)),
-    Fault("one-pixel shift", "the host of every injection moved by a pixel", ("alignment", "annulus"),
+    Fault("one-pixel shift", "the host of every injection moved by a pixel", ("alignment", "annulus", "recompute"),
           spoil=_stamps(lambda p, s: s + np.roll(p["ctrl"].values, 1, axis=-1) - p["ctrl"].values)),
-    Fault("missing noise", "no shot noise of the arc", ("noise",), spoil=_stamps(_noise(0.0))),
-    Fault("wrong gain", "the gain a factor of 4 too small", ("noise",), spoil=_stamps(_noise(2.0))),
-    Fault("rounded stamps only", "stamps rounded to a quarter of a sky sigma, controls not", ("annulus",),
+    Fault("missing noise", "no shot noise of the arc", ("noise", "recompute"), spoil=_stamps(_noise(0.0))),
+    Fault("wrong gain", "the gain a factor of 4 too small", ("noise", "recompute"), spoil=_stamps(_noise(2.0))),
+    Fault("rounded stamps only", "stamps rounded to a quarter of a sky sigma, controls not", ("annulus", "recompute"),
           spoil=_stamps(lambda p, s: np.round(s / (0.25 * _sky(p))) * 0.25 * _sky(p))),
     Fault("controls of other hosts", "the control of each row is another galaxy", ("annulus", "alignment"),
           spoil=_other_hosts),
@@ -325,7 +340,9 @@ def examine(fault: Fault | None, run: SmallRun, diagnostics: DiagnosticsConfig |
     pairs = run.pairs(renderer)
     if fault:
         pairs = fault.spoil(pairs)
-    return findings(Summaries.from_block(pairs, config).results(config, run.config.seed, run.injection, renderer))
+    return findings(
+        Summaries.from_block(pairs, config, run.origin).results(config, run.config.seed, run.injection, renderer)
+    )
 
 
 def alarm_counts(fault: Fault | None, run: SmallRun, diagnostics: DiagnosticsConfig | None = None) -> NDArray[np.int64]:

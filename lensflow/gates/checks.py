@@ -14,7 +14,6 @@ from lensflow.config import fingerprint
 from lensflow.config.checks import GATE_CHECKS
 from lensflow.diagnostics import Finding, Status, findings
 from lensflow.diagnostics.findings import (
-    ALARM,
     KS_P,
     LEAST_OVER_HOST,
     LEAST_PEAK_SNR,
@@ -22,6 +21,7 @@ from lensflow.diagnostics.findings import (
     LOCALISATION,
     LOCALISED_SHARE,
 )
+from lensflow.diagnostics.judging import ALARM
 from lensflow.errors import GateError, SplitError
 from lensflow.gates.verdicts import GateResult, Verdict
 from lensflow.manifest.splits import check_splits

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from lensflow import schema
 from lensflow.config import DiagnosticsConfig, ScorerConfig, fingerprint
-from lensflow.diagnostics.findings import Finding, Status
+from lensflow.diagnostics.judging import Finding, Status
 from lensflow.gates.auc import roc_points
 from lensflow.gates.machine import choose_hosts
 from lensflow.gates.score_areas import Areas

@@ -157,13 +157,8 @@ def inject_block(
         arc, masked_flux = mask_arcs(arc, keep_weights(arc.shape[-1], x, y, *config.core_mask))
     sums = kernels.Sums.of(arc, image, invvar, rows)
     arc, dark_flux = kernels.mask_no_data(arc, invvar, rows, sums)
-    stamp = np.empty_like(arc)
     per_nmgy = variance_per_nmgy(_gain_of_rows(arc, hosts, rows, manifest, config))
-    kernels.inject_rows(
-        image, invvar, rows, arc, per_nmgy,
-        columns["row_id"], *key_words(int(manifest.attrs["seed"]), PURPOSE), x, y,
-        stamp, sums.band, sums.shape,
-    )  # fmt: skip
+    stamp = add_arcs(arc, hosts, rows, manifest, per_nmgy, sums)
     metrics = pair_metrics(
         rendering, sums, hosts, rows, columns, bands, masked_flux, config.core_mask_radius_pix, dark_flux, per_nmgy
     )  # fmt: skip
@@ -172,6 +167,48 @@ def inject_block(
     out = schema.dataset("pairs", {"arc": arc, "stamp": stamp, **metrics, **flags}, {"band": bands})
     out.attrs["pixel_scale_arcsec"] = hosts.attrs["pixel_scale_arcsec"]
     return out
+
+
+def add_arcs(
+    arc: NDArray[np.float32],
+    hosts: xr.Dataset,
+    rows: NDArray[np.int64],
+    manifest: xr.Dataset,
+    per_nmgy: NDArray[np.float32],
+    sums: kernels.Sums | None = None,
+) -> NDArray[np.float32]:
+    """Add arcs and their noise to the hosts: how every stamp of a run is made, and made again by the checks.
+
+    Parameters
+    ----------
+    arc : ndarray of float32, shape (sample, band, y, x)
+        nMgy/pixel, as it is stored: masked, and 0 where there is no data.
+    hosts : Dataset
+        With ``image`` and ``invvar`` (host, band, y, x).
+    rows : ndarray of int64, shape (sample,)
+        Row of each sample's host.
+    manifest : Dataset
+        With ``row_id``, ``x_center`` and ``y_center``; attrs ``seed``.
+    per_nmgy : ndarray of float32, shape (sample, band)
+        Variance of the noise of 1 nMgy; 0 for none.
+    sums : kernels.Sums, optional
+        Filled where the metrics are wanted, too.
+
+    Returns
+    -------
+    ndarray of float32, shape (sample, band, y, x)
+        :func:`combine` of image, arc and the noise of the rows' keys.
+    """
+    n, bands = arc.shape[:2]
+    if sums is None:
+        sums = kernels.Sums(*(np.zeros(s) for s in ((n, bands, kernels.N_SUMS), (n, kernels.N_SHAPE), (0, 0, 0))))
+    stamp = np.empty_like(arc)
+    kernels.inject_rows(
+        hosts["image"].values, hosts["invvar"].values, rows, arc, per_nmgy,
+        manifest["row_id"].values, *key_words(int(manifest.attrs["seed"]), PURPOSE),
+        manifest["x_center"].values, manifest["y_center"].values, stamp, sums.band, sums.shape,
+    )  # fmt: skip
+    return stamp
 
 
 def _psf(hosts: xr.Dataset, rows: NDArray[np.int64], manifest: xr.Dataset) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from lensflow.jit import compiled
 from lensflow.rng import key_words, philox4x32
 
 STAMP, ARC = "rounding", "rounding.arc"
+_TWO_ULPS = 2.0**-22  # of a float32, relative
 _LOW, _32 = np.uint64(0xFFFFFFFF), np.uint64(32)
 
 
@@ -113,6 +114,77 @@ def _round(values, step, row_id, k0, k1, out):  # type: ignore[no-untyped-def]
                 out[i, b, p] = np.float32(np.floor(np.float64(values[i, b, p]) * per_step + u) * s)
 
 
+def before_rounding(
+    values: NDArray[np.float32], step: NDArray[np.float32], row_id: NDArray[np.uint64], seed: int, purpose: str = STAMP
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Ends of the interval of pixels that :func:`round_pixels` makes the given ones of, wider by two float32 each way.
+
+    The draw is known, so the interval is one step wide, and where it begins is known too. Bands with step 0 come back
+    as they are.
+
+    Parameters
+    ----------
+    values, step, row_id, seed, purpose
+        As for :func:`round_pixels`; ``values`` are whole multiples of the step.
+
+    Returns
+    -------
+    low, high : ndarray of float32, shape (sample, band, y, x)
+    """
+    source = np.ascontiguousarray(values, dtype=np.float32)
+    low, high = np.empty_like(source), np.empty_like(source)
+    flat = (*source.shape[:2], -1)
+    rows = np.ascontiguousarray(row_id, dtype=np.uint64)
+    steps = np.ascontiguousarray(np.broadcast_to(step, source.shape[:2]), dtype=np.float64)
+    if source.size:
+        _unround(source.reshape(flat), steps, rows, *key_words(seed, purpose), low.reshape(flat), high.reshape(flat))
+    return low, high
+
+
+@compiled()
+def _unround(values, step, row_id, k0, k1, low, high):  # type: ignore[no-untyped-def]
+    rows, bands, pixels = values.shape
+    blocks = (pixels + 3) // 4
+    word = np.empty(4 * blocks, np.uint32)
+    for i in range(rows):
+        for b in range(bands):
+            s = step[i, b]
+            if s == 0.0:
+                low[i, b] = values[i, b]
+                high[i, b] = values[i, b]
+                continue
+            _words(word, blocks, k0, k1, row_id[i], np.uint64(b))
+            per_step = 1.0 / s
+            for p in range(pixels):
+                u = (np.float64(word[p]) + 0.5) * (1.0 / 4294967296.0)
+                k = np.rint(np.float64(values[i, b, p]) * per_step) - u
+                first, last = k * s, (k + 1.0) * s
+                low[i, b, p] = np.float32(first - _TWO_ULPS * abs(first))
+                high[i, b, p] = np.float32(last + _TWO_ULPS * abs(last))
+
+
+def rounding_steps(
+    invvar: NDArray[np.float32], rows: NDArray[np.int64], store: StoreConfig
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Steps of stamp and control, and of the arc, shape (sample, band) each; 0 where they are not rounded.
+
+    Parameters
+    ----------
+    invvar : ndarray, shape (host, band, y, x)
+        nMgy^-2.
+    rows : ndarray of int64, shape (sample,)
+        Row of each sample's host.
+    store : StoreConfig
+    """
+    used, of_sample = np.unique(rows, return_inverse=True)
+    sigma = sky_sigma(invvar[used])[of_sample]
+    power_of_two = store.quantize_step == "power_of_two"
+    return (
+        rounding_step(sigma, store.stamp_steps_per_sigma, power_of_two),
+        rounding_step(sigma, store.arc_steps_per_sigma, power_of_two),
+    )
+
+
 def round_block(
     block: xr.Dataset,
     invvar: NDArray[np.float32],
@@ -139,13 +211,10 @@ def round_block(
     Dataset
         With ``quantize_step_nmgy`` (sample, band), the step of stamp and control; 0 where they are not rounded.
     """
-    n, m, power_of_two = store.stamp_steps_per_sigma, store.arc_steps_per_sigma, store.quantize_step == "power_of_two"
+    n, m = store.stamp_steps_per_sigma, store.arc_steps_per_sigma
     step, changed = np.zeros((manifest.sizes["sample"], manifest.sizes["band"]), np.float32), {}
     if n or m:
-        used, of_sample = np.unique(rows, return_inverse=True)
-        sigma = sky_sigma(invvar[used])[of_sample]
-        step = rounding_step(sigma, n, power_of_two)
-        fine = rounding_step(sigma, m, power_of_two)
+        step, fine = rounding_steps(invvar, rows, store)
         keys, seed = manifest["row_id"].values, int(manifest.attrs["seed"])
         plan = (("stamp", step, STAMP, n), ("ctrl", step, STAMP, n), ("arc", fine, ARC, m))
         for name, by, purpose, wanted in plan:

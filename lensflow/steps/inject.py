@@ -191,7 +191,7 @@ def _rounded_arrays(config: RunConfig) -> dict[str, dict[str, Any]]:
     return {name: rounding_attrs(k, store.quantize_step, config.bands) for name, k in said.items() if k}
 
 
-def _hosts_of(url: str, host_index: np.ndarray) -> xr.Dataset:
+def hosts_of(url: str, host_index: np.ndarray) -> xr.Dataset:
     """Hosts of a region's rows: one slice, or two where the rows of a larger plan follow those of a smaller one."""
     falls = np.flatnonzero(np.diff(host_index) < 0) + 1
     ends = sorted((int(part.min()), int(part.max()) + 1) for part in np.split(host_index, falls))
@@ -243,7 +243,7 @@ class InjectTask:
         folder = RunFolder.of(self.config)
         manifest = read_manifest_block(folder.manifest, region)
         host_index = manifest["host_index"].values
-        hosts = _hosts_of(folder.cutouts, host_index)
+        hosts = hosts_of(folder.cutouts, host_index)
         watch.lap("read")
         block = inject_block(hosts, manifest, self.config.injection, bank_of(self.config))
         watch.lap("render and measure")

@@ -15,17 +15,18 @@ from threadpoolctl import threadpool_limits
 
 from lensflow import schema
 from lensflow.config import RunConfig
-from lensflow.diagnostics import Summaries, results_from_json, results_to_json
+from lensflow.diagnostics import Origin, Summaries, results_from_json, results_to_json
 from lensflow.errors import StoreError
 from lensflow.gates import FeatureBlock, GateResult, MetadataRows, choose_hosts, feature_block, run_checks, run_gate
 from lensflow.manifest.image_sources import bank_of
 from lensflow.steps.execute import Progress, run_tasks, silent
 from lensflow.steps.identity import keep_config, pairs_content, stored_key
+from lensflow.steps.inject import hosts_of
 from lensflow.steps.run_folder import RunFolder
 from lensflow.steps.sources import stamp_diagonal_arcsec
 from lensflow.store import paths, resume
-from lensflow.store.open import read_attrs, read_head, read_hosts, read_pairs_block, stored_regions
-from lensflow.store.regions import Regions
+from lensflow.store.open import read_attrs, read_head, read_pairs_block, stored_regions
+from lensflow.store.regions import Region, Regions
 
 
 def diagnose_step(config: RunConfig, progress: Progress = silent) -> dict[str, xr.Dataset]:
@@ -149,17 +150,25 @@ class _MeasureTask:
     def __call__(self, index: int) -> _Part:
         folder, config = RunFolder.of(self.config), self.config
         region = self.regions[index]
-        pairs = read_pairs_block(folder.pairs, folder.manifest, folder.cutouts, region)
-        if self.summaries and pairs.attrs.get("psf_model") == "kernel":
-            kernel = read_hosts(folder.cutouts, pairs["host_index"].values, ("psf_kernel",))["psf_kernel"]
+        origin = self._origin(region) if self.summaries else None
+        hosts = origin.hosts if origin else None
+        pairs = read_pairs_block(folder.pairs, folder.manifest, folder.cutouts, region, hosts)
+        if hosts is not None and pairs.attrs.get("psf_model") == "kernel":
+            kernel = hosts["psf_kernel"].values[np.searchsorted(hosts["host_index"].values, pairs["host_index"].values)]
             pairs = pairs.assign(psf_kernel=(("sample", *schema.PSF_KERNEL.dims[1:]), kernel))
         return _Part(
             index,
-            Summaries.from_block(pairs, config.diagnostics) if self.summaries else None,
+            Summaries.from_block(pairs, config.diagnostics, origin) if self.summaries else None,
             feature_block(self._of_gate(pairs), config.gate.every, config.gate.core_box_pix) if self.features else None,
             # Of all rows: control rows may have hosts of their own, and exact balance is counted over every row.
             MetadataRows.from_block(pairs) if self.features and config.gate.wants_metadata else None,
         )
+
+    def _origin(self, region: Region) -> Origin:
+        """Hosts of a region's rows, and the settings that made its pairs."""
+        folder = RunFolder.of(self.config)
+        index = read_head(folder.manifest, "manifest", region.slice, ("host_index",))["host_index"].values
+        return Origin(hosts_of(folder.cutouts, index), self.config.injection, self.config.store)
 
     def _of_gate(self, pairs: xr.Dataset) -> xr.Dataset:
         """Rows of the hosts that the gate will use: the same whatever the region, so no more need be kept."""

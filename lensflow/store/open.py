@@ -458,16 +458,28 @@ def read_row_ids(url: str) -> NDArray[np.uint64]:
     return _read(url, _group(url, "manifest"), "row_id")
 
 
-def read_pairs_block(url: str, manifest_url: str, cutouts_url: str, region: Region) -> xr.Dataset:
-    """One region of pairs, in memory: manifest columns, metrics, flags, ``arc``, ``stamp``, ``ctrl``, ``has_data``."""
+def read_pairs_block(
+    url: str, manifest_url: str, cutouts_url: str, region: Region, hosts: xr.Dataset | None = None
+) -> xr.Dataset:
+    """One region of pairs, in memory: manifest columns, metrics, flags, ``arc``, ``stamp``, ``ctrl``, ``has_data``.
+
+    ``hosts`` are those of the region's rows, with ``host_index``, where they have been read already.
+    """
     group = _group(url, "pairs")
     out = read_manifest_block(manifest_url, region)
     data = _tables(url, "pairs", group, region.slice) | _pixels(url, "pairs", group, region.slice)
     out = out.assign(data).assign_attrs(pixel_scale_arcsec=group.attrs["pixel_scale_arcsec"])
-    has_data = serve_has_data(cutouts_url, out["host_index"].values)
+    host_index, row_id, step = (out[name].values for name in ("host_index", "row_id", "quantize_step_nmgy"))
+    if hosts is None:
+        has_data = serve_has_data(cutouts_url, host_index)
+    else:
+        of_row = np.searchsorted(hosts["host_index"].values, host_index)
+        has_data = (hosts["invvar"].values > 0)[of_row]
     out = out.assign(has_data=(schema.HAS_DATA.dims, has_data, schema.HAS_DATA.attrs))
     if "ctrl" in out:
         return out
-    host_index, row_id, step = (out[name].values for name in ("host_index", "row_id", "quantize_step_nmgy"))
-    ctrl = serve_ctrl(cutouts_url, host_index, row_id, step, int(out.attrs["seed"]))
+    if hosts is None:
+        ctrl = serve_ctrl(cutouts_url, host_index, row_id, step, int(out.attrs["seed"]))
+    else:
+        ctrl = round_pixels(hosts["image"].values[of_row], step, row_id, int(out.attrs["seed"]))
     return out.assign(ctrl=(schema.CTRL.dims, ctrl))

@@ -21,4 +21,4 @@ def pairs(run):
 
 @pytest.fixture(scope="session")
 def results(run, pairs):
-    return Summaries.from_block(pairs, CONFIG).results(CONFIG, 1, run.injection)
+    return Summaries.from_block(pairs, CONFIG, run.origin).results(CONFIG, 1, run.injection)

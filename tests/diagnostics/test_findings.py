@@ -19,7 +19,7 @@ def test_a_sound_run_has_no_alarm_and_every_diagnostic_is_tested(results):
 
 def test_the_lazy_way_says_what_the_one_pass_says(run, results):
     config = run.config.model_copy(update={"diagnostics": CONFIG, "seed": 1})
-    lazy = lf.diagnose(run.lazy(chunk=17), config)
+    lazy = lf.diagnose(run.lazy(chunk=17), config, run.hosts)
     assert list(lazy) == list(results)
     for name, ds in results.items():
         for v in ds.data_vars:

@@ -25,7 +25,9 @@ def _hosts(run):
 
 
 def _results(pairs, run):
-    return Summaries.from_block(pairs, run.config.diagnostics).results(run.config.diagnostics, 1, run.injection)
+    return Summaries.from_block(pairs, run.config.diagnostics, run.origin).results(
+        run.config.diagnostics, 1, run.injection
+    )
 
 
 @pytest.fixture(scope="module")

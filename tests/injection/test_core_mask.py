@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from lensflow import geometry
 from lensflow.config import DiagnosticsConfig, InjectionConfig
-from lensflow.diagnostics import Status, Summaries, findings
+from lensflow.diagnostics import Origin, Status, Summaries, findings
 from lensflow.diagnostics.zoo import small_run
 from lensflow.injection import inject_block
 from lensflow.injection.core import Handling, handle_core
@@ -103,7 +103,7 @@ def test_diagnostics_call_a_masked_run_sound_and_notice_a_mask_that_nobody_decla
     masked = run.config.model_copy(update={"injection": MASKS[method]})
     pairs = type(run)(run.hosts, run.manifest, masked).pairs()
     config = DiagnosticsConfig(bootstrap=100)
-    summaries = Summaries.from_block(pairs, config)
+    summaries = Summaries.from_block(pairs, config, Origin(run.hosts, MASKS[method]))
     assert [f for f in findings(summaries.results(config, 1, MASKS[method])) if f.status is not Status.OK] == []
     undeclared = findings(summaries.results(config, 1, InjectionConfig()))
     assert {f.diagnostic for f in undeclared if f.status is Status.ALARM} == {"rendering"}

@@ -64,7 +64,7 @@ def alarmed(found):
 def test_the_lazy_way_says_what_the_one_pass_over_the_store_says(whole):
     results, _, gates = measured(whole)
     pairs = open_all_pairs(RunFolder.of(whole).pairs)
-    lazily = lf.diagnose(pairs.chunk({"sample": 13}), whole)
+    lazily = lf.diagnose(pairs.chunk({"sample": 13}), whole, open_cutouts(RunFolder.of(whole).cutouts))
     assert list(lazily) == list(results)
     for name, ds in results.items():
         for v in ds.data_vars:
@@ -170,7 +170,9 @@ def test_a_pixel_that_is_no_number_where_no_gate_looks_is_an_alarm_all_the_same(
     spoil(run, 2, 3)
     _, found, gates = measured(run)
     assert np.isfinite(gates["core_r"].auc)
-    assert alarmed(found) == {("annulus", "every pixel is a number")}
+    again = ("recompute", "stamps are host + arc + noise")
+    assert alarmed(found) == {("annulus", "every pixel is a number"), again}
+    assert "pixel x 3, y 2" in found[again].where
     assert gates["diagnostics"].verdict is Verdict.FAIL and "every pixel is a number (r)" in gates["diagnostics"].reason
 
 

@@ -1,0 +1,124 @@
+"""One number beside what it should be: the comparisons that every diagnostic is judged by."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+# An alarm: further from what is expected than so many half-widths of the 95 % interval.
+ALARM = 2.0
+
+
+class Status(StrEnum):
+    """What became of one comparison."""
+
+    OK = "OK"
+    ALARM = "ALARM"
+    NOT_TESTED = "NOT_TESTED"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One number beside its expectation.
+
+    Attributes
+    ----------
+    diagnostic, check, where : str
+        Which diagnostic, what was compared, and in which band, stratum or case it is worst.
+    value, low, high, expected : float
+        NaN where there is none.
+    text : str
+        Says it in words, or why it was not tested.
+    units : str
+        Of these numbers; "" for counts.
+    """
+
+    diagnostic: str
+    check: str
+    status: Status
+    where: str
+    value: float
+    low: float
+    high: float
+    expected: float
+    text: str
+    units: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain types, the status as its name."""
+        return {**asdict(self), "status": str(self.status)}
+
+    @classmethod
+    def from_dict(cls, tree: Mapping[str, Any]) -> Finding:
+        """Read back what :meth:`to_dict` gave."""
+        return cls(**{**tree, "status": Status(tree["status"])})
+
+
+def not_tested(diagnostic: str, check: str, why: str) -> Finding:
+    """Say why something was not compared."""
+    nothing = math.nan
+    return Finding(diagnostic, check, Status.NOT_TESTED, "", nothing, nothing, nothing, nothing, why)
+
+
+def against(
+    diagnostic: str, check: str, ds: xr.Dataset, name: str, expected: Any = 0.0, tolerance: Any = 0.0, text: str = ""
+) -> Finding:
+    """Judge ``name`` with its interval against what is expected; the place where it is worst is told."""
+    value, low, high = (ds[f"{name}{k}"] for k in ("", "_low", "_high"))
+    want = xr.zeros_like(value) + expected
+    apart = np.abs(value - want)
+    # An infinite value (no noise at all) has no interval, and is an alarm.
+    reach = xr.where(np.isinf(value), 0.0, np.maximum(high - value, value - low))
+    excess = (apart - np.maximum(ALARM * reach, xr.zeros_like(value) + tolerance)).where(np.isfinite(want))
+    known = excess.notnull()
+    if not bool(known.any()):
+        why = "no value with an interval: too few rows or hosts, or no expectation"
+        return not_tested(diagnostic, check, why)
+    flat = excess.values.ravel()
+    worst = int(np.nanargmax(np.where(np.isnan(flat), -np.inf, flat)))
+    status = Status.ALARM if flat[worst] > 0 else Status.OK
+    number, lower, upper, wanted = (float(v.values.ravel()[worst]) for v in (value, low, high, want))
+    said = text or str(ds[name].attrs["long_name"])
+    units = str(ds[name].attrs.get("units", ""))
+    return Finding(diagnostic, check, status, place_of(value, worst), number, lower, upper, wanted, said, units)
+
+
+def exact(diagnostic: str, check: str, counts: xr.DataArray, tested: bool = True) -> Finding:
+    """Judge a count that must be 0."""
+    text = str(counts.attrs["long_name"])
+    if not tested:
+        return not_tested(diagnostic, check, f"nothing to count: {text}")
+    flat = np.atleast_1d(counts.values).ravel()
+    worst = int(flat.argmax())
+    status = Status.ALARM if flat[worst] > 0 else Status.OK
+    return Finding(diagnostic, check, status, place_of(counts, worst), float(flat[worst]), np.nan, np.nan, 0.0, text)
+
+
+def within(diagnostic: str, check: str, values: xr.DataArray, limit: float, expected: float = 0.0) -> Finding:
+    """Judge deviations of something that is not a sample: each must stay below its limit."""
+    flat = np.abs(np.atleast_1d(values.values).ravel())
+    text = f"{values.attrs['long_name']}; limit {limit:g}"
+    if not np.isfinite(flat).any() and not np.isinf(flat).any():
+        return not_tested(diagnostic, check, text)
+    worst = int(np.nanargmax(flat))
+    status = Status.ALARM if flat[worst] > limit else Status.OK
+    units, place = str(values.attrs.get("units", "")), place_of(values, worst)
+    return Finding(diagnostic, check, status, place, float(flat[worst]), np.nan, limit, expected, text, units)
+
+
+def place_of(values: xr.DataArray, flat: int) -> str:
+    """Name a place of an array by its coordinates."""
+    if not values.dims:
+        return ""
+    at = np.unravel_index(flat, values.shape)
+    said = []
+    for dim, k in zip(values.dims, at, strict=True):
+        label = values[dim].values[k] if dim in values.coords else k
+        said.append(f"{dim} {label}" if dim in ("row", "ring", "q") else str(label))
+    return ", ".join(said)
