@@ -69,7 +69,8 @@ class Recompute:
     def from_block(cls, pairs: xr.Dataset, origin: Origin | None) -> Recompute:
         """Make the stamps of a block again, and compare."""
         bands = tuple(str(b) for b in pairs["band"].values)
-        total = cls(bands, 0, *(np.zeros(len(bands), np.int64) for _ in range(4)), None, "" if origin else NO_HOSTS)
+        none = np.zeros(len(bands), np.int64)
+        total = cls(bands, 0, none, none, none, none, None, "" if origin else NO_HOSTS)
         if origin is None:
             return total
         needed = pairs[[name for name in _NEEDED if name in pairs.variables]]
