@@ -1,5 +1,6 @@
 import pytest
 
+from tests.figures import not_drawn
 from tests.small_survey import small_survey
 
 
@@ -7,3 +8,10 @@ from tests.small_survey import small_survey
 def survey(tmp_path):
     """A survey of one brick with six hosts, and the config of a run on it."""
     return small_survey(tmp_path)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def figures_are_not_drawn():
+    """Reports are written here for what they say."""
+    with not_drawn():
+        yield

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import re
 import shutil
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from html.parser import HTMLParser
 from pathlib import Path
@@ -25,6 +26,7 @@ from lensflow.steps.report import report_step
 from lensflow.steps.run import run
 from lensflow.steps.run_folder import RunFolder
 from lensflow.steps.zoo import zoo_key
+from tests.figures import not_drawn
 from tests.report.gates_factory import ONE_OF_EACH, fitted
 from tests.small_run import SMALL, small_config
 
@@ -82,6 +84,13 @@ def copied(finished: RunConfig, tmp_path: Path) -> RunConfig:
     """The finished run in a folder of its own, to take things away from."""
     shutil.copytree(finished.out, tmp_path / "run", ignore=shutil.ignore_patterns("survey"))
     return finished.model_copy(update={"out": str(tmp_path / "run")})
+
+
+@pytest.fixture
+def undrawn() -> Iterator[None]:
+    """For tests that write a page for its words."""
+    with not_drawn():
+        yield
 
 
 class Page(HTMLParser):
@@ -156,6 +165,7 @@ def test_each_gate_shows_its_verdict_its_numbers_and_its_reason(record: RunRecor
     assert "an area above the threshold is expected where the physics is correct" in text
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_gates_without_a_fit_show_what_they_compared_in_place_of_a_curve(bare: RunRecord) -> None:
     html = render(dataclasses.replace(bare, gates=ONE_OF_EACH), NOW)
     text = words(html)
@@ -169,6 +179,7 @@ def test_gates_without_a_fit_show_what_they_compared_in_place_of_a_curve(bare: R
     assert {f"gate-{g.name}" for g in ONE_OF_EACH} <= {a.get("id") for _, a in Page(html).tags}
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_the_verdict_comes_before_all_else(bare: RunRecord, html: str) -> None:
     gates = (*ONE_OF_EACH[:1], fitted("edge_all", Verdict.PASS, 0.5), *ONE_OF_EACH[1:])
     text = words(render(dataclasses.replace(bare, gates=gates), NOW))
@@ -187,6 +198,7 @@ def test_counts_on_the_page_are_those_of_the_receipts(record: RunRecord, html: s
     assert "MISSING_FILE_g" in text
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_broken_invariant_is_an_alarm(bare: RunRecord) -> None:
     counts = {**bare.pairs_summary["counts"], "invariant: arc in a band without data": 2}
     broken = dataclasses.replace(bare, pairs_summary={**bare.pairs_summary, "counts": counts})
@@ -240,6 +252,7 @@ def test_rows_that_stand_out_are_shown_once_with_their_own_pixels_and_the_reason
         assert all(why in words(html) for why in e.why)
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.slow
 def test_a_matrix_of_known_faults_is_shown_if_this_code_made_it(copied: RunConfig, bare: RunRecord) -> None:
     assert "Not measured with the installed code: lensflow zoo" in words(render(bare, NOW))
@@ -252,6 +265,7 @@ def test_a_matrix_of_known_faults_is_shown_if_this_code_made_it(copied: RunConfi
     assert collect(copied, at, {"zoo": "of other code"}).zoo is None
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_run_without_diagnostics_and_gates_still_has_a_report_that_says_so(copied: RunConfig) -> None:
     for name in ("diagnostics", "gates", "timings"):
         (Path(copied.out) / "summaries" / f"{name}.json").unlink()
@@ -261,6 +275,7 @@ def test_a_run_without_diagnostics_and_gates_still_has_a_report_that_says_so(cop
     assert "PSF sizes" in text and "What was drawn" in text
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_results_of_other_pixels_are_left_out_and_named(copied: RunConfig) -> None:
     for name in ("diagnostics", "gates"):
         path = Path(copied.out) / "summaries" / f"{name}.json"
@@ -273,6 +288,7 @@ def test_results_of_other_pixels_are_left_out_and_named(copied: RunConfig) -> No
         assert f"The stored {name} belong to other pixels or settings" in text
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_run_that_stopped_while_injecting_reports_its_finished_rows(copied: RunConfig) -> None:
     done = sorted((Path(copied.out) / "receipts" / "pairs").glob("region-*"))
     done[0].unlink()
@@ -282,6 +298,7 @@ def test_a_run_that_stopped_while_injecting_reports_its_finished_rows(copied: Ru
     assert "32 of" in words(Path(report_step(copied)).read_text())
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize("gone", [("pairs",), ("pairs", "manifest")])
 def test_a_run_that_has_only_begun_has_a_report(copied: RunConfig, gone: tuple[str, ...]) -> None:
     for name in gone:
@@ -305,6 +322,7 @@ def test_a_run_of_one_band_has_a_report(tmp_path: Path) -> None:
     assert "z in grey" in text and "source z" in text
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_figures_lie_beside_a_page_at_any_place(bare: RunRecord, tmp_path: Path) -> None:
     page = write_page(bare, f"file://{tmp_path}/elsewhere", NOW)
     assert page.endswith("elsewhere/index.html")

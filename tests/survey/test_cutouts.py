@@ -434,7 +434,15 @@ def test_bit_15_of_a_16_bit_mask_is_no_unknown_bit(tmp_path):
 
 @pytest.mark.parametrize(
     ("size", "plausible"),
-    [(0.05, False), (0.12, False), (0.6, False), (0.8, True), (2.0, True), (2.9, False), (60, False)],
+    [
+        (0.12, False),
+        (0.8, True),
+        (2.9, False),
+        *(
+            pytest.param(*case, marks=pytest.mark.slow)
+            for case in [(0.05, False), (0.6, False), (2.0, True), (60, False)]
+        ),
+    ],
 )
 def test_a_psf_size_that_cannot_be_is_not_used_and_has_a_reason(tmp_path, size, plausible):
     def spot(products):
