@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import dask
@@ -18,6 +19,7 @@ from numpy.typing import ArrayLike
 from lensflow.cluster import connect, dashboard_link
 from lensflow.config import InjectionConfig, RunConfig, SplitsConfig, SurveyConfig, load_config
 from lensflow.diagnostics import Origin, Summaries
+from lensflow.diagnostics.rendering import last_key
 from lensflow.errors import StoreError
 from lensflow.gates import FeatureBlock, GateResult, MetadataRows, feature_block, run_gates
 from lensflow.gates.brightness import BrightnessBin
@@ -52,6 +54,7 @@ from lensflow.steps import verify_step as verify
 from lensflow.steps.score import with_split
 from lensflow.steps.sources import in_store_order
 from lensflow.store.open import open_cutouts, open_manifest, open_pairs, with_host_ids
+from lensflow.store.resume import code_fingerprint
 from lensflow.survey.crop import crop
 from lensflow.survey.photometry import with_measurements
 from lensflow.survey.psf_audit import psf_audit
@@ -283,23 +286,28 @@ def diagnose(pairs: xr.Dataset, config: RunConfig, cutouts: xr.Dataset | None = 
         Name -> results with intervals.
     """
 
+    origin = Origin(
+        None, config.injection, config.store, bank_of(config),
+        last_key(np.asarray(pairs["row_id"]), np.asarray(pairs["is_control"])),
+        pairs.attrs.get("pixel_code", code_fingerprint()) == code_fingerprint(),
+    )  # fmt: skip
+
     def summarise(block: xr.Dataset) -> Summaries:
-        return Summaries.from_block(block, config.diagnostics, _origin_of(block, cutouts, config))
+        return Summaries.from_block(block, config.diagnostics, replace(origin, hosts=_hosts_of(block, cutouts)))
 
     parts = _each_chunk(pairs, summarise)
     total = parts[0]
     for part in parts[1:]:
         total = total + part
-    return total.results(config.diagnostics, config.seed, config.injection, sources=bank_of(config))
+    return total.results(config.diagnostics, config.seed, config.injection)
 
 
-def _origin_of(block: xr.Dataset, cutouts: xr.Dataset | None, config: RunConfig) -> Origin | None:
-    """What a block was made from, its hosts in memory; None without cutouts."""
+def _hosts_of(block: xr.Dataset, cutouts: xr.Dataset | None) -> xr.Dataset | None:
+    """Hosts of a block's rows in memory; None without cutouts."""
     if cutouts is None:
         return None
     index = np.unique(block["host_index"].values)
-    hosts = cutouts.isel(host=index).assign_coords(host_index=("host", index)).load()
-    return Origin(hosts, config.injection, config.store)
+    return cutouts.isel(host=index).assign_coords(host_index=("host", index)).load()
 
 
 def gate(pairs: xr.Dataset, config: RunConfig) -> list[GateResult]:

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from lensflow import cli
-from lensflow.diagnostics import rendering
+from lensflow.diagnostics import reference
 from lensflow.lensing.render_reference import render_row_reference
 from tests.s3.server import CannotStart, environment, make_bucket, running_server
 
@@ -30,7 +30,7 @@ def reference_rendered_once():
         return made[key].copy()
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(rendering, "render_row_reference", once)
+        patch.setattr(reference, "render_row_reference", once)
         yield
 
 

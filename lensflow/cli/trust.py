@@ -98,18 +98,22 @@ def verify(
         int | None, typer.Option(min=1, help="Regions to read of each store, drawn anew; default all.")
     ] = None,
     repair: Annotated[bool, typer.Option("--repair", help="Make damaged objects again; sound ones stay.")] = False,
+    render: Annotated[
+        bool, typer.Option("--render", help="Render the arcs of all rows again, and compare them with the stored ones.")
+    ] = False,
 ) -> None:
     """Read a run's stores back and compare every byte with what was written. Exits with 1 if anything is damaged.
 
     With --repair, what is damaged is made again: metadata from its record, cutouts from the survey, the manifest from
-    the config, pairs from both, to the very bytes that were written.
+    the config, pairs from both, to the very bytes that were written. With --render, the arcs of all rows are rendered
+    again (the diagnostics do so with some 900 of them).
     """
     from lensflow.report.terminal import progress_display
     from lensflow.steps import verify_step
 
     run = folder_of(run)
     with progress_display(console) as progress:
-        found = verify_step(run, sample, repair=repair, progress=progress)
+        found = verify_step(run, sample, repair=repair, render=render, progress=progress)
     for store, number in found.checked.items():
         console.print(f"{store}: {number} of {found.regions[store]} regions read", highlight=False)
     console.print("Metadata, columns and tables, the manifest's too: all of them read.", highlight=False)
@@ -126,6 +130,8 @@ def verify(
     way_out = (
         "Run the same command as before: it does what is left." if repair else "--repair mends what can be mended."
     )
+    if render and all(d.what.startswith("row_id") for d in found.left):
+        way_out = "Its bytes are those that were written, so nothing mends them: make the run again in another out."
     raise StoreError(f"{run}: {len(found.left)} thing(s) are not as they were written. {way_out}")
 
 

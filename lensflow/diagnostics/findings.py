@@ -16,6 +16,7 @@ import xarray as xr
 from lensflow.diagnostics import deflection_check as bends
 from lensflow.diagnostics import psf_check as impulses
 from lensflow.diagnostics.judging import ALARM, Finding, Status, against, exact, not_tested, place_of, within
+from lensflow.diagnostics.rendering import CHANCE, FAULTY_SHARE, SAMPLE
 
 # Beyond these the number matters, whatever its interval.
 SHIFT_PIX, FLUX_SHARE, SKY_MAG, BALANCE, MISSING_SHARE, LEAKAGE_PCT = 0.02, 0.02, 0.3, 0.2, 0.02, 1.0
@@ -201,13 +202,33 @@ def _rendering(ds: xr.Dataset) -> Iterator[Finding]:
     if skipped := _untested("rendering", ds):
         yield skipped
         return
-    yield within("rendering", "stored arcs made anew", ds["error"], float(ds.attrs["accuracy"]))
-    yield within("rendering", "their flux", ds["flux_error"], float(ds.attrs["accuracy"]))
+    done, of_all = int(ds["n_rendered"]), int(ds["n_injections"])
+    sample = f"all {of_all:,} rows" if done >= of_all else f"{done:,} of {of_all:,} rows, chosen by hash"
+    if done >= SAMPLE:
+        sample += f"; a fault in {100 * FAULTY_SHARE:g} % of the rows is among them with a chance of {100 * CHANCE:g} %"
+    for name, check in (("error", "stored arcs made anew"), ("flux_error", "their flux")):
+        yield _rendered_again(ds, name, check, sample)
     limit = np.maximum(ds["reference_own_error"], float(ds.attrs["reference_accuracy"]))
     text = "error against the slow reference over the larger of its own and " + f"{ds.attrs['reference_accuracy']:g}"
     yield within(
         "rendering", "beside the slow reference", (ds["reference_error"] / limit).assign_attrs(long_name=text), 1
     )
+
+
+def _rendered_again(ds: xr.Dataset, name: str, check: str, sample: str) -> Finding:
+    """Judge errors of rendered rows, each against its own tolerance."""
+    excess = (ds[name] / ds["tolerance"]).values
+    if np.isnan(excess).all():
+        why = "sources are images, which are not given here" if int(ds.attrs["n_images"]) else "no row"
+        return not_tested("rendering", check, f"no row was rendered again: {why}")
+    worst = int(np.nanargmax(excess))
+    row, band = np.unravel_index(worst, excess.shape)
+    beyond = int(ds["n_beyond"])
+    text = f"{ds[name].attrs['long_name']}; {sample}; {beyond:,} of these beyond the tolerance"
+    status = Status.ALARM if excess[row, band] > 1 else Status.OK
+    where = f"row_id {ds['row_id'].values[row]}, {ds['band'].values[band]}"
+    value, allowed = float(ds[name].values[row, band]), float(ds["tolerance"].values[row])
+    return Finding("rendering", check, status, where, value, np.nan, allowed, 0.0, text, "1")
 
 
 _JUDGES: dict[str, Callable[[xr.Dataset], Iterator[Finding]]] = {

@@ -10,7 +10,7 @@ not beyond either. Where both ends give one value, that is the only one allowed:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import xarray as xr
@@ -70,9 +70,9 @@ class Recompute:
         """Make the stamps of a block again, and compare."""
         bands = tuple(str(b) for b in pairs["band"].values)
         none = np.zeros(len(bands), np.int64)
-        total = cls(bands, 0, none, none, none, none, None, "" if origin else NO_HOSTS)
-        if origin is None:
-            return total
+        total = cls(bands, 0, none, none, none, none, None, "")
+        if origin is None or origin.hosts is None:
+            return replace(total, why=NO_HOSTS)
         needed = pairs[[name for name in _NEEDED if name in pairs.variables]]
         for start in range(0, pairs.sizes["sample"], _ROWS_AT_ONCE):
             total = total + _compare(needed.isel(sample=slice(start, start + _ROWS_AT_ONCE)), origin, bands)
@@ -126,6 +126,7 @@ class Recompute:
 def _compare(pairs: xr.Dataset, origin: Origin, bands: tuple[str, ...]) -> Recompute:
     """Compare a few rows."""
     stamp, ctrl, arc = (np.ascontiguousarray(column(pairs, k), np.float32) for k in ("stamp", "ctrl", "arc"))
+    assert origin.hosts is not None
     rows = rows_of_hosts(origin.hosts, column(pairs, "host_index").astype(np.int64))
     again = _Again(pairs, origin, rows, arc, list(bands))
     low, high = again.stamps()
@@ -207,11 +208,12 @@ class _Again:
     """The stamps and controls of some rows, made again."""
 
     def __init__(self, pairs: xr.Dataset, origin: Origin, rows: NDArray[np.int64], arc: Pixels, bands: list[str]):
-        self.pairs, self.origin, self.rows, self.arc = pairs, origin, rows, arc
+        assert origin.hosts is not None
+        self.pairs, self.hosts, self.rows, self.arc = pairs, origin.hosts, rows, arc
         self.keys, self.seed = column(pairs, "row_id").astype(np.uint64), int(pairs.attrs["seed"])
         n = len(rows)
         if origin.injection.noise:
-            gain = effective_gain(origin.hosts, bands, origin.injection, rows)[rows]
+            gain = effective_gain(self.hosts, bands, origin.injection, rows)[rows]
         else:
             gain = np.full((n, len(bands)), np.inf)
         self.refused = np.isnan(gain) & (arc != 0).any(axis=(2, 3))
@@ -219,29 +221,29 @@ class _Again:
         self.step = self.fine = np.zeros((n, len(bands)), np.float32)
         store = origin.store
         if store.stamp_steps_per_sigma or store.arc_steps_per_sigma:
-            self.step, self.fine = rounding_steps(origin.hosts["invvar"].values, rows, store)
+            self.step, self.fine = rounding_steps(self.hosts["invvar"].values, rows, store)
         known = "quantize_step_nmgy" in pairs
         self.stored_step = column(pairs, "quantize_step_nmgy").astype(np.float32) if known else self.step
 
     def controls(self) -> Pixels:
         """Controls: the hosts, rounded as the stamps are."""
-        return self._rounded(self.origin.hosts["image"].values[self.rows])
+        return self._rounded(self.hosts["image"].values[self.rows])
 
     def stamps(self) -> tuple[Pixels, Pixels]:
         """Ends of what each stored pixel may be; equal where only one value is allowed."""
         if not self.fine.any():
             per_nmgy = variance_per_nmgy(self.gain)
-            made = self._rounded(add_arcs(self.arc, self.origin.hosts, self.rows, self.pairs, per_nmgy))
+            made = self._rounded(add_arcs(self.arc, self.hosts, self.rows, self.pairs, per_nmgy))
             return made, made
         low, high = before_rounding(self.arc, self.fine, self.keys, self.seed, ARC)
         # Controls, absent bands and pixels without data have no arc, before the rounding as after it.
         dark = np.asarray(column(self.pairs, "is_control")).astype(bool)[:, None]
         dark = (dark | ~np.isfinite(column(self.pairs, "psf_fwhm_arcsec")))[..., None, None]
-        dark = (dark | ~(self.origin.hosts["invvar"].values[self.rows] > 0)) & (self.arc == 0)
+        dark = (dark | ~(self.hosts["invvar"].values[self.rows] > 0)) & (self.arc == 0)
         low, high = np.where(dark, np.float32(0), low), np.where(dark, np.float32(0), high)
         # The noise grows with the arc, away from 0 on the side that its draw says.
         noises = [arc_noise(a, self.gain, self.keys, self.seed) for a in (low, high)]
-        image = self.origin.hosts["image"].values[self.rows]
+        image = self.hosts["image"].values[self.rows]
         return (
             self._rounded(combine(image, low, np.minimum(*noises))),
             self._rounded(combine(image, high, np.maximum(*noises))),

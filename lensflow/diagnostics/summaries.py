@@ -18,20 +18,19 @@ from lensflow.diagnostics.deflection_check import deflection_check
 from lensflow.diagnostics.differences import Differences
 from lensflow.diagnostics.flux import Flux, frame_of
 from lensflow.diagnostics.noise import Noise
-from lensflow.diagnostics.origin import Origin
+from lensflow.diagnostics.origin import Origin, with_arc_steps
 from lensflow.diagnostics.psf_check import psf_check
 from lensflow.diagnostics.radial_profile import RadialProfile
 from lensflow.diagnostics.recompute import Recompute
 from lensflow.diagnostics.regression import Regression
-from lensflow.diagnostics.rendering import rendering
+from lensflow.diagnostics.rendering import Rerendered
 from lensflow.diagnostics.specimens import Specimens
 from lensflow.diagnostics.stratified import Stratified
 from lensflow.diagnostics.visibility import Visibility
-from lensflow.lensing.image_light import Sources
 from lensflow.lensing.render import render
 
-# Diagnostics that are sums over rows. recompute makes every stamp again; psf, deflection and rendering make something
-# anew from the specimens.
+# Diagnostics that are sums over rows. recompute makes every stamp again, rendering the arcs of a sample of
+# rows; psf and deflection make something anew.
 ONE_PASS = (
     *("annulus", "regression", "stratified", "radial_profile", "alignment", "flux", "noise", "balance"),
     "visibility",
@@ -53,6 +52,7 @@ class Summaries:
     balance: Balance
     visibility: Visibility
     recompute: Recompute
+    rerendered: Rerendered
     specimens: Specimens
 
     @classmethod
@@ -64,8 +64,9 @@ class Summaries:
         pairs : Dataset
         config : DiagnosticsConfig
         origin : Origin, optional
-            What the block was made from; without it no stamp is made again.
+            What the block was made from; without it no stamp is made again, and arcs are taken to have no core mask.
         """
+        with_steps = with_arc_steps(pairs, origin)
         d = Differences.from_block(pairs, config)
         return cls(
             Annulus.from_differences(d),
@@ -78,7 +79,8 @@ class Summaries:
             Balance.from_block(pairs, config),
             Visibility.from_differences(d),
             Recompute.from_block(pairs, origin),
-            Specimens.from_block(pairs),
+            Rerendered.from_block(with_steps, origin),
+            Specimens.from_block(with_steps),
         )
 
     def __add__(self, other: Summaries) -> Summaries:
@@ -97,7 +99,6 @@ class Summaries:
         seed: int,
         injection: InjectionConfig | None = None,
         renderer: Any = render,
-        sources: Sources | None = None,
     ) -> dict[str, xr.Dataset]:
         """Result of every diagnostic, by name.
 
@@ -110,14 +111,12 @@ class Summaries:
             What the noise is compared with; without, only what was measured is given.
         renderer : callable
             What the psf and deflection tests examine: :func:`lensflow.lensing.render.render`, or one with a fault.
-        sources : Sources, optional
-            Where the images of rows with a ``src_id`` come from.
         """
         out = self.one_pass(config, seed, injection)
         out["recompute"] = self.recompute.result()
         out["psf"] = psf_check(self.specimens, renderer)
         out["deflection"] = deflection_check(renderer)
-        out["rendering"] = rendering(self.specimens, injection, sources)
+        out["rendering"] = self.rerendered.result(self.specimens, Origin(injection=injection or InjectionConfig()))
         return {name: out[name] for name in DIAGNOSTICS}
 
 

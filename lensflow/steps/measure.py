@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from threadpoolctl import threadpool_limits
 from lensflow import schema
 from lensflow.config import RunConfig
 from lensflow.diagnostics import Origin, Summaries, results_from_json, results_to_json
+from lensflow.diagnostics.rendering import last_key
 from lensflow.errors import StoreError
 from lensflow.gates import FeatureBlock, GateResult, MetadataRows, choose_hosts, feature_block, run_checks, run_gate
 from lensflow.manifest.image_sources import bank_of
@@ -80,7 +81,7 @@ def measure_step(
             total = parts[0].summaries
             for part in parts[1:]:
                 total = total + part.summaries
-            results = total.results(config.diagnostics, config.seed, config.injection, sources=bank_of(config))
+            results = total.results(config.diagnostics, config.seed, config.injection)
             found = json.loads(results_to_json(results))
             if keep:
                 keep_results(folder.diagnostics, stored_key(config, "diagnostics", content), found)
@@ -145,17 +146,17 @@ class _MeasureTask:
 
     def __init__(self, config: RunConfig, regions: Regions, summaries: bool, features: bool):
         self.config, self.regions, self.summaries, self.features = config, regions, summaries, features
+        self.origin = origin_of(config) if summaries else Origin()
         self.gate_hosts = _gate_hosts(config) if features else np.empty(0, np.int64)
 
     def __call__(self, index: int) -> _Part:
         folder, config = RunFolder.of(self.config), self.config
         region = self.regions[index]
-        origin = self._origin(region) if self.summaries else None
-        hosts = origin.hosts if origin else None
-        pairs = read_pairs_block(folder.pairs, folder.manifest, folder.cutouts, region, hosts)
-        if hosts is not None and pairs.attrs.get("psf_model") == "kernel":
-            kernel = hosts["psf_kernel"].values[np.searchsorted(hosts["host_index"].values, pairs["host_index"].values)]
-            pairs = pairs.assign(psf_kernel=(("sample", *schema.PSF_KERNEL.dims[1:]), kernel))
+        origin = None
+        if self.summaries:
+            pairs, origin = region_block(config, self.origin, region)
+        else:
+            pairs = read_pairs_block(folder.pairs, folder.manifest, folder.cutouts, region)
         return _Part(
             index,
             Summaries.from_block(pairs, config.diagnostics, origin) if self.summaries else None,
@@ -164,15 +165,34 @@ class _MeasureTask:
             MetadataRows.from_block(pairs) if self.features and config.gate.wants_metadata else None,
         )
 
-    def _origin(self, region: Region) -> Origin:
-        """Hosts of a region's rows, and the settings that made its pairs."""
-        folder = RunFolder.of(self.config)
-        index = read_head(folder.manifest, "manifest", region.slice, ("host_index",))["host_index"].values
-        return Origin(hosts_of(folder.cutouts, index), self.config.injection, self.config.store)
-
     def _of_gate(self, pairs: xr.Dataset) -> xr.Dataset:
         """Rows of the hosts that the gate will use: the same whatever the region, so no more need be kept."""
         return pairs.isel(sample=np.isin(pairs["host_index"].values, self.gate_hosts))
+
+
+def origin_of(config: RunConfig) -> Origin:
+    """Settings that made a run's pairs, and which rows are rendered again; hosts and sources are read by region."""
+    folder = RunFolder.of(config)
+    head = read_head(folder.manifest, "manifest", names=("row_id", "is_control"))
+    identity: Any = read_attrs(folder.pairs, "pairs").get("identity", {})
+    return Origin(
+        None, config.injection, config.store,
+        last_key=last_key(head["row_id"].values, head["is_control"].values),
+        same_code=identity.get("lensflow.code") == resume.code_fingerprint(),
+    )  # fmt: skip
+
+
+def region_block(config: RunConfig, origin: Origin, region: Region) -> tuple[xr.Dataset, Origin]:
+    """Pairs of a region, with the PSF images of their hosts where the arcs have some; and what they were made from."""
+    folder = RunFolder.of(config)
+    index = read_head(folder.manifest, "manifest", region.slice, ("host_index",))["host_index"].values
+    hosts = hosts_of(folder.cutouts, index)
+    origin = replace(origin, hosts=hosts, sources=bank_of(config))
+    pairs = read_pairs_block(folder.pairs, folder.manifest, folder.cutouts, region, hosts)
+    if pairs.attrs.get("psf_model") != "kernel":
+        return pairs, origin
+    kernel = hosts["psf_kernel"].values[np.searchsorted(hosts["host_index"].values, index)]
+    return pairs.assign(psf_kernel=(("sample", *schema.PSF_KERNEL.dims[1:]), kernel)), origin
 
 
 def _gate_hosts(config: RunConfig) -> NDArray[np.int64]:

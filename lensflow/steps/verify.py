@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from lensflow.config import RunConfig
+from lensflow.diagnostics.origin import with_arc_steps
+from lensflow.diagnostics.rendering import Rerendered
 from lensflow.errors import ConfigError, DamagedStoreError, ManifestError, StoreError
 from lensflow.injection.quality import bands_without_psf
 from lensflow.manifest.check import check_declared
 from lensflow.steps.execute import Progress, run_tasks, silent
+from lensflow.steps.measure import origin_of, region_block
 from lensflow.steps.run_folder import RunFolder, config_of
 from lensflow.store import objects, paths, receipts
 from lensflow.store.lease import hold
@@ -49,7 +52,12 @@ class Verification:
 
 
 def verify_step(
-    out: str, sample: int | None = None, *, repair: bool = False, progress: Progress = silent
+    out: str,
+    sample: int | None = None,
+    *,
+    repair: bool = False,
+    render: bool = False,
+    progress: Progress = silent,
 ) -> Verification:
     """Read a run's stores back and compare every byte with what was written: metadata, columns, tables, pixels.
 
@@ -64,6 +72,9 @@ def verify_step(
         Make damaged objects again: metadata from its record, cutouts from the survey, the manifest from the config,
         pairs from both. Only what then has the bytes that were written is put in place; sound objects are not touched.
         Regions without a valid receipt are left to the next run.
+    render : bool
+        Render the arcs of all rows of the regions that are read again, and name what is not as stored beyond the
+        rendering's documented error. Nothing mends such a row: its bytes are those that were written.
     progress : callable, optional
 
     Returns
@@ -80,8 +91,16 @@ def verify_step(
     if not present or present == ["manifest"]:
         raise StoreError(f"{out}: no cutouts and no pairs here. Is this the folder of a run (its config's out)?")
     found = _check(folder, present, sample, progress)
-    if not repair or not found.damage:
-        return found
+    if repair and found.damage:
+        found = _mended(folder, present, found, progress)
+    if render and "pairs" in present and not found.left:
+        odd = tuple(_rendered_again(folder, sample, progress))
+        found = replace(found, damage=(*found.damage, *odd), left=odd)
+    return found
+
+
+def _mended(folder: RunFolder, present: list[str], found: Verification, progress: Progress) -> Verification:
+    """Make again what can be made again."""
     mended: list[str] = []
     now = found
     with hold(folder.root) as held:
@@ -93,6 +112,33 @@ def verify_step(
             if not now.left or now.left == before:
                 break
     return Verification(found.checked, found.regions, found.damage, tuple(mended), now.left)
+
+
+def _rendered_again(folder: RunFolder, sample: int | None, progress: Progress) -> list[Damage]:
+    """Render the arcs of every region of pairs again (of some with ``sample``)."""
+    regions = stored_regions(folder.pairs, "pairs")
+    chosen = [r.index for r in regions]
+    if sample is not None and sample < len(chosen):
+        chosen = sorted(np.random.default_rng().choice(chosen, sample, replace=False).tolist())
+    task = RenderTask(_config(folder), regions)
+    return [d for d in run_tasks(task, chosen, "render pairs", progress) if d is not None]
+
+
+class RenderTask:
+    """Render the arcs of one region again and compare them with the stored ones."""
+
+    def __init__(self, config: RunConfig, regions: Regions):
+        self.config, self.regions = config, regions
+        self.origin = replace(origin_of(config), last_key=None)
+
+    def __call__(self, index: int) -> Damage | None:
+        """Compare region ``index``; the row that is furthest off."""
+        folder = RunFolder.of(self.config)
+        pairs, origin = region_block(self.config, self.origin, self.regions[index])
+        found = Rerendered.from_block(with_arc_steps(pairs, origin), origin)
+        if not (worst := found.worst() or found.why):
+            return None
+        return Damage("pairs", index, "arc", folder.pairs, worst)
 
 
 def _repair(

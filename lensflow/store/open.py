@@ -163,6 +163,9 @@ def _open(url: str, store: str, unfinished: bool = False) -> xr.Dataset:
     for v in LAYOUTS[store].pixels_in(group):
         data[v.name] = (v.dims, _lazy(url, group, v.name), dict(_array(url, group, v.name).attrs))
     attrs = {k: v for k, v in group.attrs.items() if k != "identity"}
+    identity: Any = group.attrs.get("identity", {})
+    if store == "pairs" and "lensflow.code" in identity:
+        attrs["pixel_code"] = identity["lensflow.code"]
     return xr.Dataset(data, coords={"band": group_bands(group)}, attrs=attrs)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import lensflow as lf
 from lensflow import signing, steps
 from lensflow.config import RunConfig, load_config
-from lensflow.diagnostics import psf_check, rendering
+from lensflow.diagnostics import psf_check, reference
 from lensflow.gates.certificate import UNSIGNED, parse_certificate, seal_of, signed_bytes
 from lensflow.store import create, paths
 from tests.factories import imported_galaxies
@@ -21,7 +21,7 @@ N_HOSTS = 14
 
 def few_images(monkeypatch: Any) -> None:
     """Make fewer images again: what those tests find is not asked in tests of certificates."""
-    monkeypatch.setattr(rendering, "REFERENCE_ROWS", 0)
+    monkeypatch.setattr(reference, "REFERENCE_ROWS", 0)
     monkeypatch.setattr(psf_check, "ROWS", 2)
 
 

@@ -10,7 +10,7 @@ import xarray as xr
 import lensflow as lf
 from lensflow import steps
 from lensflow.config import load_config
-from lensflow.diagnostics import Status, findings, psf_check, rendering
+from lensflow.diagnostics import Status, findings, psf_check, reference
 from lensflow.errors import CertificateError, ConfigError, StoreError
 from lensflow.gates import Verdict
 from lensflow.steps.run_folder import RunFolder
@@ -23,7 +23,7 @@ from tests.small_run import small_config, small_tree
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
     """Make fewer images anew: what those tests find is not asked here."""
-    monkeypatch.setattr(rendering, "REFERENCE_ROWS", 0)
+    monkeypatch.setattr(reference, "REFERENCE_ROWS", 0)
     monkeypatch.setattr(psf_check, "ROWS", 2)
 
 
@@ -241,3 +241,21 @@ def test_a_certificate_made_by_other_code_still_holds_and_the_check_says_whose(r
     steps.gate_step(run)
     with pytest.raises(CertificateError, match=r"code, measured_by: certified 'older'"):
         steps.check_step(run, quick=True)
+
+
+def test_verify_renders_every_row_again_and_names_the_one_that_is_another(run, command):
+    folder = RunFolder.of(run)
+    assert steps.verify_step(run.out, render=True).damage == ()
+    manifest = open_manifest(folder.manifest)
+    row = int(np.flatnonzero(~manifest["is_control"].values)[5])
+    group = paths.open_group(folder.pairs, mode="r+")
+    arc = group["arc"][row]
+    group["arc"][row] = arc[..., ::-1]
+    reseal(folder.pairs)  # as if it had been written so
+    assert steps.verify_step(run.out).damage == ()
+    (odd,) = steps.verify_step(run.out, render=True).left
+    assert odd.store == "pairs" and f"row_id {int(manifest['row_id'].values[row])}" in odd.what
+    code, text = command("verify", run.out, "--render")
+    assert code == 1 and "make the run again in another out" in " ".join(text.split())
+    found = measured(run)[1]
+    assert {("rendering", "stored arcs made anew"), ("recompute", "stamps are host + arc + noise")} <= alarmed(found)
