@@ -47,8 +47,6 @@ def certify(
     bytes, receipts or results that are not as certified exit with 4. docs/certificates.md says what each check reads.
     """
     from lensflow import signing
-    from lensflow.report.terminal import print_gates
-    from lensflow.steps import certify as step
 
     needs_check = {"--quick": quick, "--full": full, "--public-key": public_key is not None}
     if lost := [name for name, given in needs_check.items() if given and not check]:
@@ -60,6 +58,9 @@ def certify(
     # Before hours of work.
     trusted = signing.read_public_key(public_key) if public_key is not None else None
     private = signing.read_private_key(key) if key is not None else None
+    from lensflow.report.terminal import print_gates
+    from lensflow.steps import certify as step
+
     config = load(run, None, None)
     if check:
         with reading(config, full) as progress:

@@ -18,12 +18,13 @@ _WORST_FIRST = (Verdict.ERROR, Verdict.FAIL, Verdict.NOT_TESTABLE, Verdict.INCON
 
 UNSIGNED = "checksums only: shows accidents, not forgery"
 SIGNED = "signed: shows forgery to whoever holds the signer's public key"
+# Another list is another version: a certificate says what its own version leaves out.
 NOT_BOUND = (
     "report",
     "core",
     "survey",
     "summaries but for diagnostics.json and gates.json",
-    "settings of cluster and storage",
+    "settings that decide no number (cluster, storage, budgets)",
     "seconds and memory in receipts",
     "openings of the test split after the certificate was made",
 )
@@ -78,27 +79,18 @@ class _Shape(BaseModel):
 
 
 def make_certificate(
-    state: Mapping[str, Any],
-    gates: Sequence[GateResult],
-    required: Sequence[str],
-    made: str,
-    accept_explained: bool = False,
-    signer: str | None = None,
+    state: Mapping[str, Any], gates: Sequence[GateResult], made: str, signer: str | None = None
 ) -> dict[str, Any]:
     """Bind gates to a run.
 
     Parameters
     ----------
     state : mapping
-        ``run`` (name, settings, code, versions), ``data`` (store -> digests), ``summaries`` and ``test_access``
-        (file -> digest): what the folder holds.
+        ``required`` and ``accept_explained``, as the settings say; ``run`` (name, settings, code, versions), ``data``
+        (store -> digests), ``summaries`` and ``test_access`` (file -> digest): what the folder holds.
     gates : sequence of GateResult
-    required : sequence of str
-        Names of the gates that must pass.
     made : str
         Date and time.
-    accept_explained : bool
-        Whether EXPLAINED counts as passed; the certificate says so.
     signer : str, optional
         Public key, 64 hex digits, of whoever is about to sign it.
 
@@ -107,14 +99,14 @@ def make_certificate(
     dict
         Plain JSON types, sealed and without signature: ``seal`` is a SHA-256 of all the rest.
     """
-    verdict, reason = overall(gates, required, accept_explained)
+    verdict, reason = overall(gates, state["required"], state["accept_explained"])
     certificate = {
         "lensflow_certificate": VERSION,
         "made": made,
         "verdict": str(verdict),
         "reason": reason,
-        "required": list(required),
-        "accept_explained": accept_explained,
+        "required": list(state["required"]),
+        "accept_explained": state["accept_explained"],
         "protection": SIGNED if signer else UNSIGNED,
         "signer": signer,
         **{name: dict(state[name]) for name in ("run", "data", "summaries", "test_access")},
@@ -198,12 +190,17 @@ def differences(
     certificate : mapping
         As :func:`parse_certificate` gives it.
     state : mapping
-        As for :func:`make_certificate`, of what is there now. Parts of a store that were not read are left out of
-        its ``parts``, and ``unread`` names them.
+        As for :func:`make_certificate`, of what is there now, versions left out. Parts of a store that were not read
+        are left out of its ``parts``, and ``unread`` names them.
     gates : sequence of mapping, or None
         The stored results; None if there are none.
     """
     out = _of_itself(certificate)
+    out += [
+        f"{name}: certified {certificate[name]!r}, by the settings {state[name]!r}"
+        for name in ("required", "accept_explained")
+        if certificate[name] != state[name]
+    ]
     out += _settings(certificate["run"], state["run"])
     for store in sorted({*certificate["data"], *state["data"]}):
         out += _changed(store, certificate["data"].get(store), state["data"].get(store))

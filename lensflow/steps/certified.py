@@ -11,7 +11,6 @@ from typing import Any
 from lensflow.config import RunConfig
 from lensflow.errors import StoreError
 from lensflow.steps.execute import Progress, run_tasks, silent
-from lensflow.steps.run import library_versions
 from lensflow.steps.run_folder import STORES, RunFolder
 from lensflow.store import digests, paths, sealing
 from lensflow.store.open import read_attrs
@@ -35,12 +34,14 @@ def state_of(config: RunConfig, progress: Progress = silent, *, regions: bool = 
     Returns
     -------
     dict
-        ``run``, ``data``, ``summaries``, ``test_access``, as in a certificate; a store whose regions were not read
-        names them in ``unread``.
+        ``required``, ``accept_explained``, ``run`` (without versions), ``data``, ``summaries``, ``test_access``, as in
+        a certificate; a store whose regions were not read names them in ``unread``.
     """
     folder = RunFolder.of(config)
     data = {store: _store_state(folder, store, progress, regions) for store in STORES}
     return {
+        "required": list(config.gate.must_pass),
+        "accept_explained": config.gate.accept_explained,
         "run": _run(config),
         "data": {name: found for name, found in data.items() if found is not None},
         "summaries": summaries_of(folder),
@@ -108,7 +109,6 @@ def _run(config: RunConfig) -> dict[str, Any]:
         "name": config.name,
         "settings": config.settings_of("gates"),
         "code": {"pixels": str(identity.get("lensflow.code")), "measured_by": measured_by(folder)},
-        "versions": library_versions(),
     }
 
 

@@ -18,6 +18,7 @@ from lensflow.steps.certified import alike, openings_of, openings_since, state_o
 from lensflow.steps.execute import Progress, silent
 from lensflow.steps.identity import cutouts_content, pairs_content, refuse_other_settings
 from lensflow.steps.measure import measure_step
+from lensflow.steps.run import library_versions
 from lensflow.steps.run_folder import RunFolder
 from lensflow.steps.verify import verify_step
 from lensflow.store import create, paths, resume
@@ -86,17 +87,11 @@ def certify_step(
     state = state_of(config, progress)
     _, gates = measure_step(config, progress, again=True)
     state["run"]["code"] |= {"measured_by": resume.measuring_code_fingerprint()}
+    state["run"]["versions"] = library_versions()
     made = datetime.now(UTC).isoformat(timespec="seconds")
     # Openings up to this moment are certified; later ones are told by their time.
     state |= {"summaries": summaries_of(folder), "test_access": openings_of(folder)}
-    certificate = make_certificate(
-        state,
-        gates,
-        config.gate.must_pass,
-        made,
-        config.gate.accept_explained,
-        signer=signing.public_key_of(key) if key else None,
-    )
+    certificate = make_certificate(state, gates, made, signing.public_key_of(key) if key else None)
     if key:
         certificate["signature"] = signing.sign(key, signed_bytes(certificate))
     paths.write_json(folder.certificate, certificate)

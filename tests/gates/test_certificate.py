@@ -25,6 +25,8 @@ STORE = {
     "receipts": {"created.json": "x", "region-000000.json": "y"},
 }
 STATE = {
+    "required": ["core_r"],
+    "accept_explained": False,
     "run": {
         "name": "run",
         "settings": {"gate.max_auc": 0.65},
@@ -45,8 +47,8 @@ GATES = [result("core_r"), result("edge_all", Verdict.FAIL)]
 STORED = [g.to_dict() for g in GATES]
 
 
-def certificate(gates=GATES, required=("core_r",), **more):
-    return make_certificate(copy.deepcopy(STATE), gates, required, "2026-01-01T00:00:00+00:00", **more)
+def certificate(**more):
+    return make_certificate(copy.deepcopy(STATE), GATES, "2026-01-01T00:00:00+00:00", **more)
 
 
 def test_only_required_gates_decide_and_the_worst_of_them():
@@ -90,6 +92,8 @@ def test_it_holds_every_gate_survives_json_and_says_what_it_is_worth():
         (lambda c, s: c.update(verdict="FAIL"), "from its own gates follows PASS"),
         (lambda c, s: c["gates"][1].update(verdict="PASS"), "its seal does not fit"),
         (lambda c, s: c["gates"][1].update(verdict="FINE"), "its gates cannot be read"),
+        (lambda c, s: s.update(required=["core_r", "core_all"]), "required: certified ['core_r'], by the settings"),
+        (lambda c, s: s.update(accept_explained=True), "accept_explained: certified False"),
         (lambda c, s: c.update(not_bound=["pixels"]), "what it says of its own reach"),
         (lambda c, s: s["run"]["settings"].update({"gate.max_auc": 0.9}), "gate.max_auc: certified 0.65, now 0.9"),
         (lambda c, s: s["run"]["settings"].pop("gate.max_auc"), "gate.max_auc: certified 0.65, now None"),
@@ -124,7 +128,7 @@ def test_each_change_is_named(change, message):
 
 def test_what_was_not_read_is_not_compared_and_versions_and_later_openings_are_no_difference():
     state = copy.deepcopy(STATE)
-    state["run"]["versions"] = {"lensflow": "0.2"}
+    del state["run"]["versions"]
     state["test_access"]["2.json"] = "later"
     for number in (0, 1, 10):
         del state["data"]["pairs"]["parts"][f"region/{number}"]
