@@ -124,10 +124,12 @@ def is_signed_by(public_key: str, message: bytes, signature: str) -> bool:
 
     try:
         key = ed25519.Ed25519PublicKey.from_public_bytes(bytes.fromhex(public_key))
-        key.verify(base64.b64decode(signature, validate=True), message)
+        value = base64.b64decode(signature, validate=True)
+        key.verify(value, message)
     except (InvalidSignature, ValueError):
         return False
-    return True
+    # Base64 has several texts for the same bytes: only one is ours.
+    return base64.b64encode(value).decode() == signature and key.public_bytes_raw().hex() == public_key
 
 
 def available() -> bool:

@@ -148,7 +148,7 @@ def seal_of(certificate: Mapping[str, Any]) -> str:
     return hashlib.sha256(signed_bytes(certificate)).hexdigest()
 
 
-def parse_certificate(text: str, place: str) -> dict[str, Any]:
+def parse_certificate(content: bytes, place: str) -> dict[str, Any]:
     """Read a certificate.
 
     Raises
@@ -157,8 +157,8 @@ def parse_certificate(text: str, place: str) -> dict[str, Any]:
         If it is not a certificate of this version.
     """
     try:
-        value = json.loads(text, parse_constant=_no_number)
-    except ValueError as error:
+        value = json.loads(content.decode(), parse_constant=_no_number, object_pairs_hook=_once)
+    except (ValueError, RecursionError) as error:
         raise CertificateError(f"{place}: not valid JSON ({error}). {_NEW}") from error
     found = value.get("lensflow_certificate") if isinstance(value, dict) else None
     if found != VERSION:
@@ -178,6 +178,14 @@ _NEW = "`lensflow certify` makes a new one."
 
 def _no_number(name: str) -> None:
     raise ValueError(f"{name} is no number of JSON")
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON whose keys are given once: of two, readers could see different ones."""
+    value = dict(pairs)
+    if len(value) != len(pairs):
+        raise ValueError("a key is given twice")
+    return value
 
 
 def differences(

@@ -164,7 +164,7 @@ def read_text(url: str) -> str:
     Raises
     ------
     StoreError
-        If it does not exist.
+        If it does not exist, or is no text.
     """
     try:
         fs, path = filesystem(url)
@@ -172,6 +172,8 @@ def read_text(url: str) -> str:
             return str(fs.cat_file(path), "utf-8")
     except FileNotFoundError as error:
         raise StoreError(f"{url}: no such file") from error
+    except UnicodeDecodeError as error:
+        raise StoreError(f"{url}: not text in UTF-8 ({error.reason} at byte {error.start}).") from error
 
 
 def content(url: str) -> str:

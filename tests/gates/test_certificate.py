@@ -75,7 +75,7 @@ def test_a_required_gate_that_was_not_run_is_an_error():
 
 
 def test_it_holds_every_gate_survives_json_and_says_what_it_is_worth():
-    back = parse_certificate(json.dumps(certificate(), allow_nan=False), "here")
+    back = parse_certificate(json.dumps(certificate(), allow_nan=False).encode(), "here")
     assert [g["recipe_hash"] for g in back["gates"]] == ["hash", "hash"]
     assert differences(back, STATE, STORED) == []
     assert seal_of(dict(reversed(back.items()))) == back["seal"]
@@ -145,6 +145,9 @@ def test_what_was_not_read_is_not_compared_and_versions_and_later_openings_are_n
         ('{"lensflow_certificate": 7}', "version 2.*found 7"),
         ("[]", "version 2"),
         ("{", "not valid JSON"),
+        ("\xff", "not valid JSON"),
+        ("[" * 100_000, "not valid JSON"),
+        ('{"verdict": "PASS", "verdict": "FAIL"}', "given twice"),
         ('{"lensflow_certificate": NaN}', "NaN is no number"),
         (json.dumps({**certificate(), "test_access": []}), "test_access: Input should be"),
         (json.dumps({**certificate(), "also": 1}), "also: Extra inputs"),
@@ -153,4 +156,4 @@ def test_what_was_not_read_is_not_compared_and_versions_and_later_openings_are_n
 )
 def test_what_is_no_certificate_is_refused(text, message):
     with pytest.raises(CertificateError, match=rf"here: .*{message}"):
-        parse_certificate(text, "here")
+        parse_certificate(text.encode("latin-1"), "here")

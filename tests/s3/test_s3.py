@@ -3,6 +3,7 @@
 import logging
 import os
 import pickle
+import shutil
 import subprocess
 import sys
 import threading
@@ -16,7 +17,7 @@ import yaml
 import lensflow as lf
 from lensflow import steps
 from lensflow.config import StorageConfig, load_config
-from lensflow.errors import StoreError
+from lensflow.errors import CertificateError, StoreError
 from lensflow.steps.inject import InjectTask
 from lensflow.store import paths, receipts, s3
 from lensflow.store.lease import hold
@@ -88,6 +89,29 @@ def test_the_whole_command_runs_on_s3(on_s3, tmp_path):
     assert done.returncode == 0, done.stderr
     steps.RunFolder.of(load_config(on_s3))
     assert paths.exists(f"{on_s3['out']}/report/index.html") and "every invariant holds" in done.stdout
+
+
+def test_a_run_that_is_copied_to_s3_is_still_certified_and_an_object_that_changes_there_is_noticed(
+    local, on_s3, tmp_path
+):
+    shutil.copytree(local["out"], tmp_path / "run")
+    here, there = load_config({**local, "out": str(tmp_path / "run")}), load_config(on_s3)
+    certificate = steps.certify_step(here)
+    url = steps.RunFolder.of(there).root
+    for file in (tmp_path / "run").rglob("*"):
+        if file.is_file():
+            paths.write_bytes(f"{url}/{file.relative_to(tmp_path / 'run').as_posix()}", file.read_bytes())
+    assert steps.check_step(there).certificate == certificate
+    place = f"{url}/pairs.zarr/flags/c/0/0"
+    content = paths.read_object(place)
+    paths.write_bytes(place, content[:-1] + bytes([content[-1] ^ 1]))
+    steps.check_step(there, quick=True)
+    with pytest.raises(CertificateError, match=r"pairs, region 0: is not.*(.|\n)*flags: .*other bytes"):
+        steps.check_step(there)
+    paths.write_bytes(place, content)
+    paths.write_bytes(f"{url}/pairs.zarr/stamp/c/99/0/0/0", b"x")
+    with pytest.raises(CertificateError, match=r"names or sizes"):
+        steps.check_step(there, quick=True)
 
 
 def command(name, config, folder, **environ):

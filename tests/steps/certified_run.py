@@ -48,7 +48,7 @@ def make_run(out: Path | str, **gate: Any) -> RunConfig:
 
 def certificate_of(config: RunConfig) -> dict[str, Any]:
     place = steps.RunFolder.of(config).certificate
-    return parse_certificate(paths.read_text(place), place)
+    return parse_certificate(paths.read_object(place) or b"", place)
 
 
 def put_certificate(config: RunConfig, certificate: dict[str, Any], key: Any = None, *, sealed: bool = True) -> None:

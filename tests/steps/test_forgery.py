@@ -1,12 +1,16 @@
 """Ways to tamper with a certified run, and which check notices each: none is left to a check that does not claim it."""
 
 import shutil
+from importlib import import_module
+from pathlib import Path
 
+import hypothesis
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from hypothesis import strategies as st
 
 from lensflow import signing, steps
-from lensflow.errors import CertificateError
+from lensflow.errors import CertificateError, LensflowError
 from lensflow.steps.certified import state_of
 from lensflow.steps.run_folder import config_of
 from lensflow.store import paths
@@ -14,6 +18,7 @@ from lensflow.store.open import open_pairs
 from tests.steps.certified_run import certificate_of, few_images, put_certificate
 from tests.steps.forgeries import FULL, KEY, QUICK, READ, forget, pixels_and_all_checksums
 
+certify = import_module("lensflow.steps.certify")
 HONEST = Ed25519PrivateKey.generate()
 TRUSTED = signing.public_key_of(HONEST)
 
@@ -84,6 +89,31 @@ def test_a_signature_alone_shows_what_nobody_computes(base, other, tmp_path, way
     run = tampered(base, other, tmp_path, do)
     assert any("not signed" in said or "--public-key FILE" in said for said in steps.check_step(run).notes)
     noticed(run, message, public_key=TRUSTED)
+
+
+BOUND = ("*.zarr/**/*", "receipts/**/*", "test-access/*", "summaries/gates.json", "summaries/diagnostics.json", "cert*")
+
+
+@hypothesis.settings(max_examples=40)
+@hypothesis.given(data=st.data())
+def test_any_bit_of_any_bound_file_is_noticed(base, data):
+    root = Path(base.out)
+    files = sorted({p for pattern in BOUND for p in root.glob(pattern) if p.is_file()})
+    file = data.draw(st.sampled_from(files))
+    before = file.read_bytes()
+    at, bit = data.draw(st.integers(0, len(before) - 1)), data.draw(st.integers(0, 7))
+    changed = bytearray(before)
+    changed[at] ^= 1 << bit
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(certify, "_places", lambda *_: [])  # where it is: told by tests/steps/test_damage.py
+        try:
+            file.write_bytes(changed)
+            forget()
+            with pytest.raises(LensflowError):
+                steps.check_step(base)
+        finally:
+            file.write_bytes(before)
+            forget()
 
 
 @pytest.mark.slow
