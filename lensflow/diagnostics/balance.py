@@ -1,7 +1,8 @@
 """Class balance: does anything but the arc differ between injections and controls?
 
-Means and missing values come from sums over all rows, by host; distributions (Kolmogorov-Smirnov) from at most
-``SAMPLE`` rows of each class, those with the smallest hash of their id: the same rows however the work is divided.
+Means and missing values come from sums over all rows, by host, and are held against what exchanges between hosts give
+(:mod:`lensflow.diagnostics.exchange`); distributions (Kolmogorov-Smirnov) come from at most ``SAMPLE`` rows of each
+class, those with the smallest hash of their id: the same rows however the work is divided.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from scipy.stats import kstwobign
 from lensflow import geometry, rng
 from lensflow.config import DiagnosticsConfig
 from lensflow.diagnostics.differences import regions
+from lensflow.diagnostics.exchange import EXCHANGES, LEAST_HOSTS, LEVEL, chance_limits
 from lensflow.diagnostics.hostsums import Floats, HostSums, column, interval, named, ratio, same_layout
 from lensflow.diagnostics.pixel_sums import outer_sums
 from lensflow.schema import SPLITS
@@ -28,9 +30,11 @@ PER_BAND = ("psf_fwhm_arcsec", "quantize_step_nmgy")
 PER_ROW = ("x_center", "y_center", "host_partial", "band_absent", "assumed_noise", "assumed_psf")
 # Of stamp - arc at r >= 20 pix, and of the control's core.
 _PIXELS = ("outer_mean", "outer_rms", "ctrl_core")
+CHANCE = (
+    f"exceeded by chance in any column or place of {100 * LEVEL:g} % of sound runs ({EXCHANGES} exchanges between "
+    f"hosts); none where a class has fewer than {LEAST_HOSTS} hosts"
+)
 _SUMS = 4  # rows with a value, sum, sum of squares, rows without
-# Classes of so many hosts each that are wholly apart are so by chance with p = 1.6e-4 (2 / C(16, 8)).
-_APART_HOSTS = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,20 +82,24 @@ class Balance:
         total, drawn = (np.concatenate([v.sum(axis=-4, keepdims=True), v], axis=-4) for v in (total, drawn))
         by_split = self.hosts.present.reshape(-1, len(SPLITS), 2)
         every = np.concatenate([by_split.any(axis=1, keepdims=True), by_split], axis=1)
-        n_hosts = every.any(axis=2).sum(axis=0)
-        low, high = interval(_standardised(drawn), n_hosts[:, None])
-        certain = every.sum(axis=0).min(axis=1) >= _APART_HOSTS
-        gap_low, gap_high = interval(_missing_apart(drawn), n_hosts[:, None])
+        n_hosts, fewest = every.any(axis=2).sum(axis=0), every.sum(axis=0).min(axis=1)
+        # Where each class has hosts of its own, the interval is as wide as the fewer of them make it.
+        low, high = interval(_standardised(drawn), fewest[:, None])
+        # So many hosts of each class that are wholly apart are so by chance with p = 1.6e-4 (2 / C(16, 8)).
+        tested = fewest >= LEAST_HOSTS
+        gap_low, gap_high = interval(_missing_apart(drawn), fewest[:, None])
+        limits = chance_limits(self.hosts.sums.reshape(-1, *shape), tested, seed, "diagnostics.balance.exchange")
         distance, p = zip(*(self._ks(k) for k in range(len(self.columns))), strict=True)
         dims = ["place", "column"]
         out = {
             "difference": named(
-                dims, _standardised(total, np.where(certain, np.inf, np.nan)[:, None]), "1",
+                dims, _standardised(total, np.where(tested, np.inf, np.nan)[:, None]), "1",
                 "mean of injections less mean of controls, over the scatter of both classes (root mean of variances); "
                 "infinite: they differ, and neither scatters",
             ),
             "difference_low": named(dims, low, "1", "lower end of the 95 % host bootstrap"),
             "difference_high": named(dims, high, "1", "upper end of the 95 % host bootstrap"),
+            "difference_limit": named(dims, ratio(limits.mean, _scatter(total)[1]), "1", CHANCE),
             "missing": named(
                 ["class", *dims], np.moveaxis(ratio(total[..., 3], total[..., 0] + total[..., 3]), 1, 0), "1",
                 "share of rows without a value",
@@ -101,10 +109,12 @@ class Balance:
             ),
             "missing_difference_low": named(dims, gap_low, "1", "lower end of the 95 % host bootstrap"),
             "missing_difference_high": named(dims, gap_high, "1", "upper end of the 95 % host bootstrap"),
+            "missing_difference_limit": named(dims, limits.missing, "1", CHANCE),
             "n_rows": named(
                 ["class", "place"], (total[..., 0] + total[..., 3])[:, :, 0].astype(np.int64).T, "1", "rows"
             ),
             "n_hosts": named(["place"], n_hosts, "1", "hosts with rows of either class"),
+            "fewest_hosts": named(["place"], fewest, "1", "hosts of the class that has fewer"),
             "ks": named(["column"], distance, "1", "largest distance of the distributions of the two classes"),
             "ks_p": named(["column"], p, "1", "its p-value, as if each host were one row: rows of a host are alike"),
         }  # fmt: skip
@@ -182,16 +192,22 @@ def _pixel_columns(pairs: xr.Dataset) -> Floats:
 
 def _standardised(sums: Floats, apart_without_scatter: Any = np.nan) -> Floats:
     """Standardised difference of the classes from sums (..., class, column, _SUMS); 0 where nothing differs."""
+    mean, scatter = _scatter(sums)
+    apart = mean[..., 0, :] - mean[..., 1, :]
+    same = np.abs(apart) <= 1e-6 * np.abs(mean).max(axis=-2)
+    differ = np.where(scatter == 0, np.copysign(apart_without_scatter, apart), ratio(apart, scatter))
+    differ = np.where(np.isnan(apart), np.nan, differ)
+    return np.where(same, 0.0, differ)
+
+
+def _scatter(sums: Floats) -> tuple[Floats, Floats]:
+    """Means of the classes (..., class, column), and the root of the mean of their variances (..., column)."""
     n, total, square = (sums[..., k] for k in range(3))
     mean = ratio(total, n)
     # Sums of squares of constants leave rounding behind.
     variance = ratio(square, n) - mean**2
     variance = np.where(variance > 1e-10 * ratio(square, n), variance, 0.0)
-    apart, scatter = mean[..., 0, :] - mean[..., 1, :], np.sqrt(variance.mean(axis=-2))
-    same = np.abs(apart) <= 1e-6 * np.abs(mean).max(axis=-2)
-    differ = np.where(scatter == 0, np.copysign(apart_without_scatter, apart), ratio(apart, scatter))
-    differ = np.where(np.isnan(apart), np.nan, differ)
-    return np.where(same, 0.0, differ)
+    return mean, np.sqrt(variance.mean(axis=-2))
 
 
 def _missing_apart(sums: Floats) -> Floats:

@@ -3,6 +3,7 @@
 The rule is one for all: a statistic is an alarm if its expected value lies further away than ``ALARM`` times the
 half-width of its 95 % interval (about four standard deviations, so that a hundred statistics of a sound run are
 rarely one alarm) and by more than a tolerance that matters. What must be exact is an alarm as soon as it is not.
+Class balance has a rule of its own (:mod:`lensflow.diagnostics.balance_judge`).
 """
 
 from __future__ import annotations
@@ -15,16 +16,14 @@ import xarray as xr
 
 from lensflow.diagnostics import deflection_check as bends
 from lensflow.diagnostics import psf_check as impulses
-from lensflow.diagnostics.judging import ALARM, Finding, Status, against, exact, not_tested, place_of, within
+from lensflow.diagnostics.balance_judge import balance_findings
+from lensflow.diagnostics.judging import Finding, Status, against, exact, not_tested, within
 from lensflow.diagnostics.rendering import CHANCE, FAULTY_SHARE, SAMPLE
 
 # Beyond these the number matters, whatever its interval.
-SHIFT_PIX, FLUX_SHARE, SKY_MAG, BALANCE, MISSING_SHARE, LEAKAGE_PCT = 0.02, 0.02, 0.3, 0.2, 0.02, 1.0
+SHIFT_PIX, FLUX_SHARE, SKY_MAG, LEAKAGE_PCT = 0.02, 0.02, 0.3, 1.0
 # Of the arcs' own brightest ring: pedestals below this share of it are not worth an alarm.
 PROFILE_SHARE = 0.01
-# A difference of the classes of so many standard deviations must be an alarm, or balance was not tested.
-BALANCE_POWER = 1.0
-KS_P = 1e-4
 LOCALISED_SHARE = 0.95
 LOCALISATION = "light lies where the arc does"
 # Where fewer than half of the arcs can be told from noise by one who knows their shape, or no pixel of most arcs stands
@@ -135,30 +134,6 @@ def _noise(ds: xr.Dataset) -> Iterator[Finding]:
     yield against("noise", "sky that the noise implies", ds, "sky_mag", ds["sky_mag_declared"], SKY_MAG)
 
 
-def _balance(ds: xr.Dataset) -> Iterator[Finding]:
-    if float(ds["n_rows"].min("class").sel(place="all")) == 0:
-        why = "one of the classes has no rows"
-        yield not_tested("balance", "means of the classes", why)
-        return
-    means = against("balance", "means of the classes", ds, "difference", tolerance=BALANCE)
-    whole = ds.sel(place="all")
-    mean, lower, upper = (whole[f"difference{k}"].values for k in ("", "_low", "_high"))
-    seen = np.nan_to_num(ALARM * np.maximum(upper - mean, mean - lower))
-    if means.status is Status.OK and float(seen.max()) > BALANCE_POWER:
-        column = str(whole["column"].values[int(seen.argmax())])
-        why = f"less than {float(seen.max()):.2g} standard deviations of {column} would pass unseen: too few hosts"
-        means = replace(means, status=Status.NOT_TESTED, text=f"{why}; {means.text}")
-    yield means
-    p, worst = ds["ks_p"], int(np.nanargmin(ds["ks_p"].fillna(1).values))
-    value = float(p[worst])
-    status = Status.NOT_TESTED if np.isnan(value) else Status.ALARM if value < KS_P else Status.OK
-    yield Finding(
-        "balance", "distributions of the classes", status, place_of(p, worst), float(ds["ks"][worst]), np.nan,
-        np.nan, 0.0, f"Kolmogorov-Smirnov distance, p = {value:.2g} (alarm below {KS_P:g})",
-    )  # fmt: skip
-    yield against("balance", "missing values", ds, "missing_difference", tolerance=MISSING_SHARE)
-
-
 def _recompute(ds: xr.Dataset) -> Iterator[Finding]:
     check = "stamps are host + arc + noise"
     if why := str(ds.attrs["why"]):
@@ -241,7 +216,7 @@ _JUDGES: dict[str, Callable[[xr.Dataset], Iterator[Finding]]] = {
     "alignment": _alignment,
     "deflection": _deflection,
     "flux": _flux,
-    "balance": _balance,
+    "balance": balance_findings,
     "noise": _noise,
     "visibility": _visibility,
     "rendering": _rendering,

@@ -13,8 +13,9 @@ from lensflow import schema
 from lensflow.config import fingerprint
 from lensflow.config.checks import GATE_CHECKS
 from lensflow.diagnostics import Finding, Status, findings
+from lensflow.diagnostics.balance_judge import KS_P
+from lensflow.diagnostics.exchange import EXCHANGES, LEAST_HOSTS, LEVEL
 from lensflow.diagnostics.findings import (
-    KS_P,
     LEAST_OVER_HOST,
     LEAST_PEAK_SNR,
     LEAST_SEEN_SHARE,
@@ -101,8 +102,14 @@ def _limits(name: str, guard_arcsec: float) -> dict[str, Any]:
             "least_peak_snr": LEAST_PEAK_SNR,
             "least_arc_over_host": LEAST_OVER_HOST,
         }
+    if name == "balance":
+        rule = (
+            f"a difference beyond what {EXCHANGES} exchanges of values between hosts give in any column or place of "
+            f"{100 * LEVEL:g} % of sound runs, and beyond a tolerance"
+        )
+        return {"alarm": rule, "least_hosts": LEAST_HOSTS, "ks_p": KS_P}
     rule = f"an expectation further away than {ALARM:g} half-widths of the 95 % interval and than a tolerance"
-    return {"alarm": rule, **({"ks_p": KS_P} if name == "balance" else {})}
+    return {"alarm": rule}
 
 
 def _all_of(gate: GateResult, found: Sequence[Finding]) -> GateResult:
