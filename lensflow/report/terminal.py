@@ -194,11 +194,13 @@ def print_manifest(console: Console, manifest: xr.Dataset) -> None:
 def print_stages(console: Console, stages: Sequence[Mapping[str, Any]]) -> None:
     """Print seconds and rows per second by stage."""
     table = Table(title="Stages", title_justify="left")
-    for column in ("stage", "rows", "seconds", "rows/s", ""):
-        table.add_column(column, justify="right" if column not in ("stage", "") else "left")
-    for s in stages:
-        done = "" if s["worked"] else styled(("found done", "dim"))
-        table.add_row(s["stage"], f"{s['rows']:,}", f"{s['seconds']:.1f}", f"{s['rows_per_s']:,.0f}", done)
+    table.add_column("stage")
+    for column in ("rows", "seconds", "rows/s"):
+        table.add_column(column, justify="right")
+    notes = [() if s["worked"] else (styled(("found done", "dim")),) for s in stages]
+    for s, note in zip(stages, notes, strict=True):
+        rate = f"{s['rows_per_s']:,.0f}" if s["rows_per_s"] >= 10 else f"{s['rows_per_s']:.2g}"
+        table.add_row(s["stage"], f"{s['rows']:,}", f"{s['seconds']:.1f}", rate, *(note if any(notes) else ()))
     console.print(table)
 
 
