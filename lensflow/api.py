@@ -21,16 +21,18 @@ from lensflow.config import InjectionConfig, RunConfig, SplitsConfig, SurveyConf
 from lensflow.diagnostics import Origin, Summaries
 from lensflow.diagnostics.rendering import last_key
 from lensflow.errors import StoreError
-from lensflow.gates import FeatureBlock, GateResult, MetadataRows, feature_block, run_gates
+from lensflow.gates import FeatureBlock, GateResult, MetadataRows, choose_hosts, feature_block, run_gates
 from lensflow.gates.brightness import BrightnessBin
 from lensflow.gates.brightness import gate_by_magnitude as _gate_by_magnitude
 from lensflow.gates.core_claims import PUBLISHED_AUC, Claim
 from lensflow.gates.core_claims import core_claims as _core_claims
 from lensflow.gates.core_sweep import CoreRows, HandlingResult
 from lensflow.gates.core_tuning import CoreTuning, measure_handlings
+from lensflow.gates.mask_edge import MAX_PAIRS as MAX_MASKED
+from lensflow.gates.mask_edge import Mask, mask_block, mask_edge_gate
 from lensflow.gates.score_gates import judge_scores, scored_hosts
 from lensflow.gates.scorer import ScoreBlock, as_scorer, score_block
-from lensflow.injection.core import Handling, handle_core, mask_batch
+from lensflow.injection.core import Handling, handle_core, mask_batch, unmasked_arcs
 from lensflow.manifest.build import build_manifest
 from lensflow.manifest.image_sources import bank_of
 from lensflow.manifest.source_bank import SourceBank
@@ -312,20 +314,31 @@ def _hosts_of(block: xr.Dataset, cutouts: xr.Dataset | None) -> xr.Dataset | Non
 
 def gate(pairs: xr.Dataset, config: RunConfig) -> list[GateResult]:
     """Ask whether given features alone tell stamps from controls: one result per gate of the config."""
-    recipes, box = config.gate.every, config.gate.core_box_pix
-    told = config.gate.wants_metadata
+    told, mask = config.gate.wants_metadata, Mask(*config.injection.core_mask)
+    index = pairs["host_index"].values[~pairs["is_control"].values]
+    hosts = np.unique(index[choose_hosts(index, MAX_MASKED, config.seed)])
+
+    def masks(block: xr.Dataset) -> FeatureBlock:
+        some = np.isin(block["host_index"].values, hosts) & ~block["is_control"].values
+        block = block.isel(sample=np.flatnonzero(some)).compute()
+        return mask_block(block, unmasked_arcs(block, bank_of(config)), mask)
+
     parts = _each_chunk(
         pairs,
-        lambda block: (feature_block(block, recipes, box), MetadataRows.from_block(block) if told else None),
+        lambda block: (
+            feature_block(block, config.gate.every, config.gate.core_box_pix, mask.radius_pix),
+            MetadataRows.from_block(block) if told else None,
+            masks(block) if mask.radius_pix > 0 else None,
+        ),
     )
-    return run_gates(
-        FeatureBlock.concat(p[0] for p in parts),
-        config.gate,
-        [str(b) for b in pairs["band"].values],
-        config.seed,
-        config.diagnostics.theta_e_edges,
-        MetadataRows.concat(p[1] for p in parts) if told else None,
-    )
+    bands, edges = [str(b) for b in pairs["band"].values], config.diagnostics.theta_e_edges
+    metadata = MetadataRows.concat(p[1] for p in parts) if told else None
+    out = run_gates(FeatureBlock.concat(p[0] for p in parts), config.gate, bands, config.seed, edges, metadata)
+    if mask.radius_pix > 0:
+        out.append(
+            mask_edge_gate(FeatureBlock.concat(p[2] for p in parts), mask, config.gate, bands, config.seed, edges)
+        )
+    return out
 
 
 def warm_up() -> None:

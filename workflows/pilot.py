@@ -36,10 +36,10 @@ def passes(config: Any) -> bool:
     results = lf.run(config)
     print(f"\n{config.name} in {config.out}, report: {results.report}")
     for gate in results.gates:
-        needed = "required" if gate.name in config.gate.must_pass else "advisory"
+        needed = "required" if gate.name in config.must_pass else "advisory"
         print(f"  {gate.name} ({needed}): {gate.verdict}. {gate.reason}")
     accepted = config.gate.accept_explained
-    return all(gate.passes(accepted) for gate in results.gates if gate.name in config.gate.must_pass)
+    return all(gate.passes(accepted) for gate in results.gates if gate.name in config.must_pass)
 
 
 def recommended_handling(pilot: Any) -> str:
@@ -56,7 +56,7 @@ def passes_under(config: Any, handling: str) -> bool:
     (result,) = lf.measure_core(lf.open_pairs(f"{config.out}/pairs.zarr"), lf.load_config(tree))
     for gate in result.gates:
         print(f"  {gate.name} under {handling}: {gate.verdict}. {gate.reason}")
-    return all(gate.verdict == "PASS" for gate in result.gates)
+    return bool(result.passes(config.gate.accept_explained))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -76,6 +76,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"Dask dashboard: {link}")
         pilot, handling = variant(config, "-pilot", given.share), ""
         if not passes(pilot):
+            if config.injection.core_mask_radius_pix > 0:
+                print("\nStopped: the pilot's gates do not pass, and its arcs are masked already. Set")
+                print(
+                    "injection.core_mask_radius_pix to 0: what else could be done is measured on arcs without a mask."
+                )
+                return GATE_FAILED
             handling = recommended_handling(pilot)
             if not handling:
                 print("\nStopped: the pilot's gates do not pass, and nothing is recommended that would.")

@@ -172,7 +172,7 @@ def _nothing_to_do(config: RunConfig, stage: str) -> bool:
 
 
 def _print_verdict(config: RunConfig, verdicts: Mapping[str, str]) -> None:
-    needed = {n: verdicts.get(n, "not run") for n in config.gate.must_pass}
+    needed = {n: verdicts.get(n, "not run") for n in config.must_pass}
     good = _good(config)
     refused = ", ".join(f"{n} {v}" for n, v in needed.items() if v not in good)
     kind = "required" if config.gate.required else "advisory"
@@ -186,7 +186,7 @@ def _good(config: RunConfig) -> tuple[str, ...]:
 
 
 def _refuse(config: RunConfig, verdicts: Mapping[str, str]) -> None:
-    needed = {n: v for n, v in verdicts.items() if n in config.gate.must_pass}
+    needed = {n: v for n, v in verdicts.items() if n in config.must_pass}
     refused = {n: v for n, v in needed.items() if v not in _good(config)}
     if config.gate.required and refused:
         raise GateFailed(

@@ -68,6 +68,10 @@ GATE_CHECKS = {
 }
 
 
+# Run by itself wherever injection.core_mask_radius_pix is set, and required there.
+MASK_EDGE = "mask_edge"
+
+
 class RecipeName(NamedTuple):
     """Parts of a recipe's name; ``band`` is a band or ``all``."""
 
@@ -122,7 +126,8 @@ class GateConfig(Section):
     recipes: tuple[str, ...] = Field(
         ("core_r", "core_all"),
         min_length=1,
-        description="gates that must pass, each <kind>_<band or all>[_<view>][+<estimator>]. Kinds: "
+        description="gates that must pass (with a mask on the arcs' cores also mask_edge: can the mask be seen?), each "
+        "<kind>_<band or all>[_<view>][+<estimator>]. Kinds: "
         + "; ".join(f"{k}: {v}" for k, v in GATE_KINDS.items())
         + ". Views: "
         + "; ".join(f"{k}: {v}" for k, v in GATE_VIEWS.items())
@@ -174,7 +179,7 @@ class GateConfig(Section):
         if twice:
             raise ValueError(f"named twice in recipes and advisory: {', '.join(twice)}")
         for name, threshold in self.max_auc_of.items():
-            if name not in self.every:
+            if name not in (*self.every, MASK_EDGE):
                 raise ValueError(f"max_auc_of: no gate {name!r} is run.{did_you_mean(name, self.every)}")
             if not 0.5 < threshold <= 1:
                 raise ValueError(f"max_auc_of.{name}: an AUC above 0.5 (chance) and at most 1, not {threshold:g}")
@@ -184,11 +189,6 @@ class GateConfig(Section):
     def wants_metadata(self) -> bool:
         """Whether any gate looks at the rows' metadata."""
         return any(parse_recipe(name).kind == "metadata" for name in self.every)
-
-    @property
-    def must_pass(self) -> tuple[str, ...]:
-        """Names of the gates that must pass, with and without a fit."""
-        return (*self.recipes, *self.checks)
 
     @property
     def every(self) -> tuple[str, ...]:

@@ -69,10 +69,8 @@ class CoreConfig(Section):
     handlings: tuple[str, ...] = Field(
         (
             "none",
-            "mask_3",
             "mask_5",
             "mask_7",
-            "mask_8",
             "tanh_5",
             "taper_5",
             "blank_5",
@@ -96,7 +94,8 @@ class CoreConfig(Section):
     gates: tuple[str, ...] = Field(
         ("core_all", "core_r", "annulus_all", "edge_all"),
         min_length=1,
-        description="gates that a handling must pass, named as in gate.recipes; thresholds and folds are those of gate",
+        description="gates that a handling must pass, named as in gate.recipes; thresholds and folds are those of "
+        "gate. A mask on the arcs must pass mask_edge too, and none with a hard edge is ever recommended",
     )
     taper_width_pix: Positive = Field(2.0, description="width of tapered masks")
     reported_share: float = Field(

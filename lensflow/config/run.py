@@ -13,7 +13,7 @@ import yaml
 from pydantic import Field, field_validator, model_validator
 
 from lensflow.config.base import Section
-from lensflow.config.checks import DiagnosticsConfig, GateConfig, ScorerConfig, parse_recipe
+from lensflow.config.checks import MASK_EDGE, DiagnosticsConfig, GateConfig, ScorerConfig, parse_recipe
 from lensflow.config.core import CoreConfig
 from lensflow.config.injection import InjectionConfig
 from lensflow.config.plan import EstimateConfig, PlanConfig
@@ -89,6 +89,12 @@ class RunConfig(Section):
     def reference_band(self) -> int:
         """Index of the band that magnitudes refer to: r, or the first band where there is no r."""
         return self.bands.index("r") if "r" in self.bands else 0
+
+    @property
+    def must_pass(self) -> tuple[str, ...]:
+        """Names of the gates that must pass, with and without a fit; ``mask_edge`` where the arcs are masked."""
+        edge = (MASK_EDGE,) if self.injection.core_mask_radius_pix > 0 else ()
+        return (*self.gate.recipes, *edge, *self.gate.checks)
 
     def effective(self) -> dict[str, Any]:
         """Every setting with the value in force, as plain JSON types."""

@@ -48,10 +48,10 @@ def null_control(machine: Machine, fit: Fit) -> dict[str, Any]:
         positive, negative = np.where(straight, stamp, ctrl), np.where(straight, ctrl, stamp)
         swaps.append(machine.area(positive, negative, "gates.core.null.interval"))
     what = f"labels swapped at random within half of the pairs of each fold, {n_swaps} times"
-    return judged_null(swaps, np.unique(machine.groups).size, what)
+    return judged_null(swaps, np.unique(machine.groups).size, what, machine.family)
 
 
-def judged_null(swaps: Sequence[Mapping[str, float]], n_hosts: int, what: str) -> dict[str, Any]:
+def judged_null(swaps: Sequence[Mapping[str, float]], n_hosts: int, what: str, family: int = 1) -> dict[str, Any]:
     """Judge areas where there was nothing to learn: all of them together must hold 0.5 at ``NULL_LEVEL``.
 
     Parameters
@@ -61,8 +61,11 @@ def judged_null(swaps: Sequence[Mapping[str, float]], n_hosts: int, what: str) -
     n_hosts : int
     what : str
         What was done, in words.
+    family : int
+        Measurements of one gate that are judged so: all of them together err as seldom as one.
     """
-    quantile = float(stdtrit(n_hosts - 1, 1 - (1 - NULL_LEVEL) / (2 * len(swaps))))
+    level = 1 - (1 - NULL_LEVEL) / family
+    quantile = float(stdtrit(n_hosts - 1, 1 - (1 - level) / (2 * len(swaps))))
     mean = {k: float(np.mean([s[k] for s in swaps])) for k in ("auc", "auc_low", "auc_high", "sd")}
     return {
         **mean,
@@ -71,7 +74,7 @@ def judged_null(swaps: Sequence[Mapping[str, float]], n_hosts: int, what: str) -
         "holds_half": all(abs(s["auc"] - 0.5) <= quantile * s["sd"] for s in swaps),
         "judged_low": 0.5 - quantile * mean["sd"],
         "judged_high": 0.5 + quantile * mean["sd"],
-        "judged_level": NULL_LEVEL,
+        "judged_level": level,
     }
 
 

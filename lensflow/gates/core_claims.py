@@ -14,6 +14,7 @@ from enum import StrEnum
 
 from lensflow.gates.core_sweep import HandlingResult
 from lensflow.gates.difference import difference
+from lensflow.gates.family import first_alone
 from lensflow.gates.verdicts import GateResult, Verdict, signed
 
 GATE = "core_all"
@@ -121,9 +122,11 @@ def _blank_from_8(by_name: Results) -> Claim:
     masks = [by_name[n] for n in ("mask_8", "mask_10") if n in by_name]
     if not masks:
         return Claim(text, "0.500", "not measured", Judgement.UNDECIDED)
-    blank = [r.open_share == 0 and r.gate(GATE).verdict is Verdict.NOT_TESTABLE for r in masks]
+    verdicts = [first_alone(r.gate(GATE)).verdict for r in masks]
+    blank = [r.open_share == 0 and v is Verdict.NOT_TESTABLE for r, v in zip(masks, verdicts, strict=True)]
     said = ", ".join(
-        f"{r.name}: {100 * r.open_share:.0f} % open, {str(r.gate(GATE).verdict).replace('_', ' ')}" for r in masks
+        f"{r.name}: {100 * r.open_share:.0f} % open, {str(v).replace('_', ' ')}"
+        for r, v in zip(masks, verdicts, strict=True)
     )
     return Claim(text, "0.500", said, Judgement.HOLDS if all(blank) else Judgement.DOES_NOT_HOLD)
 
@@ -164,7 +167,8 @@ _CLAIMS: tuple[Callable[[Results], Claim], ...] = (
 
 
 def _gate(by_name: Results, name: str) -> GateResult | None:
-    gate = by_name[name].gate(GATE) if name in by_name else None
+    # The original looked at the box alone.
+    gate = first_alone(by_name[name].gate(GATE)) if name in by_name else None
     return gate if gate is not None and math.isfinite(gate.auc) and math.isfinite(gate.auc_low) else None
 
 

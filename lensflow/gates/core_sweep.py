@@ -15,11 +15,13 @@ from numpy.typing import NDArray
 from lensflow.config import RunConfig
 from lensflow.diagnostics.hostsums import HostSums, interval, ratio, stratum_of
 from lensflow.errors import GateError
-from lensflow.gates.features import FeatureBlock, Numbers, feature_block
+from lensflow.gates.features import FeatureBlock, Numbers, feature_block, refuse_other_masks
 from lensflow.gates.gate import run_gate
+from lensflow.gates.mask_edge import Mask, mask_block, mask_edge_gate
 from lensflow.gates.recipes import Recipe
 from lensflow.gates.verdicts import GateResult, Verdict
 from lensflow.injection.core import Handling, handle_core, match_controls, removed_fraction
+from lensflow.injection.core.handling import METHODS
 
 Floats = NDArray[np.float64]
 
@@ -37,23 +39,47 @@ class CoreRows:
         By ``Handling.pixels``; the same rows in each.
     removed : dict of ndarray, shape (n,)
         Share of each row's arc light that the handling's mask hides; NaN for rows without light.
+    edges : dict of FeatureBlock
+        What the mask-edge gate looks at, of handlings that mask the arcs.
     """
 
     features: dict[str, FeatureBlock]
     removed: dict[str, Floats]
+    edges: dict[str, FeatureBlock]
 
     @classmethod
     def from_block(cls, pairs: xr.Dataset, config: RunConfig) -> CoreRows:
-        """Handle and reduce one block of pairs, reading its pixels once."""
+        """Handle and reduce one block of pairs, reading its pixels once.
+
+        Raises
+        ------
+        GateError
+            If the pairs' arcs are masked already.
+        """
+        if config.injection.core_mask_radius_pix > 0:
+            raise GateError(
+                "the run's arcs are masked already (injection.core_mask_radius_pix: "
+                f"{config.injection.core_mask_radius_pix:g}), so what their cores would show is gone: set it to 0, "
+                "make the pairs again, and tune those"
+            )
+        refuse_other_masks(pairs, 0.0)
         injected = np.flatnonzero(~pairs["is_control"].values)
         pairs = pairs.isel(sample=injected)
-        features, removed = {}, {}
+        features: dict[str, FeatureBlock] = {}
+        removed, edges = {}, {}
         recipes = list(dict.fromkeys([*config.core.gates, BRIGHTNESS]))
-        for pixels in dict.fromkeys(Handling.parse(n).pixels for n in config.core.handlings):
-            handled = handle_core(pairs, pixels, seed=config.seed, width_pix=config.core.taper_width_pix)
-            features[pixels] = feature_block(handled, recipes, config.gate.core_box_pix)
-            removed[pixels] = removed_fraction(handled, pairs["arc"].values)
-        return cls(features, removed)
+        for how in (Handling.parse(n) for n in config.core.handlings):
+            if how.pixels in features:
+                continue
+            handled = handle_core(pairs, how.pixels, seed=config.seed, width_pix=config.core.taper_width_pix)
+            radius = how.radius_pix if how.mask else 0.0
+            features[how.pixels] = feature_block(handled, recipes, config.gate.core_box_pix, radius)
+            removed[how.pixels] = removed_fraction(handled, pairs["arc"].values)
+            if how.masks_arcs:
+                # Negatives that were made of the arc carry its light: the mask is held against the arc alone.
+                alone = handle_core(pairs, f"{how.mask}_{how.radius_pix:g}", width_pix=config.core.taper_width_pix)
+                edges[how.pixels] = mask_block(alone, pairs["arc"].values, _mask(how, config))
+        return cls(features, removed, edges)
 
     @classmethod
     def concat(cls, parts: Iterable[CoreRows]) -> CoreRows:
@@ -65,6 +91,7 @@ class CoreRows:
         return cls(
             {k: FeatureBlock.concat([p.features[k] for p in every]) for k in names},
             {k: np.concatenate([p.removed[k] for p in every]) for k in names},
+            {k: FeatureBlock.concat([p.edges[k] for p in every]) for k in every[0].edges},
         )
 
     @property
@@ -75,7 +102,9 @@ class CoreRows:
     def take(self, rows: NDArray[np.int64]) -> CoreRows:
         """Rows in the order given."""
         return CoreRows(
-            {k: v.take(rows) for k, v in self.features.items()}, {k: v[rows] for k, v in self.removed.items()}
+            {k: v.take(rows) for k, v in self.features.items()},
+            {k: v[rows] for k, v in self.removed.items()},
+            {k: v.take(rows) for k, v in self.edges.items()},
         )
 
 
@@ -111,21 +140,24 @@ class HandlingResult:
     open_share: float
     core_excess_pct: float
 
-    @property
-    def passes(self) -> bool:
+    def passes(self, accept_explained: bool = False) -> bool:
         """Whether every gate passes; one that could not be tested does not."""
-        return all(g.verdict is Verdict.PASS for g in self.gates)
+        return all(g.passes(accept_explained) for g in self.gates)
 
-    @property
-    def refusals(self) -> str:
+    def refusals(self, accept_explained: bool = False) -> str:
         """Gates that do not pass, in words."""
         return ", ".join(
-            f"{g.name} {str(g.verdict).replace('_', ' ')}" for g in self.gates if g.verdict is not Verdict.PASS
+            f"{g.name} {str(g.verdict).replace('_', ' ')}" for g in self.gates if not g.passes(accept_explained)
         )
 
     def gate(self, name: str) -> GateResult:
-        """One of its gates."""
-        return next(g for g in self.gates if g.name == name)
+        """One of its gates; ``mask_edge`` only of handlings that mask the arcs."""
+        return self.by_name[name]
+
+    @property
+    def by_name(self) -> dict[str, GateResult]:
+        """Its gates by name."""
+        return {g.name: g for g in self.gates}
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types; NaN is None."""
@@ -163,7 +195,8 @@ def measure_handling(rows: CoreRows, name: str, config: RunConfig) -> HandlingRe
     kept = block.theta_e_arcsec >= how.theta_e_min_arcsec
     removed = np.where(kept, rows.removed[how.pixels], np.where(np.isfinite(rows.removed[how.pixels]), 1.0, np.nan))
     cost = _cost(removed, block, edges, config)
-    block, refused = block.take(np.flatnonzero(kept)), None
+    kept_rows = np.flatnonzero(kept)
+    block, refused = block.take(kept_rows), None
     n_hosts = int(np.unique(block.host_index).size)
     if how.negatives == "matched":
         try:
@@ -171,6 +204,9 @@ def measure_handling(rows: CoreRows, name: str, config: RunConfig) -> HandlingRe
         except GateError as error:
             refused = str(error)
     gates = tuple(run_gate(block, g, config.gate, bands, config.seed, edges) for g in config.core.gates)
+    if how.masks_arcs:
+        masked = rows.edges[how.pixels].take(kept_rows)
+        gates += (mask_edge_gate(masked, _mask(how, config), config.gate, bands, config.seed, edges),)
     if refused:
         gates = tuple(g.decided(Verdict.NOT_TESTABLE, refused, auc=math.nan) for g in gates)
     return HandlingResult(
@@ -204,6 +240,10 @@ def matched(block: FeatureBlock, bands: Sequence[str]) -> FeatureBlock:
     )
     numbers = {k: Numbers(v.stamp, v.ctrl[row], v.expected) for k, v in block.numbers.items()}
     return replace(block, numbers=numbers, host_index=pod)
+
+
+def _mask(how: Handling, config: RunConfig) -> Mask:
+    return Mask(how.radius_pix, METHODS[how.mask], config.core.taper_width_pix)
 
 
 def _cost(removed: Floats, block: FeatureBlock, edges: Sequence[float], config: RunConfig) -> list[dict[str, Any]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -16,9 +16,7 @@ from lensflow import rng
 from lensflow.config import RunConfig
 from lensflow.errors import GateError
 from lensflow.gates.core_sweep import CoreRows, HandlingResult, measure_handling
-from lensflow.gates.verdicts import MOSTLY_OPEN
 from lensflow.injection.core import Handling
-from lensflow.injection.core.handling import WIDTH_PIX
 
 Tell = Callable[[int, int], None]
 
@@ -83,7 +81,7 @@ def measure_handlings(rows: CoreRows, config: RunConfig, tell: Tell | None = Non
 
 
 def tune(rows: CoreRows, config: RunConfig, tell: Tell | None = None, n_sealed: int = 0) -> CoreTuning:
-    """Choose the handling that passes every gate at the least cost on some hosts, and try it on the others.
+    """Choose a handling that passes every gate on some hosts, and try it on the others: :func:`recommend`.
 
     Parameters
     ----------
@@ -107,7 +105,7 @@ def tune(rows: CoreRows, config: RunConfig, tell: Tell | None = None, n_sealed: 
 
     chosen_on = measure_handlings(rows.take(np.flatnonzero(~reported)), config, told(0))
     reported_on = measure_handlings(rows.take(np.flatnonzero(reported)), config, told(every))
-    return CoreTuning(chosen_on, reported_on, *recommend(chosen_on, reported_on, config.core.taper_width_pix), n_sealed)
+    return CoreTuning(chosen_on, reported_on, *recommend(chosen_on, reported_on, config), n_sealed)
 
 
 def reported_hosts(host_index: NDArray[np.int64], share: float, seed: int) -> NDArray[np.bool_]:
@@ -121,30 +119,50 @@ def reported_hosts(host_index: NDArray[np.int64], share: float, seed: int) -> ND
 
 
 def recommend(
-    chosen_on: tuple[HandlingResult, ...], reported_on: tuple[HandlingResult, ...], width_pix: float = WIDTH_PIX
+    chosen_on: tuple[HandlingResult, ...], reported_on: tuple[HandlingResult, ...], config: RunConfig
 ) -> tuple[str, str]:
     """Name of the handling to recommend ("" for none), and why.
 
-    It is the cheapest of those that pass all gates on the choosing hosts (the first named of equals), if it passes
-    all of them on the other hosts too. A second best is never tried there: that would be choosing on them.
+    Of those that pass all gates on the choosing hosts it is one that deletes no light, if there is one, and of those
+    the one that costs least (the first named of equals); it must pass all of them on the other hosts too. A second best
+    is never tried there: that would be choosing on them. A hard edge is never recommended, whatever passes.
     """
-    usable = [r for r in chosen_on if not r.is_experiment]
-    passing = [r for r in usable if r.passes]
+    accept = config.gate.accept_explained
+    every = [(r, Handling.parse(r.name)) for r in chosen_on if not r.is_experiment]
+    passing = [(r, how) for r, how in every if r.passes(accept) and not how.has_hard_edge]
     if not passing:
-        why = "; ".join(f"{r.name}: {r.refusals}" for r in usable)
-        return "", f"No handling passes every gate on the hosts that choose ({why})."
-    best = min(passing, key=lambda r: r.removed)
+        return "", _nothing_passes([r for r, _ in every], config)
+    best, how = min(passing, key=lambda v: (v[1].deletes_light, v[0].removed))
     again = next(r for r in reported_on if r.name == best.name)
-    cost = f"it hides {100 * again.removed:.0f} % of the arcs' light"
-    if again.open_share < MOSTLY_OPEN:
-        cost += f", and leaves {100 * again.open_share:.0f} % of the core gate's features open to differ at all"
-    if again.passes:
-        how = Handling.parse(best.name).advice(width_pix)
-        return (
-            best.name,
-            f"{best.name} ({best.what}) passes every gate on held-out hosts too; {cost}. To apply it: {how}.",
+    if not again.passes(accept):
+        return "", (
+            f"{best.name} ({best.what}) passes on the {best.n_hosts} hosts that choose, but not on the {again.n_hosts} "
+            f"held-out hosts ({again.refusals(accept)}): not recommended, and no second choice is tried there."
         )
-    return "", (
-        f"{best.name} ({best.what}) passes on the {best.n_hosts} hosts that choose, but not on the {again.n_hosts} "
-        f"held-out hosts ({again.refusals}): not recommended, and no second choice is tried there."
+    cost = f"it {'hides' if how.deletes_light else 'leaves out'} {100 * again.removed:.0f} % of the arcs' light"
+    if not again.removed:
+        cost = "it costs no light"
+    advice = how.advice(config.core.taper_width_pix)
+    return (
+        best.name,
+        f"{best.name} ({best.what}) passes every gate on held-out hosts too; {cost}. To apply it: {advice}.",
     )
+
+
+def _nothing_passes(usable: Sequence[HandlingResult], config: RunConfig) -> str:
+    """Say what every handling fails by, and what else there is to do."""
+    accept = config.gate.accept_explained
+    why = "; ".join(f"{r.name}: {r.refusals(accept) or 'a hard edge is never recommended'}" for r in usable)
+    text = f"No handling passes every gate on the hosts that choose ({why})."
+    plain = next((r for r in usable if r.name == "none"), None)
+    if config.plan.preset != "realistic" and not config.plan.table:
+        text += (
+            f" The arcs of plan.preset: {config.plan.preset} are nearly as bright as their lenses: plan.preset: "
+            "realistic makes fainter ones, which need less."
+        )
+    if plain is not None and not accept and plain.passes(accept_explained=True):
+        text += (
+            " Without any handling nothing but the arcs' own light is seen (EXPLAINED): gate.accept_explained: true "
+            "lets that count as passed, and a network then sees cores as bright as lensing makes them."
+        )
+    return text

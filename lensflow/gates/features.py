@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from lensflow.diagnostics.hostsums import column
 from lensflow.errors import GateError
 from lensflow.gates.recipes import Recipe, look, reduce_pixels, sky
+from lensflow.gates.regions import masked_regions
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,7 +119,9 @@ def distinct_controls(
     return np.arange(len(rows)), np.arange(len(rows))
 
 
-def feature_block(pairs: xr.Dataset, recipes: Iterable[str], core_box_pix: int) -> FeatureBlock:
+def feature_block(
+    pairs: xr.Dataset, recipes: Iterable[str], core_box_pix: int, mask_radius_pix: float = 0.0
+) -> FeatureBlock:
     """Reduce the injection rows of a block of pairs to the features of all recipes, reading its pixels once.
 
     Parameters
@@ -128,11 +132,13 @@ def feature_block(pairs: xr.Dataset, recipes: Iterable[str], core_box_pix: int) 
     recipes : iterable of str
     core_box_pix : int
         Side of the core box.
+    mask_radius_pix : float
+        Of the mask on the arcs' cores; core gates then look at further regions, which it does not decide.
 
     Raises
     ------
     GateError
-        If a recipe or its band is unknown.
+        If a recipe or its band is unknown, or a row was masked with a larger radius.
     StoreError
         If a variable is missing.
     """
@@ -144,8 +150,9 @@ def feature_block(pairs: xr.Dataset, recipes: Iterable[str], core_box_pix: int) 
             continue
         kind, view = recipe.source.split("_")
         kinds = sources.setdefault(view, [])
-        if kind not in kinds:
-            kinds.append(kind)
+        regions = masked_regions(pairs.sizes["x"], mask_radius_pix, core_box_pix) if kind == "core" else ()
+        kinds += [k for k in (kind, *(r.kind for r in regions)) if k not in kinds]
+    refuse_other_masks(pairs, mask_radius_pix)
     rows = np.flatnonzero(~column(pairs, "is_control").astype(bool))
     host_index = column(pairs, "host_index")[rows].astype(np.int64)
     stamp, every_ctrl = column(pairs, "stamp")[rows], column(pairs, "ctrl")
@@ -160,13 +167,38 @@ def feature_block(pairs: xr.Dataset, recipes: Iterable[str], core_box_pix: int) 
             numbers[f"{kind}_{view}"] = Numbers(
                 of_stamp[kind], of_ctrl[kind][host], None if of_both is None else of_both[kind]
             )
-    return FeatureBlock(
-        numbers=numbers,
-        covered=np.isfinite(column(pairs, "psf_fwhm_arcsec"))[rows],
-        sky_sigma=sky(ctrl)[1][host],
-        host_index=host_index,
-        row_id=column(pairs, "row_id")[rows].astype(np.uint64),
-        theta_e_arcsec=column(pairs, "theta_e_arcsec")[rows].astype(np.float64),
-        arc_snr=column(pairs, "arc_snr")[rows].astype(np.float64),
-        split=column(pairs, "split")[rows].astype(np.uint8),
-    )
+    return FeatureBlock(numbers=numbers, **block_columns(pairs, rows, sky(ctrl)[1][host]))
+
+
+def block_columns(pairs: xr.Dataset, rows: NDArray[np.int64], sky_sigma: NDArray[np.float32]) -> dict[str, Any]:
+    """Columns of a :class:`FeatureBlock` for some rows of a block of pairs."""
+    return {
+        "covered": np.isfinite(column(pairs, "psf_fwhm_arcsec"))[rows],
+        "sky_sigma": sky_sigma,
+        "host_index": column(pairs, "host_index")[rows].astype(np.int64),
+        "row_id": column(pairs, "row_id")[rows].astype(np.uint64),
+        "theta_e_arcsec": column(pairs, "theta_e_arcsec")[rows].astype(np.float64),
+        "arc_snr": column(pairs, "arc_snr")[rows].astype(np.float64),
+        "split": column(pairs, "split")[rows].astype(np.uint8),
+    }
+
+
+def refuse_other_masks(pairs: xr.Dataset, mask_radius_pix: float) -> None:
+    """Refuse rows that say of themselves that they were masked otherwise: the gates would look past the mask.
+
+    Raises
+    ------
+    GateError
+        Naming the first such row.
+    """
+    if "core_mask_radius_pix" not in pairs:
+        return
+    radius = column(pairs, "core_mask_radius_pix")
+    other = np.isfinite(radius) & (radius > np.float32(mask_radius_pix))
+    if other.any():
+        row = int(np.argmax(other))
+        raise GateError(
+            f"row {int(column(pairs, 'row_id')[row])} was masked at r < {radius[row]:g} pixels "
+            f"(core_mask_radius_pix), but the gates are asked for a mask of {mask_radius_pix:g}: use the config that "
+            "the pairs were made with (injection.core_mask_radius_pix)"
+        )

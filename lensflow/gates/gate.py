@@ -12,7 +12,7 @@ but trees have no coefficients and no permutation test.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -23,11 +23,13 @@ from lensflow.errors import ConvergenceError, GateError
 from lensflow.gates import controls
 from lensflow.gates.crossfit import CrossFit, Linear
 from lensflow.gates.estimators import Estimator, estimator_of
+from lensflow.gates.family import worst_of
 from lensflow.gates.features import FeatureBlock
 from lensflow.gates.machine import Machine, choose_hosts, host_folds, interval_in_words
 from lensflow.gates.metadata import metadata_gate
 from lensflow.gates.metadata_rows import MetadataRows
 from lensflow.gates.recipes import Recipe, box_shape
+from lensflow.gates.regions import Region
 from lensflow.gates.strata import SNR_EDGES, strata, worst_rows
 from lensflow.gates.verdicts import MIN_PAIRS, GateResult, Verdict, decide
 
@@ -95,10 +97,15 @@ def run_gate(
     if look.source not in block.numbers:
         raise GateError(f"gate {name}: the block holds {', '.join(block.numbers)}, not {look.source}")
     estimator = estimator_of(look.estimator, config, seed)
-    recipe = _recipe(look, estimator, config, bands, seed, edges)
+    sources = [look.source, *(k for k in block.numbers if k.startswith("core@") and k.endswith(f"_{look.view}"))]
+    sources = sources if look.kind == "core" else sources[:1]
+    recipe = _recipe(look, estimator, config, bands, seed, edges, len(sources))
     shape = box_shape(look, block.numbers[look.source].stamp)
+    regions = [Region.of(k.partition("_")[0]).describe() for k in sources[1:]]
     if shape:
-        recipe["region"] = f"core box of {shape[1]} x {shape[2]} pixels about the geometric centre"
+        own = f"box of {shape[1]} x {shape[2]} pixels about the geometric centre"
+        recipe["region"] = f"core {own}" if not regions else "; ".join([own, *regions]) + "; the worst counts"
+        regions = [own, *regions]
     undecided = GateResult(
         name=name,
         recipe=recipe,
@@ -110,29 +117,85 @@ def run_gate(
     )
     if not len(block):
         return undecided.decided(Verdict.NOT_TESTABLE, "no injection rows: one of the two classes is missing")
-    rows = np.flatnonzero(block.covered[:, look.bands].all(axis=1))
-    # One order whatever order the rows came in: sums and random choices then agree.
-    rows = rows[np.lexsort((block.row_id[rows], block.host_index[rows]))]
-    rows = rows[choose_hosts(block.host_index[rows], config.max_pairs, seed)]
-    used = block.take(rows)
+    used = rows_of_gate(block, look.bands, config, seed)
     sky_sigma = np.median(used.sky_sigma.astype(np.float64), axis=0) if len(used) else np.full(len(band_names), np.nan)
     softening = sky_sigma if look.view == "raw" else np.ones_like(sky_sigma)
-    numbers = used.numbers[look.source]
-    stamp, ctrl = look.features(numbers.stamp, softening), look.features(numbers.ctrl, softening)
-    expected = None if numbers.expected is None else look.features(numbers.expected, softening)
+    parts = []
+    for source, region in zip(sources, regions or [""], strict=True):
+        numbers = used.numbers[source]
+        stamp, ctrl = look.features(numbers.stamp, softening), look.features(numbers.ctrl, softening)
+        expected = None if numbers.expected is None else look.features(numbers.expected, softening)
+        leak = look.leak_unit(ctrl, sky_sigma)
+        parts.append(Part(region, stamp, ctrl, expected, *leak, shape if source == look.source else ()))
+    return measure_parts(undecided, used, parts, estimator, config, seed, edges)
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """One set of features that a gate looks at.
+
+    Attributes
+    ----------
+    what : str
+        In words.
+    stamp, ctrl, expected : ndarray, shape (n, p)
+        Features of both classes, and of control plus noiseless arc where that is known.
+    unit : ndarray, shape (p,)
+        Shift of each feature for a leak of one sigma.
+    leak : str
+        That leak in words.
+    box_shape : tuple of int
+        (band, y, x) where the features are pixels of the core box, else ().
+    """
+
+    what: str
+    stamp: Floats
+    ctrl: Floats
+    expected: Floats | None
+    unit: Floats
+    leak: str
+    box_shape: tuple[int, ...] = ()
+
+
+def rows_of_gate(block: FeatureBlock, bands: Sequence[int], config: GateConfig, seed: int) -> FeatureBlock:
+    """Rows that a gate uses: covered in its bands, of whole hosts, in one order whatever order they came in."""
+    rows = np.flatnonzero(block.covered[:, list(bands)].all(axis=1))
+    rows = rows[np.lexsort((block.row_id[rows], block.host_index[rows]))]
+    return block.take(rows[choose_hosts(block.host_index[rows], config.max_pairs, seed)])
+
+
+def measure_parts(
+    undecided: GateResult,
+    used: FeatureBlock,
+    parts: Sequence[Part],
+    estimator: Estimator,
+    config: GateConfig,
+    seed: int,
+    edges: Sequence[float],
+) -> GateResult:
+    """Measure each set of features by itself; the worst counts (:mod:`lensflow.gates.family`)."""
     hosts, groups = np.unique(used.host_index, return_inverse=True)
     undecided = replace(undecided, n_rows=len(used), n_hosts=hosts.size)
-    refused = _refused(undecided, used, stamp, ctrl, config)
-    if refused:
-        return undecided.decided(*refused)
-    machine = Machine(groups, host_folds(groups, config.folds, seed), estimator, config.bootstrap, seed)
-    leak = look.leak_unit(ctrl, sky_sigma)
-    try:
-        return _measure(undecided, used, machine, (stamp, ctrl, expected), leak, tuple(edges))
-    except ConvergenceError as error:
-        return undecided.decided(
-            Verdict.ERROR, f"{error}. {stamp.shape[1]} features of {len(used)} pairs; gate.c is {config.c:g}"
+    machine = None
+    results = []
+    for part in parts:
+        result = replace(undecided, box_shape=part.box_shape)
+        refused = _refused(result, used, part.stamp, part.ctrl, config)
+        if refused:
+            results.append((part.what, result.decided(*refused)))
+            continue
+        machine = machine or Machine(
+            groups, host_folds(groups, config.folds, seed), estimator, config.bootstrap, seed, len(parts)
         )
+        try:
+            result = _measure(result, used, machine, part, tuple(edges))
+        except ConvergenceError as error:
+            result = result.decided(
+                Verdict.ERROR,
+                f"{error}. {part.stamp.shape[1]} features of {len(used)} pairs; gate.c is {config.c:g}",
+            )
+        results.append((part.what, result))
+    return worst_of(results)
 
 
 def _refused(
@@ -163,14 +226,10 @@ def _refused(
 
 
 def _measure(
-    undecided: GateResult,
-    used: FeatureBlock,
-    machine: Machine,
-    features: tuple[Floats, Floats, Floats | None],
-    leak: tuple[Floats, str],
-    edges: tuple[float, ...],
+    undecided: GateResult, used: FeatureBlock, machine: Machine, part: Part, edges: tuple[float, ...]
 ) -> GateResult:
-    stamp, ctrl, expected = features
+    stamp, ctrl, expected = part.stamp, part.ctrl, part.expected
+    leak = part.unit, part.leak
     differs = stamp != ctrl
     changed = differs.any(axis=1)
     fit = machine.crossfit(stamp, ctrl)
@@ -206,17 +265,29 @@ def _measure(
 
 
 def _recipe(
-    look: Recipe, estimator: Estimator, config: GateConfig, bands: list[str], seed: int, edges: Sequence[float]
+    look: Recipe,
+    estimator: Estimator,
+    config: GateConfig,
+    bands: list[str],
+    seed: int,
+    edges: Sequence[float],
+    family: int,
 ) -> dict[str, Any]:
+    classes = "1: stamps of injection rows; 0: each row's own unlensed control"
+    return {**look.describe(), "classes": classes, **recipe_of_fit(estimator, config, bands, seed, edges, family)}
+
+
+def recipe_of_fit(
+    estimator: Estimator, config: GateConfig, bands: list[str], seed: int, edges: Sequence[float], family: int
+) -> dict[str, Any]:
+    """Everything that a gate's numbers depend on besides its features and the data."""
     return {
-        **look.describe(),
         "bands": bands,
-        "classes": "1: stamps of injection rows; 0: each row's own unlensed control",
         "estimator": estimator.describe(),
         "score": "pooled out-of-fold decision function; stamps are compared with controls of other hosts",
         "folds": config.folds,
         "grouping": "host",
-        "interval": interval_in_words(config.folds, config.bootstrap),
+        "interval": interval_in_words(config.folds, config.bootstrap, family),
         "max_pairs": config.max_pairs,
         "theta_e_edges": list(edges),
         "snr_edges": list(SNR_EDGES),

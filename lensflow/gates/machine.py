@@ -54,6 +54,7 @@ class Machine:
     estimator: Estimator
     bootstrap: int
     seed: int
+    family: int = 1  # measurements of which the worst counts: each interval is one of 1 - 0.05 / family
 
     def crossfit(self, stamp: NDArray[Any], ctrl: NDArray[Any]) -> Fit:
         """Prepare the fits of features (pair, feature)."""
@@ -94,7 +95,7 @@ class Machine:
         """ROC as :meth:`roc_of`, of rows that need not come in pairs."""
         points = roc_points(labels, scores)
         found, draws = true_rates(labels, scores, hosts, points[:, 0], self.bootstrap, self.seed, purpose)
-        low, high = interval(draws, n_hosts)
+        low, high = interval(draws, n_hosts, self.level)
         wider = training_share(len(self.folds))
         return {
             "roc": tuple((x, y) for x, y in points.tolist()),
@@ -102,9 +103,14 @@ class Machine:
             "roc_high": tuple(np.clip(found + wider * (high - found), 0, 1).tolist()),
         }
 
+    @property
+    def level(self) -> float:
+        """Level of every interval."""
+        return 1 - 0.05 / self.family
+
     def around(self, found: float, draws: Floats, n_hosts: int) -> tuple[float, float, float]:
         """Interval and standard deviation of an estimate from its bootstrap draws, for training sets that overlap."""
-        low, high = interval(draws, n_hosts)
+        low, high = interval(draws, n_hosts, self.level)
         wider = training_share(len(self.folds))
         return (
             found - wider * (found - float(low)),
@@ -113,11 +119,14 @@ class Machine:
         )
 
 
-def interval_in_words(folds: int, bootstrap: int) -> str:
+def interval_in_words(folds: int, bootstrap: int, family: int = 1) -> str:
     """Say how an interval is made."""
+    level = f"{100 * (1 - 0.05 / family):.4g} %" + (
+        "" if family == 1 else f" (95 % for all {family} measurements together, Bonferroni)"
+    )
     return (
-        f"95 % expanded percentile of {bootstrap} bootstrap draws of hosts, widened by {training_share(folds):.4g} for "
-        "training sets that overlap (Nadeau & Bengio 2003)"
+        f"{level} expanded percentile of {bootstrap} bootstrap draws of hosts, widened by {training_share(folds):.4g} "
+        "for training sets that overlap (Nadeau & Bengio 2003)"
     )
 
 

@@ -19,6 +19,7 @@ from scipy.sparse import csr_array
 from lensflow import geometry
 from lensflow.config.checks import GATE_KINDS, GATE_VIEWS, parse_recipe
 from lensflow.errors import GateError, did_you_mean
+from lensflow.gates.regions import Region
 
 Pixels = NDArray[np.float32]
 Floats = NDArray[np.float64]
@@ -202,6 +203,8 @@ def _mean_weights(size: int, kinds: tuple[str, ...]) -> tuple[csr_array, list[in
 
 def _labels(size: int, kind: str) -> NDArray[np.int64]:
     """Feature that each pixel belongs to, -1 for none, shape (size, size)."""
+    if kind.startswith("core@"):
+        return Region.of(kind).labels(size)
     middle = geometry.centre(size)
     r = geometry.radius_pix(size, middle, middle)
     squares = geometry.blocks(size, SQUARE_PIX)

@@ -9,7 +9,7 @@ import xarray as xr
 from matplotlib.colors import BoundaryNorm, ListedColormap
 
 from lensflow import geometry
-from lensflow.config.checks import parse_recipe
+from lensflow.config.checks import MASK_EDGE, parse_recipe
 from lensflow.diagnostics.zoo import FAULTS
 from lensflow.gates import GateResult
 from lensflow.gates.recipes import CORNER_PIX, EDGE_PIX, RING_PIX
@@ -74,7 +74,7 @@ def areas_on_the_stamp(gates: Sequence[GateResult], size: int) -> Picture | None
         "brightness": r < geometry.CORE_RADIUS_PIX / 2,
     }
     shown: dict[str, GateResult] = {}
-    named = [(parse_recipe(g.name), g) for g in gates if g.fitted]
+    named = [(parse_recipe(g.name), g) for g in gates if g.fitted and g.name != MASK_EDGE]
     for (kind, *_), g in sorted(named, key=lambda n: (n[0].estimator != "linear", n[0].band != "all")):
         if kind in places and np.isfinite(g.auc):
             shown.setdefault(kind, g)

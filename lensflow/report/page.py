@@ -140,7 +140,7 @@ def _content(record: RunRecord) -> dict[str, Any]:
     planned = record.manifest
     if planned is not None and planned["is_control"].values.all():
         planned = None
-    needed = record.config.gate.must_pass
+    needed = record.config.must_pass
     cards = [_card(g, g.name in needed) for g in sorted(record.gates, key=lambda g: g.name not in needed)]
     of_plan = (record.bands, record.config.reference_band)
     return {

@@ -11,6 +11,7 @@ from rich.text import Text
 from lensflow.gates import GateResult
 from lensflow.gates.core_sweep import HandlingResult
 from lensflow.gates.core_tuning import CoreTuning
+from lensflow.report.core_handling import gate_names
 from lensflow.report.plain import Table, styled
 from lensflow.report.terminal import VERDICT_COLOURS
 
@@ -35,19 +36,22 @@ def print_handlings(console: Console, results: Sequence[HandlingResult], title: 
 def _table(results: Sequence[HandlingResult], title: str, counts: bool, intervals: bool) -> Table:
     table = Table(title=title, title_justify="left")
     table.add_column("handling", no_wrap=True)
-    for gate in results[0].gates:
-        table.add_column(gate.name.replace("_", "\n", 1), no_wrap=True)
+    names = gate_names(results)
+    for name in names:
+        table.add_column(name.replace("_", "\n", 1), no_wrap=True)
     for name in ("light\nhidden", "open", *(("rows", "hosts") if counts else ())):
         table.add_column(name, justify="right", no_wrap=True)
     for r in results:
-        cells = [_cell(g, intervals) for g in r.gates]
+        cells = [_cell(r.by_name.get(name), intervals) for name in names]
         opened = "-" if r.open_share != r.open_share else f"{100 * r.open_share:.0f} %"
         numbers = (f"{r.n_rows:,}", f"{r.n_hosts:,}") if counts else ()
         table.add_row(r.name, *cells, f"{100 * r.removed:.0f} %", opened, *numbers)
     return table
 
 
-def _cell(gate: GateResult, interval: bool) -> Text:
+def _cell(gate: GateResult | None, interval: bool) -> Text:
+    if gate is None:
+        return styled("—")
     colour = VERDICT_COLOURS[str(gate.verdict)]
     if gate.auc != gate.auc:
         return styled((str(gate.verdict).replace("_", "\n"), colour))

@@ -40,7 +40,7 @@ def state_of(config: RunConfig, progress: Progress = silent, *, regions: bool = 
     folder = RunFolder.of(config)
     data = {store: _store_state(folder, store, progress, regions) for store in STORES}
     return {
-        "required": list(config.gate.must_pass),
+        "required": list(config.must_pass),
         "accept_explained": config.gate.accept_explained,
         "run": _run(config),
         "data": {name: found for name, found in data.items() if found is not None},

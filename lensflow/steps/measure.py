@@ -15,10 +15,14 @@ from threadpoolctl import threadpool_limits
 
 from lensflow import schema
 from lensflow.config import RunConfig
+from lensflow.config.checks import MASK_EDGE
 from lensflow.diagnostics import Origin, Summaries, results_from_json, results_to_json
 from lensflow.diagnostics.rendering import last_key
 from lensflow.errors import StoreError
 from lensflow.gates import FeatureBlock, GateResult, MetadataRows, choose_hosts, feature_block, run_checks, run_gate
+from lensflow.gates.mask_edge import MAX_PAIRS as MAX_MASKED
+from lensflow.gates.mask_edge import Mask, mask_block, mask_edge_gate
+from lensflow.injection.core import unmasked_arcs
 from lensflow.manifest.image_sources import bank_of
 from lensflow.steps.execute import Progress, run_tasks, silent
 from lensflow.steps.identity import keep_config, pairs_content, stored_key
@@ -88,7 +92,8 @@ def measure_step(
         if want_features:
             block = FeatureBlock.concat([p.features for p in parts])
             told = MetadataRows.concat([p.metadata for p in parts]) if config.gate.wants_metadata else None
-            judged = [*run_all_gates(block, config, progress, told), *_checks(config, found)]
+            masks = FeatureBlock.concat([p.masks for p in parts]) if config.injection.core_mask_radius_pix > 0 else None
+            judged = [*run_all_gates(block, config, progress, told, masks), *_checks(config, found)]
             gated = [g.to_dict() for g in judged]
             if keep:
                 keep_results(folder.gates, stored_key(config, "gates", content), gated)
@@ -101,15 +106,24 @@ def measure_step(
 
 
 def run_all_gates(
-    block: FeatureBlock, config: RunConfig, progress: Progress = silent, metadata: MetadataRows | None = None
+    block: FeatureBlock,
+    config: RunConfig,
+    progress: Progress = silent,
+    metadata: MetadataRows | None = None,
+    masks: FeatureBlock | None = None,
 ) -> list[GateResult]:
     """Run the gates side by side here: their rows are here, and the solver releases the GIL."""
-    edges, names, done = config.diagnostics.theta_e_edges, config.gate.every, 0
+    edges, done = config.diagnostics.theta_e_edges, 0
+    names = (*config.gate.every, *((MASK_EDGE,) if masks is not None else ()))
     progress("gate", 0, len(names))
 
     def one(name: str) -> GateResult:
         nonlocal done
-        result = run_gate(block, name, config.gate, config.bands, config.seed, edges, metadata)
+        if name == MASK_EDGE and masks is not None:
+            mask = Mask(*config.injection.core_mask)
+            result = mask_edge_gate(masks, mask, config.gate, config.bands, config.seed, edges)
+        else:
+            result = run_gate(block, name, config.gate, config.bands, config.seed, edges, metadata)
         done += 1
         progress("gate", done, len(names))
         return result
@@ -139,6 +153,7 @@ class _Part:
     summaries: Any
     features: Any
     metadata: Any
+    masks: Any
 
 
 class _MeasureTask:
@@ -146,28 +161,39 @@ class _MeasureTask:
 
     def __init__(self, config: RunConfig, regions: Regions, summaries: bool, features: bool):
         self.config, self.regions, self.summaries, self.features = config, regions, summaries, features
-        self.origin = origin_of(config) if summaries else Origin()
-        self.gate_hosts = _gate_hosts(config) if features else np.empty(0, np.int64)
+        self.mask = Mask(*config.injection.core_mask)
+        self.masked = features and self.mask.radius_pix > 0
+        self.origin = origin_of(config) if summaries or self.masked else Origin()
+        self.gate_hosts = _gate_hosts(config, config.gate.max_pairs) if features else np.empty(0, np.int64)
+        self.mask_hosts = _gate_hosts(config, MAX_MASKED) if self.masked else np.empty(0, np.int64)
 
     def __call__(self, index: int) -> _Part:
         folder, config = RunFolder.of(self.config), self.config
         region = self.regions[index]
         origin = None
-        if self.summaries:
+        if self.summaries or self.masked:
             pairs, origin = region_block(config, self.origin, region)
         else:
             pairs = read_pairs_block(folder.pairs, folder.manifest, folder.cutouts, region)
         return _Part(
             index,
             Summaries.from_block(pairs, config.diagnostics, origin) if self.summaries else None,
-            feature_block(self._of_gate(pairs), config.gate.every, config.gate.core_box_pix) if self.features else None,
+            self._features(pairs) if self.features else None,
             # Of all rows: control rows may have hosts of their own, and exact balance is counted over every row.
             MetadataRows.from_block(pairs) if self.features and config.gate.wants_metadata else None,
+            self._masks(pairs) if self.masked else None,
         )
 
-    def _of_gate(self, pairs: xr.Dataset) -> xr.Dataset:
-        """Rows of the hosts that the gate will use: the same whatever the region, so no more need be kept."""
-        return pairs.isel(sample=np.isin(pairs["host_index"].values, self.gate_hosts))
+    def _features(self, pairs: xr.Dataset) -> FeatureBlock:
+        """Of the hosts that the gates will use: the same whatever the region, so no more need be kept."""
+        gate, some = self.config.gate, np.isin(pairs["host_index"].values, self.gate_hosts)
+        return feature_block(pairs.isel(sample=some), gate.every, gate.core_box_pix, self.mask.radius_pix)
+
+    def _masks(self, pairs: xr.Dataset) -> FeatureBlock:
+        """With the mask and without: those rows are rendered again."""
+        some = np.isin(pairs["host_index"].values, self.mask_hosts) & ~pairs["is_control"].values
+        pairs = pairs.isel(sample=np.flatnonzero(some))
+        return mask_block(pairs, unmasked_arcs(pairs, bank_of(self.config)), self.mask)
 
 
 def origin_of(config: RunConfig) -> Origin:
@@ -195,11 +221,11 @@ def region_block(config: RunConfig, origin: Origin, region: Region) -> tuple[xr.
     return pairs.assign(psf_kernel=(("sample", *schema.PSF_KERNEL.dims[1:]), kernel)), origin
 
 
-def _gate_hosts(config: RunConfig) -> NDArray[np.int64]:
-    """Hosts that the gate uses when there are more pairs than ``gate.max_pairs``."""
+def _gate_hosts(config: RunConfig, max_pairs: int) -> NDArray[np.int64]:
+    """Hosts that a gate uses when there are more than ``max_pairs`` pairs."""
     head = read_head(RunFolder.of(config).manifest, "manifest", names=("host_index", "is_control"))
     index = head["host_index"].values[~head["is_control"].values]
-    return np.unique(index[choose_hosts(index, config.gate.max_pairs, config.seed)])
+    return np.unique(index[choose_hosts(index, max_pairs, config.seed)])
 
 
 def stored_results(url: str, key: str, any_code: bool = False) -> Any:

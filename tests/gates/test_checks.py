@@ -9,6 +9,7 @@ from lensflow.diagnostics import Status, Summaries
 from lensflow.diagnostics.zoo import FAULTS, small_run
 from lensflow.errors import GateError
 from lensflow.gates import GateResult, Verdict, findings_of, run_checks
+from tests.factories import make_config
 
 GUARD_ARCSEC = 24.0
 
@@ -165,5 +166,7 @@ def test_unknown_checks_are_refused_by_name(run, sound):
 
 
 def test_checks_must_pass_like_required_gates():
-    assert GateConfig().must_pass == ("core_r", "core_all", *GATE_CHECKS)
-    assert GateConfig(checks=()).must_pass == ("core_r", "core_all")
+    assert make_config().must_pass == ("core_r", "core_all", *GATE_CHECKS)
+    assert make_config(gate={"checks": ()}).must_pass == ("core_r", "core_all")
+    masked = make_config(injection={"core_mask_radius_pix": 3})
+    assert masked.must_pass == ("core_r", "core_all", "mask_edge", *GATE_CHECKS)

@@ -11,6 +11,7 @@ from lensflow.errors import ConfigError, GateError
 from lensflow.gates import Verdict
 from lensflow.gates.core_sweep import BRIGHTNESS, CoreRows, matched, measure_handling
 from lensflow.gates.core_tuning import CoreTuning, measure_handlings, recommend, reported_hosts, tune
+from lensflow.gates.family import first_alone
 from lensflow.gates.recipes import Recipe
 from tests.diagnostics.pairs_factory import pairs_block
 from tests.factories import make_config
@@ -39,11 +40,16 @@ def results(rows):
     return {r.name: r for r in measure_handlings(rows, config_of(*HANDLINGS))}
 
 
-def test_bright_arcs_fail_the_core_gate_until_the_box_is_blank_and_then_it_is_not_testable(results):
+def test_bright_arcs_fail_the_core_gate_until_the_box_is_blank_and_then_beyond_it_and_by_the_masks_edge(
+    results,
+):
     assert results["none"].gate("core_r").verdict is Verdict.EXPLAINED and results["none"].open_share == 1
+    assert "mask_edge" not in results["none"].by_name
     blank = results["mask_9"]
-    assert blank.gate("core_r").verdict is Verdict.NOT_TESTABLE and blank.open_share == 0
-    assert not blank.passes and "core_r NOT TESTABLE" in blank.refusals
+    assert first_alone(blank.gate("core_r")).verdict is Verdict.NOT_TESTABLE and blank.open_share == 0
+    assert blank.gate("core_r").verdict in (Verdict.EXPLAINED, Verdict.FAIL, Verdict.INCONCLUSIVE)
+    assert blank.gate("mask_edge").verdict is Verdict.FAIL
+    assert not blank.passes() and "core_r" in blank.refusals()
 
 
 def test_a_minimum_theta_e_costs_the_whole_light_of_the_rows_that_it_leaves_out(pairs, results):
@@ -136,26 +142,66 @@ def verdicts(result, verdict, removed):
     return replace(result, gates=tuple(g.decided(verdict, "") for g in result.gates), removed=removed)
 
 
+CONFIG = config_of(*HANDLINGS)
+
+
+def named(result, name):
+    return replace(result, name=name)
+
+
 def test_the_cheapest_that_passes_is_recommended_if_it_passes_on_held_out_hosts(results):
-    cheap, dear = (verdicts(results[n], Verdict.PASS, c) for n, c in (("theta_e_1", 0.2), ("mask_9", 0.6)))
+    cheap, dear = (verdicts(results["theta_e_1"], Verdict.PASS, c) for c in (0.2, 0.4))
+    dear = named(dear, "theta_e_1.5")
     free_but_failing, experiment = (verdicts(results["none"], Verdict.FAIL, 0.0),
                                     verdicts(results["rotated"], Verdict.PASS, 0.0))  # fmt: skip
     chosen = (free_but_failing, dear, cheap, experiment)
-    name, why = recommend(chosen, (dear, replace(cheap, removed=0.25), free_but_failing))
+    name, why = recommend(chosen, (dear, replace(cheap, removed=0.25), free_but_failing), CONFIG)
     assert name == "theta_e_1" and "held-out hosts too" in why and "25 %" in why
     assert why.endswith("To apply it: plan: {theta_e_min_arcsec: 1}.")
 
 
-def test_a_recommendation_owed_to_a_blanked_box_says_so(results):
-    mask = replace(verdicts(results["mask_9"], Verdict.PASS, 0.6), open_share=0.01)
-    name, why = recommend((mask,), (mask,))
-    assert name == "mask_9" and "leaves 1 % of the core gate's features open" in why
-    assert why.endswith("To apply it: injection: {core_mask_radius_pix: 9, core_mask_method: hard}.")
+def test_what_deletes_no_light_is_preferred_to_a_cheaper_mask(results):
+    leaves_out = verdicts(results["theta_e_1"], Verdict.PASS, 0.5)
+    taper = named(verdicts(results["mask_9"], Verdict.PASS, 0.1), "taper_2")
+    assert recommend((taper, leaves_out), (taper, leaves_out), CONFIG)[0] == "theta_e_1"
+    name, why = recommend((taper,), (taper,), CONFIG)
+    assert name == "taper_2" and "it hides 10 % of the arcs' light" in why and "core_mask_method: taper" in why
+
+
+def test_a_hard_edge_is_never_recommended(results):
+    mask = verdicts(results["mask_9"], Verdict.PASS, 0.0)
+    name, why = recommend((mask,), (mask,), CONFIG)
+    assert name == "" and "a hard edge is never recommended" in why
+
+
+def test_explained_counts_where_the_config_accepts_it_and_is_offered_where_it_does_not(results):
+    plain = replace(results["none"], gates=results["none"].gates[:1])
+    assert plain.gate("core_r").verdict is Verdict.EXPLAINED
+    name, why = recommend((plain,), (plain,), CONFIG)
+    assert name == "" and "gate.accept_explained: true lets that count" in why
+    accepting = CONFIG.model_copy(update={"gate": CONFIG.gate.model_copy(update={"accept_explained": True})})
+    assert recommend((plain,), (plain,), accepting)[0] == "none"
+
+
+def test_arcs_as_bright_as_their_lenses_are_named_as_the_cause(results):
+    realistic = CONFIG.model_copy(update={"plan": CONFIG.plan.model_copy(update={"preset": "realistic"})})
+    failing = (verdicts(results["none"], Verdict.FAIL, 0.0),)
+    assert "plan.preset: realistic makes fainter ones" in recommend(failing, failing, CONFIG)[1]
+    assert "plan.preset" not in recommend(failing, failing, realistic)[1]
+
+
+def test_arcs_that_are_masked_already_are_not_tuned(pairs):
+    with pytest.raises(GateError, match=r"masked already.*make the pairs again"):
+        CoreRows.from_block(pairs, make_config(gate=GATE, injection={"core_mask_radius_pix": 5}))
+    told = pairs.assign(core_mask_radius_pix=("sample", np.where(pairs["is_control"], np.nan, 7.0)))
+    with pytest.raises(GateError, match="masked at r < 7"):
+        CoreRows.from_block(told, config_of("mask_8"))
 
 
 def test_a_choice_that_does_not_hold_up_is_not_replaced_by_the_next(results):
-    cheap, dear = (verdicts(results[n], Verdict.PASS, c) for n, c in (("theta_e_1", 0.2), ("mask_9", 0.6)))
-    name, why = recommend((cheap, dear), (verdicts(cheap, Verdict.INCONCLUSIVE, 0.2), dear))
+    cheap, dear = (verdicts(results["theta_e_1"], Verdict.PASS, c) for c in (0.2, 0.6))
+    dear = named(dear, "theta_e_1.5")
+    name, why = recommend((cheap, dear), (verdicts(cheap, Verdict.INCONCLUSIVE, 0.2), dear), CONFIG)
     assert name == "" and "no second choice" in why and "INCONCLUSIVE" in why
 
 

@@ -11,8 +11,9 @@ from lensflow import geometry
 from lensflow.config import DiagnosticsConfig, InjectionConfig
 from lensflow.diagnostics import Origin, Status, Summaries, findings
 from lensflow.diagnostics.zoo import small_run
+from lensflow.errors import GateError
 from lensflow.injection import inject_block
-from lensflow.injection.core import Handling, handle_core
+from lensflow.injection.core import Handling, handle_core, unmasked_arcs
 from lensflow.injection.inject import rows_of_hosts
 from lensflow.injection.metrics import invariant_failures
 from lensflow.manifest.build import build_manifest
@@ -69,6 +70,15 @@ def test_the_mask_takes_the_core_and_each_row_says_what_it_cost(hosts, manifest,
     assert np.isnan(block["core_mask_radius_pix"].values[~injected]).all()
     assert np.allclose(block["total_injected_flux_nmgy"].values[lit], after.sum(axis=(2, 3))[lit], rtol=1e-5)
     assert not any(invariant_failures(block, manifest, hosts).values())
+
+
+@pytest.mark.parametrize("method", MASKS)
+def test_the_arcs_before_the_mask_can_be_rendered_again(hosts, manifest, whole, method):
+    masked = inject_block(hosts, manifest, MASKS[method])
+    pairs = masked.merge(manifest).assign_attrs({**manifest.attrs, **masked.attrs})
+    assert np.array_equal(unmasked_arcs(pairs), whole["arc"].values)
+    with pytest.raises(GateError, match="no psf_kernel"):
+        unmasked_arcs(pairs.assign_attrs(psf_model="kernel"))
 
 
 def test_under_a_hard_mask_a_stamp_is_its_control_to_the_bit_and_noise_is_not_added_there(hosts, manifest, whole):

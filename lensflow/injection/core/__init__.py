@@ -5,6 +5,7 @@ from lensflow.injection.core.handle import handle_core, removed_fraction
 from lensflow.injection.core.handling import Handling
 from lensflow.injection.core.masks import keep_weights, mask_arcs, mask_batch
 from lensflow.injection.core.matching import host_pods, match_controls
+from lensflow.injection.core.unmask import unmasked_arcs
 
 __all__ = [
     "Handling",
@@ -19,4 +20,5 @@ __all__ = [
     "removed_fraction",
     "rotate_arc",
     "shuffle_arc",
+    "unmasked_arcs",
 ]

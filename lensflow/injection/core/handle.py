@@ -8,11 +8,10 @@ from numpy.typing import NDArray
 
 from lensflow.errors import ConfigError, GateError, StoreError
 from lensflow.injection.core.counterfactual import add_core_blob, move_arc, rotate_arc, shuffle_arc
-from lensflow.injection.core.handling import WIDTH_PIX, Handling
+from lensflow.injection.core.handling import METHODS, WIDTH_PIX, Handling
 from lensflow.injection.core.masks import keep_weights, mask_arcs
 
 _NEEDED = ("stamp", "ctrl", "arc", "x_center", "y_center", "theta_e_arcsec", "is_control", "row_id", "psf_fwhm_arcsec")
-_METHODS = {"mask": "hard", "blank": "hard", "taper": "taper", "tanh": "tanh"}
 _PIXELS = ("sample", "band", "y", "x")
 
 
@@ -59,7 +58,7 @@ def handle_core(
     removed = np.zeros(arc.shape[:2])
     x, y, size = pairs["x_center"].values, pairs["y_center"].values, arc.shape[-1]
     if how.mask and how.radius_pix > 0:
-        keep = keep_weights(size, x, y, how.radius_pix, _METHODS[how.mask], width_pix)
+        keep = keep_weights(size, x, y, how.radius_pix, METHODS[how.mask], width_pix)
         arc, removed = mask_arcs(arc, keep)
         keep = keep[:, None]
         if how.mask == "blank":

@@ -9,6 +9,8 @@ from lensflow.config.core import EXPERIMENTS, MASKS, NEGATIVES, parse_handling
 from lensflow.errors import GateError
 
 WIDTH_PIX = 2.0
+# Kind of mask in a name -> the method of lensflow.injection.core.masks.keep_weights.
+METHODS = {"mask": "hard", "blank": "hard", "taper": "taper", "tanh": "tanh"}
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,21 @@ class Handling:
         """Whether it explains a gate rather than making data to train on."""
         return self.negatives in EXPERIMENTS
 
+    @property
+    def masks_arcs(self) -> bool:
+        """Whether it masks arcs, and so one class only: the mask's edge may then be seen."""
+        return self.mask in ("mask", "taper", "tanh") and self.radius_pix > 0
+
+    @property
+    def has_hard_edge(self) -> bool:
+        """Whether the arcs end at a circle, as no light in the sky does."""
+        return self.masks_arcs and METHODS[self.mask] == "hard"
+
+    @property
+    def deletes_light(self) -> bool:
+        """Whether it takes light out of images, rather than choosing among rows or controls."""
+        return bool(self.mask) and self.radius_pix > 0
+
     def describe(self, width_pix: float = WIDTH_PIX) -> str:
         """Say in words what is done."""
         parts = []
@@ -79,8 +96,8 @@ class Handling:
     def settings(self, width_pix: float = WIDTH_PIX) -> dict[str, dict[str, Any]]:
         """Settings of a run that handle its core so, by section of the config; what has none is left out."""
         out: dict[str, dict[str, Any]] = {}
-        if self.mask in ("mask", "taper", "tanh") and self.radius_pix > 0:
-            method = "hard" if self.mask == "mask" else self.mask
+        if self.masks_arcs:
+            method = METHODS[self.mask]
             out["injection"] = {"core_mask_radius_pix": self.radius_pix, "core_mask_method": method}
             if method != "hard":
                 out["injection"]["core_mask_width_pix"] = width_pix
