@@ -28,9 +28,7 @@ _AS_WRITTEN = "Every value read is as it was written."
 def certify(
     run: FinishedRun,
     check: Annotated[bool, typer.Option("--check", help="Hold the run against the certificate that it has.")] = False,
-    quick: Annotated[
-        bool, typer.Option("--quick", help="With --check: do not read pixels, metrics and flags.")
-    ] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="With --check: do not read pixels, metrics, flags.")] = False,
     full: Annotated[
         bool, typer.Option("--full", help="With --check: compute diagnostics and gates again, and compare.")
     ] = False,

@@ -134,6 +134,7 @@ def check_step(
     certificate = parse_certificate(content, folder.certificate)
     signed, found = _signature(certificate, public_key)
     state = state_of(config, progress, regions=not quick)
+    _forget_news(config, certificate, state)
     found += differences(certificate, state, stored_gates(folder))
     found += _carried(folder, certificate) + _backdated(folder, certificate)
     if not quick and certificate["data"] != state["data"]:
@@ -152,6 +153,13 @@ def check_step(
 def gates_of(certificate: Mapping[str, Any]) -> list[GateResult]:
     """Gates of a certificate."""
     return [GateResult.from_dict(g) for g in certificate["gates"]]
+
+
+def _forget_news(config: RunConfig, certificate: Mapping[str, Any], state: Mapping[str, Any]) -> None:
+    """Leave out settings that the certificate's lensflow did not know yet, where they have no effect."""
+    known, changed, settings = certificate["run"]["settings"], config.changed(), state["run"]["settings"]
+    for name in [k for k in settings if k not in known and k not in changed]:
+        del settings[name]
 
 
 def _signature(certificate: Mapping[str, Any], public_key: str | None) -> tuple[str, list[str]]:
@@ -243,9 +251,9 @@ def _checked(
     looked_at = [
         "Compared: the certificate with itself, name and settings, every attribute of cutouts, manifest and pairs, "
         "their receipts and records, diagnostics.json, gates.json, the log of the test split's openings; "
-        + ("the columns of cutouts and manifest, byte for byte." if quick else f"every stored byte ({size}).")
+        + ("the hosts' catalogue and the whole manifest, byte for byte." if quick else f"every stored byte ({size}).")
     ]
-    left_out = [f"Never looked at: {', '.join(NOT_BOUND)}."]
+    left_out = [f"Not bound, so not compared: {', '.join(NOT_BOUND)}."]
     if full:
         looked_at.append(
             f"Computed again from the stored pixels, and alike: every diagnostic and {len(certificate['gates'])} gates."
@@ -255,8 +263,8 @@ def _checked(
     if quick:
         left_out.insert(
             0,
-            "Not read: the bytes of pixels, metrics and flags of cutouts and pairs, only the names and sizes of their "
-            "objects; `lensflow certify --check` without --quick reads them.",
+            "Not read: the bytes of pixels, metrics and flags, and of the hosts' measurements, only names and sizes of "
+            "their objects; `lensflow certify --check` without --quick reads them.",
         )
     notes = [signed]
     certified, here = certificate["run"]["code"]["measured_by"], resume.measuring_code_fingerprint()

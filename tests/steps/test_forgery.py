@@ -138,6 +138,17 @@ def test_the_command_exits_with_4_for_a_forgery_and_names_it(base, other, tmp_pa
     assert code == 4 and "summaries/gates.json" in text and "not as certified" in text
 
 
+def test_a_setting_that_came_later_is_no_difference_unless_it_is_used(base, tmp_path):
+    run = copy_of(base.out, tmp_path / "run")
+    certificate = certificate_of(run)
+    del certificate["run"]["settings"]["gate.c"]  # as if gates had not known it
+    put_certificate(run, certificate, HONEST)
+    steps.check_step(run, quick=True, public_key=TRUSTED)
+    used = run.model_copy(update={"gate": run.gate.model_copy(update={"c": 2 * run.gate.c})})
+    with pytest.raises(CertificateError, match=r"settings, gate\.c: certified None"):
+        steps.check_step(used, quick=True, public_key=TRUSTED)
+
+
 def test_what_is_not_bound_can_change(base, tmp_path):
     """As the certificate says of itself."""
     run = copy_of(base.out, tmp_path / "run")
