@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 import lensflow as lf
 from lensflow import signing, steps
@@ -17,6 +18,7 @@ from lensflow.store import create, paths
 from tests.factories import imported_galaxies
 
 N_HOSTS = 14
+_made: list[RunConfig] = []
 
 
 def few_images(monkeypatch: Any) -> None:
@@ -44,6 +46,17 @@ def make_run(out: Path | str, **gate: Any) -> RunConfig:
     lf.write_pairs(cutouts, lf.plan_injections(cutouts, config), config)
     paths.write_text(steps.RunFolder.of(config).config, config.to_yaml())
     return config
+
+
+def certified_once(tmp_path_factory: pytest.TempPathFactory) -> RunConfig:
+    """Make a run once in a process; tests copy it. Its verdict is EXPLAINED, so not PASS; it is not signed."""
+    if not _made:
+        config = make_run(tmp_path_factory.mktemp("certified") / "run")
+        with pytest.MonkeyPatch.context() as monkeypatch:
+            few_images(monkeypatch)
+            steps.certify_step(config)
+        _made.append(config)
+    return _made[0]
 
 
 def certificate_of(config: RunConfig) -> dict[str, Any]:

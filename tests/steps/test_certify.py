@@ -15,7 +15,7 @@ from lensflow.steps.certified import alike
 from lensflow.steps.run_folder import config_of
 from lensflow.store import digests, paths, receipts
 from lensflow.store.open import open_pairs
-from tests.steps.certified_run import certificate_of, few_images
+from tests.steps.certified_run import certificate_of, certified_once, few_images
 
 
 @pytest.fixture(autouse=True)
@@ -24,9 +24,9 @@ def quick(monkeypatch):
 
 
 @pytest.fixture
-def run(certified_once, tmp_path):
-    """A copy of that run's folder, to be damaged."""
-    shutil.copytree(certified_once.out, tmp_path / "run")
+def run(tmp_path_factory, tmp_path):
+    """A copy of the certified run's folder, to be damaged."""
+    shutil.copytree(certified_once(tmp_path_factory).out, tmp_path / "run")
     return config_of(str(tmp_path / "run"))
 
 

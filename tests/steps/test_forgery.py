@@ -15,7 +15,7 @@ from lensflow.steps.certified import state_of
 from lensflow.steps.run_folder import config_of
 from lensflow.store import paths
 from lensflow.store.open import open_pairs
-from tests.steps.certified_run import certificate_of, few_images, put_certificate
+from tests.steps.certified_run import certificate_of, certified_once, few_images, put_certificate
 from tests.steps.forgeries import FULL, KEY, QUICK, READ, forget, pixels_and_all_checksums
 
 certify = import_module("lensflow.steps.certify")
@@ -35,9 +35,9 @@ def copy_of(once, out):
 
 
 @pytest.fixture(scope="module")
-def base(certified_once, tmp_path_factory):
+def base(tmp_path_factory):
     """The run, signed by the honest key, with an opening of the test split that its certificate knows."""
-    run = copy_of(certified_once.out, tmp_path_factory.mktemp("forged") / "run")
+    run = copy_of(certified_once(tmp_path_factory).out, tmp_path_factory.mktemp("forged") / "run")
     open_pairs(steps.RunFolder.of(run).pairs, split="test", unseal_test="the final numbers")
     known = state_of(run)["test_access"]
     assert len(known) == 1
