@@ -131,6 +131,7 @@ def import_stamps(
     y_center: float | None = None,
     stamp_size: int = 64,
     seed: int = 1,
+    host_shapes: bool = False,
 ) -> xr.Dataset:
     """Make cutouts from stamps without WCS, weights or PSF.
 
@@ -164,6 +165,8 @@ def import_stamps(
         Pixels of the stamps that are cut out of the arrays.
     seed : int
         Of the train / val / test split.
+    host_shapes : bool
+        Measure axis ratio and angle of the hosts' light, for ``plan.lens_shape: host_light`` (10 ms a host).
 
     Returns
     -------
@@ -186,7 +189,7 @@ def import_stamps(
     out = stamps_from_cubes(cubes, names, psfsize_arcsec or {}, x_center, y_center, survey,
                             {band: (values, {}) for band, values in (psf_images or {}).items()},
                             float(pixel_scale_arcsec))  # fmt: skip
-    out = with_measurements(out.assign_attrs(pixel_scale_arcsec=float(pixel_scale_arcsec)))
+    out = with_measurements(out.assign_attrs(pixel_scale_arcsec=float(pixel_scale_arcsec)), host_shapes)
     out = out.assign({name: hosts[name].variable for name in hosts.data_vars})
     placed = bool(np.isfinite(hosts["ra_deg"].values).any())
     guard = float(np.sqrt(2)) * stamp_size * pixel_scale_arcsec if placed else 0.0

@@ -144,6 +144,19 @@ class PsfSource(IntEnum):
     NONE = 4
 
 
+class HostShape(IntEnum):
+    """Where a host's axis ratio and angle come from, and why it has none."""
+
+    CATALOGUE = 0
+    FIT = 1
+    NOT_MEASURED = 2
+    NO_DATA = 3
+    FAINT = 4
+    UNRESOLVED = 5
+    POOR_FIT = 6
+    OFF_CENTRE = 7
+
+
 def _v(name: str, dims: str, dtype: str, units: str, meaning: str, categories: tuple[str, ...] = ()) -> Variable:
     return Variable(name, tuple(dims.split()), dtype, units, meaning, categories)
 
@@ -162,8 +175,14 @@ TARGETS = (
     _v("psfdepth_mag", "host band", "f4", "mag", "5-sigma point-source depth of catalogue or brick, AB; NaN = none"),
     _v("catalogue_psfsize_arcsec", "host band", "f4", "arcsec", "PSF size of the catalogue or brick; NaN = none"),
     _v("shape_r_arcsec", "host", "f4", "arcsec", "half-light radius of the catalogue's fit; NaN = none"),
-    _v("shape_e1", "host", "f4", "1", "ellipticity component 1 of the catalogue's fit (tractor's); NaN = none"),
-    _v("shape_e2", "host", "f4", "1", "ellipticity component 2 of the catalogue's fit (tractor's); NaN = none"),
+    _v(
+        "shape_e1",
+        "host",
+        "f4",
+        "1",
+        "(a-b)/(a+b) cos 2 PA of the catalogue's fit, PA from north to east (tractor's); NaN = none",
+    ),
+    _v("shape_e2", "host", "f4", "1", "(a-b)/(a+b) sin 2 PA of the catalogue's fit (tractor's); NaN = none"),
     _v("sersic", "host", "f4", "1", "Sersic index of the catalogue's fit; NaN = none"),
 )
 
@@ -193,8 +212,13 @@ CUTOUTS = (
     _v("aperture_flux_nmgy", "host band", "f4", "nMgy", "flux of the cutout within 5\" of the target; NaN = no data"),
     _v("noise_correlation_factor", "host band", "f4", "1",
        "sqrt(sum of the noise's autocorrelation to 3 pixels) on the stamp's blank sky; NaN: fewer than 400 pixels"),
-    _v("host_q", "host", "f4", "1", "axis ratio of the light in r within 8 pixels, seeing included; NaN = unknown"),
+    _v("east_phi_rad", "host", "f8", "rad", "direction of east on the stamp, from +x counter-clockwise; NaN = unknown"),
+    _v("north_phi_rad", "host", "f8", "rad", "direction of north on the stamp; NaN = unknown"),
+    _v("host_q", "host", "f4", "1", "axis ratio of the host's light, free of the PSF; NaN = unknown"),
     _v("host_phi_rad", "host", "f4", "rad", "angle of its major axis, from +x counter-clockwise, in [0, pi)"),
+    _v("host_shape_source", "host", "u1", "",
+       "where they come from: 0 catalogue (shape_e1, shape_e2), 1 fit in r; why they are not known: 2 not measured, "
+       "3 no data, 4 faint, 5 unresolved, 6 poor fit, 7 off centre"),
     _v("cell", "host", "i8", "", "sky cell (nested HEALPix index) or region that decides the split"),
     _v("split", "host", "u1", "", "0 train, 1 val, 2 test, 3 guard (too near a host of another split: not used)"),
 )  # fmt: skip

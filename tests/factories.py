@@ -65,6 +65,8 @@ def make_cutouts(n: int = 6, size: int = 64, seed: int = 0, absent: tuple[tuple[
         "coverage_frac": covered * 1.0,
         "x_center": x,
         "y_center": y,
+        "east_phi_rad": np.full(n, np.pi),
+        "north_phi_rad": np.full(n, np.pi / 2),
         "status": np.where(covered.all(axis=1), schema.Status.OK, schema.Status.PARTIAL),
         "reasons": np.bitwise_or.reduce(reasons, axis=1),
         "band_reasons": reasons,

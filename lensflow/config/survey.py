@@ -104,6 +104,11 @@ class SurveyConfig(Section):
         description="bits that make a pixel bad: default (NPRIMARY, BRIGHT, BAILOUT, MEDIUM, and SATUR, ALLMASK of the "
         "bands in use), historic_r (r's alone: 0, 1, 3, 6, 10, 11), or their numbers",
     )
+    host_shapes: bool = Field(
+        False,
+        description="measure the axis ratio and angle of hosts for which the catalogue has no shape_e1, shape_e2 (10 "
+        "ms each): plan.lens_shape: host_light needs one of the two",
+    )
     psf_images: bool = Field(False, description="keep each host's coadd PSF image (psf_kernel) and take its size")
     psf_image_size: int = Field(63, ge=11, le=255, description="side of psf_kernel in pixels, odd")
     psf_ratio_bricks: int = Field(

@@ -32,6 +32,8 @@ RULES: dict[str, tuple[str, Callable[[Floats], NDArray[np.bool_]]]] = {
 }
 # An EPL's slope; the column may be absent, which means isothermal.
 GAMMA_RULE: tuple[str, Callable[[Floats], NDArray[np.bool_]]] = ("in (1, 3)", lambda v: (v > 1) & (v < 3))
+# A lens of two minds would be rendered round without a word.
+SIS_RULE = "1 with lens_model SIS, which is round (SIE is the elliptical one)"
 # A narrower PSF is undersampled beyond any survey's, and would ask for grids without end.
 LEAST_FWHM_PIX = 0.5
 
@@ -128,6 +130,7 @@ def read_rows(
     for key, (rule, holds) in RULES.items():
         value = column[key] = images.stand_in(key, _column(manifest, key, n))
         refuse(~control & ~(np.isfinite(value) & holds(value)), value, key, rule, ManifestError)
+    refuse((model == "SIS") & (column["lens_q"] != 1), column["lens_q"], "lens_q", SIS_RULE, ManifestError)
     centers = []
     for key in ("x_center", "y_center"):
         value = _column(manifest, key, n)

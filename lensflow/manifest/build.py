@@ -37,7 +37,7 @@ from lensflow.manifest.source_bank import SourceBank
 from lensflow.manifest.source_priors import draw_source
 from lensflow.manifest.splits import check_splits
 from lensflow.manifest.table import InjectionTable, read_injection_table
-from lensflow.manifest.table_checks import refuse_other_hosts, refuse_sources_in_front, warn_of_unknown, warn_of_unused
+from lensflow.manifest.table_checks import refuse_other_hosts, refuse_sources_in_front, refuse_unused, warn_of_unknown
 from lensflow.schema import PsfSource
 
 # Rows that are drawn together: their columns take about 100 MB.
@@ -116,7 +116,7 @@ class Planner:
             self.table = read_injection_table(
                 config.plan.table, config.bands, config.plan.table_ignore, config.survey.missing_values
             )
-            warn_of_unused(self.table, config)
+            refuse_unused(self.table, config)
         self.size = reduce(add, self._each(lambda hosts, _: size_of_block(hosts, config, self.table)), PlanSize())
         self.dropped: Counter[str] = Counter()
         if self.table is not None:
@@ -275,21 +275,12 @@ def draw_rows(draws: Draws) -> dict[str, NDArray]:
     source = _given(draws, draw_source(draws, axes))
     flux = source["src_flux_nmgy"] / source["mw_transmission"]
     lens = draw_lens(draws, axes, i_magnitude(flux, draws.bands, draws.reference_band))
-    lens = _as_applied(_given(draws, lens))
+    lens = _given(draws, lens)
     return lens | source | _given(draws, draw_positions(draws, lens))
 
 
 def _given(draws: Draws, drawn: dict[str, NDArray]) -> dict[str, NDArray]:
     return drawn | {k: v for k, v in draws.given.items() if k in drawn}
-
-
-def _as_applied(lens: dict[str, NDArray]) -> dict[str, NDArray]:
-    """Lenses as they are rendered and counted: an SIS is round, and only an EPL has a slope of its own."""
-    model = lens["lens_model"]
-    return lens | {
-        "lens_q": np.where(model == "SIS", 1.0, lens["lens_q"]),
-        "lens_gamma": np.where(model == "EPL", lens["lens_gamma"], 2.0),
-    }
 
 
 def _axes(draws: Draws) -> dict[str, NDArray[np.float64]]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from lensflow import schema
 from lensflow.errors import ManifestError
 from lensflow.lensing.image_positions import image_positions
-from lensflow.lensing.rows import GAMMA_RULE, RULES
+from lensflow.lensing.rows import GAMMA_RULE, RULES, SIS_RULE
 from lensflow.manifest.cosmology import theta_e_from_redshifts
 
 _Problem = tuple[str, str, NDArray[np.bool_]]
@@ -55,6 +55,8 @@ def _problems(manifest: xr.Dataset) -> Iterator[_Problem]:
     yield "host_index", "rows must be sorted by host_index", np.diff(host, prepend=host[:1]) < 0
     yield "lens_model", "CONTROL is the model of controls, and only theirs", (model == "CONTROL") != control
     yield "theta_e_arcsec", "a control has theta_e_arcsec 0", control & (theta_e != 0)
+    round_lens = (model == "SIS") & (manifest["lens_q"].values != 1)
+    yield "lens_q", f"lens_q must be {SIS_RULE}", round_lens
     image = manifest["src_id"].values != ""
     yield "src_id", "a control has no source", control & image
     for name, (rule, holds) in RULES.items():

@@ -19,7 +19,7 @@ from lensflow.lensing.rows import LEAST_FWHM_PIX
 from lensflow.manifest.lens_priors import lacks_dispersion, lacks_light, lacks_shape, lies_behind
 from lensflow.manifest.priors import grid_of, rules_of
 from lensflow.manifest.table import InjectionTable
-from lensflow.schema import PsfSource, Reason, Status
+from lensflow.schema import HostShape, PsfSource, Reason, Status
 
 Floats = NDArray[np.float64]
 
@@ -83,7 +83,7 @@ def eligible_hosts(cutouts: xr.Dataset, config: RunConfig, table: InjectionTable
     needs_dispersion = rules.theta_e_from == "sigma_v" and "theta_e_arcsec" not in given
     lacks = {
         "NO_SIGMA_V_OR_Z": lacks_dispersion(plan, sigma_v, z_lens, nearest) & needs_dispersion,
-        "NO_HOST_SHAPE": lacks_shape(columns["host_q"], columns["host_phi_rad"]) & (plan.lens_shape == "host_light"),
+        **(_without_shape(cutouts, columns) if plan.lens_shape == "host_light" else {}),
     }
     dark = np.zeros(len(status), bool)
     if rules.src_mag == "lens_plus_dmag" and "src_flux_nmgy" not in given:
@@ -117,6 +117,15 @@ def eligible_hosts(cutouts: xr.Dataset, config: RunConfig, table: InjectionTable
         usable &= ~hit
     lacking = {name: int((hit & usable).sum()) for name, hit in lacks.items()}
     return Hosts(usable, columns, _nonzero(skipped), _nonzero(lacking))
+
+
+def _without_shape(cutouts: xr.Dataset, columns: dict[str, Floats]) -> dict[str, NDArray[np.bool_]]:
+    """Hosts whose light has no shape, by the reason why (``schema.HostShape``)."""
+    without = lacks_shape(columns["host_q"], columns["host_phi_rad"])
+    source = "host_shape_source"
+    why = cutouts[source].values if source in cutouts else np.full(len(without), HostShape.NOT_MEASURED)
+    named = {f"NO_HOST_SHAPE_{s.name}": without & (why == s) for s in HostShape if s > HostShape.FIT}
+    return {"NO_HOST_SHAPE": without & (why <= HostShape.FIT), **named}
 
 
 def profile_fwhm(psfsize_arcsec: Floats, plan: PlanConfig) -> Floats:
@@ -266,7 +275,7 @@ _WAYS_OUT = {
     "NO_HOST_FLUX": "NO_HOST_FLUX: neither the catalogue's flux nor the one measured in the aperture is above 0. Are "
     "pixel scale, units and background of the images right? plan.src_mag: apparent needs no flux of the host.",
     "NO_SIGMA_V_OR_Z": "plan.host_lacks: prior draws what a host lacks.",
-    "NO_HOST_SHAPE": "plan.host_lacks: prior draws what a host lacks.",
+    "NO_HOST_SHAPE": "plan.host_lacks: prior draws what a host lacks; docs/cutouts.md says when a host has no shape.",
     "NOT_IN_TABLE": "NOT_IN_TABLE: plan.table has no row with the host_id of any of these hosts: compare its host_id "
     "with the targets'.",
 }
@@ -290,12 +299,14 @@ def refuse(size: PlanSize, config: RunConfig, confirmed: bool = False) -> None:
     plan = config.plan
     if size.lacking and plan.host_lacks == "error":
         what = ", ".join(f"{n:,} {name}" for name, n in size.lacking.items())
+        unmeasured = "NO_HOST_SHAPE_NOT_MEASURED" in size.lacking
+        measure = " survey.host_shapes: true measures the light of hosts without shape_e1, shape_e2." * unmeasured
         raise ManifestError(
             f"of {size.n_hosts:,} hosts, {what} (plan.theta_e_from: {rules_of(plan).theta_e_from}, plan.lens_shape: "
             f"{plan.lens_shape}). Fill sigma_v_km_s and z_lens (z_lens < src_z) in the table of "
             f"{'survey.stamps.hosts' if config.survey.stamps is not None else 'survey.targets'}, or choose "
             "plan.host_lacks: prior (draw from the prior) or skip (leave them out), or plan.theta_e_from: host (from "
-            "the host's r magnitude)."
+            f"the host's r magnitude).{measure}"
         )
     if size.rows == 0 and size.skipped.get("NO_PSF_IMAGE", 0) == size.n_hosts:
         raise ManifestError(
@@ -305,7 +316,7 @@ def refuse(size: PlanSize, config: RunConfig, confirmed: bool = False) -> None:
         )
     if size.rows == 0:
         reasons = ", ".join(f"{n} {k}" for k, n in size.skipped.items())
-        advice = " ".join(text for name, text in _WAYS_OUT.items() if name in size.skipped)
+        advice = " ".join(text for name, text in _WAYS_OUT.items() if any(k.startswith(name) for k in size.skipped))
         raise ManifestError(f"no host can carry an arc ({size.n_hosts} hosts: {reasons}). {advice}".rstrip())
     if size.rows > plan.max_rows:
         raise ManifestError(

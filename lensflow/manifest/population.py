@@ -17,13 +17,13 @@ from lensflow.manifest.cosmology import distance_modulus, distance_ratio
 
 Floats = NDArray[np.float64]
 
-# Counts of faint galaxies rise by d log N / dm = 0.3 in R from 21 to 26 (Hogg et al. 1997, MNRAS 288, 404); the LSST
-# Science Book (2009, eq. 3.7) has 0.31 in i.
+# Counts of faint galaxies rise by d log N / dm = 0.3 in R, to 26 (Hogg et al. 1997, MNRAS 288, 404); the LSST Science
+# Book (2009, arXiv:0912.0201, sect. 3.7.2) has N(< i) = 46 x 10**(0.31 (i - 25)) per square arcminute.
 COUNTS_SLOPE = 0.3
 
-# Median disc scale length ln(r_d / arcsec) = -1.145 - 0.269 (i - 23) (Miller et al. 2013, MNRAS 429, 2858, app. B,
-# from HST fits); a disc's half-light radius is 1.678 scale lengths. Scatter: that of late types at fixed mass
-# (van der Wel et al. 2014, ApJ 788, 28: 0.16 to 0.19 dex), a little widened, for magnitude is not mass.
+# Median disc scale length ln(r_d / arcsec) = -1.145 - 0.269 (i - 23) (Miller et al. 2013, MNRAS 429, 2858, eq. B1,
+# from HST fits, 18.5 < i < 25.5); a disc's half-light radius is 1.678 scale lengths. Scatter: that of late types at
+# fixed mass (van der Wel et al. 2014, ApJ 788, 28: 0.16 to 0.19 dex), a little widened, for magnitude is not mass.
 SIZE_AT_23, SIZE_SLOPE = 1.678 * float(np.exp(-1.145)), -0.269
 SIZE_SCATTER_DEX = 0.20
 
@@ -35,7 +35,8 @@ COLOUR_SCATTER_MAG = 0.10
 # Centres of DECam's filters, nm.
 WAVELENGTH_NM = {"u": 355.0, "g": 473.0, "r": 642.0, "i": 784.0, "z": 926.0, "Y": 1009.0, "y": 1009.0}
 
-# n(z) ~ z^2 exp(-z / z0), z0 = 0.0417 i - 0.744 (LSST Science Book 2009, eq. 3.8).
+# n(z) ~ z^2 exp(-z / z0), z0 = 0.0417 i - 0.744, of all galaxies brighter than i (LSST Science Book 2009, sect. 3.7.2).
+# Ours: taken for galaxies of magnitude i, whose mean redshift is 0.17 higher by the same formulae (0.83 at i = 24.5).
 Z0_SLOPE, Z0_OFFSET, Z_FAR = 0.0417, -0.744, 6.0
 
 # log10(sigma_v) = -2.97 - 0.37 M_r - 0.006 M_r^2 (Hyde & Bernardi 2009, MNRAS 394, 1978), scatter 0.07 dex

@@ -1,4 +1,4 @@
-"""A user's table against the plan and the cutouts: what is not applied is said, what cannot be is refused."""
+"""A user's table against the plan and the cutouts: what is not applied, or cannot be, is refused or said."""
 
 from __future__ import annotations
 
@@ -13,16 +13,19 @@ from lensflow.manifest.draws import Draws
 from lensflow.manifest.table import InjectionTable
 
 
-def warn_of_unused(table: InjectionTable, config: RunConfig) -> None:
-    """Warn of values that a table gives to lenses that do not have them."""
+def refuse_unused(table: InjectionTable, config: RunConfig) -> None:
+    """Refuse values that a table gives to lenses that do not have them: an SIS is round, only an EPL has a slope."""
     model = table.columns.get("lens_model", np.full(table.size, config.plan.lens_model))
     for name, unused, value in (("lens_q", model == "SIS", 1.0), ("lens_gamma", model != "EPL", 2.0)):
-        if name in table.columns and (n := int((unused & (table.columns[name] != value)).sum())):
-            models = "SIS" if name == "lens_q" else "SIS and SIE"
-            warnings.warn(
-                f"plan.table: {n} row(s) of {models} give a {name}, which they do not have: {value:g} is stored",
-                LensflowWarning,
-                stacklevel=3,
+        bad = unused & (table.columns.get(name, value) != value)
+        if bad.any():
+            row = int(np.argmax(bad))
+            own = "its own" if "lens_model" in table.columns else "plan.lens_model"
+            other = "SIE, which may be elliptical" if name == "lens_q" else "EPL, which has a slope"
+            raise ManifestError(
+                f"{config.plan.table}: {int(bad.sum())} row(s) give a {name} to lenses that do not have one, the first "
+                f"with {table.columns[name][row]:g} to an {model[row]} ({own}). Give {value:g} there, choose "
+                f"lens_model {other}, or leave the column out (plan.table_ignore: [{name}])."
             )
 
 

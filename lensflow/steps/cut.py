@@ -255,7 +255,7 @@ class CutTask:
         else:
             block = cut_block(head, survey_layout(config), config.bands, config.survey, self.psf_band_ratio)
         watch.lap("read and decompress")
-        block = with_measurements(block)
+        block = with_measurements(block, config.survey.host_shapes)
         block.attrs["messages"] = [*block.attrs.get("messages", []), *contradictions(block)]
         return block
 
@@ -273,6 +273,8 @@ def count_hosts(block: xr.Dataset) -> dict[str, int]:
     for reason in Reason:
         number = int((of_host & int(reason) > 0).sum())
         counts.update({f"reason: {reason.name}": number} if number else {})
+    shapes = block["host_shape_source"].values
+    counts.update({f"shape: {s.name}": int((shapes == s).sum()) for s in schema.HostShape if (shapes == s).any()})
     return counts
 
 

@@ -27,7 +27,7 @@ class RawBlock:
     ``readable`` is True where image and invvar were read; ``reasons`` and ``band_reasons`` hold the bits that
     reading found. ``psf_kernel`` (host, band, y, x) and ``psf_image``, its size in arcsec, are filled where PSF images
     are asked for; ``psf_median`` is the brick's, from its map, where that has enough values; ``psf_odd`` a size that
-    was not used because it cannot be.
+    was not used because it cannot be. ``east_phi`` and ``north_phi`` are directions on the stamp, rad.
     """
 
     bands: tuple[str, ...]
@@ -46,6 +46,8 @@ class RawBlock:
     reasons: NDArray[np.uint32]
     x_center: NDArray[np.float64]
     y_center: NDArray[np.float64]
+    east_phi: NDArray[np.float64]
+    north_phi: NDArray[np.float64]
 
     @classmethod
     def empty(cls, n_hosts: int, bands: Sequence[str], size: int, psf_size: int = 0) -> RawBlock:
@@ -68,6 +70,8 @@ class RawBlock:
             reasons=np.zeros(n_hosts, np.uint32),
             x_center=np.full(n_hosts, np.nan),
             y_center=np.full(n_hosts, np.nan),
+            east_phi=np.full(n_hosts, np.nan),
+            north_phi=np.full(n_hosts, np.nan),
         )
 
 
@@ -147,6 +151,8 @@ def assess(
         "coverage_frac": coverage,
         "x_center": raw.x_center,
         "y_center": raw.y_center,
+        "east_phi_rad": raw.east_phi,
+        "north_phi_rad": raw.north_phi,
         "status": np.where(failed, Status.FAILED, np.where(partial, Status.PARTIAL, Status.OK)),
         "reasons": reasons,
         "band_reasons": band_reasons,

@@ -183,6 +183,10 @@ class _Reader:
         pixels = np.floor(position + 0.5).astype(np.int64)
         raw.y_center[rows[on_sky]], raw.x_center[rows[on_sky]] = (position - corners)[on_sky].T
         inside = ((pixels >= 0) & (pixels < np.array(brick.shape))).all(axis=1)
+        assert brick.wcs is not None
+        on_pixels = np.linalg.inv(brick.wcs.axes_arcsec(x[inside], y[inside]))  # (dx, dy) of a step east, of one north
+        for k, phi in enumerate((raw.east_phi, raw.north_phi)):
+            phi[rows[inside]] = np.arctan2(on_pixels[:, 1, k], on_pixels[:, 0, k])
         cause = f"Target outside its brick: {brick.name} has {brick.shape[1]} x {brick.shape[0]} pixels."
         for row in rows[~inside]:
             raw.reasons[row] |= Reason.OUTSIDE_BRICK

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
 from lensflow import geometry, schema
 from lensflow.lensing.noise_correlation import correlated_noise_factor
-from lensflow.schema import Status
-from lensflow.survey.moments import light_shape
+from lensflow.schema import HostShape, Status
+from lensflow.survey.catalogue_shape import catalogue_shapes
+from lensflow.survey.host_shape import measure_shapes
 
 APERTURE_RADIUS_ARCSEC = 5.0
 # Temporaries of a few hundred stamps fit into a processor's cache; those of a whole region are 1 GB.
@@ -65,26 +68,30 @@ def noise_correlation_factor(image: NDArray[np.float32], invvar: NDArray[np.floa
     return np.array(each, dtype=np.float32).reshape(image.shape[:2])
 
 
-def with_measurements(cutouts: xr.Dataset) -> xr.Dataset:
+def with_measurements(cutouts: xr.Dataset, host_shapes: bool = False) -> xr.Dataset:
     """Add the aperture flux, the light's shape and the noise's correlation to a block of cutouts in memory.
 
-    The shape is measured in r, in the first band where there is no r; NaN where that band is absent. Hosts that
-    FAILED are not measured: NaN.
+    The shape is the catalogue's where it has one and the stamp's orientation is known. Other hosts are measured with
+    ``host_shapes``: in r, in the first band where there is no r. Hosts that FAILED have no measurement: NaN.
     """
     n_hosts, bands = cutouts.sizes["host"], [str(b) for b in cutouts["band"].values]
-    r = bands.index("r") if "r" in bands else 0
     scale = float(cutouts.attrs["pixel_scale_arcsec"])
     measured: dict[str, NDArray[np.float32]]
     measured = {name: np.full((n_hosts, len(bands)), np.nan, np.float32)
                 for name in ("aperture_flux_nmgy", "noise_correlation_factor")}  # fmt: skip
-    measured |= {name: np.full(n_hosts, np.nan, np.float32) for name in ("host_q", "host_phi_rad")}
     worth = np.flatnonzero(cutouts["status"].values != Status.FAILED)
     for first in range(0, worth.size, _HOSTS_AT_A_TIME):
         rows = worth[first : first + _HOSTS_AT_A_TIME]
         image, invvar, x, y = (cutouts[n].values[rows] for n in ("image", "invvar", "x_center", "y_center"))
-        in_r = np.where(cutouts["covered"].values[rows, r, None, None], invvar[:, r], 0)
-        measured["host_q"][rows], measured["host_phi_rad"][rows] = light_shape(image[:, r], in_r, x, y)
         measured["aperture_flux_nmgy"][rows] = aperture_flux(image, invvar, x, y, scale)
         measured["noise_correlation_factor"][rows] = noise_correlation_factor(image, invvar)
-    pool = {name: schema.variable("cutouts", name) for name in measured}
-    return cutouts.assign({name: (pool[name].dims, values, pool[name].attrs) for name, values in measured.items()})
+    q, phi = catalogue_shapes(cutouts)
+    source = np.where(np.isfinite(q), HostShape.CATALOGUE, HostShape.NOT_MEASURED).astype(np.uint8)
+    if host_shapes:
+        rows = worth[~np.isfinite(q[worth])]
+        q[rows], phi[rows], source[rows] = measure_shapes(cutouts, rows)
+    arrays: dict[str, NDArray[Any]] = {**measured, "host_q": q, "host_phi_rad": phi, "host_shape_source": source}
+    pool = {name: schema.variable("cutouts", name) for name in arrays}
+    return cutouts.assign(
+        {name: (pool[name].dims, values.astype(pool[name].dtype), pool[name].attrs) for name, values in arrays.items()}
+    )

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import threading
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from io import BytesIO
@@ -14,9 +12,9 @@ import numpy as np
 from astropy.io import fits
 from numpy.typing import NDArray
 
-from lensflow.errors import LensflowWarning, RenderError
+from lensflow.errors import RenderError
 from lensflow.lensing.psf_image import prepare_kernel
-from lensflow.survey.psf_sampling import on_stamp_pixels, stated_step
+from lensflow.survey.psf_sampling import on_stamp_pixels, quiet_kernels, stated_step
 
 MAX_PIXELS = 1 << 20
 # A PSF image this much wider or narrower than the PSF size at the host is of another sampling or place.
@@ -27,7 +25,6 @@ _MAX_NEGATIVE = 0.05
 # FWHM over sigma of a Gaussian.
 _FWHM = 2 * np.sqrt(2 * np.log(2))
 _EXTNAME = re.compile(r"(?:coadd[-_ ]?)?psf[-_ ]?(.+)", re.IGNORECASE)
-_FILTERS = threading.Lock()
 
 
 @dataclass
@@ -139,18 +136,13 @@ def usable_psf_image(
     total, negative = float(pixels.sum()), -float(pixels[pixels < 0].sum())
     if not total > 0 or negative > _MAX_NEGATIVE * total:
         raise ValueError(f"it sums to {total:.3g}, of which {-negative:.3g} in negative pixels")
-    pixels = on_stamp_pixels(
-        pixels / total, stated_step(header, pixel_scale_arcsec), gaussian_equivalent_fwhm_pix(pixels)
-    )
+    pixels = on_stamp_pixels(pixels / total, stated_step(header, pixel_scale_arcsec))
     margin = (len(pixels) - size) // 2
     if margin > 0:
         pixels = pixels[margin:-margin, margin:-margin]
     out = np.asarray(np.pad(pixels / pixels.sum(), max(-margin, 0)), dtype=np.float32)
     try:
-        # What injection will do with it. Its warnings (recentred, cropped) are given there; the filters of warnings are
-        # the process's, so that one thread at a time may change them.
-        with _FILTERS, warnings.catch_warnings():
-            warnings.simplefilter("ignore", LensflowWarning)
+        with quiet_kernels():  # what injection will do with it
             prepare_kernel(out, name="it")
     except RenderError as error:
         raise ValueError(str(error)) from error

@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+import threading
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import astropy.units as u
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
-from lensflow.geometry import centre
+from lensflow.errors import LensflowWarning, RenderError
+from lensflow.lensing.psf_image import kernel_fwhm_pix, prepare_kernel, resample_kernel
 
 Floats = NDArray[np.float64]
 
 # Pixels that differ by less are the stamps' own.
-SAME = 0.01
+SAME = 1e-3
 # Two statements of one header must agree to this.
 _AGREE = 0.02
-# From this FWHM on, in the image's own pixels, an interpolation of its samples is good to 1 % of the peak (4: 0.2 %).
-_LEAST_FWHM_PIX = 3.0
+# From this FWHM on, in the image's own pixels, what lies between its samples is known to 0.6 % of the peak (3: 0.15 %).
+_LEAST_FWHM_PIX = 2.5
+_FILTERS = threading.Lock()
 _STEPS = (1 / 32, 8.0)
 # Keywords: size of the image's pixel in pixels of the survey's images (PSFEx), its inverse, and in arcsec.
 _IN_PIXELS = ("PSF_SAMP",)
@@ -101,20 +105,18 @@ def wcs_scale_arcsec(header: Mapping[str, Any]) -> float | None:
         raise ValueError(f"CUNIT1 = {unit!r} is no angle") from error
 
 
-def on_stamp_pixels(image: Floats, step: float, fwhm_pix: float) -> Floats:
+def on_stamp_pixels(image: Floats, step: float) -> Floats:
     """Sample a PSF image at the centres of the stamps' pixels, about its centroid if its size is even.
 
     The image is taken to be what a coadd's PSF image is: the effective PSF, pixel response included, at its own pixels'
     centres. An odd image keeps its middle pixel as its centre; an even one, whose makers disagree on where its centre
-    is, is centred on its light.
+    is, is centred on its light. The resampling is :func:`lensflow.lensing.resample_kernel`.
 
     Parameters
     ----------
     image : ndarray, shape (n, n)
     step : float
         Its pixel over the stamps'.
-    fwhm_pix : float
-        Of the image, in its own pixels.
 
     Returns
     -------
@@ -124,39 +126,35 @@ def on_stamp_pixels(image: Floats, step: float, fwhm_pix: float) -> Floats:
     Raises
     ------
     ValueError
-        If the image is too coarse to be interpolated.
+        If the image is too coarse to be resampled, or the light of an even one has no centre.
     """
     n = len(image)
-    if n % 2 and abs(step - 1) <= SAME:
+    same = abs(step - 1) <= SAME
+    if n % 2 and same:
         return image
-    if fwhm_pix < _LEAST_FWHM_PIX:
+    fwhm = kernel_fwhm_pix(image)
+    if fwhm < _LEAST_FWHM_PIX:
         raise ValueError(
-            f"its FWHM is {fwhm_pix:.2g} of its own pixels: with less than {_LEAST_FWHM_PIX} it cannot be resampled"
+            f"its FWHM is {fwhm:.2g} of its own pixels: with less than {_LEAST_FWHM_PIX} it cannot be resampled"
         )
-    if abs(step - 1) <= SAME:
-        step = 1.0
-    middle = (centre(n), centre(n)) if n % 2 else _centroid(image, fwhm_pix)
-    reach = int((n - 1) / 2 * step)
-    offset = np.arange(-reach, reach + 1) / step
-    y, x = np.meshgrid(offset + middle[0], offset + middle[1], indexing="ij")
-    return np.asarray(ndimage.map_coordinates(image, [y, x], order=5, mode="constant"), np.float64)
+    try:
+        if n % 2 == 0:
+            with quiet_kernels():
+                image = prepare_kernel(image, name="it").kernel
+        return resample_kernel(image, 1.0 if same else 1 / step, name="it")
+    except RenderError as error:
+        raise ValueError(str(error)) from error
 
 
-def _centroid(image: Floats, fwhm_pix: float) -> tuple[float, float]:
-    """Centre (y, x) of the light, weighted with a Gaussian as wide as the PSF."""
-    y, x = (float(v) for v in np.unravel_index(int(np.argmax(image)), image.shape))
-    grid_y, grid_x = np.indices(image.shape, dtype=np.float64)
-    variance = (fwhm_pix / 2.3548) ** 2
-    for _ in range(100):
-        light = image * np.exp(-0.5 * ((grid_y - y) ** 2 + (grid_x - x) ** 2) / variance)
-        # Twice: the weight halves the pull of the true centre.
-        dy, dx = (2 * float((light * (g - at)).sum()) / float(light.sum()) for g, at in ((grid_y, y), (grid_x, x)))
-        y, x = y + dy, x + dx
-        if math.hypot(dy, dx) < 1e-9:
-            break
-    if max(abs(y - centre(len(image))), abs(x - centre(len(image)))) > len(image) / 4:
-        raise ValueError(f"its light is centred at pixel ({x:.1f}, {y:.1f}) of {len(image)}")
-    return y, x
+@contextmanager
+def quiet_kernels() -> Iterator[None]:
+    """Keep the warnings of kernels (recentred, cropped) back: injection gives them.
+
+    The filters of warnings are the process's, so that one thread at a time may change them.
+    """
+    with _FILTERS, warnings.catch_warnings():
+        warnings.simplefilter("ignore", LensflowWarning)
+        yield
 
 
 def _positive(name: str, value: Any) -> float:

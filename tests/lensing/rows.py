@@ -54,6 +54,7 @@ def random_rows(n: int, seed: int = 1, bands: int = 3, **changes) -> Manifest:
     }
     for key, value in changes.items():
         rows[key] = np.broadcast_to(np.asarray(value), rows[key].shape).copy()
+    rows["lens_q"][rows["lens_model"] == "SIS"] = 1
     return rows
 
 
@@ -80,7 +81,7 @@ def wide_rows(n: int, seed: int, model: str = "SIE", index: float = 1.0, size: i
     offset, angle = theta_e * np.sqrt(rng.uniform(0, 0.8, n)), rng.uniform(0, 2 * np.pi, n)
     offset[::3] *= 0.15
     middle = (size - 1) / 2
-    return {
+    rows = {
         "lens_model": np.where(np.arange(n) % 4 == 3, "SIS", "SIE") if model == "SIE" else np.full(n, model),
         "theta_e_arcsec": theta_e,
         "lens_q": rng.uniform(0.33, 1, n),
@@ -99,6 +100,8 @@ def wide_rows(n: int, seed: int, model: str = "SIE", index: float = 1.0, size: i
         "x_center": middle + rng.uniform(-0.5, 0.5, n),
         "y_center": middle + rng.uniform(-0.5, 0.5, n),
     }
+    rows["lens_q"][rows["lens_model"] == "SIS"] = 1
+    return rows
 
 
 def alternating_models(n: int) -> np.ndarray:

@@ -47,8 +47,8 @@ def test_an_unlensed_looking_source_sits_where_its_centre_says():
     # A faint lens far from the source: the light's centroid is the source's position, for even and odd stamps.
     for size in (64, 63):
         row = one_row(
-            lens_model="SIS", theta_e_arcsec=1e-6, shear=0.0, src_x_arcsec=0.5, src_y_arcsec=-0.3, src_q=1.0,
-            x_center=30.8, y_center=31.9, psf_fwhm_arcsec=[1.2], src_flux_nmgy=[1.0],
+            lens_model="SIS", lens_q=1.0, theta_e_arcsec=1e-6, shear=0.0, src_x_arcsec=0.5, src_y_arcsec=-0.3,
+            src_q=1.0, x_center=30.8, y_center=31.9, psf_fwhm_arcsec=[1.2], src_flux_nmgy=[1.0],
         )  # fmt: skip
         arc = render_arcs(row, stamp_size=size, psf_model="gaussian")[0, 0].astype(np.float64)
         axis = np.arange(size)
@@ -179,7 +179,7 @@ def test_no_rows_render_to_no_rows():
 @pytest.mark.parametrize(
     ("model", "changes"),
     [
-        ("SIS", {}),
+        ("SIS", {"lens_q": 1.0}),
         ("SIE", {"lens_q": 0.2}),
         ("SIE", {"lens_q": 1.0, "src_q": 1.0}),
         ("SIE", {"lens_q": 0.05, "src_q": 0.05}),

@@ -64,7 +64,7 @@ def test_a_host_without_a_shape_stops_the_plan_or_draws_from_the_prior():
     with pytest.raises(ManifestError, match="1 NO_HOST_SHAPE"):
         rows_of(cutouts, lens_shape="host_light")
     rows, m = rows_of(cutouts, lens_shape="host_light", host_lacks="prior")
-    assert m.attrs["hosts_lacking"] == {"NO_HOST_SHAPE": 1}
+    assert m.attrs["hosts_lacking"] == {"NO_HOST_SHAPE_NOT_MEASURED": 1}
     assert np.unique(rows["lens_phi_rad"].values[rows["host_index"].values == 1]).size == 20
 
 

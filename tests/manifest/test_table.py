@@ -181,7 +181,12 @@ def test_image_counts_are_honoured_for_every_isothermal_lens_of_a_table(tmp_path
 
     n = 40
     hosts = [f"host-{i % 5:03d}" for i in range(n)]
-    table = {"host_id": hosts, "lens_model": ["SIS", "SIE"] * (n // 2), "lens_q": [0.5] * n, "shear": [0.08] * n}
+    table = {
+        "host_id": hosts,
+        "lens_model": ["SIS", "SIE"] * (n // 2),
+        "lens_q": [1.0, 0.5] * (n // 2),
+        "shear": [0.08] * n,
+    }
     Table(table).write(tmp_path / "m.csv", format="ascii.csv")
     rows = declares(plan(str(tmp_path / "m.csv"), src_min_images=4, src_position_tries=1000))
     sis = rows["lens_model"] == "SIS"
@@ -198,13 +203,27 @@ def test_positions_of_the_table_with_too_few_images_are_refused_or_dropped(tmp_p
     assert m.attrs["rows_dropped"] == {"NO_SOURCE_POSITION": 1}
 
 
-def test_a_round_lens_and_an_isothermal_one_are_stored_as_they_are_rendered_and_said(tmp_path):
-    path = write(tmp_path, lens_model=["SIS", "SIE", "EPL", "SIE"], lens_q=[0.5] * 4, lens_gamma=[2.2] * 4)
-    with pytest.warns(LensflowWarning) as caught:
-        rows = declares(plan(path))
-    assert rows["lens_model"].tolist() == ["SIE", "SIS", "EPL", "SIE"]
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"lens_q": [0.5] * 4}, r"1 row\(s\) give a lens_q .* 0\.5 to an SIS \(its own\)\. Give 1 there, .* SIE"),
+        ({"lens_gamma": [2.2] * 4}, r"3 row\(s\) give a lens_gamma .* 2\.2 to an SI[SE] .* Give 2 there, .* EPL"),
+    ],
+)
+def test_a_shape_or_slope_for_a_lens_that_has_none_is_refused_with_ways_out(tmp_path, columns, message):
+    models = {"lens_model": ["SIS", "SIE", "EPL", "SIE"]}
+    path = write(tmp_path, **models, **columns)
+    with pytest.raises(ManifestError, match=message):
+        plan(path)
+    declares(plan(path, table_ignore=list(columns)))
+    right = {"lens_q": [1.0, 0.5, 0.5, 0.5], "lens_gamma": [2.0, 2.0, 2.2, 2.0]}
+    rows = declares(plan(write(tmp_path, **models, **right)))
     assert rows["lens_q"].tolist() == [0.5, 1, 0.5, 0.5] and rows["lens_gamma"].tolist() == [2, 2, 2.2, 2]
-    assert ["1 row(s) of SIS give a lens_q" in str(w.message) for w in caught] == [True, False]
+
+
+def test_a_shape_for_the_plans_own_sis_is_refused(tmp_path):
+    with pytest.raises(ManifestError, match=r"4 row\(s\) give a lens_q .* to an SIS \(plan\.lens_model\)"):
+        plan(write(tmp_path, lens_q=[0.5] * 4), lens_model="SIS")
 
 
 def test_a_column_is_ignored_although_a_manifest_has_one_of_its_name(tmp_path):

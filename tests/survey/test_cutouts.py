@@ -25,7 +25,7 @@ N = SURVEY.stamp_size
 def cut(root, hosts, bands="grz", survey=SURVEY, **options):
     out = cut_block(hosts, Layout(str(root)), bands, survey, **options)
     np.testing.assert_array_equal(out["host_id"], hosts["host_id"])  # every host, in order, whatever happened
-    measured = {"aperture_flux_nmgy", "noise_correlation_factor", "host_q", "host_phi_rad"}
+    measured = {"aperture_flux_nmgy", "noise_correlation_factor", "host_q", "host_phi_rad", "host_shape_source"}
     names = {v.name for v in schema.CUTOUTS} - {"cell", "split", "flux_nmgy", *measured}
     schema.check("cutouts", out, {*names, "host_id", "ra_deg", "dec_deg", "brickname"})
     assert np.isfinite(out["image"]).all()

@@ -49,7 +49,7 @@ def load(folder, bands="grz", **changes):
 def test_stamps_are_cut_about_the_target_and_say_what_is_assumed(tmp_path):
     cubes = make_cubes(tmp_path)
     out = load(tmp_path)
-    measured = {"aperture_flux_nmgy", "noise_correlation_factor", "host_q", "host_phi_rad"}
+    measured = {"aperture_flux_nmgy", "noise_correlation_factor", "host_q", "host_phi_rad", "host_shape_source"}
     names = {v.name for v in schema.CUTOUTS} - {"cell", "split", "flux_nmgy", *measured}
     schema.check("cutouts", out, {*names, "host_id", "ra_deg", "dec_deg", "brickname"})
     np.testing.assert_array_equal(out["image"][:, 1], cubes["r"][:, 14:78, 14:78])

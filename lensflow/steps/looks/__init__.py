@@ -10,7 +10,7 @@ from __future__ import annotations
 from lensflow.steps.looks.base import Finding, Level, Look, Seen, Unseen
 from lensflow.steps.looks.machine import free_space, out_folder
 from lensflow.steps.looks.plan import plan_table, source_images
-from lensflow.steps.looks.plausible import brightness, einstein_radii, noise, pixel_scale
+from lensflow.steps.looks.plausible import brightness, einstein_radii, pixel_scale
 from lensflow.steps.looks.settings import gain_tables
 from lensflow.steps.looks.survey import brick_files, target_table, trial_cut
 
@@ -22,7 +22,6 @@ LOOKS: tuple[Look, ...] = (
     Look("trial cut", trial_cut),
     Look("pixel scale", pixel_scale),
     Look("brightness", brightness),
-    Look("noise", noise),
     Look("plan.table", plan_table),
     Look("einstein radii", einstein_radii),
     Look("sources", source_images),

@@ -1,4 +1,4 @@
-"""Looks at whether numbers can be what they are said to be: pixel scale, brightness, noise, Einstein radii."""
+"""Looks at whether numbers can be what they are said to be: pixel scale, brightness, Einstein radii."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from lensflow import geometry
 from lensflow.config.base import Range
 from lensflow.manifest.priors import grid_of, rules_of
 from lensflow.steps.looks.base import Finding, Level, Seen
@@ -15,7 +14,6 @@ from lensflow.survey.photometry import with_measurements
 # Wide on purpose: outside them a unit, a zero point or a column is wrong, not the sky unusual.
 PIXEL_SCALES_ARCSEC = (0.02, 2.0)
 HOST_MAGNITUDES = (10.0, 25.0)
-MAX_RATIO = 3.0
 
 
 def pixel_scale(seen: Seen) -> Iterator[Finding]:
@@ -59,7 +57,7 @@ def einstein_radii(seen: Seen) -> Iterator[Finding]:
 
 
 def brightness(seen: Seen) -> Iterator[Finding]:
-    """Hold the light of a few hosts against their catalogue, and against what a lens galaxy can be."""
+    """Hold the light of a few hosts against what a lens galaxy can be."""
     trial = seen.trial
     if trial is None:
         return
@@ -74,36 +72,8 @@ def brightness(seen: Seen) -> Iterator[Finding]:
     magnitude = float(np.median(22.5 - 2.5 * np.log10(measured[known])))
     what = f"trial hosts have a median {seen.config.bands[k]} magnitude of {magnitude:.1f}"
     low, high = HOST_MAGNITUDES
-    given = block["flux_nmgy"].values[:, k].astype(float) if "flux_nmgy" in block else np.full(len(measured), np.nan)
-    both = known & np.isfinite(given) & (given > 0)
-    ratio = float(np.median(measured[both] / given[both])) if both.any() else 1.0
     advice = "Pixels must be nanomaggies (zero point 22.5): is the survey's zero point another one?"
-    if not 1 / MAX_RATIO <= ratio <= MAX_RATIO:
-        what += f", and {ratio:.3g} times the flux of their catalogue"
-        yield Finding("brightness", Level.WARN, what, advice)
-    elif low <= magnitude <= high:
+    if low <= magnitude <= high:
         yield Finding("brightness", Level.OK, what)
     else:
         yield Finding("brightness", Level.WARN, what, advice)
-
-
-def noise(seen: Seen) -> Iterator[Finding]:
-    """Hold the scatter of a few hosts' outer pixels against the noise that invvar says."""
-    trial = seen.trial
-    if trial is None:
-        return
-    size = trial.sizes["x"]
-    middle = geometry.centre(size)
-    sky = geometry.annulus(size, middle, middle, min(geometry.ANNULUS_INNER_PIX, 0.3 * size))
-    for k, band in enumerate(seen.config.bands):
-        image, weight = (trial[n].values[:, k][:, sky].astype(float) for n in ("image", "invvar"))
-        used = weight > 0
-        if used.sum() < 100:
-            continue
-        scaled = image[used] * np.sqrt(weight[used])
-        # Neighbours share light and noise; a factor of a few is not a wrong unit, a factor of ten is.
-        ratio = 1.4826 * float(np.median(np.abs(scaled - np.median(scaled))))
-        what = f"{band}: outer pixels scatter {ratio:.2g} times as much as invvar says"
-        good = 1 / MAX_RATIO <= ratio <= MAX_RATIO
-        advice = "" if good else "Do image and invvar have the same unit, and is invvar 1 / variance of a pixel?"
-        yield Finding("noise", Level.OK if good else Level.WARN, what, advice)
