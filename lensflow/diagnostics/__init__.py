@@ -3,6 +3,7 @@
 from lensflow.diagnostics.alignment import Alignment
 from lensflow.diagnostics.annulus import Annulus
 from lensflow.diagnostics.balance import Balance
+from lensflow.diagnostics.bits import Bits
 from lensflow.diagnostics.findings import alarms, findings
 from lensflow.diagnostics.flux import Flux
 from lensflow.diagnostics.hostsums import HostSums
@@ -24,6 +25,7 @@ __all__ = [
     "Alignment",
     "Annulus",
     "Balance",
+    "Bits",
     "Finding",
     "Flux",
     "HostSums",

@@ -17,8 +17,8 @@ import xarray as xr
 from lensflow.diagnostics import deflection_check as bends
 from lensflow.diagnostics import psf_check as impulses
 from lensflow.diagnostics.balance_judge import balance_findings
-from lensflow.diagnostics.judging import Finding, Status, against, exact, not_tested, within
-from lensflow.diagnostics.rendering import CHANCE, FAULTY_SHARE, SAMPLE
+from lensflow.diagnostics.findings_exact import bits, recompute, rendering
+from lensflow.diagnostics.judging import Finding, Status, against, exact, not_tested, untested, within
 
 # Beyond these the number matters, whatever its interval.
 SHIFT_PIX, FLUX_SHARE, SKY_MAG, LEAKAGE_PCT = 0.02, 0.02, 0.3, 1.0
@@ -134,25 +134,8 @@ def _noise(ds: xr.Dataset) -> Iterator[Finding]:
     yield against("noise", "sky that the noise implies", ds, "sky_mag", ds["sky_mag_declared"], SKY_MAG)
 
 
-def _recompute(ds: xr.Dataset) -> Iterator[Finding]:
-    check = "stamps are host + arc + noise"
-    if why := str(ds.attrs["why"]):
-        yield not_tested("recompute", check, why)
-        return
-    found = exact("recompute", check, ds["n_differing"], int(ds["n_rows"]) > 0)
-    if found.status is Status.ALARM:
-        pixels = ", ".join(f"{int(n):,} in {b}" for b, n in zip(ds["band"].values, ds["n_pixels"].values, strict=True))
-        found = replace(found, where=str(ds.attrs["worst"]), text=f"{found.text}; pixels that differ: {pixels}")
-    yield found
-
-
-def _untested(name: str, ds: xr.Dataset) -> Finding | None:
-    why = str(ds.attrs.get("why", ""))
-    return not_tested(name, "all", why) if why else None
-
-
 def _psf(ds: xr.Dataset) -> Iterator[Finding]:
-    if skipped := _untested("psf", ds):
+    if skipped := untested("psf", ds):
         yield skipped
         return
     words = {
@@ -173,45 +156,13 @@ def _deflection(ds: xr.Dataset) -> Iterator[Finding]:
     yield within("deflection", "an SIS bends by theta_E", ds["sis_deflection"], bends.DEFLECTION_LIMIT)
 
 
-def _rendering(ds: xr.Dataset) -> Iterator[Finding]:
-    if skipped := _untested("rendering", ds):
-        yield skipped
-        return
-    done, of_all = int(ds["n_rendered"]), int(ds["n_injections"])
-    sample = f"all {of_all:,} rows" if done >= of_all else f"{done:,} of {of_all:,} rows, chosen by hash"
-    if done >= SAMPLE:
-        sample += f"; a fault in {100 * FAULTY_SHARE:g} % of the rows is among them with a chance of {100 * CHANCE:g} %"
-    for name, check in (("error", "stored arcs made anew"), ("flux_error", "their flux")):
-        yield _rendered_again(ds, name, check, sample)
-    limit = np.maximum(ds["reference_own_error"], float(ds.attrs["reference_accuracy"]))
-    text = "error against the slow reference over the larger of its own and " + f"{ds.attrs['reference_accuracy']:g}"
-    yield within(
-        "rendering", "beside the slow reference", (ds["reference_error"] / limit).assign_attrs(long_name=text), 1
-    )
-
-
-def _rendered_again(ds: xr.Dataset, name: str, check: str, sample: str) -> Finding:
-    """Judge errors of rendered rows, each against its own tolerance."""
-    excess = (ds[name] / ds["tolerance"]).values
-    if np.isnan(excess).all():
-        why = "sources are images, which are not given here" if int(ds.attrs["n_images"]) else "no row"
-        return not_tested("rendering", check, f"no row was rendered again: {why}")
-    worst = int(np.nanargmax(excess))
-    row, band = np.unravel_index(worst, excess.shape)
-    beyond = int(ds["n_beyond"])
-    text = f"{ds[name].attrs['long_name']}; {sample}; {beyond:,} of these beyond the tolerance"
-    status = Status.ALARM if excess[row, band] > 1 else Status.OK
-    where = f"row_id {ds['row_id'].values[row]}, {ds['band'].values[band]}"
-    value, allowed = float(ds[name].values[row, band]), float(ds["tolerance"].values[row])
-    return Finding("rendering", check, status, where, value, np.nan, allowed, 0.0, text, "1")
-
-
 _JUDGES: dict[str, Callable[[xr.Dataset], Iterator[Finding]]] = {
     "annulus": _annulus,
     "regression": _regression,
     "stratified": _stratified,
     "radial_profile": _radial_profile,
-    "recompute": _recompute,
+    "recompute": recompute,
+    "bits": bits,
     "psf": _psf,
     "alignment": _alignment,
     "deflection": _deflection,
@@ -219,5 +170,5 @@ _JUDGES: dict[str, Callable[[xr.Dataset], Iterator[Finding]]] = {
     "balance": balance_findings,
     "noise": _noise,
     "visibility": _visibility,
-    "rendering": _rendering,
+    "rendering": rendering,
 }

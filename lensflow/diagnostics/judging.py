@@ -122,3 +122,9 @@ def place_of(values: xr.DataArray, flat: int) -> str:
         label = values[dim].values[k] if dim in values.coords else k
         said.append(f"{dim} {label}" if dim in ("row", "ring", "q") else str(label))
     return ", ".join(said)
+
+
+def untested(name: str, ds: xr.Dataset) -> Finding | None:
+    """Say why a diagnostic tested nothing; None where it did."""
+    why = str(ds.attrs.get("why", ""))
+    return not_tested(name, "all", why) if why else None

@@ -14,6 +14,7 @@ from lensflow.config import DiagnosticsConfig, InjectionConfig
 from lensflow.diagnostics.alignment import Alignment
 from lensflow.diagnostics.annulus import Annulus
 from lensflow.diagnostics.balance import Balance
+from lensflow.diagnostics.bits import Bits
 from lensflow.diagnostics.deflection_check import deflection_check
 from lensflow.diagnostics.differences import Differences
 from lensflow.diagnostics.flux import Flux, frame_of
@@ -35,7 +36,7 @@ ONE_PASS = (
     *("annulus", "regression", "stratified", "radial_profile", "alignment", "flux", "noise", "balance"),
     "visibility",
 )
-DIAGNOSTICS = (*ONE_PASS, "recompute", "psf", "deflection", "rendering")
+DIAGNOSTICS = (*ONE_PASS, "recompute", "bits", "psf", "deflection", "rendering")
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +53,7 @@ class Summaries:
     balance: Balance
     visibility: Visibility
     recompute: Recompute
+    bits: Bits
     rerendered: Rerendered
     specimens: Specimens
 
@@ -79,6 +81,7 @@ class Summaries:
             Balance.from_block(pairs, config),
             Visibility.from_differences(d),
             Recompute.from_block(pairs, origin),
+            Bits.from_block(pairs, origin),
             Rerendered.from_block(with_steps, origin),
             Specimens.from_block(with_steps),
         )
@@ -114,6 +117,7 @@ class Summaries:
         """
         out = self.one_pass(config, seed, injection)
         out["recompute"] = self.recompute.result()
+        out["bits"] = self.bits.result()
         out["psf"] = psf_check(self.specimens, renderer)
         out["deflection"] = deflection_check(renderer)
         out["rendering"] = self.rerendered.result(self.specimens, Origin(injection=injection or InjectionConfig()))

@@ -214,6 +214,18 @@ def _noise(factor: float) -> Callable[[xr.Dataset, NDArray[np.float32]], NDArray
     return change
 
 
+def _dead(pairs: xr.Dataset, stamp: NDArray[np.float32]) -> NDArray:
+    out = stamp.copy()
+    out[..., [20, 41], [37, 28]] = 0
+    return out
+
+
+def _shared_checkerboard(pairs: xr.Dataset) -> xr.Dataset:
+    arc = pairs["arc"].values
+    leak = 2e-5 * arc.max(axis=(2, 3), keepdims=True) * _BOARD * (arc != 0)
+    return pairs.assign({k: (pairs[k].dims, (pairs[k].values + leak).astype(np.float32)) for k in ("arc", "stamp")})
+
+
 def _other_hosts(pairs: xr.Dataset) -> xr.Dataset:
     host = pairs["host_index"].values
     _, first, place = np.unique(host, return_index=True, return_inverse=True)
@@ -308,12 +320,15 @@ FAULTS = (
     Fault("light on dead pixels", "an arc on pixels where the survey has no data", ("flux",), spoil=_painted_holes),
     Fault("flux scale", "arcs 10 % too bright", ("flux", "rendering", "recompute"), spoil=_flux_scale),
     Fault("checkerboard in the arc's light", "0.005 sky sigma, alternating, where the stored arc is not 0",
-          ("recompute",),
+          ("recompute", "bits"),
           spoil=_stamps(lambda p, s: s + 0.005 * _sky(p) * _BOARD * (p["arc"].values != 0))),
-    Fault("float16 in the arc's light", "stamps stored with 10 bits of mantissa where the arc is", ("recompute",),
+    Fault("float16 in the arc's light", "stamps stored with 10 bits of mantissa where the arc is",
+          ("recompute", "bits"),
           spoil=_stamps(lambda p, s: np.where(p["arc"].values != 0, s.astype(np.float16), s))),
     Fault("gain of 1.00002", "stamps multiplied where the arc is", ("recompute",),
           spoil=_stamps(lambda p, s: np.where(p["arc"].values != 0, 1.00002 * s, s))),
+    Fault("dead pixels", "two pixels of every injection are 0", ("recompute", "bits"), spoil=_stamps(_dead)),
+    Fault("checkerboard in arc and stamp alike", "2e-5 of the peak", ("rendering",), spoil=_shared_checkerboard),
     Fault("pedestal", "a tenth of a sky sigma added to every injection", ("annulus", "recompute"),
           spoil=_stamps(lambda p, s: s + 0.1 * _sky(p))),
     Fault("background offset", "a random offset of each injection, mean 0, 0.3 sky sigma", ("annulus", "recompute"),

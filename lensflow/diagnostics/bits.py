@@ -1,0 +1,292 @@
+"""Bits: do the numbers themselves tell stamps from controls, inside the arc's light?
+
+For stamps from anywhere: neither a key nor a gain is needed. What is left of a stamp without its control and its arc is
+noise, and the sign of noise is a fair coin in every pixel, whatever its strength. So signs alone are counted: against
+nothing (an offset), the host's light (a gain), its gradients (a shift), its curvature (a blur), by position over all
+rows, and by spatial frequency, in phase from row to row and in any phase. Their null distribution is exact, no bright
+pixel outweighs another, and the threshold does not widen with the leak.
+
+The formats of the numbers are compared with the control's: half precision, trailing zero bits, a lattice, exact zeros,
+values that repeat.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+from scipy import special
+
+from lensflow.diagnostics.bits_pixels import (
+    CONTRASTS,
+    DEAD,
+    HALF_CTRL,
+    HALF_STAMP,
+    N_COUNTS,
+    PIXELS,
+    ZEROS_CTRL,
+    ZEROS_STAMP,
+    bits_pixels,
+)
+from lensflow.diagnostics.hostsums import column, named, same_layout
+from lensflow.diagnostics.origin import Origin
+from lensflow.diagnostics.specimens import injections
+
+FORMATS = ("half precision", "trailing zero bits", "lattice", "repeated values")
+# A row and band differ in format where the shares of pixels of stamp and control do by more than this.
+FORMAT_DIFFERENCE = 0.25
+# Fewer pixels with an arc say nothing of a format.
+_LEAST_PIXELS = 50
+_ON_LATTICE = 0.02
+_ROWS_AT_ONCE = 64
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Bits:
+    """Signs of the residuals and formats of the numbers, of a sample of injection rows.
+
+    Attributes
+    ----------
+    n_rows : int
+    n_rounded : ndarray (band,)
+        Rows whose pixels are rounded: their residuals are steps, whose signs are no coin; ``recompute`` holds those.
+    n_looked : ndarray (band,)
+        Rows with an arc that were looked at.
+    n_format : ndarray (band, format)
+        Rows whose numbers are of another format than their control's.
+    n_dead : ndarray (band,)
+        Pixels that are exactly 0 in the stamp and not in the control.
+    contrasts : ndarray (band, contrast, 2)
+    pattern : ndarray (2, band, y, x)
+        Sums of signs by position, and how many.
+    power : ndarray (2, band, y, x // 2 + 1)
+        Summed power of the signs by frequency; of these the second is the sum of the squared numbers of pixels.
+    noise : ndarray (band, 2)
+        Sum of log10 of the rows' median residuals, nMgy, and of how many.
+    """
+
+    bands: tuple[str, ...]
+    n_rows: int
+    n_rounded: NDArray[np.int64]
+    n_looked: NDArray[np.int64]
+    n_format: NDArray[np.int64]
+    n_dead: NDArray[np.int64]
+    contrasts: NDArray[np.int64]
+    pattern: NDArray[np.int64]
+    power: Floats
+    squares: Floats
+    noise: Floats
+
+    @classmethod
+    def from_block(cls, pairs: xr.Dataset, origin: Origin | None = None) -> Bits:
+        """Look at the chosen rows of one block."""
+        rows, keys = injections(pairs)
+        if origin is not None and origin.last_key is not None:
+            rows = rows[keys <= np.uint64(origin.last_key)]
+        bands, size = tuple(str(b) for b in pairs["band"].values), pairs.sizes["x"]
+        total = cls._none(bands, size)
+        for start in range(0, rows.size, _ROWS_AT_ONCE):
+            total = total + _look(pairs, rows[start : start + _ROWS_AT_ONCE], cls._none(bands, size))
+        return total
+
+    @classmethod
+    def _none(cls, bands: tuple[str, ...], size: int) -> Bits:
+        n = len(bands)
+        whole = np.zeros((2, n, size, size), np.int64)
+        counts = (np.zeros(n, np.int64), np.zeros(n, np.int64), np.zeros((n, len(FORMATS)), np.int64),
+                  np.zeros(n, np.int64), np.zeros((n, len(CONTRASTS), 2), np.int64))  # fmt: skip
+        return cls(bands, 0, *counts, whole, np.zeros((n, size, size // 2 + 1)), np.zeros((n, 2)), np.zeros((n, 2)))
+
+    def __add__(self, other: Bits) -> Bits:
+        same_layout((self.bands, self.pattern.shape), (other.bands, other.pattern.shape))
+        return Bits(
+            self.bands,
+            self.n_rows + other.n_rows,
+            self.n_rounded + other.n_rounded,
+            self.n_looked + other.n_looked,
+            self.n_format + other.n_format,
+            self.n_dead + other.n_dead,
+            self.contrasts + other.contrasts,
+            self.pattern + other.pattern,
+            self.power + other.power,
+            self.squares + other.squares,
+            self.noise + other.noise,
+        )
+
+    def result(self) -> xr.Dataset:
+        """Chances that fair coins give what was found, and rows of another format."""
+        band = list(self.bands)
+        of_contrasts = _two_sided(self.contrasts[..., 0], self.contrasts[..., 1])
+        signs, n = self.pattern
+        of_positions = _two_sided(signs, n)
+        coins = n.sum(axis=(1, 2), dtype=np.float64)
+        in_phase, waves = self._in_phase(coins)
+        any_phase = self._any_phase(coins)
+        places = [_least(p) for p in (of_positions, in_phase, any_phase)]
+        size = signs.shape[-1]
+        where = [
+            [f"x {k % p.shape[-1]}, y {k // p.shape[-1]}" if j == 0 else _wave(k, p.shape[-1], size) for k in best]
+            for j, (p, (_, best)) in enumerate(zip((of_positions, in_phase, any_phase), places, strict=True))
+        ]
+        # Times as many as were looked at: a chance of 1 % means 1 % for all of them together.
+        tries = np.array([signs[0].size, waves, waves]) * len(band)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            noise = 10 ** (self.noise[:, 0] / self.noise[:, 1])
+            smallest = 4.9 * np.sqrt(np.pi / 2) * noise / special.erfinv(0.5) / np.sqrt(2) / np.sqrt(coins)
+        out = {
+            "n_format": named(
+                ["band", "format"], self.n_format, "1",
+                "rows whose numbers are of another format than their control's where the arc is; must be 0",
+            ),
+            "n_dead": named(["band"], self.n_dead, "1", "pixels that are exactly 0 in stamps and not in controls"),
+            "contrast_z": named(
+                ["band", "contrast"], _z(self.contrasts[..., 0], self.contrasts[..., 1]), "1",
+                "signs of stamp - ctrl - arc beside the host's light and its derivatives, in standard deviations",
+            ),
+            "contrast_p": named(
+                ["band", "contrast"], np.minimum(of_contrasts * self.contrasts[..., 0].size, 1), "1",
+                "chance of a fair coin to reach that in any of them",
+            ),
+            "pattern_p": named(
+                ["pattern", "band"], np.minimum(np.array([p for p, _ in places]) * tries[:, None], 1), "1",
+                "chance of a fair coin to reach the largest of a map of the signs of stamp - ctrl - arc",
+            ),
+            "pattern_where": named(["pattern", "band"], np.array(where), "", "where the largest is"),
+            "smallest_nmgy": named(
+                ["band"], smallest, "nMgy/pixel",
+                "amplitude of a pattern, the same in every row, that is seen with 80 % probability (from above: faint "
+                "pixels see less)",
+            ),
+            "n_coins": named(["band"], coins.astype(np.int64), "1", "pixels whose sign was counted"),
+            "n_looked": named(["band"], self.n_looked, "1", "rows with an arc that were looked at"),
+            "n_rounded": named(["band"], self.n_rounded, "1", "rows left out because their pixels are rounded"),
+        }  # fmt: skip
+        coords = {
+            "band": band, "format": list(FORMATS), "contrast": list(CONTRASTS),
+            "pattern": ["by position", "by frequency, in phase", "by frequency, any phase"],
+        }  # fmt: skip
+        return xr.Dataset(out, coords=coords, attrs={"title": "bits", "n_rows": self.n_rows})
+
+    def _in_phase(self, coins: Floats) -> tuple[Floats, int]:
+        """Chance of each frequency of the signs' sum over rows; and how many there are."""
+        wave = np.fft.rfft2(self.pattern[0])
+        with np.errstate(divide="ignore", invalid="ignore"):
+            share = np.abs(wave) ** 2 / coins[:, None, None]
+        p = np.exp(-share)
+        size = self.pattern.shape[-1]
+        real = [0, size // 2] if size % 2 == 0 else [0]
+        p[:, [[k] for k in real], real] = special.erfc(np.sqrt(share[:, [[k] for k in real], real] / 2))
+        return np.where(coins[:, None, None] > 0, p, 1.0), p[0].size
+
+    def _any_phase(self, coins: Floats) -> Floats:
+        """Chance of each frequency's power: a sum of exponentials, as wide as the rows are unequal."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            rows = (coins**2 / self.squares[:, 0])[:, None, None]
+            mean = self.power / coins[:, None, None]
+            p = special.gammaincc(np.nan_to_num(rows), np.nan_to_num(rows * mean))
+        # Waves that are their own mirror image have one phase only, and a power twice as wide.
+        size = self.pattern.shape[-1]
+        real = [0, size // 2] if size % 2 == 0 else [0]
+        at = (slice(None), [[k] for k in real], real)
+        p[at] = special.gammaincc(np.nan_to_num(rows) / 2, np.nan_to_num(rows * mean[at]) / 2)
+        return np.where(coins[:, None, None] > 0, p, 1.0)
+
+
+def _look(pairs: xr.Dataset, rows: NDArray[np.int64], none: Bits) -> Bits:
+    """Look at some rows."""
+    stamp, ctrl, arc = (np.ascontiguousarray(column(pairs, k)[rows], np.float32) for k in ("stamp", "ctrl", "arc"))
+    n, bands = stamp.shape[:2]
+    step = column(pairs, "quantize_step_nmgy")[rows] if "quantize_step_nmgy" in pairs else np.zeros((n, bands))
+    lit = (arc != 0).any(axis=(2, 3))
+    rounded = lit & (step > 0)
+    used = lit & ~rounded
+    signs = np.zeros(stamp.shape, np.int8)
+    counts, contrasts = np.zeros((n, bands, N_COUNTS), np.int64), np.zeros((n, bands, len(CONTRASTS), 2), np.int64)
+    bits_pixels(stamp, ctrl, arc, stamp.view(np.uint32), ctrl.view(np.uint32), used, signs, counts, contrasts)
+    formats = np.zeros((n, bands, len(FORMATS)), bool)
+    squares, noise = none.squares.copy(), none.noise.copy()
+    for i, b in np.argwhere(used & (counts[..., PIXELS] >= _LEAST_PIXELS)):
+        formats[i, b], regular = _formats(stamp[i, b], ctrl[i, b], arc[i, b] != 0, counts[i, b])
+        if regular:  # rounded before it came here
+            rounded[i, b], used[i, b] = True, False
+            signs[i, b], contrasts[i, b] = 0, 0
+            continue
+        rest = (stamp[i, b].astype(np.float64) - ctrl[i, b] - arc[i, b])[signs[i, b] != 0]
+        if rest.size:
+            noise[b] += np.log10(np.median(np.abs(rest))), 1
+    per_row = np.abs(signs).sum(axis=(2, 3), dtype=np.float64)
+    squares[:, 0] = (per_row**2).sum(axis=0)
+    power = (np.abs(np.fft.rfft2(signs.astype(np.float64))) ** 2).sum(axis=0)
+    pattern = np.stack([signs.sum(axis=0, dtype=np.int64), np.abs(signs).sum(axis=0, dtype=np.int64)])
+    return Bits(
+        none.bands, n, rounded.sum(axis=0, dtype=np.int64), used.sum(axis=0, dtype=np.int64),
+        formats.sum(axis=0, dtype=np.int64), counts[..., DEAD].sum(axis=0, dtype=np.int64),
+        contrasts.sum(axis=0, dtype=np.int64), pattern, power, squares, noise,
+    )  # fmt: skip
+
+
+def _formats(
+    stamp: NDArray[np.float32], ctrl: NDArray[np.float32], lit: NDArray[np.bool_], counts: NDArray[np.int64]
+) -> tuple[NDArray[np.bool_], bool]:
+    """In which formats stamp and control differ where the arc is, and whether both are on the same lattice."""
+    n = counts[PIXELS]
+    lattice_stamp, repeated_stamp, step_stamp = _lattice(stamp[lit])
+    lattice_ctrl, repeated_ctrl, step_ctrl = _lattice(ctrl[lit])
+    # On the same lattice, light alone decides how many bits a number needs.
+    same = min(lattice_stamp, lattice_ctrl) > 0.9 and abs(step_stamp / step_ctrl - 1) < 1e-3
+    shares = np.array(
+        [
+            (counts[HALF_STAMP] - counts[HALF_CTRL]) / n,
+            (counts[ZEROS_STAMP] - counts[ZEROS_CTRL]) / n,
+            lattice_stamp - lattice_ctrl,
+            repeated_stamp - repeated_ctrl,
+        ]
+    )
+    regular = max(lattice_ctrl, counts[HALF_CTRL] / n, counts[ZEROS_CTRL] / n) > 0.5
+    return (np.zeros(len(FORMATS), bool) if same else np.abs(shares) > FORMAT_DIFFERENCE), bool(regular)
+
+
+def _lattice(values: NDArray[np.float32]) -> tuple[float, float, float]:
+    """Share of values on the lattice that their smallest differences make; share that repeats; the lattice's step."""
+    x = values[np.isfinite(values)].astype(np.float64)
+    if x.size < _LEAST_PIXELS:
+        return 0.0, 0.0, np.nan
+    distinct = np.unique(x)
+    repeated = 1 - distinct.size / x.size
+    apart = np.diff(distinct)
+    apart = apart[apart > 1e-5 * (distinct[-1] - distinct[0])]
+    if apart.size == 0:
+        return 1.0, repeated, np.nan
+    step = float(np.median(apart[apart < 1.5 * apart.min()]))
+    origin = distinct[distinct.size // 2]
+    whole = np.rint((distinct - origin) / step)
+    step *= float(whole @ (distinct - origin)) / max(float(whole @ whole) * step, 1e-300)
+    if not step > 0:
+        return 0.0, repeated, np.nan
+    place = (x - origin) / step
+    return float((np.abs(place - np.rint(place)) < _ON_LATTICE).mean()), repeated, step
+
+
+def _z(signs: NDArray[np.int64], n: NDArray[np.int64]) -> Floats:
+    return np.divide(signs, np.sqrt(n), out=np.zeros(signs.shape), where=n > 0)
+
+
+def _two_sided(signs: NDArray[np.int64], n: NDArray[np.int64]) -> Floats:
+    """Chance of so many more of one sign, from above: the normal tail is wider than the binomial one."""
+    return np.asarray(special.erfc(np.abs(_z(signs, n)) / np.sqrt(2)))
+
+
+def _least(p: Floats) -> tuple[Floats, NDArray[np.int64]]:
+    flat = p.reshape(len(p), -1)
+    best = flat.argmin(axis=1)
+    return np.take_along_axis(flat, best[:, None], axis=1)[:, 0], best
+
+
+def _wave(flat: int, columns: int, size: int) -> str:
+    ky, kx = divmod(int(flat), columns)
+    ky = ky if ky <= size // 2 else ky - size
+    return f"{kx / size:.3g}, {ky / size:.3g} cycles/pixel along x, y"
