@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 import time
 import warnings
+from dataclasses import replace
 
 import dask.array as da
 import numpy as np
@@ -22,7 +23,9 @@ from threadpoolctl import threadpool_limits
 
 from lensflow import geometry
 from lensflow.config import RunConfig
-from lensflow.diagnostics import Recompute, Summaries
+from lensflow.diagnostics import Bits, Recompute, Summaries
+from lensflow.diagnostics.origin import with_arc_steps
+from lensflow.diagnostics.rendering import SAMPLE, Rerendered
 from lensflow.diagnostics.zoo import small_run
 from lensflow.gates import FeatureBlock, LogisticRegression, Numbers
 from lensflow.gates.crossfit import Linear
@@ -78,12 +81,21 @@ def diagnostics_rows(table: Table, n_pairs: int, config: RunConfig) -> None:
     run = small_run(hosts=60, per_host=6)
     pairs = run.pairs()
     rows = int((~pairs["is_control"]).sum())
-    found = [Summaries.from_block(pairs, config.diagnostics, run.origin)]  # compiles
-    one = seconds(lambda: found.append(Summaries.from_block(pairs, config.diagnostics, run.origin)), 5)
+    # Without the sample of rows whose cost does not grow with the run.
+    bare = replace(run.origin, last_key=0)
+    found = [Summaries.from_block(pairs, config.diagnostics, bare)]  # compiles
+    one = seconds(lambda: found.append(Summaries.from_block(pairs, config.diagnostics, bare)), 5)
     table.add_row(f"diagnostics, pass over {rows} pairs in memory; one thread", f"{one:.2f}")
     again = seconds(lambda: Recompute.from_block(pairs, run.origin), 5)
     table.add_row("of which every stamp made again", f"{again:.2f}")
     table.add_row(f"the same for {n_pairs:,} pairs on two threads (scaled)", f"{one * n_pairs / rows / 2:.1f}")
+    for what, work in (
+        ("arcs rendered again", lambda: Rerendered.from_block(with_arc_steps(pairs, run.origin), run.origin)),
+        ("signs and formats", lambda: Bits.from_block(pairs, run.origin)),
+    ):
+        work()
+        cost = seconds(work, 3) * SAMPLE / rows / 2
+        table.add_row(f"{what}, of {SAMPLE} rows whatever the run's size; two threads (scaled)", f"{cost:.2f}")
     results = seconds(lambda: found[-1].results(config.diagnostics, 1, config.injection), 3)
     table.add_row("diagnostics, intervals, and what is made anew; once a run", f"{results:.2f}")
 
