@@ -35,11 +35,10 @@ def passes(config: Any) -> bool:
     """Run everything that a config asks for, print the gates, and say whether every required one passed."""
     results = lf.run(config)
     print(f"\n{config.name} in {config.out}, report: {results.report}")
+    required = [gate for gate in results.gates if gate.name in config.must_pass]
     for gate in results.gates:
-        needed = "required" if gate.name in config.must_pass else "advisory"
-        print(f"  {gate.name} ({needed}): {gate.verdict}. {gate.reason}")
-    accepted = config.gate.accept_explained
-    return all(gate.passes(accepted) for gate in results.gates if gate.name in config.must_pass)
+        print(f"  {gate.name} ({'required' if gate in required else 'advisory'}): {gate.verdict}. {gate.reason}")
+    return all(gate.passes(config.gate.accept_explained) for gate in required)
 
 
 def recommended_handling(pilot: Any) -> str:
@@ -69,7 +68,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--address", help="tls://host:port of a running scheduler, with --cluster address")
     given = parser.parse_args(arguments)
     config = lf.load_config(given.config, out=given.out)
-
     cluster = config.cluster.switched(kind=given.cluster, address=given.address)
     with lf.connect(cluster) as client:
         if link := lf.dashboard_link(client, cluster):
@@ -77,13 +75,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         pilot, handling = variant(config, "-pilot", given.share), ""
         if not passes(pilot):
             if config.injection.core_mask_radius_pix > 0:
-                print("\nStopped: the pilot's gates do not pass, and its arcs are masked already. Set")
-                print(
-                    "injection.core_mask_radius_pix to 0: what else could be done is measured on arcs without a mask."
-                )
+                print("\nStopped: the gates do not pass on masked arcs; what else could be done is measured without a mask.")
                 return GATE_FAILED
-            handling = recommended_handling(pilot)
-            if not handling:
+            if not (handling := recommended_handling(pilot)):
                 print("\nStopped: the pilot's gates do not pass, and nothing is recommended that would.")
                 return GATE_FAILED
         settings = lf.core_settings(handling, config) if handling else {}

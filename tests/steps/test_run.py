@@ -137,7 +137,7 @@ def test_notebook_functions_give_the_bits_and_numbers_of_the_run(finished):
     gates = lf.gate(lazy, config)
     assert [g.verdict for g in gates] == [g.verdict for g in results.gates if g.fitted]
     assert gates[0].auc == pytest.approx(results.gates[0].auc, abs=1e-9)
-    lazily = lf.diagnose(lazy, config)
+    lazily = lf.diagnose(lazy, config, cutouts)
     for name, ds in results.diagnostics.items():
         for v in ds.data_vars:
             if ds[v].dtype.kind == "f":
