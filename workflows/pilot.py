@@ -75,7 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         pilot, handling = variant(config, "-pilot", given.share), ""
         if not passes(pilot):
             if config.injection.core_mask_radius_pix > 0:
-                print("\nStopped: the gates do not pass on masked arcs; what else could be done is measured without a mask.")
+                print("\nStopped: the gates do not pass on masked arcs; without a mask more can be measured.")
                 return GATE_FAILED
             if not (handling := recommended_handling(pilot)):
                 print("\nStopped: the pilot's gates do not pass, and nothing is recommended that would.")
