@@ -21,7 +21,15 @@ from lensflow.config import InjectionConfig, RunConfig, SplitsConfig, SurveyConf
 from lensflow.diagnostics import Origin, Summaries
 from lensflow.diagnostics.rendering import last_key
 from lensflow.errors import StoreError
-from lensflow.gates import FeatureBlock, GateResult, MetadataRows, choose_hosts, feature_block, run_gates
+from lensflow.gates import (
+    FeatureBlock,
+    GateResult,
+    choose_hosts,
+    feature_block,
+    join_unpaired,
+    run_gates,
+    unpaired_rows,
+)
 from lensflow.gates.brightness import BrightnessBin
 from lensflow.gates.brightness import gate_by_magnitude as _gate_by_magnitude
 from lensflow.gates.core_claims import PUBLISHED_AUC, Claim
@@ -317,7 +325,7 @@ def _hosts_of(block: xr.Dataset, cutouts: xr.Dataset | None) -> xr.Dataset | Non
 
 def gate(pairs: xr.Dataset, config: RunConfig) -> list[GateResult]:
     """Ask whether given features alone tell stamps from controls: one result per gate of the config."""
-    told, mask = config.gate.wants_metadata, Mask(*config.injection.core_mask)
+    mask = Mask(*config.injection.core_mask)
     index = pairs["host_index"].values[~pairs["is_control"].values]
     hosts = np.unique(index[choose_hosts(index, MAX_MASKED, config.seed)])
 
@@ -330,13 +338,13 @@ def gate(pairs: xr.Dataset, config: RunConfig) -> list[GateResult]:
         pairs,
         lambda block: (
             feature_block(block, config.gate.every, config.gate.core_box_pix, mask.radius_pix),
-            MetadataRows.from_block(block) if told else None,
+            unpaired_rows(block, config.gate),
             masks(block) if mask.radius_pix > 0 else None,
         ),
     )
     bands, edges = [str(b) for b in pairs["band"].values], config.diagnostics.theta_e_edges
-    metadata = MetadataRows.concat(p[1] for p in parts) if told else None
-    out = run_gates(FeatureBlock.concat(p[0] for p in parts), config.gate, bands, config.seed, edges, metadata)
+    unpaired = join_unpaired(p[1] for p in parts)
+    out = run_gates(FeatureBlock.concat(p[0] for p in parts), config.gate, bands, config.seed, edges, unpaired)
     if mask.radius_pix > 0:
         out.append(
             mask_edge_gate(FeatureBlock.concat(p[2] for p in parts), mask, config.gate, bands, config.seed, edges)

@@ -44,7 +44,13 @@ GATE_KINDS = {
     "noise": "log10 of pixel scatter and of scatter between neighbours at r >= 20 pix (1.4826 MAD)",
     "metadata": "position, flags, and by band PSF width, rounding step and the control's sky scatter of each row: "
     "injections against the dataset's own control rows, not against the control of each",
+    "host": "unlensed pixels of hosts (rings, 4 x 4 pixel squares of the middle, shape, size, colour, neighbours): "
+    "hosts of injections against hosts of controls",
 }
+# Kinds that compare the dataset's own injections and controls.
+UNPAIRED = ("metadata", "host")
+# What must pass too where controls have hosts of their own (plan.controls: disjoint).
+HOST_GATES = ("host_all", "host_all+trees")
 GATE_VIEWS = {
     "raw": "pixels as stored, nMgy/pixel",
     "robust": "each stamp and band less the median of its own r >= 20 pix, over 1.4826 MAD there",
@@ -55,7 +61,7 @@ GATE_ESTIMATORS = {
     "trees": "gradient-boosted trees: see differences of scatter and of combinations too, and take minutes",
 }
 # Kinds that have one view only.
-RAW_ONLY = ("noise", "power", "metadata")
+RAW_ONLY = ("noise", "power", "metadata", "host")
 
 
 # Gates that need no fit, by name.
@@ -126,7 +132,8 @@ class GateConfig(Section):
     recipes: tuple[str, ...] = Field(
         ("core_r", "core_all"),
         min_length=1,
-        description="gates that must pass (with a mask on the arcs' cores also mask_edge: can the mask be seen?), each "
+        description="gates that must pass (with a mask on the arcs' cores also mask_edge: can the mask be seen? Where "
+        f"controls have hosts of their own also {' and '.join(HOST_GATES)}, unless named under advisory), each "
         "<kind>_<band or all>[_<view>][+<estimator>]. Kinds: "
         + "; ".join(f"{k}: {v}" for k, v in GATE_KINDS.items())
         + ". Views: "
@@ -186,9 +193,10 @@ class GateConfig(Section):
         return self
 
     @property
-    def wants_metadata(self) -> bool:
-        """Whether any gate looks at the rows' metadata."""
-        return any(parse_recipe(name).kind == "metadata" for name in self.every)
+    def unpaired_kinds(self) -> tuple[str, ...]:
+        """Kinds among its gates that compare the dataset's own injections and controls."""
+        kinds = {parse_recipe(name).kind for name in self.every}
+        return tuple(k for k in UNPAIRED if k in kinds)
 
     @property
     def every(self) -> tuple[str, ...]:

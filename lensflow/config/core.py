@@ -7,7 +7,7 @@ import re
 from pydantic import Field, field_validator, model_validator
 
 from lensflow.config.base import Positive, Section
-from lensflow.config.checks import parse_recipe
+from lensflow.config.checks import UNPAIRED, parse_recipe
 from lensflow.errors import did_you_mean
 
 MASKS = {
@@ -114,7 +114,7 @@ class CoreConfig(Section):
     @classmethod
     def _gates_parse(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for name in value:
-            if parse_recipe(name).kind == "metadata":
+            if parse_recipe(name).kind in UNPAIRED:
                 raise ValueError(f"{name!r}: no handling of the core changes a row's metadata; name it in gate.recipes")
         return value
 

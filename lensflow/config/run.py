@@ -13,7 +13,7 @@ import yaml
 from pydantic import Field, field_validator, model_validator
 
 from lensflow.config.base import Section
-from lensflow.config.checks import MASK_EDGE, DiagnosticsConfig, GateConfig, ScorerConfig, parse_recipe
+from lensflow.config.checks import HOST_GATES, MASK_EDGE, DiagnosticsConfig, GateConfig, ScorerConfig, parse_recipe
 from lensflow.config.core import CoreConfig
 from lensflow.config.injection import InjectionConfig
 from lensflow.config.plan import EstimateConfig, PlanConfig
@@ -73,6 +73,14 @@ class RunConfig(Section):
             missing = [b for b in self.bands if b not in there]
             if missing:
                 raise ValueError(f"bands: {place} has no {', '.join(missing)}; it has {', '.join(there) or 'none'}")
+        return self
+
+    @model_validator(mode="after")
+    def _hosts_of_their_own_are_gated(self) -> RunConfig:
+        missing = tuple(n for n in HOST_GATES if n not in self.gate.every)
+        if self.plan.controls == "disjoint" and missing:
+            gate = self.gate.model_copy(update={"recipes": (*self.gate.recipes, *missing)})
+            object.__setattr__(self, "gate", gate)
         return self
 
     @model_validator(mode="after")

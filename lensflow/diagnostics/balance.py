@@ -19,6 +19,7 @@ from lensflow import geometry, rng
 from lensflow.config import DiagnosticsConfig
 from lensflow.diagnostics.differences import regions
 from lensflow.diagnostics.exchange import EXCHANGES, LEAST_HOSTS, LEVEL, chance_limits
+from lensflow.diagnostics.host_shapes import SHAPES, host_shapes
 from lensflow.diagnostics.hostsums import Floats, HostSums, column, interval, named, ratio, same_layout
 from lensflow.diagnostics.pixel_sums import outer_sums
 from lensflow.schema import SPLITS
@@ -139,8 +140,8 @@ def _columns(pairs: xr.Dataset) -> tuple[tuple[str, ...], Floats]:
     bands = [str(b) for b in pairs["band"].values]
     told, values = metadata_columns(pairs)
     names = [f"{name}_{band}" if band else name for name, band in told]
-    pixels = _pixel_columns(pairs)
-    names += [f"{name}_{b}" for name in _PIXELS for b in bands]
+    pixels = np.concatenate([_pixel_columns(pairs), _shape_columns(pairs)], axis=-1)
+    names += [f"{name}_{b}" for name in (*_PIXELS, *(f"host_{s}" for s in SHAPES)) for b in bands]
     return tuple(names), np.concatenate([values, *np.moveaxis(pixels, -1, 0)], axis=1)
 
 
@@ -188,6 +189,14 @@ def _pixel_columns(pairs: xr.Dataset) -> Floats:
         axis=-1,
     )
     return np.where(has_psf[..., None], found, np.nan)
+
+
+def _shape_columns(pairs: xr.Dataset) -> Floats:
+    """Shapes of the controls, (row, band, len(SHAPES)); once a host: its rows differ by rounding at most."""
+    _, first, place = np.unique(column(pairs, "host_index"), return_index=True, return_inverse=True)
+    has_psf = np.isfinite(column(pairs, "psf_fwhm_arcsec"))
+    shapes = host_shapes(column(pairs, "ctrl")[first])[place]
+    return np.where(has_psf.reshape(*shapes.shape[:2], 1), shapes, np.nan)
 
 
 def _standardised(sums: Floats, apart_without_scatter: Any = np.nan) -> Floats:

@@ -10,6 +10,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from lensflow.config.checks import UNPAIRED
 from lensflow.diagnostics.hostsums import column
 from lensflow.errors import GateError
 from lensflow.gates.recipes import Recipe, look, reduce_pixels, sky
@@ -146,7 +147,7 @@ def feature_block(
     sources: dict[str, list[str]] = {}
     for name in recipes:
         recipe = Recipe.of(name, bands)
-        if recipe.kind == "metadata":  # of all rows, not of pairs: see lensflow.gates.metadata
+        if recipe.kind in UNPAIRED:  # of all rows, not of pairs: see lensflow.gates.metadata
             continue
         kind, view = recipe.source.split("_")
         kinds = sources.setdefault(view, [])

@@ -11,7 +11,7 @@ but trees have no coefficients and no permutation test.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lensflow.config import DiagnosticsConfig, GateConfig, fingerprint
+from lensflow.config.checks import UNPAIRED
 from lensflow.errors import ConvergenceError, GateError
 from lensflow.gates import controls
 from lensflow.gates.crossfit import CrossFit, Linear
@@ -44,7 +45,7 @@ def run_gates(
     band_names: Sequence[str],
     seed: int,
     edges: Sequence[float] = DiagnosticsConfig().theta_e_edges,
-    metadata: MetadataRows | None = None,
+    unpaired: Mapping[str, MetadataRows] | None = None,
 ) -> list[GateResult]:
     """Run every gate of a config, required ones first.
 
@@ -59,8 +60,8 @@ def run_gates(
         Seed of the choice of hosts, folds, bootstrap and controls.
     edges : sequence of float
         Strata of theta_E, arcsec.
-    metadata : MetadataRows, optional
-        Of all rows, for gates of kind ``metadata``.
+    unpaired : mapping of MetadataRows, optional
+        Of all rows, by kind, for gates of kind ``metadata`` and ``host`` (:func:`lensflow.gates.hosts.unpaired_rows`).
 
     Returns
     -------
@@ -71,9 +72,9 @@ def run_gates(
     Raises
     ------
     GateError
-        If ``band_names`` does not match the block, or a gate's features or metadata are lacking.
+        If ``band_names`` does not match the block, or a gate's features or rows are lacking.
     """
-    return [run_gate(block, name, config, band_names, seed, edges, metadata) for name in config.every]
+    return [run_gate(block, name, config, band_names, seed, edges, unpaired) for name in config.every]
 
 
 def run_gate(
@@ -83,17 +84,17 @@ def run_gate(
     band_names: Sequence[str],
     seed: int,
     edges: Sequence[float] = DiagnosticsConfig().theta_e_edges,
-    metadata: MetadataRows | None = None,
+    unpaired: Mapping[str, MetadataRows] | None = None,
 ) -> GateResult:
     """Run one gate, as :func:`run_gates` does."""
     if block.covered.shape[1] != len(band_names):
         raise GateError(f"gate {name}: {block.covered.shape[1]} bands in the features, named {', '.join(band_names)}")
     look = Recipe.of(name, band_names)
     bands = [band_names[b] for b in look.bands]
-    if look.kind == "metadata":
-        if metadata is None:
-            raise GateError(f"gate {name}: no metadata of the dataset's rows (MetadataRows) to look at")
-        return metadata_gate(metadata, look, config, bands, seed)
+    if look.kind in UNPAIRED:
+        if unpaired is None or look.kind not in unpaired:
+            raise GateError(f"gate {name}: no {look.kind} rows of the dataset (MetadataRows) to look at")
+        return metadata_gate(unpaired[look.kind], look, config, bands, seed)
     if look.source not in block.numbers:
         raise GateError(f"gate {name}: the block holds {', '.join(block.numbers)}, not {look.source}")
     estimator = estimator_of(look.estimator, config, seed)

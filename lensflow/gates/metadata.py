@@ -35,21 +35,24 @@ from lensflow.config.checks import GATE_KINDS
 from lensflow.errors import ConvergenceError
 from lensflow.gates import controls
 from lensflow.gates.crossfit import MAX_ITERATIONS, TOLERANCE, Linear
+from lensflow.gates.estimators import estimator_of
 from lensflow.gates.logistic import LogisticRegression
 from lensflow.gates.machine import Machine, choose_hosts, host_folds, interval_in_words
 from lensflow.gates.metadata_rows import MetadataRows
 from lensflow.gates.recipes import Recipe
+from lensflow.gates.trees import SETTINGS, Trees
 from lensflow.gates.verdicts import MIN_PAIRS, GateResult, Verdict, decide, judge
 
 Floats = NDArray[np.float64]
 
 INTERVAL = "gates.metadata.interval"
-LEAK = "every column of the injections shifted by its scatter over all rows, after metadata moved between hosts"
+LEAK = "every column of the injections shifted by its scatter over all rows, after {what} moved between hosts"
+WHAT = {"metadata": "metadata", "host": "host pixels"}
 NAMED_COLUMNS = 3
 
 
 def metadata_gate(rows: MetadataRows, look: Recipe, config: GateConfig, bands: Sequence[str], seed: int) -> GateResult:
-    """Run a gate of kind ``metadata``.
+    """Run a gate of kind ``metadata`` or ``host``: of the dataset's own injections against its own controls.
 
     Parameters
     ----------
@@ -68,7 +71,7 @@ def metadata_gate(rows: MetadataRows, look: Recipe, config: GateConfig, bands: S
         PASS by proof where the classes are exactly balanced; NOT_TESTABLE where one of them is missing or too small.
     """
     rows = rows.of_bands(bands)
-    recipe = _recipe(rows, config, bands, seed)
+    recipe = _recipe(rows, config, bands, seed, look)
     undecided = GateResult(
         name=look.name,
         recipe=recipe,
@@ -89,16 +92,16 @@ def metadata_gate(rows: MetadataRows, look: Recipe, config: GateConfig, bands: S
             Verdict.ERROR, f"{rows.names[k]} of host {rows.host_index[row]} is infinite: mend or drop its rows"
         )
     if rows.is_balanced:
-        return _proven(undecided, rows)
+        return _proven(undecided, rows, WHAT[look.kind])
     used = rows.one_by_one()
     used = used.take(choose_hosts(used.host_index, config.max_pairs, seed))
     try:
-        return _measure(undecided, used, config, seed)
+        return _measure(undecided, used, config, seed, look)
     except ConvergenceError as error:
         return undecided.decided(Verdict.ERROR, f"{error}. {len(used.count)} rows; gate.c is {config.c:g}")
 
 
-def _proven(undecided: GateResult, rows: MetadataRows) -> GateResult:
+def _proven(undecided: GateResult, rows: MetadataRows, what: str) -> GateResult:
     injections, of_controls = (int(rows.count[rows.is_control == c].sum()) for c in (False, True))
     strata = []
     for s in np.unique(rows.split):
@@ -112,7 +115,7 @@ def _proven(undecided: GateResult, rows: MetadataRows) -> GateResult:
     return undecided.decided(
         Verdict.PASS,
         f"AUC 0.5 by construction: counted over all rows ({injections} injections, {of_controls} controls of "
-        f"{undecided.n_hosts} hosts), both classes have exactly the same distribution of metadata, overall and in "
+        f"{undecided.n_hosts} hosts), both classes have exactly the same distribution of {what}, overall and in "
         "every split, so that nothing could tell them apart by it",
         auc=0.5,
         auc_low=0.5,
@@ -121,7 +124,8 @@ def _proven(undecided: GateResult, rows: MetadataRows) -> GateResult:
     )
 
 
-def _measure(undecided: GateResult, used: MetadataRows, config: GateConfig, seed: int) -> GateResult:
+def _measure(undecided: GateResult, used: MetadataRows, config: GateConfig, seed: int, look: Recipe) -> GateResult:
+    what = WHAT[look.kind]
     x, names = _filled(used)
     positive = ~used.is_control
     hosts, groups = np.unique(used.host_index, return_inverse=True)
@@ -134,7 +138,8 @@ def _measure(undecided: GateResult, used: MetadataRows, config: GateConfig, seed
             f"the smaller class has {smallest} rows, of {fewest} hosts: at least {MIN_PAIRS} rows of {config.folds} "
             f"hosts (gate.folds) are needed, of whole hosts within gate.max_pairs ({config.max_pairs} rows)",
         )
-    machine = Machine(groups, host_folds(groups, config.folds, seed), Linear(config.c), config.bootstrap, seed)
+    estimator = estimator_of(look.estimator, config, seed)
+    machine = Machine(groups, host_folds(groups, config.folds, seed), estimator, config.bootstrap, seed)
     if any(len(np.unique(positive[train])) < 2 for train, _ in machine.folds):
         return undecided.decided(Verdict.NOT_TESTABLE, "a fold trains on one class only: more hosts of both are needed")
 
@@ -152,19 +157,22 @@ def _measure(undecided: GateResult, used: MetadataRows, config: GateConfig, seed
     scatter = float(np.mean([v["sd"] for v in nulls]))
     # A column that is the same in all rows has rounding for a scatter, and no unit.
     unit = np.where(np.ptp(x, axis=0) > 0, x.std(axis=0), 0.0)
-    whole = _fit(x, positive, config.c)
-    weight = whole.coef_[0] * unit
+    weight, fit = np.empty(0), {"iterations": SETTINGS["max_iter"]}
+    if isinstance(estimator, Linear):
+        whole = _fit(x, positive, config.c)
+        weight = whole.coef_[0] * unit
+        fit = {"iterations": int(whole.n_iter_[0]), "gradient_max": float(whole.gradient_norm_)}
     known: dict[str, Any] = {
         "null": controls.judged_null(
             [{**v, "sd": scatter} for v in nulls],
             fewest,
-            f"metadata moved between hosts at random, {n_moves} times",
+            f"{what} moved between hosts at random, {n_moves} times",
         ),
         "positive": controls.known_leaks(
             (lambda size: area(moved[0] + size * np.outer(positive, unit), "gates.metadata.positive.interval"))
             if unit.any()
             else None,
-            LEAK,
+            LEAK.format(what=what),
             undecided.threshold,
             len(x),
         ),
@@ -179,16 +187,16 @@ def _measure(undecided: GateResult, used: MetadataRows, config: GateConfig, seed
         controls=known,
         coef=tuple(weight.tolist()),
         **machine.roc_of_rows(positive, scores, groups, fewest, INTERVAL),
-        fit={"iterations": int(whole.n_iter_[0]), "gradient_max": float(whole.gradient_norm_)},
+        fit=fit,
     )
     verdict, reason = decide(
         result,
         rows="rows",
-        null_done="metadata moved between hosts",
+        null_done=f"{what} moved between hosts",
         no_unit="no column varies, so that there is nothing to scale a known leak by",
         fewest_hosts=fewest,
     )
-    if verdict in (Verdict.FAIL, Verdict.INCONCLUSIVE):
+    if verdict in (Verdict.FAIL, Verdict.INCONCLUSIVE) and weight.size:
         largest = np.argsort(-np.abs(weight), kind="stable")[:NAMED_COLUMNS]
         told = ", ".join(f"{names[k]} ({weight[k]:+.2f})" for k in largest if weight[k])
         reason += f"; injections differ most in {told} (log odds per standard deviation)"
@@ -232,10 +240,13 @@ def _fit(x: Floats, positive: NDArray[np.bool_], c: float) -> LogisticRegression
 
 def _scores(x: Floats, positive: NDArray[np.bool_], machine: Machine) -> Floats:
     """Out-of-fold decision functions."""
-    assert isinstance(machine.estimator, Linear)
     out = np.empty(len(x))
     for train, test in machine.folds:
-        out[test] = _fit(x[train], positive[train], machine.estimator.c).decision_function(x[test])
+        if isinstance(machine.estimator, Trees):
+            out[test] = machine.estimator.row_scores(x[train], positive[train], x[test])
+        else:
+            assert isinstance(machine.estimator, Linear)
+            out[test] = _fit(x[train], positive[train], machine.estimator.c).decision_function(x[test])
     return out
 
 
@@ -261,10 +272,10 @@ def _filled(rows: MetadataRows) -> tuple[Floats, list[str]]:
     return x, [*rows.names, *(f"{rows.names[k]} missing" for k in some)]
 
 
-def _recipe(rows: MetadataRows, config: GateConfig, bands: Sequence[str], seed: int) -> dict[str, Any]:
-    estimator = Linear(config.c)
+def _recipe(rows: MetadataRows, config: GateConfig, bands: Sequence[str], seed: int, look: Recipe) -> dict[str, Any]:
+    estimator = estimator_of(look.estimator, config, seed)
     return {
-        "features": GATE_KINDS["metadata"],
+        "features": GATE_KINDS[look.kind],
         "columns": rows.names,
         "missing": "the column's mean, and a column that says so",
         "bands": list(bands),

@@ -72,6 +72,15 @@ class Trees:
         """Prepare the fits of features (pair, feature)."""
         return TreeFit(stamp, ctrl, folds, self.random_state)
 
+    def row_scores(self, train: Floats, positive: NDArray[np.bool_], test: Floats) -> Floats:
+        """Log odds of rows that do not come in pairs; both classes count alike."""
+        share = positive.mean()
+        weight = np.where(positive, 0.5 / share, 0.5 / (1 - share))
+        with threadpool_limits(1, user_api="openmp"):
+            model = HistGradientBoostingClassifier(**SETTINGS, random_state=self.random_state)
+            model.fit(train, positive, sample_weight=weight)
+            return np.asarray(model.decision_function(test))
+
 
 @dataclass(frozen=True, eq=False)
 class TreeFit:

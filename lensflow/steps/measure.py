@@ -19,7 +19,16 @@ from lensflow.config.checks import MASK_EDGE
 from lensflow.diagnostics import Origin, Summaries, results_from_json, results_to_json
 from lensflow.diagnostics.rendering import last_key
 from lensflow.errors import StoreError
-from lensflow.gates import FeatureBlock, GateResult, MetadataRows, choose_hosts, feature_block, run_checks, run_gate
+from lensflow.gates import (
+    FeatureBlock,
+    GateResult,
+    choose_hosts,
+    feature_block,
+    join_unpaired,
+    run_checks,
+    run_gate,
+    unpaired_rows,
+)
 from lensflow.gates.mask_edge import MAX_PAIRS as MAX_MASKED
 from lensflow.gates.mask_edge import Mask, mask_block, mask_edge_gate
 from lensflow.injection.core import unmasked_arcs
@@ -91,9 +100,9 @@ def measure_step(
                 keep_results(folder.diagnostics, stored_key(config, "diagnostics", content), found)
         if want_features:
             block = FeatureBlock.concat([p.features for p in parts])
-            told = MetadataRows.concat([p.metadata for p in parts]) if config.gate.wants_metadata else None
+            unpaired = join_unpaired(p.unpaired for p in parts)
             masks = FeatureBlock.concat([p.masks for p in parts]) if config.injection.core_mask_radius_pix > 0 else None
-            judged = [*run_all_gates(block, config, progress, told, masks), *_checks(config, found)]
+            judged = [*run_all_gates(block, config, progress, unpaired, masks), *_checks(config, found)]
             gated = [g.to_dict() for g in judged]
             if keep:
                 keep_results(folder.gates, stored_key(config, "gates", content), gated)
@@ -109,7 +118,7 @@ def run_all_gates(
     block: FeatureBlock,
     config: RunConfig,
     progress: Progress = silent,
-    metadata: MetadataRows | None = None,
+    unpaired: Any = None,
     masks: FeatureBlock | None = None,
 ) -> list[GateResult]:
     """Run the gates side by side here: their rows are here, and the solver releases the GIL."""
@@ -123,7 +132,7 @@ def run_all_gates(
             mask = Mask(*config.injection.core_mask)
             result = mask_edge_gate(masks, mask, config.gate, config.bands, config.seed, edges)
         else:
-            result = run_gate(block, name, config.gate, config.bands, config.seed, edges, metadata)
+            result = run_gate(block, name, config.gate, config.bands, config.seed, edges, unpaired)
         done += 1
         progress("gate", done, len(names))
         return result
@@ -152,7 +161,7 @@ class _Part:
     index: int
     summaries: Any
     features: Any
-    metadata: Any
+    unpaired: Any
     masks: Any
 
 
@@ -180,7 +189,7 @@ class _MeasureTask:
             Summaries.from_block(pairs, config.diagnostics, origin) if self.summaries else None,
             self._features(pairs) if self.features else None,
             # Of all rows: control rows may have hosts of their own, and exact balance is counted over every row.
-            MetadataRows.from_block(pairs) if self.features and config.gate.wants_metadata else None,
+            unpaired_rows(pairs, config.gate) if self.features else {},
             self._masks(pairs) if self.masked else None,
         )
 

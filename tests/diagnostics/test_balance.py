@@ -9,6 +9,7 @@ from scipy import stats
 
 from lensflow.config import DiagnosticsConfig
 from lensflow.diagnostics import Balance, Status, balance, findings
+from lensflow.diagnostics.host_shapes import SHAPES, host_shapes
 from lensflow.schema import SPLITS
 from tests.diagnostics.pairs_factory import pairs_block
 
@@ -41,6 +42,9 @@ def column_of(pairs, name):
     y, x = np.mgrid[:size, :size] - (size - 1) / 2
     r = np.hypot(x, y)
     left = pairs["stamp"].values[:, b].astype(float) - pairs["arc"].values[:, b]
+    if base.startswith("host_"):
+        shapes = host_shapes(pairs["ctrl"].values)[:, b, SHAPES.index(base.removeprefix("host_"))]
+        return np.where(np.isfinite(pairs["psf_fwhm_arcsec"].values[:, b]), shapes, np.nan)
     values = {
         "outer_mean": left[:, r >= 20].mean(axis=1),
         "outer_rms": left[:, r >= 20].std(axis=1),

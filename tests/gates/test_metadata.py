@@ -122,7 +122,7 @@ def test_the_dataset_is_asked_through_the_same_call_as_other_gates():
     results = gate_pairs(pairs.chunk({"sample": 33}), config)
     assert [r.name for r in results] == ["metadata_all", "brightness_r"]
     assert results[0].verdict is Verdict.PASS and results[0].n_rows == pairs.sizes["sample"]
-    with pytest.raises(GateError, match="no metadata"):
+    with pytest.raises(GateError, match="no metadata rows"):
         run_gate(feature_block(pairs, ["metadata_all"], 10), "metadata_all", CONFIG, BANDS, seed=1)
 
 

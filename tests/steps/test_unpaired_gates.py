@@ -54,7 +54,9 @@ def test_stored_gates_are_those_of_the_opened_pairs(disjoint):
     config, gates = disjoint
     pairs = open_all_pairs(steps.RunFolder.of(config).pairs)
     again = {g.name: g for g in lf.gate(pairs, config)}
-    assert list(again) == list(gates) == ["brightness_r", "metadata_all", "brightness_all+trees"]
+    required = ["brightness_r", "host_all", "host_all+trees"]
+    assert list(again) == list(gates) == [*required, "metadata_all", "brightness_all+trees"]
+    assert config.must_pass == tuple(required)
     assert again["metadata_all"].to_json() == gates["metadata_all"].to_json()
     assert again["brightness_all+trees"].auc == pytest.approx(gates["brightness_all+trees"].auc, abs=1e-9)
 
