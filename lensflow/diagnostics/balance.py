@@ -7,7 +7,7 @@ class, those with the smallest hash of their id: the same rows however the work 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ from lensflow.diagnostics.differences import regions
 from lensflow.diagnostics.exchange import EXCHANGES, LEAST_HOSTS, LEVEL, chance_limits
 from lensflow.diagnostics.host_shapes import SHAPES, host_shapes
 from lensflow.diagnostics.hostsums import Floats, HostSums, column, interval, named, ratio, same_layout
+from lensflow.diagnostics.marks import Marks, absent_pixels, number_format
 from lensflow.diagnostics.pixel_sums import outer_sums
 from lensflow.schema import SPLITS
 
@@ -29,6 +30,7 @@ CLASSES = ("injection", "control")
 # What a row's host, band and position give it; the arc's own parameters and metrics differ by construction.
 PER_BAND = ("psf_fwhm_arcsec", "quantize_step_nmgy")
 PER_ROW = ("x_center", "y_center", "host_partial", "band_absent", "assumed_noise", "assumed_psf")
+_NUMBERS = ("x_center", "y_center", *PER_BAND)
 # Of stamp - arc at r >= 20 pix, and of the control's core.
 _PIXELS = ("outer_mean", "outer_rms", "ctrl_core")
 CHANCE = (
@@ -48,6 +50,7 @@ class Balance:
     is_control: NDArray[np.bool_]  # (m,)
     sampled: NDArray[np.float32]  # (m, column)
     sampled_host: NDArray[np.int64]  # (m,)
+    marks: Marks = field(default_factory=Marks.none)
 
     @classmethod
     def from_block(cls, pairs: xr.Dataset, config: DiagnosticsConfig) -> Balance:
@@ -65,7 +68,9 @@ class Balance:
         cells[np.arange(n), split, control.astype(int)] = True
         host = column(pairs, "host_index").astype(np.int64)
         key = rng.mix_ids(column(pairs, "row_id").astype(np.uint64), np.uint64(11))
-        return cls(names, HostSums.from_rows(host, rows, cells), *_smallest(key, control, values.astype("f4"), host))
+        sample = _smallest(key, control, values.astype("f4"), host)
+        marks = Marks.from_rows(pairs, metadata_columns(pairs)[1])
+        return cls(names, HostSums.from_rows(host, rows, cells), *sample, marks)
 
     def __add__(self, other: Balance) -> Balance:
         same_layout(self.columns, other.columns)
@@ -73,7 +78,7 @@ class Balance:
             np.concatenate([getattr(self, k), getattr(other, k)])
             for k in ("keys", "is_control", "sampled", "sampled_host")
         )
-        return Balance(self.columns, self.hosts + other.hosts, *_smallest(*kept))
+        return Balance(self.columns, self.hosts + other.hosts, *_smallest(*kept), self.marks + other.marks)
 
     def result(self, config: DiagnosticsConfig, seed: int) -> xr.Dataset:
         """Standardised differences with intervals over hosts, missing values, and distances of distributions."""
@@ -119,8 +124,21 @@ class Balance:
             "ks": named(["column"], distance, "1", "largest distance of the distributions of the two classes"),
             "ks_p": named(["column"], p, "1", "its p-value, as if each host were one row: rows of a host are alike"),
         }  # fmt: skip
+        differing = self.marks.differing
+        out["n_hosts_of_other_bits"] = named(
+            [], differing.size, "1", "hosts whose metadata are not the same bits in injections and controls"
+        )
+        out["n_contradicted"] = named([], self.marks.contradicted, "1", "rows called clean that carry a flag")
         coords = {"class": list(CLASSES), "place": ["all", *SPLITS], "column": list(self.columns)}
-        return xr.Dataset(out, coords=coords, attrs={"title": "class balance", "sampled_rows": int(self.keys.size)})
+        return xr.Dataset(
+            out,
+            coords=coords,
+            attrs={
+                "title": "class balance",
+                "sampled_rows": int(self.keys.size),
+                "first_host_of_other_bits": int(differing[0]) if differing.size else -1,
+            },
+        )
 
     def _ks(self, k: int) -> tuple[float, float]:
         values, control = self.sampled[:, k], self.is_control
@@ -140,6 +158,9 @@ def _columns(pairs: xr.Dataset) -> tuple[tuple[str, ...], Floats]:
     bands = [str(b) for b in pairs["band"].values]
     told, values = metadata_columns(pairs)
     names = [f"{name}_{band}" if band else name for name, band in told]
+    numbers = [k for k, (name, _) in enumerate(told) if name in _NUMBERS]
+    names += [f"{names[k]} zero bits" for k in numbers] + [f"absent_pixels_{b}" for b in bands]
+    values = np.concatenate([values, number_format(values[:, numbers]), absent_pixels(pairs)], axis=1)
     pixels = np.concatenate([_pixel_columns(pairs), _shape_columns(pairs)], axis=-1)
     names += [f"{name}_{b}" for name in (*_PIXELS, *(f"host_{s}" for s in SHAPES)) for b in bands]
     return tuple(names), np.concatenate([values, *np.moveaxis(pixels, -1, 0)], axis=1)

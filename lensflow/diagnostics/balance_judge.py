@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 
 from lensflow.diagnostics.exchange import LEAST_HOSTS
-from lensflow.diagnostics.judging import Finding, Status, not_tested, place_of
+from lensflow.diagnostics.judging import Finding, Status, exact, not_tested, place_of
 
 # Beyond these, in standard deviations and in shares of rows, a difference matters.
 BALANCE, MISSING_SHARE = 0.2, 0.02
@@ -40,6 +40,11 @@ def balance_findings(ds: xr.Dataset) -> Iterator[Finding]:
         np.nan, 0.0, f"Kolmogorov-Smirnov distance, p = {value:.2g} (alarm below {KS_P:g})",
     )  # fmt: skip
     yield _by_chance(ds, "missing values", "missing_difference", MISSING_SHARE)
+    bits = exact("balance", "metadata of a host is the same bits in both classes", ds["n_hosts_of_other_bits"])
+    if bits.status is Status.ALARM:
+        bits = replace(bits, where=f"host {ds.attrs['first_host_of_other_bits']}")
+    yield bits
+    yield exact("balance", "no clean row carries a flag", ds["n_contradicted"])
     few = ds["place"].values[ds["fewest_hosts"].values < LEAST_HOSTS]
     if few.size and means.status is not Status.NOT_TESTED:
         yield Finding(
