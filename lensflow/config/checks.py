@@ -70,6 +70,7 @@ GATE_CHECKS = {
     "balance": "injections and controls agree in every column that a network could feel",
     "localisation": "the light added to a row lies at the radius where its rendered arc does",
     "visibility": "the arcs can be seen: enough of them above the noise, and not too faint beside their hosts",
+    "priors": "the manifest is what a second draw of its plan gives: distributions, correlations, arcs, row ids",
     "diagnostics": "no other diagnostic raises an alarm",
 }
 

@@ -42,7 +42,7 @@ class Marks:
         """Read the marks of a block whose rows have this metadata, (row, column)."""
         host, control = column(pairs, "host_index").astype(np.int64), column(pairs, "is_control").astype(bool)
         clean = np.where(np.isnan(metadata), np.nan, metadata + 0.0)  # one NaN, one zero
-        words = np.ascontiguousarray(clean).view(np.uint64).reshape(len(host), -1)
+        words = np.ascontiguousarray(clean).view(np.uint64).reshape(metadata.shape)
         key = np.zeros(len(host), np.uint64)
         for k in range(words.shape[1]):
             key = rng.mix_ids(key ^ words[:, k], np.uint64(k))

@@ -24,6 +24,8 @@ from lensflow.diagnostics.findings import (
 )
 from lensflow.diagnostics.judging import ALARM
 from lensflow.errors import GateError, SplitError
+from lensflow.gates.priors import LEVEL as LEVEL_OF_PRIORS
+from lensflow.gates.priors import SMALL_CORRELATION, SMALL_SHARE
 from lensflow.gates.verdicts import GateResult, Verdict
 from lensflow.manifest.splits import check_splits
 
@@ -37,6 +39,7 @@ def run_checks(
     hosts: xr.Dataset,
     manifest: xr.Dataset,
     guard_arcsec: float,
+    priors: Sequence[Finding] = (),
 ) -> list[GateResult]:
     """Judge a run by its diagnostics and by its tables.
 
@@ -50,6 +53,8 @@ def run_checks(
         All rows, with the columns that :func:`lensflow.manifest.splits.check_splits` compares.
     guard_arcsec : float
         Hosts of different splits must lie further apart.
+    priors : sequence of Finding
+        From :func:`lensflow.gates.priors.prior_findings`, for the check ``priors``.
 
     Returns
     -------
@@ -70,6 +75,7 @@ def run_checks(
         "balance": (_all_of, balance),
         "localisation": (_all_of, light),
         "visibility": (_all_of, seen),
+        "priors": (_all_of, list(priors)),
         "diagnostics": (_rest, [f for f in found if f not in (*balance, *light, *seen)]),
     }
     out = []
@@ -94,6 +100,8 @@ def _with(gate: GateResult, found: Sequence[Finding]) -> GateResult:
 def _limits(name: str, guard_arcsec: float) -> dict[str, Any]:
     if name == "splits":
         return {"guard_arcsec": guard_arcsec}
+    if name == "priors":
+        return {"level": LEVEL_OF_PRIORS, "small_correlation": SMALL_CORRELATION, "small_share": SMALL_SHARE}
     if name == "localisation":
         return {"least_share": LOCALISED_SHARE}
     if name == "visibility":

@@ -31,6 +31,9 @@ AZIMUTH_PIX, AZIMUTH_SECTORS = (2.0, 10.0), 12
 PROFILE_PIX = 25
 # Features of these are means of pixels: a leak of one sky sigma in every pixel moves each by one sky sigma.
 MEANS = ("core", "annulus", "ring", "edge", "corners", "stamp", "brightness", "profile")
+# Of these, kinds whose pixels all lie where robust views do not take their zero from (r >= 20 pix).
+INSIDE = ("core", "brightness")
+STANDARDISED = " (not to all pixels: this view takes out what the sky at r >= 20 pix has too)"
 # Kinds that are made from the same numbers share them in a block.
 SHARED = {"colour": "brightness"}
 
@@ -110,16 +113,18 @@ class Recipe:
         sky_sigma : ndarray, shape (band,)
             Pixel scatter of the sky in the raw view.
         """
-        if self.kind in MEANS and self.view != "asinh":
+        if self.kind in MEANS and (self.view == "raw" or (self.view == "robust" and self.kind in INSIDE)):
             sigma = (sky_sigma if self.view == "raw" else np.ones_like(sky_sigma))[list(self.bands)]
             unit = (
                 np.array([sigma.sum()]) if self.kind == "brightness" else np.repeat(sigma, ctrl.shape[1] // len(sigma))
             )
             # A feature that is the same in every control is blanked there: a leak would be blanked with it.
             unit = np.where(np.ptp(ctrl, axis=0) > 0, unit, 0.0) if len(ctrl) > 1 else unit
-            return unit, "a constant, in sky sigma, added to every pixel of unlensed copies of the controls"
+            where = "every pixel" if self.view == "raw" else f"the pixels that the gate looks at{STANDARDISED}"
+            return unit, f"a constant, in sky sigma, added to {where} of unlensed copies of the controls"
         scatter = MAD_TO_SIGMA * np.median(np.abs(ctrl - np.median(ctrl, axis=0)), axis=0)
-        return scatter, "every feature of unlensed copies of the controls shifted by its own scatter over the controls"
+        what = "every feature of unlensed copies of the controls shifted by its own scatter over the controls"
+        return scatter, what + (STANDARDISED if self.kind in MEANS and self.view != "raw" else "")
 
 
 def box_shape(recipe: Recipe, numbers: NDArray[np.floating]) -> tuple[int, ...]:

@@ -36,6 +36,7 @@ from lensflow.manifest.image_sources import bank_of
 from lensflow.steps.execute import Progress, run_tasks, silent
 from lensflow.steps.identity import keep_config, pairs_content, stored_key
 from lensflow.steps.inject import hosts_of
+from lensflow.steps.priors import priors_of
 from lensflow.steps.run_folder import RunFolder
 from lensflow.steps.sources import stamp_diagonal_arcsec
 from lensflow.store import paths, resume
@@ -153,7 +154,8 @@ def _checks(config: RunConfig, diagnostics: Any) -> list[GateResult]:
     manifest = read_head(folder.manifest, "manifest", names=("host_index", "split", "is_control", *images))
     scale = float(read_attrs(folder.cutouts, "cutouts")["pixel_scale_arcsec"])
     apart = max(config.splits.guard_arcsec or 0.0, stamp_diagonal_arcsec(config, scale))
-    return run_checks(config.gate.checks, results, hosts, manifest, apart)
+    priors = priors_of(config) if "priors" in config.gate.checks else []
+    return run_checks(config.gate.checks, results, hosts, manifest, apart, priors)
 
 
 @dataclass(frozen=True)

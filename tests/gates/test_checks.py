@@ -1,5 +1,7 @@
 """Gates without a fit: each passes a sound run and refuses the fault that it is there for."""
 
+from functools import lru_cache
+
 import numpy as np
 import pytest
 
@@ -9,6 +11,8 @@ from lensflow.diagnostics import Status, Summaries
 from lensflow.diagnostics.zoo import FAULTS, small_run
 from lensflow.errors import GateError
 from lensflow.gates import GateResult, Verdict, findings_of, run_checks
+from lensflow.gates.priors import prior_findings
+from lensflow.manifest.build import build_manifest
 from tests.factories import make_config
 
 GUARD_ARCSEC = 24.0
@@ -39,7 +43,15 @@ def sound(run):
 def _checked(run, results, *names, hosts=None, manifest=None):
     hosts = _hosts(run) if hosts is None else hosts
     manifest = run.manifest if manifest is None else manifest
-    return {g.name: g for g in run_checks(names or GATE_CHECKS, results, hosts, manifest, GUARD_ARCSEC)}
+    priors = _priors(run) if "priors" in (names or GATE_CHECKS) else ()
+    return {g.name: g for g in run_checks(names or GATE_CHECKS, results, hosts, manifest, GUARD_ARCSEC, priors)}
+
+
+@lru_cache(maxsize=4)
+def _priors(run):
+    redrawn = build_manifest(run.hosts, run.config.model_copy(update={"seed": 99}))
+    flux = run.hosts["aperture_flux_nmgy"].values[:, 1]
+    return prior_findings(run.manifest, redrawn, flux, ("g", "r", "z"), 1)
 
 
 def _with_fault(run, name):
@@ -57,7 +69,7 @@ def test_a_sound_run_passes_every_check_with_its_comparisons(run, sound):
         assert all(f.status is Status.OK for f in findings_of(gate))
         assert GateResult.from_json(gate.to_json()).to_json() == gate.to_json()
     compared = sum(len(g.findings) for name, g in gates.items() if name != "splits")
-    assert compared == sum(1 for _ in findings_of(gates["diagnostics"])) + 7
+    assert compared == sum(1 for _ in findings_of(gates["diagnostics"])) + 14
 
 
 @pytest.mark.parametrize(

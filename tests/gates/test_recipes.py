@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from lensflow import geometry
-from lensflow.config.checks import GATE_KINDS, GATE_VIEWS, RAW_ONLY, GateConfig, parse_recipe
+from lensflow.config.checks import GATE_KINDS, GATE_VIEWS, RAW_ONLY, UNPAIRED, GateConfig, parse_recipe
 from lensflow.errors import GateError
 from lensflow.gates.recipes import MEANS, Recipe, look, reduce_pixels, sky
 
@@ -20,7 +20,7 @@ def numbers(kind, pixels=NOISE):
     return reduce_pixels(np.asarray(pixels, np.float32), [kind], 10)[kind]
 
 
-@pytest.mark.parametrize("kind", [k for k in GATE_KINDS if k not in ("colour", "metadata")])
+@pytest.mark.parametrize("kind", [k for k in GATE_KINDS if k not in ("colour", *UNPAIRED)])
 def test_every_kind_gives_finite_features_of_its_own_size(kind):
     found = numbers(kind)
     assert found.shape[:2] == (4, 2) and found.dtype == np.float32
@@ -115,14 +115,41 @@ def test_names_are_kind_band_and_view():
 def test_every_kind_and_view_of_the_config_can_be_run():
     for kind in GATE_KINDS:
         for view in GATE_VIEWS:
-            # metadata is not made from pixels: see test_metadata
-            if kind != "metadata" and (view == "raw" or kind not in RAW_ONLY):
+            # others than pairs of stamps: see test_metadata, test_hosts
+            if kind not in UNPAIRED and (view == "raw" or kind not in RAW_ONLY):
                 name = f"{kind}_all_{view}"
                 recipe = Recipe.of(name, ("g", "r"))
                 pixels = reduce_pixels(look(NOISE, view), [recipe.source.split("_")[0]], 10)
                 found = recipe.features(next(iter(pixels.values())), np.ones(2))
                 unit, _ = recipe.leak_unit(found, np.array([0.5, 2.0]))
                 assert np.isfinite(found).all() and unit.shape == (found.shape[1],), name
+
+
+@pytest.mark.parametrize("kind", ["core", "brightness"])
+def test_a_known_leak_of_the_robust_view_is_that_of_pixels_before_the_view(kind):
+    """A constant where the gate looks moves features by itself; one in all pixels is taken out, and that is said."""
+    recipe = Recipe.of(f"{kind}_all_robust", ("g", "r"))
+    sigma = sky(NOISE)[1]
+
+    def features(pixels):
+        return recipe.features(numbers(kind, look(pixels.astype(np.float32), "robust")), np.ones(2))
+
+    unit, words = recipe.leak_unit(features(NOISE), np.ones(2))
+    inside = NOISE + sigma[..., None, None] * (R < geometry.ANNULUS_INNER_PIX)
+    np.testing.assert_allclose(features(inside) - features(NOISE), np.broadcast_to(unit, (4, unit.size)), atol=1e-4)
+    np.testing.assert_allclose(features(NOISE + 3 * sigma[..., None, None]), features(NOISE), atol=1e-4)
+    assert "to the pixels that the gate looks at" in words and "this view takes out" in words
+
+
+@pytest.mark.parametrize("kind", ["annulus", "edge", "corners", "ring", "stamp", "profile"])
+def test_gates_of_the_sky_claim_no_power_for_a_constant_that_their_view_takes_out(kind):
+    recipe = Recipe.of(f"{kind}_all_robust", ("g", "r"))
+    found = recipe.features(numbers(kind, look(NOISE, "robust")), np.ones(2))
+    words = recipe.leak_unit(found, np.ones(2))[1]
+    assert "a constant" not in words and "this view takes out" in words
+    assert (
+        recipe.leak_unit(found, np.ones(2))[1] != Recipe.of(f"{kind}_all", ("g", "r")).leak_unit(found, np.ones(2))[1]
+    )
 
 
 @pytest.mark.parametrize(

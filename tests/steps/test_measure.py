@@ -13,6 +13,8 @@ from lensflow.config import load_config
 from lensflow.diagnostics import Status, findings, psf_check, reference
 from lensflow.errors import CertificateError, ConfigError, StoreError
 from lensflow.gates import Verdict
+from lensflow.steps import priors
+from lensflow.steps.priors import priors_of
 from lensflow.steps.run_folder import RunFolder
 from lensflow.store import paths, receipts, resume
 from lensflow.store.open import open_all_pairs, open_cutouts, open_manifest
@@ -259,3 +261,10 @@ def test_verify_renders_every_row_again_and_names_the_one_that_is_another(run, c
     assert code == 1 and "make the run again in another out" in " ".join(text.split())
     found = measured(run)[1]
     assert {("rendering", "stored arcs made anew"), ("recompute", "stamps are host + arc + noise")} <= alarmed(found)
+
+
+def test_the_manifest_is_held_against_a_second_draw(whole, monkeypatch):
+    found = priors_of(whole)
+    assert len(found) == 5 and {f.status for f in found} == {Status.OK}
+    monkeypatch.setattr(priors, "MAX_ROWS", 50)  # evenly spaced hosts
+    assert {f.status for f in priors_of(whole) if f.check != "distributions"} <= {Status.OK, Status.NOT_TESTED}
