@@ -44,8 +44,8 @@ class Marks:
         clean = np.where(np.isnan(metadata), np.nan, metadata + 0.0)  # one NaN, one zero
         words = np.ascontiguousarray(clean).view(np.uint64).reshape(metadata.shape)
         key = np.zeros(len(host), np.uint64)
-        for k in range(words.shape[1]):
-            key = rng.mix_ids(key ^ words[:, k], np.uint64(k))
+        for k, word in enumerate(words.T):
+            key = rng.mix_ids(key ^ word, np.uint64(k))
         key = np.minimum(key, _NONE - np.uint64(1))
         bits = np.empty((len(host), 4), np.uint64)
         for c in (False, True):

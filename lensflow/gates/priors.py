@@ -70,15 +70,15 @@ def prior_findings(
         return [*out, not_tested("priors", "distributions", f"{min(n, m)} hosts: at least {LEAST_HOSTS} are needed")]
     skipped = {name for name in _parameter_names(bands) if _TABLE_NAMES.get(name, name) in given}
     skipped |= {f"{a}-{b}" for a, b in pairwise(bands) if "src_flux_nmgy" in given}
-    drawn = [{k: v for k, v in parameters(rows, bands, reference_band).items() if k not in skipped} for rows in runs]
-    names = [k for k in drawn[0] if all(np.isfinite(d[k]).any() for d in drawn)]
-    out.append(_distributions(names, *drawn, n, m))
-    fluxes = [host_flux[h] for h in hosts]
-    for d, flux in zip(drawn, fluxes, strict=True):
-        d["host flux"] = flux
-    out.append(_correlations([*names, "host flux"], *drawn, n, m))
-    out.append(_frozen(names, *drawn))
-    out.append(_repeated(*runs, bands))
+    run, other = (
+        {k: v for k, v in parameters(rows, bands, reference_band).items() if k not in skipped} for rows in runs
+    )
+    names = [k for k in run if np.isfinite(run[k]).any() and np.isfinite(other[k]).any()]
+    out.append(_distributions(names, run, other, n, m))
+    run["host flux"], other["host flux"] = (host_flux[h] for h in hosts)
+    out.append(_correlations([*names, "host flux"], run, other, n, m))
+    out.append(_frozen(names, run, other))
+    out.append(_repeated(runs[0], runs[1]))
     return out
 
 
@@ -162,7 +162,7 @@ def _varies(values: Floats) -> bool:
     return bool(good.size and np.ptp(good) > 1e-9 * np.abs(good).max())
 
 
-def _repeated(run: xr.Dataset, other: xr.Dataset, bands: Sequence[str]) -> Finding:
+def _repeated(run: xr.Dataset, other: xr.Dataset) -> Finding:
     """Share of rows whose arc is that of an earlier row, to six digits."""
     value, expected = (_share_repeated(rows) for rows in (run, other))
     status = Status.ALARM if value > expected + SMALL_SHARE else Status.OK
