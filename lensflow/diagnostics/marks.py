@@ -8,14 +8,11 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from lensflow import rng
+from lensflow import rng, schema
 from lensflow.diagnostics.hostsums import Floats, column
 
-# Flags that take a row out of the clean subset.
-FLAGS = (
-    *("band_absent", "no_good_pixel", "render_not_converged", "host_partial", "assumed_noise", "assumed_psf"),
-    *("low_stamp_flux", "flux_without_data"),
-)
+# Flags that take a row out of the clean subset: all of the schema's but that of the subset itself and the marks.
+FLAGS = tuple(v.name for v in schema.FLAGS if v.name != "is_clean" and v not in schema.MARKS)
 _NONE = np.uint64(2**64 - 1)
 
 

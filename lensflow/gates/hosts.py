@@ -15,6 +15,7 @@ from lensflow import geometry
 from lensflow.config import GateConfig
 from lensflow.diagnostics.host_shapes import SHAPES, host_shapes
 from lensflow.diagnostics.hostsums import column
+from lensflow.gates.means import mean_weights
 from lensflow.gates.metadata_rows import MetadataRows
 from lensflow.gates.recipes import sky
 
@@ -99,10 +100,5 @@ def _means(size: int) -> tuple[csr_array, int]:
     inside = (np.abs(x) < half) & (np.abs(y) < half)
     square = ((y + half) // BLOCK_PIX) * BLOCKS_ACROSS + (x + half) // BLOCK_PIX
     n_rings = len(edges) - 1
-    labels = [np.where(ring >= 0, ring, -1), np.where(inside, n_rings + square, -1)]
-    parts = []
-    for label in (np.asarray(v, np.int64).ravel() for v in labels):
-        at = np.flatnonzero(label >= 0)
-        parts.append((at, label[at], 1 / np.bincount(label[at])[label[at]]))
-    row, col, weight = (np.concatenate(v) for v in zip(*parts, strict=True))
-    return csr_array((weight, (row, col)), shape=(size * size, int(col.max()) + 1)), n_rings
+    labels = [np.asarray(v, np.int64).ravel() for v in (ring, np.where(inside, square, -1))]
+    return mean_weights(labels, [n_rings, int(labels[1].max()) + 1]), n_rings

@@ -30,6 +30,7 @@ from lensflow.errors import GateError
 from lensflow.gates.estimators import estimator_of
 from lensflow.gates.features import FeatureBlock, Numbers, block_columns, distinct_controls
 from lensflow.gates.gate import Part, measure_parts, recipe_of_fit, rows_of_gate
+from lensflow.gates.means import mean_weights
 from lensflow.gates.recipes import sky
 from lensflow.gates.verdicts import GateResult, Verdict
 from lensflow.injection.core.masks import keep_weights
@@ -233,16 +234,7 @@ def _weights(x: float, y: float, size: int, mask: Mask) -> csr_array:
     ]
     rings = _ring_edges(mask)
     cells.append(np.where((r >= rings[0]) & (r < rings[-1] + 1), np.floor(r - rings[0]).astype(np.int64), -1))
-    columns, row, weight, first = [], [], [], 0
-    for cell, width in zip(cells, (SECTORS, SECTORS, len(rings)), strict=True):
-        inside = np.flatnonzero(cell >= 0)
-        count = np.bincount(cell[inside], minlength=width)
-        row.append(inside)
-        columns.append(cell[inside] + first)
-        weight.append(1 / count[cell[inside]])
-        first += width
-    entries = (np.concatenate(row), np.concatenate(columns))
-    return csr_array((np.concatenate(weight), entries), shape=(size * size, first))
+    return mean_weights(cells, (SECTORS, SECTORS, len(rings)))
 
 
 def _round(arc: NDArray[np.float64], x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:

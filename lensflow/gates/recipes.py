@@ -19,6 +19,7 @@ from scipy.sparse import csr_array
 from lensflow import geometry
 from lensflow.config.checks import GATE_KINDS, GATE_VIEWS, parse_recipe
 from lensflow.errors import GateError, did_you_mean
+from lensflow.gates.means import mean_weights
 from lensflow.gates.regions import Region
 
 Pixels = NDArray[np.float32]
@@ -193,17 +194,16 @@ def _sky_pixels(size: int) -> NDArray[np.bool_]:
 @lru_cache(maxsize=8)
 def _mean_weights(size: int, kinds: tuple[str, ...]) -> tuple[csr_array, list[int]]:
     """Weights (pixel, feature) of all kinds side by side, and how many features each has."""
-    columns: list[tuple[NDArray, NDArray, NDArray]] = []
-    widths: list[int] = []
+    labels, widths = [], []
     for kind in kinds:
-        label = _labels(size, kind).ravel()
+        label = _labels(size, kind).flatten()
         groups, place = np.unique(label[label >= 0], return_inverse=True)
         if not groups.size:
             raise GateError(f"gate of kind {kind!r}: a stamp of {size} pixels has no such pixels")
-        columns.append((np.flatnonzero(label >= 0), place + sum(widths), 1 / np.bincount(place)[place]))
+        label[label >= 0] = place
+        labels.append(label)
         widths.append(groups.size)
-    row, column, weight = (np.concatenate(v) for v in zip(*columns, strict=True))
-    return csr_array((weight.astype(np.float32), (row, column)), shape=(size * size, sum(widths))), widths
+    return mean_weights(labels, widths).astype(np.float32), widths
 
 
 def _labels(size: int, kind: str) -> NDArray[np.int64]:
@@ -243,7 +243,7 @@ def _power(pixels: Pixels) -> Pixels:
     ring = np.minimum(np.hypot(fy[:, None], fx[None, :]).round().astype(np.int64), size // 2).ravel()
     power = np.abs(np.fft.rfft2(pixels)) ** 2
     flat = power.reshape(-1, ring.size)
-    weights = csr_array((1 / np.bincount(ring)[ring], (np.arange(ring.size), ring)))
+    weights = mean_weights([ring], [int(ring.max()) + 1])
     means = np.asarray(flat @ weights).reshape(*pixels.shape[:2], ring.max() + 1)
     with np.errstate(divide="ignore"):
         return np.log10(means).astype(np.float32)
