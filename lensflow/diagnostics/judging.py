@@ -10,9 +10,13 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+from numpy.typing import ArrayLike, NDArray
+from scipy.stats import norm, t
 
-# An alarm: further from what is expected than so many half-widths of the 95 % interval.
+# An alarm: with many hosts, further from what is expected than so many half-widths of the 95 % interval.
 ALARM = 2.0
+# With fewer hosts only an alarm says something: that nothing is found there proves nothing.
+LEAST_HOSTS = 5
 
 
 class Status(StrEnum):
@@ -66,16 +70,27 @@ def not_tested(diagnostic: str, check: str, why: str) -> Finding:
     return Finding(diagnostic, check, Status.NOT_TESTED, "", nothing, nothing, nothing, nothing, why)
 
 
+def alarm_widths(n_hosts: ArrayLike) -> NDArray[np.float64]:
+    """Half-widths of a 95 % interval over so many hosts beyond which chance does not reach: the same chance for all.
+
+    ``ALARM`` of a normal distribution are 3.9 standard deviations, a chance of 9e-5. With few hosts the standard
+    deviation itself is uncertain (Student's t): 2.2 half-widths at 40 hosts, 3.4 at 8, 9 at 4.
+    """
+    freedom = np.maximum(np.asarray(n_hosts, dtype=np.float64), 2) - 1
+    return t.isf(norm.sf(ALARM * norm.isf(0.025)), freedom) / t.isf(0.025, freedom)
+
+
 def against(
     diagnostic: str, check: str, ds: xr.Dataset, name: str, expected: Any = 0.0, tolerance: Any = 0.0, text: str = ""
 ) -> Finding:
-    """Judge ``name`` with its interval against what is expected; the place where it is worst is told."""
+    """Judge ``name`` with its interval over ``n_hosts`` against what is expected; its worst place is told."""
     value, low, high = (ds[f"{name}{k}"] for k in ("", "_low", "_high"))
     want = xr.zeros_like(value) + expected
     apart = np.abs(value - want)
     # An infinite value (no noise at all) has no interval, and is an alarm.
     reach = xr.where(np.isinf(value), 0.0, np.maximum(high - value, value - low))
-    excess = (apart - np.maximum(ALARM * reach, xr.zeros_like(value) + tolerance)).where(np.isfinite(want))
+    widths = xr.zeros_like(value) + ds["n_hosts"].copy(data=alarm_widths(ds["n_hosts"]))
+    excess = (apart - np.maximum(widths * reach, xr.zeros_like(value) + tolerance)).where(np.isfinite(want))
     known = excess.notnull()
     if not bool(known.any()):
         why = "no value with an interval: too few rows or hosts, or no expectation"
@@ -83,6 +98,8 @@ def against(
     flat = excess.values.ravel()
     worst = int(np.nanargmax(np.where(np.isnan(flat), -np.inf, flat)))
     status = Status.ALARM if flat[worst] > 0 else Status.OK
+    if status is Status.OK and int(ds["n_hosts"].max()) < LEAST_HOSTS:
+        return not_tested(diagnostic, check, f"fewer than {LEAST_HOSTS} hosts: only a gross fault would be seen")
     number, lower, upper, wanted = (float(v.values.ravel()[worst]) for v in (value, low, high, want))
     said = text or str(ds[name].attrs["long_name"])
     units = str(ds[name].attrs.get("units", ""))

@@ -41,7 +41,7 @@ def findings(found: Sequence[Finding]) -> Table:
     ]
     return Table(
         "What the diagnostics measured beside what was to be expected, each at its worst place. An alarm: the "
-        "expectation lies beyond twice the half-width of the 95 % interval over hosts (about four standard deviations) "
+        "expectation lies beyond twice the half-width of the 95 % interval over hosts (more with few hosts) "
         "and beyond a tolerance that matters, or something exact is not.",
         ("diagnostic", "compared", "outcome", "where", "value", "expected", "95 %", "unit"),
         rows,

@@ -51,7 +51,7 @@ class FakeYarn(services.DriverServicer):
         for application in self.applications.values():
             application.end("KILLED")
         self.client.close()
-        self.server.stop(0)
+        self.server.stop(0).wait()
 
     def ping(self, request, context):
         return messages.Empty()

@@ -60,11 +60,11 @@ def test_memory_is_the_machines_shared_out_or_what_was_asked():
 
 
 def test_local_processes_can_speak_tls_and_the_dashboard_stays_on_this_machine():
+    before = _listening()
     with connect(ClusterConfig(workers=1, tls=True)) as client:
         assert client.scheduler_info()["address"].startswith("tls://127.0.0.1")
         assert client.submit(lambda: 42).result() == 42
-        listening = {c.laddr.ip for c in psutil.Process().net_connections() if c.status == psutil.CONN_LISTEN}
-        assert listening == {"127.0.0.1"}
+        assert {ip for ip, _ in _listening() - before} == {"127.0.0.1"}
 
 
 @pytest.mark.parametrize(
@@ -89,10 +89,10 @@ def test_a_signal_closes_what_was_started(number, code):
 
 
 def _listening():
-    """Addresses at which this process and those below it listen."""
+    """Addresses and ports at which this process and those below it listen; earlier tests may have left some."""
     me = psutil.Process()
     family = [me, *me.children(recursive=True)]
-    return {c.laddr.ip for p in family for c in p.net_connections() if c.status == psutil.CONN_LISTEN}
+    return {(c.laddr.ip, c.laddr.port) for p in family for c in p.net_connections() if c.status == psutil.CONN_LISTEN}
 
 
 @pytest.mark.parametrize(
@@ -107,9 +107,10 @@ def _listening():
 )
 def test_nothing_listens_beyond_this_machine_and_the_dashboards_link_is_right_or_absent(settings):
     config = ClusterConfig(**settings)
+    before = _listening()
     with connect(config) as client:
         assert client.submit(lambda: 42).result() == 42
-        assert _listening() == {"127.0.0.1"}
+        assert {ip for ip, _ in _listening() - before} == {"127.0.0.1"}
         link = dashboard_link(client, config)
         if config.dashboard is None:
             assert link is None
