@@ -341,8 +341,8 @@ FAULTS = (
           spoil=_stamps(lambda p, s: np.round(s / (0.25 * _sky(p))) * 0.25 * _sky(p))),
     Fault("controls of other hosts", "the control of each row is another galaxy", ("annulus", "alignment"),
           spoil=_other_hosts),
-    Fault("wrong zero point", "arcs of a tenth of the light, on pixels of zero point 27 taken for nanomaggies",
-          ("visibility",), _with(lambda m: {"src_flux_nmgy": 0.1 * np.asarray(m["src_flux_nmgy"])}), _counts),
+    Fault("wrong zero point", "arcs of 2 % of the light, on pixels of zero point 27 taken for nanomaggies",
+          ("visibility",), _with(lambda m: {"src_flux_nmgy": 0.02 * np.asarray(m["src_flux_nmgy"])}), _counts),
     Fault("controls of good seeing", "controls only in the best third of the seeing", ("balance",),
           spoil=_best_seeing_controls),
 )  # fmt: skip
