@@ -84,26 +84,31 @@ def against(
     diagnostic: str, check: str, ds: xr.Dataset, name: str, expected: Any = 0.0, tolerance: Any = 0.0, text: str = ""
 ) -> Finding:
     """Judge ``name`` with its interval over ``n_hosts`` against what is expected; its worst place is told."""
-    value, low, high = (ds[f"{name}{k}"] for k in ("", "_low", "_high"))
-    want = xr.zeros_like(value) + expected
-    apart = np.abs(value - want)
+    of = ds[name]
+    value, low, high = (_like(of, ds[f"{name}{k}"]) for k in ("", "_low", "_high"))
+    want, least = _like(of, expected), _like(of, tolerance)
     # An infinite value (no noise at all) has no interval, and is an alarm.
-    reach = xr.where(np.isinf(value), 0.0, np.maximum(high - value, value - low))
-    widths = xr.zeros_like(value) + ds["n_hosts"].copy(data=alarm_widths(ds["n_hosts"]))
-    excess = (apart - np.maximum(widths * reach, xr.zeros_like(value) + tolerance)).where(np.isfinite(want))
-    known = excess.notnull()
-    if not bool(known.any()):
+    reach = np.where(np.isinf(value), 0.0, np.maximum(high - value, value - low))
+    beyond = np.maximum(_like(of, ds["n_hosts"].copy(data=alarm_widths(ds["n_hosts"]))) * reach, least)
+    excess = np.where(np.isfinite(want), np.abs(value - want) - beyond, np.nan)
+    if np.isnan(excess).all():
         why = "no value with an interval: too few rows or hosts, or no expectation"
         return not_tested(diagnostic, check, why)
-    flat = excess.values.ravel()
-    worst = int(np.nanargmax(np.where(np.isnan(flat), -np.inf, flat)))
-    status = Status.ALARM if flat[worst] > 0 else Status.OK
+    worst = int(np.nanargmax(excess))
+    status = Status.ALARM if excess[worst] > 0 else Status.OK
     if status is Status.OK and int(ds["n_hosts"].max()) < LEAST_HOSTS:
         return not_tested(diagnostic, check, f"fewer than {LEAST_HOSTS} hosts: only a gross fault would be seen")
-    number, lower, upper, wanted = (float(v.values.ravel()[worst]) for v in (value, low, high, want))
-    said = text or str(ds[name].attrs["long_name"])
-    units = str(ds[name].attrs.get("units", ""))
-    return Finding(diagnostic, check, status, place_of(value, worst), number, lower, upper, wanted, said, units)
+    number, lower, upper, wanted = (float(v[worst]) for v in (value, low, high, want))
+    said = text or str(of.attrs["long_name"])
+    units = str(of.attrs.get("units", ""))
+    return Finding(diagnostic, check, status, place_of(of, worst), number, lower, upper, wanted, said, units)
+
+
+def _like(of: xr.DataArray, values: Any) -> NDArray[np.float64]:
+    """Values in the places of ``of``, in one row."""
+    if isinstance(values, xr.DataArray) and values.dims != of.dims:
+        values = values.broadcast_like(of).transpose(*of.dims)
+    return np.broadcast_to(np.asarray(values, dtype=np.float64), of.shape).ravel()
 
 
 def exact(diagnostic: str, check: str, counts: xr.DataArray, tested: bool = True) -> Finding:

@@ -97,7 +97,7 @@ def triptych(example: Example, bands: Sequence[str], sky: float, pixel_scale_arc
     gap = np.full((size, GAP_PIX, 3), 255, dtype=np.uint8)
     joined = np.concatenate([panels[0], gap, panels[1], gap, panels[2]], axis=1)
     buffer = io.BytesIO()
-    Image.fromarray(joined).save(buffer, format="PNG", optimize=True)
+    Image.fromarray(joined).save(buffer, format="PNG")
     alt = (
         f"Host, arc and stamp of {example.host_id}: Einstein radius {number(example.theta_e_arcsec)} arcsec, "
         f"magnification {number(example.magnification)}, arc SNR {number(example.arc_snr)}"
