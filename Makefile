@@ -26,7 +26,10 @@ $(READY): requirements.lock pyproject.toml
 demo: $(READY)  ## survey pixels to a verdict, end to end, into runs/demo
 	@$(BIN)/lensflow demo --out $(OUT)
 
-test: $(READY)  ## the fast tests (< 5 minutes)
+# Two processes share the cores already: BLAS with threads of its own in each makes both slower.
+test: export OMP_NUM_THREADS = 1
+test: export OPENBLAS_NUM_THREADS = 1
+test: $(READY)  ## the fast tests
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 notebooks: $(READY)  ## execute the notebooks from top to bottom

@@ -2,7 +2,8 @@
 
 The rule is one for all: a statistic is an alarm if its expected value lies further away than twice the half-width of
 its 95 % interval (more with few hosts, :func:`~lensflow.diagnostics.judging.alarm_widths`: a chance of 9e-5, so that
-a hundred statistics of a sound run are rarely one alarm) and by more than a tolerance that matters. What must be exact is an alarm as soon as it is not.
+a hundred statistics of a sound run are rarely one alarm) and by more than a tolerance that matters.
+What must be exact is an alarm as soon as it is not.
 Class balance has a rule of its own (:mod:`lensflow.diagnostics.balance_judge`).
 """
 

@@ -116,7 +116,10 @@ def _limits(name: str, guard_arcsec: float) -> dict[str, Any]:
             f"{100 * LEVEL:g} % of sound runs, and beyond a tolerance"
         )
         return {"alarm": rule, "least_hosts": LEAST_HOSTS, "ks_p": KS_P}
-    rule = f"an expectation further away than {ALARM:g} half-widths of the 95 % interval (more with few hosts) and than a tolerance"
+    rule = (
+        f"an expectation further away than {ALARM:g} half-widths of the 95 % interval (more with few hosts) and than a "
+        "tolerance"
+    )
     return {"alarm": rule}
 
 

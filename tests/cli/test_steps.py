@@ -13,6 +13,7 @@ from tests.small_survey import write_targets
 from tests.survey.brick_factory import BRICK, file_of, write_brick
 
 
+@pytest.mark.slow
 def test_the_steps_one_by_one_make_a_run(command, survey):
     code, text = command("cut", config=survey)
     assert code == 0 and "status: OK │ 6" in text
@@ -96,6 +97,7 @@ def cut(command, survey):
     return code, text, counts
 
 
+@pytest.mark.slow
 def test_a_missing_band_file_makes_the_band_absent(command, survey):
     file_of(Path(survey["survey"]["root"]), "image", "g").unlink()
     code, text, counts = cut(command, survey)
@@ -103,6 +105,7 @@ def test_a_missing_band_file_makes_the_band_absent(command, survey):
     assert "image-g.fits.fz" in text
 
 
+@pytest.mark.slow
 def test_a_band_that_the_survey_does_not_have_is_absent_everywhere(command, survey):
     survey["bands"] = ["g", "r", "i", "z"]
     _, _, counts = cut(command, survey)

@@ -21,6 +21,7 @@ def joining(settings, **changes):
     return connect(ClusterConfig(**{**settings, **changes}))
 
 
+@pytest.mark.slow
 def test_an_external_scheduler_over_tls_is_joined_and_left_running(external):
     for answer in (42, 43):
         with joining(external.cluster) as client:

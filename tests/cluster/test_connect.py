@@ -68,7 +68,11 @@ def test_local_processes_can_speak_tls_and_the_dashboard_stays_on_this_machine()
 
 
 @pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGTERM, 143), pytest.param(signal.SIGINT, -2, marks=pytest.mark.cluster)]
+    ("number", "code"),
+    [
+        pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow),
+        pytest.param(signal.SIGINT, -2, marks=pytest.mark.cluster),
+    ],
 )
 def test_a_signal_closes_what_was_started(number, code):
     script = (
@@ -100,7 +104,7 @@ def _listening():
     [
         {"kind": "threads", "workers": 1},
         {"kind": "threads", "workers": 1, "dashboard": None},
-        {"workers": 1, "dashboard": None},
+        pytest.param({"workers": 1, "dashboard": None}, marks=pytest.mark.slow),
         {"workers": 1},
     ],
     ids=str,

@@ -109,6 +109,7 @@ def test_a_renderer_that_is_not_linear_or_wraps_round_is_told(pairs, quick):
     assert "wrap_round" in broken(psf_check(kept, wrapped))
 
 
+@pytest.mark.slow
 def test_a_run_with_psf_images_has_no_alarm_and_its_psfs_and_arcs_are_tested(kernel_pairs, kernels):
     found = psf_check(kernels)
     assert kernels.attrs["psf_model"] == "kernel" and kernels.why_not() == ""

@@ -129,6 +129,7 @@ def test_sound_arcs_that_were_rounded_raise_no_alarm_and_a_changed_one_does(seed
     assert (Rerendered.from_block(with_arc_steps(moved, origin), origin).excess > 1).any(axis=1).all()
 
 
+@pytest.mark.slow
 def test_the_slow_reference_knows_the_rounding_too(run):
     pairs, origin = rounded(run, "sky/1", quantize_arc="sky/1")
     kept = Specimens.from_block(with_arc_steps(pairs, origin))

@@ -47,6 +47,7 @@ def alarms(found):
     return [f for f in found if f.status is Status.ALARM]
 
 
+@pytest.mark.slow
 def test_on_a_stamp_of_4_arcsec_nothing_alarms_but_that_arcs_reach_its_outer_pixels_with_their_noise():
     found = diagnosed(64, 0.06)
     # True there: r >= 20 pix begins at 1.2 arcsec, and arcs of 0.6 to 1.2 arcsec bring their shot noise along.

@@ -88,7 +88,7 @@ def check(path, seed):
     return True
 
 
-@pytest.mark.parametrize("cases", [100, pytest.param(1000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("cases", [30, pytest.param(1000, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_a_broken_table_is_a_target_error_or_accounts_for_every_row(suffix, cases, tmp_path):
     path, read = tmp_path / f"targets.{suffix}", 0
@@ -99,7 +99,7 @@ def test_a_broken_table_is_a_target_error_or_accounts_for_every_row(suffix, case
     assert read > cases // 15
 
 
-@pytest.mark.parametrize("cases", [100, pytest.param(1000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("cases", [30, pytest.param(1000, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_garbled_bytes_of_a_table_never_cross_as_a_traceback(suffix, cases, tmp_path):
     whole, path = tmp_path / f"whole.{suffix}", tmp_path / f"targets.{suffix}"

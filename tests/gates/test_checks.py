@@ -86,6 +86,7 @@ def test_a_fault_fails_the_check_that_is_there_for_it_and_is_named(run, fault, c
     assert any(f.status is Status.ALARM for f in findings_of(gate))
 
 
+@pytest.mark.slow
 def test_controls_of_other_hosts_than_the_injections_pass_only_if_enough_hosts_would_show_a_difference():
     fault = next(f for f in FAULTS if f.name == "controls of good seeing")
     run = small_run(40, 2)
@@ -151,6 +152,7 @@ def test_what_was_not_tested_does_not_pass(run, sound):
     assert _checked(run, without_renderer)["diagnostics"].verdict is Verdict.NOT_TESTABLE
 
 
+@pytest.mark.slow
 def test_a_few_hosts_have_no_interval_for_a_pedestal_and_do_not_pass():
     run = small_run(1, 4)
     gate = _checked(run, _results(run.pairs(), run))["diagnostics"]

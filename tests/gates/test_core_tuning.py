@@ -88,6 +88,7 @@ def test_one_host_gives_not_testable_for_matched_controls_with_the_reason(rows):
     assert gate.verdict is Verdict.NOT_TESTABLE and "two hosts" in gate.reason
 
 
+@pytest.mark.slow
 def test_blocks_join_to_the_same_result_in_any_order(pairs):
     config = config_of("mask_4", "blob")
     whole = CoreRows.from_block(pairs, config)
@@ -119,6 +120,7 @@ def test_no_host_both_chooses_and_reports():
     assert {np.unique(host[reported_hosts(host, s, 1)]).size for s in (0.001, 0.999)} == {1, 30}
 
 
+@pytest.mark.slow
 def test_a_tuning_survives_json_and_says_that_nothing_passes(rows):
     config, told = config_of(*HANDLINGS), []
     tuning = tune(rows, config, lambda done, total: told.append((done, total)), n_sealed=7)
@@ -205,6 +207,7 @@ def test_a_choice_that_does_not_hold_up_is_not_replaced_by_the_next(results):
     assert name == "" and "no second choice" in why and "INCONCLUSIVE" in why
 
 
+@pytest.mark.slow
 def test_arcs_too_faint_to_be_seen_need_no_handling():
     faint = pairs_block(n_hosts=100, per_host=4, size=32, arc_flux=0.005, absent_band_every=0)
     config = make_config(gate=GATE, core={"handlings": ["mask_3", "none"], "gates": ["core_r"]})

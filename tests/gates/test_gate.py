@@ -71,6 +71,7 @@ def test_identical_pairs_are_not_testable():
     assert math.isnan(result.auc)
 
 
+@pytest.mark.slow
 def test_pure_noise_holds_one_half_for_most_seeds_with_31_hosts():
     results = [gate(noise_block(seed), seed=seed) for seed in range(10)]
     assert sum(r.auc_low <= 0.5 <= r.auc_high for r in results) >= 8
@@ -177,6 +178,7 @@ def test_a_host_of_very_many_rows_does_not_crowd_out_the_others():
         np.testing.assert_array_equal(choose_hosts(hosts[chosen], 20_000, seed), np.ones(199, bool))
 
 
+@pytest.mark.slow
 def test_six_hosts_give_an_honest_interval_too():
     results = [gate(noise_block(seed, n_hosts=6), seed=seed) for seed in range(10)]
     assert sum(r.auc_low <= 0.5 <= r.auc_high for r in results) >= 8

@@ -126,6 +126,7 @@ def test_the_dataset_is_asked_through_the_same_call_as_other_gates():
         run_gate(feature_block(pairs, ["metadata_all"], 10), "metadata_all", CONFIG, BANDS, seed=1)
 
 
+@pytest.mark.slow
 def test_hosts_of_their_own_for_each_class_hold_one_half_and_a_difference_is_found():
     """Disjoint controls: nothing is balanced, and everything has to be measured."""
     own = np.arange(120) % 3 == 0
@@ -139,6 +140,7 @@ def test_hosts_of_their_own_for_each_class_hold_one_half_and_a_difference_is_fou
     assert of_rows(rows_of(120, np.where(own, 0, 4), np.where(own, 1, 0), 1, shift=2.0)).verdict is Verdict.FAIL
 
 
+@pytest.mark.slow
 def test_a_few_control_hosts_give_a_wide_interval_and_too_few_no_verdict():
     own = np.arange(60) < 6
     for seed in range(3):

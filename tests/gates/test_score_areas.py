@@ -42,7 +42,11 @@ def true_area(shift):
 
 
 @pytest.mark.parametrize(
-    ("n_hosts", "shift", "filled_shift"), [(10, 1.5, 1.2), (60, 1.8, 1.5), (20, 3.0, 1.9), (60, 3.0, 2.5)]
+    ("n_hosts", "shift", "filled_shift"),
+    [
+        (10, 1.5, 1.2),
+        *(pytest.param(*p, marks=pytest.mark.slow) for p in ((60, 1.8, 1.5), (20, 3.0, 1.9), (60, 3.0, 2.5))),
+    ],
 )
 def test_intervals_hold_the_truth_at_their_level_and_rarely_err_on_the_side_that_passes(n_hosts, shift, filled_shift):
     a, f = true_area(shift), true_area(filled_shift)

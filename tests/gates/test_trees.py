@@ -133,6 +133,7 @@ def test_identical_pairs_and_a_large_leak_read_as_by_the_linear_gate(few_trees):
     assert gate(noise_block(1, leak=60.0)).verdict is Verdict.FAIL
 
 
+@pytest.mark.slow
 def test_a_tree_gate_that_scores_its_own_training_rows_calls_itself_broken(monkeypatch):
     def everything(self, stamp, ctrl, folds):
         every = np.arange(len(stamp))
@@ -143,6 +144,7 @@ def test_a_tree_gate_that_scores_its_own_training_rows_calls_itself_broken(monke
     assert result.verdict is Verdict.ERROR and "the gate itself is broken" in result.reason
 
 
+@pytest.mark.slow
 def test_bright_arcs_fail_with_their_physical_reference_beside_them():
     pairs = pairs_block(n_hosts=30, size=48, arc_flux=30.0, absent_band_every=0)
     (name,) = CONFIG.advisory

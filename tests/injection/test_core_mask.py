@@ -107,7 +107,8 @@ def test_any_rows_alone_give_the_bits_of_the_whole(hosts, manifest, rows):
         assert np.array_equal(alone[name].values, every[name].values[some], equal_nan=True), name
 
 
-@pytest.mark.parametrize("method", [pytest.param(m, marks=[] if m == "hard" else pytest.mark.slow) for m in MASKS])
+@pytest.mark.slow
+@pytest.mark.parametrize("method", MASKS)
 def test_diagnostics_call_a_masked_run_sound_and_notice_a_mask_that_nobody_declared(method):
     run = small_run(24, 4)
     masked = run.config.model_copy(update={"injection": MASKS[method]})

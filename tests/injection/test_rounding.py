@@ -98,6 +98,7 @@ def gate(stamp, ctrl, host):
     return run_gate(block, "core_r", GateConfig(bootstrap=200), BANDS, seed=1)
 
 
+@pytest.mark.slow
 def test_the_core_gate_does_not_tell_rounded_stamps_from_exact_ones_nor_two_roundings_of_one_host(galaxies):
     image, step, host, keys = galaxies
     rounded = round_pixels(image, step, keys, 9)

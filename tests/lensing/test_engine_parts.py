@@ -136,6 +136,7 @@ def test_code_of_another_folder_is_compiled_anew_when_the_renderer_changes(tmp_p
     assert len(set(stamps)) == 3
 
 
+@pytest.mark.slow
 def test_a_read_only_installation_without_any_cache_folder_still_imports(tmp_path):
     # numba refuses to cache when no folder can be written; compiling for the process alone must do then.
     script = (

@@ -21,7 +21,7 @@ SMALL = {"x_center": 19.6, "y_center": 19.3, "src_flux_nmgy": [3.0], "psf_fwhm_a
 
 
 @pytest.mark.parametrize("model, gamma", [("SIE", 2.0), ("EPL", 1.8), ("EPL", 2.25)])
-@pytest.mark.parametrize("reff", [0.12, 0.3])
+@pytest.mark.parametrize("reff", [0.12, pytest.param(0.3, marks=pytest.mark.slow)])
 def test_an_image_source_is_rendered_as_brute_force_does(model, gamma, reff):
     source = lumpy_source()
     row = one_row(**SMALL, src_reff_arcsec=reff, lens_model=model, lens_gamma=gamma)
@@ -34,7 +34,7 @@ def test_an_image_source_is_rendered_as_brute_force_does(model, gamma, reff):
     assert abs(result.arc.sum() / truth.sum() - 1) < 5e-4
 
 
-@pytest.mark.parametrize("model", ["SIE", "EPL"])
+@pytest.mark.parametrize("model", ["SIE", pytest.param("EPL", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("size", [30, 31])
 def test_an_image_through_a_crooked_kernel_is_brute_force_too(model, size):
     source, kernel = lumpy_source(3), crooked(size).kernel

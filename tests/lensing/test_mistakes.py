@@ -54,6 +54,7 @@ def clipped(fwhm_pix, shift, size=19, period=192):
     return shift(kernel)
 
 
+@pytest.mark.slow
 def test_the_engine_itself_passes(truth):
     assert misses(render_arcs(ROW), truth) < 0.3
 

@@ -97,6 +97,7 @@ def test_every_image_of_a_compact_source_is_seen():
     assert (np.abs(ratio - 1) < 2e-3).mean() > 0.98
 
 
+@pytest.mark.slow
 def test_a_compact_source_off_the_beaten_rays_has_the_flux_of_brute_force():
     rows = take(compact_rows(2500, 11), slice(0, 3))
     found = render(rows)

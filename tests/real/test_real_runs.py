@@ -60,6 +60,7 @@ def test_dr9_three_whole_stamps_are_injected_and_two_are_reported_as_partial(tmp
     assert {g.verdict for g in results.gates if g.fitted} == {"NOT_TESTABLE"}
 
 
+@pytest.mark.slow
 def test_dr6_every_host_of_a_brick_that_is_mostly_not_there_has_its_reasons(tmp_path_factory):
     config, _ = run("dr6_brick", tmp_path_factory)
     reasons = reasons_of(config)

@@ -207,6 +207,7 @@ def test_a_broken_invariant_is_an_alarm(bare: RunRecord) -> None:
     assert "arc in a band without data: 2 rows" in html
 
 
+@pytest.mark.slow
 def test_the_same_run_gives_the_same_page(bare: RunRecord) -> None:
     bare = dataclasses.replace(bare, rows=None)
     assert render(bare, NOW) == render(bare, NOW)
@@ -323,6 +324,7 @@ def test_a_run_of_one_band_has_a_report(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("undrawn")
+@pytest.mark.slow
 def test_figures_lie_beside_a_page_at_any_place(bare: RunRecord, tmp_path: Path) -> None:
     page = write_page(bare, f"file://{tmp_path}/elsewhere", NOW)
     assert page.endswith("elsewhere/index.html")

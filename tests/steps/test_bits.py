@@ -59,6 +59,7 @@ def checksums(config):
     return {i: r.checksums for i, r in done.items()}
 
 
+@pytest.mark.slow
 def test_two_processes_and_other_regions_give_the_same_bits(whole, tmp_path):
     _, cutouts, manifest, pairs = whole
     config = config_of(tmp_path, samples_per_region=20, hosts_per_region=4, copy_ctrl=True, codec="zstd1-shuffle")
@@ -160,6 +161,7 @@ def test_a_sample_reads_only_so_many_regions(whole):
     assert lf.verify(whole[0].out, sample=1).checked == {"cutouts": 1, "pairs": 1}
 
 
+@pytest.mark.slow
 def test_a_row_on_damaged_ground_is_not_called_identical(spoilt):
     manifest = lf.open_manifest(steps.RunFolder.of(spoilt).manifest)
     refused, identical = 0, 0

@@ -113,6 +113,7 @@ def test_receipts_say_what_was_read_and_the_store_keeps_the_measured_psf_ratio(t
     assert out["mask_bit_frac"].shape == (12, 17)
 
 
+@pytest.mark.slow
 def test_a_hole_in_a_map_is_filled_by_the_ratio_of_this_run(tmp_path):
     def hole(products):
         products["psfsize", "g"][:] = 1.2 * PSFSIZE["r"]  # theory says 1.06
@@ -140,6 +141,7 @@ def test_psf_images_are_stored_where_the_config_asks(tmp_path):
     assert (out["psf_source"] == PsfSource.COADD_PSF).all()
 
 
+@pytest.mark.slow
 def test_a_survey_behind_http_gives_the_same_cutouts(tmp_path):
     write_brick(tmp_path / "survey")
     (tmp_path / "a").mkdir()

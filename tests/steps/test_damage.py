@@ -109,6 +109,7 @@ def same(a, b):
     return all(x.identical(y) for x, y in zip(a, b, strict=True))
 
 
+@pytest.mark.slow
 def test_every_object_of_every_store_is_checked_by_a_reader_of_everything(copied):
     names, kinds = all_objects(copied), list(DAMAGES)
     assert len(names) > 50
@@ -122,6 +123,7 @@ def test_every_object_of_every_store_is_checked_by_a_reader_of_everything(copied
         assert is_named(error.value, name), str(error.value)
 
 
+@pytest.mark.slow
 def test_what_a_task_reads_of_a_region_is_checked_and_what_it_does_not_read_changes_nothing(copied):
     expected, kinds = read_blocks(copied), list(DAMAGES)
     refused = set()

@@ -23,7 +23,7 @@ def fail_at_three(i: int) -> int:
     return i
 
 
-@pytest.fixture(params=["threads", "cluster"])
+@pytest.fixture(params=["threads", pytest.param("cluster", marks=pytest.mark.slow)])
 def place(request):
     if request.param == "threads":
         yield
@@ -46,6 +46,7 @@ class Counted:
         self.counts = {"rows": 10, "status: FAILED": i}
 
 
+@pytest.mark.slow
 def test_a_clusters_dashboard_shows_rows_and_failures_by_stage():
     def shown(dask_scheduler):
         spans = dask_scheduler.extensions["spans"].spans.values()

@@ -106,6 +106,7 @@ def test_extending_by_steps_gives_the_same_rows_as_at_once(folder, whole):
     assert pairs.sizes["sample"] == whole.sizes["sample"] and same_rows(whole, pairs)
 
 
+@pytest.mark.slow
 def test_the_certificate_covers_the_rows_that_were_certified(folder):
     config = small_config(folder, plan={"injections_per_host": 4, "limit_hosts": 12})
     n = pairs_of(folder).sizes["sample"]

@@ -71,6 +71,7 @@ def test_cutting_for_another_plan_has_nothing_to_do_and_keeps_the_config(command
     assert code == 0 and "Nothing to do" in text and tree_of(folder) == before
 
 
+@pytest.mark.slow
 def test_a_report_with_other_gate_settings_is_refused_and_the_good_one_stays(command, folder):
     before = tree_of(folder)
     other = small_tree(folder, gate={"recipes": ["core_r"], "bootstrap": 50, "required": False, "max_auc": 0.9})
@@ -108,6 +109,7 @@ def test_a_required_gate_refuses_a_finished_run_as_it_did_the_first_time(command
     assert "Nothing to do" in text and code == first
 
 
+@pytest.mark.slow
 def test_every_verb_takes_a_folder_and_a_config_file(command, folder):
     for verb in ("config", "diagnose", "gate", "report"):
         assert command(verb, folder)[0] in (0, 3), verb
@@ -178,6 +180,7 @@ def test_a_replicate_that_a_host_does_not_have_is_named_with_those_that_it_has(f
         find_row(steps.RunFolder(str(folder)), f"{host}:99")
 
 
+@pytest.mark.slow
 def test_the_report_names_the_rows_that_it_shows(folder):
     page = Path(steps.report_step(config_of(str(folder)))).read_text()
     manifest = lf.open_manifest(folder)

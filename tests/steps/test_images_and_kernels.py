@@ -139,6 +139,7 @@ def test_kernels_without_psf_images_are_refused_with_the_way_out(config):
         steps.inject_step(plain)
 
 
+@pytest.mark.slow
 def test_a_run_whose_sources_are_images_alone_is_diagnosed_in_full(config, stores):
     cutouts, _, pairs = stores
     of_image = pairs["is_control"].values | (pairs["src_id"].values != "")

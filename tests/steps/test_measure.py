@@ -93,6 +93,7 @@ def test_a_run_without_pairs_is_refused_by_name(tmp_path, step):
         step(small_config(tmp_path / "nothing"))
 
 
+@pytest.mark.slow
 def test_a_plan_without_controls_is_gated_and_its_balance_is_said_not_to_be_tested(tmp_path):
     config = small_config(tmp_path / "run", plan={"injections_per_host": 3, "controls_per_host": 0})
     for step in (steps.cut_step, steps.plan_step, steps.inject_step):
@@ -229,6 +230,7 @@ def test_results_of_older_code_are_measured_again(run):
     assert paths.read_json(folder.gates)["code"] == resume.measuring_code_fingerprint()
 
 
+@pytest.mark.slow
 def test_a_certificate_made_by_other_code_still_holds_and_the_check_says_whose(run, monkeypatch):
     with monkeypatch.context() as older:
         older.setattr(resume, "measuring_code_fingerprint", lambda: "older")

@@ -154,6 +154,7 @@ def test_stored_scorers_are_those_of_these_pairs_and_settings(config, models):
     assert steps.stored_scorers(other) == []
 
 
+@pytest.mark.slow
 def test_lazy_and_opened_pairs_give_the_numbers_of_the_store(config):
     folder = steps.RunFolder.of(config)
     stored = steps.score_step(config, BLUE_RING)

@@ -67,6 +67,7 @@ def test_what_is_up_to_date_is_read_and_what_is_not_is_measured_anew(config, tun
     assert steps.tune_core_step(config).to_dict() == tuning.to_dict()
 
 
+@pytest.mark.slow
 def test_fewer_pairs_are_whole_hosts(config):
     few = config.model_copy(update={"core": config.core.model_copy(update={"max_pairs": 11, "handlings": ("none",)})})
     tuning = steps.tune_core_step(few)

@@ -39,6 +39,7 @@ def disjoint(tmp_path_factory):
     return config, {g.name: g for g in measure_step(config, diagnostics=False)[1]}
 
 
+@pytest.mark.slow
 def test_metadata_is_compared_with_control_rows_of_hosts_without_an_injection(disjoint):
     config, gates = disjoint
     pairs = open_all_pairs(steps.RunFolder.of(config).pairs)
@@ -50,6 +51,7 @@ def test_metadata_is_compared_with_control_rows_of_hosts_without_an_injection(di
     assert {"sky_sigma_nmgy_g", "psf_fwhm_arcsec_r", "x_center"} <= set(found.recipe["columns"])
 
 
+@pytest.mark.slow
 def test_stored_gates_are_those_of_the_opened_pairs(disjoint):
     config, gates = disjoint
     pairs = open_all_pairs(steps.RunFolder.of(config).pairs)

@@ -21,7 +21,7 @@ def measured(image, psf=PSF, x=X, y=Y, seed=0, invvar=None):
 
 
 @pytest.mark.parametrize("index", [1.0, 4.0])
-@pytest.mark.parametrize("q", [0.4, 0.6, 0.8])
+@pytest.mark.parametrize("q", [pytest.param(0.4, marks=pytest.mark.slow), 0.6, 0.8])
 def test_a_galaxy_drawn_by_brute_force_has_its_own_axis_ratio_and_angle_not_those_of_the_seeing(index, q):
     found = measured(sersic(index, 4.5, q, 2.1, X, Y, flux=15.0))
     assert found.source is HostShape.FIT and found.q_error < 0.05

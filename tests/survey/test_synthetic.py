@@ -415,6 +415,7 @@ WANTED = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_hosts_look_like_real_luminous_red_galaxies() -> None:
     table = host_table(SyntheticConfig())
     assert table["mag_r"].size > 150
