@@ -40,6 +40,7 @@ from lensflow.gates.mask_edge import MAX_PAIRS as MAX_MASKED
 from lensflow.gates.mask_edge import Mask, mask_block, mask_edge_gate
 from lensflow.gates.score_gates import judge_scores, scored_hosts
 from lensflow.gates.scorer import ScoreBlock, as_scorer, score_block
+from lensflow.gates.splits import galaxies_once, unpaired_once
 from lensflow.injection.core import Handling, handle_core, mask_batch, unmasked_arcs
 from lensflow.manifest.build import build_manifest
 from lensflow.manifest.image_sources import bank_of
@@ -63,8 +64,10 @@ from lensflow.steps import inject as _inject
 from lensflow.steps import verify_step as verify
 from lensflow.steps.score import with_split
 from lensflow.steps.sources import in_store_order
+from lensflow.steps.twins import portraits_of_pairs, twins_of_pairs
 from lensflow.store.open import open_cutouts, open_manifest, open_pairs, with_host_ids
 from lensflow.store.resume import code_fingerprint
+from lensflow.survey.copies import refuse_copies
 from lensflow.survey.crop import crop
 from lensflow.survey.photometry import with_measurements
 from lensflow.survey.psf_audit import psf_audit
@@ -185,8 +188,15 @@ def import_stamps(
     ------
     SurveyError
         If the arrays differ in shape, a stamp does not fit, or a name stands twice.
+    CopiedStampsError
+        If stamps are copies of others to the bit, turned, mirrored or moved ones too; its ``rows`` says which.
     TargetError
         If there are more or fewer names, positions, redshifts or dispersions than stamps, or a position is none.
+
+    Warns
+    -----
+    LensflowWarning
+        If stamps show the same pixels in other bits (noise on top, other units), naming them.
     """
     cubes = {band: as_cube(values, band, zero_point) for band, values in images.items()}
     n = len(next(iter(cubes.values())))
@@ -197,6 +207,7 @@ def import_stamps(
     out = stamps_from_cubes(cubes, names, psfsize_arcsec or {}, x_center, y_center, survey,
                             {band: (values, {}) for band, values in (psf_images or {}).items()},
                             float(pixel_scale_arcsec))  # fmt: skip
+    refuse_copies(out, hosts["ra_deg"].values, hosts["dec_deg"].values, float(pixel_scale_arcsec))
     out = with_measurements(out.assign_attrs(pixel_scale_arcsec=float(pixel_scale_arcsec)), host_shapes)
     out = out.assign({name: hosts[name].variable for name in hosts.data_vars})
     placed = bool(np.isfinite(hosts["ra_deg"].values).any())
@@ -324,7 +335,10 @@ def _hosts_of(block: xr.Dataset, cutouts: xr.Dataset | None) -> xr.Dataset | Non
 
 
 def gate(pairs: xr.Dataset, config: RunConfig) -> list[GateResult]:
-    """Ask whether given features alone tell stamps from controls: one result per gate of the config."""
+    """Ask whether given features alone tell stamps from controls: one result per gate of the config.
+
+    Hosts that show one galaxy (:mod:`lensflow.survey.twins`) count as one.
+    """
     mask = Mask(*config.injection.core_mask)
     index = pairs["host_index"].values[~pairs["is_control"].values]
     hosts = np.unique(index[choose_hosts(index, MAX_MASKED, config.seed)])
@@ -340,15 +354,17 @@ def gate(pairs: xr.Dataset, config: RunConfig) -> list[GateResult]:
             feature_block(block, config.gate.every, config.gate.core_box_pix, mask.radius_pix),
             unpaired_rows(block, config.gate),
             masks(block) if mask.radius_pix > 0 else None,
+            portraits_of_pairs(block),
         ),
     )
     bands, edges = [str(b) for b in pairs["band"].values], config.diagnostics.theta_e_edges
-    unpaired = join_unpaired(p[1] for p in parts)
-    out = run_gates(FeatureBlock.concat(p[0] for p in parts), config.gate, bands, config.seed, edges, unpaired)
+    twins = twins_of_pairs(pairs, (p[3] for p in parts))
+    unpaired = unpaired_once(join_unpaired(p[1] for p in parts), twins)
+    block = galaxies_once(FeatureBlock.concat(p[0] for p in parts), twins)
+    out = run_gates(block, config.gate, bands, config.seed, edges, unpaired)
     if mask.radius_pix > 0:
-        out.append(
-            mask_edge_gate(FeatureBlock.concat(p[2] for p in parts), mask, config.gate, bands, config.seed, edges)
-        )
+        masked = galaxies_once(FeatureBlock.concat(p[2] for p in parts), twins)
+        out.append(mask_edge_gate(masked, mask, config.gate, bands, config.seed, edges))
     return out
 
 

@@ -7,6 +7,10 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 
 class LensflowError(Exception):
@@ -23,6 +27,23 @@ class ConfigError(LensflowError):
 
 class SurveyError(LensflowError):
     """Survey files cannot be found or read, or the failure budget is spent."""
+
+
+class CopiedStampsError(SurveyError):
+    """Stamps are copies of others.
+
+    Attributes
+    ----------
+    rows : ndarray of int
+        Rows to leave out, so that each galaxy stands once.
+    """
+
+    def __init__(self, text: str, rows: NDArray[np.integer]):
+        super().__init__(text)
+        self.rows = rows
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (str(self), self.rows)
 
 
 class TargetError(LensflowError):

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from lensflow import schema
 from lensflow.config import fingerprint
 from lensflow.config.checks import GATE_CHECKS
 from lensflow.diagnostics import Finding, Status, findings
@@ -23,11 +22,12 @@ from lensflow.diagnostics.findings import (
     LOCALISED_SHARE,
 )
 from lensflow.diagnostics.judging import ALARM
-from lensflow.errors import GateError, SplitError
+from lensflow.errors import GateError
 from lensflow.gates.priors import LEVEL as LEVEL_OF_PRIORS
 from lensflow.gates.priors import SMALL_CORRELATION, SMALL_SHARE
+from lensflow.gates.splits import judge_splits
 from lensflow.gates.verdicts import GateResult, Verdict
-from lensflow.manifest.splits import check_splits
+from lensflow.survey.twins import MOVED_PIX, SAME_TEXTURE, Twins
 
 # Every comparison of the first is needed, and any of the others: else nobody looked for a pedestal or a wrong renderer.
 _NEEDED, _NEEDED_ANY = "annulus", ("psf", "rendering")
@@ -40,6 +40,8 @@ def run_checks(
     manifest: xr.Dataset,
     guard_arcsec: float,
     priors: Sequence[Finding] = (),
+    twins: Twins | None = None,
+    same_image: Mapping[str, str] | None = None,
 ) -> list[GateResult]:
     """Judge a run by its diagnostics and by its tables.
 
@@ -55,6 +57,10 @@ def run_checks(
         Hosts of different splits must lie further apart.
     priors : sequence of Finding
         From :func:`lensflow.gates.priors.prior_findings`, for the check ``priors``.
+    twins : Twins, optional
+        Hosts that show the same pixels, for the check ``splits``.
+    same_image : mapping, optional
+        Name of a source to the first name of the same image, for the check ``splits``.
 
     Returns
     -------
@@ -86,7 +92,7 @@ def run_checks(
         n_rows, n_hosts = manifest.sizes["sample"], hosts.sizes["host"]
         gate = GateResult(name, recipe, fingerprint(recipe), np.nan, Verdict.ERROR, "not run", n_rows, n_hosts)
         if name == "splits":
-            out.append(_splits(gate, hosts, manifest, guard_arcsec))
+            out.append(judge_splits(gate, hosts, manifest, guard_arcsec, twins, same_image))
         else:
             judge, looked_at = judges[name]
             out.append(judge(_with(gate, looked_at), looked_at))
@@ -99,7 +105,7 @@ def _with(gate: GateResult, found: Sequence[Finding]) -> GateResult:
 
 def _limits(name: str, guard_arcsec: float) -> dict[str, Any]:
     if name == "splits":
-        return {"guard_arcsec": guard_arcsec}
+        return {"guard_arcsec": guard_arcsec, "same_texture": SAME_TEXTURE, "moved_pix": MOVED_PIX}
     if name == "priors":
         return {"level": LEVEL_OF_PRIORS, "small_correlation": SMALL_CORRELATION, "small_share": SMALL_SHARE}
     if name == "localisation":
@@ -168,44 +174,6 @@ def _within(found: Finding) -> str:
 
 def _at(found: Finding) -> str:
     return f" ({found.where})" if found.where else ""
-
-
-def _splits(gate: GateResult, hosts: xr.Dataset, manifest: xr.Dataset, guard_arcsec: float) -> GateResult:
-    try:
-        counts = check_splits(hosts, manifest, guard_arcsec)
-    except SplitError as error:
-        return gate.decided(Verdict.FAIL, str(error))
-    used = hosts["split"].values != schema.GUARD
-    placed = np.isfinite(hosts["ra_deg"].values) & np.isfinite(hosts["dec_deg"].values)
-    lost = int((used & ~placed).sum())
-    splits = np.unique(hosts["split"].values[used])
-    texts = {
-        "hosts": "hosts, none of them in two splits",
-        "cells": "sky cells, none of them in two splits",
-        "close_pairs": f"pairs of hosts within {guard_arcsec:.4g} arcsec, none of them across splits",
-        "rows": "rows, each in its host's split and none on a host of the guard band",
-        "sources": "source images, none of them in two splits",
-    }
-    found = [
-        Finding("splits", name, Status.OK, "", float(counts[name]), np.nan, np.nan, np.nan, text)
-        for name, text in texts.items()
-    ]
-    gate = _with(gate, found)
-    said = (
-        f"{counts['hosts']:,} hosts, {counts['cells']:,} sky cells, {counts['sources']:,} source images: none in two "
-        f"splits; {counts['close_pairs']:,} pairs of hosts within {guard_arcsec:.3g} arcsec, none across splits; "
-        f"{counts['rows']:,} rows, each in its host's split"
-    )
-    if splits.size < 2:
-        return gate.decided(Verdict.PASS, f"all hosts are in one split; {said}")
-    if lost:
-        why = (
-            f"{lost} host(s) have no position on the sky, so whether hosts of different splits share pixels cannot be "
-            "known. Give positions (survey.stamps.hosts: a table with ra_deg, dec_deg; import_stamps takes them), "
-            f"or put all hosts into one split, or take splits out of gate.checks. Else: {said}"
-        )
-        return gate.decided(Verdict.NOT_TESTABLE, why)
-    return gate.decided(Verdict.PASS, said)
 
 
 def findings_of(gate: GateResult) -> list[Finding]:

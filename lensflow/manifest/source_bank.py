@@ -184,6 +184,22 @@ class SourceBank:
             for name, e in self.entries.items()
         ]
 
+    def same_images(self, ids: Iterable[str]) -> dict[str, str]:
+        """Name of a source to the first one that has the same pixels, as they are, turned by 90 degrees or mirrored.
+
+        Reads every image that is named, once; sources without such another are left out.
+        """
+        first: dict[str, str] = {}
+        out = {}
+        for name in sorted(set(map(short_name, ids)) - {""}):
+            image = np.ascontiguousarray(_read_image(self.entries[name], name), dtype=np.float64)
+            views = [np.rot90(v, k) for v in (image, image[:, ::-1]) for k in range(4)]
+            digest = min(hashlib.sha256(f"{v.shape}".encode() + v.tobytes()).hexdigest() for v in views)
+            known = first.setdefault(digest, name)
+            if known != name:
+                out[name] = known
+        return out
+
     def __len__(self) -> int:
         return len(self.entries)
 

@@ -24,6 +24,11 @@ from lensflow.sky import close_pairs
 # Achieved shares may be off the requested ones by this much before a warning says so.
 SHARE_TOLERANCE = 0.02
 SPARK_SEED = 42
+# What an arc is made of, where its source is a Sersic profile.
+ARC = (
+    *("theta_e_arcsec", "lens_q", "lens_phi_rad", "lens_gamma", "shear", "shear_phi_rad", "src_x_arcsec"),
+    *("src_y_arcsec", "src_reff_arcsec", "src_n", "src_q", "src_phi_rad"),
+)
 
 
 def sky_cells(ra_deg: ArrayLike, dec_deg: ArrayLike, host_id: ArrayLike, nside: int) -> NDArray[np.int64]:
@@ -154,12 +159,18 @@ def split_counts(split: NDArray[np.uint8]) -> dict[str, int]:
     return {name: int((split == k).sum()) for k, name in enumerate((*schema.SPLITS, "guard"))}
 
 
-def check_splits(hosts: xr.Dataset, manifest: xr.Dataset | None = None, guard_arcsec: float = 0.0) -> dict[str, int]:
+def check_splits(
+    hosts: xr.Dataset,
+    manifest: xr.Dataset | None = None,
+    guard_arcsec: float = 0.0,
+    same_image: Mapping[str, str] | None = None,
+) -> dict[str, int]:
     """Check over all rows that nothing is in two splits.
 
     No host id and no cell stands in two splits; no two hosts of different splits lie within ``guard_arcsec`` of
-    each other, whatever their bricks; a manifest's rows are in their hosts' splits, none of them on a host of the
-    guard band; no source (``src_id``, where the manifest has it) is used in two splits.
+    each other, whatever their bricks; ids of hosts without a position differ by more than case and blanks from those of
+    other splits; a manifest's rows are in their hosts' splits, none of them on a host of the guard band; no row id, no
+    source (``src_id``) and no arc (``arc_key``, of :func:`arc_keys`) is in two splits, where the manifest has them.
 
     Parameters
     ----------
@@ -169,11 +180,13 @@ def check_splits(hosts: xr.Dataset, manifest: xr.Dataset | None = None, guard_ar
         Dim sample: host_index, split, is_control; ``src_id`` if there is one.
     guard_arcsec : float
         0 leaves out the check of distances.
+    same_image : mapping, optional
+        Name of a source to the first name under which the same image stands.
 
     Returns
     -------
     dict
-        What was compared: hosts, cells, close_pairs, rows, sources.
+        What was compared: hosts, cells, close_pairs, rows, sources, arcs.
 
     Raises
     ------
@@ -185,7 +198,8 @@ def check_splits(hosts: xr.Dataset, manifest: xr.Dataset | None = None, guard_ar
     host_id = hosts["host_id"].values
     _refuse_shared("host", host_id[used], split[used])
     n_cells = _refuse_shared("cell", hosts["cell"].values[used], split[used])
-    counts = {"hosts": len(used), "cells": n_cells, "close_pairs": 0, "rows": 0, "sources": 0}
+    _refuse_alike(hosts, used)
+    counts = {"hosts": len(used), "cells": n_cells, "close_pairs": 0, "rows": 0, "sources": 0, "arcs": 0}
     if guard_arcsec > 0:
         ra, dec = (hosts[n].values[used] for n in ("ra_deg", "dec_deg"))
         pairs = used[close_pairs(ra, dec, guard_arcsec / 3600)]
@@ -198,11 +212,56 @@ def check_splits(hosts: xr.Dataset, manifest: xr.Dataset | None = None, guard_ar
                 f"{guard_arcsec:g} arcsec of each other; {len(crossing) - 1} other pair(s) alike."
             )
     if manifest is not None:
-        counts |= _check_rows(manifest, host_id, split)
+        counts |= _check_rows(manifest, host_id, split, same_image or {})
     return counts
 
 
-def _check_rows(manifest: xr.Dataset, host_id: NDArray, split: NDArray[np.uint8]) -> Mapping[str, int]:
+def arc_keys(rows: xr.Dataset) -> NDArray[np.uint64]:
+    """Hash of lens and source of each row of a manifest; 0 for controls, and for images, which have names.
+
+    Parameters
+    ----------
+    rows : Dataset
+        The columns ``ARC`` and ``is_control``; ``src_id`` if there is one.
+    """
+    table = np.stack([rows[name].values.astype(np.float64) for name in ARC], axis=1) + 0.0  # -0 is 0
+    words = np.where(np.isnan(table), np.inf, table).view(np.uint64)
+    key = np.full(len(words), np.uint64(0))
+    for k in range(words.shape[1]):
+        key = np.asarray(rng.mix_ids(key ^ words[:, k], np.uint64(k + 1)))
+    without = rows["is_control"].values.copy()
+    if "src_id" in rows:
+        without |= rows["src_id"].values != ""
+    return np.where(without, np.uint64(0), key | np.uint64(1))
+
+
+def _refuse_alike(hosts: xr.Dataset, used: NDArray[np.int64]) -> None:
+    """Refuse ids of hosts without a position that differ only by case or blanks from an id of another split."""
+    ra, dec = hosts["ra_deg"].values[used], hosts["dec_deg"].values[used]
+    nowhere = ~(np.isfinite(ra) & np.isfinite(dec))
+    if not nowhere.any():
+        return  # where a host is known, its name is a name
+    names, split = [str(n) for n in hosts["host_id"].values[used]], hosts["split"].values[used]
+    plain, place = np.unique(["".join(n.split()).casefold() for n in names], return_inverse=True)
+    low, high = np.full(len(plain), 255, np.uint8), np.zeros(len(plain), np.uint8)
+    np.minimum.at(low, place, split)
+    np.maximum.at(high, place, split)
+    lost = np.bincount(place, nowhere, len(plain)) > 0
+    shared = np.flatnonzero((low != high) & lost)
+    if shared.size:
+        alike = np.flatnonzero(place == shared[0])
+        a = alike[0]
+        b = alike[np.argmax(split[alike] != split[a])]
+        raise SplitError(
+            f"host ids {names[a]!r} ({_name(split[a])}) and {names[b]!r} ({_name(split[b])}) differ only by case or "
+            f"blanks, and there is no position to tell the hosts apart; {shared.size - 1} other(s) alike. Rename one, "
+            "or give positions."
+        )
+
+
+def _check_rows(
+    manifest: xr.Dataset, host_id: NDArray, split: NDArray[np.uint8], same_image: Mapping[str, str]
+) -> Mapping[str, int]:
     row_split, of_host = manifest["split"].values, split[manifest["host_index"].values]
     wrong = np.flatnonzero((row_split != of_host) | (of_host == schema.GUARD))
     if wrong.size:
@@ -212,14 +271,38 @@ def _check_rows(manifest: xr.Dataset, host_id: NDArray, split: NDArray[np.uint8]
             f"manifest row {row} is in split {_name(row_split[row])}, its host {host!s} in {_name(of_host[row])}; "
             f"{wrong.size - 1} other row(s) alike."
         )
-    sources = 0
+    if "row_id" in manifest:
+        _refuse_shared("row id", manifest["row_id"].values, row_split)
+    sources = n_arcs = 0
+    arcs = ~manifest["is_control"].values
     if "src_id" in manifest:
-        arcs = ~manifest["is_control"].values
         ids = manifest["src_id"].values[arcs]
         # Analytic sources have no identity: an empty name, or a number below zero.
         named = ids != "" if ids.dtype.kind in "UOT" else ids >= 0
-        sources = _refuse_shared("source", ids[named], row_split[arcs][named])
-    return {"rows": len(row_split), "sources": sources}
+        ids, of = ids[named], row_split[arcs][named]
+        sources = _refuse_shared("source", ids, of)
+        if same_image:
+            names, place = np.unique(ids.astype(str), return_inverse=True)
+            first = np.array([f"{same_image.get(n, n)} (or the same image under another name)" for n in names])
+            _refuse_shared("source", first[place], of)
+    if "arc_key" in manifest:
+        keys = manifest["arc_key"].values
+        n_arcs = _refuse_twice(keys, row_split)
+    return {"rows": len(row_split), "sources": sources, "arcs": n_arcs}
+
+
+def _refuse_twice(keys: NDArray[np.uint64], split: NDArray[np.uint8]) -> int:
+    """Refuse an arc that is drawn with the same lens and source in two splits; return the number of arcs."""
+    rows = np.flatnonzero(keys != 0)
+    order = rows[np.lexsort((split[rows], keys[rows]))]
+    twice = np.flatnonzero((keys[order][1:] == keys[order][:-1]) & (split[order][1:] != split[order][:-1]))
+    if twice.size:
+        a, b = order[twice[0]], order[twice[0] + 1]
+        raise SplitError(
+            f"manifest rows {a} ({_name(split[a])}) and {b} ({_name(split[b])}) have the same lens and source in every "
+            f"parameter; {twice.size - 1} other(s) alike. Draw them again, or leave one of each out."
+        )
+    return int(rows.size)
 
 
 def _refuse_shared(what: str, keys: NDArray, split: NDArray[np.uint8]) -> int:

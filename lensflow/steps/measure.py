@@ -31,6 +31,7 @@ from lensflow.gates import (
 )
 from lensflow.gates.mask_edge import MAX_PAIRS as MAX_MASKED
 from lensflow.gates.mask_edge import Mask, mask_block, mask_edge_gate
+from lensflow.gates.splits import galaxies_once, unpaired_once
 from lensflow.injection.core import unmasked_arcs
 from lensflow.manifest.image_sources import bank_of
 from lensflow.steps.execute import Progress, run_tasks, silent
@@ -39,9 +40,11 @@ from lensflow.steps.inject import hosts_of
 from lensflow.steps.priors import priors_of
 from lensflow.steps.run_folder import RunFolder
 from lensflow.steps.sources import stamp_diagonal_arcsec
+from lensflow.steps.twins import portraits_of, rows_of_splits, twins_of
 from lensflow.store import paths, resume
 from lensflow.store.open import read_attrs, read_head, read_pairs_block, stored_regions
 from lensflow.store.regions import Region, Regions
+from lensflow.survey.twins import Twins
 
 
 def diagnose_step(config: RunConfig, progress: Progress = silent) -> dict[str, xr.Dataset]:
@@ -100,10 +103,13 @@ def measure_step(
             if keep:
                 keep_results(folder.diagnostics, stored_key(config, "diagnostics", content), found)
         if want_features:
-            block = FeatureBlock.concat([p.features for p in parts])
-            unpaired = join_unpaired(p.unpaired for p in parts)
-            masks = FeatureBlock.concat([p.masks for p in parts]) if config.injection.core_mask_radius_pix > 0 else None
-            judged = [*run_all_gates(block, config, progress, unpaired, masks), *_checks(config, found)]
+            twins = twins_of(config, (p.portraits for p in parts))
+            block = galaxies_once(FeatureBlock.concat([p.features for p in parts]), twins)
+            unpaired = unpaired_once(join_unpaired(p.unpaired for p in parts), twins)
+            masks = None
+            if config.injection.core_mask_radius_pix > 0:
+                masks = galaxies_once(FeatureBlock.concat([p.masks for p in parts]), twins)
+            judged = [*run_all_gates(block, config, progress, unpaired, masks), *_checks(config, found, twins)]
             gated = [g.to_dict() for g in judged]
             if keep:
                 keep_results(folder.gates, stored_key(config, "gates", content), gated)
@@ -143,19 +149,18 @@ def run_all_gates(
         return list(pool.map(one, names))
 
 
-def _checks(config: RunConfig, diagnostics: Any) -> list[GateResult]:
+def _checks(config: RunConfig, diagnostics: Any, twins: Twins) -> list[GateResult]:
     """Gates without a fit, of the diagnostics' results as they are stored."""
     if not config.gate.checks:
         return []
     folder = RunFolder.of(config)
     results = results_from_json(json.dumps(diagnostics))
     hosts = read_head(folder.cutouts, "cutouts", names=("host_id", "ra_deg", "dec_deg", "cell", "split"))
-    images = ("src_id",) if config.plan.sources else ()
-    manifest = read_head(folder.manifest, "manifest", names=("host_index", "split", "is_control", *images))
+    rows, same_image = rows_of_splits(config)
     scale = float(read_attrs(folder.cutouts, "cutouts")["pixel_scale_arcsec"])
     apart = max(config.splits.guard_arcsec or 0.0, stamp_diagonal_arcsec(config, scale))
     priors = priors_of(config) if "priors" in config.gate.checks else []
-    return run_checks(config.gate.checks, results, hosts, manifest, apart, priors)
+    return run_checks(config.gate.checks, results, hosts, rows, apart, priors, twins, same_image)
 
 
 @dataclass(frozen=True)
@@ -165,6 +170,7 @@ class _Part:
     features: Any
     unpaired: Any
     masks: Any
+    portraits: Any
 
 
 class _MeasureTask:
@@ -179,13 +185,8 @@ class _MeasureTask:
         self.mask_hosts = _gate_hosts(config, MAX_MASKED) if self.masked else np.empty(0, np.int64)
 
     def __call__(self, index: int) -> _Part:
-        folder, config = RunFolder.of(self.config), self.config
-        region = self.regions[index]
-        origin = None
-        if self.summaries or self.masked:
-            pairs, origin = region_block(config, self.origin, region)
-        else:
-            pairs = read_pairs_block(folder.pairs, folder.manifest, folder.cutouts, region)
+        config, region = self.config, self.regions[index]
+        pairs, origin = region_block(config, self.origin, region)
         return _Part(
             index,
             Summaries.from_block(pairs, config.diagnostics, origin) if self.summaries else None,
@@ -193,6 +194,7 @@ class _MeasureTask:
             # Of all rows: control rows may have hosts of their own, and exact balance is counted over every row.
             unpaired_rows(pairs, config.gate) if self.features else {},
             self._masks(pairs) if self.masked else None,
+            portraits_of(origin, pairs) if self.features else None,
         )
 
     def _features(self, pairs: xr.Dataset) -> FeatureBlock:

@@ -21,6 +21,7 @@ from lensflow.steps.run_folder import RunFolder
 from lensflow.store import create, paths, resume
 from lensflow.survey import synthetic
 from lensflow.survey.bricks import brick_pixel_scale_arcsec
+from lensflow.survey.copies import refuse_copies
 from lensflow.survey.layout import Layout
 from lensflow.survey.stamps import read_stamps
 from lensflow.targets import read_targets
@@ -157,6 +158,7 @@ def _stamp_targets(config: RunConfig) -> tuple[xr.Dataset, dict[str, str]]:
     stamps = config.survey.stamps
     assert stamps is not None
     block = read_stamps(stamps, config.bands, config.survey)
+    refuse_copies(block, block["ra_deg"].values, block["dec_deg"].values, float(stamps.pixel_scale_arcsec))
     # "region" decides splits and is no variable of the cutouts.
     arrays = {v.name: block[v.name].values for v in schema.TARGETS if v.name in block}
     arrays.setdefault("flux_nmgy", np.full((block.sizes["host"], len(config.bands)), np.nan))

@@ -5,17 +5,20 @@ from functools import lru_cache
 import numpy as np
 import pytest
 
+from lensflow.api import gate as gate_of_pairs
 from lensflow.config import GateConfig
 from lensflow.config.checks import GATE_CHECKS
 from lensflow.diagnostics import Status, Summaries
-from lensflow.diagnostics.zoo import FAULTS, small_run
+from lensflow.diagnostics.zoo import FAULTS, SmallRun, small_run
 from lensflow.errors import GateError
 from lensflow.gates import GateResult, Verdict, findings_of, run_checks
 from lensflow.gates.priors import prior_findings
 from lensflow.manifest.build import build_manifest
+from lensflow.survey.twins import Twin, Twins
 from tests.factories import make_config
 
 GUARD_ARCSEC = 24.0
+NO_TWINS = Twins()
 
 
 @pytest.fixture(scope="module")
@@ -40,11 +43,12 @@ def sound(run):
     return _results(run.pairs(), run)
 
 
-def _checked(run, results, *names, hosts=None, manifest=None):
+def _checked(run, results, *names, hosts=None, manifest=None, twins=NO_TWINS):
     hosts = _hosts(run) if hosts is None else hosts
     manifest = run.manifest if manifest is None else manifest
     priors = _priors(run) if "priors" in (names or GATE_CHECKS) else ()
-    return {g.name: g for g in run_checks(names or GATE_CHECKS, results, hosts, manifest, GUARD_ARCSEC, priors)}
+    judged = run_checks(names or GATE_CHECKS, results, hosts, manifest, GUARD_ARCSEC, priors, twins)
+    return {g.name: g for g in judged}
 
 
 @lru_cache(maxsize=4)
@@ -124,6 +128,34 @@ def test_a_host_a_row_or_a_shared_pixel_in_two_splits_fails(run, sound):
     gate = _checked(run, sound, "splits", manifest=rows)["splits"]
     assert gate.verdict is Verdict.FAIL
     assert gate.reason.startswith("manifest row 0 is in split test")
+
+
+def test_hosts_that_show_the_same_pixels_fail_across_splits_and_are_named_within_one(run, sound):
+    hosts = _hosts(run)
+    split, name = hosts["split"].values, hosts["host_id"].values
+    a, b = 0, int(np.argmax(split != split[0]))
+    gate = _checked(run, sound, "splits", twins=Twins((Twin(a, b, 0.9, 0.0, "mirrored", (3, 0)),), 24))["splits"]
+    assert gate.verdict is Verdict.FAIL
+    assert f"{name[a]} (train) and {name[b]} (val): textures that correlate by 0.90, mirrored, moved" in gate.reason
+    one = Twins((Twin(0, 1, 1.0, 1.0, "", (0, 0)), Twin(1, 2, 0.9, 1.0, "", (30, 0))), 24)
+    gate = _checked(run, sound, "splits", twins=one)["splits"]
+    assert gate.verdict is Verdict.PASS
+    assert "1 pair(s) of hosts within a split show one galaxy" in gate.reason and "Leave one of each out" in gate.reason
+    assert "part of the same sky" in gate.reason
+    nobody = _checked(run, sound, "splits", twins=None)["splits"]
+    assert nobody.verdict is Verdict.NOT_TESTABLE and "were not compared" in nobody.reason
+    unknown = _checked(run, sound, "splits", twins=Twins(n_unknown=7))["splits"]
+    assert unknown.verdict is Verdict.NOT_TESTABLE and "7 share pixels to the bit" in unknown.reason
+
+
+def test_a_galaxy_under_two_names_is_one_host_to_the_gates(run):
+    twice = run.hosts.copy(deep=True)
+    # Half of the hosts are the others again, turned.
+    twice["image"].values[12:] = np.rot90(twice["image"].values[:12], 1, (-2, -1))
+    pairs = SmallRun(twice, run.manifest, run.config).pairs()
+    config = run.config.model_copy(update={"gate": GateConfig(recipes=("core_r",), advisory=(), bootstrap=50)})
+    (gate,) = gate_of_pairs(pairs, config)
+    assert gate.n_hosts == 12 and gate.n_rows == 96
 
 
 def test_hosts_without_a_place_cannot_be_shown_to_share_no_pixel_unless_all_are_in_one_split(run, sound):

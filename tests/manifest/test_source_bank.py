@@ -161,3 +161,10 @@ def test_names_of_any_length_serve_and_are_told_apart():
     assert "short" in bank.ids
     assert long[7] in bank and bank.ids[7] in bank
     assert bank.ids[7].startswith("hst_11359_20_acs_wfc_to~")
+
+
+def test_one_image_under_two_names_is_known_turned_and_mirrored_too():
+    image = galaxy(40)
+    bank = SourceBank.from_arrays({"b": image, "c": np.rot90(image)[:, ::-1], "a": galaxy(40, 1), "d": image * 2}, 0.03)
+    assert bank.same_images(["d", "c", "b", "a", ""]) == {"c": "b"}
+    assert bank.same_images(["a", "c"]) == {}

@@ -8,6 +8,8 @@ from lensflow import schema
 from lensflow.config import SplitsConfig
 from lensflow.errors import LensflowWarning, SplitError
 from lensflow.manifest.splits import (
+    ARC,
+    arc_keys,
     assign_splits,
     check_splits,
     guard_band,
@@ -152,7 +154,7 @@ def rows(**changes):
 
 def test_whole_splits_pass_and_say_what_was_compared():
     counts = check_splits(make(), rows(), guard_arcsec=10)
-    assert counts == {"hosts": 4, "cells": 3, "close_pairs": 1, "rows": 4, "sources": 3}
+    assert counts == {"hosts": 4, "cells": 3, "close_pairs": 1, "rows": 4, "sources": 3, "arcs": 0}
     assert check_splits(make(), rows().drop_vars("src_id"))["sources"] == 0
 
 
@@ -174,6 +176,17 @@ def test_whole_splits_pass_and_say_what_was_compared():
         ),
         ({}, {"src_id": np.array([9, 1, 8, 9])}, "source 9 is in train and in test"),
         ({}, {"src_id": np.array(["x", "y", "x", "z"])}, "source x is in train and in val"),
+        ({}, {"row_id": np.array([4, 5, 4, 6], np.uint64)}, "row id 4 is in train and in val"),
+        (
+            {},
+            {"arc_key": np.array([4, 0, 0, 4], np.uint64)},
+            r"rows 0 \(train\) and 3 \(test\) have the same lens and source",
+        ),
+        (
+            {"host_id": np.array(["a", "A 1", "a1", "d"]), "ra_deg": np.array([0, np.nan, 2, 359.999])},
+            {},
+            r"'A 1' \(val\) and 'a1' \(test\) differ only by case or blanks",
+        ),
     ],
 )
 def test_what_is_in_two_splits_is_refused_by_name(host_changes, row_changes, message):
@@ -184,3 +197,27 @@ def test_what_is_in_two_splits_is_refused_by_name(host_changes, row_changes, mes
 def test_sources_without_identity_may_be_anywhere():
     assert check_splits(make(), rows(src_id=np.array([-1, -1, -1, -1])))["sources"] == 0
     assert check_splits(make(), rows(src_id=np.array(["", "", "", "m51"])))["sources"] == 1
+
+
+def test_names_that_differ_by_case_are_names_where_hosts_have_positions():
+    assert check_splits(make(host_id=np.array(["a", "A1", "a1", "d"])))["hosts"] == 4
+
+
+def test_one_image_under_two_names_is_one_source():
+    named = rows(src_id=np.array(["x", "", "y", "z"]))
+    assert check_splits(make(), named)["sources"] == 3
+    with pytest.raises(SplitError, match=r"source x \(or the same image under another name\) is in train and in test"):
+        check_splits(make(), named, same_image={"z": "x"})
+
+
+def test_an_arc_s_key_depends_on_every_parameter_and_controls_and_images_have_none():
+    draw = np.random.default_rng(1)
+    table = xr.Dataset({name: ("sample", draw.uniform(0.1, 1, 4)) for name in ARC})
+    table["is_control"] = ("sample", np.array([False, False, False, True]))
+    table["src_id"] = ("sample", np.array(["", "", "m51", ""]))
+    keys = arc_keys(table)
+    assert keys[0] != keys[1] and not keys[2:].any()
+    for name in ARC:
+        other = table.copy(deep=True)
+        other[name].values[0] = np.nextafter(other[name].values[0], 2)
+        assert arc_keys(other)[0] != keys[0] and arc_keys(other)[1] == keys[1]

@@ -1,0 +1,75 @@
+"""Stamps that are given twice: refused where they are copies to the bit, named where they only look like it."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import xarray as xr
+from numpy.typing import ArrayLike, NDArray
+
+from lensflow.errors import CopiedStampsError, LensflowWarning
+from lensflow.survey.portraits import Images, Portraits
+from lensflow.survey.twins import Positions, Twin, Twins, find_twins
+
+_NAMED = 10
+
+
+def refuse_copies(stamps: xr.Dataset, ra_deg: ArrayLike, dec_deg: ArrayLike, pixel_scale_arcsec: float) -> Twins:
+    """Refuse stamps that show the pixels of another one, before anything is made of them.
+
+    Parameters
+    ----------
+    stamps : Dataset
+        With host_id, image and invvar, in the order in which they were given.
+    ra_deg, dec_deg : array_like, shape (host,)
+        NaN where unknown. Neighbours on the sky whose stamps overlap are no copies.
+    pixel_scale_arcsec : float
+
+    Returns
+    -------
+    Twins
+
+    Raises
+    ------
+    CopiedStampsError
+        If a galaxy stands there twice, bit by bit (also turned by 90 degrees, mirrored or moved by a few pixels); its
+        ``rows`` are those to leave out.
+
+    Warns
+    -----
+    LensflowWarning
+        If stamps show one galaxy in other bits (with noise on top, in other units), or overlap although no position
+        says so.
+    """
+    image, good = stamps["image"].values, stamps["invvar"].values > 0
+
+    def read(hosts: NDArray[np.int64]) -> tuple[Images, NDArray[np.bool_]]:
+        return image[hosts], good[hosts]
+
+    positions = Positions(ra_deg, dec_deg, pixel_scale_arcsec)
+    portraits = Portraits.of_images(np.arange(len(image)), image, good)
+    twins = find_twins(portraits, read, image.shape[-1], positions)
+    names = stamps["host_id"].values
+
+    def say(found: list[Twin]) -> str:
+        first = [f"row {t.b} ({names[t.b]!s}) and row {t.a} ({names[t.a]!s}): {t.describe()}" for t in found[:_NAMED]]
+        return "; ".join(first) + (f"; and {len(found) - _NAMED} more" if len(found) > _NAMED else "")
+
+    copies = [t for t in twins.found if t.one_galaxy and t.exact]
+    if copies:
+        rows = sorted({t.b for t in copies})
+        raise CopiedStampsError(
+            f"{len(rows)} of {len(image)} stamps are copies of others: {say(copies)}. A galaxy that is given twice can "
+            f"be in two splits. Leave out rows {', '.join(map(str, rows[:_NAMED]))}"
+            f"{f' and {len(rows) - _NAMED} more' if len(rows) > _NAMED else ''} (the error's rows has all of them).",
+            np.array(rows),
+        )
+    if twins.found:
+        warnings.warn(
+            f"{len(twins.found)} pair(s) of stamps show the same pixels: {say(list(twins.found))}. If that is one "
+            "galaxy, leave one of each out: it can be in two splits, which the check splits then refuses.",
+            LensflowWarning,
+            stacklevel=3,
+        )
+    return twins
