@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from itertools import pairwise
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -226,3 +226,15 @@ class ScorerConfig(Section):
     )
     bootstrap: int = Field(400, ge=50, description="host-bootstrap draws for the intervals")
     max_pairs: int = Field(20_000, ge=10, description="injections scored; hosts are drawn whole")
+    required: tuple[str, ...] = Field(
+        (),
+        description="scorers (package.module:name) that certify scores anew, and whose synthetic_auroc and core_drop "
+        "must pass for a certificate of PASS; needs split: val",
+    )
+
+    @model_validator(mode="after")
+    def _only_val_can_be_certified(self) -> Self:
+        if self.required and self.split != "val":
+            why = "is sealed, and certify does not open it" if self.split == "test" else "can prove nothing"
+            raise ValueError(f"scorer.required needs scorer.split: val; {self.split} {why}")
+        return self

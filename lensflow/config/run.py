@@ -150,7 +150,7 @@ STAGE_SETTINGS: dict[str, tuple[str, ...]] = {
     "core": (*_PAIRS, "gate", "diagnostics.theta_e_edges", "core"),
     "scorer": (*_PAIRS, "diagnostics.theta_e_edges", "scorer"),
 }
-NOT_FINGERPRINTED = ("survey.failure_budget", "gate.required", "plan.max_rows")
+NOT_FINGERPRINTED = ("survey.failure_budget", "gate.required", "plan.max_rows", "scorer.required")
 
 
 def _is_of(key: str, names: Iterable[str]) -> bool:

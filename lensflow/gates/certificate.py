@@ -23,7 +23,7 @@ NOT_BOUND = (
     "report",
     "core",
     "survey",
-    "summaries but for diagnostics.json and gates.json",
+    "summaries but for diagnostics.json, gates.json and those of required scorers",
     "settings that decide no number (cluster, storage, budgets)",
     "seconds and memory in receipts",
     "openings of the test split after the certificate was made",

@@ -11,6 +11,7 @@ from typing import Any
 from lensflow.config import RunConfig
 from lensflow.errors import StoreError
 from lensflow.steps.execute import Progress, run_tasks, silent
+from lensflow.steps.required_scorers import required_gates, scorer_files, scorer_gate
 from lensflow.steps.run_folder import STORES, RunFolder
 from lensflow.store import digests, paths, sealing
 from lensflow.store.open import read_attrs
@@ -40,18 +41,19 @@ def state_of(config: RunConfig, progress: Progress = silent, *, regions: bool = 
     folder = RunFolder.of(config)
     data = {store: _store_state(folder, store, progress, regions) for store in STORES}
     return {
-        "required": list(config.must_pass),
+        "required": [*config.must_pass, *required_gates(config)],
         "accept_explained": config.gate.accept_explained,
         "run": _run(config),
         "data": {name: found for name, found in data.items() if found is not None},
-        "summaries": summaries_of(folder),
+        "summaries": summaries_of(config),
         "test_access": openings_of(folder),
     }
 
 
-def summaries_of(folder: RunFolder) -> dict[str, str | None]:
+def summaries_of(config: RunConfig) -> dict[str, str | None]:
     """SHA-256 of the results' files; None where there is none."""
-    return {name: paths.sha256(folder.path("summaries", name)) for name in BOUND_SUMMARIES}
+    folder, names = RunFolder.of(config), (*BOUND_SUMMARIES, *scorer_files(config))
+    return {name: paths.sha256(folder.path("summaries", *name.split("/"))) for name in names}
 
 
 def measured_by(folder: RunFolder) -> str:
@@ -60,11 +62,22 @@ def measured_by(folder: RunFolder) -> str:
     return str(stored.get("code")) if isinstance(stored, dict) else ""
 
 
-def stored_gates(folder: RunFolder) -> list[Any] | None:
-    """Stored results of the gates, as plain JSON; None where there are none."""
-    stored = _json_of(folder.gates)
-    found = stored.get("results") if isinstance(stored, dict) else None
-    return found if isinstance(found, list) and all(isinstance(g, dict) for g in found) else None
+def stored_gates(config: RunConfig) -> list[Any] | None:
+    """Stored results of the gates, and of required scorers, as plain JSON; None where there are none."""
+    folder = RunFolder.of(config)
+    found = _gates_in(_json_of(folder.gates), "results")
+    for name, scorer in scorer_files(config).items():
+        of_scorer = _gates_in(_json_of(folder.path("summaries", *name.split("/"))), "results", "gates")
+        if found is None or of_scorer is None:
+            return None
+        found = [*found, *({**g, "name": scorer_gate(str(g.get("name")), scorer)} for g in of_scorer)]
+    return found
+
+
+def _gates_in(stored: Any, *keys: str) -> list[dict[str, Any]] | None:
+    for key in keys:
+        stored = stored.get(key) if isinstance(stored, dict) else None
+    return stored if isinstance(stored, list) and all(isinstance(g, dict) for g in stored) else None
 
 
 def openings_of(folder: RunFolder) -> dict[str, str]:
@@ -100,14 +113,14 @@ def alike(a: Any, b: Any) -> bool:
 
 
 def _run(config: RunConfig) -> dict[str, Any]:
-    folder = RunFolder.of(config)
+    folder, scorer = RunFolder.of(config), config.settings_of("scorer") if config.scorer.required else {}
     try:
         identity: Any = read_attrs(folder.pairs, "pairs").get("identity", {})
     except StoreError:
         identity = {}
     return {
         "name": config.name,
-        "settings": config.settings_of("gates"),
+        "settings": config.settings_of("gates") | scorer,
         "code": {"pixels": str(identity.get("lensflow.code")), "measured_by": measured_by(folder)},
     }
 

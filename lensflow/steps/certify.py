@@ -18,6 +18,7 @@ from lensflow.steps.certified import alike, openings_of, openings_since, state_o
 from lensflow.steps.execute import Progress, silent
 from lensflow.steps.identity import cutouts_content, pairs_content, refuse_other_settings
 from lensflow.steps.measure import measure_step
+from lensflow.steps.required_scorers import score_required
 from lensflow.steps.run import library_versions
 from lensflow.steps.run_folder import RunFolder
 from lensflow.steps.verify import verify_step
@@ -86,11 +87,12 @@ def certify_step(
     # Digests before measurements: what changes in between is no longer what the certificate is about.
     state = state_of(config, progress)
     _, gates = measure_step(config, progress, again=True)
+    gates = [*gates, *score_required(config, progress)]
     state["run"]["code"] |= {"measured_by": resume.measuring_code_fingerprint()}
     state["run"]["versions"] = library_versions()
     made = datetime.now(UTC).isoformat(timespec="seconds")
     # Openings up to this moment are certified; later ones are told by their time.
-    state |= {"summaries": summaries_of(folder), "test_access": openings_of(folder)}
+    state |= {"summaries": summaries_of(config), "test_access": openings_of(folder)}
     certificate = make_certificate(state, gates, made, signing.public_key_of(key) if key else None)
     if key:
         certificate["signature"] = signing.sign(key, signed_bytes(certificate))
@@ -135,7 +137,7 @@ def check_step(
     signed, found = _signature(certificate, public_key)
     state = state_of(config, progress, regions=not quick)
     _forget_news(config, certificate, state)
-    found += differences(certificate, state, stored_gates(folder))
+    found += differences(certificate, state, stored_gates(config))
     found += _carried(folder, certificate) + _backdated(folder, certificate)
     if not quick and certificate["data"] != state["data"]:
         # The digests say that something changed; the receipts may say where.
@@ -214,6 +216,7 @@ def _places(config: RunConfig, progress: Progress) -> list[str]:
 def _measured_again(config: RunConfig, certificate: Mapping[str, Any], progress: Progress) -> list[str]:
     """What diagnostics and gates say now otherwise than when the run was certified."""
     results, gates = measure_step(config, progress, again=True, keep=False)
+    gates = [*gates, *score_required(config, progress, keep=False)]
     out = []
     certified = {g["name"]: g for g in certificate["gates"]}
     now = {g.name: json.loads(json.dumps(g.to_dict())) for g in gates}
@@ -250,7 +253,8 @@ def _checked(
     size = f"{sum(d['objects'] for d in data):,} objects, {sum(d['bytes'] for d in data) / 1e6:,.1f} MB"
     looked_at = [
         "Compared: the certificate with itself, name and settings, every attribute of cutouts, manifest and pairs, "
-        "their receipts and records, diagnostics.json, gates.json, the log of the test split's openings; "
+        "their receipts and records, diagnostics.json, gates.json, results of required scorers, the log of the test "
+        "split's openings; "
         + ("the hosts' catalogue and the whole manifest, byte for byte." if quick else f"every stored byte ({size}).")
     ]
     left_out = [f"Not bound, so not compared: {', '.join(NOT_BOUND)}."]

@@ -65,24 +65,32 @@ def score_step(
     StoreError
         If the pairs are not complete, or the test split is asked for without a reason.
     """
-    folder, split = RunFolder.of(config), config.scorer.split
+    split = config.scorer.split
     if split == "test" and not unseal_test:
         raise StoreError(
-            f"{folder.pairs}: the test split is sealed. To score it, say why (--unseal 'final figures'); the opening "
-            "is logged beside the store."
+            f"{RunFolder.of(config).pairs}: the test split is sealed. To score it, say why (--unseal 'final figures'); "
+            "the opening is logged beside the store."
         )
     here = str(Path.cwd())
     as_scorer(load_scorer(scorer, here), scorer)  # refused before any work, and before the test split is opened
     source = scorer_source(scorer, here)
-    url, key = _url(config, scorer), stored_key(config, "scorer", pairs_content(config))
+    url, key = results_of(config, scorer), stored_key(config, "scorer", pairs_content(config))
     stored = None if again or source is None else stored_results(url, key)
     if stored is not None and stored["source"] == source:
         return [GateResult.from_dict(g) for g in stored["gates"]]
-    block = _scores(config, scorer, here, unseal_test, progress)
-    results = judge_scores(block, config.scorer, scorer, config.seed, config.diagnostics.theta_e_edges, source)
+    results = judged(config, scorer, here, unseal_test, progress)
     kept = {"scorer": scorer, "split": split, "source": source, "gates": [g.to_dict() for g in results]}
     keep_results(url, key, kept)
     return results
+
+
+def judged(
+    config: RunConfig, scorer: str, scorer_folder: str, unseal_test: str | None, progress: Progress
+) -> list[GateResult]:
+    """Score the pairs and judge the scorer; nothing is read from results or kept."""
+    block = _scores(config, scorer, scorer_folder, unseal_test, progress)
+    source = scorer_source(scorer, scorer_folder)
+    return judge_scores(block, config.scorer, scorer, config.seed, config.diagnostics.theta_e_edges, source)
 
 
 def stored_scorers(config: RunConfig) -> list[GateResult]:
@@ -118,7 +126,8 @@ def with_split(config: RunConfig, split: str | None) -> RunConfig:
     return config.model_copy(update={"scorer": config.scorer.model_copy(update={"split": split})})
 
 
-def _url(config: RunConfig, scorer: str) -> str:
+def results_of(config: RunConfig, scorer: str) -> str:
+    """URL of the file that keeps what is found out about a scorer."""
     name = re.sub(r"[^\w.]+", "-", scorer)
     return paths.join(RunFolder.of(config).scorers, f"{name}.{config.scorer.split}.json")
 

@@ -199,3 +199,28 @@ def test_an_object_more_less_or_elsewhere_is_another_digest(tmp_path, run):
 )
 def test_results_are_alike_within_rounding_only(a, b, same):
     assert alike(a, b) is same and alike(b, a) is same
+
+
+def test_required_scorers_are_scored_anew_their_gates_are_bound_and_other_settings_are_no_such_certificate(run):
+    scorer = "lensflow.gates.scorer:blue_ring"
+    asked = run.scorer.model_copy(update={"required": (scorer,), "bootstrap": 50})
+    config = run.model_copy(update={"scorer": asked})
+    gates = [f"synthetic_auroc of {scorer}", f"core_drop of {scorer}"]
+    certificate = steps.certify_step(config)
+    assert [g["name"] for g in certificate["gates"]][-2:] == certificate["required"][-2:] == gates
+    assert steps.check_step(config, full=True).certificate == certificate
+    with pytest.raises(CertificateError, match="required: certified"):
+        steps.check_step(run)
+    (kept,) = Path(config.out, "summaries", "scorers").iterdir()
+    kept.write_text(kept.read_text().replace("NOT_TESTABLE", "PASS"))
+    with pytest.raises(CertificateError, match=r"summaries/scorers/.* is not what was certified"):
+        steps.check_step(config)
+    # What is stored is not believed: certified again, the verdict is the scorer's own.
+    again = steps.certify_step(config)
+    assert again["gates"][-2:] == certificate["gates"][-2:] and again["gates"][-1]["verdict"] == "NOT_TESTABLE"
+
+
+@pytest.mark.parametrize("split", ["test", "train"])
+def test_a_scorer_can_be_required_on_the_val_split_only(run, split):
+    with pytest.raises(ValueError, match=r"scorer\.required needs scorer\.split: val"):
+        type(run.scorer)(required=("m:f",), split=split)
