@@ -23,6 +23,7 @@ from lensflow.diagnostics.findings import (
 )
 from lensflow.diagnostics.judging import ALARM
 from lensflow.errors import GateError
+from lensflow.gates.arcs import SAME_ARC
 from lensflow.gates.priors import LEVEL as LEVEL_OF_PRIORS
 from lensflow.gates.priors import SMALL_CORRELATION, SMALL_SHARE
 from lensflow.gates.splits import judge_splits
@@ -56,7 +57,7 @@ def run_checks(
     guard_arcsec : float
         Hosts of different splits must lie further apart.
     priors : sequence of Finding
-        From :func:`lensflow.gates.priors.prior_findings`, for the check ``priors``.
+        From :func:`lensflow.gates.priors.prior_findings` and :func:`lensflow.gates.arcs.arc_findings`, for ``priors``.
     twins : Twins, optional
         Hosts that show the same pixels, for the check ``splits``.
     same_image : mapping, optional
@@ -107,7 +108,12 @@ def _limits(name: str, guard_arcsec: float) -> dict[str, Any]:
     if name == "splits":
         return {"guard_arcsec": guard_arcsec, "same_texture": SAME_TEXTURE, "moved_pix": MOVED_PIX}
     if name == "priors":
-        return {"level": LEVEL_OF_PRIORS, "small_correlation": SMALL_CORRELATION, "small_share": SMALL_SHARE}
+        return {
+            "level": LEVEL_OF_PRIORS,
+            "small_correlation": SMALL_CORRELATION,
+            "small_share": SMALL_SHARE,
+            "same_arc": SAME_ARC,
+        }
     if name == "localisation":
         return {"least_share": LOCALISED_SHARE}
     if name == "visibility":

@@ -29,6 +29,7 @@ from lensflow.gates import (
     run_gate,
     unpaired_rows,
 )
+from lensflow.gates.arcs import ArcImages
 from lensflow.gates.mask_edge import MAX_PAIRS as MAX_MASKED
 from lensflow.gates.mask_edge import Mask, mask_block, mask_edge_gate
 from lensflow.gates.splits import galaxies_once, unpaired_once
@@ -104,12 +105,13 @@ def measure_step(
                 keep_results(folder.diagnostics, stored_key(config, "diagnostics", content), found)
         if want_features:
             twins = twins_of(config, (p.portraits for p in parts))
+            arcs = ArcImages.concat(p.arcs for p in parts)
             block = galaxies_once(FeatureBlock.concat([p.features for p in parts]), twins)
             unpaired = unpaired_once(join_unpaired(p.unpaired for p in parts), twins)
             masks = None
             if config.injection.core_mask_radius_pix > 0:
                 masks = galaxies_once(FeatureBlock.concat([p.masks for p in parts]), twins)
-            judged = [*run_all_gates(block, config, progress, unpaired, masks), *_checks(config, found, twins)]
+            judged = [*run_all_gates(block, config, progress, unpaired, masks), *_checks(config, found, twins, arcs)]
             gated = [g.to_dict() for g in judged]
             if keep:
                 keep_results(folder.gates, stored_key(config, "gates", content), gated)
@@ -149,7 +151,7 @@ def run_all_gates(
         return list(pool.map(one, names))
 
 
-def _checks(config: RunConfig, diagnostics: Any, twins: Twins) -> list[GateResult]:
+def _checks(config: RunConfig, diagnostics: Any, twins: Twins, arcs: ArcImages) -> list[GateResult]:
     """Gates without a fit, of the diagnostics' results as they are stored."""
     if not config.gate.checks:
         return []
@@ -159,7 +161,7 @@ def _checks(config: RunConfig, diagnostics: Any, twins: Twins) -> list[GateResul
     rows, same_image = rows_of_splits(config)
     scale = float(read_attrs(folder.cutouts, "cutouts")["pixel_scale_arcsec"])
     apart = max(config.splits.guard_arcsec or 0.0, stamp_diagonal_arcsec(config, scale))
-    priors = priors_of(config) if "priors" in config.gate.checks else []
+    priors = priors_of(config, arcs) if "priors" in config.gate.checks else []
     return run_checks(config.gate.checks, results, hosts, rows, apart, priors, twins, same_image)
 
 
@@ -171,6 +173,7 @@ class _Part:
     unpaired: Any
     masks: Any
     portraits: Any
+    arcs: Any
 
 
 class _MeasureTask:
@@ -182,6 +185,7 @@ class _MeasureTask:
         self.masked = features and self.mask.radius_pix > 0
         self.origin = origin_of(config) if summaries or self.masked else Origin()
         self.gate_hosts = _gate_hosts(config, config.gate.max_pairs) if features else np.empty(0, np.int64)
+        self.last_key = _last_key(config) if features else None
         self.mask_hosts = _gate_hosts(config, MAX_MASKED) if self.masked else np.empty(0, np.int64)
 
     def __call__(self, index: int) -> _Part:
@@ -195,6 +199,7 @@ class _MeasureTask:
             unpaired_rows(pairs, config.gate) if self.features else {},
             self._masks(pairs) if self.masked else None,
             portraits_of(origin, pairs) if self.features else None,
+            ArcImages.from_block(pairs, self.last_key) if self.features else None,
         )
 
     def _features(self, pairs: xr.Dataset) -> FeatureBlock:
@@ -212,13 +217,17 @@ class _MeasureTask:
 def origin_of(config: RunConfig) -> Origin:
     """Settings that made a run's pairs, and which rows are rendered again; hosts and sources are read by region."""
     folder = RunFolder.of(config)
-    head = read_head(folder.manifest, "manifest", names=("row_id", "is_control"))
     identity: Any = read_attrs(folder.pairs, "pairs").get("identity", {})
     return Origin(
         None, config.injection, config.store,
-        last_key=last_key(head["row_id"].values, head["is_control"].values),
+        last_key=_last_key(config),
         same_code=identity.get("lensflow.code") == resume.code_fingerprint(),
     )  # fmt: skip
+
+
+def _last_key(config: RunConfig) -> int | None:
+    head = read_head(RunFolder.of(config).manifest, "manifest", names=("row_id", "is_control"))
+    return last_key(head["row_id"].values, head["is_control"].values)
 
 
 def region_block(config: RunConfig, origin: Origin, region: Region) -> tuple[xr.Dataset, Origin]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -11,17 +12,26 @@ import xarray as xr
 
 from lensflow.config import RunConfig
 from lensflow.diagnostics.judging import Finding
+from lensflow.diagnostics.rendering import SAMPLE
+from lensflow.diagnostics.specimens import keys_of
 from lensflow.errors import LensflowWarning, ManifestError
+from lensflow.gates.arcs import ArcImages, arc_findings, render_arcs
 from lensflow.gates.priors import MAX_ROWS, prior_findings
 from lensflow.manifest.build import Planner
 from lensflow.manifest.declared import declared_priors
 from lensflow.manifest.image_sources import bank_of
 from lensflow.steps.run_folder import RunFolder
-from lensflow.store.open import host_tables, open_manifest, read_head
+from lensflow.store.open import host_tables, open_manifest, read_attrs, read_head
+
+# Arcs of images take a hundred times as long as those of Sersic profiles.
+IMAGES_RENDERED = 200
 
 
-def priors_of(config: RunConfig) -> list[Finding]:
-    """Hold a run's manifest against another draw of the same plan, on evenly spaced hosts where there are many rows."""
+def priors_of(config: RunConfig, arcs: ArcImages) -> list[Finding]:
+    """Hold a run's manifest against another draw of the same plan, on evenly spaced hosts where there are many rows.
+
+    The images of its arcs are held against those that the other draw gives.
+    """
     folder = RunFolder.of(config)
     n_twice = int((np.unique(read_head(folder.manifest, "manifest", names=("row_id",))["row_id"].values,
                              return_counts=True)[1] > 1).sum())  # fmt: skip
@@ -37,7 +47,21 @@ def priors_of(config: RunConfig) -> list[Finding]:
     flux = tables["aperture_flux_nmgy"].values[:, config.reference_band]
     given = manifest.attrs.get("given", ())
     redrawn = _redraw(config, tables, manifest.attrs.get("declared"))
-    return prior_findings(manifest, redrawn, flux, config.bands, config.reference_band, given, n_twice)
+    found = prior_findings(manifest, redrawn, flux, config.bands, config.reference_band, given, n_twice)
+    return [*found, *arc_findings(arcs, _arcs_redrawn(config, redrawn, given))]
+
+
+def _arcs_redrawn(config: RunConfig, redrawn: xr.Dataset | str, given: Collection[str]) -> ArcImages | str:
+    """Arcs of a sample of a second draw's rows."""
+    if isinstance(redrawn, str):
+        return redrawn
+    if given:
+        return f"plan.table gives {', '.join(sorted(given))}: how diverse its arcs are is the table's matter"
+    rows = np.flatnonzero(~redrawn["is_control"].values)
+    few = SAMPLE if config.plan.sources is None else IMAGES_RENDERED
+    rows = np.sort(rows[np.argsort(keys_of(redrawn["row_id"].values[rows]), kind="stable")[:few]])
+    scale = float(read_attrs(RunFolder.of(config).cutouts, "cutouts")["pixel_scale_arcsec"])
+    return render_arcs(redrawn.isel(sample=rows), config, scale, bank_of(config))
 
 
 def _redraw(config: RunConfig, tables: xr.Dataset, declared: Any) -> xr.Dataset | str:

@@ -13,6 +13,7 @@ from lensflow.config import load_config
 from lensflow.diagnostics import Status, findings, psf_check, reference
 from lensflow.errors import CertificateError, ConfigError, StoreError
 from lensflow.gates import Verdict
+from lensflow.gates.arcs import ArcImages
 from lensflow.steps import priors
 from lensflow.steps.priors import priors_of
 from lensflow.steps.run_folder import RunFolder
@@ -266,7 +267,8 @@ def test_verify_renders_every_row_again_and_names_the_one_that_is_another(run, c
 
 
 def test_the_manifest_is_held_against_a_second_draw(whole, monkeypatch):
-    found = priors_of(whole)
-    assert len(found) == 5 and {f.status for f in found} == {Status.OK}
+    arcs = ArcImages.from_block(open_all_pairs(RunFolder.of(whole).pairs), None)
+    found = priors_of(whole, arcs)
+    assert len(found) == 7 and {f.status for f in found} == {Status.OK}
     monkeypatch.setattr(priors, "MAX_ROWS", 50)  # evenly spaced hosts
-    assert {f.status for f in priors_of(whole) if f.check != "distributions"} <= {Status.OK, Status.NOT_TESTED}
+    assert {f.status for f in priors_of(whole, arcs) if f.check != "distributions"} <= {Status.OK, Status.NOT_TESTED}
