@@ -1,4 +1,4 @@
-"""Run one task per region on Dask, and hand on each result as it comes."""
+"""Run one task per region on Dask: hand on each result as it comes, or add them all up on the workers."""
 
 from __future__ import annotations
 
@@ -6,25 +6,18 @@ import contextlib
 import os
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, CancelledError, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
 import psutil
-from distributed import Client, KilledWorker, as_completed, default_client, span
-from distributed.metrics import context_meter
+from distributed import Client, default_client
 
-from lensflow.cluster import quiet
-from lensflow.cluster.watch import Watch
-from lensflow.config import StorageConfig
-from lensflow.errors import ClusterError, LensflowError, StoreError
-from lensflow.store import s3
-from lensflow.survey.transport import TransportError
-
-# Tasks that the scheduler knows of at a time: enough for every worker and for adaptive scaling to see a backlog.
-MIN_WINDOW, TASKS_PER_THREAD = 2000, 20
+from lensflow.errors import ClusterError
+from lensflow.steps.cluster_tasks import Done, Each, Summed, on_cluster
+from lensflow.steps.tree import Tree
 
 
 class Progress(Protocol):
@@ -87,9 +80,10 @@ def run_tasks(
 ) -> Iterator[Any]:
     """Yield ``task(i)`` for every index, in order of completion: one Dask task each.
 
-    Tasks return receipts or summaries, never pixels. No more than a few thousand are with the scheduler at a time, so
-    that its memory does not grow with their number. Uses the Dask client in force, or threads where there is none.
-    At the first failure nothing new is started; what is finished keeps its receipt.
+    Tasks return receipts or short lists, never pixels; what grows with their number is for :func:`reduce_tasks`. No
+    more than a few thousand are with the scheduler at a time, so that its memory does not grow with their number. Uses
+    the Dask client in force, or threads where there is none. At the first failure nothing new is started; what is
+    finished keeps its receipt.
 
     Raises
     ------
@@ -100,11 +94,58 @@ def run_tasks(
         return
     progress(stage, 0, len(indices))
     client = active_client()
-    results = _in_threads(task, indices) if client is None else _on_cluster(client, task, indices, stage)
+    results = _in_threads(task, indices) if client is None else on_cluster(client, Each(task), indices, stage)
     with contextlib.closing(results):
         for done, value in enumerate(results, start=1):
             progress(stage, done, len(indices))
             yield value
+
+
+def reduce_tasks(
+    task: Callable[[int], Any],
+    indices: Sequence[int],
+    join: Callable[[list[Any]], Any],
+    stage: str,
+    progress: Progress = silent,
+) -> Any:
+    """Add up ``task(i)`` over every index, on the workers: this process gets the sum alone.
+
+    Values are joined in a tree (:class:`lensflow.steps.tree.Tree`) whose shape is that of the number of indices, so the
+    result has the same bits on any number of workers, in whatever order they finish, and if some of them die: then
+    their values are made again, and no others.
+
+    Parameters
+    ----------
+    task : callable
+        As for :func:`run_tasks`; its values are small.
+    indices : sequence of int
+        At least one.
+    join : callable
+        Values of neighbours, in the order of the indices, to one value.
+    stage, progress
+        As for :func:`run_tasks`, with its errors.
+    """
+    progress(stage, 0, len(indices))
+    client = active_client()
+    tree = Tree(len(indices), join)
+    if client is None:
+        # Values come in any order; the tree knows their places.
+        placed = _in_threads(lambda place: (place, task(int(indices[place]))), range(len(indices)))
+        with contextlib.closing(placed):
+            for done, (place, value) in enumerate(placed, start=1):
+                tree.add(place, value)
+                progress(stage, done, len(indices))
+        return tree.root
+    found: Any = None
+    with contextlib.closing(on_cluster(client, Summed(task, len(indices), join), indices, stage)) as results:
+        done = 0
+        for value in results:
+            if isinstance(value, Done):
+                done += 1
+                progress(stage, done, len(indices))
+            else:
+                found = value
+    return found
 
 
 def _in_threads(task: Callable[[int], Any], indices: Sequence[int]) -> Generator[Any, None, None]:
@@ -121,90 +162,3 @@ def _in_threads(task: Callable[[int], Any], indices: Sequence[int]) -> Generator
                     pending |= {pool.submit(task, int(i)) for i in islice(waiting, 1)}
         finally:
             pool.shutdown(cancel_futures=True)
-
-
-@dataclass(frozen=True)
-class _Refused:
-    """An error of ours on its way to the client."""
-
-    error: LensflowError
-
-
-def _may_pass(error: LensflowError) -> bool:
-    """Whether another attempt may succeed: bytes that could not be moved, a store that did not answer."""
-    return isinstance(error, TransportError) or (isinstance(error, StoreError) and isinstance(error.__cause__, OSError))
-
-
-@dataclass(frozen=True)
-class _Placed:
-    """A task that reaches the stores as this process does, in another one."""
-
-    task: Callable[[int], Any]
-    storage: dict[str, StorageConfig]
-
-    def __call__(self, index: int) -> Any:
-        s3.use(self.storage)
-        quiet.install()
-        try:
-            result = self.task(index)
-        except LensflowError as error:
-            # What another attempt cannot change comes back as a value: raised, Dask would try it twice more and log a
-            # traceback for each.
-            if _may_pass(error):
-                raise
-            return _Refused(error)
-        # Shown as they come on the dashboard's page "Fine Performance Metrics", by stage: rows, statuses, reasons.
-        for name, number in getattr(result, "counts", {}).items():
-            context_meter.digest_metric(name, number, "rows")
-        return result
-
-
-def _on_cluster(
-    client: Client, task: Callable[[int], Any], indices: Sequence[int], stage: str
-) -> Generator[Any, None, None]:
-    window = max(MIN_WINDOW, TASKS_PER_THREAD * sum(client.nthreads().values()))
-    waiting, pending = iter(indices), set()
-    placed = _Placed(task, s3.in_use())
-    completed = as_completed(with_results=True)
-
-    def submit(number: int) -> None:
-        some = [int(i) for i in islice(waiting, number)]
-        if some:
-            # map sends the task itself once, whatever the number of calls.
-            name = stage.replace(" ", "-")
-            with span("lensflow", name):
-                futures = client.map(placed, some, key=name, pure=False, retries=2, batch_size=None)
-            pending.update(futures)
-            completed.update(futures)
-
-    watch = Watch(client, stage, lambda: client.cancel(list(pending), force=True))
-    try:
-        submit(window)
-        watch.start()
-        while pending:
-            try:
-                future, value = next(completed)
-            except KilledWorker as error:
-                raise StoreError(
-                    f"{stage}: a worker died several times on the same region, most likely for lack of memory "
-                    f"({error}). Raise cluster.memory_limit, or lower store.shard_mb in a new out; finished regions "
-                    "are kept."
-                ) from error
-            if isinstance(value, CancelledError) and watch.problem:
-                raise ClusterError(watch.problem)
-            if isinstance(value, _Refused):
-                raise value.error
-            watch.progress()
-            if isinstance(value, CancelledError):  # handed on as if it were a result
-                raise ClusterError(
-                    f"{stage}: the scheduler is gone, or somebody cancelled the tasks ({value}). Finished regions are "
-                    "kept: start the cluster again and run the same command."
-                )
-            pending.discard(future)
-            if len(pending) <= window // 2:
-                submit(window - len(pending))
-            yield value
-    finally:
-        watch.stop()
-        if client.status == "running":
-            client.cancel(list(pending))
