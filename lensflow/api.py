@@ -319,10 +319,7 @@ def diagnose(pairs: xr.Dataset, config: RunConfig, cutouts: xr.Dataset | None = 
     def summarise(block: xr.Dataset) -> Summaries:
         return Summaries.from_block(block, config.diagnostics, replace(origin, hosts=_hosts_of(block, cutouts)))
 
-    parts = _each_chunk(pairs, summarise)
-    total = parts[0]
-    for part in parts[1:]:
-        total = total + part
+    total = _sum_of_chunks(pairs, summarise, Summaries.joined)
     return total.results(config.diagnostics, config.seed, config.injection)
 
 
@@ -400,8 +397,8 @@ def measure_core(pairs: xr.Dataset, config: RunConfig) -> tuple[HandlingResult, 
     tuple of HandlingResult
         Gates, light hidden by theta_E, testability, in the order of ``config.core.handlings``.
     """
-    blocks = _each_chunk(pairs, lambda block: CoreRows.from_block(block.compute(), config))
-    return measure_handlings(CoreRows.concat(blocks), config)
+    rows = _sum_of_chunks(pairs, lambda block: CoreRows.from_block(block.compute(), config), CoreRows.concat)
+    return measure_handlings(rows, config)
 
 
 def core_settings(handling: str, config: RunConfig) -> dict[str, dict[str, Any]] | None:
@@ -503,8 +500,8 @@ def score_pairs(pairs: xr.Dataset, scorer: Any, config: RunConfig, split: str | 
     name, radius = getattr(scorer, "__name__", type(scorer).__name__), config.scorer.core_radius_pix
     call = as_scorer(scorer, name)
     wanted = pairs.isel(sample=np.flatnonzero(np.isin(index, hosts)))
-    blocks = _each_chunk(wanted, lambda block: score_block(block, call, radius))
-    return judge_scores(ScoreBlock.concat(blocks), config.scorer, name, config.seed, config.diagnostics.theta_e_edges)
+    block = _sum_of_chunks(wanted, lambda block: score_block(block, call, radius), ScoreBlock.concat)
+    return judge_scores(block, config.scorer, name, config.seed, config.diagnostics.theta_e_edges)
 
 
 def zoo(config: RunConfig | None = None) -> xr.DataArray:
@@ -528,14 +525,16 @@ def write_report(config: RunConfig) -> str:
     return report_step(config)
 
 
-def _each_chunk(pairs: xr.Dataset, reduce) -> list:  # type: ignore[no-untyped-def]
-    """Reduce every chunk along sample where it lies: one task a chunk, no pixels gathered."""
+def _sum_of_chunks(pairs: xr.Dataset, reduce: Callable[[xr.Dataset], Any], join: Callable[[list[Any]], Any]) -> Any:
+    """Reduce every chunk along sample where it lies and add up on the way: one task a chunk, no pixels gathered."""
     for name in ("stamp", "ctrl", "arc"):
         if name not in pairs:
             raise StoreError(f"pairs have no {name!r}: open them with open_pairs, or make them with inject")
     chunks: Sequence[int] = pairs.chunksizes.get("sample", (pairs.sizes["sample"],))
     edges = np.concatenate([[0], np.cumsum(chunks)])
-    tasks = [
-        dask.delayed(lambda part: reduce(part))(pairs.isel(sample=slice(a, b))) for a, b in itertools.pairwise(edges)
-    ]
-    return list(dask.compute(*tasks))
+    # The tree of a stored run's regions: the same rounding in every run.
+    tree = Tree(len(chunks), dask.delayed(join))
+    each = dask.delayed(lambda part: reduce(part))
+    for k, (a, b) in enumerate(itertools.pairwise(edges)):
+        tree.add(k, each(pairs.isel(sample=slice(a, b))))
+    return dask.compute(tree.root)[0]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import json
-from collections.abc import Mapping
+import operator
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -85,6 +87,11 @@ class Summaries:
             Rerendered.from_block(with_steps, origin),
             Specimens.from_block(with_steps),
         )
+
+    @staticmethod
+    def joined(parts: Sequence[Summaries]) -> Summaries:
+        """Sum of the summaries of different blocks, in their order."""
+        return functools.reduce(operator.add, parts)
 
     def __add__(self, other: Summaries) -> Summaries:
         return Summaries(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))

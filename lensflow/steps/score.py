@@ -15,7 +15,7 @@ from lensflow.errors import StoreError
 from lensflow.gates import GateResult
 from lensflow.gates.score_gates import judge_scores, scored_hosts
 from lensflow.gates.scorer import ScoreBlock, as_scorer, score_block
-from lensflow.steps.execute import Progress, run_tasks, silent
+from lensflow.steps.execute import Progress, reduce_tasks, silent
 from lensflow.steps.identity import pairs_content, stored_key
 from lensflow.steps.measure import keep_results, stored_results
 from lensflow.steps.run_folder import RunFolder
@@ -149,7 +149,7 @@ def _scores(
     regions = stored_regions(folder.pairs, "pairs")
     some = np.unique(np.flatnonzero(wanted) // regions.rows)
     task = _ScoreTask(config, regions, hosts, scorer, scorer_folder)
-    return ScoreBlock.concat(run_tasks(task, some.tolist(), STAGE, progress))
+    return reduce_tasks(task, some.tolist(), ScoreBlock.concat, STAGE, progress)
 
 
 class _ScoreTask:

@@ -12,7 +12,7 @@ from lensflow.gates import choose_hosts
 from lensflow.gates.core_sweep import CoreRows
 from lensflow.gates.core_tuning import CoreTuning, tune
 from lensflow.report import core_handling
-from lensflow.steps.execute import Progress, run_tasks, silent
+from lensflow.steps.execute import Progress, reduce_tasks, silent
 from lensflow.steps.identity import pairs_content, stored_key
 from lensflow.steps.measure import keep_results, stored_results
 from lensflow.steps.run_folder import RunFolder
@@ -68,8 +68,7 @@ def _rows(config: RunConfig, wanted: NDArray[np.bool_], progress: Progress) -> C
     of_region = np.arange(len(wanted)) // regions.rows
     some = np.unique(of_region[wanted][np.isin(index, hosts)])
     task = _CoreTask(config, regions, hosts)
-    parts = sorted(run_tasks(task, some.tolist(), "handle core", progress), key=lambda p: p[0])
-    return CoreRows.concat([p[1] for p in parts])
+    return reduce_tasks(task, some.tolist(), CoreRows.concat, "handle core", progress)
 
 
 class _CoreTask:
@@ -79,9 +78,9 @@ class _CoreTask:
         self.config, self.regions, self.hosts = config, regions, hosts
         self.pixel_scale_arcsec = float(read_attrs(RunFolder.of(config).cutouts, "cutouts")["pixel_scale_arcsec"])
 
-    def __call__(self, index: int) -> tuple[int, CoreRows]:
+    def __call__(self, index: int) -> CoreRows:
         folder = RunFolder.of(self.config)
         pairs = read_pairs_block(folder.pairs, folder.manifest, folder.cutouts, self.regions[index])
         # A host lies in one split, whole: the choice of hosts has closed the test split already.
         pairs = pairs.isel(sample=np.isin(pairs["host_index"].values, self.hosts))
-        return index, CoreRows.from_block(pairs.assign_attrs(pixel_scale_arcsec=self.pixel_scale_arcsec), self.config)
+        return CoreRows.from_block(pairs.assign_attrs(pixel_scale_arcsec=self.pixel_scale_arcsec), self.config)
