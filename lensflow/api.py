@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -26,7 +26,6 @@ from lensflow.gates import (
     GateResult,
     choose_hosts,
     feature_block,
-    join_unpaired,
     run_gates,
     unpaired_rows,
 )
@@ -62,8 +61,10 @@ from lensflow.steps import (
 )
 from lensflow.steps import inject as _inject
 from lensflow.steps import verify_step as verify
+from lensflow.steps.gate_rows import GateRows
 from lensflow.steps.score import with_split
 from lensflow.steps.sources import in_store_order
+from lensflow.steps.tree import Tree
 from lensflow.steps.twins import portraits_of_pairs, twins_of_pairs
 from lensflow.store.open import open_cutouts, open_manifest, open_pairs, with_host_ids
 from lensflow.store.resume import code_fingerprint
@@ -345,22 +346,21 @@ def gate(pairs: xr.Dataset, config: RunConfig) -> list[GateResult]:
         block = block.isel(sample=np.flatnonzero(some)).compute()
         return mask_block(block, unmasked_arcs(block, bank_of(config)), mask)
 
-    parts = _each_chunk(
-        pairs,
-        lambda block: (
+    def rows(block: xr.Dataset) -> GateRows:
+        return GateRows(
             feature_block(block, config.gate.every, config.gate.core_box_pix, mask.radius_pix),
             unpaired_rows(block, config.gate),
             masks(block) if mask.radius_pix > 0 else None,
             portraits_of_pairs(block),
-        ),
-    )
+        )
+
+    found = _sum_of_chunks(pairs, rows, GateRows.joined)
     bands, edges = [str(b) for b in pairs["band"].values], config.diagnostics.theta_e_edges
-    twins = twins_of_pairs(pairs, (p[3] for p in parts))
-    unpaired = unpaired_once(join_unpaired(p[1] for p in parts), twins)
-    block = galaxies_once(FeatureBlock.concat(p[0] for p in parts), twins)
+    twins = twins_of_pairs(pairs, found.portraits)
+    unpaired, block = unpaired_once(found.unpaired, twins), galaxies_once(found.features, twins)
     out = run_gates(block, config.gate, bands, config.seed, edges, unpaired)
-    if mask.radius_pix > 0:
-        masked = galaxies_once(FeatureBlock.concat(p[2] for p in parts), twins)
+    if found.masks is not None:
+        masked = galaxies_once(found.masks, twins)
         out.append(mask_edge_gate(masked, mask, config.gate, bands, config.seed, edges))
     return out
 

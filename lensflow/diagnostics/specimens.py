@@ -58,10 +58,15 @@ class Specimens:
     n_images: int
 
     @classmethod
-    def from_block(cls, pairs: xr.Dataset) -> Specimens:
-        """Keep the rows of one block that come first by hash."""
+    def from_block(cls, pairs: xr.Dataset, last_key: int | None = None) -> Specimens:
+        """Keep the rows of one block that come first by hash, none beyond ``last_key``, which keeps blocks small.
+
+        Of all rows of a run at least ``KEPT`` must have a hash up to it.
+        """
         rows, key = injections(pairs)
         order = np.argsort(key, kind="stable")[:KEPT]
+        if last_key is not None:
+            order = order[key[order] <= np.uint64(last_key)]
         of_image = column(pairs, "src_id")[rows] != "" if "src_id" in pairs else np.zeros(rows.size, bool)
         return cls.of_rows(pairs, rows[order], key[order], int(of_image.sum()))
 

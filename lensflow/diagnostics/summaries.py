@@ -85,7 +85,7 @@ class Summaries:
             Recompute.from_block(pairs, origin),
             Bits.from_block(pairs, origin),
             Rerendered.from_block(with_steps, origin),
-            Specimens.from_block(with_steps),
+            Specimens.from_block(with_steps, origin.last_key if origin else None),
         )
 
     @staticmethod

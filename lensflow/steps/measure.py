@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,6 @@ from lensflow.gates import (
     GateResult,
     choose_hosts,
     feature_block,
-    join_unpaired,
     run_checks,
     run_gate,
     unpaired_rows,
@@ -35,7 +34,8 @@ from lensflow.gates.mask_edge import Mask, mask_block, mask_edge_gate
 from lensflow.gates.splits import galaxies_once, unpaired_once
 from lensflow.injection.core import unmasked_arcs
 from lensflow.manifest.image_sources import bank_of
-from lensflow.steps.execute import Progress, run_tasks, silent
+from lensflow.steps.execute import Progress, reduce_tasks, silent
+from lensflow.steps.gate_rows import GateRows, Measured
 from lensflow.steps.identity import keep_config, pairs_content, stored_key
 from lensflow.steps.inject import hosts_of
 from lensflow.steps.priors import priors_of
@@ -93,25 +93,21 @@ def measure_step(
     if want_summaries or want_features:
         regions = stored_regions(folder.pairs, "pairs")
         task = _MeasureTask(config, regions, want_summaries, want_features)
-        # Merged in the order of the regions, not of arrival, so that sums round alike in every run.
-        parts = sorted(run_tasks(task, [r.index for r in regions], "measure", progress), key=lambda p: p.index)
+        measured = reduce_tasks(task, [r.index for r in regions], Measured.joined, "measure", progress)
         if want_summaries:
-            total = parts[0].summaries
-            for part in parts[1:]:
-                total = total + part.summaries
-            results = total.results(config.diagnostics, config.seed, config.injection)
+            results = measured.summaries.results(config.diagnostics, config.seed, config.injection)
             found = json.loads(results_to_json(results))
             if keep:
                 keep_results(folder.diagnostics, stored_key(config, "diagnostics", content), found)
         if want_features:
-            twins = twins_of(config, (p.portraits for p in parts))
-            arcs = ArcImages.concat(p.arcs for p in parts)
-            block = galaxies_once(FeatureBlock.concat([p.features for p in parts]), twins)
-            unpaired = unpaired_once(join_unpaired(p.unpaired for p in parts), twins)
-            masks = None
-            if config.injection.core_mask_radius_pix > 0:
-                masks = galaxies_once(FeatureBlock.concat([p.masks for p in parts]), twins)
-            judged = [*run_all_gates(block, config, progress, unpaired, masks), *_checks(config, found, twins, arcs)]
+            rows = measured.rows
+            twins = twins_of(config, rows.portraits)
+            block, unpaired = galaxies_once(rows.features, twins), unpaired_once(rows.unpaired, twins)
+            masks = None if rows.masks is None else galaxies_once(rows.masks, twins)
+            judged = [
+                *run_all_gates(block, config, progress, unpaired, masks),
+                *_checks(config, found, twins, rows.arcs),
+            ]
             gated = [g.to_dict() for g in judged]
             if keep:
                 keep_results(folder.gates, stored_key(config, "gates", content), gated)
@@ -165,17 +161,6 @@ def _checks(config: RunConfig, diagnostics: Any, twins: Twins, arcs: ArcImages) 
     return run_checks(config.gate.checks, results, hosts, rows, apart, priors, twins, same_image)
 
 
-@dataclass(frozen=True)
-class _Part:
-    index: int
-    summaries: Any
-    features: Any
-    unpaired: Any
-    masks: Any
-    portraits: Any
-    arcs: Any
-
-
 class _MeasureTask:
     """Read one region of pairs and reduce it to what diagnostics and gates need of it."""
 
@@ -188,18 +173,21 @@ class _MeasureTask:
         self.last_key = _last_key(config) if features else None
         self.mask_hosts = _gate_hosts(config, MAX_MASKED) if self.masked else np.empty(0, np.int64)
 
-    def __call__(self, index: int) -> _Part:
-        config, region = self.config, self.regions[index]
-        pairs, origin = region_block(config, self.origin, region)
-        return _Part(
-            index,
-            Summaries.from_block(pairs, config.diagnostics, origin) if self.summaries else None,
-            self._features(pairs) if self.features else None,
+    def __call__(self, index: int) -> Measured:
+        pairs, origin = region_block(self.config, self.origin, self.regions[index])
+        return Measured(
+            Summaries.from_block(pairs, self.config.diagnostics, origin) if self.summaries else None,
+            self._rows(pairs, origin) if self.features else None,
+        )
+
+    def _rows(self, pairs: xr.Dataset, origin: Origin) -> GateRows:
+        return GateRows(
+            self._features(pairs),
             # Of all rows: control rows may have hosts of their own, and exact balance is counted over every row.
-            unpaired_rows(pairs, config.gate) if self.features else {},
+            unpaired_rows(pairs, self.config.gate),
             self._masks(pairs) if self.masked else None,
-            portraits_of(origin, pairs) if self.features else None,
-            ArcImages.from_block(pairs, self.last_key) if self.features else None,
+            portraits_of(origin, pairs),
+            ArcImages.from_block(pairs, self.last_key),
         )
 
     def _features(self, pairs: xr.Dataset) -> FeatureBlock:

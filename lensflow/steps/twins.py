@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
@@ -30,10 +28,9 @@ def portraits_of(origin: Origin, pairs: xr.Dataset) -> Portraits:
     return Portraits.of_images(own["host_index"].values, own["image"].values, own["invvar"].values > 0)
 
 
-def twins_of(config: RunConfig, parts: Iterable[Portraits]) -> Twins:
+def twins_of(config: RunConfig, portraits: Portraits) -> Twins:
     """Find the hosts of a run that show the same pixels; only those that look alike are read again."""
     url = RunFolder.of(config).cutouts
-    portraits = Portraits.concat(parts)
     head = read_head(url, "cutouts", names=("ra_deg", "dec_deg"))
     ra, dec = (head[k].values[portraits.host] for k in ("ra_deg", "dec_deg"))
     positions = Positions(ra, dec, float(read_attrs(url, "cutouts")["pixel_scale_arcsec"]))
@@ -58,7 +55,7 @@ def portraits_of_pairs(block: xr.Dataset) -> Portraits:
     return Portraits.of_images(host, some["ctrl"].values, good)
 
 
-def twins_of_pairs(pairs: xr.Dataset, parts: Iterable[Portraits]) -> Twins:
+def twins_of_pairs(pairs: xr.Dataset, portraits: Portraits) -> Twins:
     """Find the hosts of pairs whose controls show the same pixels."""
     host, first = np.unique(pairs["host_index"].values, return_index=True)
 
@@ -66,7 +63,7 @@ def twins_of_pairs(pairs: xr.Dataset, parts: Iterable[Portraits]) -> Twins:
         image = pairs["ctrl"].isel(sample=first[np.searchsorted(host, hosts)]).values
         return image, np.isfinite(image)
 
-    return find_twins(Portraits.concat(parts), read, pairs.sizes["x"])
+    return find_twins(portraits, read, pairs.sizes["x"])
 
 
 def rows_of_splits(config: RunConfig) -> tuple[xr.Dataset, dict[str, str]]:

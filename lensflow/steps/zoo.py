@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
 from lensflow.config import RunConfig, fingerprint
 from lensflow.diagnostics import zoo
 from lensflow.report import figures_findings
-from lensflow.steps.execute import Progress, run_tasks, silent
+from lensflow.steps.execute import Progress, reduce_tasks, silent
 from lensflow.steps.measure import keep_results, stored_results
 from lensflow.steps.run_folder import RunFolder
 from lensflow.store import paths, resume
@@ -47,8 +48,8 @@ def zoo_key() -> str:
 
 
 def _compute(progress: Progress) -> xr.DataArray:
-    parts = sorted(run_tasks(_Task(zoo.small_run()), range(1 + len(zoo.FAULTS)), "zoo", progress), key=lambda p: p[0])
-    return zoo.matrix([counts for _, counts in parts])
+    task = _Task(zoo.small_run())
+    return zoo.matrix(reduce_tasks(task, range(1 + len(zoo.FAULTS)), np.concatenate, "zoo", progress))
 
 
 class _Task:
@@ -57,5 +58,5 @@ class _Task:
     def __init__(self, run: zoo.SmallRun):
         self.run = run
 
-    def __call__(self, index: int) -> tuple[int, NDArray]:
-        return index, zoo.alarm_counts(zoo.FAULTS[index - 1] if index else None, self.run)
+    def __call__(self, index: int) -> NDArray:
+        return zoo.alarm_counts(zoo.FAULTS[index - 1] if index else None, self.run)[None]
