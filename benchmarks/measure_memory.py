@@ -2,8 +2,8 @@
 
     python benchmarks/measure_memory.py [--regions 64 512 4096]
 
-Regions are tiny (8 rows of 32 x 32 pixels, 2 hosts): what grows with their number is what is asked. Each size is a process
-of its own, so that one's peak is not another's.
+Regions are tiny (8 rows of 32 x 32 pixels, 2 hosts): what grows with their number is what is asked. Each size is a
+process of its own, so that one's peak is not another's.
 """
 
 from __future__ import annotations
@@ -55,8 +55,8 @@ def measure(n_regions: int) -> None:
             seconds = time.perf_counter() - start
             workers = max(client.run(peak_rss_mb).values())
         print(
-            f"{n_regions:6,d} regions: client peak {peak_rss_mb():.0f} MB, {peak_rss_mb() - before:.0f} MB above what it "
-            f"began with; worker peak {workers:.0f} MB; {seconds:.1f} s",
+            f"{n_regions:6,d} regions: client peak {peak_rss_mb():.0f} MB, {peak_rss_mb() - before:.0f} MB above what "
+            f"it began with; worker peak {workers:.0f} MB; {seconds:.1f} s",
             flush=True,
         )
 
