@@ -26,7 +26,7 @@ from lensflow.config import RunConfig
 from lensflow.diagnostics import Bits, Recompute, Summaries
 from lensflow.diagnostics.origin import with_arc_steps
 from lensflow.diagnostics.rendering import SAMPLE, Rerendered
-from lensflow.diagnostics.zoo import small_run
+from lensflow.diagnostics.small_run import small_run
 from lensflow.gates import FeatureBlock, LogisticRegression, Numbers
 from lensflow.gates.crossfit import Linear
 from lensflow.gates.machine import Machine, host_folds

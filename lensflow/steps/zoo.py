@@ -7,7 +7,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from lensflow.config import RunConfig, fingerprint
-from lensflow.diagnostics import zoo
+from lensflow.diagnostics import small_run, zoo
 from lensflow.report import figures_findings
 from lensflow.steps.execute import Progress, reduce_tasks, silent
 from lensflow.steps.measure import keep_results, stored_results
@@ -44,18 +44,18 @@ def zoo_step(config: RunConfig | None = None, out: str | None = None, progress: 
 
 def zoo_key() -> str:
     """Key of a matrix that this code makes."""
-    return fingerprint(zoo.settings().settings_of("diagnostics"), resume.measuring_code_fingerprint())
+    return fingerprint(small_run.settings().settings_of("diagnostics"), resume.measuring_code_fingerprint())
 
 
 def _compute(progress: Progress) -> xr.DataArray:
-    task = _Task(zoo.small_run())
+    task = _Task(small_run.small_run())
     return zoo.matrix(reduce_tasks(task, range(1 + len(zoo.FAULTS)), np.concatenate, "zoo", progress))
 
 
 class _Task:
     """Examine one fault; 0 is the sound run."""
 
-    def __init__(self, run: zoo.SmallRun):
+    def __init__(self, run: small_run.SmallRun):
         self.run = run
 
     def __call__(self, index: int) -> NDArray:

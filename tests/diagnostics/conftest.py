@@ -4,7 +4,7 @@ import pytest
 
 from lensflow.config import DiagnosticsConfig
 from lensflow.diagnostics import Summaries
-from lensflow.diagnostics.zoo import small_run
+from lensflow.diagnostics.small_run import small_run
 
 CONFIG = DiagnosticsConfig(bootstrap=100)
 

@@ -8,7 +8,7 @@ from lensflow.config import InjectionConfig
 from lensflow.diagnostics import Bits, Status, findings
 from lensflow.diagnostics.bits import FORMATS
 from lensflow.diagnostics.findings_exact import CHANCE_ALARM
-from lensflow.diagnostics.zoo import _SKY, small_run
+from lensflow.diagnostics.small_run import SKY_SIGMA, small_run
 from tests.diagnostics.pairs_factory import pairs_block
 
 
@@ -25,7 +25,7 @@ def few_pairs(few):
 
 
 def sigma(pairs):
-    return np.array([_SKY[str(b)] for b in pairs["band"].values])[:, None, None]
+    return np.array([SKY_SIGMA[str(b)] for b in pairs["band"].values])[:, None, None]
 
 
 def judged(pairs):

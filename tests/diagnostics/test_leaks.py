@@ -9,8 +9,8 @@ from lensflow.config import StoreConfig
 from lensflow.diagnostics import Bits, Origin, Recompute, Status, findings
 from lensflow.diagnostics.origin import with_arc_steps
 from lensflow.diagnostics.rendering import Rerendered
+from lensflow.diagnostics.small_run import SKY_SIGMA, small_run
 from lensflow.diagnostics.specimens import Specimens
-from lensflow.diagnostics.zoo import _SKY, small_run
 from lensflow.steps.inject import as_stored
 from tests.diagnostics.test_bits import BOARD, POINT, X
 
@@ -40,7 +40,7 @@ def pairs(run):
 
 
 def sky(pairs):
-    return np.array([_SKY[str(b)] for b in pairs["band"].values])[:, None, None]
+    return np.array([SKY_SIGMA[str(b)] for b in pairs["band"].values])[:, None, None]
 
 
 def in_the_light(change):

@@ -5,7 +5,7 @@ import pytest
 
 from lensflow.config import InjectionConfig
 from lensflow.diagnostics import Noise, Status, findings
-from lensflow.diagnostics.zoo import SmallRun
+from lensflow.diagnostics.small_run import SmallRun
 from tests.diagnostics.conftest import CONFIG
 
 

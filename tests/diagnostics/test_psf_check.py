@@ -13,8 +13,9 @@ from lensflow.diagnostics import Origin, Status, Summaries, alarms, findings
 from lensflow.diagnostics import psf_check as module
 from lensflow.diagnostics.psf_check import LIMITS, ROWS, psf_check
 from lensflow.diagnostics.rendering import compare
+from lensflow.diagnostics.small_run import SmallRun, small_run
 from lensflow.diagnostics.specimens import Specimens
-from lensflow.diagnostics.zoo import FAULTS, SmallRun, small_run
+from lensflow.diagnostics.zoo import FAULTS
 from lensflow.errors import LensflowWarning
 from lensflow.lensing import KernelPSF
 from lensflow.lensing.render import render

@@ -5,7 +5,7 @@ import pytest
 
 from lensflow.config import StoreConfig
 from lensflow.diagnostics import Origin, Recompute, Status, findings
-from lensflow.diagnostics.zoo import _SKY, small_run
+from lensflow.diagnostics.small_run import SKY_SIGMA, small_run
 from lensflow.injection.rounding import ARC, STAMP, before_rounding, round_pixels
 from lensflow.steps.inject import as_stored
 
@@ -54,7 +54,7 @@ def plain(few):
 
 
 def sigma(stored):
-    return np.array([_SKY[str(b)] for b in stored.pairs["band"].values])[:, None, None]
+    return np.array([SKY_SIGMA[str(b)] for b in stored.pairs["band"].values])[:, None, None]
 
 
 def checkerboard(stored):

@@ -11,8 +11,8 @@ from lensflow.diagnostics import Origin, Status, Summaries, alarms, findings
 from lensflow.diagnostics import reference as module
 from lensflow.diagnostics.origin import with_arc_steps
 from lensflow.diagnostics.rendering import SAMPLE, SINGLE_PRECISION, Rerendered, compare, last_key
+from lensflow.diagnostics.small_run import small_run
 from lensflow.diagnostics.specimens import Specimens, keys_of
-from lensflow.diagnostics.zoo import small_run
 from lensflow.steps.inject import as_stored
 from tests.diagnostics.conftest import CONFIG
 

@@ -3,7 +3,8 @@
 import pytest
 
 from lensflow.diagnostics import alarms
-from lensflow.diagnostics.zoo import FAULTS, examine, small_run
+from lensflow.diagnostics.small_run import small_run
+from lensflow.diagnostics.zoo import FAULTS, examine
 from tests.diagnostics.conftest import CONFIG
 
 # One of each kind, quick ones: renderer, pixels, noise, classes.

@@ -5,7 +5,7 @@ import pytest
 
 from lensflow.api import brightness_figure, brightness_table, gate, gate_by_magnitude
 from lensflow.config import GateConfig
-from lensflow.diagnostics.zoo import small_run
+from lensflow.diagnostics.small_run import small_run
 from lensflow.errors import GateError
 
 

@@ -9,7 +9,8 @@ from lensflow.api import gate as gate_of_pairs
 from lensflow.config import GateConfig
 from lensflow.config.checks import GATE_CHECKS
 from lensflow.diagnostics import Status, Summaries
-from lensflow.diagnostics.zoo import FAULTS, SmallRun, small_run
+from lensflow.diagnostics.small_run import SmallRun, small_run
+from lensflow.diagnostics.zoo import FAULTS
 from lensflow.errors import GateError
 from lensflow.gates import GateResult, Verdict, findings_of, run_checks
 from lensflow.gates.priors import prior_findings

@@ -9,7 +9,8 @@ import lensflow.gates.metadata as module
 from lensflow import gate as gate_pairs
 from lensflow.config import GateConfig, RunConfig
 from lensflow.config.core import CoreConfig
-from lensflow.diagnostics.zoo import FAULTS, small_run
+from lensflow.diagnostics.small_run import small_run
+from lensflow.diagnostics.zoo import FAULTS
 from lensflow.errors import GateError
 from lensflow.gates import MetadataRows, Verdict, feature_block, run_gate
 from lensflow.gates.recipes import Recipe, sky

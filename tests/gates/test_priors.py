@@ -6,7 +6,7 @@ from scipy.stats import rankdata
 
 from lensflow.config import RunConfig
 from lensflow.diagnostics import Status
-from lensflow.diagnostics.zoo import small_run
+from lensflow.diagnostics.small_run import small_run
 from lensflow.gates.priors import prior_findings
 from lensflow.manifest.build import build_manifest
 

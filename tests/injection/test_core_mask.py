@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from lensflow import geometry
 from lensflow.config import DiagnosticsConfig, InjectionConfig
 from lensflow.diagnostics import Origin, Status, Summaries, findings
-from lensflow.diagnostics.zoo import small_run
+from lensflow.diagnostics.small_run import small_run
 from lensflow.errors import GateError
 from lensflow.injection import inject_block
 from lensflow.injection.core import Handling, handle_core, unmasked_arcs

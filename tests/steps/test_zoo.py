@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from lensflow.diagnostics import zoo
+from lensflow.diagnostics import small_run, zoo
 from lensflow.steps import RunFolder, zoo_step
 from lensflow.store import paths
 from tests.factories import make_config
@@ -22,13 +22,13 @@ def config(tmp_path):
 
 
 def test_a_matrix_is_kept_for_the_run_and_read_by_the_same_code(config, tmp_path, monkeypatch):
-    told, run = [], zoo.small_run(24, 4)
-    monkeypatch.setattr(zoo, "small_run", lambda: run)
+    told, run = [], small_run.small_run(24, 4)
+    monkeypatch.setattr(small_run, "small_run", lambda: run)
     found = zoo_step(config, str(tmp_path / "out"), lambda *progress: told.append(progress))
     assert found["fault"].values.tolist() == ["none", "pedestal"]
     assert zoo.shortcomings(found) == []
     assert told[-1] == ("zoo", 2, 2)
-    monkeypatch.setattr(zoo, "small_run", lambda: pytest.fail("computed anew"))
+    monkeypatch.setattr(small_run, "small_run", lambda: pytest.fail("computed anew"))
     np.testing.assert_array_equal(zoo_step(config), found)
     assert (tmp_path / "out" / "zoo.png").read_bytes().startswith(b"\x89PNG")
     kept = [json.loads(p.read_text()) for p in (tmp_path / "out" / "zoo.json", tmp_path / "run/summaries/zoo.json")]
@@ -38,6 +38,6 @@ def test_a_matrix_is_kept_for_the_run_and_read_by_the_same_code(config, tmp_path
 def test_a_matrix_of_other_code_is_made_anew(config, monkeypatch):
     old = zoo.matrix(np.zeros((2, len(zoo.DIAGNOSTICS)), int))
     paths.write_json(RunFolder.of(config).zoo, {"key": "old", "code": "old", "results": old.to_dict()})
-    monkeypatch.setattr(zoo, "small_run", lambda: None)
+    monkeypatch.setattr(small_run, "small_run", lambda: None)
     monkeypatch.setattr(zoo, "alarm_counts", lambda fault, run: np.ones(len(zoo.DIAGNOSTICS), int))
     assert zoo_step(config).values.all()
