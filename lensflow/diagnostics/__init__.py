@@ -13,6 +13,7 @@ from lensflow.diagnostics.origin import Origin
 from lensflow.diagnostics.radial_profile import RadialProfile
 from lensflow.diagnostics.recompute import Recompute
 from lensflow.diagnostics.regression import Regression
+from lensflow.diagnostics.sharpness import Sharpness
 from lensflow.diagnostics.stratified import Stratified
 from lensflow.diagnostics.summaries import DIAGNOSTICS, ONE_PASS, Summaries
 from lensflow.diagnostics.summaries import from_json as results_from_json
@@ -34,6 +35,7 @@ __all__ = [
     "RadialProfile",
     "Recompute",
     "Regression",
+    "Sharpness",
     "Status",
     "Stratified",
     "Summaries",

@@ -4,7 +4,9 @@ For stamps from anywhere: neither a key nor a gain is needed. What is left of a 
 noise, and the sign of noise is a fair coin in every pixel, whatever its strength. So signs alone are counted: against
 nothing (an offset), the host's light (a gain), its gradients (a shift), its curvature (a blur), by position over all
 rows, and by spatial frequency, in phase from row to row and in any phase. Their null distribution is exact, no bright
-pixel outweighs another, and the threshold does not widen with the leak.
+pixel outweighs another, and the threshold does not widen with the leak. Noise without any sign is seen by its scatter:
+that of light grows with its square root, so over it residuals are as large in the faintest third of an arc's pixels as
+in the brightest. Pixels that were rounded have a test of their own (:mod:`lensflow.diagnostics.bits_rounded`).
 
 The formats of the numbers are compared with the control's: half precision, trailing zero bits, a lattice, exact zeros,
 values that repeat.
@@ -19,27 +21,23 @@ import xarray as xr
 from numpy.typing import NDArray
 from scipy import special
 
+from lensflow.diagnostics import bits_rounded
+from lensflow.diagnostics.bits_formats import FORMATS, LEAST_PIXELS, formats_of
 from lensflow.diagnostics.bits_pixels import (
     CONTRASTS,
     DEAD,
-    HALF_CTRL,
-    HALF_STAMP,
     N_COUNTS,
     PIXELS,
-    ZEROS_CTRL,
-    ZEROS_STAMP,
     bits_pixels,
 )
 from lensflow.diagnostics.hostsums import column, named, same_layout
 from lensflow.diagnostics.origin import Origin
 from lensflow.diagnostics.specimens import injections
 
-FORMATS = ("half precision", "trailing zero bits", "lattice", "repeated values")
-# A row and band differ in format where the shares of pixels of stamp and control do by more than this.
-FORMAT_DIFFERENCE = 0.25
-# Fewer pixels with an arc say nothing of a format.
-_LEAST_PIXELS = 50
-_ON_LATTICE = 0.02
+# The noise of fainter pixels is near the rounding of single precision, which is no light's: so many roundings, and a
+# share of the peak.
+_ROUNDINGS, _FAINTEST = 32 * 2.0**-23, 1e-5
+EVERY_CONTRAST = (*CONTRASTS, "scatter in faint light")
 _ROWS_AT_ONCE = 64
 
 Floats = NDArray[np.float64]
@@ -67,6 +65,8 @@ class Bits:
         Summed power of the signs by frequency; of these the second is the sum of the squared numbers of pixels.
     noise : ndarray (band, 2)
         Sum of log10 of the rows' median residuals, nMgy, and of how many.
+    rounded : ndarray (3, band, y, x)
+        Of the rows that are rounded: sums of the residuals over their scatter, of their squares, and how many.
     """
 
     bands: tuple[str, ...]
@@ -80,6 +80,7 @@ class Bits:
     power: Floats
     squares: Floats
     noise: Floats
+    rounded: Floats
 
     @classmethod
     def from_block(cls, pairs: xr.Dataset, origin: Origin | None = None) -> Bits:
@@ -98,8 +99,9 @@ class Bits:
         n = len(bands)
         whole = np.zeros((2, n, size, size), np.int64)
         counts = (np.zeros(n, np.int64), np.zeros(n, np.int64), np.zeros((n, len(FORMATS)), np.int64),
-                  np.zeros(n, np.int64), np.zeros((n, len(CONTRASTS), 2), np.int64))  # fmt: skip
-        return cls(bands, 0, *counts, whole, np.zeros((n, size, size // 2 + 1)), np.zeros((n, 2)), np.zeros((n, 2)))
+                  np.zeros(n, np.int64), np.zeros((n, len(EVERY_CONTRAST), 2), np.int64))  # fmt: skip
+        waves, rounded = np.zeros((n, size, size // 2 + 1)), np.zeros((3, n, size, size))
+        return cls(bands, 0, *counts, whole, waves, np.zeros((n, 2)), np.zeros((n, 2)), rounded)
 
     def __add__(self, other: Bits) -> Bits:
         same_layout((self.bands, self.pattern.shape), (other.bands, other.pattern.shape))
@@ -115,6 +117,7 @@ class Bits:
             self.power + other.power,
             self.squares + other.squares,
             self.noise + other.noise,
+            self.rounded + other.rounded,
         )
 
     def result(self) -> xr.Dataset:
@@ -126,14 +129,15 @@ class Bits:
         coins = n.sum(axis=(1, 2), dtype=np.float64)
         in_phase, waves = self._in_phase(coins)
         any_phase = self._any_phase(coins)
-        places = [_least(p) for p in (of_positions, in_phase, any_phase)]
+        maps = [of_positions, in_phase, any_phase, *bits_rounded.chances(*self.rounded)]
+        places = [_least(p) for p in maps]
         size = signs.shape[-1]
         where = [
-            [f"x {k % p.shape[-1]}, y {k // p.shape[-1]}" if j == 0 else _wave(k, p.shape[-1], size) for k in best]
-            for j, (p, (_, best)) in enumerate(zip((of_positions, in_phase, any_phase), places, strict=True))
+            [f"x {k % size}, y {k // size}" if p.shape[-1] == size else _wave(k, p.shape[-1], size) for k in best]
+            for p, (_, best) in zip(maps, places, strict=True)
         ]
         # Times as many as were looked at: a chance of 1 % means 1 % for all of them together.
-        tries = np.array([signs[0].size, waves, waves]) * len(band)
+        tries = np.array([signs[0].size, waves, waves, signs[0].size, waves]) * len(band)
         with np.errstate(divide="ignore", invalid="ignore"):
             noise = 10 ** (self.noise[:, 0] / self.noise[:, 1])
             smallest = 4.9 * np.sqrt(np.pi / 2) * noise / special.erfinv(0.5) / np.sqrt(2) / np.sqrt(coins)
@@ -145,7 +149,8 @@ class Bits:
             "n_dead": named(["band"], self.n_dead, "1", "pixels that are exactly 0 in stamps and not in controls"),
             "contrast_z": named(
                 ["band", "contrast"], _z(self.contrasts[..., 0], self.contrasts[..., 1]), "1",
-                "signs of stamp - ctrl - arc beside the host's light and its derivatives, in standard deviations",
+                "signs of stamp - ctrl - arc beside the host's light and its derivatives, and its scatter in the arc's "
+                "faint light, in standard deviations",
             ),
             "contrast_p": named(
                 ["band", "contrast"], np.minimum(of_contrasts * self.contrasts[..., 0].size, 1), "1",
@@ -163,11 +168,13 @@ class Bits:
             ),
             "n_coins": named(["band"], coins.astype(np.int64), "1", "pixels whose sign was counted"),
             "n_looked": named(["band"], self.n_looked, "1", "rows with an arc that were looked at"),
-            "n_rounded": named(["band"], self.n_rounded, "1", "rows left out because their pixels are rounded"),
+            "n_rounded": named(["band"], self.n_rounded, "1", "rows whose pixels are rounded: no coins"),
         }  # fmt: skip
         coords = {
-            "band": band, "format": list(FORMATS), "contrast": list(CONTRASTS),
-            "pattern": ["by position", "by frequency, in phase", "by frequency, any phase"],
+            "band": band, "format": list(FORMATS), "contrast": list(EVERY_CONTRAST),
+            "pattern": [
+                "by position", "by frequency, in phase", "by frequency, any phase", *bits_rounded.PATTERNS
+            ],
         }  # fmt: skip
         return xr.Dataset(out, coords=coords, attrs={"title": "bits", "n_rows": self.n_rows})
 
@@ -205,12 +212,12 @@ def _look(pairs: xr.Dataset, rows: NDArray[np.int64], none: Bits) -> Bits:
     rounded = lit & (step > 0)
     used = lit & ~rounded
     signs = np.zeros(stamp.shape, np.int8)
-    counts, contrasts = np.zeros((n, bands, N_COUNTS), np.int64), np.zeros((n, bands, len(CONTRASTS), 2), np.int64)
+    counts, contrasts = np.zeros((n, bands, N_COUNTS), np.int64), np.zeros((n, bands, len(EVERY_CONTRAST), 2), np.int64)
     bits_pixels(stamp, ctrl, arc, stamp.view(np.uint32), ctrl.view(np.uint32), used, signs, counts, contrasts)
     formats = np.zeros((n, bands, len(FORMATS)), bool)
-    squares, noise = none.squares.copy(), none.noise.copy()
-    for i, b in np.argwhere(used & (counts[..., PIXELS] >= _LEAST_PIXELS)):
-        formats[i, b], regular = _formats(stamp[i, b], ctrl[i, b], arc[i, b] != 0, counts[i, b])
+    squares, noise, steps = none.squares.copy(), none.noise.copy(), none.rounded.copy()
+    for i, b in np.argwhere(used & (counts[..., PIXELS] >= LEAST_PIXELS)):
+        formats[i, b], regular = formats_of(stamp[i, b], ctrl[i, b], arc[i, b] != 0, counts[i, b])
         if regular:  # rounded before it came here
             rounded[i, b], used[i, b] = True, False
             signs[i, b], contrasts[i, b] = 0, 0
@@ -218,6 +225,10 @@ def _look(pairs: xr.Dataset, rows: NDArray[np.int64], none: Bits) -> Bits:
         rest = (stamp[i, b].astype(np.float64) - ctrl[i, b] - arc[i, b])[signs[i, b] != 0]
         if rest.size:
             noise[b] += np.log10(np.median(np.abs(rest))), 1
+        contrasts[i, b, -1] = _scatter(stamp[i, b], ctrl[i, b], arc[i, b])
+    for i, b in np.argwhere(rounded):
+        rest = bits_rounded.residuals(stamp[i, b], ctrl[i, b], arc[i, b])
+        steps[:, b] += rest, rest**2, arc[i, b] != 0
     per_row = np.abs(signs).sum(axis=(2, 3), dtype=np.float64)
     squares[:, 0] = (per_row**2).sum(axis=0)
     power = (np.abs(np.fft.rfft2(signs.astype(np.float64))) ** 2).sum(axis=0)
@@ -225,50 +236,26 @@ def _look(pairs: xr.Dataset, rows: NDArray[np.int64], none: Bits) -> Bits:
     return Bits(
         none.bands, n, rounded.sum(axis=0, dtype=np.int64), used.sum(axis=0, dtype=np.int64),
         formats.sum(axis=0, dtype=np.int64), counts[..., DEAD].sum(axis=0, dtype=np.int64),
-        contrasts.sum(axis=0, dtype=np.int64), pattern, power, squares, noise,
+        contrasts.sum(axis=0, dtype=np.int64), pattern, power, squares, noise, steps,
     )  # fmt: skip
 
 
-def _formats(
-    stamp: NDArray[np.float32], ctrl: NDArray[np.float32], lit: NDArray[np.bool_], counts: NDArray[np.int64]
-) -> tuple[NDArray[np.bool_], bool]:
-    """In which formats stamp and control differ where the arc is, and whether both are on the same lattice."""
-    n = counts[PIXELS]
-    lattice_stamp, repeated_stamp, step_stamp = _lattice(stamp[lit])
-    lattice_ctrl, repeated_ctrl, step_ctrl = _lattice(ctrl[lit])
-    # On the same lattice, light alone decides how many bits a number needs.
-    same = min(lattice_stamp, lattice_ctrl) > 0.9 and abs(step_stamp / step_ctrl - 1) < 1e-3
-    shares = np.array(
-        [
-            (counts[HALF_STAMP] - counts[HALF_CTRL]) / n,
-            (counts[ZEROS_STAMP] - counts[ZEROS_CTRL]) / n,
-            lattice_stamp - lattice_ctrl,
-            repeated_stamp - repeated_ctrl,
-        ]
-    )
-    regular = max(lattice_ctrl, counts[HALF_CTRL] / n, counts[ZEROS_CTRL] / n) > 0.5
-    return (np.zeros(len(FORMATS), bool) if same else np.abs(shares) > FORMAT_DIFFERENCE), bool(regular)
+def _scatter(stamp: NDArray[np.float32], ctrl: NDArray[np.float32], arc: NDArray[np.float32]) -> tuple[int, int]:
+    """Of residuals over the root of the arc: large ones less small ones in faint light, less the same in bright light.
 
-
-def _lattice(values: NDArray[np.float32]) -> tuple[float, float, float]:
-    """Share of values on the lattice that their smallest differences make; share that repeats; the lattice's step."""
-    x = values[np.isfinite(values)].astype(np.float64)
-    if x.size < _LEAST_PIXELS:
-        return 0.0, 0.0, np.nan
-    distinct = np.unique(x)
-    repeated = 1 - distinct.size / x.size
-    apart = np.diff(distinct)
-    apart = apart[apart > 1e-5 * (distinct[-1] - distinct[0])]
-    if apart.size == 0:
-        return 1.0, repeated, np.nan
-    step = float(np.median(apart[apart < 1.5 * apart.min()]))
-    origin = distinct[distinct.size // 2]
-    whole = np.rint((distinct - origin) / step)
-    step *= float(whole @ (distinct - origin)) / max(float(whole @ whole) * step, 1e-300)
-    if not step > 0:
-        return 0.0, repeated, np.nan
-    place = (x - origin) / step
-    return float((np.abs(place - np.rint(place)) < _ON_LATTICE).mean()), repeated, step
+    Two thirds of as many pixels, so that the difference has the variance of as many coins as there are pixels.
+    """
+    lit = arc > _FAINTEST * arc.max(initial=0.0)
+    light = np.sqrt(arc[lit].astype(np.float64))
+    size = np.abs(stamp[lit].astype(np.float64) - ctrl[lit] - arc[lit]) / light
+    largest = np.maximum(np.maximum(np.abs(stamp[lit]), np.abs(ctrl[lit])), arc[lit])
+    clear = np.median(size) * light > _ROUNDINGS * largest if size.size else lit[lit]
+    size, light = size[clear], light[clear]
+    n = size.size // 3
+    if n < LEAST_PIXELS:
+        return 0, 0
+    large = np.where(size > np.median(size), 1, -1)[np.argsort(light, kind="stable")]
+    return int(large[:n].sum() - large[-n:].sum()), 2 * n
 
 
 def _z(signs: NDArray[np.int64], n: NDArray[np.int64]) -> Floats:

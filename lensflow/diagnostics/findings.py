@@ -18,7 +18,7 @@ import xarray as xr
 from lensflow.diagnostics import deflection_check as bends
 from lensflow.diagnostics import psf_check as impulses
 from lensflow.diagnostics.balance_judge import balance_findings
-from lensflow.diagnostics.findings_exact import bits, recompute, rendering
+from lensflow.diagnostics.findings_exact import bits, recompute, rendering, sharpness
 from lensflow.diagnostics.judging import Finding, Status, against, exact, not_tested, untested, within
 
 # Beyond these the number matters, whatever its interval.
@@ -164,6 +164,7 @@ _JUDGES: dict[str, Callable[[xr.Dataset], Iterator[Finding]]] = {
     "radial_profile": _radial_profile,
     "recompute": recompute,
     "bits": bits,
+    "sharpness": sharpness,
     "psf": _psf,
     "alignment": _alignment,
     "deflection": _deflection,

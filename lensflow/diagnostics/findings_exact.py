@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import xarray as xr
 
+from lensflow.diagnostics.bits_rounded import PATTERNS
 from lensflow.diagnostics.judging import Finding, Status, exact, not_tested, place_of, untested, within
 from lensflow.diagnostics.rendering import CHANCE, FAULTY_SHARE, SAMPLE
 
@@ -37,6 +38,9 @@ def bits(ds: xr.Dataset) -> Iterator[Finding]:
     yield exact("bits", "formats of the numbers", ds["n_format"], looked + int(ds["n_format"].sum()) > 0)
     dead = (ds["n_dead"] - DEAD_PIXELS).clip(0).assign_attrs(ds["n_dead"].attrs)
     yield exact("bits", "dead pixels", dead, looked > 0)
+    rounded_patterns = ds.isel(pattern=[str(p) in PATTERNS for p in ds["pattern"].values])
+    if rounded:
+        yield from _patterns(rounded_patterns, f"alarm below {CHANCE_ALARM:g}")
     if not int(ds["n_coins"].sum()):
         yield not_tested("bits", "signs of the residual", f"no sign was counted: {why if not looked else 'no noise'}")
         return
@@ -48,6 +52,11 @@ def bits(ds: xr.Dataset) -> Iterator[Finding]:
     z = float(ds["contrast_z"].values.ravel()[worst])
     text = f"{ds['contrast_z'].attrs['long_name']}; chance {float(p.values.ravel()[worst]):.2g} ({power})"
     yield Finding("bits", "signs beside the host's light", status, place_of(p, worst), z, np.nan, np.nan, 0.0, text)
+    yield from _patterns(ds.isel(pattern=[str(p) not in PATTERNS for p in ds["pattern"].values]), power)
+
+
+def _patterns(ds: xr.Dataset, power: str) -> Iterator[Finding]:
+    """Judge the largest of each map."""
     for name in ds["pattern"].values:
         one = ds.sel(pattern=name)
         b = int(np.argmin(one["pattern_p"].values))
@@ -56,6 +65,19 @@ def bits(ds: xr.Dataset) -> Iterator[Finding]:
         where = f"{ds['band'].values[b]}, {one['pattern_where'].values[b]}"
         text = f"{one['pattern_p'].attrs['long_name']} ({power})"
         yield Finding("bits", f"pattern {name}", status, where, chance, np.nan, np.nan, 1.0, text)
+
+
+def sharpness(ds: xr.Dataset) -> Iterator[Finding]:
+    """Judge light that is finer than the PSF."""
+    if skipped := untested("sharpness", ds):
+        yield skipped
+        return
+    b = int(np.nanargmax(ds["over_limit"].values))
+    value = float(ds["over_limit"][b])
+    where = f"{ds['band'].values[b]}, {ds['where'].values[b]}"
+    text = f"{ds['over_limit'].attrs['long_name']} ({float(ds['limit_share'][b]):.2g} of its flux in a checkerboard)"
+    status = Status.ALARM if value > 1 else Status.OK
+    yield Finding("sharpness", "arcs are no finer than their PSF", status, where, value, np.nan, 1.0, 0.0, text, "1")
 
 
 def rendering(ds: xr.Dataset) -> Iterator[Finding]:

@@ -27,6 +27,7 @@ from lensflow.diagnostics.radial_profile import RadialProfile
 from lensflow.diagnostics.recompute import Recompute
 from lensflow.diagnostics.regression import Regression
 from lensflow.diagnostics.rendering import Rerendered
+from lensflow.diagnostics.sharpness import Sharpness
 from lensflow.diagnostics.specimens import Specimens
 from lensflow.diagnostics.stratified import Stratified
 from lensflow.diagnostics.visibility import Visibility
@@ -38,7 +39,7 @@ ONE_PASS = (
     *("annulus", "regression", "stratified", "radial_profile", "alignment", "flux", "noise", "balance"),
     "visibility",
 )
-DIAGNOSTICS = (*ONE_PASS, "recompute", "bits", "psf", "deflection", "rendering")
+DIAGNOSTICS = (*ONE_PASS, "recompute", "bits", "sharpness", "psf", "deflection", "rendering")
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,6 +57,7 @@ class Summaries:
     visibility: Visibility
     recompute: Recompute
     bits: Bits
+    sharpness: Sharpness
     rerendered: Rerendered
     specimens: Specimens
 
@@ -84,6 +86,7 @@ class Summaries:
             Visibility.from_differences(d),
             Recompute.from_block(pairs, origin),
             Bits.from_block(pairs, origin),
+            Sharpness.from_block(pairs, origin),
             Rerendered.from_block(with_steps, origin),
             Specimens.from_block(with_steps, origin.last_key if origin else None),
         )
@@ -125,6 +128,7 @@ class Summaries:
         out = self.one_pass(config, seed, injection)
         out["recompute"] = self.recompute.result()
         out["bits"] = self.bits.result()
+        out["sharpness"] = self.sharpness.result()
         out["psf"] = psf_check(self.specimens, renderer)
         out["deflection"] = deflection_check(renderer)
         out["rendering"] = self.rerendered.result(self.specimens, Origin(injection=injection or InjectionConfig()))

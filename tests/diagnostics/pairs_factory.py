@@ -27,7 +27,7 @@ def pairs_block(
 ) -> xr.Dataset:
     """Pairs of ``n_hosts`` hosts, sorted by host.
 
-    ``arc_flux`` is the mean arc flux (nMgy), ``noise`` the arc noise in units of the sky sigma where the arc is,
+    ``arc_flux`` is the mean arc flux (nMgy), ``noise`` the arc noise at its peak, in units of the sky sigma,
     ``pedestal`` a constant (nMgy/pixel) that is added to stamps of injections and is in no other variable. Every
     ``absent_band_every``-th row has no first band (no PSF, no arc); 0 for none.
     """
@@ -57,7 +57,8 @@ def pairs_block(
     ring /= ring.sum(axis=(1, 2), keepdims=True)
     arc = (ring[:, None] * flux[..., None, None]).astype(np.float32)
     arc[arc < 1e-6 * arc.max(axis=(2, 3), keepdims=True)] = 0
-    shot = noise * draw.normal(size=arc.shape) * sigma[:, None, None] * (arc > 0)
+    peak = np.maximum(arc.max(axis=(2, 3), keepdims=True), 1e-12)
+    shot = noise * draw.normal(size=arc.shape) * sigma[:, None, None] * np.sqrt(arc / peak)
     extra = pedestal * np.isfinite(psf) * ~is_control[:, None]
     stamp = (ctrl.astype(np.float64) + arc + shot + extra[..., None, None]).astype(np.float32)
     stamp[is_control] = ctrl[is_control]

@@ -4,11 +4,13 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from lensflow.config import InjectionConfig
+from lensflow.config import InjectionConfig, StoreConfig
 from lensflow.diagnostics import Bits, Status, findings
-from lensflow.diagnostics.bits import FORMATS
+from lensflow.diagnostics.bits_formats import FORMATS
+from lensflow.diagnostics.bits_rounded import PATTERNS
 from lensflow.diagnostics.findings_exact import CHANCE_ALARM
 from lensflow.diagnostics.small_run import SKY_SIGMA, small_run
+from lensflow.steps.inject import as_stored
 from tests.diagnostics.pairs_factory import pairs_block
 
 
@@ -62,6 +64,7 @@ LEAKS = {
     "stuck pixel": (lambda v, s: np.where(POINT > 0, 3 * s, v), POSITION),
     "float16": (lambda v, s: v.astype(np.float16), "formats of the numbers"),
     "rounded to sigma / 16": (lambda v, s: np.round(16 * v / s) * s / 16, "formats of the numbers"),
+    "white noise 0.01 sigma": (lambda v, s: v + 0.01 * s * np.random.default_rng(0).normal(size=v.shape), SIGNS),
     "gain 1.0002": (lambda v, s: 1.0002 * v, SIGNS),
     "pedestal 0.0005 sigma": (lambda v, s: v + 0.0005 * s, SIGNS),
     "blur 0.001": (lambda v, s: v + 0.001 * (mean_of_neighbours(v) - v), SIGNS),
@@ -74,6 +77,21 @@ LEAKS = {
 def test_a_leak_within_the_arcs_light_is_noticed_without_key_or_hosts(few_pairs, leak):
     change, check = LEAKS[leak]
     assert check in judged(leaked(few_pairs, lambda v: change(v, sigma(few_pairs))))
+
+
+@pytest.mark.parametrize("leak", ["checkerboard 0.02 sigma", "stripes 0.02 sigma", "one fixed pixel of 1 sigma"])
+def test_a_pattern_put_in_before_the_rounding_is_noticed_without_key_or_hosts(few, few_pairs, leak):
+    put = {
+        "checkerboard 0.02 sigma": lambda v, s: v + 0.02 * s * BOARD,
+        "stripes 0.02 sigma": lambda v, s: v + 0.02 * s * np.where(X // 4 % 2, 1, -1),
+        "one fixed pixel of 1 sigma": lambda v, s: v + s * POINT,
+    }[leak]
+    store = StoreConfig(quantize="sky/16")
+    alarms = []
+    for pairs in (few_pairs, leaked(few_pairs, lambda v: put(v, sigma(few_pairs)))):
+        stored = as_stored(pairs, few.hosts, few.manifest, store)
+        alarms.append(judged(pairs.assign({k: stored[k] for k in ("stamp", "ctrl", "arc", "quantize_step_nmgy")})))
+    assert not alarms[0] and set(alarms[1]) <= {f"pattern {name}" for name in PATTERNS} and alarms[1]
 
 
 def test_waves_of_another_phase_in_every_row_are_noticed_by_their_power(few_pairs):
@@ -144,12 +162,13 @@ def stamp_dims(pairs):
     return pairs["stamp"].dims
 
 
-def test_rounded_pairs_are_left_to_the_recompute_check_and_this_is_said(few_pairs):
+def test_signs_of_rounded_pairs_are_no_coins_and_this_is_said(few_pairs):
     step = np.full((few_pairs.sizes["sample"], 3), 1e-4, np.float32)
     found = findings(
         {"bits": Bits.from_block(few_pairs.assign(quantize_step_nmgy=(("sample", "band"), step))).result()}
     )
-    assert {f.status for f in found} == {Status.NOT_TESTED}
+    assert {f.check for f in found if f.status is Status.OK} == {f"pattern {name}" for name in PATTERNS}
+    assert {f.status for f in found if f.check == "signs of the residual"} == {Status.NOT_TESTED}
     assert any("are rounded" in f.text for f in found)
 
 

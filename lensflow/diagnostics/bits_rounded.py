@@ -1,0 +1,57 @@
+"""Patterns in pixels that were rounded: their residuals are steps, whose signs are no coins, but whose mean is 0.
+
+What rounding without bias leaves of a stamp less its control and its arc has no mean, is independent from pixel to
+pixel and no larger than a step and the noise. So sums over rows are held against the sum of their own squares. Rounding
+to the nearest value, of pixels that were rounded before, has a mean where the arc is fainter than a step; it is as
+smooth as arcs are. So only what is finer is asked for: each position against its neighbours, and frequencies beyond
+1/16 cycles per pixel.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage, special
+
+Floats = NDArray[np.float64]
+
+PATTERNS = ("of rounded pixels, by position", "of rounded pixels, by frequency")
+COARSEST_CYCLES_PER_PIX = 1 / 16
+# A sum of fewer is not normal; a position is then not looked at.
+_LEAST_ROWS = 30
+_NEIGHBOURS = np.array([[1, 1, 1], [1, 0, 1], [1, 1, 1]]) / 8
+
+
+def residuals(stamp: NDArray[np.floating], ctrl: NDArray[np.floating], arc: NDArray[np.floating]) -> Floats:
+    """Residuals of a row and band over their own scatter, 0 where there is no arc; shape (y, x)."""
+    rest = np.where(arc != 0, stamp.astype(np.float64) - ctrl - arc, 0.0)
+    rest = np.where(np.isfinite(rest), rest, 0.0)
+    scatter = np.sqrt((rest**2).sum() / max(int((arc != 0).sum()), 1))
+    return rest / scatter if scatter > 0 else rest
+
+
+def chances(total: Floats, squares: Floats, rows: NDArray[np.int64]) -> list[Floats]:
+    """Chance of every position and every frequency, shape (band, ...); 1 where nothing was counted.
+
+    Parameters
+    ----------
+    total, squares : ndarray, shape (band, y, x)
+        Sums over rows of the residuals and of their squares.
+    rows : ndarray, shape (band, y, x)
+        Rows that have an arc there.
+    """
+    near = ndimage.correlate(total, _NEIGHBOURS[None], mode="constant")
+    variance = squares + ndimage.correlate(squares, (_NEIGHBOURS**2)[None], mode="constant")
+    enough = ndimage.minimum_filter(rows, (1, 3, 3), mode="constant") >= _LEAST_ROWS
+    z = np.divide(total - near, np.sqrt(variance), out=np.zeros_like(total), where=enough & (variance > 0))
+    size = total.shape[-1]
+    power = np.abs(np.fft.rfft2(total)) ** 2
+    share = np.divide(power, squares.sum(axis=(1, 2))[:, None, None], out=np.zeros_like(power),
+                      where=squares.any(axis=(1, 2))[:, None, None])  # fmt: skip
+    fy, fx = np.fft.fftfreq(size), np.fft.rfftfreq(size)
+    p = np.where(np.hypot(fy[:, None], fx) > COARSEST_CYCLES_PER_PIX, np.exp(-share), 1.0)
+    if size % 2 == 0:  # waves that are their own mirror image have one phase only
+        k = size // 2
+        for v, u in ((0, k), (k, 0), (k, k)):
+            p[:, v, u] = special.erfc(np.sqrt(share[:, v, u] / 2))
+    return [special.erfc(np.abs(z) / np.sqrt(2)), p]
