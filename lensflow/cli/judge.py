@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from lensflow.cli.common import FinishedRun, Workers, console, example, load, session
-from lensflow.errors import GateFailed
+from lensflow.errors import ConfigError, GateFailed
 from lensflow.report.plain import print_line
 
 commands = typer.Typer()
@@ -59,12 +59,26 @@ def zoo(
     run: Annotated[
         str | None, typer.Argument(help="Folder of a run, or its YAML file: its report will show the matrix.")
     ] = None,
-    out: Annotated[str | None, typer.Option("--out", "-o", help="Folder that gets zoo.json and zoo.png.")] = None,
+    out: Annotated[
+        str | None, typer.Option("--out", "-o", help="Folder that gets zoo.json and zoo.png, or leaks.json.")
+    ] = None,
+    leaks: Annotated[
+        bool, typer.Option("--leaks", help="Graded leaks instead: what passes, and can it be read? Ten minutes.")
+    ] = False,
+    hosts: Annotated[
+        int | None, typer.Option("--hosts", help="With --leaks: hosts of the small run.", show_default=False)
+    ] = None,
 ) -> None:
     """Put known faults into a small run, one at a time: which diagnostic notices? Exits with 1 if one goes unnoticed.
 
-    A minute or two. A matrix that this very code made is read where it lies in the run's folder.
+    A minute or two. A matrix that this very code made is read where it lies in the run's folder. With --leaks: leaks of
+    rising amplitude, what of the required set notices each from where on, and what a classifier reads of what passes.
     """
+    if leaks:
+        _leaks(run, out, hosts)
+        return
+    if hosts is not None:
+        raise ConfigError("--hosts is for zoo --leaks; the zoo of faults has a run of its own")
     from lensflow.report.terminal import print_zoo, progress_display
     from lensflow.steps import zoo_step
 
@@ -72,4 +86,17 @@ def zoo(
     with session(config) if config else progress_display(console) as progress:
         found = zoo_step(config, out, progress)
     if print_zoo(console, found):
+        raise typer.Exit(1)
+
+
+def _leaks(run: str | None, out: str | None, hosts: int | None) -> None:
+    from lensflow.report.terminal import progress_display
+    from lensflow.report.terminal_leaks import print_leaks
+    from lensflow.steps.leaks import HOSTS, leaks_step
+
+    if run is not None:
+        raise ConfigError("zoo --leaks makes a run of its own and takes none. Name a folder for its numbers with --out")
+    with progress_display(console) as progress:
+        table = leaks_step(HOSTS if hosts is None else hosts, out, progress)
+    if print_leaks(console, table):
         raise typer.Exit(1)

@@ -17,6 +17,7 @@ from lensflow.lensing.render import Rendering, render
 from lensflow.manifest.build import build_manifest
 from lensflow.survey.photometry import with_measurements
 from lensflow.survey.stamps import stamps_from_cubes
+from lensflow.survey.synthetic_sky import unit_noise
 
 PIXEL_ARCSEC = 0.262
 PSFSIZE_ARCSEC = {"g": 1.5, "r": 1.35, "z": 1.25}
@@ -78,6 +79,7 @@ def small_run(
     seed: int = 5,
     config: RunConfig | None = None,
     light: tuple[float, float] = (0.3, 1.2),
+    survey_sky: bool = False,
 ) -> SmallRun:
     """Galaxies with neighbours on correlated sky, every sixth without data in g, and a random manifest for them.
 
@@ -88,10 +90,13 @@ def small_run(
         In place of :func:`settings`.
     light : (low, high)
         Range of the galaxies' central brightness in r, nMgy/pixel; neighbours have up to 0.4 of the highest.
+    survey_sky : bool
+        Sky noise whose neighbouring pixels correlate as those of real coadds do; else smooth noise, which has nothing
+        at the highest frequencies.
     """
     config = config or settings(per_host, seed)
     draw = rng.generator(seed, "zoo.hosts")
-    images = galaxies(hosts, draw, light=light)
+    images = galaxies(hosts, draw, light=light, survey_sky=survey_sky)
     images["g"][::6] = np.nan
     names = np.array([f"zoo-{i:04d}" for i in range(hosts)])
     out = stamps_from_cubes(images, names, PSFSIZE_ARCSEC, None, None, config.survey)
@@ -107,7 +112,7 @@ def small_run(
 
 
 def galaxies(
-    n: int, draw: np.random.Generator, size: int = 72, light: tuple[float, float] = (0.3, 1.2)
+    n: int, draw: np.random.Generator, size: int = 72, light: tuple[float, float] = (0.3, 1.2), survey_sky: bool = False
 ) -> dict[str, NDArray[np.float32]]:
     """Draw galaxies with four neighbours each, by band: shape (n, size, size), nMgy/pixel."""
     x = np.arange(size) - (size - 1) / 2
@@ -124,6 +129,9 @@ def galaxies(
         for j in range(4):
             away = np.hypot(x[:, None] - place[:, j, 1, None, None], x - place[:, j, 0, None, None])
             scene = scene + near_light[:, j, None, None] * np.exp(-0.5 * (away / 2.2) ** 2)
-        noise = np.fft.irfft2(np.fft.rfft2(draw.normal(size=(n, size, size))) * smooth, s=(size, size))
+        if survey_sky:
+            noise = np.stack([unit_noise(draw, size) for _ in range(n)]).astype(np.float64)
+        else:
+            noise = np.fft.irfft2(np.fft.rfft2(draw.normal(size=(n, size, size))) * smooth, s=(size, size))
         out[band] = ((0.4, 1.0, 1.7)[k] * scene + sky * noise).astype(np.float32)
     return out

@@ -73,17 +73,8 @@ class Summaries:
             What the block was made from; without it no stamp is made again, and arcs are taken to have no core mask.
         """
         with_steps = with_arc_steps(pairs, origin)
-        d = Differences.from_block(pairs, config)
         return cls(
-            Annulus.from_differences(d),
-            Regression.from_differences(d),
-            Stratified.from_differences(d),
-            RadialProfile.from_differences(d, config),
-            Alignment.from_differences(d),
-            Flux.from_differences(d, *frame_of(pairs)),
-            Noise.from_differences(d, frame_of(pairs)[1]),
-            Balance.from_block(pairs, config),
-            Visibility.from_differences(d),
+            *_one_pass(pairs, config).values(),
             Recompute.from_block(pairs, origin),
             Bits.from_block(pairs, origin),
             Sharpness.from_block(pairs, origin),
@@ -103,8 +94,7 @@ class Summaries:
         self, config: DiagnosticsConfig, seed: int, injection: InjectionConfig | None = None
     ) -> dict[str, xr.Dataset]:
         """Results of the diagnostics that are sums over rows: nothing is rendered."""
-        out = {name: getattr(self, name).result(config, seed) for name in ONE_PASS if name != "noise"}
-        return {**out, "noise": self.noise.result(config, seed, injection)}
+        return _results({name: getattr(self, name) for name in ONE_PASS}, config, seed, injection)
 
     def results(
         self,
@@ -133,6 +123,35 @@ class Summaries:
         out["deflection"] = deflection_check(renderer)
         out["rendering"] = self.rerendered.result(self.specimens, Origin(injection=injection or InjectionConfig()))
         return {name: out[name] for name in DIAGNOSTICS}
+
+
+def one_pass_of(
+    pairs: xr.Dataset, config: DiagnosticsConfig, seed: int, injection: InjectionConfig | None = None
+) -> dict[str, xr.Dataset]:
+    """Results of the diagnostics that are sums over rows, of one block alone."""
+    return _results(_one_pass(pairs, config), config, seed, injection)
+
+
+def _one_pass(pairs: xr.Dataset, config: DiagnosticsConfig) -> dict[str, Any]:
+    d = Differences.from_block(pairs, config)
+    return {
+        "annulus": Annulus.from_differences(d),
+        "regression": Regression.from_differences(d),
+        "stratified": Stratified.from_differences(d),
+        "radial_profile": RadialProfile.from_differences(d, config),
+        "alignment": Alignment.from_differences(d),
+        "flux": Flux.from_differences(d, *frame_of(pairs)),
+        "noise": Noise.from_differences(d, frame_of(pairs)[1]),
+        "balance": Balance.from_block(pairs, config),
+        "visibility": Visibility.from_differences(d),
+    }
+
+
+def _results(
+    parts: Mapping[str, Any], config: DiagnosticsConfig, seed: int, injection: InjectionConfig | None
+) -> dict[str, xr.Dataset]:
+    out = {name: parts[name].result(config, seed) for name in ONE_PASS if name != "noise"}
+    return {**out, "noise": parts["noise"].result(config, seed, injection)}
 
 
 def to_json(results: Mapping[str, xr.Dataset]) -> str:

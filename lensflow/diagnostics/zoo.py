@@ -14,7 +14,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
-from lensflow import rng
+from lensflow import geometry, rng
 from lensflow.config import DiagnosticsConfig
 from lensflow.diagnostics.findings import findings
 from lensflow.diagnostics.judging import Finding, Status
@@ -131,6 +131,13 @@ def _shared_checkerboard(pairs: xr.Dataset) -> xr.Dataset:
     return pairs.assign({k: (pairs[k].dims, (pairs[k].values + leak).astype(np.float32)) for k in ("arc", "stamp")})
 
 
+def _masked(pairs: xr.Dataset) -> xr.Dataset:
+    # Arc and stamp alike; the stamp's noise there stays, as that of any light.
+    r = geometry.radius_pix(64, pairs["x_center"].values, pairs["y_center"].values)
+    gone = np.where(r[:, None] < 5, pairs["arc"].values, 0)
+    return pairs.assign({k: (pairs[k].dims, pairs[k].values - gone) for k in ("arc", "stamp")})
+
+
 def _other_hosts(pairs: xr.Dataset) -> xr.Dataset:
     host = pairs["host_index"].values
     _, first, place = np.unique(host, return_index=True, return_inverse=True)
@@ -234,6 +241,8 @@ FAULTS = (
           spoil=_stamps(lambda p, s: np.where(p["arc"].values != 0, 1.00002 * s, s))),
     Fault("dead pixels", "two pixels of every injection are 0", ("recompute", "bits"), spoil=_stamps(_dead)),
     Fault("checkerboard in arc and stamp alike", "2e-5 of the peak", ("rendering",), spoil=_shared_checkerboard),
+    Fault("undeclared mask", "arcs without their light at r < 5 pixels, a hard edge", ("sharpness", "rendering"),
+          spoil=_masked),
     Fault("pedestal", "a tenth of a sky sigma added to every injection", ("annulus", "recompute"),
           spoil=_stamps(lambda p, s: s + 0.1 * _sky(p))),
     Fault("background offset", "a random offset of each injection, mean 0, 0.3 sky sigma", ("annulus", "recompute"),

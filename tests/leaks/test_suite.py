@@ -1,0 +1,85 @@
+"""The suite finds the rung from which on a leak is noticed, has the one below read, and holds its goal."""
+
+import numpy as np
+import pytest
+
+from lensflow.errors import GateError
+from lensflow.leaks.base import ELSEWHERE, OWN, SETTINGS, Base
+from lensflow.leaks.judge import TREES, Reading
+from lensflow.leaks.kinds import KINDS, kinds
+from lensflow.leaks.required import Required
+from lensflow.leaks.suite import GOAL_AUC, Row, climb, judged, pixels, reading_of, settings_of, to_read, with_readings
+from lensflow.steps.leaks import LeakTable, leaks_step
+
+(BOARD,), (POINT,) = kinds(("checkerboard",)), kinds(("one fixed pixel",))
+
+
+@pytest.fixture(scope="module")
+def required():
+    """A dozen hosts: enough for what is exact, too few for gates with a fit, which these leaks do not ask."""
+    return Required(Base.make(12))
+
+
+def test_a_leak_in_a_store_of_lensflow_is_noticed_at_the_lowest_rung_and_one_from_elsewhere_later(required):
+    own, elsewhere = (climb(required, POINT, s) for s in (OWN, ELSEWHERE))
+    assert (own.passes_to, own.noticed_from) == (None, POINT.ladder[0]) and "recompute" in own.noticed_by
+    assert (
+        elsewhere.passes_to is not None
+        and elsewhere.noticed_from == POINT.ladder[POINT.ladder.index(elsewhere.passes_to) + 1]
+    )
+    assert elsewhere.noticed_by == ("bits",)
+    assert to_read([own, elsewhere]) == [(POINT.name, elsewhere.passes_to, "none")]
+
+
+def test_the_judge_reads_bare_controls_and_finds_a_gross_leak(required):
+    base = required.base
+    bare = pixels(base, ELSEWHERE, None, 0.0, BOARD)
+    np.testing.assert_array_equal(bare, base.pairs["ctrl"].values[base.lit])
+    leaked = pixels(base, ELSEWHERE, BOARD, 0.2, BOARD)
+    assert ((leaked != bare) <= (base.pairs["arc"].values[base.lit] != 0)).all()
+    assert judged(base, ELSEWHERE, BOARD, 0.2, TREES).auc > 0.9
+    assert reading_of(base, ("one fixed pixel", 0.01, "none"), TREES).auc < 0.6
+
+
+def test_a_leak_that_never_is_noticed_and_one_that_always_is_have_no_rung_between(monkeypatch, required):
+    found = {}
+    monkeypatch.setattr(Required, "noticed_by", lambda self, s, k, a, first_only=False: found[s.name](a))
+    for limit, passes, noticed in [(1.0, 2.0, None), (None, None, POINT.ladder[0]), (0.1, 0.1, 0.2)]:
+        found[ELSEWHERE.name] = (lambda top: lambda a: ["x"] if top is None or a > top else [])(
+            9.0 if noticed is None else limit
+        )
+        row = climb(required, POINT, ELSEWHERE)
+        assert (row.passes_to, row.noticed_from) == (passes, noticed)
+        assert row.noticed_by == (() if noticed is None else ("x",))
+
+
+def test_a_table_says_where_its_goal_is_missed_and_is_read_back():
+    row = Row("tilt", "sky sigma", ELSEWHERE.name, None, (), 0.2)
+    assert not row.misses_goal
+    (read,) = with_readings([row], {("tilt", 0.2, "none"): Reading(GOAL_AUC + 0.01, 0.5, 0.6, TREES)})
+    table = LeakTable((row, read), TREES, 12, 36, {})
+    assert read.misses_goal and len(table.missed) == 1 and "tilt" in table.missed[0]
+    assert Row.from_dict(read.to_dict()) == read and Row.from_dict(row.to_dict()) == row
+    assert "sound run" in LeakTable((), TREES, 12, 36, {OWN.name: ["core_all"]}).missed[0]
+
+
+def test_too_few_hosts_are_refused_and_masks_are_not_rounded():
+    with pytest.raises(GateError, match="--hosts"):
+        leaks_step(3)
+    assert settings_of(kinds(("hard mask",))[0]) == list(SETTINGS[:2])
+    assert settings_of(BOARD) == list(SETTINGS)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3000)
+def test_no_leak_of_the_suite_that_passes_the_required_set_can_be_read(tmp_path):
+    table = leaks_step(out=str(tmp_path))
+    assert table.not_passed == {}
+    assert table.missed == []
+    by = {(r.kind, r.setting): r for r in table.rows}
+    assert len(by) == len(table.rows) == sum(len(settings_of(k)) for k in KINDS)
+    for kind in KINDS:
+        own = by[kind.name, OWN.name]
+        if kind.where != "mask":  # any bit of any pixel, any row
+            assert own.passes_to is None, kind.name
+    assert (tmp_path / "leaks.json").is_file()
