@@ -16,8 +16,8 @@ from lensflow.steps.leaks import LeakTable, leaks_step
 
 @pytest.fixture(scope="module")
 def required():
-    """A dozen hosts: enough for what is exact, too few for gates with a fit, which these leaks do not ask."""
-    return Required(Base.make(12))
+    """Enough hosts for what is exact, too few for gates with a fit, which these leaks do not ask."""
+    return Required(Base.make(24))
 
 
 def test_a_leak_in_a_store_of_lensflow_is_noticed_at_the_lowest_rung_and_one_from_elsewhere_later(required):
