@@ -96,7 +96,7 @@ def test_any_blocks_in_any_order_say_the_same(few_pairs):
 
 @pytest.mark.parametrize("fwhm_pix", [3.0, 4.5])
 def test_no_psf_of_the_models_lets_more_through_than_is_allowed(fwhm_pix):
-    """Steeper profiles than the one that the limit is made for let through less at every frequency that is looked at."""
+    """Steeper profiles than that of the limit let through less at every frequency that is looked at."""
     size = 256
     axis = np.arange(size) - size // 2
     window = signal.windows.kaiser(size, KAISER_BETA)

@@ -7,7 +7,7 @@ import pytest
 
 from lensflow.config import InjectionConfig, RunConfig
 from lensflow.diagnostics import Status
-from lensflow.diagnostics.zoo import small_run
+from lensflow.diagnostics.small_run import small_run
 from lensflow.gates.arcs import ArcImages, arc_findings, render_arcs
 from lensflow.injection.rounding import ARC, round_pixels
 from lensflow.manifest.build import build_manifest

@@ -5,7 +5,7 @@ import pytest
 
 import lensflow as lf
 from lensflow.config import RunConfig
-from lensflow.diagnostics.zoo import small_run
+from lensflow.diagnostics.small_run import small_run
 from lensflow.errors import LensflowWarning
 from lensflow.gates import Verdict
 from lensflow.steps.measure import gate_step

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import lensflow as lf
-from lensflow.diagnostics.zoo import small_run
+from lensflow.diagnostics.small_run import small_run
 from lensflow.errors import CopiedStampsError, LensflowWarning
 from lensflow.survey.portraits import NOTHING, Portraits
 from lensflow.survey.twins import Positions, find_twins
