@@ -46,8 +46,8 @@ def chances(total: Floats, squares: Floats, rows: NDArray[np.int64]) -> list[Flo
     z = np.divide(total - near, np.sqrt(variance), out=np.zeros_like(total), where=enough & (variance > 0))
     size = total.shape[-1]
     power = np.abs(np.fft.rfft2(total)) ** 2
-    share = np.divide(power, squares.sum(axis=(1, 2))[:, None, None], out=np.zeros_like(power),
-                      where=squares.any(axis=(1, 2))[:, None, None])  # fmt: skip
+    every = squares.sum(axis=(1, 2), keepdims=True)
+    share = np.divide(power, every, out=np.zeros_like(power), where=every > 0)
     fy, fx = np.fft.fftfreq(size), np.fft.rfftfreq(size)
     p = np.where(np.hypot(fy[:, None], fx) > COARSEST_CYCLES_PER_PIX, np.exp(-share), 1.0)
     if size % 2 == 0:  # waves that are their own mirror image have one phase only

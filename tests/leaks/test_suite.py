@@ -11,7 +11,7 @@ from lensflow.leaks.required import Required
 from lensflow.leaks.suite import GOAL_AUC, Row, climb, judged, pixels, reading_of, settings_of, to_read, with_readings
 from lensflow.steps.leaks import LeakTable, leaks_step
 
-(BOARD,), (POINT,) = kinds(("checkerboard",)), kinds(("one fixed pixel",))
+(BOARD,), (BITS,) = kinds(("checkerboard",)), kinds(("short mantissa",))
 
 
 @pytest.fixture(scope="module")
@@ -21,14 +21,14 @@ def required():
 
 
 def test_a_leak_in_a_store_of_lensflow_is_noticed_at_the_lowest_rung_and_one_from_elsewhere_later(required):
-    own, elsewhere = (climb(required, POINT, s) for s in (OWN, ELSEWHERE))
-    assert (own.passes_to, own.noticed_from) == (None, POINT.ladder[0]) and "recompute" in own.noticed_by
+    own, elsewhere = (climb(required, BITS, s) for s in (OWN, ELSEWHERE))
+    assert (own.passes_to, own.noticed_from) == (None, BITS.ladder[0]) and "recompute" in own.noticed_by
     assert (
         elsewhere.passes_to is not None
-        and elsewhere.noticed_from == POINT.ladder[POINT.ladder.index(elsewhere.passes_to) + 1]
+        and elsewhere.noticed_from == BITS.ladder[BITS.ladder.index(elsewhere.passes_to) + 1]
     )
     assert elsewhere.noticed_by == ("bits",)
-    assert to_read([own, elsewhere]) == [(POINT.name, elsewhere.passes_to, "none")]
+    assert to_read([own, elsewhere]) == [(BITS.name, elsewhere.passes_to, "none")]
 
 
 def test_the_judge_reads_bare_controls_and_finds_a_gross_leak(required):
@@ -38,19 +38,19 @@ def test_the_judge_reads_bare_controls_and_finds_a_gross_leak(required):
     leaked = pixels(base, ELSEWHERE, BOARD, 0.2, BOARD)
     assert ((leaked != bare) <= (base.pairs["arc"].values[base.lit] != 0)).all()
     assert judged(base, ELSEWHERE, BOARD, 0.2, TREES).auc > 0.9
-    assert reading_of(base, ("one fixed pixel", 0.01, "none"), TREES).auc < 0.6
+    assert reading_of(base, (BITS.name, 4.0, "none"), TREES).auc < 0.6
 
 
-def test_a_leak_that_never_is_noticed_and_one_that_always_is_have_no_rung_between(monkeypatch, required):
-    found = {}
-    monkeypatch.setattr(Required, "noticed_by", lambda self, s, k, a, first_only=False: found[s.name](a))
-    for limit, passes, noticed in [(1.0, 2.0, None), (None, None, POINT.ladder[0]), (0.1, 0.1, 0.2)]:
-        found[ELSEWHERE.name] = (lambda top: lambda a: ["x"] if top is None or a > top else [])(
-            9.0 if noticed is None else limit
-        )
-        row = climb(required, POINT, ELSEWHERE)
-        assert (row.passes_to, row.noticed_from) == (passes, noticed)
-        assert row.noticed_by == (() if noticed is None else ("x",))
+@pytest.mark.parametrize("first", range(len(BITS.ladder) + 1))
+def test_the_rung_is_found_wherever_it_is(monkeypatch, required, first):
+    ladder = BITS.ladder
+    monkeypatch.setattr(
+        Required, "noticed_by", lambda self, s, k, a, first_only=False: ["x"] if ladder.index(a) >= first else []
+    )
+    row = climb(required, BITS, ELSEWHERE)
+    assert row.passes_to == (ladder[first - 1] if first else None)
+    assert row.noticed_from == (ladder[first] if first < len(ladder) else None)
+    assert row.noticed_by == (("x",) if first < len(ladder) else ())
 
 
 def test_a_table_says_where_its_goal_is_missed_and_is_read_back():
