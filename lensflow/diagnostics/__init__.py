@@ -4,6 +4,7 @@ from lensflow.diagnostics.alignment import Alignment
 from lensflow.diagnostics.annulus import Annulus
 from lensflow.diagnostics.balance import Balance
 from lensflow.diagnostics.bits import Bits
+from lensflow.diagnostics.core_pixels import CorePixels
 from lensflow.diagnostics.findings import alarms, findings
 from lensflow.diagnostics.flux import Flux
 from lensflow.diagnostics.hostsums import HostSums
@@ -27,6 +28,7 @@ __all__ = [
     "Annulus",
     "Balance",
     "Bits",
+    "CorePixels",
     "Finding",
     "Flux",
     "HostSums",

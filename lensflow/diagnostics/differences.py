@@ -41,6 +41,7 @@ class Differences:
     residual: Floats  # (n, band, ring): sum of stamp - ctrl - arc, nMgy
     control_core: Floats  # (n, band): sum of ctrl over r < 5, nMgy
     sums: Floats  # (n, band, N_SUMS): see lensflow.diagnostics.pixel_sums
+    middle: Floats  # (n, 2, band, 3, 3): stamp - ctrl, and less the arc, of the pixels about the target, nMgy
     filled: NDArray[np.bool_]  # (n, band): an arc, or a changed pixel, in a band without a PSF
     dark: NDArray[np.bool_]  # (n, band): the same on a pixel without data
     n_unknown: int  # rows that do not say where there is data
@@ -98,6 +99,7 @@ class Differences:
             residual=np.where(covered[..., None], residual, 0.0),
             control_core=np.where(covered, control_core, 0.0),
             sums=np.where(covered[..., None], sums, 0.0),
+            middle=np.where(covered[:, None, :, None, None], _middle(stamp, ctrl, arc, manifest), 0.0),
             filled=~has_psf & (sums[..., LIT] > 0),
             dark=dark,
             n_unknown=0 if "has_data" in pairs else n,
@@ -142,6 +144,20 @@ def regions(size: int) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     outside = geometry.annulus(size, middle, middle, min(SHIFT_INNER_PIX, most))
     outside[[0, -1]] = outside[:, [0, -1]] = False  # no central difference there
     return outside, geometry.annulus(size, middle, middle, min(geometry.ANNULUS_INNER_PIX, most))
+
+
+def _middle(
+    stamp: NDArray[np.float32], ctrl: NDArray[np.float32], arc: NDArray[np.float32], manifest: xr.Dataset
+) -> Floats:
+    """Stamp - ctrl, and stamp - ctrl - arc, of 3 x 3 pixels about the one that holds the target, (n, 2, band, 3, 3)."""
+    n, size, about = len(stamp), stamp.shape[-1], np.arange(-1, 2)
+    at = [np.clip(np.rint(column(manifest, k)), 1, size - 2).astype(np.int64) for k in ("y_center", "x_center")]
+    y, x = (v[:, None] + about for v in at)
+    row = np.arange(n)[:, None, None]
+    s, c, a = (
+        np.moveaxis(v[row, :, y[:, :, None], x[:, None, :]], -1, 1).astype(np.float64) for v in (stamp, ctrl, arc)
+    )
+    return np.stack([s - c, s - c - a], axis=1)
 
 
 def _moved(ctrl: NDArray[np.float32], row_id: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:

@@ -26,6 +26,8 @@ SHIFT_PIX, FLUX_SHARE, SKY_MAG, LEAKAGE_PCT = 0.02, 0.02, 0.3, 1.0
 # Of the arcs' own brightest ring: pedestals below this share of it are not worth an alarm.
 PROFILE_SHARE = 0.01
 LOCALISED_SHARE = 0.95
+# Share of rows that may seem to be moved.
+ROWS_MOVED = 0.01
 LOCALISATION = "light lies where the arc does"
 # Where fewer than half of the arcs can be told from noise by one who knows their shape, or no pixel of most arcs stands
 # out, or arcs are that much fainter than their hosts, a pass of a gate means nothing. Real arcs of such surveys have
@@ -88,6 +90,7 @@ def _alignment(ds: xr.Dataset) -> Iterator[Finding]:
             found, status=Status.NOT_TESTED, text=f"a shift of {put:g} pix put in would not be seen: {found.text}"
         )
     yield found
+    yield against("alignment", "single rows stay where they are", ds, "rows_moved", tolerance=ROWS_MOVED)
     worse = ds["core_rms_ratio"]
     n_bad = (worse <= 1).astype(int).assign_attrs(long_name=str(worse.attrs["long_name"]))
     yield exact("alignment", "core after moving the control", n_bad, bool(worse.notnull().any()))
@@ -95,6 +98,11 @@ def _alignment(ds: xr.Dataset) -> Iterator[Finding]:
     status = Status.NOT_TESTED if np.isnan(high) else Status.OK if high >= LOCALISED_SHARE else Status.ALARM
     text = f"{ds['localised_share'].attrs['long_name']}; at least {LOCALISED_SHARE:g}"
     yield Finding("alignment", LOCALISATION, status, "", share, low, high, 1.0, text)
+
+
+def _core_pixels(ds: xr.Dataset) -> Iterator[Finding]:
+    floor = 0.01 * abs(ds["difference"]).max(("dy", "dx")).fillna(0)
+    yield against("core_pixels", "every middle pixel beside the arcs'", ds, "residual", tolerance=floor)
 
 
 def _flux(ds: xr.Dataset) -> Iterator[Finding]:
@@ -172,5 +180,6 @@ _JUDGES: dict[str, Callable[[xr.Dataset], Iterator[Finding]]] = {
     "balance": balance_findings,
     "noise": _noise,
     "visibility": _visibility,
+    "core_pixels": _core_pixels,
     "rendering": rendering,
 }

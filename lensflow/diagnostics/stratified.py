@@ -21,7 +21,7 @@ from lensflow.diagnostics.hostsums import (
 
 _SUMS = (
     "core", "total", "arc_core", "arc_total", "control_core", "rows",
-    "row_core_diff", "row_core_diff_n", "row_leakage", "row_leakage_n",
+    "row_core_diff", "row_core_diff_n", "row_leakage", "row_leakage_n", "brighter",
 )  # fmt: skip
 
 
@@ -56,6 +56,7 @@ class Stratified:
                 np.isfinite(per_host).astype(np.float64),
                 np.nan_to_num(per_arc),
                 np.isfinite(per_arc).astype(np.float64),
+                (core > 0).astype(np.float64),
             ],
             axis=-1,
         )
@@ -107,6 +108,13 @@ class Stratified:
         out["leakage_pct_expected"] = named(
             dims, expected, "percent", "100 sum(arc, r < 5 pix) / sum(arc): the noiseless rendering of the same rows"
         )
+        low, high = interval(100 * ratio(draws["brighter"], draws["rows"]), n_hosts)
+        share = 100 * ratio(total["brighter"], total["rows"])
+        out["brighter_pct"] = named(
+            dims, share, "percent", "rows whose core (r < 5 pix) is brighter than the control's"
+        )
+        out["brighter_pct_low"] = named(dims, low, "percent", "lower end of the 95 % host bootstrap")
+        out["brighter_pct_high"] = named(dims, high, "percent", "upper end of the 95 % host bootstrap")
         out["n_rows"] = named(dims, total["rows"].astype(np.int64), "1", "injection rows covered in the band")
         out["n_hosts"] = named(dims, n_hosts, "1", "hosts of those rows")
         return xr.Dataset(

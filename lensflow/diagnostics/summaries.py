@@ -17,6 +17,7 @@ from lensflow.diagnostics.alignment import Alignment
 from lensflow.diagnostics.annulus import Annulus
 from lensflow.diagnostics.balance import Balance
 from lensflow.diagnostics.bits import Bits
+from lensflow.diagnostics.core_pixels import CorePixels
 from lensflow.diagnostics.deflection_check import deflection_check
 from lensflow.diagnostics.differences import Differences
 from lensflow.diagnostics.flux import Flux, frame_of
@@ -37,7 +38,7 @@ from lensflow.lensing.render import render
 # rows; psf and deflection make something anew.
 ONE_PASS = (
     *("annulus", "regression", "stratified", "radial_profile", "alignment", "flux", "noise", "balance"),
-    "visibility",
+    *("visibility", "core_pixels"),
 )
 DIAGNOSTICS = (*ONE_PASS, "recompute", "bits", "sharpness", "psf", "deflection", "rendering")
 
@@ -55,6 +56,7 @@ class Summaries:
     noise: Noise
     balance: Balance
     visibility: Visibility
+    core_pixels: CorePixels
     recompute: Recompute
     bits: Bits
     sharpness: Sharpness
@@ -144,6 +146,7 @@ def _one_pass(pairs: xr.Dataset, config: DiagnosticsConfig) -> dict[str, Any]:
         "noise": Noise.from_differences(d, frame_of(pairs)[1]),
         "balance": Balance.from_block(pairs, config),
         "visibility": Visibility.from_differences(d),
+        "core_pixels": CorePixels.from_differences(d),
     }
 
 

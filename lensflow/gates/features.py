@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
@@ -62,6 +62,8 @@ class FeatureBlock:
         Pixel scatter of the control away from the target (1.4826 MAD), nMgy/pixel: the unit of known leaks.
     host_index, row_id, theta_e_arcsec, arc_snr, split : ndarray, shape (n,)
         As in the manifest and the metrics.
+    conditions : dict of ndarray, shape (n,) or (n, band)
+        Of ``CONDITIONS``, what the pairs hold.
     """
 
     numbers: dict[str, Numbers]
@@ -72,6 +74,7 @@ class FeatureBlock:
     theta_e_arcsec: NDArray[np.float64]
     arc_snr: NDArray[np.float64]
     split: NDArray[np.uint8]
+    conditions: dict[str, NDArray[Any]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.host_index)
@@ -79,7 +82,8 @@ class FeatureBlock:
     def take(self, rows: NDArray[np.int64]) -> FeatureBlock:
         """Rows of the block, in the order given."""
         columns = {name: getattr(self, name)[rows] for name in _COLUMNS}
-        return FeatureBlock({k: v.take(rows) for k, v in self.numbers.items()}, **columns)
+        conditions = {k: v[rows] for k, v in self.conditions.items()}
+        return FeatureBlock({k: v.take(rows) for k, v in self.numbers.items()}, **columns, conditions=conditions)
 
     @staticmethod
     def concat(blocks: Iterable[FeatureBlock]) -> FeatureBlock:
@@ -93,10 +97,17 @@ class FeatureBlock:
         return FeatureBlock(
             {k: Numbers.concat([p.numbers[k] for p in parts]) for k in parts[0].numbers},
             **{name: np.concatenate([getattr(p, name) for p in parts]) for name in _COLUMNS},
+            conditions={
+                k: np.concatenate([p.conditions[k] for p in parts])
+                for k in parts[0].conditions
+                if all(k in p.conditions for p in parts)
+            },
         )
 
 
-_COLUMNS = tuple(f.name for f in fields(FeatureBlock) if f.name != "numbers")
+_COLUMNS = tuple(f.name for f in fields(FeatureBlock) if f.name not in ("numbers", "conditions"))
+# What the original study cut its gates by, beside theta_E: of the row, the rest of its host.
+CONDITIONS = ("psf_fwhm_arcsec", "bad_pixel_frac", "psf_source")
 
 
 def distinct_controls(
@@ -181,6 +192,7 @@ def block_columns(pairs: xr.Dataset, rows: NDArray[np.int64], sky_sigma: NDArray
         "theta_e_arcsec": column(pairs, "theta_e_arcsec")[rows].astype(np.float64),
         "arc_snr": column(pairs, "arc_snr")[rows].astype(np.float64),
         "split": column(pairs, "split")[rows].astype(np.uint8),
+        "conditions": {name: column(pairs, name)[rows] for name in CONDITIONS if name in pairs},
     }
 
 

@@ -31,7 +31,7 @@ from lensflow.gates.metadata import metadata_gate
 from lensflow.gates.metadata_rows import MetadataRows
 from lensflow.gates.recipes import Recipe, box_shape
 from lensflow.gates.regions import Region
-from lensflow.gates.strata import SNR_EDGES, strata, worst_rows
+from lensflow.gates.strata import ORIGINAL_EDGES, SNR_EDGES, conditions_of, strata, worst_rows
 from lensflow.gates.verdicts import MIN_PAIRS, GateResult, Verdict, decide
 
 Floats = NDArray[np.float64]
@@ -128,7 +128,8 @@ def run_gate(
         expected = None if numbers.expected is None else look.features(numbers.expected, softening)
         leak = look.leak_unit(ctrl, sky_sigma)
         parts.append(Part(region, stamp, ctrl, expected, *leak, shape if source == look.source else ()))
-    return measure_parts(undecided, used, parts, estimator, config, seed, edges)
+    conditions = conditions_of(used, look.bands) if look.kind == "core" else None
+    return measure_parts(undecided, used, parts, estimator, config, seed, edges, conditions)
 
 
 @dataclass(frozen=True, eq=False)
@@ -173,6 +174,7 @@ def measure_parts(
     config: GateConfig,
     seed: int,
     edges: Sequence[float],
+    conditions: Mapping[str, Floats] | None = None,
 ) -> GateResult:
     """Measure each set of features by itself; the worst counts (:mod:`lensflow.gates.family`)."""
     hosts, groups = np.unique(used.host_index, return_inverse=True)
@@ -189,7 +191,7 @@ def measure_parts(
             groups, host_folds(groups, config.folds, seed), estimator, config.bootstrap, seed, len(parts)
         )
         try:
-            result = _measure(result, used, machine, part, tuple(edges))
+            result = _measure(result, used, machine, part, tuple(edges), conditions)
         except ConvergenceError as error:
             result = result.decided(
                 Verdict.ERROR,
@@ -227,7 +229,12 @@ def _refused(
 
 
 def _measure(
-    undecided: GateResult, used: FeatureBlock, machine: Machine, part: Part, edges: tuple[float, ...]
+    undecided: GateResult,
+    used: FeatureBlock,
+    machine: Machine,
+    part: Part,
+    edges: tuple[float, ...],
+    conditions: Mapping[str, Floats] | None,
 ) -> GateResult:
     stamp, ctrl, expected = part.stamp, part.ctrl, part.expected
     leak = part.unit, part.leak
@@ -255,7 +262,7 @@ def _measure(
         auc=main["auc"],
         auc_low=main["auc_low"],
         auc_high=main["auc_high"],
-        strata=tuple(strata(machine, used, positive, negative, changed, edges, undecided.threshold)),
+        strata=tuple(strata(machine, used, positive, negative, changed, edges, undecided.threshold, conditions)),
         controls=known,
         coef=coef,
         **machine.roc_of(positive, negative, INTERVAL),
@@ -293,6 +300,7 @@ def recipe_of_fit(
         "theta_e_edges": list(edges),
         "snr_edges": list(SNR_EDGES),
         "leak_sigma": controls.LEAK_SIGMA,
+        "theta_e_original": list(ORIGINAL_EDGES),
         "null_swaps": estimator.null_swaps,
         "permutations": controls.PERMUTATIONS if isinstance(estimator, Linear) else 0,
         "seed": seed,

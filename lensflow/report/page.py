@@ -193,6 +193,7 @@ def _findings(diagnostics: Mapping[str, xr.Dataset]) -> dict[str, Any]:
     found: list[Finding] = findings(diagnostics)
     makers = {
         "psf": tables_findings.psf, "alignment": tables_findings.alignment, "deflection": tables_findings.deflection,
+        "core_pixels": lambda ds: tables_findings.core_pixels(ds, diagnostics.get("alignment")),
         "flux": tables_findings.flux, "balance": tables_findings.balance,
     }  # fmt: skip
     return {

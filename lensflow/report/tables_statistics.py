@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import xarray as xr
 
 from lensflow.gates import GateResult
+from lensflow.gates.strata import MIXED_SOURCES
 from lensflow.report.numbers import (
     MISSING,
     common_exponent,
@@ -21,7 +23,7 @@ from lensflow.report.numbers import (
     scaled,
 )
 from lensflow.report.tables import Table, stratum_label
-from lensflow.schema import SPLITS
+from lensflow.schema import SPLITS, PsfSource
 
 _WORDS = {
     "theta_e_arcsec": "θE (arcsec)",
@@ -51,14 +53,16 @@ def strata(result: xr.Dataset) -> Table:
                 interval(v[f"{name}_pooled_low"], v[f"{name}_pooled_high"]),
                 number(v[f"{name}_row_mean"]),
             ]
-        out.append((*cells, number(v["leakage_pct_expected"])))
+        cells += [number(v["leakage_pct_expected"]), number(v["brighter_pct"])]
+        out.append((*cells, interval(v["brighter_pct_low"], v["brighter_pct_high"])))
     return Table(
         "Light in the core (r < 5 pixels) by Einstein radius. Core difference: 100 Σ(stamp − control) / Σ control over "
         "the core. Leakage: share of the added light that lies in the core. Pooled: ratio of sums over all rows, with "
         "its 95 % interval over hosts; mean of rows: each row's own ratio, averaged, so faint rows weigh as much as "
-        "bright ones. Expected: the noiseless arcs of the same rows.",
+        "bright ones. Expected: the noiseless arcs of the same rows. Brighter: rows whose core is brighter than "
+        "that of their own control; shot noise alone would make it 50 %.",
         ("band", "θE (″)", "rows", "hosts", "core diff. (%)", "95 %", "mean of rows", "leakage (%)", "95 %",
-         "mean of rows", "expected"),
+         "mean of rows", "expected", "brighter (%)", "95 %"),
         out,
         text_columns=2,
         groups=True,
@@ -194,20 +198,39 @@ def gate_controls(gates: Iterable[GateResult]) -> Table:
     )  # fmt: skip
 
 
+# What gates are cut by, in words.
+_CUT_BY = {
+    "theta_e_arcsec": "θE (″)",
+    "arc_snr": "arc SNR",
+    "theta_e_original": "θE (″), the original study’s",
+    "psf_fwhm_arcsec": "PSF FWHM (″)",
+    "sky_sigma_nmgy": "sky noise (nMgy/pixel)",
+    "bad_pixel_frac": "bad pixels (share)",
+    "psf_source": "PSF size from",
+}
+
+
+def _stratum_place(s: Mapping[str, Any]) -> str:
+    if s["by"] == "split":
+        return SPLITS[int(s["low"])]
+    if s["by"] == "psf_source":
+        code = int(s["low"])
+        return PsfSource(code).name.lower().replace("_", " ") if code != MIXED_SOURCES else "differs between bands"
+    if s["by"] == "bad_pixel_frac" and s["low"] < 1e-9:
+        return "none" if s["high"] < 1e-9 else f"up to {s['high']:g}"
+    return f"{s['low']:.3g}–{s['high']:.3g}" if math.isfinite(s["high"]) else f"≥ {s['low']:.3g}"
+
+
 def gate_strata(gate: GateResult) -> Table:
     """Areas of one gate within strata."""
     out = []
     for s in gate.strata:
-        if s["by"] == "split":
-            place = SPLITS[int(s["low"])]
-        else:
-            place = f"{s['low']:g}–{s['high']:g}" if math.isfinite(s["high"]) else f"≥ {s['low']:g}"
-        name = {"theta_e_arcsec": "θE (″)", "arc_snr": "arc SNR"}.get(s["by"], s["by"])
         verdict = s["verdict"].replace("_", " ").lower()
-        out.append((name, place, verdict, count(s["n_rows"]), count(s["n_hosts"]), fixed(s["auc"]),
-                    interval(s["auc_low"], s["auc_high"], 3)))  # fmt: skip
+        out.append((_CUT_BY.get(s["by"], s["by"]), _stratum_place(s), verdict, count(s["n_rows"]), count(s["n_hosts"]),
+                    fixed(s["auc"]), interval(s["auc_low"], s["auc_high"], 3)))  # fmt: skip
     return Table(
-        f"{gate.name}: the same out-of-fold scores within strata, each against the threshold {gate.threshold:g}.",
+        f"{gate.name}: the same out-of-fold scores within strata, each against the threshold {gate.threshold:g}. PSF "
+        "and sky noise are means over the gate’s bands, cut into thirds of the pairs.",
         ("by", "range", "against the threshold", "pairs", "hosts", "AUC", "95 %"),
         out,
         text_columns=3,

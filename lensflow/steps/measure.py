@@ -33,6 +33,7 @@ from lensflow.gates.mask_edge import MAX_PAIRS as MAX_MASKED
 from lensflow.gates.mask_edge import Mask, mask_block, mask_edge_gate
 from lensflow.gates.splits import galaxies_once, unpaired_once
 from lensflow.injection.core import unmasked_arcs
+from lensflow.injection.inject import rows_of_hosts
 from lensflow.manifest.image_sources import bank_of
 from lensflow.steps.execute import Progress, reduce_tasks, silent
 from lensflow.steps.gate_rows import GateRows, Measured
@@ -182,7 +183,7 @@ class _MeasureTask:
 
     def _rows(self, pairs: xr.Dataset, origin: Origin) -> GateRows:
         return GateRows(
-            self._features(pairs),
+            self._features(with_conditions(pairs, origin)),
             # Of all rows: control rows may have hosts of their own, and exact balance is counted over every row.
             unpaired_rows(pairs, self.config.gate),
             self._masks(pairs) if self.masked else None,
@@ -229,6 +230,14 @@ def region_block(config: RunConfig, origin: Origin, region: Region) -> tuple[xr.
         return pairs, origin
     kernel = hosts["psf_kernel"].values[np.searchsorted(hosts["host_index"].values, index)]
     return pairs.assign(psf_kernel=(("sample", *schema.PSF_KERNEL.dims[1:]), kernel)), origin
+
+
+def with_conditions(pairs: xr.Dataset, origin: Origin) -> xr.Dataset:
+    """Pairs with what is known of their hosts' exposures beside the PSF's size."""
+    assert origin.hosts is not None
+    row = rows_of_hosts(origin.hosts, pairs["host_index"].values)
+    names = ("bad_pixel_frac", "psf_source")
+    return pairs.assign({k: (("sample", *origin.hosts[k].dims[1:]), origin.hosts[k].values[row]) for k in names})
 
 
 def _gate_hosts(config: RunConfig, max_pairs: int) -> NDArray[np.int64]:

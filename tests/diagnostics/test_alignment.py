@@ -5,7 +5,7 @@ import pytest
 from scipy import ndimage
 
 from lensflow import geometry
-from lensflow.diagnostics import Alignment
+from lensflow.diagnostics import Alignment, Status, findings
 from tests.diagnostics.conftest import CONFIG
 from tests.diagnostics.pairs_factory import pairs_block
 
@@ -108,3 +108,22 @@ def test_localisation_counts_the_rows_whose_light_was_moved():
     found = aligned(PAIRS.assign(stamp=(PAIRS["stamp"].dims, stamp)))
     assert float(found["localised_share"]) == pytest.approx(1 - moved.size / rows.size)
     assert float(found["localised_share_low"]) <= 1 - moved.size / rows.size <= float(found["localised_share_high"])
+
+
+def test_rows_that_are_moved_each_in_a_way_of_its_own_are_seen_in_their_scatter(pairs):
+    still = aligned(pairs)
+    assert (still["row_shift_std"] < 0.01).all() and (still["rows_moved"] == 0).all()
+    draw = np.random.default_rng(2)
+    hosts = np.nan_to_num(pairs["ctrl"].values)
+    put = draw.normal(0, 0.2, (len(hosts), 2))
+    hosts = np.stack([shifted(h[None], dx, dy)[0] for h, (dx, dy) in zip(hosts, put, strict=True)])
+    found = aligned(with_hosts(pairs, hosts))
+    rows = ~pairs["is_control"].values
+    for b in range(pairs.sizes["band"]):
+        used = rows & np.isfinite(pairs["psf_fwhm_arcsec"].values[:, b])
+        along = found.isel(band=b)
+        np.testing.assert_allclose(along["row_shift_std"], put[used].std(axis=0), rtol=0.15)
+        np.testing.assert_allclose(along["row_shift_mean"], put[used].mean(axis=0), atol=0.03)
+    said = {f.check: f for f in findings({"alignment": found})}
+    assert said["single rows stay where they are"].status is Status.ALARM
+    assert {f.check: f for f in findings({"alignment": still})}["single rows stay where they are"].status is Status.OK

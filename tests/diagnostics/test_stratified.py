@@ -66,3 +66,13 @@ def test_rows_whose_host_is_not_positive_are_not_in_the_row_mean():
         pairs[name][row, 1] -= 5.0
     out = Stratified.from_block(pairs, CONFIG).result(CONFIG, seed=1)
     assert int(out["core_diff_pct_row_mean_n"][0, 1]) == int(out["n_rows"][0, 1]) - 1
+
+
+def test_rows_with_a_brighter_core_are_counted():
+    for b in range(3):
+        core = plain_loop(-np.inf, np.inf, b)[:, 0]
+        here = RESULT.isel(stratum=0, band=b)
+        assert float(here["brighter_pct"]) == pytest.approx(100 * (core > 0).mean())
+        assert float(here["brighter_pct_low"]) <= float(here["brighter_pct"]) <= float(here["brighter_pct_high"])
+    darker = PAIRS.assign(stamp=(PAIRS["stamp"].dims, 2 * PAIRS["ctrl"].values - PAIRS["stamp"].values))
+    assert float(Stratified.from_block(darker, CONFIG).result(CONFIG, seed=1)["brighter_pct"][0, 1]) < 50

@@ -290,7 +290,32 @@ def test_strata_count_rows_and_hosts_and_carry_verdicts():
         assert s["n_rows"] == rows.sum()
         assert s["n_hosts"] == len(set(block.host_index[rows]))
         assert s["auc_low"] <= s["auc"] <= s["auc_high"]
-    assert {s["by"] for s in result.strata} == {"theta_e_arcsec", "arc_snr", "split"}
+    original = [s for s in result.strata if s["by"] == "theta_e_original"]
+    assert [s["low"] for s in original] == [0, 1, 2] and math.isnan(original[-1]["high"])
+    assert {s["by"] for s in result.strata} == {
+        *("theta_e_arcsec", "arc_snr", "split", "theta_e_original", "sky_sigma_nmgy")
+    }
+
+
+def test_gates_of_the_core_are_cut_by_the_conditions_of_the_exposures():
+    block = noise_block(8, n_hosts=60, leak=1.5)
+    n = len(block)
+    draw = np.random.default_rng(1)
+    bad = np.where(draw.random(n) < 0.5, 0, draw.uniform(0.01, 0.5, n)).astype("f4")
+    psf, source = draw.uniform(1, 2, (n, 1)).astype("f4"), np.where(draw.random((n, 1)) < 0.3, 2, 0).astype("u1")
+    known = {"psf_fwhm_arcsec": psf, "bad_pixel_frac": bad, "psf_source": source}
+    cut = gate(replace(block, conditions=known)).strata
+    rows = {k: [s["n_rows"] for s in cut if s["by"] == k] for k in known}
+    assert rows["psf_fwhm_arcsec"] == pytest.approx([n / 3] * 3, abs=1)
+    assert rows["bad_pixel_frac"] == [(bad == 0).sum(), ((bad > 0) & (bad < 0.2)).sum(), (bad >= 0.2).sum()]
+    assert rows["psf_source"] == [(source == 0).sum(), (source == 2).sum()]
+    # Only where the leak is do the scores tell the classes apart.
+    stamp = block.numbers["core_raw"].stamp.copy()
+    sharp = psf[:, 0] < np.quantile(psf, 1 / 3)
+    stamp[~sharp] = block.numbers["core_raw"].ctrl[~sharp] + draw.normal(size=stamp[~sharp].shape)
+    areas = [s["auc"] for s in gate(replace(with_stamps(block, stamp), conditions=known)).strata
+             if s["by"] == "psf_fwhm_arcsec"]  # fmt: skip
+    assert areas[0] > max(areas[1:]) + 0.05
 
 
 def test_a_stratum_whose_arcs_are_masked_is_not_testable():
