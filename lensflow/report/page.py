@@ -159,6 +159,7 @@ def _content(record: RunRecord) -> dict[str, Any]:
         "profile_figure": figures_statistics.radial_profile(profile, record.reference_band) if profile else None,
         "strata_figure": figures_statistics.strata(strata) if strata else None,
         "strata_table": tables_statistics.strata(strata) if strata else None,
+        "brighter_table": tables_statistics.brighter(strata) if strata else None,
         "control_table": tables_statistics.gate_controls(record.gates)
         if any(g.controls for g in record.gates)
         else None,

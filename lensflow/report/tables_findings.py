@@ -110,7 +110,7 @@ def core_pixels(ds: xr.Dataset, moved: xr.Dataset | None = None) -> Table:
     rows = []
     for b, dy in itertools.product(range(ds.sizes["band"]), (1, 0, -1)):
         part = ds.isel(band=b).sel(dy=dy)
-        cells = [str(part["band"].values), f"y {dy:+d}" if dy else "y"]
+        cells = [str(part["band"].values), {1: "y +1", 0: "y", -1: "y −1"}[dy]]
         cells += [scaled(factor * float(v)) for v in part["difference"].values]
         for v, low, high in zip(*(part[f"residual{k}"].values for k in ("", "_low", "_high")), strict=True):
             cells.append(f"{scaled(factor * float(v))} ({interval(factor * low, factor * high, write=scaled)})")
