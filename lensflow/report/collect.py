@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from lensflow.diagnostics import results_from_json
 from lensflow.errors import GateError, StoreError
 from lensflow.gates import GateResult
 from lensflow.gates.core_tuning import CoreTuning
-from lensflow.report.gallery import Example, choose_rows, example, worst_rows
+from lensflow.report.gallery import Example, choose_rows, example, telling_rows, worst_rows
 from lensflow.store import paths, receipts
 from lensflow.store.open import open_all_pairs, open_cutouts, open_manifest, read_attrs, read_pairs_block
 from lensflow.store.regions import Region
@@ -52,6 +52,8 @@ class RunRecord:
         As :func:`lensflow.store.receipts.summary`.
     gallery, worst : tuple of Example
         Rows chosen by rule over theta_E and SNR; and those that stand out, with the reasons.
+    telling : dict of tuple of Example
+        Name of a failing or explained gate -> the stamps that drive it.
     diagnostics, gates
         Empty where they have not run, or belong to other pixels or settings.
     core : CoreTuning or None
@@ -79,6 +81,7 @@ class RunRecord:
     core: CoreTuning | None = None
     scorers: tuple[GateResult, ...] = ()
     zoo: xr.DataArray | None = None
+    telling: Mapping[str, tuple[Example, ...]] = field(default_factory=dict)
 
     @property
     def bands(self) -> tuple[str, ...]:
@@ -146,10 +149,12 @@ def collect(
     gates = _gates(_stored(places.gates, "gates", "lensflow gate", keys or {}, notes), notes)
     gallery: tuple[Example, ...] = ()
     worst: tuple[Example, ...] = ()
+    telling: dict[str, tuple[Example, ...]] = {}
     if rows is not None:
-        shown = (rows, cutouts, places, config)
-        gallery = _examples(dict.fromkeys(choose_rows(rows).tolist(), ()), *shown)
-        worst = _examples(worst_rows(rows, cutouts, gates, config), *shown)
+        read = _Reader(rows, cutouts, places, config)
+        gallery = read.examples(dict.fromkeys(choose_rows(rows).tolist(), ()))
+        worst = read.examples(worst_rows(rows, cutouts, gates, config))
+        telling = {name: read.examples(chosen) for name, chosen in telling_rows(rows, gates).items()}
     return RunRecord(
         config=config,
         fingerprint=fingerprint,
@@ -166,6 +171,7 @@ def collect(
         zoo=_zoo(places.zoo, (keys or {}).get("zoo")),
         core=_core(places.core, keys or {}, notes),
         scorers=tuple(scorers),
+        telling=telling,
         notes=tuple(notes),
     )
 
@@ -209,13 +215,21 @@ def _zoo(url: str, key: str | None) -> xr.DataArray | None:
     return xr.DataArray.from_dict(stored["results"]) if stored and key in (None, stored.get("key")) else None
 
 
-def _examples(
-    chosen: Mapping[int, tuple[str, ...]], rows: xr.Dataset, cutouts: xr.Dataset, places: Places, config: RunConfig
-) -> tuple[Example, ...]:
-    """Chosen rows with their pixels, read row by row; positions in ``rows`` -> why they are shown."""
-    out = []
-    for k, why in chosen.items():
-        at = int(rows["row"].values[k])
-        block = read_pairs_block(places.pairs, places.manifest, places.cutouts, Region(0, at, at + 1))
-        out.append(example(rows.isel(sample=k), cutouts, block.isel(sample=0), config, why))
-    return tuple(out)
+class _Reader:
+    """Reads chosen rows with their pixels, row by row, each once however often it is shown."""
+
+    def __init__(self, rows: xr.Dataset, cutouts: xr.Dataset, places: Places, config: RunConfig):
+        self.rows, self.cutouts, self.places, self.config = rows, cutouts, places, config
+        self.read: dict[int, Example] = {}
+
+    def examples(self, chosen: Mapping[int, tuple[str, ...]]) -> tuple[Example, ...]:
+        """Rows by their positions in ``rows``, with why each is shown."""
+        return tuple(replace(self._one(k), why=tuple(why)) for k, why in chosen.items())
+
+    def _one(self, k: int) -> Example:
+        if k not in self.read:
+            at = int(self.rows["row"].values[k])
+            stores = (self.places.pairs, self.places.manifest, self.places.cutouts)
+            block = read_pairs_block(*stores, Region(0, at, at + 1))
+            self.read[k] = example(self.rows.isel(sample=k), self.cutouts, block.isel(sample=0), self.config, ())
+        return self.read[k]

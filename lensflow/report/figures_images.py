@@ -87,8 +87,31 @@ def colour_note(bands: Sequence[str], absent: Sequence[str]) -> str:
 
 def triptych(example: Example, bands: Sequence[str], sky: float, pixel_scale_arcsec: float) -> Picture:
     """Host, arc and stamp side by side in one stretch, with a scale bar in the first."""
+    png = _side_by_side((example.ctrl, example.arc, example.stamp), example, bands, sky, pixel_scale_arcsec)
+    name = f"{'worst' if example.why else 'gallery'}-{example.row:07d}"
+    return Picture(name, png, f"Host, arc and stamp of {_described(example)}")
+
+
+def difference(gate: str, example: Example, bands: Sequence[str], sky: float, pixel_scale_arcsec: float) -> Picture:
+    """Stamp, control and their difference side by side in one stretch: what a gate could see of the row."""
+    apart = example.stamp - example.ctrl
+    png = _side_by_side((example.stamp, example.ctrl, apart), example, bands, sky, pixel_scale_arcsec)
+    alt = f"Stamp, control and their difference of {_described(example)}"
+    return Picture(f"telling-{gate}-{example.row:07d}", png, alt)
+
+
+def _described(example: Example) -> str:
+    return (
+        f"{example.host_id}: Einstein radius {number(example.theta_e_arcsec)} arcsec, "
+        f"magnification {number(example.magnification)}, arc SNR {number(example.arc_snr)}"
+    )
+
+
+def _side_by_side(
+    images: Sequence[NDArray], example: Example, bands: Sequence[str], sky: float, pixel_scale_arcsec: float
+) -> bytes:
     panels = []
-    for image in (example.ctrl, example.arc, example.stamp):
+    for image in images:
         rgb = composite(image, bands, example.absent, sky)
         panels.append(np.repeat(np.repeat(rgb, ZOOM, axis=0), ZOOM, axis=1))
     size = panels[0].shape[0]
@@ -98,11 +121,7 @@ def triptych(example: Example, bands: Sequence[str], sky: float, pixel_scale_arc
     joined = np.concatenate([panels[0], gap, panels[1], gap, panels[2]], axis=1)
     buffer = io.BytesIO()
     Image.fromarray(joined).save(buffer, format="PNG")
-    alt = (
-        f"Host, arc and stamp of {example.host_id}: Einstein radius {number(example.theta_e_arcsec)} arcsec, "
-        f"magnification {number(example.magnification)}, arc SNR {number(example.arc_snr)}"
-    )
-    return Picture(f"{'worst' if example.why else 'gallery'}-{example.row:07d}", buffer.getvalue(), alt)
+    return buffer.getvalue()
 
 
 def coefficient_map(gate: GateResult) -> Picture | None:

@@ -22,6 +22,9 @@ _THETA_E_SHARES = (0.1, 0.5, 0.9)
 _SNR_SHARES = (0.08, 0.5, 0.92)
 # Rows shown for what gates say of them, and for each other kind of trouble.
 GATE_ROWS, TROUBLE_ROWS = 8, 2
+# Rows shown of each gate that is not passed because of what it found.
+TELLING_ROWS = 10
+TELLING = (Verdict.FAIL, Verdict.EXPLAINED)
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,6 +169,31 @@ def worst_rows(
         for k in _extremes(trouble, rows["host_index"].values):
             chosen.setdefault(k, []).append(trouble.say(float(trouble.severity[k])))
     return {k: tuple(why) for k, why in chosen.items()}
+
+
+def telling_rows(rows: xr.Dataset, gates: Sequence[GateResult]) -> dict[str, dict[int, tuple[str, ...]]]:
+    """Choose the stamps that drive each failing or explained gate: what its out-of-fold scores tell most surely.
+
+    Parameters
+    ----------
+    rows : Dataset
+        Finished rows.
+    gates : sequence of GateResult
+
+    Returns
+    -------
+    dict
+        Name of the gate -> position in ``rows`` -> what is said of the row; at most ``TELLING_ROWS``, each of another
+        host, those with the largest margin first.
+    """
+    out: dict[str, dict[int, tuple[str, ...]]] = {}
+    for gate in gates:
+        if gate.verdict not in TELLING or not gate.worst:
+            continue
+        place = _positions(rows["row_id"].values, [w["row_id"] for w in gate.worst])
+        chosen = [w for w in gate.worst if w["margin"] > 0 and w["row_id"] in place][:TELLING_ROWS]
+        out[gate.name] = {place[w["row_id"]]: (f"scores {number(w['margin'])} above its own control",) for w in chosen}
+    return {name: found for name, found in out.items() if found}
 
 
 def _positions(row_id: NDArray[np.uint64], wanted: Sequence[int]) -> dict[int, int]:

@@ -59,6 +59,8 @@ class GateCard:
         Of a gate without a fit, in place of figures.
     said : tuple of (str, str)
         Its comparisons that are not as expected or were not made, and why.
+    telling : list of GalleryItem
+        Stamps that drive a failing or explained gate.
     """
 
     gate: GateResult
@@ -71,6 +73,7 @@ class GateCard:
     strata: tables.Table | None
     findings: tables.Table | None
     said: tuple[tuple[str, str], ...]
+    telling: list[GalleryItem]
 
 
 def write_page(record: RunRecord, folder: str, now: datetime | None = None) -> str:
@@ -141,7 +144,7 @@ def _content(record: RunRecord) -> dict[str, Any]:
     if planned is not None and planned["is_control"].values.all():
         planned = None
     needed = record.config.must_pass
-    cards = [_card(g, g.name in needed) for g in sorted(record.gates, key=lambda g: g.name not in needed)]
+    cards = [_card(g, g.name in needed, record) for g in sorted(record.gates, key=lambda g: g.name not in needed)]
     of_plan = (record.bands, record.config.reference_band)
     return {
         "core": None if record.core is None else core_handling.section(record.core),
@@ -205,7 +208,7 @@ def _findings(diagnostics: Mapping[str, xr.Dataset]) -> dict[str, Any]:
     }
 
 
-def _card(gate: GateResult, required: bool) -> GateCard:
+def _card(gate: GateResult, required: bool, record: RunRecord) -> GateCard:
     found = () if gate.fitted else findings_of(gate)
     return GateCard(
         gate,
@@ -218,6 +221,7 @@ def _card(gate: GateResult, required: bool) -> GateCard:
         tables_statistics.gate_strata(gate) if gate.strata else None,
         tables_findings.gate(gate) if found else None,
         tuple((f"{f.diagnostic}, {f.check}", f.text) for f in found if f.status is not Status.OK),
+        _gallery(record, record.telling.get(gate.name, ()), gate.name),
     )
 
 
@@ -236,16 +240,17 @@ def lights(cards: Sequence[GateCard]) -> str:
     return f"{passed}: {', '.join(rest)}." if rest else f"{passed}."
 
 
-def _gallery(record: RunRecord, examples: Sequence[Example]) -> list[GalleryItem]:
+def _gallery(record: RunRecord, examples: Sequence[Example], gate: str = "") -> list[GalleryItem]:
+    """Pictures of rows: host, arc and stamp, or, of a gate, stamp, control and their difference."""
     if not examples:
         return []
-    # One stretch for both galleries, so that their images compare.
+    # One stretch for all galleries, so that their images compare.
     sky = figures_images.sky_level(record.gallery or examples, record.bands)
     scale = float(record.cutouts.attrs["pixel_scale_arcsec"])
-    return [_gallery_item(e, record, sky, scale) for e in examples]
+    return [_gallery_item(e, record, sky, scale, gate) for e in examples]
 
 
-def _gallery_item(example: Example, record: RunRecord, sky: float, scale: float) -> GalleryItem:
+def _gallery_item(example: Example, record: RunRecord, sky: float, scale: float, gate: str) -> GalleryItem:
     facts = (
         ("row", f"{example.row}"),
         ("host:replicate", example.name),
@@ -260,4 +265,6 @@ def _gallery_item(example: Example, record: RunRecord, sky: float, scale: float)
     note = ""
     if example.absent:
         note = f"No exposure in {', '.join(example.absent)}: no arc was put there. Shown in {colours}."
-    return GalleryItem(figures_images.triptych(example, record.bands, sky, scale), facts, colours, note, example.why)
+    drawn = (example, record.bands, sky, scale)
+    picture = figures_images.difference(gate, *drawn) if gate else figures_images.triptych(*drawn)
+    return GalleryItem(picture, facts, colours, note, example.why)

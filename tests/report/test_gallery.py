@@ -5,7 +5,7 @@ import pytest
 import xarray as xr
 
 from lensflow.gates import GateResult, Verdict
-from lensflow.report.gallery import GATE_ROWS, worst_rows
+from lensflow.report.gallery import GATE_ROWS, TELLING_ROWS, telling_rows, worst_rows
 from tests.factories import make_config
 
 N_HOSTS, PER_HOST = 20, 3
@@ -104,3 +104,19 @@ def test_bands_without_an_exposure_and_controls_are_no_trouble(rows, hosts):
     assert set(worst_rows(rows, hosts, [], CONFIG)) == {N - 2}
     none = rows.isel(sample=rows["is_control"].values)
     assert worst_rows(none, hosts, [], CONFIG) == {}
+
+
+def test_ten_rows_of_each_failing_or_explained_gate_are_shown_those_with_the_largest_margin_first(rows):
+    injected = np.flatnonzero(~rows["is_control"].values).tolist()
+    many, margins = injected[12::-1], range(13, 0, -1)
+    gates = [
+        gate("core_r", Verdict.FAIL, rows, many, margins),
+        gate("core_all", Verdict.EXPLAINED, rows, [4, 0], [2.5, -1.0]),
+        gate("edge_all", Verdict.PASS, rows, [9], [900.0]),
+        gate("ring_all", Verdict.FAIL, rows, [9], [-1.0]),
+    ]
+    found = telling_rows(rows, gates)
+    assert {k: list(v) for k, v in found.items()} == {"core_r": many[:TELLING_ROWS], "core_all": [4]}
+    assert found["core_all"][4] == ("scores 2.50 above its own control",)
+    # Rows that are not finished, or of another run, are not there to be shown.
+    assert telling_rows(rows.isel(sample=slice(0, 3)), gates[1:2]) == {}

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import json
 import re
 import shutil
@@ -12,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from lensflow.config import RunConfig
 from lensflow.diagnostics import DIAGNOSTICS, zoo
@@ -19,6 +21,7 @@ from lensflow.errors import StoreError
 from lensflow.gates import Verdict
 from lensflow.report import figures_images
 from lensflow.report.collect import Places, RunRecord, collect
+from lensflow.report.figures import Picture
 from lensflow.report.gallery import choose_rows
 from lensflow.report.page import render, write_page
 from lensflow.steps.measure import keep_results
@@ -251,6 +254,28 @@ def test_rows_that_stand_out_are_shown_once_with_their_own_pixels_and_the_reason
     for e in record.worst:
         np.testing.assert_allclose(e.arc.max(axis=(1, 2)) > 0, [b not in e.absent for b in record.bands])
         assert all(why in words(html) for why in e.why)
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_failing_gate_shows_the_stamps_that_drive_it_beside_their_controls(bare: RunRecord) -> None:
+    one, other = bare.gallery
+    telling = {"core_r": (dataclasses.replace(one, why=("scores 7.00 above its own control",)), other)}
+    shown: list[Picture] = []
+    html = render(dataclasses.replace(bare, gates=ONE_OF_EACH, telling=telling), NOW, shown)
+    text = words(html)
+    assert not Page(html).open
+    assert "The 2 stamps that tell most in core_r" in text and "stamp control difference" in text
+    assert one.name in text and "scores 7.00 above its own control" in text
+    pictures = [p for p in shown if p.name.startswith("telling-core_r-")]
+    assert [p.name[-7:] for p in pictures] == [f"{e.row:07d}" for e in telling["core_r"]]
+    assert all(p.alt.startswith("Stamp, control and their difference of ") for p in pictures)
+    # Of a stamp that is its control nothing is left in the third panel.
+    same = dataclasses.replace(one, stamp=one.ctrl)
+    sky = figures_images.sky_level([same], bare.bands)
+    drawn = np.asarray(Image.open(io.BytesIO(figures_images.difference("x", same, bare.bands, sky, 0.262).png)))
+    side = drawn.shape[0]
+    assert np.array_equal(drawn[: side // 2, :side], drawn[: side // 2, side + 6 : 2 * side + 6])
+    assert np.ptp(drawn[:, -side:].reshape(-1, 3), axis=0).max() == 0
 
 
 @pytest.mark.usefixtures("undrawn")
