@@ -76,12 +76,12 @@ class Summaries:
         """
         with_steps = with_arc_steps(pairs, origin)
         return cls(
-            *_one_pass(pairs, config).values(),
-            Recompute.from_block(pairs, origin),
-            Bits.from_block(pairs, origin),
-            Sharpness.from_block(pairs, origin),
-            Rerendered.from_block(with_steps, origin),
-            Specimens.from_block(with_steps, origin.last_key if origin else None),
+            **_one_pass(pairs, config),
+            recompute=Recompute.from_block(pairs, origin),
+            bits=Bits.from_block(pairs, origin),
+            sharpness=Sharpness.from_block(pairs, origin),
+            rerendered=Rerendered.from_block(with_steps, origin),
+            specimens=Specimens.from_block(with_steps, origin.last_key if origin else None),
         )
 
     @staticmethod
