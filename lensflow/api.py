@@ -332,11 +332,23 @@ def _hosts_of(block: xr.Dataset, cutouts: xr.Dataset | None) -> xr.Dataset | Non
     return cutouts.isel(host=index).assign_coords(host_index=("host", index)).load()
 
 
-def gate(pairs: xr.Dataset, config: RunConfig) -> list[GateResult]:
+def gate(pairs: xr.Dataset, config: RunConfig, cutouts: xr.Dataset | None = None) -> list[GateResult]:
     """Ask whether given features alone tell stamps from controls: one result per gate of the config.
 
     Hosts that show one galaxy (:mod:`lensflow.survey.twins`) count as one.
+
+    Parameters
+    ----------
+    pairs : Dataset
+    config : RunConfig
+    cutouts : Dataset, optional
+        The hosts that the pairs were made from. Gates of the core are then also cut by the hosts' bad pixels and by
+        where their PSF sizes come from.
     """
+    if cutouts is not None:
+        row = pairs["host_index"].values
+        known = {k: cutouts[k].values[row] for k in ("bad_pixel_frac", "psf_source")}
+        pairs = pairs.assign({k: (("sample", *cutouts[k].dims[1:]), v) for k, v in known.items()})
     mask = Mask(*config.injection.core_mask)
     index = pairs["host_index"].values[~pairs["is_control"].values]
     hosts = np.unique(index[choose_hosts(index, MAX_MASKED, config.seed)])
