@@ -67,6 +67,8 @@ class Bits:
         Sum of log10 of the rows' median residuals, nMgy, and of how many.
     rounded : ndarray (3, band, y, x)
         Of the rows that are rounded: sums of the residuals over their scatter, of their squares, and how many.
+    odd : ndarray (2, band, y, x // 2 + 1)
+        Sums of the part of their spectra that is odd about the stamp's centre, and of its squares.
     """
 
     bands: tuple[str, ...]
@@ -81,6 +83,7 @@ class Bits:
     squares: Floats
     noise: Floats
     rounded: Floats
+    odd: Floats
 
     @classmethod
     def from_block(cls, pairs: xr.Dataset, origin: Origin | None = None) -> Bits:
@@ -101,7 +104,9 @@ class Bits:
         counts = (np.zeros(n, np.int64), np.zeros(n, np.int64), np.zeros((n, len(FORMATS)), np.int64),
                   np.zeros(n, np.int64), np.zeros((n, len(EVERY_CONTRAST), 2), np.int64))  # fmt: skip
         waves, rounded = np.zeros((n, size, size // 2 + 1)), np.zeros((3, n, size, size))
-        return cls(bands, 0, *counts, whole, waves, np.zeros((n, 2)), np.zeros((n, 2)), rounded)
+        return cls(
+            bands, 0, *counts, whole, waves, np.zeros((n, 2)), np.zeros((n, 2)), rounded, np.stack([waves, waves])
+        )
 
     def __add__(self, other: Bits) -> Bits:
         same_layout((self.bands, self.pattern.shape), (other.bands, other.pattern.shape))
@@ -118,6 +123,7 @@ class Bits:
             self.squares + other.squares,
             self.noise + other.noise,
             self.rounded + other.rounded,
+            self.odd + other.odd,
         )
 
     def result(self) -> xr.Dataset:
@@ -129,7 +135,7 @@ class Bits:
         coins = n.sum(axis=(1, 2), dtype=np.float64)
         in_phase, waves = self._in_phase(coins)
         any_phase = self._any_phase(coins)
-        maps = [of_positions, in_phase, any_phase, *bits_rounded.chances(*self.rounded)]
+        maps = [of_positions, in_phase, any_phase, *bits_rounded.chances(*self.rounded, *self.odd)]
         places = [_least(p) for p in maps]
         size = signs.shape[-1]
         where = [
@@ -137,7 +143,7 @@ class Bits:
             for p, (_, best) in zip(maps, places, strict=True)
         ]
         # Times as many as were looked at: a chance of 1 % means 1 % for all of them together.
-        tries = np.array([signs[0].size, waves, waves, signs[0].size, waves]) * len(band)
+        tries = np.array([signs[0].size, waves, waves, signs[0].size, waves, waves]) * len(band)
         with np.errstate(divide="ignore", invalid="ignore"):
             noise = 10 ** (self.noise[:, 0] / self.noise[:, 1])
             smallest = 4.9 * np.sqrt(np.pi / 2) * noise / special.erfinv(0.5) / np.sqrt(2) / np.sqrt(coins)
@@ -216,6 +222,7 @@ def _look(pairs: xr.Dataset, rows: NDArray[np.int64], none: Bits) -> Bits:
     bits_pixels(stamp, ctrl, arc, stamp.view(np.uint32), ctrl.view(np.uint32), used, signs, counts, contrasts)
     formats = np.zeros((n, bands, len(FORMATS)), bool)
     squares, noise, steps = none.squares.copy(), none.noise.copy(), none.rounded.copy()
+    odd = none.odd.copy()
     for i, b in np.argwhere(used & (counts[..., PIXELS] >= LEAST_PIXELS)):
         formats[i, b], regular = formats_of(stamp[i, b], ctrl[i, b], arc[i, b] != 0, counts[i, b])
         if regular:  # rounded before it came here
@@ -229,6 +236,8 @@ def _look(pairs: xr.Dataset, rows: NDArray[np.int64], none: Bits) -> Bits:
     for i, b in np.argwhere(rounded):
         rest = bits_rounded.residuals(stamp[i, b], ctrl[i, b], arc[i, b])
         steps[:, b] += rest, rest**2, arc[i, b] != 0
+        of_row = bits_rounded.odd_part(rest)
+        odd[:, b] += of_row, of_row**2
     per_row = np.abs(signs).sum(axis=(2, 3), dtype=np.float64)
     squares[:, 0] = (per_row**2).sum(axis=0)
     power = (np.abs(np.fft.rfft2(signs.astype(np.float64))) ** 2).sum(axis=0)
@@ -236,7 +245,7 @@ def _look(pairs: xr.Dataset, rows: NDArray[np.int64], none: Bits) -> Bits:
     return Bits(
         none.bands, n, rounded.sum(axis=0, dtype=np.int64), used.sum(axis=0, dtype=np.int64),
         formats.sum(axis=0, dtype=np.int64), counts[..., DEAD].sum(axis=0, dtype=np.int64),
-        contrasts.sum(axis=0, dtype=np.int64), pattern, power, squares, noise, steps,
+        contrasts.sum(axis=0, dtype=np.int64), pattern, power, squares, noise, steps, odd,
     )  # fmt: skip
 
 

@@ -4,7 +4,8 @@ What rounding without bias leaves of a stamp less its control and its arc has no
 pixel and no larger than a step and the noise. So sums over rows are held against the sum of their own squares. Rounding
 to the nearest value, of pixels that were rounded before, has a mean where the arc is fainter than a step; it is as
 smooth as arcs are. So only what is finer is asked for: each position against its neighbours, and frequencies beyond
-1/16 cycles per pixel.
+1/16 cycles per pixel. Of coarser patterns that part is, which changes sign across the stamp's centre (a tilt): arcs
+have one each, but none in common, so the sum over rows is held against the rows' own.
 """
 
 from __future__ import annotations
@@ -15,7 +16,11 @@ from scipy import ndimage, special
 
 Floats = NDArray[np.float64]
 
-PATTERNS = ("of rounded pixels, by position", "of rounded pixels, by frequency")
+PATTERNS = (
+    "of rounded pixels, by position",
+    "of rounded pixels, by frequency",
+    "of rounded pixels, coarse and odd about the centre",
+)
 COARSEST_CYCLES_PER_PIX = 1 / 16
 # A sum of fewer is not normal; a position is then not looked at.
 _LEAST_ROWS = 30
@@ -30,8 +35,15 @@ def residuals(stamp: NDArray[np.floating], ctrl: NDArray[np.floating], arc: NDAr
     return rest / scatter if scatter > 0 else rest
 
 
-def chances(total: Floats, squares: Floats, rows: NDArray[np.int64]) -> list[Floats]:
-    """Chance of every position and every frequency, shape (band, ...); 1 where nothing was counted.
+def odd_part(rest: Floats) -> Floats:
+    """Spectrum of residuals (y, x) that is odd about the stamp's centre, shape (y, x // 2 + 1)."""
+    size = rest.shape[-1]
+    turn = np.exp(1j * np.pi * (size - 1) * (np.fft.fftfreq(size)[:, None] + np.fft.rfftfreq(size)))
+    return np.asarray((np.fft.rfft2(rest) * turn).imag)
+
+
+def chances(total: Floats, squares: Floats, rows: Floats, odd: Floats, odd_squares: Floats) -> list[Floats]:
+    """Chance of every position, every fine frequency and every coarse one, shape (band, ...); 1 where none was counted.
 
     Parameters
     ----------
@@ -39,6 +51,8 @@ def chances(total: Floats, squares: Floats, rows: NDArray[np.int64]) -> list[Flo
         Sums over rows of the residuals and of their squares.
     rows : ndarray, shape (band, y, x)
         Rows that have an arc there.
+    odd, odd_squares : ndarray, shape (band, y, x // 2 + 1)
+        Sums over rows of :func:`odd_part` and of its squares.
     """
     near = ndimage.correlate(total, _NEIGHBOURS[None], mode="constant")
     variance = squares + ndimage.correlate(squares, (_NEIGHBOURS**2)[None], mode="constant")
@@ -49,9 +63,13 @@ def chances(total: Floats, squares: Floats, rows: NDArray[np.int64]) -> list[Flo
     every = squares.sum(axis=(1, 2), keepdims=True)
     share = np.divide(power, every, out=np.zeros_like(power), where=every > 0)
     fy, fx = np.fft.fftfreq(size), np.fft.rfftfreq(size)
-    p = np.where(np.hypot(fy[:, None], fx) > COARSEST_CYCLES_PER_PIX, np.exp(-share), 1.0)
+    frequency = np.hypot(fy[:, None], fx)
+    p = np.where(frequency > COARSEST_CYCLES_PER_PIX, np.exp(-share), 1.0)
     if size % 2 == 0:  # waves that are their own mirror image have one phase only
         k = size // 2
         for v, u in ((0, k), (k, 0), (k, k)):
             p[:, v, u] = special.erfc(np.sqrt(share[:, v, u] / 2))
-    return [special.erfc(np.abs(z) / np.sqrt(2)), p]
+    coarse = (frequency <= COARSEST_CYCLES_PER_PIX) & (frequency > 0)
+    many = rows.max(axis=(1, 2), keepdims=True, initial=0) >= _LEAST_ROWS
+    of_odd = np.divide(odd, np.sqrt(odd_squares), out=np.zeros_like(odd), where=coarse & many & (odd_squares > 0))
+    return [special.erfc(np.abs(v) / np.sqrt(2)) if k != 1 else p for k, v in enumerate((z, p, of_odd))]

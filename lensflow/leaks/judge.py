@@ -90,7 +90,7 @@ def read(
     if judge == BEST:
         found = [read(sound, leaked, stronger, sky, hosts, seed, one) for one in (NETWORK, TREES)]
         return max(found, key=lambda r: r.auc)
-    inputs = [_input(v, sky) for v in (sound, leaked, stronger)]
+    inputs: list[Any] = [_input(v, sky) for v in (sound, leaked, stronger)]
     if judge == TREES:
         inputs = [_features(v) for v in inputs]
     unique, place = np.unique(hosts, return_inverse=True)

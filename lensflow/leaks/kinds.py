@@ -149,8 +149,8 @@ def _cut_bits(view: View, a: float) -> Floats:
 
 
 def _blur(view: View, a: float) -> Floats:
-    near = sum(np.roll(view.stamp, k, axis) for axis in (-1, -2) for k in (-1, 1)) / 4
-    return view.stamp + a * (near - view.stamp)
+    near = np.mean([np.roll(view.stamp, k, axis) for axis in (-1, -2) for k in (-1, 1)], axis=0)
+    return np.asarray(view.stamp + a * (near - view.stamp), np.float64)
 
 
 def _shift(view: View, a: float) -> Floats:

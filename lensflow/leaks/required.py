@@ -112,7 +112,7 @@ class Required:
     def _gates(self, pairs: xr.Dataset, run: SmallRun, setting: Setting, kind: Kind | None) -> list[str]:
         config, gate = run.config, self.base.gate
         mask = Mask(*config.injection.core_mask) if setting.own else Mask(0.0, "hard", 1.0)
-        out = []
+        out: list[str] = []
         if mask.radius_pix > 0:
             block = mask_block(pairs, self.base.pairs["arc"].values, mask)
             if mask_edge_gate(block, mask, gate, config.bands, config.seed).verdict != "PASS":

@@ -79,12 +79,15 @@ def test_a_leak_within_the_arcs_light_is_noticed_without_key_or_hosts(few_pairs,
     assert check in judged(leaked(few_pairs, lambda v: change(v, sigma(few_pairs))))
 
 
-@pytest.mark.parametrize("leak", ["checkerboard 0.02 sigma", "stripes 0.02 sigma", "one fixed pixel of 1 sigma"])
+@pytest.mark.parametrize(
+    "leak", ["checkerboard 0.02 sigma", "stripes 0.02 sigma", "one fixed pixel of 1 sigma", "tilt 0.01 sigma"]
+)
 def test_a_pattern_put_in_before_the_rounding_is_noticed_without_key_or_hosts(few, few_pairs, leak):
     put = {
         "checkerboard 0.02 sigma": lambda v, s: v + 0.02 * s * BOARD,
         "stripes 0.02 sigma": lambda v, s: v + 0.02 * s * np.where(X // 4 % 2, 1, -1),
         "one fixed pixel of 1 sigma": lambda v, s: v + s * POINT,
+        "tilt 0.01 sigma": lambda v, s: v + 0.01 * s * (X - 31.5) / 32,
     }[leak]
     store = StoreConfig(quantize="sky/16")
     alarms = []
