@@ -69,6 +69,8 @@ class Bits:
         Of the rows that are rounded: sums of the residuals over their scatter, of their squares, and how many.
     odd : ndarray (2, band, y, x // 2 + 1)
         Sums of the part of their spectra that is odd about the stamp's centre, and of its squares.
+    lines, n_lines : ndarray (2, band, frequency) and (band,)
+        Of stamps and controls: power of the histograms of their steps, where steps are known; and how many rows.
     """
 
     bands: tuple[str, ...]
@@ -84,6 +86,8 @@ class Bits:
     noise: Floats
     rounded: Floats
     odd: Floats
+    lines: Floats
+    n_lines: NDArray[np.int64]
 
     @classmethod
     def from_block(cls, pairs: xr.Dataset, origin: Origin | None = None) -> Bits:
@@ -104,9 +108,9 @@ class Bits:
         counts = (np.zeros(n, np.int64), np.zeros(n, np.int64), np.zeros((n, len(FORMATS)), np.int64),
                   np.zeros(n, np.int64), np.zeros((n, len(EVERY_CONTRAST), 2), np.int64))  # fmt: skip
         waves, rounded = np.zeros((n, size, size // 2 + 1)), np.zeros((3, n, size, size))
-        return cls(
-            bands, 0, *counts, whole, waves, np.zeros((n, 2)), np.zeros((n, 2)), rounded, np.stack([waves, waves])
-        )
+        odd, lines = np.stack([waves, waves]), np.zeros((2, n, bits_rounded.LINES_LENGTH // 2 + 1))
+        none, few = np.zeros((n, 2)), np.zeros(n, np.int64)
+        return cls(bands, 0, *counts, whole, waves, none, none, rounded, odd, lines, few)
 
     def __add__(self, other: Bits) -> Bits:
         same_layout((self.bands, self.pattern.shape), (other.bands, other.pattern.shape))
@@ -124,6 +128,8 @@ class Bits:
             self.noise + other.noise,
             self.rounded + other.rounded,
             self.odd + other.odd,
+            self.lines + other.lines,
+            self.n_lines + other.n_lines,
         )
 
     def result(self) -> xr.Dataset:
@@ -171,6 +177,11 @@ class Bits:
                 ["band"], smallest, "nMgy/pixel",
                 "amplitude of a pattern, the same in every row, that is seen with 80 % probability (from above: faint "
                 "pixels see less)",
+            ),
+            "second_lattice": named(
+                ["band"], bits_rounded.second_lattice(self.lines, self.n_lines), "1",
+                "mean power of a second lattice in rounded stamps, of another step, that their controls have not; 1 is "
+                "chance",
             ),
             "n_coins": named(["band"], coins.astype(np.int64), "1", "pixels whose sign was counted"),
             "n_looked": named(["band"], self.n_looked, "1", "rows with an arc that were looked at"),
@@ -222,7 +233,7 @@ def _look(pairs: xr.Dataset, rows: NDArray[np.int64], none: Bits) -> Bits:
     bits_pixels(stamp, ctrl, arc, stamp.view(np.uint32), ctrl.view(np.uint32), used, signs, counts, contrasts)
     formats = np.zeros((n, bands, len(FORMATS)), bool)
     squares, noise, steps = none.squares.copy(), none.noise.copy(), none.rounded.copy()
-    odd = none.odd.copy()
+    odd, powers, n_lines = none.odd.copy(), none.lines.copy(), none.n_lines.copy()
     for i, b in np.argwhere(used & (counts[..., PIXELS] >= LEAST_PIXELS)):
         formats[i, b], regular = formats_of(stamp[i, b], ctrl[i, b], arc[i, b] != 0, counts[i, b])
         if regular:  # rounded before it came here
@@ -238,6 +249,10 @@ def _look(pairs: xr.Dataset, rows: NDArray[np.int64], none: Bits) -> Bits:
         steps[:, b] += rest, rest**2, arc[i, b] != 0
         of_row = bits_rounded.odd_part(rest)
         odd[:, b] += of_row, of_row**2
+        if step[i, b] > 0:
+            lit_pixels = arc[i, b] != 0
+            powers[:, b] += [bits_rounded.lines(v[i, b][lit_pixels], float(step[i, b])) for v in (stamp, ctrl)]
+            n_lines[b] += 1
     per_row = np.abs(signs).sum(axis=(2, 3), dtype=np.float64)
     squares[:, 0] = (per_row**2).sum(axis=0)
     power = (np.abs(np.fft.rfft2(signs.astype(np.float64))) ** 2).sum(axis=0)
@@ -245,7 +260,7 @@ def _look(pairs: xr.Dataset, rows: NDArray[np.int64], none: Bits) -> Bits:
     return Bits(
         none.bands, n, rounded.sum(axis=0, dtype=np.int64), used.sum(axis=0, dtype=np.int64),
         formats.sum(axis=0, dtype=np.int64), counts[..., DEAD].sum(axis=0, dtype=np.int64),
-        contrasts.sum(axis=0, dtype=np.int64), pattern, power, squares, noise, steps, odd,
+        contrasts.sum(axis=0, dtype=np.int64), pattern, power, squares, noise, steps, odd, powers, n_lines,
     )  # fmt: skip
 
 

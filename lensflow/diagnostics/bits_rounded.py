@@ -24,6 +24,8 @@ PATTERNS = (
 COARSEST_CYCLES_PER_PIX = 1 / 16
 # A sum of fewer is not normal; a position is then not looked at.
 _LEAST_ROWS = 30
+# Steps that a histogram holds; and the mean power of a line that is an alarm: with 30 rows chance gives 2.
+LINES_LENGTH, LINE_ALARM = 2048, 3.0
 _NEIGHBOURS = np.array([[1, 1, 1], [1, 0, 1], [1, 1, 1]]) / 8
 
 
@@ -40,6 +42,33 @@ def odd_part(rest: Floats) -> Floats:
     size = rest.shape[-1]
     turn = np.exp(1j * np.pi * (size - 1) * (np.fft.fftfreq(size)[:, None] + np.fft.rfftfreq(size)))
     return np.asarray((np.fft.rfft2(rest) * turn).imag)
+
+
+def lines(values: NDArray[np.floating], step: float) -> Floats:
+    """Power of the steps' histogram by frequency, cycles per step, over that of as many independent values."""
+    place = np.rint(values[np.isfinite(values)].astype(np.float64) / step)
+    place = place - np.floor(np.median(place)) if place.size else place
+    place = place[np.abs(place) < LINES_LENGTH // 2].astype(np.int64)
+    count = np.bincount(place + LINES_LENGTH // 2, minlength=LINES_LENGTH)
+    return np.asarray(np.abs(np.fft.rfft(count)) ** 2 / max(place.size, 1))
+
+
+def second_lattice(powers: Floats, rows: NDArray[np.int64]) -> Floats:
+    """Largest mean power of a line that stamps have and controls have not, by band; NaN with too few rows.
+
+    Values that were on another lattice before they were rounded have one; others have powers of 1 at all frequencies
+    beyond those of the sky's scatter.
+
+    Parameters
+    ----------
+    powers : ndarray, shape (2, band, frequency)
+        Sums over rows of :func:`lines` of stamps and controls.
+    rows : ndarray, shape (band,)
+    """
+    frequency = np.fft.rfftfreq(LINES_LENGTH)
+    stamp, ctrl = powers[..., frequency > 0.1] / np.maximum(rows, 1)[:, None]
+    largest = np.where(stamp > 2 * ctrl, stamp, 1.0).max(axis=-1)
+    return np.where(rows >= _LEAST_ROWS, largest, np.nan)
 
 
 def chances(total: Floats, squares: Floats, rows: Floats, odd: Floats, odd_squares: Floats) -> list[Floats]:

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import xarray as xr
 
-from lensflow.diagnostics.bits_rounded import PATTERNS
+from lensflow.diagnostics.bits_rounded import LINE_ALARM, PATTERNS
 from lensflow.diagnostics.judging import Finding, Status, exact, not_tested, place_of, untested, within
 from lensflow.diagnostics.rendering import CHANCE, FAULTY_SHARE, SAMPLE
 
@@ -41,6 +41,7 @@ def bits(ds: xr.Dataset) -> Iterator[Finding]:
     rounded_patterns = ds.isel(pattern=[str(p) in PATTERNS for p in ds["pattern"].values])
     if rounded:
         yield from _patterns(rounded_patterns, f"alarm below {CHANCE_ALARM:g}")
+        yield within("bits", "a second lattice below the rounding", ds["second_lattice"], LINE_ALARM, 1.0)
     if not int(ds["n_coins"].sum()):
         yield not_tested("bits", "signs of the residual", f"no sign was counted: {why if not looked else 'no noise'}")
         return
