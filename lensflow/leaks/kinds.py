@@ -107,7 +107,7 @@ def _grid(view: View) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
 
 def _board(view: View) -> Floats:
     y, x = _grid(view)
-    return (-1.0) ** (x + y)
+    return np.asarray((-1.0) ** (x + y), np.float64)
 
 
 def _checkerboard(view: View, a: float) -> Floats:
