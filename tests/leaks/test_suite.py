@@ -1,5 +1,7 @@
 """The suite finds the rung from which on a leak is noticed, has the one below read, and holds its goal."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -17,18 +19,15 @@ from lensflow.steps.leaks import LeakTable, leaks_step
 @pytest.fixture(scope="module")
 def required():
     """Enough hosts for what is exact, too few for gates with a fit, which these leaks do not ask."""
-    return Required(Base.make(24))
+    return Required(Base.make(20))
 
 
 def test_a_leak_in_a_store_of_lensflow_is_noticed_at_the_lowest_rung_and_one_from_elsewhere_later(required):
-    own, elsewhere = (climb(required, BITS, s) for s in (OWN, ELSEWHERE))
-    assert (own.passes_to, own.noticed_from) == (None, BITS.ladder[0]) and "recompute" in own.noticed_by
-    assert (
-        elsewhere.passes_to is not None
-        and elsewhere.noticed_from == BITS.ladder[BITS.ladder.index(elsewhere.passes_to) + 1]
-    )
-    assert elsewhere.noticed_by == ("bits",)
-    assert to_read([own, elsewhere]) == [(BITS.name, elsewhere.passes_to, "none")]
+    short = replace(BITS, ladder=(4.0, 13.0))
+    own, elsewhere = (climb(required, short, s) for s in (OWN, ELSEWHERE))
+    assert (own.passes_to, own.noticed_from) == (None, 4.0) and "recompute" in own.noticed_by
+    assert (elsewhere.passes_to, elsewhere.noticed_from, elsewhere.noticed_by) == (4.0, 13.0, ("bits",))
+    assert to_read([own, elsewhere]) == [(BITS.name, 4.0, "none")]
 
 
 def test_the_judge_reads_bare_controls_and_finds_a_gross_leak(required):
