@@ -26,9 +26,9 @@ Floats = NDArray[np.float64]
 Z_95 = 1.96
 Z_POWER_80 = 0.84
 # Bootstrap units kept at most. Beyond as many hosts, whole hosts are put into as many groups by a hash of their
-# index, and the groups are drawn: memory stays bounded (2e6 rows would otherwise need 3 GB for the radial
-# profile alone) and the interval's width does not change.
-MAX_UNITS = 4096
+# index, and the groups are drawn: memory stays bounded (all diagnostics of a run then take 30 MB; 2e6 rows would
+# otherwise need 3 GB for the radial profile alone), and the interval's width is known to 1 / sqrt(2 x 1024) = 2 %.
+MAX_UNITS = 1024
 _DRAWS_AT_ONCE = 2_000_000
 
 
