@@ -255,7 +255,10 @@ def staging(run: str) -> Iterator[Callable[[bytes], Path]]:
 
     def stage(content: bytes) -> Path:
         temporary = folder / str(next(count))
-        temporary.write_bytes(content)
+        try:
+            temporary.write_bytes(content)
+        except FileNotFoundError as error:  # whoever took the run over has deleted the folder
+            raise _taken_over(run) from error
         return temporary
 
     try:
@@ -274,10 +277,14 @@ def publish(temporary: Path | None, url: str) -> None:
     try:
         temporary.replace(path)
     except FileNotFoundError as error:
-        raise StoreError(
-            f"{url}: another run took this folder over, so this one stops and has changed nothing here. Run the same "
-            "command again when the other has ended."
-        ) from error
+        raise _taken_over(url) from error
+
+
+def _taken_over(url: str) -> StoreError:
+    return StoreError(
+        f"{url}: another run took this folder over, so this one stops and has changed nothing here. Run the same "
+        "command again when the other has ended."
+    )
 
 
 def discard_staged(run: str) -> None:
