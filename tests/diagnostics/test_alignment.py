@@ -91,6 +91,7 @@ def test_a_whole_pixel_is_told_by_a_moved_control_that_fits_better(pairs, axis, 
     assert (found["core_rms_ratio"] < 0.01).all()
 
 
+@pytest.mark.slow
 def test_the_shift_put_in_is_found_with_its_size(results):
     found = results["alignment"]
     assert (found["injected_found_low"] > 0.09).all()

@@ -125,6 +125,7 @@ def test_rows_without_positive_flux_are_in_no_line_and_counted():
     assert int(found["n_rows"][2]) == int(found["n_rows"][1]) - 1
 
 
+@pytest.mark.slow
 def test_a_real_run_closes_and_its_arcs_on_the_stamp_hold_the_magnified_flux(results):
     found = results["flux"]
     np.testing.assert_allclose(found["closure"], 1, atol=0.01)

@@ -53,6 +53,7 @@ def test_a_region_keeps_its_name_and_is_the_same_seen_in_a_mirror(region):
         Region.of("core@ring7")
 
 
+@pytest.mark.slow
 def test_a_box_that_a_mask_blanks_is_no_pass_and_the_regions_beyond_it_tell(pairs):
     masked = handle_core(pairs, "mask_3")
     box = run_gate(feature_block(masked, ["core_r"], 4), "core_r", GATE, BANDS, seed=1)

@@ -71,7 +71,9 @@ def test_what_trees_do_not_have_is_left_out_and_the_recipe_says_so(scattered):
     assert f"random_state={Trees.seeded(1).random_state}" in found.recipe["estimator"]
     assert "no permutation test" in found.recipe["estimator"]
     assert found.recipe_hash != linear.recipe_hash
-    assert {s["by"] for s in found.strata} == {"theta_e_arcsec", "arc_snr", "split"}
+    assert {s["by"] for s in found.strata} == {
+        *("theta_e_arcsec", "theta_e_original", "arc_snr", "split", "sky_sigma_nmgy")
+    }
     assert len(found.worst) > 0 and len(found.roc) > 2
 
 

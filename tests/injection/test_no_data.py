@@ -132,6 +132,7 @@ def unmasked(manifest):
     return render({k: v.values for k, v in manifest.data_vars.items()}, psf_beta=float(manifest.attrs["psf_beta"])).arc
 
 
+@pytest.mark.slow
 def test_the_diagnostic_asks_it_of_any_pairs(hosts, manifest, empty):
     pairs = lf.inject(hosts, manifest).compute()
     assert np.array_equal(pairs["has_data"].values, ~empty)
@@ -145,9 +146,8 @@ def test_the_diagnostic_asks_it_of_any_pairs(hosts, manifest, empty):
     assert diagnosed(pairs.drop_vars("has_data"))[CHECK].status is Status.NOT_TESTED
 
 
-@pytest.mark.parametrize(
-    "store", [{}, *(pytest.param(s, marks=pytest.mark.slow) for s in ({"quantize": "sky/4"}, {"copy_ctrl": True}))]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("store", [{}, {"quantize": "sky/4"}, {"copy_ctrl": True}])
 def test_stored_pairs_are_the_lazy_ones_and_hold_no_light_in_holes(tmp_path, hosts, store):
     base = {"samples_per_region": 16, "hosts_per_region": 8, "inner_chunk": 4}
     config = make_config(str(tmp_path), plan={"injections_per_host": 2}, store={**base, **store})

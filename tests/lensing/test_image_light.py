@@ -20,7 +20,9 @@ GOAL = 1e-3
 SMALL = {"x_center": 19.6, "y_center": 19.3, "src_flux_nmgy": [3.0], "psf_fwhm_arcsec": [1.4]}
 
 
-@pytest.mark.parametrize("model, gamma", [("SIE", 2.0), ("EPL", 1.8), ("EPL", 2.25)])
+@pytest.mark.parametrize(
+    "model, gamma", [("SIE", 2.0), *(pytest.param("EPL", g, marks=pytest.mark.slow) for g in (1.8, 2.25))]
+)
 @pytest.mark.parametrize("reff", [0.12, pytest.param(0.3, marks=pytest.mark.slow)])
 def test_an_image_source_is_rendered_as_brute_force_does(model, gamma, reff):
     source = lumpy_source()

@@ -86,6 +86,7 @@ def point_magnification(rows):
     return np.nansum(np.abs(images.magnification), axis=1)
 
 
+@pytest.mark.slow
 def test_every_image_of_a_compact_source_is_seen():
     rows = compact_rows(2500, 11)
     found = render(rows | {k: rows[k][:, :1] for k in ("src_flux_nmgy", "psf_fwhm_arcsec")})

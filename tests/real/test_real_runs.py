@@ -49,6 +49,7 @@ def check_pairs(config: RunConfig, n_rows: int) -> None:
     assert Path(folder.report, "index.html").stat().st_size > 50_000
 
 
+@pytest.mark.slow
 def test_dr9_three_whole_stamps_are_injected_and_two_are_reported_as_partial(tmp_path_factory):
     config, results = run("dr9_brick", tmp_path_factory)
     cutouts = open_cutouts(steps.RunFolder.of(config).cutouts)

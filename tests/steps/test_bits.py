@@ -84,6 +84,7 @@ def test_regions_in_any_order_give_the_same_bits(whole, tmp_path):
     assert differing(open_all_pairs(folder.pairs).load(), pairs) == [] and checksums(other) == checksums(config)
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_goes_on_where_it_stopped_and_ends_with_the_same_bits(whole, tmp_path):
     config, cutouts, manifest, pairs = whole
     other = config_of(tmp_path)
@@ -115,6 +116,7 @@ def test_any_row_made_anew_has_the_stored_bits(whole):
         lf.rerender(config.out, 12345678901234567)
 
 
+@pytest.mark.slow
 def test_lazy_injection_gives_the_rounded_bits_too(whole):
     config, cutouts, manifest, pairs = whole
     assert differing(lf.inject(cutouts, manifest, config, chunk=5).compute(), pairs) == []

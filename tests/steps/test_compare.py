@@ -45,6 +45,7 @@ def after(tmp_path_factory):
     return make_run(tmp_path_factory.mktemp("compare") / "after", dmag=[8.0])
 
 
+@pytest.mark.slow
 def test_fainter_arcs_are_seen_in_the_setting_the_gate_and_the_diagnostics(command, before, after):
     code, text = command("compare", before, after)
     assert code == 0 and "plan.dmag" in text and "(8.0,)" in text.replace("[8.0]", "(8.0,)")
@@ -53,6 +54,7 @@ def test_fainter_arcs_are_seen_in_the_setting_the_gate_and_the_diagnostics(comma
     assert "plan.dmag" in page and "data:image/png;base64," in page and "<script" not in page
 
 
+@pytest.mark.slow
 def test_a_run_and_its_copy_are_the_same_to_the_last_digit(command, before, tmp_path):
     shutil.copytree(before, tmp_path / "copy")
     code, text = command("compare", before, str(tmp_path / "copy"), "--html", str(tmp_path / "page.html"))
@@ -62,6 +64,7 @@ def test_a_run_and_its_copy_are_the_same_to_the_last_digit(command, before, tmp_
     assert "No setting differs." in (tmp_path / "page.html").read_text()
 
 
+@pytest.mark.slow
 def test_every_number_with_an_interval_is_compared_once(before, after, tmp_path):
     found, _ = compare_step(before, after, str(tmp_path / "page.html"))
     keys = [(c.what, c.where) for c in found.diagnostics]
@@ -75,6 +78,7 @@ def test_every_number_with_an_interval_is_compared_once(before, after, tmp_path)
     assert len(tables(found)["diagnostics"].rows) <= 40
 
 
+@pytest.mark.slow
 def test_unfinished_or_stale_runs_are_compared_as_far_as_they_are_and_said(command, before, after, tmp_path):
     shutil.copytree(before, tmp_path / "unfinished")
     next(iter(sorted((tmp_path / "unfinished" / "receipts" / "pairs").glob("region-*")))).unlink()
@@ -135,6 +139,7 @@ def test_what_was_not_measured_is_not_judged():
     assert change.judgement == "not measured"
 
 
+@pytest.mark.slow
 def test_the_workflow_prints_the_comparison_and_tells_another_verdict_by_its_code(before, after, capsys):
     spec = importlib.util.spec_from_file_location(
         "compare_runs", Path(lf.__file__).parents[1] / "workflows/compare_runs.py"

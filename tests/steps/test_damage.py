@@ -226,6 +226,7 @@ MENDED = (
 )
 
 
+@pytest.mark.slow
 def test_repair_makes_again_what_was_there_and_touches_nothing_else(finished, tmp_path):
     shutil.copytree(finished.out, tmp_path / "run")
     config, digests = config_of(str(tmp_path / "run")), store_digests(finished.out)

@@ -97,6 +97,7 @@ def test_old_rows_keep_number_bits_and_bytes_and_new_ones_are_those_of_the_large
     assert lf.rerender(str(folder), new.sizes["sample"] - 1).attrs["identical"]
 
 
+@pytest.mark.slow
 def test_extending_by_steps_gives_the_same_rows_as_at_once(folder, whole):
     for plan in ({"injections_per_host": 3, "limit_hosts": 12}, {"injections_per_host": 3}, {"injections_per_host": 4}):
         config = small_config(folder, plan=plan)

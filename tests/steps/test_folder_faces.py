@@ -87,6 +87,7 @@ def test_the_certificate_still_holds_after_a_refusal(command, folder):
     assert command("certify", folder, "--check")[0] in (0, 3)  # the verdict of these few rows is what it is
 
 
+@pytest.mark.slow
 def test_a_finished_run_has_nothing_to_do_and_starts_no_cluster(command, folder, monkeypatch):
     def never(*_):
         raise AssertionError("a cluster was started")

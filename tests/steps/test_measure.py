@@ -64,6 +64,7 @@ def alarmed(found):
     return {k for k, f in found.items() if f.status is Status.ALARM}
 
 
+@pytest.mark.slow
 def test_the_lazy_way_says_what_the_one_pass_over_the_store_says(whole):
     results, _, gates = measured(whole)
     pairs = open_all_pairs(RunFolder.of(whole).pairs)
@@ -159,6 +160,7 @@ def spoil(config, y, x):
     return int(manifest["row_id"].values[row])
 
 
+@pytest.mark.slow
 def test_a_pixel_that_is_no_number_in_the_core_is_an_error_that_names_the_row(run):
     row_id = spoil(run, 31, 33)
     results, found, gates = measured(run)
@@ -216,6 +218,7 @@ def of_older_code(config):
         paths.write_json(url, {**stored, "code": "older"})
 
 
+@pytest.mark.slow
 def test_results_of_older_code_are_measured_again(run):
     first = measured(run)[2]["core_r"]
     told = []

@@ -57,6 +57,7 @@ def test_no_row_of_the_test_split_is_measured(config, tuning):
     assert read_test_accesses(steps.RunFolder.of(config).pairs) == []
 
 
+@pytest.mark.slow
 def test_what_is_up_to_date_is_read_and_what_is_not_is_measured_anew(config, tuning):
     told = []
     again = steps.tune_core_step(config, lambda *a: told.append(a))
@@ -75,6 +76,7 @@ def test_fewer_pairs_are_whole_hosts(config):
     steps.tune_core_step(config)
 
 
+@pytest.mark.slow
 def test_the_same_pairs_measured_lazily_agree_with_the_store(config):
     pairs = lf.open_pairs(steps.RunFolder.of(config).pairs)
     results = lf.measure_core(pairs, config)

@@ -32,6 +32,7 @@ def cut(folder, hosts, size):
     st.sampled_from([(101, 64), (101, 63), (96, 64), (96, 33), (64, 64), (63, 41), (64, 8)]),
     st.booleans(),
 )
+@pytest.mark.slow
 def test_a_crop_is_what_cutting_at_that_size_gives(folder, positions, sizes, lazy):
     hosts = targets(*np.array(positions).T)
     large = cut(folder, hosts, sizes[0])

@@ -422,6 +422,7 @@ def test_an_unknown_mask_bit_is_named_and_never_clean(tmp_path):
     assert chosen.attrs["messages"]
 
 
+@pytest.mark.slow
 def test_bit_15_of_a_16_bit_mask_is_no_unknown_bit(tmp_path):
     def narrow(products):
         products["maskbits", ""] = np.full((300, 300), -(2**15), np.int16)

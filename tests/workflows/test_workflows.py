@@ -81,6 +81,7 @@ def test_every_config_loads(path, monkeypatch):
         assert config.cluster.switched(kind=kind).kind == kind
 
 
+@pytest.mark.slow
 def test_the_scripts_make_what_the_command_makes(finished):
     config = load_config(finished)
     before = {p: p.stat().st_mtime_ns for p in (Path(config.out) / "receipts").rglob("*.json")}
