@@ -119,7 +119,7 @@ def command(name, config, folder, **environ):
     file.write_text(yaml.safe_dump(config))
     at = {**os.environ, "PYTHONPATH": str(ROOT), **environ}
     return subprocess.run(
-        [sys.executable, "-m", "lensflow", name, str(file)], env=at, capture_output=True, text=True, timeout=200
+        [sys.executable, "-m", "lensflow", name, str(file)], env=at, capture_output=True, text=True, timeout=550
     )
 
 
