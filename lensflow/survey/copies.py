@@ -13,6 +13,8 @@ from lensflow.survey.portraits import Images, Portraits
 from lensflow.survey.twins import Positions, Twin, Twins, find_twins
 
 _NAMED = 10
+# Between the places of two stamps on the sky and their pixels: what centring to whole pixels and rounding take.
+_OFF_PIX = 1.5
 
 
 def refuse_copies(stamps: xr.Dataset, ra_deg: ArrayLike, dec_deg: ArrayLike, pixel_scale_arcsec: float) -> Twins:
@@ -23,7 +25,7 @@ def refuse_copies(stamps: xr.Dataset, ra_deg: ArrayLike, dec_deg: ArrayLike, pix
     stamps : Dataset
         With host_id, image and invvar, in the order in which they were given.
     ra_deg, dec_deg : array_like, shape (host,)
-        NaN where unknown. Neighbours on the sky whose stamps overlap are no copies.
+        NaN where unknown. Stamps that overlap and are moved as far as their positions say are no copies.
     pixel_scale_arcsec : float
 
     Returns
@@ -56,7 +58,7 @@ def refuse_copies(stamps: xr.Dataset, ra_deg: ArrayLike, dec_deg: ArrayLike, pix
         first = [f"row {t.b} ({names[t.b]!s}) and row {t.a} ({names[t.a]!s}): {t.describe()}" for t in found[:_NAMED]]
         return "; ".join(first) + (f"; and {len(found) - _NAMED} more" if len(found) > _NAMED else "")
 
-    copies = [t for t in twins.found if t.one_galaxy and t.exact]
+    copies = [t for t in twins.found if t.one_galaxy and t.exact and not _as_placed(t, positions)]
     if copies:
         rows = sorted({t.b for t in copies})
         raise CopiedStampsError(
@@ -73,3 +75,10 @@ def refuse_copies(stamps: xr.Dataset, ra_deg: ArrayLike, dec_deg: ArrayLike, pix
             stacklevel=3,
         )
     return twins
+
+
+def _as_placed(twin: Twin, positions: Positions) -> bool:
+    """Whether stamps are moved as far as their positions say: two targets in one galaxy, which splits keep together."""
+    moved = float(np.hypot(*twin.moved_pix))
+    apart = float(positions.apart_pix(np.array([[twin.a, twin.b]]))[0])
+    return not twin.turn and moved >= 1 and abs(apart - moved) < _OFF_PIX

@@ -129,10 +129,14 @@ class Positions:
 
     def explain(self, pairs: Pairs, size: int) -> NDArray[np.bool_]:
         """Pairs that show a part of the same sky because they are neighbours on it."""
+        apart = self.apart_pix(pairs)
+        return np.asarray((apart > MOVED_PIX) & (apart < np.sqrt(2) * size))
+
+    def apart_pix(self, pairs: Pairs) -> NDArray[np.float64]:
+        """Distances on the sky, pixels; NaN where a position is unknown."""
         at = unit_vectors(self.ra_deg, self.dec_deg)
         chord = np.linalg.norm(at[pairs[:, 0]] - at[pairs[:, 1]], axis=1)
-        apart = np.rad2deg(chord) * 3600 / self.pixel_scale_arcsec
-        return np.asarray((apart > MOVED_PIX) & (apart < np.sqrt(2) * size))
+        return np.asarray(np.rad2deg(chord) * 3600 / self.pixel_scale_arcsec)
 
 
 def find_twins(portraits: Portraits, read: Reader, size: int, positions: Positions | None = None) -> Twins:
