@@ -92,9 +92,7 @@ class Bits:
     @classmethod
     def from_block(cls, pairs: xr.Dataset, origin: Origin | None = None) -> Bits:
         """Look at the chosen rows of one block."""
-        rows, keys = injections(pairs)
-        if origin is not None and origin.last_key is not None:
-            rows = rows[keys <= np.uint64(origin.last_key)]
+        rows, _ = injections(pairs, origin.last_key if origin else None)
         bands, size = tuple(str(b) for b in pairs["band"].values), pairs.sizes["x"]
         total = cls._none(bands, size)
         for start in range(0, rows.size, _ROWS_AT_ONCE):

@@ -59,9 +59,7 @@ class Sharpness:
     @classmethod
     def from_block(cls, pairs: xr.Dataset, origin: Origin | None = None) -> Sharpness:
         """Look at the rows of one block that :class:`lensflow.diagnostics.bits.Bits` looks at."""
-        rows, keys = injections(pairs)
-        if origin is not None and origin.last_key is not None:
-            rows = rows[keys <= np.uint64(origin.last_key)]
+        rows, _ = injections(pairs, origin.last_key if origin else None)
         bands, size = tuple(str(b) for b in pairs["band"].values), pairs.sizes["x"]
         shape = (len(bands), size, size // 2 + 1)
         masked = np.zeros(rows.size, bool)

@@ -22,10 +22,14 @@ _PURPOSE = np.uint64(13)
 _COLUMNS = tuple(v.name for v in schema.MANIFEST)
 
 
-def injections(pairs: xr.Dataset) -> tuple[NDArray[np.int64], NDArray[np.uint64]]:
-    """Injection rows of a block, and the hashes by which rows are chosen."""
+def injections(pairs: xr.Dataset, last_key: int | None = None) -> tuple[NDArray[np.int64], NDArray[np.uint64]]:
+    """Injection rows of a block, and the hashes by which rows are chosen; none beyond ``last_key``."""
     rows = np.flatnonzero(~column(pairs, "is_control").astype(bool))
-    return rows, keys_of(column(pairs, "row_id")[rows])
+    keys = keys_of(column(pairs, "row_id")[rows])
+    if last_key is None:
+        return rows, keys
+    chosen = keys <= np.uint64(last_key)
+    return rows[chosen], keys[chosen]
 
 
 def keys_of(row_id: NDArray[Any]) -> NDArray[np.uint64]:

@@ -27,6 +27,8 @@ LEVEL = 5e-4
 # With fewer hosts no distance of distributions, 1 at most, would exceed the limit.
 LEAST_HOSTS = 12
 MAX_ROWS = 20_000
+# Added to a run's seed for the second draw of its plan.
+OTHER_SEED = 1_000_003
 # Differences of a rank correlation and shares of repeated arcs below these do not matter.
 SMALL_CORRELATION, SMALL_SHARE = 0.1, 0.01
 # An arc is drawn twice if all of these agree to six digits.

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from lensflow.config import GateConfig, RunConfig, StoreConfig
 from lensflow.diagnostics import Finding
 from lensflow.diagnostics.small_run import SKY_SIGMA, SmallRun, small_run
-from lensflow.gates.priors import prior_findings
+from lensflow.gates.priors import OTHER_SEED, prior_findings
 from lensflow.leaks.kinds import Kind, View
 from lensflow.manifest.build import build_manifest
 from lensflow.steps.inject import as_stored
@@ -99,7 +99,7 @@ class Base:
     @cached_property
     def priors(self) -> list[Finding]:
         """The manifest beside a second draw of its plan."""
-        other = self.config.model_copy(update={"seed": self.config.seed + 1_000_003})
+        other = self.config.model_copy(update={"seed": self.config.seed + OTHER_SEED})
         redrawn = build_manifest(self.run.hosts, other)
         flux = self.run.hosts["aperture_flux_nmgy"].values[:, self.config.reference_band]
         return prior_findings(

@@ -169,9 +169,8 @@ class _MeasureTask:
         self.config, self.regions, self.summaries, self.features = config, regions, summaries, features
         self.mask = Mask(*config.injection.core_mask)
         self.masked = features and self.mask.radius_pix > 0
-        self.origin = origin_of(config) if summaries or self.masked else Origin()
+        self.origin = origin_of(config)
         self.gate_hosts = _gate_hosts(config, config.gate.max_pairs) if features else np.empty(0, np.int64)
-        self.last_key = _last_key(config) if features else None
         self.mask_hosts = _gate_hosts(config, MAX_MASKED) if self.masked else np.empty(0, np.int64)
 
     def __call__(self, index: int) -> Measured:
@@ -188,7 +187,7 @@ class _MeasureTask:
             unpaired_rows(pairs, self.config.gate),
             self._masks(pairs) if self.masked else None,
             portraits_of(origin, pairs),
-            ArcImages.from_block(pairs, self.last_key),
+            ArcImages.from_block(pairs, origin.last_key),
         )
 
     def _features(self, pairs: xr.Dataset) -> FeatureBlock:

@@ -16,7 +16,7 @@ from lensflow.diagnostics.rendering import SAMPLE
 from lensflow.diagnostics.specimens import keys_of
 from lensflow.errors import LensflowWarning, ManifestError
 from lensflow.gates.arcs import ArcImages, arc_findings, render_arcs
-from lensflow.gates.priors import MAX_ROWS, prior_findings
+from lensflow.gates.priors import MAX_ROWS, OTHER_SEED, prior_findings
 from lensflow.manifest.build import Planner
 from lensflow.manifest.declared import declared_priors
 from lensflow.manifest.image_sources import bank_of
@@ -70,7 +70,7 @@ def _redraw(config: RunConfig, tables: xr.Dataset, declared: Any) -> xr.Dataset 
     if json.dumps(declared, sort_keys=True) != json.dumps(declared_priors(config), sort_keys=True):
         return "the manifest declares other priors than the config's plan. Take priors out of gate.checks"
     plan = config.plan.model_copy(update={"limit_hosts": None})
-    other = config.model_copy(update={"seed": config.seed + 1_000_003, "plan": plan})
+    other = config.model_copy(update={"seed": config.seed + OTHER_SEED, "plan": plan})
     try:
         with warnings.catch_warnings():  # of a table's rows on the hosts that are left out here
             warnings.simplefilter("ignore", LensflowWarning)

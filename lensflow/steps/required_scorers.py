@@ -10,6 +10,7 @@ from lensflow.gates import GateResult
 from lensflow.gates.score_gates import AUROC, CORE_DROP
 from lensflow.steps.execute import Progress, silent
 from lensflow.steps.score import judged, results_of, score_step
+from lensflow.steps.scorer_source import scorer_source
 
 
 def required_gates(config: RunConfig) -> tuple[str, ...]:
@@ -37,7 +38,8 @@ def score_required(config: RunConfig, progress: Progress = silent, *, keep: bool
         if keep:
             found = score_step(config, scorer, progress, again=True)
         else:
-            found = judged(config, scorer, str(Path.cwd()), None, progress)
+            here = str(Path.cwd())
+            found = judged(config, scorer, here, scorer_source(scorer, here), None, progress)
         out += [replace(g, name=scorer_gate(g.name, scorer)) for g in found]
     return out
 

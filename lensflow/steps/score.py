@@ -78,18 +78,17 @@ def score_step(
     stored = None if again or source is None else stored_results(url, key)
     if stored is not None and stored["source"] == source:
         return [GateResult.from_dict(g) for g in stored["gates"]]
-    results = judged(config, scorer, here, unseal_test, progress)
+    results = judged(config, scorer, here, source, unseal_test, progress)
     kept = {"scorer": scorer, "split": split, "source": source, "gates": [g.to_dict() for g in results]}
     keep_results(url, key, kept)
     return results
 
 
 def judged(
-    config: RunConfig, scorer: str, scorer_folder: str, unseal_test: str | None, progress: Progress
+    config: RunConfig, scorer: str, scorer_folder: str, source: str | None, unseal_test: str | None, progress: Progress
 ) -> list[GateResult]:
-    """Score the pairs and judge the scorer; nothing is read from results or kept."""
+    """Score the pairs and judge the scorer, whose ``source`` is known; nothing is read from results or kept."""
     block = _scores(config, scorer, scorer_folder, unseal_test, progress)
-    source = scorer_source(scorer, scorer_folder)
     return judge_scores(block, config.scorer, scorer, config.seed, config.diagnostics.theta_e_edges, source)
 
 
