@@ -268,16 +268,19 @@ def _scatter(stamp: NDArray[np.float32], ctrl: NDArray[np.float32], arc: NDArray
     Two thirds of as many pixels, so that the difference has the variance of as many coins as there are pixels.
     """
     lit = arc > _FAINTEST * arc.max(initial=0.0)
-    light = np.sqrt(arc[lit].astype(np.float64))
-    size = np.abs(stamp[lit].astype(np.float64) - ctrl[lit] - arc[lit]) / light
-    largest = np.maximum(np.maximum(np.abs(stamp[lit]), np.abs(ctrl[lit])), arc[lit])
-    clear = np.median(size) * light > _ROUNDINGS * largest if size.size else lit[lit]
+    stamp, ctrl, arc = stamp[lit], ctrl[lit], arc[lit]
+    if arc.size < 3 * LEAST_PIXELS:
+        return 0, 0
+    light = np.sqrt(arc.astype(np.float64))
+    size = np.abs(stamp.astype(np.float64) - ctrl - arc) / light
+    largest = np.maximum(np.maximum(np.abs(stamp), np.abs(ctrl)), arc)
+    clear = np.median(size) * light > _ROUNDINGS * largest
     size, light = size[clear], light[clear]
     n = size.size // 3
     if n < LEAST_PIXELS:
         return 0, 0
-    large = np.where(size > np.median(size), 1, -1)[np.argsort(light, kind="stable")]
-    return int(large[:n].sum() - large[-n:].sum()), 2 * n
+    large = (size > np.median(size))[np.argpartition(light, (n, size.size - n))]
+    return 2 * int(large[:n].sum() - large[-n:].sum()), 2 * n
 
 
 def _z(signs: NDArray[np.int64], n: NDArray[np.int64]) -> Floats:

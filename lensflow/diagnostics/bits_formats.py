@@ -38,10 +38,11 @@ def formats_of(
 
 def _lattice(values: NDArray[np.float32]) -> tuple[float, float, float]:
     """Share of values on the lattice that their smallest differences make; share that repeats; the lattice's step."""
-    x = values[np.isfinite(values)].astype(np.float64)
+    # Single precision sorts several times as fast.
+    x = np.sort(values[np.isfinite(values)]).astype(np.float64)
     if x.size < LEAST_PIXELS:
         return 0.0, 0.0, np.nan
-    distinct = np.unique(x)
+    distinct = x[np.concatenate([[True], x[1:] != x[:-1]])]
     repeated = 1 - distinct.size / x.size
     apart = np.diff(distinct)
     apart = apart[apart > 1e-5 * (distinct[-1] - distinct[0])]

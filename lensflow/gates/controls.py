@@ -36,16 +36,16 @@ PERMUTATIONS = 1999
 def null_control(machine: Machine, fit: Fit) -> dict[str, Any]:
     """Swap the labels of half of the pairs of each fold, at random, several times: nothing is left to learn."""
     draws, n_swaps = rng.generator(machine.seed, "gates.core.null"), machine.estimator.null_swaps
-    swaps = []
-    for _ in range(n_swaps):
-        straight = np.ones(fit.n_pairs, dtype=bool)
+    straight = np.ones((n_swaps, fit.n_pairs), dtype=bool)
+    for swap in straight:
         for test in fit.test:
             # Half of each fold, not a coin per pair: a chance excess in training would otherwise meet the same arcs
             # in the test fold, and the area would scatter more than its bootstrap says.
             half = len(test) // 2 + int(draws.integers(2)) * (len(test) % 2)
-            straight[draws.permutation(test)[:half]] = False
-        stamp, ctrl = fit.scores(straight)
-        positive, negative = np.where(straight, stamp, ctrl), np.where(straight, ctrl, stamp)
+            swap[draws.permutation(test)[:half]] = False
+    swaps = []
+    for swap, (stamp, ctrl) in zip(straight, fit.scores_of_swaps(straight), strict=True):
+        positive, negative = np.where(swap, stamp, ctrl), np.where(swap, ctrl, stamp)
         swaps.append(machine.area(positive, negative, "gates.core.null.interval"))
     what = f"labels swapped at random within half of the pairs of each fold, {n_swaps} times"
     return judged_null(swaps, np.unique(machine.groups).size, what, machine.family)

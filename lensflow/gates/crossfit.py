@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lensflow.errors import GateError
-from lensflow.gates.newton import Floats, Solution, Sums, minimise, sums_of
+from lensflow.gates.newton import Floats, Solution, Sums, minimise, minimise_together, slopes_of, sums_of
 
 Folds = list[tuple[NDArray[np.int64], NDArray[np.int64]]]
 
@@ -101,16 +101,35 @@ class CrossFit:
             Pairs whose stamp is the positive and whose control is the negative; in the others labels are swapped.
         """
         labels = self._labels(positive)
-        start, hessians = np.zeros(self.blocks[0].shape[1] + 1), self._at_zero
-        # With all labels as they are there is much to learn, and Hessians at 0 would be far off.
-        if positive.all():
-            start = self.whole.theta
-            hessians = self._hessians(start)
+        # There may be much to learn, and Hessians at 0 would be far off.
+        start = self.whole.theta if positive.all() else np.zeros(self.blocks[0].shape[1] + 1)
+        hessians = self._hessians(start) if positive.all() else self._at_zero
         out = np.empty((2, self.n_pairs))
         for fold, rows in enumerate(self.test):
             theta = self._fit(labels, fold, start, hessians).theta
             out[:, rows] = (self.blocks[fold] @ theta[:-1] + theta[-1]).reshape(2, -1)
         return out[0], out[1]
+
+    def scores_of_swaps(self, positives: NDArray[np.bool_]) -> Floats:
+        """Scores as :meth:`scores`, shape (k, 2, n), of labels (k, n) that are swapped at random, so near 0.5 each."""
+        labels = [np.concatenate([positives[:, rows], ~positives[:, rows]], axis=1).T.astype(float) for rows in self.test]
+        out = np.empty((len(positives), 2, self.n_pairs))
+        for fold, rows in enumerate(self.test):
+            trained, penalty = self.trained[fold], self.penalties[fold]
+            weight = float(sum(len(self.blocks[k]) for k in trained))
+
+            def slopes(thetas: Floats, trained: list[int] = trained) -> Floats:
+                return reduce(add, [slopes_of(self.blocks[k], labels[k], thetas) for k in trained])
+
+            at_zero = self._training(self._at_zero, fold)
+            thetas = minimise_together(slopes, weight, penalty, at_zero, len(positives), TOLERANCE)
+            if thetas is None:
+                zero = np.zeros(len(penalty) + 1)
+                single = [[own[:, k] for own in labels] for k in range(len(positives))]
+                thetas = np.stack([self._fit(own, fold, zero, self._at_zero).theta for own in single], axis=1)
+            found = self.blocks[fold] @ thetas[:-1] + thetas[-1]
+            out[:, :, rows] = found.T.reshape(len(positives), 2, -1)
+        return out
 
     @cached_property
     def whole(self) -> Solution:

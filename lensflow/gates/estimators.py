@@ -28,6 +28,9 @@ class Fit(Protocol):
     def scores(self, positive: NDArray[np.bool_]) -> tuple[Floats, Floats]:
         """Out-of-fold scores of stamps and of controls; where not ``positive`` the labels are swapped."""
 
+    def scores_of_swaps(self, positives: NDArray[np.bool_]) -> Floats:
+        """Scores of several sets of labels (k, n), swapped at random, shape (k, 2, n): stamps, then controls."""
+
     def summary(self) -> tuple[tuple[float, ...], dict[str, Any]]:
         """Coefficients of a fit of all rows, () where there are none, and numbers about it."""
 

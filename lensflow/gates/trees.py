@@ -127,6 +127,10 @@ class TreeFit:
                 out[0, test], out[1, test] = (model.decision_function(v[test]) for v in (self.stamp, self.ctrl))
         return out[0], out[1]
 
+    def scores_of_swaps(self, positives: NDArray[np.bool_]) -> Floats:
+        """Scores of several sets of labels (k, n), shape (k, 2, n): stamps, then controls."""
+        return np.array([self.scores(positive) for positive in positives])
+
     def summary(self) -> tuple[tuple[float, ...], dict[str, Any]]:
         """No coefficients; the number of trees of each fit."""
         return (), {"iterations": SETTINGS["max_iter"]}

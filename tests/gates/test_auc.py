@@ -68,6 +68,18 @@ def test_host_bootstrap_repeats_whole_hosts_and_compares_none_with_itself():
     assert found == pytest.approx(brute_force(labels, scores, np.ones(80), hosts), rel=1e-12)
 
 
+def test_draws_counted_together_equal_one_by_one_whatever_their_number():
+    draw = np.random.default_rng(5)
+    labels, scores = draw.random(120) < 0.5, draw.normal(size=120).round(1)
+    hosts = draw.integers(0, 17, 120)
+    for count in (1, 15, 16, 17, 33):
+        weights = host_weights(17, count, 4, "boot")[:, np.unique(hosts, return_inverse=True)[1]]
+        drawn = host_bootstrap(labels, scores, hosts, count, 4, "boot")[1]
+        np.testing.assert_allclose(drawn, auc(labels, scores, weights, hosts), rtol=1e-13)
+        alone = [auc(labels, scores, row, hosts) for row in weights]
+        np.testing.assert_array_equal(auc(labels, scores, weights, hosts), alone)
+
+
 def test_a_few_hosts_with_the_same_shift_in_each_are_not_lifted_by_comparisons_within_them():
     # Hosts differ by far more than stamp and control do: only comparisons within a host could see the shift.
     hosts = np.repeat(np.arange(10), 2)

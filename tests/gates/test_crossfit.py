@@ -44,6 +44,26 @@ def test_scores_are_those_of_a_scaler_and_a_converged_regression_in_each_fold(c,
     np.testing.assert_allclose(found, fold_by_fold(LogisticRegression(c), folds, stamp, ctrl, straight), atol=1e-6)
 
 
+@pytest.mark.parametrize("c", [1e-3, 1.0, 1e4])
+def test_swaps_fitted_together_score_as_each_alone(c):
+    hosts, stamp, ctrl = pairs()
+    draw = np.random.default_rng(3)
+    fit = CrossFit.of(stamp, ctrl, host_folds(hosts, 5, seed=2), c)
+    swaps = draw.random((4, len(stamp))) < 0.5
+    together = fit.scores_of_swaps(swaps)
+    for swap, scores in zip(swaps, together, strict=True):
+        np.testing.assert_allclose(scores, np.array(fit.scores(swap)), atol=1e-6)
+
+
+def test_labels_that_say_much_leave_the_shared_hessian_and_are_still_fitted_exactly():
+    hosts, stamp, ctrl = pairs(shift=4.0)
+    fit = CrossFit.of(stamp, ctrl, host_folds(hosts, 5, seed=2), 100.0)
+    swaps = np.ones((2, len(stamp)), dtype=bool)
+    swaps[1, ::9] = False
+    for swap, scores in zip(swaps, fit.scores_of_swaps(swaps), strict=True):
+        np.testing.assert_allclose(scores, np.array(fit.scores(swap)), atol=1e-5)
+
+
 def test_constant_features_even_within_one_folds_training_rows_are_harmless():
     hosts, stamp, ctrl = pairs()
     folds = host_folds(hosts, 5, seed=2)
