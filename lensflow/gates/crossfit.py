@@ -112,7 +112,9 @@ class CrossFit:
 
     def scores_of_swaps(self, positives: NDArray[np.bool_]) -> Floats:
         """Scores as :meth:`scores`, shape (k, 2, n), of labels (k, n) that are swapped at random, so near 0.5 each."""
-        labels = [np.concatenate([positives[:, rows], ~positives[:, rows]], axis=1).T.astype(float) for rows in self.test]
+        labels = [
+            np.concatenate([positives[:, rows], ~positives[:, rows]], axis=1).T.astype(float) for rows in self.test
+        ]
         out = np.empty((len(positives), 2, self.n_pairs))
         for fold, rows in enumerate(self.test):
             trained, penalty = self.trained[fold], self.penalties[fold]
