@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -164,7 +166,7 @@ def _within(
         square = weights**2
         return square @ sums[0], square @ sums[1]
     won, pairs = np.zeros(len(weights)), np.zeros(len(weights))
-    for a, b in zip(first[:-1], first[1:], strict=True):
+    for a, b in pairwise(first):
         more = _compared(y[a:b], s[a:b], unit[a:b], weights)
         won, pairs = won + more[0], pairs + more[1]
     return won, pairs
