@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Collection, Mapping
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import lensflow
 from lensflow.config import RunConfig, fingerprint
 from lensflow.errors import DamagedStoreError, StaleStoreError, StoreError
-from lensflow.store import objects, paths, receipts
+from lensflow.store import code_identity, objects, paths, receipts
 from lensflow.store.open import read_attrs, stored_regions
 
 # Code whose change can change stored bytes; reports and diagnostics do not.
@@ -21,24 +19,18 @@ _MEASURING_CODE = (*_PIXEL_CODE, "diagnostics", "gates")
 
 
 def code_fingerprint() -> str:
-    """Return 16 hex digits of the sources that decide stored bytes, so that edited code never resumes old data."""
+    """Return 16 hex digits of what the code that decides stored bytes does: other code never resumes old data."""
     return _digest(_PIXEL_CODE)
 
 
 def measuring_code_fingerprint() -> str:
-    """Return 16 hex digits of the sources that decide what is measured, so that old results are not taken for new."""
+    """Return 16 hex digits of what the code that measures does, so that old results are not taken for new."""
     return _digest(_MEASURING_CODE)
 
 
 @cache
 def _digest(parts: tuple[str, ...]) -> str:
-    root = Path(__file__).parents[1]
-    digest = hashlib.sha256()
-    for part in parts:
-        path = root / part
-        for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
-            digest.update(file.relative_to(root).as_posix().encode() + b"\0" + file.read_bytes())
-    return digest.hexdigest()[:16]
+    return code_identity.digest_of(parts)
 
 
 def identity(config: RunConfig, stage: str, inputs: Mapping[str, str]) -> dict[str, Any]:

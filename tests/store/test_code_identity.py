@@ -1,0 +1,102 @@
+"""A digest of what code does: both directions."""
+
+import re
+import shutil
+
+import pytest
+
+from lensflow.store.code_identity import ROOT, digest_of
+
+FILES = {
+    "pixels/__init__.py": '"""Pixels."""\n\nfrom lensflow.pixels.draw import draw\n\n__all__ = ["draw"]\n',
+    "pixels/draw.py": '"""Draw."""\n\nimport math\n\nfrom lensflow.ground import SCALE\n\n\n'
+    'def draw(x, size=3):\n    """Draw x."""\n    # why\n    return math.sin(x) * SCALE + size\n',
+    "pixels/use.py": "from lensflow.pixels import draw\n\n\nclass Use:\n    '''Use.'''\n\n    at = draw(1)\n",
+    "ground.py": "SCALE = 2.0\n",
+    "other.py": "SCALE = 3.0\n",
+}
+
+
+@pytest.fixture
+def package(tmp_path):
+    """Write the package, changed, and give the digest of its folder ``pixels`` (or of where its files went)."""
+    root = tmp_path / "lensflow"
+
+    def digest(changes=(), moved=None, parts=("pixels",)):
+        shutil.rmtree(root, ignore_errors=True)
+        for name, text in FILES.items():
+            for old, new in changes:
+                text = text.replace(old, new)
+            path = root / (moved or {}).get(name, name)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+        found = digest_of(parts, root)
+        assert re.fullmatch("[0-9a-f]{16}", found)
+        assert digest_of(parts, root) == found  # as it was kept
+        return found
+
+    return digest
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('"""Draw x."""', '"""Draw x, at a size."""'),
+        ('    """Draw x."""\n', ""),
+        ("# why", "# because"),
+        ("math.sin(x) * SCALE + size", "(\n        math.sin(x) * SCALE\n        + size\n    )"),
+        ("'''Use.'''", "'''Used.'''"),
+        ('__all__ = ["draw"]', '__all__ = ["draw", "draw"]'),
+        ("import math\n\nfrom lensflow.ground import SCALE", "from lensflow.ground import SCALE\nimport math"),
+    ],
+)
+def test_what_code_does_not_do_does_not_count(package, old, new):
+    assert package([(old, new)]) == package()
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("size=3", "size=4"),
+        ("+ size", "- size"),
+        ("math.sin", "math.cos"),
+        ("draw(1)", "draw(True)"),
+        ("draw(1)", "draw('1')"),
+        ("SCALE = 2.0", "SCALE = 2.5"),  # in a module outside, that it imports
+        ("lensflow.ground import", "lensflow.other import"),  # another thing of the same name
+        ("import SCALE", "import SCALE as SIZE"),
+    ],
+)
+def test_what_code_does_counts(package, old, new):
+    assert package([(old, new)]) != package()
+
+
+def test_a_moved_file_does_not_count_nor_a_package_that_hands_names_on(package):
+    before = package()
+    moved = {"pixels/draw.py": "engine/draw.py", "ground.py": "base/ground.py"}
+    imports = [("lensflow.pixels.draw", "lensflow.engine.draw"), ("lensflow.ground", "lensflow.base.ground")]
+    assert package(imports, moved, ("pixels", "engine")) == before
+    assert package([("from lensflow.pixels import draw", "from lensflow.pixels.draw import draw")]) == before
+
+
+def test_a_part_that_is_not_there_is_an_error(package):
+    with pytest.raises(FileNotFoundError):
+        package(parts=("pixls",))
+
+
+def test_a_spoilt_note_of_an_earlier_look_is_not_believed(package, tmp_path):
+    before = package()
+    (note,) = (tmp_path / "lensflow" / "__pycache__").glob("code-*.txt")
+    for text in (b"", b"\xff\xfe", b"0123456789abcdef0"):
+        note.write_bytes(text)
+        assert digest_of(("pixels",), tmp_path / "lensflow") == before
+    assert note.read_text() == before
+
+
+def test_every_import_of_the_package_is_found():
+    from lensflow.store.code_identity import Sources
+
+    sources = Sources(ROOT)
+    for file in ROOT.rglob("*.py"):
+        for name, target in sources._imports(file):
+            assert target.exists(), (file, name, target)
