@@ -15,6 +15,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 PACKAGE = "lensflow"
 ROOT = Path(__file__).parents[1]
@@ -130,7 +131,7 @@ def _canonical(node: ast.AST, out: list[str]) -> list[str]:
     kind = type(node)
     out.append(kind.__name__)
     for field in _fields(kind):
-        value = getattr(node, field, None)
+        value: Any = getattr(node, field, None)
         items = value if type(value) is list else [value]
         if field == "body" and items and kind in _WITH_DOCSTRING and _is_text(items[0]):
             items = items[1:]
@@ -150,7 +151,7 @@ def _canonical(node: ast.AST, out: list[str]) -> list[str]:
 
 
 @cache
-def _fields(kind: type[ast.AST]) -> tuple[str, ...]:
+def _fields(kind: Any) -> tuple[str, ...]:
     # How a name is used follows from where it stands.
     return tuple(sorted(set(kind._fields) - {"ctx"}))
 
