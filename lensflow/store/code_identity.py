@@ -130,7 +130,7 @@ def _canonical(node: ast.AST, out: list[str]) -> list[str]:
     """Append words that tell two trees apart, the same in every version of Python that has the same syntax."""
     kind = type(node)
     out.append(kind.__name__)
-    for field in _fields(kind):
+    for field in _in_order(kind._fields):
         value: Any = getattr(node, field, None)
         items = value if type(value) is list else [value]
         if field == "body" and items and kind in _WITH_DOCSTRING and _is_text(items[0]):
@@ -151,9 +151,9 @@ def _canonical(node: ast.AST, out: list[str]) -> list[str]:
 
 
 @cache
-def _fields(kind: Any) -> tuple[str, ...]:
+def _in_order(fields: tuple[str, ...]) -> tuple[str, ...]:
     # How a name is used follows from where it stands.
-    return tuple(sorted(set(kind._fields) - {"ctx"}))
+    return tuple(sorted(set(fields) - {"ctx"}))
 
 
 def _is_text(node: ast.AST) -> bool:
