@@ -27,9 +27,9 @@ from rich.table import Table
 
 from lensflow import geometry
 from lensflow.config import SurveyConfig, SyntheticConfig
-from lensflow.survey import synthetic
 from lensflow.survey.cutouts import cut_block
 from lensflow.survey.layout import Layout
+from lensflow.survey.synthetic import bricks as synthetic
 
 try:
     import fitsio

@@ -15,7 +15,8 @@ from rich.table import Table
 
 from lensflow.cluster import connect
 from lensflow.config import load_config
-from lensflow.steps import RunFolder, run
+from lensflow.run import RunFolder
+from lensflow.run import run_all as run
 from lensflow.store import paths
 
 

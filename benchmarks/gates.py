@@ -23,14 +23,14 @@ from threadpoolctl import threadpool_limits
 
 from lensflow import geometry
 from lensflow.config import RunConfig
-from lensflow.diagnostics import Bits, Recompute, Summaries
-from lensflow.diagnostics.origin import with_arc_steps
-from lensflow.diagnostics.rendering import SAMPLE, Rerendered
-from lensflow.diagnostics.small_run import small_run
-from lensflow.gates import FeatureBlock, LogisticRegression, Numbers
-from lensflow.gates.crossfit import Linear
-from lensflow.gates.machine import Machine, host_folds
-from lensflow.steps.measure import run_all_gates
+from lensflow.measure.gate import FeatureBlock, LogisticRegression, Numbers
+from lensflow.measure.gate.crossfit import Linear
+from lensflow.measure.gate.machine import Machine, host_folds
+from lensflow.measure.pixels import Bits, Recompute, Summaries
+from lensflow.measure.pixels.origin import with_arc_steps
+from lensflow.measure.pixels.rendering import SAMPLE, Rerendered
+from lensflow.measure.zoo.small_run import small_run
+from lensflow.run.measure import run_all_gates
 
 BANDS = ("g", "r", "z")
 PER_HOST, BOX = 6, 10

@@ -26,8 +26,8 @@ def measure(n_regions: int) -> None:
     from lensflow.cluster import connect
     from lensflow.config import load_config
     from lensflow.manifest.build import build_manifest
-    from lensflow.steps import measure_step
-    from lensflow.steps.execute import peak_rss_mb
+    from lensflow.run import measure_step
+    from lensflow.run.execute import peak_rss_mb
     from tests.factories import make_cutouts
 
     n_hosts = HOSTS * n_regions

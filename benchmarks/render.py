@@ -21,7 +21,8 @@ os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM
 
 import numpy as np
 
-from lensflow.lensing import light, pack, psf, quadrature, shoot, spreading
+from lensflow.lensing import psf
+from lensflow.lensing.engine import light, pack, quadrature, shoot, spreading
 from lensflow.lensing.render import render
 from lensflow.lensing.render_reference import lensed_light, ray_positions, render_row_reference
 from lensflow.lensing.rows import read_rows

@@ -20,9 +20,9 @@ from lensflow.api import write_pairs
 from lensflow.cluster import connect
 from lensflow.config import ClusterConfig, load_config
 from lensflow.manifest.build import build_manifest
-from lensflow.steps import RunFolder, freeze_cutouts, freeze_manifest, inject_step, measure_step
-from lensflow.steps.execute import run_tasks
-from lensflow.steps.inject import InjectTask
+from lensflow.run import RunFolder, freeze_cutouts, freeze_manifest, inject_step, measure_step
+from lensflow.run.execute import run_tasks
+from lensflow.run.inject import InjectTask
 from lensflow.store import receipts
 from lensflow.store.regions import Regions
 

@@ -23,7 +23,7 @@ from rich.table import Table
 
 from lensflow.config import StoreConfig, load_config
 from lensflow.injection.rounding import ARC, round_pixels, rounding_step, sky_sigma
-from lensflow.steps import cut_step, inject_step, plan_step
+from lensflow.run import cut_step, inject_step, plan_step
 from lensflow.store.open import open_cutouts, open_pairs
 
 ROOT = Path(__file__).parents[1]

@@ -1,6 +1,6 @@
 """The public face: the steps of a run as functions on xarray datasets, for notebooks and scripts.
 
-The command line goes through :mod:`lensflow.steps` with a config alone; both write the same bytes.
+The command line goes through :mod:`lensflow.run` with a config alone; both write the same bytes.
 """
 
 from __future__ import annotations
@@ -18,36 +18,28 @@ from numpy.typing import ArrayLike
 
 from lensflow.cluster import connect, dashboard_link
 from lensflow.config import InjectionConfig, RunConfig, SplitsConfig, SurveyConfig, load_config
-from lensflow.diagnostics import Origin, Summaries
-from lensflow.diagnostics.rendering import last_key
 from lensflow.errors import StoreError
-from lensflow.gates import (
-    FeatureBlock,
-    GateResult,
-    choose_hosts,
-    feature_block,
-    run_gates,
-    unpaired_rows,
-)
-from lensflow.gates.brightness import BrightnessBin
-from lensflow.gates.brightness import gate_by_magnitude as _gate_by_magnitude
-from lensflow.gates.core_claims import PUBLISHED_AUC, Claim
-from lensflow.gates.core_claims import core_claims as _core_claims
-from lensflow.gates.core_sweep import CoreRows, HandlingResult
-from lensflow.gates.core_tuning import CoreTuning, measure_handlings
-from lensflow.gates.mask_edge import MAX_PAIRS as MAX_MASKED
-from lensflow.gates.mask_edge import Mask, mask_block, mask_edge_gate
-from lensflow.gates.score_gates import judge_scores, scored_hosts
-from lensflow.gates.scorer import ScoreBlock, as_scorer, score_block
-from lensflow.gates.splits import galaxies_once, unpaired_once
 from lensflow.injection.core import Handling, handle_core, mask_batch, unmasked_arcs
 from lensflow.manifest.build import build_manifest
 from lensflow.manifest.image_sources import bank_of
 from lensflow.manifest.source_bank import SourceBank
-from lensflow.report import brightness, core_handling
-from lensflow.report.figures import Picture
-from lensflow.steps import compare_step as compare_runs
-from lensflow.steps import (
+from lensflow.measure.core.claims import PUBLISHED_AUC, Claim
+from lensflow.measure.core.claims import core_claims as _core_claims
+from lensflow.measure.core.sweep import CoreRows, HandlingResult
+from lensflow.measure.core.tuning import CoreTuning, measure_handlings
+from lensflow.measure.gate import FeatureBlock, GateResult, choose_hosts, feature_block, run_gates
+from lensflow.measure.gate.brightness import BrightnessBin
+from lensflow.measure.gate.brightness import gate_by_magnitude as _gate_by_magnitude
+from lensflow.measure.gate.mask_edge import MAX_PAIRS as MAX_MASKED
+from lensflow.measure.gate.mask_edge import Mask, mask_block, mask_edge_gate
+from lensflow.measure.metadata.hosts import unpaired_rows
+from lensflow.measure.metadata.splits import galaxies_once, unpaired_once
+from lensflow.measure.pixels import Origin, Summaries
+from lensflow.measure.pixels.rendering import last_key
+from lensflow.measure.scorer.gates import judge_scores, scored_hosts
+from lensflow.measure.scorer.scorer import ScoreBlock, as_scorer, score_block
+from lensflow.run import compare_step as compare_runs
+from lensflow.run import (
     cut_step,
     freeze_cutouts,
     freeze_manifest,
@@ -55,17 +47,19 @@ from lensflow.steps import (
     plan_step,
     report_step,
     rerender,
-    run,
     tune_core_step,
     zoo_step,
 )
-from lensflow.steps import inject as _inject
-from lensflow.steps import verify_step as verify
-from lensflow.steps.gate_rows import GateRows
-from lensflow.steps.score import with_split
-from lensflow.steps.sources import in_store_order
-from lensflow.steps.tree import Tree
-from lensflow.steps.twins import portraits_of_pairs, twins_of_pairs
+from lensflow.run import inject as _inject
+from lensflow.run import run_all as run
+from lensflow.run import verify_step as verify
+from lensflow.run.gate_rows import GateRows
+from lensflow.run.score import with_split
+from lensflow.run.sources import in_store_order
+from lensflow.run.tree import Tree
+from lensflow.run.twins import portraits_of_pairs, twins_of_pairs
+from lensflow.show import brightness, core_handling
+from lensflow.show.figures import Picture
 from lensflow.store.open import open_cutouts, open_manifest, open_pairs, with_host_ids
 from lensflow.store.resume import code_fingerprint
 from lensflow.survey.copies import refuse_copies
@@ -296,7 +290,7 @@ def write_pairs(cutouts: xr.Dataset, manifest: xr.Dataset, config: RunConfig) ->
 
 
 def diagnose(pairs: xr.Dataset, config: RunConfig, cutouts: xr.Dataset | None = None) -> dict[str, xr.Dataset]:
-    """Compute the diagnostics of pairs, opened or lazy; :func:`lensflow.diagnostics.findings` says what is amiss.
+    """Compute the diagnostics of pairs, opened or lazy; :func:`lensflow.measure.pixels.findings` says what is amiss.
 
     Parameters
     ----------
@@ -486,7 +480,7 @@ def score_pairs(pairs: xr.Dataset, scorer: Any, config: RunConfig, split: str | 
     pairs : Dataset
         Opened or lazy; rows of other splits are left out.
     scorer : callable, or a scikit-learn estimator
-        Images (n, band, y, x), float32 in nMgy/pixel, to n scores; see :func:`lensflow.gates.scorer.as_scorer`.
+        Images (n, band, y, x), float32 in nMgy/pixel, to n scores; see :func:`lensflow.measure.scorer.scorer.as_scorer`.
     config : RunConfig
         Its section ``scorer``.
     split : {"train", "val", "test"}, optional

@@ -9,8 +9,8 @@ import pytest
 import yaml
 
 from lensflow import cli
-from lensflow.diagnostics import reference
 from lensflow.lensing.render_reference import render_row_reference
+from lensflow.measure.pixels import reference
 from tests.s3.server import CannotStart, environment, make_bucket, running_server
 
 # How long an example takes says what else the machine does.

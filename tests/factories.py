@@ -10,8 +10,8 @@ import zarr
 
 from lensflow import import_stamps, schema
 from lensflow.config import RunConfig, load_config
-from lensflow.manifest.splits import assign_splits, sky_cells
 from lensflow.survey.photometry import with_measurements
+from lensflow.targets.splits import assign_splits, sky_cells
 
 BANDS = ("g", "r", "z")
 SIGMA = {"g": 0.0019, "r": 0.0024, "z": 0.0082}

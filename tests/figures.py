@@ -1,4 +1,4 @@
-"""Reports without their drawing, which takes seconds a page: tests/report looks at the figures."""
+"""Reports without their drawing, which takes seconds a page: tests/show looks at the figures."""
 
 import io
 from collections.abc import Iterator

@@ -11,8 +11,8 @@ from lensflow.config import load_config
 from lensflow.config.survey import SYNTHETIC_BANDS
 from lensflow.config.yaml_text import MAX_BYTES, MAX_DEPTH, parse_yaml
 from lensflow.errors import ConfigError
-from lensflow.steps.run_folder import config_of
-from lensflow.survey import synthetic_sky
+from lensflow.store.run_folder import config_of
+from lensflow.survey.synthetic import sky as synthetic_sky
 
 BASE = "out: runs/x\nsurvey: {root: /d, targets: t.csv}\n"
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lensflow.config import RunConfig
-from lensflow.report.plain import PlainConsole, print_line
+from lensflow.show.plain import PlainConsole, print_line
 
 if TYPE_CHECKING:
-    from lensflow.steps.execute import Progress
+    from lensflow.run.execute import Progress
 
 console = PlainConsole()
 errors = PlainConsole(stderr=True)
@@ -50,7 +50,7 @@ def load(
     limit: int | None = None,
 ) -> RunConfig:
     """Read the config of a YAML file or a run's folder, with the command line's options; None leaves what it says."""
-    from lensflow.steps.run_folder import config_of
+    from lensflow.store.run_folder import config_of
 
     config = config_of(run, out)
     if limit is not None:
@@ -62,8 +62,8 @@ def load(
 
 def folder_of(run: str) -> str:
     """Folder of a run that is named by it, or by a YAML file."""
-    from lensflow.steps.run_folder import config_of
     from lensflow.store import paths
+    from lensflow.store.run_folder import config_of
 
     is_folder = not run.endswith((".yaml", ".yml")) and not (paths.is_local(run) and paths.local_path(run).is_file())
     return run.rstrip("/") if is_folder else config_of(run).out.rstrip("/")
@@ -74,10 +74,10 @@ def session(config: RunConfig, force: bool = False, *, extends: bool = False) ->
     """Give a cluster with its dashboard's address printed and a progress display, alone in the run's folder."""
     from lensflow.cluster import connect, dashboard_link
     from lensflow.cluster.local import check_region_fits
-    from lensflow.report.terminal import progress_display
-    from lensflow.steps.identity import refuse_other_settings
-    from lensflow.steps.run_folder import RunFolder, largest_region_bytes
+    from lensflow.run.identity import refuse_other_settings
+    from lensflow.show.terminal import progress_display
     from lensflow.store.lease import hold
+    from lensflow.store.run_folder import RunFolder, largest_region_bytes
 
     refuse_other_settings(config, larger=extends)  # before a lease is written and a cluster is started
     check_region_fits(config.cluster, largest_region_bytes(config))
@@ -99,7 +99,7 @@ def session(config: RunConfig, force: bool = False, *, extends: bool = False) ->
 def reading(config: RunConfig, cluster: bool) -> Iterator[Progress]:
     """Give a progress display, and a cluster where there is much to compute; nothing is written into the folder."""
     from lensflow.cluster import connect
-    from lensflow.report.terminal import progress_display
+    from lensflow.show.terminal import progress_display
 
     with connect(config.cluster) if cluster else contextlib.nullcontext(), progress_display(console) as progress:
         yield progress

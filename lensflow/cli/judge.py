@@ -8,7 +8,7 @@ import typer
 
 from lensflow.cli.common import FinishedRun, Workers, console, example, load, session
 from lensflow.errors import ConfigError, GateFailed
-from lensflow.report.plain import print_line
+from lensflow.show.plain import print_line
 
 commands = typer.Typer()
 
@@ -16,8 +16,8 @@ commands = typer.Typer()
 @commands.command("tune-core", epilog=example("tune-core runs/dr9"))
 def tune_core(run: FinishedRun, workers: Workers = None) -> None:
     """Sweep ways of handling the core: choose on some hosts, report on others. Exits with 3 if nothing passes."""
-    from lensflow.report.terminal_core import print_core
-    from lensflow.steps import RunFolder, tune_core_step
+    from lensflow.run import RunFolder, tune_core_step
+    from lensflow.show.terminal_core import print_core
 
     config = load(run, None, workers)
     with session(config) as progress:
@@ -42,8 +42,8 @@ def score(
     workers: Workers = None,
 ) -> None:
     """Judge a trained lens finder on a run: AUROC, and its loss without the core. Exits with 3 unless both pass."""
-    from lensflow.report.terminal_scorer import print_scores
-    from lensflow.steps.score import score_step, with_split
+    from lensflow.run.score import score_step, with_split
+    from lensflow.show.terminal_scorer import print_scores
 
     config = with_split(load(run, None, workers), split)
     with session(config) as progress:
@@ -79,8 +79,8 @@ def zoo(
         return
     if hosts is not None:
         raise ConfigError("--hosts is for zoo --leaks; the zoo of faults has a run of its own")
-    from lensflow.report.terminal import print_zoo, progress_display
-    from lensflow.steps import zoo_step
+    from lensflow.run import zoo_step
+    from lensflow.show.terminal import print_zoo, progress_display
 
     config = load(run, None, None) if run else None
     with session(config) if config else progress_display(console) as progress:
@@ -90,9 +90,9 @@ def zoo(
 
 
 def _leaks(run: str | None, out: str | None, hosts: int | None) -> None:
-    from lensflow.report.terminal import progress_display
-    from lensflow.report.terminal_leaks import print_leaks
-    from lensflow.steps.leaks import HOSTS, leaks_step
+    from lensflow.run.leaks import HOSTS, leaks_step
+    from lensflow.show.terminal import progress_display
+    from lensflow.show.terminal_leaks import print_leaks
 
     if run is not None:
         raise ConfigError("zoo --leaks makes a run of its own and takes none. Name a folder for its numbers with --out")

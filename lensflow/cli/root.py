@@ -11,7 +11,7 @@ from lensflow import __version__
 from lensflow.cli import judge, start, steps, trust
 from lensflow.cli.common import console, errors
 from lensflow.errors import GateFailed, LensflowError
-from lensflow.report.plain import print_error
+from lensflow.show.plain import print_error
 
 app = typer.Typer(
     name="lensflow",

@@ -9,7 +9,7 @@ import typer
 
 from lensflow.cli.common import ConfigPath, Out, Workers, console, example, load
 from lensflow.cli.steps import run_all
-from lensflow.report.plain import print_line
+from lensflow.show.plain import print_line
 
 commands = typer.Typer()
 
@@ -48,9 +48,9 @@ def doctor(
 ) -> None:
     """Look at what a run needs before it starts: targets, survey files, access, space, workers. 1 if it would fail."""
     from lensflow.cluster import connect
-    from lensflow.report.terminal import print_findings
-    from lensflow.steps.doctor import Level
-    from lensflow.steps.doctor import doctor as examine
+    from lensflow.run.doctor import Level
+    from lensflow.run.doctor import doctor as examine
+    from lensflow.show.terminal import print_findings
 
     loaded = load(config, out, None)
     findings = examine(loaded, (lambda: connect(loaded.cluster)) if workers else None)

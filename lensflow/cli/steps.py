@@ -22,7 +22,7 @@ from lensflow.cli.common import (
 )
 from lensflow.config import RunConfig
 from lensflow.errors import GateFailed
-from lensflow.report.plain import print_line, styled
+from lensflow.show.plain import print_line, styled
 
 commands = typer.Typer()
 
@@ -65,7 +65,7 @@ def plan(
 ) -> None:
     """Say what the plan costs; draw the injection manifest for the hosts that were cut, and freeze it."""
     from lensflow import steps
-    from lensflow.report.terminal import print_estimate, print_manifest, progress_display
+    from lensflow.show.terminal import print_estimate, print_manifest, progress_display
 
     loaded = load(config, out, None, limit=limit)
     if not dry_run and _nothing_to_do(loaded, "manifest"):
@@ -81,7 +81,7 @@ def plan(
 def inject(config: ConfigPath, out: Out = None, workers: Workers = None, force: Force = False) -> None:
     """Render the manifest's arcs into the hosts and write the pairs; continues where it stopped."""
     from lensflow import steps
-    from lensflow.report.terminal import print_pairs
+    from lensflow.show.terminal import print_pairs
 
     loaded = load(config, out, workers)
     if _nothing_to_do(loaded, "pairs"):
@@ -95,7 +95,7 @@ def inject(config: ConfigPath, out: Out = None, workers: Workers = None, force: 
 def diagnose(config: ConfigPath, out: Out = None, workers: Workers = None) -> None:
     """Measure the pairs, and say which of the numbers are not what they should be."""
     from lensflow import steps
-    from lensflow.report.terminal import print_diagnostics, print_findings_of
+    from lensflow.show.terminal import print_diagnostics, print_findings_of
 
     loaded = load(config, out, workers)
     with session(loaded) as progress:
@@ -108,7 +108,7 @@ def diagnose(config: ConfigPath, out: Out = None, workers: Workers = None) -> No
 def gate(config: ConfigPath, out: Out = None, workers: Workers = None) -> None:
     """Ask whether given pixels alone tell stamps from controls. Exits with 3 if a required gate does not pass."""
     from lensflow import steps
-    from lensflow.report.terminal import print_gates
+    from lensflow.show.terminal import print_gates
 
     loaded = load(config, out, workers)
     with session(loaded) as progress:
@@ -131,9 +131,9 @@ def run_all(config: RunConfig, force: bool = False) -> dict[str, str]:
 
     Where nothing is left to do that is said, and no cluster is started.
     """
-    from lensflow.steps.finished import finished_run
-    from lensflow.steps.identity import refuse_other_run
-    from lensflow.steps.inputs import read_inputs
+    from lensflow.run.finished import finished_run
+    from lensflow.run.identity import refuse_other_run
+    from lensflow.run.inputs import read_inputs
 
     refuse_other_run(config)
     done = finished_run(config)
@@ -144,8 +144,8 @@ def run_all(config: RunConfig, force: bool = False) -> dict[str, str]:
         print_line(console, f"Report: {done.report}")
         return done.verdicts
     read_inputs(config)
-    from lensflow.report import terminal
-    from lensflow.steps.run import run as run_steps
+    from lensflow.run.run_all import run as run_steps
+    from lensflow.show import terminal
 
     with session(config, force, extends=True) as progress:
         results = run_steps(config, progress)
@@ -161,8 +161,8 @@ def run_all(config: RunConfig, force: bool = False) -> dict[str, str]:
 
 def _nothing_to_do(config: RunConfig, stage: str) -> bool:
     """Whether a stage is finished for this very config; says so. A store of other settings is refused here."""
-    from lensflow.steps import RunFolder
-    from lensflow.steps.finished import finished_stage
+    from lensflow.run import RunFolder
+    from lensflow.run.finished import finished_stage
 
     if not finished_stage(config, stage):
         return False
@@ -197,15 +197,15 @@ def _refuse(config: RunConfig, verdicts: Mapping[str, str]) -> None:
 
 
 def _counts(config: RunConfig, stage: str) -> dict[str, int]:
-    from lensflow.steps import RunFolder
+    from lensflow.run import RunFolder
     from lensflow.store import receipts
 
     return receipts.total_counts(receipts.read_receipts(RunFolder.of(config).receipts(stage)).values())
 
 
 def _print_cutouts(config: RunConfig) -> None:
-    from lensflow.report.terminal import print_cutouts
-    from lensflow.steps import RunFolder
+    from lensflow.run import RunFolder
+    from lensflow.show.terminal import print_cutouts
     from lensflow.store import receipts
     from lensflow.store.open import open_cutouts
 

@@ -18,7 +18,7 @@ from lensflow.cli.common import (
     session,
 )
 from lensflow.errors import GateFailed, StoreError
-from lensflow.report.plain import print_line
+from lensflow.show.plain import print_line
 
 commands = typer.Typer()
 _AS_WRITTEN = "Every value read is as it was written."
@@ -44,7 +44,7 @@ def certify(
     Everything is measured again for it: stored results are not believed. With --check nothing is written: settings,
     bytes, receipts or results that are not as certified exit with 4. docs/certificates.md says what each check reads.
     """
-    from lensflow import signing
+    from lensflow.run import signing
 
     needs_check = {"--quick": quick, "--full": full, "--public-key": public_key is not None}
     if lost := [name for name, given in needs_check.items() if given and not check]:
@@ -56,8 +56,8 @@ def certify(
     # Before hours of work.
     trusted = signing.read_public_key(public_key) if public_key is not None else None
     private = signing.read_private_key(key) if key is not None else None
-    from lensflow.report.terminal import print_gates
-    from lensflow.steps import certify as step
+    from lensflow.run import certify as step
+    from lensflow.show.terminal import print_gates
 
     config = load(run, None, None)
     if check:
@@ -83,7 +83,7 @@ def make_key(
     file: Annotated[str, typer.Argument(help="File of the private key, outside every run", show_default=False)],
 ) -> None:
     """Make a pair of keys to sign certificates with: FILE is the private one, FILE.pub may be given away."""
-    from lensflow import signing
+    from lensflow.run import signing
 
     public, name = signing.make_key(file)
     print_line(console, f"Private key: {file}, which only you can read. Whoever has it can sign in your name.")
@@ -107,8 +107,8 @@ def verify(
     the config, pairs from both, to the very bytes that were written. With --render, the arcs of all rows are rendered
     again (the diagnostics do so with some 900 of them).
     """
-    from lensflow.report.terminal import progress_display
-    from lensflow.steps import verify_step
+    from lensflow.run import verify_step
+    from lensflow.show.terminal import progress_display
 
     run = folder_of(run)
     with progress_display(console) as progress:
@@ -147,7 +147,7 @@ def rerender(
     ],
 ) -> None:
     """Render one row again and compare it with the stored bits. Exits with 1 if they differ."""
-    from lensflow.steps import rerender as render_again
+    from lensflow.run import rerender as render_again
 
     run = folder_of(run)
     again = render_again(run, row)
@@ -165,8 +165,8 @@ def compare(
     html: Annotated[str | None, typer.Option("--html", help="Where the page goes; default: AFTER/report.")] = None,
 ) -> None:
     """Put two runs side by side: settings, gates, diagnostics, counts, and what differs beyond its interval."""
-    from lensflow.report.terminal_compare import print_comparison
-    from lensflow.steps import compare_step
+    from lensflow.run import compare_step
+    from lensflow.show.terminal_compare import print_comparison
 
     found, page = compare_step(before, after, html)
     print_comparison(console, found)

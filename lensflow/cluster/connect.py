@@ -20,8 +20,8 @@ _KINDS = {
     "local": "lensflow.cluster.local",
     "threads": "lensflow.cluster.local",
     "address": "lensflow.cluster.address",
-    "kubernetes": "lensflow.cluster.kubernetes",
-    "yarn": "lensflow.cluster.yarn",
+    "kubernetes": "lensflow.cluster.kubernetes.cluster",
+    "yarn": "lensflow.cluster.yarn.connect",
 }
 
 

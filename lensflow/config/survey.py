@@ -17,7 +17,7 @@ MaskBitNumber = Annotated[int, Field(ge=0, le=30)]
 
 
 class SyntheticConfig(Section):
-    """A made-up survey in the real layout: see :mod:`lensflow.survey.synthetic`."""
+    """A made-up survey in the real layout: see :mod:`lensflow.survey.synthetic.bricks`."""
 
     n_bricks: int = Field(4, ge=1, description="bricks to write")
     brick_size_pix: int = Field(1200, ge=200, le=3600, description="pixels on a brick's side")

@@ -122,7 +122,7 @@ def inject_block(
         Where the images of rows with a ``src_id`` come from.
     renderer : callable
         What renders the arcs; another than :func:`lensflow.lensing.render.render` only where one with a known fault
-        is wanted (``lensflow.diagnostics.zoo``).
+        is wanted (``lensflow.measure.zoo.faults``).
 
     Returns
     -------

@@ -11,14 +11,14 @@ from numpy.typing import ArrayLike, NDArray
 
 from lensflow.errors import RenderError
 from lensflow.lensing import psf
-from lensflow.lensing import quadrature as quad
-from lensflow.lensing.engine import RESULTS, render_rows
+from lensflow.lensing.engine import quadrature as quad
+from lensflow.lensing.engine.kernel_set import KernelSet
+from lensflow.lensing.engine.pack import pack, tables
+from lensflow.lensing.engine.render_rows import RESULTS, render_rows
+from lensflow.lensing.engine.spreading import DECONVOLUTION, WEIGHTS
 from lensflow.lensing.image_light import Sources
-from lensflow.lensing.kernel_set import KernelSet
-from lensflow.lensing.pack import pack, tables
 from lensflow.lensing.psf_image import KernelPSF
 from lensflow.lensing.rows import count_rows, read_rows
-from lensflow.lensing.spreading import DECONVOLUTION, WEIGHTS
 
 
 @dataclass(frozen=True)

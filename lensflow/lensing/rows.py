@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lensflow.errors import ManifestError, RenderError, did_you_mean
+from lensflow.lensing.engine.kernel_set import KernelSet, PackedKernels, no_kernels
 from lensflow.lensing.image_light import Images, Sources, fetch_images, no_images
-from lensflow.lensing.kernel_set import KernelSet, PackedKernels, no_kernels
 from lensflow.lensing.sources import N_RANGE
 
 LENS_MODELS = ("SIS", "SIE", "EPL", "CONTROL")

@@ -35,10 +35,10 @@ from lensflow.manifest.positions import draw_positions
 from lensflow.manifest.priors import at, band_fluxes, grid_of, rules_of
 from lensflow.manifest.source_bank import SourceBank
 from lensflow.manifest.source_priors import draw_source
-from lensflow.manifest.splits import check_splits
 from lensflow.manifest.table import InjectionTable, read_injection_table
 from lensflow.manifest.table_checks import refuse_other_hosts, refuse_sources_in_front, refuse_unused, warn_of_unknown
 from lensflow.schema import PsfSource
+from lensflow.targets.splits import check_splits
 
 # Rows that are drawn together: their columns take about 100 MB.
 BLOCK_ROWS = 200_000

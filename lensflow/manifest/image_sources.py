@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lensflow import globs, rng
+from lensflow import rng
 from lensflow.config import RunConfig, SourcesConfig
 from lensflow.errors import ConfigError, ManifestError, did_you_mean
 from lensflow.manifest.population import i_magnitude
 from lensflow.manifest.source_bank import SourceBank
 from lensflow.schema import SPLITS, variable
+from lensflow.targets import globs
 
 
 def open_bank(config: SourcesConfig) -> SourceBank:

@@ -11,14 +11,14 @@ import numpy as np
 from astropy.io import fits
 from numpy.typing import NDArray
 
-from lensflow.survey.fits_astropy import AstropyImage
-from lensflow.survey.fits_choice import choose, read_headers
-from lensflow.survey.fits_header import FormatError, Header, MoreBytes
-from lensflow.survey.fits_index import ImageIndex, headers, index_hdu, is_image, table_end
-from lensflow.survey.fits_known import contradiction, refused, unhandled
+from lensflow.fits.astropy_image import AstropyImage
+from lensflow.fits.choice import choose, read_headers
+from lensflow.fits.header import FormatError, Header, MoreBytes
+from lensflow.fits.index import ImageIndex, headers, index_hdu, is_image, table_end
+from lensflow.fits.known import contradiction, refused, unhandled
+from lensflow.fits.transport import ByteRange, Transport
+from lensflow.fits.unpack import packing, unpack
 from lensflow.survey.sky_grid import needs_tables
-from lensflow.survey.transport import ByteRange, Transport
-from lensflow.survey.unpack import packing, unpack
 
 # More than this is no header that continues but the data of another HDU.
 _HEADER_REACH = 1 << 20

@@ -2,7 +2,7 @@
 
 No file that is missing, truncated or garbled stops a run: reading it raises or returns :class:`UnreadableFile`, which
 says why, and the caller marks the hosts that needed it. A store that cannot be reached does stop it: see
-:mod:`lensflow.survey.transport`.
+:mod:`lensflow.fits.transport`.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lensflow.errors import SurveyError
+from lensflow.fits.header import BLOCK, FormatError, MoreBytes
+from lensflow.fits.tile_codecs import decode_tiles
+from lensflow.fits.transport import ByteRange, Transport, merge_ranges, whole_is_cheaper
 from lensflow.schema import Reason
 from lensflow.survey.brick_file import BrickFile, Source, bytes_lacking, open_file
-from lensflow.survey.fits_header import BLOCK, FormatError, MoreBytes
 from lensflow.survey.layout import BAND_PRODUCTS, Layout
 from lensflow.survey.sky_grid import SkyGrid, grid_of, needs_tables, wcs_cards
-from lensflow.survey.tile_codecs import decode_tiles
-from lensflow.survey.transport import ByteRange, Transport, merge_ranges, whole_is_cheaper
 
 # Headers and tile index of a full-size brick's file: 64 kB hold them.
 HEAD_BYTES = 1 << 16
@@ -151,7 +151,7 @@ class Brick:
         """Fetch the compressed tiles that windows touch, of several files at once; unreadable files are left out.
 
         From disk only those tiles are read. Over a network they are read as ranges or the file as a whole,
-        whichever is faster (:func:`~lensflow.survey.transport.whole_is_cheaper`), unless ``access`` says which.
+        whichever is faster (:func:`~lensflow.fits.transport.whole_is_cheaper`), unless ``access`` says which.
 
         Parameters
         ----------

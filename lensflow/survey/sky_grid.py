@@ -20,8 +20,8 @@ from astropy.wcs import WCS
 from astropy.wcs.utils import proj_plane_pixel_area, wcs_to_celestial_frame
 from numpy.typing import ArrayLike, NDArray
 
-from lensflow.survey.fits_header import FormatError, Header
-from lensflow.survey.fits_known import contradiction
+from lensflow.fits.header import FormatError, Header
+from lensflow.fits.known import contradiction
 
 # One pixel scale stands for both axes and the whole image, to this share.
 SQUARE_TOLERANCE = 0.02

@@ -23,10 +23,10 @@ from astropy.table import Table
 from astropy.table.meta import get_header_from_yaml
 from numpy.typing import NDArray
 
-from lensflow import globs
 from lensflow.errors import TargetError
-from lensflow.survey.fits_header import FormatError
-from lensflow.targets.fits_table import FitsTable, fits_tables
+from lensflow.fits.header import FormatError
+from lensflow.fits.table import FitsTable, fits_tables
+from lensflow.targets import globs
 from lensflow.targets.text_table import read_dialect, read_rows
 
 CHUNK_BYTES = 32 << 20

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from lensflow.cluster import connect, kubernetes
+from lensflow.cluster import connect
+from lensflow.cluster.kubernetes import cluster as kubernetes
 from lensflow.config import ClusterConfig
 from lensflow.errors import ClusterError
 from tests.cluster.external import client_files, external_cluster

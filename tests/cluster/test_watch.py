@@ -11,8 +11,8 @@ from distributed import Client, LocalCluster
 from lensflow.cluster import connect, watch
 from lensflow.config import ClusterConfig
 from lensflow.errors import ClusterError, LensflowWarning, ManifestError
-from lensflow.steps.execute import run_tasks
-from lensflow.survey.transport import TransportError
+from lensflow.fits.transport import TransportError
+from lensflow.run.execute import run_tasks
 
 
 @pytest.fixture

@@ -15,9 +15,10 @@ pytest.importorskip("skein", reason="the yarn extra is not installed")
 import skein
 from distributed import Client, Event
 
-from lensflow.cluster import connect, yarn_cluster
-from lensflow.cluster.yarn_cluster import YarnCluster
-from lensflow.cluster.yarn_spec import YarnSettings, application, parameters, tls
+from lensflow.cluster import connect
+from lensflow.cluster.yarn import cluster as yarn_cluster
+from lensflow.cluster.yarn.cluster import YarnCluster
+from lensflow.cluster.yarn.spec import YarnSettings, application, parameters, tls
 from lensflow.config import ClusterConfig
 from lensflow.errors import ClusterError
 from tests.cluster.fake_yarn import FakeYarn

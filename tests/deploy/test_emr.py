@@ -120,7 +120,7 @@ def test_what_a_step_sets_is_what_the_cluster_reads(monkeypatch):
     import dask
 
     pytest.importorskip("skein", reason="the yarn extra is not installed")
-    from lensflow.cluster.yarn_spec import YarnSettings
+    from lensflow.cluster.yarn.spec import YarnSettings
 
     names = {"DASK_YARN__ENVIRONMENT": "/e.tar.gz", "DASK_YARN__DASHBOARD_ADDRESS": "127.0.0.1:8787"}
     assert all(name in (EMR / "step.sh").read_text() for name in names)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from lensflow.config import load_config
-from lensflow.steps.inject import InjectTask, inject_step
+from lensflow.run.inject import InjectTask, inject_step
 from lensflow.store import paths
 
 
@@ -39,5 +39,5 @@ class Sleeper(InjectTask):
 
 
 if __name__ == "__main__":
-    sys.modules["lensflow.steps.inject"].InjectTask = Sleeper  # type: ignore[attr-defined]
+    sys.modules["lensflow.run.inject"].InjectTask = Sleeper  # type: ignore[attr-defined]
     inject_step(load_config(Path(sys.argv[1])))

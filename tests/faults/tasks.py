@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lensflow.steps.inject import InjectTask
+from lensflow.run.inject import InjectTask
 from lensflow.store import paths
 from lensflow.store.receipts import Receipt
 

@@ -28,7 +28,7 @@ TWO = ClusterConfig(kind="local", workers=2, dashboard=None)
 @pytest.fixture
 def befalls(monkeypatch):
     """Let injection run with another task."""
-    return lambda task: monkeypatch.setattr(sys.modules["lensflow.steps.inject"], "InjectTask", task)
+    return lambda task: monkeypatch.setattr(sys.modules["lensflow.run.inject"], "InjectTask", task)
 
 
 def done_regions(config):

@@ -9,14 +9,14 @@ from hypothesis import strategies as st
 
 from lensflow import geometry
 from lensflow.config import DiagnosticsConfig, InjectionConfig
-from lensflow.diagnostics import Origin, Status, Summaries, findings
-from lensflow.diagnostics.small_run import small_run
 from lensflow.errors import GateError
 from lensflow.injection import inject_block
 from lensflow.injection.core import Handling, handle_core, unmasked_arcs
 from lensflow.injection.inject import rows_of_hosts
 from lensflow.injection.metrics import invariant_failures
 from lensflow.manifest.build import build_manifest
+from lensflow.measure.pixels import Origin, Status, Summaries, findings
+from lensflow.measure.zoo.small_run import small_run
 from tests.factories import make_config, make_cutouts
 
 RADIUS_PIX = 5.0

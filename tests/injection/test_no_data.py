@@ -6,7 +6,6 @@ import xarray as xr
 
 import lensflow as lf
 from lensflow.config import DiagnosticsConfig, InjectionConfig
-from lensflow.diagnostics import Status, Summaries, findings
 from lensflow.injection import combine, inject_block
 from lensflow.injection.core import handle_core
 from lensflow.injection.inject import noise_of, rows_of_hosts
@@ -14,6 +13,7 @@ from lensflow.injection.metrics import invariant_failures
 from lensflow.injection.quality import MAX_NODATA_FLUX
 from lensflow.lensing.render import render
 from lensflow.manifest.build import build_manifest
+from lensflow.measure.pixels import Status, Summaries, findings
 from tests.factories import BANDS, make_config, make_cutouts
 
 HOLE = (slice(30, 36), slice(36, 42))

@@ -6,9 +6,9 @@ from hypothesis import strategies as st
 from lensflow import steps
 from lensflow.api import write_pairs
 from lensflow.config import GateConfig, StoreConfig
-from lensflow.gates import FeatureBlock, Numbers, run_gate
 from lensflow.injection.rounding import ARC, STAMP, round_pixels, rounding_attrs, rounding_step, sky_sigma
 from lensflow.manifest.build import build_manifest
+from lensflow.measure.gate import FeatureBlock, Numbers, run_gate
 from tests.factories import BANDS, SIGMA, make_config, make_cutouts
 
 SIGMAS = np.array([SIGMA[b] for b in BANDS])

@@ -6,7 +6,7 @@ from unittest.mock import patch
 
 import numpy as np
 
-from lensflow.lensing import pack, quadrature
+from lensflow.lensing.engine import pack, quadrature
 from lensflow.lensing.render_reference import adaptive_samples, image_of_samples
 
 from .rows import Manifest, scalars

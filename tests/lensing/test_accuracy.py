@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lensflow.lensing import quadrature
+from lensflow.lensing.engine import quadrature
 from lensflow.lensing.render import render, render_arcs
 
 from .references import brute_force, finer

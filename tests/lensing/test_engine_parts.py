@@ -7,8 +7,9 @@ import sys
 import numpy as np
 import pytest
 
-from lensflow.lensing import bands, light, matmul, pack, psf, quadrature, spreading
+from lensflow.lensing import psf
 from lensflow.lensing.deflectors import deflect_epl, deflect_shear
+from lensflow.lensing.engine import bands, light, matmul, pack, quadrature, spreading
 from lensflow.lensing.rows import read_rows
 from lensflow.lensing.sources import sersic_b
 
@@ -111,7 +112,7 @@ def test_the_compiled_code_on_disk_is_tied_to_every_source_file_of_the_package()
     from pathlib import Path
 
     from lensflow import jit
-    from lensflow.lensing import engine
+    from lensflow.lensing.engine import render_rows as engine
 
     stamp = engine.render_rows._cache._cache_file._source_stamp
     assert stamp == jit.sources_stamp(Path(engine.__file__).parent)
@@ -144,7 +145,7 @@ def test_a_read_only_installation_without_any_cache_folder_still_imports(tmp_pat
         "c.CacheImpl._locator_classes = []\n"
         "c.CompileResultCacheImpl._locator_classes = []\n"
         "import numpy as np\n"
-        "from lensflow.lensing.matmul import matmul\n"
+        "from lensflow.lensing.engine.matmul import matmul\n"
         "a = np.ones((4, 16), dtype=np.float32)\n"
         "matmul(a.copy(), a, np.ones((16, 16), dtype=np.float32), 4, 16, 16)\n"
         "print('fine')\n"

@@ -113,7 +113,7 @@ def test_a_finely_sampled_sersic_image_is_the_sersic_source(model):
 
 
 def test_too_coarse_panels_over_an_image_show_in_render_err(monkeypatch):
-    from lensflow.lensing import pack
+    from lensflow.lensing.engine import pack
 
     rows, bank = with_images(random_rows(12, seed=6, bands=1), "a", "b"), Bank(a=lumpy_source(1), b=lumpy_source(2))
     with finer():

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from lensflow.errors import LensflowWarning, ManifestError, RenderError
-from lensflow.lensing import kernel_set, psf
+from lensflow.lensing import psf
+from lensflow.lensing.engine import kernel_set
 from lensflow.lensing.psf_image import prepare_kernel
 from lensflow.lensing.render import render, render_arcs
 from lensflow.lensing.render_reference import adaptive_samples, image_of_samples

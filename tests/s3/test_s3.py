@@ -18,7 +18,7 @@ import lensflow as lf
 from lensflow import steps
 from lensflow.config import StorageConfig, load_config
 from lensflow.errors import CertificateError, StoreError
-from lensflow.steps.inject import InjectTask
+from lensflow.run.inject import InjectTask
 from lensflow.store import paths, receipts, s3
 from lensflow.store.lease import hold
 from lensflow.store.open import open_all_pairs, stored_regions

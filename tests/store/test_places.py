@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from lensflow import globs
 from lensflow.config import load_config
 from lensflow.errors import ConfigError, StoreError, TargetError
+from lensflow.fits.transport import ByteRange, Transport
 from lensflow.manifest.image_sources import open_bank
 from lensflow.store import paths, s3
-from lensflow.survey.transport import ByteRange, Transport
+from lensflow.targets import globs
 from lensflow.targets.files import expand
 
 STRANGE = ["x [v1]", "a*b", "what?", "100%20", "#1", "a  b", "it's", 'say "so"', "ünï☆", "a::b", "{x}", "~", "!-[ab]*?"]

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from lensflow.report.terminal import print_psf_audit
 from lensflow.schema import PsfSource
+from lensflow.show.terminal import print_psf_audit
 from lensflow.survey.psf_audit import psf_audit
 
 

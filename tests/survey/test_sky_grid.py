@@ -8,7 +8,7 @@ from astropy.wcs import WCS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lensflow.survey.fits_header import FormatError, Header
+from lensflow.fits.header import FormatError, Header
 from lensflow.survey.sky_grid import grid_of
 
 pytestmark = pytest.mark.filterwarnings("ignore::astropy.utils.exceptions.AstropyWarning")

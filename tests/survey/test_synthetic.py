@@ -14,9 +14,17 @@ from scipy import ndimage
 
 from lensflow.config import SyntheticConfig
 from lensflow.errors import SurveyError
-from lensflow.survey import synthetic, synthetic_sky
 from lensflow.survey.layout import BAND_PRODUCTS, Layout
-from lensflow.survey.synthetic import brick_arrays, brick_scene, plan_bricks, write_brick, write_survey, write_targets
+from lensflow.survey.synthetic import bricks as synthetic
+from lensflow.survey.synthetic import sky as synthetic_sky
+from lensflow.survey.synthetic.bricks import (
+    brick_arrays,
+    brick_scene,
+    plan_bricks,
+    write_brick,
+    write_survey,
+    write_targets,
+)
 
 SMALL = SyntheticConfig(n_bricks=3, brick_size_pix=400, hosts_per_brick=16, bricks_without_g=1)
 BANDS = ("g", "r", "z")

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import lensflow as lf
-from lensflow.diagnostics.small_run import small_run
 from lensflow.errors import CopiedStampsError, LensflowWarning
+from lensflow.measure.zoo.small_run import small_run
 from lensflow.survey.portraits import NOTHING, Portraits
 from lensflow.survey.twins import Positions, find_twins
 

@@ -20,7 +20,7 @@ from lensflow.injection.core import (
     rotate_arc,
     shuffle_arc,
 )
-from tests.diagnostics.pairs_factory import pairs_block
+from tests.measure.pixels.pairs_factory import pairs_block
 
 RADII = st.floats(0, 12)
 CENTRES = st.floats(30, 33)

@@ -1,0 +1,1 @@
+"""Parts of FITS files from anywhere: index, tiles, codecs, transport, tables."""

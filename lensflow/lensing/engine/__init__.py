@@ -1,0 +1,1 @@
+"""The compiled renderer; reached through :mod:`lensflow.lensing` only."""

@@ -1,0 +1,329 @@
+"""From the grid of lensed light to the images of the bands: cosine and sine transforms as small matrix products.
+
+For a real image the Fourier integral separates into four parts, cos or sin along each axis. A round PSF multiplies
+all four alike; a measured kernel has four parts of its own, and their product mixes them. Only frequencies that the
+PSF transmits are formed (about 50 x 50 of them), at any spacing of the light's grid, and the inverse is evaluated at
+the pixel centres only: less work than fast transforms of a padded canvas. Positions are measured from the middle of
+the stamp, so that folding about it halves every product.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from lensflow.jit import compiled
+from lensflow.lensing.engine.matmul import LANES, matmul
+from lensflow.lensing.engine.spreading import deconvolution
+
+# Entries of a radial PSF table per unit of its argument.
+TABLE_STEPS = 128
+
+
+@compiled(fastmath=True)
+def _waves(cos, sin, rows, columns, first, step, work):  # type: ignore[no-untyped-def]
+    """``cos[i, j], sin[i, j]`` of ``2 pi step (i + first) j`` by rotation: no trigonometry beyond the first row.
+
+    Called with the roles of the axes exchanged for the transposed table. ``work``: float64, shape (4, >= columns).
+    """
+    c, s, dc, ds = work[0], work[1], work[2], work[3]
+    for j in range(columns):
+        angle = 2.0 * math.pi * step * j
+        dc[j], ds[j] = math.cos(angle), math.sin(angle)
+        if first == 0.0:
+            c[j], s[j] = 1.0, 0.0
+        else:  # one half
+            c[j], s[j] = math.cos(0.5 * angle), math.sin(0.5 * angle)
+    for i in range(rows):
+        row_c, row_s = cos[i], sin[i]
+        for j in range(columns):
+            x, y = c[j], s[j]
+            row_c[j], row_s[j] = x, y
+            c[j] = x * dc[j] - y * ds[j]
+            s[j] = x * ds[j] + y * dc[j]
+
+
+@compiled(fastmath=True)
+def _transpose(out, a, rows, columns):  # type: ignore[no-untyped-def]
+    for j in range(columns):
+        line = out[j]
+        for i in range(rows):
+            line[i] = a[i, j]
+
+
+@compiled(fastmath=True)
+def grid_waves(cos, sin, cos_t, sin_t, m, k, step, period, table, work):  # type: ignore[no-untyped-def]
+    """Waves at the grid's points, (frequency, point) and (point, frequency), over the spreading window's transform.
+
+    Points lie (j + 1/2) ``step`` pixels on either side of the middle; frequencies are j over ``period``; ``table`` is
+    ``spreading.DECONVOLUTION``.
+    """
+    h = m // 2
+    wide_k = (k + LANES - 1) // LANES * LANES
+    _waves(cos_t, sin_t, h, k, 0.5, step / period, work)
+    for j in range(k):
+        work[0, j] = deconvolution(j * step / period, table)
+    for i in range(h):
+        row_c, row_s = cos_t[i], sin_t[i]
+        for j in range(k):
+            row_c[j] *= work[0, j]
+            row_s[j] *= work[0, j]
+        for j in range(k, wide_k):
+            row_c[j] = 0.0
+            row_s[j] = 0.0
+    _transpose(cos, cos_t, h, k)
+    _transpose(sin, sin_t, h, k)
+
+
+@compiled(inline="always")
+def _columns(i, disc, wide_k):  # type: ignore[no-untyped-def]
+    """How many columns of the block of rows from ``i`` on lie in the quarter disc, in whole vectors."""
+    longest = math.sqrt(max(disc * disc - float(i * i), 0.0))
+    return min((int(longest) // LANES + 1) * LANES, wide_k)
+
+
+@compiled(fastmath=True)
+def forward(spectrum, grid, m, k, disc, cos, sin, cos_t, sin_t, fold, half):  # type: ignore[no-untyped-def]
+    """The four parts of the transform of the grid's light.
+
+    Parameters
+    ----------
+    spectrum : ndarray of float32, shape (4, >= k, >= k padded)
+        Filled: parts cos-cos, cos-sin, sin-cos, sin-sin (y, then x), at frequencies 0..k-1 over the period.
+    grid : ndarray of float32, shape (>= m, >= m)
+        Light; ``m`` is even, the grid's middle is the stamp's.
+    m, k : int
+        ``m / 2`` and ``k`` are multiples of 4.
+    disc : float
+        Only frequencies within this distance (in frequency indices) are wanted.
+    cos, sin, cos_t, sin_t
+        From :func:`grid_waves`.
+    fold, half
+        Scratch.
+    """
+    h = m // 2
+    wide_h, wide_k = (h + LANES - 1) // LANES * LANES, (k + LANES - 1) // LANES * LANES
+    for i in range(h):
+        up, down = grid[h + i], grid[h - 1 - i]
+        ee, eo, oe, oo = fold[0, i], fold[1, i], fold[2, i], fold[3, i]
+        for j in range(h):
+            a, b, c, d = up[h + j], up[h - 1 - j], down[h + j], down[h - 1 - j]
+            ee[j] = (a + b) + (c + d)
+            eo[j] = (a - b) + (c - d)
+            oe[j] = (a + b) - (c + d)
+            oo[j] = (a - b) - (c - d)
+        for j in range(h, wide_h):
+            ee[j] = 0.0
+            eo[j] = 0.0
+            oe[j] = 0.0
+            oo[j] = 0.0
+    for part in range(4):
+        along_y = cos if part < 2 else sin
+        along_x = cos_t if part % 2 == 0 else sin_t
+        matmul(half, along_y, fold[part], k, h, wide_h)
+        # Only the quarter disc of frequencies is wanted: fewer columns as the row's frequency rises.
+        for first in range(0, k, LANES):
+            rows = min(LANES, k - first)
+            columns = _columns(first, disc, wide_k)
+            matmul(spectrum[part, first:], half[first:], along_x, rows, h, columns)
+
+
+@compiled(fastmath=True)
+def shape_radial(shaped, spectrum, k, scale, period, psf, line):  # type: ignore[no-untyped-def]
+    """Multiply a spectrum by a round PSF's transform.
+
+    Parameters
+    ----------
+    shaped : ndarray of float32, shape (4, >= k, >= k padded)
+        Filled: the product, with the weights of the inverse transform.
+    spectrum : ndarray of float32
+        From :func:`forward`.
+    k : int
+        Frequencies used, at most the spectrum's; a multiple of 4.
+    scale : float
+        Of the PSF's radial table: its argument per unit of frequency index.
+    period : float
+        Pixels.
+    psf : ndarray of float32
+        Radial table of the PSF's transform, ``TABLE_STEPS`` to the unit, 0 at its end.
+    line : ndarray of float32
+        Scratch, at least k padded.
+    """
+    wide_k = (k + LANES - 1) // LANES * LANES
+    to_table = np.float32(scale * TABLE_STEPS)
+    last = np.float32(psf.size - 2)
+    norm = 4.0 / (period * period)
+    for i in range(k):
+        ii = np.float32(i * i)
+        # Frequencies 0 stand for themselves, all others for +f and -f.
+        weight = np.float32(norm * (0.5 if i == 0 else 1.0))
+        cc, cs, sc, ss = spectrum[0, i], spectrum[1, i], spectrum[2, i], spectrum[3, i]
+        for j in range(wide_k):
+            fj = np.float32(j)
+            x = min(to_table * np.sqrt(ii + fj * fj), last)
+            n = np.int32(x)
+            line[j] = weight * (psf[n] + (x - np.float32(n)) * (psf[n + 1] - psf[n]))
+        line[0] *= np.float32(0.5)
+        bcc, bcs, bsc, bss = shaped[0, i], shaped[1, i], shaped[2, i], shaped[3, i]
+        reach = _columns(i // LANES * LANES, float(k), wide_k)
+        for j in range(reach):
+            p = line[j]
+            bcc[j] = p * cc[j]
+            bcs[j] = p * cs[j]
+            bsc[j] = p * sc[j]
+            bss[j] = p * ss[j]
+        for j in range(reach, wide_k):
+            bcc[j] = 0.0
+            bcs[j] = 0.0
+            bsc[j] = 0.0
+            bss[j] = 0.0
+
+
+@compiled(fastmath=True)
+def kernel_parts(parts, fold, k, cut, period, cos, sin, cos_t, sin_t, half):  # type: ignore[no-untyped-def]
+    """The four parts of a measured kernel's transform, as :func:`forward` gives those of the light.
+
+    Parameters
+    ----------
+    parts : ndarray of float32, shape (4, >= k, >= k padded)
+        Filled; 0 where the kernel transmits nothing: at 0.5 cycles per pixel along either axis, and beyond ``cut``.
+    fold : ndarray of float32, shape (4, h, h)
+        The kernel folded about its middle (:mod:`lensflow.lensing.engine.kernel_set`).
+    k : int
+        Frequencies, a multiple of 4.
+    cut : float
+        Cycles per pixel.
+    period : float
+        Pixels.
+    cos, sin, cos_t, sin_t : ndarray of float32
+        From :func:`pixel_waves`, for the kernel's size and ``k``.
+    half
+        Scratch.
+    """
+    h = fold.shape[1]
+    wide_k = (k + LANES - 1) // LANES * LANES
+    nyquist, outer = 0.5 * period, np.float32(cut * period * cut * period)
+    for part in range(4):
+        matmul(half, cos_t if part < 2 else sin_t, fold[part], k, h, h)
+        matmul(parts[part], half, cos if part % 2 == 0 else sin, k, h, wide_k)
+        for i in range(k):
+            line, ii = parts[part, i], np.float32(i * i)
+            for j in range(wide_k):
+                seen = i < nyquist and j < nyquist and ii + np.float32(j * j) < outer
+                line[j] = line[j] if seen else np.float32(0.0)
+
+
+@compiled(fastmath=True)
+def shape_kernel(shaped, spectrum, parts, k, disc, period):  # type: ignore[no-untyped-def]
+    """Multiply a spectrum by a kernel's transform: cos (a + b) = cos a cos b - sin a sin b along each axis.
+
+    Parameters
+    ----------
+    shaped, spectrum, k, period
+        As for :func:`shape_radial`.
+    parts : ndarray of float32
+        From :func:`kernel_parts`.
+    disc : float
+        Of the spectrum, as for :func:`forward`.
+    """
+    wide_k = (k + LANES - 1) // LANES * LANES
+    norm = 4.0 / (period * period)
+    for i in range(k):
+        weight = np.float32(norm * (0.5 if i == 0 else 1.0))
+        cc, cs, sc, ss = spectrum[0, i], spectrum[1, i], spectrum[2, i], spectrum[3, i]
+        pcc, pcs, psc, pss = parts[0, i], parts[1, i], parts[2, i], parts[3, i]
+        bcc, bcs, bsc, bss = shaped[0, i], shaped[1, i], shaped[2, i], shaped[3, i]
+        reach = _columns(i // LANES * LANES, disc, wide_k)
+        for j in range(reach):
+            w, a, b, c, d = weight, cc[j], cs[j], sc[j], ss[j]
+            e, f, g, h = pcc[j], pcs[j], psc[j], pss[j]
+            bcc[j] = w * ((a * e - b * f) - (c * g - d * h))
+            bcs[j] = w * ((b * e + a * f) - (d * g + c * h))
+            bsc[j] = w * ((c * e - d * f) + (a * g - b * h))
+            bss[j] = w * ((d * e + c * f) + (b * g + a * h))
+        for j in range(reach, wide_k):
+            bcc[j] = 0.0
+            bcs[j] = 0.0
+            bsc[j] = 0.0
+            bss[j] = 0.0
+        for part in range(4):
+            shaped[part, i, 0] *= np.float32(0.5)
+
+
+@compiled(fastmath=True)
+def to_pixels(out, shaped, k, size, cos, sin, cos_t, sin_t, half, quarter):  # type: ignore[no-untyped-def]
+    """Transform a shaped spectrum back, at the stamp's pixel centres.
+
+    Parameters
+    ----------
+    out : ndarray of float32, shape (size, size)
+        Filled.
+    shaped : ndarray of float32
+        From :func:`shape_radial` or :func:`shape_kernel`.
+    k : int
+        Frequencies used, a multiple of 4.
+    size : int
+        Pixels on a side.
+    cos, sin, cos_t, sin_t : ndarray of float32
+        Waves at the pixel centres: (pixel, frequency) and (frequency, pixel); see :func:`pixel_waves`.
+    half, quarter
+        Scratch.
+    """
+    hp = (size + 1) // 2
+    rows_p, wide_p = (hp + 3) // 4 * 4, (hp + LANES - 1) // LANES * LANES
+    wide_k = (k + LANES - 1) // LANES * LANES
+    for part in range(4):
+        matmul(half, cos if part < 2 else sin, shaped[part], rows_p, k, wide_k)
+        matmul(quarter[part], half, cos_t if part % 2 == 0 else sin_t, rows_p, k, wide_p)
+    odd = size % 2
+    middle = size // 2
+    for i in range(hp):
+        cc, cs, sc, ss = quarter[0, i], quarter[1, i], quarter[2, i], quarter[3, i]
+        up, down = out[middle + i], out[middle - 1 + odd - i]
+        for j in range(hp):
+            a, b, c, d = cc[j] + sc[j], cs[j] + ss[j], cc[j] - sc[j], cs[j] - ss[j]
+            up[middle + j] = a + b
+            up[middle - 1 + odd - j] = a - b
+            down[middle + j] = c + d
+            down[middle - 1 + odd - j] = c - d
+
+
+@compiled(fastmath=True)
+def pixel_waves(cos, sin, cos_t, sin_t, size, k, period, work):  # type: ignore[no-untyped-def]
+    """Waves at the distances of the pixel centres from the stamp's middle: 1/2, 3/2, ... or 0, 1, ... (odd size)."""
+    hp = (size + 1) // 2
+    wide_k = (k + LANES - 1) // LANES * LANES
+    _waves(cos, sin, hp, k, 0.5 if size % 2 == 0 else 0.0, 1.0 / period, work)
+    for i in range(hp, (hp + 3) // 4 * 4):
+        for j in range(k):
+            cos[i, j] = 0.0
+            sin[i, j] = 0.0
+    for i in range(hp):
+        for j in range(k, wide_k):
+            cos[i, j] = 0.0
+            sin[i, j] = 0.0
+    _transpose(cos_t, cos, hp, k)
+    _transpose(sin_t, sin, hp, k)
+    for i in range(k):
+        for j in range(hp, (hp + LANES - 1) // LANES * LANES):
+            cos_t[i, j] = 0.0
+            sin_t[i, j] = 0.0
+
+
+@compiled(fastmath=True)
+def outer_ring(shaped, k, reach):  # type: ignore[no-untyped-def]
+    """Sum of the amplitudes of :func:`shape_radial`'s outermost frequencies, from 0.85 of the cut ``reach`` on.
+
+    What the cut at the highest frequency leaves out is estimated from it.
+    """
+    total = np.float32(0.0)
+    inner, outer = np.float32(0.7225 * reach * reach), np.float32(reach * reach)
+    for i in range(k):
+        ii = np.float32(i * i)
+        cc, cs, sc, ss = shaped[0, i], shaped[1, i], shaped[2, i], shaped[3, i]
+        for j in range(k):
+            d = ii + np.float32(j * j)
+            a = np.sqrt(cc[j] * cc[j] + cs[j] * cs[j] + sc[j] * sc[j] + ss[j] * ss[j])
+            total += a if inner <= d < outer else np.float32(0.0)
+    return total

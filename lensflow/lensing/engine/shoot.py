@@ -1,0 +1,267 @@
+"""Collect one row's light on its grid: run the adaptive quadrature, evaluate the source, spread the samples."""
+
+from __future__ import annotations
+
+import math
+
+from lensflow.jit import compiled
+from lensflow.lensing.engine.light import power_in_place, sersic_in_place
+from lensflow.lensing.engine.quadrature import (
+    AX,
+    AY,
+    BASE,
+    BX,
+    BY,
+    DARK,
+    DEPTH,
+    POWER,
+    R0,
+    RAY,
+    SOURCE,
+    TURN,
+    beyond_panels,
+    judge,
+    ray_panels,
+    trace,
+)
+from lensflow.lensing.engine.spreading import spread
+from lensflow.lensing.image_light import image_in_place
+from lensflow.lensing.source_image import interpolate
+
+# Columns of a panel on the stack: depth, cosine and sine of its middle, its rays (left, middle, right).
+_FIRST_RAY = 3
+STACK_COLUMNS = _FIRST_RAY + 3 * RAY
+STACK_ROWS = DEPTH + 2 + 4  # the last four hold the rays of the panel at hand
+SCRATCH_ROWS = 8
+
+
+@compiled(fastmath=True)
+def shoot_row(  # type: ignore[no-untyped-def]
+    p,
+    series,
+    settings,
+    index,
+    b,
+    image,
+    place,
+    grid,
+    stride,
+    step,
+    origin_x,
+    origin_y,
+    constants,
+    scratch,
+    edges,
+    stack,
+):
+    """Put one row's light on its grid.
+
+    Parameters
+    ----------
+    p, series, settings : ndarray
+        The row's geometry, lens series and settings (:mod:`lensflow.lensing.engine.quadrature`).
+    index, b : float
+        Sersic index and b_n.
+    image, place : ndarray
+        The source's image and its place (:class:`lensflow.lensing.image_light.Images`); an empty image for a Sersic.
+    grid : ndarray of float32, flat
+        Added to: light in units of the central brightness times pixel area.
+    stride : int
+        Floats to a row of the grid.
+    step, origin_x, origin_y : float
+        Grid step, and the first grid point relative to the lens, pixels.
+    constants : tuple
+        ``quadrature.NODES``, ``quadrature.TURNS``, ``spreading.WEIGHTS``.
+    scratch, edges, stack
+        Work space.
+
+    Returns
+    -------
+    inside, outside : float
+        Flux of the field and of what lies beyond it.
+    samples : int
+    """
+    nodes, turns, weights = constants
+    current = stack[DEPTH + 2 :]
+    inside = outside = 0.0
+    samples = 0
+    base = 2.0 * math.pi / BASE
+    for start in range(BASE):
+        panel = stack[0]
+        panel[0] = 0.0
+        for k in range(3):
+            angle = base * (start + settings[TURN] + 0.5 * k)
+            c, s = math.cos(angle), math.sin(angle)
+            trace(c, s, p, series, panel[_FIRST_RAY + k * RAY :])
+            if k == 1:
+                panel[1], panel[2] = c, s
+        top = 0
+        while top >= 0:
+            panel = stack[top]
+            depth = int(panel[0])
+            left = panel[_FIRST_RAY : _FIRST_RAY + RAY]
+            middle = panel[_FIRST_RAY + RAY : _FIRST_RAY + 2 * RAY]
+            right = panel[_FIRST_RAY + 2 * RAY : _FIRST_RAY + 3 * RAY]
+            width = base / 2.0**depth
+            verdict = judge(left, middle, right, width, p, settings)
+            turn = turns[depth]
+            if verdict == 2 and depth < DEPTH - 1:
+                _halve(panel, stack[top + 1], turn, p, series)
+                top += 1
+                continue
+            top -= 1
+            if verdict == 0:
+                continue
+            n, beyond = _nodes(
+                panel[1], panel[2], width, turn, p, series, settings, step, origin_x, origin_y, nodes, scratch, edges,
+                current, index, b, image, place
+            )  # fmt: skip
+            outside += beyond
+            if n == 0:
+                continue
+            value = scratch[0]
+            if p[POWER] != 0.0:
+                _bend(scratch, n, p[POWER])
+            if image.size:
+                n = image_in_place(value, scratch[1], scratch[4], scratch[5], scratch[2], scratch[3], n, image, place)
+            else:
+                sersic_in_place(value, scratch[1], n, index, b)
+            spread(grid, stride, scratch[2], scratch[3], value, n, weights)
+            inside += _sum(value, n)
+            samples += n
+    return inside, outside, samples
+
+
+@compiled(fastmath=True)
+def _halve(panel, other, turn, p, series):  # type: ignore[no-untyped-def]
+    """Replace a panel by its first half and write its second half to ``other``; the two new middles are traced."""
+    c, s = panel[1], panel[2]
+    ct, st = turn[2], turn[5]
+    other[0] = panel[0] = panel[0] + 1.0
+    other[1], other[2] = c * ct - s * st, s * ct + c * st
+    panel[1], panel[2] = c * ct + s * st, s * ct - c * st
+    for k in range(_FIRST_RAY, _FIRST_RAY + RAY):
+        other[k] = panel[k + RAY]
+        other[k + 2 * RAY] = panel[k + 2 * RAY]
+        panel[k + 2 * RAY] = panel[k + RAY]
+    trace(other[1], other[2], p, series, other[_FIRST_RAY + RAY :])
+    trace(panel[1], panel[2], p, series, panel[_FIRST_RAY + RAY :])
+
+
+@compiled(fastmath=True)
+def _nodes(  # type: ignore[no-untyped-def]
+    c,
+    s,
+    width,
+    turn,
+    p,
+    series,
+    settings,
+    step,
+    origin_x,
+    origin_y,
+    nodes,
+    scratch,
+    edges,
+    current,
+    index,
+    b,
+    image,
+    place,
+):
+    """Write the samples of an angular panel's four rays to ``scratch``.
+
+    Rows of ``scratch``: squared source radius (for a bent line the radius, to be finished by :func:`_bend`), weight,
+    grid x, grid y; for an image the source position, x and y; for a bent line its straight part and its bend, x and y.
+
+    Returns
+    -------
+    n : int
+        Samples.
+    outside : float
+        Flux beyond the field.
+    """
+    w2, weight, gx, gy = scratch[0], scratch[1], scratch[2], scratch[3]
+    sx, sy, bx, by = scratch[4], scratch[5], scratch[6], scratch[7]
+    ox, oy = -origin_x / step, -origin_y / step
+    power, dark2 = p[POWER], p[DARK] * p[DARK]
+    outside = 0.0
+    n = 0
+    for i in range(4):
+        j = i if i < 2 else 3 - i
+        ct, st = turn[j], turn[3 + j] if i >= 2 else -turn[3 + j]
+        rc, rs = c * ct - s * st, s * ct + c * st
+        ray = current[i, :RAY]
+        trace(rc, rs, p, series, ray)
+        count, beyond = ray_panels(rc, rs, p, ray, settings, edges)
+        angular = 0.5 * width * nodes[1, i]
+        cx, cy = rc / step, rs / step
+        ax, ay = ray[AX], ray[AY]
+        a2, r0 = ax * ax + ay * ay, ray[R0]
+        cross = ax * ray[BY] - ay * ray[BX]
+        d2 = cross * cross / a2
+        for k in range(count):
+            if power != 0.0:
+                # The end nearer to the closest approach is the brightest point of a panel.
+                r = edges[k, 0]
+                rp = math.exp(power * math.log(max(r, 1e-6)))
+                x, y = r * ax - rp * ray[BX] - p[SOURCE], r * ay - rp * ray[BY] - p[SOURCE + 1]
+                if x * x + y * y > dark2:
+                    continue
+            half, middle = 0.5 * (edges[k, 1] - edges[k, 0]), 0.5 * (edges[k, 1] + edges[k, 0])
+            area = abs(half) * angular
+            for m in range(4):
+                r = middle + half * nodes[0, m]
+                w2[n + m] = a2 * (r - r0) * (r - r0) + d2 if power == 0.0 else r
+                weight[n + m] = area * nodes[1, m] * r
+                gx[n + m] = ox + r * cx
+                gy[n + m] = oy + r * cy
+                if power != 0.0:
+                    sx[n + m], sy[n + m] = r * ax - p[SOURCE], r * ay - p[SOURCE + 1]
+                    bx[n + m], by[n + m] = ray[BX], ray[BY]
+                elif image.size:
+                    sx[n + m], sy[n + m] = r * ax - ray[BX], r * ay - ray[BY]
+            n += 4
+        if beyond > 0.0:
+            outside += angular * _sum_beyond(beyond, p, ray, settings, index, b, image, place, nodes, edges)
+    return n, outside
+
+
+@compiled(fastmath=True)
+def _bend(scratch, n, power):  # type: ignore[no-untyped-def]
+    """Turn radii into source positions of a bent line, and their squared radii."""
+    w2, sx, sy, bx, by = scratch[0], scratch[4], scratch[5], scratch[6], scratch[7]
+    power_in_place(w2, n, power)
+    for k in range(n):
+        x, y = sx[k] - w2[k] * bx[k], sy[k] - w2[k] * by[k]
+        sx[k], sy[k] = x, y
+        w2[k] = x * x + y * y
+
+
+@compiled(fastmath=True)
+def _sum(value, n):  # type: ignore[no-untyped-def]
+    total = 0.0
+    for k in range(n):
+        total += value[k]
+    return total
+
+
+@compiled(fastmath=True)
+def _sum_beyond(edge, p, ray, settings, index, b, image, place, nodes, edges):  # type: ignore[no-untyped-def]
+    """Light of one ray beyond the field's edge, times radius: only the magnification asks for it."""
+    total = 0.0
+    for k in range(beyond_panels(edge, p, ray, settings, edges)):
+        half, middle = 0.5 * abs(edges[k, 1] - edges[k, 0]), 0.5 * (edges[k, 1] + edges[k, 0])
+        for m in range(4):
+            r = middle + half * nodes[0, m]
+            if p[POWER] == 0.0:
+                x, y = r * ray[AX] - ray[BX], r * ray[AY] - ray[BY]
+            else:
+                rp = r ** p[POWER]
+                x, y = r * ray[AX] - rp * ray[BX] - p[SOURCE], r * ray[AY] - rp * ray[BY] - p[SOURCE + 1]
+            if image.size:
+                value = float(interpolate(image, place[0] + place[2] * x, place[1] + place[2] * y))
+            else:
+                value = math.exp(-b * (x * x + y * y) ** (0.5 / index))
+            total += half * nodes[1, m] * r * value
+    return total

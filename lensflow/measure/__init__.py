@@ -1,0 +1,1 @@
+"""Everything that is measured on pairs, and what judges it."""

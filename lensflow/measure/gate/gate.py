@@ -1,0 +1,307 @@
+"""The gates: can a classifier on given features tell stamps from their unlensed controls?
+
+Everything is grouped by host: folds (a host, hence a pair, is never in training and test at once), comparisons (a
+stamp with controls of other hosts only), intervals (bootstrap over hosts) and swaps. The same machinery is run where
+the answer is known: labels swapped at random within pairs must give 0.5, and a known leak must be found. A gate that
+fails either says nothing about the data.
+
+The classifier is a logistic regression, or trees where the gate's name ends in ``+trees``: everything else is the same,
+but trees have no coefficients and no permutation test.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lensflow.config import DiagnosticsConfig, GateConfig, fingerprint
+from lensflow.config.checks import UNPAIRED
+from lensflow.errors import ConvergenceError, GateError
+from lensflow.measure.gate import controls
+from lensflow.measure.gate.crossfit import CrossFit, Linear
+from lensflow.measure.gate.estimators import Estimator, estimator_of
+from lensflow.measure.gate.family import worst_of
+from lensflow.measure.gate.features import FeatureBlock
+from lensflow.measure.gate.machine import Machine, choose_hosts, host_folds, interval_in_words
+from lensflow.measure.gate.recipes import Recipe, box_shape
+from lensflow.measure.gate.regions import Region
+from lensflow.measure.gate.strata import ORIGINAL_EDGES, SNR_EDGES, conditions_of, strata, worst_rows
+from lensflow.measure.gate.verdicts import MIN_PAIRS, GateResult, Verdict, decide
+from lensflow.measure.metadata.metadata_gate import metadata_gate
+from lensflow.measure.metadata.rows import MetadataRows
+
+Floats = NDArray[np.float64]
+
+INTERVAL = "gates.core.interval"
+
+
+def run_gates(
+    block: FeatureBlock,
+    config: GateConfig,
+    band_names: Sequence[str],
+    seed: int,
+    edges: Sequence[float] = DiagnosticsConfig().theta_e_edges,
+    unpaired: Mapping[str, MetadataRows] | None = None,
+) -> list[GateResult]:
+    """Run every gate of a config, required ones first.
+
+    Parameters
+    ----------
+    block : FeatureBlock
+        The features of all ``config.every``, with bands ``band_names``; the order of rows does not matter.
+    config : GateConfig
+    band_names : sequence of str
+        Names of the block's bands.
+    seed : int
+        Seed of the choice of hosts, folds, bootstrap and controls.
+    edges : sequence of float
+        Strata of theta_E, arcsec.
+    unpaired : mapping of MetadataRows, optional
+        Of all rows, by kind, for gates of kind ``metadata`` and ``host`` (:func:`lensflow.measure.metadata.hosts.unpaired_rows`).
+
+    Returns
+    -------
+    list of GateResult
+        A fit that does not converge and features that are not finite give the verdict ERROR; too few rows, or
+        rows that carry nothing that could differ, give NOT_TESTABLE.
+
+    Raises
+    ------
+    GateError
+        If ``band_names`` does not match the block, or a gate's features or rows are lacking.
+    """
+    return [run_gate(block, name, config, band_names, seed, edges, unpaired) for name in config.every]
+
+
+def run_gate(
+    block: FeatureBlock,
+    name: str,
+    config: GateConfig,
+    band_names: Sequence[str],
+    seed: int,
+    edges: Sequence[float] = DiagnosticsConfig().theta_e_edges,
+    unpaired: Mapping[str, MetadataRows] | None = None,
+) -> GateResult:
+    """Run one gate, as :func:`run_gates` does."""
+    if block.covered.shape[1] != len(band_names):
+        raise GateError(f"gate {name}: {block.covered.shape[1]} bands in the features, named {', '.join(band_names)}")
+    look = Recipe.of(name, band_names)
+    bands = [band_names[b] for b in look.bands]
+    if look.kind in UNPAIRED:
+        if unpaired is None or look.kind not in unpaired:
+            raise GateError(f"gate {name}: no {look.kind} rows of the dataset (MetadataRows) to look at")
+        return metadata_gate(unpaired[look.kind], look, config, bands, seed)
+    if look.source not in block.numbers:
+        raise GateError(f"gate {name}: the block holds {', '.join(block.numbers)}, not {look.source}")
+    estimator = estimator_of(look.estimator, config, seed)
+    sources = [look.source, *(k for k in block.numbers if k.startswith("core@") and k.endswith(f"_{look.view}"))]
+    sources = sources if look.kind == "core" else sources[:1]
+    recipe = _recipe(look, estimator, config, bands, seed, edges, len(sources))
+    shape = box_shape(look, block.numbers[look.source].stamp)
+    regions = [Region.of(k.partition("_")[0]).describe() for k in sources[1:]]
+    if shape:
+        own = f"box of {shape[1]} x {shape[2]} pixels about the geometric centre"
+        recipe["region"] = f"core {own}" if not regions else "; ".join([own, *regions]) + "; the worst counts"
+        regions = [own, *regions]
+    undecided = GateResult(
+        name=name,
+        recipe=recipe,
+        recipe_hash=fingerprint(recipe),
+        threshold=config.threshold_of(name),
+        verdict=Verdict.ERROR,
+        reason="not run",
+        box_shape=shape,
+    )
+    if not len(block):
+        return undecided.decided(Verdict.NOT_TESTABLE, "no injection rows: one of the two classes is missing")
+    used = rows_of_gate(block, look.bands, config, seed)
+    sky_sigma = np.median(used.sky_sigma.astype(np.float64), axis=0) if len(used) else np.full(len(band_names), np.nan)
+    softening = sky_sigma if look.view == "raw" else np.ones_like(sky_sigma)
+    parts = []
+    for source, region in zip(sources, regions or [""], strict=True):
+        numbers = used.numbers[source]
+        stamp, ctrl = look.features(numbers.stamp, softening), look.features(numbers.ctrl, softening)
+        expected = None if numbers.expected is None else look.features(numbers.expected, softening)
+        leak = look.leak_unit(ctrl, sky_sigma)
+        parts.append(Part(region, stamp, ctrl, expected, *leak, shape if source == look.source else ()))
+    conditions = conditions_of(used, look.bands) if look.kind == "core" else None
+    return measure_parts(undecided, used, parts, estimator, config, seed, edges, conditions)
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """One set of features that a gate looks at.
+
+    Attributes
+    ----------
+    what : str
+        In words.
+    stamp, ctrl, expected : ndarray, shape (n, p)
+        Features of both classes, and of control plus noiseless arc where that is known.
+    unit : ndarray, shape (p,)
+        Shift of each feature for a leak of one sigma.
+    leak : str
+        That leak in words.
+    box_shape : tuple of int
+        (band, y, x) where the features are pixels of the core box, else ().
+    """
+
+    what: str
+    stamp: Floats
+    ctrl: Floats
+    expected: Floats | None
+    unit: Floats
+    leak: str
+    box_shape: tuple[int, ...] = ()
+
+
+def rows_of_gate(block: FeatureBlock, bands: Sequence[int], config: GateConfig, seed: int) -> FeatureBlock:
+    """Rows that a gate uses: covered in its bands, of whole hosts, in one order whatever order they came in."""
+    rows = np.flatnonzero(block.covered[:, list(bands)].all(axis=1))
+    rows = rows[np.lexsort((block.row_id[rows], block.host_index[rows]))]
+    return block.take(rows[choose_hosts(block.host_index[rows], config.max_pairs, seed)])
+
+
+def measure_parts(
+    undecided: GateResult,
+    used: FeatureBlock,
+    parts: Sequence[Part],
+    estimator: Estimator,
+    config: GateConfig,
+    seed: int,
+    edges: Sequence[float],
+    conditions: Mapping[str, Floats] | None = None,
+) -> GateResult:
+    """Measure each set of features by itself; the worst counts (:mod:`lensflow.measure.gate.family`)."""
+    hosts, groups = np.unique(used.host_index, return_inverse=True)
+    undecided = replace(undecided, n_rows=len(used), n_hosts=hosts.size)
+    machine = None
+    results = []
+    for part in parts:
+        result = replace(undecided, box_shape=part.box_shape)
+        refused = _refused(result, used, part.stamp, part.ctrl, config)
+        if refused:
+            results.append((part.what, result.decided(*refused)))
+            continue
+        machine = machine or Machine(
+            groups, host_folds(groups, config.folds, seed), estimator, config.bootstrap, seed, len(parts)
+        )
+        try:
+            result = _measure(result, used, machine, part, tuple(edges), conditions)
+        except ConvergenceError as error:
+            result = result.decided(
+                Verdict.ERROR,
+                f"{error}. {part.stamp.shape[1]} features of {len(used)} pairs; gate.c is {config.c:g}",
+            )
+        results.append((part.what, result))
+    return worst_of(results)
+
+
+def _refused(
+    undecided: GateResult, used: FeatureBlock, stamp: Floats, ctrl: Floats, config: GateConfig
+) -> tuple[Verdict, str] | None:
+    """Verdict on rows that cannot be measured, with what to do about it."""
+    finite = np.isfinite(stamp).all(axis=1) & np.isfinite(ctrl).all(axis=1)
+    if not finite.all():
+        first = int(np.argmin(finite))
+        return Verdict.ERROR, (
+            f"row {int(used.row_id[first])} (host {int(used.host_index[first])}) and {int((~finite).sum()) - 1} others "
+            "have pixels or features that are not finite: mend or drop them"
+        )
+    n_hosts, bands = undecided.n_hosts, ", ".join(undecided.recipe["bands"])
+    if len(used) < MIN_PAIRS or n_hosts < config.folds:
+        one = "one host only" if n_hosts == 1 else f"{n_hosts} hosts"
+        return Verdict.NOT_TESTABLE, (
+            f"{len(used)} pairs of {one} covered in {bands}: at least {MIN_PAIRS} pairs of {config.folds} hosts "
+            f"(gate.folds) are needed, of whole hosts within gate.max_pairs ({config.max_pairs})"
+        )
+    if (stamp == ctrl).all():
+        where = "pixel of the core box" if undecided.box_shape else "feature"
+        return Verdict.NOT_TESTABLE, (
+            f"stamp and control are the same in every {where} (a mask that blanks it, or arcs without flux): nothing "
+            "there could differ"
+        )
+    return None
+
+
+def _measure(
+    undecided: GateResult,
+    used: FeatureBlock,
+    machine: Machine,
+    part: Part,
+    edges: tuple[float, ...],
+    conditions: Mapping[str, Floats] | None,
+) -> GateResult:
+    stamp, ctrl, expected = part.stamp, part.ctrl, part.expected
+    leak = part.unit, part.leak
+    differs = stamp != ctrl
+    changed = differs.any(axis=1)
+    fit = machine.crossfit(stamp, ctrl)
+    positive, negative = fit.scores(np.ones(len(stamp), dtype=bool))
+    main, draws = machine.interval_of(positive, negative, machine.groups, INTERVAL)
+    known: dict[str, Any] = {
+        "null": controls.null_control(machine, fit),
+        "positive": controls.positive_control(machine, used.host_index, ctrl, *leak, undecided.threshold),
+        **({"permutation": controls.permutation_test(machine, fit)} if isinstance(fit, CrossFit) else {}),
+        "share_of_rows_unchanged": float((~changed).mean()),
+        "share_of_features_open": float(differs.any(axis=0).mean()),
+    }
+    coef, numbers = fit.summary()
+    del fit  # its blocks are as large as all features; the reference makes its own
+    if expected is not None and np.isfinite(expected).all():
+        known["reference"] = controls.reference(machine, expected, ctrl, main["auc"], draws, INTERVAL)
+        # Only a gate that the arcs themselves shut needs to know what else there is.
+        if isinstance(machine.estimator, Linear) and main["auc_low"] >= undecided.threshold:
+            known["beyond_arcs"] = controls.beyond_arcs(machine, used.host_index, stamp, expected, *leak)
+    result = replace(
+        undecided,
+        auc=main["auc"],
+        auc_low=main["auc_low"],
+        auc_high=main["auc_high"],
+        strata=tuple(strata(machine, used, positive, negative, changed, edges, undecided.threshold, conditions)),
+        controls=known,
+        coef=coef,
+        **machine.roc_of(positive, negative, INTERVAL),
+        fit=numbers,
+        worst=tuple(worst_rows(used, positive - negative)),
+    )
+    return result.decided(*decide(result))
+
+
+def _recipe(
+    look: Recipe,
+    estimator: Estimator,
+    config: GateConfig,
+    bands: list[str],
+    seed: int,
+    edges: Sequence[float],
+    family: int,
+) -> dict[str, Any]:
+    classes = "1: stamps of injection rows; 0: each row's own unlensed control"
+    return {**look.describe(), "classes": classes, **recipe_of_fit(estimator, config, bands, seed, edges, family)}
+
+
+def recipe_of_fit(
+    estimator: Estimator, config: GateConfig, bands: list[str], seed: int, edges: Sequence[float], family: int
+) -> dict[str, Any]:
+    """Everything that a gate's numbers depend on besides its features and the data."""
+    return {
+        "bands": bands,
+        "estimator": estimator.describe(),
+        "score": "pooled out-of-fold decision function; stamps are compared with controls of other hosts",
+        "folds": config.folds,
+        "grouping": "host",
+        "interval": interval_in_words(config.folds, config.bootstrap, family),
+        "max_pairs": config.max_pairs,
+        "theta_e_edges": list(edges),
+        "snr_edges": list(SNR_EDGES),
+        "leak_sigma": controls.LEAK_SIGMA,
+        "theta_e_original": list(ORIGINAL_EDGES),
+        "null_swaps": estimator.null_swaps,
+        "permutations": controls.PERMUTATIONS if isinstance(estimator, Linear) else 0,
+        "seed": seed,
+    }

@@ -1,0 +1,1 @@
+"""Gates and checks of who was chosen and what was drawn: hosts, priors, splits, tables."""

@@ -1,0 +1,104 @@
+"""What the host gate looks at: the unlensed pixels of hosts that carry injections, against those of control hosts."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+
+from lensflow import geometry
+from lensflow.config import GateConfig
+from lensflow.measure.gate.means import mean_weights
+from lensflow.measure.gate.recipes import sky
+from lensflow.measure.metadata.rows import MetadataRows
+from lensflow.measure.pixels.host_shapes import SHAPES, host_shapes
+from lensflow.stats.hostsums import column
+
+Floats = NDArray[np.float64]
+
+RING_EDGES_PIX = (0, 1, 2, 3, 4, 5, 6, 8, 10, 12, 15, 20, 25)
+BLOCK_PIX, BLOCKS_ACROSS = 4, 8
+
+
+def unpaired_rows(pairs: xr.Dataset, config: GateConfig) -> dict[str, MetadataRows]:
+    """Rows of both classes for the gates of a config that do not compare a stamp with its own control, by kind."""
+    made = {"metadata": MetadataRows.from_block, "host": host_rows}
+    return {kind: made[kind](pairs) for kind in config.unpaired_kinds}
+
+
+def join_unpaired(parts: Iterable[Mapping[str, MetadataRows]]) -> dict[str, MetadataRows]:
+    """Join those of several blocks."""
+    every = list(parts)
+    return {kind: MetadataRows.concat(p[kind] for p in every) for kind in (every[0] if every else {})}
+
+
+def host_rows(pairs: xr.Dataset) -> MetadataRows:
+    """One row for each host and class of a block: profile, squares of 4 pixels, shape, size, colour, neighbours.
+
+    Light is in asinh of sky sigma, so that no galaxy outweighs the others; squares are of the mean of the bands. A band
+    without data is missing.
+    """
+    host, control = column(pairs, "host_index").astype(np.int64), column(pairs, "is_control").astype(bool)
+    _, first = np.unique(np.stack([host, control]), axis=1, return_index=True)
+    bands = [str(b) for b in pairs["band"].values]
+    ctrl = column(pairs, "ctrl")[first]
+    there = np.isfinite(column(pairs, "psf_fwhm_arcsec"))[first]
+    names, values = _features(ctrl, bands)
+    of_band = np.array([bands.index(b) if b else len(bands) for _, b in names])
+    there = np.concatenate([there, there.any(axis=1, keepdims=True)], axis=1)
+    return MetadataRows(
+        names,
+        np.where(there[:, of_band], values, np.nan),
+        host[first],
+        control[first],
+        column(pairs, "split")[first].astype(np.int64),
+        np.ones(len(first), np.int64),
+    ).collapsed()
+
+
+def _features(ctrl: NDArray[np.float32], bands: list[str]) -> tuple[tuple[tuple[str, str], ...], Floats]:
+    n, size = len(ctrl), ctrl.shape[-1]
+    median, sigma = sky(ctrl)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        scaled = (ctrl - median[..., None, None]) / np.where(sigma > 0, sigma, np.nan)[..., None, None]
+    scaled = scaled.reshape(n, len(bands), size * size)
+    weights, n_rings = _means(size)
+    with warnings.catch_warnings():  # a host without any data, which the gate's rows then lack
+        warnings.simplefilter("ignore", RuntimeWarning)
+        every = np.nan_to_num(np.nanmean(scaled, axis=1))
+    means = np.asarray(np.nan_to_num(scaled).reshape(-1, size * size) @ weights, np.float64)
+    rings = np.arcsinh(means.reshape(n, len(bands), -1)[..., :n_rings])
+    squares = np.arcsinh(np.asarray(every @ weights, np.float64)[:, n_rings:])
+    shapes = host_shapes(ctrl)
+    names: list[tuple[str, str]] = [(f"square_{k}", "") for k in range(squares.shape[1])]
+    values: list[Floats] = [squares]
+    for b, band in enumerate(bands):
+        names += [(f"ring_{r}", band) for r in RING_EDGES_PIX[:n_rings]]
+        names += [(name, band) for name in SHAPES]
+        values += [rings[:, b], shapes[:, b]]
+        if b:
+            names.append(("colour", band))
+            values.append((rings[:, b, :5].mean(axis=1) - rings[:, b - 1, :5].mean(axis=1))[:, None])
+    return tuple(names), np.concatenate(values, axis=1)
+
+
+@lru_cache(maxsize=4)
+def _means(size: int) -> tuple[csr_array, int]:
+    """Weights (pixel, feature): rings, then squares about the centre; and the number of rings."""
+    middle = geometry.centre(size)
+    y, x = np.mgrid[:size, :size] - middle
+    r = np.hypot(x, y)
+    edges = [e for e in RING_EDGES_PIX if e <= size / 2]
+    ring = np.digitize(r, edges) - 1
+    ring = np.where(r < edges[-1], ring, -1)
+    half = BLOCK_PIX * BLOCKS_ACROSS / 2
+    inside = (np.abs(x) < half) & (np.abs(y) < half)
+    square = ((y + half) // BLOCK_PIX) * BLOCKS_ACROSS + (x + half) // BLOCK_PIX
+    n_rings = len(edges) - 1
+    labels = [np.asarray(v, np.int64).ravel() for v in (ring, np.where(inside, square, -1))]
+    return mean_weights(labels, [n_rings, int(labels[1].max()) + 1]), n_rings

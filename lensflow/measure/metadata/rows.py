@@ -1,0 +1,121 @@
+"""What the metadata gate looks at: every row of the dataset, alike ones counted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from lensflow.errors import GateError
+from lensflow.measure.gate.features import distinct_controls
+from lensflow.measure.gate.recipes import sky
+from lensflow.measure.pixels.balance import metadata_columns
+from lensflow.stats.hostsums import column
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class MetadataRows:
+    """Metadata of injection and control rows; rows of a host that are alike are held once.
+
+    Attributes
+    ----------
+    columns : tuple of (name, band)
+        The band is "" where there is none.
+    values : ndarray, shape (n, column)
+        NaN where a row has no value.
+    host_index, is_control, split, count : ndarray, shape (n,)
+        ``count`` rows of the dataset are alike.
+    """
+
+    columns: tuple[tuple[str, str], ...]
+    values: Floats
+    host_index: NDArray[np.int64]
+    is_control: NDArray[np.bool_]
+    split: NDArray[np.int64]
+    count: NDArray[np.int64]
+
+    @classmethod
+    def from_block(cls, pairs: xr.Dataset) -> MetadataRows:
+        """Rows of a block of pairs with manifest columns and ``ctrl``: what they are told, and the sky's scatter."""
+        columns, values = metadata_columns(pairs)
+        host, ctrl = column(pairs, "host_index").astype(np.int64), column(pairs, "ctrl")
+        first, place = distinct_controls(host, ctrl, np.arange(len(host)))
+        scatter = np.where(np.isfinite(column(pairs, "psf_fwhm_arcsec")), sky(ctrl[first])[1][place], np.nan)
+        return cls(
+            (*columns, *(("sky_sigma_nmgy", str(b)) for b in pairs["band"].values)),
+            np.concatenate([values, scatter], axis=1),
+            host,
+            column(pairs, "is_control").astype(bool),
+            column(pairs, "split").astype(np.int64),
+            np.ones(len(host), np.int64),
+        ).collapsed()
+
+    @staticmethod
+    def concat(blocks: Iterable[MetadataRows]) -> MetadataRows:
+        """Join blocks of the same columns; the order does not matter."""
+        parts = list(blocks)
+        if not parts or any(p.columns != parts[0].columns for p in parts):
+            raise GateError("gates: no blocks of metadata to join, or of different columns")
+        names = ("values", "host_index", "is_control", "split", "count")
+        return MetadataRows(
+            parts[0].columns, *(np.concatenate([getattr(p, k) for p in parts]) for k in names)
+        ).collapsed()
+
+    def collapsed(self) -> MetadataRows:
+        """The same rows, sorted by host, each kind of row once."""
+        keys = np.column_stack([self.host_index, self.split, self.is_control, _bits(self.values)])
+        _, first, place = np.unique(keys, axis=0, return_index=True, return_inverse=True)
+        count = np.bincount(place.ravel(), weights=self.count, minlength=len(first)).astype(np.int64)
+        return replace(self.take(first), count=count)
+
+    def take(self, rows: NDArray[Any]) -> MetadataRows:
+        """Some of the rows."""
+        return MetadataRows(
+            self.columns,
+            self.values[rows],
+            self.host_index[rows],
+            self.is_control[rows],
+            self.split[rows],
+            self.count[rows],
+        )
+
+    def of_bands(self, bands: Sequence[str]) -> MetadataRows:
+        """Only columns of these bands, and those without a band."""
+        kept = [k for k, (_, band) in enumerate(self.columns) if band in ("", *bands)]
+        return replace(self, columns=tuple(self.columns[k] for k in kept), values=self.values[:, kept]).collapsed()
+
+    def one_by_one(self) -> MetadataRows:
+        """Every row of the dataset by itself."""
+        each = self.take(np.repeat(np.arange(len(self.count)), self.count))
+        return replace(each, count=np.ones_like(each.count))
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the columns, with their bands."""
+        return [f"{name}_{band}" if band else name for name, band in self.columns]
+
+    @property
+    def is_balanced(self) -> bool:
+        """Whether both classes have exactly the same distribution of metadata, overall and in every split."""
+        cuts = [np.ones(len(self.count), bool), *(self.split == s for s in np.unique(self.split))]
+        return all(_same_shares(self.take(cut)) for cut in cuts)
+
+
+def _bits(values: Floats) -> NDArray[np.int64]:
+    """Equal where values are equal, NaN being equal to NaN."""
+    clean = np.where(np.isnan(values), np.nan, values + 0.0)  # one NaN, one zero
+    return np.ascontiguousarray(clean).view(np.int64)
+
+
+def _same_shares(rows: MetadataRows) -> bool:
+    """Whether each distinct metadata has the same share of the injections as of the controls."""
+    _, place = np.unique(_bits(rows.values), axis=0, return_inverse=True)
+    of_class = [np.bincount(place.ravel(), np.where(rows.is_control == c, rows.count, 0)) for c in (False, True)]
+    injections, of_controls = (v.astype(np.int64) for v in of_class)
+    return bool((injections * of_controls.sum() == of_controls * injections.sum()).all())

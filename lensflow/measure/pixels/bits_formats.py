@@ -1,0 +1,58 @@
+"""Formats of the numbers of a row and band: half precision, trailing zero bits, a lattice, values that repeat."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lensflow.measure.pixels.bits_pixels import HALF_CTRL, HALF_STAMP, PIXELS, ZEROS_CTRL, ZEROS_STAMP
+
+FORMATS = ("half precision", "trailing zero bits", "lattice", "repeated values")
+# A row and band differ in format where the shares of pixels of stamp and control do by more than this.
+FORMAT_DIFFERENCE = 0.25
+# Fewer pixels with an arc say nothing of a format.
+LEAST_PIXELS = 50
+_ON_LATTICE = 0.02
+
+
+def formats_of(
+    stamp: NDArray[np.float32], ctrl: NDArray[np.float32], lit: NDArray[np.bool_], counts: NDArray[np.int64]
+) -> tuple[NDArray[np.bool_], bool]:
+    """In which formats stamp and control differ where the arc is, and whether both are on the same lattice."""
+    n = counts[PIXELS]
+    lattice_stamp, repeated_stamp, step_stamp = _lattice(stamp[lit])
+    lattice_ctrl, repeated_ctrl, step_ctrl = _lattice(ctrl[lit])
+    # On the same lattice, light alone decides how many bits a number needs.
+    same = min(lattice_stamp, lattice_ctrl) > 0.9 and abs(step_stamp / step_ctrl - 1) < 1e-3
+    shares = np.array(
+        [
+            (counts[HALF_STAMP] - counts[HALF_CTRL]) / n,
+            (counts[ZEROS_STAMP] - counts[ZEROS_CTRL]) / n,
+            lattice_stamp - lattice_ctrl,
+            repeated_stamp - repeated_ctrl,
+        ]
+    )
+    regular = max(lattice_ctrl, counts[HALF_CTRL] / n, counts[ZEROS_CTRL] / n) > 0.5
+    return (np.zeros(len(FORMATS), bool) if same else np.abs(shares) > FORMAT_DIFFERENCE), bool(regular)
+
+
+def _lattice(values: NDArray[np.float32]) -> tuple[float, float, float]:
+    """Share of values on the lattice that their smallest differences make; share that repeats; the lattice's step."""
+    # Single precision sorts several times as fast.
+    x = np.sort(values[np.isfinite(values)]).astype(np.float64)
+    if x.size < LEAST_PIXELS:
+        return 0.0, 0.0, np.nan
+    distinct = x[np.concatenate([[True], x[1:] != x[:-1]])]
+    repeated = 1 - distinct.size / x.size
+    apart = np.diff(distinct)
+    apart = apart[apart > 1e-5 * (distinct[-1] - distinct[0])]
+    if apart.size == 0:
+        return 1.0, repeated, np.nan
+    step = float(np.median(apart[apart < 1.5 * apart.min()]))
+    origin = distinct[distinct.size // 2]
+    whole = np.rint((distinct - origin) / step)
+    step *= float(whole @ (distinct - origin)) / max(float(whole @ whole) * step, 1e-300)
+    if not step > 0:
+        return 0.0, repeated, np.nan
+    place = (x - origin) / step
+    return float((np.abs(place - np.rint(place)) < _ON_LATTICE).mean()), repeated, step

@@ -1,0 +1,67 @@
+"""The middle pixel by pixel: light added to the 3 x 3 pixels about each lens, per band.
+
+Light that lands beside the middle, or a host that is moved by a pixel, shows here as a pattern that means over the core
+do not have.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from lensflow.config import DiagnosticsConfig
+from lensflow.measure.pixels.differences import Differences
+from lensflow.stats.hostsums import HostSums, flat_rows, interval, named, ratio, same_layout
+
+
+@dataclass(frozen=True, eq=False)
+class CorePixels:
+    """Sums of stamp - ctrl, and of stamp - ctrl - arc, over the rows, of each of 3 x 3 pixels."""
+
+    bands: tuple[str, ...]
+    hosts: HostSums  # columns: (difference | residual, band, dy, dx), then covered rows of each band
+    n_rows: NDArray[np.int64]
+
+    @classmethod
+    def from_block(cls, pairs: xr.Dataset, config: DiagnosticsConfig) -> CorePixels:
+        """Summarise one block of pairs."""
+        return cls.from_differences(Differences.from_block(pairs, config))
+
+    @classmethod
+    def from_differences(cls, d: Differences) -> CorePixels:
+        """Summarise a block whose pixels have been read."""
+        rows = np.concatenate([flat_rows(d.middle), d.covered.astype(np.float64)], axis=1)
+        hosts = HostSums.from_rows(d.host_index, rows, d.covered)
+        return cls(d.bands, hosts, d.covered.sum(axis=0, dtype=np.int64))
+
+    def __add__(self, other: CorePixels) -> CorePixels:
+        same_layout(self.bands, other.bands)
+        return CorePixels(self.bands, self.hosts + other.hosts, self.n_rows + other.n_rows)
+
+    def result(self, config: DiagnosticsConfig, seed: int) -> xr.Dataset:
+        """Means with 95 % intervals over hosts."""
+        n_bands = len(self.bands)
+        drawn = self.hosts.replicates(config.bootstrap, seed, "diagnostics.core_pixels")
+
+        def means(values: NDArray[np.float64]) -> NDArray[np.float64]:
+            sums = values[..., :-n_bands].reshape(*values.shape[:-1], 2, n_bands, 3, 3)
+            return ratio(sums, values[..., None, -n_bands:, None, None])
+
+        found, draws = means(self.hosts.total), means(drawn)
+        n_hosts = self.hosts.n_hosts
+        dims, unit, over = ["band", "dy", "dx"], "nMgy/pixel", "95 % host bootstrap"
+        out = {}
+        for k, (name, text) in enumerate(
+            (("difference", "mean of stamp - ctrl"), ("residual", "mean of stamp - ctrl - arc; 0 is expected"))
+        ):
+            low, high = interval(draws[:, k], n_hosts[:, None, None])
+            out[name] = named(dims, found[k], unit, f"{text}, at so many pixels from the one that holds the lens")
+            out[f"{name}_low"] = named(dims, low, unit, f"lower end of the {over}")
+            out[f"{name}_high"] = named(dims, high, unit, f"upper end of the {over}")
+        out["n_rows"] = named(["band"], self.n_rows, "1", "injection rows covered in the band")
+        out["n_hosts"] = named(["band"], n_hosts, "1", "hosts of those rows")
+        coords = {"band": list(self.bands), "dy": [-1, 0, 1], "dx": [-1, 0, 1]}
+        return xr.Dataset(out, coords=coords, attrs={"title": "the middle pixel by pixel"})

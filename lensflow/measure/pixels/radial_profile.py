@@ -1,0 +1,142 @@
+"""Radial profile of ``stamp - ctrl`` around the lens centre."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from lensflow import geometry
+from lensflow.config import DiagnosticsConfig
+from lensflow.measure.pixels.differences import Differences
+from lensflow.stats.hostsums import (
+    Floats,
+    HostSums,
+    interval,
+    named,
+    ratio,
+    same_layout,
+    stratum_coords,
+    with_all,
+)
+
+
+@dataclass(frozen=True, eq=False)
+class RadialProfile:
+    """Sums of ``stamp - ctrl`` in 1-pixel rings, per band and stratum of theta_E."""
+
+    bands: tuple[str, ...]
+    edges: tuple[float, ...]
+    n_rings: int
+    hosts: HostSums  # columns: (sum | pixels | residual, stratum + outside, band, ring + beyond)
+    arc: Floats  # (stratum + outside, band, ring + beyond): sum of the noiseless arc, nMgy
+    n_rows: NDArray[np.int64]  # (stratum + outside, band)
+
+    @classmethod
+    def from_block(cls, pairs: xr.Dataset, config: DiagnosticsConfig) -> RadialProfile:
+        """Summarise one block of pairs."""
+        return cls.from_differences(Differences.from_block(pairs, config), config)
+
+    @classmethod
+    def from_differences(cls, d: Differences, config: DiagnosticsConfig) -> RadialProfile:
+        """Summarise a block whose ring sums are already there."""
+
+        def rings(values: Floats) -> Floats:
+            beyond = values[..., config.n_rings :].sum(axis=-1, keepdims=True)
+            return np.concatenate([values[..., : config.n_rings], beyond], axis=-1)
+
+        pixels = d.pixels[:, None, :] * d.covered[..., None]
+        parts = (d.difference, pixels, d.residual)
+        rows = np.stack([d.by_stratum(rings(v)) for v in parts], axis=1)
+        cells = np.concatenate([d.covered[:, None], d.by_stratum(d.covered)[:, :-1]], axis=1)
+        return cls(
+            d.bands,
+            d.edges,
+            config.n_rings,
+            HostSums.from_rows(d.host_index, rows, cells),
+            d.by_stratum(rings(d.difference - d.residual)).sum(axis=0),
+            d.by_stratum(d.covered).sum(axis=0, dtype=np.int64),
+        )
+
+    def __add__(self, other: RadialProfile) -> RadialProfile:
+        same_layout((self.bands, self.edges, self.n_rings), (other.bands, other.edges, other.n_rings))
+        return RadialProfile(
+            self.bands,
+            self.edges,
+            self.n_rings,
+            self.hosts + other.hosts,
+            self.arc + other.arc,
+            self.n_rows + other.n_rows,
+        )
+
+    def result(self, config: DiagnosticsConfig, seed: int) -> xr.Dataset:
+        """Profiles with 95 % intervals over hosts, core/peak ratios and half-light radii."""
+        same_layout((self.edges, self.n_rings), (tuple(config.theta_e_edges), config.n_rings))
+        shape = (3, len(self.edges), len(self.bands), self.n_rings + 1)
+        n_hosts = self.hosts.n_hosts.reshape(shape[1:3])
+        light, pixels, rest = with_all(self.hosts.total.reshape(shape), 1)
+        drawn = self.hosts.replicates(config.bootstrap, seed, "diagnostics.radial_profile").reshape(-1, *shape)
+        drawn = with_all(drawn, 2)
+        arc = with_all(self.arc, 0)
+
+        low, high = interval(ratio(drawn[:, 0], drawn[:, 1])[..., :-1], n_hosts[..., None])
+        rest_low, rest_high = interval(ratio(drawn[:, 2], drawn[:, 1])[..., :-1], n_hosts[..., None])
+        core_low, core_high = interval(_core_over_peak(drawn[:, 0], drawn[:, 1]), n_hosts)
+        half_low, half_high = interval(half_light_radius(drawn[:, 0]), n_hosts)
+        dims, per_ring = ["stratum", "band"], ["stratum", "band", "ring"]
+        unit = "nMgy/pixel"
+        out = {
+            "profile": named(per_ring, ratio(light, pixels)[..., :-1], unit, "mean of stamp - ctrl in the ring"),
+            "profile_low": named(per_ring, low, unit, "lower end of the 95 % host bootstrap"),
+            "profile_high": named(per_ring, high, unit, "upper end of the 95 % host bootstrap"),
+            "profile_expected": named(
+                per_ring, ratio(arc, pixels)[..., :-1], unit, "mean of the noiseless rendered arc in the ring"
+            ),
+            "residual": named(
+                per_ring, ratio(rest, pixels)[..., :-1], unit, "mean of stamp - ctrl - arc in the ring; 0 is expected"
+            ),
+            "residual_low": named(per_ring, rest_low, unit, "lower end of the 95 % host bootstrap"),
+            "residual_high": named(per_ring, rest_high, unit, "upper end of the 95 % host bootstrap"),
+            "n_pixels": named(per_ring, pixels[..., :-1].astype(np.int64), "1", "pixels in the ring, all rows"),
+            "core_over_peak": named(
+                dims, _core_over_peak(light, pixels), "1", "mean over r < 5 pix over the brightest ring's mean"
+            ),
+            "core_over_peak_low": named(dims, core_low, "1", "lower end of the 95 % host bootstrap"),
+            "core_over_peak_high": named(dims, core_high, "1", "upper end of the 95 % host bootstrap"),
+            "half_light_radius_pix": named(
+                dims, half_light_radius(light), "pixel",
+                "radius that holds half of the summed stamp - ctrl, linear within a ring; NaN beyond the last ring",
+            ),
+            "half_light_radius_pix_low": named(dims, half_low, "pixel", "lower end of the 95 % host bootstrap"),
+            "half_light_radius_pix_high": named(dims, half_high, "pixel", "upper end of the 95 % host bootstrap"),
+            "n_rows": named(dims, with_all(self.n_rows, 0), "1", "injection rows covered in the band"),
+            "n_hosts": named(dims, n_hosts, "1", "hosts of those rows"),
+        }  # fmt: skip
+        radius = named(["ring"], np.arange(self.n_rings) + 0.5, "pixel", "middle of the ring k <= r < k + 1")
+        return xr.Dataset(
+            out,
+            coords={"band": list(self.bands), "radius_pix": radius, **stratum_coords(self.edges)},
+            attrs={"title": "radial profile", "interval": "expanded percentile, bootstrap over hosts"},
+        )
+
+
+def _core_over_peak(light: Floats, pixels: Floats) -> Floats:
+    core = int(geometry.CORE_RADIUS_PIX)
+    profile = ratio(light, pixels)[..., :-1]
+    peak = np.max(profile, axis=-1, initial=-np.inf, where=np.isfinite(profile))
+    mean = ratio(light[..., :core].sum(axis=-1), pixels[..., :core].sum(axis=-1))
+    return ratio(mean, np.where(peak > 0, peak, 0))
+
+
+def half_light_radius(light: Floats) -> Floats:
+    """Radius (pixels) that holds half of ``light`` (..., ring + beyond); NaN if that lies beyond the last ring."""
+    inside = np.cumsum(light, axis=-1)
+    half = inside[..., -1:] / 2
+    reached = (inside >= half)[..., :-1]
+    ring = np.argmax(reached, axis=-1)[..., None]
+    before = np.where(ring > 0, np.take_along_axis(inside, np.maximum(ring - 1, 0), axis=-1), 0.0)
+    step = np.take_along_axis(light, ring, axis=-1)
+    radius = (ring + ratio(half - before, step))[..., 0]
+    return np.where(reached.any(axis=-1) & (half[..., 0] > 0), radius, np.nan)

@@ -1,0 +1,1 @@
+"""A lens finder, judged."""

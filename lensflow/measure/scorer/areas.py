@@ -1,0 +1,98 @@
+"""AUROC of a scorer on images as they are and without their core, and what is lost in between, with intervals.
+
+Nothing is fitted here, so an interval has only the choice of hosts to answer for: it comes from a bootstrap over
+hosts, with the same draws for the scores with and without the core. Stamps are compared with controls of other hosts
+only, and a host's control counts as often as the host has stamps: both classes then lie on the same hosts, also in a
+range of theta_E or SNR that some hosts fill more than others. In simulations (10 to 60 hosts, true areas of 0.81 to
+0.995) the intervals hold the truth in 92 to 99 % of cases.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import expit, logit, stdtrit
+
+from lensflow.measure.scorer.scorer import ScoreBlock
+from lensflow.stats.auc import host_bootstrap
+from lensflow.stats.difference import difference
+from lensflow.stats.hostsums import Z_95, spread
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number with its 95 % interval over hosts."""
+
+    value: float
+    low: float
+    high: float
+    sd: float = math.nan
+
+    def __str__(self) -> str:
+        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
+
+    @property
+    def ends(self) -> tuple[float, float, float]:
+        """Value, low, high."""
+        return self.value, self.low, self.high
+
+
+@dataclass(frozen=True)
+class Areas:
+    """AUROC with and without the core, and the loss between them in % of the first."""
+
+    bare: Estimate
+    filled: Estimate
+    drop_pct: Estimate
+
+    @classmethod
+    def of(cls, block: ScoreBlock, draws: int, seed: int, purpose: str) -> Areas:
+        """Areas of a block's stamps against the controls of their hosts."""
+        n_hosts, own = len(block.ctrl), block.own_ctrl
+        labels, hosts = np.repeat([True, False], len(block)), np.tile(block.host_index, 2)
+        found, drawn = [], []
+        for stamp, ctrl in ((block.stamp, block.ctrl), (block.stamp_filled, block.ctrl_filled)):
+            # One purpose, hence the same draws of hosts for both.
+            area, some = host_bootstrap(labels, np.concatenate([stamp, ctrl[own]]), hosts, draws, seed, purpose)
+            found.append(area_interval(area, some, n_hosts))
+            drawn.append(some)
+        bare, filled = found
+        if np.array_equal(block.stamp, block.stamp_filled) and np.array_equal(block.ctrl, block.ctrl_filled):
+            return cls(bare, filled, Estimate(0.0, 0.0, 0.0))  # the core is not looked at: nothing to estimate
+        # An area of 0 has nothing to lose.
+        scale = 100 / bare.value if bare.value > 0 else math.nan
+        drop = difference(bare.ends, filled.ends, _correlation(*drawn))
+        return cls(bare, filled, Estimate(*(scale * v for v in drop)))
+
+
+def area_interval(value: float, draws: Floats, n_hosts: int) -> Estimate:
+    """Interval of an area from its bootstrap draws: Student's t with n_hosts - 1 degrees of freedom on the logit.
+
+    On the logit because areas near 1 scatter downwards, and percentiles then err on the side that passes: with 60
+    hosts and a true area of 0.96 they lay above it in 8 % of simulated cases, not 2.5 %; these in 2 to 5 %.
+
+    An area of exactly 0 or 1 has draws without scatter. Its interval is that of a share of as many independent trials
+    as there are hosts (Wilson 1927, JASA 22, 209): no area has a larger variance than value * (1 - value) / n
+    (Birnbaum & Klose 1957, Ann. Math. Stat. 28, 933).
+    """
+    sd = float(spread(draws, n_hosts))
+    if not math.isfinite(value + sd):
+        return Estimate(value, math.nan, math.nan, sd)
+    if value in (0.0, 1.0):
+        end = n_hosts / (n_hosts + Z_95**2)
+        return Estimate(value, end if value else 0.0, 1.0 if value else 1 - end, sd)
+    reach = float(stdtrit(n_hosts - 1, 0.975)) * sd / (value * (1 - value))
+    low, high = expit(logit(value) + np.array([-reach, reach]))
+    return Estimate(value, float(low), float(high), sd)
+
+
+def _correlation(a: Floats, b: Floats) -> float:
+    both = np.isfinite(a) & np.isfinite(b)
+    if both.sum() < 2 or np.ptp(a[both]) == 0 or np.ptp(b[both]) == 0:
+        return 0.0
+    return float(np.corrcoef(a[both], b[both])[0, 1])

@@ -1,0 +1,304 @@
+"""Scores of a trained lens finder, or of anything else that scores images: stamps, controls, both without their core.
+
+A scorer is a callable that takes images (n, band, y, x), float32, nMgy/pixel, and returns n numbers, higher for what
+looks more like a lens. scikit-learn's estimators are called with one row of pixels per image. What the scores say is
+judged in :mod:`lensflow.measure.scorer.gates`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import ArrayLike, NDArray
+
+from lensflow import geometry
+from lensflow.errors import GateError
+from lensflow.measure.gate.recipes import MAD_TO_SIGMA
+from lensflow.stats.hostsums import column
+
+Images = NDArray[np.float32]
+Scores = NDArray[np.float64]
+Scorer = Callable[[Images], Scores]
+
+# Width of the ring about the core whose median takes the core's place.
+RING_WIDTH_PIX = 3.0
+# Images that a scorer sees at once: 25 MB in three bands of 64 x 64 pixels.
+BATCH = 512
+
+
+@dataclass(frozen=True, eq=False)
+class ScoreBlock:
+    """Scores of injection rows and of their hosts' unlensed controls, each host's control once.
+
+    Attributes
+    ----------
+    stamp, stamp_filled : ndarray of float64, shape (n,)
+        Scores of the stamps, as they are and with the core filled.
+    row_id, host_index, theta_e_arcsec, arc_snr, split : ndarray, shape (n,)
+        Of the stamps, as in the manifest and the metrics.
+    absent : ndarray of int64, shape (n,)
+        Bands that the survey does not have there: 0 in every pixel of stamp and control.
+    ctrl, ctrl_filled : ndarray of float64, shape (h,)
+        Scores of the controls.
+    ctrl_host, ctrl_row_id : ndarray, shape (h,)
+        The controls' hosts, each once and sorted, and the row that each was taken from.
+    """
+
+    stamp: Scores
+    stamp_filled: Scores
+    row_id: NDArray[np.uint64]
+    host_index: NDArray[np.int64]
+    theta_e_arcsec: NDArray[np.float64]
+    arc_snr: NDArray[np.float64]
+    split: NDArray[np.uint8]
+    absent: NDArray[np.int64]
+    ctrl: Scores
+    ctrl_filled: Scores
+    ctrl_host: NDArray[np.int64]
+    ctrl_row_id: NDArray[np.uint64]
+
+    def __len__(self) -> int:
+        return len(self.row_id)
+
+    @property
+    def own_ctrl(self) -> NDArray[np.int64]:
+        """For each stamp, the place of its host's control."""
+        return np.searchsorted(self.ctrl_host, self.host_index)
+
+    def take(self, rows: NDArray[Any]) -> ScoreBlock:
+        """Rows of the block, in the order given, with the controls of their hosts."""
+        kept = np.isin(self.ctrl_host, self.host_index[rows])
+        return ScoreBlock(**{n: getattr(self, n)[kept if n.startswith("ctrl") else rows] for n in _COLUMNS})
+
+    @staticmethod
+    def empty() -> ScoreBlock:
+        """No rows."""
+        ids = {"row_id": np.uint64, "ctrl_row_id": np.uint64, "split": np.uint8}
+        ids |= dict.fromkeys(("host_index", "absent", "ctrl_host"), np.int64)
+        return ScoreBlock(**{n: np.empty(0, ids.get(n, np.float64)) for n in _COLUMNS})
+
+    @staticmethod
+    def concat(blocks: Iterable[ScoreBlock]) -> ScoreBlock:
+        """Join blocks in one order, whatever theirs; a host that lies in two of them keeps one control."""
+        parts = [ScoreBlock.empty(), *blocks]
+        every = {n: np.concatenate([getattr(p, n) for p in parts]) for n in _COLUMNS}
+        order = np.lexsort((every["row_id"], every["host_index"]))
+        of_ctrl = _first_of_host(every["ctrl_host"], every["ctrl_row_id"])
+        return ScoreBlock(**{n: v[of_ctrl if n.startswith("ctrl") else order] for n, v in every.items()})
+
+
+_COLUMNS = tuple(f.name for f in fields(ScoreBlock))
+
+
+def score_block(pairs: xr.Dataset, scorer: Scorer, core_radius_pix: float) -> ScoreBlock:
+    """Score the injection rows of a block of pairs and their hosts' controls.
+
+    Parameters
+    ----------
+    pairs : Dataset
+        A region of pairs, with manifest columns, metrics and ``ctrl``.
+    scorer : callable
+        As :func:`as_scorer` gives.
+    core_radius_pix : float
+        Of the core that is filled for the second set of scores.
+
+    Raises
+    ------
+    GateError
+        If the scorer fails, does not return one number per image, or scores an image by the images beside it.
+    StoreError
+        If a variable is missing.
+    """
+    rows = np.flatnonzero(~column(pairs, "is_control").astype(bool))
+    of = {n: column(pairs, n)[rows] for n in ("row_id", "host_index", "theta_e_arcsec", "arc_snr", "split")}
+    stamp, every_ctrl = column(pairs, "stamp"), column(pairs, "ctrl")
+    x, y = (column(pairs, n).astype(np.float64) for n in ("x_center", "y_center"))
+    of_host = _first_of_host(of["host_index"], of["row_id"])
+
+    def scores(images: NDArray[Any], of_rows: NDArray[np.int64]) -> tuple[Scores, Scores]:
+        bare, filled = np.empty(len(of_rows)), np.empty(len(of_rows))
+        for first in range(0, len(of_rows), BATCH):
+            part = of_rows[first : first + BATCH]
+            place = slice(first, first + len(part))
+            # Copies: a scorer may normalise in place.
+            bare[place] = _called(scorer, images[part].astype(np.float32), alone=first == 0)
+            without = fill_core(images[part], every_ctrl[part], x[part], y[part], core_radius_pix)
+            filled[place] = _called(scorer, without)
+        return bare, filled
+
+    of_stamp, of_ctrl = scores(stamp, rows), scores(every_ctrl, rows[of_host])
+    return ScoreBlock(
+        stamp=of_stamp[0],
+        stamp_filled=of_stamp[1],
+        row_id=of["row_id"].astype(np.uint64),
+        host_index=of["host_index"].astype(np.int64),
+        theta_e_arcsec=of["theta_e_arcsec"].astype(np.float64),
+        arc_snr=of["arc_snr"].astype(np.float64),
+        split=of["split"].astype(np.uint8),
+        absent=(~np.isfinite(column(pairs, "psf_fwhm_arcsec")[rows])).sum(axis=1),
+        ctrl=of_ctrl[0],
+        ctrl_filled=of_ctrl[1],
+        ctrl_host=of["host_index"][of_host].astype(np.int64),
+        ctrl_row_id=of["row_id"][of_host].astype(np.uint64),
+    )
+
+
+def _first_of_host(host_index: NDArray[Any], row_id: NDArray[Any]) -> NDArray[np.int64]:
+    """Row with the lowest id of each host: the same one whatever block the host's rows came in."""
+    order = np.lexsort((row_id, host_index))
+    return order[np.unique(host_index[order], return_index=True)[1]]
+
+
+def fill_core(
+    images: NDArray[Any], ctrl: NDArray[Any], x_center: ArrayLike, y_center: ArrayLike, radius_pix: float
+) -> Images:
+    """Replace the core of images by their hosts' local background, measured on the unlensed control.
+
+    Parameters
+    ----------
+    images, ctrl : ndarray, shape (n, band, y, x)
+        Stamps (or the controls themselves) and their controls.
+    x_center, y_center : array_like, shape (n,)
+        Targets in stamp pixels: the core is where the lens is, not the stamp's middle.
+    radius_pix : float
+        Pixels at r < radius are replaced, by one number per image and band.
+
+    Returns
+    -------
+    ndarray of float32
+        New; pixels outside of the core keep their bits.
+
+    Raises
+    ------
+    GateError
+        If the ring does not lie within the stamp.
+
+    Notes
+    -----
+    The number is the median of the **control** at radius <= r < radius + 3 pix. A median of the stamp there would
+    hold the arc's own light and put it into the core of one class only. The control's is the same for both, hence
+    tells a stamp from its own control by nothing; and unlike the sky far out it is the galaxy's light next to the
+    hole, so that the image stays nearer to what a network has seen.
+    """
+    size = images.shape[-1]
+    r = geometry.radius_pix(size, x_center, y_center)
+    off = np.abs(np.concatenate([np.ravel(x_center), np.ravel(y_center)]) - geometry.centre(size)).max(initial=0.0)
+    reach = int(np.ceil(radius_pix + RING_WIDTH_PIX + off + 1))
+    middle = geometry.core_box(size, min(size, 2 * reach))
+    near = r[:, *middle]
+    ring = (near >= radius_pix) & (near < radius_pix + RING_WIDTH_PIX)
+    if not ring.any(axis=(1, 2)).all():
+        raise GateError(
+            f"scorer.core_radius_pix: a stamp of {size} pixels has no pixel at {radius_pix:g} <= r < "
+            f"{radius_pix + RING_WIDTH_PIX:g} pix to fill the core from. Choose a smaller radius."
+        )
+    around = np.where(ring[:, None], ctrl[:, :, *middle], np.nan)
+    level = np.nanmedian(around, axis=(2, 3))[:, :, None, None]
+    return np.where(r[:, None] < radius_pix, level, images).astype(np.float32)
+
+
+def as_scorer(found: Any, name: str = "scorer") -> Scorer:
+    """Make one callable of a function, a callable object or a scikit-learn estimator.
+
+    Parameters
+    ----------
+    found : callable, or object with ``predict_proba``, ``decision_function`` or ``predict``
+        A callable gets images (n, band, y, x) and returns shape (n,) or (n, 1). The methods are tried in this order
+        on what is not callable, with pixels flattened to (n, band * y * x); of ``predict_proba`` the second of two
+        columns is the score.
+    name : str
+        For messages.
+
+    Returns
+    -------
+    callable
+        Images to float64 scores of shape (n,); raises GateError where it does not come to that.
+    """
+    if isinstance(found, type):
+        raise GateError(f"{name}: is the class {found.__name__}; a scorer is the object that scores: name an instance")
+    call, flat, method = found, False, ""
+    if not callable(found):
+        method = next((m for m in ("predict_proba", "decision_function", "predict") if hasattr(found, m)), "")
+        if not method:
+            raise GateError(
+                f"{name}: a {type(found).__name__} can neither be called with images nor has predict_proba, "
+                "decision_function or predict"
+            )
+        call, flat = getattr(found, method), True
+
+    def score(images: Images) -> Scores:
+        try:
+            given = call(images.reshape(len(images), -1) if flat else images)
+            values = np.asarray(given, dtype=np.float64)
+        except Exception as error:  # whatever a model may raise; the way out is the model's own message
+            raise GateError(
+                f"{name}: failed on images of shape {images.shape}: {type(error).__name__}: {error}"
+            ) from error
+        if method == "predict_proba" and values.shape == (len(images), 2):
+            values = values[:, 1]
+        if values.shape == (len(images), 1):
+            values = values[:, 0]
+        if values.shape != (len(images),):
+            raise GateError(
+                f"{name}: must return one score per image, shape ({len(images)},), not {values.shape}"
+                + (" (predict_proba of two classes)" if method == "predict_proba" else "")
+            )
+        return values
+
+    return score
+
+
+def _called(scorer: Scorer, images: Images, alone: bool = False) -> Scores:
+    """Scores of a batch; with ``alone``, its first image must score the same without the others."""
+    first = images[:1].copy()
+    scores = scorer(images)
+    if alone and len(images) > 1 and np.isfinite(scores).all():
+        single = float(scorer(first)[0])
+        # Single precision sums in other orders for other batches.
+        if not abs(single - scores[0]) <= 1e-3 * float(np.ptp(scores)) + 1e-5 * abs(float(scores[0])):
+            raise GateError(
+                f"scorer: one image scores {scores[0]:.6g} among {len(images)} and {single:.6g} alone. Scores must not "
+                "depend on the images beside it, nor on chance: is a network in training mode (dropout, batch "
+                "normalisation), or does something normalise over the batch?"
+            )
+    return scores
+
+
+def blue_ring(images: Images) -> Scores:
+    """Score the brightest stretch of a ring in what the first band holds beyond the host's own colour.
+
+    A baseline to hold a trained finder against, and an example of a scorer: no product. The lens galaxy is red and
+    brightest at its centre, arcs are blue and lie around it. So the second band, scaled to the first by the host's
+    colour, is taken from the first; the score is the largest mean of what is left in a sixth of a ring 2 pixels wide,
+    2 <= r < 12 pix, over its standard error for the noise of the stamp's outskirts.
+
+    Parameters
+    ----------
+    images : ndarray, shape (n, band, y, x)
+        Bands from blue to red, at least two; the target at the stamp's middle to within a pixel.
+
+    Returns
+    -------
+    ndarray of float64, shape (n,)
+        Signal to noise of the bluest sector. 0 where a band is absent.
+    """
+    blue, red = (images[:, k].astype(np.float64) for k in (0, 1))
+    size = images.shape[-1]
+    middle = geometry.centre(size)
+    near = geometry.disc(size, middle, middle, 12.0)
+    away = geometry.annulus(size, middle, middle, geometry.ANNULUS_INNER_PIX)
+    top, bottom = (blue * red)[:, near].sum(axis=1), (red * red)[:, near].sum(axis=1)
+    colour = np.divide(top, bottom, out=np.zeros(len(images)), where=bottom > 0)
+    left = blue - colour[:, None, None] * red
+    noise = np.median(np.abs(left[:, away]), axis=1) * MAD_TO_SIGMA
+    ring, sector = geometry.ring_index(size, middle, middle, 12) // 2, geometry.sector_index(size, middle, middle, 6)
+    best = np.full(len(images), -np.inf)
+    for k in range(1, 6):
+        for s in range(6):
+            pixels = (ring == k) & (sector == s)
+            best = np.maximum(best, left[:, pixels].mean(axis=1) * np.sqrt(pixels.sum()))
+    return np.divide(best, noise, out=np.zeros(len(images)), where=noise > 0)

@@ -1,0 +1,1 @@
+"""Known faults and graded leaks, and who notices."""

@@ -1,0 +1,107 @@
+"""The steps of a run: each reads what the one before wrote, does its part on Dask, and can resume."""
+
+import sys
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lensflow.run.certify import Checked, certify_step, check_step
+    from lensflow.run.compare import compare_step
+    from lensflow.run.cut import cut_step, freeze_cutouts
+    from lensflow.run.doctor import doctor
+    from lensflow.run.inject import inject, inject_step
+    from lensflow.run.measure import diagnose_step, gate_step, measure_step
+    from lensflow.run.plan import estimate_step, freeze_manifest, plan_step
+    from lensflow.run.report import report_step
+    from lensflow.run.rerender import rerender
+    from lensflow.run.run_all import RunResults, run
+    from lensflow.run.score import score_step, stored_scorers
+    from lensflow.run.tune_core import tune_core_step
+    from lensflow.run.verify import Verification, verify_step
+    from lensflow.run.zoo import zoo_step
+    from lensflow.store.run_folder import RunFolder
+
+# Name -> module, imported at its first use: a command that has nothing to do need not wait for all of them.
+_MODULES = {
+    "Checked": "certify",
+    "RunFolder": "run_folder",
+    "RunResults": "run",
+    "Verification": "verify",
+    "certify_step": "certify",
+    "check_step": "certify",
+    "compare_step": "compare",
+    "cut_step": "cut",
+    "diagnose_step": "measure",
+    "doctor": "doctor",
+    "estimate_step": "plan",
+    "freeze_cutouts": "cut",
+    "freeze_manifest": "plan",
+    "gate_step": "measure",
+    "inject": "inject",
+    "inject_step": "inject",
+    "measure_step": "measure",
+    "plan_step": "plan",
+    "report_step": "report",
+    "rerender": "rerender",
+    "run": "run",
+    "score_step": "score",
+    "stored_scorers": "score",
+    "tune_core_step": "tune_core",
+    "verify_step": "verify",
+    "zoo_step": "zoo",
+}
+
+__all__ = [
+    "Checked",
+    "RunFolder",
+    "RunResults",
+    "Verification",
+    "certify_step",
+    "check_step",
+    "compare_step",
+    "cut_step",
+    "diagnose_step",
+    "doctor",
+    "estimate_step",
+    "freeze_cutouts",
+    "freeze_manifest",
+    "gate_step",
+    "inject",
+    "inject_step",
+    "measure_step",
+    "plan_step",
+    "report_step",
+    "rerender",
+    "run",
+    "score_step",
+    "stored_scorers",
+    "tune_core_step",
+    "verify_step",
+    "zoo_step",
+]
+
+
+class _Steps(ModuleType):
+    """This package: its names are its functions, imported at their first use.
+
+    The functions doctor, inject, rerender and run have the names of their modules. The import of such a module would
+    put it in the function's place; here it does not.
+    """
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in _MODULES:
+            raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
+        value = getattr(import_module(f"{self.__name__}.{_MODULES[name]}"), name)
+        self.__dict__[name] = value
+        return value
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not (name in _MODULES and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+    def __dir__(self) -> list[str]:
+        return sorted(__all__)
+
+
+sys.modules[__name__].__class__ = _Steps

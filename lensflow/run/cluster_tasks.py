@@ -1,0 +1,185 @@
+"""Tasks on a Dask cluster: started a few thousand at a time, errors of ours told from those of the cluster."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import CancelledError
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+from distributed import Client, Future, KilledWorker, as_completed, span
+from distributed.metrics import context_meter
+
+from lensflow.cluster import quiet
+from lensflow.cluster.watch import Watch
+from lensflow.config import StorageConfig
+from lensflow.errors import ClusterError, LensflowError, StoreError
+from lensflow.fits.transport import TransportError
+from lensflow.run.tree import Tree
+from lensflow.store import s3
+
+# Tasks that the scheduler knows of at a time: enough for every worker and for adaptive scaling to see a backlog.
+MIN_WINDOW, TASKS_PER_THREAD = 2000, 20
+
+
+@dataclass(frozen=True)
+class _Refused:
+    """An error of ours on its way to the client."""
+
+    error: LensflowError
+
+
+def _may_pass(error: LensflowError) -> bool:
+    """Whether another attempt may succeed: bytes that could not be moved, a store that did not answer."""
+    return isinstance(error, TransportError) or (isinstance(error, StoreError) and isinstance(error.__cause__, OSError))
+
+
+@dataclass(frozen=True)
+class _Placed:
+    """A task that reaches the stores as this process does, in another one."""
+
+    task: Callable[[int], Any]
+    storage: dict[str, StorageConfig]
+
+    def __call__(self, index: int) -> Any:
+        s3.use(self.storage)
+        quiet.install()
+        try:
+            result = self.task(index)
+        except LensflowError as error:
+            # What another attempt cannot change comes back as a value: raised, Dask would try it twice more and log a
+            # traceback for each.
+            if _may_pass(error):
+                raise
+            return _Refused(error)
+        # Shown as they come on the dashboard's page "Fine Performance Metrics", by stage: rows, statuses, reasons.
+        for name, number in getattr(result, "counts", {}).items():
+            context_meter.digest_metric(name, number, "rows")
+        return result
+
+
+class Each:
+    """Every index is a task, and its value is handed on."""
+
+    def __init__(self, task: Callable[[int], Any]):
+        self._placed = _Placed(task, s3.in_use())
+
+    def start(self, client: Client, some: list[int], name: str) -> list[Future]:
+        """Start some indices; the futures whose values are to be handed on."""
+        # map sends the task itself once, whatever the number of calls.
+        return list(client.map(self._placed, some, key=name, pure=False, retries=2, batch_size=None))
+
+    def held(self) -> list[Future]:
+        """Futures that nobody waits for."""
+        return []
+
+    def close(self) -> None:
+        """Let go of all futures."""
+
+
+@dataclass(frozen=True)
+class Done:
+    """A task whose value stayed on its worker."""
+
+
+def _done(value: Any) -> Any:
+    return value if isinstance(value, _Refused) else Done()
+
+
+@dataclass(frozen=True)
+class _Joined:
+    """Join values, unless one of them is an error."""
+
+    join: Callable[[list[Any]], Any]
+
+    def __call__(self, values: list[Any]) -> Any:
+        return next((v for v in values if isinstance(v, _Refused)), None) or self.join(values)
+
+
+class Summed:
+    """Every index is a task; values are joined where they are, and the last one is handed on.
+
+    Beside each task a second one says that it is done, so that its value can go as soon as it is joined.
+    """
+
+    def __init__(self, task: Callable[[int], Any], number: int, join: Callable[[list[Any]], Any]):
+        self._placed, self._joined, self._name = _Placed(task, s3.in_use()), _Joined(join), ""
+        self._tree: Tree[Future] | None = Tree(number, self._submit)
+        self._number, self._started = number, 0
+        self._client: Client | None = None
+
+    def start(self, client: Client, some: list[int], name: str) -> list[Future]:
+        """Start some indices, and what joins them; as :meth:`Each.start`."""
+        assert self._tree is not None
+        self._client, self._name = client, name
+        leaves = client.map(self._placed, some, key=name, pure=False, retries=2, batch_size=None)
+        out = list(client.map(_done, leaves, key=f"{name}-done", pure=False, retries=2, priority=2))
+        for leaf in leaves:
+            self._tree.add(self._started, leaf)
+            self._started += 1
+        return [*out, self._tree.root] if self._started == self._number else out
+
+    def held(self) -> list[Future]:
+        """Values that wait for their neighbours."""
+        return self._tree.waiting() if self._tree else []
+
+    def close(self) -> None:
+        """Let go of all futures: the tree knows what joins its values, which knows the tree."""
+        self._tree = None
+
+    def _submit(self, parts: list[Future]) -> Future:
+        key = f"{self._name}-join-{uuid.uuid4().hex}"
+        # Before new tasks: what is joined takes less room.
+        assert self._client is not None
+        return self._client.submit(self._joined, parts, key=key, pure=False, retries=2, priority=1)
+
+
+def on_cluster(client: Client, work: Each | Summed, indices: Sequence[int], stage: str) -> Generator[Any, None, None]:
+    """Yield what the work hands on, as it comes; errors as :func:`lensflow.run.execute.run_tasks`."""
+    window = max(MIN_WINDOW, TASKS_PER_THREAD * sum(client.nthreads().values()))
+    waiting, pending = iter(indices), set()
+    completed = as_completed(with_results=True)
+
+    def submit(number: int) -> None:
+        some = [int(i) for i in islice(waiting, number)]
+        if some:
+            name = stage.replace(" ", "-")
+            with span("lensflow", name):
+                futures = work.start(client, some, name)
+            pending.update(futures)
+            completed.update(futures)
+
+    watch = Watch(client, stage, lambda: client.cancel([*pending, *work.held()], force=True))
+    try:
+        submit(window)
+        watch.start()
+        while pending:
+            try:
+                future, value = next(completed)
+            except KilledWorker as error:
+                raise StoreError(
+                    f"{stage}: a worker died several times on the same region, most likely for lack of memory "
+                    f"({error}). Raise cluster.memory_limit, or lower store.shard_mb in a new out; finished regions "
+                    "are kept."
+                ) from error
+            if isinstance(value, CancelledError) and watch.problem:
+                raise ClusterError(watch.problem)
+            if isinstance(value, _Refused):
+                raise value.error
+            watch.progress()
+            if isinstance(value, CancelledError):  # handed on as if it were a result
+                raise ClusterError(
+                    f"{stage}: the scheduler is gone, or somebody cancelled the tasks ({value}). Finished regions are "
+                    "kept: start the cluster again and run the same command."
+                )
+            pending.discard(future)
+            if len(pending) <= window // 2:
+                submit(window - len(pending))
+            yield value
+    finally:
+        watch.stop()
+        if client.status == "running":
+            client.cancel([*pending, *work.held()])
+        work.close()

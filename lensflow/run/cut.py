@@ -1,0 +1,359 @@
+"""Cut stamps for every target: one task per region of hosts, in order of split and brick."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from lensflow import schema
+from lensflow.config import RunConfig, fingerprint
+from lensflow.errors import SurveyError
+from lensflow.run.execute import Progress, Stopwatch, peak_rss_mb, run_tasks, silent
+from lensflow.run.identity import keep_config, refuse_other_cut
+from lensflow.run.sources import dataset_content, find_targets, pixel_scale_arcsec, survey_layout
+from lensflow.schema import PsfSource, Reason, Status, reason_names
+from lensflow.store import create, objects, paths, receipts, resume
+from lensflow.store.lease import Held, hold
+from lensflow.store.open import host_tables, open_cutouts, read_attrs, read_head, stored_regions
+from lensflow.store.receipts import Receipt
+from lensflow.store.regions import Region, Regions
+from lensflow.store.run_folder import RunFolder, rows_of_a_region
+from lensflow.survey.contradictions import contradictions
+from lensflow.survey.cutouts import cut_block
+from lensflow.survey.photometry import with_measurements
+from lensflow.survey.psf_ratio import map_psfsizes, sample_bricks
+from lensflow.survey.psfsize import REFERENCE_BAND, measured_band_ratio
+from lensflow.survey.stamps import read_stamps
+
+# Lines about single files in the error of a run that stops.
+MESSAGES_SHOWN = 5
+# Hosts that are named in it; hosts that may fail in any run, however small the share.
+HOSTS_SHOWN, FEW_HOSTS = 5, 3
+
+
+def cut_step(config: RunConfig, progress: Progress = silent) -> xr.Dataset:
+    """Cut every target of a config's survey into its cutouts store; finished regions are not done again.
+
+    Parameters
+    ----------
+    config : RunConfig
+        ``survey.root`` (bricks), ``survey.synthetic`` (bricks that are written first) or ``survey.stamps``.
+    progress : callable, optional
+
+    Returns
+    -------
+    Dataset
+        The open cutouts: one row per target, whatever happened to it.
+
+    Raises
+    ------
+    TargetError, SurveyError, StoreError
+        For input that cannot be used, when more hosts fail than ``survey.failure_budget`` allows, or when another
+        run is at work in the folder.
+    """
+    with hold(RunFolder.of(config).root) as held:
+        return _cut(config, progress, held)
+
+
+def _cut(config: RunConfig, progress: Progress, held: Held) -> xr.Dataset:
+    folder = RunFolder.of(config)
+    refuse_other_cut(config)  # before a synthetic survey is written
+    targets, inputs = find_targets(config, progress)
+    identity = resume.identity(config, "cutouts", inputs)
+    stamp, n_hosts = fingerprint(identity), targets.sizes["host"]
+    resuming = resume.may_resume(folder.cutouts, identity)
+    keep_config(config)
+    if not resuming:
+        _create(config, targets, identity, store_attrs(config, targets, progress), held)
+    regions = stored_regions(folder.cutouts, "cutouts")
+    todo = receipts.unfinished_regions(folder.receipts("cutouts"), regions, stamp)
+    done = receipts.read_receipts(folder.receipts("cutouts"))
+    waiting = {r.index for r in todo}
+    budget = _Budget(config, n_hosts)
+    for region in regions:
+        if region.index not in waiting:
+            budget.add(done[region.index])
+    budget.check()
+    # Read back, not measured again: a run that goes on fills holes as its first regions did.
+    ratio: Any = read_attrs(folder.cutouts, "cutouts").get("psf_band_ratio", {})
+    task = CutTask(config, stamp, regions, ratio, held.guard)
+    for receipt in run_tasks(task, [r.index for r in todo], "cut", progress):
+        held.check()
+        budget.add(receipt)
+        budget.check()
+    receipts.require_finished(folder.receipts("cutouts"), folder.cutouts, regions, stamp)
+    return open_cutouts(folder.cutouts)
+
+
+def cutouts_identity(
+    config: RunConfig, progress: Progress = silent
+) -> tuple[xr.Dataset, dict[str, Any], dict[str, Any]]:
+    """Targets, identity and attributes of the cutouts store of a config; nothing is cut."""
+    targets, inputs = find_targets(config, progress)
+    return targets, resume.identity(config, "cutouts", inputs), store_attrs(config, targets, progress)
+
+
+def store_attrs(config: RunConfig, targets: xr.Dataset, progress: Progress) -> dict[str, Any]:
+    """What is measured or counted before anything is cut, and kept for a run that goes on later."""
+    counted = ("n_read", "n_removed", "removed", "n_duplicates", "hosts_by_split")
+    return {
+        **{k: targets.attrs[k] for k in counted},
+        "notes": list(targets.attrs.get("notes", ())),
+        "psf_band_ratio": psf_band_ratio(config, targets, progress),
+        "pixel_scale_arcsec": pixel_scale_arcsec(config, targets),
+    }
+
+
+def psf_band_ratio(config: RunConfig, targets: xr.Dataset, progress: Progress = silent) -> dict[str, float]:
+    """Median PSF size of each band over r, from the maps of ``survey.psf_ratio_bricks`` bricks at their targets.
+
+    Read before anything is cut, one task a brick, so that a hole in one band's map is filled alike in every region.
+    Bands without a host that has both sizes are left out: the theory stands in for them.
+    """
+    survey = config.survey
+    if survey.stamps is not None or REFERENCE_BAND not in config.bands or len(config.bands) == 1:
+        return {}
+    layout, names = survey_layout(config), targets["brickname"].values.astype(str)
+    bricks = sample_bricks(names, survey.psf_ratio_bricks)
+    place = {b: targets[["ra_deg", "dec_deg"]].isel(host=names == b) for b in bricks}
+    position = {b: (at["ra_deg"].values, at["dec_deg"].values) for b, at in place.items()}
+
+    def measure(index: int) -> list[list[float]]:
+        return map_psfsizes(layout, bricks[index], config.bands, *position[bricks[index]]).tolist()
+
+    sizes = [row for rows in run_tasks(measure, range(len(bricks)), "psf sizes", progress) for row in rows]
+    size = np.array(sizes, dtype=np.float64).reshape(-1, len(config.bands))
+    source = np.where(size > 0, PsfSource.MAP, PsfSource.NONE)
+    return {band: round(value, 6) for band, value in measured_band_ratio(size, source, config.bands).items()}
+
+
+def freeze_cutouts(cutouts: xr.Dataset, config: RunConfig) -> None:
+    """Make given cutouts (imported stamps, a subset) the cutouts of a run; nothing to do if they are already.
+
+    Raises
+    ------
+    StaleStoreError
+        If the run folder holds other cutouts.
+    """
+    with hold(RunFolder.of(config).root) as held:
+        _freeze(cutouts, config, held)
+
+
+def _freeze(cutouts: xr.Dataset, config: RunConfig, held: Held) -> None:
+    folder = RunFolder.of(config)
+    opened = cutouts.attrs.get("fingerprint")
+    if opened and paths.group_exists(folder.cutouts):
+        stored = open_cutouts(folder.cutouts)
+        if stored.attrs["fingerprint"] == opened and stored.sizes == cutouts.sizes:
+            return
+    block = cutouts.compute()
+    identity = resume.identity(config, "cutouts", {"cutouts": dataset_content(block)})
+    stamp = fingerprint(identity)
+    if not resume.may_resume(folder.cutouts, identity):
+        attrs = {"pixel_scale_arcsec": float(block.attrs["pixel_scale_arcsec"])}
+        _create(config, block, identity, attrs, held)
+    regions = stored_regions(folder.cutouts, "cutouts")
+    for region in receipts.unfinished_regions(folder.receipts("cutouts"), regions, stamp):
+        _write(config, block.isel(host=region.slice), region, stamp, Stopwatch(), held.guard)
+
+
+def _create(config: RunConfig, head: xr.Dataset, identity: dict[str, Any], attrs: dict[str, Any], held: Held) -> None:
+    folder = RunFolder.of(config)
+    held.guard()
+    receipts.clear(folder.receipts("cutouts"))
+    create_cutouts(folder.cutouts, config, head, identity, attrs, held.guard)
+
+
+def create_cutouts(
+    url: str,
+    config: RunConfig,
+    head: xr.Dataset,
+    identity: dict[str, Any],
+    attrs: dict[str, Any],
+    guard: objects.Guard = objects.unguarded,
+) -> None:
+    """Create the cutouts store of a config, without any region."""
+    create.create_store(
+        url,
+        "cutouts",
+        head.sizes["host"],
+        config.bands,
+        head=head,
+        stamp_size=config.survey.stamp_size,
+        psf_size=config.survey.psf_image_size,
+        optional=("psf_kernel",) if _has_psf_images(config, head) else (),
+        rows_per_region=config.store.hosts_per_region or rows_of_a_region(config, head.sizes["host"]),
+        inner_chunk=config.store.inner_chunk,
+        codec=config.store.codec,
+        attrs={**attrs, "identity": identity, "fingerprint": fingerprint(identity)},
+        guard=guard,
+    )
+
+
+def _has_psf_images(config: RunConfig, head: xr.Dataset) -> bool:
+    """Bricks have them where the config asks; cutouts that are frozen where they come with them."""
+    if "image" in head:
+        return "psf_kernel" in head
+    stamps = config.survey.stamps
+    return config.survey.psf_images if stamps is None else bool(stamps.psf_files)
+
+
+def _write(
+    config: RunConfig, block: xr.Dataset, region: Region, stamp: str, watch: Stopwatch, guard: objects.Guard
+) -> Receipt:
+    """Write one region of hosts, and its receipt last."""
+    folder = RunFolder.of(config)
+    written = create.write_region(block, folder.cutouts, "cutouts", region, guard)
+    watch.lap("write")
+    receipt = Receipt(
+        region=region.index,
+        start=region.start,
+        stop=region.stop,
+        fingerprint=stamp,
+        checksums=written["checksums"],
+        counts=count_hosts(block) | count_bytes(block),
+        seconds=watch.seconds,
+        bytes=written["bytes"],
+        objects=written["objects"],
+        messages=list(block.attrs.get("messages", [])),
+        peak_rss_mb=peak_rss_mb(),
+    )
+    return receipts.write_receipt(folder.receipts("cutouts"), receipt)
+
+
+class CutTask:
+    """Cut one region of hosts and write it; a class, so that Dask ships the config once per task, pickled."""
+
+    def __init__(
+        self,
+        config: RunConfig,
+        stamp: str,
+        regions: Regions,
+        psf_band_ratio: dict[str, float],
+        guard: objects.Guard = objects.unguarded,
+    ):
+        self.config, self.stamp, self.regions, self.psf_band_ratio = config, stamp, regions, psf_band_ratio
+        self.guard = guard
+
+    def __call__(self, index: int) -> Receipt:
+        """Do region ``index``: read, cut, measure, write, and the receipt last."""
+        watch, region = Stopwatch(), self.regions[index]
+        block = self.block(region, watch)
+        return _write(self.config, block, region, self.stamp, watch, self.guard)
+
+    def block(self, region: Region, watch: Stopwatch) -> xr.Dataset:
+        """Cut a region's hosts; nothing is written."""
+        config = self.config
+        head = read_head(RunFolder.of(config).cutouts, "cutouts", region.slice)
+        watch.lap("read targets")
+        if config.survey.stamps is not None:
+            every = read_stamps(config.survey.stamps, config.bands, config.survey)
+            where = {name: i for i, name in enumerate(every["host_id"].values)}
+            block = every.isel(host=[where[name] for name in head["host_id"].values])
+        else:
+            block = cut_block(head, survey_layout(config), config.bands, config.survey, self.psf_band_ratio)
+        watch.lap("read and decompress")
+        block = with_measurements(block, config.survey.host_shapes)
+        block.attrs["messages"] = [*block.attrs.get("messages", []), *contradictions(block)]
+        return block
+
+
+def count_hosts(block: xr.Dataset) -> dict[str, int]:
+    """Hosts by status and by reason (with the band's name), for receipts and summaries."""
+    status = block["status"].values
+    counts = {"hosts": len(status), **{f"status: {s.name}": int((status == s).sum()) for s in Status}}
+    for k, band in enumerate(block["band"].values):
+        for reason in Reason:
+            if reason & schema.BAND_REASONS:
+                number = int((block["band_reasons"].values[:, k] & int(reason) > 0).sum())
+                counts.update({f"reason: {reason.name}_{band}": number} if number else {})
+    of_host = block["reasons"].values & ~np.bitwise_or.reduce(block["band_reasons"].values, axis=1)
+    for reason in Reason:
+        number = int((of_host & int(reason) > 0).sum())
+        counts.update({f"reason: {reason.name}": number} if number else {})
+    shapes = block["host_shape_source"].values
+    counts.update({f"shape: {s.name}": int((shapes == s).sum()) for s in schema.HostShape if (shapes == s).any()})
+    return counts
+
+
+def count_bytes(block: xr.Dataset) -> dict[str, int]:
+    """Files opened, bytes read and the size of those files, for receipts; empty for hosts that no file was read for."""
+    names = {
+        "n_files_opened": "files: opened",
+        "n_through_astropy": "files: read by astropy",
+        "bytes_read": "files: bytes read",
+        "bytes_whole": "files: bytes whole",
+    }
+    return {name: int(block.attrs[key]) for key, name in names.items() if key in block.attrs}
+
+
+class _Budget:
+    """Running sums over receipts: hosts by status and reason, against ``survey.failure_budget``."""
+
+    def __init__(self, config: RunConfig, n_hosts: int):
+        self.config, self.n_hosts = config, n_hosts
+        self.share = config.survey.failure_budget
+        self.allowed = allowed_failures(self.share, n_hosts, synthetic=config.survey.synthetic is not None)
+        self.counts: dict[str, int] = {}
+        self.struck: list[Receipt] = []
+
+    def add(self, receipt: Receipt) -> None:
+        for name, number in receipt.counts.items():
+            self.counts[name] = self.counts.get(name, 0) + number
+        if receipt.counts.get("status: FAILED"):
+            self.struck.append(receipt)
+
+    def check(self) -> None:
+        """Raise a SurveyError if more hosts have failed than the budget allows."""
+        failed = self.counts.get("status: FAILED", 0)
+        if failed <= self.allowed:
+            return
+        by_number = sorted((k for k in self.counts if k.startswith("reason: ")), key=lambda k: -self.counts[k])
+        reasons = ", ".join(f"{k.removeprefix('reason: ')} {self.counts[k]}" for k in by_number)
+        names, lines = self._who_failed()
+        more = f" and {failed - len(names)} more" if failed > len(names) else ""
+        causes = [m for r in self.struck for m in r.messages if any(n in m for n in names)][:MESSAGES_SHOWN]
+        raise SurveyError(
+            f"{failed} of {self.n_hosts} hosts failed, more than survey.failure_budget = {self.share:g} "
+            f"allows ({self.allowed} here; {self.counts['hosts']} hosts tried; {reasons})."
+            + "".join(f"\n  {line}" for line in lines)
+            + (f"\n {more}" if more else "")
+            + "".join(f"\n  {m}" for m in dict.fromkeys(causes))
+            + "\nMend the input and start in a new out, or raise survey.failure_budget and run again. "
+            "docs/cutouts.md lists the reasons."
+        )
+
+    def _who_failed(self) -> tuple[list[str], list[str]]:
+        """Names of the first hosts that FAILED, and a line for each: the reasons stand in the store already."""
+        read, names, lines = host_tables(RunFolder.of(self.config).cutouts)[0], list[str](), list[str]()
+        for receipt in self.struck:
+            block = read(receipt.start, receipt.stop)
+            for i in np.flatnonzero(block["status"].values == Status.FAILED)[: HOSTS_SHOWN - len(names)]:
+                bits = zip(self.config.bands, block["band_reasons"].values[i], strict=True)
+                why = [w for band, b in bits for w in reason_names(int(b), band)]
+                why = why or reason_names(int(block["reasons"].values[i]))
+                names.append(str(block["host_id"].values[i]))
+                lines.append(f"host {names[-1]}: {', '.join(why)}")
+        return names, lines
+
+
+def allowed_failures(share: float, n_hosts: int, synthetic: bool = False) -> int:
+    """Hosts that may fail before a run stops.
+
+    A share of few hosts is less than one: up to ``FEW_HOSTS`` may always fail, though no more than half of the hosts.
+    A synthetic survey has hosts that are made to fail; only where more than half of its hosts do is it broken. A share
+    of 0 allows none.
+
+    Parameters
+    ----------
+    share : float
+        As ``survey.failure_budget``.
+    n_hosts : int
+    synthetic : bool
+    """
+    if share == 0 and not synthetic:
+        return 0
+    half = n_hosts // 2
+    return max(int(share * n_hosts), half if synthetic else min(FEW_HOSTS, half))

@@ -1,0 +1,164 @@
+"""Run one task per region on Dask: hand on each result as it comes, or add them all up on the workers."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any, Protocol
+
+import psutil
+from distributed import Client, default_client
+
+from lensflow.errors import ClusterError
+from lensflow.run.cluster_tasks import Done, Each, Summed, on_cluster
+from lensflow.run.tree import Tree
+
+
+class Progress(Protocol):
+    """Called as work proceeds: stage, units done, units in all."""
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        """Report progress."""
+
+
+def silent(stage: str, done: int, total: int) -> None:
+    """Report nothing: the default progress."""
+
+
+def active_client() -> Client | None:
+    """Return the Dask client in force, or None.
+
+    Raises
+    ------
+    ClusterError
+        If it is an asynchronous one.
+    """
+    try:
+        client = default_client()
+    except ValueError:
+        return None
+    if client.asynchronous:
+        raise ClusterError(
+            "the Dask client in force is asynchronous (Client(asynchronous=True)), which a run cannot wait for. Make "
+            "one without asynchronous=True, or close it: lensflow.cluster.connect() gives a client that fits."
+        )
+    return client
+
+
+@dataclass
+class Stopwatch:
+    """Seconds by phase, for receipts."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+    _last: float = field(default_factory=time.perf_counter)
+
+    def lap(self, phase: str) -> None:
+        """Add the time since the last lap to ``phase``."""
+        now = time.perf_counter()
+        self.seconds[phase] = self.seconds.get(phase, 0.0) + now - self._last
+        self._last = now
+
+
+def peak_rss_mb() -> float:
+    """Resident memory of this process at its peak so far, MB."""
+    # Not getrusage: what it calls the peak of a started process includes its parent's at the time of the fork.
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return float(next(line.split()[1] for line in lines if line.startswith("VmHWM:"))) / 1024
+    except (OSError, StopIteration):  # not Linux: the present value is the best there is
+        return float(psutil.Process().memory_info().rss) / 2**20
+
+
+def run_tasks(
+    task: Callable[[int], Any], indices: Sequence[int], stage: str, progress: Progress = silent
+) -> Iterator[Any]:
+    """Yield ``task(i)`` for every index, in order of completion: one Dask task each.
+
+    Tasks return receipts or short lists, never pixels; what grows with their number is for :func:`reduce_tasks`. No
+    more than a few thousand are with the scheduler at a time, so that its memory does not grow with their number. Uses
+    the Dask client in force, or threads where there is none. At the first failure nothing new is started; what is
+    finished keeps its receipt.
+
+    Raises
+    ------
+    LensflowError
+        The task's own error, a StoreError that explains a lost worker, a ClusterError for a lost scheduler.
+    """
+    if not len(indices):
+        return
+    progress(stage, 0, len(indices))
+    client = active_client()
+    results = _in_threads(task, indices) if client is None else on_cluster(client, Each(task), indices, stage)
+    with contextlib.closing(results):
+        for done, value in enumerate(results, start=1):
+            progress(stage, done, len(indices))
+            yield value
+
+
+def reduce_tasks(
+    task: Callable[[int], Any],
+    indices: Sequence[int],
+    join: Callable[[list[Any]], Any],
+    stage: str,
+    progress: Progress = silent,
+) -> Any:
+    """Add up ``task(i)`` over every index, on the workers: this process gets the sum alone.
+
+    Values are joined in a tree (:class:`lensflow.run.tree.Tree`) whose shape is that of the number of indices, so the
+    result has the same bits on any number of workers, in whatever order they finish, and if some of them die: then
+    their values are made again, and no others.
+
+    Parameters
+    ----------
+    task : callable
+        As for :func:`run_tasks`; its values are small.
+    indices : sequence of int
+        At least one.
+    join : callable
+        Values of neighbours, in the order of the indices, to one value.
+    stage, progress
+        As for :func:`run_tasks`, with its errors.
+    """
+    progress(stage, 0, len(indices))
+    client = active_client()
+    tree = Tree(len(indices), join)
+    if client is None:
+        # Values come in any order; the tree knows their places.
+        placed = _in_threads(lambda place: (place, task(int(indices[place]))), range(len(indices)))
+        with contextlib.closing(placed):
+            for done, (place, value) in enumerate(placed, start=1):
+                tree.add(place, value)
+                progress(stage, done, len(indices))
+        return tree.root
+    found: Any = None
+    with contextlib.closing(on_cluster(client, Summed(task, len(indices), join), indices, stage)) as results:
+        done = 0
+        for value in results:
+            if isinstance(value, Done):
+                done += 1
+                progress(stage, done, len(indices))
+            else:
+                found = value
+    return found
+
+
+def _in_threads(task: Callable[[int], Any], indices: Sequence[int]) -> Generator[Any, None, None]:
+    threads = os.cpu_count() or 1
+    waiting = iter(indices)
+    with ThreadPoolExecutor(threads) as pool:
+        pending = {pool.submit(task, int(i)) for i in islice(waiting, 2 * threads)}
+        try:
+            while pending:
+                done, pending = wait(pending, return_when=FIRST_COMPLETED)
+                for future in done:
+                    # New tasks start when the caller has seen this result: one that has had enough stops them.
+                    yield future.result()
+                    pending |= {pool.submit(task, int(i)) for i in islice(waiting, 1)}
+        finally:
+            pool.shutdown(cancel_futures=True)

@@ -1,0 +1,253 @@
+"""Inject every row of the manifest: lazily for notebooks, region by region into the pairs store for runs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import dask.array as da
+import numpy as np
+import xarray as xr
+from dask import delayed
+from numpy.typing import NDArray
+
+from lensflow import schema
+from lensflow.config import InjectionConfig, RunConfig, StoreConfig, fingerprint
+from lensflow.injection import inject_block
+from lensflow.injection.inject import rows_of_hosts
+from lensflow.injection.metrics import invariant_failures
+from lensflow.injection.rounding import round_block, rounding_attrs
+from lensflow.manifest.image_sources import bank_of
+from lensflow.manifest.source_bank import SourceBank
+from lensflow.run.execute import Progress, Stopwatch, peak_rss_mb, run_tasks, silent
+from lensflow.run.extend import extend_pairs, parts_of
+from lensflow.run.identity import cutouts_content, keep_config, pairs_identity
+from lensflow.store import create, objects, receipts, resume
+from lensflow.store.lease import Held, hold
+from lensflow.store.open import (
+    open_manifest,
+    open_pairs,
+    read_attrs,
+    read_host_block,
+    read_manifest_block,
+    stored_regions,
+)
+from lensflow.store.receipts import Receipt
+from lensflow.store.regions import Region, Regions
+from lensflow.store.run_folder import RunFolder, rows_of_a_region
+
+
+def inject(
+    cutouts: xr.Dataset,
+    manifest: xr.Dataset,
+    config: InjectionConfig | None = None,
+    chunk: int = 64,
+    sources: SourceBank | None = None,
+    store: StoreConfig | None = None,
+) -> xr.Dataset:
+    """Inject lazily: pairs as Dask arrays, rendered chunk by chunk when they are computed.
+
+    Parameters
+    ----------
+    cutouts : Dataset
+        As opened by ``open_cutouts``, or in memory.
+    manifest : Dataset
+        Any rows of a manifest, sorted by host.
+    config : InjectionConfig, optional
+    chunk : int
+        Samples rendered together; the result does not depend on it.
+    sources : SourceBank, optional
+        Where the images of rows with a ``src_id`` come from.
+    store : StoreConfig, optional
+        Its rounding is applied; nothing is rounded without.
+
+    Returns
+    -------
+    Dataset with dim sample: ``arc``, ``stamp``, ``ctrl``, ``has_data`` (sample, band, y, x), metrics and flags
+    lazy, and the manifest's columns. The bits are those that :func:`inject_step` stores.
+    """
+    config, store = config or InjectionConfig(), store or StoreConfig()
+    cutouts = cutouts.assign_coords(host_index=("host", np.arange(cutouts.sizes["host"])))
+    n, shape = manifest.sizes["sample"], tuple(cutouts.sizes[d] for d in ("band", "y", "x"))
+    variables = (
+        *schema.PAIRS, schema.CTRL, schema.HAS_DATA, *schema.METRICS, *schema.ROUNDING, *schema.FLAGS
+    )  # fmt: skip
+    parts: dict[str, list[da.Array]] = {v.name: [] for v in variables}
+    for start in range(0, n, chunk):
+        rows = manifest.isel(sample=slice(start, start + chunk))
+        # One narrow slice of hosts a chunk, passed as lazy arrays: Dask reads them as part of the graph.
+        hosts = cutouts.isel(host=np.unique(rows["host_index"].values))
+        block = delayed(_pairs_of, pure=False)(hosts, rows, config, sources, store)
+        for v in variables:
+            size = (rows.sizes["sample"], *{1: (), 2: shape[:1], 4: shape}[len(v.dims)])
+            parts[v.name].append(da.from_delayed(block[v.name].data, size, dtype=v.dtype))
+    out = manifest.copy()
+    for v in variables:
+        out[v.name] = (v.dims, da.concatenate(parts[v.name]), v.attrs)
+    out.attrs["pixel_scale_arcsec"] = cutouts.attrs["pixel_scale_arcsec"]
+    return out
+
+
+def _pairs_of(
+    hosts: xr.Dataset,
+    manifest: xr.Dataset,
+    config: InjectionConfig,
+    sources: SourceBank | None,
+    store: StoreConfig,
+) -> xr.Dataset:
+    block = as_stored(inject_block(hosts, manifest, config, sources), hosts, manifest, store)
+    has_data = hosts["invvar"].values[rows_of_hosts(hosts, manifest["host_index"].values)] > 0
+    return block.assign(has_data=(schema.HAS_DATA.dims, has_data, schema.HAS_DATA.attrs))
+
+
+def inject_step(config: RunConfig, progress: Progress = silent) -> xr.Dataset:
+    """Inject the run's manifest into its pairs store, one task per region; finished regions are not done again.
+
+    Parameters
+    ----------
+    config : RunConfig
+        Its cutouts and manifest must exist.
+    progress : callable, optional
+
+    Returns
+    -------
+    Dataset
+        The open pairs.
+
+    Raises
+    ------
+    StaleStoreError
+        If the store holds another run's pairs; the message names the differing settings.
+    StoreError
+        If another run is at work in the folder.
+    """
+    with hold(RunFolder.of(config).root) as held:
+        return _inject(config, progress, held)
+
+
+def _inject(config: RunConfig, progress: Progress, held: Held) -> xr.Dataset:
+    folder = RunFolder.of(config)
+    manifest = open_manifest(folder.manifest)
+    identity = pairs_identity(config, cutouts_content(config), str(manifest.attrs["fingerprint"]))
+    stamp = fingerprint(identity)
+    n_rows = manifest.sizes["sample"]
+    extend_pairs(config, identity, n_rows, held.guard)
+    resuming = resume.may_resume(folder.pairs, identity)
+    keep_config(config)
+    if not resuming:
+        held.guard()
+        receipts.clear(folder.receipts("pairs"))
+        create_pairs(folder.pairs, config, n_rows, identity, parts_of(config), held.guard)
+    regions = stored_regions(folder.pairs, "pairs")
+    todo = receipts.unfinished_regions(folder.receipts("pairs"), regions, stamp)
+    task = InjectTask(config, stamp, regions, held.guard)
+    for _ in run_tasks(task, [r.index for r in todo], "inject", progress):
+        held.check()
+    receipts.require_finished(folder.receipts("pairs"), folder.pairs, regions, stamp)
+    return open_pairs(folder.pairs)
+
+
+def create_pairs(
+    url: str,
+    config: RunConfig,
+    n_rows: int,
+    identity: dict[str, Any],
+    parts: list[dict[str, int | None]],
+    guard: objects.Guard = objects.unguarded,
+) -> None:
+    """Create the pairs store of a config, without any region."""
+    pixel_scale = read_attrs(RunFolder.of(config).cutouts, "cutouts")["pixel_scale_arcsec"]
+    create.create_store(
+        url,
+        "pairs",
+        n_rows,
+        config.bands,
+        stamp_size=config.survey.stamp_size,
+        rows_per_region=config.store.samples_per_region or rows_of_a_region(config, n_rows),
+        inner_chunk=config.store.inner_chunk,
+        optional=("ctrl",) if config.store.copy_ctrl else (),
+        codec=config.store.codec,
+        rounded=_rounded_arrays(config),
+        attrs={
+            "identity": identity,
+            "fingerprint": fingerprint(identity),
+            "pixel_scale_arcsec": pixel_scale,
+            "parts": parts,
+        },
+        guard=guard,
+    )
+
+
+def as_stored(block: xr.Dataset, hosts: xr.Dataset, manifest: xr.Dataset, store: StoreConfig) -> xr.Dataset:
+    """Make an injected block what the store keeps of it: rounded where the settings say so, with its controls."""
+    rows = rows_of_hosts(hosts, manifest["host_index"].values)
+    block = block.assign(ctrl=(schema.CTRL.dims, hosts["image"].values[rows], schema.CTRL.attrs))
+    return round_block(block, hosts["invvar"].values, rows, manifest, store)
+
+
+def _rounded_arrays(config: RunConfig) -> dict[str, dict[str, Any]]:
+    store = config.store
+    n, m = store.stamp_steps_per_sigma, store.arc_steps_per_sigma
+    said = {"stamp": n, "ctrl": n, "arc": m}
+    return {name: rounding_attrs(k, store.quantize_step, config.bands) for name, k in said.items() if k}
+
+
+def hosts_of(url: str, host_index: np.ndarray) -> xr.Dataset:
+    """Hosts of a region's rows: one slice, or two where the rows of a larger plan follow those of a smaller one."""
+    falls = np.flatnonzero(np.diff(host_index) < 0) + 1
+    ends = sorted((int(part.min()), int(part.max()) + 1) for part in np.split(host_index, falls))
+    slices = [ends[0]]
+    for start, stop in ends[1:]:
+        if start <= slices[-1][1]:
+            slices[-1] = (slices[-1][0], max(stop, slices[-1][1]))
+        else:
+            slices.append((start, stop))
+    blocks = [read_host_block(url, start, stop) for start, stop in slices]
+    return blocks[0] if len(blocks) == 1 else xr.concat(blocks, "host", combine_attrs="override")
+
+
+class InjectTask:
+    """Inject one region and write it, the receipt last."""
+
+    def __init__(self, config: RunConfig, stamp: str, regions: Regions, guard: objects.Guard = objects.unguarded):
+        self.config, self.stamp, self.regions, self.guard = config, stamp, regions, guard
+
+    def __call__(self, index: int) -> Receipt:
+        """Do region ``index``: read, inject, round, write, and the receipt last."""
+        watch, folder = Stopwatch(), RunFolder.of(self.config)
+        region = self.regions[index]
+        block, control, broken = self.block(region, watch)
+        written = create.write_region(block, folder.pairs, "pairs", region, self.guard)
+        watch.lap("write")
+        receipt = Receipt(
+            region=index,
+            start=region.start,
+            stop=region.stop,
+            fingerprint=self.stamp,
+            checksums=written["checksums"],
+            counts={
+                "rows": region.size,
+                "injections": int((~control).sum()),
+                "controls": int(control.sum()),
+                **{f"flag: {v.name}": int(block[v.name].values.sum()) for v in schema.FLAGS},
+                **broken,
+            },
+            seconds=watch.seconds,
+            bytes=written["bytes"],
+            objects=written["objects"],
+            peak_rss_mb=peak_rss_mb(),
+        )
+        return receipts.write_receipt(folder.receipts("pairs"), receipt)
+
+    def block(self, region: Region, watch: Stopwatch) -> tuple[xr.Dataset, NDArray[np.bool_], dict[str, int]]:
+        """Inject a region's rows: the block as it is stored, which rows are controls, and broken invariants."""
+        folder = RunFolder.of(self.config)
+        manifest = read_manifest_block(folder.manifest, region)
+        host_index = manifest["host_index"].values
+        hosts = hosts_of(folder.cutouts, host_index)
+        watch.lap("read")
+        block = inject_block(hosts, manifest, self.config.injection, bank_of(self.config))
+        watch.lap("render and measure")
+        broken = invariant_failures(block, manifest, hosts)
+        block = as_stored(block, hosts, manifest, self.config.store)
+        watch.lap("round")
+        return block, manifest["is_control"].values, broken

@@ -1,0 +1,151 @@
+"""Every step of a run in order, each timed; finished work is kept."""
+
+from __future__ import annotations
+
+import contextlib
+import platform
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any, TypeVar
+
+import xarray as xr
+from distributed import performance_report
+
+from lensflow.config import RunConfig
+from lensflow.measure.gate import GateResult
+from lensflow.run.cut import cut_step
+from lensflow.run.execute import Progress, active_client, peak_rss_mb, silent
+from lensflow.run.identity import refuse_other_run
+from lensflow.run.inject import inject_step
+from lensflow.run.inputs import read_inputs
+from lensflow.run.measure import measure_step
+from lensflow.run.plan import plan_step
+from lensflow.run.report import report_if_stale
+from lensflow.store import paths, receipts
+from lensflow.store.lease import hold
+from lensflow.store.run_folder import RunFolder
+
+T = TypeVar("T")
+
+_LIBRARIES = ("lensflow", "numpy", "scipy", "numba", "astropy", "xarray", "zarr", "dask", "distributed", "scikit-learn")
+
+
+@dataclass(frozen=True, repr=False)
+class RunResults:
+    """What a run found.
+
+    Attributes
+    ----------
+    diagnostics : dict of Dataset
+    gates : list of GateResult
+    stages : list of dict
+        Stage, seconds, rows, rows per second of this call.
+    report : str
+        Path of the report's page.
+    """
+
+    diagnostics: dict[str, xr.Dataset]
+    gates: list[GateResult]
+    stages: list[dict[str, Any]]
+    report: str
+
+    def __repr__(self) -> str:
+        """One line for each gate, and where the report is."""
+        gates = "".join(f"\n  {g!r}" for g in self.gates)
+        return (
+            f"<RunResults: {len(self.gates)} gates, {len(self.diagnostics)} diagnostics, report {self.report}>{gates}"
+        )
+
+
+def run(config: RunConfig, progress: Progress = silent) -> RunResults:
+    """Do everything that a config asks for: cut, plan, inject, measure, gate, report.
+
+    Parameters
+    ----------
+    config : RunConfig
+    progress : callable, optional
+
+    Returns
+    -------
+    RunResults
+
+    Raises
+    ------
+    LensflowError
+        Of the step that could not go on; what is finished is kept and the same call continues.
+    """
+    refuse_other_run(config)
+    read_inputs(config)
+    with hold(RunFolder.of(config).root):
+        return _run(config, progress)
+
+
+def _run(config: RunConfig, progress: Progress) -> RunResults:
+    folder = RunFolder.of(config)
+    timer = _StageTimer(progress, folder.report if config.cluster.performance_reports else None)
+    timer("cut", lambda: cut_step(config, timer.progress), lambda c: c.sizes["host"])
+    # Again, with the cutouts' content known: nothing further is written for a config that is refused.
+    refuse_other_run(config)
+    manifest = timer("plan", lambda: plan_step(config, timer.progress), lambda m: m.sizes["sample"])
+    timer("inject", lambda: inject_step(config, timer.progress), lambda p: p.sizes["sample"] + p.attrs["n_sealed"])
+    diagnostics, gates = timer(
+        "diagnose + gate", lambda: measure_step(config, timer.progress), lambda _: manifest.sizes["sample"]
+    )
+    _keep_timings(folder, timer)
+    page = timer("report", lambda: report_if_stale(config, timer.progress), lambda _: 1)
+    return RunResults(diagnostics, gates, timer.stages, page)
+
+
+class _StageTimer:
+    """Times stages, and notes which of them had work to do."""
+
+    def __init__(self, progress: Progress, reports: str | None = None):
+        self.stages: list[dict[str, Any]] = []
+        self._tell, self._worked, self._reports = progress, False, reports
+
+    def progress(self, stage: str, done: int, total: int) -> None:
+        self._worked = True
+        self._tell(stage, done, total)
+
+    def __call__(self, name: str, step: Callable[[], T], rows: Callable[[T], int]) -> T:
+        start, self._worked = time.perf_counter(), False
+        with self._performance_report(name):
+            result = step()
+        seconds, n = time.perf_counter() - start, rows(result)
+        self.stages.append(
+            {"stage": name, "seconds": seconds, "rows": n, "rows_per_s": n / seconds, "worked": self._worked}
+        )
+        return result
+
+    def _performance_report(self, stage: str) -> contextlib.AbstractContextManager[Any]:
+        if self._reports is None or active_client() is None:
+            return contextlib.nullcontext()
+        name = f"dask-{re.sub('[^a-z]+', '-', stage)}.html"
+        return performance_report(filename=paths.join(self._reports, name))
+
+
+def _keep_timings(folder: RunFolder, timer: _StageTimer) -> None:
+    """Update the timings of the stages that did something; a stage that found its work done keeps its old ones."""
+    kept = paths.read_json(folder.timings)["stages"] if paths.exists(folder.timings) else {}
+    kept |= {s["stage"]: s for s in timer.stages if s["worked"] or s["stage"] not in kept}
+    peak = {
+        stage: receipts.summary(receipts.read_receipts(folder.receipts(stage)).values())["peak_rss_mb"]
+        for stage in ("cutouts", "pairs")
+    }
+    paths.write_json(
+        folder.timings,
+        {
+            "stages": kept,
+            "versions": library_versions(),
+            "worker_peak_rss_mb": peak,
+            "driver_peak_rss_mb": peak_rss_mb(),
+        },
+    )
+
+
+def library_versions() -> dict[str, str]:
+    """Versions of Python and of the libraries that decide the numbers."""
+    return {"python": platform.python_version(), **{name: version(name) for name in _LIBRARIES}}

@@ -1,0 +1,165 @@
+"""Judge a trained lens finder on the pairs of a finished run: one task per region, scores only leave it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lensflow import schema
+from lensflow.config import RunConfig
+from lensflow.errors import StoreError
+from lensflow.measure.gate import GateResult
+from lensflow.measure.scorer.gates import judge_scores, scored_hosts
+from lensflow.measure.scorer.scorer import ScoreBlock, as_scorer, score_block
+from lensflow.run.execute import Progress, reduce_tasks, silent
+from lensflow.run.identity import pairs_content, stored_key
+from lensflow.run.measure import keep_results, stored_results
+from lensflow.run.scorer_source import load_scorer, scorer_source
+from lensflow.store import paths, sealing
+from lensflow.store.open import read_head, read_pairs_block, stored_regions
+from lensflow.store.regions import Regions
+from lensflow.store.run_folder import RunFolder
+
+STAGE = "score"
+
+
+def score_step(
+    config: RunConfig,
+    scorer: str,
+    progress: Progress = silent,
+    *,
+    unseal_test: str | None = None,
+    again: bool = False,
+) -> list[GateResult]:
+    """Score the pairs of ``config.scorer.split`` and judge the scorer, or read what is stored of it.
+
+    Results go to ``summaries/scorers/<scorer>.<split>.json``. They are read from there if pairs, settings, lensflow's
+    code and the scorer are the same; a scorer that cannot be fingerprinted is always scored anew.
+
+    Parameters
+    ----------
+    config : RunConfig
+    scorer : str
+        Import path of the scorer, ``package.module:name``; see :func:`lensflow.measure.scorer.scorer.as_scorer`.
+    progress : callable, optional
+    unseal_test : str, optional
+        Why the test split is opened; written down beside the store before a row is read.
+    again : bool
+        Score anew whatever is stored: for scorers that depend on files beside their module.
+
+    Returns
+    -------
+    list of GateResult
+        ``synthetic_auroc`` and ``core_drop``.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such scorer.
+    GateError
+        If it fails, or does not return one number per image.
+    StoreError
+        If the pairs are not complete, or the test split is asked for without a reason.
+    """
+    split = config.scorer.split
+    if split == "test" and not unseal_test:
+        raise StoreError(
+            f"{RunFolder.of(config).pairs}: the test split is sealed. To score it, say why (--unseal 'final figures'); "
+            "the opening is logged beside the store."
+        )
+    here = str(Path.cwd())
+    as_scorer(load_scorer(scorer, here), scorer)  # refused before any work, and before the test split is opened
+    source = scorer_source(scorer, here)
+    url, key = results_of(config, scorer), stored_key(config, "scorer", pairs_content(config))
+    stored = None if again or source is None else stored_results(url, key)
+    if stored is not None and stored["source"] == source:
+        return [GateResult.from_dict(g) for g in stored["gates"]]
+    results = judged(config, scorer, here, source, unseal_test, progress)
+    kept = {"scorer": scorer, "split": split, "source": source, "gates": [g.to_dict() for g in results]}
+    keep_results(url, key, kept)
+    return results
+
+
+def judged(
+    config: RunConfig, scorer: str, scorer_folder: str, source: str | None, unseal_test: str | None, progress: Progress
+) -> list[GateResult]:
+    """Score the pairs and judge the scorer, whose ``source`` is known; nothing is read from results or kept."""
+    block = _scores(config, scorer, scorer_folder, unseal_test, progress)
+    return judge_scores(block, config.scorer, scorer, config.seed, config.diagnostics.theta_e_edges, source)
+
+
+def stored_scorers(config: RunConfig) -> list[GateResult]:
+    """Results of all scorers that are stored for these settings and pixels, whatever code they were made with.
+
+    ``recipe["scorer"]`` and ``recipe["split"]`` say whose they are and on which rows.
+    """
+    folder, found = RunFolder.of(config).scorers, []
+    names = [n for n in paths.list_names(folder) if n.endswith(".json")]
+    # It reads every receipt: not for nothing.
+    content = pairs_content(config) if names else ""
+    for name in names:
+        split = name.removesuffix(".json").rpartition(".")[2]
+        if split in schema.SPLITS:
+            key = stored_key(with_split(config, split), "scorer", content)
+            stored: Any = stored_results(paths.join(folder, name), key, any_code=True)
+            found += [GateResult.from_dict(g) for g in stored["gates"]] if stored else []
+    return found
+
+
+def with_split(config: RunConfig, split: str | None) -> RunConfig:
+    """Config that scores another split; the same for None.
+
+    Raises
+    ------
+    StoreError
+        If there is no such split.
+    """
+    if split is None:
+        return config
+    if split not in schema.SPLITS:
+        raise StoreError(f"{split!r} is no split; there are {', '.join(schema.SPLITS)}.")
+    return config.model_copy(update={"scorer": config.scorer.model_copy(update={"split": split})})
+
+
+def results_of(config: RunConfig, scorer: str) -> str:
+    """URL of the file that keeps what is found out about a scorer."""
+    name = re.sub(r"[^\w.]+", "-", scorer)
+    return paths.join(RunFolder.of(config).scorers, f"{name}.{config.scorer.split}.json")
+
+
+def _scores(
+    config: RunConfig, scorer: str, scorer_folder: str, unseal_test: str | None, progress: Progress
+) -> ScoreBlock:
+    """Scores of the wanted rows, region by region."""
+    folder = RunFolder.of(config)
+    head = read_head(folder.manifest, "manifest", names=("host_index", "is_control", "split"))
+    injected = ~head["is_control"].values
+    index, of_split = (head[n].values for n in ("host_index", "split"))
+    hosts = scored_hosts(index[injected], of_split[injected], config.scorer, config.seed)
+    wanted = injected & np.isin(index, hosts)
+    if not wanted.any():
+        return ScoreBlock.empty()
+    if config.scorer.split == "test":
+        sealing.log_access(folder.pairs, f"lensflow score {scorer}: {unseal_test}", int(wanted.sum()))
+    regions = stored_regions(folder.pairs, "pairs")
+    some = np.unique(np.flatnonzero(wanted) // regions.rows)
+    task = _ScoreTask(config, regions, hosts, scorer, scorer_folder)
+    return reduce_tasks(task, some.tolist(), ScoreBlock.concat, STAGE, progress)
+
+
+class _ScoreTask:
+    """Read one region and score its rows."""
+
+    def __init__(self, config: RunConfig, regions: Regions, hosts: NDArray[np.int64], scorer: str, folder: str):
+        self.config, self.regions, self.hosts, self.scorer, self.folder = config, regions, hosts, scorer, folder
+
+    def __call__(self, index: int) -> ScoreBlock:
+        run = RunFolder.of(self.config)
+        pairs = read_pairs_block(run.pairs, run.manifest, run.cutouts, self.regions[index])
+        pairs = pairs.isel(sample=np.isin(pairs["host_index"].values, self.hosts))
+        scorer = as_scorer(load_scorer(self.scorer, self.folder), self.scorer)
+        return score_block(pairs, scorer, self.config.scorer.core_radius_pix)

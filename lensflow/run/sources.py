@@ -1,0 +1,272 @@
+"""Where a run's hosts come from: target tables and bricks, a synthetic survey, or bare stamps."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import fsspec
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from lensflow import rng, schema
+from lensflow.config import RunConfig, SplitsConfig, fingerprint
+from lensflow.errors import SurveyError, TargetError
+from lensflow.run.execute import Progress, run_tasks
+from lensflow.store import create, paths, resume
+from lensflow.store.run_folder import RunFolder
+from lensflow.survey.bricks import brick_pixel_scale_arcsec
+from lensflow.survey.copies import refuse_copies
+from lensflow.survey.layout import Layout
+from lensflow.survey.stamps import read_stamps
+from lensflow.survey.synthetic import bricks as synthetic
+from lensflow.targets import read_targets
+from lensflow.targets.brick_table import check_computed_bricks
+from lensflow.targets.splits import assign_splits, check_splits, guard_band, region_cells, sky_cells, split_counts
+
+
+def survey_layout(config: RunConfig) -> Layout:
+    """Return where the run's bricks lie: the config's survey, or the synthetic one in the run folder."""
+    if config.survey.synthetic is not None:
+        return Layout(RunFolder.of(config).survey, "legacysurvey")
+    assert config.survey.root is not None
+    return Layout(config.survey.root, config.survey.layout)
+
+
+def find_targets(config: RunConfig, progress: Progress) -> tuple[xr.Dataset, dict[str, str]]:
+    """Targets of a run, as the store orders them, and fingerprints of every input that the cutting reads.
+
+    Returns
+    -------
+    targets : Dataset
+        The variables of ``schema.TARGETS``, sky cell and split, sorted by split, brick (along the sky), cell and name.
+    inputs : dict
+
+    Raises
+    ------
+    TargetError, SurveyError
+    """
+    if config.survey.stamps is not None:
+        targets, inputs = _stamp_targets(config)
+    else:
+        targets, inputs = _brick_targets(config, progress)
+    targets = in_store_order(targets, config.splits, config.seed, guard_arcsec(config, targets))
+    targets = take_fraction(targets, config.survey.fraction)
+    inputs["targets"] = dataset_content(targets)
+    return targets, inputs
+
+
+def count_targets(config: RunConfig, targets: xr.Dataset | None = None) -> int:
+    """Targets that a run would cut, before anything is cut or written; those read already need not be read again."""
+    survey = config.survey
+    if targets is None and survey.synthetic is not None:
+        return round(survey.synthetic.n_bricks * survey.synthetic.hosts_per_brick * survey.fraction)
+    if targets is None:
+        targets = _stamp_targets(config)[0] if survey.stamps is not None else table_targets(config)
+    return int(_in_fraction(targets, survey.fraction).sum())
+
+
+def table_targets(config: RunConfig, table: str | None = None) -> xr.Dataset:
+    """Targets of a config's tables, selected and cut as it says; of another table in their place if one is given."""
+    survey = config.survey
+    path = table or survey.targets
+    assert path is not None
+    return read_targets(path, config.bands, survey.columns, survey.selection, survey.brick_cuts, survey.missing_values)
+
+
+def dataset_content(dataset: xr.Dataset) -> str:
+    """Fingerprint of the values of a dataset in memory, keys that are coordinates included."""
+    names = {*map(str, dataset.data_vars), *({"host_id", "row_id"} & set(map(str, dataset.coords)))}
+    if "sample" in dataset.dims:
+        names.discard("host_id")  # of rows it is looked up by host_index, not stored
+    return fingerprint([(v, create.checksum(dataset[v].values)) for v in sorted(names)])
+
+
+def _brick_targets(config: RunConfig, progress: Progress) -> tuple[xr.Dataset, dict[str, str]]:
+    survey = config.survey
+    if survey.synthetic is not None:
+        targets = table_targets(config, _write_synthetic(config, progress))
+    else:
+        assert survey.root is not None
+        if not survey.root.startswith(("http://", "https://")) and not paths.exists(survey.root):
+            raise SurveyError(f"survey.root: no such folder: {survey.root}. Where do the survey's bricks lie?")
+        targets = table_targets(config)
+        check_computed_bricks(targets, survey.root)
+    return targets, {"survey": _survey_fingerprint(config, targets)}
+
+
+def _write_synthetic(config: RunConfig, progress: Progress) -> str:
+    """Write the bricks of the synthetic survey, one task each; complete ones are left as they are."""
+    synthetic_config = config.survey.synthetic
+    assert synthetic_config is not None
+    root, bricks = RunFolder.of(config).survey, synthetic.plan_bricks(synthetic_config)
+    identity = {"config": synthetic_config.model_dump(mode="json"), "bands": list(config.bands), "seed": config.seed}
+    note = paths.join(root, "synthetic.json")
+    wanted = {"fingerprint": fingerprint(identity, resume.code_fingerprint())}
+    if paths.exists(note):
+        if paths.read_json(note) != wanted:
+            raise SurveyError(
+                f"{root}: holds a synthetic survey made with other settings or code. Choose another out, or delete it."
+            )
+        return paths.join(root, "targets.fits")
+
+    def write(index: int) -> int:
+        return synthetic.write_brick(root, bricks[index], synthetic_config, config.bands, config.seed)
+
+    with paths.explain_errors(root):
+        for _ in run_tasks(write, range(len(bricks)), "synthetic survey", progress):
+            pass
+        table = synthetic.write_targets(root, synthetic_config, config.bands, config.seed)
+    paths.write_json(note, wanted)
+    return table
+
+
+def _survey_fingerprint(config: RunConfig, targets: xr.Dataset) -> str:
+    """Names, sizes and versions of every file that the run can read; and a loud stop when there is none."""
+    layout = survey_layout(config)
+    if layout.root.startswith(("http://", "https://")):
+        return fingerprint(layout.root, layout.kind)  # a web server gives no listing; cutting finds what is there
+    bricks = np.unique(targets["brickname"].values).astype(str)
+    folders = sorted({folder for b in bricks for folder in layout.folders(b, config.bands)})
+    fs, _ = fsspec.core.url_to_fs(layout.root)
+
+    def entries(place: str) -> list[Any]:
+        try:
+            return list(fs.ls(fs._strip_protocol(place), detail=True))
+        except FileNotFoundError:
+            return []
+
+    listing: list[Any] = []
+    with ThreadPoolExecutor(32) as pool:  # 200,000 folders of an object store, one after another, would take hours
+        for entry in itertools.chain.from_iterable(pool.map(entries, folders)):
+            version = entry.get("ETag") or entry.get("etag") or entry.get("mtime") or entry.get("created")
+            listing.append((str(entry["name"]).rsplit("/", 1)[-1], entry.get("size"), str(version)))
+    images = {layout.path(b, "image", band).rsplit("/", 1)[-1] for b in bricks for band in config.bands}
+    if images.isdisjoint(name for name, _, _ in listing):
+        shown = ", ".join(folders[:3]) + (f" and {len(folders) - 3} more" if len(folders) > 3 else "")
+        raise SurveyError(
+            f"survey.root: none of the targets' {len(folders)} brick folder(s) holds an image; looked in {shown}. "
+            f"Is survey.root right, and survey.layout ({layout.kind})?"
+        )
+    return fingerprint(sorted(listing))
+
+
+def _stamp_targets(config: RunConfig) -> tuple[xr.Dataset, dict[str, str]]:
+    stamps = config.survey.stamps
+    assert stamps is not None
+    block = read_stamps(stamps, config.bands, config.survey)
+    refuse_copies(block, block["ra_deg"].values, block["dec_deg"].values, float(stamps.pixel_scale_arcsec))
+    # "region" decides splits and is no variable of the cutouts.
+    arrays = {v.name: block[v.name].values for v in schema.TARGETS if v.name in block}
+    arrays.setdefault("flux_nmgy", np.full((block.sizes["host"], len(config.bands)), np.nan))
+    targets = schema.dataset("targets", arrays, {"band": list(config.bands)})
+    targets.attrs.update(n_read=block.sizes["host"], n_removed=0, removed={}, n_duplicates=0)
+    return targets, {"stamps": create.checksum(block["image"].values)}
+
+
+def in_store_order(targets: xr.Dataset, splits: SplitsConfig, seed: int, guard: float = 0.0) -> xr.Dataset:
+    """Targets with cell and split, sorted by split, brick (along the sky), cell and name: a split is a slice.
+
+    Parameters
+    ----------
+    targets : Dataset
+    splits : SplitsConfig
+    seed : int
+    guard : float
+        Hosts of different splits that lie closer, in arcsec, become the guard band; 0 for none.
+
+    Returns
+    -------
+    Dataset
+        With ``hosts_by_split`` (hosts by split) in the attrs.
+
+    Raises
+    ------
+    SplitError
+        If splits go by region and a host has none.
+    """
+    ra, dec, names = (targets[n].values for n in ("ra_deg", "dec_deg", "host_id"))
+    if splits.cells == "region":
+        if "region" not in targets:
+            raise TargetError("splits.cells is region, but the targets have no column region. Map it: survey.columns.")
+        cells = region_cells(targets["region"].values)
+    else:
+        cells = sky_cells(ra, dec, names, splits.nside)
+    split = guard_band(ra, dec, assign_splits(cells, splits, seed), guard)
+    order = np.lexsort((names, cells, bricks_along_sky(targets["brickname"].values, cells), split))
+    assigned = targets.drop_vars("region", errors="ignore").assign(
+        cell=("host", cells, schema.variable("cutouts", "cell").attrs),
+        split=("host", split, schema.variable("cutouts", "split").attrs),
+    )
+    check_splits(assigned, guard_arcsec=guard)
+    return assigned.isel(host=order).assign_attrs(hosts_by_split=split_counts(split))
+
+
+def guard_arcsec(config: RunConfig, targets: xr.Dataset) -> float:
+    """Least distance between hosts of different splits: the config's, or a stamp's diagonal.
+
+    Nearer than a diagonal, the corners of two stamps can show the same pixels. 0 for stamps without positions.
+    """
+    if config.splits.guard_arcsec is not None:
+        return config.splits.guard_arcsec
+    if config.survey.stamps is not None and not np.isfinite(targets["ra_deg"].values).any():
+        return 0.0
+    return stamp_diagonal_arcsec(config, pixel_scale_arcsec(config, targets))
+
+
+def stamp_diagonal_arcsec(config: RunConfig, pixel_scale_arcsec: float) -> float:
+    """Distance from which two hosts' stamps share no pixel, however they are turned."""
+    return math.sqrt(2) * config.survey.stamp_size * pixel_scale_arcsec
+
+
+def take_fraction(targets: xr.Dataset, fraction: float) -> xr.Dataset:
+    """Return a share of the hosts, told by a hash of their names: the same in any order, a part of any larger share.
+
+    Splits are dealt before this, so a host is in the same split in a run of a part and in one of the whole.
+    """
+    if fraction == 1:
+        return targets
+    keep = _in_fraction(targets, fraction)
+    if not keep.any():
+        raise TargetError(f"survey.fraction {fraction:g} leaves none of {keep.size} hosts. Raise it.")
+    removed = {**targets.attrs["removed"], "not in survey.fraction": int((~keep).sum())}
+    kept = targets.isel(host=keep)
+    return kept.assign_attrs(
+        n_removed=sum(removed.values()), removed=removed, hosts_by_split=split_counts(kept["split"].values)
+    )
+
+
+def _in_fraction(targets: xr.Dataset, fraction: float) -> NDArray[np.bool_]:
+    if fraction == 1:
+        return np.ones(targets.sizes["host"], bool)
+    return np.asarray(rng.hash_ids(targets["host_id"].values) < np.uint64(fraction * 2.0**64))
+
+
+def bricks_along_sky(brickname: NDArray[np.str_], cells: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the place of each host's brick when bricks are put in the order of their lowest sky cell.
+
+    Cells are smaller than bricks and cut across them. In the order of cells, a brick's hosts would be strewn over
+    several regions and its files opened once for each; in the order of bricks they stand together, once per split.
+    """
+    names, brick = np.unique(brickname, return_inverse=True)
+    lowest = np.full(len(names), np.iinfo(np.int64).max)
+    np.minimum.at(lowest, brick, cells)
+    rank = np.empty(len(names), np.int64)
+    rank[np.lexsort((names, lowest))] = np.arange(len(names))
+    return np.asarray(rank[brick])
+
+
+def pixel_scale_arcsec(config: RunConfig, targets: xr.Dataset) -> float:
+    """Pixel scale of a run: from the first readable brick's WCS, or the config's for bare stamps."""
+    if config.survey.stamps is not None:
+        return float(config.survey.stamps.pixel_scale_arcsec)
+    errors = []
+    for brick in dict.fromkeys(map(str, targets["brickname"].values)):
+        try:
+            return float(brick_pixel_scale_arcsec(survey_layout(config), brick, config.bands))
+        except SurveyError as error:
+            errors.append(str(error))
+    raise SurveyError(f"no brick has a readable image, so there is no pixel scale. The first error: {errors[0]}")

@@ -1,0 +1,88 @@
+"""What the check ``splits`` looks at besides names and places: pixels of hosts, images of sources, arcs."""
+
+from __future__ import annotations
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from lensflow.config import RunConfig
+from lensflow.manifest.image_sources import bank_of
+from lensflow.measure.pixels import Origin
+from lensflow.store.open import open_manifest, read_attrs, read_head, read_host_block
+from lensflow.store.run_folder import RunFolder
+from lensflow.survey.portraits import Images, Portraits
+from lensflow.survey.twins import Positions, Twins, find_twins
+from lensflow.targets.splits import ARC, arc_keys
+
+_ROWS_AT_ONCE = 500_000
+# Hosts in between that are read along: one chunk holds more.
+_READ_ACROSS = 4
+
+
+def portraits_of(origin: Origin, pairs: xr.Dataset) -> Portraits:
+    """Portraits of the hosts of a block's rows."""
+    hosts = origin.hosts
+    assert hosts is not None
+    own = hosts.isel(host=np.flatnonzero(np.isin(hosts["host_index"].values, pairs["host_index"].values)))
+    return Portraits.of_images(own["host_index"].values, own["image"].values, own["invvar"].values > 0)
+
+
+def twins_of(config: RunConfig, portraits: Portraits) -> Twins:
+    """Find the hosts of a run that show the same pixels; only those that look alike are read again."""
+    url = RunFolder.of(config).cutouts
+    head = read_head(url, "cutouts", names=("ra_deg", "dec_deg"))
+    ra, dec = (head[k].values[portraits.host] for k in ("ra_deg", "dec_deg"))
+    positions = Positions(ra, dec, float(read_attrs(url, "cutouts")["pixel_scale_arcsec"]))
+
+    def read(hosts: NDArray[np.int64]) -> tuple[Images, NDArray[np.bool_]]:
+        image, good = [], []
+        for part in np.split(hosts, np.flatnonzero(np.diff(hosts) > _READ_ACROSS) + 1):
+            block = read_host_block(url, int(part[0]), int(part[-1]) + 1)
+            own = part - part[0]
+            image.append(block["image"].values[own])
+            good.append(block["invvar"].values[own] > 0)
+        return np.concatenate(image), np.concatenate(good)
+
+    return find_twins(portraits, read, config.survey.stamp_size, positions)
+
+
+def portraits_of_pairs(block: xr.Dataset) -> Portraits:
+    """Portraits of the controls of a block of pairs, in memory or lazy, one a host."""
+    host, first = np.unique(block["host_index"].values, return_index=True)
+    some = block[["ctrl", *(["has_data"] if "has_data" in block else [])]].isel(sample=first).compute()
+    good = some["has_data"].values if "has_data" in some else None
+    return Portraits.of_images(host, some["ctrl"].values, good)
+
+
+def twins_of_pairs(pairs: xr.Dataset, portraits: Portraits) -> Twins:
+    """Find the hosts of pairs whose controls show the same pixels."""
+    host, first = np.unique(pairs["host_index"].values, return_index=True)
+
+    def read(hosts: NDArray[np.int64]) -> tuple[Images, NDArray[np.bool_]]:
+        image = pairs["ctrl"].isel(sample=first[np.searchsorted(host, hosts)]).values
+        return image, np.isfinite(image)
+
+    return find_twins(portraits, read, pairs.sizes["x"])
+
+
+def rows_of_splits(config: RunConfig) -> tuple[xr.Dataset, dict[str, str]]:
+    """What ``splits`` compares of every row of the manifest; and names of sources that are the image of another name.
+
+    Arcs are compared by lens and source unless the plan repeats them (``design: grid``).
+    """
+    folder = RunFolder.of(config)
+    images = ("src_id",) if config.plan.sources else ()
+    names = ("row_id", "host_index", "split", "is_control", *images)
+    rows = read_head(folder.manifest, "manifest", names=names)
+    if config.plan.design != "grid":
+        opened = open_manifest(folder.manifest)
+        columns = [*ARC, "is_control", *(("src_id",) if "src_id" in opened else ())]
+        keys = [
+            arc_keys(opened[columns].isel(sample=slice(start, start + _ROWS_AT_ONCE)).load())
+            for start in range(0, opened.sizes["sample"], _ROWS_AT_ONCE)
+        ]
+        rows["arc_key"] = ("sample", np.concatenate(keys))
+    bank = bank_of(config)
+    same = {} if bank is None else bank.same_images(np.unique(rows["src_id"].values.astype(str)).tolist())
+    return rows, same

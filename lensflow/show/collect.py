@@ -1,0 +1,235 @@
+"""What a run left behind, as one record for the report; parts that are not there yet are named, not guessed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from lensflow.config import RunConfig
+from lensflow.errors import GateError, StoreError
+from lensflow.measure.core.tuning import CoreTuning
+from lensflow.measure.gate import GateResult
+from lensflow.measure.pixels import results_from_json
+from lensflow.show.gallery import Example, choose_rows, example, telling_rows, worst_rows
+from lensflow.store import paths, receipts
+from lensflow.store.open import open_all_pairs, open_cutouts, open_manifest, read_attrs, read_pairs_block
+from lensflow.store.regions import Region
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where the parts of a run lie; paths or fsspec URLs."""
+
+    cutouts: str
+    manifest: str
+    pairs: str
+    cutouts_receipts: str
+    pairs_receipts: str
+    diagnostics: str
+    gates: str
+    timings: str
+    core: str = ""
+    zoo: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class RunRecord:
+    """Everything that the report shows.
+
+    Attributes
+    ----------
+    fingerprint : str
+        Of the last store that the run has (pairs, else manifest, else cutouts).
+    cutouts, manifest, rows : Dataset
+        Tables without pixels; ``rows`` are the finished rows of the pairs with the manifest's columns. None where
+        the step has not run.
+    cutouts_summary, pairs_summary : dict
+        As :func:`lensflow.store.receipts.summary`.
+    gallery, worst : tuple of Example
+        Rows chosen by rule over theta_E and SNR; and those that stand out, with the reasons.
+    telling : dict of tuple of Example
+        Name of a failing or explained gate -> the stamps that drive it.
+    diagnostics, gates
+        Empty where they have not run, or belong to other pixels or settings.
+    core : CoreTuning or None
+        None where the core was not tuned for these pixels and settings.
+    zoo : DataArray or None
+        Alarms by fault and diagnostic, as :func:`lensflow.measure.zoo.faults.matrix`; None where the installed code has
+        not made it.
+    notes : tuple of str
+        What is missing, why, and the command that makes it.
+    """
+
+    config: RunConfig
+    fingerprint: str
+    cutouts: xr.Dataset
+    manifest: xr.Dataset | None
+    rows: xr.Dataset | None
+    cutouts_summary: dict[str, Any]
+    pairs_summary: dict[str, Any]
+    timings: dict[str, Any]
+    gallery: tuple[Example, ...]
+    worst: tuple[Example, ...]
+    diagnostics: dict[str, xr.Dataset]
+    gates: tuple[GateResult, ...]
+    notes: tuple[str, ...]
+    core: CoreTuning | None = None
+    scorers: tuple[GateResult, ...] = ()
+    zoo: xr.DataArray | None = None
+    telling: Mapping[str, tuple[Example, ...]] = field(default_factory=dict)
+
+    @property
+    def bands(self) -> tuple[str, ...]:
+        """The run's bands."""
+        return self.config.bands
+
+    @property
+    def reference_band(self) -> str:
+        """The band that magnitudes and strata refer to."""
+        return self.config.bands[self.config.reference_band]
+
+    @property
+    def injections(self) -> xr.Dataset | None:
+        """Finished rows that carry an arc."""
+        return None if self.rows is None else self.rows.isel(sample=~self.rows["is_control"].values)
+
+
+def collect(
+    config: RunConfig,
+    places: Places,
+    keys: Mapping[str, str] | None = None,
+    scorers: Sequence[GateResult] = (),
+) -> RunRecord:
+    """Read what a run left behind.
+
+    Parameters
+    ----------
+    config : RunConfig
+    places : Places
+    keys : mapping, optional
+        Stage (``diagnostics``, ``gates``, ``core``, ``zoo``) -> the key that its stored results must carry; results
+        under another key belong to other pixels or settings and are left out, with a note. Without an entry any key
+        will do.
+
+    Raises
+    ------
+    StoreError
+        If there are not even cutouts.
+    """
+    notes: list[str] = []
+    cutouts = _tables(open_cutouts(places.cutouts))
+    fingerprint, manifest, rows = str(cutouts.attrs.get("fingerprint", "")), None, None
+    if paths.group_exists(places.manifest):
+        manifest = open_manifest(places.manifest)
+        fingerprint = str(manifest.attrs.get("fingerprint", fingerprint))
+    else:
+        notes.append("No manifest yet: nothing has been planned. `lensflow plan` draws it.")
+    done: dict[int, receipts.Receipt] = {}
+    if manifest is not None and paths.group_exists(places.pairs):
+        fingerprint = str(read_attrs(places.pairs, "pairs").get("fingerprint", fingerprint))
+        done = {k: r for k, r in receipts.read_receipts(places.pairs_receipts).items() if r.fingerprint == fingerprint}
+        every = open_all_pairs(places.pairs, places.manifest, places.cutouts, unfinished=True)
+        finished = np.zeros(every.sizes["sample"], dtype=bool)
+        for r in done.values():
+            finished[r.start : r.stop] = True
+        if not finished.all():
+            notes.append(
+                f"{int((~finished).sum()):,} of {finished.size:,} rows are not injected yet: `lensflow inject` "
+                "continues where it stopped. Counts, gallery and histograms are about the finished rows."
+            )
+        rows = _tables(every).assign(row=("sample", np.arange(finished.size))).isel(sample=finished)
+    elif manifest is not None:
+        notes.append("No pairs yet: nothing has been injected. `lensflow inject` does it.")
+    diagnostics = _stored(places.diagnostics, "diagnostics", "lensflow diagnose", keys or {}, notes)
+    gates = _gates(_stored(places.gates, "gates", "lensflow gate", keys or {}, notes), notes)
+    gallery: tuple[Example, ...] = ()
+    worst: tuple[Example, ...] = ()
+    telling: dict[str, tuple[Example, ...]] = {}
+    if rows is not None:
+        read = _Reader(rows, cutouts, places, config)
+        gallery = read.examples(dict.fromkeys(choose_rows(rows).tolist(), ()))
+        worst = read.examples(worst_rows(rows, cutouts, gates, config))
+        telling = {name: read.examples(chosen) for name, chosen in telling_rows(rows, gates).items()}
+    return RunRecord(
+        config=config,
+        fingerprint=fingerprint,
+        cutouts=cutouts,
+        manifest=manifest,
+        rows=rows,
+        cutouts_summary=receipts.summary(receipts.read_receipts(places.cutouts_receipts).values()),
+        pairs_summary=receipts.summary(done.values()),
+        timings=paths.read_json(places.timings) if paths.exists(places.timings) else {},
+        gallery=gallery,
+        worst=worst,
+        diagnostics=results_from_json(json.dumps(diagnostics)) if diagnostics else {},
+        gates=gates,
+        zoo=_zoo(places.zoo, (keys or {}).get("zoo")),
+        core=_core(places.core, keys or {}, notes),
+        scorers=tuple(scorers),
+        telling=telling,
+        notes=tuple(notes),
+    )
+
+
+def _tables(ds: xr.Dataset) -> xr.Dataset:
+    return ds.drop_vars([v for v in ds.data_vars if "y" in ds[v].dims])
+
+
+def _stored(url: str, stage: str, command: str, keys: Mapping[str, str], notes: list[str]) -> Any:
+    if not paths.exists(url):
+        notes.append(f"No {stage} yet: `{command}` computes them.")
+        return None
+    stored = paths.read_json(url)
+    if not isinstance(stored, Mapping) or "results" not in stored:
+        raise StoreError(f"{url}: not results of lensflow. Delete it and run `{command}` again.")
+    if stage in keys and stored.get("key") != keys[stage]:
+        notes.append(
+            f"The stored {stage} belong to other pixels or settings and are left out: `{command}` renews them."
+        )
+        return None
+    return stored["results"]
+
+
+def _gates(stored: Any, notes: list[str]) -> tuple[GateResult, ...]:
+    try:
+        return tuple(GateResult.from_dict(g) for g in stored or [])
+    except GateError as error:
+        notes.append(f"The stored gates cannot be read ({error}): delete summaries/gates.json and run `lensflow gate`.")
+        return ()
+
+
+def _core(url: str, keys: Mapping[str, str], notes: list[str]) -> CoreTuning | None:
+    """Tuning of the core, which is optional: not a word if nobody asked for it."""
+    stored = _stored(url, "core", "lensflow tune-core", keys, notes) if url and paths.exists(url) else None
+    return None if stored is None else CoreTuning.from_dict(stored)
+
+
+def _zoo(url: str, key: str | None) -> xr.DataArray | None:
+    """Matrix of the bug zoo, if this installation's code made it; what other code noticed says nothing here."""
+    stored = paths.read_json(url) if url and paths.exists(url) else {}
+    return xr.DataArray.from_dict(stored["results"]) if stored and key in (None, stored.get("key")) else None
+
+
+class _Reader:
+    """Reads chosen rows with their pixels, row by row, each once however often it is shown."""
+
+    def __init__(self, rows: xr.Dataset, cutouts: xr.Dataset, places: Places, config: RunConfig):
+        self.rows, self.cutouts, self.places, self.config = rows, cutouts, places, config
+        self.read: dict[int, Example] = {}
+
+    def examples(self, chosen: Mapping[int, tuple[str, ...]]) -> tuple[Example, ...]:
+        """Rows by their positions in ``rows``, with why each is shown."""
+        return tuple(replace(self._one(k), why=tuple(why)) for k, why in chosen.items())
+
+    def _one(self, k: int) -> Example:
+        if k not in self.read:
+            at = int(self.rows["row"].values[k])
+            stores = (self.places.pairs, self.places.manifest, self.places.cutouts)
+            block = read_pairs_block(*stores, Region(0, at, at + 1))
+            self.read[k] = example(self.rows.isel(sample=k), self.cutouts, block.isel(sample=0), self.config, ())
+        return self.read[k]

@@ -1,0 +1,247 @@
+"""Two runs side by side: settings, counts, gates and diagnostics, and whether they differ beyond their intervals."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from lensflow.config import RunConfig, flatten
+from lensflow.measure.gate import GateResult
+from lensflow.show import comparison_figure
+from lensflow.show.numbers import MISSING, count, fixed, interval, number
+from lensflow.show.tables import Table
+from lensflow.stats.difference import difference
+
+# The folder is where a run lies, the cluster how it was computed: neither is in its results.
+NOT_COMPARED = ("out", "name", "cluster.")
+MAX_ROWS = 40
+
+
+@dataclass(frozen=True)
+class RunSide:
+    """What is compared of one run; what it has not (or not for these settings and pixels) is empty."""
+
+    folder: str
+    config: RunConfig
+    counts: Mapping[str, int]
+    gates: tuple[GateResult, ...]
+    diagnostics: Mapping[str, xr.Dataset]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Change:
+    """One number with its interval in both runs.
+
+    Attributes
+    ----------
+    a, b : tuple of float
+        ``(value, low, high)``; NaN where not measured.
+    delta, low, high : float
+        b - a, with its 95 % interval.
+    """
+
+    what: str
+    where: str
+    a: tuple[float, float, float]
+    b: tuple[float, float, float]
+    delta: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, what: str, where: str, a: Sequence[float], b: Sequence[float]) -> Change:
+        """Compare two estimates ``(value, low, high)``."""
+        first, second = (tuple(float(v) for v in side) for side in (a, b))
+        return cls(what, where, first, second, *difference(second, first))  # type: ignore[arg-type]
+
+    @property
+    def judgement(self) -> str:
+        """``differs``, ``same`` (to the last digit), ``within`` its interval, or ``not measured`` in one of them."""
+        if self.a == self.b:
+            return "same"
+        if not (math.isfinite(self.low) and math.isfinite(self.high)):
+            return "not measured"
+        return "within" if self.low <= 0 <= self.high else "differs"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Everything that two runs have in common or not.
+
+    Attributes
+    ----------
+    settings : tuple of (setting, value in a, value in b)
+        Those that differ; None where a run does not know the setting.
+    counts : tuple of (count, in a, in b)
+    gates : tuple of Change
+        Areas of the gates that have one.
+    verdicts : dict
+        Every gate -> its verdicts in both, "—" where it was not run.
+    diagnostics : tuple of Change
+    """
+
+    a: RunSide
+    b: RunSide
+    settings: tuple[tuple[str, Any, Any], ...]
+    counts: tuple[tuple[str, int, int], ...]
+    gates: tuple[Change, ...]
+    verdicts: Mapping[str, tuple[str, str]]
+    diagnostics: tuple[Change, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def differing(self) -> tuple[Change, ...]:
+        """Diagnostics that differ beyond their intervals, the surest first."""
+        found = [c for c in self.diagnostics if c.judgement == "differs"]
+        return tuple(sorted(found, key=lambda c: -abs(c.delta) / max(c.high - c.low, 1e-300)))
+
+    def headline(self) -> str:
+        """Say in one sentence which verdicts differ."""
+        changed = [f"{n}: {a} in A, {b} in B" for n, (a, b) in self.verdicts.items() if a != b]
+        if not self.verdicts:
+            return "Neither run has gates."
+        if not changed:
+            return f"All {count(len(self.verdicts))} verdicts are the same."
+        return f"{count(len(changed))} of {count(len(self.verdicts))} verdicts differ: {'; '.join(changed)}."
+
+    def summary(self) -> str:
+        """Say in one sentence how the numbers of the diagnostics compare."""
+        total = len(self.diagnostics)
+        by = {j: sum(c.judgement == j for c in self.diagnostics) for j in ("differs", "within", "same", "not measured")}
+        return (
+            f"{count(by['differs'])} of {count(total)} numbers of the diagnostics differ beyond their 95 % intervals, "
+            f"{count(by['within'])} do not, {count(by['same'])} are the same to the last digit, "
+            f"{count(by['not measured'])} are not measured in one of the runs. Of as many independent numbers without "
+            "any difference, up to one in twenty would by chance."
+        )
+
+
+def compare(a: RunSide, b: RunSide) -> Comparison:
+    """Compare two runs, ``a`` before and ``b`` after."""
+    first, second = (flatten(s.config.effective()) for s in (a, b))
+    keys = [k for k in [*first, *(k for k in second if k not in first)] if not k.startswith(NOT_COMPARED)]
+    settings = tuple(
+        (k, first.get(k), second.get(k)) for k in keys if first.get(k, NotImplemented) != second.get(k, NotImplemented)
+    )
+    counts = tuple((k, a.counts.get(k, 0), b.counts.get(k, 0)) for k in dict.fromkeys([*a.counts, *b.counts]))
+    of_gates = [{g.name: g for g in s.gates} for s in (a, b)]
+    names = list(dict.fromkeys([*of_gates[0], *of_gates[1]]))
+    fitted = [n for n in names if any(g.fitted for side in of_gates if (g := side.get(n)))]
+    gates = tuple(Change.of(n, "", *(_area(side.get(n)) for side in of_gates)) for n in fitted)
+    verdicts = {n: (_verdict(of_gates[0].get(n)), _verdict(of_gates[1].get(n))) for n in names}
+    notes = [*(f"A: {n}" for n in a.notes), *(f"B: {n}" for n in b.notes)]
+    changes: list[Change] = []
+    for name in dict.fromkeys([*a.diagnostics, *b.diagnostics]):
+        if name not in a.diagnostics or name not in b.diagnostics:
+            if a.diagnostics and b.diagnostics:
+                notes.append(f"The diagnostic {name} is in one of the runs only.")
+            continue
+        changes += _changes(name, a.diagnostics[name], b.diagnostics[name], notes)
+    return Comparison(a, b, settings, counts, gates, verdicts, tuple(changes), tuple(notes))
+
+
+def _area(gate: GateResult | None) -> tuple[float, float, float]:
+    return (math.nan,) * 3 if gate is None else (gate.auc, gate.auc_low, gate.auc_high)
+
+
+def _verdict(gate: GateResult | None) -> str:
+    return MISSING if gate is None else str(gate.verdict).replace("_", " ")
+
+
+def _changes(name: str, a: xr.Dataset, b: xr.Dataset, notes: list[str]) -> Iterator[Change]:
+    """Every number with an interval, where both runs have it."""
+    common_a, common_b = xr.align(a, b, join="inner", exclude=[d for d in a.dims if d not in a.coords])
+    if any(common_a.sizes[d] != a.sizes[d] or common_a.sizes[d] != b.sizes[d] for d in a.sizes if d in b.sizes):
+        notes.append(f"{name}: bands, strata or rings differ; what both have is compared.")
+    for v in (str(v) for v in common_a.data_vars):
+        if not {f"{v}_low", f"{v}_high"} <= set(common_a.data_vars) & set(common_b.data_vars):
+            continue
+        sides = [[d[n].values for n in (v, f"{v}_low", f"{v}_high")] for d in (common_a, common_b)]
+        if any(x.shape != sides[0][0].shape or x.dtype.kind != "f" for side in sides for x in side):
+            continue
+        dims = common_a[v].dims
+        labels = [common_a[d].values if d in common_a.coords else np.arange(common_a.sizes[d]) for d in dims]
+        for place in itertools.product(*(range(len(x)) for x in labels)):
+            where = ", ".join(f"{d} {_label(x[i])}" for d, x, i in zip(dims, labels, place, strict=True))
+            one, two = ([x[place] for x in side] for side in sides)
+            if np.isfinite(one[0]) or np.isfinite(two[0]):
+                yield Change.of(f"{name}: {v}", where, one, two)
+
+
+def _label(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float | np.floating) else str(value)
+
+
+def estimate(side: Sequence[float], decimals: int | None = None) -> str:
+    """Write a value with its interval."""
+    value, low, high = side
+    text = number(value) if decimals is None else fixed(value, decimals)
+    return text if math.isnan(low) else f"{text} ({interval(low, high, decimals)})"
+
+
+def tables(found: Comparison) -> dict[str, Table]:
+    """Tables of the page and the terminal: settings, counts, gates, diagnostics."""
+    shown = found.differing[:MAX_ROWS]
+    more = len(found.differing) - len(shown)
+    return {
+        "settings": Table(
+            "Settings that differ; all others are the same.",
+            ["setting", "A", "B"],
+            [[k, _plain(x), _plain(y)] for k, x, y in found.settings],
+            text_columns=3,
+        ),
+        "counts": Table(
+            "Counts of the receipts that differ.",
+            ["count", "A", "B", "B − A"],
+            [[k, count(x), count(y), f"{y - x:+,}"] for k, x, y in found.counts if x != y],
+        ),
+        "gates": Table(
+            "Verdicts, and the AUC of every gate that has one with its 95 % interval over hosts; the difference's "
+            "interval takes the runs as independent, which is too wide for runs on the same hosts. Within: 0 lies in "
+            "that interval.",
+            ["gate", "A", "B", "AUC in A", "AUC in B", "B − A", "judgement"],
+            [
+                [c.what, *found.verdicts[c.what], estimate(c.a, 3), estimate(c.b, 3),
+                 estimate((c.delta, c.low, c.high), 3), c.judgement]
+                for c in found.gates
+            ]
+            + [
+                [name, a, b, MISSING, MISSING, MISSING, "same" if a == b else "differs"]
+                for name, (a, b) in found.verdicts.items()
+                if name not in {c.what for c in found.gates}
+            ],
+            text_columns=3,
+        ),
+        "diagnostics": Table(
+            "Numbers of the diagnostics that differ beyond their intervals, the surest first"
+            + (f"; {count(more)} more are not shown." if more else "."),
+            ["number", "where", "A", "B", "B − A"],
+            [[c.what, c.where, estimate(c.a), estimate(c.b), estimate((c.delta, c.low, c.high))] for c in shown],
+            text_columns=2,
+        ),
+    }  # fmt: skip
+
+
+def _plain(value: Any) -> str:
+    return MISSING if value is None else str(value)
+
+
+def write_page(found: Comparison) -> str:
+    """HTML of the comparison, with its figure inside."""
+    environment = Environment(
+        loader=PackageLoader("lensflow.show"), autoescape=True, trim_blocks=True, lstrip_blocks=True,
+        undefined=StrictUndefined,
+    )  # fmt: skip
+    figure = comparison_figure.gates(found.gates, found.b.gates or found.a.gates) if found.gates else None
+    return environment.get_template("comparison.html.j2").render(
+        found=found, tables=tables(found), figure=figure, source=Markup(figure.source) if figure else ""
+    )

@@ -1,0 +1,219 @@
+"""Core handlings as the report shows them: the cost curve, the table, the recommendation."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+
+from lensflow.measure.core.sweep import HandlingResult
+from lensflow.measure.core.tuning import CoreTuning
+from lensflow.measure.gate import GateResult, Verdict
+from lensflow.measure.gate.family import first_alone
+from lensflow.show.figures import INK, MUTED, Picture, error_reach, label, legend, new_figure, picture
+from lensflow.show.numbers import count, fixed, interval
+from lensflow.show.tables import Table, stratum_label
+
+_COLOURS = ("#c0362c", "#d98324", "#3a5fa8", "#009e73", "#7b5ea7", "#444444")
+
+
+@dataclass(frozen=True)
+class CoreSection:
+    """What the page shows of a tuning."""
+
+    tuning: CoreTuning
+    figure: Picture
+    tables: tuple[Table, ...]
+
+
+def section(tuning: CoreTuning) -> CoreSection:
+    """Figure and tables of a tuning."""
+    held, chose = tuning.reported_on, tuning.chosen_on
+    return CoreSection(
+        tuning,
+        cost_curve(held, chose),
+        (
+            table(held, f"Held-out hosts ({count(_hosts(held))}), which had no part in the choice."),
+            table(chose, f"Hosts that chose ({count(_hosts(chose))})."),
+        ),
+    )
+
+
+def _hosts(results: Sequence[HandlingResult]) -> int:
+    return max((r.n_hosts for r in results), default=0)
+
+
+def table(results: Sequence[HandlingResult], first: str = "", published: Mapping[str, float] | None = None) -> Table:
+    """One row per handling: gates with interval and verdict, light hidden, testability.
+
+    Parameters
+    ----------
+    results : sequence of HandlingResult
+    first : str
+        First sentence of the caption.
+    published : mapping, optional
+        Handling -> AUC of the core gate ``core_all`` to show beside what its box alone reads.
+    """
+    names = gate_names(results)
+    rows = []
+    for r in results:
+        gates = [_gate_cell(r.by_name.get(n)) for n in names]
+        cost = f"{100 * r.removed:.0f} % ({interval(100 * r.removed_low, 100 * r.removed_high, 0)})"
+        small = r.cost[0]["removed"] if r.cost else math.nan
+        rows.append(
+            [
+                r.name + (" (experiment)" if r.is_experiment else ""),
+                *(
+                    ()
+                    if published is None
+                    else (fixed(published.get(r.name, math.nan)), _gate_cell(first_alone(r.gate("core_all"))))
+                ),
+                *gates,
+                cost if math.isfinite(r.removed) else "—",
+                "—" if math.isnan(small) else f"{100 * small:.0f} %",
+                "—" if math.isnan(r.open_share) else f"{100 * r.open_share:.0f} %",
+                "—" if math.isnan(r.core_excess_pct) else f"{r.core_excess_pct:+.1f} %",
+                count(r.n_rows),
+            ]
+        )
+    lowest = _bin(results[0].cost[0]) if results and results[0].cost else "smallest θE"
+    return Table(
+        caption=f"{first} AUC of each gate with its 95 % interval over hosts; light hidden: mean share of the arcs' "
+        f"light that a handling hides or leaves out, of all arcs and of those of θE {lowest}; open: share of the core "
+        "box that could differ at all; excess: by how much the stamps' cores outshine their negatives'. Under a mask "
+        "core gates look at boxes and discs beyond it too, and the worst counts; mask_edge asks whether the mask is "
+        "seen. A gate that could not be tested does not pass.".strip(),
+        columns=[
+            "handling",
+            *(() if published is None else ("published core_all", "core_all in its box alone")),
+            *names,
+            "light hidden",
+            f"θE {lowest}",
+            "open",
+            "excess",
+            "rows",
+        ],
+        rows=rows,
+        text_columns=1,
+        wrapped=frozenset(range(2 + len(names) + 2 * (published is not None))),
+    )
+
+
+def gate_names(results: Sequence[HandlingResult]) -> list[str]:
+    """Every gate of any handling: that of a mask's edge is run for handlings with one."""
+    return list(dict.fromkeys(g.name for r in results for g in r.gates))
+
+
+def _gate_cell(gate: GateResult | None) -> str:
+    if gate is None:
+        return "—"
+    verdict = str(gate.verdict).replace("_", " ")
+    return (
+        f"{fixed(gate.auc)} ({interval(gate.auc_low, gate.auc_high, 3)}) {verdict}" if gate.auc == gate.auc else verdict
+    )
+
+
+def markdown(shown: Table) -> str:
+    """Return a table as markdown."""
+    lines = ["| " + " | ".join(shown.columns) + " |", "|" + "---|" * len(shown.columns)]
+    lines += ["| " + " | ".join(row) + " |" for row in shown.rows]
+    return "\n".join([*lines, "", shown.caption]) + "\n"
+
+
+def cost_curve(
+    results: Sequence[HandlingResult], chosen_on: Sequence[HandlingResult] = (), name: str = "core-handling"
+) -> Picture:
+    """AUC of every gate under every handling, above the light that the handling hides by theta_E.
+
+    Parameters
+    ----------
+    results : sequence of HandlingResult
+        Drawn with their intervals: those of the held-out hosts.
+    chosen_on : sequence of HandlingResult, optional
+        The same handlings on the hosts that chose, drawn faintly.
+    name : str
+        File name of the picture.
+    """
+    ordered = sorted(range(len(results)), key=lambda k: results[k].is_experiment)
+    shown, faint = [results[k] for k in ordered], [chosen_on[k] for k in ordered] if chosen_on else []
+    figure, (top, bottom) = new_figure(6.6, rows=2, sharex=True, height_ratios=(3, 1.5))
+    _draw_gates(top, shown, faint)
+    _draw_cost(bottom, shown)
+    split = sum(not r.is_experiment for r in shown) - 0.5
+    if split < len(shown) - 1:
+        for axes in (top, bottom):
+            axes.axvline(split, color=MUTED, lw=0.8, ls=":")
+        top.text(split + 0.08, 1.0, "experiments", fontsize=8, color=MUTED, va="top")
+    bottom.set_xticks(
+        range(len(shown)), [r.name.replace("+", "\n+") for r in shown], rotation=40, ha="right", fontsize=8
+    )
+    alt = "; ".join(f"{r.name}: " + ", ".join(f"{g.name} {_short(g.auc)}" for g in r.gates) for r in shown)
+    whose = "held-out hosts, faint points the hosts that chose" if faint else "all hosts"
+    return picture(
+        figure,
+        name,
+        f"AUC of the gates and light hidden by theta_E for each core handling. {alt}.",
+        f"Above: what each gate still reads under each handling, with its 95 % interval over hosts ({whose}); crosses "
+        "at the bottom mark gates that could not be tested: a mask that blanks the whole box passes nothing. Below: "
+        "mean share of the arcs' light that the handling hides, or leaves out with its row, by θE; and the share of "
+        "the core gate's features that could differ at all.",
+    )
+
+
+def _short(value: float) -> str:
+    return f"{value:.2f}" if math.isfinite(value) else "not measured"
+
+
+def _draw_gates(axes: Axes, shown: Sequence[HandlingResult], faint: Sequence[HandlingResult]) -> None:
+    names = gate_names(shown)
+    step = min(0.18, 0.7 / max(len(names), 1))
+    handles = []
+    floor = min([0.4, *(g.auc_low for r in shown for g in r.gates if math.isfinite(g.auc_low))]) - 0.05
+    for k, name in enumerate(names):
+        colour = _COLOURS[k % len(_COLOURS)]
+        x = np.arange(len(shown)) + step * (k - (len(names) - 1) / 2)
+        gates = [r.by_name.get(name) for r in shown]
+        auc, low, high = (
+            np.array([math.nan if g is None else getattr(g, end) for g in gates])
+            for end in ("auc", "auc_low", "auc_high")
+        )
+        axes.errorbar(x, auc, error_reach(auc, low, high), fmt="o", ms=4, lw=1.3, color=colour)
+        if faint:
+            others = [r.by_name[name].auc if name in r.by_name else math.nan for r in faint]
+            axes.plot(x, others, "o", ms=3, mfc="none", color=colour, alpha=0.45)
+        untested = np.array([g is not None and g.verdict in (Verdict.NOT_TESTABLE, Verdict.ERROR) for g in gates])
+        axes.plot(x[untested], np.full(untested.sum(), floor + 0.02), "x", ms=5, color=colour)
+        handles.append(Line2D([], [], color=colour, marker="o", ms=4, lw=1.3, label=name))
+    for threshold in sorted({g.threshold for r in shown for g in r.gates}):
+        axes.axhline(threshold, color=INK, lw=0.9)
+        axes.text(-0.65, threshold + 0.008, f"passes below {threshold:g}", fontsize=7.5, color=INK, va="bottom")
+    axes.axhline(0.5, color=MUTED, lw=0.8, ls="--")
+    axes.set(ylim=(floor, 1.01), xlim=(-0.7, len(shown) - 0.3))
+    handles.append(Line2D([], [], color=MUTED, marker="x", ms=5, lw=0, label="not testable"))
+    label(axes, "", "AUC, stamp against control", "What is left to be seen")
+    legend(axes, handles=handles, ncols=len(handles), loc="lower left", bbox_to_anchor=(0.22, 1.0))
+
+
+def _draw_cost(axes: Axes, shown: Sequence[HandlingResult]) -> None:
+    bins = shown[0].cost
+    share = np.array([[c["removed"] for c in r.cost] for r in shown]).T
+    opened = np.array([[r.open_share for r in shown]])
+    grid = np.concatenate([opened, share])
+    colours = np.concatenate([np.full_like(opened, np.nan), share])
+    axes.imshow(np.ma.masked_invalid(colours), aspect="auto", cmap="OrRd", vmin=0, vmax=1.25, interpolation="nearest")
+    for (i, k), value in np.ndenumerate(grid):
+        text = "–" if math.isnan(value) else f"{100 * value:.0f}"
+        ink = "white" if i and value > 0.85 else INK
+        axes.text(k, i, text, ha="center", va="center", fontsize=7.5, color=ink)
+    axes.set_yticks(range(len(grid)), ["gate open", *(f"θ$_E$ {_bin(c)}" for c in bins)], fontsize=8)
+    axes.grid(False)
+    axes.axhline(0.5, color="white", lw=2)
+    label(axes, "", "", "Light hidden, % of the arc, and core gate's features open, %")
+
+
+def _bin(cost: dict[str, float]) -> str:
+    return stratum_label(cost["low"], cost["high"])

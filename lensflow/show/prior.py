@@ -1,0 +1,183 @@
+"""The prior as drawn: what was declared beside what the manifest holds, and which parameters go together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+from scipy.stats import rankdata
+
+from lensflow.lensing.angles import ellipticity_from_q
+from lensflow.show.figures import INK, MUTED, Picture, label, new_figure, picture
+from lensflow.show.numbers import MISSING, count, number
+from lensflow.show.tables import Table
+
+Floats = NDArray[np.float64]
+
+# Enough for a rank correlation to 0.003; a longer manifest is thinned evenly.
+_MAX_ROWS = 100_000
+# A correlation beyond this many standard errors is not chance; below this size it does not matter.
+_CHANCE_SIGMA, _SMALL = 4.0, 0.05
+
+
+def drawn_parameters(manifest: xr.Dataset, bands: Sequence[str], reference_band: int) -> dict[str, Floats]:
+    """Parameters of the injections under the names of the declared priors, shape (n,).
+
+    Parameters
+    ----------
+    manifest : Dataset
+        Thinned evenly beyond 100,000 rows.
+    bands : sequence of str
+    reference_band : int
+
+    Returns
+    -------
+    dict
+        The declared priors' names (theta_e_arcsec, lens_e, ...), src_mag, one colour ``a-b`` for each neighbouring
+        pair of bands, and src_offset: in theta_E, or in arcsec (the larger coordinate) for a square.
+    """
+    rows = manifest.isel(sample=slice(None, None, max(1, manifest.sizes["sample"] // _MAX_ROWS)))
+    rows = rows.isel(sample=~rows["is_control"].values)
+    names = (
+        *("theta_e_arcsec", "lens_sigma_v_km_s", "lens_z", "lens_gamma", "shear"),
+        *("src_z", "src_reff_arcsec", "src_n", "src_q"),
+    )
+    out = {name: rows[name].values.astype(np.float64) for name in names}
+    out["lens_e"] = ellipticity_from_q(rows["lens_q"].values)
+    x, y = (rows[name].values for name in ("src_x_arcsec", "src_y_arcsec"))
+    if manifest.attrs.get("declared", {}).get("src_offset") == "square":
+        out["src_offset"] = np.maximum(np.abs(x), np.abs(y))
+    else:
+        out["src_offset"] = np.hypot(x, y) / out["theta_e_arcsec"]
+    flux = rows["src_flux_nmgy"].values
+    if "mw_transmission" in rows:  # what was declared is above the Galaxy's dust
+        flux = flux / rows["mw_transmission"].values
+    magnitude = 22.5 - 2.5 * np.log10(flux, out=np.full(flux.shape, np.nan), where=flux > 0)
+    out["src_mag"] = magnitude[:, reference_band]
+    for a, b in zip(range(len(bands) - 1), range(1, len(bands)), strict=True):
+        out[f"{bands[a]}-{bands[b]}"] = magnitude[:, a] - magnitude[:, b]
+    return out
+
+
+def declared_range(declared: Mapping[str, Any], name: str) -> tuple[float, float] | None:
+    """Ends of what was declared for a parameter; None where the rows do not come from a prior of bounded range."""
+    if name == "theta_e_arcsec" and declared.get("theta_e_from", "prior") != "prior":
+        return None
+    if (name, declared.get("lens_shape")) == ("lens_e", "host_light"):
+        return None
+    if name == "src_offset" and "src_offset_max" in declared:
+        return float(declared.get("src_offset_min", 0.0)), float(declared["src_offset_max"])
+    prior = declared.get({"g-r": "g_r", "r-z": "r_z"}.get(name, name))
+    if name in ("g-r", "r-z"):
+        clip = declared.get("colour_clip") or ()
+        return (float(clip[0]), float(clip[1])) if clip else None
+    if isinstance(prior, Mapping):
+        return None if "relation" in prior else (float(prior["min"]), float(prior["max"]))
+    return (float(min(prior)), float(max(prior))) if isinstance(prior, Sequence) and prior else None
+
+
+def outside_of_declared(values: Floats, ends: tuple[float, float] | None) -> int:
+    """Rows whose value lies outside of the declared range (but for rounding)."""
+    if ends is None:
+        return 0
+    slack = 1e-6 * max(1.0, abs(ends[0]), abs(ends[1]))
+    return int(((values < ends[0] - slack) | (values > ends[1] + slack)).sum())
+
+
+def declared_table(manifest: xr.Dataset, bands: Sequence[str], reference_band: int) -> Table:
+    """What was declared, and the range as drawn; a row that leaves what was declared is marked."""
+    declared = manifest.attrs.get("declared", {})
+    from_table = manifest.attrs.get("design") == "table"
+    lines: list[tuple[str, ...]] = []
+    loud: set[int] = set()
+    for name, values in drawn_parameters(manifest, bands, reference_band).items():
+        good = values[np.isfinite(values)]
+        if good.size == 0:
+            continue
+        ends = None if from_table else declared_range(declared, name)
+        outside = outside_of_declared(good, ends)
+        if outside:
+            loud.add(len(lines))
+        found = (number(v) for v in np.percentile(good, (0, 50, 100)))
+        lines.append((name, _in_words(declared, name, from_table), *found, count(outside) if ends else MISSING))
+    return Table(
+        "The prior: what the config declares, and what the manifest holds. “Outside” counts rows beyond the declared "
+        "ends and must be 0; a dash: the values come from the hosts, a table, or a prior without ends.",
+        ("parameter", "declared", "min", "median", "max", "outside"),
+        lines,
+        text_columns=2,
+        loud=frozenset(loud),
+    )
+
+
+def _in_words(declared: Mapping[str, Any], name: str, from_table: bool) -> str:
+    if from_table:
+        return "the table's, or the prior"
+    if (name, declared.get("theta_e_from")) == ("theta_e_arcsec", "sigma_v"):
+        return "from sigma_v and redshifts"
+    if (name, declared.get("lens_shape")) == ("lens_e", "host_light"):
+        return "the host's light"
+    if name == "src_offset":
+        images = int(declared.get("src_min_images", 1))
+        more = f", at least {images} images" if images > 1 else ""
+        ends = declared_range(declared, name)
+        return f"{declared.get('src_offset', '')} {number(ends[0])} to {number(ends[1])}{more}" if ends else MISSING
+    prior = declared.get({"g-r": "g_r", "r-z": "r_z"}.get(name, name))
+    if isinstance(prior, Mapping) and "relation" in prior:
+        return str(prior["relation"])
+    if name in ("g-r", "r-z") and prior:
+        return f"normal {number(prior[0])} ± {number(prior[1])}"
+    if isinstance(prior, Mapping):
+        return f"{number(prior['min'])} to {number(prior['max'])}, {prior['distribution']}"
+    if name == "src_mag" and "dmag" in declared:
+        return "the host's + dmag"
+    return ", ".join(number(v) for v in prior) if isinstance(prior, Sequence) and prior else MISSING
+
+
+def correlations(manifest: xr.Dataset, bands: Sequence[str], reference_band: int) -> Picture | None:
+    """Rank correlations between the drawn parameters; None if fewer than two of them vary."""
+    drawn = drawn_parameters(manifest, bands, reference_band)
+    drawn = {k: v for k, v in drawn.items() if np.isfinite(v).sum() > 2 and np.ptp(v[np.isfinite(v)]) > 1e-9}
+    if len(drawn) < 2:
+        return None
+    matrix, rows = rank_correlations(list(drawn.values()))
+    n = len(drawn)
+    figure, (axes,) = new_figure(0.42 * n + 1.6, width=0.62 * n + 3.0)
+    axes.imshow(np.where(np.eye(n, dtype=bool), np.nan, matrix), cmap="RdBu_r", vmin=-1, vmax=1)
+    for i in range(n):
+        for j in range(n):
+            if i != j:
+                real = abs(matrix[i, j]) > max(_CHANCE_SIGMA / np.sqrt(max(rows[i, j] - 1, 1)), _SMALL)
+                weight, colour = ("bold", "white" if abs(matrix[i, j]) > 0.6 else INK) if real else ("normal", MUTED)
+                text = f"{matrix[i, j]:.2f}".replace("-", "−")
+                axes.text(j, i, text, ha="center", va="center", fontsize=7, color=colour, fontweight=weight)
+    axes.set_xticks(range(n), list(drawn), rotation=40, ha="right", fontsize=8)
+    axes.set_yticks(range(n), list(drawn), fontsize=8)
+    axes.grid(False)
+    label(axes, "", "", "Rank correlation of what was drawn")
+    return picture(
+        figure,
+        "prior-correlations",
+        f"Matrix of rank correlations between {', '.join(drawn)} over the manifest's injections",
+        f"Spearman's rank correlation over the injections. Bold: more than {_CHANCE_SIGMA:g} standard errors from 0 "
+        f"and above {_SMALL:g}. Lists and ranges are drawn independently: a bold number comes from a declared "
+        "relation, or from the design (magnitudes, shapes and Einstein radii of the same hosts, an i band that follows "
+        "r and z, images that were asked for).",
+    )
+
+
+def rank_correlations(columns: Sequence[Floats]) -> tuple[Floats, NDArray[np.int64]]:
+    """Spearman's correlation of every pair, over the rows where both are finite; and those rows' number."""
+    n = len(columns)
+    matrix, rows = np.eye(n), np.zeros((n, n), np.int64)
+    for i in range(n):
+        for j in range(i):
+            both = np.isfinite(columns[i]) & np.isfinite(columns[j])
+            rows[i, j] = rows[j, i] = both.sum()
+            a, b = (rankdata(columns[k][both]) for k in (i, j))
+            spread = a.std() * b.std() if a.size else 0.0
+            matrix[i, j] = matrix[j, i] = np.mean((a - a.mean()) * (b - b.mean())) / spread if spread > 0 else 0.0
+    return matrix, rows

@@ -1,0 +1,1 @@
+"""A small survey in the real file layout, from a seed."""

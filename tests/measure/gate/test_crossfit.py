@@ -1,0 +1,93 @@
+"""Out-of-fold scores against scikit-learn's, fold by fold."""
+
+import numpy as np
+import pytest
+from sklearn.linear_model import LogisticRegression as Reference
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import StandardScaler
+
+from lensflow.errors import GateError
+from lensflow.measure.gate.crossfit import CrossFit
+from lensflow.measure.gate.logistic import LogisticRegression
+from lensflow.measure.gate.machine import host_folds
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+
+def pairs(n_hosts=60, per_host=4, p=12, shift=0.6, seed=0):
+    draw = np.random.default_rng(seed)
+    hosts = np.repeat(np.arange(n_hosts), per_host)
+    ctrl = (draw.normal(size=(n_hosts, p)) @ draw.normal(size=(p, p)) * np.geomspace(0.01, 100, p))[hosts]
+    stamp = ctrl + (shift + draw.normal(size=ctrl.shape)) * np.geomspace(0.01, 100, p)
+    return hosts, stamp, ctrl
+
+
+def fold_by_fold(model, folds, stamp, ctrl, straight):
+    first, second = np.where(straight[:, None], stamp, ctrl), np.where(straight[:, None], ctrl, stamp)
+    out = np.empty((2, len(stamp)))
+    for train, test in folds:
+        fitted = Pipeline([("scale", StandardScaler()), ("lr", model)])
+        fitted.fit(np.concatenate([first[train], second[train]]), np.arange(2 * len(train)) < len(train))
+        out[0, test], out[1, test] = fitted.decision_function(stamp[test]), fitted.decision_function(ctrl[test])
+    return out
+
+
+@pytest.mark.parametrize("swapped", [False, True])
+@pytest.mark.parametrize("c", [0.01, 1.0, 100.0])
+def test_scores_are_those_of_a_scaler_and_a_converged_regression_in_each_fold(c, swapped):
+    hosts, stamp, ctrl = pairs()
+    folds = host_folds(hosts, 5, seed=2)
+    straight = np.random.default_rng(1).random(len(stamp)) < 0.5 if swapped else np.ones(len(stamp), bool)
+    found = np.array(CrossFit.of(stamp, ctrl, folds, c).scores(straight))
+    theirs = Reference(solver="newton-cholesky", C=c, tol=1e-14, max_iter=500)
+    np.testing.assert_allclose(found, fold_by_fold(theirs, folds, stamp, ctrl, straight), atol=1e-6)
+    np.testing.assert_allclose(found, fold_by_fold(LogisticRegression(c), folds, stamp, ctrl, straight), atol=1e-6)
+
+
+@pytest.mark.parametrize("c", [1e-3, 1.0, 1e4])
+def test_swaps_fitted_together_score_as_each_alone(c):
+    hosts, stamp, ctrl = pairs()
+    draw = np.random.default_rng(3)
+    fit = CrossFit.of(stamp, ctrl, host_folds(hosts, 5, seed=2), c)
+    swaps = draw.random((4, len(stamp))) < 0.5
+    together = fit.scores_of_swaps(swaps)
+    for swap, scores in zip(swaps, together, strict=True):
+        np.testing.assert_allclose(scores, np.array(fit.scores(swap)), atol=1e-6)
+
+
+def test_labels_that_say_much_leave_the_shared_hessian_and_are_still_fitted_exactly():
+    hosts, stamp, ctrl = pairs(shift=4.0)
+    fit = CrossFit.of(stamp, ctrl, host_folds(hosts, 5, seed=2), 100.0)
+    swaps = np.ones((2, len(stamp)), dtype=bool)
+    swaps[1, ::9] = False
+    for swap, scores in zip(swaps, fit.scores_of_swaps(swaps), strict=True):
+        np.testing.assert_allclose(scores, np.array(fit.scores(swap)), atol=1e-5)
+
+
+def test_constant_features_even_within_one_folds_training_rows_are_harmless():
+    hosts, stamp, ctrl = pairs()
+    folds = host_folds(hosts, 5, seed=2)
+    for values in (stamp, ctrl):
+        values[:, 3] = 1e4
+        values[:, 5] = 7.0
+        values[folds[0][1], 5] = 9.0  # constant for the model of fold 0 alone
+    everyone = np.ones(len(stamp), bool)
+    found = np.array(CrossFit.of(stamp, ctrl, folds, 1.0).scores(everyone))
+    theirs = Reference(solver="newton-cholesky", tol=1e-14, max_iter=500)
+    np.testing.assert_allclose(found, fold_by_fold(theirs, folds, stamp, ctrl, everyone), atol=1e-6)
+
+
+def test_the_fit_of_all_rows_is_that_of_the_standardised_features():
+    hosts, stamp, ctrl = pairs()
+    fit = CrossFit.of(stamp, ctrl, host_folds(hosts, 5, 1), 1.0)
+    both = np.concatenate([stamp, ctrl])
+    expected = LogisticRegression().fit(StandardScaler().fit_transform(both), np.arange(len(both)) < len(stamp))
+    np.testing.assert_allclose(fit.whole.theta[:-1], expected.coef_[0], atol=1e-7)
+    assert fit.whole.gradient_norm < 1e-9
+
+
+def test_a_fold_that_trains_on_a_part_of_another_is_refused():
+    hosts, stamp, ctrl = pairs()
+    folds = host_folds(hosts, 3, 1)
+    with pytest.raises(GateError, match="part of another"):
+        CrossFit.of(stamp, ctrl, [(folds[0][0][1:], folds[0][1]), *folds[1:]], 1.0)

@@ -1,0 +1,80 @@
+"""One small certified run, for the tests of certificates: fourteen hosts with four injections each."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import lensflow as lf
+from lensflow import steps
+from lensflow.config import RunConfig, load_config
+from lensflow.measure.pixels import psf_check, reference
+from lensflow.run import signing
+from lensflow.run.certificate import UNSIGNED, parse_certificate, seal_of, signed_bytes
+from lensflow.store import create, paths
+from tests.factories import imported_galaxies
+
+N_HOSTS = 14
+_made: list[RunConfig] = []
+
+
+def few_images(monkeypatch: Any) -> None:
+    """Make fewer images again: what those tests find is not asked in tests of certificates."""
+    monkeypatch.setattr(reference, "REFERENCE_ROWS", 0)
+    monkeypatch.setattr(psf_check, "ROWS", 2)
+
+
+def make_run(out: Path | str, **gate: Any) -> RunConfig:
+    """Injected and stored, with the config that its folder keeps; nothing is measured."""
+    rows = np.arange(N_HOSTS)
+    # Placed on the sky, far from each other, so that the gate ``splits`` has something to say.
+    cutouts = imported_galaxies(N_HOSTS).assign(ra_deg=("host", 10.0 + rows), dec_deg=("host", np.zeros(N_HOSTS)))
+    config = load_config(
+        {
+            "out": str(out),
+            "survey": {"root": "-", "targets": "-"},
+            "plan": {"injections_per_host": 4},
+            "store": {"samples_per_region": 32, "hosts_per_region": 8, "inner_chunk": 8},
+            "gate": {"bootstrap": 50, "recipes": ["core_r"], "advisory": [], **gate},
+            "diagnostics": {"bootstrap": 50},
+            "cluster": {"kind": "threads", "dashboard": None},
+        }
+    )
+    lf.write_pairs(cutouts, lf.plan_injections(cutouts, config), config)
+    paths.write_text(steps.RunFolder.of(config).config, config.to_yaml())
+    return config
+
+
+def certified_once(tmp_path_factory: pytest.TempPathFactory) -> RunConfig:
+    """Make a run once in a process; tests copy it. Its verdict is EXPLAINED, so not PASS; it is not signed."""
+    if not _made:
+        config = make_run(tmp_path_factory.mktemp("certified") / "run")
+        with pytest.MonkeyPatch.context() as monkeypatch:
+            few_images(monkeypatch)
+            steps.certify_step(config)
+        _made.append(config)
+    return _made[0]
+
+
+def certificate_of(config: RunConfig) -> dict[str, Any]:
+    place = steps.RunFolder.of(config).certificate
+    return parse_certificate(paths.read_object(place) or b"", place)
+
+
+def put_certificate(config: RunConfig, certificate: dict[str, Any], key: Any = None, *, sealed: bool = True) -> None:
+    """Write a certificate as whoever forges one would: with its seal, carried by the pairs, signed with ``key``."""
+    certificate = json.loads(json.dumps(certificate))
+    if sealed:
+        certificate |= {"signer": None, "signature": None, "protection": UNSIGNED}
+        if key is not None:
+            certificate |= {"signer": signing.public_key_of(key), "protection": lf.gates.certificate.SIGNED}
+        certificate["seal"] = seal_of(certificate)
+        if key is not None:
+            certificate["signature"] = signing.sign(key, signed_bytes(certificate))
+    folder = steps.RunFolder.of(config)
+    paths.write_json(folder.certificate, certificate)
+    create.write_attrs(folder.pairs, {"certificate": {k: certificate[k] for k in ("seal", "verdict", "made")}})

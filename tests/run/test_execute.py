@@ -1,0 +1,113 @@
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from lensflow.cluster import connect
+from lensflow.config import ClusterConfig
+from lensflow.errors import ManifestError, StoreError
+from lensflow.run.execute import run_tasks
+
+LOCAL = ClusterConfig(kind="local", workers=2, dashboard=None)
+
+
+def square(i: int) -> int:
+    return i * i
+
+
+def fail_at_three(i: int) -> int:
+    if i == 3:
+        raise ManifestError("row 3 is wrong")
+    return i
+
+
+@pytest.fixture(params=["threads", pytest.param("cluster", marks=pytest.mark.slow)])
+def place(request):
+    if request.param == "threads":
+        yield
+    else:
+        with connect(LOCAL):
+            yield
+
+
+def test_every_index_is_done_once_and_progress_counts_them(place):
+    told = []
+    results = list(run_tasks(square, range(7), "stage", lambda *words: told.append(words)))
+    assert sorted(results) == [0, 1, 4, 9, 16, 25, 36]
+    assert told[0] == ("stage", 0, 7) and told[-1] == ("stage", 7, 7)
+
+
+class Counted:
+    """A result with counts, as receipts have them."""
+
+    def __init__(self, i: int):
+        self.counts = {"rows": 10, "status: FAILED": i}
+
+
+@pytest.mark.slow
+def test_a_clusters_dashboard_shows_rows_and_failures_by_stage():
+    def shown(dask_scheduler):
+        spans = dask_scheduler.extensions["spans"].spans.values()
+        numbers = {}
+        for found in spans:
+            for key, value in found.cumulative_worker_metrics.items():
+                if key[-1] == "rows":
+                    numbers[found.name, key[-2]] = numbers.get((found.name, key[-2]), 0) + value
+        return numbers
+
+    with connect(LOCAL) as client:
+        assert len(list(run_tasks(Counted, range(4), "inject pairs"))) == 4
+        for _ in range(50):  # workers tell the scheduler with their next heartbeat
+            numbers = client.run_on_scheduler(shown)
+            if numbers.get((("lensflow", "inject-pairs"), "rows")) == 40:
+                break
+            time.sleep(0.2)
+    assert numbers[("lensflow", "inject-pairs"), "rows"] == 40
+    assert numbers[("lensflow", "inject-pairs"), "status: FAILED"] == 6
+
+
+def test_no_work_is_no_task_and_no_progress(place):
+    assert list(run_tasks(square, [], "stage", lambda *_: pytest.fail("nothing to tell"))) == []
+
+
+def test_a_tasks_own_error_comes_through(place):
+    with pytest.raises(ManifestError, match="row 3 is wrong"):
+        list(run_tasks(fail_at_three, range(5), "stage"))
+
+
+class DieOnce:
+    """Kills its own worker the first time that each index is tried."""
+
+    def __init__(self, folder: Path, always: bool):
+        self.folder, self.always = folder, always
+
+    def __call__(self, i: int) -> int:
+        mark = self.folder / str(i)
+        if i == 1 and (self.always or not mark.exists()):
+            mark.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return i
+
+
+@pytest.mark.faults
+def test_a_region_whose_worker_is_killed_is_done_elsewhere(tmp_path):
+    with connect(LOCAL):
+        assert sorted(run_tasks(DieOnce(tmp_path, always=False), range(4), "stage")) == [0, 1, 2, 3]
+
+
+@pytest.mark.faults
+def test_a_region_that_kills_every_worker_stops_the_run_with_the_way_out(tmp_path):
+    with connect(LOCAL), pytest.raises(StoreError, match=r"cluster\.memory_limit"):
+        list(run_tasks(DieOnce(tmp_path, always=True), range(4), "stage"))
+
+
+def test_who_stops_listening_stops_the_work(tmp_path):
+    def note(i: int) -> int:
+        (tmp_path / str(i)).touch()
+        return i
+
+    for _ in run_tasks(note, range(500), "stage"):
+        break
+    assert len(list(tmp_path.iterdir())) < 400
