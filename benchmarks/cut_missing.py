@@ -17,8 +17,9 @@ from astropy.table import Table, vstack
 from rich.console import Console
 
 from lensflow.config import SyntheticConfig, load_config
-from lensflow.run import RunFolder, cut_step
+from lensflow.run import cut_step
 from lensflow.store import receipts
+from lensflow.store.run_folder import RunFolder
 from lensflow.survey.synthetic import bricks as synthetic
 
 BRICKS = 500

@@ -15,9 +15,9 @@ from rich.table import Table
 
 from lensflow.cluster import connect
 from lensflow.config import load_config
-from lensflow.run import RunFolder
 from lensflow.run import run_all as run
 from lensflow.store import paths
+from lensflow.store.run_folder import RunFolder
 
 
 def main() -> None:

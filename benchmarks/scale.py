@@ -20,11 +20,12 @@ from lensflow.api import write_pairs
 from lensflow.cluster import connect
 from lensflow.config import ClusterConfig, load_config
 from lensflow.manifest.build import build_manifest
-from lensflow.run import RunFolder, freeze_cutouts, freeze_manifest, inject_step, measure_step
+from lensflow.run import freeze_cutouts, freeze_manifest, inject_step, measure_step
 from lensflow.run.execute import run_tasks
 from lensflow.run.inject import InjectTask
 from lensflow.store import receipts
 from lensflow.store.regions import Regions
+from lensflow.store.run_folder import RunFolder
 
 
 class _Nothing(InjectTask):

@@ -9,10 +9,9 @@
 """
 
 from importlib import import_module
-from importlib.metadata import version as _version
 from typing import TYPE_CHECKING, Any
 
-__version__ = _version("lensflow")
+from lensflow._version import __version__
 
 if TYPE_CHECKING:
     from lensflow.api import (
@@ -35,6 +34,7 @@ if TYPE_CHECKING:
         import_stamps,
         inject,
         load_config,
+        make_run,
         mask_batch,
         measure_core,
         open_cutouts,
@@ -44,7 +44,6 @@ if TYPE_CHECKING:
         plan_injections,
         psf_audit,
         rerender,
-        run,
         score_pairs,
         tune_core,
         verify,
@@ -75,6 +74,7 @@ __all__ = [
     "import_stamps",
     "inject",
     "load_config",
+    "make_run",
     "mask_batch",
     "measure_core",
     "open_cutouts",
@@ -84,7 +84,6 @@ __all__ = [
     "plan_injections",
     "psf_audit",
     "rerender",
-    "run",
     "score_pairs",
     "tune_core",
     "verify",

@@ -44,6 +44,7 @@ from lensflow.run import (
     freeze_cutouts,
     freeze_manifest,
     inject_step,
+    make_run,
     plan_step,
     report_step,
     rerender,
@@ -51,7 +52,6 @@ from lensflow.run import (
     zoo_step,
 )
 from lensflow.run import inject as _inject
-from lensflow.run import run_all as run
 from lensflow.run import verify_step as verify
 from lensflow.run.gate_rows import GateRows
 from lensflow.run.score import with_split
@@ -89,6 +89,7 @@ __all__ = [
     "import_stamps",
     "inject",
     "load_config",
+    "make_run",
     "mask_batch",
     "measure_core",
     "open_cutouts",
@@ -98,7 +99,6 @@ __all__ = [
     "plan_injections",
     "psf_audit",
     "rerender",
-    "run",
     "score_pairs",
     "tune_core",
     "verify",
@@ -386,7 +386,7 @@ def warm_up() -> None:
                 "gate": {"required": False, "bootstrap": 50},
             }
         )
-        run(config)
+        make_run(config)
 
 
 def measure_core(pairs: xr.Dataset, config: RunConfig) -> tuple[HandlingResult, ...]:
@@ -480,7 +480,8 @@ def score_pairs(pairs: xr.Dataset, scorer: Any, config: RunConfig, split: str | 
     pairs : Dataset
         Opened or lazy; rows of other splits are left out.
     scorer : callable, or a scikit-learn estimator
-        Images (n, band, y, x), float32 in nMgy/pixel, to n scores; see :func:`lensflow.measure.scorer.scorer.as_scorer`.
+        Images (n, band, y, x), float32 in nMgy/pixel, to n scores; see
+        :func:`lensflow.measure.scorer.scorer.as_scorer`.
     config : RunConfig
         Its section ``scorer``.
     split : {"train", "val", "test"}, optional

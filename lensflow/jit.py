@@ -12,7 +12,11 @@ import numba
 
 _ROOT = Path(__file__).parent
 # What compiled code of any folder may call or take constants from, beside its own folder.
-_BELOW = (*(_ROOT / name for name in ("geometry.py", "jit.py", "rng.py", "schema.py")), _ROOT / "lensing")
+_BELOW = (
+    *(_ROOT / name for name in ("geometry.py", "jit.py", "rng.py", "schema.py")),
+    _ROOT / "lensing",
+    _ROOT / "lensing" / "engine",
+)
 
 
 @lru_cache(maxsize=16)

@@ -16,7 +16,8 @@ commands = typer.Typer()
 @commands.command("tune-core", epilog=example("tune-core runs/dr9"))
 def tune_core(run: FinishedRun, workers: Workers = None) -> None:
     """Sweep ways of handling the core: choose on some hosts, report on others. Exits with 3 if nothing passes."""
-    from lensflow.run import RunFolder, tune_core_step
+    from lensflow.run import tune_core_step
+from lensflow.store.run_folder import RunFolder
     from lensflow.show.terminal_core import print_core
 
     config = load(run, None, workers)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from lensflow import __version__
+from lensflow._version import __version__
 from lensflow.cli import judge, start, steps, trust
 from lensflow.cli.common import console, errors
 from lensflow.errors import GateFailed, LensflowError

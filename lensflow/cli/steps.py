@@ -45,13 +45,13 @@ def run(
 @commands.command(epilog=example("cut workflows/configs/dr9_brick.yaml"))
 def cut(config: ConfigPath, out: Out = None, workers: Workers = None, force: Force = False) -> None:
     """Cut stamps for every target out of the survey's bricks (or import stamps)."""
-    from lensflow import steps
+    from lensflow.run import cut_step
 
     loaded = load(config, out, workers)
     if _nothing_to_do(loaded, "cutouts"):
         return
     with session(loaded, force, extends=True) as progress:
-        steps.cut_step(loaded, progress)
+        cut_step(loaded, progress)
     _print_cutouts(loaded)
 
 
@@ -64,42 +64,42 @@ def plan(
     large: Annotated[bool, typer.Option("--large", help="A plan of more than 20 million rows is meant.")] = False,
 ) -> None:
     """Say what the plan costs; draw the injection manifest for the hosts that were cut, and freeze it."""
-    from lensflow import steps
+    from lensflow.run import estimate_step, plan_step
     from lensflow.show.terminal import print_estimate, print_manifest, progress_display
 
     loaded = load(config, out, None, limit=limit)
     if not dry_run and _nothing_to_do(loaded, "manifest"):
         return
-    print_estimate(console, *steps.estimate_step(loaded), loaded.estimate)
+    print_estimate(console, *estimate_step(loaded), loaded.estimate)
     if not dry_run:
         with progress_display(console) as progress:
-            manifest = steps.plan_step(loaded, progress, confirmed=large)
+            manifest = plan_step(loaded, progress, confirmed=large)
         print_manifest(console, manifest)
 
 
 @commands.command(epilog=example("inject workflows/configs/dr9_brick.yaml"))
 def inject(config: ConfigPath, out: Out = None, workers: Workers = None, force: Force = False) -> None:
     """Render the manifest's arcs into the hosts and write the pairs; continues where it stopped."""
-    from lensflow import steps
+    from lensflow.run import inject_step
     from lensflow.show.terminal import print_pairs
 
     loaded = load(config, out, workers)
     if _nothing_to_do(loaded, "pairs"):
         return
     with session(loaded, force, extends=True) as progress:
-        steps.inject_step(loaded, progress)
+        inject_step(loaded, progress)
     print_pairs(console, _counts(loaded, "pairs"))
 
 
 @commands.command(epilog=example("diagnose workflows/configs/dr9_brick.yaml"))
 def diagnose(config: ConfigPath, out: Out = None, workers: Workers = None) -> None:
     """Measure the pairs, and say which of the numbers are not what they should be."""
-    from lensflow import steps
+    from lensflow.run import diagnose_step
     from lensflow.show.terminal import print_diagnostics, print_findings_of
 
     loaded = load(config, out, workers)
     with session(loaded) as progress:
-        results = steps.diagnose_step(loaded, progress)
+        results = diagnose_step(loaded, progress)
     print_diagnostics(console, results)
     print_findings_of(console, results)
 
@@ -107,12 +107,12 @@ def diagnose(config: ConfigPath, out: Out = None, workers: Workers = None) -> No
 @commands.command(epilog=example("gate workflows/configs/dr9_brick.yaml"))
 def gate(config: ConfigPath, out: Out = None, workers: Workers = None) -> None:
     """Ask whether given pixels alone tell stamps from controls. Exits with 3 if a required gate does not pass."""
-    from lensflow import steps
+    from lensflow.run import gate_step
     from lensflow.show.terminal import print_gates
 
     loaded = load(config, out, workers)
     with session(loaded) as progress:
-        results = steps.gate_step(loaded, progress)
+        results = gate_step(loaded, progress)
     print_gates(console, results)
     _refuse(loaded, {g.name: str(g.verdict) for g in results})
 
@@ -120,10 +120,10 @@ def gate(config: ConfigPath, out: Out = None, workers: Workers = None) -> None:
 @commands.command(epilog=example("report workflows/configs/dr9_brick.yaml"))
 def report(config: ConfigPath, out: Out = None) -> None:
     """Write the HTML report of a finished run, with its figures as PNG."""
-    from lensflow import steps
+    from lensflow.run import report_step
 
     loaded = load(config, out, None)
-    print_line(console, f"Report: {steps.report_step(loaded)}")
+    print_line(console, f"Report: {report_step(loaded)}")
 
 
 def run_all(config: RunConfig, force: bool = False) -> dict[str, str]:
@@ -144,11 +144,11 @@ def run_all(config: RunConfig, force: bool = False) -> dict[str, str]:
         print_line(console, f"Report: {done.report}")
         return done.verdicts
     read_inputs(config)
-    from lensflow.run.run_all import run as run_steps
+    from lensflow.run import make_run
     from lensflow.show import terminal
 
     with session(config, force, extends=True) as progress:
-        results = run_steps(config, progress)
+        results = make_run(config, progress)
     _print_cutouts(config)
     terminal.print_pairs(console, _counts(config, "pairs"))
     terminal.print_stages(console, results.stages)
@@ -161,8 +161,8 @@ def run_all(config: RunConfig, force: bool = False) -> dict[str, str]:
 
 def _nothing_to_do(config: RunConfig, stage: str) -> bool:
     """Whether a stage is finished for this very config; says so. A store of other settings is refused here."""
-    from lensflow.run import RunFolder
     from lensflow.run.finished import finished_stage
+    from lensflow.store.run_folder import RunFolder
 
     if not finished_stage(config, stage):
         return False
@@ -197,17 +197,17 @@ def _refuse(config: RunConfig, verdicts: Mapping[str, str]) -> None:
 
 
 def _counts(config: RunConfig, stage: str) -> dict[str, int]:
-    from lensflow.run import RunFolder
     from lensflow.store import receipts
+    from lensflow.store.run_folder import RunFolder
 
     return receipts.total_counts(receipts.read_receipts(RunFolder.of(config).receipts(stage)).values())
 
 
 def _print_cutouts(config: RunConfig) -> None:
-    from lensflow.run import RunFolder
     from lensflow.show.terminal import print_cutouts
     from lensflow.store import receipts
     from lensflow.store.open import open_cutouts
+    from lensflow.store.run_folder import RunFolder
 
     folder = RunFolder.of(config)
     done = receipts.summary(receipts.read_receipts(folder.receipts("cutouts")).values())

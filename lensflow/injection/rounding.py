@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from lensflow import schema
 from lensflow.config import StoreConfig
-from lensflow.injection.inject import median_where_positive
+from lensflow.injection.inject import median_where_positive, rows_of_hosts
 from lensflow.jit import compiled
 from lensflow.rng import key_words, philox4x32
 
@@ -183,6 +183,13 @@ def rounding_steps(
         rounding_step(sigma, store.stamp_steps_per_sigma, power_of_two),
         rounding_step(sigma, store.arc_steps_per_sigma, power_of_two),
     )
+
+
+def as_stored(block: xr.Dataset, hosts: xr.Dataset, manifest: xr.Dataset, store: StoreConfig) -> xr.Dataset:
+    """Make an injected block what the store keeps of it: rounded where the settings say so, with its controls."""
+    rows = rows_of_hosts(hosts, manifest["host_index"].values)
+    block = block.assign(ctrl=(schema.CTRL.dims, hosts["image"].values[rows], schema.CTRL.attrs))
+    return round_block(block, hosts["invvar"].values, rows, manifest, store)
 
 
 def round_block(

@@ -20,6 +20,8 @@ MODELS = ("moffat", "gaussian")
 # The widest wings that are rendered: of a Moffat below this, more light lies off stamp and margin than can be followed.
 LEAST_BETA = 2.0
 _SIGMAS_PER_FWHM = 2 * np.sqrt(2 * np.log(2))
+# Pixels around the stamp whose light is followed, and the same in units of the widest FWHM.
+_LEAST_MARGIN_PIX, _MARGIN_PER_FWHM = 16, 2.5
 
 
 def check_model(model: str, beta: float) -> None:
@@ -69,6 +71,11 @@ def noise_equivalent_area(fwhm: ArrayLike, model: str = "moffat", beta: float = 
     if model == "gaussian":
         return np.asarray(4 * np.pi * _sigma(width) ** 2)
     return np.asarray(np.pi * _alpha(width, beta) ** 2 * (2 * beta - 1) / (beta - 1) ** 2)
+
+
+def margin_pix(widest_fwhm_pix: ArrayLike) -> NDArray[np.float64]:
+    """Pixels around the stamp whose light is followed, for a widest FWHM in pixels; of its shape."""
+    return np.asarray(np.ceil(np.maximum(_LEAST_MARGIN_PIX, _MARGIN_PER_FWHM * np.asarray(widest_fwhm_pix))))
 
 
 def psf_fwhm_from_psfsize(psfsize_arcsec: ArrayLike, model: str = "moffat", beta: float = 3.5) -> NDArray[np.float64]:

@@ -11,22 +11,20 @@ if TYPE_CHECKING:
     from lensflow.run.cut import cut_step, freeze_cutouts
     from lensflow.run.doctor import doctor
     from lensflow.run.inject import inject, inject_step
+    from lensflow.run.make_run import RunResults, make_run
     from lensflow.run.measure import diagnose_step, gate_step, measure_step
     from lensflow.run.plan import estimate_step, freeze_manifest, plan_step
     from lensflow.run.report import report_step
     from lensflow.run.rerender import rerender
-    from lensflow.run.run_all import RunResults, run
     from lensflow.run.score import score_step, stored_scorers
     from lensflow.run.tune_core import tune_core_step
     from lensflow.run.verify import Verification, verify_step
     from lensflow.run.zoo import zoo_step
-    from lensflow.store.run_folder import RunFolder
 
 # Name -> module, imported at its first use: a command that has nothing to do need not wait for all of them.
 _MODULES = {
     "Checked": "certify",
-    "RunFolder": "run_folder",
-    "RunResults": "run",
+    "RunResults": "make_run",
     "Verification": "verify",
     "certify_step": "certify",
     "check_step": "certify",
@@ -40,11 +38,11 @@ _MODULES = {
     "gate_step": "measure",
     "inject": "inject",
     "inject_step": "inject",
+    "make_run": "make_run",
     "measure_step": "measure",
     "plan_step": "plan",
     "report_step": "report",
     "rerender": "rerender",
-    "run": "run",
     "score_step": "score",
     "stored_scorers": "score",
     "tune_core_step": "tune_core",
@@ -54,7 +52,6 @@ _MODULES = {
 
 __all__ = [
     "Checked",
-    "RunFolder",
     "RunResults",
     "Verification",
     "certify_step",
@@ -69,11 +66,11 @@ __all__ = [
     "gate_step",
     "inject",
     "inject_step",
+    "make_run",
     "measure_step",
     "plan_step",
     "report_step",
     "rerender",
-    "run",
     "score_step",
     "stored_scorers",
     "tune_core_step",
@@ -85,7 +82,7 @@ __all__ = [
 class _Steps(ModuleType):
     """This package: its names are its functions, imported at their first use.
 
-    The functions doctor, inject, rerender and run have the names of their modules. The import of such a module would
+    The functions doctor, inject, make_run and rerender have the names of their modules. The import of such a module would
     put it in the function's place; here it does not.
     """
 

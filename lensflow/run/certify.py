@@ -17,9 +17,9 @@ from lensflow.run.certificate import NOT_BOUND, differences, make_certificate, p
 from lensflow.run.certified import alike, openings_of, openings_since, state_of, stored_gates, summaries_of
 from lensflow.run.execute import Progress, silent
 from lensflow.run.identity import cutouts_content, pairs_content, refuse_other_settings
+from lensflow.run.make_run import library_versions
 from lensflow.run.measure import measure_step
 from lensflow.run.required_scorers import score_required
-from lensflow.run.run_all import library_versions
 from lensflow.run.verify import verify_step
 from lensflow.store import create, paths, resume
 from lensflow.store.open import read_attrs

@@ -7,7 +7,7 @@ from typing import Any
 
 from lensflow.config import RunConfig, fingerprint
 from lensflow.errors import StoreError
-from lensflow.run.extend import extends, manifest_extends
+from lensflow.run.extend import manifest_extends
 from lensflow.run.identity import (
     cutouts_content,
     manifest_identity,
@@ -16,6 +16,7 @@ from lensflow.run.identity import (
     refuse_other_cut,
     stored_key,
 )
+from lensflow.run.plan_size import extends
 from lensflow.store import objects, paths, receipts, resume
 from lensflow.store.run_folder import RunFolder
 

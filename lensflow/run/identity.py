@@ -10,6 +10,7 @@ from typing import Any
 
 from lensflow.config import RunConfig, fingerprint
 from lensflow.errors import StaleStoreError, StoreError
+from lensflow.run.plan_size import EXTENDABLE, extends, is_larger
 from lensflow.store import objects, paths, resume
 from lensflow.store.run_folder import STORES, RunFolder, config_of
 
@@ -72,8 +73,6 @@ def refuse_other_run(config: RunConfig) -> None:
         cutouts, unknown = cutouts_content(config), tuple[str, ...]()
     except StoreError:
         cutouts, unknown = "", _UNTIL_CUT
-    from lensflow.run.extend import extends
-
     plan = manifest_identity(config, cutouts)
     stored = [_identity_at(folder.store(s)) for s in STORES[1:]]
     wanted = [plan, pairs_identity(config, cutouts, "")]
@@ -151,8 +150,6 @@ def refuse_other_settings(config: RunConfig, larger: bool = False) -> None:
 
 
 def _is_larger_plan(stored: Mapping[str, Any], wanted: Mapping[str, Any], keys: list[str]) -> bool:
-    from lensflow.run.extend import EXTENDABLE, is_larger
-
     sizes = [{name: tree.get(f"plan.{name}") for name in EXTENDABLE} for tree in (stored, wanted)]
     return {k.removeprefix("plan.") for k in keys} <= {*EXTENDABLE} and is_larger(*sizes)
 

@@ -15,7 +15,7 @@ from lensflow.config import InjectionConfig, RunConfig, StoreConfig, fingerprint
 from lensflow.injection import inject_block
 from lensflow.injection.inject import rows_of_hosts
 from lensflow.injection.metrics import invariant_failures
-from lensflow.injection.rounding import round_block, rounding_attrs
+from lensflow.injection.rounding import as_stored, rounding_attrs
 from lensflow.manifest.image_sources import bank_of
 from lensflow.manifest.source_bank import SourceBank
 from lensflow.run.execute import Progress, Stopwatch, peak_rss_mb, run_tasks, silent
@@ -175,13 +175,6 @@ def create_pairs(
         },
         guard=guard,
     )
-
-
-def as_stored(block: xr.Dataset, hosts: xr.Dataset, manifest: xr.Dataset, store: StoreConfig) -> xr.Dataset:
-    """Make an injected block what the store keeps of it: rounded where the settings say so, with its controls."""
-    rows = rows_of_hosts(hosts, manifest["host_index"].values)
-    block = block.assign(ctrl=(schema.CTRL.dims, hosts["image"].values[rows], schema.CTRL.attrs))
-    return round_block(block, hosts["invvar"].values, rows, manifest, store)
 
 
 def _rounded_arrays(config: RunConfig) -> dict[str, dict[str, Any]]:

@@ -9,10 +9,10 @@ from lensflow.config import RunConfig, fingerprint
 from lensflow.errors import DamagedStoreError, StoreError
 from lensflow.run.cut import CutTask, create_cutouts, cutouts_identity
 from lensflow.run.execute import Progress, Stopwatch, run_tasks
-from lensflow.run.extend import sizes_of
 from lensflow.run.identity import cutouts_content, manifest_identity, pairs_identity
 from lensflow.run.inject import InjectTask, create_pairs
 from lensflow.run.plan import write_manifest
+from lensflow.run.plan_size import sizes_of
 from lensflow.store import create, objects, paths, receipts, resume
 from lensflow.store.create import Encoded
 from lensflow.store.lease import Hold

@@ -11,8 +11,8 @@ from lensflow import schema
 from lensflow.config import RunConfig
 from lensflow.errors import StoreError, did_you_mean
 from lensflow.injection import inject_block
+from lensflow.injection.rounding import as_stored
 from lensflow.manifest.image_sources import bank_of
-from lensflow.run.inject import as_stored
 from lensflow.store import resume
 from lensflow.store.open import (
     read_attrs,

@@ -24,7 +24,7 @@ from lensflow.survey.layout import Layout
 from lensflow.survey.stamps import read_stamps
 from lensflow.survey.synthetic import bricks as synthetic
 from lensflow.targets import read_targets
-from lensflow.targets.brick_table import check_computed_bricks
+from lensflow.targets.brick_table import brick_tables, check_computed_bricks
 from lensflow.targets.splits import assign_splits, check_splits, guard_band, region_cells, sky_cells, split_counts
 
 
@@ -85,6 +85,12 @@ def dataset_content(dataset: xr.Dataset) -> str:
     return fingerprint([(v, create.checksum(dataset[v].values)) for v in sorted(names)])
 
 
+def _brick_tables(targets: xr.Dataset, root: str) -> list[str]:
+    # A server is not asked for files that may not be there; names that a column gave need no check.
+    local = not root.startswith(("http://", "https://"))
+    return brick_tables(root) if local and targets.attrs.get("computed_bricks") else []
+
+
 def _brick_targets(config: RunConfig, progress: Progress) -> tuple[xr.Dataset, dict[str, str]]:
     survey = config.survey
     if survey.synthetic is not None:
@@ -94,7 +100,9 @@ def _brick_targets(config: RunConfig, progress: Progress) -> tuple[xr.Dataset, d
         if not survey.root.startswith(("http://", "https://")) and not paths.exists(survey.root):
             raise SurveyError(f"survey.root: no such folder: {survey.root}. Where do the survey's bricks lie?")
         targets = table_targets(config)
-        check_computed_bricks(targets, survey.root)
+        table = next((t for t in _brick_tables(targets, survey.root) if paths.exists(t)), None)
+        if table is not None:
+            check_computed_bricks(targets, table)
     return targets, {"survey": _survey_fingerprint(config, targets)}
 
 

@@ -16,9 +16,9 @@ from markupsafe import Markup
 from lensflow.config import RunConfig, flatten
 from lensflow.measure.gate import GateResult
 from lensflow.show import comparison_figure
+from lensflow.show.change import Change
 from lensflow.show.numbers import MISSING, count, fixed, interval, number
 from lensflow.show.tables import Table
-from lensflow.stats.difference import difference
 
 # The folder is where a run lies, the cluster how it was computed: neither is in its results.
 NOT_COMPARED = ("out", "name", "cluster.")
@@ -35,42 +35,6 @@ class RunSide:
     gates: tuple[GateResult, ...]
     diagnostics: Mapping[str, xr.Dataset]
     notes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Change:
-    """One number with its interval in both runs.
-
-    Attributes
-    ----------
-    a, b : tuple of float
-        ``(value, low, high)``; NaN where not measured.
-    delta, low, high : float
-        b - a, with its 95 % interval.
-    """
-
-    what: str
-    where: str
-    a: tuple[float, float, float]
-    b: tuple[float, float, float]
-    delta: float
-    low: float
-    high: float
-
-    @classmethod
-    def of(cls, what: str, where: str, a: Sequence[float], b: Sequence[float]) -> Change:
-        """Compare two estimates ``(value, low, high)``."""
-        first, second = (tuple(float(v) for v in side) for side in (a, b))
-        return cls(what, where, first, second, *difference(second, first))  # type: ignore[arg-type]
-
-    @property
-    def judgement(self) -> str:
-        """``differs``, ``same`` (to the last digit), ``within`` its interval, or ``not measured`` in one of them."""
-        if self.a == self.b:
-            return "same"
-        if not (math.isfinite(self.low) and math.isfinite(self.high)):
-            return "not measured"
-        return "within" if self.low <= 0 <= self.high else "differs"
 
 
 @dataclass(frozen=True)

@@ -6,15 +6,12 @@ import base64
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from lensflow.measure.gate import GateResult
+from lensflow.show.change import Change
 from lensflow.show.figures import INK, MUTED, error_reach, label, legend, new_figure, picture
-
-if TYPE_CHECKING:
-    from lensflow.show.comparison import Change
 
 _A, _B = "#7a8590", "#c0362c"
 

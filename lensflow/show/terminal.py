@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 import xarray as xr
@@ -22,9 +22,6 @@ from lensflow.measure.pixels import Status, findings
 from lensflow.measure.zoo.faults import shortcomings
 from lensflow.show.plain import Table, styled
 from lensflow.survey.psf_audit import SUSPICIOUS_BELOW_ARCSEC, psf_audit
-
-if TYPE_CHECKING:
-    from lensflow.run.doctor import Finding
 
 LEVEL_COLOURS = {"ok": "green", "warning": "bold yellow", "fail": "bold red"}
 VERDICT_COLOURS = {
@@ -77,7 +74,23 @@ def print_counts(console: Console, title: str, counts: Mapping[str, int], note: 
     console.print(table)
 
 
-def print_findings(console: Console, findings: Sequence[Finding]) -> None:
+class Looked(Protocol):
+    """What the preflight says of one thing: :class:`lensflow.run.doctor.Finding`."""
+
+    @property
+    def check(self) -> str: ...  # noqa: D102
+
+    @property
+    def level(self) -> str: ...  # noqa: D102
+
+    @property
+    def what(self) -> str: ...  # noqa: D102
+
+    @property
+    def advice(self) -> str: ...  # noqa: D102
+
+
+def print_findings(console: Console, findings: Sequence[Looked]) -> None:
     """Print what the preflight found, one line each, with the way out below it."""
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(no_wrap=True)

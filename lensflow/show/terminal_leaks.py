@@ -10,7 +10,7 @@ from lensflow.show.plain import Table, styled
 
 if TYPE_CHECKING:
     from lensflow.measure.zoo.leaks.suite import Row
-    from lensflow.run.leaks import LeakTable
+    from lensflow.measure.zoo.leaks.table import LeakTable
 
 
 def print_leaks(console: Console, table: LeakTable) -> list[str]:

@@ -6,16 +6,16 @@ from collections.abc import Collection, Mapping
 from functools import cache
 from typing import Any
 
-import lensflow
+from lensflow._version import __version__
 from lensflow.config import RunConfig, fingerprint
 from lensflow.errors import DamagedStoreError, StaleStoreError, StoreError
 from lensflow.store import code_identity, objects, paths, receipts
 from lensflow.store.open import read_attrs, stored_regions
 
 # Code whose change can change stored bytes; reports and diagnostics do not.
-_PIXEL_CODE = ("geometry.py", "rng.py", "schema.py", "lensing", "survey", "targets", "manifest", "injection")
+_PIXEL_CODE = ("geometry.py", "rng.py", "schema.py", "lensing", "fits", "survey", "targets", "manifest", "injection")
 # Code whose change can change what diagnostics and gates say about the same bytes.
-_MEASURING_CODE = (*_PIXEL_CODE, "diagnostics", "gates")
+_MEASURING_CODE = (*_PIXEL_CODE, "stats", "measure")
 
 
 def code_fingerprint() -> str:
@@ -46,7 +46,7 @@ def identity(config: RunConfig, stage: str, inputs: Mapping[str, str]) -> dict[s
     return {
         **config.settings_of(stage),
         **{f"inputs.{k}": v for k, v in inputs.items()},
-        "lensflow.version": lensflow.__version__,
+        "lensflow.version": __version__,
         "lensflow.code": code_fingerprint(),
     }
 

@@ -6,7 +6,6 @@ import numpy as np
 import xarray as xr
 
 from lensflow.errors import TargetError
-from lensflow.store import paths
 from lensflow.targets.columns import Column, choose
 from lensflow.targets.files import open_tables
 
@@ -15,27 +14,27 @@ _EDGES = (Column("ra1", unit="deg", required=True), Column("ra2", unit="deg", re
           Column("dec1", unit="deg", required=True), Column("dec2", unit="deg", required=True))  # fmt: skip
 
 
-def check_computed_bricks(targets: xr.Dataset, root: str) -> None:
-    """Compare brick names that were computed from positions with the survey's table, where there is one.
+def brick_tables(root: str) -> list[str]:
+    """Where a survey's table of bricks may be: in its folder or in the one above (``dr9/south``)."""
+    folders = (root.rstrip("/"), root.rstrip("/").rpartition("/")[0])
+    return [f"{folder}/{name}" for folder in folders if folder for name in _NAMES]
+
+
+def check_computed_bricks(targets: xr.Dataset, table: str) -> None:
+    """Compare brick names that were computed from positions with the survey's table.
 
     Parameters
     ----------
     targets : Dataset
         As read; those whose names come from a column are not looked at.
-    root : str
-        The survey's folder: ``survey-bricks.fits.gz`` lies in it or in the folder above (``dr9/south``).
+    table : str
+        One of :func:`brick_tables` that exists.
 
     Raises
     ------
     TargetError
         If the table has another brick at a target's position; names the first such host.
     """
-    if not targets.attrs.get("computed_bricks") or root.startswith(("http://", "https://")):
-        return
-    folders = (root.rstrip("/"), root.rstrip("/").rpartition("/")[0])
-    table = next((p for f in folders if f for n in _NAMES if paths.exists(p := paths.join(f, n))), None)
-    if table is None:
-        return
     names, inverse = np.unique(targets["brickname"].values.astype("S8"), return_inverse=True)
     inside = np.full((len(names), 4), np.nan)
     with open_tables(table, "survey.root") as tables:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from lensflow import steps
+from lensflow import run as steps
 from tests.small_survey import small_survey
 
 NAME = "a [v1] [!x]*? %20 #&'<b> :smile: é [bold]x[-italic]"

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from lensflow import steps
+from lensflow import run as steps
 from lensflow.config import RunConfig
 from tests.cluster.external import ROOT
 from tests.small_run import small_config, small_tree

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from lensflow import steps
+from lensflow import run as steps
 from lensflow.config import RunConfig, load_config
 from tests.s3.compare import store_digests
 from tests.small_survey import small_survey

@@ -1,3 +1,5 @@
+from lensflow.store.run_folder import RunFolder
+
 """Survey files that are cut short on their way."""
 
 from pathlib import Path
@@ -5,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lensflow import schema, steps
+from lensflow import schema
 from lensflow.config import load_config
 from lensflow.store import receipts
 from lensflow.store.open import open_all_pairs, open_cutouts
@@ -23,7 +25,7 @@ def test_a_truncated_image_loses_its_band_and_no_row(whole, tmp_path, kept_share
     path.write_bytes(path.read_bytes()[: int(kept_share * path.stat().st_size)])
     config = load_config({**settings, "plan": {**settings["plan"], "include_partial": True}})
     make_pairs(config)
-    counts = receipts.total_counts(receipts.read_receipts(steps.RunFolder.of(config).receipts("cutouts")).values())
+    counts = receipts.total_counts(receipts.read_receipts(RunFolder.of(config).receipts("cutouts")).values())
     lost = counts["reason: CORRUPT_FILE_z"]
     assert (
         counts["hosts"] == 6 == counts["status: OK"] + counts["status: PARTIAL"] and lost == counts["status: PARTIAL"]

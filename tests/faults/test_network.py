@@ -1,8 +1,10 @@
+from lensflow.store.run_folder import RunFolder
+
 """Runs on a real S3 server behind a link and a server that fail."""
 
 import pytest
 
-from lensflow import steps
+from lensflow import run as steps
 from lensflow.errors import StoreError
 from lensflow.store import paths, receipts, s3
 from lensflow.store.lease import hold
@@ -76,18 +78,18 @@ def test_what_lasts_stops_the_run_and_the_same_command_goes_on_afterwards(
     with pytest.raises(StoreError, match=says):
         steps.inject_step(config, begin)
     proxy.faults = Faults()
-    kept = receipts.read_receipts(steps.RunFolder.of(config).receipts("pairs"))
+    kept = receipts.read_receipts(RunFolder.of(config).receipts("pairs"))
     assert kept
     steps.inject_step(config)
     assert {
-        i: r for i, r in receipts.read_receipts(steps.RunFolder.of(config).receipts("pairs")).items() if i in kept
+        i: r for i, r in receipts.read_receipts(RunFolder.of(config).receipts("pairs")).items() if i in kept
     } == kept
     assert store_digests(config.out) == whole.digests
 
 
 def test_a_lease_whose_reply_was_lost_is_still_held(behind, proxy):
     config = behind()
-    steps.RunFolder.of(config)
+    RunFolder.of(config)
     proxy.faults = Faults(lost_reply_share=1.0, methods=("PUT",), first=1)
     with hold(config.out):
         assert proxy.counts["lost reply"] == 1 and proxy.counts["refused: exists already"] == 1

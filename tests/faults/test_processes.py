@@ -1,3 +1,5 @@
+from lensflow.store.run_folder import RunFolder
+
 """Workers, schedulers and clients that die in the middle of a run."""
 
 import os
@@ -12,7 +14,7 @@ import pytest
 import yaml
 
 import lensflow as lf
-from lensflow import steps
+from lensflow import run as steps
 from lensflow.config import ClusterConfig
 from lensflow.errors import ClusterError, StoreError
 from lensflow.store import receipts
@@ -32,7 +34,7 @@ def befalls(monkeypatch):
 
 
 def done_regions(config):
-    return sorted(receipts.read_receipts(steps.RunFolder.of(config).receipts("pairs")))
+    return sorted(receipts.read_receipts(RunFolder.of(config).receipts("pairs")))
 
 
 def test_a_worker_killed_while_it_writes_a_region_costs_nothing(whole, planned, befalls):

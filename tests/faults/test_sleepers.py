@@ -10,7 +10,7 @@ import psutil
 import pytest
 import yaml
 
-from lensflow import steps
+from lensflow import run as steps
 from lensflow.store import lease
 from tests.faults.test_processes import ROOT
 from tests.s3.compare import store_digests

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lensflow import steps
+from lensflow import run as steps
 from lensflow.api import write_pairs
 from lensflow.config import GateConfig, StoreConfig
 from lensflow.injection.rounding import ARC, STAMP, round_pixels, rounding_attrs, rounding_step, sky_sigma

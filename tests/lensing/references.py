@@ -6,6 +6,7 @@ from unittest.mock import patch
 
 import numpy as np
 
+from lensflow.lensing import psf
 from lensflow.lensing.engine import pack, quadrature
 from lensflow.lensing.render_reference import adaptive_samples, image_of_samples
 
@@ -29,7 +30,7 @@ def brute_force(
     for i, model in enumerate(models):
         row = scalars(rows, i)
         widths = row["psf_fwhm_arcsec"] / 0.262
-        pad = int(np.ceil(max(pack.LEAST_PAD_PIX, pack.PAD_PER_FWHM * widths.max())))
+        pad = int(psf.margin_pix(widths.max()))
         samples = adaptive_samples(row, stamp_size=size, pad_pix=pad, tolerance=tolerance, max_depth=14)
         kept = samples[:, samples[2] > 1e-10 * samples[2].max()]
         images.append(

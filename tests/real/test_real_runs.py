@@ -1,3 +1,5 @@
+from lensflow.store.run_folder import RunFolder
+
 """`lensflow run` on real pixels, with the configs that ship under workflows/configs/."""
 
 from pathlib import Path
@@ -6,7 +8,7 @@ import numpy as np
 import pytest
 import yaml
 
-from lensflow import steps
+from lensflow import run as steps
 from lensflow.config import RunConfig, load_config
 from lensflow.schema import Reason, Status
 from lensflow.store import receipts
@@ -26,11 +28,11 @@ def run(name: str, tmp_path_factory, **plan) -> tuple[RunConfig, steps.RunResult
     config = load_config({**tree, "plan": {**tree["plan"], **plan}}, out=str(out))
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(ROOT)  # the configs' paths are relative to the project's root
-        return config, steps.run(config)
+        return config, steps.make_run(config)
 
 
 def reasons_of(config: RunConfig) -> dict[str, list[str]]:
-    cutouts = open_cutouts(steps.RunFolder.of(config).cutouts)
+    cutouts = open_cutouts(RunFolder.of(config).cutouts)
     out = {}
     for i, name in enumerate(cutouts["host_id"].values):
         bands = zip(config.bands, cutouts["band_reasons"].values[i], strict=True)
@@ -39,7 +41,7 @@ def reasons_of(config: RunConfig) -> dict[str, list[str]]:
 
 
 def check_pairs(config: RunConfig, n_rows: int) -> None:
-    folder = steps.RunFolder.of(config)
+    folder = RunFolder.of(config)
     counts = receipts.total_counts(receipts.read_receipts(folder.receipts("pairs")).values())
     assert counts["rows"] == n_rows
     assert not any(v for k, v in counts.items() if k.startswith("invariant: "))
@@ -52,7 +54,7 @@ def check_pairs(config: RunConfig, n_rows: int) -> None:
 @pytest.mark.slow
 def test_dr9_three_whole_stamps_are_injected_and_two_are_reported_as_partial(tmp_path_factory):
     config, results = run("dr9_brick", tmp_path_factory)
-    cutouts = open_cutouts(steps.RunFolder.of(config).cutouts)
+    cutouts = open_cutouts(RunFolder.of(config).cutouts)
     status = dict(zip(cutouts["host_id"].values, cutouts["status"].values, strict=True))
     assert sorted(k for k, v in status.items() if v == Status.PARTIAL) == ["dr9-02", "dr9-03"]
     assert sum(v == Status.OK for v in status.values()) == 3
@@ -69,10 +71,10 @@ def test_dr6_every_host_of_a_brick_that_is_mostly_not_there_has_its_reasons(tmp_
         assert reasons[name] == ["ASSUMED_PSF_g", "MISSING_FILE_r", "NO_COVERAGE_z"]
     assert "PARTIAL_STAMP_g" in reasons["g-partly-covered"] and "PARTIAL_STAMP_g" in reasons["g-below-edge"]
     assert "NO_COVERAGE_g" in reasons["no-exposure"] and "NO_COVERAGE_z" not in reasons["z-corner"]
-    cutouts = open_cutouts(steps.RunFolder.of(config).cutouts)
+    cutouts = open_cutouts(RunFolder.of(config).cutouts)
     failed = cutouts["host_id"].values[cutouts["status"].values == Status.FAILED]
     assert sorted(failed) == ["no-exposure", "outside-brick"]
-    pairs = open_pairs(steps.RunFolder.of(config).pairs)
+    pairs = open_pairs(RunFolder.of(config).pairs)
     assert not pairs["arc"].sel(band="r").values.any()
     check_pairs(config, 8 * 17)
 
@@ -81,7 +83,7 @@ def test_dr6_every_host_of_a_brick_that_is_mostly_not_there_has_its_reasons(tmp_
 def test_des_31_hosts_with_16_bright_injections_each_give_a_gate_by_host(tmp_path_factory):
     config, results = run("des_lrg", tmp_path_factory, preset="historic")
     check_pairs(config, 31 * 17)
-    pairs = open_pairs(steps.RunFolder.of(config).pairs)
+    pairs = open_pairs(RunFolder.of(config).pairs)
     theta_e = pairs["theta_e_arcsec"].values[~pairs["is_control"].values]
     assert theta_e.min() >= 0.5 and theta_e.max() <= 2.5
     assert pairs["assumed_noise"].values.all() and pairs["assumed_psf"].values.all()

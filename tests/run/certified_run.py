@@ -1,3 +1,5 @@
+from lensflow.store.run_folder import RunFolder
+
 """One small certified run, for the tests of certificates: fourteen hosts with four injections each."""
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ import numpy as np
 import pytest
 
 import lensflow as lf
-from lensflow import steps
+from lensflow import run as steps
 from lensflow.config import RunConfig, load_config
 from lensflow.measure.pixels import psf_check, reference
 from lensflow.run import signing
@@ -45,7 +47,7 @@ def make_run(out: Path | str, **gate: Any) -> RunConfig:
         }
     )
     lf.write_pairs(cutouts, lf.plan_injections(cutouts, config), config)
-    paths.write_text(steps.RunFolder.of(config).config, config.to_yaml())
+    paths.write_text(RunFolder.of(config).config, config.to_yaml())
     return config
 
 
@@ -61,7 +63,7 @@ def certified_once(tmp_path_factory: pytest.TempPathFactory) -> RunConfig:
 
 
 def certificate_of(config: RunConfig) -> dict[str, Any]:
-    place = steps.RunFolder.of(config).certificate
+    place = RunFolder.of(config).certificate
     return parse_certificate(paths.read_object(place) or b"", place)
 
 
@@ -75,6 +77,6 @@ def put_certificate(config: RunConfig, certificate: dict[str, Any], key: Any = N
         certificate["seal"] = seal_of(certificate)
         if key is not None:
             certificate["signature"] = signing.sign(key, signed_bytes(certificate))
-    folder = steps.RunFolder.of(config)
+    folder = RunFolder.of(config)
     paths.write_json(folder.certificate, certificate)
     create.write_attrs(folder.pairs, {"certificate": {k: certificate[k] for k in ("seal", "verdict", "made")}})

@@ -1,3 +1,5 @@
+from lensflow.store.run_folder import RunFolder
+
 """Ways to tamper with a certified run: each takes the run, and another one of the same name and settings."""
 
 from __future__ import annotations
@@ -13,7 +15,6 @@ import numpy as np
 import zarr
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from lensflow import steps
 from lensflow.run.certificate import overall
 from lensflow.run.certified import state_of
 from lensflow.run.certify import gates_of
@@ -56,7 +57,7 @@ def edit_receipt(**changes: Any) -> Callable[..., None]:
     """With its own checksum made to fit."""
 
     def do(run, other):
-        folder = steps.RunFolder.of(run).receipts("pairs")
+        folder = RunFolder.of(run).receipts("pairs")
         receipt = receipts.read_receipt(folder, 1)
         Path(receipts.receipt_url(folder, 1)).unlink()
         receipts.write_receipt(folder, replace(receipt, **changes))
@@ -65,7 +66,7 @@ def edit_receipt(**changes: Any) -> Callable[..., None]:
 
 
 def extra_receipt(run, other):
-    folder = steps.RunFolder.of(run).receipts("pairs")
+    folder = RunFolder.of(run).receipts("pairs")
     receipt = receipts.read_receipt(folder, 1)
     receipts.write_receipt(folder, replace(receipt, region=9, start=900, stop=910))
 
@@ -74,7 +75,7 @@ def edit_attribute(store: str, name: str, value: Any, array: str = "") -> Callab
     """With the record of the store's creation made to fit."""
 
     def do(run, other):
-        url = steps.RunFolder.of(run).store(store)
+        url = RunFolder.of(run).store(store)
         group = zarr.open_group(url, mode="r+")
         (group[array] if array else group).attrs[name] = value
         reseal(url)
@@ -88,7 +89,7 @@ def edit_attribute(store: str, name: str, value: Any, array: str = "") -> Callab
 
 def edit_column(array: str, sealed: bool = True) -> Callable[..., None]:
     def do(run, other):
-        url = steps.RunFolder.of(run).cutouts
+        url = RunFolder.of(run).cutouts
         column = zarr.open_group(url, mode="r+")[array]
         column[0] = column[1] if array in ("host_id", "ra_deg", "cell") else 1 - int(column[0] > 0)
         if sealed:
@@ -154,7 +155,7 @@ def cut_short(run, other):
 
 def pixels_and_all_checksums(run, other, key=None):
     """A leak in the pixels; receipts, digests and seal computed to fit; the old verdicts stay."""
-    url = steps.RunFolder.of(run).pairs
+    url = RunFolder.of(run).pairs
     stamps = zarr.open_group(url, mode="r+")["stamp"]
     shard = stamps[:32]
     shard[:, :, 30, 30] += np.float32(3.0)

@@ -1,3 +1,5 @@
+from lensflow.store.run_folder import RunFolder
+
 """The stored bits do not depend on how the work was cut up, in which order it was done, or how often it stopped."""
 
 import shutil
@@ -8,7 +10,8 @@ import numpy as np
 import pytest
 
 import lensflow as lf
-from lensflow import schema, steps
+from lensflow import run as steps
+from lensflow import schema
 from lensflow.errors import DamagedStoreError, StoreError
 from lensflow.manifest.build import build_manifest
 from lensflow.run.inject import InjectTask
@@ -47,7 +50,7 @@ def inject_all(config):
 
 
 def pairs_of(config):
-    return open_all_pairs(steps.RunFolder.of(config).pairs).load()
+    return open_all_pairs(RunFolder.of(config).pairs).load()
 
 
 def differing(a, b):
@@ -55,7 +58,7 @@ def differing(a, b):
 
 
 def checksums(config):
-    done = receipts.read_receipts(steps.RunFolder.of(config).receipts("pairs"))
+    done = receipts.read_receipts(RunFolder.of(config).receipts("pairs"))
     return {i: r.checksums for i, r in done.items()}
 
 
@@ -72,7 +75,7 @@ def test_regions_in_any_order_give_the_same_bits(whole, tmp_path):
     config, cutouts, manifest, pairs = whole
     other = config_of(tmp_path)
     lf.write_pairs(cutouts, manifest, other)
-    folder = steps.RunFolder.of(other)
+    folder = RunFolder.of(other)
     receipts.clear(folder.receipts("pairs"))
     for part in ("arc", "stamp", "metrics", "flags"):
         shutil.rmtree(Path(folder.pairs, part, "c"))
@@ -88,7 +91,7 @@ def test_regions_in_any_order_give_the_same_bits(whole, tmp_path):
 def test_an_interrupted_run_goes_on_where_it_stopped_and_ends_with_the_same_bits(whole, tmp_path):
     config, cutouts, manifest, pairs = whole
     other = config_of(tmp_path)
-    folder = steps.RunFolder.of(other)
+    folder = RunFolder.of(other)
 
     def stop(stage, done, total):
         if (stage, done) == ("inject", 2):
@@ -147,7 +150,7 @@ def test_verify_names_the_damage_no_step_uses_it_and_repair_mends_it(whole, spoi
     assert mended.left == () and mended.mended == ("pairs: 1 object(s) of 1 region(s) made again (stamp/c/1/0/0/0)",)
     changed = {p for p, t in before.items() if p.stat().st_mtime_ns != t}
     assert changed == {Path(spoilt.out, "pairs.zarr", "stamp", "c", "1", "0", "0", "0")}
-    assert differing(open_all_pairs(steps.RunFolder.of(spoilt).pairs).load(), pairs) == []
+    assert differing(open_all_pairs(RunFolder.of(spoilt).pairs).load(), pairs) == []
     assert lf.verify(spoilt.out).damage == ()
 
 
@@ -165,7 +168,7 @@ def test_a_sample_reads_only_so_many_regions(whole):
 
 @pytest.mark.slow
 def test_a_row_on_damaged_ground_is_not_called_identical(spoilt):
-    manifest = lf.open_manifest(steps.RunFolder.of(spoilt).manifest)
+    manifest = lf.open_manifest(RunFolder.of(spoilt).manifest)
     refused, identical = 0, 0
     # The flipped byte lies in the middle chunk of the shard of rows 12 to 23.
     for row_id in manifest["row_id"].values[12:24]:
@@ -185,7 +188,7 @@ def test_another_manifest_is_noticed(whole, tmp_path):
 
 def test_two_writers_of_one_region_agree_or_the_second_is_refused(whole, tmp_path):
     config = whole[0]
-    done = receipts.read_receipts(steps.RunFolder.of(config).receipts("pairs"))
+    done = receipts.read_receipts(RunFolder.of(config).receipts("pairs"))
     folder = str(tmp_path / "r")
     assert receipts.write_receipt(folder, done[0]) == done[0]
     late = receipts.Receipt(**{**done[0].__dict__, "seconds": {"write": 9.0}})
@@ -223,7 +226,7 @@ def test_a_store_whose_creation_was_cut_short_is_made_anew(whole, tmp_path):
 
 def test_objects_of_a_region_are_few_and_the_receipt_knows_their_sizes(whole):
     config = whole[0]
-    folder = steps.RunFolder.of(config)
+    folder = RunFolder.of(config)
     for receipt in receipts.read_receipts(folder.receipts("pairs")).values():
         assert len(receipt.objects) + 1 <= 6
         assert all(Path(folder.pairs, k).stat().st_size == objects.size_of(n) for k, n in receipt.objects.items())

@@ -1,3 +1,5 @@
+from lensflow.store.run_folder import RunFolder
+
 """A run's certificate, from stored pairs to the command's exit code. What forgers do: test_forgery.py."""
 
 import shutil
@@ -7,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from lensflow import steps
+from lensflow import run as steps
 from lensflow.config.checks import GATE_CHECKS
 from lensflow.errors import CertificateError, ConfigError, StoreError
 from lensflow.run.certificate import NOT_BOUND, SIGNED, UNSIGNED
@@ -40,10 +42,10 @@ def test_it_is_bound_to_every_store_and_the_pairs_carry_its_seal(run):
     assert {n for n in data["pairs"]["parts"] if n.startswith("region/")} == {"region/0", "region/1", "region/2"}
     # Every array and attribute of every store is a part, or is in the regions' objects.
     for store in ("cutouts", "manifest", "pairs"):
-        group = paths.open_group(steps.RunFolder.of(run).store(store))
+        group = paths.open_group(RunFolder.of(run).store(store))
         named = {f"array/{n}" for n in group.array_keys()} | {f"attribute/{n}" for n in group.attrs}
         assert named - {"attribute/certificate"} <= set(data[store]["parts"]), store
-    carried = open_pairs(steps.RunFolder.of(run).pairs).attrs["certificate"]
+    carried = open_pairs(RunFolder.of(run).pairs).attrs["certificate"]
     assert (carried["seal"], carried["verdict"]) == (certificate["seal"], certificate["verdict"])
     assert steps.check_step(run).certificate == certificate
 
@@ -60,7 +62,7 @@ def test_moved_and_renamed_folders_are_still_certified(run, tmp_path):
 
 def test_stored_results_are_not_believed_and_are_replaced(run):
     """Two words of a cache once made a PASS of a FAIL."""
-    folder = steps.RunFolder.of(run)
+    folder = RunFolder.of(run)
     honest = paths.read_json(folder.gates)
     lies = {**honest, "results": [{**g, "verdict": "PASS", "auc": 0.5} for g in honest["results"]]}
     paths.write_json(folder.gates, lies)
@@ -71,7 +73,7 @@ def test_stored_results_are_not_believed_and_are_replaced(run):
 
 
 def test_what_is_damaged_or_unfinished_is_not_certified(run):
-    folder = steps.RunFolder.of(run)
+    folder = RunFolder.of(run)
     shards = sorted(Path(folder.pairs, "stamp", "c").rglob("0"), key=lambda p: p.stat().st_size)
     content = bytearray(shards[-1].read_bytes())
     content[len(content) // 2] ^= 1
@@ -85,7 +87,7 @@ def test_what_is_damaged_or_unfinished_is_not_certified(run):
 
 def test_a_region_that_is_done_again_to_the_same_bytes_is_still_as_certified(run):
     """Its receipt has other seconds; counts and messages are bound."""
-    folder = steps.RunFolder.of(run).receipts("pairs")
+    folder = RunFolder.of(run).receipts("pairs")
     receipt = receipts.read_receipt(folder, 1)
     for change in ({"seconds": {"render": 99.0}, "peak_rss_mb": 1.0}, {"messages": ["all is well"]}):
         Path(receipts.receipt_url(folder, 1)).unlink()
@@ -97,7 +99,7 @@ def test_a_region_that_is_done_again_to_the_same_bytes_is_still_as_certified(run
 
 
 def test_later_openings_of_the_test_split_are_told_and_are_no_difference(run):
-    open_pairs(steps.RunFolder.of(run).pairs, split="test", unseal_test="the final numbers")
+    open_pairs(RunFolder.of(run).pairs, split="test", unseal_test="the final numbers")
     notes = " ".join(steps.check_step(run, quick=True).notes)
     assert "was opened 1 time(s) since the certificate was made" in notes and "the final numbers" in notes
 
@@ -161,7 +163,7 @@ def test_options_that_contradict_each_other_are_refused(command, arguments, mess
 
 
 def test_an_object_more_less_or_elsewhere_is_another_digest(tmp_path, run):
-    url = steps.RunFolder.of(run).pairs
+    url = RunFolder.of(run).pairs
     Path(url, "extra").mkdir()
     Path(url, "extra", "zarr.json").write_text("{}")
     Path(url, "stamp/c/9/0/0").mkdir(parents=True)

@@ -1,3 +1,5 @@
+from lensflow.store.run_folder import RunFolder
+
 """`lensflow compare` on stored runs: what differs is said, with intervals, on the terminal and as a page."""
 
 import dataclasses
@@ -12,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import lensflow as lf
-from lensflow import steps
+from lensflow import run as steps
 from lensflow.measure.gate import Verdict
 from lensflow.run.compare import compare_step
 from lensflow.show.comparison import Change, compare, tables
@@ -29,7 +31,7 @@ def make_run(out, **plan):
     )  # fmt: skip
     cutouts = with_measurements(make_cutouts(12))
     lf.write_pairs(cutouts, lf.plan_injections(cutouts, config), config)
-    paths.write_text(steps.RunFolder.of(config).config, config.to_yaml())
+    paths.write_text(RunFolder.of(config).config, config.to_yaml())
     steps.measure_step(config)
     return str(out)
 

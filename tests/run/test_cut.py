@@ -14,10 +14,11 @@ from lensflow.config import load_config
 from lensflow.errors import SurveyError
 from lensflow.fits import transport
 from lensflow.fits.transport import TransportError
-from lensflow.run import RunFolder, cut_step
+from lensflow.run import cut_step
 from lensflow.run.sources import bricks_along_sky
 from lensflow.schema import PsfSource, Reason, Status
 from lensflow.store import receipts
+from lensflow.store.run_folder import RunFolder
 from lensflow.survey.layout import Layout
 from tests.fits.range_server import serve
 from tests.survey.brick_factory import BRICK, PSFSIZE, brick_wcs, file_of, write_brick

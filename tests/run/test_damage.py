@@ -1,3 +1,5 @@
+from lensflow.store.run_folder import RunFolder
+
 """A damaged store never gives numbers: every reader stops and names the object, or did not read it; repair mends it."""
 
 import os
@@ -9,7 +11,7 @@ import numpy as np
 import pytest
 
 import lensflow as lf
-from lensflow import steps
+from lensflow import run as steps
 from lensflow.config import load_config
 from lensflow.errors import DamagedStoreError, StoreError
 from lensflow.store import objects, receipts
@@ -87,14 +89,14 @@ class damaged:
 
 def load_all(config):
     """Everything that a notebook can load."""
-    folder = steps.RunFolder.of(config)
+    folder = RunFolder.of(config)
     every = (lf.open_cutouts(folder.cutouts), lf.open_manifest(folder.manifest), open_all_pairs(folder.pairs))
     return [ds.load() for ds in every]
 
 
 def read_blocks(config):
     """Everything that the tasks of diagnose, gate, score, tune-core and report read."""
-    folder = steps.RunFolder.of(config)
+    folder = RunFolder.of(config)
     regions = stored_regions(folder.pairs, "pairs")
     return [read_pairs_block(folder.pairs, folder.manifest, folder.cutouts, r) for r in regions]
 
@@ -259,7 +261,7 @@ def test_the_record_of_a_stores_creation_is_checked_and_mended(copied, store, ho
 def test_a_receipt_that_is_damaged_is_done_again_and_never_trusted(finished, tmp_path):
     shutil.copytree(finished.out, tmp_path / "run")
     config = config_of(str(tmp_path / "run"))
-    place = Path(receipts.receipt_url(steps.RunFolder.of(config).receipts("pairs"), 1))
+    place = Path(receipts.receipt_url(RunFolder.of(config).receipts("pairs"), 1))
     place.unlink()
     place.mkdir()
     forget()

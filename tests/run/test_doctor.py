@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lensflow import steps
+from lensflow import run as steps
 from lensflow.cluster import connect
 from lensflow.config import load_config
 from lensflow.run import looks

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import lensflow as lf
-from lensflow import steps
+from lensflow import run as steps
 from lensflow.errors import CertificateError, StaleStoreError
 from lensflow.run.extend import EXTENDABLE, is_larger
 from lensflow.store import receipts
@@ -30,7 +30,7 @@ def pairs_of(out):
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     config = small_config(tmp_path_factory.mktemp("extend") / "run", plan=FIRST)
-    steps.run(config)
+    steps.make_run(config)
     steps.certify_step(config)
     return config.out
 
@@ -145,7 +145,7 @@ def test_a_smaller_plan_and_any_other_change_beside_a_larger_one_are_refused(fol
         small_config(folder, plan={"injections_per_host": 4}, seed=4),
     ):
         with pytest.raises(StaleStoreError):
-            steps.run(changed)
+            steps.make_run(changed)
         with pytest.raises(StaleStoreError):
             steps.plan_step(changed)
     assert objects(folder) == before

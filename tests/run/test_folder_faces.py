@@ -1,3 +1,5 @@
+from lensflow.store.run_folder import RunFolder
+
 """A finished run's folder: what is refused there leaves it as it was, every verb takes it, and its rows have names."""
 
 import hashlib
@@ -8,7 +10,7 @@ import pytest
 import yaml
 
 import lensflow as lf
-from lensflow import steps
+from lensflow import run as steps
 from lensflow.config import load_config
 from lensflow.errors import StaleStoreError, StoreError
 from lensflow.run.cut import allowed_failures
@@ -20,7 +22,7 @@ from tests.small_run import small_config, small_tree
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     config = small_config(tmp_path_factory.mktemp("faces") / "run")
-    steps.run(config)
+    steps.make_run(config)
     steps.certify_step(config)
     return config.out
 
@@ -151,7 +153,7 @@ def test_notebook_datasets_have_the_same_coordinates(folder):
 
 
 def test_a_row_is_found_by_host_and_replicate_by_number_and_by_id(folder):
-    manifest, run = lf.open_manifest(folder), steps.RunFolder(str(folder))
+    manifest, run = lf.open_manifest(folder), RunFolder(str(folder))
     for k in range(0, manifest.sizes["sample"], 7):
         row = manifest.isel(sample=k)
         kind = "c" if bool(row["is_control"]) else ""
@@ -172,13 +174,13 @@ def test_a_row_is_found_by_host_and_replicate_by_number_and_by_id(folder):
 )
 def test_a_row_that_is_not_there_is_named(folder, row, words):
     with pytest.raises(StoreError, match=words if row != "a:b" else "names no row"):
-        find_row(steps.RunFolder(str(folder)), row)
+        find_row(RunFolder(str(folder)), row)
 
 
 def test_a_replicate_that_a_host_does_not_have_is_named_with_those_that_it_has(folder):
     host = str(lf.open_manifest(folder)["host_id"].values[0])
     with pytest.raises(StoreError, match="no replicate 99; it has 0, 1, 2, c0"):
-        find_row(steps.RunFolder(str(folder)), f"{host}:99")
+        find_row(RunFolder(str(folder)), f"{host}:99")
 
 
 @pytest.mark.slow

@@ -1,3 +1,5 @@
+from lensflow.store.run_folder import RunFolder
+
 """Ways to tamper with a certified run, and which check notices each: none is left to a check that does not claim it."""
 
 import shutil
@@ -9,7 +11,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import strategies as st
 
-from lensflow import steps
+from lensflow import run as steps
 from lensflow.errors import CertificateError, LensflowError
 from lensflow.run import signing
 from lensflow.run.certified import state_of
@@ -39,7 +41,7 @@ def copy_of(once, out):
 def base(tmp_path_factory):
     """The run, signed by the honest key, with an opening of the test split that its certificate knows."""
     run = copy_of(certified_once(tmp_path_factory).out, tmp_path_factory.mktemp("forged") / "run")
-    open_pairs(steps.RunFolder.of(run).pairs, split="test", unseal_test="the final numbers")
+    open_pairs(RunFolder.of(run).pairs, split="test", unseal_test="the final numbers")
     known = state_of(run)["test_access"]
     assert len(known) == 1
     put_certificate(run, {**certificate_of(run), "made": "2999-01-01T00:00:00+00:00", "test_access": known}, HONEST)

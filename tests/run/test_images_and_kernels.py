@@ -1,3 +1,5 @@
+from lensflow.store.run_folder import RunFolder
+
 """Runs whose sources are images of galaxies and whose PSFs are the survey's own images, from bricks to pairs."""
 
 from pathlib import Path
@@ -7,7 +9,7 @@ import pytest
 from astropy.io import fits
 
 import lensflow as lf
-from lensflow import steps
+from lensflow import run as steps
 from lensflow.lensing.render import render
 from lensflow.measure.pixels import Status, findings
 from lensflow.schema import PsfSource
@@ -78,7 +80,7 @@ def config(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def stores(config):
-    folder = steps.RunFolder.of(config)
+    folder = RunFolder.of(config)
     return open_cutouts(folder.cutouts), open_manifest(folder.manifest), open_all_pairs(folder.pairs)
 
 

@@ -1,3 +1,5 @@
+from lensflow.store.run_folder import RunFolder
+
 """A run whose arcs are masked: the gate of the mask's edge is run, needed, and the same from the store and lazily."""
 
 import json
@@ -6,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import lensflow as lf
-from lensflow import steps
+from lensflow import run as steps
 from lensflow.errors import GateError
 from lensflow.survey.photometry import with_measurements
 from tests.factories import make_config, make_cutouts
@@ -39,7 +41,7 @@ def test_the_masks_edge_is_needed_and_seen(config, gates):
 
 
 def test_what_is_stored_is_what_was_found(config, gates):
-    stored = json.loads(Path(steps.RunFolder.of(config).gates).read_text())["results"]
+    stored = json.loads(Path(RunFolder.of(config).gates).read_text())["results"]
     assert [g["name"] for g in stored] == list(gates)
     assert stored == [g.to_dict() for g in gates.values()]
 

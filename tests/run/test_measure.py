@@ -8,7 +8,7 @@ import pytest
 import xarray as xr
 
 import lensflow as lf
-from lensflow import steps
+from lensflow import run as steps
 from lensflow.config import load_config
 from lensflow.errors import CertificateError, ConfigError, StoreError
 from lensflow.measure.gate import Verdict

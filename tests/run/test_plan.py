@@ -1,3 +1,5 @@
+from lensflow.store.run_folder import RunFolder
+
 """Planning into a run folder: bounded, resumable, limited to the first hosts, estimated before anything is drawn."""
 
 from pathlib import Path
@@ -5,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lensflow import steps
+from lensflow import run as steps
 from lensflow.errors import ManifestError, StaleStoreError, StoreError
 from lensflow.manifest import build
 from lensflow.manifest.build import Planner, build_manifest
@@ -28,7 +30,7 @@ def with_plan(config, **plan):
 
 
 def test_the_store_holds_what_planning_in_memory_gives(config, monkeypatch):
-    expected = build_manifest(open_cutouts(steps.RunFolder.of(config).cutouts), config)
+    expected = build_manifest(open_cutouts(RunFolder.of(config).cutouts), config)
     monkeypatch.setattr(build, "BLOCK_ROWS", 30)
     stored = steps.plan_step(config)
     for name in expected.data_vars:
@@ -73,7 +75,7 @@ def test_a_changed_table_is_another_manifest(config, tmp_path):
 
 
 def test_a_limit_plans_and_injects_the_first_hosts_of_unfinished_cutouts(config):
-    folder = steps.RunFolder.of(config)
+    folder = RunFolder.of(config)
     Path(receipts.receipt_url(folder.receipts("cutouts"), 2)).unlink()
     with pytest.raises(StoreError, match="1 of 3 regions are not finished"):
         steps.plan_step(config)
@@ -88,7 +90,7 @@ def test_an_estimate_draws_and_writes_nothing(config, monkeypatch):
     monkeypatch.setattr(Planner, "blocks", lambda self: pytest.fail("drawn"))
     size, cost = steps.estimate_step(config)
     assert (size.rows, size.n_used) == (140, 20) and cost.bytes_pairs > 0
-    assert not Path(steps.RunFolder.of(config).manifest).exists()
+    assert not Path(RunFolder.of(config).manifest).exists()
 
 
 def test_an_estimate_before_cutting_counts_every_target(tmp_path):
@@ -112,7 +114,7 @@ def test_an_estimate_before_cutting_counts_the_hosts_of_the_fraction_alone(tmp_p
 def test_a_refused_plan_leaves_nothing_behind(config):
     with pytest.raises(ManifestError, match="max_rows = 10"):
         steps.plan_step(with_plan(config, max_rows=10))
-    assert not Path(steps.RunFolder.of(config).manifest).exists()
+    assert not Path(RunFolder.of(config).manifest).exists()
 
 
 def test_the_frozen_manifest_opened_again_is_the_runs_own_and_an_edited_one_is_not(config):

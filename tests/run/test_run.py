@@ -1,3 +1,5 @@
+from lensflow.store.run_folder import RunFolder
+
 """The main job end to end on a small synthetic survey, on a real Dask cluster of processes."""
 
 import json
@@ -8,7 +10,7 @@ import pytest
 import xarray as xr
 
 import lensflow as lf
-from lensflow import steps
+from lensflow import run as steps
 from lensflow.config import load_config
 from lensflow.errors import StaleStoreError, StoreError
 from lensflow.store import receipts
@@ -23,7 +25,7 @@ LOCAL = {"kind": "local", "workers": 2, "dashboard": None}
 def finished(tmp_path_factory):
     config = small_config(tmp_path_factory.mktemp("run") / "small", cluster=LOCAL)
     with lf.connect(config.cluster):
-        results = steps.run(config)
+        results = steps.make_run(config)
     return config, results
 
 
@@ -32,35 +34,35 @@ def test_performance_reports_are_kept_by_stage_where_they_are_asked_for(tmp_path
     config = small_config(tmp_path / "small", cluster=LOCAL)
     config = config.model_copy(update={"cluster": config.cluster.model_copy(update={"performance_reports": True})})
     with lf.connect(config.cluster):
-        steps.run(config)
+        steps.make_run(config)
     pages = {p.name for p in Path(config.out, "report").glob("dask-*.html") if p.stat().st_size > 10_000}
     assert {"dask-cut.html", "dask-inject.html", "dask-diagnose-gate.html"} <= pages
 
 
 def test_every_requested_host_has_a_row_with_a_reason_or_is_ok(finished):
     config, _ = finished
-    cutouts = open_cutouts(steps.RunFolder.of(config).cutouts)
+    cutouts = open_cutouts(RunFolder.of(config).cutouts)
     assert cutouts.sizes["host"] == 24 and len(np.unique(cutouts["host_id"])) == 24
     assert ((cutouts["status"].values == 0) | (cutouts["reasons"].values > 0)).all()
-    counts = receipts.total_counts(receipts.read_receipts(steps.RunFolder.of(config).receipts("cutouts")).values())
+    counts = receipts.total_counts(receipts.read_receipts(RunFolder.of(config).receipts("cutouts")).values())
     assert counts["hosts"] == sum(v for k, v in counts.items() if k.startswith("status: ")) == 24
 
 
 def test_hosts_are_ordered_by_split_and_a_split_is_a_slice(finished):
-    cutouts = open_cutouts(steps.RunFolder.of(finished[0]).cutouts)
+    cutouts = open_cutouts(RunFolder.of(finished[0]).cutouts)
     assert (np.diff(cutouts["split"].values.astype(int)) >= 0).all()
 
 
 def test_hosts_of_the_brick_without_g_get_no_g_arc(finished):
     config, _ = finished
-    pairs = open_pairs(steps.RunFolder.of(config).pairs)
-    cutouts = open_cutouts(steps.RunFolder.of(config).cutouts)
+    pairs = open_pairs(RunFolder.of(config).pairs)
+    cutouts = open_cutouts(RunFolder.of(config).cutouts)
     no_g = ~cutouts["covered"].sel(band="g").values[pairs["host_index"].values]
     assert no_g.any() and not pairs["arc"].sel(band="g").values[no_g].any()
 
 
 def test_stamps_minus_controls_are_arcs_and_their_noise(finished):
-    pairs = open_pairs(steps.RunFolder.of(finished[0]).pairs).load()
+    pairs = open_pairs(RunFolder.of(finished[0]).pairs).load()
     control = pairs["is_control"].values
     assert (pairs["stamp"].values[control] == pairs["ctrl"].values[control]).all()
     difference = pairs["stamp"].values[~control].astype(float) - pairs["ctrl"].values[~control]
@@ -69,7 +71,7 @@ def test_stamps_minus_controls_are_arcs_and_their_noise(finished):
 
 def test_receipts_account_for_every_row_and_no_invariant_is_broken(finished):
     config, _ = finished
-    folder = steps.RunFolder.of(config)
+    folder = RunFolder.of(config)
     done = receipts.read_receipts(folder.receipts("pairs"))
     counts = receipts.total_counts(done.values())
     assert (
@@ -91,7 +93,7 @@ def test_a_second_run_finds_its_work_done(finished):
     config, first = finished
     before = {p: p.stat().st_mtime_ns for p in Path(config.out).glob("*.zarr/**/c/**/*") if p.is_file()}
     with lf.connect(config.cluster):
-        second = steps.run(config)
+        second = steps.make_run(config)
     assert before == {p: p.stat().st_mtime_ns for p in before}
     assert [g.to_dict() for g in second.gates] == [g.to_dict() for g in first.gates]
     assert not any(s["worked"] for s in second.stages)
@@ -108,7 +110,7 @@ def test_other_settings_on_the_same_folder_are_refused_by_name(finished):
 
 def test_regions_whose_receipt_is_gone_are_redone_to_the_same_bytes(finished):
     config, _ = finished
-    folder = steps.RunFolder.of(config)
+    folder = RunFolder.of(config)
     before = receipts.read_receipts(folder.receipts("pairs"))
     Path(receipts.receipt_url(folder.receipts("pairs"), 1)).unlink()
     with pytest.raises(StoreError, match=r"1 of \d+ regions are not finished"):
@@ -124,7 +126,7 @@ def same(a: xr.Dataset, b: xr.Dataset, names):
 
 def test_notebook_functions_give_the_bits_and_numbers_of_the_run(finished):
     config, results = finished
-    folder = steps.RunFolder.of(config)
+    folder = RunFolder.of(config)
     cutouts, stored = (
         lf.open_cutouts(folder.cutouts),
         lf.open_pairs(folder.pairs, unseal_test="compared with lazy pairs"),
@@ -155,7 +157,7 @@ def test_threads_and_other_region_sizes_give_the_same_pixels(finished, tmp_path)
     steps.cut_step(other)
     steps.plan_step(other)
     again = steps.inject_step(other).load()
-    stored = open_pairs(steps.RunFolder.of(config).pairs).load()
+    stored = open_pairs(RunFolder.of(config).pairs).load()
     assert same(again, stored, ("arc", "stamp", "ctrl", "row_id", "magnification", "snr_matched"))
 
 

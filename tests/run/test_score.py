@@ -1,3 +1,5 @@
+from lensflow.store.run_folder import RunFolder
+
 """`lensflow score` on a stored run: results kept, current or renewed, the test split sealed."""
 
 import importlib
@@ -8,7 +10,8 @@ import numpy as np
 import pytest
 
 import lensflow as lf
-from lensflow import schema, steps
+from lensflow import run as steps
+from lensflow import schema
 from lensflow.errors import ConfigError, GateError, StoreError
 from lensflow.measure.gate import Verdict
 from lensflow.run.scorer_source import load_scorer, scorer_source
@@ -53,7 +56,7 @@ def config(tmp_path_factory):
     )
     cutouts = with_measurements(make_cutouts(36)).assign(split=("host", np.repeat(np.arange(3, dtype=np.uint8), 12)))
     lf.write_pairs(cutouts, lf.plan_injections(cutouts, config), config)
-    paths.write_text(steps.RunFolder.of(config).config, config.to_yaml())
+    paths.write_text(RunFolder.of(config).config, config.to_yaml())
     return config
 
 
@@ -113,7 +116,7 @@ def test_changed_weights_or_text_are_scored_anew_and_a_scorer_without_fingerprin
 
 
 def test_the_test_split_needs_a_reason_and_its_opening_is_logged_once(config):
-    folder = steps.RunFolder.of(config)
+    folder = RunFolder.of(config)
     test = config.model_copy(update={"scorer": config.scorer.model_copy(update={"split": "test"})})
     with pytest.raises(StoreError, match="sealed"):
         steps.score_step(test, BLUE_RING)
@@ -129,7 +132,7 @@ def test_the_test_split_needs_a_reason_and_its_opening_is_logged_once(config):
 
 
 def test_no_step_hands_a_row_of_another_split_to_the_scorer(config, monkeypatch):
-    manifest = lf.open_manifest(steps.RunFolder.of(config).manifest)
+    manifest = lf.open_manifest(RunFolder.of(config).manifest)
     of_val = set(manifest["row_id"].values[manifest["split"].values == schema.SPLITS.index("val")].tolist())
     seen = []
     real = steps.score.score_block
@@ -158,7 +161,7 @@ def test_stored_scorers_are_those_of_these_pairs_and_settings(config, models):
 
 @pytest.mark.slow
 def test_lazy_and_opened_pairs_give_the_numbers_of_the_store(config):
-    folder = steps.RunFolder.of(config)
+    folder = RunFolder.of(config)
     stored = steps.score_step(config, BLUE_RING)
     scorer = load_scorer(BLUE_RING, ".")
     lazy = lf.inject(lf.open_cutouts(folder.cutouts), lf.open_manifest(folder.manifest), config, chunk=7)

@@ -1,3 +1,5 @@
+from lensflow.store.run_folder import RunFolder
+
 """`lensflow tune-core` on a stored run: written once, current or renewed, with the test split closed."""
 
 import json
@@ -7,7 +9,8 @@ from pathlib import Path
 import pytest
 
 import lensflow as lf
-from lensflow import cli, schema, steps
+from lensflow import cli, schema
+from lensflow import run as steps
 from lensflow.errors import StoreError
 from lensflow.measure.core.tuning import CoreTuning
 from lensflow.measure.gate.family import first_alone
@@ -29,7 +32,7 @@ def config(tmp_path_factory):
     )  # fmt: skip
     cutouts = with_measurements(make_cutouts(24))
     lf.write_pairs(cutouts, lf.plan_injections(cutouts, config), config)
-    paths.write_text(steps.RunFolder.of(config).config, config.to_yaml())
+    paths.write_text(RunFolder.of(config).config, config.to_yaml())
     return config
 
 
@@ -48,13 +51,13 @@ def test_the_numbers_the_figure_and_the_tables_lie_in_the_run_folder(config, tun
 
 
 def test_no_row_of_the_test_split_is_measured(config, tuning):
-    manifest = open_manifest(steps.RunFolder.of(config).manifest)
+    manifest = open_manifest(RunFolder.of(config).manifest)
     injected = ~manifest["is_control"].values
     test = injected & (manifest["split"].values == schema.SPLITS.index("test"))
     assert tuning.n_sealed == test.sum() > 0
     measured = tuning.chosen_on[0].n_rows + tuning.reported_on[0].n_rows
     assert measured == injected.sum() - test.sum()
-    assert read_test_accesses(steps.RunFolder.of(config).pairs) == []
+    assert read_test_accesses(RunFolder.of(config).pairs) == []
 
 
 @pytest.mark.slow
@@ -78,7 +81,7 @@ def test_fewer_pairs_are_whole_hosts(config):
 
 @pytest.mark.slow
 def test_the_same_pairs_measured_lazily_agree_with_the_store(config):
-    pairs = lf.open_pairs(steps.RunFolder.of(config).pairs)
+    pairs = lf.open_pairs(RunFolder.of(config).pairs)
     results = lf.measure_core(pairs, config)
     assert [r.name for r in results] == list(config.core.handlings)
     assert results[0].n_rows == (~pairs["is_control"].values).sum()

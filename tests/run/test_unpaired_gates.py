@@ -1,3 +1,5 @@
+from lensflow.store.run_folder import RunFolder
+
 """Gates that need more than pairs of stamps, through the stored run."""
 
 from pathlib import Path
@@ -6,7 +8,7 @@ import numpy as np
 import pytest
 
 import lensflow as lf
-from lensflow import steps
+from lensflow import run as steps
 from lensflow.config import load_config
 from lensflow.run.measure import measure_step
 from lensflow.store import paths
@@ -35,14 +37,14 @@ def disjoint(tmp_path_factory):
         }
     )
     lf.write_pairs(cutouts, lf.plan_injections(cutouts, config), config)
-    paths.write_text(steps.RunFolder.of(config).config, config.to_yaml())
+    paths.write_text(RunFolder.of(config).config, config.to_yaml())
     return config, {g.name: g for g in measure_step(config, diagnostics=False)[1]}
 
 
 @pytest.mark.slow
 def test_metadata_is_compared_with_control_rows_of_hosts_without_an_injection(disjoint):
     config, gates = disjoint
-    pairs = open_all_pairs(steps.RunFolder.of(config).pairs)
+    pairs = open_all_pairs(RunFolder.of(config).pairs)
     injected = set(pairs["host_index"].values[~pairs["is_control"].values])
     assert not injected & set(pairs["host_index"].values[pairs["is_control"].values])
     found = gates["metadata_all"]
@@ -54,7 +56,7 @@ def test_metadata_is_compared_with_control_rows_of_hosts_without_an_injection(di
 @pytest.mark.slow
 def test_stored_gates_are_those_of_the_opened_pairs(disjoint):
     config, gates = disjoint
-    pairs = open_all_pairs(steps.RunFolder.of(config).pairs)
+    pairs = open_all_pairs(RunFolder.of(config).pairs)
     again = {g.name: g for g in lf.gate(pairs, config)}
     required = ["brightness_r", "host_all", "host_all+trees"]
     assert list(again) == list(gates) == [*required, "metadata_all", "brightness_all+trees"]

@@ -7,8 +7,9 @@ import pytest
 
 from lensflow.measure.zoo import faults as zoo
 from lensflow.measure.zoo import small_run
-from lensflow.run import RunFolder, zoo_step
+from lensflow.run import zoo_step
 from lensflow.store import paths
+from lensflow.store.run_folder import RunFolder
 from tests.factories import make_config
 
 

@@ -1,3 +1,5 @@
+from lensflow.store.run_folder import RunFolder
+
 """Runs on a real S3 server: the same bytes as on disk, one writer for a region, and no secret anywhere."""
 
 import logging
@@ -15,7 +17,7 @@ import pytest
 import yaml
 
 import lensflow as lf
-from lensflow import steps
+from lensflow import run as steps
 from lensflow.config import StorageConfig, load_config
 from lensflow.errors import CertificateError, StoreError
 from lensflow.run.inject import InjectTask
@@ -76,7 +78,7 @@ def test_a_run_on_s3_goes_on_where_it_stopped(local, on_s3):
     steps.plan_step(config)
     with pytest.raises(KeyboardInterrupt):
         steps.inject_step(config, stop)
-    folder = steps.RunFolder.of(config)
+    folder = RunFolder.of(config)
     done = receipts.read_receipts(folder.receipts("pairs"))
     assert 1 <= len(done) <= len(stored_regions(folder.pairs, "pairs"))
     steps.inject_step(config)
@@ -87,7 +89,7 @@ def test_a_run_on_s3_goes_on_where_it_stopped(local, on_s3):
 def test_the_whole_command_runs_on_s3(on_s3, tmp_path):
     done = command("run", {**on_s3, "gate": {"bootstrap": 50, "required": False}}, tmp_path)
     assert done.returncode == 0, done.stderr
-    steps.RunFolder.of(load_config(on_s3))
+    RunFolder.of(load_config(on_s3))
     assert paths.exists(f"{on_s3['out']}/report/index.html") and "every invariant holds" in done.stdout
 
 
@@ -97,7 +99,7 @@ def test_a_run_that_is_copied_to_s3_is_still_certified_and_an_object_that_change
     shutil.copytree(local["out"], tmp_path / "run")
     here, there = load_config({**local, "out": str(tmp_path / "run")}), load_config(on_s3)
     certificate = steps.certify_step(here)
-    url = steps.RunFolder.of(there).root
+    url = RunFolder.of(there).root
     for file in (tmp_path / "run").rglob("*"):
         if file.is_file():
             paths.write_bytes(f"{url}/{file.relative_to(tmp_path / 'run').as_posix()}", file.read_bytes())
@@ -124,7 +126,7 @@ def command(name, config, folder, **environ):
 
 
 def test_of_many_writers_of_one_object_exactly_one_wins(on_s3):
-    steps.RunFolder.of(load_config(on_s3))
+    RunFolder.of(load_config(on_s3))
     url, won, gate = f"{on_s3['out']}/one.json", [], threading.Barrier(8)
 
     def write(i):
@@ -142,7 +144,7 @@ def test_of_many_writers_of_one_object_exactly_one_wins(on_s3):
 
 
 def test_the_second_writer_of_a_region_takes_the_first_ones_receipt_or_is_refused(on_s3, local):
-    steps.RunFolder.of(load_config(on_s3))
+    RunFolder.of(load_config(on_s3))
     receipt = receipts.read_receipt(f"{local['out']}/receipts/pairs", 0)
     folder = f"{on_s3['out']}/receipts/pairs"
     assert receipts.write_receipt(folder, receipt) == receipt
@@ -162,7 +164,7 @@ def test_a_second_run_on_the_same_folder_is_told_who_is_at_work(on_s3):
         except StoreError as error:
             told.append(str(error))
 
-    steps.RunFolder.of(config)
+    RunFolder.of(config)
     with hold(config.out):
         other = threading.Thread(target=second)
         other.start()
@@ -184,7 +186,7 @@ def test_wrong_credentials_are_a_clear_error_within_seconds(on_s3, tmp_path):
 def test_obstore_says_the_same_of_wrong_credentials(on_s3, monkeypatch):
     pytest.importorskip("obstore")
     on_s3["storage"] = {**on_s3["storage"], "library": "obstore"}
-    folder = steps.RunFolder.of(load_config(on_s3))
+    folder = RunFolder.of(load_config(on_s3))
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "NOBODY")
     with pytest.raises(StoreError, match="refuses access"):
         paths.open_group(folder.pairs)
@@ -217,7 +219,7 @@ def test_no_secret_is_in_pickles_logs_attributes_or_receipts(on_s3, caplog, libr
     logging.getLogger("lensflow").setLevel(logging.DEBUG)
     with caplog.at_level(logging.DEBUG, logger="s3fs"):
         make_pairs(config)
-    folder = steps.RunFolder.of(config)
+    folder = RunFolder.of(config)
     regions = stored_regions(folder.pairs, "pairs")
     pickled = [
         pickle.dumps(InjectTask(config, "f", regions)),

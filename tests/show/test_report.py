@@ -20,9 +20,9 @@ from lensflow.errors import StoreError
 from lensflow.measure.gate import Verdict
 from lensflow.measure.pixels import DIAGNOSTICS
 from lensflow.measure.zoo import faults as zoo
+from lensflow.run import make_run
 from lensflow.run.measure import keep_results
 from lensflow.run.report import report_step
-from lensflow.run.run_all import run
 from lensflow.run.zoo import zoo_key
 from lensflow.show import figures_images
 from lensflow.show.collect import Places, RunRecord, collect
@@ -48,7 +48,7 @@ def make_run(out: Path, **changes: Any) -> RunConfig:
         "gate": {"bootstrap": 60},
     }
     config = small_config(out, **{**settings, **changes})
-    run(config)
+    make_run(config)
     return config
 
 

@@ -8,7 +8,7 @@ from rich.console import Console
 from lensflow.measure.zoo.leaks.base import ELSEWHERE, OWN
 from lensflow.measure.zoo.leaks.judge import TREES, Reading
 from lensflow.measure.zoo.leaks.suite import Row
-from lensflow.run.leaks import LeakTable
+from lensflow.measure.zoo.leaks.table import LeakTable
 from lensflow.show.terminal_leaks import print_leaks
 
 FOUND = Row("checkerboard in arc and stamp", "arc's peak", OWN.name, 1e-6, ("recompute", "rendering"), None)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from lensflow.errors import LensflowWarning, TargetError
 from lensflow.targets import read_targets
 from lensflow.targets.brick_names import brick_names, names_of_positions
-from lensflow.targets.brick_table import check_computed_bricks
+from lensflow.targets.brick_table import brick_tables, check_computed_bricks
 
 REAL = Path(__file__).parents[3] / "shared" / "data" / "ls_catalogs"
 
@@ -81,10 +81,11 @@ def test_computed_names_are_held_against_the_surveys_table(tmp_path, inside):
         }
     ).write(tmp_path / "survey-bricks.fits.gz")  # fmt: skip
     for root in (tmp_path, tmp_path / "south"):
+        table = next(t for t in brick_tables(str(root)) if Path(t).exists())
         if inside:
-            check_computed_bricks(out, str(root))
+            check_computed_bricks(out, table)
         else:
             with pytest.raises(
                 TargetError, match=r"has no brick 0416m007 at \(41\.50018, -0\.78941\), where host J041"
             ):
-                check_computed_bricks(out, str(root))
+                check_computed_bricks(out, table)

@@ -13,7 +13,7 @@ import yaml
 import zarr
 
 import lensflow as lf
-from lensflow import steps
+from lensflow import run as steps
 from lensflow.config import load_config
 from tests.factories import put
 from tests.reseal import reseal

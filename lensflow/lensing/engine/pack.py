@@ -33,9 +33,6 @@ _CORE_POWER = 1.5
 STEEPNESS = 6.0
 # Longest panel over an image source, in its pixels, before `quadrature.SETTINGS` scale it.
 GRAIN_PIX = 3.0
-# Pixels around the stamp whose light is followed, and the same in units of the widest FWHM.
-LEAST_PAD_PIX = 16
-PAD_PER_FWHM = 2.5
 # The padded field repeats (it is a Fourier sum) where the PSF has fallen to this share of its peak, at the latest
 # after three stamps.
 _REPEAT_LEVEL = 1e-5
@@ -205,7 +202,7 @@ def _transmitted(
         cut[mine], table[mine] = _cut(model, beta), k
         reach[mine] = psf.level_radius(_REPEAT_LEVEL, 1.0, model, beta)
     widest = np.where(used, fwhm, 0.0).max(axis=1, initial=0.0)
-    pad = np.ceil(np.maximum(LEAST_PAD_PIX, PAD_PER_FWHM * widest))
+    pad = psf.margin_pix(widest)
     wings = np.minimum(reach * widest, 2 * size)
     # A kernel has no light beyond its edge.
     edge = np.zeros(entry.shape)

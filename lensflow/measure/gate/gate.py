@@ -61,7 +61,8 @@ def run_gates(
     edges : sequence of float
         Strata of theta_E, arcsec.
     unpaired : mapping of MetadataRows, optional
-        Of all rows, by kind, for gates of kind ``metadata`` and ``host`` (:func:`lensflow.measure.metadata.hosts.unpaired_rows`).
+        Of all rows, by kind, for gates of kind ``metadata`` and ``host``
+        (:func:`lensflow.measure.metadata.hosts.unpaired_rows`).
 
     Returns
     -------

@@ -57,7 +57,8 @@ def run_checks(
     guard_arcsec : float
         Hosts of different splits must lie further apart.
     priors : sequence of Finding
-        From :func:`lensflow.measure.metadata.priors.prior_findings` and :func:`lensflow.measure.metadata.arcs.arc_findings`, for ``priors``.
+        From :func:`lensflow.measure.metadata.priors.prior_findings` and
+        :func:`lensflow.measure.metadata.arcs.arc_findings`, for ``priors``.
     twins : Twins, optional
         Hosts that show the same pixels, for the check ``splits``.
     same_image : mapping, optional

@@ -29,7 +29,7 @@ def judge_splits(
     twins: Twins | None,
     same_image: Mapping[str, str] | None = None,
 ) -> GateResult:
-    """Judge a run by its tables and by the pixels of its hosts; parameters as :func:`lensflow.measure.gate.run_checks`."""
+    """Judge a run by its tables and by the pixels of its hosts; parameters as ``checks.run_checks``."""
     try:
         counts = check_splits(hosts, manifest, guard_arcsec, same_image)
     except SplitError as error:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lensflow.lensing.engine.pack import LEAST_PAD_PIX, PAD_PER_FWHM
+from lensflow.lensing.psf import margin_pix
 from lensflow.lensing.render_reference import render_row_reference
 from lensflow.measure.pixels.specimens import Specimens, render_again
 
@@ -67,7 +67,7 @@ def _rays(narrow_arcsec: float, scale: float, size: int) -> int:
 def _pad(row: dict[str, Any], scale: float) -> int:
     """Margin whose light the renderer follows, pixels."""
     widest = float(np.nanmax(row["psf_fwhm_arcsec"])) / scale
-    return int(np.ceil(max(LEAST_PAD_PIX, PAD_PER_FWHM * widest)))
+    return int(margin_pix(widest))
 
 
 def _apart(

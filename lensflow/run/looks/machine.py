@@ -9,7 +9,7 @@ from typing import Any
 
 import psutil
 
-from lensflow import __version__
+from lensflow._version import __version__
 from lensflow.cluster.local import check_region_fits
 from lensflow.manifest.estimate import estimate, size_without_cutouts
 from lensflow.run.looks.base import Finding, Level, Seen
@@ -84,6 +84,6 @@ def workers(seen: Seen, cluster: Callable[[], Any]) -> Iterator[Finding]:
 
 
 def _version_here() -> str:
-    from lensflow import __version__ as version
+    from lensflow._version import __version__ as version
 
     return str(version)

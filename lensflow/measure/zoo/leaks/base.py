@@ -11,12 +11,12 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from lensflow.config import GateConfig, RunConfig, StoreConfig
+from lensflow.injection.rounding import as_stored
 from lensflow.manifest.build import build_manifest
 from lensflow.measure.metadata.priors import OTHER_SEED, prior_findings
 from lensflow.measure.pixels import Finding
 from lensflow.measure.zoo.leaks.kinds import Kind, View
 from lensflow.measure.zoo.small_run import SKY_SIGMA, SmallRun, small_run
-from lensflow.run.inject import as_stored
 
 HOSTS, PER_HOST, SEED = 120, 3, 5
 ROUNDED = "sky/16"

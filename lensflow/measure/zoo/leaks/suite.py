@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lensflow.injection.rounding import as_stored
 from lensflow.measure.zoo.leaks.base import SETTINGS, Base, Setting
 from lensflow.measure.zoo.leaks.judge import Reading, read
 from lensflow.measure.zoo.leaks.kinds import Kind, kinds
 from lensflow.measure.zoo.leaks.required import Required
-from lensflow.run.inject import as_stored
 
 # No leak that passes the required set may be read better than this.
 GOAL_AUC = 0.55

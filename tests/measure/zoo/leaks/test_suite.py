@@ -21,7 +21,8 @@ from lensflow.measure.zoo.leaks.suite import (
     to_read,
     with_readings,
 )
-from lensflow.run.leaks import LeakTable, leaks_step
+from lensflow.measure.zoo.leaks.table import LeakTable
+from lensflow.run.leaks import leaks_step
 
 (BOARD,), (BITS,) = kinds(("checkerboard",)), kinds(("short mantissa",))
 

@@ -60,7 +60,7 @@ class RunResults:
         )
 
 
-def run(config: RunConfig, progress: Progress = silent) -> RunResults:
+def make_run(config: RunConfig, progress: Progress = silent) -> RunResults:
     """Do everything that a config asks for: cut, plan, inject, measure, gate, report.
 
     Parameters
