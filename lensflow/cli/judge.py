@@ -17,8 +17,8 @@ commands = typer.Typer()
 def tune_core(run: FinishedRun, workers: Workers = None) -> None:
     """Sweep ways of handling the core: choose on some hosts, report on others. Exits with 3 if nothing passes."""
     from lensflow.run import tune_core_step
-from lensflow.store.run_folder import RunFolder
     from lensflow.show.terminal_core import print_core
+    from lensflow.store.run_folder import RunFolder
 
     config = load(run, None, workers)
     with session(config) as progress:

@@ -82,8 +82,8 @@ __all__ = [
 class _Steps(ModuleType):
     """This package: its names are its functions, imported at their first use.
 
-    The functions doctor, inject, make_run and rerender have the names of their modules. The import of such a module would
-    put it in the function's place; here it does not.
+    The functions doctor, inject, make_run and rerender have the names of their modules. The import of such a module
+    would put it in the function's place; here it does not.
     """
 
     def __getattr__(self, name: str) -> Any:

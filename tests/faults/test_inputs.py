@@ -1,5 +1,3 @@
-from lensflow.store.run_folder import RunFolder
-
 """Survey files that are cut short on their way."""
 
 from pathlib import Path
@@ -11,6 +9,7 @@ from lensflow import schema
 from lensflow.config import load_config
 from lensflow.store import receipts
 from lensflow.store.open import open_all_pairs, open_cutouts
+from lensflow.store.run_folder import RunFolder
 from tests.faults.conftest import make_pairs
 from tests.small_survey import small_survey
 from tests.survey.brick_factory import file_of

@@ -1,5 +1,3 @@
-from lensflow.store.run_folder import RunFolder
-
 """Runs on a real S3 server behind a link and a server that fail."""
 
 import pytest
@@ -8,6 +6,7 @@ from lensflow import run as steps
 from lensflow.errors import StoreError
 from lensflow.store import paths, receipts, s3
 from lensflow.store.lease import hold
+from lensflow.store.run_folder import RunFolder
 from tests.faults.conftest import make_pairs
 from tests.s3.compare import store_digests
 from tests.s3.proxy import Faults, running_proxy

@@ -1,5 +1,3 @@
-from lensflow.store.run_folder import RunFolder
-
 """Workers, schedulers and clients that die in the middle of a run."""
 
 import os
@@ -18,6 +16,7 @@ from lensflow import run as steps
 from lensflow.config import ClusterConfig
 from lensflow.errors import ClusterError, StoreError
 from lensflow.store import receipts
+from lensflow.store.run_folder import RunFolder
 from tests.cluster.external import external_cluster
 from tests.faults import tasks
 from tests.s3.compare import store_digests

@@ -1,5 +1,3 @@
-from lensflow.store.run_folder import RunFolder
-
 """`lensflow run` on real pixels, with the configs that ship under workflows/configs/."""
 
 from pathlib import Path
@@ -13,6 +11,7 @@ from lensflow.config import RunConfig, load_config
 from lensflow.schema import Reason, Status
 from lensflow.store import receipts
 from lensflow.store.open import open_cutouts, open_pairs
+from lensflow.store.run_folder import RunFolder
 
 ROOT = Path(__file__).parents[2]
 SHARED = ROOT.parent / "shared" / "data"

@@ -1,5 +1,3 @@
-from lensflow.store.run_folder import RunFolder
-
 """One small certified run, for the tests of certificates: fourteen hosts with four injections each."""
 
 from __future__ import annotations
@@ -18,6 +16,7 @@ from lensflow.measure.pixels import psf_check, reference
 from lensflow.run import signing
 from lensflow.run.certificate import UNSIGNED, parse_certificate, seal_of, signed_bytes
 from lensflow.store import create, paths
+from lensflow.store.run_folder import RunFolder
 from tests.factories import imported_galaxies
 
 N_HOSTS = 14

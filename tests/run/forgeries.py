@@ -1,5 +1,3 @@
-from lensflow.store.run_folder import RunFolder
-
 """Ways to tamper with a certified run: each takes the run, and another one of the same name and settings."""
 
 from __future__ import annotations
@@ -20,6 +18,7 @@ from lensflow.run.certified import state_of
 from lensflow.run.certify import gates_of
 from lensflow.store import objects, receipts, sealing
 from lensflow.store.open import _arrays
+from lensflow.store.run_folder import RunFolder
 from tests.reseal import reseal
 from tests.run.certified_run import certificate_of, put_certificate
 

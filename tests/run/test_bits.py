@@ -1,5 +1,3 @@
-from lensflow.store.run_folder import RunFolder
-
 """The stored bits do not depend on how the work was cut up, in which order it was done, or how often it stopped."""
 
 import shutil
@@ -18,6 +16,7 @@ from lensflow.run.inject import InjectTask
 from lensflow.store import objects, paths, receipts, resume
 from lensflow.store.lease import hold
 from lensflow.store.open import open_all_pairs, stored_regions
+from lensflow.store.run_folder import RunFolder
 from tests.factories import make_config, make_cutouts
 
 NAMES = [v.name for v in (*schema.PAIRS, schema.CTRL, *schema.METRICS, *schema.ROUNDING, *schema.FLAGS)]

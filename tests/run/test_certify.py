@@ -1,5 +1,3 @@
-from lensflow.store.run_folder import RunFolder
-
 """A run's certificate, from stored pairs to the command's exit code. What forgers do: test_forgery.py."""
 
 import shutil
@@ -16,7 +14,7 @@ from lensflow.run.certificate import NOT_BOUND, SIGNED, UNSIGNED
 from lensflow.run.certified import alike
 from lensflow.store import digests, paths, receipts
 from lensflow.store.open import open_pairs
-from lensflow.store.run_folder import config_of
+from lensflow.store.run_folder import RunFolder, config_of
 from tests.run.certified_run import certificate_of, certified_once, few_images
 
 

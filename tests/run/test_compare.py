@@ -1,5 +1,3 @@
-from lensflow.store.run_folder import RunFolder
-
 """`lensflow compare` on stored runs: what differs is said, with intervals, on the terminal and as a page."""
 
 import dataclasses
@@ -20,6 +18,7 @@ from lensflow.run.compare import compare_step
 from lensflow.show.comparison import Change, compare, tables
 from lensflow.stats.difference import difference
 from lensflow.store import paths
+from lensflow.store.run_folder import RunFolder
 from lensflow.survey.photometry import with_measurements
 from tests.factories import make_config, make_cutouts
 

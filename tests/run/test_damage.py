@@ -1,5 +1,3 @@
-from lensflow.store.run_folder import RunFolder
-
 """A damaged store never gives numbers: every reader stops and names the object, or did not read it; repair mends it."""
 
 import os
@@ -17,7 +15,7 @@ from lensflow.errors import DamagedStoreError, StoreError
 from lensflow.store import objects, receipts
 from lensflow.store import open as opening
 from lensflow.store.open import open_all_pairs, read_pairs_block, stored_regions
-from lensflow.store.run_folder import config_of
+from lensflow.store.run_folder import RunFolder, config_of
 from tests.s3.compare import store_digests
 from tests.small_survey import small_survey
 

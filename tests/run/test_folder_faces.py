@@ -1,5 +1,3 @@
-from lensflow.store.run_folder import RunFolder
-
 """A finished run's folder: what is refused there leaves it as it was, every verb takes it, and its rows have names."""
 
 import hashlib
@@ -15,7 +13,7 @@ from lensflow.config import load_config
 from lensflow.errors import StaleStoreError, StoreError
 from lensflow.run.cut import allowed_failures
 from lensflow.run.rerender import find_row
-from lensflow.store.run_folder import config_of
+from lensflow.store.run_folder import RunFolder, config_of
 from tests.small_run import small_config, small_tree
 
 

@@ -1,5 +1,3 @@
-from lensflow.store.run_folder import RunFolder
-
 """Ways to tamper with a certified run, and which check notices each: none is left to a check that does not claim it."""
 
 import shutil
@@ -17,7 +15,7 @@ from lensflow.run import signing
 from lensflow.run.certified import state_of
 from lensflow.store import paths
 from lensflow.store.open import open_pairs
-from lensflow.store.run_folder import config_of
+from lensflow.store.run_folder import RunFolder, config_of
 from tests.run.certified_run import certificate_of, certified_once, few_images, put_certificate
 from tests.run.forgeries import FULL, KEY, QUICK, READ, forget, pixels_and_all_checksums
 

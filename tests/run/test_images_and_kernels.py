@@ -1,5 +1,3 @@
-from lensflow.store.run_folder import RunFolder
-
 """Runs whose sources are images of galaxies and whose PSFs are the survey's own images, from bricks to pairs."""
 
 from pathlib import Path
@@ -14,6 +12,7 @@ from lensflow.lensing.render import render
 from lensflow.measure.pixels import Status, findings
 from lensflow.schema import PsfSource
 from lensflow.store.open import open_all_pairs, open_cutouts, open_manifest
+from lensflow.store.run_folder import RunFolder
 from tests.factories import make_config
 from tests.survey.brick_factory import BRICK, brick_wcs, file_of, write_brick
 

@@ -1,5 +1,3 @@
-from lensflow.store.run_folder import RunFolder
-
 """A run whose arcs are masked: the gate of the mask's edge is run, needed, and the same from the store and lazily."""
 
 import json
@@ -10,6 +8,7 @@ import pytest
 import lensflow as lf
 from lensflow import run as steps
 from lensflow.errors import GateError
+from lensflow.store.run_folder import RunFolder
 from lensflow.survey.photometry import with_measurements
 from tests.factories import make_config, make_cutouts
 

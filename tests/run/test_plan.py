@@ -1,5 +1,3 @@
-from lensflow.store.run_folder import RunFolder
-
 """Planning into a run folder: bounded, resumable, limited to the first hosts, estimated before anything is drawn."""
 
 from pathlib import Path
@@ -14,6 +12,7 @@ from lensflow.manifest.build import Planner, build_manifest
 from lensflow.run.sources import table_targets, take_fraction
 from lensflow.store import receipts
 from lensflow.store.open import open_cutouts
+from lensflow.store.run_folder import RunFolder
 from lensflow.store.tables import TableWriter
 from tests.factories import make_config, make_cutouts
 

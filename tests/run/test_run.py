@@ -1,5 +1,3 @@
-from lensflow.store.run_folder import RunFolder
-
 """The main job end to end on a small synthetic survey, on a real Dask cluster of processes."""
 
 import json
@@ -15,6 +13,7 @@ from lensflow.config import load_config
 from lensflow.errors import StaleStoreError, StoreError
 from lensflow.store import receipts
 from lensflow.store.open import open_cutouts, open_pairs
+from lensflow.store.run_folder import RunFolder
 from tests.factories import imported_galaxies
 from tests.small_run import small_config
 

@@ -1,5 +1,3 @@
-from lensflow.store.run_folder import RunFolder
-
 """`lensflow score` on a stored run: results kept, current or renewed, the test split sealed."""
 
 import importlib
@@ -16,6 +14,7 @@ from lensflow.errors import ConfigError, GateError, StoreError
 from lensflow.measure.gate import Verdict
 from lensflow.run.scorer_source import load_scorer, scorer_source
 from lensflow.store import paths
+from lensflow.store.run_folder import RunFolder
 from lensflow.store.sealing import read_test_accesses
 from lensflow.survey.photometry import with_measurements
 from tests.factories import make_config, make_cutouts

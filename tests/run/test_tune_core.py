@@ -1,5 +1,3 @@
-from lensflow.store.run_folder import RunFolder
-
 """`lensflow tune-core` on a stored run: written once, current or renewed, with the test split closed."""
 
 import json
@@ -16,6 +14,7 @@ from lensflow.measure.core.tuning import CoreTuning
 from lensflow.measure.gate.family import first_alone
 from lensflow.store import paths
 from lensflow.store.open import open_manifest
+from lensflow.store.run_folder import RunFolder
 from lensflow.store.sealing import read_test_accesses
 from lensflow.survey.photometry import with_measurements
 from tests.factories import make_config, make_cutouts

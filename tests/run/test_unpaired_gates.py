@@ -1,5 +1,3 @@
-from lensflow.store.run_folder import RunFolder
-
 """Gates that need more than pairs of stamps, through the stored run."""
 
 from pathlib import Path
@@ -13,6 +11,7 @@ from lensflow.config import load_config
 from lensflow.run.measure import measure_step
 from lensflow.store import paths
 from lensflow.store.open import open_all_pairs
+from lensflow.store.run_folder import RunFolder
 from tests.factories import imported_galaxies
 
 

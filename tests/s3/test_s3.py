@@ -1,5 +1,3 @@
-from lensflow.store.run_folder import RunFolder
-
 """Runs on a real S3 server: the same bytes as on disk, one writer for a region, and no secret anywhere."""
 
 import logging
@@ -24,6 +22,7 @@ from lensflow.run.inject import InjectTask
 from lensflow.store import paths, receipts, s3
 from lensflow.store.lease import hold
 from lensflow.store.open import open_all_pairs, stored_regions
+from lensflow.store.run_folder import RunFolder
 from tests.s3.compare import everything, store_digests
 from tests.s3.server import ACCESS_KEY, SECRET_KEY, environment
 from tests.small_survey import small_survey

@@ -37,7 +37,7 @@ from tests.small_run import SMALL, small_config
 NOW = datetime(2030, 1, 2, 3, 4, tzinfo=UTC)
 
 
-def make_run(out: Path, **changes: Any) -> RunConfig:
+def finished_run(out: Path, **changes: Any) -> RunConfig:
     settings: dict[str, Any] = {
         "name": "small <run>",
         "survey": {**SMALL["survey"], "failure_budget": 0.5},
@@ -63,7 +63,7 @@ def places(config: RunConfig) -> Places:
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> RunConfig:
-    return make_run(tmp_path_factory.mktemp("report") / "run")
+    return finished_run(tmp_path_factory.mktemp("report") / "run")
 
 
 @pytest.fixture(scope="module")
@@ -344,7 +344,7 @@ def test_without_cutouts_there_is_nothing_to_report(tmp_path: Path, finished: Ru
 @pytest.mark.slow
 def test_a_run_of_one_band_has_a_report(tmp_path: Path) -> None:
     survey = {"n_bricks": 1, "brick_size_pix": 400, "hosts_per_brick": 8, "bricks_without_g": 0}
-    config = make_run(tmp_path / "run", bands=("z",), survey={"synthetic": survey, "failure_budget": 0.5})
+    config = finished_run(tmp_path / "run", bands=("z",), survey={"synthetic": survey, "failure_budget": 0.5})
     text = words((Path(config.out) / "report" / "index.html").read_text())
     assert "z in grey" in text and "source z" in text
 
