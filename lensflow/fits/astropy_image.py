@@ -19,7 +19,7 @@ from lensflow.fits.known import MAX_PIXELS
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """astropy warns of what it mends; the caller says itself what is unusual in a file."""
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore", AstropyWarning)
@@ -55,7 +55,7 @@ class AstropyImage:
         if image.shape[0] * image.shape[1] > MAX_PIXELS:
             raise FormatError(f"its image has {image.shape[1]} x {image.shape[0]} pixels")
         self.shape = image.shape
-        with _quiet():
+        with quiet():
             try:
                 # Not memory-mapped: a truncated map kills the process instead of raising an error.
                 self.hdus = fits.open(source if isinstance(source, str) else BytesIO(source), memmap=False)
@@ -80,7 +80,7 @@ class AstropyImage:
         FormatError
             If astropy cannot read them.
         """
-        with _quiet():
+        with quiet():
             try:
                 at = (0,) * (len(self._hdu.shape) - 2) + (slice(y0, y1), slice(x0, x1))
                 part = np.asarray(self._hdu.section[at])

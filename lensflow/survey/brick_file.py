@@ -11,7 +11,7 @@ import numpy as np
 from astropy.io import fits
 from numpy.typing import NDArray
 
-from lensflow.fits.astropy_image import AstropyImage
+from lensflow.fits.astropy_image import AstropyImage, quiet
 from lensflow.fits.choice import choose, read_headers
 from lensflow.fits.header import FormatError, Header, MoreBytes
 from lensflow.fits.index import ImageIndex, headers, index_hdu, is_image, table_end
@@ -169,8 +169,9 @@ class BrickFile:
                 value = header.get(key)
             else:
                 try:
-                    value = fits.Header.fromstring(header.printable).get(key)
-                except fits.VerifyError as error:
+                    with quiet():
+                        value = fits.Header.fromstring(header.printable).get(key)
+                except (fits.VerifyError, ValueError) as error:
                     raise FormatError(str(error).strip()) from error
             if value is not None:
                 return value

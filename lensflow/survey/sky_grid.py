@@ -8,18 +8,17 @@ would not read right either, and pixels that are not square, are refused by name
 from __future__ import annotations
 
 import re
-import warnings
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from astropy.coordinates import FK5, ICRS, BaseCoordinateFrame, SkyCoord
 from astropy.io import fits
-from astropy.utils.exceptions import AstropyWarning
 from astropy.wcs import WCS
 from astropy.wcs.utils import proj_plane_pixel_area, wcs_to_celestial_frame
 from numpy.typing import ArrayLike, NDArray
 
+from lensflow.fits.astropy_image import quiet
 from lensflow.fits.header import FormatError, Header
 from lensflow.fits.known import contradiction
 
@@ -253,8 +252,7 @@ def _by_astropy(
     _refuse_what_astropy_guesses(header, cards)
     if needs_tables(header) and hdus is None:
         raise FormatError("WCS: its distortions are tables of their own, which are not at hand")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", AstropyWarning)
+    with quiet():
         try:
             whole = WCS(fits.Header.fromstring(header.printable), fobj=hdus)
             wcs = _of_two_axes(whole)
@@ -307,11 +305,11 @@ def _refuse_two_readings_of_pv(header: Header, wcs: WCS) -> None:
     ends = {header.string(f"CTYPE{i}")[4:].strip("-").upper() for i in (1, 2)}
     if ends != {"TAN"} or not any(re.match(r"PV\d+_\d+\Z", key) for key in header.cards):
         return
-    cards = fits.Header.fromstring(header.printable)
-    for i in (1, 2):
-        cards[f"CTYPE{i}"] = header.string(f"CTYPE{i}").replace("TAN", "TPV")
     pixel = np.stack(_mesh((200, 200)), axis=1) + wcs.wcs.crpix - 100
     try:
+        cards = fits.Header.fromstring(header.printable)
+        for i in (1, 2):
+            cards[f"CTYPE{i}"] = header.string(f"CTYPE{i}").replace("TAN", "TPV")
         scamp = _of_two_axes(WCS(cards)).all_pix2world(pixel, 0)
         agree = np.allclose(scamp, wcs.all_pix2world(pixel, 0), rtol=0, atol=1e-8)
     except Exception:  # wcslib has a dozen ways to refuse a WCS

@@ -82,7 +82,7 @@ def judged(content, found, start, grid):
         np.testing.assert_array_equal(found[: truth.shape[0], : truth.shape[1]], truth)
         try:
             wcs = WCS(hdu.header, fobj=hdus)
-        except fits.VerifyError:  # it checks cards too that no WCS is made of
+        except (fits.VerifyError, ValueError):  # it checks cards too that no WCS is made of
             return
     x, y = np.array([0.0, 10.0, 30.0]), np.array([0.0, 33.0, 5.0])
     sky = wcs.pixel_to_world(x, y, *[np.zeros(3)] * (wcs.pixel_n_dim - 2))

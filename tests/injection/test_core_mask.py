@@ -115,9 +115,13 @@ def test_diagnostics_call_a_masked_run_sound_and_notice_a_mask_that_nobody_decla
     pairs = type(run)(run.hosts, run.manifest, masked).pairs()
     config = DiagnosticsConfig(bootstrap=100)
     summaries = Summaries.from_block(pairs, config, Origin(run.hosts, MASKS[method]))
-    assert [f for f in findings(summaries.results(config, 1, MASKS[method])) if f.status is not Status.OK] == []
+    declared = findings(summaries.results(config, 1, MASKS[method]))
+    # An edge is finer than the PSF; the gate of mask edges says whether it shows.
+    assert {(f.diagnostic, f.status) for f in declared if f.status is not Status.OK} == {
+        ("sharpness", Status.NOT_TESTED)
+    }
     undeclared = findings(summaries.results(config, 1, InjectionConfig()))
-    assert {f.diagnostic for f in undeclared if f.status is Status.ALARM} == {"rendering"}
+    assert {f.diagnostic for f in undeclared if f.status is Status.ALARM} - {"sharpness"} == {"rendering"}
 
 
 @pytest.mark.parametrize("name", ["mask_5", "taper_5", "tanh_6"])

@@ -1,5 +1,6 @@
 """A damaged store never gives numbers: every reader stops and names the object, or did not read it; repair mends it."""
 
+import json
 import os
 import shutil
 from collections.abc import Callable
@@ -203,6 +204,7 @@ def test_every_step_stops_at_any_damage_or_gives_the_same_numbers(copied, face, 
 def repaired(config, digests, name, how):
     path = Path(config.out, name)
     before = {p: p.stat().st_mtime_ns for p in Path(config.out).rglob("*") if p.is_file() and p != path}
+    whole = path.read_bytes()
     DAMAGES[how](path)
     forget()
     found = lf.verify(config.out, repair=True)
@@ -211,6 +213,10 @@ def repaired(config, digests, name, how):
     assert {p: p.stat().st_mtime_ns for p in before} == before
     if path.name == "zarr.json" and path.parent.suffix == ".zarr":
         assert lf.verify(config.out).damage == ()
+        # The record of the store's creation has its attributes in another order.
+        assert json.loads(path.read_text()) == json.loads(whole)
+        path.write_bytes(whole)
+        forget()
     else:
         assert store_digests(config.out) == digests
     assert not Path(config.out, ".repair").exists()
