@@ -11,6 +11,7 @@ import ast
 import hashlib
 import os
 import re
+import threading
 from collections.abc import Iterable
 from contextlib import suppress
 from functools import cache
@@ -19,6 +20,7 @@ from typing import Any
 
 PACKAGE = "lensflow"
 ROOT = Path(__file__).parents[1]
+_ONE_AT_A_TIME = threading.Lock()
 _WITH_DOCSTRING = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 _MAYBE_LEFT_OUT = (ast.Import, ast.ImportFrom, ast.Assign)
 
@@ -47,8 +49,9 @@ def digest_of(parts: Iterable[str], root: Path = ROOT) -> str:
         known = note.read_text()
         if re.fullmatch("[0-9a-f]{16}", known):
             return known
-    sources = Sources(root)
-    found = _hash(*sorted({sources.with_imports(f) for f in files}))
+    with _ONE_AT_A_TIME:
+        sources = Sources(root)
+        found = _hash(*sorted({sources.with_imports(f) for f in files}))
     with suppress(OSError):
         note.parent.mkdir(exist_ok=True)
         half = note.with_suffix(f".{os.getpid()}")
@@ -75,7 +78,7 @@ class Sources:
 
     def __init__(self, root: Path):
         self.root = root
-        self._tree = cache(lambda file: ast.parse(file.read_bytes(), str(file)))
+        self._tree = cache(_parsed)
         self._alone = cache(lambda file: _hash("\n".join(_canonical(self._tree(file), []))))
 
     def with_imports(self, file: Path) -> str:
@@ -120,6 +123,14 @@ class Sources:
                         if (alias.asname or alias.name) == name:
                             return self._defining(self._module(file, node), alias.name)
         return file
+
+
+def _parsed(file: Path) -> ast.Module:
+    # Python 3.11 counts the depth of all threads' parsers together and, where two meet, gives up with a SystemError.
+    for _ in range(20):
+        with suppress(SystemError):
+            return ast.parse(file.read_bytes(), str(file))
+    return ast.parse(file.read_bytes(), str(file))
 
 
 def _is_own(node: ast.ImportFrom) -> bool:

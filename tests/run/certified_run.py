@@ -14,7 +14,7 @@ from lensflow import run as steps
 from lensflow.config import RunConfig, load_config
 from lensflow.measure.pixels import psf_check, reference
 from lensflow.run import signing
-from lensflow.run.certificate import UNSIGNED, parse_certificate, seal_of, signed_bytes
+from lensflow.run.certificate import SIGNED, UNSIGNED, parse_certificate, seal_of, signed_bytes
 from lensflow.store import create, paths
 from lensflow.store.run_folder import RunFolder
 from tests.factories import imported_galaxies
@@ -72,7 +72,7 @@ def put_certificate(config: RunConfig, certificate: dict[str, Any], key: Any = N
     if sealed:
         certificate |= {"signer": None, "signature": None, "protection": UNSIGNED}
         if key is not None:
-            certificate |= {"signer": signing.public_key_of(key), "protection": lf.gates.certificate.SIGNED}
+            certificate |= {"signer": signing.public_key_of(key), "protection": SIGNED}
         certificate["seal"] = seal_of(certificate)
         if key is not None:
             certificate["signature"] = signing.sign(key, signed_bytes(certificate))

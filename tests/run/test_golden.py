@@ -27,9 +27,8 @@ def made(out, **changes):
     steps.plan_step(config)
     steps.inject_step(config)
     found = {}
-    for store, opened in (
-        ("cutouts", open_cutouts(config.out)), ("manifest", open_manifest(config.out)), ("pairs", open_pairs(config.out)),
-    ):  # fmt: skip
+    for store, open_store in (("cutouts", open_cutouts), ("manifest", open_manifest), ("pairs", open_pairs)):
+        opened = open_store(config.out)
         for name in sorted(map(str, opened.variables)):
             values = np.ascontiguousarray(opened[name].values)
             if values.dtype.kind not in "OUS":

@@ -1,7 +1,10 @@
 """A digest of what code does: both directions."""
 
+import ast
 import re
 import shutil
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import pytest
 
@@ -91,6 +94,23 @@ def test_a_spoilt_note_of_an_earlier_look_is_not_believed(package, tmp_path):
         note.write_bytes(text)
         assert digest_of(("pixels",), tmp_path / "lensflow") == before
     assert note.read_text() == before
+
+
+def test_threads_that_look_at_the_same_time_agree(tmp_path):
+    shutil.copytree(ROOT / "stats", tmp_path / "lensflow" / "stats", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("errors.py", "rng.py", "jit.py"):
+        shutil.copy(ROOT / name, tmp_path / "lensflow" / name)
+
+    def look(k):
+        for _ in range(5):
+            shutil.rmtree(tmp_path / "lensflow" / "__pycache__", ignore_errors=True)
+            with suppress(SystemError):
+                ast.parse((ROOT / "schema.py").read_bytes())  # as any other thread may
+            yield digest_of(("stats",), tmp_path / "lensflow")
+
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda k: {*look(k)}, range(4)))
+    assert len(set.union(*found)) == 1
 
 
 def test_every_import_of_the_package_is_found():

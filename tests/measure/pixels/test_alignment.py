@@ -6,7 +6,7 @@ from scipy import ndimage
 
 from lensflow import geometry
 from lensflow.measure.pixels import Alignment, Status, findings
-from tests.measure.pixels.conftest import CONFIG
+from tests.measure.conftest import CONFIG
 from tests.measure.pixels.pairs_factory import pairs_block
 
 PAIRS = pairs_block(n_hosts=16, noise=0.0)

@@ -3,7 +3,7 @@
 import numpy as np
 
 from lensflow.measure.pixels import CorePixels, Status, findings
-from tests.measure.pixels.conftest import CONFIG
+from tests.measure.conftest import CONFIG
 from tests.measure.pixels.pairs_factory import pairs_block
 
 PAIRS = pairs_block(n_hosts=12, per_host=4)

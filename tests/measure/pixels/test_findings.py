@@ -6,7 +6,7 @@ import xarray as xr
 
 import lensflow as lf
 from lensflow.measure.pixels import DIAGNOSTICS, Status, Summaries, alarms, findings
-from tests.measure.pixels.conftest import CONFIG
+from tests.measure.conftest import CONFIG
 from tests.measure.pixels.pairs_factory import pairs_block
 
 

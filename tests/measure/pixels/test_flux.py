@@ -5,7 +5,7 @@ import pytest
 
 from lensflow.measure.pixels import Flux, Status, findings
 from lensflow.measure.pixels.flux import point_sis_magnification
-from tests.measure.pixels.conftest import CONFIG
+from tests.measure.conftest import CONFIG
 from tests.measure.pixels.pairs_factory import pairs_block
 
 

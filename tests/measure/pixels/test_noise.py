@@ -6,7 +6,7 @@ import pytest
 from lensflow.config import InjectionConfig
 from lensflow.measure.pixels import Noise, Status, findings
 from lensflow.measure.zoo.small_run import SmallRun
-from tests.measure.pixels.conftest import CONFIG
+from tests.measure.conftest import CONFIG
 
 
 def noise_of(pairs, injection=None):

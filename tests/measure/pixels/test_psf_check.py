@@ -20,7 +20,7 @@ from lensflow.measure.pixels.rendering import compare
 from lensflow.measure.pixels.specimens import Specimens
 from lensflow.measure.zoo.faults import FAULTS
 from lensflow.measure.zoo.small_run import SmallRun, small_run
-from tests.measure.pixels.conftest import CONFIG
+from tests.measure.conftest import CONFIG
 
 SIZE = 35
 

@@ -14,7 +14,7 @@ from lensflow.measure.pixels.rendering import SAMPLE, SINGLE_PRECISION, Rerender
 from lensflow.measure.pixels.specimens import Specimens, keys_of
 from lensflow.measure.zoo.small_run import small_run
 from lensflow.run.inject import as_stored
-from tests.measure.pixels.conftest import CONFIG
+from tests.measure.conftest import CONFIG
 
 ORIGIN = Origin()
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from lensflow.measure.pixels import Status, Visibility, findings
-from tests.measure.pixels.conftest import CONFIG
+from tests.measure.conftest import CONFIG
 
 
 def scaled(pairs, factor):

@@ -5,7 +5,7 @@ import pytest
 from lensflow.measure.pixels import alarms
 from lensflow.measure.zoo.faults import FAULTS, examine
 from lensflow.measure.zoo.small_run import small_run
-from tests.measure.pixels.conftest import CONFIG
+from tests.measure.conftest import CONFIG
 
 # One of each kind, quick ones: renderer, pixels, noise, classes.
 QUICK = ("missing sqrt(q)", "one-pixel shift", "wrong gain", "controls of good seeing")
