@@ -15,7 +15,7 @@ from lensflow.stats.newton import Floats, Solution, Sums, minimise, minimise_tog
 
 Folds = list[tuple[NDArray[np.int64], NDArray[np.int64]]]
 
-TOLERANCE, MAX_ITERATIONS = 1e-9, 200
+TOLERANCE, MAX_ITERATIONS = 1e-7, 200
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ but trees have no coefficients and no permutation test.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -237,27 +238,25 @@ def _measure(
     edges: tuple[float, ...],
     conditions: Mapping[str, Floats] | None,
 ) -> GateResult:
-    stamp, ctrl, expected = part.stamp, part.ctrl, part.expected
+    stamp, ctrl = part.stamp, part.ctrl
     leak = part.unit, part.leak
     differs = stamp != ctrl
     changed = differs.any(axis=1)
     fit = machine.crossfit(stamp, ctrl)
     positive, negative = fit.scores(np.ones(len(stamp), dtype=bool))
     main, draws = machine.interval_of(positive, negative, machine.groups, INTERVAL)
-    known: dict[str, Any] = {
-        "null": controls.null_control(machine, fit),
-        "positive": controls.positive_control(machine, used.host_index, ctrl, *leak, undecided.threshold),
-        **({"permutation": controls.permutation_test(machine, fit)} if isinstance(fit, CrossFit) else {}),
-        "share_of_rows_unchanged": float((~changed).mean()),
-        "share_of_features_open": float(differs.any(axis=0).mean()),
-    }
-    coef, numbers = fit.summary()
-    del fit  # its blocks are as large as all features; the reference makes its own
-    if expected is not None and np.isfinite(expected).all():
-        known["reference"] = controls.reference(machine, expected, ctrl, main["auc"], draws, INTERVAL)
-        # Only a gate that the arcs themselves shut needs to know what else there is.
-        if isinstance(machine.estimator, Linear) and main["auc_low"] >= undecided.threshold:
-            known["beyond_arcs"] = controls.beyond_arcs(machine, used.host_index, stamp, expected, *leak)
+    # What the arcs alone read needs features of its own, so it is measured beside the controls.
+    with ThreadPoolExecutor(1) as aside:
+        by_arcs = aside.submit(_by_arcs, undecided, used, machine, part, main, draws)
+        known: dict[str, Any] = {
+            "null": controls.null_control(machine, fit),
+            "positive": controls.positive_control(machine, used.host_index, ctrl, *leak, undecided.threshold),
+            **({"permutation": controls.permutation_test(machine, fit)} if isinstance(fit, CrossFit) else {}),
+            "share_of_rows_unchanged": float((~changed).mean()),
+            "share_of_features_open": float(differs.any(axis=0).mean()),
+        }
+        coef, numbers = fit.summary()
+        known |= by_arcs.result()
     result = replace(
         undecided,
         auc=main["auc"],
@@ -271,6 +270,20 @@ def _measure(
         worst=tuple(worst_rows(used, positive - negative)),
     )
     return result.decided(*decide(result))
+
+
+def _by_arcs(
+    undecided: GateResult, used: FeatureBlock, machine: Machine, part: Part, main: Mapping[str, float], draws: Floats
+) -> dict[str, Any]:
+    """What the renderer's noiseless arcs read, and what is left beyond them; {} where their features are not known."""
+    expected = part.expected
+    if expected is None or not np.isfinite(expected).all():
+        return {}
+    out = {"reference": controls.reference(machine, expected, part.ctrl, main["auc"], draws, INTERVAL)}
+    # Only a gate that the arcs themselves shut needs to know what else there is.
+    if isinstance(machine.estimator, Linear) and main["auc_low"] >= undecided.threshold:
+        out["beyond_arcs"] = controls.beyond_arcs(machine, used.host_index, part.stamp, expected, part.unit, part.leak)
+    return out
 
 
 def _recipe(

@@ -7,7 +7,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 
 from lensflow.errors import GateError
-from lensflow.measure.gate.crossfit import CrossFit
+from lensflow.measure.gate.crossfit import TOLERANCE, CrossFit
 from lensflow.measure.gate.logistic import LogisticRegression
 from lensflow.measure.gate.machine import host_folds
 
@@ -61,7 +61,7 @@ def test_labels_that_say_much_leave_the_shared_hessian_and_are_still_fitted_exac
     swaps = np.ones((2, len(stamp)), dtype=bool)
     swaps[1, ::9] = False
     for swap, scores in zip(swaps, fit.scores_of_swaps(swaps), strict=True):
-        np.testing.assert_allclose(scores, np.array(fit.scores(swap)), atol=1e-5)
+        np.testing.assert_allclose(scores, np.array(fit.scores(swap)), rtol=1e-5)
 
 
 def test_constant_features_even_within_one_folds_training_rows_are_harmless():
@@ -82,8 +82,8 @@ def test_the_fit_of_all_rows_is_that_of_the_standardised_features():
     fit = CrossFit.of(stamp, ctrl, host_folds(hosts, 5, 1), 1.0)
     both = np.concatenate([stamp, ctrl])
     expected = LogisticRegression().fit(StandardScaler().fit_transform(both), np.arange(len(both)) < len(stamp))
-    np.testing.assert_allclose(fit.whole.theta[:-1], expected.coef_[0], atol=1e-7)
-    assert fit.whole.gradient_norm < 1e-9
+    np.testing.assert_allclose(fit.whole.theta[:-1], expected.coef_[0], atol=1e-6)
+    assert fit.whole.gradient_norm < TOLERANCE
 
 
 def test_a_fold_that_trains_on_a_part_of_another_is_refused():
