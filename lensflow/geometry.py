@@ -84,6 +84,12 @@ def annulus(
     return (r >= inner) & (r < outer)
 
 
+def sky_pixels(size: int) -> NDArray[np.bool_]:
+    """Pixels at r >= 20 from the stamp's centre; of a stamp that ends before, the corners. Shape (size, size)."""
+    middle = centre(size)
+    return annulus(size, middle, middle, min(ANNULUS_INNER_PIX, max(size / 2 - 2, 0.0)))
+
+
 def core_box(size: int, width: int = CORE_BOX_PIX) -> tuple[slice, slice]:
     """Return ``(y, x)`` slices of the gate's core box: ``[27:37]`` on both axes for 64 pixels and width 10."""
     if not 0 < width <= size:

@@ -8,6 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 from lensflow.errors import RenderError
 from lensflow.jit import compiled
 from lensflow.rng import fill_normal_f4, key_words
+from lensflow.units import nmgy_of_mag
 
 PURPOSE = "arc_noise"
 
@@ -33,7 +34,7 @@ def gain_from_invvar(
     ndarray of float64
         Electrons per nMgy; 0 where there is no data.
     """
-    sky_nmgy = 10 ** (-0.4 * (np.asarray(sky_mag_arcsec2, dtype=np.float64) - 22.5)) * pixel_scale_arcsec**2
+    sky_nmgy = nmgy_of_mag(np.asarray(sky_mag_arcsec2, dtype=np.float64)) * pixel_scale_arcsec**2
     return np.asarray(sky_nmgy * np.asarray(invvar_median, dtype=np.float64))
 
 

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from lensflow.errors import RenderError
 from lensflow.jit import compiled
+from lensflow.units import MAD_TO_SIGMA
 
 Floats = NDArray[np.float64]
 
@@ -23,7 +24,6 @@ _SMOOTH_PIX, _DETECT_SIGMA, _GROW_PIX = 1.5, 3.0, 4
 _LEAST_PIXELS = 400
 # Constant and plane are fitted to the blank sky.
 _FITTED = 3
-_MAD_TO_SIGMA = 1.4826
 _SMOOTHING = np.exp(-0.5 * (np.arange(-6, 7) / _SMOOTH_PIX) ** 2)
 _SMOOTHING /= _SMOOTHING.sum()
 _ANY_ORDER = {"contract", "reassoc", "nsz"}
@@ -187,7 +187,7 @@ def _blank_sky(image, usable, weights):  # type: ignore[no-untyped-def]
         if n == 0:
             break
         level = np.median(values[:n])
-        threshold = level + _DETECT_SIGMA * _MAD_TO_SIGMA * np.median(np.abs(values[:n] - level))
+        threshold = level + _DETECT_SIGMA * MAD_TO_SIGMA * np.median(np.abs(values[:n] - level))
         before = blank.sum()
         _mask_objects(usable & (smooth > threshold), usable, blank)
         if blank.sum() == before:
@@ -199,7 +199,7 @@ def _blank_sky(image, usable, weights):  # type: ignore[no-untyped-def]
             break
         _subtract_plane(image, blank, n, sky)
         n = _take(sky, blank, values)
-        limit = 5 * _MAD_TO_SIGMA * np.median(np.abs(values[:n])) + 1e-300
+        limit = 5 * MAD_TO_SIGMA * np.median(np.abs(values[:n])) + 1e-300
         for y in range(ny):
             for x in range(nx):
                 if not abs(sky[y, x]) < limit:

@@ -18,6 +18,7 @@ from scipy import ndimage
 
 from lensflow.errors import RenderError
 from lensflow.jit import compiled
+from lensflow.units import median_and_sigma
 
 Floats = NDArray[np.float64]
 
@@ -200,7 +201,7 @@ def without_frame(pixels: Floats) -> Floats:
     rough = sum(float((np.diff(e, 3) ** 2).mean()) for e in edge) > 2 * sum(
         float((np.diff(e) ** 2).mean()) for e in edge)  # fmt: skip
     ring = np.concatenate(edge)
-    level, scatter = float(np.median(ring)), float(1.4826 * np.median(np.abs(ring - np.median(ring))))
+    level, scatter = map(float, median_and_sigma(ring))
     both_sides = min((ring < value).mean(), (ring > value).mean()) > 0.05
     return inside if rough and (both_sides or abs(level - value) > 5 * scatter) else pixels
 
@@ -212,8 +213,7 @@ def _border_statistics(pixels: Floats, width: int) -> tuple[float, float]:
     frame = pixels[~inside]
     level = sigma = 0.0
     for _ in range(3):
-        level = float(np.median(frame))
-        sigma = float(1.4826 * np.median(np.abs(frame - level)))
+        level, sigma = map(float, median_and_sigma(frame))
         frame = frame[np.abs(frame - level) <= 3 * sigma]
     return level, sigma
 

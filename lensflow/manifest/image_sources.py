@@ -17,6 +17,7 @@ from lensflow.manifest.population import i_magnitude
 from lensflow.manifest.source_bank import SourceBank
 from lensflow.schema import SPLITS, variable
 from lensflow.targets import globs
+from lensflow.units import mag_of_flux
 
 
 def open_bank(config: SourcesConfig) -> SourceBank:
@@ -150,8 +151,7 @@ def native_magnitudes(bank: SourceBank, src_id: NDArray[np.str_], zero_point: fl
         if zero_point is None:
             out[k] = bank.entries[name].magnitude
         else:
-            flux = float(bank.get(name).native_flux)
-            out[k] = zero_point - 2.5 * np.log10(flux) if flux > 0 else np.nan
+            out[k] = mag_of_flux(bank.get(name).native_flux, zero_point)
         if not np.isfinite(out[k]):
             where = "no MAG in its catalogue" if zero_point is None else "no positive flux"
             raise ManifestError(

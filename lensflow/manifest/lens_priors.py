@@ -13,6 +13,7 @@ from lensflow.manifest import population
 from lensflow.manifest.cosmology import distance_ratio, theta_e_from_redshifts
 from lensflow.manifest.draws import Draws
 from lensflow.manifest.priors import at, rules_of
+from lensflow.units import mag_of_flux
 
 Floats = NDArray[np.float64]
 
@@ -114,8 +115,7 @@ def _mass(draws: Draws, prior: Floats, src_i_mag: Floats) -> dict[str, Floats]:
     z_lens[:] = np.where(np.isnan(z_lens), np.where(_is_in_front(plan, host_z, of_table), host_z, np.nan), z_lens)
     sigma_v[:] = np.where(np.isnan(sigma_v) & _is_dispersion(host_sigma), host_sigma, sigma_v)
     measured = np.isfinite(sigma_v)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        r_mag = 22.5 - 2.5 * np.log10(flux)
+    r_mag = mag_of_flux(flux)
     bright = np.isfinite(r_mag)
     if rules.theta_e_from == "host":
         # A host with a sigma_v, but neither redshift nor flux, is put where most luminous red galaxies are.

@@ -14,6 +14,7 @@ from scipy.special import ndtr, ndtri
 
 from lensflow.errors import ConfigError
 from lensflow.manifest.cosmology import distance_modulus, distance_ratio
+from lensflow.units import mag_of_flux
 
 Floats = NDArray[np.float64]
 
@@ -122,8 +123,7 @@ def i_magnitude(flux_nmgy: Floats, bands: Sequence[str], reference: int) -> Floa
 
     A source without flux counts as one of 25 mag: nothing of it is seen.
     """
-    with np.errstate(divide="ignore"):
-        mag = 22.5 - 2.5 * np.log10(flux_nmgy)
+    mag = mag_of_flux(flux_nmgy)
     names = list(bands)
     if "i" in names:
         out = mag[:, names.index("i")]

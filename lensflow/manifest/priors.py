@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from lensflow.config import PlanConfig, Range
 from lensflow.errors import ConfigError
 from lensflow.manifest.population import COUNTS_SLOPE, WAVELENGTH_NM, colours_of_slope, uv_slope
+from lensflow.units import mag_of_flux
 
 Floats = NDArray[np.float64]
 Prior = tuple[float, ...] | Range
@@ -210,8 +211,7 @@ def band_fluxes(
     if len(bands) == 1 and (bands[0] == reference or colours != "uv_slope" or bands[0] not in WAVELENGTH_NM):
         return flux_reference_nmgy[:, None].copy()
     if colours == "uv_slope":
-        with np.errstate(divide="ignore"):
-            magnitude = 22.5 - 2.5 * np.log10(flux_reference_nmgy)
+        magnitude = np.where(flux_reference_nmgy == 0, np.inf, mag_of_flux(flux_reference_nmgy))
         beta = uv_slope(np.clip(magnitude, 15, 30), normals[:, 0])
         return flux_reference_nmgy[:, None] * 10 ** (-0.4 * colours_of_slope(beta, normals[:, 1:], bands, reference))
     prior = COLOURS[colours]

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from lensflow.manifest.draws import Draws
 from lensflow.manifest.population import half_light_radius, i_magnitude, magnitude_of_counts
 from lensflow.manifest.priors import at, band_fluxes, rules_of
+from lensflow.units import nmgy_of_mag
 
 Floats = NDArray[np.float64]
 
@@ -61,6 +62,6 @@ def _flux(draws: Draws, dmag: Floats) -> Floats:
             magnitude = magnitude_of_counts(u, ends.min, ends.max, rules.src_mag_slope)
         else:
             magnitude = at(ends, u)
-        reference = 10 ** (-0.4 * (magnitude - 22.5))
+        reference = nmgy_of_mag(magnitude)
         band = "r"
     return band_fluxes(reference, draws.normal("src_colour", 3), draws.bands, rules.colours, band)

@@ -15,6 +15,7 @@ from lensflow.measure.gate import GateResult
 from lensflow.show.figures import INK, MUTED, WIDTH, Picture, label, new_figure, picture
 from lensflow.show.gallery import Example
 from lensflow.show.numbers import number
+from lensflow.units import median_and_sigma
 
 ZOOM, GAP_PIX, BAR_ARCSEC = 3, 6, 5.0
 SOFTENING = 6.0
@@ -47,7 +48,7 @@ def sky_level(examples: Sequence[Example], bands: Sequence[str]) -> float:
         for k, band in enumerate(bands):
             if band not in example.absent:
                 values = weights(bands)[band] * example.ctrl[k][sky]
-                found.append(1.4826 * float(np.median(np.abs(values - np.median(values)))))
+                found.append(float(median_and_sigma(values)[1]))
     positive = [v for v in found if v > 0]
     return float(np.median(positive)) if positive else 1.0
 

@@ -29,6 +29,7 @@ from lensflow.show.figures import (
 )
 from lensflow.show.numbers import number, power_of_ten
 from lensflow.show.tables import STRATA_TITLES, stratum_label
+from lensflow.units import mag_of_flux
 
 _PER_PIXEL = "mean of stamp − control (nMgy/pixel)"
 
@@ -276,7 +277,7 @@ def _drawn_columns(
     rows: xr.Dataset, bands: Sequence[str], reference_band: int
 ) -> list[tuple[str, str, NDArray[np.float64], bool]]:
     flux = rows["src_flux_nmgy"].values
-    magnitude = 22.5 - 2.5 * np.log10(flux, out=np.full(flux.shape, np.nan), where=flux > 0)
+    magnitude = mag_of_flux(flux)
     theta_e = rows["theta_e_arcsec"].values
     offset = np.hypot(rows["src_x_arcsec"].values, rows["src_y_arcsec"].values)
     offset = np.divide(offset, theta_e, out=np.full(offset.shape, np.nan), where=theta_e > 0)

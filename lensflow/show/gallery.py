@@ -15,6 +15,7 @@ from lensflow.config import RunConfig
 from lensflow.injection.quality import MAX_BAD_PIXEL_FRAC, MIN_STAMP_FLUX
 from lensflow.measure.gate import GateResult, Verdict
 from lensflow.show.numbers import number
+from lensflow.units import mag_of_flux
 
 GALLERY_ROWS = 10
 # theta_E (by rank) x SNR (by rank within it): where the gallery's rows are taken from.
@@ -126,7 +127,7 @@ def example(row: xr.Dataset, cutouts: xr.Dataset, pixels: xr.Dataset, config: Ru
         place=f"{ra:.5f}, {dec:+.5f}" if np.isfinite(ra) and np.isfinite(dec) else "",
         split=(*schema.SPLITS, "guard")[int(row["split"])],
         theta_e_arcsec=float(row["theta_e_arcsec"]),
-        src_mag=float(22.5 - 2.5 * np.log10(flux)) if flux > 0 else np.nan,
+        src_mag=float(mag_of_flux(flux)),
         magnification=float(row["magnification"]),
         arc_snr=float(row["arc_snr"]),
         absent=tuple(b for b, gone in zip(config.bands, absent, strict=True) if gone),

@@ -14,6 +14,7 @@ from lensflow.lensing.angles import ellipticity_from_q
 from lensflow.show.figures import INK, MUTED, Picture, label, new_figure, picture
 from lensflow.show.numbers import MISSING, count, number
 from lensflow.show.tables import Table
+from lensflow.units import mag_of_flux
 
 Floats = NDArray[np.float64]
 
@@ -55,7 +56,7 @@ def drawn_parameters(manifest: xr.Dataset, bands: Sequence[str], reference_band:
     flux = rows["src_flux_nmgy"].values
     if "mw_transmission" in rows:  # what was declared is above the Galaxy's dust
         flux = flux / rows["mw_transmission"].values
-    magnitude = 22.5 - 2.5 * np.log10(flux, out=np.full(flux.shape, np.nan), where=flux > 0)
+    magnitude = mag_of_flux(flux)
     out["src_mag"] = magnitude[:, reference_band]
     for a, b in zip(range(len(bands) - 1), range(1, len(bands)), strict=True):
         out[f"{bands[a]}-{bands[b]}"] = magnitude[:, a] - magnitude[:, b]

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from lensflow.manifest import population
 from lensflow.show.figures import INK, MUTED, Picture, label, new_figure, picture
+from lensflow.units import mag_of_flux
 
 Floats = NDArray[np.float64]
 _MAX_POINTS = 4000
@@ -34,8 +35,7 @@ def relations(manifest: xr.Dataset, bands: Sequence[str], reference_band: int) -
         return None
     figure, axes = new_figure(2.9, 1, len(panels), width=min(3.2 * len(panels), 9.6))
     above_dust = rows["src_flux_nmgy"].values / rows["mw_transmission"].values
-    with np.errstate(divide="ignore"):
-        magnitude = 22.5 - 2.5 * np.log10(above_dust)
+    magnitude = mag_of_flux(above_dust)
     for a, draw in zip(axes, panels, strict=True):
         draw(a, rows, above_dust, magnitude, list(bands), reference_band)
     return picture(

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from lensflow.schema import HostShape, Reason, Status
 from lensflow.survey.host_shape import measure_shapes
 from lensflow.survey.stamps import sky_sigma
+from lensflow.units import nmgy_of_mag
 
 # A median further off than this factor is a wrong unit, not a crowded field or a bright sky.
 FACTOR = 5.0
@@ -120,7 +121,7 @@ def _depths(
         return []
     depth = cutouts["psfdepth_mag"].values[rows, b].astype(np.float64)
     sigma = cutouts["psfsize_arcsec"].values[rows, b].astype(np.float64) / _FWHM / scale
-    expected = 10 ** (-0.4 * (depth - 22.5)) / 5 / np.sqrt(4 * np.pi * sigma**2)
+    expected = nmgy_of_mag(depth) / 5 / np.sqrt(4 * np.pi * sigma**2)
     found = _far_off(1 / np.sqrt(weight) / expected, least)
     if found is None:
         return []

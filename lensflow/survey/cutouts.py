@@ -22,10 +22,10 @@ from lensflow.schema import Reason
 from lensflow.survey import masks
 from lensflow.survey.assess import RawBlock, assess
 from lensflow.survey.bricks import Brick, UnreadableFile, open_brick
+from lensflow.survey.image_units import UnitError, image_factor, weight_factor, zero_point_of
 from lensflow.survey.layout import BAND_PRODUCTS, PRODUCTS, PSF_IMAGE, Layout
 from lensflow.survey.plausible import impossible_pixels
 from lensflow.survey.psf_images import gaussian_equivalent_fwhm_pix, read_psf_images, widths_disagree
-from lensflow.survey.units import UnitError, image_factor, weight_factor, zero_point_of
 
 SCALE_TOLERANCE = 1e-3
 _FAR_PIX = 1e7  # a position further off than this many pixels is not on any brick

@@ -24,6 +24,7 @@ from scipy import ndimage
 
 from lensflow import geometry
 from lensflow.errors import SurveyError
+from lensflow.units import median_and_sigma
 
 Images = NDArray[np.float32]
 Hashes = NDArray[np.uint64]
@@ -36,7 +37,6 @@ RING_EDGES_PIX = (0.0, 1.5, 3.0, 4.5, 6.0, 8.0, 10.0, 13.0, 16.0, 20.0, 25.0)
 _INNER_RINGS = 4  # within 6 pixels: the unit of light
 # A place that is brightest further out than this is a neighbour's.
 _MOVED_PIX = 12
-_MAD_TO_SIGMA = 1.4826
 _AT_ONCE = 32
 
 
@@ -150,8 +150,7 @@ def light_in_noise(image: Images, good: NDArray[np.bool_]) -> Images:
     """Sum over the bands of what is above the sky, each in its own noise: (h, band, y, x) to (h, y, x)."""
     n, bands, size = len(image), image.shape[1], image.shape[-1]
     flat = image.reshape(n, bands, -1)[..., _sky_pixels(size)]
-    sky = np.median(flat, axis=-1)
-    sigma = np.float32(_MAD_TO_SIGMA) * np.median(np.abs(flat - sky[..., None]), axis=-1)
+    sky, sigma = median_and_sigma(flat)
     there = (sigma > 0) & good.any(axis=(2, 3))
     scale = np.where(there, 1 / np.where(sigma > 0, sigma, 1), 0)
     scale = (scale / np.sqrt(np.maximum(there.sum(axis=1, keepdims=True), 1))).astype(np.float32)
@@ -181,9 +180,7 @@ def _centred(light: Images) -> Images:
 @lru_cache(maxsize=4)
 def _sky_pixels(size: int) -> NDArray[np.int64]:
     """Every third pixel far from the middle: enough for a median."""
-    middle = geometry.centre(size)
-    y, x = np.mgrid[:size, :size] - middle
-    return np.flatnonzero((np.hypot(x, y) >= min(20.0, max(size / 2 - 2, 0.0))).ravel())[::3]
+    return np.flatnonzero(geometry.sky_pixels(size))[::3]
 
 
 @lru_cache(maxsize=4)

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from lensflow.config import StampsConfig, SurveyConfig
 from lensflow.errors import SurveyError
+from lensflow.survey.image_units import UnitError, image_factor, zero_point_of
 from lensflow.survey.psf_sampling import wcs_scale_arcsec
-from lensflow.survey.units import UnitError, image_factor, zero_point_of
 
 # A WCS that states another pixel scale than the config, by more than this, is refused.
 _SCALE_TOLERANCE = 0.02

@@ -16,14 +16,14 @@ from lensflow.errors import SurveyError, TargetError
 from lensflow.schema import Reason
 from lensflow.survey.assess import RawBlock, assess
 from lensflow.survey.cutouts import Messages
+from lensflow.survey.image_units import image_factor
 from lensflow.survey.no_data import padding
 from lensflow.survey.psf_images import gaussian_equivalent_fwhm_pix, stack_psf_images
 from lensflow.survey.psfsize import implausible
 from lensflow.survey.stamp_files import read_cubes, read_psf_cube
-from lensflow.survey.units import image_factor
 from lensflow.targets.stamp_hosts import read_stamp_hosts
+from lensflow.units import median_and_sigma
 
-MAD_TO_SIGMA = 1.482602218505602
 CLIP_SIGMA = 3.0
 MAX_CLIPS = 20
 MIN_SKY_PIXELS = 100
@@ -198,8 +198,7 @@ def _clipped_mad(values: NDArray[np.float64]) -> float:
     for _ in range(MAX_CLIPS):
         if values.size == 0:
             return 0.0
-        median = np.median(values)
-        sigma = MAD_TO_SIGMA * float(np.median(np.abs(values - median)))
+        median, sigma = map(float, median_and_sigma(values))
         keep = np.abs(values - median) <= CLIP_SIGMA * sigma
         if keep.all():
             break

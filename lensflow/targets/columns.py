@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 
 from lensflow.errors import TargetError, did_you_mean
 from lensflow.targets import values as val
+from lensflow.targets.column_units import UnitRefused, converter
 from lensflow.targets.files import Chunk, TableFile
-from lensflow.targets.units import AB_ZERO_POINT, UnitRefused, converter
 from lensflow.targets.values import Missing
+from lensflow.units import NMGY_MAG
 
 
 @dataclass(frozen=True)
@@ -262,7 +263,7 @@ def depth_from_inverse_variance(psfdepth: NDArray[np.float64]) -> NDArray[np.flo
     Legacy Surveys, catalogue description: "5/sqrt(psfdepth) gives the 5-sigma detection flux in nanomaggies".
     """
     with np.errstate(divide="ignore", invalid="ignore"):
-        depth = AB_ZERO_POINT - 2.5 * np.log10(5 / np.sqrt(psfdepth))
+        depth = NMGY_MAG - 2.5 * np.log10(5 / np.sqrt(psfdepth))
     return np.where(psfdepth > 0, depth, np.nan)
 
 

@@ -16,7 +16,7 @@ from lensflow.config import BrickCutsConfig
 from lensflow.errors import TargetError
 from lensflow.targets.columns import Column, choose
 from lensflow.targets.files import open_tables
-from lensflow.targets.units import AB_ZERO_POINT
+from lensflow.units import mag_of_flux
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def selection_cuts(name: str, type_: NDArray[np.bytes_], flux_nmgy: Mapping[str,
         flux = flux_nmgy[band]
         good = np.isfinite(flux) & (flux > 0)
         yield f"no flux > 0 in {band}", ~good
-        mag[band] = AB_ZERO_POINT - 2.5 * np.log10(np.where(good, flux, 1.0))
+        mag[band] = mag_of_flux(np.where(good, flux, 1.0))
     yield f"not z < {limits.max_z:g}", ~(mag["z"] < limits.max_z)
     yield f"not r-z > {limits.min_r_z:g}", ~(mag["r"] - mag["z"] > limits.min_r_z)
     yield f"not z-W1 > {limits.min_z_w1:g}", ~(mag["z"] - mag["w1"] > limits.min_z_w1)

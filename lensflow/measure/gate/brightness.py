@@ -11,6 +11,7 @@ import xarray as xr
 
 from lensflow.errors import GateError
 from lensflow.measure.gate.verdicts import GateResult
+from lensflow.units import mag_of_flux
 
 
 @dataclass(frozen=True)
@@ -72,8 +73,7 @@ def gate_by_magnitude(
     bands = [str(b) for b in pairs["band"].values]
     r = bands.index("r") if "r" in bands else 0
     control = pairs["is_control"].values
-    with np.errstate(divide="ignore"):
-        magnitude = np.where(control, np.nan, 22.5 - 2.5 * np.log10(pairs["src_flux_nmgy"].values[:, r]))
+    magnitude = np.where(control, np.nan, mag_of_flux(pairs["src_flux_nmgy"].values[:, r]))
     snr = np.where(control, np.nan, np.nan_to_num(pairs["snr_matched"].values).max(axis=1))
     ratio = np.where(control, np.nan, pairs["arc_over_host"].values[:, r])
     out = []

@@ -21,11 +21,11 @@ from lensflow.config.checks import GATE_KINDS, GATE_VIEWS, parse_recipe
 from lensflow.errors import GateError, did_you_mean
 from lensflow.measure.gate.means import mean_weights
 from lensflow.measure.gate.regions import Region
+from lensflow.units import MAD_TO_SIGMA, median_and_sigma
 
 Pixels = NDArray[np.float32]
 Floats = NDArray[np.float64]
 
-MAD_TO_SIGMA = 1.4826
 SQUARE_PIX, EDGE_PIX, CORNER_PIX, CORNER_SQUARE_PIX = 8, 2, 8, 2
 RING_PIX, RING_SECTORS = 3, 24
 AZIMUTH_PIX, AZIMUTH_SECTORS = (2.0, 10.0), 12
@@ -123,7 +123,7 @@ class Recipe:
             unit = np.where(np.ptp(ctrl, axis=0) > 0, unit, 0.0) if len(ctrl) > 1 else unit
             where = "every pixel" if self.view == "raw" else f"the pixels that the gate looks at{STANDARDISED}"
             return unit, f"a constant, in sky sigma, added to {where} of unlensed copies of the controls"
-        scatter = MAD_TO_SIGMA * np.median(np.abs(ctrl - np.median(ctrl, axis=0)), axis=0)
+        _, scatter = median_and_sigma(np.moveaxis(ctrl, 0, -1))
         what = "every feature of unlensed copies of the controls shifted by its own scatter over the controls"
         return scatter, what + (STANDARDISED if self.kind in MEANS and self.view != "raw" else "")
 
@@ -167,10 +167,8 @@ def reduce_pixels(pixels: Pixels, kinds: Sequence[str], core_box_pix: int) -> di
 
 
 def sky(pixels: Pixels) -> tuple[Pixels, Pixels]:
-    """Median and scatter (1.4826 MAD) of each stamp and band away from the target, shape (n, band)."""
-    values = pixels[:, :, _sky_pixels(pixels.shape[-1])]
-    median = np.median(values, axis=-1)
-    sigma = MAD_TO_SIGMA * np.median(np.abs(values - median[..., None]), axis=-1)
+    """Median and scatter (scaled MAD) of each stamp and band away from the target, shape (n, band)."""
+    median, sigma = median_and_sigma(pixels[:, :, geometry.sky_pixels(pixels.shape[-1])])
     return median.astype(np.float32), sigma.astype(np.float32)
 
 
@@ -182,13 +180,6 @@ def look(pixels: Pixels, view: str) -> Pixels:
     with np.errstate(divide="ignore", invalid="ignore"):
         scaled = (pixels - median[..., None, None]) / np.where(sigma > 0, sigma, np.nan)[..., None, None]
     return np.asarray(np.arcsinh(scaled) if view == "asinh" else scaled, dtype=np.float32)
-
-
-def _sky_pixels(size: int) -> NDArray[np.bool_]:
-    middle = geometry.centre(size)
-    # A stamp that ends before 20 pix still has some sky in its corners.
-    inner = min(geometry.ANNULUS_INNER_PIX, max(size / 2 - 2, 0.0))
-    return geometry.annulus(size, middle, middle, inner)
 
 
 @lru_cache(maxsize=8)
@@ -250,7 +241,7 @@ def _power(pixels: Pixels) -> Pixels:
 
 
 def _noise(pixels: Pixels) -> Pixels:
-    inside = _sky_pixels(pixels.shape[-1])
+    inside = geometry.sky_pixels(pixels.shape[-1])
     _, sigma = sky(pixels)
     both = inside[:, 1:] & inside[:, :-1]
     step = np.abs(np.diff(pixels, axis=-1)[:, :, both])

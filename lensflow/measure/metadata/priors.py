@@ -19,6 +19,7 @@ from scipy.stats import kstwobign, rankdata
 
 from lensflow.lensing.angles import ellipticity_from_q
 from lensflow.measure.pixels.judging import Finding, Status, not_tested
+from lensflow.units import mag_of_flux
 
 Floats = NDArray[np.float64]
 
@@ -94,7 +95,7 @@ def parameters(rows: xr.Dataset, bands: Sequence[str], reference_band: int) -> d
     flux = rows["src_flux_nmgy"].values.astype(np.float64)
     if "mw_transmission" in rows:
         flux = flux / rows["mw_transmission"].values
-    magnitude = 22.5 - 2.5 * np.log10(flux, out=np.full(flux.shape, np.nan), where=flux > 0)
+    magnitude = mag_of_flux(flux)
     out["src_mag"] = magnitude[:, reference_band]
     for a in range(len(bands) - 1):
         out[f"{bands[a]}-{bands[a + 1]}"] = magnitude[:, a] - magnitude[:, a + 1]

@@ -8,13 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lensflow import geometry
+from lensflow.units import median_and_sigma
 
 Floats = NDArray[np.float64]
 
 # Of each band: moments with a round Gaussian weight about the stamp's centre, and light of others.
 SHAPES = ("e1", "e2", "ellipticity", "cos_2phi", "sin_2phi", "size_pix", "neighbours")
-_WEIGHT_PIX, _NEAR_PIX, _FAR_PIX, _SIGMA = 4.0, 10.0, 20.0, 5.0
-_MAD_TO_SIGMA = 1.4826
+_WEIGHT_PIX, _NEAR_PIX, _SIGMA = 4.0, 10.0, 5.0
 
 
 def host_shapes(ctrl: NDArray[np.float32]) -> Floats:
@@ -33,10 +33,9 @@ def host_shapes(ctrl: NDArray[np.float32]) -> Floats:
         pixels that are 5 sky sigma above the sky. NaN where there is no light.
     """
     n, bands, size = ctrl.shape[0], ctrl.shape[1], ctrl.shape[-1]
-    weights, near, far = _weights(size)
+    weights, near = _weights(size)
     flat = ctrl.reshape(n, bands, size * size)
-    sky = np.median(flat[..., far], axis=-1)
-    sigma = _MAD_TO_SIGMA * np.median(np.abs(flat[..., far] - sky[..., None]), axis=-1)
+    sky, sigma = median_and_sigma(ctrl[..., geometry.sky_pixels(size)])
     light, xx, yy, xy = np.moveaxis(((flat - sky[..., None]).astype(np.float64) @ weights), -1, 0)
     bright = (flat[..., near] > (sky + _SIGMA * sigma)[..., None]).mean(axis=-1)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -48,12 +47,10 @@ def host_shapes(ctrl: NDArray[np.float32]) -> Floats:
 
 
 @lru_cache(maxsize=4)
-def _weights(size: int) -> tuple[Floats, NDArray[np.int64], NDArray[np.int64]]:
+def _weights(size: int) -> tuple[Floats, NDArray[np.int64]]:
     middle = geometry.centre(size)
     y, x = np.mgrid[:size, :size] - middle
     r = np.hypot(x, y)
     w = np.exp(-0.5 * (r / _WEIGHT_PIX) ** 2) * (r < 4 * _WEIGHT_PIX)
     weights = np.stack([w, w * x * x, w * y * y, w * x * y], axis=-1).reshape(-1, 4)
-    # A stamp that ends before 20 pixels still has some sky in its corners.
-    far = r >= min(_FAR_PIX, max(size / 2 - 2, 0.0))
-    return weights, np.flatnonzero((r >= _NEAR_PIX).ravel()), np.flatnonzero(far.ravel())
+    return weights, np.flatnonzero((r >= _NEAR_PIX).ravel())

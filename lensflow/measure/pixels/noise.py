@@ -17,6 +17,7 @@ from lensflow.measure.pixels.differences import Differences
 from lensflow.measure.pixels.flux import frame_of
 from lensflow.measure.pixels.pixel_sums import ARC_SQUARE, RESIDUAL_SQUARE
 from lensflow.stats.hostsums import Floats, HostSums, interval, named, ratio, same_layout
+from lensflow.units import mag_of_flux
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,6 +81,6 @@ class Noise:
     def _sky(self, sums: Floats) -> Floats:
         square, unit = sums[..., 0], sums[..., 1]
         flux = ratio(unit, square) / self.pixel_scale_arcsec**2  # nMgy/arcsec^2
-        sky = 22.5 - 2.5 * np.log10(flux, out=np.full(flux.shape, np.nan), where=flux > 0)
+        sky = mag_of_flux(flux)
         # Without any scatter the sky would have to be infinitely bright.
         return np.where((square == 0) & (unit > 0), -np.inf, sky)

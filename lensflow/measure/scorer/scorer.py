@@ -17,8 +17,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from lensflow import geometry
 from lensflow.errors import GateError
-from lensflow.measure.gate.recipes import MAD_TO_SIGMA
 from lensflow.stats.hostsums import column
+from lensflow.units import MAD_TO_SIGMA
 
 Images = NDArray[np.float32]
 Scores = NDArray[np.float64]

@@ -23,6 +23,7 @@ from lensflow.measure.pixels.findings import findings
 from lensflow.measure.pixels.judging import Finding, Status
 from lensflow.measure.pixels.summaries import DIAGNOSTICS, Summaries
 from lensflow.measure.zoo.small_run import SKY_SIGMA, SmallRun
+from lensflow.units import NMGY_MAG
 
 _PAD = 16
 _BOARD = (-1.0) ** np.add.outer(np.arange(64), np.arange(64))
@@ -173,7 +174,7 @@ def _flux_scale(pairs: xr.Dataset) -> xr.Dataset:
 
 def _counts(pairs: xr.Dataset) -> xr.Dataset:
     # Pixels of zero point 27 taken for nanomaggies (22.5): everything but the arcs is 63 times too bright.
-    factor = 10 ** (0.4 * (27 - 22.5))
+    factor = 10 ** (0.4 * (27 - NMGY_MAG))
     ctrl, arc = (pairs[k].values.astype(np.float64) for k in ("ctrl", "arc"))
     noise = pairs["stamp"].values - ctrl - arc
     stamp = (factor * ctrl).astype(np.float32) + arc + noise

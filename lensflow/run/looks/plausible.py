@@ -10,6 +10,7 @@ from lensflow.config.base import Range
 from lensflow.manifest.priors import grid_of, rules_of
 from lensflow.run.looks.base import Finding, Level, Seen
 from lensflow.survey.photometry import with_measurements
+from lensflow.units import mag_of_flux
 
 # Wide on purpose: outside them a unit, a zero point or a column is wrong, not the sky unusual.
 PIXEL_SCALES_ARCSEC = (0.02, 2.0)
@@ -69,7 +70,7 @@ def brightness(seen: Seen) -> Iterator[Finding]:
         advice = "Are units, background and pixel scale right? plan.src_mag: apparent needs no flux of the host."
         yield Finding("brightness", Level.WARN, "no host of the trial has a flux above 0 in the aperture", advice)
         return
-    magnitude = float(np.median(22.5 - 2.5 * np.log10(measured[known])))
+    magnitude = float(np.median(mag_of_flux(measured[known])))
     what = f"trial hosts have a median {seen.config.bands[k]} magnitude of {magnitude:.1f}"
     low, high = HOST_MAGNITUDES
     advice = "Pixels must be nanomaggies (zero point 22.5): is the survey's zero point another one?"

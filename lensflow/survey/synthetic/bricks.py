@@ -28,6 +28,7 @@ from lensflow.errors import SurveyError, did_you_mean
 from lensflow.survey.layout import BAND_PRODUCTS, Layout
 from lensflow.survey.synthetic import sky as sky
 from lensflow.survey.synthetic.draw import Scene, draw_scene
+from lensflow.units import NMGY_MAG
 
 RECIPE_VERSION = 1
 BRICK_HEIGHT_DEG = 0.25
@@ -212,7 +213,7 @@ def write_brick(root: str, brick: SyntheticBrick, config: SyntheticConfig, bands
         if UNITS[product]:
             header["BUNIT"] = UNITS[product]
         if product == "image":
-            header["MAGZERO"] = (22.5, "AB magnitude of 1 nanomaggy")
+            header["MAGZERO"] = (NMGY_MAG, "AB magnitude of 1 nanomaggy")
         header["LFKEY"] = (key, "recipe, seed and plan of this file")
         hdu = _compressed(arrays[product, band], header, product, band)
         written += _write_atomically(path, fits.HDUList([fits.PrimaryHDU(), hdu]))

@@ -13,6 +13,7 @@ from scipy import special
 from lensflow.config import SyntheticConfig
 from lensflow.errors import SurveyError
 from lensflow.survey.synthetic.sky import HOST_INDICES, PIXEL_SCALE_ARCSEC, RECIPES, Array, Galaxies, Stars
+from lensflow.units import mag_of_flux, nmgy_of_mag
 
 # Host quantiles: total magnitude in r and colours. They lie beside the wanted aperture values by what the
 # aperture loses and what neighbours add to it.
@@ -76,7 +77,7 @@ def _in_glare(stars: Stars, x: float, y: float, margin: float = 0.0) -> bool:
 
 
 def _flux(r_mag: Array, g_r: Array, r_z: Array) -> Array:
-    return 10 ** (-0.4 * (np.stack([r_mag + g_r, r_mag, r_mag - r_z], axis=1) - 22.5))
+    return nmgy_of_mag(np.stack([r_mag + g_r, r_mag, r_mag - r_z], axis=1))
 
 
 def _area_arcmin2(size: int) -> float:
@@ -99,7 +100,7 @@ def _draw_stars(rng: np.random.Generator, size: int) -> Stars:
     x[0], y[0] = rng.uniform(0.25 * size, 0.75 * size, 2)
     tint = rng.normal(0, 0.3, mag.size)
     colour = np.array([recipe.star_colour for recipe in RECIPES.values()])
-    flux = 10 ** (-0.4 * (mag[:, None] + colour * (1 + tint[:, None]) - 22.5))
+    flux = nmgy_of_mag(mag[:, None] + colour * (1 + tint[:, None]))
     return Stars(x, y, flux, mag)
 
 
@@ -171,7 +172,7 @@ def _draw_companions(rng: np.random.Generator, hosts: Galaxies) -> Galaxies:
     host = np.repeat(np.arange(len(hosts)), number)
     n = host.size
     radius, phi = np.sqrt(rng.uniform(9.0**2, 32.0**2, n)), rng.uniform(0, 2 * np.pi, n)
-    host_r = 22.5 - 2.5 * np.log10(hosts.flux_nmgy[host, 1])
+    host_r = mag_of_flux(hosts.flux_nmgy[host, 1])
     host_colours = -2.5 * np.log10(hosts.flux_nmgy[host, :2] / hosts.flux_nmgy[host, 1:])
     like_host = rng.uniform(size=n) < 0.6
     r_mag = np.maximum(host_r + rng.uniform(0.8, 3.4, n), 20.5)

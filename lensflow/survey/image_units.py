@@ -10,9 +10,8 @@ from typing import Any
 import astropy.units as u
 
 from lensflow.config import ZeroPoint
+from lensflow.units import nmgy_of_mag
 
-# AB magnitude of 1 nanomaggy.
-NMGY_MAG = 22.5
 # Zero points closer than this, mag, are the same.
 _SAME_MAG = 0.01
 # Cards that hold the AB magnitude of one unit of the image, in the surveys' dialects; FLUXMAG0 holds a flux instead.
@@ -58,7 +57,7 @@ def image_factor(cards: Cards, zero_point: ZeroPoint | None) -> float:
     stated = {name: zero for name in ZERO_POINT_CARDS if (zero := _zero_point(name, cards(name))) is not None}
     if zero_point is not None:
         magnitude = _named(cards, zero_point) if isinstance(zero_point, str) else float(zero_point)
-        factor = 10 ** (-0.4 * (magnitude - NMGY_MAG))
+        factor = nmgy_of_mag(magnitude)
         if said is not None and _magnitudes_apart(said, factor) > _SAME_MAG:
             raise UnitError(
                 f"it states BUNIT = {cards('BUNIT')!r}, and survey.zero_point makes 1 unit magnitude {magnitude:g}. "
@@ -76,7 +75,7 @@ def image_factor(cards: Cards, zero_point: ZeroPoint | None) -> float:
         raise UnitError(f"it states BUNIT = {cards('BUNIT')!r}{zeros}; images must be in nanomaggies. {WAY_OUT}")
     factor = 1.0 if said is None else said
     for name, zero in stated.items():
-        if _magnitudes_apart(10 ** (-0.4 * (zero - NMGY_MAG)), factor) > _SAME_MAG:
+        if _magnitudes_apart(nmgy_of_mag(zero), factor) > _SAME_MAG:
             unit = f"BUNIT = {cards('BUNIT')!r} and " if said is not None else ""
             raise UnitError(
                 f"it states {unit}{name} = {cards(name)}, a zero point of {zero:g}; nanomaggies have 22.5. {WAY_OUT}"

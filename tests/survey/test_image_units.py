@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from lensflow.schema import Reason, Status
 from lensflow.survey.cutouts import cut_block
+from lensflow.survey.image_units import UnitError, image_factor, stated_factor, weight_factor
 from lensflow.survey.layout import Layout
-from lensflow.survey.units import UnitError, image_factor, stated_factor, weight_factor
 from tests.survey.brick_factory import BRICK, SURVEY, file_of, targets, write_brick
 
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lensflow.targets.units import UnitRefused, converter
+from lensflow.targets.column_units import UnitRefused, converter
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,8 @@ import numpy as np
 from astropy import units as u
 from numpy.typing import NDArray
 
-AB_ZERO_POINT = 22.5
+from lensflow.units import nmgy_of_mag
+
 # A maggy is the flux of AB magnitude 0; the Legacy Surveys and SDSS take it to be 3631 Jy.
 _AB = u.zero_point_flux(3631 * u.Jy)
 _SPELLINGS = {
@@ -66,7 +67,7 @@ def converter(stated: str, wanted: str) -> Convert | None:
     unit = _parse(stated)
     if wanted in ("nMgy", "nMgy^-2") and unit in (u.mag, u.Unit("mag(AB)")):
         if wanted == "nMgy" and unit != u.mag:
-            return lambda v: 10 ** (-0.4 * (v - AB_ZERO_POINT))
+            return nmgy_of_mag
         raise UnitRefused(
             "a flux is needed, and mag does not say of which system: state mag(AB)" if wanted == "nMgy" else
             "an inverse variance is needed"
