@@ -13,7 +13,7 @@ import numba
 _ROOT = Path(__file__).parent
 # What compiled code of any folder may call or take constants from, beside its own folder.
 _BELOW = (
-    *(_ROOT / name for name in ("geometry.py", "jit.py", "rng.py", "schema.py")),
+    *(_ROOT / name for name in ("geometry.py", "jit.py", "rng.py", "schema.py", "units.py")),
     _ROOT / "lensing",
     _ROOT / "lensing" / "engine",
 )
