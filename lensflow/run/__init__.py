@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from lensflow.run.inject import inject, inject_step
     from lensflow.run.make_run import RunResults, make_run
     from lensflow.run.measure import diagnose_step, gate_step, measure_step
+    from lensflow.run.open_run import Run, open_run
     from lensflow.run.plan import estimate_step, freeze_manifest, plan_step
     from lensflow.run.report import report_step
     from lensflow.run.rerender import rerender
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 # Name -> module, imported at its first use: a command that has nothing to do need not wait for all of them.
 _MODULES = {
     "Checked": "certify",
+    "Run": "open_run",
     "RunResults": "make_run",
     "Verification": "verify",
     "certify_step": "certify",
@@ -40,6 +42,7 @@ _MODULES = {
     "inject_step": "inject",
     "make_run": "make_run",
     "measure_step": "measure",
+    "open_run": "open_run",
     "plan_step": "plan",
     "report_step": "report",
     "rerender": "rerender",
@@ -52,6 +55,7 @@ _MODULES = {
 
 __all__ = [
     "Checked",
+    "Run",
     "RunResults",
     "Verification",
     "certify_step",
@@ -68,6 +72,7 @@ __all__ = [
     "inject_step",
     "make_run",
     "measure_step",
+    "open_run",
     "plan_step",
     "report_step",
     "rerender",
@@ -82,8 +87,8 @@ __all__ = [
 class _Steps(ModuleType):
     """This package: its names are its functions, imported at their first use.
 
-    The functions doctor, inject, make_run and rerender have the names of their modules. The import of such a module
-    would put it in the function's place; here it does not.
+    The functions doctor, inject, make_run, open_run and rerender have the names of their modules. The import of such a
+    module would put it in the function's place; here it does not.
     """
 
     def __getattr__(self, name: str) -> Any:

@@ -21,6 +21,7 @@ from lensflow.run.make_run import library_versions
 from lensflow.run.measure import measure_step
 from lensflow.run.required_scorers import score_required
 from lensflow.run.verify import verify_step
+from lensflow.show.lines import as_html, as_text
 from lensflow.store import create, paths, resume
 from lensflow.store.open import read_attrs
 from lensflow.store.run_folder import RunFolder
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 MAX_DAMAGE = 20
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Checked:
     """A run that is as certified, as far as the check looked.
 
@@ -46,6 +47,22 @@ class Checked:
     looked_at: tuple[str, ...]
     left_out: tuple[str, ...]
     notes: tuple[str, ...]
+
+    @property
+    def verdict(self) -> str:
+        """The certificate's verdict over the required gates."""
+        return str(self.certificate["verdict"])
+
+    def _lines(self) -> list[tuple[str, str]]:
+        told = [("verdict", f"{self.verdict}. {self.certificate['reason']}"), ("made", str(self.certificate["made"]))]
+        return [*told, *(("", line) for line in (*self.looked_at, *self.left_out, *self.notes))]
+
+    def __repr__(self) -> str:
+        """Verdict, date, what was compared and what was not. The certificate itself: :attr:`certificate`."""
+        return as_text("As certified", self._lines())
+
+    def _repr_html_(self) -> str:
+        return as_html("As certified", self._lines())
 
 
 def certify_step(

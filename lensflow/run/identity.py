@@ -128,25 +128,33 @@ def refuse_other_settings(config: RunConfig, larger: bool = False) -> None:
     StaleStoreError
         Naming the settings that differ.
     """
-    folder = RunFolder.of(config)
     for stage in STORES:
-        url = folder.store(stage)
-        if not paths.group_exists(url):
-            continue
-        stored: Any = objects.open_group(url).attrs.get("identity")
-        if not isinstance(stored, Mapping):
-            continue  # whoever opens it says what it is
-        wanted = config.settings_of(stage)
-        # A setting that one side does not know came with another version: it had no effect there.
-        keys = sorted(k for k in wanted if k in stored and stored[k] != wanted[k])
-        if keys and larger and _is_larger_plan(stored, wanted, keys):
-            continue
-        if keys:
-            shown = "".join(f"\n  {k}: stored {stored[k]!r}, now {wanted[k]!r}" for k in keys[:12])
-            raise StaleStoreError(
-                f"{url}: made with other settings than this config's; {len(keys)} differ:{shown}\n"
-                f"Nothing was changed. Restore those settings, or name the folder instead of a config: {folder.root}"
-            )
+        refuse_settings_of_another(config, stage, larger)
+
+
+def refuse_settings_of_another(config: RunConfig, stage: str, larger: bool = False) -> None:
+    """Refuse a config whose settings are not those of one store; see :func:`refuse_other_settings`.
+
+    Parameters
+    ----------
+    config : RunConfig
+    stage : {"cutouts", "manifest", "pairs"}
+    larger : bool
+    """
+    folder = RunFolder.of(config)
+    url = folder.store(stage)
+    stored: Any = objects.open_group(url).attrs.get("identity") if paths.group_exists(url) else None
+    if not isinstance(stored, Mapping):
+        return  # nothing is there, or whoever opens it says what it is
+    wanted = config.settings_of(stage)
+    # A setting that one side does not know came with another version: it had no effect there.
+    keys = sorted(k for k in wanted if k in stored and stored[k] != wanted[k])
+    if keys and not (larger and _is_larger_plan(stored, wanted, keys)):
+        shown = "".join(f"\n  {k}: stored {stored[k]!r}, now {wanted[k]!r}" for k in keys[:12])
+        raise StaleStoreError(
+            f"{url}: made with other settings than this config's; {len(keys)} differ:{shown}\n"
+            f"Nothing was changed. Restore those settings, or name the folder instead of a config: {folder.root}"
+        )
 
 
 def _is_larger_plan(stored: Mapping[str, Any], wanted: Mapping[str, Any], keys: list[str]) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from lensflow.config import RunConfig, fingerprint
 from lensflow.errors import StoreError
 from lensflow.measure.gate import GateResult
@@ -52,9 +54,11 @@ def report_step(config: RunConfig, progress: Progress = silent) -> str:
         core=folder.core_tuning,
         zoo=folder.zoo,
     )
-    record = collect(config, places, _keys(config), _scorers(config))
+    made_from = _made_from(config)
+    record = collect(config, places, {**result_keys(config), "zoo": zoo_key()}, _scorers(config))
     progress("report", 1, 2)
     page = write_page(record, folder.report)
+    paths.write_json(_note(folder), made_from)
     progress("report", 2, 2)
     return page
 
@@ -62,17 +66,57 @@ def report_step(config: RunConfig, progress: Progress = silent) -> str:
 def report_if_stale(config: RunConfig, progress: Progress = silent) -> str:
     """Write the report unless the one that is there was made from these very settings, pixels and measurements."""
     folder = RunFolder.of(config)
-    page, note = paths.join(folder.report, "index.html"), paths.join(folder.report, "made-from.json")
-    extra = [paths.exists(url) for url in (folder.core_tuning, folder.zoo)]
-    stages = paths.read_json(folder.timings)["stages"]
-    scored = [g.to_dict() for g in _scorers(config)]
-    made_from = {"key": fingerprint(config.effective(), _keys(config), stages, extra, scored)}
-    if not (paths.exists(page) and paths.exists(note) and paths.read_json(note).get("key") == made_from["key"]):
-        page = report_step(config, progress)
-    kept = {**made_from, "shows": shown_in_report(folder)}
-    if not paths.exists(note) or paths.read_json(note) != kept:
-        paths.write_json(note, kept)
+    page, kept, made_from = paths.join(folder.report, "index.html"), _kept_note(folder), _made_from(config)
+    if not paths.exists(page) or kept.get("key") != made_from["key"]:
+        return report_step(config, progress)
+    if kept != made_from:
+        paths.write_json(_note(folder), made_from)
     return page
+
+
+def report_of(config: RunConfig) -> str:
+    """Path of a run's report, if it shows what the run holds now.
+
+    Raises
+    ------
+    StoreError
+        If there is none, or pixels, settings or results are newer than it; the message says how to make it.
+    """
+    folder = RunFolder.of(config)
+    page = paths.join(folder.report, "index.html")
+    if not paths.exists(page):
+        raise StoreError(f"{page}: no report yet. `lensflow report {folder.root}` writes it.")
+    kept, now = _kept_note(folder), _made_from(config)
+    if any(kept.get(k) != now[k] for k in ("shows", "of")):
+        raise StoreError(
+            f"{page}: the report is older than what the run holds now. `lensflow report {folder.root}` writes it again."
+        )
+    return page
+
+
+def _note(folder: RunFolder) -> str:
+    return paths.join(folder.report, "made-from.json")
+
+
+def _kept_note(folder: RunFolder) -> dict[str, Any]:
+    kept = paths.read_json(_note(folder)) if paths.exists(_note(folder)) else {}
+    return kept if isinstance(kept, dict) else {}
+
+
+def _made_from(config: RunConfig) -> dict[str, str]:
+    """What a report is made from: ``key`` of all that it shows, ``shows`` of the small files, ``of`` of pixels.
+
+    The last two stay the same when the folder is moved.
+    """
+    folder, keys = RunFolder.of(config), result_keys(config)
+    stages = paths.read_json(folder.timings)["stages"] if paths.exists(folder.timings) else {}
+    extra = [paths.exists(url) for url in (folder.core_tuning, folder.zoo)]
+    scored = [g.to_dict() for g in _scorers(config)]
+    return {
+        "key": fingerprint(config.effective(), {**keys, "zoo": zoo_key()}, stages, extra, scored),
+        "shows": shown_in_report(folder),
+        "of": fingerprint(keys),
+    }
 
 
 def _scorers(config: RunConfig) -> list[GateResult]:
@@ -83,12 +127,11 @@ def _scorers(config: RunConfig) -> list[GateResult]:
         return []
 
 
-def _keys(config: RunConfig) -> dict[str, str]:
-    """Keys that stored results must carry to belong to these pixels and settings."""
+def result_keys(config: RunConfig) -> dict[str, str]:
+    """Keys that stored ``diagnostics``, ``gates`` and ``core`` must carry to belong to these pixels and settings."""
     try:
         content = pairs_content(config)
     except StoreError:
         # Pairs that are not there or not complete: whatever is stored was measured on others.
         content = ""
-    keys = {stage: stored_key(config, stage, content) for stage in ("diagnostics", "gates", "core")}
-    return {**keys, "zoo": zoo_key()}
+    return {stage: stored_key(config, stage, content) for stage in ("diagnostics", "gates", "core")}

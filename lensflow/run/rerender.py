@@ -23,7 +23,7 @@ from lensflow.store.open import (
     read_row_ids,
 )
 from lensflow.store.regions import Region
-from lensflow.store.run_folder import RunFolder
+from lensflow.store.run_folder import STORES, RunFolder
 
 
 def rerender(out: str, row: int | str) -> xr.Dataset:
@@ -149,3 +149,13 @@ def settings_in(folder: RunFolder, store: str = "pairs") -> RunConfig:
             place = place.setdefault(part, {})
         place[name] = value
     return RunConfig.model_validate(tree)
+
+
+def settings_in_stores(folder: RunFolder) -> RunConfig | None:
+    """Settings of a run as its last readable store has them; None without one."""
+    for store in reversed(STORES):
+        try:
+            return settings_in(folder, store)
+        except StoreError:
+            continue
+    return None

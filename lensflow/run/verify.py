@@ -159,16 +159,13 @@ def _repair(
 
 def _config(folder: RunFolder) -> RunConfig:
     """Config of a run: the one in its folder, else the settings in its stores."""
-    from lensflow.run.rerender import settings_in
+    from lensflow.run.rerender import settings_in_stores
 
     try:
         return config_of(folder.root)
     except (ConfigError, StoreError):
-        for store in reversed(STORES):
-            try:
-                return settings_in(folder, store)
-            except StoreError:
-                continue
+        if (config := settings_in_stores(folder)) is not None:
+            return config
     raise StoreError(
         f"{folder.root}: neither config.yaml nor any store says with which settings the run was made, so nothing can "
         "be made again. Put config.yaml back."

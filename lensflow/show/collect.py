@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -11,11 +10,10 @@ import numpy as np
 import xarray as xr
 
 from lensflow.config import RunConfig
-from lensflow.errors import GateError, StoreError
 from lensflow.measure.core.tuning import CoreTuning
 from lensflow.measure.gate import GateResult
-from lensflow.measure.pixels import results_from_json
 from lensflow.show.gallery import Example, choose_rows, example, telling_rows, worst_rows
+from lensflow.show.kept import read_kept
 from lensflow.store import paths, receipts
 from lensflow.store.open import open_all_pairs, open_cutouts, open_manifest, read_attrs, read_pairs_block
 from lensflow.store.regions import Region
@@ -145,8 +143,11 @@ def collect(
         rows = _tables(every).assign(row=("sample", np.arange(finished.size))).isel(sample=finished)
     elif manifest is not None:
         notes.append("No pairs yet: nothing has been injected. `lensflow inject` does it.")
-    diagnostics = _stored(places.diagnostics, "diagnostics", "lensflow diagnose", keys or {}, notes)
-    gates = _gates(_stored(places.gates, "gates", "lensflow gate", keys or {}, notes), notes)
+    keys = keys or {}
+    diagnostics = read_kept(places.diagnostics, "diagnostics", "lensflow diagnose", keys.get("diagnostics"))
+    kept_gates = read_kept(places.gates, "gates", "lensflow gate", keys.get("gates"))
+    notes += [kept.note for kept in (diagnostics, kept_gates) if kept.note]
+    gates = kept_gates.value or ()
     gallery: tuple[Example, ...] = ()
     worst: tuple[Example, ...] = ()
     telling: dict[str, tuple[Example, ...]] = {}
@@ -166,10 +167,10 @@ def collect(
         timings=paths.read_json(places.timings) if paths.exists(places.timings) else {},
         gallery=gallery,
         worst=worst,
-        diagnostics=results_from_json(json.dumps(diagnostics)) if diagnostics else {},
+        diagnostics=diagnostics.value or {},
         gates=gates,
-        zoo=_zoo(places.zoo, (keys or {}).get("zoo")),
-        core=_core(places.core, keys or {}, notes),
+        zoo=_zoo(places.zoo, keys.get("zoo")),
+        core=_core(places.core, keys.get("core"), notes),
         scorers=tuple(scorers),
         telling=telling,
         notes=tuple(notes),
@@ -180,33 +181,14 @@ def _tables(ds: xr.Dataset) -> xr.Dataset:
     return ds.drop_vars([v for v in ds.data_vars if "y" in ds[v].dims])
 
 
-def _stored(url: str, stage: str, command: str, keys: Mapping[str, str], notes: list[str]) -> Any:
-    if not paths.exists(url):
-        notes.append(f"No {stage} yet: `{command}` computes them.")
-        return None
-    stored = paths.read_json(url)
-    if not isinstance(stored, Mapping) or "results" not in stored:
-        raise StoreError(f"{url}: not results of lensflow. Delete it and run `{command}` again.")
-    if stage in keys and stored.get("key") != keys[stage]:
-        notes.append(
-            f"The stored {stage} belong to other pixels or settings and are left out: `{command}` renews them."
-        )
-        return None
-    return stored["results"]
-
-
-def _gates(stored: Any, notes: list[str]) -> tuple[GateResult, ...]:
-    try:
-        return tuple(GateResult.from_dict(g) for g in stored or [])
-    except GateError as error:
-        notes.append(f"The stored gates cannot be read ({error}): delete summaries/gates.json and run `lensflow gate`.")
-        return ()
-
-
-def _core(url: str, keys: Mapping[str, str], notes: list[str]) -> CoreTuning | None:
+def _core(url: str, key: str | None, notes: list[str]) -> CoreTuning | None:
     """Tuning of the core, which is optional: not a word if nobody asked for it."""
-    stored = _stored(url, "core", "lensflow tune-core", keys, notes) if url and paths.exists(url) else None
-    return None if stored is None else CoreTuning.from_dict(stored)
+    if not url or not paths.exists(url):
+        return None
+    kept = read_kept(url, "core", "lensflow tune-core", key)
+    notes += [kept.note] if kept.note else []
+    tuning: CoreTuning | None = kept.value
+    return tuning
 
 
 def _zoo(url: str, key: str | None) -> xr.DataArray | None:
