@@ -12,7 +12,7 @@ from lensflow.manifest.table import read_injection_table
 
 
 @dataclass(frozen=True)
-class Estimate:
+class PlanCost:
     """Expected cost of a plan; rates and prices are those of the config's section ``estimate``.
 
     Attributes
@@ -40,7 +40,7 @@ class Estimate:
     usd: float
 
 
-def estimate(size: PlanSize, config: RunConfig, workers: int = 1) -> Estimate:
+def estimate(size: PlanSize, config: RunConfig, workers: int = 1) -> PlanCost:
     """Estimate a plan's cost.
 
     Parameters
@@ -70,7 +70,7 @@ def estimate(size: PlanSize, config: RunConfig, workers: int = 1) -> Estimate:
     rounded = config.store.stamp_steps_per_sigma > 0 and config.store.arc_steps_per_sigma > 0
     # Masks and the tables are small beside them.
     cutout = sum(v.stored_bytes for v in schema.CUTOUTS if {"band", "y"} <= set(v.dims)) * n_bands * pixels
-    return Estimate(
+    return PlanCost(
         bytes_cutouts=size.n_hosts * cutout,
         bytes_manifest=size.rows * row,
         bytes_pairs=round(size.rows * pair / (rates.compression_rounded if rounded else rates.compression)),

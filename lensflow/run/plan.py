@@ -10,7 +10,7 @@ import xarray as xr
 from lensflow.config import RunConfig, fingerprint
 from lensflow.manifest.build import Planner
 from lensflow.manifest.check import check_manifest
-from lensflow.manifest.estimate import Estimate, estimate, size_without_cutouts
+from lensflow.manifest.estimate import PlanCost, estimate, size_without_cutouts
 from lensflow.manifest.hosts import PlanSize
 from lensflow.run.execute import Progress, silent
 from lensflow.run.extend import configs_of, manifest_extends, parts_of
@@ -92,7 +92,7 @@ def planner_of(config: RunConfig, before: Sequence[RunConfig] = ()) -> Planner:
     return Planner(config, *host_tables(RunFolder.of(config).cutouts), before=before)
 
 
-def estimate_step(config: RunConfig) -> tuple[PlanSize, Estimate]:
+def estimate_step(config: RunConfig) -> tuple[PlanSize, PlanCost]:
     """Size and cost of a run's plan; nothing is drawn or written.
 
     Before the hosts are cut, every target counts as a host that can carry an arc.

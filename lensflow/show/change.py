@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lensflow.stats.difference import difference
+from lensflow.stats.estimate import Estimate
 
 
 @dataclass(frozen=True)
@@ -15,31 +13,26 @@ class Change:
 
     Attributes
     ----------
-    a, b : tuple of float
-        ``(value, low, high)``; NaN where not measured.
-    delta, low, high : float
-        b - a, with its 95 % interval.
+    what, where : str
+    a, b : Estimate
+        NaN where not measured.
     """
 
     what: str
     where: str
-    a: tuple[float, float, float]
-    b: tuple[float, float, float]
-    delta: float
-    low: float
-    high: float
+    a: Estimate
+    b: Estimate
 
-    @classmethod
-    def of(cls, what: str, where: str, a: Sequence[float], b: Sequence[float]) -> Change:
-        """Compare two estimates ``(value, low, high)``."""
-        first, second = (tuple(float(v) for v in side) for side in (a, b))
-        return cls(what, where, first, second, *difference(second, first))  # type: ignore[arg-type]
+    @property
+    def difference(self) -> Estimate:
+        """b - a, the runs taken as independent."""
+        return self.b - self.a
 
     @property
     def judgement(self) -> str:
         """``differs``, ``same`` (to the last digit), ``within`` its interval, or ``not measured`` in one of them."""
-        if self.a == self.b:
+        if self.a.fields() == self.b.fields():
             return "same"
-        if not (math.isfinite(self.low) and math.isfinite(self.high)):
+        if not self.difference.is_measured:
             return "not measured"
-        return "within" if self.low <= 0 <= self.high else "differs"
+        return "differs" if self.b.excludes(self.a) else "within"

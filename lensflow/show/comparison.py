@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,8 +17,9 @@ from lensflow.config import RunConfig, flatten
 from lensflow.measure.gate import GateResult
 from lensflow.show import comparison_figure
 from lensflow.show.change import Change
-from lensflow.show.numbers import MISSING, count, fixed, interval, number
+from lensflow.show.numbers import MISSING, count, estimate
 from lensflow.show.tables import Table
+from lensflow.stats.estimate import NOT_MEASURED, Estimate
 
 # The folder is where a run lies, the cluster how it was computed: neither is in its results.
 NOT_COMPARED = ("out", "name", "cluster.")
@@ -66,7 +67,8 @@ class Comparison:
     def differing(self) -> tuple[Change, ...]:
         """Diagnostics that differ beyond their intervals, the surest first."""
         found = [c for c in self.diagnostics if c.judgement == "differs"]
-        return tuple(sorted(found, key=lambda c: -abs(c.delta) / max(c.high - c.low, 1e-300)))
+        width = {c: max(c.difference.high - c.difference.low, 1e-300) for c in found}
+        return tuple(sorted(found, key=lambda c: -abs(c.difference.value) / width[c]))
 
     def headline(self) -> str:
         """Say in one sentence which verdicts differ."""
@@ -100,7 +102,7 @@ def compare(a: RunSide, b: RunSide) -> Comparison:
     of_gates = [{g.name: g for g in s.gates} for s in (a, b)]
     names = list(dict.fromkeys([*of_gates[0], *of_gates[1]]))
     fitted = [n for n in names if any(g.fitted for side in of_gates if (g := side.get(n)))]
-    gates = tuple(Change.of(n, "", *(_area(side.get(n)) for side in of_gates)) for n in fitted)
+    gates = tuple(Change(n, "", *(_area(side.get(n)) for side in of_gates)) for n in fitted)
     verdicts = {n: (_verdict(of_gates[0].get(n)), _verdict(of_gates[1].get(n))) for n in names}
     notes = [*(f"A: {n}" for n in a.notes), *(f"B: {n}" for n in b.notes)]
     changes: list[Change] = []
@@ -113,8 +115,8 @@ def compare(a: RunSide, b: RunSide) -> Comparison:
     return Comparison(a, b, settings, counts, gates, verdicts, tuple(changes), tuple(notes))
 
 
-def _area(gate: GateResult | None) -> tuple[float, float, float]:
-    return (math.nan,) * 3 if gate is None else (gate.auc, gate.auc_low, gate.auc_high)
+def _area(gate: GateResult | None) -> Estimate:
+    return NOT_MEASURED if gate is None else gate.area
 
 
 def _verdict(gate: GateResult | None) -> str:
@@ -136,20 +138,13 @@ def _changes(name: str, a: xr.Dataset, b: xr.Dataset, notes: list[str]) -> Itera
         labels = [common_a[d].values if d in common_a.coords else np.arange(common_a.sizes[d]) for d in dims]
         for place in itertools.product(*(range(len(x)) for x in labels)):
             where = ", ".join(f"{d} {_label(x[i])}" for d, x, i in zip(dims, labels, place, strict=True))
-            one, two = ([x[place] for x in side] for side in sides)
-            if np.isfinite(one[0]) or np.isfinite(two[0]):
-                yield Change.of(f"{name}: {v}", where, one, two)
+            one, two = (Estimate(float(x[place]), float(low[place]), float(high[place])) for x, low, high in sides)
+            if math.isfinite(one.value) or math.isfinite(two.value):
+                yield Change(f"{name}: {v}", where, one, two)
 
 
 def _label(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float | np.floating) else str(value)
-
-
-def estimate(side: Sequence[float], decimals: int | None = None) -> str:
-    """Write a value with its interval."""
-    value, low, high = side
-    text = number(value) if decimals is None else fixed(value, decimals)
-    return text if math.isnan(low) else f"{text} ({interval(low, high, decimals)})"
 
 
 def tables(found: Comparison) -> dict[str, Table]:
@@ -175,7 +170,7 @@ def tables(found: Comparison) -> dict[str, Table]:
             ["gate", "A", "B", "AUC in A", "AUC in B", "B − A", "judgement"],
             [
                 [c.what, *found.verdicts[c.what], estimate(c.a, 3), estimate(c.b, 3),
-                 estimate((c.delta, c.low, c.high), 3), c.judgement]
+                 estimate(c.difference, 3), c.judgement]
                 for c in found.gates
             ]
             + [
@@ -189,7 +184,7 @@ def tables(found: Comparison) -> dict[str, Table]:
             "Numbers of the diagnostics that differ beyond their intervals, the surest first"
             + (f"; {count(more)} more are not shown." if more else "."),
             ["number", "where", "A", "B", "B − A"],
-            [[c.what, c.where, estimate(c.a), estimate(c.b), estimate((c.delta, c.low, c.high))] for c in shown],
+            [[c.what, c.where, estimate(c.a), estimate(c.b), estimate(c.difference)] for c in shown],
             text_columns=2,
         ),
     }  # fmt: skip

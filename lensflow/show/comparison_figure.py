@@ -33,7 +33,7 @@ def gates(changes: Sequence[Change], results: Sequence[GateResult]) -> Embedded:
         ("A", _A, 0.13, [c.a for c in changes]),
         ("B", _B, -0.13, [c.b for c in changes]),
     ):
-        value, low, high = np.array(sides, dtype=float).reshape(-1, 3).T
+        value, low, high = np.array([(e.value, e.low, e.high) for e in sides]).T
         axes.errorbar(
             value, y + shift, xerr=error_reach(value, low, high), fmt="o", ms=5, lw=1.6, color=colour, label=name
         )
@@ -41,14 +41,14 @@ def gates(changes: Sequence[Change], results: Sequence[GateResult]) -> Embedded:
     for k, c in zip(y, changes, strict=True):
         if c.what in thresholds:
             axes.plot([thresholds[c.what]] * 2, [k - 0.32, k + 0.32], color=INK, lw=1.2)
-        if all(math.isnan(v) for v in (c.a[0], c.b[0])):
+        if all(math.isnan(v) for v in (c.a.value, c.b.value)):
             axes.text(0.505, k, "not measured in either", fontsize=8, color=MUTED, va="center")
     axes.axvline(0.5, color=MUTED, lw=0.8, ls="--")
     axes.set_yticks(y, [c.what for c in changes])
     axes.set_ylim(-0.6, len(changes) - 0.4)
     label(axes, "AUC, stamp against control (bar: passes below)", "")
     legend(axes, loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=2)
-    words = "; ".join(f"{c.what}: A {c.a[0]:.3f}, B {c.b[0]:.3f}" for c in changes)
+    words = "; ".join(f"{c.what}: A {c.a.value:.3f}, B {c.b.value:.3f}" for c in changes)
     made = picture(
         figure, "comparison-gates", f"AUC of each gate in both runs. {words}.",
         "AUC of each gate in both runs, with 95 % intervals over hosts. The upright bar is the gate's threshold.",

@@ -15,7 +15,7 @@ from lensflow.measure.core.tuning import CoreTuning
 from lensflow.measure.gate import GateResult, Verdict
 from lensflow.measure.gate.family import first_alone
 from lensflow.show.figures import INK, MUTED, Picture, error_reach, label, legend, new_figure, picture
-from lensflow.show.numbers import count, fixed, interval
+from lensflow.show.numbers import count, estimate, fixed, interval
 from lensflow.show.tables import Table, stratum_label
 
 _COLOURS = ("#c0362c", "#d98324", "#3a5fa8", "#009e73", "#7b5ea7", "#444444")
@@ -62,7 +62,7 @@ def table(results: Sequence[HandlingResult], first: str = "", published: Mapping
     rows = []
     for r in results:
         gates = [_gate_cell(r.by_name.get(n)) for n in names]
-        cost = f"{100 * r.removed:.0f} % ({interval(100 * r.removed_low, 100 * r.removed_high, 0)})"
+        cost = f"{100 * r.removed.value:.0f} % ({interval(100 * r.removed.low, 100 * r.removed.high, 0)})"
         small = r.cost[0]["removed"] if r.cost else math.nan
         rows.append(
             [
@@ -73,7 +73,7 @@ def table(results: Sequence[HandlingResult], first: str = "", published: Mapping
                     else (fixed(published.get(r.name, math.nan)), _gate_cell(first_alone(r.gate("core_all"))))
                 ),
                 *gates,
-                cost if math.isfinite(r.removed) else "—",
+                cost if math.isfinite(r.removed.value) else "—",
                 "—" if math.isnan(small) else f"{100 * small:.0f} %",
                 "—" if math.isnan(r.open_share) else f"{100 * r.open_share:.0f} %",
                 "—" if math.isnan(r.core_excess_pct) else f"{r.core_excess_pct:+.1f} %",
@@ -112,9 +112,7 @@ def _gate_cell(gate: GateResult | None) -> str:
     if gate is None:
         return "—"
     verdict = str(gate.verdict).replace("_", " ")
-    return (
-        f"{fixed(gate.auc)} ({interval(gate.auc_low, gate.auc_high, 3)}) {verdict}" if gate.auc == gate.auc else verdict
-    )
+    return f"{estimate(gate.area, 3)} {verdict}" if gate.auc == gate.auc else verdict
 
 
 def markdown(shown: Table) -> str:

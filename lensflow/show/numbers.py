@@ -6,6 +6,8 @@ import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from lensflow.stats.estimate import Estimate
+
 MISSING = "—"
 _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
@@ -46,6 +48,12 @@ def interval(low: Any, high: Any, decimals: int | None = None, write: Callable[[
         return MISSING
     ends = [write(v) if decimals is None else fixed(v, decimals) for v in (low, high)]
     return (" to " if "−" in "".join(ends) else " – ").join(ends)
+
+
+def estimate(found: Estimate, decimals: int | None = None) -> str:
+    """Write a value with its interval, ``0.753 (0.726 – 0.781)``; the value alone where there is no interval."""
+    text = number(found.value) if decimals is None else fixed(found.value, decimals)
+    return text if math.isnan(found.low) else f"{text} ({interval(found.low, found.high, decimals)})"
 
 
 def common_exponent(values: Iterable[float]) -> int:

@@ -15,7 +15,7 @@ from rich.progress import Progress as Bars
 from rich.text import Text
 
 from lensflow.config import EstimateConfig
-from lensflow.manifest.estimate import Estimate
+from lensflow.manifest.estimate import PlanCost
 from lensflow.manifest.hosts import PlanSize
 from lensflow.measure.gate import GateResult
 from lensflow.measure.pixels import Status, findings
@@ -147,7 +147,7 @@ def print_psf_audit(console: Console, audit: xr.Dataset) -> None:
             console.print(styled(line))
 
 
-def print_estimate(console: Console, size: PlanSize, cost: Estimate, rates: EstimateConfig) -> None:
+def print_estimate(console: Console, size: PlanSize, cost: PlanCost, rates: EstimateConfig) -> None:
     """Print what a plan would cost, and where the rates come from."""
     table = Table(title="Estimate", title_justify="left", show_header=False)
     table.add_column()

@@ -45,7 +45,7 @@ def _table(results: Sequence[HandlingResult], title: str, counts: bool, interval
         cells = [_cell(r.by_name.get(name), intervals) for name in names]
         opened = "-" if r.open_share != r.open_share else f"{100 * r.open_share:.0f} %"
         numbers = (f"{r.n_rows:,}", f"{r.n_hosts:,}") if counts else ()
-        table.add_row(r.name, *cells, f"{100 * r.removed:.0f} %", opened, *numbers)
+        table.add_row(r.name, *cells, f"{100 * r.removed.value:.0f} %", opened, *numbers)
     return table
 
 

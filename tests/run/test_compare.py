@@ -2,21 +2,17 @@
 
 import dataclasses
 import importlib.util
-import math
 import shutil
 from pathlib import Path
 
-import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 import lensflow as lf
 from lensflow import run as steps
 from lensflow.measure.gate import Verdict
 from lensflow.run.compare import compare_step
 from lensflow.show.comparison import Change, compare, tables
-from lensflow.stats.difference import difference
+from lensflow.stats.estimate import NOT_MEASURED, Estimate
 from lensflow.store import paths
 from lensflow.store.run_folder import RunFolder
 from lensflow.survey.photometry import with_measurements
@@ -113,30 +109,8 @@ def test_strata_that_differ_are_compared_where_both_have_them(before, tmp_path):
     assert any("one of the runs only" in n for n in lacking.notes)
 
 
-ESTIMATE = st.tuples(st.floats(-10, 10), st.floats(0.01, 5), st.floats(0.01, 5)).map(
-    lambda v: (v[0], v[0] - v[1], v[0] + v[2])
-)
-
-
-@given(ESTIMATE, ESTIMATE)
-def test_a_difference_turns_round_and_lies_within_its_interval(a, b):
-    there, back = difference(a, b), difference(b, a)
-    np.testing.assert_allclose(there, (-back[0], -back[2], -back[1]), atol=1e-12)
-    assert there[1] <= there[0] <= there[2]
-
-
-def test_independent_estimates_differ_by_chance_in_5_percent():
-    draw = np.random.default_rng(0)
-    a, b = draw.normal(size=(2, 4000))
-    hits = [
-        Change.of("x", "", (p, p - 1.96, p + 1.96), (q, q - 1.96, q + 1.96)).judgement
-        for p, q in zip(a, b, strict=True)
-    ]
-    assert 0.035 < np.mean([h == "differs" for h in hits]) < 0.065
-
-
 def test_what_was_not_measured_is_not_judged():
-    change = Change.of("x", "", (0.5, 0.4, 0.6), (math.nan,) * 3)
+    change = Change("x", "", Estimate(0.5, 0.4, 0.6), NOT_MEASURED)
     assert change.judgement == "not measured"
 
 

@@ -15,6 +15,7 @@ from lensflow.show.comparison import Change, RunSide, compare
 from lensflow.show.terminal import print_findings_of, print_gates
 from lensflow.show.terminal_compare import print_comparison
 from lensflow.show.terminal_core import print_handlings
+from lensflow.stats.estimate import Estimate
 from tests.factories import make_config
 from tests.measure.pixels.pairs_factory import pairs_block
 from tests.show.gates_factory import ONE_OF_EACH, fitted
@@ -46,7 +47,9 @@ def test_a_long_reason_hangs_below_its_gate():
 def test_core_handlings_fit_the_terminal(width, shown):
     gates = tuple(fitted(n, Verdict.FAIL, 0.85) for n in ("core_all", "core_r", "annulus_all", "edge_all"))
     cost = ({"low": 0.0, "high": 0.75, "removed": 0.4},)
-    result = HandlingResult("theta_e_1.5", "", False, 2100, 350, gates, 0.4, 0.3, 0.5, cost, math.nan, math.nan)
+    result = HandlingResult(
+        "theta_e_1.5", "", False, 2100, 350, gates, Estimate(0.4, 0.3, 0.5), cost, math.nan, math.nan
+    )
     text = printed(width, print_handlings, [result], "Core handlings")
     assert "…" not in text and max(map(len, text.splitlines())) <= width
     assert shown in text and "0.850" in text and "40 %" in text
@@ -57,8 +60,8 @@ def test_a_comparison_fits_the_terminal_and_clips_no_name():
     changed = tuple(g.decided(Verdict.INCONCLUSIVE, "", auc=0.7, auc_low=0.6) for g in gates)
     sides = [RunSide("run", make_config(), {"pairs: rows": 2}, g, {}) for g in (gates, changed)]
     found = compare(*sides)
-    name, apart = "radial_profile: half_light_radius_pix", ((1, 0.9, 1.1), (2, 1.9, 2.1))
-    many = [Change.of(name, f"band {k}", *apart) for k in range(20)]
+    name, apart = "radial_profile: half_light_radius_pix", (Estimate(1, 0.9, 1.1), Estimate(2, 1.9, 2.1))
+    many = [Change(name, f"band {k}", *apart) for k in range(20)]
     text = printed(80, print_comparison, dataclasses.replace(found, diagnostics=tuple(many)))
     assert "…" not in text and max(map(len, text.splitlines())) <= 80
     assert all(f"│ {g.name} " in text for g in gates) and "5 of 5 verdicts differ" in text

@@ -14,8 +14,8 @@ from enum import StrEnum
 
 from lensflow.measure.core.sweep import HandlingResult
 from lensflow.measure.gate.family import first_alone
-from lensflow.measure.gate.verdicts import GateResult, Verdict, signed
-from lensflow.stats.difference import difference
+from lensflow.measure.gate.verdicts import GateResult, Verdict
+from lensflow.stats.estimate import Estimate
 
 GATE = "core_all"
 # AUC of the core gate on 46 real luminous red galaxies with 8 correct arcs each (r >= 8: the box is blank).
@@ -66,7 +66,7 @@ def _fails_anyway(name: str, text: str, published: str) -> Callable[[Results], C
         gate = _gate(by_name, name)
         if gate is None:
             return Claim(text, published, "not measured", Judgement.UNDECIDED)
-        return Claim(text, published, _auc(gate), _above(gate.auc_low, gate.auc_high, gate.threshold))
+        return Claim(text, published, f"{gate.area:.3f}", _above(gate.area, gate.threshold))
 
     return claim
 
@@ -76,7 +76,7 @@ def _consistent(value: float, text: str) -> Callable[[Results], Claim]:
         gate = _gate(by_name, "none")
         if gate is None:
             return Claim(text, f"{value:g}", "not measured", Judgement.UNDECIDED)
-        return Claim(text, f"{value:g}", _auc(gate), _same(gate.auc_low, gate.auc_high, value))
+        return Claim(text, f"{value:g}", f"{gate.area:.3f}", _same(gate.area, value))
 
     return claim
 
@@ -87,9 +87,8 @@ def _arcs_explain_it(by_name: Results) -> Claim:
     reference = gate.controls.get("reference") if gate else None
     if not reference:
         return Claim(text, "expected", "not measured", Judgement.UNDECIDED)
-    low, high = reference["excess_low"], reference["excess_high"]
-    measured = f"excess {signed(reference['excess'])} [{signed(low)}, {signed(high)}]"
-    return Claim(text, "expected", measured, _same(low, high, 0.0))
+    excess = Estimate.from_fields(reference, "excess")
+    return Claim(text, "expected", f"excess {excess:+z.3f}", _same(excess, 0.0))
 
 
 def _falls_with_theta_e(by_name: Results) -> Claim:
@@ -99,10 +98,10 @@ def _falls_with_theta_e(by_name: Results) -> Claim:
     strata = [s for s in gate.strata if s["by"] == "theta_e_arcsec" and math.isfinite(s["auc"])] if gate else []
     if len(strata) < 2:
         return Claim(text, published, "too few rows", Judgement.UNDECIDED)
-    ends = [(s["auc"], s["auc_low"], s["auc_high"]) for s in (strata[0], strata[-1])]
-    fall, low, high = difference(ends[0], ends[1])
-    measured = " / ".join(f"{s['auc']:.3f}" for s in strata) + f"; fall {signed(fall)} [{signed(low)}, {signed(high)}]"
-    return Claim(text, published, measured, _above(low, high, 0.0))
+    smallest, largest = (Estimate.from_fields(s, "auc") for s in (strata[0], strata[-1]))
+    fall = smallest - largest
+    measured = " / ".join(f"{s['auc']:.3f}" for s in strata) + f"; fall {fall:+z.3f}"
+    return Claim(text, published, measured, _above(fall, 0.0))
 
 
 def _lowered_by_7(by_name: Results) -> Claim:
@@ -111,10 +110,10 @@ def _lowered_by_7(by_name: Results) -> Claim:
     none, mask = _gate(by_name, "none"), _gate(by_name, "mask_7")
     if none is None or mask is None:
         return Claim(text, published, "not measured", Judgement.UNDECIDED)
-    fall, low, high = difference((none.auc, none.auc_low, none.auc_high), (mask.auc, mask.auc_low, mask.auc_high))
-    both = {_above(low, high, 0.0), _above(mask.auc_low, mask.auc_high, mask.threshold)}
+    fall = none.area - mask.area
+    both = {_above(fall, 0.0), _above(mask.area, mask.threshold)}
     judgement = next(j for j in (Judgement.DOES_NOT_HOLD, Judgement.UNDECIDED, Judgement.HOLDS) if j in both)
-    return Claim(text, published, f"{_auc(mask)}; fall {signed(fall)} [{signed(low)}, {signed(high)}]", judgement)
+    return Claim(text, published, f"{mask.area:.3f}; fall {fall:+z.3f}", judgement)
 
 
 def _blank_from_8(by_name: Results) -> Claim:
@@ -146,9 +145,8 @@ def _deleted_by_5(by_name: Results) -> Claim:
     if not known:
         return Claim(text, published, "not measured", Judgement.UNDECIDED)
     c = known[0]
-    value, low, high = (100 * c[k] for k in ("removed", "removed_low", "removed_high"))
-    measured = f"{value:.0f} % [{low:.0f}, {high:.0f}] at theta_E {c['low']:g} to {c['high']:g}"
-    return Claim(text, published, measured, _above(low, high, 50.0))
+    percent = 100 * Estimate.from_fields(c, "removed")
+    return Claim(text, published, f"{percent:.0f} % at theta_E {c['low']:g} to {c['high']:g}", _above(percent, 50.0))
 
 
 _CLAIMS: tuple[Callable[[Results], Claim], ...] = (
@@ -169,20 +167,16 @@ _CLAIMS: tuple[Callable[[Results], Claim], ...] = (
 def _gate(by_name: Results, name: str) -> GateResult | None:
     # The original looked at the box alone.
     gate = first_alone(by_name[name].gate(GATE)) if name in by_name else None
-    return gate if gate is not None and math.isfinite(gate.auc) and math.isfinite(gate.auc_low) else None
+    return gate if gate is not None and gate.area.is_measured else None
 
 
-def _above(low: float, high: float, line: float) -> Judgement:
-    if low >= line:
+def _above(found: Estimate, line: float) -> Judgement:
+    if found.low >= line:
         return Judgement.HOLDS
-    return Judgement.DOES_NOT_HOLD if high < line else Judgement.UNDECIDED
+    return Judgement.DOES_NOT_HOLD if found.high < line else Judgement.UNDECIDED
 
 
-def _same(low: float, high: float, value: float) -> Judgement:
-    if not low <= value <= high:
+def _same(found: Estimate, value: float) -> Judgement:
+    if found.excludes(value):
         return Judgement.DOES_NOT_HOLD
-    return Judgement.HOLDS if high - low < RESOLUTION else Judgement.UNDECIDED
-
-
-def _auc(gate: GateResult) -> str:
-    return f"{gate.auc:.3f} [{gate.auc_low:.3f}, {gate.auc_high:.3f}]"
+    return Judgement.HOLDS if found.high - found.low < RESOLUTION else Judgement.UNDECIDED

@@ -21,6 +21,7 @@ from lensflow.measure.gate.gate import run_gate
 from lensflow.measure.gate.mask_edge import Mask, mask_block, mask_edge_gate
 from lensflow.measure.gate.recipes import Recipe
 from lensflow.measure.gate.verdicts import GateResult, Verdict
+from lensflow.stats.estimate import Estimate
 from lensflow.stats.hostsums import HostSums, interval, ratio, stratum_of
 
 Floats = NDArray[np.float64]
@@ -117,7 +118,7 @@ class HandlingResult:
     n_rows, n_hosts : int
         Injections that it keeps, and their hosts.
     gates : tuple of GateResult
-    removed, removed_low, removed_high : float
+    removed : Estimate
         Mean share of the arcs' light that is hidden, or left out with its row; 95 % interval over hosts.
     cost : tuple of dict
         The same by theta_E: ``low``, ``high`` (arcsec), ``n_rows``, ``removed``, ``removed_low``, ``removed_high``.
@@ -133,9 +134,7 @@ class HandlingResult:
     n_rows: int
     n_hosts: int
     gates: tuple[GateResult, ...]
-    removed: float
-    removed_low: float
-    removed_high: float
+    removed: Estimate
     cost: tuple[dict[str, Any], ...]
     open_share: float
     core_excess_pct: float
@@ -161,7 +160,8 @@ class HandlingResult:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types; NaN is None."""
-        out = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("gates", "cost")}
+        out = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("gates", "cost", "removed")}
+        out |= self.removed.fields("removed")
         out = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in out.items()}
         cost = [{k: None if isinstance(v, float) and math.isnan(v) else v for k, v in c.items()} for c in self.cost]
         return {**out, "cost": cost, "gates": [g.to_dict() for g in self.gates]}
@@ -169,10 +169,12 @@ class HandlingResult:
     @classmethod
     def from_dict(cls, tree: Mapping[str, Any]) -> HandlingResult:
         """Read back what :meth:`to_dict` gave."""
-        known = {f.name for f in fields(cls)}
+        known = {f.name for f in fields(cls)} | {"removed_low", "removed_high"}
         if set(tree) != known:
             raise GateError(f"not a core handling's result: keys {sorted(set(tree) ^ known)} are missing or unknown")
         values: dict[str, Any] = {k: math.nan if v is None else v for k, v in tree.items()}
+        values["removed"] = Estimate.from_fields(tree, "removed", tree["n_hosts"])
+        del values["removed_low"], values["removed_high"]
         values["cost"] = tuple({k: math.nan if v is None else v for k, v in c.items()} for c in tree["cost"])
         values["gates"] = tuple(GateResult.from_dict(g) for g in tree["gates"])
         return cls(**values)
@@ -216,9 +218,7 @@ def measure_handling(rows: CoreRows, name: str, config: RunConfig) -> HandlingRe
         n_rows=len(block),
         n_hosts=n_hosts,
         gates=gates,
-        removed=cost[0]["removed"],
-        removed_low=cost[0]["removed_low"],
-        removed_high=cost[0]["removed_high"],
+        removed=Estimate.from_fields(cost[0], "removed", n_hosts),
         cost=tuple(cost[1:]),
         open_share=_open_share(block, config.core.gates, bands),
         core_excess_pct=_core_excess(block, config.reference_band),

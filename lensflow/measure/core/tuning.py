@@ -132,15 +132,15 @@ def recommend(
     passing = [(r, how) for r, how in every if r.passes(accept) and not how.has_hard_edge]
     if not passing:
         return "", _nothing_passes([r for r, _ in every], config)
-    best, how = min(passing, key=lambda v: (v[1].deletes_light, v[0].removed))
+    best, how = min(passing, key=lambda v: (v[1].deletes_light, v[0].removed.value))
     again = next(r for r in reported_on if r.name == best.name)
     if not again.passes(accept):
         return "", (
             f"{best.name} ({best.what}) passes on the {best.n_hosts} hosts that choose, but not on the {again.n_hosts} "
             f"held-out hosts ({again.refusals(accept)}): not recommended, and no second choice is tried there."
         )
-    cost = f"it {'hides' if how.deletes_light else 'leaves out'} {100 * again.removed:.0f} % of the arcs' light"
-    if not again.removed:
+    cost = f"it {'hides' if how.deletes_light else 'leaves out'} {100 * again.removed.value:.0f} % of the arcs' light"
+    if not again.removed.value:
         cost = "it costs no light"
     advice = how.advice(config.core.taper_width_pix)
     return (

@@ -6,7 +6,7 @@ And two yardsticks for its answer: how rare it is among swapped labels, and what
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -18,7 +18,8 @@ from scipy.special import stdtrit
 from lensflow import rng
 from lensflow.measure.gate.crossfit import CrossFit
 from lensflow.measure.gate.estimators import Fit
-from lensflow.measure.gate.machine import Machine, choose_hosts, host_folds
+from lensflow.measure.gate.machine import Machine, area_fields, choose_hosts, host_folds
+from lensflow.stats.estimate import NOT_MEASURED, Estimate
 
 Floats = NDArray[np.float64]
 
@@ -51,13 +52,13 @@ def null_control(machine: Machine, fit: Fit) -> dict[str, Any]:
     return judged_null(swaps, np.unique(machine.groups).size, what, machine.family)
 
 
-def judged_null(swaps: Sequence[Mapping[str, float]], n_hosts: int, what: str, family: int = 1) -> dict[str, Any]:
+def judged_null(swaps: Sequence[Estimate], n_hosts: int, what: str, family: int = 1) -> dict[str, Any]:
     """Judge areas where there was nothing to learn: all of them together must hold 0.5 at ``NULL_LEVEL``.
 
     Parameters
     ----------
-    swaps : sequence of dict
-        ``auc``, ``auc_low``, ``auc_high``, ``sd`` of each.
+    swaps : sequence of Estimate
+        With ``sd``.
     n_hosts : int
     what : str
         What was done, in words.
@@ -66,14 +67,15 @@ def judged_null(swaps: Sequence[Mapping[str, float]], n_hosts: int, what: str, f
     """
     level = 1 - (1 - NULL_LEVEL) / family
     quantile = float(stdtrit(n_hosts - 1, 1 - (1 - level) / (2 * len(swaps))))
-    mean = {k: float(np.mean([s[k] for s in swaps])) for k in ("auc", "auc_low", "auc_high", "sd")}
+    value, low, high, sd = np.mean([(s.value, s.low, s.high, s.sd) for s in swaps], axis=0).tolist()
+    mean = Estimate(value, low, high, n_hosts, sd)
     return {
-        **mean,
+        **area_fields(mean),
         "what": f"{what}; mean area and mean interval",
-        "swaps": [s["auc"] for s in swaps],
-        "holds_half": all(abs(s["auc"] - 0.5) <= quantile * s["sd"] for s in swaps),
-        "judged_low": 0.5 - quantile * mean["sd"],
-        "judged_high": 0.5 + quantile * mean["sd"],
+        "swaps": [s.value for s in swaps],
+        "holds_half": all(abs(s.value - 0.5) <= quantile * s.sd for s in swaps),
+        "judged_low": 0.5 - quantile * mean.sd,
+        "judged_high": 0.5 + quantile * mean.sd,
         "judged_level": level,
     }
 
@@ -131,13 +133,11 @@ def reference(
     scores = machine.crossfit(expected, ctrl).scores(np.ones(len(ctrl), dtype=bool))
     found, reference_draws = machine.interval_of(*scores, machine.groups, purpose)
     n_hosts = np.unique(machine.groups).size
-    low, high, _ = machine.around(auc - found["auc"], draws - reference_draws, n_hosts)
+    excess = machine.around(auc - found.value, draws - reference_draws, n_hosts)
     return {
-        **found,
+        **area_fields(found),
         "what": "the renderer's noiseless arcs on the same controls: what physics alone reads here",
-        "excess": auc - found["auc"],
-        "excess_low": low,
-        "excess_high": high,
+        **excess.fields("excess"),
     }
 
 
@@ -161,7 +161,7 @@ def beyond_arcs(
     # Whatever is told from 0.5 at all counts here, so the known leak is held against 0.5 too.
     leak = positive_control(machine, host_index, expected, unit, f"{what}, arcs included", threshold=0.5)
     return {
-        **found,
+        **area_fields(found),
         "what": "stamps against controls plus the renderer's noiseless arcs: 0.5 unless something else differs",
         "positive": leak,
     }
@@ -195,7 +195,7 @@ def positive_control(
             machine = replace(machine, groups=groups, folds=host_folds(groups, folds, machine.seed))
             ctrl = ctrl[rows]
 
-    def measure(size: float) -> dict[str, float]:
+    def measure(size: float) -> Estimate:
         scores = machine.crossfit(ctrl + size * unit, ctrl).scores(np.ones(len(ctrl), dtype=bool))
         return machine.area(*scores, "gates.core.positive.interval")
 
@@ -203,7 +203,7 @@ def positive_control(
 
 
 def known_leaks(
-    measure: Callable[[float], dict[str, float]] | None, what: str, threshold: float, n_rows: int
+    measure: Callable[[float], Estimate] | None, what: str, threshold: float, n_rows: int
 ) -> dict[str, Any]:
     """Look for a leak of one sigma, then for smaller ones, or larger ones.
 
@@ -221,8 +221,8 @@ def known_leaks(
     tried: list[dict[str, Any]] = []
 
     def look_for(size: float) -> bool:
-        found = measure(size)  # type: ignore[misc]
-        tried.append({"leak_sigma": size, **found, "found": found["auc_low"] > 0.5 and found["auc_high"] >= threshold})
+        area = measure(size)  # type: ignore[misc]
+        tried.append({"leak_sigma": size, **area_fields(area), "found": area.low > 0.5 and area.high >= threshold})
         return bool(tried[-1]["found"])
 
     if measure is not None:
@@ -231,7 +231,7 @@ def known_leaks(
         for size in SMALLER_LEAKS_SIGMA if found else LARGER_LEAKS_SIGMA:
             if look_for(size) != found:
                 break
-    first = tried[0] if tried else {"found": False, "auc": math.nan, "auc_low": math.nan, "auc_high": math.nan}
+    first = tried[0] if tried else {"found": False, **NOT_MEASURED.fields("auc")}
     return {
         "what": f"{what}; found: told from 0.5 (auc_low > 0.5) and not passed (auc_high >= threshold)",
         "leak_sigma": LEAK_SIGMA,

@@ -7,12 +7,12 @@ that of one gate alone.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 from lensflow.measure.gate.verdicts import GateResult, Verdict
+from lensflow.stats.estimate import Estimate
 
 # What is found counts more than what is not; of equals the largest area.
 _WORST_FIRST = (Verdict.ERROR, Verdict.FAIL, Verdict.INCONCLUSIVE, Verdict.EXPLAINED, Verdict.PASS)
@@ -59,8 +59,8 @@ def first_alone(result: GateResult) -> GateResult:
     if not looked_at:
         return result
     first = looked_at[0]
-    numbers = {k: math.nan if first[k] is None else float(first[k]) for k in ("auc", "auc_low", "auc_high")}
-    return result.decided(Verdict(first["verdict"]), str(first["reason"]), **numbers)
+    alone = result.with_area(Estimate.from_fields(first, "auc"))
+    return alone.decided(Verdict(first["verdict"]), str(first["reason"]))
 
 
 def _line(name: str, result: GateResult, counts: bool) -> dict[str, Any]:
@@ -69,8 +69,6 @@ def _line(name: str, result: GateResult, counts: bool) -> dict[str, Any]:
         "counts": counts,
         "verdict": str(result.verdict),
         "reason": result.reason,
-        "auc": result.auc,
-        "auc_low": result.auc_low,
-        "auc_high": result.auc_high,
+        **result.area.fields("auc"),
         "share_of_features_open": result.controls.get("share_of_features_open", 0.0),
     }

@@ -34,6 +34,7 @@ from lensflow.measure.gate.strata import ORIGINAL_EDGES, SNR_EDGES, conditions_o
 from lensflow.measure.gate.verdicts import MIN_PAIRS, GateResult, Verdict, decide
 from lensflow.measure.metadata.metadata_gate import metadata_gate
 from lensflow.measure.metadata.rows import MetadataRows
+from lensflow.stats.estimate import Estimate
 
 Floats = NDArray[np.float64]
 
@@ -258,10 +259,7 @@ def _measure(
         coef, numbers = fit.summary()
         known |= by_arcs.result()
     result = replace(
-        undecided,
-        auc=main["auc"],
-        auc_low=main["auc_low"],
-        auc_high=main["auc_high"],
+        undecided.with_area(main),
         strata=tuple(strata(machine, used, positive, negative, changed, edges, undecided.threshold, conditions)),
         controls=known,
         coef=coef,
@@ -273,15 +271,15 @@ def _measure(
 
 
 def _by_arcs(
-    undecided: GateResult, used: FeatureBlock, machine: Machine, part: Part, main: Mapping[str, float], draws: Floats
+    undecided: GateResult, used: FeatureBlock, machine: Machine, part: Part, main: Estimate, draws: Floats
 ) -> dict[str, Any]:
     """What the renderer's noiseless arcs read, and what is left beyond them; {} where their features are not known."""
     expected = part.expected
     if expected is None or not np.isfinite(expected).all():
         return {}
-    out = {"reference": controls.reference(machine, expected, part.ctrl, main["auc"], draws, INTERVAL)}
+    out = {"reference": controls.reference(machine, expected, part.ctrl, main.value, draws, INTERVAL)}
     # Only a gate that the arcs themselves shut needs to know what else there is.
-    if isinstance(machine.estimator, Linear) and main["auc_low"] >= undecided.threshold:
+    if isinstance(machine.estimator, Linear) and main.low >= undecided.threshold:
         out["beyond_arcs"] = controls.beyond_arcs(machine, used.host_index, part.stamp, expected, part.unit, part.leak)
     return out
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from lensflow import rng
 from lensflow.measure.gate.crossfit import Folds
 from lensflow.measure.gate.estimators import Estimator, Fit
 from lensflow.stats.auc import host_bootstrap, roc_points, true_rates
+from lensflow.stats.estimate import Estimate
 from lensflow.stats.hostsums import interval, spread
 
 Floats = NDArray[np.float64]
@@ -60,13 +61,11 @@ class Machine:
         """Prepare the fits of features (pair, feature)."""
         return self.estimator.crossfit(stamp, ctrl, self.folds)
 
-    def area(self, positive: Floats, negative: Floats, purpose: str) -> dict[str, float]:
+    def area(self, positive: Floats, negative: Floats, purpose: str) -> Estimate:
         """Pooled area of out-of-fold scores of all pairs, with its interval over hosts."""
         return self.interval_of(positive, negative, self.groups, purpose)[0]
 
-    def interval_of(
-        self, positive: Floats, negative: Floats, hosts: Any, purpose: str
-    ) -> tuple[dict[str, float], Floats]:
+    def interval_of(self, positive: Floats, negative: Floats, hosts: Any, purpose: str) -> tuple[Estimate, Floats]:
         """Pooled area of scores, with its interval over hosts, and the bootstrap's draws.
 
         Stamps are compared with controls of other hosts only.
@@ -77,11 +76,11 @@ class Machine:
 
     def interval_of_rows(
         self, labels: NDArray[np.bool_], scores: Floats, hosts: Any, n_hosts: int, purpose: str
-    ) -> tuple[dict[str, float], Floats]:
+    ) -> tuple[Estimate, Floats]:
         """Area of scores of rows that need not come in pairs; ``n_hosts`` decides how wide few hosts make it."""
         found, draws = host_bootstrap(labels, scores, hosts, self.bootstrap, self.seed, purpose)
-        low, high, sd = self.around(found, draws, n_hosts)
-        return {"auc": found, "auc_low": max(0.0, low), "auc_high": min(1.0, high), "sd": sd}, draws
+        area = self.around(found, draws, n_hosts)
+        return replace(area, low=max(0.0, area.low), high=min(1.0, area.high)), draws
 
     def roc_of(self, positive: Floats, negative: Floats, purpose: str) -> dict[str, Any]:
         """ROC of scores of all pairs, with the interval over hosts of each true positive rate: ``roc``, its ends."""
@@ -108,15 +107,22 @@ class Machine:
         """Level of every interval."""
         return 1 - 0.05 / self.family
 
-    def around(self, found: float, draws: Floats, n_hosts: int) -> tuple[float, float, float]:
-        """Interval and standard deviation of an estimate from its bootstrap draws, for training sets that overlap."""
+    def around(self, found: float, draws: Floats, n_hosts: int) -> Estimate:
+        """Interval and standard deviation of a value from its bootstrap draws, for training sets that overlap."""
         low, high = interval(draws, n_hosts, self.level)
         wider = training_share(len(self.folds))
-        return (
+        return Estimate(
+            found,
             found - wider * (found - float(low)),
             found + wider * (float(high) - found),
+            n_hosts,
             wider * float(spread(draws, n_hosts)),
         )
+
+
+def area_fields(area: Estimate) -> dict[str, float]:
+    """``auc``, ``auc_low``, ``auc_high``, ``sd``, as controls and strata keep them."""
+    return {**area.fields("auc"), "sd": area.sd}
 
 
 def interval_in_words(folds: int, bootstrap: int, family: int = 1) -> str:

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from lensflow.injection.quality import MAX_BAD_PIXEL_FRAC
 from lensflow.measure.gate.features import FeatureBlock
-from lensflow.measure.gate.machine import Machine
+from lensflow.measure.gate.machine import Machine, area_fields
 from lensflow.measure.gate.verdicts import MIN_PAIRS, Verdict, judge
+from lensflow.stats.estimate import NOT_MEASURED
 
 Floats = NDArray[np.float64]
 
@@ -112,17 +113,17 @@ def strata(
     out = []
     for name, low, high, rows in cuts:
         n, n_hosts = int(rows.sum()), np.unique(machine.groups[rows]).size
-        found = {"auc": math.nan, "auc_low": math.nan, "auc_high": math.nan, "sd": math.nan}
+        area = NOT_MEASURED
         if n < MIN_PAIRS or n_hosts < len(machine.folds):
             verdict, reason = Verdict.NOT_TESTABLE, f"{n} pairs of {n_hosts} hosts are too few"
         elif not changed[rows].any():
             verdict, reason = Verdict.NOT_TESTABLE, "stamp and control are the same in every feature"
         else:
             purpose = f"gates.core.strata.{name}.{low:g}"
-            found, _ = machine.interval_of(positive[rows], negative[rows], machine.groups[rows], purpose)
-            verdict, reason = judge(found["auc"], found["auc_low"], found["auc_high"], threshold)
+            area, _ = machine.interval_of(positive[rows], negative[rows], machine.groups[rows], purpose)
+            verdict, reason = judge(area, threshold)
         place = {"by": name, "low": low, "high": high if high < np.inf else math.nan, "n_rows": n, "n_hosts": n_hosts}
-        out.append({**place, **found, "verdict": str(verdict), "reason": reason})
+        out.append({**place, **area_fields(area), "verdict": str(verdict), "reason": reason})
     return out
 
 

@@ -11,6 +11,7 @@ from html import escape
 from typing import Any
 
 from lensflow.errors import GateError
+from lensflow.stats.estimate import Estimate
 
 MIN_PAIRS = 10
 # Below these a control that goes wrong says that there are too few rows, not that the gate is broken.
@@ -115,7 +116,7 @@ class GateResult:
         """One line: name, verdict, area with its interval, rows, reason. Every number: :meth:`to_dict`."""
         area = ""
         if math.isfinite(self.auc):
-            area = f", AUC {self.auc:.3f} [{self.auc_low:.3f}, {self.auc_high:.3f}], threshold {self.threshold:g}"
+            area = f", AUC {self.area:.3f}, threshold {self.threshold:g}"
         rows = f", {self.n_rows:,} rows of {self.n_hosts:,} hosts" if self.n_rows else ""
         return f"<GateResult {self.name}: {self.verdict}{area}{rows}. {self.reason}>"
 
@@ -123,12 +124,21 @@ class GateResult:
         """The same as a table, for notebooks."""
         lines = {"verdict": str(self.verdict), "why": self.reason}
         if math.isfinite(self.auc):
-            lines["AUC, 95 % interval"] = f"{self.auc:.3f} [{self.auc_low:.3f}, {self.auc_high:.3f}]"
+            lines["AUC, 95 % interval"] = f"{self.area:.3f}"
             lines["threshold"] = f"{self.threshold:g}"
         if self.n_rows:
             lines["rows, hosts"] = f"{self.n_rows:,}, {self.n_hosts:,}"
         body = "".join(f"<tr><th>{escape(k)}</th><td>{escape(v)}</td></tr>" for k, v in lines.items())
         return f"<table><caption>{escape(self.name)}</caption>{body}</table>"
+
+    @property
+    def area(self) -> Estimate:
+        """``auc`` with its interval."""
+        return Estimate(self.auc, self.auc_low, self.auc_high, self.n_hosts)
+
+    def with_area(self, area: Estimate) -> GateResult:
+        """Return it with another area and interval."""
+        return replace(self, auc=area.value, auc_low=area.low, auc_high=area.high)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types; NaN is None."""
@@ -158,14 +168,14 @@ class GateResult:
         return cls.from_dict(json.loads(text))
 
 
-def judge(auc: float, low: float, high: float, threshold: float) -> tuple[Verdict, str]:
+def judge(area: Estimate, threshold: float) -> tuple[Verdict, str]:
     """Verdict of an area with its interval against a threshold, and the words for it."""
-    found = f"AUC {auc:.3f} [{low:.3f}, {high:.3f}]"
-    if not all(math.isfinite(v) for v in (auc, low, high)):
+    found = f"AUC {area:.3f}"
+    if not area.is_measured:
         return Verdict.NOT_TESTABLE, f"{found}: no interval"
-    if low >= threshold:
+    if area.low >= threshold:
         return Verdict.FAIL, f"{found}: the whole interval is at or above {threshold:g}"
-    if high < threshold:
+    if area.high < threshold:
         return Verdict.PASS, f"{found}: the whole interval is below {threshold:g}"
     return Verdict.INCONCLUSIVE, f"{found}: the interval crosses {threshold:g}; more hosts would decide"
 
@@ -188,12 +198,12 @@ def decide(
     fewest_hosts : int, optional
         Hosts of the class that has fewer, where the classes have hosts of their own.
     """
-    verdict, text = judge(result.auc, result.auc_low, result.auc_high, result.threshold)
+    verdict, text = judge(result.area, result.threshold)
     null, leak, physics = result.controls["null"], result.controls["positive"], result.controls.get("reference")
     if physics:
         text += (
             f" (noiseless arcs of the renderer read {physics['auc']:.3f}, the excess is "
-            f"{signed(physics['excess'])} [{signed(physics['excess_low'])}, {signed(physics['excess_high'])}])"
+            f"{Estimate.from_fields(physics, 'excess'):+z.3f})"
         )
     few = result.n_rows < FEW_PAIRS or (fewest_hosts or result.n_hosts) < FEW_HOSTS
     rows = f"{result.n_rows} {rows} of {result.n_hosts} hosts"
@@ -249,10 +259,11 @@ def _explained(controls: Mapping[str, Any], threshold: float) -> tuple[bool, str
     physics, beyond = controls.get("reference"), controls.get("beyond_arcs")
     if not physics or not beyond:
         return False, ""
-    found = f"AUC {beyond['auc']:.3f} [{beyond['auc_low']:.3f}, {beyond['auc_high']:.3f}]"
-    if not physics["excess_low"] <= 0 <= physics["excess_high"]:
+    area, excess = Estimate.from_fields(beyond, "auc"), Estimate.from_fields(physics, "excess")
+    found = f"AUC {area:.3f}"
+    if excess.excludes(0):
         return False, f"; against control plus noiseless arc the stamps read {found}"
-    if beyond["auc_low"] > 0.5 or beyond["auc_high"] >= threshold:
+    if area.low > 0.5 or area.high >= threshold:
         return False, f"; not by the arcs alone: against control plus noiseless arc the stamps still read {found}"
     leak = beyond["positive"]
     if not leak["found"]:
@@ -262,11 +273,6 @@ def _explained(controls: Mapping[str, Any], threshold: float) -> tuple[bool, str
         f". The arcs explain it: against control plus noiseless arc the stamps read {found}, where a leak of "
         f"{leak['smallest_found_sigma']:g} sigma on top would be found"
     )
-
-
-def signed(value: float) -> str:
-    """Three digits with a sign, and no minus before what rounds to zero."""
-    return f"{round(value, 3) + 0.0:+.3f}"
 
 
 def _plain(value: Any) -> Any:

@@ -37,11 +37,12 @@ from lensflow.measure.gate import controls
 from lensflow.measure.gate.crossfit import MAX_ITERATIONS, TOLERANCE, Linear
 from lensflow.measure.gate.estimators import estimator_of
 from lensflow.measure.gate.logistic import LogisticRegression
-from lensflow.measure.gate.machine import Machine, choose_hosts, host_folds, interval_in_words
+from lensflow.measure.gate.machine import Machine, area_fields, choose_hosts, host_folds, interval_in_words
 from lensflow.measure.gate.recipes import Recipe
 from lensflow.measure.gate.trees import SETTINGS, Trees
 from lensflow.measure.gate.verdicts import MIN_PAIRS, GateResult, Verdict, decide, judge
 from lensflow.measure.metadata.rows import MetadataRows
+from lensflow.stats.estimate import NOT_MEASURED, Estimate
 
 Floats = NDArray[np.float64]
 
@@ -107,11 +108,11 @@ def _proven(undecided: GateResult, rows: MetadataRows, what: str) -> GateResult:
     for s in np.unique(rows.split):
         cut = rows.take(rows.split == s)
         known = len(np.unique(cut.is_control)) == 2
-        found = dict.fromkeys(("auc", "auc_low", "auc_high"), 0.5 if known else np.nan)
+        area = Estimate(0.5, 0.5, 0.5, sd=0.0) if known else NOT_MEASURED
         verdict, reason = (
             (Verdict.PASS, "exactly balanced") if known else (Verdict.NOT_TESTABLE, "one of the two classes is missing")
         )
-        strata.append({**_place(s, cut), **found, "sd": 0.0 if known else np.nan, "verdict": verdict, "reason": reason})
+        strata.append({**_place(s, cut), **area_fields(area), "verdict": verdict, "reason": reason})
     return undecided.decided(
         Verdict.PASS,
         f"AUC 0.5 by construction: counted over all rows ({injections} injections, {of_controls} controls of "
@@ -143,7 +144,7 @@ def _measure(undecided: GateResult, used: MetadataRows, config: GateConfig, seed
     if any(len(np.unique(positive[train])) < 2 for train, _ in machine.folds):
         return undecided.decided(Verdict.NOT_TESTABLE, "a fold trains on one class only: more hosts of both are needed")
 
-    def area(values: Floats, purpose: str) -> dict[str, float]:
+    def area(values: Floats, purpose: str) -> Estimate:
         return machine.interval_of_rows(positive, _scores(values, positive, machine), groups, fewest, purpose)[0]
 
     scores = _scores(x, positive, machine)
@@ -154,7 +155,7 @@ def _measure(undecided: GateResult, used: MetadataRows, config: GateConfig, seed
     nulls = [area(v, "gates.metadata.null.interval") for v in moved]
     # An area that is far from 0.5 by chance scatters less than one at 0.5, and with few hosts of a class that would
     # make every fiftieth healthy gate call itself broken: all are judged by the mean scatter.
-    scatter = float(np.mean([v["sd"] for v in nulls]))
+    scatter = float(np.mean([v.sd for v in nulls]))
     # A column that is the same in all rows has rounding for a scatter, and no unit.
     unit = np.where(np.ptp(x, axis=0) > 0, x.std(axis=0), 0.0)
     weight, fit = np.empty(0), {"iterations": SETTINGS["max_iter"]}
@@ -164,7 +165,7 @@ def _measure(undecided: GateResult, used: MetadataRows, config: GateConfig, seed
         fit = {"iterations": int(whole.n_iter_[0]), "gradient_max": float(whole.gradient_norm_)}
     known: dict[str, Any] = {
         "null": controls.judged_null(
-            [{**v, "sd": scatter} for v in nulls],
+            [replace(v, sd=scatter) for v in nulls],
             fewest,
             f"{what} moved between hosts at random, {n_moves} times",
         ),
@@ -179,10 +180,7 @@ def _measure(undecided: GateResult, used: MetadataRows, config: GateConfig, seed
         "columns": names,
     }
     result = replace(
-        undecided,
-        auc=main["auc"],
-        auc_low=main["auc_low"],
-        auc_high=main["auc_high"],
+        undecided.with_area(main),
         strata=tuple(_strata(machine, used, positive, scores, undecided.threshold)),
         controls=known,
         coef=tuple(weight.tolist()),
@@ -210,7 +208,7 @@ def _strata(
     out = []
     for s in np.unique(used.split):
         rows = used.split == s
-        found = {"auc": np.nan, "auc_low": np.nan, "auc_high": np.nan, "sd": np.nan}
+        area = NOT_MEASURED
         n, n_hosts = (
             min(f(rows & (positive == c)) for c in (False, True))
             for f in (lambda v: int(v.sum()), lambda v: np.unique(machine.groups[v]).size)
@@ -219,9 +217,9 @@ def _strata(
             verdict, reason = Verdict.NOT_TESTABLE, f"the smaller class has {n} rows of {n_hosts} hosts: too few"
         else:
             purpose = f"gates.metadata.strata.split.{s:g}"
-            found, _ = machine.interval_of_rows(positive[rows], scores[rows], machine.groups[rows], n_hosts, purpose)
-            verdict, reason = judge(found["auc"], found["auc_low"], found["auc_high"], threshold)
-        out.append({**_place(s, used.take(rows)), **found, "verdict": str(verdict), "reason": reason})
+            area, _ = machine.interval_of_rows(positive[rows], scores[rows], machine.groups[rows], n_hosts, purpose)
+            verdict, reason = judge(area, threshold)
+        out.append({**_place(s, used.take(rows)), **area_fields(area), "verdict": str(verdict), "reason": reason})
     return out
 
 

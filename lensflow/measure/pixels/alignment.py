@@ -29,6 +29,7 @@ from lensflow.measure.pixels.pixel_sums import (
     PYD,
     PYY,
 )
+from lensflow.stats.estimate import with_interval
 from lensflow.stats.hostsums import Floats, HostSums, interval, named, ratio, same_layout
 
 LOCALISED_PIX = 1.5
@@ -108,39 +109,48 @@ class Alignment:
         share_low, share_high = interval(ratio(drawn[:, -1], drawn[:, -2]), n_hosts[-1])
         mean, scatter, beyond = _of_single_rows(of_rows(total), gain)
         beyond_low, beyond_high = interval(_of_single_rows(of_rows(drawn), gain)[2], n_hosts[:-1])
-        over = "95 % host bootstrap"
         put = f"the shift found when {INJECTED_SHIFT_PIX:g} pix were put in along both axes (one row in eight)"
         out = {
-            "shift": named(dims, (shifts(total) / gain).T, "pixel", "shift of stamp - arc against ctrl, r >= 16 pix"),
-            "shift_low": named(dims, low, "pixel", f"lower end of the {over}"),
-            "shift_high": named(dims, high, "pixel", f"upper end of the {over}"),
-            "injected_found": named(dims, (response(total) / gain).T, "pixel", put),
-            "injected_found_low": named(dims, p_low, "pixel", f"lower end of the {over}"),
-            "injected_found_high": named(dims, p_high, "pixel", f"upper end of the {over}"),
+            **with_interval(
+                "shift",
+                dims,
+                ((shifts(total) / gain).T, (low, high)),
+                "pixel",
+                "shift of stamp - arc against ctrl, r >= 16 pix",
+            ),
+            **with_interval("injected_found", dims, ((response(total) / gain).T, (p_low, p_high)), "pixel", put),
             "row_shift_mean": named(dims, mean, "pixel", "mean over the rows of each one's own shift"),
             "row_shift_std": named(dims, scatter, "pixel", "standard deviation over the rows of each one's own shift"),
-            "rows_moved": named(
-                ["band"], beyond, "1", f"share of the rows whose own shift is beyond {ROW_SHIFT_PIX:g} pix along x or y"
+            **with_interval(
+                "rows_moved",
+                ["band"],
+                (beyond, (beyond_low, beyond_high)),
+                "1",
+                f"share of the rows whose own shift is beyond {ROW_SHIFT_PIX:g} pix along x or y",
             ),
-            "rows_moved_low": named(["band"], beyond_low, "1", f"lower end of the {over}"),
-            "rows_moved_high": named(["band"], beyond_high, "1", f"upper end of the {over}"),
             "core_rms_moved": named(
-                ["move", "band"], np.sqrt(ratio(of_shift(total)[:, CORE_RIGHT : CORE_DOWN + 1].T, core)), "1",
+                ["move", "band"],
+                np.sqrt(ratio(of_shift(total)[:, CORE_RIGHT : CORE_DOWN + 1].T, core)),
+                "1",
                 "rms of stamp - ctrl - arc over r < 5 pix after moving ctrl by a pixel, over before (one row in eight)",
             ),
             "core_rms_ratio": named(
-                ["band"], worse, "1",
+                ["band"],
+                worse,
+                "1",
                 "rms of stamp - ctrl - arc over r < 5 pix after moving ctrl by one pixel, along x or y, either way, "
                 "whichever fits best, over before; must exceed 1",
             ),
-            "localised_share": named(
-                [], share, "1", f"rows whose added light has its mean radius within {LOCALISED_PIX:g} pix of the arc's"
+            **with_interval(
+                "localised_share",
+                [],
+                (share, (share_low, share_high)),
+                "1",
+                f"rows whose added light has its mean radius within {LOCALISED_PIX:g} pix of the arc's",
             ),
-            "localised_share_low": named([], share_low, "1", f"lower end of the {over}"),
-            "localised_share_high": named([], share_high, "1", f"upper end of the {over}"),
             "n_localised": named([], int(total[-2]), "1", "rows with light, all bands together"),
             "n_hosts": named(["band"], n_hosts[:-1], "1", "hosts of the covered rows"),
-        }  # fmt: skip
+        }
         coords = {"axis": ["x", "y"], "band": list(self.bands), "move": ["right", "left", "up", "down"]}
         return xr.Dataset(out, coords=coords, attrs={"title": "alignment", "injected_shift_pix": INJECTED_SHIFT_PIX})
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from lensflow.config import DiagnosticsConfig
 from lensflow.measure.pixels.differences import Differences
 from lensflow.measure.pixels.pixel_sums import TOUCHED
+from lensflow.stats.estimate import with_interval
 from lensflow.stats.hostsums import (
     Z_95,
     Z_POWER_80,
@@ -108,9 +109,7 @@ class Annulus:
         quotient = ratio(ratio(drawn[..., 0], drawn[..., 2]), ratio(drawn[..., 3], drawn[..., 5]))
         low, high = interval(quotient, n_hosts)
         mean = ratio(ratio(total[:, 0], total[:, 2]), ratio(total[:, 3], total[:, 5]))
-        out["annulus_over_core"] = named(["band"], mean, "1", "annulus_mean / core_mean")
-        out["annulus_over_core_low"] = named(["band"], low, "1", "lower end of the 95 % host bootstrap")
-        out["annulus_over_core_high"] = named(["band"], high, "1", "upper end of the 95 % host bootstrap")
+        out |= with_interval("annulus_over_core", ["band"], (mean, (low, high)), "1", "annulus_mean / core_mean")
         out["n_rows"] = named(["band"], self.n_rows, "1", "injection rows that are covered in the band")
         out["n_hosts"] = named(["band"], n_hosts, "1", "hosts of those rows")
         out["n_nonfinite"] = named(

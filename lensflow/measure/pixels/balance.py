@@ -23,6 +23,7 @@ from lensflow.measure.pixels.host_shapes import SHAPES, host_shapes
 from lensflow.measure.pixels.marks import Marks, absent_pixels, number_format
 from lensflow.measure.pixels.pixel_sums import outer_sums
 from lensflow.schema import SPLITS
+from lensflow.stats.estimate import with_interval
 from lensflow.stats.hostsums import Floats, HostSums, column, interval, named, ratio, same_layout
 
 SAMPLE = 4000
@@ -98,23 +99,28 @@ class Balance:
         distance, p = zip(*(self._ks(k) for k in range(len(self.columns))), strict=True)
         dims = ["place", "column"]
         out = {
-            "difference": named(
-                dims, _standardised(total, np.where(tested, np.inf, np.nan)[:, None]), "1",
+            **with_interval(
+                "difference",
+                dims,
+                (_standardised(total, np.where(tested, np.inf, np.nan)[:, None]), (low, high)),
+                "1",
                 "mean of injections less mean of controls, over the scatter of both classes (root mean of variances); "
                 "infinite: they differ, and neither scatters",
             ),
-            "difference_low": named(dims, low, "1", "lower end of the 95 % host bootstrap"),
-            "difference_high": named(dims, high, "1", "upper end of the 95 % host bootstrap"),
             "difference_limit": named(dims, ratio(limits.mean, _scatter(total)[1]), "1", CHANCE),
             "missing": named(
-                ["class", *dims], np.moveaxis(ratio(total[..., 3], total[..., 0] + total[..., 3]), 1, 0), "1",
+                ["class", *dims],
+                np.moveaxis(ratio(total[..., 3], total[..., 0] + total[..., 3]), 1, 0),
+                "1",
                 "share of rows without a value",
             ),
-            "missing_difference": named(
-                dims, _missing_apart(total), "1", "share of injections without a value less that of controls"
+            **with_interval(
+                "missing_difference",
+                dims,
+                (_missing_apart(total), (gap_low, gap_high)),
+                "1",
+                "share of injections without a value less that of controls",
             ),
-            "missing_difference_low": named(dims, gap_low, "1", "lower end of the 95 % host bootstrap"),
-            "missing_difference_high": named(dims, gap_high, "1", "upper end of the 95 % host bootstrap"),
             "missing_difference_limit": named(dims, limits.missing, "1", CHANCE),
             "n_rows": named(
                 ["class", "place"], (total[..., 0] + total[..., 3])[:, :, 0].astype(np.int64).T, "1", "rows"
@@ -123,7 +129,7 @@ class Balance:
             "fewest_hosts": named(["place"], fewest, "1", "hosts of the class that has fewer"),
             "ks": named(["column"], distance, "1", "largest distance of the distributions of the two classes"),
             "ks_p": named(["column"], p, "1", "its p-value, as if each host were one row: rows of a host are alike"),
-        }  # fmt: skip
+        }
         differing = self.marks.differing
         out["n_hosts_of_other_bits"] = named(
             [], differing.size, "1", "hosts whose metadata are not the same bits in injections and controls"

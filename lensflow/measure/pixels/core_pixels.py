@@ -7,6 +7,7 @@ do not have.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from lensflow.config import DiagnosticsConfig
 from lensflow.measure.pixels.differences import Differences
+from lensflow.stats.estimate import with_interval
 from lensflow.stats.hostsums import HostSums, flat_rows, interval, named, ratio, same_layout
 
 
@@ -52,15 +54,15 @@ class CorePixels:
 
         found, draws = means(self.hosts.total), means(drawn)
         n_hosts = self.hosts.n_hosts
-        dims, unit, over = ["band", "dy", "dx"], "nMgy/pixel", "95 % host bootstrap"
-        out = {}
+        dims, unit = ["band", "dy", "dx"], "nMgy/pixel"
+        out: dict[str, Any] = {}
         for k, (name, text) in enumerate(
             (("difference", "mean of stamp - ctrl"), ("residual", "mean of stamp - ctrl - arc; 0 is expected"))
         ):
             low, high = interval(draws[:, k], n_hosts[:, None, None])
-            out[name] = named(dims, found[k], unit, f"{text}, at so many pixels from the one that holds the lens")
-            out[f"{name}_low"] = named(dims, low, unit, f"lower end of the {over}")
-            out[f"{name}_high"] = named(dims, high, unit, f"upper end of the {over}")
+            out |= with_interval(
+                name, dims, (found[k], (low, high)), unit, f"{text}, at so many pixels from the one that holds the lens"
+            )
         out["n_rows"] = named(["band"], self.n_rows, "1", "injection rows covered in the band")
         out["n_hosts"] = named(["band"], n_hosts, "1", "hosts of those rows")
         coords = {"band": list(self.bands), "dy": [-1, 0, 1], "dx": [-1, 0, 1]}

@@ -20,6 +20,7 @@ from lensflow.measure.pixels import psf_check as impulses
 from lensflow.measure.pixels.balance_judge import balance_findings
 from lensflow.measure.pixels.findings_exact import bits, recompute, rendering, sharpness
 from lensflow.measure.pixels.judging import Finding, Status, against, exact, not_tested, untested, within
+from lensflow.stats.estimate import Estimate
 
 # Beyond these the number matters, whatever its interval.
 SHIFT_PIX, FLUX_SHARE, SKY_MAG, LEAKAGE_PCT = 0.02, 0.02, 0.3, 1.0
@@ -94,10 +95,10 @@ def _alignment(ds: xr.Dataset) -> Iterator[Finding]:
     worse = ds["core_rms_ratio"]
     n_bad = (worse <= 1).astype(int).assign_attrs(long_name=str(worse.attrs["long_name"]))
     yield exact("alignment", "core after moving the control", n_bad, bool(worse.notnull().any()))
-    share, low, high = (float(ds[f"localised_share{k}"]) for k in ("", "_low", "_high"))
-    status = Status.NOT_TESTED if np.isnan(high) else Status.OK if high >= LOCALISED_SHARE else Status.ALARM
+    share = Estimate.in_dataset(ds.drop_vars("n_hosts"), "localised_share")
+    status = Status.NOT_TESTED if np.isnan(share.high) else Status.OK if share.high >= LOCALISED_SHARE else Status.ALARM
     text = f"{ds['localised_share'].attrs['long_name']}; at least {LOCALISED_SHARE:g}"
-    yield Finding("alignment", LOCALISATION, status, "", share, low, high, 1.0, text)
+    yield Finding("alignment", LOCALISATION, status, "", share.value, share.low, share.high, 1.0, text)
 
 
 def _core_pixels(ds: xr.Dataset) -> Iterator[Finding]:
@@ -125,14 +126,14 @@ def _visibility(ds: xr.Dataset) -> Iterator[Finding]:
 
 def _at_least(diagnostic: str, check: str, ds: xr.Dataset, name: str, least: float) -> Finding:
     """Judge a number that must not be small: an alarm where its whole interval is."""
-    value, low, high = (float(ds[f"{name}{k}"]) for k in ("", "_low", "_high"))
+    found = Estimate.in_dataset(ds, name)
     text = f"{ds[name].attrs['long_name']}; at least {least:g}"
-    if np.isnan(high):
+    if np.isnan(found.high):
         return not_tested(diagnostic, check, f"too few rows or hosts: {text}")
-    status = Status.ALARM if high < least else Status.OK
-    if status is Status.OK and low < least:
-        status, text = Status.NOT_TESTED, f"{value:.3g} [{low:.3g}, {high:.3g}]: more hosts would decide; {text}"
-    return Finding(diagnostic, check, status, "", value, low, high, least, text)
+    status = Status.ALARM if found.high < least else Status.OK
+    if status is Status.OK and found.low < least:
+        status, text = Status.NOT_TESTED, f"{found}: more hosts would decide; {text}"
+    return Finding(diagnostic, check, status, "", found.value, found.low, found.high, least, text)
 
 
 def _noise(ds: xr.Dataset) -> Iterator[Finding]:

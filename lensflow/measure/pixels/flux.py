@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from lensflow.config import DiagnosticsConfig
 from lensflow.injection.metrics import all_on_stamp
 from lensflow.measure.pixels.differences import Differences
+from lensflow.stats.estimate import with_interval
 from lensflow.stats.hostsums import Floats, HostSums, column, flat_rows, interval, named, ratio, same_layout
 
 # Sums per band for lines y = a + b log10(theta_E): of the flux added, the flux expected of manifest and magnification,
@@ -84,17 +86,17 @@ class Flux:
         drawn = self.hosts.replicates(config.bootstrap, seed, "diagnostics.flux")
         lines, line_draws = (v[..., : n_bands * _SUMS].reshape(-1, n_bands, _SUMS) for v in (total[None], drawn))
         light, light_draws = (v[..., n_bands * _SUMS :].reshape(-1, n_bands, _LIGHT) for v in (total[None], drawn))
-        out = {}
+        out: dict[str, Any] = {}
         low, high = interval(ratio(light_draws[..., 0], light_draws[..., 1]), n_light)
         closure = "sum(stamp - ctrl) / sum(unlensed flux x magnification x the band's share on the stamp with data)"
-        out["closure"] = named(["band"], ratio(light[0, :, 0], light[0, :, 1]), "1", f"{closure}; 1 is expected")
-        out["closure_low"] = named(["band"], low, "1", "lower end of the 95 % host bootstrap")
-        out["closure_high"] = named(["band"], high, "1", "upper end of the 95 % host bootstrap")
+        out |= with_interval(
+            "closure", ["band"], (ratio(light[0, :, 0], light[0, :, 1]), (low, high)), "1", f"{closure}; 1 is expected"
+        )
         low, high = interval(ratio(light_draws[..., 2], light_draws[..., 3]), n_near)
         whole = "sum(stamp - ctrl) / sum(unlensed flux x magnification, less a mask), rows with arcs on the stamp"
-        out["magnified"] = named(["band"], ratio(light[0, :, 2], light[0, :, 3]), "1", f"{whole}; 0.97 to 1")
-        out["magnified_low"] = named(["band"], low, "1", "lower end of the 95 % host bootstrap")
-        out["magnified_high"] = named(["band"], high, "1", "upper end of the 95 % host bootstrap")
+        out |= with_interval(
+            "magnified", ["band"], (ratio(light[0, :, 2], light[0, :, 3]), (low, high)), "1", f"{whole}; 0.97 to 1"
+        )
         texts = {
             "added": "sum(stamp - ctrl)",
             "expected": "unlensed flux x magnification x share on the stamp",
@@ -103,14 +105,12 @@ class Flux:
         for k, name in enumerate(_RESPONSES):
             low, high = interval(_slope(line_draws, k), n_lines)
             text = f"slope of log10 of {texts[name]} on log10 theta_E"
-            out[f"slope_{name}"] = named(["band"], _slope(lines, k)[0], "1", text)
-            out[f"slope_{name}_low"] = named(["band"], low, "1", "lower end of the 95 % host bootstrap")
-            out[f"slope_{name}_high"] = named(["band"], high, "1", "upper end of the 95 % host bootstrap")
+            out |= with_interval(f"slope_{name}", ["band"], (_slope(lines, k)[0], (low, high)), "1", text)
         low, high = interval(_slope(line_draws, 0) - _slope(line_draws, 1), n_lines)
         excess = _slope(lines, 0)[0] - _slope(lines, 1)[0]
-        out["slope_excess"] = named(["band"], excess, "1", "slope_added - slope_expected; 0 is expected")
-        out["slope_excess_low"] = named(["band"], low, "1", "lower end of the 95 % host bootstrap")
-        out["slope_excess_high"] = named(["band"], high, "1", "upper end of the 95 % host bootstrap")
+        out |= with_interval(
+            "slope_excess", ["band"], (excess, (low, high)), "1", "slope_added - slope_expected; 0 is expected"
+        )
         out["n_filled"] = named(["band"], self.n_filled, "1", "rows with light in a band without a PSF; must be 0")
         out["n_dark"] = named(
             ["band"], self.n_dark, "1", "rows with light (of the arc, or a changed pixel) where invvar is 0; must be 0"

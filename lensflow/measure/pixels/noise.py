@@ -16,6 +16,7 @@ from lensflow.config import DiagnosticsConfig, InjectionConfig
 from lensflow.measure.pixels.differences import Differences
 from lensflow.measure.pixels.flux import frame_of
 from lensflow.measure.pixels.pixel_sums import ARC_SQUARE, RESIDUAL_SQUARE
+from lensflow.stats.estimate import with_interval
 from lensflow.stats.hostsums import Floats, HostSums, interval, named, ratio, same_layout
 from lensflow.units import mag_of_flux
 
@@ -66,9 +67,9 @@ class Noise:
                 declared = [injection.sky_mag_arcsec2.get(b, np.nan) for b in self.bands]
         what = "sky brightness whose shot noise, with the stored inverse variance, gives the scatter of stamp-ctrl-arc"
         out = {
-            "sky_mag": named(["band"], self._sky(total), "mag/arcsec^2", f"{what}; inf: no noise at all"),
-            "sky_mag_low": named(["band"], low, "mag/arcsec^2", "lower end of the 95 % host bootstrap"),
-            "sky_mag_high": named(["band"], high, "mag/arcsec^2", "upper end of the 95 % host bootstrap"),
+            **with_interval(
+                "sky_mag", ["band"], (self._sky(total), (low, high)), "mag/arcsec^2", f"{what}; inf: no noise at all"
+            ),
             "sky_mag_declared": named(["band"], declared, "mag/arcsec^2", "of injection.sky_mag_arcsec2; NaN: no such"),
             "noise_rms_over_unit": named(
                 ["band"], np.sqrt(ratio(total[:, 0], total[:, 1])), "nMgy^-1/2", "rms, per sqrt(arc / invvar)"

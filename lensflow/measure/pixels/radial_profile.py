@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from lensflow import geometry
 from lensflow.config import DiagnosticsConfig
 from lensflow.measure.pixels.differences import Differences
+from lensflow.stats.estimate import with_interval
 from lensflow.stats.hostsums import (
     Floats,
     HostSums,
@@ -88,32 +89,41 @@ class RadialProfile:
         dims, per_ring = ["stratum", "band"], ["stratum", "band", "ring"]
         unit = "nMgy/pixel"
         out = {
-            "profile": named(per_ring, ratio(light, pixels)[..., :-1], unit, "mean of stamp - ctrl in the ring"),
-            "profile_low": named(per_ring, low, unit, "lower end of the 95 % host bootstrap"),
-            "profile_high": named(per_ring, high, unit, "upper end of the 95 % host bootstrap"),
+            **with_interval(
+                "profile",
+                per_ring,
+                (ratio(light, pixels)[..., :-1], (low, high)),
+                unit,
+                "mean of stamp - ctrl in the ring",
+            ),
             "profile_expected": named(
                 per_ring, ratio(arc, pixels)[..., :-1], unit, "mean of the noiseless rendered arc in the ring"
             ),
-            "residual": named(
-                per_ring, ratio(rest, pixels)[..., :-1], unit, "mean of stamp - ctrl - arc in the ring; 0 is expected"
+            **with_interval(
+                "residual",
+                per_ring,
+                (ratio(rest, pixels)[..., :-1], (rest_low, rest_high)),
+                unit,
+                "mean of stamp - ctrl - arc in the ring; 0 is expected",
             ),
-            "residual_low": named(per_ring, rest_low, unit, "lower end of the 95 % host bootstrap"),
-            "residual_high": named(per_ring, rest_high, unit, "upper end of the 95 % host bootstrap"),
             "n_pixels": named(per_ring, pixels[..., :-1].astype(np.int64), "1", "pixels in the ring, all rows"),
-            "core_over_peak": named(
-                dims, _core_over_peak(light, pixels), "1", "mean over r < 5 pix over the brightest ring's mean"
+            **with_interval(
+                "core_over_peak",
+                dims,
+                (_core_over_peak(light, pixels), (core_low, core_high)),
+                "1",
+                "mean over r < 5 pix over the brightest ring's mean",
             ),
-            "core_over_peak_low": named(dims, core_low, "1", "lower end of the 95 % host bootstrap"),
-            "core_over_peak_high": named(dims, core_high, "1", "upper end of the 95 % host bootstrap"),
-            "half_light_radius_pix": named(
-                dims, half_light_radius(light), "pixel",
+            **with_interval(
+                "half_light_radius_pix",
+                dims,
+                (half_light_radius(light), (half_low, half_high)),
+                "pixel",
                 "radius that holds half of the summed stamp - ctrl, linear within a ring; NaN beyond the last ring",
             ),
-            "half_light_radius_pix_low": named(dims, half_low, "pixel", "lower end of the 95 % host bootstrap"),
-            "half_light_radius_pix_high": named(dims, half_high, "pixel", "upper end of the 95 % host bootstrap"),
             "n_rows": named(dims, with_all(self.n_rows, 0), "1", "injection rows covered in the band"),
             "n_hosts": named(dims, n_hosts, "1", "hosts of those rows"),
-        }  # fmt: skip
+        }
         radius = named(["ring"], np.arange(self.n_rings) + 0.5, "pixel", "middle of the ring k <= r < k + 1")
         return xr.Dataset(
             out,

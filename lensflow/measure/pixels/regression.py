@@ -15,6 +15,7 @@ from scipy.special import stdtr, stdtrit
 
 from lensflow.config import DiagnosticsConfig
 from lensflow.measure.pixels.differences import Differences
+from lensflow.stats.estimate import with_interval
 from lensflow.stats.hostsums import Floats, HostSums, flat_rows, named, ratio, same_layout
 
 PREDICTORS = ("theta_e_arcsec", "total_injected_flux_nmgy", "arc_snr")
@@ -108,13 +109,23 @@ class Regression:
         per = "nMgy/pixel per unit of the predictor"
         robust = "cluster-robust by host (sandwich, t with hosts - 1 degrees of freedom)"
         out = {
-            "slope": named(dims, slope, per, "slope of the mean of stamp - ctrl over r < 5 pix on the predictor"),
-            "slope_low": named(dims, slope - reach * error, per, f"lower end of the 95 % interval, {robust}"),
-            "slope_high": named(dims, slope + reach * error, per, f"upper end of the 95 % interval, {robust}"),
+            **with_interval(
+                "slope",
+                dims,
+                (slope, (slope - reach * error, slope + reach * error)),
+                per,
+                "slope of the mean of stamp - ctrl over r < 5 pix on the predictor",
+                interval=f"95 % interval, {robust}",
+            ),
             "slope_expected": named(dims, slope - rest, per, "slope of the noiseless arcs of the same rows"),
-            "slope_excess": named(dims, rest, per, "slope - slope_expected; 0 is expected"),
-            "slope_excess_low": named(dims, rest - reach * rest_error, per, f"lower end of the 95 %, {robust}"),
-            "slope_excess_high": named(dims, rest + reach * rest_error, per, f"upper end of the 95 %, {robust}"),
+            **with_interval(
+                "slope_excess",
+                dims,
+                (rest, (rest - reach * rest_error, rest + reach * rest_error)),
+                per,
+                "slope - slope_expected; 0 is expected",
+                interval=f"95 % interval, {robust}",
+            ),
             "intercept": named(dims, table("coefficient", 0), "nMgy/pixel", "intercept of that line"),
             "r2": named(dims, [[f.r2 for f in row] for row in simple], "1", "share of the variance explained"),
             "p_value": named(dims, table("p_value", 1), "1", f"two-sided p of slope = 0, {robust}"),
@@ -124,7 +135,9 @@ class Regression:
                 ["predictor"], CONTAINS_RESPONSE, "", "the predictor is made of the core's own pixels, among others"
             ),
             "manifest_coefficient": named(
-                terms, joint_table("coefficient"), per,
+                terms,
+                joint_table("coefficient"),
+                per,
                 "regression on manifest parameters together; NaN for a parameter that does not vary",
             ),
             "manifest_std_error": named(terms, joint_table("std_error"), per, f"standard error, {robust}"),
@@ -132,7 +145,7 @@ class Regression:
             "manifest_r2": named(["band"], [f.r2 for f in joint], "1", "share of the variance explained"),
             "manifest_n_rows": named(["band"], [f.n_rows for f in joint], "1", "rows with all values"),
             "manifest_n_hosts": named(["band"], n_hosts[len(PREDICTORS)], "1", "hosts of those rows"),
-        }  # fmt: skip
+        }
         units = named(["predictor"], list(PREDICTOR_UNITS), "", "unit of the predictor")
         return xr.Dataset(
             out,

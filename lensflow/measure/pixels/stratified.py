@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import xarray as xr
 
 from lensflow.config import DiagnosticsConfig
 from lensflow.measure.pixels.differences import Differences
+from lensflow.stats.estimate import with_interval
 from lensflow.stats.hostsums import (
     HostSums,
     interval,
@@ -79,16 +81,16 @@ class Stratified:
         drawn = self.hosts.replicates(config.bootstrap, seed, "diagnostics.stratified").reshape(-1, *shape)
         draws = dict(zip(_SUMS, np.moveaxis(with_all(drawn, 1), -1, 0), strict=True))
         dims = ["stratum", "band"]
-        out = {}
+        out: dict[str, Any] = {}
         for name, bottom, text in (
             ("core_diff_pct", "control_core", "100 sum(stamp - ctrl, r < 5 pix) / sum(ctrl, r < 5 pix)"),
             ("leakage_pct", "total", "100 sum(stamp - ctrl, r < 5 pix) / sum(stamp - ctrl, whole stamp)"),
         ):
             low, high = interval(100 * ratio(draws["core"], draws[bottom]), n_hosts)
             pooled = 100 * ratio(total["core"], total[bottom])
-            out[f"{name}_pooled"] = named(dims, pooled, "percent", f"{text}, sums over all rows")
-            out[f"{name}_pooled_low"] = named(dims, low, "percent", "lower end of the 95 % host bootstrap")
-            out[f"{name}_pooled_high"] = named(dims, high, "percent", "upper end of the 95 % host bootstrap")
+            out |= with_interval(
+                f"{name}_pooled", dims, (pooled, (low, high)), "percent", f"{text}, sums over all rows"
+            )
             key = "row_core_diff" if bottom == "control_core" else "row_leakage"
             used = total[f"{key}_n"]
             mean = ratio(total[key], used)
@@ -100,21 +102,25 @@ class Stratified:
         excess = 100 * ratio(draws["core"], draws["total"]) - 100 * ratio(draws["arc_core"], draws["arc_total"])
         low, high = interval(excess, n_hosts)
         found = 100 * ratio(total["core"], total["total"])
-        out["leakage_pct_excess"] = named(
-            dims, found - expected, "percent", "leakage_pct_pooled - leakage_pct_expected; 0 is expected"
+        out |= with_interval(
+            "leakage_pct_excess",
+            dims,
+            (found - expected, (low, high)),
+            "percent",
+            "leakage_pct_pooled - leakage_pct_expected; 0 is expected",
         )
-        out["leakage_pct_excess_low"] = named(dims, low, "percent", "lower end of the 95 % host bootstrap")
-        out["leakage_pct_excess_high"] = named(dims, high, "percent", "upper end of the 95 % host bootstrap")
         out["leakage_pct_expected"] = named(
             dims, expected, "percent", "100 sum(arc, r < 5 pix) / sum(arc): the noiseless rendering of the same rows"
         )
         low, high = interval(100 * ratio(draws["brighter"], draws["rows"]), n_hosts)
         share = 100 * ratio(total["brighter"], total["rows"])
-        out["brighter_pct"] = named(
-            dims, share, "percent", "rows whose core (r < 5 pix) is brighter than the control's"
+        out |= with_interval(
+            "brighter_pct",
+            dims,
+            (share, (low, high)),
+            "percent",
+            "rows whose core (r < 5 pix) is brighter than the control's",
         )
-        out["brighter_pct_low"] = named(dims, low, "percent", "lower end of the 95 % host bootstrap")
-        out["brighter_pct_high"] = named(dims, high, "percent", "upper end of the 95 % host bootstrap")
         out["n_rows"] = named(dims, total["rows"].astype(np.int64), "1", "injection rows covered in the band")
         out["n_hosts"] = named(dims, n_hosts, "1", "hosts of those rows")
         return xr.Dataset(

@@ -7,12 +7,14 @@ histograms per host: medians and shares with intervals over hosts.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import xarray as xr
 
 from lensflow.config import DiagnosticsConfig
 from lensflow.measure.pixels.differences import Differences
+from lensflow.stats.estimate import with_interval
 from lensflow.stats.hostsums import Floats, HostSums, interval, named, ratio, same_layout
 
 SEEN_SNR = 5.0
@@ -65,7 +67,7 @@ class Visibility:
         total = self.hosts.total[None]
         drawn = self.hosts.replicates(config.bootstrap, seed, "diagnostics.visibility")
         band = "r" if "r" in self.bands else self.bands[0]
-        out = {}
+        out: dict[str, Any] = {}
         for name, of, n_hosts, text in (
             ("seen_share", _seen_share, n_known, f"share of arcs with snr_matched > {SEEN_SNR:g} in their best band"),
             ("snr_median", _snr_median, n_known, "median snr_matched of the arcs in their best band"),
@@ -74,9 +76,7 @@ class Visibility:
             ("outshining_share", _outshining, n_beside, f"share of arcs brighter than their host in {band}"),
         ):
             low, high = interval(of(drawn), n_hosts)
-            out[name] = named([], of(total)[0], "1", text)
-            out[f"{name}_low"] = named([], low, "1", f"{text}: lower end of the 95 % host bootstrap")
-            out[f"{name}_high"] = named([], high, "1", f"{text}: upper end of the 95 % host bootstrap")
+            out |= with_interval(name, [], (of(total)[0], (low, high)), "1", text)
         out["n_rows"] = named([], int(total[0, 0]), "1", "injections with an SNR")
         out["n_hosts"] = named([], int(n_known), "1", "their hosts")
         return xr.Dataset(out)

@@ -18,28 +18,10 @@ from scipy.special import expit, logit, stdtrit
 
 from lensflow.measure.scorer.scorer import ScoreBlock
 from lensflow.stats.auc import host_bootstrap
-from lensflow.stats.difference import difference
+from lensflow.stats.estimate import Estimate
 from lensflow.stats.hostsums import Z_95, spread
 
 Floats = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A number with its 95 % interval over hosts."""
-
-    value: float
-    low: float
-    high: float
-    sd: float = math.nan
-
-    def __str__(self) -> str:
-        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
-
-    @property
-    def ends(self) -> tuple[float, float, float]:
-        """Value, low, high."""
-        return self.value, self.low, self.high
 
 
 @dataclass(frozen=True)
@@ -63,11 +45,10 @@ class Areas:
             drawn.append(some)
         bare, filled = found
         if np.array_equal(block.stamp, block.stamp_filled) and np.array_equal(block.ctrl, block.ctrl_filled):
-            return cls(bare, filled, Estimate(0.0, 0.0, 0.0))  # the core is not looked at: nothing to estimate
+            return cls(bare, filled, Estimate(0.0, 0.0, 0.0, n_hosts))  # the core is not looked at: nothing to estimate
         # An area of 0 has nothing to lose.
         scale = 100 / bare.value if bare.value > 0 else math.nan
-        drop = difference(bare.ends, filled.ends, _correlation(*drawn))
-        return cls(bare, filled, Estimate(*(scale * v for v in drop)))
+        return cls(bare, filled, scale * bare.less(filled, _correlation(*drawn)))
 
 
 def area_interval(value: float, draws: Floats, n_hosts: int) -> Estimate:
@@ -82,13 +63,13 @@ def area_interval(value: float, draws: Floats, n_hosts: int) -> Estimate:
     """
     sd = float(spread(draws, n_hosts))
     if not math.isfinite(value + sd):
-        return Estimate(value, math.nan, math.nan, sd)
+        return Estimate(value, n_hosts=n_hosts, sd=sd)
     if value in (0.0, 1.0):
         end = n_hosts / (n_hosts + Z_95**2)
-        return Estimate(value, end if value else 0.0, 1.0 if value else 1 - end, sd)
+        return Estimate(value, end if value else 0.0, 1.0 if value else 1 - end, n_hosts, sd)
     reach = float(stdtrit(n_hosts - 1, 0.975)) * sd / (value * (1 - value))
     low, high = expit(logit(value) + np.array([-reach, reach]))
-    return Estimate(value, float(low), float(high), sd)
+    return Estimate(value, float(low), float(high), n_hosts, sd)
 
 
 def _correlation(a: Floats, b: Floats) -> float:

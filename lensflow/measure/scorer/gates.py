@@ -16,13 +16,14 @@ from numpy.typing import NDArray
 
 from lensflow import schema
 from lensflow.config import DiagnosticsConfig, ScorerConfig, fingerprint
-from lensflow.measure.gate.machine import choose_hosts
+from lensflow.measure.gate.machine import area_fields, choose_hosts
 from lensflow.measure.gate.strata import SNR_EDGES, ranges
 from lensflow.measure.gate.verdicts import GateResult, Verdict
 from lensflow.measure.pixels.judging import Finding, Status
 from lensflow.measure.scorer.areas import Areas
 from lensflow.measure.scorer.scorer import RING_WIDTH_PIX, ScoreBlock
 from lensflow.stats.auc import roc_points
+from lensflow.stats.estimate import NOT_MEASURED
 
 Floats = NDArray[np.float64]
 
@@ -93,10 +94,7 @@ def judge_scores(
     whole = Areas.of(used, config.bootstrap, seed, "gates.scorer")
     strata = list(_strata(used, config, seed, edges))
     auroc = replace(
-        auroc,
-        auc=whole.bare.value,
-        auc_low=whole.bare.low,
-        auc_high=whole.bare.high,
+        auroc.with_area(whole.bare),
         strata=tuple(_stratum(place, areas, config) for place, areas in strata),
         controls={"absent_band_rows": int((used.absent > 0).sum())},
         roc=_roc(used.stamp, used.ctrl[used.own_ctrl]),
@@ -151,8 +149,8 @@ def _refused(used: ScoreBlock, n_hosts: int, config: ScorerConfig) -> tuple[Verd
 
 
 def _auroc_verdict(areas: Areas, config: ScorerConfig) -> tuple[Verdict, str]:
-    found, least = f"AUROC {areas.bare}", config.min_auroc
-    if not math.isfinite(areas.bare.low + areas.bare.high):
+    found, least = f"AUROC {areas.bare:.3f}", config.min_auroc
+    if not areas.bare.is_measured:
         return Verdict.NOT_TESTABLE, f"{found}: no interval"
     if areas.bare.low > least:
         return Verdict.PASS, f"{found}: the whole interval is above {least:g}"
@@ -165,12 +163,12 @@ def _drop_verdict(areas: Areas, config: ScorerConfig) -> tuple[Verdict, str]:
     most = config.max_core_drop_pct
     lost = areas.drop_pct
     found = (
-        f"AUROC {areas.bare} with the core, {areas.filled} without: {lost.value:.1f} % "
+        f"AUROC {areas.bare:.3f} with the core, {areas.filled:.3f} without: {lost.value:.1f} % "
         f"[{lost.low:.1f}, {lost.high:.1f}] of it is lost"
     )
-    if not math.isfinite(areas.drop_pct.low + areas.drop_pct.high):
+    if not lost.is_measured:
         return Verdict.NOT_TESTABLE, f"{found}: no interval"
-    if areas.drop_pct.low >= most:
+    if lost.low >= most:
         return Verdict.FAIL, f"{found}: the whole interval is at or above {most:g} %"
     # A scorer near chance has nothing to lose: falling to 1/2 would pass.
     largest = 100 * (1 - 0.5 / areas.bare.low) if areas.bare.low > 0.5 else 0.0
@@ -179,7 +177,7 @@ def _drop_verdict(areas: Areas, config: ScorerConfig) -> tuple[Verdict, str]:
             f"{found}. But an AUROC of {areas.bare.low:.3f}, the lower end of its interval, would lose "
             f"{largest:.1f} % if it fell to chance: a loss below {most:g} % means nothing here"
         )
-    if areas.drop_pct.high < most:
+    if lost.high < most:
         return Verdict.PASS, f"{found}: the whole interval is below {most:g} %"
     return Verdict.INCONCLUSIVE, f"{found}: the interval crosses {most:g} %; more hosts would decide"
 
@@ -210,13 +208,12 @@ def _strata(
 
 def _stratum(place: dict[str, Any], areas: Areas | None, config: ScorerConfig) -> dict[str, Any]:
     if areas is None:
-        found = dict.fromkeys(("auc", "auc_low", "auc_high", "sd"), math.nan)
+        bare = NOT_MEASURED
         verdict, reason = Verdict.NOT_TESTABLE, f"{place['n_rows']} lenses on {place['n_hosts']} host(s) are too few"
     else:
         bare = areas.bare
-        found = {"auc": bare.value, "auc_low": bare.low, "auc_high": bare.high, "sd": bare.sd}
         verdict, reason = _of_split(config.split, *_auroc_verdict(areas, config))
-    return {**place, **found, "verdict": str(verdict), "reason": reason}
+    return {**place, **area_fields(bare), "verdict": str(verdict), "reason": reason}
 
 
 def _findings(place: str, areas: Areas, config: ScorerConfig) -> list[dict[str, Any]]:
@@ -225,7 +222,10 @@ def _findings(place: str, areas: Areas, config: ScorerConfig) -> list[dict[str, 
         (DROP, _STATUS.get(verdict, Status.NOT_TESTED), areas.drop_pct, config.max_core_drop_pct, text),
         (FILLED, Status.OK, areas.filled, math.nan, "to hold against the AUROC of the images as they are"),
     )
-    found = [Finding(CORE_DROP, check, status, place, *e.ends, limit, words) for check, status, e, limit, words in rows]
+    found = [
+        Finding(CORE_DROP, check, status, place, e.value, e.low, e.high, limit, words)
+        for check, status, e, limit, words in rows
+    ]
     return [f.to_dict() for f in found]
 
 

@@ -7,6 +7,7 @@ import pytest
 from lensflow.measure.core.claims import Judgement, core_claims
 from lensflow.measure.core.sweep import HandlingResult
 from lensflow.measure.gate import GateResult, Verdict
+from lensflow.stats.estimate import Estimate
 
 STRATA = [("theta_e_arcsec", 0.96), ("theta_e_arcsec", 0.80), ("arc_snr", 0.1)]
 
@@ -25,7 +26,7 @@ def gate(auc, half=0.02, excess=0.0, strata=STRATA):
 def handling(name, auc, removed=0.7, opened=0.31, **more):
     cost = ({"low": 0.5, "high": 0.6, "n_rows": 9, "removed": removed, "removed_low": removed - 0.03,
              "removed_high": removed + 0.03},)  # fmt: skip
-    return HandlingResult(name, "", False, 90, 30, (gate(auc, **more),), 0.3, 0.2, 0.4, cost, opened, 1.0)
+    return HandlingResult(name, "", False, 90, 30, (gate(auc, **more),), Estimate(0.3, 0.2, 0.4), cost, opened, 1.0)
 
 
 def original():

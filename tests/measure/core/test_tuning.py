@@ -55,15 +55,15 @@ def test_bright_arcs_fail_the_core_gate_until_the_box_is_blank_and_then_beyond_i
 def test_a_minimum_theta_e_costs_the_whole_light_of_the_rows_that_it_leaves_out(pairs, results):
     theta_e = pairs["theta_e_arcsec"].values[~pairs["is_control"].values]
     r = results["theta_e_1"]
-    assert r.n_rows == (theta_e >= 1).sum() and r.removed == pytest.approx((theta_e < 1).mean())
+    assert r.n_rows == (theta_e >= 1).sum() and r.removed.value == pytest.approx((theta_e < 1).mean())
     by_bin = {(c["low"], c["high"]): c["removed"] for c in r.cost}
     assert by_bin[0.75, 1.0] == 1 and by_bin[1.0, 1.5] == 0
 
 
 def test_a_mask_costs_small_arcs_most_and_its_interval_holds_its_mean(results):
     cost = [c["removed"] for c in results["mask_9"].cost if c["n_rows"]]
-    assert cost[0] > cost[-1] and results["mask_9"].removed_low <= results["mask_9"].removed
-    assert results["none"].removed == 0 == results["rotated"].removed
+    assert cost[0] > cost[-1] and results["mask_9"].removed.low <= results["mask_9"].removed.value
+    assert results["none"].removed.value == 0 == results["rotated"].removed.value
 
 
 def test_a_rotated_arc_leaves_the_core_gate_nothing_but_chance(results):

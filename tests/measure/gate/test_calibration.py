@@ -36,7 +36,7 @@ def measured(seed, setting, shift=0.0):
     machine = Machine(hosts, host_folds(hosts, 5, seed), Linear(1.0), 200, seed)
     fit = machine.crossfit(stamp, ctrl)
     area = machine.area(*fit.scores(np.ones(len(stamp), bool)), "test.calibration")
-    return area["auc"], area["auc_low"], area["auc_high"], permutation_test(machine, fit)["p"]
+    return area.value, area.low, area.high, permutation_test(machine, fit)["p"]
 
 
 @pytest.fixture(scope="module", params=SETTINGS)

@@ -80,7 +80,7 @@ def test_looking_at_six_regions_raises_no_more_false_alarms_than_looking_at_one(
                 machine = Machine(block.host_index, folds, Linear(1.0), 400, seed, family)
                 numbers = block.numbers[f"{kind}_raw"]
                 fit = machine.crossfit(numbers.stamp[:, 0], numbers.ctrl[:, 0])
-                lows.append(machine.area(*fit.scores(np.ones(len(block), bool)), "test")["auc_low"])
+                lows.append(machine.area(*fit.scores(np.ones(len(block), bool)), "test").low)
             alarms[family] += max(lows) > 0.5
     print({k: v / 200 for k, v in alarms.items()})
     # 2.5 % of one region's intervals lie above 0.5 by chance; without the correction the six regions' do more often.

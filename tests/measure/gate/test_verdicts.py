@@ -6,6 +6,7 @@ import pytest
 from lensflow.errors import GateError
 from lensflow.measure.gate import GateResult, Verdict
 from lensflow.measure.gate.verdicts import judge
+from lensflow.stats.estimate import Estimate
 
 
 @pytest.mark.parametrize(
@@ -20,7 +21,7 @@ from lensflow.measure.gate.verdicts import judge
     ],
 )
 def test_only_an_interval_wholly_below_the_threshold_passes(low, high, verdict):
-    assert judge(0.6, low, high, 0.65)[0] is verdict
+    assert judge(Estimate(0.6, low, high), 0.65)[0] is verdict
 
 
 def result():

@@ -4,7 +4,6 @@ from scipy.special import ndtr
 
 from lensflow.measure.scorer.areas import Areas, area_interval
 from lensflow.measure.scorer.scorer import ScoreBlock
-from lensflow.stats.difference import difference
 
 HOST_SD, CORE_SHARE = 0.7, 0.7
 
@@ -76,12 +75,3 @@ def test_scores_that_the_core_does_not_touch_lose_exactly_nothing():
     block = ScoreBlock(**{**vars(block), "stamp_filled": block.stamp, "ctrl_filled": block.ctrl})
     drop = Areas.of(block, 100, 1, "test").drop_pct
     assert (drop.value, drop.low, drop.high) == (0, 0, 0)
-
-
-def test_estimates_that_go_together_differ_more_surely():
-    a, b = (0.9, 0.85, 0.94), (0.8, 0.74, 0.85)
-    apart, together = difference(a, b), difference(a, b, 0.8)
-    assert apart[0] == together[0] == pytest.approx(0.1)
-    assert apart[1] < together[1] < together[2] < apart[2]
-    symmetric = (0.9, 0.85, 0.95)
-    assert difference(symmetric, symmetric, 1.0) == pytest.approx((0, 0, 0), abs=1e-9)
