@@ -13,6 +13,7 @@ from lensflow.measure.core.tuning import CoreTuning, measure_handlings, recommen
 from lensflow.measure.gate import Verdict
 from lensflow.measure.gate.family import first_alone
 from lensflow.measure.gate.recipes import Recipe
+from lensflow.stats.estimate import Estimate
 from tests.factories import make_config
 from tests.measure.pixels.pairs_factory import pairs_block
 
@@ -141,7 +142,7 @@ def test_tuning_one_host_is_refused(rows):
 
 
 def verdicts(result, verdict, removed):
-    return replace(result, gates=tuple(g.decided(verdict, "") for g in result.gates), removed=removed)
+    return replace(result, gates=tuple(g.decided(verdict, "") for g in result.gates), removed=Estimate(removed))
 
 
 CONFIG = config_of(*HANDLINGS)
@@ -157,7 +158,7 @@ def test_the_cheapest_that_passes_is_recommended_if_it_passes_on_held_out_hosts(
     free_but_failing, experiment = (verdicts(results["none"], Verdict.FAIL, 0.0),
                                     verdicts(results["rotated"], Verdict.PASS, 0.0))  # fmt: skip
     chosen = (free_but_failing, dear, cheap, experiment)
-    name, why = recommend(chosen, (dear, replace(cheap, removed=0.25), free_but_failing), CONFIG)
+    name, why = recommend(chosen, (dear, replace(cheap, removed=Estimate(0.25)), free_but_failing), CONFIG)
     assert name == "theta_e_1" and "held-out hosts too" in why and "25 %" in why
     assert why.endswith("To apply it: plan: {theta_e_min_arcsec: 1}.")
 
