@@ -9,7 +9,7 @@ import lensflow
 
 ROOT = Path(lensflow.__file__).parent
 FLOORS = (
-    {"geometry", "schema", "config", "rng", "errors", "_version", "sky", "jit", "units"},
+    {"geometry", "schema", "config", "rng", "errors", "_version", "sky", "jit", "units", "codec"},
     {"lensing", "fits", "stats", "cluster"},
     {"targets", "survey", "manifest", "injection"},
     {"store"},

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from lensflow import codec
 from lensflow.config import RunConfig
 from lensflow.errors import CertificateError, StoreError
 from lensflow.measure.gate import GateResult
-from lensflow.measure.pixels import results_to_json
 from lensflow.run import signing
 from lensflow.run.certificate import NOT_BOUND, differences, make_certificate, parse_certificate, signed_bytes
 from lensflow.run.certified import alike, openings_of, openings_since, state_of, stored_gates, summaries_of
@@ -236,7 +235,7 @@ def _measured_again(config: RunConfig, certificate: Mapping[str, Any], progress:
     gates = [*gates, *score_required(config, progress, keep=False)]
     out = []
     certified = {g["name"]: g for g in certificate["gates"]}
-    now = {g.name: json.loads(json.dumps(g.to_dict())) for g in gates}
+    now = {g.name: g.to_dict() for g in gates}
     for name in sorted({*certified, *now}):
         then, again = certified.get(name), now.get(name)
         if then is None or again is None:
@@ -249,7 +248,7 @@ def _measured_again(config: RunConfig, certificate: Mapping[str, Any], progress:
             keys = [k for k in again if not alike(then.get(k), again[k])]
             out.append(f"gate {name}: other numbers when computed again ({', '.join(keys)})")
     stored: Any = paths.read_json(RunFolder.of(config).diagnostics)
-    fresh = json.loads(results_to_json(results))
+    fresh = codec.encode(results)
     out += [
         f"diagnostic {k}: other numbers when computed again"
         for k in fresh

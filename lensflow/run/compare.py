@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
+from lensflow import codec
 from lensflow.config import RunConfig
 from lensflow.errors import StoreError
 from lensflow.measure.gate import GateResult
-from lensflow.measure.pixels import results_from_json
 from lensflow.run.identity import pairs_content, stored_key
 from lensflow.show.comparison import Comparison, RunSide, compare, write_page
 from lensflow.store import paths, receipts
+from lensflow.store.results import read_results
 from lensflow.store.run_folder import RunFolder, config_of
 
 
@@ -66,18 +66,18 @@ def _side(config: RunConfig) -> RunSide:
         config=config,
         counts=counts,
         gates=tuple(GateResult.from_dict(g) for g in stored["gates"] or []),
-        diagnostics=results_from_json(json.dumps(stored["diagnostics"])) if stored["diagnostics"] else {},
+        diagnostics=codec.decode(stored["diagnostics"]) if stored["diagnostics"] else {},
         notes=tuple(notes),
     )
 
 
 def _current(url: str, key: str, stage: str, notes: list[str]) -> Any:
     command = {"gates": "gate", "diagnostics": "diagnose"}[stage]
-    if not paths.exists(url):
+    stored = read_results(url, f"run `lensflow {command}`")
+    if stored is None:
         notes.append(f"No {stage} yet: `lensflow {command}` computes them.")
         return None
-    stored = paths.read_json(url)
-    if stored.get("key") != key:
+    if stored.key != key:
         notes.append(f"The stored {stage} belong to other pixels or settings: `lensflow {command}` renews them.")
         return None
-    return stored["results"]
+    return stored.results

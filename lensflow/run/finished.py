@@ -18,6 +18,7 @@ from lensflow.run.identity import (
 )
 from lensflow.run.plan_size import extends
 from lensflow.store import objects, paths, receipts, resume
+from lensflow.store.results import current_results
 from lensflow.store.run_folder import RunFolder
 
 
@@ -115,13 +116,12 @@ def finished_run(config: RunConfig) -> FinishedRun | None:
         return None
     if not all(finished_stage(config, stage) for stage in ("cutouts", "pairs")):
         return None
-    content, code = pairs_content(config), resume.measuring_code_fingerprint()
+    content = pairs_content(config)
     found: dict[str, Any] = {}
     for stage, url in (("diagnostics", folder.diagnostics), ("gates", folder.gates)):
-        stored = paths.read_json(url)
-        if (stored.get("key"), stored.get("code")) != (stored_key(config, stage, content), code):
+        found[stage] = current_results(url, stored_key(config, stage, content))
+        if found[stage] is None:
             return None
-        found[stage] = stored["results"]
     if paths.read_text(folder.config) != config.to_yaml() or not _report_is_new(folder):
         return None
     counts = receipts.total_counts(receipts.read_receipts(folder.receipts("pairs")).values())

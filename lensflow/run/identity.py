@@ -12,6 +12,7 @@ from lensflow.config import RunConfig, fingerprint
 from lensflow.errors import StaleStoreError, StoreError
 from lensflow.run.plan_size import EXTENDABLE, extends, is_larger
 from lensflow.store import objects, paths, resume
+from lensflow.store.results import read_results
 from lensflow.store.run_folder import STORES, RunFolder, config_of
 
 _UNTIL_CUT = ("inputs.cutouts",)
@@ -236,7 +237,5 @@ def _results(folder: RunFolder) -> dict[str, str]:
 
 def _key_of(url: str) -> str | None:
     """Key of stored results; None where there are none."""
-    if not paths.exists(url):
-        return None
-    stored = paths.read_json(url)
-    return stored.get("key") if isinstance(stored, dict) else None
+    stored = read_results(url)
+    return None if stored is None else stored.key

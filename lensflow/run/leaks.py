@@ -14,8 +14,8 @@ from lensflow.measure.zoo.leaks.required import Required
 from lensflow.measure.zoo.leaks.suite import climb, reading_of, settings_of, to_read, with_readings
 from lensflow.measure.zoo.leaks.table import LeakTable
 from lensflow.run.execute import Progress, run_tasks, silent
-from lensflow.run.measure import keep_results
 from lensflow.store import paths, resume
+from lensflow.store.results import keep_results
 
 # Fewer say nothing: gates need that many for their folds, and half of them train the judge.
 LEAST_HOSTS = 12

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -13,10 +12,9 @@ import xarray as xr
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from lensflow import schema
+from lensflow import codec, schema
 from lensflow.config import RunConfig
 from lensflow.config.checks import MASK_EDGE
-from lensflow.errors import StoreError
 from lensflow.injection.core import unmasked_arcs
 from lensflow.injection.inject import rows_of_hosts
 from lensflow.manifest.image_sources import bank_of
@@ -27,7 +25,7 @@ from lensflow.measure.metadata.arcs import ArcImages
 from lensflow.measure.metadata.checks import run_checks
 from lensflow.measure.metadata.hosts import unpaired_rows
 from lensflow.measure.metadata.splits import galaxies_once, unpaired_once
-from lensflow.measure.pixels import Origin, Summaries, results_from_json, results_to_json
+from lensflow.measure.pixels import Origin, Summaries
 from lensflow.measure.pixels.rendering import last_key
 from lensflow.run.execute import Progress, reduce_tasks, silent
 from lensflow.run.gate_rows import GateRows, Measured
@@ -36,9 +34,10 @@ from lensflow.run.inject import hosts_of
 from lensflow.run.priors import priors_of
 from lensflow.run.sources import stamp_diagonal_arcsec
 from lensflow.run.twins import portraits_of, rows_of_splits, twins_of
-from lensflow.store import paths, resume
+from lensflow.store import resume
 from lensflow.store.open import read_attrs, read_head, read_pairs_block, stored_regions
 from lensflow.store.regions import Region, Regions
+from lensflow.store.results import current_results, keep_results
 from lensflow.store.run_folder import RunFolder
 from lensflow.survey.twins import Twins
 
@@ -79,11 +78,11 @@ def measure_step(
     """
     folder = RunFolder.of(config)
     content = pairs_content(config)
-    gated = stored_results(folder.gates, stored_key(config, "gates", content)) if gates and not again else None
+    gated = current_results(folder.gates, stored_key(config, "gates", content)) if gates and not again else None
     want_features = gates and gated is None
     diagnostics = diagnostics or (want_features and bool(config.gate.checks))
     take = diagnostics and not again
-    found = stored_results(folder.diagnostics, stored_key(config, "diagnostics", content)) if take else None
+    found = current_results(folder.diagnostics, stored_key(config, "diagnostics", content)) if take else None
     want_summaries = diagnostics and found is None
     if want_summaries or want_features:
         regions = stored_regions(folder.pairs, "pairs")
@@ -91,7 +90,7 @@ def measure_step(
         measured = reduce_tasks(task, [r.index for r in regions], Measured.joined, "measure", progress)
         if want_summaries:
             results = measured.summaries.results(config.diagnostics, config.seed, config.injection)
-            found = json.loads(results_to_json(results))
+            found = codec.encode(results)
             if keep:
                 keep_results(folder.diagnostics, stored_key(config, "diagnostics", content), found)
         if want_features:
@@ -109,7 +108,7 @@ def measure_step(
     if keep:
         keep_config(config)
     return (
-        results_from_json(json.dumps(found)) if found is not None else {},
+        codec.decode(found) if found is not None else {},
         [GateResult.from_dict(g) for g in gated or []],
     )
 
@@ -147,7 +146,7 @@ def _checks(config: RunConfig, diagnostics: Any, twins: Twins, arcs: ArcImages) 
     if not config.gate.checks:
         return []
     folder = RunFolder.of(config)
-    results = results_from_json(json.dumps(diagnostics))
+    results = codec.decode(diagnostics)
     hosts = read_head(folder.cutouts, "cutouts", names=("host_id", "ra_deg", "dec_deg", "cell", "split"))
     rows, same_image = rows_of_splits(config)
     scale = float(read_attrs(folder.cutouts, "cutouts")["pixel_scale_arcsec"])
@@ -238,20 +237,3 @@ def _gate_hosts(config: RunConfig, max_pairs: int) -> NDArray[np.int64]:
     head = read_head(RunFolder.of(config).manifest, "manifest", names=("host_index", "is_control"))
     index = head["host_index"].values[~head["is_control"].values]
     return np.unique(index[choose_hosts(index, max_pairs, config.seed)])
-
-
-def stored_results(url: str, key: str, any_code: bool = False) -> Any:
-    """Results kept under a key by the code of this installation (or by any); None if there are none."""
-    if not paths.exists(url):
-        return None
-    stored = paths.read_json(url)
-    if not isinstance(stored, dict) or "results" not in stored:
-        raise StoreError(f"{url}: not results of lensflow. Delete it and run again.")
-    if stored.get("key") != key or not (any_code or stored.get("code") == resume.measuring_code_fingerprint()):
-        return None
-    return stored["results"]
-
-
-def keep_results(url: str, key: str, results: Any) -> None:
-    """Write results under their key, with the fingerprint of the code that made them."""
-    paths.write_json(url, {"key": key, "code": resume.measuring_code_fingerprint(), "results": results})

@@ -17,11 +17,11 @@ from lensflow.measure.scorer.gates import judge_scores, scored_hosts
 from lensflow.measure.scorer.scorer import ScoreBlock, as_scorer, score_block
 from lensflow.run.execute import Progress, reduce_tasks, silent
 from lensflow.run.identity import pairs_content, stored_key
-from lensflow.run.measure import keep_results, stored_results
 from lensflow.run.scorer_source import load_scorer, scorer_source
 from lensflow.store import paths, sealing
 from lensflow.store.open import read_head, read_pairs_block, stored_regions
 from lensflow.store.regions import Regions
+from lensflow.store.results import current_results, keep_results
 from lensflow.store.run_folder import RunFolder
 
 STAGE = "score"
@@ -75,7 +75,7 @@ def score_step(
     as_scorer(load_scorer(scorer, here), scorer)  # refused before any work, and before the test split is opened
     source = scorer_source(scorer, here)
     url, key = results_of(config, scorer), stored_key(config, "scorer", pairs_content(config))
-    stored = None if again or source is None else stored_results(url, key)
+    stored = None if again or source is None else current_results(url, key)
     if stored is not None and stored["source"] == source:
         return [GateResult.from_dict(g) for g in stored["gates"]]
     results = judged(config, scorer, here, source, unseal_test, progress)
@@ -105,7 +105,7 @@ def stored_scorers(config: RunConfig) -> list[GateResult]:
         split = name.removesuffix(".json").rpartition(".")[2]
         if split in schema.SPLITS:
             key = stored_key(with_split(config, split), "scorer", content)
-            stored: Any = stored_results(paths.join(folder, name), key, any_code=True)
+            stored: Any = current_results(paths.join(folder, name), key, any_code=True)
             found += [GateResult.from_dict(g) for g in stored["gates"]] if stored else []
     return found
 

@@ -13,11 +13,11 @@ from lensflow.measure.core.tuning import CoreTuning, tune
 from lensflow.measure.gate import choose_hosts
 from lensflow.run.execute import Progress, reduce_tasks, silent
 from lensflow.run.identity import pairs_content, stored_key
-from lensflow.run.measure import keep_results, stored_results
 from lensflow.show import core_handling
 from lensflow.store import paths
 from lensflow.store.open import read_attrs, read_head, read_pairs_block, stored_regions
 from lensflow.store.regions import Regions
+from lensflow.store.results import current_results, keep_results
 from lensflow.store.run_folder import RunFolder
 
 STAGE = "tune core"
@@ -38,7 +38,7 @@ def tune_core_step(config: RunConfig, progress: Progress = silent) -> CoreTuning
     """
     folder = RunFolder.of(config)
     key = stored_key(config, "core", pairs_content(config))
-    stored = stored_results(folder.core_tuning, key)
+    stored = current_results(folder.core_tuning, key)
     if stored is not None:
         return CoreTuning.from_dict(stored)
     head = read_head(folder.manifest, "manifest", names=("is_control", "split"))

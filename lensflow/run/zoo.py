@@ -10,9 +10,9 @@ from lensflow.config import RunConfig, fingerprint
 from lensflow.measure.zoo import faults as zoo
 from lensflow.measure.zoo import small_run
 from lensflow.run.execute import Progress, reduce_tasks, silent
-from lensflow.run.measure import keep_results, stored_results
 from lensflow.show import figures_findings
 from lensflow.store import paths, resume
+from lensflow.store.results import current_results, keep_results
 from lensflow.store.run_folder import RunFolder
 
 
@@ -33,7 +33,7 @@ def zoo_step(config: RunConfig | None = None, out: str | None = None, progress: 
         As :func:`lensflow.measure.zoo.faults.matrix`.
     """
     kept = RunFolder.of(config).zoo if config else None
-    stored = stored_results(kept, zoo_key()) if kept else None
+    stored = current_results(kept, zoo_key()) if kept else None
     found = _compute(progress) if stored is None else xr.DataArray.from_dict(stored)
     if kept and stored is None:
         keep_results(kept, zoo_key(), found.to_dict())

@@ -17,6 +17,7 @@ from lensflow.show.kept import read_kept
 from lensflow.store import paths, receipts
 from lensflow.store.open import open_all_pairs, open_cutouts, open_manifest, read_attrs, read_pairs_block
 from lensflow.store.regions import Region
+from lensflow.store.results import read_results
 
 
 @dataclass(frozen=True)
@@ -193,8 +194,8 @@ def _core(url: str, key: str | None, notes: list[str]) -> CoreTuning | None:
 
 def _zoo(url: str, key: str | None) -> xr.DataArray | None:
     """Matrix of the bug zoo, if this installation's code made it; what other code noticed says nothing here."""
-    stored = paths.read_json(url) if url and paths.exists(url) else {}
-    return xr.DataArray.from_dict(stored["results"]) if stored and key in (None, stored.get("key")) else None
+    stored = read_results(url) if url else None
+    return xr.DataArray.from_dict(stored.results) if stored and key in (None, stored.key) else None
 
 
 class _Reader:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import xarray as xr
 
+from lensflow import codec
 from lensflow.errors import GateError, StoreError
 from lensflow.measure.core.tuning import CoreTuning
 from lensflow.measure.gate import GateResult
-from lensflow.measure.pixels import results_from_json
 from lensflow.show.lines import as_html, as_text
-from lensflow.store import paths, resume
+from lensflow.store import resume
+from lensflow.store.results import read_results
 
 
 class Kept(NamedTuple):
@@ -37,7 +37,7 @@ class Kept(NamedTuple):
 
 
 _PARSE: dict[str, Callable[[Any], Any]] = {
-    "diagnostics": lambda results: results_from_json(json.dumps(results)),
+    "diagnostics": codec.decode,
     "gates": lambda results: tuple(GateResult.from_dict(g) for g in results),
     "core": CoreTuning.from_dict,
 }
@@ -60,16 +60,14 @@ def read_kept(url: str, stage: str, command: str, key: str | None = None) -> Kep
     StoreError
         If the file is there and does not hold what lensflow writes.
     """
-    if not paths.exists(url):
+    stored = read_results(url, f"run `{command}` again")
+    if stored is None:
         return Kept(None, note=f"No {stage} yet: `{command}` computes them.")
-    stored = paths.read_json(url)
-    if not isinstance(stored, Mapping) or "results" not in stored:
-        raise StoreError(f"{url}: not results of lensflow. Delete it and run `{command}` again.")
-    if key is not None and stored.get("key") != key:
+    if key is not None and stored.key != key:
         note = f"The stored {stage} belong to other pixels or settings and are left out: `{command}` renews them."
         return Kept(None, note=note)
     try:
-        return Kept(_PARSE[stage](stored["results"]), str(stored.get("code", "")))
+        return Kept(_PARSE[stage](stored.results), stored.code)
     except GateError as error:  # of another version
         return Kept(None, note=f"{url}: the stored {stage} cannot be read ({error}): `{command}` renews them.")
     except (ValueError, TypeError, KeyError, AttributeError) as error:

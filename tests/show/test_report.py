@@ -21,7 +21,6 @@ from lensflow.measure.gate import Verdict
 from lensflow.measure.pixels import DIAGNOSTICS
 from lensflow.measure.zoo import faults as zoo
 from lensflow.run import make_run
-from lensflow.run.measure import keep_results
 from lensflow.run.report import report_step
 from lensflow.run.zoo import zoo_key
 from lensflow.show import figures_images
@@ -29,6 +28,7 @@ from lensflow.show.collect import Places, RunRecord, collect
 from lensflow.show.figures import Picture
 from lensflow.show.gallery import choose_rows
 from lensflow.show.page import render, write_page
+from lensflow.store.results import keep_results
 from lensflow.store.run_folder import RunFolder
 from tests.figures import not_drawn
 from tests.show.gates_factory import ONE_OF_EACH, fitted

@@ -12,6 +12,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from lensflow import codec
 from lensflow.config import RunConfig
 from lensflow.errors import GateError
 from lensflow.injection.core import Handling, handle_core, match_controls, removed_fraction
@@ -159,12 +160,10 @@ class HandlingResult:
         return {g.name: g for g in self.gates}
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON types; NaN is None."""
-        out = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("gates", "cost", "removed")}
-        out |= self.removed.fields("removed")
-        out = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in out.items()}
-        cost = [{k: None if isinstance(v, float) and math.isnan(v) else v for k, v in c.items()} for c in self.cost]
-        return {**out, "cost": cost, "gates": [g.to_dict() for g in self.gates]}
+        """Plain JSON types; NaN is None (:mod:`lensflow.codec`)."""
+        own = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("gates", "removed")}
+        tree: dict[str, Any] = codec.encode({**own, **self.removed.fields("removed")}, self.name)
+        return {**tree, "gates": [g.to_dict() for g in self.gates]}
 
     @classmethod
     def from_dict(cls, tree: Mapping[str, Any]) -> HandlingResult:
@@ -172,10 +171,9 @@ class HandlingResult:
         known = {f.name for f in fields(cls)} | {"removed_low", "removed_high"}
         if set(tree) != known:
             raise GateError(f"not a core handling's result: keys {sorted(set(tree) ^ known)} are missing or unknown")
-        values: dict[str, Any] = {k: math.nan if v is None else v for k, v in tree.items()}
+        values = codec.decode({k: v for k, v in tree.items() if k not in ("gates", "removed_low", "removed_high")})
         values["removed"] = Estimate.from_fields(tree, "removed", tree["n_hosts"])
-        del values["removed_low"], values["removed_high"]
-        values["cost"] = tuple({k: math.nan if v is None else v for k, v in c.items()} for c in tree["cost"])
+        values["cost"] = tuple(values["cost"])
         values["gates"] = tuple(GateResult.from_dict(g) for g in tree["gates"])
         return cls(**values)
 

@@ -10,6 +10,7 @@ from enum import StrEnum
 from html import escape
 from typing import Any
 
+from lensflow import codec
 from lensflow.errors import GateError
 from lensflow.stats.estimate import Estimate
 
@@ -141,8 +142,8 @@ class GateResult:
         return replace(self, auc=area.value, auc_low=area.low, auc_high=area.high)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON types; NaN is None."""
-        tree: dict[str, Any] = _plain({f.name: getattr(self, f.name) for f in fields(self)})
+        """Plain JSON types; NaN is None (:mod:`lensflow.codec`)."""
+        tree: dict[str, Any] = codec.encode({f.name: getattr(self, f.name) for f in fields(self)}, self.name)
         return tree
 
     @classmethod
@@ -151,7 +152,7 @@ class GateResult:
         known = {f.name for f in fields(cls)}
         if set(tree) != known:
             raise GateError(f"not a gate result: keys {sorted(set(tree) ^ known)} are missing or unknown")
-        values = {k: _with_nan(v) for k, v in tree.items()}
+        values = codec.decode(tree)
         values["verdict"] = Verdict(values["verdict"])
         for name in ("strata", "coef", "box_shape", "roc_low", "roc_high", "worst", "findings"):
             values[name] = tuple(values[name])
@@ -273,23 +274,3 @@ def _explained(controls: Mapping[str, Any], threshold: float) -> tuple[bool, str
         f". The arcs explain it: against control plus noiseless arc the stamps read {found}, where a leak of "
         f"{leak['smallest_found_sigma']:g} sigma on top would be found"
     )
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(k): _plain(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(v) for v in value]
-    if isinstance(value, Verdict):
-        return str(value)
-    if isinstance(value, float):
-        return float(value) if math.isfinite(value) else None
-    return value
-
-
-def _with_nan(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {k: _with_nan(v) for k, v in value.items()}
-    if isinstance(value, list):
-        return [_with_nan(v) for v in value]
-    return math.nan if value is None else value

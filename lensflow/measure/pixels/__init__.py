@@ -16,8 +16,6 @@ from lensflow.measure.pixels.regression import Regression
 from lensflow.measure.pixels.sharpness import Sharpness
 from lensflow.measure.pixels.stratified import Stratified
 from lensflow.measure.pixels.summaries import DIAGNOSTICS, ONE_PASS, Summaries
-from lensflow.measure.pixels.summaries import from_json as results_from_json
-from lensflow.measure.pixels.summaries import to_json as results_to_json
 from lensflow.measure.pixels.visibility import Visibility
 from lensflow.stats.hostsums import HostSums
 
@@ -44,6 +42,4 @@ __all__ = [
     "Visibility",
     "alarms",
     "findings",
-    "results_from_json",
-    "results_to_json",
 ]

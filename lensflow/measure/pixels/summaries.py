@@ -1,15 +1,13 @@
-"""All diagnostics of a run together: one pass over the pairs, and strict JSON for what they say."""
+"""All diagnostics of a run together: one pass over the pairs."""
 
 from __future__ import annotations
 
 import functools
-import json
 import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
-import numpy as np
 import xarray as xr
 
 from lensflow.config import DiagnosticsConfig, InjectionConfig
@@ -155,50 +153,3 @@ def _results(
 ) -> dict[str, xr.Dataset]:
     out = {name: parts[name].result(config, seed) for name in ONE_PASS if name != "noise"}
     return {**out, "noise": parts["noise"].result(config, seed, injection)}
-
-
-def to_json(results: Mapping[str, xr.Dataset]) -> str:
-    """Strictly valid JSON of the results: NaN is null, infinities are the strings "inf" and "-inf"."""
-    tree = {
-        name: {"attrs": dict(ds.attrs), "coords": _encode(ds.coords), "data_vars": _encode(ds.data_vars)}
-        for name, ds in results.items()
-    }
-    return json.dumps(tree, allow_nan=False, indent=1)
-
-
-def from_json(text: str) -> dict[str, xr.Dataset]:
-    """Read back what :func:`to_json` wrote, with the same dtypes and attrs."""
-    return {
-        name: xr.Dataset(_decode(ds["data_vars"]), coords=_decode(ds["coords"]), attrs=ds["attrs"])
-        for name, ds in json.loads(text).items()
-    }
-
-
-def _encode(variables: Mapping[Any, xr.DataArray]) -> dict[str, Any]:
-    return {
-        str(name): {
-            "dims": list(v.dims),
-            "shape": list(v.shape),
-            "dtype": "str" if v.dtype.kind in "UOT" else v.dtype.name,
-            "attrs": dict(v.attrs),
-            "data": [_plain(x) for x in v.values.ravel().tolist()],
-        }
-        for name, v in variables.items()
-    }
-
-
-def _plain(value: Any) -> Any:
-    if not isinstance(value, float) or np.isfinite(value):
-        return value
-    return None if np.isnan(value) else str(value)
-
-
-def _decode(variables: Mapping[str, Any]) -> dict[str, Any]:
-    out = {}
-    for name, v in variables.items():
-        if v["dtype"].startswith("float"):
-            data = [np.nan if x is None else float(x) for x in v["data"]]
-        else:
-            data = v["data"]
-        out[name] = (v["dims"], np.array(data, dtype=v["dtype"]).reshape(v["shape"]), v["attrs"])
-    return out

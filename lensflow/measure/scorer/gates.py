@@ -244,7 +244,7 @@ _MEASURED = {
 def _recipe(config: ScorerConfig, scorer: str, source: str | None, seed: int, edges: Sequence[float]) -> dict[str, Any]:
     return {
         "scorer": scorer,
-        "scorer_source": source,
+        **({"scorer_source": source} if source else {}),
         "split": config.split,
         "classes": "1: stamps of injection rows; 0: their hosts' own unlensed controls, weighted by the host's stamps",
         "core_radius_pix": config.core_radius_pix,

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import math
 
@@ -60,6 +61,13 @@ def test_json_is_strict_and_comes_back_as_it_was():
     assert math.isnan(back.strata[0]["auc"])
     assert (back.coef, back.box_shape, back.roc) == (result().coef, result().box_shape, result().roc)
     assert back.roc_low == (0.0, 1.0) and math.isnan(back.roc_high[0])
+
+
+def test_infinities_come_back_and_what_would_become_nan_is_refused():
+    endless = dataclasses.replace(result(), fit={"statistic": math.inf})
+    assert GateResult.from_json(endless.to_json()).fit == {"statistic": math.inf}
+    with pytest.raises(ValueError, match=r"core_r\.recipe\.source: None"):
+        dataclasses.replace(result(), recipe={"source": None}).to_dict()
 
 
 def test_a_result_with_unknown_or_missing_keys_is_refused():
