@@ -78,6 +78,22 @@ def loads(text: str) -> Any:
     return decode(json.loads(text))
 
 
+def datasets(tree: Any) -> dict[str, xr.Dataset]:
+    """Datasets by name, of their JSON.
+
+    Raises
+    ------
+    ValueError
+        If anything in it is not a Dataset; names it.
+    """
+    if not isinstance(tree, Mapping):
+        raise ValueError("not a mapping of Datasets")
+    for name, one in tree.items():
+        if not isinstance(one, Mapping) or one.keys() != _DATASET:
+            raise ValueError(f"{name} is not a Dataset")
+    return {name: dataset(one) for name, one in tree.items()}
+
+
 def dataset(tree: Mapping[str, Any]) -> xr.Dataset:
     """Dataset of its JSON, with the same dtypes and attrs."""
     variables = {k: {n: _array(v) for n, v in tree[k].items()} for k in ("coords", "data_vars")}

@@ -73,6 +73,12 @@ def test_datasets_keep_dtypes_attrs_and_empty_arrays(dtype):
     assert back["a"].dtype == values.dtype or dtype == "U7"
 
 
+@pytest.mark.parametrize("tree", [[], {"a": 1}, {"a": {"attrs": {}, "coords": {}}}, {"a": [1]}])
+def test_what_is_no_mapping_of_datasets_is_refused(tree):
+    with pytest.raises(ValueError, match="Dataset"):
+        codec.datasets(tree)
+
+
 def test_datasets_keep_every_float():
     values = np.array([np.inf, -np.inf, np.nan, -0.0, 5e-324, 0.1], "f8")
     ds = xr.Dataset({"a": ("x", values), "b": ("x", values.astype("f4"))})

@@ -116,11 +116,6 @@ def image_metrics(columns: Mapping[str, NDArray]) -> dict[str, NDArray[np.float6
     return out
 
 
-def _over_bands(absent: NDArray[np.bool_], values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Sum over the bands that are there, shape (sample,)."""
-    return np.asarray(np.where(absent, 0, values).sum(axis=1))
-
-
 def _ratio(part: NDArray[np.float64], whole: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.divide(part, whole, out=np.full(whole.shape, np.nan), where=whole > 0)
 

@@ -66,7 +66,7 @@ def _side(config: RunConfig) -> RunSide:
         config=config,
         counts=counts,
         gates=tuple(GateResult.from_dict(g) for g in stored["gates"] or []),
-        diagnostics=codec.decode(stored["diagnostics"]) if stored["diagnostics"] else {},
+        diagnostics=codec.datasets(stored["diagnostics"]) if stored["diagnostics"] else {},
         notes=tuple(notes),
     )
 

@@ -108,7 +108,7 @@ def measure_step(
     if keep:
         keep_config(config)
     return (
-        codec.decode(found) if found is not None else {},
+        codec.datasets(found) if found is not None else {},
         [GateResult.from_dict(g) for g in gated or []],
     )
 
@@ -146,7 +146,7 @@ def _checks(config: RunConfig, diagnostics: Any, twins: Twins, arcs: ArcImages) 
     if not config.gate.checks:
         return []
     folder = RunFolder.of(config)
-    results = codec.decode(diagnostics)
+    results = codec.datasets(diagnostics)
     hosts = read_head(folder.cutouts, "cutouts", names=("host_id", "ra_deg", "dec_deg", "cell", "split"))
     rows, same_image = rows_of_splits(config)
     scale = float(read_attrs(folder.cutouts, "cutouts")["pixel_scale_arcsec"])

@@ -37,7 +37,7 @@ class Kept(NamedTuple):
 
 
 _PARSE: dict[str, Callable[[Any], Any]] = {
-    "diagnostics": codec.decode,
+    "diagnostics": codec.datasets,
     "gates": lambda results: tuple(GateResult.from_dict(g) for g in results),
     "core": CoreTuning.from_dict,
 }

@@ -116,13 +116,6 @@ def open_tables(path: str, setting: str = "survey.targets") -> Iterator[Iterator
         raise TargetError(f"{path}: cannot read the table ({type(error).__name__}: {error}).") from error
 
 
-@contextlib.contextmanager
-def open_table(path: str, setting: str = "survey.targets") -> Iterator[TableFile]:
-    """Open the first table of a file: see :func:`open_tables`."""
-    with open_tables(path, setting) as tables:
-        yield next(tables)
-
-
 def _open_fits(path: str, file: BinaryIO) -> Iterator[TableFile]:
     # Further tables are looked for when they are needed: in a gzipped file that reads all of the first.
     found = False

@@ -6,7 +6,7 @@ from astropy.io import fits
 
 from lensflow.errors import TargetError
 from lensflow.targets import read_targets
-from lensflow.targets.files import open_table
+from lensflow.targets.files import open_tables
 
 N = 7
 ROWS = np.arange(N)
@@ -42,7 +42,8 @@ def path(tmp_path):
 
 def test_values_are_those_that_astropy_reads(path):
     names = [c.name for c in columns() if c.name not in ("bits", "heap")]
-    with open_table(str(path)) as table:
+    with open_tables(str(path)) as tables:
+        table = next(tables)
         assert table.names == tuple(c.name for c in columns())
         ours = next(table.read(names))
     theirs = fits.getdata(path, 2)
@@ -59,8 +60,8 @@ def test_values_are_those_that_astropy_reads(path):
 
 @pytest.mark.parametrize("name", ["bits", "heap"])
 def test_a_column_that_holds_neither_number_nor_text_is_refused_by_name(path, name):
-    with open_table(str(path)) as table, pytest.raises(TargetError, match=rf"t\.fits: {name} has format"):
-        next(table.read([name]))
+    with open_tables(str(path)) as tables, pytest.raises(TargetError, match=rf"t\.fits: {name} has format"):
+        next(next(tables).read([name]))
 
 
 def test_a_nul_ends_a_text(tmp_path):
@@ -68,8 +69,8 @@ def test_a_nul_ends_a_text(tmp_path):
     table.writeto(tmp_path / "t.fits")
     content = (tmp_path / "t.fits").read_bytes()
     (tmp_path / "t.fits").write_bytes(content.replace(b"efgh", b"e\0gh"))
-    with open_table(str(tmp_path / "t.fits")) as opened:
-        assert next(opened.read(["text"]))["text"].tolist() == [b"abcd", b"e"]
+    with open_tables(str(tmp_path / "t.fits")) as tables:
+        assert next(next(tables).read(["text"]))["text"].tolist() == [b"abcd", b"e"]
 
 
 @pytest.mark.parametrize(

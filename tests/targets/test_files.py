@@ -8,7 +8,7 @@ from astropy.table import Table
 
 from lensflow.errors import TargetError
 from lensflow.targets import files, read_targets
-from lensflow.targets.files import expand, open_table
+from lensflow.targets.files import expand, open_tables
 
 N = 57
 
@@ -47,8 +47,8 @@ def test_chunks_of_any_size_give_the_same_targets(tmp_path, monkeypatch, ending)
     monkeypatch.setattr(files, "CHUNK_ROWS", 10)
     monkeypatch.setattr(files, "CHUNK_BYTES", 4 * 300)
     if "csv" not in ending:
-        with open_table(path) as opened:
-            assert [len(c["RA"]) for c in opened.read(["RA"])][:5] == [10] * 5
+        with open_tables(path) as tables:
+            assert [len(c["RA"]) for c in next(tables).read(["RA"])][:5] == [10] * 5
     assert read_targets(path).identical(whole)
     assert whole["host_id"].values[3] == "10000-300003-3" and whole["type"].values[1] == "DEV"
     np.testing.assert_allclose(whole["ebv"].values, table()["EBV"], rtol=1e-6)

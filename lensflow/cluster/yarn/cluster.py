@@ -177,11 +177,6 @@ class YarnCluster(Cluster):
             )
 
     @property
-    def app_id(self) -> str:
-        """YARN's id of the application."""
-        return self._app_id
-
-    @property
     def scheduler_address(self) -> str:
         """Address of the scheduler."""
         return self._address
