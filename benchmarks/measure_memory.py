@@ -22,7 +22,7 @@ ROWS, HOSTS = 8, 2
 
 def measure(n_regions: int) -> None:
     """Make a run of so many regions, without timing it; then measure and gate it on two workers."""
-    from lensflow.api import write_pairs
+    from lensflow.api import inject, write_pairs
     from lensflow.cluster import connect
     from lensflow.config import load_config
     from lensflow.manifest.build import build_manifest
@@ -46,7 +46,7 @@ def measure(n_regions: int) -> None:
         few = make_cutouts(min(n_hosts, 64), size=32)
         cutouts = few.isel(host=np.arange(n_hosts) % few.sizes["host"])
         cutouts["host_id"] = ("host", np.array([f"h{i:07d}" for i in range(n_hosts)]))
-        write_pairs(cutouts, build_manifest(cutouts, config), config)
+        write_pairs(inject(cutouts, build_manifest(cutouts, config), config), config)
         with connect(config.cluster) as client:
             client.run(_reset_peak)
             _reset_peak()

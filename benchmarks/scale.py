@@ -16,7 +16,7 @@ import time
 import numpy as np
 import psutil
 
-from lensflow.api import write_pairs
+from lensflow.api import inject, write_pairs
 from lensflow.cluster import connect
 from lensflow.config import ClusterConfig, load_config
 from lensflow.manifest.build import build_manifest
@@ -80,7 +80,8 @@ def chain(n_rows: int, workers: int) -> float:
         cutouts["host_id"] = ("host", np.array([f"h{i:07d}" for i in range(n_hosts)]))
         manifest = build_manifest(cutouts, config)
         with connect(config.cluster):
-            write_pairs(cutouts.isel(host=slice(0, 2)), manifest.isel(sample=slice(0, 4)), _warm(config, out))
+            warm = inject(cutouts.isel(host=slice(0, 2)), manifest.isel(sample=slice(0, 4)), _warm(config, out))
+            write_pairs(warm, _warm(config, out))
             freeze_cutouts(cutouts, config)
             freeze_manifest(manifest, config)
             start = time.perf_counter()

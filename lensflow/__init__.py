@@ -4,7 +4,7 @@
 >>> config = lf.load_config("run.yaml")
 >>> cutouts = lf.cut(config)
 >>> manifest = lf.plan_injections(cutouts, config)
->>> pairs = lf.write_pairs(cutouts, manifest, config)
+>>> pairs = lf.write_pairs(lf.inject(cutouts, manifest, config), config)
 >>> lf.gate(pairs, config)
 """
 

@@ -7,17 +7,16 @@ from __future__ import annotations
 
 import itertools
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
 import dask
 import numpy as np
 import xarray as xr
-from numpy.typing import ArrayLike
 
 from lensflow.cluster import connect, dashboard_link
-from lensflow.config import InjectionConfig, RunConfig, SplitsConfig, SurveyConfig, load_config
+from lensflow.config import InjectionConfig, RunConfig, load_config
 from lensflow.errors import StoreError
 from lensflow.injection.core import Handling, handle_core, mask_batch, unmasked_arcs
 from lensflow.manifest.build import build_manifest
@@ -41,9 +40,6 @@ from lensflow.measure.scorer.scorer import ScoreBlock, as_scorer, score_block
 from lensflow.run import compare_step as compare_runs
 from lensflow.run import (
     cut_step,
-    freeze_cutouts,
-    freeze_manifest,
-    inject_step,
     make_run,
     open_run,
     plan_step,
@@ -52,23 +48,22 @@ from lensflow.run import (
     tune_core_step,
     zoo_step,
 )
-from lensflow.run import inject as _inject
 from lensflow.run import verify_step as verify
 from lensflow.run.gate_rows import GateRows
+from lensflow.run.import_stamps import import_stamps
+from lensflow.run.lazy import CHUNK
+from lensflow.run.lazy import inject as _inject
 from lensflow.run.score import with_split
-from lensflow.run.sources import in_store_order
 from lensflow.run.tree import Tree
 from lensflow.run.twins import portraits_of_pairs, twins_of_pairs
+from lensflow.run.write_pairs import write as _write
 from lensflow.show import brightness, core_handling
 from lensflow.show.figures import Picture
 from lensflow.store.open import open_cutouts, open_manifest, open_pairs, with_host_ids
 from lensflow.store.resume import code_fingerprint
-from lensflow.survey.copies import refuse_copies
 from lensflow.survey.crop import crop
-from lensflow.survey.photometry import with_measurements
 from lensflow.survey.psf_audit import psf_audit
-from lensflow.survey.stamps import as_cube, stamps_from_cubes
-from lensflow.targets.stamp_hosts import hosts_of_arrays
+from lensflow.targets.in_memory import Targets
 
 __all__ = [
     "SourceBank",
@@ -111,106 +106,31 @@ __all__ = [
 ]
 
 
-def cut(config: RunConfig) -> xr.Dataset:
+def cut(config: RunConfig, targets: Targets | None = None) -> xr.Dataset:
     """Cut every target of a config's survey; one row per target, whatever happened to it.
 
     Runs on the Dask client in force (see :func:`connect`), in threads without one.
 
+    Parameters
+    ----------
+    config : RunConfig
+    targets : xarray Dataset, astropy Table or pandas DataFrame, optional
+        In place of ``survey.targets``, which is then left out of the config. Its columns are found, checked and
+        converted from their units as those of a file are (``survey.columns``, ``survey.missing_values``): units are
+        those of a Table's columns, and of ``attrs["units"]`` in a Dataset.
+
     Returns
     -------
     Dataset with dims host, band, y, x: as :func:`open_cutouts`.
-    """
-    return cut_step(config)
-
-
-def import_stamps(
-    images: Mapping[str, ArrayLike],
-    *,
-    pixel_scale_arcsec: float,
-    psfsize_arcsec: Mapping[str, float] | None = None,
-    psf_images: Mapping[str, ArrayLike] | None = None,
-    zero_point: float | Mapping[str, float] | None = None,
-    host_id: ArrayLike | None = None,
-    ra_deg: ArrayLike | None = None,
-    dec_deg: ArrayLike | None = None,
-    z_lens: ArrayLike | None = None,
-    sigma_v_km_s: ArrayLike | None = None,
-    x_center: float | None = None,
-    y_center: float | None = None,
-    stamp_size: int = 64,
-    seed: int = 1,
-    host_shapes: bool = False,
-) -> xr.Dataset:
-    """Make cutouts from stamps without WCS, weights or PSF.
-
-    The hosts of the result are sorted by split, sky cell and name, **not in the caller's order**: ``host_id`` says
-    which is which (``attrs["order"]`` says so too).
-
-    The noise is estimated from each stamp's outer pixels and the PSF size is the given one; both are flagged as
-    assumed. (FITS cubes go through a config's ``survey.stamps``, which ends here too.)
-
-    Parameters
-    ----------
-    images : mapping
-        Band -> array (host, y, x), nMgy/pixel, or counts with ``zero_point``. One stamp (y, x) is one host.
-    pixel_scale_arcsec : float
-    psfsize_arcsec : mapping
-        Band -> FWHM of the Gaussian with the PSF's noise-equivalent area; for bands without ``psf_images``.
-    psf_images : mapping, optional
-        Band -> PSF images at the stamps' pixel scale: one (y, x) for all, or one per host (host, y, x).
-    zero_point : float or mapping, optional
-        AB magnitude of one unit of the arrays, for all bands or by band; 22.5 (nanomaggies) without.
-    host_id : array_like of str, optional
-        Names, unique; ``stamp-00000`` and so on without.
-    ra_deg, dec_deg : array_like, optional
-        Positions, degrees, ICRS; NaN where unknown. Hosts with positions are split by sky cell, and those that lie
-        closer than a stamp's diagonal to a host of another split go to the guard band; others are cells of their own.
-    z_lens, sigma_v_km_s : array_like, optional
-        Redshift and velocity dispersion of each host; NaN where unknown.
-    x_center, y_center : float, optional
-        The target's pixel in the arrays; their middle without.
-    stamp_size : int
-        Pixels of the stamps that are cut out of the arrays.
-    seed : int
-        Of the train / val / test split.
-    host_shapes : bool
-        Measure axis ratio and angle of the hosts' light, for ``plan.lens_shape: host_light`` (10 ms a host).
-
-    Returns
-    -------
-    Dataset with dims host, band, y, x: as :func:`open_cutouts`, in memory. Hosts are sorted by split, brick, cell and
-    name, not kept in the caller's order: select them by the coordinate ``host_id``.
 
     Raises
     ------
-    SurveyError
-        If the arrays differ in shape, a stamp does not fit, or a name stands twice.
-    CopiedStampsError
-        If stamps are copies of others to the bit, turned, mirrored or moved ones too; its ``rows`` says which.
-    TargetError
-        If there are more or fewer names, positions, redshifts or dispersions than stamps, or a position is none.
-
-    Warns
-    -----
-    LensflowWarning
-        If stamps show the same pixels in other bits (noise on top, other units), naming them.
+    ConfigError
+        If targets are given twice or not at all, or with ``survey.stamps`` or ``survey.synthetic``.
+    TargetError, SurveyError
+        For a table or a survey that cannot be used.
     """
-    cubes = {band: as_cube(values, band, zero_point) for band, values in images.items()}
-    n = len(next(iter(cubes.values())))
-    hosts = hosts_of_arrays(n, len(cubes), host_id, ra_deg, dec_deg, z_lens, sigma_v_km_s)
-    names = hosts["host_id"].values
-    # Only the settings of stamps matter here; the root is never looked at.
-    survey = SurveyConfig(root="-", targets="-", stamp_size=stamp_size)
-    out = stamps_from_cubes(cubes, names, psfsize_arcsec or {}, x_center, y_center, survey,
-                            {band: (values, {}) for band, values in (psf_images or {}).items()},
-                            float(pixel_scale_arcsec))  # fmt: skip
-    refuse_copies(out, hosts["ra_deg"].values, hosts["dec_deg"].values, float(pixel_scale_arcsec))
-    out = with_measurements(out.assign_attrs(pixel_scale_arcsec=float(pixel_scale_arcsec)), host_shapes)
-    out = out.assign({name: hosts[name].variable for name in hosts.data_vars})
-    placed = bool(np.isfinite(hosts["ra_deg"].values).any())
-    guard = float(np.sqrt(2)) * stamp_size * pixel_scale_arcsec if placed else 0.0
-    order = "hosts are sorted by split, sky cell and name, not as they were given; host_id says which is which"
-    return in_store_order(out, SplitsConfig(), seed, guard).set_coords("host_id").assign_attrs(order=order)
+    return cut_step(config, targets=targets)
 
 
 def plan_injections(cutouts: xr.Dataset, config: RunConfig, sources: SourceBank | None = None) -> xr.Dataset:
@@ -251,44 +171,73 @@ def inject(
     cutouts: xr.Dataset,
     manifest: xr.Dataset,
     config: RunConfig | InjectionConfig | None = None,
-    chunk: int = 64,
+    chunk: int = CHUNK,
     sources: SourceBank | None = None,
 ) -> xr.Dataset:
     """Inject lazily: arc, stamp, ctrl and metrics are computed when they are asked for.
 
     Parameters
     ----------
-    cutouts, manifest : Dataset
+    cutouts : Dataset
+        As opened by :func:`open_cutouts` (a chunk then reads its own hosts), or in memory.
+    manifest : Dataset
+        Any rows of a manifest of these cutouts, in any order, in memory or lazy.
     config : RunConfig or InjectionConfig, optional
         A RunConfig also rounds the pixels as its ``store.quantize`` says.
     chunk : int
-        Samples rendered together; results do not depend on it.
+        Samples rendered together, about 0.2 MB each in three bands of 64 x 64 pixels; results do not depend on it.
     sources : SourceBank, optional
         Where the images of rows with a ``src_id`` come from; by default what a RunConfig's ``plan.sources`` names.
 
     Returns
     -------
-    Dataset with dims sample, band, y, x.
+    Dataset with dims sample, band, y, x; :func:`write_pairs` stores it. A chunk is one Dask task, and one more for each
+    array that is computed: five for arc, stamp, ctrl and has_data.
+
+    Raises
+    ------
+    ConfigError
+        If ``chunk`` is not positive.
+    ManifestError
+        If there are no rows, or one is of a host that these cutouts have not, or have under another name; of a lazy
+        manifest when the pairs are computed.
     """
     if isinstance(config, RunConfig):
         return _inject(cutouts, manifest, config.injection, chunk, sources or bank_of(config), config.store)
     return _inject(cutouts, manifest, config, chunk, sources)
 
 
-def write_pairs(cutouts: xr.Dataset, manifest: xr.Dataset, config: RunConfig) -> xr.Dataset:
-    """Inject a manifest and store the pairs in ``config.out``, region by region, resumable.
+def write_pairs(pairs: xr.Dataset, config: RunConfig) -> xr.Dataset:
+    """Store what :func:`inject` gave in ``config.out``, region by region, resumable.
 
-    Cutouts that are not those of the run folder yet (imported stamps, a subset) are stored there first, and the
-    manifest is frozen there.
+    The pairs know the cutouts and the manifest that they are made of. Cutouts that are not those of the run folder yet
+    (imported stamps, a subset) are stored there first, the manifest is frozen there, and then one task a region renders
+    and writes the bits of ``pairs``, whose chunks do not matter. What is stored is always what ``pairs`` is: pairs
+    changed after :func:`inject`, or made with other settings than the config's, are refused.
+
+    Parameters
+    ----------
+    pairs : Dataset
+        As :func:`inject` gave it. To leave out or edit rows, do it in the manifest, before.
+    config : RunConfig
+        The one that the pairs were made with, but for ``out`` and what decides no bit.
 
     Returns
     -------
     Dataset
         As :func:`open_pairs`.
+
+    Raises
+    ------
+    StoreError
+        If the pairs are not exactly what :func:`inject` gave, naming what was changed; StaleStoreError if the folder
+        holds other cutouts, another manifest or other pairs.
+    ConfigError
+        If the config would write other bits, naming the setting.
+    ManifestError
+        If a row cannot be rendered, or rows are not sorted by host.
     """
-    freeze_cutouts(cutouts, config)
-    freeze_manifest(manifest, config)
-    return inject_step(config)
+    return _write(pairs, config)
 
 
 def diagnose(pairs: xr.Dataset, config: RunConfig, cutouts: xr.Dataset | None = None) -> dict[str, xr.Dataset]:

@@ -30,7 +30,6 @@ def test_every_wrong_setting_is_named_at_once():
     [
         ({"survey": {**BASE["survey"], "stamp_size": 0}}, "survey.stamp_size"),
         ({"survey": {}}, "exactly one of root, stamps, synthetic"),
-        ({"survey": {"root": "s"}}, "targets is needed"),
         ({"bands": ["g", "g"]}, "named twice"),
         ({"bands": []}, "bands"),
         ({"plan": {"theta_e_arcsec": [0.0]}}, "plan.theta_e_arcsec"),

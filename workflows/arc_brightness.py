@@ -30,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with lf.connect(config.cluster):
         cutouts = lf.cut(config)
         manifest = lf.plan_injections(cutouts, config)
-        pairs = lf.write_pairs(cutouts, manifest, config)
+        pairs = lf.write_pairs(lf.inject(cutouts, manifest, config), config)
         ends = config.plan.src_mag_range
         if ends is None:
             parser.error("the config needs plan.src_mag_range: the magnitudes to cut into bins")

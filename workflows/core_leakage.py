@@ -27,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with lf.connect(config.cluster):
         cutouts = lf.cut(config)
         manifest = lf.plan_injections(cutouts, config)
-        pairs = lf.write_pairs(cutouts, manifest, config)
+        pairs = lf.write_pairs(lf.inject(cutouts, manifest, config), config)
         results = lf.measure_core(pairs, config)
 
     claims = lf.core_claims(results)

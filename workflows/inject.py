@@ -29,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with lf.connect(cluster) as client:
         if link := lf.dashboard_link(client, cluster):
             print(f"Dask dashboard: {link}")
-        pairs = lf.write_pairs(cutouts, manifest, config)
+        pairs = lf.write_pairs(lf.inject(cutouts, manifest, config), config)
 
     print(
         f"{manifest.sizes['sample']} pairs in {config.out}, of which {pairs.attrs['n_sealed']} in the sealed test split"

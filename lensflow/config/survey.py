@@ -76,7 +76,9 @@ class SurveyConfig(Section):
         "auto", description="how remote files are read: the byte ranges of the touched tiles, whole, or the faster one"
     )
     targets: str | tuple[str, ...] | None = Field(
-        None, description="target table, CSV, ECSV, FITS, parquet or VOTable: a URL, a glob, or a list of them"
+        None,
+        description="target table, CSV, ECSV, FITS, parquet or VOTable: a URL, a glob, or a list of them; needed with "
+        "root, but where lf.cut(config, targets=...) gets a table in memory",
     )
     columns: dict[str, str] = Field(default_factory=dict, description="lensflow name -> column of the table")
     missing_values: tuple[float | str, ...] = Field(
@@ -154,8 +156,6 @@ class SurveyConfig(Section):
         given = [n for n in ("root", "stamps", "synthetic") if getattr(self, n) is not None]
         if len(given) != 1:
             raise ValueError(f"give exactly one of root, stamps, synthetic (given: {', '.join(given) or 'none'})")
-        if self.root is not None and self.targets is None:
-            raise ValueError("targets is needed with root: a table with ra_deg and dec_deg")
         return self
 
 

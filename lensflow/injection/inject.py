@@ -21,10 +21,12 @@ from lensflow.lensing.noise import PURPOSE, arc_noise, gain_from_exposure, gain_
 from lensflow.lensing.render import Rendering, Sources, render
 from lensflow.rng import key_words
 
-_NEEDED = (
+# Variables of the cutouts that an injection reads, and those that it reads where they are there.
+NEEDED = (
     "image", "invvar", "covered", "nexp", "noise_correlation_factor", "status", "band_reasons", "bad_pixel_frac",
     "psf_source", "aperture_flux_nmgy",
 )  # fmt: skip
+OPTIONAL = ("sigma_v_km_s", "psf_kernel")
 
 
 def combine(ctrl: NDArray[np.float32], arc: NDArray[np.float32], noise: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -137,7 +139,7 @@ def inject_block(
         Naming the first row that cannot be rendered.
     """
     config = config or InjectionConfig()
-    schema.check("cutouts", hosts, _NEEDED)
+    schema.check("cutouts", hosts, NEEDED)
     bands = [str(b) for b in manifest["band"].values]
     columns = {v.name: manifest[v.name].values for v in schema.MANIFEST}
     rows = rows_of_hosts(hosts, columns["host_index"])

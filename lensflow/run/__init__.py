@@ -10,7 +10,8 @@ if TYPE_CHECKING:
     from lensflow.run.compare import compare_step
     from lensflow.run.cut import cut_step, freeze_cutouts
     from lensflow.run.doctor import doctor
-    from lensflow.run.inject import inject, inject_step
+    from lensflow.run.inject import inject_step
+    from lensflow.run.lazy import inject
     from lensflow.run.make_run import RunResults, make_run
     from lensflow.run.measure import diagnose_step, gate_step, measure_step
     from lensflow.run.open_run import Run, open_run
@@ -38,7 +39,7 @@ _MODULES = {
     "freeze_cutouts": "cut",
     "freeze_manifest": "plan",
     "gate_step": "measure",
-    "inject": "inject",
+    "inject": "lazy",
     "inject_step": "inject",
     "make_run": "make_run",
     "measure_step": "measure",

@@ -10,9 +10,10 @@ import xarray as xr
 from lensflow import schema
 from lensflow.config import RunConfig, fingerprint
 from lensflow.errors import SurveyError
+from lensflow.injection.inject import NEEDED, OPTIONAL
 from lensflow.run.execute import Progress, Stopwatch, peak_rss_mb, run_tasks, silent
 from lensflow.run.identity import keep_config, refuse_other_cut
-from lensflow.run.sources import dataset_content, find_targets, pixel_scale_arcsec, survey_layout
+from lensflow.run.sources import check_tables, dataset_content, find_targets, pixel_scale_arcsec, survey_layout
 from lensflow.schema import PsfSource, Reason, Status, reason_names
 from lensflow.store import create, objects, paths, receipts, resume
 from lensflow.store.lease import Held, hold
@@ -26,6 +27,7 @@ from lensflow.survey.photometry import with_measurements
 from lensflow.survey.psf_ratio import map_psfsizes, sample_bricks
 from lensflow.survey.psfsize import REFERENCE_BAND, measured_band_ratio
 from lensflow.survey.stamps import read_stamps
+from lensflow.targets.in_memory import Targets
 
 # Lines about single files in the error of a run that stops.
 MESSAGES_SHOWN = 5
@@ -33,7 +35,7 @@ MESSAGES_SHOWN = 5
 HOSTS_SHOWN, FEW_HOSTS = 5, 3
 
 
-def cut_step(config: RunConfig, progress: Progress = silent) -> xr.Dataset:
+def cut_step(config: RunConfig, progress: Progress = silent, *, targets: Targets | None = None) -> xr.Dataset:
     """Cut every target of a config's survey into its cutouts store; finished regions are not done again.
 
     Parameters
@@ -41,6 +43,8 @@ def cut_step(config: RunConfig, progress: Progress = silent) -> xr.Dataset:
     config : RunConfig
         ``survey.root`` (bricks), ``survey.synthetic`` (bricks that are written first) or ``survey.stamps``.
     progress : callable, optional
+    targets : Dataset, Table or DataFrame, optional
+        In place of ``survey.targets``.
 
     Returns
     -------
@@ -49,18 +53,21 @@ def cut_step(config: RunConfig, progress: Progress = silent) -> xr.Dataset:
 
     Raises
     ------
+    ConfigError
+        If targets are given twice, or not at all.
     TargetError, SurveyError, StoreError
         For input that cannot be used, when more hosts fail than ``survey.failure_budget`` allows, or when another
         run is at work in the folder.
     """
+    check_tables(config, targets)
     with hold(RunFolder.of(config).root) as held:
-        return _cut(config, progress, held)
+        return _cut(config, progress, held, targets)
 
 
-def _cut(config: RunConfig, progress: Progress, held: Held) -> xr.Dataset:
+def _cut(config: RunConfig, progress: Progress, held: Held, table: Targets | None) -> xr.Dataset:
     folder = RunFolder.of(config)
     refuse_other_cut(config)  # before a synthetic survey is written
-    targets, inputs = find_targets(config, progress)
+    targets, inputs = find_targets(config, progress, table)
     identity = resume.identity(config, "cutouts", inputs)
     stamp, n_hosts = fingerprint(identity), targets.sizes["host"]
     resuming = resume.may_resume(folder.cutouts, identity)
@@ -146,7 +153,7 @@ def _freeze(cutouts: xr.Dataset, config: RunConfig, held: Held) -> None:
     opened = cutouts.attrs.get("fingerprint")
     if opened and paths.group_exists(folder.cutouts):
         stored = open_cutouts(folder.cutouts)
-        if stored.attrs["fingerprint"] == opened and stored.sizes == cutouts.sizes:
+        if stored.attrs["fingerprint"] == opened and same_hosts(cutouts, stored):
             return
     block = cutouts.compute()
     identity = resume.identity(config, "cutouts", {"cutouts": dataset_content(block)})
@@ -157,6 +164,23 @@ def _freeze(cutouts: xr.Dataset, config: RunConfig, held: Held) -> None:
     regions = stored_regions(folder.cutouts, "cutouts")
     for region in receipts.unfinished_regions(folder.receipts("cutouts"), regions, stamp):
         _write(config, block.isel(host=region.slice), region, stamp, Stopwatch(), held.guard)
+
+
+def same_hosts(cutouts: xr.Dataset, stored: xr.Dataset) -> bool:
+    """Whether cutouts that were opened from a store are still the store's, in all that pairs depend on."""
+    if cutouts.sizes != stored.sizes:
+        return False
+    for name in ("host_id", *NEEDED, *OPTIONAL):
+        if (name in cutouts.variables) != (name in stored.variables):
+            return False
+        if name not in stored.variables:
+            continue
+        one, other = cutouts[name].variable, stored[name].variable
+        if one.chunks is not None and getattr(one.data, "name", "") == getattr(other.data, "name", None):
+            continue  # the name of a store's array has its fingerprint
+        if not bool(one.equals(other)):
+            return False
+    return True
 
 
 def _create(config: RunConfig, head: xr.Dataset, identity: dict[str, Any], attrs: dict[str, Any], held: Held) -> None:

@@ -1,23 +1,19 @@
-"""Inject every row of the manifest: lazily for notebooks, region by region into the pairs store for runs."""
+"""Inject every row of the manifest, region by region into the pairs store."""
 
 from __future__ import annotations
 
 from typing import Any
 
-import dask.array as da
 import numpy as np
 import xarray as xr
-from dask import delayed
 from numpy.typing import NDArray
 
 from lensflow import schema
-from lensflow.config import InjectionConfig, RunConfig, StoreConfig, fingerprint
+from lensflow.config import RunConfig, fingerprint
 from lensflow.injection import inject_block
-from lensflow.injection.inject import rows_of_hosts
 from lensflow.injection.metrics import invariant_failures
 from lensflow.injection.rounding import as_stored, rounding_attrs
 from lensflow.manifest.image_sources import bank_of
-from lensflow.manifest.source_bank import SourceBank
 from lensflow.run.execute import Progress, Stopwatch, peak_rss_mb, run_tasks, silent
 from lensflow.run.extend import extend_pairs, parts_of
 from lensflow.run.identity import cutouts_content, keep_config, pairs_identity
@@ -34,69 +30,6 @@ from lensflow.store.open import (
 from lensflow.store.receipts import Receipt
 from lensflow.store.regions import Region, Regions
 from lensflow.store.run_folder import RunFolder, rows_of_a_region
-
-
-def inject(
-    cutouts: xr.Dataset,
-    manifest: xr.Dataset,
-    config: InjectionConfig | None = None,
-    chunk: int = 64,
-    sources: SourceBank | None = None,
-    store: StoreConfig | None = None,
-) -> xr.Dataset:
-    """Inject lazily: pairs as Dask arrays, rendered chunk by chunk when they are computed.
-
-    Parameters
-    ----------
-    cutouts : Dataset
-        As opened by ``open_cutouts``, or in memory.
-    manifest : Dataset
-        Any rows of a manifest, sorted by host.
-    config : InjectionConfig, optional
-    chunk : int
-        Samples rendered together; the result does not depend on it.
-    sources : SourceBank, optional
-        Where the images of rows with a ``src_id`` come from.
-    store : StoreConfig, optional
-        Its rounding is applied; nothing is rounded without.
-
-    Returns
-    -------
-    Dataset with dim sample: ``arc``, ``stamp``, ``ctrl``, ``has_data`` (sample, band, y, x), metrics and flags
-    lazy, and the manifest's columns. The bits are those that :func:`inject_step` stores.
-    """
-    config, store = config or InjectionConfig(), store or StoreConfig()
-    cutouts = cutouts.assign_coords(host_index=("host", np.arange(cutouts.sizes["host"])))
-    n, shape = manifest.sizes["sample"], tuple(cutouts.sizes[d] for d in ("band", "y", "x"))
-    variables = (
-        *schema.PAIRS, schema.CTRL, schema.HAS_DATA, *schema.METRICS, *schema.ROUNDING, *schema.FLAGS
-    )  # fmt: skip
-    parts: dict[str, list[da.Array]] = {v.name: [] for v in variables}
-    for start in range(0, n, chunk):
-        rows = manifest.isel(sample=slice(start, start + chunk))
-        # One narrow slice of hosts a chunk, passed as lazy arrays: Dask reads them as part of the graph.
-        hosts = cutouts.isel(host=np.unique(rows["host_index"].values))
-        block = delayed(_pairs_of, pure=False)(hosts, rows, config, sources, store)
-        for v in variables:
-            size = (rows.sizes["sample"], *{1: (), 2: shape[:1], 4: shape}[len(v.dims)])
-            parts[v.name].append(da.from_delayed(block[v.name].data, size, dtype=v.dtype))
-    out = manifest.copy()
-    for v in variables:
-        out[v.name] = (v.dims, da.concatenate(parts[v.name]), v.attrs)
-    out.attrs["pixel_scale_arcsec"] = cutouts.attrs["pixel_scale_arcsec"]
-    return out
-
-
-def _pairs_of(
-    hosts: xr.Dataset,
-    manifest: xr.Dataset,
-    config: InjectionConfig,
-    sources: SourceBank | None,
-    store: StoreConfig,
-) -> xr.Dataset:
-    block = as_stored(inject_block(hosts, manifest, config, sources), hosts, manifest, store)
-    has_data = hosts["invvar"].values[rows_of_hosts(hosts, manifest["host_index"].values)] > 0
-    return block.assign(has_data=(schema.HAS_DATA.dims, has_data, schema.HAS_DATA.attrs))
 
 
 def inject_step(config: RunConfig, progress: Progress = silent) -> xr.Dataset:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from lensflow import rng, schema
 from lensflow.config import RunConfig, SplitsConfig, fingerprint
-from lensflow.errors import SurveyError, TargetError
+from lensflow.errors import ConfigError, SurveyError, TargetError
 from lensflow.run.execute import Progress, run_tasks
 from lensflow.store import create, paths, resume
 from lensflow.store.run_folder import RunFolder
@@ -25,7 +25,13 @@ from lensflow.survey.stamps import read_stamps
 from lensflow.survey.synthetic import bricks as synthetic
 from lensflow.targets import read_targets
 from lensflow.targets.brick_table import brick_tables, check_computed_bricks
+from lensflow.targets.in_memory import Targets
 from lensflow.targets.splits import assign_splits, check_splits, guard_band, region_cells, sky_cells, split_counts
+
+_NO_TABLE = (
+    "survey.targets is needed with survey.root: a table with ra_deg and dec_deg. A run whose targets were given in "
+    "Python is cut by lf.cut(config, targets=table)."
+)
 
 
 def survey_layout(config: RunConfig) -> Layout:
@@ -36,8 +42,17 @@ def survey_layout(config: RunConfig) -> Layout:
     return Layout(config.survey.root, config.survey.layout)
 
 
-def find_targets(config: RunConfig, progress: Progress) -> tuple[xr.Dataset, dict[str, str]]:
+def find_targets(
+    config: RunConfig, progress: Progress, table: Targets | None = None
+) -> tuple[xr.Dataset, dict[str, str]]:
     """Targets of a run, as the store orders them, and fingerprints of every input that the cutting reads.
+
+    Parameters
+    ----------
+    config : RunConfig
+    progress : callable
+    table : Dataset, Table or DataFrame, optional
+        In place of ``survey.targets``.
 
     Returns
     -------
@@ -52,7 +67,7 @@ def find_targets(config: RunConfig, progress: Progress) -> tuple[xr.Dataset, dic
     if config.survey.stamps is not None:
         targets, inputs = _stamp_targets(config)
     else:
-        targets, inputs = _brick_targets(config, progress)
+        targets, inputs = _brick_targets(config, progress, table)
     targets = in_store_order(targets, config.splits, config.seed, guard_arcsec(config, targets))
     targets = take_fraction(targets, config.survey.fraction)
     inputs["targets"] = dataset_content(targets)
@@ -69,11 +84,37 @@ def count_targets(config: RunConfig, targets: xr.Dataset | None = None) -> int:
     return int(_in_fraction(targets, survey.fraction).sum())
 
 
-def table_targets(config: RunConfig, table: str | None = None) -> xr.Dataset:
-    """Targets of a config's tables, selected and cut as it says; of another table in their place if one is given."""
+def check_tables(config: RunConfig, table: Targets | None) -> None:
+    """Refuse a run of bricks without a table of targets, or with two; and a table for hosts that are not in bricks.
+
+    Raises
+    ------
+    ConfigError
+    """
     survey = config.survey
-    path = table or survey.targets
-    assert path is not None
+    if survey.root is not None and (table is None) == (survey.targets is None):
+        raise ConfigError(
+            _NO_TABLE if table is None else
+            f"targets: a table is given, and survey.targets names {survey.targets}. Leave one of them out: the run "
+            "folder keeps the config, which should not name a table that was not read."
+        )  # fmt: skip
+    if survey.root is None and table is not None:
+        kind = "survey.stamps" if survey.stamps is not None else "survey.synthetic"
+        raise ConfigError(f"targets: {kind} brings its own hosts. Leave targets out, or name bricks in survey.root.")
+
+
+def table_targets(config: RunConfig, table: str | Targets | None = None) -> xr.Dataset:
+    """Targets of a config's tables, selected and cut as it says; of another table in their place if one is given.
+
+    Raises
+    ------
+    ConfigError
+        If there is no table.
+    """
+    survey = config.survey
+    path = survey.targets if table is None else table
+    if path is None:
+        raise ConfigError(_NO_TABLE)
     return read_targets(path, config.bands, survey.columns, survey.selection, survey.brick_cuts, survey.missing_values)
 
 
@@ -91,7 +132,7 @@ def _brick_tables(targets: xr.Dataset, root: str) -> list[str]:
     return brick_tables(root) if local and targets.attrs.get("computed_bricks") else []
 
 
-def _brick_targets(config: RunConfig, progress: Progress) -> tuple[xr.Dataset, dict[str, str]]:
+def _brick_targets(config: RunConfig, progress: Progress, given: Targets | None) -> tuple[xr.Dataset, dict[str, str]]:
     survey = config.survey
     if survey.synthetic is not None:
         targets = table_targets(config, _write_synthetic(config, progress))
@@ -99,7 +140,7 @@ def _brick_targets(config: RunConfig, progress: Progress) -> tuple[xr.Dataset, d
         assert survey.root is not None
         if not survey.root.startswith(("http://", "https://")) and not paths.exists(survey.root):
             raise SurveyError(f"survey.root: no such folder: {survey.root}. Where do the survey's bricks lie?")
-        targets = table_targets(config)
+        targets = table_targets(config, given)
         table = next((t for t in _brick_tables(targets, survey.root) if paths.exists(t)), None)
         if table is not None:
             check_computed_bricks(targets, table)

@@ -440,11 +440,13 @@ def read_head(url: str, store: str, rows: slice = slice(None), names: Sequence[s
 def read_host_block(url: str, first: int, stop: int) -> xr.Dataset:
     """Pixels and measurements of hosts ``first:stop`` of a cutouts store, in memory, with coordinate ``host_index``.
 
-    What stood in their catalogue is left out: no pixel depends on it, and it is read in other chunks.
+    What stood in their catalogue is left out but for ``sigma_v_km_s``, which a flag of pairs goes by.
     """
     group = _group(url, "cutouts")
     rows = slice(first, stop)
     data = _tables(url, "cutouts", group, rows, head=False) | _pixels(url, "cutouts", group, rows)
+    head = (v for v in LAYOUTS["cutouts"].head if v.name == "sigma_v_km_s" and v.name in group)
+    data |= {v.name: (v.dims, v.decode(_read(url, group, v.name, rows)), v.attrs) for v in head}
     coords = {"band": group_bands(group), "host_index": ("host", np.arange(first, stop))}
     return xr.Dataset(data, coords=coords, attrs={"pixel_scale_arcsec": group.attrs["pixel_scale_arcsec"]})
 

@@ -14,12 +14,13 @@ from lensflow.errors import LensflowWarning, TargetError, did_you_mean
 from lensflow.targets import selection as sel
 from lensflow.targets.duplicates import first_of_each, repeated
 from lensflow.targets.files import expand
+from lensflow.targets.in_memory import Targets, table_of
 from lensflow.targets.reader import Reader, as_dataset
 from lensflow.targets.values import Missing
 
 
 def read_targets(
-    path: str | Sequence[str],
+    path: str | Sequence[str] | Targets,
     bands: Sequence[str] = ("g", "r", "z"),
     columns: Mapping[str, str] | None = None,
     selection: str | None = None,
@@ -33,10 +34,11 @@ def read_targets(
 
     Parameters
     ----------
-    path : str or sequence of str
-        CSV (ECSV, TSV, blanks), FITS, parquet or VOTable, target tables or sweep and tractor catalogues; any fsspec
-        URL, globs too. Units that a table states are converted. Without a host id or a brick name, both are made from
-        the position (:mod:`lensflow.targets.brick_names`), and a :class:`LensflowWarning` says so.
+    path : str, sequence of str, Dataset, Table or DataFrame
+        A table in memory (:mod:`lensflow.targets.in_memory`), or files: CSV (ECSV, TSV, blanks), FITS, parquet or
+        VOTable, target tables or sweep and tractor catalogues; any fsspec URL, globs too. Units that a table states
+        are converted. Without a host id or a brick name, both are made from the position
+        (:mod:`lensflow.targets.brick_names`), and a :class:`LensflowWarning` says so.
     bands : sequence of str
         Bands whose fluxes, PSF sizes and depths are looked for (``flux_{band}_nmgy`` or ``flux_{band}``, ...).
     columns : mapping, optional
@@ -64,11 +66,16 @@ def read_targets(
     """
     if selection is not None and selection not in sel.SELECTIONS:
         raise TargetError(f"selection {selection!r} is not known.{did_you_mean(selection, sel.SELECTIONS)}")
-    paths = expand(path)
     reader = Reader(tuple(bands), dict(columns or {}), Missing.of(missing_values), selection, brick_cuts)
-    for p in paths:
-        reader.read(p)
-    shown = paths[0] if len(paths) == 1 else f"{paths[0]} and {len(paths) - 1} more"
+    if isinstance(path, str) or (isinstance(path, list | tuple) and all(isinstance(p, str) for p in path)):
+        paths = expand(path)
+        for p in paths:
+            reader.read(p)
+        shown = paths[0] if len(paths) == 1 else f"{paths[0]} and {len(paths) - 1} more"
+    else:
+        table = table_of(path)
+        reader.take(iter([table]))
+        shown = table.path
     if reader.n_read == 0:
         raise TargetError(f"{shown}: the target table is empty. Give a table with at least one host.")
     n_kept = reader.n_read - sum(reader.removed.values())

@@ -17,7 +17,7 @@ from lensflow.targets import columns as cols
 from lensflow.targets import selection as sel
 from lensflow.targets.brick_names import brick_names, names_of_positions
 from lensflow.targets.columns import Columns, choose
-from lensflow.targets.files import Chunk, open_tables
+from lensflow.targets.files import Chunk, TableFile, open_tables
 from lensflow.targets.values import Missing
 
 _POSITION_LIMITS = {"ra_deg": (0.0, 360.0), "dec_deg": (-90.0, 90.0)}
@@ -58,21 +58,25 @@ class Reader:
     def read(self, path: str, setting: str = "survey.targets") -> None:
         """Read one file."""
         with open_tables(path, setting) as tables:
-            columns = choose(tables, self.wanted, self.mapping, self.missing)
-            self._refuse_missing(columns)
-            self._note(columns)
-            first_row = 0
-            for chunk in columns.table.read(columns.file_columns):
-                n = len(next(iter(chunk.values())))
-                if n:
-                    self._take(_ChunkOfRows(columns, chunk, first_row, n))
-                first_row += n
-            if self.of_stamps and not columns.where:
-                raise TargetError(
-                    f"{path}: none of its columns ({', '.join(columns.table.names)}) is one that lensflow reads. Map "
-                    "them with survey.columns: {host_id: COLUMN, ra_deg: COLUMN, ...}."
-                )
-            self.n_read += first_row
+            self.take(tables)
+
+    def take(self, tables: Iterable[TableFile]) -> None:
+        """Read the first of a file's tables, or of some in memory, that has what is needed."""
+        columns = choose(tables, self.wanted, self.mapping, self.missing)
+        self._refuse_missing(columns)
+        self._note(columns)
+        first_row = 0
+        for chunk in columns.table.read(columns.file_columns):
+            n = len(next(iter(chunk.values())))
+            if n:
+                self._take(_ChunkOfRows(columns, chunk, first_row, n))
+            first_row += n
+        if self.of_stamps and not columns.where:
+            raise TargetError(
+                f"{columns.table.path}: none of its columns ({', '.join(columns.table.names)}) is one that lensflow "
+                "reads. Map them with survey.columns: {host_id: COLUMN, ra_deg: COLUMN, ...}."
+            )
+        self.n_read += first_row
 
     def _note(self, columns: Columns) -> None:
         path = columns.table.path

@@ -152,7 +152,7 @@ def test_stored_pairs_are_the_lazy_ones_and_hold_no_light_in_holes(tmp_path, hos
     base = {"samples_per_region": 16, "hosts_per_region": 8, "inner_chunk": 4}
     config = make_config(str(tmp_path), plan={"injections_per_host": 2}, store={**base, **store})
     rows = build_manifest(hosts, config)
-    stored = lf.write_pairs(hosts.drop_vars("host_index"), rows, config)
+    stored = lf.write_pairs(lf.inject(hosts.drop_vars("host_index"), rows, config), config)
     opened = stored.compute()
     lazy = lf.inject(lf.open_cutouts(f"{tmp_path}/cutouts.zarr"), lf.open_manifest(f"{tmp_path}/manifest.zarr"), config)
     lazy = lazy.compute().isel(sample=np.isin(lazy["row_id"].values, opened["row_id"].values))

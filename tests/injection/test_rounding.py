@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lensflow import run as steps
-from lensflow.api import write_pairs
+from lensflow.api import inject, write_pairs
 from lensflow.config import GateConfig, StoreConfig
 from lensflow.injection.rounding import ARC, STAMP, round_pixels, rounding_attrs, rounding_step, sky_sigma
 from lensflow.manifest.build import build_manifest
@@ -118,7 +118,7 @@ def test_the_served_control_lies_on_the_stamps_grid_where_a_raw_one_would_tell_i
     store = {"samples_per_region": 16, "hosts_per_region": 8, "inner_chunk": 4, "quantize": "sky/16", "copy_ctrl": copy}
     config = make_config(tmp_path, store=store, survey={"root": "-", "targets": "-", "stamp_size": 32})
     cutouts = make_cutouts(6, size=32)
-    pairs = write_pairs(cutouts, build_manifest(cutouts, config), config).load()
+    pairs = write_pairs(inject(cutouts, build_manifest(cutouts, config), config), config).load()
     step, host = pairs["quantize_step_nmgy"].values, pairs["host_index"].values
     raw = cutouts["image"].values[host]
     stamp, ctrl, control = pairs["stamp"].values, pairs["ctrl"].values, pairs["is_control"].values

@@ -45,7 +45,7 @@ def make_run(out: Path | str, **gate: Any) -> RunConfig:
             "cluster": {"kind": "threads", "dashboard": None},
         }
     )
-    lf.write_pairs(cutouts, lf.plan_injections(cutouts, config), config)
+    lf.write_pairs(lf.inject(cutouts, lf.plan_injections(cutouts, config), config), config)
     paths.write_text(RunFolder.of(config).config, config.to_yaml())
     return config
 

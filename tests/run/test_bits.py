@@ -39,7 +39,7 @@ def whole(tmp_path_factory):
 
 def written(cutouts, manifest, config):
     """Write the pairs of a manifest; those of all splits, in memory."""
-    lf.write_pairs(cutouts, manifest, config)
+    lf.write_pairs(lf.inject(cutouts, manifest, config), config)
     return pairs_of(config)
 
 
@@ -73,7 +73,7 @@ def test_two_processes_and_other_regions_give_the_same_bits(whole, tmp_path):
 def test_regions_in_any_order_give_the_same_bits(whole, tmp_path):
     config, cutouts, manifest, pairs = whole
     other = config_of(tmp_path)
-    lf.write_pairs(cutouts, manifest, other)
+    lf.write_pairs(lf.inject(cutouts, manifest, other), other)
     folder = RunFolder.of(other)
     receipts.clear(folder.receipts("pairs"))
     for part in ("arc", "stamp", "metrics", "flags"):

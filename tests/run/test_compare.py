@@ -25,7 +25,7 @@ def make_run(out, **plan):
         diagnostics={"bootstrap": 50, "n_rings": 20},
     )  # fmt: skip
     cutouts = with_measurements(make_cutouts(12))
-    lf.write_pairs(cutouts, lf.plan_injections(cutouts, config), config)
+    lf.write_pairs(lf.inject(cutouts, lf.plan_injections(cutouts, config), config), config)
     paths.write_text(RunFolder.of(config).config, config.to_yaml())
     steps.measure_step(config)
     return str(out)

@@ -24,7 +24,7 @@ SETTINGS = {
 def config(tmp_path_factory):
     config = make_config(str(tmp_path_factory.mktemp("masked") / "run"), **SETTINGS)
     cutouts = with_measurements(make_cutouts(24))
-    lf.write_pairs(cutouts, lf.plan_injections(cutouts, config), config)
+    lf.write_pairs(lf.inject(cutouts, lf.plan_injections(cutouts, config), config), config)
     return config
 
 

@@ -50,7 +50,8 @@ def rows_of(whole, out, choose):
     """Another run, with some of the rows on the same hosts."""
     folder, config = RunFolder.of(whole), small_config(out)
     manifest = open_manifest(folder.manifest)
-    lf.write_pairs(open_cutouts(folder.cutouts), manifest.isel(sample=np.flatnonzero(choose(manifest))), config)
+    some = manifest.isel(sample=np.flatnonzero(choose(manifest)))
+    lf.write_pairs(lf.inject(open_cutouts(folder.cutouts), some, config), config)
     return config
 
 

@@ -164,9 +164,9 @@ def test_imported_arrays_go_all_the_way_to_stored_pairs(tmp_path):
     cutouts = imported_galaxies(6)
     config = small_config(tmp_path / "arrays", survey={"root": "-", "targets": "-"})
     manifest = lf.plan_injections(cutouts, config).isel(sample=slice(0, 12))
-    pairs = lf.write_pairs(cutouts, manifest, config)
+    pairs = lf.write_pairs(lf.inject(cutouts, manifest, config), config)
     assert pairs.sizes["sample"] == 12 and pairs["assumed_noise"].values.all()
     assert same(lf.inject(cutouts, manifest, config).compute(), pairs.load(), ("arc", "stamp", "ctrl"))
-    assert lf.write_pairs(cutouts, manifest, config).sizes["sample"] == 12
+    assert lf.write_pairs(lf.inject(cutouts, manifest, config), config).sizes["sample"] == 12
     with pytest.raises(StaleStoreError, match=r"inputs\.manifest"):
-        lf.write_pairs(cutouts, manifest.isel(sample=slice(0, 6)), config)
+        lf.write_pairs(lf.inject(cutouts, manifest.isel(sample=slice(0, 6)), config), config)

@@ -54,7 +54,7 @@ def config(tmp_path_factory):
         str(tmp_path_factory.mktemp("score") / "run"), plan={"injections_per_host": 3}, scorer={"bootstrap": 60}
     )
     cutouts = with_measurements(make_cutouts(36)).assign(split=("host", np.repeat(np.arange(3, dtype=np.uint8), 12)))
-    lf.write_pairs(cutouts, lf.plan_injections(cutouts, config), config)
+    lf.write_pairs(lf.inject(cutouts, lf.plan_injections(cutouts, config), config), config)
     paths.write_text(RunFolder.of(config).config, config.to_yaml())
     return config
 

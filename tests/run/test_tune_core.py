@@ -30,7 +30,7 @@ def config(tmp_path_factory):
         diagnostics={"bootstrap": 50},
     )  # fmt: skip
     cutouts = with_measurements(make_cutouts(24))
-    lf.write_pairs(cutouts, lf.plan_injections(cutouts, config), config)
+    lf.write_pairs(lf.inject(cutouts, lf.plan_injections(cutouts, config), config), config)
     paths.write_text(RunFolder.of(config).config, config.to_yaml())
     return config
 
@@ -109,7 +109,7 @@ def test_unfinished_pairs_are_refused(tmp_path):
     config = make_config(str(tmp_path / "run"))
     cutouts = with_measurements(make_cutouts(4))
     manifest = lf.plan_injections(cutouts, config)
-    lf.write_pairs(cutouts, manifest, config)
+    lf.write_pairs(lf.inject(cutouts, manifest, config), config)
     receipts = sorted(Path(config.out, "receipts", "pairs").glob("region-*"))
     receipts[0].unlink()
     with pytest.raises(StoreError, match="lensflow inject"):

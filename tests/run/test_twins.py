@@ -34,7 +34,7 @@ def test_galaxies_that_a_run_holds_twice_fail_its_splits_and_are_one_host_to_its
             {b: every[:, k] for k, b in enumerate("grz")}, pixel_scale_arcsec=0.262,
             psfsize_arcsec=dict.fromkeys("grz", 1.3), ra_deg=10 + np.arange(2.0 * n), dec_deg=np.zeros(2 * n),
         )  # fmt: skip
-    lf.write_pairs(cutouts, lf.plan_injections(cutouts, config), config)
+    lf.write_pairs(lf.inject(cutouts, lf.plan_injections(cutouts, config), config), config)
     gates = {g.name: g for g in gate_step(config)}
     splits = gates["splits"]
     assert splits.verdict is Verdict.FAIL

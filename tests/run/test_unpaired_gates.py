@@ -35,7 +35,7 @@ def disjoint(tmp_path_factory):
             "cluster": {"kind": "threads", "dashboard": None},
         }
     )
-    lf.write_pairs(cutouts, lf.plan_injections(cutouts, config), config)
+    lf.write_pairs(lf.inject(cutouts, lf.plan_injections(cutouts, config), config), config)
     paths.write_text(RunFolder.of(config).config, config.to_yaml())
     return config, {g.name: g for g in measure_step(config, diagnostics=False)[1]}
 
