@@ -69,6 +69,7 @@ bench: $(READY)  ## what the performance claims rest on
 	$(BIN)/python benchmarks/demo.py
 	$(BIN)/python benchmarks/render.py
 	$(BIN)/python benchmarks/inject.py
+	$(BIN)/python benchmarks/lazy.py
 	$(BIN)/python benchmarks/gates.py
 	$(BIN)/python benchmarks/scale.py --regions 10000 --rows 20000
 	$(BIN)/python benchmarks/simulate.py

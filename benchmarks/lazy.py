@@ -4,7 +4,7 @@
 
 A manifest of ROWS rows (default 1,000,000; those of 200 made-up hosts, repeated) is handed to ``lf.inject``, in memory
 and lazy, and the graph of what a notebook looks at is made and optimised as it is for ``compute``: the stamps, the four
-pixel arrays, every variable. Nothing is rendered; seconds are CPU time of one thread, memory is what the process grew by.
+pixel arrays, every variable. Nothing is rendered; seconds are CPU time, memory is what the process grew by.
 """
 
 from __future__ import annotations
