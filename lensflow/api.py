@@ -26,12 +26,13 @@ from lensflow.measure.core.claims import PUBLISHED_AUC, Claim
 from lensflow.measure.core.claims import core_claims as _core_claims
 from lensflow.measure.core.sweep import CoreRows, HandlingResult
 from lensflow.measure.core.tuning import CoreTuning, measure_handlings
-from lensflow.measure.gate import FeatureBlock, GateResult, choose_hosts, feature_block, run_gates
+from lensflow.measure.gate import FeatureBlock, GateResult, choose_hosts, feature_block
 from lensflow.measure.gate.brightness import BrightnessBin
 from lensflow.measure.gate.brightness import gate_by_magnitude as _gate_by_magnitude
 from lensflow.measure.gate.mask_edge import MAX_PAIRS as MAX_MASKED
 from lensflow.measure.gate.mask_edge import Mask, mask_block, mask_edge_gate
-from lensflow.measure.metadata.hosts import unpaired_rows
+from lensflow.measure.gates import run_gates
+from lensflow.measure.metadata.hosts import Keep, first_of_class, unpaired_rows
 from lensflow.measure.metadata.splits import galaxies_once, unpaired_once
 from lensflow.measure.pixels import Origin, Summaries
 from lensflow.measure.pixels.rendering import last_key
@@ -297,6 +298,9 @@ def gate(pairs: xr.Dataset, config: RunConfig, cutouts: xr.Dataset | None = None
     mask = Mask(*config.injection.core_mask)
     index = pairs["host_index"].values[~pairs["is_control"].values]
     hosts = np.unique(index[choose_hosts(index, MAX_MASKED, config.seed)])
+    of_all = pairs["host_index"].values.astype(np.int64), pairs["is_control"].values.astype(bool)
+    keep = Keep.of(config.gate, *of_all, config.seed)
+    pairs = pairs.assign(first_of_class=("sample", first_of_class(*of_all)))
 
     def masks(block: xr.Dataset) -> FeatureBlock:
         some = np.isin(block["host_index"].values, hosts) & ~block["is_control"].values
@@ -306,7 +310,7 @@ def gate(pairs: xr.Dataset, config: RunConfig, cutouts: xr.Dataset | None = None
     def rows(block: xr.Dataset) -> GateRows:
         return GateRows(
             feature_block(block, config.gate.every, config.gate.core_box_pix, mask.radius_pix),
-            unpaired_rows(block, config.gate),
+            unpaired_rows(block, config.gate, keep),
             masks(block) if mask.radius_pix > 0 else None,
             portraits_of_pairs(block),
         )

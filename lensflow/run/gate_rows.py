@@ -22,7 +22,7 @@ class GateRows:
     features : FeatureBlock
         Of the hosts that the gates use.
     unpaired : mapping of MetadataRows
-        Of all hosts, by kind.
+        By kind: of the hosts that a gate fits, and sums over all rows.
     masks : FeatureBlock or None
         With and without the arcs' mask; None where there is none.
     portraits : Portraits

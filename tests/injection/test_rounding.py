@@ -8,7 +8,8 @@ from lensflow.api import inject, write_pairs
 from lensflow.config import GateConfig, StoreConfig
 from lensflow.injection.rounding import ARC, STAMP, round_pixels, rounding_attrs, rounding_step, sky_sigma
 from lensflow.manifest.build import build_manifest
-from lensflow.measure.gate import FeatureBlock, Numbers, run_gate
+from lensflow.measure.gate import FeatureBlock, Numbers
+from lensflow.measure.gates import run_gate
 from tests.factories import BANDS, SIGMA, make_config, make_cutouts
 
 SIGMAS = np.array([SIGMA[b] for b in BANDS])

@@ -18,10 +18,10 @@ from lensflow.errors import GateError
 from lensflow.injection.core import Handling, handle_core, match_controls, removed_fraction
 from lensflow.injection.core.handling import METHODS
 from lensflow.measure.gate.features import FeatureBlock, Numbers, feature_block, refuse_other_masks
-from lensflow.measure.gate.gate import run_gate
 from lensflow.measure.gate.mask_edge import Mask, mask_block, mask_edge_gate
 from lensflow.measure.gate.recipes import Recipe
 from lensflow.measure.gate.verdicts import GateResult, Verdict
+from lensflow.measure.gates import run_gate
 from lensflow.stats.estimate import Estimate
 from lensflow.stats.hostsums import HostSums, interval, ratio, stratum_of
 

@@ -20,7 +20,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lensflow.config import DiagnosticsConfig, GateConfig, fingerprint
-from lensflow.config.checks import UNPAIRED
 from lensflow.errors import ConvergenceError, GateError
 from lensflow.measure.gate import controls
 from lensflow.measure.gate.crossfit import CrossFit, Linear
@@ -32,8 +31,6 @@ from lensflow.measure.gate.recipes import Recipe, box_shape
 from lensflow.measure.gate.regions import Region
 from lensflow.measure.gate.strata import ORIGINAL_EDGES, SNR_EDGES, conditions_of, strata, worst_rows
 from lensflow.measure.gate.verdicts import MIN_PAIRS, GateResult, Verdict, decide
-from lensflow.measure.metadata.metadata_gate import metadata_gate
-from lensflow.measure.metadata.rows import MetadataRows
 from lensflow.stats.estimate import Estimate
 
 Floats = NDArray[np.float64]
@@ -41,63 +38,16 @@ Floats = NDArray[np.float64]
 INTERVAL = "gates.core.interval"
 
 
-def run_gates(
+def pixel_gate(
     block: FeatureBlock,
+    look: Recipe,
     config: GateConfig,
     band_names: Sequence[str],
     seed: int,
     edges: Sequence[float] = DiagnosticsConfig().theta_e_edges,
-    unpaired: Mapping[str, MetadataRows] | None = None,
-) -> list[GateResult]:
-    """Run every gate of a config, required ones first.
-
-    Parameters
-    ----------
-    block : FeatureBlock
-        The features of all ``config.every``, with bands ``band_names``; the order of rows does not matter.
-    config : GateConfig
-    band_names : sequence of str
-        Names of the block's bands.
-    seed : int
-        Seed of the choice of hosts, folds, bootstrap and controls.
-    edges : sequence of float
-        Strata of theta_E, arcsec.
-    unpaired : mapping of MetadataRows, optional
-        Of all rows, by kind, for gates of kind ``metadata`` and ``host``
-        (:func:`lensflow.measure.metadata.hosts.unpaired_rows`).
-
-    Returns
-    -------
-    list of GateResult
-        A fit that does not converge and features that are not finite give the verdict ERROR; too few rows, or
-        rows that carry nothing that could differ, give NOT_TESTABLE.
-
-    Raises
-    ------
-    GateError
-        If ``band_names`` does not match the block, or a gate's features or rows are lacking.
-    """
-    return [run_gate(block, name, config, band_names, seed, edges, unpaired) for name in config.every]
-
-
-def run_gate(
-    block: FeatureBlock,
-    name: str,
-    config: GateConfig,
-    band_names: Sequence[str],
-    seed: int,
-    edges: Sequence[float] = DiagnosticsConfig().theta_e_edges,
-    unpaired: Mapping[str, MetadataRows] | None = None,
 ) -> GateResult:
-    """Run one gate, as :func:`run_gates` does."""
-    if block.covered.shape[1] != len(band_names):
-        raise GateError(f"gate {name}: {block.covered.shape[1]} bands in the features, named {', '.join(band_names)}")
-    look = Recipe.of(name, band_names)
-    bands = [band_names[b] for b in look.bands]
-    if look.kind in UNPAIRED:
-        if unpaired is None or look.kind not in unpaired:
-            raise GateError(f"gate {name}: no {look.kind} rows of the dataset (MetadataRows) to look at")
-        return metadata_gate(unpaired[look.kind], look, config, bands, seed)
+    """Run one gate that tells stamps from their own controls; parameters as ``lensflow.measure.gates.run_gates``."""
+    name, bands = look.name, [band_names[b] for b in look.bands]
     if look.source not in block.numbers:
         raise GateError(f"gate {name}: the block holds {', '.join(block.numbers)}, not {look.source}")
     estimator = estimator_of(look.estimator, config, seed)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -13,6 +14,7 @@ from scipy.sparse import csr_array
 
 from lensflow import geometry
 from lensflow.config import GateConfig
+from lensflow.measure.gate.machine import choose_hosts
 from lensflow.measure.gate.means import mean_weights
 from lensflow.measure.gate.recipes import sky
 from lensflow.measure.metadata.rows import MetadataRows
@@ -25,10 +27,54 @@ RING_EDGES_PIX = (0, 1, 2, 3, 4, 5, 6, 8, 10, 12, 15, 20, 25)
 BLOCK_PIX, BLOCKS_ACROSS = 4, 8
 
 
-def unpaired_rows(pairs: xr.Dataset, config: GateConfig) -> dict[str, MetadataRows]:
+@dataclass(frozen=True, eq=False)
+class Keep:
+    """What is kept of the rows of both classes: those of the hosts that a gate fits; of all others, sums.
+
+    Attributes
+    ----------
+    hosts : mapping of ndarray
+        Kind of gate -> hosts whose rows are kept.
+    """
+
+    hosts: Mapping[str, NDArray[np.int64]]
+
+    @classmethod
+    def of(cls, config: GateConfig, host_index: NDArray[np.int64], is_control: NDArray[np.bool_], seed: int) -> Keep:
+        """Choose from the hosts and classes of all rows of the dataset, before any pixel is read.
+
+        Parameters
+        ----------
+        config : GateConfig
+            Its gates, and ``max_pairs`` rows of each at most.
+        host_index, is_control : ndarray, shape (n,)
+        seed : int
+        """
+        rows = {"metadata": host_index, "host": host_index[first_of_class(host_index, is_control)]}
+        chosen = {k: rows[k][choose_hosts(rows[k], config.max_pairs, seed)] for k in config.unpaired_kinds}
+        return cls({k: np.unique(v) for k, v in chosen.items()})
+
+
+def first_of_class(host_index: NDArray[np.int64], is_control: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Rows that are the first of their host and class."""
+    out = np.zeros(len(host_index), bool)
+    out[np.unique(2 * host_index + is_control, return_index=True)[1]] = True
+    return out
+
+
+def continued(host_index: NDArray[np.int64], is_control: NDArray[np.bool_], rows: int) -> dict[int, NDArray[np.int64]]:
+    """Hosts and classes (twice the host, 1 more for controls) of each block of so many rows that an earlier one has."""
+    code = 2 * host_index + is_control
+    _, first, place = np.unique(code, return_index=True, return_inverse=True)
+    block = np.arange(len(code)) // rows
+    later = np.flatnonzero(block != block[first[place]])
+    return {int(b): np.unique(code[later[block[later] == b]]) for b in np.unique(block[later])}
+
+
+def unpaired_rows(pairs: xr.Dataset, config: GateConfig, keep: Keep | None = None) -> dict[str, MetadataRows]:
     """Rows of both classes for the gates of a config that do not compare a stamp with its own control, by kind."""
     made = {"metadata": MetadataRows.from_block, "host": host_rows}
-    return {kind: made[kind](pairs) for kind in config.unpaired_kinds}
+    return {kind: made[kind](pairs, keep.hosts[kind] if keep else None) for kind in config.unpaired_kinds}
 
 
 def join_unpaired(parts: Iterable[Mapping[str, MetadataRows]]) -> dict[str, MetadataRows]:
@@ -37,14 +83,23 @@ def join_unpaired(parts: Iterable[Mapping[str, MetadataRows]]) -> dict[str, Meta
     return {kind: MetadataRows.concat(p[kind] for p in every) for kind in (every[0] if every else {})}
 
 
-def host_rows(pairs: xr.Dataset) -> MetadataRows:
+def host_rows(pairs: xr.Dataset, kept: NDArray[np.int64] | None = None) -> MetadataRows:
     """One row for each host and class of a block: profile, squares of 4 pixels, shape, size, colour, neighbours.
 
     Light is in asinh of sky sigma, so that no galaxy outweighs the others; squares are of the mean of the bands. A band
     without data is missing.
+
+    Parameters
+    ----------
+    pairs : Dataset
+        With ``first_of_class``, only rows where it is true count: a host may lie in several blocks.
+    kept : ndarray, optional
+        As :meth:`MetadataRows.from_block`.
     """
     host, control = column(pairs, "host_index").astype(np.int64), column(pairs, "is_control").astype(bool)
-    _, first = np.unique(np.stack([host, control]), axis=1, return_index=True)
+    first = np.flatnonzero(
+        pairs["first_of_class"].values if "first_of_class" in pairs else first_of_class(host, control)
+    )
     bands = [str(b) for b in pairs["band"].values]
     ctrl = column(pairs, "ctrl")[first]
     there = np.isfinite(column(pairs, "psf_fwhm_arcsec"))[first]
@@ -58,7 +113,7 @@ def host_rows(pairs: xr.Dataset) -> MetadataRows:
         control[first],
         column(pairs, "split")[first].astype(np.int64),
         np.ones(len(first), np.int64),
-    ).collapsed()
+    ).of_hosts(kept)
 
 
 def _features(ctrl: NDArray[np.float32], bands: list[str]) -> tuple[tuple[tuple[str, str], ...], Floats]:
@@ -72,7 +127,7 @@ def _features(ctrl: NDArray[np.float32], bands: list[str]) -> tuple[tuple[tuple[
         warnings.simplefilter("ignore", RuntimeWarning)
         every = np.nan_to_num(np.nanmean(scaled, axis=1))
     means = np.asarray(np.nan_to_num(scaled).reshape(-1, size * size) @ weights, np.float64)
-    rings = np.arcsinh(means.reshape(n, len(bands), -1)[..., :n_rings])
+    rings = np.arcsinh(means.reshape(n, len(bands), weights.shape[1])[..., :n_rings])
     squares = np.arcsinh(np.asarray(every @ weights, np.float64)[:, n_rings:])
     shapes = host_shapes(ctrl)
     names: list[tuple[str, str]] = [(f"square_{k}", "") for k in range(squares.shape[1])]

@@ -42,6 +42,7 @@ from lensflow.measure.gate.recipes import Recipe
 from lensflow.measure.gate.trees import SETTINGS, Trees
 from lensflow.measure.gate.verdicts import MIN_PAIRS, GateResult, Verdict, decide, judge
 from lensflow.measure.metadata.rows import MetadataRows
+from lensflow.measure.metadata.shares import Shares
 from lensflow.stats.estimate import NOT_MEASURED, Estimate
 
 Floats = NDArray[np.float64]
@@ -72,6 +73,7 @@ def metadata_gate(rows: MetadataRows, look: Recipe, config: GateConfig, bands: S
         PASS by proof where the classes are exactly balanced; NOT_TESTABLE where one of them is missing or too small.
     """
     rows = rows.of_bands(bands)
+    shares = rows.over_all
     recipe = _recipe(rows, config, bands, seed, look)
     undecided = GateResult(
         name=look.name,
@@ -80,20 +82,17 @@ def metadata_gate(rows: MetadataRows, look: Recipe, config: GateConfig, bands: S
         threshold=config.threshold_of(look.name),
         verdict=Verdict.ERROR,
         reason="not run",
-        n_rows=int(rows.count.sum()),
-        n_hosts=int(np.unique(rows.host_index).size),
+        n_rows=sum(shares.n_rows),
+        n_hosts=shares.n_hosts,
     )
-    for control, name in ((False, "injection"), (True, "control")):
-        if not (rows.is_control == control).any():
+    for n, name in zip(shares.n_rows, ("injection", "control"), strict=True):
+        if not n:
             return undecided.decided(Verdict.NOT_TESTABLE, f"no {name} rows: one of the two classes is missing")
-    infinite = np.isinf(rows.values)
-    if infinite.any():
-        row, k = np.argwhere(infinite)[0]
-        return undecided.decided(
-            Verdict.ERROR, f"{rows.names[k]} of host {rows.host_index[row]} is infinite: mend or drop its rows"
-        )
+    if shares.infinite:
+        host, name = shares.infinite
+        return undecided.decided(Verdict.ERROR, f"{name} of host {host} is infinite: mend or drop its rows")
     if rows.is_balanced:
-        return _proven(undecided, rows, WHAT[look.kind])
+        return _proven(undecided, shares, WHAT[look.kind])
     used = rows.one_by_one()
     used = used.take(choose_hosts(used.host_index, config.max_pairs, seed))
     try:
@@ -102,17 +101,18 @@ def metadata_gate(rows: MetadataRows, look: Recipe, config: GateConfig, bands: S
         return undecided.decided(Verdict.ERROR, f"{error}. {len(used.count)} rows; gate.c is {config.c:g}")
 
 
-def _proven(undecided: GateResult, rows: MetadataRows, what: str) -> GateResult:
-    injections, of_controls = (int(rows.count[rows.is_control == c].sum()) for c in (False, True))
+def _proven(undecided: GateResult, shares: Shares, what: str) -> GateResult:
+    injections, of_controls = shares.n_rows
     strata = []
-    for s in np.unique(rows.split):
-        cut = rows.take(rows.split == s)
-        known = len(np.unique(cut.is_control)) == 2
+    for s in shares.splits.tolist():
+        cut = shares.of_split(s)
+        known = all(cut.n_rows)
         area = Estimate(0.5, 0.5, 0.5, sd=0.0) if known else NOT_MEASURED
         verdict, reason = (
             (Verdict.PASS, "exactly balanced") if known else (Verdict.NOT_TESTABLE, "one of the two classes is missing")
         )
-        strata.append({**_place(s, cut), **area_fields(area), "verdict": verdict, "reason": reason})
+        place = _place(s, sum(cut.n_rows), cut.n_hosts)
+        strata.append({**place, **area_fields(area), "verdict": verdict, "reason": reason})
     return undecided.decided(
         Verdict.PASS,
         f"AUC 0.5 by construction: counted over all rows ({injections} injections, {of_controls} controls of "
@@ -219,14 +219,13 @@ def _strata(
             purpose = f"gates.metadata.strata.split.{s:g}"
             area, _ = machine.interval_of_rows(positive[rows], scores[rows], machine.groups[rows], n_hosts, purpose)
             verdict, reason = judge(area, threshold)
-        out.append({**_place(s, used.take(rows)), **area_fields(area), "verdict": str(verdict), "reason": reason})
+        place = _place(s, int(used.count[rows].sum()), int(np.unique(used.host_index[rows]).size))
+        out.append({**place, **area_fields(area), "verdict": str(verdict), "reason": reason})
     return out
 
 
-def _place(split: int, rows: MetadataRows) -> dict[str, Any]:
-    n_hosts = int(np.unique(rows.host_index).size)
-    value = float(split)
-    return {"by": "split", "low": value, "high": value, "n_rows": int(rows.count.sum()), "n_hosts": n_hosts}
+def _place(split: int, n_rows: int, n_hosts: int) -> dict[str, Any]:
+    return {"by": "split", "low": float(split), "high": float(split), "n_rows": n_rows, "n_hosts": n_hosts}
 
 
 def _fit(x: Floats, positive: NDArray[np.bool_], c: float) -> LogisticRegression:

@@ -1,9 +1,11 @@
-"""What the metadata gate looks at: every row of the dataset, alike ones counted."""
+"""What the metadata gate looks at: rows of some hosts, alike ones counted, and what is added up of all."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
+from operator import add
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,7 @@ from numpy.typing import NDArray
 from lensflow.errors import GateError
 from lensflow.measure.gate.features import distinct_controls
 from lensflow.measure.gate.recipes import sky
+from lensflow.measure.metadata.shares import Shares, bits_of
 from lensflow.measure.pixels.balance import metadata_columns
 from lensflow.stats.hostsums import column
 
@@ -31,6 +34,8 @@ class MetadataRows:
         NaN where a row has no value.
     host_index, is_control, split, count : ndarray, shape (n,)
         ``count`` rows of the dataset are alike.
+    shares : Shares, optional
+        Of all rows of the dataset, where these are only some; by default of these.
     """
 
     columns: tuple[tuple[str, str], ...]
@@ -39,10 +44,18 @@ class MetadataRows:
     is_control: NDArray[np.bool_]
     split: NDArray[np.int64]
     count: NDArray[np.int64]
+    shares: Shares | None = None
 
     @classmethod
-    def from_block(cls, pairs: xr.Dataset) -> MetadataRows:
-        """Rows of a block of pairs with manifest columns and ``ctrl``: what they are told, and the sky's scatter."""
+    def from_block(cls, pairs: xr.Dataset, kept: NDArray[np.int64] | None = None) -> MetadataRows:
+        """Rows of a block of pairs with manifest columns and ``ctrl``: their metadata, and the sky's scatter.
+
+        Parameters
+        ----------
+        pairs : Dataset
+        kept : ndarray, optional
+            Hosts whose rows are kept; all rows are added up. By default all are kept.
+        """
         columns, values = metadata_columns(pairs)
         host, ctrl = column(pairs, "host_index").astype(np.int64), column(pairs, "ctrl")
         first, place = distinct_controls(host, ctrl, np.arange(len(host)))
@@ -54,7 +67,19 @@ class MetadataRows:
             column(pairs, "is_control").astype(bool),
             column(pairs, "split").astype(np.int64),
             np.ones(len(host), np.int64),
-        ).collapsed()
+        ).of_hosts(kept)
+
+    def of_hosts(self, kept: NDArray[np.int64] | None) -> MetadataRows:
+        """Rows of some hosts, each kind of row once, with what all rows add up to."""
+        some = self if kept is None else self.take(np.isin(self.host_index, kept))
+        return replace(some, shares=self.over_all).collapsed()
+
+    @property
+    def over_all(self) -> Shares:
+        """What all rows of the dataset add up to."""
+        if self.shares is not None:
+            return self.shares
+        return Shares.of(self.columns, self.values, self.host_index, self.is_control, self.split, self.count)
 
     @staticmethod
     def concat(blocks: Iterable[MetadataRows]) -> MetadataRows:
@@ -63,19 +88,19 @@ class MetadataRows:
         if not parts or any(p.columns != parts[0].columns for p in parts):
             raise GateError("gates: no blocks of metadata to join, or of different columns")
         names = ("values", "host_index", "is_control", "split", "count")
-        return MetadataRows(
-            parts[0].columns, *(np.concatenate([getattr(p, k) for p in parts]) for k in names)
-        ).collapsed()
+        joined: dict[str, Any] = {k: np.concatenate([getattr(p, k) for p in parts]) for k in names}
+        rows = MetadataRows(parts[0].columns, **joined)
+        return replace(rows, shares=reduce(add, [p.over_all for p in parts])).collapsed()
 
     def collapsed(self) -> MetadataRows:
         """The same rows, sorted by host, each kind of row once."""
-        keys = np.column_stack([self.host_index, self.split, self.is_control, _bits(self.values)])
+        keys = np.column_stack([self.host_index, self.split, self.is_control, bits_of(self.values)])
         _, first, place = np.unique(keys, axis=0, return_index=True, return_inverse=True)
         count = np.bincount(place.ravel(), weights=self.count, minlength=len(first)).astype(np.int64)
-        return replace(self.take(first), count=count)
+        return replace(self.take(first), count=count, shares=self.shares)
 
     def take(self, rows: NDArray[Any]) -> MetadataRows:
-        """Some of the rows."""
+        """Some of the rows, as a dataset of their own."""
         return MetadataRows(
             self.columns,
             self.values[rows],
@@ -103,19 +128,4 @@ class MetadataRows:
     @property
     def is_balanced(self) -> bool:
         """Whether both classes have exactly the same distribution of metadata, overall and in every split."""
-        cuts = [np.ones(len(self.count), bool), *(self.split == s for s in np.unique(self.split))]
-        return all(_same_shares(self.take(cut)) for cut in cuts)
-
-
-def _bits(values: Floats) -> NDArray[np.int64]:
-    """Equal where values are equal, NaN being equal to NaN."""
-    clean = np.where(np.isnan(values), np.nan, values + 0.0)  # one NaN, one zero
-    return np.ascontiguousarray(clean).view(np.int64)
-
-
-def _same_shares(rows: MetadataRows) -> bool:
-    """Whether each distinct metadata has the same share of the injections as of the controls."""
-    _, place = np.unique(_bits(rows.values), axis=0, return_inverse=True)
-    of_class = [np.bincount(place.ravel(), np.where(rows.is_control == c, rows.count, 0)) for c in (False, True)]
-    injections, of_controls = (v.astype(np.int64) for v in of_class)
-    return bool((injections * of_controls.sum() == of_controls * injections.sum()).all())
+        return self.over_all.balanced(tuple(band for _, band in self.columns if band))

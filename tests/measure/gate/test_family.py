@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 
 from lensflow.config import GateConfig
-from lensflow.measure.gate import FeatureBlock, GateResult, Numbers, Verdict, run_gate
+from lensflow.measure.gate import FeatureBlock, GateResult, Numbers, Verdict
 from lensflow.measure.gate.crossfit import Linear
 from lensflow.measure.gate.family import first_alone, worst_of
 from lensflow.measure.gate.machine import Machine, host_folds
 from lensflow.measure.gate.recipes import reduce_pixels
 from lensflow.measure.gate.regions import masked_regions
+from lensflow.measure.gates import run_gate
 
 SIZE, BOX, RADIUS = 24, 6, 4.0
 KINDS = ("core", *(r.kind for r in masked_regions(SIZE, RADIUS, BOX)))

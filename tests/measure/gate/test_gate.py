@@ -15,10 +15,10 @@ from lensflow.measure.gate import (
     controls,
     crossfit,
     feature_block,
-    run_gates,
 )
 from lensflow.measure.gate.machine import host_folds, training_share
 from lensflow.measure.gate.verdicts import decide
+from lensflow.measure.gates import run_gates
 from tests.measure.pixels.pairs_factory import pairs_block
 
 R_ONLY = GateConfig(recipes=("core_r",), bootstrap=200)

@@ -7,9 +7,10 @@ from lensflow import geometry
 from lensflow.config import GateConfig
 from lensflow.errors import GateError
 from lensflow.injection.core import handle_core
-from lensflow.measure.gate import FeatureBlock, Verdict, feature_block, run_gate
+from lensflow.measure.gate import FeatureBlock, Verdict, feature_block
 from lensflow.measure.gate.mask_edge import ARCS, HALOS, SECTORS, Mask, hole_unit, mask_block, mask_edge_gate
 from lensflow.measure.gate.regions import CELLS, Region, masked_regions
+from lensflow.measure.gates import run_gate
 from tests.measure.pixels.pairs_factory import pairs_block
 
 GATE = GateConfig(bootstrap=60)

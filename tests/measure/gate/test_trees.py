@@ -10,9 +10,10 @@ from sklearn.utils._openmp_helpers import _openmp_effective_n_threads
 from lensflow.config import GateConfig, load_config
 from lensflow.config.core import CoreConfig
 from lensflow.errors import ConfigError
-from lensflow.measure.gate import Verdict, feature_block, run_gate, trees
+from lensflow.measure.gate import Verdict, feature_block, trees
 from lensflow.measure.gate.machine import Machine, host_folds
 from lensflow.measure.gate.trees import SETTINGS, Trees
+from lensflow.measure.gates import run_gate
 from tests.measure.gate.test_calibration import SETTINGS as SETTINGS_OF_NULL_SETS
 from tests.measure.gate.test_calibration import data_set
 from tests.measure.gate.test_gate import noise_block, with_stamps

@@ -10,8 +10,9 @@ from lensflow import gate as gate_pairs
 from lensflow.config import GateConfig, RunConfig
 from lensflow.config.core import CoreConfig
 from lensflow.errors import GateError
-from lensflow.measure.gate import Verdict, feature_block, run_gate
+from lensflow.measure.gate import Verdict, feature_block
 from lensflow.measure.gate.recipes import Recipe, sky
+from lensflow.measure.gates import run_gate
 from lensflow.measure.metadata.rows import MetadataRows
 from lensflow.measure.zoo.faults import FAULTS
 from lensflow.measure.zoo.small_run import small_run

@@ -13,8 +13,9 @@ import numpy as np
 import xarray as xr
 
 from lensflow.lensing.render import render
-from lensflow.measure.gate import FeatureBlock, feature_block, run_gate
+from lensflow.measure.gate import FeatureBlock, feature_block
 from lensflow.measure.gate.mask_edge import Mask, mask_block, mask_edge_gate
+from lensflow.measure.gates import run_gate
 from lensflow.measure.metadata.checks import run_checks
 from lensflow.measure.pixels import Bits, Recompute, Sharpness, Status, findings
 from lensflow.measure.pixels.deflection_check import deflection_check
