@@ -181,9 +181,12 @@ def create_store(
             columns = schema.packed_columns(variables, bands)
             described = {"columns": columns}
             shape = (n_rows, len(columns))
-            dims = (layout.dim, f"{name}_column")
+            dims = (layout.dim, column_dim(name))
             _create_sharded(group, name, shape, dtype, dims, rows_per_region, rows_per_region, described)
             regional.append(name)
+            values[column_dim(name)] = write_coordinate(group, column_dim(name), columns, f"columns of {name}")
+        if layout.pixels:
+            values["band"] = write_coordinate(group, "band", bands, "band")
         guard()
         objects.write_created(url, recorder.created(regional, values, {"complete": True}))
         group.attrs["complete"] = True
@@ -219,6 +222,16 @@ def table_chunks(shape: tuple[int, ...]) -> dict[str, Any]:
     if n <= CHUNK_ROWS:
         return {"shards": None, "chunks": (max(n, 1), *rest)}
     return {"shards": (SHARD_ROWS, *rest), "chunks": (CHUNK_ROWS, *rest)}
+
+
+def column_dim(table: str) -> str:
+    """Dimension of a packed table's columns, and the coordinate that names them."""
+    return f"{table}_column"
+
+
+def write_coordinate(group: zarr.Group, name: str, values: Sequence[str], meaning: str) -> str:
+    """Write names along a dimension, for plain xarray (lensflow reads the attributes); checksum of the values."""
+    return _write_whole(group, Variable(name, (name,), "U", "", meaning), np.array(values, dtype=str))
 
 
 def _write_whole(group: zarr.Group, v: Variable, values: NDArray) -> str:

@@ -51,6 +51,7 @@ class TableWriter:
         self.variables, self.tables = layout.head, dict(layout.tables or {})
         self._held: list[xr.Dataset] = []
         self._checksums = {name: xxhash.xxh3_128() for name in (*(v.name for v in self.variables), *self.tables)}
+        self._coordinates: dict[str, str] = {}
         self._written = self._waiting = 0
         self._n_rows = n_rows
         guard()
@@ -69,10 +70,12 @@ class TableWriter:
                 self._create(v.name, shape, v.stored_dtype, v.dims, v.stored_attrs)
             for name, (variables, dtype) in self.tables.items():
                 columns = schema.packed_columns(variables, bands)
-                dims = (layout.dim, f"{name}_column")
+                dims = (layout.dim, create.column_dim(name))
                 categories = {v.name: list(v.categories) for v in variables if v.categories}
                 attrs = {"columns": columns, "categories": categories}
                 self._create(name, (n_rows, len(columns)), dtype, dims, attrs)
+                column = create.column_dim(name)
+                self._coordinates[column] = create.write_coordinate(self._group, column, columns, f"columns of {name}")
 
     def _create(
         self, name: str, shape: tuple[int, ...], dtype: Any, dims: Sequence[str], attrs: Mapping[str, Any]
@@ -106,7 +109,7 @@ class TableWriter:
                 for name in self._checksums:
                     array = self._array(name)
                     array.resize((self._written, *array.shape[1:]))
-            checksums = {name: c.hexdigest() for name, c in self._checksums.items()}
+            checksums = {name: c.hexdigest() for name, c in self._checksums.items()} | self._coordinates
             self._guard()
             last = {**attrs, "finished": True}
             objects.write_created(self.url, self._recorder.created([], checksums, last))

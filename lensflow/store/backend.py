@@ -1,0 +1,85 @@
+"""``xr.open_dataset(path, engine="lensflow")``: xarray's door to the stores, as lensflow's own openers give them."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+from typing import Any
+
+import xarray as xr
+from xarray.backends import BackendEntrypoint
+
+# What opens a store is imported when one is opened: xarray imports every installed backend to list them.
+
+
+class LensflowBackend(BackendEntrypoint):
+    """Opens cutouts, manifests and pairs; every byte that is read is checked, and the test split stays sealed."""
+
+    description = "Cutouts, manifests and pairs of lensflow"
+    open_dataset_parameters = ("filename_or_obj", "drop_variables", "split", "unseal_test")
+
+    def open_dataset(  # type: ignore[override]
+        self,
+        filename_or_obj: Any,
+        *,
+        drop_variables: str | Iterable[str] | None = None,
+        split: str | None = None,
+        unseal_test: str | None = None,
+    ) -> xr.Dataset:
+        """Open a store.
+
+        Parameters
+        ----------
+        filename_or_obj : str or path
+            ``cutouts.zarr``, ``manifest.zarr`` or ``pairs.zarr`` of a run.
+        drop_variables : str or iterable of str, optional
+            Variables to leave out.
+        split, unseal_test : str, optional
+            Of pairs, as for :func:`lensflow.open_pairs`.
+
+        Raises
+        ------
+        StoreError
+            If lensflow did not make it, or it is not complete or damaged.
+        """
+        from lensflow.errors import StoreError
+        from lensflow.store.open import open_cutouts, open_manifest, open_pairs
+
+        url = str(filename_or_obj).rstrip("/")
+        store = store_at(filename_or_obj)
+        if store is None:
+            raise StoreError(
+                f"{url}: not a store of lensflow, which are cutouts.zarr, manifest.zarr and pairs.zarr in a run's "
+                "folder. lf.open_run opens the folder."
+            )
+        if store != "pairs" and (split, unseal_test) != (None, None):
+            raise StoreError(f"{url}: split and unseal_test are for pairs; this is a {store} store")
+        if store == "pairs":
+            opened = open_pairs(url, split=split, unseal_test=unseal_test)
+        else:
+            opened = {"cutouts": open_cutouts, "manifest": open_manifest}[store](url)
+        dropped = [drop_variables] if isinstance(drop_variables, str) else list(drop_variables or ())
+        return opened.drop_vars(dropped, errors="ignore")
+
+    def guess_can_open(self, filename_or_obj: Any) -> bool:
+        """Whether lensflow made the store: xarray then takes this engine without being told."""
+        return store_at(filename_or_obj) is not None
+
+
+def store_at(place: Any) -> str | None:
+    """Name of lensflow's store at a path or URL; None where there is none, or it is not lensflow's."""
+    from lensflow.errors import StoreError
+    from lensflow.store import objects, paths
+
+    if not isinstance(place, str | os.PathLike):
+        return None
+    url = str(place).rstrip("/")
+    if not paths.is_local(url) and not url.endswith(".zarr"):
+        return None  # no request for what is none by its name
+    try:
+        content = paths.read_object(paths.join(url, objects.ROOT))
+        found = json.loads(content or b"null")["attributes"]["lensflow_store"]
+    except (StoreError, OSError, ValueError, TypeError, KeyError):
+        return None
+    return found if found in ("cutouts", "manifest", "pairs") else None
