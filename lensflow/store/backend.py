@@ -7,8 +7,11 @@ import os
 from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
 import xarray as xr
-from xarray.backends import BackendEntrypoint
+from numpy.typing import NDArray
+from xarray.backends import BackendArray, BackendEntrypoint
+from xarray.core import indexing  # as xarray's page on new backends has it
 
 # What opens a store is imported when one is opened: xarray imports every installed backend to list them.
 
@@ -38,6 +41,12 @@ class LensflowBackend(BackendEntrypoint):
         split, unseal_test : str, optional
             Of pairs, as for :func:`lensflow.open_pairs`.
 
+        Returns
+        -------
+        Dataset
+            As of lensflow's opener; pixels are read when they are asked for, with ``chunks={}`` through Dask, one chunk
+            per region.
+
         Raises
         ------
         StoreError
@@ -60,11 +69,42 @@ class LensflowBackend(BackendEntrypoint):
         else:
             opened = {"cutouts": open_cutouts, "manifest": open_manifest}[store](url)
         dropped = [drop_variables] if isinstance(drop_variables, str) else list(drop_variables or ())
-        return opened.drop_vars(dropped, errors="ignore")
+        return _as_xarray_reads(opened.drop_vars(dropped, errors="ignore"))
 
     def guess_can_open(self, filename_or_obj: Any) -> bool:
         """Whether lensflow made the store: xarray then takes this engine without being told."""
         return store_at(filename_or_obj) is not None
+
+
+class _Pixels(BackendArray):
+    """Pixels that an opener gave as a Dask array, read in the thread that asks for them.
+
+    xarray makes chunks of its own around what a backend gives. Were that Dask too, a task would wait for tasks of its
+    own cluster, and all of them for each other.
+    """
+
+    def __init__(self, array: Any):
+        self.array, self.shape, self.dtype = array, array.shape, array.dtype
+
+    def __getitem__(self, key: indexing.ExplicitIndexer) -> NDArray[Any]:
+        support = indexing.IndexingSupport.OUTER_1VECTOR
+        return indexing.explicit_indexing_adapter(key, self.shape, support, self._read)
+
+    def _read(self, key: tuple[Any, ...]) -> NDArray[Any]:
+        return np.asarray(self.array[key].compute(scheduler="synchronous"))
+
+
+def _as_xarray_reads(opened: xr.Dataset) -> xr.Dataset:
+    """Let xarray decide about chunks; those of the store are what it prefers."""
+    lazy = {}
+    for name, variable in opened.variables.items():
+        if variable.chunks is not None:
+            prefers = {"preferred_chunks": dict(zip(variable.dims, variable.chunks, strict=True))}
+            data = indexing.LazilyIndexedArray(_Pixels(variable.data))
+            lazy[name] = xr.Variable(variable.dims, data, variable.attrs, prefers)
+    return opened.assign({n: v for n, v in lazy.items() if n in opened.data_vars}).assign_coords(
+        {n: v for n, v in lazy.items() if n in opened.coords}
+    )
 
 
 def store_at(place: Any) -> str | None:

@@ -74,6 +74,15 @@ def test_the_names_are_vouched_for_and_mended_as_everything_else_is(run, tmp_pat
         assert not lf.verify(str(folder), repair=True).left and place.read_bytes() == before
 
 
+def test_chunks_of_the_engine_are_read_on_a_cluster_of_one_thread(run):
+    # A chunk that asked the cluster for more tasks would wait for itself.
+    from distributed import Client
+
+    with Client(n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None):
+        chunked = xr.open_dataset(f"{run}/pairs.zarr", engine=LensflowBackend, chunks={})
+        assert np.isfinite(chunked["ctrl"][:40].values).all()
+
+
 @pytest.mark.parametrize("store", TABLES)
 def test_the_engine_opens_what_the_openers_open(run, store):
     url = f"{run}/{store}.zarr"
@@ -85,8 +94,12 @@ def test_the_engine_opens_what_the_openers_open(run, store):
     assert "split" not in fewer and set(fewer.variables) | {"split"} == set(ours.variables)
     assert LensflowBackend().guess_can_open(url)
     if store == "pairs":
-        assert opened["stamp"].chunks == ours["stamp"].chunks
-        assert xr.open_dataset(url, engine=LensflowBackend, chunks={})["stamp"].equals(ours["stamp"])
+        chunked = xr.open_dataset(url, engine=LensflowBackend, chunks={})
+        for name in ("stamp", "ctrl", "has_data"):
+            assert chunked[name].chunks == ours[name].chunks and chunked[name].equals(ours[name])
+        some = {"sample": [40, 3, 3], "y": slice(60, 2, -3), "band": 1}
+        lazy = xr.open_dataset(url, engine=LensflowBackend)
+        assert lazy["stamp"].isel(some).equals(ours["stamp"].isel(some).compute())
 
 
 def test_the_engine_is_registered_and_found_by_name_and_without_one(run, tmp_path, monkeypatch):
