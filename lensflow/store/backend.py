@@ -22,7 +22,7 @@ class LensflowBackend(BackendEntrypoint):
     description = "Cutouts, manifests and pairs of lensflow"
     open_dataset_parameters = ("filename_or_obj", "drop_variables", "split", "unseal_test")
 
-    def open_dataset(  # type: ignore[override]
+    def open_dataset(
         self,
         filename_or_obj: Any,
         *,
