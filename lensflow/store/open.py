@@ -18,6 +18,7 @@ from lensflow.errors import StoreError
 from lensflow.injection.rounding import round_pixels
 from lensflow.schema import Variable
 from lensflow.store import paths, s3, sealing
+from lensflow.store.codes import explained
 from lensflow.store.create import LAYOUTS, group_bands
 from lensflow.store.objects import CheckedStore, open_group
 from lensflow.store.regions import Region, Regions
@@ -179,10 +180,12 @@ def open_cutouts(url: str) -> xr.Dataset:
 
     Returns
     -------
-    Dataset with dims host, band, y, x: tables in memory, ``host_id`` a coordinate, ``image``, ``invvar`` and
-    ``maskbits`` lazy with one Dask chunk per region.
+    Dataset with dims host, band, y, x: tables in memory, ``host_id`` a coordinate and the index of dim host
+    (``cutouts.sel(host="...")``), ``image``, ``invvar`` and ``maskbits`` lazy with one Dask chunk per region. Codes say
+    what they mean in their attrs (``flag_meanings``).
     """
-    return _open(store_url(url, "cutouts"), "cutouts").set_coords("host_id")
+    opened = explained(_open(store_url(url, "cutouts"), "cutouts")).set_coords("host_id")
+    return opened.assign_coords(host=("host", opened["host_id"].values, {"long_name": "host_id, to select by"}))
 
 
 def open_manifest(url: str) -> xr.Dataset:
@@ -200,7 +203,7 @@ def open_manifest(url: str) -> xr.Dataset:
     """
     url = store_url(url, "manifest")
     beside = url.rsplit("/", 1)[0] if "/" in url else "."
-    return with_host_ids(_open_manifest(url), paths.join(beside, "cutouts.zarr"))
+    return with_host_ids(explained(_open_manifest(url)), paths.join(beside, "cutouts.zarr"))
 
 
 def with_host_ids(rows: xr.Dataset, cutouts: str | xr.Dataset) -> xr.Dataset:
@@ -275,9 +278,9 @@ def open_pairs(
     Returns
     -------
     Dataset with dims sample, band, y, x: ``arc``, ``stamp`` and ``ctrl`` (the host's image) lazy with one Dask
-    chunk per region; the manifest's columns, metrics and flags in memory; ``row_id`` and ``host_id`` are coordinates.
-    ``attrs["n_sealed"]`` rows of the test
-    split were left out.
+    chunk per region; the manifest's columns, metrics and flags in memory; ``row_id`` and ``host_id`` are coordinates,
+    and the row's number in the manifest is the index of dim sample (``pairs.sel(sample=5)`` is that row, whatever was
+    left out before it). ``attrs["n_sealed"]`` rows of the test split were left out.
 
     Raises
     ------
@@ -304,7 +307,8 @@ def open_pairs(
     # Rows are sorted by split, so a split is a slice: chunks stay those of the store.
     rows = np.flatnonzero(taken)
     contiguous = len(rows) > 0 and rows[-1] - rows[0] + 1 == len(rows)
-    out = every.isel(sample=slice(rows[0], rows[-1] + 1) if contiguous else rows)
+    out = explained(every.isel(sample=slice(rows[0], rows[-1] + 1) if contiguous else rows))
+    out = out.assign_coords(sample=("sample", rows, {"long_name": "row of the manifest"}))
     return out.assign_attrs(n_sealed=0 if unseal_test else int(is_test.sum()))
 
 

@@ -1,14 +1,17 @@
 """A finished run's folder: what is refused there leaves it as it was, every verb takes it, and its rows have names."""
 
 import hashlib
+import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
 import lensflow as lf
 from lensflow import run as steps
+from lensflow import schema
 from lensflow.config import load_config
 from lensflow.errors import StaleStoreError, StoreError
 from lensflow.run.cut import allowed_failures
@@ -139,6 +142,33 @@ def test_stores_open_by_folder_by_store_and_by_config(folder, place):
         assert {"row_id", "host_id"} <= set(rows.coords)
         assert (rows["host_id"].values == cutouts["host_id"].values[rows["host_index"].values]).all()
     assert "host_id" in cutouts.coords and pairs.set_xindex("row_id").sel(row_id=pairs["row_id"].values[5])
+
+
+def test_hosts_are_selected_by_name_and_rows_by_their_number_in_the_manifest(folder):
+    cutouts, manifest = lf.open_cutouts(folder), lf.open_manifest(folder)
+    name = str(cutouts["host_id"].values[5])
+    assert cutouts.sel(host=name)["image"].equals(cutouts["image"][5])
+    with pytest.raises(KeyError):
+        cutouts.sel(host="nobody")
+    # One split alone: the first row that is handed out is not row 0.
+    pairs = lf.open_pairs(folder, split="val")
+    rows = np.flatnonzero(manifest["split"].values == 1)
+    assert pairs["sample"].values.tolist() == rows.tolist() and rows[0] > 0
+    for row in rows[::5]:
+        assert pairs.sel(sample=row)["row_id"] == manifest["row_id"][row] == lf.open_run(folder).row(int(row))["row_id"]
+    with pytest.raises(KeyError):
+        pairs.sel(sample=0)
+
+
+def test_codes_say_what_they_mean(folder):
+    cutouts, pairs = lf.open_cutouts(folder), lf.open_pairs(folder)
+    for code, kind in (("status", schema.Status), ("psf_source", schema.PsfSource), ("reasons", schema.Reason)):
+        attrs = cutouts[code].attrs
+        numbers = attrs["flag_masks" if code == "reasons" else "flag_values"]
+        assert [kind[n] for n in attrs["flag_meanings"].split()] == numbers == [int(k) for k in kind]
+        assert json.dumps(attrs)
+    for rows in (cutouts, pairs, lf.open_manifest(folder)):
+        assert rows["split"].attrs["flag_meanings"].split() == [*schema.SPLITS, "guard"]
 
 
 def test_notebook_datasets_have_the_same_coordinates(folder):
