@@ -19,7 +19,7 @@ from lensflow.injection.rounding import round_pixels
 from lensflow.schema import Variable
 from lensflow.store import paths, s3, sealing
 from lensflow.store.codes import explained
-from lensflow.store.create import LAYOUTS, group_bands
+from lensflow.store.create import LAYOUTS, column_dim, group_bands
 from lensflow.store.objects import CheckedStore, open_group
 from lensflow.store.regions import Region, Regions
 
@@ -158,8 +158,21 @@ def _pixels(url: str, store: str, group: zarr.Group, rows: slice) -> dict[str, A
     return {v.name: (v.dims, found[v.name], v.attrs) for v in variables}
 
 
+def _check_coordinates(url: str, store: str, group: zarr.Group) -> None:
+    """Hold the names that plain xarray shows against those that lensflow goes by; older stores have none."""
+    expected: dict[str, Any] = {
+        column_dim(t): _array(url, group, t).attrs["columns"] for t in LAYOUTS[store].tables or {}
+    }
+    for name, names in {**expected, "band": group_bands(group)}.items():
+        with paths.explain_errors(url):
+            there = name in group
+        if there and _read(url, group, name).tolist() != list(names):
+            raise StoreError(f"{url}: {name} has other names than the store's attributes: it was edited")
+
+
 def _open(url: str, store: str, unfinished: bool = False) -> xr.Dataset:
     group = _group(url, store, unfinished)
+    _check_coordinates(url, store, group)
     data = _tables(url, store, group)
     for v in LAYOUTS[store].pixels_in(group):
         data[v.name] = (v.dims, _lazy(url, group, v.name), dict(_array(url, group, v.name).attrs))
@@ -231,6 +244,7 @@ def _open_manifest(url: str) -> xr.Dataset:
     group = _group(url, "manifest")
     if _array(url, group, "row_id").shape[0] <= TABLE_ROWS_IN_MEMORY:
         return _open(url, "manifest")
+    _check_coordinates(url, "manifest", group)
     data: dict[str, Any] = {
         v.name: (v.dims, _lazy(url, group, v.name).map_blocks(v.decode, dtype=v.dtype), v.attrs)
         for v in LAYOUTS["manifest"].head
