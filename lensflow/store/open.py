@@ -16,12 +16,11 @@ from lensflow import schema
 from lensflow.config import load_config
 from lensflow.errors import StoreError
 from lensflow.injection.rounding import round_pixels
-from lensflow.schema import Variable
 from lensflow.store import paths, s3, sealing
-from lensflow.store.codes import explained
 from lensflow.store.create import LAYOUTS, column_dim, group_bands
 from lensflow.store.objects import CheckedStore, open_group
 from lensflow.store.regions import Region, Regions
+from lensflow.store.unpack import explained, unpack
 
 # A manifest of 2 million rows takes 0.5 GB.
 TABLE_ROWS_IN_MEMORY = 2_000_000
@@ -121,23 +120,6 @@ def stored_regions(url: str, store: str) -> Regions:
     except KeyError as error:
         raise StoreError(f"{url}: does not say its {error}: made by an older version; choose another out") from error
     return Regions(n_rows, rows)
-
-
-def unpack(
-    table: Any, columns: Sequence[str], variables: Iterable[Variable], bands: Sequence[str]
-) -> dict[str, tuple[tuple[str, ...], Any, dict[str, str]]]:
-    """Named variables of a packed table (numpy or Dask), with the registry's dtypes and attrs."""
-    where = {c: k for k, c in enumerate(columns)}
-    out = {}
-    for v in variables:
-        names = schema.packed_columns([v], bands)
-        missing = [n for n in names if n not in where]
-        if missing:
-            raise StoreError(f"packed table has no column {missing[0]!r}: the store has another schema version")
-        values = table[:, [where[n] for n in names]].astype(v.stored_dtype)
-        values = values.map_blocks(v.decode, dtype=v.dtype) if isinstance(table, da.Array) else v.decode(values)
-        out[v.name] = (v.dims, values if len(v.dims) > 1 else values[:, 0], v.attrs)
-    return out
 
 
 def _tables(url: str, store: str, group: zarr.Group, rows: slice = slice(None), head: bool = True) -> dict[str, Any]:
