@@ -143,7 +143,7 @@ class Run:
             sealing.log_access(folder.pairs, unseal_test, 1)
         block = read_pairs_block(folder.pairs, folder.manifest, folder.cutouts, where)
         block.attrs.pop("identity", None)
-        return with_host_ids(block, folder.cutouts).isel(sample=0)
+        return with_host_ids(block, folder.cutouts).assign_coords(sample=[at]).isel(sample=0)
 
     def rerender(self, row: int | str) -> xr.Dataset:
         """Render one row again and compare its bits with the stored ones: :func:`lensflow.rerender`."""
