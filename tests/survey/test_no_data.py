@@ -7,7 +7,7 @@ import io
 import numpy as np
 import pytest
 from astropy.io import fits
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from lensflow.schema import Reason, Status
@@ -25,6 +25,7 @@ def through_fits(image, method=1, level=4, tile=(50, 100), seed=3):
 
 
 @settings(max_examples=15, deadline=None)
+@example(columns=98, level=2, scale=1e-3, spread=0.5, seed=3)
 @given(
     columns=st.integers(0, 100),
     level=st.sampled_from([2, 4, 16]),
@@ -32,13 +33,15 @@ def through_fits(image, method=1, level=4, tile=(50, 100), seed=3):
     spread=st.floats(0.01, 0.5),
     seed=st.integers(1, 10_000),
 )
-def test_dithered_zeros_of_any_image_are_found_and_no_weight_is_taken_for_one(columns, level, scale, spread, seed):
+def test_dithered_zeros_of_any_image_are_found_and_no_weight_above_a_step_is_taken_for_one(columns, level, scale, spread, seed):
     rng = np.random.default_rng(seed)
     weights = (scale * rng.uniform(1 - spread, 1 + spread, (100, 100))).astype(np.float32)
     weights[:, :columns] = 0
     stored = through_fits(weights, level=level, seed=seed)
     nothing = dithered_zeros(stored) | (stored == 0)
-    assert not nothing[weights > 0].any()
+    # A weight that comes back as less than a step of the quantisation may be a zero of a tile with larger steps.
+    step = 2 * 1.001 * np.abs(stored[weights == 0]).max(initial=0)
+    assert not nothing[(weights > 0) & (stored > step)].any()
     # A zero that the dither moved beyond the step that its neighbours show may be missed, one in a thousand.
     assert (~nothing[weights == 0]).sum() <= 1e-3 * max((weights == 0).sum(), 1)
 
