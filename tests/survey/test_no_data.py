@@ -33,7 +33,9 @@ def through_fits(image, method=1, level=4, tile=(50, 100), seed=3):
     spread=st.floats(0.01, 0.5),
     seed=st.integers(1, 10_000),
 )
-def test_dithered_zeros_of_any_image_are_found_and_no_weight_above_a_step_is_taken_for_one(columns, level, scale, spread, seed):
+def test_dithered_zeros_of_any_image_are_found_and_no_weight_above_a_step_is_taken_for_one(
+    columns, level, scale, spread, seed
+):
     rng = np.random.default_rng(seed)
     weights = (scale * rng.uniform(1 - spread, 1 + spread, (100, 100))).astype(np.float32)
     weights[:, :columns] = 0
