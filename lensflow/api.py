@@ -5,13 +5,11 @@ The command line goes through :mod:`lensflow.run` with a config alone; both writ
 
 from __future__ import annotations
 
-import itertools
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-import dask
 import numpy as np
 import xarray as xr
 
@@ -55,7 +53,7 @@ from lensflow.run.import_stamps import import_stamps
 from lensflow.run.lazy import CHUNK
 from lensflow.run.lazy import inject as _inject
 from lensflow.run.score import with_split
-from lensflow.run.tree import Tree
+from lensflow.run.tree import sum_of_chunks
 from lensflow.run.twins import portraits_of_pairs, twins_of_pairs
 from lensflow.run.write_pairs import write as _write
 from lensflow.show import brightness, core_handling
@@ -266,7 +264,7 @@ def diagnose(pairs: xr.Dataset, config: RunConfig, cutouts: xr.Dataset | None = 
     def summarise(block: xr.Dataset) -> Summaries:
         return Summaries.from_block(block, config.diagnostics, replace(origin, hosts=_hosts_of(block, cutouts)))
 
-    total = _sum_of_chunks(pairs, summarise, Summaries.joined)
+    total = sum_of_chunks(pairs, summarise, Summaries.joined)
     return total.results(config.diagnostics, config.seed, config.injection)
 
 
@@ -315,7 +313,7 @@ def gate(pairs: xr.Dataset, config: RunConfig, cutouts: xr.Dataset | None = None
             portraits_of_pairs(block),
         )
 
-    found = _sum_of_chunks(pairs, rows, GateRows.joined)
+    found = sum_of_chunks(pairs, rows, GateRows.joined)
     bands, edges = [str(b) for b in pairs["band"].values], config.diagnostics.theta_e_edges
     twins = twins_of_pairs(pairs, found.portraits)
     unpaired, block = unpaired_once(found.unpaired, twins), galaxies_once(found.features, twins)
@@ -358,7 +356,7 @@ def measure_core(pairs: xr.Dataset, config: RunConfig) -> tuple[HandlingResult, 
     tuple of HandlingResult
         Gates, light hidden by theta_E, testability, in the order of ``config.core.handlings``.
     """
-    rows = _sum_of_chunks(pairs, lambda block: CoreRows.from_block(block.compute(), config), CoreRows.concat)
+    rows = sum_of_chunks(pairs, lambda block: CoreRows.from_block(block.compute(), config), CoreRows.concat)
     return measure_handlings(rows, config)
 
 
@@ -462,7 +460,7 @@ def score_pairs(pairs: xr.Dataset, scorer: Any, config: RunConfig, split: str | 
     name, radius = getattr(scorer, "__name__", type(scorer).__name__), config.scorer.core_radius_pix
     call = as_scorer(scorer, name)
     wanted = pairs.isel(sample=np.flatnonzero(np.isin(index, hosts)))
-    block = _sum_of_chunks(wanted, lambda block: score_block(block, call, radius), ScoreBlock.concat)
+    block = sum_of_chunks(wanted, lambda block: score_block(block, call, radius), ScoreBlock.concat)
     return judge_scores(block, config.scorer, name, config.seed, config.diagnostics.theta_e_edges)
 
 
@@ -485,18 +483,3 @@ def zoo(config: RunConfig | None = None) -> xr.DataArray:
 def write_report(config: RunConfig) -> str:
     """Write the HTML report of a run folder; returns its path."""
     return report_step(config)
-
-
-def _sum_of_chunks(pairs: xr.Dataset, reduce: Callable[[xr.Dataset], Any], join: Callable[[list[Any]], Any]) -> Any:
-    """Reduce every chunk along sample where it lies and add up on the way: one task a chunk, no pixels gathered."""
-    for name in ("stamp", "ctrl", "arc"):
-        if name not in pairs:
-            raise StoreError(f"pairs have no {name!r}: open them with open_pairs, or make them with inject")
-    chunks: Sequence[int] = pairs.chunksizes.get("sample", (pairs.sizes["sample"],))
-    edges = np.concatenate([[0], np.cumsum(chunks)])
-    # The tree of a stored run's regions: the same rounding in every run.
-    tree = Tree(len(chunks), dask.delayed(join))
-    each = dask.delayed(lambda part: reduce(part))
-    for k, (a, b) in enumerate(itertools.pairwise(edges)):
-        tree.add(k, each(pairs.isel(sample=slice(a, b))))
-    return dask.compute(tree.root)[0]

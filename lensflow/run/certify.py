@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from lensflow import codec
 from lensflow.config import RunConfig
 from lensflow.errors import CertificateError, StoreError
 from lensflow.measure.gate import GateResult
@@ -21,6 +20,7 @@ from lensflow.run.measure import measure_step
 from lensflow.run.required_scorers import score_required
 from lensflow.run.verify import verify_step
 from lensflow.show.lines import as_html, as_text
+from lensflow.stats import codec
 from lensflow.store import create, paths, resume
 from lensflow.store.open import read_attrs
 from lensflow.store.run_folder import RunFolder

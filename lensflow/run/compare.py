@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from lensflow import codec
 from lensflow.config import RunConfig
 from lensflow.errors import StoreError
 from lensflow.measure.gate import GateResult
 from lensflow.run.identity import pairs_content, stored_key
 from lensflow.show.comparison import Comparison, RunSide, compare, write_page
+from lensflow.stats import codec
 from lensflow.store import paths, receipts
 from lensflow.store.results import read_results
 from lensflow.store.run_folder import RunFolder, config_of

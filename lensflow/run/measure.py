@@ -12,7 +12,7 @@ import xarray as xr
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from lensflow import codec, schema
+from lensflow import schema
 from lensflow.config import RunConfig
 from lensflow.config.checks import MASK_EDGE
 from lensflow.injection.core import unmasked_arcs
@@ -36,6 +36,7 @@ from lensflow.run.inject import hosts_of
 from lensflow.run.priors import priors_of
 from lensflow.run.sources import stamp_diagonal_arcsec
 from lensflow.run.twins import portraits_of, rows_of_splits, twins_of
+from lensflow.stats import codec
 from lensflow.store import resume
 from lensflow.store.open import read_attrs, read_head, read_pairs_block, stored_regions
 from lensflow.store.regions import Region, Regions

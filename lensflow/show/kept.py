@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 
 import xarray as xr
 
-from lensflow import codec
 from lensflow.errors import GateError, StoreError
 from lensflow.measure.core.tuning import CoreTuning
 from lensflow.measure.gate import GateResult
 from lensflow.show.lines import as_html, as_text
+from lensflow.stats import codec
 from lensflow.store import resume
 from lensflow.store.results import read_results
 

@@ -20,7 +20,7 @@ class ResultsFile:
     code : str
         Fingerprint of the code that made them.
     results : object
-        As :func:`lensflow.codec.encode` made them.
+        As :func:`lensflow.stats.codec.encode` made them.
     """
 
     key: str
@@ -70,6 +70,6 @@ def keep_results(url: str, key: str, results: Any) -> None:
     ----------
     url, key : str
     results : object
-        Plain JSON, or what :func:`lensflow.codec.encode` takes once it is encoded.
+        Plain JSON, or what :func:`lensflow.stats.codec.encode` takes once it is encoded.
     """
     paths.write_json(url, {"key": key, "code": resume.measuring_code_fingerprint(), "results": results})

@@ -12,7 +12,6 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from lensflow import codec
 from lensflow.config import RunConfig
 from lensflow.errors import GateError
 from lensflow.injection.core import Handling, handle_core, match_controls, removed_fraction
@@ -22,6 +21,7 @@ from lensflow.measure.gate.mask_edge import Mask, mask_block, mask_edge_gate
 from lensflow.measure.gate.recipes import Recipe
 from lensflow.measure.gate.verdicts import GateResult, Verdict
 from lensflow.measure.gates import run_gate
+from lensflow.stats import codec
 from lensflow.stats.estimate import Estimate
 from lensflow.stats.hostsums import HostSums, interval, ratio, stratum_of
 
@@ -160,7 +160,7 @@ class HandlingResult:
         return {g.name: g for g in self.gates}
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON types; NaN is None (:mod:`lensflow.codec`)."""
+        """Plain JSON types; NaN is None (:mod:`lensflow.stats.codec`)."""
         own = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("gates", "removed")}
         tree: dict[str, Any] = codec.encode({**own, **self.removed.fields("removed")}, self.name)
         return {**tree, "gates": [g.to_dict() for g in self.gates]}

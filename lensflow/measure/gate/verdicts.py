@@ -10,8 +10,8 @@ from enum import StrEnum
 from html import escape
 from typing import Any
 
-from lensflow import codec
 from lensflow.errors import GateError
+from lensflow.stats import codec
 from lensflow.stats.estimate import Estimate
 
 MIN_PAIRS = 10
@@ -142,7 +142,7 @@ class GateResult:
         return replace(self, auc=area.value, auc_low=area.low, auc_high=area.high)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON types; NaN is None (:mod:`lensflow.codec`)."""
+        """Plain JSON types; NaN is None (:mod:`lensflow.stats.codec`)."""
         tree: dict[str, Any] = codec.encode({f.name: getattr(self, f.name) for f in fields(self)}, self.name)
         return tree
 

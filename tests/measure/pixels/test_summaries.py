@@ -7,10 +7,10 @@ import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lensflow import codec
 from lensflow.config import DiagnosticsConfig
 from lensflow.errors import ConfigError, StoreError
 from lensflow.measure.pixels import Summaries
+from lensflow.stats import codec
 from tests.measure.pixels.pairs_factory import pairs_block
 
 CONFIG = DiagnosticsConfig(bootstrap=60)

@@ -9,7 +9,7 @@ import xarray as xr
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lensflow import codec
+from lensflow.stats import codec
 
 TEXTS = st.text(max_size=5).filter(lambda t: t not in ("inf", "-inf"))
 TREES = st.recursive(
