@@ -8,7 +8,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 import xarray as xr
@@ -206,13 +206,22 @@ def inject(
     return _inject(cutouts, manifest, config, chunk, sources)
 
 
-def write_pairs(pairs: xr.Dataset, config: RunConfig) -> xr.Dataset:
+@overload
+def write_pairs(pairs: xr.Dataset, config: RunConfig, /) -> xr.Dataset: ...
+
+
+@overload
+def write_pairs(cutouts: xr.Dataset, manifest: xr.Dataset, config: RunConfig, /) -> xr.Dataset: ...
+
+
+def write_pairs(first: xr.Dataset, second: Any, config: RunConfig | None = None, /) -> xr.Dataset:
     """Store what :func:`inject` gave in ``config.out``, region by region, resumable.
 
     The pairs know the cutouts and the manifest that they are made of. Cutouts that are not those of the run folder yet
     (imported stamps, a subset) are stored there first, the manifest is frozen there, and then one task a region renders
     and writes the bits of ``pairs``, whose chunks do not matter. What is stored is always what ``pairs`` is: pairs
     changed after :func:`inject`, or made with other settings than the config's, are refused.
+    ``write_pairs(cutouts, manifest, config)`` is short for ``write_pairs(inject(cutouts, manifest, config), config)``.
 
     Parameters
     ----------
@@ -236,7 +245,9 @@ def write_pairs(pairs: xr.Dataset, config: RunConfig) -> xr.Dataset:
     ManifestError
         If a row cannot be rendered, or rows are not sorted by host.
     """
-    return _write(pairs, config)
+    if config is None:
+        return _write(first, second)
+    return _write(inject(first, second, config), config)
 
 
 def diagnose(pairs: xr.Dataset, config: RunConfig, cutouts: xr.Dataset | None = None) -> dict[str, xr.Dataset]:

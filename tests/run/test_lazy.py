@@ -227,3 +227,12 @@ def test_pairs_of_opened_stores_are_written_and_taken_up_again(stored):
         lf.write_pairs(lf.inject(brighter, manifest, config), config)
     with pytest.raises(StaleStoreError, match=r"inputs\.manifest"):
         lf.write_pairs(lf.inject(opened, manifest.isel(sample=slice(0, 9)), config), config)
+
+
+def test_cutouts_and_manifest_are_injected_first(stored, tmp_path):
+    config, cutouts, manifest, pairs = stored
+    other = make_config(str(tmp_path / "run"), **SETTINGS)
+    lf.write_pairs(cutouts, manifest, other)
+    assert differing(open_all_pairs(f"{other.out}/pairs.zarr"), pairs) == []
+    with pytest.raises(StoreError, match=r"takes what lf\.inject gave"):
+        lf.write_pairs(cutouts, manifest)
