@@ -230,7 +230,7 @@ def test_pairs_of_opened_stores_are_written_and_taken_up_again(stored):
 
 
 def test_cutouts_and_manifest_are_injected_first(stored, tmp_path):
-    config, cutouts, manifest, pairs = stored
+    _, cutouts, manifest, pairs = stored
     other = make_config(str(tmp_path / "run"), **SETTINGS)
     lf.write_pairs(cutouts, manifest, other)
     assert differing(open_all_pairs(f"{other.out}/pairs.zarr"), pairs) == []
