@@ -27,7 +27,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for gate, (a, b) in found.verdicts.items():
         print(f"  {gate}: {a} -> {b}")
     for change in found.differing[:SHOWN]:
-        print(f"  {change.what}, {change.where}: differs by {change.delta:.3g} [{change.low:.3g}, {change.high:.3g}]")
+        by = change.difference
+        print(f"  {change.what}, {change.where}: differs by {by.value:.3g} [{by.low:.3g}, {by.high:.3g}]")
     print(f"{found.summary()}\nComparison: {page}")
     return int(any(a != b for a, b in found.verdicts.values()))
 

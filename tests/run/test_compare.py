@@ -70,8 +70,8 @@ def test_every_number_with_an_interval_is_compared_once(before, after, tmp_path)
     by_judgement = {c.judgement for c in found.diagnostics}
     assert {"differs", "within"} <= by_judgement
     for c in found.differing:
-        assert c.low > 0 or c.high < 0
-    assert all(abs(row.delta) > 0 for row in found.differing)
+        assert c.difference.low > 0 or c.difference.high < 0
+    assert all(abs(row.difference.value) > 0 for row in found.differing)
     assert len(tables(found)["diagnostics"].rows) <= 40
 
 
