@@ -15,7 +15,7 @@ from rich.table import Table
 
 from lensflow.cluster import connect
 from lensflow.config import load_config
-from lensflow.run import run_all as run
+from lensflow.run import make_run
 from lensflow.store import paths
 from lensflow.store.run_folder import RunFolder
 
@@ -29,7 +29,7 @@ def main() -> None:
         for _ in range(2):
             start = time.perf_counter()
             with connect(config.cluster):
-                results = run(config)
+                results = make_run(config)
             passes.append((time.perf_counter() - start, results))
         timings = paths.read_json(RunFolder.of(config).timings)
     table = Table(title=f"demo, {os.cpu_count()} cores", title_justify="left")
