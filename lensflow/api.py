@@ -24,7 +24,7 @@ from lensflow.measure.core.claims import PUBLISHED_AUC, Claim
 from lensflow.measure.core.claims import core_claims as _core_claims
 from lensflow.measure.core.sweep import CoreRows, HandlingResult
 from lensflow.measure.core.tuning import CoreTuning, measure_handlings
-from lensflow.measure.gate import FeatureBlock, GateResult, choose_hosts, feature_block
+from lensflow.measure.gate import FeatureBlock, GateResult, chosen_hosts, feature_block
 from lensflow.measure.gate.brightness import BrightnessBin
 from lensflow.measure.gate.brightness import gate_by_magnitude as _gate_by_magnitude
 from lensflow.measure.gate.mask_edge import MAX_PAIRS as MAX_MASKED
@@ -305,11 +305,11 @@ def gate(pairs: xr.Dataset, config: RunConfig, cutouts: xr.Dataset | None = None
         known = {k: cutouts[k].values[row] for k in ("bad_pixel_frac", "psf_source")}
         pairs = pairs.assign({k: (("sample", *cutouts[k].dims[1:]), v) for k, v in known.items()})
     mask = Mask(*config.injection.core_mask)
-    index = pairs["host_index"].values[~pairs["is_control"].values]
-    hosts = np.unique(index[choose_hosts(index, MAX_MASKED, config.seed)])
-    of_all = pairs["host_index"].values.astype(np.int64), pairs["is_control"].values.astype(bool)
-    keep = Keep.of(config.gate, *of_all, config.seed)
-    pairs = pairs.assign(first_of_class=("sample", first_of_class(*of_all)))
+    host, control = pairs["host_index"].values.astype(np.int64), pairs["is_control"].values.astype(bool)
+    hosts = chosen_hosts(host[~control], MAX_MASKED, config.seed)
+    keep = Keep.of(config.gate, host, control, config.seed)
+    if "host" in config.gate.unpaired_kinds:
+        pairs = pairs.assign(first_of_class=("sample", first_of_class(host, control)))
 
     def masks(block: xr.Dataset) -> FeatureBlock:
         some = np.isin(block["host_index"].values, hosts) & ~block["is_control"].values

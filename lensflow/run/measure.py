@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from lensflow import schema
@@ -18,7 +17,7 @@ from lensflow.config.checks import MASK_EDGE
 from lensflow.injection.core import unmasked_arcs
 from lensflow.injection.inject import rows_of_hosts
 from lensflow.manifest.image_sources import bank_of
-from lensflow.measure.gate import FeatureBlock, GateResult, choose_hosts, feature_block
+from lensflow.measure.gate import FeatureBlock, GateResult, chosen_hosts, feature_block
 from lensflow.measure.gate.mask_edge import MAX_PAIRS as MAX_MASKED
 from lensflow.measure.gate.mask_edge import Mask, mask_block, mask_edge_gate
 from lensflow.measure.gates import run_gate
@@ -166,9 +165,19 @@ class _MeasureTask:
         self.mask = Mask(*config.injection.core_mask)
         self.masked = features and self.mask.radius_pix > 0
         self.origin = origin_of(config)
-        self.gate_hosts = _gate_hosts(config, config.gate.max_pairs) if features else np.empty(0, np.int64)
-        self.mask_hosts = _gate_hosts(config, MAX_MASKED) if self.masked else np.empty(0, np.int64)
-        self.keep, self.continued = _unpaired(config, regions) if features else (Keep({}), {})
+        if features:
+            self._choose_hosts()
+
+    def _choose_hosts(self) -> None:
+        """Hosts that the gates will use: the same whatever the region, so no more need be kept."""
+        gate, seed = self.config.gate, self.config.seed
+        head = read_head(RunFolder.of(self.config).manifest, "manifest", names=("host_index", "is_control"))
+        host, control = head["host_index"].values.astype(np.int64), head["is_control"].values
+        self.gate_hosts = chosen_hosts(host[~control], gate.max_pairs, seed)
+        if self.masked:
+            self.mask_hosts = chosen_hosts(host[~control], MAX_MASKED, seed)
+        if gate.unpaired_kinds:
+            self.keep, self.continued = Keep.of(gate, host, control, seed), continued(host, control, self.regions.rows)
 
     def __call__(self, index: int) -> Measured:
         pairs, origin = region_block(self.config, self.origin, self.regions[index])
@@ -180,22 +189,21 @@ class _MeasureTask:
     def _rows(self, index: int, pairs: xr.Dataset, origin: Origin) -> GateRows:
         return GateRows(
             self._features(with_conditions(pairs, origin)),
-            self._unpaired(index, pairs),
+            self._unpaired(index, pairs) if self.config.gate.unpaired_kinds else {},
             self._masks(pairs) if self.masked else None,
             portraits_of(origin, pairs),
             ArcImages.from_block(pairs, origin.last_key),
         )
 
     def _features(self, pairs: xr.Dataset) -> FeatureBlock:
-        """Of the hosts that the gates will use: the same whatever the region, so no more need be kept."""
         gate, some = self.config.gate, np.isin(pairs["host_index"].values, self.gate_hosts)
         return feature_block(pairs.isel(sample=some), gate.every, gate.core_box_pix, self.mask.radius_pix)
 
     def _unpaired(self, index: int, pairs: xr.Dataset) -> dict[str, MetadataRows]:
         """Of all rows: control rows may have hosts of their own, and exact balance is counted over every row."""
         host, control = pairs["host_index"].values.astype(np.int64), pairs["is_control"].values
-        before = np.isin(2 * host + control, self.continued.get(index, ()))
-        first = first_of_class(host, control) & ~before
+        before = self.continued[self.continued[:, 0] == index, 1]
+        first = first_of_class(host, control) & ~np.isin(2 * host + control, before)
         return unpaired_rows(pairs.assign(first_of_class=("sample", first)), self.config.gate, self.keep)
 
     def _masks(self, pairs: xr.Dataset) -> FeatureBlock:
@@ -240,19 +248,3 @@ def with_conditions(pairs: xr.Dataset, origin: Origin) -> xr.Dataset:
     row = rows_of_hosts(origin.hosts, pairs["host_index"].values)
     names = ("bad_pixel_frac", "psf_source")
     return pairs.assign({k: (("sample", *origin.hosts[k].dims[1:]), origin.hosts[k].values[row]) for k in names})
-
-
-def _unpaired(config: RunConfig, regions: Regions) -> tuple[Keep, dict[int, NDArray[np.int64]]]:
-    """What is kept for gates that compare the dataset's own rows, and which hosts go on from an earlier region."""
-    if not config.gate.unpaired_kinds:
-        return Keep({}), {}
-    head = read_head(RunFolder.of(config).manifest, "manifest", names=("host_index", "is_control"))
-    index, control = head["host_index"].values.astype(np.int64), head["is_control"].values
-    return Keep.of(config.gate, index, control, config.seed), continued(index, control, regions.rows)
-
-
-def _gate_hosts(config: RunConfig, max_pairs: int) -> NDArray[np.int64]:
-    """Hosts that a gate uses when there are more than ``max_pairs`` pairs."""
-    head = read_head(RunFolder.of(config).manifest, "manifest", names=("host_index", "is_control"))
-    index = head["host_index"].values[~head["is_control"].values]
-    return np.unique(index[choose_hosts(index, max_pairs, config.seed)])

@@ -10,7 +10,7 @@ from lensflow.config import RunConfig
 from lensflow.errors import StoreError
 from lensflow.measure.core.sweep import CoreRows
 from lensflow.measure.core.tuning import CoreTuning, tune
-from lensflow.measure.gate import choose_hosts
+from lensflow.measure.gate import chosen_hosts
 from lensflow.run.execute import Progress, reduce_tasks, silent
 from lensflow.run.identity import pairs_content, stored_key
 from lensflow.show import core_handling
@@ -58,7 +58,7 @@ def _rows(config: RunConfig, wanted: NDArray[np.bool_], progress: Progress) -> C
     """Features of the wanted rows under all handlings, of whole hosts within ``core.max_pairs``."""
     folder = RunFolder.of(config)
     index = read_head(folder.manifest, "manifest", names=("host_index",))["host_index"].values[wanted]
-    hosts = np.unique(index[choose_hosts(index, config.core.max_pairs, config.seed)])
+    hosts = chosen_hosts(index, config.core.max_pairs, config.seed)
     if not hosts.size:
         raise StoreError(
             f"{folder.pairs}: no injection to handle (of whole hosts within core.max_pairs = {config.core.max_pairs}, "

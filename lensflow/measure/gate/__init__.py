@@ -2,7 +2,7 @@
 
 from lensflow.measure.gate.features import FeatureBlock, Numbers, feature_block
 from lensflow.measure.gate.logistic import LogisticRegression
-from lensflow.measure.gate.machine import choose_hosts
+from lensflow.measure.gate.machine import choose_hosts, chosen_hosts
 from lensflow.measure.gate.verdicts import GateResult, Verdict
 
 __all__ = [
@@ -12,5 +12,6 @@ __all__ = [
     "Numbers",
     "Verdict",
     "choose_hosts",
+    "chosen_hosts",
     "feature_block",
 ]

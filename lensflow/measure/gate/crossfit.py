@@ -112,9 +112,7 @@ class CrossFit:
 
     def scores_of_swaps(self, positives: NDArray[np.bool_]) -> Floats:
         """Scores as :meth:`scores`, shape (k, 2, n), of labels (k, n) that are swapped at random, so near 0.5 each."""
-        labels = [
-            np.concatenate([positives[:, rows], ~positives[:, rows]], axis=1).T.astype(float) for rows in self.test
-        ]
+        labels = self._labels(positives)
         out = np.empty((len(positives), 2, self.n_pairs))
         for fold, rows in enumerate(self.test):
             trained, penalty = self.trained[fold], self.penalties[fold]
@@ -194,7 +192,9 @@ class CrossFit:
         return reduce(add, [sums_of(self.blocks[k], labels[k], None, theta, hessian) for k in blocks])
 
     def _labels(self, positive: NDArray[np.bool_]) -> list[Floats]:
-        return [np.concatenate([positive[rows], ~positive[rows]]).astype(np.float64) for rows in self.test]
+        """Of each block's rows, shape (2 m,); of several sets of labels (k, n), shape (2 m, k)."""
+        both = (np.concatenate([positive[..., rows], ~positive[..., rows]], axis=-1) for rows in self.test)
+        return [labels.T.astype(np.float64) for labels in both]
 
 
 def _scale(counts: Floats, means: Floats, within: Floats, level: Floats) -> Floats:

@@ -40,6 +40,11 @@ def choose_hosts(host_index: NDArray[np.int64], max_pairs: int, seed: int) -> ND
     return chosen[place]
 
 
+def chosen_hosts(host_index: NDArray[np.int64], max_pairs: int, seed: int) -> NDArray[np.int64]:
+    """Hosts of the rows that :func:`choose_hosts` takes, ascending."""
+    return np.unique(host_index[choose_hosts(host_index, max_pairs, seed)])
+
+
 def host_folds(groups: NDArray[np.int64], folds: int, seed: int) -> Folds:
     """Training and test pairs of each fold; every host is in one test fold, whole."""
     state = int(rng.generator(seed, "gates.core.folds").integers(2**31))

@@ -14,7 +14,7 @@ from scipy.sparse import csr_array
 
 from lensflow import geometry
 from lensflow.config import GateConfig
-from lensflow.measure.gate.machine import choose_hosts
+from lensflow.measure.gate.machine import chosen_hosts
 from lensflow.measure.gate.means import mean_weights
 from lensflow.measure.gate.recipes import sky
 from lensflow.measure.metadata.rows import MetadataRows
@@ -50,9 +50,11 @@ class Keep:
         host_index, is_control : ndarray, shape (n,)
         seed : int
         """
-        rows = {"metadata": host_index, "host": host_index[first_of_class(host_index, is_control)]}
-        chosen = {k: rows[k][choose_hosts(rows[k], config.max_pairs, seed)] for k in config.unpaired_kinds}
-        return cls({k: np.unique(v) for k, v in chosen.items()})
+        kept = {}
+        for kind in config.unpaired_kinds:
+            rows = host_index if kind == "metadata" else host_index[first_of_class(host_index, is_control)]
+            kept[kind] = chosen_hosts(rows, config.max_pairs, seed)
+        return cls(kept)
 
 
 def first_of_class(host_index: NDArray[np.int64], is_control: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -62,13 +64,19 @@ def first_of_class(host_index: NDArray[np.int64], is_control: NDArray[np.bool_])
     return out
 
 
-def continued(host_index: NDArray[np.int64], is_control: NDArray[np.bool_], rows: int) -> dict[int, NDArray[np.int64]]:
-    """Hosts and classes (twice the host, 1 more for controls) of each block of so many rows that an earlier one has."""
+def continued(host_index: NDArray[np.int64], is_control: NDArray[np.bool_], rows: int) -> NDArray[np.int64]:
+    """Blocks of so many rows, and those of their hosts and classes that an earlier one has.
+
+    Returns
+    -------
+    ndarray, shape (n, 2)
+        Block, and twice the host, 1 more for controls; each pair once.
+    """
     code = 2 * host_index + is_control
     _, first, place = np.unique(code, return_index=True, return_inverse=True)
     block = np.arange(len(code)) // rows
     later = np.flatnonzero(block != block[first[place]])
-    return {int(b): np.unique(code[later[block[later] == b]]) for b in np.unique(block[later])}
+    return np.unique(np.stack([block[later], code[later]], axis=1), axis=0)
 
 
 def unpaired_rows(pairs: xr.Dataset, config: GateConfig, keep: Keep | None = None) -> dict[str, MetadataRows]:

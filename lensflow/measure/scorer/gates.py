@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from lensflow import schema
 from lensflow.config import DiagnosticsConfig, ScorerConfig, fingerprint
-from lensflow.measure.gate.machine import area_fields, choose_hosts
+from lensflow.measure.gate.machine import area_fields, chosen_hosts
 from lensflow.measure.gate.strata import SNR_EDGES, ranges
 from lensflow.measure.gate.verdicts import GateResult, Verdict
 from lensflow.measure.pixels.judging import Finding, Status
@@ -45,7 +45,7 @@ def scored_hosts(
     A host lies in one split, whole: rows of these hosts are rows of the split.
     """
     index = host_index[split == schema.SPLITS.index(config.split)]
-    return np.unique(index[choose_hosts(index, config.max_pairs, seed)])
+    return chosen_hosts(index, config.max_pairs, seed)
 
 
 def judge_scores(
