@@ -2,7 +2,8 @@
 
 A module is its syntax tree without docstrings and without its imports of lensflow's own modules; in their place stand
 the digests of the modules that define what it imports, so that another function of the same name is noticed and a moved
-file is not. A changed annotation, default or constant counts: it may change what the code does.
+file is not. Descriptions of settings do not count. A changed annotation, default or constant does: it may change what
+the code does.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ PACKAGE = "lensflow"
 ROOT = Path(__file__).parents[1]
 _ONE_AT_A_TIME = threading.Lock()
 _WITH_DOCSTRING = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
-_MAYBE_LEFT_OUT = (ast.Import, ast.ImportFrom, ast.Assign)
+_MAYBE_LEFT_OUT = (ast.Import, ast.ImportFrom, ast.Assign, ast.keyword)
 
 
 def digest_of(parts: Iterable[str], root: Path = ROOT) -> str:
@@ -148,7 +149,7 @@ def _canonical(node: ast.AST, out: list[str]) -> list[str]:
             items = items[1:]
         named = False
         for item in items:
-            if item is None or (type(item) in _MAYBE_LEFT_OUT and (_is_import(item) or _is_export(item))):
+            if item is None or (type(item) in _MAYBE_LEFT_OUT and _is_left_out(item)):
                 continue
             if not named:
                 named = True
@@ -169,6 +170,12 @@ def _in_order(fields: tuple[str, ...]) -> tuple[str, ...]:
 
 def _is_text(node: ast.AST) -> bool:
     return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+
+
+def _is_left_out(node: object) -> bool:
+    # A setting's description is for people; settings themselves are compared by their values.
+    description = isinstance(node, ast.keyword) and node.arg == "description"
+    return description or _is_import(node) or _is_export(node)
 
 
 def _is_import(node: object) -> bool:
