@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,11 +18,15 @@ from lensflow.fits.choice import Image
 from lensflow.fits.header import FormatError
 from lensflow.fits.known import MAX_PIXELS
 
+# The HCOMPRESS encoder of cfitsio, which astropy calls without the GIL, keeps its state in variables of the process:
+# two threads at once write garbled files. The filters of warnings are the process's too.
+ONE_THREAD = threading.RLock()
+
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """astropy warns of what it mends; the caller says itself what is unusual in a file."""
-    with warnings.catch_warnings(), np.errstate(all="ignore"):
+    """astropy warns of what it mends; the caller says itself what is unusual in a file. One thread at a time."""
+    with ONE_THREAD, warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore", AstropyWarning)
         warnings.simplefilter("ignore", UserWarning)
         warnings.simplefilter("ignore", RuntimeWarning)

@@ -6,7 +6,6 @@ public reader, as a small FITS file in memory that holds only the wanted tiles.
 
 from __future__ import annotations
 
-import warnings
 import zlib
 from collections.abc import Sequence
 from io import BytesIO
@@ -14,10 +13,10 @@ from typing import Any
 
 import numpy as np
 from astropy.io import fits
-from astropy.utils.exceptions import AstropyWarning
 from numpy.typing import NDArray
 
 from lensflow.fits import rice
+from lensflow.fits.astropy_image import quiet
 from lensflow.fits.header import BLOCK, CARD
 from lensflow.fits.index import BY_ALGORITHM, GZIPPED, PLAIN, ImageIndex
 
@@ -194,7 +193,7 @@ def _mini_file(index: ImageIndex, data: Sequence[Buffer], shape: tuple[int, ...]
     primary = fits.Header([("SIMPLE", True), ("BITPIX", 8), ("NAXIS", 0), ("EXTEND", True)])
     file = primary.tostring().encode() + header.tostring().encode() + body + b"\0" * (-len(body) % BLOCK)
     assert len(header.tostring()) % CARD == 0
-    with warnings.catch_warnings(action="ignore", category=AstropyWarning), fits.open(BytesIO(file)) as hdus:
+    with quiet(), fits.open(BytesIO(file)) as hdus:
         return np.asarray(hdus[1].data, dtype=np.int32).reshape(len(data), -1)
 
 

@@ -13,6 +13,7 @@ from astropy.io import fits
 from numpy.typing import NDArray
 
 from lensflow.errors import RenderError
+from lensflow.fits.astropy_image import ONE_THREAD
 from lensflow.lensing.psf_image import prepare_kernel
 from lensflow.survey.psf_sampling import on_stamp_pixels, quiet_kernels, stated_step
 
@@ -67,7 +68,7 @@ def read_psf_images(content: bytes, bands: Sequence[str], size: int, pixel_scale
     """
     found: dict[str, list[tuple[NDArray[Any] | None, Mapping[str, Any]]]] = {}
     try:
-        with fits.open(BytesIO(content), memmap=False) as hdus:
+        with ONE_THREAD, fits.open(BytesIO(content), memmap=False) as hdus:
             for hdu in hdus:
                 if hdu.is_image and hdu.header.get("NAXIS", 0) and np.prod(hdu.shape) > MAX_PIXELS:
                     raise ValueError(f"it has an image of shape {hdu.shape}")

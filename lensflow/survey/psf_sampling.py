@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import threading
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lensflow.errors import LensflowWarning, RenderError
+from lensflow.fits.astropy_image import ONE_THREAD
 from lensflow.lensing.psf_image import kernel_fwhm_pix, prepare_kernel, resample_kernel
 
 Floats = NDArray[np.float64]
@@ -24,7 +24,6 @@ SAME = 1e-3
 _AGREE = 0.02
 # From this FWHM on, in the image's own pixels, what lies between its samples is known to 0.6 % of the peak (3: 0.15 %).
 _LEAST_FWHM_PIX = 2.5
-_FILTERS = threading.Lock()
 _STEPS = (1 / 32, 8.0)
 # Keywords: size of the image's pixel in pixels of the survey's images (PSFEx), its inverse, and in arcsec.
 _IN_PIXELS = ("PSF_SAMP",)
@@ -152,7 +151,7 @@ def quiet_kernels() -> Iterator[None]:
 
     The filters of warnings are the process's, so that one thread at a time may change them.
     """
-    with _FILTERS, warnings.catch_warnings():
+    with ONE_THREAD, warnings.catch_warnings():
         warnings.simplefilter("ignore", LensflowWarning)
         yield
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -172,6 +173,22 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(survey: Path
     assert digests(part).items() <= digests(survey).items()
     write_brick(str(other), last, SMALL, BANDS, 6)
     assert not set(digests(other).values()) & set(digests(survey).values())
+
+
+def test_bricks_written_by_threads_at_once_are_those_of_one(
+    survey: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """cfitsio's HCOMPRESS encoder keeps its state in variables of the process: files came out garbled."""
+    brick = plan_bricks(SMALL)[-1]
+    arrays = brick_arrays(brick, SMALL, 5)
+    monkeypatch.setattr(synthetic, "brick_arrays", lambda *_: arrays)  # so that the encoders meet
+    roots = [tmp_path / str(k) for k in range(8)]
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda root: write_brick(str(root), brick, SMALL, BANDS, 5), roots))
+    expected = {path: digest for path, digest in digests(survey).items() if brick.name in path}
+    assert any("nexp" in path for path in expected)
+    for root in roots:
+        assert digests(root) == expected
 
 
 def test_complete_files_stay_and_broken_or_stale_ones_are_replaced(tmp_path: Path) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import uuid
-import warnings
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass
 from pathlib import Path
@@ -17,7 +16,6 @@ from typing import Any
 import numpy as np
 from astropy.io import fits
 from astropy.table import Table, vstack
-from astropy.utils.exceptions import AstropyUserWarning
 from astropy.wcs import WCS
 from numpy.typing import NDArray
 from scipy import ndimage, special
@@ -25,6 +23,7 @@ from scipy import ndimage, special
 from lensflow import rng as random
 from lensflow.config import SyntheticConfig
 from lensflow.errors import SurveyError, did_you_mean
+from lensflow.fits.astropy_image import ONE_THREAD, quiet
 from lensflow.survey.layout import BAND_PRODUCTS, Layout
 from lensflow.survey.synthetic import sky as sky
 from lensflow.survey.synthetic.draw import Scene, draw_scene
@@ -215,8 +214,9 @@ def write_brick(root: str, brick: SyntheticBrick, config: SyntheticConfig, bands
         if product == "image":
             header["MAGZERO"] = (NMGY_MAG, "AB magnitude of 1 nanomaggy")
         header["LFKEY"] = (key, "recipe, seed and plan of this file")
-        hdu = _compressed(arrays[product, band], header, product, band)
-        written += _write_atomically(path, fits.HDUList([fits.PrimaryHDU(), hdu]))
+        with ONE_THREAD:
+            hdu = _compressed(arrays[product, band], header, product, band)
+            written += _write_atomically(path, fits.HDUList([fits.PrimaryHDU(), hdu]))
     return written
 
 
@@ -282,10 +282,8 @@ def _key(config: SyntheticConfig, seed: int, what: SyntheticBrick | tuple[str, .
 
 def _is_complete(path: Path, key: str) -> bool:
     try:
-        with (
-            warnings.catch_warnings(action="ignore", category=AstropyUserWarning),  # truncated: looked at below
-            fits.open(path, disable_image_compression=True) as hdus,
-        ):
+        # A truncated file, of which astropy warns, is looked at below.
+        with quiet(), fits.open(path, disable_image_compression=True) as hdus:
             info = hdus[1].fileinfo()
             return hdus[1].header.get("LFKEY") == key and path.stat().st_size >= info["datLoc"] + info["datSpan"]
     except (OSError, IndexError):
