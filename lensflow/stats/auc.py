@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
-
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -17,42 +15,39 @@ Floats = NDArray[np.float64]
 LANES = 16
 
 
-def auc(
-    labels: ArrayLike, scores: ArrayLike, weights: ArrayLike | None = None, hosts: ArrayLike | None = None
-) -> Floats:
-    """Probability that a positive scores above a negative, ties counted half.
+def host_bootstrap(
+    labels: ArrayLike, scores: ArrayLike, hosts: ArrayLike, count: int, seed: int, purpose: str
+) -> tuple[float, Floats]:
+    """Probability that a positive scores above a negative of another host, and those of bootstrap draws of hosts.
+
+    Ties count half. Rows of one host are not compared with each other, nor copies of one host in a draw: a stamp and
+    its own control share every pixel but the arc's, and their share 1 / n_hosts of all comparisons would lift the area
+    of a few hosts.
 
     Parameters
     ----------
     labels : array_like of bool, shape (n,)
     scores : array_like, shape (n,)
-    weights : array_like, shape (n,) or (draws, n), optional
-        Row weights >= 0; one area per weight vector.
-    hosts : array_like, shape (n,), optional
-        Rows of one host are not compared with each other: a stamp and its own control share every pixel but the
-        arc's, and their share 1 / n_hosts of all comparisons would lift the area of a few hosts.
+        Finite.
+    hosts : array_like, shape (n,)
+    count : int
+        Number of draws.
+    seed, purpose
+        Of the draws: the same ones give the same draws.
 
     Returns
     -------
-    ndarray, shape () or (draws,)
-        NaN where no positive and negative (of different hosts) have weight.
-    """
-    rows = np.ones((1, np.size(scores))) if weights is None else np.atleast_2d(np.asarray(weights, dtype=np.float64))
-    place = None if hosts is None else np.unique(np.asarray(hosts), return_inverse=True)[1]
-    out = _areas(labels, scores, rows, np.arange(np.size(scores)), place)
-    return out[0] if weights is None or np.ndim(weights) == 1 else out
+    float, and ndarray of shape (count,)
+        NaN where no positive and negative of different hosts are there.
 
-
-def host_bootstrap(
-    labels: ArrayLike, scores: ArrayLike, hosts: ArrayLike, count: int, seed: int, purpose: str
-) -> tuple[float, Floats]:
-    """Area without comparisons within hosts, and those of ``count`` bootstrap draws of whole hosts, shape (count,).
-
-    Copies of one host in a draw are not compared with each other either.
+    Raises
+    ------
+    GateError
+        If a score is not finite; names the first such row.
     """
     unique, place = np.unique(np.asarray(hosts), return_inverse=True)
     weights = np.concatenate([np.ones((1, unique.size)), host_weights(unique.size, count, seed, purpose)])
-    found = _areas(labels, scores, weights, place, place)
+    found = _areas(labels, scores, weights, place)
     return float(found[0]), found[1:]
 
 
@@ -114,29 +109,19 @@ def _true_rates(y, s, unit, weights, grid, out):  # type: ignore[no-untyped-def]
         out[d, g:] = 1.0
 
 
-def _areas(
-    labels: ArrayLike,
-    scores: ArrayLike,
-    unit_weights: Floats,
-    unit: NDArray[np.int64],
-    host: NDArray[np.int64] | None,
-) -> Floats:
-    """Areas for weights per unit (row or host); with ``host``, less the comparisons within each host."""
+def _areas(labels: ArrayLike, scores: ArrayLike, weights: Floats, host: NDArray[np.int64]) -> Floats:
+    """Areas for weights per host, (draw, host), less the comparisons within each host."""
     y, s = np.asarray(labels, dtype=bool), np.asarray(scores, dtype=np.float64)
     if not np.isfinite(s).all():
         raise GateError(f"AUC: score of row {int(np.argmin(np.isfinite(s)))} is not finite")
     if s.size == 0:
-        return np.full(len(unit_weights), np.nan)
-    weights = np.ascontiguousarray(unit_weights, dtype=np.float64)
+        return np.full(len(weights), np.nan)
     order = np.argsort(s, kind="stable")
-    won, pairs = _compared(y[order], s[order], unit[order], weights)
-    if host is not None:
-        order = np.lexsort((s, host))
-        first = np.flatnonzero(np.concatenate([[True], np.diff(host[order]) != 0, [True]]))
-        own_won, own_pairs = _within(y[order], s[order], unit[order], first, weights)
-        won, pairs = won - own_won, pairs - own_pairs
+    won, pairs = _compared(y[order], s[order], host[order], weights)
+    own_won, own_pairs = _within(y, s, host, weights)
+    won, pairs = won - own_won, pairs - own_pairs
     # Sums that were taken away whole may leave some rounding behind.
-    some = pairs > (0.0 if host is None else 1e-12) * weights.sum(axis=1) ** 2
+    some = pairs > 1e-12 * weights.sum(axis=1) ** 2
     return np.clip(np.divide(won, pairs, out=np.full(len(weights), np.nan), where=some), 0.0, 1.0)
 
 
@@ -154,22 +139,14 @@ def _compared(y: NDArray[np.bool_], s: Floats, unit: NDArray[np.int64], weights:
     return won, pairs
 
 
-def _within(
-    y: NDArray[np.bool_], s: Floats, unit: NDArray[np.int64], first: NDArray[np.int64], weights: Floats
-) -> tuple[Floats, Floats]:
-    """Do the same among the rows of each host, which stand together from ``first[h]`` on, sorted by score."""
-    starts = first[:-1]
-    if (unit == np.repeat(unit[starts], np.diff(first))).all():
-        # One weight per host: it leaves the comparisons of its rows as they are, times its square.
-        sums = np.zeros((2, weights.shape[1]))
-        _count_each(y, s, unit, first, sums)
-        square = weights**2
-        return square @ sums[0], square @ sums[1]
-    won, pairs = np.zeros(len(weights)), np.zeros(len(weights))
-    for a, b in pairwise(first):
-        more = _compared(y[a:b], s[a:b], unit[a:b], weights)
-        won, pairs = won + more[0], pairs + more[1]
-    return won, pairs
+def _within(y: NDArray[np.bool_], s: Floats, host: NDArray[np.int64], weights: Floats) -> tuple[Floats, Floats]:
+    """Do the same among the rows of each host: one weight leaves their comparisons as they are, times its square."""
+    order = np.lexsort((s, host))
+    first = np.flatnonzero(np.concatenate([[True], np.diff(host[order]) != 0, [True]]))
+    sums = np.zeros((2, weights.shape[1]))
+    _count_each(y[order], s[order], host[order], first, sums)
+    square = weights**2
+    return square @ sums[0], square @ sums[1]
 
 
 @compiled()
