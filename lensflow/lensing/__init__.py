@@ -1,5 +1,12 @@
 """Lens physics: arrays in, arrays out."""
 
+from lensflow.lensing.angles import (
+    components_from_q_phi,
+    phi_from_position_angle,
+    position_angle_from_phi,
+    q_phi_from_components,
+    theta_e_from_sigma_v,
+)
 from lensflow.lensing.image_light import Sources
 from lensflow.lensing.image_positions import counter_image_radius_arcsec, image_multiplicity, image_positions
 from lensflow.lensing.magnifications import magnification, point_magnification
@@ -16,6 +23,7 @@ __all__ = [
     "Rendering",
     "Sources",
     "arc_noise",
+    "components_from_q_phi",
     "correlated_noise_factor",
     "counter_image_radius_arcsec",
     "gain_from_exposure",
@@ -23,12 +31,16 @@ __all__ = [
     "image_multiplicity",
     "image_positions",
     "magnification",
+    "phi_from_position_angle",
     "point_magnification",
+    "position_angle_from_phi",
     "prepare_image_source",
     "prepare_kernel",
     "psf_fwhm_from_psfsize",
+    "q_phi_from_components",
     "render",
     "render_arcs",
     "resample_kernel",
+    "theta_e_from_sigma_v",
     "updated_invvar",
 ]

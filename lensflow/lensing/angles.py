@@ -6,15 +6,12 @@ counter-clockwise, in [0, pi).
 
 from __future__ import annotations
 
-from typing import Literal
-
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lensflow.errors import ManifestError
 
 Floats = NDArray[np.float64]
-Measure = Literal["ellipticity", "distortion"]
 
 _KM_S_C = 299792.458
 _ARCSEC_PER_RAD = 180 * 3600 / np.pi
@@ -30,50 +27,57 @@ def ellipticity_from_q(q: ArrayLike) -> Floats:
     ManifestError
         If an axis ratio is outside of (0, 1].
     """
-    q = _checked_q(q)
+    q = np.asarray(q, dtype=np.float64)
+    _refuse(q, (q > 0) & (q <= 1), "axis ratio", "in (0, 1]")
     return np.asarray((1 - q) / (1 + q))
 
 
 def q_from_ellipticity(e: ArrayLike) -> Floats:
     """Axis ratio ``(1 - e) / (1 + e)`` of an ellipticity in [0, 1)."""
-    e = _checked_e(e, "ellipticity")
+    e = np.asarray(e, dtype=np.float64)
+    _refuse(e, (e >= 0) & (e < 1), "ellipticity", "in [0, 1)")
     return np.asarray((1 - e) / (1 + e))
 
 
-def distortion_from_q(q: ArrayLike) -> Floats:
-    """Distortion ``(1 - q^2) / (1 + q^2)`` of an axis ratio in (0, 1]; GalSim's and SExtractor-like ``e``."""
-    q = _checked_q(q)
-    return np.asarray((1 - q) * (1 + q) / (1 + q * q))
+def components_from_q_phi(q: ArrayLike, phi_rad: ArrayLike) -> tuple[Floats, Floats]:
+    """Components of the ellipticity ``e = (1 - q)/(1 + q)``: ``e1 = e cos 2 phi``, ``e2 = e sin 2 phi``.
 
-
-def q_from_distortion(e: ArrayLike) -> Floats:
-    """Axis ratio ``sqrt((1 - e) / (1 + e))`` of a distortion in [0, 1)."""
-    e = _checked_e(e, "distortion")
-    return np.asarray(np.sqrt((1 - e) / (1 + e)))
-
-
-def components_from_q_phi(q: ArrayLike, phi_rad: ArrayLike, measure: Measure = "ellipticity") -> tuple[Floats, Floats]:
-    """Components ``e1 = e cos 2 phi``, ``e2 = e sin 2 phi``.
+    As lenstronomy, Tractor (``shape_e1``, ``shape_e2``) and GalSim's ``g1``, ``g2`` have them, in the frame of
+    ``phi_rad``. Tractor's frame is the sky's: see :func:`phi_from_position_angle`.
 
     Parameters
     ----------
-    q, phi_rad : array_like
-        Axis ratio in (0, 1]; angle of the major axis, rad.
-    measure : {"ellipticity", "distortion"}
-        Which ``e``: (1 - q)/(1 + q), as lenstronomy and Tractor have it, or (1 - q^2)/(1 + q^2).
+    q : array_like
+        Axis ratio in (0, 1].
+    phi_rad : array_like
+        Angle of the major axis, rad.
 
     Returns
     -------
     e1, e2 : ndarray of float64
-        In the frame of ``phi_rad``.
+
+    Raises
+    ------
+    ManifestError
+        If an axis ratio is outside of (0, 1].
     """
-    e = ellipticity_from_q(q) if _checked_measure(measure) == "ellipticity" else distortion_from_q(q)
+    e = ellipticity_from_q(q)
     twice = 2 * np.asarray(phi_rad, dtype=np.float64)
     return np.asarray(e * np.cos(twice)), np.asarray(e * np.sin(twice))
 
 
-def q_phi_from_components(e1: ArrayLike, e2: ArrayLike, measure: Measure = "ellipticity") -> tuple[Floats, Floats]:
-    """Axis ratio and angle (rad, in [0, pi)) of components; the angle of a circle is 0.
+def q_phi_from_components(e1: ArrayLike, e2: ArrayLike) -> tuple[Floats, Floats]:
+    """Axis ratio and angle from the components of :func:`components_from_q_phi`.
+
+    Parameters
+    ----------
+    e1, e2 : array_like
+        ``hypot(e1, e2)`` below 1.
+
+    Returns
+    -------
+    q, phi_rad : ndarray of float64
+        Angle in rad, in [0, pi), in the components' frame; 0 for a circle.
 
     Raises
     ------
@@ -81,9 +85,7 @@ def q_phi_from_components(e1: ArrayLike, e2: ArrayLike, measure: Measure = "elli
         If ``hypot(e1, e2)`` is 1 or more.
     """
     e1, e2 = np.asarray(e1, dtype=np.float64), np.asarray(e2, dtype=np.float64)
-    e = np.hypot(e1, e2)
-    q = q_from_ellipticity(e) if _checked_measure(measure) == "ellipticity" else q_from_distortion(e)
-    return q, axis_angle(0.5 * np.arctan2(e2, e1))
+    return q_from_ellipticity(np.hypot(e1, e2)), axis_angle(0.5 * np.arctan2(e2, e1))
 
 
 def axis_angle(phi_rad: ArrayLike) -> Floats:
@@ -122,7 +124,25 @@ def position_angle_from_phi(phi_rad: ArrayLike, cd: ArrayLike) -> Floats:
 
 
 def phi_from_position_angle(position_angle_rad: ArrayLike, cd: ArrayLike) -> Floats:
-    """Angle on the pixel grid (rad, in [0, pi)) of an axis at a position angle; see :func:`position_angle_from_phi`."""
+    """Angle on the pixel grid of an axis at a position angle; the inverse of :func:`position_angle_from_phi`.
+
+    Parameters
+    ----------
+    position_angle_rad : array_like
+        East of north, rad.
+    cd : array_like, shape (2, 2)
+        CD matrix at the target, as there.
+
+    Returns
+    -------
+    ndarray of float64
+        From +x of the pixel grid, counter-clockwise, rad, in [0, pi).
+
+    Raises
+    ------
+    ManifestError
+        If ``cd`` is not an invertible 2 x 2 matrix.
+    """
     inverse = np.linalg.inv(_checked_cd(cd))
     angle = np.asarray(position_angle_rad, dtype=np.float64)
     east, north = np.sin(angle), np.cos(angle)
@@ -155,46 +175,16 @@ def theta_e_from_sigma_v(sigma_v_km_s: ArrayLike, dls_over_ds: ArrayLike) -> Flo
     ----------
     Narayan & Bartelmann 1996, astro-ph/9606001, eq. 41.
     """
-    sigma, ratio = np.asarray(sigma_v_km_s, dtype=np.float64), _checked_ratio(dls_over_ds)
+    sigma, ratio = np.asarray(sigma_v_km_s, dtype=np.float64), np.asarray(dls_over_ds, dtype=np.float64)
+    _refuse(ratio, (ratio > 0) & (ratio <= 1), "dls_over_ds", "in (0, 1] (the source behind the lens)")
     _refuse(sigma, np.isfinite(sigma) & (sigma > 0), "sigma_v_km_s", "> 0")
     return np.asarray(4 * np.pi * (sigma / _KM_S_C) ** 2 * ratio * _ARCSEC_PER_RAD)
-
-
-def sigma_v_from_theta_e(theta_e_arcsec: ArrayLike, dls_over_ds: ArrayLike) -> Floats:
-    """Velocity dispersion, km/s, of the isothermal sphere with an Einstein radius in arcsec (> 0)."""
-    theta_e, ratio = np.asarray(theta_e_arcsec, dtype=np.float64), _checked_ratio(dls_over_ds)
-    _refuse(theta_e, np.isfinite(theta_e) & (theta_e > 0), "theta_e_arcsec", "> 0")
-    return np.asarray(_KM_S_C * np.sqrt(theta_e / _ARCSEC_PER_RAD / (4 * np.pi * ratio)))
 
 
 def _refuse(value: Floats, good: NDArray[np.bool_], name: str, rule: str) -> None:
     if not np.all(good):
         i = int(np.argmin(np.atleast_1d(good)))
         raise ManifestError(f"{name} must be {rule}, not {np.atleast_1d(value).ravel()[i]} (element {i})")
-
-
-def _checked_q(q: ArrayLike) -> Floats:
-    value = np.asarray(q, dtype=np.float64)
-    _refuse(value, (value > 0) & (value <= 1), "axis ratio", "in (0, 1]")
-    return value
-
-
-def _checked_e(e: ArrayLike, name: str) -> Floats:
-    value = np.asarray(e, dtype=np.float64)
-    _refuse(value, (value >= 0) & (value < 1), name, "in [0, 1)")
-    return value
-
-
-def _checked_ratio(ratio: ArrayLike) -> Floats:
-    value = np.asarray(ratio, dtype=np.float64)
-    _refuse(value, (value > 0) & (value <= 1), "dls_over_ds", "in (0, 1] (the source behind the lens)")
-    return value
-
-
-def _checked_measure(measure: str) -> str:
-    if measure not in ("ellipticity", "distortion"):
-        raise ManifestError(f"measure must be 'ellipticity' or 'distortion', not {measure!r}")
-    return measure
 
 
 def _checked_cd(cd: ArrayLike) -> Floats:
