@@ -20,10 +20,9 @@ from lensflow.injection.core import Handling, handle_core, mask_batch, unmasked_
 from lensflow.manifest.build import build_manifest
 from lensflow.manifest.image_sources import bank_of
 from lensflow.manifest.source_bank import SourceBank
-from lensflow.measure.core.claims import PUBLISHED_AUC, Claim
-from lensflow.measure.core.claims import core_claims as _core_claims
+from lensflow.measure.core.claims import PUBLISHED_AUC, core_claims
 from lensflow.measure.core.sweep import CoreRows, HandlingResult
-from lensflow.measure.core.tuning import CoreTuning, measure_handlings
+from lensflow.measure.core.tuning import measure_handlings
 from lensflow.measure.gate import FeatureBlock, GateResult, chosen_hosts, feature_block
 from lensflow.measure.gate.brightness import BrightnessBin
 from lensflow.measure.gate.brightness import gate_by_magnitude as _gate_by_magnitude
@@ -37,17 +36,12 @@ from lensflow.measure.pixels.rendering import last_key
 from lensflow.measure.scorer.gates import judge_scores, scored_hosts
 from lensflow.measure.scorer.scorer import ScoreBlock, as_scorer, score_block
 from lensflow.run import compare_step as compare_runs
-from lensflow.run import (
-    cut_step,
-    make_run,
-    open_run,
-    plan_step,
-    report_step,
-    rerender,
-    tune_core_step,
-    zoo_step,
-)
+from lensflow.run import cut_step, make_run, open_run, rerender
+from lensflow.run import plan_step as plan
+from lensflow.run import report_step as write_report
+from lensflow.run import tune_core_step as tune_core
 from lensflow.run import verify_step as verify
+from lensflow.run import zoo_step as zoo
 from lensflow.run.gate_rows import GateRows
 from lensflow.run.import_stamps import import_stamps
 from lensflow.run.lazy import CHUNK
@@ -57,7 +51,8 @@ from lensflow.run.tree import sum_of_chunks
 from lensflow.run.twins import portraits_of_pairs, twins_of_pairs
 from lensflow.run.write_pairs import write as _write
 from lensflow.show import brightness, core_handling
-from lensflow.show.figures import Picture
+from lensflow.show.brightness import figure as brightness_figure
+from lensflow.show.core_handling import cost_curve as core_figure
 from lensflow.store.open import open_cutouts, open_manifest, open_pairs, with_host_ids
 from lensflow.store.resume import code_fingerprint
 from lensflow.survey.crop import crop
@@ -113,6 +108,7 @@ def cut(config: RunConfig, targets: Targets | None = None) -> xr.Dataset:
     Parameters
     ----------
     config : RunConfig
+        As :func:`load_config` gives it; its ``survey`` and ``out``.
     targets : xarray Dataset, astropy Table or pandas DataFrame, optional
         In place of ``survey.targets``, which is then left out of the config. Its columns are found, checked and
         converted from their units as those of a file are (``survey.columns``, ``survey.missing_values``): units are
@@ -138,7 +134,9 @@ def plan_injections(cutouts: xr.Dataset, config: RunConfig, sources: SourceBank 
     Parameters
     ----------
     cutouts : Dataset
+        As :func:`open_cutouts`, :func:`cut` or :func:`import_stamps` gave them, or a subset.
     config : RunConfig
+        Its ``plan`` and ``seed``.
     sources : SourceBank, optional
         Images to draw sources from; by default what ``plan.sources`` names.
 
@@ -147,23 +145,6 @@ def plan_injections(cutouts: xr.Dataset, config: RunConfig, sources: SourceBank 
     Dataset with dim sample, in memory; edit or subset it, then hand it to :func:`inject` or :func:`write_pairs`.
     """
     return with_host_ids(build_manifest(cutouts, config, sources), cutouts)
-
-
-def plan(config: RunConfig) -> xr.Dataset:
-    """Draw the manifest for the hosts that a config's run has cut, block by block, and freeze it in ``config.out``.
-
-    Returns
-    -------
-    Dataset with dim sample: as :func:`open_manifest`; :func:`write_pairs` takes it.
-
-    Raises
-    ------
-    StoreError
-        If the cutouts are not complete.
-    ManifestError
-        If a host lacks what the plan needs, or the plan has more rows than ``plan.max_rows``.
-    """
-    return plan_step(config)
 
 
 def inject(
@@ -229,6 +210,8 @@ def write_pairs(first: xr.Dataset, second: Any, config: RunConfig | None = None,
         As :func:`inject` gave it. To leave out or edit rows, do it in the manifest, before.
     config : RunConfig
         The one that the pairs were made with, but for ``out`` and what decides no bit.
+    cutouts, manifest : Dataset
+        In place of ``pairs``: what :func:`inject` takes.
 
     Returns
     -------
@@ -256,7 +239,9 @@ def diagnose(pairs: xr.Dataset, config: RunConfig, cutouts: xr.Dataset | None = 
     Parameters
     ----------
     pairs : Dataset
+        As :func:`open_pairs` or :func:`inject` gave them, or some of their rows.
     config : RunConfig
+        Its ``diagnostics``; ``injection``, ``store`` and ``seed`` are those that the pairs were made with.
     cutouts : Dataset, optional
         The hosts that the pairs were made from. Every stamp is made again from them; without, none is.
 
@@ -295,10 +280,17 @@ def gate(pairs: xr.Dataset, config: RunConfig, cutouts: xr.Dataset | None = None
     Parameters
     ----------
     pairs : Dataset
+        As :func:`open_pairs` or :func:`inject` gave them, or some of their rows.
     config : RunConfig
+        Its ``gate`` and ``seed``; ``injection.core_mask_radius_pix`` says where a mask's edge is looked for.
     cutouts : Dataset, optional
         The hosts that the pairs were made from. Gates of the core are then also cut by the hosts' bad pixels and by
         where their PSF sizes come from.
+
+    Returns
+    -------
+    list of GateResult
+        One per gate of the config, each with its verdict, area and interval.
     """
     if cutouts is not None:
         row = pairs["host_index"].values
@@ -361,6 +353,7 @@ def measure_core(pairs: xr.Dataset, config: RunConfig) -> tuple[HandlingResult, 
     pairs : Dataset
         Opened or lazy; attrs ``pixel_scale_arcsec``.
     config : RunConfig
+        Its ``core``, and the gates that this names.
 
     Returns
     -------
@@ -374,6 +367,13 @@ def measure_core(pairs: xr.Dataset, config: RunConfig) -> tuple[HandlingResult, 
 def core_settings(handling: str, config: RunConfig) -> dict[str, dict[str, Any]] | None:
     """Settings, by section of the config, that make a run handle its core as :func:`tune_core` measured it.
 
+    Parameters
+    ----------
+    handling : str
+        Name of a core handling, as ``CoreTuning.recommended`` gives it.
+    config : RunConfig
+        Its ``core.taper_width_pix``.
+
     Returns
     -------
     dict or None
@@ -384,20 +384,21 @@ def core_settings(handling: str, config: RunConfig) -> dict[str, dict[str, Any]]
     return how.settings(config.core.taper_width_pix) if how.is_all_settings else None
 
 
-def core_claims(results: Sequence[HandlingResult]) -> list[Claim]:
-    """Hold the original investigation's conclusions against results of :func:`measure_core`: which still hold?"""
-    return _core_claims(results)
-
-
 def core_table(results: Sequence[HandlingResult]) -> str:
-    """Return results of :func:`measure_core` as a markdown table, with the published AUC beside a ``core_all`` gate."""
+    """Return results of :func:`measure_core` as a markdown table, with the published AUC beside a ``core_all`` gate.
+
+    Parameters
+    ----------
+    results : sequence of HandlingResult
+        From :func:`measure_core`.
+
+    Returns
+    -------
+    str
+        Markdown, one row per handling.
+    """
     compared = any(g.name == "core_all" for r in results for g in r.gates)
     return core_handling.markdown(core_handling.table(results, published=PUBLISHED_AUC if compared else None))
-
-
-def core_figure(results: Sequence[HandlingResult]) -> Picture:
-    """Draw what each handling leaves for the gates to see, above the light that it costs; ``png`` holds the bytes."""
-    return core_handling.cost_curve(results)
 
 
 def gate_by_magnitude(pairs: xr.Dataset, config: RunConfig, edges: Sequence[float]) -> tuple[BrightnessBin, ...]:
@@ -410,30 +411,30 @@ def gate_by_magnitude(pairs: xr.Dataset, config: RunConfig, edges: Sequence[floa
     config : RunConfig
         Its ``gate``; the controls are those of all rows.
     edges : sequence of float
-        Ends of the bins.
+        Ends of the bins, mag.
+
+    Returns
+    -------
+    tuple of BrightnessBin
+        From the brightest on; each with the gates of its rows.
     """
     return _gate_by_magnitude(pairs, lambda part: gate(part, config), edges)
 
 
 def brightness_table(bins: Sequence[BrightnessBin]) -> str:
-    """Return results of :func:`gate_by_magnitude` as a markdown table."""
-    return core_handling.markdown(brightness.table(bins))
+    """Return results of :func:`gate_by_magnitude` as a markdown table.
 
-
-def brightness_figure(bins: Sequence[BrightnessBin]) -> Picture:
-    """Draw AUC against magnitude, above the arcs' light beside their hosts'; ``png`` holds the bytes."""
-    return brightness.figure(bins)
-
-
-def tune_core(config: RunConfig) -> CoreTuning:
-    """Choose a core handling on some hosts of a finished run and report it on others; writes ``core/`` in its folder.
+    Parameters
+    ----------
+    bins : sequence of BrightnessBin
+        From :func:`gate_by_magnitude`.
 
     Returns
     -------
-    CoreTuning
-        ``recommended`` is "" where nothing passes; ``reason`` says why.
+    str
+        Markdown, one row per bin.
     """
-    return tune_core_step(config)
+    return core_handling.markdown(brightness.table(bins))
 
 
 def score_pairs(pairs: xr.Dataset, scorer: Any, config: RunConfig, split: str | None = None) -> list[GateResult]:
@@ -473,24 +474,3 @@ def score_pairs(pairs: xr.Dataset, scorer: Any, config: RunConfig, split: str | 
     wanted = pairs.isel(sample=np.flatnonzero(np.isin(index, hosts)))
     block = sum_of_chunks(wanted, lambda block: score_block(block, call, radius), ScoreBlock.concat)
     return judge_scores(block, config.scorer, name, config.seed, config.diagnostics.theta_e_edges)
-
-
-def zoo(config: RunConfig | None = None) -> xr.DataArray:
-    """Put every known fault into a small run, one at a time: which diagnostic notices it? A minute or two.
-
-    Parameters
-    ----------
-    config : RunConfig, optional
-        Of a run, whose report will show the matrix.
-
-    Returns
-    -------
-    DataArray, dims (fault, diagnostic)
-        Number of alarms, the sound run first; -1 where a diagnostic tested nothing.
-    """
-    return zoo_step(config)
-
-
-def write_report(config: RunConfig) -> str:
-    """Write the HTML report of a run folder; returns its path."""
-    return report_step(config)

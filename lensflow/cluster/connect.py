@@ -55,7 +55,20 @@ def connect(config: ClusterConfig | None = None) -> Iterator[Client]:
 
 
 def dashboard_link(client: Client, config: ClusterConfig) -> str | None:
-    """Address of the dashboard of a client from :func:`connect`, as reached from here; None where there is none."""
+    """Address of the dashboard of a client from :func:`connect`.
+
+    Parameters
+    ----------
+    client : distributed.Client
+        From :func:`connect`.
+    config : ClusterConfig
+        The one that it was made with.
+
+    Returns
+    -------
+    str or None
+        URL as reached from here; None where there is no dashboard.
+    """
     if config.kind not in ("local", "threads"):
         return str(client.dashboard_link) if client.dashboard_link else None
     if config.dashboard is None:

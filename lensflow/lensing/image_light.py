@@ -24,7 +24,23 @@ class Sources(Protocol):
     """Where image sources come from: a ``SourceBank``, or anything else with ``get``."""
 
     def get(self, source_id: str) -> ImageSource:
-        """Return the source of that name, or raise a LensflowError."""
+        """Return a source by its name.
+
+        Parameters
+        ----------
+        source_id : str
+            The manifest's ``src_id``, never "".
+
+        Returns
+        -------
+        ImageSource
+            The same for the same name, always.
+
+        Raises
+        ------
+        LensflowError
+            If there is no such source.
+        """
         ...
 
 

@@ -120,7 +120,18 @@ def image_positions(
 
 
 def image_multiplicity(images: Images) -> NDArray[np.int64]:
-    """Number of images of the source's centre, shape (n,); ``RING`` (-1) for a source behind a circular lens."""
+    """Count the images of the source's centre.
+
+    Parameters
+    ----------
+    images : Images
+        From :func:`image_positions`.
+
+    Returns
+    -------
+    ndarray of int64, shape (n,)
+        ``RING`` (-1) for a source right behind a circular lens.
+    """
     return images.count
 
 

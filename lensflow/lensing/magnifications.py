@@ -27,9 +27,11 @@ def magnification(
         Columns of ``lensflow.schema.MANIFEST`` along ``sample``: lens_model, theta_e_arcsec, lens_q, lens_phi_rad,
         shear, shear_phi_rad, src_x_arcsec, src_y_arcsec, src_reff_arcsec, src_n, src_q, src_phi_rad, and lens_gamma
         for an EPL. Fluxes, PSFs and the lens's place in a stamp do not matter and are not looked at.
-    stamp_size, pixel_scale_arcsec
-        Field about the lens in which rays are followed, pixels and arcsec; light from further out counts by the
+    stamp_size : int
+        Pixels on a side of the field about the lens in which rays are followed; light from further out counts by the
         magnification of the far field.
+    pixel_scale_arcsec : float
+        Pixel size, arcsec.
 
     Returns
     -------

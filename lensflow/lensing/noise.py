@@ -41,7 +41,22 @@ def gain_from_invvar(
 def gain_from_exposure(
     nexp: ArrayLike, exptime_s: ArrayLike, electrons_per_s_per_nmgy: ArrayLike
 ) -> NDArray[np.float64]:
-    """Effective gain from the exposures: ``nexp`` x seconds x electrons per second and nMgy, electrons per nMgy."""
+    """Effective gain from the exposures: ``nexp`` x seconds x electrons per second and nMgy.
+
+    Parameters
+    ----------
+    nexp : array_like
+        Number of exposures.
+    exptime_s : array_like
+        Length of each, seconds.
+    electrons_per_s_per_nmgy : array_like
+        Electrons per second of a source of 1 nMgy.
+
+    Returns
+    -------
+    ndarray of float64
+        Electrons per nMgy, of the inputs' common shape.
+    """
     nexp, seconds, rate = (np.asarray(v, dtype=np.float64) for v in (nexp, exptime_s, electrons_per_s_per_nmgy))
     return np.asarray(nexp * seconds * rate)
 

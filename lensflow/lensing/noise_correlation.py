@@ -127,8 +127,10 @@ def correlated_noise_factor(
     template : array_like, shape (y, x) or (band, y, x), optional
         Weights of the sum: 1 inside of an aperture, the arc (times invvar) for a matched filter. Default: the limit
         of an aperture much wider than the lags, ``sqrt(sum(rho))``, the largest factor of any smooth template.
-    valid, max_lag
-        See :func:`noise_autocorrelation`.
+    valid : array_like of bool, optional
+        Pixels to use, as :func:`noise_autocorrelation` takes them.
+    max_lag : int
+        Largest distance in x and in y of two pixels that are compared, pixels.
 
     Returns
     -------

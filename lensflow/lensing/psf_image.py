@@ -46,7 +46,7 @@ class KernelPSF:
     kernel : ndarray of float64, shape (n, n)
         Unit flux, centred on ``geometry.centre(n)`` to ``CENTROID_TOLERANCE_PIX``.
     offset_x_pix, offset_y_pix : float
-        Centroid of what was given, relative to ``geometry.centre(n)``.
+        Centroid of what was given, relative to ``geometry.centre(n)``, pixels.
     recentred : bool
         Whether it was shifted by that.
     clipped_flux : float
@@ -72,13 +72,19 @@ class KernelPSF:
         """FWHM, pixels: of the circle with the area where the band-limited kernel exceeds half its peak, to 1 %."""
         return kernel_fwhm_pix(self.kernel)
 
-    @property
-    def reach_pix(self) -> float:
-        """Distance from the centre, along an axis, beyond which the kernel has no samples."""
-        return centre(self.kernel.shape[0]) + 0.5
-
     def transform(self, fx: ArrayLike, fy: ArrayLike) -> NDArray[np.complex128]:
-        """Fourier transform at frequencies in cycles per pixel; see :func:`kernel_transform`."""
+        """Fourier transform about the geometric centre; see :func:`kernel_transform`.
+
+        Parameters
+        ----------
+        fx, fy : array_like, shapes (nx,), (ny,)
+            Frequencies on each axis, cycles per pixel.
+
+        Returns
+        -------
+        ndarray of complex, shape (ny, nx)
+            0 where |fx| or |fy| is 0.5 or more.
+        """
         return kernel_transform(self.kernel, fx, fy)
 
 

@@ -199,7 +199,14 @@ def render_arcs(
     sources: Sources | None = None,
     return_error: bool = False,
 ) -> NDArray[np.float32] | tuple[NDArray[np.float32], NDArray[np.float64]]:
-    """Render every row of a manifest and return the arcs alone; parameters and errors as for :func:`render`.
+    """Render every row of a manifest and return the arcs alone; errors and warnings as for :func:`render`.
+
+    Parameters
+    ----------
+    manifest, stamp_size, pixel_scale_arcsec, psf_model, psf_beta, psf_index, sources
+        As for :func:`render`.
+    return_error : bool
+        Return the error estimates too.
 
     Returns
     -------

@@ -40,13 +40,13 @@ class ImageSource:
     pixels : ndarray of float64, shape (y, x)
         Flux per pixel; sums to 1.
     pixel_scale_arcsec : float
-        Native scale.
+        Native pixel size, arcsec.
     source_id : str
         Name under which a manifest asks for it.
     x_center, y_center : float
         Flux-weighted centroid, pixels; it lies at the row's ``src_x_arcsec``, ``src_y_arcsec``.
     half_light_radius_arcsec : float
-        Semi-major axis of the ellipse about the centroid, shaped as the second moments, that holds half of the
+        Semi-major axis, arcsec, of the ellipse about the centroid, shaped as the second moments, that holds half of the
         flux, at the native scale.
     axis_ratio, phi_rad : float
         Of that ellipse; angle from the image's +x in [0, pi). A row's ``src_phi_rad`` turns the image by that much,
@@ -74,7 +74,18 @@ class ImageSource:
         return np.pad(self.pixels, PAD)
 
     def scale_arcsec(self, reff_arcsec: float) -> float:
-        """Arcsec per pixel at which the half-light radius is ``reff_arcsec``; NaN asks for the native scale."""
+        """Pixel size at which the half-light radius along the major axis is a given one.
+
+        Parameters
+        ----------
+        reff_arcsec : float
+            Half-light radius, arcsec; NaN asks for the native scale.
+
+        Returns
+        -------
+        float
+            Arcsec per pixel.
+        """
         if math.isnan(reff_arcsec):
             return self.pixel_scale_arcsec
         return self.pixel_scale_arcsec * reff_arcsec / self.half_light_radius_arcsec
@@ -112,7 +123,7 @@ def prepare_image_source(
         which can double a faint galaxy's flux; with ``noise="smooth"`` no excess is seen, and the flux is as good
         as the background is (4 % at worst for a galaxy of peak 10 sigma a pixel).
     border_pix, taper_pix : int
-        Width of the frame that is measured, and of the cosine taper to 0 at the image's edge.
+        Width, pixels, of the frame that is measured, and of the cosine taper to 0 at the image's edge.
 
     Returns
     -------

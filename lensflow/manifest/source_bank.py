@@ -84,6 +84,13 @@ class SourceBank:
         catalog : path
             Table with the columns IDENT, GAL_FILENAME, GAL_HDU and PIXEL_SCALE; NOISE_VARIANCE and MAG are kept
             where present. The image files lie beside it.
+        **prepare
+            Settings of :func:`lensflow.lensing.prepare_image_source`, the same for all.
+
+        Returns
+        -------
+        SourceBank
+            One source per galaxy, named by its IDENT.
 
         Raises
         ------
@@ -135,7 +142,14 @@ class SourceBank:
         paths : iterable of paths
             Each with its image in the first HDU that has one.
         pixel_scale_arcsec : float, optional
-            Pixel size; by default each header's.
+            Pixel size, arcsec; by default each header's.
+        **prepare
+            Settings of :func:`lensflow.lensing.prepare_image_source`, the same for all.
+
+        Returns
+        -------
+        SourceBank
+            In the order of ``paths``.
 
         Raises
         ------
@@ -160,7 +174,27 @@ class SourceBank:
 
     @classmethod
     def from_arrays(cls, images: Mapping[str, ArrayLike], pixel_scale_arcsec: float, **prepare: Any) -> SourceBank:
-        """Take images of shape (y, x) by name, all at one pixel scale."""
+        """Take images from memory, in a notebook say; :func:`lensflow.inject` takes the bank as ``sources``.
+
+        Parameters
+        ----------
+        images : mapping of str to array_like, shape (y, x)
+            Source's name -> flux per pixel, any unit.
+        pixel_scale_arcsec : float
+            Pixel size of all of them, arcsec.
+        **prepare
+            Settings of :func:`lensflow.lensing.prepare_image_source`, the same for all.
+
+        Returns
+        -------
+        SourceBank
+            In the order of ``images``.
+
+        Raises
+        ------
+        SurveyError
+            If two names are the same once they are cut to 32 characters.
+        """
         entries = {k: SourceEntry(np.asarray(v, dtype=np.float64), pixel_scale_arcsec) for k, v in images.items()}
         return cls(entries, **prepare)
 
@@ -188,6 +222,16 @@ class SourceBank:
         """Name of a source to the first one that has the same pixels, as they are, turned by 90 degrees or mirrored.
 
         Reads every image that is named, once; sources without such another are left out.
+
+        Parameters
+        ----------
+        ids : iterable of str
+            Names of sources; "" is skipped.
+
+        Returns
+        -------
+        dict of str to str
+            Name -> the first name, in alphabetical order, of a source with the same pixels.
         """
         first: dict[str, str] = {}
         out = {}
@@ -208,6 +252,16 @@ class SourceBank:
 
     def get(self, source_id: str) -> ImageSource:
         """Read and prepare a source, or return it as it was.
+
+        Parameters
+        ----------
+        source_id : str
+            One of ``ids``, or the longer name that it is cut from.
+
+        Returns
+        -------
+        ImageSource
+            Kept for the next call.
 
         Raises
         ------

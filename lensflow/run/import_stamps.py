@@ -47,8 +47,9 @@ def import_stamps(
     images : mapping
         Band -> array (host, y, x), nMgy/pixel, or counts with ``zero_point``. One stamp (y, x) is one host.
     pixel_scale_arcsec : float
+        Pixel size, arcsec.
     psfsize_arcsec : mapping
-        Band -> FWHM of the Gaussian with the PSF's noise-equivalent area; for bands without ``psf_images``.
+        Band -> FWHM, arcsec, of the Gaussian with the PSF's noise-equivalent area; for bands without ``psf_images``.
     psf_images : mapping, optional
         Band -> PSF images at the stamps' pixel scale: one (y, x) for all, or one per host (host, y, x).
     zero_point : float or mapping, optional
@@ -59,7 +60,7 @@ def import_stamps(
         Positions, degrees, ICRS; NaN where unknown. Hosts with positions are split by sky cell, and those that lie
         closer than a stamp's diagonal to a host of another split go to the guard band; others are cells of their own.
     z_lens, sigma_v_km_s : array_like, optional
-        Redshift and velocity dispersion of each host; NaN where unknown.
+        Redshift and velocity dispersion (km/s) of each host; NaN where unknown.
     x_center, y_center : float, optional
         The target's pixel in the arrays; their middle without.
     stamp_size : int

@@ -40,7 +40,9 @@ class RunResults:
     Attributes
     ----------
     diagnostics : dict of Dataset
+        Name -> results with intervals, as of :func:`lensflow.diagnose`.
     gates : list of GateResult
+        As of :func:`lensflow.gate`.
     stages : list of dict
         Stage, seconds, rows, rows per second of this call.
     report : str
@@ -66,7 +68,9 @@ def make_run(config: RunConfig, progress: Progress = silent) -> RunResults:
     Parameters
     ----------
     config : RunConfig
+        As :func:`lensflow.load_config` gives it; its ``out`` is the run's folder.
     progress : callable, optional
+        Called with (stage, tasks done, tasks in all) as the work goes on.
 
     Returns
     -------

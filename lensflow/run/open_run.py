@@ -146,7 +146,18 @@ class Run:
         return with_host_ids(block, folder.cutouts).assign_coords(sample=[at]).isel(sample=0)
 
     def rerender(self, row: int | str) -> xr.Dataset:
-        """Render one row again and compare its bits with the stored ones: :func:`lensflow.rerender`."""
+        """Render one row again and compare its bits with the stored ones: :func:`lensflow.rerender`.
+
+        Parameters
+        ----------
+        row : int or str
+            As for :meth:`row`.
+
+        Returns
+        -------
+        Dataset with dims band, y, x
+            As :func:`lensflow.rerender`.
+        """
         return rerender_row(self._require("pairs").root, row)
 
     @property

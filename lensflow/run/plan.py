@@ -25,24 +25,30 @@ from lensflow.store.tables import TableWriter, write_table
 
 
 def plan_step(config: RunConfig, progress: Progress = silent, *, confirmed: bool = False) -> xr.Dataset:
-    """Draw and freeze the manifest of a run, block by block of hosts.
+    """Draw the manifest of a run, block by block of hosts, and freeze it in ``config.out``.
 
     Parameters
     ----------
     config : RunConfig
         Its cutouts must be complete.
     progress : callable, optional
+        Called with (stage, tasks done, tasks in all).
     confirmed : bool
         Whether a plan of more than 20 million rows is meant.
 
     Returns
     -------
-    Dataset
-        The open manifest: one row per injection and control, sorted by host.
+    Dataset with dim sample
+        As :func:`lensflow.open_manifest`: one row per injection and control, sorted by host.
 
     Raises
     ------
-    StoreError, ManifestError, SplitError
+    StoreError
+        If the cutouts are not complete, or the folder holds the work of other settings.
+    ManifestError
+        If a host lacks what the plan needs, or the plan has more rows than ``plan.max_rows``.
+    SplitError
+        If a host, sky cell, source image or arc is in two splits, or hosts of two splits are too close to each other.
     """
     folder = RunFolder.of(config)
     with hold(folder.root) as held:

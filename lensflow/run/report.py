@@ -26,6 +26,7 @@ def report_step(config: RunConfig, progress: Progress = silent) -> str:
     config : RunConfig
         At least its cutouts must exist.
     progress : callable, optional
+        Called with (stage, tasks done, tasks in all).
 
     Returns
     -------

@@ -29,6 +29,18 @@ def tune_core_step(config: RunConfig, progress: Progress = silent) -> CoreTuning
     ``core/tuning.json``, ``core/core-handling.png`` and ``core/table.md`` are written to the run's folder, or read
     where they are up to date.
 
+    Parameters
+    ----------
+    config : RunConfig
+        Of a finished run; its ``core``.
+    progress : callable, optional
+        Called with (stage, tasks done, tasks in all).
+
+    Returns
+    -------
+    CoreTuning
+        ``recommended`` is "" where nothing passes; ``reason`` says why.
+
     Raises
     ------
     StoreError

@@ -76,6 +76,7 @@ def verify_step(
         Render the arcs of all rows of the regions that are read again, and name what is not as stored beyond the
         rendering's documented error. Nothing mends such a row: its bytes are those that were written.
     progress : callable, optional
+        Called with (stage, tasks done, tasks in all).
 
     Returns
     -------

@@ -26,11 +26,12 @@ def zoo_step(config: RunConfig | None = None, out: str | None = None, progress: 
     out : str, optional
         Folder that gets ``zoo.json`` and ``zoo.png``.
     progress : callable, optional
+        Called with (stage, tasks done, tasks in all).
 
     Returns
     -------
     DataArray, dims (fault, diagnostic)
-        As :func:`lensflow.measure.zoo.faults.matrix`.
+        Number of alarms, the sound run first; -1 where a diagnostic tested nothing.
     """
     kept = RunFolder.of(config).zoo if config else None
     stored = current_results(kept, zoo_key()) if kept else None

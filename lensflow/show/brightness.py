@@ -16,7 +16,18 @@ _COLOURS = ("#3a5fa8", "#009e73", "#c0362c", "#222222", "#d98324", "#7b5ea7")
 
 
 def figure(bins: Sequence[BrightnessBin]) -> Picture:
-    """AUC with its interval over hosts, per gate, and the arcs' light beside their hosts' below."""
+    """Draw AUC with its interval over hosts, per gate, and the arcs' light beside their hosts' below.
+
+    Parameters
+    ----------
+    bins : sequence of BrightnessBin
+        From :func:`lensflow.gate_by_magnitude`.
+
+    Returns
+    -------
+    Picture
+        ``png`` holds the bytes; a notebook shows it.
+    """
     names = [g.name for g in bins[0].gates]
     middle = np.array([0.5 * (b.low + b.high) for b in bins])
     width = np.array([b.high - b.low for b in bins])

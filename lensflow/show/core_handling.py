@@ -125,7 +125,7 @@ def markdown(shown: Table) -> str:
 def cost_curve(
     results: Sequence[HandlingResult], chosen_on: Sequence[HandlingResult] = (), name: str = "core-handling"
 ) -> Picture:
-    """AUC of every gate under every handling, above the light that the handling hides by theta_E.
+    """Draw the AUC of every gate under every handling, above the light that the handling hides by theta_E.
 
     Parameters
     ----------
@@ -135,6 +135,11 @@ def cost_curve(
         The same handlings on the hosts that chose, drawn faintly.
     name : str
         File name of the picture.
+
+    Returns
+    -------
+    Picture
+        ``png`` holds the bytes; a notebook shows it.
     """
     ordered = sorted(range(len(results)), key=lambda k: results[k].is_experiment)
     shown, faint = [results[k] for k in ordered], [chosen_on[k] for k in ordered] if chosen_on else []

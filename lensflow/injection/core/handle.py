@@ -29,7 +29,7 @@ def handle_core(
     seed : int
         Of shuffled and moved arcs.
     width_pix : float
-        Of tapered masks.
+        Width of the transition of tapered masks, pixels.
 
     Returns
     -------

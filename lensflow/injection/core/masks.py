@@ -101,11 +101,14 @@ def mask_batch(
         Stamps and controls alike; of any number of leading axes (sample, band). Masked before or after
         normalisation, but before anything that looks at a neighbourhood.
     radius_pix : float
-        0 returns the images as they are.
+        Pixels; 0 returns the images as they are.
     x_center, y_center : array_like, optional
         Target in stamp pixels: scalars, or shape (n,) for images (n, ..., y, x). The stamp's middle without.
-    method, width_pix
-        As for :func:`keep_weights`.
+    method : {"hard", "taper", "tanh"}
+        ``hard``: 0 at r < radius, else 1. ``taper``: exactly 0 at r <= radius, a half cosine to exactly 1 at
+        radius + width. ``tanh``: ``(1 + tanh((r - radius) / width)) / 2``, nowhere exactly 0.
+    width_pix : float
+        Width of the transition, pixels.
     fill : {"zero", "sky"}
         What takes the core's place: 0, or the median of each image at r >= 20 pix. Never a median near the core:
         the arc's light there would tell the classes apart.

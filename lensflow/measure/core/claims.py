@@ -46,13 +46,18 @@ class Claim:
 
 
 def core_claims(results: Sequence[HandlingResult]) -> list[Claim]:
-    """Hold the original conclusions against a measurement of (some of) their handlings.
+    """Hold the original investigation's conclusions against a measurement of (some of) their handlings.
 
     Parameters
     ----------
     results : sequence of HandlingResult
-        With the gate ``core_all``; of ``none``, ``mask_5``, ``tanh_5``, ``mask_7``, ``mask_8``, ``mask_10``. A
-        conclusion about one that is missing is UNDECIDED.
+        Of :func:`lensflow.measure_core`, with the gate ``core_all``; of ``none``, ``mask_5``, ``tanh_5``, ``mask_7``,
+        ``mask_8``, ``mask_10``. A conclusion about one that is missing is UNDECIDED.
+
+    Returns
+    -------
+    list of Claim
+        One per conclusion, with what was published and what was found here.
     """
     by_name = {r.name: r for r in results if any(g.name == GATE for g in r.gates)}
     return [make(by_name) for make in _CLAIMS]

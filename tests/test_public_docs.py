@@ -1,0 +1,95 @@
+"""Every public name says what it takes, gives and raises: the names of lensflow and lensflow.lensing, and a run's."""
+
+import inspect
+
+import pytest
+
+import lensflow
+import lensflow.lensing
+from lensflow.errors import StoreError
+from lensflow.run.open_run import Run
+from tests.public_docs import class_faults, faults
+
+PUBLIC = {
+    **{f"lensflow.{name}": getattr(lensflow, name) for name in lensflow.__all__ if name != "__version__"},
+    **{f"lensflow.lensing.{name}": getattr(lensflow.lensing, name) for name in lensflow.lensing.__all__},
+    "lensflow.open_run(...)": Run,
+}
+
+
+@pytest.mark.parametrize("name", sorted(PUBLIC))
+def test_a_public_name_documents_what_it_takes_gives_and_raises(name):
+    thing = PUBLIC[name]
+    assert not [*(class_faults(thing) if inspect.isclass(thing) else faults(thing))]
+
+
+def sound(width_pix: float, name: str) -> int:
+    """Count something.
+
+    Parameters
+    ----------
+    width_pix : float
+        Width, pixels.
+    name : str
+        Of the file.
+
+    Returns
+    -------
+    int
+        The count.
+
+    Raises
+    ------
+    StoreError
+        If there is nothing.
+    """
+    if not name:
+        raise StoreError("nothing")
+    return int(width_pix)
+
+
+def test_a_sound_docstring_has_no_fault():
+    assert [*faults(sound)] == []
+
+
+@pytest.mark.parametrize(
+    "before, after, fault",
+    [
+        ("    name : str\n        Of the file.\n", "", "documents the parameters ['width_pix'], takes"),
+        ("name : str", "nome : str", "documents the parameters ['width_pix', 'nome'], takes"),
+        ("    name : str\n        Of the file.\n", "    name : str\n", "name: no description"),
+        ("name : str", "name", "name: no type"),
+        ("Width, pixels.", "Width.", "width_pix: the description does not say the unit"),
+        ("Returns\n    -------", "Raises\n    ------", "section Raises appears twice"),
+        ("    Returns\n    -------\n    int\n        The count.\n\n", "", "no section Returns or Yields"),
+        ("    StoreError\n        If", "    StoreFault\n        If", "Raises names 'StoreFault'"),
+        ("    StoreError\n        If", "    ConfigError\n        If", "raises StoreError, which Raises does not name"),
+        ("        If there is nothing.\n", "", "Raises does not say when"),
+        ("Raises\n", "Raised\n", "Unknown section Raised"),
+        ("Count something.", "Count something", "the summary is one line"),
+    ],
+)
+def test_a_docstring_that_lacks_something_is_named(monkeypatch, before, after, fault):
+    assert before in sound.__doc__
+    monkeypatch.setattr(sound, "__doc__", sound.__doc__.replace(before, after))
+    found = [*faults(sound)]
+    assert any(fault in line for line in found), found
+
+
+def test_a_class_without_one_of_its_fields_and_with_a_bare_method_is_named():
+    class Half(lensflow.lensing.Rendering):
+        __module__ = "lensflow.somewhere"
+
+        def turned(self, phi_rad: float) -> float:
+            """Turn it."""
+            return phi_rad
+
+        @property
+        def bare(self) -> int:
+            return 1
+
+    Half.__doc__ = lensflow.lensing.Rendering.__doc__.replace("render_err : ", "error : ")
+    found = [*class_faults(Half)]
+    assert any("documents ['arc', 'error', 'magnification'], is made of" in line for line in found)
+    assert any(line.startswith("turned: documents the parameters []") for line in found)
+    assert "bare: no summary" in found
