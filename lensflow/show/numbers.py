@@ -9,6 +9,12 @@ from typing import Any
 from lensflow.stats.estimate import Estimate
 
 MISSING = "—"
+_UNITS = {
+    "1": "",
+    "percent": "%",
+    "mag/arcsec^2": "mag/arcsec²",
+    "nMgy/pixel per unit of the predictor": "nMgy/pixel per unit",
+}
 _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
@@ -18,11 +24,11 @@ def number(value: Any, digits: int = 3) -> str:
         return MISSING if value is None or math.isnan(value) else ("∞" if value > 0 else "−∞")
     if value == 0:
         return "0"
-    rounded = float(f"{value:.{digits - 1}e}")  # so that 999.9 counts as 1,000
-    exponent = math.floor(math.log10(abs(rounded)))
-    if exponent < -3 or exponent >= 6:
-        return f"{rounded / 10**exponent:.{digits - 1}f}×{power_of_ten(exponent)}".replace("-", "−")
-    return f"{rounded:,.{max(digits - 1 - exponent, 0)}f}".replace("-", "−")
+    rounded = f"{value:.{digits - 1}e}"  # so that 999.9 counts as 1,000
+    mantissa, exponent = rounded.split("e")
+    if not -3 <= int(exponent) < 6:
+        return f"{mantissa}×{power_of_ten(int(exponent))}".replace("-", "−")
+    return f"{float(rounded):,.{max(digits - 1 - int(exponent), 0)}f}".replace("-", "−")
 
 
 def power_of_ten(exponent: int) -> str:
@@ -33,13 +39,13 @@ def power_of_ten(exponent: int) -> str:
 def fixed(value: Any, decimals: int = 3) -> str:
     """Write a number with ``decimals`` places: for columns whose entries are alike in size."""
     if value is None or not math.isfinite(value):
-        return MISSING
+        return number(value)
     return f"{value:z,.{decimals}f}".replace("-", "−")
 
 
 def count(value: Any) -> str:
     """Write a whole number with thousands separated."""
-    return MISSING if value is None else f"{int(value):,}"
+    return MISSING if value is None or math.isnan(value) else f"{int(value):,}"
 
 
 def interval(low: Any, high: Any, decimals: int | None = None, write: Callable[[Any], str] = number) -> str:
@@ -54,6 +60,11 @@ def estimate(found: Estimate, decimals: int | None = None) -> str:
     """Write a value with its interval, ``0.753 (0.726 – 0.781)``; the value alone where there is no interval."""
     text = number(found.value) if decimals is None else fixed(found.value, decimals)
     return text if math.isnan(found.low) else f"{text} ({interval(found.low, found.high, decimals)})"
+
+
+def unit(units: Any) -> str:
+    """Write the units of a variable as a reader expects them; nothing for pure numbers."""
+    return _UNITS.get(str(units), str(units))
 
 
 def common_exponent(values: Iterable[float]) -> int:

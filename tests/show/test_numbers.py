@@ -3,6 +3,8 @@ from __future__ import annotations
 import math
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from lensflow.show.numbers import common_exponent, interval, number, probability, share
 
@@ -25,6 +27,13 @@ from lensflow.show.numbers import common_exponent, interval, number, probability
 )
 def test_numbers_have_three_significant_digits(value: float | None, text: str) -> None:
     assert number(value) == text
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False))
+def test_a_written_number_is_the_number_to_three_digits(value: float) -> None:
+    mantissa, _, power = number(value).replace("−", "-").replace(",", "").partition("×10")
+    back = float(f"{mantissa}e{power.translate(str.maketrans('⁻⁰¹²³⁴⁵⁶⁷⁸⁹', '-0123456789')) or 0}")
+    assert back == float(f"{value:.2e}")
 
 
 def test_an_interval_reads_low_to_high() -> None:

@@ -1,0 +1,271 @@
+"""One table for every reader: HTML on a page, rich in a terminal, markdown in a text."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from numbers import Integral
+from typing import Any, NamedTuple
+
+import numpy as np
+from markupsafe import Markup, escape
+from rich import box
+from rich.cells import cell_len
+from rich.console import Console, ConsoleOptions, Group
+from rich.table import Table as RichTable
+from rich.text import Text
+
+from lensflow.errors import LensflowError
+from lensflow.show.numbers import MISSING, count, fixed, interval, number
+from lensflow.show.plain import visible
+from lensflow.stats.estimate import Estimate
+
+# What a cell can say by its colour; a row with an alarm is loud as a whole.
+STYLES = {"good": "green", "warn": "bold yellow", "bad": "bold red", "alarm": "bold red", "faint": "dim"}
+_NO_VALUE = f"{MISSING} : no value (not measured, not defined, or too few rows or hosts)."
+# Columns of words get at least so much of a terminal before the table is split.
+_LEAST_WORDS = 18
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table.
+
+    Attributes
+    ----------
+    name, unit : str
+    write : int or callable
+        How a number is written: places after the decimal point, or a function.
+    words : bool
+        Words, set to the left; numbers are set to the right.
+    wrap : bool
+        Whether its cells may break into lines.
+    optional : bool
+        Left out, with a note, where a terminal is too narrow for all columns.
+    """
+
+    name: str
+    unit: str = ""
+    write: int | Callable[[Any], str] = number
+    words: bool = False
+    wrap: bool = False
+    optional: bool = False
+
+    @property
+    def head(self) -> str:
+        """Name and unit."""
+        return f"{self.name} ({self.unit})" if self.unit else self.name
+
+    def text(self, value: Any) -> str:
+        """Write one value; None and NaN are an em dash."""
+        if value is None:
+            return MISSING
+        if isinstance(value, str):
+            return value
+        if isinstance(value, bool | np.bool_):
+            return "yes" if value else "no"
+        if isinstance(value, Integral):
+            return count(value)
+        return fixed(value, self.write) if isinstance(self.write, int) else self.write(value)
+
+
+def words(name: str, wrap: bool = False, optional: bool = False) -> Column:
+    """Make a column of words."""
+    return Column(name, words=True, wrap=wrap, optional=optional)
+
+
+class Cell(NamedTuple):
+    """A value with a style of :data:`STYLES`, and with words behind it."""
+
+    value: Any
+    style: str = ""
+    note: str = ""
+
+
+class _Parts(NamedTuple):
+    value: str
+    interval: str
+    note: str
+    style: str
+
+    @property
+    def line(self) -> str:
+        ends = f" ({self.interval})" if self.interval else ""
+        return f"{self.value}{ends} {self.note}".rstrip() if self.note else self.value + ends
+
+    @property
+    def stack(self) -> str:
+        """Value, interval and words below each other."""
+        return "\n".join(p for p in (self.value, self.interval.replace(" – ", "–"), self.note) if p) or self.value
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table: values are kept as they are, and written by the columns.
+
+    Attributes
+    ----------
+    title : str
+    columns : sequence of Column or str
+        A str is a column of numbers.
+    rows : sequence of sequence
+        Of str, numbers, None, :class:`Estimate` (value and interval) or :class:`Cell`. A value that is NaN, and an
+        interval whose ends are, are shown as not measured.
+    notes : str
+        How to read it; shown on a page, not in a terminal.
+    groups : bool
+        Rows with the same first cell belong together.
+
+    Raises
+    ------
+    LensflowError
+        If a row has not one cell for each column, or a style is not known.
+    """
+
+    title: str
+    columns: Sequence[Column | str]
+    rows: Sequence[Sequence[Any]]
+    notes: str = ""
+    groups: bool = False
+
+    def __post_init__(self) -> None:
+        for k, row in enumerate(self.rows):
+            if len(row) != len(self.columns):
+                raise LensflowError(f"{self.title}: row {k} has {len(row)} cells for {len(self.columns)} columns")
+            for cell in row:
+                if isinstance(cell, Cell) and cell.style and cell.style not in STYLES:
+                    raise LensflowError(f"{self.title}: no style {cell.style!r}; there are {', '.join(STYLES)}")
+
+    @property
+    def heads(self) -> list[Column]:
+        """The columns."""
+        return [Column(c) if isinstance(c, str) else c for c in self.columns]
+
+    def _written(self) -> list[list[_Parts]]:
+        return [[_parts(cell, c) for cell, c in zip(row, self.heads, strict=True)] for row in self.rows]
+
+    def _repeats(self) -> Iterator[bool]:
+        """For each row whether it goes on with the group above."""
+        firsts = [row[0] for row in self.rows]
+        return (self.groups and k > 0 and firsts[k] == firsts[k - 1] for k in range(len(firsts)))
+
+    def html(self) -> Markup:
+        """Return a table with a caption, all text escaped."""
+        heads, lines = self.heads, self._written()
+        title = self.title if self.title[-1:] in ".!?:" else f"{self.title}."
+        caption = Markup("<b>{}</b> {}").format(title, self.notes) if self.title else escape(self.notes)
+        if any(p.value == MISSING for line in lines for p in line):
+            caption += Markup(' <span class="dash">{}</span>').format(_NO_VALUE)
+        body = Markup("\n").join(
+            Markup('<tr class="{}">{}</tr>').format(
+                " ".join(["rule"] * (self.groups and not repeats) + ["loud"] * any(p.style == "alarm" for p in line)),
+                Markup("").join(
+                    _td(p, c, repeats and k == 0) for k, (p, c) in enumerate(zip(line, heads, strict=True))
+                ),
+            )
+            for line, repeats in zip(lines, self._repeats(), strict=True)
+        )
+        top = Markup("").join(
+            Markup('<th scope="col" class="{}">{}</th>').format("words" if c.words else "", c.head) for c in heads
+        )
+        return Markup(
+            '<div class="scroll"><table>\n<caption>{}</caption>\n<thead><tr>{}</tr></thead>\n<tbody>\n{}\n</tbody>'
+            "</table></div>"
+        ).format(caption, top, body)
+
+    _repr_html_ = html
+
+    def markdown(self) -> str:
+        """Return the table as markdown, with the notes below."""
+        rows = [[c.head for c in self.heads], *([p.line for p in line] for line in self._written())]
+        out = ["| " + " | ".join(" ".join(t.replace("|", "\\|").split()) for t in row) + " |" for row in rows]
+        out.insert(1, "|" + "---|" * len(self.columns))
+        return "\n".join([*out, "", f"{self.title}. {self.notes}".strip(" .") + "."]) + "\n"
+
+    def rich(self, width: int = 80) -> Group:
+        """Return the table for a terminal: title and rows, nothing wider than ``width`` and nothing cut.
+
+        What is too wide has its intervals below their values, then goes without the optional columns (a note says so),
+        and is split at last, each part with the words at the left.
+        """
+        lines, every = self._written(), list(range(len(self.columns)))
+        needed = [k for k in every if not self.heads[k].optional]
+        for chosen in (every, needed):
+            for stacked in (False, True):
+                if self._width(lines, chosen, stacked) <= width:
+                    return self._group([chosen], lines, stacked, width)
+        return self._group(self._split(lines, needed, width), lines, True, width)
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Group]:
+        """Print itself in the width that there is."""
+        yield self.rich(options.max_width)
+
+    def _room(self, lines: list[list[_Parts]], k: int, stacked: bool) -> int:
+        """Width that a column needs."""
+        column = self.heads[k]
+        texts = [t for line in lines for t in (line[k].stack if stacked else line[k].line).splitlines()]
+        content = max((cell_len(visible(t)) for t in texts), default=0)
+        if column.wrap:
+            content = min(content, _LEAST_WORDS)
+        return max(content, *(cell_len(visible(w)) for w in column.head.split()), 1)
+
+    def _width(self, lines: list[list[_Parts]], chosen: list[int], stacked: bool) -> int:
+        return sum(self._room(lines, k, stacked) + 2 for k in chosen) - 2
+
+    def _split(self, lines: list[list[_Parts]], chosen: list[int], width: int) -> list[list[int]]:
+        keys = [k for k in chosen if all(self.heads[j].words for j in range(k + 1))] or chosen[:1]
+        parts: list[list[int]] = [[]]
+        for k in (k for k in chosen if k not in keys):
+            if parts[-1] and self._width(lines, [*keys, *parts[-1], k], True) > width:
+                parts.append([])
+            parts[-1].append(k)
+        return [[*keys, *p] for p in parts]
+
+    def _group(self, parts: list[list[int]], lines: list[list[_Parts]], stacked: bool, width: int) -> Group:
+        out: list[Any] = [Text(f"\n{visible(self.title)}", style="bold")] if self.title else []
+        for k, chosen in enumerate(parts):
+            out += [Text("")] * (k > 0) + [self._one_rich(chosen, lines, stacked, width)]
+        gone = [c.name for k, c in enumerate(self.heads) if not any(k in chosen for chosen in parts)]
+        if gone:
+            out.append(Text(visible(f"Too narrow for: {', '.join(gone)}"), style="dim"))
+        return Group(*out)
+
+    def _one_rich(self, chosen: list[int], lines: list[list[_Parts]], stacked: bool, width: int) -> RichTable:
+        shown = [[line[k].stack if stacked else line[k].line for k in chosen] for line in lines]
+        fits = self._width(lines, chosen, stacked) <= width
+        out = RichTable(
+            box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0),
+            show_lines=any("\n" in text for row in shown for text in row),
+            show_header=any(self.heads[k].name for k in chosen),
+        )  # fmt: skip
+        for k in chosen:
+            column, room = self.heads[k], self._room(lines, k, stacked)
+            head = Text(visible(textwrap.fill(column.head, room, break_long_words=False, break_on_hyphens=False)))
+            out.add_column(
+                head, justify="left" if column.words else "right", no_wrap=fits and not column.wrap, overflow="fold"
+            )
+        for line, texts, repeats in zip(lines, shown, self._repeats(), strict=True):
+            if self.groups and not repeats and out.row_count:
+                out.add_section()
+            cells = [Text(visible(t), style=STYLES.get(line[k].style, "")) for k, t in zip(chosen, texts, strict=True)]
+            if repeats:
+                cells[0] = Text("")
+            out.add_row(*cells, style="bold" if any(p.style == "alarm" for p in line) else "")
+        return out
+
+
+def _parts(cell: Any, column: Column) -> _Parts:
+    value, style, note = cell if isinstance(cell, Cell) else Cell(cell)
+    if not isinstance(value, Estimate):
+        return _Parts(column.text(value), "", note, style)
+    known = not (np.isnan(value.low) and np.isnan(value.high))
+    ends = interval(value.low, value.high, write=column.text) if known else ""
+    return _Parts(column.text(value.value), ends, note, style)
+
+
+def _td(shown: _Parts, column: Column, repeats: bool) -> Markup:
+    classes = ("words" * column.words, "repeat" * repeats, "wrapped" * column.wrap, shown.style)
+    ends = Markup(' <span class="interval">({})</span>').format(shown.interval) if shown.interval else ""
+    note = f" {shown.note}" if shown.note else ""
+    return Markup('<td class="{}">{}{}{}</td>').format(" ".join(filter(None, classes)), shown.value, ends, note)

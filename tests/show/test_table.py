@@ -1,0 +1,196 @@
+"""A table says the same on a page, in a terminal and in a text: every cell, and never a nan."""
+
+import io
+import math
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+import xarray as xr
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from rich.cells import cell_len
+
+from lensflow.errors import LensflowError
+from lensflow.show.from_dataset import from_dataset
+from lensflow.show.numbers import MISSING, count, fixed, number
+from lensflow.show.plain import PlainConsole
+from lensflow.show.table import STYLES, Cell, Column, Table, words
+from lensflow.stats.estimate import NOT_MEASURED, Estimate
+
+NAMES = st.text("""abθ″é<>&|"'[]{}%:/\\漢""", min_size=1, max_size=12)  # no n: what says nan, made it
+FLOATS = st.floats(-1e9, 1e9) | st.sampled_from([math.nan, math.inf, -math.inf])
+NUMBERS = FLOATS | st.none() | st.integers(-(10**9), 10**9)
+ESTIMATES = st.builds(Estimate, FLOATS, FLOATS, FLOATS)
+CELLS = NAMES | NUMBERS | ESTIMATES | st.builds(Cell, NUMBERS | ESTIMATES, st.sampled_from(["", *STYLES]), NAMES)
+
+
+@st.composite
+def tables(draw):
+    columns = draw(
+        st.lists(st.builds(Column, NAMES, write=st.sampled_from([number, 2]), words=st.booleans(),
+                           wrap=st.booleans(), optional=st.booleans()), min_size=1, max_size=6)
+    )  # fmt: skip
+    rows = draw(st.lists(st.lists(CELLS, min_size=len(columns), max_size=len(columns)), max_size=4))
+    return Table(draw(NAMES), columns, rows, draw(NAMES))
+
+
+class Words(HTMLParser):
+    """What a reader of HTML sees, cell by cell."""
+
+    def __init__(self, html):
+        super().__init__()
+        self.cells, self.tags = [], []
+        self.feed(str(html))
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        if tag in ("td", "th"):
+            self.cells.append("")
+
+    def handle_data(self, data):
+        if self.cells:
+            self.cells[-1] += data.rstrip("\n")
+
+
+def printed(table, width):
+    out = io.StringIO()
+    PlainConsole(file=out, width=width).print(table)
+    return out.getvalue()
+
+
+def shown(cell, column):
+    """The numbers of a cell, by the rules of the columns; the judge of the renderers."""
+    note = cell.note if isinstance(cell, Cell) else ""
+    value = cell.value if isinstance(cell, Cell) else cell
+    if isinstance(value, Estimate):
+        ends = [value.low, value.high] if not math.isnan(value.low) or not math.isnan(value.high) else []
+        return [*(column.text(v) for v in (value.value, *ends)), note]
+    return [value if isinstance(value, str) else column.text(value), note]
+
+
+@settings(max_examples=40)
+@given(tables())
+def test_page_terminal_and_markdown_show_every_cell(table):
+    html, wide, text = Words(table.html()), printed(table, 10_000), table.markdown()
+    cells = iter(html.cells[len(table.columns) :])
+    lines = iter(wide.splitlines()[-len(table.rows) :] if table.rows else [])
+    for row in table.rows:
+        line = next(lines)
+        for cell, column in zip(row, table.heads, strict=True):
+            in_page = next(cells)
+            for part in shown(cell, column):
+                assert part in in_page and part in line and part.replace("|", "\\|") in text
+
+
+@settings(max_examples=40)
+@given(tables())
+def test_no_table_says_nan(table):
+    for text in ("".join(Words(table.html()).cells), printed(table, 80), table.markdown()):
+        assert "nan" not in text.lower()
+
+
+@settings(max_examples=40)
+@given(tables())
+def test_a_terminal_of_any_width_shows_all_that_it_must_and_nothing_wider(table):
+    text = printed(table, 60)
+    assert all(cell_len(line) <= 60 for line in text.splitlines()) and "…" not in text
+    for row in table.rows:
+        for cell, column in zip(row, table.heads, strict=True):
+            for part in shown(cell, column) if not column.optional and not column.wrap else ():
+                assert part in text
+
+
+def test_an_estimate_that_is_not_measured_is_a_dash():
+    rows = [[NOT_MEASURED], [Estimate(0.5, 0.4, 0.6)], [Estimate(0.7)], [Estimate(0.7, math.nan, 0.8)]]
+    table = Table("areas", [Column("AUC", write=2)], rows)
+    cells = Words(table.html()).cells[1:]
+    assert cells == [MISSING, "0.50 (0.40 – 0.60)", "0.70", f"0.70 ({MISSING} – 0.80)"]
+    assert "no value" in table.html() and "no value" not in Table("areas", ["AUC"], rows[1:2]).html()
+    assert [x.strip() for x in printed(table, 80).splitlines()[-4:]] == cells
+
+
+HOSTILE = ['<script>alert("x")</script>', "a & b", "[bold red]x", ":smile:", "{}", "a|b", "%s"]
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_text_from_outside_is_text_everywhere(name):
+    table = Table(name, [words(name)], [[name], [Cell(1.0, "bad", name)]], name)
+    html = Words(table.html())
+    assert set(html.tags) <= {"div", "table", "caption", "b", "thead", "tbody", "tr", "th", "td", "span"}
+    assert html.cells == [name, name, f"1.00 {name}"]
+    assert printed(table, 200).count(name) == 4
+    assert all(line.count("|") - line.count("\\|") == 2 for line in table.markdown().splitlines()[:4])
+
+
+def test_control_characters_do_not_reach_the_terminal():
+    assert "\x1b" not in printed(Table("a\x1b[31m", [words("b\x1b")], [["c\x1b"]]), 80)
+
+
+def test_a_narrow_terminal_stacks_then_leaves_out_with_a_note_then_splits():
+    estimate = Estimate(0.75, 0.70, 0.80)
+    columns = [words("gate"), Column("first", write=2), Column("second", write=2), Column("rows", optional=True)]
+    table = Table("Gates", columns, [["core_all", estimate, estimate, 2100]])
+    assert "0.75 (0.70 – 0.80)" in printed(table, 80) and "Too narrow" not in printed(table, 80)
+    assert "0.70–0.80" in printed(table, 43) and "2,100" in printed(table, 43)
+    narrow = printed(table, 34)
+    assert "2,100" not in narrow and "Too narrow for: rows" in narrow
+    split = printed(table, 22)
+    assert split.count("core_all") == 2 and split.count("0.70–0.80") == 2 and max(map(len, split.splitlines())) <= 22
+
+
+def test_groups_name_themselves_once_in_a_terminal_and_are_ruled_on_a_page():
+    table = Table("", [words("band"), words("place"), "n"], [["g", "a", 1], ["g", "b", 2], ["r", "a", 3]], groups=True)
+    assert printed(table, 80).split().count("g") == 1
+    assert table.html().count('class="rule"') == 2 and table.html().count("repeat") == 1
+
+
+@pytest.mark.parametrize(("rows", "said"), [([[1, 2]], "2 cells for 1"), ([[Cell(1, "pink")]], "no style 'pink'")])
+def test_a_table_that_would_lose_a_cell_or_a_colour_is_refused(rows, said):
+    with pytest.raises(LensflowError, match=said):
+        Table("t", ["a"], rows)
+
+
+def measured():
+    value = np.array([[0.5, np.nan], [0.25, 0.75]])
+    dims = ("band", "bin")
+    return xr.Dataset(
+        {
+            "recovered": (dims, value, {"units": "1", "long_name": "recovered share"}),
+            "recovered_low": (dims, value - 0.1),
+            "recovered_high": (dims, value + 0.1),
+            "n_rows": ("band", [1200, 7]),
+            "complete": (dims, [[True, False], [True, True]]),
+            "depth": ("depth_of", [22.5], {"units": "mag"}),
+            "total": ((), 1207),
+            "edge_low": ("bin", [0.0, 1.0]),
+        },
+        {"band": ["g", "r"], "bin": [0.5, 1.5]},
+        {"title": "completeness"},
+    )
+
+
+def test_a_dataset_shows_every_number_with_its_interval_and_place():
+    scalars, depth, main = sorted(from_dataset(measured()), key=lambda t: len(t.columns) * len(t.rows))[0:3]
+    scalars, depth = sorted((scalars, depth), key=lambda t: t.columns[0].name, reverse=True)
+    assert [list(r) for r in scalars.rows] == [["total", 1207, ""]]
+    assert depth.heads[1].head == "depth (mag)" and depth.rows[0][0] == "0"
+    assert [c.name for c in main.heads] == ["band", "bin", "recovered", "n rows", "complete", "edge low"]
+    assert [row[:2] for row in main.rows] == [("g", "0.5"), ("g", "1.5"), ("r", "0.5"), ("r", "1.5")]
+    assert Words(main.html()).cells[6:12] == ["g", "0.5", "0.500 (0.400 – 0.600)", "1,200", "yes", "0"]
+    assert Words(main.html()).cells[14] == MISSING and "recovered: recovered share." in main.html()
+    assert all(t.title == "completeness" for t in (scalars, depth, main))
+
+
+@given(st.integers(0, 3), st.integers(0, 3), st.booleans())
+def test_no_number_of_a_dataset_is_lost(n, m, turned):
+    """Also where dims are the same in another order, or empty."""
+    a, b = np.arange(n * m).reshape(n, m) + 1000, np.arange(n * m).reshape(m, n) + 5000
+    ds = xr.Dataset({"a": (("x", "y"), a), "b": (("y", "x"), b) if turned else (("x", "y"), b.reshape(n, m))})
+    cells = [c for t in from_dataset(ds) for row in t.rows for c in row]
+    assert sorted(int(c) for c in cells if not isinstance(c, str)) == sorted([*a.ravel(), *b.ravel()])
+
+
+def test_numbers_of_a_column_without_a_limit_are_infinite_and_not_missing():
+    assert Column("x", write=2).text(math.inf) == "∞" == Column("x").text(math.inf)
+    assert fixed(-math.inf) == "−∞" and count(math.nan) == MISSING
