@@ -6,7 +6,7 @@ The command line goes through :mod:`lensflow.run` with a config alone; both writ
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, overload
 
@@ -15,12 +15,11 @@ import xarray as xr
 
 from lensflow.cluster import connect, dashboard_link
 from lensflow.config import InjectionConfig, RunConfig, load_config
-from lensflow.errors import StoreError
+from lensflow.errors import GateError, StoreError
 from lensflow.injection.core import Handling, handle_core, mask_batch, unmasked_arcs
 from lensflow.manifest.build import build_manifest
 from lensflow.manifest.image_sources import bank_of
 from lensflow.manifest.source_bank import SourceBank
-from lensflow.measure.core.claims import PUBLISHED_AUC, core_claims
 from lensflow.measure.core.sweep import CoreRows, HandlingResult
 from lensflow.measure.core.tuning import measure_handlings
 from lensflow.measure.gate import FeatureBlock, GateResult, chosen_hosts, feature_block
@@ -65,7 +64,6 @@ __all__ = [
     "brightness_table",
     "compare_runs",
     "connect",
-    "core_claims",
     "core_figure",
     "core_settings",
     "core_table",
@@ -384,21 +382,32 @@ def core_settings(handling: str, config: RunConfig) -> dict[str, dict[str, Any]]
     return how.settings(config.core.taper_width_pix) if how.is_all_settings else None
 
 
-def core_table(results: Sequence[HandlingResult]) -> str:
-    """Return results of :func:`measure_core` as a markdown table, with the published AUC beside a ``core_all`` gate.
+def core_table(results: Sequence[HandlingResult], published: Mapping[str, float] | None = None) -> str:
+    """Return results of :func:`measure_core` as a markdown table.
 
     Parameters
     ----------
     results : sequence of HandlingResult
         From :func:`measure_core`.
+    published : mapping, optional
+        Handling -> AUC that another investigation had, shown beside what the gate ``core_all`` reads in its box alone.
 
     Returns
     -------
     str
         Markdown, one row per handling.
+
+    Raises
+    ------
+    GateError
+        If ``published`` is given and a handling was measured without ``core_all``.
     """
-    compared = any(g.name == "core_all" for r in results for g in r.gates)
-    return core_handling.markdown(core_handling.table(results, published=PUBLISHED_AUC if compared else None))
+    without = [r.name for r in results if "core_all" not in r.by_name]
+    if published is not None and without:
+        raise GateError(
+            f"{', '.join(without)}: measured without core_all, which the published AUC are of. Add it to core.gates."
+        )
+    return core_handling.markdown(core_handling.table(results, published=published))
 
 
 def gate_by_magnitude(pairs: xr.Dataset, config: RunConfig, edges: Sequence[float]) -> tuple[BrightnessBin, ...]:

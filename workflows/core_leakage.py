@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
+from claims import PUBLISHED_AUC, core_claims
 from replay import parse, write
 
 import lensflow as lf
@@ -30,13 +31,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         pairs = lf.write_pairs(lf.inject(cutouts, manifest, config), config)
         results = lf.measure_core(pairs, config)
 
-    claims = lf.core_claims(results)
-    judged = "\n".join(f"| {c.text} | {c.published} | {c.measured} | **{c.judgement}** |" for c in claims)
+    judged = "\n".join(f"| {c.text} | {c.published} | {c.measured} | **{c.judgement}** |" for c in core_claims(results))
     text = f"""# {config.name}
 
 {sum(r.name == "none" and r.n_rows for r in results)} arcs on {max(r.n_hosts for r in results)} hosts.
 
-{lf.core_table(results)}
+{lf.core_table(results, published=PUBLISHED_AUC)}
 | conclusion | published | measured here | judgement |
 |---|---|---|---|
 {judged}

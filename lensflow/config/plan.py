@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from lensflow.config.base import Axis, Fraction, Positive, Range, Section
+from lensflow.config.presets import Colours, Priors
 
 # Legacy Surveys, DECam ugrizY: https://www.legacysurvey.org/dr10/catalogs/ (Galactic extinction coefficients).
 _EXTINCTION = {"u": 3.995, "g": 3.214, "r": 2.165, "i": 1.592, "z": 1.211, "Y": 1.064}
@@ -73,11 +74,10 @@ class PlanConfig(Section):
         "low_discrepancy: as many, spread evenly over the priors within each host; grid: every configuration for "
         "every host; table: the rows of a table of yours",
     )
-    preset: Literal["realistic", "historic", "historic_small", "historic_medium", "historic_full"] = Field(
+    preset: str = Field(
         "realistic",
-        description="realistic: published relations of faint sources and elliptical lenses (docs/population.md); "
-        "historic: the grids of the original investigation, whose sources are as bright as their lenses (known as "
-        "sota, small, medium and full before)",
+        description="what the settings that are null are drawn from, by the name of a preset (below); realistic: "
+        "published relations of faint sources and elliptical lenses (docs/population.md)",
     )
     injections_per_host: int = Field(6, ge=1, description="rows per host (random and low_discrepancy)")
     replicates: int = Field(
@@ -172,10 +172,10 @@ class PlanConfig(Section):
         description="rise of the number counts over src_mag_range, dex per magnitude; 0: flat; null: 0.3 with preset: "
         "realistic, else 0",
     )
-    colours: Literal["uv_slope", "v3", "measured"] | None = Field(
+    colours: str | None = Field(
         None,
         description="uv_slope: star-forming galaxies, a power law in wavelength (any of u g r i z Y); v3, measured: "
-        "normal priors of g-r and r-z; null: uv_slope with preset: realistic, else v3",
+        "normal priors of g-r and r-z (presets, below); null: the preset's, uv_slope with realistic",
     )
     sources: SourcesConfig | None = Field(None, description="images as sources; without, all are Sersic profiles")
     psf_model: Literal["moffat", "gaussian", "kernel"] = Field(
@@ -211,8 +211,13 @@ class PlanConfig(Section):
 
     @field_validator("preset", mode="before")
     @classmethod
-    def _old_name(cls, value: object) -> object:
-        return _OLD_PRESETS.get(value, value) if isinstance(value, str) else value
+    def _known_preset(cls, value: object) -> object:
+        return Priors.check(_OLD_PRESETS.get(value, value) if isinstance(value, str) else value)
+
+    @field_validator("colours")
+    @classmethod
+    def _known_colours(cls, value: str | None) -> str | None:
+        return value if value is None else Colours.check(value)
 
     @field_validator(*_LIMITS)
     @classmethod
@@ -227,20 +232,17 @@ class PlanConfig(Section):
     def _fits_together(self) -> PlanConfig:
         if (self.design == "table") != (self.table is not None):
             raise ValueError("table is needed with design: table, and only there")
-        if self.design == "grid":
-            for name in ("theta_e_arcsec", "dmag", "src_reff_arcsec", "lens_e", "shear"):
-                if isinstance(getattr(self, name), Range):
-                    raise ValueError(f"design: grid crosses values; {name} is a range. Give a list, or another design")
-        if self.preset == "realistic":
-            crossed = ("theta_e_arcsec", "src_reff_arcsec", "lens_e", "shear", "dmag")
-            missing = [name for name in crossed if getattr(self, name) is None]
-            if self.design == "grid" and missing:
-                raise ValueError(
-                    f"design: grid crosses lists of values; preset: realistic draws {missing[0]} from a relation. "
-                    f"Choose preset: historic (or historic_small), or give lists of {', '.join(missing)}"
-                )
-            if self.src_mag == "lens_plus_dmag" and self.dmag is None:
-                raise ValueError("src_mag: lens_plus_dmag needs dmag; preset: realistic has none")
+        priors = self.priors
+        if self.design == "grid" and (missing := priors.not_listed()):
+            if isinstance(getattr(self, missing[0]), Range):
+                raise ValueError(f"design: grid crosses lists; {missing[0]} is a range. Give a list, or another design")
+            listed = [name for name in Priors.names() if not Priors.named(name).not_listed()]
+            raise ValueError(
+                f"design: grid crosses lists of values; preset: {self.preset} has none for {missing[0]}. Choose one of "
+                f"the presets {', '.join(listed)}, or give lists of {', '.join(missing)}"
+            )
+        if priors.src_mag == "lens_plus_dmag" and priors.dmag is None:
+            raise ValueError(f"src_mag: lens_plus_dmag needs dmag; preset: {self.preset} has none")
         if (self.src_offset == "ring") != (self.src_offset_min > 0) or self.src_offset_min > self.src_offset_max:
             raise ValueError("src_offset: ring, and only it, needs 0 < src_offset_min <= src_offset_max")
         if self.controls == "disjoint" and self.controls_per_host == 0:
@@ -250,6 +252,44 @@ class PlanConfig(Section):
         if self.src_min_images > 2 and self.lens_model == "SIS" and self.shear in ((0.0,), (0,)):
             raise ValueError("an SIS without shear has no caustic of four images; src_min_images: 2, or another lens")
         return self
+
+    @property
+    def priors(self) -> Priors:
+        """What the plan draws from: its own settings, the preset's where they are null.
+
+        A theta_E or a dmag of the plan's own is drawn, also where the preset would compute theta_E or draw magnitudes.
+
+        Raises
+        ------
+        ValueError
+            If no theta_E is as large as ``theta_e_min_arcsec``.
+        """
+        own = {name: value for name in Priors.model_fields if (value := getattr(self, name)) is not None}
+        if self.theta_e_arcsec is not None:
+            own.setdefault("theta_e_from", "prior")
+        if self.dmag is not None:
+            own.setdefault("src_mag", "lens_plus_dmag")
+        if self.lens_model == "SIS":
+            own["lens_e"] = (0.0,)
+        preset = Priors.named(self.preset)
+        prior = own.get("theta_e_arcsec", preset.theta_e_arcsec)
+        own["theta_e_arcsec"] = _from_minimum(prior, self.theta_e_min_arcsec)
+        return preset.model_copy(update=own)
+
+
+def _from_minimum(theta_e_arcsec: tuple[float, ...] | Range, least: float) -> tuple[float, ...] | Range:
+    if isinstance(theta_e_arcsec, Range):
+        largest = theta_e_arcsec.max
+        if largest > least:
+            return theta_e_arcsec.model_copy(update={"min": max(theta_e_arcsec.min, least)})
+    else:
+        largest = max(theta_e_arcsec)
+        if largest >= least:
+            return tuple(v for v in theta_e_arcsec if v >= least)
+    raise ValueError(
+        f"theta_e_min_arcsec is {least:g}, but theta_e_arcsec ends at {largest:g}. Lower the one or give larger values "
+        "of the other"
+    )
 
 
 class EstimateConfig(Section):

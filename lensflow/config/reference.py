@@ -11,6 +11,7 @@ from pydantic import BaseModel
 
 from lensflow.config.base import Range
 from lensflow.config.load import section_of
+from lensflow.config.presets import KINDS
 from lensflow.config.run import RunConfig
 
 
@@ -18,6 +19,7 @@ def markdown() -> str:
     """Return the text of docs/config.md: every setting with type, default and meaning."""
     lines = ["# Settings", "", "One YAML file configures a run. Made from `lensflow/config/` by `make docs`.", ""]
     _describe(RunConfig, "", lines)
+    _presets(lines)
     return "\n".join(lines) + "\n"
 
 
@@ -35,6 +37,16 @@ def _describe(model: type[BaseModel], prefix: str, lines: list[str]) -> None:
     lines.append("")
     for name, section in sections:
         _describe(section, name, lines)
+
+
+def _presets(lines: list[str]) -> None:
+    lines += ["## presets", "", "What a setting may name. `lensflow/presets/` has the values, one file each.", ""]
+    lines += ["| setting | preset | where it comes from |", "|---|---|---|"]
+    for setting, kind in KINDS.items():
+        for name in kind.names():
+            first_sentence = kind.comment(name).split(". ")[0]
+            lines.append(f"| `{setting}` | `{name}` | {first_sentence} |")
+    lines.append("")
 
 
 def _plain(value: Any) -> Any:

@@ -8,6 +8,7 @@ from pydantic import Field, field_validator, model_validator
 
 from lensflow.config.base import Fraction, Positive, Section
 from lensflow.config.layouts import pattern_problem
+from lensflow.config.presets import MaskBits, Selection
 
 # AB magnitude of one unit of the images, or the header card that holds it.
 ZeroPoint = float | str
@@ -61,9 +62,6 @@ class BrickCutsConfig(Section):
     min_psfdepth_r_mag: float | None = Field(23.6, description="least 5-sigma point-source depth in r; null: no cut")
 
 
-SelectionName = Literal["v1_pure_massive", "v2_baseline_dr10", "v3_color_relaxed", "v4_mag_relaxed", "v5_very_relaxed"]
-
-
 class SurveyConfig(Section):
     """Where the pixels come from: exactly one of ``root``, ``stamps`` and ``synthetic``."""
 
@@ -85,8 +83,10 @@ class SurveyConfig(Section):
         (),
         description="values of tables that mean none, such as -99, besides the usual words (-, N/A, nan, None, null)",
     )
-    selection: SelectionName | None = Field(
-        None, description="LRG selection (raw magnitudes in r, z, W1; no TYPE PSF); default: every row is a host"
+    selection: str | None = Field(
+        None,
+        description="LRG selection (raw magnitudes in r, z, W1; no TYPE PSF) by the name of a preset (below); default: "
+        "every row is a host",
     )
     brick_cuts: BrickCutsConfig | None = Field(None, description="cuts on extinction, seeing and depth; default: none")
     fraction: Fraction = Field(
@@ -101,10 +101,10 @@ class SurveyConfig(Section):
         "all bands or by band; images and weights are converted to nanomaggies. Default: the file's BUNIT "
         "(nanomaggies, maggies, janskys), and nanomaggies where it has none; any other unit or zero point is refused",
     )
-    mask_bits: Literal["default", "historic_r"] | tuple[MaskBitNumber, ...] = Field(
+    mask_bits: str | tuple[MaskBitNumber, ...] = Field(
         "default",
         description="bits that make a pixel bad: default (NPRIMARY, BRIGHT, BAILOUT, MEDIUM, and SATUR, ALLMASK of the "
-        "bands in use), historic_r (r's alone: 0, 1, 3, 6, 10, 11), or their numbers",
+        "bands in use), the name of a preset (below), or their numbers",
     )
     host_shapes: bool = Field(
         False,
@@ -133,6 +133,16 @@ class SurveyConfig(Section):
         if problem is not None:
             raise ValueError(problem)
         return value
+
+    @field_validator("selection")
+    @classmethod
+    def _known_selection(cls, value: str | None) -> str | None:
+        return value if value is None else Selection.check(value)
+
+    @field_validator("mask_bits")
+    @classmethod
+    def _known_mask_bits(cls, value: str | tuple[int, ...]) -> str | tuple[int, ...]:
+        return MaskBits.check(value)
 
     @field_validator("zero_point")
     @classmethod

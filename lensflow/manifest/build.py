@@ -32,7 +32,7 @@ from lensflow.manifest.image_sources import with_images
 from lensflow.manifest.lens_priors import draw_lens
 from lensflow.manifest.population import i_magnitude
 from lensflow.manifest.positions import draw_positions
-from lensflow.manifest.priors import at, band_fluxes, grid_of, rules_of
+from lensflow.manifest.priors import at, band_fluxes, crossed
 from lensflow.manifest.source_bank import SourceBank
 from lensflow.manifest.source_priors import draw_source
 from lensflow.manifest.table import InjectionTable, read_injection_table
@@ -131,7 +131,7 @@ class Planner:
         refuse(self.size, self.config, confirmed)
         if self.table is None or "src_flux_nmgy" not in self.table.columns:
             # Of no row: says now whether every band has a colour.
-            band_fluxes(np.empty(0), np.empty((0, 3)), self.config.bands, rules_of(self.config.plan).colours)
+            band_fluxes(np.empty(0), np.empty((0, 3)), self.config.bands, self.config.plan.priors.colours)
 
     def blocks(self) -> Iterator[xr.Dataset]:
         """Draw the rows, block by block of hosts; blocks without a row are left out."""
@@ -164,7 +164,7 @@ class Planner:
 
     def _each(self, work: Callable[[xr.Dataset, int], Any], part: RunConfig | None = None) -> Iterator[Any]:
         plan, n_hosts = (part or self.config).plan, self._limit(part or self.config)
-        per_host = len(grid_of(plan).crossed()) * plan.replicates if plan.design == "grid" else plan.injections_per_host
+        per_host = len(crossed(plan.priors)) * plan.replicates if plan.design == "grid" else plan.injections_per_host
         step = max(1, BLOCK_ROWS // (per_host + plan.controls_per_host))
         for start in range(0, n_hosts, step):
             stop = min(start + step, n_hosts)
@@ -195,7 +195,6 @@ class Planner:
         of = host[injected]
         draws = Draws(
             plan=config.plan,
-            grid=grid_of(config.plan),
             seed=config.seed,
             bands=config.bands,
             row_id=row_id[injected],
@@ -286,10 +285,10 @@ def _given(draws: Draws, drawn: dict[str, NDArray]) -> dict[str, NDArray]:
 def _axes(draws: Draws) -> dict[str, NDArray[np.float64]]:
     """Values of the crossed parameters; the uniform number itself for those that follow from a relation."""
     if draws.plan.design == "grid":
-        crossed = draws.grid.crossed()
-        return dict(zip(draws.grid.axes(), crossed[draws.replicate % len(crossed)].T, strict=True))
+        every = crossed(draws.priors)
+        return dict(zip(draws.priors.axes, every[draws.replicate % len(every)].T, strict=True))
     u = draws.uniform("grid", 5)
-    axes = enumerate(draws.grid.axes().items())
+    axes = enumerate(draws.priors.axes.items())
     return {name: u[:, k] if prior is None else at(prior, u[:, k]) for k, (name, prior) in axes}
 
 

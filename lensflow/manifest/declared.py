@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from lensflow.config import RunConfig
+from lensflow.config.presets import Colours
 from lensflow.manifest import population as p
-from lensflow.manifest.priors import COLOURS, R_I_OVER_R_Z, declared, grid_of, rules_of
+from lensflow.manifest.priors import R_I_OVER_R_Z, declared
 
 # Parameter -> the relation that it is drawn from, in words with the numbers in force.
 RELATIONS = {
@@ -31,18 +32,18 @@ RELATIONS = {
 
 def declared_priors(config: RunConfig) -> dict[str, Any]:
     """Every prior and choice that is in force; a relation is ``{"relation": its words}``."""
-    plan, rules = config.plan, rules_of(config.plan)
+    plan, priors = config.plan, config.plan.priors
     out: dict[str, Any] = {
-        name: _relation(name) if prior is None else declared(prior) for name, prior in grid_of(plan).axes().items()
+        name: _relation(name) if prior is None else declared(prior) for name, prior in priors.axes.items()
     }
-    if rules.src_mag == "apparent":
+    if priors.src_mag == "apparent":
         del out["dmag"]
-        out["src_mag"] = declared(rules.src_mag_range)
-        if rules.src_mag_slope:
-            out["src_mag"] |= {"distribution": f"counts, {rules.src_mag_slope:g} dex per magnitude"}
-    if rules.theta_e_from != "prior":
-        out["src_z"] = _relation("src_z") if rules.src_z is None else declared(rules.src_z)
-    if rules.theta_e_from == "host":
+        out["src_mag"] = declared(priors.src_mag_range)
+        if priors.src_mag_slope:
+            out["src_mag"] |= {"distribution": f"counts, {priors.src_mag_slope:g} dex per magnitude"}
+    if priors.theta_e_from != "prior":
+        out["src_z"] = _relation("src_z") if priors.src_z is None else declared(priors.src_z)
+    if priors.theta_e_from == "host":
         out |= {name: _relation(name) for name in ("theta_e_arcsec", "lens_sigma_v_km_s", "lens_z")}
     if plan.sources is not None and plan.sources.magnitude == "native":
         out["src_mag"] = {"relation": "the image's own magnitude in i, share of rows with an image; else the prior"}
@@ -53,7 +54,7 @@ def declared_priors(config: RunConfig) -> dict[str, Any]:
     inner = {"src_offset_min": plan.src_offset_min} if plan.src_offset == "ring" else {}
     return out | {
         "preset": plan.preset,
-        "theta_e_from": rules.theta_e_from,
+        "theta_e_from": priors.theta_e_from,
         "theta_e_min_arcsec": plan.theta_e_min_arcsec,
         "lens_shape": plan.lens_shape,
         "src_n": declared(plan.src_n),
@@ -62,10 +63,10 @@ def declared_priors(config: RunConfig) -> dict[str, Any]:
         "src_offset_max": plan.src_offset_max,
         **inner,
         "src_min_images": plan.src_min_images,
-        "colours": rules.colours,
+        "colours": priors.colours,
         "extinction": plan.extinction,
         "extinction_mag_per_ebv": {b: plan.extinction_mag_per_ebv.get(b) for b in config.bands},
-        **_colours(rules.colours),
+        **_colours(priors.colours),
         "controls": plan.controls,
         **({"control_share": plan.control_share} if plan.controls == "disjoint" else {}),
     }
@@ -79,7 +80,7 @@ def _relation(name: str) -> dict[str, str]:
 def _colours(name: str) -> dict[str, Any]:
     if name == "uv_slope":
         return {"g_r": _relation("colours"), "r_z": _relation("colours")}
-    prior = COLOURS[name]
+    prior = Colours.named(name)
     return {
         "g_r": list(prior.g_r),
         "r_z": list(prior.r_z),

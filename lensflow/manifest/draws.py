@@ -11,14 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lensflow import rng
 from lensflow.config import PlanConfig
-from lensflow.manifest.priors import Grid
+from lensflow.config.presets import Priors
 
 Floats = NDArray[np.float64]
 
@@ -43,8 +43,6 @@ class Draws:
     Attributes
     ----------
     plan : PlanConfig
-    grid : Grid
-        The priors of the crossed parameters.
     seed : int
     bands : sequence of str
     row_id, host_key : ndarray of uint64, shape (n,)
@@ -58,7 +56,6 @@ class Draws:
     """
 
     plan: PlanConfig
-    grid: Grid
     seed: int
     bands: Sequence[str]
     row_id: NDArray[np.uint64]
@@ -66,6 +63,11 @@ class Draws:
     replicate: NDArray[np.int64]
     host: Mapping[str, Floats]
     given: Mapping[str, NDArray]
+
+    @cached_property
+    def priors(self) -> Priors:
+        """What the plan draws from."""
+        return self.plan.priors
 
     @property
     def reference_band(self) -> int:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from lensflow import schema
 from lensflow.config import RunConfig
 from lensflow.manifest.hosts import PlanSize
-from lensflow.manifest.priors import grid_of
+from lensflow.manifest.priors import crossed
 from lensflow.manifest.table import read_injection_table
 
 
@@ -93,6 +93,6 @@ def size_without_cutouts(config: RunConfig, n_targets: int) -> PlanSize:
         table = read_injection_table(plan.table, config.bands, plan.table_ignore, config.survey.missing_values)
         injections = table.size * plan.replicates
     else:
-        per_host = len(grid_of(plan).crossed()) * plan.replicates if plan.design == "grid" else plan.injections_per_host
+        per_host = len(crossed(plan.priors)) * plan.replicates if plan.design == "grid" else plan.injections_per_host
         injections = round(n * (1 - share)) * per_host
     return PlanSize(n_targets, n, injections, round(n * (share or 1.0)) * plan.controls_per_host)

@@ -17,7 +17,7 @@ from lensflow.errors import ConfigError, ManifestError
 from lensflow.lensing.psf import psf_fwhm_from_psfsize
 from lensflow.lensing.rows import LEAST_FWHM_PIX
 from lensflow.manifest.lens_priors import lacks_dispersion, lacks_light, lacks_shape, lies_behind
-from lensflow.manifest.priors import grid_of, rules_of
+from lensflow.manifest.priors import crossed
 from lensflow.manifest.table import InjectionTable
 from lensflow.schema import HostShape, PsfSource, Reason, Status
 
@@ -62,7 +62,7 @@ def eligible_hosts(cutouts: xr.Dataset, config: RunConfig, table: InjectionTable
         What it says is not needed from the host: a flux, a theta_E, a dispersion; a source's redshift is its rows'.
     """
     given = set() if table is None else set(table.columns)
-    plan, ref, rules = config.plan, config.reference_band, rules_of(config.plan)
+    plan, ref, priors = config.plan, config.reference_band, config.plan.priors
     status = cutouts["status"].values
     missing_pixels = (cutouts["band_reasons"].values & int(_MISSING_PIXELS)) > 0
     catalogue = cutouts["flux_nmgy"].values[:, ref].astype(np.float64)
@@ -80,15 +80,15 @@ def eligible_hosts(cutouts: xr.Dataset, config: RunConfig, table: InjectionTable
     # What the table gives row by row is looked at there.
     sigma_v = np.full(len(status), 1.0) if "lens_sigma_v_km_s" in given else columns["sigma_v_km_s"]
     z_lens = np.full(len(status), 1e-6) if "lens_z" in given else columns["z_lens"]
-    needs_dispersion = rules.theta_e_from == "sigma_v" and "theta_e_arcsec" not in given
+    needs_dispersion = priors.theta_e_from == "sigma_v" and "theta_e_arcsec" not in given
     lacks = {
         "NO_SIGMA_V_OR_Z": lacks_dispersion(plan, sigma_v, z_lens, nearest) & needs_dispersion,
         **(_without_shape(cutouts, columns) if plan.lens_shape == "host_light" else {}),
     }
     dark = np.zeros(len(status), bool)
-    if rules.src_mag == "lens_plus_dmag" and "src_flux_nmgy" not in given:
+    if priors.src_mag == "lens_plus_dmag" and "src_flux_nmgy" not in given:
         dark |= ~(np.isfinite(flux) & (flux > 0))
-    if rules.theta_e_from == "host" and not {"theta_e_arcsec", "lens_sigma_v_km_s"} & set(given):
+    if priors.theta_e_from == "host" and not {"theta_e_arcsec", "lens_sigma_v_km_s"} & set(given):
         if "lens_z" not in given:
             lacks["LENS_NOT_IN_FRONT_OF_SOURCES"] = lies_behind(plan, columns["z_lens"], nearest)
         without = lacks_light(plan, columns["sigma_v_km_s"], flux)
@@ -196,7 +196,7 @@ def rows_of_hosts(
     if table is not None:
         injections = table.count(host_key) * plan.replicates
     else:
-        n_grid = len(grid_of(plan).crossed()) if plan.design == "grid" else 0
+        n_grid = len(crossed(plan.priors)) if plan.design == "grid" else 0
         injections = np.full(len(host_key), n_grid * plan.replicates or plan.injections_per_host)
     if plan.controls == "paired":
         controls = np.where(injections > 0, plan.controls_per_host, 0)
@@ -302,7 +302,7 @@ def refuse(size: PlanSize, config: RunConfig, confirmed: bool = False) -> None:
         unmeasured = "NO_HOST_SHAPE_NOT_MEASURED" in size.lacking
         measure = " survey.host_shapes: true measures the light of hosts without shape_e1, shape_e2." * unmeasured
         raise ManifestError(
-            f"of {size.n_hosts:,} hosts, {what} (plan.theta_e_from: {rules_of(plan).theta_e_from}, plan.lens_shape: "
+            f"of {size.n_hosts:,} hosts, {what} (plan.theta_e_from: {plan.priors.theta_e_from}, plan.lens_shape: "
             f"{plan.lens_shape}). Fill sigma_v_km_s and z_lens (z_lens < src_z) in the table of "
             f"{'survey.stamps.hosts' if config.survey.stamps is not None else 'survey.targets'}, or choose "
             "plan.host_lacks: prior (draw from the prior) or skip (leave them out), or plan.theta_e_from: host (from "

@@ -12,7 +12,7 @@ from lensflow.lensing.angles import axis_angle, q_from_ellipticity, theta_e_from
 from lensflow.manifest import population
 from lensflow.manifest.cosmology import distance_ratio, theta_e_from_redshifts
 from lensflow.manifest.draws import Draws
-from lensflow.manifest.priors import at, rules_of
+from lensflow.manifest.priors import at
 from lensflow.units import mag_of_flux
 
 Floats = NDArray[np.float64]
@@ -49,7 +49,7 @@ def _is_dispersion(sigma_v_km_s: Floats) -> NDArray[np.bool_]:
 
 def _is_in_front(plan: PlanConfig, z_lens: Floats, given_src_z: Floats | None = None) -> NDArray[np.bool_]:
     """Whether a redshift is known and that of every source lies behind it."""
-    src_z = rules_of(plan).src_z
+    src_z = plan.priors.src_z
     nearest: Floats | float
     if given_src_z is not None:
         nearest = given_src_z
@@ -96,19 +96,19 @@ def draw_lens(draws: Draws, axes: Mapping[str, Floats], src_i_mag: Floats) -> di
         "lens_q": np.where(model == "SIS", 1.0, q),
         "lens_phi_rad": phi,
         "lens_gamma": np.where(model == "EPL", gamma, 2.0),
-        "shear": population.shear_strength(axes["shear"]) if draws.grid.shear is None else axes["shear"],
+        "shear": population.shear_strength(axes["shear"]) if draws.priors.shear is None else axes["shear"],
         "shear_phi_rad": np.pi * draws.uniform("shear_phi")[:, 0],
     }
 
 
 def _mass(draws: Draws, prior: Floats, src_i_mag: Floats) -> dict[str, Floats]:
     """theta_e_arcsec, and the src_z, lens_z and lens_sigma_v_km_s that it was computed from (NaN where it was not)."""
-    n, plan, rules = draws.size, draws.plan, rules_of(draws.plan)
+    n, plan, priors = draws.size, draws.plan, draws.priors
     theta_e = prior.copy()
     src_z, z_lens, sigma_v = (np.array(draws.given.get(k, np.full(n, np.nan)), dtype=np.float64)
                               for k in ("src_z", "lens_z", "lens_sigma_v_km_s"))  # fmt: skip
     out = {"theta_e_arcsec": theta_e, "src_z": src_z, "lens_z": z_lens, "lens_sigma_v_km_s": sigma_v}
-    if rules.theta_e_from == "prior" or "theta_e_arcsec" in draws.given:
+    if priors.theta_e_from == "prior" or "theta_e_arcsec" in draws.given:
         return out
     host_z, host_sigma, flux = (draws.host[k] for k in ("z_lens", "sigma_v_km_s", "flux_reference_nmgy"))
     given_z, of_table = np.isfinite(z_lens), draws.given.get("src_z")
@@ -117,7 +117,7 @@ def _mass(draws: Draws, prior: Floats, src_i_mag: Floats) -> dict[str, Floats]:
     measured = np.isfinite(sigma_v)
     r_mag = mag_of_flux(flux)
     bright = np.isfinite(r_mag)
-    if rules.theta_e_from == "host":
+    if priors.theta_e_from == "host":
         # A host with a sigma_v, but neither redshift nor flux, is put where most luminous red galaxies are.
         assumed = population.assumed_redshift(np.where(bright, r_mag, 20.0))
         z_lens[:] = np.where(np.isnan(z_lens) & (measured | bright), assumed, z_lens)
@@ -128,8 +128,8 @@ def _mass(draws: Draws, prior: Floats, src_i_mag: Floats) -> dict[str, Floats]:
         known = np.isfinite(z_lens) & measured
     u = draws.uniform("src_z")[:, 0]
     missing = known & np.isnan(src_z)
-    if rules.src_z is not None:
-        src_z[missing] = at(rules.src_z, u[missing])
+    if priors.src_z is not None:
+        src_z[missing] = at(priors.src_z, u[missing])
     else:
         src_z[missing] = population.source_redshift(src_i_mag[missing], z_lens[missing], u[missing])
     by_light = known & ~measured
@@ -148,7 +148,7 @@ def _mass(draws: Draws, prior: Floats, src_i_mag: Floats) -> dict[str, Floats]:
 def _shape(draws: Draws, ellipticity: Floats, mass: Mapping[str, Floats]) -> tuple[Floats, Floats]:
     plan = draws.plan
     phi = np.pi * draws.uniform("lens_phi")[:, 0]
-    if draws.grid.lens_e is None:
+    if draws.priors.lens_e is None:
         sigma_v = mass["lens_sigma_v_km_s"]
         q = population.lens_axis_ratio(np.where(np.isfinite(sigma_v), sigma_v, TYPICAL_SIGMA_V), ellipticity)
     else:

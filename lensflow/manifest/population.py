@@ -18,10 +18,6 @@ from lensflow.units import mag_of_flux
 
 Floats = NDArray[np.float64]
 
-# Counts of faint galaxies rise by d log N / dm = 0.3 in R, to 26 (Hogg et al. 1997, MNRAS 288, 404); the LSST Science
-# Book (2009, arXiv:0912.0201, sect. 3.7.2) has N(< i) = 46 x 10**(0.31 (i - 25)) per square arcminute.
-COUNTS_SLOPE = 0.3
-
 # Median disc scale length ln(r_d / arcsec) = -1.145 - 0.269 (i - 23) (Miller et al. 2013, MNRAS 429, 2858, eq. B1,
 # from HST fits, 18.5 < i < 25.5); a disc's half-light radius is 1.678 scale lengths. Scatter: that of late types at
 # fixed mass (van der Wel et al. 2014, ApJ 788, 28: 0.16 to 0.19 dex), a little widened, for magnitude is not mass.
@@ -65,7 +61,7 @@ SHEAR_SCALE, MOST_SHEAR = 0.05, 0.25
 _ROWS_AT_ONCE, _NODES = 2048, 96
 
 
-def magnitude_of_counts(u: Floats, brightest: float, faintest: float, slope: float = COUNTS_SLOPE) -> Floats:
+def magnitude_of_counts(u: Floats, brightest: float, faintest: float, slope: float) -> Floats:
     """Magnitudes whose density rises as ``10**(slope m)`` between two ends; evenly where the slope is 0."""
     k = slope * np.log(10) * (faintest - brightest)
     share = np.log1p(u * np.expm1(k)) / k if abs(k) > 1e-9 else u

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from lensflow.manifest.draws import Draws
 from lensflow.manifest.population import half_light_radius, i_magnitude, magnitude_of_counts
-from lensflow.manifest.priors import at, band_fluxes, rules_of
+from lensflow.manifest.priors import at, band_fluxes
 from lensflow.units import nmgy_of_mag
 
 Floats = NDArray[np.float64]
@@ -38,7 +38,7 @@ def draw_source(draws: Draws, axes: Mapping[str, Floats]) -> dict[str, NDArray]:
     else:
         flux, passed = _flux(draws, axes["dmag"]), draws.host["mw_transmission"]
     size = axes["src_reff_arcsec"]
-    if draws.grid.src_reff_arcsec is None:
+    if draws.priors.src_reff_arcsec is None:
         size = half_light_radius(i_magnitude(flux, draws.bands, draws.reference_band), size)
     return {
         "src_reff_arcsec": size,
@@ -51,17 +51,17 @@ def draw_source(draws: Draws, axes: Mapping[str, Floats]) -> dict[str, NDArray]:
 
 
 def _flux(draws: Draws, dmag: Floats) -> Floats:
-    rules = rules_of(draws.plan)
+    priors = draws.priors
     band = draws.bands[draws.reference_band]
-    if rules.src_mag == "lens_plus_dmag":
+    if priors.src_mag == "lens_plus_dmag":
         reference = draws.host["flux_reference_nmgy"] * 10 ** (-0.4 * dmag)
     else:
-        ends = rules.src_mag_range
+        ends = priors.src_mag_range
         u = draws.uniform("src_mag")[:, 0]
-        if rules.src_mag_slope:
-            magnitude = magnitude_of_counts(u, ends.min, ends.max, rules.src_mag_slope)
+        if priors.src_mag_slope:
+            magnitude = magnitude_of_counts(u, ends.min, ends.max, priors.src_mag_slope)
         else:
             magnitude = at(ends, u)
         reference = nmgy_of_mag(magnitude)
         band = "r"
-    return band_fluxes(reference, draws.normal("src_colour", 3), draws.bands, rules.colours, band)
+    return band_fluxes(reference, draws.normal("src_colour", 3), draws.bands, priors.colours, band)

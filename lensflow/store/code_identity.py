@@ -3,13 +3,14 @@
 A module is its syntax tree without docstrings and without its imports of lensflow's own modules; in their place stand
 the digests of the modules that define what it imports, so that another function of the same name is noticed and a moved
 file is not. Descriptions of settings do not count. A changed annotation, default or constant does: it may change what
-the code does.
+the code does. A preset (YAML) is its values under its name.
 """
 
 from __future__ import annotations
 
 import ast
 import hashlib
+import json
 import os
 import re
 import threading
@@ -18,6 +19,8 @@ from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 PACKAGE = "lensflow"
 ROOT = Path(__file__).parents[1]
@@ -41,9 +44,7 @@ def digest_of(parts: Iterable[str], root: Path = ROOT) -> str:
     FileNotFoundError
         If a part does not exist.
     """
-    files = [
-        f for part in parts for f in (sorted((root / part).rglob("*.py")) if (root / part).is_dir() else [root / part])
-    ]
+    files = [f for part in parts for f in (_files(root / part) if (root / part).is_dir() else [root / part])]
     # Parsing takes seconds. The result for exactly these files lies where Python keeps what it compiled of them.
     note = root / "__pycache__" / f"code-{_text_digest(root, files)}.txt"
     with suppress(OSError, UnicodeDecodeError):
@@ -61,11 +62,13 @@ def digest_of(parts: Iterable[str], root: Path = ROOT) -> str:
     return found
 
 
+def _files(folder: Path) -> list[Path]:
+    return sorted(f for f in folder.rglob("*") if f.suffix in (".py", ".yaml"))
+
+
 def _text_digest(root: Path, files: Iterable[Path]) -> str:
     """Digest of every source of the package, for what files import counts too, and of which of them are meant."""
-    every = [
-        f"{f.relative_to(root).as_posix()} {hashlib.sha256(f.read_bytes()).hexdigest()}" for f in root.rglob("*.py")
-    ]
+    every = [f"{f.relative_to(root).as_posix()} {hashlib.sha256(f.read_bytes()).hexdigest()}" for f in _files(root)]
     return _hash(
         hashlib.sha256(Path(__file__).read_bytes()).hexdigest(),
         *sorted(every),
@@ -84,6 +87,9 @@ class Sources:
 
     def with_imports(self, file: Path) -> str:
         """Digest of a module and of what it imports from the package: each name with the module that defines it."""
+        if file.suffix == ".yaml":
+            values = yaml.safe_load(file.read_bytes())
+            return _hash(file.parent.name, file.name, json.dumps(values, sort_keys=True, default=str))
         return _hash(self._alone(file), *sorted(f"{name} {self._alone(f)}" for name, f in self._imports(file)))
 
     def _imports(self, file: Path) -> set[tuple[str, Path]]:

@@ -13,7 +13,10 @@ from lensflow.store import code_identity, objects, paths, receipts
 from lensflow.store.open import read_attrs, stored_regions
 
 # Code whose change can change stored bytes; reports and diagnostics do not.
-_PIXEL_CODE = ("geometry.py", "rng.py", "schema.py", "lensing", "fits", "survey", "targets", "manifest", "injection")
+_PIXEL_CODE = (
+    *("geometry.py", "rng.py", "schema.py"),
+    *("presets", "lensing", "fits", "survey", "targets", "manifest", "injection"),
+)
 # Code whose change can change what diagnostics and gates say about the same bytes.
 _MEASURING_CODE = (*_PIXEL_CODE, "stats", "measure")
 

@@ -8,7 +8,7 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lensflow.errors import SurveyError, did_you_mean
+from lensflow.config.presets import MaskBits
 
 
 class MaskBit(IntEnum):
@@ -43,18 +43,6 @@ WISE_BITS = (MaskBit.WISEM1, MaskBit.WISEM2)
 # Every bit that has a name here; a pixel with another one is not understood.
 KNOWN = sum(1 << bit for bit in MaskBit)
 
-PRESETS: dict[str, tuple[int, ...]] = {
-    # What the first run of this project cut on: r alone, whatever bands were used.
-    "historic_r": (
-        MaskBit.NPRIMARY,
-        MaskBit.BRIGHT,
-        MaskBit.SATUR_R,
-        MaskBit.ALLMASK_R,
-        MaskBit.BAILOUT,
-        MaskBit.MEDIUM,
-    ),
-}
-
 
 def default_bits(bands: Iterable[str]) -> tuple[int, ...]:
     """Bits that make a pixel bad: NPRIMARY, BRIGHT, BAILOUT, MEDIUM, and SATUR_b and ALLMASK_b of ``bands``.
@@ -67,21 +55,18 @@ def default_bits(bands: Iterable[str]) -> tuple[int, ...]:
 
 
 def chosen_bits(choice: str | Sequence[int], bands: Iterable[str]) -> tuple[int, ...]:
-    """Bits of a preset (``default``, :func:`default_bits` of the bands; ``historic_r``), or the given ones.
+    """Bits of ``default`` (:func:`default_bits` of the bands) or of a preset, or the given ones.
 
     Raises
     ------
-    SurveyError
-        If there is no such preset; the message names the nearest known one.
+    ConfigError
+        If there is no such preset; the message has the nearest name.
     """
     if not isinstance(choice, str):
         return tuple(int(bit) for bit in choice)
     if choice == "default":
         return default_bits(bands)
-    if choice not in PRESETS:
-        known = ("default", *PRESETS)
-        raise SurveyError(f"no mask preset {choice!r}; known: {', '.join(known)}.{did_you_mean(choice, known)}")
-    return PRESETS[choice]
+    return MaskBits.named(choice).bits
 
 
 def bad_pixels(maskbits: ArrayLike, bits: Iterable[int]) -> NDArray[np.bool_]:

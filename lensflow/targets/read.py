@@ -10,8 +10,8 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from lensflow.config import BrickCutsConfig
-from lensflow.errors import LensflowWarning, TargetError, did_you_mean
-from lensflow.targets import selection as sel
+from lensflow.config.presets import Selection
+from lensflow.errors import LensflowWarning, TargetError
 from lensflow.targets.duplicates import first_of_each, repeated
 from lensflow.targets.files import expand
 from lensflow.targets.in_memory import Targets, table_of
@@ -44,7 +44,7 @@ def read_targets(
     columns : mapping, optional
         lensflow name -> column of the table, for tables that name things otherwise.
     selection : str, optional
-        A key of :data:`lensflow.targets.selection.SELECTIONS`.
+        Name of a preset: :class:`lensflow.config.presets.Selection`.
     brick_cuts : BrickCutsConfig, optional
         Cuts on extinction, seeing and depth.
     missing_values : sequence of str or float, optional
@@ -64,8 +64,8 @@ def read_targets(
         If a table cannot be read, there are no rows, none is left, a column is missing, a position is not one, or one
         id stands for two places.
     """
-    if selection is not None and selection not in sel.SELECTIONS:
-        raise TargetError(f"selection {selection!r} is not known.{did_you_mean(selection, sel.SELECTIONS)}")
+    if selection is not None:
+        Selection.named(selection)  # known, before a file is read
     reader = Reader(tuple(bands), dict(columns or {}), Missing.of(missing_values), selection, brick_cuts)
     if isinstance(path, str) or (isinstance(path, list | tuple) and all(isinstance(p, str) for p in path)):
         paths = expand(path)

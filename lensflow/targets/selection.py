@@ -7,34 +7,17 @@ are strict; the limits of brick cuts belong to what is kept.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lensflow.config import BrickCutsConfig
+from lensflow.config.presets import Selection
 from lensflow.errors import TargetError
 from lensflow.targets.columns import Column, choose
 from lensflow.targets.files import open_tables
 from lensflow.units import mag_of_flux
 
-
-@dataclass(frozen=True)
-class Selection:
-    """Limits of an LRG selection, magnitudes."""
-
-    max_z: float
-    min_r_z: float
-    min_z_w1: float
-
-
-SELECTIONS = {
-    "v1_pure_massive": Selection(20.0, 0.5, 1.6),
-    "v2_baseline_dr10": Selection(20.4, 0.4, 1.6),
-    "v3_color_relaxed": Selection(20.4, 0.4, 0.8),
-    "v4_mag_relaxed": Selection(21.0, 0.4, 0.8),
-    "v5_very_relaxed": Selection(21.5, 0.3, 0.8),
-}
 SELECTION_BANDS = ("r", "z", "w1")
 SELECTION_COLUMNS = ("type", *(f"flux_{b}_nmgy" for b in SELECTION_BANDS))
 
@@ -47,7 +30,7 @@ def selection_cuts(name: str, type_: NDArray[np.bytes_], flux_nmgy: Mapping[str,
     Parameters
     ----------
     name : str
-        A key of ``SELECTIONS``.
+        Of a preset: :class:`lensflow.config.presets.Selection`.
     type_ : ndarray of bytes, shape (n,)
         Tractor's morphological type.
     flux_nmgy : mapping
@@ -58,7 +41,7 @@ def selection_cuts(name: str, type_: NDArray[np.bytes_], flux_nmgy: Mapping[str,
     reason, fails : str, ndarray of bool
         What is wrong with the rows that fail this cut.
     """
-    limits = SELECTIONS[name]
+    limits = Selection.named(name)
     yield "TYPE is PSF", type_ == b"PSF"
     mag = {}
     for band in SELECTION_BANDS:

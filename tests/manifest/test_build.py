@@ -1,17 +1,18 @@
 import numpy as np
 import pytest
 
+from lensflow.config.presets import Priors
 from lensflow.errors import ManifestError
 from lensflow.manifest.build import build_manifest
 from lensflow.manifest.check import check_manifest
 from lensflow.manifest.hosts import eligible_hosts
-from lensflow.manifest.priors import PRESETS
+from lensflow.manifest.priors import crossed
 from lensflow.schema import Reason, Status
 from tests.factories import make_config, make_cutouts
 
 
 def test_presets_have_the_published_numbers_of_configurations():
-    assert {k: len(g.crossed()) for k, g in PRESETS.items() if k != "realistic"} == {
+    assert {name: len(crossed(Priors.named(name))) for name in Priors.names() if name != "realistic"} == {
         "historic_small": 48,
         "historic_medium": 360,
         "historic_full": 3024,

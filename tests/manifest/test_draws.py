@@ -10,7 +10,6 @@ from lensflow import rng
 from lensflow.manifest import build
 from lensflow.manifest.build import build_manifest
 from lensflow.manifest.draws import Draws
-from lensflow.manifest.priors import grid_of
 from tests.factories import make_config, make_cutouts
 
 CUTOUTS = make_cutouts(12).drop_vars(["image", "invvar", "maskbits"])
@@ -63,7 +62,7 @@ def draws_of(plan, n_hosts, per_host):
     host_key = np.repeat(rng.hash_ids([f"h{i}" for i in range(n_hosts)]), per_host)
     replicate = np.tile(np.arange(per_host), n_hosts)
     row_id = rng.mix_ids(host_key, 2 * replicate.astype(np.uint64))
-    return Draws(config.plan, grid_of(config.plan), 5, ("r",), row_id, host_key, replicate, {}, {})
+    return Draws(config.plan, 5, ("r",), row_id, host_key, replicate, {}, {})
 
 
 def test_low_discrepancy_rows_of_a_host_are_more_even_than_random_ones():

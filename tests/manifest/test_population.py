@@ -241,7 +241,7 @@ def test_five_bands_have_colours():
 
 def test_a_grid_of_relations_is_refused_with_a_way_out():
     with pytest.raises(
-        ConfigError, match=r"preset: realistic draws theta_e_arcsec from a relation. Choose preset: hist"
+        ConfigError, match=r"preset: realistic has none for theta_e_arcsec. Choose one of the presets historic, hist"
     ):
         rows_of(design="grid")
     rows_of(design="grid", theta_e_arcsec=[1.0], src_reff_arcsec=[0.3], lens_e=[0.1], shear=[0.0], dmag=[2.0])

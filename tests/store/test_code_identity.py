@@ -18,6 +18,7 @@ FILES = {
     "    size = Field(2, description='Size.')\n",
     "ground.py": "SCALE = 2.0\n",
     "other.py": "SCALE = 3.0\n",
+    "pixels/scale.yaml": "# Measured.\nscale: [1, 2.0]\n",
 }
 
 
@@ -46,6 +47,7 @@ def package(tmp_path):
     ("old", "new"),
     [
         ('"""Draw x."""', '"""Draw x, at a size."""'),
+        ("# Measured.\nscale: [1, 2.0]", "# Measured again.\nscale:\n- 1\n- 2.0"),
         ('    """Draw x."""\n', ""),
         ("# why", "# because"),
         ("math.sin(x) * SCALE + size", "(\n        math.sin(x) * SCALE\n        + size\n    )"),
@@ -63,6 +65,7 @@ def test_what_code_does_not_do_does_not_count(package, old, new):
     ("old", "new"),
     [
         ("size=3", "size=4"),
+        ("scale: [1, 2.0]", "scale: [1, 2.5]"),
         ("+ size", "- size"),
         ("math.sin", "math.cos"),
         ("Field(2", "Field(3"),

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lensflow.errors import SurveyError
+from lensflow.errors import ConfigError
 from lensflow.survey import masks
 from lensflow.survey.masks import MaskBit
 
@@ -17,7 +17,7 @@ def test_default_bits_follow_the_bands():
 
 def test_the_historic_preset_is_the_r_set():
     assert masks.chosen_bits("historic_r", "grz") == (0, 1, 3, 6, 10, 11)
-    with pytest.raises(SurveyError, match="historic_r"):
+    with pytest.raises(ConfigError, match=r"mask_bits preset 'historic'. Did you mean 'historic_r'"):
         masks.chosen_bits("historic", "grz")
 
 

@@ -1,14 +1,11 @@
-import typing
-
 import numpy as np
 import pytest
 from astropy.table import Table
 
 from lensflow.config import BrickCutsConfig
-from lensflow.config.survey import SelectionName
-from lensflow.errors import TargetError
+from lensflow.config.presets import Selection
+from lensflow.errors import ConfigError, TargetError
 from lensflow.targets import read_targets
-from lensflow.targets.selection import SELECTIONS
 
 # The survey's spec, restated: z below, r-z above, z-W1 above.
 LIMITS = {
@@ -44,8 +41,8 @@ def write(tmp_path, z, r_z, z_w1, **columns):
 
 
 def test_the_config_knows_the_selections_and_they_are_those_of_the_survey():
-    assert set(typing.get_args(SelectionName)) == set(SELECTIONS) == set(LIMITS)
-    assert {k: (s.max_z, s.min_r_z, s.min_z_w1) for k, s in SELECTIONS.items()} == LIMITS
+    known = {name: Selection.named(name) for name in Selection.names()}
+    assert {k: (s.max_z, s.min_r_z, s.min_z_w1) for k, s in known.items()} == LIMITS
 
 
 @pytest.mark.parametrize("name", LIMITS)
@@ -98,7 +95,7 @@ def test_selecting_nothing_is_an_error_with_the_counts(tmp_path):
 
 
 def test_an_unknown_selection_names_the_nearest():
-    with pytest.raises(TargetError, match="v2_baseline_dr10"):
+    with pytest.raises(ConfigError, match="Did you mean 'v2_baseline_dr10'"):
         read_targets("x.fits", selection="v2_baseline_dr9")
 
 

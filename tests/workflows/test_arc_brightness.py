@@ -42,9 +42,3 @@ def test_its_configs_are_valid_and_draw_every_magnitude_alike(name):
     assert config.plan.preset == "realistic" and config.plan.src_mag_slope == 0
     assert config.plan.src_mag_range.max - config.plan.src_mag_range.min == 8
     assert set(config.gate.recipes) == {"core_g", "core_r", "core_z", "core_all"}
-
-
-def test_it_is_short_and_uses_the_public_face_only():
-    lines = SCRIPT.read_text().splitlines()
-    assert len(lines) < 100
-    assert [line for line in lines if "import" in line and "lensflow" in line] == ["import lensflow as lf"]

@@ -57,9 +57,3 @@ def test_it_takes_the_real_stamps_where_they_are_and_the_synthetic_survey_else(t
     (tmp_path / "work").mkdir()
     monkeypatch.chdir(tmp_path / "work")
     assert choose().name == "core_leakage.yaml"
-
-
-def test_it_is_short_and_uses_the_public_face_only():
-    lines = SCRIPT.read_text().splitlines()
-    assert len(lines) < 100
-    assert [line for line in lines if "import" in line and "lensflow" in line] == ["import lensflow as lf"]

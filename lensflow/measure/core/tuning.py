@@ -155,10 +155,10 @@ def _nothing_passes(usable: Sequence[HandlingResult], config: RunConfig) -> str:
     why = "; ".join(f"{r.name}: {r.refusals(accept) or 'a hard edge is never recommended'}" for r in usable)
     text = f"No handling passes every gate on the hosts that choose ({why})."
     plain = next((r for r in usable if r.name == "none"), None)
-    if config.plan.preset != "realistic" and not config.plan.table:
+    if config.plan.priors.src_mag == "lens_plus_dmag" and not config.plan.table:
         text += (
-            f" The arcs of plan.preset: {config.plan.preset} are nearly as bright as their lenses: plan.preset: "
-            "realistic makes fainter ones, which need less."
+            " Sources are drawn about as bright as their hosts (plan.src_mag: lens_plus_dmag): plan.preset: realistic "
+            "makes fainter arcs, which need less."
         )
     if plain is not None and not accept and plain.passes(accept_explained=True):
         text += (

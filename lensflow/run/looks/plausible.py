@@ -7,7 +7,6 @@ from collections.abc import Iterator
 import numpy as np
 
 from lensflow.config.base import Range
-from lensflow.manifest.priors import grid_of, rules_of
 from lensflow.run.looks.base import Finding, Level, Seen
 from lensflow.survey.photometry import with_measurements
 from lensflow.units import mag_of_flux
@@ -35,7 +34,7 @@ def einstein_radii(seen: Seen) -> Iterator[Finding]:
     if scale is None:
         return
     tabled = None if seen.table is None else seen.table.columns.get("theta_e_arcsec")
-    if tabled is None and rules_of(plan).theta_e_from != "prior":
+    if tabled is None and plan.priors.theta_e_from != "prior":
         what = "Einstein radii follow from each host; rows beyond the stamp are marked (theta_e_beyond_stamp)"
         yield Finding("einstein radii", Level.OK, what)
         return
@@ -43,9 +42,7 @@ def einstein_radii(seen: Seen) -> Iterator[Finding]:
     if tabled is not None:
         values = np.asarray(tabled, float)
     else:
-        prior = grid_of(plan).axes().get("theta_e_arcsec")
-        if prior is None:
-            return
+        prior = plan.priors.theta_e_arcsec
         values = np.array([prior.min, prior.max] if isinstance(prior, Range) else prior, float)
     what = f"Einstein radii {values.min():.3g} to {values.max():.3g} arcsec, half a stamp is {half:.3g} arcsec"
     advice = "Arcs would lie outside the stamp: a larger survey.stamp_size, or smaller plan.theta_e_arcsec."

@@ -189,7 +189,7 @@ def test_explained_counts_where_the_config_accepts_it_and_is_offered_where_it_do
 def test_arcs_as_bright_as_their_lenses_are_named_as_the_cause(results):
     realistic = CONFIG.model_copy(update={"plan": CONFIG.plan.model_copy(update={"preset": "realistic"})})
     failing = (verdicts(results["none"], Verdict.FAIL, 0.0),)
-    assert "plan.preset: realistic makes fainter ones" in recommend(failing, failing, CONFIG)[1]
+    assert "plan.preset: realistic makes fainter arcs" in recommend(failing, failing, CONFIG)[1]
     assert "plan.preset" not in recommend(failing, failing, realistic)[1]
 
 

@@ -1,13 +1,19 @@
 """Conclusions are judged from intervals: the same words hold, do not hold or stay open as the numbers say."""
 
 import math
+import sys
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from lensflow.measure.core.claims import Judgement, core_claims
 from lensflow.measure.core.sweep import HandlingResult
 from lensflow.measure.gate import GateResult, Verdict
+from lensflow.measure.gate.family import worst_of
 from lensflow.stats.estimate import Estimate
+
+sys.path.append(str(Path(__file__).parents[2] / "workflows"))
+from claims import Judgement, core_claims
 
 STRATA = [("theta_e_arcsec", 0.96), ("theta_e_arcsec", 0.80), ("arc_snr", 0.1)]
 
@@ -83,6 +89,14 @@ def test_an_interval_that_holds_both_published_numbers_bears_out_neither():
     assert find(narrow, "first core gate's") is Judgement.DOES_NOT_HOLD
     far = [handling("none", 0.7, half=0.1)]
     assert find(far, "later core gate's") is Judgement.DOES_NOT_HOLD
+
+
+def test_the_box_alone_is_judged_where_the_gate_looked_beyond_a_mask():
+    five = handling("mask_5", 0.60)
+    (box,) = five.gates
+    worst = worst_of([("the box", box), ("a ring beyond the mask", gate(0.99))])
+    assert worst.auc == 0.99
+    assert find([replace(five, gates=(worst,))], "r = 5 pix does not mend") is Judgement.DOES_NOT_HOLD
 
 
 def test_nothing_is_concluded_from_what_was_not_measured():

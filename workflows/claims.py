@@ -1,4 +1,4 @@
-"""The original investigation of core leakage: its numbers, and which of its conclusions hold in a new measurement.
+"""The original investigation of core leakage: its published numbers, and which conclusions hold in a new measurement.
 
 Every judgement is made from intervals: a conclusion HOLDS, DOES NOT HOLD, or is UNDECIDED where the interval spans
 the line that would decide it, or what it needs was not measured. A conclusion that two numbers are the same HOLDS only
@@ -11,10 +11,8 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
-from lensflow.measure.core.sweep import HandlingResult
-from lensflow.measure.gate.family import first_alone
-from lensflow.measure.gate.verdicts import GateResult, Verdict
 from lensflow.stats.estimate import Estimate
 
 GATE = "core_all"
@@ -45,25 +43,41 @@ class Claim:
     judgement: Judgement
 
 
-def core_claims(results: Sequence[HandlingResult]) -> list[Claim]:
-    """Hold the original investigation's conclusions against a measurement of (some of) their handlings.
+@dataclass(frozen=True)
+class Box:
+    """What the core gate says of its own box alone, which is all that the original looked at."""
+
+    area: Estimate
+    verdict: str
+    threshold: float
+    controls: dict[str, Any]
+    strata: tuple[dict[str, Any], ...]
+
+    @classmethod
+    def of(cls, handled: Any) -> Box:
+        """Of a handling under the gate; with a mask the gate looks beyond the box too, and reports the worst."""
+        gate = handled.gate(GATE)
+        looked_at = gate.controls.get("looked_at")
+        if not looked_at:
+            return cls(gate.area, str(gate.verdict), gate.threshold, gate.controls, gate.strata)
+        area = Estimate.from_fields(looked_at[0], "auc")
+        return cls(area, looked_at[0]["verdict"], gate.threshold, gate.controls, gate.strata)
+
+
+def core_claims(results: Sequence[Any]) -> list[Claim]:
+    """Hold the original conclusions against a measurement of (some of) their handlings.
 
     Parameters
     ----------
     results : sequence of HandlingResult
-        Of :func:`lensflow.measure_core`, with the gate ``core_all``; of ``none``, ``mask_5``, ``tanh_5``, ``mask_7``,
-        ``mask_8``, ``mask_10``. A conclusion about one that is missing is UNDECIDED.
-
-    Returns
-    -------
-    list of Claim
-        One per conclusion, with what was published and what was found here.
+        As :func:`lensflow.measure_core` gives them, with the gate ``core_all``; of ``none``, ``mask_5``, ``tanh_5``,
+        ``mask_7``, ``mask_8``, ``mask_10``. A conclusion about one that is missing is UNDECIDED.
     """
     by_name = {r.name: r for r in results if any(g.name == GATE for g in r.gates)}
     return [make(by_name) for make in _CLAIMS]
 
 
-Results = Mapping[str, HandlingResult]
+Results = Mapping[str, Any]
 
 
 def _fails_anyway(name: str, text: str, published: str) -> Callable[[Results], Claim]:
@@ -126,10 +140,10 @@ def _blank_from_8(by_name: Results) -> Claim:
     masks = [by_name[n] for n in ("mask_8", "mask_10") if n in by_name]
     if not masks:
         return Claim(text, "0.500", "not measured", Judgement.UNDECIDED)
-    verdicts = [first_alone(r.gate(GATE)).verdict for r in masks]
-    blank = [r.open_share == 0 and v is Verdict.NOT_TESTABLE for r, v in zip(masks, verdicts, strict=True)]
+    verdicts = [Box.of(r).verdict for r in masks]
+    blank = [r.open_share == 0 and v == "NOT_TESTABLE" for r, v in zip(masks, verdicts, strict=True)]
     said = ", ".join(
-        f"{r.name}: {100 * r.open_share:.0f} % open, {str(v).replace('_', ' ')}"
+        f"{r.name}: {100 * r.open_share:.0f} % open, {v.replace('_', ' ')}"
         for r, v in zip(masks, verdicts, strict=True)
     )
     return Claim(text, "0.500", said, Judgement.HOLDS if all(blank) else Judgement.DOES_NOT_HOLD)
@@ -169,10 +183,9 @@ _CLAIMS: tuple[Callable[[Results], Claim], ...] = (
 )
 
 
-def _gate(by_name: Results, name: str) -> GateResult | None:
-    # The original looked at the box alone.
-    gate = first_alone(by_name[name].gate(GATE)) if name in by_name else None
-    return gate if gate is not None and gate.area.is_measured else None
+def _gate(by_name: Results, name: str) -> Box | None:
+    box = Box.of(by_name[name]) if name in by_name else None
+    return box if box is not None and box.area.is_measured else None
 
 
 def _above(found: Estimate, line: float) -> Judgement:
