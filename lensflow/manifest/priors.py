@@ -43,8 +43,17 @@ def declared(prior: Prior) -> list[float] | dict[str, float | str]:
 
 
 def crossed(priors: Priors) -> Floats:
-    """Every configuration of a grid, shape (n_configs, 5), columns in the order of ``Priors.CROSSED``."""
-    return np.array(list(itertools.product(*priors.axes.values())), dtype=np.float64)
+    """Every configuration of a grid, shape (n_configs, 5), columns in the order of ``Priors.CROSSED``.
+
+    Raises
+    ------
+    ConfigError
+        If a parameter is a range or follows from a relation.
+    """
+    lists = [prior for prior in priors.axes.values() if isinstance(prior, tuple)]
+    if missing := priors.not_listed():
+        raise ConfigError(f"plan.{missing[0]}: a range or relation cannot be crossed; give a list of values")
+    return np.array(list(itertools.product(*lists)), dtype=np.float64)
 
 
 # On a power law in wavelength between r and z, which is what two colours say of a spectrum, r-i is this share of r-z.
