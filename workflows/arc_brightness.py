@@ -11,36 +11,37 @@ Writes arc_brightness.md and arc_brightness.png into the run's folder.
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Sequence
+from typing import Annotated
 
 import numpy as np
-from replay import parse, write
+import typer
+from options import Out, command
+from replay import ReplayConfig, load, write
 
 import lensflow as lf
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+@command(__doc__)
+def main(
+    config: ReplayConfig = None,
+    out: Out = None,
+    width: Annotated[float, typer.Option("--bin", help="width of the magnitude bins")] = 1.0,
+) -> None:
     """Inject, gate bin by bin, write."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--bin", type=float, default=1.0, help="width of the magnitude bins")
-    given = parse(parser, "arc_brightness", arguments)
-    config = given.config
-
-    with lf.connect(config.cluster):
-        cutouts = lf.cut(config)
-        manifest = lf.plan_injections(cutouts, config)
-        pairs = lf.write_pairs(lf.inject(cutouts, manifest, config), config)
-        ends = config.plan.src_mag_range
+    run = load("arc_brightness", config, out)
+    with lf.connect(run.cluster):
+        cutouts = lf.cut(run)
+        manifest = lf.plan_injections(cutouts, run)
+        pairs = lf.write_pairs(lf.inject(cutouts, manifest, run), run)
+        ends = run.plan.src_mag_range
         if ends is None:
-            parser.error("the config needs plan.src_mag_range: the magnitudes to cut into bins")
-        edges = np.arange(ends.min, ends.max + given.bin / 2, given.bin)
-        results = lf.gate_by_magnitude(pairs, config, edges)
+            raise typer.BadParameter("needs plan.src_mag_range: the magnitudes to cut into bins", param_hint="--config")
+        edges = np.arange(ends.min, ends.max + width / 2, width)
+        results = lf.gate_by_magnitude(pairs, run, edges)
 
-    text = f"# {config.name}\n\n{lf.brightness_table(results)}"
-    write(config, "arc_brightness", text, lf.brightness_figure(results))
-    return 0
+    text = f"# {run.name}\n\n{lf.brightness_table(results)}"
+    write(run, "arc_brightness", text, lf.brightness_figure(results))
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    main()

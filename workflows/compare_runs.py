@@ -5,21 +5,23 @@
 Ends with 1 if a gate's verdict is another one in the second run. The whole comparison is the page that it names.
 """
 
-import argparse
-from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+from options import command
 
 import lensflow as lf
 
 SHOWN = 20
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+@command(__doc__)
+def main(
+    config: Annotated[str, typer.Option(help="YAML file of the later run, or its folder")],
+    before: Annotated[str, typer.Option(help="YAML file of the run that it is held against, or its folder")],
+) -> None:
     """Compare, print what changed, and write the page."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--config", required=True, help="YAML file of the later run, or its folder")
-    parser.add_argument("--before", required=True, help="YAML file of the run that it is held against, or its folder")
-    given = parser.parse_args(arguments)
-    found, page = lf.compare_runs(given.before, given.config)
+    found, page = lf.compare_runs(before, config)
 
     print(f"A: {found.a.folder}\nB: {found.b.folder}")
     for setting, a, b in found.settings:
@@ -30,8 +32,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         by = change.difference
         print(f"  {change.what}, {change.where}: differs by {by.value:.3g} [{by.low:.3g}, {by.high:.3g}]")
     print(f"{found.summary()}\nComparison: {page}")
-    return int(any(a != b for a, b in found.verdicts.values()))
+    raise typer.Exit(int(any(a != b for a, b in found.verdicts.values())))
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    main()

@@ -11,28 +11,25 @@ the original conclusions hold. Writes core_leakage.md and core_leakage.png into 
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Sequence
-
 from claims import PUBLISHED_AUC, core_claims
-from replay import parse, write
+from options import Out, command
+from replay import ReplayConfig, load, write
 
 import lensflow as lf
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+@command(__doc__)
+def main(config: ReplayConfig = None, out: Out = None) -> None:
     """Inject, measure, judge, write."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    config = parse(parser, "core_leakage", arguments).config
-
-    with lf.connect(config.cluster):
-        cutouts = lf.cut(config)
-        manifest = lf.plan_injections(cutouts, config)
-        pairs = lf.write_pairs(lf.inject(cutouts, manifest, config), config)
-        results = lf.measure_core(pairs, config)
+    run = load("core_leakage", config, out)
+    with lf.connect(run.cluster):
+        cutouts = lf.cut(run)
+        manifest = lf.plan_injections(cutouts, run)
+        pairs = lf.write_pairs(lf.inject(cutouts, manifest, run), run)
+        results = lf.measure_core(pairs, run)
 
     judged = "\n".join(f"| {c.text} | {c.published} | {c.measured} | **{c.judgement}** |" for c in core_claims(results))
-    text = f"""# {config.name}
+    text = f"""# {run.name}
 
 {sum(r.name == "none" and r.n_rows for r in results)} arcs on {max(r.n_hosts for r in results)} hosts.
 
@@ -41,9 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 |---|---|---|---|
 {judged}
 """
-    write(config, "core_leakage", text, lf.core_figure(results))
-    return 0
+    write(run, "core_leakage", text, lf.core_figure(results))
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    main()

@@ -9,9 +9,10 @@ full run, in OUT-pilot; look at its report before you go on.
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
+
+import typer
+from options import Address, Cluster, command, session
 
 import lensflow as lf
 
@@ -58,42 +59,45 @@ def passes_under(config: Any, handling: str) -> bool:
     return bool(result.passes(config.gate.accept_explained))
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Pilot, gates, core handling, full run, gates."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--config", required=True, help="YAML file of the full run")
-    parser.add_argument("--out", help="folder of the full run; replaces the config's out")
-    parser.add_argument("--share", type=float, default=0.01, help="share of the hosts that the pilot uses")
-    parser.add_argument("--cluster", help="local, threads, address, kubernetes or yarn; replaces cluster.kind")
-    parser.add_argument("--address", help="tls://host:port of a running scheduler, with --cluster address")
-    given = parser.parse_args(arguments)
-    config = lf.load_config(given.config, out=given.out)
-    cluster = config.cluster.switched(kind=given.cluster, address=given.address)
-    with lf.connect(cluster) as client:
-        if link := lf.dashboard_link(client, cluster):
-            print(f"Dask dashboard: {link}")
-        pilot, handling = variant(config, "-pilot", given.share), ""
-        if not passes(pilot):
-            if config.injection.core_mask_radius_pix > 0:
-                print("\nStopped: the gates do not pass on masked arcs; without a mask more can be measured.")
-                return GATE_FAILED
-            if not (handling := recommended_handling(pilot)):
-                print("\nStopped: the pilot's gates do not pass, and nothing is recommended that would.")
-                return GATE_FAILED
-        settings = lf.core_settings(handling, config) if handling else {}
-        if settings:
-            print(f"\nThe full run is made with {settings}.")
-        full = variant(config, required=settings is not None, settings=settings)
-        ready = passes(full)
-        if settings is None:
-            # What a training does with the pairs is no part of them: the gates look at it here.
-            ready = passes_under(full, handling)
-        if not ready:
-            print("\nThe full run is there, but its gates do not pass: do not train on it.")
+def pilot_and_full(config: Any, share: float) -> int:
+    """Pilot, gates, core handling, full run, gates; the exit code."""
+    pilot, handling = variant(config, "-pilot", share), ""
+    if not passes(pilot):
+        if config.injection.core_mask_radius_pix > 0:
+            print("\nStopped: the gates do not pass on masked arcs; without a mask more can be measured.")
             return GATE_FAILED
-        print(f"\nReady{f': train on it as {handling} says' if settings is None else ''}.")
+        if not (handling := recommended_handling(pilot)):
+            print("\nStopped: the pilot's gates do not pass, and nothing is recommended that would.")
+            return GATE_FAILED
+    settings = lf.core_settings(handling, config) if handling else {}
+    if settings:
+        print(f"\nThe full run is made with {settings}.")
+    full = variant(config, required=settings is not None, settings=settings)
+    ready = passes(full)
+    if settings is None:
+        # What a training does with the pairs is no part of them: the gates look at it here.
+        ready = passes_under(full, handling)
+    if not ready:
+        print("\nThe full run is there, but its gates do not pass: do not train on it.")
+        return GATE_FAILED
+    print(f"\nReady{f': train on it as {handling} says' if settings is None else ''}.")
     return 0
 
 
+@command(__doc__)
+def main(
+    config: Annotated[str, typer.Option(help="YAML file of the full run")],
+    out: Annotated[str | None, typer.Option(help="folder of the full run; replaces the config's out")] = None,
+    share: Annotated[float, typer.Option(help="share of the hosts that the pilot uses")] = 0.01,
+    cluster: Cluster = None,
+    address: Address = None,
+) -> None:
+    """Load, connect, go."""
+    run = lf.load_config(config, out=out)
+    with session(run, cluster, address):
+        code = pilot_and_full(run, share)
+    raise typer.Exit(code)
+
+
 if __name__ == "__main__":
-    raise SystemExit(main())
+    main()

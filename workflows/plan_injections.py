@@ -7,25 +7,19 @@ Everything random is drawn here, once; a second call reads what stands there. Ne
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Sequence
-
 import numpy as np
+from options import Config, Out, command
 
 import lensflow as lf
 
 SHOWN = ("theta_e_arcsec", "lens_q", "shear", "src_reff_arcsec", "src_n", "src_q")
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+@command(__doc__)
+def main(config: Config, out: Out = None) -> None:
     """Plan, print the ranges that were drawn."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--config", required=True, help="YAML file of the run")
-    parser.add_argument("--out", help="folder of the run; replaces the config's out")
-    given = parser.parse_args(arguments)
-    config = lf.load_config(given.config, out=given.out)
 
-    manifest = lf.plan(config)
+    manifest = lf.plan(lf.load_config(config, out=out))
     injected = ~manifest["is_control"].values
     print(f"{manifest.sizes['sample']} rows: {injected.sum()} injections, {(~injected).sum()} controls")
     print(f"{'drawn':16} {'min':>8} {'median':>8} {'max':>8}")
@@ -35,8 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for k, band in enumerate(manifest["band"].values):
         psf = manifest["psf_fwhm_arcsec"].values[injected, k]
         print(f"band {band}: {np.isfinite(psf).mean():.1%} of the injections can carry an arc there")
-    return 0
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    main()

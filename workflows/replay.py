@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+import typer
 
 import lensflow as lf
+
+ReplayConfig = Annotated[
+    str | None, typer.Option("--config", help="YAML file of the run; default: real stamps, else synthetic")
+]
 
 CONFIGS = Path(__file__).parent / "configs"
 
@@ -19,13 +23,9 @@ def choose_config(name: str) -> Path:
     return CONFIGS / (f"{name}.yaml" if here else f"{name}_synthetic.yaml")
 
 
-def parse(parser: argparse.ArgumentParser, name: str, arguments: Sequence[str] | None) -> argparse.Namespace:
-    """Read the command line; ``config`` of the result is the loaded one, ``parser`` may have further options."""
-    parser.add_argument("--config", type=Path, help="YAML file of the run; default: real stamps, else synthetic")
-    parser.add_argument("--out", help="folder of the run; replaces the config's out")
-    given = parser.parse_args(arguments)
-    given.config = lf.load_config(given.config or choose_config(name), out=given.out)
-    return given
+def load(name: str, config: str | None, out: str | None) -> Any:
+    """Load the config that is given, or the chosen one of a name."""
+    return lf.load_config(config or choose_config(name), out=out)
 
 
 def write(config: Any, name: str, text: str, figure: Any) -> None:

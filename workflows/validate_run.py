@@ -5,11 +5,12 @@
 Reads tables, and pixels of a few controls; `lensflow verify` reads every pixel. The test split stays sealed.
 """
 
-import argparse
 from collections.abc import Iterator, Sequence
 
 import numpy as np
+import typer
 import xarray as xr
+from options import Out, RunConfig, command
 
 import lensflow as lf
 from lensflow.schema import SPLITS, PsfSource, Status
@@ -77,14 +78,11 @@ def fluxes(injections: xr.Dataset) -> Iterator[Line]:
         yield "slope of log flux on log theta_E", f"{slopes[0]:+.2f}; of the source's own flux {slopes[1]:+.2f}", True
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+@command(__doc__)
+def main(config: RunConfig, out: Out = None) -> None:
     """Print the table; 1 if a line of it is not as it must be."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--config", required=True, help="YAML file of the run, or its folder")
-    parser.add_argument("--out", help="folder of the run; replaces the config's out")
-    given = parser.parse_args(arguments)
-    is_file = given.config.endswith((".yaml", ".yml"))
-    out = given.out or (lf.load_config(given.config).out if is_file else given.config)
+    is_file = config.endswith((".yaml", ".yml"))
+    out = out or (lf.load_config(config).out if is_file else config)
     pairs, cutouts = lf.open_pairs(out), lf.open_cutouts(out)
     is_control = pairs["is_control"].values
     injections = pairs.isel(sample=~is_control)
@@ -92,8 +90,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     lines += [*hosts(cutouts), *metrics(injections), *controls(pairs.isel(sample=is_control)), *fluxes(injections)]
     for what, found, good in lines:
         print(f"{'ok  ' if good else 'FAIL'} {what}: {found}")
-    return int(not all(good for *_, good in lines))
+    raise typer.Exit(int(not all(good for *_, good in lines)))
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    main()

@@ -1,7 +1,7 @@
 """`lensflow compare` on stored runs: what differs is said, with intervals, on the terminal and as a page."""
 
 import dataclasses
-import importlib.util
+import runpy
 import shutil
 from pathlib import Path
 
@@ -115,14 +115,12 @@ def test_what_was_not_measured_is_not_judged():
 
 
 @pytest.mark.slow
-def test_the_workflow_prints_the_comparison_and_tells_another_verdict_by_its_code(before, after, capsys):
-    spec = importlib.util.spec_from_file_location(
-        "compare_runs", Path(lf.__file__).parents[1] / "workflows/compare_runs.py"
-    )
-    workflow = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(workflow)
-    assert workflow.main(["--config", before, "--before", before]) == 0
-    workflow.main(["--config", after, "--before", before])
+def test_the_workflow_prints_the_comparison_and_tells_another_verdict_by_its_code(before, after, capsys, monkeypatch):
+    script = Path(lf.__file__).parents[1] / "workflows/compare_runs.py"
+    monkeypatch.syspath_prepend(script.parent)
+    main = runpy.run_path(str(script))["main"]
+    assert main(["--config", before, "--before", before], standalone_mode=False) == 0
+    assert main(["--config", after, "--before", before], standalone_mode=False) == 1
     said = capsys.readouterr().out
     assert "plan." in said and "core_r: " in said and "Comparison: " in said
 

@@ -29,7 +29,7 @@ def test_it_prints_and_writes_the_table_and_the_figure(tmp_path, capsys, main):
     config = tmp_path / "small.yaml"
     config.write_text(yaml.safe_dump(tree))
     out = tmp_path / "run"
-    assert main(["--config", str(config), "--out", str(out), "--bin", "4"]) == 0
+    assert main(["--config", str(config), "--out", str(out), "--bin", "4"], standalone_mode=False) is None
     text = (out / "arc_brightness.md").read_text()
     assert text in capsys.readouterr().out
     assert "| 18.0 to 22.0 |" in text and "| 22.0 to 26.0 |" in text

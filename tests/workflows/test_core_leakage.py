@@ -31,7 +31,7 @@ def test_it_prints_and_writes_the_table_and_the_conclusions(tmp_path, capsys, ma
     config = tmp_path / "small.yaml"
     config.write_text(yaml.safe_dump(tree))
     out = tmp_path / "run"
-    assert main(["--config", str(config), "--out", str(out)]) == 0
+    assert main(["--config", str(config), "--out", str(out)], standalone_mode=False) is None
     printed = capsys.readouterr().out
     text = (out / "core_leakage.md").read_text()
     assert text in printed and "| mask_10 | 0.500 | NOT TESTABLE |" in text
