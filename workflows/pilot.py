@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import typer
-from options import Address, Cluster, command, session
+from options import Address, Cluster, Config, Out, command, session
 
 import lensflow as lf
 
@@ -86,8 +86,8 @@ def pilot_and_full(config: Any, share: float) -> int:
 
 @command(__doc__)
 def main(
-    config: Annotated[str, typer.Option(help="YAML file of the full run")],
-    out: Annotated[str | None, typer.Option(help="folder of the full run; replaces the config's out")] = None,
+    config: Config,
+    out: Out = None,
     share: Annotated[float, typer.Option(help="share of the hosts that the pilot uses")] = 0.01,
     cluster: Cluster = None,
     address: Address = None,
