@@ -17,6 +17,7 @@ from options import Address, Cluster, Config, Out, command, session
 import lensflow as lf
 
 GATE_FAILED = 3
+Share = Annotated[float, typer.Option(help="share of the hosts that the pilot uses")]
 
 
 def variant(
@@ -85,16 +86,9 @@ def pilot_and_full(config: Any, share: float) -> int:
 
 
 @command(__doc__)
-def main(
-    config: Config,
-    out: Out = None,
-    share: Annotated[float, typer.Option(help="share of the hosts that the pilot uses")] = 0.01,
-    cluster: Cluster = None,
-    address: Address = None,
-) -> None:
+def main(config: Config, share: Share = 0.01, out: Out = None, cluster: Cluster = None, address: Address = None):
     """Load, connect, go."""
-    run = lf.load_config(config, out=out)
-    with session(run, cluster, address):
+    with session(run := lf.load_config(config, out=out), cluster, address):
         code = pilot_and_full(run, share)
     raise typer.Exit(code)
 

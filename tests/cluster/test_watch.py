@@ -24,7 +24,7 @@ def hurry(monkeypatch):
 
 @pytest.fixture(scope="module")
 def one_worker():
-    with connect(ClusterConfig(kind="threads", workers=1, dashboard=None)) as client:
+    with connect(ClusterConfig(kind="threads", workers=1, dashboard=None, no_workers_timeout_s=77.0)) as client:
         yield client
 
 
@@ -41,6 +41,10 @@ def test_a_client_without_workers_says_so_and_gives_up_when_its_time_is_over(hur
         pytest.raises(ClusterError, match=r"cut: no worker joined .* within 1 s \(cluster\.no_workers_timeout_s\)"),
     ):
         list(run_tasks(identity, range(3), "cut"))
+
+
+def test_the_time_to_wait_for_workers_is_the_configs(one_worker):
+    assert dask.config.get("lensflow.no-workers-timeout") == 77
 
 
 def test_an_asynchronous_client_is_refused_by_name():

@@ -52,6 +52,15 @@ def test_any_rows_alone_give_the_bits_of_the_whole(hosts, manifest, block, rows)
         assert np.array_equal(alone[name].values, block[name].values[some], equal_nan=True), name
 
 
+def test_rows_beyond_the_render_tolerance_are_flagged_and_not_clean(hosts, manifest, block):
+    err = block["render_err"].values
+    strict = inject_block(hosts, manifest, InjectionConfig(render_tolerance=float(np.nanmedian(err))))
+    flagged = strict["render_not_converged"].values > 0
+    assert np.array_equal(flagged, err > np.nanmedian(err)) and flagged.any()
+    assert not strict["is_clean"].values[flagged].any() and not block["render_not_converged"].values[flagged].any()
+    assert np.array_equal(strict["stamp"].values, block["stamp"].values)
+
+
 def test_controls_are_the_host_itself(hosts, manifest, block):
     control = manifest["is_control"].values
     ctrl = hosts["image"].values[rows_of_hosts(hosts, manifest["host_index"].values)]
@@ -226,6 +235,9 @@ def test_gain_follows_the_depth_or_the_exposures(hosts):
         hosts, list(BANDS), InjectionConfig(gain="exposure", exposure_time_s=dict.fromkeys("grz", 90.0))
     )
     assert np.isnan(exposed[1, 0]) and exposed[0, 1] == 3 * 90 * 53
+    rates = {"g": 10.0, "r": 20.0, "z": 30.0}
+    other = InjectionConfig(gain="exposure", exposure_time_s=dict.fromkeys("grz", 90.0), electrons_per_s_per_nmgy=rates)
+    assert effective_gain(hosts, list(BANDS), other)[0].tolist() == [3 * 90 * rate for rate in rates.values()]
 
 
 def test_exposure_times_are_stated_and_never_assumed(hosts):

@@ -14,6 +14,7 @@ from lensflow.store import create, objects, paths, receipts, resume
 from lensflow.store.open import open_cutouts, read_host_block, read_hosts
 from lensflow.store.receipts import Receipt
 from lensflow.store.regions import MIN_REGIONS, MIN_ROWS, Region, Regions, check_aligned, rows_per_region
+from lensflow.store.run_folder import rows_of_a_region
 from tests.factories import make_config, make_cutouts
 
 
@@ -90,6 +91,11 @@ def test_a_derived_region_is_whole_chunks_within_the_target_and_leaves_work_for_
     assert rows == inner or rows * row_bytes <= shard_mb * 1e6
     if rows > max(MIN_ROWS, inner) + inner:
         assert len(Regions(n, rows)) > MIN_REGIONS / 2
+
+
+def test_a_region_s_size_is_the_configs():
+    rows = {mb: rows_of_a_region(make_config(store={"shard_mb": mb, "inner_chunk": 16}), 10**6) for mb in (8, 64)}
+    assert rows == {8: 160, 64: 1296}
 
 
 def test_the_default_region_of_a_large_run_is_about_64_mb():

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from lensflow import core_settings
 from lensflow.config.core import parse_handling
 from lensflow.errors import ConfigError, GateError
 from lensflow.measure.core.sweep import BRIGHTNESS, CoreRows, matched, measure_handling
@@ -184,6 +185,20 @@ def test_explained_counts_where_the_config_accepts_it_and_is_offered_where_it_do
     assert name == "" and "gate.accept_explained: true lets that count" in why
     accepting = CONFIG.model_copy(update={"gate": CONFIG.gate.model_copy(update={"accept_explained": True})})
     assert recommend((plain,), (plain,), accepting)[0] == "none"
+
+
+def test_the_box_of_the_core_gate_is_the_configs(pairs):
+    config = make_config(gate={**GATE, "core_box_pix": 6}, core={"handlings": ["none"], "gates": ["core_r"]})
+    assert CoreRows.from_block(pairs, config).features["none"].numbers["core_raw"].stamp.shape[2] == 36
+
+
+def test_the_width_of_a_taper_is_the_configs(pairs):
+    removed = {}
+    for width in (1.0, 6.0):
+        config = config_of("taper_5", taper_width_pix=width)
+        removed[width] = float(np.nanmean(CoreRows.from_block(pairs, config).removed["taper_5"]))
+        assert core_settings("taper_5", config)["injection"]["core_mask_width_pix"] == width
+    assert removed[6.0] > removed[1.0] + 0.02
 
 
 def test_arcs_as_bright_as_their_lenses_are_named_as_the_cause(results):
