@@ -17,7 +17,7 @@ from lensflow.config import RunConfig
 from lensflow.errors import ManifestError
 from lensflow.manifest.check import check_declared, check_manifest
 from lensflow.manifest.declared import declared_priors
-from lensflow.manifest.draws import Draws
+from lensflow.manifest.draws import Draws, crossed
 from lensflow.manifest.hosts import (
     PlanSize,
     ReadHosts,
@@ -32,9 +32,8 @@ from lensflow.manifest.image_sources import with_images
 from lensflow.manifest.lens_priors import draw_lens
 from lensflow.manifest.population import i_magnitude
 from lensflow.manifest.positions import draw_positions
-from lensflow.manifest.priors import at, band_fluxes, crossed
 from lensflow.manifest.source_bank import SourceBank
-from lensflow.manifest.source_priors import draw_source
+from lensflow.manifest.source_priors import band_fluxes, draw_source
 from lensflow.manifest.table import InjectionTable, read_injection_table
 from lensflow.manifest.table_checks import refuse_other_hosts, refuse_sources_in_front, refuse_unused, warn_of_unknown
 from lensflow.schema import PsfSource
@@ -270,7 +269,7 @@ def draw_rows(draws: Draws) -> dict[str, NDArray]:
     dict
         Column of the manifest -> values, shape (n,) or (n, band).
     """
-    axes = _axes(draws)
+    axes = draws.axes()
     source = _given(draws, draw_source(draws, axes))
     flux = source["src_flux_nmgy"] / source["mw_transmission"]
     lens = draw_lens(draws, axes, i_magnitude(flux, draws.bands, draws.reference_band))
@@ -280,16 +279,6 @@ def draw_rows(draws: Draws) -> dict[str, NDArray]:
 
 def _given(draws: Draws, drawn: dict[str, NDArray]) -> dict[str, NDArray]:
     return drawn | {k: v for k, v in draws.given.items() if k in drawn}
-
-
-def _axes(draws: Draws) -> dict[str, NDArray[np.float64]]:
-    """Values of the crossed parameters; the uniform number itself for those that follow from a relation."""
-    if draws.plan.design == "grid":
-        every = crossed(draws.priors)
-        return dict(zip(draws.priors.axes, every[draws.replicate % len(every)].T, strict=True))
-    u = draws.uniform("grid", 5)
-    axes = enumerate(draws.priors.axes.items())
-    return {name: u[:, k] if prior is None else at(prior, u[:, k]) for k, (name, prior) in axes}
 
 
 def _with_controls(name: str, injected: NDArray, is_control: NDArray[np.bool_]) -> NDArray:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from lensflow.config import RunConfig
+from lensflow.config import Range, RunConfig
 from lensflow.config.presets import Colours
 from lensflow.manifest import population as p
-from lensflow.manifest.priors import R_I_OVER_R_Z, declared
+from lensflow.manifest.draws import Prior
+from lensflow.manifest.source_priors import R_I_OVER_R_Z
 
 # Parameter -> the relation that it is drawn from, in words with the numbers in force.
 RELATIONS = {
@@ -34,15 +35,15 @@ def declared_priors(config: RunConfig) -> dict[str, Any]:
     """Every prior and choice that is in force; a relation is ``{"relation": its words}``."""
     plan, priors = config.plan, config.plan.priors
     out: dict[str, Any] = {
-        name: _relation(name) if prior is None else declared(prior) for name, prior in priors.axes.items()
+        name: _relation(name) if prior is None else _plain(prior) for name, prior in priors.axes.items()
     }
     if priors.src_mag == "apparent":
         del out["dmag"]
-        out["src_mag"] = declared(priors.src_mag_range)
+        out["src_mag"] = _plain(priors.src_mag_range)
         if priors.src_mag_slope:
             out["src_mag"] |= {"distribution": f"counts, {priors.src_mag_slope:g} dex per magnitude"}
     if priors.theta_e_from != "prior":
-        out["src_z"] = _relation("src_z") if priors.src_z is None else declared(priors.src_z)
+        out["src_z"] = _relation("src_z") if priors.src_z is None else _plain(priors.src_z)
     if priors.theta_e_from == "host":
         out |= {name: _relation(name) for name in ("theta_e_arcsec", "lens_sigma_v_km_s", "lens_z")}
     if plan.sources is not None and plan.sources.magnitude == "native":
@@ -50,15 +51,15 @@ def declared_priors(config: RunConfig) -> dict[str, Any]:
     if plan.lens_shape == "host_light":
         out["lens_shape_scatter"] = [plan.lens_shape_scatter_q, plan.lens_shape_scatter_rad]
     if plan.lens_model == "EPL":
-        out["lens_gamma"] = declared(plan.lens_gamma)
+        out["lens_gamma"] = _plain(plan.lens_gamma)
     inner = {"src_offset_min": plan.src_offset_min} if plan.src_offset == "ring" else {}
     return out | {
         "preset": plan.preset,
         "theta_e_from": priors.theta_e_from,
         "theta_e_min_arcsec": plan.theta_e_min_arcsec,
         "lens_shape": plan.lens_shape,
-        "src_n": declared(plan.src_n),
-        "src_q": declared(plan.src_q),
+        "src_n": _plain(plan.src_n),
+        "src_q": _plain(plan.src_q),
         "src_offset": plan.src_offset,
         "src_offset_max": plan.src_offset_max,
         **inner,
@@ -70,6 +71,11 @@ def declared_priors(config: RunConfig) -> dict[str, Any]:
         "controls": plan.controls,
         **({"control_share": plan.control_share} if plan.controls == "disjoint" else {}),
     }
+
+
+def _plain(prior: Prior) -> list[float] | dict[str, float | str]:
+    """Return a prior as plain JSON: a list of values, or the range's settings."""
+    return prior.model_dump() if isinstance(prior, Range) else [float(v) for v in prior]
 
 
 def _relation(name: str) -> dict[str, str]:

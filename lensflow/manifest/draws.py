@@ -1,4 +1,4 @@
-"""The rows that are being drawn: their keys, their uniform numbers, and what is known of their hosts.
+"""The rows that are being drawn: their keys, their uniform numbers, values of priors, what is known of their hosts.
 
 A row's numbers depend on (seed, host id, replicate) alone: never on the other hosts, on the order, or on how the plan
 is cut into blocks. That holds for the low-discrepancy design too. There, the replicates of a host take points
@@ -9,6 +9,7 @@ sequence over all hosts would spread more evenly still, but a row would then cha
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
@@ -17,10 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lensflow import rng
-from lensflow.config import PlanConfig
+from lensflow.config import PlanConfig, Range
 from lensflow.config.presets import Priors
+from lensflow.errors import ConfigError
 
 Floats = NDArray[np.float64]
+Prior = tuple[float, ...] | Range
 
 # Purpose -> its dimensions of the Sobol sequence; the first dimensions are the most even ones. Purposes that are not
 # here (colours, scatter, source angles) are drawn independently.
@@ -110,6 +113,48 @@ class Draws:
     def normal(self, purpose: str, count: int = 1) -> Floats:
         """Standard normal numbers for a purpose, shape (n, count)."""
         return rng.normal(self.seed, self.row_id, purpose, count)
+
+    def axes(self) -> dict[str, Floats]:
+        """Values of the parameters that a grid crosses; the uniform number itself where one follows from a relation."""
+        if self.plan.design == "grid":
+            every = crossed(self.priors)
+            return dict(zip(self.priors.axes, every[self.replicate % len(every)].T, strict=True))
+        u = self.uniform("grid", len(self.priors.axes))
+        axes = enumerate(self.priors.axes.items())
+        return {name: u[:, k] if prior is None else at(prior, u[:, k]) for k, (name, prior) in axes}
+
+
+def at(prior: Prior, u: Floats) -> Floats:
+    """Value of a prior for uniform numbers in (0, 1): one of its values, each as likely, or a point of its range.
+
+    Parameters
+    ----------
+    prior : tuple of float or Range
+    u : ndarray
+        Any shape; the result has the same.
+    """
+    if isinstance(prior, Range):
+        if prior.distribution == "log":
+            low, high = np.log(prior.min), np.log(prior.max)
+            # exp(log(max)) may lie a rounding beyond max.
+            return np.clip(np.exp(low + (high - low) * u), prior.min, prior.max)
+        return prior.min + (prior.max - prior.min) * u
+    values = np.asarray(prior, dtype=np.float64)
+    return values[np.minimum((u * len(values)).astype(np.int64), len(values) - 1)]
+
+
+def crossed(priors: Priors) -> Floats:
+    """Every configuration of a grid, shape (n_configs, 5), columns in the order of ``Priors.CROSSED``.
+
+    Raises
+    ------
+    ConfigError
+        If a parameter is a range or follows from a relation.
+    """
+    lists = [prior for prior in priors.axes.values() if isinstance(prior, tuple)]
+    if missing := priors.not_listed():
+        raise ConfigError(f"plan.{missing[0]}: a range or relation cannot be crossed; give a list of values")
+    return np.array(list(itertools.product(*lists)), dtype=np.float64)
 
 
 @lru_cache(maxsize=2)

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from lensflow import schema
 from lensflow.config import RunConfig
+from lensflow.manifest.draws import crossed
 from lensflow.manifest.hosts import PlanSize
-from lensflow.manifest.priors import crossed
 from lensflow.manifest.table import read_injection_table
 
 

@@ -16,8 +16,8 @@ from lensflow.config import PlanConfig, RunConfig
 from lensflow.errors import ConfigError, ManifestError
 from lensflow.lensing.psf import psf_fwhm_from_psfsize
 from lensflow.lensing.rows import LEAST_FWHM_PIX
+from lensflow.manifest.draws import crossed
 from lensflow.manifest.lens_priors import lacks_dispersion, lacks_light, lacks_shape, lies_behind
-from lensflow.manifest.priors import crossed
 from lensflow.manifest.table import InjectionTable
 from lensflow.schema import HostShape, PsfSource, Reason, Status
 

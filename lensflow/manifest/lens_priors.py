@@ -11,8 +11,7 @@ from lensflow.config import PlanConfig, Range
 from lensflow.lensing.angles import axis_angle, q_from_ellipticity, theta_e_from_sigma_v
 from lensflow.manifest import population
 from lensflow.manifest.cosmology import distance_ratio, theta_e_from_redshifts
-from lensflow.manifest.draws import Draws
-from lensflow.manifest.priors import at
+from lensflow.manifest.draws import Draws, at
 from lensflow.units import mag_of_flux
 
 Floats = NDArray[np.float64]

@@ -8,13 +8,12 @@ from typing import Any
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 
-from lensflow.lensing.angles import ellipticity_from_q
+from lensflow.manifest.parameters import ANGLES, parameters
 from lensflow.show.figures import INK, MUTED, Picture, label, new_figure, picture
 from lensflow.show.numbers import MISSING, count, number
 from lensflow.show.tables import Table
-from lensflow.units import mag_of_flux
+from lensflow.stats.ranks import rank_correlations
 
 Floats = NDArray[np.float64]
 
@@ -25,7 +24,7 @@ _CHANCE_SIGMA, _SMALL = 4.0, 0.05
 
 
 def drawn_parameters(manifest: xr.Dataset, bands: Sequence[str], reference_band: int) -> dict[str, Floats]:
-    """Parameters of the injections under the names of the declared priors, shape (n,).
+    """Parameters of the injections but for angles, as :func:`lensflow.manifest.parameters.parameters` gives them.
 
     Parameters
     ----------
@@ -33,34 +32,12 @@ def drawn_parameters(manifest: xr.Dataset, bands: Sequence[str], reference_band:
         Thinned evenly beyond 100,000 rows.
     bands : sequence of str
     reference_band : int
-
-    Returns
-    -------
-    dict
-        The declared priors' names (theta_e_arcsec, lens_e, ...), src_mag, one colour ``a-b`` for each neighbouring
-        pair of bands, and src_offset: in theta_E, or in arcsec (the larger coordinate) for a square.
     """
     rows = manifest.isel(sample=slice(None, None, max(1, manifest.sizes["sample"] // _MAX_ROWS)))
     rows = rows.isel(sample=~rows["is_control"].values)
-    names = (
-        *("theta_e_arcsec", "lens_sigma_v_km_s", "lens_z", "lens_gamma", "shear"),
-        *("src_z", "src_reff_arcsec", "src_n", "src_q"),
-    )
-    out = {name: rows[name].values.astype(np.float64) for name in names}
-    out["lens_e"] = ellipticity_from_q(rows["lens_q"].values)
-    x, y = (rows[name].values for name in ("src_x_arcsec", "src_y_arcsec"))
-    if manifest.attrs.get("declared", {}).get("src_offset") == "square":
-        out["src_offset"] = np.maximum(np.abs(x), np.abs(y))
-    else:
-        out["src_offset"] = np.hypot(x, y) / out["theta_e_arcsec"]
-    flux = rows["src_flux_nmgy"].values
-    if "mw_transmission" in rows:  # what was declared is above the Galaxy's dust
-        flux = flux / rows["mw_transmission"].values
-    magnitude = mag_of_flux(flux)
-    out["src_mag"] = magnitude[:, reference_band]
-    for a, b in zip(range(len(bands) - 1), range(1, len(bands)), strict=True):
-        out[f"{bands[a]}-{bands[b]}"] = magnitude[:, a] - magnitude[:, b]
-    return out
+    square = manifest.attrs.get("declared", {}).get("src_offset") == "square"
+    found = parameters(rows, bands, reference_band, square)
+    return {name: values for name, values in found.items() if name not in ANGLES}
 
 
 def declared_range(declared: Mapping[str, Any], name: str) -> tuple[float, float] | None:
@@ -144,7 +121,9 @@ def correlations(manifest: xr.Dataset, bands: Sequence[str], reference_band: int
     drawn = {k: v for k, v in drawn.items() if np.isfinite(v).sum() > 2 and np.ptp(v[np.isfinite(v)]) > 1e-9}
     if len(drawn) < 2:
         return None
-    matrix, rows = rank_correlations(list(drawn.values()))
+    matrix = np.nan_to_num(rank_correlations(drawn))
+    finite = np.isfinite(np.stack(list(drawn.values()))).astype(np.int64)
+    rows = finite @ finite.T
     n = len(drawn)
     figure, (axes,) = new_figure(0.42 * n + 1.6, width=0.62 * n + 3.0)
     axes.imshow(np.where(np.eye(n, dtype=bool), np.nan, matrix), cmap="RdBu_r", vmin=-1, vmax=1)
@@ -168,17 +147,3 @@ def correlations(manifest: xr.Dataset, bands: Sequence[str], reference_band: int
         "relation, or from the design (magnitudes, shapes and Einstein radii of the same hosts, an i band that follows "
         "r and z, images that were asked for).",
     )
-
-
-def rank_correlations(columns: Sequence[Floats]) -> tuple[Floats, NDArray[np.int64]]:
-    """Spearman's correlation of every pair, over the rows where both are finite; and those rows' number."""
-    n = len(columns)
-    matrix, rows = np.eye(n), np.zeros((n, n), np.int64)
-    for i in range(n):
-        for j in range(i):
-            both = np.isfinite(columns[i]) & np.isfinite(columns[j])
-            rows[i, j] = rows[j, i] = both.sum()
-            a, b = (rankdata(columns[k][both]) for k in (i, j))
-            spread = a.std() * b.std() if a.size else 0.0
-            matrix[i, j] = matrix[j, i] = np.mean((a - a.mean()) * (b - b.mean())) / spread if spread > 0 else 0.0
-    return matrix, rows

@@ -5,8 +5,8 @@ from lensflow.config.presets import Priors
 from lensflow.errors import ManifestError
 from lensflow.manifest.build import build_manifest
 from lensflow.manifest.check import check_manifest
+from lensflow.manifest.draws import crossed
 from lensflow.manifest.hosts import eligible_hosts
-from lensflow.manifest.priors import crossed
 from lensflow.schema import Reason, Status
 from tests.factories import make_config, make_cutouts
 

@@ -3,25 +3,26 @@ import pytest
 
 from lensflow.config import Range
 from lensflow.errors import ConfigError
-from lensflow.manifest import priors
 from lensflow.manifest.build import build_manifest
+from lensflow.manifest.draws import at
+from lensflow.manifest.source_priors import R_I_OVER_R_Z, band_fluxes
 from tests.factories import make_config, make_cutouts
 
 U = (np.arange(10_000) + 0.5) / 10_000
 
 
 def test_a_list_gives_each_value_alike_and_a_range_its_distribution():
-    assert np.unique(priors.at((1.0, 2.0, 4.0), U), return_counts=True)[1].tolist() == [3333, 3334, 3333]
-    uniform, log = (priors.at(Range(min=0.5, max=2.0, distribution=d), U) for d in ("uniform", "log"))
+    assert np.unique(at((1.0, 2.0, 4.0), U), return_counts=True)[1].tolist() == [3333, 3334, 3333]
+    uniform, log = (at(Range(min=0.5, max=2.0, distribution=d), U) for d in ("uniform", "log"))
     assert np.median(uniform) == pytest.approx(1.25, rel=1e-3) and np.median(log) == pytest.approx(1.0, rel=1e-3)
     for values in (uniform, log):
         assert 0.5 <= values.min() < 0.501 and 1.999 < values.max() <= 2.0
 
 
 def test_the_i_band_lies_on_the_power_law_between_r_and_z():
-    flux = priors.band_fluxes(np.ones(500), np.random.default_rng(0).normal(size=(500, 3)), "griz", "v3")
+    flux = band_fluxes(np.ones(500), np.random.default_rng(0).normal(size=(500, 3)), "griz", "v3")
     r_i, r_z = (-2.5 * np.log10(flux[:, 1] / flux[:, k]) for k in (2, 3))
-    assert r_i == pytest.approx(priors.R_I_OVER_R_Z * r_z) and 0.5 < priors.R_I_OVER_R_Z < 0.6
+    assert r_i == pytest.approx(R_I_OVER_R_Z * r_z) and 0.5 < R_I_OVER_R_Z < 0.6
     # On a power law, ln(flux) is linear in ln(wavelength).
     nm = np.log([642, 784, 926])
     expected = np.log(flux[:, 1]) + (np.log(flux[:, 3]) - np.log(flux[:, 1])) * (nm[1] - nm[0]) / (nm[2] - nm[0])
@@ -30,9 +31,9 @@ def test_the_i_band_lies_on_the_power_law_between_r_and_z():
 
 def test_a_band_without_a_colour_is_refused():
     with pytest.raises(ConfigError, match=r"no colour prior for u; plan.colours: v3 knows g, r, i, z, uv_slope also u"):
-        priors.band_fluxes(np.ones(1), np.zeros((1, 3)), ("u", "r"), "v3")
+        band_fluxes(np.ones(1), np.zeros((1, 3)), ("u", "r"), "v3")
     with pytest.raises(ConfigError, match=r"no colour prior for N708; plan.colours knows u, g, r, i, z, Y"):
-        priors.band_fluxes(np.ones(1), np.zeros((1, 3)), ("r", "N708"), "uv_slope")
+        band_fluxes(np.ones(1), np.zeros((1, 3)), ("r", "N708"), "uv_slope")
 
 
 def test_ranges_of_the_config_reach_the_rows_and_stand_in_the_attrs():

@@ -54,16 +54,6 @@ def test_what_comes_from_hosts_says_so():
     assert "1.00 to 3.00" in lines["src_z"][1]
 
 
-def test_correlations_are_those_of_ranks():
-    gen = np.random.default_rng(0)
-    x, y = gen.normal(size=(2, 4000))
-    gap = x.copy()
-    gap[:100] = np.nan
-    matrix, rows = prior.rank_correlations([x, np.exp(x), y, -gap])
-    assert matrix[0, 1] == pytest.approx(1) and abs(matrix[0, 2]) < 0.06 and matrix[0, 3] == pytest.approx(-1)
-    assert rows[0, 3] == 3900
-
-
 def test_the_prior_s_figure_needs_two_parameters_that_vary():
     m = manifest()
     shown = prior.correlations(m, BANDS, 1)

@@ -15,11 +15,11 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 from scipy.special import ndtri
-from scipy.stats import kstwobign, rankdata
+from scipy.stats import kstwobign
 
-from lensflow.lensing.angles import ellipticity_from_q
+from lensflow.manifest.parameters import COLUMNS, parameters
 from lensflow.measure.pixels.judging import Finding, Status, not_tested
-from lensflow.units import mag_of_flux
+from lensflow.stats.ranks import rank_correlations
 
 Floats = NDArray[np.float64]
 
@@ -71,7 +71,7 @@ def prior_findings(
     n, m = (int(np.unique(h).size) for h in hosts)
     if min(n, m) < LEAST_HOSTS:
         return [*out, not_tested("priors", "distributions", f"{min(n, m)} hosts: at least {LEAST_HOSTS} are needed")]
-    skipped = {name for name in _parameter_names(bands) if _TABLE_NAMES.get(name, name) in given}
+    skipped = {name for name in (*COLUMNS, "lens_e", "src_mag", "src_offset") if _TABLE_NAMES.get(name, name) in given}
     skipped |= {f"{a}-{b}" for a, b in pairwise(bands) if "src_flux_nmgy" in given}
     run, other = (
         {k: v for k, v in parameters(rows, bands, reference_band).items() if k not in skipped} for rows in runs
@@ -83,30 +83,6 @@ def prior_findings(
     out.append(_frozen(names, run, other))
     out.append(_repeated(runs[0], runs[1]))
     return out
-
-
-def parameters(rows: xr.Dataset, bands: Sequence[str], reference_band: int) -> dict[str, Floats]:
-    """Parameters of injections that a prior says something about, shape (n,) each; NaN where one does not apply."""
-    names = _parameter_names(bands)
-    out = {name: rows[name].values.astype(np.float64) for name in names if name in rows}
-    out["lens_e"] = ellipticity_from_q(rows["lens_q"].values.astype(np.float64))
-    x, y = (rows[f"src_{k}_arcsec"].values.astype(np.float64) for k in "xy")
-    out["src_offset"], out["src_angle"] = np.hypot(x, y) / out["theta_e_arcsec"], np.arctan2(y, x)
-    flux = rows["src_flux_nmgy"].values.astype(np.float64)
-    if "mw_transmission" in rows:
-        flux = flux / rows["mw_transmission"].values
-    magnitude = mag_of_flux(flux)
-    out["src_mag"] = magnitude[:, reference_band]
-    for a in range(len(bands) - 1):
-        out[f"{bands[a]}-{bands[a + 1]}"] = magnitude[:, a] - magnitude[:, a + 1]
-    return out
-
-
-def _parameter_names(bands: Sequence[str]) -> tuple[str, ...]:
-    return (
-        *("theta_e_arcsec", "lens_sigma_v_km_s", "lens_z", "lens_gamma", "lens_phi_rad", "shear", "shear_phi_rad"),
-        *("src_z", "src_reff_arcsec", "src_n", "src_q", "src_phi_rad", "lens_e", "src_mag", "src_offset"),
-    )
 
 
 def _distributions(names: Sequence[str], run: dict[str, Floats], other: dict[str, Floats], n: int, m: int) -> Finding:
@@ -131,25 +107,19 @@ def _distributions(names: Sequence[str], run: dict[str, Floats], other: dict[str
 
 
 def _correlations(names: Sequence[str], run: dict[str, Floats], other: dict[str, Floats], n: int, m: int) -> Finding:
-    pairs = list(combinations(names, 2))
+    pairs = list(combinations(range(len(names)), 2))
+    found = [rank_correlations({k: d[k] for k in names}, LEAST_HOSTS) for d in (run, other)]
     limit = float(-ndtri(LEVEL / (2 * len(pairs))) * np.sqrt(1.06 / (n - 3) + 1.06 / (m - 3)))
     worst, most, value = "", -np.inf, 0.0
     for a, b in pairs:
-        r, s = (_rank_correlation(d[a], d[b]) for d in (run, other))
+        r, s = (float(matrix[a, b]) for matrix in found)
         if np.isfinite(r) and np.isfinite(s) and abs(r - s) > SMALL_CORRELATION:
             excess = abs(np.arctanh(np.clip(r, -0.9999, 0.9999)) - np.arctanh(np.clip(s, -0.9999, 0.9999))) - limit
             if excess > most:
-                worst, most, value = f"{a} with {b}: {r:.2f}, a second draw {s:.2f}", float(excess), r - s
+                worst, most, value = f"{names[a]} with {names[b]}: {r:.2f}, a second draw {s:.2f}", float(excess), r - s
     status = Status.ALARM if most > 0 else Status.OK
     text = "largest difference of a rank correlation of two parameters, or with the host's brightness, to a second draw"
     return Finding("priors", "correlations", status, worst, value, np.nan, np.nan, 0.0, text)
-
-
-def _rank_correlation(a: Floats, b: Floats) -> float:
-    good = np.isfinite(a) & np.isfinite(b)
-    if good.sum() < LEAST_HOSTS or np.ptp(a[good]) == 0 or np.ptp(b[good]) == 0:
-        return np.nan
-    return float(np.corrcoef(rankdata(a[good]), rankdata(b[good]))[0, 1])
 
 
 def _frozen(names: Sequence[str], run: dict[str, Floats], other: dict[str, Floats]) -> Finding:
