@@ -17,7 +17,7 @@ commands = typer.Typer()
 def tune_core(run: FinishedRun, workers: Workers = None) -> None:
     """Sweep ways of handling the core: choose on some hosts, report on others. Exits with 3 if nothing passes."""
     from lensflow.run import tune_core_step
-    from lensflow.show.terminal_core import print_core
+    from lensflow.show.terminal import print_core
     from lensflow.store.run_folder import RunFolder
 
     config = load(run, None, workers)
@@ -44,7 +44,7 @@ def score(
 ) -> None:
     """Judge a trained lens finder on a run: AUROC, and its loss without the core. Exits with 3 unless both pass."""
     from lensflow.run.score import score_step, with_split
-    from lensflow.show.terminal_scorer import print_scores
+    from lensflow.show.terminal import print_scores
 
     config = with_split(load(run, None, workers), split)
     with session(config) as progress:
@@ -92,8 +92,7 @@ def zoo(
 
 def _leaks(run: str | None, out: str | None, hosts: int | None) -> None:
     from lensflow.run.leaks import HOSTS, leaks_step
-    from lensflow.show.terminal import progress_display
-    from lensflow.show.terminal_leaks import print_leaks
+    from lensflow.show.terminal import print_leaks, progress_display
 
     if run is not None:
         raise ConfigError("zoo --leaks makes a run of its own and takes none. Name a folder for its numbers with --out")

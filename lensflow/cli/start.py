@@ -50,10 +50,10 @@ def doctor(
     from lensflow.cluster import connect
     from lensflow.run.doctor import Level
     from lensflow.run.doctor import doctor as examine
-    from lensflow.show.terminal import print_findings
+    from lensflow.show.terminal import print_looks
 
     loaded = load(config, out, None)
     findings = examine(loaded, (lambda: connect(loaded.cluster)) if workers else None)
-    print_findings(console, findings)
+    print_looks(console, findings)
     if any(f.level is Level.FAIL for f in findings):
         raise typer.Exit(1)

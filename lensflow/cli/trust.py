@@ -166,7 +166,7 @@ def compare(
 ) -> None:
     """Put two runs side by side: settings, gates, diagnostics, counts, and what differs beyond its interval."""
     from lensflow.run import compare_step
-    from lensflow.show.terminal_compare import print_comparison
+    from lensflow.show.terminal import print_comparison
 
     found, page = compare_step(before, after, html)
     print_comparison(console, found)

@@ -58,9 +58,9 @@ def tune_core_step(config: RunConfig, progress: Progress = silent) -> CoreTuning
     sealed = head["split"].values == schema.SPLITS.index("test")
     rows = _rows(config, injected & ~sealed, progress)
     tuning = tune(rows, config, lambda done, total: progress(STAGE, done, total), int((injected & sealed).sum()))
-    shown = core_handling.section(tuning)
-    paths.write_bytes(paths.join(folder.core, f"{shown.figure.name}.png"), shown.figure.png)
-    text = f"{tuning.reason}\n\n" + "\n".join(core_handling.markdown(t) for t in shown.tables)
+    figure = core_handling.cost_curve(tuning.reported_on, tuning.chosen_on)
+    paths.write_bytes(paths.join(folder.core, f"{figure.name}.png"), figure.png)
+    text = f"{tuning.reason}\n\n" + "\n".join(t.markdown() for t in core_handling.tables(tuning))
     paths.write_text(paths.join(folder.core, "table.md"), text)
     keep_results(folder.core_tuning, key, tuning.to_dict())
     return tuning

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 
 from lensflow.measure.gate.brightness import BrightnessBin
-from lensflow.measure.gate.verdicts import Verdict
 from lensflow.show.figures import INK, MUTED, Picture, error_reach, label, legend, new_figure, picture
-from lensflow.show.numbers import count, fixed, interval, number
-from lensflow.show.tables import Table
+from lensflow.show.numbers import count, number
+from lensflow.show.table import Column, Table, words
+from lensflow.show.tables_gates import area
 
 _COLOURS = ("#3a5fa8", "#009e73", "#c0362c", "#222222", "#d98324", "#7b5ea7")
 
@@ -65,28 +66,18 @@ def table(bins: Sequence[BrightnessBin]) -> Table:
     """One row per bin: gates with interval and verdict, and how bright the arcs are."""
     names = [g.name for g in bins[0].gates]
     rows = [
-        [
-            f"{number(b.low)} to {number(b.high)}",
-            *(_cell(b, n) for n in names),
-            number(b.arc_over_host, 2),
-            f"{100 * b.outshining:.0f} %",
-            number(b.snr, 2),
-            count(b.n_rows),
-        ]
+        (f"{number(b.low)} to {number(b.high)}", *(area(b.gate(n)) for n in names), b.arc_over_host,
+         100 * b.outshining, b.snr, b.n_rows)
         for b in bins
-    ]
+    ]  # fmt: skip
     hosts = max(g.n_hosts for b in bins for g in b.gates)
+    two = partial(number, digits=2)
     return Table(
+        "Gates by the brightness of the source",
+        [words("source r"), *(Column(n, write=3) for n in names), Column("arc / host", write=two),
+         Column("brighter", "%", 0), Column("SNR", write=two), "rows"],
+        rows,
         f"AUC of each gate with its 95 % interval over {count(hosts)} hosts, by the unlensed r of the source: "
         "median flux of the arc over its host's within 5 arcsec in r, share of arcs brighter than that, median matched "
         "signal to noise in the best band.",
-        ("source r", *names, "arc / host", "brighter", "SNR", "rows"),
-        rows,
-    )
-
-
-def _cell(b: BrightnessBin, name: str) -> str:
-    g = b.gate(name)
-    if g.verdict in (Verdict.NOT_TESTABLE, Verdict.ERROR) and not np.isfinite(g.auc):
-        return str(g.verdict).replace("_", " ")
-    return f"{fixed(g.auc)} ({interval(g.auc_low, g.auc_high)}) {str(g.verdict).replace('_', ' ')}"
+    )  # fmt: skip

@@ -15,10 +15,9 @@ from markupsafe import Markup
 
 from lensflow.config import RunConfig, flatten
 from lensflow.measure.gate import GateResult
-from lensflow.show import comparison_figure
 from lensflow.show.change import Change
-from lensflow.show.numbers import MISSING, count, estimate
-from lensflow.show.tables import Table
+from lensflow.show.numbers import MISSING, count
+from lensflow.show.table import Cell, Column, Table, words
 from lensflow.stats.estimate import NOT_MEASURED, Estimate
 
 # The folder is where a run lies, the cluster how it was computed: neither is in its results.
@@ -151,43 +150,42 @@ def tables(found: Comparison) -> dict[str, Table]:
     """Tables of the page and the terminal: settings, counts, gates, diagnostics."""
     shown = found.differing[:MAX_ROWS]
     more = len(found.differing) - len(shown)
+    alone = [n for n in found.verdicts if n not in {c.what for c in found.gates}]
     return {
         "settings": Table(
-            "Settings that differ; all others are the same.",
-            ["setting", "A", "B"],
-            [[k, _plain(x), _plain(y)] for k, x, y in found.settings],
-            text_columns=3,
+            "Settings that differ", [words("setting", wrap=True), words("A", wrap=True), words("B", wrap=True)],
+            [(k, _plain(x), _plain(y)) for k, x, y in found.settings],
+            "All others are the same.",
         ),
         "counts": Table(
-            "Counts of the receipts that differ.",
-            ["count", "A", "B", "B − A"],
-            [[k, count(x), count(y), f"{y - x:+,}"] for k, x, y in found.counts if x != y],
+            "Counts that differ", [words("count", wrap=True), "A", "B", "B − A"],
+            [(k, x, y, f"{y - x:+,}".replace("-", "−")) for k, x, y in found.counts if x != y],
+            "Of the receipts.",
         ),
         "gates": Table(
+            "Gates",
+            [words("gate"), words("A"), words("B"), Column("AUC in A", write=3), Column("AUC in B", write=3),
+             Column("B − A", write=3), words("judgement")],
+            [(c.what, *found.verdicts[c.what], c.a, c.b, c.difference, _judged(c.judgement)) for c in found.gates]
+            + [
+                (n, *found.verdicts[n], *[None] * 3, _judged("same" if len(set(found.verdicts[n])) == 1 else "differs"))
+                for n in alone
+            ],
             "Verdicts, and the AUC of every gate that has one with its 95 % interval over hosts; the difference's "
             "interval takes the runs as independent, which is too wide for runs on the same hosts. Within: 0 lies in "
             "that interval.",
-            ["gate", "A", "B", "AUC in A", "AUC in B", "B − A", "judgement"],
-            [
-                [c.what, *found.verdicts[c.what], estimate(c.a, 3), estimate(c.b, 3),
-                 estimate(c.difference, 3), c.judgement]
-                for c in found.gates
-            ]
-            + [
-                [name, a, b, MISSING, MISSING, MISSING, "same" if a == b else "differs"]
-                for name, (a, b) in found.verdicts.items()
-                if name not in {c.what for c in found.gates}
-            ],
-            text_columns=3,
         ),
         "diagnostics": Table(
-            "Numbers of the diagnostics that differ beyond their intervals, the surest first"
-            + (f"; {count(more)} more are not shown." if more else "."),
-            ["number", "where", "A", "B", "B − A"],
-            [[c.what, c.where, estimate(c.a), estimate(c.b), estimate(c.difference)] for c in shown],
-            text_columns=2,
+            "Diagnostics that differ beyond their intervals",
+            [words("number", wrap=True), words("where", wrap=True), "A", "B", "B − A"],
+            [(c.what, c.where, c.a, c.b, c.difference) for c in shown],
+            "The surest first" + (f"; {count(more)} more are not shown." if more else "."),
         ),
     }  # fmt: skip
+
+
+def _judged(judgement: str) -> Cell:
+    return Cell(judgement, "alarm" if judgement == "differs" else "")
 
 
 def _plain(value: Any) -> str:
@@ -196,6 +194,8 @@ def _plain(value: Any) -> str:
 
 def write_page(found: Comparison) -> str:
     """HTML of the comparison, with its figure inside."""
+    from lensflow.show import comparison_figure  # draws; the terminal needs no figure
+
     environment = Environment(
         loader=PackageLoader("lensflow.show"), autoescape=True, trim_blocks=True, lstrip_blocks=True,
         undefined=StrictUndefined,

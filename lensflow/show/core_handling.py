@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -12,34 +11,23 @@ from matplotlib.lines import Line2D
 
 from lensflow.measure.core.sweep import HandlingResult
 from lensflow.measure.core.tuning import CoreTuning
-from lensflow.measure.gate import GateResult, Verdict
+from lensflow.measure.gate import Verdict
 from lensflow.measure.gate.family import first_alone
 from lensflow.show.figures import INK, MUTED, Picture, error_reach, label, legend, new_figure, picture
-from lensflow.show.numbers import count, estimate, fixed, interval
-from lensflow.show.tables import Table, stratum_label
+from lensflow.show.numbers import count
+from lensflow.show.table import Column, Table, words
+from lensflow.show.tables import stratum_label
+from lensflow.show.tables_gates import area
 
 _COLOURS = ("#c0362c", "#d98324", "#3a5fa8", "#009e73", "#7b5ea7", "#444444")
 
 
-@dataclass(frozen=True)
-class CoreSection:
-    """What the page shows of a tuning."""
-
-    tuning: CoreTuning
-    figure: Picture
-    tables: tuple[Table, ...]
-
-
-def section(tuning: CoreTuning) -> CoreSection:
-    """Figure and tables of a tuning."""
+def tables(tuning: CoreTuning) -> tuple[Table, Table]:
+    """Handlings on the hosts that report, and on those that chose."""
     held, chose = tuning.reported_on, tuning.chosen_on
-    return CoreSection(
-        tuning,
-        cost_curve(held, chose),
-        (
-            table(held, f"Held-out hosts ({count(_hosts(held))}), which had no part in the choice."),
-            table(chose, f"Hosts that chose ({count(_hosts(chose))})."),
-        ),
+    return (
+        table(held, f"Core handlings on held-out hosts ({count(_hosts(held))}), which had no part in the choice"),
+        table(chose, f"Core handlings on the hosts that chose ({count(_hosts(chose))})"),
     )
 
 
@@ -47,60 +35,44 @@ def _hosts(results: Sequence[HandlingResult]) -> int:
     return max((r.n_hosts for r in results), default=0)
 
 
-def table(results: Sequence[HandlingResult], first: str = "", published: Mapping[str, float] | None = None) -> Table:
+def table(
+    results: Sequence[HandlingResult], title: str = "Core handlings", published: Mapping[str, float] | None = None
+) -> Table:
     """One row per handling: gates with interval and verdict, light hidden, testability.
 
     Parameters
     ----------
     results : sequence of HandlingResult
-    first : str
-        First sentence of the caption.
+    title : str
     published : mapping, optional
         Handling -> AUC of the core gate ``core_all`` to show beside what its box alone reads.
     """
     names = gate_names(results)
     rows = []
     for r in results:
-        gates = [_gate_cell(r.by_name.get(n)) for n in names]
-        cost = f"{100 * r.removed.value:.0f} % ({interval(100 * r.removed.low, 100 * r.removed.high, 0)})"
-        small = r.cost[0]["removed"] if r.cost else math.nan
+        beside = () if published is None else (published.get(r.name), area(first_alone(r.gate("core_all"))))
+        small = 100 * r.cost[0]["removed"] if r.cost else None
+        name = r.name + (" (experiment)" if r.is_experiment else "")
+        gates = (area(r.by_name.get(n)) for n in names)
         rows.append(
-            [
-                r.name + (" (experiment)" if r.is_experiment else ""),
-                *(
-                    ()
-                    if published is None
-                    else (fixed(published.get(r.name, math.nan)), _gate_cell(first_alone(r.gate("core_all"))))
-                ),
-                *gates,
-                cost if math.isfinite(r.removed.value) else "—",
-                "—" if math.isnan(small) else f"{100 * small:.0f} %",
-                "—" if math.isnan(r.open_share) else f"{100 * r.open_share:.0f} %",
-                "—" if math.isnan(r.core_excess_pct) else f"{r.core_excess_pct:+.1f} %",
-                count(r.n_rows),
-            ]
-        )
+            (name, *beside, *gates, 100 * r.removed, small, 100 * r.open_share, r.core_excess_pct, r.n_rows)
+        )  # fmt: skip
     lowest = _bin(results[0].cost[0]) if results and results[0].cost else "smallest θE"
+    compared = () if published is None else ("published core_all", "core_all in its box alone")
     return Table(
-        caption=f"{first} AUC of each gate with its 95 % interval over hosts; light hidden: mean share of the arcs' "
-        f"light that a handling hides or leaves out, of all arcs and of those of θE {lowest}; open: share of the core "
-        "box that could differ at all; excess: by how much the stamps' cores outshine their negatives'. Under a mask "
-        "core gates look at boxes and discs beyond it too, and the worst counts; mask_edge asks whether the mask is "
-        "seen. A gate that could not be tested does not pass.".strip(),
-        columns=[
-            "handling",
-            *(() if published is None else ("published core_all", "core_all in its box alone")),
-            *names,
-            "light hidden",
-            f"θE {lowest}",
-            "open",
-            "excess",
-            "rows",
+        title,
+        [
+            words("handling", wrap=True), *(Column(n, write=3, wrap=True) for n in (*compared, *names)),
+            Column("light hidden", "%", 0), Column(f"θE {lowest}", "%", 0, optional=True), Column("open", "%", 0),
+            Column("excess", "%", "{:+.1f}".format, optional=True), Column("rows", optional=True),
         ],
-        rows=rows,
-        text_columns=1,
-        wrapped=frozenset(range(2 + len(names) + 2 * (published is not None))),
-    )
+        rows,
+        "AUC of each gate with its 95 % interval over hosts; light hidden: mean share of the arcs' light that a "
+        f"handling hides or leaves out, of all arcs and of those of θE {lowest}; open: share of the core box that "
+        "could differ at all; excess: by how much the stamps' cores outshine their negatives'. Under a mask core "
+        "gates look at boxes and discs beyond it too, and the worst counts; mask_edge asks whether the mask is seen. "
+        "A gate that could not be tested does not pass.",
+    )  # fmt: skip
 
 
 def gate_names(results: Sequence[HandlingResult]) -> list[str]:
@@ -108,18 +80,9 @@ def gate_names(results: Sequence[HandlingResult]) -> list[str]:
     return list(dict.fromkeys(g.name for r in results for g in r.gates))
 
 
-def _gate_cell(gate: GateResult | None) -> str:
-    if gate is None:
-        return "—"
-    verdict = str(gate.verdict).replace("_", " ")
-    return f"{estimate(gate.area, 3)} {verdict}" if gate.auc == gate.auc else verdict
-
-
 def markdown(shown: Table) -> str:
     """Return a table as markdown."""
-    lines = ["| " + " | ".join(shown.columns) + " |", "|" + "---|" * len(shown.columns)]
-    lines += ["| " + " | ".join(row) + " |" for row in shown.rows]
-    return "\n".join([*lines, "", shown.caption]) + "\n"
+    return shown.markdown()
 
 
 def cost_curve(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Hashable
 from typing import Any
 
@@ -57,16 +56,17 @@ def _has_interval(ds: xr.Dataset, name: str) -> bool:
 
 
 def _scalars(ds: xr.Dataset, title: str, names: list[str]) -> Table:
-    rows = [(_in_words(n), _value(ds, n, {}), unit(ds[n].attrs.get("units", ""))) for n in names]
+    rows = [(_in_words(n), _values(ds, n, ())[()], unit(ds[n].attrs.get("units", ""))) for n in names]
     return Table(title, [words("quantity"), "value", words("unit")], rows, _notes(ds, names))
 
 
 def _table(ds: xr.Dataset, title: str, dims: Dims, names: list[str]) -> Table:
-    rows = []
-    for at in itertools.product(*(range(ds.sizes[d]) for d in dims)):
-        place = dict(zip(dims, at, strict=True))
-        labels = [_label(ds[d].values[k]) if d in ds.coords else str(k) for d, k in place.items()]
-        rows.append((*labels, *(_value(ds, n, place) for n in names)))
+    labels = [[_label(v) for v in ds[d].values] for d in dims]
+    values = [_values(ds, n, dims) for n in names]
+    rows = [
+        (*(label[k] for label, k in zip(labels, at, strict=True)), *(v[at] for v in values))
+        for at in np.ndindex(*(ds.sizes[d] for d in dims))
+    ]
     columns = [words(_in_words(str(d))) for d in dims]
     columns += [
         Column(_in_words(n), unit(ds[n].attrs.get("units", "")), words=ds[n].dtype.kind in "USO") for n in names
@@ -74,14 +74,21 @@ def _table(ds: xr.Dataset, title: str, dims: Dims, names: list[str]) -> Table:
     return Table(title, columns, rows, _notes(ds, names), groups=len(dims) > 1)
 
 
-def _value(ds: xr.Dataset, name: str, place: dict[Hashable, int]) -> Any:
-    def one(n: str) -> Any:
-        found = ds[n].isel({d: k for d, k in place.items() if d in ds[n].dims}).values[()]
-        return found if isinstance(found, np.number | np.bool_) else str(found)
-
-    if not _has_interval(ds, name):
-        return one(name)
-    return Estimate(float(one(name)), float(one(f"{name}_low")), float(one(f"{name}_high")))
+def _values(ds: xr.Dataset, name: str, dims: Dims) -> np.ndarray:
+    """Cells over ``dims``."""
+    parts = []
+    for n in (name, f"{name}_low", f"{name}_high") if _has_interval(ds, name) else (name,):
+        own = [d for d in dims if d in ds[n].dims]
+        found = ds[n].transpose(*own).values
+        spread = found.reshape([ds.sizes[d] if d in own else 1 for d in dims])
+        parts.append(np.broadcast_to(spread, [ds.sizes[d] for d in dims]))
+    cells = np.empty(parts[0].shape, dtype=object)
+    for at in np.ndindex(cells.shape):
+        if len(parts) > 1:
+            cells[at] = Estimate(*(float(p[at]) for p in parts))  # type: ignore[arg-type]
+        else:
+            cells[at] = parts[0][at] if parts[0].dtype.kind in "biuf" else str(parts[0][at])
+    return cells
 
 
 def _label(value: Any) -> str:

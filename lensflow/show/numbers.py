@@ -6,8 +6,6 @@ import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from lensflow.stats.estimate import Estimate
-
 MISSING = "—"
 _UNITS = {
     "1": "",
@@ -56,12 +54,6 @@ def interval(low: Any, high: Any, decimals: int | None = None, write: Callable[[
     return (" to " if "−" in "".join(ends) else " – ").join(ends)
 
 
-def estimate(found: Estimate, decimals: int | None = None) -> str:
-    """Write a value with its interval, ``0.753 (0.726 – 0.781)``; the value alone where there is no interval."""
-    text = number(found.value) if decimals is None else fixed(found.value, decimals)
-    return text if math.isnan(found.low) else f"{text} ({interval(found.low, found.high, decimals)})"
-
-
 def unit(units: Any) -> str:
     """Write the units of a variable as a reader expects them; nothing for pure numbers."""
     return _UNITS.get(str(units), str(units))
@@ -96,7 +88,14 @@ def scaled(value: float) -> str:
 
 
 def seconds(value: float) -> str:
-    """Seconds, or minutes and hours where that reads better."""
-    if value < 120:
-        return f"{number(value)} s"
-    return f"{number(value / 60)} min" if value < 7200 else f"{number(value / 3600)} h"
+    """Seconds, or minutes, hours and days where that reads better."""
+    for name, length in (("d", 86400.0), ("h", 3600.0), ("min", 60.0)):
+        if value >= 2 * length:
+            return f"{number(value / length)} {name}"
+    return f"{number(value)} s"
+
+
+def amount(value: float) -> str:
+    """Bytes as ``1.23 GB``."""
+    power = min(int(math.log10(max(value, 1)) // 3), 5)
+    return f"{value / 1000**power:.3g} {('B', 'kB', 'MB', 'GB', 'TB', 'PB')[power]}"

@@ -24,15 +24,16 @@ from lensflow.show import (
     prior,
     relations,
     tables,
-    tables_findings,
-    tables_scorers,
-    tables_statistics,
+    tables_gates,
+    tables_pixels,
 )
 from lensflow.show.collect import RunRecord
 from lensflow.show.figures import VERDICT_COLOURS, VERDICT_SIGNS, Picture
 from lensflow.show.gallery import Example
 from lensflow.show.numbers import count, fixed, interval, number, seconds, share
+from lensflow.show.table import Table
 from lensflow.store import paths
+from lensflow.survey.psf_audit import psf_audit
 
 MAX_MESSAGES = 20
 
@@ -71,8 +72,8 @@ class GateCard:
     number: str
     figure: Picture | None
     coefficients: Picture | None
-    strata: tables.Table | None
-    findings: tables.Table | None
+    strata: Table | None
+    findings: Table | None
     said: tuple[tuple[str, str], ...]
     telling: list[GalleryItem]
 
@@ -147,8 +148,13 @@ def _content(record: RunRecord) -> dict[str, Any]:
     needed = record.config.must_pass
     cards = [_card(g, g.name in needed, record) for g in sorted(record.gates, key=lambda g: g.name not in needed)]
     of_plan = (record.bands, record.config.reference_band)
+    audit = psf_audit(record.cutouts)
+    core, attrs = record.core, record.cutouts.attrs
     return {
-        "core": None if record.core is None else core_handling.section(record.core),
+        "core": core,
+        "core_figure": None if core is None else core_handling.cost_curve(core.reported_on, core.chosen_on),
+        "core_tables": None if core is None else core_handling.tables(core),
+        "target_table": None if attrs.get("n_read") is None else tables.targets(attrs),
         "cards": cards,
         "lights": lights(cards),
         "host_table": tables.hosts(record.cutouts_summary["counts"], skipped),
@@ -162,27 +168,24 @@ def _content(record: RunRecord) -> dict[str, Any]:
         "worst": _gallery(record, record.worst),
         "profile_figure": figures_statistics.radial_profile(profile, record.reference_band) if profile else None,
         "strata_figure": figures_statistics.strata(strata) if strata else None,
-        "strata_table": tables_statistics.strata(strata) if strata else None,
-        "brighter_table": tables_statistics.brighter(strata) if strata else None,
-        "control_table": tables_statistics.gate_controls(record.gates)
-        if any(g.controls for g in record.gates)
-        else None,
+        "strata_table": tables_pixels.strata(strata) if strata else None,
+        "brighter_table": tables_pixels.brighter(strata) if strata else None,
+        "control_table": tables_gates.gate_controls(record.gates) if any(g.controls for g in record.gates) else None,
         **_findings(diagnostics),
-        "scorer_table": tables_scorers.scorers(record.scorers) if record.scorers else None,
+        "scorer_table": tables_gates.scorers(record.scorers) if record.scorers else None,
         "zoo_figure": None if record.zoo is None else figures_findings.zoo(record.zoo),
         "shortcomings": [] if record.zoo is None else zoo.shortcomings(record.zoo),
         "n_faults": len(zoo.FAULTS),
         "region_figure": figures_findings.areas_on_the_stamp(record.gates, record.config.survey.stamp_size),
         "annulus": diagnostics.get("annulus"),
-        "annulus_table": tables_statistics.annulus(diagnostics["annulus"]) if "annulus" in diagnostics else None,
+        "annulus_table": tables_pixels.annulus(diagnostics["annulus"]) if "annulus" in diagnostics else None,
         "regression_tables": [
-            make(diagnostics["regression"])
-            for make in (tables_statistics.regression, tables_statistics.manifest_regression)
+            make(diagnostics["regression"]) for make in (tables_pixels.regression, tables_pixels.manifest_regression)
         ]
         if "regression" in diagnostics
         else [],
         "psf_figure": figures_statistics.psf_sizes(record.cutouts, tables.REFERENCE_PSF, tables.PERCENTILES),
-        "psf_tables": [tables.psf_percentiles(record.cutouts), tables.psf_sources(record.cutouts)],
+        "psf_tables": [make(audit) for make in (tables.psf_percentiles, tables.psf_sources)],
         "prior_relations": None if planned is None else relations.relations(planned, *of_plan),
         "prior_figure": None if planned is None else prior.correlations(planned, *of_plan),
         "prior_table": None if planned is None else prior.declared_table(planned, *of_plan),
@@ -197,12 +200,12 @@ def _findings(diagnostics: Mapping[str, xr.Dataset]) -> dict[str, Any]:
     """What the diagnostics say: how many of what, the table of all, and one for each that makes a table."""
     found: list[Finding] = findings(diagnostics)
     makers = {
-        "psf": tables_findings.psf, "alignment": tables_findings.alignment, "deflection": tables_findings.deflection,
-        "core_pixels": lambda ds: tables_findings.core_pixels(ds, diagnostics.get("alignment")),
-        "flux": tables_findings.flux, "balance": tables_findings.balance,
+        "psf": tables_pixels.psf, "alignment": tables_pixels.alignment, "deflection": tables_pixels.deflection,
+        "core_pixels": lambda ds: tables_pixels.core_pixels(ds, diagnostics.get("alignment")),
+        "flux": tables_pixels.flux, "balance": tables_pixels.balance,
     }  # fmt: skip
     return {
-        "findings_table": tables_findings.findings(found) if found else None,
+        "findings_table": tables_gates.findings(found) if found else None,
         "n_findings": {str(s): sum(f.status is s for f in found) for s in Status},
         "alarms": [f for f in found if f.status is Status.ALARM],
         "finding_tables": [make(diagnostics[k]) for k, make in makers.items() if k in diagnostics],
@@ -216,11 +219,11 @@ def _card(gate: GateResult, required: bool, record: RunRecord) -> GateCard:
         VERDICT_COLOURS[str(gate.verdict)],
         VERDICT_SIGNS[str(gate.verdict)],
         required,
-        fixed(gate.auc) if gate.fitted else tables_findings.as_expected(gate),
+        fixed(gate.auc) if gate.fitted else tables_gates.as_expected(gate),
         figures_statistics.gate(gate),
         figures_images.coefficient_map(gate),
-        tables_statistics.gate_strata(gate) if gate.strata else None,
-        tables_findings.gate(gate) if found else None,
+        tables_gates.gate_strata(gate) if gate.strata else None,
+        tables_gates.compared(gate) if found else None,
         tuple((f"{f.diagnostic}, {f.check}", f.text) for f in found if f.status is not Status.OK),
         _gallery(record, record.telling.get(gate.name, ()), gate.name),
     )

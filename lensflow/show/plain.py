@@ -1,14 +1,13 @@
 """The terminal, where every string is text: a path, an id or a message is never taken for rich's markup or emoji.
 
-Colour is given to :class:`rich.text.Text` alone. Consoles and tables of lensflow are made here and nowhere else.
+Colour is given to :class:`rich.text.Text` alone. Consoles of lensflow are made here and nowhere else.
 """
 
 from __future__ import annotations
 
 import textwrap
-from typing import IO, Any
+from typing import IO
 
-from rich import table as rich_table
 from rich.console import Console
 from rich.text import Text
 
@@ -28,29 +27,6 @@ def styled(*parts: str | tuple[str, str]) -> Text:
 def visible(text: str) -> str:
     """Return the text with control characters written out: a name must not move the cursor or colour the screen."""
     return "".join(c if c in "\n\t" or c.isprintable() else repr(c)[1:-1] for c in text)
-
-
-class Table(rich_table.Table):
-    """A table whose titles, headings and cells are text, whatever console prints it."""
-
-    def __init__(self, title: str | None = None, caption: str | None = None, **options: Any):
-        super().__init__(
-            title=None if title is None else Text(visible(title), style="table.title"),
-            caption=None if caption is None else Text(visible(caption), style="table.caption"),
-            **options,
-        )
-
-    def add_column(self, header: Any = "", *args: Any, **options: Any) -> None:
-        """Add a column; its heading is text."""
-        super().add_column(_text(header), *args, **options)
-
-    def add_row(self, *cells: Any, **options: Any) -> None:
-        """Add a row of text, or of anything else that rich can draw."""
-        super().add_row(*map(_text, cells), **options)
-
-
-def _text(cell: Any) -> Any:
-    return Text(visible(cell)) if isinstance(cell, str) else cell
 
 
 def print_line(console: Console, text: str | Text) -> None:

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from lensflow.manifest.parameters import ANGLES, parameters
 from lensflow.show.figures import INK, MUTED, Picture, label, new_figure, picture
-from lensflow.show.numbers import MISSING, count, number
-from lensflow.show.tables import Table
+from lensflow.show.numbers import MISSING, number
+from lensflow.show.table import Cell, Table, words
 from lensflow.stats.ranks import rank_correlations
 
 Floats = NDArray[np.float64]
@@ -69,25 +69,21 @@ def declared_table(manifest: xr.Dataset, bands: Sequence[str], reference_band: i
     """What was declared, and the range as drawn; a row that leaves what was declared is marked."""
     declared = manifest.attrs.get("declared", {})
     from_table = manifest.attrs.get("design") == "table"
-    lines: list[tuple[str, ...]] = []
-    loud: set[int] = set()
+    lines: list[tuple[Any, ...]] = []
     for name, values in drawn_parameters(manifest, bands, reference_band).items():
         good = values[np.isfinite(values)]
         if good.size == 0:
             continue
         ends = None if from_table else declared_range(declared, name)
         outside = outside_of_declared(good, ends)
-        if outside:
-            loud.add(len(lines))
-        found = (number(v) for v in np.percentile(good, (0, 50, 100)))
-        lines.append((name, _in_words(declared, name, from_table), *found, count(outside) if ends else MISSING))
+        said = Cell(outside if ends else None, "alarm" if outside else "")
+        lines.append((name, _in_words(declared, name, from_table), *np.percentile(good, (0, 50, 100)), said))
     return Table(
-        "The prior: what the config declares, and what the manifest holds. “Outside” counts rows beyond the declared "
-        "ends and must be 0; a dash: the values come from the hosts, a table, or a prior without ends.",
-        ("parameter", "declared", "min", "median", "max", "outside"),
+        "The prior: what the config declares, and what the manifest holds",
+        [words("parameter"), words("declared"), "min", "median", "max", "outside"],
         lines,
-        text_columns=2,
-        loud=frozenset(loud),
+        "“Outside” counts rows beyond the declared ends and must be 0; a dash: the values come from the hosts, a "
+        "table, or a prior without ends.",
     )
 
 

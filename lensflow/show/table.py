@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ from lensflow.stats.estimate import Estimate
 STYLES = {"good": "green", "warn": "bold yellow", "bad": "bold red", "alarm": "bold red", "faint": "dim"}
 _NO_VALUE = f"{MISSING} : no value (not measured, not defined, or too few rows or hosts)."
 # Columns of words get at least so much of a terminal before the table is split.
-_LEAST_WORDS = 18
+_LEAST_WORDS = 14
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,8 @@ class Column:
             return "yes" if value else "no"
         if isinstance(value, Integral):
             return count(value)
+        if not math.isfinite(value):
+            return number(value)
         return fixed(value, self.write) if isinstance(self.write, int) else self.write(value)
 
 
@@ -186,13 +189,13 @@ class Table:
     def rich(self, width: int = 80) -> Group:
         """Return the table for a terminal: title and rows, nothing wider than ``width`` and nothing cut.
 
-        What is too wide has its intervals below their values, then goes without the optional columns (a note says so),
+        What is too wide goes without the optional columns (a note says so), then has its intervals below their values,
         and is split at last, each part with the words at the left.
         """
         lines, every = self._written(), list(range(len(self.columns)))
         needed = [k for k in every if not self.heads[k].optional]
-        for chosen in (every, needed):
-            for stacked in (False, True):
+        for stacked in (False, True):
+            for chosen in (every, needed):
                 if self._width(lines, chosen, stacked) <= width:
                     return self._group([chosen], lines, stacked, width)
         return self._group(self._split(lines, needed, width), lines, True, width)
@@ -236,7 +239,7 @@ class Table:
         fits = self._width(lines, chosen, stacked) <= width
         out = RichTable(
             box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0),
-            show_lines=any("\n" in text for row in shown for text in row),
+            show_lines=stacked and any("\n" in text for row in shown for text in row),
             show_header=any(self.heads[k].name for k in chosen),
         )  # fmt: skip
         for k in chosen:
@@ -259,7 +262,7 @@ def _parts(cell: Any, column: Column) -> _Parts:
     value, style, note = cell if isinstance(cell, Cell) else Cell(cell)
     if not isinstance(value, Estimate):
         return _Parts(column.text(value), "", note, style)
-    known = not (np.isnan(value.low) and np.isnan(value.high))
+    known = not (math.isnan(value.low) and math.isnan(value.high))
     ends = interval(value.low, value.high, write=column.text) if known else ""
     return _Parts(column.text(value.value), ends, note, style)
 

@@ -1,23 +1,19 @@
-"""Tables of the report: what they say and how to read them; the template only lays them out."""
+"""Tables of a run, for the page and the terminal: targets, hosts, rows, stages, PSF sizes, what was drawn."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
+from lensflow.manifest.estimate import PlanCost
+from lensflow.manifest.hosts import PlanSize
 from lensflow.schema import FLAGS, PsfSource
-from lensflow.show.numbers import (
-    MISSING,
-    count,
-    fixed,
-    number,
-    share,
-)
+from lensflow.show.numbers import amount, count, seconds, share
+from lensflow.show.table import Cell, Column, Table, words
 
 PERCENTILES = (1, 5, 10, 50)
 REFERENCE_PSF: dict[str, tuple[float, ...]] = {
@@ -32,87 +28,58 @@ STRATA_TITLES = {
 }
 
 
-@dataclass(frozen=True)
-class Table:
-    """A table as the page shows it.
-
-    Attributes
-    ----------
-    caption : str
-        What it is and how to read it.
-    columns : sequence of str
-    rows : sequence of sequences of str
-    text_columns : int
-        So many columns at the left hold words; the rest are numbers, set to the right.
-    groups : bool
-        Draw a rule where the first column's entry changes.
-    loud : frozenset of int
-        Rows that need attention.
-    wrapped : frozenset of int
-        Columns that may break into lines where the page is too narrow; interval and number stay whole.
-    """
-
-    caption: str
-    columns: Sequence[str]
-    rows: Sequence[Sequence[str]]
-    text_columns: int = 1
-    groups: bool = False
-    loud: frozenset[int] = field(default_factory=frozenset)
-    wrapped: frozenset[int] = field(default_factory=frozenset)
-
-    @property
-    def has_missing(self) -> bool:
-        """Whether any entry is an em dash, which the page then explains."""
-        return any(MISSING in row for row in self.rows)
-
-    def starts_group(self, row: int) -> bool:
-        """Whether a rule stands above the row."""
-        return self.groups and row > 0 and self.rows[row][0] != self.rows[row - 1][0]
-
-
 def stratum_label(low: float, high: float) -> str:
     """Range of theta_E as ``0.75–1``; ``all`` without edges."""
     return f"{low:g}–{high:g}" if math.isfinite(low) and math.isfinite(high) else "all"
 
 
-def hosts(counts: Mapping[str, int], skipped: Mapping[str, int] | None) -> Table:
-    """Hosts by status and reason, and those left out of the plan."""
-    total = counts.get("hosts", 0)
-    rows = [("requested", "", count(total), "")]
-    for prefix in ("status", "reason"):
+def counts(title: str, found: Mapping[str, Any], notes: str = "") -> Table:
+    """Names and counts; lines with nothing to count are left out."""
+    return Table(title, [words(""), ""], [(k, v) for k, v in found.items() if v], notes)
+
+
+def targets(attrs: Mapping[str, Any]) -> Table:
+    """What became of the rows of the target tables, and the hosts by split: attrs of targets or cutouts."""
+    removed = {f"removed: {k}": int(v) for k, v in (attrs.get("removed") or {}).items()}
+    splits = {f"split: {k}": int(v) for k, v in (attrs.get("hosts_by_split") or {}).items()}
+    found = {"rows read": int(attrs["n_read"]), "duplicates merged": int(attrs["n_duplicates"]), **removed, **splits}
+    return counts("Targets", found)
+
+
+def hosts(found: Mapping[str, int], skipped: Mapping[str, int] | None = None) -> Table:
+    """Hosts by status, reason and shape, and those left out of the plan."""
+    total = found.get("hosts", 0)
+    rows: list[tuple[Any, ...]] = [("requested", "", total, "")]
+    for kind in ("status", "reason", "shape"):
         rows += [
-            (prefix, k.removeprefix(f"{prefix}: "), count(v), share(v, total))
-            for k, v in counts.items()
-            if k.startswith(f"{prefix}: ")
+            (kind, k.removeprefix(f"{kind}: "), v, share(v, total))
+            for k, v in found.items()
+            if k.startswith(f"{kind}: ")
         ]
-    rows += [("left out of the plan", k, count(v), share(v, total)) for k, v in (skipped or {}).items()]
+    rows += [("left out of the plan", k, v, share(v, total)) for k, v in (skipped or {}).items()]
     return Table(
-        "Hosts: every requested host has a row with a status. A host can have several reasons; a reason that ends in "
-        "a band's name holds for that band alone.",
-        ("", "", "hosts", "share"),
-        rows,
-        text_columns=2,
+        "Hosts", [words(""), words(""), "hosts", "share"], rows,
+        "Every requested host has a row with a status. A host can have several reasons; a reason that ends in a band's "
+        "name holds for that band alone.",
         groups=True,
-    )
+    )  # fmt: skip
 
 
-def rows(counts: Mapping[str, int]) -> Table:
+def rows(found: Mapping[str, int]) -> Table:
     """Rows of the pairs and their flags."""
-    total = counts.get("rows", 0)
-    out = [("rows", k, count(counts.get(k, 0)), share(counts.get(k, 0), total)) for k in ("injections", "controls")]
+    total = found.get("rows", 0)
+    out = [("rows", k, n, share(n, total)) for k in ("injections", "controls") for n in (found.get(k, 0),)]
     out += [
-        ("flag", v.name.replace("_", " "), count(n), share(n, total))
+        ("flag", v.name.replace("_", " "), n, share(n, total))
         for v in FLAGS
-        if (n := counts.get(f"flag: {v.name}")) is not None
+        if (n := found.get(f"flag: {v.name}")) is not None
     ]
     return Table(
-        "Rows of the pairs. Only “is clean” is good news: covered in all bands, at most a fifth of bad pixels, a "
-        "measured PSF and no other flag. The last four are marks of implausible rows, which may be clean.",
-        ("", "", "rows", "share"),
-        out,
-        text_columns=2,
+        "Rows of the pairs", [words(""), words(""), "rows", "share"], out,
+        "Only “is clean” is good news: covered in all bands, at most a fifth of bad pixels, a measured PSF and no "
+        "other flag. The last four are marks of implausible rows, which may be clean.",
         groups=True,
-    )
+    )  # fmt: skip
 
 
 def stages(timings: Mapping[str, Any]) -> Table:
@@ -120,48 +87,44 @@ def stages(timings: Mapping[str, Any]) -> Table:
     found = list(timings.get("stages", {}).values())
     peak = timings.get("worker_peak_rss_mb", {})
     memory = {"cut": peak.get("cutouts"), "inject": peak.get("pairs")}
-    out = [
+    out: list[tuple[Any, ...]] = [
         (
-            s["stage"],
-            count(s["rows"]),
-            number(s["seconds"]),
-            number(s["rows_per_s"]),
-            number(memory.get(s["stage"])),
+            Cell(s["stage"], note="" if s.get("worked", True) else "(found done)"),
+            s["rows"], float(s["seconds"]), s["rows_per_s"], memory.get(s["stage"]),
         )
         for s in found
-    ]
-    out.append(("all", "", number(sum(s["seconds"] for s in found)), "", number(timings.get("driver_peak_rss_mb"))))
+    ]  # fmt: skip
+    out.append(("all", "", float(sum(s["seconds"] for s in found)), "", timings.get("driver_peak_rss_mb")))
+    columns: list[Column | str] = [words("stage"), "rows", "seconds", "rows / s", Column("peak memory", "MB")]
+    known = 5 if any(row[-1] is not None for row in out) else 4
     return Table(
-        "Stages, wall clock of the call that did the work. Rows are hosts for “cut”. Memory is the largest resident "
-        "size of a worker process; in the last line, of the driver.",
-        ("stage", "rows", "seconds", "rows / s", "peak memory (MB)"),
-        out,
-    )
+        "Stages", columns[:known], [row[:known] for row in out],
+        "Wall clock of the call that did the work. Rows are hosts for “cut”. Memory is the largest resident size of a "
+        "worker process; in the last line, of the driver.",
+    )  # fmt: skip
 
 
-def psf_percentiles(cutouts: xr.Dataset) -> Table:
-    """Percentiles of the PSF size beside the reference run's."""
-    out = []
-    for k, band in enumerate(str(b) for b in cutouts["band"].values):
-        values = cutouts["psfsize_arcsec"].values[:, k].astype(float)
-        values = values[np.isfinite(values)]
-        found = np.percentile(values, PERCENTILES) if values.size else [math.nan] * len(PERCENTILES)
-        out.append((band, "this run", count(values.size), *(fixed(v) for v in found)))
-        out.append((band, "reference", "10.6 M rows", *(fixed(v) for v in REFERENCE_PSF.get(band, [math.nan] * 4))))
+def psf_percentiles(audit: xr.Dataset, reference: bool = True) -> Table:
+    """Percentiles of the PSF size, of :func:`lensflow.survey.psf_audit.psf_audit`, beside the reference run's."""
+    out: list[tuple[Any, ...]] = []
+    known = audit["hosts"].sel(source=audit["source"] != PsfSource.NONE.name.lower()).sum("source")
+    for band in (str(b) for b in audit["band"].values):
+        out.append((band, "this run", int(known.sel(band=band)), *audit["psfsize_arcsec"].sel(band=band).values))
+        if reference:
+            found = dict(zip(PERCENTILES, REFERENCE_PSF.get(band, ()), strict=False))
+            out.append((band, "reference", "10.6 M rows", *(found.get(int(p)) for p in audit["percentile"].values)))
+    columns: list[Column | str] = [words("band"), words(""), "n"]
+    columns += [Column(f"P{p}", write=3) for p in audit["percentile"].values]
     return Table(
-        "PSF size (FWHM of the Gaussian with the PSF’s noise-equivalent area, arcsec). Reference: 10.6 M rows of DR10 "
-        "South, for g, r and z.",
-        ("band", "", "n", *(f"P{p}" for p in PERCENTILES)),
-        out,
-        text_columns=2,
-        groups=True,
-    )
+        "PSF size (FWHM, arcsec)", columns, out,
+        "Of the Gaussian with the PSF’s noise-equivalent area. Reference: 10.6 M rows of DR10 South, for g, r and z.",
+        groups=reference,
+    )  # fmt: skip
 
 
-def psf_sources(cutouts: xr.Dataset) -> Table:
+def psf_sources(audit: xr.Dataset) -> Table:
     """Hosts by provenance of the PSF size."""
-    source = cutouts["psf_source"].values
-    words = {
+    said = {
         PsfSource.MAP: "map at the stamp’s centre",
         PsfSource.MANIFEST: "target table or config",
         PsfSource.FALLBACK_R: "r band, scaled",
@@ -169,16 +132,15 @@ def psf_sources(cutouts: xr.Dataset) -> Table:
         PsfSource.NONE: "none: the band is absent",
     }
     return Table(
-        "Where each host’s PSF size comes from. A band without any is absent: no arc is put there.",
-        ("code", "source", *(str(b) for b in cutouts["band"].values)),
-        [(str(int(c)), text, *(count(n) for n in (source == c).sum(axis=0))) for c, text in words.items()],
-        text_columns=2,
-    )
+        "Where the PSF sizes come from", [words("code"), words("source"), *(str(b) for b in audit["band"].values)],
+        [(str(int(c)), text, *audit["hosts"].sel(source=c.name.lower()).values) for c, text in said.items()],
+        "Hosts by provenance. A band without any size is absent: no arc is put there.",
+    )  # fmt: skip
 
 
 def drawn(injections: xr.Dataset, bands: Sequence[str]) -> Table:
-    """Ranges of what was drawn, from the data."""
-    out = []
+    """Ranges of what was drawn, from the rows of a manifest or of pairs."""
+    out: list[tuple[Any, ...]] = []
     for name, text in (
         ("theta_e_arcsec", "Einstein radius (″)"),
         ("lens_q", "lens axis ratio"),
@@ -191,14 +153,34 @@ def drawn(injections: xr.Dataset, bands: Sequence[str]) -> Table:
         ("magnification", "magnification"),
         ("arc_snr", "arc SNR"),
     ):
+        if name not in injections:  # of a manifest: nothing is rendered yet
+            continue
         values = injections[name].values.astype(float)
         split = [(f"{text}, {b}", values[:, k]) for k, b in enumerate(bands)] if values.ndim == 2 else [(text, values)]
         for label, column in split:
             good = column[np.isfinite(column)]
-            found = np.percentile(good, (0, 5, 50, 95, 100)) if good.size else [math.nan] * 5
-            out.append((label, count(good.size), *(number(v) for v in found)))
+            out.append((label, good.size, *(np.percentile(good, (0, 5, 50, 95, 100)) if good.size else [None] * 5)))
     return Table(
-        "What was drawn and what came of it, from the rows themselves; n counts the rows that have a value.",
-        ("", "n", "min", "P5", "median", "P95", "max"),
+        "What was drawn and what came of it",
+        [words(""), "n", "min", Column("P5", optional=True), "median", Column("P95", optional=True), "max"],
         out,
+        "From the rows themselves; n counts the rows that have a value.",
     )
+
+
+def plan_cost(size: PlanSize, cost: PlanCost, usd_per_vcpu_hour: float) -> Table:
+    """What a plan would cost."""
+    lacking = {f"{k} (lacking)": v for k, v in size.lacking.items()}
+    out = [
+        ("rows", count(size.rows)),
+        ("injections, controls", f"{size.injections:,}, {size.controls:,}"),
+        ("hosts used, looked at", f"{size.n_used:,}, {size.n_hosts:,}"),
+        *((f"hosts {name}", count(n)) for name, n in {**size.skipped, **lacking}.items()),
+        ("cutouts on disk, at most", amount(cost.bytes_cutouts)),
+        ("pairs on disk", amount(cost.bytes_pairs)),
+        ("manifest on disk, at most", amount(cost.bytes_manifest)),
+        *((f"{step}, one core", seconds(t)) for step, t in cost.core_seconds.items()),
+        (f"all steps, {cost.workers} worker(s)", seconds(cost.wall_seconds)),
+        ("price", f"{cost.usd:,.2f} USD at {usd_per_vcpu_hour:g} USD per core and hour"),
+    ]
+    return Table("Estimate", [words(""), ""], out)
