@@ -16,13 +16,13 @@ from tests.survey.brick_factory import BRICK, file_of, write_brick
 @pytest.mark.slow
 def test_the_steps_one_by_one_make_a_run(command, survey):
     code, text = command("cut", config=survey)
-    assert code == 0 and "status: OK │ 6" in text
+    assert code == 0 and "status OK 6 100.0 %" in text
     code, text = command("plan", config=survey)
-    assert code == 0 and "injections │ 12" in text and "theta_e_arcsec" in text
+    assert code == 0 and "injections 12" in text and "Einstein radius" in text
     code, text = command("inject", config=survey)
     assert code == 0 and "every invariant holds" in text
     code, text = command("diagnose", config=survey)
-    assert code == 0 and "theta_E strata" in text
+    assert code == 0 and "by Einstein radius" in text
     code, text = command("gate", config=survey)
     assert code in (0, 3) and "core_r" in text
     code, text = command("report", config=survey)
@@ -87,7 +87,7 @@ def test_duplicate_targets_are_merged_and_counted(command, survey, tmp_path):
     write_targets(tmp_path / "twice.csv", extra=[again])
     survey["survey"]["targets"] = str(tmp_path / "twice.csv")
     code, text = command("cut", config=survey)
-    assert code == 0 and "7 targets read, 1 duplicate(s) merged" in text
+    assert code == 0 and "rows read 7 duplicates merged 1" in text
 
 
 def cut(command, survey):
