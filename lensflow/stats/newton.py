@@ -186,12 +186,16 @@ def minimise(
 
     Raises
     ------
+    ValueError
+        If the rows' weights add up to nothing.
     ConvergenceError
         If ``max_iter`` steps do not suffice, no step goes down, or there is no minimum: the classes are separable
         and a coefficient has no penalty.
     """
     ridge, theta = np.append(penalty, 0.0), start
     at = evaluate(theta, hessian is None)
+    if not at.weight > 0:
+        raise ValueError(f"{who}: Sample weights must contain at least one non-zero number.")
     raw, fresh = (hessian, False) if hessian is not None else (at.hessian, True)
     solve = _solver(raw, ridge)
     last, n_iter = np.inf, 0

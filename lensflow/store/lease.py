@@ -242,16 +242,14 @@ def _is_alive(folder: str, number: int) -> bool:
             return False
         if not _is_stopped(lease.pid):
             return True
-    end, told = time.monotonic() + DEAD_AFTER_S, False
+    warnings.warn(
+        f"{folder}: a lease of {lease.describe() if lease else 'a run that cannot be read'} is here. Watching for up "
+        f"to {DEAD_AFTER_S:.0f} s whether that run is alive; --force takes over at once.",
+        LensflowWarning,
+        stacklevel=5,
+    )
+    end = time.monotonic() + DEAD_AFTER_S
     while time.monotonic() < end:
-        if not told:
-            warnings.warn(
-                f"{folder}: a lease of {lease.describe() if lease else 'a run that cannot be read'} is here. Watching "
-                f"for up to {DEAD_AFTER_S:.0f} s whether that run is alive; --force takes over at once.",
-                LensflowWarning,
-                stacklevel=5,
-            )
-            told = True
         time.sleep(POLL_S)
         now = _content(folder, number)
         if now != first:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import reduce
-from numbers import Integral, Real
+from dataclasses import replace
+from functools import partial, reduce
 from operator import add
 from typing import Any, Self
 
@@ -15,10 +14,9 @@ from dask.delayed import Delayed, delayed
 from numpy.typing import NDArray
 from scipy.special import expit
 from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.utils import Tags
-from sklearn.utils._param_validation import Interval
+from sklearn.utils import Tags, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted, validate_data
 
 from lensflow.stats.newton import Floats, Sums, minimise, sums_of
 
@@ -74,14 +72,6 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):
     >>> model.decision_function(features)
     """
 
-    _parameter_constraints: dict[str, list[Any]] = {  # noqa: RUF012  (scikit-learn's own name and form)
-        "C": [Interval(Real, 0, None, closed="right")],
-        "standardize": ["boolean"],
-        "fit_intercept": ["boolean"],
-        "tol": [Interval(Real, 0, None, closed="neither")],
-        "max_iter": [Interval(Integral, 1, None, closed="left")],
-    }
-
     def __init__(
         self,
         C: float = 1.0,
@@ -121,15 +111,16 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):
         ValueError
             If shapes do not fit, a value is not finite or there are not two classes.
         """
-        self._validate_params()
+        for name in ("C", "tol", "max_iter"):
+            value = getattr(self, name)
+            if not (isinstance(value, int | float | np.number) and value > 0):
+                raise ValueError(f"The {name!r} parameter must be a number > 0, not {value!r}")
         blocks = self._dask_blocks(X, y, sample_weight) if _is_dask(X) else self._blocks(X, y, sample_weight)
         p = self.n_features_in_
-        centre, scale = np.zeros(p), np.ones(p)
-        if self.standardize:
-            centre, scale = blocks.moments()
-        blocks = blocks.prepared(centre, scale)
+        centre, scale = _moments(blocks) if self.standardize else (np.zeros(p), np.ones(p))
+        blocks = [delayed(_scaled)(b, centre, scale) if _is_lazy(blocks) else _scaled(b, centre, scale) for b in blocks]
         solution = minimise(
-            lambda theta, hessian: blocks.sums(theta, hessian, self.fit_intercept),
+            partial(_sums, blocks, self.fit_intercept),
             np.full(p, 0.0 if np.isinf(self.C) else 1 / self.C),
             np.zeros(p + 1),
             tol=self.tol,
@@ -172,137 +163,98 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):
             getattr(self, method), dtype=dtype, meta=np.empty((0,) * (1 + bool(columns)), dtype), **shape
         )
 
-    def _blocks(self, X: Any, y: Any, sample_weight: Any) -> _Blocks:
+    def _blocks(self, X: Any, y: Any, sample_weight: Any) -> list[_Block]:
         X, y = validate_data(self, X, y, dtype=[np.float64, np.float32])
         check_classification_targets(y)
-        weight = None
-        if sample_weight is not None:
-            weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
         self.classes_ = _two_classes(np.unique(y))
-        return _Blocks([_Block(X, (y == self.classes_[1]).astype(np.float64), weight)])
+        return [_checked(X, y, None if sample_weight is None else column_or_1d(sample_weight), self.classes_, 0)]
 
-    def _dask_blocks(self, X: da.Array, y: Any, sample_weight: Any) -> _Blocks:
+    def _dask_blocks(self, X: da.Array, y: Any, sample_weight: Any) -> list[Delayed]:
         if X.ndim != 2:
             raise ValueError(f"X has {X.ndim} dimensions; features are (rows, features)")
         X = X.rechunk({1: -1})
         self.n_features_in_ = int(X.shape[1])
-        y, weight = _beside(X, y, "y"), None if sample_weight is None else _beside(X, sample_weight, "sample_weight")
-        labels = dask.compute(*[delayed(np.unique)(b) for b in _parts(y)])
-        self.classes_ = _two_classes(np.unique(np.concatenate(labels)))
-        weights = [None] * X.numblocks[0] if weight is None else _parts(weight)
-        made = [
-            delayed(_checked)(x, t, w, self.classes_, k)
-            for k, (x, t, w) in enumerate(zip(_parts(X), _parts(y), weights, strict=True))
-        ]
-        return _Blocks(made)
+        labels = _beside(X, y, "y")
+        weights = [None] * X.numblocks[0] if sample_weight is None else _beside(X, sample_weight, "sample_weight")
+        found = dask.compute(*[delayed(np.unique)(b) for b in labels])
+        self.classes_ = _two_classes(np.unique(np.concatenate(found)))
+        parts = zip(X.to_delayed().ravel(), labels, weights, strict=True)
+        return [delayed(_checked)(*part, self.classes_, k) for k, part in enumerate(parts)]
 
 
-@dataclass(frozen=True, eq=False)
-class _Block:
-    """Rows with labels 0 and 1 and their weights (None for ones)."""
-
-    x: NDArray[Any]
-    y: Floats
-    weight: Floats | None
-
-    def moments(self) -> _Moments:
-        x = self.x.astype(np.float64, copy=False)
-        w = np.ones(len(x)) if self.weight is None else self.weight
-        mean = w @ x / max(w.sum(), np.finfo(np.float64).tiny)
-        return _Moments(float(w.sum()), mean, w @ (x - mean) ** 2, len(x))
-
-    def prepared(self, centre: Floats, scale: Floats) -> _Block:
-        x = self.x.astype(np.float64, copy=False)
-        if centre.any() or (scale != 1).any():
-            x = (x - centre) / scale
-        return _Block(x, self.y, self.weight)
+# Features, labels 0 and 1, weights (None for ones) of some rows.
+_Block = tuple[NDArray[Any], Floats, Floats | None]
 
 
-@dataclass(frozen=True, eq=False)
-class _Moments:
-    """Weighted mean and sum of squared deviations; merged as in Chan, Golub & LeVeque 1983."""
-
-    weight: float
-    mean: Floats
-    squares: Floats
-    rows: int
-
-    def __add__(self, other: _Moments) -> _Moments:
-        weight = self.weight + other.weight
-        share = other.weight / weight if weight else 0.0
-        apart = other.mean - self.mean
-        return _Moments(
-            weight,
-            self.mean + apart * share,
-            self.squares + other.squares + apart**2 * self.weight * share,
-            self.rows + other.rows,
-        )
-
-    def scale(self) -> Floats:
-        """Standard deviations; 1 for a feature that is constant to rounding (as scikit-learn's StandardScaler)."""
-        variance, eps = self.squares / self.weight, np.finfo(np.float64).eps
-        constant = variance <= self.rows * eps * variance + (self.rows * self.mean * eps) ** 2
-        return np.where(constant, 1.0, np.sqrt(variance))
+def _checked(x: Any, y: Any, weight: Any, classes: NDArray[Any], number: int) -> _Block:
+    x, weight = np.asarray(x), None if weight is None else np.asarray(weight, dtype=np.float64)
+    if not len(x) == len(y) == (len(x) if weight is None else len(weight)):
+        raise ValueError(f"block {number}: {len(x)} rows of features, {len(y)} labels")
+    finite = np.isfinite(x).all(axis=1)
+    if not finite.all():
+        raise ValueError(f"Input X contains NaN or infinity: row {int(np.argmin(finite))} of block {number}")
+    if weight is not None and not (np.isfinite(weight) & (weight >= 0)).all():
+        raise ValueError(f"Negative, NaN or infinite values in sample_weight, block {number}")
+    return x, (y == classes[1]).astype(np.float64), weight
 
 
-@dataclass(frozen=True, eq=False)
-class _Blocks:
-    """Blocks in memory or delayed, and sums over them."""
-
-    blocks: list[Any]
-    centre: Floats | None = None
-    scale: Floats | None = None
-
-    @property
-    def lazy(self) -> bool:
-        return isinstance(self.blocks[0], Delayed)
-
-    def moments(self) -> tuple[Floats, Floats]:
-        total: _Moments = _tree(_moments_of, self.blocks) if self.lazy else self.blocks[0].moments()
-        return total.mean, total.scale()
-
-    def prepared(self, centre: Floats, scale: Floats) -> _Blocks:
-        if self.lazy:
-            return _Blocks(self.blocks, centre, scale)
-        return _Blocks([self.blocks[0].prepared(centre, scale)])
-
-    def sums(self, theta: Floats, hessian: bool, intercept: bool) -> Sums:
-        if self.lazy:
-            # Reading the blocks again for the Hessian alone would cost more than always taking it along.
-            total: Sums = _tree(_sums_of, self.blocks, theta, self.centre, self.scale)
-        else:
-            block = self.blocks[0]
-            total = sums_of(block.x, block.y, block.weight, theta, hessian)
-        return total if intercept else _pinned(total)
+def _scaled(block: _Block, centre: Floats, scale: Floats) -> _Block:
+    x, y, weight = block
+    x = x.astype(np.float64, copy=False)
+    return (x - centre) / scale if centre.any() or (scale != 1).any() else x, y, weight
 
 
-def _pinned(sums: Sums) -> Sums:
-    """Without an intercept nothing depends on it: its row is that of an unrelated parabola with its minimum at 0."""
-    gradient, hessian = sums.gradient.copy(), sums.hessian
+def _moments(blocks: list[Any]) -> tuple[Floats, Floats]:
+    """Weighted means and standard deviations; 1 for a feature that is constant to rounding, as in StandardScaler."""
+    weight, rows, *total = _total(blocks, _first_moments)
+    weight = max(weight, np.finfo(np.float64).tiny)  # weights of nothing but 0 are refused further on
+    mean = np.array(total) / weight
+    variance, eps = _total(blocks, _second_moments, mean) / weight, np.finfo(np.float64).eps
+    constant = variance <= rows * eps * variance + (rows * mean * eps) ** 2
+    return mean, np.where(constant, 1.0, np.sqrt(variance))
+
+
+def _first_moments(block: _Block) -> Floats:
+    x, _, weight = block
+    w = np.ones(len(x)) if weight is None else weight
+    return np.concatenate([[w.sum(), len(x)], w @ x.astype(np.float64, copy=False)])
+
+
+def _second_moments(block: _Block, mean: Floats) -> Floats:
+    x, _, weight = block
+    w = np.ones(len(x)) if weight is None else weight
+    return np.asarray(w @ (x.astype(np.float64, copy=False) - mean) ** 2)
+
+
+def _sums(blocks: list[Any], intercept: bool, theta: Floats, hessian: bool) -> Sums:
+    # Reading blocks again for the Hessian alone would cost more than always taking it along.
+    sums: Sums = _total(blocks, _sums_of, theta, hessian or _is_lazy(blocks))
+    if intercept:
+        return sums
+    # Nothing depends on it: its row is that of an unrelated parabola with its minimum at 0.
+    gradient, curvature = sums.gradient.copy(), sums.hessian
     gradient[-1] = 0.0
-    if hessian is not None:
-        hessian = hessian.copy()
-        hessian[-1], hessian[:, -1], hessian[-1, -1] = 0.0, 0.0, 1.0
-    return Sums(sums.weight, sums.loss, gradient, hessian, sums.reach)
+    if curvature is not None:
+        curvature = curvature.copy()
+        curvature[-1], curvature[:, -1], curvature[-1, -1] = 0.0, 0.0, 1.0
+    return replace(sums, gradient=gradient, hessian=curvature)
 
 
-def _moments_of(block: _Block) -> _Moments:
-    return block.moments()
+def _sums_of(block: _Block, theta: Floats, hessian: bool) -> Sums:
+    return sums_of(*block, theta, hessian)
 
 
-def _sums_of(block: _Block, theta: Floats, centre: Floats, scale: Floats) -> Sums:
-    block = block.prepared(centre, scale)
-    return sums_of(block.x, block.y, block.weight, theta, True)
-
-
-def _tree(function: Any, blocks: list[Delayed], *arguments: Any) -> Any:
+def _total(blocks: list[Any], function: Any, *arguments: Any) -> Any:
+    """Sum of a function over the blocks, where they lie: of delayed ones in a tree."""
+    if not _is_lazy(blocks):
+        return function(blocks[0], *arguments)
     parts = [delayed(function)(b, *arguments) for b in blocks]
     while len(parts) > 1:
-        parts = [delayed(_total)(parts[k : k + FAN_IN]) for k in range(0, len(parts), FAN_IN)]
+        parts = [delayed(_add)(parts[k : k + FAN_IN]) for k in range(0, len(parts), FAN_IN)]
     return dask.compute(parts[0])[0]
 
 
-def _total(parts: list[Any]) -> Any:
+def _add(parts: list[Any]) -> Any:
     return reduce(add, parts)
 
 
@@ -310,38 +262,23 @@ def _is_dask(X: Any) -> bool:
     return isinstance(X, da.Array)
 
 
-def _parts(array: da.Array) -> list[Delayed]:
-    return list(array.to_delayed().ravel())
+def _is_lazy(blocks: list[Any]) -> bool:
+    return isinstance(blocks[0], Delayed)
 
 
-def _beside(X: da.Array, values: Any, name: str) -> da.Array:
+def _beside(X: da.Array, values: Any, name: str) -> list[Delayed]:
     """Labels or weights in blocks of the same rows as the features."""
-    known = not np.isnan(X.shape[0])
-    if not _is_dask(values):
-        values = np.asarray(values)
-        if not known:
-            raise ValueError(f"{name} is an array in memory but X has blocks of unknown size: X.compute_chunk_sizes()")
-        values = da.from_array(values, chunks=-1)
-    if values.ndim != 1 or (known and not np.isnan(values.shape[0]) and values.shape[0] != X.shape[0]):
+    values = values if _is_dask(values) else da.from_array(np.asarray(values), chunks=-1)
+    known = not np.isnan([X.shape[0], *values.shape]).any()
+    if values.ndim != 1 or (known and values.shape[0] != X.shape[0]):
         raise ValueError(f"{name} has shape {values.shape} for X of shape {X.shape}")
-    if known and not np.isnan(values.shape[0]):
-        values = values.rechunk({0: X.chunks[0]})
+    values = values.rechunk({0: X.chunks[0]}) if known else values
     if values.numblocks[0] != X.numblocks[0]:
-        raise ValueError(f"{name} has {values.numblocks[0]} blocks of rows, X has {X.numblocks[0]}")
-    return values
-
-
-def _checked(x: Any, y: Any, weight: Any, classes: NDArray[Any], number: int) -> _Block:
-    x = np.asarray(x)
-    weight = None if weight is None else np.asarray(weight, dtype=np.float64)
-    if not len(x) == len(y) == (len(x) if weight is None else len(weight)):
-        raise ValueError(f"block {number}: {len(x)} rows of features, {len(y)} labels")
-    finite = np.isfinite(x).all(axis=1) if weight is None else np.isfinite(x).all(axis=1) & np.isfinite(weight)
-    if not finite.all():
-        raise ValueError(f"Input X contains NaN or infinity: row {int(np.argmin(finite))} of block {number}")
-    if weight is not None and (weight < 0).any():
-        raise ValueError(f"negative sample_weight in block {number}")
-    return _Block(x, (y == classes[1]).astype(np.float64), weight)
+        raise ValueError(
+            f"{name} has {values.numblocks[0]} blocks of rows, X has {X.numblocks[0]}, of unknown lengths: "
+            "compute_chunk_sizes() of both"
+        )
+    return list(values.to_delayed().ravel())
 
 
 def _two_classes(found: NDArray[Any]) -> NDArray[Any]:

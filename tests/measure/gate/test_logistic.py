@@ -222,8 +222,13 @@ def test_bad_input_is_an_error_that_says_what(make):
         LogisticRegression().fit(make(x), make(y[:199]))
     with pytest.raises(ValueError, match=r"[Nn]egative"):
         LogisticRegression().fit(make(x), make(y), sample_weight=make(np.full(200, -1.0)))
-    with pytest.raises(ValueError, match="'C' parameter"):
-        LogisticRegression(C=0.0).fit(make(x), make(y))
+    with pytest.raises(ValueError, match="in sample_weight"):
+        LogisticRegression().fit(make(x), make(y), sample_weight=make(np.where(np.arange(200) == 120, np.nan, 1.0)))
+    with pytest.raises(ValueError, match="at least one non-zero"):
+        LogisticRegression().fit(make(x), make(y), sample_weight=make(np.zeros(200)))
+    for setting in ({"C": 0.0}, {"C": np.nan}, {"tol": 0.0}, {"max_iter": 0}, {"C": "1"}):
+        with pytest.raises(ValueError, match=f"'{next(iter(setting))}' parameter"):
+            LogisticRegression(**setting).fit(make(x), make(y))
 
 
 def test_too_few_iterations_are_an_error_and_not_a_warning():
