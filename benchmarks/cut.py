@@ -8,16 +8,16 @@ keeps the brick in FOLDER, where the next run finds it. fitsio takes part where 
 
 from __future__ import annotations
 
-import argparse
 import os
 import statistics
 import tempfile
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any
 
 import fsspec
 import numpy as np
+import typer
 import xarray as xr
 from astropy.io import fits
 from astropy.table import Table as FitsTable
@@ -40,20 +40,20 @@ BANDS, SIZE, HOSTS = "grz", 64, 60
 Stamps = dict[str, np.ndarray]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", nargs="?", help="where the brick is written and found again")
-    parser.add_argument("--repeat", type=int, default=7, help="times each reader runs; the median counts")
-    arguments = parser.parse_args()
+def main(
+    folder: Annotated[str | None, typer.Argument(help="where the brick is written and found again")] = None,
+    repeat: Annotated[int, typer.Option(help="times each reader runs; the median counts")] = 7,
+) -> None:
+    """Cut stamps from a full-size brick: lensflow beside plain loops with other readers, and bytes over a network."""
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     with tempfile.TemporaryDirectory() as temporary:
-        root = arguments.folder or temporary
+        root = folder or temporary
         config = SyntheticConfig(n_bricks=1, brick_size_pix=3600, hosts_per_brick=HOSTS, bricks_without_g=0)
         table = FitsTable.read(synthetic.write_survey(root, config))
         targets = xr.Dataset({n: ("host", np.asarray(table[n]).astype(str if n in ("host_id", "brickname") else float))
                               for n in ("host_id", "ra_deg", "dec_deg", "brickname")})  # fmt: skip
-        compare(Layout(root), targets, arguments.repeat)
+        compare(Layout(root), targets, repeat)
         over_a_network(Layout(root), targets)
 
 
@@ -165,4 +165,4 @@ def check(ours: xr.Dataset, other: Stamps, name: str) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    typer.run(main)

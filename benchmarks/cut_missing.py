@@ -6,13 +6,14 @@ hosts by status, and fails unless every row is accounted for. One process, in th
 
 from __future__ import annotations
 
-import argparse
 import resource
 import tempfile
 import time
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
+import typer
 from astropy.table import Table, vstack
 from rich.console import Console
 
@@ -25,17 +26,14 @@ from lensflow.survey.synthetic import bricks as synthetic
 BRICKS = 500
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rows", type=int, default=200_000)
-    parser.add_argument("--stamp", type=int, default=16, help="stamp size in pixels")
-    arguments = parser.parse_args()
+def main(rows: int = 200_000, stamp: Annotated[int, typer.Option(help="stamp size in pixels")] = 16) -> None:
+    """A run of cut where nearly every brick is missing: 200,000 targets over 500 brick names, four of which exist."""
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         made = synthetic.write_survey(str(root / "survey"), SyntheticConfig(n_bricks=4, brick_size_pix=600))
-        table(Table.read(made), arguments.rows).write(root / "targets.fits")
+        table(Table.read(made), rows).write(root / "targets.fits")
         survey = {"root": str(root / "survey"), "targets": str(root / "targets.fits"), "failure_budget": 1.0,
-                  "stamp_size": arguments.stamp}  # fmt: skip
+                  "stamp_size": stamp}  # fmt: skip
         config = load_config({"out": str(root / "run"), "survey": survey})
         start, cpu = time.perf_counter(), time.process_time()
         out = cut_step(config)
@@ -43,10 +41,10 @@ def main() -> None:
         counts = receipts.total_counts(receipts.read_receipts(RunFolder.of(config).receipts("cutouts")).values())
     status = {k.removeprefix("status: "): n for k, n in counts.items() if k.startswith("status: ")}
     merged = int(out.attrs["n_duplicates"])
-    assert sum(status.values()) + merged == arguments.rows, (status, merged)
+    assert sum(status.values()) + merged == rows, (status, merged)
     rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     Console().print(
-        f"{arguments.rows:,} rows: {status}, {merged} merged; {seconds:.0f} s, {cpu:.0f} s of processor, {rss:.0f} MB; "
+        f"{rows:,} rows: {status}, {merged} merged; {seconds:.0f} s, {cpu:.0f} s of processor, {rss:.0f} MB; "
         f"files opened {counts.get('files: opened', 0)}"
     )
 
@@ -66,4 +64,4 @@ def table(there: Table, rows: int) -> Table:
 
 
 if __name__ == "__main__":
-    main()
+    typer.run(main)

@@ -10,7 +10,6 @@ machine weighs on all alike.
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 import time
@@ -20,6 +19,7 @@ from pathlib import Path
 os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"), "1")
 
 import numpy as np
+import typer
 import xarray as xr
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -103,18 +103,13 @@ def measure(calls: dict[str, Callable[[], object]], rounds: int) -> dict[str, np
     return {name: np.array(v) for name, v in seconds.items()}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--core", type=int, default=0)
-    options = parser.parse_args()
+def main(rounds: int = 15, core: int = 0) -> None:
+    """Price of a pair beside its rendering: noise, stamp, metrics, flags, part by part, on one pinned core."""
     if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, {options.core})
-    print(
-        f"{ROWS} rows, 3 bands, 64x64 pixels, one core; medians of {options.rounds} rounds; load {os.getloadavg()[0]}"
-    )
+        os.sched_setaffinity(0, {core})
+    print(f"{ROWS} rows, 3 bands, 64x64 pixels, one core; medians of {rounds} rounds; load {os.getloadavg()[0]}")
     for per_host in (7, 1):
-        seconds = measure(parts(*block(per_host)), options.rounds)
+        seconds = measure(parts(*block(per_host)), rounds)
         print(f"\n{per_host} rows a host: microseconds a row (median, shortest), over the rendering (median, shortest)")
         render_s = seconds["render"]
         for name, spent in seconds.items():
@@ -124,4 +119,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    typer.run(main)

@@ -9,7 +9,6 @@ printed, and ratios within each round, so that a busy machine weighs on all alik
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 import time
@@ -19,7 +18,10 @@ from pathlib import Path
 
 os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"), "1")
 
+from typing import Annotated
+
 import numpy as np
+import typer
 
 from lensflow.lensing import psf
 from lensflow.lensing.engine import light, pack, quadrature, shoot, spreading
@@ -251,14 +253,14 @@ def profile(manifest: Manifest, models: np.ndarray) -> None:
         print(f"  {name:40s} {1e6 * value_s:7.1f}")
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--core", type=int, default=0)
-    parser.add_argument("--figure", type=Path, help="draw error against speed into this file")
-    options = parser.parse_args()
+def main(
+    rounds: int = 7,
+    core: int = 0,
+    figure: Annotated[Path | None, typer.Option(help="draw error against speed into this file")] = None,
+) -> None:
+    """Speed and accuracy of the renderer beside those of other tools, on one pinned core, in one run."""
     if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, {options.core})
+        os.sched_setaffinity(0, {core})
     warnings.filterwarnings("ignore")
     manifest, models, truth = load()
     n = len(models)
@@ -284,7 +286,7 @@ def main() -> None:
     print(f"{n} rows, 3 bands, {SIZE}x{SIZE} pixels, one core{against}; load {os.getloadavg()[0]:.1f}")
     arcs = {name: tool(manifest, models, index) for name, (tool, index) in tools.items()}  # and compiles
     seconds: dict[str, list[float]] = {name: [] for name in tools}
-    for _ in range(options.rounds):
+    for _ in range(rounds):
         for name, (tool, index) in tools.items():
             repeats = 5 if name == "lensflow" else 1
             start = time.perf_counter()
@@ -301,12 +303,12 @@ def main() -> None:
             results[name] = speed, errors(arcs[name], truth[index])
             line += "  ".join(f"{e:8.1e}" for e in results[name][1].ravel())
         print(line)
-    if options.figure:
+    if figure:
         if not results:
             sys.exit(f"no figure: {TRUTH} is absent, so there are no errors to draw")
-        draw(options.figure, results)
+        draw(figure, results)
     profile(manifest, models)
 
 
 if __name__ == "__main__":
-    main()
+    typer.run(main)

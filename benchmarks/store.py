@@ -8,13 +8,14 @@ there. A raw pair is stamp and control as float32: 98,304 bytes for three bands 
 
 from __future__ import annotations
 
-import argparse
 import os
 import tempfile
 import time
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
+import typer
 import xarray as xr
 from numcodecs import Blosc
 from numcodecs import blosc as blosc_library
@@ -84,13 +85,11 @@ def measure(values: np.ndarray, codec: Blosc) -> tuple[float, float, float]:
     return sum(map(len, coded)) / n, encode / n * 1e6, decode / n * 1e6
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--run", help="folder of a lossless run")
-    given = parser.parse_args()
+def main(run: Annotated[str | None, typer.Option(help="folder of a lossless run")] = None) -> None:
+    """Codecs and rounding on real pairs: bytes per pair, and what writing and reading cost on one core."""
     blosc_library.set_nthreads(1)
     with tempfile.TemporaryDirectory() as scratch:
-        out = given.run or make_run(scratch)
+        out = run or make_run(scratch)
         pairs = open_pairs(f"{out}/pairs.zarr").isel(sample=slice(0, 256))
         seed = int(pairs.attrs.get("seed", 1))
         pairs = pairs[["stamp", "arc", "host_index", "row_id"]].load()
@@ -122,4 +121,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    typer.run(main)
