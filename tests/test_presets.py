@@ -12,7 +12,7 @@ SURVEY = {"root": "s", "targets": "t.csv"}
 
 
 def load(section, **settings):
-    trees = {"survey": dict(SURVEY), "plan": {}}
+    trees = {"survey": dict(SURVEY), "plan": {}, "splits": {}}
     trees[section] |= settings
     return load_config({"out": "runs/x", **trees})
 
@@ -39,6 +39,7 @@ def test_the_values_of_a_preset_written_out_draw_what_its_name_draws(name):
         ("plan", "colours", "uv_slop", "uv_slope"),
         ("survey", "selection", "v2_baseline_dr9", "v2_baseline_dr10"),
         ("survey", "mask_bits", "historic", "historic_r"),
+        ("splits", "rule", "xxhash", "xxhash64"),
     ],
 )
 def test_an_unknown_name_is_refused_with_the_nearest_and_all_others(section, key, value, nearest):

@@ -138,9 +138,20 @@ class MaskBits(Preset):
     bits: tuple[int, ...]
 
 
+class SplitRule(Preset):
+    """A plain hash of the sky cell, xxhash64 with a seed, modulo ``parts``, against the summed fractions of parts."""
+
+    FOLDER = "rule"
+    RULES = ("balanced",)
+
+    seed: int
+    parts: int
+
+
 KINDS: dict[str, type[Preset]] = {
     "plan.preset": Priors,
     "plan.colours": Colours,
     "survey.selection": Selection,
     "survey.mask_bits": MaskBits,
+    "splits.rule": SplitRule,
 }

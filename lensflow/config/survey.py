@@ -8,7 +8,7 @@ from pydantic import Field, field_validator, model_validator
 
 from lensflow.config.base import Fraction, Positive, Section
 from lensflow.config.layouts import pattern_problem
-from lensflow.config.presets import MaskBits, Selection
+from lensflow.config.presets import MaskBits, Selection, SplitRule
 
 # AB magnitude of one unit of the images, or the header card that holds it.
 ZeroPoint = float | str
@@ -173,10 +173,10 @@ class SplitsConfig(Section):
     """Train / val / test by sky cell."""
 
     fractions: tuple[Fraction, Fraction, Fraction] = Field((0.7, 0.15, 0.15), description="train, val, test")
-    rule: Literal["balanced", "xxhash64"] = Field(
+    rule: str = Field(
         "balanced",
-        description="balanced: cells are dealt so that host counts match the fractions; xxhash64: a plain hash of the "
-        "cell, as Spark's pmod(xxhash64(cell), 100), which misses the fractions where cells are uneven",
+        description="balanced: cells are dealt so that host counts match the fractions; a preset (below): the plain "
+        "hash of the cell, which misses the fractions where cells are uneven",
     )
     cells: Literal["sky", "region"] = Field(
         "sky", description="what is never divided: HEALPix cells, or the targets' column `region`"
@@ -185,6 +185,11 @@ class SplitsConfig(Section):
     guard_arcsec: float | None = Field(
         None, ge=0, description="least distance of hosts of different splits; default: a stamp's diagonal; 0: none"
     )
+
+    @field_validator("rule")
+    @classmethod
+    def _known_rule(cls, value: str) -> str:
+        return str(SplitRule.check(value))
 
     @model_validator(mode="after")
     def _sums_to_one(self) -> SplitsConfig:

@@ -18,12 +18,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from lensflow import rng, schema
 from lensflow.config import SplitsConfig
+from lensflow.config.presets import SplitRule
 from lensflow.errors import LensflowWarning, SplitError
 from lensflow.sky import close_pairs
 
 # Achieved shares may be off the requested ones by this much before a warning says so.
 SHARE_TOLERANCE = 0.02
-SPARK_SEED = 42
 # What an arc is made of, where its source is a Sersic profile.
 ARC = (
     *("theta_e_arcsec", "lens_q", "lens_phi_rad", "lens_gamma", "shear", "shear_phi_rad", "src_x_arcsec"),
@@ -83,19 +83,20 @@ def assign_splits(cells: ArrayLike, config: SplitsConfig, seed: int) -> NDArray[
     goes to the split that is the least filled for its share. So splits get rich and poor cells alike, and small
     cells at the end even out the sums.
 
-    xxhash64: ``pmod(xxhash64(cell), 100)`` below 70 is train, below 85 val (for shares 70/15/15), as Spark
-    computes it from a bigint. Cells hold very different numbers of hosts, so the shares of hosts are missed
-    (26/40/35 was seen where 70/15/15 was asked for): a warning says by how much.
+    A preset (xxhash64): ``pmod(xxhash64(cell), 100)`` below 70 is train, below 85 val (for shares 70/15/15), as Spark
+    computes it from a bigint. The shares of hosts are missed, and a warning says by how much.
 
     Returns
     -------
     ndarray of uint8, shape (n,): 0 train, 1 val, 2 test.
     """
     names, inverse, counts = np.unique(np.asarray(cells), return_inverse=True, return_counts=True)
-    if config.rule == "xxhash64":
-        percent = np.array([spark_xxhash64(int(c).to_bytes(8, "little", signed=True)) % 100 for c in names.tolist()])
-        edges = np.cumsum(config.fractions)[:2] * 100
-        split = np.searchsorted(edges, percent, side="right").astype(np.uint8)[inverse]
+    if config.rule != "balanced":
+        rule = SplitRule.named(config.rule)
+        content = (int(name).to_bytes(8, "little", signed=True) for name in names.tolist())
+        part = np.array([spark_xxhash64(c, rule.seed) % rule.parts for c in content])
+        edges = np.cumsum(config.fractions)[:2] * rule.parts
+        split = np.searchsorted(edges, part, side="right").astype(np.uint8)[inverse]
         _warn_if_off(split, config)
         return split
     tie = rng.uniform(seed, names.astype(np.uint64), "splits")[:, 0]
@@ -115,9 +116,9 @@ def _deal(counts: NDArray[np.int64], fractions: tuple[float, float, float]) -> N
     return out
 
 
-def spark_xxhash64(content: bytes) -> int:
-    """Spark SQL's ``xxhash64`` of one value (text as UTF-8, a bigint as 8 bytes): signed, seed 42."""
-    value = int(xxhash.xxh64_intdigest(content, seed=SPARK_SEED))
+def spark_xxhash64(content: bytes, seed: int = 42) -> int:
+    """Spark SQL's ``xxhash64`` of one value (text as UTF-8, a bigint as 8 bytes), signed."""
+    value = int(xxhash.xxh64_intdigest(content, seed=seed))
     return value - (1 << 64) if value >> 63 else value
 
 
@@ -126,7 +127,7 @@ def _warn_if_off(split: NDArray[np.uint8], config: SplitsConfig) -> None:
     if np.abs(share - config.fractions).max() > SHARE_TOLERANCE:
         got, asked = ("/".join(f"{100 * v:.0f}" for v in values) for values in (share, config.fractions))
         warnings.warn(
-            f"splits.rule xxhash64 gives {got} % of the hosts to train/val/test, {asked} was asked for. "
+            f"splits.rule {config.rule} gives {got} % of the hosts to train/val/test, {asked} was asked for. "
             "splits.rule: balanced meets the shares.",
             LensflowWarning,
             stacklevel=3,
