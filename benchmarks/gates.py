@@ -26,8 +26,7 @@ from lensflow.config import RunConfig
 from lensflow.measure.gate import FeatureBlock, LogisticRegression, Numbers
 from lensflow.measure.gate.crossfit import Linear
 from lensflow.measure.gate.machine import Machine, host_folds
-from lensflow.measure.pixels import Bits, Recompute, Summaries
-from lensflow.measure.pixels.origin import with_arc_steps
+from lensflow.measure.pixels import Bits, Block, Recompute, Settings, measure
 from lensflow.measure.pixels.rendering import SAMPLE, Rerendered
 from lensflow.measure.zoo.small_run import small_run
 from lensflow.run.measure import run_all_gates
@@ -83,20 +82,20 @@ def diagnostics_rows(table: Table, n_pairs: int, config: RunConfig) -> None:
     rows = int((~pairs["is_control"]).sum())
     # Without the sample of rows whose cost does not grow with the run.
     bare = replace(run.origin, last_key=0)
-    found = [Summaries.from_block(pairs, config.diagnostics, bare)]  # compiles
-    one = seconds(lambda: found.append(Summaries.from_block(pairs, config.diagnostics, bare)), 5)
+    found = [measure(Block(pairs, config.diagnostics, bare))]  # compiles
+    one = seconds(lambda: found.append(measure(Block(pairs, config.diagnostics, bare))), 5)
     table.add_row(f"diagnostics, pass over {rows} pairs in memory; one thread", f"{one:.2f}")
-    again = seconds(lambda: Recompute.from_block(pairs, run.origin), 5)
+    again = seconds(lambda: Recompute.from_block(Block(pairs, origin=run.origin)), 5)
     table.add_row("of which every stamp made again", f"{again:.2f}")
     table.add_row(f"the same for {n_pairs:,} pairs on two threads (scaled)", f"{one * n_pairs / rows / 2:.1f}")
     for what, work in (
-        ("arcs rendered again", lambda: Rerendered.from_block(with_arc_steps(pairs, run.origin), run.origin)),
-        ("signs and formats", lambda: Bits.from_block(pairs, run.origin)),
+        ("arcs rendered again", lambda: Rerendered.from_block(Block(pairs, origin=run.origin))),
+        ("signs and formats", lambda: Bits.from_block(Block(pairs, origin=run.origin))),
     ):
         work()
         cost = seconds(work, 3) * SAMPLE / rows / 2
         table.add_row(f"{what}, of {SAMPLE} rows whatever the run's size; two threads (scaled)", f"{cost:.2f}")
-    results = seconds(lambda: found[-1].results(config.diagnostics, 1, config.injection), 3)
+    results = seconds(lambda: found[-1].results(Settings(config.diagnostics, 1, config.injection)), 3)
     table.add_row("diagnostics, intervals, and what is made anew; once a run", f"{results:.2f}")
 
 

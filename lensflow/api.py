@@ -7,33 +7,21 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any, overload
 
-import numpy as np
 import xarray as xr
 
 from lensflow.cluster import connect, dashboard_link
 from lensflow.config import InjectionConfig, RunConfig, load_config
-from lensflow.errors import GateError, StoreError
-from lensflow.injection.core import Handling, handle_core, mask_batch, unmasked_arcs
+from lensflow.errors import GateError
+from lensflow.injection.core import Handling, handle_core, mask_batch
 from lensflow.manifest.build import build_manifest
 from lensflow.manifest.image_sources import bank_of
 from lensflow.manifest.source_bank import SourceBank
 from lensflow.measure.core.sweep import CoreRows, HandlingResult
 from lensflow.measure.core.tuning import measure_handlings
-from lensflow.measure.gate import FeatureBlock, GateResult, chosen_hosts, feature_block
 from lensflow.measure.gate.brightness import BrightnessBin
 from lensflow.measure.gate.brightness import gate_by_magnitude as _gate_by_magnitude
-from lensflow.measure.gate.mask_edge import MAX_PAIRS as MAX_MASKED
-from lensflow.measure.gate.mask_edge import Mask, mask_block, mask_edge_gate
-from lensflow.measure.gates import run_gates
-from lensflow.measure.metadata.hosts import Keep, first_of_class, unpaired_rows
-from lensflow.measure.metadata.splits import galaxies_once, unpaired_once
-from lensflow.measure.pixels import Origin, Summaries
-from lensflow.measure.pixels.rendering import last_key
-from lensflow.measure.scorer.gates import judge_scores, scored_hosts
-from lensflow.measure.scorer.scorer import ScoreBlock, as_scorer, score_block
 from lensflow.run import compare_step as compare_runs
 from lensflow.run import cut_step, make_run, open_run, rerender
 from lensflow.run import plan_step as plan
@@ -41,19 +29,16 @@ from lensflow.run import report_step as write_report
 from lensflow.run import tune_core_step as tune_core
 from lensflow.run import verify_step as verify
 from lensflow.run import zoo_step as zoo
-from lensflow.run.gate_rows import GateRows
 from lensflow.run.import_stamps import import_stamps
+from lensflow.run.judge_pairs import diagnose, findings, gate, score_pairs
+from lensflow.run.lazily import sum_of_chunks
 from lensflow.run.lazy import CHUNK
 from lensflow.run.lazy import inject as _inject
-from lensflow.run.score import with_split
-from lensflow.run.tree import sum_of_chunks
-from lensflow.run.twins import portraits_of_pairs, twins_of_pairs
 from lensflow.run.write_pairs import write as _write
 from lensflow.show import brightness, core_handling
 from lensflow.show.brightness import figure as brightness_figure
 from lensflow.show.core_handling import cost_curve as core_figure
 from lensflow.store.open import open_cutouts, open_manifest, open_pairs, with_host_ids
-from lensflow.store.resume import code_fingerprint
 from lensflow.survey.crop import crop
 from lensflow.survey.psf_audit import psf_audit
 from lensflow.targets.in_memory import Targets
@@ -71,6 +56,7 @@ __all__ = [
     "cut",
     "dashboard_link",
     "diagnose",
+    "findings",
     "gate",
     "gate_by_magnitude",
     "handle_core",
@@ -231,100 +217,6 @@ def write_pairs(first: xr.Dataset, second: Any, config: RunConfig | None = None,
     return _write(inject(first, second, config), config)
 
 
-def diagnose(pairs: xr.Dataset, config: RunConfig, cutouts: xr.Dataset | None = None) -> dict[str, xr.Dataset]:
-    """Compute the diagnostics of pairs, opened or lazy; :func:`lensflow.measure.pixels.findings` says what is amiss.
-
-    Parameters
-    ----------
-    pairs : Dataset
-        As :func:`open_pairs` or :func:`inject` gave them, or some of their rows.
-    config : RunConfig
-        Its ``diagnostics``; ``injection``, ``store`` and ``seed`` are those that the pairs were made with.
-    cutouts : Dataset, optional
-        The hosts that the pairs were made from. Every stamp is made again from them; without, none is.
-
-    Returns
-    -------
-    dict of Dataset
-        Name -> results with intervals.
-    """
-
-    origin = Origin(
-        None, config.injection, config.store, bank_of(config),
-        last_key(np.asarray(pairs["row_id"]), np.asarray(pairs["is_control"])),
-        pairs.attrs.get("pixel_code", code_fingerprint()) == code_fingerprint(),
-    )  # fmt: skip
-
-    def summarise(block: xr.Dataset) -> Summaries:
-        return Summaries.from_block(block, config.diagnostics, replace(origin, hosts=_hosts_of(block, cutouts)))
-
-    total = sum_of_chunks(pairs, summarise, Summaries.joined)
-    return total.results(config.diagnostics, config.seed, config.injection)
-
-
-def _hosts_of(block: xr.Dataset, cutouts: xr.Dataset | None) -> xr.Dataset | None:
-    """Hosts of a block's rows in memory; None without cutouts."""
-    if cutouts is None:
-        return None
-    index = np.unique(block["host_index"].values)
-    return cutouts.isel(host=index).assign_coords(host_index=("host", index)).load()
-
-
-def gate(pairs: xr.Dataset, config: RunConfig, cutouts: xr.Dataset | None = None) -> list[GateResult]:
-    """Ask whether given features alone tell stamps from controls: one result per gate of the config.
-
-    Hosts that show one galaxy (:mod:`lensflow.survey.twins`) count as one.
-
-    Parameters
-    ----------
-    pairs : Dataset
-        As :func:`open_pairs` or :func:`inject` gave them, or some of their rows.
-    config : RunConfig
-        Its ``gate`` and ``seed``; ``injection.core_mask_radius_pix`` says where a mask's edge is looked for.
-    cutouts : Dataset, optional
-        The hosts that the pairs were made from. Gates of the core are then also cut by the hosts' bad pixels and by
-        where their PSF sizes come from.
-
-    Returns
-    -------
-    list of GateResult
-        One per gate of the config, each with its verdict, area and interval.
-    """
-    if cutouts is not None:
-        row = pairs["host_index"].values
-        known = {k: cutouts[k].values[row] for k in ("bad_pixel_frac", "psf_source")}
-        pairs = pairs.assign({k: (("sample", *cutouts[k].dims[1:]), v) for k, v in known.items()})
-    mask = Mask(*config.injection.core_mask)
-    host, control = pairs["host_index"].values.astype(np.int64), pairs["is_control"].values.astype(bool)
-    hosts = chosen_hosts(host[~control], MAX_MASKED, config.seed)
-    keep = Keep.of(config.gate, host, control, config.seed)
-    if "host" in config.gate.unpaired_kinds:
-        pairs = pairs.assign(first_of_class=("sample", first_of_class(host, control)))
-
-    def masks(block: xr.Dataset) -> FeatureBlock:
-        some = np.isin(block["host_index"].values, hosts) & ~block["is_control"].values
-        block = block.isel(sample=np.flatnonzero(some)).compute()
-        return mask_block(block, unmasked_arcs(block, bank_of(config)), mask)
-
-    def rows(block: xr.Dataset) -> GateRows:
-        return GateRows(
-            feature_block(block, config.gate.every, config.gate.core_box_pix, mask.radius_pix),
-            unpaired_rows(block, config.gate, keep),
-            masks(block) if mask.radius_pix > 0 else None,
-            portraits_of_pairs(block),
-        )
-
-    found = sum_of_chunks(pairs, rows, GateRows.joined)
-    bands, edges = [str(b) for b in pairs["band"].values], config.diagnostics.theta_e_edges
-    twins = twins_of_pairs(pairs, found.portraits)
-    unpaired, block = unpaired_once(found.unpaired, twins), galaxies_once(found.features, twins)
-    out = run_gates(block, config.gate, bands, config.seed, edges, unpaired)
-    if found.masks is not None:
-        masked = galaxies_once(found.masks, twins)
-        out.append(mask_edge_gate(masked, mask, config.gate, bands, config.seed, edges))
-    return out
-
-
 def warm_up() -> None:
     """Compile every kernel now, into the cache beside the code: once per installation, half a minute.
 
@@ -358,8 +250,8 @@ def measure_core(pairs: xr.Dataset, config: RunConfig) -> tuple[HandlingResult, 
     tuple of HandlingResult
         Gates, light hidden by theta_E, testability, in the order of ``config.core.handlings``.
     """
-    rows = sum_of_chunks(pairs, lambda block: CoreRows.from_block(block.compute(), config), CoreRows.concat)
-    return measure_handlings(rows, config)
+    rows = sum_of_chunks(pairs, lambda block: CoreRows.from_block(block, config), CoreRows.concat)
+    return measure_handlings(rows.compute(), config)
 
 
 def core_settings(handling: str, config: RunConfig) -> dict[str, dict[str, Any]] | None:
@@ -444,42 +336,3 @@ def brightness_table(bins: Sequence[BrightnessBin]) -> str:
         Markdown, one row per bin.
     """
     return core_handling.markdown(brightness.table(bins))
-
-
-def score_pairs(pairs: xr.Dataset, scorer: Any, config: RunConfig, split: str | None = None) -> list[GateResult]:
-    """Judge a trained lens finder, or anything that scores images, on pairs; nothing is written.
-
-    Parameters
-    ----------
-    pairs : Dataset
-        Opened or lazy; rows of other splits are left out.
-    scorer : callable, or a scikit-learn estimator
-        Images (n, band, y, x), float32 in nMgy/pixel, to n scores; see
-        :func:`lensflow.measure.scorer.scorer.as_scorer`.
-    config : RunConfig
-        Its section ``scorer``.
-    split : {"train", "val", "test"}, optional
-        Replaces ``config.scorer.split``. The test split must have been opened with ``unseal_test``.
-
-    Returns
-    -------
-    list of GateResult
-        ``synthetic_auroc`` and ``core_drop``.
-
-    Raises
-    ------
-    GateError
-        If the scorer fails, or does not return one number per image.
-    StoreError
-        If the test split is asked for and sealed.
-    """
-    config = with_split(config, split)
-    if config.scorer.split == "test" and pairs.attrs.get("n_sealed"):
-        raise StoreError("the test split is sealed: open it with open_pairs(..., split='test', unseal_test='why')")
-    injected, index = ~pairs["is_control"].values, pairs["host_index"].values
-    hosts = scored_hosts(index[injected], pairs["split"].values[injected], config.scorer, config.seed)
-    name, radius = getattr(scorer, "__name__", type(scorer).__name__), config.scorer.core_radius_pix
-    call = as_scorer(scorer, name)
-    wanted = pairs.isel(sample=np.flatnonzero(np.isin(index, hosts)))
-    block = sum_of_chunks(wanted, lambda block: score_block(block, call, radius), ScoreBlock.concat)
-    return judge_scores(block, config.scorer, name, config.seed, config.diagnostics.theta_e_edges)

@@ -95,12 +95,13 @@ def inject(config: ConfigPath, out: Out = None, workers: Workers = None, force: 
 def diagnose(config: ConfigPath, out: Out = None, workers: Workers = None) -> None:
     """Measure the pairs, and say which of the numbers are not what they should be."""
     from lensflow.run import diagnose_step
+    from lensflow.run.kinds import kinds_of
     from lensflow.show.terminal import print_diagnostics
 
     loaded = load(config, out, workers)
     with session(loaded) as progress:
         results = diagnose_step(loaded, progress)
-    print_diagnostics(console, results)
+    print_diagnostics(console, results, kinds_of(loaded))
 
 
 @commands.command(epilog=example("gate workflows/configs/dr9_brick.yaml"))

@@ -18,6 +18,11 @@ class DiagnosticsConfig(Section):
     theta_e_edges: tuple[float, ...] = Field((0.0, 0.75, 1.0, 1.5, 2.0, 5.0), description="strata, arcsec")
     n_rings: int = Field(30, ge=5, description="1-pixel rings of the radial profile")
     bootstrap: int = Field(400, ge=50, description="host-bootstrap draws for intervals")
+    also: tuple[str, ...] = Field(
+        (),
+        description="further measurements (package.module:NAME) with their judges, importable here and on the workers: "
+        "computed in the same pass and shown with the others; an alarm of one fails the check `diagnostics`",
+    )
 
     @field_validator("theta_e_edges")
     @classmethod

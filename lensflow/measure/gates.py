@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+import xarray as xr
+
 from lensflow.config import DiagnosticsConfig, GateConfig
 from lensflow.config.checks import UNPAIRED
 from lensflow.errors import GateError
@@ -72,3 +75,29 @@ def run_gate(
             raise GateError(f"gate {name}: no {look.kind} rows of the dataset (MetadataRows) to look at")
         return metadata_gate(unpaired[look.kind], look, config, [band_names[b] for b in look.bands], seed)
     return pixel_gate(block, look, config, band_names, seed, edges)
+
+
+def as_dataset(results: Sequence[GateResult]) -> xr.Dataset:
+    """Put verdicts of gates side by side.
+
+    Returns
+    -------
+    Dataset, dim gate
+        ``auc``, ``auc_low``, ``auc_high`` (NaN of a check without a fit), ``verdict``, ``reason``, ``n_rows``,
+        ``n_hosts``.
+    """
+    verdicts = [str(g.verdict) for g in results]
+    columns = {
+        "auc": ("1", "area under the ROC curve of stamps against controls", [g.area.value for g in results]),
+        "auc_low": ("1", "lower end of its 95 % interval over hosts", [g.area.low for g in results]),
+        "auc_high": ("1", "upper end of its 95 % interval over hosts", [g.area.high for g in results]),
+        "verdict": ("", "PASS, FAIL, EXPLAINED, INCONCLUSIVE, NOT_TESTABLE or ERROR", verdicts),
+        "reason": ("", "why", [g.reason for g in results]),
+        "n_rows": ("1", "injection rows", [g.n_rows for g in results]),
+        "n_hosts": ("1", "their hosts", [g.n_hosts for g in results]),
+    }  # fmt: skip
+    data = {
+        k: ("gate", np.asarray(v, dtype=float) if k.startswith("auc") else np.asarray(v), {"units": u, "long_name": t})
+        for k, (u, t, v) in columns.items()
+    }
+    return xr.Dataset(data, coords={"gate": [g.name for g in results]})

@@ -1,66 +1,101 @@
-"""What measurements take from pairs, block by block, and how the blocks are joined."""
+"""What the gates take from pairs, block by block, of a stored run and of pairs in a notebook alike."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from lensflow.measure.gate import FeatureBlock
-from lensflow.measure.metadata.arcs import ArcImages
-from lensflow.measure.metadata.hosts import join_unpaired
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from lensflow.config import RunConfig
+from lensflow.injection.core import unmasked_arcs
+from lensflow.manifest.image_sources import bank_of
+from lensflow.measure.gate import FeatureBlock, chosen_hosts, feature_block
+from lensflow.measure.gate.mask_edge import MAX_PAIRS as MAX_MASKED
+from lensflow.measure.gate.mask_edge import Mask, mask_block
+from lensflow.measure.measurement import Measured
+from lensflow.measure.metadata.hosts import Keep, unpaired_rows
 from lensflow.measure.metadata.rows import MetadataRows
-from lensflow.measure.pixels import Summaries
+from lensflow.measure.metadata.splits import galaxies_once, unpaired_once
 from lensflow.survey.portraits import Portraits
+from lensflow.survey.twins import Twins
+
+FEATURES, MASKS, PORTRAITS, ARCS = "features", "masks", "portraits", "arcs"
 
 
 @dataclass(frozen=True, eq=False)
 class GateRows:
-    """Rows as the gates look at them.
+    """Rows that the gates of a config will look at, chosen before any pixel is read: no more need be kept.
 
     Attributes
     ----------
-    features : FeatureBlock
-        Of the hosts that the gates use.
-    unpaired : mapping of MetadataRows
-        By kind: of the hosts that a gate fits, and sums over all rows.
-    masks : FeatureBlock or None
-        With and without the arcs' mask; None where there is none.
-    portraits : Portraits
-        Of all hosts.
-    arcs : ArcImages or None
-        Of the sample of rows that is rendered again; None where the priors are not checked.
+    config : RunConfig
+    gate_hosts, mask_hosts : ndarray of int64
+        Hosts whose rows are kept for the gates, and for the gate of the mask's edge (none without a mask).
+    keep : Keep
+        Hosts whose rows of both classes are kept for gates that do not pair them.
     """
 
-    features: FeatureBlock
-    unpaired: Mapping[str, MetadataRows]
-    masks: FeatureBlock | None
-    portraits: Portraits
-    arcs: ArcImages | None = None
+    config: RunConfig
+    gate_hosts: NDArray[np.int64]
+    mask_hosts: NDArray[np.int64]
+    keep: Keep
 
-    @staticmethod
-    def joined(parts: Sequence[GateRows]) -> GateRows:
-        """Rows of all blocks, in their order."""
-        masks = [p.masks for p in parts if p.masks is not None]
-        arcs = [p.arcs for p in parts if p.arcs is not None]
-        return GateRows(
-            FeatureBlock.concat(p.features for p in parts),
-            join_unpaired(p.unpaired for p in parts),
-            FeatureBlock.concat(masks) if masks else None,
-            Portraits.concat(p.portraits for p in parts),
-            ArcImages.concat(arcs) if arcs else None,
+    @classmethod
+    def of(cls, config: RunConfig, host_index: NDArray[Any], is_control: NDArray[Any]) -> GateRows:
+        """Choose from the hosts and classes of all rows, shape (n,)."""
+        host, control = host_index.astype(np.int64), is_control.astype(bool)
+        of_mask = host[~control] if config.injection.core_mask_radius_pix > 0 else host[:0]
+        return cls(
+            config,
+            chosen_hosts(host[~control], config.gate.max_pairs, config.seed),
+            chosen_hosts(of_mask, MAX_MASKED, config.seed),
+            Keep.of(config.gate, host, control, config.seed),
         )
+
+    @property
+    def mask(self) -> Mask:
+        """The mask that the settings put on the arcs' cores; radius 0 for none."""
+        return Mask(*self.config.injection.core_mask)
+
+    def of_block(self, pairs: xr.Dataset, portraits: Portraits) -> Measured:
+        """Take from one block, in memory.
+
+        Parameters
+        ----------
+        pairs : Dataset
+            With ``first_of_class`` where a host's rows may lie in several blocks.
+        portraits : Portraits
+            Of its hosts.
+        """
+        gate, host = self.config.gate, pairs["host_index"].values
+        some = pairs.isel(sample=np.flatnonzero(np.isin(host, self.gate_hosts)))
+        out: dict[str, Any] = {
+            FEATURES: feature_block(some, gate.every, gate.core_box_pix, self.mask.radius_pix),
+            PORTRAITS: portraits,
+            **unpaired_rows(pairs, gate, self.keep),
+        }
+        if self.mask.radius_pix > 0:
+            # With the mask and without: these rows are rendered again.
+            masked = np.isin(host, self.mask_hosts) & ~pairs["is_control"].values
+            of_mask = pairs.isel(sample=np.flatnonzero(masked))
+            out[MASKS] = mask_block(of_mask, unmasked_arcs(of_mask, bank_of(self.config)), self.mask)
+        return Measured(out)
 
 
 @dataclass(frozen=True, eq=False)
-class Measured:
-    """What one reading of pairs gives diagnostics and gates; None for what was not asked for."""
+class GateInput:
+    """What the gates fit: every galaxy once, however many hosts show it."""
 
-    summaries: Summaries | None
-    rows: GateRows | None
+    features: FeatureBlock
+    unpaired: dict[str, MetadataRows]
+    masks: FeatureBlock | None
 
-    @staticmethod
-    def joined(parts: Sequence[Measured]) -> Measured:
-        """Join the blocks of a run, in their order."""
-        summaries = [p.summaries for p in parts if p.summaries is not None]
-        rows = [p.rows for p in parts if p.rows is not None]
-        return Measured(Summaries.joined(summaries) if summaries else None, GateRows.joined(rows) if rows else None)
+    @classmethod
+    def of(cls, measured: Measured, twins: Twins) -> GateInput:
+        """From what all blocks gave, and the hosts that show the same pixels."""
+        unpaired = {k: v for k, v in measured.items() if isinstance(v, MetadataRows)}
+        masks = galaxies_once(measured[MASKS], twins) if MASKS in measured else None
+        return cls(galaxies_once(measured[FEATURES], twins), unpaired_once(unpaired, twins), masks)

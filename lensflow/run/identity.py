@@ -10,6 +10,7 @@ from typing import Any
 
 from lensflow.config import RunConfig, fingerprint
 from lensflow.errors import StaleStoreError, StoreError
+from lensflow.run.kinds import code_of_added
 from lensflow.run.plan_size import EXTENDABLE, extends, is_larger
 from lensflow.store import objects, paths, resume
 from lensflow.store.results import read_results
@@ -180,7 +181,8 @@ def pairs_content(config: RunConfig) -> str:
 
 def stored_key(config: RunConfig, stage: str, content: str) -> str:
     """Key that stored ``diagnostics`` or ``gates`` carry if they belong to these settings and pixels."""
-    return fingerprint(config.settings_of(stage), content)
+    added = code_of_added(config) if stage in ("diagnostics", "gates") else {}
+    return fingerprint(config.settings_of(stage), content, *([added] if added else []))
 
 
 def refuse_other_results(config: RunConfig) -> None:

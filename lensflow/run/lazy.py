@@ -94,6 +94,28 @@ class Origin:
 origins: WeakValueDictionary[str, Origin] = WeakValueDictionary()
 
 
+def rendered(pairs: xr.Dataset) -> tuple[da.Array, tuple[str, ...]] | None:
+    """Chunks of lazy pairs, each a dict of all their arrays, and the variables of the pairs that are untouched ones.
+
+    None of pairs that :func:`inject` did not give, or of some of their rows.
+    """
+    names = {v.name: str(getattr(pairs[v.name].data, "name", "")) for v in LAZY if v.name in pairs}
+    for variable, name in names.items():
+        origin = origins.get(name.rpartition("-")[2])
+        if origin is not None and name == origin.name(variable):
+            data = pairs[variable].data
+            whole = da.Array(data.dask, origin.name("inject"), (data.chunks[0],), dtype=object)
+            return whole, tuple(v for v, n in names.items() if n == origin.name(v))
+    return None
+
+
+def cutouts_of(pairs: xr.Dataset) -> xr.Dataset | None:
+    """The cutouts that the untouched controls of lazy pairs come from; None of other pairs."""
+    name = str(getattr(pairs["ctrl"].data, "name", ""))
+    origin = origins.get(name.rpartition("-")[2])
+    return origin.cutouts if origin is not None and name == origin.name("ctrl") else None
+
+
 def _names(cutouts: xr.Dataset) -> np.ndarray | None:
     return np.asarray(cutouts["host_id"].values) if "host_id" in cutouts.variables else None
 

@@ -21,6 +21,7 @@ from lensflow.run.execute import Progress, active_client, peak_rss_mb, silent
 from lensflow.run.identity import refuse_other_run
 from lensflow.run.inject import inject_step
 from lensflow.run.inputs import read_inputs
+from lensflow.run.kinds import kinds_of
 from lensflow.run.measure import measure_step
 from lensflow.run.plan import plan_step
 from lensflow.run.report import report_if_stale
@@ -81,6 +82,7 @@ def make_run(config: RunConfig, progress: Progress = silent) -> RunResults:
     LensflowError
         Of the step that could not go on; what is finished is kept and the same call continues.
     """
+    kinds_of(config)  # a measurement that cannot be imported is told now, not after hours of work
     refuse_other_run(config)
     read_inputs(config)
     with hold(RunFolder.of(config).root):

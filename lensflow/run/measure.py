@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,24 +15,22 @@ from threadpoolctl import threadpool_limits
 from lensflow import schema
 from lensflow.config import RunConfig
 from lensflow.config.checks import MASK_EDGE
-from lensflow.injection.core import unmasked_arcs
 from lensflow.injection.inject import rows_of_hosts
 from lensflow.manifest.image_sources import bank_of
-from lensflow.measure.gate import FeatureBlock, GateResult, chosen_hosts, feature_block
-from lensflow.measure.gate.mask_edge import MAX_PAIRS as MAX_MASKED
-from lensflow.measure.gate.mask_edge import Mask, mask_block, mask_edge_gate
+from lensflow.measure.gate import GateResult
+from lensflow.measure.gate.mask_edge import Mask, mask_edge_gate
 from lensflow.measure.gates import run_gate
+from lensflow.measure.measurement import Measured
 from lensflow.measure.metadata.arcs import ArcImages
 from lensflow.measure.metadata.checks import run_checks
-from lensflow.measure.metadata.hosts import Keep, continued, first_of_class, unpaired_rows
-from lensflow.measure.metadata.rows import MetadataRows
-from lensflow.measure.metadata.splits import galaxies_once, unpaired_once
-from lensflow.measure.pixels import Origin, Summaries
+from lensflow.measure.metadata.hosts import continued, first_of_class
+from lensflow.measure.pixels import Block, Origin, measure
 from lensflow.measure.pixels.rendering import last_key
 from lensflow.run.execute import Progress, reduce_tasks, silent
-from lensflow.run.gate_rows import GateRows, Measured
+from lensflow.run.gate_rows import ARCS, PORTRAITS, GateInput, GateRows
 from lensflow.run.identity import keep_config, pairs_content, stored_key
 from lensflow.run.inject import hosts_of
+from lensflow.run.kinds import kinds_of, settings_of
 from lensflow.run.priors import priors_of
 from lensflow.run.sources import stamp_diagonal_arcsec
 from lensflow.run.twins import portraits_of, rows_of_splits, twins_of
@@ -85,24 +84,20 @@ def measure_step(
     diagnostics = diagnostics or (want_features and bool(config.gate.checks))
     take = diagnostics and not again
     found = current_results(folder.diagnostics, stored_key(config, "diagnostics", content)) if take else None
-    want_summaries = diagnostics and found is None
-    if want_summaries or want_features:
+    want_diagnostics = diagnostics and found is None
+    if want_diagnostics or want_features:
         regions = stored_regions(folder.pairs, "pairs")
-        task = _MeasureTask(config, regions, want_summaries, want_features)
+        kinds, task = kinds_of(config), _MeasureTask(config, regions, want_diagnostics, want_features)
         measured = reduce_tasks(task, [r.index for r in regions], Measured.joined, "measure", progress)
-        if want_summaries:
-            results = measured.summaries.results(config.diagnostics, config.seed, config.injection)
-            found = codec.encode(results)
+        if want_diagnostics:
+            found = codec.encode(measured.only(k.name for k in kinds).results(settings_of(config)))
             if keep:
                 keep_results(folder.diagnostics, stored_key(config, "diagnostics", content), found)
         if want_features:
-            rows = measured.rows
-            twins = twins_of(config, rows.portraits)
-            block, unpaired = galaxies_once(rows.features, twins), unpaired_once(rows.unpaired, twins)
-            masks = None if rows.masks is None else galaxies_once(rows.masks, twins)
+            twins = twins_of(config, measured[PORTRAITS])
             judged = [
-                *run_all_gates(block, config, progress, unpaired, masks),
-                *_checks(config, found, twins, rows.arcs),
+                *run_all_gates(GateInput.of(measured, twins), config, progress),
+                *_checks(config, found, twins, measured[ARCS]),
             ]
             gated = [g.to_dict() for g in judged]
             if keep:
@@ -115,25 +110,19 @@ def measure_step(
     )
 
 
-def run_all_gates(
-    block: FeatureBlock,
-    config: RunConfig,
-    progress: Progress = silent,
-    unpaired: Any = None,
-    masks: FeatureBlock | None = None,
-) -> list[GateResult]:
+def run_all_gates(rows: GateInput, config: RunConfig, progress: Progress = silent) -> list[GateResult]:
     """Run the gates side by side here: their rows are here, and the solver releases the GIL."""
     edges, done = config.diagnostics.theta_e_edges, 0
-    names = (*config.gate.every, *((MASK_EDGE,) if masks is not None else ()))
+    names = (*config.gate.every, *((MASK_EDGE,) if rows.masks is not None else ()))
     progress("gate", 0, len(names))
 
     def one(name: str) -> GateResult:
         nonlocal done
-        if name == MASK_EDGE and masks is not None:
+        if name == MASK_EDGE and rows.masks is not None:
             mask = Mask(*config.injection.core_mask)
-            result = mask_edge_gate(masks, mask, config.gate, config.bands, config.seed, edges)
+            result = mask_edge_gate(rows.masks, mask, config.gate, config.bands, config.seed, edges)
         else:
-            result = run_gate(block, name, config.gate, config.bands, config.seed, edges, unpaired)
+            result = run_gate(rows.features, name, config.gate, config.bands, config.seed, edges, rows.unpaired)
         done += 1
         progress("gate", done, len(names))
         return result
@@ -154,63 +143,39 @@ def _checks(config: RunConfig, diagnostics: Any, twins: Twins, arcs: ArcImages) 
     scale = float(read_attrs(folder.cutouts, "cutouts")["pixel_scale_arcsec"])
     apart = max(config.splits.guard_arcsec or 0.0, stamp_diagonal_arcsec(config, scale))
     priors = priors_of(config, arcs) if "priors" in config.gate.checks else []
-    return run_checks(config.gate.checks, results, hosts, rows, apart, priors, twins, same_image)
+    return run_checks(config.gate.checks, results, hosts, rows, apart, priors, twins, same_image, kinds_of(config))
 
 
 class _MeasureTask:
     """Read one region of pairs and reduce it to what diagnostics and gates need of it."""
 
-    def __init__(self, config: RunConfig, regions: Regions, summaries: bool, features: bool):
-        self.config, self.regions, self.summaries, self.features = config, regions, summaries, features
-        self.mask = Mask(*config.injection.core_mask)
-        self.masked = features and self.mask.radius_pix > 0
-        self.origin = origin_of(config)
-        if features:
-            self._choose_hosts()
-
-    def _choose_hosts(self) -> None:
-        """Hosts that the gates will use: the same whatever the region, so no more need be kept."""
-        gate, seed = self.config.gate, self.config.seed
-        head = read_head(RunFolder.of(self.config).manifest, "manifest", names=("host_index", "is_control"))
-        host, control = head["host_index"].values.astype(np.int64), head["is_control"].values
-        self.gate_hosts = chosen_hosts(host[~control], gate.max_pairs, seed)
-        if self.masked:
-            self.mask_hosts = chosen_hosts(host[~control], MAX_MASKED, seed)
-        if gate.unpaired_kinds:
-            self.keep, self.continued = Keep.of(gate, host, control, seed), continued(host, control, self.regions.rows)
+    def __init__(self, config: RunConfig, regions: Regions, diagnostics: bool, gates: bool):
+        self.config, self.regions, self.diagnostics = config, regions, diagnostics
+        self.origin, self.folder = origin_of(config), str(Path.cwd())
+        self.gate_rows: GateRows | None = None
+        if gates:
+            head = read_head(RunFolder.of(config).manifest, "manifest", names=("host_index", "is_control"))
+            host, control = head["host_index"].values.astype(np.int64), head["is_control"].values
+            self.gate_rows = GateRows.of(config, host, control)
+            self.continued = continued(host, control, regions.rows)
 
     def __call__(self, index: int) -> Measured:
         pairs, origin = region_block(self.config, self.origin, self.regions[index])
-        return Measured(
-            Summaries.from_block(pairs, self.config.diagnostics, origin) if self.summaries else None,
-            self._rows(index, pairs, origin) if self.features else None,
-        )
+        out = Measured({})
+        if self.diagnostics:
+            out |= measure(Block(pairs, self.config.diagnostics, origin), kinds_of(self.config, self.folder))
+        if self.gate_rows is not None:
+            pairs = with_conditions(self._with_first_of_class(index, pairs), origin)
+            out |= self.gate_rows.of_block(pairs, portraits_of(origin, pairs))
+            out |= Measured({ARCS: ArcImages.from_block(pairs, origin.last_key)})
+        return out
 
-    def _rows(self, index: int, pairs: xr.Dataset, origin: Origin) -> GateRows:
-        return GateRows(
-            self._features(with_conditions(pairs, origin)),
-            self._unpaired(index, pairs) if self.config.gate.unpaired_kinds else {},
-            self._masks(pairs) if self.masked else None,
-            portraits_of(origin, pairs),
-            ArcImages.from_block(pairs, origin.last_key),
-        )
-
-    def _features(self, pairs: xr.Dataset) -> FeatureBlock:
-        gate, some = self.config.gate, np.isin(pairs["host_index"].values, self.gate_hosts)
-        return feature_block(pairs.isel(sample=some), gate.every, gate.core_box_pix, self.mask.radius_pix)
-
-    def _unpaired(self, index: int, pairs: xr.Dataset) -> dict[str, MetadataRows]:
-        """Of all rows: control rows may have hosts of their own, and exact balance is counted over every row."""
+    def _with_first_of_class(self, index: int, pairs: xr.Dataset) -> xr.Dataset:
+        """Rows that are the first of their host and class in the whole run: a host may lie in two regions."""
         host, control = pairs["host_index"].values.astype(np.int64), pairs["is_control"].values
         before = self.continued[self.continued[:, 0] == index, 1]
         first = first_of_class(host, control) & ~np.isin(2 * host + control, before)
-        return unpaired_rows(pairs.assign(first_of_class=("sample", first)), self.config.gate, self.keep)
-
-    def _masks(self, pairs: xr.Dataset) -> FeatureBlock:
-        """With the mask and without: those rows are rendered again."""
-        some = np.isin(pairs["host_index"].values, self.mask_hosts) & ~pairs["is_control"].values
-        pairs = pairs.isel(sample=np.flatnonzero(some))
-        return mask_block(pairs, unmasked_arcs(pairs, bank_of(self.config)), self.mask)
+        return pairs.assign(first_of_class=("sample", first))
 
 
 def origin_of(config: RunConfig) -> Origin:

@@ -10,6 +10,7 @@ from lensflow.measure.gate import GateResult
 from lensflow.run.execute import Progress, silent
 from lensflow.run.finished import shown_in_report
 from lensflow.run.identity import pairs_content, refuse_other_results, stored_key
+from lensflow.run.kinds import kinds_of
 from lensflow.run.score import stored_scorers
 from lensflow.run.zoo import zoo_key
 from lensflow.show.collect import Places, collect
@@ -56,7 +57,7 @@ def report_step(config: RunConfig, progress: Progress = silent) -> str:
         zoo=folder.zoo,
     )
     made_from = _made_from(config)
-    record = collect(config, places, {**result_keys(config), "zoo": zoo_key()}, _scorers(config))
+    record = collect(config, places, {**result_keys(config), "zoo": zoo_key()}, _scorers(config), kinds_of(config))
     progress("report", 1, 2)
     page = write_page(record, folder.report)
     paths.write_json(_note(folder), made_from)

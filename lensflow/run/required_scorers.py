@@ -9,8 +9,8 @@ from lensflow.config import RunConfig
 from lensflow.measure.gate import GateResult
 from lensflow.measure.scorer.gates import AUROC, CORE_DROP
 from lensflow.run.execute import Progress, silent
+from lensflow.run.importable import source_of
 from lensflow.run.score import judged, results_of, score_step
-from lensflow.run.scorer_source import scorer_source
 
 
 def required_gates(config: RunConfig) -> tuple[str, ...]:
@@ -39,7 +39,7 @@ def score_required(config: RunConfig, progress: Progress = silent, *, keep: bool
             found = score_step(config, scorer, progress, again=True)
         else:
             here = str(Path.cwd())
-            found = judged(config, scorer, here, scorer_source(scorer, here), None, progress)
+            found = judged(config, scorer, here, source_of(scorer, here), None, progress)
         out += [replace(g, name=scorer_gate(g.name, scorer)) for g in found]
     return out
 

@@ -17,7 +17,7 @@ from lensflow.measure.scorer.gates import judge_scores, scored_hosts
 from lensflow.measure.scorer.scorer import ScoreBlock, as_scorer, score_block
 from lensflow.run.execute import Progress, reduce_tasks, silent
 from lensflow.run.identity import pairs_content, stored_key
-from lensflow.run.scorer_source import load_scorer, scorer_source
+from lensflow.run.importable import load, source_of
 from lensflow.store import paths, sealing
 from lensflow.store.open import read_head, read_pairs_block, stored_regions
 from lensflow.store.regions import Regions
@@ -72,8 +72,8 @@ def score_step(
             "the opening is logged beside the store."
         )
     here = str(Path.cwd())
-    as_scorer(load_scorer(scorer, here), scorer)  # refused before any work, and before the test split is opened
-    source = scorer_source(scorer, here)
+    as_scorer(load(scorer, here), scorer)  # refused before any work, and before the test split is opened
+    source = source_of(scorer, here)
     url, key = results_of(config, scorer), stored_key(config, "scorer", pairs_content(config))
     stored = None if again or source is None else current_results(url, key)
     if stored is not None and stored["source"] == source:
@@ -161,5 +161,5 @@ class _ScoreTask:
         run = RunFolder.of(self.config)
         pairs = read_pairs_block(run.pairs, run.manifest, run.cutouts, self.regions[index])
         pairs = pairs.isel(sample=np.isin(pairs["host_index"].values, self.hosts))
-        scorer = as_scorer(load_scorer(self.scorer, self.folder), self.scorer)
+        scorer = as_scorer(load(self.scorer, self.folder), self.scorer)
         return score_block(pairs, scorer, self.config.scorer.core_radius_pix)

@@ -2,15 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Sequence
-from typing import Any, Generic, TypeVar
-
-import dask
-import numpy as np
-import xarray as xr
-
-from lensflow.errors import StoreError
+from collections.abc import Callable
+from typing import Generic, TypeVar
 
 T = TypeVar("T")
 # Values that are joined at a time: few, so that few are held at a time.
@@ -68,18 +61,3 @@ class Tree(Generic[T]):
     def waiting(self) -> list[T]:
         """Values that wait for their neighbours."""
         return [value for parts in self._parts.values() for value in parts.values()]
-
-
-def sum_of_chunks(pairs: xr.Dataset, reduce: Callable[[xr.Dataset], Any], join: Callable[[list[Any]], Any]) -> Any:
-    """Reduce every chunk along sample where it lies and add up on the way: one task a chunk, no pixels gathered."""
-    for name in ("stamp", "ctrl", "arc"):
-        if name not in pairs:
-            raise StoreError(f"pairs have no {name!r}: open them with open_pairs, or make them with inject")
-    chunks: Sequence[int] = pairs.chunksizes.get("sample", (pairs.sizes["sample"],))
-    edges = np.concatenate([[0], np.cumsum(chunks)])
-    # The tree of a stored run's regions: the same rounding in every run.
-    tree = Tree(len(chunks), dask.delayed(join))
-    each = dask.delayed(lambda part: reduce(part))
-    for k, (a, b) in enumerate(itertools.pairwise(edges)):
-        tree.add(k, each(pairs.isel(sample=slice(a, b))))
-    return dask.compute(tree.root)[0]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
@@ -9,6 +11,7 @@ from numpy.typing import NDArray
 from lensflow.config import RunConfig
 from lensflow.manifest.image_sources import bank_of
 from lensflow.measure.pixels import Origin
+from lensflow.run.lazy import cutouts_of
 from lensflow.store.open import open_manifest, read_attrs, read_head, read_host_block
 from lensflow.store.run_folder import RunFolder
 from lensflow.survey.portraits import Images, Portraits
@@ -55,15 +58,44 @@ def portraits_of_pairs(block: xr.Dataset) -> Portraits:
     return Portraits.of_images(host, some["ctrl"].values, good)
 
 
-def twins_of_pairs(pairs: xr.Dataset, portraits: Portraits) -> Twins:
-    """Find the hosts of pairs whose controls show the same pixels."""
-    host, first = np.unique(pairs["host_index"].values, return_index=True)
+@dataclass(frozen=True, eq=False)
+class Controls:
+    """Where the controls of pairs are read, one a host.
 
-    def read(hosts: NDArray[np.int64]) -> tuple[Images, NDArray[np.bool_]]:
-        image = pairs["ctrl"].isel(sample=first[np.searchsorted(host, hosts)]).values
-        return image, np.isfinite(image)
+    Attributes
+    ----------
+    host, first : ndarray of int, shape (h,)
+        Hosts, sorted, and the first row of each.
+    ctrl : DataArray
+    cutouts : Dataset or None
+        Hosts of untouched lazy pairs: else whole chunks would be rendered for a few of their controls.
+    """
 
-    return find_twins(portraits, read, pairs.sizes["x"])
+    host: NDArray[np.int64]
+    first: NDArray[np.int64]
+    ctrl: xr.DataArray
+    cutouts: xr.Dataset | None
+
+    @classmethod
+    def of(cls, pairs: xr.Dataset) -> Controls:
+        """Those of pairs, opened or lazy."""
+        host, first = np.unique(pairs["host_index"].values, return_index=True)
+        cutouts = cutouts_of(pairs)
+        ctrl = pairs["ctrl"].reset_coords(drop=True)
+        return cls(host, first, ctrl, None if cutouts is None else cutouts[["image", "invvar"]])
+
+    def twins(self, portraits: Portraits) -> Twins:
+        """Find the hosts whose controls show the same pixels."""
+        return find_twins(portraits, self._read, self.ctrl.sizes["x"])
+
+    def _read(self, hosts: NDArray[np.int64]) -> tuple[Images, NDArray[np.bool_]]:
+        # In this thread: where this runs in a task, another scheduler would wait for the worker that it runs on.
+        if self.cutouts is not None:
+            some = self.cutouts.isel(host=hosts).compute(scheduler="synchronous")
+            return some["image"].values, some["invvar"].values > 0
+        image = self.ctrl.isel(sample=self.first[np.searchsorted(self.host, hosts)])
+        values = image.compute(scheduler="synchronous").values
+        return values, np.isfinite(values)
 
 
 def rows_of_splits(config: RunConfig) -> tuple[xr.Dataset, dict[str, str]]:

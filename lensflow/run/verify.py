@@ -11,7 +11,7 @@ from lensflow.config import RunConfig
 from lensflow.errors import ConfigError, DamagedStoreError, ManifestError, StoreError
 from lensflow.injection.quality import bands_without_psf
 from lensflow.manifest.check import check_declared
-from lensflow.measure.pixels.origin import with_arc_steps
+from lensflow.measure.pixels import Block
 from lensflow.measure.pixels.rendering import Rerendered
 from lensflow.run.execute import Progress, run_tasks, silent
 from lensflow.run.measure import origin_of, region_block
@@ -136,7 +136,7 @@ class RenderTask:
         """Compare region ``index``; the row that is furthest off."""
         folder = RunFolder.of(self.config)
         pairs, origin = region_block(self.config, self.origin, self.regions[index])
-        found = Rerendered.from_block(with_arc_steps(pairs, origin), origin)
+        found = Rerendered.from_block(Block(pairs, origin=origin))
         if not (worst := found.worst() or found.why):
             return None
         return Damage("pairs", index, "arc", folder.pairs, worst)

@@ -12,6 +12,7 @@ import xarray as xr
 from lensflow.config import RunConfig
 from lensflow.measure.core.tuning import CoreTuning
 from lensflow.measure.gate import GateResult
+from lensflow.measure.pixels import KINDS, Finding, Kind
 from lensflow.show.gallery import Example, choose_rows, example, telling_rows, worst_rows
 from lensflow.show.kept import read_kept
 from lensflow.store import paths, receipts
@@ -60,6 +61,8 @@ class RunRecord:
     zoo : DataArray or None
         Alarms by fault and diagnostic, as :func:`lensflow.measure.zoo.faults.matrix`; None where the installed code has
         not made it.
+    kinds : tuple of Kind
+        What made the diagnostics, with the judge of each.
     notes : tuple of str
         What is missing, why, and the command that makes it.
     """
@@ -81,6 +84,7 @@ class RunRecord:
     scorers: tuple[GateResult, ...] = ()
     zoo: xr.DataArray | None = None
     telling: Mapping[str, tuple[Example, ...]] = field(default_factory=dict)
+    kinds: tuple[Kind[Finding], ...] = KINDS
 
     @property
     def bands(self) -> tuple[str, ...]:
@@ -103,6 +107,7 @@ def collect(
     places: Places,
     keys: Mapping[str, str] | None = None,
     scorers: Sequence[GateResult] = (),
+    kinds: tuple[Kind[Finding], ...] = KINDS,
 ) -> RunRecord:
     """Read what a run left behind.
 
@@ -114,6 +119,9 @@ def collect(
         Stage (``diagnostics``, ``gates``, ``core``, ``zoo``) -> the key that its stored results must carry; results
         under another key belong to other pixels or settings and are left out, with a note. Without an entry any key
         will do.
+    scorers : sequence of GateResult, optional
+    kinds : tuple of Kind, optional
+        What made the diagnostics.
 
     Raises
     ------
@@ -174,6 +182,7 @@ def collect(
         core=_core(places.core, keys.get("core"), notes),
         scorers=tuple(scorers),
         telling=telling,
+        kinds=kinds,
         notes=tuple(notes),
     )
 

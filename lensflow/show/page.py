@@ -14,7 +14,7 @@ from markupsafe import Markup
 
 from lensflow.measure.gate import GateResult, Verdict
 from lensflow.measure.metadata.checks import findings_of
-from lensflow.measure.pixels import Finding, Status, findings
+from lensflow.measure.pixels import DIAGNOSTICS, Finding, Kind, Status, findings
 from lensflow.measure.zoo import faults as zoo
 from lensflow.show import (
     core_handling,
@@ -29,6 +29,7 @@ from lensflow.show import (
 )
 from lensflow.show.collect import RunRecord
 from lensflow.show.figures import VERDICT_COLOURS, VERDICT_SIGNS, Picture
+from lensflow.show.from_dataset import from_dataset
 from lensflow.show.gallery import Example
 from lensflow.show.numbers import count, fixed, interval, number, seconds, share
 from lensflow.show.table import Table
@@ -171,7 +172,7 @@ def _content(record: RunRecord) -> dict[str, Any]:
         "strata_table": tables_pixels.strata(strata) if strata else None,
         "brighter_table": tables_pixels.brighter(strata) if strata else None,
         "control_table": tables_gates.gate_controls(record.gates) if any(g.controls for g in record.gates) else None,
-        **_findings(diagnostics),
+        **_findings(diagnostics, record.kinds),
         "scorer_table": tables_gates.scorers(record.scorers) if record.scorers else None,
         "zoo_figure": None if record.zoo is None else figures_findings.zoo(record.zoo),
         "shortcomings": [] if record.zoo is None else zoo.shortcomings(record.zoo),
@@ -196,9 +197,9 @@ def _content(record: RunRecord) -> dict[str, Any]:
     }
 
 
-def _findings(diagnostics: Mapping[str, xr.Dataset]) -> dict[str, Any]:
+def _findings(diagnostics: Mapping[str, xr.Dataset], kinds: Sequence[Kind[Finding]]) -> dict[str, Any]:
     """What the diagnostics say: how many of what, the table of all, and one for each that makes a table."""
-    found: list[Finding] = findings(diagnostics)
+    found: list[Finding] = findings(diagnostics, kinds)
     makers = {
         "psf": tables_pixels.psf, "alignment": tables_pixels.alignment, "deflection": tables_pixels.deflection,
         "core_pixels": lambda ds: tables_pixels.core_pixels(ds, diagnostics.get("alignment")),
@@ -208,7 +209,10 @@ def _findings(diagnostics: Mapping[str, xr.Dataset]) -> dict[str, Any]:
         "findings_table": tables_gates.findings(found) if found else None,
         "n_findings": {str(s): sum(f.status is s for f in found) for s in Status},
         "alarms": [f for f in found if f.status is Status.ALARM],
-        "finding_tables": [make(diagnostics[k]) for k, make in makers.items() if k in diagnostics],
+        "finding_tables": [
+            *(make(diagnostics[k]) for k, make in makers.items() if k in diagnostics),
+            *(table for k, ds in diagnostics.items() if k not in DIAGNOSTICS for table in from_dataset(ds)),
+        ],
     }
 
 

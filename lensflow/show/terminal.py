@@ -17,7 +17,7 @@ from lensflow.config import EstimateConfig
 from lensflow.manifest.estimate import PlanCost
 from lensflow.manifest.hosts import PlanSize
 from lensflow.measure.gate import GateResult
-from lensflow.measure.pixels import Status, findings
+from lensflow.measure.pixels import KINDS, Finding, Kind, Status, findings
 from lensflow.measure.scorer.gates import AUROC, CORE_DROP
 from lensflow.measure.zoo.faults import shortcomings
 from lensflow.show import tables, tables_gates, tables_pixels
@@ -159,11 +159,13 @@ def print_gates(console: Console, gates: Sequence[GateResult]) -> None:
         _hang(console, f"{g.name}: {g.reason}")
 
 
-def print_diagnostics(console: Console, results: Mapping[str, xr.Dataset]) -> None:
+def print_diagnostics(
+    console: Console, results: Mapping[str, xr.Dataset], kinds: Sequence[Kind[Finding]] = KINDS
+) -> None:
     """Print the theta_E strata, and the worst place of each comparison beside what is expected."""
     if "stratified" in results:
         console.print(tables_pixels.strata(results["stratified"]))
-    found = findings(results)
+    found = findings(results, kinds)
     console.print(tables_gates.findings(found))
     for f in found:
         if f.status is not Status.OK:

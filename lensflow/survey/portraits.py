@@ -86,6 +86,9 @@ class Portraits:
         rings, depth = (np.concatenate(v) for v in zip(*(_rings(image[p], good[p]) for p in parts), strict=True))
         return cls.concat([cls(np.asarray(host, np.int64), sketch, rings, depth)])
 
+    def __add__(self, other: Portraits) -> Portraits:
+        return self.concat([self, other])
+
     @staticmethod
     def concat(parts: Iterable[Portraits]) -> Portraits:
         """Join portraits; a host of several blocks stands once."""

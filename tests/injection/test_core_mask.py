@@ -15,7 +15,7 @@ from lensflow.injection.core import Handling, handle_core, unmasked_arcs
 from lensflow.injection.inject import rows_of_hosts
 from lensflow.injection.metrics import invariant_failures
 from lensflow.manifest.build import build_manifest
-from lensflow.measure.pixels import Origin, Status, Summaries, findings
+from lensflow.measure.pixels import Block, Origin, Settings, Status, findings, measure
 from lensflow.measure.zoo.small_run import small_run
 from tests.factories import make_config, make_cutouts
 
@@ -114,13 +114,13 @@ def test_diagnostics_call_a_masked_run_sound_and_notice_a_mask_that_nobody_decla
     masked = run.config.model_copy(update={"injection": MASKS[method]})
     pairs = type(run)(run.hosts, run.manifest, masked).pairs()
     config = DiagnosticsConfig(bootstrap=100)
-    summaries = Summaries.from_block(pairs, config, Origin(run.hosts, MASKS[method]))
-    declared = findings(summaries.results(config, 1, MASKS[method]))
+    summaries = measure(Block(pairs, config, Origin(run.hosts, MASKS[method])))
+    declared = findings(summaries.results(Settings(config, 1, MASKS[method])))
     # An edge is finer than the PSF; the gate of mask edges says whether it shows.
     assert {(f.diagnostic, f.status) for f in declared if f.status is not Status.OK} == {
         ("sharpness", Status.NOT_TESTED)
     }
-    undeclared = findings(summaries.results(config, 1, InjectionConfig()))
+    undeclared = findings(summaries.results(Settings(config, 1, InjectionConfig())))
     assert {f.diagnostic for f in undeclared if f.status is Status.ALARM} - {"sharpness"} == {"rendering"}
 
 

@@ -13,7 +13,7 @@ from lensflow.injection.metrics import invariant_failures
 from lensflow.injection.quality import MAX_NODATA_FLUX
 from lensflow.lensing.render import render
 from lensflow.manifest.build import build_manifest
-from lensflow.measure.pixels import Status, Summaries, findings
+from lensflow.measure.pixels import Block, Settings, Status, findings, measure
 from tests.factories import BANDS, make_config, make_cutouts
 
 HOLE = (slice(30, 36), slice(36, 42))
@@ -124,7 +124,7 @@ def test_light_in_a_hole_breaks_an_invariant(hosts, manifest, block):
 
 def diagnosed(pairs):
     config = DiagnosticsConfig(bootstrap=50)
-    return {f.check: f for f in findings(Summaries.from_block(pairs.compute(), config).results(config, 1))}
+    return {f.check: f for f in findings(measure(Block(pairs.compute(), config)).results(Settings(config, 1)))}
 
 
 def unmasked(manifest):

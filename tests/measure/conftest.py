@@ -3,7 +3,7 @@
 import pytest
 
 from lensflow.config import DiagnosticsConfig
-from lensflow.measure.pixels import Summaries
+from lensflow.measure.pixels import Block, Settings, measure
 from lensflow.measure.zoo.small_run import small_run
 
 CONFIG = DiagnosticsConfig(bootstrap=100)
@@ -21,4 +21,4 @@ def pairs(run):
 
 @pytest.fixture(scope="session")
 def results(run, pairs):
-    return Summaries.from_block(pairs, CONFIG, run.origin).results(CONFIG, 1, run.injection)
+    return measure(Block(pairs, CONFIG, run.origin)).results(Settings(CONFIG, 1, run.injection))

@@ -55,7 +55,7 @@ def test_pairs_measured_lazily_agree_with_the_store(config, gates):
 def test_gates_that_are_not_told_of_the_mask_are_refused(config):
     unaware = make_config(config.out, **{**SETTINGS, "injection": {}})
     with pytest.raises(GateError, match="masked at r < 4 pixels"):
-        lf.gate(lf.open_pairs(config.out), unaware)
+        lf.gate(lf.open_pairs(config.out), unaware).compute()
     with pytest.raises(GateError, match="masked at r < 4 pixels"):
         lf.measure_core(lf.open_pairs(config.out), unaware)
     with pytest.raises(GateError, match="masked already"):

@@ -12,7 +12,7 @@ from lensflow import run as steps
 from lensflow import schema
 from lensflow.errors import ConfigError, GateError, StoreError
 from lensflow.measure.gate import Verdict
-from lensflow.run.scorer_source import load_scorer, scorer_source
+from lensflow.run.importable import load, source_of
 from lensflow.store import paths
 from lensflow.store.run_folder import RunFolder
 from lensflow.store.sealing import read_test_accesses
@@ -110,7 +110,7 @@ def test_changed_weights_or_text_are_scored_anew_and_a_scorer_without_fingerprin
     assert worked("core") and not worked("core")
     Path(f"{models}.py").write_text(MODULE.format(weight=1) + "# another text\n")
     assert worked("core") and not worked("core")
-    assert scorer_source(f"{models}:stubborn", ".") is None
+    assert source_of(f"{models}:stubborn", ".") is None
     assert worked("stubborn") and worked("stubborn")
 
 
@@ -162,7 +162,7 @@ def test_stored_scorers_are_those_of_these_pairs_and_settings(config, models):
 def test_lazy_and_opened_pairs_give_the_numbers_of_the_store(config):
     folder = RunFolder.of(config)
     stored = steps.score_step(config, BLUE_RING)
-    scorer = load_scorer(BLUE_RING, ".")
+    scorer = load(BLUE_RING, ".")
     lazy = lf.inject(lf.open_cutouts(folder.cutouts), lf.open_manifest(folder.manifest), config, chunk=7)
     for pairs in (lf.open_pairs(folder.pairs), lazy):
         auroc, drop = lf.score_pairs(pairs, scorer, config)

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from lensflow.config import DiagnosticsConfig
 from lensflow.measure.gate import GateResult, Verdict
-from lensflow.measure.pixels import DIAGNOSTICS, Status, Summaries, findings
+from lensflow.measure.pixels import DIAGNOSTICS, ONE_PASS, Block, Settings, Status, findings, measure
 from lensflow.measure.zoo import faults as zoo
 from lensflow.show import figures_findings, tables_gates, tables_pixels
 from lensflow.show.from_dataset import from_dataset
@@ -21,7 +21,7 @@ CONFIG = DiagnosticsConfig(bootstrap=60)
 
 @pytest.fixture(scope="module")
 def results():
-    return Summaries.from_block(pairs_block(pedestal=0.01), CONFIG).one_pass(CONFIG, 1)
+    return measure(Block(pairs_block(pedestal=0.01), CONFIG), ONE_PASS).results(Settings(CONFIG, 1))
 
 
 def test_every_finding_has_a_line_and_alarms_are_loud(results):

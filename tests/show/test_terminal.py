@@ -11,7 +11,7 @@ from rich.console import Console
 from lensflow.config import DiagnosticsConfig
 from lensflow.measure.core.sweep import HandlingResult
 from lensflow.measure.gate import Verdict
-from lensflow.measure.pixels import Summaries
+from lensflow.measure.pixels import ONE_PASS, Block, Settings, measure
 from lensflow.measure.zoo.leaks.base import ELSEWHERE, OWN
 from lensflow.measure.zoo.leaks.judge import TREES, Reading
 from lensflow.measure.zoo.leaks.suite import Row
@@ -82,7 +82,7 @@ def test_a_comparison_fits_the_terminal_and_clips_no_name():
 
 def test_diagnostics_fit_the_terminal():
     config = DiagnosticsConfig(bootstrap=60)
-    text = printed(80, print_diagnostics, Summaries.from_block(pairs_block(), config).one_pass(config, 1))
+    text = printed(80, print_diagnostics, measure(Block(pairs_block(), config), ONE_PASS).results(Settings(config, 1)))
     assert "…" not in text and max(map(len, text.splitlines())) <= 80
     assert all(word in text for word in ("profile", " ok ", "not tested", "leakage", "Too narrow for: 95 %"))
 

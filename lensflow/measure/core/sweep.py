@@ -83,6 +83,9 @@ class CoreRows:
                 edges[how.pixels] = mask_block(alone, pairs["arc"].values, _mask(how, config))
         return cls(features, removed, edges)
 
+    def __add__(self, other: CoreRows) -> CoreRows:
+        return self.concat([self, other])
+
     @classmethod
     def concat(cls, parts: Iterable[CoreRows]) -> CoreRows:
         """Join blocks of the same handlings."""

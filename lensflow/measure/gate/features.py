@@ -85,6 +85,9 @@ class FeatureBlock:
         conditions = {k: v[rows] for k, v in self.conditions.items()}
         return FeatureBlock({k: v.take(rows) for k, v in self.numbers.items()}, **columns, conditions=conditions)
 
+    def __add__(self, other: FeatureBlock) -> FeatureBlock:
+        return self.concat([self, other])
+
     @staticmethod
     def concat(blocks: Iterable[FeatureBlock]) -> FeatureBlock:
         """Join blocks of the same features; the order does not matter to the gates."""

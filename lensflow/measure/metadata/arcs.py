@@ -79,6 +79,9 @@ class ArcImages:
         row_id = column(pairs, "row_id")[rows].astype(np.uint64)
         return cls(row_id, host, np.where(lit, bits, np.uint64(0)), _made_of(pairs, rows), image)
 
+    def __add__(self, other: ArcImages) -> ArcImages:
+        return self.concat([self, other])
+
     @staticmethod
     def concat(parts: Iterable[ArcImages]) -> ArcImages:
         """Join the rows of several blocks."""

@@ -17,10 +17,10 @@ from lensflow.measure.metadata.arcs import SAME_ARC
 from lensflow.measure.metadata.priors import LEVEL as LEVEL_OF_PRIORS
 from lensflow.measure.metadata.priors import SMALL_CORRELATION, SMALL_SHARE
 from lensflow.measure.metadata.splits import judge_splits
-from lensflow.measure.pixels import Finding, Status, findings
+from lensflow.measure.pixels import DIAGNOSTICS, KINDS, Finding, Kind, Status, findings
 from lensflow.measure.pixels.balance_judge import KS_P
 from lensflow.measure.pixels.exchange import EXCHANGES, LEAST_HOSTS, LEVEL
-from lensflow.measure.pixels.findings import (
+from lensflow.measure.pixels.judges import (
     LEAST_OVER_HOST,
     LEAST_PEAK_SNR,
     LEAST_SEEN_SHARE,
@@ -43,6 +43,7 @@ def run_checks(
     priors: Sequence[Finding] = (),
     twins: Twins | None = None,
     same_image: Mapping[str, str] | None = None,
+    kinds: Sequence[Kind[Finding]] = KINDS,
 ) -> list[GateResult]:
     """Judge a run by its diagnostics and by its tables.
 
@@ -63,6 +64,8 @@ def run_checks(
         Hosts that show the same pixels, for the check ``splits``.
     same_image : mapping, optional
         Name of a source to the first name of the same image, for the check ``splits``.
+    kinds : sequence of Kind, optional
+        What made the results, with the judge of each.
 
     Returns
     -------
@@ -75,7 +78,7 @@ def run_checks(
     GateError
         If a name is unknown.
     """
-    found = findings(results)
+    found, added = findings(results, kinds), [k.name for k in kinds if k.name not in DIAGNOSTICS]
     balance = [f for f in found if f.diagnostic == "balance"]
     light = [f for f in found if f.check == LOCALISATION]
     seen = [f for f in found if f.diagnostic == "visibility"]
@@ -91,6 +94,8 @@ def run_checks(
         if name not in GATE_CHECKS:
             raise GateError(f"no check {name!r}, only {', '.join(GATE_CHECKS)}")
         recipe = {"check": GATE_CHECKS[name], **_limits(name, guard_arcsec)}
+        if name == "diagnostics" and added:
+            recipe["also"] = added
         n_rows, n_hosts = manifest.sizes["sample"], hosts.sizes["host"]
         gate = GateResult(name, recipe, fingerprint(recipe), np.nan, Verdict.ERROR, "not run", n_rows, n_hosts)
         if name == "splits":

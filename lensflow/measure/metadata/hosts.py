@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -83,12 +83,6 @@ def unpaired_rows(pairs: xr.Dataset, config: GateConfig, keep: Keep | None = Non
     """Rows of both classes for the gates of a config that do not compare a stamp with its own control, by kind."""
     made = {"metadata": MetadataRows.from_block, "host": host_rows}
     return {kind: made[kind](pairs, keep.hosts[kind] if keep else None) for kind in config.unpaired_kinds}
-
-
-def join_unpaired(parts: Iterable[Mapping[str, MetadataRows]]) -> dict[str, MetadataRows]:
-    """Join those of several blocks."""
-    every = list(parts)
-    return {kind: MetadataRows.concat(p[kind] for p in every) for kind in (every[0] if every else {})}
 
 
 def host_rows(pairs: xr.Dataset, kept: NDArray[np.int64] | None = None) -> MetadataRows:

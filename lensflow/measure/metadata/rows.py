@@ -81,6 +81,9 @@ class MetadataRows:
             return self.shares
         return Shares.of(self.columns, self.values, self.host_index, self.is_control, self.split, self.count)
 
+    def __add__(self, other: MetadataRows) -> MetadataRows:
+        return self.concat([self, other])
+
     @staticmethod
     def concat(blocks: Iterable[MetadataRows]) -> MetadataRows:
         """Join blocks of the same columns; the order does not matter."""

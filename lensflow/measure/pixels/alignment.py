@@ -11,8 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 
-from lensflow.config import DiagnosticsConfig
-from lensflow.measure.pixels.differences import INJECTED_SHIFT_PIX, Differences
+from lensflow.measure.measurement import Settings
+from lensflow.measure.pixels.block import Block
+from lensflow.measure.pixels.differences import INJECTED_SHIFT_PIX
 from lensflow.measure.pixels.pixel_sums import (
     CORE,
     CORE_DOWN,
@@ -49,13 +50,9 @@ class Alignment:
     hosts: HostSums
 
     @classmethod
-    def from_block(cls, pairs: xr.Dataset, config: DiagnosticsConfig) -> Alignment:
+    def from_block(cls, block: Block) -> Alignment:
         """Summarise one block of pairs."""
-        return cls.from_differences(Differences.from_block(pairs, config))
-
-    @classmethod
-    def from_differences(cls, d: Differences) -> Alignment:
-        """Summarise a block whose sums are already there."""
+        d = block.differences
         n, n_bands = d.covered.shape
         found, wanted = (_light_radius(v) for v in (d.difference.sum(axis=1), (d.difference - d.residual).sum(axis=1)))
         known = np.isfinite(found) & np.isfinite(wanted)
@@ -76,11 +73,14 @@ class Alignment:
         same_layout(self.bands, other.bands)
         return Alignment(self.bands, self.hosts + other.hosts)
 
-    def result(self, config: DiagnosticsConfig, seed: int) -> xr.Dataset:
+    def result(self, settings: Settings) -> xr.Dataset:
         """Shifts with 95 % intervals over hosts, the shift found where one was put in, and localisation."""
         n_bands = len(self.bands)
         n_hosts = self.hosts.n_hosts
-        total, drawn = self.hosts.total, self.hosts.replicates(config.bootstrap, seed, "diagnostics.alignment")
+        total, drawn = (
+            self.hosts.total,
+            self.hosts.replicates(settings.bootstrap, settings.seed, "diagnostics.alignment"),
+        )
 
         def of_shift(values: Floats) -> Floats:
             return values[..., : n_bands * N_SHIFT].reshape(*values.shape[:-1], n_bands, N_SHIFT)

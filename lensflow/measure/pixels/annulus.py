@@ -8,8 +8,8 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from lensflow.config import DiagnosticsConfig
-from lensflow.measure.pixels.differences import Differences
+from lensflow.measure.measurement import Settings
+from lensflow.measure.pixels.block import Block
 from lensflow.measure.pixels.pixel_sums import TOUCHED
 from lensflow.stats.estimate import with_interval
 from lensflow.stats.hostsums import (
@@ -41,13 +41,9 @@ class Annulus:
     n_touched: NDArray[np.int64]  # (band,): rows with a changed pixel where there is no arc
 
     @classmethod
-    def from_block(cls, pairs: xr.Dataset, config: DiagnosticsConfig) -> Annulus:
+    def from_block(cls, block: Block) -> Annulus:
         """Summarise one block of pairs."""
-        return cls.from_differences(Differences.from_block(pairs, config))
-
-    @classmethod
-    def from_differences(cls, d: Differences) -> Annulus:
-        """Summarise a block whose ring sums are already there."""
+        d = block.differences
         pixels = d.pixels[:, None, :] * d.covered[..., None]
         sums = [part(v) for part in (d.outside, d.inside) for v in (d.difference, d.residual, pixels)]
         rows = np.stack(sums, axis=-1)
@@ -77,12 +73,14 @@ class Annulus:
             self.n_touched + other.n_touched,
         )
 
-    def result(self, config: DiagnosticsConfig, seed: int) -> xr.Dataset:
+    def result(self, settings: Settings) -> xr.Dataset:
         """Means, 95 % intervals over hosts and the smallest pedestal that would have been seen, per band."""
         n_bands = len(self.bands)
         n_hosts = self.hosts.n_hosts
         total = self.hosts.total.reshape(n_bands, _SUMS)
-        drawn = self.hosts.replicates(config.bootstrap, seed, "diagnostics.annulus").reshape(-1, n_bands, _SUMS)
+        drawn = self.hosts.replicates(settings.bootstrap, settings.seed, "diagnostics.annulus").reshape(
+            -1, n_bands, _SUMS
+        )
         per_pixel = "nMgy/pixel"
         out = {}
         for place, region in enumerate(("annulus", "core")):

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from scipy.stats import kstwobign
 
 from lensflow import geometry, rng
-from lensflow.config import DiagnosticsConfig
+from lensflow.measure.measurement import Settings
+from lensflow.measure.pixels.block import Block
 from lensflow.measure.pixels.differences import regions
 from lensflow.measure.pixels.exchange import EXCHANGES, LEAST_HOSTS, LEVEL, chance_limits
 from lensflow.measure.pixels.host_shapes import SHAPES, host_shapes
@@ -54,8 +55,9 @@ class Balance:
     marks: Marks = field(default_factory=Marks.none)
 
     @classmethod
-    def from_block(cls, pairs: xr.Dataset, config: DiagnosticsConfig) -> Balance:
+    def from_block(cls, block: Block) -> Balance:
         """Summarise one block of pairs: both classes."""
+        pairs = block.pairs
         names, values = _columns(pairs)
         control = column(pairs, "is_control").astype(bool)
         split = column(pairs, "split").astype(np.int64)
@@ -81,11 +83,11 @@ class Balance:
         )
         return Balance(self.columns, self.hosts + other.hosts, *_smallest(*kept), self.marks + other.marks)
 
-    def result(self, config: DiagnosticsConfig, seed: int) -> xr.Dataset:
+    def result(self, settings: Settings) -> xr.Dataset:
         """Standardised differences with intervals over hosts, missing values, and distances of distributions."""
         shape = (len(SPLITS), 2, len(self.columns), _SUMS)
         total = self.hosts.total.reshape(shape)
-        drawn = self.hosts.replicates(config.bootstrap, seed, "diagnostics.balance").reshape(-1, *shape)
+        drawn = self.hosts.replicates(settings.bootstrap, settings.seed, "diagnostics.balance").reshape(-1, *shape)
         total, drawn = (np.concatenate([v.sum(axis=-4, keepdims=True), v], axis=-4) for v in (total, drawn))
         by_split = self.hosts.present.reshape(-1, len(SPLITS), 2)
         every = np.concatenate([by_split.any(axis=1, keepdims=True), by_split], axis=1)
@@ -95,7 +97,9 @@ class Balance:
         # So many hosts of each class that are wholly apart are so by chance with p = 1.6e-4 (2 / C(16, 8)).
         tested = fewest >= LEAST_HOSTS
         gap_low, gap_high = interval(_missing_apart(drawn), fewest[:, None])
-        limits = chance_limits(self.hosts.sums.reshape(-1, *shape), tested, seed, "diagnostics.balance.exchange")
+        limits = chance_limits(
+            self.hosts.sums.reshape(-1, *shape), tested, settings.seed, "diagnostics.balance.exchange"
+        )
         distance, p = zip(*(self._ks(k) for k in range(len(self.columns))), strict=True)
         dims = ["place", "column"]
         out = {

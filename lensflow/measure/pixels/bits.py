@@ -21,6 +21,7 @@ import xarray as xr
 from numpy.typing import NDArray
 from scipy import special
 
+from lensflow.measure.measurement import Settings
 from lensflow.measure.pixels import bits_rounded
 from lensflow.measure.pixels.bits_formats import FORMATS, LEAST_PIXELS, formats_of
 from lensflow.measure.pixels.bits_pixels import (
@@ -30,7 +31,7 @@ from lensflow.measure.pixels.bits_pixels import (
     PIXELS,
     bits_pixels,
 )
-from lensflow.measure.pixels.origin import Origin
+from lensflow.measure.pixels.block import Block
 from lensflow.measure.pixels.specimens import injections
 from lensflow.stats.hostsums import column, named, same_layout
 
@@ -90,10 +91,10 @@ class Bits:
     n_lines: NDArray[np.int64]
 
     @classmethod
-    def from_block(cls, pairs: xr.Dataset, origin: Origin | None = None) -> Bits:
+    def from_block(cls, block: Block) -> Bits:
         """Look at the chosen rows of one block."""
-        rows, _ = injections(pairs, origin.last_key if origin else None)
-        bands, size = tuple(str(b) for b in pairs["band"].values), pairs.sizes["x"]
+        pairs, bands, size = block.pairs, block.bands, block.stamp_size
+        rows, _ = injections(pairs, block.last_key)
         total = cls._none(bands, size)
         for start in range(0, rows.size, _ROWS_AT_ONCE):
             total = total + _look(pairs, rows[start : start + _ROWS_AT_ONCE], cls._none(bands, size))
@@ -130,7 +131,7 @@ class Bits:
             self.n_lines + other.n_lines,
         )
 
-    def result(self) -> xr.Dataset:
+    def result(self, settings: Settings | None = None) -> xr.Dataset:
         """Chances that fair coins give what was found, and rows of another format."""
         band = list(self.bands)
         of_contrasts = _two_sided(self.contrasts[..., 0], self.contrasts[..., 1])

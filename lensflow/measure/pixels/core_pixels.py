@@ -13,8 +13,8 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from lensflow.config import DiagnosticsConfig
-from lensflow.measure.pixels.differences import Differences
+from lensflow.measure.measurement import Settings
+from lensflow.measure.pixels.block import Block
 from lensflow.stats.estimate import with_interval
 from lensflow.stats.hostsums import HostSums, flat_rows, interval, named, ratio, same_layout
 
@@ -28,13 +28,9 @@ class CorePixels:
     n_rows: NDArray[np.int64]
 
     @classmethod
-    def from_block(cls, pairs: xr.Dataset, config: DiagnosticsConfig) -> CorePixels:
+    def from_block(cls, block: Block) -> CorePixels:
         """Summarise one block of pairs."""
-        return cls.from_differences(Differences.from_block(pairs, config))
-
-    @classmethod
-    def from_differences(cls, d: Differences) -> CorePixels:
-        """Summarise a block whose pixels have been read."""
+        d = block.differences
         rows = np.concatenate([flat_rows(d.middle), d.covered.astype(np.float64)], axis=1)
         hosts = HostSums.from_rows(d.host_index, rows, d.covered)
         return cls(d.bands, hosts, d.covered.sum(axis=0, dtype=np.int64))
@@ -43,10 +39,10 @@ class CorePixels:
         same_layout(self.bands, other.bands)
         return CorePixels(self.bands, self.hosts + other.hosts, self.n_rows + other.n_rows)
 
-    def result(self, config: DiagnosticsConfig, seed: int) -> xr.Dataset:
+    def result(self, settings: Settings) -> xr.Dataset:
         """Means with 95 % intervals over hosts."""
         n_bands = len(self.bands)
-        drawn = self.hosts.replicates(config.bootstrap, seed, "diagnostics.core_pixels")
+        drawn = self.hosts.replicates(settings.bootstrap, settings.seed, "diagnostics.core_pixels")
 
         def means(values: NDArray[np.float64]) -> NDArray[np.float64]:
             sums = values[..., :-n_bands].reshape(*values.shape[:-1], 2, n_bands, 3, 3)

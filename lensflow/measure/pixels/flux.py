@@ -9,8 +9,9 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from lensflow.config import DiagnosticsConfig
 from lensflow.injection.metrics import all_on_stamp
+from lensflow.measure.measurement import Settings
+from lensflow.measure.pixels.block import Block
 from lensflow.measure.pixels.differences import Differences
 from lensflow.stats.estimate import with_interval
 from lensflow.stats.hostsums import Floats, HostSums, column, flat_rows, interval, named, ratio, same_layout
@@ -36,13 +37,9 @@ class Flux:
     n_not_positive: NDArray[np.int64]  # (band,): rows whose added flux is not positive, left out of the lines
 
     @classmethod
-    def from_block(cls, pairs: xr.Dataset, config: DiagnosticsConfig) -> Flux:
+    def from_block(cls, block: Block) -> Flux:
         """Summarise one block of pairs."""
-        return cls.from_differences(Differences.from_block(pairs, config), *frame_of(pairs))
-
-    @classmethod
-    def from_differences(cls, d: Differences, stamp_size: int, pixel_scale_arcsec: float) -> Flux:
-        """Summarise a block whose sums are already there."""
+        d = block.differences
         added = d.difference.sum(axis=-1)
         source, magnified = d.per_band("src_flux_nmgy"), d.per_band("magnification")
         kept = 1 - np.nan_to_num(d.per_band("core_mask_flux_fraction"))
@@ -58,7 +55,7 @@ class Flux:
         for values in y:
             terms += [values, x * values]
         # The share on the stamp is itself a sum over the arc; rows that certainly lie on the stamp do without it.
-        near = whole & _on_stamp(d.manifest, stamp_size, pixel_scale_arcsec)[:, None]
+        near = whole & _on_stamp(d.manifest, block.stamp_size, block.pixel_scale_arcsec)[:, None]
         light = [np.where(whole, v, 0.0) for v in (added, expected)]
         light += [np.where(near, v, 0.0) for v in (added, source * magnified * kept)]
         rows = np.concatenate([flat_rows(np.stack(terms, axis=-1)), flat_rows(np.stack(light, axis=-1))], axis=1)
@@ -78,12 +75,12 @@ class Flux:
             self.n_not_positive + other.n_not_positive,
         )
 
-    def result(self, config: DiagnosticsConfig, seed: int) -> xr.Dataset:
+    def result(self, settings: Settings) -> xr.Dataset:
         """Ratios and slopes with 95 % intervals over hosts."""
         n_bands = len(self.bands)
         n_lines, n_light, n_near = self.hosts.n_hosts.reshape(3, n_bands)
         total = self.hosts.total
-        drawn = self.hosts.replicates(config.bootstrap, seed, "diagnostics.flux")
+        drawn = self.hosts.replicates(settings.bootstrap, settings.seed, "diagnostics.flux")
         lines, line_draws = (v[..., : n_bands * _SUMS].reshape(-1, n_bands, _SUMS) for v in (total[None], drawn))
         light, light_draws = (v[..., n_bands * _SUMS :].reshape(-1, n_bands, _LIGHT) for v in (total[None], drawn))
         out: dict[str, Any] = {}
@@ -124,11 +121,6 @@ class Flux:
             coords={"band": list(self.bands)},
             attrs={"title": "flux against theta_E", "interval": "expanded percentile, bootstrap over hosts"},
         )
-
-
-def frame_of(pairs: xr.Dataset) -> tuple[int, float]:
-    """Stamp size and pixel scale (arcsec; NaN where the pairs do not say it)."""
-    return int(pairs.sizes["x"]), float(pairs.attrs.get("pixel_scale_arcsec", np.nan))
 
 
 def _expected(d: Differences, lensed: Floats) -> Floats:

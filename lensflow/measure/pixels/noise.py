@@ -12,9 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 
-from lensflow.config import DiagnosticsConfig, InjectionConfig
-from lensflow.measure.pixels.differences import Differences
-from lensflow.measure.pixels.flux import frame_of
+from lensflow.measure.measurement import Settings
+from lensflow.measure.pixels.block import Block
 from lensflow.measure.pixels.pixel_sums import ARC_SQUARE, RESIDUAL_SQUARE
 from lensflow.stats.estimate import with_interval
 from lensflow.stats.hostsums import Floats, HostSums, interval, named, ratio, same_layout
@@ -30,13 +29,9 @@ class Noise:
     hosts: HostSums  # columns: (band, 3): sum of squares, sum of arc / invvar, rows left out because they are rounded
 
     @classmethod
-    def from_block(cls, pairs: xr.Dataset, config: DiagnosticsConfig) -> Noise:
+    def from_block(cls, block: Block) -> Noise:
         """Summarise one block of pairs."""
-        return cls.from_differences(Differences.from_block(pairs, config), frame_of(pairs)[1])
-
-    @classmethod
-    def from_differences(cls, d: Differences, pixel_scale_arcsec: float) -> Noise:
-        """Summarise a block whose sums are already there."""
+        d = block.differences
         arc = (d.difference - d.residual).sum(axis=-1)
         snr = d.per_band("snr_matched")
         rounded = np.nan_to_num(d.per_band("quantize_step_nmgy")) > 0
@@ -46,21 +41,22 @@ class Noise:
         rows = np.stack(
             [np.where(used, d.sums[..., RESIDUAL_SQUARE], 0), np.where(used, unit, 0), known & rounded], axis=-1
         )
-        return cls(d.bands, pixel_scale_arcsec, HostSums.from_rows(d.host_index, rows, used))
+        return cls(d.bands, block.pixel_scale_arcsec, HostSums.from_rows(d.host_index, rows, used))
 
     def __add__(self, other: Noise) -> Noise:
         same_layout(self.bands, other.bands)
         scale = self.pixel_scale_arcsec if np.isfinite(self.pixel_scale_arcsec) else other.pixel_scale_arcsec
         return Noise(self.bands, scale, self.hosts + other.hosts)
 
-    def result(self, config: DiagnosticsConfig, seed: int, injection: InjectionConfig | None = None) -> xr.Dataset:
+    def result(self, settings: Settings) -> xr.Dataset:
         """Sky brightness that the noise implies, with 95 % intervals over hosts, beside the declared one."""
         n_bands, n_hosts = len(self.bands), self.hosts.n_hosts
         total = self.hosts.total.reshape(n_bands, 3)
-        drawn = self.hosts.replicates(config.bootstrap, seed, "diagnostics.noise").reshape(-1, n_bands, 3)
+        drawn = self.hosts.replicates(settings.bootstrap, settings.seed, "diagnostics.noise").reshape(-1, n_bands, 3)
         low, high = interval(self._sky(drawn), n_hosts)
         declared = [np.nan] * n_bands
         attrs = {"title": "noise of the arc", "declared": "not known here"}
+        injection = settings.injection
         if injection is not None:
             attrs["declared"] = f"gain: {injection.gain}" if injection.noise else "no noise"
             if injection.noise and injection.gain == "invvar":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,8 @@ from lensflow.errors import LensflowWarning
 from lensflow.lensing.psf import transform
 from lensflow.lensing.psf_image import CLIPPED_FLUX, KernelPSF, prepare_kernel
 from lensflow.lensing.render import Rendering, render
+from lensflow.measure.measurement import Settings
+from lensflow.measure.pixels.block import Block
 from lensflow.measure.pixels.specimens import Specimens
 from lensflow.stats.hostsums import Floats, named
 
@@ -27,6 +30,25 @@ LIMITS = {
     "clipped": CLIPPED_FLUX,
 }  # fmt: skip
 ROWS = 6
+
+
+@dataclass(frozen=True, eq=False)
+class Impulses:
+    """A few whole rows, whose PSFs are tested."""
+
+    specimens: Specimens
+
+    @classmethod
+    def from_block(cls, block: Block) -> Impulses:
+        """Keep rows of one block."""
+        return cls(block.specimens)
+
+    def __add__(self, other: Impulses) -> Impulses:
+        return Impulses(self.specimens + other.specimens)
+
+    def result(self, settings: Settings) -> xr.Dataset:
+        """Result of :func:`psf_check`."""
+        return psf_check(self.specimens, settings.renderer)
 
 
 def psf_check(specimens: Specimens, renderer: Any = render) -> xr.Dataset:

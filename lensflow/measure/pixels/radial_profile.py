@@ -9,8 +9,8 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from lensflow import geometry
-from lensflow.config import DiagnosticsConfig
-from lensflow.measure.pixels.differences import Differences
+from lensflow.measure.measurement import Settings
+from lensflow.measure.pixels.block import Block
 from lensflow.stats.estimate import with_interval
 from lensflow.stats.hostsums import (
     Floats,
@@ -36,17 +36,13 @@ class RadialProfile:
     n_rows: NDArray[np.int64]  # (stratum + outside, band)
 
     @classmethod
-    def from_block(cls, pairs: xr.Dataset, config: DiagnosticsConfig) -> RadialProfile:
+    def from_block(cls, block: Block) -> RadialProfile:
         """Summarise one block of pairs."""
-        return cls.from_differences(Differences.from_block(pairs, config), config)
-
-    @classmethod
-    def from_differences(cls, d: Differences, config: DiagnosticsConfig) -> RadialProfile:
-        """Summarise a block whose ring sums are already there."""
+        d, n_rings = block.differences, block.config.n_rings
 
         def rings(values: Floats) -> Floats:
-            beyond = values[..., config.n_rings :].sum(axis=-1, keepdims=True)
-            return np.concatenate([values[..., : config.n_rings], beyond], axis=-1)
+            beyond = values[..., n_rings:].sum(axis=-1, keepdims=True)
+            return np.concatenate([values[..., :n_rings], beyond], axis=-1)
 
         pixels = d.pixels[:, None, :] * d.covered[..., None]
         parts = (d.difference, pixels, d.residual)
@@ -55,7 +51,7 @@ class RadialProfile:
         return cls(
             d.bands,
             d.edges,
-            config.n_rings,
+            n_rings,
             HostSums.from_rows(d.host_index, rows, cells),
             d.by_stratum(rings(d.difference - d.residual)).sum(axis=0),
             d.by_stratum(d.covered).sum(axis=0, dtype=np.int64),
@@ -72,13 +68,17 @@ class RadialProfile:
             self.n_rows + other.n_rows,
         )
 
-    def result(self, config: DiagnosticsConfig, seed: int) -> xr.Dataset:
+    def result(self, settings: Settings) -> xr.Dataset:
         """Profiles with 95 % intervals over hosts, core/peak ratios and half-light radii."""
-        same_layout((self.edges, self.n_rings), (tuple(config.theta_e_edges), config.n_rings))
+        same_layout(
+            (self.edges, self.n_rings), (tuple(settings.diagnostics.theta_e_edges), settings.diagnostics.n_rings)
+        )
         shape = (3, len(self.edges), len(self.bands), self.n_rings + 1)
         n_hosts = self.hosts.n_hosts.reshape(shape[1:3])
         light, pixels, rest = with_all(self.hosts.total.reshape(shape), 1)
-        drawn = self.hosts.replicates(config.bootstrap, seed, "diagnostics.radial_profile").reshape(-1, *shape)
+        drawn = self.hosts.replicates(settings.bootstrap, settings.seed, "diagnostics.radial_profile").reshape(
+            -1, *shape
+        )
         drawn = with_all(drawn, 2)
         arc = with_all(self.arc, 0)
 

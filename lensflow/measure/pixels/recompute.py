@@ -20,6 +20,8 @@ from lensflow.injection.inject import add_arcs, combine, effective_gain, rows_of
 from lensflow.injection.rounding import ARC, before_rounding, round_pixels, rounding_steps
 from lensflow.jit import compiled
 from lensflow.lensing.noise import arc_noise, variance_per_nmgy
+from lensflow.measure.measurement import Settings
+from lensflow.measure.pixels.block import Block
 from lensflow.measure.pixels.origin import Origin
 from lensflow.stats.hostsums import column, named, ratio, same_layout
 
@@ -66,9 +68,9 @@ class Recompute:
     why: str
 
     @classmethod
-    def from_block(cls, pairs: xr.Dataset, origin: Origin | None) -> Recompute:
+    def from_block(cls, block: Block) -> Recompute:
         """Make the stamps of a block again, and compare."""
-        bands = tuple(str(b) for b in pairs["band"].values)
+        pairs, origin, bands = block.pairs, block.origin, block.bands
         none = np.zeros(len(bands), np.int64)
         total = cls(bands, 0, none, none, none, none, None, "")
         if origin is None or origin.hosts is None:
@@ -92,7 +94,7 @@ class Recompute:
             self.why or other.why,
         )
 
-    def result(self) -> xr.Dataset:
+    def result(self, settings: Settings | None = None) -> xr.Dataset:
         """Rows and pixels that differ, and the worst of them by name."""
         exact = ratio(self.n_exact, self.n_compared)
         out = {

@@ -13,8 +13,8 @@ import xarray as xr
 from numpy.typing import NDArray
 from scipy.special import stdtr, stdtrit
 
-from lensflow.config import DiagnosticsConfig
-from lensflow.measure.pixels.differences import Differences
+from lensflow.measure.measurement import Settings
+from lensflow.measure.pixels.block import Block
 from lensflow.stats.estimate import with_interval
 from lensflow.stats.hostsums import Floats, HostSums, flat_rows, named, ratio, same_layout
 
@@ -49,13 +49,9 @@ class Regression:
     hosts: HostSums  # columns: for each model and band the upper triangle of [1, x, y]'[1, x, y]
 
     @classmethod
-    def from_block(cls, pairs: xr.Dataset, config: DiagnosticsConfig) -> Regression:
+    def from_block(cls, block: Block) -> Regression:
         """Summarise one block of pairs."""
-        return cls.from_differences(Differences.from_block(pairs, config))
-
-    @classmethod
-    def from_differences(cls, d: Differences) -> Regression:
-        """Summarise a block whose ring sums are already there."""
+        d = block.differences
         response, rest = (ratio(d.inside(v), d.inside(d.pixels)[:, None]) for v in (d.difference, d.residual))
         n, n_bands = d.covered.shape
 
@@ -86,7 +82,7 @@ class Regression:
         first = sum(widths[:model]) * len(self.bands) + widths[model] * band
         return least_squares(_unpack(self.hosts.sums[:, first : first + widths[model]], sizes[model]))
 
-    def result(self, config: DiagnosticsConfig, seed: int) -> xr.Dataset:
+    def result(self, settings: Settings) -> xr.Dataset:
         """Slopes, intercepts, R^2 and p per predictor and band; no random number is drawn."""
         n_bands = len(self.bands)
         n_hosts = self.hosts.n_hosts.reshape(-1, n_bands)

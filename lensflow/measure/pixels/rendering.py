@@ -9,7 +9,10 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from lensflow.config import InjectionConfig
 from lensflow.injection.core.masks import keep_weights
+from lensflow.measure.measurement import Settings
+from lensflow.measure.pixels.block import Block
 from lensflow.measure.pixels.origin import Origin
 from lensflow.measure.pixels.reference import REFERENCE_ACCURACY, beside_the_reference
 from lensflow.measure.pixels.specimens import Specimens, injections, keys_of, render_again
@@ -67,9 +70,9 @@ class Rerendered:
     why: str
 
     @classmethod
-    def from_block(cls, pairs: xr.Dataset, origin: Origin | None) -> Rerendered:
+    def from_block(cls, block: Block) -> Rerendered:
         """Render the chosen rows of a block again, and compare."""
-        origin = origin or Origin()
+        pairs, origin = block.with_arc_steps, block.origin or Origin()
         rows, keys = injections(pairs)
         n_injections = rows.size
         images = int((pairs["src_id"].values[rows] != "").sum()) if "src_id" in pairs else 0
@@ -161,6 +164,26 @@ class Rerendered:
             f"row_id {self.row_id[i]}, {self.bands[b]}: the stored arc is off by {self.error[i, b]:.3g} of the peak of "
             f"the one rendered again, {self.tolerance[i]:.2g} allowed; {n:,} of {len(excess):,} rows rendered are"
         )
+
+
+@dataclass(frozen=True, eq=False)
+class Rendering:
+    """Rows rendered again, and a few whole rows of which the slow reference renders one."""
+
+    rerendered: Rerendered
+    specimens: Specimens
+
+    @classmethod
+    def from_block(cls, block: Block) -> Rendering:
+        """Render the chosen rows of a block again, and compare."""
+        return cls(Rerendered.from_block(block), block.specimens)
+
+    def __add__(self, other: Rendering) -> Rendering:
+        return Rendering(self.rerendered + other.rerendered, self.specimens + other.specimens)
+
+    def result(self, settings: Settings) -> xr.Dataset:
+        """Result of :meth:`Rerendered.result`."""
+        return self.rerendered.result(self.specimens, Origin(injection=settings.injection or InjectionConfig()))
 
 
 def keep_of(specimens: Specimens, origin: Origin) -> NDArray[np.floating]:

@@ -15,8 +15,8 @@ import xarray as xr
 from numpy.typing import NDArray
 from scipy import signal, special
 
-from lensflow.measure.pixels.flux import frame_of
-from lensflow.measure.pixels.origin import Origin
+from lensflow.measure.measurement import Settings
+from lensflow.measure.pixels.block import Block
 from lensflow.measure.pixels.specimens import injections
 from lensflow.stats.hostsums import column, named, same_layout
 
@@ -57,10 +57,10 @@ class Sharpness:
     allowed: Floats
 
     @classmethod
-    def from_block(cls, pairs: xr.Dataset, origin: Origin | None = None) -> Sharpness:
+    def from_block(cls, block: Block) -> Sharpness:
         """Look at the rows of one block that :class:`lensflow.measure.pixels.bits.Bits` looks at."""
-        rows, _ = injections(pairs, origin.last_key if origin else None)
-        bands, size = tuple(str(b) for b in pairs["band"].values), pairs.sizes["x"]
+        pairs, origin, bands, size = block.pairs, block.origin, block.bands, block.stamp_size
+        rows, _ = injections(pairs, block.last_key)
         shape = (len(bands), size, size // 2 + 1)
         masked = np.zeros(rows.size, bool)
         if origin is not None and origin.injection.core_mask_radius_pix > 0:
@@ -69,7 +69,7 @@ class Sharpness:
             masked = np.nan_to_num(column(pairs, "core_mask_radius_pix")[rows]) > 0
         none = np.zeros(len(bands), np.int64), int(masked.sum()), np.zeros(shape, complex), np.zeros(shape)
         total = cls(bands, *none, np.zeros(shape))
-        scale = frame_of(pairs)[1]
+        scale = block.pixel_scale_arcsec
         rows = rows[~masked] if np.isfinite(scale) else rows[:0]
         for start in range(0, rows.size, _ROWS_AT_ONCE):
             total = total + _look(pairs, rows[start : start + _ROWS_AT_ONCE], bands, scale)
@@ -86,7 +86,7 @@ class Sharpness:
             self.allowed + other.allowed,
         )
 
-    def result(self) -> xr.Dataset:
+    def result(self, settings: Settings | None = None) -> xr.Dataset:
         """Largest modulus over what light may have, and where."""
         size = self.square.shape[1]
         fy, fx = np.fft.fftfreq(size), np.fft.rfftfreq(size)

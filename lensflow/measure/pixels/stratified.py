@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from lensflow.config import DiagnosticsConfig
-from lensflow.measure.pixels.differences import Differences
+from lensflow.measure.measurement import Settings
+from lensflow.measure.pixels.block import Block
 from lensflow.stats.estimate import with_interval
 from lensflow.stats.hostsums import (
     HostSums,
@@ -36,13 +36,9 @@ class Stratified:
     hosts: HostSums  # columns: (stratum + outside, band, statistic)
 
     @classmethod
-    def from_block(cls, pairs: xr.Dataset, config: DiagnosticsConfig) -> Stratified:
+    def from_block(cls, block: Block) -> Stratified:
         """Summarise one block of pairs."""
-        return cls.from_differences(Differences.from_block(pairs, config))
-
-    @classmethod
-    def from_differences(cls, d: Differences) -> Stratified:
-        """Summarise a block whose ring sums are already there."""
+        d = block.differences
         core, total = d.inside(d.difference), d.difference.sum(axis=-1)
         per_host = 100 * ratio(core, np.where(d.control_core > 0, d.control_core, 0))
         per_arc = 100 * ratio(core, np.where(total > 0, total, 0))
@@ -72,13 +68,13 @@ class Stratified:
         same_layout((self.bands, self.edges), (other.bands, other.edges))
         return Stratified(self.bands, self.edges, self.hosts + other.hosts)
 
-    def result(self, config: DiagnosticsConfig, seed: int) -> xr.Dataset:
+    def result(self, settings: Settings) -> xr.Dataset:
         """Pooled and per-row percentages with n and 95 % intervals over hosts (of the pooled ones)."""
-        same_layout(self.edges, tuple(config.theta_e_edges))
+        same_layout(self.edges, tuple(settings.diagnostics.theta_e_edges))
         shape = (len(self.edges), len(self.bands), len(_SUMS))
         n_hosts = self.hosts.n_hosts.reshape(shape[:2])
         total = dict(zip(_SUMS, np.moveaxis(with_all(self.hosts.total.reshape(shape), 0), -1, 0), strict=True))
-        drawn = self.hosts.replicates(config.bootstrap, seed, "diagnostics.stratified").reshape(-1, *shape)
+        drawn = self.hosts.replicates(settings.bootstrap, settings.seed, "diagnostics.stratified").reshape(-1, *shape)
         draws = dict(zip(_SUMS, np.moveaxis(with_all(drawn, 1), -1, 0), strict=True))
         dims = ["stratum", "band"]
         out: dict[str, Any] = {}

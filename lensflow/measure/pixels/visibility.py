@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from lensflow.config import DiagnosticsConfig
-from lensflow.measure.pixels.differences import Differences
+from lensflow.measure.measurement import Settings
+from lensflow.measure.pixels.block import Block
 from lensflow.stats.estimate import with_interval
 from lensflow.stats.hostsums import Floats, HostSums, interval, named, ratio, same_layout
 
@@ -33,13 +33,9 @@ class Visibility:
     hosts: HostSums  # columns: rows, rows seen, rows that outshine their host, then the three histograms
 
     @classmethod
-    def from_block(cls, pairs: xr.Dataset, config: DiagnosticsConfig) -> Visibility:
+    def from_block(cls, block: Block) -> Visibility:
         """Summarise one block of pairs."""
-        return cls.from_differences(Differences.from_block(pairs, config))
-
-    @classmethod
-    def from_differences(cls, d: Differences) -> Visibility:
-        """Summarise a block whose rows are already chosen."""
+        d = block.differences
         snr = np.nan_to_num(d.per_band("snr_matched"), nan=-np.inf)
         best = snr.max(axis=1, initial=-np.inf)
         peak = np.nan_to_num(d.per_band("snr_peak"), nan=-np.inf).max(axis=1, initial=-np.inf)
@@ -61,11 +57,11 @@ class Visibility:
         same_layout(self.bands, other.bands)
         return Visibility(self.bands, self.hosts + other.hosts)
 
-    def result(self, config: DiagnosticsConfig, seed: int) -> xr.Dataset:
+    def result(self, settings: Settings) -> xr.Dataset:
         """Medians and shares with 95 % intervals over hosts."""
         n_known, n_beside = self.hosts.n_hosts
         total = self.hosts.total[None]
-        drawn = self.hosts.replicates(config.bootstrap, seed, "diagnostics.visibility")
+        drawn = self.hosts.replicates(settings.bootstrap, settings.seed, "diagnostics.visibility")
         band = "r" if "r" in self.bands else self.bands[0]
         out: dict[str, Any] = {}
         for name, of, n_hosts, text in (

@@ -19,9 +19,10 @@ from lensflow.config import DiagnosticsConfig
 from lensflow.lensing import psf
 from lensflow.lensing.render import Rendering, render
 from lensflow.lensing.render_reference import lensed_light, ray_positions
-from lensflow.measure.pixels.findings import findings
+from lensflow.measure.measurement import Settings
+from lensflow.measure.pixels.block import Block
 from lensflow.measure.pixels.judging import Finding, Status
-from lensflow.measure.pixels.summaries import DIAGNOSTICS, Summaries
+from lensflow.measure.pixels.registry import DIAGNOSTICS, findings, measure
 from lensflow.measure.zoo.small_run import SKY_SIGMA, SmallRun
 from lensflow.units import NMGY_MAG
 
@@ -270,9 +271,8 @@ def examine(fault: Fault | None, run: SmallRun, diagnostics: DiagnosticsConfig |
     pairs = run.pairs(renderer)
     if fault:
         pairs = fault.spoil(pairs)
-    return findings(
-        Summaries.from_block(pairs, config, run.origin).results(config, run.config.seed, run.injection, renderer)
-    )
+    settings = Settings(config, run.config.seed, run.injection, renderer)
+    return findings(measure(Block(pairs, config, run.origin)).results(settings))
 
 
 def alarm_counts(fault: Fault | None, run: SmallRun, diagnostics: DiagnosticsConfig | None = None) -> NDArray[np.int64]:

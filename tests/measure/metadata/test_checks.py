@@ -13,7 +13,7 @@ from lensflow.manifest.build import build_manifest
 from lensflow.measure.gate import GateResult, Verdict
 from lensflow.measure.metadata.checks import findings_of, run_checks
 from lensflow.measure.metadata.priors import prior_findings
-from lensflow.measure.pixels import Status, Summaries
+from lensflow.measure.pixels import Block, Settings, Status, measure
 from lensflow.measure.zoo.faults import FAULTS
 from lensflow.measure.zoo.small_run import SmallRun, small_run
 from lensflow.survey.twins import Twin, Twins
@@ -35,8 +35,8 @@ def _hosts(run):
 
 
 def _results(pairs, run):
-    return Summaries.from_block(pairs, run.config.diagnostics, run.origin).results(
-        run.config.diagnostics, 1, run.injection
+    return measure(Block(pairs, run.config.diagnostics, run.origin)).results(
+        Settings(run.config.diagnostics, 1, run.injection)
     )
 
 

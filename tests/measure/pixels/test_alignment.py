@@ -5,7 +5,7 @@ import pytest
 from scipy import ndimage
 
 from lensflow import geometry
-from lensflow.measure.pixels import Alignment, Status, findings
+from lensflow.measure.pixels import Alignment, Block, Settings, Status, findings
 from tests.measure.conftest import CONFIG
 from tests.measure.pixels.pairs_factory import pairs_block
 
@@ -13,7 +13,7 @@ PAIRS = pairs_block(n_hosts=16, noise=0.0)
 
 
 def aligned(pairs):
-    return Alignment.from_block(pairs, CONFIG).result(CONFIG, seed=1)
+    return Alignment.from_block(Block(pairs, CONFIG)).result(Settings(CONFIG, 1))
 
 
 def shifted(images, dx, dy):

@@ -3,14 +3,14 @@ import pytest
 
 from lensflow import geometry
 from lensflow.config import DiagnosticsConfig
-from lensflow.measure.pixels import Annulus
+from lensflow.measure.pixels import Annulus, Block, Settings
 from tests.measure.pixels.pairs_factory import pairs_block
 
 CONFIG = DiagnosticsConfig()
 
 
 def result(pairs, config=CONFIG):
-    return Annulus.from_block(pairs, config).result(config, seed=1)
+    return Annulus.from_block(Block(pairs, config)).result(Settings(config, 1))
 
 
 @pytest.mark.parametrize("n_rings", [8, 30])

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from lensflow.config import DiagnosticsConfig
-from lensflow.measure.pixels import Balance, Status, balance, findings
+from lensflow.measure.pixels import Balance, Block, Settings, Status, balance, findings
 from lensflow.measure.pixels.host_shapes import SHAPES, host_shapes
 from lensflow.measure.pixels.marks import absent_pixels, number_format
 from lensflow.schema import SPLITS
@@ -20,11 +20,11 @@ CONTROL = PAIRS["is_control"].values
 
 
 def balanced(pairs):
-    return Balance.from_block(pairs, CONFIG).result(CONFIG, seed=1)
+    return Balance.from_block(Block(pairs, CONFIG)).result(Settings(CONFIG, 1))
 
 
 def merged(blocks):
-    parts = [Balance.from_block(b, CONFIG) for b in blocks]
+    parts = [Balance.from_block(Block(b, CONFIG)) for b in blocks]
     total = parts[0]
     for part in parts[1:]:
         total = total + part
@@ -137,7 +137,7 @@ def test_rows_of_the_same_hosts_are_no_new_evidence():
 def test_the_sample_is_the_same_rows_in_any_blocks_and_order(parts, order):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(balance, "SAMPLE", 11)
-        whole = Balance.from_block(PAIRS, CONFIG)
+        whole = Balance.from_block(Block(PAIRS, CONFIG))
         blocks = [PAIRS.isel(sample=np.flatnonzero(np.array(parts) == p)) for p in order]
         found = merged(b for b in blocks if b.sizes["sample"])
     assert (~whole.is_control).sum() == whole.is_control.sum() == 11

@@ -5,10 +5,10 @@ import pytest
 import xarray as xr
 
 from lensflow.config import InjectionConfig, StoreConfig
-from lensflow.measure.pixels import Bits, Status, findings
+from lensflow.measure.pixels import Bits, Block, Status, findings
 from lensflow.measure.pixels.bits_formats import FORMATS
 from lensflow.measure.pixels.bits_rounded import PATTERNS
-from lensflow.measure.pixels.findings_exact import CHANCE_ALARM
+from lensflow.measure.pixels.judges_exact import CHANCE_ALARM
 from lensflow.measure.zoo.small_run import SKY_SIGMA, small_run
 from lensflow.run.inject import as_stored
 from tests.measure.pixels.pairs_factory import pairs_block
@@ -32,7 +32,7 @@ def sigma(pairs):
 
 def judged(pairs):
     """Alarms of the bits check, by check."""
-    found = findings({"bits": Bits.from_block(pairs).result()})
+    found = findings({"bits": Bits.from_block(Block(pairs)).result()})
     return {f.check: f for f in found if f.status is Status.ALARM}
 
 
@@ -129,7 +129,7 @@ def test_few_bright_rows_do_not_hide_a_leak(few_pairs):
 
 
 def test_a_sound_run_has_no_alarm_and_says_what_it_would_have_seen(few_pairs):
-    result = Bits.from_block(few_pairs).result()
+    result = Bits.from_block(Block(few_pairs)).result()
     found = findings({"bits": result})
     assert {f.status for f in found} == {Status.OK} and len(found) == 6
     assert (result["smallest_nmgy"].values < 0.005 * sigma(few_pairs)[:, 0, 0]).all()
@@ -146,8 +146,10 @@ def test_sound_runs_raise_no_alarm(seed, mask):
 
 
 def test_any_blocks_in_any_order_say_the_same(few_pairs):
-    whole = Bits.from_block(few_pairs).result()
-    parts = [Bits.from_block(few_pairs.isel(sample=slice(k, k + 9))) for k in range(0, few_pairs.sizes["sample"], 9)]
+    whole = Bits.from_block(Block(few_pairs)).result()
+    parts = [
+        Bits.from_block(Block(few_pairs.isel(sample=slice(k, k + 9)))) for k in range(0, few_pairs.sizes["sample"], 9)
+    ]
     total = parts[-1]
     for part in parts[:-1]:
         total = total + part
@@ -164,11 +166,11 @@ def test_controls_on_a_lattice_that_stamps_are_not_on_are_another_format(few_pai
     ctrl = (np.round(few_pairs["ctrl"].values / step) * step).astype(np.float32)
     stamp = few_pairs["stamp"].values - few_pairs["ctrl"].values + ctrl
     mixed = few_pairs.assign(ctrl=(few_pairs["ctrl"].dims, ctrl), stamp=(few_pairs["stamp"].dims, stamp))
-    result = Bits.from_block(mixed).result()
+    result = Bits.from_block(Block(mixed)).result()
     assert result["n_format"].sel(format="lattice").values.min() > 0.9 * result["n_rounded"].values.min() > 0
     assert "formats of the numbers" in judged(mixed)
     both = mixed.assign(stamp=(stamp_dims(mixed), (np.round(stamp / step) * step).astype(np.float32)))
-    found = findings({"bits": Bits.from_block(both).result()})
+    found = findings({"bits": Bits.from_block(Block(both)).result()})
     assert not [f for f in found if f.status is Status.ALARM]
     assert "rounded" in next(f for f in found if f.check == "signs of the residual").text
 
@@ -180,7 +182,7 @@ def stamp_dims(pairs):
 def test_signs_of_rounded_pairs_are_no_coins_and_this_is_said(few_pairs):
     step = np.full((few_pairs.sizes["sample"], 3), 1e-4, np.float32)
     found = findings(
-        {"bits": Bits.from_block(few_pairs.assign(quantize_step_nmgy=(("sample", "band"), step))).result()}
+        {"bits": Bits.from_block(Block(few_pairs.assign(quantize_step_nmgy=(("sample", "band"), step)))).result()}
     )
     assert {f.check for f in found if f.status is Status.OK} == ROUNDED
     assert {f.status for f in found if f.check == "signs of the residual"} == {Status.NOT_TESTED}
@@ -190,13 +192,13 @@ def test_signs_of_rounded_pairs_are_no_coins_and_this_is_said(few_pairs):
 def test_no_noise_is_no_coin(few):
     silent = few.config.model_copy(update={"injection": InjectionConfig(noise=False)})
     pairs = type(few)(few.hosts, few.manifest, silent).pairs()
-    result = Bits.from_block(pairs).result()
+    result = Bits.from_block(Block(pairs)).result()
     assert result["n_coins"].values.sum() == 0 and not judged(pairs)
     only_controls = pairs.isel(sample=np.flatnonzero(pairs["is_control"].values))
-    assert {f.status for f in findings({"bits": Bits.from_block(only_controls).result()})} == {Status.NOT_TESTED}
+    assert {f.status for f in findings({"bits": Bits.from_block(Block(only_controls)).result()})} == {Status.NOT_TESTED}
 
 
 def test_an_odd_stamp_size_is_looked_at_and_formats_are_named():
     odd = pairs_block(n_hosts=6, size=41)
-    assert Bits.from_block(odd).result()["n_format"]["format"].values.tolist() == list(FORMATS)
+    assert Bits.from_block(Block(odd)).result()["n_format"]["format"].values.tolist() == list(FORMATS)
     assert not judged(odd)

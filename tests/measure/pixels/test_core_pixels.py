@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from lensflow.measure.pixels import CorePixels, Status, findings
+from lensflow.measure.pixels import Block, CorePixels, Settings, Status, findings
 from tests.measure.conftest import CONFIG
 from tests.measure.pixels.pairs_factory import pairs_block
 
@@ -10,7 +10,7 @@ PAIRS = pairs_block(n_hosts=12, per_host=4)
 
 
 def measured(pairs):
-    return CorePixels.from_block(pairs, CONFIG).result(CONFIG, seed=1)
+    return CorePixels.from_block(Block(pairs, CONFIG)).result(Settings(CONFIG, 1))
 
 
 def test_means_equal_a_plain_loop():
@@ -34,8 +34,10 @@ def test_means_equal_a_plain_loop():
 
 def test_blocks_add_up():
     parts = [PAIRS.isel(sample=slice(0, 27)), PAIRS.isel(sample=slice(27, None))]
-    a, b = (CorePixels.from_block(p, CONFIG) for p in parts)
-    np.testing.assert_allclose((a + b).result(CONFIG, 1)["difference"], measured(PAIRS)["difference"], rtol=1e-9)
+    a, b = (CorePixels.from_block(Block(p, CONFIG)) for p in parts)
+    np.testing.assert_allclose(
+        (a + b).result(Settings(CONFIG, 1))["difference"], measured(PAIRS)["difference"], rtol=1e-9
+    )
 
 
 def test_a_host_moved_by_a_pixel_is_an_alarm_and_a_sound_one_is_none():

@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 
 from lensflow.config import DiagnosticsConfig
-from lensflow.measure.pixels import Status, exchange, findings
+from lensflow.measure.pixels import Settings, Status, exchange, findings
 from tests.measure.pixels.simulated_hosts import disjoint_balance
 
 CONFIG = DiagnosticsConfig(bootstrap=50)
 
 
 def judged(n_hosts, seed, **how):
-    return findings({"balance": disjoint_balance(n_hosts, seed, **how).result(CONFIG, seed)})
+    return findings({"balance": disjoint_balance(n_hosts, seed, **how).result(Settings(CONFIG, seed))})
 
 
 def alarmed(found):

@@ -5,7 +5,7 @@ import pytest
 import xarray as xr
 
 import lensflow as lf
-from lensflow.measure.pixels import DIAGNOSTICS, Status, Summaries, alarms, findings
+from lensflow.measure.pixels import DIAGNOSTICS, Block, Settings, Status, alarms, findings, measure
 from tests.measure.conftest import CONFIG
 from tests.measure.pixels.pairs_factory import pairs_block
 
@@ -32,7 +32,7 @@ def test_the_lazy_way_says_what_the_one_pass_says(run, results):
 
 def test_what_cannot_be_made_anew_is_said():
     pairs = pairs_block()
-    found = findings(Summaries.from_block(pairs, CONFIG).results(CONFIG, 1))
+    found = findings(measure(Block(pairs, CONFIG)).results(Settings(CONFIG, 1)))
     untested = {f.diagnostic: f.text for f in found if f.status is Status.NOT_TESTED}
     assert "do not say psf_model" in untested["psf"] and "do not say psf_model" in untested["rendering"]
 
@@ -45,8 +45,8 @@ def test_a_missing_class_or_a_single_host_is_not_tested_and_no_alarm(pairs, rows
         "one host": pairs["host_index"].values == pairs["host_index"].values[0],
     }[rows]
     few = pairs.isel(sample=pick)
-    sums = Summaries.from_block(few, CONFIG)
-    found = findings(sums.one_pass(CONFIG, 1))
+    sums = measure(Block(few, CONFIG))
+    found = findings(sums.results(Settings(CONFIG, 1)))
     assert alarms(found) == {}
     untested = {(f.diagnostic, f.check) for f in found if f.status is Status.NOT_TESTED}
     assert ("balance", "means of the classes") in untested

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lensflow.measure.pixels import Flux, Status, findings
+from lensflow.measure.pixels import Block, Flux, Settings, Status, findings
 from lensflow.measure.pixels.flux import point_sis_magnification
 from tests.measure.conftest import CONFIG
 from tests.measure.pixels.pairs_factory import pairs_block
@@ -20,7 +20,7 @@ PAIRS = declared()
 
 
 def flux_of(pairs):
-    return Flux.from_block(pairs, CONFIG).result(CONFIG, seed=1)
+    return Flux.from_block(Block(pairs, CONFIG)).result(Settings(CONFIG, 1))
 
 
 def brighter(pairs, factor, bands=slice(None)):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from lensflow.config import DiagnosticsConfig
-from lensflow.measure.pixels import Balance, Status, findings
+from lensflow.measure.pixels import Balance, Block, Settings, Status, findings
 from lensflow.measure.pixels.marks import Marks, number_format
 from tests.measure.pixels.pairs_factory import pairs_block
 
@@ -23,7 +23,7 @@ def pairs():
 
 
 def alarms(pairs):
-    found = findings({"balance": Balance.from_block(pairs, CONFIG).result(CONFIG, 1)})
+    found = findings({"balance": Balance.from_block(Block(pairs, CONFIG)).result(Settings(CONFIG, 1))})
     return {f.check: f for f in found if f.status is Status.ALARM}
 
 

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 
 from lensflow.config import InjectionConfig
-from lensflow.measure.pixels import Noise, Status, findings
+from lensflow.measure.pixels import Block, Noise, Settings, Status, findings
 from lensflow.measure.zoo.small_run import SmallRun
 from tests.measure.conftest import CONFIG
 
 
 def noise_of(pairs, injection=None):
-    return Noise.from_block(pairs, CONFIG).result(CONFIG, 1, injection)
+    return Noise.from_block(Block(pairs, CONFIG)).result(Settings(CONFIG, 1, injection))
 
 
 def with_injection(run, **changes):

@@ -13,7 +13,7 @@ from lensflow.errors import LensflowWarning
 from lensflow.lensing import KernelPSF
 from lensflow.lensing.render import render
 from lensflow.manifest.build import build_manifest
-from lensflow.measure.pixels import Origin, Status, Summaries, alarms, findings
+from lensflow.measure.pixels import Block, Origin, Settings, Status, alarms, findings, measure
 from lensflow.measure.pixels import psf_check as module
 from lensflow.measure.pixels.psf_check import LIMITS, ROWS, psf_check
 from lensflow.measure.pixels.rendering import compare
@@ -117,7 +117,7 @@ def test_a_run_with_psf_images_has_no_alarm_and_its_psfs_and_arcs_are_tested(ker
     assert broken(found) == set() and np.isfinite(found["image_error"]).any("row").all()
     absent = ~np.isfinite(kernel_pairs["psf_fwhm_arcsec"].values[:, 0])
     assert absent.any() and np.isnan(kernel_pairs["psf_kernel"].values[absent, 0]).all()
-    results = Summaries.from_block(kernel_pairs, CONFIG).results(CONFIG, 1)
+    results = measure(Block(kernel_pairs, CONFIG)).results(Settings(CONFIG, 1))
     said = [f for f in findings(results) if f.diagnostic in ("psf", "rendering")]
     assert alarms(findings(results)) == {}
     slow = "beside the slow reference"

@@ -4,7 +4,7 @@ from scipy.special import ive
 
 from lensflow import geometry
 from lensflow.config import DiagnosticsConfig
-from lensflow.measure.pixels import RadialProfile, Stratified
+from lensflow.measure.pixels import Block, RadialProfile, Settings, Stratified
 from lensflow.measure.pixels.radial_profile import half_light_radius
 from tests.measure.pixels.pairs_factory import pairs_block
 
@@ -31,7 +31,7 @@ def rings():
 
 
 def test_profile_of_blurred_rings_equals_direct_computation(rings):
-    out = RadialProfile.from_block(rings, CONFIG).result(CONFIG, seed=1)
+    out = RadialProfile.from_block(Block(rings, CONFIG)).result(Settings(CONFIG, 1))
     injections = np.flatnonzero(~rings["is_control"].values)
     light, pixels = np.zeros(CONFIG.n_rings), np.zeros(CONFIG.n_rings)
     for i in injections:
@@ -50,12 +50,12 @@ def test_profile_of_blurred_rings_equals_direct_computation(rings):
 
 
 def test_ring_of_8_pix_and_fwhm_1_5_has_7_7_percent_within_5_pix(rings):
-    out = Stratified.from_block(rings, CONFIG).result(CONFIG, seed=1)
+    out = Stratified.from_block(Block(rings, CONFIG)).result(Settings(CONFIG, 1))
     assert float(out["leakage_pct_pooled"][0, 1]) == pytest.approx(7.7, abs=0.15)
 
 
 def test_half_of_the_light_lies_within_the_half_light_radius(rings):
-    out = RadialProfile.from_block(rings, CONFIG).result(CONFIG, seed=1)
+    out = RadialProfile.from_block(Block(rings, CONFIG)).result(Settings(CONFIG, 1))
     radius = float(out["half_light_radius_pix"][0, 1])
     i = int(np.flatnonzero(~rings["is_control"].values)[0])
     r = geometry.radius_pix(64, rings["x_center"].values[i], rings["y_center"].values[i])
@@ -71,7 +71,7 @@ def test_half_light_radius_is_linear_within_a_ring_and_nan_beyond_the_last():
 
 
 def test_strata_add_up_to_all():
-    out = RadialProfile.from_block(pairs_block(), CONFIG).result(CONFIG, seed=1)
+    out = RadialProfile.from_block(Block(pairs_block(), CONFIG)).result(Settings(CONFIG, 1))
     np.testing.assert_array_equal(out["n_pixels"][0], out["n_pixels"][1:].sum("stratum"))
     light = (out["profile"] * out["n_pixels"]).fillna(0)
     np.testing.assert_allclose(light[0], light[1:].sum("stratum"), rtol=1e-9, atol=1e-12)
@@ -79,6 +79,6 @@ def test_strata_add_up_to_all():
 
 def test_rings_beyond_the_stamp_are_nan():
     config = DiagnosticsConfig(n_rings=60)
-    out = RadialProfile.from_block(pairs_block(), config).result(config, seed=1)
+    out = RadialProfile.from_block(Block(pairs_block(), config)).result(Settings(config, 1))
     assert np.isnan(out["profile"][0, 1, 40:]).all()
     assert np.isfinite(out["profile"][0, 1, :30]).all()

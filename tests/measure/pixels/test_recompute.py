@@ -5,7 +5,7 @@ import pytest
 
 from lensflow.config import StoreConfig
 from lensflow.injection.rounding import ARC, STAMP, before_rounding, round_pixels
-from lensflow.measure.pixels import Origin, Recompute, Status, findings
+from lensflow.measure.pixels import Block, Origin, Recompute, Status, findings
 from lensflow.measure.zoo.small_run import SKY_SIGMA, small_run
 from lensflow.run.inject import as_stored
 
@@ -30,7 +30,7 @@ class Stored:
 
     def found(self, **changed):
         pairs = self.pairs.assign({k: (self.pairs[k].dims, v.astype(np.float32)) for k, v in changed.items()})
-        return Recompute.from_block(pairs, self.origin)
+        return Recompute.from_block(Block(pairs, origin=self.origin))
 
     def leaked(self, change):
         """Put a leak into the stamps, where there is an arc and nowhere else."""
@@ -146,7 +146,7 @@ def test_a_changed_control_an_arc_off_its_lattice_and_a_changed_step_are_noticed
     step = stored.pairs["quantize_step_nmgy"].values.copy()
     step[2, 1] += 0.001
     changed = stored.pairs.assign(quantize_step_nmgy=(("sample", "band"), step))
-    assert Recompute.from_block(changed, stored.origin).n_differing.tolist() == [0, 1, 0]
+    assert Recompute.from_block(Block(changed, origin=stored.origin)).n_differing.tolist() == [0, 1, 0]
     if stored.store.quantize != "none":
         arc = stored.pairs["arc"].values.copy()
         row = int(np.flatnonzero(~stored.pairs["is_control"].values)[0])
@@ -160,14 +160,16 @@ def test_an_arc_of_another_row_or_key_is_noticed(plain):
     arc[lit[:2]] = arc[lit[1::-1]]
     assert plain.found(arc=arc).n_differing[1] == 2
     other = plain.pairs.assign_attrs(seed=99)
-    assert Recompute.from_block(other, plain.origin).n_differing[1] == lit.size
+    assert Recompute.from_block(Block(other, origin=plain.origin)).n_differing[1] == lit.size
 
 
 def test_any_blocks_in_any_order_say_the_same(stored):
     stamp = stored.pairs["stamp"].values + 1e-3
     pairs = stored.pairs.assign(stamp=(stored.pairs["stamp"].dims, stamp.astype(np.float32)))
-    whole = Recompute.from_block(pairs, stored.origin)
-    parts = [Recompute.from_block(pairs.isel(sample=slice(k, k + 7)), stored.origin) for k in range(0, 48, 7)][::-1]
+    whole = Recompute.from_block(Block(pairs, origin=stored.origin))
+    parts = [
+        Recompute.from_block(Block(pairs.isel(sample=slice(k, k + 7)), origin=stored.origin)) for k in range(0, 48, 7)
+    ][::-1]
     total = parts[0]
     for part in parts[1:]:
         total = total + part
@@ -175,7 +177,7 @@ def test_any_blocks_in_any_order_say_the_same(stored):
 
 
 def test_without_the_hosts_nothing_is_said_to_be_tested(plain):
-    result = Recompute.from_block(plain.pairs, None).result()
+    result = Recompute.from_block(Block(plain.pairs)).result()
     (judged,) = findings({"recompute": result})
     assert judged.status is Status.NOT_TESTED and "lf.diagnose(cutouts=...)" in judged.text
 

@@ -4,12 +4,12 @@ from scipy.stats import t as student
 
 from lensflow import geometry
 from lensflow.config import DiagnosticsConfig
-from lensflow.measure.pixels import Regression
+from lensflow.measure.pixels import Block, Regression, Settings
 from tests.measure.pixels.pairs_factory import pairs_block
 
 CONFIG = DiagnosticsConfig()
 PAIRS = pairs_block(n_hosts=12, per_host=6)
-RESULT = Regression.from_block(PAIRS, CONFIG).result(CONFIG, seed=1)
+RESULT = Regression.from_block(Block(PAIRS, CONFIG)).result(Settings(CONFIG, 1))
 
 
 def table(band):
@@ -70,12 +70,12 @@ def test_predictors_that_contain_the_response_are_marked():
 
 def test_a_parameter_that_does_not_vary_has_no_coefficient_and_spoils_no_other():
     pairs = PAIRS.assign(src_reff_arcsec=PAIRS["src_reff_arcsec"] * 0 + 0.3)
-    out = Regression.from_block(pairs, CONFIG).result(CONFIG, seed=1)
+    out = Regression.from_block(Block(pairs, CONFIG)).result(Settings(CONFIG, 1))
     assert np.isnan(out["manifest_coefficient"].sel(term="src_reff_arcsec")).all()
     assert np.isfinite(out["manifest_coefficient"].sel(term="theta_e_arcsec")).all()
 
     pairs = PAIRS.assign(theta_e_arcsec=PAIRS["theta_e_arcsec"] * 0 + 1.1)
-    out = Regression.from_block(pairs, CONFIG).result(CONFIG, seed=1)
+    out = Regression.from_block(Block(pairs, CONFIG)).result(Settings(CONFIG, 1))
     assert np.isnan(out["slope"].sel(predictor="theta_e_arcsec")).all()
     assert np.isfinite(out["slope"].sel(predictor="arc_snr")).all()
 
@@ -83,6 +83,6 @@ def test_a_parameter_that_does_not_vary_has_no_coefficient_and_spoils_no_other()
 def test_rows_without_snr_leave_only_the_regression_on_snr():
     pairs = PAIRS.copy(deep=True)
     pairs["arc_snr"][1] = np.nan
-    out = Regression.from_block(pairs, CONFIG).result(CONFIG, seed=1)
+    out = Regression.from_block(Block(pairs, CONFIG)).result(Settings(CONFIG, 1))
     assert (out["n_rows"].sel(predictor="arc_snr") == RESULT["n_rows"].sel(predictor="arc_snr") - 1).all()
     assert (out["n_rows"].sel(predictor="theta_e_arcsec") == RESULT["n_rows"].sel(predictor="theta_e_arcsec")).all()

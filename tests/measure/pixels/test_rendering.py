@@ -7,7 +7,7 @@ import pytest
 
 from lensflow import rng
 from lensflow.config import StoreConfig
-from lensflow.measure.pixels import Origin, Status, Summaries, alarms, findings
+from lensflow.measure.pixels import Block, Origin, Settings, Status, alarms, findings, measure
 from lensflow.measure.pixels import reference as module
 from lensflow.measure.pixels.origin import with_arc_steps
 from lensflow.measure.pixels.rendering import SAMPLE, SINGLE_PRECISION, Rerendered, compare, last_key
@@ -120,13 +120,13 @@ def test_sound_arcs_that_were_rounded_raise_no_alarm_and_a_changed_one_does(seed
     run = small_run(10, 3, seed)
     injection = run.injection.model_copy(update={"core_mask_radius_pix": mask})
     pairs, origin = rounded(run, quantize, injection)
-    found = Rerendered.from_block(with_arc_steps(pairs, origin), origin)
+    found = Rerendered.from_block(Block(pairs, origin=origin))
     assert np.nanmax(found.excess) == 0
-    lazily = Rerendered.from_block(with_arc_steps(pairs, replace(origin, hosts=None)), replace(origin, hosts=None))
+    lazily = Rerendered.from_block(Block(pairs, origin=replace(origin, hosts=None)))
     assert np.nanmax(lazily.excess) == 0
     arc = np.roll(pairs["arc"].values, 1, axis=3)
     moved = pairs.assign(arc=(pairs["arc"].dims, arc))
-    assert (Rerendered.from_block(with_arc_steps(moved, origin), origin).excess > 1).any(axis=1).all()
+    assert (Rerendered.from_block(Block(moved, origin=origin)).excess > 1).any(axis=1).all()
 
 
 @pytest.mark.slow
@@ -141,9 +141,9 @@ def test_the_slow_reference_knows_the_rounding_too(run):
 
 def test_steps_that_nobody_can_know_are_said(run):
     pairs, origin = rounded(run, "sky/16", quantize_arc="sky/24")
-    assert np.nanmax(Rerendered.from_block(with_arc_steps(pairs, origin), origin).excess) == 0
+    assert np.nanmax(Rerendered.from_block(Block(pairs, origin=origin)).excess) == 0
     blind = replace(origin, hosts=None)
-    assert "need the hosts" in Rerendered.from_block(with_arc_steps(pairs, blind), blind).why
+    assert "need the hosts" in Rerendered.from_block(Block(pairs, origin=blind)).why
 
 
 def test_a_checkerboard_in_arc_and_stamp_alike_is_noticed_from_a_hundred_thousandth_of_the_peak_on(run, pairs, quick):
@@ -151,7 +151,7 @@ def test_a_checkerboard_in_arc_and_stamp_alike_is_noticed_from_a_hundred_thousan
     arc = pairs["arc"].values
     leak = 2e-5 * arc.max(axis=(2, 3), keepdims=True) * (-1.0) ** (x + y) * (arc != 0)
     both = {k: (pairs[k].dims, (pairs[k].values + leak).astype(np.float32)) for k in ("arc", "stamp")}
-    found = findings(Summaries.from_block(pairs.assign(both), CONFIG, run.origin).results(CONFIG, 1, run.injection))
+    found = findings(measure(Block(pairs.assign(both), CONFIG, run.origin)).results(Settings(CONFIG, 1, run.injection)))
     assert ("rendering", "stored arcs made anew") in {
         (f.diagnostic, f.check) for f in found if f.status is Status.ALARM
     }
@@ -188,6 +188,6 @@ def test_wrong_arcs_in_a_few_rows_are_noticed(change, share, quick):
         values[bad] = change(values[bad] - ctrl) + ctrl  # the noise goes with the arc
         both[k] = (pairs[k].dims, values)
     origin = replace(run.origin, last_key=last_key(pairs["row_id"].values, pairs["is_control"].values))
-    found = Summaries.from_block(pairs.assign(both), CONFIG, origin).results(CONFIG, 1, run.injection)
+    found = measure(Block(pairs.assign(both), CONFIG, origin)).results(Settings(CONFIG, 1, run.injection))
     assert int(found["rendering"]["n_rendered"]) == SAMPLE < int(found["rendering"]["n_injections"])
     assert {"rendering", "recompute"} <= set(alarms(findings(found)))

@@ -7,7 +7,7 @@ from scipy import signal
 from lensflow.config import InjectionConfig
 from lensflow.injection.core.masks import keep_weights
 from lensflow.lensing import psf
-from lensflow.measure.pixels import Sharpness, Status, findings
+from lensflow.measure.pixels import Block, Sharpness, Status, findings
 from lensflow.measure.pixels.sharpness import BETA, FINEST_FROM, KAISER_BETA, LEAST_ROWS, WINDOW_LEAKS, transfer
 from lensflow.measure.zoo.small_run import SmallRun, small_run
 
@@ -25,7 +25,7 @@ def few_pairs(few):
 
 
 def judged(pairs, origin=None):
-    (found,) = findings({"sharpness": Sharpness.from_block(pairs, origin).result()})
+    (found,) = findings({"sharpness": Sharpness.from_block(Block(pairs, origin=origin)).result()})
     return found
 
 
@@ -84,9 +84,10 @@ def test_few_rows_and_narrow_psfs_are_not_tested(few_pairs):
 
 
 def test_any_blocks_in_any_order_say_the_same(few_pairs):
-    whole = Sharpness.from_block(few_pairs).result()
+    whole = Sharpness.from_block(Block(few_pairs)).result()
     parts = [
-        Sharpness.from_block(few_pairs.isel(sample=slice(k, k + 9))) for k in range(0, few_pairs.sizes["sample"], 9)
+        Sharpness.from_block(Block(few_pairs.isel(sample=slice(k, k + 9))))
+        for k in range(0, few_pairs.sizes["sample"], 9)
     ]
     total = parts[-1]
     for part in parts[:-1]:

@@ -5,12 +5,12 @@ import pytest
 
 from lensflow import geometry
 from lensflow.config import DiagnosticsConfig
-from lensflow.measure.pixels import Stratified
+from lensflow.measure.pixels import Block, Settings, Stratified
 from tests.measure.pixels.pairs_factory import pairs_block
 
 CONFIG = DiagnosticsConfig()
 PAIRS = pairs_block(n_hosts=10, per_host=6)
-RESULT = Stratified.from_block(PAIRS, CONFIG).result(CONFIG, seed=1)
+RESULT = Stratified.from_block(Block(PAIRS, CONFIG)).result(Settings(CONFIG, 1))
 
 
 def plain_loop(low, high, band):
@@ -54,7 +54,7 @@ def test_the_pooled_value_lies_in_its_interval():
 
 def test_rows_outside_all_strata_count_in_all_only():
     config = DiagnosticsConfig(theta_e_edges=(0.5, 1.0, 1.5))
-    out = Stratified.from_block(PAIRS, config).result(config, seed=1)
+    out = Stratified.from_block(Block(PAIRS, config)).result(Settings(config, 1))
     assert int(out["n_rows"][0, 1]) == int(RESULT["n_rows"][0, 1])
     assert int(out["n_rows"][1:, 1].sum()) < int(out["n_rows"][0, 1])
 
@@ -64,7 +64,7 @@ def test_rows_whose_host_is_not_positive_are_not_in_the_row_mean():
     row = int(np.flatnonzero(~PAIRS["is_control"].values)[1])
     for name in ("ctrl", "stamp"):
         pairs[name][row, 1] -= 5.0
-    out = Stratified.from_block(pairs, CONFIG).result(CONFIG, seed=1)
+    out = Stratified.from_block(Block(pairs, CONFIG)).result(Settings(CONFIG, 1))
     assert int(out["core_diff_pct_row_mean_n"][0, 1]) == int(out["n_rows"][0, 1]) - 1
 
 
@@ -75,4 +75,4 @@ def test_rows_with_a_brighter_core_are_counted():
         assert float(here["brighter_pct"]) == pytest.approx(100 * (core > 0).mean())
         assert float(here["brighter_pct_low"]) <= float(here["brighter_pct"]) <= float(here["brighter_pct_high"])
     darker = PAIRS.assign(stamp=(PAIRS["stamp"].dims, 2 * PAIRS["ctrl"].values - PAIRS["stamp"].values))
-    assert float(Stratified.from_block(darker, CONFIG).result(CONFIG, seed=1)["brighter_pct"][0, 1]) < 50
+    assert float(Stratified.from_block(Block(darker, CONFIG)).result(Settings(CONFIG, 1))["brighter_pct"][0, 1]) < 50

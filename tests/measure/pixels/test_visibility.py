@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lensflow.measure.pixels import Status, Visibility, findings
+from lensflow.measure.pixels import Block, Settings, Status, Visibility, findings
 from tests.measure.conftest import CONFIG
 
 
@@ -13,7 +13,7 @@ def scaled(pairs, factor):
 
 
 def test_medians_and_shares_are_those_of_the_rows(pairs):
-    result = Visibility.from_block(pairs, CONFIG).result(CONFIG, 1)
+    result = Visibility.from_block(Block(pairs, CONFIG)).result(Settings(CONFIG, 1))
     lit = ~pairs["is_control"].values
     best = np.nanmax(pairs["snr_matched"].values[lit], axis=1)
     peak = np.nanmax(pairs["snr_peak"].values[lit], axis=1)
@@ -27,12 +27,12 @@ def test_medians_and_shares_are_those_of_the_rows(pairs):
 
 
 def test_parts_add_up_to_the_whole(pairs):
-    whole = Visibility.from_block(pairs, CONFIG).result(CONFIG, 1)
+    whole = Visibility.from_block(Block(pairs, CONFIG)).result(Settings(CONFIG, 1))
     parts = [pairs.isel(sample=np.arange(pairs.sizes["sample"]) % 3 == k) for k in range(3)]
-    total = Visibility.from_block(parts[0], CONFIG)
+    total = Visibility.from_block(Block(parts[0], CONFIG))
     for part in parts[1:]:
-        total = total + Visibility.from_block(part, CONFIG)
-    assert total.result(CONFIG, 1).identical(whole)
+        total = total + Visibility.from_block(Block(part, CONFIG))
+    assert total.result(Settings(CONFIG, 1)).identical(whole)
 
 
 @pytest.mark.parametrize(
@@ -40,11 +40,13 @@ def test_parts_add_up_to_the_whole(pairs):
     [(1.0, {Status.OK}), (1e-4, {Status.ALARM})],
 )
 def test_arcs_that_nobody_could_see_are_an_alarm(pairs, factor, statuses):
-    found = findings({"visibility": Visibility.from_block(scaled(pairs, factor), CONFIG).result(CONFIG, 1)})
+    found = findings(
+        {"visibility": Visibility.from_block(Block(scaled(pairs, factor), CONFIG)).result(Settings(CONFIG, 1))}
+    )
     assert len(found) == 3 and {f.status for f in found} == statuses
 
 
 def test_pairs_without_an_injection_are_not_tested(pairs):
     controls = pairs.isel(sample=pairs["is_control"].values)
-    found = findings({"visibility": Visibility.from_block(controls, CONFIG).result(CONFIG, 1)})
+    found = findings({"visibility": Visibility.from_block(Block(controls, CONFIG)).result(Settings(CONFIG, 1))})
     assert {f.status for f in found} == {Status.NOT_TESTED}

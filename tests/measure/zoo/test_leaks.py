@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lensflow.config import StoreConfig
-from lensflow.measure.pixels import Bits, Origin, Recompute, Status, findings
+from lensflow.measure.pixels import Bits, Block, Origin, Recompute, Status, findings
 from lensflow.measure.pixels.origin import with_arc_steps
 from lensflow.measure.pixels.rendering import Rerendered
 from lensflow.measure.pixels.specimens import Specimens
@@ -22,9 +22,9 @@ def caught(pairs, origin):
     pairs = with_arc_steps(pairs, origin)
     none = replace(Specimens.from_block(pairs), attrs={})  # the slow reference is asked elsewhere
     results = {
-        AGAIN: Recompute.from_block(pairs, origin).result(),
-        BITS: Bits.from_block(pairs, origin).result(),
-        ARCS: Rerendered.from_block(pairs, origin).result(none, origin),
+        AGAIN: Recompute.from_block(Block(pairs, origin=origin)).result(),
+        BITS: Bits.from_block(Block(pairs, origin=origin)).result(),
+        ARCS: Rerendered.from_block(Block(pairs, origin=origin)).result(none, origin),
     }
     return {f.diagnostic for f in findings(results) if f.status is Status.ALARM}
 

@@ -16,14 +16,13 @@ from lensflow.lensing.render import render
 from lensflow.measure.gate import FeatureBlock, feature_block
 from lensflow.measure.gate.mask_edge import Mask, mask_block, mask_edge_gate
 from lensflow.measure.gates import run_gate
+from lensflow.measure.measurement import Settings
 from lensflow.measure.metadata.checks import run_checks
-from lensflow.measure.pixels import Bits, Recompute, Sharpness, Status, findings
+from lensflow.measure.pixels import ONE_PASS, Bits, Block, Recompute, Sharpness, Status, findings, measure
 from lensflow.measure.pixels.deflection_check import deflection_check
-from lensflow.measure.pixels.origin import with_arc_steps
 from lensflow.measure.pixels.psf_check import psf_check
 from lensflow.measure.pixels.rendering import Rerendered
 from lensflow.measure.pixels.specimens import Specimens
-from lensflow.measure.pixels.summaries import one_pass_of
 from lensflow.measure.zoo.leaks.base import Base, Setting
 from lensflow.measure.zoo.leaks.kinds import Kind
 from lensflow.measure.zoo.small_run import SmallRun
@@ -80,28 +79,26 @@ class Required:
     def _exact(self, pairs: xr.Dataset, run: SmallRun, setting: Setting) -> dict[str, xr.Dataset]:
         injection = run.injection if setting.own else None
         config, seed = self.base.config.diagnostics, self.base.config.seed
-        out = one_pass_of(pairs, config, seed, injection)
+        out = measure(Block(pairs, config), ONE_PASS).results(Settings(config, seed, injection))
         if setting.own:
-            out["recompute"] = Recompute.from_block(pairs, run.origin).result()
+            out["recompute"] = Recompute.from_block(Block(pairs, config, run.origin)).result()
         return out
 
     def _sampled(self, pairs: xr.Dataset, run: SmallRun, setting: Setting) -> dict[str, xr.Dataset]:
         origin = run.origin if setting.own else None
-        out = {
-            "bits": Bits.from_block(pairs, origin).result(),
-            "sharpness": Sharpness.from_block(pairs, origin).result(),
-        }
+        block = Block(pairs, origin=origin)
+        out = {"bits": Bits.from_block(block).result(), "sharpness": Sharpness.from_block(block).result()}
         if setting.own:
-            with_steps = with_arc_steps(pairs, origin)
             # The slow reference and the renderer's own checks do not look at the pairs: once is enough.
-            none = Specimens.of_rows(with_steps, np.zeros(0, np.int64), np.zeros(0, np.uint64))
-            out["rendering"] = Rerendered.from_block(with_steps, origin).result(none, origin)
+            none = Specimens.of_rows(block.with_arc_steps, np.zeros(0, np.int64), np.zeros(0, np.uint64))
+            out["rendering"] = Rerendered.from_block(block).result(none, origin)
             out |= self._renderer()
         return out
 
     def _renderer(self) -> dict[str, xr.Dataset]:
         if not self._constant:
-            specimens = Specimens.from_block(with_arc_steps(self.base.pairs, self.base.run.origin))
+            # Of all rows, whatever the run's own sample of those that are rendered again.
+            specimens = Specimens.from_block(Block(self.base.pairs, origin=self.base.run.origin).with_arc_steps)
             self._constant = {"psf": psf_check(specimens, render), "deflection": deflection_check(render)}
         return self._constant
 

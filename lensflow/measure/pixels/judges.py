@@ -4,12 +4,13 @@ The rule is one for all: a statistic is an alarm if its expected value lies furt
 its 95 % interval (more with few hosts, :func:`~lensflow.measure.pixels.judging.alarm_widths`: a chance of 9e-5, so that
 a hundred statistics of a sound run are rarely one alarm) and by more than a tolerance that matters.
 What must be exact is an alarm as soon as it is not.
-Class balance has a rule of its own (:mod:`lensflow.measure.pixels.balance_judge`).
+Class balance has a rule of its own (:mod:`lensflow.measure.pixels.balance_judge`); what is exactly known is judged in
+:mod:`lensflow.measure.pixels.judges_exact`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -17,8 +18,6 @@ import xarray as xr
 
 from lensflow.measure.pixels import deflection_check as bends
 from lensflow.measure.pixels import psf_check as impulses
-from lensflow.measure.pixels.balance_judge import balance_findings
-from lensflow.measure.pixels.findings_exact import bits, recompute, rendering, sharpness
 from lensflow.measure.pixels.judging import Finding, Status, against, exact, not_tested, untested, within
 from lensflow.stats.estimate import Estimate
 
@@ -36,25 +35,8 @@ LOCALISATION = "light lies where the arc does"
 LEAST_SEEN_SHARE, LEAST_PEAK_SNR, LEAST_OVER_HOST = 0.5, 1.0, 0.002
 
 
-def findings(results: Mapping[str, xr.Dataset]) -> list[Finding]:
-    """Compare every diagnostic's numbers with what they should be; the worst place of each comparison."""
-    out: list[Finding] = []
-    for name, judge in _JUDGES.items():
-        if name in results:
-            out += judge(results[name])
-    return out
-
-
-def alarms(found: list[Finding]) -> dict[str, list[Finding]]:
-    """Alarms by diagnostic; those without are left out."""
-    out: dict[str, list[Finding]] = {}
-    for f in found:
-        if f.status is Status.ALARM:
-            out.setdefault(f.diagnostic, []).append(f)
-    return out
-
-
-def _annulus(ds: xr.Dataset) -> Iterator[Finding]:
+def annulus(ds: xr.Dataset) -> Iterator[Finding]:
+    """Judge pedestals, and that nothing changed where no arc is."""
     # A pedestal matters if it is more than a hundredth of the light that arcs bring to the core.
     floor = 0.01 * abs(ds["core_mean"]).fillna(0)
     for region, where, tolerance in (("annulus", "r >= 20 pix", 0.1 * floor), ("core", "r < 5 pix", floor)):
@@ -65,24 +47,28 @@ def _annulus(ds: xr.Dataset) -> Iterator[Finding]:
     yield exact("annulus", "control rows are their host", ds["n_controls_changed"], int(ds["n_controls"]) > 0)
 
 
-def _regression(ds: xr.Dataset) -> Iterator[Finding]:
+def regression(ds: xr.Dataset) -> Iterator[Finding]:
+    """Judge slopes beside those that the arcs themselves make."""
     yield against(
         "regression", "slopes beside the arcs'", ds, "slope_excess",
         tolerance=0.02 * abs(ds["slope_expected"]).fillna(0),
     )  # fmt: skip
 
 
-def _stratified(ds: xr.Dataset) -> Iterator[Finding]:
+def stratified(ds: xr.Dataset) -> Iterator[Finding]:
+    """Judge the core's excess beside that of the arcs, by theta_E."""
     yield against("stratified", "leakage beside the arcs'", ds, "leakage_pct_excess", tolerance=LEAKAGE_PCT)
 
 
-def _radial_profile(ds: xr.Dataset) -> Iterator[Finding]:
+def radial_profile(ds: xr.Dataset) -> Iterator[Finding]:
+    """Judge every ring beside the arcs'."""
     every = ds.isel(stratum=0)
     floor = PROFILE_SHARE * abs(every["profile_expected"]).max("ring").fillna(0)
     yield against("radial_profile", "every ring beside the arcs'", every, "residual", tolerance=floor)
 
 
-def _alignment(ds: xr.Dataset) -> Iterator[Finding]:
+def alignment(ds: xr.Dataset) -> Iterator[Finding]:
+    """Judge that stamps lie where their controls do, and light where arcs do."""
     put = float(ds.attrs["injected_shift_pix"])
     sees = bool((ds["injected_found_low"] > 0).all())
     found = against("alignment", "stamp against control", ds, "shift", tolerance=SHIFT_PIX)
@@ -101,12 +87,14 @@ def _alignment(ds: xr.Dataset) -> Iterator[Finding]:
     yield Finding("alignment", LOCALISATION, status, "", share.value, share.low, share.high, 1.0, text)
 
 
-def _core_pixels(ds: xr.Dataset) -> Iterator[Finding]:
+def core_pixels(ds: xr.Dataset) -> Iterator[Finding]:
+    """Judge the middle pixels, each by itself."""
     floor = 0.01 * abs(ds["difference"]).max(("dy", "dx")).fillna(0)
     yield against("core_pixels", "every middle pixel beside the arcs'", ds, "residual", tolerance=floor)
 
 
-def _flux(ds: xr.Dataset) -> Iterator[Finding]:
+def flux(ds: xr.Dataset) -> Iterator[Finding]:
+    """Judge the light that was added."""
     yield against("flux", "flux added over flux declared", ds, "closure", 1.0, FLUX_SHARE)
     yield against("flux", "flux added over flux magnified", ds, "magnified", 0.985, 0.015 + FLUX_SHARE)
     yield against("flux", "slope on theta_E", ds, "slope_excess", 0.0, 0.05)
@@ -118,7 +106,8 @@ def _flux(ds: xr.Dataset) -> Iterator[Finding]:
     yield found
 
 
-def _visibility(ds: xr.Dataset) -> Iterator[Finding]:
+def visibility(ds: xr.Dataset) -> Iterator[Finding]:
+    """Judge whether the arcs can be seen at all."""
     yield _at_least("visibility", "arcs that can be seen", ds, "seen_share", LEAST_SEEN_SHARE)
     yield _at_least("visibility", "arcs' brightest pixels", ds, "peak_median", LEAST_PEAK_SNR)
     yield _at_least("visibility", "arc beside its host", ds, "arc_over_host_median", LEAST_OVER_HOST)
@@ -136,7 +125,8 @@ def _at_least(diagnostic: str, check: str, ds: xr.Dataset, name: str, least: flo
     return Finding(diagnostic, check, status, "", found.value, found.low, found.high, least, text)
 
 
-def _noise(ds: xr.Dataset) -> Iterator[Finding]:
+def noise(ds: xr.Dataset) -> Iterator[Finding]:
+    """Judge the arcs' noise beside what was declared."""
     if ds.attrs["declared"] == "no noise":
         rms = ds["noise_rms_over_unit"].fillna(0)
         yield exact("noise", "none was asked for", (rms > 1e-4).astype(int).assign_attrs(rms.attrs))
@@ -144,7 +134,8 @@ def _noise(ds: xr.Dataset) -> Iterator[Finding]:
     yield against("noise", "sky that the noise implies", ds, "sky_mag", ds["sky_mag_declared"], SKY_MAG)
 
 
-def _psf(ds: xr.Dataset) -> Iterator[Finding]:
+def psf(ds: xr.Dataset) -> Iterator[Finding]:
+    """Judge images of impulses."""
     if skipped := untested("psf", ds):
         yield skipped
         return
@@ -156,7 +147,8 @@ def _psf(ds: xr.Dataset) -> Iterator[Finding]:
         yield within("psf", text, ds[name], impulses.LIMITS[name])
 
 
-def _deflection(ds: xr.Dataset) -> Iterator[Finding]:
+def deflection(ds: xr.Dataset) -> Iterator[Finding]:
+    """Judge cases of which the answer is known."""
     place = (ds["place"] - ds["place_expected"]).fillna(np.inf).assign_attrs(ds["place"].attrs)
     flux = (ds["flux"] / ds["flux_expected"] - 1).assign_attrs(ds["flux"].attrs)
     yield within("deflection", "place of an image", place, bends.PLACE_LIMIT_ARCSEC)
@@ -164,23 +156,3 @@ def _deflection(ds: xr.Dataset) -> Iterator[Finding]:
     yield within("deflection", "area inside the critical curve", (ds["area"] - 1).assign_attrs(ds["area"].attrs),
                  bends.AREA_LIMIT)  # fmt: skip
     yield within("deflection", "an SIS bends by theta_E", ds["sis_deflection"], bends.DEFLECTION_LIMIT)
-
-
-_JUDGES: dict[str, Callable[[xr.Dataset], Iterator[Finding]]] = {
-    "annulus": _annulus,
-    "regression": _regression,
-    "stratified": _stratified,
-    "radial_profile": _radial_profile,
-    "recompute": recompute,
-    "bits": bits,
-    "sharpness": sharpness,
-    "psf": _psf,
-    "alignment": _alignment,
-    "deflection": _deflection,
-    "flux": _flux,
-    "balance": balance_findings,
-    "noise": _noise,
-    "visibility": _visibility,
-    "core_pixels": _core_pixels,
-    "rendering": rendering,
-}

@@ -1,4 +1,4 @@
-"""Find a scorer by its import path, here and on the workers, and know it again by what it is made of."""
+"""Find an object by its import path, here and on the workers, and know it again by what it is made of."""
 
 from __future__ import annotations
 
@@ -15,8 +15,10 @@ import cloudpickle
 
 from lensflow.errors import ConfigError, did_you_mean
 
+SCORER_EXAMPLE = "lensflow.measure.scorer.scorer:blue_ring"
 
-def load_scorer(path: str, folder: str) -> Any:
+
+def load(path: str, folder: str, what: str = "scorer", example: str = SCORER_EXAMPLE) -> Any:
     """Import the object that ``package.module:name`` names.
 
     Parameters
@@ -25,28 +27,30 @@ def load_scorer(path: str, folder: str) -> Any:
     folder : str
         Where modules are looked for after Python's own places: the folder that the command runs in. It must be the
         same on the workers, or the module installed there.
+    what, example : str
+        For errors.
 
     Raises
     ------
     ConfigError
         If the path is not of this form, or there is no such module or name in it.
     """
-    module, name = _module(path, folder)
+    module, name = _module(path, folder, what, example)
     try:
         return attrgetter(name)(module)
     except AttributeError as error:
         raise ConfigError(
-            f"scorer {path!r}: {module.__name__} has no {name!r}.{did_you_mean(name, dir(module))}"
+            f"{what} {path!r}: {module.__name__} has no {name!r}.{did_you_mean(name, dir(module))}"
         ) from error
 
 
-def scorer_source(path: str, folder: str) -> str | None:
+def source_of(path: str, folder: str) -> str | None:
     """Fingerprint of a scorer: the text of its module, and the object with what it refers to there (weights).
 
     Other modules, and files that are read while scoring, do not count. None where it cannot be had.
     """
-    module, _ = _module(path, folder)
-    found = load_scorer(path, folder)
+    module, _ = _module(path, folder, "scorer", SCORER_EXAMPLE)
+    found = load(path, folder)
     try:
         digest = hashlib.sha256(Path(str(inspect.getsourcefile(module))).read_bytes())
         cloudpickle.register_pickle_by_value(module)
@@ -59,18 +63,16 @@ def scorer_source(path: str, folder: str) -> str | None:
     return digest.hexdigest()[:16]
 
 
-def _module(path: str, folder: str) -> tuple[ModuleType, str]:
+def _module(path: str, folder: str, what: str, example: str) -> tuple[ModuleType, str]:
     module, colon, name = path.partition(":")
     if not (module and colon and name):
-        raise ConfigError(
-            f"scorer {path!r}: name it as package.module:name, as in lensflow.measure.scorer.scorer:blue_ring"
-        )
+        raise ConfigError(f"{what} {path!r}: name it as package.module:name, as in {example}")
     if folder not in sys.path:
         sys.path.append(folder)
     try:
         return importlib.import_module(module), name
     except Exception as error:  # whatever a module raises while it is imported
         raise ConfigError(
-            f"scorer {path!r}: {module} cannot be imported ({type(error).__name__}: {error}). It is looked for in "
+            f"{what} {path!r}: {module} cannot be imported ({type(error).__name__}: {error}). It is looked for in "
             f"{folder} and among installed packages, on every worker."
         ) from error
