@@ -24,7 +24,7 @@ import numpy as np
 import typer
 
 from lensflow.lensing import psf
-from lensflow.lensing.engine import light, pack, quadrature, shoot, spreading
+from lensflow.lensing.engine import light, pack, records, render_rows, shoot, spreading
 from lensflow.lensing.render import render
 from lensflow.lensing.render_reference import lensed_light, ray_positions, render_row_reference
 from lensflow.lensing.rows import read_rows
@@ -202,11 +202,9 @@ def profile(manifest: Manifest, models: np.ndarray) -> None:
     rows = read_rows(manifest, SIZE, PIXEL)
     n = rows.fwhm.shape[0]
     packed = pack.pack(rows, models, 3.5, SIZE, PIXEL)
-    constants = (quadrature.NODES, quadrature.TURNS, spreading.WEIGHTS)
     wide = int(packed.grid_size.max()) // 16 * 16 + 16
     grid = np.zeros((wide, wide), dtype=np.float32)
-    scratch = np.empty((shoot.SCRATCH_ROWS, quadrature.MAX_SAMPLES), dtype=np.float32)
-    edges, stack = np.empty((quadrature.MAX_PANELS, 2)), np.zeros((shoot.STACK_ROWS, shoot.STACK_COLUMNS))
+    space = shoot.shoot_space()
     no_image = np.zeros((0, 0), dtype=np.float32)
     samples = 0
 
@@ -216,11 +214,12 @@ def profile(manifest: Manifest, models: np.ndarray) -> None:
         for i in range(n):
             s = packed.scalars[i]
             for turn in range(2):
-                samples += shoot.shoot_row(
+                row = records.Row(
                     packed.geometry[i], packed.series[i], packed.settings[i, turn], s[pack.INDEX], s[pack.B],
-                    no_image, np.zeros(3), grid.reshape(-1), wide, s[pack.STEP], s[pack.ORIGIN_X], s[pack.ORIGIN_Y],
-                    constants, scratch, edges, stack,
-                )[2]  # fmt: skip
+                    no_image, np.zeros(3),
+                )  # fmt: skip
+                target = records.Grid(grid.reshape(-1), wide, s[pack.STEP], s[pack.ORIGIN_X], s[pack.ORIGIN_Y])
+                samples += shoot.shoot_row(row, target, render_rows.CONSTANTS, space)[2]
 
     whole = best_of(lambda: render(manifest, psf_model=models)) / n
     packing = best_of(lambda: pack.pack(rows, models, 3.5, SIZE, PIXEL)) / n

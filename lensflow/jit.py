@@ -36,6 +36,9 @@ def compiled(**options: Any) -> Callable[[Callable[..., Any]], Any]:
     read-only image), every process compiles for itself. numba's cache looks only at the file of the function that is
     called, not at the functions that it calls: an edit or an upgrade of one of those would go unnoticed, and old code
     would run. The digest of its folder, of ``lensing`` and of the ground takes that file's time stamp's place.
+
+    The digest is part of the version, too, that numba compares before it unpickles the rest of an index: an index that
+    names a record (a NamedTuple) of other sources, which may be gone or have moved, is left alone (numba issue 6018).
     """
 
     def decorate(function: Callable[..., Any]) -> Any:
@@ -46,7 +49,9 @@ def compiled(**options: Any) -> Callable[[Callable[..., Any]], Any]:
             return numba.njit(**common)(function)
         cache_file: Any = getattr(getattr(dispatcher, "_cache", None), "_cache_file", None)
         if cache_file is not None:
-            cache_file._source_stamp = sources_stamp(Path(function.__code__.co_filename).parent)
+            stamp = sources_stamp(Path(function.__code__.co_filename).parent)
+            cache_file._source_stamp = stamp
+            cache_file._version = f"{numba.__version__} {stamp}"
         return dispatcher
 
     return decorate

@@ -1,4 +1,7 @@
-"""Lens physics: arrays in, arrays out."""
+"""Lens physics: arrays in, arrays out.
+
+The compiled renderer is in ``engine``; how it works and how to change it is in ``lensflow/lensing/engine/README.md``.
+"""
 
 from lensflow.lensing.angles import (
     components_from_q_phi,

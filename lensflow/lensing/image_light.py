@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from lensflow.errors import ManifestError
 from lensflow.jit import compiled
+from lensflow.lensing.engine.records import GRID_X, GRID_Y, SOURCE_X, SOURCE_Y, VALUE, WEIGHT
 from lensflow.lensing.source_image import PAD, ImageSource, interpolate
 
 Floats = NDArray[np.float64]
@@ -144,26 +145,31 @@ def _dark_radius(source: ImageSource, x: NDArray[np.int64], y: NDArray[np.int64]
 
 
 @compiled(fastmath={"contract", "reassoc", "nsz"})
-def image_in_place(value, weight, x, y, gx, gy, n, image, place):  # type: ignore[no-untyped-def]
-    """Write ``weight`` times the image's light at source positions to ``value``; drop dark samples, join close ones.
+def image_in_place(samples, n, image, place):  # type: ignore[no-untyped-def]
+    """Write area times the image's light at source positions to the samples; drop dark ones, join close ones.
 
     Where an image's pixels are far smaller than the grid's, a grid point collects 10^4 samples and more, and float32
     would lose the faint ones among them; joined, there are fewer, and there is less to spread.
 
     Parameters
     ----------
-    value, weight, x, y, gx, gy : ndarray of float32
-        Light (filled), area, source position in half-light radii, grid position; neighbours on a ray in sequence.
+    samples : ndarray of float32, shape (8, >= n)
+        Of :class:`lensflow.lensing.engine.records.ShootSpace`; neighbours on a ray in sequence. ``VALUE`` is filled,
+        ``GRID_X`` and ``GRID_Y`` may move.
     n : int
-        Samples.
-    image, place : ndarray
-        Of :class:`Images`.
+        How many there are.
+    image : ndarray of float32, shape (y, x)
+        With its frame of zeros.
+    place : ndarray, shape (3,)
+        As in :class:`Images`.
 
     Returns
     -------
     int
-        How many samples are left, at the beginning of ``value``, ``gx`` and ``gy``.
+        How many samples are left, at the beginning.
     """
+    value, weight, gx, gy = samples[VALUE], samples[WEIGHT], samples[GRID_X], samples[GRID_Y]
+    x, y = samples[SOURCE_X], samples[SOURCE_Y]
     cx, cy, unit = np.float32(place[0]), np.float32(place[1]), np.float32(place[2])
     left = 0
     total = along_x = along_y = size = 0.0

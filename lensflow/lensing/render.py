@@ -11,11 +11,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from lensflow.errors import RenderError
 from lensflow.lensing import psf
-from lensflow.lensing.engine import quadrature as quad
 from lensflow.lensing.engine.kernel_set import KernelSet
-from lensflow.lensing.engine.pack import pack, tables
-from lensflow.lensing.engine.render_rows import RESULTS, render_rows
-from lensflow.lensing.engine.spreading import DECONVOLUTION, WEIGHTS
+from lensflow.lensing.engine.pack import pack, psfs
+from lensflow.lensing.engine.records import Pictures
+from lensflow.lensing.engine.render_rows import CONSTANTS, RESULTS, render_rows
 from lensflow.lensing.image_light import Sources
 from lensflow.lensing.psf_image import KernelPSF
 from lensflow.lensing.rows import count_rows, read_rows
@@ -133,29 +132,23 @@ def render(
     if psf_model is None:
         psf_model = manifest.get("psf_model", "moffat")
     n = count_rows(manifest)
-    psfs = np.asarray(psf_model)
+    given = np.asarray(psf_model)
     kernels, models = None, np.full(n, psf.MODELS[0])
-    if _are_kernels(psfs):
-        kernels = KernelSet(psfs, psf_index, n)
+    if _are_kernels(given):
+        kernels = KernelSet(given, psf_index, n)
     elif psf_index is not None:
         raise RenderError("psf_index points into PSF kernels, but psf_model names an analytic profile")
     else:
-        models = _models(psfs, psf_beta, n)
+        models = _models(given, psf_beta, n)
     rows = read_rows(manifest, stamp_size, pixel_scale_arcsec, kernels, sources)
     bands = rows.flux.shape[1]
     arc = np.zeros((n, bands, stamp_size, stamp_size), dtype=np.float32)
     error, magnified = np.full(n, np.nan), np.full(n, np.nan)
     packed = pack(rows, models, psf_beta, stamp_size, pixel_scale_arcsec)
     if packed.row.size and bands:
-        psf_tables, psf_sizes = tables(psf_beta)
         results = np.empty((packed.row.size, RESULTS))
-        flux = np.ascontiguousarray(rows.flux[packed.row])
-        constants = (quad.NODES, quad.TURNS, WEIGHTS)
-        k, images = rows.kernels, rows.images
-        render_rows(
-            arc, *vars(packed).values(), flux, psf_tables, psf_sizes, (k.size, k.fold, k.cut, k.neglected, k.unseen),
-            (images.pixels, images.frame, images.place), constants, DECONVOLUTION, results,
-        )  # fmt: skip
+        pictures = Pictures(rows.images.pixels, rows.images.frame, rows.images.place)
+        render_rows(arc, packed, psfs(psf_beta, rows.kernels), pictures, CONSTANTS, results)
         magnified[packed.row], error[packed.row] = results[:, 1], results[:, 2]
     return Rendering(arc, error, magnified)
 

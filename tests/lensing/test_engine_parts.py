@@ -1,17 +1,33 @@
 """The compiled parts, each against the plain formula that it stands for."""
 
 import hashlib
+import importlib
+import inspect
 import subprocess
 import sys
 
 import numpy as np
 import pytest
+from numba.core.dispatcher import Dispatcher
+from numpydoc.docscrape import NumpyDocString
 
 from lensflow.lensing import psf
 from lensflow.lensing.deflectors import deflect_epl, deflect_shear
-from lensflow.lensing.engine import bands, light, matmul, pack, quadrature, spreading
+from lensflow.lensing.engine import (
+    bands,
+    kernel_set,
+    light,
+    matmul,
+    pack,
+    quadrature,
+    records,
+    render_rows,
+    shoot,
+    spreading,
+)
 from lensflow.lensing.rows import read_rows
 from lensflow.lensing.sources import sersic_b
+from tests.public_docs import names_of
 
 from .rows import scalars, wide_rows
 
@@ -108,14 +124,37 @@ def test_a_ray_meets_the_source_plane_where_the_deflection_says(model):
             np.testing.assert_allclose(line, expected, atol=1e-6 * np.abs(expected).max())
 
 
+MODULES = (bands, kernel_set, light, matmul, pack, quadrature, render_rows, shoot, spreading)
+
+
+def test_no_compiled_function_of_the_engine_takes_more_than_eight_arguments():
+    compiled = {
+        f"{module.__name__}.{name}": len(inspect.signature(thing.py_func).parameters)
+        for module in MODULES
+        for name, thing in vars(module).items()
+        if isinstance(thing, Dispatcher)
+    }
+    assert "lensflow.lensing.engine.render_rows.render_rows" in compiled
+    assert {name: n for name, n in compiled.items() if n > 8} == {}
+
+
+def test_every_field_of_a_record_is_documented_with_its_shape_and_a_meaning():
+    found = [thing for thing in vars(records).values() if isinstance(thing, type) and issubclass(thing, tuple)]
+    assert records.Packed in found
+    for record in found:
+        section = NumpyDocString(inspect.getdoc(record))["Attributes"]
+        assert names_of(section) == [*record._fields], record
+        assert all(part.desc for part in section), record
+        assert all("shape" in part.type or "flat" in part.type for part in section if "ndarray" in part.type), record
+
+
 def test_the_compiled_code_on_disk_is_tied_to_every_source_file_of_the_package():
     from pathlib import Path
 
     from lensflow import jit
-    from lensflow.lensing.engine import render_rows as engine
 
-    stamp = engine.render_rows._cache._cache_file._source_stamp
-    assert stamp == jit.sources_stamp(Path(engine.__file__).parent)
+    stamp = render_rows.render_rows._cache._cache_file._source_stamp
+    assert stamp == jit.sources_stamp(Path(render_rows.__file__).parent)
     assert len(stamp) == len(hashlib.sha256().hexdigest())
 
 
@@ -135,6 +174,26 @@ def test_code_of_another_folder_is_compiled_anew_when_the_renderer_changes(tmp_p
         stamps.append(jit.sources_stamp(own))
     jit.sources_stamp.cache_clear()
     assert len(set(stamps)) == 3
+
+
+def test_compiled_code_on_disk_whose_record_has_another_name_now_is_compiled_again(tmp_path, monkeypatch):
+    from lensflow import jit
+
+    monkeypatch.syspath_prepend(str(tmp_path))
+    for name, factor in (("Old", 2), ("Renamed", 30)):
+        for module in ("kernel_of_a_test", "records_of_a_test"):
+            sys.modules.pop(module, None)
+        (tmp_path / "records_of_a_test.py").write_text(
+            f"from typing import NamedTuple\n\n\nclass {name}(NamedTuple):\n    x: float\n"
+        )
+        (tmp_path / "kernel_of_a_test.py").write_text(
+            f"from lensflow.jit import compiled\n\n\n@compiled()\ndef scaled(record):\n    return {factor} * record.x\n"
+        )
+        importlib.invalidate_caches()
+        jit.sources_stamp.cache_clear()
+        record = getattr(importlib.import_module("records_of_a_test"), name)(1.5)
+        assert importlib.import_module("kernel_of_a_test").scaled(record) == factor * 1.5
+    jit.sources_stamp.cache_clear()
 
 
 @pytest.mark.slow

@@ -1,1 +1,1 @@
-"""The compiled renderer; reached through :mod:`lensflow.lensing` only."""
+"""The compiled renderer; reached through :mod:`lensflow.lensing` only. README.md here says how it works."""

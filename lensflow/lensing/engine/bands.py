@@ -53,12 +53,13 @@ def _transpose(out, a, rows, columns):  # type: ignore[no-untyped-def]
 
 
 @compiled(fastmath=True)
-def grid_waves(cos, sin, cos_t, sin_t, m, k, step, period, table, work):  # type: ignore[no-untyped-def]
-    """Waves at the grid's points, (frequency, point) and (point, frequency), over the spreading window's transform.
+def grid_waves(waves, m, k, step, period, table, work):  # type: ignore[no-untyped-def]
+    """Fill the waves at the grid's points, divided by the spreading window's transform.
 
-    Points lie (j + 1/2) ``step`` pixels on either side of the middle; frequencies are j over ``period``; ``table`` is
-    ``spreading.DECONVOLUTION``.
+    Shapes (frequency, point) and (point, frequency). Points lie (j + 1/2) ``step`` pixels on either side of the middle;
+    frequencies are j over ``period``; ``table`` is ``spreading.DECONVOLUTION``.
     """
+    cos, sin, cos_t, sin_t = waves
     h = m // 2
     wide_k = (k + LANES - 1) // LANES * LANES
     _waves(cos_t, sin_t, h, k, 0.5, step / period, work)
@@ -84,7 +85,7 @@ def _columns(i, disc, wide_k):  # type: ignore[no-untyped-def]
 
 
 @compiled(fastmath=True)
-def forward(spectrum, grid, m, k, disc, cos, sin, cos_t, sin_t, fold, half):  # type: ignore[no-untyped-def]
+def forward(spectrum, grid, m, k, disc, waves, products):  # type: ignore[no-untyped-def]
     """The four parts of the transform of the grid's light.
 
     Parameters
@@ -97,11 +98,13 @@ def forward(spectrum, grid, m, k, disc, cos, sin, cos_t, sin_t, fold, half):  # 
         ``m / 2`` and ``k`` are multiples of 4.
     disc : float
         Only frequencies within this distance (in frequency indices) are wanted.
-    cos, sin, cos_t, sin_t
+    waves : Waves
         From :func:`grid_waves`.
-    fold, half
-        Scratch.
+    products : Products
+        Work space.
     """
+    cos, sin, cos_t, sin_t = waves
+    fold, half = products
     h = m // 2
     wide_h, wide_k = (h + LANES - 1) // LANES * LANES, (k + LANES - 1) // LANES * LANES
     for i in range(h):
@@ -148,7 +151,7 @@ def shape_radial(shaped, spectrum, k, scale, period, psf, line):  # type: ignore
     psf : ndarray of float32
         Radial table of the PSF's transform, ``TABLE_STEPS`` to the unit, 0 at its end.
     line : ndarray of float32
-        Scratch, at least k padded.
+        Work space, at least k padded.
     """
     wide_k = (k + LANES - 1) // LANES * LANES
     to_table = np.float32(scale * TABLE_STEPS)
@@ -181,7 +184,7 @@ def shape_radial(shaped, spectrum, k, scale, period, psf, line):  # type: ignore
 
 
 @compiled(fastmath=True)
-def kernel_parts(parts, fold, k, cut, period, cos, sin, cos_t, sin_t, half):  # type: ignore[no-untyped-def]
+def kernel_parts(parts, fold, k, cut, period, waves, half):  # type: ignore[no-untyped-def]
     """The four parts of a measured kernel's transform, as :func:`forward` gives those of the light.
 
     Parameters
@@ -196,11 +199,12 @@ def kernel_parts(parts, fold, k, cut, period, cos, sin, cos_t, sin_t, half):  # 
         Cycles per pixel.
     period : float
         Pixels.
-    cos, sin, cos_t, sin_t : ndarray of float32
+    waves : Waves
         From :func:`pixel_waves`, for the kernel's size and ``k``.
-    half
-        Scratch.
+    half : ndarray of float32, shape (>= k, h)
+        Work space.
     """
+    cos, sin, cos_t, sin_t = waves
     h = fold.shape[1]
     wide_k = (k + LANES - 1) // LANES * LANES
     nyquist, outer = 0.5 * period, np.float32(cut * period * cut * period)
@@ -252,7 +256,7 @@ def shape_kernel(shaped, spectrum, parts, k, disc, period):  # type: ignore[no-u
 
 
 @compiled(fastmath=True)
-def to_pixels(out, shaped, k, size, cos, sin, cos_t, sin_t, half, quarter):  # type: ignore[no-untyped-def]
+def to_pixels(out, shaped, k, size, waves, products):  # type: ignore[no-untyped-def]
     """Transform a shaped spectrum back, at the stamp's pixel centres.
 
     Parameters
@@ -265,11 +269,13 @@ def to_pixels(out, shaped, k, size, cos, sin, cos_t, sin_t, half, quarter):  # t
         Frequencies used, a multiple of 4.
     size : int
         Pixels on a side.
-    cos, sin, cos_t, sin_t : ndarray of float32
-        Waves at the pixel centres: (pixel, frequency) and (frequency, pixel); see :func:`pixel_waves`.
-    half, quarter
-        Scratch.
+    waves : Waves
+        From :func:`pixel_waves`.
+    products : Products
+        Work space.
     """
+    cos, sin, cos_t, sin_t = waves
+    quarter, half = products
     hp = (size + 1) // 2
     rows_p, wide_p = (hp + 3) // 4 * 4, (hp + LANES - 1) // LANES * LANES
     wide_k = (k + LANES - 1) // LANES * LANES
@@ -290,8 +296,9 @@ def to_pixels(out, shaped, k, size, cos, sin, cos_t, sin_t, half, quarter):  # t
 
 
 @compiled(fastmath=True)
-def pixel_waves(cos, sin, cos_t, sin_t, size, k, period, work):  # type: ignore[no-untyped-def]
-    """Waves at the distances of the pixel centres from the stamp's middle: 1/2, 3/2, ... or 0, 1, ... (odd size)."""
+def pixel_waves(waves, size, k, period, work):  # type: ignore[no-untyped-def]
+    """Fill the waves at the pixel centres' distances from the stamp's middle: 1/2, 3/2, ... or 0, 1, ... (odd size)."""
+    cos, sin, cos_t, sin_t = waves
     hp = (size + 1) // 2
     wide_k = (k + LANES - 1) // LANES * LANES
     _waves(cos, sin, hp, k, 0.5 if size % 2 == 0 else 0.0, 1.0 / period, work)

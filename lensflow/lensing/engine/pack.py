@@ -16,6 +16,8 @@ from scipy.special import gammainccinv, gammaincinv
 from lensflow.lensing import psf
 from lensflow.lensing.engine import quadrature as quad
 from lensflow.lensing.engine.bands import TABLE_STEPS
+from lensflow.lensing.engine.kernel_set import PackedKernels
+from lensflow.lensing.engine.records import Packed, Psfs
 from lensflow.lensing.engine.spreading import ETA, TAPS
 from lensflow.lensing.rows import Rows
 from lensflow.lensing.sources import sersic_amplitude, sersic_b
@@ -40,42 +42,6 @@ _REPEAT_LEVEL = 1e-5
 INDEX, B, CENTRAL_LIGHT, PERIOD, STEP, ORIGIN_X, ORIGIN_Y = range(7)
 
 
-@dataclass(frozen=True)
-class Packed:
-    """Rows ready to render; the first axis of every array counts them.
-
-    Attributes
-    ----------
-    row : where the row stands in the call.
-    geometry, series, settings : see :mod:`lensflow.lensing.engine.quadrature`.
-    scalars : index, b_n, central brightness (pixel^-2, unit flux), period, grid step, origin x and y (pixels).
-    band_scale : radial PSF argument per frequency index, (row, band).
-    frequencies : how many frequencies each band needs, a multiple of 4, 0 for an absent band, (row, band).
-    disc : within how many (of any direction) they lie, (row, band).
-    sharpest : the band that shows errors most, (row,).
-    entry : which of the kernels, -1 for an analytic PSF, (row, band).
-    image : which of the images, -1 for a Sersic source, (row,).
-    grid_size : points on a side of the light's grid, a multiple of 8.
-    table : which of the PSF tables.
-    leak : the PSF, per pixel of the sharpest band, at the margin's width and at the way round the period (row, 2).
-    """
-
-    row: NDArray[np.int64]
-    geometry: Floats
-    series: Floats
-    settings: Floats
-    scalars: Floats
-    band_scale: Floats
-    frequencies: NDArray[np.int64]
-    disc: Floats
-    sharpest: NDArray[np.int64]
-    entry: NDArray[np.int64]
-    image: NDArray[np.int64]
-    grid_size: NDArray[np.int64]
-    table: NDArray[np.int64]
-    leak: Floats
-
-
 @lru_cache(maxsize=16)
 def psf_table(model: str, beta: float) -> NDArray[np.float32]:
     """PSF transform against x = 2 pi (scale length) f, TABLE_STEPS to the unit; 0 below PSF_FLOOR.
@@ -94,14 +60,14 @@ def _cut(model: str, beta: float) -> float:
     return 2 * np.pi * float(psf.scale_length(1.0, model, beta)) * psf.cutoff_frequency(model, beta, PSF_FLOOR)
 
 
-def tables(beta: float) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """The tables of every PSF model, padded to one length, and their lengths."""
+def psfs(beta: float, kernels: PackedKernels) -> Psfs:
+    """The PSFs of a call: tables of every model, padded to one length, and the kernels."""
     each = [psf_table(model, beta) for model in psf.MODELS]
     size = np.array([t.size for t in each], dtype=np.int64)
     padded = np.zeros((len(each), int(size.max())), dtype=np.float32)
     for line, table in zip(padded, each, strict=True):
         line[: table.size] = table
-    return padded, size
+    return Psfs(padded, size, kernels.size, kernels.fold, kernels.cut, kernels.neglected, kernels.unseen)
 
 
 def pack(rows: Rows, models: NDArray[np.str_], beta: float, size: int, pixel: float) -> Packed:
@@ -118,6 +84,11 @@ def pack(rows: Rows, models: NDArray[np.str_], beta: float, size: int, pixel: fl
         Pixels on a side of the stamp.
     pixel : float
         Arcsec.
+
+    Returns
+    -------
+    Packed
+        Every row that is no control.
     """
     which = np.flatnonzero(~rows.is_control)
     geometry, series = _lens(rows, which, pixel)
@@ -166,6 +137,7 @@ def pack(rows: Rows, models: NDArray[np.str_], beta: float, size: int, pixel: fl
         grid_size=grid_size.astype(np.int64),
         table=transmitted.table,
         leak=transmitted.leak,
+        flux=np.ascontiguousarray(rows.flux[which]),
     )
 
 

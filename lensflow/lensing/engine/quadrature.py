@@ -18,14 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lensflow.jit import compiled
+from lensflow.lensing.engine.records import Grading
 
 # --- one row's geometry: indices into its parameters (lengths in pixels, relative to the lens) -----------------
 COS, SIN, Q, POWER, STRENGTH, TERMS = 0, 1, 2, 3, 4, 5  # lens: axis, ratio, p, deflection at r = 1, series terms
 MAP, TO_SOURCE, SOURCE = 6, 10, 14  # 2 x 2: shear and scale; 2 x 2: scale alone; 2: centre in half-light radii
-CORE, DARK = (
-    16,
-    17,
-)  # radii (half-light radii) inside of which cells need no grading, outside of which there is no light
+# Radii, half-light radii, inside of which cells need no grading, and outside of which there is no light.
+CORE, DARK = 16, 17
 STEEP, FLATTER = 18, 19  # longest panel near the half-light radius, and how it grows outwards
 LEFT, RIGHT, LOW, HIGH = 20, 21, 22, 23  # edges of the field
 REACH = 24  # largest radius at which arcs are measured
@@ -176,11 +175,12 @@ def _closest_on_a_bent_ray(p, ray, a2):  # type: ignore[no-untyped-def]
 
 
 @compiled(fastmath=True)
-def _panels(r0, low, high, first, growth, longest, steep, flatter, reach, inward, bend, edges, n):  # type: ignore[no-untyped-def]
+def _panels(r0, low, high, reach, inward, grading, edges, n):  # type: ignore[no-untyped-def]
     """Append panels (start, end) of [low, high] graded away from ``r0``; return how many there are then.
 
-    ``bend``: largest ratio of a panel's ends, for lines that are not straight towards r = 0.
+    They end at the distance ``reach`` outwards and ``inward`` inwards, pixels.
     """
+    first, growth, longest, steep, flatter, bend = grading
     for side in range(2):
         if side == 0:
             e, end = max(0.0, low - r0), min(high - r0, reach)
@@ -244,21 +244,8 @@ def ray_panels(c, s, p, ray, settings, edges):  # type: ignore[no-untyped-def]
         first = max(span, p[CORE]) * settings[FIRST] * inverse
         steep = settings[PROFILE] * p[STEEP] * (1.0 - p[FLATTER]) * inverse
         flatter = settings[PROFILE] * p[STEEP] * p[FLATTER]
-        n = _panels(
-            r0,
-            ray[_RS],
-            edge,
-            first,
-            growth,
-            longest,
-            steep,
-            flatter,
-            reach,
-            inward,
-            bend,
-            edges,
-            0,
-        )
+        grading = Grading(first, growth, longest, steep, flatter, bend)
+        n = _panels(r0, ray[_RS], edge, reach, inward, grading, edges, 0)
         if r0 + reach > edge:
             beyond = edge
     if ray[_RS] > 0.0:
@@ -271,7 +258,8 @@ def ray_panels(c, s, p, ray, settings, edges):  # type: ignore[no-untyped-def]
             whole = top ** p[POWER] * math.sqrt(ray[BX] * ray[BX] + ray[BY] * ray[BY])
             steep = max(settings[PROFILE] * p[STEEP] * (1.0 - p[FLATTER]) / whole, 0.02) * top
             flatter = settings[PROFILE] * p[STEEP] * p[FLATTER]
-            n = _panels(ray[_RIN], 0.0, top, first, growth, longest, steep, flatter, top, top, 3.0, edges, n)
+            grading = Grading(first, growth, longest, steep, flatter, 3.0)
+            n = _panels(ray[_RIN], 0.0, top, top, top, grading, edges, n)
     return n, beyond
 
 
@@ -409,4 +397,4 @@ def beyond_panels(edge, p, ray, settings, edges):  # type: ignore[no-untyped-def
     first = max(distance, p[CORE]) * settings[FIRST] * away
     steep = settings[PROFILE] * p[STEEP] * (1.0 - p[FLATTER]) * away
     flatter = settings[PROFILE] * p[STEEP] * p[FLATTER]
-    return _panels(r0, edge, limit, first, settings[GROWTH], _FAR, steep, flatter, _FAR, _FAR, 3.0, edges, 0)
+    return _panels(r0, edge, limit, _FAR, _FAR, Grading(first, settings[GROWTH], _FAR, steep, flatter, 3.0), edges, 0)

@@ -15,6 +15,8 @@ from lensflow.lensing.engine import bands, shoot
 from lensflow.lensing.engine import quadrature as quad
 from lensflow.lensing.engine.matmul import LANES
 from lensflow.lensing.engine.pack import CENTRAL_LIGHT, INDEX, ORIGIN_X, ORIGIN_Y, PERIOD, STEP, B
+from lensflow.lensing.engine.records import Constants, Grid, Passed, PictureSpace, Products, Row, Waves
+from lensflow.lensing.engine.spreading import DECONVOLUTION, WEIGHTS
 
 # The arc is exactly 0 below this share of its peak (in its row and band).
 ARC_FLOOR = 1e-6
@@ -37,111 +39,106 @@ _FINER, _FINER_CORE = 0.6, 0.25
 _SAMPLES, _MAGNIFICATION, _ERROR = 0, 1, 2
 RESULTS = 3
 
+CONSTANTS = Constants(quad.NODES, quad.TURNS, WEIGHTS, DECONVOLUTION)
+
 
 @compiled()
-def render_rows(  # type: ignore[no-untyped-def]
-    arc, row, geometry, series, settings, scalars, band_scale, frequencies, disc, sharpest, entry, image, grid_size,
-    table, leak, flux, psf_tables, psf_sizes, kernels, images, constants, deconvolution, results,
-):  # fmt: skip
+def render_rows(arc, rows, psfs, pictures, constants, results):  # type: ignore[no-untyped-def]
     """Render rows into ``arc``.
 
     Parameters
     ----------
     arc : ndarray of float32, shape (sample, band, y, x), zeros
-        Filled at the samples ``row``.
-    row, geometry, series, settings, scalars, band_scale, frequencies, disc, sharpest, entry, image, grid_size, table,
-    leak
-        Fields of :class:`lensflow.lensing.engine.pack.Packed`.
-    flux : ndarray, shape (row, band)
-        Unlensed flux, nMgy.
-    psf_tables, psf_sizes
-        From :func:`lensflow.lensing.engine.pack.tables`.
-    kernels : tuple
-        size, fold, cut, neglected and unseen of :class:`lensflow.lensing.engine.kernel_set.PackedKernels`.
-    images : tuple
-        pixels, frame and place of :class:`lensflow.lensing.image_light.Images`.
-    constants, deconvolution
-        See :func:`lensflow.lensing.engine.shoot.shoot_row` and :func:`lensflow.lensing.engine.bands.forward`.
-    results : ndarray, shape (row, RESULTS)
+        Filled at the samples ``rows.row``, nMgy/pixel.
+    rows : Packed
+    psfs : Psfs
+    pictures : Pictures
+    constants : Constants
+        :data:`CONSTANTS`.
+    results : ndarray of float64, shape (row, RESULTS)
         Filled: number of samples (of the last attempt), magnification, render_err.
     """
     size, n_bands = arc.shape[2], arc.shape[1]
-    kernel_size, kernel_fold, kernel_cut, kernel_neglected, kernel_unseen = kernels
-    pixels, frame, place = images
-    m_max, k_max = grid_size.max(), frequencies.max()
+    m_max, k_max = rows.grid_size.max(), rows.frequencies.max()
     # Work space, once for all rows; whole vectors, with room to round up.
     wide_m, wide_h = (m_max + LANES) // LANES * LANES, (m_max // 2 + LANES) // LANES * LANES
     wide_k, wide_p = (k_max + LANES) // LANES * LANES, (size // 2 + 1 + LANES) // LANES * LANES
     f4 = np.float32
     grid = np.zeros((wide_m, wide_m), f4)
     second = np.zeros((wide_m, wide_m), f4)
-    scratch = np.empty((shoot.SCRATCH_ROWS, quad.MAX_SAMPLES), f4)
-    edges = np.empty((quad.MAX_PANELS, 2))
-    stack = np.zeros((shoot.STACK_ROWS, shoot.STACK_COLUMNS))
-    spectrum, shaped = np.zeros((4, wide_k, wide_k), f4), np.zeros((4, wide_k, wide_k), f4)
-    difference = np.zeros((4, wide_k, wide_k), f4)
-    cos, sin = np.zeros((wide_k, wide_h), f4), np.zeros((wide_k, wide_h), f4)
-    cos_t, sin_t = np.zeros((wide_h, wide_k), f4), np.zeros((wide_h, wide_k), f4)
-    fold, half = np.zeros((4, wide_h, wide_h), f4), np.zeros((wide_k, wide_h), f4)
-    pixel_cos, pixel_sin = np.zeros((wide_p, wide_k), f4), np.zeros((wide_p, wide_k), f4)
-    pixel_cos_t, pixel_sin_t = np.zeros((wide_k, wide_p), f4), np.zeros((wide_k, wide_p), f4)
-    lines, quarter = np.zeros((max(wide_p, wide_k), wide_k), f4), np.zeros((4, wide_p, wide_p), f4)
+    shooting = shoot.shoot_space()
+    spectrum, difference = np.zeros((4, wide_k, wide_k), f4), np.zeros((4, wide_k, wide_k), f4)
+    waves = Waves(
+        np.zeros((wide_k, wide_h), f4), np.zeros((wide_k, wide_h), f4),
+        np.zeros((wide_h, wide_k), f4), np.zeros((wide_h, wide_k), f4),
+    )  # fmt: skip
+    folded = Products(np.zeros((4, wide_h, wide_h), f4), np.zeros((wide_k, wide_h), f4))
+    pixel_waves = Waves(
+        np.zeros((wide_p, wide_k), f4), np.zeros((wide_p, wide_k), f4),
+        np.zeros((wide_k, wide_p), f4), np.zeros((wide_k, wide_p), f4),
+    )  # fmt: skip
+    space = PictureSpace(
+        pixel_waves,
+        np.zeros((4, wide_k, wide_k), f4),
+        Products(np.zeros((4, wide_p, wide_p), f4), np.zeros((max(wide_p, wide_k), wide_k), f4)),
+    )
     picture = np.zeros((size, size), f4)
     # The kernels' transforms of the last row: rows of one host come together.
+    measured = psfs.kernel_size.size > 0
     kept_entry, kept_period = np.full(n_bands, -1), np.zeros(n_bands)
-    n_kept, kernel_p = (n_bands, kernel_fold.shape[2]) if kernel_size.size else (0, 0)
+    n_kept, kernel_p = (n_bands, psfs.kernel_fold.shape[2]) if measured else (0, 0)
     parts = np.zeros((n_kept, 4, wide_k, wide_k), f4)
-    kernel_cos, kernel_sin = np.zeros((kernel_p, wide_k), f4), np.zeros((kernel_p, wide_k), f4)
-    kernel_cos_t, kernel_sin_t = np.zeros((wide_k, kernel_p), f4), np.zeros((wide_k, kernel_p), f4)
+    kernel_waves = Waves(
+        np.zeros((kernel_p, wide_k), f4), np.zeros((kernel_p, wide_k), f4),
+        np.zeros((wide_k, kernel_p), f4), np.zeros((wide_k, kernel_p), f4),
+    )  # fmt: skip
     kernel_half = np.zeros((wide_k, kernel_p), f4)
-    shape, finer = np.empty(geometry.shape[1]), np.empty(settings.shape[1:])
+    geometry, settings = np.empty(rows.geometry.shape[1]), np.empty(rows.settings.shape[1:])
     work = np.zeros((4, max(wide_k, wide_h, wide_p)))
-    measured = kernel_size.size > 0
-    for i in range(row.size):
-        s = scalars[i]
-        m, k = grid_size[i], frequencies[i].max()
-        first, period, radius = sharpest[i], s[PERIOD], disc[i].max()
-        psf_table = psf_tables[table[i], : psf_sizes[table[i]]]
+    for i in range(rows.row.size):
+        s, frequencies, disc, band_scale = rows.scalars[i], rows.frequencies[i], rows.disc[i], rows.band_scale[i]
+        entry, leak, flux = rows.entry[i], rows.leak[i], rows.flux[i]
+        m, k = rows.grid_size[i], frequencies.max()
+        first, period, radius = rows.sharpest[i], s[PERIOD], disc.max()
+        table = psfs.tables[rows.table[i], : psfs.table_sizes[rows.table[i]]]
         k_low, radius_low = k, radius
         if not measured:
             k_low = (int(_DIFFERENCE_CUT * k) + 3) // 4 * 4
             radius_low = float(k_low)
-        light, light_place = _image(pixels, frame, place, image[i])
+        image, place = _image(pictures, rows.image[i])
         if k > 0:
-            bands.grid_waves(cos, sin, cos_t, sin_t, m, k, s[STEP], period, deconvolution, work)
-            bands.pixel_waves(pixel_cos, pixel_sin, pixel_cos_t, pixel_sin_t, size, k, period, work)
-        waves = (pixel_cos, pixel_sin, pixel_cos_t, pixel_sin_t)
+            bands.grid_waves(waves, m, k, s[STEP], period, constants.deconvolution, work)
+            bands.pixel_waves(pixel_waves, size, k, period, work)
         for band in range(n_bands):
-            j = entry[i, band]
+            j = entry[band]
             if j < 0 or (kept_entry[band] == j and kept_period[band] == period):
                 continue
             kept_entry[band], kept_period[band] = j, period
-            used = frequencies[i, band]
-            bands.pixel_waves(
-                kernel_cos, kernel_sin, kernel_cos_t, kernel_sin_t, kernel_size[j], used, period, work
-            )  # fmt: skip
+            used = frequencies[band]
+            bands.pixel_waves(kernel_waves, psfs.kernel_size[j], used, period, work)
             bands.kernel_parts(
-                parts[band], kernel_fold[j], used, kernel_cut[j], period, kernel_cos, kernel_sin, kernel_cos_t,
-                kernel_sin_t, kernel_half,
-            )  # fmt: skip
+                parts[band], psfs.kernel_fold[j], used, psfs.kernel_cut[j], period, kernel_waves, kernel_half
+            )
+        passed = Passed(frequencies[first], disc[first], band_scale[first], period)
         results[i, _ERROR] = np.nan
         peak = missed = np.float32(0.0)
         for attempt in range(2):
-            shape[:], finer[:] = geometry[i], settings[i]
+            geometry[:], settings[:] = rows.geometry[i], rows.settings[i]
             if attempt == 1:
-                shape[quad.CORE] *= _FINER_CORE
+                geometry[quad.CORE] *= _FINER_CORE
                 for turn in range(2):
                     for name in quad.LENGTHS:
-                        finer[turn, name] *= _FINER
+                        settings[turn, name] *= _FINER
             total, apart, without, samples = 0.0, 0.0, 0.0, 0
             for turn in range(2):
                 target = grid if turn == 0 else second
                 target[:m] = 0.0
                 inside, outside, count = shoot.shoot_row(
-                    shape, series[i], finer[turn], s[INDEX], s[B], light, light_place,
-                    target.reshape(wide_m * wide_m), wide_m, s[STEP], s[ORIGIN_X], s[ORIGIN_Y], constants, scratch,
-                    edges, stack,
-                )  # fmt: skip
+                    Row(geometry, rows.series[i], settings[turn], s[INDEX], s[B], image, place),
+                    Grid(target.reshape(wide_m * wide_m), wide_m, s[STEP], s[ORIGIN_X], s[ORIGIN_Y]),
+                    constants,
+                    shooting,
+                )
                 total += 0.5 * (inside + outside)
                 without += 0.5 * outside
                 apart += (inside + outside) * (1.0 if turn == 0 else -1.0)
@@ -151,17 +148,12 @@ def render_rows(  # type: ignore[no-untyped-def]
             if k == 0:
                 break
             _mean_and_difference(grid, second, m)
-            bands.forward(difference, second, m, k_low, radius_low, cos, sin, cos_t, sin_t, fold, half)
-            _picture(
-                picture, difference, min(k_low, frequencies[i, first]), disc[i, first], band_scale[i, first], period,
-                psf_table, parts, first, waves, shaped, lines, quarter,
-            )  # fmt: skip
+            bands.forward(difference, second, m, k_low, radius_low, waves, folded)
+            low = Passed(min(k_low, passed.k), passed.disc, passed.scale, period)
+            _picture(picture, difference, low, table, parts, first, space)
             missed = max(picture.max(), -picture.min())
-            bands.forward(spectrum, grid, m, k, radius, cos, sin, cos_t, sin_t, fold, half)
-            _picture(
-                picture, spectrum, frequencies[i, first], disc[i, first], band_scale[i, first], period, psf_table,
-                parts, first, waves, shaped, lines, quarter,
-            )  # fmt: skip
+            bands.forward(spectrum, grid, m, k, radius, waves, folded)
+            _picture(picture, spectrum, passed, table, parts, first, space)
             peak = picture.max()
             if missed <= REFINE_ABOVE * peak:
                 break
@@ -169,14 +161,14 @@ def render_rows(  # type: ignore[no-untyped-def]
             continue
         error = PER_DIFFERENCE * missed / max(peak, np.float32(1e-30))
         if measured:
-            error += kernel_neglected[entry[i, first]]
-            if kernel_unseen[entry[i, first]] > 0.0:
-                ring = bands.outer_ring(shaped, k, 0.5 * period)
-                error += kernel_unseen[entry[i, first]] * ring / max(peak, np.float32(1e-30))
+            error += psfs.kernel_neglected[entry[first]]
+            unseen = psfs.kernel_unseen[entry[first]]
+            if unseen > 0.0:
+                error += unseen * bands.outer_ring(space.shaped, k, 0.5 * period) / max(peak, np.float32(1e-30))
         else:
-            reach = (psf_table.size - 3) / bands.TABLE_STEPS / band_scale[i, first]
-            error += PER_RING * bands.outer_ring(shaped, k, reach) / max(peak, np.float32(1e-30))
-        lost = without * leak[i, 0] + max(total - without - picture.sum(), 0.0) * leak[i, 1]
+            reach = (table.size - 3) / bands.TABLE_STEPS / band_scale[first]
+            error += PER_RING * bands.outer_ring(space.shaped, k, reach) / max(peak, np.float32(1e-30))
+        lost = without * leak[0] + max(total - without - picture.sum(), 0.0) * leak[1]
         lost /= max(peak, np.float32(1e-30))
         if lost > LEAK_FROM:
             error += lost
@@ -184,38 +176,34 @@ def render_rows(  # type: ignore[no-untyped-def]
         if abs(apart) > MAGNIFICATIONS_APART * total:
             error += abs(apart) / total
         results[i, _ERROR] = COMMON + error
-        _write(arc[row[i], first], picture, np.float32(s[CENTRAL_LIGHT] * flux[i, first]), peak)
+        _write(arc[rows.row[i], first], picture, np.float32(s[CENTRAL_LIGHT] * flux[first]), peak)
         for band in range(n_bands):
-            used = frequencies[i, band]
-            if used == 0 or band == first:
+            if frequencies[band] == 0 or band == first:
                 continue
-            _picture(
-                picture, spectrum, used, disc[i, band], band_scale[i, band], period, psf_table, parts, band, waves,
-                shaped, lines, quarter,
-            )  # fmt: skip
-            _write(arc[row[i], band], picture, np.float32(s[CENTRAL_LIGHT] * flux[i, band]), picture.max())
+            other = Passed(frequencies[band], disc[band], band_scale[band], period)
+            _picture(picture, spectrum, other, table, parts, band, space)
+            _write(arc[rows.row[i], band], picture, np.float32(s[CENTRAL_LIGHT] * flux[band]), picture.max())
 
 
 @compiled(inline="always")
-def _image(pixels, frame, place, which):  # type: ignore[no-untyped-def]
+def _image(pictures, which):  # type: ignore[no-untyped-def]
     """An image and its place, or an empty one for a Sersic source."""
     if which < 0:
-        return pixels[:0].reshape(0, 0), np.zeros(3)
-    start, rows, columns = frame[which]
-    return pixels[start : start + rows * columns].reshape(rows, columns), place[which]
+        return pictures.pixels[:0].reshape(0, 0), np.zeros(3)
+    start, rows, columns = pictures.frame[which]
+    return pictures.pixels[start : start + rows * columns].reshape(rows, columns), pictures.place[which]
 
 
 @compiled()
-def _picture(  # type: ignore[no-untyped-def]
-    picture, spectrum, k, disc, scale, period, psf_table, parts, band, waves, shaped, half, quarter
-):
+def _picture(picture, spectrum, passed, table, parts, band, space):  # type: ignore[no-untyped-def]
     """Convolve with the band's PSF, by its kernel's parts where there are any, and sample at the pixel centres."""
+    k, disc, scale, period = passed
+    shaped, products = space.shaped, space.products
     if parts.shape[0]:
         bands.shape_kernel(shaped, spectrum, parts[band], k, disc, period)
     else:
-        bands.shape_radial(shaped, spectrum, k, scale, period, psf_table, half[0])
-    cos, sin, cos_t, sin_t = waves
-    bands.to_pixels(picture, shaped, k, picture.shape[0], cos, sin, cos_t, sin_t, half, quarter)
+        bands.shape_radial(shaped, spectrum, k, scale, period, table, products.half[0])
+    bands.to_pixels(picture, shaped, k, picture.shape[0], space.waves, products)
 
 
 @compiled(fastmath=True)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from lensflow.jit import compiled
 from lensflow.lensing.engine.light import power_in_place, sersic_in_place
 from lensflow.lensing.engine.quadrature import (
@@ -14,6 +16,8 @@ from lensflow.lensing.engine.quadrature import (
     BY,
     DARK,
     DEPTH,
+    MAX_PANELS,
+    MAX_SAMPLES,
     POWER,
     R0,
     RAY,
@@ -24,6 +28,17 @@ from lensflow.lensing.engine.quadrature import (
     ray_panels,
     trace,
 )
+from lensflow.lensing.engine.records import (
+    BEND_X,
+    BEND_Y,
+    GRID_X,
+    GRID_Y,
+    SOURCE_X,
+    SOURCE_Y,
+    VALUE,
+    WEIGHT,
+    ShootSpace,
+)
 from lensflow.lensing.engine.spreading import spread
 from lensflow.lensing.image_light import image_in_place
 from lensflow.lensing.source_image import interpolate
@@ -31,49 +46,28 @@ from lensflow.lensing.source_image import interpolate
 # Columns of a panel on the stack: depth, cosine and sine of its middle, its rays (left, middle, right).
 _FIRST_RAY = 3
 STACK_COLUMNS = _FIRST_RAY + 3 * RAY
-STACK_ROWS = DEPTH + 2 + 4  # the last four hold the rays of the panel at hand
-SCRATCH_ROWS = 8
+STACK_ROWS = DEPTH + 2
+
+
+@compiled()
+def shoot_space():  # type: ignore[no-untyped-def]
+    """Allocate the work space of :func:`shoot_row`."""
+    samples = np.empty((8, MAX_SAMPLES), np.float32)
+    return ShootSpace(samples, np.empty((MAX_PANELS, 2)), np.zeros((4, RAY)), np.zeros((STACK_ROWS, STACK_COLUMNS)))
 
 
 @compiled(fastmath=True)
-def shoot_row(  # type: ignore[no-untyped-def]
-    p,
-    series,
-    settings,
-    index,
-    b,
-    image,
-    place,
-    grid,
-    stride,
-    step,
-    origin_x,
-    origin_y,
-    constants,
-    scratch,
-    edges,
-    stack,
-):
+def shoot_row(row, grid, constants, space):  # type: ignore[no-untyped-def]
     """Put one row's light on its grid.
 
     Parameters
     ----------
-    p, series, settings : ndarray
-        The row's geometry, lens series and settings (:mod:`lensflow.lensing.engine.quadrature`).
-    index, b : float
-        Sersic index and b_n.
-    image, place : ndarray
-        The source's image and its place (:class:`lensflow.lensing.image_light.Images`); an empty image for a Sersic.
-    grid : ndarray of float32, flat
-        Added to: light in units of the central brightness times pixel area.
-    stride : int
-        Floats to a row of the grid.
-    step, origin_x, origin_y : float
-        Grid step, and the first grid point relative to the lens, pixels.
-    constants : tuple
-        ``quadrature.NODES``, ``quadrature.TURNS``, ``spreading.WEIGHTS``.
-    scratch, edges, stack
-        Work space.
+    row : Row
+    grid : Grid
+        Added to.
+    constants : Constants
+    space : ShootSpace
+        From :func:`shoot_space`.
 
     Returns
     -------
@@ -81,10 +75,21 @@ def shoot_row(  # type: ignore[no-untyped-def]
         Flux of the field and of what lies beyond it.
     samples : int
     """
-    nodes, turns, weights = constants
-    current = stack[DEPTH + 2 :]
+    # Read once here, not once a panel: see the records' first lines.
+    p = row.geometry
+    series = row.series
+    settings = row.settings
+    image = row.image
+    place = row.place
+    nodes = constants.nodes
+    turns = constants.turns
+    window = constants.window
+    stack = space.stack
+    samples = space.samples
+    value = samples[VALUE]
+    light = grid.light
     inside = outside = 0.0
-    samples = 0
+    total = 0
     base = 2.0 * math.pi / BASE
     for start in range(BASE):
         panel = stack[0]
@@ -112,24 +117,20 @@ def shoot_row(  # type: ignore[no-untyped-def]
             top -= 1
             if verdict == 0:
                 continue
-            n, beyond = _nodes(
-                panel[1], panel[2], width, turn, p, series, settings, step, origin_x, origin_y, nodes, scratch, edges,
-                current, index, b, image, place
-            )  # fmt: skip
+            n, beyond = _nodes(panel[1], panel[2], width, turn, row, grid, nodes, space)
             outside += beyond
             if n == 0:
                 continue
-            value = scratch[0]
             if p[POWER] != 0.0:
-                _bend(scratch, n, p[POWER])
+                _bend(samples, n, p[POWER])
             if image.size:
-                n = image_in_place(value, scratch[1], scratch[4], scratch[5], scratch[2], scratch[3], n, image, place)
+                n = image_in_place(samples, n, image, place)
             else:
-                sersic_in_place(value, scratch[1], n, index, b)
-            spread(grid, stride, scratch[2], scratch[3], value, n, weights)
+                sersic_in_place(value, samples[WEIGHT], n, row.n_sersic, row.b_n)
+            spread(light, grid.stride, samples[GRID_X], samples[GRID_Y], value, n, window)
             inside += _sum(value, n)
-            samples += n
-    return inside, outside, samples
+            total += n
+    return inside, outside, total
 
 
 @compiled(fastmath=True)
@@ -149,30 +150,10 @@ def _halve(panel, other, turn, p, series):  # type: ignore[no-untyped-def]
 
 
 @compiled(fastmath=True)
-def _nodes(  # type: ignore[no-untyped-def]
-    c,
-    s,
-    width,
-    turn,
-    p,
-    series,
-    settings,
-    step,
-    origin_x,
-    origin_y,
-    nodes,
-    scratch,
-    edges,
-    current,
-    index,
-    b,
-    image,
-    place,
-):
-    """Write the samples of an angular panel's four rays to ``scratch``.
+def _nodes(c, s, width, turn, row, grid, nodes, space):  # type: ignore[no-untyped-def]
+    """Write the samples of an angular panel's four rays to ``space.samples``.
 
-    Rows of ``scratch``: squared source radius (for a bent line the radius, to be finished by :func:`_bend`), weight,
-    grid x, grid y; for an image the source position, x and y; for a bent line its straight part and its bend, x and y.
+    For a bent ray their values are radii, to be finished by :func:`_bend`.
 
     Returns
     -------
@@ -181,9 +162,16 @@ def _nodes(  # type: ignore[no-untyped-def]
     outside : float
         Flux beyond the field.
     """
-    w2, weight, gx, gy = scratch[0], scratch[1], scratch[2], scratch[3]
-    sx, sy, bx, by = scratch[4], scratch[5], scratch[6], scratch[7]
-    ox, oy = -origin_x / step, -origin_y / step
+    samples = space.samples
+    w2, weight, gx, gy = samples[VALUE], samples[WEIGHT], samples[GRID_X], samples[GRID_Y]
+    sx, sy, bx, by = samples[SOURCE_X], samples[SOURCE_Y], samples[BEND_X], samples[BEND_Y]
+    edges = space.edges
+    rays = space.rays
+    p = row.geometry
+    series = row.series
+    settings = row.settings
+    shown = row.image.size > 0
+    ox, oy = -grid.origin_x / grid.step, -grid.origin_y / grid.step
     power, dark2 = p[POWER], p[DARK] * p[DARK]
     outside = 0.0
     n = 0
@@ -191,11 +179,11 @@ def _nodes(  # type: ignore[no-untyped-def]
         j = i if i < 2 else 3 - i
         ct, st = turn[j], turn[3 + j] if i >= 2 else -turn[3 + j]
         rc, rs = c * ct - s * st, s * ct + c * st
-        ray = current[i, :RAY]
+        ray = rays[i]
         trace(rc, rs, p, series, ray)
         count, beyond = ray_panels(rc, rs, p, ray, settings, edges)
         angular = 0.5 * width * nodes[1, i]
-        cx, cy = rc / step, rs / step
+        cx, cy = rc / grid.step, rs / grid.step
         ax, ay = ray[AX], ray[AY]
         a2, r0 = ax * ax + ay * ay, ray[R0]
         cross = ax * ray[BY] - ay * ray[BX]
@@ -219,18 +207,18 @@ def _nodes(  # type: ignore[no-untyped-def]
                 if power != 0.0:
                     sx[n + m], sy[n + m] = r * ax - p[SOURCE], r * ay - p[SOURCE + 1]
                     bx[n + m], by[n + m] = ray[BX], ray[BY]
-                elif image.size:
+                elif shown:
                     sx[n + m], sy[n + m] = r * ax - ray[BX], r * ay - ray[BY]
             n += 4
         if beyond > 0.0:
-            outside += angular * _sum_beyond(beyond, p, ray, settings, index, b, image, place, nodes, edges)
+            outside += angular * _sum_beyond(beyond, ray, row, nodes, edges)
     return n, outside
 
 
 @compiled(fastmath=True)
-def _bend(scratch, n, power):  # type: ignore[no-untyped-def]
+def _bend(samples, n, power):  # type: ignore[no-untyped-def]
     """Turn radii into source positions of a bent line, and their squared radii."""
-    w2, sx, sy, bx, by = scratch[0], scratch[4], scratch[5], scratch[6], scratch[7]
+    w2, sx, sy, bx, by = samples[VALUE], samples[SOURCE_X], samples[SOURCE_Y], samples[BEND_X], samples[BEND_Y]
     power_in_place(w2, n, power)
     for k in range(n):
         x, y = sx[k] - w2[k] * bx[k], sy[k] - w2[k] * by[k]
@@ -247,10 +235,13 @@ def _sum(value, n):  # type: ignore[no-untyped-def]
 
 
 @compiled(fastmath=True)
-def _sum_beyond(edge, p, ray, settings, index, b, image, place, nodes, edges):  # type: ignore[no-untyped-def]
+def _sum_beyond(edge, ray, row, nodes, edges):  # type: ignore[no-untyped-def]
     """Light of one ray beyond the field's edge, times radius: only the magnification asks for it."""
+    p = row.geometry
+    image = row.image
+    place = row.place
     total = 0.0
-    for k in range(beyond_panels(edge, p, ray, settings, edges)):
+    for k in range(beyond_panels(edge, p, ray, row.settings, edges)):
         half, middle = 0.5 * abs(edges[k, 1] - edges[k, 0]), 0.5 * (edges[k, 1] + edges[k, 0])
         for m in range(4):
             r = middle + half * nodes[0, m]
@@ -262,6 +253,6 @@ def _sum_beyond(edge, p, ray, settings, index, b, image, place, nodes, edges):  
             if image.size:
                 value = float(interpolate(image, place[0] + place[2] * x, place[1] + place[2] * y))
             else:
-                value = math.exp(-b * (x * x + y * y) ** (0.5 / index))
+                value = math.exp(-row.b_n * (x * x + y * y) ** (0.5 / row.n_sersic))
             total += half * nodes[1, m] * r * value
     return total
