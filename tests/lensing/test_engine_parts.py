@@ -2,9 +2,12 @@
 
 import hashlib
 import importlib
+import importlib.util
 import inspect
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -148,9 +151,29 @@ def test_every_field_of_a_record_is_documented_with_its_shape_and_a_meaning():
         assert all("shape" in part.type or "flat" in part.type for part in section if "ndarray" in part.type), record
 
 
-def test_the_compiled_code_on_disk_is_tied_to_every_source_file_of_the_package():
-    from pathlib import Path
+def test_the_readme_names_every_module_and_tests_that_exist():
+    folder = Path(records.__file__).parent
+    text = (folder / "README.md").read_text()
+    named = set(re.findall(r"^\| `(\w+\.py)` \|", text, re.MULTILINE))
+    assert named == {path.name for path in folder.glob("*.py")} - {"__init__.py"}
+    root = Path(__file__).parents[2]
+    tests = {*re.findall(r"`(tests/[\w/]+\.py)`", text)}
+    tests |= {f"tests/lensing/{name}" for name in re.findall(r"`(test_\w+\.py)`", text)}
+    assert len(tests) >= 8 and all((root / name).is_file() for name in tests)
+    links = re.findall(r"\]\(([^)]+)\)", text)
+    assert links and all((folder / link).is_file() for link in links)
 
+
+@pytest.mark.slow
+def test_the_readme_s_figure_is_of_what_the_renderer_renders():
+    path = Path(__file__).parents[2] / "docs" / "figures" / "engine.py"
+    spec = importlib.util.spec_from_file_location("engine_figure", path)
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    assert len(script.figure().axes) >= 6  # compares its own image with the renderer's
+
+
+def test_the_compiled_code_on_disk_is_tied_to_every_source_file_of_the_package():
     from lensflow import jit
 
     stamp = render_rows.render_rows._cache._cache_file._source_stamp
