@@ -68,9 +68,8 @@ def _some(places: list[str]) -> str:
 
 
 @cache
-def code_digest() -> str:
+def code_digest(root: Path = Path(__file__).parents[1]) -> str:
     """Sixteen hex digits of this process's sources and presets: two checkouts of one version differ here."""
-    root = Path(__file__).parents[1]
     digest = hashlib.sha256()
     for path in sorted([*root.rglob("*.py"), *(root / "presets").rglob("*.yaml")]):
         digest.update(path.relative_to(root).as_posix().encode() + path.read_bytes())

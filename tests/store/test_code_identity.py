@@ -8,6 +8,7 @@ from contextlib import suppress
 
 import pytest
 
+from lensflow.cluster.agreement import code_digest
 from lensflow.store.code_identity import ROOT, digest_of
 
 FILES = {
@@ -78,6 +79,16 @@ def test_what_code_does_not_do_does_not_count(package, old, new):
 )
 def test_what_code_does_counts(package, old, new):
     assert package([(old, new)]) != package()
+
+
+def test_workers_with_other_presets_have_other_code(tmp_path):
+    preset = tmp_path / "presets" / "plan" / "own.yaml"
+    preset.parent.mkdir(parents=True)
+    digests = set()
+    for value in (1, 2):
+        preset.write_text(f"dmag: [{value}]\n")
+        digests.add(code_digest.__wrapped__(tmp_path))
+    assert len(digests) == 2
 
 
 def test_a_moved_file_does_not_count_nor_a_package_that_hands_names_on(package):

@@ -7,13 +7,15 @@ from pathlib import Path
 
 import pytest
 
+from lensflow import core_table
+from lensflow.errors import GateError
 from lensflow.measure.core.sweep import HandlingResult
 from lensflow.measure.gate import GateResult, Verdict
 from lensflow.measure.gate.family import worst_of
 from lensflow.stats.estimate import Estimate
 
 sys.path.append(str(Path(__file__).parents[2] / "workflows"))
-from claims import Judgement, core_claims
+from claims import PUBLISHED_AUC, Judgement, core_claims
 
 STRATA = [("theta_e_arcsec", 0.96), ("theta_e_arcsec", 0.80), ("arc_snr", 0.1)]
 
@@ -97,6 +99,14 @@ def test_the_box_alone_is_judged_where_the_gate_looked_beyond_a_mask():
     worst = worst_of([("the box", box), ("a ring beyond the mask", gate(0.99))])
     assert worst.auc == 0.99
     assert find([replace(five, gates=(worst,))], "r = 5 pix does not mend") is Judgement.DOES_NOT_HOLD
+
+
+def test_the_published_numbers_stand_beside_the_gate_that_they_are_of_or_are_refused():
+    shown = core_table(original(), published=PUBLISHED_AUC)
+    assert "published core_all" in shown and "published" not in core_table(original())
+    (only,) = handling("none", 0.9).gates
+    with pytest.raises(GateError, match="none: measured without core_all"):
+        core_table([replace(handling("none", 0.9), gates=(replace(only, name="core_r"),))], published=PUBLISHED_AUC)
 
 
 def test_nothing_is_concluded_from_what_was_not_measured():
