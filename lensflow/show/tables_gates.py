@@ -52,7 +52,7 @@ def findings(found: Sequence[Finding]) -> Table:
             f.check,
             _STATUS[f.status],
             f.where or MISSING,
-            f.value,
+            int(f.value) if _is_count(f) else f.value,
             f.expected,
             interval(f.low, f.high) if math.isfinite(f.low) else MISSING,
             unit(f.units),
@@ -73,11 +73,17 @@ def findings(found: Sequence[Finding]) -> Table:
     )  # fmt: skip
 
 
+def _is_count(f: Finding) -> bool:
+    """Whether every digit of the value is shown: three of a number of rows would be wrong."""
+    return not f.units and abs(f.value) > 1 and float(f.value).is_integer()
+
+
 def compared(gate: GateResult) -> Table:
     """What a gate without a fit compared."""
     found = findings_of(gate)
     tested = sum(f.status is not Status.NOT_TESTED for f in found)
-    notes = f"{gate.recipe['check']}. {count(tested)} of {count(len(found))} comparisons were made."
+    check = str(gate.recipe["check"])
+    notes = f"{check[:1].upper()}{check[1:]}. {count(tested)} of {count(len(found))} comparisons were made."
     return replace(findings(found), title=gate.name, notes=notes)
 
 
@@ -183,8 +189,8 @@ def scorers(results: Sequence[GateResult]) -> Table:
         "Scorers",
         [
             words("scorer", wrap=True), words("split"), Column("lenses", optional=True), Column("hosts", optional=True),
-            Column("AUROC", f"> {limits[AUROC]:g}", 3), Column("core filled", write=3),
-            Column("drop, %", f"< {limits[CORE_DROP]:g}", 1),
+            Column("AUROC", f">{limits[AUROC]:g}", 3), Column("core filled", write=3),
+            Column("drop, %", f"<{limits[CORE_DROP]:g}", 1),
         ],
         rows,
         "Of lensflow score, on the stamps of a split against the controls of other hosts. AUROC: passes if its 95 % "
@@ -241,7 +247,7 @@ def leaks(found: LeakTable) -> list[Table]:
             [
                 (f"{r.kind}, {r.unit}", r.passes_to, r.noticed_from,
                  ", ".join(n.replace("_", " ") for n in r.noticed_by) or "nothing",
-                 NOT_MEASURED if r.reading is None else Estimate(r.reading.auc, r.reading.low, r.reading.high))
+                 r.reading and r.reading.area)
                 for r in found.rows
                 if r.setting == setting
             ],

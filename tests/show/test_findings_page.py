@@ -1,14 +1,17 @@
 """What the report makes of the diagnostics: tables and figures without a run."""
 
 import io
+import re
 
 import numpy as np
 import pytest
+import xarray as xr
 from rich.console import Console
 
 from lensflow.config import DiagnosticsConfig
 from lensflow.measure.gate import GateResult, Verdict
 from lensflow.measure.pixels import DIAGNOSTICS, ONE_PASS, Block, Settings, Status, findings, measure
+from lensflow.measure.pixels.judging import exact, within
 from lensflow.measure.zoo import faults as zoo
 from lensflow.show import figures_findings, tables_gates, tables_pixels
 from lensflow.show.from_dataset import from_dataset
@@ -48,6 +51,13 @@ def test_the_numbers_of_a_table_are_those_of_the_dataset(results, name):
         for made in ([MAKERS[name](results[name])], from_dataset(results[name]))
     )
     assert shown and shown <= every
+
+
+def test_a_count_keeps_all_its_digits_and_a_share_its_three():
+    found = [exact("splits", "rows", xr.DataArray(2478, attrs={"long_name": "rows"}))]
+    found.append(within("splits", "share", xr.DataArray(1.0, attrs={"long_name": "share"}), 2.0))
+    html = tables_gates.findings(found).html()
+    assert re.findall(r'class="">([\d,.]+)</td><td class="">0<', html) == ["2,478", "1.00"]
 
 
 def gate(name, auc):

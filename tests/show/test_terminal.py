@@ -90,7 +90,9 @@ def test_diagnostics_fit_the_terminal():
 @pytest.mark.parametrize("width", [80, 120])
 def test_leaks_say_what_passes_and_how_well_it_is_read(width):
     found = Row("checkerboard in arc and stamp", "arc's peak", OWN.name, 1e-6, ("recompute", "rendering"), None)
-    missed = Row("tanh mask of 2 pixels", "pixels", ELSEWHERE.name, None, (), 9.0, Reading(0.7, 0.6, 0.8, TREES))
+    missed = Row(
+        "tanh mask of 2 pixels", "pixels", ELSEWHERE.name, None, (), 9.0, Reading(Estimate(0.7, 0.6, 0.8), TREES)
+    )
     text = printed(width, print_leaks, LeakTable((found, missed), TREES, 24, 72, {}))
     assert max(map(len, text.splitlines())) <= width and "…" not in text
     assert all(word in text for word in ("1e-06", "recompute", "nothing", "0.700")) and "above 0.55" in " ".join(

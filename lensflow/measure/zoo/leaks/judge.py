@@ -26,6 +26,7 @@ from threadpoolctl import threadpool_limits
 
 from lensflow.measure.gate.machine import training_share
 from lensflow.stats.auc import host_bootstrap
+from lensflow.stats.estimate import Estimate
 from lensflow.stats.hostsums import interval
 
 Pixels = NDArray[np.float32]
@@ -47,15 +48,13 @@ class Reading:
 
     Attributes
     ----------
-    auc, low, high : float
-        Area over held-out hosts, with its 95 % bootstrap interval over hosts.
+    area : Estimate
+        Area under the curve over held-out hosts, with its 95 % bootstrap interval over hosts.
     judge : str
         ``NETWORK`` or ``TREES``: which of them it was.
     """
 
-    auc: float
-    low: float
-    high: float
+    area: Estimate
     judge: str
 
 
@@ -89,7 +88,7 @@ def read(
     judge = judge or judge_name()
     if judge == BEST:
         found = [read(sound, leaked, stronger, sky, hosts, seed, one) for one in (NETWORK, TREES)]
-        return max(found, key=lambda r: r.auc)
+        return max(found, key=lambda r: r.area.value)
     inputs: list[Any] = [_input(v, sky) for v in (sound, leaked, stronger)]
     if judge == TREES:
         inputs = [_features(v) for v in inputs]
@@ -113,7 +112,8 @@ def read(
     auc, draws = host_bootstrap(labels, scores.ravel(), np.tile(hosts, 2), BOOTSTRAP, seed, "leaks.interval")
     low, high = interval(draws, unique.size)
     wider = training_share(FOLDS)
-    return Reading(auc, max(0.0, auc - wider * (auc - float(low))), min(1.0, auc + wider * (float(high) - auc)), judge)
+    ends = max(0.0, auc - wider * (auc - float(low))), min(1.0, auc + wider * (float(high) - auc))
+    return Reading(Estimate(auc, *ends, unique.size), judge)
 
 
 def _input(pixels: Pixels, sky: NDArray[np.floating]) -> Pixels:

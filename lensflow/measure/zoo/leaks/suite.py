@@ -14,6 +14,7 @@ from lensflow.measure.zoo.leaks.base import SETTINGS, Base, Setting
 from lensflow.measure.zoo.leaks.judge import Reading, read
 from lensflow.measure.zoo.leaks.kinds import Kind, kinds
 from lensflow.measure.zoo.leaks.required import Required
+from lensflow.stats.estimate import Estimate
 
 # No leak that passes the required set may be read better than this.
 GOAL_AUC = 0.55
@@ -49,7 +50,7 @@ class Row:
     @property
     def misses_goal(self) -> bool:
         """A leak that passes can be read."""
-        return self.reading is not None and self.reading.auc > GOAL_AUC
+        return self.reading is not None and self.reading.area.value > GOAL_AUC
 
     def to_dict(self) -> dict[str, Any]:
         """Plain types."""
@@ -58,7 +59,8 @@ class Row:
     @classmethod
     def from_dict(cls, tree: dict[str, Any]) -> Row:
         """Read back what :meth:`to_dict` gave."""
-        reading = Reading(**tree["reading"]) if tree["reading"] else None
+        stored = tree["reading"]
+        reading = Reading(Estimate.from_fields(stored["area"]), stored["judge"]) if stored else None
         return cls(**{**tree, "noticed_by": tuple(tree["noticed_by"]), "reading": reading})
 
 

@@ -37,7 +37,7 @@ class LeakTable:
             if row.misses_goal and row.reading is not None:
                 out.append(
                     f"{row.kind}, {row.setting}: {row.passes_to:g} {row.unit} passes the required set and is read "
-                    f"at AUC {row.reading.auc:.3f} [{row.reading.low:.3f}, {row.reading.high:.3f}], above {GOAL_AUC:g}"
+                    f"at AUC {row.reading.area:.3f}, above {GOAL_AUC:g}"
                 )
         return out
 

@@ -34,9 +34,9 @@ def reading(sound, hosts, a, which, seed=1):
 def test_trees_read_a_plain_leak_and_nothing_where_nothing_is():
     sound, hosts = galaxies(24)
     plain = reading(sound, hosts, 1.0, TREES)
-    assert plain.auc > 0.9 and plain.low > 0.8 and plain.judge == TREES
+    assert plain.area.value > 0.9 and plain.area.low > 0.8 and plain.judge == TREES
     none = reading(sound, hosts, 0.0, TREES)
-    assert none.auc == 0.5 and none.low <= 0.5 <= none.high
+    assert none.area.value == 0.5 and none.area.low <= 0.5 <= none.area.high
 
 
 def test_trees_are_the_judge_without_torch(monkeypatch):
@@ -58,7 +58,7 @@ def test_no_host_is_scored_by_what_it_trained(monkeypatch):
     monkeypatch.setattr(judge, "_trees", fit)
     monkeypatch.setattr(judge, "_features", lambda v: v)
     found = reading(sound, hosts, 0.0, TREES)
-    assert found.auc == 0.5 and len(seen) == 2
+    assert found.area.value == 0.5 and len(seen) == 2
     assert all(not train & test for train, test in seen)
     assert set.union(*(test for _, test in seen)) == {np.float32(np.arcsinh(h)) for h in range(10)}
 
@@ -71,7 +71,7 @@ def test_the_network_reads_a_plain_leak_the_same_each_time_and_leaves_torch_as_i
     before = torch.get_num_threads(), torch.random.get_rng_state()
     sound, hosts = galaxies(40, 3)
     first, again = (reading(sound, hosts, 1.0, NETWORK) for _ in range(2))
-    assert first == again and first.auc > 0.9
+    assert first == again and first.area.value > 0.9
     assert torch.equal(torch.random.get_rng_state(), before[1])
     assert torch.get_num_threads() == before[0]
 
@@ -88,8 +88,8 @@ def test_pixels_that_differ_by_chance_alone_read_one_half_within_the_interval(wh
             (sound + 0.3 * SKY[:, None, None] * draw.normal(size=sound.shape)).astype("f4") for _ in range(3)
         )
         found = read(first, second, third, SKY, hosts, seed, which)
-        inside += found.low <= 0.5 <= found.high
-        areas.append(found.auc)
+        inside += found.area.low <= 0.5 <= found.area.high
+        areas.append(found.area.value)
     assert inside >= 7
     assert abs(np.mean(areas) - 0.5) < 0.03
 
@@ -98,5 +98,5 @@ def test_pixels_that_differ_by_chance_alone_read_one_half_within_the_interval(wh
 @pytest.mark.parametrize("which", JUDGES)
 def test_a_stronger_leak_is_read_better(which):
     sound, hosts = galaxies(40, 3)
-    weak, strong = (reading(sound, hosts, a, which).auc for a in (0.02, 0.5))
+    weak, strong = (reading(sound, hosts, a, which).area.value for a in (0.02, 0.5))
     assert strong > 0.9 and strong > weak

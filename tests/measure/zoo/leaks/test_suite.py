@@ -23,6 +23,7 @@ from lensflow.measure.zoo.leaks.suite import (
 )
 from lensflow.measure.zoo.leaks.table import LeakTable
 from lensflow.run.leaks import leaks_step
+from lensflow.stats.estimate import Estimate
 
 (BOARD,), (BITS,) = kinds(("checkerboard",)), kinds(("short mantissa",))
 
@@ -47,8 +48,8 @@ def test_the_judge_reads_bare_controls_and_finds_a_gross_leak(required):
     np.testing.assert_array_equal(bare, base.pairs["ctrl"].values[base.lit])
     leaked = pixels(base, ELSEWHERE, BOARD, 0.2, BOARD)
     assert ((leaked != bare) <= (base.pairs["arc"].values[base.lit] != 0)).all()
-    assert judged(base, ELSEWHERE, BOARD, 0.2, TREES).auc > 0.9
-    assert reading_of(base, (BITS.name, 4.0, "none"), TREES).auc < 0.6
+    assert judged(base, ELSEWHERE, BOARD, 0.2, TREES).area.value > 0.9
+    assert reading_of(base, (BITS.name, 4.0, "none"), TREES).area.value < 0.6
 
 
 @pytest.mark.parametrize("first", range(len(BITS.ladder) + 1))
@@ -66,7 +67,7 @@ def test_the_rung_is_found_wherever_it_is(monkeypatch, required, first):
 def test_a_table_says_where_its_goal_is_missed_and_is_read_back():
     row = Row("tilt", "sky sigma", ELSEWHERE.name, None, (), 0.2)
     assert not row.misses_goal
-    (read,) = with_readings([row], {("tilt", 0.2, "none"): Reading(GOAL_AUC + 0.01, 0.5, 0.6, TREES)})
+    (read,) = with_readings([row], {("tilt", 0.2, "none"): Reading(Estimate(GOAL_AUC + 0.01, 0.5, 0.6), TREES)})
     table = LeakTable((row, read), TREES, 12, 36, {})
     assert read.misses_goal and len(table.missed) == 1 and "tilt" in table.missed[0]
     assert Row.from_dict(read.to_dict()) == read and Row.from_dict(row.to_dict()) == row
