@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
+from lensflow.measure.pixels import DIAGNOSTICS
 from lensflow.show.numbers import unit
 from lensflow.show.table import Column, Table, words
 from lensflow.stats.estimate import Estimate
@@ -42,6 +43,16 @@ def from_dataset(ds: xr.Dataset, title: str = "") -> tuple[Table, ...]:
         dims = ds[n].dims
         of[next((d for d in largest if set(dims) <= set(d)), ()) if dims else ()].append(n)
     return tuple(_scalars(ds, title, of[d]) if not d else _table(ds, title, d, of[d]) for d in of if of[d])
+
+
+def from_elsewhere(results: Mapping[str, xr.Dataset]) -> list[Table]:
+    """Tables of the diagnostics that are not lensflow's own (``diagnostics.also``)."""
+    return [
+        table
+        for name, ds in results.items()
+        if name not in DIAGNOSTICS
+        for table in from_dataset(ds, str(ds.attrs.get("title") or name.replace("_", " ")))
+    ]
 
 
 def _names(ds: xr.Dataset) -> list[str]:

@@ -14,7 +14,7 @@ from markupsafe import Markup
 
 from lensflow.measure.gate import GateResult, Verdict
 from lensflow.measure.metadata.checks import findings_of
-from lensflow.measure.pixels import DIAGNOSTICS, Finding, Kind, Status, findings
+from lensflow.measure.pixels import Finding, Kind, Status, findings
 from lensflow.measure.zoo import faults as zoo
 from lensflow.show import (
     core_handling,
@@ -29,7 +29,7 @@ from lensflow.show import (
 )
 from lensflow.show.collect import RunRecord
 from lensflow.show.figures import VERDICT_COLOURS, VERDICT_SIGNS, Picture
-from lensflow.show.from_dataset import from_dataset
+from lensflow.show.from_dataset import from_elsewhere
 from lensflow.show.gallery import Example
 from lensflow.show.numbers import count, fixed, interval, number, seconds, share
 from lensflow.show.table import Table
@@ -211,7 +211,7 @@ def _findings(diagnostics: Mapping[str, xr.Dataset], kinds: Sequence[Kind[Findin
         "alarms": [f for f in found if f.status is Status.ALARM],
         "finding_tables": [
             *(make(diagnostics[k]) for k, make in makers.items() if k in diagnostics),
-            *(table for k, ds in diagnostics.items() if k not in DIAGNOSTICS for table in from_dataset(ds)),
+            *from_elsewhere(diagnostics),
         ],
     }
 

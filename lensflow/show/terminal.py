@@ -21,6 +21,7 @@ from lensflow.measure.pixels import KINDS, Finding, Kind, Status, findings
 from lensflow.measure.scorer.gates import AUROC, CORE_DROP
 from lensflow.measure.zoo.faults import shortcomings
 from lensflow.show import tables, tables_gates, tables_pixels
+from lensflow.show.from_dataset import from_elsewhere
 from lensflow.show.numbers import amount
 from lensflow.show.plain import print_line, styled
 from lensflow.show.table import Cell, Table, words
@@ -162,9 +163,11 @@ def print_gates(console: Console, gates: Sequence[GateResult]) -> None:
 def print_diagnostics(
     console: Console, results: Mapping[str, xr.Dataset], kinds: Sequence[Kind[Finding]] = KINDS
 ) -> None:
-    """Print the theta_E strata, and the worst place of each comparison beside what is expected."""
+    """Print the theta_E strata, measurements from elsewhere, and the worst place of each comparison."""
     if "stratified" in results:
         console.print(tables_pixels.strata(results["stratified"]))
+    for table in from_elsewhere(results):
+        console.print(table)
     found = findings(results, kinds)
     console.print(tables_gates.findings(found))
     for f in found:

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 
 from lensflow.errors import LensflowError
-from lensflow.show.from_dataset import from_dataset
+from lensflow.measure.pixels import DIAGNOSTICS
+from lensflow.show.from_dataset import from_dataset, from_elsewhere
 from lensflow.show.numbers import MISSING, count, fixed, number
 from lensflow.show.plain import PlainConsole
 from lensflow.show.table import STYLES, Cell, Column, Table, words
@@ -181,6 +182,11 @@ def test_a_dataset_shows_every_number_with_its_interval_and_place():
     assert Words(main.html()).cells[6:12] == ["g", "0.5", "0.500 (0.400 – 0.600)", "1,200", "yes", "0"]
     assert Words(main.html()).cells[14] == MISSING and "recovered: recovered share." in main.html()
     assert all(t.title == "completeness" for t in (scalars, depth, main))
+
+
+def test_a_measurement_from_outside_is_shown_under_its_name():
+    shown = from_elsewhere({"half_light": measured().assign_attrs(title=""), next(iter(DIAGNOSTICS)): measured()})
+    assert len(shown) == 3 and {t.title for t in shown} == {"half light"}
 
 
 @given(st.integers(0, 3), st.integers(0, 3), st.booleans())
