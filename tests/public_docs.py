@@ -115,8 +115,22 @@ def described(section: list) -> Iterator[str]:
                 yield f"{name}: the description does not say the unit"
 
 
-def class_faults(cls: type) -> Iterator[str]:
-    """What a class lacks: itself, and its public methods and properties as far as lensflow wrote them."""
+def results_of(function: object) -> set[type]:
+    """Classes of lensflow that a function's annotation says it returns."""
+    todo, found = [typing.get_type_hints(function).get("return")], set()
+    while todo:
+        one = todo.pop()
+        todo += typing.get_args(one)
+        if inspect.isclass(one) and one.__module__.startswith("lensflow."):
+            found.add(one)
+    return found
+
+
+def class_faults(cls: type, made_by_users: bool = True) -> Iterator[str]:
+    """What a class lacks: itself, and its public methods and properties as far as lensflow wrote them.
+
+    A config's fields are documented by their descriptions (docs/config.md), and looked for nowhere else.
+    """
     text = inspect.getdoc(cls)
     doc, complaints = parsed(text or "")
     yield from complaints
@@ -126,10 +140,10 @@ def class_faults(cls: type) -> Iterator[str]:
     fields = [name for name in getattr(cls, "__dataclass_fields__", {}) if not name.startswith("_")]
     section = [*doc["Parameters"], *doc["Attributes"]]
     yield from described(section)
-    if fields or (inspect.isfunction(cls.__init__) and not getattr(cls, "_is_protocol", False)):
-        expected = fields or parameters(cls.__init__)
-        if names_of(section) != expected:
-            yield f"documents {names_of(section)}, is made of {expected}"
+    constructed = made_by_users and inspect.isfunction(cls.__init__) and not getattr(cls, "_is_protocol", False)
+    expected = fields or (parameters(cls.__init__) if constructed else [])
+    if expected and not hasattr(cls, "model_fields") and sorted(names_of(section)) != sorted(expected):
+        yield f"documents {names_of(section)}, is made of {expected}"
     for owner in reversed(cls.__mro__):
         if owner.__module__.split(".")[0] != "lensflow":
             continue

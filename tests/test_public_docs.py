@@ -1,4 +1,4 @@
-"""Every public name says what it takes, gives and raises: the names of lensflow and lensflow.lensing, and a run's."""
+"""Every public name says what it takes, gives and raises: of lensflow and lensflow.lensing, and of what they return."""
 
 import inspect
 
@@ -7,20 +7,30 @@ import pytest
 import lensflow
 import lensflow.lensing
 from lensflow.errors import StoreError
+from lensflow.measure.gate import GateResult
 from lensflow.run.open_run import Run
-from tests.public_docs import class_faults, faults
+from tests.public_docs import class_faults, faults, results_of
 
 PUBLIC = {
     **{f"lensflow.{name}": getattr(lensflow, name) for name in lensflow.__all__ if name != "__version__"},
     **{f"lensflow.lensing.{name}": getattr(lensflow.lensing, name) for name in lensflow.lensing.__all__},
-    "lensflow.open_run(...)": Run,
 }
+RESULTS = {GateResult}.union(*(results_of(thing) for thing in PUBLIC.values() if inspect.isfunction(thing)))
 
 
 @pytest.mark.parametrize("name", sorted(PUBLIC))
 def test_a_public_name_documents_what_it_takes_gives_and_raises(name):
     thing = PUBLIC[name]
     assert not [*(class_faults(thing) if inspect.isclass(thing) else faults(thing))]
+
+
+@pytest.mark.parametrize("result", sorted(RESULTS, key=str))
+def test_what_a_public_function_returns_is_documented_too(result):
+    assert not [*class_faults(result, made_by_users=False)]
+
+
+def test_a_run_is_among_the_results_that_are_looked_at():
+    assert {Run, lensflow.lensing.Rendering, lensflow.lensing.KernelPSF} <= RESULTS
 
 
 def sound(width_pix: float, name: str) -> int:

@@ -131,7 +131,18 @@ class RunConfig(Section):
         return yaml.safe_dump(self.effective(), sort_keys=False)
 
     def settings_of(self, stage: str) -> dict[str, Any]:
-        """Return the settings that the stored result of ``stage`` depends on, as flat ``a.b`` keys."""
+        """Return the settings that the stored result of a stage depends on.
+
+        Parameters
+        ----------
+        stage : str
+            A key of ``STAGE_SETTINGS``: "cutouts", "manifest", "pairs", "diagnostics", "gates", "core", "scorer".
+
+        Returns
+        -------
+        dict
+            Flat ``a.b`` keys to plain values.
+        """
         every = flatten(self.effective())
         wanted = STAGE_SETTINGS[stage]
         return {k: v for k, v in every.items() if _is_of(k, wanted) and k not in NOT_FINGERPRINTED}

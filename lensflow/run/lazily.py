@@ -67,7 +67,18 @@ class Lazy(DaskMethodsMixin, Generic[T]):
         return lambda graph, *rest, **named: type(self)(rebuild(graph, *rest, **named), self._finish), more
 
     def compute(self, **how: Any) -> T:
-        """Compute it now, or give what was computed before; ``how`` is what ``dask.compute`` takes."""
+        """Compute it now, or give what was computed before.
+
+        Parameters
+        ----------
+        **how
+            What ``dask.compute`` takes.
+
+        Returns
+        -------
+        value
+            In memory; the same object at every call.
+        """
         if not self._found:
             self._found.extend(dask.compute(self, **how))
         return self._found[0]

@@ -43,14 +43,20 @@ class Comparison:
 
     Attributes
     ----------
+    a, b : RunSide
+        The runs: folder, settings, results.
     settings : tuple of (setting, value in a, value in b)
         Those that differ; None where a run does not know the setting.
     counts : tuple of (count, in a, in b)
+        Hosts, rows and what else is counted.
     gates : tuple of Change
         Areas of the gates that have one.
     verdicts : dict
         Every gate -> its verdicts in both, "—" where it was not run.
     diagnostics : tuple of Change
+        Numbers of the diagnostics, with their difference.
+    notes : tuple of str
+        What a reader should know of either run: steps that are not done, settings of unknown origin.
     """
 
     a: RunSide

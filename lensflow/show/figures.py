@@ -47,6 +47,7 @@ class Picture:
     name : str
         File name without ending, unique on the page.
     png : bytes
+        The PNG file.
     alt : str
         What it shows, for readers who do not see it.
     caption : str

@@ -119,9 +119,14 @@ class HandlingResult:
 
     Attributes
     ----------
+    name, what : str
+        The handling as the config names it, and in words.
+    is_experiment : bool
+        Whether it is done to the pairs by a training, not by a run's settings.
     n_rows, n_hosts : int
         Injections that it keeps, and their hosts.
     gates : tuple of GateResult
+        Those of ``core.gates``, and ``mask_edge`` where arcs are masked.
     removed : Estimate
         Mean share of the arcs' light that is hidden, or left out with its row; 95 % interval over hosts.
     cost : tuple of dict
@@ -144,17 +149,50 @@ class HandlingResult:
     core_excess_pct: float
 
     def passes(self, accept_explained: bool = False) -> bool:
-        """Whether every gate passes; one that could not be tested does not."""
+        """Whether every gate passes; one that could not be tested does not.
+
+        Parameters
+        ----------
+        accept_explained : bool
+            As ``gate.accept_explained``: count EXPLAINED as passed.
+
+        Returns
+        -------
+        bool
+            True if none refuses.
+        """
         return all(g.passes(accept_explained) for g in self.gates)
 
     def refusals(self, accept_explained: bool = False) -> str:
-        """Gates that do not pass, in words."""
+        """Gates that do not pass, in words.
+
+        Parameters
+        ----------
+        accept_explained : bool
+            As ``gate.accept_explained``: count EXPLAINED as passed.
+
+        Returns
+        -------
+        str
+            Name and verdict of each, separated by commas; "" if all pass.
+        """
         return ", ".join(
             f"{g.name} {str(g.verdict).replace('_', ' ')}" for g in self.gates if not g.passes(accept_explained)
         )
 
     def gate(self, name: str) -> GateResult:
-        """One of its gates; ``mask_edge`` only of handlings that mask the arcs."""
+        """Return one of its gates.
+
+        Parameters
+        ----------
+        name : str
+            As in ``core.gates``; ``mask_edge`` only of handlings that mask the arcs.
+
+        Returns
+        -------
+        GateResult
+            Fitted on the rows that the handling keeps.
+        """
         return self.by_name[name]
 
     @property
@@ -170,7 +208,23 @@ class HandlingResult:
 
     @classmethod
     def from_dict(cls, tree: Mapping[str, Any]) -> HandlingResult:
-        """Read back what :meth:`to_dict` gave."""
+        """Read back what :meth:`to_dict` gave.
+
+        Parameters
+        ----------
+        tree : mapping
+            Plain JSON types.
+
+        Returns
+        -------
+        HandlingResult
+            Equal to the one that was written.
+
+        Raises
+        ------
+        GateError
+            If keys are missing or unknown; names them.
+        """
         known = {f.name for f in fields(cls)} | {"removed_low", "removed_high"}
         if set(tree) != known:
             raise GateError(f"not a core handling's result: keys {sorted(set(tree) ^ known)} are missing or unknown")

@@ -32,6 +32,7 @@ class CoreTuning:
     recommended : str
         Name of the handling, "" if none can be recommended.
     reason : str
+        Why that one, or why none.
     n_sealed : int
         Rows of the test split, which were not looked at.
     """
@@ -54,7 +55,23 @@ class CoreTuning:
 
     @classmethod
     def from_dict(cls, tree: Mapping[str, Any]) -> CoreTuning:
-        """Read back what :meth:`to_dict` gave."""
+        """Read back what :meth:`to_dict` gave.
+
+        Parameters
+        ----------
+        tree : mapping
+            Plain JSON types.
+
+        Returns
+        -------
+        CoreTuning
+            Equal to the one that was written.
+
+        Raises
+        ------
+        GateError
+            If keys are missing or unknown; names them.
+        """
         try:
             chosen, reported = (
                 tuple(HandlingResult.from_dict(r) for r in tree[k]) for k in ("chosen_on", "reported_on")

@@ -40,7 +40,18 @@ class BrightnessBin:
     gates: tuple[GateResult, ...]
 
     def gate(self, name: str) -> GateResult:
-        """One gate by name."""
+        """Return one gate by name.
+
+        Parameters
+        ----------
+        name : str
+            As the config names it.
+
+        Returns
+        -------
+        GateResult
+            Fitted on the bin's rows.
+        """
         return next(g for g in self.gates if g.name == name)
 
 

@@ -45,6 +45,10 @@ class GateResult:
 
     Attributes
     ----------
+    name : str
+        Of the gate, as the config names it.
+    verdict : Verdict
+        PASS, EXPLAINED, INCONCLUSIVE, NOT_TESTABLE, FAIL or ERROR.
     recipe, recipe_hash : dict, str
         Everything that the numbers depend on besides the data, and its fingerprint.
     auc, auc_low, auc_high : float
@@ -66,6 +70,7 @@ class GateResult:
     box_shape : tuple of int
         (band, y, x) to reshape ``coef`` to where the features are pixels of the core box; else ().
     roc : tuple of (false positive rate, true positive rate)
+        The curve, from (0, 0) to (1, 1); () where there is none.
     roc_low, roc_high : tuple of float
         95 % interval over hosts of the true positive rate at each false positive rate of ``roc``.
     fit : dict
@@ -106,11 +111,37 @@ class GateResult:
         return "check" not in self.recipe
 
     def passes(self, accept_explained: bool) -> bool:
-        """Whether it counts as passed; ``accept_explained`` is ``gate.accept_explained``."""
+        """Whether it counts as passed.
+
+        Parameters
+        ----------
+        accept_explained : bool
+            As ``gate.accept_explained``: count EXPLAINED as passed.
+
+        Returns
+        -------
+        bool
+            False for every verdict but PASS and, if accepted, EXPLAINED.
+        """
         return self.verdict is Verdict.PASS or (accept_explained and self.verdict is Verdict.EXPLAINED)
 
     def decided(self, verdict: Verdict, reason: str, **numbers: Any) -> GateResult:
-        """Copy of the result with a verdict, its reason and more numbers."""
+        """Copy of the result with a verdict, its reason and more numbers.
+
+        Parameters
+        ----------
+        verdict : Verdict
+            The new one.
+        reason : str
+            The verdict in words.
+        **numbers
+            Other attributes to replace.
+
+        Returns
+        -------
+        GateResult
+            This one stays as it is.
+        """
         return replace(self, verdict=verdict, reason=reason, **numbers)
 
     def __repr__(self) -> str:
@@ -138,7 +169,18 @@ class GateResult:
         return Estimate(self.auc, self.auc_low, self.auc_high, self.n_hosts)
 
     def with_area(self, area: Estimate) -> GateResult:
-        """Return it with another area and interval."""
+        """Return it with another area and interval.
+
+        Parameters
+        ----------
+        area : Estimate
+            Area under the ROC curve.
+
+        Returns
+        -------
+        GateResult
+            This one stays as it is.
+        """
         return replace(self, auc=area.value, auc_low=area.low, auc_high=area.high)
 
     def to_dict(self) -> dict[str, Any]:
@@ -148,7 +190,23 @@ class GateResult:
 
     @classmethod
     def from_dict(cls, tree: Mapping[str, Any]) -> GateResult:
-        """Read back what :meth:`to_dict` gave."""
+        """Read back what :meth:`to_dict` gave.
+
+        Parameters
+        ----------
+        tree : mapping
+            Plain JSON types.
+
+        Returns
+        -------
+        GateResult
+            Equal to the one that was written.
+
+        Raises
+        ------
+        GateError
+            If keys are missing or unknown; names them.
+        """
         known = {f.name for f in fields(cls)}
         if set(tree) != known:
             raise GateError(f"not a gate result: keys {sorted(set(tree) ^ known)} are missing or unknown")
@@ -165,7 +223,23 @@ class GateResult:
 
     @classmethod
     def from_json(cls, text: str) -> GateResult:
-        """Read back what :meth:`to_json` wrote."""
+        """Read back what :meth:`to_json` wrote.
+
+        Parameters
+        ----------
+        text : str
+            JSON.
+
+        Returns
+        -------
+        GateResult
+            Equal to the one that was written.
+
+        Raises
+        ------
+        GateError
+            If keys are missing or unknown; names them.
+        """
         return cls.from_dict(json.loads(text))
 
 

@@ -35,8 +35,10 @@ class Finding:
     ----------
     diagnostic, check, where : str
         Which diagnostic, what was compared, and in which band, stratum or case it is worst.
+    status : Status
+        OK, ALARM or NOT_TESTED.
     value, low, high, expected : float
-        NaN where there is none.
+        What was found with its 95 % interval over hosts, and what was expected; NaN where there is none.
     text : str
         Says it in words, or why it was not tested.
     units : str
@@ -60,7 +62,18 @@ class Finding:
 
     @classmethod
     def from_dict(cls, tree: Mapping[str, Any]) -> Finding:
-        """Read back what :meth:`to_dict` gave."""
+        """Read back what :meth:`to_dict` gave.
+
+        Parameters
+        ----------
+        tree : mapping
+            Plain JSON types.
+
+        Returns
+        -------
+        Finding
+            Equal to the one that was written.
+        """
         return cls(**{**tree, "status": Status(tree["status"])})
 
 
