@@ -122,7 +122,7 @@ class HandlingResult:
     name, what : str
         The handling as the config names it, and in words.
     is_experiment : bool
-        Whether it is done to the pairs by a training, not by a run's settings.
+        Whether it explains a gate rather than making data to train on.
     n_rows, n_hosts : int
         Injections that it keeps, and their hosts.
     gates : tuple of GateResult
