@@ -108,6 +108,10 @@ class ConvergenceError(GateError):
     """An optimiser stopped before its gradient was small enough."""
 
 
+class CompletenessError(LensflowError):
+    """A completeness cannot be measured, or was asked for where nothing was injected."""
+
+
 class GateFailed(LensflowError):
     """A required gate did not pass."""
 
