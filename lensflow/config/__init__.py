@@ -7,9 +7,10 @@ Relative paths are relative to the folder that the command runs in; ``${NAME}`` 
 from lensflow.config.base import Axis, Range
 from lensflow.config.checks import DiagnosticsConfig, GateConfig, ScorerConfig
 from lensflow.config.core import CoreConfig
+from lensflow.config.estimate import EstimateConfig
 from lensflow.config.injection import InjectionConfig
 from lensflow.config.load import load_config
-from lensflow.config.plan import EstimateConfig, PlanConfig, SourcesConfig
+from lensflow.config.plan import PlanConfig, SourcesConfig
 from lensflow.config.reference import markdown
 from lensflow.config.run import RunConfig, fingerprint, flatten
 from lensflow.config.survey import BrickCutsConfig, SplitsConfig, StampsConfig, SurveyConfig, SyntheticConfig, ZeroPoint

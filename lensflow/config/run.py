@@ -15,8 +15,9 @@ from pydantic import Field, field_validator, model_validator
 from lensflow.config.base import Section
 from lensflow.config.checks import HOST_GATES, MASK_EDGE, DiagnosticsConfig, GateConfig, ScorerConfig, parse_recipe
 from lensflow.config.core import CoreConfig
+from lensflow.config.estimate import EstimateConfig
 from lensflow.config.injection import InjectionConfig
-from lensflow.config.plan import EstimateConfig, PlanConfig
+from lensflow.config.plan import PlanConfig
 from lensflow.config.survey import SYNTHETIC_BANDS, SplitsConfig, SurveyConfig
 from lensflow.config.work import ClusterConfig, StorageConfig, StoreConfig
 
