@@ -331,25 +331,25 @@ ROUNDING = (
 
 # What no real lens, or none that can be seen, looks like: not faults, and not part of is_clean.
 MARKS = (
-    _v("low_arc_snr", "sample", "u1", "", "1: mark: no pixel of the arc has an SNR of 3 (snr_peak) in any band"),
-    _v("arc_outshines_host", "sample", "u1", "", "1: mark: the arc is brighter than its host in r (arc_over_host > 1)"),
-    _v("theta_e_beyond_stamp", "sample", "u1", "", "1: mark: theta_E is more than a third of the stamp's side"),
-    _v("theta_e_beyond_host", "sample", "u1", "",
-       "1: mark: theta_E needs more than 450 km/s, or 1.3 times the host's sigma_v, even for the farthest source"),
+    _v("low_arc_snr", "sample", "bool", "", "mark: no pixel of the arc has an SNR of 3 (snr_peak) in any band"),
+    _v("arc_outshines_host", "sample", "bool", "", "mark: the arc is brighter than its host in r (arc_over_host > 1)"),
+    _v("theta_e_beyond_stamp", "sample", "bool", "", "mark: theta_E is more than a third of the stamp's side"),
+    _v("theta_e_beyond_host", "sample", "bool", "",
+       "mark: theta_E needs more than 450 km/s, or 1.3 times the host's sigma_v, even for the farthest source"),
 )  # fmt: skip
 
 FLAGS = (
-    _v("is_clean", "sample", "u1", "",
-       "1: covered in all bands, bad_pixel_frac <= 0.2, real PSF, no other flag (marks aside)"),
-    _v("band_absent", "sample", "u1", "", "1: at least one band has no exposure, so no arc"),
-    _v("no_good_pixel", "sample", "u1", "", "1: an SNR is null because a covered band has no pixel with data"),
-    _v("render_not_converged", "sample", "u1", "", "1: render_err exceeds the configured tolerance"),
-    _v("host_partial", "sample", "u1", "", "1: the host's status is PARTIAL"),
-    _v("assumed_noise", "sample", "u1", "", "1: invvar was assumed, not measured by the survey"),
-    _v("assumed_psf", "sample", "u1", "", "1: the PSF was assumed, not measured by the survey"),
-    _v("low_stamp_flux", "sample", "u1", "", "1: the stamp holds less than half of the lensed flux"),
-    _v("flux_without_data", "sample", "u1", "",
-       "1: more than 5 % of a band's arc flux would lie on pixels without data (nodata_flux_fraction)"),
+    _v("is_clean", "sample", "bool", "",
+       "covered in all bands, bad_pixel_frac <= 0.2, real PSF, no other flag (marks aside)"),
+    _v("band_absent", "sample", "bool", "", "at least one band has no exposure, so no arc"),
+    _v("no_good_pixel", "sample", "bool", "", "an SNR is null because a covered band has no pixel with data"),
+    _v("render_not_converged", "sample", "bool", "", "render_err exceeds the configured tolerance"),
+    _v("host_partial", "sample", "bool", "", "the host's status is PARTIAL"),
+    _v("assumed_noise", "sample", "bool", "", "invvar was assumed, not measured by the survey"),
+    _v("assumed_psf", "sample", "bool", "", "the PSF was assumed, not measured by the survey"),
+    _v("low_stamp_flux", "sample", "bool", "", "the stamp holds less than half of the lensed flux"),
+    _v("flux_without_data", "sample", "bool", "",
+       "more than 5 % of a band's arc flux would lie on pixels without data (nodata_flux_fraction)"),
     *MARKS,
 )  # fmt: skip
 

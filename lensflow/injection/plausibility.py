@@ -46,8 +46,8 @@ def plausibility_marks(
     rows: NDArray[np.int64],
     columns: Mapping[str, NDArray],
     reference_band: int,
-) -> dict[str, NDArray[np.uint8]]:
-    """Compute the variables of ``schema.MARKS`` for a block, each of shape (sample,); 0 for controls.
+) -> dict[str, NDArray[np.bool_]]:
+    """Compute the variables of ``schema.MARKS`` for a block, each of shape (sample,); False for controls.
 
     Parameters
     ----------
@@ -74,4 +74,4 @@ def plausibility_marks(
         "theta_e_beyond_stamp": theta_e > MOST_OF_HALF_STAMP * half_stamp,
         "theta_e_beyond_host": theta_e > theta_e_from_sigma_v(heaviest, 1.0),
     }
-    return {k: (v & injected).astype(np.uint8) for k, v in marks.items()}
+    return {k: v & injected for k, v in marks.items()}

@@ -25,7 +25,7 @@ def pair_flags(
     rows: NDArray[np.int64],
     control: NDArray[np.bool_],
     config: InjectionConfig,
-) -> dict[str, NDArray[np.uint8]]:
+) -> dict[str, NDArray[np.bool_]]:
     """Compute the variables of ``schema.FLAGS`` for a block, each of shape (sample,).
 
     Parameters
@@ -54,7 +54,7 @@ def pair_flags(
     real_psf = np.isin(hosts["psf_source"].values[rows], _REAL_PSF).all(axis=1)
     few_bad = hosts["bad_pixel_frac"].values[rows] <= MAX_BAD_PIXEL_FRAC
     is_clean = real_psf & few_bad & ~np.logical_or.reduce(list(flags.values()))
-    return {k: v.astype(np.uint8) for k, v in {"is_clean": is_clean, **flags}.items()}
+    return {"is_clean": is_clean, **flags}
 
 
 def bands_without_psf(manifest: xr.Dataset, covered: NDArray[np.bool_], bands: Sequence[str]) -> str:

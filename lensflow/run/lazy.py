@@ -23,6 +23,7 @@ from lensflow.injection import inject_block
 from lensflow.injection.inject import NEEDED, OPTIONAL, rows_of_hosts
 from lensflow.injection.rounding import as_stored
 from lensflow.manifest.source_bank import SourceBank
+from lensflow.store.unpack import without_radius_of_controls
 
 # About a region of a store: 1.4 s of one core, and 0.2 GB with three bands of 64 x 64 pixels.
 CHUNK = 1000
@@ -247,6 +248,7 @@ def inject(
         )
         out[v.name] = (v.dims, values, v.attrs)
     out.attrs["pixel_scale_arcsec"] = cutouts.attrs["pixel_scale_arcsec"]
+    out = without_radius_of_controls(out)
     origin.columns = out.drop_vars([v.name for v in LAZY])
     origins[origin.key] = origin
     return out

@@ -20,7 +20,7 @@ from lensflow.store import paths, s3, sealing
 from lensflow.store.create import LAYOUTS, column_dim, group_bands
 from lensflow.store.objects import CheckedStore, open_group
 from lensflow.store.regions import Region, Regions
-from lensflow.store.unpack import explained, unpack
+from lensflow.store.unpack import explained, unpack, without_radius_of_controls
 
 # A manifest of 2 million rows takes 0.5 GB.
 TABLE_ROWS_IN_MEMORY = 2_000_000
@@ -276,7 +276,7 @@ def open_pairs(
     Dataset with dims sample, band, y, x: ``arc``, ``stamp`` and ``ctrl`` (the host's image) lazy with one Dask
     chunk per region; the manifest's columns, metrics and flags in memory; ``row_id`` and ``host_id`` are coordinates,
     and the row's number in the manifest is the index of dim sample (``pairs.sel(sample=5)`` is that row, whatever was
-    left out before it). ``attrs["n_sealed"]`` rows of the test split were left out.
+    left out before it). Controls have no Einstein radius (NaN). ``attrs["n_sealed"]`` rows of the test split were left out.
 
     Raises
     ------
@@ -303,7 +303,8 @@ def open_pairs(
     # Rows are sorted by split, so a split is a slice: chunks stay those of the store.
     rows = np.flatnonzero(taken)
     contiguous = len(rows) > 0 and rows[-1] - rows[0] + 1 == len(rows)
-    out = explained(every.isel(sample=slice(rows[0], rows[-1] + 1) if contiguous else rows))
+    out = every.isel(sample=slice(rows[0], rows[-1] + 1) if contiguous else rows)
+    out = without_radius_of_controls(explained(out))
     out = out.assign_coords(sample=("sample", rows, {"long_name": "row of the manifest"}))
     return out.assign_attrs(n_sealed=0 if unseal_test else int(is_test.sum()))
 

@@ -36,6 +36,13 @@ def explained(opened: xr.Dataset) -> xr.Dataset:
     return opened
 
 
+def without_radius_of_controls(pairs: xr.Dataset) -> xr.Dataset:
+    """Pairs whose controls have no Einstein radius: NaN, where the manifest has 0."""
+    theta_e = pairs["theta_e_arcsec"]
+    attrs = {**theta_e.attrs, "long_name": str(theta_e.attrs.get("long_name", "")).replace("0 for", "NaN for")}
+    return pairs.assign(theta_e_arcsec=theta_e.where(~pairs["is_control"]).assign_attrs(attrs))
+
+
 def unpack(
     table: Any, columns: Sequence[str], variables: Iterable[Variable], bands: Sequence[str]
 ) -> dict[str, tuple[tuple[str, ...], Any, dict[str, str]]]:

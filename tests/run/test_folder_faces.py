@@ -265,3 +265,15 @@ def test_a_gate_prints_in_one_line_and_its_html_is_escaped(folder):
         assert "\n" not in repr(gate) and "<table>" in gate._repr_html_()
     marked = gate.decided(gate.verdict, "a < b & c")
     assert "a &lt; b &amp; c" in marked._repr_html_()
+
+
+def test_flags_are_true_or_false_and_controls_have_no_einstein_radius(folder):
+    opened, manifest = lf.open_pairs(folder), lf.open_manifest(folder)
+    lazy = lf.inject(lf.open_cutouts(folder), manifest, config_of(str(folder)))
+    for pairs in (opened, lazy):
+        assert all(pairs[v.name].dtype == bool for v in schema.FLAGS)
+        control, theta_e = pairs["is_control"].values, pairs["theta_e_arcsec"]
+        assert control.any() and np.isnan(theta_e.values[control]).all() and (theta_e.values[~control] > 0).all()
+        assert theta_e.attrs["units"] == "arcsec" and "NaN for controls" in theta_e.attrs["long_name"]
+    # What is planned is what it was: 0 in the manifest, which goes back into inject.
+    assert (manifest["theta_e_arcsec"].values[manifest["is_control"].values] == 0).all()

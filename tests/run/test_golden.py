@@ -12,9 +12,11 @@ import llvmlite.binding
 import numpy as np
 import pytest
 
+from lensflow import schema
 from lensflow.store.open import open_cutouts, open_manifest, open_pairs
 from tests.small_run import small_config
 
+FLAGS = {v.name for v in schema.FLAGS}
 GOLDEN = Path(__file__).with_name("golden.json")
 
 
@@ -31,6 +33,9 @@ def made(out, **changes):
         opened = open_store(config.out)
         for name in sorted(map(str, opened.variables)):
             values = np.ascontiguousarray(opened[name].values)
+            # As they are stored: opened flags are bool, and opened controls have no Einstein radius.
+            values = values.view("u1") if name in FLAGS else values
+            values = np.nan_to_num(values) if (store, name) == ("pairs", "theta_e_arcsec") else values
             if values.dtype.kind not in "OUS":
                 digest = hashlib.sha256(str(values.dtype).encode() + values.tobytes()).hexdigest()[:16]
                 found[f"{store}/{name}"] = [digest, float(np.nansum(np.abs(values.astype(np.float64))))]
