@@ -276,7 +276,8 @@ def open_pairs(
     Dataset with dims sample, band, y, x: ``arc``, ``stamp`` and ``ctrl`` (the host's image) lazy with one Dask
     chunk per region; the manifest's columns, metrics and flags in memory; ``row_id`` and ``host_id`` are coordinates,
     and the row's number in the manifest is the index of dim sample (``pairs.sel(sample=5)`` is that row, whatever was
-    left out before it). Controls have no Einstein radius (NaN). ``attrs["n_sealed"]`` rows of the test split were left out.
+    left out before it). Controls have no Einstein radius (NaN). ``attrs["n_sealed"]`` rows of the test split were left
+    out.
 
     Raises
     ------
