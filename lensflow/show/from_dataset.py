@@ -96,7 +96,8 @@ def _values(ds: xr.Dataset, name: str, dims: Dims) -> np.ndarray:
     cells = np.empty(parts[0].shape, dtype=object)
     for at in np.ndindex(cells.shape):
         if len(parts) > 1:
-            cells[at] = Estimate(*(float(p[at]) for p in parts))  # type: ignore[arg-type]
+            value, low, high = (float(p[at]) for p in parts)
+            cells[at] = Estimate(value, low, high)
         else:
             cells[at] = parts[0][at] if parts[0].dtype.kind in "biuf" else str(parts[0][at])
     return cells

@@ -54,7 +54,7 @@ def findings(found: Sequence[Finding]) -> Table:
             f.where or MISSING,
             int(f.value) if _is_count(f) else f.value,
             f.expected,
-            interval(f.low, f.high) if math.isfinite(f.low) else MISSING,
+            interval(f.found.low, f.found.high) if math.isfinite(f.found.low) else MISSING,
             unit(f.units),
         )
         for f in found

@@ -26,6 +26,7 @@ from lensflow.lensing.image_light import Sources
 from lensflow.lensing.render import render
 from lensflow.measure.pixels.judging import Finding, Status, not_tested
 from lensflow.measure.pixels.specimens import injections, keys_of
+from lensflow.stats.estimate import Estimate
 from lensflow.stats.hostsums import column
 from lensflow.targets.splits import ARC
 
@@ -140,7 +141,7 @@ def _same_bits(arcs: ArcImages) -> Finding:
     where = f"row ids {arcs.row_id[order[wrong[0]]]} and {arcs.row_id[order[wrong[0] + 1]]}" if wrong.size else ""
     status = Status.ALARM if wrong.size else Status.OK
     text = "rows whose stored arc is, bit by bit, that of a row with another lens or source"
-    return Finding("priors", "arcs are their rows' own", status, where, float(wrong.size), np.nan, np.nan, 0.0, text)
+    return Finding("priors", "arcs are their rows' own", status, where, Estimate(float(wrong.size)), 0.0, text)
 
 
 def _diversity(arcs: ArcImages, redrawn: ArcImages | str) -> Finding:
@@ -170,7 +171,7 @@ def _diversity(arcs: ArcImages, redrawn: ArcImages | str) -> Finding:
         "excess of arcs with a near neighbour, in units of an arc's own strength, over those of a second draw "
         f"({100 * LEVEL:g} % of sound runs exceed the limit)"
     )
-    return Finding("priors", check, status, where, apart, np.nan, limit, 0.0, text)
+    return Finding("priors", check, status, where, Estimate(apart), 0.0, text, limit=limit)
 
 
 def nearest(image: Floats) -> Floats:

@@ -181,7 +181,7 @@ def _failed(gate: GateResult, found: Sequence[Finding]) -> GateResult:
 
 
 def _within(found: Finding) -> str:
-    return f" [{found.low:.4g}, {found.high:.4g}]" if np.isfinite(found.low) and np.isfinite(found.high) else ""
+    return f" [{found.found.low:.4g}, {found.found.high:.4g}]" if found.found.is_measured else ""
 
 
 def _at(found: Finding) -> str:

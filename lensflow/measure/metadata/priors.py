@@ -19,6 +19,7 @@ from scipy.stats import kstwobign
 
 from lensflow.manifest.parameters import COLUMNS, parameters
 from lensflow.measure.pixels.judging import Finding, Status, not_tested
+from lensflow.stats.estimate import Estimate
 from lensflow.stats.ranks import rank_correlations
 
 Floats = NDArray[np.float64]
@@ -63,7 +64,7 @@ def prior_findings(
     """
     text = "row ids that occur more than once"
     status = Status.ALARM if n_twice else Status.OK
-    out = [Finding("priors", "row ids are unique", status, "", float(n_twice), np.nan, np.nan, 0.0, text)]
+    out = [Finding("priors", "row ids are unique", status, "", Estimate(float(n_twice)), 0.0, text)]
     if isinstance(redrawn, str):
         return [*out, not_tested("priors", "distributions", redrawn)]
     runs = [rows.isel(sample=~rows["is_control"].values) for rows in (manifest, redrawn)]
@@ -103,7 +104,7 @@ def _distributions(names: Sequence[str], run: dict[str, Floats], other: dict[str
     )
     beyond = sorted((k for k in found if found[k] > limit), key=lambda k: -found[k])
     where = ", ".join(beyond) or worst
-    return Finding("priors", "distributions", status, where, found[worst], np.nan, limit, 0.0, text)
+    return Finding("priors", "distributions", status, where, Estimate(found[worst]), 0.0, text, limit=limit)
 
 
 def _correlations(names: Sequence[str], run: dict[str, Floats], other: dict[str, Floats], n: int, m: int) -> Finding:
@@ -119,15 +120,14 @@ def _correlations(names: Sequence[str], run: dict[str, Floats], other: dict[str,
                 worst, most, value = f"{names[a]} with {names[b]}: {r:.2f}, a second draw {s:.2f}", float(excess), r - s
     status = Status.ALARM if most > 0 else Status.OK
     text = "largest difference of a rank correlation of two parameters, or with the host's brightness, to a second draw"
-    return Finding("priors", "correlations", status, worst, value, np.nan, np.nan, 0.0, text)
+    return Finding("priors", "correlations", status, worst, Estimate(value), 0.0, text)
 
 
 def _frozen(names: Sequence[str], run: dict[str, Floats], other: dict[str, Floats]) -> Finding:
     frozen = [k for k in names if _varies(other[k]) and not _varies(run[k])]
     status = Status.ALARM if frozen else Status.OK
     text = "parameters with one value in all rows that are declared to vary"
-    return Finding("priors", "no parameter stands still", status, ", ".join(frozen), float(len(frozen)), np.nan, np.nan,
-                   0.0, text)  # fmt: skip
+    return Finding("priors", "no parameter stands still", status, ", ".join(frozen), Estimate(len(frozen)), 0.0, text)
 
 
 def _varies(values: Floats) -> bool:
@@ -140,7 +140,7 @@ def _repeated(run: xr.Dataset, other: xr.Dataset) -> Finding:
     value, expected = (_share_repeated(rows) for rows in (run, other))
     status = Status.ALARM if value > expected + SMALL_SHARE else Status.OK
     text = "share of rows whose lens and source are those of another row, to six digits; beside that of a second draw"
-    return Finding("priors", "arcs are not drawn twice", status, "", value, np.nan, np.nan, expected, text)
+    return Finding("priors", "arcs are not drawn twice", status, "", Estimate(value), expected, text)
 
 
 def _share_repeated(rows: xr.Dataset) -> float:

@@ -14,6 +14,8 @@ from lensflow.measure.gate.features import FeatureBlock
 from lensflow.measure.gate.verdicts import GateResult, Verdict
 from lensflow.measure.metadata.rows import MetadataRows
 from lensflow.measure.pixels import Finding, Status
+from lensflow.measure.pixels.judging import not_tested
+from lensflow.stats.estimate import Estimate
 from lensflow.survey.twins import MAX_COMPARED, MOVED_PIX, Twin, Twins
 from lensflow.targets.splits import check_splits
 
@@ -46,7 +48,7 @@ def judge_splits(
         "arcs": "arcs of analytic sources, none with lens and source of one of another split",
     }
     found = [
-        Finding("splits", name, Status.OK, "", float(counts[name]), np.nan, np.nan, np.nan, text)
+        Finding("splits", name, Status.OK, "", Estimate(float(counts[name])), np.nan, text)
         for name, text in texts.items()
     ]
     pixels = pixel_findings(twins, hosts)
@@ -80,9 +82,8 @@ def pixel_findings(twins: Twins | None, hosts: xr.Dataset) -> list[Finding]:
     """Say which hosts show the same pixels: across splits an alarm, within one what to do about it."""
     name = "pixels of the hosts"
     if twins is None:
-        nothing = np.nan
         why = "the pixels of the hosts were not compared with each other"
-        return [Finding("splits", name, Status.NOT_TESTED, "", nothing, nothing, nothing, nothing, why)]
+        return [not_tested("splits", name, why)]
     split = hosts["split"].values
     across = [t for t in twins.found if split[t.a] != split[t.b]]
     within = [t for t in twins.found if split[t.a] == split[t.b] and t.one_galaxy]
@@ -91,7 +92,7 @@ def pixel_findings(twins: Twins | None, hosts: xr.Dataset) -> list[Finding]:
 
     def say(check: str, status: Status, found: Sequence[Twin], text: str) -> None:
         where = _named(found, hosts) if found else ""
-        out.append(Finding("splits", check, status, where, float(len(found)), np.nan, np.nan, 0.0, text))
+        out.append(Finding("splits", check, status, where, Estimate(len(found)), 0.0, text))
 
     if across:
         text = (

@@ -10,6 +10,7 @@ import xarray as xr
 
 from lensflow.measure.pixels.exchange import LEAST_HOSTS
 from lensflow.measure.pixels.judging import Finding, Status, exact, not_tested, place_of
+from lensflow.stats.estimate import Estimate
 
 # Beyond these, in standard deviations and in shares of rows, a difference matters.
 BALANCE, MISSING_SHARE = 0.2, 0.02
@@ -36,8 +37,8 @@ def balance_findings(ds: xr.Dataset) -> Iterator[Finding]:
     value = float(p[worst])
     status = Status.NOT_TESTED if np.isnan(value) else Status.ALARM if value < KS_P else Status.OK
     yield Finding(
-        "balance", "distributions of the classes", status, place_of(p, worst), float(ds["ks"][worst]), np.nan,
-        np.nan, 0.0, f"Kolmogorov-Smirnov distance, p = {value:.2g} (alarm below {KS_P:g})",
+        "balance", "distributions of the classes", status, place_of(p, worst), Estimate(float(ds["ks"][worst])),
+        0.0, f"Kolmogorov-Smirnov distance, p = {value:.2g} (alarm below {KS_P:g})",
     )  # fmt: skip
     yield _by_chance(ds, "missing values", "missing_difference", MISSING_SHARE)
     bits = exact("balance", "metadata of a host is the same bits in both classes", ds["n_hosts_of_other_bits"])
@@ -48,8 +49,8 @@ def balance_findings(ds: xr.Dataset) -> Iterator[Finding]:
     few = ds["place"].values[ds["fewest_hosts"].values < LEAST_HOSTS]
     if few.size and means.status is not Status.NOT_TESTED:
         yield Finding(
-            "balance", "places not tested by themselves", Status.OK, ", ".join(map(str, few)), float(few.size), np.nan,
-            np.nan, np.nan, f"places with fewer than {LEAST_HOSTS} hosts of a class",
+            "balance", "places not tested by themselves", Status.OK, ", ".join(map(str, few)), Estimate(few.size),
+            np.nan, f"places with fewer than {LEAST_HOSTS} hosts of a class",
         )  # fmt: skip
 
 
@@ -68,4 +69,4 @@ def _by_chance(ds: xr.Dataset, check: str, name: str, tolerance: float) -> Findi
     number, low, high = (float(ds[f"{name}{k}"].values.ravel()[worst]) for k in ("", "_low", "_high"))
     status = Status.ALARM if flat[worst] > 0 else Status.OK
     text = str(value.attrs["long_name"])
-    return Finding("balance", check, status, place_of(value, worst), number, low, high, 0.0, text, "1")
+    return Finding("balance", check, status, place_of(value, worst), Estimate(number, low, high), 0.0, text, "1")

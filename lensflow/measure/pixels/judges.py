@@ -84,7 +84,7 @@ def alignment(ds: xr.Dataset) -> Iterator[Finding]:
     share = Estimate.in_dataset(ds.drop_vars("n_hosts"), "localised_share")
     status = Status.NOT_TESTED if np.isnan(share.high) else Status.OK if share.high >= LOCALISED_SHARE else Status.ALARM
     text = f"{ds['localised_share'].attrs['long_name']}; at least {LOCALISED_SHARE:g}"
-    yield Finding("alignment", LOCALISATION, status, "", share.value, share.low, share.high, 1.0, text)
+    yield Finding("alignment", LOCALISATION, status, "", share, 1.0, text)
 
 
 def core_pixels(ds: xr.Dataset) -> Iterator[Finding]:
@@ -122,7 +122,7 @@ def _at_least(diagnostic: str, check: str, ds: xr.Dataset, name: str, least: flo
     status = Status.ALARM if found.high < least else Status.OK
     if status is Status.OK and found.low < least:
         status, text = Status.NOT_TESTED, f"{found}: more hosts would decide; {text}"
-    return Finding(diagnostic, check, status, "", found.value, found.low, found.high, least, text)
+    return Finding(diagnostic, check, status, "", found, least, text)
 
 
 def noise(ds: xr.Dataset) -> Iterator[Finding]:

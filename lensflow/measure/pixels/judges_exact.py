@@ -11,6 +11,7 @@ import xarray as xr
 from lensflow.measure.pixels.bits_rounded import LINE_ALARM, PATTERNS
 from lensflow.measure.pixels.judging import Finding, Status, exact, not_tested, place_of, untested, within
 from lensflow.measure.pixels.rendering import CHANCE, FAULTY_SHARE, SAMPLE
+from lensflow.stats.estimate import Estimate
 
 # A fair coin does what was found with a smaller chance than this; all places looked at taken together.
 CHANCE_ALARM = 1e-4
@@ -52,7 +53,7 @@ def bits(ds: xr.Dataset) -> Iterator[Finding]:
     status = Status.ALARM if float(p.values.ravel()[worst]) < CHANCE_ALARM else Status.OK
     z = float(ds["contrast_z"].values.ravel()[worst])
     text = f"{ds['contrast_z'].attrs['long_name']}; chance {float(p.values.ravel()[worst]):.2g} ({power})"
-    yield Finding("bits", "signs beside the host's light", status, place_of(p, worst), z, np.nan, np.nan, 0.0, text)
+    yield Finding("bits", "signs beside the host's light", status, place_of(p, worst), Estimate(z), 0.0, text)
     yield from _patterns(ds.isel(pattern=[str(p) not in PATTERNS for p in ds["pattern"].values]), power)
 
 
@@ -65,7 +66,7 @@ def _patterns(ds: xr.Dataset, power: str) -> Iterator[Finding]:
         status = Status.ALARM if chance < CHANCE_ALARM else Status.OK
         where = f"{ds['band'].values[b]}, {one['pattern_where'].values[b]}"
         text = f"{one['pattern_p'].attrs['long_name']} ({power})"
-        yield Finding("bits", f"pattern {name}", status, where, chance, np.nan, np.nan, 1.0, text)
+        yield Finding("bits", f"pattern {name}", status, where, Estimate(chance), 1.0, text)
 
 
 def sharpness(ds: xr.Dataset) -> Iterator[Finding]:
@@ -78,7 +79,7 @@ def sharpness(ds: xr.Dataset) -> Iterator[Finding]:
     where = f"{ds['band'].values[b]}, {ds['where'].values[b]}"
     text = f"{ds['over_limit'].attrs['long_name']} ({float(ds['limit_share'][b]):.2g} of its flux in a checkerboard)"
     status = Status.ALARM if value > 1 else Status.OK
-    yield Finding("sharpness", "arcs are no finer than their PSF", status, where, value, np.nan, 1.0, 0.0, text, "1")
+    yield Finding("sharpness", "arcs are no finer than their PSF", status, where, Estimate(value), 0.0, text, "1", 1.0)
 
 
 def rendering(ds: xr.Dataset) -> Iterator[Finding]:
@@ -112,4 +113,4 @@ def _rendered_again(ds: xr.Dataset, name: str, check: str, sample: str) -> Findi
     status = Status.ALARM if excess[row, band] > 1 else Status.OK
     where = f"row_id {ds['row_id'].values[row]}, {ds['band'].values[band]}"
     value, allowed = float(ds[name].values[row, band]), float(ds["tolerance"].values[row])
-    return Finding("rendering", check, status, where, value, np.nan, allowed, 0.0, text, "1")
+    return Finding("rendering", check, status, where, Estimate(value), 0.0, text, "1", allowed)

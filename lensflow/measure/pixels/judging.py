@@ -13,6 +13,8 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import norm, t
 
+from lensflow.stats.estimate import NOT_MEASURED, Estimate
+
 # An alarm: with many hosts, further from what is expected than so many half-widths of the 95 % interval.
 ALARM = 2.0
 # With fewer hosts only an alarm says something: that nothing is found there proves nothing.
@@ -37,28 +39,38 @@ class Finding:
         Which diagnostic, what was compared, and in which band, stratum or case it is worst.
     status : Status
         OK, ALARM or NOT_TESTED.
-    value, low, high, expected : float
-        What was found with its 95 % interval over hosts, and what was expected; NaN where there is none.
+    found : Estimate
+        What was found, with its 95 % interval over hosts; without one where it is no sample's, NaN where there is none.
+    expected : float
+        What was expected; NaN where there is none.
     text : str
         Says it in words, or why it was not tested.
     units : str
         Of these numbers; "" for counts.
+    limit : float
+        That a deviation must stay below; NaN for what is judged by its interval or is exact.
     """
 
     diagnostic: str
     check: str
     status: Status
     where: str
-    value: float
-    low: float
-    high: float
+    found: Estimate
     expected: float
     text: str
     units: str = ""
+    limit: float = math.nan
+
+    @property
+    def value(self) -> float:
+        """The number itself."""
+        return self.found.value
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain types, the status as its name."""
-        return {**asdict(self), "status": str(self.status)}
+        """Plain types: the status as its name, the estimate as ``value``, ``low`` and ``high``."""
+        tree = asdict(self)
+        del tree["found"]
+        return {**tree, "status": str(self.status), **self.found.fields()}
 
     @classmethod
     def from_dict(cls, tree: Mapping[str, Any]) -> Finding:
@@ -74,13 +86,13 @@ class Finding:
         Finding
             Equal to the one that was written.
         """
-        return cls(**{**tree, "status": Status(tree["status"])})
+        rest = {k: v for k, v in tree.items() if k not in NOT_MEASURED.fields()}
+        return cls(**{**rest, "status": Status(tree["status"]), "found": Estimate.from_fields(tree)})
 
 
 def not_tested(diagnostic: str, check: str, why: str) -> Finding:
     """Say why something was not compared."""
-    nothing = math.nan
-    return Finding(diagnostic, check, Status.NOT_TESTED, "", nothing, nothing, nothing, nothing, why)
+    return Finding(diagnostic, check, Status.NOT_TESTED, "", NOT_MEASURED, math.nan, why)
 
 
 def alarm_widths(n_hosts: ArrayLike) -> NDArray[np.float64]:
@@ -114,7 +126,7 @@ def against(
     number, lower, upper, wanted = (float(v[worst]) for v in (value, low, high, want))
     said = text or str(of.attrs["long_name"])
     units = str(of.attrs.get("units", ""))
-    return Finding(diagnostic, check, status, place_of(of, worst), number, lower, upper, wanted, said, units)
+    return Finding(diagnostic, check, status, place_of(of, worst), Estimate(number, lower, upper), wanted, said, units)
 
 
 def _like(of: xr.DataArray, values: Any) -> NDArray[np.float64]:
@@ -132,7 +144,7 @@ def exact(diagnostic: str, check: str, counts: xr.DataArray, tested: bool = True
     flat = np.atleast_1d(counts.values).ravel()
     worst = int(flat.argmax())
     status = Status.ALARM if flat[worst] > 0 else Status.OK
-    return Finding(diagnostic, check, status, place_of(counts, worst), float(flat[worst]), np.nan, np.nan, 0.0, text)
+    return Finding(diagnostic, check, status, place_of(counts, worst), Estimate(float(flat[worst])), 0.0, text)
 
 
 def within(diagnostic: str, check: str, values: xr.DataArray, limit: float, expected: float = 0.0) -> Finding:
@@ -144,7 +156,7 @@ def within(diagnostic: str, check: str, values: xr.DataArray, limit: float, expe
     worst = int(np.nanargmax(flat))
     status = Status.ALARM if flat[worst] > limit else Status.OK
     units, place = str(values.attrs.get("units", "")), place_of(values, worst)
-    return Finding(diagnostic, check, status, place, float(flat[worst]), np.nan, limit, expected, text, units)
+    return Finding(diagnostic, check, status, place, Estimate(float(flat[worst])), expected, text, units, limit)
 
 
 def place_of(values: xr.DataArray, flat: int) -> str:

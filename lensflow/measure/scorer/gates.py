@@ -222,10 +222,7 @@ def _findings(place: str, areas: Areas, config: ScorerConfig) -> list[dict[str, 
         (DROP, _STATUS.get(verdict, Status.NOT_TESTED), areas.drop_pct, config.max_core_drop_pct, text),
         (FILLED, Status.OK, areas.filled, math.nan, "to hold against the AUROC of the images as they are"),
     )
-    found = [
-        Finding(CORE_DROP, check, status, place, e.value, e.low, e.high, limit, words)
-        for check, status, e, limit, words in rows
-    ]
+    found = [Finding(CORE_DROP, check, status, place, e, limit, words) for check, status, e, limit, words in rows]
     return [f.to_dict() for f in found]
 
 

@@ -45,7 +45,7 @@ def judged(pairs, redrawn, arc=None):
 def test_sound_arcs_are_as_diverse_as_those_of_a_second_draw(pairs, redrawn):
     found = judged(pairs, redrawn)
     assert {k: f.status for k, f in found.items()} == {OWN: Status.OK, DIVERSE: Status.OK}
-    assert found[DIVERSE].value < 0.5 * found[DIVERSE].high
+    assert found[DIVERSE].value < 0.5 * found[DIVERSE].limit
 
 
 def one_arc_for(pairs, share, scaled=False):
@@ -107,7 +107,7 @@ def test_forty_sound_draws_raise_no_alarm(run, plan):
     sets = [drawn_again(run.hosts, config, seed) for seed in range(10)]
     found = [arc_findings(a, b)[1] for a in sets for b in sets if a is not b][:40]
     assert all(f.status is Status.OK for f in found)
-    assert max(f.value / f.high for f in found) < 0.7
+    assert max(f.value / f.limit for f in found) < 0.7
 
 
 @pytest.mark.slow

@@ -1,10 +1,15 @@
 """The rule of alarms: the same small chance of a false one at any number of hosts."""
 
+import math
+
 import numpy as np
 import pytest
 import xarray as xr
+from hypothesis import given
+from hypothesis import strategies as st
 
-from lensflow.measure.pixels.judging import ALARM, Status, against, alarm_widths
+from lensflow.measure.pixels.judging import ALARM, Finding, Status, against, alarm_widths, within
+from lensflow.stats.estimate import Estimate
 from lensflow.stats.hostsums import interval
 
 
@@ -41,3 +46,19 @@ def test_that_nothing_is_found_with_4_hosts_is_not_called_ok_but_a_gross_fault_i
     assert against("d", "c", means_over_hosts(4, places=1), "x").status is Status.NOT_TESTED
     assert against("d", "c", means_over_hosts(4, offset=100.0, places=1), "x").status is Status.ALARM
     assert against("d", "c", means_over_hosts(40, places=1), "x").status is Status.OK
+
+
+NUMBERS = st.floats(allow_nan=True, allow_infinity=True)
+
+
+@given(NUMBERS, NUMBERS, NUMBERS, NUMBERS, NUMBERS, st.sampled_from(list(Status)))
+def test_a_finding_that_is_kept_and_read_again_is_the_same(value, low, high, expected, limit, status):
+    found = Finding("d", "c", status, "g", Estimate(value, low, high), expected, "text", "1", limit)
+    again = Finding.from_dict(found.to_dict())
+    assert repr(again) == repr(found)
+    assert {"value", "low", "high"} <= set(found.to_dict())
+
+
+def test_the_limit_of_a_deviation_is_no_end_of_an_interval():
+    found = within("d", "c", xr.DataArray([0.1, 0.3], dims="row", attrs={"long_name": "error"}), 0.5)
+    assert found.limit == 0.5 and found.value == 0.3 and not found.found.is_measured and math.isnan(found.found.high)
