@@ -51,7 +51,8 @@ class Settings:
 class Measurement(Protocol):
     """A small value of some pairs; values of different pairs add up to the value of all of them.
 
-    One that keeps rows may have a static ``concat(parts)``, which joins many at once.
+    One may have a static ``concat(parts)``, which joins many at once, as that of rows which are kept as they are has
+    (:class:`lensflow.stats.kept_rows.KeptRows`).
     """
 
     def __add__(self, other: Self, /) -> Self:

@@ -21,7 +21,7 @@ from lensflow.measure.gate import GateResult
 from lensflow.measure.gate.mask_edge import Mask, mask_edge_gate
 from lensflow.measure.gates import run_gate
 from lensflow.measure.measurement import Measured
-from lensflow.measure.metadata.arcs import ArcImages
+from lensflow.measure.metadata.arcs import arc_images
 from lensflow.measure.metadata.checks import run_checks
 from lensflow.measure.metadata.hosts import continued, first_of_class
 from lensflow.measure.pixels import Block, Origin, measure
@@ -97,7 +97,7 @@ def measure_step(
             twins = twins_of(config, measured[PORTRAITS])
             judged = [
                 *run_all_gates(GateInput.of(measured, twins), config, progress),
-                *_checks(config, found, twins, measured[ARCS]),
+                *_checks(config, found, twins, measured[ARCS].rows),
             ]
             gated = [g.to_dict() for g in judged]
             if keep:
@@ -132,7 +132,7 @@ def run_all_gates(rows: GateInput, config: RunConfig, progress: Progress = silen
         return list(pool.map(one, names))
 
 
-def _checks(config: RunConfig, diagnostics: Any, twins: Twins, arcs: ArcImages) -> list[GateResult]:
+def _checks(config: RunConfig, diagnostics: Any, twins: Twins, arcs: xr.Dataset) -> list[GateResult]:
     """Gates without a fit, of the diagnostics' results as they are stored."""
     if not config.gate.checks:
         return []
@@ -167,7 +167,7 @@ class _MeasureTask:
         if self.gate_rows is not None:
             pairs = with_conditions(self._with_first_of_class(index, pairs), origin)
             out |= self.gate_rows.of_block(pairs, portraits_of(origin, pairs))
-            out |= Measured({ARCS: ArcImages.from_block(pairs, origin.last_key)})
+            out |= Measured({ARCS: arc_images(pairs, origin.last_key)})
         return out
 
     def _with_first_of_class(self, index: int, pairs: xr.Dataset) -> xr.Dataset:

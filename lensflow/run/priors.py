@@ -15,7 +15,7 @@ from lensflow.errors import LensflowWarning, ManifestError
 from lensflow.manifest.build import Planner
 from lensflow.manifest.declared import declared_priors
 from lensflow.manifest.image_sources import bank_of
-from lensflow.measure.metadata.arcs import ArcImages, arc_findings, render_arcs
+from lensflow.measure.metadata.arcs import arc_findings, render_arcs
 from lensflow.measure.metadata.priors import MAX_ROWS, OTHER_SEED, prior_findings
 from lensflow.measure.pixels.judging import Finding
 from lensflow.measure.pixels.rendering import SAMPLE
@@ -27,7 +27,7 @@ from lensflow.store.run_folder import RunFolder
 IMAGES_RENDERED = 200
 
 
-def priors_of(config: RunConfig, arcs: ArcImages) -> list[Finding]:
+def priors_of(config: RunConfig, arcs: xr.Dataset) -> list[Finding]:
     """Hold a run's manifest against another draw of the same plan, on evenly spaced hosts where there are many rows.
 
     The images of its arcs are held against those that the other draw gives.
@@ -51,7 +51,7 @@ def priors_of(config: RunConfig, arcs: ArcImages) -> list[Finding]:
     return [*found, *arc_findings(arcs, _arcs_redrawn(config, redrawn, given))]
 
 
-def _arcs_redrawn(config: RunConfig, redrawn: xr.Dataset | str, given: Collection[str]) -> ArcImages | str:
+def _arcs_redrawn(config: RunConfig, redrawn: xr.Dataset | str, given: Collection[str]) -> xr.Dataset | str:
     """Arcs of a sample of a second draw's rows."""
     if isinstance(redrawn, str):
         return redrawn

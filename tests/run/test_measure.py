@@ -12,7 +12,7 @@ from lensflow import run as steps
 from lensflow.config import load_config
 from lensflow.errors import CertificateError, ConfigError, StoreError
 from lensflow.measure.gate import Verdict
-from lensflow.measure.metadata.arcs import ArcImages
+from lensflow.measure.metadata.arcs import arc_images
 from lensflow.measure.pixels import Status, findings, psf_check, reference
 from lensflow.run import priors
 from lensflow.run.priors import priors_of
@@ -271,7 +271,7 @@ def test_verify_renders_every_row_again_and_names_the_one_that_is_another(run, c
 
 
 def test_the_manifest_is_held_against_a_second_draw(whole, monkeypatch):
-    arcs = ArcImages.from_block(open_all_pairs(RunFolder.of(whole).pairs), None)
+    arcs = arc_images(open_all_pairs(RunFolder.of(whole).pairs), None).rows
     found = priors_of(whole, arcs)
     assert len(found) == 7 and {f.status for f in found} == {Status.OK}
     monkeypatch.setattr(priors, "MAX_ROWS", 50)  # evenly spaced hosts

@@ -8,9 +8,8 @@ same to the bit in rows whose lens or source differ are counted over all rows.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, fields
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -28,6 +27,7 @@ from lensflow.measure.pixels.judging import Finding, Status, not_tested
 from lensflow.measure.pixels.specimens import injections, keys_of
 from lensflow.stats.estimate import Estimate
 from lensflow.stats.hostsums import column
+from lensflow.stats.kept_rows import KeptRows
 from lensflow.targets.splits import ARC
 
 Images = NDArray[np.float32]
@@ -45,49 +45,44 @@ LEAST_ARCS, LEAST_HOSTS = 30, 12
 _LEAST_PIXELS = 20
 
 
-@dataclass(frozen=True, eq=False)
-class ArcImages:
-    """Arcs of injection rows in a few numbers.
+def arc_images(pairs: xr.Dataset, last_key: int | None) -> KeptRows:
+    """What is kept of the arcs of injection rows.
 
-    Attributes
+    Parameters
     ----------
-    row_id, host_index : ndarray, shape (n,)
-    bits : ndarray of uint64, shape (n,)
-        Hash of the stored arc; 0 for next to no light.
-    made_of : ndarray of uint64, shape (n,)
-        Hash of everything that the manifest says of lens and source.
-    image : ndarray of float32, shape (n, DIRECTIONS)
-        NaN for rows that are not of the sample, or without light.
+    pairs : Dataset
+    last_key : int or None
+        Images are kept of arcs with light whose row has a hash up to this one (:func:`keys_of`), and of all for None.
+
+    Returns
+    -------
+    KeptRows
+        Of every row (sample): ``row_id``, ``bits`` (hash of the stored arc; 0 for next to no light) and ``made_of``
+        (hash of everything that the manifest says of lens and source). Of each image (imaged): ``image_row_id``,
+        ``image_host`` and ``image`` (imaged, direction), float32.
     """
+    rows, keys = injections(pairs)
+    arc = column(pairs, "arc")
+    lit = np.array([np.count_nonzero(arc[k]) >= _LEAST_PIXELS for k in rows], bool)
+    bits = np.array([xxhash.xxh3_64_intdigest(np.ascontiguousarray(arc[k]).data) | 1 for k in rows], np.uint64)
+    row_id, host = column(pairs, "row_id")[rows].astype(np.uint64), column(pairs, "host_index")[rows]
+    some = np.flatnonzero(lit & (keys <= np.uint64(last_key)) if last_key is not None else lit)
+    images = _images(row_id[some], host[some], arc[rows[some]])
+    every = {"row_id": row_id, "bits": np.where(lit, bits, np.uint64(0)), "made_of": _made_of(pairs, rows)}
+    return KeptRows(images.assign({k: ("sample", v) for k, v in every.items()}), ("sample", "imaged"))
 
-    row_id: NDArray[np.uint64]
-    host_index: NDArray[np.int64]
-    bits: NDArray[np.uint64]
-    made_of: NDArray[np.uint64]
-    image: Images
 
-    @classmethod
-    def from_block(cls, pairs: xr.Dataset, last_key: int | None) -> ArcImages:
-        """Look at the injection rows of a block; images are kept of those with a hash up to ``last_key``."""
-        rows, keys = injections(pairs)
-        arc = column(pairs, "arc")
-        lit = np.array([np.count_nonzero(arc[k]) >= _LEAST_PIXELS for k in rows], bool)
-        bits = np.array([xxhash.xxh3_64_intdigest(np.ascontiguousarray(arc[k]).data) | 1 for k in rows], np.uint64)
-        image = np.full((rows.size, DIRECTIONS), np.nan, np.float32)
-        some = np.flatnonzero(lit & (keys <= np.uint64(last_key)) if last_key is not None else lit)
-        image[some] = images_of(arc[rows[some]])
-        host = column(pairs, "host_index")[rows].astype(np.int64)
-        row_id = column(pairs, "row_id")[rows].astype(np.uint64)
-        return cls(row_id, host, np.where(lit, bits, np.uint64(0)), _made_of(pairs, rows), image)
-
-    def __add__(self, other: ArcImages) -> ArcImages:
-        return self.concat([self, other])
-
-    @staticmethod
-    def concat(parts: Iterable[ArcImages]) -> ArcImages:
-        """Join the rows of several blocks."""
-        every = list(parts)
-        return ArcImages(*(np.concatenate([getattr(p, f.name) for p in every]) for f in fields(ArcImages)))
+def _images(row_id: NDArray[Any], host_index: NDArray[Any], arc: Images) -> xr.Dataset:
+    """Arcs in a few numbers; those without light are left out."""
+    image = images_of(arc)
+    lit = np.isfinite(image).all(axis=1)
+    return xr.Dataset(
+        {
+            "image_row_id": ("imaged", row_id[lit].astype(np.uint64)),
+            "image_host": ("imaged", host_index[lit].astype(np.int64)),
+            "image": (("imaged", "direction"), image[lit]),
+        }
+    )
 
 
 def images_of(arc: Images) -> Images:
@@ -119,42 +114,43 @@ def _made_of(pairs: xr.Dataset, rows: NDArray[np.int64]) -> NDArray[np.uint64]:
     return out
 
 
-def arc_findings(arcs: ArcImages, redrawn: ArcImages | str) -> list[Finding]:
+def arc_findings(arcs: xr.Dataset, redrawn: xr.Dataset | str) -> list[Finding]:
     """Judge the arcs of a run.
 
     Parameters
     ----------
-    arcs : ArcImages
-        Of all injection rows, with images of a sample of them.
-    redrawn : ArcImages or str
+    arcs : Dataset
+        Rows of :func:`arc_images`, of all injections.
+    redrawn : Dataset or str
         Arcs rendered from a second draw of the plan on the same hosts; or why there are none.
     """
     return [_same_bits(arcs), _diversity(arcs, redrawn)]
 
 
-def _same_bits(arcs: ArcImages) -> Finding:
-    rows = np.flatnonzero(arcs.bits != 0)
-    order = rows[np.lexsort((arcs.made_of[rows], arcs.bits[rows]))]
-    same = arcs.bits[order][1:] == arcs.bits[order][:-1]
-    other = arcs.made_of[order][1:] != arcs.made_of[order][:-1]
+def _same_bits(arcs: xr.Dataset) -> Finding:
+    row_id, bits, made_of = (arcs[k].values for k in ("row_id", "bits", "made_of"))
+    rows = np.flatnonzero(bits != 0)
+    order = rows[np.lexsort((made_of[rows], bits[rows]))]
+    same = bits[order][1:] == bits[order][:-1]
+    other = made_of[order][1:] != made_of[order][:-1]
     wrong = np.flatnonzero(same & other)
-    where = f"row ids {arcs.row_id[order[wrong[0]]]} and {arcs.row_id[order[wrong[0] + 1]]}" if wrong.size else ""
+    where = f"row ids {row_id[order[wrong[0]]]} and {row_id[order[wrong[0] + 1]]}" if wrong.size else ""
     status = Status.ALARM if wrong.size else Status.OK
     text = "rows whose stored arc is, bit by bit, that of a row with another lens or source"
     return Finding("priors", "arcs are their rows' own", status, where, Estimate(float(wrong.size)), 0.0, text)
 
 
-def _diversity(arcs: ArcImages, redrawn: ArcImages | str) -> Finding:
+def _diversity(arcs: xr.Dataset, redrawn: xr.Dataset | str) -> Finding:
     check = "arcs' images are diverse"
     if isinstance(redrawn, str):
         return not_tested("priors", check, redrawn)
-    n = min(_known(arcs).size, _known(redrawn).size)
-    found, drawn = (_sample(a, n) for a in (arcs, redrawn))
-    hosts = min(np.unique(a.host_index).size for a in (found, drawn))
+    n = min(arcs.sizes["imaged"], redrawn.sizes["imaged"])
+    found, drawn = (_first_by_hash(a, n) for a in (arcs, redrawn))
+    hosts = min(np.unique(a["image_host"].values).size for a in (found, drawn))
     if n < LEAST_ARCS or hosts < LEAST_HOSTS:
         why = f"{n} arcs of {hosts} hosts: at least {LEAST_ARCS} of {LEAST_HOSTS} are needed"
         return not_tested("priors", check, why)
-    a, b = (nearest(v.image.astype(np.float64)) for v in (found, drawn))
+    a, b = (nearest(v["image"].values.astype(np.float64)) for v in (found, drawn))
     at = np.sort(np.concatenate([a, b]))
     a_below, b_below = (np.searchsorted(np.sort(v), at, side="right") / n for v in (a, b))
     apart = float((a_below - b_below).max())
@@ -164,9 +160,8 @@ def _diversity(arcs: ArcImages, redrawn: ArcImages | str) -> Finding:
     status = Status.ALARM if apart > limit or twice else Status.OK
     place = int(a.argmin())
     where = f"{100 * shares[0]:.3g} % within {SAME_ARC:g}, {100 * shares[1]:.3g} % of a second draw; "
-    where += (
-        f"nearest: row id {found.row_id[place]} at {a[place]:.2g}, median {np.median(a):.2g} and {np.median(b):.2g}"
-    )
+    one = found["image_row_id"].values[place]
+    where += f"nearest: row id {one} at {a[place]:.2g}, median {np.median(a):.2g} and {np.median(b):.2g}"
     text = (
         "excess of arcs with a near neighbour, in units of an arc's own strength, over those of a second draw "
         f"({100 * LEVEL:g} % of sound runs exceed the limit)"
@@ -179,18 +174,12 @@ def nearest(image: Floats) -> Floats:
     return np.asarray(cKDTree(image).query(image, k=2)[0][:, 1])
 
 
-def _known(arcs: ArcImages) -> NDArray[np.int64]:
-    return np.flatnonzero(np.isfinite(arcs.image).all(axis=1))
+def _first_by_hash(arcs: xr.Dataset, n: int) -> xr.Dataset:
+    """The n images that come first by the hash of their rows' ids."""
+    return arcs.isel(imaged=np.argsort(keys_of(arcs["image_row_id"].values), kind="stable")[:n])
 
 
-def _sample(arcs: ArcImages, n: int) -> ArcImages:
-    """The n rows with images that come first by the hash of their ids."""
-    rows = _known(arcs)
-    rows = rows[np.argsort(keys_of(arcs.row_id[rows]), kind="stable")[:n]]
-    return ArcImages(*(getattr(arcs, f.name)[rows] for f in fields(ArcImages)))
-
-
-def render_arcs(rows: xr.Dataset, config: RunConfig, pixel_scale_arcsec: float, sources: Sources | None) -> ArcImages:
+def render_arcs(rows: xr.Dataset, config: RunConfig, pixel_scale_arcsec: float, sources: Sources | None) -> xr.Dataset:
     """Render the arcs of injection rows of a manifest, masked as the run's are, for :func:`arc_findings`.
 
     Rows whose PSF is an image of the survey get a profile of the same width: distances of arcs hardly depend on it.
@@ -209,6 +198,4 @@ def render_arcs(rows: xr.Dataset, config: RunConfig, pixel_scale_arcsec: float, 
     radius, method, width = config.injection.core_mask
     if radius > 0:
         arc = arc * keep_weights(size, rows["x_center"].values, rows["y_center"].values, radius, method, width)[:, None]
-    every = np.arange(rows.sizes["sample"])
-    none = np.zeros(every.size, np.uint64)
-    return ArcImages(rows["row_id"].values, rows["host_index"].values, none, none, images_of(arc.astype(np.float32)))
+    return _images(rows["row_id"].values, rows["host_index"].values, arc.astype(np.float32))

@@ -8,7 +8,7 @@ import pytest
 from lensflow.config import InjectionConfig, RunConfig
 from lensflow.injection.rounding import ARC, round_pixels
 from lensflow.manifest.build import build_manifest
-from lensflow.measure.metadata.arcs import ArcImages, arc_findings, render_arcs
+from lensflow.measure.metadata.arcs import arc_findings, arc_images, render_arcs
 from lensflow.measure.pixels import Status
 from lensflow.measure.zoo.small_run import small_run
 
@@ -39,7 +39,7 @@ def drawn_again(hosts, config, seed):
 
 def judged(pairs, redrawn, arc=None):
     block = pairs if arc is None else pairs.assign(arc=(pairs["arc"].dims, arc.astype("f4")))
-    return {f.check: f for f in arc_findings(ArcImages.from_block(block, None), redrawn)}
+    return {f.check: f for f in arc_findings(arc_images(block, None).rows, redrawn)}
 
 
 def test_sound_arcs_are_as_diverse_as_those_of_a_second_draw(pairs, redrawn):
@@ -87,13 +87,14 @@ def test_what_cannot_be_compared_says_why(pairs, redrawn):
 
 
 def test_blocks_join_and_rows_beyond_the_sample_keep_their_bits_alone(pairs, redrawn):
-    parts = [ArcImages.from_block(pairs.isel(sample=part), None) for part in (slice(0, 60), slice(60, None))]
-    joined, whole = ArcImages.concat(parts), ArcImages.from_block(pairs, None)
-    assert np.array_equal(joined.bits, whole.bits) and np.array_equal(joined.made_of, whole.made_of)
-    np.testing.assert_allclose(joined.image, whole.image, atol=1e-5)
-    sampled = ArcImages.from_block(pairs, 2**63)
-    known = np.isfinite(sampled.image).all(axis=1)
-    assert 0.2 < known.mean() < 0.8 and np.array_equal(sampled.bits, whole.bits)
+    first, second = (arc_images(pairs.isel(sample=part), None) for part in (slice(0, 60), slice(60, None)))
+    joined, whole = (first + second).rows, arc_images(pairs, None).rows
+    assert joined.drop_vars("image").identical(whole.drop_vars("image"))
+    np.testing.assert_allclose(joined["image"], whole["image"], atol=1e-5)
+    sampled = arc_images(pairs, 2**63).rows
+    assert 0.2 < sampled.sizes["imaged"] / whole.sizes["imaged"] < 0.8
+    assert np.array_equal(sampled["bits"], whole["bits"])
+    assert np.isin(sampled["image_row_id"], whole["image_row_id"]).all()
 
 
 @pytest.mark.slow

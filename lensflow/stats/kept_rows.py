@@ -1,0 +1,107 @@
+"""Rows that are kept as they are: a Dataset, joined with the rows of other pairs and never summed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from lensflow.errors import GateError
+
+Tidy = Callable[[xr.Dataset], xr.Dataset]
+
+
+@dataclass(frozen=True, eq=False)
+class KeptRows:
+    """Rows kept of some pairs; a measurement whose sum is the rows of both.
+
+    Attributes
+    ----------
+    rows : Dataset
+        In memory.
+    along : tuple of str
+        Dimensions that rows are joined along, say one of injections and one of hosts. Every variable has one of them.
+    tidy : callable, optional
+        A function of a module that orders joined rows and drops or merges those that several parts have.
+    """
+
+    rows: xr.Dataset
+    along: tuple[str, ...] = ("sample",)
+    tidy: Tidy | None = None
+
+    def __post_init__(self) -> None:
+        odd = [str(n) for n, v in self.rows.data_vars.items() if len({*v.dims} & {*self.along}) != 1]
+        if odd:
+            raise ValueError(f"kept rows: {', '.join(odd)}: must run along one of {', '.join(self.along)}")
+
+    def __add__(self, other: KeptRows) -> KeptRows:
+        return self.concat([self, other])
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Half of what xarray's own pickle adds to the arrays.
+        return _restored, (self.rows.to_dict(data="array"), self.along, self.tidy)
+
+    @staticmethod
+    def concat(parts: Iterable[KeptRows]) -> KeptRows:
+        """Join the rows of several parts, in their order unless ``tidy`` has another.
+
+        Raises
+        ------
+        GateError
+            If there are none, or if they differ in columns, units or what the columns run over: xarray would fill
+            columns that some lack, and widen their types.
+        """
+        every = list(parts)
+        if not every:
+            raise GateError("no rows to join")
+        first, layout = every[0], _layout(every[0])
+        for part in every[1:]:
+            other = _layout(part)
+            if other != layout:
+                odd = sorted(k for k in layout.keys() | other.keys() if layout.get(k) != other.get(k))
+                raise GateError(
+                    f"rows of different layout cannot be joined: {', '.join(odd)}. Measure all pairs with the same "
+                    "settings"
+                )
+        try:
+            joined = xr.merge(
+                [_joined([p.rows for p in every], dim) for dim in first.along], compat="identical", join="exact"
+            )
+        except ValueError as error:  # coordinates or attributes differ
+            raise GateError(f"rows of different pairs cannot be joined: {error}") from error
+        return KeptRows(joined if first.tidy is None else first.tidy(joined), first.along, first.tidy)
+
+
+def _joined(parts: list[xr.Dataset], dim: str) -> xr.Dataset:
+    names = [n for n, v in parts[0].data_vars.items() if dim in v.dims]
+    return xr.concat(
+        [p[names] for p in parts],
+        dim,
+        data_vars="minimal",
+        coords="minimal",
+        compat="identical",
+        join="exact",
+        combine_attrs="identical",
+    )
+
+
+def _layout(part: KeptRows) -> dict[str, Any]:
+    """Dimensions and type of every column; strings may differ in length."""
+    columns = {
+        str(n): (v.dims, v.dtype.kind if v.dtype.kind == "U" else v.dtype) for n, v in part.rows.variables.items()
+    }
+    return columns | {f"size of {d}": n for d, n in part.rows.sizes.items() if d not in part.along}
+
+
+def _restored(tree: dict[str, Any], along: tuple[str, ...], tidy: Tidy | None) -> KeptRows:
+    return KeptRows(xr.Dataset.from_dict(tree), along, tidy)
+
+
+def first_of_host(host_index: NDArray[Any], row_id: NDArray[Any]) -> NDArray[np.int64]:
+    """Row with the lowest id of each host, hosts sorted: the same one whatever block the host's rows came in."""
+    order = np.lexsort((row_id, host_index))
+    return order[np.unique(host_index[order], return_index=True)[1]]
