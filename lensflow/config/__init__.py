@@ -6,6 +6,7 @@ Relative paths are relative to the folder that the command runs in; ``${NAME}`` 
 
 from lensflow.config.base import Axis, Range
 from lensflow.config.checks import DiagnosticsConfig, GateConfig, ScorerConfig
+from lensflow.config.completeness import CompletenessConfig
 from lensflow.config.core import CoreConfig
 from lensflow.config.estimate import EstimateConfig
 from lensflow.config.injection import InjectionConfig
@@ -20,6 +21,7 @@ __all__ = [
     "Axis",
     "BrickCutsConfig",
     "ClusterConfig",
+    "CompletenessConfig",
     "CoreConfig",
     "DiagnosticsConfig",
     "EstimateConfig",

@@ -14,6 +14,7 @@ from pydantic import Field, field_validator, model_validator
 
 from lensflow.config.base import Section
 from lensflow.config.checks import HOST_GATES, MASK_EDGE, DiagnosticsConfig, GateConfig, ScorerConfig, parse_recipe
+from lensflow.config.completeness import CompletenessConfig
 from lensflow.config.core import CoreConfig
 from lensflow.config.estimate import EstimateConfig
 from lensflow.config.injection import InjectionConfig
@@ -39,6 +40,7 @@ class RunConfig(Section):
     gate: GateConfig = GateConfig()
     core: CoreConfig = CoreConfig()
     scorer: ScorerConfig = ScorerConfig()
+    completeness: CompletenessConfig = CompletenessConfig()
     store: StoreConfig = StoreConfig()
     storage: StorageConfig = StorageConfig()
     cluster: ClusterConfig = ClusterConfig()
@@ -92,6 +94,11 @@ class RunConfig(Section):
                 raise ValueError(f"gate {name!r}: no band {band!r} among {', '.join(self.bands)}")
             if kind == "colour" and (band != "all" or len(self.bands) < 2):
                 raise ValueError(f"gate {name!r}: a colour needs all of at least two bands")
+        return self
+
+    @model_validator(mode="after")
+    def _completeness_has_its_bands(self) -> RunConfig:
+        self.completeness.check_bands(self.bands)
         return self
 
     @property
@@ -161,6 +168,7 @@ STAGE_SETTINGS: dict[str, tuple[str, ...]] = {
     "gates": (*_PAIRS, "diagnostics", "gate"),
     "core": (*_PAIRS, "gate", "diagnostics.theta_e_edges", "core"),
     "scorer": (*_PAIRS, "diagnostics.theta_e_edges", "scorer"),
+    "completeness": (*_PAIRS, "completeness"),
 }
 NOT_FINGERPRINTED = ("survey.failure_budget", "gate.required", "plan.max_rows", "scorer.required")
 
