@@ -1,0 +1,91 @@
+"""The ROC curve where lens searches work: at false-positive rates of one in a thousand and below."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import xarray as xr
+
+from lensflow.measure.completeness.rates import Allowance, Scored, mean_share, recovered_shares
+from lensflow.measure.completeness.thresholds import SURE_FROM
+from lensflow.stats.auc import host_bootstrap
+from lensflow.stats.estimate import with_interval
+from lensflow.stats.hostsums import Floats, interval, named
+
+RATES = (1e-1, 1e-2, 1e-3, 1e-4)
+FALSE_POSITIVES = (0, 10)
+# Upper end of the area that is worth having.
+AREA_TO = 1e-2
+_POINTS = 60
+_PURPOSE = "completeness.roc"
+
+
+def roc(scored: Scored, count: int, seed: int) -> xr.Dataset:
+    """Recovered share against false-positive rate, on an axis that is even in the logarithm.
+
+    Parameters
+    ----------
+    scored : Scored
+        Scores of injections (all, or of one resolution bin) and of negatives.
+    count : int
+        Bootstrap draws of hosts; each draws the threshold again.
+    seed : int
+        Of the draws.
+
+    Returns
+    -------
+    Dataset
+        ``curve_tpr`` over ``curve_fpr`` (from 1 / n to 1), ``tpr`` over ``fpr`` (1e-1 to 1e-4; NaN below 1 / n,
+        ``unsure`` below 10 / n), ``tpr_at`` over ``false_positives`` (0 and 10), ``area`` below 1e-2 over its width
+        (NaN where 1 / n is not below 1e-2), ``auroc`` (without comparisons within a host), all with intervals over
+        hosts.
+    """
+    n, p, hosts = len(scored.negative), len(scored.positive), scored.n_hosts
+    curve = np.unique(np.geomspace(1 / n, 1, _POINTS))
+    # A rate of exactly 1 allows every negative: there is no threshold left, and every row is recovered.
+    allowed = [Allowance(a) for a in curve[:-1]] + [Allowance(a) for a in RATES]
+    allowed += [Allowance(count=m) for m in FALSE_POSITIVES]
+    value, draws = recovered_shares(scored, allowed, count, seed, _PURPOSE)
+    c, r, f = len(curve) - 1, len(RATES), len(FALSE_POSITIVES)
+    too_low = np.concatenate([np.zeros(c), np.array(RATES) * n < 1 - 1e-9, np.zeros(f)]).astype(bool)
+    value[too_low], draws[:, too_low] = np.nan, np.nan
+    low, high = interval(draws, hosts)
+    part = {"curve": slice(0, c), "rates": slice(c, c + r), "counts": slice(c + r, c + r + f)}
+    ones = np.ones(1)
+
+    def over(name: str, dim: str, of: slice, last: Floats, meaning: str) -> dict[str, tuple[object, ...]]:
+        ends = (np.concatenate([low[of], last]), np.concatenate([high[of], last]))
+        return with_interval(name, [dim], (np.concatenate([value[of], last]), ends), "1", meaning)
+
+    area, area_draws = math.nan, np.full(count, np.nan)
+    if 1 / n < AREA_TO:
+        area, area_draws = mean_share(scored, (1 / n, AREA_TO), count, seed, _PURPOSE)
+    auroc, auroc_draws = host_bootstrap(
+        np.concatenate([np.ones(p, bool), np.zeros(n, bool)]),
+        np.concatenate([scored.positive, scored.negative]),
+        np.concatenate([scored.positive_host, scored.negative_host]),
+        count, seed, "completeness.auroc",
+    )  # fmt: skip
+    none = np.empty(0)
+    return xr.Dataset(
+        {
+            **over("curve_tpr", "curve_fpr", part["curve"], ones, "share of rows recovered at a false-positive rate"),
+            **over("tpr", "fpr", part["rates"], none, "share of rows recovered at a false-positive rate"),
+            "unsure": named(["fpr"], np.array(RATES) * n < SURE_FROM - 1e-9, "", "fewer than ten false positives"),
+            **over("tpr_at", "false_positives", part["counts"], none, "share recovered with so many false positives"),
+            **with_interval(
+                "area", [], (area, interval(area_draws, hosts)), "1",
+                "area under the curve for false-positive rates of 1/n to 1e-2 (linear), over its width",
+            ),
+            **with_interval("auroc", [], (auroc, interval(auroc_draws, hosts)), "1", "area under the whole ROC curve"),
+            "n_rows": named([], p, "1", "injection rows"),
+            "n_negatives": named([], n, "1", "negatives"),
+            "n_hosts": named([], hosts, "1", "hosts of the rows"),
+        },
+        coords={
+            "curve_fpr": named(["curve_fpr"], curve, "1", "false-positive rate"),
+            "fpr": named(["fpr"], np.array(RATES), "1", "false-positive rate"),
+            "false_positives": named(["false_positives"], np.array(FALSE_POSITIVES), "1", "negatives recovered"),
+        },
+    )  # fmt: skip
