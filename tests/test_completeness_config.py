@@ -4,13 +4,12 @@ import pytest
 
 from lensflow.config import load_config
 from lensflow.config.completeness import (
-    FIXED_BANDED,
-    FIXED_SINGLE,
     MEASURED,
     CompletenessConfig,
     band_of,
     default_axes,
     default_strata,
+    fixed_variables,
 )
 from lensflow.config.run import STAGE_SETTINGS
 from lensflow.errors import ConfigError
@@ -106,5 +105,7 @@ def test_the_default_bins_are_settings_that_a_config_may_hold(band):
 
 
 def test_variables_of_images_and_keys_are_no_bins():
-    assert not {"image", "invvar", "stamp", "arc", "row_id", "host_index", "maskbits"} & (FIXED_SINGLE | FIXED_BANDED)
+    assert not {"image", "invvar", "stamp", "arc", "row_id", "host_index", "maskbits"} & frozenset().union(
+        *fixed_variables()
+    )
     assert band_of("psfsize_arcsec_r") == "r" and band_of("snr_peak_N395") == "N395" and band_of("lens_q") is None

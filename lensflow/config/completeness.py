@@ -4,26 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping
+from functools import cache
 from itertools import pairwise
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag, field_validator, model_validator
 
-from lensflow import schema
 from lensflow.config.base import Fraction, Positive, Section
 from lensflow.errors import did_you_mean
 
 MAX_CELLS = 20_000_000
-# Variables of these groups are fixed before noise is drawn and anything is scored.
-_FIXED = (*schema.MANIFEST, *schema.CUTOUTS, *schema.TARGETS, *schema.METRICS, *schema.ROUNDING, *schema.FLAGS)
-_SINGLE, _BANDED = (("sample",), ("host",)), (("sample", "band"), ("host", "band"))
 # Short names for what is made of them: magnitudes, PSF and depth of one band; ratios; places.
 DERIVED_BANDED = ("src_mag", "host_mag", "psfsize", "psfdepth", "theta_e_over_psfsize", "theta_e_over_fwhm")
 DERIVED = ("host_colour", "resolution", "resolution_fwhm", "brick")
-FIXED_SINGLE = frozenset(v.name for v in _FIXED if v.dims in _SINGLE) - {"row_id", "host_index"} | {*DERIVED}
-FIXED_BANDED = frozenset(v.name for v in _FIXED if v.dims in _BANDED) | {*DERIVED_BANDED}
 # What a run or a scorer makes of the noisy stamp.
-MEASURED = ("score", "scores", "recovered", "is_recovered", "completeness", *(v.name for v in schema.PAIRS))
+MEASURED = ("score", "scores", "recovered", "is_recovered", "completeness", "stamp", "arc")
 
 # Quartiles of the survey's brick table (DR9 and DR10 south), so that bins are the same in every run.
 PSFSIZE_EDGES_ARCSEC = (0.754, 1.218, 1.301, 1.411, 1.600)
@@ -31,6 +26,23 @@ PSFDEPTH_EDGES_MAG = (23.60, 24.21, 24.46, 25.07, 26.84)
 # Upper edges included: 0.2 lies with the clean rows.
 FRACTION_EDGES = (0.0, 0.05, 0.2, 1.0)
 UPPER_INCLUDED = ("bad_pixel_frac", "wise_brightmask_frac")
+
+
+@cache
+def fixed_variables() -> tuple[frozenset[str], frozenset[str]]:
+    """Variables that are fixed before noise is drawn and anything is scored: single ones, and those of each band.
+
+    Returns
+    -------
+    (frozenset, frozenset)
+    """
+    from lensflow import schema  # it brings xarray, and the command's help needs none
+
+    groups = (schema.MANIFEST, schema.CUTOUTS, schema.TARGETS, schema.METRICS, schema.ROUNDING, schema.FLAGS)
+    every = [v for group in groups for v in group]
+    single = {v.name for v in every if v.dims in (("sample",), ("host",))} - {"row_id", "host_index"}
+    banded = {v.name for v in every if v.dims in (("sample", "band"), ("host", "band"))}
+    return frozenset(single | {*DERIVED}), frozenset(banded | {*DERIVED_BANDED})
 
 
 def band_of(name: str) -> str | None:
@@ -50,20 +62,21 @@ def band_of(name: str) -> str | None:
     ValueError
         If it is not such a variable: a bin made of anything measured later is filled differently by every run.
     """
-    if name in FIXED_SINGLE:
+    single, banded = fixed_variables()
+    if name in single:
         return None
-    ends = [base for base in FIXED_BANDED if name.startswith(f"{base}_") and len(name) > len(base) + 1]
+    ends = [base for base in banded if name.startswith(f"{base}_") and len(name) > len(base) + 1]
     if ends:
         return name[len(max(ends, key=len)) + 1 :]
     if name in MEASURED:
         raise ValueError(
             f"{name!r} is measured after noise or scoring; a bin made of it is filled differently by every run"
         )
-    if name in FIXED_BANDED:
+    if name in banded:
         raise ValueError(f"{name!r} is one number per band: name it with its band, {name}_r")
     raise ValueError(
         f"{name!r} is no variable of manifest, host or noiseless arc, and a bin made of what is measured after noise "
-        f"or scoring is filled differently by every run.{did_you_mean(name, FIXED_SINGLE | FIXED_BANDED)}"
+        f"or scoring is filled differently by every run.{did_you_mean(name, single | banded)}"
     )
 
 
