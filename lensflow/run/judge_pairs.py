@@ -20,13 +20,14 @@ from lensflow.measure.pixels import KINDS, Block, Finding, Origin, measure
 from lensflow.measure.pixels import findings as _findings
 from lensflow.measure.pixels.rendering import last_key
 from lensflow.measure.scorer.gates import judge_scores, scored_hosts
-from lensflow.measure.scorer.scorer import ScoreBlock, as_scorer, score_block
+from lensflow.measure.scorer.scorer import as_scorer, score_block
 from lensflow.run.gate_rows import PORTRAITS, GateInput, GateRows
 from lensflow.run.kinds import kinds_of, settings_of
 from lensflow.run.lazily import LazyResults, LazyVerdicts, sum_of_chunks
 from lensflow.run.measure import run_all_gates
 from lensflow.run.score import with_split
 from lensflow.run.twins import Controls, portraits_of_pairs
+from lensflow.stats.kept_rows import KeptRows
 from lensflow.store.resume import code_fingerprint
 
 
@@ -184,6 +185,6 @@ def score_pairs(pairs: xr.Dataset, scorer: Any, config: RunConfig, split: str | 
     wanted = pairs.isel(sample=np.flatnonzero(np.isin(index, hosts)))
     edges = config.diagnostics.theta_e_edges
     return LazyVerdicts(
-        sum_of_chunks(wanted, lambda block: score_block(block, call, radius), ScoreBlock.concat),
-        lambda scores: tuple(judge_scores(scores, config.scorer, name, config.seed, edges)),
+        sum_of_chunks(wanted, lambda block: score_block(block, call, radius), KeptRows.concat),
+        lambda scores: tuple(judge_scores(scores.rows, config.scorer, name, config.seed, edges)),
     )

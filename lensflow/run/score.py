@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import xarray as xr
 from numpy.typing import NDArray
 
 from lensflow import schema
@@ -14,10 +15,11 @@ from lensflow.config import RunConfig
 from lensflow.errors import StoreError
 from lensflow.measure.gate import GateResult
 from lensflow.measure.scorer.gates import judge_scores, scored_hosts
-from lensflow.measure.scorer.scorer import ScoreBlock, as_scorer, score_block
+from lensflow.measure.scorer.scorer import as_scorer, score_block
 from lensflow.run.execute import Progress, reduce_tasks, silent
 from lensflow.run.identity import pairs_content, stored_key
 from lensflow.run.importable import load, source_of
+from lensflow.stats.kept_rows import KeptRows
 from lensflow.store import paths, sealing
 from lensflow.store.open import read_head, read_pairs_block, stored_regions
 from lensflow.store.regions import Regions
@@ -88,8 +90,8 @@ def judged(
     config: RunConfig, scorer: str, scorer_folder: str, source: str | None, unseal_test: str | None, progress: Progress
 ) -> list[GateResult]:
     """Score the pairs and judge the scorer, whose ``source`` is known; nothing is read from results or kept."""
-    block = _scores(config, scorer, scorer_folder, unseal_test, progress)
-    return judge_scores(block, config.scorer, scorer, config.seed, config.diagnostics.theta_e_edges, source)
+    scores = _scores(config, scorer, scorer_folder, unseal_test, progress)
+    return judge_scores(scores, config.scorer, scorer, config.seed, config.diagnostics.theta_e_edges, source)
 
 
 def stored_scorers(config: RunConfig) -> list[GateResult]:
@@ -133,7 +135,7 @@ def results_of(config: RunConfig, scorer: str) -> str:
 
 def _scores(
     config: RunConfig, scorer: str, scorer_folder: str, unseal_test: str | None, progress: Progress
-) -> ScoreBlock:
+) -> xr.Dataset:
     """Scores of the wanted rows, region by region."""
     folder = RunFolder.of(config)
     head = read_head(folder.manifest, "manifest", names=("host_index", "is_control", "split"))
@@ -141,14 +143,14 @@ def _scores(
     index, of_split = (head[n].values for n in ("host_index", "split"))
     hosts = scored_hosts(index[injected], of_split[injected], config.scorer, config.seed)
     wanted = injected & np.isin(index, hosts)
-    if not wanted.any():
-        return ScoreBlock.empty()
-    if config.scorer.split == "test":
+    if config.scorer.split == "test" and wanted.any():
         sealing.log_access(folder.pairs, f"lensflow score {scorer}: {unseal_test}", int(wanted.sum()))
     regions = stored_regions(folder.pairs, "pairs")
-    some = np.unique(np.flatnonzero(wanted) // regions.rows)
+    # Of any region, if none has a wanted row: no row of it is scored.
+    some = np.unique(np.flatnonzero(wanted) // regions.rows).tolist() or [0]
     task = _ScoreTask(config, regions, hosts, scorer, scorer_folder)
-    return reduce_tasks(task, some.tolist(), ScoreBlock.concat, STAGE, progress)
+    kept: KeptRows = reduce_tasks(task, some, KeptRows.concat, STAGE, progress)
+    return kept.rows
 
 
 class _ScoreTask:
@@ -157,7 +159,7 @@ class _ScoreTask:
     def __init__(self, config: RunConfig, regions: Regions, hosts: NDArray[np.int64], scorer: str, folder: str):
         self.config, self.regions, self.hosts, self.scorer, self.folder = config, regions, hosts, scorer, folder
 
-    def __call__(self, index: int) -> ScoreBlock:
+    def __call__(self, index: int) -> KeptRows:
         run = RunFolder.of(self.config)
         pairs = read_pairs_block(run.pairs, run.manifest, run.cutouts, self.regions[index])
         pairs = pairs.isel(sample=np.isin(pairs["host_index"].values, self.hosts))

@@ -145,6 +145,13 @@ def test_no_step_hands_a_row_of_another_split_to_the_scorer(config, monkeypatch)
     assert set(seen) == of_val
 
 
+def test_a_split_without_rows_is_not_testable_and_no_image_is_scored(config, monkeypatch):
+    monkeypatch.setattr(steps.score, "scored_hosts", lambda *_: np.empty(0, np.int64))
+    monkeypatch.setattr(steps.score, "as_scorer", lambda *_: lambda images: pytest.fail("scored"))
+    gates = steps.score.judged(config, BLUE_RING, ".", None, None, lambda *_: None)
+    assert {(g.verdict, g.n_rows) for g in gates} == {(Verdict.NOT_TESTABLE, 0)}
+
+
 def test_stored_scorers_are_those_of_these_pairs_and_settings(config, models):
     for name in (BLUE_RING, f"{models}:constant"):
         steps.score_step(config, name)

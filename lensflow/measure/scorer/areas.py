@@ -13,10 +13,11 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+import xarray as xr
 from numpy.typing import NDArray
 from scipy.special import expit, logit, stdtrit
 
-from lensflow.measure.scorer.scorer import ScoreBlock
+from lensflow.measure.scorer.scorer import own_control
 from lensflow.stats.auc import host_bootstrap
 from lensflow.stats.estimate import Estimate
 from lensflow.stats.hostsums import Z_95, spread
@@ -33,18 +34,20 @@ class Areas:
     drop_pct: Estimate
 
     @classmethod
-    def of(cls, block: ScoreBlock, draws: int, seed: int, purpose: str) -> Areas:
-        """Areas of a block's stamps against the controls of their hosts."""
-        n_hosts, own = len(block.ctrl), block.own_ctrl
-        labels, hosts = np.repeat([True, False], len(block)), np.tile(block.host_index, 2)
+    def of(cls, scores: xr.Dataset, draws: int, seed: int, purpose: str) -> Areas:
+        """Areas of stamps against the controls of their hosts: rows of ``score_block``."""
+        names = ("stamp", "ctrl", "stamp_filled", "ctrl_filled", "host_index")
+        stamp, ctrl, stamp_filled, ctrl_filled, host = (scores[n].values for n in names)
+        n_hosts, own = len(ctrl), own_control(scores)
+        labels, hosts = np.repeat([True, False], len(stamp)), np.tile(host, 2)
         found, drawn = [], []
-        for stamp, ctrl in ((block.stamp, block.ctrl), (block.stamp_filled, block.ctrl_filled)):
+        for lens, other in ((stamp, ctrl), (stamp_filled, ctrl_filled)):
             # One purpose, hence the same draws of hosts for both.
-            area, some = host_bootstrap(labels, np.concatenate([stamp, ctrl[own]]), hosts, draws, seed, purpose)
+            area, some = host_bootstrap(labels, np.concatenate([lens, other[own]]), hosts, draws, seed, purpose)
             found.append(area_interval(area, some, n_hosts))
             drawn.append(some)
         bare, filled = found
-        if np.array_equal(block.stamp, block.stamp_filled) and np.array_equal(block.ctrl, block.ctrl_filled):
+        if np.array_equal(stamp, stamp_filled) and np.array_equal(ctrl, ctrl_filled):
             return cls(bare, filled, Estimate(0.0, 0.0, 0.0, n_hosts))  # the core is not looked at: nothing to estimate
         # An area of 0 has nothing to lose.
         scale = 100 / bare.value if bare.value > 0 else math.nan

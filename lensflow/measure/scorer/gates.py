@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import xarray as xr
 from numpy.typing import NDArray
 
 from lensflow import schema
@@ -21,7 +22,7 @@ from lensflow.measure.gate.strata import SNR_EDGES, ranges
 from lensflow.measure.gate.verdicts import GateResult, Verdict
 from lensflow.measure.pixels.judging import Finding, Status
 from lensflow.measure.scorer.areas import Areas
-from lensflow.measure.scorer.scorer import RING_WIDTH_PIX, ScoreBlock
+from lensflow.measure.scorer.scorer import RING_WIDTH_PIX, own_control, some_scores
 from lensflow.stats.auc import roc_points
 from lensflow.stats.estimate import NOT_MEASURED
 
@@ -49,7 +50,7 @@ def scored_hosts(
 
 
 def judge_scores(
-    block: ScoreBlock,
+    scores: xr.Dataset,
     config: ScorerConfig,
     scorer: str,
     seed: int,
@@ -60,8 +61,8 @@ def judge_scores(
 
     Parameters
     ----------
-    block : ScoreBlock
-        Of the rows of ``config.split``; others are left out.
+    scores : Dataset
+        Rows of :func:`lensflow.measure.scorer.scorer.score_block`: those of ``config.split``; others are left out.
     config : ScorerConfig
     scorer : str
         Its name.
@@ -79,16 +80,16 @@ def judge_scores(
         is NaN and whose numbers stand in ``findings``. Scores that are not finite give ERROR; too few rows, equal
         scores and the train split give NOT_TESTABLE.
     """
-    hosts = scored_hosts(block.host_index, block.split, config, seed)
-    used = block.take(np.flatnonzero(np.isin(block.host_index, hosts)))
-    n_hosts = len(used.ctrl)
+    hosts = scored_hosts(scores["host_index"].values, scores["split"].values, config, seed)
+    used = some_scores(scores, np.isin(scores["host_index"].values, hosts))
+    n_rows, n_hosts = used.sizes["sample"], used.sizes["host"]
     recipe = _recipe(config, scorer, source, seed, edges)
     auroc, drop = (
-        GateResult(name, r, fingerprint(r), threshold, Verdict.ERROR, "not run", n_rows=len(used), n_hosts=n_hosts)
+        GateResult(name, r, fingerprint(r), threshold, Verdict.ERROR, "not run", n_rows=n_rows, n_hosts=n_hosts)
         for name, threshold in ((AUROC, config.min_auroc), (CORE_DROP, config.max_core_drop_pct))
         for r in ({"check": name, **recipe, "measured": _MEASURED[name]},)
     )
-    refused = _refused(used, n_hosts, config)
+    refused = _refused(used, config)
     if refused:
         return [auroc.decided(*refused), drop.decided(*refused)]
     whole = Areas.of(used, config.bootstrap, seed, "gates.scorer")
@@ -96,8 +97,8 @@ def judge_scores(
     auroc = replace(
         auroc.with_area(whole.bare),
         strata=tuple(_stratum(place, areas, config) for place, areas in strata),
-        controls={"absent_band_rows": int((used.absent > 0).sum())},
-        roc=_roc(used.stamp, used.ctrl[used.own_ctrl]),
+        controls={"absent_band_rows": int((used["absent"].values > 0).sum())},
+        roc=_roc(used["stamp"].values, used["ctrl"].values[own_control(used)]),
     )
     findings = _findings(EVERYWHERE, whole, config)
     for place, areas in strata:
@@ -118,31 +119,34 @@ def where(stratum: dict[str, Any]) -> str:
     return f"{name} >= {low:g}" if not math.isfinite(high) else f"{name} {low:g} to {high:g}"
 
 
-def _refused(used: ScoreBlock, n_hosts: int, config: ScorerConfig) -> tuple[Verdict, str] | None:
-    if not len(used):
+def _refused(used: xr.Dataset, config: ScorerConfig) -> tuple[Verdict, str] | None:
+    n_rows, n_hosts = used.sizes["sample"], used.sizes["host"]
+    if not n_rows:
         return Verdict.NOT_TESTABLE, (
             f"no injection row of the {config.split} split (of whole hosts within scorer.max_pairs = "
             f"{config.max_pairs})"
         )
-    for kind, scores, ids in (
-        ("the stamp of row", used.stamp, used.row_id),
-        ("the stamp, core filled, of row", used.stamp_filled, used.row_id),
-        ("the control of row", used.ctrl, used.ctrl_row_id),
-        ("the control, core filled, of row", used.ctrl_filled, used.ctrl_row_id),
+    for kind, name, ids in (
+        ("the stamp of row", "stamp", "row_id"),
+        ("the stamp, core filled, of row", "stamp_filled", "row_id"),
+        ("the control of row", "ctrl", "ctrl_row_id"),
+        ("the control, core filled, of row", "ctrl_filled", "ctrl_row_id"),
     ):
+        scores = used[name].values
         bad = ~np.isfinite(scores)
         if bad.any():
             first = int(np.argmax(bad))
+            row = int(used[ids].values[first])
             return Verdict.ERROR, (
-                f"{kind} {int(ids[first])} scores {scores[first]:g}, and {int(bad.sum()) - 1} more like it do not "
+                f"{kind} {row} scores {scores[first]:g}, and {int(bad.sum()) - 1} more like it do not "
                 "score a finite number: a scorer must have an answer for every image"
             )
-    if len(used) < MIN_PAIRS or n_hosts < MIN_HOSTS:
+    if n_rows < MIN_PAIRS or n_hosts < MIN_HOSTS:
         return Verdict.NOT_TESTABLE, (
-            f"{len(used)} lenses on {n_hosts} host(s) of the {config.split} split: at least {MIN_PAIRS} on {MIN_HOSTS} "
+            f"{n_rows} lenses on {n_hosts} host(s) of the {config.split} split: at least {MIN_PAIRS} on {MIN_HOSTS} "
             "are needed"
         )
-    every = np.concatenate([used.stamp, used.ctrl])
+    every = np.concatenate([used["stamp"].values, used["ctrl"].values])
     if (every == every[0]).all():
         return Verdict.NOT_TESTABLE, f"every image scores {every[0]:g}: the scorer tells nothing from nothing"
     return None
@@ -191,18 +195,19 @@ def _of_split(split: str, verdict: Verdict, text: str) -> tuple[Verdict, str]:
 
 
 def _strata(
-    used: ScoreBlock, config: ScorerConfig, seed: int, edges: Sequence[float]
+    used: xr.Dataset, config: ScorerConfig, seed: int, edges: Sequence[float]
 ) -> Iterator[tuple[dict[str, Any], Areas | None]]:
     """Stamps by theta_E, SNR and absent bands against the controls of their hosts; no areas where there are too few."""
-    cuts = ranges(used.theta_e_arcsec, used.arc_snr, edges)
-    kinds = np.unique(used.absent)
+    cuts, absent = ranges(used["theta_e_arcsec"].values, used["arc_snr"].values, edges), used["absent"].values
+    kinds = np.unique(absent)
     if kinds.size > 1:
-        cuts += [("absent_bands", float(k), float(k), used.absent == k) for k in kinds]
+        cuts += [("absent_bands", float(k), float(k), absent == k) for k in kinds]
     for name, low, high, rows in cuts:
-        part = used.take(np.flatnonzero(rows))
-        place = {"by": name, "low": low, "high": high if high < np.inf else math.nan, "n_rows": len(part),
-                 "n_hosts": len(part.ctrl)}  # fmt: skip
-        enough = len(part) >= MIN_PAIRS and len(part.ctrl) >= MIN_HOSTS
+        part = some_scores(used, rows)
+        n_rows, n_hosts = part.sizes["sample"], part.sizes["host"]
+        place = {"by": name, "low": low, "high": high if high < np.inf else math.nan, "n_rows": n_rows,
+                 "n_hosts": n_hosts}  # fmt: skip
+        enough = n_rows >= MIN_PAIRS and n_hosts >= MIN_HOSTS
         yield place, Areas.of(part, config.bootstrap, seed, f"gates.scorer.{name}.{low:g}") if enough else None
 
 

@@ -7,8 +7,7 @@ judged in :mod:`lensflow.measure.scorer.gates`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, fields
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -18,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from lensflow import geometry
 from lensflow.errors import GateError
 from lensflow.stats.hostsums import column
+from lensflow.stats.kept_rows import KeptRows, first_of_host
 from lensflow.units import MAD_TO_SIGMA
 
 Images = NDArray[np.float32]
@@ -30,71 +30,7 @@ RING_WIDTH_PIX = 3.0
 BATCH = 512
 
 
-@dataclass(frozen=True, eq=False)
-class ScoreBlock:
-    """Scores of injection rows and of their hosts' unlensed controls, each host's control once.
-
-    Attributes
-    ----------
-    stamp, stamp_filled : ndarray of float64, shape (n,)
-        Scores of the stamps, as they are and with the core filled.
-    row_id, host_index, theta_e_arcsec, arc_snr, split : ndarray, shape (n,)
-        Of the stamps, as in the manifest and the metrics.
-    absent : ndarray of int64, shape (n,)
-        Bands that the survey does not have there: 0 in every pixel of stamp and control.
-    ctrl, ctrl_filled : ndarray of float64, shape (h,)
-        Scores of the controls.
-    ctrl_host, ctrl_row_id : ndarray, shape (h,)
-        The controls' hosts, each once and sorted, and the row that each was taken from.
-    """
-
-    stamp: Scores
-    stamp_filled: Scores
-    row_id: NDArray[np.uint64]
-    host_index: NDArray[np.int64]
-    theta_e_arcsec: NDArray[np.float64]
-    arc_snr: NDArray[np.float64]
-    split: NDArray[np.uint8]
-    absent: NDArray[np.int64]
-    ctrl: Scores
-    ctrl_filled: Scores
-    ctrl_host: NDArray[np.int64]
-    ctrl_row_id: NDArray[np.uint64]
-
-    def __len__(self) -> int:
-        return len(self.row_id)
-
-    @property
-    def own_ctrl(self) -> NDArray[np.int64]:
-        """For each stamp, the place of its host's control."""
-        return np.searchsorted(self.ctrl_host, self.host_index)
-
-    def take(self, rows: NDArray[Any]) -> ScoreBlock:
-        """Rows of the block, in the order given, with the controls of their hosts."""
-        kept = np.isin(self.ctrl_host, self.host_index[rows])
-        return ScoreBlock(**{n: getattr(self, n)[kept if n.startswith("ctrl") else rows] for n in _COLUMNS})
-
-    @staticmethod
-    def empty() -> ScoreBlock:
-        """No rows."""
-        ids = {"row_id": np.uint64, "ctrl_row_id": np.uint64, "split": np.uint8}
-        ids |= dict.fromkeys(("host_index", "absent", "ctrl_host"), np.int64)
-        return ScoreBlock(**{n: np.empty(0, ids.get(n, np.float64)) for n in _COLUMNS})
-
-    @staticmethod
-    def concat(blocks: Iterable[ScoreBlock]) -> ScoreBlock:
-        """Join blocks in one order, whatever theirs; a host that lies in two of them keeps one control."""
-        parts = [ScoreBlock.empty(), *blocks]
-        every = {n: np.concatenate([getattr(p, n) for p in parts]) for n in _COLUMNS}
-        order = np.lexsort((every["row_id"], every["host_index"]))
-        of_ctrl = _first_of_host(every["ctrl_host"], every["ctrl_row_id"])
-        return ScoreBlock(**{n: v[of_ctrl if n.startswith("ctrl") else order] for n, v in every.items()})
-
-
-_COLUMNS = tuple(f.name for f in fields(ScoreBlock))
-
-
-def score_block(pairs: xr.Dataset, scorer: Scorer, core_radius_pix: float) -> ScoreBlock:
+def score_block(pairs: xr.Dataset, scorer: Scorer, core_radius_pix: float) -> KeptRows:
     """Score the injection rows of a block of pairs and their hosts' controls.
 
     Parameters
@@ -105,6 +41,15 @@ def score_block(pairs: xr.Dataset, scorer: Scorer, core_radius_pix: float) -> Sc
         As :func:`as_scorer` gives.
     core_radius_pix : float
         Of the core that is filled for the second set of scores.
+
+    Returns
+    -------
+    KeptRows
+        Of injection rows (sample), scores of the stamps as they are and with the core filled (``stamp``,
+        ``stamp_filled``), ``row_id``, ``host_index``, ``theta_e_arcsec``, ``arc_snr``, ``split`` as in the manifest and
+        the metrics, and ``absent``: bands that the survey does not have there. Of their hosts (host), each once and
+        sorted when joined, scores of the unlensed control (``ctrl``, ``ctrl_filled``), ``ctrl_host`` and
+        ``ctrl_row_id``, the row that it was taken from.
 
     Raises
     ------
@@ -117,7 +62,7 @@ def score_block(pairs: xr.Dataset, scorer: Scorer, core_radius_pix: float) -> Sc
     of = {n: column(pairs, n)[rows] for n in ("row_id", "host_index", "theta_e_arcsec", "arc_snr", "split")}
     stamp, every_ctrl = column(pairs, "stamp"), column(pairs, "ctrl")
     x, y = (column(pairs, n).astype(np.float64) for n in ("x_center", "y_center"))
-    of_host = _first_of_host(of["host_index"], of["row_id"])
+    of_host = first_of_host(of["host_index"], of["row_id"])
 
     def scores(images: NDArray[Any], of_rows: NDArray[np.int64]) -> tuple[Scores, Scores]:
         bare, filled = np.empty(len(of_rows)), np.empty(len(of_rows))
@@ -131,26 +76,44 @@ def score_block(pairs: xr.Dataset, scorer: Scorer, core_radius_pix: float) -> Sc
         return bare, filled
 
     of_stamp, of_ctrl = scores(stamp, rows), scores(every_ctrl, rows[of_host])
-    return ScoreBlock(
-        stamp=of_stamp[0],
-        stamp_filled=of_stamp[1],
-        row_id=of["row_id"].astype(np.uint64),
-        host_index=of["host_index"].astype(np.int64),
-        theta_e_arcsec=of["theta_e_arcsec"].astype(np.float64),
-        arc_snr=of["arc_snr"].astype(np.float64),
-        split=of["split"].astype(np.uint8),
-        absent=(~np.isfinite(column(pairs, "psf_fwhm_arcsec")[rows])).sum(axis=1),
-        ctrl=of_ctrl[0],
-        ctrl_filled=of_ctrl[1],
-        ctrl_host=of["host_index"][of_host].astype(np.int64),
-        ctrl_row_id=of["row_id"][of_host].astype(np.uint64),
+    absent = (~np.isfinite(column(pairs, "psf_fwhm_arcsec")[rows])).sum(axis=1)
+    return KeptRows(
+        xr.Dataset(
+            {
+                "stamp": ("sample", of_stamp[0]),
+                "stamp_filled": ("sample", of_stamp[1]),
+                "row_id": ("sample", of["row_id"].astype(np.uint64)),
+                "host_index": ("sample", of["host_index"].astype(np.int64)),
+                "theta_e_arcsec": ("sample", of["theta_e_arcsec"].astype(np.float64), {"units": "arcsec"}),
+                "arc_snr": ("sample", of["arc_snr"].astype(np.float64)),
+                "split": ("sample", of["split"].astype(np.uint8)),
+                "absent": ("sample", absent.astype(np.uint8)),
+                "ctrl": ("host", of_ctrl[0]),
+                "ctrl_filled": ("host", of_ctrl[1]),
+                "ctrl_host": ("host", of["host_index"][of_host].astype(np.int64)),
+                "ctrl_row_id": ("host", of["row_id"][of_host].astype(np.uint64)),
+            }
+        ),
+        ("sample", "host"),
+        _in_order,
     )
 
 
-def _first_of_host(host_index: NDArray[Any], row_id: NDArray[Any]) -> NDArray[np.int64]:
-    """Row with the lowest id of each host: the same one whatever block the host's rows came in."""
-    order = np.lexsort((row_id, host_index))
-    return order[np.unique(host_index[order], return_index=True)[1]]
+def _in_order(scores: xr.Dataset) -> xr.Dataset:
+    """The same order whatever that of the blocks; a host that is in two of them keeps one control."""
+    order = np.lexsort((scores["row_id"].values, scores["host_index"].values))
+    return scores.isel(sample=order, host=first_of_host(scores["ctrl_host"].values, scores["ctrl_row_id"].values))
+
+
+def some_scores(scores: xr.Dataset, rows: NDArray[np.bool_]) -> xr.Dataset:
+    """Scores of some rows, shape (sample,), with the controls of their hosts."""
+    hosts = np.isin(scores["ctrl_host"].values, scores["host_index"].values[rows])
+    return scores.isel(sample=np.flatnonzero(rows), host=np.flatnonzero(hosts))
+
+
+def own_control(scores: xr.Dataset) -> NDArray[np.int64]:
+    """For each row, the place of its host's control."""
+    return np.searchsorted(scores["ctrl_host"].values, scores["host_index"].values)
 
 
 def fill_core(

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
+import xarray as xr
 from scipy.special import ndtr
 
 from lensflow.measure.scorer.areas import Areas, area_interval
-from lensflow.measure.scorer.scorer import ScoreBlock
 
 HOST_SD, CORE_SHARE = 0.7, 0.7
 
@@ -20,20 +20,23 @@ def scores(seed, n_hosts, shift, filled_shift, per_host=4):
         return one, CORE_SHARE * one + np.sqrt(1 - CORE_SHARE**2) * draw.normal(size=size)
 
     (stamp, stamp_filled), (ctrl, ctrl_filled) = both(n), both(n_hosts)
-    return ScoreBlock(
-        stamp=shift + of_host[host] + stamp,
-        stamp_filled=filled_shift + of_host[host] + stamp_filled,
-        row_id=np.arange(n, dtype=np.uint64),
-        host_index=host,
-        theta_e_arcsec=draw.uniform(0.3, 2.4, n),
-        arc_snr=draw.uniform(1, 80, n),
-        split=np.ones(n, np.uint8),
-        absent=np.zeros(n, np.int64),
-        ctrl=of_host + ctrl,
-        ctrl_filled=of_host + ctrl_filled,
-        ctrl_host=hosts,
-        ctrl_row_id=hosts.astype(np.uint64) * per_host,
-    )
+    of_row = {
+        "stamp": shift + of_host[host] + stamp,
+        "stamp_filled": filled_shift + of_host[host] + stamp_filled,
+        "row_id": np.arange(n, dtype=np.uint64),
+        "host_index": host,
+        "theta_e_arcsec": draw.uniform(0.3, 2.4, n),
+        "arc_snr": draw.uniform(1, 80, n),
+        "split": np.ones(n, np.uint8),
+        "absent": np.zeros(n, np.int64),
+    }
+    of_control = {
+        "ctrl": of_host + ctrl,
+        "ctrl_filled": of_host + ctrl_filled,
+        "ctrl_host": hosts,
+        "ctrl_row_id": hosts.astype(np.uint64) * per_host,
+    }
+    return xr.Dataset({k: ("sample", v) for k, v in of_row.items()} | {k: ("host", v) for k, v in of_control.items()})
 
 
 def true_area(shift):
@@ -72,6 +75,5 @@ def test_one_host_has_no_interval():
 
 def test_scores_that_the_core_does_not_touch_lose_exactly_nothing():
     block = scores(3, 40, 1.5, 1.5)
-    block = ScoreBlock(**{**vars(block), "stamp_filled": block.stamp, "ctrl_filled": block.ctrl})
-    drop = Areas.of(block, 100, 1, "test").drop_pct
+    drop = Areas.of(block.assign(stamp_filled=block["stamp"], ctrl_filled=block["ctrl"]), 100, 1, "test").drop_pct
     assert (drop.value, drop.low, drop.high) == (0, 0, 0)

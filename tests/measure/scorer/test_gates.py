@@ -1,5 +1,4 @@
 import math
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,7 +8,7 @@ from lensflow.config import ScorerConfig
 from lensflow.measure.gate import GateResult, Verdict
 from lensflow.measure.metadata.checks import findings_of
 from lensflow.measure.scorer.gates import AUROC, CORE_DROP, DROP, EVERYWHERE, FILLED, judge_scores, scored_hosts
-from lensflow.measure.scorer.scorer import as_scorer, blue_ring, score_block
+from lensflow.measure.scorer.scorer import as_scorer, blue_ring, score_block, some_scores
 from tests.measure.pixels.pairs_factory import pairs_block
 from tests.measure.scorer.test_areas import scores
 
@@ -24,7 +23,7 @@ def core_brightness(images):
 
 
 def judged(scorer, config=CONFIG, pairs=RINGS):
-    return judge_scores(score_block(pairs, as_scorer(scorer), config.core_radius_pix), config, "a scorer", seed=1)
+    return judge_scores(score_block(pairs, as_scorer(scorer), config.core_radius_pix).rows, config, "a scorer", seed=1)
 
 
 def found(drop, check, where=EVERYWHERE):
@@ -93,10 +92,9 @@ def test_equal_scores_are_not_testable():
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_a_score_that_is_not_finite_is_an_error_that_names_the_row(name, said, value):
     block = scores(1, 30, 1.5, 1.5)
-    values = getattr(block, name).copy()
-    values[7] = value
-    row = int((block.ctrl_row_id if name.startswith("ctrl") else block.row_id)[7])
-    for result in judge_scores(replace(block, **{name: values}), CONFIG, "s", seed=1):
+    block[name][7] = value
+    row = int(block["ctrl_row_id" if name.startswith("ctrl") else "row_id"][7])
+    for result in judge_scores(block, CONFIG, "s", seed=1):
         assert result.verdict is Verdict.ERROR and f"{said} {row} scores {value:g}" in result.reason
 
 
@@ -139,7 +137,7 @@ def test_a_stratum_of_few_lenses_says_so():
 
 def test_the_order_of_rows_does_not_matter():
     block = scores(5, 40, 1.5, 1.2)
-    shuffled = block.take(np.random.default_rng(0).permutation(len(block)))
+    shuffled = block.isel(sample=np.random.default_rng(0).permutation(block.sizes["sample"]))
     for one, two in zip(*(judge_scores(b, CONFIG, "s", seed=1) for b in (block, shuffled)), strict=True):
         assert one.to_json() == two.to_json()
 
@@ -148,8 +146,8 @@ def test_hosts_are_taken_whole_up_to_max_pairs():
     few = CONFIG.model_copy(update={"max_pairs": 50})
     block = scores(1, 40, 1.5, 1.2)
     assert judge_scores(block, few, "s", seed=1)[0].n_rows == 48
-    hosts = scored_hosts(block.host_index, block.split, few, 1)
-    kept = block.take(np.flatnonzero(np.isin(block.host_index, hosts)))
+    hosts = scored_hosts(block["host_index"].values, block["split"].values, few, 1)
+    kept = some_scores(block, np.isin(block["host_index"], hosts))
     assert judge_scores(kept, few, "s", seed=1)[0].auc == judge_scores(block, few, "s", seed=1)[0].auc
 
 

@@ -8,7 +8,8 @@ from sklearn.linear_model import LogisticRegression, Ridge
 
 from lensflow import geometry
 from lensflow.errors import GateError, StoreError
-from lensflow.measure.scorer.scorer import ScoreBlock, as_scorer, blue_ring, fill_core, score_block
+from lensflow.measure.scorer.scorer import as_scorer, blue_ring, fill_core, score_block, some_scores
+from lensflow.stats.kept_rows import KeptRows
 from tests.measure.pixels.pairs_factory import pairs_block
 
 PAIRS = pairs_block(n_hosts=12, per_host=3)
@@ -104,18 +105,18 @@ def test_a_scorer_that_writes_into_its_images_changes_no_score():
         images -= 1
         return images.mean(axis=(1, 2, 3))
 
-    one, two = score_block(PAIRS, as_scorer(careless), 5.0), score_block(PAIRS, MEAN, 5.0)
-    np.testing.assert_allclose(one.stamp, two.stamp - 1, atol=1e-6)
-    np.testing.assert_allclose(one.ctrl_filled, two.ctrl_filled - 1, atol=1e-6)
+    one, two = (score_block(PAIRS, s, 5.0).rows for s in (as_scorer(careless), MEAN))
+    np.testing.assert_allclose(one["stamp"], two["stamp"] - 1, atol=1e-6)
+    np.testing.assert_allclose(one["ctrl_filled"], two["ctrl_filled"] - 1, atol=1e-6)
 
 
 def test_every_injection_and_each_hosts_control_is_scored_once():
-    block = score_block(PAIRS, MEAN, 5.0)
+    block = score_block(PAIRS, MEAN, 5.0).rows
     injected = ~PAIRS["is_control"].values
-    assert len(block) == injected.sum() == 36 and len(block.ctrl) == 12
-    np.testing.assert_allclose(block.stamp, PAIRS["stamp"].values[injected].mean(axis=(1, 2, 3)), rtol=1e-6)
-    np.testing.assert_array_equal(block.ctrl_host, np.unique(PAIRS["host_index"].values))
-    np.testing.assert_array_equal(block.absent, np.isnan(PAIRS["psf_fwhm_arcsec"].values[injected]).sum(axis=1))
+    assert block.sizes["sample"] == injected.sum() == 36 and block.sizes["host"] == 12
+    np.testing.assert_allclose(block["stamp"], PAIRS["stamp"].values[injected].mean(axis=(1, 2, 3)), rtol=1e-6)
+    np.testing.assert_array_equal(block["ctrl_host"], np.unique(PAIRS["host_index"].values))
+    np.testing.assert_array_equal(block["absent"], np.isnan(PAIRS["psf_fwhm_arcsec"].values[injected]).sum(axis=1))
 
 
 @given(st.sets(st.integers(1, 47), max_size=4), st.randoms())
@@ -123,17 +124,14 @@ def test_any_chunking_in_any_order_gives_the_same_block(cuts, random):
     edges = [0, *sorted(cuts), 48]
     parts = [score_block(PAIRS.isel(sample=slice(a, b)), MEAN, 5.0) for a, b in itertools.pairwise(edges)]
     random.shuffle(parts)
-    whole, joined = score_block(PAIRS, MEAN, 5.0), ScoreBlock.concat(parts)
-    for name in vars(whole):
-        np.testing.assert_array_equal(getattr(joined, name), getattr(whole, name), err_msg=name)
+    assert KeptRows.concat(parts).rows.identical(score_block(PAIRS, MEAN, 5.0).rows)
 
 
 def test_rows_are_taken_with_the_controls_of_their_hosts():
-    block = score_block(PAIRS, MEAN, 5.0)
-    part = block.take(np.array([4, 0]))
-    np.testing.assert_array_equal(part.stamp, block.stamp[[4, 0]])
-    np.testing.assert_array_equal(part.ctrl_host, np.unique(block.host_index[[4, 0]]))
-    assert len(ScoreBlock.concat([])) == len(ScoreBlock.empty().ctrl) == 0
+    block = score_block(PAIRS, MEAN, 5.0).rows
+    part = some_scores(block, np.isin(np.arange(36), [0, 4]))
+    assert part[["stamp", "row_id"]].identical(block[["stamp", "row_id"]].isel(sample=[0, 4]))
+    np.testing.assert_array_equal(part["ctrl_host"], np.unique(block["host_index"][[4, 0]]))
 
 
 def test_pairs_without_controls_are_refused_by_name():
