@@ -299,7 +299,7 @@ def core_table(results: Sequence[HandlingResult], published: Mapping[str, float]
         raise GateError(
             f"{', '.join(without)}: measured without core_all, which the published AUC are of. Add it to core.gates."
         )
-    return core_handling.markdown(core_handling.table(results, published=published))
+    return core_handling.table(results, published=published).markdown()
 
 
 def gate_by_magnitude(pairs: xr.Dataset, config: RunConfig, edges: Sequence[float]) -> tuple[BrightnessBin, ...]:
@@ -335,4 +335,4 @@ def brightness_table(bins: Sequence[BrightnessBin]) -> str:
     str
         Markdown, one row per bin.
     """
-    return core_handling.markdown(brightness.table(bins))
+    return brightness.table(bins).markdown()

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
+import shutil
+import tempfile
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+from lensflow import run
 from lensflow.config import RunConfig, load_config
 
 SMALL: dict[str, Any] = {
@@ -30,3 +35,20 @@ def small_tree(out: Path | str, **sections: Any) -> dict[str, Any]:
 
 def small_config(out: Path | str, **sections: Any) -> RunConfig:
     return load_config(small_tree(out, **sections))
+
+
+@cache
+def _injected() -> Path:
+    """The run cut, planned and injected, once in a process."""
+    folder = Path(tempfile.mkdtemp(prefix="lensflow-tests-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    config = small_config(folder / "run")
+    for step in (run.cut_step, run.plan_step, run.inject_step):
+        step(config)
+    return folder / "run"
+
+
+def injected_copy(out: Path | str) -> RunConfig:
+    """Put a copy of the injected run at a place of its own."""
+    shutil.copytree(_injected(), out)
+    return small_config(out)

@@ -80,11 +80,6 @@ def gate_names(results: Sequence[HandlingResult]) -> list[str]:
     return list(dict.fromkeys(g.name for r in results for g in r.gates))
 
 
-def markdown(shown: Table) -> str:
-    """Return a table as markdown."""
-    return shown.markdown()
-
-
 def cost_curve(
     results: Sequence[HandlingResult], chosen_on: Sequence[HandlingResult] = (), name: str = "core-handling"
 ) -> Picture:

@@ -1,6 +1,6 @@
 import pytest
 
-from tests.figures import not_drawn
+from tests.quick import few_images, not_drawn
 from tests.small_survey import small_survey
 
 
@@ -11,7 +11,7 @@ def survey(tmp_path):
 
 
 @pytest.fixture(scope="module", autouse=True)
-def figures_are_not_drawn():
+def quick():
     """Reports are written here for what they say."""
-    with not_drawn():
+    with not_drawn(), few_images():
         yield

@@ -12,7 +12,6 @@ import pytest
 import lensflow as lf
 from lensflow import run as steps
 from lensflow.config import RunConfig, load_config
-from lensflow.measure.pixels import psf_check, reference
 from lensflow.run import signing
 from lensflow.run.certificate import SIGNED, UNSIGNED, parse_certificate, seal_of, signed_bytes
 from lensflow.store import create, paths
@@ -21,12 +20,6 @@ from tests.factories import imported_galaxies
 
 N_HOSTS = 14
 _made: list[RunConfig] = []
-
-
-def few_images(monkeypatch: Any) -> None:
-    """Make fewer images again: what those tests find is not asked in tests of certificates."""
-    monkeypatch.setattr(reference, "REFERENCE_ROWS", 0)
-    monkeypatch.setattr(psf_check, "ROWS", 2)
 
 
 def make_run(out: Path | str, **gate: Any) -> RunConfig:
@@ -54,9 +47,7 @@ def certified_once(tmp_path_factory: pytest.TempPathFactory) -> RunConfig:
     """Make a run once in a process; tests copy it. Its verdict is EXPLAINED, so not PASS; it is not signed."""
     if not _made:
         config = make_run(tmp_path_factory.mktemp("certified") / "run")
-        with pytest.MonkeyPatch.context() as monkeypatch:
-            few_images(monkeypatch)
-            steps.certify_step(config)
+        steps.certify_step(config)
         _made.append(config)
     return _made[0]
 

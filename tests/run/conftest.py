@@ -2,11 +2,11 @@
 
 import pytest
 
-from tests.figures import not_drawn
+from tests.quick import few_images, not_drawn
 
 
 @pytest.fixture(scope="module", autouse=True)
-def figures_are_not_drawn():
+def quick():
     """Reports are written here for what they say."""
-    with not_drawn():
+    with not_drawn(), few_images():
         yield

@@ -15,12 +15,7 @@ from lensflow.run.certified import alike
 from lensflow.store import digests, paths, receipts
 from lensflow.store.open import open_pairs
 from lensflow.store.run_folder import RunFolder, config_of
-from tests.run.certified_run import certificate_of, certified_once, few_images
-
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch):
-    few_images(monkeypatch)
+from tests.run.certified_run import certificate_of, certified_once
 
 
 @pytest.fixture

@@ -17,12 +17,12 @@ from lensflow.errors import StaleStoreError, StoreError
 from lensflow.run.cut import allowed_failures
 from lensflow.run.rerender import find_row
 from lensflow.store.run_folder import RunFolder, config_of
-from tests.small_run import small_config, small_tree
+from tests.small_run import injected_copy, small_config, small_tree
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    config = small_config(tmp_path_factory.mktemp("faces") / "run")
+    config = injected_copy(tmp_path_factory.mktemp("faces") / "run")
     steps.make_run(config)
     steps.certify_step(config)
     return config.out

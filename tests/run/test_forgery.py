@@ -16,17 +16,12 @@ from lensflow.run.certified import state_of
 from lensflow.store import paths
 from lensflow.store.open import open_pairs
 from lensflow.store.run_folder import RunFolder, config_of
-from tests.run.certified_run import certificate_of, certified_once, few_images, put_certificate
+from tests.run.certified_run import certificate_of, certified_once, put_certificate
 from tests.run.forgeries import FULL, KEY, QUICK, READ, forget, pixels_and_all_checksums
 
 certify = import_module("lensflow.run.certify")
 HONEST = Ed25519PrivateKey.generate()
 TRUSTED = signing.public_key_of(HONEST)
-
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch):
-    few_images(monkeypatch)
 
 
 def copy_of(once, out):

@@ -13,30 +13,20 @@ from lensflow.config import load_config
 from lensflow.errors import CertificateError, ConfigError, StoreError
 from lensflow.measure.gate import Verdict
 from lensflow.measure.metadata.arcs import arc_images
-from lensflow.measure.pixels import Status, findings, psf_check, reference
+from lensflow.measure.pixels import Status, findings
 from lensflow.run import priors
 from lensflow.run.priors import priors_of
 from lensflow.store import paths, receipts, resume
 from lensflow.store.open import open_all_pairs, open_cutouts, open_manifest
 from lensflow.store.run_folder import RunFolder
 from tests.reseal import reseal
-from tests.small_run import small_config, small_tree
-
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch):
-    """Make fewer images anew: what those tests find is not asked here."""
-    monkeypatch.setattr(reference, "REFERENCE_ROWS", 0)
-    monkeypatch.setattr(psf_check, "ROWS", 2)
+from tests.small_run import injected_copy, small_config, small_tree
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     """The small run up to its pairs; nothing is measured."""
-    config = small_config(tmp_path_factory.mktemp("measure") / "run")
-    for step in (steps.cut_step, steps.plan_step, steps.inject_step):
-        step(config)
-    return config
+    return injected_copy(tmp_path_factory.mktemp("measure") / "run")
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The main job end to end on a small synthetic survey, on a real Dask cluster of processes."""
+"""The main job end to end on a small synthetic survey; slow: on a real Dask cluster of processes."""
 
 import json
 from pathlib import Path
@@ -22,10 +22,21 @@ LOCAL = {"kind": "local", "workers": 2, "dashboard": None}
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    config = small_config(tmp_path_factory.mktemp("run") / "small", cluster=LOCAL)
-    with lf.connect(config.cluster):
-        results = steps.make_run(config)
-    return config, results
+    config = small_config(tmp_path_factory.mktemp("run") / "small")
+    return config, steps.make_run(config)
+
+
+@pytest.mark.slow
+def test_processes_give_the_bits_and_numbers_of_threads(finished, tmp_path):
+    config, results = finished
+    other = small_config(tmp_path / "small", cluster=LOCAL)
+    with lf.connect(other.cluster):
+        found = steps.make_run(other)
+    stored = [open_pairs(RunFolder.of(c).pairs).load() for c in (config, other)]
+    assert same(*stored, [str(v) for v in stored[0].data_vars])
+    assert [g.to_dict() for g in found.gates] == [g.to_dict() for g in results.gates]
+    for name, ds in results.diagnostics.items():
+        xr.testing.assert_identical(ds, found.diagnostics[name])
 
 
 @pytest.mark.slow
@@ -103,7 +114,7 @@ def test_other_settings_on_the_same_folder_are_refused_by_name(finished):
     with pytest.raises(StaleStoreError, match=r"injection\.noise: stored True, now False"):
         steps.inject_step(config.model_copy(update={"injection": config.injection.model_copy(update={"noise": False})}))
     with pytest.raises(StaleStoreError, match=r"plan\.injections_per_host"):
-        steps.plan_step(small_config(config.out, cluster=LOCAL, plan={"injections_per_host": 2}))
+        steps.plan_step(small_config(config.out, plan={"injections_per_host": 2}))
     assert json.loads(json.dumps(load_config(Path(config.out) / "config.yaml").effective())) == config.effective()
 
 

@@ -30,7 +30,7 @@ from lensflow.show.gallery import choose_rows
 from lensflow.show.page import render, write_page
 from lensflow.store.results import keep_results
 from lensflow.store.run_folder import RunFolder
-from tests.figures import not_drawn
+from tests.quick import not_drawn
 from tests.show.gates_factory import ONE_OF_EACH, fitted
 from tests.small_run import SMALL, small_config
 

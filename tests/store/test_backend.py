@@ -9,24 +9,19 @@ import xarray as xr
 import zarr
 
 import lensflow as lf
-from lensflow import run as steps
 from lensflow import schema
 from lensflow.errors import StoreError
 from lensflow.store import objects
 from lensflow.store.backend import LensflowBackend
 from lensflow.store.sealing import read_test_accesses
-from tests.small_run import small_config
+from tests.small_run import injected_copy
 
 PYPROJECT = Path(__file__).parents[2] / "pyproject.toml"
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    config = small_config(tmp_path_factory.mktemp("backend") / "run")
-    steps.cut_step(config)
-    steps.plan_step(config)
-    steps.inject_step(config)
-    return config.out
+    return injected_copy(tmp_path_factory.mktemp("backend") / "run").out
 
 
 TABLES = {

@@ -1,4 +1,4 @@
-"""Reports without their drawing, which takes seconds a page: tests/show looks at the figures."""
+"""Small runs without what takes seconds of each and is tested elsewhere: figures, and the slow reference."""
 
 import io
 from collections.abc import Iterator
@@ -7,6 +7,8 @@ from contextlib import contextmanager
 import matplotlib.figure
 import pytest
 from PIL import Image
+
+from lensflow.measure.pixels import psf_check, reference
 
 
 @contextmanager
@@ -20,4 +22,13 @@ def not_drawn() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(matplotlib.figure.Figure, "savefig", save)
+        yield
+
+
+@contextmanager
+def few_images() -> Iterator[None]:
+    """No row is rendered by brute force, and impulses of two PSFs only: tests/measure/pixels has both whole."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reference, "REFERENCE_ROWS", 0)
+        patch.setattr(psf_check, "ROWS", 2)
         yield
