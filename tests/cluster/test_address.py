@@ -30,6 +30,7 @@ def test_an_external_scheduler_over_tls_is_joined_and_left_running(external):
     assert all(p.poll() is None for p in external.processes)
 
 
+@pytest.mark.slow
 def test_dasks_own_tls_settings_serve_where_the_config_names_no_files(external):
     plain = {"kind": "address", "address": external.address}
     with pytest.raises(ClusterError, match=r"cluster\.tls_ca_file.*make-tls"), joining(plain):

@@ -33,6 +33,7 @@ def _alive(pid: int) -> bool:
     return True
 
 
+@pytest.mark.slow
 def test_a_running_scheduler_is_joined_and_left_running():
     with connect(ClusterConfig(kind="local", workers=1, dashboard=None)) as owner:
         address = owner.scheduler_info()["address"]
@@ -59,6 +60,7 @@ def test_memory_is_the_machines_shared_out_or_what_was_asked():
         memory_limit(None, 16, 4 * 10**9)
 
 
+@pytest.mark.slow
 def test_local_processes_can_speak_tls_and_the_dashboard_stays_on_this_machine():
     before = _listening()
     with connect(ClusterConfig(workers=1, tls=True)) as client:

@@ -53,6 +53,7 @@ def names(client):
     return {w["name"] for w in client.scheduler_info()["workers"].values()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["remote", pytest.param("local", marks=pytest.mark.cluster)])
 def test_an_application_runs_tasks_over_tls_and_ends_with_the_block(yarn, mode):
     failures = dask.config.set({"distributed.scheduler.allowed-failures": 17})

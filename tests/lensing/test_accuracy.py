@@ -69,6 +69,7 @@ def test_the_engine_is_brute_force_over_the_whole_ranges(model, n):
     assert (error_over_peak(fine, truth) <= 1e-4).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("beta", [2.2, pytest.param(4.765, marks=pytest.mark.slow)])
 def test_a_moffat_of_any_exponent_is_brute_force_too(beta):
     row = one_row(psf_fwhm_arcsec=[1.4, 2.0, 1.1], theta_e_arcsec=1.0, x_center=13.6, y_center=13.2)

@@ -38,6 +38,7 @@ def rows_of(prior: str) -> dict[str, np.ndarray]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("prior", list(TABLE))
 def test_the_share_of_flux_in_the_core_is_the_published_one(prior):
     rows = rows_of(prior)

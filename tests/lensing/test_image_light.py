@@ -36,6 +36,7 @@ def test_an_image_source_is_rendered_as_brute_force_does(model, gamma, reff):
     assert abs(result.arc.sum() / truth.sum() - 1) < 5e-4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["SIE", pytest.param("EPL", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("size", [30, 31])
 def test_an_image_through_a_crooked_kernel_is_brute_force_too(model, size):
@@ -48,6 +49,7 @@ def test_an_image_through_a_crooked_kernel_is_brute_force_too(model, size):
     assert error < 3 * result.render_err[0]
 
 
+@pytest.mark.slow
 @pytest.mark.real
 @needs_hst
 def test_an_hst_galaxy_is_rendered_as_brute_force_does():

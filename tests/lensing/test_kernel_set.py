@@ -45,6 +45,7 @@ def wide():
     return make
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("size", "model", "n"),
     [

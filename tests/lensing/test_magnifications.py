@@ -34,6 +34,7 @@ def test_it_is_the_renderers_whatever_the_psf_the_flux_and_the_place():
     assert (magnification(alone) >= 1).all()
 
 
+@pytest.mark.slow
 def test_a_source_has_the_mean_of_its_points_magnifications():
     rows = random_rows(6, seed=7, src_reff_arcsec=np.linspace(0.05, 0.5, 6), src_q=1.0)
     got = magnification(rows)

@@ -25,6 +25,7 @@ def planned(cutouts, **plan):
     return m.isel(sample=~m["is_control"].values)
 
 
+@pytest.mark.slow
 @given(st.floats(0, 1))
 def test_the_factor_is_ten_to_the_minus_0_4_a(ebv):
     passed = transmission(cutouts_with(ebv), make_config())

@@ -72,6 +72,7 @@ def test_a_round_lens_without_shear_has_no_place_for_four_images():
     assert (rows["lens_q"].values < 1).all() and int(manifest["is_control"].sum()) == 1
 
 
+@pytest.mark.slow
 def test_the_box_holds_every_source_of_many_images():
     gen = np.random.default_rng(1)
     n = 20_000

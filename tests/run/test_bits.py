@@ -70,6 +70,7 @@ def test_two_processes_and_other_regions_give_the_same_bits(whole, tmp_path):
     assert differing(again, pairs) == []
 
 
+@pytest.mark.slow
 def test_regions_in_any_order_give_the_same_bits(whole, tmp_path):
     config, cutouts, manifest, pairs = whole
     other = config_of(tmp_path)

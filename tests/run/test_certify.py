@@ -105,6 +105,7 @@ def test_a_run_without_certificate_or_without_config_is_said(run, tmp_path):
         config_of(str(tmp_path / "nothing"))
 
 
+@pytest.mark.slow
 def test_the_command_says_what_it_looked_at_and_exits_with_0_only_if_every_required_gate_passes(run, command, tmp_path):
     code, text = command("certify", run.out, "--check", "--quick")
     assert code == 3 and "certificate's verdict is EXPLAINED" in text
@@ -196,6 +197,7 @@ def test_results_are_alike_within_rounding_only(a, b, same):
     assert alike(a, b) is same and alike(b, a) is same
 
 
+@pytest.mark.slow
 def test_required_scorers_are_scored_anew_their_gates_are_bound_and_other_settings_are_no_such_certificate(run):
     scorer = "lensflow.measure.scorer.scorer:blue_ring"
     asked = run.scorer.model_copy(update={"required": (scorer,), "bootstrap": 50})

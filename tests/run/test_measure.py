@@ -242,6 +242,7 @@ def test_a_certificate_made_by_other_code_still_holds_and_the_check_says_whose(r
         steps.check_step(run, quick=True)
 
 
+@pytest.mark.slow
 def test_verify_renders_every_row_again_and_names_the_one_that_is_another(run, command):
     folder = RunFolder.of(run)
     assert steps.verify_step(run.out, render=True).damage == ()

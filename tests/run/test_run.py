@@ -158,6 +158,7 @@ def test_notebook_functions_give_the_bits_and_numbers_of_the_run(finished):
                 )
 
 
+@pytest.mark.slow
 def test_threads_and_other_region_sizes_give_the_same_pixels(finished, tmp_path):
     config, _ = finished
     other = small_config(

@@ -196,6 +196,7 @@ def test_rows_without_a_score_are_an_error_and_broken_scorers_are_named(config, 
         steps.score_step(config, f"{models}:Stubborn")
 
 
+@pytest.mark.slow
 def test_the_command_prints_both_gates_and_exits_with_3_unless_both_pass(config, models, command):
     code, text = command("score", config.out, f"{models}:core")
     assert code == 3 and "core_drop FAIL" in text and "core filled" in text and "theta_E" in text

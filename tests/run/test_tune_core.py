@@ -88,6 +88,7 @@ def test_the_same_pairs_measured_lazily_agree_with_the_store(config):
     assert results[1].gate("mask_edge").verdict != "PASS" and "mask_edge" not in results[0].by_name
 
 
+@pytest.mark.slow
 def test_the_report_shows_the_tuning_once_there_is_one(config, tuning):
     html = Path(steps.report_step(config)).read_text()
     assert 'id="core"' in html and tuning.reason.replace("'", "&#39;") in html

@@ -23,6 +23,7 @@ def config(tmp_path):
     return make_config(out=str(tmp_path / "run"))
 
 
+@pytest.mark.slow
 def test_a_matrix_is_kept_for_the_run_and_read_by_the_same_code(config, tmp_path, monkeypatch):
     told, run = [], small_run.small_run(24, 4)
     monkeypatch.setattr(small_run, "small_run", lambda: run)

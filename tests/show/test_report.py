@@ -315,6 +315,7 @@ def test_results_of_other_pixels_are_left_out_and_named(copied: RunConfig) -> No
         assert f"The stored {name} belong to other pixels or settings" in text
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("undrawn")
 def test_a_run_that_stopped_while_injecting_reports_its_finished_rows(copied: RunConfig) -> None:
     done = sorted((Path(copied.out) / "receipts" / "pairs").glob("region-*"))

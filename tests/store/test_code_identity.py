@@ -113,6 +113,7 @@ def test_a_spoilt_note_of_an_earlier_look_is_not_believed(package, tmp_path):
     assert note.read_text() == before
 
 
+@pytest.mark.slow
 def test_threads_that_look_at_the_same_time_agree(tmp_path):
     shutil.copytree(ROOT / "stats", tmp_path / "lensflow" / "stats", ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("errors.py", "rng.py", "jit.py"):

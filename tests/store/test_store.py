@@ -67,6 +67,7 @@ def test_what_is_written_is_what_is_read_for_any_number_of_rows(tmp_path_factory
         assert same and back[v.name].attrs["units"] == v.units, v.name
 
 
+@pytest.mark.slow
 @settings(max_examples=8, deadline=None)
 @given(st.data(), st.integers(1, 40), st.integers(1, 5), st.integers(1, 4))
 def test_many_threads_in_any_order_lose_no_row(tmp_path_factory, data, n, chunks, inner):

@@ -63,6 +63,7 @@ def agrees(cutouts, wcs):
     return [line for line in contradictions(cutouts) if "shape" in line] == []
 
 
+@pytest.mark.slow
 def test_the_angle_on_a_turned_and_mirrored_stamp_is_that_of_a_step_along_the_position_angle(tmp_path):
     wcs = wcs_of(-110, True)
     cutouts = cut(tmp_path, wcs)

@@ -46,6 +46,7 @@ def test_another_zero_point_is_told_from_catalogue_and_depth(tmp_path, factor):
     assert not any("Weights do not fit" in line for line in lines)
 
 
+@pytest.mark.slow
 def test_a_variance_in_place_of_weights_is_told_from_the_scatter(tmp_path):
     lines = contradictions(block(tmp_path, variance=True))
     assert sum(line.startswith("Weights do not fit the image") for line in lines) == 3

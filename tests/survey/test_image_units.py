@@ -110,6 +110,7 @@ def in_counts(root, zero_point, **cards):
             fits.HDUList([fits.PrimaryHDU(), hdu]).writeto(path, overwrite=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("setting", [30.0, "MAGZERO", {"g": 30.0, "r": "MAGZERO", "z": 30}])
 def test_bricks_in_counts_become_the_bricks_in_nanomaggies(tmp_path, setting):
     write_brick(tmp_path)

@@ -164,6 +164,7 @@ def test_brick_sizes_need_not_fit_the_tiles(size: int, tmp_path: Path) -> None:
     np.testing.assert_array_equal(data(tmp_path, brick.name, "nexp", "r"), brick_arrays(brick, config, 1)["nexp", "r"])
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(survey: Path, tmp_path: Path) -> None:
     again, other, part = tmp_path / "again", tmp_path / "other", tmp_path / "part"
     write_survey(str(again), SMALL, BANDS, seed=5)

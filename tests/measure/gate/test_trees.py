@@ -123,6 +123,7 @@ def few_trees(monkeypatch):
     monkeypatch.setitem(SETTINGS, "max_iter", 10)
 
 
+@pytest.mark.slow
 def test_clean_pairs_are_not_failed_and_order_does_not_matter(few_trees):
     block = noise_block(3)
     one, two = gate(block), gate(block.take(np.random.default_rng(0).permutation(len(block))))

@@ -18,6 +18,7 @@ def few(monkeypatch):
     monkeypatch.setattr(leaks, "leaks_step", partial(leaks.leaks_step, kinds=some, settings=(OWN,), judge=TREES))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("few")
 def test_the_table_is_printed_kept_and_sets_the_exit_code(tmp_path, command):
     code, shown = command("zoo", "--leaks", "--hosts", 12, "--out", tmp_path)
