@@ -105,13 +105,12 @@ def test_results_of_edited_modules_do_not_count_as_kept(folder, config):
         ("named_as_another:KIND", "there is a measurement 'annulus' already"),
     ],
 )
-def test_what_cannot_be_added_is_refused_before_any_work(folder, path, message):
+def test_what_cannot_be_added_is_refused_before_any_work(folder, tmp_path, path, message):
     (folder / "named_as_another.py").write_text(
         "from lensflow.measure.pixels import Kind\nKIND = Kind('annulus', None, None)\n"
     )
     importlib.invalidate_caches()
-    (folder / "refused").mkdir(exist_ok=True)
-    tree = {**small_survey(folder / "refused"), "diagnostics": {"also": [path]}}
+    tree = {**small_survey(tmp_path), "diagnostics": {"also": [path]}}
     with pytest.raises(ConfigError, match=re.escape(message)):
         lf.make_run(lf.load_config(tree))
     assert not Path(tree["out"]).exists()
