@@ -19,7 +19,7 @@ from lensflow.measure.measurement import Measured
 from lensflow.measure.metadata.hosts import Keep, unpaired_rows
 from lensflow.measure.metadata.rows import MetadataRows
 from lensflow.measure.metadata.splits import galaxies_once, unpaired_once
-from lensflow.survey.portraits import Portraits
+from lensflow.stats.kept_rows import KeptRows
 from lensflow.survey.twins import Twins
 
 FEATURES, MASKS, PORTRAITS, ARCS = "features", "masks", "portraits", "arcs"
@@ -60,14 +60,14 @@ class GateRows:
         """The mask that the settings put on the arcs' cores; radius 0 for none."""
         return Mask(*self.config.injection.core_mask)
 
-    def of_block(self, pairs: xr.Dataset, portraits: Portraits) -> Measured:
+    def of_block(self, pairs: xr.Dataset, portraits: KeptRows) -> Measured:
         """Take from one block, in memory.
 
         Parameters
         ----------
         pairs : Dataset
             With ``first_of_class`` where a host's rows may lie in several blocks.
-        portraits : Portraits
+        portraits : KeptRows
             Of its hosts.
         """
         gate, host = self.config.gate, pairs["host_index"].values

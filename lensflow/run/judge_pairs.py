@@ -143,7 +143,7 @@ def gate(pairs: xr.Dataset, config: RunConfig, cutouts: xr.Dataset | None = None
     controls = Controls.of(pairs)
 
     def judged(found: Measured) -> tuple[GateResult, ...]:
-        return tuple(run_all_gates(GateInput.of(found, controls.twins(found[PORTRAITS])), config))
+        return tuple(run_all_gates(GateInput.of(found, controls.twins(found[PORTRAITS].rows)), config))
 
     return LazyVerdicts(sum_of_chunks(pairs, measured, Measured.joined), judged)
 

@@ -94,7 +94,7 @@ def measure_step(
             if keep:
                 keep_results(folder.diagnostics, stored_key(config, "diagnostics", content), found)
         if want_features:
-            twins = twins_of(config, measured[PORTRAITS])
+            twins = twins_of(config, measured[PORTRAITS].rows)
             judged = [
                 *run_all_gates(GateInput.of(measured, twins), config, progress),
                 *_checks(config, found, twins, measured[ARCS].rows),

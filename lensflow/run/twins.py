@@ -12,9 +12,10 @@ from lensflow.config import RunConfig
 from lensflow.manifest.image_sources import bank_of
 from lensflow.measure.pixels import Origin
 from lensflow.run.lazy import cutouts_of
+from lensflow.stats.kept_rows import KeptRows
 from lensflow.store.open import open_manifest, read_attrs, read_head, read_host_block
 from lensflow.store.run_folder import RunFolder
-from lensflow.survey.portraits import Images, Portraits
+from lensflow.survey.portraits import Images, portraits
 from lensflow.survey.twins import Positions, Twins, find_twins
 from lensflow.targets.splits import ARC, arc_keys
 
@@ -23,19 +24,19 @@ _ROWS_AT_ONCE = 500_000
 _READ_ACROSS = 4
 
 
-def portraits_of(origin: Origin, pairs: xr.Dataset) -> Portraits:
+def portraits_of(origin: Origin, pairs: xr.Dataset) -> KeptRows:
     """Portraits of the hosts of a block's rows."""
     hosts = origin.hosts
     assert hosts is not None
     own = hosts.isel(host=np.flatnonzero(np.isin(hosts["host_index"].values, pairs["host_index"].values)))
-    return Portraits.of_images(own["host_index"].values, own["image"].values, own["invvar"].values > 0)
+    return portraits(own["host_index"].values, own["image"].values, own["invvar"].values > 0)
 
 
-def twins_of(config: RunConfig, portraits: Portraits) -> Twins:
+def twins_of(config: RunConfig, rows: xr.Dataset) -> Twins:
     """Find the hosts of a run that show the same pixels; only those that look alike are read again."""
     url = RunFolder.of(config).cutouts
     head = read_head(url, "cutouts", names=("ra_deg", "dec_deg"))
-    ra, dec = (head[k].values[portraits.host] for k in ("ra_deg", "dec_deg"))
+    ra, dec = (head[k].values[rows["host"].values] for k in ("ra_deg", "dec_deg"))
     positions = Positions(ra, dec, float(read_attrs(url, "cutouts")["pixel_scale_arcsec"]))
 
     def read(hosts: NDArray[np.int64]) -> tuple[Images, NDArray[np.bool_]]:
@@ -47,15 +48,15 @@ def twins_of(config: RunConfig, portraits: Portraits) -> Twins:
             good.append(block["invvar"].values[own] > 0)
         return np.concatenate(image), np.concatenate(good)
 
-    return find_twins(portraits, read, config.survey.stamp_size, positions)
+    return find_twins(rows, read, config.survey.stamp_size, positions)
 
 
-def portraits_of_pairs(block: xr.Dataset) -> Portraits:
+def portraits_of_pairs(block: xr.Dataset) -> KeptRows:
     """Portraits of the controls of a block of pairs, in memory or lazy, one a host."""
     host, first = np.unique(block["host_index"].values, return_index=True)
     some = block[["ctrl", *(["has_data"] if "has_data" in block else [])]].isel(sample=first).compute()
     good = some["has_data"].values if "has_data" in some else None
-    return Portraits.of_images(host, some["ctrl"].values, good)
+    return portraits(host, some["ctrl"].values, good)
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,9 +85,9 @@ class Controls:
         ctrl = pairs["ctrl"].reset_coords(drop=True)
         return cls(host, first, ctrl, None if cutouts is None else cutouts[["image", "invvar"]])
 
-    def twins(self, portraits: Portraits) -> Twins:
+    def twins(self, rows: xr.Dataset) -> Twins:
         """Find the hosts whose controls show the same pixels."""
-        return find_twins(portraits, self._read, self.ctrl.sizes["x"])
+        return find_twins(rows, self._read, self.ctrl.sizes["x"])
 
     def _read(self, hosts: NDArray[np.int64]) -> tuple[Images, NDArray[np.bool_]]:
         # In this thread: where this runs in a task, another scheduler would wait for the worker that it runs on.

@@ -9,7 +9,7 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
 from lensflow.errors import CopiedStampsError, LensflowWarning
-from lensflow.survey.portraits import Images, Portraits
+from lensflow.survey.portraits import Images, portraits
 from lensflow.survey.twins import Positions, Twin, Twins, find_twins
 
 _NAMED = 10
@@ -50,8 +50,7 @@ def refuse_copies(stamps: xr.Dataset, ra_deg: ArrayLike, dec_deg: ArrayLike, pix
         return image[hosts], good[hosts]
 
     positions = Positions(ra_deg, dec_deg, pixel_scale_arcsec)
-    portraits = Portraits.of_images(np.arange(len(image)), image, good)
-    twins = find_twins(portraits, read, image.shape[-1], positions)
+    twins = find_twins(portraits(np.arange(len(image)), image, good).rows, read, image.shape[-1], positions)
     names = stamps["host_id"].values
 
     def say(found: list[Twin]) -> str:

@@ -14,16 +14,16 @@ A portrait only proposes: :mod:`lensflow.survey.twins` compares pixels.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
+import xarray as xr
 from numpy.typing import NDArray
 from scipy import ndimage
 
 from lensflow import geometry
-from lensflow.errors import SurveyError
+from lensflow.stats.kept_rows import KeptRows
 from lensflow.units import median_and_sigma
 
 Images = NDArray[np.float32]
@@ -40,67 +40,39 @@ _MOVED_PIX = 12
 _AT_ONCE = 32
 
 
-@dataclass(frozen=True, eq=False)
-class Portraits:
-    """Portraits of hosts, sorted by host.
+def portraits(host: NDArray[np.integer], image: Images, has_data: NDArray[np.bool_] | None = None) -> KeptRows:
+    """Take the portraits of a block of hosts.
 
-    Attributes
+    Parameters
     ----------
-    host : ndarray of int64, shape (h,)
-    sketch : ndarray of uint64, shape (h, band * SKETCH)
-        Hashes of squares; ``NOTHING`` where there are fewer.
-    rings : ndarray of float32, shape (h, 3 * ring)
-        NaN for a host without light.
-    depth : ndarray of float32, shape (h,)
-        Light within 6 pixels over the noise of one pixel.
+    host : ndarray of int, shape (h,)
+        Their places among all hosts.
+    image : ndarray of float32, shape (h, band, y, x)
+        In whatever units; a pixel that is not finite has no data.
+    has_data : ndarray of bool, shape (h, band, y, x), optional
+
+    Returns
+    -------
+    KeptRows
+        Hosts (host), each once and sorted: ``sketch`` (host, square), uint64, hashes of squares of each band,
+        ``NOTHING`` where there are fewer; ``rings`` (host, moment), float32, NaN for a host without light; ``depth``
+        (host), float32, light within 6 pixels over the noise of one pixel.
     """
+    good = np.isfinite(image) if has_data is None else has_data & np.isfinite(image)
+    image = np.where(good, image, np.float32(0)).astype(np.float32, copy=False)
+    if not len(image):  # columns like those of a blank stamp
+        blank = portraits(np.zeros(1, np.int64), np.zeros((1, *image.shape[1:]), np.float32))
+        return replace(blank, rows=blank.rows.isel(host=[]))
+    parts = [slice(k, k + _AT_ONCE) for k in range(0, len(image), _AT_ONCE)]
+    sketch = np.concatenate([_sketch(image[p], good[p]) for p in parts])
+    rings, depth = (np.concatenate(v) for v in zip(*(_rings(image[p], good[p]) for p in parts), strict=True))
+    columns = {"sketch": (("host", "square"), sketch), "rings": (("host", "moment"), rings), "depth": ("host", depth)}
+    rows = xr.Dataset(columns, coords={"host": np.asarray(host, np.int64)})
+    return KeptRows(_each_once(rows), ("host",), _each_once)
 
-    host: NDArray[np.int64]
-    sketch: Hashes
-    rings: Images
-    depth: Images
 
-    @classmethod
-    def of_images(
-        cls, host: NDArray[np.integer], image: Images, has_data: NDArray[np.bool_] | None = None
-    ) -> Portraits:
-        """Take the portraits of a block of hosts.
-
-        Parameters
-        ----------
-        host : ndarray of int, shape (h,)
-            Their places among all hosts.
-        image : ndarray of float32, shape (h, band, y, x)
-            In whatever units; a pixel that is not finite has no data.
-        has_data : ndarray of bool, shape (h, band, y, x), optional
-        """
-        good = np.isfinite(image) if has_data is None else has_data & np.isfinite(image)
-        image = np.where(good, image, np.float32(0)).astype(np.float32, copy=False)
-        parts = [slice(k, k + _AT_ONCE) for k in range(0, len(image), _AT_ONCE)]
-        if not parts:
-            none, bands = np.zeros(0), image.shape[1]
-            rings = np.zeros((0, 3 * (len(RING_EDGES_PIX) - 1)), np.float32)
-            sketch = np.zeros((0, bands * SKETCH), np.uint64)
-            return cls(none.astype(np.int64), sketch, rings, none.astype(np.float32))
-        sketch = np.concatenate([_sketch(image[p], good[p]) for p in parts])
-        rings, depth = (np.concatenate(v) for v in zip(*(_rings(image[p], good[p]) for p in parts), strict=True))
-        return cls.concat([cls(np.asarray(host, np.int64), sketch, rings, depth)])
-
-    def __add__(self, other: Portraits) -> Portraits:
-        return self.concat([self, other])
-
-    @staticmethod
-    def concat(parts: Iterable[Portraits]) -> Portraits:
-        """Join portraits; a host of several blocks stands once."""
-        every = list(parts)
-        if not every:
-            raise SurveyError("no portraits of hosts to join")
-        host, first = np.unique(np.concatenate([p.host for p in every]), return_index=True)
-        columns = [np.concatenate([getattr(p, name) for p in every])[first] for name in ("sketch", "rings", "depth")]
-        return Portraits(host, *columns)
-
-    def __len__(self) -> int:
-        return len(self.host)
+def _each_once(rows: xr.Dataset) -> xr.Dataset:
+    return rows.drop_duplicates("host").sortby("host")
 
 
 def _mix(x: Hashes) -> Hashes:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 from scipy import fft, ndimage
 from scipy.sparse import coo_array
@@ -20,7 +21,7 @@ from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
 from lensflow.sky import unit_vectors
-from lensflow.survey.portraits import NOTHING, RING_EDGES_PIX, Images, Portraits, light_in_noise
+from lensflow.survey.portraits import NOTHING, RING_EDGES_PIX, Images, light_in_noise
 
 Pairs = NDArray[np.int64]
 # Images (n, band, y, x) of hosts by their places, and where they have data.
@@ -139,13 +140,13 @@ class Positions:
         return np.asarray(np.rad2deg(chord) * 3600 / self.pixel_scale_arcsec)
 
 
-def find_twins(portraits: Portraits, read: Reader, size: int, positions: Positions | None = None) -> Twins:
+def find_twins(portraits: xr.Dataset, read: Reader, size: int, positions: Positions | None = None) -> Twins:
     """Find hosts that show the same pixels.
 
     Parameters
     ----------
-    portraits : Portraits
-        Of all hosts; a few hundred bytes each.
+    portraits : Dataset
+        Rows of :func:`lensflow.survey.portraits.portraits` of all hosts; a few hundred bytes each.
     read : callable
         Places of at most 128 hosts, sorted, to their images (n, band, y, x) and where these have data.
     size : int
@@ -159,13 +160,13 @@ def find_twins(portraits: Portraits, read: Reader, size: int, positions: Positio
         pairs, shares = pairs[other], shares[other]
     left = shares[MAX_COMPARED:]
     pairs = pairs[:MAX_COMPARED]
-    found = tuple(sorted(_compared(portraits.host[pairs], read), key=lambda t: (t.a, t.b)))
-    blank = (portraits.sketch == NOTHING).all(axis=1)
-    counts = (len(portraits), int(blank.sum()), len(pairs), int((~left).sum()), int(left.sum()))
+    found = tuple(sorted(_compared(portraits["host"].values[pairs], read), key=lambda t: (t.a, t.b)))
+    blank = (portraits["sketch"].values == NOTHING).all(axis=1)
+    counts = (portraits.sizes["host"], int(blank.sum()), len(pairs), int((~left).sum()), int(left.sum()))
     return Twins(found, *counts, _groups(found))
 
 
-def candidates(portraits: Portraits) -> tuple[Pairs, NDArray[np.bool_]]:
+def candidates(portraits: xr.Dataset) -> tuple[Pairs, NDArray[np.bool_]]:
     """Pairs of rows of the portraits whose pixels are worth comparing, those with most in common first.
 
     Returns
@@ -184,10 +185,10 @@ def candidates(portraits: Portraits) -> tuple[Pairs, NDArray[np.bool_]]:
     return pairs[chosen], rank[chosen] < 0
 
 
-def _sharing_squares(portraits: Portraits) -> tuple[Pairs, NDArray[np.int64]]:
+def _sharing_squares(portraits: xr.Dataset) -> tuple[Pairs, NDArray[np.int64]]:
     """Pairs that share squares to the bit, and how many of those that the sketches keep."""
-    n, width = portraits.sketch.shape
-    owner, value = np.repeat(np.arange(n), width), portraits.sketch.ravel()
+    n, width = portraits["sketch"].shape
+    owner, value = np.repeat(np.arange(n), width), portraits["sketch"].values.ravel()
     keep = value != NOTHING
     value, owner = value[keep], owner[keep]
     order = np.lexsort((owner, value))
@@ -199,12 +200,13 @@ def _sharing_squares(portraits: Portraits) -> tuple[Pairs, NDArray[np.int64]]:
     return found.reshape(-1, 2), often
 
 
-def _near_in_rings(portraits: Portraits) -> tuple[Pairs, NDArray[np.float64]]:
+def _near_in_rings(portraits: xr.Dataset) -> tuple[Pairs, NDArray[np.float64]]:
     """Hosts that are each other's nearest in the rings of light, and their distances in units of the noise."""
-    rows = np.flatnonzero(np.isfinite(portraits.rings).all(axis=1) & (portraits.depth > 0))
+    rings, depth = portraits["rings"].values, portraits["depth"].values
+    rows = np.flatnonzero(np.isfinite(rings).all(axis=1) & (depth > 0))
     if rows.size < 2:
         return np.empty((0, 2), np.int64), np.empty(0)
-    tree = cKDTree(_in_noise(portraits, rows))
+    tree = cKDTree(_in_noise(rings[rows], depth[rows]))
     distance, place = tree.query(tree.data, k=2, workers=-1)
     # Of copies any may come first.
     own = place[:, 0] == np.arange(rows.size)
@@ -214,16 +216,15 @@ def _near_in_rings(portraits: Portraits) -> tuple[Pairs, NDArray[np.float64]]:
     return rows[pairs], apart[a]
 
 
-def _in_noise(portraits: Portraits, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+def _in_noise(rings: Images, depth: Images) -> NDArray[np.float64]:
     """Rings in units of what noise does to them in the median host, so that a ring without light counts for little."""
-    rings = portraits.rings[rows].astype(np.float64)
     edges = np.asarray(RING_EDGES_PIX)
     pixels = np.pi * (edges[1:] ** 2 - edges[:-1] ** 2)
-    noise = np.tile(np.sqrt(pixels), 3) / float(np.median(portraits.depth[rows]))
+    noise = np.tile(np.sqrt(pixels), 3) / float(np.median(depth))
     # The place that is taken for the middle moves the first moments above all.
     noise = noise + 0.01 * np.repeat([1.0, 2.0, 1.0], len(pixels))
     # A bright neighbour shall not outweigh everything else.
-    return np.asarray(10 * np.arcsinh(rings / noise / 10))
+    return np.asarray(10 * np.arcsinh(rings.astype(np.float64) / noise / 10))
 
 
 def _compared(pairs: Pairs, read: Reader) -> Iterator[Twin]:

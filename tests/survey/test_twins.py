@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import xarray as xr
 from astropy.io import fits
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -11,7 +12,8 @@ from hypothesis import strategies as st
 import lensflow as lf
 from lensflow.errors import CopiedStampsError, LensflowWarning
 from lensflow.measure.zoo.small_run import small_run
-from lensflow.survey.portraits import NOTHING, Portraits
+from lensflow.stats.kept_rows import KeptRows
+from lensflow.survey.portraits import NOTHING, portraits
 from lensflow.survey.twins import Positions, find_twins
 
 DES = Path(__file__).resolve().parents[3] / "shared" / "data" / "des_lrg"
@@ -27,8 +29,8 @@ def stamps():
 
 
 def twins_of(image, good, positions=None):
-    portraits = Portraits.of_images(np.arange(len(image)), image, good)
-    return find_twins(portraits, lambda hosts: (image[hosts], good[hosts]), image.shape[-1], positions)
+    rows = portraits(np.arange(len(image)), image, good).rows
+    return find_twins(rows, lambda hosts: (image[hosts], good[hosts]), image.shape[-1], positions)
 
 
 def noise_of(image):
@@ -155,16 +157,17 @@ def test_hosts_without_pixels_are_counted_and_compared_with_nobody(stamps):
 def test_a_sketch_does_not_know_how_a_stamp_is_turned(size, turn, seed):
     image = np.random.default_rng(seed).normal(size=(1, 2, size, size)).astype("f4")
     turned = np.ascontiguousarray(np.rot90(image[..., ::-1] if turn > 3 else image, turn % 4, (-2, -1)))
-    a, b = (Portraits.of_images(np.zeros(1, int), v) for v in (image, turned))
-    assert np.array_equal(a.sketch, b.sketch) and (a.sketch != NOTHING).any()
+    a, b = (portraits(np.zeros(1, int), v).rows["sketch"].values for v in (image, turned))
+    assert np.array_equal(a, b) and (a != NOTHING).any()
 
 
 def test_a_host_of_two_blocks_has_one_portrait(stamps):
     image, good = stamps
-    parts = [Portraits.of_images(np.arange(k, k + 10), image[k : k + 10], good[k : k + 10]) for k in (5, 0)]
-    joined, whole = Portraits.concat(parts), Portraits.of_images(np.arange(15), image[:15], good[:15])
-    assert joined.host.tolist() == list(range(15)) and np.array_equal(joined.sketch, whole.sketch)
-    np.testing.assert_allclose(joined.rings, whole.rings, rtol=1e-3, atol=1e-5)
+    parts = [portraits(np.arange(k, k + n), image[k : k + n], good[k : k + n]) for k, n in ((5, 10), (9, 0), (0, 10))]
+    joined, whole = KeptRows.concat(parts).rows, portraits(np.arange(15), image[:15], good[:15]).rows
+    assert joined.drop_vars(["rings", "depth"]).identical(whole.drop_vars(["rings", "depth"]))
+    xr.testing.assert_allclose(joined, whole, rtol=1e-3, atol=1e-5)
+    assert {n: v.dtype for n, v in joined.items()} == {n: v.dtype for n, v in whole.items()}
 
 
 def imported(image, **more):
