@@ -1,12 +1,12 @@
-"""How the gates' AUC depends on the brightness of the arcs: one population of sources, cut by magnitude.
+"""How the gates' AUC depends on the brightness of the arcs: one population of sources, binned by magnitude.
 
     python workflows/arc_brightness.py --config workflows/configs/arc_brightness.yaml
 
-Without --config: that one where its stamps are at hand, else arc_brightness_synthetic.yaml.
+Without --config: this one if its stamps are present, else arc_brightness_synthetic.yaml.
 
-Injects sources of all magnitudes into the same hosts, runs the gates on each magnitude bin by itself, as a run whose
-sources had these magnitudes would, and draws the AUC with its interval over hosts against the sources' magnitude.
-Writes arc_brightness.md and arc_brightness.png into the run's folder.
+Injects sources of all magnitudes into the same hosts, runs the gates on each magnitude bin as if it were a separate
+run, and plots the AUC with its interval over hosts against the sources' magnitude. Writes arc_brightness.md and
+arc_brightness.png into the run's folder.
 """
 
 from __future__ import annotations

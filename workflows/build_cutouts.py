@@ -1,8 +1,8 @@
-"""Cut every target of a config out of the survey, and say what became of each.
+"""Cut every target of a config out of the survey, and print the status counts.
 
     python workflows/build_cutouts.py --config workflows/configs/laptop.yaml
 
-Stopped in between, the same command goes on where it was.
+If interrupted, run the same command again to continue.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from lensflow.schema import SPLITS, PsfSource, Status
 
 
 def counts(values: np.ndarray, names: Sequence[str]) -> str:
-    """Categories with their numbers."""
+    """Categories with their counts."""
     return ", ".join(f"{names[k]} {n}" for k, n in zip(*np.unique(values, return_counts=True), strict=True))
 
 

@@ -1,8 +1,8 @@
 """The original investigation of core leakage: its published numbers, and which conclusions hold in a new measurement.
 
-Every judgement is made from intervals: a conclusion HOLDS, DOES NOT HOLD, or is UNDECIDED where the interval spans
-the line that would decide it, or what it needs was not measured. A conclusion that two numbers are the same HOLDS only
-where the interval is also narrow enough to have told them apart: a wide one holds everything.
+Every judgement is made from intervals: a conclusion HOLDS, DOES NOT HOLD, or is UNDECIDED if the interval spans the
+threshold or a required number was not measured. A conclusion that two numbers are equal HOLDS only if the interval is
+also narrow enough to have distinguished them: a wide one includes everything.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ GATE = "core_all"
 # AUC of the core gate on 46 real luminous red galaxies with 8 correct arcs each (r >= 8: the box is blank).
 PUBLISHED_AUC = {"none": 0.958, "mask_5": 0.957, "tanh_5": 0.937, "mask_7": 0.771, "mask_8": 0.5, "mask_10": 0.5}
 FIRST_AUC, LATER_AUC = 0.90, 0.9497
-# The two published AUCs differ by so much: an interval as wide as this cannot say which of them it bears out.
+# Difference of the two published AUCs: an interval this wide cannot decide between them.
 RESOLUTION = LATER_AUC - FIRST_AUC
 PUBLISHED_STRATA = (0.88, 0.85, 0.74)  # theta_E < 1, 1 to 2, >= 2 arcsec
 PUBLISHED_REMOVED = 0.70  # by a mask of r = 5 pix from an arc of theta_E = 0.5 arcsec
 
 
 class Judgement(StrEnum):
-    """What becomes of a conclusion."""
+    """Whether a conclusion holds."""
 
     HOLDS = "HOLDS"
     DOES_NOT_HOLD = "DOES NOT HOLD"
@@ -45,7 +45,7 @@ class Claim:
 
 @dataclass(frozen=True)
 class Box:
-    """What the core gate says of its own box alone, which is all that the original looked at."""
+    """Return the core gate's AUC of its own box alone, as in the original."""
 
     area: Estimate
     verdict: str
@@ -55,7 +55,7 @@ class Box:
 
     @classmethod
     def of(cls, handled: Any) -> Box:
-        """Of a handling under the gate; with a mask the gate looks beyond the box too, and reports the worst."""
+        """Return a handling's AUC; with a mask the gate looks beyond the box too, and reports the worst region."""
         gate = handled.gate(GATE)
         looked_at = gate.controls.get("looked_at")
         if not looked_at:
@@ -65,13 +65,13 @@ class Box:
 
 
 def core_claims(results: Sequence[Any]) -> list[Claim]:
-    """Hold the original conclusions against a measurement of (some of) their handlings.
+    """Compare the original conclusions with a measurement of (some of) their handlings.
 
     Parameters
     ----------
     results : sequence of HandlingResult
-        As :func:`lensflow.measure_core` gives them, with the gate ``core_all``; of ``none``, ``mask_5``, ``tanh_5``,
-        ``mask_7``, ``mask_8``, ``mask_10``. A conclusion about one that is missing is UNDECIDED.
+        From :func:`lensflow.measure_core`, with the gate ``core_all``, for ``none``, ``mask_5``, ``tanh_5``,
+        ``mask_7``, ``mask_8``, ``mask_10``. A conclusion about a missing one is UNDECIDED.
     """
     by_name = {r.name: r for r in results if any(g.name == GATE for g in r.gates)}
     return [make(by_name) for make in _CLAIMS]

@@ -2,7 +2,8 @@
 
     python workflows/compare_runs.py --config runs/after/config.yaml --before runs/before/config.yaml
 
-Ends with 1 if a gate's verdict is another one in the second run. The whole comparison is the page that it names.
+Exits with 1 if a gate's verdict differs in the second run. The full comparison is written as a page, whose path is
+printed.
 """
 
 from typing import Annotated

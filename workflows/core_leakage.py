@@ -1,12 +1,12 @@
-"""The original investigation of core leakage, replayed: do correct arcs give themselves away in the core?
+"""The original investigation of core leakage, repeated: do correct arcs give themselves away in the core?
 
     python workflows/core_leakage.py --config workflows/configs/core_leakage.yaml
 
-Without --config: that one where its stamps are at hand, else core_leakage_synthetic.yaml.
+Without --config: this one if its stamps are present, else core_leakage_synthetic.yaml.
 
-Injects arcs into real luminous red galaxies (or, where those are not at hand, into a synthetic survey), measures what
-each handling of the core leaves for a gate to see, prints the table beside the published numbers, and says which of
-the original conclusions hold. Writes core_leakage.md and core_leakage.png into the run's folder.
+Injects arcs into real luminous red galaxies (or, if those are absent, into a synthetic survey), measures what a gate
+still sees with each handling of the core, prints the table beside the published numbers, and says which of the original
+conclusions hold. Writes core_leakage.md and core_leakage.png into the run's folder.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
     python workflows/inject.py --config workflows/configs/laptop.yaml
 
-Stopped in between, the same command goes on where it was. Needs build_cutouts.py and plan_injections.py first.
+If interrupted, run the same command again to continue. Needs build_cutouts.py and plan_injections.py first.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the scripts share: their options, the command around them, the session on a cluster."""
+"""Shared by the scripts: options, the command, the session on a cluster."""
 
 from __future__ import annotations
 

@@ -2,9 +2,9 @@
 
     python workflows/pilot.py --config workflows/configs/dr10_train.yaml --share 0.0025
 
-Stops with code 3 where the gates do not pass, and where no handling of the core makes them pass on hosts that had no
-part in choosing it. Every part keeps what it finished: the same command goes on where it was. The pilot lies beside the
-full run, in OUT-pilot; look at its report before you go on.
+Stops with code 3 if the gates do not pass and no handling of the core makes them pass on held-out hosts. Finished parts
+are kept: the same command continues. The pilot is beside the full run, in OUT-pilot; look at its report before you
+continue.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Share = Annotated[float, typer.Option(help="share of the hosts that the pilot us
 def variant(
     config: Any, suffix: str = "", share: float = 1.0, required: bool = True, settings: dict[str, Any] | None = None
 ) -> Any:
-    """The same config beside the original, on a share of its hosts and with other settings."""
+    """Return the config of the pilot: another folder, a fraction of the hosts, other settings."""
     tree = config.effective()
     for section, values in (settings or {}).items():
         tree[section] |= values
@@ -34,7 +34,7 @@ def variant(
 
 
 def passes(config: Any) -> bool:
-    """Run everything that a config asks for, print the gates, and say whether every required one passed."""
+    """Run every step of a config, print the gates, and return whether every required one passed."""
     results = lf.make_run(config)
     print(f"\n{config.name} in {config.out}, report: {results.report}")
     required = [gate for gate in results.gates if gate.name in config.must_pass]
@@ -76,7 +76,7 @@ def pilot_and_full(config: Any, share: float) -> int:
     full = variant(config, required=settings is not None, settings=settings)
     ready = passes(full)
     if settings is None:
-        # What a training does with the pairs is no part of them: the gates look at it here.
+        # A handling at training time is not part of the pairs, so the gates are run on it here.
         ready = passes_under(full, handling)
     if not ready:
         print("\nThe full run is there, but its gates do not pass: do not train on it.")

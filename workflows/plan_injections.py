@@ -1,8 +1,8 @@
-"""Draw the injections for the hosts that were cut, freeze them, and say what was drawn.
+"""Draw the injections for the cutouts, store them, and print what was drawn.
 
     python workflows/plan_injections.py --config workflows/configs/laptop.yaml
 
-Everything random is drawn here, once; a second call reads what stands there. Needs build_cutouts.py first.
+All random numbers are drawn here, once; a second call reads the stored manifest. Needs build_cutouts.py first.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the scripts on the core of real galaxies share: a config that falls back to the synthetic survey, and a run."""
+"""Shared by the scripts on real galaxies' cores: a config that falls back to the synthetic survey, and a run."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ CONFIGS = Path(__file__).parent / "configs"
 
 
 def choose_config(name: str) -> Path:
-    """Return the config of the real stamps where they are, else the synthetic one."""
+    """Return the config of the real stamps if present, else the synthetic one."""
     real = lf.load_config(CONFIGS / f"{name}.yaml")
     here = real.survey.stamps is not None and all(Path(f).exists() for f in real.survey.stamps.files.values())
     return CONFIGS / (f"{name}.yaml" if here else f"{name}_synthetic.yaml")
 
 
 def load(name: str, config: str | None, out: str | None) -> Any:
-    """Load the config that is given, or the chosen one of a name."""
+    """Load the given config, or choose one by name."""
     return lf.load_config(config or choose_config(name), out=out)
 
 

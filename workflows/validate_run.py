@@ -1,4 +1,4 @@
-"""The validation table of a finished run: is what lies there what was planned? 1 if anything is not.
+"""The validation table of a finished run: is it as planned? Exits with 1 if not.
 
     python workflows/validate_run.py --config workflows/configs/laptop.yaml   (or the folder of a run)
 
@@ -24,17 +24,17 @@ Line = tuple[str, str, bool]
 
 
 def counted(name: str, values: np.ndarray) -> str:
-    """Categories with their numbers."""
+    """Categories with their counts."""
     return ", ".join(f"{WORDS[name][k]} {n}" for k, n in zip(*np.unique(values, return_counts=True), strict=True))
 
 
 def percentiles(values: np.ndarray, which: Sequence[float]) -> str:
-    """Percentiles of values, or - where there are none."""
+    """Percentiles of values, or - if there are none."""
     return "/".join(f"{v:.4g}" for v in np.percentile(values, which)) if values.size else "-"
 
 
 def hosts(cutouts: xr.Dataset) -> Iterator[Line]:
-    """Counts, and the PSF's percentiles with where they come from."""
+    """Counts, and percentiles of the PSF sizes with their sources."""
     yield from ((f"hosts by {n}", counted(n, cutouts[n].values), True) for n in ("status", "split"))
     for band in map(str, cutouts["band"].values):
         size, source = (cutouts[name].sel(band=band).values for name in ("psfsize_arcsec", "psf_source"))
@@ -80,7 +80,7 @@ def fluxes(injections: xr.Dataset) -> Iterator[Line]:
 
 @command(__doc__)
 def main(config: RunConfig, out: Out = None) -> None:
-    """Print the table; 1 if a line of it is not as it must be."""
+    """Print the table; return 1 if a line is not as it must be."""
     is_file = config.endswith((".yaml", ".yml"))
     out = out or (lf.load_config(config).out if is_file else config)
     pairs, cutouts = lf.open_pairs(out), lf.open_cutouts(out)

@@ -61,7 +61,7 @@ def test_the_page_adds_it_in_under_60_lines():
 def test_command_report_comparison_and_verdict_show_it(folder, config):
     assert "sky tilt" in command("diagnose", folder / "run.yaml")
     page = paths.read_text(paths.join(RunFolder.of(config).report, "index.html"))
-    assert "sky_tilt" in page and "right half less left half" in page
+    assert "sky_tilt" in page and "right half minus left half" in page
     (diagnostics,) = [g for g in lf.open_run(config.out).results.gates if g.name == "diagnostics"]
     assert diagnostics.recipe["also"] == ["sky_tilt"]
     command("compare", config.out, config.out, "--html", folder / "compare.html")
