@@ -61,26 +61,26 @@ class KeptRows:
             raise GateError("no rows to join")
         first, layout = every[0], _layout(every[0])
         for part in every[1:]:
-            other = _layout(part)
-            if other != layout:
-                odd = sorted(k for k in layout.keys() | other.keys() if layout.get(k) != other.get(k))
+            if (found := _layout(part)) != layout:
+                odd = sorted(k for k in layout.keys() | found.keys() if layout.get(k) != found.get(k))
                 raise GateError(
                     f"rows of different layout cannot be joined: {', '.join(odd)}. Measure all pairs with the same "
                     "settings"
                 )
         try:
-            joined = xr.merge(
-                [_joined([p.rows for p in every], dim) for dim in first.along], compat="identical", join="exact"
+            joined, *others = (
+                _joined([p.rows.drop_dims({*first.along} - {dim}) for p in every], dim) for dim in first.along
             )
+            for other in others:
+                joined = joined.merge(other, compat="identical", join="exact")
         except ValueError as error:  # coordinates or attributes differ
             raise GateError(f"rows of different pairs cannot be joined: {error}") from error
         return KeptRows(joined if first.tidy is None else first.tidy(joined), first.along, first.tidy)
 
 
 def _joined(parts: list[xr.Dataset], dim: str) -> xr.Dataset:
-    names = [n for n, v in parts[0].data_vars.items() if dim in v.dims]
     return xr.concat(
-        [p[names] for p in parts],
+        parts,
         dim,
         data_vars="minimal",
         coords="minimal",

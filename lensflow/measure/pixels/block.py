@@ -11,7 +11,8 @@ import xarray as xr
 from lensflow.config import DiagnosticsConfig
 from lensflow.measure.pixels.differences import Differences
 from lensflow.measure.pixels.origin import Origin, with_arc_steps
-from lensflow.measure.pixels.specimens import Specimens
+from lensflow.measure.pixels.specimens import specimens_of
+from lensflow.stats.kept_rows import KeptRows
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,6 +64,6 @@ class Block:
         return with_arc_steps(self.pairs, self.origin)
 
     @cached_property
-    def specimens(self) -> Specimens:
+    def specimens(self) -> KeptRows:
         """A few complete rows, for tests that render."""
-        return Specimens.from_block(self.with_arc_steps, self.last_key)
+        return specimens_of(self.with_arc_steps, self.last_key)

@@ -17,8 +17,9 @@ from lensflow.lensing.psf_image import CLIPPED_FLUX, KernelPSF, prepare_kernel
 from lensflow.lensing.render import Rendering, render
 from lensflow.measure.measurement import Settings
 from lensflow.measure.pixels.block import Block
-from lensflow.measure.pixels.specimens import Specimens
+from lensflow.measure.pixels.specimens import psf_of, why_not
 from lensflow.stats.hostsums import Floats, named
+from lensflow.stats.kept_rows import KeptRows
 
 # A round Gaussian source that every sampling of a tenth of a pixel or finer resolves.
 SOURCE_REFF_ARCSEC = 0.15
@@ -36,7 +37,7 @@ ROWS = 6
 class Impulses:
     """A few whole rows, whose PSFs are tested."""
 
-    specimens: Specimens
+    specimens: KeptRows
 
     @classmethod
     def from_block(cls, block: Block) -> Impulses:
@@ -48,16 +49,17 @@ class Impulses:
 
     def result(self, settings: Settings) -> xr.Dataset:
         """Result of :func:`psf_check`."""
-        return psf_check(self.specimens, settings.renderer)
+        return psf_check(self.specimens.rows, settings.renderer)
 
 
-def psf_check(specimens: Specimens, renderer: Any = render) -> xr.Dataset:
+def psf_check(specimens: xr.Dataset, renderer: Any = render) -> xr.Dataset:
     """Render impulses with the PSFs of the kept rows and measure them.
 
     Parameters
     ----------
-    specimens : Specimens
-        Their PSFs are tested: the narrowest, the widest and some between.
+    specimens : Dataset
+        Complete rows (:mod:`lensflow.measure.pixels.specimens`). Their PSFs are tested: the narrowest, the widest and
+        some between.
     renderer : callable
         As :func:`lensflow.lensing.render.render`.
 
@@ -70,8 +72,8 @@ def psf_check(specimens: Specimens, renderer: Any = render) -> xr.Dataset:
         documents it: of unit flux, and centred where it is off by more than 0.05 pixels.
         ``attrs["why"]`` says why nothing was tested.
     """
-    why = specimens.why_not()
-    bands = specimens.bands
+    why = why_not(specimens)
+    bands = specimens["band"].values.tolist()
     names = ("fwhm_arcsec", *LIMITS)
     out: dict[str, Floats] = {k: np.full((0 if why else ROWS, len(bands)), np.nan) for k in names}
     if not why:
@@ -89,23 +91,23 @@ def psf_check(specimens: Specimens, renderer: Any = render) -> xr.Dataset:
     }
     data = {k: named(["row", "band"], v, *texts[k]) for k, v in out.items()}
     limits = {f"limit_{k}": v for k, v in LIMITS.items()}
-    return xr.Dataset(data, coords={"band": list(bands)}, attrs={"title": "PSF test", "why": why, **limits})
+    return xr.Dataset(data, coords={"band": bands}, attrs={"title": "PSF test", "why": why, **limits})
 
 
-def _spread(specimens: Specimens) -> NDArray[np.int64]:
+def _spread(specimens: xr.Dataset) -> NDArray[np.int64]:
     """Rows from the narrowest to the widest PSF, all bands together."""
-    width = np.nanmean(np.where(np.isfinite(specimens.columns["psf_fwhm_arcsec"]),
-                                specimens.columns["psf_fwhm_arcsec"], np.nan), axis=1)  # fmt: skip
+    fwhm = specimens["psf_fwhm_arcsec"].values
+    width = np.nanmean(np.where(np.isfinite(fwhm), fwhm, np.nan), axis=1)
     order = np.argsort(width, kind="stable")
     return np.asarray(order[np.linspace(0, order.size - 1, min(ROWS, order.size)).round().astype(int)])
 
 
-def _measure(specimens: Specimens, rows: NDArray[np.int64], renderer: Any) -> dict[str, Floats]:
-    size, scale = specimens.arc.shape[-1], float(specimens.attrs["pixel_scale_arcsec"])
+def _measure(specimens: xr.Dataset, rows: NDArray[np.int64], renderer: Any) -> dict[str, Floats]:
+    size, scale = specimens.sizes["x"], float(specimens.attrs["pixel_scale_arcsec"])
     middle = geometry.centre(size)
     place = np.array([middle + 0.3, middle - 0.2])
     edge = np.array([2.0, middle])
-    fwhm = specimens.columns["psf_fwhm_arcsec"][rows].astype(np.float64)
+    fwhm = specimens["psf_fwhm_arcsec"].values[rows].astype(np.float64)
     ask = {"specimens": specimens, "rows": rows, "renderer": renderer}
     image, twice, at_edge = (_impulses(**ask, place=p, flux=f) for p, f in ((place, 1.0), (place, 2.0), (edge, 1.0)))
     out = {k: np.full(fwhm.shape, np.nan) for k in ("fwhm_arcsec", *LIMITS)}
@@ -129,11 +131,11 @@ def _measure(specimens: Specimens, rows: NDArray[np.int64], renderer: Any) -> di
 
 
 def _impulses(
-    specimens: Specimens, rows: NDArray[np.int64], renderer: Any, place: Floats, flux: float
+    specimens: xr.Dataset, rows: NDArray[np.int64], renderer: Any, place: Floats, flux: float
 ) -> NDArray[np.float32]:
-    n, bands = len(rows), len(specimens.bands)
-    size, scale = specimens.arc.shape[-1], float(specimens.attrs["pixel_scale_arcsec"])
-    psf = specimens.psf()
+    n, bands = len(rows), specimens.sizes["band"]
+    size, scale = specimens.sizes["x"], float(specimens.attrs["pixel_scale_arcsec"])
+    psf = psf_of(specimens)
     if specimens.attrs["psf_model"] == "kernel":
         psf = {"psf_model": psf["psf_model"][rows]}
     const = {
@@ -144,7 +146,7 @@ def _impulses(
     columns: dict[str, Any] = {k: np.full(n, v) for k, v in const.items()}
     columns["lens_model"] = np.full(n, "SIS")
     columns["src_flux_nmgy"] = np.full((n, bands), flux)
-    columns["psf_fwhm_arcsec"] = specimens.columns["psf_fwhm_arcsec"][rows].astype(np.float64)
+    columns["psf_fwhm_arcsec"] = specimens["psf_fwhm_arcsec"].values[rows].astype(np.float64)
     made: Rendering = renderer(columns, stamp_size=size, pixel_scale_arcsec=scale, **psf)
     return made.arc
 
@@ -154,26 +156,26 @@ def _period(size: int, fwhm_pix: float) -> int:
     return max(_LEAST_PERIOD_PIX, size + int(40 * fwhm_pix))
 
 
-def _transform(specimens: Specimens, row: int, band: int, scale: float, fx: Floats, fy: Floats) -> NDArray[Any]:
+def _transform(specimens: xr.Dataset, row: int, band: int, scale: float, fx: Floats, fy: Floats) -> NDArray[Any]:
     """Fourier transform of PSF and source together at frequencies in cycles per pixel, shape (fy, fx)."""
     f = np.hypot(fy[:, None], fx)
     sigma = SOURCE_REFF_ARCSEC / _REFF_OVER_SIGMA / scale
     source = np.exp(-2 * (np.pi * sigma * f) ** 2)
     if specimens.attrs["psf_model"] == "kernel":
         return np.asarray(source * _kernel(specimens, row, band).transform(fx, fy))
-    fwhm = float(specimens.columns["psf_fwhm_arcsec"][row, band]) / scale
+    fwhm = float(specimens["psf_fwhm_arcsec"].values[row, band]) / scale
     model, beta = str(specimens.attrs["psf_model"]), float(specimens.attrs["psf_beta"])
     return np.asarray(source * transform(f, fwhm, model, beta))
 
 
 def _analytic(
-    specimens: Specimens, row: int, band: int, scale: float, places: tuple[Floats, ...], size: int
+    specimens: xr.Dataset, row: int, band: int, scale: float, places: tuple[Floats, ...], size: int
 ) -> list[Floats]:
     """Images of a unit-flux source at each place (x, y), nMgy/pixel, shape (size, size).
 
     At pixel centres, frequencies that differ by whole cycles per pixel are one: a narrow PSF has light in several.
     """
-    fwhm_pix = float(specimens.columns["psf_fwhm_arcsec"][row, band]) / scale
+    fwhm_pix = float(specimens["psf_fwhm_arcsec"].values[row, band]) / scale
     period = _period(size, fwhm_pix)
     cycles = np.fft.fftfreq(period, 1 / period).round().astype(np.int64)
     of_image = specimens.attrs["psf_model"] == "kernel"
@@ -194,10 +196,10 @@ def _analytic(
     return [np.asarray(np.fft.ifft2(total).real[:size, :size]) for total in folded]
 
 
-def _kernel(specimens: Specimens, row: int, band: int) -> KernelPSF:
+def _kernel(specimens: xr.Dataset, row: int, band: int) -> KernelPSF:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", LensflowWarning)  # the renderer has said it
-        return prepare_kernel(specimens.columns["psf_kernel"][row, band])
+        return prepare_kernel(specimens["psf_kernel"].values[row, band])
 
 
 def _area(image: Floats) -> float:

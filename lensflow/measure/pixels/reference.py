@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import xarray as xr
 from numpy.typing import NDArray
 
 from lensflow.lensing.psf import margin_pix
 from lensflow.lensing.render_reference import render_row_reference
-from lensflow.measure.pixels.specimens import Specimens, render_again
+from lensflow.measure.pixels.specimens import arc_ends, of_image, render_again, without_images
 
 # Rows that the reference makes anew, about half a second each: those with the widest sources, which it samples best.
 REFERENCE_ROWS = 1
@@ -19,30 +20,30 @@ _REFERENCE_USELESS = 0.05
 
 
 def beside_the_reference(
-    specimens: Specimens, keep: NDArray[np.floating]
+    specimens: xr.Dataset, keep: NDArray[np.floating]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Error against the reference of the rows that it makes, and what it changes with half the rays.
 
     Parameters
     ----------
-    specimens : Specimens
+    specimens : Dataset
     keep : ndarray, broadcast to (m, band, y, x)
         Share of the arc that is stored.
     """
-    size = specimens.arc.shape[-1]
+    size = specimens.sizes["x"]
     scale = float(specimens.attrs["pixel_scale_arcsec"])
     model, beta = str(specimens.attrs["psf_model"]), float(specimens.attrs["psf_beta"])
-    of_image, plain = specimens.of_image, specimens.without_images()
-    ends = specimens.arc_ends
-    keep = np.broadcast_to(keep, specimens.arc.shape)
+    is_image, plain = of_image(specimens), without_images(specimens)
+    ends = arc_ends(specimens)
+    keep = np.broadcast_to(keep, specimens["arc"].shape)
     reference, own = [], []
     # A source is sampled as well as its narrow side is wide.
-    narrow = plain.columns["src_reff_arcsec"] * plain.columns["src_q"]
-    for i in np.lexsort((-narrow, of_image))[:REFERENCE_ROWS]:
-        row = {k: v[i] for k, v in plain.columns.items()}
+    narrow = plain["src_reff_arcsec"].values * plain["src_q"].values
+    for i in np.lexsort((-narrow, is_image))[:REFERENCE_ROWS]:
+        row = {str(k): v.values[i] for k, v in plain.data_vars.items()}
         low, high, kept = ends[0][i].astype(np.float64), ends[1][i].astype(np.float64), keep[i]
-        if of_image[i]:
-            low = high = render_again(plain, np.arange(len(narrow)) == i, None)[0][0].astype(np.float64)
+        if is_image[i]:
+            low = high = render_again(plain.isel(sample=[i]), None)[0][0].astype(np.float64)
             kept = np.ones_like(low)
         rays = _rays(float(narrow[i]), scale, size)
         coarse, slow = (

@@ -15,8 +15,17 @@ from lensflow.measure.measurement import Settings
 from lensflow.measure.pixels.block import Block
 from lensflow.measure.pixels.origin import Origin
 from lensflow.measure.pixels.reference import REFERENCE_ACCURACY, beside_the_reference
-from lensflow.measure.pixels.specimens import Specimens, injections, keys_of, render_again
+from lensflow.measure.pixels.specimens import (
+    arc_ends,
+    complete_rows,
+    injections,
+    keys_of,
+    of_image,
+    render_again,
+    why_not,
+)
 from lensflow.stats.hostsums import named, same_layout
+from lensflow.stats.kept_rows import KeptRows
 
 # As many rows are rendered again as hold, with this chance, one of those that a fault in this share of all rows is in.
 FAULTY_SHARE, CHANCE = 0.005, 0.99
@@ -77,10 +86,9 @@ class Rerendered:
         n_injections = rows.size
         images = int((pairs["src_id"].values[rows] != "").sum()) if "src_id" in pairs else 0
         if origin.last_key is not None:
-            chosen = keys <= np.uint64(origin.last_key)
-            rows, keys = rows[chosen], keys[chosen]
+            rows = rows[keys <= np.uint64(origin.last_key)]
         parts = [
-            compare(Specimens.of_rows(pairs, rows[k : k + _ROWS_AT_ONCE], keys[k : k + _ROWS_AT_ONCE]), origin)
+            compare(complete_rows(pairs, rows[k : k + _ROWS_AT_ONCE]), origin)
             for k in range(0, max(rows.size, 1), _ROWS_AT_ONCE)
         ]
         total = parts[0]
@@ -108,12 +116,12 @@ class Rerendered:
         """Larger of the two errors over the tolerance, shape (m, band); NaN where nothing was compared."""
         return np.fmax(self.error, self.flux_error) / self.tolerance[:, None]
 
-    def result(self, specimens: Specimens, origin: Origin | None = None) -> xr.Dataset:
+    def result(self, specimens: xr.Dataset, origin: Origin | None = None) -> xr.Dataset:
         """The rows that are furthest off, and one row beside the slow reference.
 
         Parameters
         ----------
-        specimens : Specimens
+        specimens : Dataset
             What the reference may choose from.
         origin : Origin, optional
             Its core mask is on the stored arcs.
@@ -131,7 +139,7 @@ class Rerendered:
         excess = np.nan_to_num(self.excess, nan=-1.0).max(axis=1, initial=-1.0)
         order = np.lexsort((self.row_id, -excess))[:_ROWS_SHOWN]
         reference, own = (np.full(0, np.nan) for _ in range(2))
-        if not why and not specimens.why_not() and specimens.attrs["psf_model"] != "kernel":
+        if not why and not why_not(specimens) and specimens.attrs["psf_model"] != "kernel":
             reference, own = beside_the_reference(specimens, keep_of(specimens, origin or Origin()))
         rendered = np.isfinite(self.tolerance) & ~np.isnan(self.error).all(axis=1)
         out = {
@@ -171,7 +179,7 @@ class Rendering:
     """Rows rendered again, and a few whole rows of which the slow reference renders one."""
 
     rerendered: Rerendered
-    specimens: Specimens
+    specimens: KeptRows
 
     @classmethod
     def from_block(cls, block: Block) -> Rendering:
@@ -183,31 +191,30 @@ class Rendering:
 
     def result(self, settings: Settings) -> xr.Dataset:
         """Result of :meth:`Rerendered.result`."""
-        return self.rerendered.result(self.specimens, Origin(injection=settings.injection or InjectionConfig()))
+        return self.rerendered.result(self.specimens.rows, Origin(injection=settings.injection or InjectionConfig()))
 
 
-def keep_of(specimens: Specimens, origin: Origin) -> NDArray[np.floating]:
+def keep_of(specimens: xr.Dataset, origin: Origin) -> NDArray[np.floating]:
     """Share of the arc that mask and missing data leave, broadcast to (m, band, y, x)."""
-    columns = specimens.columns
-    size = specimens.arc.shape[-1]
-    keep = keep_weights(size, columns["x_center"], columns["y_center"], *origin.injection.core_mask)
-    return np.asarray(keep[:, None] * columns.get("has_data", np.ones(1, bool)))
+    x, y = (specimens[k].values for k in ("x_center", "y_center"))
+    keep = keep_weights(specimens.sizes["x"], x, y, *origin.injection.core_mask)
+    return np.asarray(keep[:, None] * (specimens["has_data"].values if "has_data" in specimens else True))
 
 
-def compare(specimens: Specimens, origin: Origin) -> Rerendered:
+def compare(specimens: xr.Dataset, origin: Origin) -> Rerendered:
     """Compare the stored arcs of some rows with new renderings."""
-    n, bands = specimens.keys.size, specimens.bands
+    n, bands, arc = specimens.sizes["sample"], tuple(specimens["band"].values.tolist()), specimens["arc"].values
     error, flux_error = (np.full((n, len(bands)), np.nan) for _ in range(2))
     tolerance = np.full(n, np.nan)
-    why = specimens.why_not()
+    why = why_not(specimens)
     if not why:
-        compared = np.ones(n, bool) if origin.sources is not None else ~specimens.of_image
-        anew, estimate = np.zeros(specimens.arc.shape, np.float32), np.full(n, np.nan)
+        compared = np.ones(n, bool) if origin.sources is not None else ~of_image(specimens)
+        anew, estimate = np.zeros(arc.shape, np.float32), np.full(n, np.nan)
         if compared.any():
-            anew[compared], estimate[compared] = render_again(specimens, compared, origin.sources)
+            anew[compared], estimate[compared] = render_again(specimens.isel(sample=compared), origin.sources)
         other_code = np.fmax(2 * ERROR_OVER_ESTIMATE * estimate, SINGLE_PRECISION)
         tolerance = np.full(n, SINGLE_PRECISION) if origin.same_code else other_code
-        low, high = specimens.arc_ends
+        low, high = arc_ends(specimens)
         want = keep_of(specimens, origin) * anew.astype(np.float64)
         off = np.maximum(low - want, 0) - np.maximum(want - high, 0)
         off[np.isnan(off)] = np.inf  # a stored arc that is no number
@@ -216,7 +223,7 @@ def compare(specimens: Specimens, origin: Origin) -> Rerendered:
         error[lit] = np.abs(off).max(axis=(2, 3))[lit] / peak[lit]
         flux_error[lit] = np.abs(off.sum(axis=(2, 3)))[lit] / total[lit]
         # Light where the renderer puts none (an absent band) is an error without measure.
-        extra = ~lit & (specimens.arc != 0).any(axis=(2, 3)) & compared[:, None]
+        extra = ~lit & (arc != 0).any(axis=(2, 3)) & compared[:, None]
         error[extra] = flux_error[extra] = np.inf
-    row_id = specimens.columns["row_id"].astype(np.uint64)
+    row_id = specimens["row_id"].values.astype(np.uint64)
     return Rerendered(bands, row_id, error, flux_error, tolerance, n, 0, why)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,12 +13,15 @@ from lensflow.injection.rounding import ARC, before_rounding
 from lensflow.lensing.image_light import Sources
 from lensflow.lensing.render import render
 from lensflow.stats.hostsums import column
+from lensflow.stats.kept_rows import KeptRows
 
 KEPT = 48
 # Of an image's stand-in where the manifest leaves the image its own size.
 _REFF_ARCSEC = 0.3
 _PURPOSE = np.uint64(13)
 _COLUMNS = tuple(v.name for v in schema.MANIFEST)
+_NOT_OF_RENDERER = ("is_control", "psf_kernel", "has_data", "arc_step_nmgy", "arc")
+_ATTRS = ("psf_model", "psf_beta", "pixel_scale_arcsec", "seed")
 
 
 def injections(pairs: xr.Dataset, last_key: int | None = None) -> tuple[NDArray[np.int64], NDArray[np.uint64]]:
@@ -37,120 +39,91 @@ def keys_of(row_id: NDArray[Any]) -> NDArray[np.uint64]:
     return np.asarray(rng.mix_ids(row_id.astype(np.uint64), _PURPOSE))
 
 
-@dataclass(frozen=True, eq=False)
-class Specimens:
-    """At most ``KEPT`` injection rows, those with the smallest hash of their id.
+def specimens_of(pairs: xr.Dataset, last_key: int | None = None) -> KeptRows:
+    """Keep at most ``KEPT`` injection rows of a block, those with the smallest hash of their id.
 
-    Attributes
-    ----------
-    keys : ndarray of uint64, shape (m,)
-    columns : dict of ndarray, shape (m, ...)
-        The manifest's columns that the block has; and ``psf_kernel`` (m, band, k, k), ``has_data`` (m, band, y, x) and
-        ``arc_step_nmgy`` (m, band) where it has those.
-    arc : ndarray of float32, shape (m, band, y, x)
-    attrs : dict
-        Of the pairs: ``psf_model``, ``psf_beta``, ``pixel_scale_arcsec``, ``seed``.
-    n_images : int
-        Injection rows, of all, whose source is an image.
+    None is kept with a hash beyond ``last_key``, which keeps blocks small: at least ``KEPT`` rows of all rows of a run
+    must have a hash up to it. Rows as of :func:`complete_rows`.
     """
-
-    bands: tuple[str, ...]
-    keys: NDArray[np.uint64]
-    columns: dict[str, NDArray[Any]]
-    arc: NDArray[np.float32]
-    attrs: dict[str, Any]
-    n_images: int
-
-    @classmethod
-    def from_block(cls, pairs: xr.Dataset, last_key: int | None = None) -> Specimens:
-        """Keep the rows of one block that come first by hash, none beyond ``last_key``, which keeps blocks small.
-
-        Of all rows of a run at least ``KEPT`` must have a hash up to it.
-        """
-        rows, key = injections(pairs)
-        order = np.argsort(key, kind="stable")[:KEPT]
-        if last_key is not None:
-            order = order[key[order] <= np.uint64(last_key)]
-        of_image = column(pairs, "src_id")[rows] != "" if "src_id" in pairs else np.zeros(rows.size, bool)
-        return cls.of_rows(pairs, rows[order], key[order], int(of_image.sum()))
-
-    @classmethod
-    def of_rows(
-        cls, pairs: xr.Dataset, rows: NDArray[np.int64], key: NDArray[np.uint64], n_images: int = 0
-    ) -> Specimens:
-        """Take the given rows of a block."""
-        names = [n for n in (*_COLUMNS, "psf_kernel", "has_data", "arc_step_nmgy") if n in pairs]
-        wanted = ("psf_model", "psf_beta", "pixel_scale_arcsec", "seed")
-        attrs = {k: pairs.attrs[k] for k in wanted if k in pairs.attrs}
-        bands = tuple(str(b) for b in pairs["band"].values)
-        return cls(bands, key, {n: column(pairs, n)[rows] for n in names}, column(pairs, "arc")[rows], attrs, n_images)
-
-    def __add__(self, other: Specimens) -> Specimens:
-        keys = np.concatenate([self.keys, other.keys])
-        order = np.argsort(keys, kind="stable")[:KEPT]
-        columns = {k: np.concatenate([v, other.columns[k]])[order] for k, v in self.columns.items()}
-        arc = np.concatenate([self.arc, other.arc])[order]
-        return Specimens(
-            self.bands, keys[order], columns, arc, self.attrs | other.attrs, self.n_images + other.n_images
-        )
-
-    @property
-    def of_image(self) -> NDArray[np.bool_]:
-        """Which of the kept rows have an image as their source, shape (m,)."""
-        return self.columns["src_id"] != "" if "src_id" in self.columns else np.zeros(self.keys.size, bool)
-
-    def without_images(self) -> Specimens:
-        """The same rows with a round exponential disc in the place of each image, to be rendered and not compared."""
-        image = self.of_image
-        if not image.any():
-            return self
-        reff = self.columns["src_reff_arcsec"]
-        stand_in = {
-            "src_id": np.full(image.size, ""),
-            "src_n": np.where(image, 1.0, self.columns["src_n"]),
-            "src_q": np.where(image, 1.0, self.columns["src_q"]),
-            "src_reff_arcsec": np.where(image & ~np.isfinite(reff), _REFF_ARCSEC, reff),
-        }
-        return replace(self, columns={**self.columns, **stand_in})
-
-    def why_not(self) -> str:
-        """Why these rows cannot be rendered again; empty if they can."""
-        missing = [k for k in ("psf_model", "psf_beta", "pixel_scale_arcsec") if k not in self.attrs]
-        missing += [k for k in ("lens_q", "src_q", "src_n", "shear") if k not in self.columns]
-        if missing:
-            return f"the pairs do not say {', '.join(missing)}"
-        if self.keys.size == 0:
-            return "no injection"
-        if self.attrs["psf_model"] == "kernel" and "psf_kernel" not in self.columns:
-            return "the PSF images are not among these pairs; `lensflow diagnose` has them"
-        if "arc_step_nmgy" in self.columns and np.isnan(self.columns["arc_step_nmgy"]).any():
-            return "the steps that the arcs were rounded to need the hosts; `lensflow diagnose` has them"
-        return ""
-
-    @property
-    def arc_ends(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Ends of what each pixel of the arcs was before it was rounded; the arcs themselves where they were not."""
-        step = self.columns.get("arc_step_nmgy")
-        if step is None or not step.any():
-            return self.arc, self.arc
-        return before_rounding(self.arc, step, self.columns["row_id"], int(self.attrs["seed"]), ARC)
-
-    def psf(self) -> dict[str, Any]:
-        """What the renderer is told of the PSF of these rows."""
-        if self.attrs["psf_model"] == "kernel":
-            return {"psf_model": self.columns["psf_kernel"].astype(np.float64)}
-        return {"psf_model": str(self.attrs["psf_model"]), "psf_beta": float(self.attrs["psf_beta"])}
+    rows, key = injections(pairs, last_key)
+    return KeptRows(complete_rows(pairs, rows[np.argsort(key, kind="stable")[:KEPT]]), tidy=_first_by_hash)
 
 
-def render_again(
-    specimens: Specimens, rows: NDArray[np.bool_], sources: Sources | None
-) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
-    """Render some of the rows: their arcs, without mask and rounding, and the estimated errors over the peaks."""
-    not_of_renderer = ("psf_kernel", "has_data", "is_control", "arc_step_nmgy")
-    columns = {k: v[rows] for k, v in specimens.columns.items() if k not in not_of_renderer}
-    psf = specimens.psf()
-    if specimens.attrs["psf_model"] == "kernel":
-        psf = {"psf_model": psf["psf_model"][rows]}
-    scale, size = float(specimens.attrs["pixel_scale_arcsec"]), specimens.arc.shape[-1]
-    found = render(columns, stamp_size=size, pixel_scale_arcsec=scale, sources=sources, **psf)
+def _first_by_hash(rows: xr.Dataset) -> xr.Dataset:
+    return rows.isel(sample=np.argsort(keys_of(rows["row_id"].values), kind="stable")[:KEPT])
+
+
+def complete_rows(pairs: xr.Dataset, rows: NDArray[np.int64]) -> xr.Dataset:
+    """Take the given rows of a block.
+
+    Returns
+    -------
+    Dataset
+        ``arc``, the manifest's columns that the block has, and ``psf_kernel`` (sample, band, k, k), ``has_data``
+        (sample, band, y, x) and ``arc_step_nmgy`` (sample, band) where it has those. Of the attrs ``psf_model``,
+        ``psf_beta``, ``pixel_scale_arcsec`` and ``seed``.
+    """
+    names = [*(n for n in (*_COLUMNS, *_NOT_OF_RENDERER[:-1]) if n in pairs), "arc"]
+    return xr.Dataset(
+        {n: (pairs[n].dims, column(pairs, n)[rows]) for n in dict.fromkeys(names)},
+        coords={"band": pairs["band"].values.astype(str)},
+        attrs={k: pairs.attrs[k] for k in _ATTRS if k in pairs.attrs},
+    )
+
+
+def of_image(rows: xr.Dataset) -> NDArray[np.bool_]:
+    """Which of the rows have an image as their source, shape (sample,)."""
+    return rows["src_id"].values != "" if "src_id" in rows else np.zeros(rows.sizes["sample"], bool)
+
+
+def without_images(rows: xr.Dataset) -> xr.Dataset:
+    """The same rows with a round exponential disc in the place of each image, to be rendered and not compared."""
+    image = of_image(rows)
+    if not image.any():
+        return rows
+    reff = rows["src_reff_arcsec"].values
+    stand_in = {
+        "src_id": np.full(image.size, ""),
+        "src_n": np.where(image, 1.0, rows["src_n"].values),
+        "src_q": np.where(image, 1.0, rows["src_q"].values),
+        "src_reff_arcsec": np.where(image & ~np.isfinite(reff), _REFF_ARCSEC, reff),
+    }
+    return rows.assign({k: ("sample", v) for k, v in stand_in.items()})
+
+
+def why_not(rows: xr.Dataset) -> str:
+    """Why these rows cannot be rendered again; empty if they can."""
+    missing = [k for k in ("psf_model", "psf_beta", "pixel_scale_arcsec") if k not in rows.attrs]
+    missing += [k for k in ("lens_q", "src_q", "src_n", "shear") if k not in rows]
+    if missing:
+        return f"the pairs do not say {', '.join(missing)}"
+    if not rows.sizes["sample"]:
+        return "no injection"
+    if rows.attrs["psf_model"] == "kernel" and "psf_kernel" not in rows:
+        return "the PSF images are not among these pairs; `lensflow diagnose` has them"
+    if "arc_step_nmgy" in rows and np.isnan(rows["arc_step_nmgy"].values).any():
+        return "the steps that the arcs were rounded to need the hosts; `lensflow diagnose` has them"
+    return ""
+
+
+def arc_ends(rows: xr.Dataset) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Ends of what each pixel of the arcs was before it was rounded; the arcs themselves where they were not."""
+    arc = rows["arc"].values
+    if "arc_step_nmgy" not in rows or not rows["arc_step_nmgy"].values.any():
+        return arc, arc
+    return before_rounding(arc, rows["arc_step_nmgy"].values, rows["row_id"].values, int(rows.attrs["seed"]), ARC)
+
+
+def psf_of(rows: xr.Dataset) -> dict[str, Any]:
+    """What the renderer is told of the PSF of these rows."""
+    if rows.attrs["psf_model"] == "kernel":
+        return {"psf_model": rows["psf_kernel"].values.astype(np.float64)}
+    return {"psf_model": str(rows.attrs["psf_model"]), "psf_beta": float(rows.attrs["psf_beta"])}
+
+
+def render_again(rows: xr.Dataset, sources: Sources | None) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+    """Render rows: their arcs, without mask and rounding, and the estimated errors over the peaks."""
+    columns = {str(k): v.values for k, v in rows.data_vars.items() if k not in _NOT_OF_RENDERER}
+    scale, size = float(rows.attrs["pixel_scale_arcsec"]), rows.sizes["x"]
+    found = render(columns, stamp_size=size, pixel_scale_arcsec=scale, sources=sources, **psf_of(rows))
     return found.arc, found.render_err

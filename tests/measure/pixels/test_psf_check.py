@@ -17,7 +17,7 @@ from lensflow.measure.pixels import Block, Origin, Settings, Status, alarms, fin
 from lensflow.measure.pixels import psf_check as module
 from lensflow.measure.pixels.psf_check import LIMITS, ROWS, psf_check
 from lensflow.measure.pixels.rendering import compare
-from lensflow.measure.pixels.specimens import Specimens
+from lensflow.measure.pixels.specimens import specimens_of
 from lensflow.measure.zoo.faults import FAULTS
 from lensflow.measure.zoo.small_run import SmallRun, small_run
 from tests.measure.conftest import CONFIG
@@ -61,7 +61,7 @@ def kernel_pairs():
 
 @pytest.fixture(scope="module")
 def kernels(kernel_pairs):
-    return Specimens.from_block(kernel_pairs)
+    return specimens_of(kernel_pairs).rows
 
 
 @pytest.fixture
@@ -74,11 +74,11 @@ def quick(monkeypatch):
 def test_profiles_pass_all_limits_at_every_width(run, pairs, model):
     if model == "gaussian":
         pairs = replanned(run, run.hosts, psf_model="gaussian").pairs()
-    kept = Specimens.from_block(pairs)
+    kept = specimens_of(pairs).rows
     found = psf_check(kept)
     assert kept.attrs["psf_model"] == model and broken(found) == set()
     assert found.sizes["row"] == ROWS
-    widths = np.nanmean(kept.columns["psf_fwhm_arcsec"], axis=1)
+    widths = np.nanmean(kept["psf_fwhm_arcsec"], axis=1)
     tested = found["fwhm_arcsec"].mean("band").values
     assert tested[0] == pytest.approx(widths.min()) and tested[-1] == pytest.approx(widths.max())
 
@@ -93,7 +93,7 @@ def test_profiles_pass_all_limits_at_every_width(run, pairs, model):
 )
 def test_a_fault_of_a_profile_breaks_the_limits_that_it_should(pairs, name, limits):
     renderer = next(f.renderer for f in FAULTS if f.name == name)
-    assert broken(psf_check(Specimens.from_block(pairs), renderer)) >= limits
+    assert broken(psf_check(specimens_of(pairs).rows, renderer)) >= limits
 
 
 def test_a_renderer_that_is_not_linear_or_wraps_round_is_told(pairs, quick):
@@ -105,7 +105,7 @@ def test_a_renderer_that_is_not_linear_or_wraps_round_is_told(pairs, quick):
         made = render(manifest, **how)
         return replace(made, arc=made.arc + 0.01 * np.roll(made.arc, made.arc.shape[-1] // 2 + 29, axis=-1))
 
-    kept = Specimens.from_block(pairs)
+    kept = specimens_of(pairs).rows
     assert "linearity" in broken(psf_check(kept, brighter))
     assert "wrap_round" in broken(psf_check(kept, wrapped))
 
@@ -160,8 +160,8 @@ def test_a_renderer_that_spoils_a_kernel_breaks_the_named_limits(kernels, change
 
 
 def with_kernels(kernels, change):
-    stored = kernels.columns["psf_kernel"]
-    return replace(kernels, columns={**kernels.columns, "psf_kernel": change(stored).astype(np.float32)})
+    stored = kernels["psf_kernel"]
+    return kernels.assign(psf_kernel=(stored.dims, change(stored.values).astype(np.float32)))
 
 
 def test_stored_kernels_of_any_normalisation_are_the_same_psf(kernels, quick):
@@ -194,7 +194,7 @@ def test_an_arc_made_with_another_kernel_is_noticed(kernels):
 
 
 def test_kernels_that_are_not_there_are_said_to_be_missing(kernel_pairs):
-    found = psf_check(Specimens.from_block(kernel_pairs.drop_vars("psf_kernel")))
+    found = psf_check(specimens_of(kernel_pairs.drop_vars("psf_kernel")).rows)
     assert found.sizes["row"] == 0
     (judged,) = findings({"psf": found})
     assert judged.status is Status.NOT_TESTED and "`lensflow diagnose` has them" in judged.text

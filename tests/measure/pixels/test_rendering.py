@@ -11,7 +11,7 @@ from lensflow.measure.pixels import Block, Origin, Settings, Status, alarms, fin
 from lensflow.measure.pixels import reference as module
 from lensflow.measure.pixels.origin import with_arc_steps
 from lensflow.measure.pixels.rendering import SAMPLE, SINGLE_PRECISION, Rerendered, compare, last_key
-from lensflow.measure.pixels.specimens import Specimens, keys_of
+from lensflow.measure.pixels.specimens import keys_of, specimens_of
 from lensflow.measure.zoo.small_run import small_run
 from lensflow.run.inject import as_stored
 from tests.measure.conftest import CONFIG
@@ -20,14 +20,18 @@ ORIGIN = Origin()
 
 
 def rendering(kept, origin=ORIGIN):
-    return replace(compare(kept, origin), n_images=kept.n_images).result(kept, origin)
+    return compare(kept, origin).result(kept, origin)
+
+
+def with_arc(kept, arc):
+    return kept.assign(arc=(kept["arc"].dims, arc))
 
 
 @pytest.fixture(scope="module")
 def kept(pairs):
     """Eight of the rows, so that no test waits for all of them."""
-    few = Specimens.from_block(pairs.isel(sample=slice(0, 10)))
-    assert few.keys.size == 8
+    few = specimens_of(pairs.isel(sample=slice(0, 10))).rows
+    assert few.sizes["sample"] == 8
     return few
 
 
@@ -47,58 +51,57 @@ def test_a_sound_run_is_made_anew_within_the_accuracy_and_beside_the_reference(k
 
 @pytest.mark.parametrize("size", [3e-5, -3e-5])
 def test_one_changed_pixel_is_noticed_in_its_row_and_band(kept, quick, size):
-    arc = kept.arc.copy()
+    arc = kept["arc"].values.copy()
     arc[5, 2, 30, 31] += size * arc[5, 2].max()
-    found = rendering(replace(kept, arc=arc))
+    found = rendering(with_arc(kept, arc))
     assert np.argwhere(found["error"].values > SINGLE_PRECISION).tolist() == [[0, 2]]  # the worst comes first
     assert float(found["error"][0, 2]) == pytest.approx(abs(size), rel=2e-2)
     alarm = next(f for f in findings({"rendering": found}) if f.status is Status.ALARM)
-    assert alarm.check == "stored arcs made anew" and alarm.where == f"row_id {kept.columns['row_id'][5]}, z"
+    assert alarm.check == "stored arcs made anew" and alarm.where == f"row_id {kept['row_id'].values[5]}, z"
 
 
 def test_other_code_is_held_to_the_documented_error_of_two_renderings(kept, quick):
     sound = compare(kept, Origin(same_code=False))
     assert (sound.tolerance > 10 * SINGLE_PRECISION).all() and (sound.tolerance < 2e-3).all()
     for factor, n in ((0.9, 0), (1.1, 8)):
-        arc = kept.arc * (1 + factor * sound.tolerance[:, None, None, None]).astype(np.float32)
-        assert int(rendering(replace(kept, arc=arc), Origin(same_code=False))["n_beyond"]) == n
+        arc = kept["arc"].values * (1 + factor * sound.tolerance[:, None, None, None]).astype(np.float32)
+        assert int(rendering(with_arc(kept, arc), Origin(same_code=False))["n_beyond"]) == n
 
 
 def test_an_arc_scaled_as_a_whole_is_an_error_of_its_flux(kept, quick):
-    arc = kept.arc.copy()
+    arc = kept["arc"].values.copy()
     arc[2, 1] *= 1.004
-    found = rendering(replace(kept, arc=arc))
+    found = rendering(with_arc(kept, arc))
     assert float(found["flux_error"][0, 1]) == pytest.approx(0.004, rel=1e-3)
     assert int((found["flux_error"] > SINGLE_PRECISION).sum()) == 1
 
 
 def test_arcs_of_two_rows_exchanged_are_noticed_in_both(kept, quick):
-    arc = kept.arc.copy()
+    arc = kept["arc"].values.copy()
     arc[[0, 1]] = arc[[1, 0]]
-    found = rendering(replace(kept, arc=arc))
+    found = rendering(with_arc(kept, arc))
     assert int(found["n_beyond"]) == 2
-    assert set(found["row_id"].values[:2]) == {str(v) for v in kept.columns["row_id"][:2]}
+    assert set(found["row_id"].values[:2]) == {str(v) for v in kept["row_id"].values[:2]}
 
 
 def test_light_where_the_renderer_puts_none_is_an_error_without_measure(kept, quick):
-    absent = np.argwhere(~np.isfinite(kept.columns["psf_fwhm_arcsec"]))
+    absent = np.argwhere(~np.isfinite(kept["psf_fwhm_arcsec"].values))
     row, band = absent[0] if absent.size else (0, 0)
-    columns = {**kept.columns, "psf_fwhm_arcsec": kept.columns["psf_fwhm_arcsec"].copy()}
-    columns["psf_fwhm_arcsec"][row, band] = np.nan
-    arc = kept.arc.copy()
-    arc[row, band] = kept.arc[row, 1]
-    found = rendering(replace(kept, columns=columns, arc=arc))
+    dark = kept.copy(deep=True)
+    dark["psf_fwhm_arcsec"].values[row, band] = np.nan
+    dark["arc"].values[row, band] = kept["arc"].values[row, 1]
+    found = rendering(dark)
     assert np.isinf(found["error"][0, band]) and np.isinf(found["flux_error"][0, band])
     assert next(f for f in findings({"rendering": found}) if f.check == "their flux").status is Status.ALARM
 
 
 def test_what_is_not_compared_is_said(kept):
-    few = replace(kept, attrs={})
+    few = kept.drop_attrs()
     found = rendering(few)
     assert np.isnan(found["error"]).all() and "do not say psf_model" in found.attrs["why"]
     (judged,) = findings({"rendering": found})
     assert judged.status is Status.NOT_TESTED
-    assert rendering(replace(kept, n_images=3, attrs={})).attrs["n_images"] == 3
+    assert replace(compare(few, ORIGIN), n_images=3).result(few).attrs["n_images"] == 3
 
 
 def rounded(run, quantize, injection=None, **store):
@@ -132,9 +135,9 @@ def test_sound_arcs_that_were_rounded_raise_no_alarm_and_a_changed_one_does(seed
 @pytest.mark.slow
 def test_the_slow_reference_knows_the_rounding_too(run):
     pairs, origin = rounded(run, "sky/1", quantize_arc="sky/1")
-    kept = Specimens.from_block(with_arc_steps(pairs, origin))
+    kept = specimens_of(with_arc_steps(pairs, origin)).rows
     (error,) = compare(kept, origin).result(kept, origin)["reference_error"].values
-    blind = replace(kept, columns={k: v for k, v in kept.columns.items() if k != "arc_step_nmgy"})
+    blind = kept.drop_vars("arc_step_nmgy")
     (raw,) = compare(blind, origin).result(blind, origin)["reference_error"].values
     assert error < 1e-3 < raw
 

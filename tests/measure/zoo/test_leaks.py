@@ -1,7 +1,5 @@
 """Graded leaks that an attack put past every required gate, and which exact check notices each of them now."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
@@ -9,7 +7,7 @@ from lensflow.config import StoreConfig
 from lensflow.measure.pixels import Bits, Block, Origin, Recompute, Status, findings
 from lensflow.measure.pixels.origin import with_arc_steps
 from lensflow.measure.pixels.rendering import Rerendered
-from lensflow.measure.pixels.specimens import Specimens
+from lensflow.measure.pixels.specimens import specimens_of
 from lensflow.measure.zoo.small_run import SKY_SIGMA, small_run
 from lensflow.run.inject import as_stored
 from tests.measure.pixels.test_bits import BOARD, POINT, X
@@ -20,7 +18,7 @@ BITS, AGAIN, ARCS = "bits", "recompute", "rendering"
 def caught(pairs, origin):
     """Diagnostics with an alarm, of those that hold what is exactly known."""
     pairs = with_arc_steps(pairs, origin)
-    none = replace(Specimens.from_block(pairs), attrs={})  # the slow reference is asked elsewhere
+    none = specimens_of(pairs).rows.drop_attrs()  # the slow reference is asked elsewhere
     results = {
         AGAIN: Recompute.from_block(Block(pairs, origin=origin)).result(),
         BITS: Bits.from_block(Block(pairs, origin=origin)).result(),

@@ -22,7 +22,7 @@ from lensflow.measure.pixels import ONE_PASS, Bits, Block, Recompute, Sharpness,
 from lensflow.measure.pixels.deflection_check import deflection_check
 from lensflow.measure.pixels.psf_check import psf_check
 from lensflow.measure.pixels.rendering import Rerendered
-from lensflow.measure.pixels.specimens import Specimens
+from lensflow.measure.pixels.specimens import complete_rows, specimens_of
 from lensflow.measure.zoo.leaks.base import Base, Setting
 from lensflow.measure.zoo.leaks.kinds import Kind
 from lensflow.measure.zoo.small_run import SmallRun
@@ -90,7 +90,7 @@ class Required:
         out = {"bits": Bits.from_block(block).result(), "sharpness": Sharpness.from_block(block).result()}
         if setting.own:
             # The slow reference and the renderer's own checks do not look at the pairs: once is enough.
-            none = Specimens.of_rows(block.with_arc_steps, np.zeros(0, np.int64), np.zeros(0, np.uint64))
+            none = complete_rows(block.with_arc_steps, np.zeros(0, np.int64))
             out["rendering"] = Rerendered.from_block(block).result(none, origin)
             out |= self._renderer()
         return out
@@ -98,7 +98,7 @@ class Required:
     def _renderer(self) -> dict[str, xr.Dataset]:
         if not self._constant:
             # Of all rows, whatever the run's own sample of those that are rendered again.
-            specimens = Specimens.from_block(Block(self.base.pairs, origin=self.base.run.origin).with_arc_steps)
+            specimens = specimens_of(Block(self.base.pairs, origin=self.base.run.origin).with_arc_steps).rows
             self._constant = {"psf": psf_check(specimens, render), "deflection": deflection_check(render)}
         return self._constant
 
