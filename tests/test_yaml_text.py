@@ -57,8 +57,8 @@ def bomb(width=9, depth=9):
     ("text", "words"),
     [
         (bomb(), "values, counted with its aliases"),
-        ("out: &o [*o]\n", "stands within itself"),
-        ("plan: &p\n  a: {b: *p}\n", "stands within itself"),
+        ("out: &o [*o]\n", "contains itself"),
+        ("plan: &p\n  a: {b: *p}\n", "contains itself"),
         ("out: " + "[" * 5000, f"nested more than {MAX_DEPTH} deep"),
         ("out: " + "{a: " * 5000, f"nested more than {MAX_DEPTH} deep"),
         ("".join(" " * k + "a:\n" for k in range(300)), f"nested more than {MAX_DEPTH} deep"),

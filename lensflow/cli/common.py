@@ -1,4 +1,4 @@
-"""What the commands share: their options, the config with those applied, the session around a step."""
+"""Shared by the commands: options, the config with the options applied, the session around a step."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ Cluster = Annotated[
 Address = Annotated[
     str | None, typer.Option("--address", help="tls://host:port of a running scheduler; replaces cluster.address.")
 ]
-Limit = Annotated[int | None, typer.Option("--limit", help="Use the first so many hosts; replaces plan.limit_hosts.")]
+Limit = Annotated[int | None, typer.Option("--limit", help="Use only the first N hosts; replaces plan.limit_hosts.")]
 RunPath = Annotated[str, typer.Argument(help="Folder of a run, or its YAML file", show_default=False)]
 FinishedRun = Annotated[str, typer.Argument(help="Folder of a finished run, or its YAML file", show_default=False)]
-Force = Annotated[bool, typer.Option("--force", help="Take the folder over from a run that is at work there.")]
+Force = Annotated[bool, typer.Option("--force", help="Take the folder over from a run that is active there.")]
 
 
 def example(command: str) -> str:
-    """Line below a command's help."""
+    """Return the line below a command's help."""
     return f"**Example:** `lensflow {command}`"
 
 
@@ -49,7 +49,7 @@ def load(
     address: str | None = None,
     limit: int | None = None,
 ) -> RunConfig:
-    """Read the config of a YAML file or a run's folder, with the command line's options; None leaves what it says."""
+    """Read the config of a YAML file or a run's folder and apply the command line's options; None keeps its value."""
     from lensflow.store.run_folder import config_of
 
     config = config_of(run, out)
@@ -61,7 +61,7 @@ def load(
 
 
 def folder_of(run: str) -> str:
-    """Folder of a run that is named by it, or by a YAML file."""
+    """Return the folder of a run, given the folder or a YAML file."""
     from lensflow.store import paths
     from lensflow.store.run_folder import config_of
 
@@ -71,7 +71,7 @@ def folder_of(run: str) -> str:
 
 @contextlib.contextmanager
 def session(config: RunConfig, force: bool = False, *, extends: bool = False) -> Iterator[Progress]:
-    """Give a cluster with its dashboard's address printed and a progress display, alone in the run's folder."""
+    """Open a cluster, print its dashboard's address, show progress, and lock the run's folder."""
     from lensflow.cluster import connect, dashboard_link
     from lensflow.cluster.local import check_region_fits
     from lensflow.run.identity import refuse_other_settings
@@ -97,7 +97,7 @@ def session(config: RunConfig, force: bool = False, *, extends: bool = False) ->
 
 @contextlib.contextmanager
 def reading(config: RunConfig, cluster: bool) -> Iterator[Progress]:
-    """Give a progress display, and a cluster where there is much to compute; nothing is written into the folder."""
+    """Show progress, and open a cluster if there is much to compute; nothing is written to the folder."""
     from lensflow.cluster import connect
     from lensflow.show.terminal import progress_display
 

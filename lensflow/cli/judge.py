@@ -1,4 +1,4 @@
-"""Commands that judge: ways of handling the core, trained lens finders, the diagnostics themselves."""
+"""Commands that evaluate: handlings of the core, trained lens finders, the diagnostics themselves."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ commands = typer.Typer()
 
 @commands.command("tune-core", epilog=example("tune-core runs/dr9"))
 def tune_core(run: FinishedRun, workers: Workers = None) -> None:
-    """Sweep ways of handling the core: choose on some hosts, report on others. Exits with 3 if nothing passes."""
+    """Compare handlings of the core: choose on some hosts, report on others. Exits with 3 if nothing passes."""
     from lensflow.run import tune_core_step
     from lensflow.show.terminal import print_core
     from lensflow.store.run_folder import RunFolder
@@ -26,23 +26,23 @@ def tune_core(run: FinishedRun, workers: Workers = None) -> None:
     print_core(console, tuning)
     print_line(console, f"Figure, tables and numbers: {RunFolder.of(config).core}")
     if not tuning.recommended:
-        raise GateFailed("no core handling can be recommended. The table says what each leaves to be seen.")
+        raise GateFailed("no core handling can be recommended. The table shows what the gates still see with each.")
 
 
 @commands.command(epilog=example("score runs/dr9 my_models:finder --split val"))
 def score(
     run: FinishedRun,
     scorer: Annotated[
-        str, typer.Argument(help="package.module:name of what scores images (docs/scoring.md)", show_default=False)
+        str, typer.Argument(help="package.module:name of the scorer (docs/scoring.md)", show_default=False)
     ],
     split: Annotated[str | None, typer.Option("--split", help="train, val or test; replaces scorer.split.")] = None,
     unseal: Annotated[
         str | None, typer.Option("--unseal", help="Why the sealed test split is opened; logged beside the store.")
     ] = None,
-    again: Annotated[bool, typer.Option("--again", help="Score anew, whatever is stored.")] = False,
+    again: Annotated[bool, typer.Option("--again", help="Score again, ignoring stored scores.")] = False,
     workers: Workers = None,
 ) -> None:
-    """Judge a trained lens finder on a run: AUROC, and its loss without the core. Exits with 3 unless both pass."""
+    """Score a trained lens finder on a run: AUROC, and its loss without the core. Exits with 3 unless both pass."""
     from lensflow.run.score import score_step, with_split
     from lensflow.show.terminal import print_scores
 
@@ -64,22 +64,25 @@ def zoo(
         str | None, typer.Option("--out", "-o", help="Folder that gets zoo.json and zoo.png, or leaks.json.")
     ] = None,
     leaks: Annotated[
-        bool, typer.Option("--leaks", help="Graded leaks instead: what passes, and can it be read? Ten minutes.")
+        bool,
+        typer.Option("--leaks", help="Graded leaks instead: which pass, and can a classifier read them? Ten minutes."),
     ] = False,
     hosts: Annotated[
         int | None, typer.Option("--hosts", help="With --leaks: hosts of the small run.", show_default=False)
     ] = None,
 ) -> None:
-    """Put known faults into a small run, one at a time: which diagnostic notices? Exits with 1 if one goes unnoticed.
+    """Inject known faults into a small run, one at a time: which diagnostics detect them? Exits with 1 if one is
+    missed.
 
-    A minute or two. A matrix that this very code made is read where it lies in the run's folder. With --leaks: leaks of
-    rising amplitude, what of the required set notices each from where on, and what a classifier reads of what passes.
+    Takes a minute or two. A matrix in the run's folder is reused if the same code made it. With --leaks: leaks of
+    rising amplitude, the amplitude at which the required set detects each, and what a classifier reads of those that
+    pass.
     """
     if leaks:
         _leaks(run, out, hosts)
         return
     if hosts is not None:
-        raise ConfigError("--hosts is for zoo --leaks; the zoo of faults has a run of its own")
+        raise ConfigError("--hosts is for zoo --leaks; the zoo of faults has its own run")
     from lensflow.run import zoo_step
     from lensflow.show.terminal import print_zoo, progress_display
 
@@ -95,7 +98,7 @@ def _leaks(run: str | None, out: str | None, hosts: int | None) -> None:
     from lensflow.show.terminal import print_leaks, progress_display
 
     if run is not None:
-        raise ConfigError("zoo --leaks makes a run of its own and takes none. Name a folder for its numbers with --out")
+        raise ConfigError("zoo --leaks makes its own run and takes none. Give a folder for its numbers with --out")
     with progress_display(console) as progress:
         table = leaks_step(HOSTS if hosts is None else hosts, out, progress)
     if print_leaks(console, table):

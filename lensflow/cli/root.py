@@ -1,4 +1,4 @@
-"""The app: the commands in the order of the help, and how errors end the process."""
+"""The app: the commands in the order of the help, and error handling."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
-    help="Put simulated gravitational-lens arcs into real survey cutouts, and prove that nothing but the arc "
-    "gives them away.",
+    help="Inject simulated gravitational-lens arcs into real survey cutouts, and prove that nothing but the arc gives "
+    "them away.",
     epilog="**Exit codes:** 0 done; 1 an error, or damage found; 2 a wrong setting or option; 3 a required gate did "
     "not pass; 4 `certify --check` found a run that is not as certified; 130 stopped with Ctrl-C (the same command "
     "continues). See docs/exit-codes.md.",
@@ -45,7 +45,7 @@ def _root(
 
 
 def main() -> None:
-    """Run the command; errors of ours are printed without a traceback and set the exit code."""
+    """Run the command; lensflow's own errors are printed without a traceback and set the exit code."""
     try:
         app()
     except LensflowError as error:

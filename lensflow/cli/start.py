@@ -1,4 +1,4 @@
-"""Commands before a run: see the demo, compile, look at the config and at what it needs."""
+"""Commands before a run: demo, compile, show the config, check what it needs."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def demo(out: Out = "runs/demo", workers: Workers = None) -> None:
 
 @commands.command("warm-up", epilog=example("warm-up"))
 def warm_up() -> None:
-    """Compile the kernels now: once per installation, half a minute. Without it the first run does so."""
+    """Compile the kernels now: once per installation, half a minute. Otherwise the first run does it."""
     from lensflow.api import warm_up
 
     warm_up()
@@ -32,7 +32,7 @@ def warm_up() -> None:
 
 @commands.command("config", epilog=example("config workflows/configs/dr9_brick.yaml"))
 def show_config(config: ConfigPath, out: Out = None) -> None:
-    """Print every setting with the value in force, and the fingerprint of those that the pairs depend on."""
+    """Print every setting with its current value, and the fingerprint of those that the pairs depend on."""
     from lensflow.config import fingerprint
 
     loaded = load(config, out, None)
@@ -44,9 +44,9 @@ def show_config(config: ConfigPath, out: Out = None) -> None:
 def doctor(
     config: ConfigPath,
     out: Out = None,
-    workers: Annotated[bool, typer.Option(help="Start or join the cluster, and look at its workers.")] = True,
+    workers: Annotated[bool, typer.Option(help="Start or join the cluster, and check its workers.")] = True,
 ) -> None:
-    """Look at what a run needs before it starts: targets, survey files, access, space, workers. 1 if it would fail."""
+    """Check what a run needs before it starts: targets, survey files, access, space, workers. 1 if it would fail."""
     from lensflow.cluster import connect
     from lensflow.run.doctor import Level
     from lensflow.run.doctor import doctor as examine

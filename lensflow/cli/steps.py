@@ -59,11 +59,11 @@ def cut(config: ConfigPath, out: Out = None, workers: Workers = None, force: For
 def plan(
     config: ConfigPath,
     out: Out = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would cost, and stop.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the estimated cost, and stop.")] = False,
     limit: Limit = None,
-    large: Annotated[bool, typer.Option("--large", help="A plan of more than 20 million rows is meant.")] = False,
+    large: Annotated[bool, typer.Option("--large", help="Confirm a plan of more than 20 million rows.")] = False,
 ) -> None:
-    """Say what the plan costs; draw the injection manifest for the hosts that were cut, and freeze it."""
+    """Print the plan's cost; draw the injection manifest for the cutouts, and store it."""
     from lensflow.run import estimate_step, plan_step
     from lensflow.show.terminal import print_estimate, print_manifest, progress_display
 
@@ -93,7 +93,7 @@ def inject(config: ConfigPath, out: Out = None, workers: Workers = None, force: 
 
 @commands.command(epilog=example("diagnose workflows/configs/dr9_brick.yaml"))
 def diagnose(config: ConfigPath, out: Out = None, workers: Workers = None) -> None:
-    """Measure the pairs, and say which of the numbers are not what they should be."""
+    """Measure the pairs, and list the numbers that are not as expected."""
     from lensflow.run import diagnose_step
     from lensflow.run.kinds import kinds_of
     from lensflow.show.terminal import print_diagnostics
@@ -106,7 +106,7 @@ def diagnose(config: ConfigPath, out: Out = None, workers: Workers = None) -> No
 
 @commands.command(epilog=example("gate workflows/configs/dr9_brick.yaml"))
 def gate(config: ConfigPath, out: Out = None, workers: Workers = None) -> None:
-    """Ask whether given pixels alone tell stamps from controls. Exits with 3 if a required gate does not pass."""
+    """Test whether selected pixels alone distinguish stamps from controls. Exits with 3 if a required gate fails."""
     from lensflow.run import gate_step
     from lensflow.show.terminal import print_gates
 
@@ -127,9 +127,9 @@ def report(config: ConfigPath, out: Out = None) -> None:
 
 
 def run_all(config: RunConfig, force: bool = False) -> dict[str, str]:
-    """Run every step of a config and print what came of it; the gates' verdicts are the caller's to act on.
+    """Run every step of a config and print the results; the caller acts on the gates' verdicts.
 
-    Where nothing is left to do that is said, and no cluster is started.
+    If nothing is left to do, it says so and starts no cluster.
     """
     from lensflow.run.finished import finished_run
     from lensflow.run.identity import refuse_other_run
@@ -160,7 +160,7 @@ def run_all(config: RunConfig, force: bool = False) -> dict[str, str]:
 
 
 def _nothing_to_do(config: RunConfig, stage: str) -> bool:
-    """Whether a stage is finished for this very config; says so. A store of other settings is refused here."""
+    """Return whether a stage is finished for this config, and print it. A store of other settings is refused here."""
     from lensflow.run.finished import finished_stage
     from lensflow.store.run_folder import RunFolder
 
@@ -181,7 +181,7 @@ def _print_verdict(config: RunConfig, verdicts: Mapping[str, str]) -> None:
 
 
 def _good(config: RunConfig) -> tuple[str, ...]:
-    """Verdicts that a required gate may have: as ``GateResult.passes`` has it."""
+    """Return the verdicts that count as passed, as in ``GateResult.passes``."""
     return ("PASS", "EXPLAINED") if config.gate.accept_explained else ("PASS",)
 
 

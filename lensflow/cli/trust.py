@@ -1,4 +1,4 @@
-"""Commands that hold a run against what is written about it, against a row made anew, against another run."""
+"""Commands that compare a run with its records, with rows rendered again, and with another run."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _AS_WRITTEN = "Every value read is as it was written."
 @commands.command(epilog=example("certify runs/dr9 --check"))
 def certify(
     run: FinishedRun,
-    check: Annotated[bool, typer.Option("--check", help="Hold the run against the certificate that it has.")] = False,
+    check: Annotated[bool, typer.Option("--check", help="Compare the run with its certificate.")] = False,
     quick: Annotated[bool, typer.Option("--quick", help="With --check: do not read pixels, metrics, flags.")] = False,
     full: Annotated[
         bool, typer.Option("--full", help="With --check: compute diagnostics and gates again, and compare.")
@@ -39,9 +39,9 @@ def certify(
         str | None, typer.Option("--public-key", help="With --check: file of the key that must have signed.")
     ] = None,
 ) -> None:
-    """Gate a finished run and bind the verdicts to its data. Exits with 3 unless every required gate passes.
+    """Gate a finished run and write a certificate of the verdicts and the data. Exits with 3 unless all gates pass.
 
-    Everything is measured again for it: stored results are not believed. With --check nothing is written: settings,
+    Everything is measured again: stored results are not used. With --check nothing is written: settings,
     bytes, receipts or results that are not as certified exit with 4. docs/certificates.md says what each check reads.
     """
     from lensflow.run import signing
@@ -82,11 +82,11 @@ def certify(
 def make_key(
     file: Annotated[str, typer.Argument(help="File of the private key, outside every run", show_default=False)],
 ) -> None:
-    """Make a pair of keys to sign certificates with: FILE is the private one, FILE.pub may be given away."""
+    """Make a key pair to sign certificates: FILE is the private key, FILE.pub the public one."""
     from lensflow.run import signing
 
     public, name = signing.make_key(file)
-    print_line(console, f"Private key: {file}, which only you can read. Whoever has it can sign in your name.")
+    print_line(console, f"Private key: {file}, which only you can read. Anyone who has it can sign in your name.")
     print_line(console, f"Public key: {public}, {name}")
 
 
@@ -94,18 +94,18 @@ def make_key(
 def verify(
     run: RunPath,
     sample: Annotated[
-        int | None, typer.Option(min=1, help="Regions to read of each store, drawn anew; default all.")
+        int | None, typer.Option(min=1, help="Number of random regions of each store to read; default all.")
     ] = None,
-    repair: Annotated[bool, typer.Option("--repair", help="Make damaged objects again; sound ones stay.")] = False,
+    repair: Annotated[bool, typer.Option("--repair", help="Repair damaged objects; sound ones stay.")] = False,
     render: Annotated[
         bool, typer.Option("--render", help="Render the arcs of all rows again, and compare them with the stored ones.")
     ] = False,
 ) -> None:
-    """Read a run's stores back and compare every byte with what was written. Exits with 1 if anything is damaged.
+    """Read a run's stores back and compare every byte with its checksum. Exits with 1 if anything is damaged.
 
-    With --repair, what is damaged is made again: metadata from its record, cutouts from the survey, the manifest from
-    the config, pairs from both, to the very bytes that were written. With --render, the arcs of all rows are rendered
-    again (the diagnostics do so with some 900 of them).
+    With --repair, damaged objects are computed again: metadata from its record, cutouts from the survey, the manifest
+    from the config, pairs from both, with exactly the original bytes. With --render, the arcs of all rows are rendered
+    again (the diagnostics do so for about 900 of them).
     """
     from lensflow.run import verify_step
     from lensflow.show.terminal import progress_display
@@ -115,7 +115,7 @@ def verify(
         found = verify_step(run, sample, repair=repair, render=render, progress=progress)
     for store, number in found.checked.items():
         console.print(f"{store}: {number} of {found.regions[store]} regions read", highlight=False)
-    console.print("Metadata, columns and tables, the manifest's too: all of them read.", highlight=False)
+    console.print("All metadata, columns and tables were read, including the manifest's.", highlight=False)
     unread = {s: found.regions[s] - n for s, n in found.checked.items() if found.regions[s] > n}
     if unread and sample is not None:
         console.print(f"Not read: {', '.join(f'{n} regions of {s}' for s, n in unread.items())}.", highlight=False)
@@ -124,13 +124,11 @@ def verify(
     for mended in found.mended:
         print_line(console, mended)
     if not found.left:
-        console.print("Every value is as it was written again." if found.damage else _AS_WRITTEN)
+        console.print("Every value is again as it was written." if found.damage else _AS_WRITTEN)
         return
-    way_out = (
-        "Run the same command as before: it does what is left." if repair else "--repair mends what can be mended."
-    )
+    way_out = "Run the same command as before: it does what is left." if repair else "--repair restores what it can."
     if render and all(d.what.startswith("row_id") for d in found.left):
-        way_out = "Its bytes are those that were written, so nothing mends them: make the run again in another out."
+        way_out = "Its bytes are as written, so --repair cannot help: repeat the run in another out."
     raise StoreError(f"{run}: {len(found.left)} thing(s) are not as they were written. {way_out}")
 
 
@@ -153,7 +151,7 @@ def rerender(
     again = render_again(run, row)
     name = again.attrs["name"]
     if not again.attrs["identical"]:
-        code = "" if again.attrs["same_code"] else " This is not the code that the run was made with."
+        code = "" if again.attrs["same_code"] else " The run was made with other code."
         raise StoreError(f"{run}: {name} differs from what is stored in {', '.join(again.attrs['differing'])}.{code}")
     console.print(f"{name}: the bits are the stored ones.", highlight=False, markup=False)
 
@@ -162,9 +160,9 @@ def rerender(
 def compare(
     before: Annotated[str, typer.Argument(help="Folder of a run, or its YAML file", show_default=False)],
     after: Annotated[str, typer.Argument(help="Folder of another run, or its YAML file", show_default=False)],
-    html: Annotated[str | None, typer.Option("--html", help="Where the page goes; default: AFTER/report.")] = None,
+    html: Annotated[str | None, typer.Option("--html", help="Folder for the page; default: AFTER/report.")] = None,
 ) -> None:
-    """Put two runs side by side: settings, gates, diagnostics, counts, and what differs beyond its interval."""
+    """Compare two runs: settings, gates, diagnostics, counts, and what differs beyond its interval."""
     from lensflow.run import compare_step
     from lensflow.show.terminal import print_comparison
 

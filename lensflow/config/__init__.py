@@ -1,7 +1,7 @@
 """One YAML file -> one typed, validated, frozen :class:`RunConfig`.
 
-Unknown keys, wrong types and contradictions are errors that name the setting and the nearest known one.
-Relative paths are relative to the folder that the command runs in; ``${NAME}`` is taken from the environment.
+Unknown keys, wrong types and contradictions are errors that name the setting and the nearest known one. Relative paths
+are relative to the working folder; ``${NAME}`` is taken from the environment.
 """
 
 from lensflow.config.base import Axis, Range

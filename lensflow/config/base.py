@@ -1,4 +1,4 @@
-"""What every section of the config shares."""
+"""Base classes of all sections of the config."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ def _kind(value: Any) -> str:
     return "<range>" if isinstance(value, Mapping | Range) else "<values>"
 
 
-# One number, a list of values (each as likely as the others), or {min, max, distribution}. The tags stand in
-# pydantic's error locations; no setting has such a name, so that messages can leave them out.
+# One number, a list of values (equally likely), or {min, max, distribution}. The tags appear in pydantic's error
+# locations; no setting has such a name, so that messages can omit them.
 Axis = Annotated[
     Annotated[Values, Tag("<values>")] | Annotated[Range, Tag("<range>")],
     Discriminator(_kind),

@@ -32,19 +32,18 @@ class DiagnosticsConfig(Section):
         return value
 
 
-# What a gate may look at: recipes are named <kind>_<band or all>[_<view>][+<estimator>], as core_all, core_r_robust or
-# core_all+trees.
+# Recipes of gates are named <kind>_<band or all>[_<view>][+<estimator>]: core_all, core_r_robust, core_all+trees.
 GATE_KINDS = {
     "core": "pixels of the core box",
-    "annulus": "means of 8 x 8 pixel squares that lie wholly at r >= 20 pix",
-    "ring": "means over 24 sectors of the last 3-pixel ring that the stamp holds whole",
-    "edge": "means of the pieces, 8 pixels long, of the stamp's 2-pixel frame",
+    "annulus": "means of 8 x 8 pixel squares entirely at r >= 20 pix",
+    "ring": "means over 24 sectors of the outermost complete 3-pixel ring of the stamp",
+    "edge": "means of 8-pixel segments of the stamp's 2-pixel border",
     "corners": "means of 2 x 2 pixel squares in the four 8 x 8 corners",
     "stamp": "means of 8 x 8 pixel squares of the whole stamp",
     "brightness": "mean over r < 5 pix, summed over bands: one number",
     "colour": "differences between bands of asinh(mean over r < 5 pix / sky sigma)",
     "profile": "means over 1-pixel rings to 25 pix",
-    "azimuth": "means over 12 sectors of 2 <= r < 10 pix, less the mean of all 12",
+    "azimuth": "means over 12 sectors of 2 <= r < 10 pix, minus the mean of all 12",
     "power": "log10 of the power spectrum, mean over rings of spatial frequency",
     "noise": "log10 of pixel scatter and of scatter between neighbours at r >= 20 pix (1.4826 MAD)",
     "metadata": "position, flags, and by band PSF width, rounding step and the control's sky scatter of each row: "
@@ -54,16 +53,16 @@ GATE_KINDS = {
 }
 # Kinds that compare the dataset's own injections and controls.
 UNPAIRED = ("metadata", "host")
-# What must pass too where controls have hosts of their own (plan.controls: disjoint).
+# Must also pass if controls have their own hosts (plan.controls: disjoint).
 HOST_GATES = ("host_all", "host_all+trees")
 GATE_VIEWS = {
     "raw": "pixels as stored, nMgy/pixel",
-    "robust": "each stamp and band less the median of its own r >= 20 pix, over 1.4826 MAD there",
+    "robust": "each stamp and band minus its own median at r >= 20 pix, divided by 1.4826 MAD there",
     "asinh": "asinh of the robust view",
 }
 GATE_ESTIMATORS = {
-    "linear": "logistic regression, the default: sees differences of means",
-    "trees": "gradient-boosted trees: see differences of scatter and of combinations too, and take minutes",
+    "linear": "logistic regression, the default: sees differences in the mean",
+    "trees": "gradient-boosted trees: also see differences in scatter and in combinations, and take minutes",
 }
 # Kinds that have one view only.
 RAW_ONLY = ("noise", "power", "metadata", "host")
@@ -72,15 +71,15 @@ RAW_ONLY = ("noise", "power", "metadata", "host")
 # Gates that need no fit, by name.
 GATE_CHECKS = {
     "splits": "no host, sky cell, source or shared pixel is in two splits, over all rows",
-    "balance": "injections and controls agree in every column that a network could feel",
-    "localisation": "the light added to a row lies at the radius where its rendered arc does",
-    "visibility": "the arcs can be seen: enough of them above the noise, and not too faint beside their hosts",
-    "priors": "the manifest is what a second draw of its plan gives: distributions, correlations, arcs, row ids",
+    "balance": "injections and controls agree in every column that could affect a network",
+    "localisation": "the light added to a row is at the same radius as its rendered arc",
+    "visibility": "the arcs can be seen: enough of them above the noise, and not too faint compared with their hosts",
+    "priors": "the manifest agrees with a second draw of its plan: distributions, correlations, arcs, row ids",
     "diagnostics": "no other diagnostic raises an alarm",
 }
 
 
-# Run by itself wherever injection.core_mask_radius_pix is set, and required there.
+# Run and required whenever injection.core_mask_radius_pix is set.
 MASK_EDGE = "mask_edge"
 
 
@@ -99,7 +98,7 @@ def parse_recipe(name: str) -> RecipeName:
     Raises
     ------
     ValueError
-        If it is not such a name.
+        If the name is not valid.
     """
     features, plus, estimator = name.partition("+")
     estimator = estimator if plus else "linear"
@@ -133,20 +132,20 @@ def _listed(names: Iterable[str]) -> str:
 
 
 class GateConfig(Section):
-    """Gates: can a classifier tell stamps from their own controls by these features alone?"""
+    """Gates: can a classifier distinguish stamps from their own controls by these features alone?"""
 
     recipes: tuple[str, ...] = Field(
         ("core_r", "core_all"),
         min_length=1,
-        description="gates that must pass (with a mask on the arcs' cores also mask_edge: can the mask be seen? Where "
-        f"controls have hosts of their own also {' and '.join(HOST_GATES)}, unless named under advisory), each "
+        description="gates that must pass (with a mask on the arcs' cores also mask_edge: can the mask be seen? If "
+        "controls have their own hosts also {' and '.join(HOST_GATES)}, unless named under advisory), each "
         "<kind>_<band or all>[_<view>][+<estimator>]. Kinds: "
         + "; ".join(f"{k}: {v}" for k, v in GATE_KINDS.items())
         + ". Views: "
         + "; ".join(f"{k}: {v}" for k, v in GATE_VIEWS.items())
         + ". Estimators: "
         + "; ".join(f"{k}: {v}" for k, v in GATE_ESTIMATORS.items())
-        + ". core_r takes the first band where there is no r",
+        + ". core_r uses the first band if there is no r",
     )
     checks: tuple[str, ...] = Field(
         tuple(GATE_CHECKS),
@@ -154,20 +153,20 @@ class GateConfig(Section):
         + "; ".join(f"{k}: {v}" for k, v in GATE_CHECKS.items()),
     )
     advisory: tuple[str, ...] = Field(
-        (), description="further gates, measured and reported but not required to pass; the place for core_all+trees"
+        (), description="further gates, measured and reported but not required to pass, such as core_all+trees"
     )
     core_box_pix: int = Field(10, ge=1, description="side of the core box")
     max_auc: float = Field(0.65, gt=0.5, le=1, description="a gate passes below this AUC; 0.5 is chance")
-    max_auc_of: dict[str, float] = Field({}, description="other thresholds of single gates, by name")
+    max_auc_of: dict[str, float] = Field({}, description="other thresholds for individual gates, by name")
     required: bool = Field(True, description="lensflow run exits with an error unless all of recipes and checks pass")
     accept_explained: bool = Field(
         False,
-        description="count a gate as passed whose area is above the threshold by the arcs alone (verdict EXPLAINED)",
+        description="count a gate as passed if the arcs alone explain its AUC above the threshold (verdict EXPLAINED)",
     )
     folds: int = Field(5, ge=2, description="cross-validation folds, by host")
     c: Positive = Field(1.0, description="inverse L2 strength of the logistic regression")
     bootstrap: int = Field(400, ge=50, description="host-bootstrap draws for the interval")
-    max_pairs: int = Field(20_000, ge=10, description="pairs used; hosts are drawn whole")
+    max_pairs: int = Field(20_000, ge=10, description="pairs used; all rows of a drawn host are used")
 
     @field_validator("recipes", "advisory")
     @classmethod
@@ -210,30 +209,33 @@ class GateConfig(Section):
         return (*self.recipes, *self.advisory)
 
     def threshold_of(self, name: str) -> float:
-        """Area below which a gate passes."""
+        """AUC below which a gate passes."""
         return self.max_auc_of.get(name, self.max_auc)
 
 
 class ScorerConfig(Section):
-    """Judgement of a trained lens finder, or any other scorer, on finished pairs (``lensflow score``)."""
+    """Evaluation of a trained lens finder, or any other scorer, on finished pairs (``lensflow score``)."""
 
     split: Literal["train", "val", "test"] = Field(
-        "val", description="rows that are scored; test is sealed and needs a reason, train can prove nothing"
+        "val", description="rows to score; test is sealed and needs a reason, train can prove nothing"
     )
     min_auroc: float = Field(
-        0.85, ge=0.5, lt=1, description="synthetic_auroc passes if the whole interval of the AUROC lies above it"
+        0.85, ge=0.5, lt=1, description="synthetic_auroc passes if the whole interval of the AUROC is above it"
     )
     max_core_drop_pct: float = Field(
-        10.0, gt=0, le=50, description="core_drop passes if the AUROC's loss without the core, in % of it, lies below"
+        10.0,
+        gt=0,
+        le=50,
+        description="core_drop passes if the AUROC's loss without the core, in % of the AUROC, is below",
     )
     core_radius_pix: Positive = Field(
-        5.0, description="the core that is filled with local background, in stamps and controls alike"
+        5.0, description="radius of the core that is filled with local background, in both stamps and controls"
     )
     bootstrap: int = Field(400, ge=50, description="host-bootstrap draws for the intervals")
-    max_pairs: int = Field(20_000, ge=10, description="injections scored; hosts are drawn whole")
+    max_pairs: int = Field(20_000, ge=10, description="injections scored; all rows of a drawn host are used")
     required: tuple[str, ...] = Field(
         (),
-        description="scorers (package.module:name) that certify scores anew, and whose synthetic_auroc and core_drop "
+        description="scorers (package.module:name) that certify scores again, and whose synthetic_auroc and core_drop "
         "must pass for a certificate of PASS; needs split: val",
     )
 

@@ -1,4 +1,4 @@
-"""Settings of the core's handling, and the names that a handling may have."""
+"""Settings for handling the core, and the valid names of handlings."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ MASKS = {
     "mask": "arc set to 0 at r < {r} pix",
     "taper": "arc set to 0 at r <= {r} pix, rising as a cosine to 1 over {w} pix",
     "tanh": "arc times (1 + tanh((r - {r} pix) / {w} pix)) / 2, which is 1/2 at {r} pix and nowhere 0",
-    "blank": "stamp and control set to 0 at r < {r} pix, as a network's input would be",
+    "blank": "stamp and control set to 0 at r < {r} pix, as at a network's input",
 }
 NEGATIVES = {
-    "matched": "controls of other hosts whose core brightness and colour are nearest to the stamp's",
-    "blob": "own control plus a point source that holds the arc's core flux",
+    "matched": "controls of other hosts with the nearest core brightness and colour",
+    "blob": "own control plus a point source with the arc's core flux",
     "shuffled": "own control plus the arc with its pixels shuffled within 1-pixel rings",
-    "rotated": "own control plus the arc turned by half a turn about the target",
+    "rotated": "own control plus the arc rotated by 180 degrees about the target",
     "moved": "own control plus the arc moved off the target",
 }
-# What these leave of a lens is still a lens, or nothing that a sky holds: they explain a gate, nobody trains on them.
+# Experiments: their images are unrealistic, or still lenses. They explain a gate; nobody trains on them.
 EXPERIMENTS = ("shuffled", "rotated", "moved")
 _PART = re.compile(r"(mask|taper|tanh|blank|theta_e)_(\d+(?:\.\d+)?)")
 
@@ -99,9 +99,11 @@ class CoreConfig(Section):
     )
     taper_width_pix: Positive = Field(2.0, description="width of tapered masks")
     reported_share: float = Field(
-        0.5, gt=0, lt=1, description="share of the hosts that choose nothing: the choice is tried on them"
+        0.5, gt=0, lt=1, description="fraction of hosts held out: the choice is tested on them"
     )
-    max_pairs: int = Field(4_000, ge=10, description="pairs used; hosts are drawn whole, those of the test split never")
+    max_pairs: int = Field(
+        4_000, ge=10, description="pairs used; all rows of a drawn host are used, never those of the test split"
+    )
 
     @field_validator("handlings")
     @classmethod

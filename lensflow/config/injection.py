@@ -13,12 +13,12 @@ class InjectionConfig(Section):
     """How an arc is rendered and added."""
 
     noise: bool = Field(True, description="add the arc's shot noise")
-    gain: Literal["invvar", "exposure"] = Field("invvar", description="where electrons per nMgy come from")
+    gain: Literal["invvar", "exposure"] = Field("invvar", description="source of the gain, electrons per nMgy")
     sky_mag_arcsec2: dict[str, float] = Field(
         default={"g": 22.04, "r": 20.91, "i": 20.0, "z": 18.46}, description="sky brightness for gain: invvar"
     )
     exposure_time_s: dict[str, Positive] | None = Field(
-        None, description="length of one exposure of each band (EXPTIME), for gain: exposure, which must state it"
+        None, description="length of one exposure of each band (EXPTIME), required for gain: exposure"
     )
     electrons_per_s_per_nmgy: dict[str, Positive] = Field(
         default={"g": 40.0, "r": 53.0, "i": 45.0, "z": 32.0}, description="throughput, for gain: exposure"
@@ -26,11 +26,12 @@ class InjectionConfig(Section):
     core_mask_radius_pix: float = Field(
         0.0,
         ge=0,
-        description="arcs are masked so near to the lens, after the PSF and before the noise; 0: off",
+        description="arcs are masked within this radius of the lens, after the PSF and before the noise; 0: off",
     )
     core_mask_method: Literal["hard", "taper", "tanh"] = Field(
         "hard",
-        description="hard: 0 inside, 1 outside; taper: 0 inside, a half cosine to 1; tanh: 1/2 there, nowhere 0",
+        description="hard: 0 inside, 1 outside; taper: 0 inside, a half cosine to 1; tanh: 1/2 at the radius, nowhere "
+        "0",
     )
     core_mask_width_pix: Positive = Field(2.0, description="width of the taper and of the tanh")
     render_tolerance: Positive = Field(1e-3, description="rows with a larger render_err are flagged")

@@ -1,4 +1,4 @@
-"""Names and patterns of survey layouts, and what is wrong with one."""
+"""Names and patterns of survey layouts, and their validation."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PATTERNS = {
 
 
 def pattern_problem(layout: str) -> str | None:
-    """Say what is wrong with a layout's name or pattern and how to mend it; None if nothing is."""
+    """Return what is wrong with a layout's name or pattern and how to fix it; None if it is valid."""
     if layout in PATTERNS:
         return None
     if "{" not in layout:
@@ -27,10 +27,10 @@ def pattern_problem(layout: str) -> str | None:
             known = ", ".join("{" + p + "}" for p in PLACEHOLDERS)
             return f"no placeholder {{{name}}}.{did_you_mean(name, PLACEHOLDERS)} Known: {known}"
     if "{" in re.sub(r"\{[^{}]*\}", "", layout) or "}" in re.sub(r"\{[^{}]*\}", "", layout):
-        return "a brace stands alone; a placeholder reads {brick}"
+        return "unmatched brace; a placeholder is written {brick}"
     lacking = [f"{{{p}}}" for p in ("brick", "product", "band") if f"{{{p}}}" not in layout]
     if lacking:
         return f"the pattern lacks {', '.join(lacking)}: every brick, product and band needs a file of its own"
     if "{root}" in layout and not layout.startswith("{root}"):
-        return "{root} must come first; without it the pattern stands below survey.root"
+        return "{root} must come first; without it the pattern is relative to survey.root"
     return None

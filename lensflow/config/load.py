@@ -1,4 +1,4 @@
-"""Read a config: a YAML file or a mapping becomes a :class:`RunConfig`, or an error that says what to mend."""
+"""Read a config: a YAML file or a mapping becomes a :class:`RunConfig`, or an error that says what to correct."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def load_config(source: str | os.PathLike[str] | Mapping[str, Any], **overrides:
     else:
         where = str(source)
         try:
-            # No more than is looked at: a path may be that of a pipe or a table.
+            # Read no more than needed: the path may be a pipe or a table.
             with Path(source).open("rb") as file:
                 text = file.read(4 * MAX_BYTES).decode("utf-8")
         except UnicodeDecodeError as error:
@@ -89,7 +89,7 @@ def _is_there(text: str) -> bool:
 
 
 def _home(text: str, where: str) -> str:
-    """Put the home in for a ``~`` at the start of a path; refuse ``$NAME`` without braces, which is no folder."""
+    """Expand a ``~`` at the start of a path; refuse ``$NAME`` without braces."""
     if ("/" not in text and text != "~" and text[:1] != "$") or (text[:2] != "~/" and _is_there(text)):
         return text
     if bare := re.match(r"(?:.*/)?\$([A-Za-z_]\w*)(?:/|$)", text):
@@ -126,7 +126,7 @@ def _explain(error: Mapping[str, Any]) -> str:
 def _shortened(value: Any) -> str:
     try:
         text = repr(value)
-    except ValueError:  # Python prints no number of thousands of digits
+    except ValueError:  # Python refuses to print numbers of thousands of digits
         text = "a number of thousands of digits"
     return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]} ..."
 
@@ -142,7 +142,7 @@ def _known_keys(path: Iterable[str]) -> list[str]:
 
 
 def section_of(annotation: Any) -> type[BaseModel] | None:
-    """Return the section that an annotation stands for, alone or as one of its choices, or None."""
+    """Return the section class in an annotation, alone or as one of its choices, or None."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
     if typing.get_origin(annotation) in (types.UnionType, typing.Union, typing.Annotated):

@@ -11,10 +11,10 @@ from lensflow.config.presets import Colours, Priors
 
 # Legacy Surveys, DECam ugrizY: https://www.legacysurvey.org/dr10/catalogs/ (Galactic extinction coefficients).
 _EXTINCTION = {"u": 3.995, "g": 3.214, "r": 2.165, "i": 1.592, "z": 1.211, "Y": 1.064}
-# Names of the presets before there was a plausible one.
+# Former names of the presets.
 _OLD_PRESETS = {"sota": "historic", "small": "historic_small", "medium": "historic_medium", "full": "historic_full"}
 
-# Setting -> the interval that its values must lie in: low, high, whether the ends belong to it.
+# Setting -> allowed interval: low, high, whether the ends are included.
 _LIMITS: dict[str, tuple[float, float, bool, bool]] = {
     "theta_e_arcsec": (0, 30, False, True),
     "dmag": (-5, 15, True, True),
@@ -30,12 +30,16 @@ _LIMITS: dict[str, tuple[float, float, bool, bool]] = {
 
 
 class SourcesConfig(Section):
-    """Images of galaxies as sources, in place of Sersic profiles: exactly one of ``catalog`` and ``images``."""
+    """Images of galaxies as sources instead of Sersic profiles: exactly one of ``catalog`` and ``images``."""
 
-    catalog: str | None = Field(None, description="real-galaxy catalogue of GalSim; its image files lie beside it")
+    catalog: str | None = Field(
+        None, description="real-galaxy catalogue of GalSim; its image files are in the same folder"
+    )
     images: str | None = Field(None, description="FITS images, one source each: a glob pattern (sources/*.fits)")
     pixel_scale_arcsec: Positive | None = Field(None, description="pixel size of the images; default: their headers'")
-    share: Fraction = Field(1.0, description="share of the injections with an image; the others have a Sersic source")
+    share: Fraction = Field(
+        1.0, description="fraction of the injections with an image; the others have a Sersic source"
+    )
     size: Literal["native", "prior"] = Field(
         "native", description="half-light radius: the image's own, or the plan's src_reff_arcsec"
     )
@@ -47,8 +51,8 @@ class SourcesConfig(Section):
     zero_point: float | None = Field(
         None, description="AB zero point of the images' counts, for magnitude: native; null: MAG of the catalogue"
     )
-    noise: Literal["smooth", "keep"] = Field("smooth", description="take the images' noise away, or leave them be")
-    negative: Literal["clip", "keep"] = Field("clip", description="pixels below 0: set to 0, or left")
+    noise: Literal["smooth", "keep"] = Field("smooth", description="remove the images' noise, or keep it")
+    negative: Literal["clip", "keep"] = Field("clip", description="pixels below 0: set to 0, or keep")
 
     @model_validator(mode="after")
     def _one_kind(self) -> SourcesConfig:
@@ -62,48 +66,50 @@ class SourcesConfig(Section):
 
 
 class PlanConfig(Section):
-    """What is injected where; docs/population.md says what ``preset: realistic`` draws from, and why.
+    """What is injected where; docs/population.md gives the relations of ``preset: realistic``.
 
-    A parameter is one number, a list of values (each as likely as the others) or a range
-    ``{min, max, distribution: uniform or log}``; one that is given replaces what the preset draws.
+    A parameter is one number, a list of equally likely values or a range ``{min, max, distribution: uniform or log}``;
+    a given one replaces the preset's.
     """
 
     design: Literal["random", "low_discrepancy", "grid", "table"] = Field(
         "random",
-        description="random: injections_per_host independent rows a host (1 = one configuration per host); "
-        "low_discrepancy: as many, spread evenly over the priors within each host; grid: every configuration for "
-        "every host; table: the rows of a table of yours",
+        description="random: injections_per_host independent rows per host (1 = one configuration per host); "
+        "low_discrepancy: the same number, spread evenly over the priors within each host; grid: every "
+        "configuration for every host; table: the rows of your table",
     )
     preset: str = Field(
         "realistic",
-        description="what the settings that are null are drawn from, by the name of a preset (below); realistic: "
-        "published relations of faint sources and elliptical lenses (docs/population.md)",
+        description="source of the settings that are null, by the name of a preset (below); realistic: published "
+        "relations of faint sources and elliptical lenses (docs/population.md)",
     )
     injections_per_host: int = Field(6, ge=1, description="rows per host (random and low_discrepancy)")
     replicates: int = Field(
-        1, ge=1, description="how often a configuration of the grid, or a row of the table, is drawn for its host"
+        1,
+        ge=1,
+        description="number of times that a configuration of the grid, or a row of the table, is drawn for its host",
     )
     controls: Literal["paired", "disjoint"] = Field(
-        "paired", description="controls on the hosts of the injections, or on hosts that carry no injection"
+        "paired", description="controls on the hosts of the injections, or on hosts without injection"
     )
     controls_per_host: int = Field(1, ge=0, description="control rows per host (disjoint: per control host)")
-    control_share: Fraction = Field(0.5, description="share of hosts that are control hosts, for controls: disjoint")
+    control_share: Fraction = Field(0.5, description="fraction of hosts that are control hosts, for controls: disjoint")
     table: str | None = Field(
         None,
         description="design: table; CSV, ECSV, FITS or parquet with host_id and any columns of the manifest "
-        "(src_flux_nmgy_r and so on); what it lacks is drawn from the priors",
+        "(src_flux_nmgy_r and so on); missing ones are drawn from the priors",
     )
-    table_ignore: tuple[str, ...] = Field((), description="columns of the table that are not for the manifest")
+    table_ignore: tuple[str, ...] = Field((), description="columns of the table to ignore")
     limit_hosts: int | None = Field(
-        None, ge=1, description="plan for the first so many hosts of the cutouts; the others are not read"
+        None, ge=1, description="plan only for the first N hosts of the cutouts; the others are not read"
     )
 
     lens_model: Literal["SIS", "SIE", "EPL"] = Field("SIE", description="SIS is round: lens_q is 1")
-    theta_e_arcsec: Axis | None = Field(None, description="Einstein radius; replaces what the preset draws")
+    theta_e_arcsec: Axis | None = Field(None, description="Einstein radius; replaces the preset's")
     theta_e_min_arcsec: float = Field(
         0.0,
         ge=0,
-        description="no injection below: priors begin here; computed or tabled rows below are left out",
+        description="minimum Einstein radius: priors begin here; computed or tabled rows below are left out",
     )
     theta_e_from: Literal["prior", "sigma_v", "host"] | None = Field(
         None,
@@ -117,23 +123,23 @@ class PlanConfig(Section):
         description="redshift of the sources, for theta_e_from: sigma_v and host; null: 1 to 3 with the historic "
         "presets, the lensed part of the counts' n(z) with realistic",
     )
-    lens_e: Axis | None = Field(None, description="lens ellipticity (1-q)/(1+q); replaces what the preset draws")
+    lens_e: Axis | None = Field(None, description="lens ellipticity (1-q)/(1+q); replaces the preset's")
     lens_shape: Literal["random", "host_light"] = Field(
         "random",
-        description="lens_e and a random angle, or the axis ratio and angle of the host's light, free of the PSF: the "
-        "catalogue's (shape_e1, shape_e2), else what survey.host_shapes measures",
+        description="lens_e and a random angle, or the axis ratio and angle of the host's light, corrected for the "
+        "PSF: the catalogue's (shape_e1, shape_e2), else measured by survey.host_shapes",
     )
-    lens_shape_scatter_q: float = Field(0.0, ge=0, le=1, description="normal scatter of lens_q about the light's")
+    lens_shape_scatter_q: float = Field(0.0, ge=0, le=1, description="normal scatter of lens_q around the light's")
     lens_shape_scatter_rad: float = Field(0.0, ge=0, le=3.2, description="normal scatter of the angle, rad")
     host_lacks: Literal["error", "prior", "skip"] = Field(
         "error",
-        description="a host without what theta_e_from or lens_shape needs: stop, draw from the prior, or leave it out "
-        "(counted)",
+        description="for hosts without the values that theta_e_from or lens_shape needs: stop, draw from the prior, or "
+        "leave the host out (counted)",
     )
     lens_gamma: Axis = Field(Range(min=1.8, max=2.2), description="slopes for lens_model: EPL")
-    shear: Axis | None = Field(None, description="external shear; replaces what the preset draws")
+    shear: Axis | None = Field(None, description="external shear; replaces the preset's")
 
-    src_reff_arcsec: Axis | None = Field(None, description="half-light radius; replaces what the preset draws")
+    src_reff_arcsec: Axis | None = Field(None, description="half-light radius; replaces the preset's")
     src_n: Axis = Field((1.0,), description="Sersic index of the sources")
     src_q: Axis = Field(Range(min=0.5, max=1.0), description="axis ratio of the sources")
     src_offset: Literal["disc", "square", "ring"] = Field(
@@ -147,12 +153,14 @@ class PlanConfig(Section):
         1,
         ge=1,
         le=4,
-        description="images that the source's centre must have: 2 = inside the cut, 4 = inside the caustic; the "
-        "position stays area-uniform over the part of src_offset's region that has them",
+        description="number of images that the source's centre must have: 2 = inside the cut, 4 = inside the caustic; "
+        "the position stays area-uniform over the part of src_offset's region that has them",
     )
-    src_position_tries: int = Field(64, ge=1, le=10_000, description="positions drawn at most to meet src_min_images")
+    src_position_tries: int = Field(
+        64, ge=1, le=10_000, description="maximum number of positions drawn to meet src_min_images"
+    )
     src_position_fails: Literal["error", "drop"] = Field(
-        "error", description="a row for which none of them does: stop, or leave the row out (counted)"
+        "error", description="for rows where none of them does: stop, or leave the row out (counted)"
     )
     dmag: Axis | None = Field(None, description="source magnitude minus the host's; replaces the preset's values")
     src_mag: Literal["lens_plus_dmag", "apparent"] | None = Field(
@@ -169,7 +177,7 @@ class PlanConfig(Section):
         None,
         ge=-2,
         le=2,
-        description="rise of the number counts over src_mag_range, dex per magnitude; 0: flat; null: 0.3 with preset: "
+        description="slope of the number counts over src_mag_range, dex per magnitude; 0: flat; null: 0.3 with preset: "
         "realistic, else 0",
     )
     colours: str | None = Field(
@@ -179,7 +187,7 @@ class PlanConfig(Section):
     )
     sources: SourcesConfig | None = Field(None, description="images as sources; without, all are Sersic profiles")
     psf_model: Literal["moffat", "gaussian", "kernel"] = Field(
-        "moffat", description="profile given the host's psfsize, or the host's own PSF image (cutouts' psf_kernel)"
+        "moffat", description="a profile with the host's psfsize, or the host's own PSF image (cutouts' psf_kernel)"
     )
 
     psf_beta: Annotated[float, Field(ge=2)] = Field(
@@ -187,14 +195,14 @@ class PlanConfig(Section):
     )
     psfsize_is: Literal["noise_equivalent", "fwhm"] = Field(
         "noise_equivalent",
-        description="what the survey's psfsize means: the FWHM of the Gaussian with the PSF's noise-equivalent area, "
+        description="meaning of the survey's psfsize: the FWHM of the Gaussian with the PSF's noise-equivalent area, "
         "as in the Legacy Surveys (a Moffat of beta 2.6 has a FWHM of 0.733 times that), or the FWHM of the profile "
-        "itself, as a seeing measured on stars",
+        "itself, such as a seeing measured on stars",
     )
     extinction: Literal["host", "none"] = Field(
         "host",
-        description="Galactic extinction of the arcs, from the host's E(B-V) where the catalogue has it; none where "
-        "not. The factor is stored (mw_transmission). Fluxes of plan.table are taken as they arrive",
+        description="Galactic extinction of the arcs, from the host's E(B-V) if the catalogue has it, else none. The "
+        "factor is stored (mw_transmission). Fluxes of plan.table are taken as observed",
     )
     extinction_mag_per_ebv: dict[str, Annotated[float, Field(ge=0)]] = Field(
         default_factory=lambda: dict(_EXTINCTION),
@@ -206,7 +214,7 @@ class PlanConfig(Section):
         False, description="plan for hosts whose status is PARTIAL because pixels are missing"
     )
     max_rows: int = Field(
-        2_000_000, ge=1, description="a larger plan is refused; one of more than 20 million rows is asked for twice"
+        2_000_000, ge=1, description="larger plans are refused; more than 20 million rows need a confirmation"
     )
 
     @field_validator("preset", mode="before")
@@ -225,7 +233,7 @@ class PlanConfig(Section):
         low, high, with_low, with_high = _LIMITS[str(info.field_name)]
         for v in (value.min, value.max) if isinstance(value, Range) else value or ():
             if not (low < v < high or (with_low and v == low) or (with_high and v == high)):
-                raise ValueError(f"must lie in {'[' if with_low else '('}{low:g}, {high:g}{']' if with_high else ')'}")
+                raise ValueError(f"must be in {'[' if with_low else '('}{low:g}, {high:g}{']' if with_high else ')'}")
         return value
 
     @model_validator(mode="after")
@@ -255,14 +263,14 @@ class PlanConfig(Section):
 
     @property
     def priors(self) -> Priors:
-        """What the plan draws from: its own settings, the preset's where they are null.
+        """The priors of the plan: its own settings, or the preset's if they are null.
 
-        A theta_E or a dmag of the plan's own is drawn, also where the preset would compute theta_E or draw magnitudes.
+        A theta_E or dmag set in the plan is drawn, even if the preset would compute theta_E or draw magnitudes.
 
         Raises
         ------
         ValueError
-            If no theta_E is as large as ``theta_e_min_arcsec``.
+            If every theta_E is below ``theta_e_min_arcsec``.
         """
         own = {name: value for name in Priors.model_fields if (value := getattr(self, name)) is not None}
         if self.theta_e_arcsec is not None:

@@ -1,7 +1,7 @@
 """Presets: settings that a config selects by name, one YAML file each in ``lensflow/presets``.
 
-The comment at the head of a file says where its numbers come from. A config keeps the name; the code's digest sees the
-numbers (:mod:`lensflow.store.code_identity`).
+The comment at the head of a file gives the origin of its numbers. A config stores the name; the code's digest includes
+the numbers (:mod:`lensflow.store.code_identity`).
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ ROOT = Path(__file__).parents[1] / "presets"
 
 
 class Preset(Section):
-    """Settings under a name, all of them given; a subclass for each folder of ``lensflow/presets``."""
+    """Named settings, all required; a subclass for each folder of ``lensflow/presets``."""
 
     FOLDER: ClassVar[str]
-    # Names that are not files: rules that need more than numbers.
+    # Names without a file: rules that need more than numbers.
     RULES: ClassVar[tuple[str, ...]] = ()
 
     @classmethod
@@ -48,12 +48,12 @@ class Preset(Section):
 
     @classmethod
     def check(cls, name: Any) -> Any:
-        """Give back a setting that may be a name; for validators.
+        """Return a setting after checking that it is a known name, if it is a name; for validators.
 
         Raises
         ------
         ValueError
-            If it is a name that is not known.
+            If the name is unknown.
         """
         known = (*cls.RULES, *cls.names())
         if isinstance(name, str) and name not in known:
@@ -62,7 +62,7 @@ class Preset(Section):
 
     @classmethod
     def comment(cls, name: str) -> str:
-        """Say where the numbers of a preset come from: the comment at the head of its file."""
+        """Return the origin of a preset's numbers: the comment at the head of its file."""
         lines = (ROOT / cls.FOLDER / f"{name}.yaml").read_text(encoding="utf-8").splitlines()
         return " ".join(line.removeprefix("#").strip() for line in lines if line.startswith("#"))
 
@@ -77,7 +77,7 @@ def _read(kind: type[Any], name: str) -> Any:
 
 
 class Priors(Preset):
-    """What a plan draws from where its own settings of these names are null; null here: from a relation, or not at all.
+    """Priors of a plan for its settings that are null; null here: from a relation, or not at all.
 
     The relations are those of :mod:`lensflow.manifest.population`.
     """
@@ -104,7 +104,7 @@ class Priors(Preset):
         return {name: getattr(self, name) for name in self.CROSSED}
 
     def not_listed(self) -> list[str]:
-        """Parameters of a grid that are a range, or follow from a relation: they cannot be crossed."""
+        """Parameters of a grid that are a range or follow from a relation, and cannot be crossed."""
         return [name for name, prior in self.axes.items() if not isinstance(prior, tuple)]
 
 
@@ -139,7 +139,7 @@ class MaskBits(Preset):
 
 
 class SplitRule(Preset):
-    """A plain hash of the sky cell, xxhash64 with a seed, modulo ``parts``, against the summed fractions of parts."""
+    """A plain hash of the sky cell, xxhash64 with a seed, modulo ``parts``, compared with the cumulative fractions."""
 
     FOLDER = "rule"
     RULES = ("balanced",)

@@ -1,4 +1,4 @@
-"""The config's reference, docs/config.md, made from the models."""
+"""The config reference, docs/config.md, generated from the models."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from lensflow.config.run import RunConfig
 
 def markdown() -> str:
     """Return the text of docs/config.md: every setting with type, default and meaning."""
-    lines = ["# Settings", "", "One YAML file configures a run. Made from `lensflow/config/` by `make docs`.", ""]
+    lines = ["# Settings", "", "One YAML file configures a run. Generated from `lensflow/config/` by `make docs`.", ""]
     _describe(RunConfig, "", lines)
     _presets(lines)
     return "\n".join(lines) + "\n"
@@ -40,8 +40,13 @@ def _describe(model: type[BaseModel], prefix: str, lines: list[str]) -> None:
 
 
 def _presets(lines: list[str]) -> None:
-    lines += ["## presets", "", "What a setting may name. `lensflow/presets/` has the values, one file each.", ""]
-    lines += ["| setting | preset | where it comes from |", "|---|---|---|"]
+    lines += [
+        "## presets",
+        "",
+        "Presets that a setting can name. Their values are in `lensflow/presets/`, one file each.",
+        "",
+    ]
+    lines += ["| setting | preset | origin |", "|---|---|---|"]
     for setting, kind in KINDS.items():
         for name in kind.names():
             first_sentence = kind.comment(name).split(". ")[0]

@@ -1,4 +1,4 @@
-"""The whole config of a run, and which stored result depends on which setting."""
+"""The complete config of a run, and the settings on which each stored result depends."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class RunConfig(Section):
 
     name: str = Field("run", min_length=1, description="shown in the report and the run's attrs")
     out: str = Field(description="folder of the run, a path or any fsspec URL")
-    seed: int = Field(1, ge=0, description="seed of every random number")
+    seed: int = Field(1, ge=0, description="seed of all random numbers")
     bands: tuple[str, ...] = Field(("g", "r", "z"), min_length=1, description="bands, in the order they are stored")
     survey: SurveyConfig
     splits: SplitsConfig = SplitsConfig()
@@ -103,21 +103,21 @@ class RunConfig(Section):
 
     @property
     def reference_band(self) -> int:
-        """Index of the band that magnitudes refer to: r, or the first band where there is no r."""
+        """Index of the band that magnitudes refer to: r, or the first band if there is no r."""
         return self.bands.index("r") if "r" in self.bands else 0
 
     @property
     def must_pass(self) -> tuple[str, ...]:
-        """Names of the gates that must pass, with and without a fit; ``mask_edge`` where the arcs are masked."""
+        """Names of the gates that must pass, with and without a fit; ``mask_edge`` if the arcs are masked."""
         edge = (MASK_EDGE,) if self.injection.core_mask_radius_pix > 0 else ()
         return (*self.gate.recipes, *edge, *self.gate.checks)
 
     def effective(self) -> dict[str, Any]:
-        """Every setting with the value in force, as plain JSON types."""
+        """Every setting with its current value, as plain JSON types."""
         return self.model_dump(mode="json")
 
     def changed(self) -> dict[str, Any]:
-        """Settings that are not the defaults, as flat ``a.b`` keys: what makes this run its own."""
+        """Settings that differ from the defaults, as flat ``a.b`` keys."""
         every = flatten(self.effective())
         plain = flatten(RunConfig(out="-", survey=SurveyConfig(root="-", targets="-")).effective())
         return {k: v for k, v in every.items() if plain.get(k) != v and not (v is None and k not in plain)}
@@ -156,8 +156,8 @@ class RunConfig(Section):
         return {k: v for k, v in every.items() if _is_of(k, wanted) and k not in NOT_FINGERPRINTED}
 
 
-# Settings whose change makes a stage's stored result stale; each stage depends on those before it.
-# A name stands for itself and all below it.
+# Settings whose change makes a stage's stored result stale; each stage also depends on the earlier ones. A name
+# includes all settings below it.
 _CUT = ("bands", "survey", "splits", "seed", *(f"store.{k}" for k in ("shard_mb", "hosts_per_region", "inner_chunk")))
 _PAIRS = (*_CUT, "plan", "injection", "store")
 STAGE_SETTINGS: dict[str, tuple[str, ...]] = {

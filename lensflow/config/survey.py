@@ -1,4 +1,4 @@
-"""Settings of hosts: where they come from, how they are cut and split."""
+"""Settings of hosts: their source, cutouts and splits."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from lensflow.config.presets import MaskBits, Selection, SplitRule
 
 # AB magnitude of one unit of the images, or the header card that holds it.
 ZeroPoint = float | str
-# What a synthetic survey observes.
+# Bands of a synthetic survey.
 SYNTHETIC_BANDS = ("g", "r", "z")
 MaskBitNumber = Annotated[int, Field(ge=0, le=30)]
 
 
 class SyntheticConfig(Section):
-    """A made-up survey in the real layout: see :mod:`lensflow.survey.synthetic.bricks`."""
+    """A synthetic survey in the real layout: see :mod:`lensflow.survey.synthetic.bricks`."""
 
     n_bricks: int = Field(4, ge=1, description="bricks to write")
-    brick_size_pix: int = Field(1200, ge=200, le=3600, description="pixels on a brick's side")
+    brick_size_pix: int = Field(1200, ge=200, le=3600, description="side of a brick in pixels")
     hosts_per_brick: int = Field(100, ge=1, description="LRG-like hosts in each brick")
-    bricks_without_g: int = Field(1, ge=0, description="how many of the bricks have no g exposure")
+    bricks_without_g: int = Field(1, ge=0, description="number of bricks without g exposure")
 
 
 class StampsConfig(Section):
-    """Hosts that come as stamps without WCS, weights or PSF."""
+    """Hosts given as stamps without WCS, weights or PSF."""
 
     files: dict[str, str] = Field(
         description="band -> FITS cube (host, y, x), or one stamp (y, x), in nMgy/pixel or as survey.zero_point says; "
-        "the same file for all bands where its planes are bands (BANDS, as the Legacy Surveys' viewer writes)"
+        "the same file for all bands if its planes are bands (BANDS, as written by the Legacy Surveys viewer)"
     )
     hosts: str | None = Field(
         None,
@@ -51,19 +51,19 @@ class StampsConfig(Section):
 
 
 class BrickCutsConfig(Section):
-    """Cuts on the observing conditions at a target; switched on by naming the section (``brick_cuts: {}``)."""
+    """Cuts on the observing conditions at a target; enabled by naming the section (``brick_cuts: {}``)."""
 
     table: str | None = Field(
         None,
         description="survey-bricks table (brickname, ebv, psfsize_r, psfdepth_r); without one, columns of the targets",
     )
-    max_ebv: float | None = Field(0.12, description="largest E(B-V), mag; null: no such cut")
-    max_psfsize_r_arcsec: float | None = Field(1.6, description="largest PSF size in r; null: no such cut")
-    min_psfdepth_r_mag: float | None = Field(23.6, description="least 5-sigma point-source depth in r; null: no cut")
+    max_ebv: float | None = Field(0.12, description="maximum E(B-V), mag; null: no cut")
+    max_psfsize_r_arcsec: float | None = Field(1.6, description="maximum PSF size in r; null: no cut")
+    min_psfdepth_r_mag: float | None = Field(23.6, description="minimum 5-sigma point-source depth in r; null: no cut")
 
 
 class SurveyConfig(Section):
-    """Where the pixels come from: exactly one of ``root``, ``stamps`` and ``synthetic``."""
+    """Source of the pixels: exactly one of ``root``, ``stamps`` and ``synthetic``."""
 
     root: str | None = Field(None, description="survey folder, any fsspec URL")
     layout: str = Field(
@@ -71,17 +71,18 @@ class SurveyConfig(Section):
         description="file names: legacysurvey, flat, or a pattern such as {root}/{brick}/{product}-{band}.fits.fz",
     )
     access: Literal["auto", "ranges", "whole"] = Field(
-        "auto", description="how remote files are read: the byte ranges of the touched tiles, whole, or the faster one"
+        "auto", description="how remote files are read: byte ranges of the needed tiles, whole, or the faster one"
     )
     targets: str | tuple[str, ...] | None = Field(
         None,
-        description="target table, CSV, ECSV, FITS, parquet or VOTable: a URL, a glob, or a list of them; needed with "
-        "root, but where lf.cut(config, targets=...) gets a table in memory",
+        description="target table, CSV, ECSV, FITS, parquet or VOTable: a URL, a glob, or a list of them; required "
+        "with root, unless lf.cut(config, targets=...) gets a table in memory",
     )
     columns: dict[str, str] = Field(default_factory=dict, description="lensflow name -> column of the table")
     missing_values: tuple[float | str, ...] = Field(
         (),
-        description="values of tables that mean none, such as -99, besides the usual words (-, N/A, nan, None, null)",
+        description="values of tables that mean missing, such as -99, besides the usual words (-, N/A, nan, None, "
+        "null)",
     )
     selection: str | None = Field(
         None,
@@ -90,7 +91,9 @@ class SurveyConfig(Section):
     )
     brick_cuts: BrickCutsConfig | None = Field(None, description="cuts on extinction, seeing and depth; default: none")
     fraction: Fraction = Field(
-        1.0, gt=0, description="share of the hosts to use, told by a hash of their names: a smaller share is a subset"
+        1.0,
+        gt=0,
+        description="fraction of hosts to use, chosen by a hash of their names: a smaller fraction is a subset",
     )
     stamps: StampsConfig | None = Field(None, description="stamps without WCS instead of bricks")
     synthetic: SyntheticConfig | None = Field(None, description="write and use a synthetic survey")
@@ -99,7 +102,7 @@ class SurveyConfig(Section):
         None,
         description="AB magnitude of 1 unit of the images, or the header card that holds it (MAGZERO, FLUXMAG0), for "
         "all bands or by band; images and weights are converted to nanomaggies. Default: the file's BUNIT "
-        "(nanomaggies, maggies, janskys), and nanomaggies where it has none; any other unit or zero point is refused",
+        "(nanomaggies, maggies, janskys), or nanomaggies if it has none; any other unit or zero point is refused",
     )
     mask_bits: str | tuple[MaskBitNumber, ...] = Field(
         "default",
@@ -108,22 +111,27 @@ class SurveyConfig(Section):
     )
     host_shapes: bool = Field(
         False,
-        description="measure the axis ratio and angle of hosts for which the catalogue has no shape_e1, shape_e2 (10 "
-        "ms each): plan.lens_shape: host_light needs one of the two",
+        description="measure the axis ratio and angle of hosts without shape_e1, shape_e2 in the catalogue (10 ms "
+        "each): plan.lens_shape: host_light needs one of the two",
     )
     psf_images: bool = Field(False, description="keep each host's coadd PSF image (psf_kernel) and take its size")
     psf_image_size: int = Field(63, ge=11, le=255, description="side of psf_kernel in pixels, odd")
     psf_ratio_bricks: int = Field(
-        64, ge=0, description="bricks whose PSF maps are read first, for each band's PSF size over r; 0: the theory's"
+        64,
+        ge=0,
+        description="bricks whose PSF maps are read first, to measure each band's PSF size relative to r; 0: "
+        "use theory",
     )
-    min_coverage_frac: Fraction = Field(0.99, description="below this share of pixels with data a stamp is PARTIAL")
+    min_coverage_frac: Fraction = Field(
+        0.99, description="a stamp with a smaller fraction of pixels with data is PARTIAL"
+    )
     psfsize_arcsec: dict[str, Positive] = Field(
-        default_factory=dict, description="band -> PSF size assumed (and flagged) where the survey has no map at all"
+        default_factory=dict, description="band -> PSF size assumed (and flagged) if the survey has no map at all"
     )
     failure_budget: Fraction = Field(
         0.01,
-        description="share of hosts that may fail before the run stops; 3 hosts may in any run (no more than half of "
-        "them), and half of a synthetic survey's, which has hosts that are made to fail; 0: none",
+        description="fraction of hosts that may fail before the run stops; in any run 3 hosts may (at most half of "
+        "them), and half of the hosts of a synthetic survey, which has intended failures; 0: none",
     )
 
     @field_validator("layout")
@@ -175,15 +183,15 @@ class SplitsConfig(Section):
     fractions: tuple[Fraction, Fraction, Fraction] = Field((0.7, 0.15, 0.15), description="train, val, test")
     rule: str = Field(
         "balanced",
-        description="balanced: cells are dealt so that host counts match the fractions; a preset (below): the plain "
-        "hash of the cell, which misses the fractions where cells are uneven",
+        description="balanced: cells are assigned so that host counts match the fractions; a preset (below): the plain "
+        "hash of the cell, which misses the fractions if cells are uneven",
     )
     cells: Literal["sky", "region"] = Field(
-        "sky", description="what is never divided: HEALPix cells, or the targets' column `region`"
+        "sky", description="units that are never divided: HEALPix cells, or the targets' column `region`"
     )
     nside: int = Field(1024, ge=1, description="HEALPix nside of the sky cells (power of two; 1024 is 3.4')")
     guard_arcsec: float | None = Field(
-        None, ge=0, description="least distance of hosts of different splits; default: a stamp's diagonal; 0: none"
+        None, ge=0, description="minimum distance of hosts of different splits; default: a stamp's diagonal; 0: none"
     )
 
     @field_validator("rule")

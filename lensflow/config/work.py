@@ -1,4 +1,4 @@
-"""Settings of the store and the cluster: how a run is worked off."""
+"""Settings of the store and the cluster: how a run is executed."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ class StoreConfig(Section):
     """How pixels are laid out, compressed and rounded on disk."""
 
     shard_mb: Positive = Field(
-        64, description="uncompressed MB of one pixel array in one region; sizes the regions where rows are not given"
+        64, description="uncompressed MB of one pixel array in one region; sets the regions' size unless rows are given"
     )
     samples_per_region: int | None = Field(
-        None, ge=1, description="samples in one region of pairs: one shard an array, one task"
+        None, ge=1, description="samples in one region of pairs: one shard per array, one task"
     )
     hosts_per_region: int | None = Field(None, ge=1, description="hosts in one region of the cutouts")
-    inner_chunk: int = Field(16, ge=1, description="rows in one compressed chunk: what random access reads")
+    inner_chunk: int = Field(16, ge=1, description="rows in one compressed chunk: the unit of random access")
     codec: Codec = Field(
-        "auto", description="auto: lz4-bitshuffle; zstd3-shuffle for arrays that are rounded (benchmarks/store.py)"
+        "auto", description="auto: lz4-bitshuffle; zstd3-shuffle for rounded arrays (benchmarks/store.py)"
     )
     quantize: str = Field(
         "none",
@@ -37,10 +37,10 @@ class StoreConfig(Section):
         "host's sky sigma in the band",
     )
     quantize_arc: str | None = Field(
-        None, description="the same for the noiseless arc; null: four times finer steps than quantize"
+        None, description="the same for the noiseless arc; null: steps four times finer than quantize"
     )
     quantize_step: Literal["power_of_two", "float"] = Field(
-        "power_of_two", description="steps rounded down to a power of two (compresses best), or as they are"
+        "power_of_two", description="steps rounded down to a power of two (compresses best), or exact"
     )
     copy_ctrl: bool = Field(False, description="store the control image with every pair; else served from the cutouts")
 
@@ -61,12 +61,12 @@ class StoreConfig(Section):
 
     @property
     def stamp_steps_per_sigma(self) -> int:
-        """N of ``quantize: sky/N``; 0 where stamps are stored as they are."""
+        """N of ``quantize: sky/N``; 0 if stamps are stored exactly."""
         return _steps_per_sigma(self.quantize)
 
     @property
     def arc_steps_per_sigma(self) -> int:
-        """N of ``quantize_arc``, or what ``quantize`` makes of it; 0 where arcs are stored as they are."""
+        """N of ``quantize_arc``, or the value derived from ``quantize``; 0 if arcs are stored exactly."""
         if self.quantize_arc is None:
             return 4 * self.stamp_steps_per_sigma
         return _steps_per_sigma(self.quantize_arc)
@@ -77,19 +77,19 @@ def _steps_per_sigma(text: str) -> int:
 
 
 class StorageConfig(Section):
-    """How ``out`` is reached where it is on S3. Credentials come from the environment, a profile or a role."""
+    """Access to an ``out`` on S3. Credentials come from the environment, a profile or a role."""
 
     endpoint_url: str | None = Field(
         None, description="S3-compatible server, https://host:port; default: AWS_ENDPOINT_URL, else AWS itself"
     )
     region: str | None = Field(None, description="region of the bucket; default: AWS_DEFAULT_REGION or the profile's")
     library: Literal["s3fs", "obstore"] = Field(
-        "s3fs", description="what moves pixels; obstore needs lensflow[obstore]"
+        "s3fs", description="library that transfers pixels; obstore needs lensflow[obstore]"
     )
     anonymous: bool | Literal["inputs"] = Field(
         False,
-        description="S3 without credentials, for public buckets. inputs: survey, targets and other tables only; true: "
-        "out too, which can then be read but hardly written",
+        description="S3 without credentials, for public buckets. inputs: only survey, targets and other tables; true: "
+        "also out, which can then usually only be read",
     )
 
     @field_validator("endpoint_url")
@@ -121,7 +121,7 @@ class KubernetesConfig(Section):
 
 
 class YarnConfig(Section):
-    """A YARN application, on EMR for one: docs/deploy-emr.md. What is null comes from Dask's own ``yarn:`` settings."""
+    """A YARN application, for example on EMR (docs/deploy-emr.md); null settings come from Dask's ``yarn:`` section."""
 
     environment: str | None = Field(
         None,
@@ -137,35 +137,37 @@ class YarnConfig(Section):
 
 
 class ClusterConfig(Section):
-    """Where the tasks run. Sections of other kinds may stand in the same config: ``kind`` decides."""
+    """Where the tasks run. The config may also have sections for other kinds: ``kind`` decides."""
 
     kind: Literal["local", "threads", "address", "kubernetes", "yarn"] = Field(
         "local",
         description="processes, threads, a running scheduler, a DaskCluster on Kubernetes, a YARN application",
     )
     workers: int | None = Field(
-        None, ge=1, description="workers; default: local one per core, else what the cluster's own settings say"
+        None, ge=1, description="workers; default: one per core for local, else the cluster's own settings"
     )
     workers_max: int | None = Field(
-        None, ge=1, description="for local and yarn: scale between workers and this as the work comes and goes"
+        None, ge=1, description="for local and yarn: scale adaptively between workers and this"
     )
     memory_limit: str | None = Field(
-        None, description="per worker, for kind: local; default: 90% of this machine's (or container's), shared out"
+        None,
+        description="per worker, for kind: local; default: 90% of this machine's (or container's) memory, "
+        "divided among workers",
     )
     address: str | None = Field(None, description="scheduler address, tls://host:port, for kind: address")
-    tls: bool = Field(False, description="for kind: local: encrypt between the processes of this machine too")
+    tls: bool = Field(False, description="for kind: local: encrypt also between the processes of this machine")
     tls_ca_file: str | None = Field(None, description="CA certificate; default: Dask's distributed.comm.tls settings")
     tls_cert: str | None = Field(None, description="this client's certificate")
     tls_key: str | None = Field(None, description="the certificate's private key")
     insecure: bool = Field(False, description="allow an unencrypted tcp:// scheduler on another machine")
     start_timeout_s: float = Field(
-        300.0, gt=0, description="seconds until a cluster must stand, then an error says why"
+        300.0, gt=0, description="seconds within which a cluster must start; then an error says why"
     )
     min_workers: int = Field(
         1, ge=0, description="workers that must have joined; 0 for a cluster that scales from none"
     )
     no_workers_timeout_s: float | None = Field(
-        600.0, gt=0, description="seconds that work waits without any worker before it is given up; null: for ever"
+        600.0, gt=0, description="seconds that work waits without any worker before the run stops; null: forever"
     )
     dashboard: str | None = Field(
         "127.0.0.1:0", description="dashboard address of kind: local; port 0 picks a free one; null turns it off"
@@ -207,7 +209,7 @@ class ClusterConfig(Section):
         return self
 
     def switched(self, **changes: Any) -> ClusterConfig:
-        """Return these settings with some replaced, validated anew; an address is dropped with its kind.
+        """Return these settings with some replaced, validated again; an address is dropped with its kind.
 
         Raises
         ------

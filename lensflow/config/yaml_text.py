@@ -1,4 +1,4 @@
-"""YAML as a config may have it: every key once, small, flat, and numbers that mean what they look like.
+"""YAML restricted for configs: unique keys, small, flat, and numbers as they look.
 
 PyYAML alone keeps the last of two equal keys, expands aliases without bound, and reads ``010`` as 8 and ``1:30`` as 90.
 """
@@ -13,7 +13,7 @@ import yaml
 
 from lensflow.errors import ConfigError
 
-# Far beyond any config; what is larger is no config, and would take its time before it is refused.
+# Far beyond any config; larger files are refused before they take time to parse.
 MAX_BYTES = 262_144
 MAX_DEPTH = 30
 MAX_NODES = 50_000
@@ -38,7 +38,7 @@ def parse_yaml(text: str, where: str) -> Any:
     """
     if len(text) > MAX_BYTES:
         raise ConfigError(f"{where}: larger than {MAX_BYTES:,} bytes: this is no config.")
-    with contextlib.suppress(yaml.YAMLError):  # said below, with the line
+    with contextlib.suppress(yaml.YAMLError):  # reported below, with the line
         _check_size(text, where)
     try:
         return yaml.load(text, Loader=_Loader)
@@ -50,7 +50,7 @@ def parse_yaml(text: str, where: str) -> Any:
 
 
 def _check_size(text: str, where: str) -> None:
-    """Refuse deep nesting, aliases of what they stand in, and aliases that multiply, before anything is built."""
+    """Refuse deep nesting, recursive aliases, and aliases that multiply, before anything is built."""
     open_nodes: list[tuple[str | None, int]] = []  # anchor, values so far when it was opened
     sizes: dict[str, int] = {}
     total = 0
@@ -58,7 +58,7 @@ def _check_size(text: str, where: str) -> None:
         anchor = getattr(event, "anchor", None)
         if isinstance(event, yaml.AliasEvent):
             if any(name == anchor for name, _ in open_nodes):
-                raise ConfigError(f"{where}: *{anchor} stands within itself ({_line(event.start_mark)}).")
+                raise ConfigError(f"{where}: *{anchor} contains itself ({_line(event.start_mark)}).")
             total += sizes.get(str(anchor), 1)
         elif isinstance(event, yaml.ScalarEvent):
             total += 1
@@ -90,7 +90,7 @@ class _Loader(yaml.SafeLoader):
         node = super().compose_mapping_node(anchor)
         seen: dict[Any, Any] = {}
         for key, _ in node.value:
-            # Any other key than a scalar is refused by PyYAML or by the validation.
+            # A key that is not a scalar is refused by PyYAML or by the validation.
             if isinstance(key, yaml.ScalarNode):
                 name = key.value if key.tag.endswith(":merge") else self.construct_object(key)
                 if name in seen:

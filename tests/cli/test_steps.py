@@ -49,7 +49,7 @@ CONFIG_MISTAKES = [
     ({"sruvey": {}}, "sruvey: no such setting. Did you mean 'survey'?"),
     ({"plan": {"injections_per_host": "six"}}, "plan.injections_per_host"),
     ({"plan": {"theta_e_arcsec": [0.0]}}, "plan.theta_e_arcsec"),
-    ({"plan": {"theta_e_arcsec": [-1.0]}}, "must lie in (0, 30]"),
+    ({"plan": {"theta_e_arcsec": [-1.0]}}, "must be in (0, 30]"),
 ]
 
 

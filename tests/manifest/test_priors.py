@@ -69,7 +69,7 @@ def test_ranges_of_the_config_reach_the_rows_and_stand_in_the_attrs():
         ({"src_offset": "ring"}, "src_offset_min"),
         ({"controls": "disjoint", "controls_per_host": 0}, "controls_per_host >= 1"),
         ({"src_min_images": 2, "lens_model": "EPL"}, "EPL"),
-        ({"src_q": [0.5, 1.2]}, r"src_q: must lie in \(0, 1\]"),
+        ({"src_q": [0.5, 1.2]}, r"src_q: must be in \(0, 1\]"),
         ({"shear": {"min": 0, "max": 0.1, "distribution": "log"}}, "log needs min > 0"),
     ],
 )

@@ -36,7 +36,7 @@ def test_the_table_is_printed_kept_and_sets_the_exit_code(tmp_path, command):
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["--leaks", "runs/x"], "makes a run of its own"),
+        (["--leaks", "runs/x"], "makes its own run"),
         (["--hosts", "30"], "--hosts is for zoo --leaks"),
         (["--leaks", "--hosts", "3"], "12 hosts or more"),
     ],
