@@ -1,4 +1,4 @@
-"""``xr.open_dataset(path, engine="lensflow")``: xarray's door to the stores, as lensflow's own openers give them."""
+"""The xarray backend: ``xr.open_dataset(path, engine="lensflow")`` opens stores as lensflow's own functions do."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 from xarray.backends import BackendArray, BackendEntrypoint
-from xarray.core import indexing  # as xarray's page on new backends has it
+from xarray.core import indexing  # as in xarray's documentation of new backends
 
-# What opens a store is imported when one is opened: xarray imports every installed backend to list them.
+# Imported only when a store is opened: xarray imports every installed backend to list them.
 
 
 class LensflowBackend(BackendEntrypoint):
-    """Opens cutouts, manifests and pairs; every byte that is read is checked, and the test split stays sealed."""
+    """Opens cutouts, manifests and pairs; every byte read is checked, and the test split stays sealed."""
 
     description = "Cutouts, manifests and pairs of lensflow"
     open_dataset_parameters = ("filename_or_obj", "drop_variables", "split", "unseal_test")
@@ -44,13 +44,13 @@ class LensflowBackend(BackendEntrypoint):
         Returns
         -------
         Dataset
-            As of lensflow's opener; pixels are read when they are asked for, with ``chunks={}`` through Dask, one chunk
-            per region.
+            As from lensflow's own function; pixels are read lazily, with ``chunks={}`` through Dask, one chunk per
+            region.
 
         Raises
         ------
         StoreError
-            If lensflow did not make it, or it is not complete or damaged.
+            If it was not made by lensflow, or is incomplete or damaged.
         """
         from lensflow.errors import StoreError
         from lensflow.store.open import open_cutouts, open_manifest, open_pairs
@@ -72,15 +72,15 @@ class LensflowBackend(BackendEntrypoint):
         return _as_xarray_reads(opened.drop_vars(dropped, errors="ignore"))
 
     def guess_can_open(self, filename_or_obj: Any) -> bool:
-        """Whether lensflow made the store: xarray then takes this engine without being told."""
+        """Whether lensflow made the store: xarray then selects this engine by itself."""
         return store_at(filename_or_obj) is not None
 
 
 class _Pixels(BackendArray):
-    """Pixels that an opener gave as a Dask array, read in the thread that asks for them.
+    """Pixels that were opened as a Dask array, read in the calling thread.
 
-    xarray makes chunks of its own around what a backend gives. Were that Dask too, a task would wait for tasks of its
-    own cluster, and all of them for each other.
+    xarray wraps a backend's arrays in its own chunks. If these were Dask arrays too, a task would wait for other tasks
+    of its own cluster: a deadlock.
     """
 
     def __init__(self, array: Any):
@@ -95,7 +95,7 @@ class _Pixels(BackendArray):
 
 
 def _as_xarray_reads(opened: xr.Dataset) -> xr.Dataset:
-    """Let xarray decide about chunks; those of the store are what it prefers."""
+    """Let xarray decide about chunks; it prefers those of the store."""
     lazy = {}
     for name, variable in opened.variables.items():
         if variable.chunks is not None:
@@ -108,7 +108,7 @@ def _as_xarray_reads(opened: xr.Dataset) -> xr.Dataset:
 
 
 def store_at(place: Any) -> str | None:
-    """Name of lensflow's store at a path or URL; None where there is none, or it is not lensflow's."""
+    """Name of lensflow's store at a path or URL; None if there is none or it is not lensflow's."""
     from lensflow.errors import StoreError
     from lensflow.store import objects, paths
 
@@ -116,7 +116,7 @@ def store_at(place: Any) -> str | None:
         return None
     url = str(place).rstrip("/")
     if not paths.is_local(url) and not url.endswith(".zarr"):
-        return None  # no request for what is none by its name
+        return None  # no request if the name rules it out
     try:
         content = paths.read_object(paths.join(url, objects.ROOT))
         found = json.loads(content or b"null")["attributes"]["lensflow_store"]

@@ -1,9 +1,9 @@
-"""What code does, as a digest: text, comments, docstrings, line breaks and where a file lies do not count.
+"""Digest of what code does: text, comments, docstrings, line breaks and the location of a file do not count.
 
-A module is its syntax tree without docstrings and without its imports of lensflow's own modules; in their place stand
-the digests of the modules that define what it imports, so that another function of the same name is noticed and a moved
-file is not. Descriptions of settings do not count. A changed annotation, default or constant does: it may change what
-the code does. A preset (YAML) is its values under its name.
+A module is its syntax tree without docstrings and without its imports of lensflow's own modules; these are replaced by
+the digests of the modules that define the imported names, so that another function of the same name changes the digest
+and a moved file does not. Descriptions of settings do not count. A changed annotation, default or constant does: it may
+change what the code does. A preset (YAML) is its values under its name.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def digest_of(parts: Iterable[str], root: Path = ROOT) -> str:
         If a part does not exist.
     """
     files = [f for part in parts for f in (_files(root / part) if (root / part).is_dir() else [root / part])]
-    # Parsing takes seconds. The result for exactly these files lies where Python keeps what it compiled of them.
+    # Parsing takes seconds. The result for exactly these files is cached beside Python's bytecode.
     note = root / "__pycache__" / f"code-{_text_digest(root, files)}.txt"
     with suppress(OSError, UnicodeDecodeError):
         known = note.read_text()
@@ -67,7 +67,7 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _text_digest(root: Path, files: Iterable[Path]) -> str:
-    """Digest of every source of the package, for what files import counts too, and of which of them are meant."""
+    """Digest of every source file of the package, since imports count too, and of the selected files."""
     every = [f"{f.relative_to(root).as_posix()} {hashlib.sha256(f.read_bytes()).hexdigest()}" for f in _files(root)]
     return _hash(
         hashlib.sha256(Path(__file__).read_bytes()).hexdigest(),
@@ -86,7 +86,7 @@ class Sources:
         self._alone = cache(lambda file: _hash("\n".join(_canonical(self._tree(file), []))))
 
     def with_imports(self, file: Path) -> str:
-        """Digest of a module and of what it imports from the package: each name with the module that defines it."""
+        """Digest of a module and its imports from the package: each name with the module that defines it."""
         if file.suffix == ".yaml":
             values = yaml.safe_load(file.read_bytes())
             return _hash(file.parent.name, file.name, json.dumps(values, sort_keys=True, default=str))
@@ -118,7 +118,7 @@ class Sources:
         return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
 
     def _defining(self, module: list[str], name: str) -> Path:
-        """Module that defines a name: itself one, or found through the packages that hand it on."""
+        """Module that defines a name: a module itself, or found through packages that re-export it."""
         inner = self._file([*module, name])
         if inner.exists():
             return inner
@@ -133,7 +133,7 @@ class Sources:
 
 
 def _parsed(file: Path) -> ast.Module:
-    # Python 3.11 counts the depth of all threads' parsers together and, where two meet, gives up with a SystemError.
+    # Python 3.11 counts the depth of all threads' parsers together and can fail with a SystemError.
     for _ in range(20):
         with suppress(SystemError):
             return ast.parse(file.read_bytes(), str(file))
@@ -145,7 +145,7 @@ def _is_own(node: ast.ImportFrom) -> bool:
 
 
 def _canonical(node: ast.AST, out: list[str]) -> list[str]:
-    """Append words that tell two trees apart, the same in every version of Python that has the same syntax."""
+    """Append words that distinguish two trees, the same in every version of Python with the same syntax."""
     kind = type(node)
     out.append(kind.__name__)
     for field in _in_order(kind._fields):
@@ -170,7 +170,7 @@ def _canonical(node: ast.AST, out: list[str]) -> list[str]:
 
 @cache
 def _in_order(fields: tuple[str, ...]) -> tuple[str, ...]:
-    # How a name is used follows from where it stands.
+    # How a name is used follows from its position.
     return tuple(sorted(set(fields) - {"ctx"}))
 
 

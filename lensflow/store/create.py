@@ -21,8 +21,8 @@ from lensflow.store.objects import Guard, RecordingStore, pieces_of, unguarded
 from lensflow.store.regions import Region, check_aligned
 from lensflow.store.shards import chunks_of_shard, encode_shard
 
-# Measured by benchmarks/store.py: bit-shuffled lz4 does as well as codecs of three times its cost on noisy floats;
-# rounded pixels are worth an entropy coder.
+# Measured by benchmarks/store.py: bit-shuffled lz4 compresses noisy floats as well as codecs of three times its cost;
+# rounded pixels benefit from an entropy coder.
 LOSSLESS, ROUNDED = "lz4-bitshuffle", "zstd3-shuffle"
 CODECS = {
     "lz4-bitshuffle": BloscCodec(cname="lz4", clevel=5, shuffle="bitshuffle"),
@@ -36,13 +36,13 @@ CODECS = {
 SHARD_ROWS, CHUNK_ROWS = 262_144, 4_096
 
 
-# Columns of a manifest that are arrays of their own: keys, what rows are chosen by, and free text.
+# Columns of a manifest stored as separate arrays: keys, columns used to select rows, and free text.
 MANIFEST_KEYS = ("row_id", "host_index", "is_control", "split", "src_id")
 
 
 @dataclass(frozen=True)
 class Layout:
-    """How a store's variables are laid out as zarr arrays.
+    """Layout of a store's variables as zarr arrays.
 
     Attributes
     ----------
@@ -66,7 +66,7 @@ class Layout:
     optional: tuple[Variable, ...] = ()
 
     def pixels_in(self, group: zarr.Group) -> tuple[Variable, ...]:
-        """Pixel arrays of a store, the optional ones where it has them."""
+        """Pixel arrays of a store, including the optional ones it has."""
         return self.pixels + tuple(v for v in self.optional if v.name in group)
 
 
@@ -83,7 +83,7 @@ def _layouts() -> dict[str, Layout]:
             optional=(schema.PSF_KERNEL,),
             tables={"host_table": (rest, "f8")},
         ),
-        # Whole columns are read of the first; a region reads all of them, with one request for the table.
+        # Of the former, whole columns are read; a region reads all columns of the table, with one request.
         "manifest": Layout(
             "sample",
             head=tuple(v for v in schema.MANIFEST if v.name in MANIFEST_KEYS),
@@ -155,7 +155,7 @@ def create_store(
         group = zarr.open_group(recorder, mode="w", zarr_format=3)
         sizing: dict[str, Any] = {"n_rows": n_rows, "rows_per_region": rows_per_region} if layout.pixels else {}
         about = {"lensflow_store": store, "schema_version": schema.SCHEMA_VERSION, "bands": list(bands), **sizing}
-        # Until everything stands there the store counts as absent: see resume.may_resume.
+        # Until everything is written the store counts as absent: see resume.may_resume.
         group.attrs.update({**about, **(attrs or {}), "complete": False})
         for v in layout.head:
             if head is not None and v.name not in head and v in schema.CATALOGUE:
@@ -217,7 +217,7 @@ def _create_sharded(
 
 
 def table_chunks(shape: tuple[int, ...]) -> dict[str, Any]:
-    """Shards and chunks of a table's column; one chunk where there are few rows."""
+    """Shards and chunks of a table's column; one chunk if there are few rows."""
     n, *rest = shape
     if n <= CHUNK_ROWS:
         return {"shards": None, "chunks": (max(n, 1), *rest)}
@@ -230,7 +230,7 @@ def column_dim(table: str) -> str:
 
 
 def write_coordinate(group: zarr.Group, name: str, values: Sequence[str], meaning: str) -> str:
-    """Write names along a dimension, for plain xarray (lensflow reads the attributes); checksum of the values."""
+    """Write names along a dimension, for plain xarray (lensflow reads the attributes); return the values' checksum."""
     return _write_whole(group, Variable(name, (name,), "U", "", meaning), np.array(values, dtype=str))
 
 
@@ -244,7 +244,7 @@ def _write_whole(group: zarr.Group, v: Variable, values: NDArray) -> str:
         dtype=dtype,
         **table_chunks(values.shape),
         compressors=CODECS[LOSSLESS],
-        # Chunks that hold nothing else are not written: a column that the catalogue lacks costs nothing.
+        # Chunks of fill values only are not written: a column missing from the catalogue costs nothing.
         fill_value="" if dtype is str else np.array(np.nan if dtype.kind == "f" else 0, dtype).item(),
         dimension_names=list(v.dims),
         attributes=dict[str, Any](v.attrs),
@@ -254,9 +254,9 @@ def _write_whole(group: zarr.Group, v: Variable, values: NDArray) -> str:
 
 
 def grow_store(url: str, store: str, n_rows: int) -> None:
-    """Lengthen the regional arrays of a store; what is written stays where it is.
+    """Lengthen the regional arrays of a store; existing data stay in place.
 
-    The store's own attributes still give the old number of rows: whoever grows it writes them last.
+    The store's own attributes still give the old number of rows: the caller writes them last.
     """
     layout = LAYOUTS[store]
     group = paths.open_group(url, mode="r+")
@@ -268,7 +268,7 @@ def grow_store(url: str, store: str, n_rows: int) -> None:
 
 
 def seal_grown(url: str, attrs: Mapping[str, Any]) -> None:
-    """Let a store that has grown be the larger one: its record, then its attributes; stopped between, do it again."""
+    """Complete a store's growth: write its record, then its attributes; if interrupted, repeat it."""
     created = objects.read_created(url)
     keys = list(created.metadata)
     texts = [paths.read_object(paths.join(url, key)) or b"" for key in keys]
@@ -284,7 +284,7 @@ def seal_grown(url: str, attrs: Mapping[str, Any]) -> None:
 
 
 def write_attrs(url: str, attrs: Mapping[str, Any]) -> None:
-    """Add JSON-like attributes to a store's group; readers refuse others than those of ``objects.LATER_ATTRS``."""
+    """Add JSON-like attributes to a store's group; readers refuse any but those in ``objects.LATER_ATTRS``."""
     with paths.explain_errors(url):
         paths.open_group(url, mode="r+").attrs.update(attrs)
 
@@ -292,8 +292,8 @@ def write_attrs(url: str, attrs: Mapping[str, Any]) -> None:
 def write_region(block: xr.Dataset, url: str, store: str, region: Region, guard: Guard = unguarded) -> dict[str, Any]:
     """Write every regional array of a store for one region, as whole shards.
 
-    Nothing of a region that has its receipt is changed. On a local disk all objects are written under temporary names
-    first, and appear one after another when the guard has let them pass; elsewhere they are written when it has.
+    A region with a receipt is never changed. On a local disk all objects are first written under temporary names, and
+    renamed one after another once the guard allows it; elsewhere they are written only then.
 
     Parameters
     ----------
@@ -336,7 +336,7 @@ def write_region(block: xr.Dataset, url: str, store: str, region: Region, guard:
 
 
 class Encoded(NamedTuple):
-    """An object as it is to be: its key, its bytes (None: no object), and their pieces."""
+    """An object to be written: its key, its bytes (None: no object), and their pieces."""
 
     key: str
     data: bytes | None
@@ -392,8 +392,8 @@ def write_objects(url: str, encoded: Iterable[Encoded], may_write: Callable[[], 
                 pieces.update({one.key: one.pieces} if one.pieces else {})
             if may_write():
                 for key, temporary in staged:
-                    # A run that takes the folder over deletes what is staged: then this fails, however long ago it
-                    # was that the guard let it pass.
+                    # A run that takes the folder over deletes staged files: then this fails, even long after the
+                    # guard's permission.
                     paths.publish(temporary, paths.join(url, key))
         return pieces
     allowed: bool | None = None

@@ -1,8 +1,8 @@
-"""Digests of a store's stored bytes: SHA-256 of every object, gathered in a tree of fixed shape.
+"""Digests of a store's bytes: SHA-256 of every object, combined in a tree of fixed shape.
 
-Receipts and the record of creation hold crc32c and xxh3: they find accidents, and whoever changes an object can write
-them to fit. Nobody can find other bytes with the same SHA-256. Nothing here asks receipts or records which objects
-there are: the store is listed, so that an object too many changes the digest as well.
+Receipts and the record of creation hold crc32c and xxh3: they detect accidents, but can be forged. Nobody can find
+other bytes with the same SHA-256. Nothing here relies on receipts or records for the list of objects: the store is
+listed, so that an extra object changes the digest as well.
 
 The leaves of the tree are the objects, its nodes the parts of a store (each attribute, each array that was written
 when the store was created, each region), its root is the store's digest.
@@ -46,12 +46,12 @@ class Part:
 
 
 def sha256_of(value: Any) -> str:
-    """SHA-256 of a JSON-like value, whatever the order of its keys."""
+    """SHA-256 of a JSON-like value, independent of the order of its keys."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 def parts_of(url: str, store: str) -> list[Part]:
-    """List a store's objects by part, all but its group's metadata (see :func:`digests_of_group`).
+    """List a store's objects by part, except its group's metadata (see :func:`digests_of_group`).
 
     Parameters
     ----------
@@ -78,13 +78,13 @@ def digest_part(url: str, part: Part) -> str:
     Raises
     ------
     StoreError
-        If an object went away since it was listed.
+        If an object disappeared since it was listed.
     """
     node = hashlib.sha256()
     for key, size in sorted(part.sizes.items()):
         leaf = paths.sha256(paths.join(url, key))
         if leaf is None:
-            raise StoreError(f"{url}: {key} went away while it was read. Is another process at work in this folder?")
+            raise StoreError(f"{url}: {key} disappeared while it was read. Is another process writing to this folder?")
         node.update(f"{key}\0{size}\0{leaf}\n".encode())
     return node.hexdigest()
 
@@ -102,7 +102,7 @@ def digests_of_group(url: str) -> dict[str, str]:
         attributes = root.pop("attributes")
         found = {f"attribute/{name}": sha256_of(value) for name, value in attributes.items()}
         return {**found, "metadata": sha256_of(root)}
-    except (ValueError, TypeError, KeyError, AttributeError):  # not what lensflow writes: bound to the letter
+    except (ValueError, TypeError, KeyError, AttributeError):  # not written by lensflow: its exact bytes count
         return {"metadata": hashlib.sha256(content).hexdigest()}
 
 
@@ -116,6 +116,6 @@ def digests_of_receipts(url: str) -> dict[str, str]:
 
 
 def digest_of_names(parts: Sequence[Part]) -> str:
-    """SHA-256 of names and sizes of all objects of a store: known without reading them."""
+    """SHA-256 of names and sizes of all objects of a store, without reading them."""
     sizes = {key: size for part in parts for key, size in part.sizes.items()}
     return sha256_of(sizes)

@@ -1,10 +1,10 @@
-"""One run at a time in a folder: a small object that says who is at work there, and changes as long as they are.
+"""One run at a time in a folder: a small object that names the active run, and changes while it is alive.
 
-Leases are numbered, ``lease-000001.json`` and so on. A lease is only ever created where there is no object of that
-name, so of two runs that see the same state one wins. Taking over a dead one means creating the next number.
+Leases are numbered, ``lease-000001.json`` and so on. A lease is only created if no object of that name exists, so of
+two runs that see the same state one wins. Taking over a dead one means creating the next number.
 
-No clock of another machine is trusted. Whether a run elsewhere lives is seen by watching its lease: one that does not
-change for DEAD_AFTER_S of the observer's own time is dead.
+No clock of another machine is trusted. A run elsewhere is observed through its lease: if it does not change for
+DEAD_AFTER_S by the observer's own clock, the run is dead.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ HEARTBEAT_S, DEAD_AFTER_S, POLL_S = 15.0, 120.0, 1.0
 
 @dataclass(frozen=True)
 class Lease:
-    """Who works in a folder.
+    """The run that is active in a folder.
 
     Attributes
     ----------
@@ -41,13 +41,13 @@ class Lease:
     host : str
         Name of its machine, for people.
     machine : str
-        Boot of the machine and space of process numbers: only within one can a process be looked for. Empty: unknown.
+        Boot of the machine and its PID namespace: a process can only be looked up within one. Empty: unknown.
     pid, ticks : int
         The process, and its start since the machine's boot, which no change of the clock moves.
     started : str
-        Begin of the work by the holder's clock, for people.
+        Start of the work by the holder's clock, for people.
     beats : int
-        Signs of life so far.
+        Heartbeats so far.
     """
 
     number: int
@@ -71,7 +71,7 @@ _LEASE = TypeAdapter(Lease)
 
 @dataclass(frozen=True)
 class Hold:
-    """Proof that a run holds a folder, small enough to travel with every task; calling it asks whether it still does.
+    """Proof that a run holds a folder, small enough to send with every task; calling it checks that it still does.
 
     Attributes
     ----------
@@ -86,7 +86,7 @@ class Hold:
     owner: str
 
     def __call__(self) -> None:
-        """Stop here if the folder is another run's by now.
+        """Raise if another run holds the folder by now.
 
         Raises
         ------
@@ -99,7 +99,7 @@ class Hold:
         """Whether the lease is still there, and this run's; numbers are used again when all runs have ended."""
         content = _content(self.folder, self.number)
         there = _parse(content)
-        # One that is there but cannot be read is a matter of the disk: its next sign of life mends it.
+        # If it exists but cannot be read, the disk is at fault: the next heartbeat writes it again.
         return bool(content) and (there is None or there.owner == self.owner)
 
 
@@ -111,19 +111,19 @@ def _lost(folder: str) -> StoreError:
 
 
 class Held:
-    """A lease in force; ``check()`` raises once somebody else has taken the folder over."""
+    """A lease held by this process; ``check()`` raises once another run has taken the folder over."""
 
     def __init__(self, folder: str, lease: Lease):
         self.folder, self.lease, self.lost = folder, lease, False
         self.guard = Hold(folder, lease.number, lease.owner)
 
     def check(self) -> None:
-        """Stop here if the lease is lost; errors as :class:`Hold`."""
+        """Raise if the lease is lost; errors as :class:`Hold`."""
         if self.lost:
             raise _lost(self.folder)
 
     def beat(self) -> None:
-        """Give a sign of life, or notice that the lease is gone or a later one in force."""
+        """Write a heartbeat, or notice that the lease is gone or a later one exists."""
         if max(_numbers(self.folder), default=0) != self.lease.number or not self.guard.holds():
             self.lost = True
             return
@@ -131,24 +131,24 @@ class Held:
         paths.write_json(_url(self.folder, self.lease.number), asdict(self.lease))
 
 
-# Leases of this process that are over, in case they could not be removed.
+# Ended leases of this process, in case they could not be removed.
 _over: set[str] = set()
 _held: ContextVar[dict[str, Held] | None] = ContextVar("lensflow_held", default=None)
 
 
 @contextlib.contextmanager
 def hold(folder: str, force: bool = False) -> Iterator[Held]:
-    """Work alone in a folder.
+    """Hold a folder exclusively.
 
-    Nested calls of the same thread share one lease. Where a lease is found whose process cannot be looked for, it is
-    watched for up to ``DEAD_AFTER_S`` seconds.
+    Nested calls of the same thread share one lease. If a lease exists whose process cannot be looked up, it is watched
+    for up to ``DEAD_AFTER_S`` seconds.
 
     Parameters
     ----------
     folder : str
         A run's folder.
     force : bool
-        Take the folder over from a run that is still at work; that one stops before its next write.
+        Take the folder over from a run that is still active; that one stops before its next write.
 
     Yields
     ------
@@ -157,7 +157,7 @@ def hold(folder: str, force: bool = False) -> Iterator[Held]:
     Raises
     ------
     StoreError
-        If another run is at work there; the message names its process.
+        If another run is active there; the message names its process.
     """
     folder = folder.rstrip("/")
     mine = _held.get() or {}
@@ -176,7 +176,8 @@ def hold(folder: str, force: bool = False) -> Iterator[Held]:
         stop.set()
         beating.join()
         _held.reset(token)
-        # A lease that cannot be removed now must not hide what ended the run; this process knows that it is over.
+        # A lease that cannot be removed must not hide the error that ended the run; this process knows that it has
+        # ended.
         _over.add(held.lease.owner)
         with contextlib.suppress(OSError, StoreError):
             if held.guard.holds():
@@ -185,7 +186,7 @@ def hold(folder: str, force: bool = False) -> Iterator[Held]:
 
 def _keep_alive(held: Held, stop: threading.Event) -> None:
     while not stop.wait(HEARTBEAT_S) and not held.lost:
-        # A store that cannot be reached for a moment is the work's business; the next beat tries again.
+        # A briefly unreachable store is handled by the work itself; the next heartbeat tries again.
         with contextlib.suppress(OSError, StoreError):
             held.beat()
 
@@ -214,11 +215,11 @@ def _acquire(folder: str, force: bool) -> Lease:
     try:
         paths.create_json(_url(folder, lease.number), asdict(lease))
     except FileExistsError:
-        # It may be this very one: where the answer to a request is lost, the client sends it again.
+        # It may be this one: if the answer to a request is lost, the client sends it again.
         there = _parse(_content(folder, lease.number))
         if there is None or there.owner != lease.owner:
             raise StoreError(_taken(folder, there)) from None
-    # Whoever listed the folder at another moment may have made another number: then neither may go on.
+    # A run that listed the folder at another moment may have created another number: then neither may continue.
     strangers = set(_numbers(folder)) - {*seen, lease.number}
     if strangers:
         paths.remove(_url(folder, lease.number))
@@ -229,9 +230,9 @@ def _acquire(folder: str, force: bool) -> Lease:
 
 
 def _is_alive(folder: str, number: int) -> bool:
-    """Whether the holder of a lease lives: its process, where that can be looked for, else whether its lease changes.
+    """Whether the holder of a lease is alive: by its process, if that can be looked up, else by changes of its lease.
 
-    A lease that cannot be read is watched like one of another machine: its holder, if it lives, writes it again.
+    An unreadable lease is watched like one of another machine: its holder, if alive, writes it again.
     """
     first = _content(folder, number)
     lease = _parse(first)
@@ -258,9 +259,9 @@ def _is_alive(folder: str, number: int) -> bool:
 
 
 def _process(pid: int) -> tuple[str, int]:
-    """Machine (boot and space of process numbers) and start of a process in ticks since the boot; 0 if it is gone.
+    """Machine (boot and PID namespace) and start of a process in ticks since the boot; 0 if it is gone.
 
-    The machine is empty where the system does not say (not Linux): then nobody is looked for, only watched.
+    The machine is empty if the system does not provide it (not Linux): then leases are only watched.
     """
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
@@ -275,7 +276,7 @@ def _is_stopped(pid: int) -> bool:
 
 
 def _stat(pid: int) -> list[str]:
-    """Fields of a process from its state on, as proc(5) describes them; empty if it is gone."""
+    """Fields of a process from its state on, as in proc(5); empty if it is gone."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
@@ -305,7 +306,7 @@ def _content(folder: str, number: int) -> bytes:
 
 
 def _parse(content: bytes) -> Lease | None:
-    """Lease from its bytes; None where it is gone or damaged."""
+    """Lease from its bytes; None if it is gone or damaged."""
     try:
         return _LEASE.validate_json(content)
     except ValidationError:

@@ -1,8 +1,8 @@
-"""What every object of a store must be, and zarr stores that write it down and hold every read against it.
+"""Checksums of every object of a store, and zarr stores that record them and check every read.
 
-Objects of a region stand in its receipt. Everything that is written when a store is created (metadata, names,
-positions, the whole manifest) stands in one record beside the receipts, ``receipts/<store>/created.json``. Both give
-the crc32c of every compressed chunk, so that a reader of a few rows checks what it read without reading more.
+Objects of a region are listed in its receipt. Everything written when a store is created (metadata, names, positions,
+the whole manifest) is listed in one record beside the receipts, ``receipts/<store>/created.json``. Both give the crc32c
+of every compressed chunk, so that a reader of a few rows can check them without reading more.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ Guard = Callable[[], None]
 
 
 def unguarded() -> None:
-    """Let everything pass: for a store that no run holds."""
+    """Allow everything: for a store that no run holds."""
 
 
 def pieces_of(data: bytes | memoryview, n_chunks: int = 0) -> str:
@@ -66,7 +66,7 @@ def size_of(pieces: str) -> int:
 
 
 def fault_of(data: bytes | memoryview, pieces: str) -> str:
-    """Say what is wrong with an object's bytes; empty if nothing is."""
+    """Return what is wrong with an object's bytes; empty if nothing is."""
     view = memoryview(data).cast("B")
     if len(view) != (size := size_of(pieces)):
         return f"is truncated: {len(view)} of {size} bytes" if len(view) < size else "has more bytes than were written"
@@ -82,7 +82,7 @@ def fault_of(data: bytes | memoryview, pieces: str) -> str:
 
 @dataclass(frozen=True)
 class Created:
-    """What was written when a store was created.
+    """Record of what was written when a store was created.
 
     Attributes
     ----------
@@ -142,7 +142,7 @@ def run_of(url: str) -> str:
 
 
 def record_url(url: str) -> str:
-    """Where the record of a store's creation stands."""
+    """URL of the record of a store's creation."""
     return paths.join(folder_of(url), "created.json")
 
 
@@ -181,7 +181,7 @@ def root_of(content: bytes) -> dict[str, Any]:
 
 
 class RecordingStore(WrapperStore[zarr.abc.store.Store]):
-    """A zarr store that writes down what goes into it, and asks a guard before each write."""
+    """A zarr store that records what is written to it, and calls a guard before each write."""
 
     def __init__(self, store: zarr.abc.store.Store, guard: Guard = unguarded):
         super().__init__(store)
@@ -196,7 +196,7 @@ class RecordingStore(WrapperStore[zarr.abc.store.Store]):
         return again
 
     async def set(self, key: str, value: Any, *args: Any, **kwargs: Any) -> None:
-        """Write an object down and hand it on."""
+        """Record an object and write it."""
         await asyncio.to_thread(self.guard)
         data = value.to_bytes()
         if key.endswith(ROOT):
@@ -207,7 +207,7 @@ class RecordingStore(WrapperStore[zarr.abc.store.Store]):
         await self._store.set(key, value, *args, **kwargs)
 
     async def set_if_not_exists(self, key: str, value: Any) -> None:
-        """As :meth:`set`, where there is nothing yet: lensflow only creates arrays in stores that it has emptied."""
+        """As :meth:`set`: lensflow only creates arrays in stores that it has emptied."""
         if key not in self.metadata and key not in self.objects:
             await self.set(key, value)
 
@@ -235,7 +235,7 @@ class RecordingStore(WrapperStore[zarr.abc.store.Store]):
         await self.delete_dir("")
 
     def created(self, arrays: Iterable[str], values: Mapping[str, str], attrs: Mapping[str, Any]) -> Created:
-        """Return what was written, with the group's attributes as they are about to be."""
+        """Return the record, with the group's final attributes."""
         root = root_of(self.metadata[ROOT].encode())
         root["attributes"] |= attrs
         metadata = {k: text for k, text in self.metadata.items() if k != ROOT}
@@ -253,7 +253,7 @@ def _chunks_of(metadata: Mapping[str, Any]) -> int:
 
 
 class CheckedStore(WrapperStore[zarr.abc.store.Store]):
-    """A zarr store that holds every byte it reads against what was written, and never takes absence for zeros.
+    """A zarr store that checks every byte it reads, and never takes a missing object for zeros.
 
     Parameters
     ----------
@@ -261,10 +261,10 @@ class CheckedStore(WrapperStore[zarr.abc.store.Store]):
     url : str
         Of the store.
     unfinished : bool
-        Whether regions without a receipt may be read, unchecked: for a report of a run that is still at work, which
-        leaves their rows out.
+        Whether regions without a receipt may be read, unchecked: for a report of an unfinished run, which leaves their
+        rows out.
     vouched : mapping, optional
-        Objects of one region, in the place of what the receipts say.
+        Objects of one region, instead of its receipt's.
     """
 
     def __init__(
@@ -343,11 +343,11 @@ class CheckedStore(WrapperStore[zarr.abc.store.Store]):
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise DamagedStoreError(self.url, ROOT, "is not what was written") from error
         if not _is_complete(root["attributes"]):
-            return data  # nothing vouches for a store that is being created, and nobody reads it
+            return data  # a store that is being created has no record yet, and nobody reads it
         try:
             self._created = await self._record()
         except DamagedStoreError:
-            # Not lensflow's, or older: whoever opens the group says which. Else it is damage.
+            # Not lensflow's, or older: the code that opens the group reports which. Otherwise it is damage.
             if _is_ours(root["attributes"]):
                 raise
             return data
@@ -361,7 +361,7 @@ class CheckedStore(WrapperStore[zarr.abc.store.Store]):
         return self._created
 
     async def _expected(self, key: str) -> str | None:
-        """Pieces of an object; empty where there must be none, None where nobody knows."""
+        """Pieces of an object; empty if there must be none, None if unknown."""
         created = await self._record()
         if key in created.metadata:
             return pieces_of(created.metadata[key].encode())
@@ -409,7 +409,7 @@ def _created_of(url: str, fingerprint: str) -> Created:
 
 
 def canonical(value: Any) -> str:
-    """JSON text that is the same for the same value."""
+    """Canonical JSON text of a value."""
     return json.dumps(value, sort_keys=True)
 
 
@@ -422,7 +422,7 @@ def _is_ours(attributes: Mapping[str, Any]) -> bool:
 
 
 def _covering(pieces: str, byte_range: ByteRequest | None) -> tuple[int, int, int, int, str]:
-    """Bytes asked for, the whole pieces around them, and those pieces."""
+    """Requested bytes, the whole pieces around them, and those pieces."""
     size = size_of(pieces)
     match byte_range:
         case None:

@@ -24,7 +24,7 @@ from lensflow.store.unpack import explained, unpack, without_radius_of_controls
 
 # A manifest of 2 million rows takes 0.5 GB.
 TABLE_ROWS_IN_MEMORY = 2_000_000
-# Columns that are read side by side from an object store.
+# Columns read concurrently from an object store.
 REQUESTS = 16
 
 
@@ -33,7 +33,7 @@ _ARRAYS_KEPT = 1000
 
 
 def _array(url: str, group: zarr.Group, name: str) -> zarr.Array:
-    """Open an array of a group; its metadata is read once in a process and fingerprint, for on S3 every read counts."""
+    """Open an array of a group; its metadata is read once per process and fingerprint, to save S3 requests."""
     unfinished = isinstance(group.store, CheckedStore) and group.store.unfinished
     key = (url, str(group.attrs.get("fingerprint", "")), name, unfinished)
     known = _arrays.get(key) if key[1] else None
@@ -58,7 +58,7 @@ def _group(url: str, store: str, unfinished: bool = False) -> zarr.Group:
     if version != schema.SCHEMA_VERSION:
         raise StoreError(
             f"{url}: written with schema version {version}, this lensflow reads {schema.SCHEMA_VERSION}. Read it with "
-            "the lensflow that wrote it, or make it anew in another out."
+            f"the lensflow that wrote it, or create it again in another out."
         )
     if group.attrs.get("finished") is False:
         raise StoreError(f"{url}: the step that writes this {store} did not finish. Run it again.")
@@ -74,12 +74,12 @@ def _read(url: str, group: zarr.Group, name: str, rows: slice = slice(None)) -> 
     array = _array(url, group, name)
     with paths.explain_errors(url):
         values = np.asarray(array[rows])
-    # Text comes back with a dtype of variable width, which Dask and older code do not know.
+    # Text is returned with a variable-width dtype, which Dask and older code do not support.
     return values.astype(object).astype(str) if values.dtype.kind in "OT" else values
 
 
 def _read_all(url: str, group: zarr.Group, names: Iterable[str], rows: slice = slice(None)) -> dict[str, NDArray]:
-    """Read many arrays: one after another from a disk, side by side from afar, where every request takes its time."""
+    """Read many arrays: one after another from disk, concurrently over a network, where requests have latency."""
     names = list(names)
     if paths.is_local(url):
         return {n: _read(url, group, n, rows) for n in names}
@@ -90,13 +90,13 @@ def _read_all(url: str, group: zarr.Group, names: Iterable[str], rows: slice = s
 def _lazy(url: str, group: zarr.Group, name: str) -> da.Array:
     array = _array(url, group, name)
     rows = array.shards[0] if array.shards else array.chunks[0]
-    # The fingerprint is part of the name: a store written anew at the same place is another Dask array.
+    # The fingerprint is part of the name: a store written again at the same place is another Dask array.
     label = f"{name}-{url}-{group.attrs.get('fingerprint', '')}"
     return da.from_array(array, chunks=(rows, *array.shape[1:]), name=label, asarray=True)
 
 
 def store_url(place: Any, store: str) -> str:
-    """URL of a store that is named by itself, by the folder of its run, or by the run's YAML file.
+    """URL of a store, given the store, the folder of its run, or the run's YAML file.
 
     Parameters
     ----------
@@ -113,7 +113,7 @@ def store_url(place: Any, store: str) -> str:
 
 
 def stored_regions(url: str, store: str) -> Regions:
-    """Regions of a store, from its own metadata: no table is read."""
+    """Regions of a store, from its metadata: no table is read."""
     group = _group(url, store)
     try:
         n_rows, rows = (int(str(group.attrs[k])) for k in ("n_rows", "rows_per_region"))
@@ -141,7 +141,7 @@ def _pixels(url: str, store: str, group: zarr.Group, rows: slice) -> dict[str, A
 
 
 def _check_coordinates(url: str, store: str, group: zarr.Group) -> None:
-    """Hold the names that plain xarray shows against those that lensflow goes by; older stores have none."""
+    """Compare the names that plain xarray shows with those that lensflow uses; older stores have none."""
     expected: dict[str, Any] = {
         column_dim(t): _array(url, group, t).attrs["columns"] for t in LAYOUTS[store].tables or {}
     }
@@ -176,8 +176,8 @@ def open_cutouts(url: str) -> xr.Dataset:
     Returns
     -------
     Dataset with dims host, band, y, x: tables in memory, ``host_id`` a coordinate and the index of dim host
-    (``cutouts.sel(host="...")``), ``image``, ``invvar`` and ``maskbits`` lazy with one Dask chunk per region. Codes say
-    what they mean in their attrs (``flag_meanings``).
+    (``cutouts.sel(host="...")``), ``image``, ``invvar`` and ``maskbits`` lazy with one Dask chunk per region. The
+    meaning of codes is in their attrs (``flag_meanings``).
     """
     opened = explained(_open(store_url(url, "cutouts"), "cutouts")).set_coords("host_id")
     return opened.assign_coords(host=("host", opened["host_id"].values, {"long_name": "host_id, to select by"}))
@@ -202,14 +202,14 @@ def open_manifest(url: str) -> xr.Dataset:
 
 
 def with_host_ids(rows: xr.Dataset, cutouts: str | xr.Dataset) -> xr.Dataset:
-    """Rows with the coordinates ``row_id`` and ``host_id``; lazy where ``host_index`` is.
+    """Rows with the coordinates ``row_id`` and ``host_id``; lazy if ``host_index`` is.
 
     Parameters
     ----------
     rows : Dataset
         Dim sample, with ``host_index``.
     cutouts : str or Dataset
-        Their hosts; where there is no such store, only ``row_id`` becomes a coordinate.
+        Their hosts; if there is no such store, only ``row_id`` becomes a coordinate.
     """
     rows = rows.set_coords("row_id")
     if isinstance(cutouts, str):
@@ -257,35 +257,35 @@ def open_pairs(
     split: str | None = None,
     unseal_test: str | None = None,
 ) -> xr.Dataset:
-    """Open a pairs store with everything that belongs to it; the test split stays sealed.
+    """Open a pairs store with its manifest and hosts; the test split stays sealed.
 
     Parameters
     ----------
     url : str
         The pairs store, the folder of its run, or the run's YAML file.
     manifest_url, cutouts_url : str, optional
-        Where they lie, if not beside the pairs.
+        Their location, if not beside the pairs.
     split : {"train", "val", "test"}, optional
         One split. Without it: train and val, and test too if ``unseal_test`` is given.
     unseal_test : str, optional
-        Why the test split is opened. Who, when and why is written down in the folder ``test-access`` beside the
-        store before a row is handed out; :func:`read_test_accesses` reads it.
+        Reason for opening the test split. Who, when and why is logged in the folder ``test-access`` beside the store
+        before a row is returned; :func:`read_test_accesses` reads it.
 
     Returns
     -------
     Dataset with dims sample, band, y, x: ``arc``, ``stamp`` and ``ctrl`` (the host's image) lazy with one Dask
     chunk per region; the manifest's columns, metrics and flags in memory; ``row_id`` and ``host_id`` are coordinates,
-    and the row's number in the manifest is the index of dim sample (``pairs.sel(sample=5)`` is that row, whatever was
-    left out before it). Controls have no Einstein radius (NaN). ``attrs["n_sealed"]`` rows of the test split were left
-    out.
+    and the row's number in the manifest is the index of dim sample (``pairs.sel(sample=5)`` is that row, even if
+    earlier rows were left out). Controls have no Einstein radius (NaN). ``attrs["n_sealed"]`` rows of the test split
+    were left out.
 
     Raises
     ------
     StoreError
-        If the test split is asked for without a reason, or its opening cannot be written down.
+        If the test split is requested without a reason, or its opening cannot be logged.
     """
     if split is not None and split not in schema.SPLITS:
-        raise StoreError(f"{split!r} is no split; there are {', '.join(schema.SPLITS)}.")
+        raise StoreError(f"{split!r} is not a split; the splits are {', '.join(schema.SPLITS)}.")
     if split == "test" and not unseal_test:
         raise StoreError(
             f"{url}: the test split is sealed. To open it, say why: open_pairs(..., split='test', unseal_test='...'); "
@@ -313,10 +313,10 @@ def open_pairs(
 def open_all_pairs(
     url: str, manifest_url: str | None = None, cutouts_url: str | None = None, *, unfinished: bool = False
 ) -> xr.Dataset:
-    """Open pairs of all splits, unlogged: for the steps of the run itself (report, checks), which show no model a row.
+    """Open pairs of all splits, unlogged: for the run's own steps (report, checks), which show no row to a model.
 
-    Parameters and result are those of :func:`open_pairs`. With ``unfinished``, rows of regions without a receipt have
-    no meaning, and the caller leaves them out; without, reading them is an error.
+    Parameters and result are those of :func:`open_pairs`. With ``unfinished``, rows of regions without a receipt are
+    undefined, and the caller leaves them out; otherwise reading them is an error.
     """
     pairs = _open(url, "pairs", unfinished)
     beside = url.rstrip("/").rsplit("/", 1)[0]
@@ -391,13 +391,13 @@ def serve_ctrl(
 ) -> NDArray[np.float32]:
     """Control images of rows: the hosts' images, rounded exactly as the rows' stamps are.
 
-    A control that was not rounded would tell itself from a rounded stamp by its grid alone.
+    A control without rounding could be distinguished from a rounded stamp by its grid alone.
     """
     return round_pixels(read_hosts(cutouts_url, host_index, ("image",))["image"], step, row_id, seed)
 
 
 def serve_has_data(cutouts_url: str, host_index: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Where the hosts of rows have data (invvar > 0), shape (n, band, y, x)."""
+    """Mask of the pixels with data in the rows' hosts (invvar > 0), shape (n, band, y, x)."""
     hosts, of_row = np.unique(host_index, return_inverse=True)
     has_data: NDArray[np.bool_] = read_hosts(cutouts_url, hosts, ("invvar",))["invvar"] > 0
     return has_data[of_row]
@@ -417,7 +417,7 @@ def read_hosts(url: str, host_index: NDArray[np.int64], names: Sequence[str]) ->
     group = _group(url, "cutouts")
     if len(host_index) == 0:
         return {n: np.empty((0, *_array(url, group, n).shape[1:]), _array(url, group, n).dtype) for n in names}
-    # Rows of a larger plan follow those of a smaller one: where hosts begin again is another slice.
+    # Rows of a larger plan follow those of a smaller one: where hosts start over begins another slice.
     falls = np.flatnonzero(np.diff(host_index) < 0) + 1
     read: dict[str, list[NDArray]] = {n: [] for n in names}
     for part in np.split(host_index, falls) if len(falls) <= 1 else [host_index]:
@@ -430,7 +430,7 @@ def read_hosts(url: str, host_index: NDArray[np.int64], names: Sequence[str]) ->
 def read_head(url: str, store: str, rows: slice = slice(None), names: Sequence[str] | None = None) -> xr.Dataset:
     """Read what was written when the store was created (for cutouts: names, positions, splits), in memory.
 
-    ``names`` says which of it is wanted: a manifest of ten million rows is 3 GB, three of its columns are 200 MB.
+    ``names`` selects variables: a manifest of ten million rows is 3 GB, three of its columns are 200 MB.
     """
     group = _group(url, store)
     wanted = [v for v in LAYOUTS[store].head if names is None or v.name in names]
@@ -442,7 +442,7 @@ def read_head(url: str, store: str, rows: slice = slice(None), names: Sequence[s
 def read_host_block(url: str, first: int, stop: int) -> xr.Dataset:
     """Pixels and measurements of hosts ``first:stop`` of a cutouts store, in memory, with coordinate ``host_index``.
 
-    What stood in their catalogue is left out but for ``sigma_v_km_s``, which a flag of pairs goes by.
+    Catalogue columns are left out except ``sigma_v_km_s``, which a flag of pairs uses.
     """
     group = _group(url, "cutouts")
     rows = slice(first, stop)
@@ -470,7 +470,7 @@ def read_pairs_block(
 ) -> xr.Dataset:
     """One region of pairs, in memory: manifest columns, metrics, flags, ``arc``, ``stamp``, ``ctrl``, ``has_data``.
 
-    ``hosts`` are those of the region's rows, with ``host_index``, where they have been read already.
+    ``hosts`` are those of the region's rows, with ``host_index``, if already read.
     """
     group = _group(url, "pairs")
     out = read_manifest_block(manifest_url, region)

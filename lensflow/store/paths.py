@@ -1,4 +1,4 @@
-"""Small files and zarr stores at any fsspec URL; the one place that turns a URL into something to open."""
+"""Small files and zarr stores at any fsspec URL; the only module that opens URLs."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def zarr_store(url: str, read_only: bool = True) -> zarr.abc.store.Store:
 
 
 def filesystem(url: str) -> tuple[fsspec.AbstractFileSystem, str]:
-    """Filesystem of a URL, and the path there: of a local one as it is, whatever characters it holds."""
+    """Filesystem of a URL, and the path there; a local path is taken literally."""
     if is_local(url):
         return LocalFileSystem(), str(local_path(url).absolute())
     fs, path = fsspec.core.url_to_fs(s3.tidy(url), **s3.options(url))
@@ -64,7 +64,7 @@ def filesystem(url: str) -> tuple[fsspec.AbstractFileSystem, str]:
 
 
 class LiteralStore(FsspecStore):
-    """zarr's store on S3, which deletes the key that it is given: fsspec's ``rm`` takes a key for a pattern."""
+    """zarr's store on S3 that deletes exactly the given key: fsspec's ``rm`` would treat it as a pattern."""
 
     async def delete(self, key: str) -> None:
         """Delete an object, if it exists."""
@@ -101,7 +101,7 @@ def open_group(
 
 
 def group_exists(url: str) -> bool:
-    """Return whether a zarr group's metadata stands at the URL."""
+    """Return whether a zarr group's metadata exists at the URL."""
     return exists(join(url, "zarr.json"))
 
 
@@ -113,7 +113,7 @@ def exists(url: str) -> bool:
 
 
 def size(url: str) -> int | None:
-    """Bytes of a file or object; None where there is none."""
+    """Bytes of a file or object; None if there is none."""
     fs, path = filesystem(url)
     try:
         with explain_errors(url):
@@ -124,7 +124,7 @@ def size(url: str) -> int | None:
 
 
 def list_names(url: str) -> list[str]:
-    """Sorted names in a folder; empty where there is none."""
+    """Sorted names in a folder; empty if there is none."""
     fs, path = filesystem(url)
     try:
         with explain_errors(url):
@@ -134,7 +134,7 @@ def list_names(url: str) -> list[str]:
 
 
 def sizes_below(url: str) -> dict[str, int]:
-    """Bytes of every file or object below a folder, by its path relative to that; empty where there is none."""
+    """Bytes of every file or object below a folder, by relative path; empty if there is none."""
     with explain_errors(url):
         if is_local(url):
             root = local_path(url)
@@ -147,7 +147,7 @@ def sizes_below(url: str) -> dict[str, int]:
 
 
 def sha256(url: str) -> str | None:
-    """SHA-256 of a file or object; None where there is none."""
+    """SHA-256 of a file or object; None if there is none."""
     if not is_local(url):
         content = read_object(url)
         return None if content is None else hashlib.sha256(content).hexdigest()
@@ -196,12 +196,12 @@ def content(url: str) -> str:
 
 
 def read_many(urls: Sequence[str]) -> list[bytes]:
-    """Read many small files of one place at once, in order; one that is gone by now, or is a folder, is empty."""
+    """Read many small files of one folder at once, in order; a missing one, or a folder, is empty."""
     if not urls:
         return []
     fs, _ = filesystem(urls[0])
     places = [filesystem(u)[1] for u in urls]
-    # Not cat, which takes names for patterns.
+    # Not cat, which treats names as patterns.
     answers = fs.cat_ranges(places, [None] * len(places), [None] * len(places), on_error="return")
     found = dict(zip(places, answers, strict=True))
     absent = (FileNotFoundError, IsADirectoryError, NotADirectoryError)
@@ -212,7 +212,7 @@ def read_many(urls: Sequence[str]) -> list[bytes]:
 
 
 def read_object(url: str) -> bytes | None:
-    """Read a file or object; None where there is none."""
+    """Read a file or object; None if there is none."""
     fs, path = filesystem(url)
     try:
         with explain_errors(url):
@@ -222,12 +222,12 @@ def read_object(url: str) -> bytes | None:
 
 
 def write_text(url: str, text: str) -> None:
-    """Write a small text file whole or not at all."""
+    """Write a small text file atomically."""
     write_bytes(url, text.encode())
 
 
 def write_bytes(url: str, content: bytes) -> None:
-    """Write a small file whole or not at all (a local one under a temporary name first)."""
+    """Write a small file atomically (a local one under a temporary name first)."""
     with explain_errors(url):
         if is_local(url):
             with _temporary(local_path(url), content) as temporary:
@@ -248,7 +248,7 @@ def put_object(store_url: str, key: str, content: bytes) -> None:
 
 @contextlib.contextmanager
 def staging(run: str) -> Iterator[Callable[[bytes], Path]]:
-    """Folder for files that nobody reads yet, below a local run; yields a function that writes one there."""
+    """Folder for staged files below a local run; yields a function that writes one there."""
     folder = local_path(run) / f"{_STAGED}{uuid.uuid4().hex}"
     folder.mkdir(parents=True)
     count = itertools.count()
@@ -257,7 +257,7 @@ def staging(run: str) -> Iterator[Callable[[bytes], Path]]:
         temporary = folder / str(next(count))
         try:
             temporary.write_bytes(content)
-        except FileNotFoundError as error:  # whoever took the run over has deleted the folder
+        except FileNotFoundError as error:  # the run that took over has deleted the folder
             raise _taken_over(run) from error
         return temporary
 
@@ -268,7 +268,7 @@ def staging(run: str) -> Iterator[Callable[[bytes], Path]]:
 
 
 def publish(temporary: Path | None, url: str) -> None:
-    """Put a staged file in its place, at once; None: there is to be no file."""
+    """Move a staged file into place atomically; None: remove the file."""
     path = local_path(url)
     if temporary is None:
         path.unlink(missing_ok=True)
@@ -288,14 +288,14 @@ def _taken_over(url: str) -> StoreError:
 
 
 def discard_staged(run: str) -> None:
-    """Delete what other writers have staged below a run: none of it can appear any more."""
+    """Delete files staged by other writers below a run, so that they can no longer appear."""
     if is_local(run):
         for folder in local_path(run).glob(f"{_STAGED}*"):
             shutil.rmtree(folder, ignore_errors=True)
 
 
 def create_exclusive(url: str, content: bytes) -> None:
-    """Write a small file whole, only where there is none: of several writers one wins.
+    """Write a small file atomically, only if there is none: of several writers one wins.
 
     On S3 this is a PutObject with If-None-Match.
 
@@ -307,7 +307,7 @@ def create_exclusive(url: str, content: bytes) -> None:
     with explain_errors(url):
         if is_local(url):
             with _temporary(local_path(url), content) as temporary:
-                # A hard link appears at once, with all its bytes, and never replaces what is there.
+                # A hard link appears atomically, with all its bytes, and never replaces an existing file.
                 os.link(temporary, local_path(url))
         else:
             fs, path = filesystem(url)
@@ -351,7 +351,7 @@ def remove_folder(url: str) -> None:
             if fs.exists(path):
                 fs.rm(path, recursive=True)
             return
-        for place in fs.find(path):  # one by one: fs.rm takes names for patterns
+        for place in fs.find(path):  # one by one: fs.rm treats names as patterns
             with contextlib.suppress(FileNotFoundError):
                 fs.rm_file(place)
 
@@ -371,7 +371,7 @@ def write_json(url: str, value: Any) -> None:
 
 
 def create_json(url: str, value: Any) -> None:
-    """Write JSON only where there is no file yet; errors as :func:`create_exclusive`."""
+    """Write JSON only if there is no file yet; errors as :func:`create_exclusive`."""
     create_exclusive(url, _json(value).encode())
 
 
@@ -380,13 +380,13 @@ def _json(value: Any) -> str:
 
 
 def _file_above(url: str) -> Path | None:
-    """The part of a local path that is a file where a folder must be, if there is one."""
+    """Return the part of a local path that is a file instead of a folder, if any."""
     return next((p for p in local_path(url).absolute().parents if p.exists() and not p.is_dir()), None)
 
 
 @contextlib.contextmanager
 def explain_errors(url: str) -> Iterator[None]:
-    """Turn a full or read-only disk, and an object store's refusals, into a :class:`StoreError` with the way out."""
+    """Turn disk errors and an object store's refusals into a :class:`StoreError` that says what to do."""
     try:
         yield
     except Exception as error:

@@ -1,4 +1,4 @@
-"""Receipts: one small JSON per finished region, written last; what has none is done again."""
+"""Receipts: one small JSON per finished region, written last; a region without one is redone."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Pieces = Annotated[str, StringConstraints(pattern=r"^[0-9]+:[0-9a-f]{8}( [0-9]+:
 
 @dataclass(frozen=True)
 class Receipt:
-    """What one task did.
+    """Record of one finished task.
 
     Attributes
     ----------
@@ -32,7 +32,7 @@ class Receipt:
     checksums : dict
         Array -> checksum of the region's bytes.
     counts : dict
-        Rows by what became of them ("OK", "PARTIAL", "injections", "invariant: ..."); nothing is lost uncounted.
+        Number of rows by outcome ("OK", "PARTIAL", "injections", "invariant: ..."); every row is counted.
     seconds : dict
         Phase -> seconds.
     bytes : int
@@ -40,7 +40,7 @@ class Receipt:
     objects : dict
         Key of every object in the store -> lengths and crc32c of its pieces; an array of zeros has none.
     messages : list of str
-        What a person should read: broken files and the like.
+        Messages for people, such as broken files.
     peak_rss_mb : float
         Largest resident memory of the worker process so far.
     """
@@ -73,20 +73,19 @@ def _name(index: int) -> str:
 
 
 def write_receipt(folder: str, receipt: Receipt) -> Receipt:
-    """Write a receipt; call it after everything that it vouches for.
+    """Write a receipt; call it after all data that it covers are written.
 
-    Of two writers of one region the first wins. The other one takes the winner's receipt, if both wrote the same
-    bytes.
+    Of two writers of one region the first wins. The other uses the winner's receipt, if both wrote the same bytes.
 
     Returns
     -------
     Receipt
-        The one that stands there now.
+        The one stored now.
 
     Raises
     ------
     StoreError
-        If there is a receipt for other bytes, or one that cannot be read.
+        If there is a receipt for other bytes, or an unreadable one.
     """
     url = receipt_url(folder, receipt.region)
     try:
@@ -118,14 +117,14 @@ def require_same(url: str, first: Receipt, stamp: str, checksums: Mapping[str, s
 
 
 def remove_receipts(folder: str, regions: Iterable[Region]) -> None:
-    """Delete the receipts of regions, so that the next run does them again."""
+    """Delete the receipts of regions, so that the next run redoes them."""
     _forget()
     for region in regions:
         paths.remove(receipt_url(folder, region.index))
 
 
 def restamp(folder: str, regions: Iterable[Region], old: str, new: str) -> None:
-    """Let the receipts of regions vouch for them under a new fingerprint too: the store grew, and they did not change.
+    """Renew the receipts of regions under a new fingerprint: the store grew, and they did not change.
 
     Receipts of another fingerprint than ``old`` are left as they are, and so count for nothing.
     """
@@ -149,9 +148,9 @@ def _parse(content: bytes) -> Receipt | None:
 
 
 def bound_content(content: bytes) -> bytes:
-    """What a certificate binds of a receipt's bytes: all but seconds and memory, which differ when it is done again.
+    """Return the part of a receipt that a certificate covers: all but seconds and memory, which vary.
 
-    Bytes that are no receipt are bound to the letter.
+    Bytes that are not a receipt count exactly.
     """
     receipt = _parse(content)
     if receipt is None:
@@ -170,7 +169,7 @@ def _content(receipt: Receipt) -> str:
 
 
 def require_finished(folder: str, store_url: str, regions: Iterable[Region], expected_fingerprint: str) -> None:
-    """Read back what stands on disk: a step is done when every region has its receipt, whatever the scheduler says.
+    """Read receipts back: a step is done when every region has its receipt, not when the scheduler says so.
 
     Raises
     ------
@@ -185,13 +184,13 @@ def require_finished(folder: str, store_url: str, regions: Iterable[Region], exp
 
 
 def clear(folder: str) -> None:
-    """Delete a folder's receipts: before a store is made anew, or they would vouch for data that is gone."""
+    """Delete a folder's receipts before a store is created again, so that none refers to deleted data."""
     _forget()
     paths.remove_folder(folder)
 
 
 def read_receipt(folder: str, index: int) -> Receipt | None:
-    """Receipt of one region; None where it is missing or damaged."""
+    """Receipt of one region; None if it is missing or damaged."""
     receipt = _parse(paths.read_many([receipt_url(folder, index)])[0])
     return receipt if receipt is not None and receipt.region == index else None
 
@@ -200,7 +199,7 @@ def read_receipts(folder: str) -> dict[int, Receipt]:
     """Every readable receipt of a folder by region; a damaged one counts as absent, so its region is redone."""
     names = [n for n in paths.list_names(folder) if n.startswith("region-") and n.endswith(".json")]
     contents = paths.read_many([paths.join(folder, n) for n in names])
-    # A receipt under another region's name vouches for nothing.
+    # A receipt under another region's name is invalid.
     return {
         r.region: r
         for name, content in zip(names, contents, strict=True)
@@ -214,7 +213,7 @@ _VOUCHED_KEPT = 2000
 
 
 def objects_of(folder: str, index: int, expected_fingerprint: str) -> dict[str, str] | None:
-    """Objects that a region's receipt vouches for, read once in a process; None without a valid receipt."""
+    """Objects listed in a region's receipt, read once per process; None without a valid receipt."""
     key = (folder, index, expected_fingerprint)
     with _lock:
         found = _vouched.get(key)
@@ -229,13 +228,13 @@ def objects_of(folder: str, index: int, expected_fingerprint: str) -> dict[str, 
 
 
 def _forget() -> None:
-    """Receipts are about to be others."""
+    """Forget cached receipts, since they are about to change."""
     with _lock:
         _vouched.clear()
 
 
 def unfinished_regions(folder: str, regions: Iterable[Region], expected_fingerprint: str) -> list[Region]:
-    """Regions to do: those of :func:`missing_regions`, with what invalid receipts they have cleared away."""
+    """Return the regions to do, as :func:`missing_regions`, after deleting their invalid receipts."""
     todo = missing_regions(folder, regions, expected_fingerprint)
     known = set(paths.list_names(folder))
     remove_receipts(folder, [r for r in todo if receipt_url("", r.index).rsplit("/", 1)[-1] in known])
@@ -248,7 +247,7 @@ def missing_regions(folder: str, regions: Iterable[Region], expected_fingerprint
 
 
 def without_receipt(done: dict[int, Receipt], regions: Iterable[Region], expected_fingerprint: str) -> list[Region]:
-    """Regions that none of these receipts vouches for."""
+    """Regions that none of these receipts covers."""
     return [
         r
         for r in regions
@@ -268,7 +267,7 @@ def total_counts(receipts: Iterable[Receipt]) -> dict[str, int]:
 
 
 def fold_messages(messages: Iterable[str]) -> list[str]:
-    """One message per cause (the text before the hosts that it struck), with the number of regions that say it."""
+    """One message per cause (the text before the affected hosts), with the number of regions that report it."""
     first: dict[str, str] = {}
     count: dict[str, int] = {}
     for message in messages:

@@ -1,4 +1,4 @@
-"""Region <-> slice: one region is one zarr shard along the first dimension, and the only unit that is written."""
+"""Regions and slices: one region is one zarr shard along the first dimension, and the unit of writing."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Region:
 
 @dataclass(frozen=True)
 class Regions:
-    """All regions of a store of ``n_rows`` rows, ``rows`` of them in a region; every row is in exactly one."""
+    """All regions of a store of ``n_rows`` rows, with ``rows`` rows each; every row is in exactly one."""
 
     n_rows: int
     rows: int
@@ -55,10 +55,10 @@ class Regions:
 
 
 def rows_per_region(n_rows: int, row_bytes: int, shard_mb: float, inner_chunk: int) -> int:
-    """Rows of a region where none are given.
+    """Default number of rows of a region.
 
-    As many whole chunks as fit into ``shard_mb``; fewer where the rows would make less than ``MIN_REGIONS`` regions,
-    so that a small run keeps many workers busy too, but not below ``MIN_ROWS``.
+    As many whole chunks as fit into ``shard_mb``; fewer if there would be less than ``MIN_REGIONS`` regions, so that a
+    small run also keeps many workers busy, but at least ``MIN_ROWS``.
 
     Parameters
     ----------
@@ -79,7 +79,7 @@ def rows_per_region(n_rows: int, row_bytes: int, shard_mb: float, inner_chunk: i
 def check_aligned(region: Region, n_rows: int, rows_per_shard: int) -> None:
     """Refuse a region that does not cover exactly one shard.
 
-    Two tasks that write parts of one shard read, change and rewrite it, and lose each other's rows silently.
+    Two tasks that write parts of one shard would read and rewrite it, and silently lose each other's rows.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Files of results: each says what it belongs to (key) and which code made it, and is read only where both fit."""
+"""Result files: each stores its key and the fingerprint of its code, and is read only if both match."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from lensflow.store import paths, resume
 
 @dataclass(frozen=True)
 class ResultsFile:
-    """What a file of results holds.
+    """Content of a result file.
 
     Attributes
     ----------
@@ -29,18 +29,18 @@ class ResultsFile:
 
     @property
     def is_of_this_code(self) -> bool:
-        """Whether the code of this installation made them."""
+        """Whether this installation's code made them."""
         return self.code == resume.measuring_code_fingerprint()
 
 
 def read_results(url: str, command: str = "run again") -> ResultsFile | None:
-    """Read a file of results; None where there is none.
+    """Read a result file; None if there is none.
 
     Parameters
     ----------
     url : str
     command : str
-        What makes them again, for the error.
+        The command that computes them again, for the error.
 
     Raises
     ------
@@ -56,7 +56,7 @@ def read_results(url: str, command: str = "run again") -> ResultsFile | None:
 
 
 def current_results(url: str, key: str, any_code: bool = False) -> Any:
-    """Results kept under a key by the code of this installation (or by any); None if there are none."""
+    """Results stored under a key by this installation's code (or by any); None if there are none."""
     found = read_results(url)
     if found is None or found.key != key or not (any_code or found.is_of_this_code):
         return None

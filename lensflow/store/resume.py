@@ -1,4 +1,4 @@
-"""Is what lies on disk the result of this very run? If not, say which settings differ."""
+"""Test whether the data on disk belong to this run; if not, name the settings that differ."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ _PIXEL_CODE = (
     *("geometry.py", "rng.py", "schema.py"),
     *("presets", "lensing", "fits", "survey", "targets", "manifest", "injection"),
 )
-# Code whose change can change what diagnostics and gates say about the same bytes.
+# Code whose change can change the results of diagnostics and gates for the same bytes.
 _MEASURING_CODE = (*_PIXEL_CODE, "stats", "measure")
 
 
 def code_fingerprint() -> str:
-    """Return 16 hex digits of what the code that decides stored bytes does: other code never resumes old data."""
+    """Return the fingerprint (16 hex digits) of the code that decides stored bytes; other code never resumes them."""
     return _digest(_PIXEL_CODE)
 
 
 def measuring_code_fingerprint() -> str:
-    """Return 16 hex digits of what the code that measures does, so that old results are not taken for new."""
+    """Return the fingerprint (16 hex digits) of the measuring code, so that old results are not taken for new."""
     return _digest(_MEASURING_CODE)
 
 
@@ -37,7 +37,7 @@ def _digest(parts: tuple[str, ...]) -> str:
 
 
 def identity(config: RunConfig, stage: str, inputs: Mapping[str, str]) -> dict[str, Any]:
-    """Everything that a stage's stored result depends on, as flat keys.
+    """Return everything that a stage's stored result depends on, as flat keys.
 
     Parameters
     ----------
@@ -55,7 +55,7 @@ def identity(config: RunConfig, stage: str, inputs: Mapping[str, str]) -> dict[s
 
 
 def may_resume(url: str, wanted: Mapping[str, Any], unknown: Collection[str] = ()) -> bool:
-    """Decide what to do with ``url``: True = continue what is there, False = nothing is there yet.
+    """Return whether a store at ``url`` can be continued; False if there is none.
 
     Parameters
     ----------
@@ -63,7 +63,7 @@ def may_resume(url: str, wanted: Mapping[str, Any], unknown: Collection[str] = (
     wanted : mapping
         As :func:`identity`.
     unknown : collection of str
-        Keys that are not compared, because nobody knows them yet.
+        Keys that are not compared, because they are not known yet.
 
     Raises
     ------
@@ -79,7 +79,7 @@ def may_resume(url: str, wanted: Mapping[str, Any], unknown: Collection[str] = (
     if not isinstance(stored, Mapping):
         raise StoreError(f"{url}: a zarr store that lensflow did not make is in the way. Choose another out.")
     if attrs.get("complete") is False:
-        return False  # whoever created it did not come to the end: nothing can lie in it yet
+        return False  # its creation was interrupted: it cannot contain anything yet
     if not unknown and attrs.get("fingerprint") == fingerprint(wanted):
         return True
     keys = [k for k in differing_keys(stored, wanted) if k not in unknown]
@@ -96,7 +96,7 @@ def may_resume(url: str, wanted: Mapping[str, Any], unknown: Collection[str] = (
 
 
 def differing_keys(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
-    """Keys that two identities do not have in common."""
+    """Keys in which two identities differ."""
     return sorted(k for k in {*stored, *wanted} if stored.get(k, _MISSING) != wanted.get(k, _MISSING))
 
 
@@ -111,7 +111,7 @@ def finished_content(folder: str, store_url: str, store: str, command: str, firs
     command : str
         The command that finishes the store, for the message.
     first_rows : int, optional
-        Only the regions that hold the first so many rows matter; by default, all.
+        Only the regions with the first N rows matter; by default, all.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Names of everything that a run writes."""
+"""Paths of everything that a run writes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class RunFolder:
 
     @classmethod
     def of(cls, config: RunConfig) -> RunFolder:
-        """Return the folder of a config's run, which this process reaches as ``storage`` says from now on."""
+        """Return the folder of a config's run, and apply its ``storage`` settings in this process."""
         s3.use({s3.INPUTS: s3.of_inputs(config.storage), config.out: config.storage})
         return cls(config.out.rstrip("/"))
 
@@ -31,7 +31,7 @@ class RunFolder:
 
     @property
     def survey(self) -> str:
-        """The synthetic survey, where the run makes one."""
+        """The synthetic survey, if the run makes one."""
         return self.path("survey")
 
     @property
@@ -70,17 +70,17 @@ class RunFolder:
 
     @property
     def scorers(self) -> str:
-        """Folder of what was found out about scorers: one file for each and split."""
+        """Folder of the scorers' results: one file per scorer and split."""
         return self.path("summaries", "scorers")
 
     @property
     def zoo(self) -> str:
-        """Which diagnostic notices which known fault, with the code that measured the run."""
+        """Matrix of known faults and the diagnostics that detect them, with the code that measured the run."""
         return self.path("summaries", "zoo.json")
 
     @property
     def certificate(self) -> str:
-        """What the gates said, bound to the data."""
+        """The certificate: the gates' verdicts, bound to the data."""
         return self.path("certificate.json")
 
     @property
@@ -117,15 +117,15 @@ def largest_region_bytes(config: RunConfig) -> float:
 
 
 def rows_of_a_region(config: RunConfig, n_rows: int) -> int:
-    """Rows of a region of ``n_rows`` hosts or samples, where the config does not give them."""
+    """Rows of a region of ``n_rows`` hosts or samples, unless the config gives them."""
     row_bytes = 4 * len(config.bands) * config.survey.stamp_size**2
     return rows_per_region(n_rows, row_bytes, config.store.shard_mb, config.store.inner_chunk)
 
 
 def config_of(run: str, out: str | None = None) -> RunConfig:
-    """Config of a run: the one that its folder keeps, or a YAML file.
+    """Config of a run: the one in its folder, or a YAML file.
 
-    A folder may have been moved: its config is read with ``out`` as it is now.
+    A folder may have been moved: ``out`` of its config is replaced by the present path.
 
     Parameters
     ----------
@@ -142,7 +142,7 @@ def config_of(run: str, out: str | None = None) -> RunConfig:
     run = run.rstrip("/")
     if run.endswith((".yaml", ".yml")) or (paths.is_local(run) and paths.local_path(run).is_file()):
         folder = run.rsplit("/", 1)[0] if run.endswith("/config.yaml") else ""
-        # The config that a run's folder keeps names the folder as it was called when the run was made.
+        # The config in a run's folder has the folder's original path.
         if out is None and folder and any(paths.group_exists(f"{folder}/{name}.zarr") for name in STORES):
             out = folder
         return _load(run, run, out)
@@ -163,7 +163,4 @@ def _load(place: str, run: str, out: str | None) -> RunConfig:
     return load_config(parse_yaml(text, place), out=out)
 
 
-_NO_RUN = (
-    "{run}: neither a YAML file nor the folder of a run (no {place}). A folder keeps its config once a step of the run "
-    "was made there."
-)
+_NO_RUN = "{run}: neither a YAML file nor the folder of a run (no {place}). A run's first step writes its config there."

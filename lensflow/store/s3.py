@@ -1,7 +1,7 @@
-"""Runs on S3: which server holds a folder, how patient requests are, and what its refusals mean.
+"""Runs on S3: servers of folders, retries of requests, and the meaning of errors.
 
-Credentials never pass through here. Every process takes them from its own environment, profile, role or service
-account, so no pickle, log, attribute or receipt can hold one.
+Credentials are never handled here. Every process takes them from its own environment, profile, role or service account,
+so no pickle, log, attribute or receipt can contain one.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from fsspec.config import conf
 from lensflow.config import StorageConfig
 from lensflow.errors import StoreError
 
-# What obstore and s3fs write alike.
+# Characters that obstore and s3fs write the same way.
 _PLAIN = frozenset(string.ascii_letters + string.digits + "-_.=+,/@ ()!':;&$")
 CONNECT_TIMEOUT_S, READ_TIMEOUT_S, ATTEMPTS = 10, 60, 6
 _KEPT = "Everything with a receipt is kept: run the same command again."
-# Stands for every S3 object that is not below a folder with settings of its own.
+# For every S3 object that is not below a folder with its own settings.
 INPUTS = "s3://"
 _settings: dict[str, StorageConfig] = {}
 
@@ -36,7 +36,7 @@ def is_s3(url: str) -> bool:
 
 
 def tidy(url: str) -> str:
-    """Return an S3 URL with single slashes: obstore makes them so, s3fs does not, and both must mean one place."""
+    """Return an S3 URL with single slashes: obstore merges them, s3fs does not, and both must mean one object."""
     if not is_s3(url):
         return url
     scheme, _, path = url.partition("://")
@@ -44,7 +44,7 @@ def tidy(url: str) -> str:
 
 
 def use(settings: Mapping[str, StorageConfig]) -> None:
-    """Reach what lies below these URLs through their settings, in this process from now on."""
+    """Use these settings for everything below these URLs, in this process from now on."""
     _settings.update(
         {root.rstrip("/"): storage for root, storage in settings.items() if is_s3(root) and root != INPUTS}
     )
@@ -60,17 +60,17 @@ def use(settings: Mapping[str, StorageConfig]) -> None:
 
 
 def of_inputs(storage: StorageConfig) -> StorageConfig:
-    """Settings of everything outside ``out`` that a run reads: of ``storage``, only ``anonymous`` is about it."""
+    """Settings for everything outside ``out`` that a run reads: from ``storage``, only ``anonymous`` applies."""
     return StorageConfig(anonymous=bool(storage.anonymous))
 
 
 def in_use() -> dict[str, StorageConfig]:
-    """Settings of this process, to be handed to :func:`use` in another one."""
+    """Settings of this process, for :func:`use` in another one."""
     return dict(_settings)
 
 
 def storage_of(url: str) -> StorageConfig:
-    """Settings of the innermost folder around a URL; the endpoint from AWS_ENDPOINT_URL where they have none."""
+    """Settings of the innermost folder around a URL; the endpoint from AWS_ENDPOINT_URL if they have none."""
     around = [root for root in _settings if url == root or url.startswith(f"{root}/")]
     storage = _settings[max(around, key=len)] if around else _settings.get(INPUTS, StorageConfig())
     named = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
@@ -78,12 +78,12 @@ def storage_of(url: str) -> StorageConfig:
 
 
 def options(url: str) -> dict[str, Any]:
-    """Options of fsspec's filesystem for a URL; empty where it is not on S3.
+    """Options of fsspec's filesystem for a URL; empty if it is not on S3.
 
     Raises
     ------
     StoreError
-        If fsspec's own settings hold credentials: they would travel in every pickle.
+        If fsspec's own settings contain credentials: they would be in every pickle.
     """
     if not is_s3(url):
         return {}
@@ -141,7 +141,7 @@ def _client(url: str) -> Any:
 
 @lru_cache(maxsize=64)
 def _obstore(bucket: str, prefix: str, endpoint_url: str | None, region: str | None, unsigned: bool) -> Any:
-    """One client, with its pool of connections, for each store and process."""
+    """One client, with its connection pool, per store and process."""
     try:
         from obstore.store import S3Store
     except ImportError as error:
@@ -165,7 +165,7 @@ def _obstore(bucket: str, prefix: str, endpoint_url: str | None, region: str | N
 
 
 def explained(url: str, error: Exception) -> StoreError | None:
-    """Error that says what a failed request means for the run and the way out; None where this cannot tell."""
+    """Return an error that says what a failed request means and what to do; None if unknown."""
     if not is_s3(url) or isinstance(error, StoreError):
         return None
     of = type(error)
@@ -190,7 +190,9 @@ def explained(url: str, error: Exception) -> StoreError | None:
         )
     if isinstance(error, FileNotFoundError):
         return (
-            StoreError(f"{url}: no such bucket at {place}. Create it, or mend out.") if said == "NoSuchBucket" else None
+            StoreError(f"{url}: no such bucket at {place}. Create it, or correct out.")
+            if said == "NoSuchBucket"
+            else None
         )
     ours = isinstance(error, OSError | TimeoutError) or of.__module__.split(".")[0] in (
         "botocore",
@@ -203,18 +205,18 @@ def explained(url: str, error: Exception) -> StoreError | None:
 
 
 def _reason(url: str) -> str:
-    """Server's name for why it refuses an object: the answer to a HEAD has no body to say it in, that to a GET has."""
+    """Return the server's error code for an object: the answer to a HEAD has no body, that to a GET has."""
     try:
         fsspec.filesystem("s3", **options(url)).cat_file(url, start=0, end=1)
     except PermissionError as error:
         return _code(error)
-    except Exception:  # whatever else is wrong: the refusal is what is told
+    except Exception:  # whatever else fails, the refusal is reported
         return ""
     return ""
 
 
 def _code(error: BaseException) -> str:
-    """Name of the server's error: of the response, where there is one."""
+    """Name of the server's error, from the response if there is one."""
     response = getattr(error.__cause__, "response", None)
     code = response.get("Error", {}).get("Code") if isinstance(response, dict) else None
     return str(code or type(error).__name__)

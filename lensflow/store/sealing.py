@@ -1,4 +1,4 @@
-"""The log of who opened the test split: one small object beside the pairs store for each opening."""
+"""The log of openings of the test split: one small object beside the pairs store for each."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ FOLDER = "test-access"
 
 
 def log_access(pairs_url: str, why: str, rows: int) -> None:
-    """Write down that the test split is opened: who, when, why, how many rows.
+    """Log that the test split is opened: who, when, why, number of rows.
 
     Raises
     ------
     StoreError
-        If it cannot be written; the split must not be opened then.
+        If it cannot be written; then the split must not be opened.
     """
     now = datetime.now(UTC)
     entry = {"who": _who(), "when": now.isoformat(timespec="seconds"), "why": why, "rows": rows}
-    # Objects are only ever added: nothing to lock, and no opening can overwrite another's entry.
+    # Objects are only added: nothing to lock, and no opening can overwrite another's entry.
     name = f"{now:%Y%m%dT%H%M%S.%f}-{uuid.uuid4().hex[:8]}.json"
     try:
         paths.write_json(paths.join(_folder(pairs_url), name), entry)

@@ -1,8 +1,8 @@
-"""Encode one whole shard of a sharded array: the bytes that zarr's own codec writes, at half its cost.
+"""Encode one whole shard of a sharded array: the same bytes as zarr's own codec, at half the cost.
 
 zarr splits, encodes, joins and copies a shard through its general pipeline, one asynchronous task for each chunk; with
-a fast compressor that takes longer than compressing. A region is always one whole shard, so a loop does; and with the
-bytes at hand they can be checked before anybody sees them. A test holds these bytes and zarr's together.
+a fast compressor that takes longer than compressing. A region is always one whole shard, so a loop suffices; and the
+bytes can be checked before they are visible to readers. A test compares these bytes with zarr's.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ _SHUFFLE = {"noshuffle": Blosc.NOSHUFFLE, "shuffle": Blosc.SHUFFLE, "bitshuffle"
 
 
 def chunks_of_shard(array: zarr.Array) -> int:
-    """Inner chunks of a shard of an array that is cut along its first dimension only."""
+    """Inner chunks of a shard of an array that is divided along its first dimension only."""
     assert array.shards is not None
     return int(array.shards[0] // array.chunks[0])
 
 
 def encode_shard(array: zarr.Array, values: NDArray[Any]) -> bytes | None:
-    """Bytes of a shard along the first dimension, the only one that is cut.
+    """Bytes of a shard along the first dimension, the only divided one.
 
     Parameters
     ----------
@@ -72,9 +72,9 @@ def encode_shard(array: zarr.Array, values: NDArray[Any]) -> bytes | None:
 
 
 def _blosc(array: zarr.Array) -> Blosc:
-    """Compressor of an array that is cut along its first dimension only, with one Blosc codec.
+    """Compressor of an array that is divided along its first dimension only, with one Blosc codec.
 
-    Asked of the metadata as zarr's format has them on disk: what attributes of codecs hold changes between versions.
+    Read from the metadata in zarr's on-disk format: attributes of codec objects change between versions.
     """
     stored = array.metadata.to_dict()
     codecs: Any = stored.get("codecs", ())

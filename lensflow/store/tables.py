@@ -1,4 +1,4 @@
-"""Write a store that is tables alone (a manifest), row block by row block: memory holds less than one shard."""
+"""Write a store of tables only (a manifest), block by block: less than one shard is in memory."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ class TableWriter:
             shape=shape,
             dtype=dtype,
             **create.table_chunks(shape),
-            # A table's columns lie one after another within a chunk: numbers of one kind compress together.
+            # A table's columns are stored one after another within a chunk: numbers of one kind compress together.
             filters=[TransposeCodec(order=(1, 0))] if name in self.tables else None,
             compressors=_CODEC,
             dimension_names=list(dims),
@@ -93,7 +93,7 @@ class TableWriter:
         )
 
     def append(self, block: xr.Dataset) -> None:
-        """Write the next rows (kept back until a shard is full)."""
+        """Write the next rows (buffered until a shard is full)."""
         self._held.append(block)
         self._waiting += block.sizes["sample"]
         if self._written + self._waiting > self._n_rows:
@@ -102,7 +102,7 @@ class TableWriter:
             self._flush(self._waiting // create.SHARD_ROWS * create.SHARD_ROWS)
 
     def finish(self, attrs: Mapping[str, Any]) -> None:
-        """Write what is kept back, cut the store to the rows that came, and add attributes: the store is complete."""
+        """Write the buffered rows, cut the store to its actual length, and add attributes: the store is complete."""
         self._flush(self._waiting)
         with paths.explain_errors(self.url):
             if self._written < self._n_rows:
@@ -125,11 +125,11 @@ class TableWriter:
                 self._checksums[name].update(np.ascontiguousarray(values).data)
         self._written += n_rows
         self._waiting -= n_rows
-        # What is left over is the end of the last block.
+        # The remainder is the end of the last block.
         self._held = [self._held[-1].isel(sample=slice(-self._waiting, None))] if self._waiting else []
 
     def _encoded(self, n_rows: int) -> Iterator[tuple[str, NDArray[Any]]]:
-        """Name and stored values of every array, of the first rows that are held."""
+        """Name and stored values of every array, for the first buffered rows."""
         for v in self.variables:
             yield v.name, v.encode(np.concatenate([b[v.name].values for b in self._held])[:n_rows])
         for name, (variables, dtype) in self.tables.items():
@@ -144,7 +144,7 @@ class TableWriter:
 def write_table(
     url: str, store: str, table: xr.Dataset, bands: Sequence[str], attrs: Mapping[str, Any], guard: Guard = unguarded
 ) -> None:
-    """Write a whole table that is in memory."""
+    """Write a complete table from memory."""
     writer = TableWriter(url, store, table.sizes["sample"], bands, attrs, guard)
     writer.append(table)
     writer.finish({})

@@ -1,4 +1,4 @@
-"""From what is stored to what is served: variables out of packed tables, and what their codes mean."""
+"""Unpack stored tables into variables, with the meaning of their codes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lensflow.schema import Variable
 
 
 def _codes() -> dict[str, dict[str, Any]]:
-    """CF attributes that say what the numbers of a variable mean: ``flag_values``, or ``flag_masks`` of bits."""
+    """CF attributes for the meaning of a variable's numbers: ``flag_values``, or ``flag_masks`` for bits."""
     kinds = {"status": schema.Status, "psf_source": schema.PsfSource, "host_shape_source": schema.HostShape}
     names = {n: {int(c): c.name for c in kind} for n, kind in kinds.items()}
     names["split"] = dict(enumerate((*schema.SPLITS, "guard")))
@@ -30,14 +30,14 @@ _CODES = _codes()
 
 
 def explained(opened: xr.Dataset) -> xr.Dataset:
-    """Let every code say what it means; its values stay."""
+    """Add the meaning of every code as attributes; values stay."""
     for name in [n for n in _CODES if n in opened]:
         opened[name].attrs.update(_CODES[name])
     return opened
 
 
 def without_radius_of_controls(pairs: xr.Dataset) -> xr.Dataset:
-    """Pairs whose controls have no Einstein radius: NaN, where the manifest has 0."""
+    """Pairs with NaN as the Einstein radius of controls, where the manifest has 0."""
     theta_e = pairs["theta_e_arcsec"]
     attrs = {**theta_e.attrs, "long_name": str(theta_e.attrs.get("long_name", "")).replace("0 for", "NaN for")}
     return pairs.assign(theta_e_arcsec=theta_e.where(~pairs["is_control"]).assign_attrs(attrs))

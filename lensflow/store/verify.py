@@ -15,13 +15,13 @@ from lensflow.store.objects import CheckedStore, Created
 from lensflow.store.receipts import Receipt
 from lensflow.store.regions import Region
 
-# Objects that are read side by side.
+# Objects read concurrently.
 REQUESTS = 16
 
 
 @dataclass(frozen=True)
 class Damage:
-    """Something of a store that is not as it was written.
+    """A part of a store that is not as it was written.
 
     Attributes
     ----------
@@ -50,7 +50,7 @@ class Damage:
 
 
 def check_region(url: str, store: str, region: Region, receipt: Receipt) -> list[Damage]:
-    """Compare what is stored of a region with its receipt: every byte, and the values that they decode to.
+    """Compare a region's stored data with its receipt: every byte, and the decoded values.
 
     Parameters
     ----------
@@ -89,7 +89,7 @@ def check_region(url: str, store: str, region: Region, receipt: Receipt) -> list
 
 
 def check_created(url: str, store: str) -> list[Damage]:
-    """Compare everything that was written when a store was created with its record: metadata, columns, tables.
+    """Compare everything written at a store's creation with its record: metadata, columns, tables.
 
     Parameters
     ----------
@@ -111,7 +111,7 @@ def check_created(url: str, store: str) -> list[Damage]:
 
 
 def damaged_objects(url: str, created: Created) -> dict[str, str]:
-    """Key -> what is wrong, of the objects that a store was created with."""
+    """Key -> what is wrong, for the objects written at a store's creation."""
     expected = {k: objects.pieces_of(text.encode()) for k, text in created.metadata.items()} | created.objects
     keys = [objects.ROOT, *expected]
 
