@@ -1,4 +1,4 @@
-"""A scheduler that somebody else runs: joined, never stopped."""
+"""An external scheduler: joined, never stopped."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from lensflow.cluster.security import client_security
 from lensflow.config import ClusterConfig
 from lensflow.errors import ClusterError
 
-# A scheduler that runs answers at once; this is for slow networks.
+# A running scheduler answers at once; this is for slow networks.
 ANSWER_SECONDS = 15
 
 
@@ -30,7 +30,7 @@ def start(config: ClusterConfig) -> Iterator[Client]:
 
 @contextlib.contextmanager
 def join(cluster: Any, security: Security | None, config: ClusterConfig) -> Iterator[Client]:
-    """Give a client of a scheduler that stands, once its workers are there and run the same code as this process.
+    """Connect to a running scheduler, once its workers have joined and run the same code as this process.
 
     Parameters
     ----------

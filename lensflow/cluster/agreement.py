@@ -1,4 +1,4 @@
-"""Client, scheduler and workers must run the same code: the same bits are promised for one set of versions only."""
+"""Check that client, scheduler and workers run the same code: identical bits need identical versions."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from distributed import Client
 
 from lensflow.errors import ClusterError
 
-# What decides the numbers or the protocol. Python itself must agree to the minor version: pickles are of that.
+# Libraries that decide the numbers or the protocol. Python must agree to the minor version, for pickles.
 LIBRARIES = (
     *("lensflow", "dask", "distributed", "numpy", "scipy", "numba", "astropy", "xarray", "zarr", "numcodecs"),
     *("scikit-learn", "cloudpickle", "msgpack"),
@@ -36,7 +36,7 @@ def check_agreement(client: Client) -> None:
     different: dict[str, list[str]] = {}
     for place, info in others.items():
         theirs = _versions(info)
-        # A scheduler moves messages; of the libraries that compute it needs none.
+        # A scheduler only moves messages; it needs no libraries for computing.
         names = ("python", "dask", "distributed", "msgpack") if place == "the scheduler" else here
         for name in names:
             if theirs.get(name) != here[name]:
@@ -56,7 +56,7 @@ def check_agreement(client: Client) -> None:
 
 
 def _versions(info: dict[str, Any] | None) -> dict[str, str | None]:
-    """Library versions of one process, of what ``get_versions`` says of it."""
+    """Library versions of one process, from ``get_versions``."""
     if not info:
         return {}
     python = ".".join(info["host"]["python"].split(".")[:2])
@@ -69,7 +69,7 @@ def _some(places: list[str]) -> str:
 
 @cache
 def code_digest(root: Path = Path(__file__).parents[1]) -> str:
-    """Sixteen hex digits of this process's sources and presets: two checkouts of one version differ here."""
+    """Fingerprint (16 hex digits) of this process's sources and presets: two checkouts of one version can differ."""
     digest = hashlib.sha256()
     for path in sorted([*root.rglob("*.py"), *(root / "presets").rglob("*.yaml")]):
         digest.update(path.relative_to(root).as_posix().encode() + path.read_bytes())

@@ -15,7 +15,7 @@ from distributed import Client
 
 from lensflow.config import ClusterConfig
 
-# Imported when asked for: the Kubernetes and YARN kinds need extras that a laptop does not.
+# Imported on demand: the Kubernetes and YARN kinds need extras that a laptop does not.
 _KINDS = {
     "local": "lensflow.cluster.local",
     "threads": "lensflow.cluster.local",
@@ -27,9 +27,9 @@ _KINDS = {
 
 @contextlib.contextmanager
 def connect(config: ClusterConfig | None = None) -> Iterator[Client]:
-    """Give a Dask client for the configured cluster; whatever was started here is closed on leaving.
+    """Open a Dask client for the configured cluster; everything started here is closed on exit.
 
-    Leaving means the end of the block, an error, Ctrl-C or SIGTERM.
+    Exit means the end of the block, an error, Ctrl-C or SIGTERM.
 
     Parameters
     ----------
@@ -62,19 +62,19 @@ def dashboard_link(client: Client, config: ClusterConfig) -> str | None:
     client : distributed.Client
         From :func:`connect`.
     config : ClusterConfig
-        The one that it was made with.
+        The client's config.
 
     Returns
     -------
     str or None
-        URL as reached from here; None where there is no dashboard.
+        URL as seen from here; None if there is no dashboard.
     """
     if config.kind not in ("local", "threads"):
         return str(client.dashboard_link) if client.dashboard_link else None
     if config.dashboard is None:
         return None
     template = dask.config.get("distributed.dashboard.link")
-    if "{host}" not in template:  # a proxy in front of it, as JupyterHub has
+    if "{host}" not in template:  # a proxy in front of it, as with JupyterHub
         return str(client.dashboard_link)
     host = config.dashboard.rpartition(":")[0]
     port = client.scheduler_info(n_workers=0)["services"].get("dashboard")
@@ -87,7 +87,7 @@ def dashboard_link(client: Client, config: ClusterConfig) -> str | None:
 
 @contextlib.contextmanager
 def _end_on_sigterm() -> Iterator[None]:
-    """Let SIGTERM unwind the stack as Ctrl-C does, so that nothing that was started stays behind."""
+    """Let SIGTERM unwind the stack like Ctrl-C, so that everything started is closed."""
     in_main = threading.current_thread() is threading.main_thread()
     if not in_main or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
         yield

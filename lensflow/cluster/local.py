@@ -20,14 +20,14 @@ from lensflow.cluster.security import temporary_security
 from lensflow.config import ClusterConfig
 from lensflow.errors import ClusterError, LensflowWarning
 
-# The share of the memory that workers get; the rest is for the client, the scheduler and the system.
+# Fraction of the memory for workers; the rest is for the client, the scheduler and the system.
 WORKERS_SHARE = 0.9
 # Imports and compiled kernels take about 300 MB of a worker, a region of the default size about as much again.
 SMALLEST_BYTES = 700_000_000
-# Below this no region was ever finished: Dask stops giving a worker tasks at 80 % of its limit.
+# Below this no region finishes: Dask stops giving a worker tasks at 80 % of its limit.
 SMALLEST_ASKED_BYTES = 500_000_000
 BASE_BYTES = 400_000_000
-# Arrays of a region's size that a task holds at a time: stamp, arc, control and what they are made of.
+# Arrays of a region's size that a task holds at a time: stamp, arc, control and their inputs.
 REGION_COPIES = 3
 THIS_MACHINE = "127.0.0.1:0"
 CLOSE_SECONDS = 30
@@ -35,8 +35,8 @@ CLOSE_SECONDS = 30
 WORKER_ENVIRONMENT = {
     # Every worker runs one task at a time on one thread: the kernels and BLAS must not multiply that.
     **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"), 1),
-    # Dask's default gives every freed megabyte back to the system at once; tasks that use and free the same tens of
-    # megabytes for every stamp then spend a third of their time in page faults. Bounded by the memory limit anyhow.
+    # Dask's default returns every freed megabyte to the system at once; tasks that use and free the same tens of
+    # megabytes for every stamp then spend a third of their time in page faults. The memory limit bounds it anyway.
     "MALLOC_TRIM_THRESHOLD_": 268435456,
     "MALLOC_MMAP_THRESHOLD_": 268435456,
 }
@@ -44,7 +44,7 @@ WORKER_ENVIRONMENT = {
 
 @contextlib.contextmanager
 def start(config: ClusterConfig) -> Iterator[Client]:
-    """Start a scheduler and workers on this machine, for as long as the block lasts.
+    """Start a scheduler and workers on this machine for the duration of the block.
 
     Raises
     ------
@@ -73,7 +73,7 @@ def start(config: ClusterConfig) -> Iterator[Client]:
                     processes=not threads,
                     memory_limit=limit,
                     security=security,
-                    # Without an address of its own each of these servers would listen on every network.
+                    # Without an explicit address each of these servers would listen on every network.
                     dashboard_address=config.dashboard or THIS_MACHINE,
                     worker_dashboard_address=THIS_MACHINE,
                     scheduler_kwargs={"dashboard": config.dashboard is not None},
@@ -81,7 +81,7 @@ def start(config: ClusterConfig) -> Iterator[Client]:
                 )
             )
             client = stack.enter_context(Client(cluster))
-        except Exception as error:  # of whatever kind: a nanny, a port, a preload module, a file of TLS
+        except Exception as error:  # of any kind: a nanny, a port, a preload module, a TLS file
             raise ClusterError(_did_not_start(error, workers, limit)) from error
         quiet.install()
         adaptive = cluster.adapt(minimum=workers, maximum=most) if most > workers else None
@@ -92,7 +92,7 @@ def start(config: ClusterConfig) -> Iterator[Client]:
 
 
 def _close_workers(cluster: LocalCluster, adaptive: Any) -> None:
-    """Close the workers and wait for them, before client and scheduler: else they look for a scheduler that is gone."""
+    """Close the workers and wait for them, before client and scheduler: else they search for a missing scheduler."""
     if adaptive is not None:
         adaptive.stop()
     with contextlib.suppress(Exception):  # a cluster that is broken already is closed as it is
@@ -103,7 +103,7 @@ def _close_workers(cluster: LocalCluster, adaptive: Any) -> None:
 
 
 def _did_not_start(error: BaseException, workers: int, limit: int | None) -> str:
-    """Say why no cluster stands: the innermost reason, and what is usually behind it."""
+    """Return why no cluster started: the innermost error, and its usual causes."""
     cause = error
     while cause.__cause__ or cause.__context__:
         cause = cause.__cause__ or cause.__context__  # type: ignore[assignment]
@@ -116,7 +116,7 @@ def _did_not_start(error: BaseException, workers: int, limit: int | None) -> str
 
 
 def check_region_fits(config: ClusterConfig, region_bytes: float) -> None:
-    """Refuse local workers whose memory cannot hold a region.
+    """Refuse local workers with too little memory for a region.
 
     Parameters
     ----------
@@ -143,12 +143,12 @@ def check_region_fits(config: ClusterConfig, region_bytes: float) -> None:
 
 
 def memory_limit(asked: str | None, workers: int, machine_bytes: int = MEMORY_LIMIT) -> int:
-    """Bytes that each of ``workers`` may use: as asked, or an equal share of 90% of the machine's (or container's).
+    """Memory limit of each of ``workers``, bytes: as set, or an equal share of 90% of the machine's (or container's).
 
     Raises
     ------
     ClusterError
-        If the share is less than a worker needs.
+        If it is less than a worker needs.
     """
     share = int(WORKERS_SHARE * machine_bytes / workers)
     if asked is None:

@@ -1,7 +1,7 @@
-"""Loaded by local worker processes: Ctrl-C is the client's to handle, and what the client says is said once.
+"""Loaded by local worker processes: the client handles Ctrl-C, and errors are printed only once.
 
-A terminal sends the interrupt to every process in the foreground. Workers that die of it each print a traceback over
-the client's one clear line; the client closes them in order anyhow.
+A terminal sends the interrupt to every process in the foreground. Workers killed by it would each print a traceback
+over the client's message; the client closes them in order anyway.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a Dask process need not say: the traceback of an error that the client prints itself, a heartbeat to nobody."""
+"""Silence Dask's needless messages: tracebacks of errors that the client prints, failed heartbeats while closing."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from lensflow.errors import LensflowError
 
 
 def _of_lensflow(kind: type[BaseException] = LensflowError) -> Iterator[str]:
-    """How the errors that are raised on purpose begin when printed."""
+    """Prefixes of lensflow's own errors when printed."""
     yield f"{kind.__name__}("
     for sub in kind.__subclasses__():
         yield from _of_lensflow(sub)
@@ -29,7 +29,7 @@ _quiet = _Quiet()
 
 
 def install() -> None:
-    """Quieten this process; as often as one likes."""
+    """Install the filter in this process; can be called repeatedly."""
     logger = logging.getLogger("distributed.worker")
     if _quiet not in logger.filters:
         logger.addFilter(_quiet)

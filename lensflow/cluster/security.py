@@ -1,4 +1,4 @@
-"""TLS between client, scheduler and workers. Every peer shows a certificate that the cluster's own CA signed."""
+"""TLS between client, scheduler and workers. Every peer has a certificate signed by the cluster's own CA."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def client_security(config: ClusterConfig) -> Security:
     Raises
     ------
     ClusterError
-        If a file is not named anywhere or cannot be read.
+        If a file is not configured or cannot be read.
     """
     files = {
         name: getattr(config, name) or dask.config.get(f"distributed.comm.tls.{setting}", None)
@@ -51,7 +51,7 @@ def _check_readable(name: str, path: str) -> None:
 
 
 def temporary_security() -> Security:
-    """Certificates made for this session and kept in memory only.
+    """Certificates for this session, in memory only.
 
     Raises
     ------

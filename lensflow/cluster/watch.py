@@ -1,7 +1,7 @@
-"""Looks at the workers while a client waits for them: none there, all full, or dying one after the other.
+"""Watch the workers while a client waits for them: none present, all full, or dying repeatedly.
 
-Dask waits for workers for ever and starts a worker that was killed again for ever. The work of a run is then at a
-stand without a word; here it is said, and ended.
+Dask waits for workers forever and restarts killed workers forever. The run would then stall silently; here it is
+reported, and ended.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from lensflow.errors import LensflowWarning
 
 SAY_AFTER_S = 10.0
 LOOK_EVERY_S = 1.0
-# Workers that are lost without any result in between, for each that is there at a time.
+# Lost workers without a result in between, per worker present.
 LOST_PER_WORKER = 3
-# Every worker full and nothing done for so long: the memory is held by what is no task's.
+# All workers full and nothing done for this long: the memory is not held by tasks.
 FULL_FOR_S = 120.0
 
 
 class Watch:
-    """A thread that looks at the workers; on a stand it sets ``problem`` and cancels the work.
+    """A thread that checks the workers; if the work stalls it sets ``problem`` and cancels the work.
 
     Parameters
     ----------
@@ -40,7 +40,7 @@ class Watch:
     Attributes
     ----------
     problem : str or None
-        Why nothing will be done.
+        Why the work stalled.
     """
 
     def __init__(self, client: Client, stage: str, cancel: Callable[[], Any]):
@@ -53,16 +53,16 @@ class Watch:
         self.progress()
 
     def progress(self) -> None:
-        """Note a result: whatever was lost before it does not count."""
+        """Note a result: workers lost before it do not count."""
         self._since = time.monotonic()
         self._seen = set()
 
     def start(self) -> None:
-        """Begin to look."""
+        """Start watching."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Look no more."""
+        """Stop watching."""
         self._end.set()
         if self._thread.is_alive():
             self._thread.join(5)
@@ -75,7 +75,7 @@ class Watch:
             try:
                 workers = self._client.scheduler_info(n_workers=-1)["workers"]
             except Exception:
-                continue  # a scheduler that is gone is said by the futures
+                continue  # the futures report a missing scheduler
             now = time.monotonic()
             if workers:
                 alone_since, warned = None, False
@@ -107,7 +107,7 @@ class Watch:
                 return
 
     def _lost(self, workers: dict[str, Any]) -> int:
-        """Workers that were here since the last result and are gone."""
+        """Workers lost since the last result."""
         self._most = max(self._most, len(workers))
         self._seen |= set(workers)
         return len(self._seen - set(workers))

@@ -1,1 +1,1 @@
-"""Parts of FITS files from anywhere: index, tiles, codecs, transport, tables."""
+"""Partial reads of FITS files, local or remote: index, tiles, codecs, transport, tables."""

@@ -1,4 +1,4 @@
-"""The slower road to the pixels of a FITS image: astropy's own reader, for what lensflow's does not fully handle."""
+"""The slower way to read FITS images: astropy's reader, for files that lensflow's does not fully handle."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ONE_THREAD = threading.RLock()
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """astropy warns of what it mends; the caller says itself what is unusual in a file. One thread at a time."""
+    """Silence astropy's warnings about repaired headers; the caller reports unusual files. One thread at a time."""
     with ONE_THREAD, warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore", AstropyWarning)
         warnings.simplefilter("ignore", UserWarning)
@@ -64,7 +64,7 @@ class AstropyImage:
             try:
                 # Not memory-mapped: a truncated map kills the process instead of raising an error.
                 self.hdus = fits.open(source if isinstance(source, str) else BytesIO(source), memmap=False)
-            except Exception as error:  # whatever astropy makes of a garbled file
+            except Exception as error:  # any error of astropy on a garbled file
                 raise FormatError(_said_by(error)) from error
             try:
                 self._hdu = self.hdus[image.hdu]
@@ -89,7 +89,7 @@ class AstropyImage:
             try:
                 at = (0,) * (len(self._hdu.shape) - 2) + (slice(y0, y1), slice(x0, x1))
                 part = np.asarray(self._hdu.section[at])
-            except Exception as error:  # what a codec makes of garbage
+            except Exception as error:  # any error of a codec on garbage
                 raise FormatError(_said_by(error)) from error
         if part.shape != (y1 - y0, x1 - x0) or part.dtype.kind not in "iuf":
             raise FormatError(f"astropy gives {part.dtype} of shape {part.shape}")

@@ -1,7 +1,7 @@
-"""Filesystems that hold what a server answers against what was asked: a range is the range, or an error.
+"""Filesystems that check a server's answers against the request: the requested range, or an error.
 
-A proxy or a mirror may answer a range with other bytes than those asked for and say so in Content-Range, which nobody
-in fsspec reads. The answers carry their status and the file's version, for :mod:`lensflow.fits.transport` to compare.
+A proxy or a mirror may answer a range with other bytes than requested and state that in Content-Range, which fsspec
+does not read. The answers carry their status and the file's version, for :mod:`lensflow.fits.transport` to compare.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ _CONTENT_RANGE = re.compile(r"bytes\s+(\d+)-(\d+)/(\d+|\*)\s*", re.IGNORECASE)
 
 
 class RangeMismatchError(OSError):
-    """A server answered with other bytes than those that were asked for."""
+    """A server answered with other bytes than requested."""
 
 
 @dataclass(frozen=True)
 class Version:
-    """What tells a file from its successor under the same name; None where the server does not say."""
+    """Version tag of a file, to detect its replacement under the same name; None if the server gives none."""
 
     etag: str | None = None
     modified: str | None = None

@@ -1,7 +1,7 @@
-"""Which image of a FITS file is meant: by its name, its WCS, its kind and its size, never by being first.
+"""Choose the image of a FITS file by its name, WCS, kind and size, never by being first.
 
-A file of one survey product may also hold quality bits, weights or a preview. Where two images have an equal claim, the
-file is refused, and the message names them.
+A file of one survey product may also hold quality bits, weights or a preview. If two images fit equally well, the file
+is refused, and the message names them.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from lensflow.fits.header import BLOCK, MAX_HDUS, FormatError, Header, MoreBytes
 from lensflow.fits.index import is_image
 from lensflow.fits.known import check_structure
 
-# Names of extensions that say which product they hold (after the HST, LSST, DES and Legacy Survey files).
+# Extension names of products (from HST, LSST, DES and Legacy Survey files).
 NAMES = {
     "image": {"SCI", "SCIENCE", "IMAGE", "IMG", "DATA", "COADD"},
     "invvar": {"INVVAR", "IVAR", "INVERSE_VARIANCE", "INVERSEVARIANCE", "WHT", "WGT", "WEIGHT", "WEIGHTS", "WT"},
@@ -22,7 +22,7 @@ NAMES = {
     "nexp": {"NEXP", "NIMAGES", "NIMAGE", "NEXPOSURES"},
     "psfsize": {"PSFSIZE", "SEEING", "FWHM"},
 }
-# Names of what is none of these.
+# Extension names of other products.
 OTHER = {
     "VAR", "VARIANCE", "ERR", "ERROR", "RMS", "SIGMA", "STD", "STDDEV", "UNCERT", "UNC", "NOISE", "CON", "CTX",
     "CONTEXT", "BKG", "BACKGROUND", "SKY", "MODEL", "CHI", "CHI2", "RESIDUAL", "RESID", "PSF", "EXP", "EXPTIME",
@@ -172,7 +172,7 @@ def _axes(header: Header) -> list[int]:
 
 
 def _claim(name: str, product: str, alone: bool) -> int:
-    """2 where a name says the product, 1 where it says nothing, 0 where it says another thing."""
+    """2 if a name means the product, 1 if it is neutral, 0 if it means something else."""
     name = name.upper()
     if name in _NEUTRAL or product not in NAMES:
         return 1
@@ -185,7 +185,7 @@ def _claim(name: str, product: str, alone: bool) -> int:
 
 
 def _said(word: str) -> str:
-    """Product, or "other", that a word of a name stands for; "" if it is none of them."""
+    """Product, or "other", meant by a word of a name; "" if neither."""
     return "other" if word in OTHER else next((p for p, names in NAMES.items() if word in names), "")
 
 

@@ -1,7 +1,7 @@
 """Headers of FITS files: cards as text, values read only where they are plain, sizes counted; bytes in, no I/O.
 
-A reader may trust a header as far as it understands it. Therefore each header knows which of its cards are unusual -
-another syntax than the plain one, or given twice - and :mod:`lensflow.fits.known` sends a file whose meaning may
+A reader may trust a header only as far as it understands it. Therefore each header knows which of its cards are unusual
+- another syntax than the plain one, or given twice - and :mod:`lensflow.fits.known` sends a file whose meaning may
 hang on such a card to astropy.
 """
 
@@ -40,7 +40,7 @@ class MoreBytes(Exception):
 
 @dataclass(frozen=True)
 class Header:
-    """Cards of one HDU, values parsed when asked for.
+    """Cards of one HDU, values parsed on access.
 
     Attributes
     ----------
@@ -167,7 +167,7 @@ class Header:
         return value
 
     def string(self, key: str, default: str = "") -> str:
-        """Value of a card as text without blanks around it; ``default`` where there is none or it cannot be read."""
+        """Value of a card as stripped text; ``default`` if there is none or it cannot be read."""
         try:
             return str(self.get(key, default)).strip()
         except FormatError:

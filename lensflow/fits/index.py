@@ -1,4 +1,4 @@
-"""Where the pixels of a FITS image lie in its file, from the first bytes of the file: bytes in, an index out, no I/O.
+"""Index of the pixels of a FITS image in its file, from the file's first bytes: bytes in, an index out, no I/O.
 
 Survey images are tile-compressed (FITS 4.0, section 10): a binary table with one row per tile says where the tile's
 bytes lie. Knowing that index, a reader fetches the tiles that it needs and nothing else. Plain images are indexed as
@@ -31,13 +31,13 @@ _COLUMN_BYTES = {"L": 1, "B": 1, "A": 1, "I": 2, "J": 4, "K": 8, "E": 4, "D": 8,
 _TFORM = re.compile(r"\s*(\d{0,9})([LXBIJKAEDCMPQ])(.*)")
 _COLUMN_DTYPE = {"P": "(2,)>i4", "Q": "(2,)>i8", "D": ">f8", "E": ">f4", "J": ">i4", "I": ">i2"}
 
-# How the bytes of one tile are to be read: by the file's own algorithm, as gzipped pixels, as plain pixels.
+# Encoding of one tile: the file's own algorithm, gzipped pixels, or plain pixels.
 BY_ALGORITHM, GZIPPED, PLAIN, ABSENT = range(4)
 
 
 @dataclass(frozen=True)
 class ImageIndex:
-    """Where every tile of an image lies and how it is to be read; tiles count along x first.
+    """Location and encoding of every tile of an image; tiles count along x first.
 
     Attributes
     ----------

@@ -1,6 +1,6 @@
-"""What lensflow's own reader of FITS images fully understands; all else is astropy's.
+"""What lensflow's own reader of FITS images fully understands; everything else goes to astropy.
 
-The tests hold the own reader against astropy bit for bit on everything that is let through here. A card that bears on
+The tests compare this reader with astropy bit for bit on everything accepted here. A card that bears on
 the meaning of the pixels and is not among these is not guessed at: the file is read through astropy, which is slower,
 and what astropy would not read right either is refused by name (:func:`refused`).
 """
@@ -16,7 +16,7 @@ from lensflow.fits.index import MAX_COLUMNS, PLAIN, ImageIndex, table_columns
 
 # Pixels that astropy may unpack at once: the largest images of surveys have 10^8.
 MAX_PIXELS = 1 << 28
-# Cards that say where and how pixels lie in the file, or what they stand for.
+# Cards about the layout or the meaning of pixels in the file.
 _PLAIN = re.compile(r"(SIMPLE|XTENSION|BITPIX|NAXIS\d*|PCOUNT|GCOUNT|GROUPS|BSCALE|BZERO|BLANK|EXTEND|BLOCKED)\Z")
 _TILED = re.compile(
     r"(SIMPLE|XTENSION|BITPIX|NAXIS\d*|PCOUNT|GCOUNT|GROUPS|TFIELDS|THEAP|(TTYPE|TFORM|TNULL|TSCAL|TZERO|TDIM|TBCOL)\d+"
@@ -47,7 +47,7 @@ _STRUCTURE = re.compile(
 
 
 def unhandled(header: Header, index: ImageIndex) -> str:
-    """Say what of an image lensflow's own reader does not fully handle; "" if there is no such thing.
+    """Return the feature of an image that lensflow's own reader does not fully handle; "" if there is none.
 
     Parameters
     ----------
@@ -118,7 +118,7 @@ def _unhandled_floats(header: Header) -> str:
 
 
 def refused(header: Header) -> str:
-    """Say what of an image neither lensflow nor astropy would read right; "" if there is no such thing."""
+    """Return the feature of an image that neither lensflow nor astropy reads correctly; "" if there is none."""
     for key in header.cards:
         if _TILED.match(key) or _PLAIN.match(key):
             if key in header.repeated and (why := contradiction(header, key)):
@@ -140,13 +140,13 @@ def refused(header: Header) -> str:
             return "it has a mask of null pixels (NULL_PIXEL_MASK)"
         whole = header.integer("ZBITPIX", low=-64) > 0
         if whole and ("ZBLANK" in header.cards or "ZBLANK" in names):
-            # astropy would give the number that stands for no value as if it were one.
+            # astropy would return the null value as if it were data.
             return "its integers have undefined pixels by ZBLANK"
     return ""
 
 
 def contradiction(header: Header, key: str) -> str:
-    """Say so where a card is given twice with different values; "" where the values are one."""
+    """Report a card given twice with different values; "" if the values are equal."""
     values = {v for card in _cards(header) if card[:8].rstrip() == key for v in [card[10:].split("/")[0].strip()]}
     return f"{key} is given twice, as {' and '.join(sorted(values)[:3])}" if len(values) > 1 else ""
 

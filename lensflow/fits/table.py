@@ -1,4 +1,4 @@
-"""Rows of a FITS binary table, a chunk at a time, from any seekable file: only the columns that are asked for.
+"""Rows of a FITS binary table, a chunk at a time, from any seekable file: only the requested columns.
 
 Read by their place in the file: astropy's table reader loads the whole table, its memory maps work on local files
 only, and a damaged header makes it warn, or loop over 10^9 columns.
@@ -132,13 +132,13 @@ def fits_tables(path: str, file: BinaryIO) -> Iterator[FitsTable]:
                 yield table
             start += header.end
         except FormatError:
-            if found:  # what follows the table is not asked for
+            if found:  # data after the table are not needed
                 break
             raise
 
 
 def _header(file: BinaryIO, start: int) -> Header | None:
-    """Header that begins at a byte; None where the file ends before it does."""
+    """Header that begins at a byte; None if the file ends before it."""
     file.seek(start)
     head, more = b"", 8 * BLOCK
     while True:

@@ -95,7 +95,7 @@ def _by_algorithm(
     at: NDArray[np.int64],
     flat: NDArray[Any],
 ) -> dict[int, str]:
-    """Decode the tiles in rows ``at`` of ``flat`` by ZCMPTYPE; return what went wrong by row."""
+    """Decode the tiles in rows ``at`` of ``flat`` by ZCMPTYPE; return errors by row."""
     quantised = index.scale is not None
     chosen = [data[k] for k in at]
     lossless_floats = index.algorithm.startswith("GZIP") and not quantised
@@ -165,7 +165,7 @@ def _by_astropy(
         try:
             values[same, : shape[0] * shape[1]] = _mini_file(index, [data[k] for k in same], shape)
             continue
-        except Exception as error:  # what a codec makes of garbage
+        except Exception as error:  # any error of a codec on garbage
             if len(same) == 1:
                 bad[same[0]] = _bad(error)
                 continue

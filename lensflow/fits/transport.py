@@ -28,7 +28,7 @@ from lensflow.fits.checked import Answer, CheckedHTTPFileSystem, RangeMismatchEr
 RETRY_AFTER_S = (0.5, 2.0, 5.0)
 CONNECT_TIMEOUT_S = 15
 READ_TIMEOUT_S = 60
-# What a range read is weighed with: a typical object store, from outside its data centre.
+# Assumed cost of a range read: a typical object store, from outside its data centre.
 LATENCY_S = 0.03
 BANDWIDTH_BYTES_S = 50e6
 CONCURRENT = 16
@@ -38,7 +38,7 @@ _ABSENT = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
 
 
 class TransportError(SurveyError):
-    """Bytes could not be moved, which says nothing about the file; run again and the region is done again."""
+    """A transfer failed, which says nothing about the file; run again and the region is redone."""
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,7 @@ class Transport:
         return answer
 
     def size(self, path: str) -> int | None:
-        """Size of a file that was read, in bytes; None where asking would cost a request."""
+        """Size of a file that was read, in bytes; None if it would cost a request."""
         if self.is_remote:
             return None
         return Path(self.local_path(path)).stat().st_size
@@ -176,7 +176,7 @@ class Transport:
 
 
 def _filesystem(root: str) -> Any:
-    """Filesystem of a root; a path on this machine is taken as it is, whatever characters it holds."""
+    """Filesystem of a root; a local path is taken literally."""
     if "://" not in root:
         return LocalFileSystem()
     if root.startswith(("http://", "https://")):
@@ -209,7 +209,7 @@ def is_past_end(error: Any) -> bool:
 
 
 def merge_ranges(ranges: Sequence[tuple[int, int]], gap: int | None = None) -> list[tuple[int, int]]:
-    """Merge byte ranges that overlap or lie within ``gap`` bytes (default MERGE_GAP_BYTES) of each other; sorted."""
+    """Merge byte ranges that overlap or are within ``gap`` bytes (default MERGE_GAP_BYTES) of each other; sorted."""
     # fsspec's merge_offset_ranges loses ranges that are given twice in some of its versions (2026.2).
     gap = MERGE_GAP_BYTES if gap is None else gap
     merged: list[tuple[int, int]] = []

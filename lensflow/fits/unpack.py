@@ -1,4 +1,4 @@
-"""Files that are packed as a whole: known by their first bytes whatever their name, unpacked within a bound."""
+"""Files compressed as a whole: recognised by their first bytes, unpacked up to a limit."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from lensflow.fits.header import FormatError
 
-# The largest survey files are some 400 MB unpacked; more is a mistake, or an attack on the memory.
+# The largest survey files are about 400 MB unpacked; more is a mistake, or an attack on the memory.
 MAX_UNPACKED_BYTES = 1 << 31
 _MAGIC = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ\x00": "xz"}
 _UNKNOWN = {b"\x1f\x9d": "compress (.Z)", b"PK\x03\x04": "zip", b"\x28\xb5\x2f\xfd": "zstd", b"\x1f\xa0": "LZH",
@@ -17,7 +17,7 @@ _UNKNOWN = {b"\x1f\x9d": "compress (.Z)", b"PK\x03\x04": "zip", b"\x28\xb5\x2f\x
 
 
 def packing(head: bytes) -> str:
-    """Return gzip, bzip2 or xz, or "" for a file that is not packed as a whole.
+    """Return gzip, bzip2 or xz, or "" for a file that is not compressed as a whole.
 
     Raises
     ------

@@ -21,7 +21,7 @@ from lensflow.lensing.noise import PURPOSE, arc_noise, gain_from_exposure, gain_
 from lensflow.lensing.render import Rendering, Sources, render
 from lensflow.rng import key_words
 
-# Variables of the cutouts that an injection reads, and those that it reads where they are there.
+# Variables of the cutouts that an injection reads, and optional ones.
 NEEDED = (
     "image", "invvar", "covered", "nexp", "noise_correlation_factor", "status", "band_reasons", "bad_pixel_frac",
     "psf_source", "aperture_flux_nmgy",
@@ -36,7 +36,7 @@ def combine(ctrl: NDArray[np.float32], arc: NDArray[np.float32], noise: NDArray[
 
 
 def rows_of_hosts(hosts: xr.Dataset, host_index: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Rows of a host block that hold the given hosts.
+    """Rows of the given hosts in a host block.
 
     Raises
     ------
@@ -89,11 +89,11 @@ def effective_gain(
 
 
 def median_where_positive(invvar: NDArray[np.float32], wanted: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Median over the pixels with data of every wanted host and band; NaN where there is none, or not wanted."""
+    """Median over the pixels with data of every wanted host and band; NaN if there is none, or not wanted."""
     pixels = invvar.shape[2] * invvar.shape[3]
     lines, out = invvar.reshape(-1, pixels), np.full(wanted.size, np.nan)
     for i in np.flatnonzero(wanted):
-        # np.median does the same at four times the price: it copies, checks for NaN and averages slices.
+        # np.median does the same at four times the cost: it copies, checks for NaN and averages slices.
         values = np.sort(lines[i])
         first = int(np.searchsorted(values, 0, side="right"))
         if first < pixels:
@@ -179,7 +179,7 @@ def add_arcs(
     per_nmgy: NDArray[np.float32],
     sums: kernels.Sums | None = None,
 ) -> NDArray[np.float32]:
-    """Add arcs and their noise to the hosts: how every stamp of a run is made, and made again by the checks.
+    """Add arcs and their noise to the hosts: makes every stamp of a run; the checks repeat it.
 
     Parameters
     ----------
@@ -214,7 +214,7 @@ def add_arcs(
 
 
 def _psf(hosts: xr.Dataset, rows: NDArray[np.int64], manifest: xr.Dataset) -> dict[str, Any]:
-    """Return what the renderer is told of the PSF: a profile's name, or the hosts' own PSF images."""
+    """Return the renderer's PSF: a profile's name, or the hosts' own PSF images."""
     model = str(manifest.attrs["psf_model"])
     if model != "kernel":
         return {"psf_model": model, "psf_beta": float(manifest.attrs["psf_beta"])}
@@ -229,7 +229,7 @@ def _psf(hosts: xr.Dataset, rows: NDArray[np.int64], manifest: xr.Dataset) -> di
 def noise_of(
     arc: NDArray[np.float32], hosts: xr.Dataset, manifest: xr.Dataset, config: InjectionConfig
 ) -> NDArray[np.float32]:
-    """Shot noise of the arcs, drawn from the rows' keys; zeros where ``config.noise`` is off.
+    """Shot noise of the arcs, drawn from the rows' keys; zeros if ``config.noise`` is off.
 
     Parameters
     ----------
@@ -250,19 +250,19 @@ def _gain_of_rows(
     manifest: xr.Dataset,
     config: InjectionConfig,
 ) -> NDArray[np.float64]:
-    """Gain of every row and band, infinite where no noise is to be drawn, shape (sample, band).
+    """Gain of every row and band, infinite where no noise is drawn, shape (sample, band).
 
     Raises
     ------
     ManifestError
-        If a band that holds an arc has no gain; the message names the first such row.
+        If a band with an arc has no gain; the message names the first such row.
     """
     if not config.noise:
         return np.full(arc.shape[:2], np.inf)
     bands = [str(b) for b in manifest["band"].values]
     gain = effective_gain(hosts, bands, config, rows)[rows]
     without = np.isnan(gain)
-    # Only the few bands without a gain are looked at, pixel by pixel; most blocks have none.
+    # Only bands without a gain are checked pixel by pixel; most blocks have none.
     without[without] = (arc[without] != 0).any(axis=(1, 2))
     if without.any():
         row, band = np.argwhere(without)[0]

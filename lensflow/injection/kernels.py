@@ -1,4 +1,4 @@
-"""The per-pixel work of a pair in one pass: noise, stamp, and the sums that the metrics are made of."""
+"""The per-pixel work of a pair in one pass: noise, stamp, and the sums for the metrics."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ SKY_VARIANCE, GOOD_PIXELS, GOOD_LIGHT, N_HOST = range(4)
 
 _CORE2 = geometry.CORE_RADIUS_PIX**2
 _ANNULUS2 = geometry.ANNULUS_INNER_PIX**2
-# The half-light radius is the radius of a pixel; rings this fine (in r^2) tell pixels apart.
+# The half-light radius is the radius of a pixel; rings this fine (in r^2) separate pixels.
 _RINGS_PER_PIX2 = 2
-# Every sum is taken in lanes, in an order that is written down: what the compiler may reorder differs in the last bit
-# between a process that compiled the code and one that loaded it, and so between workers.
+# Every sum uses lanes, in an explicit order: sums that the compiler may reorder differ in the last bit between a
+# process that compiled the code and one that loaded it, and so between workers.
 _LANES = 16
 
 
 @dataclass(frozen=True)
 class Sums:
-    """What the pixels of a block add up to.
+    """Sums over the pixels of a block.
 
     Attributes
     ----------
@@ -58,7 +58,7 @@ class Sums:
 def mask_no_data(
     arc: NDArray[np.float32], invvar: NDArray[np.float32], rows: NDArray[np.int64], sums: Sums
 ) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
-    """Take the light from pixels without data: the survey would show none there.
+    """Set pixels without data to 0: the survey would show no light there.
 
     Parameters
     ----------
@@ -68,7 +68,7 @@ def mask_no_data(
     rows : ndarray of int64, shape (sample,)
         Row of each sample's host.
     sums : Sums
-        Its hosts say which bands have such pixels: the others are not looked at.
+        Its hosts say which bands have such pixels: the others are skipped.
 
     Returns
     -------
@@ -120,7 +120,7 @@ def inject_rows(  # type: ignore[no-untyped-def]
     lanes, columns = np.zeros((4, _LANES), np.float32), np.zeros((3, size), np.float32)
     for i in range(n):
         light[:] = 0.0
-        top, bottom = pixels, 0  # pixels between which there is light in any band
+        top, bottom = pixels, 0  # range of pixels with light in any band
         for b in range(bands):
             ctrl, weight = image[host[i], b].reshape(pixels), invvar[host[i], b].reshape(pixels)
             lit, total = arc[i, b].reshape(pixels), stamp[i, b].reshape(pixels)
@@ -238,7 +238,7 @@ def _measure(light, top, bottom, x_center, y_center, growth, ring, columns, shap
 def measure_hosts(image, invvar, used, sums):  # type: ignore[no-untyped-def]
     """Fill ``sums`` (host, band, N_HOST) for the hosts ``used``: summed variance, number and light of pixels with data.
 
-    Of the light only what is positive counts, as for a variance.
+    Only positive light counts, as for a variance.
     """
     _, bands, size, _ = invvar.shape
     sky, bright = np.zeros(size), np.zeros(size)

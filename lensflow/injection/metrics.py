@@ -1,4 +1,4 @@
-"""What each injected arc amounts to: fluxes, signal-to-noise ratios, shares of flux by region."""
+"""Metrics of each injected arc: fluxes, signal-to-noise ratios, fractions of flux by region."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def pair_metrics(
 
 
 def image_metrics(columns: Mapping[str, NDArray]) -> dict[str, NDArray[np.float64]]:
-    """Count the images of every source's centre, and find how near to the lens the innermost lies, (sample,) each.
+    """Count the images of every source's centre, and find the innermost one's distance from the lens, (sample,) each.
 
     NaN for controls and for EPL lenses; the lens equation is solved for SIS and SIE with shear.
     """
@@ -121,10 +121,10 @@ def _ratio(part: NDArray[np.float64], whole: NDArray[np.float64]) -> NDArray[np.
 
 
 def all_on_stamp(manifest: xr.Dataset, stamp_size: int, pixel_scale_arcsec: float) -> NDArray[np.bool_]:
-    """Rows whose arc certainly lies on the stamp, but for 3 % of its flux in every band, shape (sample,).
+    """Rows whose arc is certainly on the stamp, except for 3 % of its flux in every band, shape (sample,).
 
-    For isothermal lenses no image lies further out than (|beta| + theta_e / sqrt(q)) / (1 - shear), and images are not
-    stretched radially (but by the shear); 4 half-light radii of a source of index <= 1.2 and 2.5 FWHM are added.
+    For isothermal lenses no image is further out than (|beta| + theta_e / sqrt(q)) / (1 - shear), and images are not
+    stretched radially (except by the shear); 4 half-light radii of a source of index <= 1.2 and 2.5 FWHM are added.
     """
     c = {str(name): v.values for name, v in manifest.data_vars.items()}
     place = np.stack([c["x_center"], c["y_center"]])
@@ -163,7 +163,7 @@ def light_without_data(
 
 
 def invariant_failures(metrics: xr.Dataset, manifest: xr.Dataset, hosts: xr.Dataset) -> dict[str, int]:
-    """Count the rows that break what must always hold, by rule; every rule is named even where none fails.
+    """Count the rows that violate each invariant; every invariant is listed even if none fails.
 
     Parameters
     ----------
@@ -191,7 +191,7 @@ def invariant_failures(metrics: xr.Dataset, manifest: xr.Dataset, hosts: xr.Data
     with np.errstate(invalid="ignore", divide="ignore"):
         dark = np.nan_to_num(metrics["nodata_flux_fraction"].values)
         left = (1 - metrics["core_mask_flux_fraction"].values) * (1 - dark)
-        # Of an arc that a mask or a hole took almost whole, what is left is mostly rounding.
+        # What remains of an arc that a mask or a hole removed almost completely is mostly rounding.
         left = np.where(left > 0.05, left, np.nan)
         closure = metrics["total_injected_flux_nmgy"].values / (
             left * magnification[:, None] * manifest["src_flux_nmgy"].values
@@ -206,7 +206,7 @@ def invariant_failures(metrics: xr.Dataset, manifest: xr.Dataset, hosts: xr.Data
         "non-finite stamp or arc": ~(
             np.isfinite(metrics["stamp"].values).all(axis=(1, 2, 3)) & np.isfinite(arc).all(axis=(1, 2, 3))
         ),
-        # The peak may be what a hole took.
+        # The peak may be in a hole.
         "arc below -1e-4 of its peak": ((arc.min(axis=(2, 3)) < -1e-4 * np.maximum(peak, 0)) & (dark < 0.05)).any(
             axis=1
         ),

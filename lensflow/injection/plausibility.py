@@ -1,7 +1,7 @@
-"""How an injection stands beside its host, and marks of what no real lens would look like.
+"""Brightness of an injection relative to its host, and flags for implausible lenses.
 
-A mark is no fault of the data: it is not part of ``is_clean``, and it is counted, so that whoever trains or measures
-with the rows can leave them out.
+Such a flag is no fault of the data: it is not part of ``is_clean``, and it is counted, so that users of the rows can
+leave them out.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from lensflow.lensing.angles import theta_e_from_sigma_v
 
-# No pixel of a fainter arc stands out of the noise; its matched SNR may still be high.
+# No pixel of a fainter arc is above the noise; its matched SNR may still be high.
 LEAST_SNR = 3.0
-# An image at 1.5 theta_E, as the outer one of a double lies, must be on the stamp.
+# An image at 1.5 theta_E, like the outer one of a double, must be on the stamp.
 MOST_OF_HALF_STAMP = 1 / 1.5
 # The velocity dispersion function ends here (Sheth et al. 2003, ApJ 594, 225): no galaxy is heavier, a cluster may be.
 MOST_SIGMA_V = 450.0
@@ -25,14 +25,14 @@ SIGMA_V_SLACK = 1.3
 
 
 def arc_over_host(flux_nmgy: NDArray[np.float64], hosts: xr.Dataset, rows: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Flux of the arc on the stamp over the host's within 5 arcsec, (sample, band); NaN where the host has none.
+    """Flux of the arc on the stamp over the host's within 5 arcsec, (sample, band); NaN if the host has none.
 
     Parameters
     ----------
     flux_nmgy : ndarray, shape (sample, band)
         ``total_injected_flux_nmgy``.
     hosts : Dataset
-        With ``aperture_flux_nmgy`` (host, band): of the same pixels, so that a wrong zero point shows.
+        With ``aperture_flux_nmgy`` (host, band): from the same pixels, so that a wrong zero point shows.
     rows : ndarray of int, shape (sample,)
         Row of each sample's host.
     """
@@ -66,7 +66,7 @@ def plausibility_marks(
     heaviest = np.full(len(theta_e), MOST_SIGMA_V)
     if "sigma_v_km_s" in hosts:
         known = hosts["sigma_v_km_s"].values[rows].astype(np.float64)
-        # Not even a source at infinity gives a host of this dispersion so large a theta_E.
+        # Even a source at infinity does not give a host of this dispersion such a large theta_E.
         heaviest = np.where(known > 0, np.minimum(SIGMA_V_SLACK * known, MOST_SIGMA_V), heaviest)
     marks = {
         "low_arc_snr": ~(metrics["snr_peak"] >= LEAST_SNR).any(axis=1),

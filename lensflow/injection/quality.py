@@ -13,9 +13,9 @@ from lensflow.schema import PsfSource, Reason, Status
 
 MAX_BAD_PIXEL_FRAC = 0.2
 MIN_STAMP_FLUX = 0.5
-# Share of a band's arc flux that may lie on pixels without data: real lenses lie on such pixels, too.
+# Fraction of a band's arc flux allowed on pixels without data: real lenses have such pixels, too.
 MAX_NODATA_FLUX = 0.05
-# Measured by the survey at or near the place: not scaled from another band, not assumed.
+# Measured by the survey at or near the position: not scaled from another band, not assumed.
 _REAL_PSF = (PsfSource.MAP, PsfSource.MANIFEST, PsfSource.COADD_PSF)
 
 
@@ -58,7 +58,7 @@ def pair_flags(
 
 
 def bands_without_psf(manifest: xr.Dataset, covered: NDArray[np.bool_], bands: Sequence[str]) -> str:
-    """Say which injection lacks a PSF in a band that the survey has observed: it would have no arc there.
+    """Report an injection without a PSF in a band that the survey has observed: it would have no arc there.
 
     Parameters
     ----------

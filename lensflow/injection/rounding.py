@@ -66,7 +66,7 @@ def round_pixels(
         nMgy/pixel. Pixel number p (in C order) of band b takes word ``p % 4`` of Philox block ``p // 4`` of (row,
         purpose, lane b): the same bits for a row alone, in a batch, or on another worker.
     step : ndarray of float32, shape (sample, band)
-        nMgy/pixel; bands with step 0 come back as they are.
+        nMgy/pixel; bands with step 0 are returned unchanged.
     row_id : ndarray of uint64, shape (sample,)
     seed : int
         The run's seed.
@@ -88,7 +88,7 @@ def round_pixels(
 
 @compiled()
 def _words(out, blocks, k0, k1, row_id, lane):  # type: ignore[no-untyped-def]
-    # By itself, without branches, so that it runs in vector registers.
+    # Separate, without branches, so that it is vectorised.
     low, high = row_id & _LOW, row_id >> _32
     for j in range(blocks):
         a, b, c, d = philox4x32(low, high, np.uint64(j), lane, k0, k1)
@@ -117,10 +117,10 @@ def _round(values, step, row_id, k0, k1, out):  # type: ignore[no-untyped-def]
 def before_rounding(
     values: NDArray[np.float32], step: NDArray[np.float32], row_id: NDArray[np.uint64], seed: int, purpose: str = STAMP
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Ends of the interval of pixels that :func:`round_pixels` makes the given ones of, wider by two float32 each way.
+    """Ends of the interval of pixels that :func:`round_pixels` maps to the given ones, wider by two float32 each way.
 
-    The draw is known, so the interval is one step wide, and where it begins is known too. Bands with step 0 come back
-    as they are.
+    The draw is known, so the interval is one step wide and its start is known. Bands with step 0 are returned
+    unchanged.
 
     Parameters
     ----------
@@ -166,7 +166,7 @@ def _unround(values, step, row_id, k0, k1, low, high):  # type: ignore[no-untype
 def rounding_steps(
     invvar: NDArray[np.float32], rows: NDArray[np.int64], store: StoreConfig
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Steps of stamp and control, and of the arc, shape (sample, band) each; 0 where they are not rounded.
+    """Steps of stamp and control, and of the arc, shape (sample, band) each; 0 if not rounded.
 
     Parameters
     ----------
@@ -186,7 +186,7 @@ def rounding_steps(
 
 
 def as_stored(block: xr.Dataset, hosts: xr.Dataset, manifest: xr.Dataset, store: StoreConfig) -> xr.Dataset:
-    """Make an injected block what the store keeps of it: rounded where the settings say so, with its controls."""
+    """Prepare an injected block for the store: rounded according to the settings, with its controls."""
     rows = rows_of_hosts(hosts, manifest["host_index"].values)
     block = block.assign(ctrl=(schema.CTRL.dims, hosts["image"].values[rows], schema.CTRL.attrs))
     return round_block(block, hosts["invvar"].values, rows, manifest, store)
@@ -199,7 +199,7 @@ def round_block(
     manifest: xr.Dataset,
     store: StoreConfig,
 ) -> xr.Dataset:
-    """Round a block's stamps, controls and arcs as the settings say, and note the steps.
+    """Round a block's stamps, controls and arcs according to the settings, and store the steps.
 
     Parameters
     ----------

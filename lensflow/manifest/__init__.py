@@ -1,1 +1,1 @@
-"""Targets in, frozen manifest out: everything random is drawn here."""
+"""Targets in, frozen manifest out: all random numbers are drawn here."""

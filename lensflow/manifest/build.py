@@ -1,4 +1,4 @@
-"""The manifest: one row per injection and control, everything random already drawn."""
+"""The manifest: one row per injection and control, with all random numbers drawn."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ from lensflow.manifest.table_checks import refuse_other_hosts, refuse_sources_in
 from lensflow.schema import PsfSource
 from lensflow.targets.splits import check_splits
 
-# Rows that are drawn together: their columns take about 100 MB.
+# Rows drawn together: their columns take about 100 MB.
 BLOCK_ROWS = 200_000
 _TEXT_IN_CONTROLS = {"lens_model": "CONTROL", "src_id": ""}
 _ZERO_IN_CONTROLS = ("theta_e_arcsec", "shear", "src_flux_nmgy", "src_tries")
@@ -58,12 +58,12 @@ def build_manifest(
     sources : SourceBank, optional
         Images to draw sources from; by default those that ``plan.sources`` names.
     confirmed : bool
-        Whether a plan of more than 20 million rows is meant.
+        Whether a plan of more than 20 million rows is confirmed.
 
     Returns
     -------
-    Dataset with dim ``sample``: the variables of ``schema.MANIFEST``, sorted by host; priors, design and
-    counts stand in the attrs.
+    Dataset with dim ``sample``: the variables of ``schema.MANIFEST``, sorted by host; priors, design and counts are in
+    the attrs.
 
     Raises
     ------
@@ -83,7 +83,7 @@ def build_manifest(
 
 
 class Planner:
-    """Draws a manifest block by block of hosts, in the order of the cutouts; memory does not grow with the plan.
+    """Draw a manifest block by block of hosts, in the order of the cutouts; memory does not grow with the plan.
 
     Parameters
     ----------
@@ -91,7 +91,7 @@ class Planner:
     read_hosts : callable
         ``read_hosts(start, stop)`` gives the cutouts' tables of these hosts.
     n_hosts : int
-        Hosts there are; ``plan.limit_hosts`` of them are used.
+        Number of hosts; ``plan.limit_hosts`` of them are used.
     sources : SourceBank, optional
         Images to draw sources from; by default those that ``plan.sources`` names.
     before : sequence of RunConfig
@@ -129,7 +129,7 @@ class Planner:
             )
         refuse(self.size, self.config, confirmed)
         if self.table is None or "src_flux_nmgy" not in self.table.columns:
-            # Of no row: says now whether every band has a colour.
+            # For zero rows: tests now whether every band has a colour.
             band_fluxes(np.empty(0), np.empty((0, 3)), self.config.bands, self.config.plan.priors.colours)
 
     def blocks(self) -> Iterator[xr.Dataset]:
@@ -142,7 +142,7 @@ class Planner:
             smaller = part
 
     def attrs(self) -> dict[str, Any]:
-        """Return the design, what was declared, and the counts; complete once every block has been drawn."""
+        """Return the design, the declared priors, and the counts; complete once every block has been drawn."""
         unused = self.table.size * self.config.plan.replicates - self.size.injections if self.table is not None else 0
         return {
             "design": self.config.plan.design,
@@ -170,7 +170,7 @@ class Planner:
             yield work(self.read_hosts(start, stop), start)
 
     def _draw_hosts(self, cutouts: xr.Dataset, first: int, part: RunConfig, smaller: RunConfig | None) -> xr.Dataset:
-        """Rows of a block of hosts that a part's plan has and the smaller one before it has not."""
+        """Rows of a block of hosts that a part's plan adds to the smaller one before it."""
         config, table = part, self.table
         hosts = eligible_hosts(cutouts, config, table)
         chosen = np.flatnonzero(hosts.usable)
@@ -262,7 +262,7 @@ class Planner:
 
 
 def draw_rows(draws: Draws) -> dict[str, NDArray]:
-    """Draw every column of a block of injections; what a user's table gives takes the place of what is drawn.
+    """Draw every column of a block of injections; a user's table replaces drawn values.
 
     Returns
     -------
@@ -282,8 +282,8 @@ def _given(draws: Draws, drawn: dict[str, NDArray]) -> dict[str, NDArray]:
 
 
 def _with_controls(name: str, injected: NDArray, is_control: NDArray[np.bool_]) -> NDArray:
-    """Put a column's values in the rows of injections. Controls have no arc: their Einstein radius, shear and flux are
-    0, their model is CONTROL, and the other parameters do not apply (NaN)."""
+    """Insert a column's values in the rows of injections. Controls have no arc: their Einstein radius, shear and flux
+    are 0, their model is CONTROL, and the other parameters do not apply (NaN)."""
     nothing: Any = _TEXT_IN_CONTROLS.get(name, 0 if name in _ZERO_IN_CONTROLS else np.nan)
     out = np.full((len(is_control), *injected.shape[1:]), nothing, dtype=injected.dtype)
     out[~is_control] = injected

@@ -1,4 +1,4 @@
-"""Refuse a manifest that cannot be rendered as it stands, or does not hold what it declares."""
+"""Refuse a manifest that cannot be rendered, or disagrees with what it declares."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _Problem = tuple[str, str, NDArray[np.bool_]]
 
 
 def check_manifest(manifest: xr.Dataset) -> None:
-    """Refuse a manifest that cannot be rendered as it stands.
+    """Refuse a manifest that cannot be rendered.
 
     Parameters
     ----------
@@ -61,7 +61,7 @@ def _problems(manifest: xr.Dataset) -> Iterator[_Problem]:
     yield "src_id", "a control has no source", control & image
     for name, (rule, holds) in RULES.items():
         value = manifest[name].values
-        # An image has neither a Sersic index nor an axis ratio of its own to go by.
+        # An image has neither a Sersic index nor an axis ratio.
         asked = ~control & ~image if name in ("src_n", "src_q") else ~control
         yield name, f"an injection needs {name} {rule}", asked & ~(np.isfinite(value) & holds(value))
     gamma = manifest["lens_gamma"].values
@@ -76,7 +76,7 @@ def _problems(manifest: xr.Dataset) -> Iterator[_Problem]:
 def check_declared(
     manifest: xr.Dataset, hosts: xr.Dataset, declared: Mapping[str, Any], given: Collection[str] = (), first: int = 0
 ) -> None:
-    """Refuse a block of a manifest that does not hold what it declares: declared is applied.
+    """Refuse a block of a manifest that disagrees with what it declares.
 
     Parameters
     ----------

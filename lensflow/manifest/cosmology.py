@@ -38,7 +38,7 @@ def distance_ratio(z_lens: ArrayLike, z_source: ArrayLike, cosmology: FLRW | Non
     Raises
     ------
     ManifestError
-        If a source does not lie behind its lens, or beyond redshift 20; the message names the first.
+        If a source is not behind its lens, or is beyond redshift 20; the message names the first.
 
     References
     ----------
@@ -71,7 +71,7 @@ def distance_modulus(z: ArrayLike) -> NDArray[np.float64]:
 
 @lru_cache(maxsize=1)
 def _planck18() -> tuple[CubicSpline, float]:
-    from astropy.cosmology import Planck18  # a second to import, which runs without redshifts do not pay
+    from astropy.cosmology import Planck18  # imported late: it takes a second, which runs without redshifts save
 
     return _distances(Planck18)
 

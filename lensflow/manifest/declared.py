@@ -1,4 +1,4 @@
-"""What a manifest is drawn from, as plain JSON for its attrs, its report and whoever reads it later."""
+"""The priors of a manifest, as plain JSON for its attrs, its report and later readers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from lensflow.manifest import population as p
 from lensflow.manifest.draws import Prior
 from lensflow.manifest.source_priors import R_I_OVER_R_Z
 
-# Parameter -> the relation that it is drawn from, in words with the numbers in force.
+# Parameter -> the relation that it is drawn from, in words with its numbers.
 RELATIONS = {
     "theta_e_arcsec": "isothermal, from lens_sigma_v_km_s, lens_z and src_z",
     "lens_sigma_v_km_s": (
@@ -32,7 +32,7 @@ RELATIONS = {
 
 
 def declared_priors(config: RunConfig) -> dict[str, Any]:
-    """Every prior and choice that is in force; a relation is ``{"relation": its words}``."""
+    """Every prior and choice used; a relation is ``{"relation": its words}``."""
     plan, priors = config.plan, config.plan.priors
     out: dict[str, Any] = {
         name: _relation(name) if prior is None else _plain(prior) for name, prior in priors.axes.items()

@@ -1,10 +1,10 @@
-"""The rows that are being drawn: their keys, their uniform numbers, values of priors, what is known of their hosts.
+"""Rows being drawn: their keys, uniform numbers, values of priors, and hosts' properties.
 
-A row's numbers depend on (seed, host id, replicate) alone: never on the other hosts, on the order, or on how the plan
-is cut into blocks. That holds for the low-discrepancy design too. There, the replicates of a host take points
-0, 1, 2, ... of a Sobol sequence, moved round by a shift of the host's own (a Cranley-Patterson rotation): every host's
-rows spread evenly over the priors, hosts are independent of each other, and every row by itself is uniform. (One
-sequence over all hosts would spread more evenly still, but a row would then change with the hosts before it.)
+A row's numbers depend only on (seed, host id, replicate): not on other hosts, the order, or the division of the plan
+into blocks. That holds for the low-discrepancy design too. There, the replicates of a host take points 0, 1, 2, ... of
+a Sobol sequence, shifted by a random vector of the host (a Cranley-Patterson rotation): every host's rows spread evenly
+over the priors, hosts are independent of each other, and every row by itself is uniform. (One sequence over all hosts
+would spread more evenly still, but a row would then change with the hosts before it.)
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _N_DIMENSIONS = 12
 
 @dataclass(frozen=True, eq=False)
 class Draws:
-    """Injections of a block of hosts, and where their random numbers come from.
+    """Injections of a block of hosts, and their random numbers.
 
     Attributes
     ----------
@@ -50,7 +50,7 @@ class Draws:
     bands : sequence of str
     row_id, host_key : ndarray of uint64, shape (n,)
     replicate : ndarray of int64, shape (n,)
-        Number of the row among its host's injections.
+        Index of the row among its host's injections.
     host : mapping
         Column -> the host's value for every row, shape (n,): flux_reference_nmgy, sigma_v_km_s, z_lens, host_q,
         host_phi_rad; mw_transmission (n, band).
@@ -69,12 +69,12 @@ class Draws:
 
     @cached_property
     def priors(self) -> Priors:
-        """What the plan draws from."""
+        """Priors of the plan."""
         return self.plan.priors
 
     @property
     def reference_band(self) -> int:
-        """Index of the band that magnitudes refer to: r, or the first band where there is no r."""
+        """Index of the band that magnitudes refer to: r, or the first band if there is no r."""
         return list(self.bands).index("r") if "r" in self.bands else 0
 
     @property
@@ -125,7 +125,7 @@ class Draws:
 
 
 def at(prior: Prior, u: Floats) -> Floats:
-    """Value of a prior for uniform numbers in (0, 1): one of its values, each as likely, or a point of its range.
+    """Value of a prior for uniform numbers in (0, 1): one of its values, equally likely, or a point of its range.
 
     Parameters
     ----------
@@ -161,8 +161,8 @@ def crossed(priors: Priors) -> Floats:
 def _sobol(log2_points: int) -> Floats:
     """First points of the Sobol sequence (Joe & Kuo 2008, unscrambled), shape (2**log2_points, dimension).
 
-    A longer one begins with the shorter one: more injections a host leave the first ones as they are.
+    A longer one begins with the shorter one: more injections per host do not change the first ones.
     """
-    from scipy.stats import qmc  # half a second to import, which the other designs do not pay
+    from scipy.stats import qmc  # imported late: it takes half a second, which the other designs save
 
     return np.asarray(qmc.Sobol(_N_DIMENSIONS, scramble=False).random_base2(log2_points))

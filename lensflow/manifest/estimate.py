@@ -1,4 +1,4 @@
-"""What a plan would cost: rows, bytes, seconds and money, before anything is drawn."""
+"""Estimated cost of a plan: rows, bytes, seconds and money, before anything is drawn."""
 
 from __future__ import annotations
 
@@ -82,9 +82,9 @@ def estimate(size: PlanSize, config: RunConfig, workers: int = 1) -> PlanCost:
 
 
 def size_without_cutouts(config: RunConfig, n_targets: int) -> PlanSize:
-    """Size of a plan if every target can carry an arc: an upper bound, known before the hosts are cut.
+    """Size of a plan if every target can carry an arc: an upper bound, known before cutting.
 
-    All targets are cut and so looked at; ``plan.limit_hosts`` of them are used.
+    All targets are cut and considered; ``plan.limit_hosts`` of them are used.
     """
     plan = config.plan
     n = min(n_targets, plan.limit_hosts or n_targets)

@@ -1,4 +1,4 @@
-"""Which hosts can carry an arc, and how many rows each of them gets."""
+"""Select the hosts that can carry an arc, and their number of rows."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from lensflow.schema import HostShape, PsfSource, Reason, Status
 
 Floats = NDArray[np.float64]
 
-# Larger plans are asked for twice: by plan.max_rows and by the caller.
+# Larger plans must be confirmed twice: by plan.max_rows and by the caller.
 LARGE_PLAN_ROWS = 20_000_000
 _MISSING_PIXELS = Reason.PARTIAL_STAMP | Reason.NONFINITE
 
 
 class Hosts(NamedTuple):
-    """A block of hosts as the plan sees it.
+    """A block of hosts for the plan.
 
     Attributes
     ----------
@@ -51,7 +51,7 @@ class Hosts(NamedTuple):
 
 
 def eligible_hosts(cutouts: xr.Dataset, config: RunConfig, table: InjectionTable | None = None) -> Hosts:
-    """Decide which hosts can carry an arc, and why the others cannot.
+    """Decide which hosts can carry an arc, with a reason for the others.
 
     Parameters
     ----------
@@ -77,7 +77,7 @@ def eligible_hosts(cutouts: xr.Dataset, config: RunConfig, table: InjectionTable
     if table is not None and "src_z" in given:
         nearest = table.least("src_z", rng.hash_ids(cutouts["host_id"].values))
         nearest = np.where(np.isnan(nearest), np.inf, nearest)  # not in the table: another reason
-    # What the table gives row by row is looked at there.
+    # Values in the table are checked row by row there.
     sigma_v = np.full(len(status), 1.0) if "lens_sigma_v_km_s" in given else columns["sigma_v_km_s"]
     z_lens = np.full(len(status), 1e-6) if "lens_z" in given else columns["z_lens"]
     needs_dispersion = priors.theta_e_from == "sigma_v" and "theta_e_arcsec" not in given
@@ -120,7 +120,7 @@ def eligible_hosts(cutouts: xr.Dataset, config: RunConfig, table: InjectionTable
 
 
 def _without_shape(cutouts: xr.Dataset, columns: dict[str, Floats]) -> dict[str, NDArray[np.bool_]]:
-    """Hosts whose light has no shape, by the reason why (``schema.HostShape``)."""
+    """Hosts without a shape of their light, by reason (``schema.HostShape``)."""
     without = lacks_shape(columns["host_q"], columns["host_phi_rad"])
     source = "host_shape_source"
     why = cutouts[source].values if source in cutouts else np.full(len(without), HostShape.NOT_MEASURED)
@@ -129,14 +129,14 @@ def _without_shape(cutouts: xr.Dataset, columns: dict[str, Floats]) -> dict[str,
 
 
 def profile_fwhm(psfsize_arcsec: Floats, plan: PlanConfig) -> Floats:
-    """FWHM of the profile that is applied, arcsec: the survey's psfsize by what it means (``plan.psfsize_is``)."""
+    """FWHM of the applied profile, arcsec: the survey's psfsize, interpreted by ``plan.psfsize_is``."""
     if plan.psfsize_is == "fwhm":
         return np.asarray(psfsize_arcsec, dtype=np.float64)
     return psf_fwhm_from_psfsize(psfsize_arcsec, plan.psf_model, plan.psf_beta)
 
 
 def transmission(cutouts: xr.Dataset, config: RunConfig) -> Floats:
-    """Share of light that the Galaxy's dust lets through to each host, shape (host, band).
+    """Transmission of Galactic dust at each host, shape (host, band).
 
     ``10**(-0.4 A)`` with A = coefficient x E(B-V); 1 where E(B-V) is not known or ``plan.extinction`` is none.
 
@@ -182,7 +182,7 @@ class RowCounts(NamedTuple):
 def rows_of_hosts(
     host_key: NDArray[np.uint64], usable: NDArray[np.bool_], config: RunConfig, table: InjectionTable | None
 ) -> RowCounts:
-    """How many injections and controls every host gets: decided from the host's own key.
+    """Number of injections and controls of every host, from the host's own key.
 
     Parameters
     ----------
@@ -211,12 +211,12 @@ def rows_of_hosts(
 
 @dataclass(frozen=True)
 class PlanSize:
-    """What a plan amounts to, before anything is drawn.
+    """Size of a plan, before anything is drawn.
 
     Attributes
     ----------
     n_hosts, n_used : int
-        Hosts looked at, and those with a row.
+        Hosts considered, and those with a row.
     injections, controls : int
         Rows. A row whose source position fails (``plan.src_position_fails: drop``) is still counted here.
     skipped, lacking : dict
@@ -253,7 +253,7 @@ ReadHosts = Callable[[int, int], xr.Dataset]
 def size_of_block(cutouts: xr.Dataset, config: RunConfig, table: InjectionTable | None) -> PlanSize:
     """Size of the plan for one block of hosts."""
     hosts = eligible_hosts(cutouts, config, table)
-    # Keys cost a hash each and decide nothing where every host is treated alike.
+    # Keys cost a hash each and are not needed if every host is treated alike.
     alike = table is None and config.plan.controls == "paired"
     n = len(hosts.usable)
     keys = np.zeros(n, np.uint64) if alike else rng.hash_ids(cutouts["host_id"].values)
@@ -267,7 +267,7 @@ def size_of_block(cutouts: xr.Dataset, config: RunConfig, table: InjectionTable 
     return PlanSize(n, used, int(rows.injections.sum()), int(rows.controls.sum()), skipped, hosts.lacking)
 
 
-# What can be done about hosts that were left out, by reason.
+# Remedies for hosts that were left out, by reason.
 _WAYS_OUT = {
     "FAILED": "`lensflow cut` counts why hosts FAILED, docs/cutouts.md says what each reason means.",
     "PARTIAL_STAMP": "plan.include_partial: true admits stamps with missing pixels.",
@@ -282,14 +282,14 @@ _WAYS_OUT = {
 
 
 def refuse(size: PlanSize, config: RunConfig, confirmed: bool = False) -> None:
-    """Refuse a plan that has no rows, lacks what it needs, or is larger than was asked for.
+    """Refuse a plan without rows, without required values, or larger than allowed.
 
     Parameters
     ----------
     size : PlanSize
     config : RunConfig
     confirmed : bool
-        The second asking, for plans of more than 20 million rows.
+        The second confirmation, for plans of more than 20 million rows.
 
     Raises
     ------

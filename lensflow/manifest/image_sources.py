@@ -1,4 +1,4 @@
-"""Which image is the source of which row: drawn from the bank, every image in one split only."""
+"""Assignment of source images to rows: drawn from the bank, every image in one split only."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from lensflow.units import mag_of_flux
 
 
 def open_bank(config: SourcesConfig) -> SourceBank:
-    """Open the bank that a config names; one a process while its files stay as they are, so that they are read once.
+    """Open the bank of a config; cached per process while its files do not change, so that they are read once.
 
     Raises
     ------
@@ -49,12 +49,12 @@ def _open(config: SourcesConfig, files: tuple[tuple[str, int], ...]) -> SourceBa
 
 
 def bank_of(config: RunConfig) -> SourceBank | None:
-    """Return the bank of a run; None where all its sources are Sersic profiles."""
+    """Return the bank of a run; None if all its sources are Sersic profiles."""
     return None if config.plan.sources is None else open_bank(config.plan.sources)
 
 
 def split_of_sources(ids: NDArray[np.str_], fractions: tuple[float, float, float], seed: int) -> NDArray[np.uint8]:
-    """Split of every image: in the order of a hash of their names, cut at the requested shares.
+    """Split of every image: in the order of a hash of their names, divided at the requested fractions.
 
     Parameters
     ----------
@@ -121,7 +121,7 @@ def draw_source_ids(
 def native_sizes(bank: SourceBank, src_id: NDArray[np.str_]) -> NDArray[np.float64]:
     """Half-light radius of every row's image at its native scale, arcsec; NaN for rows without one.
 
-    Reads every image that is asked for, once.
+    Reads every requested image once.
     """
     names, place = np.unique(src_id, return_inverse=True)
     radius = [bank.get(str(name)).half_light_radius_arcsec if name else np.nan for name in names]
@@ -141,7 +141,7 @@ def native_magnitudes(bank: SourceBank, src_id: NDArray[np.str_], zero_point: fl
     Raises
     ------
     ManifestError
-        If an image that a row has been given has no magnitude; names it.
+        If a row's image has no magnitude; names it.
     """
     names, place = np.unique(src_id, return_inverse=True)
     out = np.full(len(names), np.nan)
@@ -169,7 +169,7 @@ def with_images(
     split: NDArray[np.uint8],
     given: Mapping[str, NDArray] | None = None,
 ) -> dict[str, NDArray]:
-    """Add ``src_id`` to the columns of a block of injections, and what follows from it.
+    """Add ``src_id`` and the columns that follow from it to a block of injections.
 
     An image has no Sersic index and axis ratio (NaN); its size is its own, unless the plan's is asked for or a user's
     table gives one (``given``: its columns), and so is its magnitude where ``plan.sources.magnitude`` is native and
@@ -179,7 +179,7 @@ def with_images(
     Raises
     ------
     ManifestError
-        If the table names an image that there is not.
+        If the table names an image that does not exist.
     """
     settings, given = config.plan.sources, given or {}
     named = given.get("src_id")
@@ -208,7 +208,7 @@ def with_images(
 
 
 def _known(src_id: NDArray[np.str_], bank: SourceBank) -> NDArray[np.str_]:
-    """Return a table's images as they are stored, if the bank has them all."""
+    """Return a table's images as stored, if the bank has them all."""
     ids = [str(i) for i in bank.ids]
     unknown = ~np.isin(src_id, ["", *ids])
     if unknown.any():

@@ -16,9 +16,9 @@ from lensflow.units import mag_of_flux
 
 Floats = NDArray[np.float64]
 
-# A flatter lens than any galaxy's halo: where scatter about the light's axis ratio ends.
+# Flatter than any galaxy's halo: limit of the scatter around the light's axis ratio.
 LEAST_Q = 0.2
-# Of a lens whose dispersion is not known, for the spread of axis ratios; km/s.
+# Assumed dispersion of a lens without one, for the spread of axis ratios; km/s.
 TYPICAL_SIGMA_V = 240.0
 
 
@@ -27,13 +27,13 @@ def lacks_dispersion(
 ) -> NDArray[np.bool_]:
     """Hosts whose theta_E cannot be computed: no sigma_v, no redshift, or not in front of every source.
 
-    Sources are the plan's, or at ``src_z`` where a table says so.
+    Sources are the plan's, or at a table's ``src_z``.
     """
     return ~(_is_dispersion(sigma_v_km_s) & _is_in_front(plan, z_lens, src_z))
 
 
 def lacks_light(plan: PlanConfig, sigma_v_km_s: Floats, flux_nmgy: Floats) -> NDArray[np.bool_]:
-    """Hosts that say nothing of their mass: neither a sigma_v nor a flux in the reference band."""
+    """Hosts without information on their mass: neither a sigma_v nor a flux in the reference band."""
     return ~(_is_dispersion(sigma_v_km_s) | (np.isfinite(flux_nmgy) & (flux_nmgy > 0)))
 
 
@@ -47,7 +47,7 @@ def _is_dispersion(sigma_v_km_s: Floats) -> NDArray[np.bool_]:
 
 
 def _is_in_front(plan: PlanConfig, z_lens: Floats, given_src_z: Floats | None = None) -> NDArray[np.bool_]:
-    """Whether a redshift is known and that of every source lies behind it."""
+    """Whether a redshift is known and every source is behind it."""
     src_z = plan.priors.src_z
     nearest: Floats | float
     if given_src_z is not None:
@@ -67,8 +67,7 @@ def lacks_shape(host_q: Floats, host_phi_rad: Floats) -> NDArray[np.bool_]:
 def draw_lens(draws: Draws, axes: Mapping[str, Floats], src_i_mag: Floats) -> dict[str, NDArray]:
     """Draw the lens of every row.
 
-    What the user's table gives is what everything else follows from: a redshift of the source or the lens, a
-    velocity dispersion.
+    Values of the user's table determine the rest: a redshift of the source or the lens, a velocity dispersion.
 
     Parameters
     ----------
@@ -117,7 +116,7 @@ def _mass(draws: Draws, prior: Floats, src_i_mag: Floats) -> dict[str, Floats]:
     r_mag = mag_of_flux(flux)
     bright = np.isfinite(r_mag)
     if priors.theta_e_from == "host":
-        # A host with a sigma_v, but neither redshift nor flux, is put where most luminous red galaxies are.
+        # A host with a sigma_v, but neither redshift nor flux, gets a typical redshift of luminous red galaxies.
         assumed = population.assumed_redshift(np.where(bright, r_mag, 20.0))
         z_lens[:] = np.where(np.isnan(z_lens) & (measured | bright), assumed, z_lens)
         known = (
@@ -135,7 +134,7 @@ def _mass(draws: Draws, prior: Floats, src_i_mag: Floats) -> dict[str, Floats]:
     if by_light.any():
         mean = population.log_sigma(r_mag[by_light], z_lens[by_light])
         of_one_km_s = theta_e_from_sigma_v(1.0, distance_ratio(z_lens[by_light], src_z[by_light]))
-        # A little more, so that no rounding brings theta_E below its minimum.
+        # Slightly more, so that rounding cannot bring theta_E below its minimum.
         least = (1 + 1e-9) * np.sqrt(plan.theta_e_min_arcsec / of_one_km_s)
         sigma_v[by_light] = population.lens_sigma(mean, draws.uniform("grid", 5)[by_light, 0], least)
     theta_e[known] = theta_e_from_redshifts(sigma_v[known], z_lens[known], src_z[known])

@@ -1,4 +1,4 @@
-"""The parameters that a prior says something about, out of a manifest's columns."""
+"""The parameters that have priors, from a manifest's columns."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""A plausible population: how sources and lenses of a ground-based survey go together (``plan.preset: realistic``).
+"""A realistic population of sources and lenses for a ground-based survey (``plan.preset: realistic``).
 
 Every function is a published relation with its scatter, and turns uniform or normal numbers into values; none of them
-draws. What is ours and not published is said at the constant. ``docs/population.md`` has the numbers that come out.
+draws. Our own choices are marked at the constant. The resulting numbers are in ``docs/population.md``.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ Floats = NDArray[np.float64]
 
 # Median disc scale length ln(r_d / arcsec) = -1.145 - 0.269 (i - 23) (Miller et al. 2013, MNRAS 429, 2858, eq. B1,
 # from HST fits, 18.5 < i < 25.5); a disc's half-light radius is 1.678 scale lengths. Scatter: that of late types at
-# fixed mass (van der Wel et al. 2014, ApJ 788, 28: 0.16 to 0.19 dex), a little widened, for magnitude is not mass.
+# fixed mass (van der Wel et al. 2014, ApJ 788, 28: 0.16 to 0.19 dex), slightly widened, since magnitude is not mass.
 SIZE_AT_23, SIZE_SLOPE = 1.678 * float(np.exp(-1.145)), -0.269
 SIZE_SCATTER_DEX = 0.20
 
 # UV continuum, f_lambda ~ lambda^beta: mean beta -1.38, standard deviation 0.43, d beta / d M = -0.11 for star-forming
-# galaxies at 1 < z < 2 (Kurczynski et al. 2014, ApJ 793, L5). Ours: that the mean is reached at r = 25, and 0.1 mag on
-# either side of r for what a power law leaves out (breaks, lines).
+# galaxies at 1 < z < 2 (Kurczynski et al. 2014, ApJ 793, L5). Ours: the mean is reached at r = 25, and 0.1 mag on
+# either side of r for features that a power law lacks (breaks, lines).
 BETA_AT_25, BETA_SLOPE, BETA_SCATTER = -1.38, -0.11, 0.43
 COLOUR_SCATTER_MAG = 0.10
 # Centres of DECam's filters, nm.
@@ -62,14 +62,14 @@ _ROWS_AT_ONCE, _NODES = 2048, 96
 
 
 def magnitude_of_counts(u: Floats, brightest: float, faintest: float, slope: float) -> Floats:
-    """Magnitudes whose density rises as ``10**(slope m)`` between two ends; evenly where the slope is 0."""
+    """Magnitudes with density ``10**(slope m)`` between two ends; uniform if the slope is 0."""
     k = slope * np.log(10) * (faintest - brightest)
     share = np.log1p(u * np.expm1(k)) / k if abs(k) > 1e-9 else u
     return np.clip(brightest + (faintest - brightest) * share, brightest, faintest)
 
 
 def half_light_radius(i_mag: Floats, u: Floats) -> Floats:
-    """Half-light radius along the major axis, arcsec: log-normal about the median of the magnitude."""
+    """Half-light radius along the major axis, arcsec: log-normal around the median at the magnitude."""
     return median_radius(i_mag) * 10 ** (SIZE_SCATTER_DEX * ndtri(u))
 
 
@@ -117,7 +117,7 @@ def colours_of_slope(beta: Floats, normals: Floats, bands: Sequence[str], refere
 def i_magnitude(flux_nmgy: Floats, bands: Sequence[str], reference: int) -> Floats:
     """Magnitude in i: its own, or on the power law between r and z, or that of the reference band.
 
-    A source without flux counts as one of 25 mag: nothing of it is seen.
+    A source without flux counts as 25 mag: it is invisible.
     """
     mag = mag_of_flux(flux_nmgy)
     names = list(bands)
@@ -183,8 +183,8 @@ def log_sigma(r_mag: Floats, z: Floats) -> Floats:
 def lens_sigma(mean_log_sigma: Floats, u: Floats, least_km_s: Floats | float = 0.0) -> Floats:
     """Velocity dispersion of a lens, km/s.
 
-    Log-normal about the mean of its luminosity, weighted by the cross-section (sigma^4): of galaxies alike in light the
-    heavier are more often lenses. Not below ``least_km_s``.
+    Log-normal around the mean at its luminosity, weighted by the cross-section (sigma^4): at equal luminosity heavier
+    galaxies are more often lenses. Not below ``least_km_s``.
     """
     centre = mean_log_sigma + 4 * np.log(10) * SIGMA_SCATTER_DEX**2
     with np.errstate(divide="ignore"):
@@ -202,10 +202,10 @@ def lens_axis_ratio(sigma_v_km_s: Floats, u: Floats) -> Floats:
 
 
 def shear_strength(u: Floats) -> Floats:
-    """Strength of a shear whose components are normal."""
+    """Strength of a shear with normally distributed components."""
     return _rayleigh(u, SHEAR_SCALE, MOST_SHEAR)
 
 
 def _rayleigh(u: Floats, scale: Floats | float, most: float) -> Floats:
-    """Rayleigh numbers up to ``most``."""
+    """Rayleigh-distributed numbers up to ``most``."""
     return np.asarray(scale * np.sqrt(-2 * np.log1p(u * np.expm1(-0.5 * (most / scale) ** 2))))

@@ -1,4 +1,4 @@
-r"""Drawn source positions: uniform in area over a region behind the lens, and where the source has enough images.
+r"""Drawn source positions: uniform in area over a region behind the lens where the source has enough images.
 
 For an isothermal lens with shear, B = 1 - shear matrix, e = e(phi) and alpha(phi) the deflection, the critical curve
 is ``r(phi) = k P / det B`` with ``P = e . B e`` and ``k = |d alpha / d phi|``. The caustic is ``r B e - alpha``, the
@@ -22,7 +22,7 @@ from lensflow.manifest.draws import Draws
 
 Floats = NDArray[np.float64]
 
-# Directions that trace a caustic. Its extremes are found to 2e-3 of its size; the margin covers that.
+# Directions that trace a caustic. Its extremes are accurate to 2e-3 of its size; the margin covers that.
 _DIRECTIONS = 96
 _MARGIN = 1.01
 _ROWS_AT_ONCE = 4096
@@ -63,7 +63,7 @@ def draw_positions(draws: Draws, lens: Mapping[str, NDArray]) -> dict[str, NDArr
         x, y = draws.given["src_x_arcsec"], draws.given["src_y_arcsec"]
         columns = [*(lens[name] for name in _LENS), x, y]
         found = image_positions(*columns).count
-        # A ring (-1) that someone asks for is one.
+        # A requested ring (-1) is accepted.
         tries = np.where((found >= plan.src_min_images) | (found == -1), 1, -1).astype(np.int16)
         return {"src_x_arcsec": x, "src_y_arcsec": y, "src_tries": tries}
     low, high = _proposal_box(plan, lens)
@@ -79,7 +79,7 @@ def draw_positions(draws: Draws, lens: Mapping[str, NDArray]) -> dict[str, NDArr
         inside = in_region(plan, part["theta_e_arcsec"], x[todo], y[todo])
         here = [part[name][inside] for name in _LENS]
         count = image_positions(here[0], here[1], here[2], here[3], here[4], x[todo][inside], y[todo][inside]).count
-        # A ring (-1) fails: a circular lens has no caustic of an area, and its one point is not a prior.
+        # A ring (-1) fails: the caustic of a circular lens has no area, and a single point is not a prior.
         inside[inside] = count >= plan.src_min_images
         tries[todo[inside]] = attempt + 1
         todo = todo[~inside]
@@ -112,7 +112,7 @@ def region_position(plan: PlanConfig, theta_e_arcsec: Floats, u: Floats) -> tupl
 
 
 def in_region(plan: PlanConfig, theta_e_arcsec: Floats, x: Floats, y: Floats) -> NDArray[np.bool_]:
-    """Whether positions (arcsec, relative to the lens) lie in the config's region."""
+    """Whether positions (arcsec, relative to the lens) are in the config's region."""
     if plan.src_offset == "square":
         return (np.abs(x) <= plan.src_offset_max) & (np.abs(y) <= plan.src_offset_max)
     share = np.hypot(x, y) / theta_e_arcsec
@@ -120,7 +120,7 @@ def in_region(plan: PlanConfig, theta_e_arcsec: Floats, x: Floats, y: Floats) ->
 
 
 def _proposal_box(plan: PlanConfig, lens: Mapping[str, NDArray]) -> tuple[Floats, Floats]:
-    """Corners (low, high), shape (n, 2), of a box in the lens's frame that holds every position wanted."""
+    """Corners (low, high), shape (n, 2), of a box in the lens's frame that contains every wanted position."""
     n = len(lens["lens_q"])
     low, high = np.empty((n, 2)), np.empty((n, 2))
     for start in range(0, n, _ROWS_AT_ONCE):
@@ -141,14 +141,14 @@ def _box_of(lens: Mapping[str, NDArray], with_cut: bool) -> tuple[Floats, Floats
 def caustic_box(
     theta_e: Floats, q: Floats, phi: Floats, shear: Floats, shear_phi: Floats, *, with_cut: bool
 ) -> tuple[Floats, Floats]:
-    """Box about the caustic (and the cut) of isothermal lenses with shear, in the lenses' frames.
+    """Box around the caustic (and the cut) of isothermal lenses with shear, in the lenses' frames.
 
     Parameters
     ----------
     theta_e, q, phi, shear, shear_phi : ndarray, shape (n,)
         Arcsec and rad.
     with_cut : bool
-        Whether the box holds the cut too.
+        Whether the box contains the cut too.
 
     Returns
     -------

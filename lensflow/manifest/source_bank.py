@@ -1,7 +1,7 @@
 """Image sources by name: GalSim's real-galaxy catalogues, plain FITS images, arrays.
 
-A bank knows names and files; an image is read and prepared when it is first asked for. It holds no open files and
-travels to workers by pickle (without what it has read).
+A bank stores names and paths; an image is read and prepared on first use. It holds no open files and is pickled to
+workers without the images that it has read.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from numpy.typing import ArrayLike, NDArray
 from lensflow.errors import ManifestError, SurveyError, did_you_mean
 from lensflow.lensing.source_image import ImageSource, prepare_image_source
 
-# Longest name of a source, as manifests keep it; a longer one is cut and told apart (:func:`short_name`).
+# Maximum length of a source's name in manifests; longer ones are shortened uniquely (:func:`short_name`).
 NAME_CHARACTERS = 32
 # Prepared images that a bank keeps, about 0.4 MB each.
 _KEPT = 256
-# Larger files (a catalogue's, of hundreds of MB) are told apart by size and time of change instead of every byte.
+# Larger files (catalogues of hundreds of MB) are identified by size and modification time instead of every byte.
 _HASHED_BYTES = 100_000_000
 _GALSIM_COLUMNS = ("IDENT", "GAL_FILENAME", "GAL_HDU", "PIXEL_SCALE")
 
@@ -45,9 +45,9 @@ class SourceEntry:
     hdu : int
         HDU of the file.
     noise_variance : float
-        Variance of a pixel as the catalogue states it; NaN where it does not.
+        Variance of a pixel from the catalogue; NaN if not given.
     magnitude : float
-        The catalogue's; NaN where it has none.
+        The catalogue's; NaN if it has none.
     """
 
     image: Path | NDArray[np.float64]
@@ -83,7 +83,7 @@ class SourceBank:
         ----------
         catalog : path
             Table with the columns IDENT, GAL_FILENAME, GAL_HDU and PIXEL_SCALE; NOISE_VARIANCE and MAG are kept
-            where present. The image files lie beside it.
+            where present. The image files are in the same folder.
         **prepare
             Settings of :func:`lensflow.lensing.prepare_image_source`, the same for all.
 
@@ -135,7 +135,7 @@ class SourceBank:
     def from_fits(
         cls, paths: Iterable[str | os.PathLike[str]], pixel_scale_arcsec: float | None = None, **prepare: Any
     ) -> SourceBank:
-        """Take FITS images, one source each, named after their files without the suffix.
+        """Use FITS images, one source each, named after their files without the suffix.
 
         Parameters
         ----------
@@ -174,7 +174,7 @@ class SourceBank:
 
     @classmethod
     def from_arrays(cls, images: Mapping[str, ArrayLike], pixel_scale_arcsec: float, **prepare: Any) -> SourceBank:
-        """Take images from memory, in a notebook say; :func:`lensflow.inject` takes the bank as ``sources``.
+        """Use images from memory, for example in a notebook; :func:`lensflow.inject` takes the bank as ``sources``.
 
         Parameters
         ----------
@@ -204,7 +204,7 @@ class SourceBank:
         return tuple(self.entries)
 
     def content(self) -> list[tuple[str, int, float, float | None, str]]:
-        """What a fingerprint of the bank is made of: name, HDU, scale, magnitude, digest of file or array of each."""
+        """Content of the bank's fingerprint: name, HDU, scale, magnitude, digest of file or array of each."""
         paths = dict.fromkeys(e.image for e in self.entries.values() if isinstance(e.image, Path))
         files = {path: _content_of(path) for path in paths}
         return [
@@ -219,9 +219,9 @@ class SourceBank:
         ]
 
     def same_images(self, ids: Iterable[str]) -> dict[str, str]:
-        """Name of a source to the first one that has the same pixels, as they are, turned by 90 degrees or mirrored.
+        """Map each source to the first one with the same pixels, also rotated by 90 degrees or mirrored.
 
-        Reads every image that is named, once; sources without such another are left out.
+        Reads every named image once; sources without a copy are left out.
 
         Parameters
         ----------
@@ -288,12 +288,12 @@ class SourceBank:
         return source
 
     def __getstate__(self) -> dict[str, Any]:
-        # What was read stays behind: a worker reads what its rows need.
+        # Images already read are not pickled: a worker reads those its rows need.
         return {**self.__dict__, "_read": OrderedDict()}
 
 
 def short_name(name: str) -> str:
-    """Name of a source as manifests keep it: itself up to 32 characters, else its beginning and a hash of the whole.
+    """Name of a source in manifests: unchanged up to 32 characters, else its beginning and a hash of the whole.
 
     ``hst_11359_20_acs_wfc_total_jb6o20_cutout_0`` becomes ``hst_11359_20_acs_wfc_to~`` and eight hexadecimal digits,
     the same in every run and different for every name.

@@ -27,9 +27,9 @@ R_I_OVER_R_Z = float(np.log(WAVELENGTH_NM["i"] / WAVELENGTH_NM["r"]) / np.log(WA
 
 
 def draw_source(draws: Draws, axes: Mapping[str, Floats]) -> dict[str, NDArray]:
-    """Draw the source of every row, but for its position.
+    """Draw the source of every row, except its position.
 
-    A flux that the user's table gives is the one that the size follows.
+    The size follows the flux of the user's table, if given.
 
     Parameters
     ----------

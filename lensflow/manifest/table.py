@@ -1,4 +1,4 @@
-"""A manifest's columns from a table of the user's: which rows a host has, and what is given for them."""
+"""A manifest's columns from a user's table: the rows of each host, and their given values."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class InjectionTable:
         return np.where(found, self._count[place], 0)
 
     def mark(self, host_key: NDArray[np.uint64]) -> None:
-        """Note that these hosts are there, for :meth:`unseen`."""
+        """Note that these hosts exist, for :meth:`unseen`."""
         place, found = self._find(host_key)
         self._seen[place[found]] = True
 
@@ -70,7 +70,7 @@ class InjectionTable:
         return {k: v[rows] for k, v in self.columns.items()}
 
     def least(self, name: str, host_key: NDArray[np.uint64]) -> NDArray[np.float64]:
-        """Least value of a column among the rows of each host; NaN for hosts without rows."""
+        """Minimum of a column over the rows of each host; NaN for hosts without rows."""
         place, found = self._find(host_key)
         return np.where(found, np.minimum.reduceat(self.columns[name], self._first)[place], np.nan)
 
@@ -92,7 +92,7 @@ def read_injection_table(
         states are converted.
     bands : sequence of str
     ignore : sequence of str
-        Columns that are not for the manifest, even where their names are.
+        Columns that are not for the manifest, even if their names match.
     missing_values : sequence of str or float, optional
         As ``survey.missing_values``.
 

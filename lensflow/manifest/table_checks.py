@@ -1,4 +1,4 @@
-"""A user's table against the plan and the cutouts: what is not applied, or cannot be, is refused or said."""
+"""Check a user's table against the plan and the cutouts: refuse or report values that cannot be applied."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lensflow.manifest.table import InjectionTable
 
 
 def refuse_unused(table: InjectionTable, config: RunConfig) -> None:
-    """Refuse values that a table gives to lenses that do not have them: an SIS is round, only an EPL has a slope."""
+    """Refuse values for lenses that do not have them: an SIS is round, only an EPL has a slope."""
     model = table.columns.get("lens_model", np.full(table.size, config.plan.lens_model))
     for name, unused, value in (("lens_q", model == "SIS", 1.0), ("lens_gamma", model != "EPL", 2.0)):
         bad = unused & (table.columns.get(name, value) != value)
@@ -30,7 +30,7 @@ def refuse_unused(table: InjectionTable, config: RunConfig) -> None:
 
 
 def warn_of_unknown(table: InjectionTable, n_hosts: int, config: RunConfig) -> None:
-    """Warn of rows for hosts that the cutouts do not have."""
+    """Warn of rows for hosts that are not in the cutouts."""
     names, n_rows = table.unseen()
     if len(names):
         shown = ", ".join(repr(str(n)) for n in names[:3])
@@ -57,7 +57,7 @@ def refuse_sources_in_front(draws: Draws, host_id: NDArray) -> None:
 
 
 def refuse_other_hosts(table: InjectionTable, host_id: NDArray, n_hosts: int, config: RunConfig) -> None:
-    """Refuse a table of which no host is among the cutouts (whose first ``host_id`` are): names of both are shown."""
+    """Refuse a table without any host of the cutouts (whose first ``host_id`` are given): shows names of both."""
     ours, theirs = (", ".join(repr(str(h)) for h in ids[:3]) for ids in (table.host_ids, host_id))
     raise ManifestError(
         f"{config.plan.table}: none of its {len(table.host_ids)} hosts is among the {n_hosts} of the cutouts. The "

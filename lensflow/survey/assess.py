@@ -1,4 +1,4 @@
-"""Judge a block of hosts that was read: coverage, PSF, masks, status and reasons, by one path for good and bad."""
+"""Assess a block of hosts after reading: coverage, PSF, masks, status and reasons, in one code path for all."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ NO_NEXP_FILE = -1
 
 @dataclass
 class RawBlock:
-    """What was read for a block of hosts, before any judgement.
+    """Data read for a block of hosts, before assessment.
 
     All arrays start as "nothing was read". ``nexp`` is NO_NEXP_FILE where no such file says anything;
     ``readable`` is True where image and invvar were read; ``reasons`` and ``band_reasons`` hold the bits that
@@ -51,7 +51,7 @@ class RawBlock:
 
     @classmethod
     def empty(cls, n_hosts: int, bands: Sequence[str], size: int, psf_size: int = 0) -> RawBlock:
-        """Return a block of ``n_hosts`` about which nothing is known."""
+        """Return an empty block of ``n_hosts``."""
         per_band = (n_hosts, len(bands))
         return cls(
             bands=tuple(bands),
@@ -81,7 +81,7 @@ def assess(
     psf_band_ratio: Mapping[str, float] | None = None,
     pixel_scale_arcsec: float = np.nan,
 ) -> dict[str, NDArray[Any]]:
-    """Judge a block: coverage, PSF size, masks, status and reasons of every host.
+    """Assess a block: coverage, PSF size, masks, status and reasons of every host.
 
     - A band is *covered* if its image and invvar were read, the survey has an exposure at the target
       (:func:`exposed_at_target`), and a PSF size is known there.
@@ -123,7 +123,7 @@ def assess(
     thin = covered & (coverage < survey.min_coverage_frac)
     band_reasons |= _flag(judged & ~exposed, Reason.NO_COVERAGE)
     band_reasons |= _flag(exposed & ~covered, Reason.NO_PSF)
-    # Where there is no exposure, nobody misses a PSF image.
+    # Without an exposure no PSF image is needed.
     band_reasons &= ~_flag(~exposed, Reason.NO_PSF_IMAGE)
     band_reasons |= _flag(thin, Reason.PARTIAL_STAMP)
 
@@ -194,7 +194,7 @@ def exposed_at_target(
 
 
 def _without_dithered_zeros(invvar: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Weights with dithered zeros made zero; the array itself where there are none to look for."""
+    """Weights with dithered zeros set to zero; the same array if there are none."""
     # Every stamp with a dithered zero has a weight that is not zero and far below its largest.
     high = np.nanmax(invvar, axis=(-2, -1), initial=0, keepdims=True)
     suspect = ((invvar != 0) & (invvar < 1e-2 * high)).any(axis=(-2, -1)) | (invvar < 0).any(axis=(-2, -1))
@@ -230,7 +230,7 @@ def _flag(where: NDArray[np.bool_], reason: Reason) -> NDArray[np.uint32]:
 
 
 def _kernels(raw: RawBlock, psf_source: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
-    """PSF images where they are the source of the PSF size, NaN elsewhere; nothing where none are asked for."""
+    """PSF images where they are the source of the PSF size, NaN elsewhere; empty if none are requested."""
     if raw.psf_kernel is None:
         return {}
     used = (psf_source == PsfSource.COADD_PSF)[:, :, None, None]

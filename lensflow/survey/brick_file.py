@@ -1,4 +1,4 @@
-"""One file of a brick, opened: which image is meant, where its tiles are, and who reads them."""
+"""One open file of a brick: its image, the location of its tiles, and their reader."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from lensflow.fits.transport import ByteRange, Transport
 from lensflow.fits.unpack import packing, unpack
 from lensflow.survey.sky_grid import needs_tables
 
-# More than this is no header that continues but the data of another HDU.
+# Beyond this it is not a longer header but the data of another HDU.
 _HEADER_REACH = 1 << 20
 
 
 class Source:
-    """Bytes of a file: the first ones at hand, others read when asked for; a packed file unpacked.
+    """Bytes of a file: the first ones in memory, others read on demand; a packed file is unpacked.
 
     Parameters
     ----------
@@ -79,7 +79,7 @@ class Source:
         return self._head[start:stop]
 
     def whole(self) -> str | bytes:
-        """What astropy can open: the path of a local file, or all bytes."""
+        """Input for astropy: the path of a local file, or all bytes."""
         if self.size is not None and self.known >= self.size:
             return self._head
         if not self._transport.is_remote:
@@ -208,7 +208,7 @@ class BrickFile:
         return memoryview(self._parts[k][1])[start - first : stop - first]
 
     def keep(self, start: int, stop: float, part: bytes) -> None:
-        """Keep the answer to a read of bytes ``start:stop``; infinity stands for the end of the file."""
+        """Store the result of a read of bytes ``start:stop``; infinity means the end of the file."""
         if start == 0 and stop == math.inf:
             self._first.clear()
             self._parts.clear()
@@ -217,13 +217,13 @@ class BrickFile:
         self._parts.insert(k, (stop, part))
 
     def close(self) -> None:
-        """Let go of what astropy holds open."""
+        """Close files that astropy holds open."""
         if self.astropy is not None:
             self.astropy.close()
 
 
 def open_file(source: Source, product: str, shape: tuple[int, int] | None) -> BrickFile:
-    """Find the image of a product in a file and how it is to be read.
+    """Find the image of a product in a file and its reader.
 
     Parameters
     ----------

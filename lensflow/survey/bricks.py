@@ -27,9 +27,9 @@ from lensflow.survey.sky_grid import SkyGrid, grid_of, needs_tables, wcs_cards
 
 # Headers and tile index of a full-size brick's file: 64 kB hold them.
 HEAD_BYTES = 1 << 16
-# Names of files that are packed as a whole, so that they are read whole at once.
+# Suffixes of files compressed as a whole, which are read whole at once.
 _PACKED = (".gz", ".bz2", ".xz")
-# Products that are whole numbers; their undefined pixels take the value of pixels off the image.
+# Integer products; their undefined pixels get the value of pixels off the image.
 _WHOLE_NUMBERS: dict[str, np.iinfo[Any]] = {"maskbits": np.iinfo(np.int32), "nexp": np.iinfo(np.int64)}
 
 Access = Literal["auto", "ranges", "whole"]
@@ -85,7 +85,7 @@ class Brick:
         TransportError
         """
         begin = time.perf_counter()
-        # r first: its WCS is the brick's, the others are held against it.
+        # r first: its WCS is the brick's, the others are compared with it.
         new = [p for p in dict.fromkeys(products) if p not in self._files]
         new.sort(key=lambda p: (p[0] != "image", p[1] != "r"))
         paths = [self.layout.path(self.name, *product) for product in new]
@@ -95,7 +95,7 @@ class Brick:
         self.seconds_io += time.perf_counter() - begin
 
     def close(self) -> None:
-        """Let go of files that astropy holds open."""
+        """Close files that astropy holds open."""
         for found in self._files.values():
             if isinstance(found, BrickFile):
                 found.close()
@@ -139,7 +139,7 @@ class Brick:
             raise _corrupt("FITS header cannot be read", source.path, error) from error
 
     def through_astropy(self, product: str, band: str = "") -> str:
-        """Say why astropy reads a file, more slowly than lensflow's own reader; "" where it does not."""
+        """Return why astropy reads a file, more slowly than lensflow's own reader; "" if it does not."""
         found = self._files.get((product, band))
         if not isinstance(found, BrickFile):
             return ""
@@ -176,7 +176,7 @@ class Brick:
         parts = self._transport.read(ranges)
         for source, wish, part in zip(owners, ranges, parts, strict=True):
             if isinstance(part, FileNotFoundError):
-                part = b""  # it was there a moment ago: what is left of it is nothing
+                part = b""  # it existed a moment ago: treat it as truncated to nothing
             assert wish.stop is not None
             if len(part) > wish.stop - wish.start:  # the server takes no ranges and sent the whole object
                 source.keep(0, math.inf, part)
@@ -327,7 +327,7 @@ class Brick:
         return ranges
 
     def _hold_against_brick(self, product: Product, opened: BrickFile) -> None:
-        """Take the brick's WCS from its first image; all other files must have its pixels, in the same places."""
+        """Take the brick's WCS from its first image; all other files must have the same pixel grid."""
         if opened.shape != (self.shape or opened.shape):
             text = f"FITS image has the wrong shape: {opened.path} has {opened.shape}, expected {self.shape}."
             raise UnreadableFile(Reason.CORRUPT_FILE, text)
@@ -380,7 +380,7 @@ def _own_windows(
 
 
 def _whole_numbers(pixels: NDArray[Any], fill: float, bad: dict[int, str], limits: np.iinfo[Any]) -> NDArray[Any]:
-    """Turn windows of a product of whole numbers into integers; note in ``bad`` those that hold something else."""
+    """Convert windows of an integer product to integers; record invalid ones in ``bad``."""
     if pixels.dtype.kind in "iu" and pixels.dtype.itemsize <= 4 and pixels.dtype != np.uint32:
         return pixels
     if pixels.dtype.kind == "f":
@@ -431,9 +431,9 @@ def _gather(
 def open_brick(
     layout: Layout, brick: str, bands: Sequence[str], products: Sequence[str] = ("image",), access: Access = "auto"
 ) -> Iterator[Brick]:
-    """Give the files of a brick; ``products`` are indexed at once, others when asked for, all closed at the end.
+    """Open the files of a brick; ``products`` are indexed at once, others on demand, all closed at the end.
 
-    Never fails for want of a file: see :meth:`Brick.problem`.
+    A missing file is never an error here: see :meth:`Brick.problem`.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Axis ratio and angle on the stamp of a catalogue's model, whose ellipticity is measured on the sky."""
+"""Axis ratio and angle on the stamp, from a catalogue's ellipticity on the sky."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ Floats = NDArray[np.float64]
 
 
 def catalogue_shapes(cutouts: xr.Dataset) -> tuple[Floats, Floats]:
-    """Turn ``shape_e1`` and ``shape_e2`` onto the stamp's axes.
+    """Rotate ``shape_e1`` and ``shape_e2`` to the stamp's axes.
 
     ``(e1, e2) = e (cos 2 PA, sin 2 PA)`` with ``e = (a - b) / (a + b)`` and the position angle PA of the major axis
     from north through east, as tractor has them. The model was convolved with the PSF to be fitted: its shape is its

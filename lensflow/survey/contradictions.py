@@ -1,4 +1,4 @@
-"""What a block of cutouts contradicts: the catalogue's fluxes and shapes, the survey's depth, its own scatter."""
+"""Contradictions of cutouts with the catalogue's fluxes and shapes, the survey's depth, or their own scatter."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _MIN_HOSTS = 3
 _MIN_SNR = 10.0
 _MAX_STAMPS = 32
 _FWHM = 2.3548
-# Shapes that are held against the image, and what is far off: a convention, not a blend.
+# Shapes compared with the image, and limits that indicate a wrong convention, not a blend.
 _MAX_SHAPES, _LONG_Q, _MAX_TURN_DEG, _MAX_DIFFERENCE_Q = 16, 0.8, 25.0, 0.2
 
 
 def contradictions(cutouts: xr.Dataset, least_hosts: int = _MIN_HOSTS) -> list[str]:
-    """Say where pixels, weights and catalogue cannot all be in the units that they are taken to be in.
+    """Report if pixels, weights and catalogue cannot all be in their assumed units.
 
     Medians over the hosts that are OK, each band by itself, of ``least_hosts`` or more; a factor 5 is far off.
 
@@ -61,7 +61,7 @@ def contradictions(cutouts: xr.Dataset, least_hosts: int = _MIN_HOSTS) -> list[s
 
 
 def _shapes(cutouts: xr.Dataset) -> list[str]:
-    """Hold the catalogue's shapes against what the image shows of the longest hosts."""
+    """Compare the catalogue's shapes with the images of the most elongated hosts."""
     out = []
     if {"shape_e1", "shape_e2"} <= set(cutouts):
         beyond = np.hypot(cutouts["shape_e1"].values, cutouts["shape_e2"].values) >= 1
@@ -132,7 +132,7 @@ def _depths(
 
 
 def _far_off(ratio: NDArray[np.float64], least: int) -> float | None:
-    """Median of ratios if it is off 1 by more than the factor; None if it is not, or of too few."""
+    """Median of ratios if it differs from 1 by more than the factor; None if not, or if too few."""
     ratio = ratio[np.isfinite(ratio)]
     if len(ratio) < least:
         return None

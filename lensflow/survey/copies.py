@@ -1,4 +1,4 @@
-"""Stamps that are given twice: refused where they are copies to the bit, named where they only look like it."""
+"""Duplicate stamps: refused if they are exact copies, reported if they only correlate."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _OFF_PIX = 1.5
 
 
 def refuse_copies(stamps: xr.Dataset, ra_deg: ArrayLike, dec_deg: ArrayLike, pixel_scale_arcsec: float) -> Twins:
-    """Refuse stamps that show the pixels of another one, before anything is made of them.
+    """Refuse stamps with the pixels of another one, before they are used.
 
     Parameters
     ----------
@@ -77,7 +77,7 @@ def refuse_copies(stamps: xr.Dataset, ra_deg: ArrayLike, dec_deg: ArrayLike, pix
 
 
 def _as_placed(twin: Twin, positions: Positions) -> bool:
-    """Whether stamps are moved as far as their positions say: two targets in one galaxy, which splits keep together."""
+    """Whether stamps are shifted as their positions imply: two targets in one galaxy, which splits keep together."""
     moved = float(np.hypot(*twin.moved_pix))
     apart = float(positions.apart_pix(np.array([[twin.a, twin.b]]))[0])
     return not twin.turn and moved >= 1 and abs(apart - moved) < _OFF_PIX

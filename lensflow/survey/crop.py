@@ -1,4 +1,4 @@
-"""Smaller stamps out of larger ones: cut once at the largest size, then crop as often as wanted."""
+"""Crop stamps: cut once at the largest size, then crop as often as needed."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ from lensflow.survey.psf_images import gaussian_equivalent_fwhm_pix, read_psf_im
 
 SCALE_TOLERANCE = 1e-3
 _FAR_PIX = 1e7  # a position further off than this many pixels is not on any brick
-# Where a brick's PSF map is looked at for its median: a grid of this many by as many pixels.
+# A brick's PSF map is sampled for its median on a grid of this many pixels per side.
 _PSF_GRID = 3
 _NPRIMARY = 1 << masks.MaskBit.NPRIMARY
 _IDENTITY = ("host_id", "ra_deg", "dec_deg", "brickname")
@@ -37,7 +37,7 @@ _IDENTITY = ("host_id", "ra_deg", "dec_deg", "brickname")
 
 @dataclass
 class Messages:
-    """Error lines, one per cause, each naming the first host that it struck and the number of the others."""
+    """Error lines, one per cause, each naming the first affected host and the number of the others."""
 
     hosts: dict[tuple[str, str, str], dict[str, None]] = field(default_factory=dict)
 
@@ -133,7 +133,7 @@ def cut_block(
 
 @dataclass
 class _Reader:
-    """Fills the rows of a block from bricks; ``names`` are the hosts' in the block's order."""
+    """Fills the rows of a block from bricks; ``names`` are the hosts' names in the block's order."""
 
     raw: RawBlock
     names: NDArray[np.str_]
@@ -143,7 +143,7 @@ class _Reader:
     def read_brick(
         self, brick: Brick, rows: NDArray[np.int64], ra_deg: NDArray[np.float64], dec_deg: NDArray[np.float64]
     ) -> None:
-        """Read the hosts of one brick, which stand in ``rows`` of the block and at the given positions."""
+        """Read the hosts of one brick, in ``rows`` of the block and at the given positions."""
         if brick.wcs is None:
             for b, band in enumerate(self.raw.bands):
                 self._note_all(self.raw.band_reasons[:, b], rows, brick.problem("image", band), f"_{band}")
@@ -174,7 +174,7 @@ class _Reader:
     def _place(
         self, brick: Brick, rows: NDArray[np.int64], x: NDArray[np.float64], y: NDArray[np.float64]
     ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-        """Record where targets lie; return rows, corners and pixels (y, x) of those on the brick."""
+        """Record the targets' pixel positions; return rows, corners and pixels (y, x) of those on the brick."""
         assert brick.shape is not None
         raw, size = self.raw, self.raw.maskbits.shape[-1]
         on_sky = np.hypot(x, y) < _FAR_PIX  # False for NaN
@@ -253,13 +253,13 @@ class _Reader:
             values[rows[good][known], b] = found[known, 0, 0]
 
     def _factors(self, brick: Brick, band: str) -> tuple[np.float32, np.float32]:
-        """What image and weights are multiplied by to be nanomaggies and their inverse variance."""
+        """Factors that convert image and weights to nanomaggies and their inverse variance."""
         image = image_factor(_cards(brick, "image", band), zero_point_of(self.zero_point, band))
         weight = weight_factor(_cards(brick, "invvar", band), image)
         return np.float32(image), np.float32(weight)
 
     def _read_psf_images(self, brick: Brick, rows: NDArray[np.int64], kernel: NDArray[np.float32]) -> None:
-        """Give every host the PSF images of its brick; a band without one that can be used has a reason."""
+        """Give every host the PSF images of its brick; a band without a usable one has a reason."""
         assert brick.wcs is not None
         raw, path, scale = self.raw, brick.layout.path(brick.name, PSF_IMAGE), brick.wcs.pixel_scale_arcsec
         try:
@@ -312,7 +312,7 @@ class _Reader:
         advice = "Fetch it again, or raise survey.failure_budget."
         if error.reason == Reason.MISSING_FILE:
             advice = "Fetch it, unless the survey has no such exposure; or raise survey.failure_budget."
-        if "maskbits" in suffix:  # no host fails for want of masks
+        if "maskbits" in suffix:  # missing masks do not make a host fail
             advice = "Fetch it if the survey has it; until then these hosts are flagged, not lost."
         for row in rows:
             bits[row] |= np.uint32(error.reason)
@@ -342,7 +342,7 @@ def _explain_no_psf(
 def _explain_odd_psf(
     messages: Messages, raw: RawBlock, band_reasons: NDArray[np.uint32], names: NDArray[np.str_]
 ) -> None:
-    # A PSF image that was not used has said so where it was read.
+    # An unused PSF image was already reported when it was read.
     for row, b in np.argwhere(((band_reasons & Reason.IMPLAUSIBLE_PSF) != 0) & np.isfinite(raw.psf_odd)):
         band, median = raw.bands[b], raw.psf_median[row, b]
         beside = f", the brick's median {median:.3g}" if np.isfinite(median) else ""
@@ -380,7 +380,7 @@ def _catalogue_psfsize(targets: xr.Dataset, bands: tuple[str, ...]) -> NDArray[n
 
 
 def _in_bands(column: xr.DataArray, bands: tuple[str, ...]) -> xr.Variable:
-    """Return a column of the targets with the run's bands in their order; NaN where the targets lack one."""
+    """Return a column of the targets in the order of the run's bands; NaN for missing bands."""
     if "band" not in column.dims:
         return column.variable
     column = column.transpose("host", "band")

@@ -1,4 +1,4 @@
-"""Axis ratio and angle of a target's light, free of the PSF: a model that is convolved with it is fitted to the stamp.
+"""Axis ratio and angle of a target's light, corrected for the PSF by fitting a convolved model to the stamp.
 
 The model is a sum of concentric Gaussians of many sizes and one shape, with amplitudes that are not negative
 (Emsellem, Monnet & Bacon 1994, A&A 285, 723; Cappellari 2002, MNRAS 333, 400): it holds every Sersic profile and more.
@@ -23,9 +23,9 @@ from lensflow.schema import HostShape
 
 Floats = NDArray[np.float64]
 
-# Of the PSF where the survey has no image of it: what fits the coadds of DR9 (docs/decisions/0009).
+# PSF if the survey has no image of it: the best fit to the coadds of DR9 (docs/decisions/0009).
 PSF_BETA = 2.6
-# Pixels that are fitted: the larger of the two radii.
+# Pixels to fit: within the larger of the two radii.
 RADIUS_PIX, RADIUS_FWHM = 8.0, 2.5
 # Sizes of the Gaussians, in the PSF's standard deviations.
 _SIZES = 0.25 * 2.0 ** np.arange(6.0)
@@ -33,11 +33,11 @@ _SIZES = 0.25 * 2.0 ** np.arange(6.0)
 _ASYMMETRY_SIGMA = 5.0
 # ... and by this share of the reflection: the steep core is not sampled finely enough to be reflected exactly.
 _ASYMMETRY_SHARE = 0.5
-# Pixels so near to a neighbour's hold its wings.
+# Pixels this close to a neighbour's contain its wings.
 _GROW_PIX = 2.3
-# What neither the model nor the PSF is known to, share of the light: bright cores do not decide alone.
+# Systematic error of model and PSF, fraction of the light, so that bright cores do not dominate.
 _MODEL_ERROR = 0.02
-# Pixels that stand out of the model by this many sigma, with this share of the model as an error, are left out.
+# Pixels above the model by this many sigma, with this fraction of the model as an error, are left out.
 _OUTLIER_SIGMA, _OUTLIER_SHARE, _TURNS = 4.0, 0.05, 4
 _MIN_WITH_DATA, _MIN_USED = 0.9, 0.6
 MIN_SNR = 20.0
@@ -48,7 +48,7 @@ _LEAST_Q = 0.1
 
 
 class Shape(NamedTuple):
-    """Axis ratio, angle of the major axis (rad, from +x counter-clockwise, in [0, pi)), error of q, and whence."""
+    """Axis ratio, angle of the major axis (rad, from +x counter-clockwise, in [0, pi)), error of q, and origin."""
 
     q: float
     phi_rad: float
@@ -64,7 +64,7 @@ class Psf(NamedTuple):
 
 
 def measure_shapes(cutouts: xr.Dataset, rows: NDArray[np.integer]) -> tuple[Floats, Floats, NDArray[np.uint8]]:
-    """Measure the hosts ``rows`` of a block of cutouts: in r, in the first band where there is no r.
+    """Measure the hosts ``rows`` of a block of cutouts: in r, or in the first band if there is no r.
 
     The PSF is the host's own image (``psf_kernel``) where there is one, else a Moffat of its ``psfsize``.
 
@@ -97,7 +97,7 @@ def measure_shapes(cutouts: xr.Dataset, rows: NDArray[np.integer]) -> tuple[Floa
 
 
 def no_shape(why: HostShape) -> Shape:
-    """Return what a host has whose light has no shape."""
+    """Return the values for a host without a shape."""
     return Shape(math.nan, math.nan, math.nan, why)
 
 
@@ -193,7 +193,7 @@ def light_shape(
         model = light[:, 2] - found.residual
         if not math.sqrt(float((model**2 / variance).sum())) >= MIN_SNR:
             return no_shape(HostShape.FAINT)
-        # What stands out of the model is a neighbour's.
+        # Light above the model belongs to a neighbour.
         keep = found.residual < _OUTLIER_SIGMA * np.sqrt(variance + (_OUTLIER_SHARE * model) ** 2)
         if turn and keep.all():
             break

@@ -1,4 +1,4 @@
-"""The unit of a survey image's pixels, as its header or the config states it, and the factor to nanomaggies."""
+"""The unit of a survey image's pixels, from its header or the config, and the factor to nanomaggies."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ZERO_POINT_CARDS = (
 _FLUX_OF_MAG_0 = ("FLUXMAG0", "FLUX0")
 _NANOMAGGY = re.compile(r"(nano-?maggy|nano-?maggies|n-?mgy|nmaggy|nmaggies|nmgys)")
 _PER_PIXEL = re.compile(r"\s*(/|per|\*)\s*(pixel|pix|px)s?(\^-1|\*\*-1)?\s*$", re.IGNORECASE)
-# One way to say which files and cards a config can name.
+# Common wording for the files and cards that a config can name.
 WAY_OUT = (
     "State what one unit is: survey.zero_point: 30 (AB magnitude of 1 unit), or the card that holds it "
     "(survey.zero_point: MAGZERO), for all bands or by band"
@@ -32,11 +32,11 @@ Cards = Callable[[str], Any]
 
 
 class UnitError(ValueError):
-    """A unit or zero point that is not understood, or contradicts another; the text says which and the way out."""
+    """A unit or zero point that is unknown or contradicts another; the text says which and what to do."""
 
 
 def image_factor(cards: Cards, zero_point: ZeroPoint | None) -> float:
-    """What a pixel is multiplied by to be nanomaggies.
+    """Factor that converts a pixel to nanomaggies.
 
     Without a setting, an image is in nanomaggies unless it says otherwise: a ``BUNIT`` of nanomaggies, maggies or
     janskys is honoured, any other is an error, and so is a zero point that is not 22.5 beside no unit. With a setting,
@@ -84,7 +84,7 @@ def image_factor(cards: Cards, zero_point: ZeroPoint | None) -> float:
 
 
 def weight_factor(cards: Cards, image: float) -> float:
-    """What an inverse variance is multiplied by, where its image is multiplied by ``image``.
+    """Factor for an inverse variance if its image is multiplied by ``image``.
 
     Parameters
     ----------
@@ -151,7 +151,7 @@ def _named(cards: Cards, name: str) -> float:
 
 
 def _zero_point(name: str, value: Any) -> float | None:
-    """AB magnitude of one unit that a card states; None where there is no card."""
+    """AB magnitude of one unit from a card; None without such a card."""
     if value is None or (isinstance(value, str) and not value.strip()):
         return None
     try:
@@ -174,5 +174,5 @@ def _magnitudes_apart(one: float, other: float) -> float:
 
 
 def zero_point_of(setting: ZeroPoint | Mapping[str, ZeroPoint] | None, band: str) -> ZeroPoint | None:
-    """Zero point of a band from a setting for all or by band; None where it says nothing of the band."""
+    """Zero point of a band from a setting for all bands or by band; None if it has none for the band."""
     return setting.get(band) if isinstance(setting, Mapping) else setting

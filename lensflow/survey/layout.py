@@ -1,4 +1,4 @@
-"""Where a survey keeps its files: names below any fsspec root."""
+"""File names of a survey, below any fsspec root."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PSF_PATTERNS = {
     "legacysurvey": "{root}/coadd/{brick3}/{brick}/coadd-psf-{brick}.fits",
     "flat": "{root}/coadd-psf-{brick}.fits",
 }
-# The band and the sign before it: both go where a product has no band.
+# The band and the separator before it: both are dropped if a product has no band.
 _BAND = re.compile(r"[-_.]?\{band\}")
 
 
@@ -69,5 +69,5 @@ class Layout:
         return pattern.format(root=self.root.rstrip("/"), brick=brick, brick3=brick[:3], product=product, band=band)
 
     def folders(self, brick: str, bands: tuple[str, ...]) -> tuple[str, ...]:
-        """Folders that hold the images of a brick: one, unless the pattern puts products or bands apart."""
+        """Folders with the images of a brick: one, unless the pattern separates products or bands."""
         return tuple(dict.fromkeys(self.path(brick, "image", band).rsplit("/", 1)[0] for band in bands))

@@ -1,4 +1,4 @@
-"""Survey mask bits (Legacy Surveys DR10 numbering) and the shares of a stamp that they cover."""
+"""Survey mask bits (Legacy Surveys DR10 numbering) and the fractions of a stamp that they cover."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ KNOWN = sum(1 << bit for bit in MaskBit)
 def default_bits(bands: Iterable[str]) -> tuple[int, ...]:
     """Bits that make a pixel bad: NPRIMARY, BRIGHT, BAILOUT, MEDIUM, and SATUR_b and ALLMASK_b of ``bands``.
 
-    A band without bits of its own (u, Y) adds none.
+    A band without its own bits (u, Y) adds none.
     """
     names = [f"{kind}_{band.upper()}" for band in bands for kind in ("SATUR", "ALLMASK")]
     own = [MaskBit[name] for name in names if name in MaskBit.__members__]
@@ -78,7 +78,7 @@ def bad_pixels(maskbits: ArrayLike, bits: Iterable[int]) -> NDArray[np.bool_]:
 
 
 def unknown_bits(maskbits: ArrayLike) -> NDArray[np.int64]:
-    """Bits of each pixel that have no name here, shape of ``maskbits``: 0 in files of DR9 and DR10."""
+    """Unknown bits of each pixel, shape of ``maskbits``: 0 in files of DR9 and DR10."""
     return np.asarray(np.asarray(maskbits).astype(np.int64) & 0xFFFFFFFF & ~KNOWN)
 
 
@@ -109,6 +109,6 @@ def fraction_per_bit(maskbits: ArrayLike) -> NDArray[np.float32]:
     out = np.zeros((*bits.shape[:-2], len(MaskBit)), np.float32)
     seen = int(np.bitwise_or.reduce(bits, axis=None)) if bits.size else 0
     for bit in MaskBit:
-        if seen >> bit & 1:  # most bits stand in no pixel of a block
+        if seen >> bit & 1:  # most bits occur in no pixel of a block
             out[..., bit] = bad_pixel_fraction(bits, (bit,))
     return out

@@ -1,4 +1,4 @@
-"""Which pixels hold no data, though nothing in the file says so: zeros that were dithered, padding, sentinels."""
+"""Find pixels without data that the file does not mark: dithered zeros, padding, sentinels."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from scipy import ndimage
 
 # A weight this much below the stamp's typical one is a zero that a lossy compression has moved.
 _RELATIVE_FLOOR = 1e-3
-# Negative weights this small beside the largest are dithered zeros; larger ones are errors.
+# Negative weights this small relative to the largest are dithered zeros; larger ones are errors.
 _DITHER_SHARE = 0.1
-# Of a stamp whose weights scatter about zero, at least this share is negative (half of them is expected).
+# If a stamp's weights scatter around zero, at least this fraction is negative (expected: half).
 _ABOUT_ZERO = 0.2
 # No flux in nMgy is as large: 1e20 nMgy is magnitude -27.5, and what fills undefined pixels is larger still.
 IMPOSSIBLE = 1e15
-# Values that stand for "no data" wherever a block of them is found.
+# Values that mean "no data" wherever they form a block.
 SENTINELS = (0.0, -1.0, 99.0, -99.0, 999.0, -999.0, 9999.0, -9999.0, -32768.0, 32767.0, -65535.0, 65535.0)
 _EDGE_RUN = 16
 
@@ -51,7 +51,7 @@ def dithered_zeros(invvar: NDArray[np.float32]) -> NDArray[np.bool_]:
 
 
 def padding(stamp: NDArray[np.float32], smallest: int = 3) -> NDArray[np.bool_]:
-    """Pixels of a stamp that stand for nothing: not finite, impossible, or blocks of one and the same value.
+    """Pixels of a stamp without data: not finite, impossible, or blocks of one value.
 
     Noise never gives one value to a block of pixels. A block counts if it reaches the stamp's edge, whatever the value,
     or if the value is zero or another usual sentinel (-99, -32768, ...). It holds a square of 3 x 3 pixels, of 5 x 5

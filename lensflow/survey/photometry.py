@@ -1,4 +1,4 @@
-"""What is measured of a target on its stamp: aperture fluxes, the shape of its light, how its noise is correlated."""
+"""Measurements of a target on its stamp: aperture fluxes, shape of its light, noise correlation."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def noise_correlation_factor(image: NDArray[np.float32], invvar: NDArray[np.floa
         :func:`lensflow.lensing.correlated_noise_factor` of every host by itself, good to about 10 %; NaN where fewer
         than 400 pixels are blank sky.
     """
-    # Lags up to 3 pixels make no sense on a stamp of a few pixels.
+    # Lags up to 3 pixels are meaningless on a stamp of a few pixels.
     if min(image.shape[2:]) < 8:
         return np.full(image.shape[:2], np.nan, dtype=np.float32)
     each = [correlated_noise_factor(stamp, valid=good) for stamp, good in zip(image, invvar > 0, strict=True)]

@@ -1,4 +1,4 @@
-"""Pixels that no telescope gives: what damage that a codec does not notice leaves behind."""
+"""Impossible pixels: traces of damage that a codec does not detect."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _STRIDE = 8
 
 
 def impossible_pixels(image: NDArray[np.floating], invvar: NDArray[np.floating]) -> dict[int, str]:
-    """Find stamps with pixels that cannot be, against the stamp's own noise.
+    """Find stamps with impossible pixels, relative to the stamp's own noise.
 
-    Only pixels with data (``invvar`` > 0) are looked at: surveys write what they like where they have none.
+    Only pixels with data (``invvar`` > 0) are checked: elsewhere surveys write arbitrary values.
 
     Parameters
     ----------
@@ -36,7 +36,7 @@ def impossible_pixels(image: NDArray[np.floating], invvar: NDArray[np.floating])
         most = invvar.max(axis=(1, 2))
         typical = np.median(invvar[:, ::_STRIDE, ::_STRIDE], axis=(1, 2))
         swing = np.maximum(image.max(axis=(1, 2)), -image.min(axis=(1, 2))).astype(np.float64)
-        # A quick look that passes nearly all stamps: the median weight is at most the largest. False for NaN.
+        # A quick test that passes nearly all stamps: the median weight is at most the largest. False for NaN.
         clean = (swing * np.sqrt(most) < -DARKEST_SIGMA) & (most < LARGEST_WEIGHT * typical)
     found = {}
     for row in np.flatnonzero(~clean).tolist():

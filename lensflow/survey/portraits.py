@@ -1,4 +1,4 @@
-"""A portrait of each host: a few dozen numbers by which the same galaxy is found again among a million others.
+"""A portrait of each host: a few dozen numbers that identify the same galaxy among a million others.
 
 Two parts, each the same however the stamp is turned by 90 degrees, mirrored, or moved by whole pixels:
 
@@ -31,17 +31,17 @@ Hashes = NDArray[np.uint64]
 
 # Hashes kept of each band.
 SKETCH = 6
-# No square of this hash: of no data, or all of one value.
+# Squares with this hash do not count: no data, or all of one value.
 NOTHING = np.uint64(2**64 - 1)
 RING_EDGES_PIX = (0.0, 1.5, 3.0, 4.5, 6.0, 8.0, 10.0, 13.0, 16.0, 20.0, 25.0)
 _INNER_RINGS = 4  # within 6 pixels: the unit of light
-# A place that is brightest further out than this is a neighbour's.
+# A maximum further out than this belongs to a neighbour.
 _MOVED_PIX = 12
 _AT_ONCE = 32
 
 
 def portraits(host: NDArray[np.integer], image: Images, has_data: NDArray[np.bool_] | None = None) -> KeptRows:
-    """Take the portraits of a block of hosts.
+    """Compute the portraits of a block of hosts.
 
     Parameters
     ----------
@@ -122,7 +122,7 @@ def _rings(image: Images, good: NDArray[np.bool_]) -> tuple[Images, Images]:
 
 
 def light_in_noise(image: Images, good: NDArray[np.bool_]) -> Images:
-    """Sum over the bands of what is above the sky, each in its own noise: (h, band, y, x) to (h, y, x)."""
+    """Sum over the bands of the light above the sky, in units of the noise: (h, band, y, x) to (h, y, x)."""
     n, bands, size = len(image), image.shape[1], image.shape[-1]
     flat = image.reshape(n, bands, -1)[..., _sky_pixels(size)]
     sky, sigma = median_and_sigma(flat)

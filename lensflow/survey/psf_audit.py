@@ -1,4 +1,4 @@
-"""Where the PSF sizes of cutouts come from, and how large they are: the table that one reads before trusting them."""
+"""Sources and values of the PSF sizes of cutouts: a table to check before trusting them."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import xarray as xr
 from lensflow.schema import PsfSource
 
 PERCENTILES = (1, 5, 10, 50, 90, 99)
-# No site of a wide survey sees this well: sizes below it are errors of a map, not good nights.
+# No site of a wide survey has such good seeing: smaller sizes are errors of a map, not good nights.
 SUSPICIOUS_BELOW_ARCSEC = 0.8
 
 
 def psf_audit(cutouts: xr.Dataset) -> xr.Dataset:
-    """Hosts by provenance of their PSF size, percentiles of the sizes, and the suspicious ones, per band.
+    """Hosts by source of their PSF size, percentiles of the sizes, and suspicious ones, per band.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""PSF images of a brick (``coadd-psf-*.fits``) or of stamps: checked, resampled, and the size that they stand for."""
+"""PSF images of a brick (``coadd-psf-*.fits``) or of stamps: checked, resampled, and their equivalent size."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from lensflow.lensing.psf_image import prepare_kernel
 from lensflow.survey.psf_sampling import on_stamp_pixels, quiet_kernels, stated_step
 
 MAX_PIXELS = 1 << 20
-# A PSF image this much wider or narrower than the PSF size at the host is of another sampling or place.
+# A PSF image this much wider or narrower than the PSF size at the host has another sampling or position.
 MAX_WIDTH_RATIO = 1.5
-# Noise makes pixels negative; a share of negative flux above this is no PSF.
+# Noise makes pixels negative; with a larger fraction of negative flux it is not a PSF.
 _MAX_NEGATIVE = 0.05
 
 # FWHM over sigma of a Gaussian.
@@ -30,7 +30,7 @@ _EXTNAME = re.compile(r"(?:coadd[-_ ]?)?psf[-_ ]?(.+)", re.IGNORECASE)
 
 @dataclass
 class PsfImages:
-    """Images of a file by band, and why a band has none.
+    """Images of a file by band, and the reasons for missing bands.
 
     Attributes
     ----------
@@ -94,7 +94,7 @@ def read_psf_images(content: bytes, bands: Sequence[str], size: int, pixel_scale
 
 
 def band_of(header: Mapping[str, Any]) -> str:
-    """Band that the header of a PSF image names; "" where it names none."""
+    """Band named in the header of a PSF image; "" if none."""
     for key in ("BAND", "FILTER", "EXTNAME"):
         words = str(header.get(key, "")).split()
         if words:
@@ -143,7 +143,7 @@ def usable_psf_image(
         pixels = pixels[margin:-margin, margin:-margin]
     out = np.asarray(np.pad(pixels / pixels.sum(), max(-margin, 0)), dtype=np.float32)
     try:
-        with quiet_kernels():  # what injection will do with it
+        with quiet_kernels():  # same treatment as in injection
             prepare_kernel(out, name="it")
     except RenderError as error:
         raise ValueError(str(error)) from error
@@ -190,7 +190,7 @@ def stack_psf_images(
 
 
 def widths_disagree(image_arcsec: float, psfsize_arcsec: Iterable[float]) -> NDArray[np.bool_]:
-    """Where the width of a PSF image and the PSF size at a host differ by more than a factor 1.5; False for NaN."""
+    """Whether the width of a PSF image and the PSF size at a host differ by more than a factor 1.5; False for NaN."""
     ratio = np.asarray(list(psfsize_arcsec), np.float64) / image_arcsec
     with np.errstate(invalid="ignore"):
         return np.asarray((ratio > MAX_WIDTH_RATIO) | ((ratio > 0) & (ratio * MAX_WIDTH_RATIO < 1)))

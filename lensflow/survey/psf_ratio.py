@@ -1,4 +1,4 @@
-"""PSF size of each band over that in r, measured on the run's own bricks before they are cut."""
+"""PSF size of each band relative to r, measured on the run's own bricks before cutting."""
 
 from __future__ import annotations
 

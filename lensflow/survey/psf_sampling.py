@@ -1,4 +1,4 @@
-"""The sampling that a PSF image states for itself, and the image on the stamps' own pixels."""
+"""The stated sampling of a PSF image, and its resampling to the stamps' pixels."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from lensflow.lensing.psf_image import kernel_fwhm_pix, prepare_kernel, resample
 
 Floats = NDArray[np.float64]
 
-# Pixels that differ by less are the stamps' own.
+# Pixel sizes that differ by less count as equal.
 SAME = 1e-3
 # Two statements of one header must agree to this.
 _AGREE = 0.02
-# From this FWHM on, in the image's own pixels, what lies between its samples is known to 0.6 % of the peak (3: 0.15 %).
+# From this FWHM on, in the image's pixels, interpolation is accurate to 0.6 % of the peak (3: 0.15 %).
 _LEAST_FWHM_PIX = 2.5
 _STEPS = (1 / 32, 8.0)
 # Keywords: size of the image's pixel in pixels of the survey's images (PSFEx), its inverse, and in arcsec.
@@ -32,7 +32,7 @@ _IN_ARCSEC = ("PIXSCALE", "PIXELSCL", "PSFSCALE", "SECPIX", "SECPIX1", "PIXSCAL1
 
 
 def stated_step(header: Mapping[str, Any], pixel_scale_arcsec: float) -> float:
-    """Pixel of a PSF image over the stamps' pixel, as its header states it; 1 where it states nothing.
+    """Pixel of a PSF image relative to the stamps' pixel, from its header; 1 if not stated.
 
     Understood are ``PSF_SAMP`` (PSFEx), ``OVERSAMP``, ``PIXSCALE``, ``PIXELSCL``, ``SECPIX`` and the like in arcsec,
     and a WCS of the sky (CD or PC and CDELT, degrees or what CUNIT says).
@@ -75,7 +75,7 @@ def stated_step(header: Mapping[str, Any], pixel_scale_arcsec: float) -> float:
 
 
 def wcs_scale_arcsec(header: Mapping[str, Any]) -> float | None:
-    """Side of a pixel by a header's WCS, arcsec; None where it states none.
+    """Side of a pixel from a header's WCS, arcsec; None if not stated.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Where a host's PSF size comes from in each band: one chain, pure functions of arrays."""
+"""Source of a host's PSF size in each band: a chain of fallbacks, pure functions of arrays."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lensflow.schema import PsfSource
 # Effective wavelengths of the DECam filters in nm (Legacy Surveys), for the theoretical ratio only.
 WAVELENGTH_NM = {"u": 385.0, "g": 477.0, "r": 637.0, "i": 774.0, "z": 916.0, "Y": 988.0}
 REFERENCE_BAND = "r"
-# PSF sizes that cannot be: no pixel image is sharper than half of a pixel, and no survey keeps an exposure of 5 arcsec.
+# Impossible PSF sizes: no image is sharper than half a pixel, and no survey keeps exposures of 5 arcsec.
 MIN_PIXELS, MAX_ARCSEC = 0.5, 5.0
 # ... nor does the PSF of a brick change by more than this factor over it.
 MAX_FACTOR_OFF_MEDIAN = 2.0
@@ -62,7 +62,7 @@ def choose_psfsize(
     ratio: ArrayLike,
     image_value: ArrayLike = np.nan,
 ) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
-    """Take the first usable PSF size of: PSF image where it is asked for, map, catalogue or brick value, r scaled.
+    """Take the first usable PSF size of: PSF image if requested, map, catalogue or brick value, r scaled.
 
     A PSF image comes first because an arc is convolved with that very image.
 

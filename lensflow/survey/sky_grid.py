@@ -1,4 +1,4 @@
-"""From the sky to the pixels of an image and back: plain tangent projections by their numbers, all else by astropy.wcs.
+"""Sky to pixels and back: plain tangent projections from their parameters, all others with astropy.wcs.
 
 A tangent projection with a CD matrix, or PC with CDELT, in ICRS or FK5 J2000 is what survey coadds have; it is set up
 from its few numbers. Any other card of a WCS sends the whole header to astropy.wcs, with all distortions. What astropy
@@ -22,7 +22,7 @@ from lensflow.fits.astropy_image import quiet
 from lensflow.fits.header import FormatError, Header
 from lensflow.fits.known import contradiction
 
-# One pixel scale stands for both axes and the whole image, to this share.
+# One pixel scale is used for both axes and the whole image, to this relative accuracy.
 SQUARE_TOLERANCE = 0.02
 # Grids that differ by less, in pixels, are one.
 SAME_PIX = 0.01
@@ -48,7 +48,7 @@ _LARGEST = {"WCSAXES": 9, "A_ORDER": 9, "B_ORDER": 9, "AP_ORDER": 9, "BP_ORDER":
 
 @dataclass(frozen=True)
 class SkyGrid:
-    """How the pixels of an image lie on the sky.
+    """Position of an image's pixels on the sky.
 
     Attributes
     ----------
@@ -139,7 +139,7 @@ class SkyGrid:
             if len(world) == 1:
                 return np.full((1, 2), np.nan)
             return np.concatenate([self._inverse(world[k : k + 1]) for k in range(len(world))])
-        # What the iteration gives up on, it returns all the same.
+        # The iteration also returns values that did not converge.
         with np.errstate(all="ignore"):
             miss = np.abs(self.wcs.all_pix2world(pixel, 0) - world)
         lng, lat = self.wcs.wcs.lng, self.wcs.wcs.lat
@@ -183,7 +183,7 @@ def grid_of(header: Header, shape: tuple[int, int], hdus: fits.HDUList | None = 
 
 
 def wcs_cards(header: Header) -> dict[str, str]:
-    """Cards of a header that bear on where its pixels lie on the sky: values without comments, by keyword."""
+    """Cards of a header that affect its pixels' positions on the sky: values without comments, by keyword."""
     out = {}
     for key in (*header.cards, *sorted(header.odd)):
         if _BEARING.match(key):
@@ -195,12 +195,12 @@ def wcs_cards(header: Header) -> dict[str, str]:
 
 
 def needs_tables(header: Header) -> bool:
-    """Whether the WCS has distortions that are images of their own in the file."""
+    """Whether the WCS has distortions stored as separate images in the file."""
     return any(_TABLES.match(key) for key in (*header.cards, *header.odd))
 
 
 def _beyond_a_tangent(header: Header, cards: dict[str, str]) -> str:
-    """Name what of a WCS is more than a plain tangent projection; "" if nothing is."""
+    """Name the part of a WCS that is not a plain tangent projection; "" if there is none."""
     for key in cards:
         if not _TANGENT.match(key):
             return key

@@ -86,7 +86,7 @@ def read_cube(path: str, band: str) -> tuple[NDArray[np.float32], fits.Header, b
 
 
 def plane_bands(header: fits.Header) -> list[str]:
-    """Bands that a cube's planes are by its header; empty where it does not say."""
+    """Bands of a cube's planes from its header; empty if not stated."""
     numbered: list[str] = []
     while f"BAND{len(numbered)}" in header:
         numbered.append(str(header[f"BAND{len(numbered)}"]).strip())
@@ -118,6 +118,6 @@ def _first_image(path: str, what: str, setting: str) -> tuple[NDArray[Any], fits
                 return np.array(hdus[first].data, dtype=np.float32), header
     except FileNotFoundError as error:
         raise SurveyError(f"no such {what}: {path}. Check {setting}") from error
-    except Exception as error:  # whatever astropy makes of garbage, the answer is the same
+    except Exception as error:  # astropy's errors on garbage vary; the result is the same
         raise SurveyError(f"{what} cannot be read: {path} ({type(error).__name__}: {error})") from error
     raise SurveyError(f"{what} holds no stamp (y, x) and no cube (host, y, x): {path} has HDUs of shapes {shapes}")

@@ -1,4 +1,4 @@
-"""Hosts that come as stamps without WCS, weights or PSF: the same variables, with the assumptions flagged."""
+"""Hosts given as stamps without WCS, weights or PSF: the same variables, with the assumptions flagged."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def stamps_from_cubes(
     psf_images: Mapping[str, tuple[ArrayLike, Mapping[str, Any]]] | None = None,
     pixel_scale_arcsec: float = np.nan,
 ) -> xr.Dataset:
-    """Make cutouts from arrays without WCS, weights or PSF; what is assumed is flagged.
+    """Make cutouts from arrays without WCS, weights or PSF; assumptions are flagged.
 
     Stamps of ``survey.stamp_size`` pixels are cut about ``x_center``, ``y_center`` (the middle if None). invvar is
     one value per host and band, from :func:`sky_sigma` of the whole stamp; 0 where a pixel is not finite or is padding
@@ -129,7 +129,7 @@ def stamps_from_cubes(
         sigma = sky_sigma(np.where(nothing, np.float32(np.nan), cubes[band]), x, y)
         weight = np.where(sigma > 0, 1 / np.maximum(sigma, 1e-30) ** 2, 0)
         window = (slice(None), slice(y0, y0 + size), slice(x0, x0 + size))
-        # What is not finite stays so until it is judged: it has a reason of its own.
+        # Non-finite pixels stay until the assessment: they have their own reason.
         raw.image[:, b] = np.where(nothing & np.isfinite(cubes[band]), np.float32(0), cubes[band])[window]
         raw.invvar[:, b] = np.where(nothing[window], np.float32(0), weight[:, None, None])
         raw.psf_catalogue[:, b] = psfsize_arcsec.get(band, np.nan)
@@ -186,7 +186,7 @@ def sky_sigma(cube: NDArray[np.float32], x: float, y: float) -> NDArray[np.float
     for i, stamp in enumerate(cube):
         good = np.isfinite(stamp)
         sky = outer & good
-        # Padding alone is no reason to take the galaxy for sky.
+        # Padding alone must not make the galaxy count as sky.
         sky = sky if outer.mean() >= 0.25 and sky.sum() >= MIN_SKY_PIXELS else good
         if good.sum() >= min(MIN_SKY_PIXELS, good.size):
             out[i] = _clipped_mad(stamp[sky].astype(np.float64))
@@ -237,7 +237,7 @@ def _take_psf_images(
 
 
 def _common_shape(cubes: Mapping[str, NDArray[np.float32]]) -> tuple[int, int]:
-    """Return (hosts, side) of the cubes, which must be square and alike."""
+    """Return (hosts, side) of the cubes, which must be square and of equal shape."""
     first = next(iter(cubes))
     for band, cube in cubes.items():
         if cube.ndim != 3 or cube.shape != cubes[first].shape:
@@ -252,7 +252,7 @@ def _common_shape(cubes: Mapping[str, NDArray[np.float32]]) -> tuple[int, int]:
 
 
 def _hosts(stamps: StampsConfig, survey: SurveyConfig, bands: Sequence[str], n_hosts: int) -> xr.Dataset:
-    """What is known of the stamps' hosts: the hosts table as targets are read, or names alone."""
+    """Properties of the stamps' hosts: from the hosts table, read like targets, or only names."""
     if stamps.hosts is None:
         names = np.array([f"stamp-{i:05d}" for i in range(n_hosts)], dtype=str)
         return schema.dataset("targets", {"host_id": names}, {"band": list(bands)})

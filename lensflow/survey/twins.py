@@ -1,4 +1,4 @@
-"""The same galaxy twice: which stamps show the same pixels, as they are, turned, mirrored, moved, or with noise on top.
+"""The same galaxy twice: find stamps with the same pixels, also rotated, mirrored, shifted, or with added noise.
 
 Portraits (:mod:`lensflow.survey.portraits`) propose pairs: those that share squares of pixels to the bit, and those
 whose rings of light are nearest to each other's. Pixels decide, by their *texture*: what is left of a stamp without its
@@ -24,7 +24,7 @@ from lensflow.sky import unit_vectors
 from lensflow.survey.portraits import NOTHING, RING_EDGES_PIX, Images, light_in_noise
 
 Pairs = NDArray[np.int64]
-# Images (n, band, y, x) of hosts by their places, and where they have data.
+# Images (n, band, y, x) of hosts by row number, and their masks of pixels with data.
 Reader = Callable[[NDArray[np.int64]], tuple[Images, NDArray[np.bool_]]]
 
 # Textures that correlate by more, over the root of the share of a stamp that they have in common, are of one exposure;
@@ -32,11 +32,11 @@ Reader = Callable[[NDArray[np.int64]], tuple[Images, NDArray[np.bool_]]]
 SAME_TEXTURE = 0.3
 # Of the bands' sum; less is not looked at in each band.
 _WORTH_A_LOOK = 0.2
-# Moved further than this, the same pixels show another galaxy beside the first.
+# Shifted further than this, the same pixels show another galaxy beside the first.
 MOVED_PIX = 16
 # Share of the common pixels that are the same to the bit.
 SAME_BITS = 0.9
-# Pairs whose pixels are compared at most; those with most in common come first.
+# Maximum number of pairs whose pixels are compared; those with most in common come first.
 MAX_COMPARED = 20_000
 _LEAST_OVERLAP = 0.15
 _AT_ONCE = 64
@@ -76,11 +76,11 @@ class Twin:
 
     @property
     def one_galaxy(self) -> bool:
-        """Whether both show one galaxy; else they show a part of the same sky, and different galaxies on it."""
+        """Whether both show one galaxy; else they share part of the sky, with different galaxies at the centre."""
         return max(map(abs, self.moved_pix)) <= MOVED_PIX
 
     def describe(self) -> str:
-        """Say what was found in a few words."""
+        """Describe the pair in a few words."""
         bits = "the same bits" if self.exact else f"textures that correlate by {self.correlation:.2f}"
         moved = f"moved by ({self.moved_pix[0]}, {self.moved_pix[1]}) pixels" if any(self.moved_pix) else ""
         return ", ".join(part for part in (bits, self.turn, moved) if part)
@@ -88,7 +88,7 @@ class Twin:
 
 @dataclass(frozen=True)
 class Twins:
-    """What a comparison of all hosts found.
+    """Result of the comparison of all hosts.
 
     Attributes
     ----------
@@ -110,7 +110,7 @@ class Twins:
     _first: dict[int, int] = field(default_factory=dict)
 
     def first_of(self, host: NDArray[np.integer]) -> NDArray[np.int64]:
-        """First host that shows the same galaxy, of each host: what folds and bootstraps must not divide."""
+        """For each host, the first host that shows the same galaxy: folds and bootstraps must not separate them."""
         out = np.asarray(host, np.int64).copy()
         others = np.array(sorted(self._first), np.int64)
         if others.size:
@@ -186,14 +186,14 @@ def candidates(portraits: xr.Dataset) -> tuple[Pairs, NDArray[np.bool_]]:
 
 
 def _sharing_squares(portraits: xr.Dataset) -> tuple[Pairs, NDArray[np.int64]]:
-    """Pairs that share squares to the bit, and how many of those that the sketches keep."""
+    """Pairs that share exact squares of pixels, and the number of shared ones among those in the sketches."""
     n, width = portraits["sketch"].shape
     owner, value = np.repeat(np.arange(n), width), portraits["sketch"].values.ravel()
     keep = value != NOTHING
     value, owner = value[keep], owner[keep]
     order = np.lexsort((owner, value))
     value, owner = value[order], owner[order]
-    # Chained: of many that share a square, each is paired with the next.
+    # Chained: if many share a square, each is paired with the next.
     same = (value[1:] == value[:-1]) & (owner[1:] != owner[:-1])
     pairs = np.stack([owner[:-1][same], owner[1:][same]], axis=1)
     found, often = np.unique(pairs, axis=0, return_counts=True)
@@ -208,7 +208,7 @@ def _near_in_rings(portraits: xr.Dataset) -> tuple[Pairs, NDArray[np.float64]]:
         return np.empty((0, 2), np.int64), np.empty(0)
     tree = cKDTree(_in_noise(rings[rows], depth[rows]))
     distance, place = tree.query(tree.data, k=2, workers=-1)
-    # Of copies any may come first.
+    # Copies can come in any order.
     own = place[:, 0] == np.arange(rows.size)
     nearest, apart = np.where(own, place[:, 1], place[:, 0]), distance[:, 1]
     a = np.flatnonzero((nearest[nearest] == np.arange(rows.size)) | (apart == 0))
@@ -221,7 +221,7 @@ def _in_noise(rings: Images, depth: Images) -> NDArray[np.float64]:
     edges = np.asarray(RING_EDGES_PIX)
     pixels = np.pi * (edges[1:] ** 2 - edges[:-1] ** 2)
     noise = np.tile(np.sqrt(pixels), 3) / float(np.median(depth))
-    # The place that is taken for the middle moves the first moments above all.
+    # The choice of the centre mainly affects the first moments.
     noise = noise + 0.01 * np.repeat([1.0, 2.0, 1.0], len(pixels))
     # A bright neighbour shall not outweigh everything else.
     return np.asarray(10 * np.arcsinh(rings.astype(np.float64) / noise / 10))
@@ -249,7 +249,7 @@ class Textures:
 
     @classmethod
     def of_images(cls, image: Images, good: NDArray[np.bool_]) -> Textures:
-        """Take the textures of images (n, band, y, x)."""
+        """Compute the textures of images (n, band, y, x)."""
         good = good & np.isfinite(image)
         image = np.where(good, image, np.float32(0)).astype(np.float32, copy=False)
         made = texture(light_in_noise(image, good)[:, None], np.asarray(good.any(axis=1))[:, None])[:, 0]
@@ -291,7 +291,7 @@ class Textures:
                 a, b = first[here].ravel(), second[there].ravel()
                 strength = float(np.linalg.norm(a) * np.linalg.norm(b))
                 match = float(a @ b) / strength if strength > 0 else 0.0
-                # Chance reaches further where fewer pixels are compared.
+                # Chance correlations are larger if fewer pixels are compared.
                 if match * np.sqrt(overlap) >= SAME_TEXTURE and (found is None or match > found[0]):
                     both = good[0][here] & good[1][there]
                     same = float((image[0][here] == image[1][there])[both].mean()) if both.any() else 0.0
@@ -300,7 +300,7 @@ class Textures:
 
 
 def texture(image: Images, good: NDArray[np.bool_]) -> Images:
-    """Pixels less their smooth light, over the local strength of what is left; 0 where there is no data.
+    """Pixels minus their smooth light, divided by the local amplitude of the residuals; 0 without data.
 
     Parameters
     ----------
@@ -320,7 +320,7 @@ def _smooth(values: Images, width: int) -> Images:
 
 
 def _turned(values: NDArray, k: int) -> NDArray:
-    """Turn and mirror the last two axes in one of eight ways."""
+    """Rotate and mirror the last two axes in one of eight ways."""
     turned = np.rot90(values, k % 4, axes=(-2, -1))
     return np.ascontiguousarray(turned[..., ::-1] if k >= 4 else turned)
 
@@ -330,7 +330,7 @@ def _words(k: int) -> str:
 
 
 def _overlap(size: int) -> Images:
-    """Share of a stamp that is left when it is moved by so much; at least a quarter, so that chance stays small."""
+    """Fraction of a stamp that remains after a shift; at least a quarter, so that chance stays small."""
     left = 1 - np.abs((np.arange(size) + size // 2) % size - size // 2) / size
     return np.maximum(left[:, None] * left[None, :], 0.25).astype(np.float32)
 
@@ -340,7 +340,7 @@ def _spans(dy: int, dx: int, size: int) -> tuple[Any, ...]:
 
 
 def _groups(found: tuple[Twin, ...]) -> dict[int, int]:
-    """First host of each group that shows one galaxy, of its other hosts."""
+    """For every other host of a group that shows one galaxy, the group's first host."""
     pairs = [(t.a, t.b) for t in found if t.one_galaxy]
     if not pairs:
         return {}

@@ -9,11 +9,11 @@ BRICK_DEG = 0.25
 
 
 def brick_names(ra_deg: NDArray[np.float64], dec_deg: NDArray[np.float64]) -> NDArray[np.bytes_]:
-    """Name of the brick that holds each position, such as ``0229m135``.
+    """Name of the brick that contains each position, such as ``0229m135``.
 
-    Rows of bricks are centred on multiples of 0.25 deg in Dec. A row has the least even number of bricks of equal
-    width in RA that are nowhere wider than 0.25 deg; the rows about the poles have one. A brick is named by its
-    centre: RA and \\|Dec\\| in tenths of a degree, cut off.
+    Rows of bricks are centred on multiples of 0.25 deg in Dec. A row has the smallest even number of equal bricks in RA
+    that are at most 0.25 deg wide; the rows at the poles have one. A brick is named by its centre: RA and \\|Dec\\| in
+    tenths of a degree, cut off.
 
     Parameters
     ----------

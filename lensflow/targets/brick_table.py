@@ -1,4 +1,4 @@
-"""Computed brick names held against the survey's own table of bricks."""
+"""Check computed brick names against the survey's own table of bricks."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _EDGES = (Column("ra1", unit="deg", required=True), Column("ra2", unit="deg", re
 
 
 def brick_tables(root: str) -> list[str]:
-    """Where a survey's table of bricks may be: in its folder or in the one above (``dr9/south``)."""
+    """Possible locations of a survey's table of bricks: its folder or the one above (``dr9/south``)."""
     folders = (root.rstrip("/"), root.rstrip("/").rpartition("/")[0])
     return [f"{folder}/{name}" for folder in folders if folder for name in _NAMES]
 
@@ -26,7 +26,7 @@ def check_computed_bricks(targets: xr.Dataset, table: str) -> None:
     Parameters
     ----------
     targets : Dataset
-        As read; those whose names come from a column are not looked at.
+        As read; names from a column are not checked.
     table : str
         One of :func:`brick_tables` that exists.
 

@@ -1,4 +1,4 @@
-"""Units that a table states for its columns: converted to lensflow's, or refused."""
+"""Units stated for a table's columns: converted to lensflow's, or refused."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ Convert = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 
 @lru_cache(maxsize=256)
 def converter(stated: str, wanted: str) -> Convert | None:
-    """How values in the stated unit become values in lensflow's.
+    """Return the conversion from the stated unit to lensflow's.
 
     Parameters
     ----------
@@ -55,7 +55,7 @@ def converter(stated: str, wanted: str) -> Convert | None:
     Returns
     -------
     callable or None
-        None where there is nothing to convert.
+        None if there is nothing to convert.
 
     Raises
     ------

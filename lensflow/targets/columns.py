@@ -1,4 +1,4 @@
-"""Which column of a table is which of lensflow's, and its values checked and in lensflow's units."""
+"""Find lensflow's columns in a table, check their values and convert their units."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from lensflow.units import NMGY_MAG
 
 @dataclass(frozen=True)
 class Column:
-    """A column that lensflow looks for: by the config's mapping, its own name, or a synonym, whatever the case.
+    """A column that lensflow looks for: by the config's mapping, its own name, or a synonym, in any case.
 
     ``unit`` is lensflow's; a table that states another is converted or refused.
     """
@@ -46,9 +46,9 @@ OPTIONAL = (
     Column("shape_e2", unit="1"),
     Column("sersic", unit="1"),
 )
-# Without an id of its own, an object of a tractor or sweep catalogue is named by these together.
+# Without an id, an object of a tractor or sweep catalogue is named by these together.
 PARTS_OF_ID = (("release", "brickid", "objid"), ("brickid", "objid"), ("brickname", "objid"), ("objid",))
-# Names of other catalogues that are not taken unasked: an equinox, a frame or an aperture may be meant.
+# Names of other catalogues that must be mapped explicitly: they may mean another equinox, frame or aperture.
 _OTHER_NAMES = {
     "ra_deg": ("raj2000", "_raj2000", "ra_icrs", "alpha_j2000", "right_ascension", "ramean", "coord_ra", "target_ra"),
     "dec_deg": ("dej2000", "_dej2000", "de_icrs", "delta_j2000", "declination", "decmean", "coord_dec", "target_dec"),
@@ -79,7 +79,7 @@ class Columns:
     mapping : mapping
         lensflow name -> column of the table (``survey.columns``).
     missing : Missing
-        What stands for a missing value.
+        Markers of a missing value.
     mapped_by : str
         The setting that maps names, for messages; empty if there is none.
 
@@ -173,7 +173,7 @@ class Columns:
         return name in self.where
 
     def numbers(self, chunk: Chunk, name: str, first_row: int = 0) -> NDArray[np.float64]:
-        """Values of a number column in lensflow's unit, NaN where there is none."""
+        """Values of a number column in lensflow's unit, NaN if missing."""
         (column,) = self.where[name]
         out = val.as_numbers(self._plain(chunk, column), self.nothing, self._failure(name, column, first_row, " If it "
                              "stands for a missing value, say so: survey.missing_values."))  # fmt: skip
@@ -217,7 +217,7 @@ def choose(
     missing: Missing | None = None,
     mapped_by: str = "survey.columns",
 ) -> Columns:
-    """Return the columns of the first of a file's tables that has what is required and mapped.
+    """Return the columns of the first table in a file that has all required and mapped ones.
 
     Raises
     ------

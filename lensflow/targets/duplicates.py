@@ -1,4 +1,4 @@
-"""Rows of one and the same object: merged into the first of them."""
+"""Rows of the same object, merged into the first of them."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from lensflow.sky import close_pairs, unit_vectors
 
 # 0.1": far below any seeing, far above a catalogue's rounding.
 SAME_POSITION_DEG = 0.1 / 3600
-# Rows of one name within 1" are two measurements of one galaxy; further apart the name stands for two.
+# Rows of one name within 1" are two measurements of one galaxy; further apart, the name is ambiguous.
 SAME_NAME_DEG = 1.0 / 3600
 
 
 def first_of_each(
     host_id: NDArray[np.bytes_], ra_deg: NDArray[np.float64], dec_deg: NDArray[np.float64]
 ) -> NDArray[np.bool_]:
-    """Tell which rows stay when rows of the same object are merged.
+    """Return which rows stay when rows of the same object are merged.
 
-    Two rows are the same object if they lie within SAME_POSITION_DEG of each other, or share a name and lie within
-    SAME_NAME_DEG; so are rows that are linked by others (friends of friends), which makes the number of objects
-    independent of the order of rows. Of each object the first row stays.
+    Two rows are the same object if they are within SAME_POSITION_DEG of each other, or share a name and are within
+    SAME_NAME_DEG; so are rows linked through others (friends of friends), so that the number of objects does not depend
+    on the order of rows. The first row of each object stays.
 
     Parameters
     ----------
@@ -49,7 +49,7 @@ def first_of_each(
 
 
 def repeated(names: NDArray[np.bytes_]) -> NDArray[np.int64]:
-    """Rows whose name stands in an earlier row too."""
+    """Rows whose name occurs in an earlier row too."""
     return np.sort(_same_name(names)[:, 1])
 
 

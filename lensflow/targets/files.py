@@ -1,8 +1,8 @@
 """Tables at any fsspec URL: FITS, parquet and text are read a chunk of rows at a time, VOTables whole.
 
-This is the one place that opens tables: targets, hosts of stamps, bricks tables and a plan's own table. Memory is
-bounded by a chunk, not by the file: a sweep catalogue of a million objects with all its columns is 1 GB, the columns
-that lensflow keeps of it are a tenth of that.
+The only module that opens tables: targets, hosts of stamps, bricks tables and a plan's table. Memory is bounded by a
+chunk, not by the file: a sweep catalogue of a million objects with all columns is 1 GB, lensflow's columns of it are a
+tenth of that.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class TableFile:
 
 
 def expand(paths: str | Sequence[str]) -> list[str]:
-    """Files behind a path, a glob or a list of them; those of a glob in the order of their names.
+    """Files matched by a path, a glob or a list of them; those of a glob sorted by name.
 
     Raises
     ------
@@ -82,13 +82,13 @@ def expand(paths: str | Sequence[str]) -> list[str]:
 
 @contextlib.contextmanager
 def open_tables(path: str, setting: str = "survey.targets") -> Iterator[Iterator[TableFile]]:
-    """Open the tables of a file, one after the other; its kind is told by the ending of its name (.gz may follow).
+    """Open the tables of a file, one after the other; its kind follows from its suffix (.gz may follow).
 
     Parameters
     ----------
     path : str
     setting : str
-        Where the path comes from, for messages.
+        Setting that gave the path, for messages.
 
     Raises
     ------
@@ -112,12 +112,12 @@ def open_tables(path: str, setting: str = "survey.targets") -> Iterator[Iterator
         raise TargetError(f"{path}: no such table. Check {setting}.") from error
     except FormatError as error:
         raise TargetError(f"{path}: not a FITS table that can be read: {error}. Fetch it again.") from error
-    except Exception as error:  # a table can be malformed in as many ways as there are formats
+    except Exception as error:  # malformed tables raise many kinds of errors
         raise TargetError(f"{path}: cannot read the table ({type(error).__name__}: {error}).") from error
 
 
 def _open_fits(path: str, file: BinaryIO) -> Iterator[TableFile]:
-    # Further tables are looked for when they are needed: in a gzipped file that reads all of the first.
+    # Further tables are opened only when needed: in a gzipped file that means reading all of the first.
     found = False
     for table in fits_tables(path, file):
         found = True

@@ -1,4 +1,4 @@
-"""Names and patterns of files: ``*`` and ``?`` are wild, and whatever is there under its very name is that."""
+"""Names and patterns of files: ``*`` and ``?`` are wildcards, except in names that exist literally."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ WILD = "*?["
 
 
 def expand(pattern: str) -> list[str]:
-    """Files behind a path or a pattern, sorted; one without wild characters is handed on as it is.
+    """Files matched by a path or a pattern, sorted; a path without wildcards is returned unchanged.
 
-    A file (or a folder on the way) whose name holds ``*``, ``?`` or ``[`` is taken by its name where it exists. In
-    what is left ``*`` and ``?`` are wild, and so is ``[...]`` where nothing matches it as plain text.
+    An existing file (or parent folder) whose name contains ``*``, ``?`` or ``[`` is taken literally. In the rest ``*``
+    and ``?`` are wildcards, and so is ``[...]`` if nothing matches it as plain text.
 
     Parameters
     ----------
@@ -46,7 +46,7 @@ def expand(pattern: str) -> list[str]:
 
 
 def _literal_start(pattern: str, fs: Any) -> tuple[str, str]:
-    """The folders at the start of a pattern that exist by their names, made safe for a glob, and the rest."""
+    """Split a pattern into the leading folders that exist literally, escaped for a glob, and the rest."""
     scheme, separator, path = pattern.rpartition("://")
     parts = path.split("/")
     kept = 0

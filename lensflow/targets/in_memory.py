@@ -1,4 +1,4 @@
-"""Target tables that are in memory already: what the reader of files is given in their place."""
+"""Target tables in memory, presented to the reader like files."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _PER_BAND = {
 
 
 def table_of(targets: Any) -> TableFile:
-    """Return a table in memory as one that the reader takes; columns are looked at when they are read.
+    """Wrap a table in memory for the reader; columns are checked when they are read.
 
     Parameters
     ----------
@@ -42,7 +42,7 @@ def table_of(targets: Any) -> TableFile:
     Raises
     ------
     TargetError
-        If it is none of these, or it is not clear what its columns are.
+        If it is none of these, or its columns are ambiguous.
     """
     if isinstance(targets, xr.Dataset):
         return _of_dataset(targets)
@@ -84,7 +84,7 @@ def _of_dataset(targets: xr.Dataset) -> TableFile:
 
 
 def _of_table(targets: Table) -> TableFile:
-    # Quantities and columns; others (SkyCoord, Time) are no column of numbers or text.
+    # Quantities and columns; others (SkyCoord, Time) are not numbers or text.
     columns = {n: targets[n] for n in targets.colnames if isinstance(targets[n], np.ndarray)}
     units = {n: str(c.unit) for n, c in columns.items() if getattr(c, "unit", None) is not None}
 

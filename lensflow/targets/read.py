@@ -1,4 +1,4 @@
-"""Target tables: read in chunks, select, merge duplicates, refuse what cannot be used; every row is counted."""
+"""Target tables: read in chunks, select, merge duplicates, refuse invalid ones; every row is counted."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def read_targets(
 ) -> xr.Dataset:
     """Read target tables.
 
-    Files are read in chunks of rows and the selection is applied to each chunk, so memory holds one chunk and
-    lensflow's columns of the rows that were taken.
+    Files are read in chunks of rows and the selection is applied to each chunk, so only one chunk and lensflow's
+    columns of the selected rows are in memory.
 
     Parameters
     ----------
@@ -42,27 +42,27 @@ def read_targets(
     bands : sequence of str
         Bands whose fluxes, PSF sizes and depths are looked for (``flux_{band}_nmgy`` or ``flux_{band}``, ...).
     columns : mapping, optional
-        lensflow name -> column of the table, for tables that name things otherwise.
+        lensflow name -> column of the table, for tables with other names.
     selection : str, optional
         Name of a preset: :class:`lensflow.config.presets.Selection`.
     brick_cuts : BrickCutsConfig, optional
         Cuts on extinction, seeing and depth.
     missing_values : sequence of str or float, optional
-        What stands for a missing value besides the format's own null and the usual words (``survey.missing_values``).
+        Markers of a missing value besides the format's own null and the usual words (``survey.missing_values``).
 
     Returns
     -------
     Dataset with dim ``host`` (and ``band``)
-        Variables of ``schema.TARGETS``; those of ``schema.CATALOGUE`` as far as a table has them. Hosts are in the
+        Variables of ``schema.TARGETS``; those of ``schema.CATALOGUE`` that a table has. Hosts are in the
         order of files and rows. In the attrs, ``n_read`` = ``n_removed`` + ``n_duplicates`` + hosts; ``removed`` is
-        reason -> rows (a row counts once, under the first cut that it fails); ``notes`` says what was
-        made up, ``computed_bricks`` whether brick names are.
+        reason -> rows (a row counts once, under the first cut that it fails); ``notes`` lists what was computed,
+        ``computed_bricks`` whether brick names were.
 
     Raises
     ------
     TargetError
-        If a table cannot be read, there are no rows, none is left, a column is missing, a position is not one, or one
-        id stands for two places.
+        If a table cannot be read, there are no rows, none is left, a column is missing, a position is invalid, or one
+        id has two positions.
     """
     if selection is not None:
         Selection.named(selection)  # known, before a file is read

@@ -1,4 +1,4 @@
-"""Collects lensflow's columns of the rows that are taken from tables, chunk by chunk; errors name the row."""
+"""Collect lensflow's columns of the selected rows from tables, chunk by chunk; errors name the row."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _POSITION_LIMITS = {"ra_deg": (0.0, 360.0), "dec_deg": (-90.0, 90.0)}
 
 
 class Reader:
-    """Collects the columns of the rows that are taken, chunk by chunk, in compact types."""
+    """Collects the columns of the selected rows, chunk by chunk, in compact types."""
 
     def __init__(
         self,
@@ -61,7 +61,7 @@ class Reader:
             self.take(tables)
 
     def take(self, tables: Iterable[TableFile]) -> None:
-        """Read the first of a file's tables, or of some in memory, that has what is needed."""
+        """Read the first suitable table of a file, or of some in memory."""
         columns = choose(tables, self.wanted, self.mapping, self.missing)
         self._refuse_missing(columns)
         self._note(columns)
@@ -146,7 +146,7 @@ class Reader:
         n_before = len(self.n_kept)
         self.n_kept.append(int(keep.sum()))
         for name in out.keys() | self.parts.keys():
-            # A column that earlier or later files lack is without values there.
+            # A column missing from some files has no values there.
             self.parts.setdefault(name, [self._nothing(name, n) for n in self.n_kept[:n_before]])
             self.parts[name].append(out[name] if name in out else self._nothing(name, self.n_kept[-1]))
 
@@ -177,7 +177,7 @@ class Reader:
         return np.full((n, len(self.bands)) if "band" in v.dims else n, np.nan, np.float32)
 
     def values(self) -> dict[str, NDArray]:
-        """Whole columns; the chunks are let go one column at a time."""
+        """Whole columns; the chunks are released one column at a time."""
         return {name: np.concatenate(self.parts.pop(name)) for name in list(self.parts)}
 
 
@@ -188,7 +188,7 @@ class _ChunkOfRows:
         self.columns, self.chunk, self.first_row, self.n = columns, chunk, first_row, n
 
     def number(self, name: str) -> NDArray[np.float64] | None:
-        """Values of a number column; None where the file lacks it."""
+        """Values of a number column; None if the file lacks it."""
         if name.startswith("psfdepth_") and name not in self.columns:
             return self._depth(name, name.removesuffix("_mag"))
         return self.columns.numbers(self.chunk, name, self.first_row) if name in self.columns else None
@@ -221,7 +221,7 @@ class _ChunkOfRows:
         return out
 
     def position(self, *, required: bool = True) -> dict[str, NDArray[np.float64]]:
-        """Positions in degrees; one that is not on the sky is an error. NaN where it is missing and may be."""
+        """Positions in degrees; an invalid one is an error. NaN where it is missing and allowed to be."""
         if not required and "ra_deg" not in self.columns and "dec_deg" not in self.columns:
             return {name: np.full(self.n, np.nan) for name in _POSITION_LIMITS}
         for name in _POSITION_LIMITS:
@@ -246,7 +246,7 @@ class _ChunkOfRows:
 
 
 def _single(values: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Values as they are stored. What no float32 can hold is no measurement: NaN, as any value that is missing."""
+    """Values as stored. Values beyond the range of float32 are no measurements: NaN, like missing values."""
     return np.where(np.abs(values) <= np.finfo(np.float32).max, values, np.nan).astype(np.float32)
 
 

@@ -1,7 +1,7 @@
-"""Which rows of a catalogue become hosts: named LRG selections, and cuts on the brick's observing conditions.
+"""Selection of hosts from a catalogue: named LRG selections, and cuts on the brick's observing conditions.
 
-Magnitudes are raw: 22.5 - 2.5 log10(flux in nMgy), not corrected for extinction. Inequalities of the selections
-are strict; the limits of brick cuts belong to what is kept.
+Magnitudes are raw: 22.5 - 2.5 log10(flux in nMgy), not corrected for extinction. Inequalities of the selections are
+strict; brick cuts include their limits.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def selection_cuts(name: str, type_: NDArray[np.bytes_], flux_nmgy: Mapping[str,
     Yields
     ------
     reason, fails : str, ndarray of bool
-        What is wrong with the rows that fail this cut.
+        The reason, and the rows that fail this cut.
     """
     limits = Selection.named(name)
     yield "TYPE is PSF", type_ == b"PSF"
@@ -63,7 +63,7 @@ def brick_cuts(cuts: BrickCutsConfig, values: Mapping[str, NDArray[np.float64]])
 
 
 def brick_quantities(cuts: BrickCutsConfig) -> dict[str, tuple[float, int]]:
-    """Return the quantities that are cut on: limit, and 1 for an upper or -1 for a lower one."""
+    """Return the quantities with a cut: limit, and 1 for an upper or -1 for a lower one."""
     every = {
         "ebv": (cuts.max_ebv, 1),
         "psfsize_r_arcsec": (cuts.max_psfsize_r_arcsec, 1),
@@ -79,10 +79,10 @@ class BrickTable:
     ----------
     path : str
         FITS, parquet or CSV with ``brickname``, and ``ebv``, ``psfsize_{b}`` (arcsec), ``psfdepth_{b}`` (AB
-        magnitudes, as the survey's own bricks tables have it) as far as they are cut on.
+        magnitudes, as in the survey's own bricks tables), if there is a cut on them.
     cuts : BrickCutsConfig
     bands : sequence of str
-        Bands whose PSF size and depth are read where the table has them.
+        Bands whose PSF size and depth are read if the table has them.
 
     Raises
     ------
@@ -117,7 +117,7 @@ class BrickTable:
         self.values = {k: np.concatenate(v)[order] for k, v in parts.items() if v}
 
     def rows(self, brickname: NDArray[np.bytes_]) -> NDArray[np.int64]:
-        """Row of each brick, -1 for bricks that the table lacks."""
+        """Row of each brick, -1 for bricks not in the table."""
         at = np.minimum(np.searchsorted(self.names, brickname), len(self.names) - 1)
         return np.where(self.names[at] == brickname, at, -1)
 

@@ -1,7 +1,7 @@
-"""Train / val / test by sky cell: a cell is never divided, and hosts of different splits share no pixel.
+"""Train / val / test by sky cell: cells are never divided, and hosts of different splits share no pixels.
 
-Cells are dealt to the splits; then the guard band takes out hosts that lie closer than a stamp to a host of
-another split. Who has the lower split code (train before val before test) goes: held-out sets keep their hosts.
+Cells are assigned to splits; then the guard band removes hosts closer than a stamp to a host of another split. The one
+with the lower split code (train before val before test) is removed: held-out sets keep their hosts.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from lensflow.config.presets import SplitRule
 from lensflow.errors import LensflowWarning, SplitError
 from lensflow.sky import close_pairs
 
-# Achieved shares may be off the requested ones by this much before a warning says so.
+# Tolerance on the achieved fractions before a warning.
 SHARE_TOLERANCE = 0.02
-# What an arc is made of, where its source is a Sersic profile.
+# Columns that determine an arc with a Sersic source.
 ARC = (
     *("theta_e_arcsec", "lens_q", "lens_phi_rad", "lens_gamma", "shear", "shear_phi_rad", "src_x_arcsec"),
     *("src_y_arcsec", "src_reff_arcsec", "src_n", "src_q", "src_phi_rad"),
@@ -77,14 +77,14 @@ def _hash62(names: ArrayLike) -> NDArray[np.int64]:
 
 
 def assign_splits(cells: ArrayLike, config: SplitsConfig, seed: int) -> NDArray[np.uint8]:
-    """Split of every host: whole cells, dealt by ``config.rule``.
+    """Split of every host: whole cells, assigned by ``config.rule``.
 
-    balanced: cells come by falling number of hosts, those of equal number in the order of a keyed hash, and each
-    goes to the split that is the least filled for its share. So splits get rich and poor cells alike, and small
-    cells at the end even out the sums.
+    balanced: cells are taken in decreasing number of hosts, ties in the order of a keyed hash, and each goes to the
+    split that is least filled relative to its fraction. So splits get both rich and poor cells, and small cells at the
+    end even out the sums.
 
     A preset (xxhash64): ``pmod(xxhash64(cell), 100)`` below 70 is train, below 85 val (for shares 70/15/15), as Spark
-    computes it from a bigint. The shares of hosts are missed, and a warning says by how much.
+    computes it from a bigint. The fractions of hosts are not met, and a warning says by how much.
 
     Returns
     -------
@@ -137,14 +137,14 @@ def _warn_if_off(split: NDArray[np.uint8], config: SplitsConfig) -> None:
 def guard_band(
     ra_deg: ArrayLike, dec_deg: ArrayLike, split: NDArray[np.uint8], guard_arcsec: float
 ) -> NDArray[np.uint8]:
-    """Splits with the guard band taken out: of two near hosts of different splits the lower code becomes GUARD.
+    """Splits with the guard band: of two close hosts of different splits, the one with the lower code becomes GUARD.
 
     Parameters
     ----------
     ra_deg, dec_deg : array_like, shape (n,)
     split : ndarray of uint8, shape (n,)
     guard_arcsec : float
-        Hosts of different splits are further apart than this afterwards; 0 leaves all as they are.
+        Minimum distance of hosts of different splits; 0 changes nothing.
     """
     out = split.copy()
     if guard_arcsec > 0:
@@ -168,10 +168,10 @@ def check_splits(
 ) -> dict[str, int]:
     """Check over all rows that nothing is in two splits.
 
-    No host id and no cell stands in two splits; no two hosts of different splits lie within ``guard_arcsec`` of
-    each other, whatever their bricks; ids of hosts without a position differ by more than case and blanks from those of
-    other splits; a manifest's rows are in their hosts' splits, none of them on a host of the guard band; no row id, no
-    source (``src_id``) and no arc (``arc_key``, of :func:`arc_keys`) is in two splits, where the manifest has them.
+    No host id and no cell is in two splits; no two hosts of different splits are within ``guard_arcsec`` of each other,
+    in any bricks; ids of hosts without a position differ by more than case and blanks from those of other splits; a
+    manifest's rows are in their hosts' splits, none of them on a host of the guard band; no row id, no source
+    (``src_id``) and no arc (``arc_key``, of :func:`arc_keys`) is in two splits, if the manifest has them.
 
     Parameters
     ----------
@@ -180,9 +180,9 @@ def check_splits(
     manifest : Dataset, optional
         Dim sample: host_index, split, is_control; ``src_id`` if there is one.
     guard_arcsec : float
-        0 leaves out the check of distances.
+        0 skips the check of distances.
     same_image : mapping, optional
-        Name of a source to the first name under which the same image stands.
+        Name of a source -> the first name with the same image.
 
     Returns
     -------
@@ -241,7 +241,7 @@ def _refuse_alike(hosts: xr.Dataset, used: NDArray[np.int64]) -> None:
     ra, dec = hosts["ra_deg"].values[used], hosts["dec_deg"].values[used]
     nowhere = ~(np.isfinite(ra) & np.isfinite(dec))
     if not nowhere.any():
-        return  # where a host is known, its name is a name
+        return  # hosts with positions are identified by them
     names, split = [str(n) for n in hosts["host_id"].values[used]], hosts["split"].values[used]
     plain, place = np.unique(["".join(n.split()).casefold() for n in names], return_inverse=True)
     low, high = np.full(len(plain), 255, np.uint8), np.zeros(len(plain), np.uint8)
@@ -293,7 +293,7 @@ def _check_rows(
 
 
 def _refuse_twice(keys: NDArray[np.uint64], split: NDArray[np.uint8]) -> int:
-    """Refuse an arc that is drawn with the same lens and source in two splits; return the number of arcs."""
+    """Refuse an arc with the same lens and source in two splits; return the number of arcs."""
     rows = np.flatnonzero(keys != 0)
     order = rows[np.lexsort((split[rows], keys[rows]))]
     twice = np.flatnonzero((keys[order][1:] == keys[order][:-1]) & (split[order][1:] != split[order][:-1]))
@@ -307,7 +307,7 @@ def _refuse_twice(keys: NDArray[np.uint64], split: NDArray[np.uint8]) -> int:
 
 
 def _refuse_shared(what: str, keys: NDArray, split: NDArray[np.uint8]) -> int:
-    """Refuse a key that stands in two splits; return the number of different keys."""
+    """Refuse a key that occurs in two splits; return the number of different keys."""
     names, inverse = np.unique(keys, return_inverse=True)
     low, high = np.full(len(names), 255, np.uint8), np.zeros(len(names), np.uint8)
     np.minimum.at(low, inverse, split)

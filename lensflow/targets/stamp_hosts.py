@@ -1,4 +1,4 @@
-"""What is known of the hosts of stamps: from a table with one row a stamp, or from arrays."""
+"""Hosts of stamps: from a table with one row per stamp, or from arrays."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def read_stamp_hosts(
     columns: Mapping[str, str] | None = None,
     missing_values: Sequence[str | float] = (),
 ) -> xr.Dataset:
-    """Read the table that belongs to a cube of stamps: one row a stamp, in the order of the table.
+    """Read the table of a cube of stamps: one row per stamp, in the cube's order.
 
     Parameters
     ----------
@@ -45,7 +45,7 @@ def read_stamp_hosts(
     Raises
     ------
     TargetError
-        As :func:`read_targets`; also for another number of rows, and for an id that stands twice.
+        As :func:`read_targets`; also for a wrong number of rows, and for a repeated id.
     """
     reader = Reader(tuple(bands), dict(columns or {}), Missing.of(missing_values), of_stamps=True)
     reader.read(path, "survey.stamps.hosts")
@@ -70,12 +70,12 @@ def hosts_of_arrays(
     z_lens: ArrayLike | None = None,
     sigma_v_km_s: ArrayLike | None = None,
 ) -> xr.Dataset:
-    """Make the table of hosts of given stamps from arrays; what is not given is NaN, names are ``stamp-00000``, ...
+    """Make the table of hosts of stamps from arrays; missing values are NaN, names are ``stamp-00000``, ...
 
     Raises
     ------
     TargetError
-        If an array is not of one value a stamp, a name is empty or stands twice, or a position is not one.
+        If an array has not one value per stamp, a name is empty or repeated, or a position is invalid.
     """
     given = {"ra_deg": ra_deg, "dec_deg": dec_deg, "z_lens": z_lens, "sigma_v_km_s": sigma_v_km_s}
     arrays: dict[str, NDArray] = {"brickname": np.full(n_stamps, "", "U1")}

@@ -1,7 +1,7 @@
-"""Tables of text (CSV, ECSV, TSV, blanks between columns), a chunk of rows at a time: every column comes as text.
+"""Text tables (CSV, ECSV, TSV, blank-separated), a chunk of rows at a time: every column is read as text.
 
-Numbers are made of it where a column is read (:mod:`lensflow.targets.values`), so that an id 007 stays 007. Rows go
-through pyarrow; tables of blanks, or with blanks after the delimiter, through Python's csv.
+Columns are converted to numbers later (:mod:`lensflow.targets.values`), so that an id 007 stays 007. Rows are read with
+pyarrow; tables separated by blanks, or with blanks after the delimiter, with Python's csv.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _BOM = b"\xef\xbb\xbf"
 
 @dataclass(frozen=True)
 class Dialect:
-    """How a table of text is written.
+    """Format of a text table.
 
     Attributes
     ----------
@@ -36,7 +36,7 @@ class Dialect:
     skip : int
         Lines before the first row.
     delimiter : str
-        A blank stands for any number of blanks and tabs.
+        A blank means any number of blanks and tabs.
     spaced : bool
         Blanks follow the delimiter.
     units : dict
@@ -51,9 +51,9 @@ class Dialect:
 
 
 def read_dialect(path: str, file: BinaryIO) -> Dialect | None:
-    """Read the lines before the first row; None for an ECSV whose columns make up objects (astropy reads those).
+    """Read the lines before the first row; None for an ECSV with columns of objects (read by astropy).
 
-    Blank lines and lines that begin with ``#`` are passed over. The names are in the first other line, or in the last
+    Blank lines and lines that begin with ``#`` are skipped. The names are in the first other line, or in the last
     line with ``#`` if that has as many fields as the first row and no number among them.
     """
     comments: list[str] = []
@@ -81,7 +81,7 @@ def read_dialect(path: str, file: BinaryIO) -> Dialect | None:
 
 
 def _ecsv(path: str, comments: Sequence[str], first: str, skip: int) -> Dialect | None:
-    with warnings.catch_warnings(action="ignore"):  # of units, which are looked at where a column is used
+    with warnings.catch_warnings(action="ignore"):  # units are checked where a column is used
         head = Table.read("\n".join([*comments, first, ""]), format="ascii.ecsv")
     delimiter = next((c.split(":", 1)[1].strip().strip("'\"") for c in comments if c.startswith("# delimiter:")), " ")
     delimiter = delimiter or _BLANKS
@@ -123,7 +123,7 @@ def _is_spaced(lines: Sequence[str], delimiter: str) -> bool:
 def read_rows(
     path: str, file: BinaryIO, dialect: Dialect, columns: Sequence[str], block_bytes: int
 ) -> Iterator[dict[str, Any]]:
-    """Yield the columns' texts as pyarrow arrays, null where a field is empty.
+    """Yield the columns as pyarrow text arrays, null where a field is empty.
 
     Parameters
     ----------
@@ -134,7 +134,7 @@ def read_rows(
     dialect : Dialect
     columns : sequence of str
     block_bytes : int
-        Text that is read at once.
+        Bytes read at once.
 
     Raises
     ------
@@ -209,5 +209,5 @@ def _split_by_csv(path: str, file: BinaryIO, dialect: Dialect, place: dict[str, 
 
 
 def spaces(dialect: Dialect) -> bool:
-    """Whether blanks divide the columns."""
+    """Whether blanks separate the columns."""
     return dialect.delimiter == _BLANKS

@@ -1,6 +1,6 @@
-"""Values of a table's column as numbers or as text, exactly: what a file does not say is missing, never a text or 0.
+"""Exact values of a table's column as numbers or text: absent values are missing, never text or 0.
 
-A column comes as its file has it: a NumPy array (masked where values are missing) or a pyarrow array.
+A column is given as its file has it: a NumPy array (masked where values are missing) or a pyarrow array.
 """
 
 from __future__ import annotations
@@ -15,25 +15,25 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-# What tables of text, spreadsheets, NumPy, pandas and VizieR write where there is no value.
+# Markers of missing values in text tables, spreadsheets, NumPy, pandas and VizieR.
 MISSING_TEXTS = frozenset(
     ["", "-", "--", "---", "nan", "NaN", "NAN", "-nan", "N/A", "n/a", "NA", "<NA>", "#N/A", "None", "none", "NONE",
      "null", "NULL", "Null", "\\N", "NaT", "masked"]
 )  # fmt: skip
-# Of these, a text may be the name of something.
+# Those that may also be names in a text column.
 _NAMES_TOO = frozenset(["NA", "masked"])
-# Whole numbers below this are exact in a floating-point column, and nothing rounds to them.
+# Whole numbers below this are exact in a floating-point column.
 _EXACT = {4: 2.0**24, 8: 2.0**53, 2: 2.0**11}
 _MANGLED = re.compile(rb"[+-]?\d+(\.\d*)?[eE]\+\d+")
 _FLOAT_TEXT = re.compile(rb"[+-]?\d{16,}\.0*")
 
-# Makes an error of a row (counted from the first value given) and what is wrong with it.
+# Makes an error from a row (counted from the first given value) and the reason.
 Fail = Callable[[int, str], Exception]
 
 
 @dataclass(frozen=True)
 class Missing:
-    """What stands for a missing value, besides the format's own null.
+    """Markers of a missing value, besides the format's own null.
 
     Attributes
     ----------
@@ -47,7 +47,7 @@ class Missing:
 
     @classmethod
     def of(cls, values: Iterable[str | float] = ()) -> Missing:
-        """Return the known ones and a config's own (``survey.missing_values``)."""
+        """Return the usual markers and the config's (``survey.missing_values``)."""
         own = [str(v).strip() for v in values]
         numbers = []
         for text in own:
@@ -59,7 +59,7 @@ class Missing:
 
 
 def as_numbers(values: Any, missing: Missing, fail: Fail) -> NDArray[np.float64]:
-    """Values as float64, NaN where there is none.
+    """Values as float64, NaN if missing.
 
     Parameters
     ----------
@@ -70,7 +70,7 @@ def as_numbers(values: Any, missing: Missing, fail: Fail) -> NDArray[np.float64]
     Raises
     ------
     Exception
-        What ``fail`` makes of the first value that is no number.
+        From ``fail``, for the first value that is not a number.
     """
     if isinstance(values, pa.Array | pa.ChunkedArray):
         out = _numbers_of_arrow(values, missing, fail)
@@ -82,18 +82,18 @@ def as_numbers(values: Any, missing: Missing, fail: Fail) -> NDArray[np.float64]
     else:
         raise fail(0, f"{_first(values)!r}, which is not a number")
     for number in missing.numbers:
-        # A float32 column holds the float32 that is nearest to what the config says.
+        # A float32 column has the float32 nearest to the config's value.
         out[(out == number) | (out == float(np.float32(number)))] = np.nan
     return out
 
 
 def as_text(values: Any, missing: Missing, fail: Fail) -> NDArray[np.bytes_]:
-    """Values as UTF-8 bytes without blanks at the ends, empty where there is none; whole numbers digit by digit.
+    """Values as UTF-8 bytes without blanks at the ends, empty if missing; whole numbers digit by digit.
 
     Raises
     ------
     Exception
-        What ``fail`` makes of the first value whose digits are lost: a floating-point number that is not whole or
+        From ``fail``, for the first value whose digits are lost: a floating-point number that is not whole or
         beyond what its type holds exactly, or one that a spreadsheet wrote as 3.96277E+16.
     """
     if isinstance(values, pa.Array | pa.ChunkedArray):
@@ -125,7 +125,7 @@ def select(values: Any, keep: NDArray[np.bool_] | slice) -> Any:
 
 
 def shape_of_one(values: Any) -> tuple[int, ...]:
-    """Shape of what a column holds in each row: () for one value."""
+    """Shape of a column's value in each row: () for one value."""
     if isinstance(values, pa.Array | pa.ChunkedArray):
         return (-1,) if pa.types.is_nested(values.type) else ()
     return tuple(values.shape[1:])
@@ -146,7 +146,7 @@ def _plain(values: Any) -> Any:
 
 
 def _arrow_of(values: NDArray[Any]) -> Any:
-    """Text and objects of NumPy as a pyarrow array."""
+    """NumPy text and objects as a pyarrow array."""
     mask, plain = np.ma.getmaskarray(values), np.ma.getdata(values)
     if plain.dtype.kind == "S":
         plain = _stripped(plain)

@@ -55,7 +55,7 @@ def test_the_test_split_needs_a_reason(pairs):
         open_pairs(pairs, split="test")
     with pytest.raises(StoreError, match="sealed"):
         open_pairs(pairs, split="test", unseal_test="")
-    with pytest.raises(StoreError, match="no split"):
+    with pytest.raises(StoreError, match="not a split"):
         open_pairs(pairs, split="tests")
 
 

@@ -1,7 +1,7 @@
 """A DaskCluster on Kubernetes, run by the dask-kubernetes operator: joined if it is there, else created and deleted.
 
-The operator and dask-kubernetes' own KubeCluster speak plain TCP to the scheduler; here the resource is all that is
-shared with it, and the client speaks TLS.
+The operator and dask-kubernetes' own KubeCluster speak plain TCP to the scheduler; here only the resource is shared
+with it, and the client speaks TLS.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def start(config: ClusterConfig) -> Iterator[Client]:
 
 
 class _Cluster:
-    """One DaskCluster resource and what stands behind it."""
+    """One DaskCluster resource with its pods and service."""
 
     def __init__(self, config: ClusterConfig, api: Any):
         self.config, self.api, self.name = config, api, config.kubernetes.name
@@ -78,7 +78,7 @@ class _Cluster:
         except ClusterError:
             raise
         except Exception as error:
-            # The client library raises bare ValueError and KeyError for a kubeconfig that it cannot use.
+            # The client library raises bare ValueError and KeyError for an invalid kubeconfig.
             raise ClusterError(
                 f"cluster.kubernetes: cannot reach a Kubernetes API ({type(error).__name__}: {error}). "
                 "Does kubectl cluster-info work with this kubeconfig and context?"
@@ -102,20 +102,20 @@ class _Cluster:
             status = response.status_code
             try:
                 body = dict(response.json())
-            except ValueError:  # a path that the API does not know is answered in plain text
+            except ValueError:  # the API answers in plain text for an unknown path
                 body = {}
         if status >= 400 and not (status == 404 and body):
             raise ClusterError(f"cluster.kubernetes: {_refusal(status, body.get('message', ''))}")
         return status, body
 
     async def exists(self) -> bool:
-        """Whether the DaskCluster is there."""
+        """Whether the DaskCluster exists."""
         return (await self._call("GET", DASK_API, f"daskclusters/{self.name}"))[0] == 200
 
     async def stand(self) -> None:
         """Wait until the scheduler and ``min_workers`` workers are ready; a pod that cannot start is an error at once.
 
-        A pod that waits for room only is no error before the time is up: nodes may be on their way.
+        A pod that only waits for room is no error before the timeout: nodes may be starting.
         """
         patience: dict[str, int] = {}
         while True:
@@ -128,7 +128,7 @@ class _Cluster:
                 if said is None:
                     continue
                 self.state = said.text
-                # Registries and first starts have hiccups: only what lasts is an error.
+                # Registries and first starts can fail briefly: only persistent problems are errors.
                 patience[pod["metadata"]["name"]] = patience.get(pod["metadata"]["name"], 0) + said.fatal
                 if patience[pod["metadata"]["name"]] > 10:
                     raise ClusterError(f"cluster.kubernetes: {said.text}")
@@ -143,11 +143,11 @@ class _Cluster:
         return list((await self._call("GET", "v1", "pods", params=selector))[1].get("items", []))
 
     def unready(self) -> str:
-        """What the last look at the pods showed."""
+        """Problem found in the last check of the pods."""
         return f"DaskCluster {self.name!r} does not stand after {self.config.start_timeout_s:.0f} s: {self.state}"
 
     async def reach(self) -> str:
-        """Address of the scheduler: its service, or outside the cluster a port of this machine's loopback."""
+        """Address of the scheduler: its service, or outside the cluster a local port."""
         service = f"{self.name}-scheduler"
         if "KUBERNETES_SERVICE_HOST" in os.environ:
             return f"tls://{service}.{self.namespace}:{SCHEDULER_PORT}"
@@ -167,7 +167,7 @@ class _Cluster:
                 await asyncio.sleep(POLL_SECONDS)
 
     def left_behind(self) -> str:
-        """What to do if the deletion does not end."""
+        """Advice if the deletion does not end."""
         return (
             f"DaskCluster {self.name!r} is not gone {DELETE_SECONDS} s after its deletion. "
             f"Look: kubectl -n {self.namespace} get daskclusters,pods"
@@ -194,7 +194,7 @@ def read_manifest(config: ClusterConfig) -> dict[str, Any]:
     manifest: dict[str, Any] = found[0]
     name = manifest.get("metadata", {}).get("name")
     if name != settings.name:
-        # Addresses, selectors and policies in the manifest carry the name: it cannot be changed here alone.
+        # Addresses, selectors and policies in the manifest contain the name: it cannot be changed only here.
         raise ClusterError(f"{where}: its DaskCluster is {name!r}, cluster.kubernetes.name is {settings.name!r}")
     if config.workers is not None:
         manifest["spec"]["worker"]["replicas"] = config.workers
@@ -220,7 +220,7 @@ def _is_ready(pod: dict[str, Any]) -> bool:
 
 @contextlib.contextmanager
 def _background_loop() -> Iterator[Any]:
-    """Give ``wait_for(coroutine, seconds, complaint)`` on an event loop in a thread of its own.
+    """Yield ``wait_for(coroutine, seconds, complaint)`` on an event loop in a separate thread.
 
     The port-forward lives on that loop for as long as the block does, also inside a notebook's running loop.
     """
@@ -233,7 +233,7 @@ def _background_loop() -> Iterator[Any]:
         end = time.monotonic() + seconds
         try:
             while True:
-                # Short waits: an interrupt must not sit behind a lock that is held for minutes.
+                # Short waits: an interrupt must not wait for a lock held for minutes.
                 with contextlib.suppress(concurrent.futures.TimeoutError):
                     return future.result(timeout=min(0.5, max(0.0, end - time.monotonic())))
                 if time.monotonic() >= end:

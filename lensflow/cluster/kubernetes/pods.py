@@ -1,4 +1,4 @@
-"""What a pod's status says is wrong with it."""
+"""Problems of a pod, from its status."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ _WRONG_SPEC = ("CreateContainerConfigError", "CreateContainerError", "RunContain
 
 @dataclass(frozen=True)
 class Complaint:
-    """Why a pod is not running.
+    """Reason why a pod is not running.
 
     Attributes
     ----------
     text : str
-        Pod, reason and way out.
+        Pod, reason and what to do.
     fatal : bool
-        Whether waiting is no use.
+        Whether waiting is useless.
     """
 
     text: str
@@ -27,7 +27,7 @@ class Complaint:
 
 
 def complaint(pod: Mapping[str, Any]) -> Complaint | None:
-    """Return what is wrong with a pod (as the API serves it), or None for one that runs or is about to."""
+    """Return the problem of a pod (as served by the API), or None if it runs or is starting."""
     name, status = pod["metadata"]["name"], pod.get("status", {})
     for condition in status.get("conditions", []):
         if condition["type"] == "PodScheduled" and condition["status"] == "False":

@@ -1,6 +1,6 @@
 """A Dask cluster as a YARN application: skein talks to YARN, distributed's Cluster class does the rest.
 
-dask-yarn does not work with current distributed; this takes its parameters and its place.
+dask-yarn does not work with current distributed; this class replaces it, with the same parameters.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class YarnCluster(Cluster):
     skein_client : skein.Client, optional
         Default: one is started, and closed with the cluster.
     start_timeout_s : float, optional
-        Seconds until the scheduler must stand.
+        Seconds within which the scheduler must start.
     asynchronous : bool, optional
     loop : IOLoop, optional
     **parameters
@@ -84,7 +84,7 @@ class YarnCluster(Cluster):
             try:
                 self.sync(self._start)
             except BaseException:
-                # An interrupt too: an application that nobody closes stays on YARN and costs.
+                # Also on an interrupt: an application that is not closed stays on YARN and costs money.
                 self.close(timeout=CLOSE_SECONDS)
                 raise
 
@@ -116,7 +116,7 @@ class YarnCluster(Cluster):
             raise
 
     def _submit(self) -> None:
-        """Submit the application and wait until its scheduler stands (in a thread: skein blocks)."""
+        """Submit the application and wait for its scheduler (in a thread: skein blocks)."""
         end = time.monotonic() + self._timeout
         if self._skein is None:
             self._skein = _start_driver(self._timeout)
@@ -188,7 +188,7 @@ class YarnCluster(Cluster):
 
     @property
     def requested(self) -> set[str]:
-        """Containers that were asked for and have not ended."""
+        """Requested containers that have not ended."""
         return set(self._requested)
 
     plan = requested
@@ -199,7 +199,7 @@ class YarnCluster(Cluster):
         return {w["name"] for w in self.scheduler_info["workers"].values()}
 
     def workers(self) -> list[Any]:
-        """Containers of workers, as YARN has them."""
+        """Workers' containers, from YARN."""
         assert self.application_client is not None
         return list(self.application_client.get_containers(services=[WORKER]))
 
@@ -211,7 +211,7 @@ class YarnCluster(Cluster):
         return self.sync(self._scale, n)
 
     async def _scale(self, n: int) -> None:
-        # Asked anew: YARN may have replaced a lost container since.
+        # Queried again: YARN may have replaced a lost container since.
         self._requested = await _in_thread(self._containers)
         surplus = len(self._requested) - n
         if surplus < 0:
@@ -242,7 +242,7 @@ class YarnCluster(Cluster):
 
     def _update_worker_status(self, op: str, msg: Any) -> None:
         if op == "add":
-            # A container that replaces a lost one was never asked for by name.
+            # A container that replaces a lost one was never requested by name.
             self._requested |= {w["name"] for w in msg["workers"].values()}
         elif op == "remove" and msg in self.scheduler_info["workers"]:
             self._requested.discard(self.scheduler_info["workers"][msg]["name"])
@@ -277,7 +277,7 @@ class YarnCluster(Cluster):
 
 
 def _start_driver(seconds: float) -> skein.Client:
-    """Start skein's driver, the Java process that speaks to YARN, with credentials that stay in memory."""
+    """Start skein's driver, the Java process that talks to YARN, with credentials in memory only."""
     java = f"{os.environ['JAVA_HOME']}/bin/java" if "JAVA_HOME" in os.environ else "java"
     missing = [name for name in (java, "yarn") if shutil.which(name) is None]
     if missing:
@@ -290,7 +290,7 @@ def _start_driver(seconds: float) -> skein.Client:
 
 
 def _within(call: Callable[[], T], seconds: float, otherwise: str) -> T:
-    """Return ``call()``, given up after ``seconds``: skein's calls have no time limit of their own."""
+    """Return ``call()`` with a timeout of ``seconds``: skein's calls have none."""
     result: list[Any] = []
 
     def run() -> None:

@@ -1,4 +1,4 @@
-"""Workers on YARN (EMR), by dask-yarn where one can be imported, else by our own YarnCluster."""
+"""Workers on YARN (EMR), by dask-yarn if it can be imported, else by lensflow's own YarnCluster."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from lensflow.errors import ClusterError
 
 @contextlib.contextmanager
 def start(config: ClusterConfig) -> Iterator[Client]:
-    """Start a YARN application, for as long as the block lasts."""
+    """Start a YARN application for the duration of the block."""
     if not (config.workers or config.workers_max or dask.config.get("yarn.worker.count", 0)) and config.min_workers:
         raise ClusterError("cluster.workers: say how many workers YARN is asked for (or workers_max, to adapt)")
     cluster = _cluster(config)

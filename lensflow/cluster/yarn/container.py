@@ -1,4 +1,4 @@
-"""What runs in a YARN container: ``python -m lensflow.cluster.yarn.container scheduler|worker``."""
+"""Program of a YARN container: ``python -m lensflow.cluster.yarn.container scheduler|worker``."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from distributed.utils import get_ip
 
 from lensflow.cluster.yarn.spec import tls
 
-# A container that finds no scheduler, or loses it, must not stay and cost.
+# A container without a scheduler must not keep running and cost money.
 SECONDS_WITHOUT_SCHEDULER = 120
 # The rest of a container's memory is for the nanny; YARN kills what exceeds the whole.
 WORKERS_SHARE = 0.9
 
 
 async def scheduler(app: skein.ApplicationClient) -> None:
-    """Run the scheduler, and tell its address through the application's key-value store."""
+    """Run the scheduler, and publish its address in the application's key-value store."""
     server = Scheduler(
         protocol="tls", port=0, security=tls(app.security), dashboard_address=f"{get_ip()}:0", dashboard=True
     )
     async with server:
         _close_on_sigterm(server)
-        # The client waits for the scheduler's address: the dashboard's must be there by then.
+        # The client waits for the scheduler's address: the dashboard's must be published before.
         port = server.services["dashboard"].port
         app.kv["dask.dashboard"] = f"http://{urlparse(server.address).hostname}:{port}/status".encode()
         app.kv["dask.scheduler"] = server.address.encode()
@@ -38,7 +38,7 @@ async def scheduler(app: skein.ApplicationClient) -> None:
 
 
 async def worker(app: skein.ApplicationClient) -> None:
-    """Run a worker of the container's size under a nanny, named as the container."""
+    """Run a worker of the container's size under a nanny, with the container's name."""
     resources = skein.properties.container_resources
     options: dict[str, Any] = {
         "nthreads": resources.vcores,
@@ -65,7 +65,7 @@ async def _scheduler_address(app: skein.ApplicationClient) -> str:
 
 
 def _close_on_sigterm(server: Any) -> None:
-    """Close in order when YARN takes the container: what runs is given back to the scheduler."""
+    """Close in order when YARN takes the container: running tasks return to the scheduler."""
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, lambda: asyncio.ensure_future(server.close()))
 

@@ -1,4 +1,4 @@
-"""What YARN is asked to run: dask-yarn's parameters and ``yarn:`` settings, as a skein application."""
+"""The YARN application: dask-yarn's parameters and ``yarn:`` settings, as a skein specification."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from lensflow.errors import ClusterError, did_you_mean
 SCHEDULER, WORKER = "dask.scheduler", "dask.worker"
 _FAILURES = "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES"
 
-# Parameter -> key below Dask's ``yarn:`` and default, both as dask-yarn has them, but for the dashboard's address.
+# Parameter -> key below Dask's ``yarn:`` and default, both as in dask-yarn, except the dashboard's address.
 _SETTINGS: dict[str, tuple[str, Any]] = {
     "environment": ("environment", None),
     "n_workers": ("worker.count", 0),
@@ -42,7 +42,7 @@ _SETTINGS: dict[str, tuple[str, Any]] = {
     "port": ("port", 0),
     "dashboard_address": ("dashboard-address", "127.0.0.1:0"),
 }
-# Settings of dask-yarn that name code to run or import. Nanny is what runs here in any case.
+# Settings of dask-yarn that name code to run or import. Here a Nanny always runs.
 _REFUSED = {"specification": None, "worker.worker_class": "dask.distributed.Nanny"}
 
 
@@ -72,7 +72,7 @@ class YarnSettings:
 
     @classmethod
     def of(cls, **given: Any) -> YarnSettings:
-        """Parameters as given; what is None comes from Dask's ``yarn:`` settings, then from dask-yarn's defaults.
+        """Parameters with None replaced from Dask's ``yarn:`` settings, then from dask-yarn's defaults.
 
         Raises
         ------
@@ -114,9 +114,9 @@ def _mebibytes(memory: str | int, name: str) -> int:
 
 
 def application(settings: YarnSettings) -> skein.ApplicationSpec:
-    """Return the application: workers, and the scheduler too where ``deploy_mode`` is remote.
+    """Return the application: workers, and also the scheduler if ``deploy_mode`` is remote.
 
-    Each application has a certificate of its own; YARN hands it to the containers, and nobody else has it.
+    Each application has its own certificate, which YARN gives only to its containers.
     """
     files, python = _environment(settings.environment)
     services = {}
@@ -128,7 +128,7 @@ def application(settings: YarnSettings) -> skein.ApplicationSpec:
                 vcores=settings.scheduler_vcores, memory=settings.scheduler_memory, gpus=settings.scheduler_gpus
             ),
             files=files,
-            # Set at the client, used where the scheduler is: how many lost workers a region outlives.
+            # Set at the client, used by the scheduler: number of lost workers that a region survives.
             env={_FAILURES: str(dask.config.get("distributed.scheduler.allowed-failures"))},
             script=f"exec {python} -m lensflow.cluster.yarn.container scheduler",
         )
@@ -155,7 +155,7 @@ def application(settings: YarnSettings) -> skein.ApplicationSpec:
 
 
 def _environment(environment: str) -> tuple[dict[str, str], str]:
-    """Files to bring along, and the Python to call."""
+    """Files to ship, and the Python to call."""
     parsed = urlparse(environment)
     if parsed.scheme == "python":
         return {}, parsed.path

@@ -1,7 +1,7 @@
-"""Arcs that are not where, or how, they were: negatives that carry the same flux.
+"""Displaced or altered arcs: negatives with the same flux.
 
-A classifier that tells a stamp from its host plus such an arc sees the arc's shape or place; one that cannot saw
-only that light was added. All take the added light (stamp - ctrl, shot noise included), so that the noise of the
+A classifier that distinguishes a stamp from its host plus such an arc sees the arc's shape or position; one that cannot
+only sees that light was added. All use the added light (stamp - ctrl, including shot noise), so that the noise of the
 two classes does not differ either.
 """
 
@@ -21,7 +21,7 @@ MOVE_PIX = 16.0
 def shuffle_arc(
     added: Pixels, x_center: ArrayLike, y_center: ArrayLike, row_id: NDArray[np.uint64], seed: int
 ) -> Pixels:
-    """Shuffle the pixels of each 1-pixel ring about the target: the radial profile stays, the shape goes.
+    """Shuffle the pixels of each 1-pixel ring about the target: the radial profile stays, the shape is lost.
 
     Parameters
     ----------
@@ -48,10 +48,10 @@ def shuffle_arc(
 
 
 def rotate_arc(added: Pixels, x_center: ArrayLike, y_center: ArrayLike) -> Pixels:
-    """Turn by half a turn about the target, pixel by pixel: nothing is interpolated, so noise and grain stay.
+    """Rotate by 180 degrees about the target, pixel by pixel: nothing is interpolated, so noise and grain stay.
 
-    The turn is about the half pixel next to the target, at most 0.25 pix off on either axis; what leaves the stamp
-    is lost, what has no origin is 0.
+    The rotation is about the half pixel next to the target, at most 0.25 pix off on either axis; pixels that leave the
+    stamp are lost, pixels without an origin are 0.
 
     Parameters
     ----------
@@ -66,7 +66,7 @@ def rotate_arc(added: Pixels, x_center: ArrayLike, y_center: ArrayLike) -> Pixel
 
 
 def move_arc(added: Pixels, row_id: NDArray[np.uint64], seed: int, distance_pix: float = MOVE_PIX) -> Pixels:
-    """Move by whole pixels in a direction drawn from the row's key; what leaves the stamp is lost.
+    """Shift by whole pixels in a direction drawn from the row's key; pixels that leave the stamp are lost.
 
     Parameters
     ----------
@@ -88,7 +88,7 @@ def add_core_blob(
     model: str = "moffat",
     beta: float = 3.5,
 ) -> Pixels:
-    """Point sources at the targets that hold as much light within r < 5 pix as the arcs do.
+    """Point sources at the targets with the same light within r < 5 pix as the arcs.
 
     Parameters
     ----------
@@ -122,7 +122,7 @@ def add_core_blob(
 
 
 def _shift(images: Pixels, dx: NDArray[np.int64], dy: NDArray[np.int64]) -> Pixels:
-    """Shift each image by whole pixels, zeros coming in."""
+    """Shift each image by whole pixels, filling with zeros."""
     size, out = images.shape[-1], np.zeros_like(images)
     for k, (x, y) in enumerate(zip(dx.tolist(), dy.tolist(), strict=True)):
         to_y, to_x = slice(max(y, 0), size + min(y, 0)), slice(max(x, 0), size + min(x, 0))

@@ -1,4 +1,4 @@
-"""Apply a core handling to a block of pairs: pixels in, pixels out, with what it cost."""
+"""Apply a core handling to a block of pairs: pixels in, pixels out, with the light it costs."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _PIXELS = ("sample", "band", "y", "x")
 def handle_core(
     pairs: xr.Dataset, handling: Handling | str, *, seed: int = 1, width_pix: float = WIDTH_PIX
 ) -> xr.Dataset:
-    """Handle the core of a block of pairs before anything looks at it.
+    """Apply a core handling to a block of pairs.
 
     Parameters
     ----------
     pairs : Dataset
         Block in memory, with the manifest's columns, ``stamp``, ``ctrl`` and ``arc`` (sample, band, y, x).
     handling : Handling or str
-        ``matched`` has no pixels of its own: its negatives are chosen among all hosts, by the sweep.
+        ``matched`` makes no pixels: its negatives are chosen among all hosts, by the sweep.
     seed : int
         Of shuffled and moved arcs.
     width_pix : float
@@ -64,14 +64,14 @@ def handle_core(
         if how.mask == "blank":
             stamp, ctrl = (np.where(keep > 0, v, np.float32(0)) for v in (stamp, ctrl))
         else:
-            # A kept pixel keeps its bits, a masked one is its control's: rounding must not tell them apart.
+            # A kept pixel keeps its bits, a masked one is its control's: rounding must not distinguish them.
             mixed = ctrl + keep.astype(np.float64) * (stamp.astype(np.float64) - ctrl)
             stamp = np.where(keep == 1, stamp, mixed).astype(np.float32)
     if how.negatives:
         light = _negative_light(pairs, how, stamp, ctrl, arc, seed)
         light[pairs["is_control"].values] = 0.0
         if "has_data" in pairs:
-            # Positives have no light there; a negative that had some would be told by it alone.
+            # Positives have no light there; a negative with some would be recognised by it alone.
             light[~pairs["has_data"].values] = 0.0
         ctrl = (ctrl + light).astype(np.float32)
         arc = (arc - light).astype(np.float32)
@@ -99,7 +99,7 @@ def _negative_light(
     if scale is None:
         raise ConfigError("core handling 'blob': the pairs' attrs lack pixel_scale_arcsec, so the PSF has no size")
     model = str(pairs.attrs.get("psf_model", "moffat"))
-    # Of a measured kernel the pairs know the width only, that of a Gaussian of the same noise-equivalent area.
+    # For a measured kernel the pairs only have the width, that of a Gaussian of the same noise-equivalent area.
     model = "gaussian" if model == "kernel" else model
     beta = float(pairs.attrs.get("psf_beta", 3.5))
     return add_core_blob(arc, x, y, pairs["psf_fwhm_arcsec"].values / float(scale), model, beta)

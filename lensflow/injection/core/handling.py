@@ -1,4 +1,4 @@
-"""What is done to a pair's core before anything looks at it."""
+"""Handlings of a pair's core."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Handling:
     theta_e_min_arcsec : float
         Injections below it are left out.
     negatives : str
-        What the stamps are compared with: "" (their own controls) or one of ``NEGATIVES``.
+        The stamps' negatives: "" (their own controls) or one of ``NEGATIVES``.
     """
 
     name: str
@@ -52,33 +52,33 @@ class Handling:
 
     @property
     def pixels(self) -> str:
-        """The handling without what needs no pixels: handlings that agree in it share their pixels."""
+        """The part of the handling that changes pixels: handlings that agree in it share their pixels."""
         mask = f"{self.mask}_{self.radius_pix:g}" if self.mask and self.radius_pix > 0 else ""
         made = self.negatives if self.negatives != "matched" else ""
         return "+".join(p for p in (mask, made) if p) or "none"
 
     @property
     def is_experiment(self) -> bool:
-        """Whether it explains a gate rather than making data to train on."""
+        """Whether it explains a gate and is not for training data."""
         return self.negatives in EXPERIMENTS
 
     @property
     def masks_arcs(self) -> bool:
-        """Whether it masks arcs, and so one class only: the mask's edge may then be seen."""
+        """Whether it masks arcs, and so only one class: the mask's edge may then be visible."""
         return self.mask in ("mask", "taper", "tanh") and self.radius_pix > 0
 
     @property
     def has_hard_edge(self) -> bool:
-        """Whether the arcs end at a circle, as no light in the sky does."""
+        """Whether the arcs have a hard circular edge, unlike any real light."""
         return self.masks_arcs and METHODS[self.mask] == "hard"
 
     @property
     def deletes_light(self) -> bool:
-        """Whether it takes light out of images, rather than choosing among rows or controls."""
+        """Whether it removes light from images, rather than selecting rows or controls."""
         return bool(self.mask) and self.radius_pix > 0
 
     def describe(self, width_pix: float = WIDTH_PIX) -> str:
-        """Say in words what is done."""
+        """Describe the handling in words."""
         parts = []
         if self.mask and self.radius_pix > 0:
             parts.append(MASKS[self.mask].format(r=f"{self.radius_pix:g}", w=f"{width_pix:g}"))
@@ -90,11 +90,11 @@ class Handling:
 
     @property
     def is_all_settings(self) -> bool:
-        """Whether a run's settings make it, rather than what a training does with the pairs."""
+        """Whether it is applied by a run's settings, rather than at training time."""
         return self.mask != "blank" and not self.negatives
 
     def settings(self, width_pix: float = WIDTH_PIX) -> dict[str, dict[str, Any]]:
-        """Settings of a run that handle its core so, by section of the config; what has none is left out."""
+        """Settings of a run that apply it, by section of the config; parts without a setting are left out."""
         out: dict[str, dict[str, Any]] = {}
         if self.masks_arcs:
             method = METHODS[self.mask]
@@ -106,7 +106,7 @@ class Handling:
         return out
 
     def advice(self, width_pix: float = WIDTH_PIX) -> str:
-        """Say which settings or calls make a run or a training that is handled so."""
+        """Describe the settings or calls that apply it in a run or in training."""
         parts = []
         if self.mask == "blank":
             parts.append(f"train on lensflow.mask_batch(images, {self.radius_pix:g}) of both classes")

@@ -1,4 +1,4 @@
-"""Masks of the core: how much of each pixel is kept, and batches of images masked for training."""
+"""Masks of the core: weights of the pixels, and masking of batches for training."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def keep_weights(
     method: str = "hard",
     width_pix: float = WIDTH_PIX,
 ) -> NDArray[np.float32]:
-    """Share of each pixel that a mask about the target keeps.
+    """Fraction of each pixel kept by a mask around the target.
 
     Parameters
     ----------
@@ -31,7 +31,7 @@ def keep_weights(
     x_center, y_center : array_like, shape (n,) or scalar
         Target in stamp pixels: the mask is centred where the lens is, not on the stamp.
     radius_pix : float
-        0 masks nothing, whatever the method.
+        0 masks nothing, with any method.
     method : {"hard", "taper", "tanh"}
         ``hard``: 0 at r < radius, else 1. ``taper``: exactly 0 at r <= radius, a half cosine to exactly 1 at
         radius + width. ``tanh``: ``(1 + tanh((r - radius) / width)) / 2``: 1/2 at the radius and nowhere exactly 0.
@@ -76,7 +76,7 @@ def mask_arcs(arc: NDArray[np.float32], keep: NDArray[np.float32]) -> tuple[NDAr
     -------
     masked : ndarray of float32, shape (n, band, y, x)
     removed : ndarray, shape (n, band)
-        Flux that the mask took, nMgy.
+        Flux removed by the mask, nMgy.
     """
     masked = (keep[:, None] * arc).astype(arc.dtype)
     # Row by row in one order of summing: the same bits for any batch.
@@ -93,13 +93,13 @@ def mask_batch(
     width_pix: float = WIDTH_PIX,
     fill: str = "zero",
 ) -> NDArray[Any]:
-    """Mask the core of a batch of images, for training: the same for both classes, so that it can teach nothing.
+    """Mask the core of a batch of images, for training: the same for both classes, so that it carries no information.
 
     Parameters
     ----------
     images : ndarray, shape (..., y, x)
-        Stamps and controls alike; of any number of leading axes (sample, band). Masked before or after
-        normalisation, but before anything that looks at a neighbourhood.
+        Stamps and controls alike; of any number of leading axes (sample, band). Mask before or after normalisation, but
+        before any operation on neighbourhoods.
     radius_pix : float
         Pixels; 0 returns the images as they are.
     x_center, y_center : array_like, optional
@@ -136,7 +136,7 @@ def mask_batch(
             raise ConfigError(f"core mask: {len(keep)} centres for images of shape {images.shape}")
         keep = keep.reshape(len(keep), *[1] * (images.ndim - 3), size, size)
     level = _sky(images) if fill == "sky" else images.dtype.type(0)
-    # Kept pixels keep their bits; masked ones are the level whatever stood there, NaN included.
+    # Kept pixels keep their bits; masked ones are set to the level, even if NaN.
     return np.where(keep == 1, images, np.where(keep == 0, level, keep * images + (1 - keep) * level)).astype(
         images.dtype
     )

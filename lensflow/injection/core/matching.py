@@ -1,4 +1,4 @@
-"""Core-matched controls: for every stamp, a host of like core brightness and colour that carries no arc."""
+"""Core-matched controls: for every stamp, a host with similar core brightness and colour and no arc."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ MIN_PODS = 10
 
 
 def host_pods(brightness: Floats) -> NDArray[np.int64]:
-    """Sort hosts into pods of like brightness.
+    """Sort hosts into pods of similar brightness.
 
-    A stamp is matched within its pod only, and pods take the hosts' place in folds and intervals: a classifier then
-    never meets in the test a galaxy that it was trained on, in either class.
+    A stamp is matched only within its pod, and pods replace hosts in folds and intervals: a classifier is then never
+    tested on a galaxy that it was trained on, in either class.
 
     Parameters
     ----------
@@ -47,7 +47,7 @@ def host_pods(brightness: Floats) -> NDArray[np.int64]:
 def match_controls(
     stamp_core: Floats, ctrl_core: Floats, host_index: NDArray[np.int64], softening: Floats
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Find for every stamp the control of another host whose core is nearest in brightness and colour.
+    """Find for every stamp the control of another host with the nearest core brightness and colour.
 
     Parameters
     ----------

@@ -13,7 +13,7 @@ from lensflow.lensing.render import render
 
 
 def unmasked_arcs(pairs: xr.Dataset, sources: Sources | None = None) -> NDArray[np.float32]:
-    """Render the arcs of a block of pairs again, without a mask: what a mask took is nowhere stored.
+    """Render the arcs of a block of pairs again, without a mask: the masked light is not stored.
 
     Parameters
     ----------
@@ -21,7 +21,7 @@ def unmasked_arcs(pairs: xr.Dataset, sources: Sources | None = None) -> NDArray[
         In memory, with the manifest's columns and attrs; ``has_data``, where there is one; ``psf_kernel`` (sample,
         band, y, x) where ``psf_model`` is kernel.
     sources : Sources, optional
-        Where the images of rows with a ``src_id`` come from.
+        Images for rows with a ``src_id``.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""A small survey in the real file layout, from a seed: the embedded default of the demo and the tests.
+"""A small survey in the real file layout, from a seed: used by the demo and the tests.
 
 Every brick is a function of (seed, brick) alone, so bricks can be written by as many tasks as there are. The
 recipe and how it compares with real data: ``docs/synthetic-survey.md``.
@@ -32,7 +32,7 @@ from lensflow.units import NMGY_MAG
 RECIPE_VERSION = 1
 BRICK_HEIGHT_DEG = 0.25
 TILE_PIX = 100
-CORNER = 0.2  # share of a brick's side that the region without z takes
+CORNER = 0.2  # size of the region without z, as a fraction of a brick's side
 TRAIL_HALF_WIDTH_PIX = 4.0
 
 UNITS = {"image": "nanomaggy", "invvar": "1/nanomaggy^2", "psfsize": "arcsec", "nexp": "", "maskbits": ""}
@@ -41,7 +41,7 @@ Product = tuple[str, str]
 
 @dataclass(frozen=True)
 class SyntheticBrick:
-    """One brick of the plan: real Legacy Surveys name and centre, and what it lacks."""
+    """One brick of the plan: real Legacy Surveys name and centre, and its missing parts."""
 
     index: int
     name: str

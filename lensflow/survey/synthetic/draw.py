@@ -1,4 +1,4 @@
-"""What stands where in a synthetic brick: hosts, their companions, field galaxies, stars, regions.
+"""Contents of a synthetic brick: hosts, their companions, field galaxies, stars, regions.
 
 All distributions are in one place; the numbers they imitate and what comes out: ``docs/synthetic-survey.md``.
 """
@@ -63,7 +63,7 @@ def draw_scene(rng: np.random.Generator, config: SyntheticConfig, corner_pix: in
 
 def _draw_hole(rng: np.random.Generator, size: int, stars: Stars) -> tuple[float, float, float]:
     radius = max(18.0, 0.03 * size)
-    for _ in range(100):  # clear of bright stars if there is such a place
+    for _ in range(100):  # away from bright stars if possible
         x, y = rng.uniform(0.4 * size, 0.8 * size, 2)
         if not _in_glare(stars, x, y, radius):
             break

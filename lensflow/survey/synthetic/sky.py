@@ -34,7 +34,7 @@ Mask = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class BandRecipe:
-    """What a band looks like in DR9: medians of brick 0591m305, PSF sizes of a 10.6 M-row run."""
+    """Properties of a band in DR9: medians of brick 0591m305, PSF sizes of a 10.6 M-row run."""
 
     sky_sigma_nmgy: float
     gain_e_per_nmgy: float  # from the rise of 1/invvar with the image under the galaxies of 0591m305
