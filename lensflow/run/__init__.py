@@ -1,4 +1,4 @@
-"""The steps of a run: each reads what the one before wrote, does its part on Dask, and can resume."""
+"""The steps of a run: each reads the previous step's output, runs on Dask, and can resume."""
 
 import sys
 from importlib import import_module
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from lensflow.run.verify import Verification, verify_step
     from lensflow.run.zoo import zoo_step
 
-# Name -> module, imported at its first use: a command that has nothing to do need not wait for all of them.
+# Name -> module, imported at first use: a command with nothing to do need not wait for all of them.
 _MODULES = {
     "Checked": "certify",
     "Run": "open_run",
@@ -88,8 +88,8 @@ __all__ = [
 class _Steps(ModuleType):
     """This package: its names are its functions, imported at their first use.
 
-    The functions doctor, inject, make_run, open_run and rerender have the names of their modules. The import of such a
-    module would put it in the function's place; here it does not.
+    The functions doctor, inject, make_run, open_run and rerender have the names of their modules. Importing such a
+    module would replace the function by the module; here it does not.
     """
 
     def __getattr__(self, name: str) -> Any:

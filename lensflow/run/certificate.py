@@ -1,4 +1,4 @@
-"""The certificate: what the gates said, bound to the settings, the code and the bytes that they said it about."""
+"""The certificate: the gates' verdicts, bound to the settings, the code and the data."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from lensflow.errors import CertificateError
 from lensflow.measure.gate.verdicts import GateResult, Verdict
 
 VERSION = 2
-# The worst verdict of a required gate is the certificate's; gates that were not run count as errors.
+# The worst verdict of a required gate is the certificate's; missing gates count as errors.
 _WORST_FIRST = (Verdict.ERROR, Verdict.FAIL, Verdict.NOT_TESTABLE, Verdict.INCONCLUSIVE, Verdict.EXPLAINED)
 
 UNSIGNED = "checksums only: shows accidents, not forgery"
 SIGNED = "signed: shows forgery to whoever holds the signer's public key"
-# Another list is another version: a certificate says what its own version leaves out.
+# A changed list needs a new version: a certificate lists what its own version leaves out.
 NOT_BOUND = (
     "report",
     "core",
@@ -28,7 +28,7 @@ NOT_BOUND = (
     "seconds and memory in receipts",
     "openings of the test split after the certificate was made",
 )
-# Not part of what is sealed and signed.
+# Not sealed and signed.
 _OUTSIDE = ("seal", "signature")
 _SHOWN = 8
 
@@ -56,7 +56,7 @@ class _Run(BaseModel):
 
 
 class _Shape(BaseModel):
-    """What every certificate has: enough to compare it without stumbling."""
+    """Required fields of every certificate, for a safe comparison."""
 
     model_config = ConfigDict(strict=True, extra="forbid")
 
@@ -134,9 +134,9 @@ def overall(
 
 
 def signed_bytes(certificate: Mapping[str, Any]) -> bytes:
-    """What a signature is made of: the content without seal and signature, whatever the order of its keys.
+    """The signed bytes: the content without seal and signature, independent of the order of its keys.
 
-    JSON with sorted keys, no blanks and ASCII only, behind a line that no other document begins with.
+    JSON with sorted keys, no blanks and ASCII only, after a line that no other document begins with.
     """
     content = {k: v for k, v in certificate.items() if k not in _OUTSIDE}
     text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
@@ -144,7 +144,7 @@ def signed_bytes(certificate: Mapping[str, Any]) -> bytes:
 
 
 def seal_of(certificate: Mapping[str, Any]) -> str:
-    """SHA-256 of a certificate's content: anybody can make it, so it shows accidents only."""
+    """SHA-256 of a certificate's content: anybody can compute it, so it only detects accidents."""
     return hashlib.sha256(signed_bytes(certificate)).hexdigest()
 
 
@@ -181,7 +181,7 @@ def _no_number(name: str) -> None:
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object of JSON whose keys are given once: of two, readers could see different ones."""
+    """A JSON object with unique keys: readers could differ in their choice between duplicates."""
     value = dict(pairs)
     if len(value) != len(pairs):
         raise ValueError("a key is given twice")
@@ -191,7 +191,7 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def differences(
     certificate: Mapping[str, Any], state: Mapping[str, Any], gates: Sequence[Mapping[str, Any]] | None
 ) -> list[str]:
-    """What is not as certified, in words; empty if all is.
+    """Differences from the certificate, in words; empty if there are none.
 
     Parameters
     ----------
@@ -227,7 +227,7 @@ def differences(
 
 
 def _of_itself(certificate: Mapping[str, Any]) -> list[str]:
-    """Whether a certificate says what follows from its own numbers."""
+    """Whether a certificate agrees with its own numbers."""
     out = []
     try:
         if certificate["seal"] != seal_of(certificate):

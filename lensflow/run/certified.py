@@ -1,4 +1,4 @@
-"""What a certificate binds, as the run's folder holds it now."""
+"""The present state in the run's folder of everything that a certificate covers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from lensflow.store.open import read_attrs
 from lensflow.store.run_folder import STORES, RunFolder
 
 BOUND_SUMMARIES = ("diagnostics.json", "gates.json")
-# Numbers of another machine or library version, beside those of a certificate.
+# Tolerance for numbers from another machine or library version.
 CLOSE = 1e-4
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:e[+-]?\d+)?")
 
@@ -51,19 +51,19 @@ def state_of(config: RunConfig, progress: Progress = silent, *, regions: bool = 
 
 
 def summaries_of(config: RunConfig) -> dict[str, str | None]:
-    """SHA-256 of the results' files; None where there is none."""
+    """SHA-256 of the result files; None for missing ones."""
     folder, names = RunFolder.of(config), (*BOUND_SUMMARIES, *scorer_files(config))
     return {name: paths.sha256(folder.path("summaries", *name.split("/"))) for name in names}
 
 
 def measured_by(folder: RunFolder) -> str:
-    """Fingerprint of the code that measured the stored gates, as their file says it."""
+    """Fingerprint of the code that measured the stored gates, from their file."""
     stored = _json_of(folder.gates)
     return str(stored.get("code")) if isinstance(stored, dict) else ""
 
 
 def stored_gates(config: RunConfig) -> list[Any] | None:
-    """Stored results of the gates, and of required scorers, as plain JSON; None where there are none."""
+    """Stored results of the gates, and of required scorers, as plain JSON; None if there are none."""
     folder = RunFolder.of(config)
     found = _gates_in(_json_of(folder.gates), "results")
     for name, scorer in scorer_files(config).items():
@@ -86,7 +86,7 @@ def openings_of(folder: RunFolder) -> dict[str, str]:
 
 
 def openings_since(folder: RunFolder, certificate: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Openings of the test split that the certificate does not know."""
+    """Openings of the test split that are not in the certificate."""
     return [
         _json_of(paths.join(folder.path(sealing.FOLDER), name)) or {}
         for name in _openings(folder)
@@ -95,7 +95,7 @@ def openings_since(folder: RunFolder, certificate: Mapping[str, Any]) -> list[di
 
 
 def alike(a: Any, b: Any) -> bool:
-    """Whether two results say the same: text and whole numbers alike, others within what rounding can do."""
+    """Whether two results agree: text and integers exactly, other numbers within rounding."""
     if isinstance(a, Mapping) and isinstance(b, Mapping):
         return a.keys() == b.keys() and all(alike(a[k], b[k]) for k in a)
     if isinstance(a, str) or isinstance(b, str):
@@ -171,7 +171,7 @@ def _sha256(url: str) -> str:
 
 
 def _json_of(url: str) -> Any:
-    """A JSON file; None where there is none, or it is none."""
+    """A JSON file; None if it is missing or not JSON."""
     if not paths.exists(url):
         return None
     try:

@@ -1,4 +1,4 @@
-"""Write a run's certificate, and hold a run against the one that it has."""
+"""Write a run's certificate, and compare a run with its certificate."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ MAX_DAMAGE = 20
 
 @dataclass(frozen=True, repr=False)
 class Checked:
-    """A run that is as certified, as far as the check looked.
+    """A run that is as certified, as far as it was checked.
 
     Attributes
     ----------
@@ -69,9 +69,9 @@ def certify_step(
 ) -> dict[str, Any]:
     """Read a finished run back, measure and gate it, and write its certificate.
 
-    Results that are stored are not believed, however new they are: diagnostics and gates are computed here, from the
-    pixels whose digests the certificate holds, and replace what is stored. The certificate is in ``certificate.json``
-    of the run's folder; the pairs carry its seal and verdict in their attrs.
+    Stored results are not used, however new: diagnostics and gates are computed here, from the pixels whose digests the
+    certificate holds, and replace the stored ones. The certificate is in ``certificate.json`` of the run's folder; the
+    pairs carry its seal and verdict in their attrs.
 
     Parameters
     ----------
@@ -100,14 +100,14 @@ def certify_step(
             + "\n  ".join(map(str, damage[:MAX_DAMAGE]))
             + f"\n`lensflow verify {folder.root} --repair` mends what can be made again."
         )
-    # Digests before measurements: what changes in between is no longer what the certificate is about.
+    # Digests before measurements: data changed in between no longer match the certificate.
     state = state_of(config, progress)
     _, gates = measure_step(config, progress, again=True)
     gates = [*gates, *score_required(config, progress)]
     state["run"]["code"] |= {"measured_by": resume.measuring_code_fingerprint()}
     state["run"]["versions"] = library_versions()
     made = datetime.now(UTC).isoformat(timespec="seconds")
-    # Openings up to this moment are certified; later ones are told by their time.
+    # Openings up to this moment are certified; later ones are recognised by their time.
     state |= {"summaries": summaries_of(config), "test_access": openings_of(folder)}
     certificate = make_certificate(state, gates, made, signing.public_key_of(key) if key else None)
     if key:
@@ -125,7 +125,7 @@ def check_step(
     full: bool = False,
     public_key: str | None = None,
 ) -> Checked:
-    """Hold a run against its certificate; nothing is written.
+    """Compare a run with its certificate; nothing is written.
 
     Parameters
     ----------
@@ -156,7 +156,7 @@ def check_step(
     found += differences(certificate, state, stored_gates(config))
     found += _carried(folder, certificate) + _backdated(folder, certificate)
     if not quick and certificate["data"] != state["data"]:
-        # The digests say that something changed; the receipts may say where.
+        # The digests show that something changed; the receipts may show where.
         found += _places(config, progress)
     if not found and full:
         found += _measured_again(config, certificate, progress)
@@ -174,7 +174,7 @@ def gates_of(certificate: Mapping[str, Any]) -> list[GateResult]:
 
 
 def _forget_news(config: RunConfig, certificate: Mapping[str, Any], state: Mapping[str, Any]) -> None:
-    """Leave out settings that the certificate's lensflow did not know yet, where they have no effect."""
+    """Leave out settings unknown to the certificate's lensflow, if they have no effect."""
     known, changed, settings = certificate["run"]["settings"], config.changed(), state["run"]["settings"]
     for name in [k for k in settings if k not in known and k not in changed]:
         del settings[name]
@@ -219,7 +219,7 @@ def _backdated(folder: RunFolder, certificate: Mapping[str, Any]) -> list[str]:
 
 
 def _places(config: RunConfig, progress: Progress) -> list[str]:
-    """Where the stores are not what their receipts say."""
+    """Differences of the stores from their receipts."""
     try:
         refuse_other_settings(config)
         damage = verify_step(config.out, progress=progress).damage
@@ -230,7 +230,7 @@ def _places(config: RunConfig, progress: Progress) -> list[str]:
 
 
 def _measured_again(config: RunConfig, certificate: Mapping[str, Any], progress: Progress) -> list[str]:
-    """What diagnostics and gates say now otherwise than when the run was certified."""
+    """Diagnostics and gates whose results differ from the certified ones."""
     results, gates = measure_step(config, progress, again=True, keep=False)
     gates = [*gates, *score_required(config, progress, keep=False)]
     out = []

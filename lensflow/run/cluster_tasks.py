@@ -1,4 +1,4 @@
-"""Tasks on a Dask cluster: started a few thousand at a time, errors of ours told from those of the cluster."""
+"""Tasks on a Dask cluster: a few thousand at a time, lensflow's errors distinguished from the cluster's."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from lensflow.fits.transport import TransportError
 from lensflow.run.tree import Tree
 from lensflow.store import s3
 
-# Tasks that the scheduler knows of at a time: enough for every worker and for adaptive scaling to see a backlog.
+# Tasks submitted at a time: enough for every worker and for adaptive scaling to see a backlog.
 MIN_WINDOW, TASKS_PER_THREAD = 2000, 20
 
 
 @dataclass(frozen=True)
 class _Refused:
-    """An error of ours on its way to the client."""
+    """One of lensflow's own errors, returned to the client as a value."""
 
     error: LensflowError
 
@@ -49,8 +49,8 @@ class _Placed:
         try:
             result = self.task(index)
         except LensflowError as error:
-            # What another attempt cannot change comes back as a value: raised, Dask would try it twice more and log a
-            # traceback for each.
+            # Errors that a retry cannot change are returned as values: if raised, Dask would retry twice and log each
+            # traceback.
             if _may_pass(error):
                 raise
             return _Refused(error)
@@ -68,7 +68,7 @@ class Each:
 
     def start(self, client: Client, some: list[int], name: str) -> list[Future]:
         """Start some indices; the futures whose values are to be handed on."""
-        # map sends the task itself once, whatever the number of calls.
+        # map sends the task itself only once.
         return list(client.map(self._placed, some, key=name, pure=False, retries=2, batch_size=None))
 
     def held(self) -> list[Future]:
@@ -76,7 +76,7 @@ class Each:
         return []
 
     def close(self) -> None:
-        """Let go of all futures."""
+        """Release all futures."""
 
 
 @dataclass(frozen=True)
@@ -131,13 +131,13 @@ class Summed:
 
     def _submit(self, parts: list[Future]) -> Future:
         key = f"{self._name}-join-{uuid.uuid4().hex}"
-        # Before new tasks: what is joined takes less room.
+        # Before new tasks, since joined values take less memory.
         assert self._client is not None
         return self._client.submit(self._joined, parts, key=key, pure=False, retries=2, priority=1)
 
 
 def on_cluster(client: Client, work: Each | Summed, indices: Sequence[int], stage: str) -> Generator[Any, None, None]:
-    """Yield what the work hands on, as it comes; errors as :func:`lensflow.run.execute.run_tasks`."""
+    """Yield results as they arrive; errors as :func:`lensflow.run.execute.run_tasks`."""
     window = max(MIN_WINDOW, TASKS_PER_THREAD * sum(client.nthreads().values()))
     waiting, pending = iter(indices), set()
     completed = as_completed(with_results=True)

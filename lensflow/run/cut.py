@@ -31,12 +31,12 @@ from lensflow.targets.in_memory import Targets
 
 # Lines about single files in the error of a run that stops.
 MESSAGES_SHOWN = 5
-# Hosts that are named in it; hosts that may fail in any run, however small the share.
+# Hosts named in it; hosts that may fail in any run, however small the fraction.
 HOSTS_SHOWN, FEW_HOSTS = 5, 3
 
 
 def cut_step(config: RunConfig, progress: Progress = silent, *, targets: Targets | None = None) -> xr.Dataset:
-    """Cut every target of a config's survey into its cutouts store; finished regions are not done again.
+    """Cut every target of a config's survey into its cutouts store; finished regions are not redone.
 
     Parameters
     ----------
@@ -83,7 +83,7 @@ def _cut(config: RunConfig, progress: Progress, held: Held, table: Targets | Non
         if region.index not in waiting:
             budget.add(done[region.index])
     budget.check()
-    # Read back, not measured again: a run that goes on fills holes as its first regions did.
+    # Read back, not measured again: a continued run fills holes like its first regions.
     ratio: Any = read_attrs(folder.cutouts, "cutouts").get("psf_band_ratio", {})
     task = CutTask(config, stamp, regions, ratio, held.guard)
     for receipt in run_tasks(task, [r.index for r in todo], "cut", progress):
@@ -103,7 +103,7 @@ def cutouts_identity(
 
 
 def store_attrs(config: RunConfig, targets: xr.Dataset, progress: Progress) -> dict[str, Any]:
-    """What is measured or counted before anything is cut, and kept for a run that goes on later."""
+    """Attributes measured or counted before cutting, and kept for a run that is continued."""
     counted = ("n_read", "n_removed", "removed", "n_duplicates", "hosts_by_split")
     return {
         **{k: targets.attrs[k] for k in counted},
@@ -137,7 +137,7 @@ def psf_band_ratio(config: RunConfig, targets: xr.Dataset, progress: Progress = 
 
 
 def freeze_cutouts(cutouts: xr.Dataset, config: RunConfig) -> None:
-    """Make given cutouts (imported stamps, a subset) the cutouts of a run; nothing to do if they are already.
+    """Store given cutouts (imported stamps, a subset) as the cutouts of a run, unless they are stored already.
 
     Raises
     ------
@@ -177,7 +177,7 @@ def same_hosts(cutouts: xr.Dataset, stored: xr.Dataset) -> bool:
             continue
         one, other = cutouts[name].variable, stored[name].variable
         if one.chunks is not None and getattr(one.data, "name", "") == getattr(other.data, "name", None):
-            continue  # the name of a store's array has its fingerprint
+            continue  # the name of a store's array contains its fingerprint
         if not bool(one.equals(other)):
             return False
     return True
@@ -303,7 +303,7 @@ def count_hosts(block: xr.Dataset) -> dict[str, int]:
 
 
 def count_bytes(block: xr.Dataset) -> dict[str, int]:
-    """Files opened, bytes read and the size of those files, for receipts; empty for hosts that no file was read for."""
+    """Files opened, bytes read and the size of those files, for receipts; empty if no file was read."""
     names = {
         "n_files_opened": "files: opened",
         "n_through_astropy": "files: read by astropy",
@@ -350,7 +350,7 @@ class _Budget:
         )
 
     def _who_failed(self) -> tuple[list[str], list[str]]:
-        """Names of the first hosts that FAILED, and a line for each: the reasons stand in the store already."""
+        """Names of the first hosts that FAILED, and a line for each, from the reasons in the store."""
         read, names, lines = host_tables(RunFolder.of(self.config).cutouts)[0], list[str](), list[str]()
         for receipt in self.struck:
             block = read(receipt.start, receipt.stop)
@@ -364,7 +364,7 @@ class _Budget:
 
 
 def allowed_failures(share: float, n_hosts: int, synthetic: bool = False) -> int:
-    """Hosts that may fail before a run stops.
+    """Number of hosts that may fail before a run stops.
 
     A share of few hosts is less than one: up to ``FEW_HOSTS`` may always fail, though no more than half of the hosts.
     A synthetic survey has hosts that are made to fail; only where more than half of its hosts do is it broken. A share

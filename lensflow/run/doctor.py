@@ -1,4 +1,4 @@
-"""Preflight: look at what a run will need before it starts, and say what to do about each finding."""
+"""Preflight: check what a run needs before it starts, with advice for each finding."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["Finding", "Level", "doctor"]
 
 
 def doctor(config: RunConfig, cluster: Callable[[], Any] | None = None) -> list[Finding]:
-    """Check everything of a run that can be looked at before it starts; nothing of the run is written.
+    """Check everything that can be checked before a run starts; nothing of the run is written.
 
     Parameters
     ----------
@@ -29,7 +29,7 @@ def doctor(config: RunConfig, cluster: Callable[[], Any] | None = None) -> list[
     list of Finding
         In the order of :data:`lensflow.run.looks.LOOKS`. An error of a look is a finding, not an exception.
     """
-    RunFolder.of(config)  # says how S3 is reached
+    RunFolder.of(config)  # sets up the access to S3
     seen = Seen(config)
     findings = [found for look in LOOKS for found in _guarded(look.name, look.look, seen)]
     if cluster is not None:
@@ -38,7 +38,7 @@ def doctor(config: RunConfig, cluster: Callable[[], Any] | None = None) -> list[
 
 
 def _guarded(check: str, look: Callable[[Seen], Iterator[Finding]], seen: Seen) -> Iterator[Finding]:
-    """Hand on findings; an error on the way becomes the last of them."""
+    """Pass findings on; an error becomes the last finding."""
     try:
         yield from look(seen)
     except Unseen:

@@ -66,8 +66,8 @@ class Stopwatch:
 
 
 def peak_rss_mb() -> float:
-    """Resident memory of this process at its peak so far, MB."""
-    # Not getrusage: what it calls the peak of a started process includes its parent's at the time of the fork.
+    """Peak resident memory of this process so far, MB."""
+    # Not getrusage: its peak of a started process includes the parent's at the time of the fork.
     try:
         lines = Path("/proc/self/status").read_text().splitlines()
         return float(next(line.split()[1] for line in lines if line.startswith("VmHWM:"))) / 1024
@@ -108,7 +108,7 @@ def reduce_tasks(
     stage: str,
     progress: Progress = silent,
 ) -> Any:
-    """Add up ``task(i)`` over every index, on the workers: this process gets the sum alone.
+    """Add up ``task(i)`` over every index on the workers: this process only gets the sum.
 
     Values are joined in a tree (:class:`lensflow.run.tree.Tree`) whose shape is that of the number of indices, so the
     result has the same bits on any number of workers, in whatever order they finish, and if some of them die: then

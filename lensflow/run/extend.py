@@ -1,4 +1,4 @@
-"""Extend a finished run: more rows a host, or more hosts, after the rows that are there.
+"""Extend a finished run: more rows per host, or more hosts, after the existing rows.
 
 A row's random numbers depend on the seed, its host and its replicate alone, so a larger plan holds every row of a
 smaller one, to the bit. The new rows go behind the old ones: the manifest is the rows of the first plan, then those
@@ -21,7 +21,7 @@ from lensflow.store.run_folder import RunFolder
 
 
 def parts_of(config: RunConfig) -> list[dict[str, int | None]]:
-    """Sizes of the plans that a run's rows come from, in their order; the config's own is the last.
+    """Sizes of the plans of a run's rows, in order; the config's own is the last.
 
     Read from the stores: the pairs know the parts that they have, the manifest may be a part ahead.
     """
@@ -49,7 +49,7 @@ def configs_of(config: RunConfig, parts: Sequence[Mapping[str, int | None]]) -> 
 def extend_pairs(
     config: RunConfig, wanted: Mapping[str, Any], n_rows: int, guard: objects.Guard = objects.unguarded
 ) -> bool:
-    """Make room behind the pairs of a smaller plan, if that is what the folder holds.
+    """Lengthen the pairs of a smaller plan, if the folder has such.
 
     Parameters
     ----------
@@ -94,7 +94,7 @@ def extend_pairs(
 
 
 def _refuse_other_cutouts(config: RunConfig, stored: Mapping[str, Any]) -> None:
-    """Hosts of the smaller plan must be those that its rows were made of."""
+    """Check that the hosts of the smaller plan are those of its rows."""
     smaller = configs_of(config, [{name: stored[f"plan.{name}"] for name in EXTENDABLE}])[0]
     if cutouts_content(smaller) != stored.get("inputs.cutouts"):
         raise StaleStoreError(
@@ -104,7 +104,7 @@ def _refuse_other_cutouts(config: RunConfig, stored: Mapping[str, Any]) -> None:
 
 
 def manifest_extends(config: RunConfig) -> bool:
-    """Whether the folder's manifest is that of a smaller plan which this config extends.
+    """Whether the folder's manifest belongs to a smaller plan that this config extends.
 
     Raises
     ------

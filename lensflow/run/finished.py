@@ -1,4 +1,4 @@
-"""Is there anything left to do? Asked before a cluster is started; no pixels are read, and little is imported."""
+"""Test whether anything is left to do, before a cluster is started; no pixels are read, and little is imported."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class FinishedRun:
 
 
 def finished_stage(config: RunConfig, stage: str) -> bool:
-    """Whether the cutouts, the manifest or the pairs of this very config are finished; nothing is written.
+    """Whether the cutouts, the manifest or the pairs of this config are finished; nothing is written.
 
     Parameters
     ----------
@@ -88,7 +88,7 @@ def _is_cut(config: RunConfig) -> bool:
         return False
     if not _has_every_receipt(config, "cutouts"):
         return False
-    # Targets are read again, and the survey's files are listed: what they hold may have changed since.
+    # Targets are read again, and the survey's files are listed, since they may have changed.
     identity = resume.identity(config, "cutouts", find_targets(config, silent)[1])
     return resume.may_resume(folder.cutouts, identity)
 

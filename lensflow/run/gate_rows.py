@@ -1,4 +1,4 @@
-"""What the gates take from pairs, block by block, of a stored run and of pairs in a notebook alike."""
+"""Features for the gates from pairs, block by block, for stored runs and for pairs in a notebook."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ FEATURES, MASKS, PORTRAITS, ARCS = "features", "masks", "portraits", "arcs"
 
 @dataclass(frozen=True, eq=False)
 class GateRows:
-    """Rows that the gates of a config will look at, chosen before any pixel is read: no more need be kept.
+    """Rows that the gates of a config will use, chosen before any pixel is read.
 
     Attributes
     ----------
@@ -87,7 +87,7 @@ class GateRows:
 
 @dataclass(frozen=True, eq=False)
 class GateInput:
-    """What the gates fit: every galaxy once, however many hosts show it."""
+    """Input of the gates' fits: every galaxy once, even if several hosts show it."""
 
     features: FeatureBlock
     unpaired: dict[str, MetadataRows]

@@ -1,6 +1,6 @@
-"""Ask before anything is written: is what the folder holds the work of this very config?
+"""Test, before anything is written, whether the folder's content belongs to this config.
 
-Every step asks here first. A step that is refused leaves every byte of the folder as it was.
+Every step checks this first. A refused step leaves every byte of the folder unchanged.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def sources_content(config: RunConfig) -> dict[str, str]:
     """Fingerprint of the images that a run's sources are, as an input named ``sources``; nothing without images."""
     if config.plan.sources is None:
         return {}
-    from lensflow.manifest.image_sources import bank_of  # the image library is read where there are images only
+    from lensflow.manifest.image_sources import bank_of  # the image library is only read if there are images
 
     bank = bank_of(config)
     return {} if bank is None else {"sources": fingerprint(bank.content())}
@@ -56,7 +56,7 @@ def pairs_identity(config: RunConfig, cutouts: str, manifest: str) -> dict[str, 
 
 
 def refuse_other_run(config: RunConfig) -> None:
-    """Refuse a config that the stores in its folder were not made with; nothing is written.
+    """Refuse a config that does not match the stores in its folder; nothing is written.
 
     What each store depends on is compared as far as it is known before the step runs: settings, code, versions, the
     plan's table and images always; the content of cutouts and manifest once they are finished. (What the cutouts were
@@ -89,7 +89,7 @@ def refuse_other_run(config: RunConfig) -> None:
 
 
 def refuse_other_cut(config: RunConfig) -> None:
-    """Refuse a config whose cutouts would be cut with other settings or code; what they are read from is not asked.
+    """Refuse a config whose cutouts would be cut with other settings or code; their inputs are not compared.
 
     Raises
     ------
@@ -109,7 +109,7 @@ def _identity_at(url: str) -> Mapping[str, Any] | None:
 
 
 def _same_plan(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
-    """Whether two identities differ in nothing but what follows from the plan's size."""
+    """Whether two identities differ only by the plan's size."""
     keys = {*stored, *wanted} - {"inputs.cutouts", "inputs.manifest"}
     return all(stored.get(k) == wanted.get(k) for k in keys)
 
@@ -147,9 +147,9 @@ def refuse_settings_of_another(config: RunConfig, stage: str, larger: bool = Fal
     url = folder.store(stage)
     stored: Any = objects.open_group(url).attrs.get("identity") if paths.group_exists(url) else None
     if not isinstance(stored, Mapping):
-        return  # nothing is there, or whoever opens it says what it is
+        return  # nothing is there, or the code that opens it reports the problem
     wanted = config.settings_of(stage)
-    # A setting that one side does not know came with another version: it had no effect there.
+    # A setting unknown to one side was added in another version: it had no effect there.
     keys = sorted(k for k in wanted if k in stored and stored[k] != wanted[k])
     if keys and not (larger and _is_larger_plan(stored, wanted, keys)):
         shown = "".join(f"\n  {k}: stored {stored[k]!r}, now {wanted[k]!r}" for k in keys[:12])
@@ -238,6 +238,6 @@ def _results(folder: RunFolder) -> dict[str, str]:
 
 
 def _key_of(url: str) -> str | None:
-    """Key of stored results; None where there are none."""
+    """Key of stored results; None if there are none."""
     stored = read_results(url)
     return None if stored is None else stored.key

@@ -93,7 +93,7 @@ def import_stamps(
     n = len(next(iter(cubes.values())))
     hosts = hosts_of_arrays(n, len(cubes), host_id, ra_deg, dec_deg, z_lens, sigma_v_km_s)
     names = hosts["host_id"].values
-    # Only the settings of stamps matter here; the root is never looked at.
+    # Only the settings of stamps matter here; the root is not used.
     survey = SurveyConfig(root="-", targets="-", stamp_size=stamp_size)
     out = stamps_from_cubes(cubes, names, psfsize_arcsec or {}, x_center, y_center, survey,
                             {band: (values, {}) for band, values in (psf_images or {}).items()},

@@ -1,4 +1,4 @@
-"""Find an object by its import path, here and on the workers, and know it again by what it is made of."""
+"""Import an object by its path on client and workers, and fingerprint its code."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def load(path: str, folder: str, what: str = "scorer", example: str = SCORER_EXA
 def source_of(path: str, folder: str) -> str | None:
     """Fingerprint of a scorer: the text of its module, and the object with what it refers to there (weights).
 
-    Other modules, and files that are read while scoring, do not count. None where it cannot be had.
+    Other modules, and files that are read while scoring, do not count. None if it cannot be computed.
     """
     module, _ = _module(path, folder, "scorer", SCORER_EXAMPLE)
     found = load(path, folder)
@@ -58,7 +58,7 @@ def source_of(path: str, folder: str) -> str | None:
             digest.update(cloudpickle.dumps(found))
         finally:
             cloudpickle.unregister_pickle_by_value(module)
-    except Exception:  # whatever an object raises that does not want to be pickled
+    except Exception:  # objects that cannot be pickled raise various errors
         return None
     return digest.hexdigest()[:16]
 
@@ -71,7 +71,7 @@ def _module(path: str, folder: str, what: str, example: str) -> tuple[ModuleType
         sys.path.append(folder)
     try:
         return importlib.import_module(module), name
-    except Exception as error:  # whatever a module raises while it is imported
+    except Exception as error:  # any error raised while importing a module
         raise ConfigError(
             f"{what} {path!r}: {module} cannot be imported ({type(error).__name__}: {error}). It is looked for in "
             f"{folder} and among installed packages, on every worker."

@@ -1,4 +1,4 @@
-"""Inject every row of the manifest, region by region into the pairs store."""
+"""Inject every row of the manifest, region by region, into the pairs store."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def _rounded_arrays(config: RunConfig) -> dict[str, dict[str, Any]]:
 
 
 def hosts_of(url: str, host_index: np.ndarray) -> xr.Dataset:
-    """Hosts of a region's rows: one slice, or two where the rows of a larger plan follow those of a smaller one."""
+    """Hosts of a region's rows: one slice, or two if the rows of a larger plan follow those of a smaller one."""
     falls = np.flatnonzero(np.diff(host_index) < 0) + 1
     ends = sorted((int(part.min()), int(part.max()) + 1) for part in np.split(host_index, falls))
     slices = [ends[0]]

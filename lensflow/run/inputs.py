@@ -1,4 +1,4 @@
-"""Read what every step of a run will need, before the first step starts."""
+"""Read the inputs of every step of a run before the first step starts."""
 
 from __future__ import annotations
 

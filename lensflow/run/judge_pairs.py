@@ -1,4 +1,4 @@
-"""Judge pairs in a notebook: diagnostics, gates and lens finders on a Dataset, opened or lazy."""
+"""Diagnostics, gates and lens finders on pairs in a notebook, on an opened or lazy Dataset."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from lensflow.store.resume import code_fingerprint
 
 
 def diagnose(pairs: xr.Dataset, config: RunConfig, cutouts: xr.Dataset | None = None) -> LazyResults:
-    """Measure pairs, opened or lazy; nothing is computed until a result is asked for.
+    """Measure pairs, opened or lazy; nothing is computed until a result is accessed.
 
     :func:`findings` says what is amiss. ``dask.compute(lf.diagnose(pairs, config), lf.gate(pairs, config))`` reads, or
     renders, every chunk of the pairs once for both.
@@ -75,7 +75,7 @@ def diagnose(pairs: xr.Dataset, config: RunConfig, cutouts: xr.Dataset | None = 
 
 
 def findings(results: Mapping[str, xr.Dataset], config: RunConfig | None = None) -> list[Finding]:
-    """Hold results of :func:`diagnose` against what they should be.
+    """Compare results of :func:`diagnose` with their expected values.
 
     Parameters
     ----------
@@ -93,7 +93,7 @@ def findings(results: Mapping[str, xr.Dataset], config: RunConfig | None = None)
 
 
 def _hosts_of(block: xr.Dataset, cutouts: xr.Dataset | None) -> xr.Dataset | None:
-    """Hosts of a block's rows in memory; None without cutouts."""
+    """Hosts of a block's rows, in memory; None without cutouts."""
     if cutouts is None:
         return None
     index = np.unique(block["host_index"].values)
@@ -101,7 +101,7 @@ def _hosts_of(block: xr.Dataset, cutouts: xr.Dataset | None) -> xr.Dataset | Non
 
 
 def gate(pairs: xr.Dataset, config: RunConfig, cutouts: xr.Dataset | None = None) -> LazyVerdicts:
-    """Ask whether given features alone tell stamps from controls; nothing is computed until a verdict is asked for.
+    """Test whether given features alone distinguish stamps from controls; computed when a verdict is accessed.
 
     Hosts that show one galaxy (:mod:`lensflow.survey.twins`) count as one.
 
@@ -149,7 +149,7 @@ def gate(pairs: xr.Dataset, config: RunConfig, cutouts: xr.Dataset | None = None
 
 
 def score_pairs(pairs: xr.Dataset, scorer: Any, config: RunConfig, split: str | None = None) -> LazyVerdicts:
-    """Judge a trained lens finder, or anything that scores images, on pairs; nothing is written.
+    """Evaluate a trained lens finder, or anything that scores images, on pairs; nothing is written.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The measurements of a config: lensflow's own, and those that ``diagnostics.also`` adds by their import path."""
+"""The measurements of a config: lensflow's own, and those added by import path in ``diagnostics.also``."""
 
 from __future__ import annotations
 
@@ -50,12 +50,12 @@ def kinds_of(config: RunConfig, folder: str | None = None) -> tuple[Kind[Finding
 
 
 def settings_of(config: RunConfig) -> Settings:
-    """What the results of a run depend on besides its pairs."""
+    """Return what the results of a run depend on besides its pairs."""
     return Settings(config.diagnostics, config.seed, config.injection)
 
 
 def code_of_added(config: RunConfig) -> dict[str, str]:
-    """Fingerprint of the modules of each added measurement and its judge: results of other code are made again."""
+    """Fingerprint of the modules of each added measurement and its judge: results of other code are recomputed."""
     own = kinds_of(config)[len(KINDS) :]
     return {kind.name: _code(kind.measure, kind.judge) for kind in own}
 

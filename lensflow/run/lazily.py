@@ -1,4 +1,4 @@
-"""Measurements of pairs in a notebook: one task a chunk, added up on the workers, nothing computed until asked for.
+"""Lazy measurements of pairs in a notebook: one task per chunk, added up on the workers, computed on access.
 
 What :func:`lensflow.api.diagnose` and :func:`lensflow.api.gate` return are Dask collections: ``dask.compute`` of
 several reads, or renders, every chunk of the pairs once for all of them.
@@ -27,7 +27,7 @@ Reduce = Callable[[xr.Dataset], Any]
 
 
 class Lazy(DaskMethodsMixin, Generic[T]):
-    """A value that Dask computes when it is asked for, once.
+    """A value that Dask computes once, on first access.
 
     Parameters
     ----------
@@ -38,7 +38,7 @@ class Lazy(DaskMethodsMixin, Generic[T]):
     """
 
     __dask_scheduler__ = staticmethod(dask.threaded.get)
-    # That of arrays: each chunk of the pairs is made once for several of these.
+    # The arrays' optimisation: each chunk of the pairs is made once for several of these.
     __dask_optimize__ = staticmethod(da.Array.__dask_optimize__)
 
     def __init__(self, root: Delayed, finish: Callable[[Any], T]):
@@ -67,7 +67,7 @@ class Lazy(DaskMethodsMixin, Generic[T]):
         return lambda graph, *rest, **named: type(self)(rebuild(graph, *rest, **named), self._finish), more
 
     def compute(self, **how: Any) -> T:
-        """Compute it now, or give what was computed before.
+        """Compute it now, or return the earlier result.
 
         Parameters
         ----------
@@ -89,12 +89,12 @@ class Lazy(DaskMethodsMixin, Generic[T]):
         return self.compute()
 
     def __repr__(self) -> str:
-        """Value, where it is computed; else what would be."""
+        """The value if computed, else a placeholder."""
         return repr(self._found[0]) if self._found else f"<{type(self).__name__}: not computed yet; .compute() does it>"
 
 
 class LazyResults(Lazy[dict[str, xr.Dataset]], Mapping[str, xr.Dataset]):
-    """Datasets by name. Asking for one computes all of them, in one pass over the pairs."""
+    """Datasets by name. Accessing one computes all of them, in one pass over the pairs."""
 
     def __init__(self, root: Delayed, finish: Callable[[Any], dict[str, xr.Dataset]], names: Sequence[str] = ()):
         super().__init__(root, finish)
@@ -119,7 +119,7 @@ class LazyResults(Lazy[dict[str, xr.Dataset]], Mapping[str, xr.Dataset]):
 
 
 class LazyVerdicts(Lazy[tuple[GateResult, ...]], Sequence[GateResult]):
-    """Verdicts of gates, in their order. Asking for one computes all of them."""
+    """Verdicts of gates, in their order. Accessing one computes all of them."""
 
     @overload
     def __getitem__(self, place: int) -> GateResult: ...

@@ -1,4 +1,4 @@
-"""Inject lazily: one Dask task renders a chunk of rows, and one more hands on each array that is asked for.
+"""Inject lazily: one Dask task renders a chunk of rows, and one more extracts each requested array.
 
 The chunk's task finds its rows and its hosts by itself, in what :class:`Origin` holds: datasets, read or still lazy.
 An Origin is one key of the graph, which every chunk refers to, so that a graph of a million rows is planned in a
@@ -76,7 +76,7 @@ class Origin:
         return self.__dict__ | {"cutouts": None, "columns": None, "manifest": None}
 
     def name(self, variable: str) -> str:
-        """Name of a variable's Dask array, which is that of no other."""
+        """Unique name of a variable's Dask array."""
         return f"{variable}-{self.key}"
 
     def render(self, number: int) -> dict[str, np.ndarray]:
@@ -91,7 +91,7 @@ class Origin:
         return {v.name: has_data if v is schema.HAS_DATA else block[v.name].values for v in LAZY}
 
 
-# Origins of lazy pairs, as long as a graph holds them: what write_pairs looks up.
+# Origins of lazy pairs, while a graph references them, for write_pairs.
 origins: WeakValueDictionary[str, Origin] = WeakValueDictionary()
 
 
@@ -111,7 +111,7 @@ def rendered(pairs: xr.Dataset) -> tuple[da.Array, tuple[str, ...]] | None:
 
 
 def cutouts_of(pairs: xr.Dataset) -> xr.Dataset | None:
-    """The cutouts that the untouched controls of lazy pairs come from; None of other pairs."""
+    """The cutouts of the unmodified controls of lazy pairs; None for other pairs."""
     name = str(getattr(pairs["ctrl"].data, "name", ""))
     origin = origins.get(name.rpartition("-")[2])
     return origin.cutouts if origin is not None and name == origin.name("ctrl") else None
@@ -127,7 +127,7 @@ def _loaded(dataset: xr.Dataset) -> xr.Dataset:
 
 
 def _narrow(hosts: xr.Dataset, index: np.ndarray) -> xr.Dataset:
-    """Hosts of a chunk: one slice where its rows are sorted by host, as those of a manifest are."""
+    """Hosts of a chunk: one slice if its rows are sorted by host, as in a manifest."""
     first, last = int(index[0]), int(index[-1])
     if last - first < _GAPS * len(index):
         index = np.arange(first, last + 1)
@@ -140,7 +140,7 @@ def _narrow(hosts: xr.Dataset, index: np.ndarray) -> xr.Dataset:
 def refuse_other_hosts(
     index: np.ndarray, of_rows: xr.DataArray | None, n_hosts: int, names: np.ndarray | None, first_row: int = 0
 ) -> None:
-    """Refuse rows whose ``host_index`` is no host of the cutouts, or one of another name.
+    """Refuse rows whose ``host_index`` is not a host of the cutouts, or one with another name.
 
     Raises
     ------

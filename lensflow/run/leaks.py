@@ -1,4 +1,4 @@
-"""The suite of leaks with the installed code: what notices each, and what a classifier reads of what passes."""
+"""The suite of leaks with the installed code: what detects each, and what a classifier reads of those that pass."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from lensflow.run.execute import Progress, run_tasks, silent
 from lensflow.store import paths, resume
 from lensflow.store.results import keep_results
 
-# Fewer say nothing: gates need that many for their folds, and half of them train the judge.
+# Fewer are useless: gates need this many for their folds, and half of them train the judge.
 LEAST_HOSTS = 12
 
 
@@ -30,7 +30,7 @@ def leaks_step(
     settings: Sequence[Setting] = SETTINGS,
     judge: str = "",
 ) -> LeakTable:
-    """Put every kind of leak into a sound small run, on its ladder of amplitudes: some ten minutes of work.
+    """Inject every kind of leak into a sound small run, on its ladder of amplitudes: about ten minutes of work.
 
     Parameters
     ----------
@@ -68,13 +68,13 @@ def leaks_step(
 
 
 def leaks_key(hosts: int, judge: str) -> str:
-    """Key of a table that this code makes."""
+    """Key of a table made by this code."""
     return fingerprint({"hosts": hosts, "per_host": PER_HOST, "seed": SEED, "judge": judge},
                        resume.measuring_code_fingerprint())  # fmt: skip
 
 
 class _Climb:
-    """Find where one kind is noticed in one setting; without a kind, what the sound run does not pass."""
+    """Find where one kind is detected in one setting; without a kind, what the sound run does not pass."""
 
     def __init__(self, required: Required, todo: Sequence[tuple[Kind | None, Setting]]):
         self.required, self.todo = required, todo

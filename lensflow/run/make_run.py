@@ -36,7 +36,7 @@ _LIBRARIES = ("lensflow", "numpy", "scipy", "numba", "astropy", "xarray", "zarr"
 
 @dataclass(frozen=True, repr=False)
 class RunResults:
-    """What a run found.
+    """Results of a run.
 
     Attributes
     ----------
@@ -82,7 +82,7 @@ def make_run(config: RunConfig, progress: Progress = silent) -> RunResults:
     LensflowError
         Of the step that could not go on; what is finished is kept and the same call continues.
     """
-    kinds_of(config)  # a measurement that cannot be imported is told now, not after hours of work
+    kinds_of(config)  # report a measurement that cannot be imported now, not after hours of work
     refuse_other_run(config)
     read_inputs(config)
     with hold(RunFolder.of(config).root):
@@ -93,7 +93,7 @@ def _run(config: RunConfig, progress: Progress) -> RunResults:
     folder = RunFolder.of(config)
     timer = _StageTimer(progress, folder.report if config.cluster.performance_reports else None)
     timer("cut", lambda: cut_step(config, timer.progress), lambda c: c.sizes["host"])
-    # Again, with the cutouts' content known: nothing further is written for a config that is refused.
+    # Again, with the cutouts' content known: nothing more is written for a refused config.
     refuse_other_run(config)
     manifest = timer("plan", lambda: plan_step(config, timer.progress), lambda m: m.sizes["sample"])
     timer("inject", lambda: inject_step(config, timer.progress), lambda p: p.sizes["sample"] + p.attrs["n_sealed"])
@@ -106,7 +106,7 @@ def _run(config: RunConfig, progress: Progress) -> RunResults:
 
 
 class _StageTimer:
-    """Times stages, and notes which of them had work to do."""
+    """Times stages, and records which of them had work to do."""
 
     def __init__(self, progress: Progress, reports: str | None = None):
         self.stages: list[dict[str, Any]] = []
@@ -134,7 +134,7 @@ class _StageTimer:
 
 
 def _keep_timings(folder: RunFolder, timer: _StageTimer) -> None:
-    """Update the timings of the stages that did something; a stage that found its work done keeps its old ones."""
+    """Update the timings of the stages that did something; a finished stage keeps its old ones."""
     kept = paths.read_json(folder.timings)["stages"] if paths.exists(folder.timings) else {}
     kept |= {s["stage"]: s for s in timer.stages if s["worked"] or s["stage"] not in kept}
     peak = {

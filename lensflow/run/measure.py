@@ -44,7 +44,7 @@ from lensflow.survey.twins import Twins
 
 
 def diagnose_step(config: RunConfig, progress: Progress = silent) -> dict[str, xr.Dataset]:
-    """Compute the diagnostics of a run, or read them where they are up to date.
+    """Compute the diagnostics of a run, or read them if up to date.
 
     Returns
     -------
@@ -60,7 +60,7 @@ def diagnose_step(config: RunConfig, progress: Progress = silent) -> dict[str, x
 
 
 def gate_step(config: RunConfig, progress: Progress = silent) -> list[GateResult]:
-    """Compute the gates of a run, or read them where they are up to date; errors as :func:`diagnose_step`."""
+    """Compute the gates of a run, or read them if up to date; errors as :func:`diagnose_step`."""
     return measure_step(config, progress, diagnostics=False)[1]
 
 
@@ -75,7 +75,7 @@ def measure_step(
 ) -> tuple[dict[str, xr.Dataset], list[GateResult]]:
     """Compute diagnostics and gates together, reading the pairs once.
 
-    With ``again``, what is stored is not believed: all of it is computed now. Without ``keep``, nothing is written.
+    With ``again``, stored results are ignored and everything is computed. Without ``keep``, nothing is written.
     """
     folder = RunFolder.of(config)
     content = pairs_content(config)
@@ -127,13 +127,13 @@ def run_all_gates(rows: GateInput, config: RunConfig, progress: Progress = silen
         progress("gate", done, len(names))
         return result
 
-    # Each gate holds its features in double precision: no more at once than there are cores.
+    # Each gate holds its features in double precision: at most one per core at a time.
     with threadpool_limits(1), ThreadPoolExecutor(min(len(names), os.cpu_count() or 1)) as pool:
         return list(pool.map(one, names))
 
 
 def _checks(config: RunConfig, diagnostics: Any, twins: Twins, arcs: xr.Dataset) -> list[GateResult]:
-    """Gates without a fit, of the diagnostics' results as they are stored."""
+    """Gates without a fit, from the stored results of the diagnostics."""
     if not config.gate.checks:
         return []
     folder = RunFolder.of(config)
@@ -147,7 +147,7 @@ def _checks(config: RunConfig, diagnostics: Any, twins: Twins, arcs: xr.Dataset)
 
 
 class _MeasureTask:
-    """Read one region of pairs and reduce it to what diagnostics and gates need of it."""
+    """Read one region of pairs and reduce it for diagnostics and gates."""
 
     def __init__(self, config: RunConfig, regions: Regions, diagnostics: bool, gates: bool):
         self.config, self.regions, self.diagnostics = config, regions, diagnostics
@@ -171,7 +171,7 @@ class _MeasureTask:
         return out
 
     def _with_first_of_class(self, index: int, pairs: xr.Dataset) -> xr.Dataset:
-        """Rows that are the first of their host and class in the whole run: a host may lie in two regions."""
+        """Rows that are the first of their host and class in the whole run: a host may be in two regions."""
         host, control = pairs["host_index"].values.astype(np.int64), pairs["is_control"].values
         before = self.continued[self.continued[:, 0] == index, 1]
         first = first_of_class(host, control) & ~np.isin(2 * host + control, before)
@@ -195,7 +195,7 @@ def _last_key(config: RunConfig) -> int | None:
 
 
 def region_block(config: RunConfig, origin: Origin, region: Region) -> tuple[xr.Dataset, Origin]:
-    """Pairs of a region, with the PSF images of their hosts where the arcs have some; and what they were made from."""
+    """Pairs of a region, with their hosts' PSF images if used for the arcs; and their origin."""
     folder = RunFolder.of(config)
     index = read_head(folder.manifest, "manifest", region.slice, ("host_index",))["host_index"].values
     hosts = hosts_of(folder.cutouts, index)

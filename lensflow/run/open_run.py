@@ -1,4 +1,4 @@
-"""A run picked up by its path alone: its stores, results, report and certificate, and what is missing of them."""
+"""Open a run by its path: its stores, results, report and certificate, and what is missing."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ _STEPS = {"cutouts": "cut", "manifest": "plan", "pairs": "inject"}
 class Run:
     """A run's folder, finished or not; made by :func:`open_run`.
 
-    What is not there, not finished, stale or damaged raises a :class:`~lensflow.errors.StoreError` that says which
-    command makes it. Nothing is kept from an earlier look but opened stores, and these only while they are the same.
+    Access to a missing, unfinished, stale or damaged part raises a :class:`~lensflow.errors.StoreError` that names the
+    command to run. Only opened stores are cached, as long as they do not change.
 
     Attributes
     ----------
@@ -79,13 +79,13 @@ class Run:
 
     @property
     def results(self) -> StoredResults:
-        """Stored diagnostics and gates, where they belong to the stored pixels and the run's settings."""
+        """Stored diagnostics and gates, if they belong to the stored pixels and the run's settings."""
         urls = {"diagnostics": self._folder.diagnostics, "gates": self._folder.gates}
         return stored_results(urls, result_keys(self.config), self.path)
 
     @property
     def report(self) -> str:
-        """Path of the report's page, if it shows what the run holds now."""
+        """Path of the report's page, if it is up to date."""
         return report_of(self.config)
 
     @property
@@ -220,7 +220,7 @@ class Run:
         return sum(r.size for r in valid), sum(r.size for r in regions), counts
 
     def __repr__(self) -> str:
-        """What is there, how many hosts and rows, verdicts, what is missing and the command that makes it."""
+        """Summary: stores, numbers of hosts and rows, verdicts, missing parts and the commands that make them."""
         return as_text(f"Run {self.config.name!r} in {self.path}", self._lines())
 
     def _repr_html_(self) -> str:
@@ -280,7 +280,7 @@ def open_run(path: str | Path) -> Run:
                 "from the stores."
             ) from None
         except StoreError:
-            continue  # damaged: said by whoever reads it
+            continue  # damaged: reported when it is read
     return Run(config, tuple(notes))
 
 
@@ -304,7 +304,7 @@ def _certificate_line(folder: RunFolder) -> str:
 
 
 def _said(part: Callable[[], str]) -> str:
-    """A line of a summary, or what stands in its way: a summary is shown of damaged runs, too."""
+    """A line of a summary, or the error that prevents it: a summary is also shown for damaged runs."""
     try:
         return part()
     except LensflowError as error:

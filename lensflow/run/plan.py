@@ -112,7 +112,7 @@ def estimate_step(config: RunConfig) -> tuple[PlanSize, PlanCost]:
 
 
 def _is_frozen(config: RunConfig, identity: dict[str, Any]) -> bool:
-    """Whether this very manifest stands there; one that was never finished is nobody's, and may be replaced."""
+    """Whether this manifest is stored already; an unfinished one may be replaced."""
     url = RunFolder.of(config).manifest
     if paths.group_exists(url) and objects.open_group(url).attrs.get("finished") is False:
         return False
@@ -120,7 +120,7 @@ def _is_frozen(config: RunConfig, identity: dict[str, Any]) -> bool:
 
 
 def freeze_manifest(manifest: xr.Dataset, config: RunConfig) -> None:
-    """Make a given manifest (edited, subset, made elsewhere) the manifest of a run; nothing to do if it is already.
+    """Store a given manifest (edited, subset, made elsewhere) as that of a run, unless it is stored already.
 
     Raises
     ------

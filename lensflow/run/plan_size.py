@@ -1,4 +1,4 @@
-"""The size of a plan: which settings may be raised after a run was made, and whether one plan holds another."""
+"""The size of a plan: settings that may be raised after a run was made, and whether one plan contains another."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from lensflow.config import RunConfig
 
 # Settings that a run may raise after it was made: each only adds rows.
 EXTENDABLE = ("injections_per_host", "replicates", "controls_per_host", "limit_hosts")
-# What changes with them.
+# Keys that change with them.
 _FOLLOWING = ("inputs.cutouts", "inputs.manifest")
 
 
@@ -19,7 +19,7 @@ def sizes_of(config: RunConfig) -> dict[str, int | None]:
 
 
 def is_larger(old: Mapping[str, int | None], new: Mapping[str, int | None]) -> bool:
-    """Whether a plan holds every row of another one: no setting is smaller. A limit of None is every host."""
+    """Whether a plan contains every row of another one: no setting is smaller. A limit of None is every host."""
 
     def value(sizes: Mapping[str, int | None], name: str) -> float:
         return float("inf") if sizes[name] is None else float(sizes[name] or 0)
@@ -40,7 +40,7 @@ def extends(stored: Any, wanted: Mapping[str, Any]) -> bool:
     keys = {f"plan.{name}" for name in EXTENDABLE}
     if not keys <= {*stored} or not keys <= {*wanted}:
         return False
-    # A manifest that was made by hand names its content; nobody knows what a larger one would be.
+    # A manifest made by hand is identified by its content; a larger one is undefined.
     if ("inputs.manifest" in stored) != ("inputs.manifest" in wanted):
         return False
     ignored = {*keys, *_FOLLOWING}

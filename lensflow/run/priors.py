@@ -1,4 +1,4 @@
-"""A finished run's manifest beside a second draw of its plan."""
+"""Compare a finished run's manifest with a second draw of its plan."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ IMAGES_RENDERED = 200
 
 
 def priors_of(config: RunConfig, arcs: xr.Dataset) -> list[Finding]:
-    """Hold a run's manifest against another draw of the same plan, on evenly spaced hosts where there are many rows.
+    """Compare a run's manifest with another draw of the same plan, on evenly spaced hosts if there are many rows.
 
-    The images of its arcs are held against those that the other draw gives.
+    The images of its arcs are compared with those of the other draw.
     """
     folder = RunFolder.of(config)
     n_twice = int((np.unique(read_head(folder.manifest, "manifest", names=("row_id",))["row_id"].values,

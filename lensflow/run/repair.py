@@ -1,4 +1,4 @@
-"""Make damaged objects of a run again, to the bytes that were written; sound ones stay as they are."""
+"""Repair damaged objects of a run with exactly their original bytes; sound ones are not touched."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from lensflow.store.verify import Damage, damaged_objects
 def repair_store(
     folder: RunFolder, store: str, damage: Iterable[Damage], config: RunConfig, guard: Hold, progress: Progress
 ) -> list[str]:
-    """Mend one store of a run, as far as it can be made again to the same bytes.
+    """Repair one store of a run, as far as the same bytes can be reproduced.
 
     Parameters
     ----------
@@ -69,7 +69,7 @@ def repair_store(
 
 
 def _mend_created(folder: RunFolder, store: str, config: RunConfig, guard: Hold, progress: Progress) -> list[str]:
-    """Metadata from the record of the store's creation; columns and tables, and the record itself, made again."""
+    """Metadata from the record of the store's creation; columns, tables and the record itself computed again."""
     url, done = folder.store(store), []
     try:
         created = objects.read_created(url)
@@ -87,7 +87,7 @@ def _mend_created(folder: RunFolder, store: str, config: RunConfig, guard: Hold,
         if not bad:
             return done
     identity = _require_same_run(folder, store, config, progress, known=created is not None)
-    # Made beside the store, so that nothing sound is touched.
+    # Written beside the store, so that nothing sound is touched.
     scratch = RunFolder(folder.path(".repair"))
     try:
         attrs = created.root["attributes"] if created else _raw_attrs(url)
@@ -195,7 +195,7 @@ def _raw_attrs(url: str) -> Mapping[str, Any]:
 
 
 class _MendTask:
-    """Make one region again in memory, hold it against its receipt, and write the objects that are damaged."""
+    """Compute one region again in memory, compare it with its receipt, and write the damaged objects."""
 
     def __init__(self, config: RunConfig, folder: RunFolder, store: str, guard: Hold):
         self.config, self.folder, self.store, self.guard = config, folder, store, guard
@@ -221,7 +221,7 @@ class _MendTask:
                 f"{', '.join(other)}): another type of machine or version of a library. Nothing of it was changed. "
                 "Repair it where the run was made, or make the run again in another out."
             )
-        # An array of zeros has no object; one that has appeared in its place goes.
+        # An array of zeros has no object; an unexpected one is removed.
         wrong = [
             one for one in again if one.key in damaged or (one.data is None and paths.exists(paths.join(url, one.key)))
         ]

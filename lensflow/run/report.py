@@ -1,4 +1,4 @@
-"""Collect what a run left behind and write its report."""
+"""Collect a run's results and write its report."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from lensflow.store.run_folder import RunFolder
 
 
 def report_step(config: RunConfig, progress: Progress = silent) -> str:
-    """Write the HTML report of a run, finished or not; what is missing is named in it.
+    """Write the HTML report of a run, finished or not; it names missing parts.
 
     Parameters
     ----------
@@ -66,7 +66,7 @@ def report_step(config: RunConfig, progress: Progress = silent) -> str:
 
 
 def report_if_stale(config: RunConfig, progress: Progress = silent) -> str:
-    """Write the report unless the one that is there was made from these very settings, pixels and measurements."""
+    """Write the report unless the existing one was made from the same settings, pixels and measurements."""
     folder = RunFolder.of(config)
     page, kept, made_from = paths.join(folder.report, "index.html"), _kept_note(folder), _made_from(config)
     if not paths.exists(page) or kept.get("key") != made_from["key"]:
@@ -77,7 +77,7 @@ def report_if_stale(config: RunConfig, progress: Progress = silent) -> str:
 
 
 def report_of(config: RunConfig) -> str:
-    """Path of a run's report, if it shows what the run holds now.
+    """Path of a run's report, if it is up to date.
 
     Raises
     ------
@@ -122,7 +122,7 @@ def _made_from(config: RunConfig) -> dict[str, str]:
 
 
 def _scorers(config: RunConfig) -> list[GateResult]:
-    """Results of lens finders on these pixels; none where the pairs are not complete."""
+    """Results of lens finders on these pixels; none if the pairs are not complete."""
     try:
         return stored_scorers(config)
     except StoreError:
@@ -134,6 +134,6 @@ def result_keys(config: RunConfig) -> dict[str, str]:
     try:
         content = pairs_content(config)
     except StoreError:
-        # Pairs that are not there or not complete: whatever is stored was measured on others.
+        # Missing or incomplete pairs: stored results were measured on others.
         content = ""
     return {stage: stored_key(config, stage, content) for stage in ("diagnostics", "gates", "core")}

@@ -19,7 +19,7 @@ def required_gates(config: RunConfig) -> tuple[str, ...]:
 
 
 def score_required(config: RunConfig, progress: Progress = silent, *, keep: bool = True) -> list[GateResult]:
-    """Score the pairs anew with every required scorer, under the names of :func:`required_gates`.
+    """Score the pairs again with every required scorer, under the names of :func:`required_gates`.
 
     Parameters
     ----------
@@ -45,7 +45,7 @@ def score_required(config: RunConfig, progress: Progress = silent, *, keep: bool
 
 
 def scorer_files(config: RunConfig) -> dict[str, str]:
-    """Files within the summaries that keep what is found out about the required scorers, and the scorer of each."""
+    """Files with the results of the required scorers within the summaries, and the scorer of each."""
     return {f"scorers/{results_of(config, scorer).rpartition('/')[2]}": scorer for scorer in config.scorer.required}
 
 

@@ -1,4 +1,4 @@
-"""Render one row of a run again, from the manifest and the host alone, and compare it with what is stored."""
+"""Render one row of a run again, from the manifest and the host alone, and compare it with the stored one."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def _short_name(rows: xr.Dataset, k: int) -> str:
 
 
 def name_of_row(folder: RunFolder, at: int, manifest: xr.Dataset) -> str:
-    """Say which row it is: number, host, place on the sky, replicate, split."""
+    """Describe the row: number, host, sky position, replicate, split."""
     index = int(manifest["host_index"].values[0])
     host = read_head(folder.cutouts, "cutouts", slice(index, index + 1), ("host_id", "ra_deg", "dec_deg"))
     ra, dec = (float(host[n].values[0]) for n in ("ra_deg", "dec_deg"))

@@ -1,4 +1,4 @@
-"""Judge a trained lens finder on the pairs of a finished run: one task per region, scores only leave it."""
+"""Evaluate a trained lens finder on the pairs of a finished run: one task per region, which returns only scores."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def score_step(
     unseal_test: str | None = None,
     again: bool = False,
 ) -> list[GateResult]:
-    """Score the pairs of ``config.scorer.split`` and judge the scorer, or read what is stored of it.
+    """Score the pairs of ``config.scorer.split`` and evaluate the scorer, or read the stored result.
 
     Results go to ``summaries/scorers/<scorer>.<split>.json``. They are read from there if pairs, settings, lensflow's
     code and the scorer are the same; a scorer that cannot be fingerprinted is always scored anew.
@@ -89,13 +89,13 @@ def score_step(
 def judged(
     config: RunConfig, scorer: str, scorer_folder: str, source: str | None, unseal_test: str | None, progress: Progress
 ) -> list[GateResult]:
-    """Score the pairs and judge the scorer, whose ``source`` is known; nothing is read from results or kept."""
+    """Score the pairs and evaluate the scorer with a known ``source``; no results are read or stored."""
     scores = _scores(config, scorer, scorer_folder, unseal_test, progress)
     return judge_scores(scores, config.scorer, scorer, config.seed, config.diagnostics.theta_e_edges, source)
 
 
 def stored_scorers(config: RunConfig) -> list[GateResult]:
-    """Results of all scorers that are stored for these settings and pixels, whatever code they were made with.
+    """Stored results of all scorers for these settings and pixels, made by any code.
 
     ``recipe["scorer"]`` and ``recipe["split"]`` say whose they are and on which rows.
     """
@@ -128,7 +128,7 @@ def with_split(config: RunConfig, split: str | None) -> RunConfig:
 
 
 def results_of(config: RunConfig, scorer: str) -> str:
-    """URL of the file that keeps what is found out about a scorer."""
+    """URL of the file with a scorer's results."""
     name = re.sub(r"[^\w.]+", "-", scorer)
     return paths.join(RunFolder.of(config).scorers, f"{name}.{config.scorer.split}.json")
 

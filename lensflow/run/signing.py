@@ -1,7 +1,7 @@
 """Ed25519 signatures over certificates: key files, by the cryptography library.
 
-No message here contains anything of a private key, and no private key is written anywhere but into the file that
-:func:`make_key` was asked for.
+No message here contains any part of a private key, and a private key is only written to the file given to
+:func:`make_key`.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def make_key(path: str) -> tuple[Path, str]:
     open_one = key.public_key().public_bytes(
         serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
     )
-    # The public one first: whatever goes wrong, no private key is left without it.
+    # The public one first, so that no private key can remain without it.
     _write_new(public, open_one, 0o644)
     try:
         _write_new(private, secret, 0o600)
@@ -157,7 +157,7 @@ def _loaded(file: Path, load: Any, *arguments: Any) -> Any:
 
     try:
         return load(*arguments)
-    except TypeError:  # what the library says of a key that asks for a passphrase
+    except TypeError:  # the library's error for a key with a passphrase
         raise SigningError(
             f"{file}: is encrypted with a passphrase, which lensflow does not ask for. Decrypt a copy: openssl pkey "
             "-in FILE -out COPY (OpenSSH: ssh-keygen -p -f COPY), and keep that at mode 600."
@@ -175,7 +175,7 @@ def _local(path: str) -> Path:
 
 
 def _refuse_inside_a_run(file: Path) -> None:
-    """A run's folder is copied and given away with all that is in it."""
+    """Refuse a key inside a run's folder, which may be copied and given away."""
     for one in (file.absolute(), file.resolve()):
         for folder in one.parents:
             if any((folder / name).exists() for name in _STORES):

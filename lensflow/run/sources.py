@@ -1,4 +1,4 @@
-"""Where a run's hosts come from: target tables and bricks, a synthetic survey, or bare stamps."""
+"""Sources of a run's hosts: target tables and bricks, a synthetic survey, or bare stamps."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _NO_TABLE = (
 
 
 def survey_layout(config: RunConfig) -> Layout:
-    """Return where the run's bricks lie: the config's survey, or the synthetic one in the run folder."""
+    """Return the location of the run's bricks: the config's survey, or the synthetic one in the run folder."""
     if config.survey.synthetic is not None:
         return Layout(RunFolder.of(config).survey, "legacysurvey")
     assert config.survey.root is not None
@@ -45,7 +45,7 @@ def survey_layout(config: RunConfig) -> Layout:
 def find_targets(
     config: RunConfig, progress: Progress, table: Targets | None = None
 ) -> tuple[xr.Dataset, dict[str, str]]:
-    """Targets of a run, as the store orders them, and fingerprints of every input that the cutting reads.
+    """Targets of a run in the store's order, and fingerprints of every input of the cutting.
 
     Parameters
     ----------
@@ -104,7 +104,7 @@ def check_tables(config: RunConfig, table: Targets | None) -> None:
 
 
 def table_targets(config: RunConfig, table: str | Targets | None = None) -> xr.Dataset:
-    """Targets of a config's tables, selected and cut as it says; of another table in their place if one is given.
+    """Targets of a config's tables, or of a given table, selected and cut according to the config.
 
     Raises
     ------
@@ -119,15 +119,15 @@ def table_targets(config: RunConfig, table: str | Targets | None = None) -> xr.D
 
 
 def dataset_content(dataset: xr.Dataset) -> str:
-    """Fingerprint of the values of a dataset in memory, keys that are coordinates included."""
+    """Fingerprint of the values of a dataset in memory, including coordinates."""
     names = {*map(str, dataset.data_vars), *({"host_id", "row_id"} & set(map(str, dataset.coords)))}
     if "sample" in dataset.dims:
-        names.discard("host_id")  # of rows it is looked up by host_index, not stored
+        names.discard("host_id")  # for rows it is looked up by host_index, not stored
     return fingerprint([(v, create.checksum(dataset[v].values)) for v in sorted(names)])
 
 
 def _brick_tables(targets: xr.Dataset, root: str) -> list[str]:
-    # A server is not asked for files that may not be there; names that a column gave need no check.
+    # A server is not queried for files that may not exist; names from a column need no check.
     local = not root.startswith(("http://", "https://"))
     return brick_tables(root) if local and targets.attrs.get("computed_bricks") else []
 
@@ -148,7 +148,7 @@ def _brick_targets(config: RunConfig, progress: Progress, given: Targets | None)
 
 
 def _write_synthetic(config: RunConfig, progress: Progress) -> str:
-    """Write the bricks of the synthetic survey, one task each; complete ones are left as they are."""
+    """Write the bricks of the synthetic survey, one task each; complete ones are kept."""
     synthetic_config = config.survey.synthetic
     assert synthetic_config is not None
     root, bricks = RunFolder.of(config).survey, synthetic.plan_bricks(synthetic_config)
@@ -177,7 +177,7 @@ def _survey_fingerprint(config: RunConfig, targets: xr.Dataset) -> str:
     """Names, sizes and versions of every file that the run can read; and a loud stop when there is none."""
     layout = survey_layout(config)
     if layout.root.startswith(("http://", "https://")):
-        return fingerprint(layout.root, layout.kind)  # a web server gives no listing; cutting finds what is there
+        return fingerprint(layout.root, layout.kind)  # a web server gives no listing; cutting finds the existing files
     bricks = np.unique(targets["brickname"].values).astype(str)
     folders = sorted({folder for b in bricks for folder in layout.folders(b, config.bands)})
     fs, _ = fsspec.core.url_to_fs(layout.root)
@@ -255,7 +255,7 @@ def in_store_order(targets: xr.Dataset, splits: SplitsConfig, seed: int, guard: 
 
 
 def guard_arcsec(config: RunConfig, targets: xr.Dataset) -> float:
-    """Least distance between hosts of different splits: the config's, or a stamp's diagonal.
+    """Minimum distance between hosts of different splits: the config's, or a stamp's diagonal.
 
     Nearer than a diagonal, the corners of two stamps can show the same pixels. 0 for stamps without positions.
     """
@@ -267,14 +267,15 @@ def guard_arcsec(config: RunConfig, targets: xr.Dataset) -> float:
 
 
 def stamp_diagonal_arcsec(config: RunConfig, pixel_scale_arcsec: float) -> float:
-    """Distance from which two hosts' stamps share no pixel, however they are turned."""
+    """Distance from which two hosts' stamps share no pixel in any orientation."""
     return math.sqrt(2) * config.survey.stamp_size * pixel_scale_arcsec
 
 
 def take_fraction(targets: xr.Dataset, fraction: float) -> xr.Dataset:
-    """Return a share of the hosts, told by a hash of their names: the same in any order, a part of any larger share.
+    """Return a fraction of the hosts, chosen by a hash of their names: independent of order, nested in larger
+    fractions.
 
-    Splits are dealt before this, so a host is in the same split in a run of a part and in one of the whole.
+    Splits are assigned before this, so a host has the same split in a partial run and in the full one.
     """
     if fraction == 1:
         return targets

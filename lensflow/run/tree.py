@@ -1,4 +1,4 @@
-"""A tree of sums whose shape depends on nothing but the number of its leaves."""
+"""A tree of sums whose shape depends only on the number of its leaves."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
-# Values that are joined at a time: few, so that few are held at a time.
+# Values joined at a time: few, so that few are held in memory.
 FAN_IN = 4
 
 

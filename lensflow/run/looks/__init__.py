@@ -1,4 +1,4 @@
-"""What ``lensflow doctor`` looks at: a list of named looks, each a small function that yields findings.
+"""The checks of ``lensflow doctor``: a list of named looks, each a small function that yields findings.
 
 A check that a person would want before a run goes here. Write ``def my_look(seen: Seen) -> Iterator[Finding]`` in the
 module of its subject, and name it in :data:`LOOKS`. What several looks need (targets, a trial cut, the plan's table)

@@ -1,4 +1,4 @@
-"""A finding, a look, and what looks share: read once, whoever needs it first."""
+"""Findings, looks, and their shared inputs, each read once on first use."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from lensflow.survey.stamps import read_stamps
 
 T = TypeVar("T")
 
-# Bricks whose files are looked at, spread over the table; hosts that are cut for trial.
+# Bricks whose files are checked, spread over the table; hosts cut as a trial.
 SAMPLE_BRICKS = 8
 TRIAL_HOSTS = 3
 
@@ -35,7 +35,7 @@ class Level(StrEnum):
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at.
+    """Result of one check.
 
     Attributes
     ----------
@@ -55,11 +55,11 @@ class Finding:
 
 
 class Unseen(Exception):
-    """What a look needs cannot be read, and an earlier look has said so already: this one is left out."""
+    """An input cannot be read and an earlier look has reported it: this look is skipped."""
 
 
 class Seen:
-    """What the looks of one config share; each is read at its first use.
+    """Shared inputs of the looks of one config; each is read on first use.
 
     The first look that meets an error raises it, and so reports it. Later looks that need the same thing get
     :class:`Unseen`, and are left out: one cause is one finding.
@@ -84,7 +84,7 @@ class Seen:
 
     @cached_property
     def targets(self) -> xr.Dataset | None:
-        """Targets of a survey of bricks, selected and cut as the config says; None for stamps and synthetic surveys."""
+        """Targets of a survey of bricks, selected by the config; None for stamps and synthetic surveys."""
         if self.config.survey.root is None:
             return None
         return self._once("targets", lambda: table_targets(self.config))
@@ -99,7 +99,7 @@ class Seen:
 
     @cached_property
     def layout(self) -> Layout | None:
-        """Where the bricks are; None for stamps and for synthetic surveys, which are not there yet."""
+        """Location of the bricks; None for stamps and for synthetic surveys, which do not exist yet."""
         return survey_layout(self.config) if self.config.survey.root is not None else None
 
     @cached_property
@@ -123,7 +123,7 @@ class Seen:
 
     @cached_property
     def pixel_scale_arcsec(self) -> float | None:
-        """Pixel scale of the stamps' config or of the trial's bricks; None where nothing is there to tell."""
+        """Pixel scale of the stamps' config or of the trial's bricks; None if unknown."""
         if self.config.survey.stamps is not None:
             return float(self.config.survey.stamps.pixel_scale_arcsec)
         trial = self.trial
@@ -145,7 +145,7 @@ def _spread(n_hosts: int) -> np.ndarray:
 
 
 class Look(NamedTuple):
-    """A named check: ``look(seen)`` yields what it found. A LensflowError that it raises becomes a FAIL."""
+    """A named check: ``look(seen)`` yields findings. A LensflowError that it raises becomes a FAIL."""
 
     name: str
     look: Callable[[Seen], Iterator[Finding]]

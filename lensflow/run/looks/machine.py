@@ -1,4 +1,4 @@
-"""Looks at where the run writes and at who does the work."""
+"""Checks of the output location and the workers."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ def out_folder(seen: Seen) -> Iterator[Finding]:
 
 
 def free_space(seen: Seen) -> Iterator[Finding]:
-    """Hold the bytes of a run in which every target can carry an arc against those that are free."""
+    """Compare the size of a run in which every target carries an arc with the free space."""
     config = seen.config
-    _ = seen.table  # a table that cannot be read has been reported as what it is
+    _ = seen.table  # an unreadable table has been reported already
     given = seen.targets if seen.stamps is None else seen.stamps
     size = size_without_cutouts(config, count_targets(config, given))
     cost = estimate(size, config)
@@ -72,7 +72,7 @@ def workers(seen: Seen, cluster: Callable[[], Any]) -> Iterator[Finding]:
             advice = "Give client, scheduler and workers the same image or environment."
             yield Finding("versions", Level.FAIL, f"client and workers differ: {error}", advice)
             return
-        # Each worker is asked on its own: one without lensflow would fail the others' answers too.
+        # Each worker is asked separately: one without lensflow would make the others fail too.
         answers = client.run(_version_here, on_error="return")
         wrong = {a: str(v) for a, v in answers.items() if v != __version__}
         if wrong:

@@ -1,4 +1,4 @@
-"""Looks at what the plan reads."""
+"""Checks of the plan's inputs."""
 
 from __future__ import annotations
 

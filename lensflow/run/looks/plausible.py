@@ -1,4 +1,4 @@
-"""Looks at whether numbers can be what they are said to be: pixel scale, brightness, Einstein radii."""
+"""Plausibility checks: pixel scale, brightness, Einstein radii."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ HOST_MAGNITUDES = (10.0, 25.0)
 
 
 def pixel_scale(seen: Seen) -> Iterator[Finding]:
-    """Ask whether the pixel scale is one of a survey that resolves lenses."""
+    """Check that the pixel scale can resolve lenses."""
     scale = seen.pixel_scale_arcsec
     if scale is None:
         return
@@ -29,7 +29,7 @@ def pixel_scale(seen: Seen) -> Iterator[Finding]:
 
 
 def einstein_radii(seen: Seen) -> Iterator[Finding]:
-    """Ask whether the Einstein radii of the plan fit on the stamp."""
+    """Check that the Einstein radii of the plan fit on the stamp."""
     scale, plan = seen.pixel_scale_arcsec, seen.config.plan
     if scale is None:
         return
@@ -55,7 +55,7 @@ def einstein_radii(seen: Seen) -> Iterator[Finding]:
 
 
 def brightness(seen: Seen) -> Iterator[Finding]:
-    """Hold the light of a few hosts against what a lens galaxy can be."""
+    """Compare the light of a few hosts with that of plausible lens galaxies."""
     trial = seen.trial
     if trial is None:
         return

@@ -1,4 +1,4 @@
-"""Looks at the settings alone."""
+"""Checks of the settings alone."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from lensflow.run.looks.base import Finding, Level, Seen
 
 
 def gain_tables(seen: Seen) -> Iterator[Finding]:
-    """Ask whether every band has what the arcs' photon noise needs."""
+    """Check that every band has the settings for the arcs' photon noise."""
     config = seen.config
     injection = config.injection
     tables = {"invvar": ("sky_mag_arcsec2",), "exposure": ("exposure_time_s", "electrons_per_s_per_nmgy")}[

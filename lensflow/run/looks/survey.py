@@ -1,4 +1,4 @@
-"""Looks at the hosts: their table, the survey's files, a few of them cut for trial."""
+"""Checks of the hosts: their table, the survey's files, a few trial cutouts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lensflow.survey.contradictions import contradictions
 from lensflow.survey.layout import BAND_PRODUCTS, Layout
 from lensflow.survey.photometry import with_measurements
 
-# Without these files no stamp has pixels; without the others the run goes on, and flags what it assumes.
+# Without these files no stamp has pixels; without the others the run continues, and flags its assumptions.
 _NEEDED = ("image", "invvar")
 _WITHOUT = {
     "psfsize": "Hosts without it take their PSF from the catalogue or r; survey.psfsize_arcsec assumes one.",
@@ -83,7 +83,7 @@ def _product(product: str, band: str, n: int, problems: list[str], slower: list[
 
 
 def _look_at(layout: Layout, brick: str, product: str, band: str) -> tuple[str, str]:
-    """Why a file cannot be used, and why astropy must read it; empty where neither is so."""
+    """Why a file cannot be used, and why astropy must read it; empty if not."""
     try:
         with open_brick(layout, brick, (band,) if band else (), (product,)) as opened:
             return str(opened.problem(product, band) or ""), opened.through_astropy(product, band)
