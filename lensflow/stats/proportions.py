@@ -121,7 +121,8 @@ def from_variance(
     p, v, rows, hosts, at_ends = parts
     usable = (hosts >= 2) & (rows >= 1) & np.isfinite(p)
     ends = usable & ((p == 0) | (p == 1))
-    inner = usable & ~ends
+    # Without a variance, or with one that is none, there is no interval: never one as if rows were independent.
+    inner = usable & ~ends & (v >= 0)
     n_eff = np.full(p.shape, np.nan)
     n_eff[inner] = np.inf
     np.divide(p * (1 - p), v, out=n_eff, where=inner & (v > 0))

@@ -121,7 +121,8 @@ def test_sums_that_no_hosts_can_have_are_refused_by_cell(wrong):
 
 
 def test_weighted_shares_without_recovery_take_the_size_they_are_given():
-    found = from_variance([0.0, 0.3], [0.0, 0.01], 50, 10, 4.5)
+    found = from_variance([0.0, 0.3, 0.3, 0.3], [0.0, 0.01, np.nan, -1.0], 50, 10, 4.5)
+    assert np.isnan([found.low[2:], found.high[2:], found.n_star[2:]]).all()
     assert found.n_star[0] == 4.5 and found.low[0] == 0
     np.testing.assert_allclose(found.high[0], beta_distribution.ppf(0.975, 1, 4.5))
     assert 0 < found.low[1] < 0.3 < found.high[1] < 1

@@ -266,7 +266,7 @@ def quantile_bins(variable: str, host_values: ArrayLike, count: int) -> Ranges:
     edges = np.quantile(x, np.linspace(0, 1, count + 1)) if x.size else np.empty(0)
     if x.size and (np.diff(edges) > 0).all():
         edges[-1] = np.nextafter(edges[-1] * (1 + 2 * EDGE_TOLERANCE * np.sign(edges[-1])), np.inf)
-        return Ranges(variable, tuple(map(float, edges)), variable in UPPER_INCLUDED)
+        return Ranges(variable, tuple(map(float, edges)))
     raise ConfigError(
         f"completeness.strata.{variable}: {count} quantiles of {x.size} hosts are not {count} ranges (too few "
         "different values): use fewer, or edges"

@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
-from lensflow.errors import CompletenessError
+from lensflow.errors import CompletenessError, ConfigError
 from lensflow.measure.completeness.cells import Cells, Integers
 from lensflow.schema import PsfSource
 from lensflow.stats.hostsums import named
@@ -127,9 +127,17 @@ class Counted:
         Returns
         -------
         ndarray of bool, shape (len(taus), n)
+
+        Raises
+        ------
+        ConfigError
+            If a threshold is not a finite number: nothing would be recovered, without a word.
         """
+        tau = np.asarray(taus, dtype=np.float64)
+        if not np.isfinite(tau).all():
+            raise ConfigError(f"completeness.threshold: finite scores, not {[*map(float, tau)]}")
         with np.errstate(invalid="ignore"):
-            return (self.score[None] >= np.asarray(taus, dtype=np.float64)[:, None]) & self.valid
+            return (self.score[None] >= tau[:, None]) & self.valid
 
     def cells(self, place: ArrayLike, shape: Sequence[int], taus: Sequence[float], sorted_by_host: bool) -> Cells:
         """Count the rows of the three curves in the cells of a table.

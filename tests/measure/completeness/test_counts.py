@@ -8,7 +8,7 @@ import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lensflow.errors import CompletenessError
+from lensflow.errors import CompletenessError, ConfigError
 from lensflow.measure.completeness.counts import CURVES, REASONS, Counted, match_scores
 
 TAUS = (0.5, 0.8)
@@ -83,6 +83,8 @@ def test_a_score_at_the_threshold_is_recovered():
     found = Counted.from_rows(rows)
     assert found.recovered([0.5]).sum() == found.valid.sum() > 0
     assert found.recovered([np.nextafter(0.5, 1)]).sum() == 0
+    with pytest.raises(ConfigError, match="finite scores"):
+        found.recovered([0.5, np.nan])
 
 
 def test_the_three_curves_hold_the_rows_of_their_definition():
