@@ -100,7 +100,7 @@ def test_special_cases_stand_side_by_side_in_one_array():
 
 def test_equal_shares_have_no_variance_however_many_rows_there_are():
     """In single sums the difference of 10^15-sized terms would leave rounding, and an interval of no meaning."""
-    count, n, k = 10**6, 2 * 10**3 + 1, 667
+    count, n, k = 10**6, 2 * 10**3 + 1, 700
     big = clustered(count * n, count * k, count * n * n, count * n * k, count * k * k, count)
     assert big.variance == 0 and big.n_star == count * n
     one_off = clustered(count * n, count * k + 1, count * n * n, count * n * k + n, count * k * k + 2 * k + 1, count)

@@ -137,6 +137,9 @@ def test_the_table_shows_every_cell_and_marks_what_is_few():
     for k, name in enumerate(("n_planned", "n_rendered", "n_valid", "n_hosts")):
         np.testing.assert_array_equal(shown[name], hand[k])
     assert shown["one_host"].values[1, 2] and shown["few"].values[1, 2] and not shown["tested"].values[1, 2]
+    for limits, few in (((41, 1), "hosts"), ((1, 301), "rows")):
+        strict = table(cells_of(rows), ("a", "b"), *limits)
+        assert not strict["tested"].any() and (strict["few"] == (strict["n_valid"] > 0)).all(), few
     assert np.isnan(shown["completeness_low"].values[:, 1, 2]).all() and shown["tested"].values[0, 0]
     inner = shown.isel(a=0)
     assert (inner["completeness_low"] <= inner["completeness"]).all()

@@ -77,6 +77,8 @@ def test_few_hosts_that_differ_are_tested_by_flipping_signs():
     assert found.test == "sign flips" and found.discordant_hosts == 6
     # All six hosts gain: two of 64 flips are as far.
     assert found.p == pytest.approx(2 / 64, abs=0.012)
+    # No flip of 29 hosts that all gain is as far, save the one that was seen: never a p of 0.
+    assert paired(np.zeros(58, bool), np.ones(58, bool), np.arange(58) // 2).p == 1 / 2000
     assert found.p == paired(a, b, np.arange(24) // 4).p and paired(a, b, np.zeros(24)).difference.n_hosts == 1
 
 

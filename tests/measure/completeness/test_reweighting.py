@@ -72,13 +72,18 @@ def test_the_variance_is_the_definition_host_by_host(seed, hosts):
 
 def test_by_cell_is_the_sum_of_share_and_completeness_and_counts_what_is_outside():
     rng = np.random.default_rng(1)
-    cell, d = rng.integers(0, 3, 900), rng.random(900) < 0.5
+    cell = rng.integers(0, 3, 900)
+    d = rng.random(900) < np.array([0.2, 0.5, 0.9])[cell]
     share = np.array([0.5, 0.3, 0.1, 0.05])
     found = by_cell(share, cell, d, np.arange(900) // 9)
     c = np.array([d[cell == k].mean() for k in range(3)])
     assert found.completeness.value == pytest.approx(share[:3] @ c / 0.9)
     assert found.uncovered == pytest.approx(0.1)
     assert (found.low_bound, found.high_bound) == pytest.approx((share[:3] @ c, share[:3] @ c + 0.1))
+    # Scatter about each cell's own completeness, hosts held together over cells.
+    residual = (share[:3] / np.bincount(cell))[cell] * (d - c[cell])
+    of_host = np.bincount(np.arange(900) // 9, weights=residual)
+    assert found.completeness.sd == pytest.approx(math.sqrt(100 / 99 * (of_host**2).sum()) / 0.9)
     less = by_cell(share, cell, d, np.arange(900) // 9, covered=[True, False, True, True])
     assert less.uncovered == pytest.approx(0.4) and less.verdict == "NOT_TESTABLE"
     assert "40% of the population is outside of what was injected" in less.reason
