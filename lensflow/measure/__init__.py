@@ -1,1 +1,1 @@
-"""Everything that is measured on pairs, and what judges it."""
+"""All measurements on pairs, and their judges."""

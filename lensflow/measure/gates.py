@@ -1,4 +1,4 @@
-"""All gates of a config: those on the pixels of stamps and controls, and those on the dataset's own rows."""
+"""All gates of a config: on the pixels of stamps and controls, and on the dataset's own rows."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""What a measurement of pairs is, and how several of them share one reading.
+"""Measurements of pairs, and how several of them share one read.
 
-A measurement is a small value of some pairs; the values of different pairs add up to the value of all of them. So any
+A measurement is a small, additive value computed from pairs: values of separate sets add up to that of all. So any
 measurement runs over a store of any size: one task a region, values added on the workers, one value at the end. What
 its result means is said by a judge, a function from the result to findings.
 """
@@ -23,7 +23,7 @@ FindingT = TypeVar("FindingT")
 
 @dataclass(frozen=True)
 class Settings:
-    """What a result depends on besides the pairs.
+    """Settings that a result depends on besides the pairs.
 
     Attributes
     ----------

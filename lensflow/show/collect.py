@@ -1,4 +1,4 @@
-"""What a run left behind, as one record for the report; parts that are not there yet are named, not guessed."""
+"""Collect a run's results in one record for the report; missing parts are named."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from lensflow.store.results import read_results
 
 @dataclass(frozen=True)
 class Places:
-    """Where the parts of a run lie; paths or fsspec URLs."""
+    """Locations of the parts of a run; paths or fsspec URLs."""
 
     cutouts: str
     manifest: str
@@ -109,7 +109,7 @@ def collect(
     scorers: Sequence[GateResult] = (),
     kinds: tuple[Kind[Finding], ...] = KINDS,
 ) -> RunRecord:
-    """Read what a run left behind.
+    """Read a run's results.
 
     Parameters
     ----------
@@ -192,7 +192,7 @@ def _tables(ds: xr.Dataset) -> xr.Dataset:
 
 
 def _core(url: str, key: str | None, notes: list[str]) -> CoreTuning | None:
-    """Tuning of the core, which is optional: not a word if nobody asked for it."""
+    """Tuning of the core, which is optional: nothing if it was not run."""
     if not url or not paths.exists(url):
         return None
     kept = read_kept(url, "core", "lensflow tune-core", key)
@@ -202,7 +202,7 @@ def _core(url: str, key: str | None, notes: list[str]) -> CoreTuning | None:
 
 
 def _zoo(url: str, key: str | None) -> xr.DataArray | None:
-    """Matrix of the bug zoo, if this installation's code made it; what other code noticed says nothing here."""
+    """Matrix of the bug zoo, if this installation's code made it."""
     stored = read_results(url) if url else None
     return xr.DataArray.from_dict(stored.results) if stored and key in (None, stored.key) else None
 

@@ -20,14 +20,14 @@ from lensflow.show.numbers import MISSING, count
 from lensflow.show.table import Cell, Column, Table, words
 from lensflow.stats.estimate import NOT_MEASURED, Estimate
 
-# The folder is where a run lies, the cluster how it was computed: neither is in its results.
+# Folder and cluster do not affect a run's results.
 NOT_COMPARED = ("out", "name", "cluster.")
 MAX_ROWS = 40
 
 
 @dataclass(frozen=True)
 class RunSide:
-    """What is compared of one run; what it has not (or not for these settings and pixels) is empty."""
+    """Results of one run for the comparison; missing ones (or those for other settings and pixels) are empty."""
 
     folder: str
     config: RunConfig
@@ -76,7 +76,7 @@ class Comparison:
         return tuple(sorted(found, key=lambda c: -abs(c.difference.value) / width[c]))
 
     def headline(self) -> str:
-        """Say in one sentence which verdicts differ."""
+        """Summarise in one sentence which verdicts differ."""
         changed = [f"{n}: {a} in A, {b} in B" for n, (a, b) in self.verdicts.items() if a != b]
         if not self.verdicts:
             return "Neither run has gates."
@@ -85,7 +85,7 @@ class Comparison:
         return f"{count(len(changed))} of {count(len(self.verdicts))} verdicts differ: {'; '.join(changed)}."
 
     def summary(self) -> str:
-        """Say in one sentence how the numbers of the diagnostics compare."""
+        """Summarise in one sentence how the numbers of the diagnostics compare."""
         total = len(self.diagnostics)
         by = {j: sum(c.judgement == j for c in self.diagnostics) for j in ("differs", "within", "same", "not measured")}
         return (
@@ -129,7 +129,7 @@ def _verdict(gate: GateResult | None) -> str:
 
 
 def _changes(name: str, a: xr.Dataset, b: xr.Dataset, notes: list[str]) -> Iterator[Change]:
-    """Every number with an interval, where both runs have it."""
+    """Every number with an interval that both runs have."""
     common_a, common_b = xr.align(a, b, join="inner", exclude=[d for d in a.dims if d not in a.coords])
     if any(common_a.sizes[d] != a.sizes[d] or common_a.sizes[d] != b.sizes[d] for d in a.sizes if d in b.sizes):
         notes.append(f"{name}: bands, strata or rings differ; what both have is compared.")

@@ -1,4 +1,4 @@
-"""Core handlings as the report shows them: the cost curve, the table, the recommendation."""
+"""Core handlings in the report: the cost curve, the table, the recommendation."""
 
 from __future__ import annotations
 

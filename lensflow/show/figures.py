@@ -1,4 +1,4 @@
-"""The look that all figures share, and the picture that a page embeds.
+"""Common style of all figures, and images for embedding in a page.
 
 Figures are made with matplotlib's objects alone: no pyplot, no global state, any thread.
 """
@@ -34,7 +34,7 @@ VERDICT_COLOURS = {
 }
 
 
-# Beside the colour, for those who do not see it.
+# In addition to colour, for colour-blind readers.
 VERDICT_SIGNS = {"PASS": "✓", "EXPLAINED": "≈", "FAIL": "✕", "INCONCLUSIVE": "?", "NOT_TESTABLE": "–", "ERROR": "!"}
 
 
@@ -71,7 +71,7 @@ def band_colour(band: str, place: int = 0) -> str:
 def new_figure(
     height: float, rows: int = 1, columns: int = 1, width: float = WIDTH, **grid: Any
 ) -> tuple[Figure, list[Axes]]:
-    """Figure of the page's width (inches) with a grid of axes in the shared look."""
+    """Figure of the page's width (inches) with a grid of axes in the common style."""
     layout = ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.08, wspace=0.03, hspace=0.05)
     figure = Figure(figsize=(width, height), dpi=DPI, layout=layout, facecolor="white")
     FigureCanvasAgg(figure)
@@ -101,7 +101,7 @@ def label(axes: Axes, x: str, y: str, title: str = "") -> None:
 
 
 def legend(axes: Axes, **options: Any) -> None:
-    """Legend without a box; none where nothing is labelled."""
+    """Legend without a box; none if nothing is labelled."""
     if "handles" not in options and not axes.get_legend_handles_labels()[0]:
         return
     axes.legend(**{"fontsize": 8, "frameon": False, "labelcolor": INK, "handlelength": 1.6, **options})
@@ -119,7 +119,7 @@ def log_axis(axes: Axes, side: str) -> None:
 
 
 def error_reach(value: Any, low: Any, high: Any) -> np.ndarray:
-    """Lengths of asymmetric error bars, shape (2, n); 0 where the interval is not known."""
+    """Lengths of asymmetric error bars, shape (2, n); 0 if the interval is unknown."""
     middle = np.asarray(value, dtype=float)
     reach = np.stack([middle - np.asarray(low, dtype=float), np.asarray(high, dtype=float) - middle])
     return np.nan_to_num(np.maximum(reach, 0.0), nan=0.0)

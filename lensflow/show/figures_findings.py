@@ -1,4 +1,4 @@
-"""Figures of what was found: the matrix of the bug zoo, and the gates' areas on the stamp."""
+"""Figures of findings: the matrix of the bug zoo, and the gates' AUCs on the stamp."""
 
 from __future__ import annotations
 

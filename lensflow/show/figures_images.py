@@ -1,4 +1,4 @@
-"""Figures made of pixels: the gallery's composites and the gates' coefficient maps."""
+"""Figures of pixels: the gallery's composites and the gates' coefficient maps."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def sky_level(examples: Sequence[Example], bands: Sequence[str]) -> float:
 
 
 def composite(image: NDArray, bands: Sequence[str], absent: Sequence[str], sky: float) -> NDArray[np.uint8]:
-    """Colour image after Lupton et al. 2004 (PASP 116, 133) of the bands that are there.
+    """Colour image after Lupton et al. 2004 (PASP 116, 133) of the available bands.
 
     Parameters
     ----------
@@ -79,7 +79,7 @@ def composite(image: NDArray, bands: Sequence[str], absent: Sequence[str], sky: 
 
 
 def colour_note(bands: Sequence[str], absent: Sequence[str]) -> str:
-    """Say which band is which colour."""
+    """Describe which band has which colour."""
     use = composite_bands([b for b in bands if b not in absent] or bands)
     if len(use) == 1:
         return f"{use[0]} in grey"
@@ -94,7 +94,7 @@ def triptych(example: Example, bands: Sequence[str], sky: float, pixel_scale_arc
 
 
 def difference(gate: str, example: Example, bands: Sequence[str], sky: float, pixel_scale_arcsec: float) -> Picture:
-    """Stamp, control and their difference side by side in one stretch: what a gate could see of the row."""
+    """Stamp, control and their difference side by side in one stretch: what a gate could see in the row."""
     apart = example.stamp - example.ctrl
     png = _side_by_side((example.stamp, example.ctrl, apart), example, bands, sky, pixel_scale_arcsec)
     alt = f"Stamp, control and their difference of {_described(example)}"

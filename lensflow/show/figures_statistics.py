@@ -1,4 +1,4 @@
-"""Figures made of numbers: profiles, strata, gates, PSF sizes and what was drawn."""
+"""Figures of statistics: profiles, strata, gates, PSF sizes and drawn parameters."""
 
 from __future__ import annotations
 
@@ -233,7 +233,7 @@ def psf_sizes(cutouts: xr.Dataset, reference: dict[str, tuple[float, ...]], perc
 
 
 def drawn(injections: xr.Dataset, bands: Sequence[str], reference_band: int) -> Picture:
-    """Small histograms of what was drawn and what came of it, from the data."""
+    """Small histograms of drawn parameters and resulting quantities, from the data."""
     panels = _drawn_columns(injections, bands, reference_band)
     columns = 4
     figure, axes = new_figure(2.2 * -(-len(panels) // columns), -(-len(panels) // columns), columns)

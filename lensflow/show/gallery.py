@@ -1,4 +1,4 @@
-"""Which rows a report shows: typical ones, spread over theta_E and SNR, and those that stand out."""
+"""Choose the rows of a report: typical ones, spread over theta_E and SNR, and outliers."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Example:
 
 
 def choose_rows(rows: xr.Dataset, count: int = GALLERY_ROWS) -> NDArray[np.int64]:
-    """Choose rows to show, spread over theta_E and SNR, each of another host where there are enough.
+    """Choose rows to show, spread over theta_E and SNR, on different hosts if there are enough.
 
     Parameters
     ----------
@@ -108,14 +108,14 @@ def choose_rows(rows: xr.Dataset, count: int = GALLERY_ROWS) -> NDArray[np.int64
 
 
 def _best_snr(rows: xr.Dataset) -> NDArray[np.float64]:
-    """``arc_snr``, or the best band's peak SNR where the reference band is absent."""
+    """``arc_snr``, or the best band's peak SNR if the reference band is absent."""
     per_band = np.where(np.isfinite(rows["snr_peak"].values), rows["snr_peak"].values, -np.inf).max(axis=1)
     alias = rows["arc_snr"].values.astype(np.float64)
     return np.where(np.isfinite(alias), alias, np.where(np.isfinite(per_band), per_band, np.nan))
 
 
 def example(row: xr.Dataset, cutouts: xr.Dataset, pixels: xr.Dataset, config: RunConfig, why: Sequence[str]) -> Example:
-    """Put together what is shown of a row: its columns, its pixels and why it was chosen."""
+    """Collect a row's data for display: its columns, its pixels and the reason for its choice."""
     absent = ~np.isfinite(row["psf_fwhm_arcsec"].values)
     flux = float(row["src_flux_nmgy"].values[config.reference_band])
     host = cutouts[["host_id", "ra_deg", "dec_deg"]].isel(host=int(row["host_index"]))
@@ -141,7 +141,7 @@ def example(row: xr.Dataset, cutouts: xr.Dataset, pixels: xr.Dataset, config: Ru
 def worst_rows(
     rows: xr.Dataset, cutouts: xr.Dataset, gates: Sequence[GateResult], config: RunConfig
 ) -> dict[int, tuple[str, ...]]:
-    """Choose the rows that stand out, and say why: what gates tell apart most surely, then other troubles.
+    """Choose outliers with a reason: rows that gates distinguish most clearly, then other problems.
 
     Parameters
     ----------
@@ -159,7 +159,7 @@ def worst_rows(
     chosen: dict[int, list[str]] = {}
     asked = [g for g in gates if g.worst and (g.name in config.gate.recipes or g.verdict is Verdict.FAIL)]
     place = _positions(rows["row_id"].values, [w["row_id"] for g in asked for w in g.worst])
-    # In turns, so that every gate is heard: the worst of each, then the second of each.
+    # In turns, so that every gate is represented: the worst of each, then the second of each.
     for turn in zip_longest(*([(g, w) for w in g.worst if w["margin"] > 0] for g in asked)):
         for gate, worst in (t for t in turn if t is not None):
             k = place.get(worst["row_id"])
@@ -173,7 +173,7 @@ def worst_rows(
 
 
 def telling_rows(rows: xr.Dataset, gates: Sequence[GateResult]) -> dict[str, dict[int, tuple[str, ...]]]:
-    """Choose the stamps that drive each failing or explained gate: what its out-of-fold scores tell most surely.
+    """Choose the stamps that drive each failing or explained gate: those with the most extreme out-of-fold scores.
 
     Parameters
     ----------
@@ -236,7 +236,7 @@ def _extremes(trouble: _Trouble, host: NDArray[np.int64]) -> list[int]:
 
 
 def _troubles(rows: xr.Dataset, cutouts: xr.Dataset, config: RunConfig) -> Iterator[_Trouble]:
-    """Everything but the gates that makes an injection stand out."""
+    """Reasons other than gates that make an injection an outlier."""
     lit, host = ~rows["is_control"].values, rows["host_index"].values
     covered = np.isfinite(rows["psf_fwhm_arcsec"].values)
 

@@ -1,4 +1,4 @@
-"""Results that a run keeps in files, held against the pixels and settings that they must belong to."""
+"""Stored results of a run, checked against the pixels and settings that they must belong to."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def read_kept(url: str, stage: str, command: str, key: str | None = None) -> Kep
 
 @dataclass(frozen=True, repr=False, eq=False)
 class StoredResults:
-    """Results of a run as they are stored.
+    """Stored results of a run.
 
     Attributes
     ----------
@@ -130,7 +130,7 @@ class StoredResults:
 
 
 def stored_results(urls: Mapping[str, str], keys: Mapping[str, str], run: str) -> StoredResults:
-    """Diagnostics and gates of a run, as far as they are there and belong to its pixels and settings.
+    """Diagnostics and gates of a run, if present and for its pixels and settings.
 
     Parameters
     ----------

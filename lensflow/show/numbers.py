@@ -1,4 +1,4 @@
-"""Numbers as a report prints them: 3 significant digits, true minus signs, an em dash for what is not there."""
+"""Number formats of the report: 3 significant digits, true minus signs, an em dash for missing values."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def interval(low: Any, high: Any, decimals: int | None = None, write: Callable[[
 
 
 def unit(units: Any) -> str:
-    """Write the units of a variable as a reader expects them; nothing for pure numbers."""
+    """Format the units of a variable for readers; empty for pure numbers."""
     return _UNITS.get(str(units), str(units))
 
 
@@ -88,7 +88,7 @@ def scaled(value: float) -> str:
 
 
 def seconds(value: float) -> str:
-    """Seconds, or minutes, hours and days where that reads better."""
+    """Seconds, or minutes, hours and days for longer times."""
     for name, length in (("d", 86400.0), ("h", 3600.0), ("min", 60.0)):
         if value >= 2 * length:
             return f"{number(value / length)} {name}"

@@ -1,4 +1,4 @@
-"""The report's page: one HTML file with everything inside, and the figures as files beside it."""
+"""The report's page: one self-contained HTML file, and the figures as files beside it."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ MAX_MESSAGES = 20
 
 @dataclass(frozen=True)
 class GalleryItem:
-    """A row of the gallery: its picture, what it shows in words, and what is not as usual."""
+    """A row of the gallery: its picture, a description, and anything unusual."""
 
     picture: Picture
     facts: tuple[tuple[str, str], ...]
@@ -198,7 +198,7 @@ def _content(record: RunRecord) -> dict[str, Any]:
 
 
 def _findings(diagnostics: Mapping[str, xr.Dataset], kinds: Sequence[Kind[Finding]]) -> dict[str, Any]:
-    """What the diagnostics say: how many of what, the table of all, and one for each that makes a table."""
+    """Results of the diagnostics: counts by status, the table of all, and the table of each."""
     found: list[Finding] = findings(diagnostics, kinds)
     makers = {
         "psf": tables_pixels.psf, "alignment": tables_pixels.alignment, "deflection": tables_pixels.deflection,
@@ -234,7 +234,7 @@ def _card(gate: GateResult, required: bool, record: RunRecord) -> GateCard:
 
 
 def lights(cards: Sequence[GateCard]) -> str:
-    """Say in one sentence how many of the required gates pass, and what the others do."""
+    """Summarise in one sentence how many required gates pass, and the others' verdicts."""
     needed = [c.gate.verdict for c in cards if c.required]
     if not needed:
         return "No gate is required; those below are advisory."

@@ -1,6 +1,6 @@
-"""The terminal, where every string is text: a path, an id or a message is never taken for rich's markup or emoji.
+"""Terminal output of plain text: paths, ids and messages are never interpreted as rich's markup or emoji.
 
-Colour is given to :class:`rich.text.Text` alone. Consoles of lensflow are made here and nowhere else.
+Colour is given to :class:`rich.text.Text` alone. lensflow's consoles are only made here.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The prior as drawn: what was declared beside what the manifest holds, and which parameters go together."""
+"""The prior as drawn: declared and actual ranges, and correlations of the parameters."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def drawn_parameters(manifest: xr.Dataset, bands: Sequence[str], reference_band:
 
 
 def declared_range(declared: Mapping[str, Any], name: str) -> tuple[float, float] | None:
-    """Ends of what was declared for a parameter; None where the rows do not come from a prior of bounded range."""
+    """Declared range of a parameter; None if its prior is not bounded."""
     if name == "theta_e_arcsec" and declared.get("theta_e_from", "prior") != "prior":
         return None
     if (name, declared.get("lens_shape")) == ("lens_e", "host_light"):
@@ -66,7 +66,7 @@ def outside_of_declared(values: Floats, ends: tuple[float, float] | None) -> int
 
 
 def declared_table(manifest: xr.Dataset, bands: Sequence[str], reference_band: int) -> Table:
-    """What was declared, and the range as drawn; a row that leaves what was declared is marked."""
+    """Declared and drawn ranges; parameters with rows outside the declared range are marked."""
     declared = manifest.attrs.get("declared", {})
     from_table = manifest.attrs.get("design") == "table"
     lines: list[tuple[Any, ...]] = []

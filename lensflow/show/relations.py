@@ -1,4 +1,4 @@
-"""Relations that the realistic population declares, with what was drawn about them."""
+"""Declared relations of the realistic population, with the drawn values."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _MAX_POINTS = 4000
 
 
 def relations(manifest: xr.Dataset, bands: Sequence[str], reference_band: int) -> Picture | None:
-    """Draw the declared relations over the drawn values; None where the plan declared none of them.
+    """Plot the declared relations over the drawn values; None if the plan declared none of them.
 
     Parameters
     ----------

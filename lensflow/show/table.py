@@ -149,7 +149,7 @@ class Table:
         return [[_parts(cell, c) for cell, c in zip(row, self.heads, strict=True)] for row in self.rows]
 
     def _repeats(self) -> Iterator[bool]:
-        """For each row whether it goes on with the group above."""
+        """For each row whether it continues the group above."""
         firsts = [row[0] for row in self.rows]
         return (self.groups and k > 0 and firsts[k] == firsts[k - 1] for k in range(len(firsts)))
 

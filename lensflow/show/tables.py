@@ -1,4 +1,4 @@
-"""Tables of a run, for the page and the terminal: targets, hosts, rows, stages, PSF sizes, what was drawn."""
+"""Tables of a run, for the page and the terminal: targets, hosts, rows, stages, PSF sizes, drawn parameters."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def counts(title: str, found: Mapping[str, Any], notes: str = "") -> Table:
 
 
 def targets(attrs: Mapping[str, Any]) -> Table:
-    """What became of the rows of the target tables, and the hosts by split: attrs of targets or cutouts."""
+    """Counts of the target tables' rows by outcome, and of hosts by split, from attrs of targets or cutouts."""
     removed = {f"removed: {k}": int(v) for k, v in (attrs.get("removed") or {}).items()}
     splits = {f"split: {k}": int(v) for k, v in (attrs.get("hosts_by_split") or {}).items()}
     found = {"rows read": int(attrs["n_read"]), "duplicates merged": int(attrs["n_duplicates"]), **removed, **splits}
@@ -139,7 +139,7 @@ def psf_sources(audit: xr.Dataset) -> Table:
 
 
 def drawn(injections: xr.Dataset, bands: Sequence[str]) -> Table:
-    """Ranges of what was drawn, from the rows of a manifest or of pairs."""
+    """Ranges of drawn parameters, from the rows of a manifest or of pairs."""
     out: list[tuple[Any, ...]] = []
     for name, text in (
         ("theta_e_arcsec", "Einstein radius (″)"),
@@ -169,7 +169,7 @@ def drawn(injections: xr.Dataset, bands: Sequence[str]) -> Table:
 
 
 def plan_cost(size: PlanSize, cost: PlanCost, usd_per_vcpu_hour: float) -> Table:
-    """What a plan would cost."""
+    """Estimated cost of a plan."""
     lacking = {f"{k} (lacking)": v for k, v in size.lacking.items()}
     out = [
         ("rows", count(size.rows)),

@@ -1,4 +1,4 @@
-"""Tables of judgements: findings of the diagnostics, gates, controls and strata, lens finders, known faults."""
+"""Tables of verdicts: findings of the diagnostics, gates, controls and strata, lens finders, known faults."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def verdict(gate: GateResult) -> Cell:
 
 
 def area(gate: GateResult | None) -> Cell:
-    """Area and verdict; the verdict alone where there is no area, a dash without a gate."""
+    """AUC and verdict; only the verdict without an AUC, a dash without a gate."""
     if gate is None:
         return Cell(None)
     said = verdict(gate)
@@ -45,7 +45,7 @@ def area(gate: GateResult | None) -> Cell:
 
 
 def findings(found: Sequence[Finding]) -> Table:
-    """The worst place of every comparison."""
+    """The worst position of every comparison."""
     rows = [
         (
             f.diagnostic.replace("_", " "),
@@ -79,7 +79,7 @@ def _is_count(f: Finding) -> bool:
 
 
 def compared(gate: GateResult) -> Table:
-    """What a gate without a fit compared."""
+    """Comparisons of a gate without a fit."""
     found = findings_of(gate)
     tested = sum(f.status is not Status.NOT_TESTED for f in found)
     check = str(gate.recipe["check"])
@@ -88,14 +88,14 @@ def compared(gate: GateResult) -> Table:
 
 
 def as_expected(gate: GateResult) -> str:
-    """Say how many comparisons of a gate without a fit are as expected."""
+    """Summarise how many comparisons of a gate without a fit are as expected."""
     found = findings_of(gate)
     good = sum(f.status is Status.OK for f in found)
     return f"{count(good)} of {count(len(found))} as expected" if found else MISSING
 
 
 def gates(results: Iterable[GateResult]) -> Table:
-    """Each gate's area, threshold and verdict."""
+    """Each gate's AUC, threshold and verdict."""
     rows = [
         (g.name, g.n_rows, g.n_hosts, g.area, f"< {g.threshold:g}" if math.isfinite(g.threshold) else None, verdict(g))
         for g in results
@@ -156,7 +156,7 @@ def _stratum_place(s: Mapping[str, Any]) -> str:
 
 
 def gate_strata(gate: GateResult) -> Table:
-    """Areas of one gate within strata."""
+    """AUCs of one gate within strata."""
     rows = [
         (_CUT_BY.get(s["by"], s["by"]), _stratum_place(s), s["verdict"].replace("_", " ").lower(), s["n_rows"],
          s["n_hosts"], Estimate.from_fields(s, "auc"))
@@ -224,7 +224,7 @@ def _of_core(drop: GateResult) -> dict[tuple[str, str], Estimate]:
 
 
 def zoo(matrix: xr.DataArray) -> Table:
-    """Which diagnostics notice each fault."""
+    """Diagnostics that detect each fault."""
     rows = []
     for fault in matrix["fault"].values:
         row = matrix.sel(fault=fault)

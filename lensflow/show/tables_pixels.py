@@ -1,4 +1,4 @@
-"""Tables of what the diagnostics measured on the pairs' pixels."""
+"""Tables of the diagnostics of the pairs' pixels."""
 
 from __future__ import annotations
 

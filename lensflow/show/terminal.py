@@ -1,4 +1,4 @@
-"""What the command line prints: progress, tables, and lines below them."""
+"""Output of the command line: progress, tables, and notes."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def progress_display(console: Console) -> Iterator[ProgressDisplay]:
 
 
 class Looked(Protocol):
-    """What the preflight says of one thing: :class:`lensflow.run.doctor.Finding`."""
+    """One finding of the preflight: :class:`lensflow.run.doctor.Finding`."""
 
     @property
     def check(self) -> str: ...  # noqa: D102
@@ -83,7 +83,7 @@ class Looked(Protocol):
 
 
 def print_looks(console: Console, found: Sequence[Looked]) -> None:
-    """Print what the preflight found, with the way out below it."""
+    """Print the preflight's findings, each with advice."""
     rows = [(Cell(f.level, LEVEL_STYLES[f.level]), f.check, f"{f.what}\n{f.advice}".strip()) for f in found]
     console.print(Table("", [words(""), words(""), words("", wrap=True)], rows))
     counts = {level: sum(f.level == level for f in found) for level in LEVEL_STYLES}
@@ -116,7 +116,7 @@ def print_psf_audit(console: Console, audit: xr.Dataset) -> None:
 
 
 def print_estimate(console: Console, size: PlanSize, cost: PlanCost, rates: EstimateConfig) -> None:
-    """Print what a plan would cost, and where the rates come from."""
+    """Print the estimated cost of a plan, and the source of the rates."""
     console.print(tables.plan_cost(size, cost, rates.usd_per_vcpu_hour))
     console.print("  Rates: section estimate of the config, measured in benchmarks/README.md.", highlight=False)
 
@@ -144,7 +144,7 @@ def print_stages(console: Console, stages: Sequence[Mapping[str, Any]]) -> None:
 
 
 def print_pairs(console: Console, counts: Mapping[str, int]) -> None:
-    """Print rows, flags and broken invariants of the pairs; a broken invariant is said loudly."""
+    """Print rows, flags and broken invariants of the pairs; broken invariants are highlighted."""
     console.print(tables.rows(counts))
     broken = {k.removeprefix("invariant: "): v for k, v in counts.items() if k.startswith("invariant: ") and v}
     for name, number in broken.items():
@@ -195,7 +195,7 @@ def print_scores(console: Console, results: Sequence[GateResult]) -> None:
 
 
 def print_zoo(console: Console, matrix: xr.DataArray) -> list[str]:
-    """Print which diagnostics notice each fault, and return what is not as it must be."""
+    """Print the diagnostics that detect each fault, and return the errors."""
     console.print(tables_gates.zoo(matrix))
     return _print_missed(
         console, shortcomings(matrix), "every fault is noticed by all that must; no alarm on the sound run"
@@ -203,7 +203,7 @@ def print_zoo(console: Console, matrix: xr.DataArray) -> list[str]:
 
 
 def print_leaks(console: Console, found: LeakTable) -> list[str]:
-    """Print a table for each setting, and return where the goal is missed."""
+    """Print a table for each setting, and return the cases that miss the goal."""
     for table in tables_gates.leaks(found):
         console.print(table)
     judge = f"read by {found.judge}: AUC over held-out hosts, 95 % interval; —: no amplitude of the ladder"

@@ -1,1 +1,1 @@
-"""Handling of the galaxies' cores: what it hides, what it leaves to be seen, and the tuner."""
+"""Handling of the galaxies' cores: the light it hides, what gates still see, and the tuner."""

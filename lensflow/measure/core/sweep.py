@@ -1,4 +1,4 @@
-"""Core handlings under the gates: what each leaves to be seen, and what it costs."""
+"""Core handlings under the gates: what the gates still see with each, and the light it costs."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ BRIGHTNESS = "brightness_all"
 
 @dataclass(frozen=True, eq=False)
 class CoreRows:
-    """Injection rows under every handling, reduced to what gates and costs need.
+    """Injection rows under every handling, reduced to the features for gates and costs.
 
     Attributes
     ----------
@@ -208,7 +208,7 @@ class HandlingResult:
 
     @classmethod
     def from_dict(cls, tree: Mapping[str, Any]) -> HandlingResult:
-        """Read back what :meth:`to_dict` gave.
+        """Inverse of :meth:`to_dict`.
 
         Parameters
         ----------

@@ -1,4 +1,4 @@
-"""Choose a core handling on some hosts, and try the choice on others."""
+"""Choose a core handling on some hosts, and test the choice on others."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Tell = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class CoreTuning:
-    """What a sweep of core handlings found.
+    """Results of a sweep of core handlings.
 
     Attributes
     ----------
@@ -55,7 +55,7 @@ class CoreTuning:
 
     @classmethod
     def from_dict(cls, tree: Mapping[str, Any]) -> CoreTuning:
-        """Read back what :meth:`to_dict` gave.
+        """Inverse of :meth:`to_dict`.
 
         Parameters
         ----------
@@ -167,7 +167,7 @@ def recommend(
 
 
 def _nothing_passes(usable: Sequence[HandlingResult], config: RunConfig) -> str:
-    """Say what every handling fails by, and what else there is to do."""
+    """Describe why every handling fails, and the remaining options."""
     accept = config.gate.accept_explained
     why = "; ".join(f"{r.name}: {r.refusals(accept) or 'a hard edge is never recommended'}" for r in usable)
     text = f"No handling passes every gate on the hosts that choose ({why})."

@@ -1,4 +1,4 @@
-"""Gates: can anything but the arc tell stamps from controls?"""
+"""Gates: can anything but the arc distinguish stamps from controls?"""
 
 from lensflow.measure.gate.features import FeatureBlock, Numbers, feature_block
 from lensflow.measure.gate.logistic import LogisticRegression

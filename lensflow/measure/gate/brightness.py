@@ -1,4 +1,4 @@
-"""Gates of injections bin by bin of their sources' magnitude: what a population of that brightness would read."""
+"""Gates in bins of the sources' magnitude: the AUC for a population of that brightness."""
 
 from __future__ import annotations
 

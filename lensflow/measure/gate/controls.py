@@ -1,6 +1,6 @@
-"""The gate run where the answer is known: swapped labels must give 0.5, a known leak must be found.
+"""Controls with a known answer: swapped labels must give 0.5, a known leak must be found.
 
-And two yardsticks for its answer: how rare it is among swapped labels, and what arcs alone would read.
+And two references for the AUC: its rank among swapped labels, and the AUC of arcs alone.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def null_control(machine: Machine, fit: Fit) -> dict[str, Any]:
 
 
 def judged_null(swaps: Sequence[Estimate], n_hosts: int, what: str, family: int = 1) -> dict[str, Any]:
-    """Judge areas where there was nothing to learn: all of them together must hold 0.5 at ``NULL_LEVEL``.
+    """Judge the null AUCs: all together must be consistent with 0.5 at ``NULL_LEVEL``.
 
     Parameters
     ----------
@@ -81,7 +81,7 @@ def judged_null(swaps: Sequence[Estimate], n_hosts: int, what: str, family: int 
 
 
 def permutation_test(machine: Machine, fit: CrossFit) -> dict[str, Any]:
-    """How rare the data's labels are among labels swapped within pairs, all pairs of a host together.
+    """Permutation test: labels swapped within pairs, all pairs of a host together.
 
     The statistic is the mean difference of out-of-fold scores within pairs, of models one Newton step away from 0:
     their Hessian has no labels in it and their gradient is a sum of signed differences, so thousands of swaps cost
@@ -121,7 +121,7 @@ def permutation_test(machine: Machine, fit: CrossFit) -> dict[str, Any]:
 def reference(
     machine: Machine, expected: Floats, ctrl: Floats, auc: float, draws: Floats, purpose: str
 ) -> dict[str, Any]:
-    """Compare with what the renderer's noiseless arcs read on the same controls, by the same machinery.
+    """Compare with the AUC of the renderer's noiseless arcs on the same controls, by the same procedure.
 
     Parameters
     ----------
@@ -144,7 +144,7 @@ def reference(
 def beyond_arcs(
     machine: Machine, host_index: NDArray[np.int64], stamp: Floats, expected: Floats, unit: Floats, what: str
 ) -> dict[str, Any]:
-    """Tell stamps from controls plus the renderer's noiseless arcs: what is left is whatever is not the arc.
+    """Classify stamps against controls plus the renderer's noiseless arcs: only a leak distinguishes them.
 
     An area near 1 cannot show a leak on top of the arcs; with the arcs in both classes it can. Noise has no mean that
     a linear fit could learn, so clean data read 0.5 however bright the arcs are.
@@ -170,7 +170,7 @@ def beyond_arcs(
 def positive_control(
     machine: Machine, host_index: NDArray[np.int64], ctrl: Floats, unit: Floats, what: str, threshold: float
 ) -> dict[str, Any]:
-    """Add a known shift to copies of the controls and look for it; then for smaller ones, or larger ones.
+    """Add a known shift to copies of the controls and test for it; then smaller ones, or larger ones.
 
     A leak shares its control's noise, so even a tiny one is told from 0.5. What counts is whether the gate would
     have let it pass.
@@ -205,7 +205,7 @@ def positive_control(
 def known_leaks(
     measure: Callable[[float], Estimate] | None, what: str, threshold: float, n_rows: int
 ) -> dict[str, Any]:
-    """Look for a leak of one sigma, then for smaller ones, or larger ones.
+    """Test for a leak of one sigma, then for smaller or larger ones.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Out-of-fold scores of a gate: one logistic regression per fold of hosts, sharing what does not depend on labels."""
+"""Out-of-fold scores of a gate: one logistic regression per fold of hosts, sharing label-independent work."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Linear:
     null_swaps: ClassVar[int] = 8
 
     def describe(self) -> str:
-        """Say what is fitted, with every hyperparameter."""
+        """Describe the estimator with all hyperparameters."""
         return (
             f"logistic regression on standardised features, exact optimum (Newton, C={self.c:g}, tol={TOLERANCE:g}, "
             f"max_iter={MAX_ITERATIONS})"

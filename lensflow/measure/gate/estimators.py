@@ -1,4 +1,4 @@
-"""The part of a gate that is exchanged: what is fitted."""
+"""The interchangeable part of a gate: its estimator."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Estimator(Protocol):
         """Fits of swapped labels that the null control makes."""
 
     def describe(self) -> str:
-        """Say what is fitted, with every hyperparameter."""
+        """Describe the estimator with all hyperparameters."""
 
     def crossfit(self, stamp: NDArray[Any], ctrl: NDArray[Any], folds: Folds) -> Fit:
         """Prepare the fits of features (pair, feature)."""

@@ -1,6 +1,6 @@
-"""One question asked of several sets of features: each is measured by itself, and the worst answer counts.
+"""One gate on several sets of features: each is measured separately, and the worst result counts.
 
-The more is looked at, the likelier something is found by chance. Every interval of one of m measurements is therefore
+The more sets, the likelier a chance finding. Every interval of one of m measurements is therefore
 one of 1 - 0.05 / m (Bonferroni), and so is every null control's: the chance that any of them errs is not larger than
 that of one gate alone.
 """
@@ -54,7 +54,7 @@ def worst_of(results: Sequence[tuple[str, GateResult]]) -> GateResult:
 
 
 def first_alone(result: GateResult) -> GateResult:
-    """Area, interval and verdict of what was looked at first: a core gate's own box, whatever mask there is."""
+    """AUC, interval and verdict of the first set: a core gate's own box, with or without a mask."""
     looked_at = result.controls.get("looked_at")
     if not looked_at:
         return result

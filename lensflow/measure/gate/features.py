@@ -1,4 +1,4 @@
-"""Features of the gates: stamps, their own controls and control plus arc, reduced for all recipes in one read."""
+"""Features of the gates: stamps, their own controls and control plus arc, for all recipes in one read."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from lensflow.stats.hostsums import column
 
 @dataclass(frozen=True, eq=False)
 class Numbers:
-    """What one source of features (``core_raw``) holds of each row.
+    """Features of each row from one source (``core_raw``).
 
     Attributes
     ----------
@@ -50,7 +50,7 @@ class Numbers:
 
 @dataclass(frozen=True, eq=False)
 class FeatureBlock:
-    """Injection rows, each with its own unlensed control, reduced to what the gates look at.
+    """Injection rows, each with its own unlensed control, reduced to the gates' features.
 
     Attributes
     ----------
@@ -116,7 +116,7 @@ CONDITIONS = ("psf_fwhm_arcsec", "bad_pixel_frac", "psf_source")
 def distinct_controls(
     host_index: NDArray[np.int64], ctrl: NDArray[np.float32], rows: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return which of ``rows`` have different controls, and the place of each row's among them.
+    """Return which of ``rows`` have distinct controls, and the index of each row's control among them.
 
     The rows of a host share its pixels, unless each was rounded by itself: what is asked of the control is then asked
     once a host.
@@ -200,7 +200,7 @@ def block_columns(pairs: xr.Dataset, rows: NDArray[np.int64], sky_sigma: NDArray
 
 
 def refuse_other_masks(pairs: xr.Dataset, mask_radius_pix: float) -> None:
-    """Refuse rows that say of themselves that they were masked otherwise: the gates would look past the mask.
+    """Refuse rows whose stored mask differs from the config: the gates would use the wrong regions.
 
     Raises
     ------

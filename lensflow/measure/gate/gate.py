@@ -1,4 +1,4 @@
-"""The gates: can a classifier on given features tell stamps from their unlensed controls?
+"""The gates: can a classifier on given features distinguish stamps from their unlensed controls?
 
 Everything is grouped by host: folds (a host, hence a pair, is never in training and test at once), comparisons (a
 stamp with controls of other hosts only), intervals (bootstrap over hosts) and swaps. The same machinery is run where
@@ -46,7 +46,7 @@ def pixel_gate(
     seed: int,
     edges: Sequence[float] = DiagnosticsConfig().theta_e_edges,
 ) -> GateResult:
-    """Run one gate that tells stamps from their own controls; parameters as ``lensflow.measure.gates.run_gates``."""
+    """Run one gate of stamps against their own controls; parameters as ``lensflow.measure.gates.run_gates``."""
     name, bands = look.name, [band_names[b] for b in look.bands]
     if look.source not in block.numbers:
         raise GateError(f"gate {name}: the block holds {', '.join(block.numbers)}, not {look.source}")
@@ -87,7 +87,7 @@ def pixel_gate(
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """One set of features that a gate looks at.
+    """One set of features of a gate.
 
     Attributes
     ----------
@@ -113,7 +113,7 @@ class Part:
 
 
 def rows_of_gate(block: FeatureBlock, bands: Sequence[int], config: GateConfig, seed: int) -> FeatureBlock:
-    """Rows that a gate uses: covered in its bands, of whole hosts, in one order whatever order they came in."""
+    """Rows that a gate uses: covered in its bands, of whole hosts, in an order independent of the input's."""
     rows = np.flatnonzero(block.covered[:, list(bands)].all(axis=1))
     rows = rows[np.lexsort((block.row_id[rows], block.host_index[rows]))]
     return block.take(rows[choose_hosts(block.host_index[rows], config.max_pairs, seed)])
@@ -157,7 +157,7 @@ def measure_parts(
 def _refused(
     undecided: GateResult, used: FeatureBlock, stamp: Floats, ctrl: Floats, config: GateConfig
 ) -> tuple[Verdict, str] | None:
-    """Verdict on rows that cannot be measured, with what to do about it."""
+    """Verdict for rows that cannot be measured, with advice."""
     finite = np.isfinite(stamp).all(axis=1) & np.isfinite(ctrl).all(axis=1)
     if not finite.all():
         first = int(np.argmin(finite))
@@ -223,7 +223,7 @@ def _measure(
 def _by_arcs(
     undecided: GateResult, used: FeatureBlock, machine: Machine, part: Part, main: Estimate, draws: Floats
 ) -> dict[str, Any]:
-    """What the renderer's noiseless arcs read, and what is left beyond them; {} where their features are not known."""
+    """AUC of the renderer's noiseless arcs, and the excess beyond them; {} if their features are unknown."""
     expected = part.expected
     if expected is None or not np.isfinite(expected).all():
         return {}

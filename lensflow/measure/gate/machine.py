@@ -1,4 +1,4 @@
-"""What every gate is made of: folds and choices by host, areas with intervals by host."""
+"""Shared parts of all gates: folds and selections by host, AUCs with intervals by host."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def host_folds(groups: NDArray[np.int64], folds: int, seed: int) -> Folds:
 
 @dataclass(frozen=True)
 class Machine:
-    """What all fits of one gate share."""
+    """Common inputs of all fits of one gate."""
 
     groups: NDArray[np.int64]  # host of each pair
     folds: Folds
@@ -131,7 +131,7 @@ def area_fields(area: Estimate) -> dict[str, float]:
 
 
 def interval_in_words(folds: int, bootstrap: int, family: int = 1) -> str:
-    """Say how an interval is made."""
+    """Describe how an interval is computed."""
     level = f"{100 * (1 - 0.05 / family):.4g} %" + (
         "" if family == 1 else f" (95 % for all {family} measurements together, Bonferroni)"
     )

@@ -74,13 +74,13 @@ class Mask:
         return self.radius_pix - (self.width_pix if self.method == "tanh" else 0.0)
 
     def describe(self) -> str:
-        """Say what it does."""
+        """Describe the gate."""
         width = "" if self.method == "hard" else f", {self.width_pix:g} pixels wide"
         return f"{self.method} mask at r = {self.radius_pix:g} pixels{width}"
 
 
 def mask_block(pairs: xr.Dataset, unmasked: NDArray[np.floating], mask: Mask) -> FeatureBlock:
-    """Reduce the injection rows of a block of masked pairs to what the gate looks at.
+    """Reduce the injection rows of a block of masked pairs to the gate's features.
 
     Parameters
     ----------

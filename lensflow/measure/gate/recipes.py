@@ -1,4 +1,4 @@
-"""What the gates look at: views of the pixels and reductions of them to features, each with a name.
+"""Features of the gates: named views of the pixels and their reductions.
 
 A recipe ``<kind>_<band or all>[_<view>][+<estimator>]`` (``core_all``, ``annulus_r_robust``, ``core_all+trees``) names
 one gate; kinds, views and estimators are listed in :data:`lensflow.config.checks.GATE_KINDS`, ``GATE_VIEWS`` and
@@ -83,7 +83,7 @@ class Recipe:
         return f"{SHARED.get(self.kind, self.kind)}_{self.view}"
 
     def describe(self) -> dict[str, str]:
-        """Say region and view in words."""
+        """Describe region and view in words."""
         return {"features": GATE_KINDS[self.kind], "view": f"{self.view}: {GATE_VIEWS[self.view]}"}
 
     def features(self, numbers: NDArray[np.floating], softening: Floats) -> Floats:
@@ -105,7 +105,7 @@ class Recipe:
         return values.reshape(len(values), int(np.prod(values.shape[1:])))
 
     def leak_unit(self, ctrl: Floats, sky_sigma: Floats) -> tuple[Floats, str]:
-        """Shift of each feature for a leak of one sigma, and what it stands for.
+        """Shift of each feature for a leak of one sigma, and its meaning.
 
         Parameters
         ----------

@@ -1,4 +1,4 @@
-"""Where a core gate looks: its box, and with a mask further boxes and discs, which the mask does not decide.
+"""Regions of a core gate: its box, and with a mask further boxes and discs beyond it.
 
 A mask that blanks the box leaves a gate nothing to see there: the arcs' light begins at the mask's edge, and a box that
 ends before it says nothing about it. So boxes and discs of several sizes are looked at, up to half as many pixels
@@ -59,7 +59,7 @@ class Region:
         return math.ceil(self.side_pix / CELLS)
 
     def describe(self) -> str:
-        """Say where it is."""
+        """Describe the region."""
         what = (
             f"box of {self.size_pix} x {self.size_pix} pixels"
             if self.shape == "box"
@@ -84,7 +84,7 @@ class Region:
 
 
 def masked_regions(size: int, mask_radius_pix: float, core_box_pix: int) -> tuple[Region, ...]:
-    """Regions that a core gate looks at besides its box, where arcs are masked at r < ``mask_radius_pix``; () without.
+    """Regions of a core gate besides its box, if arcs are masked at r < ``mask_radius_pix``; () without a mask.
 
     Boxes as wide as the mask and half as wide again, discs that reach one pixel, half its radius and its whole radius
     beyond it: of the larger ones more is open than blanked. What does not fit the stamp is left out.

@@ -1,4 +1,4 @@
-"""A gate's scores looked at more closely: within strata, and the rows that are told apart most surely.
+"""A gate's scores in detail: within strata, and the rows that are distinguished most clearly.
 
 Gates of the core are also cut by what the original study cut by: its three ranges of theta_E, and the conditions of the
 exposures (PSF, depth, bad pixels, where the PSF's size comes from).

@@ -1,4 +1,4 @@
-"""Out-of-fold scores of gradient-boosted trees: what a linear fit cannot see.
+"""Out-of-fold scores of gradient-boosted trees, for leaks that a linear fit cannot see.
 
 A logistic regression sees a difference of means along one direction. Trees also see a difference of scatter, and of
 combinations whose single features are alike in both classes. They are fitted as the linear gate is: one model per
@@ -60,7 +60,7 @@ class Trees:
         return cls(int(rng.generator(seed, "gates.trees").integers(2**31)))
 
     def describe(self) -> str:
-        """Say what is fitted, with every hyperparameter."""
+        """Describe the estimator with all hyperparameters."""
         settings = ", ".join(f"{k}={v}" for k, v in SETTINGS.items())
         return (
             "gradient-boosted trees on the features as they are (HistGradientBoostingClassifier of scikit-learn, "
@@ -73,7 +73,7 @@ class Trees:
         return TreeFit(stamp, ctrl, folds, self.random_state)
 
     def row_scores(self, train: Floats, positive: NDArray[np.bool_], test: Floats) -> Floats:
-        """Log odds of rows that do not come in pairs; both classes count alike."""
+        """Log odds of unpaired rows; both classes have equal weight."""
         share = positive.mean()
         weight = np.where(positive, 0.5 / share, 0.5 / (1 - share))
         with threadpool_limits(1, user_api="openmp"):

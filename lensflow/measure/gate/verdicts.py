@@ -1,4 +1,4 @@
-"""What a gate says: the verdict, what it was measured with, and how surely."""
+"""A gate's result: verdict, recipe, numbers and intervals."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ CENTRAL = ("core", "brightness", "colour", "azimuth", "profile")
 
 
 class Verdict(StrEnum):
-    """Outcome of a gate; anything but PASS keeps a required gate shut.
+    """Outcome of a gate; a required gate needs PASS.
 
     EXPLAINED: the area is above the threshold, the renderer's noiseless arcs read the same, and nothing else tells the
     classes apart; ``gate.accept_explained`` lets such a gate count as passed.
@@ -190,7 +190,7 @@ class GateResult:
 
     @classmethod
     def from_dict(cls, tree: Mapping[str, Any]) -> GateResult:
-        """Read back what :meth:`to_dict` gave.
+        """Inverse of :meth:`to_dict`.
 
         Parameters
         ----------
@@ -223,7 +223,7 @@ class GateResult:
 
     @classmethod
     def from_json(cls, text: str) -> GateResult:
-        """Read back what :meth:`to_json` wrote.
+        """Inverse of :meth:`to_json`.
 
         Parameters
         ----------
@@ -244,7 +244,7 @@ class GateResult:
 
 
 def judge(area: Estimate, threshold: float) -> tuple[Verdict, str]:
-    """Verdict of an area with its interval against a threshold, and the words for it."""
+    """Verdict of an AUC with its interval against a threshold, and its reason."""
     found = f"AUC {area:.3f}"
     if not area.is_measured:
         return Verdict.NOT_TESTABLE, f"{found}: no interval"
@@ -262,7 +262,7 @@ def decide(
     no_unit: str = "the controls have no noise to scale a known leak by",
     fewest_hosts: int | None = None,
 ) -> tuple[Verdict, str]:
-    """Judge the area, unless the controls say that the gate cannot.
+    """Judge the AUC, unless the controls show that the gate cannot.
 
     Parameters
     ----------
@@ -326,7 +326,7 @@ def decide(
 
 
 def _explained(controls: Mapping[str, Any], threshold: float) -> tuple[bool, str]:
-    """Whether arcs alone explain an area above the threshold, and the words for it.
+    """Whether arcs alone explain an AUC above the threshold, and the reason.
 
     Three things must hold: the noiseless arcs read the same area (the excess' interval holds 0); stamps cannot be told
     from control plus noiseless arc; and a leak of one sigma on top of the arcs would have been.

@@ -1,1 +1,1 @@
-"""Gates and checks of who was chosen and what was drawn: hosts, priors, splits, tables."""
+"""Gates and checks of the selection and the draws: hosts, priors, splits, tables."""

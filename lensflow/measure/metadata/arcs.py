@@ -1,4 +1,4 @@
-"""Are the arcs themselves as diverse as the plan's? Stored pixels are compared, whatever the manifest says of them.
+"""Compare the diversity of the stored arcs with the plan's. Stored pixels are compared, independent of the manifest.
 
 Each arc is summed over its bands, divided by its own strength and projected onto a few fixed random directions, which
 keep the distances between images (Johnson & Lindenstrauss 1984). The distance of each arc to the nearest other one is

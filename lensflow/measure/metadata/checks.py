@@ -1,4 +1,4 @@
-"""Gates that need no fit: what must hold of the rows themselves, and what the diagnostics found."""
+"""Gates without a fit: conditions on the rows themselves, and the diagnostics' findings."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def run_checks(
     same_image: Mapping[str, str] | None = None,
     kinds: Sequence[Kind[Finding]] = KINDS,
 ) -> list[GateResult]:
-    """Judge a run by its diagnostics and by its tables.
+    """Judge a run by its diagnostics and its tables.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What the host gate looks at: the unlensed pixels of hosts that carry injections, against those of control hosts."""
+"""Features of the host gate: unlensed pixels of hosts of injections, against those of control hosts."""
 
 from __future__ import annotations
 

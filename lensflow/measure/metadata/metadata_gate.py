@@ -1,4 +1,4 @@
-"""The gate on metadata: does what a row is told beside its pixels say whether it is an injection or a control?
+"""The gate on metadata: do a row's columns beside its pixels show whether it is an injection or a control?
 
 A pair shares its host's PSF, noise and position, so a stamp cannot be told from its own control by these. What can go
 wrong is the choice of rows: controls on hosts of better seeing, say, teach a network the seeing. The classes are here
@@ -257,7 +257,7 @@ def _moved(groups: NDArray[np.int64], draws: np.random.Generator) -> NDArray[np.
 
 
 def _filled(rows: MetadataRows) -> tuple[Floats, list[str]]:
-    """Values with the mean in place of what is missing, and a column for each that is sometimes missing.
+    """Values with missing ones replaced by the mean, and an indicator column for each that is sometimes missing.
 
     How many bands a row is covered in is the sum of such columns.
     """

@@ -1,4 +1,4 @@
-"""Is a manifest what its declared priors draw? Held against a second draw of the same plan with another seed.
+"""Compare a manifest with a second draw of the same plan with another seed.
 
 The second draw has every relation in it (theta_E from the host, sizes from magnitudes, a point where the config fixes a
 value), so that only what departs from the declaration is noticed: distributions, rank correlations between parameters

@@ -1,4 +1,4 @@
-"""What the metadata gate looks at: rows of some hosts, alike ones counted, and what is added up of all."""
+"""Rows for the metadata gate: distinct rows of some hosts with their counts, and sums over all rows."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class MetadataRows:
-    """Metadata of injection and control rows; rows of a host that are alike are held once.
+    """Metadata of injection and control rows; identical rows of a host are stored once.
 
     Attributes
     ----------
@@ -70,13 +70,13 @@ class MetadataRows:
         ).of_hosts(kept)
 
     def of_hosts(self, kept: NDArray[np.int64] | None) -> MetadataRows:
-        """Rows of some hosts, each kind of row once, with what all rows add up to."""
+        """Rows of some hosts, each distinct row once, with the sums over all rows."""
         some = self if kept is None else self.take(np.isin(self.host_index, kept))
         return replace(some, shares=self.over_all).collapsed()
 
     @property
     def over_all(self) -> Shares:
-        """What all rows of the dataset add up to."""
+        """Sums over all rows of the dataset."""
         if self.shares is not None:
             return self.shares
         return Shares.of(self.columns, self.values, self.host_index, self.is_control, self.split, self.count)

@@ -1,4 +1,4 @@
-"""Whether two classes have exactly the same distribution of metadata, from sums over rows that hold no row.
+"""Test whether two classes have exactly the same distribution of metadata, from sums that store no rows.
 
 Each row is two random words of 64 bits, made of its values. Where both classes have the same distribution, the sums of
 their rows' words are to each other as their numbers of rows, exactly; where they have not, that has a chance of about

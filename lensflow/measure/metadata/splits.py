@@ -1,4 +1,4 @@
-"""The check ``splits``: nothing is in two splits, by name, place, number or pixels."""
+"""The check ``splits``: nothing is in two splits, by name, position, number or pixels."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def judge_splits(
     twins: Twins | None,
     same_image: Mapping[str, str] | None = None,
 ) -> GateResult:
-    """Judge a run by its tables and by the pixels of its hosts; parameters as ``checks.run_checks``."""
+    """Judge a run by its tables and its hosts' pixels; parameters as ``checks.run_checks``."""
     try:
         counts = check_splits(hosts, manifest, guard_arcsec, same_image)
     except SplitError as error:
@@ -79,7 +79,7 @@ def judge_splits(
 
 
 def pixel_findings(twins: Twins | None, hosts: xr.Dataset) -> list[Finding]:
-    """Say which hosts show the same pixels: across splits an alarm, within one what to do about it."""
+    """Report hosts with the same pixels: across splits an alarm, within one split advice."""
     name = "pixels of the hosts"
     if twins is None:
         why = "the pixels of the hosts were not compared with each other"

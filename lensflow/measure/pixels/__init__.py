@@ -1,4 +1,4 @@
-"""Measurements of pixels: each has ``from_block``, ``+`` and ``result``, and a judge of its result."""
+"""Measurements of pixels: each has ``from_block``, ``+`` and ``result``, and a judge for its result."""
 
 from lensflow.measure.measurement import Kind, Measured, Settings
 from lensflow.measure.pixels.alignment import Alignment

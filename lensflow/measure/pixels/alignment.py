@@ -1,4 +1,4 @@
-"""Alignment: does a stamp sit on its control, and does the added light lie where the rendered arc does?
+"""Alignment: is a stamp aligned with its control, and the added light with the rendered arc?
 
 A stamp moved by (dx, dy) differs from its control by - dx d/dx - dy d/dy of it (Lucas & Kanade 1981, IJCAI 81, 674):
 least squares whose sums merge over rows, where upsampled phase correlation would need each row's pixels at once.

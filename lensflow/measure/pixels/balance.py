@@ -164,7 +164,7 @@ class Balance:
 
 
 def _columns(pairs: xr.Dataset) -> tuple[tuple[str, ...], Floats]:
-    """Names and values (row, column) of everything that is looked at."""
+    """Names and values (row, column) of everything compared."""
     bands = [str(b) for b in pairs["band"].values]
     told, values = metadata_columns(pairs)
     names = [f"{name}_{band}" if band else name for name, band in told]
@@ -177,7 +177,7 @@ def _columns(pairs: xr.Dataset) -> tuple[tuple[str, ...], Floats]:
 
 
 def metadata_columns(pairs: xr.Dataset) -> tuple[tuple[tuple[str, str], ...], Floats]:
-    """What each row is told about itself beside its pixels: of ``PER_ROW`` and ``PER_BAND`` what the pairs hold.
+    """Metadata of each row: the columns of ``PER_ROW`` and ``PER_BAND`` that the pairs have.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""What class balance says: differences of the classes beside what chance does."""
+"""Judge class balance: differences of the classes compared with chance."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def balance_findings(ds: xr.Dataset) -> Iterator[Finding]:
 
 
 def _by_chance(ds: xr.Dataset, check: str, name: str, tolerance: float) -> Finding:
-    """Judge differences of the classes against what exchanges between hosts give."""
+    """Judge differences of the classes against exchanges between hosts."""
     value, limit = ds[name], ds[f"{name}_limit"]
     n = int(ds["fewest_hosts"].sel(place="all"))
     if n < LEAST_HOSTS:

@@ -1,4 +1,4 @@
-"""Bits: do the numbers themselves tell stamps from controls, inside the arc's light?
+"""Bits: do the numbers themselves distinguish stamps from controls, inside the arc's light?
 
 For stamps from anywhere: neither a key nor a gain is needed. What is left of a stamp without its control and its arc is
 noise, and the sign of noise is a fair coin in every pixel, whatever its strength. So signs alone are counted: against
@@ -92,7 +92,7 @@ class Bits:
 
     @classmethod
     def from_block(cls, block: Block) -> Bits:
-        """Look at the chosen rows of one block."""
+        """Measure the chosen rows of one block."""
         pairs, bands, size = block.pairs, block.bands, block.stamp_size
         rows, _ = injections(pairs, block.last_key)
         total = cls._none(bands, size)
@@ -132,7 +132,7 @@ class Bits:
         )
 
     def result(self, settings: Settings | None = None) -> xr.Dataset:
-        """Chances that fair coins give what was found, and rows of another format."""
+        """Probabilities of the result for fair coins, and rows with another format."""
         band = list(self.bands)
         of_contrasts = _two_sided(self.contrasts[..., 0], self.contrasts[..., 1])
         signs, n = self.pattern
@@ -220,7 +220,7 @@ class Bits:
 
 
 def _look(pairs: xr.Dataset, rows: NDArray[np.int64], none: Bits) -> Bits:
-    """Look at some rows."""
+    """Measure some rows."""
     stamp, ctrl, arc = (np.ascontiguousarray(column(pairs, k)[rows], np.float32) for k in ("stamp", "ctrl", "arc"))
     n, bands = stamp.shape[:2]
     step = column(pairs, "quantize_step_nmgy")[rows] if "quantize_step_nmgy" in pairs else np.zeros((n, bands))
@@ -289,7 +289,7 @@ def _z(signs: NDArray[np.int64], n: NDArray[np.int64]) -> Floats:
 
 
 def _two_sided(signs: NDArray[np.int64], n: NDArray[np.int64]) -> Floats:
-    """Chance of so many more of one sign, from above: the normal tail is wider than the binomial one."""
+    """Upper bound on the probability of such an excess of one sign: the normal tail is wider than the binomial one."""
     return np.asarray(special.erfc(np.abs(_z(signs, n)) / np.sqrt(2)))
 
 

@@ -1,4 +1,4 @@
-"""The compiled pass of the bits check: signs of a stamp less its host and arc, and formats of its numbers."""
+"""The compiled pass of the bits check: signs of a stamp minus its host and arc, and formats of its numbers."""
 
 from __future__ import annotations
 

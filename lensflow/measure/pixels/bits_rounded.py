@@ -1,4 +1,4 @@
-"""Patterns in pixels that were rounded: their residuals are steps, whose signs are no coins, but whose mean is 0.
+"""Patterns in rounded pixels: their residuals are steps, whose signs are not fair coins but whose mean is 0.
 
 What rounding without bias leaves of a stamp less its control and its arc has no mean, is independent from pixel to
 pixel and no larger than a step and the noise. So sums over rows are held against the sum of their own squares. Rounding

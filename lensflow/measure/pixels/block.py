@@ -17,7 +17,7 @@ from lensflow.stats.kept_rows import KeptRows
 
 @dataclass(frozen=True, eq=False)
 class Block:
-    """A block of pairs, what it was made from, and what several measurements need of it, made once.
+    """A block of pairs, its origin, and quantities shared by several measurements, computed once.
 
     Attributes
     ----------
@@ -45,7 +45,7 @@ class Block:
 
     @property
     def pixel_scale_arcsec(self) -> float:
-        """Arcsec of a pixel; NaN where the pairs do not say."""
+        """Pixel scale, arcsec; NaN if the pairs do not give it."""
         return float(self.pairs.attrs.get("pixel_scale_arcsec", np.nan))
 
     @property

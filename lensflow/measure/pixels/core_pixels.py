@@ -1,4 +1,4 @@
-"""The middle pixel by pixel: light added to the 3 x 3 pixels about each lens, per band.
+"""The centre pixel by pixel: light added to the 3 x 3 pixels around each lens, per band.
 
 Light that lands beside the middle, or a host that is moved by a pixel, shows here as a pattern that means over the core
 do not have.

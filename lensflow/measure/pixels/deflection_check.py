@@ -1,4 +1,4 @@
-"""Deflection test: does the installed renderer bend light as the lens equation says?
+"""Deflection test: does the installed renderer deflect light according to the lens equation?
 
 A compact source on a lens's axis, outside its caustic, has one image there whose place and magnification are known
 in closed form; and the area inside the critical curve is pi theta_E^2 for every axis ratio.
@@ -48,7 +48,7 @@ def expected_image(q: float, shear: float, axis: int) -> tuple[float, float]:
 
 @dataclass(frozen=True)
 class Deflections:
-    """Cases of which the answer is known: they ask nothing of the pairs."""
+    """Cases with a known answer, independent of the pairs."""
 
     @classmethod
     def from_block(cls, block: Block) -> Deflections:

@@ -1,4 +1,4 @@
-"""What every diagnostic starts from: the pixels of one block, reduced once to sums per row and band."""
+"""Input of every diagnostic: the pixels of one block, reduced once to sums per row and band."""
 
 from __future__ import annotations
 

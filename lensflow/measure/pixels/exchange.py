@@ -1,4 +1,4 @@
-"""How far two classes of rows come apart by chance: values exchanged between hosts and within them, many times.
+"""Chance differences of two classes of rows: values exchanged between hosts and within them, many times.
 
 If class says nothing about a host, it does not matter which host's values go with which host's rows, nor, on a host
 with rows of both classes, which class has which. So within every split the values move between hosts, all of a host's

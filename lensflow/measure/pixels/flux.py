@@ -1,4 +1,4 @@
-"""Flux: is the light that was added the light that was declared, and how does it go with theta_E?"""
+"""Flux: does the added light agree with the declared flux, and how does it depend on theta_E?"""
 
 from __future__ import annotations
 

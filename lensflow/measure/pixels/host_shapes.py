@@ -1,4 +1,4 @@
-"""Shape of the light of unlensed hosts: what a choice of hosts by their looks would show in."""
+"""Shape of the light of unlensed hosts, which would show a selection of hosts by appearance."""
 
 from __future__ import annotations
 

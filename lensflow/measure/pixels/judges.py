@@ -1,4 +1,4 @@
-"""What the diagnostics say: each number beside what it should be, and whether it is.
+"""Judges of the diagnostics: each number with its expected value and status.
 
 The rule is one for all: a statistic is an alarm if its expected value lies further away than twice the half-width of
 its 95 % interval (more with few hosts, :func:`~lensflow.measure.pixels.judging.alarm_widths`: a chance of 9e-5, so that
@@ -48,7 +48,7 @@ def annulus(ds: xr.Dataset) -> Iterator[Finding]:
 
 
 def regression(ds: xr.Dataset) -> Iterator[Finding]:
-    """Judge slopes beside those that the arcs themselves make."""
+    """Judge slopes against those of the arcs themselves."""
     yield against(
         "regression", "slopes beside the arcs'", ds, "slope_excess",
         tolerance=0.02 * abs(ds["slope_expected"]).fillna(0),
@@ -56,19 +56,19 @@ def regression(ds: xr.Dataset) -> Iterator[Finding]:
 
 
 def stratified(ds: xr.Dataset) -> Iterator[Finding]:
-    """Judge the core's excess beside that of the arcs, by theta_E."""
+    """Judge the core's excess against that of the arcs, by theta_E."""
     yield against("stratified", "leakage beside the arcs'", ds, "leakage_pct_excess", tolerance=LEAKAGE_PCT)
 
 
 def radial_profile(ds: xr.Dataset) -> Iterator[Finding]:
-    """Judge every ring beside the arcs'."""
+    """Judge every ring against the arcs'."""
     every = ds.isel(stratum=0)
     floor = PROFILE_SHARE * abs(every["profile_expected"]).max("ring").fillna(0)
     yield against("radial_profile", "every ring beside the arcs'", every, "residual", tolerance=floor)
 
 
 def alignment(ds: xr.Dataset) -> Iterator[Finding]:
-    """Judge that stamps lie where their controls do, and light where arcs do."""
+    """Judge that stamps are aligned with their controls, and light with the arcs."""
     put = float(ds.attrs["injected_shift_pix"])
     sees = bool((ds["injected_found_low"] > 0).all())
     found = against("alignment", "stamp against control", ds, "shift", tolerance=SHIFT_PIX)
@@ -88,13 +88,13 @@ def alignment(ds: xr.Dataset) -> Iterator[Finding]:
 
 
 def core_pixels(ds: xr.Dataset) -> Iterator[Finding]:
-    """Judge the middle pixels, each by itself."""
+    """Judge the central pixels, each separately."""
     floor = 0.01 * abs(ds["difference"]).max(("dy", "dx")).fillna(0)
     yield against("core_pixels", "every middle pixel beside the arcs'", ds, "residual", tolerance=floor)
 
 
 def flux(ds: xr.Dataset) -> Iterator[Finding]:
-    """Judge the light that was added."""
+    """Judge the added light."""
     yield against("flux", "flux added over flux declared", ds, "closure", 1.0, FLUX_SHARE)
     yield against("flux", "flux added over flux magnified", ds, "magnified", 0.985, 0.015 + FLUX_SHARE)
     yield against("flux", "slope on theta_E", ds, "slope_excess", 0.0, 0.05)
@@ -126,7 +126,7 @@ def _at_least(diagnostic: str, check: str, ds: xr.Dataset, name: str, least: flo
 
 
 def noise(ds: xr.Dataset) -> Iterator[Finding]:
-    """Judge the arcs' noise beside what was declared."""
+    """Judge the arcs' noise against the declared gain."""
     if ds.attrs["declared"] == "no noise":
         rms = ds["noise_rms_over_unit"].fillna(0)
         yield exact("noise", "none was asked for", (rms > 1e-4).astype(int).assign_attrs(rms.attrs))
@@ -148,7 +148,7 @@ def psf(ds: xr.Dataset) -> Iterator[Finding]:
 
 
 def deflection(ds: xr.Dataset) -> Iterator[Finding]:
-    """Judge cases of which the answer is known."""
+    """Judge cases with a known answer."""
     place = (ds["place"] - ds["place_expected"]).fillna(np.inf).assign_attrs(ds["place"].attrs)
     flux = (ds["flux"] / ds["flux_expected"] - 1).assign_attrs(ds["flux"].attrs)
     yield within("deflection", "place of an image", place, bends.PLACE_LIMIT_ARCSEC)

@@ -1,4 +1,4 @@
-"""Findings of what is exactly known: stamps made again, arcs rendered again, and the numbers' own signs and formats."""
+"""Findings of the exact checks: recomputed stamps, arcs rendered again, signs and formats of numbers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ DEAD_PIXELS = 10
 
 
 def recompute(ds: xr.Dataset) -> Iterator[Finding]:
-    """Judge stamps that were made again."""
+    """Judge recomputed stamps."""
     check = "stamps are host + arc + noise"
     if why := str(ds.attrs["why"]):
         yield not_tested("recompute", check, why)
@@ -70,7 +70,7 @@ def _patterns(ds: xr.Dataset, power: str) -> Iterator[Finding]:
 
 
 def sharpness(ds: xr.Dataset) -> Iterator[Finding]:
-    """Judge light that is finer than the PSF."""
+    """Judge light finer than the PSF."""
     if skipped := untested("sharpness", ds):
         yield skipped
         return

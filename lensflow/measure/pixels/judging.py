@@ -1,4 +1,4 @@
-"""One number beside what it should be: the comparisons that every diagnostic is judged by."""
+"""The comparisons used by all judges: one number against its expected value."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LEAST_HOSTS = 5
 
 
 class Status(StrEnum):
-    """What became of one comparison."""
+    """Status of one comparison."""
 
     OK = "OK"
     ALARM = "ALARM"
@@ -74,7 +74,7 @@ class Finding:
 
     @classmethod
     def from_dict(cls, tree: Mapping[str, Any]) -> Finding:
-        """Read back what :meth:`to_dict` gave.
+        """Inverse of :meth:`to_dict`.
 
         Parameters
         ----------
@@ -91,12 +91,12 @@ class Finding:
 
 
 def not_tested(diagnostic: str, check: str, why: str) -> Finding:
-    """Say why something was not compared."""
+    """Return a finding that says why something was not compared."""
     return Finding(diagnostic, check, Status.NOT_TESTED, "", NOT_MEASURED, math.nan, why)
 
 
 def alarm_widths(n_hosts: ArrayLike) -> NDArray[np.float64]:
-    """Half-widths of a 95 % interval over so many hosts beyond which chance does not reach: the same chance for all.
+    """Alarm threshold in half-widths of a 95 % interval over N hosts, with the same false-alarm probability for all N.
 
     ``ALARM`` of a normal distribution are 3.9 standard deviations, a chance of 9e-5. With few hosts the standard
     deviation itself is uncertain (Student's t): 2.2 half-widths at 40 hosts, 3.4 at 8, 9 at 4.
@@ -108,7 +108,7 @@ def alarm_widths(n_hosts: ArrayLike) -> NDArray[np.float64]:
 def against(
     diagnostic: str, check: str, ds: xr.Dataset, name: str, expected: Any = 0.0, tolerance: Any = 0.0, text: str = ""
 ) -> Finding:
-    """Judge ``name`` with its interval over ``n_hosts`` against what is expected; its worst place is told."""
+    """Judge ``name`` with its interval over ``n_hosts`` against its expected value; reports the worst position."""
     of = ds[name]
     value, low, high = (_like(of, ds[f"{name}{k}"]) for k in ("", "_low", "_high"))
     want, least = _like(of, expected), _like(of, tolerance)
@@ -148,7 +148,7 @@ def exact(diagnostic: str, check: str, counts: xr.DataArray, tested: bool = True
 
 
 def within(diagnostic: str, check: str, values: xr.DataArray, limit: float, expected: float = 0.0) -> Finding:
-    """Judge deviations of something that is not a sample: each must stay below its limit."""
+    """Judge deviations without sampling error: each must stay below its limit."""
     flat = np.abs(np.atleast_1d(values.values).ravel())
     text = f"{values.attrs['long_name']}; limit {limit:g}"
     if not np.isfinite(flat).any() and not np.isinf(flat).any():
@@ -172,6 +172,6 @@ def place_of(values: xr.DataArray, flat: int) -> str:
 
 
 def untested(name: str, ds: xr.Dataset) -> Finding | None:
-    """Say why a diagnostic tested nothing; None where it did."""
+    """Return why a diagnostic tested nothing; None if it did."""
     why = str(ds.attrs.get("why", ""))
     return not_tested(name, "all", why) if why else None

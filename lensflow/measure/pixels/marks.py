@@ -1,4 +1,4 @@
-"""Marks that tell a class without any statistics: bits of the metadata, flags that contradict each other."""
+"""Exact signs of a class, without statistics: bits of the metadata, contradictory flags."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class Marks:
 
     @property
     def differing(self) -> NDArray[np.int64]:
-        """Hosts with rows of both classes, alike within each, whose metadata are not the same bits in both."""
+        """Hosts with rows of both classes, identical within each, whose metadata differ in bits between the classes."""
         low, high = self.bits[:, 0::2], self.bits[:, 1::2]
         alike = (low == high).all(axis=1)
         return self.hosts[alike & (low[:, 0] != low[:, 1])]
@@ -80,7 +80,7 @@ def number_format(values: Floats) -> Floats:
 
 
 def absent_pixels(pairs: xr.Dataset) -> Floats:
-    """What stands in the pixels of bands without data, (row, band): 0 zeros, 1 NaN, 2 anything else; NaN elsewhere."""
+    """Content of the pixels of bands without data, (row, band): 0 zeros, 1 NaN, 2 anything else; NaN elsewhere."""
     gone = ~np.isfinite(column(pairs, "psf_fwhm_arcsec"))
     out = np.full(gone.shape, np.nan)
     for row, band in np.argwhere(gone):

@@ -1,4 +1,4 @@
-"""Noise of the arc: is its scatter what the declared gain gives?
+"""Noise of the arc: does its scatter agree with the declared gain?
 
 A coadd's gain is its sky flux per pixel times its inverse variance, so shot noise of the arc has the variance
 ``arc / (sky x invvar)``. The measured scatter therefore names the sky that was used, in mag/arcsec^2. The inverse
@@ -22,7 +22,7 @@ from lensflow.units import mag_of_flux
 
 @dataclass(frozen=True, eq=False)
 class Noise:
-    """Scatter of ``stamp - ctrl - arc`` beside what one unit of sky flux would give, per band."""
+    """Scatter of ``stamp - ctrl - arc`` relative to that for one unit of sky flux, per band."""
 
     bands: tuple[str, ...]
     pixel_scale_arcsec: float
@@ -49,7 +49,7 @@ class Noise:
         return Noise(self.bands, scale, self.hosts + other.hosts)
 
     def result(self, settings: Settings) -> xr.Dataset:
-        """Sky brightness that the noise implies, with 95 % intervals over hosts, beside the declared one."""
+        """Sky brightness implied by the noise, with 95 % intervals over hosts, beside the declared one."""
         n_bands, n_hosts = len(self.bands), self.hosts.n_hosts
         total = self.hosts.total.reshape(n_bands, 3)
         drawn = self.hosts.replicates(settings.bootstrap, settings.seed, "diagnostics.noise").reshape(-1, n_bands, 3)

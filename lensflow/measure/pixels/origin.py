@@ -1,4 +1,4 @@
-"""What a block of pairs was made from, for the checks that make it again."""
+"""Origin of a block of pairs, for the checks that recompute it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The one compiled pass over the pixels of a block: everything that the diagnostics need of them, as sums per row."""
+"""The compiled pass over the pixels of a block: all sums per row for the diagnostics."""
 
 from __future__ import annotations
 

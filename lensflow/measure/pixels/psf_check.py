@@ -1,4 +1,4 @@
-"""PSF test: what the renderer makes of a nearly point-like source, for the PSFs that the run used."""
+"""PSF test: the renderer's image of a nearly point-like source, for the PSFs of the run."""
 
 from __future__ import annotations
 

@@ -141,7 +141,7 @@ def _core_over_peak(light: Floats, pixels: Floats) -> Floats:
 
 
 def half_light_radius(light: Floats) -> Floats:
-    """Radius (pixels) that holds half of ``light`` (..., ring + beyond); NaN if that lies beyond the last ring."""
+    """Radius (pixels) that contains half of ``light`` (..., ring + beyond); NaN if beyond the last ring."""
     inside = np.cumsum(light, axis=-1)
     half = inside[..., -1:] / 2
     reached = (inside >= half)[..., :-1]

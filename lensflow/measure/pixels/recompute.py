@@ -1,4 +1,4 @@
-"""Recompute: is every stored stamp what injection makes of its host, its stored arc and its row's key?
+"""Recompute every stored stamp from its host, its stored arc and its row's key, and compare.
 
 A stamp is ``float32(host + arc + noise)``, the noise drawn from the row's key and scaled by the host's gain. All of it
 is known, so the stamp is made again by the function that made it, and compared bit for bit.
@@ -38,7 +38,7 @@ Pixels = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Worst:
-    """The pixel that is furthest from what it must be."""
+    """The pixel furthest from its required value."""
 
     difference: float  # nMgy/pixel; infinite where it is no number, or cannot be made again
     row_id: int
@@ -56,7 +56,7 @@ class Worst:
 
 @dataclass(frozen=True, eq=False)
 class Recompute:
-    """Rows and pixels that are not what injection makes of the host, the stored arc and the key; all rows, per band."""
+    """Rows and pixels that differ from the recomputed ones; all rows, per band."""
 
     bands: tuple[str, ...]
     n_rows: int
@@ -153,7 +153,7 @@ def _compare(pairs: xr.Dataset, origin: Origin, bands: tuple[str, ...]) -> Recom
 
 @compiled()
 def compare_pixels(stamp, low, high, ctrl, control, step, arc, fine, counts, furthest):  # type: ignore[no-untyped-def]
-    """Count pixels that are not what they must be.
+    """Count pixels that differ from their required values.
 
     Parameters
     ----------
@@ -232,7 +232,7 @@ class _Again:
         return self._rounded(self.hosts["image"].values[self.rows])
 
     def stamps(self) -> tuple[Pixels, Pixels]:
-        """Ends of what each stored pixel may be; equal where only one value is allowed."""
+        """Range of allowed values of each stored pixel; equal ends if only one value is allowed."""
         if not self.fine.any():
             per_nmgy = variance_per_nmgy(self.gain)
             made = self._rounded(add_arcs(self.arc, self.hosts, self.rows, self.pairs, per_nmgy))

@@ -1,4 +1,4 @@
-"""Beside the reference: stored arcs against the slow renderer that shares none of the fast one's numerics."""
+"""Compare stored arcs with the slow reference renderer, which shares none of the fast one's numerics."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The measurements of pixels, one line each: name, measurement, judge.
 
-Whatever stands here is computed in the one pass over a run's pairs, kept with its results, judged, and shown by the
+All of these are computed in one pass over a run's pairs, kept with its results, judged, and shown by the
 command, the report, the comparison of two runs and, through its alarms, the certificate. ``diagnostics.also`` in a
 config adds others from outside of lensflow (docs/add-a-measurement.md).
 """
@@ -61,7 +61,7 @@ def measure(block: Block, kinds: Sequence[Kind[Finding]] = KINDS) -> Measured:
 
 
 def findings(results: Mapping[str, xr.Dataset], kinds: Sequence[Kind[Finding]] = KINDS) -> list[Finding]:
-    """Compare every diagnostic's numbers with what they should be; the worst place of each comparison.
+    """Compare every diagnostic's numbers with their expected values; the worst position of each comparison.
 
     Parameters
     ----------

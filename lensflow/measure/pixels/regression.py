@@ -1,4 +1,4 @@
-"""Regression of the core offset: what does the light in the core depend on?
+"""Regression of the core offset on the rows' properties.
 
 Ordinary least squares from sums X'X, X'y, y'y per host; standard errors are cluster-robust (sandwich, by host),
 since rows of one host share its pixels (Cameron & Miller 2015, Journal of Human Resources 50, 317).
@@ -31,7 +31,7 @@ _CONSTANT = 1e-12
 
 @dataclass(frozen=True)
 class Fit:
-    """Least squares with an intercept: coefficients (intercept first), their errors and what they rest on."""
+    """Least squares with an intercept: coefficients (intercept first), their errors and sample sizes."""
 
     coefficient: Floats
     std_error: Floats

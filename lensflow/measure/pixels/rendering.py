@@ -176,7 +176,7 @@ class Rerendered:
 
 @dataclass(frozen=True, eq=False)
 class Rendering:
-    """Rows rendered again, and a few whole rows of which the slow reference renders one."""
+    """Rows rendered again, and a few complete rows, one of which the slow reference renders."""
 
     rerendered: Rerendered
     specimens: KeptRows

@@ -1,4 +1,4 @@
-"""Sharpness: is anything in the arcs finer than their PSF lets through?
+"""Sharpness: do the arcs have structure finer than their PSF allows?
 
 Light that went through a PSF has at each spatial frequency at most its flux times the PSF's transfer function. What
 arcs have beyond, in phase from row to row, was put in afterwards, into arc and stamp alike: a pattern, a mask with an
@@ -37,7 +37,7 @@ _ROWS_AT_ONCE = 64
 
 @dataclass(frozen=True, eq=False)
 class Sharpness:
-    """Sums over rows of the arcs' spectra, beside what their PSFs let through.
+    """Sums over rows of the arcs' spectra, with the limit from their PSFs.
 
     Attributes
     ----------
@@ -87,7 +87,7 @@ class Sharpness:
         )
 
     def result(self, settings: Settings | None = None) -> xr.Dataset:
-        """Largest modulus over what light may have, and where."""
+        """Largest modulus relative to the limit, and its frequency."""
         size = self.square.shape[1]
         fy, fx = np.fft.fftfreq(size), np.fft.rfftfreq(size)
         fine = np.hypot(fy[:, None], fx) >= FINEST_FROM

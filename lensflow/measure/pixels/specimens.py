@@ -35,7 +35,7 @@ def injections(pairs: xr.Dataset, last_key: int | None = None) -> tuple[NDArray[
 
 
 def keys_of(row_id: NDArray[Any]) -> NDArray[np.uint64]:
-    """Hash of row ids: the order in which rows are taken for tests, whatever their place in the run."""
+    """Hash of row ids: the order in which rows are taken for tests, independent of their position in the run."""
     return np.asarray(rng.mix_ids(row_id.astype(np.uint64), _PURPOSE))
 
 
@@ -107,7 +107,7 @@ def why_not(rows: xr.Dataset) -> str:
 
 
 def arc_ends(rows: xr.Dataset) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Ends of what each pixel of the arcs was before it was rounded; the arcs themselves where they were not."""
+    """Range of each arc pixel before rounding; the arcs themselves if not rounded."""
     arc = rows["arc"].values
     if "arc_step_nmgy" not in rows or not rows["arc_step_nmgy"].values.any():
         return arc, arc
@@ -115,7 +115,7 @@ def arc_ends(rows: xr.Dataset) -> tuple[NDArray[np.float32], NDArray[np.float32]
 
 
 def psf_of(rows: xr.Dataset) -> dict[str, Any]:
-    """What the renderer is told of the PSF of these rows."""
+    """PSF of these rows for the renderer."""
     if rows.attrs["psf_model"] == "kernel":
         return {"psf_model": rows["psf_kernel"].values.astype(np.float64)}
     return {"psf_model": str(rows.attrs["psf_model"]), "psf_beta": float(rows.attrs["psf_beta"])}

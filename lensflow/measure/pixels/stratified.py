@@ -1,4 +1,4 @@
-"""Light in the core by theta_E: how much of the arc lands on the galaxy."""
+"""Light in the core by theta_E: the fraction of the arc on the galaxy."""
 
 from __future__ import annotations
 

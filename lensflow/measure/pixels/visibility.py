@@ -1,4 +1,4 @@
-"""Can the arcs be seen at all? A gate that nothing fails proves nothing where there is nothing to see.
+"""Can the arcs be seen at all? A passed gate proves nothing if there is nothing to see.
 
 Signal to noise of every arc in its best band, matched and of its brightest pixel, and its flux beside its host's, as
 histograms per host: medians and shares with intervals over hosts.

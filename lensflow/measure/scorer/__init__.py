@@ -1,1 +1,1 @@
-"""A lens finder, judged."""
+"""Evaluation of lens finders."""

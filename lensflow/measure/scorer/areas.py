@@ -1,4 +1,4 @@
-"""AUROC of a scorer on images as they are and without their core, and what is lost in between, with intervals.
+"""AUROC of a scorer on images with and without their core, and the difference, with intervals.
 
 Nothing is fitted here, so an interval has only the choice of hosts to answer for: it comes from a bootstrap over
 hosts, with the same draws for the scores with and without the core. Stamps are compared with controls of other hosts

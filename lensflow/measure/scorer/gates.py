@@ -1,4 +1,4 @@
-"""What the scores of a trained lens finder say: does it find synthetic lenses, and does it need their cores to?
+"""Gates on a trained lens finder: does it find synthetic lenses, and does it need their cores?
 
 Two gates. ``synthetic_auroc``: the area under the ROC curve of stamps against unlensed controls. ``core_drop``: what
 is lost of it when the core of both classes is filled with local background.

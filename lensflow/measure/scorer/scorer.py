@@ -1,4 +1,4 @@
-"""Scores of a trained lens finder, or of anything else that scores images: stamps, controls, both without their core.
+"""Scores of a trained lens finder, or any other scorer: stamps, controls, both also without their core.
 
 A scorer is a callable that takes images (n, band, y, x), float32, nMgy/pixel, and returns n numbers, higher for what
 looks more like a lens. scikit-learn's estimators are called with one row of pixels per image. What the scores say is
@@ -232,7 +232,7 @@ def _called(scorer: Scorer, images: Images, alone: bool = False) -> Scores:
 
 
 def blue_ring(images: Images) -> Scores:
-    """Score the brightest stretch of a ring in what the first band holds beyond the host's own colour.
+    """Score the brightest stretch of a ring in the first band's excess over the host's own colour.
 
     A baseline to hold a trained finder against, and an example of a scorer: no product. The lens galaxy is red and
     brightest at its centre, arcs are blue and lie around it. So the second band, scaled to the first by the host's

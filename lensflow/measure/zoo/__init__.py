@@ -1,1 +1,1 @@
-"""Known faults and graded leaks, and who notices."""
+"""Known faults and graded leaks, and what detects them."""

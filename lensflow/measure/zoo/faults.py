@@ -1,4 +1,4 @@
-"""Bug zoo: each known fault, put into a small run on demand; which diagnostic notices which.
+"""Bug zoo: known faults, each injected into a small run, and the diagnostics that detect them.
 
 Faults of the renderer replace it (the psf and deflection checks then examine the faulty one); faults of the data are
 put into pairs that were made right. The run lies on galaxies with correlated sky, so that it needs no files.
@@ -299,7 +299,7 @@ def matrix(counts: ArrayLike) -> xr.DataArray:
 
 
 def shortcomings(found: xr.DataArray) -> list[str]:
-    """Say where a matrix is not as it must be: alarms on the sound run, diagnostics that miss their fault."""
+    """Report errors of a matrix: alarms on the sound run, diagnostics that miss their fault."""
     sound = found.sel(fault="none")
     out = [f"{d} raises an alarm on the sound run" for d in _noticed(sound)]
     for f in FAULTS:

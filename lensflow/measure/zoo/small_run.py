@@ -1,4 +1,4 @@
-"""A small run without files: galaxies with neighbours on correlated sky, and pairs made of them."""
+"""A small run without files: galaxies with neighbours on correlated sky, and their pairs."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class SmallRun:
 
     @property
     def origin(self) -> Origin:
-        """What its pairs are made from."""
+        """Inputs of its pairs."""
         return Origin(self.hosts, self.injection, self.config.store)
 
     def pairs(self, renderer: Callable[..., Rendering] = render, manifest: xr.Dataset | None = None) -> xr.Dataset:

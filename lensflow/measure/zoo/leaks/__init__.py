@@ -1,1 +1,1 @@
-"""The suite of leaks: graded marks put into a sound run, what notices each, and what a classifier reads of the rest."""
+"""The suite of leaks: graded leaks in a sound run, what detects each, and what a classifier reads of the rest."""

@@ -1,4 +1,4 @@
-"""The run that leaks are put into: sound, small, made in memory, and such that its required set passes."""
+"""The run into which leaks are injected: sound, small, in memory, with a required set that passes."""
 
 from __future__ import annotations
 
@@ -150,7 +150,7 @@ class Setting:
         return StoreConfig(quantize=self.quantize)
 
     def pairs(self, base: Base, kind: Kind | None, amplitude: float) -> tuple[xr.Dataset, SmallRun]:
-        """Pairs with a leak, as they are stored or handed over; and the run that says what they were made from."""
+        """Pairs with a leak, as stored or imported; and the run with their origin."""
         run, pairs = base.run, base.pairs
         if kind is not None and kind.where == "mask":
             run = base.masked(kind, amplitude)

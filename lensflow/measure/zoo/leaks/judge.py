@@ -1,4 +1,4 @@
-"""The judge: how well a classifier of fixed design tells pixels with a leak from pixels without.
+"""The judge: how well a classifier of fixed design distinguishes pixels with a leak from pixels without.
 
 The question is put so that it favours the leak. A leak that can be put into a stamp is put into bare *controls*, in
 the pixels where the arc would be: no arc's light and noise lie over it, and what is read is the mark alone. Leaks that
@@ -44,7 +44,7 @@ _PERIOD, _SQUARE = 8, 8
 
 @dataclass(frozen=True)
 class Reading:
-    """What a classifier reads of a leak.
+    """A classifier's AUC for a leak.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""The required set on pairs in memory: what of it notices a leak.
+"""The required set on pairs in memory: which of its checks detect a leak.
 
 For a store of lensflow's own it is the default of every run: the checks, the core gates, and ``mask_edge`` where arcs
 are masked by the settings. For stamps from elsewhere what needs hosts, keys or settings is not there: the diagnostics
@@ -46,7 +46,7 @@ class Required:
     _sound: dict[str, FeatureBlock] = field(default_factory=dict)
 
     def prepare(self) -> None:
-        """Compute what all leaks share, before threads ask for it."""
+        """Compute the shared inputs of all leaks before threads need them."""
         _ = self.base.view, self.base.priors, self._renderer()
 
     def noticed_by(self, setting: Setting, kind: Kind | None, amplitude: float, first_only: bool = False) -> list[str]:

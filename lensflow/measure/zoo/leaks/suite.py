@@ -1,4 +1,4 @@
-"""The suite: each kind of leak on its ladder, what notices it from where on, and what a classifier reads below that."""
+"""The suite: each kind of leak on its ladder, the amplitude from which it is detected, and the AUC below that."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Row:
 
     @classmethod
     def from_dict(cls, tree: dict[str, Any]) -> Row:
-        """Read back what :meth:`to_dict` gave."""
+        """Inverse of :meth:`to_dict`."""
         stored = tree["reading"]
         reading = Reading(Estimate.from_fields(stored["area"]), stored["judge"]) if stored else None
         return cls(**{**tree, "noticed_by": tuple(tree["noticed_by"]), "reading": reading})
@@ -70,7 +70,7 @@ def settings_of(kind: Kind, settings: Sequence[Setting] = SETTINGS) -> list[Sett
 
 
 def climb(required: Required, kind: Kind, setting: Setting) -> Row:
-    """Find the rung from which on a leak is noticed: the lowest first, then by halves."""
+    """Find the first amplitude that is detected: try the lowest, then bisect."""
     ladder = kind.ladder
     passes, noticed = -1, len(ladder)
     while noticed - passes > 1:

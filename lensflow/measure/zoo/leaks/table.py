@@ -1,4 +1,4 @@
-"""The table of leaks: what notices each, and what is read of what passes."""
+"""The table of leaks: what detects each, and the AUC of those that pass."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from lensflow.measure.zoo.leaks.suite import GOAL_AUC, Row
 
 @dataclass(frozen=True)
 class LeakTable:
-    """The table, and what it was made with.
+    """The table and its settings.
 
     Attributes
     ----------
