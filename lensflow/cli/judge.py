@@ -55,6 +55,33 @@ def score(
         raise GateFailed(f"{scorer}: " + ", ".join(f"{g.name} {g.verdict}" for g in refused))
 
 
+@commands.command(epilog=example("completeness runs/dr9 my_models:finder --fpr 1e-2"))
+def completeness(
+    run: FinishedRun,
+    scorer: Annotated[
+        str, typer.Argument(help="package.module:name of what scores images (docs/scoring.md)", show_default=False)
+    ],
+    fpr: Annotated[
+        list[float] | None, typer.Option("--fpr", help="False-positive rate; may be repeated. Replaces the threshold.")
+    ] = None,
+    unseal: Annotated[
+        str | None, typer.Option("--unseal", help="Why the sealed test split is opened; logged beside the store.")
+    ] = None,
+    workers: Workers = None,
+) -> None:
+    """Which injections does a scorer recover? By resolution, size, brightness and seeing, with intervals over hosts."""
+    from lensflow.run.completeness import completeness_step, results_of, with_rates
+    from lensflow.show.completeness import sentence, tables
+
+    config = with_rates(load(run, None, workers), fpr)
+    with session(config) as progress:
+        found = completeness_step(config, scorer, progress, unseal_test=unseal)
+    print_line(console, sentence(scorer, config.completeness.split, found))
+    for table in tables(found):
+        console.print(table)
+    print_line(console, f"Numbers: {results_of(config, scorer)}")
+
+
 @commands.command(epilog=example("zoo runs/dr9"))
 def zoo(
     run: Annotated[

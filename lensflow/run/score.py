@@ -90,7 +90,7 @@ def judged(
     config: RunConfig, scorer: str, scorer_folder: str, source: str | None, unseal_test: str | None, progress: Progress
 ) -> list[GateResult]:
     """Score the pairs and evaluate the scorer with a known ``source``; no results are read or stored."""
-    scores = _scores(config, scorer, scorer_folder, unseal_test, progress)
+    scores = scores_of(config, scorer, scorer_folder, unseal_test, progress)
     return judge_scores(scores, config.scorer, scorer, config.seed, config.diagnostics.theta_e_edges, source)
 
 
@@ -133,7 +133,7 @@ def results_of(config: RunConfig, scorer: str) -> str:
     return paths.join(RunFolder.of(config).scorers, f"{name}.{config.scorer.split}.json")
 
 
-def _scores(
+def scores_of(
     config: RunConfig, scorer: str, scorer_folder: str, unseal_test: str | None, progress: Progress
 ) -> xr.Dataset:
     """Scores of the wanted rows, region by region."""

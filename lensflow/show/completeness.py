@@ -1,0 +1,87 @@
+"""Tables of a scorer's completeness: thresholds, then the three curves in the resolution bins and in all strata."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import xarray as xr
+
+from lensflow.show.table import Cell, Column, Table, words
+from lensflow.stats.estimate import Estimate
+
+_OF_HOSTS = "Intervals are over hosts (Korn & Graubard): rows of one host share its pixels."
+
+
+def sentence(scorer: str, split: str, found: Mapping[str, xr.Dataset]) -> str:
+    """Say of what the numbers are."""
+    taus = ", ".join(f"{t:.4g}" for t in found["thresholds"]["tau"].values)
+    return (
+        f"Completeness of {scorer} at tau {taus} on split {split}, for injections drawn from this run's plan. "
+        f"Negatives: {found['thresholds'].attrs['negatives']} ({int(found['thresholds']['n_negatives']):,})."
+    )
+
+
+def funnel(found: xr.Dataset) -> Table:
+    """Rows planned, rendered, valid and recovered, and why rows were lost."""
+    rows: list[list[object]] = [[k, int(found[f"n_{k}"])] for k in ("planned", "rendered", "valid")]
+    rows += [[f"recovered, threshold {k}", int(n)] for k, n in enumerate(found["n_recovered"].values)]
+    lost = found["n_lost"]
+    rows += [[f"lost: {r}", int(n)] for r, n in zip(lost["reason"].values, lost.values, strict=True) if n]
+    return Table("Injection rows", [words("rows"), "number"], rows)
+
+
+def thresholds(found: Mapping[str, xr.Dataset]) -> Table:
+    """Every threshold with its false-positive rate and the completeness of all rows."""
+    ds, whole = found["thresholds"], found["curves"].sel(curve="all")
+    rows = []
+    for k in range(ds.sizes["threshold"]):
+        at = {"threshold": k}
+        rate = Estimate.in_dataset(ds.isel(at), "true_rate")
+        here = Estimate.in_dataset(whole.isel(at).drop_vars("n_hosts"), "completeness")
+        drawn = ds.isel(at)
+        of_rate = Estimate.in_dataset(drawn, "completeness_at_rate") if "completeness_at_rate" in ds else None
+        note = "unsure" if bool(drawn["unsure"]) else ""
+        rows.append([float(drawn["tau"]), int(drawn["false_positives"]), Cell(rate, "warn" if note else "", note), here,
+                     of_rate])  # fmt: skip
+    return Table(
+        "Thresholds",
+        ["tau", "false positives", "true rate", Column("completeness at tau", write=3),
+         Column("at the rate", write=3)],
+        rows,
+        f"At tau: the threshold is taken as given. At the rate: it is drawn again with the hosts. {_OF_HOSTS}",
+    )  # fmt: skip
+
+
+def curves(ds: xr.Dataset, variable: str, title: str, threshold: int = 0) -> Table:
+    """The three curves over the bins of one variable; cells with too few rows or hosts are marked."""
+    one = ds.isel(threshold=threshold)
+    rows = []
+    for k, label in enumerate(ds[variable].values):
+        part = one.isel({variable: k})
+        if int(part["n_planned"].sel(curve="all")) == 0 and not bool(ds[f"{variable}_is_inside"][k]):
+            continue
+        cells = []
+        for curve in ds["curve"].values:
+            here = part.sel(curve=curve)
+            few = bool(here["few"])
+            cells.append(Cell(Estimate.in_dataset(here.drop_vars("n_hosts"), "completeness"), "faint" if few else "",
+                              "few" if few else ""))  # fmt: skip
+        every = part.sel(curve="all")
+        rows.append([str(label), int(every["n_valid"]), int(every["n_hosts"]), *cells])
+    heads = [Column(str(c).replace("_", " "), write=3) for c in ds["curve"].values]
+    return Table(title, [words("bin"), "rows", "hosts", *heads], rows, _OF_HOSTS)
+
+
+def tables(found: Mapping[str, xr.Dataset]) -> list[Table]:
+    """All tables, in the order of a page."""
+    out = [funnel(found["funnel"]), thresholds(found)]
+    out.append(curves(found["resolution"], "resolution", "Resolution: theta_E over PSF size"))
+    out.append(curves(found["resolution_fwhm"], "resolution_fwhm", "Resolution: theta_E over the profile's FWHM"))
+    for name, ds in found.items():
+        if name.startswith("stratum_"):
+            variable = name.removeprefix("stratum_")
+            inside = np.asarray(ds["n_planned"].sel(curve="all").values)
+            if inside.sum():
+                out.append(curves(ds, variable, variable.replace("_", " ")))
+    return out

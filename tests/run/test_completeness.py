@@ -1,0 +1,97 @@
+"""The completeness of a scorer on a stored run: every injection of the split is counted, once."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import lensflow as lf
+from lensflow.errors import CompletenessError, ConfigError, StoreError
+from lensflow.measure.scorer.scorer import blue_ring
+from lensflow.run.completeness import completeness_step, results_of, with_rates
+from lensflow.store import paths
+from lensflow.store.run_folder import RunFolder
+from lensflow.survey.photometry import with_measurements
+from tests.factories import make_config, make_cutouts
+
+BLUE_RING = "lensflow.measure.scorer.scorer:blue_ring"
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory):
+    """36 hosts with three injections each, twelve hosts a split."""
+    config = make_config(
+        str(tmp_path_factory.mktemp("completeness") / "run"), plan={"injections_per_host": 3},
+        completeness={"threshold": {"fpr": [0.1, 0.5]}, "bootstrap": 60},
+    )  # fmt: skip
+    cutouts = with_measurements(make_cutouts(36)).assign(split=("host", np.repeat(np.arange(3, dtype=np.uint8), 12)))
+    lf.write_pairs(lf.inject(cutouts, lf.plan_injections(cutouts, config), config), config)
+    paths.write_text(RunFolder.of(config).config, config.to_yaml())
+    return config
+
+
+@pytest.fixture(scope="module")
+def found(config):
+    return completeness_step(config, BLUE_RING)
+
+
+def test_every_injection_of_the_split_is_in_one_bin_of_every_table(found):
+    assert int(found["funnel"]["n_planned"]) == int(found["funnel"]["n_valid"]) == 36
+    whole = found["curves"].sel(curve="all")
+    assert int(whole["n_planned"]) == 36 and int(whole["n_hosts"]) == 12
+    tables = [
+        ds for name, ds in found.items() if name in ("resolution", "resolution_fwhm", "selection") or "stratum" in name
+    ]
+    assert len(tables) > 5
+    for ds in tables:
+        every = ds.sel(curve="all")
+        for count in ("n_planned", "n_valid"):
+            assert int(every[count].sum()) == int(whole[count])
+        dims = [d for d in every["n_recovered"].dims if d != "threshold"]
+        assert every["n_recovered"].sum(dims).values.tolist() == whole["n_recovered"].values.tolist()
+
+
+def test_the_numbers_are_those_of_the_scores(config, found):
+    pairs = lf.open_pairs(config.out, split="val").load()
+    injected = ~pairs["is_control"].values
+    stamp = blue_ring(pairs["stamp"].values[injected])
+    hosts, first = np.unique(pairs["host_index"].values, return_index=True)
+    negative = np.sort(blue_ring(pairs["ctrl"].values[first]))
+    for k, rate in enumerate((0.1, 0.5)):
+        tau = np.nextafter(negative[-1 - int(rate * len(hosts) + 1e-9)], np.inf)
+        assert found["thresholds"]["tau"].values[k] == tau
+        assert int(found["curves"]["n_recovered"].sel(curve="all").values[k]) == (stamp >= tau).sum()
+        low, value, high = (
+            float(found["curves"][f"completeness{e}"].sel(curve="all")[k]) for e in ("_low", "", "_high")
+        )
+        assert low <= value == (stamp >= tau).mean() <= high
+
+
+def test_results_are_kept_with_their_key_and_read_again(config, found):
+    told = []
+    again = completeness_step(config, BLUE_RING, lambda *a: told.append(a))
+    assert not told and again["curves"].equals(found["curves"])
+    kept = json.loads(Path(results_of(config, BLUE_RING)).read_text())
+    assert kept["key"] and kept["code"] and kept["results"]["split"] == "val"
+    completeness_step(with_rates(config, [0.25]), BLUE_RING, lambda *a: told.append(a))
+    assert told  # another threshold is another result
+
+
+def test_what_cannot_be_measured_is_refused_by_name(config):
+    with pytest.raises(ConfigError, match="without a threshold nothing is recovered or missed"):
+        bare = config.completeness.model_copy(update={"threshold": None})
+        completeness_step(config.model_copy(update={"completeness": bare}), BLUE_RING)
+    with pytest.raises(CompletenessError, match="needs 1,000 negatives at least; 12 were given"):
+        completeness_step(with_rates(config, [1e-3]), BLUE_RING)
+    with pytest.raises(ConfigError, match="a rate lies between 0 and 1"):
+        with_rates(config, [1.5])
+    with pytest.raises(StoreError, match="the test split is sealed"):
+        sealed = config.completeness.model_copy(update={"split": "test"})
+        completeness_step(config.model_copy(update={"completeness": sealed}), BLUE_RING)
+
+
+def test_the_command_prints_the_sentence_and_the_three_curves(command, config):
+    code, text = command("completeness", config.out, BLUE_RING, "--fpr", "0.1")
+    assert code == 0 and "on split val, for injections drawn from this run's plan" in text
+    assert "no psf fallback" in text and "well_resolved" in text and "few" in text and "nan" not in text
