@@ -1,4 +1,4 @@
-"""lensflow: gravitational-lens arcs into real survey cutouts, and proof that nothing but the arc gives them away.
+"""lensflow: gravitational-lens arcs in real survey cutouts, and proof that nothing but the arc gives them away.
 
 >>> import lensflow as lf
 >>> config = lf.load_config("run.yaml")

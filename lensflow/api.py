@@ -1,4 +1,4 @@
-"""The public face: the steps of a run as functions on xarray datasets, for notebooks and scripts.
+"""The public interface: the steps of a run as functions on xarray datasets, for notebooks and scripts.
 
 The command line goes through :mod:`lensflow.run` with a config alone; both write the same bytes.
 """
@@ -85,7 +85,7 @@ __all__ = [
 
 
 def cut(config: RunConfig, targets: Targets | None = None) -> xr.Dataset:
-    """Cut every target of a config's survey; one row per target, whatever happened to it.
+    """Cut every target of a config's survey; one row per target, also for failed ones.
 
     Runs on the Dask client in force (see :func:`connect`), in threads without one.
 
@@ -113,7 +113,7 @@ def cut(config: RunConfig, targets: Targets | None = None) -> xr.Dataset:
 
 
 def plan_injections(cutouts: xr.Dataset, config: RunConfig, sources: SourceBank | None = None) -> xr.Dataset:
-    """Draw the manifest for a set of cutouts: one row per injection and control, everything random drawn.
+    """Draw the manifest for a set of cutouts: one row per injection and control, with all random numbers.
 
     Parameters
     ----------
@@ -138,7 +138,7 @@ def inject(
     chunk: int = CHUNK,
     sources: SourceBank | None = None,
 ) -> xr.Dataset:
-    """Inject lazily: arc, stamp, ctrl and metrics are computed when they are asked for.
+    """Inject lazily: arc, stamp, ctrl and metrics are computed on access.
 
     Parameters
     ----------
@@ -180,7 +180,7 @@ def write_pairs(cutouts: xr.Dataset, manifest: xr.Dataset, config: RunConfig, /)
 
 
 def write_pairs(first: xr.Dataset, second: Any, config: RunConfig | None = None, /) -> xr.Dataset:
-    """Store what :func:`inject` gave in ``config.out``, region by region, resumable.
+    """Store the result of :func:`inject` in ``config.out``, region by region, resumable.
 
     The pairs know the cutouts and the manifest that they are made of. Cutouts that are not those of the run folder yet
     (imported stamps, a subset) are stored there first, the manifest is frozen there, and then one task a region renders

@@ -1,4 +1,4 @@
-"""Exceptions of lensflow: each names what is wrong, where, and the way out.
+"""Exceptions of lensflow: each names what is wrong, where, and what to do.
 
 The command line prints them without a traceback and exits with ``exit_code``.
 """
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class LensflowError(Exception):
-    """Base of every error that lensflow raises on purpose."""
+    """Base of all of lensflow's own errors."""
 
     exit_code = 1
 
@@ -52,19 +52,19 @@ class TargetError(LensflowError):
 
 
 class SplitError(LensflowError):
-    """Something is in two splits, or hosts cannot be split as asked."""
+    """Something is in two splits, or hosts cannot be split as requested."""
 
 
 class ManifestError(LensflowError):
-    """A manifest row cannot be rendered as it stands."""
+    """A manifest row cannot be rendered."""
 
 
 class RenderError(LensflowError):
-    """The renderer was asked for something that has no answer (a PSF of zero width, a stamp of no pixels)."""
+    """The renderer's input has no valid result (a PSF of zero width, a stamp of no pixels)."""
 
 
 class ClusterError(LensflowError):
-    """A cluster cannot be reached or started, does not stand in time, or runs other code than the client."""
+    """A cluster cannot be reached or started in time, or runs other code than the client."""
 
 
 class StoreError(LensflowError):
@@ -91,7 +91,8 @@ class DamagedStoreError(StoreError):
     def __str__(self) -> str:
         run = self.url.rstrip("/").rpartition("/")[0] or "."
         return (
-            f"{self.url}: {self.key} {self.what}. `lensflow verify {run} --repair` finds all damage and mends what can "
+            f"{self.url}: {self.key} {self.what}. `lensflow verify {run} --repair` finds all damage and repairs what "
+            f"can "
             "be made again."
         )
 
@@ -101,7 +102,7 @@ class StaleStoreError(StoreError):
 
 
 class GateError(LensflowError):
-    """A gate could not be computed from the rows that it was given."""
+    """A gate could not be computed from its rows."""
 
 
 class ConvergenceError(GateError):
@@ -109,7 +110,7 @@ class ConvergenceError(GateError):
 
 
 class CompletenessError(LensflowError):
-    """A completeness cannot be measured, or was asked for where nothing was injected."""
+    """A completeness cannot be measured, or was requested where nothing was injected."""
 
 
 class GateFailed(LensflowError):

@@ -1,4 +1,4 @@
-"""The one centre convention, and the pixel regions that everything else is built from.
+"""The centre convention, and the pixel regions used everywhere else.
 
 Array element ``[i, j]`` is the pixel whose centre lies at ``y = i``, ``x = j``. A stamp of n pixels has its
 geometric centre at ``(n - 1) / 2``; a target lies within half a pixel of it, at (``x_center``, ``y_center``).
@@ -26,7 +26,7 @@ def centre(size: int) -> float:
 
 
 def stamp_corner(position: ArrayLike, size: int) -> NDArray[np.int64]:
-    """First pixel of the stamp that holds ``position`` nearest its geometric centre.
+    """First pixel of the stamp with ``position`` nearest its geometric centre.
 
     Parameters
     ----------
@@ -111,7 +111,7 @@ def edge_frame(size: int, width: int) -> NDArray[np.bool_]:
 
 
 def blocks(size: int, width: int) -> NDArray[np.int64]:
-    """Number of the square of ``width`` pixels that each pixel lies in, row by row from 0, shape (size, size).
+    """Number of the square of ``width`` pixels that contains each pixel, row by row from 0, shape (size, size).
 
     Squares at the upper ends are narrower where ``width`` does not divide ``size``.
     """

@@ -153,7 +153,7 @@ def key_words(seed: int, purpose: str) -> tuple[np.uint64, np.uint64]:
 
 
 def hash_ids(names: ArrayLike) -> NDArray[np.uint64]:
-    """64-bit hash of each name: the row key of a host, the same wherever and in whatever order it appears."""
+    """64-bit hash of each name: the row key of a host, independent of position and order."""
     values = np.asarray(names).ravel()
     out = [int.from_bytes(hashlib.blake2b(str(v).encode(), digest_size=8).digest(), "little") for v in values]
     return np.array(out, dtype=np.uint64)

@@ -1,4 +1,4 @@
-"""Pairs of positions on the sky that lie close together: the same near the poles and across RA 0/360."""
+"""Close pairs of positions on the sky, also near the poles and across RA 0/360."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def unit_vectors(ra_deg: ArrayLike, dec_deg: ArrayLike) -> NDArray[np.float64]:
 
 
 def close_pairs(ra_deg: ArrayLike, dec_deg: ArrayLike, radius_deg: float) -> NDArray[np.int64]:
-    """Pairs of rows not further apart than a radius; rows without a position are in no pair.
+    """Pairs of rows within a radius; rows without a position are in no pair.
 
     Rows at one and the same position are chained (first-second, second-third, ...) instead of all paired with
     each other, so that a table that repeats itself often gives few pairs; whoever follows the pairs from row to

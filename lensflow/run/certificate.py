@@ -17,7 +17,7 @@ VERSION = 2
 _WORST_FIRST = (Verdict.ERROR, Verdict.FAIL, Verdict.NOT_TESTABLE, Verdict.INCONCLUSIVE, Verdict.EXPLAINED)
 
 UNSIGNED = "checksums only: shows accidents, not forgery"
-SIGNED = "signed: shows forgery to whoever holds the signer's public key"
+SIGNED = "signed: reveals forgery to anyone with the signer's public key"
 # A changed list needs a new version: a certificate lists what its own version leaves out.
 NOT_BOUND = (
     "report",
@@ -302,5 +302,5 @@ def _by_number(name: str) -> tuple[str, int, str]:
 
 def _fate(then: str | None, now: str | None) -> str:
     if then is None:
-        return "was not there when the run was certified"
+        return "did not exist when the run was certified"
     return "is gone" if now is None else "is not what was certified"

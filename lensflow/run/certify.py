@@ -98,7 +98,7 @@ def certify_step(
         raise StoreError(
             f"{folder.root}: {len(damage)} thing(s) are not as they were written, so nothing is certified:\n  "
             + "\n  ".join(map(str, damage[:MAX_DAMAGE]))
-            + f"\n`lensflow verify {folder.root} --repair` mends what can be made again."
+            + f"\n`lensflow verify {folder.root} --repair` restores what it can."
         )
     # Digests before measurements: data changed in between no longer match the certificate.
     state = state_of(config, progress)
@@ -163,7 +163,7 @@ def check_step(
     if found:
         raise CertificateError(
             f"{folder.certificate}: {len(found)} thing(s) are not as certified:\n  " + "\n  ".join(found)
-            + "\nRestore what was certified, or certify what is there now with lensflow certify."
+            + "\nRestore the certified state, or certify the present one with lensflow certify."
         )  # fmt: skip
     return _checked(folder, certificate, state, signed, quick, full)
 
@@ -198,8 +198,8 @@ def _signature(certificate: Mapping[str, Any], public_key: str | None) -> tuple[
     if public_key:
         return f"Signed by the holder of this key ({signer}).", []
     return (
-        f"The signature is one by the key {signer}. Whose key that is the certificate cannot say: "
-        "--public-key FILE holds it against one that you trust."
+        f"The signature is one by the key {signer}. The certificate cannot say whose key that is: --public-key FILE "
+        f"compares it with one that you trust."
     ), []
 
 
@@ -215,7 +215,7 @@ def _carried(folder: RunFolder, certificate: Mapping[str, Any]) -> list[str]:
 def _backdated(folder: RunFolder, certificate: Mapping[str, Any]) -> list[str]:
     """Openings of the test split from before the certificate was made, which it does not know."""
     early = [o for o in openings_since(folder, certificate) if str(o.get("when", "")) < certificate["made"]]
-    return [f"test-access: an opening of {o.get('when')} was not there when the run was certified" for o in early]
+    return [f"test-access: an opening of {o.get('when')} did not exist when the run was certified" for o in early]
 
 
 def _places(config: RunConfig, progress: Progress) -> list[str]:

@@ -98,8 +98,8 @@ def _refuse_other_cutouts(config: RunConfig, stored: Mapping[str, Any]) -> None:
     smaller = configs_of(config, [{name: stored[f"plan.{name}"] for name in EXTENDABLE}])[0]
     if cutouts_content(smaller) != stored.get("inputs.cutouts"):
         raise StaleStoreError(
-            f"{RunFolder.of(config).pairs}: the cutouts are not those that its rows were made of, so it cannot be "
-            "extended. Choose another out."
+            f"{RunFolder.of(config).pairs}: the cutouts are not those of its rows, so it cannot be extended. Choose "
+            f"another out."
         )
 
 

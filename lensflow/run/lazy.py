@@ -161,7 +161,7 @@ def refuse_other_hosts(
         raise ManifestError(
             f"manifest row {first_row + row} is of host {of_rows.values[row]!s}, and host {index[row]} of these "
             f"cutouts is {names[index[row]]!s} ({int(other.sum()) - 1} other row(s) alike): the manifest was planned "
-            "for other cutouts. Plan the injections of these cutouts, or inject into those that it was planned for."
+            "for other cutouts. Plan the injections of these cutouts, or inject into those it was planned for."
         )
 
 

@@ -300,7 +300,7 @@ def _certificate_line(folder: RunFolder) -> str:
     if seal_of(certificate) != certificate["seal"]:
         return f"edited: its seal does not fit it. `lensflow certify {folder.root}` writes a new one"
     verdict, made = certificate["verdict"], certificate["made"]
-    return f"{verdict}, made on {made}; not held against the run here: run.certificate does it"
+    return f"{verdict}, made on {made}; not checked against the run here: run.certificate does that"
 
 
 def _said(part: Callable[[], str]) -> str:

@@ -91,7 +91,8 @@ def report_of(config: RunConfig) -> str:
     kept, now = _kept_note(folder), _made_from(config)
     if any(kept.get(k) != now[k] for k in ("shows", "of")):
         raise StoreError(
-            f"{page}: the report is older than what the run holds now. `lensflow report {folder.root}` writes it again."
+            f"{page}: the report is older than the run's present content. `lensflow report {folder.root}` writes it "
+            f"again."
         )
     return page
 

@@ -139,7 +139,7 @@ def _brick_targets(config: RunConfig, progress: Progress, given: Targets | None)
     else:
         assert survey.root is not None
         if not survey.root.startswith(("http://", "https://")) and not paths.exists(survey.root):
-            raise SurveyError(f"survey.root: no such folder: {survey.root}. Where do the survey's bricks lie?")
+            raise SurveyError(f"survey.root: no such folder: {survey.root}. Where are the survey's bricks?")
         targets = table_targets(config, given)
         table = next((t for t in _brick_tables(targets, survey.root) if paths.exists(t)), None)
         if table is not None:

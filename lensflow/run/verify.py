@@ -168,8 +168,8 @@ def _config(folder: RunFolder) -> RunConfig:
         if (config := settings_in_stores(folder)) is not None:
             return config
     raise StoreError(
-        f"{folder.root}: neither config.yaml nor any store says with which settings the run was made, so nothing can "
-        "be made again. Put config.yaml back."
+        f"{folder.root}: neither config.yaml nor any store has the run's settings, so nothing can be repaired. Put "
+        f"config.yaml back."
     )
 
 

@@ -45,7 +45,7 @@ def figure(bins: Sequence[BrightnessBin]) -> Picture:
         top.axhline(threshold, color=INK, lw=0.9)
         top.text(bins[0].low, threshold + 0.01, f"passes below {threshold:g}", fontsize=7.5, color=INK)
     top.axhline(0.5, color=MUTED, lw=0.8, ls="--")
-    label(top, "", "AUC, stamp against control", "What the galaxy's core tells, by the brightness of the source")
+    label(top, "", "AUC, stamp against control", "What the galaxy's core reveals, by the brightness of the source")
     legend(top)
     bottom.semilogy(middle, [b.arc_over_host for b in bins], "s-", ms=4, color=INK, label="arc over host, r")
     bottom.semilogy(middle, [b.snr for b in bins], "^-", ms=4, color=MUTED, label="matched SNR of the arc")

@@ -70,7 +70,8 @@ def table(
         "AUC of each gate with its 95 % interval over hosts; light hidden: mean share of the arcs' light that a "
         f"handling hides or leaves out, of all arcs and of those of θE {lowest}; open: share of the core box that "
         "could differ at all; excess: by how much the stamps' cores outshine their negatives'. Under a mask core "
-        "gates look at boxes and discs beyond it too, and the worst counts; mask_edge asks whether the mask is seen. "
+        "gates look at boxes and discs beyond it too, and the worst counts; mask_edge tests whether the mask can be "
+        "seen. "
         "A gate that could not be tested does not pass.",
     )  # fmt: skip
 
@@ -155,7 +156,7 @@ def _draw_gates(axes: Axes, shown: Sequence[HandlingResult], faint: Sequence[Han
     axes.axhline(0.5, color=MUTED, lw=0.8, ls="--")
     axes.set(ylim=(floor, 1.01), xlim=(-0.7, len(shown) - 0.3))
     handles.append(Line2D([], [], color=MUTED, marker="x", ms=5, lw=0, label="not testable"))
-    label(axes, "", "AUC, stamp against control", "What is left to be seen")
+    label(axes, "", "AUC, stamp against control", "What the gates still see")
     legend(axes, handles=handles, ncols=len(handles), loc="lower left", bbox_to_anchor=(0.22, 1.0))
 
 

@@ -47,9 +47,9 @@ def zoo(matrix: xr.DataArray) -> Picture:
     return picture(
         figure,
         "zoo",
-        "Matrix of known faults against the diagnostics that notice them",
-        "Red: the diagnostic raised so many alarms on a small run with the fault. Framed: it must (a test holds it to "
-        "that). Pale: no alarm. Grey: not tested there.",
+        "Matrix of known faults and the diagnostics that detect them",
+        "Red: number of alarms that the diagnostic raised on a small run with the fault. Framed: required (checked by "
+        "a test). Pale: no alarm. Grey: not tested there.",
     )
 
 

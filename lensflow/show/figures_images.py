@@ -148,7 +148,7 @@ def coefficient_map(gate: GateResult) -> Picture | None:
         f"gate-{gate.name}-coefficients",
         f"Maps of the logistic regression's coefficients over the {maps.shape[-1]} x {maps.shape[-2]} core pixels of "
         f"{gate.name}, bands {', '.join(bands)}",
-        "Where the classifier looks: red pixels speak for “stamp” when bright, blue ones for “control”. Neighbouring "
-        "pixels hold nearly the same light, so single coefficients scatter and alternate, and those at the rim stand "
-        "in for the pixels beyond it: read the broad structure only.",
+        "What the classifier uses: bright red pixels indicate “stamp”, bright blue ones “control”. Neighbouring "
+        "pixels hold nearly the same light, so single coefficients scatter and alternate, and those at the rim "
+        "represent the pixels beyond it: read only the broad structure.",
     )

@@ -69,7 +69,8 @@ def radial_profile(result: xr.Dataset, reference_band: str) -> Picture:
         "radial-profile",
         "Mean of stamp minus control against radius, per band and per range of Einstein radius",
         "Lines with shaded bands: measured mean in 1-pixel rings and its 95 % interval over hosts. Dashed: the "
-        "noiseless arcs of the same rows; the measured line should lie on it. Ochre marks the core (r < 5 pixels), "
+        "noiseless arcs of the same rows; the measured line should coincide with it. Ochre marks the core (r < 5 "
+        "pixels), "
         "blue the outer annulus (r ≥ 20 pixels), where a pedestal would show. The vertical axis is linear within "
         f"±{power_of_ten(round(np.log10(linear)))}.",
     )

@@ -79,7 +79,7 @@ def declared_table(manifest: xr.Dataset, bands: Sequence[str], reference_band: i
         said = Cell(outside if ends else None, "alarm" if outside else "")
         lines.append((name, _in_words(declared, name, from_table), *np.percentile(good, (0, 50, 100)), said))
     return Table(
-        "The prior: what the config declares, and what the manifest holds",
+        "The prior: declared in the config, and drawn in the manifest",
         [words("parameter"), words("declared"), "min", "median", "max", "outside"],
         lines,
         "“Outside” counts rows beyond the declared ends and must be 0; a dash: the values come from the hosts, a "
@@ -141,5 +141,5 @@ def correlations(manifest: xr.Dataset, bands: Sequence[str], reference_band: int
         f"Spearman's rank correlation over the injections. Bold: more than {_CHANCE_SIGMA:g} standard errors from 0 "
         f"and above {_SMALL:g}. Lists and ranges are drawn independently: a bold number comes from a declared "
         "relation, or from the design (magnitudes, shapes and Einstein radii of the same hosts, an i band that follows "
-        "r and z, images that were asked for).",
+        "r and z, requested images).",
     )

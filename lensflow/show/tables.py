@@ -174,7 +174,7 @@ def plan_cost(size: PlanSize, cost: PlanCost, usd_per_vcpu_hour: float) -> Table
     out = [
         ("rows", count(size.rows)),
         ("injections, controls", f"{size.injections:,}, {size.controls:,}"),
-        ("hosts used, looked at", f"{size.n_used:,}, {size.n_hosts:,}"),
+        ("hosts used, considered", f"{size.n_used:,}, {size.n_hosts:,}"),
         *((f"hosts {name}", count(n)) for name, n in {**size.skipped, **lacking}.items()),
         ("cutouts on disk, at most", amount(cost.bytes_cutouts)),
         ("pairs on disk", amount(cost.bytes_pairs)),

@@ -66,9 +66,8 @@ def findings(found: Sequence[Finding]) -> Table:
             "expected", Column("95 %", optional=True), words("unit", wrap=True, optional=True),
         ],
         rows,
-        "What was measured beside what was to be expected. An alarm: the expectation lies beyond twice the half-width "
-        "of the 95 % interval over hosts (more with few hosts) and beyond a tolerance that matters, or something "
-        "exact is not.",
+        "Measured and expected values. An alarm: the expectation is beyond twice the half-width of the 95 % interval "
+        "over hosts (more with few hosts) and beyond the tolerance, or an exact comparison fails.",
         groups=True,
     )  # fmt: skip
 
@@ -196,7 +195,7 @@ def scorers(results: Sequence[GateResult]) -> Table:
         "Of lensflow score, on the stamps of a split against the controls of other hosts. AUROC: passes if its 95 % "
         f"interval over hosts lies above {limits[AUROC]:g}. Core filled: r < 5 pixels of both classes replaced by the "
         f"sky around; the drop passes if its interval lies below {limits[CORE_DROP]:g} %: a finder that loses more "
-        "looked at the core and not at the arc.",
+        f"relies on the core and not on the arc.",
     )  # fmt: skip
 
 
@@ -231,7 +230,7 @@ def zoo(matrix: xr.DataArray) -> Table:
         noticed = [f"{d} ({n})" for d, n in zip(row["diagnostic"].values, row.values, strict=True) if n > 0]
         rows.append(("sound run" if fault == "none" else str(fault), ", ".join(noticed) or MISSING))
     columns = [words("fault"), words("noticed by", wrap=True)]
-    return Table("Known faults, and the diagnostics that notice them (alarms)", columns, rows)
+    return Table("Known faults, and the diagnostics that detect them (alarms)", columns, rows)
 
 
 def leaks(found: LeakTable) -> list[Table]:

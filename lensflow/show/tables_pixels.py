@@ -53,8 +53,8 @@ def strata(result: xr.Dataset) -> Table:
         [words("band"), words("θE (″)"), _ROWS, _HOSTS, Column("core diff.", "%"), mean, Column("leakage", "%"), mean,
          "expected"],
         rows,
-        "Core difference: 100 Σ(stamp − control) / Σ control over the core. Leakage: share of the added light that "
-        "lies in the core. Pooled: ratio of sums over all rows, with its 95 % interval over hosts; mean of rows: each "
+        "Core difference: 100 Σ(stamp − control) / Σ control over the core. Leakage: fraction of the added light in "
+        "the core. Pooled: ratio of sums over all rows, with its 95 % interval over hosts; mean of rows: each "
         "row's own ratio, averaged, so faint rows weigh as much as bright ones. Expected: the noiseless arcs of the "
         "same rows.",
         groups=True,
@@ -97,7 +97,7 @@ def annulus(result: xr.Dataset) -> Table:
          Column("core", write=scaled), _ROWS, _HOSTS],
         rows,
         "Where hardly any arc reaches (annulus, r ≥ 20 pixels), and in the core, with 95 % intervals over hosts. Wings "
-        "of arcs make a band’s first line positive; with the arc taken away, 0 should lie within the interval, or "
+        "of arcs make a band’s first line positive; with the arc subtracted, 0 should be within the interval, or "
         "something else was added. Smallest seen: the least pedestal that this test would have found in four of five "
         "such runs.",
         groups=True,
@@ -179,7 +179,7 @@ def core_pixels(ds: xr.Dataset, moved: xr.Dataset | None = None) -> Table:
         place = {1: "y +1", 0: "y", -1: "y −1"}[dy]
         rows.append((str(part["band"].values), place, *added, *left, _float(part, "n_rows")))
     text = (
-        "Mean of stamp − control over all rows in the 3 × 3 pixels about the lens, top row first; and the same less "
+        "Mean of stamp − control over all rows in the 3 × 3 pixels about the lens, top row first; and the same minus "
         "the noiseless arc, with its 95 % interval over hosts, where 0 is expected."
     )
     if moved is not None:

@@ -198,7 +198,7 @@ def print_zoo(console: Console, matrix: xr.DataArray) -> list[str]:
     """Print the diagnostics that detect each fault, and return the errors."""
     console.print(tables_gates.zoo(matrix))
     return _print_missed(
-        console, shortcomings(matrix), "every fault is noticed by all that must; no alarm on the sound run"
+        console, shortcomings(matrix), "every fault is detected by all required diagnostics; no alarm on the sound run"
     )
 
 

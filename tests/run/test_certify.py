@@ -127,7 +127,7 @@ def test_the_command_says_what_it_looked_at_and_exits_with_0_only_if_every_requi
     for extra in ((), ("--quick",), ("--public-key", f"{key}.pub")):
         assert command("certify", run.out, "--check", *extra)[0] == 0
     code, text = command("certify", run.out, "--check")
-    assert "Whose key that is the certificate cannot say" in text and UNSIGNED not in text
+    assert "The certificate cannot say whose key that is" in text and UNSIGNED not in text
     assert "Signed by the holder of this key" in command("certify", run.out, "--check", "--public-key", f"{key}.pub")[1]
     secret = key.read_text().splitlines()[1]
     for file in Path(run.out).rglob("*"):

@@ -280,7 +280,7 @@ def match_scores(
     wanted, given = np.asarray(row_id, dtype=np.uint64), np.asarray(table_row_id, dtype=np.uint64)
     scores = np.asarray(table_score, dtype=np.float64)
     unique, times = np.unique(given, return_counts=True)
-    _refuse_ids("scores: {} row_id stand twice or more", unique[times > 1])
+    _refuse_ids("scores: {} row_id occur more than once", unique[times > 1])
     known = wanted if known_row_id is None else np.asarray(known_row_id, dtype=np.uint64)
     _refuse_ids("scores: {} row_id are not of this run", unique[~np.isin(unique, known)])
     has = np.isin(wanted, unique)

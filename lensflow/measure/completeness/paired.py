@@ -258,7 +258,7 @@ def matched(
     a, b = np.asarray(row_id_a, dtype=np.uint64), np.asarray(row_id_b, dtype=np.uint64)
     for name, ids in (("first", a), ("second", b)):
         if len(np.unique(ids)) < len(ids):
-            raise CompletenessError(f"paired runs: a row_id stands twice in the {name} run")
+            raise CompletenessError(f"paired runs: a row_id occurs twice in the {name} run")
     only = {"first": np.setdiff1d(a, b), "second": np.setdiff1d(b, a)}
     told = [
         f"{v.size:,} rows are in the {k} run only ({', '.join(map(str, v[:3]))})" for k, v in only.items() if v.size

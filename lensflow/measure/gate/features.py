@@ -215,6 +215,6 @@ def refuse_other_masks(pairs: xr.Dataset, mask_radius_pix: float) -> None:
         row = int(np.argmax(other))
         raise GateError(
             f"row {int(column(pairs, 'row_id')[row])} was masked at r < {radius[row]:g} pixels "
-            f"(core_mask_radius_pix), but the gates are asked for a mask of {mask_radius_pix:g}: use the config that "
+            f"(core_mask_radius_pix), but the gates assume a mask of {mask_radius_pix:g}: use the config that "
             "the pairs were made with (injection.core_mask_radius_pix)"
         )

@@ -163,7 +163,7 @@ def _refused(
         first = int(np.argmin(finite))
         return Verdict.ERROR, (
             f"row {int(used.row_id[first])} (host {int(used.host_index[first])}) and {int((~finite).sum()) - 1} others "
-            "have pixels or features that are not finite: mend or drop them"
+            "have pixels or features that are not finite: correct or drop them"
         )
     n_hosts, bands = undecided.n_hosts, ", ".join(undecided.recipe["bands"])
     if len(used) < MIN_PAIRS or n_hosts < config.folds:

@@ -90,7 +90,7 @@ def metadata_gate(rows: MetadataRows, look: Recipe, config: GateConfig, bands: S
             return undecided.decided(Verdict.NOT_TESTABLE, f"no {name} rows: one of the two classes is missing")
     if shares.infinite:
         host, name = shares.infinite
-        return undecided.decided(Verdict.ERROR, f"{name} of host {host} is infinite: mend or drop its rows")
+        return undecided.decided(Verdict.ERROR, f"{name} of host {host} is infinite: correct or drop its rows")
     if rows.is_balanced:
         return _proven(undecided, shares, WHAT[look.kind])
     used = rows.one_by_one()
@@ -117,7 +117,7 @@ def _proven(undecided: GateResult, shares: Shares, what: str) -> GateResult:
         Verdict.PASS,
         f"AUC 0.5 by construction: counted over all rows ({injections} injections, {of_controls} controls of "
         f"{undecided.n_hosts} hosts), both classes have exactly the same distribution of {what}, overall and in "
-        "every split, so that nothing could tell them apart by it",
+        "every split, so that it cannot distinguish them",
         auc=0.5,
         auc_low=0.5,
         auc_high=0.5,

@@ -45,7 +45,7 @@ def einstein_radii(seen: Seen) -> Iterator[Finding]:
         prior = plan.priors.theta_e_arcsec
         values = np.array([prior.min, prior.max] if isinstance(prior, Range) else prior, float)
     what = f"Einstein radii {values.min():.3g} to {values.max():.3g} arcsec, half a stamp is {half:.3g} arcsec"
-    advice = "Arcs would lie outside the stamp: a larger survey.stamp_size, or smaller plan.theta_e_arcsec."
+    advice = "Arcs would be outside the stamp: use a larger survey.stamp_size, or smaller plan.theta_e_arcsec."
     if values.min() >= half:
         yield Finding("einstein radii", Level.FAIL, what, advice)
     elif values.max() > 0.8 * half:

@@ -142,7 +142,7 @@ def test_tables_of_scores_are_matched_or_refused_with_counts_and_rows():
     assert (~has).sum() == 10 and np.isnan(score[~has]).all() and (score[has] == np.arange(990)).all()
     with pytest.raises(CompletenessError, match=f"11 of 1,000 wanted rows are missing.*: {ids[0]}, {ids[1]}, {ids[2]}"):
         match_scores(ids, ids[11:], np.zeros(989))
-    with pytest.raises(CompletenessError, match=f"2 row_id stand twice or more: {ids[0]}, {ids[4]}"):
+    with pytest.raises(CompletenessError, match=f"2 row_id occur more than once: {ids[0]}, {ids[4]}"):
         match_scores(ids, np.concatenate([ids, ids[[0, 4]]]), np.zeros(1002))
     with pytest.raises(CompletenessError, match="1 row_id are not of this run: 7"):
         match_scores(ids, np.concatenate([ids, [np.uint64(7)]]), np.zeros(1001))

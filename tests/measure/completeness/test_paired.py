@@ -126,5 +126,5 @@ def test_rows_of_one_manifest_are_matched_and_others_refused_by_name():
     matched(ids, ids[order], columns, other, owned=["psf_fwhm_arcsec", "theta_e_arcsec"])
     with pytest.raises(CompletenessError, match=r"2 rows are in the first run only \(0, 1\); 1 rows are in the second"):
         matched(ids, np.append(ids[2:], np.uint64(99)), columns, columns)
-    with pytest.raises(CompletenessError, match="stands twice in the second run"):
+    with pytest.raises(CompletenessError, match="occurs twice in the second run"):
         matched(ids, np.append(ids, ids[:1]), columns, columns)
