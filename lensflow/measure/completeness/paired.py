@@ -300,7 +300,7 @@ def _difference(net: Floats, rows: NDArray[np.int64], discordant: int) -> Estima
     if count < 2:
         return Estimate(value, n_hosts=count)
     if discordant == 0:
-        # That no host differs does not say that none would: the exact bound of none of so many.
+        # No differing host does not mean that none would differ: the exact bound for 0 of N.
         end = float(clopper_pearson(0, count)[1])
         return Estimate(0.0, -end, end, count)
     residual = net - value * rows

@@ -78,7 +78,7 @@ class CoreRows:
             features[how.pixels] = feature_block(handled, recipes, config.gate.core_box_pix, radius)
             removed[how.pixels] = removed_fraction(handled, pairs["arc"].values)
             if how.masks_arcs:
-                # Negatives that were made of the arc carry its light: the mask is held against the arc alone.
+                # Negatives made from the arc contain its light: the mask is compared with the arc alone.
                 alone = handle_core(pairs, f"{how.mask}_{how.radius_pix:g}", width_pix=config.core.taper_width_pix)
                 edges[how.pixels] = mask_block(alone, pairs["arc"].values, _mask(how, config))
         return cls(features, removed, edges)

@@ -158,7 +158,7 @@ def beyond_arcs(
     """
     scores = machine.crossfit(stamp, expected).scores(np.ones(len(stamp), dtype=bool))
     found = machine.area(*scores, "gates.core.beyond.interval")
-    # Whatever is told from 0.5 at all counts here, so the known leak is held against 0.5 too.
+    # Any difference from 0.5 counts here, so the known leak is compared with 0.5 too.
     leak = positive_control(machine, host_index, expected, unit, f"{what}, arcs included", threshold=0.5)
     return {
         **area_fields(found),

@@ -36,7 +36,7 @@ from lensflow.measure.gate.verdicts import GateResult, Verdict
 from lensflow.stats.hostsums import column
 
 SECTORS, STEP_PIX, RINGS_PIX = 12, 2.0, 4
-# Rows are rendered again without the mask: so many, of whole hosts, tell as much as the gate needs.
+# Rows rendered again without the mask: this many, of whole hosts, suffice for the gate.
 MAX_PAIRS = 2_000
 ARCS, HALOS = "mask_edge.arcs", "mask_edge.halos"
 _WORDS = {

@@ -32,7 +32,7 @@ AZIMUTH_PIX, AZIMUTH_SECTORS = (2.0, 10.0), 12
 PROFILE_PIX = 25
 # Features of these are means of pixels: a leak of one sky sigma in every pixel moves each by one sky sigma.
 MEANS = ("core", "annulus", "ring", "edge", "corners", "stamp", "brightness", "profile")
-# Of these, kinds whose pixels all lie where robust views do not take their zero from (r >= 20 pix).
+# Those kinds whose pixels are all outside the region of the robust views' zero point (r >= 20 pix).
 INSIDE = ("core", "brightness")
 STANDARDISED = " (not to all pixels: this view takes out what the sky at r >= 20 pix has too)"
 # Kinds that are made from the same numbers share them in a block.

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from lensflow import geometry
 from lensflow.errors import GateError
 
-# Features of a wide region are means of square cells, at most so many along its side: it costs what the box does.
+# Features of a wide region are means of square cells, at most this many along a side: the same cost as the box.
 CELLS = 10
 
 
@@ -76,7 +76,7 @@ class Region:
         if self.shape == "disc":
             middle = geometry.centre(size)
             inside &= geometry.disc(size, middle, middle, self.size_pix)
-        # Cells begin at the region's corner, so that they lie alike about the centre.
+        # Cells begin at the region's corner, so that they are symmetric about the centre.
         row, column = np.mgrid[:size, :size]
         across = math.ceil(self.side_pix / self.cell_pix)
         cell = (row - y.start) // self.cell_pix * across + (column - x.start) // self.cell_pix

@@ -27,7 +27,7 @@ Cut = tuple[str, float, float, NDArray[np.bool_]]
 
 SNR_EDGES = (0.0, 5.0, 10.0, 20.0, 50.0)
 ORIGINAL_EDGES = (0.0, 1.0, 2.0)
-# Conditions without numbers to cut at are cut into so many parts of equal size.
+# Conditions without given edges are cut into this many parts of equal size.
 PARTS = 3
 # Bands whose PSF sizes come from different places.
 MIXED_SOURCES = 9

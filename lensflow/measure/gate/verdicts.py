@@ -19,8 +19,8 @@ MIN_PAIRS = 10
 FEW_PAIRS, FEW_HOSTS = 50, 20
 # With fewer of its features open to differ, a pass of a core gate is owed to what was blanked, and means nothing.
 MOSTLY_OPEN = 0.5
-# Kinds of gates that look where a mask of the core lies. Elsewhere stamps that equal their controls are as they should
-# be: what adds light there, and is not an arc, would make them differ.
+# Kinds of gates on pixels under a mask of the core. Elsewhere stamps should equal their controls: light there that is
+# not an arc's would make them differ.
 CENTRAL = ("core", "brightness", "colour", "azimuth", "profile")
 
 

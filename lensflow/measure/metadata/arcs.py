@@ -41,7 +41,7 @@ SMALL_SHARE = 0.01
 # Chance that sound arcs alarm.
 LEVEL = 5e-4
 LEAST_ARCS, LEAST_HOSTS = 30, 12
-# Arcs with light in fewer pixels may be alike when they are rounded.
+# Arcs with light in fewer pixels may be equal after rounding.
 _LEAST_PIXELS = 20
 
 

@@ -14,7 +14,7 @@ from lensflow.stats.estimate import Estimate
 
 # Beyond these, in standard deviations and in shares of rows, a difference matters.
 BALANCE, MISSING_SHARE = 0.2, 0.02
-# A difference of the classes of so many standard deviations must be an alarm, or balance was not tested.
+# A difference of the classes of this many standard deviations must be an alarm, or balance was not tested.
 BALANCE_POWER = 1.0
 KS_P = 1e-4
 

@@ -147,7 +147,7 @@ class Bits:
             [f"x {k % size}, y {k // size}" if p.shape[-1] == size else _wave(k, p.shape[-1], size) for k in best]
             for p, (_, best) in zip(maps, places, strict=True)
         ]
-        # Times as many as were looked at: a chance of 1 % means 1 % for all of them together.
+        # Multiplied by the number of tests: a probability of 1 % means 1 % for all of them together.
         tries = np.array([signs[0].size, waves, waves, signs[0].size, waves, waves]) * len(band)
         with np.errstate(divide="ignore", invalid="ignore"):
             noise = 10 ** (self.noise[:, 0] / self.noise[:, 1])

@@ -9,10 +9,10 @@ from lensflow.jit import compiled
 # Counts of one row and band, over the pixels where there is an arc: these pixels; stamp and control: numbers that half
 # precision holds, numbers with 8 or more trailing zero bits; exact zeros in the stamp that are none in the control.
 PIXELS, HALF_STAMP, HALF_CTRL, ZEROS_STAMP, ZEROS_CTRL, DEAD, N_COUNTS = range(7)
-# What the signs are held against: nothing, the host's light, its gradients, its curvature.
+# The signs are correlated with: nothing, the host's light, its gradients, its curvature.
 CONTRASTS = ("offset", "gain", "shift in x", "shift in y", "blur")
 _NORMAL, _LARGEST, _SUBNORMALS = np.float32(2.0**-14), np.float32(65504.0), np.float32(2.0**24)
-# Below so many units in the last place a residual is the rounding of a sum, and its sign says nothing.
+# Below this many units in the last place a residual is the rounding of a sum, and its sign is meaningless.
 _ROUNDING = 4 * 2.0**-23
 
 

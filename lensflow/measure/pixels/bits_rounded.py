@@ -22,7 +22,7 @@ PATTERNS = (
     "of rounded pixels, coarse and odd about the centre",
 )
 COARSEST_CYCLES_PER_PIX = 1 / 16
-# A sum of fewer is not normal; a position is then not looked at.
+# A sum of fewer is not normal; such a position is skipped.
 _LEAST_ROWS = 30
 # Steps that a histogram holds; and the mean power of a line that is an alarm: with 30 rows chance gives 2.
 LINES_LENGTH, LINE_ALARM = 2048, 3.0

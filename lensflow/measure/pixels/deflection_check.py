@@ -20,7 +20,7 @@ from lensflow.measure.pixels.block import Block
 from lensflow.stats.hostsums import Floats, named
 
 PLACE_LIMIT_ARCSEC, FLUX_LIMIT, AREA_LIMIT, DEFLECTION_LIMIT = 5e-3, 1e-2, 2e-3, 1e-9
-# name (with the axis ratio), axis ratio, shear along x, axis on which the source lies (0 x, 1 y)
+# name (with the axis ratio), axis ratio, shear along x, axis of the source's position (0 x, 1 y)
 CASES = (
     ("SIS", 1.0, 0.0, 0), ("SIS", 1.0, 0.0, 1), ("SIS, shear", 1.0, 0.05, 0), ("SIE 0.8", 0.8, 0.0, 0),
     ("SIE 0.8", 0.8, 0.0, 1), ("SIE 0.5", 0.5, 0.0, 0), ("SIE 0.5", 0.5, 0.0, 1),

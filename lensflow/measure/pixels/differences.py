@@ -18,7 +18,7 @@ from lensflow.stats.hostsums import Floats, column, stratum_of
 # Shifts are looked for where no arc is bright.
 SHIFT_INNER_PIX = 16.0
 INJECTED_SHIFT_PIX = 0.1
-# One row in so many, chosen by its id alone, also stands for the tests with a shift put in.
+# One row in this many, chosen by its id, is also used for the tests with an added shift.
 _SHIFTED_ONE_IN = 8
 
 

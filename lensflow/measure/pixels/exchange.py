@@ -21,7 +21,7 @@ from lensflow import rng
 from lensflow.stats.hostsums import Floats, ratio
 
 EXCHANGES, LEVEL = 999, 0.002
-# A place with fewer hosts of a class is not tested by itself: exchanges of so few are hardly different from each other.
+# A split with fewer hosts of a class is not tested by itself: exchanges of so few hardly differ.
 LEAST_HOSTS = 8
 _ROUNDING = 1e-10
 _AT_ONCE = 500_000  # elements of one table of exchanges
@@ -54,7 +54,7 @@ def chance_limits(sums: Floats, tested: NDArray[np.bool_], seed: int, purpose: s
         Of the exchanges.
     """
     splits, _, columns = sums.shape[1:4]
-    rows = sums[..., 0] + sums[..., 3]  # (host, split, class, column): alike in every column
+    rows = sums[..., 0] + sums[..., 3]  # (host, split, class, column): the same in every column
     parts = np.zeros((EXCHANGES, splits, 2, 3, columns))  # rows with a value, sum, rows
     draws = rng.generator(seed, purpose)
     for s in range(splits):
@@ -83,7 +83,7 @@ def chance_limits(sums: Floats, tested: NDArray[np.bool_], seed: int, purpose: s
     apart = np.where(tested[:, None, None], apart, np.nan)
     known = np.isfinite(apart).all(axis=0)
     scatter = np.where(known, np.sqrt((np.where(known, apart, 0.0) ** 2).mean(axis=0)), np.nan)
-    # Where nothing can come apart, as on hosts with rows of both classes that are alike, rounding is left.
+    # Where nothing can differ, as on hosts with equal rows of both classes, only rounding remains.
     size = np.abs(np.where(np.isfinite(means), means, 0.0)).max(axis=(0, 2))
     scatter[:, 0] = np.where(scatter[:, 0] <= _ROUNDING * size, 0.0 * scatter[:, 0], scatter[:, 0])
     scatter[:, 1] = np.where(scatter[:, 1] <= _ROUNDING, 0.0 * scatter[:, 1], scatter[:, 1])

@@ -19,7 +19,7 @@ from lensflow.stats.hostsums import Floats, HostSums, column, flat_rows, interva
 # Sums per band for lines y = a + b log10(theta_E): of the flux added, the flux expected of manifest and magnification,
 # and the flux that the manifest's own prior gives without any rendering; then the fluxes themselves.
 _RESPONSES = ("added", "expected", "prior")
-_LIGHT = 4  # added and expected flux, of all rows and of those that lie on the stamp
+_LIGHT = 4  # added and expected flux, of all rows and of those on the stamp
 _SUMS = 3 + 2 * len(_RESPONSES)  # n, x, x^2, (y, x y) each
 # A row whose stamp holds less than this share of its light, all bands together, loses more in a band of a wider PSF.
 _WHOLE = 0.98
@@ -54,7 +54,7 @@ class Flux:
         terms = [used.astype(float), x, x * x]
         for values in y:
             terms += [values, x * values]
-        # The share on the stamp is itself a sum over the arc; rows that certainly lie on the stamp do without it.
+        # The fraction on the stamp is itself a sum over the arc; rows certainly on the stamp do not need it.
         near = whole & _on_stamp(d.manifest, block.stamp_size, block.pixel_scale_arcsec)[:, None]
         light = [np.where(whole, v, 0.0) for v in (added, expected)]
         light += [np.where(near, v, 0.0) for v in (added, source * magnified * kept)]

@@ -21,7 +21,7 @@ from lensflow.measure.pixels import psf_check as impulses
 from lensflow.measure.pixels.judging import Finding, Status, against, exact, not_tested, untested, within
 from lensflow.stats.estimate import Estimate
 
-# Beyond these the number matters, whatever its interval.
+# Beyond these the number matters, with any interval.
 SHIFT_PIX, FLUX_SHARE, SKY_MAG, LEAKAGE_PCT = 0.02, 0.02, 0.3, 1.0
 # Of the arcs' own brightest ring: pedestals below this share of it are not worth an alarm.
 PROFILE_SHARE = 0.01

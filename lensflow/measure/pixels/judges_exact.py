@@ -13,7 +13,7 @@ from lensflow.measure.pixels.judging import Finding, Status, exact, not_tested, 
 from lensflow.measure.pixels.rendering import CHANCE, FAULTY_SHARE, SAMPLE
 from lensflow.stats.estimate import Estimate
 
-# A fair coin does what was found with a smaller chance than this; all places looked at taken together.
+# Alarm if fair coins give the result with a smaller probability than this, for all positions together.
 CHANCE_ALARM = 1e-4
 # A sum of floats is exactly 0 by chance once in some ten million pixels.
 DEAD_PIXELS = 10

@@ -15,7 +15,7 @@ from scipy.stats import norm, t
 
 from lensflow.stats.estimate import NOT_MEASURED, Estimate
 
-# An alarm: with many hosts, further from what is expected than so many half-widths of the 95 % interval.
+# An alarm, with many hosts: further from the expected value than this many half-widths of the 95 % interval.
 ALARM = 2.0
 # With fewer hosts only an alarm says something: that nothing is found there proves nothing.
 LEAST_HOSTS = 5

@@ -48,7 +48,7 @@ def with_arc_steps(pairs: xr.Dataset, origin: Origin | None) -> xr.Dataset:
     """Pairs with ``arc_step_nmgy`` (sample, band), the steps that arcs were rounded to; NaN where nobody can know."""
     n, bands = pairs.sizes["sample"], pairs.sizes["band"]
     step = column(pairs, "quantize_step_nmgy") if "quantize_step_nmgy" in pairs else np.zeros((n, bands))
-    if origin is None:  # nothing is said of the settings: those that are the default beside a rounded stamp
+    if origin is None:  # settings are not given: the defaults for a rounded stamp
         return pairs.assign(arc_step_nmgy=(("sample", "band"), (step / 4).astype(np.float32)))
     coarse, thin = origin.store.stamp_steps_per_sigma, origin.store.arc_steps_per_sigma
     if not thin:

@@ -198,7 +198,7 @@ def _analytic(
 
 def _kernel(specimens: xr.Dataset, row: int, band: int) -> KernelPSF:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", LensflowWarning)  # the renderer has said it
+        warnings.simplefilter("ignore", LensflowWarning)  # the renderer has reported it
         return prepare_kernel(specimens["psf_kernel"].values[row, band])
 
 

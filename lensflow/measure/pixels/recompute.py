@@ -62,7 +62,7 @@ class Recompute:
     n_rows: int
     n_differing: NDArray[np.int64]  # (band,): rows
     n_pixels: NDArray[np.int64]  # (band,): pixels that differ
-    n_exact: NDArray[np.int64]  # (band,): pixels held to a single value
+    n_exact: NDArray[np.int64]  # (band,): pixels with a single allowed value
     n_compared: NDArray[np.int64]  # (band,): pixels
     worst: Worst | None
     why: str

@@ -12,7 +12,7 @@ from lensflow.lensing.psf import margin_pix
 from lensflow.lensing.render_reference import render_row_reference
 from lensflow.measure.pixels.specimens import arc_ends, of_image, render_again, without_images
 
-# Rows that the reference makes anew, about half a second each: those with the widest sources, which it samples best.
+# Rows that the reference renders again, about half a second each: those with the widest sources, which it samples best.
 REFERENCE_ROWS = 1
 REFERENCE_ACCURACY = 2e-3
 # On stamps of many pixels the reference cannot afford the rays that it needs; this far from itself, it says nothing.

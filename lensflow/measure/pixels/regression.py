@@ -20,7 +20,7 @@ from lensflow.stats.hostsums import Floats, HostSums, flat_rows, named, ratio, s
 
 PREDICTORS = ("theta_e_arcsec", "total_injected_flux_nmgy", "arc_snr")
 PREDICTOR_UNITS = ("arcsec", "nMgy", "1")
-# Total flux and peak SNR are made of the same pixels as the core offset: a slope there proves nothing.
+# Total flux and peak SNR use the same pixels as the core offset: a slope there proves nothing.
 CONTAINS_RESPONSE = (False, True, True)
 TERMS = ("theta_e_arcsec", "log10_src_flux_nmgy", "src_reff_arcsec", "src_offset_arcsec")
 # The simple regressions once more, of what is left in the core without the arc: their slopes should be 0.

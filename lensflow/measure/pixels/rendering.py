@@ -30,7 +30,7 @@ from lensflow.stats.kept_rows import KeptRows
 # As many rows are rendered again as hold, with this chance, one of those that a fault in this share of all rows is in.
 FAULTY_SHARE, CHANCE = 0.005, 0.99
 SAMPLE = math.ceil(math.log(1 - CHANCE) / math.log(1 - FAULTY_SHARE))
-# Two renderings by other code are each within so many times their estimated error of the truth (docs/engine.md).
+# Renderings are within this many times their estimated error of the truth (docs/engine.md).
 ERROR_OVER_ESTIMATE = 1.7
 # The same code gives the same bits on a machine of the same kind. On another, sums of hundreds of terms in single
 # precision are taken in another order: some dozens of its roundings, over the peak.

@@ -24,11 +24,11 @@ Floats = NDArray[np.float64]
 
 # The widest wings that a PSF may have here: the transfer function of a Moffat with this beta is the highest.
 BETA = 2.0
-# Arcs may have so many times what the transfer function lets through, and besides what the window leaks.
+# Arcs may have this many times the limit of the transfer function, plus the window's leakage.
 TOLERANCE, WINDOW_LEAKS, KAISER_BETA = 2.0, 2e-5, 14.0
-# Frequencies that are looked at, cycles per pixel; the window mixes those that are nearer than its width.
+# Tested frequencies, cycles per pixel; the window mixes those closer than its width.
 FINEST_FROM, WINDOW_WIDTH = 0.3, 0.06
-# In phase: beyond so many times the root of the summed squares; fewer rows cannot reach it.
+# In phase: beyond this many times the root of the summed squares; fewer rows cannot reach it.
 PHASES, LEAST_ROWS = 4.5, 30
 # Where a PSF lets so much through at every frequency, it is too narrow for the pixels to say anything.
 _TOO_NARROW = 0.1

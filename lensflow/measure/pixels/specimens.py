@@ -16,7 +16,7 @@ from lensflow.stats.hostsums import column
 from lensflow.stats.kept_rows import KeptRows
 
 KEPT = 48
-# Of an image's stand-in where the manifest leaves the image its own size.
+# For an image's substitute if the manifest keeps the image's own size.
 _REFF_ARCSEC = 0.3
 _PURPOSE = np.uint64(13)
 _COLUMNS = tuple(v.name for v in schema.MANIFEST)

@@ -48,7 +48,7 @@ class Areas:
             drawn.append(some)
         bare, filled = found
         if np.array_equal(stamp, stamp_filled) and np.array_equal(ctrl, ctrl_filled):
-            return cls(bare, filled, Estimate(0.0, 0.0, 0.0, n_hosts))  # the core is not looked at: nothing to estimate
+            return cls(bare, filled, Estimate(0.0, 0.0, 0.0, n_hosts))  # the core is not used: nothing to estimate
         # An area of 0 has nothing to lose.
         scale = 100 / bare.value if bare.value > 0 else math.nan
         return cls(bare, filled, scale * bare.less(filled, _correlation(*drawn)))

@@ -197,7 +197,7 @@ def as_scorer(found: Any, name: str = "scorer") -> Scorer:
         try:
             given = call(images.reshape(len(images), -1) if flat else images)
             values = np.asarray(given, dtype=np.float64)
-        except Exception as error:  # whatever a model may raise; the way out is the model's own message
+        except Exception as error:  # models may raise any error; their own message says what to do
             raise GateError(
                 f"{name}: failed on images of shape {images.shape}: {type(error).__name__}: {error}"
             ) from error

@@ -134,7 +134,7 @@ def _shared_checkerboard(pairs: xr.Dataset) -> xr.Dataset:
 
 
 def _masked(pairs: xr.Dataset) -> xr.Dataset:
-    # Arc and stamp alike; the stamp's noise there stays, as that of any light.
+    # In both arc and stamp; the stamp's noise there stays, as for any light.
     r = geometry.radius_pix(64, pairs["x_center"].values, pairs["y_center"].values)
     gone = np.where(r[:, None] < 5, pairs["arc"].values, 0)
     return pairs.assign({k: (pairs[k].dims, pairs[k].values - gone) for k in ("arc", "stamp")})
@@ -155,7 +155,7 @@ def _filled(pairs: xr.Dataset) -> xr.Dataset:
 
 
 def _painted_holes(pairs: xr.Dataset) -> xr.Dataset:
-    # As if the survey had a dead patch beside every third lens, which the injection did not look at.
+    # As if the survey had a dead patch beside every third lens that the injection ignored.
     has_data = pairs["has_data"].values.copy()
     has_data[::3, 1, 28:32, 36:40] = False
     return pairs.assign(has_data=(pairs["has_data"].dims, has_data))

@@ -89,7 +89,7 @@ class Required:
         block = Block(pairs, origin=origin)
         out = {"bits": Bits.from_block(block).result(), "sharpness": Sharpness.from_block(block).result()}
         if setting.own:
-            # The slow reference and the renderer's own checks do not look at the pairs: once is enough.
+            # The slow reference and the renderer's own checks do not use the pairs: once is enough.
             none = complete_rows(block.with_arc_steps, np.zeros(0, np.int64))
             out["rendering"] = Rerendered.from_block(block).result(none, origin)
             out |= self._renderer()
@@ -97,7 +97,7 @@ class Required:
 
     def _renderer(self) -> dict[str, xr.Dataset]:
         if not self._constant:
-            # Of all rows, whatever the run's own sample of those that are rendered again.
+            # For all rows, not only the run's own sample of rows to render again.
             specimens = specimens_of(Block(self.base.pairs, origin=self.base.run.origin).with_arc_steps).rows
             self._constant = {"psf": psf_check(specimens, render), "deflection": deflection_check(render)}
         return self._constant

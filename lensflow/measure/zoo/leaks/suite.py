@@ -18,7 +18,7 @@ from lensflow.stats.estimate import Estimate
 
 # No leak that passes the required set may be read better than this.
 GOAL_AUC = 0.55
-# The judge begins with a leak so many rungs higher.
+# The judge starts with a leak this many steps higher.
 _STRONGER_BY = 3
 
 
@@ -79,7 +79,7 @@ def climb(required: Required, kind: Kind, setting: Setting) -> Row:
             noticed = at
         else:
             passes = at
-    # In the whole frame all that is exact notices: who else would is asked of the arc's light alone.
+    # In the whole frame every exact check detects it: the other checks are only tested in the arc's light.
     first = kind.where == "frame"
     by = required.noticed_by(setting, kind, ladder[noticed], first) if noticed < len(ladder) else []
     return Row(
