@@ -53,8 +53,8 @@ class Checked:
         return str(self.certificate["verdict"])
 
     def _lines(self) -> list[tuple[str, str]]:
-        told = [("verdict", f"{self.verdict}. {self.certificate['reason']}"), ("made", str(self.certificate["made"]))]
-        return [*told, *(("", line) for line in (*self.looked_at, *self.left_out, *self.notes))]
+        rows = [("verdict", f"{self.verdict}. {self.certificate['reason']}"), ("made", str(self.certificate["made"]))]
+        return [*rows, *(("", line) for line in (*self.looked_at, *self.left_out, *self.notes))]
 
     def __repr__(self) -> str:
         """Verdict, date, what was compared and what was not. The certificate itself: :attr:`certificate`."""

@@ -113,8 +113,8 @@ def create_pairs(
 def _rounded_arrays(config: RunConfig) -> dict[str, dict[str, Any]]:
     store = config.store
     n, m = store.stamp_steps_per_sigma, store.arc_steps_per_sigma
-    said = {"stamp": n, "ctrl": n, "arc": m}
-    return {name: rounding_attrs(k, store.quantize_step, config.bands) for name, k in said.items() if k}
+    steps = {"stamp": n, "ctrl": n, "arc": m}
+    return {name: rounding_attrs(k, store.quantize_step, config.bands) for name, k in steps.items() if k}
 
 
 def hosts_of(url: str, host_index: np.ndarray) -> xr.Dataset:

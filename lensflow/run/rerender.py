@@ -61,14 +61,14 @@ def rerender(out: str, row: int | str) -> xr.Dataset:
     stored = read_pairs_block(folder.pairs, folder.manifest, folder.cutouts, where)
     names = [v.name for v in (*schema.PAIRS, schema.CTRL, *schema.METRICS, *schema.ROUNDING, *schema.FLAGS)]
     differing = [n for n in names if again[n].values.tobytes() != stored[n].values.astype(again[n].dtype).tobytes()]
-    said = {
+    attrs = {
         "name": name_of_row(folder, at, manifest),
         "identical": not differing,
         "differing": differing,
         "same_code": identity.get("lensflow.code") == resume.code_fingerprint(),
     }
     out_row = manifest.assign({n: again[n] for n in names})
-    out_row.attrs = said
+    out_row.attrs = attrs
     return out_row
 
 

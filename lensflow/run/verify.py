@@ -153,8 +153,8 @@ def _repair(
             damage = [d for d in found.left if d.store == store]
             done += repair_store(folder, store, damage, config, guard, progress) if damage else []
     except StoreError as error:
-        said = [*before, *done]
-        raise StoreError(f"{error}" + "".join(f"\n  done before that: {m}" for m in said)) from error
+        finished = [*before, *done]
+        raise StoreError(f"{error}" + "".join(f"\n  done before that: {m}" for m in finished)) from error
     return done
 
 
@@ -186,7 +186,7 @@ def _check(folder: RunFolder, present: list[str], sample: int | None, progress: 
         try:
             attrs = read_attrs(url, store)
         except DamagedStoreError:
-            continue  # said already; its regions are not to be told from others
+            continue  # reported already; its regions are not to be told from others
         except StoreError as error:  # of another version, or never finished
             damage = [d for d in damage if d.store != store]
             damage.append(Damage(store, -1, "", url, str(error)))
@@ -227,7 +227,7 @@ def _foreign_manifest(folder: RunFolder, present: list[str]) -> list[Damage]:
         identity: Any = read_attrs(folder.pairs, "pairs").get("identity", {})
         made_from, there = identity.get("inputs.manifest"), read_attrs(folder.manifest, "manifest").get("fingerprint")
     except StoreError:
-        return []  # said already
+        return []  # reported already
     what = "not the manifest that the pairs were made from"
     return [Damage("manifest", -1, "", folder.manifest, what)] if made_from != there else []
 

@@ -112,5 +112,5 @@ def _in_words(name: str) -> str:
 
 
 def _notes(ds: xr.Dataset, names: list[str]) -> str:
-    said = [f"{_in_words(n)}: {ds[n].attrs['long_name']}" for n in names if ds[n].attrs.get("long_name")]
-    return "; ".join(said) + "." if said else ""
+    notes = [f"{_in_words(n)}: {ds[n].attrs['long_name']}" for n in names if ds[n].attrs.get("long_name")]
+    return "; ".join(notes) + "." if notes else ""

@@ -124,7 +124,7 @@ def psf_percentiles(audit: xr.Dataset, reference: bool = True) -> Table:
 
 def psf_sources(audit: xr.Dataset) -> Table:
     """Hosts by provenance of the PSF size."""
-    said = {
+    meanings = {
         PsfSource.MAP: "map at the stamp’s centre",
         PsfSource.MANIFEST: "target table or config",
         PsfSource.FALLBACK_R: "r band, scaled",
@@ -133,7 +133,7 @@ def psf_sources(audit: xr.Dataset) -> Table:
     }
     return Table(
         "Where the PSF sizes come from", [words("code"), words("source"), *(str(b) for b in audit["band"].values)],
-        [(str(int(c)), text, *audit["hosts"].sel(source=c.name.lower()).values) for c, text in said.items()],
+        [(str(int(c)), text, *audit["hosts"].sel(source=c.name.lower()).values) for c, text in meanings.items()],
         "Hosts by provenance. A band without any size is absent: no arc is put there.",
     )  # fmt: skip
 

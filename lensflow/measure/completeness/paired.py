@@ -260,11 +260,11 @@ def matched(
         if len(np.unique(ids)) < len(ids):
             raise CompletenessError(f"paired runs: a row_id occurs twice in the {name} run")
     only = {"first": np.setdiff1d(a, b), "second": np.setdiff1d(b, a)}
-    told = [
+    faults = [
         f"{v.size:,} rows are in the {k} run only ({', '.join(map(str, v[:3]))})" for k, v in only.items() if v.size
     ]
-    if told:
-        raise CompletenessError(f"paired runs: not one manifest: {'; '.join(told)}")
+    if faults:
+        raise CompletenessError(f"paired runs: not one manifest: {'; '.join(faults)}")
     order_a, order_b = np.argsort(a, kind="stable"), np.argsort(b, kind="stable")
     skipped = set(owned)
     differ = [name for name in {**columns_a, **columns_b} if name not in skipped

@@ -159,11 +159,11 @@ def _rest(gate: GateResult, found: Sequence[Finding]) -> GateResult:
         return _failed(gate, found)
     tested = [f for f in found if f.status is Status.OK]
     untested = [f for f in found if f.status is Status.NOT_TESTED]
-    said = "; ".join(f"{f.diagnostic}, {f.check}: {f.text}" for f in untested)
+    reasons = "; ".join(f"{f.diagnostic}, {f.check}: {f.text}" for f in untested)
     seen = {f.diagnostic for f in tested}
     if _NEEDED not in seen - {f.diagnostic for f in untested} or not seen.intersection(_NEEDED_ANY):
-        return gate.decided(Verdict.NOT_TESTABLE, f"not tested: {said or 'the diagnostics were not run'}")
-    text = f"{len(tested)} comparisons are as expected" + (f"; not tested: {said}" if untested else "")
+        return gate.decided(Verdict.NOT_TESTABLE, f"not tested: {reasons or 'the diagnostics were not run'}")
+    text = f"{len(tested)} comparisons are as expected" + (f"; not tested: {reasons}" if untested else "")
     return gate.decided(Verdict.PASS, text)
 
 

@@ -196,8 +196,8 @@ def _measure(undecided: GateResult, used: MetadataRows, config: GateConfig, seed
     )
     if verdict in (Verdict.FAIL, Verdict.INCONCLUSIVE) and weight.size:
         largest = np.argsort(-np.abs(weight), kind="stable")[:NAMED_COLUMNS]
-        told = ", ".join(f"{names[k]} ({weight[k]:+.2f})" for k in largest if weight[k])
-        reason += f"; injections differ most in {told} (log odds per standard deviation)"
+        terms = ", ".join(f"{names[k]} ({weight[k]:+.2f})" for k in largest if weight[k])
+        reason += f"; injections differ most in {terms} (log odds per standard deviation)"
     return result.decided(verdict, reason)
 
 

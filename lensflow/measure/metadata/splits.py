@@ -56,7 +56,7 @@ def judge_splits(
     for finding in pixels:
         if finding.status is Status.ALARM:
             return gate.decided(Verdict.FAIL, f"{finding.text} {finding.where}")
-    said = (
+    summary = (
         f"{counts['hosts']:,} hosts, {counts['cells']:,} sky cells, {counts['sources']:,} source images: none in two "
         f"splits; {counts['close_pairs']:,} pairs of hosts within {guard_arcsec:.3g} arcsec, none across splits; "
         f"{counts['rows']:,} rows, each in its host's split; "
@@ -64,18 +64,18 @@ def judge_splits(
     )
     missing = "; ".join(f.text for f in pixels if f.status is Status.NOT_TESTED)
     if missing:
-        return gate.decided(Verdict.NOT_TESTABLE, f"{missing}. Else: {said}")
+        return gate.decided(Verdict.NOT_TESTABLE, f"{missing}. Else: {summary}")
     if np.unique(hosts["split"].values[used]).size < 2:
-        return gate.decided(Verdict.PASS, f"all hosts are in one split; {said}")
+        return gate.decided(Verdict.PASS, f"all hosts are in one split; {summary}")
     if lost:
         why = (
             f"{lost} host(s) have no position on the sky, so whether hosts of different splits share pixels cannot be "
             "known for corners of stamps. Give positions (survey.stamps.hosts: a table with ra_deg, dec_deg; "
             "import_stamps takes them), "
-            f"or put all hosts into one split, or take splits out of gate.checks. Else: {said}"
+            f"or put all hosts into one split, or take splits out of gate.checks. Else: {summary}"
         )
         return gate.decided(Verdict.NOT_TESTABLE, why)
-    return gate.decided(Verdict.PASS, said)
+    return gate.decided(Verdict.PASS, summary)
 
 
 def pixel_findings(twins: Twins | None, hosts: xr.Dataset) -> list[Finding]:

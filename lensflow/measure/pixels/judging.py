@@ -124,9 +124,11 @@ def against(
     if status is Status.OK and int(ds["n_hosts"].max()) < LEAST_HOSTS:
         return not_tested(diagnostic, check, f"fewer than {LEAST_HOSTS} hosts: only a gross fault would be seen")
     number, lower, upper, wanted = (float(v[worst]) for v in (value, low, high, want))
-    said = text or str(of.attrs["long_name"])
+    description = text or str(of.attrs["long_name"])
     units = str(of.attrs.get("units", ""))
-    return Finding(diagnostic, check, status, place_of(of, worst), Estimate(number, lower, upper), wanted, said, units)
+    return Finding(
+        diagnostic, check, status, place_of(of, worst), Estimate(number, lower, upper), wanted, description, units
+    )
 
 
 def _like(of: xr.DataArray, values: Any) -> NDArray[np.float64]:
@@ -164,11 +166,11 @@ def place_of(values: xr.DataArray, flat: int) -> str:
     if not values.dims:
         return ""
     at = np.unravel_index(flat, values.shape)
-    said = []
+    words = []
     for dim, k in zip(values.dims, at, strict=True):
         label = values[dim].values[k] if dim in values.coords else k
-        said.append(f"{dim} {label}" if dim in ("row", "ring", "q") else str(label))
-    return ", ".join(said)
+        words.append(f"{dim} {label}" if dim in ("row", "ring", "q") else str(label))
+    return ", ".join(words)
 
 
 def untested(name: str, ds: xr.Dataset) -> Finding | None:
