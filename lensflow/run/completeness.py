@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from lensflow import schema
 from lensflow.config import RunConfig
-from lensflow.config.completeness import CompletenessThresholdConfig
+from lensflow.config.completeness import CompletenessConfig, CompletenessThresholdConfig
 from lensflow.errors import CompletenessError, ConfigError, StoreError
 from lensflow.measure.completeness.summary import (
     Negatives,
@@ -76,6 +76,7 @@ def completeness_step(
             "opening is logged beside the store."
         )
     refuse_without_threshold(config.completeness)
+    _refuse_what_is_not_done_yet(config.completeness)
     as_scorer(load(scorer, here), scorer)  # refused before any work
     source = source_of(scorer, here)
     url, key = results_of(config, scorer), stored_key(config, "completeness", pairs_content(config))
@@ -92,6 +93,21 @@ def completeness_step(
     kept = {"scorer": scorer, "split": split, "source": source, "tables": codec.encode(found)}
     keep_results(url, key, kept)
     return found
+
+
+def _refuse_what_is_not_done_yet(config: CompletenessConfig) -> None:
+    """Refuse settings that this version reads and does not carry out: none is passed over.
+
+    Raises
+    ------
+    ConfigError
+    """
+    default = CompletenessConfig()
+    for name in ("negatives", "weights", "interval", "require", "sky"):
+        if getattr(config, name) != getattr(default, name):
+            raise ConfigError(f"completeness.{name}: not carried out by this version; leave it at its default")
+    if config.split == "train":
+        raise CompletenessError("completeness.split: train can prove nothing, and its hosts set no threshold; use val")
 
 
 def with_rates(config: RunConfig, fpr: Sequence[float] | None) -> RunConfig:

@@ -16,10 +16,16 @@ _OF_HOSTS = "Intervals are over hosts (Korn & Graubard): rows of one host share 
 def sentence(scorer: str, split: str, found: Mapping[str, xr.Dataset]) -> str:
     """Say of what the numbers are."""
     taus = ", ".join(f"{t:.4g}" for t in found["thresholds"]["tau"].values)
+    of = f"{found['thresholds'].attrs['negatives']} ({int(found['thresholds']['n_negatives']):,})"
     return (
         f"Completeness of {scorer} at tau {taus} on split {split}, for injections drawn from this run's plan. "
-        f"Negatives: {found['thresholds'].attrs['negatives']} ({int(found['thresholds']['n_negatives']):,})."
+        f"{_tautology(found)}Negatives: {of}."
     )
+
+
+def _tautology(found: Mapping[str, xr.Dataset]) -> str:
+    cut = found["thresholds"].attrs["tautology"]
+    return f"NOT TESTABLE: what is recovered is exactly what has {cut}; the scorer restates this cut. " if cut else ""
 
 
 def funnel(found: xr.Dataset) -> Table:

@@ -8,8 +8,12 @@ import pytest
 
 import lensflow as lf
 from lensflow.errors import CompletenessError, ConfigError, StoreError
+from lensflow.measure.completeness import tautology
 from lensflow.measure.scorer.scorer import blue_ring
+from lensflow.run import completeness
 from lensflow.run.completeness import completeness_step, results_of, with_rates
+from lensflow.run.score import scores_of
+from lensflow.show.completeness import sentence
 from lensflow.store import paths
 from lensflow.store.run_folder import RunFolder
 from lensflow.survey.photometry import with_measurements
@@ -89,6 +93,31 @@ def test_what_cannot_be_measured_is_refused_by_name(config):
     with pytest.raises(StoreError, match="the test split is sealed"):
         sealed = config.completeness.model_copy(update={"split": "test"})
         completeness_step(config.model_copy(update={"completeness": sealed}), BLUE_RING)
+
+
+def test_a_scorer_that_restates_what_was_injected_is_named(config, tmp_path, monkeypatch):
+    pairs = lf.open_pairs(config.out, split="val").load()
+    theta_e = dict(zip(pairs["row_id"].values.tolist(), pairs["theta_e_arcsec"].values.tolist(), strict=True))
+
+    def restated(*given):
+        scores = scores_of(*given)
+        truth = [theta_e[r] for r in scores["row_id"].values.tolist()]
+        return scores.assign(stamp=("sample", truth), ctrl=("host", np.full(scores.sizes["host"], 1.3)))
+
+    monkeypatch.setattr(completeness, "scores_of", restated)
+    monkeypatch.setattr(tautology, "ENOUGH_OF_EACH", 5)
+    found = completeness_step(with_rates(config, [0.3]), "lensflow.measure.scorer.scorer:blue_ring")
+    said = sentence("truth", "val", found)
+    assert "NOT TESTABLE" in said and "theta_e_arcsec >= " in said
+
+
+@pytest.mark.parametrize(
+    "change", [{"negatives": "cutouts"}, {"weights": "area"}, {"interval": "wilson_ignores_hosts"}, {"split": "train"}]
+)
+def test_settings_that_are_not_carried_out_are_refused(config, change):
+    asked = config.completeness.model_copy(update=change)
+    with pytest.raises((ConfigError, CompletenessError), match=f"completeness.{next(iter(change))}: "):
+        completeness_step(config.model_copy(update={"completeness": asked}), BLUE_RING)
 
 
 def test_the_command_prints_the_sentence_and_the_three_curves(command, config):

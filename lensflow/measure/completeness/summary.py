@@ -18,11 +18,10 @@ from lensflow.measure.completeness.rates import Allowance, Scored, at_rates
 from lensflow.measure.completeness.resolution import Resolution
 from lensflow.measure.completeness.roc import roc
 from lensflow.measure.completeness.table import table
+from lensflow.measure.completeness.tautology import reproduced_by
 from lensflow.measure.completeness.thresholds import Threshold, by_false_positives, by_rate, by_value
 from lensflow.measure.completeness.variables import reference_band, values_of
 from lensflow.stats.hostsums import named
-
-DETECTABILITY = "detectability by definition: the scorer reads what was injected"
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,6 +78,7 @@ def completeness(
     funnel = counted.funnel([t.tau for t in taus])
     funnel.check()
     out = {"thresholds": _thresholds(taus, negatives), "funnel": funnel.result()}
+    out["thresholds"].attrs["tautology"] = _tautology(counted, counted_rows, [t.tau for t in taus])
     of = _Tables(counted, counted_rows, [t.tau for t in taus], config)
     out["curves"] = of.table([])
     for kind in ("resolution", "resolution_fwhm"):
@@ -164,6 +164,16 @@ class _Tables:
         coords = {"curve": list(CURVES), **bins_of.coords(over)}
         dims = ["curve", *(b.variable for b in over)]
         return table(cells, dims, self.config.min_hosts, self.config.min_rows, coords)
+
+
+def _tautology(counted: Counted, rows: xr.Dataset, taus: Sequence[float]) -> str:
+    """Cut on what was injected that recovery is nothing but; empty where there is none."""
+    band, valid = reference_band(rows), counted.valid
+    wanted = ("theta_e_arcsec", f"theta_e_over_psfsize_{band}", f"theta_e_over_fwhm_{band}", f"src_mag_{band}",
+              "src_reff_arcsec", f"snr_peak_{band}", f"snr_matched_{band}")  # fmt: skip
+    columns = {name: values_of(name, rows)[valid] for name in wanted}
+    found = (reproduced_by(columns, recovered[valid]) for recovered in counted.recovered(taus))
+    return "; ".join(dict.fromkeys(f for f in found if f))
 
 
 def _stratum(variable: str, stratum: object, rows: xr.Dataset) -> Bins | None:
