@@ -58,6 +58,7 @@ def diagnose(pairs: xr.Dataset, config: RunConfig, cutouts: xr.Dataset | None = 
     ConfigError
         If a measurement of ``diagnostics.also`` cannot be imported.
     """
+    _refuse_without_rows(pairs)
     folder = str(Path.cwd())
     kinds = kinds_of(config, folder)
     origin = Origin(
@@ -72,6 +73,11 @@ def diagnose(pairs: xr.Dataset, config: RunConfig, cutouts: xr.Dataset | None = 
 
     root = sum_of_chunks(pairs, measured, Measured.joined)
     return LazyResults(root, lambda found: found.results(settings_of(config)), [k.name for k in kinds])
+
+
+def _refuse_without_rows(pairs: xr.Dataset) -> None:
+    if not pairs.sizes["sample"]:
+        raise StoreError("the pairs have no rows: there is nothing to measure.")
 
 
 def findings(results: Mapping[str, xr.Dataset], config: RunConfig | None = None) -> list[Finding]:
@@ -128,6 +134,7 @@ def gate(pairs: xr.Dataset, config: RunConfig, cutouts: xr.Dataset | None = None
     GateError
         When computed: if the pairs were masked otherwise than the config says.
     """
+    _refuse_without_rows(pairs)
     if cutouts is not None:
         row = pairs["host_index"].values
         known = {k: cutouts[k].values[row] for k in ("bad_pixel_frac", "psf_source")}

@@ -157,13 +157,11 @@ def sum_of_chunks(pairs: xr.Dataset, reduce: Reduce, join: Callable[[list[Any]],
     Raises
     ------
     StoreError
-        If the pairs have no pixels, or no rows.
+        If the pairs have no pixels.
     """
     for name in ("stamp", "ctrl", "arc"):
         if name not in pairs:
             raise StoreError(f"pairs have no {name!r}: open them with open_pairs, or make them with inject")
-    if not pairs.sizes["sample"]:
-        raise StoreError("the pairs have no rows: there is nothing to measure.")
     leaves = _reduced(pairs, reduce)
     tree = Tree(len(leaves), dask.delayed(join, pure=False))
     for place, leaf in enumerate(leaves):

@@ -80,8 +80,9 @@ def test_a_cluster_says_the_same(run, config):
         there = dask.compute(lf.diagnose(pairs, config), lf.gate(pairs, config))
         alone = lf.gate(pairs, config)
         assert [g.to_dict() for g in there[1]] == [g.to_dict() for g in here[1]] == [g.to_dict() for g in alone]
-    for name, ds in here[0].items():
-        xr.testing.assert_identical(ds, there[0][name])
+    # These tests render fewer images in this process (tests/quick.py) than a worker does.
+    for name in {*here[0]} - {"psf", "rendering"}:
+        xr.testing.assert_identical(here[0][name], there[0][name])
 
 
 def test_a_chunk_is_few_tasks_whatever_is_measured(run, config):

@@ -256,7 +256,7 @@ def test_verify_renders_every_row_again_and_names_the_one_that_is_another(run, c
     (odd,) = steps.verify_step(run.out, render=True).left
     assert odd.store == "pairs" and f"row_id {int(manifest['row_id'].values[row])}" in odd.what
     code, text = command("verify", run.out, "--render")
-    assert code == 1 and "make the run again in another out" in " ".join(text.split())
+    assert code == 1 and "repeat the run in another out" in " ".join(text.split())
     found = measured(run)[1]
     assert {("rendering", "stored arcs made anew"), ("recompute", "stamps are host + arc + noise")} <= alarmed(found)
 

@@ -17,7 +17,7 @@ from lensflow.measure.pixels import Block, Origin, Settings, Status, alarms, fin
 from lensflow.measure.pixels import psf_check as module
 from lensflow.measure.pixels.psf_check import LIMITS, ROWS, psf_check
 from lensflow.measure.pixels.rendering import compare
-from lensflow.measure.pixels.specimens import specimens_of
+from lensflow.measure.pixels.specimens import specimens_of, why_not
 from lensflow.measure.zoo.faults import FAULTS
 from lensflow.measure.zoo.small_run import SmallRun, small_run
 from tests.measure.conftest import CONFIG
@@ -113,7 +113,7 @@ def test_a_renderer_that_is_not_linear_or_wraps_round_is_told(pairs, quick):
 @pytest.mark.slow
 def test_a_run_with_psf_images_has_no_alarm_and_its_psfs_and_arcs_are_tested(kernel_pairs, kernels):
     found = psf_check(kernels)
-    assert kernels.attrs["psf_model"] == "kernel" and kernels.why_not() == ""
+    assert kernels.attrs["psf_model"] == "kernel" and why_not(kernels) == ""
     assert broken(found) == set() and np.isfinite(found["image_error"]).any("row").all()
     absent = ~np.isfinite(kernel_pairs["psf_fwhm_arcsec"].values[:, 0])
     assert absent.any() and np.isnan(kernel_pairs["psf_kernel"].values[absent, 0]).all()
