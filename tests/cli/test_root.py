@@ -29,6 +29,7 @@ COMMANDS = [
     "compare",
     "tune-core",
     "score",
+    "completeness",
     "zoo",
 ]
 

@@ -105,18 +105,24 @@ def test_it_holds_every_gate_survives_json_and_says_what_it_is_worth():
         ),
         (lambda c, s: s["data"]["pairs"]["parts"].update({"region/10": "z"}), "pairs, region 10: is not what was"),
         (lambda c, s: s["data"]["pairs"]["parts"].pop("region/1"), "pairs, region 1: is gone"),
-        (lambda c, s: s["data"]["pairs"]["parts"].update({"array/x": "z"}), "pairs, array x: was not there"),
+        (
+            lambda c, s: s["data"]["pairs"]["parts"].update({"array/x": "z"}),
+            "pairs, array x: did not exist when the run was certified",
+        ),
         (lambda c, s: s["data"]["pairs"].update(names_and_sizes="z"), "names or sizes"),
         (lambda c, s: s["data"]["pairs"].update(digest="z"), "its digest does not fit its parts"),
         (lambda c, s: s["data"]["pairs"].update(plans=[1]), "its plans are not those of the store"),
         (lambda c, s: s["data"]["pairs"].update(rows=8), "certified for 7 rows, there are 8"),
         (
             lambda c, s: s["data"]["pairs"]["receipts"].update({"region-1.json": "z"}),
-            "receipts/pairs/region-1.json: was not",
+            "receipts/pairs/region-1.json: did not exist",
         ),
         (lambda c, s: s["data"].pop("pairs"), "pairs: cannot be read"),
         (lambda c, s: s["summaries"].update({"gates.json": None}), "summaries/gates.json: is gone"),
-        (lambda c, s: s["summaries"].update({"diagnostics.json": "z"}), "diagnostics.json: was not there"),
+        (
+            lambda c, s: s["summaries"].update({"diagnostics.json": "z"}),
+            "diagnostics.json: did not exist when the run was certified",
+        ),
         (lambda c, s: s["test_access"].clear(), "test-access/1.json: is gone"),
     ],
 )
