@@ -16,6 +16,7 @@ from lensflow import schema
 from lensflow.config import RunConfig
 from lensflow.config.completeness import CompletenessConfig, CompletenessThresholdConfig
 from lensflow.errors import CompletenessError, ConfigError, StoreError
+from lensflow.measure.completeness.counts import match_scores
 from lensflow.measure.completeness.summary import (
     Negatives,
     completeness,
@@ -83,12 +84,13 @@ def completeness_step(
     stored = None if source is None else current_results(url, key)
     if stored is not None and stored["source"] == source:
         return codec.datasets(stored["tables"])
-    rows = _rows(config, split)
-    refuse_without_rows(rows, split)
     # Every host of the split: a completeness of some of them would be that of their choice.
     every = config.scorer.model_copy(update={"split": split, "max_pairs": sys.maxsize})
     scored = config.model_copy(update={"scorer": every})
     scores = scores_of(scored, scorer, here, unseal_test, progress)
+    # After the scores, which log an opening of the test split: no table of it is read before.
+    rows = _rows(config, split)
+    refuse_without_rows(rows, split)
     found = completeness(_with_scores(rows, scores), _controls(scores), config.completeness, config.seed)
     kept = {"scorer": scorer, "split": split, "source": source, "tables": codec.encode(found)}
     keep_results(url, key, kept)
@@ -147,15 +149,15 @@ def _rows(config: RunConfig, split: str) -> xr.Dataset:
 
 def _with_scores(rows: xr.Dataset, scores: xr.Dataset) -> xr.Dataset:
     """Rows with the score of each injection; NaN for controls."""
-    ids = scores["row_id"].values
-    order = np.argsort(ids)
-    at = np.minimum(np.searchsorted(ids[order], rows["row_id"].values), max(len(ids) - 1, 0))
-    found = ids[order][at] == rows["row_id"].values
     injected = ~rows["is_control"].values
-    if (injected & ~found).any():
-        row = int(rows["row_id"].values[np.argmax(injected & ~found)])
-        raise CompletenessError(f"completeness: row_id {row} was not scored ({int((injected & ~found).sum()):,} alike)")
-    score = np.where(found, scores["stamp"].values[order][at], np.nan)
+    ids = rows["row_id"].values[injected]
+    found, scored = match_scores(ids, scores["row_id"].values, scores["stamp"].values)
+    if not scored.all():
+        raise CompletenessError(
+            f"completeness: row_id {ids[~scored][0]} was not scored ({(~scored).sum():,} such rows)"
+        )
+    score = np.full(len(injected), np.nan)
+    score[injected] = found
     return rows.assign(score=("sample", score))
 
 

@@ -6,6 +6,7 @@ several reads, or renders, every chunk of the pairs once for all of them.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Generic, TypeVar, overload
 
@@ -64,7 +65,13 @@ class Lazy(DaskMethodsMixin, Generic[T]):
 
     def __dask_postpersist__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
         rebuild, more = self._root.__dask_postpersist__()
-        return lambda graph, *rest, **named: type(self)(rebuild(graph, *rest, **named), self._finish), more
+
+        def persisted(graph: Any, *rest: Any, **named: Any) -> Lazy[T]:
+            out = copy.copy(self)
+            out._root, out._found = rebuild(graph, *rest, **named), []
+            return out
+
+        return persisted, more
 
     def compute(self, **how: Any) -> T:
         """Compute it now, or return the earlier result.
@@ -99,12 +106,6 @@ class LazyResults(Lazy[dict[str, xr.Dataset]], Mapping[str, xr.Dataset]):
     def __init__(self, root: Delayed, finish: Callable[[Any], dict[str, xr.Dataset]], names: Sequence[str] = ()):
         super().__init__(root, finish)
         self._names = tuple(names)
-
-    def __dask_postpersist__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
-        rebuild, more = self._root.__dask_postpersist__()
-        return lambda graph, *rest, **named: LazyResults(
-            rebuild(graph, *rest, **named), self._finish, self._names
-        ), more
 
     def __getitem__(self, name: str) -> xr.Dataset:
         if name not in self._names:

@@ -75,6 +75,8 @@ def curves(ds: xr.Dataset, variable: str, title: str, threshold: int = 0) -> Tab
                               "few" if few else ""))  # fmt: skip
         every = part.sel(curve="all")
         rows.append([str(label), int(every["n_valid"]), int(every["n_hosts"]), *cells])
+    if ds.sizes["threshold"] > 1:
+        title = f"{title}, first threshold"
     heads = [Column(str(c).replace("_", " "), write=3) for c in ds["curve"].values]
     return Table(title, [words("bin"), "rows", "hosts", *heads], rows, _OF_HOSTS)
 

@@ -71,6 +71,14 @@ def test_what_is_computed_is_kept(run, config, rendered):
     assert gates.to_dataset()["auc"].sel(gate="core_r") == gate.auc and rendered.total() == chunks
 
 
+def test_what_is_persisted_is_rendered_once_and_keeps_its_names(run, config, rendered):
+    pairs = lf.inject(run.hosts, run.manifest, config, chunk=CHUNK)
+    (kept,) = dask.persist(lf.diagnose(pairs, config))
+    assert [*kept] == [*DIAGNOSTICS] and "not computed yet" in repr(kept)
+    chunks = rendered.total()
+    assert chunks and int(kept["annulus"]["n_injections"]) > 0 and rendered.total() == chunks
+
+
 @pytest.mark.slow
 def test_a_cluster_says_the_same(run, config):
     """Dask finishes results in a task there: nothing may depend on what only the client holds."""
