@@ -10,8 +10,7 @@ import lensflow as lf
 from lensflow.errors import CompletenessError, ConfigError, StoreError
 from lensflow.measure.completeness import tautology
 from lensflow.measure.scorer.scorer import blue_ring
-from lensflow.run import completeness
-from lensflow.run.completeness import completeness_step, results_of, with_rates
+from lensflow.run.completeness import completeness_step, results_of, step, with_rates
 from lensflow.run.score import scores_of
 from lensflow.show.completeness import sentence
 from lensflow.store import paths
@@ -104,7 +103,7 @@ def test_a_scorer_that_restates_what_was_injected_is_named(config, tmp_path, mon
         truth = [theta_e[r] for r in scores["row_id"].values.tolist()]
         return scores.assign(stamp=("sample", truth), ctrl=("host", np.full(scores.sizes["host"], 1.3)))
 
-    monkeypatch.setattr(completeness, "scores_of", restated)
+    monkeypatch.setattr(step, "scores_of", restated)
     monkeypatch.setattr(tautology, "ENOUGH_OF_EACH", 5)
     found = completeness_step(with_rates(config, [0.3]), "lensflow.measure.scorer.scorer:blue_ring")
     said = sentence("truth", "val", found)
