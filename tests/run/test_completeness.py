@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import lensflow as lf
+from lensflow.config.completeness import CompletenessConfig
 from lensflow.errors import CompletenessError, ConfigError, StoreError
 from lensflow.measure.completeness import tautology
 from lensflow.measure.scorer.scorer import blue_ring
@@ -44,8 +45,9 @@ def test_every_injection_of_the_split_is_in_one_bin_of_every_table(found):
     whole = found["curves"].sel(curve="all")
     assert int(whole["n_planned"]) == 36 and int(whole["n_hosts"]) == 12
     tables = [
-        ds for name, ds in found.items() if name in ("resolution", "resolution_fwhm", "selection") or "stratum" in name
-    ]
+        ds for name, ds in found.items()
+        if name in ("resolution", "resolution_fwhm", "selection", "plane") or "stratum" in name
+    ]  # fmt: skip
     assert len(tables) > 5
     for ds in tables:
         every = ds.sel(curve="all")
@@ -53,6 +55,14 @@ def test_every_injection_of_the_split_is_in_one_bin_of_every_table(found):
             assert int(every[count].sum()) == int(whole[count])
         dims = [d for d in every["n_recovered"].dims if d != "threshold"]
         assert every["n_recovered"].sum(dims).values.tolist() == whole["n_recovered"].values.tolist()
+
+
+def test_the_plane_has_the_counts_of_the_whole_table_and_the_hosts_of_its_own_cells(found):
+    plane, whole = found["plane"], found["selection"]
+    over = [d for d in whole["n_valid"].dims if d not in plane["n_valid"].dims]
+    assert len(over) == 2 and plane["n_valid"].identical(whole["n_valid"].sum(over, keep_attrs=True))
+    # A host with rows in two cells of the whole table is one host of the plane's cell.
+    assert (plane["n_hosts"] <= whole["n_hosts"].sum(over)).all()
 
 
 def test_the_numbers_are_those_of_the_scores(config, found):
@@ -77,6 +87,9 @@ def test_results_are_kept_with_their_key_and_read_again(config, found):
     assert not told and again["curves"].equals(found["curves"])
     kept = json.loads(Path(results_of(config, BLUE_RING)).read_text())
     assert kept["key"] and kept["code"] and kept["results"]["split"] == "val"
+    # They say by which settings: a command's --fpr is not in the run's config.
+    settings = CompletenessConfig.model_validate(kept["results"]["settings"])
+    assert settings == config.completeness
     completeness_step(with_rates(config, [0.25]), BLUE_RING, lambda *a: told.append(a))
     assert told  # another threshold is another result
 

@@ -59,8 +59,9 @@ def completeness(
     -------
     dict of Dataset
         ``thresholds``, ``funnel``, ``curves`` (all rows together), ``resolution`` and ``resolution_fwhm``, ``roc``,
-        ``selection`` (over the axes), and one ``stratum_<variable>`` for each stratum. All but the first, the second
-        and ``roc`` have the dims threshold and curve.
+        ``selection`` (over the axes), ``plane`` (over the first two of them, where there are two) and one
+        ``stratum_<variable>`` for each stratum. All but the first, the second and ``roc`` have the dims threshold and
+        curve.
 
     Raises
     ------
@@ -84,8 +85,11 @@ def completeness(
     for variable, stratum in (config.strata or default_strata(band)).items():
         if (found := stratum_bins(variable, stratum, counted_rows)) is not None:
             out[f"stratum_{variable}"] = of.table([found])
-    axes = config.axes or default_axes(band)
-    out["selection"] = of.table([Ranges.of(a.variable, a.edges) for a in axes])
+    axes = [Ranges.of(a.variable, a.edges) for a in config.axes or default_axes(band)]
+    out["selection"] = of.table(axes)
+    if len(axes) > 1:
+        # Counted in the same pass: hosts and intervals of a plane are not sums over the other axes.
+        out["plane"] = of.table(axes[:2])
     valid = counted.valid
     if valid.any() and len(negatives.score):
         scored = Scored.of(counted.score[valid], counted.host[valid], negatives.score, negatives.host)

@@ -77,7 +77,9 @@ def completeness_step(
     rows = rows_of(config, split)
     refuse_without_rows(rows, split)
     found = completeness(with_scores(rows, scores), _controls(scores), config.completeness, config.seed)
-    kept = {"scorer": scorer, "split": split, "source": source, "tables": codec.encode(found)}
+    # With the settings that made it: --fpr may have replaced the run's own threshold.
+    settings = config.completeness.model_dump(mode="json")
+    kept = {"scorer": scorer, "split": split, "source": source, "settings": settings, "tables": codec.encode(found)}
     keep_results(url, key, kept)
     return found
 
