@@ -197,8 +197,12 @@ def lens_sigma(mean_log_sigma: Floats, u: Floats, least_km_s: Floats | float = 0
 
 def lens_axis_ratio(sigma_v_km_s: Floats, u: Floats) -> Floats:
     """Axis ratio of a lens: heavier galaxies are rounder."""
-    scale = np.maximum(Q_SCALE + Q_OF_SIGMA * sigma_v_km_s, _LEAST_Q_SCALE)
-    return 1 - _rayleigh(u, scale, 1 - LEAST_Q)
+    return 1 - _rayleigh(u, axis_ratio_scale(sigma_v_km_s), 1 - LEAST_Q)
+
+
+def axis_ratio_scale(sigma_v_km_s: Floats) -> Floats:
+    """Scale of the Rayleigh distribution of 1 - q."""
+    return np.asarray(np.maximum(Q_SCALE + Q_OF_SIGMA * sigma_v_km_s, _LEAST_Q_SCALE))
 
 
 def shear_strength(u: Floats) -> Floats:
