@@ -65,6 +65,13 @@ def test_the_plane_has_the_counts_of_the_whole_table_and_the_hosts_of_its_own_ce
     assert (plane["n_hosts"] <= whole["n_hosts"].sum(over)).all()
 
 
+def test_strata_of_the_plan_have_its_values_whether_rows_have_them_or_not(found):
+    theta_e = found["stratum_theta_e_arcsec"]
+    assert theta_e["theta_e_arcsec"].values.tolist()[:7] == ["0.5", "0.75", "1", "1.25", "1.5", "2", "2.5"]
+    assert theta_e.attrs["bins_from"] == "the plan"
+    assert "the rows' own range" in found["stratum_magnification"].attrs["bins_from"]
+
+
 def test_the_numbers_are_those_of_the_scores(config, found):
     pairs = lf.open_pairs(config.out, split="val").load()
     injected = ~pairs["is_control"].values

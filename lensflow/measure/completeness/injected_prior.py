@@ -101,6 +101,30 @@ class InjectedPrior:
                 continue
         return out
 
+    def planned(self, name: str) -> tuple[tuple[float, ...], bool] | None:
+        """Values or ends that a plan gives a parameter, the same for every row.
+
+        Parameters
+        ----------
+        name : str
+
+        Returns
+        -------
+        (tuple of float, bool) or None
+            The values of a list and True, the ends of a range and False; None where the plan has neither, or a table
+            gave the values.
+        """
+        try:
+            of = self.density(name)
+        except ConfigError:
+            return None
+        if of.given:
+            return None
+        if of.is_discrete:
+            return tuple(map(float, of.values)), True
+        ends = (float(of.low), float(of.high))
+        return (ends, False) if np.isfinite(ends).all() else None
+
     def density(self, name: str) -> Density:
         """Return the density of a parameter.
 

@@ -12,6 +12,7 @@ from lensflow.config.completeness import CompletenessConfig, default_axes, defau
 from lensflow.errors import CompletenessError
 from lensflow.measure.completeness.bins import Ranges
 from lensflow.measure.completeness.counts import Counted
+from lensflow.measure.completeness.injected_prior import InjectedPrior
 from lensflow.measure.completeness.rates import Scored
 from lensflow.measure.completeness.resolution import Resolution
 from lensflow.measure.completeness.roc import roc
@@ -40,7 +41,11 @@ class Negatives:
 
 
 def completeness(
-    rows: xr.Dataset, negatives: Negatives, config: CompletenessConfig, seed: int
+    rows: xr.Dataset,
+    negatives: Negatives,
+    config: CompletenessConfig,
+    seed: int,
+    prior: InjectedPrior | None = None,
 ) -> dict[str, xr.Dataset]:
     """Count what a scorer recovers of the injected rows.
 
@@ -54,6 +59,8 @@ def completeness(
     config : CompletenessConfig
     seed : int
         Of the bootstraps.
+    prior : InjectedPrior, optional
+        Of the rows' plan: strata ``plan`` are its values and ranges.
 
     Returns
     -------
@@ -83,8 +90,8 @@ def completeness(
         out[kind] = of.table([Resolution(kind)])
     band = reference_band(rows)
     for variable, stratum in (config.strata or default_strata(band)).items():
-        if (found := stratum_bins(variable, stratum, counted_rows)) is not None:
-            out[f"stratum_{variable}"] = of.table([found])
+        if (found := stratum_bins(variable, stratum, counted_rows, prior)) is not None:
+            out[f"stratum_{variable}"] = of.table([found[0]]).assign_attrs(bins_from=found[1])
     axes = [Ranges.of(a.variable, a.edges) for a in config.axes or default_axes(band)]
     out["selection"] = of.table(axes)
     if len(axes) > 1:

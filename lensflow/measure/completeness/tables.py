@@ -9,9 +9,11 @@ import numpy as np
 import xarray as xr
 
 from lensflow.config.completeness import CompletenessConfig
+from lensflow.errors import ConfigError
 from lensflow.measure.completeness import bins as bins_of
 from lensflow.measure.completeness.bins import Bins, Ranges, Values
 from lensflow.measure.completeness.counts import CURVES, Counted
+from lensflow.measure.completeness.injected_prior import InjectedPrior
 from lensflow.measure.completeness.table import table
 from lensflow.measure.completeness.variables import values_of
 
@@ -45,21 +47,53 @@ class Tables:
         return table(cells, dims, self.config.min_hosts, self.config.min_rows, coords)
 
 
-def stratum_bins(variable: str, stratum: object, rows: xr.Dataset) -> Bins | None:
-    """Bins of a stratum; None where the rows have too many names for one bin each."""
+def stratum_bins(
+    variable: str, stratum: object, rows: xr.Dataset, prior: InjectedPrior | None = None
+) -> tuple[Bins, str] | None:
+    """Bins of a stratum, and where they come from.
+
+    Parameters
+    ----------
+    variable : str
+    stratum : tuple of float, str or QuantilesConfig
+        As ``completeness.strata`` has it.
+    rows : Dataset
+        Injections.
+    prior : InjectedPrior, optional
+        Of their plan, for ``plan``.
+
+    Returns
+    -------
+    (Bins, str) or None
+        None where the rows have too many names for one bin each, or no value.
+
+    Raises
+    ------
+    ConfigError
+        If the variable has names, and bins of numbers are requested.
+    """
     values = values_of(variable, rows)
     if stratum == "each":
-        return Values.of_names(variable, values)
+        named = Values.of_names(variable, values)
+        return None if named is None else (named, "each name")
+    if values.dtype.kind not in "biuf":
+        raise ConfigError(f"completeness.strata.{variable}: it has names, not numbers: use each")
     if stratum == "plan":
-        known = values[np.isfinite(values)].astype(np.float64)
-        if not known.size:
-            return None
-        distinct = np.unique(known)
-        is_list = distinct.size <= 12
-        return bins_of.planned_bins(
-            variable, distinct.tolist() if is_list else (float(known.min()), float(known.max())), is_list
-        )
+        return _of_plan(variable, values, prior)
     if isinstance(stratum, tuple):
-        return Ranges.of(variable, stratum)
+        return Ranges.of(variable, stratum), "completeness.strata"
     _, first = np.unique(rows["host_index"].values, return_index=True)
-    return bins_of.quantile_bins(variable, values[first], int(getattr(stratum, "quantiles", 4)))
+    count = int(getattr(stratum, "quantiles", 4))
+    return bins_of.quantile_bins(variable, values[first], count), f"{count} quantiles of the hosts"
+
+
+def _of_plan(variable: str, values: np.ndarray, prior: InjectedPrior | None) -> tuple[Bins, str] | None:
+    """Bins of the plan's values or range, the same in every run of it; of the rows' own range where it has none."""
+    planned = None if prior is None else prior.planned(variable)
+    if planned is not None:
+        return bins_of.planned_bins(variable, *planned), "the plan"
+    known = values[np.isfinite(values)].astype(np.float64)
+    if not known.size:
+        return None
+    own = (float(known.min()), float(known.max()))
+    return bins_of.planned_bins(variable, own, False), "the rows' own range: the plan gives none, other rows differ"

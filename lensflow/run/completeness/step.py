@@ -9,6 +9,7 @@ import xarray as xr
 
 from lensflow.config import RunConfig
 from lensflow.errors import StoreError
+from lensflow.measure.completeness.injected_prior import InjectedPrior
 from lensflow.measure.completeness.set_thresholds import refuse_without_threshold
 from lensflow.measure.completeness.summary import Negatives, completeness, refuse_without_rows
 from lensflow.measure.scorer.scorer import as_scorer
@@ -76,7 +77,8 @@ def completeness_step(
     # After the scores, which log an opening of the test split: no table of it is read before.
     rows = rows_of(config, split)
     refuse_without_rows(rows, split)
-    found = completeness(with_scores(rows, scores), _controls(scores), config.completeness, config.seed)
+    prior = InjectedPrior.of(config, rows.attrs)
+    found = completeness(with_scores(rows, scores), _controls(scores), config.completeness, config.seed, prior)
     # With the settings that made it: --fpr may have replaced the run's own threshold.
     settings = config.completeness.model_dump(mode="json")
     kept = {"scorer": scorer, "split": split, "source": source, "settings": settings, "tables": codec.encode(found)}

@@ -174,7 +174,7 @@ def test_what_a_table_gave_or_left_out_rows_decided_is_refused():
     assert "theta_e_arcsec" in prior.known()  # the region scales with theta_E
     config = make_config(plan={"preset": "realistic", "theta_e_min_arcsec": 0.5})
     prior = InjectedPrior.of(config, {"rows_dropped": {"THETA_E_BELOW_MINIMUM": 3}})
-    with pytest.raises(ConfigError, match="3 rows below plan.theta_e_min_arcsec were left out"):
+    with pytest.raises(ConfigError, match=r"3 rows below plan\.theta_e_min_arcsec were left out"):
         prior.density("src_mag_r")
     with pytest.raises(ConfigError, match=r"host_mag_r: belongs to hosts"):
         prior.density("host_mag_r")
