@@ -1,29 +1,39 @@
-"""Import an object by its path on client and workers, and fingerprint its code."""
+"""Import an object by its path, or load a saved estimator, on client and workers; fingerprint its code."""
 
 from __future__ import annotations
 
 import hashlib
 import importlib
 import inspect
+import io
 import sys
+import warnings
 from operator import attrgetter
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import cloudpickle
+import joblib
+import sklearn
+from sklearn.exceptions import InconsistentVersionWarning
 
-from lensflow.errors import ConfigError, did_you_mean
+from lensflow.errors import ConfigError, StoreError, did_you_mean
+from lensflow.store import paths
 
 SCORER_EXAMPLE = "lensflow.measure.scorer.scorer:blue_ring"
+# Ending of an estimator that was saved in a file.
+SAVED = ".joblib"
 
 
 def load(path: str, folder: str, what: str = "scorer", example: str = SCORER_EXAMPLE) -> Any:
-    """Import the object that ``package.module:name`` names.
+    """Import the object that ``package.module:name`` names, or load the scorer in a file of joblib.
 
     Parameters
     ----------
     path : str
+        A path or fsspec URL that ends in ``.joblib`` is a file, of a scorer only. Loading it runs code that is in it,
+        as importing does.
     folder : str
         Where modules are looked for after Python's own places: the folder that the command runs in. It must be the
         same on the workers, or the module installed there.
@@ -33,8 +43,11 @@ def load(path: str, folder: str, what: str = "scorer", example: str = SCORER_EXA
     Raises
     ------
     ConfigError
-        If the path is not of this form, or there is no such module or name in it.
+        If the path is not of this form, there is no such module, name or file, or another version of scikit-learn
+        saved it.
     """
+    if what == "scorer" and path.endswith(SAVED):
+        return _saved(path, folder)
     module, name = _module(path, folder, what, example)
     try:
         return attrgetter(name)(module)
@@ -47,8 +60,11 @@ def load(path: str, folder: str, what: str = "scorer", example: str = SCORER_EXA
 def source_of(path: str, folder: str) -> str | None:
     """Fingerprint of a scorer: the text of its module, and the object with what it refers to there (weights).
 
-    Other modules, and files that are read while scoring, do not count. None if it cannot be computed.
+    Of a saved estimator: the bytes of its file. Other modules, and files that are read while scoring, do not count.
+    None if it cannot be computed.
     """
+    if path.endswith(SAVED):
+        return hashlib.sha256(_bytes(path, folder) + sklearn.__version__.encode()).hexdigest()[:16]
     module, _ = _module(path, folder, "scorer", SCORER_EXAMPLE)
     found = load(path, folder)
     try:
@@ -61,6 +77,36 @@ def source_of(path: str, folder: str) -> str | None:
     except Exception:  # objects that cannot be pickled raise various errors
         return None
     return digest.hexdigest()[:16]
+
+
+def _saved(path: str, folder: str) -> Any:
+    content = _bytes(path, folder)
+    try:
+        with warnings.catch_warnings():
+            # Another version may give other scores, or none, and only warns.
+            warnings.simplefilter("error", InconsistentVersionWarning)
+            return joblib.load(io.BytesIO(content))
+    except InconsistentVersionWarning as warning:
+        raise ConfigError(
+            f"scorer {path}: saved by scikit-learn {warning.original_sklearn_version}, here is {sklearn.__version__}. "
+            "Save it again with this version, or install that one."
+        ) from warning
+    except Exception as error:  # any error raised while unpickling
+        raise ConfigError(
+            f"scorer {path}: cannot be loaded ({type(error).__name__}: {error}). A file of joblib.dump is needed, and "
+            "the modules of what is in it, on every worker."
+        ) from error
+
+
+def _bytes(path: str, folder: str) -> bytes:
+    url = str(Path(folder) / paths.local_path(path)) if paths.is_local(path) else path
+    try:
+        content = paths.read_object(url)
+    except StoreError as error:
+        raise ConfigError(f"scorer {path}: cannot be read ({error})") from error
+    if content is None:
+        raise ConfigError(f"scorer {path}: there is no such file (looked for at {url})")
+    return content
 
 
 def _module(path: str, folder: str, what: str, example: str) -> tuple[ModuleType, str]:

@@ -19,8 +19,14 @@ def sentence(scorer: str, split: str, found: Mapping[str, xr.Dataset]) -> str:
     of = f"{found['thresholds'].attrs['negatives']} ({int(found['thresholds']['n_negatives']):,})"
     return (
         f"Completeness of {scorer} at tau {taus} on split {split}, for injections drawn from this run's plan. "
-        f"{_tautology(found)}Negatives: {of}."
+        f"{_tautology(found)}{_note(found)}Negatives: {of}."
     )
+
+
+def _note(found: Mapping[str, xr.Dataset]) -> str:
+    """What the scorer says of itself."""
+    note = str(found["thresholds"].attrs.get("scorer_note", ""))
+    return f"{note.rstrip('.')}. " if note else ""
 
 
 def _tautology(found: Mapping[str, xr.Dataset]) -> str:

@@ -64,7 +64,8 @@ def completeness_step(
         )
     refuse_without_threshold(config.completeness)
     refuse_what_is_not_done(config.completeness)
-    as_scorer(load(scorer, here), scorer)  # refused before any work
+    loaded = load(scorer, here)
+    as_scorer(loaded, scorer)  # refused before any work
     source = source_of(scorer, here)
     url, key = results_of(config, scorer), stored_key(config, "completeness", pairs_content(config))
     stored = None if source is None else current_results(url, key)
@@ -79,6 +80,8 @@ def completeness_step(
     refuse_without_rows(rows, split)
     prior = InjectedPrior.of(config, rows.attrs)
     found = completeness(with_scores(rows, scores), _controls(scores), config.completeness, config.seed, prior)
+    # What a scorer says of itself (a toy) goes wherever its numbers go.
+    found["thresholds"].attrs["scorer_note"] = str(getattr(loaded, "note", ""))
     # With the settings that made it: --fpr may have replaced the run's own threshold.
     settings = config.completeness.model_dump(mode="json")
     kept = {"scorer": scorer, "split": split, "source": source, "settings": settings, "tables": codec.encode(found)}
