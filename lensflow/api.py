@@ -29,6 +29,7 @@ from lensflow.run import report_step as write_report
 from lensflow.run import tune_core_step as tune_core
 from lensflow.run import verify_step as verify
 from lensflow.run import zoo_step as zoo
+from lensflow.run.completeness.of_run import completeness
 from lensflow.run.import_stamps import import_stamps
 from lensflow.run.judge_pairs import diagnose, findings, gate, score_pairs
 from lensflow.run.lazily import sum_of_chunks
@@ -48,6 +49,7 @@ __all__ = [
     "brightness_figure",
     "brightness_table",
     "compare_runs",
+    "completeness",
     "connect",
     "core_figure",
     "core_settings",

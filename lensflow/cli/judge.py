@@ -59,27 +59,50 @@ def score(
 def completeness(
     run: FinishedRun,
     scorer: Annotated[
-        str, typer.Argument(help="package.module:name of what scores images (docs/scoring.md)", show_default=False)
+        str,
+        typer.Argument(
+            help="package.module:name of what scores images (docs/scoring.md), a table of scores (parquet, CSV), or "
+            "blue_ring, snr_matched, snr_peak",
+            show_default=False,
+        ),
     ],
     fpr: Annotated[
         list[float] | None, typer.Option("--fpr", help="False-positive rate; may be repeated. Replaces the threshold.")
     ] = None,
+    value: Annotated[
+        float | None, typer.Option("--value", help="Score from which on a row is recovered. Replaces the threshold.")
+    ] = None,
+    negatives: Annotated[
+        str | None,
+        typer.Option("--negatives", help="controls, cutouts, or a table of scores. Replaces completeness.negatives."),
+    ] = None,
+    truth: Annotated[
+        bool, typer.Option("--truth", help="The scorer, or who made the table, reads what was injected.")
+    ] = False,
     unseal: Annotated[
         str | None, typer.Option("--unseal", help="Why the sealed test split is opened; logged beside the store.")
     ] = None,
     workers: Workers = None,
 ) -> None:
-    """Which injections does a scorer recover? By resolution, size, brightness and seeing, with intervals over hosts."""
-    from lensflow.run.completeness import completeness_step, results_of, with_rates
-    from lensflow.show.completeness import sentence, tables
+    """Which injections does a scorer recover? By resolution, size, brightness and seeing, with intervals over hosts.
 
-    config = with_rates(load(run, None, workers), fpr)
+    Exits with 3 where nothing can be measured, or what completeness.require asks for is not reached.
+    """
+    from lensflow.run.completeness import completeness_step, with_options
+    from lensflow.show.completeness import required, sentence, tables
+
+    config = with_options(load(run, None, workers), fpr=fpr, value=value, negatives=negatives, truth=truth)
     with session(config) as progress:
         found = completeness_step(config, scorer, progress, unseal_test=unseal)
-    print_line(console, sentence(scorer, config.completeness.split, found))
+    print_line(console, sentence(found.scorer, found.split, found))
     for table in tables(found):
         console.print(table)
-    print_line(console, f"Numbers: {results_of(config, scorer)}")
+    if found.gate is not None:
+        console.print(required(found.gate))
+        print_line(console, f"{found.gate.name} {found.gate.verdict}: {found.gate.reason}")
+    print_line(console, f"Numbers: {found.path}")
+    if found.verdict not in (None, "PASS"):
+        raise GateFailed(f"{found.scorer}: completeness {found.verdict}: {found.reason}")
 
 
 @commands.command(epilog=example("zoo runs/dr9"))

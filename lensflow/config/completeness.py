@@ -205,6 +205,16 @@ class CompletenessConfig(Section):
     split: Literal["train", "val", "test"] = Field(
         "val", description="rows that are counted; test is sealed and needs a reason, train can prove nothing"
     )
+    kind: Literal["images", "truth"] = Field(
+        "images",
+        description="what the scorer, or whoever made a table of scores, reads: images, or truth (what was injected). "
+        "Truth is detectability by definition, and no gate passes on it",
+    )
+    scorer: str | None = Field(
+        None,
+        description="scorer that certify judges `require` on: package.module:name, or a table that `lensflow score` "
+        "wrote",
+    )
     axes: tuple[AxisConfig, ...] | None = Field(
         None,
         min_length=1,

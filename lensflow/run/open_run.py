@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import xarray as xr
 
@@ -34,6 +34,9 @@ from lensflow.store.open import (
 )
 from lensflow.store.regions import Region
 from lensflow.store.run_folder import STORES, RunFolder, config_of
+
+if TYPE_CHECKING:
+    from lensflow.run.completeness.result import Completeness
 
 _STEPS = {"cutouts": "cut", "manifest": "plan", "pairs": "inject"}
 
@@ -159,6 +162,25 @@ class Run:
             As :func:`lensflow.rerender`.
         """
         return rerender_row(self._require("pairs").root, row)
+
+    def completeness(self, scorer: Any, **options: Any) -> Completeness:
+        """Measure which injections a scorer recovers: :func:`lensflow.completeness`.
+
+        Parameters
+        ----------
+        scorer : str or object
+            As for :func:`lensflow.completeness`.
+        **options
+            Its other arguments: ``fpr``, ``value``, ``split``, ``negatives``, ``truth``, ``unseal_test``, ``progress``.
+
+        Returns
+        -------
+        Completeness
+            As :func:`lensflow.completeness`.
+        """
+        from lensflow.run.completeness.of_run import completeness  # it takes a Run as well
+
+        return completeness(self, scorer, **options)
 
     @property
     def _folder(self) -> RunFolder:

@@ -39,7 +39,7 @@ def score_required(config: RunConfig, progress: Progress = silent, *, keep: bool
             found = score_step(config, scorer, progress, again=True)
         else:
             here = str(Path.cwd())
-            found = judged(config, scorer, here, source_of(scorer, here), None, progress)
+            found = judged(config, scorer, here, source_of(scorer, here), progress)
         out += [replace(g, name=scorer_gate(g.name, scorer)) for g in found]
     return out
 

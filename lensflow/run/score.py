@@ -19,6 +19,7 @@ from lensflow.measure.scorer.scorer import as_scorer, score_block
 from lensflow.run.execute import Progress, reduce_tasks, silent
 from lensflow.run.identity import pairs_content, stored_key
 from lensflow.run.importable import load, source_of
+from lensflow.run.score_table import made_of, write_scores
 from lensflow.stats.kept_rows import KeptRows
 from lensflow.store import paths, sealing
 from lensflow.store.open import read_head, read_pairs_block, stored_regions
@@ -39,8 +40,10 @@ def score_step(
 ) -> list[GateResult]:
     """Score the pairs of ``config.scorer.split`` and evaluate the scorer, or read the stored result.
 
-    Results go to ``summaries/scorers/<scorer>.<split>.json``. They are read from there if pairs, settings, lensflow's
-    code and the scorer are the same; a scorer that cannot be fingerprinted is always scored anew.
+    Results go to ``summaries/scorers/<scorer>.<split>.json``, the scores beside it: ``.parquet`` with row_id, host_id
+    and score of the injections, ``.negatives.parquet`` with host_id and score of the controls. They are read from there
+    if pairs, settings, lensflow's code and the scorer are the same; a scorer that cannot be fingerprinted is always
+    scored anew.
 
     Parameters
     ----------
@@ -78,19 +81,22 @@ def score_step(
     source = source_of(scorer, here)
     url, key = results_of(config, scorer), stored_key(config, "scorer", pairs_content(config))
     stored = None if again or source is None else current_results(url, key)
-    if stored is not None and stored["source"] == source:
+    if stored is not None and stored["source"] == source and all(map(paths.exists, tables_of(config, scorer))):
         return [GateResult.from_dict(g) for g in stored["gates"]]
-    results = judged(config, scorer, here, source, unseal_test, progress)
+    log_opening(config, scorer, unseal_test)
+    scores = scores_of(config, scorer, here, progress)
+    results = judge_scores(scores, config.scorer, scorer, config.seed, config.diagnostics.theta_e_edges, source)
+    _write_tables(config, scorer, source, scores)
     kept = {"scorer": scorer, "split": split, "source": source, "gates": [g.to_dict() for g in results]}
     keep_results(url, key, kept)
     return results
 
 
 def judged(
-    config: RunConfig, scorer: str, scorer_folder: str, source: str | None, unseal_test: str | None, progress: Progress
+    config: RunConfig, scorer: str, scorer_folder: str, source: str | None, progress: Progress
 ) -> list[GateResult]:
     """Score the pairs and evaluate the scorer with a known ``source``; no results are read or stored."""
-    scores = scores_of(config, scorer, scorer_folder, unseal_test, progress)
+    scores = scores_of(config, scorer, scorer_folder, progress)
     return judge_scores(scores, config.scorer, scorer, config.seed, config.diagnostics.theta_e_edges, source)
 
 
@@ -133,35 +139,80 @@ def results_of(config: RunConfig, scorer: str) -> str:
     return paths.join(RunFolder.of(config).scorers, f"{name}.{config.scorer.split}.json")
 
 
-def scores_of(
-    config: RunConfig, scorer: str, scorer_folder: str, unseal_test: str | None, progress: Progress
-) -> xr.Dataset:
-    """Scores of the wanted rows, region by region."""
+def tables_of(config: RunConfig, scorer: str) -> tuple[str, str]:
+    """URLs of the tables with a scorer's scores: of injections, and of their hosts' controls."""
+    base = results_of(config, scorer).removesuffix(".json")
+    return f"{base}.parquet", f"{base}.negatives.parquet"
+
+
+def _write_tables(config: RunConfig, scorer: str, source: str | None, scores: xr.Dataset) -> None:
     folder = RunFolder.of(config)
-    head = read_head(folder.manifest, "manifest", names=("host_index", "is_control", "split"))
+    names = read_head(folder.cutouts, "cutouts", names=("host_id",))["host_id"].values
+    made = made_of(config, pairs_content(config), scorer, source)
+    rows, negatives = tables_of(config, scorer)
+    ids = {"row_id": scores["row_id"].values, "host_id": names[scores["host_index"].values]}
+    write_scores(rows, ids, scores["stamp"].values, made)
+    write_scores(negatives, {"host_id": names[scores["ctrl_host"].values]}, scores["ctrl"].values, made)
+
+
+def log_opening(config: RunConfig, scorer: str, unseal_test: str | None, command: str = "score") -> None:
+    """Log the opening of the test split, if rows of it are about to be scored.
+
+    Raises
+    ------
+    StoreError
+        If it cannot be logged.
+    """
+    wanted = _wanted(config)[0]
+    if config.scorer.split == "test" and wanted.any():
+        sealing.log_access(RunFolder.of(config).pairs, f"lensflow {command} {scorer}: {unseal_test}", int(wanted.sum()))
+
+
+def scores_of(
+    config: RunConfig, scorer: Any, scorer_folder: str, progress: Progress, filled: bool = True
+) -> xr.Dataset:
+    """Score the wanted rows, region by region; an opening of the test split is logged before.
+
+    Parameters
+    ----------
+    config : RunConfig
+    scorer : str or object
+        Import path, or what scores.
+    scorer_folder : str
+    progress : callable
+    filled : bool
+        Whether the images are also scored with their core filled.
+    """
+    wanted, hosts = _wanted(config)
+    regions = stored_regions(RunFolder.of(config).pairs, "pairs")
+    # Of any region, if none has a wanted row: no row of it is scored.
+    some = np.unique(np.flatnonzero(wanted) // regions.rows).tolist() or [0]
+    task = _ScoreTask(config, regions, hosts, scorer, scorer_folder, filled)
+    kept: KeptRows = reduce_tasks(task, some, KeptRows.concat, STAGE, progress)
+    return kept.rows
+
+
+def _wanted(config: RunConfig) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
+    """Injection rows to score, and their hosts."""
+    head = read_head(RunFolder.of(config).manifest, "manifest", names=("host_index", "is_control", "split"))
     injected = ~head["is_control"].values
     index, of_split = (head[n].values for n in ("host_index", "split"))
     hosts = scored_hosts(index[injected], of_split[injected], config.scorer, config.seed)
-    wanted = injected & np.isin(index, hosts)
-    if config.scorer.split == "test" and wanted.any():
-        sealing.log_access(folder.pairs, f"lensflow score {scorer}: {unseal_test}", int(wanted.sum()))
-    regions = stored_regions(folder.pairs, "pairs")
-    # Of any region, if none has a wanted row: no row of it is scored.
-    some = np.unique(np.flatnonzero(wanted) // regions.rows).tolist() or [0]
-    task = _ScoreTask(config, regions, hosts, scorer, scorer_folder)
-    kept: KeptRows = reduce_tasks(task, some, KeptRows.concat, STAGE, progress)
-    return kept.rows
+    return injected & np.isin(index, hosts), hosts
 
 
 class _ScoreTask:
     """Read one region and score its rows."""
 
-    def __init__(self, config: RunConfig, regions: Regions, hosts: NDArray[np.int64], scorer: str, folder: str):
+    def __init__(
+        self, config: RunConfig, regions: Regions, hosts: NDArray[np.int64], scorer: Any, folder: str, filled: bool
+    ):
         self.config, self.regions, self.hosts, self.scorer, self.folder = config, regions, hosts, scorer, folder
+        self.filled = filled
 
     def __call__(self, index: int) -> KeptRows:
         run = RunFolder.of(self.config)
         pairs = read_pairs_block(run.pairs, run.manifest, run.cutouts, self.regions[index])
         pairs = pairs.isel(sample=np.isin(pairs["host_index"].values, self.hosts))
-        scorer = as_scorer(load(self.scorer, self.folder), self.scorer)
-        return score_block(pairs, scorer, self.config.scorer.core_radius_pix)
+        found = load(self.scorer, self.folder) if isinstance(self.scorer, str) else self.scorer
+        return score_block(pairs, as_scorer(found, str(self.scorer)), self.config.scorer.core_radius_pix, self.filled)

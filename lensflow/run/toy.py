@@ -7,13 +7,12 @@ from typing import Any
 
 import joblib
 import numpy as np
-import xarray as xr
 
 from lensflow import schema
 from lensflow.config import RunConfig, fingerprint
 from lensflow.errors import ConfigError
 from lensflow.measure.scorer.toy import SPLIT, ToyFinder, fit, training_rows
-from lensflow.run.completeness import completeness_step
+from lensflow.run.completeness import Completeness, completeness_step
 from lensflow.run.execute import Progress, reduce_tasks, silent
 from lensflow.run.identity import pairs_content
 from lensflow.run.importable import SAVED, load
@@ -66,7 +65,7 @@ def fit_toy_step(config: RunConfig, progress: Progress = silent) -> ToyFinder:
     return made
 
 
-def toy_step(config: RunConfig, progress: Progress = silent) -> dict[str, xr.Dataset]:
+def toy_step(config: RunConfig, progress: Progress = silent) -> Completeness:
     """Fit the toy on train, and measure its completeness on val as that of any other scorer.
 
     Parameters
@@ -77,7 +76,7 @@ def toy_step(config: RunConfig, progress: Progress = silent) -> dict[str, xr.Dat
 
     Returns
     -------
-    dict of Dataset
+    Completeness
         As :func:`lensflow.run.completeness.completeness_step`.
 
     Raises

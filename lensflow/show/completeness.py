@@ -7,19 +7,27 @@ from collections.abc import Mapping
 import numpy as np
 import xarray as xr
 
+from lensflow.measure.completeness.table import shown
+from lensflow.measure.gate.verdicts import GateResult
+from lensflow.measure.pixels.judging import Finding, Status
 from lensflow.show.table import Cell, Column, Table, words
 from lensflow.stats.estimate import Estimate
 
-_OF_HOSTS = "Intervals are over hosts (Korn & Graubard): rows of one host share its pixels."
-
 
 def sentence(scorer: str, split: str, found: Mapping[str, xr.Dataset]) -> str:
-    """Say of what the numbers are."""
+    """Say of what the numbers are, and what is wrong with them."""
+    about = found["funnel"].attrs
+    verdict, reason = str(about["verdict"]).replace("_", " "), str(about["reason"])
+    if "thresholds" not in found:
+        return f"{verdict}: no completeness of {scorer} on split {split}: {reason}."
     taus = ", ".join(f"{t:.4g}" for t in found["thresholds"]["tau"].values)
-    of = f"{found['thresholds'].attrs['negatives']} ({int(found['thresholds']['n_negatives']):,})"
+    n = int(found["thresholds"]["n_negatives"])
+    of = f"{found['thresholds'].attrs['negatives']} ({n:,})" if n else "none"
+    what = "Detectability by definition" if reason and not verdict else "Completeness"
+    notes = f"{verdict}: {reason}. " if verdict else f"{reason[:1].upper()}{reason[1:]}. " if reason else ""
     return (
-        f"Completeness of {scorer} at tau {taus} on split {split}, for injections drawn from this run's plan. "
-        f"{_tautology(found)}{_note(found)}Negatives: {of}."
+        f"{what} of {scorer} at tau {taus} on split {split}, for injections drawn from this run's plan. {notes}"
+        f"{_note(found)}Negatives: {of}."
     )
 
 
@@ -29,9 +37,10 @@ def _note(found: Mapping[str, xr.Dataset]) -> str:
     return f"{note.rstrip('.')}. " if note else ""
 
 
-def _tautology(found: Mapping[str, xr.Dataset]) -> str:
-    cut = found["thresholds"].attrs["tautology"]
-    return f"NOT TESTABLE: what is recovered is exactly what has {cut}; the scorer restates this cut. " if cut else ""
+def _intervals(ds: xr.Dataset) -> str:
+    """Which interval is shown."""
+    text = str(ds.attrs["interval_is"])
+    return f"Intervals: {text}" + (": rows of one host share its pixels." if ds.attrs["interval"] == "host" else ".")
 
 
 def funnel(found: xr.Dataset) -> Table:
@@ -50,18 +59,19 @@ def thresholds(found: Mapping[str, xr.Dataset]) -> Table:
     for k in range(ds.sizes["threshold"]):
         at = {"threshold": k}
         rate = Estimate.in_dataset(ds.isel(at), "true_rate")
-        here = Estimate.in_dataset(whole.isel(at).drop_vars("n_hosts"), "completeness")
+        here = shown(whole.isel(at))
         drawn = ds.isel(at)
         of_rate = Estimate.in_dataset(drawn, "completeness_at_rate") if "completeness_at_rate" in ds else None
         note = "unsure" if bool(drawn["unsure"]) else ""
-        rows.append([float(drawn["tau"]), int(drawn["false_positives"]), Cell(rate, "warn" if note else "", note), here,
-                     of_rate])  # fmt: skip
+        achieved = int(drawn["false_positives"])
+        marked = Cell(rate, "warn" if note else "", note)
+        rows.append([float(drawn["tau"]), achieved if achieved >= 0 else None, marked, here, of_rate])
     return Table(
         "Thresholds",
         ["tau", "false positives", "true rate", Column("completeness at tau", write=3),
          Column("at the rate", write=3)],
         rows,
-        f"At tau: the threshold is taken as given. At the rate: it is drawn again with the hosts. {_OF_HOSTS}",
+        f"At tau: the threshold is taken as given. At the rate: it is drawn again with the hosts. {_intervals(whole)}",
     )  # fmt: skip
 
 
@@ -77,18 +87,38 @@ def curves(ds: xr.Dataset, variable: str, title: str, threshold: int = 0) -> Tab
         for curve in ds["curve"].values:
             here = part.sel(curve=curve)
             few = bool(here["few"])
-            cells.append(Cell(Estimate.in_dataset(here.drop_vars("n_hosts"), "completeness"), "faint" if few else "",
+            cells.append(Cell(shown(here), "faint" if few else "",
                               "few" if few else ""))  # fmt: skip
         every = part.sel(curve="all")
         rows.append([str(label), int(every["n_valid"]), int(every["n_hosts"]), *cells])
     if ds.sizes["threshold"] > 1:
         title = f"{title}, first threshold"
     heads = [Column(str(c).replace("_", " "), write=3) for c in ds["curve"].values]
-    return Table(title, [words("bin"), "rows", "hosts", *heads], rows, _OF_HOSTS)
+    return Table(title, [words("bin"), "rows", "hosts", *heads], rows, _intervals(ds))
+
+
+def required(gate: GateResult) -> Table:
+    """What was required of a completeness, and each verdict."""
+    findings = [Finding.from_dict(f) for f in gate.findings]
+    style = {Status.OK: "good", Status.ALARM: "bad", Status.NOT_TESTED: "warn"}
+    rows = [
+        [f.where, f.found if f.found.is_measured else None, f.expected, Cell(_verdict_of(f), style[f.status])]
+        for f in findings
+    ]
+    heads: list[Column | str] = [words("rows", wrap=True), Column("completeness", write=3), "above", words("verdict")]
+    return Table(f"Required: {gate.verdict}", heads, rows, f"{gate.reason}. {gate.recipe['interval']}")
+
+
+def _verdict_of(f: Finding) -> str:
+    if f.status is Status.NOT_TESTED:
+        return "INCONCLUSIVE" if f.found.is_measured else "NOT TESTABLE"
+    return "PASS" if f.status is Status.OK else "FAIL"
 
 
 def tables(found: Mapping[str, xr.Dataset]) -> list[Table]:
-    """All tables, in the order of a page."""
+    """All tables, in the order of a page; where nothing can be measured, the funnel alone."""
+    if "thresholds" not in found:
+        return [funnel(found["funnel"])]
     out = [funnel(found["funnel"]), thresholds(found)]
     out.append(curves(found["resolution"], "resolution", "Resolution: theta_E over PSF size"))
     out.append(curves(found["resolution_fwhm"], "resolution_fwhm", "Resolution: theta_E over the profile's FWHM"))

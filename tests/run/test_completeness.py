@@ -11,7 +11,7 @@ from lensflow.config.completeness import CompletenessConfig
 from lensflow.errors import CompletenessError, ConfigError, StoreError
 from lensflow.measure.completeness import tautology
 from lensflow.measure.scorer.scorer import blue_ring
-from lensflow.run.completeness import completeness_step, results_of, step, with_rates
+from lensflow.run.completeness import completeness_step, results_of, scorers, with_options
 from lensflow.run.score import scores_of
 from lensflow.show.completeness import sentence
 from lensflow.store import paths
@@ -97,7 +97,7 @@ def test_results_are_kept_with_their_key_and_read_again(config, found):
     # They say by which settings: a command's --fpr is not in the run's config.
     settings = CompletenessConfig.model_validate(kept["results"]["settings"])
     assert settings == config.completeness
-    completeness_step(with_rates(config, [0.25]), BLUE_RING, lambda *a: told.append(a))
+    completeness_step(with_options(config, fpr=0.25), BLUE_RING, lambda *a: told.append(a))
     assert told  # another threshold is another result
 
 
@@ -106,9 +106,9 @@ def test_what_cannot_be_measured_is_refused_by_name(config):
         bare = config.completeness.model_copy(update={"threshold": None})
         completeness_step(config.model_copy(update={"completeness": bare}), BLUE_RING)
     with pytest.raises(CompletenessError, match="needs 1,000 negatives at least; 12 were given"):
-        completeness_step(with_rates(config, [1e-3]), BLUE_RING)
+        completeness_step(with_options(config, fpr=1e-3), BLUE_RING)
     with pytest.raises(ConfigError, match="a rate lies between 0 and 1"):
-        with_rates(config, [1.5])
+        with_options(config, fpr=[1.5])
     with pytest.raises(StoreError, match="the test split is sealed"):
         sealed = config.completeness.model_copy(update={"split": "test"})
         completeness_step(config.model_copy(update={"completeness": sealed}), BLUE_RING)
@@ -118,21 +118,19 @@ def test_a_scorer_that_restates_what_was_injected_is_named(config, tmp_path, mon
     pairs = lf.open_pairs(config.out, split="val").load()
     theta_e = dict(zip(pairs["row_id"].values.tolist(), pairs["theta_e_arcsec"].values.tolist(), strict=True))
 
-    def restated(*given):
-        scores = scores_of(*given)
+    def restated(*given, **more):
+        scores = scores_of(*given, **more)
         truth = [theta_e[r] for r in scores["row_id"].values.tolist()]
         return scores.assign(stamp=("sample", truth), ctrl=("host", np.full(scores.sizes["host"], 1.3)))
 
-    monkeypatch.setattr(step, "scores_of", restated)
+    monkeypatch.setattr(scorers, "scores_of", restated)
     monkeypatch.setattr(tautology, "ENOUGH_OF_EACH", 5)
-    found = completeness_step(with_rates(config, [0.3]), "lensflow.measure.scorer.scorer:blue_ring")
+    found = completeness_step(with_options(config, fpr=[0.3]), "lensflow.measure.scorer.scorer:blue_ring")
     said = sentence("truth", "val", found)
     assert "NOT TESTABLE" in said and "theta_e_arcsec >= " in said
 
 
-@pytest.mark.parametrize(
-    "change", [{"negatives": "cutouts"}, {"weights": "area"}, {"interval": "wilson_ignores_hosts"}, {"split": "train"}]
-)
+@pytest.mark.parametrize("change", [{"weights": "area"}, {"sky": {"parents_per_deg2": 1400.0}}, {"split": "train"}])
 def test_settings_that_are_not_carried_out_are_refused(config, change):
     asked = config.completeness.model_copy(update=change)
     with pytest.raises((ConfigError, CompletenessError), match=f"completeness.{next(iter(change))}: "):
@@ -143,3 +141,16 @@ def test_the_command_prints_the_sentence_and_the_three_curves(command, config):
     code, text = command("completeness", config.out, BLUE_RING, "--fpr", "0.1")
     assert code == 0 and "on split val, for injections drawn from this run's plan" in text
     assert "no psf fallback" in text and "well_resolved" in text and "few" in text and "nan" not in text
+
+
+def test_a_notebook_gets_the_numbers_of_the_command_as_one_object_that_reads_well(config, found):
+    run = lf.open_run(config.out)
+    again = run.completeness("blue_ring", fpr=[0.1, 0.5])
+    assert again.curves.equals(found.curves) and again.verdict is None and again.kind == "images"
+    assert set(again.strata) == {k.removeprefix("stratum_") for k in found if k.startswith("stratum_")}
+    text, page = repr(again), again._repr_html_()
+    assert "Completeness of blue_ring" in text and "well_resolved" in text and "<table>" in page
+    assert max(map(len, text.splitlines())) <= 100
+    flat = again.to_dataset()
+    assert flat["resolution.n_valid"].sel(curve="all").sum() == 36 and flat.attrs["scorer"] == "blue_ring"
+    assert sum(len(t.data_vars) for t in again.values()) == len(flat.data_vars)

@@ -148,7 +148,7 @@ def test_no_step_hands_a_row_of_another_split_to_the_scorer(config, monkeypatch)
 def test_a_split_without_rows_is_not_testable_and_no_image_is_scored(config, monkeypatch):
     monkeypatch.setattr(steps.score, "scored_hosts", lambda *_: np.empty(0, np.int64))
     monkeypatch.setattr(steps.score, "as_scorer", lambda *_: lambda images: pytest.fail("scored"))
-    gates = steps.score.judged(config, BLUE_RING, ".", None, None, lambda *_: None)
+    gates = steps.score.judged(config, BLUE_RING, ".", None, lambda *_: None)
     assert {(g.verdict, g.n_rows) for g in gates} == {(Verdict.NOT_TESTABLE, 0)}
 
 

@@ -216,21 +216,22 @@ class Funnel:
             min(self.first_bad, other.first_bad),
         )
 
-    def check(self) -> None:
-        """Refuse scores of which too many are no numbers.
-
-        Raises
-        ------
-        CompletenessError
-            If more than 1 % of the scored rows have a score that is not finite; names the first.
-        """
+    @property
+    def problem(self) -> str:
+        """Says how many scores are not finite, and the first, if more than 1 % are; else empty."""
         bad = int(self.lost[REASONS.index("score_not_finite")])
         scored = int(self.lost[REASONS.index("score_not_finite") :].sum())
-        if bad > MOST_WITHOUT_SCORE * scored:
-            raise CompletenessError(
-                f"completeness: {bad:,} of {scored:,} scores are not finite, the first of row_id {self.first_bad}; up "
-                f"to {MOST_WITHOUT_SCORE:.0%} would be left out as score_not_finite"
-            )
+        if bad <= MOST_WITHOUT_SCORE * scored:
+            return ""
+        return (
+            f"{bad:,} of {scored:,} scores are not finite, the first of row_id {self.first_bad}; up to "
+            f"{MOST_WITHOUT_SCORE:.0%} would be left out as score_not_finite"
+        )
+
+    @property
+    def lost_in_words(self) -> str:
+        """Reasons with the number of rows that are not valid by them."""
+        return ", ".join(f"{reason} {n:,}" for reason, n in zip(REASONS, self.lost[:-1].tolist(), strict=True) if n)
 
     def result(self) -> xr.Dataset:
         """Planned, rendered, valid and recovered rows, and those lost by reason.

@@ -34,7 +34,11 @@ def thresholds(config: CompletenessConfig, negatives: ArrayLike) -> list[Thresho
     CompletenessError
         If the negatives cannot set one.
     """
-    wanted = refuse_without_threshold(config)
+    return [tau for wanted in refuse_without_threshold(config) for tau in set_by(wanted, negatives)]
+
+
+def set_by(wanted: CompletenessThresholdConfig, negatives: ArrayLike) -> list[Threshold]:
+    """Set the thresholds of one setting; arguments and errors as of :func:`thresholds`."""
     if wanted.value is not None:
         return [by_value(wanted.value, negatives if np.size(negatives) else None)]
     if wanted.false_positives is not None:
@@ -42,8 +46,8 @@ def thresholds(config: CompletenessConfig, negatives: ArrayLike) -> list[Thresho
     return [by_rate(rate, negatives) for rate in wanted.fpr or ()]
 
 
-def refuse_without_threshold(config: CompletenessConfig) -> CompletenessThresholdConfig:
-    """Return the threshold's settings.
+def refuse_without_threshold(config: CompletenessConfig) -> tuple[CompletenessThresholdConfig, ...]:
+    """Return the thresholds' settings: ``threshold``, or those that ``require`` names where there is none.
 
     Parameters
     ----------
@@ -51,19 +55,22 @@ def refuse_without_threshold(config: CompletenessConfig) -> CompletenessThreshol
 
     Returns
     -------
-    CompletenessThresholdConfig
+    tuple of CompletenessThresholdConfig
 
     Raises
     ------
     ConfigError
         If there are none.
     """
-    if config.threshold is None:
+    if config.threshold is not None:
+        return (config.threshold,)
+    named_there = tuple(dict.fromkeys(w.at for w in config.require if w.at is not None))
+    if not named_there:
         raise ConfigError(
             "completeness.threshold: without a threshold nothing is recovered or missed. Set {value: t}, {fpr: [1e-2]} "
             "or {false_positives: m} (lensflow completeness --fpr)"
         )
-    return config.threshold
+    return named_there
 
 
 def threshold_table(taus: Sequence[Threshold], n_negatives: int, what: str) -> xr.Dataset:

@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
 from dataclasses import dataclass
 
 import numpy as np
 import xarray as xr
 
 from lensflow.config.completeness import CompletenessConfig, default_axes, default_strata
-from lensflow.errors import CompletenessError
-from lensflow.measure.completeness.bins import Ranges
+from lensflow.measure.completeness.bins import Bins, Ranges
 from lensflow.measure.completeness.counts import Counted
 from lensflow.measure.completeness.injected_prior import InjectedPrior
 from lensflow.measure.completeness.rates import Scored
+from lensflow.measure.completeness.required import required
 from lensflow.measure.completeness.resolution import Resolution
 from lensflow.measure.completeness.roc import roc
-from lensflow.measure.completeness.set_thresholds import at_the_rate, threshold_table, thresholds
+from lensflow.measure.completeness.set_thresholds import (
+    at_the_rate,
+    refuse_without_threshold,
+    threshold_table,
+    thresholds,
+)
 from lensflow.measure.completeness.tables import Tables, stratum_bins
-from lensflow.measure.completeness.tautology import reproduced_by
-from lensflow.measure.completeness.variables import reference_band, values_of
+from lensflow.measure.completeness.variables import reference_band
+from lensflow.measure.completeness.verdict import BY_DEFINITION, not_measurable, tautology_in, wall_in
+from lensflow.measure.gate.verdicts import Verdict
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +45,14 @@ class Negatives:
     host: np.ndarray
     what: str
 
+    @property
+    def fingerprint(self) -> str:
+        """16 hex digits that change with any score or host; their order does not matter."""
+        order = np.lexsort((self.score, self.host))
+        digest = hashlib.sha256(np.asarray(self.host[order], dtype=np.int64).tobytes())
+        digest.update(np.asarray(self.score[order], dtype=np.float64).tobytes())
+        return digest.hexdigest()[:16]
+
 
 def completeness(
     rows: xr.Dataset,
@@ -46,6 +60,7 @@ def completeness(
     config: CompletenessConfig,
     seed: int,
     prior: InjectedPrior | None = None,
+    truth: bool = False,
 ) -> dict[str, xr.Dataset]:
     """Count what a scorer recovers of the injected rows.
 
@@ -61,72 +76,75 @@ def completeness(
         Of the bootstraps.
     prior : InjectedPrior, optional
         Of the rows' plan: strata ``plan`` are its values and ranges.
+    truth : bool
+        Whether the scorer reads what was injected.
 
     Returns
     -------
     dict of Dataset
-        ``thresholds``, ``funnel``, ``curves`` (all rows together), ``resolution`` and ``resolution_fwhm``, ``roc``,
-        ``selection`` (over the axes), ``plane`` (over the first two of them, where there are two) and one
-        ``stratum_<variable>`` for each stratum. All but the first, the second and ``roc`` have the dims threshold and
-        curve.
+        ``funnel``, whose attrs have ``verdict`` (NOT_TESTABLE, ERROR, or empty) and ``reason``. Then, unless nothing
+        can be measured: ``thresholds``, ``curves`` (all rows together), ``resolution`` and ``resolution_fwhm``,
+        ``roc``, ``selection`` (over the axes), ``plane`` (over the first two of them, where there are two), one
+        ``stratum_<variable>`` for each stratum, and ``require`` where something is required. All but the first two,
+        ``roc`` and ``require`` have the dims threshold and curve.
 
     Raises
     ------
     ConfigError
         If there is no threshold, or an axis or stratum cannot be made of these rows.
     CompletenessError
-        If a rate needs more negatives, or too many scores are not finite.
+        If a rate needs more negatives.
     """
-    taus = thresholds(config, negatives.score)
+    refuse_without_threshold(config)
     counted = Counted.from_rows(rows)
+    empty = counted.funnel([])
+    n_controls = rows.sizes["sample"] - len(counted.row_id)
+    if (none := not_measurable(counted, empty, n_controls, negatives.score, config.split)) is not None:
+        return {"funnel": _judged(empty.result(), *none)}
+    taus = thresholds(config, negatives.score)
+    numbers = [t.tau for t in taus]
     counted_rows = rows.isel(sample=counted.rows)
-    funnel = counted.funnel([t.tau for t in taus])
-    funnel.check()
-    out = {"thresholds": threshold_table(taus, len(negatives.score), negatives.what), "funnel": funnel.result()}
-    out["thresholds"].attrs["tautology"] = _tautology(counted, counted_rows, [t.tau for t in taus])
-    of = Tables(counted, counted_rows, [t.tau for t in taus], config)
+    out = {
+        "thresholds": threshold_table(taus, len(negatives.score), negatives.what),
+        "funnel": counted.funnel(numbers).result(),
+    }
+    of = Tables(counted, counted_rows, numbers, config)
     out["curves"] = of.table([])
-    for kind in ("resolution", "resolution_fwhm"):
-        out[kind] = of.table([Resolution(kind)])
     band = reference_band(rows)
-    for variable, stratum in (config.strata or default_strata(band)).items():
-        if (found := stratum_bins(variable, stratum, counted_rows, prior)) is not None:
-            out[f"stratum_{variable}"] = of.table([found[0]]).assign_attrs(bins_from=found[1])
+    strata = (config.strata or default_strata(band)).items()
+    made = {v: b for v, stratum in strata if (b := stratum_bins(v, stratum, counted_rows, prior)) is not None}
+    one: dict[str, Bins] = {k: Resolution(k) for k in ("resolution", "resolution_fwhm")}
+    one |= {f"stratum_{v}": bins for v, (bins, _) in made.items()}
+    out |= {name: of.table([b]) for name, b in one.items()}
+    for variable, (_, origin) in made.items():
+        out[f"stratum_{variable}"].attrs["bins_from"] = origin
     axes = [Ranges.of(a.variable, a.edges) for a in config.axes or default_axes(band)]
     out["selection"] = of.table(axes)
     if len(axes) > 1:
         # Counted in the same pass: hosts and intervals of a plane are not sums over the other axes.
         out["plane"] = of.table(axes[:2])
+    cut = "" if truth else tautology_in(counted, counted_rows, numbers)
+    wall = "" if truth else wall_in((b, out[name]) for name, b in one.items())
+    out["thresholds"].attrs.update(tautology=cut, wall=wall, negatives_fingerprint=negatives.fingerprint)
+    _judged(out["funnel"], *_cut_in_words(truth, cut, wall))
+    if config.require:
+        out["require"] = required(counted, counted_rows, negatives.score, config)
     valid = counted.valid
-    if valid.any() and len(negatives.score):
+    if len(negatives.score):
         scored = Scored.of(counted.score[valid], counted.host[valid], negatives.score, negatives.host)
         out["roc"] = roc(scored, config.bootstrap, seed)
         out["thresholds"] = out["thresholds"].assign(at_the_rate(scored, taus, config, seed))
     return out
 
 
-def _tautology(counted: Counted, rows: xr.Dataset, taus: Sequence[float]) -> str:
-    """Cut on what was injected that recovery is nothing but; empty where there is none."""
-    band, valid = reference_band(rows), counted.valid
-    wanted = ("theta_e_arcsec", f"theta_e_over_psfsize_{band}", f"theta_e_over_fwhm_{band}", f"src_mag_{band}",
-              "src_reff_arcsec", f"snr_peak_{band}", f"snr_matched_{band}")  # fmt: skip
-    columns = {name: values_of(name, rows)[valid] for name in wanted}
-    found = (reproduced_by(columns, recovered[valid]) for recovered in counted.recovered(taus))
-    return "; ".join(dict.fromkeys(f for f in found if f))
+def _judged(funnel: xr.Dataset, verdict: str, reason: str) -> xr.Dataset:
+    funnel.attrs.update(verdict=str(verdict), reason=reason)
+    return funnel
 
 
-def refuse_without_rows(rows: xr.Dataset, split: str) -> None:
-    """Refuse rows of which none is an injection.
-
-    Parameters
-    ----------
-    rows : Dataset
-    split : str
-
-    Raises
-    ------
-    CompletenessError
-    """
-    n = int((~rows["is_control"].values.astype(bool)).sum())
-    if n == 0:
-        raise CompletenessError(f"completeness: no injection in split {split} ({rows.sizes['sample']:,} rows of it)")
+def _cut_in_words(truth: bool, cut: str, wall: str) -> tuple[str, str]:
+    if truth:
+        return "", BY_DEFINITION
+    exact = f"what is recovered is exactly what has {cut}: the scorer restates this cut" * bool(cut)
+    reason = "; ".join(filter(None, (exact, wall and f"a wall, as a cut on what was injected makes it: {wall}")))
+    return (Verdict.NOT_TESTABLE if reason else ""), reason

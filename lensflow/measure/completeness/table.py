@@ -9,11 +9,22 @@ import numpy as np
 import xarray as xr
 
 from lensflow.measure.completeness.cells import HOSTS, PLANNED, RECOVERED, RENDERED, VALID, Cells
-from lensflow.stats.estimate import with_interval
+from lensflow.stats.estimate import Estimate, with_interval
 from lensflow.stats.hostsums import named, ratio
 from lensflow.stats.proportions import jeffreys, wilson
 
 BY_HOST = "95 % interval over hosts (Korn & Graubard)"
+# What ``completeness.interval`` names: variables of a table, and what the interval is.
+INTERVALS = {
+    "host": ("completeness", BY_HOST),
+    **{
+        f"{name}_ignores_hosts": (
+            f"completeness_{name}_ignores_hosts",
+            f"95 % interval by row ({name}), which ignores that rows share hosts and is too narrow",
+        )
+        for name in ("wilson", "jeffreys")
+    },
+}
 
 
 def table(
@@ -22,6 +33,7 @@ def table(
     min_hosts: int = 10,
     min_rows: int = 20,
     coords: Mapping[str, Any] | None = None,
+    interval: str = "host",
 ) -> xr.Dataset:
     """Make the table of cells.
 
@@ -34,6 +46,8 @@ def table(
         Valid rows and their hosts that a cell needs to be called tested.
     coords : mapping, optional
         Coordinates, as :func:`lensflow.measure.completeness.bins.coords` makes them.
+    interval : str
+        Which interval is shown and judged (``completeness.interval``); all are in the table, and its attrs say which.
 
     Returns
     -------
@@ -72,4 +86,21 @@ def table(
             data[f"completeness_{name}_ignores_hosts_{end}"] = named(
                 many, values, "1", f"{end} end of the 95 % interval by row ({name}), too narrow where rows share hosts"
             )
-    return xr.Dataset(data, coords=coords)
+    return xr.Dataset(data, coords=coords, attrs={"interval": interval, "interval_is": INTERVALS[interval][1]})
+
+
+def shown(cell: xr.Dataset) -> Estimate:
+    """Completeness of one cell with the interval that the settings show and judge by.
+
+    Parameters
+    ----------
+    cell : Dataset
+        One cell of a table: no dimension is left.
+
+    Returns
+    -------
+    Estimate
+        With the hosts of the valid rows.
+    """
+    name, _ = INTERVALS[cell.attrs.get("interval", "host")]
+    return Estimate.in_dataset(cell, name, value="completeness")

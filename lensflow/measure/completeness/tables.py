@@ -44,7 +44,7 @@ class Tables:
         cells = self.counted.cells(place, shape, self.taus, sorted_by_host=True)
         coords = {"curve": list(CURVES), **bins_of.coords(over)}
         dims = ["curve", *(b.variable for b in over)]
-        return table(cells, dims, self.config.min_hosts, self.config.min_rows, coords)
+        return table(cells, dims, self.config.min_hosts, self.config.min_rows, coords, self.config.interval)
 
 
 def stratum_bins(

@@ -30,7 +30,7 @@ RING_WIDTH_PIX = 3.0
 BATCH = 512
 
 
-def score_block(pairs: xr.Dataset, scorer: Scorer, core_radius_pix: float) -> KeptRows:
+def score_block(pairs: xr.Dataset, scorer: Scorer, core_radius_pix: float, filled: bool = True) -> KeptRows:
     """Score the injection rows of a block of pairs and their hosts' controls.
 
     Parameters
@@ -41,6 +41,8 @@ def score_block(pairs: xr.Dataset, scorer: Scorer, core_radius_pix: float) -> Ke
         As :func:`as_scorer` gives.
     core_radius_pix : float
         Of the core that is filled for the second set of scores.
+    filled : bool
+        Whether there is a second set.
 
     Returns
     -------
@@ -49,7 +51,8 @@ def score_block(pairs: xr.Dataset, scorer: Scorer, core_radius_pix: float) -> Ke
         ``stamp_filled``), ``row_id``, ``host_index``, ``theta_e_arcsec``, ``arc_snr``, ``split`` as in the manifest and
         the metrics, and ``absent``: bands that the survey does not have there. Of their hosts (host), each once and
         sorted when joined, scores of the unlensed control (``ctrl``, ``ctrl_filled``), ``ctrl_host`` and
-        ``ctrl_row_id``, the row that it was taken from.
+        ``ctrl_row_id``, the row that it was taken from. Without ``filled`` there is no ``stamp_filled`` and no
+        ``ctrl_filled``.
 
     Raises
     ------
@@ -65,23 +68,21 @@ def score_block(pairs: xr.Dataset, scorer: Scorer, core_radius_pix: float) -> Ke
     of_host = first_of_host(of["host_index"], of["row_id"])
 
     def scores(images: NDArray[Any], of_rows: NDArray[np.int64]) -> tuple[Scores, Scores]:
-        bare, filled = np.empty(len(of_rows)), np.empty(len(of_rows))
-        for first in range(0, len(of_rows), BATCH):
+        bare, without = score_images(scorer, images, of_rows), np.empty(len(of_rows) if filled else 0)
+        for first in range(0, len(without), BATCH):
             part = of_rows[first : first + BATCH]
-            place = slice(first, first + len(part))
-            # Copies: a scorer may normalise in place.
-            bare[place] = _called(scorer, images[part].astype(np.float32), alone=first == 0)
-            without = fill_core(images[part], every_ctrl[part], x[part], y[part], core_radius_pix)
-            filled[place] = _called(scorer, without)
-        return bare, filled
+            cored = fill_core(images[part], every_ctrl[part], x[part], y[part], core_radius_pix)
+            without[first : first + BATCH] = _called(scorer, cored)
+        return bare, without
 
     of_stamp, of_ctrl = scores(stamp, rows), scores(every_ctrl, rows[of_host])
     absent = (~np.isfinite(column(pairs, "psf_fwhm_arcsec")[rows])).sum(axis=1)
+    second = {"stamp_filled": ("sample", of_stamp[1]), "ctrl_filled": ("host", of_ctrl[1])} if filled else {}
     return KeptRows(
         xr.Dataset(
             {
+                **second,
                 "stamp": ("sample", of_stamp[0]),
-                "stamp_filled": ("sample", of_stamp[1]),
                 "row_id": ("sample", of["row_id"].astype(np.uint64)),
                 "host_index": ("sample", of["host_index"].astype(np.int64)),
                 "theta_e_arcsec": ("sample", of["theta_e_arcsec"].astype(np.float64), {"units": "arcsec"}),
@@ -89,7 +90,6 @@ def score_block(pairs: xr.Dataset, scorer: Scorer, core_radius_pix: float) -> Ke
                 "split": ("sample", of["split"].astype(np.uint8)),
                 "absent": ("sample", absent.astype(np.uint8)),
                 "ctrl": ("host", of_ctrl[0]),
-                "ctrl_filled": ("host", of_ctrl[1]),
                 "ctrl_host": ("host", of["host_index"][of_host].astype(np.int64)),
                 "ctrl_row_id": ("host", of["row_id"][of_host].astype(np.uint64)),
             }
@@ -97,6 +97,36 @@ def score_block(pairs: xr.Dataset, scorer: Scorer, core_radius_pix: float) -> Ke
         ("sample", "host"),
         _in_order,
     )
+
+
+def score_images(scorer: Scorer, images: NDArray[Any], of_rows: NDArray[np.int64] | None = None) -> Scores:
+    """Score images, a batch at a time.
+
+    Parameters
+    ----------
+    scorer : callable
+        As :func:`as_scorer` gives.
+    images : ndarray, shape (n, band, y, x)
+        nMgy/pixel.
+    of_rows : ndarray of int64, optional
+        Which of them, in this order; by default all.
+
+    Returns
+    -------
+    ndarray of float64, shape (n,) or that of ``of_rows``
+
+    Raises
+    ------
+    GateError
+        If the scorer fails, or scores the first image by the images beside it.
+    """
+    rows = np.arange(len(images)) if of_rows is None else of_rows
+    out = np.empty(len(rows))
+    for first in range(0, len(rows), BATCH):
+        # Copies: a scorer may normalise in place.
+        part = images[rows[first : first + BATCH]].astype(np.float32)
+        out[first : first + BATCH] = _called(scorer, part, alone=first == 0)
+    return out
 
 
 def _in_order(scores: xr.Dataset) -> xr.Dataset:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from lensflow.run.completeness.files import results_of
-from lensflow.run.completeness.settings import with_rates
+from lensflow.run.completeness.result import Completeness
+from lensflow.run.completeness.settings import with_options
 from lensflow.run.completeness.step import completeness_step
 
-__all__ = ["completeness_step", "results_of", "with_rates"]
+__all__ = ["Completeness", "completeness_step", "results_of", "with_options"]

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+from numpy.typing import ArrayLike
 
 from lensflow import schema
 from lensflow.config import RunConfig
-from lensflow.errors import CompletenessError
 from lensflow.measure.completeness.counts import match_scores
 from lensflow.store.open import host_tables, open_all_pairs, read_attrs
 from lensflow.store.run_folder import RunFolder
@@ -47,33 +47,29 @@ def rows_of(config: RunConfig, split: str) -> xr.Dataset:
     return rows.assign(more).assign_attrs(pixel_scale_arcsec=scale)
 
 
-def with_scores(rows: xr.Dataset, scores: xr.Dataset) -> xr.Dataset:
+def with_scores(rows: xr.Dataset, row_id: ArrayLike, score: ArrayLike, known: ArrayLike | None = None) -> xr.Dataset:
     """Bring scores to the injections among rows.
 
     Parameters
     ----------
     rows : Dataset
         As :func:`rows_of` gives.
-    scores : Dataset
-        ``row_id`` and ``stamp`` over ``sample``.
+    row_id, score : array_like, shape (m,)
+    known : array_like of uint64, optional
+        Every row of the run, wanted or not; without, the wanted ones are all.
 
     Returns
     -------
     Dataset
-        The rows with ``score``, NaN for controls.
+        The rows with ``score`` and ``has_score``; NaN and False for controls.
 
     Raises
     ------
     CompletenessError
-        If a row was not scored.
+        If a row is scored twice, is not of the run, or more than 1 % of the injections have no score.
     """
-    injected = ~rows["is_control"].values
-    ids = rows["row_id"].values[injected]
-    found, scored = match_scores(ids, scores["row_id"].values, scores["stamp"].values)
-    if not scored.all():
-        raise CompletenessError(
-            f"completeness: row_id {ids[~scored][0]} was not scored ({(~scored).sum():,} such rows)"
-        )
-    score = np.full(len(injected), np.nan)
-    score[injected] = found
-    return rows.assign(score=("sample", score))
+    injected = ~rows["is_control"].values.astype(bool)
+    found, scored = match_scores(rows["row_id"].values[injected], row_id, score, known)
+    values, has = np.full(len(injected), np.nan), np.zeros(len(injected), bool)
+    values[injected], has[injected] = found, scored
+    return rows.assign(score=("sample", values), has_score=("sample", has))

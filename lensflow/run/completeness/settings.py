@@ -3,26 +3,60 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from pydantic import ValidationError
 
 from lensflow.config import RunConfig
-from lensflow.config.completeness import CompletenessConfig, CompletenessThresholdConfig
+from lensflow.config.completeness import CompletenessConfig
 from lensflow.errors import CompletenessError, ConfigError
 
 # Settings that are read and not carried out yet. Whoever carries one out takes it off this list.
-_NOT_YET = ("negatives", "weights", "interval", "require", "sky")
+_NOT_YET = ("weights", "sky")
 
 
-def with_rates(config: RunConfig, fpr: Sequence[float] | None) -> RunConfig:
-    """Config whose threshold is set by other false-positive rates; the same for none."""
-    if not fpr:
+def with_options(
+    config: RunConfig,
+    *,
+    fpr: float | Sequence[float] | None = None,
+    value: float | None = None,
+    split: str | None = None,
+    negatives: str | None = None,
+    truth: bool = False,
+) -> RunConfig:
+    """Config with other settings of the completeness; None and nothing keep its own.
+
+    Parameters
+    ----------
+    config : RunConfig
+    fpr, value : optional
+        False-positive rates, or a score: they replace ``completeness.threshold``.
+    split, negatives : str, optional
+    truth : bool
+        Whether the scorer reads what was injected.
+
+    Returns
+    -------
+    RunConfig
+
+    Raises
+    ------
+    ConfigError
+        If a setting is none, or two exclude each other.
+    """
+    rates = [] if fpr is None else [fpr] if isinstance(fpr, int | float) else [*fpr]
+    change: dict[str, Any] = {"split": split, "negatives": negatives, "kind": "truth" if truth else None}
+    if rates or value is not None:
+        change["threshold"] = {**({"fpr": rates} if rates else {}), **({} if value is None else {"value": value})}
+    change = {k: v for k, v in change.items() if v is not None}
+    if not change:
         return config
     try:
-        threshold = CompletenessThresholdConfig(fpr=tuple(fpr))
+        section = CompletenessConfig.model_validate({**config.completeness.model_dump(), **change})
     except ValidationError as error:
-        raise ConfigError(f"--fpr: {error.errors()[0]['msg']}") from error
-    return config.model_copy(update={"completeness": config.completeness.model_copy(update={"threshold": threshold})})
+        first = error.errors()[0]
+        raise ConfigError(f"completeness.{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+    return config.model_copy(update={"completeness": section})
 
 
 def refuse_what_is_not_done(config: CompletenessConfig) -> None:

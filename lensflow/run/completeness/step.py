@@ -1,60 +1,83 @@
-"""Completeness of a scorer on a finished run: score the rows of a split once, then count."""
+"""Completeness of a scorer on a finished run: score the rows of a split once, count, judge, keep."""
 
 from __future__ import annotations
 
-import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import xarray as xr
 
+from lensflow import schema
 from lensflow.config import RunConfig
-from lensflow.errors import StoreError
+from lensflow.errors import ConfigError, StoreError
 from lensflow.measure.completeness.injected_prior import InjectedPrior
+from lensflow.measure.completeness.required import Asked, judge_required
 from lensflow.measure.completeness.set_thresholds import refuse_without_threshold
-from lensflow.measure.completeness.summary import Negatives, completeness, refuse_without_rows
-from lensflow.measure.scorer.scorer import as_scorer
+from lensflow.measure.completeness.summary import completeness
+from lensflow.measure.gate.verdicts import GateResult
+from lensflow.run.completeness.data_gates import data_gates
 from lensflow.run.completeness.files import results_of
+from lensflow.run.completeness.negatives import needs_threshold_of_negatives, negatives_of, negatives_source
+from lensflow.run.completeness.result import Completeness
 from lensflow.run.completeness.rows import rows_of, with_scores
+from lensflow.run.completeness.scorers import Scorer, find_scorer, image_scores, truth_scores
 from lensflow.run.completeness.settings import refuse_what_is_not_done
 from lensflow.run.execute import Progress, silent
 from lensflow.run.identity import pairs_content, stored_key
-from lensflow.run.importable import load, source_of
-from lensflow.run.score import scores_of
 from lensflow.stats import codec
+from lensflow.store import sealing
+from lensflow.store.open import read_head
 from lensflow.store.results import current_results, keep_results
 from lensflow.store.run_folder import RunFolder
 
 
 def completeness_step(
-    config: RunConfig, scorer: str, progress: Progress = silent, *, unseal_test: str | None = None
-) -> dict[str, xr.Dataset]:
+    config: RunConfig,
+    scorer: Any,
+    progress: Progress = silent,
+    *,
+    unseal_test: str | None = None,
+    gates: Sequence[GateResult] | None = None,
+    again: bool = False,
+    keep: bool = True,
+) -> Completeness:
     """Measure which injections of ``completeness.split`` a scorer recovers, or read what is stored of it.
 
-    Results go to ``summaries/completeness/<scorer>.<split>.json``.
+    Results go to ``summaries/completeness/<scorer>.<split>.json``. They are read from there if pairs, settings, scorer
+    (or table), negatives and lensflow's code are the same; the verdict on ``completeness.require`` is always made
+    anew, because it also depends on the gates of the data.
 
     Parameters
     ----------
     config : RunConfig
         Its section ``completeness``.
-    scorer : str
-        Import path, ``package.module:name``; see :func:`lensflow.measure.scorer.scorer.as_scorer`.
+    scorer : str or object
+        Import path, table of scores, or built-in: :func:`lensflow.run.completeness.scorers.find_scorer`.
     progress : callable, optional
     unseal_test : str, optional
         Why the test split is opened; logged beside the store before a row is read.
+    gates : sequence of GateResult, optional
+        Of these pairs, just measured; by default the stored ones.
+    again : bool
+        Ignore what is stored.
+    keep : bool
+        Store the results.
 
     Returns
     -------
-    dict of Dataset
-        As :func:`lensflow.measure.completeness.summary.completeness`.
+    Completeness
 
     Raises
     ------
     ConfigError
         If there is no such scorer, or no threshold.
     CompletenessError
-        If the split has no injection, or a threshold needs more negatives.
+        If a table of scores does not fit, or a threshold needs more negatives.
     StoreError
-        If the pairs are not complete, or the test split is asked for without a reason.
+        If the pairs are not complete, or the test split is asked for without a reason; StaleStoreError if the scores
+        are of another run.
     """
     split, folder, here = config.completeness.split, RunFolder.of(config), str(Path.cwd())
     if split == "test" and not unseal_test:
@@ -64,31 +87,86 @@ def completeness_step(
         )
     refuse_without_threshold(config.completeness)
     refuse_what_is_not_done(config.completeness)
-    loaded = load(scorer, here)
-    as_scorer(loaded, scorer)  # refused before any work
-    source = source_of(scorer, here)
-    url, key = results_of(config, scorer), stored_key(config, "completeness", pairs_content(config))
-    stored = None if source is None else current_results(url, key)
-    if stored is not None and stored["source"] == source:
-        return codec.datasets(stored["tables"])
-    # Every host of the split: a completeness of some of them would be that of their choice.
-    every = config.scorer.model_copy(update={"split": split, "max_pairs": sys.maxsize})
-    scored = config.model_copy(update={"scorer": every})
-    scores = scores_of(scored, scorer, here, unseal_test, progress)
-    # After the scores, which log an opening of the test split: no table of it is read before.
-    rows = rows_of(config, split)
-    refuse_without_rows(rows, split)
+    who = find_scorer(scorer, config, here)
+    _refuse_rates_of_truth(config, who)
+    content = pairs_content(config)
+    if who.table is not None:
+        who.table.refuse_other_run(config, content)
+    url, key = results_of(config, who.name), stored_key(config, "completeness", content)
+    made_from = {"source": who.source or "", "negatives": negatives_source(config), "kind": who.kind}
+    stored: Any = None if again or who.source is None else current_results(url, key)
+    is_current = stored is not None and {k: stored.get(k) for k in made_from} == made_from
+    if is_current:
+        found = codec.datasets(stored["tables"])
+    else:
+        if split == "test":
+            _log_opening(config, who.name, str(unseal_test))
+        found = _measured(config, who, here, progress)
+        if "thresholds" in found:
+            # What a scorer says of itself (a toy) goes wherever its numbers go.
+            found["thresholds"].attrs["scorer_note"] = who.note
+    gate = _gate(config, who, found, gates)
+    kept = {
+        "scorer": who.name, "split": split, **made_from, "title": _title(who),
+        # With the settings that made it: --fpr may have replaced the run's own threshold.
+        "settings": config.completeness.model_dump(mode="json"),
+        "gates": [gate.to_dict()] if gate else [], "tables": codec.encode(found),
+    }  # fmt: skip
+    if keep and not (is_current and stored.get("gates") == kept["gates"]):
+        keep_results(url, key, kept)
+    return Completeness(who.name, split, who.kind, gate, url if keep else "", found)
+
+
+def _measured(config: RunConfig, who: Scorer, here: str, progress: Progress) -> dict[str, xr.Dataset]:
+    images = image_scores(config, who, here, progress) if who.kind == "images" else None
+    rows = rows_of(config, config.completeness.split)
+    if images is not None:
+        scored = with_scores(rows, images["row_id"].values, images["stamp"].values)
+    elif who.table is not None:
+        scored = with_scores(rows, who.table.ids, who.table.score, _row_ids(config))
+    else:
+        scored = rows.assign(score=("sample", truth_scores(config, who, rows, progress)))
+    negatives = negatives_of(config, who, images, rows, here, progress)
     prior = InjectedPrior.of(config, rows.attrs)
-    found = completeness(with_scores(rows, scores), _controls(scores), config.completeness, config.seed, prior)
-    # What a scorer says of itself (a toy) goes wherever its numbers go.
-    found["thresholds"].attrs["scorer_note"] = str(getattr(loaded, "note", ""))
-    # With the settings that made it: --fpr may have replaced the run's own threshold.
-    settings = config.completeness.model_dump(mode="json")
-    kept = {"scorer": scorer, "split": split, "source": source, "settings": settings, "tables": codec.encode(found)}
-    keep_results(url, key, kept)
-    return found
+    return completeness(scored, negatives, config.completeness, config.seed, prior, who.kind == "truth")
 
 
-def _controls(scores: xr.Dataset) -> Negatives:
-    """The hosts of the injections, each once, without an arc."""
-    return Negatives(scores["ctrl"].values, scores["ctrl_host"].values, "the split's own hosts without arcs, each once")
+def _gate(
+    config: RunConfig, who: Scorer, found: dict[str, xr.Dataset], gates: Sequence[GateResult] | None
+) -> GateResult | None:
+    if not config.completeness.require:
+        return None
+    unbound = ""
+    if who.table is not None and not who.table.made:
+        unbound = (
+            f"{who.name} does not say which pixels it scored, and a row has the same row_id in every run of its host: "
+            "name the scorer by its import path, or the table that `lensflow score` writes"
+        )
+    asked = Asked(
+        who.name, who.source or "", config.completeness.split, who.kind == "truth", unbound, data_gates(config, gates)
+    )
+    return judge_required(found, asked, config.completeness, config.seed)
+
+
+def _title(who: Scorer) -> str:
+    return f"Detectability by definition, {who.name}" if who.kind == "truth" else f"Completeness of {who.name}"
+
+
+def _refuse_rates_of_truth(config: RunConfig, who: Scorer) -> None:
+    own = config.completeness.negatives in ("controls", "cutouts")
+    if who.kind == "truth" and own and needs_threshold_of_negatives(config):
+        raise ConfigError(
+            f"completeness.threshold: {who.name} reads what was injected, and gives no score to an image without an "
+            "arc: no false-positive rate sets its threshold. Set {value: t}"
+        )
+
+
+def _log_opening(config: RunConfig, name: str, why: str) -> None:
+    folder = RunFolder.of(config)
+    of_row = read_head(folder.manifest, "manifest", names=("split",))["split"].values
+    if n := int((of_row == schema.SPLITS.index("test")).sum()):
+        sealing.log_access(folder.pairs, f"lensflow completeness {name}: {why}", n)
+
+
+def _row_ids(config: RunConfig) -> np.ndarray:
+    return read_head(RunFolder.of(config).manifest, "manifest", names=("row_id",))["row_id"].values
