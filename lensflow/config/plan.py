@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from lensflow.config.base import Axis, Fraction, Positive, Range, Section
+from lensflow.config.place import INPUT
 from lensflow.config.presets import Colours, Priors
 
 # Legacy Surveys, DECam ugrizY: https://www.legacysurvey.org/dr10/catalogs/ (Galactic extinction coefficients).
@@ -94,7 +95,7 @@ class PlanConfig(Section):
     )
     controls_per_host: int = Field(1, ge=0, description="control rows per host (disjoint: per control host)")
     control_share: Fraction = Field(0.5, description="fraction of hosts that are control hosts, for controls: disjoint")
-    table: str | None = Field(
+    table: Annotated[str | None, INPUT] = Field(
         None,
         description="design: table; CSV, ECSV, FITS or parquet with host_id and any columns of the manifest "
         "(src_flux_nmgy_r and so on); missing ones are drawn from the priors",

@@ -18,6 +18,7 @@ from lensflow.config.completeness import CompletenessConfig
 from lensflow.config.core import CoreConfig
 from lensflow.config.estimate import EstimateConfig
 from lensflow.config.injection import InjectionConfig
+from lensflow.config.place import Place, of_inputs, with_places
 from lensflow.config.plan import PlanConfig
 from lensflow.config.survey import SYNTHETIC_BANDS, SplitsConfig, SurveyConfig
 from lensflow.config.work import ClusterConfig, StorageConfig, StoreConfig
@@ -64,6 +65,13 @@ class RunConfig(Section):
         if not value.strip() or any(ord(c) < 32 for c in value):
             raise ValueError("must be a folder: not empty, no control characters")
         return value
+
+    @model_validator(mode="after")
+    def _places_know_how_they_are_reached(self) -> RunConfig:
+        object.__setattr__(self, "out", Place(self.out, self.storage))
+        for name in ("survey", "plan"):
+            object.__setattr__(self, name, with_places(getattr(self, name), of_inputs(self.storage)))
+        return self
 
     @model_validator(mode="after")
     def _bands_are_there(self) -> RunConfig:

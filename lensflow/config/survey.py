@@ -8,6 +8,7 @@ from pydantic import Field, field_validator, model_validator
 
 from lensflow.config.base import Fraction, Positive, Section
 from lensflow.config.layouts import pattern_problem
+from lensflow.config.place import INPUT
 from lensflow.config.presets import MaskBits, Selection, SplitRule
 
 # AB magnitude of one unit of the images, or the header card that holds it.
@@ -29,11 +30,11 @@ class SyntheticConfig(Section):
 class StampsConfig(Section):
     """Hosts given as stamps without WCS, weights or PSF."""
 
-    files: dict[str, str] = Field(
+    files: Annotated[dict[str, str], INPUT] = Field(
         description="band -> FITS cube (host, y, x), or one stamp (y, x), in nMgy/pixel or as survey.zero_point says; "
         "the same file for all bands if its planes are bands (BANDS, as written by the Legacy Surveys viewer)"
     )
-    hosts: str | None = Field(
+    hosts: Annotated[str | None, INPUT] = Field(
         None,
         description="table with one row per stamp, in the cube's order: host_id, ra_deg, dec_deg, z_lens, "
         "sigma_v_km_s, fluxes, as targets have them (survey.columns maps them too)",
@@ -44,7 +45,7 @@ class StampsConfig(Section):
     psfsize_arcsec: dict[str, Positive] = Field(
         default_factory=dict, description="assumed PSF size per band (flagged as assumed); not needed with psf_files"
     )
-    psf_files: dict[str, str] = Field(
+    psf_files: Annotated[dict[str, str], INPUT] = Field(
         default_factory=dict,
         description="band -> FITS file with the PSF images: one (y, x) for all stamps, or a cube (host, y, x)",
     )
@@ -53,7 +54,7 @@ class StampsConfig(Section):
 class BrickCutsConfig(Section):
     """Cuts on the observing conditions at a target; enabled by naming the section (``brick_cuts: {}``)."""
 
-    table: str | None = Field(
+    table: Annotated[str | None, INPUT] = Field(
         None,
         description="survey-bricks table (brickname, ebv, psfsize_r, psfdepth_r); without one, columns of the targets",
     )
@@ -65,7 +66,7 @@ class BrickCutsConfig(Section):
 class SurveyConfig(Section):
     """Source of the pixels: exactly one of ``root``, ``stamps`` and ``synthetic``."""
 
-    root: str | None = Field(None, description="survey folder, any fsspec URL")
+    root: Annotated[str | None, INPUT] = Field(None, description="survey folder, any fsspec URL")
     layout: str = Field(
         "legacysurvey",
         description="file names: legacysurvey, flat, or a pattern such as {root}/{brick}/{product}-{band}.fits.fz",
@@ -73,7 +74,7 @@ class SurveyConfig(Section):
     access: Literal["auto", "ranges", "whole"] = Field(
         "auto", description="how remote files are read: byte ranges of the needed tiles, whole, or the faster one"
     )
-    targets: str | tuple[str, ...] | None = Field(
+    targets: Annotated[str | tuple[str, ...] | None, INPUT] = Field(
         None,
         description="target table, CSV, ECSV, FITS, parquet or VOTable: a URL, a glob, or a list of them; required "
         "with root, unless lf.cut(config, targets=...) gets a table in memory",

@@ -22,6 +22,7 @@ from fsspec.asyn import AsyncFileSystem
 from fsspec.implementations.local import LocalFileSystem
 
 from lensflow.errors import SurveyError
+from lensflow.fits import reach
 from lensflow.fits.checked import Answer, CheckedHTTPFileSystem, RangeMismatchError, Version
 
 # Waits between the attempts, seconds.
@@ -185,8 +186,8 @@ def _filesystem(root: str) -> Any:
     if root.startswith(("s3://", "s3a://")):
         from lensflow.fits.checked_s3 import CheckedS3FileSystem
 
-        return CheckedS3FileSystem()
-    return fsspec.core.url_to_fs(root)[0]
+        return CheckedS3FileSystem(**reach.options(root))
+    return fsspec.core.url_to_fs(root, **reach.options(root))[0]
 
 
 def is_transient(error: BaseException) -> bool:

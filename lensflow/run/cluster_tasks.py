@@ -14,11 +14,9 @@ from distributed.metrics import context_meter
 
 from lensflow.cluster import quiet
 from lensflow.cluster.watch import Watch
-from lensflow.config import StorageConfig
 from lensflow.errors import ClusterError, LensflowError, StoreError
 from lensflow.fits.transport import TransportError
 from lensflow.run.tree import Tree
-from lensflow.store import s3
 
 # Tasks submitted at a time: enough for every worker and for adaptive scaling to see a backlog.
 MIN_WINDOW, TASKS_PER_THREAD = 2000, 20
@@ -37,14 +35,12 @@ def _may_pass(error: LensflowError) -> bool:
 
 
 @dataclass(frozen=True)
-class _Placed:
-    """A task that reaches the stores as this process does, in another one."""
+class _Told:
+    """A task whose own errors come back as values."""
 
     task: Callable[[int], Any]
-    storage: dict[str, StorageConfig]
 
     def __call__(self, index: int) -> Any:
-        s3.use(self.storage)
         quiet.install()
         try:
             result = self.task(index)
@@ -64,12 +60,12 @@ class Each:
     """Every index is a task, and its value is handed on."""
 
     def __init__(self, task: Callable[[int], Any]):
-        self._placed = _Placed(task, s3.in_use())
+        self._task = _Told(task)
 
     def start(self, client: Client, some: list[int], name: str) -> list[Future]:
         """Start some indices; the futures whose values are to be handed on."""
         # map sends the task itself only once.
-        return list(client.map(self._placed, some, key=name, pure=False, retries=2, batch_size=None))
+        return list(client.map(self._task, some, key=name, pure=False, retries=2, batch_size=None))
 
     def held(self) -> list[Future]:
         """Futures that nobody waits for."""
@@ -105,7 +101,7 @@ class Summed:
     """
 
     def __init__(self, task: Callable[[int], Any], number: int, join: Callable[[list[Any]], Any]):
-        self._placed, self._joined, self._name = _Placed(task, s3.in_use()), _Joined(join), ""
+        self._task, self._joined, self._name = _Told(task), _Joined(join), ""
         self._tree: Tree[Future] | None = Tree(number, self._submit)
         self._number, self._started = number, 0
         self._client: Client | None = None
@@ -114,7 +110,7 @@ class Summed:
         """Start some indices, and what joins them; as :meth:`Each.start`."""
         assert self._tree is not None
         self._client, self._name = client, name
-        leaves = client.map(self._placed, some, key=name, pure=False, retries=2, batch_size=None)
+        leaves = client.map(self._task, some, key=name, pure=False, retries=2, batch_size=None)
         out = list(client.map(_done, leaves, key=f"{name}-done", pure=False, retries=2, priority=2))
         for leaf in leaves:
             self._tree.add(self._started, leaf)

@@ -275,7 +275,7 @@ def open_run(path: str | Path) -> Run:
     try:
         config = config_of(place)
     except ConfigError:
-        root = place.rsplit("/", 1)[0] if place.endswith(tuple(f"/{s}.zarr" for s in STORES)) else place
+        root = paths.parent(place) if place.endswith(tuple(f"/{s}.zarr" for s in STORES)) else place
         if paths.exists(RunFolder(root).config) or own:
             raise
         stored = settings_in_stores(RunFolder(root))

@@ -7,7 +7,6 @@ import math
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import fsspec
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
@@ -180,11 +179,11 @@ def _survey_fingerprint(config: RunConfig, targets: xr.Dataset) -> str:
         return fingerprint(layout.root, layout.kind)  # a web server gives no listing; cutting finds the existing files
     bricks = np.unique(targets["brickname"].values).astype(str)
     folders = sorted({folder for b in bricks for folder in layout.folders(b, config.bands)})
-    fs, _ = fsspec.core.url_to_fs(layout.root)
+    fs, _ = paths.filesystem(layout.root)
 
     def entries(place: str) -> list[Any]:
         try:
-            return list(fs.ls(fs._strip_protocol(place), detail=True))
+            return list(fs.ls(paths.filesystem(place)[1], detail=True))
         except FileNotFoundError:
             return []
 

@@ -26,7 +26,7 @@ from zarr.storage import WrapperStore
 
 from lensflow import schema
 from lensflow.errors import DamagedStoreError, StoreError
-from lensflow.store import paths, receipts, s3
+from lensflow.store import paths, receipts
 
 _ABSENT = 2**64 - 1
 ROOT = "zarr.json"
@@ -132,13 +132,13 @@ _known: dict[tuple[str, str], Created] = {}
 
 def folder_of(url: str) -> str:
     """Receipts of a store: the folder ``receipts/<store's name>`` beside it."""
-    beside, _, name = url.rstrip("/").rpartition("/")
-    return paths.join(beside or ".", "receipts", name.removesuffix(".zarr"))
+    name = url.rstrip("/").rpartition("/")[2]
+    return paths.join(paths.parent(url), "receipts", name.removesuffix(".zarr"))
 
 
 def run_of(url: str) -> str:
     """Folder of the run that a store belongs to."""
-    return url.rstrip("/").rpartition("/")[0] or "."
+    return paths.parent(url)
 
 
 def record_url(url: str) -> str:
@@ -276,7 +276,6 @@ class CheckedStore(WrapperStore[zarr.abc.store.Store]):
     ):
         super().__init__(store)
         self.url, self.unfinished, self.vouched, self.fingerprint = url, unfinished, vouched, ""
-        self._storage = s3.in_use()
         self._created: Created | None = None
 
     def _with_store(self, store: zarr.abc.store.Store) -> CheckedStore:
@@ -287,7 +286,6 @@ class CheckedStore(WrapperStore[zarr.abc.store.Store]):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        s3.use(self._storage)  # in whatever process this arrives
 
     async def get(self, key: str, prototype: Any, byte_range: ByteRequest | None = None) -> Any:
         """Read an object, or a part of it, and check it.

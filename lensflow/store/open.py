@@ -16,7 +16,7 @@ from lensflow import schema
 from lensflow.config import load_config
 from lensflow.errors import StoreError
 from lensflow.injection.rounding import round_pixels
-from lensflow.store import paths, s3, sealing
+from lensflow.store import paths, sealing
 from lensflow.store.create import LAYOUTS, column_dim, group_bands
 from lensflow.store.objects import CheckedStore, open_group
 from lensflow.store.regions import Region, Regions
@@ -106,7 +106,6 @@ def store_url(place: Any, store: str) -> str:
     url = str(place).rstrip("/")
     if url.endswith((".yaml", ".yml")) and paths.is_local(url):
         config = load_config(paths.local_path(url))
-        s3.use({config.out: config.storage})
         return paths.join(config.out, f"{store}.zarr")
     inside = paths.join(url, f"{store}.zarr")
     return inside if not paths.group_exists(url) and paths.group_exists(inside) else url
@@ -197,8 +196,7 @@ def open_manifest(url: str) -> xr.Dataset:
     coordinate, and so is ``host_id`` where the cutouts are beside the manifest.
     """
     url = store_url(url, "manifest")
-    beside = url.rsplit("/", 1)[0] if "/" in url else "."
-    return with_host_ids(explained(_open_manifest(url)), paths.join(beside, "cutouts.zarr"))
+    return with_host_ids(explained(_open_manifest(url)), paths.join(paths.parent(url), "cutouts.zarr"))
 
 
 def with_host_ids(rows: xr.Dataset, cutouts: str | xr.Dataset) -> xr.Dataset:
@@ -319,7 +317,7 @@ def open_all_pairs(
     undefined, and the caller leaves them out; otherwise reading them is an error.
     """
     pairs = _open(url, "pairs", unfinished)
-    beside = url.rstrip("/").rsplit("/", 1)[0]
+    beside = paths.parent(url)
     manifest = _open_manifest(manifest_url or paths.join(beside, "manifest.zarr"))
     cutouts_at = cutouts_url or paths.join(beside, "cutouts.zarr")
     if manifest.sizes["sample"] != pairs.sizes["sample"]:
@@ -339,10 +337,9 @@ def open_all_pairs(
 
 
 def _lazy_has_data(url: str, cutouts_url: str, pairs: xr.Dataset) -> da.Array:
-    chunks, storage = pairs["stamp"].data.chunks, s3.in_use()
+    chunks = pairs["stamp"].data.chunks
 
     def serve(index: NDArray) -> NDArray:
-        s3.use(storage)  # in whatever process this runs
         return serve_has_data(cutouts_url, index[:, 0, 0, 0])
 
     index = pairs["host_index"].values.reshape(-1, 1, 1, 1)
@@ -364,10 +361,9 @@ def _lazy_ctrl(url: str, cutouts_url: str, pairs: xr.Dataset, seed: int) -> da.A
         shape = (*values.shape, *[1] * (4 - values.ndim))
         return da.from_array(values.reshape(shape), chunks=(chunks[0], *lengths))
 
-    one, storage = (1,), s3.in_use()
+    one = (1,)
 
     def serve(index: NDArray, row_id: NDArray, step: NDArray) -> NDArray:
-        s3.use(storage)  # in whatever process this runs
         return serve_ctrl(cutouts_url, index[:, 0, 0, 0], row_id[:, 0, 0, 0], step[:, :, 0, 0], seed)
 
     return da.map_blocks(

@@ -22,7 +22,10 @@ import zarr.abc.store
 from fsspec.implementations.local import LocalFileSystem
 from zarr.storage import FsspecStore, LocalStore
 
+from lensflow.config.place import join as join
+from lensflow.config.place import parent as parent
 from lensflow.errors import StoreError
+from lensflow.fits import reach
 from lensflow.store import s3
 
 _STAGED = ".writing-"
@@ -39,27 +42,22 @@ def local_path(url: str) -> Path:
     return path.expanduser() if str(path).startswith("~") else path
 
 
-def join(root: str, *parts: str) -> str:
-    """Join a root and parts with single slashes."""
-    return "/".join([str(root).rstrip("/"), *parts])
-
-
 def zarr_store(url: str, read_only: bool = True) -> zarr.abc.store.Store:
     """Open the zarr store behind a URL."""
     if is_local(url):
         return LocalStore(local_path(url), read_only=read_only)
-    url = s3.tidy(url)
-    if s3.is_s3(url) and s3.storage_of(url).library == "obstore":
+    url = reach.tidy(url)
+    if reach.is_s3(url) and reach.storage_of(url).library == "obstore":
         return s3.object_store(url, read_only)
-    kind = LiteralStore if s3.is_s3(url) else FsspecStore
-    return kind.from_url(url, storage_options=s3.options(url), read_only=read_only)
+    kind = LiteralStore if reach.is_s3(url) else FsspecStore
+    return kind.from_url(url, storage_options=reach.options(url), read_only=read_only)
 
 
 def filesystem(url: str) -> tuple[fsspec.AbstractFileSystem, str]:
     """Filesystem of a URL, and the path there; a local path is taken literally."""
     if is_local(url):
         return LocalFileSystem(), str(local_path(url).absolute())
-    fs, path = fsspec.core.url_to_fs(s3.tidy(url), **s3.options(url))
+    fs, path = fsspec.core.url_to_fs(reach.tidy(url), **reach.options(url))
     return fs, path
 
 
@@ -240,7 +238,7 @@ def write_bytes(url: str, content: bytes) -> None:
 def put_object(store_url: str, key: str, content: bytes) -> None:
     """Write an object of a zarr store on an object store, with the library that reads it."""
     with explain_errors(store_url):
-        if s3.is_s3(store_url) and s3.storage_of(store_url).library == "obstore":
+        if reach.is_s3(store_url) and reach.storage_of(store_url).library == "obstore":
             s3.put(store_url, key, content)
         else:
             write_bytes(join(store_url, key), content)

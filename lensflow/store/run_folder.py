@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from lensflow.config import RunConfig, load_config
+from lensflow.config.place import Place
 from lensflow.config.yaml_text import parse_yaml
 from lensflow.errors import ConfigError, StoreError
-from lensflow.store import paths, s3
+from lensflow.store import paths
 from lensflow.store.regions import rows_per_region
 
 STORES = ("cutouts", "manifest", "pairs")
@@ -21,9 +22,8 @@ class RunFolder:
 
     @classmethod
     def of(cls, config: RunConfig) -> RunFolder:
-        """Return the folder of a config's run, and apply its ``storage`` settings in this process."""
-        s3.use({s3.INPUTS: s3.of_inputs(config.storage), config.out: config.storage})
-        return cls(config.out.rstrip("/"))
+        """Return the folder of a config's run, reached as its ``storage`` says."""
+        return cls(Place(config.out.rstrip("/"), config.storage))
 
     def path(self, *parts: str) -> str:
         """Path below the run's folder."""
@@ -147,7 +147,7 @@ def config_of(run: str, out: str | None = None) -> RunConfig:
             out = folder
         return _load(run, run, out)
     if run.endswith(tuple(f"{name}.zarr" for name in STORES)):
-        run = run.rsplit("/", 1)[0] if "/" in run else "."
+        run = paths.parent(run)
     return _load(paths.join(run, "config.yaml"), run, out or run)
 
 

@@ -1,112 +1,21 @@
-"""Runs on S3: servers of folders, retries of requests, and the meaning of errors.
-
-Credentials are never handled here. Every process takes them from its own environment, profile, role or service account,
-so no pickle, log, attribute or receipt can contain one.
-"""
+"""Runs on S3: the other library that moves pixels, and the meaning of errors. Options: :mod:`lensflow.fits.reach`."""
 
 from __future__ import annotations
 
-import os
-import re
 import string
-from collections.abc import Mapping
 from datetime import timedelta
 from functools import lru_cache
 from typing import Any
 
 import fsspec
 import zarr.abc.store
-from fsspec.config import conf
 
-from lensflow.config import StorageConfig
 from lensflow.errors import StoreError
+from lensflow.fits.reach import ATTEMPTS, CONNECT_TIMEOUT_S, READ_TIMEOUT_S, is_s3, options, storage_of, tidy
 
 # Characters that obstore and s3fs write the same way.
 _PLAIN = frozenset(string.ascii_letters + string.digits + "-_.=+,/@ ()!':;&$")
-CONNECT_TIMEOUT_S, READ_TIMEOUT_S, ATTEMPTS = 10, 60, 6
 _KEPT = "Everything with a receipt is kept: run the same command again."
-# For every S3 object that is not below a folder with its own settings.
-INPUTS = "s3://"
-_settings: dict[str, StorageConfig] = {}
-
-
-def is_s3(url: str) -> bool:
-    """Return whether the URL is one of S3."""
-    return url.startswith(("s3://", "s3a://"))
-
-
-def tidy(url: str) -> str:
-    """Return an S3 URL with single slashes: obstore merges them, s3fs does not, and both must mean one object."""
-    if not is_s3(url):
-        return url
-    scheme, _, path = url.partition("://")
-    return f"{scheme}://" + re.sub("/{2,}", "/", path.strip("/"))
-
-
-def use(settings: Mapping[str, StorageConfig]) -> None:
-    """Use these settings for everything below these URLs, in this process from now on."""
-    _settings.update(
-        {root.rstrip("/"): storage for root, storage in settings.items() if is_s3(root) and root != INPUTS}
-    )
-    if INPUTS in settings:
-        _settings[INPUTS] = settings[INPUTS]
-        # Tables and images are opened through fsspec by name: these are its own defaults for S3.
-        for protocol in ("s3", "s3a"):
-            of_fsspec = conf.setdefault(protocol, {})
-            if settings[INPUTS].anonymous:
-                of_fsspec["anon"] = True
-            else:
-                of_fsspec.pop("anon", None)
-
-
-def of_inputs(storage: StorageConfig) -> StorageConfig:
-    """Settings for everything outside ``out`` that a run reads: from ``storage``, only ``anonymous`` applies."""
-    return StorageConfig(anonymous=bool(storage.anonymous))
-
-
-def in_use() -> dict[str, StorageConfig]:
-    """Settings of this process, for :func:`use` in another one."""
-    return dict(_settings)
-
-
-def storage_of(url: str) -> StorageConfig:
-    """Settings of the innermost folder around a URL; the endpoint from AWS_ENDPOINT_URL if they have none."""
-    around = [root for root in _settings if url == root or url.startswith(f"{root}/")]
-    storage = _settings[max(around, key=len)] if around else _settings.get(INPUTS, StorageConfig())
-    named = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
-    return storage if storage.endpoint_url or not named else storage.model_copy(update={"endpoint_url": named})
-
-
-def options(url: str) -> dict[str, Any]:
-    """Options of fsspec's filesystem for a URL; empty if it is not on S3.
-
-    Raises
-    ------
-    StoreError
-        If fsspec's own settings contain credentials: they would be in every pickle.
-    """
-    if not is_s3(url):
-        return {}
-    secret = {"key", "secret", "token", "username", "password"} & {*conf.get("s3", {}), *conf.get("s3a", {})}
-    if secret:
-        raise StoreError(
-            f"{url}: fsspec's settings (FSSPEC_S3_..., ~/.config/fsspec) hold {', '.join(sorted(secret))}, which would "
-            "be pickled into every task. Give credentials as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile "
-            "or a role."
-        )
-    storage = storage_of(url)
-    config: dict[str, Any] = {
-        "retries": {"mode": "standard", "max_attempts": ATTEMPTS},
-        "connect_timeout": CONNECT_TIMEOUT_S,
-        "read_timeout": READ_TIMEOUT_S,
-    }
-    found: dict[str, Any] = {"use_listings_cache": False, "config_kwargs": config, "anon": storage.anonymous is True}
-    if storage.endpoint_url:
-        # Every S3-compatible server knows path style; few have a DNS name for each bucket.
-        found["endpoint_url"], config["s3"] = storage.endpoint_url, {"addressing_style": "path"}
-    if storage.region:
-        found["client_kwargs"] = {"region_name": storage.region}
-    return found
 
 
 def object_store(url: str, read_only: bool) -> zarr.abc.store.Store:

@@ -42,7 +42,7 @@ def read_test_accesses(pairs_url: str) -> list[dict[str, Any]]:
 
 
 def _folder(pairs_url: str) -> str:
-    return paths.join(pairs_url.rstrip("/").rsplit("/", 1)[0], FOLDER)
+    return paths.join(paths.parent(pairs_url), FOLDER)
 
 
 def _who() -> str:

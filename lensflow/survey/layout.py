@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 
 from lensflow.config.layouts import PATTERNS, pattern_problem
+from lensflow.config.place import like, parent
 from lensflow.errors import SurveyError
 
 BAND_PRODUCTS = ("image", "invvar", "psfsize", "nexp")
@@ -66,8 +67,9 @@ class Layout:
             pattern = "{root}/" + pattern.lstrip("/")
         if not band:
             pattern = _BAND.sub("", pattern)
-        return pattern.format(root=self.root.rstrip("/"), brick=brick, brick3=brick[:3], product=product, band=band)
+        path = pattern.format(root=self.root.rstrip("/"), brick=brick, brick3=brick[:3], product=product, band=band)
+        return like(self.root, path)
 
     def folders(self, brick: str, bands: tuple[str, ...]) -> tuple[str, ...]:
         """Folders with the images of a brick: one, unless the pattern separates products or bands."""
-        return tuple(dict.fromkeys(self.path(brick, "image", band).rsplit("/", 1)[0] for band in bands))
+        return tuple(dict.fromkeys(parent(self.path(brick, "image", band)) for band in bands))

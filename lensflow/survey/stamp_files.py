@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from lensflow.config import StampsConfig, SurveyConfig
 from lensflow.errors import SurveyError
 from lensflow.fits.astropy_image import ONE_THREAD
+from lensflow.fits.reach import options
 from lensflow.survey.image_units import UnitError, image_factor, zero_point_of
 from lensflow.survey.psf_sampling import wcs_scale_arcsec
 
@@ -109,7 +110,7 @@ def read_psf_cube(path: str) -> tuple[NDArray[np.float32], fits.Header]:
 def _first_image(path: str, what: str, setting: str) -> tuple[NDArray[Any], fits.Header]:
     """First HDU with two or three axes, as float32, and its header."""
     try:
-        with ONE_THREAD, fsspec.open(path, "rb") as file, fits.open(file, memmap=False) as hdus:
+        with ONE_THREAD, fsspec.open(path, "rb", **options(path)) as file, fits.open(file, memmap=False) as hdus:
             shapes = [tuple(hdu.shape) if hdu.is_image else () for hdu in hdus]
             first = next((i for i, shape in enumerate(shapes) if len(shape) in (2, 3)), None)
             if first is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
+from lensflow.config.place import join, parent
 from lensflow.errors import TargetError
 from lensflow.targets.columns import Column, choose
 from lensflow.targets.files import open_tables
@@ -16,8 +17,8 @@ _EDGES = (Column("ra1", unit="deg", required=True), Column("ra2", unit="deg", re
 
 def brick_tables(root: str) -> list[str]:
     """Possible locations of a survey's table of bricks: its folder or the one above (``dr9/south``)."""
-    folders = (root.rstrip("/"), root.rstrip("/").rpartition("/")[0])
-    return [f"{folder}/{name}" for folder in folders if folder for name in _NAMES]
+    folders = (root, parent(root)) if "/" in root.rstrip("/") else (root,)
+    return [join(folder, name) for folder in folders for name in _NAMES]
 
 
 def check_computed_bricks(targets: xr.Dataset, table: str) -> None:

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from lensflow.errors import TargetError
 from lensflow.fits.header import FormatError
+from lensflow.fits.reach import options
 from lensflow.fits.table import FitsTable, fits_tables
 from lensflow.targets import globs
 from lensflow.targets.text_table import read_dialect, read_rows
@@ -104,7 +105,7 @@ def open_tables(path: str, setting: str = "survey.targets") -> Iterator[Iterator
         known = ", ".join(e for endings in _KINDS for e in endings)
         raise TargetError(f"{path}: unknown kind of table; known endings: {known} (each also with .gz)")
     try:
-        with fsspec.open(path, "rb", compression="infer") as file:
+        with fsspec.open(path, "rb", compression="infer", **options(path)) as file:
             yield opener(str(path), file)
     except TargetError:
         raise
@@ -130,7 +131,7 @@ def _of_fits(path: str, table: FitsTable) -> TableFile:
     step = max(1, min(CHUNK_ROWS, CHUNK_BYTES // table.width))
 
     def read(columns: Sequence[str]) -> Iterator[Chunk]:
-        with fsspec.open(path, "rb", compression="infer") as rows:
+        with fsspec.open(path, "rb", compression="infer", **options(path)) as rows:
             yield from table.read(rows, columns, step)
 
     return TableFile(path, table.names, read, table.units, table.title)
@@ -183,13 +184,13 @@ def _units_of_parquet(schema: pyarrow.Schema) -> dict[str, str]:
 def _open_text(path: str, file: BinaryIO) -> Iterator[TableFile]:
     dialect = read_dialect(path, file)
     if dialect is None:
-        with fsspec.open(path, "rb", compression="infer") as again:
+        with fsspec.open(path, "rb", compression="infer", **options(path)) as again:
             text = again.read().decode("utf-8-sig")
         yield _of_astropy(path, Table.read(text, format="ascii.ecsv"))
         return
 
     def read(columns: Sequence[str]) -> Iterator[Chunk]:
-        with fsspec.open(path, "rb", compression="infer") as again:
+        with fsspec.open(path, "rb", compression="infer", **options(path)) as again:
             yield from read_rows(path, again, dialect, columns, CHUNK_BYTES // 4)
 
     yield TableFile(path, dialect.names, read, dialect.units)

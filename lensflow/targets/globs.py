@@ -8,6 +8,9 @@ from typing import Any
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
+from lensflow.config.place import like
+from lensflow.fits.reach import options
+
 WILD = "*?["
 
 
@@ -30,7 +33,7 @@ def expand(pattern: str) -> list[str]:
     if not any(c in pattern for c in WILD):
         return [pattern]
     is_local = "://" not in pattern
-    fs: Any = LocalFileSystem() if is_local else fsspec.core.url_to_fs(pattern)[0]
+    fs: Any = LocalFileSystem() if is_local else fsspec.core.url_to_fs(pattern, **options(pattern))[0]
     if fs.exists(pattern):
         return [pattern]
     start, rest = _literal_start(pattern, fs)
@@ -39,9 +42,9 @@ def expand(pattern: str) -> list[str]:
         if is_local:
             found = glob.glob(inner, recursive=True)  # noqa: PTH207 (a pattern may be absolute)
         else:
-            found = [str(fs.unstrip_protocol(p)) for p in fs.glob(inner)]
+            found = [like(pattern, fs.unstrip_protocol(p)) for p in fs.glob(inner)]
         if found:
-            return sorted(map(str, found))
+            return sorted(found)
     return []
 
 

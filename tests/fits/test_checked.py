@@ -8,11 +8,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from lensflow.config import StorageConfig
+from lensflow.config.place import Place
 from lensflow.fits import transport
 from lensflow.fits.checked import Answer, RangeMismatchError, Version
 from lensflow.fits.checked_s3 import CheckedS3FileSystem
 from lensflow.fits.transport import ByteRange, Transport, TransportError
-from lensflow.store import s3
 
 CONTENT = bytes(range(256)) * 40
 
@@ -104,14 +105,11 @@ def open_at(request, monkeypatch):
     def opened(server):
         if request.param == "http":
             return Transport(server.url), f"{server.url}/f"
-        monkeypatch.setattr(s3, "_settings", dict(s3._settings))
-        s3.use({s3.INPUTS: s3.StorageConfig(anonymous=True)})
         monkeypatch.setenv("AWS_ENDPOINT_URL", server.url)
         CheckedS3FileSystem.clear_instance_cache()  # fsspec's, of the server before
-        return Transport("s3://bucket"), "s3://bucket/f"
+        return Transport(Place("s3://bucket", StorageConfig(anonymous=True))), "s3://bucket/f"
 
-    yield opened
-    s3.use({s3.INPUTS: s3.StorageConfig()})
+    return opened
 
 
 @pytest.mark.parametrize(

@@ -18,8 +18,9 @@ import lensflow as lf
 from lensflow import run as steps
 from lensflow.config import StorageConfig, load_config
 from lensflow.errors import CertificateError, StoreError
+from lensflow.fits import reach
 from lensflow.run.inject import InjectTask
-from lensflow.store import paths, receipts, s3
+from lensflow.store import paths, receipts
 from lensflow.store.lease import hold
 from lensflow.store.open import open_all_pairs, stored_regions
 from lensflow.store.run_folder import RunFolder
@@ -41,8 +42,9 @@ def local(tmp_path_factory):
 
 
 @pytest.fixture
-def on_s3(local, bucket, s3_server):
-    """The same config with its run on S3."""
+def on_s3(local, bucket, s3_server, monkeypatch):
+    """The same config with its run on S3; the environment names another server, for URLs that lost their settings."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     return {**local, "out": f"{bucket}/run", "storage": {"endpoint_url": s3_server.endpoint_url, "region": "us-east-1"}}
 
 
@@ -62,8 +64,8 @@ def test_a_run_on_s3_is_byte_for_byte_the_run_on_disk(local, on_s3, library):
     with lf.connect(config.cluster.model_copy(update={"kind": "local" if library == "s3fs" else "threads"})):
         pairs = make_pairs(config)
         assert np.isfinite(pairs["stamp"].values).all() and np.isfinite(pairs["ctrl"].values).all()
-    assert store_digests(on_s3["out"]) == store_digests(local["out"])
-    assert lf.verify(on_s3["out"]).damage == ()
+    assert store_digests(config.out) == store_digests(local["out"])
+    assert lf.verify(config.out).damage == ()
 
 
 def test_a_run_on_s3_goes_on_where_it_stopped(local, on_s3):
@@ -82,14 +84,14 @@ def test_a_run_on_s3_goes_on_where_it_stopped(local, on_s3):
     assert 1 <= len(done) <= len(stored_regions(folder.pairs, "pairs"))
     steps.inject_step(config)
     assert {i: receipts.read_receipts(folder.receipts("pairs"))[i] for i in done} == done
-    assert store_digests(on_s3["out"]) == store_digests(local["out"])
+    assert store_digests(config.out) == store_digests(local["out"])
 
 
 def test_the_whole_command_runs_on_s3(on_s3, tmp_path):
     done = command("run", {**on_s3, "gate": {"bootstrap": 50, "required": False}}, tmp_path)
     assert done.returncode == 0, done.stderr
-    RunFolder.of(load_config(on_s3))
-    assert paths.exists(f"{on_s3['out']}/report/index.html") and "every invariant holds" in done.stdout
+    folder = RunFolder.of(load_config(on_s3))
+    assert paths.exists(folder.path("report", "index.html")) and "every invariant holds" in done.stdout
 
 
 def test_a_run_that_is_copied_to_s3_is_still_certified_and_an_object_that_changes_there_is_noticed(
@@ -101,16 +103,16 @@ def test_a_run_that_is_copied_to_s3_is_still_certified_and_an_object_that_change
     url = RunFolder.of(there).root
     for file in (tmp_path / "run").rglob("*"):
         if file.is_file():
-            paths.write_bytes(f"{url}/{file.relative_to(tmp_path / 'run').as_posix()}", file.read_bytes())
+            paths.write_bytes(paths.join(url, file.relative_to(tmp_path / "run").as_posix()), file.read_bytes())
     assert steps.check_step(there).certificate == certificate
-    place = f"{url}/pairs.zarr/flags/c/0/0"
+    place = paths.join(url, "pairs.zarr/flags/c/0/0")
     content = paths.read_object(place)
     paths.write_bytes(place, content[:-1] + bytes([content[-1] ^ 1]))
     steps.check_step(there, quick=True)
     with pytest.raises(CertificateError, match=r"pairs, region 0: is not.*(.|\n)*flags: .*other bytes"):
         steps.check_step(there)
     paths.write_bytes(place, content)
-    paths.write_bytes(f"{url}/pairs.zarr/stamp/c/99/0/0/0", b"x")
+    paths.write_bytes(paths.join(url, "pairs.zarr/stamp/c/99/0/0/0"), b"x")
     with pytest.raises(CertificateError, match=r"names or sizes"):
         steps.check_step(there, quick=True)
 
@@ -163,7 +165,6 @@ def test_a_second_run_on_the_same_folder_is_told_who_is_at_work(on_s3):
         except StoreError as error:
             told.append(str(error))
 
-    RunFolder.of(config)
     with hold(config.out):
         other = threading.Thread(target=second)
         other.start()
@@ -203,7 +204,7 @@ def test_a_bucket_that_does_not_exist_is_named(on_s3):
 
 
 def test_a_server_that_is_not_there_is_a_clear_error(on_s3, monkeypatch):
-    monkeypatch.setattr(s3, "ATTEMPTS", 2)  # or the waits take half a minute
+    monkeypatch.setattr(reach, "ATTEMPTS", 2)  # or the waits take half a minute
     config = load_config({**on_s3, "storage": {"endpoint_url": "http://127.0.0.1:9"}})
     with pytest.raises(StoreError, match=r"http://127\.0\.0\.1:9 does not answer"):
         steps.cut_step(config)
@@ -222,7 +223,7 @@ def test_no_secret_is_in_pickles_logs_attributes_or_receipts(on_s3, caplog, libr
     regions = stored_regions(folder.pairs, "pairs")
     pickled = [
         pickle.dumps(InjectTask(config, "f", regions)),
-        pickle.dumps(s3.in_use()),
+        pickle.dumps(folder),
         pickle.dumps(paths.zarr_store(folder.pairs)),
         pickle.dumps(paths.open_group(folder.pairs)["stamp"]),
         pickle.dumps(paths.filesystem(folder.pairs)[0]),
@@ -236,7 +237,7 @@ def test_no_secret_is_in_pickles_logs_attributes_or_receipts(on_s3, caplog, libr
 
 
 def test_credentials_in_fsspecs_own_settings_are_refused(on_s3, monkeypatch):
-    monkeypatch.setitem(s3.conf, "s3", {"key": ACCESS_KEY, "secret": SECRET_KEY})
+    monkeypatch.setitem(reach.conf, "s3", {"key": ACCESS_KEY, "secret": SECRET_KEY})
     with pytest.raises(StoreError, match="would be pickled") as refused:
         steps.cut_step(load_config(on_s3))
     assert SECRET_KEY not in str(refused.value)
@@ -244,7 +245,6 @@ def test_credentials_in_fsspecs_own_settings_are_refused(on_s3, monkeypatch):
 
 def test_the_endpoint_may_come_from_the_environment(on_s3, s3_server, monkeypatch):
     monkeypatch.setenv("AWS_ENDPOINT_URL", s3_server.endpoint_url)
-    monkeypatch.setattr(s3, "_settings", {})
     paths.write_text(f"{on_s3['out']}/a.txt", "here")
     assert paths.read_text(f"{on_s3['out']}/a.txt") == "here"
-    assert s3.storage_of(on_s3["out"]) == StorageConfig(endpoint_url=s3_server.endpoint_url)
+    assert reach.storage_of(on_s3["out"]) == StorageConfig(endpoint_url=s3_server.endpoint_url)

@@ -5,11 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from lensflow.config import load_config
+from lensflow.config import StorageConfig, load_config
+from lensflow.config.place import Place
 from lensflow.errors import ConfigError, StoreError, TargetError
+from lensflow.fits import reach
 from lensflow.fits.transport import ByteRange, Transport
 from lensflow.manifest.image_sources import open_bank
-from lensflow.store import paths, s3
+from lensflow.store import paths
 from lensflow.targets import globs
 from lensflow.targets.files import expand
 
@@ -132,11 +134,9 @@ def test_a_folder_that_may_not_be_written_is_a_named_error(tmp_path):
     ],
 )
 def test_slashes_of_s3_are_single(url, tidy):
-    assert s3.tidy(url) == tidy
+    assert reach.tidy(url) == tidy
 
 
-def test_what_obstore_would_write_in_other_characters_is_refused(monkeypatch):
-    monkeypatch.setattr(s3, "_settings", {})
-    s3.use({"s3://b": of("s3://b").storage.model_copy(update={"library": "obstore"})})
+def test_what_obstore_would_write_in_other_characters_is_refused():
     with pytest.raises(StoreError, match=r"'\[' '\]' .*storage\.library: s3fs"):
-        paths.zarr_store("s3://b/x [1]/run")
+        paths.zarr_store(Place("s3://b/x [1]/run", StorageConfig(library="obstore")))
