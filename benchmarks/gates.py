@@ -14,6 +14,7 @@ from dataclasses import replace
 
 import dask.array as da
 import numpy as np
+import xarray as xr
 from rich.console import Console
 from rich.table import Table
 from sklearn.linear_model import LogisticRegression as Theirs
@@ -23,8 +24,9 @@ from threadpoolctl import threadpool_limits
 
 from lensflow import geometry
 from lensflow.config import RunConfig
-from lensflow.measure.gate import FeatureBlock, LogisticRegression, Numbers
+from lensflow.measure.gate import Features, LogisticRegression
 from lensflow.measure.gate.crossfit import Linear
+from lensflow.measure.gate.features import features_of, with_features
 from lensflow.measure.gate.machine import Machine, host_folds
 from lensflow.measure.pixels import Bits, Block, Recompute, Settings, measure
 from lensflow.measure.pixels.rendering import SAMPLE, Rerendered
@@ -35,7 +37,7 @@ BANDS = ("g", "r", "z")
 PER_HOST, BOX = 6, 10
 
 
-def block(n_pairs: int, seed: int = 0) -> FeatureBlock:
+def block(n_pairs: int, seed: int = 0) -> xr.Dataset:
     """Core boxes of galaxies with PSF-correlated noise; faint arcs in the stamps."""
     draw = np.random.default_rng(seed)
     n_hosts = n_pairs // PER_HOST
@@ -52,17 +54,19 @@ def block(n_pairs: int, seed: int = 0) -> FeatureBlock:
     arc = draw.exponential(1.0, (len(host), 1, 1)) * np.exp(-0.5 * ((r.ravel() - 6) / 2) ** 2)
     stamp = ctrl + arc + 0.3 * noise(len(host)).reshape(-1, 3, BOX**2)
     n = len(host)
-    numbers = Numbers(*(v.astype(np.float32) for v in (stamp, ctrl, ctrl + arc)))
-    return FeatureBlock(
-        numbers={"core_raw": numbers},
-        covered=np.ones((n, 3), bool),
-        sky_sigma=np.full((n, 3), 0.5, np.float32),
-        host_index=host,
-        row_id=np.arange(n, dtype=np.uint64),
-        theta_e_arcsec=draw.uniform(0.3, 2.4, n),
-        arc_snr=draw.uniform(1, 60, n),
-        split=(host % 3).astype(np.uint8),
+    one, two = ("sample",), ("sample", "band")
+    rows = xr.Dataset(
+        {
+            "covered": (two, np.ones((n, 3), bool)),
+            "sky_sigma": (two, np.full((n, 3), 0.5, np.float32)),
+            "host_index": (one, host),
+            "row_id": (one, np.arange(n, dtype=np.uint64)),
+            "theta_e_arcsec": (one, draw.uniform(0.3, 2.4, n)),
+            "arc_snr": (one, draw.uniform(1, 60, n)),
+            "split": (one, (host % 3).astype(np.uint8)),
+        }
     )
+    return with_features(rows, {"core_raw": Features(*(v.astype(np.float32) for v in (stamp, ctrl, ctrl + arc)))})
 
 
 def seconds(work, times: int = 3) -> float:
@@ -116,10 +120,10 @@ def main() -> None:
         "gates core_r and core_all: 8 null swaps, leaks, 1,999 permutations, reference, strata, bootstrap; two threads",
         f"{seconds(lambda: results.append(run_all_gates(features, config)), 3):.2f}",
     )
-    numbers = features.numbers["core_raw"]
-    stamp, ctrl = (v.reshape(len(v), -1).astype(np.float64) for v in (numbers.stamp, numbers.ctrl))
-    folds = host_folds(features.host_index, 5, 1)
-    machine = Machine(features.host_index, folds, Linear(1.0), 400, 1)
+    found, hosts = features_of(features, "core_raw"), features["host_index"].values
+    stamp, ctrl = (v.reshape(len(v), -1).astype(np.float64) for v in (found.stamp, found.ctrl))
+    folds = host_folds(hosts, 5, 1)
+    machine = Machine(hosts, folds, Linear(1.0), 400, 1)
     everyone = np.ones(len(stamp), bool)
 
     def fold_by_fold(model):

@@ -18,10 +18,11 @@ from lensflow.injection.core import Handling, handle_core, mask_batch
 from lensflow.manifest.build import build_manifest
 from lensflow.manifest.image_sources import bank_of
 from lensflow.manifest.source_bank import SourceBank
-from lensflow.measure.core.sweep import CoreRows, HandlingResult
+from lensflow.measure.core.sweep import HandlingResult, core_rows
 from lensflow.measure.core.tuning import measure_handlings
 from lensflow.measure.gate.brightness import BrightnessBin
 from lensflow.measure.gate.brightness import gate_by_magnitude as _gate_by_magnitude
+from lensflow.measure.measurement import Measured
 from lensflow.run import compare_step as compare_runs
 from lensflow.run import cut_step, make_run, open_run, rerender
 from lensflow.run import plan_step as plan
@@ -252,7 +253,7 @@ def measure_core(pairs: xr.Dataset, config: RunConfig) -> tuple[HandlingResult, 
     tuple of HandlingResult
         Gates, light hidden by theta_E, testability, in the order of ``config.core.handlings``.
     """
-    rows = sum_of_chunks(pairs, lambda block: CoreRows.from_block(block, config), CoreRows.concat)
+    rows = sum_of_chunks(pairs, lambda block: core_rows(block, config), Measured.joined)
     return measure_handlings(rows.compute(), config)
 
 

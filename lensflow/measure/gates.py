@@ -10,7 +10,6 @@ import xarray as xr
 from lensflow.config import DiagnosticsConfig, GateConfig
 from lensflow.config.checks import UNPAIRED
 from lensflow.errors import GateError
-from lensflow.measure.gate.features import FeatureBlock
 from lensflow.measure.gate.gate import pixel_gate
 from lensflow.measure.gate.recipes import Recipe
 from lensflow.measure.gate.verdicts import GateResult
@@ -19,7 +18,7 @@ from lensflow.measure.metadata.rows import MetadataRows
 
 
 def run_gates(
-    block: FeatureBlock,
+    block: xr.Dataset,
     config: GateConfig,
     band_names: Sequence[str],
     seed: int,
@@ -30,7 +29,7 @@ def run_gates(
 
     Parameters
     ----------
-    block : FeatureBlock
+    block : Dataset
         The features of all ``config.every``, with bands ``band_names``; the order of rows does not matter.
     config : GateConfig
     band_names : sequence of str
@@ -58,7 +57,7 @@ def run_gates(
 
 
 def run_gate(
-    block: FeatureBlock,
+    block: xr.Dataset,
     name: str,
     config: GateConfig,
     band_names: Sequence[str],
@@ -67,12 +66,12 @@ def run_gate(
     unpaired: Mapping[str, MetadataRows] | None = None,
 ) -> GateResult:
     """Run one gate, as :func:`run_gates` does."""
-    if block.covered.shape[1] != len(band_names):
-        raise GateError(f"gate {name}: {block.covered.shape[1]} bands in the features, named {', '.join(band_names)}")
+    if block.sizes["band"] != len(band_names):
+        raise GateError(f"gate {name}: {block.sizes['band']} bands in the features, named {', '.join(band_names)}")
     look = Recipe.of(name, band_names)
     if look.kind in UNPAIRED:
         if unpaired is None or look.kind not in unpaired:
-            raise GateError(f"gate {name}: no {look.kind} rows of the dataset (MetadataRows) to look at")
+            raise GateError(f"gate {name}: no {look.kind} rows of the dataset to look at")
         return metadata_gate(unpaired[look.kind], look, config, [band_names[b] for b in look.bands], seed)
     return pixel_gate(block, look, config, band_names, seed, edges)
 

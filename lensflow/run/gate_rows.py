@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from lensflow.config import RunConfig
 from lensflow.injection.core import unmasked_arcs
 from lensflow.manifest.image_sources import bank_of
-from lensflow.measure.gate import FeatureBlock, chosen_hosts, feature_block
+from lensflow.measure.gate import chosen_hosts, feature_rows
 from lensflow.measure.gate.mask_edge import MAX_PAIRS as MAX_MASKED
-from lensflow.measure.gate.mask_edge import Mask, mask_block
+from lensflow.measure.gate.mask_edge import Mask, mask_rows
 from lensflow.measure.measurement import Measured
 from lensflow.measure.metadata.hosts import Keep, unpaired_rows
 from lensflow.measure.metadata.rows import MetadataRows
@@ -73,7 +73,7 @@ class GateRows:
         gate, host = self.config.gate, pairs["host_index"].values
         some = pairs.isel(sample=np.flatnonzero(np.isin(host, self.gate_hosts)))
         out: dict[str, Any] = {
-            FEATURES: feature_block(some, gate.every, gate.core_box_pix, self.mask.radius_pix),
+            FEATURES: KeptRows(feature_rows(some, gate.every, gate.core_box_pix, self.mask.radius_pix)),
             PORTRAITS: portraits,
             **unpaired_rows(pairs, gate, self.keep),
         }
@@ -81,7 +81,7 @@ class GateRows:
             # With the mask and without: these rows are rendered again.
             masked = np.isin(host, self.mask_hosts) & ~pairs["is_control"].values
             of_mask = pairs.isel(sample=np.flatnonzero(masked))
-            out[MASKS] = mask_block(of_mask, unmasked_arcs(of_mask, bank_of(self.config)), self.mask)
+            out[MASKS] = KeptRows(mask_rows(of_mask, unmasked_arcs(of_mask, bank_of(self.config)), self.mask))
         return Measured(out)
 
 
@@ -89,13 +89,13 @@ class GateRows:
 class GateInput:
     """Input of the gates' fits: every galaxy once, even if several hosts show it."""
 
-    features: FeatureBlock
+    features: xr.Dataset
     unpaired: dict[str, MetadataRows]
-    masks: FeatureBlock | None
+    masks: xr.Dataset | None
 
     @classmethod
     def of(cls, measured: Measured, twins: Twins) -> GateInput:
         """From what all blocks gave, and the hosts that show the same pixels."""
         unpaired = {k: v for k, v in measured.items() if isinstance(v, MetadataRows)}
-        masks = galaxies_once(measured[MASKS], twins) if MASKS in measured else None
-        return cls(galaxies_once(measured[FEATURES], twins), unpaired_once(unpaired, twins), masks)
+        masks = galaxies_once(measured[MASKS].rows, twins) if MASKS in measured else None
+        return cls(galaxies_once(measured[FEATURES].rows, twins), unpaired_once(unpaired, twins), masks)

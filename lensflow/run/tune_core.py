@@ -8,9 +8,10 @@ from numpy.typing import NDArray
 from lensflow import schema
 from lensflow.config import RunConfig
 from lensflow.errors import StoreError
-from lensflow.measure.core.sweep import CoreRows
+from lensflow.measure.core.sweep import core_rows
 from lensflow.measure.core.tuning import CoreTuning, tune
 from lensflow.measure.gate import chosen_hosts
+from lensflow.measure.measurement import Measured
 from lensflow.run.execute import Progress, reduce_tasks, silent
 from lensflow.run.identity import pairs_content, stored_key
 from lensflow.show import core_handling
@@ -66,7 +67,7 @@ def tune_core_step(config: RunConfig, progress: Progress = silent) -> CoreTuning
     return tuning
 
 
-def _rows(config: RunConfig, wanted: NDArray[np.bool_], progress: Progress) -> CoreRows:
+def _rows(config: RunConfig, wanted: NDArray[np.bool_], progress: Progress) -> Measured:
     """Features of the wanted rows under all handlings, of whole hosts within ``core.max_pairs``."""
     folder = RunFolder.of(config)
     index = read_head(folder.manifest, "manifest", names=("host_index",))["host_index"].values[wanted]
@@ -80,7 +81,7 @@ def _rows(config: RunConfig, wanted: NDArray[np.bool_], progress: Progress) -> C
     of_region = np.arange(len(wanted)) // regions.rows
     some = np.unique(of_region[wanted][np.isin(index, hosts)])
     task = _CoreTask(config, regions, hosts)
-    return reduce_tasks(task, some.tolist(), CoreRows.concat, "handle core", progress)
+    return reduce_tasks(task, some.tolist(), Measured.joined, "handle core", progress)
 
 
 class _CoreTask:
@@ -90,9 +91,9 @@ class _CoreTask:
         self.config, self.regions, self.hosts = config, regions, hosts
         self.pixel_scale_arcsec = float(read_attrs(RunFolder.of(config).cutouts, "cutouts")["pixel_scale_arcsec"])
 
-    def __call__(self, index: int) -> CoreRows:
+    def __call__(self, index: int) -> Measured:
         folder = RunFolder.of(self.config)
         pairs = read_pairs_block(folder.pairs, folder.manifest, folder.cutouts, self.regions[index])
         # A host lies in one split, whole: the choice of hosts has closed the test split already.
         pairs = pairs.isel(sample=np.isin(pairs["host_index"].values, self.hosts))
-        return CoreRows.from_block(pairs.assign_attrs(pixel_scale_arcsec=self.pixel_scale_arcsec), self.config)
+        return core_rows(pairs.assign_attrs(pixel_scale_arcsec=self.pixel_scale_arcsec), self.config)

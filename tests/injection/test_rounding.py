@@ -8,9 +8,10 @@ from lensflow.api import inject, write_pairs
 from lensflow.config import GateConfig, StoreConfig
 from lensflow.injection.rounding import ARC, STAMP, round_pixels, rounding_attrs, rounding_step, sky_sigma
 from lensflow.manifest.build import build_manifest
-from lensflow.measure.gate import FeatureBlock, Numbers
+from lensflow.measure.gate import Features
 from lensflow.measure.gates import run_gate
 from tests.factories import BANDS, SIGMA, make_config, make_cutouts
+from tests.measure.gate.made_rows import rows_with
 
 SIGMAS = np.array([SIGMA[b] for b in BANDS])
 
@@ -86,8 +87,8 @@ def test_aperture_photometry_does_not_see_the_rounding(galaxies):
 
 def gate(stamp, ctrl, host):
     n, box = len(stamp), np.s_[:, :, 11:21, 11:21]
-    block = FeatureBlock(
-        numbers={"core_raw": Numbers(stamp[box].reshape(n, 3, -1), ctrl[box].reshape(n, 3, -1))},
+    block = rows_with(
+        {"core_raw": Features(stamp[box].reshape(n, 3, -1), ctrl[box].reshape(n, 3, -1))},
         covered=np.ones((n, 3), bool),
         sky_sigma=np.broadcast_to(SIGMAS, (n, 3)).astype(np.float32),
         host_index=host.astype(np.int64),

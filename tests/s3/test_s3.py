@@ -127,8 +127,8 @@ def command(name, config, folder, **environ):
 
 
 def test_of_many_writers_of_one_object_exactly_one_wins(on_s3):
-    RunFolder.of(load_config(on_s3))
-    url, won, gate = f"{on_s3['out']}/one.json", [], threading.Barrier(8)
+    folder = RunFolder.of(load_config(on_s3))
+    url, won, gate = folder.path("one.json"), [], threading.Barrier(8)
 
     def write(i):
         gate.wait()
@@ -145,9 +145,9 @@ def test_of_many_writers_of_one_object_exactly_one_wins(on_s3):
 
 
 def test_the_second_writer_of_a_region_takes_the_first_ones_receipt_or_is_refused(on_s3, local):
-    RunFolder.of(load_config(on_s3))
+    run = RunFolder.of(load_config(on_s3))
     receipt = receipts.read_receipt(f"{local['out']}/receipts/pairs", 0)
-    folder = f"{on_s3['out']}/receipts/pairs"
+    folder = run.receipts("pairs")
     assert receipts.write_receipt(folder, receipt) == receipt
     late = receipts.Receipt(**{**receipt.__dict__, "seconds": {"write": 9.0}})
     assert receipts.write_receipt(folder, late) == receipt

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from itertools import pairwise
 from typing import Any
 
@@ -16,14 +16,22 @@ from lensflow.config import RunConfig
 from lensflow.errors import GateError
 from lensflow.injection.core import Handling, handle_core, match_controls, removed_fraction
 from lensflow.injection.core.handling import METHODS
-from lensflow.measure.gate.features import FeatureBlock, Numbers, feature_block, refuse_other_masks
-from lensflow.measure.gate.mask_edge import Mask, mask_block, mask_edge_gate
+from lensflow.measure.gate.features import (
+    feature_rows,
+    features_of,
+    refuse_other_masks,
+    sources_of,
+    with_features,
+)
+from lensflow.measure.gate.mask_edge import Mask, mask_edge_gate, mask_rows
 from lensflow.measure.gate.recipes import Recipe
 from lensflow.measure.gate.verdicts import GateResult, Verdict
 from lensflow.measure.gates import run_gate
+from lensflow.measure.measurement import Measured, Measurement
 from lensflow.stats import codec
 from lensflow.stats.estimate import Estimate
 from lensflow.stats.hostsums import HostSums, interval, ratio, stratum_of
+from lensflow.stats.kept_rows import KeptRows
 
 Floats = NDArray[np.float64]
 
@@ -31,86 +39,61 @@ Floats = NDArray[np.float64]
 BRIGHTNESS = "brightness_all"
 
 
-@dataclass(frozen=True, eq=False)
-class CoreRows:
-    """Injection rows under every handling, reduced to the features for gates and costs.
+def core_rows(pairs: xr.Dataset, config: RunConfig) -> Measured:
+    """Handle and reduce the injection rows of one block of pairs under every handling, reading its pixels once.
 
-    Attributes
+    Parameters
     ----------
-    features : dict of FeatureBlock
-        By ``Handling.pixels``; the same rows in each.
-    removed : dict of ndarray, shape (n,)
-        Share of each row's arc light that the handling's mask hides; NaN for rows without light.
-    edges : dict of FeatureBlock
-        What the mask-edge gate looks at, of handlings that mask the arcs.
+    pairs : Dataset
+        In memory, with ``arc`` and ``ctrl``, manifest columns and metrics.
+    config : RunConfig
+        ``core``, ``gate``, ``bands``, ``seed``.
+
+    Returns
+    -------
+    Measured
+        By ``Handling.pixels``, the same rows in each: the features for the gates and ``removed``, the share of each
+        row's arc light that the handling's mask hides (NaN for rows without light). By :func:`edge_of` its name what
+        the mask-edge gate looks at, of handlings that mask the arcs.
+
+    Raises
+    ------
+    GateError
+        If the pairs' arcs are masked already.
     """
-
-    features: dict[str, FeatureBlock]
-    removed: dict[str, Floats]
-    edges: dict[str, FeatureBlock]
-
-    @classmethod
-    def from_block(cls, pairs: xr.Dataset, config: RunConfig) -> CoreRows:
-        """Handle and reduce one block of pairs, reading its pixels once.
-
-        Raises
-        ------
-        GateError
-            If the pairs' arcs are masked already.
-        """
-        if config.injection.core_mask_radius_pix > 0:
-            raise GateError(
-                "the run's arcs are masked already (injection.core_mask_radius_pix: "
-                f"{config.injection.core_mask_radius_pix:g}), so what their cores would show is gone: set it to 0, "
-                "make the pairs again, and tune those"
-            )
-        refuse_other_masks(pairs, 0.0)
-        injected = np.flatnonzero(~pairs["is_control"].values)
-        pairs = pairs.isel(sample=injected)
-        features: dict[str, FeatureBlock] = {}
-        removed, edges = {}, {}
-        recipes = list(dict.fromkeys([*config.core.gates, BRIGHTNESS]))
-        for how in (Handling.parse(n) for n in config.core.handlings):
-            if how.pixels in features:
-                continue
-            handled = handle_core(pairs, how.pixels, seed=config.seed, width_pix=config.core.taper_width_pix)
-            radius = how.radius_pix if how.mask else 0.0
-            features[how.pixels] = feature_block(handled, recipes, config.gate.core_box_pix, radius)
-            removed[how.pixels] = removed_fraction(handled, pairs["arc"].values)
-            if how.masks_arcs:
-                # Negatives made from the arc contain its light: the mask is compared with the arc alone.
-                alone = handle_core(pairs, f"{how.mask}_{how.radius_pix:g}", width_pix=config.core.taper_width_pix)
-                edges[how.pixels] = mask_block(alone, pairs["arc"].values, _mask(how, config))
-        return cls(features, removed, edges)
-
-    def __add__(self, other: CoreRows) -> CoreRows:
-        return self.concat([self, other])
-
-    @classmethod
-    def concat(cls, parts: Iterable[CoreRows]) -> CoreRows:
-        """Join blocks of the same handlings."""
-        every = list(parts)
-        if not every:
-            raise GateError("core handling: no block of pairs to join")
-        names = list(every[0].features)
-        return cls(
-            {k: FeatureBlock.concat([p.features[k] for p in every]) for k in names},
-            {k: np.concatenate([p.removed[k] for p in every]) for k in names},
-            {k: FeatureBlock.concat([p.edges[k] for p in every]) for k in every[0].edges},
+    if config.injection.core_mask_radius_pix > 0:
+        raise GateError(
+            "the run's arcs are masked already (injection.core_mask_radius_pix: "
+            f"{config.injection.core_mask_radius_pix:g}), so what their cores would show is gone: set it to 0, "
+            "make the pairs again, and tune those"
         )
+    refuse_other_masks(pairs, 0.0)
+    pairs = pairs.isel(sample=np.flatnonzero(~pairs["is_control"].values))
+    out: dict[str, Measurement] = {}
+    recipes = list(dict.fromkeys([*config.core.gates, BRIGHTNESS]))
+    for how in (Handling.parse(n) for n in config.core.handlings):
+        if how.pixels in out:
+            continue
+        handled = handle_core(pairs, how.pixels, seed=config.seed, width_pix=config.core.taper_width_pix)
+        radius = how.radius_pix if how.mask else 0.0
+        features = feature_rows(handled, recipes, config.gate.core_box_pix, radius)
+        out[how.pixels] = KeptRows(features.assign(removed=("sample", removed_fraction(handled, pairs["arc"].values))))
+        if how.masks_arcs:
+            # Negatives made from the arc contain its light: the mask is compared with the arc alone.
+            alone = handle_core(pairs, f"{how.mask}_{how.radius_pix:g}", width_pix=config.core.taper_width_pix)
+            out[edge_of(how)] = KeptRows(mask_rows(alone, pairs["arc"].values, _mask(how, config)))
+    return Measured(out)
 
-    @property
-    def host_index(self) -> NDArray[np.int64]:
-        """Host of each row, shape (n,)."""
-        return next(iter(self.features.values())).host_index
 
-    def take(self, rows: NDArray[np.int64]) -> CoreRows:
-        """Rows in the order given."""
-        return CoreRows(
-            {k: v.take(rows) for k, v in self.features.items()},
-            {k: v[rows] for k, v in self.removed.items()},
-            {k: v.take(rows) for k, v in self.edges.items()},
-        )
+def edge_of(how: Handling) -> str:
+    """Name of the rows for the mask-edge gate of a handling."""
+    return f"{how.pixels}, its edge"
+
+
+def host_index_of(rows: Measured) -> NDArray[np.int64]:
+    """Host of each row of :func:`core_rows`, shape (n,)."""
+    index: NDArray[np.int64] = next(iter(rows.values())).rows["host_index"].values
+    return index
 
 
 @dataclass(frozen=True)
@@ -235,26 +218,30 @@ class HandlingResult:
         return cls(**values)
 
 
-def measure_handling(rows: CoreRows, name: str, config: RunConfig) -> HandlingResult:
+def measure_handling(
+    rows: Measured, name: str, config: RunConfig, some: NDArray[np.bool_] | None = None
+) -> HandlingResult:
     """Run the gates of ``config.core.gates`` on rows under one handling, and count what it costs.
 
     Parameters
     ----------
-    rows : CoreRows
-        Of the hosts to use; their order does not matter.
+    rows : Measured
+        From :func:`core_rows`, of any blocks in any order.
     name : str
         One of ``config.core.handlings``.
     config : RunConfig
         ``core``, ``gate``, ``bands``, ``seed``, ``diagnostics.theta_e_edges``.
+    some : ndarray of bool, shape (n,), optional
+        Rows to use; by default all.
     """
     how, bands, edges = Handling.parse(name), config.bands, config.diagnostics.theta_e_edges
-    block = rows.features[how.pixels]
-    kept = block.theta_e_arcsec >= how.theta_e_min_arcsec
-    removed = np.where(kept, rows.removed[how.pixels], np.where(np.isfinite(rows.removed[how.pixels]), 1.0, np.nan))
+    chosen = np.ones(len(host_index_of(rows)), bool) if some is None else some
+    block = rows[how.pixels].rows.isel(sample=chosen)
+    kept, hidden = block["theta_e_arcsec"].values >= how.theta_e_min_arcsec, block["removed"].values
+    removed = np.where(kept, hidden, np.where(np.isfinite(hidden), 1.0, np.nan))
     cost = _cost(removed, block, edges, config)
-    kept_rows = np.flatnonzero(kept)
-    block, refused = block.take(kept_rows), None
-    n_hosts = int(np.unique(block.host_index).size)
+    block, refused = block.isel(sample=kept), None
+    n_hosts = int(np.unique(block["host_index"].values).size)
     if how.negatives == "matched":
         try:
             block = matched(block, bands)
@@ -262,7 +249,7 @@ def measure_handling(rows: CoreRows, name: str, config: RunConfig) -> HandlingRe
             refused = str(error)
     gates = tuple(run_gate(block, g, config.gate, bands, config.seed, edges) for g in config.core.gates)
     if how.masks_arcs:
-        masked = rows.edges[how.pixels].take(kept_rows)
+        masked = rows[edge_of(how)].rows.isel(sample=chosen).isel(sample=kept)
         gates += (mask_edge_gate(masked, _mask(how, config), config.gate, bands, config.seed, edges),)
     if refused:
         gates = tuple(g.decided(Verdict.NOT_TESTABLE, refused, auc=math.nan) for g in gates)
@@ -270,7 +257,7 @@ def measure_handling(rows: CoreRows, name: str, config: RunConfig) -> HandlingRe
         name=name,
         what=how.describe(config.core.taper_width_pix),
         is_experiment=how.is_experiment,
-        n_rows=len(block),
+        n_rows=block.sizes["sample"],
         n_hosts=n_hosts,
         gates=gates,
         removed=Estimate.from_fields(cost[0], "removed", n_hosts),
@@ -280,35 +267,35 @@ def measure_handling(rows: CoreRows, name: str, config: RunConfig) -> HandlingRe
     )
 
 
-def matched(block: FeatureBlock, bands: Sequence[str]) -> FeatureBlock:
+def matched(block: xr.Dataset, bands: Sequence[str]) -> xr.Dataset:
     """Put the core-matched control of another host beside every stamp; pods of hosts take the hosts' place.
 
     Rows that lack a band are left out: they have no colour to match.
     """
-    block = block.take(np.flatnonzero(block.covered.all(axis=1)))
-    if not len(block):
+    block = block.isel(sample=block["covered"].values.all(axis=1))
+    if not block.sizes["sample"]:
         raise GateError("core-matched controls: no row is covered in all bands")
-    core = block.numbers[Recipe.of(BRIGHTNESS, bands).source]
-    softening = np.median(block.sky_sigma.astype(np.float64), axis=0)
-    row, pod = match_controls(
-        core.stamp[..., 0].astype(np.float64), core.ctrl[..., 0].astype(np.float64), block.host_index, softening
-    )
-    numbers = {k: Numbers(v.stamp, v.ctrl[row], v.expected) for k, v in block.numbers.items()}
-    return replace(block, numbers=numbers, host_index=pod)
+    core = features_of(block, Recipe.of(BRIGHTNESS, bands).source)
+    softening = np.median(block["sky_sigma"].values.astype(np.float64), axis=0)
+    stamp, ctrl = (v[..., 0].astype(np.float64) for v in (core.stamp, core.ctrl))
+    row, pod = match_controls(stamp, ctrl, block["host_index"].values, softening)
+    own = {k: features_of(block, k) for k in sources_of(block)}
+    others = {k: v._replace(ctrl=v.ctrl[row]) for k, v in own.items()}
+    return with_features(block.assign(host_index=("sample", pod)), others)
 
 
 def _mask(how: Handling, config: RunConfig) -> Mask:
     return Mask(how.radius_pix, METHODS[how.mask], config.core.taper_width_pix)
 
 
-def _cost(removed: Floats, block: FeatureBlock, edges: Sequence[float], config: RunConfig) -> list[dict[str, Any]]:
+def _cost(removed: Floats, block: xr.Dataset, edges: Sequence[float], config: RunConfig) -> list[dict[str, Any]]:
     """Mean share removed over all rows, and by theta_E, with intervals over hosts."""
     known = np.isfinite(removed)
     cells = np.zeros((len(removed), len(edges)), bool)
-    cells[np.arange(len(removed)), stratum_of(block.theta_e_arcsec, edges)] = True
+    cells[np.arange(len(removed)), stratum_of(block["theta_e_arcsec"].values, edges)] = True
     cells = np.concatenate([np.ones((len(removed), 1), bool), cells[:, :-1]], axis=1) & known[:, None]
     rows = np.stack([cells * np.nan_to_num(removed)[:, None], cells.astype(np.float64)], axis=-1)
-    sums = HostSums.from_rows(block.host_index, rows, cells)
+    sums = HostSums.from_rows(block["host_index"].values, rows, cells)
     total = sums.total.reshape(-1, 2)
     draws = sums.replicates(config.gate.bootstrap, config.seed, "gates.core.cost").reshape(-1, len(total), 2)
     low, high = interval(ratio(draws[..., 0], draws[..., 1]), sums.n_hosts)
@@ -321,16 +308,16 @@ def _cost(removed: Floats, block: FeatureBlock, edges: Sequence[float], config: 
     ]  # fmt: skip
 
 
-def _open_share(block: FeatureBlock, gates: Sequence[str], bands: Sequence[str]) -> float:
+def _open_share(block: xr.Dataset, gates: Sequence[str], bands: Sequence[str]) -> float:
     core = [Recipe.of(g, bands) for g in gates if g.startswith("core_")]
-    if not core or not len(block):
+    if not core or not block.sizes["sample"]:
         return math.nan
-    numbers, own = block.numbers[core[0].source], list(core[0].bands)
-    return float((numbers.stamp[:, own] != numbers.ctrl[:, own]).any(axis=0).mean())
+    found, own = features_of(block, core[0].source), list(core[0].bands)
+    return float((found.stamp[:, own] != found.ctrl[:, own]).any(axis=0).mean())
 
 
-def _core_excess(block: FeatureBlock, band: int) -> float:
-    core = block.numbers["brightness_raw"]
-    seen = block.covered[:, band]
+def _core_excess(block: xr.Dataset, band: int) -> float:
+    core = features_of(block, "brightness_raw")
+    seen = block["covered"].values[:, band]
     stamp, ctrl = (v[seen, band, 0].sum(dtype=np.float64) for v in (core.stamp, core.ctrl))
     return float(100 * (stamp - ctrl) / ctrl) if ctrl > 0 else math.nan

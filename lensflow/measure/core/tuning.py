@@ -16,7 +16,8 @@ from lensflow import rng
 from lensflow.config import RunConfig
 from lensflow.errors import GateError
 from lensflow.injection.core import Handling
-from lensflow.measure.core.sweep import CoreRows, HandlingResult, measure_handling
+from lensflow.measure.core.sweep import HandlingResult, host_index_of, measure_handling
+from lensflow.measure.measurement import Measured
 
 Tell = Callable[[int, int], None]
 
@@ -81,13 +82,15 @@ class CoreTuning:
             raise GateError(f"not a tuning of the core: no {error}") from None
 
 
-def measure_handlings(rows: CoreRows, config: RunConfig, tell: Tell | None = None) -> tuple[HandlingResult, ...]:
-    """Measure every handling of ``config.core.handlings`` on the same rows, side by side in threads."""
+def measure_handlings(
+    rows: Measured, config: RunConfig, tell: Tell | None = None, some: NDArray[np.bool_] | None = None
+) -> tuple[HandlingResult, ...]:
+    """Measure every handling of ``config.core.handlings`` on the same rows, or some, side by side in threads."""
     names, done = config.core.handlings, 0
 
     def one(name: str) -> HandlingResult:
         nonlocal done
-        result = measure_handling(rows, name, config)
+        result = measure_handling(rows, name, config, some)
         done += 1
         if tell:
             tell(done, len(names))
@@ -97,12 +100,12 @@ def measure_handlings(rows: CoreRows, config: RunConfig, tell: Tell | None = Non
         return tuple(pool.map(one, names))
 
 
-def tune(rows: CoreRows, config: RunConfig, tell: Tell | None = None, n_sealed: int = 0) -> CoreTuning:
+def tune(rows: Measured, config: RunConfig, tell: Tell | None = None, n_sealed: int = 0) -> CoreTuning:
     """Choose a handling that passes every gate on some hosts, and try it on the others: :func:`recommend`.
 
     Parameters
     ----------
-    rows : CoreRows
+    rows : Measured
     config : RunConfig
     tell : callable, optional
         Told how many of how many measurements are done.
@@ -114,14 +117,14 @@ def tune(rows: CoreRows, config: RunConfig, tell: Tell | None = None, n_sealed: 
     GateError
         If there are fewer than two hosts.
     """
-    reported = reported_hosts(rows.host_index, config.core.reported_share, config.seed)
+    reported = reported_hosts(host_index_of(rows), config.core.reported_share, config.seed)
     every = len(config.core.handlings)
 
     def told(before: int) -> Tell | None:
         return None if tell is None else lambda done, _: tell(before + done, 2 * every)
 
-    chosen_on = measure_handlings(rows.take(np.flatnonzero(~reported)), config, told(0))
-    reported_on = measure_handlings(rows.take(np.flatnonzero(reported)), config, told(every))
+    chosen_on = measure_handlings(rows, config, told(0), ~reported)
+    reported_on = measure_handlings(rows, config, told(every), reported)
     return CoreTuning(chosen_on, reported_on, *recommend(chosen_on, reported_on, config), n_sealed)
 
 

@@ -1,17 +1,16 @@
 """Gates: can anything but the arc distinguish stamps from controls?"""
 
-from lensflow.measure.gate.features import FeatureBlock, Numbers, feature_block
+from lensflow.measure.gate.features import Features, feature_rows
 from lensflow.measure.gate.logistic import LogisticRegression
 from lensflow.measure.gate.machine import choose_hosts, chosen_hosts
 from lensflow.measure.gate.verdicts import GateResult, Verdict
 
 __all__ = [
-    "FeatureBlock",
+    "Features",
     "GateResult",
     "LogisticRegression",
-    "Numbers",
     "Verdict",
     "choose_hosts",
     "chosen_hosts",
-    "feature_block",
+    "feature_rows",
 ]

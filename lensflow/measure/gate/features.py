@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, fields
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -17,8 +16,7 @@ from lensflow.measure.gate.regions import masked_regions
 from lensflow.stats.hostsums import column
 
 
-@dataclass(frozen=True, eq=False)
-class Numbers:
+class Features(NamedTuple):
     """Features of each row from one source (``core_raw``).
 
     Attributes
@@ -32,83 +30,69 @@ class Numbers:
     ctrl: NDArray[np.float32]
     expected: NDArray[np.float32] | None = None
 
-    def take(self, rows: NDArray[np.int64]) -> Numbers:
-        """Rows in the order given."""
-        expected = None if self.expected is None else self.expected[rows]
-        return Numbers(self.stamp[rows], self.ctrl[rows], expected)
 
-    @staticmethod
-    def concat(parts: Sequence[Numbers]) -> Numbers:
-        """Join rows; without ``expected`` unless all have it."""
-        known = [p.expected for p in parts if p.expected is not None]
-        return Numbers(
-            np.concatenate([p.stamp for p in parts]),
-            np.concatenate([p.ctrl for p in parts]),
-            np.concatenate(known) if len(known) == len(parts) else None,
-        )
+def with_features(rows: xr.Dataset, features: Mapping[str, Features]) -> xr.Dataset:
+    """Put features beside the columns of their rows.
 
-
-@dataclass(frozen=True, eq=False)
-class FeatureBlock:
-    """Injection rows, each with its own unlensed control, reduced to the gates' features.
-
-    Attributes
+    Parameters
     ----------
-    numbers : dict of Numbers
+    rows : Dataset
+        Over ``sample`` and ``band`` (:func:`block_columns`).
+    features : mapping of Features
         By source (``lensflow.measure.gate.recipes.Recipe.source``).
-    covered : ndarray of bool, shape (n, band)
-        The row has a PSF, hence an arc, in the band.
-    sky_sigma : ndarray of float32, shape (n, band)
-        Pixel scatter of the control away from the target (1.4826 MAD), nMgy/pixel: the unit of known leaks.
-    host_index, row_id, theta_e_arcsec, arc_snr, split : ndarray, shape (n,)
-        As in the manifest and the metrics.
-    conditions : dict of ndarray, shape (n,) or (n, band)
-        Of ``CONDITIONS``, what the pairs hold.
+
+    Returns
+    -------
+    Dataset
+        With ``<source>.stamp``, ``<source>.ctrl`` and, where known, ``<source>.expected``, over sample, band and a
+        dimension of their own.
     """
-
-    numbers: dict[str, Numbers]
-    covered: NDArray[np.bool_]
-    sky_sigma: NDArray[np.float32]
-    host_index: NDArray[np.int64]
-    row_id: NDArray[np.uint64]
-    theta_e_arcsec: NDArray[np.float64]
-    arc_snr: NDArray[np.float64]
-    split: NDArray[np.uint8]
-    conditions: dict[str, NDArray[Any]] = field(default_factory=dict)
-
-    def __len__(self) -> int:
-        return len(self.host_index)
-
-    def take(self, rows: NDArray[np.int64]) -> FeatureBlock:
-        """Rows of the block, in the order given."""
-        columns = {name: getattr(self, name)[rows] for name in _COLUMNS}
-        conditions = {k: v[rows] for k, v in self.conditions.items()}
-        return FeatureBlock({k: v.take(rows) for k, v in self.numbers.items()}, **columns, conditions=conditions)
-
-    def __add__(self, other: FeatureBlock) -> FeatureBlock:
-        return self.concat([self, other])
-
-    @staticmethod
-    def concat(blocks: Iterable[FeatureBlock]) -> FeatureBlock:
-        """Join blocks of the same features; the order does not matter to the gates."""
-        parts = list(blocks)
-        if not parts:
-            raise GateError("gates: no block of features to join")
-        layouts = {tuple((k, v.stamp.shape[1:]) for k, v in p.numbers.items()) for p in parts}
-        if len(layouts) > 1:
-            raise GateError(f"gates: blocks of different features or (band, feature): {sorted(layouts)}")
-        return FeatureBlock(
-            {k: Numbers.concat([p.numbers[k] for p in parts]) for k in parts[0].numbers},
-            **{name: np.concatenate([getattr(p, name) for p in parts]) for name in _COLUMNS},
-            conditions={
-                k: np.concatenate([p.conditions[k] for p in parts])
-                for k in parts[0].conditions
-                if all(k in p.conditions for p in parts)
-            },
-        )
+    variables = {
+        f"{source}.{name}": (("sample", "band", f"{source}.feature"), values)
+        for source, found in features.items()
+        for name, values in found._asdict().items()
+        if values is not None
+    }
+    return rows.assign(variables)
 
 
-_COLUMNS = tuple(f.name for f in fields(FeatureBlock) if f.name not in ("numbers", "conditions"))
+def features_of(rows: xr.Dataset, source: str) -> Features:
+    """Features of one source.
+
+    Parameters
+    ----------
+    rows : Dataset
+        As :func:`feature_rows` makes them.
+    source : str
+        One of :func:`sources_of`.
+
+    Returns
+    -------
+    Features
+    """
+    expected = f"{source}.expected"
+    return Features(
+        rows[f"{source}.stamp"].values,
+        rows[f"{source}.ctrl"].values,
+        rows[expected].values if expected in rows else None,
+    )
+
+
+def sources_of(rows: xr.Dataset) -> list[str]:
+    """Sources whose features the rows hold.
+
+    Parameters
+    ----------
+    rows : Dataset
+        As :func:`feature_rows` makes them.
+
+    Returns
+    -------
+    list of str
+    """
+    return [str(n).removesuffix(".stamp") for n in rows.data_vars if str(n).endswith(".stamp")]
+
+
 # What the original study cut its gates by, beside theta_E: of the row, the rest of its host.
 CONDITIONS = ("psf_fwhm_arcsec", "bad_pixel_frac", "psf_source")
 
@@ -134,9 +118,9 @@ def distinct_controls(
     return np.arange(len(rows)), np.arange(len(rows))
 
 
-def feature_block(
+def feature_rows(
     pairs: xr.Dataset, recipes: Iterable[str], core_box_pix: int, mask_radius_pix: float = 0.0
-) -> FeatureBlock:
+) -> xr.Dataset:
     """Reduce the injection rows of a block of pairs to the features of all recipes, reading its pixels once.
 
     Parameters
@@ -149,6 +133,13 @@ def feature_block(
         Side of the core box.
     mask_radius_pix : float
         Of the mask on the arcs' cores; core gates then look at further regions, which it does not decide.
+
+    Returns
+    -------
+    Dataset
+        Over ``sample``, injection rows, each with its own unlensed control: the columns of :func:`block_columns` and
+        the features (:func:`features_of`). Those of other pairs are joined by
+        :class:`lensflow.stats.kept_rows.KeptRows`; their order does not matter to the gates.
 
     Raises
     ------
@@ -174,29 +165,47 @@ def feature_block(
     first, host = distinct_controls(host_index, every_ctrl, rows)
     ctrl = every_ctrl[rows[first]]
     expected = ctrl[host] + column(pairs, "arc")[rows] if "arc" in pairs else None
-    numbers = {}
+    features = {}
     for view, kinds in sources.items():
         of_stamp, of_ctrl = (reduce_pixels(look(v, view), kinds, core_box_pix) for v in (stamp, ctrl))
         of_both = None if expected is None else reduce_pixels(look(expected, view), kinds, core_box_pix)
         for kind in kinds:
-            numbers[f"{kind}_{view}"] = Numbers(
+            features[f"{kind}_{view}"] = Features(
                 of_stamp[kind], of_ctrl[kind][host], None if of_both is None else of_both[kind]
             )
-    return FeatureBlock(numbers=numbers, **block_columns(pairs, rows, sky(ctrl)[1][host]))
+    return with_features(block_columns(pairs, rows, sky(ctrl)[1][host]), features)
 
 
-def block_columns(pairs: xr.Dataset, rows: NDArray[np.int64], sky_sigma: NDArray[np.float32]) -> dict[str, Any]:
-    """Columns of a :class:`FeatureBlock` for some rows of a block of pairs."""
-    return {
-        "covered": np.isfinite(column(pairs, "psf_fwhm_arcsec"))[rows],
-        "sky_sigma": sky_sigma,
-        "host_index": column(pairs, "host_index")[rows].astype(np.int64),
-        "row_id": column(pairs, "row_id")[rows].astype(np.uint64),
-        "theta_e_arcsec": column(pairs, "theta_e_arcsec")[rows].astype(np.float64),
-        "arc_snr": column(pairs, "arc_snr")[rows].astype(np.float64),
-        "split": column(pairs, "split")[rows].astype(np.uint8),
-        "conditions": {name: column(pairs, name)[rows] for name in CONDITIONS if name in pairs},
-    }
+def block_columns(pairs: xr.Dataset, rows: NDArray[np.int64], sky_sigma: NDArray[np.float32]) -> xr.Dataset:
+    """Columns that the gates need of some rows of a block of pairs.
+
+    Parameters
+    ----------
+    pairs : Dataset
+        With manifest columns and metrics.
+    rows : ndarray of int, shape (n,)
+    sky_sigma : ndarray of float32, shape (n, band)
+        Pixel scatter of the control away from the target (1.4826 MAD), nMgy/pixel: the unit of known leaks.
+
+    Returns
+    -------
+    Dataset
+        Over ``sample`` and ``band``: ``covered`` (the row has a PSF, hence an arc, in the band), ``sky_sigma``,
+        ``host_index``, ``row_id``, ``theta_e_arcsec``, ``arc_snr``, ``split`` and, of ``CONDITIONS``, what the pairs
+        hold.
+    """
+    one, each = ("sample",), ("sample", "band")
+    types = {"host_index": np.int64, "row_id": np.uint64, "theta_e_arcsec": np.float64, "arc_snr": np.float64,
+             "split": np.uint8}  # fmt: skip
+    conditions = {name: column(pairs, name)[rows] for name in CONDITIONS if name in pairs}
+    return xr.Dataset(
+        {
+            "covered": (each, np.isfinite(column(pairs, "psf_fwhm_arcsec"))[rows]),
+            "sky_sigma": (each, sky_sigma),
+            **{name: (one, column(pairs, name)[rows].astype(kind)) for name, kind in types.items()},
+            **{name: (each[: values.ndim], values) for name, values in conditions.items()},
+        }
+    )
 
 
 def refuse_other_masks(pairs: xr.Dataset, mask_radius_pix: float) -> None:

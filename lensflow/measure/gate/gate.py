@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import xarray as xr
 from numpy.typing import NDArray
 
 from lensflow.config import DiagnosticsConfig, GateConfig, fingerprint
@@ -25,7 +26,7 @@ from lensflow.measure.gate import controls
 from lensflow.measure.gate.crossfit import CrossFit, Linear
 from lensflow.measure.gate.estimators import Estimator, estimator_of
 from lensflow.measure.gate.family import worst_of
-from lensflow.measure.gate.features import FeatureBlock
+from lensflow.measure.gate.features import features_of, sources_of
 from lensflow.measure.gate.machine import Machine, choose_hosts, host_folds, interval_in_words
 from lensflow.measure.gate.recipes import Recipe, box_shape
 from lensflow.measure.gate.regions import Region
@@ -39,7 +40,7 @@ INTERVAL = "gates.core.interval"
 
 
 def pixel_gate(
-    block: FeatureBlock,
+    block: xr.Dataset,
     look: Recipe,
     config: GateConfig,
     band_names: Sequence[str],
@@ -48,13 +49,13 @@ def pixel_gate(
 ) -> GateResult:
     """Run one gate of stamps against their own controls; parameters as ``lensflow.measure.gates.run_gates``."""
     name, bands = look.name, [band_names[b] for b in look.bands]
-    if look.source not in block.numbers:
-        raise GateError(f"gate {name}: the block holds {', '.join(block.numbers)}, not {look.source}")
+    if look.source not in sources_of(block):
+        raise GateError(f"gate {name}: the rows hold {', '.join(sources_of(block))}, not {look.source}")
     estimator = estimator_of(look.estimator, config, seed)
-    sources = [look.source, *(k for k in block.numbers if k.startswith("core@") and k.endswith(f"_{look.view}"))]
+    sources = [look.source, *(k for k in sources_of(block) if k.startswith("core@") and k.endswith(f"_{look.view}"))]
     sources = sources if look.kind == "core" else sources[:1]
     recipe = _recipe(look, estimator, config, bands, seed, edges, len(sources))
-    shape = box_shape(look, block.numbers[look.source].stamp)
+    shape = box_shape(look, features_of(block, look.source).stamp)
     regions = [Region.of(k.partition("_")[0]).describe() for k in sources[1:]]
     if shape:
         own = f"box of {shape[1]} x {shape[2]} pixels about the geometric centre"
@@ -69,16 +70,18 @@ def pixel_gate(
         reason="not run",
         box_shape=shape,
     )
-    if not len(block):
+    if not block.sizes["sample"]:
         return undecided.decided(Verdict.NOT_TESTABLE, "no injection rows: one of the two classes is missing")
     used = rows_of_gate(block, look.bands, config, seed)
-    sky_sigma = np.median(used.sky_sigma.astype(np.float64), axis=0) if len(used) else np.full(len(band_names), np.nan)
+    sky_sigma = np.full(len(band_names), np.nan)
+    if used.sizes["sample"]:
+        sky_sigma = np.median(used["sky_sigma"].values.astype(np.float64), axis=0)
     softening = sky_sigma if look.view == "raw" else np.ones_like(sky_sigma)
     parts = []
     for source, region in zip(sources, regions or [""], strict=True):
-        numbers = used.numbers[source]
-        stamp, ctrl = look.features(numbers.stamp, softening), look.features(numbers.ctrl, softening)
-        expected = None if numbers.expected is None else look.features(numbers.expected, softening)
+        found = features_of(used, source)
+        stamp, ctrl = look.features(found.stamp, softening), look.features(found.ctrl, softening)
+        expected = None if found.expected is None else look.features(found.expected, softening)
         leak = look.leak_unit(ctrl, sky_sigma)
         parts.append(Part(region, stamp, ctrl, expected, *leak, shape if source == look.source else ()))
     conditions = conditions_of(used, look.bands) if look.kind == "core" else None
@@ -112,16 +115,17 @@ class Part:
     box_shape: tuple[int, ...] = ()
 
 
-def rows_of_gate(block: FeatureBlock, bands: Sequence[int], config: GateConfig, seed: int) -> FeatureBlock:
+def rows_of_gate(block: xr.Dataset, bands: Sequence[int], config: GateConfig, seed: int) -> xr.Dataset:
     """Rows that a gate uses: covered in its bands, of whole hosts, in an order independent of the input's."""
-    rows = np.flatnonzero(block.covered[:, list(bands)].all(axis=1))
-    rows = rows[np.lexsort((block.row_id[rows], block.host_index[rows]))]
-    return block.take(rows[choose_hosts(block.host_index[rows], config.max_pairs, seed)])
+    row_id, host = block["row_id"].values, block["host_index"].values
+    rows = np.flatnonzero(block["covered"].values[:, list(bands)].all(axis=1))
+    rows = rows[np.lexsort((row_id[rows], host[rows]))]
+    return block.isel(sample=rows[choose_hosts(host[rows], config.max_pairs, seed)])
 
 
 def measure_parts(
     undecided: GateResult,
-    used: FeatureBlock,
+    used: xr.Dataset,
     parts: Sequence[Part],
     estimator: Estimator,
     config: GateConfig,
@@ -130,8 +134,8 @@ def measure_parts(
     conditions: Mapping[str, Floats] | None = None,
 ) -> GateResult:
     """Measure each set of features by itself; the worst counts (:mod:`lensflow.measure.gate.family`)."""
-    hosts, groups = np.unique(used.host_index, return_inverse=True)
-    undecided = replace(undecided, n_rows=len(used), n_hosts=hosts.size)
+    hosts, groups = np.unique(used["host_index"].values, return_inverse=True)
+    undecided = replace(undecided, n_rows=used.sizes["sample"], n_hosts=hosts.size)
     machine = None
     results = []
     for part in parts:
@@ -148,28 +152,28 @@ def measure_parts(
         except ConvergenceError as error:
             result = result.decided(
                 Verdict.ERROR,
-                f"{error}. {part.stamp.shape[1]} features of {len(used)} pairs; gate.c is {config.c:g}",
+                f"{error}. {part.stamp.shape[1]} features of {used.sizes['sample']} pairs; gate.c is {config.c:g}",
             )
         results.append((part.what, result))
     return worst_of(results)
 
 
 def _refused(
-    undecided: GateResult, used: FeatureBlock, stamp: Floats, ctrl: Floats, config: GateConfig
+    undecided: GateResult, used: xr.Dataset, stamp: Floats, ctrl: Floats, config: GateConfig
 ) -> tuple[Verdict, str] | None:
     """Verdict for rows that cannot be measured, with advice."""
     finite = np.isfinite(stamp).all(axis=1) & np.isfinite(ctrl).all(axis=1)
     if not finite.all():
         first = int(np.argmin(finite))
         return Verdict.ERROR, (
-            f"row {int(used.row_id[first])} (host {int(used.host_index[first])}) and {int((~finite).sum()) - 1} others "
-            "have pixels or features that are not finite: correct or drop them"
+            f"row {int(used['row_id'][first])} (host {int(used['host_index'][first])}) and {int((~finite).sum()) - 1} "
+            "others have pixels or features that are not finite: correct or drop them"
         )
-    n_hosts, bands = undecided.n_hosts, ", ".join(undecided.recipe["bands"])
-    if len(used) < MIN_PAIRS or n_hosts < config.folds:
+    n, n_hosts, bands = used.sizes["sample"], undecided.n_hosts, ", ".join(undecided.recipe["bands"])
+    if n < MIN_PAIRS or n_hosts < config.folds:
         one = "one host only" if n_hosts == 1 else f"{n_hosts} hosts"
         return Verdict.NOT_TESTABLE, (
-            f"{len(used)} pairs of {one} covered in {bands}: at least {MIN_PAIRS} pairs of {config.folds} hosts "
+            f"{n} pairs of {one} covered in {bands}: at least {MIN_PAIRS} pairs of {config.folds} hosts "
             f"(gate.folds) are needed, of whole hosts within gate.max_pairs ({config.max_pairs})"
         )
     if (stamp == ctrl).all():
@@ -183,7 +187,7 @@ def _refused(
 
 def _measure(
     undecided: GateResult,
-    used: FeatureBlock,
+    used: xr.Dataset,
     machine: Machine,
     part: Part,
     edges: tuple[float, ...],
@@ -201,7 +205,7 @@ def _measure(
         by_arcs = aside.submit(_by_arcs, undecided, used, machine, part, main, draws)
         known: dict[str, Any] = {
             "null": controls.null_control(machine, fit),
-            "positive": controls.positive_control(machine, used.host_index, ctrl, *leak, undecided.threshold),
+            "positive": controls.positive_control(machine, used["host_index"].values, ctrl, *leak, undecided.threshold),
             **({"permutation": controls.permutation_test(machine, fit)} if isinstance(fit, CrossFit) else {}),
             "share_of_rows_unchanged": float((~changed).mean()),
             "share_of_features_open": float(differs.any(axis=0).mean()),
@@ -221,7 +225,7 @@ def _measure(
 
 
 def _by_arcs(
-    undecided: GateResult, used: FeatureBlock, machine: Machine, part: Part, main: Estimate, draws: Floats
+    undecided: GateResult, used: xr.Dataset, machine: Machine, part: Part, main: Estimate, draws: Floats
 ) -> dict[str, Any]:
     """AUC of the renderer's noiseless arcs, and the excess beyond them; {} if their features are unknown."""
     expected = part.expected
@@ -230,7 +234,8 @@ def _by_arcs(
     out = {"reference": controls.reference(machine, expected, part.ctrl, main.value, draws, INTERVAL)}
     # Only a gate that the arcs themselves shut needs to know what else there is.
     if isinstance(machine.estimator, Linear) and main.low >= undecided.threshold:
-        out["beyond_arcs"] = controls.beyond_arcs(machine, used.host_index, part.stamp, expected, part.unit, part.leak)
+        hosts = used["host_index"].values
+        out["beyond_arcs"] = controls.beyond_arcs(machine, hosts, part.stamp, expected, part.unit, part.leak)
     return out
 
 

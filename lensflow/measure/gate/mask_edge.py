@@ -28,7 +28,7 @@ from lensflow.config.checks import MASK_EDGE
 from lensflow.errors import GateError
 from lensflow.injection.core.masks import keep_weights
 from lensflow.measure.gate.estimators import estimator_of
-from lensflow.measure.gate.features import FeatureBlock, Numbers, block_columns, distinct_controls
+from lensflow.measure.gate.features import Features, block_columns, distinct_controls, features_of, with_features
 from lensflow.measure.gate.gate import Part, measure_parts, recipe_of_fit, rows_of_gate
 from lensflow.measure.gate.means import mean_weights
 from lensflow.measure.gate.recipes import sky
@@ -79,7 +79,7 @@ class Mask:
         return f"{self.method} mask at r = {self.radius_pix:g} pixels{width}"
 
 
-def mask_block(pairs: xr.Dataset, unmasked: NDArray[np.floating], mask: Mask) -> FeatureBlock:
+def mask_rows(pairs: xr.Dataset, unmasked: NDArray[np.floating], mask: Mask) -> xr.Dataset:
     """Reduce the injection rows of a block of masked pairs to the gate's features.
 
     Parameters
@@ -110,15 +110,15 @@ def mask_block(pairs: xr.Dataset, unmasked: NDArray[np.floating], mask: Mask) ->
     halo = _round(before, x, y)
     # The light that the mask took is put back without shot noise: it is below the sky's, and has no mean.
     whole = np.where(keep < 1, stamp + (1 - keep) * before, stamp)
-    numbers = {
-        ARCS: Numbers(look.features(stamp), look.features(whole)),
-        HALOS: Numbers(look.features(ctrl + keep * halo), look.features(ctrl + halo)),
+    features = {
+        ARCS: Features(look.features(stamp), look.features(whole)),
+        HALOS: Features(look.features(ctrl + keep * halo), look.features(ctrl + halo)),
     }
-    return FeatureBlock(numbers=numbers, **block_columns(pairs, rows, sky(every_ctrl[rows[first]])[1][host]))
+    return with_features(block_columns(pairs, rows, sky(every_ctrl[rows[first]])[1][host]), features)
 
 
 def mask_edge_gate(
-    block: FeatureBlock,
+    block: xr.Dataset,
     mask: Mask,
     config: GateConfig,
     bands: Sequence[str],
@@ -129,8 +129,8 @@ def mask_edge_gate(
 
     Parameters
     ----------
-    block : FeatureBlock
-        From :func:`mask_block`, of any rows in any order.
+    block : Dataset
+        From :func:`mask_rows`, of any rows in any order.
     mask : Mask
     config : GateConfig
         ``folds``, ``bootstrap``, ``c``, and the threshold of ``mask_edge``.
@@ -164,19 +164,19 @@ def mask_edge_gate(
         reason="not run",
     )
     used = rows_of_gate(block, range(len(bands)), config, seed)
-    numbers = [used.numbers[k] for k in _WORDS]
-    if len(used) and all(np.array_equal(n.stamp, n.ctrl) for n in numbers):
+    found, n_rows = [features_of(used, k) for k in _WORDS], used.sizes["sample"]
+    if n_rows and all(np.array_equal(f.stamp, f.ctrl) for f in found):
         return undecided.decided(
             Verdict.PASS,
-            f"the {mask.describe()} takes no light from any of {len(used)} rows: they are the same with and without it",
-            n_rows=len(used),
-            n_hosts=int(np.unique(used.host_index).size),
+            f"the {mask.describe()} takes no light from any of {n_rows} rows: they are the same with and without it",
+            n_rows=n_rows,
+            n_hosts=int(np.unique(used["host_index"].values).size),
         )
-    sigma = np.median(used.sky_sigma.astype(np.float64), axis=0) if len(used) else np.full(len(bands), np.nan)
+    sigma = np.median(used["sky_sigma"].values.astype(np.float64), axis=0) if n_rows else np.full(len(bands), np.nan)
     unit = (sigma[:, None] * hole_unit(mask)).ravel()
     parts = []
-    for words, n in zip(_WORDS.values(), numbers, strict=True):
-        masked, whole = (v.reshape(len(used), len(unit)).astype(np.float64) for v in (n.stamp, n.ctrl))
+    for words, f in zip(_WORDS.values(), found, strict=True):
+        masked, whole = (v.reshape(n_rows, len(unit)).astype(np.float64) for v in (f.stamp, f.ctrl))
         parts.append(Part(words, masked, whole, None, unit, _LEAK))
     return measure_parts(undecided, used, parts, estimator, config, seed, edges)
 

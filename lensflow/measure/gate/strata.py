@@ -12,10 +12,10 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
+import xarray as xr
 from numpy.typing import NDArray
 
 from lensflow.injection.quality import MAX_BAD_PIXEL_FRAC
-from lensflow.measure.gate.features import FeatureBlock
 from lensflow.measure.gate.machine import Machine, area_fields
 from lensflow.measure.gate.verdicts import MIN_PAIRS, Verdict, judge
 from lensflow.stats.estimate import NOT_MEASURED
@@ -45,20 +45,22 @@ def ranges(theta_e_arcsec: Floats, arc_snr: Floats, edges: Sequence[float]) -> l
     return out
 
 
-def conditions_of(block: FeatureBlock, bands: Sequence[int]) -> dict[str, Floats]:
+def conditions_of(block: xr.Dataset, bands: Sequence[int]) -> dict[str, Floats]:
     """Conditions of each row in a gate's bands, as far as the pairs say them; shape (n,) each.
 
     ``psf_fwhm_arcsec`` and ``sky_sigma_nmgy`` are means over the bands, ``psf_source`` a code of ``schema.PsfSource``
     or ``MIXED_SOURCES``.
     """
-    out = {"sky_sigma_nmgy": block.sky_sigma[:, list(bands)].mean(axis=1, dtype=np.float64)}
-    known = block.conditions
-    if "psf_fwhm_arcsec" in known:
-        out = {"psf_fwhm_arcsec": known["psf_fwhm_arcsec"][:, list(bands)].mean(axis=1, dtype=np.float64), **out}
-    if "bad_pixel_frac" in known:
-        out["bad_pixel_frac"] = known["bad_pixel_frac"].astype(np.float64)
-    if "psf_source" in known:
-        source = known["psf_source"][:, list(bands)]
+    of_bands = {
+        n: block[n].values[:, list(bands)] for n in ("sky_sigma", "psf_fwhm_arcsec", "psf_source") if n in block
+    }
+    out = {"sky_sigma_nmgy": of_bands["sky_sigma"].mean(axis=1, dtype=np.float64)}
+    if "psf_fwhm_arcsec" in block:
+        out = {"psf_fwhm_arcsec": of_bands["psf_fwhm_arcsec"].mean(axis=1, dtype=np.float64), **out}
+    if "bad_pixel_frac" in block:
+        out["bad_pixel_frac"] = block["bad_pixel_frac"].values.astype(np.float64)
+    if "psf_source" in block:
+        source = of_bands["psf_source"]
         same = (source == source[:, :1]).all(axis=1)
         out["psf_source"] = np.where(same, source[:, 0], MIXED_SOURCES).astype(np.float64)
     return out
@@ -81,7 +83,7 @@ def _cuts(conditions: Mapping[str, Floats]) -> list[Cut]:
 
 def strata(
     machine: Machine,
-    used: FeatureBlock,
+    used: xr.Dataset,
     positive: Floats,
     negative: Floats,
     changed: NDArray[np.bool_],
@@ -103,10 +105,10 @@ def strata(
     conditions : mapping of ndarray, optional
         From :func:`conditions_of`; with it, also within parts of each and within the original ranges of theta_E.
     """
-    cuts = ranges(used.theta_e_arcsec, used.arc_snr, edges)
-    cuts += [("split", float(s), float(s), used.split == s) for s in np.unique(used.split)]
+    theta, split = used["theta_e_arcsec"].values, used["split"].values
+    cuts = ranges(theta, used["arc_snr"].values, edges)
+    cuts += [("split", float(s), float(s), split == s) for s in np.unique(split)]
     if conditions is not None:
-        theta = used.theta_e_arcsec
         of_original = pairwise([*ORIGINAL_EDGES, np.inf])
         cuts += [("theta_e_original", a, b, (theta >= a) & (theta < b)) for a, b in of_original]
         cuts += _cuts(conditions)
@@ -127,17 +129,12 @@ def strata(
     return out
 
 
-def worst_rows(used: FeatureBlock, margin: Floats) -> list[dict[str, Any]]:
+def worst_rows(used: xr.Dataset, margin: Floats) -> list[dict[str, Any]]:
     """Rows with the largest margins, at most one of each host: neighbours in the sky would say the same twice."""
-    order = np.lexsort((used.row_id, -margin))
-    _, first = np.unique(used.host_index[order], return_index=True)
+    order = np.lexsort((used["row_id"].values, -margin))
+    _, first = np.unique(used["host_index"].values[order], return_index=True)
+    columns = {n: used[n].values for n in ("row_id", "host_index", "theta_e_arcsec", "arc_snr")}
     return [
-        {
-            "row_id": int(used.row_id[k]),
-            "host_index": int(used.host_index[k]),
-            "theta_e_arcsec": float(used.theta_e_arcsec[k]),
-            "arc_snr": float(used.arc_snr[k]),
-            "margin": float(margin[k]),
-        }
+        {**{n: v[k].item() for n, v in columns.items()}, "margin": float(margin[k])}
         for k in order[np.sort(first)[:WORST_ROWS]]
     ]

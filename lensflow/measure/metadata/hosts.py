@@ -17,7 +17,7 @@ from lensflow.config import GateConfig
 from lensflow.measure.gate.machine import chosen_hosts
 from lensflow.measure.gate.means import mean_weights
 from lensflow.measure.gate.recipes import sky
-from lensflow.measure.metadata.rows import MetadataRows
+from lensflow.measure.metadata.rows import MetadataRows, rows_of
 from lensflow.measure.pixels.host_shapes import SHAPES, host_shapes
 from lensflow.stats.hostsums import column
 
@@ -108,14 +108,8 @@ def host_rows(pairs: xr.Dataset, kept: NDArray[np.int64] | None = None) -> Metad
     names, values = _features(ctrl, bands)
     of_band = np.array([bands.index(b) if b else len(bands) for _, b in names])
     there = np.concatenate([there, there.any(axis=1, keepdims=True)], axis=1)
-    return MetadataRows(
-        names,
-        np.where(there[:, of_band], values, np.nan),
-        host[first],
-        control[first],
-        column(pairs, "split")[first].astype(np.int64),
-        np.ones(len(first), np.int64),
-    ).of_hosts(kept)
+    values = np.where(there[:, of_band], values, np.nan)
+    return MetadataRows.of(rows_of(names, values, host[first], control[first], column(pairs, "split")[first]), kept)
 
 
 def _features(ctrl: NDArray[np.float32], bands: list[str]) -> tuple[tuple[tuple[str, str], ...], Floats]:

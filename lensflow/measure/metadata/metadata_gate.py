@@ -27,6 +27,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import xarray as xr
 from numpy.typing import NDArray
 
 from lensflow import rng
@@ -41,7 +42,7 @@ from lensflow.measure.gate.machine import Machine, area_fields, choose_hosts, ho
 from lensflow.measure.gate.recipes import Recipe
 from lensflow.measure.gate.trees import SETTINGS, Trees
 from lensflow.measure.gate.verdicts import MIN_PAIRS, GateResult, Verdict, decide, judge
-from lensflow.measure.metadata.rows import MetadataRows
+from lensflow.measure.metadata.rows import MetadataRows, names_of, one_by_one
 from lensflow.measure.metadata.shares import Shares
 from lensflow.stats.estimate import NOT_MEASURED, Estimate
 
@@ -73,8 +74,8 @@ def metadata_gate(rows: MetadataRows, look: Recipe, config: GateConfig, bands: S
         PASS by proof where the classes are exactly balanced; NOT_TESTABLE where one of them is missing or too small.
     """
     rows = rows.of_bands(bands)
-    shares = rows.over_all
-    recipe = _recipe(rows, config, bands, seed, look)
+    shares = rows.shares
+    recipe = _recipe(names_of(rows.rows), config, bands, seed, look)
     undecided = GateResult(
         name=look.name,
         recipe=recipe,
@@ -93,12 +94,12 @@ def metadata_gate(rows: MetadataRows, look: Recipe, config: GateConfig, bands: S
         return undecided.decided(Verdict.ERROR, f"{name} of host {host} is infinite: correct or drop its rows")
     if rows.is_balanced:
         return _proven(undecided, shares, WHAT[look.kind])
-    used = rows.one_by_one()
-    used = used.take(choose_hosts(used.host_index, config.max_pairs, seed))
+    used = one_by_one(rows.rows)
+    used = used.isel(sample=choose_hosts(used["host_index"].values, config.max_pairs, seed))
     try:
         return _measure(undecided, used, config, seed, look)
     except ConvergenceError as error:
-        return undecided.decided(Verdict.ERROR, f"{error}. {len(used.count)} rows; gate.c is {config.c:g}")
+        return undecided.decided(Verdict.ERROR, f"{error}. {used.sizes['sample']} rows; gate.c is {config.c:g}")
 
 
 def _proven(undecided: GateResult, shares: Shares, what: str) -> GateResult:
@@ -125,11 +126,11 @@ def _proven(undecided: GateResult, shares: Shares, what: str) -> GateResult:
     )
 
 
-def _measure(undecided: GateResult, used: MetadataRows, config: GateConfig, seed: int, look: Recipe) -> GateResult:
+def _measure(undecided: GateResult, used: xr.Dataset, config: GateConfig, seed: int, look: Recipe) -> GateResult:
     what = WHAT[look.kind]
     x, names = _filled(used)
-    positive = ~used.is_control
-    hosts, groups = np.unique(used.host_index, return_inverse=True)
+    positive = ~used["is_control"].values
+    hosts, groups = np.unique(used["host_index"].values, return_inverse=True)
     fewest = min(np.unique(groups[positive == c]).size for c in (False, True))
     undecided = replace(undecided, n_rows=len(x), n_hosts=int(hosts.size))
     smallest = min(int(positive.sum()), int((~positive).sum()))
@@ -202,12 +203,13 @@ def _measure(undecided: GateResult, used: MetadataRows, config: GateConfig, seed
 
 
 def _strata(
-    machine: Machine, used: MetadataRows, positive: NDArray[np.bool_], scores: Floats, threshold: float
+    machine: Machine, used: xr.Dataset, positive: NDArray[np.bool_], scores: Floats, threshold: float
 ) -> list[dict[str, Any]]:
     """Areas of the same out-of-fold scores within splits; controls have no theta_E and no SNR."""
     out = []
-    for s in np.unique(used.split):
-        rows = used.split == s
+    split = used["split"].values
+    for s in np.unique(split):
+        rows = split == s
         area = NOT_MEASURED
         n, n_hosts = (
             min(f(rows & (positive == c)) for c in (False, True))
@@ -219,7 +221,7 @@ def _strata(
             purpose = f"gates.metadata.strata.split.{s:g}"
             area, _ = machine.interval_of_rows(positive[rows], scores[rows], machine.groups[rows], n_hosts, purpose)
             verdict, reason = judge(area, threshold)
-        place = _place(s, int(used.count[rows].sum()), int(np.unique(used.host_index[rows]).size))
+        place = _place(s, int(rows.sum()), int(np.unique(used["host_index"].values[rows]).size))
         out.append({**place, **area_fields(area), "verdict": str(verdict), "reason": reason})
     return out
 
@@ -256,24 +258,25 @@ def _moved(groups: NDArray[np.int64], draws: np.random.Generator) -> NDArray[np.
     return picked
 
 
-def _filled(rows: MetadataRows) -> tuple[Floats, list[str]]:
+def _filled(rows: xr.Dataset) -> tuple[Floats, list[str]]:
     """Values with missing ones replaced by the mean, and an indicator column for each that is sometimes missing.
 
     How many bands a row is covered in is the sum of such columns.
     """
-    gone = np.isnan(rows.values)
+    values, names = rows["value"].values, names_of(rows)
+    gone = np.isnan(values)
     held = (~gone).sum(axis=0)
-    mean = np.where(gone, 0.0, rows.values).sum(axis=0) / np.maximum(held, 1)
+    mean = np.where(gone, 0.0, values).sum(axis=0) / np.maximum(held, 1)
     some = np.flatnonzero(gone.any(axis=0) & (held > 0))
-    x = np.concatenate([np.where(gone, mean, rows.values), gone[:, some].astype(np.float64)], axis=1)
-    return x, [*rows.names, *(f"{rows.names[k]} missing" for k in some)]
+    x = np.concatenate([np.where(gone, mean, values), gone[:, some].astype(np.float64)], axis=1)
+    return x, [*names, *(f"{names[k]} missing" for k in some)]
 
 
-def _recipe(rows: MetadataRows, config: GateConfig, bands: Sequence[str], seed: int, look: Recipe) -> dict[str, Any]:
+def _recipe(names: list[str], config: GateConfig, bands: Sequence[str], seed: int, look: Recipe) -> dict[str, Any]:
     estimator = estimator_of(look.estimator, config, seed)
     return {
         "features": GATE_KINDS[look.kind],
-        "columns": rows.names,
+        "columns": names,
         "missing": "the column's mean, and a column that says so",
         "bands": list(bands),
         "classes": "1: injection rows; 0: control rows of the dataset; weighted so that both count alike",

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from lensflow.errors import GateError
 from lensflow.measure.gate.features import distinct_controls
@@ -24,27 +24,37 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class MetadataRows:
-    """Metadata of injection and control rows; identical rows of a host are stored once.
+    """Metadata of injection and control rows: some rows, and sums over all.
 
     Attributes
     ----------
-    columns : tuple of (name, band)
-        The band is "" where there is none.
-    values : ndarray, shape (n, column)
-        NaN where a row has no value.
-    host_index, is_control, split, count : ndarray, shape (n,)
-        ``count`` rows of the dataset are alike.
-    shares : Shares, optional
-        Of all rows of the dataset, where these are only some; by default of these.
+    rows : Dataset
+        Over ``sample`` and ``column`` (:func:`rows_of`): ``value``, NaN where a row has none; ``host_index``,
+        ``is_control``, ``split`` and ``count``: so many rows of the run are alike.
+    shares : Shares
+        Of all rows, of which these may be some.
     """
 
-    columns: tuple[tuple[str, str], ...]
-    values: Floats
-    host_index: NDArray[np.int64]
-    is_control: NDArray[np.bool_]
-    split: NDArray[np.int64]
-    count: NDArray[np.int64]
-    shares: Shares | None = None
+    rows: xr.Dataset
+    shares: Shares
+
+    @classmethod
+    def of(cls, rows: xr.Dataset, kept: NDArray[np.int64] | None = None) -> MetadataRows:
+        """Add up all rows, and keep those of some hosts, each distinct row once.
+
+        Parameters
+        ----------
+        rows : Dataset
+            From :func:`rows_of`.
+        kept : ndarray of int64, optional
+            Hosts; by default all.
+
+        Returns
+        -------
+        MetadataRows
+        """
+        some = rows if kept is None else rows.isel(sample=np.isin(rows["host_index"].values, kept))
+        return cls(collapsed(some), shares_of(rows))
 
     @classmethod
     def from_block(cls, pairs: xr.Dataset, kept: NDArray[np.int64] | None = None) -> MetadataRows:
@@ -60,26 +70,16 @@ class MetadataRows:
         host, ctrl = column(pairs, "host_index").astype(np.int64), column(pairs, "ctrl")
         first, place = distinct_controls(host, ctrl, np.arange(len(host)))
         scatter = np.where(np.isfinite(column(pairs, "psf_fwhm_arcsec")), sky(ctrl[first])[1][place], np.nan)
-        return cls(
-            (*columns, *(("sky_sigma_nmgy", str(b)) for b in pairs["band"].values)),
-            np.concatenate([values, scatter], axis=1),
-            host,
-            column(pairs, "is_control").astype(bool),
-            column(pairs, "split").astype(np.int64),
-            np.ones(len(host), np.int64),
-        ).of_hosts(kept)
-
-    def of_hosts(self, kept: NDArray[np.int64] | None) -> MetadataRows:
-        """Rows of some hosts, each distinct row once, with the sums over all rows."""
-        some = self if kept is None else self.take(np.isin(self.host_index, kept))
-        return replace(some, shares=self.over_all).collapsed()
-
-    @property
-    def over_all(self) -> Shares:
-        """Sums over all rows of the dataset."""
-        if self.shares is not None:
-            return self.shares
-        return Shares.of(self.columns, self.values, self.host_index, self.is_control, self.split, self.count)
+        return cls.of(
+            rows_of(
+                (*columns, *(("sky_sigma_nmgy", str(b)) for b in pairs["band"].values)),
+                np.concatenate([values, scatter], axis=1),
+                host,
+                column(pairs, "is_control"),
+                column(pairs, "split"),
+            ),
+            kept,
+        )
 
     def __add__(self, other: MetadataRows) -> MetadataRows:
         return self.concat([self, other])
@@ -88,47 +88,93 @@ class MetadataRows:
     def concat(blocks: Iterable[MetadataRows]) -> MetadataRows:
         """Join blocks of the same columns; the order does not matter."""
         parts = list(blocks)
-        if not parts or any(p.columns != parts[0].columns for p in parts):
+        if not parts or any(columns_of(p.rows) != columns_of(parts[0].rows) for p in parts):
             raise GateError("gates: no blocks of metadata to join, or of different columns")
-        names = ("values", "host_index", "is_control", "split", "count")
-        joined: dict[str, Any] = {k: np.concatenate([getattr(p, k) for p in parts]) for k in names}
-        rows = MetadataRows(parts[0].columns, **joined)
-        return replace(rows, shares=reduce(add, [p.over_all for p in parts])).collapsed()
+        rows = xr.concat([p.rows for p in parts], "sample", data_vars="all", coords="minimal", join="exact")
+        return MetadataRows(collapsed(rows), reduce(add, [p.shares for p in parts]))
 
-    def collapsed(self) -> MetadataRows:
-        """The same rows, sorted by host, each kind of row once."""
-        keys = np.column_stack([self.host_index, self.split, self.is_control, bits_of(self.values)])
-        _, first, place = np.unique(keys, axis=0, return_index=True, return_inverse=True)
-        count = np.bincount(place.ravel(), weights=self.count, minlength=len(first)).astype(np.int64)
-        return replace(self.take(first), count=count, shares=self.shares)
-
-    def take(self, rows: NDArray[Any]) -> MetadataRows:
-        """Some of the rows, as a dataset of their own."""
-        return MetadataRows(
-            self.columns,
-            self.values[rows],
-            self.host_index[rows],
-            self.is_control[rows],
-            self.split[rows],
-            self.count[rows],
-        )
+    def with_hosts(self, host_index: NDArray[np.int64]) -> MetadataRows:
+        """The same rows on other hosts, shape (n,)."""
+        return replace(self, rows=collapsed(self.rows.assign(host_index=("sample", host_index))))
 
     def of_bands(self, bands: Sequence[str]) -> MetadataRows:
         """Only columns of these bands, and those without a band."""
-        kept = [k for k, (_, band) in enumerate(self.columns) if band in ("", *bands)]
-        return replace(self, columns=tuple(self.columns[k] for k in kept), values=self.values[:, kept]).collapsed()
-
-    def one_by_one(self) -> MetadataRows:
-        """Every row of the dataset by itself."""
-        each = self.take(np.repeat(np.arange(len(self.count)), self.count))
-        return replace(each, count=np.ones_like(each.count))
-
-    @property
-    def names(self) -> list[str]:
-        """Names of the columns, with their bands."""
-        return [f"{name}_{band}" if band else name for name, band in self.columns]
+        kept = np.isin(self.rows["of_band"].values, ["", *bands])
+        return replace(self, rows=collapsed(self.rows.isel(column=kept)))
 
     @property
     def is_balanced(self) -> bool:
         """Whether both classes have exactly the same distribution of metadata, overall and in every split."""
-        return self.over_all.balanced(tuple(band for _, band in self.columns if band))
+        return self.shares.balanced(tuple(band for _, band in columns_of(self.rows) if band))
+
+
+def rows_of(
+    columns: Sequence[tuple[str, str]],
+    values: ArrayLike,
+    host_index: ArrayLike,
+    is_control: ArrayLike,
+    split: ArrayLike,
+    count: ArrayLike | None = None,
+) -> xr.Dataset:
+    """Put rows into a Dataset.
+
+    Parameters
+    ----------
+    columns : sequence of (name, band)
+        The band is "" where there is none.
+    values : array_like, shape (n, column)
+    host_index, is_control, split : array_like, shape (n,)
+    count : array_like, shape (n,), optional
+        Rows that are alike; by default 1.
+
+    Returns
+    -------
+    Dataset
+        Over ``sample`` and ``column``, with the coordinates ``quantity`` and ``of_band`` of each column.
+    """
+    number = np.ones(np.shape(host_index), np.int64) if count is None else count
+    return xr.Dataset(
+        {
+            "value": (("sample", "column"), np.asarray(values, np.float64)),
+            "host_index": ("sample", np.asarray(host_index, np.int64)),
+            "is_control": ("sample", np.asarray(is_control, bool)),
+            "split": ("sample", np.asarray(split, np.int64)),
+            "count": ("sample", np.asarray(number, np.int64)),
+        },
+        coords={
+            "quantity": ("column", np.array([name for name, _ in columns], dtype=str)),
+            "of_band": ("column", np.array([band for _, band in columns], dtype=str)),
+        },
+    )
+
+
+def columns_of(rows: xr.Dataset) -> tuple[tuple[str, str], ...]:
+    """Name and band of each column; the band is "" where there is none."""
+    return tuple(zip(rows["quantity"].values.tolist(), rows["of_band"].values.tolist(), strict=True))
+
+
+def names_of(rows: xr.Dataset) -> list[str]:
+    """Names of the columns, with their bands."""
+    return [f"{name}_{band}" if band else name for name, band in columns_of(rows)]
+
+
+def shares_of(rows: xr.Dataset) -> Shares:
+    """Sums over the rows."""
+    values: list[Any] = [rows[n].values for n in ("value", "host_index", "is_control", "split", "count")]
+    return Shares.of(columns_of(rows), *values)
+
+
+def collapsed(rows: xr.Dataset) -> xr.Dataset:
+    """The same rows, sorted by host, each kind of row once."""
+    of_row = [rows[n].values for n in ("host_index", "split", "is_control")]
+    keys = np.column_stack([*of_row, bits_of(rows["value"].values)])
+    _, first, place = np.unique(keys, axis=0, return_index=True, return_inverse=True)
+    count = np.bincount(place.ravel(), weights=rows["count"].values, minlength=len(first)).astype(np.int64)
+    return rows.isel(sample=first).assign(count=("sample", count))
+
+
+def one_by_one(rows: xr.Dataset) -> xr.Dataset:
+    """Every row by itself."""
+    count = rows["count"].values
+    each = rows.isel(sample=np.repeat(np.arange(len(count)), count))
+    return each.assign(count=("sample", np.ones(each.sizes["sample"], np.int64)))

@@ -57,7 +57,7 @@ class Shares:
         split: NDArray[np.int64],
         count: NDArray[np.int64],
     ) -> Shares:
-        """Add up rows; parameters as the attributes of ``MetadataRows``."""
+        """Add up rows; parameters as :func:`lensflow.measure.metadata.rows.rows_of`."""
         bands = tuple(dict.fromkeys(b for _, b in columns if b))
         sets = tuple(dict.fromkeys([(), *((b,) for b in bands), bands]))
         bits = bits_of(values).view(np.uint64)

@@ -10,7 +10,6 @@ import xarray as xr
 
 from lensflow import schema
 from lensflow.errors import SplitError
-from lensflow.measure.gate.features import FeatureBlock
 from lensflow.measure.gate.verdicts import GateResult, Verdict
 from lensflow.measure.metadata.rows import MetadataRows
 from lensflow.measure.pixels import Finding, Status
@@ -138,11 +137,11 @@ def _named(found: Sequence[Twin], hosts: xr.Dataset) -> str:
     return first + (f"; and {len(found) - _NAMED} more" if len(found) > _NAMED else "")
 
 
-def galaxies_once(block: FeatureBlock, twins: Twins) -> FeatureBlock:
+def galaxies_once(rows: xr.Dataset, twins: Twins) -> xr.Dataset:
     """Rows of a gate with hosts that show one galaxy under one number: no fold divides them."""
-    return replace(block, host_index=twins.first_of(block.host_index))
+    return rows.assign(host_index=("sample", twins.first_of(rows["host_index"].values)))
 
 
 def unpaired_once(rows: Mapping[str, MetadataRows], twins: Twins) -> dict[str, MetadataRows]:
     """Rows of both classes with hosts that show one galaxy under one number."""
-    return {k: replace(r, host_index=twins.first_of(r.host_index)).collapsed() for k, r in rows.items()}
+    return {k: r.with_hosts(twins.first_of(r.rows["host_index"].values)) for k, r in rows.items()}

@@ -9,12 +9,15 @@ import pytest
 from lensflow import core_settings
 from lensflow.config.core import parse_handling
 from lensflow.errors import ConfigError, GateError
-from lensflow.measure.core.sweep import BRIGHTNESS, CoreRows, matched, measure_handling
+from lensflow.measure.core.sweep import BRIGHTNESS, core_rows, host_index_of, matched, measure_handling
 from lensflow.measure.core.tuning import CoreTuning, measure_handlings, recommend, reported_hosts, tune
 from lensflow.measure.gate import Verdict
 from lensflow.measure.gate.family import first_alone
+from lensflow.measure.gate.features import features_of
 from lensflow.measure.gate.recipes import Recipe
+from lensflow.measure.measurement import Measured
 from lensflow.stats.estimate import Estimate
+from lensflow.stats.kept_rows import KeptRows
 from tests.factories import make_config
 from tests.measure.pixels.pairs_factory import pairs_block
 
@@ -34,7 +37,7 @@ def pairs():
 
 @pytest.fixture(scope="module")
 def rows(pairs):
-    return CoreRows.from_block(pairs, config_of(*HANDLINGS))
+    return core_rows(pairs, config_of(*HANDLINGS))
 
 
 @pytest.fixture(scope="module")
@@ -75,39 +78,39 @@ def test_a_rotated_arc_leaves_the_core_gate_nothing_but_chance(results):
 
 
 def test_matched_controls_are_of_other_hosts_and_nearer_in_brightness(rows, results):
-    block = rows.features["none"]
+    block = rows["none"].rows
     out = matched(block, ("g", "r", "z"))
-    before, after = block.numbers["brightness_raw"], out.numbers["brightness_raw"]
+    before, after = (features_of(v, "brightness_raw") for v in (block, out))
     assert (after.ctrl != before.ctrl).any(axis=(1, 2)).all() and np.array_equal(after.stamp, before.stamp)
-    assert np.unique(out.host_index).size == 10
+    assert np.unique(out["host_index"]).size == 10
     assert results["matched"].core_excess_pct < results["none"].core_excess_pct
     assert results["matched"].n_hosts == 24 and BRIGHTNESS == "brightness_all"
 
 
 def test_one_host_gives_not_testable_for_matched_controls_with_the_reason(rows):
-    one = rows.take(np.flatnonzero(rows.host_index == rows.host_index[0]))
-    gate = measure_handling(one, "matched", config_of(*HANDLINGS)).gate("core_r")
+    host = host_index_of(rows)
+    gate = measure_handling(rows, "matched", config_of(*HANDLINGS), host == host[0]).gate("core_r")
     assert gate.verdict is Verdict.NOT_TESTABLE and "two hosts" in gate.reason
 
 
 @pytest.mark.slow
 def test_blocks_join_to_the_same_result_in_any_order(pairs):
     config = config_of("mask_4", "blob")
-    whole = CoreRows.from_block(pairs, config)
+    whole = core_rows(pairs, config)
     n = pairs.sizes["sample"]
-    parts = [CoreRows.from_block(pairs.isel(sample=slice(a, a + 31)), config) for a in range(0, n, 31)]
-    again = CoreRows.concat(parts[::-1])
+    parts = [core_rows(pairs.isel(sample=slice(a, a + 31)), config) for a in range(0, n, 31)]
+    again = Measured.joined(parts[::-1])
     for name in config.core.handlings:
         assert measure_handling(again, name, config).to_dict() == measure_handling(whole, name, config).to_dict()
 
 
 def test_the_known_leak_is_blanked_where_the_handling_blanks_both_classes(pairs):
     config = config_of("blank_5", "none")
-    rows = CoreRows.from_block(pairs, config)
+    rows = core_rows(pairs, config)
     look = Recipe.of("core_r", ("g", "r", "z"))
     units = {}
-    for name, block in rows.features.items():
-        ctrl = look.features(block.numbers[look.source].ctrl, np.ones(3))
+    for name, kept in rows.items():
+        ctrl = look.features(features_of(kept.rows, look.source).ctrl, np.ones(3))
         units[name] = look.leak_unit(ctrl, np.ones(3))[0]
     assert (units["none"] == 1).all()
     assert 0 < (units["blank_5"] == 0).sum() < 100 and set(units["blank_5"]) == {0, 1}
@@ -139,7 +142,7 @@ def test_a_tuning_survives_json_and_says_that_nothing_passes(rows):
 
 def test_tuning_one_host_is_refused(rows):
     with pytest.raises(GateError, match="choose on"):
-        tune(rows.take(np.arange(3)), config_of(*HANDLINGS))
+        tune(Measured({k: KeptRows(v.rows.isel(sample=slice(3))) for k, v in rows.items()}), config_of(*HANDLINGS))
 
 
 def verdicts(result, verdict, removed):
@@ -189,14 +192,14 @@ def test_explained_counts_where_the_config_accepts_it_and_is_offered_where_it_do
 
 def test_the_box_of_the_core_gate_is_the_configs(pairs):
     config = make_config(gate={**GATE, "core_box_pix": 6}, core={"handlings": ["none"], "gates": ["core_r"]})
-    assert CoreRows.from_block(pairs, config).features["none"].numbers["core_raw"].stamp.shape[2] == 36
+    assert features_of(core_rows(pairs, config)["none"].rows, "core_raw").stamp.shape[2] == 36
 
 
 def test_the_width_of_a_taper_is_the_configs(pairs):
     removed = {}
     for width in (1.0, 6.0):
         config = config_of("taper_5", taper_width_pix=width)
-        removed[width] = float(np.nanmean(CoreRows.from_block(pairs, config).removed["taper_5"]))
+        removed[width] = float(np.nanmean(core_rows(pairs, config)["taper_5"].rows["removed"]))
         assert core_settings("taper_5", config)["injection"]["core_mask_width_pix"] == width
     assert removed[6.0] > removed[1.0] + 0.02
 
@@ -210,10 +213,10 @@ def test_arcs_as_bright_as_their_lenses_are_named_as_the_cause(results):
 
 def test_arcs_that_are_masked_already_are_not_tuned(pairs):
     with pytest.raises(GateError, match=r"masked already.*make the pairs again"):
-        CoreRows.from_block(pairs, make_config(gate=GATE, injection={"core_mask_radius_pix": 5}))
+        core_rows(pairs, make_config(gate=GATE, injection={"core_mask_radius_pix": 5}))
     told = pairs.assign(core_mask_radius_pix=("sample", np.where(pairs["is_control"], np.nan, 7.0)))
     with pytest.raises(GateError, match="masked at r < 7"):
-        CoreRows.from_block(told, config_of("mask_8"))
+        core_rows(told, config_of("mask_8"))
 
 
 def test_a_choice_that_does_not_hold_up_is_not_replaced_by_the_next(results):
@@ -227,7 +230,7 @@ def test_a_choice_that_does_not_hold_up_is_not_replaced_by_the_next(results):
 def test_arcs_too_faint_to_be_seen_need_no_handling():
     faint = pairs_block(n_hosts=100, per_host=4, size=32, arc_flux=0.005, absent_band_every=0)
     config = make_config(gate=GATE, core={"handlings": ["mask_3", "none"], "gates": ["core_r"]})
-    rows = CoreRows.from_block(faint.assign_attrs(pixel_scale_arcsec=0.262), config)
+    rows = core_rows(faint.assign_attrs(pixel_scale_arcsec=0.262), config)
     assert tune(rows, config).recommended == "none"
 
 

@@ -4,13 +4,15 @@ import numpy as np
 import pytest
 
 from lensflow.config import GateConfig
-from lensflow.measure.gate import FeatureBlock, GateResult, Numbers, Verdict
+from lensflow.measure.gate import Features, GateResult, Verdict
 from lensflow.measure.gate.crossfit import Linear
 from lensflow.measure.gate.family import first_alone, worst_of
+from lensflow.measure.gate.features import features_of
 from lensflow.measure.gate.machine import Machine, host_folds
 from lensflow.measure.gate.recipes import reduce_pixels
 from lensflow.measure.gate.regions import masked_regions
 from lensflow.measure.gates import run_gate
+from tests.measure.gate.made_rows import rows_with
 
 SIZE, BOX, RADIUS = 24, 6, 4.0
 KINDS = ("core", *(r.kind for r in masked_regions(SIZE, RADIUS, BOX)))
@@ -55,8 +57,8 @@ def noise(seed, n_hosts=40, per_host=3, leak=0.0):
     stamp, ctrl = ((host + draw.normal(size=host.shape) + k).astype(np.float32) for k in (leak, 0.0))
     of_stamp, of_ctrl = (reduce_pixels(v, KINDS, BOX) for v in (stamp, ctrl))
     n = n_hosts * per_host
-    return FeatureBlock(
-        numbers={f"{k}_raw": Numbers(of_stamp[k], of_ctrl[k]) for k in KINDS},
+    return rows_with(
+        {f"{k}_raw": Features(of_stamp[k], of_ctrl[k]) for k in KINDS},
         covered=np.ones((n, 1), bool),
         sky_sigma=np.ones((n, 1), np.float32),
         host_index=np.repeat(np.arange(n_hosts), per_host),
@@ -74,14 +76,14 @@ def test_looking_at_six_regions_raises_no_more_false_alarms_than_looking_at_one(
     alarms = {1: 0, len(KINDS): 0}
     for seed in range(200):
         block = noise(seed)
-        folds = host_folds(block.host_index, 5, seed)
+        folds = host_folds(block["host_index"].values, 5, seed)
         for family in alarms:
             lows = []
             for kind in KINDS:
-                machine = Machine(block.host_index, folds, Linear(1.0), 400, seed, family)
-                numbers = block.numbers[f"{kind}_raw"]
-                fit = machine.crossfit(numbers.stamp[:, 0], numbers.ctrl[:, 0])
-                lows.append(machine.area(*fit.scores(np.ones(len(block), bool)), "test").low)
+                machine = Machine(block["host_index"].values, folds, Linear(1.0), 400, seed, family)
+                found = features_of(block, f"{kind}_raw")
+                fit = machine.crossfit(found.stamp[:, 0], found.ctrl[:, 0])
+                lows.append(machine.area(*fit.scores(np.ones(block.sizes["sample"], bool)), "test").low)
             alarms[family] += max(lows) > 0.5
     print({k: v / 200 for k, v in alarms.items()})
     # 2.5 % of one region's intervals lie above 0.5 by chance; without the correction the six regions' do more often.

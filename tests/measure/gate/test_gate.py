@@ -7,18 +7,19 @@ import pytest
 from lensflow.config import GateConfig
 from lensflow.errors import GateError
 from lensflow.measure.gate import (
-    FeatureBlock,
+    Features,
     GateResult,
-    Numbers,
     Verdict,
     choose_hosts,
     controls,
     crossfit,
-    feature_block,
+    feature_rows,
 )
+from lensflow.measure.gate.features import features_of, with_features
 from lensflow.measure.gate.machine import host_folds, training_share
 from lensflow.measure.gate.verdicts import decide
 from lensflow.measure.gates import run_gates
+from tests.measure.gate.made_rows import changed, rows_with
 from tests.measure.pixels.pairs_factory import pairs_block
 
 R_ONLY = GateConfig(recipes=("core_r",), bootstrap=200)
@@ -32,8 +33,8 @@ def noise_block(seed, n_hosts=31, per_host=4, n_bands=1, box=6, leak=0.0, sky_si
     host = np.repeat(draw.uniform(0.5, 2, (n_hosts, n_bands, 1, 1)) * galaxy, per_host, axis=0)
     stamp, ctrl = (host + draw.normal(size=host.shape) for _ in range(2))
     flat = (n, n_bands, box**2)
-    return FeatureBlock(
-        numbers={"core_raw": Numbers(*(v.astype(np.float32).reshape(flat) for v in (stamp + leak, ctrl)))},
+    return rows_with(
+        {"core_raw": Features(*(v.astype(np.float32).reshape(flat) for v in (stamp + leak, ctrl)))},
         covered=np.ones((n, n_bands), bool),
         sky_sigma=np.full((n, n_bands), sky_sigma, np.float32),
         host_index=np.repeat(np.arange(n_hosts) * 2, per_host),
@@ -45,7 +46,7 @@ def noise_block(seed, n_hosts=31, per_host=4, n_bands=1, box=6, leak=0.0, sky_si
 
 
 def with_stamps(block, stamp):
-    return replace(block, numbers={"core_raw": replace(block.numbers["core_raw"], stamp=stamp)})
+    return changed(block, stamp=stamp)
 
 
 def gate(block, config=R_ONLY, names=("r",), seed=1):
@@ -65,7 +66,7 @@ def test_no_host_is_in_training_and_test_at_once():
 
 def test_identical_pairs_are_not_testable():
     block = noise_block(0)
-    result = gate(with_stamps(block, block.numbers["core_raw"].ctrl.copy()))
+    result = gate(with_stamps(block, features_of(block, "core_raw").ctrl.copy()))
     assert result.verdict is Verdict.NOT_TESTABLE
     assert "nothing there could differ" in result.reason
     assert math.isnan(result.auc)
@@ -97,8 +98,8 @@ def test_a_pass_owed_to_a_mask_is_not_testable_and_says_so():
     block = noise_block(2, n_hosts=150)
 
     def with_open(n):
-        stamp = block.numbers["core_raw"].stamp.copy()
-        stamp[..., n:] = block.numbers["core_raw"].ctrl[..., n:]
+        stamp = features_of(block, "core_raw").stamp.copy()
+        stamp[..., n:] = features_of(block, "core_raw").ctrl[..., n:]
         return gate(with_stamps(block, stamp))
 
     masked = with_open(4)
@@ -111,16 +112,16 @@ def test_a_pass_owed_to_a_mask_is_not_testable_and_says_so():
 
 def test_a_leak_in_the_few_features_that_a_mask_leaves_fails_as_ever():
     block = noise_block(2, n_hosts=150, leak=1.0)
-    stamp = block.numbers["core_raw"].stamp.copy()
-    stamp[..., 4:] = block.numbers["core_raw"].ctrl[..., 4:]
+    stamp = features_of(block, "core_raw").stamp.copy()
+    stamp[..., 4:] = features_of(block, "core_raw").ctrl[..., 4:]
     assert gate(with_stamps(block, stamp)).verdict is Verdict.FAIL
 
 
 def test_an_edge_that_equals_the_control_passes_because_light_there_would_make_it_differ():
     block = noise_block(2, n_hosts=150)
-    stamp = block.numbers["core_raw"].stamp.copy()
-    stamp[..., 4:] = block.numbers["core_raw"].ctrl[..., 4:]
-    edge = replace(block, numbers={"edge_raw": replace(block.numbers["core_raw"], stamp=stamp)})
+    stamp = features_of(block, "core_raw").stamp.copy()
+    stamp[..., 4:] = features_of(block, "core_raw").ctrl[..., 4:]
+    edge = with_features(block, {"edge_raw": features_of(block, "core_raw")._replace(stamp=stamp)})
     result = gate(edge, GateConfig(recipes=("edge_r",), bootstrap=200))
     assert result.verdict is Verdict.PASS and result.controls["share_of_features_open"] < 0.5
 
@@ -128,12 +129,11 @@ def test_an_edge_that_equals_the_control_passes_because_light_there_would_make_i
 def with_arcs(block, seed, in_stamps=0.0):
     """Bright blobs of another shape in every row, in the stamps (with noise of their own) and in the expectation."""
     draw = np.random.default_rng(seed)
-    numbers = block.numbers["core_raw"]
-    arc = 4 * draw.uniform(0.5, 1.5, (len(block), 1, 1)) * (np.arange(36) % 5 == 0)
+    arc = 4 * draw.uniform(0.5, 1.5, (block.sizes["sample"], 1, 1)) * (np.arange(36) % 5 == 0)
     noise = 0.3 * draw.normal(size=arc.shape)
-    ctrl = numbers.ctrl.astype(np.float64)
-    both = Numbers((ctrl + arc + noise + in_stamps).astype(np.float32), numbers.ctrl, (ctrl + arc).astype(np.float32))
-    return replace(block, numbers={"core_raw": both})
+    ctrl = features_of(block, "core_raw").ctrl.astype(np.float64)
+    stamp, expected = ((ctrl + arc + more).astype(np.float32) for more in (noise + in_stamps, 0.0))
+    return changed(block, stamp=stamp, expected=expected)
 
 
 def test_an_area_that_the_arcs_alone_give_is_explained():
@@ -166,8 +166,7 @@ def test_nothing_is_explained_without_the_power_to_see_a_leak_on_top():
 
 def test_without_the_noiseless_arcs_nothing_is_explained():
     block = with_arcs(noise_block(3, n_hosts=100), 4)
-    numbers = replace(block.numbers["core_raw"], expected=None)
-    assert gate(replace(block, numbers={"core_raw": numbers})).verdict is Verdict.FAIL
+    assert gate(changed(block, expected=None)).verdict is Verdict.FAIL
 
 
 def test_a_host_of_very_many_rows_does_not_crowd_out_the_others():
@@ -189,7 +188,7 @@ def test_too_few_hosts_or_pairs_are_not_testable_and_no_exception():
     assert "2 hosts" in gate(noise_block(0, n_hosts=2, per_host=20)).reason
     assert gate(noise_block(0, n_hosts=2, per_host=20)).verdict is Verdict.NOT_TESTABLE
     assert gate(noise_block(0, n_hosts=8, per_host=1)).verdict is Verdict.NOT_TESTABLE
-    assert gate(noise_block(0).take(np.arange(0))).verdict is Verdict.NOT_TESTABLE
+    assert gate(noise_block(0).isel(sample=slice(0))).verdict is Verdict.NOT_TESTABLE
 
 
 def test_a_gate_without_power_does_not_pass():
@@ -231,7 +230,7 @@ def test_the_null_control_is_blind_to_a_strong_difference():
 
 def test_pixels_that_are_not_finite_are_an_error_that_names_the_row():
     block = noise_block(0)
-    block.numbers["core_raw"].stamp[17, 0, 14] = np.nan
+    features_of(block, "core_raw").stamp[17, 0, 14] = np.nan
     result = gate(block)
     assert result.verdict is Verdict.ERROR
     assert "row 1017" in result.reason
@@ -246,7 +245,7 @@ def test_a_fit_that_does_not_converge_is_an_error_that_names_the_setting(monkeyp
 
 def test_order_of_rows_does_not_matter():
     block = noise_block(5, leak=0.3)
-    shuffled = block.take(np.random.default_rng(0).permutation(len(block)))
+    shuffled = block.isel(sample=np.random.default_rng(0).permutation(block.sizes["sample"]))
     one, two = gate(block), gate(shuffled)
     for name in ("auc", "auc_low", "auc_high"):
         assert getattr(one, name) == pytest.approx(getattr(two, name), abs=1e-12)
@@ -257,7 +256,7 @@ def test_order_of_rows_does_not_matter():
 
 def test_bands_choose_rows_and_features():
     block = noise_block(6, n_bands=3)
-    block.covered[:8, 0] = False
+    block["covered"].values[:8, 0] = False
     r, every = run_gates(block, GateConfig(bootstrap=50), ("g", "r", "z"), seed=1)
     assert (r.name, r.n_rows, r.box_shape, len(r.coef)) == ("core_r", 124, (1, 6, 6), 36)
     assert (every.name, every.n_rows, every.box_shape, len(every.coef)) == ("core_all", 116, (3, 6, 6), 108)
@@ -286,9 +285,10 @@ def test_strata_count_rows_and_hosts_and_carry_verdicts():
     strata = [s for s in result.strata if s["by"] == "theta_e_arcsec"]
     assert [(s["low"], s["high"]) for s in strata] == [(0, 0.75), (0.75, 1), (1, 1.5), (1.5, 2), (2, 5)]
     for s in strata:
-        rows = (block.theta_e_arcsec >= s["low"]) & (block.theta_e_arcsec < s["high"])
+        theta = block["theta_e_arcsec"].values
+        rows = (theta >= s["low"]) & (theta < s["high"])
         assert s["n_rows"] == rows.sum()
-        assert s["n_hosts"] == len(set(block.host_index[rows]))
+        assert s["n_hosts"] == len(set(block["host_index"].values[rows]))
         assert s["auc_low"] <= s["auc"] <= s["auc_high"]
     original = [s for s in result.strata if s["by"] == "theta_e_original"]
     assert [s["low"] for s in original] == [0, 1, 2] and math.isnan(original[-1]["high"])
@@ -299,29 +299,30 @@ def test_strata_count_rows_and_hosts_and_carry_verdicts():
 
 def test_gates_of_the_core_are_cut_by_the_conditions_of_the_exposures():
     block = noise_block(8, n_hosts=60, leak=1.5)
-    n = len(block)
+    n = block.sizes["sample"]
     draw = np.random.default_rng(1)
     bad = np.where(draw.random(n) < 0.5, 0, draw.uniform(0.01, 0.5, n)).astype("f4")
     psf, source = draw.uniform(1, 2, (n, 1)).astype("f4"), np.where(draw.random((n, 1)) < 0.3, 2, 0).astype("u1")
     known = {"psf_fwhm_arcsec": psf, "bad_pixel_frac": bad, "psf_source": source}
-    cut = gate(replace(block, conditions=known)).strata
+    columns = {k: (("sample", "band")[: v.ndim], v) for k, v in known.items()}
+    cut = gate(block.assign(columns)).strata
     rows = {k: [s["n_rows"] for s in cut if s["by"] == k] for k in known}
     assert rows["psf_fwhm_arcsec"] == pytest.approx([n / 3] * 3, abs=1)
     assert rows["bad_pixel_frac"] == [(bad == 0).sum(), ((bad > 0) & (bad < 0.2)).sum(), (bad >= 0.2).sum()]
     assert rows["psf_source"] == [(source == 0).sum(), (source == 2).sum()]
     # Only where the leak is do the scores tell the classes apart.
-    stamp = block.numbers["core_raw"].stamp.copy()
+    stamp = features_of(block, "core_raw").stamp.copy()
     sharp = psf[:, 0] < np.quantile(psf, 1 / 3)
-    stamp[~sharp] = block.numbers["core_raw"].ctrl[~sharp] + draw.normal(size=stamp[~sharp].shape)
-    areas = [s["auc"] for s in gate(replace(with_stamps(block, stamp), conditions=known)).strata
+    stamp[~sharp] = features_of(block, "core_raw").ctrl[~sharp] + draw.normal(size=stamp[~sharp].shape)
+    areas = [s["auc"] for s in gate(with_stamps(block, stamp).assign(columns)).strata
              if s["by"] == "psf_fwhm_arcsec"]  # fmt: skip
     assert areas[0] > max(areas[1:]) + 0.05
 
 
 def test_a_stratum_whose_arcs_are_masked_is_not_testable():
     block = noise_block(9, n_hosts=60, leak=0.5)
-    small = block.theta_e_arcsec < 0.75
-    block.numbers["core_raw"].stamp[small] = block.numbers["core_raw"].ctrl[small]
+    small = block["theta_e_arcsec"].values < 0.75
+    features_of(block, "core_raw").stamp[small] = features_of(block, "core_raw").ctrl[small]
     first = gate(block).strata[0]
     assert first["verdict"] == "NOT_TESTABLE"
     assert first["n_rows"] == small.sum()
@@ -357,7 +358,7 @@ def test_the_interval_grows_for_training_sets_that_overlap():
 def test_bright_arcs_on_the_core_are_explained_from_pixels_to_verdict_and_exceed_physics_by_nothing():
     pairs = pairs_block(n_hosts=40, size=48, arc_flux=10.0, absent_band_every=0)
     config = GateConfig(bootstrap=50)
-    for result in run_gates(feature_block(pairs, config.every, 10), config, ("g", "r", "z"), seed=1):
+    for result in run_gates(feature_rows(pairs, config.every, 10), config, ("g", "r", "z"), seed=1):
         assert result.auc_low >= 0.65 and result.verdict is Verdict.EXPLAINED
         reference = result.controls["reference"]
         assert reference["auc_low"] > 0.65
@@ -368,7 +369,7 @@ def test_bright_arcs_on_the_core_are_explained_from_pixels_to_verdict_and_exceed
 def test_a_pedestal_that_no_arc_explains_is_an_excess_over_physics():
     pairs = pairs_block(n_hosts=60, size=48, arc_flux=0.02, pedestal=0.02, absent_band_every=0)
     config = GateConfig(recipes=("annulus_all",), bootstrap=50)
-    (result,) = run_gates(feature_block(pairs, config.every, 10), config, ("g", "r", "z"), seed=1)
+    (result,) = run_gates(feature_rows(pairs, config.every, 10), config, ("g", "r", "z"), seed=1)
     assert result.verdict is Verdict.FAIL
     assert result.controls["reference"]["auc"] < 0.6
     assert result.controls["reference"]["excess_low"] > 0.2
@@ -378,12 +379,12 @@ def test_gates_have_thresholds_and_places_of_their_own():
     pairs = pairs_block(n_hosts=40, size=48, absent_band_every=0)
     config = GateConfig(recipes=("core_r",), advisory=("brightness_all", "colour_all"), bootstrap=50,
                         max_auc_of={"colour_all": 0.9})  # fmt: skip
-    results = run_gates(feature_block(pairs, config.every, 10), config, ("g", "r", "z"), seed=1)
+    results = run_gates(feature_rows(pairs, config.every, 10), config, ("g", "r", "z"), seed=1)
     assert [r.name for r in results] == ["core_r", "brightness_all", "colour_all"]
     assert [r.threshold for r in results] == [0.65, 0.65, 0.9]
     assert [r.box_shape for r in results] == [(1, 10, 10), (), ()]
     assert [len(r.coef) for r in results] == [100, 1, 2]
-    with pytest.raises(GateError, match="holds core_raw, not power_raw"):
+    with pytest.raises(GateError, match="hold core_raw, not power_raw"):
         run_gates(noise_block(0), GateConfig(recipes=("power_r",)), ("r",), seed=1)
 
 
@@ -397,13 +398,13 @@ def test_the_permutation_test_finds_a_leak_and_is_even_where_there_is_none():
 
 def test_one_host_and_no_injections_are_named():
     assert "one host only" in gate(noise_block(0, n_hosts=1, per_host=40)).reason
-    none = gate(noise_block(0).take(np.arange(0)))
+    none = gate(noise_block(0).isel(sample=slice(0)))
     assert none.verdict is Verdict.NOT_TESTABLE and "one of the two classes is missing" in none.reason
 
 
 def test_constant_features_beside_others_change_nothing():
     block = noise_block(1, n_hosts=40, leak=0.3)
-    numbers = block.numbers["core_raw"]
+    numbers = features_of(block, "core_raw")
     for values in (numbers.stamp, numbers.ctrl):
         values[:, 0, :5] = 3.5
     result = gate(block)
@@ -414,7 +415,7 @@ def test_constant_features_beside_others_change_nothing():
 def test_near_identical_pairs_do_not_read_below_one_half_beyond_their_interval():
     for seed in range(10):
         block = noise_block(seed)
-        ctrl = block.numbers["core_raw"].ctrl
+        ctrl = features_of(block, "core_raw").ctrl
         tiny = 1e-4 * np.random.default_rng(seed).normal(size=ctrl.shape)
         result = gate(with_stamps(block, (ctrl + tiny).astype(np.float32)), seed=seed)
         assert result.auc_low <= 0.5 <= result.auc_high
@@ -422,7 +423,7 @@ def test_near_identical_pairs_do_not_read_below_one_half_beyond_their_interval()
 
 def test_pairs_that_are_the_same_but_for_one_row_read_one_half():
     block = noise_block(0)
-    stamp = block.numbers["core_raw"].ctrl.copy()
+    stamp = features_of(block, "core_raw").ctrl.copy()
     stamp[3] += 1e-3
     result = gate(with_stamps(block, stamp))
     assert result.auc == pytest.approx(0.5, abs=0.01)

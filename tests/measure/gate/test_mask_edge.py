@@ -7,10 +7,12 @@ from lensflow import geometry
 from lensflow.config import GateConfig
 from lensflow.errors import GateError
 from lensflow.injection.core import handle_core
-from lensflow.measure.gate import FeatureBlock, Verdict, feature_block
-from lensflow.measure.gate.mask_edge import ARCS, HALOS, SECTORS, Mask, hole_unit, mask_block, mask_edge_gate
+from lensflow.measure.gate import Verdict, feature_rows
+from lensflow.measure.gate.features import features_of, sources_of
+from lensflow.measure.gate.mask_edge import ARCS, HALOS, SECTORS, Mask, hole_unit, mask_edge_gate, mask_rows
 from lensflow.measure.gate.regions import CELLS, Region, masked_regions
 from lensflow.measure.gates import run_gate
+from lensflow.stats.kept_rows import KeptRows
 from tests.measure.pixels.pairs_factory import pairs_block
 
 GATE = GateConfig(bootstrap=60)
@@ -25,7 +27,7 @@ def pairs():
 def edge(pairs, name, method, radius, width=2.0):
     mask = Mask(radius, method, width)
     masked = handle_core(pairs, f"{name}_{radius:g}", width_pix=width)
-    return mask_edge_gate(mask_block(masked, pairs["arc"].values, mask), mask, GATE, BANDS, seed=1)
+    return mask_edge_gate(mask_rows(masked, pairs["arc"].values, mask), mask, GATE, BANDS, seed=1)
 
 
 def test_regions_reach_beyond_the_mask_until_more_is_open_than_blanked():
@@ -57,9 +59,9 @@ def test_a_region_keeps_its_name_and_is_the_same_seen_in_a_mirror(region):
 @pytest.mark.slow
 def test_a_box_that_a_mask_blanks_is_no_pass_and_the_regions_beyond_it_tell(pairs):
     masked = handle_core(pairs, "mask_3")
-    box = run_gate(feature_block(masked, ["core_r"], 4), "core_r", GATE, BANDS, seed=1)
+    box = run_gate(feature_rows(masked, ["core_r"], 4), "core_r", GATE, BANDS, seed=1)
     assert box.verdict is Verdict.NOT_TESTABLE
-    swept = run_gate(feature_block(masked, ["core_r"], 4, 3.0), "core_r", GATE, BANDS, seed=1)
+    swept = run_gate(feature_rows(masked, ["core_r"], 4, 3.0), "core_r", GATE, BANDS, seed=1)
     assert swept.auc_low >= 0.65 and swept.verdict in (Verdict.FAIL, Verdict.EXPLAINED)
     looked = swept.controls["looked_at"]
     assert len(looked) == 1 + len(masked_regions(48, 3.0, 4)) and sum(v["counts"] for v in looked) == 1
@@ -68,9 +70,9 @@ def test_a_box_that_a_mask_blanks_is_no_pass_and_the_regions_beyond_it_tell(pair
 
 def test_a_gate_that_is_not_told_of_the_mask_in_its_rows_is_refused(pairs):
     told = pairs.assign(core_mask_radius_pix=("sample", np.where(pairs["is_control"], np.nan, 7.0)))
-    assert "core@box14_raw" in feature_block(told, ["core_r"], 10, 7.0).numbers
+    assert "core@box14_raw" in sources_of(feature_rows(told, ["core_r"], 10, 7.0))
     with pytest.raises(GateError, match=r"masked at r < 7 pixels.*injection.core_mask_radius_pix"):
-        feature_block(told, ["core_r"], 10)
+        feature_rows(told, ["core_r"], 10)
 
 
 def test_a_hard_mask_is_seen_by_both_comparisons(pairs):
@@ -94,16 +96,16 @@ def test_the_edge_is_seen_where_it_is_and_not_inside_the_hole(pairs):
     masked = handle_core(pairs, "mask_7")
     seen = {}
     for radius in (4.0, 7.0):
-        look = mask_block(
+        look = mask_rows(
             masked.assign(arc=masked["arc"] * 0, ctrl=masked["ctrl"]),
             0 * pairs["arc"].values,
             Mask(radius, "hard", 2.0),
         )
-        of_ctrl = mask_block(
+        of_ctrl = mask_rows(
             masked.assign(arc=masked["arc"] * 0, stamp=masked["ctrl"]), 0 * pairs["arc"].values,
             Mask(radius, "hard", 2.0),
         )  # fmt: skip
-        steps = [b.numbers[ARCS].stamp[..., :SECTORS] for b in (look, of_ctrl)]
+        steps = [features_of(b, ARCS).stamp[..., :SECTORS] for b in (look, of_ctrl)]
         seen[radius] = not np.array_equal(*steps)
     assert seen == {4.0: False, 7.0: True}
 
@@ -115,26 +117,26 @@ def test_features_are_steps_in_order_and_a_known_hole_moves_them_as_said(pairs):
     r = geometry.radius_pix(48, flat["x_center"].values, flat["y_center"].values)[:, None]
     holed = flat.assign(arc=flat["arc"] * 0 + np.where(r < 6, 0, 1).astype(np.float32))
     holed["stamp"].values[:] = flat["ctrl"].values + holed["arc"].values
-    block = mask_block(holed, light, mask)
+    block = mask_rows(holed, light, mask)
     for name in (ARCS, HALOS):
-        shift = block.numbers[name].stamp.astype(float) - block.numbers[name].ctrl
+        shift = features_of(block, name).stamp.astype(float) - features_of(block, name).ctrl
         expected = hole_unit(mask)
         assert np.allclose(shift[..., :SECTORS], expected[:SECTORS], atol=2e-5)
         rings = shift[..., SECTORS:] - expected[SECTORS:]
         # Rings lie about the lens as the mask does: each is wholly inside or outside.
         assert np.allclose(rings, 0, atol=2e-5)
-        assert (np.diff(block.numbers[name].stamp[..., :SECTORS], axis=-1) <= 0).all()
+        assert (np.diff(features_of(block, name).stamp[..., :SECTORS], axis=-1) <= 0).all()
 
 
 def test_arcs_of_another_mask_are_refused(pairs):
     with pytest.raises(GateError, match="not what a new rendering gives"):
-        mask_block(handle_core(pairs, "mask_7"), pairs["arc"].values, Mask(3.0, "hard", 2.0))
+        mask_rows(handle_core(pairs, "mask_7"), pairs["arc"].values, Mask(3.0, "hard", 2.0))
 
 
 def test_blocks_join_whatever_rows_they_hold(pairs):
     mask, masked = Mask(7.0, "hard", 2.0), handle_core(pairs, "mask_7")
     n, arc = pairs.sizes["sample"], pairs["arc"].values
     cuts = (slice(0, 0), slice(0, 50), slice(50, n))
-    joined = FeatureBlock.concat([mask_block(masked.isel(sample=s), arc[s], mask) for s in cuts])
-    whole = mask_edge_gate(mask_block(masked, arc, mask), mask, GATE, BANDS, seed=1)
+    joined = KeptRows.concat(KeptRows(mask_rows(masked.isel(sample=s), arc[s], mask)) for s in cuts).rows
+    whole = mask_edge_gate(mask_rows(masked, arc, mask), mask, GATE, BANDS, seed=1)
     assert mask_edge_gate(joined, mask, GATE, BANDS, seed=1).to_dict() == whole.to_dict()

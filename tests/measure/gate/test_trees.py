@@ -1,7 +1,6 @@
 """Trees instead of a logistic regression: the same gate, and what only they can see."""
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,10 +9,12 @@ from sklearn.utils._openmp_helpers import _openmp_effective_n_threads
 from lensflow.config import GateConfig, load_config
 from lensflow.config.core import CoreConfig
 from lensflow.errors import ConfigError
-from lensflow.measure.gate import Verdict, feature_block, trees
+from lensflow.measure.gate import Verdict, feature_rows, trees
+from lensflow.measure.gate.features import features_of
 from lensflow.measure.gate.machine import Machine, host_folds
 from lensflow.measure.gate.trees import SETTINGS, Trees
 from lensflow.measure.gates import run_gate
+from tests.measure.gate.made_rows import changed
 from tests.measure.gate.test_calibration import SETTINGS as SETTINGS_OF_NULL_SETS
 from tests.measure.gate.test_calibration import data_set
 from tests.measure.gate.test_gate import noise_block, with_stamps
@@ -35,11 +36,11 @@ def scattered_block(seed=1, scatter=2.0):
     """Stamps and controls of the same mean in every pixel; the stamps' pixels scatter more."""
     block = noise_block(seed, n_hosts=40)
     draw = np.random.default_rng(seed + 100)
-    numbers = block.numbers["core_raw"]
+    shape = features_of(block, "core_raw").ctrl.shape
     # Galaxies that hardly differ, so that a pixel's value says how far it is from its mean.
     level = 20 + 0.3 * np.repeat(draw.normal(size=(40, 1, 1)), 4, axis=0)
-    stamp, ctrl = (level + s * draw.normal(size=numbers.ctrl.shape) for s in (scatter, 1.0))
-    return replace(block, numbers={"core_raw": replace(numbers, stamp=stamp.astype("f4"), ctrl=ctrl.astype("f4"))})
+    stamp, ctrl = (level + s * draw.normal(size=shape) for s in (scatter, 1.0))
+    return changed(block, stamp=stamp.astype("f4"), ctrl=ctrl.astype("f4"))
 
 
 @pytest.fixture(scope="module")
@@ -99,8 +100,8 @@ def test_pure_noise_holds_one_half_for_most_seeds():
     held = 0
     for seed in range(10):
         block = noise_block(seed)
-        numbers = block.numbers["core_raw"]
-        found = area(numbers.stamp[:, 0], numbers.ctrl[:, 0], block.host_index, seed)
+        pair = features_of(block, "core_raw")
+        found = area(pair.stamp[:, 0], pair.ctrl[:, 0], block["host_index"].values, seed)
         held += not found.excludes(0.5)
     assert held >= 8
 
@@ -126,14 +127,14 @@ def few_trees(monkeypatch):
 @pytest.mark.slow
 def test_clean_pairs_are_not_failed_and_order_does_not_matter(few_trees):
     block = noise_block(3)
-    one, two = gate(block), gate(block.take(np.random.default_rng(0).permutation(len(block))))
+    one, two = gate(block), gate(block.isel(sample=np.random.default_rng(0).permutation(block.sizes["sample"])))
     assert one.verdict not in (Verdict.FAIL, Verdict.ERROR)
     assert one.to_json() == two.to_json()
 
 
 def test_identical_pairs_and_a_large_leak_read_as_by_the_linear_gate(few_trees):
     block = noise_block(0)
-    assert gate(with_stamps(block, block.numbers["core_raw"].ctrl.copy())).verdict is Verdict.NOT_TESTABLE
+    assert gate(with_stamps(block, features_of(block, "core_raw").ctrl.copy())).verdict is Verdict.NOT_TESTABLE
     assert gate(noise_block(1, leak=60.0)).verdict is Verdict.FAIL
 
 
@@ -152,7 +153,7 @@ def test_a_tree_gate_that_scores_its_own_training_rows_calls_itself_broken(monke
 def test_bright_arcs_fail_with_their_physical_reference_beside_them():
     pairs = pairs_block(n_hosts=30, size=48, arc_flux=30.0, absent_band_every=0)
     (name,) = CONFIG.advisory
-    result = run_gate(feature_block(pairs, [name], 6), name, CONFIG, ("g", "r", "z"), seed=1)
+    result = run_gate(feature_rows(pairs, [name], 6), name, CONFIG, ("g", "r", "z"), seed=1)
     assert result.verdict is Verdict.FAIL
     assert result.controls["reference"]["auc_low"] > 0.65
     assert "noiseless arcs of the renderer read" in result.reason

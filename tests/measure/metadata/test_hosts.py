@@ -63,18 +63,18 @@ def test_hosts_chosen_by_their_looks_fail_without_any_arc(prefer):
 def test_rows_of_a_host_and_class_are_one_row():
     pairs = hosts(30, 2)
     twice = xr.concat([pairs, pairs], "sample")
-    rows = host_rows(twice)
-    assert len(rows.count) == rows.count.sum() == 30
-    np.testing.assert_array_equal(rows.values, host_rows(pairs).values)
+    rows = host_rows(twice).rows
+    assert rows.sizes["sample"] == rows["count"].sum() == 30
+    np.testing.assert_array_equal(rows["value"], host_rows(pairs).rows["value"])
 
 
 def test_a_band_without_data_is_missing():
     pairs = hosts(12, 2)
     pairs["psf_fwhm_arcsec"][3, 0] = np.nan
-    rows = host_rows(pairs)
-    bands = np.array([b for _, b in rows.columns])
-    assert np.isnan(rows.values[3, bands == "g"]).all() and np.isfinite(rows.values[3, bands == "r"]).all()
-    assert np.isfinite(rows.values[3, bands == ""]).all()
+    rows = host_rows(pairs).rows
+    values, bands = rows["value"].values, rows["of_band"].values
+    assert np.isnan(values[3, bands == "g"]).all() and np.isfinite(values[3, bands == "r"]).all()
+    assert np.isfinite(values[3, bands == ""]).all()
 
 
 def test_they_must_pass_where_controls_have_hosts_of_their_own_and_are_absent_elsewhere():

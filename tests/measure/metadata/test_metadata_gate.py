@@ -10,10 +10,11 @@ from lensflow import gate as gate_pairs
 from lensflow.config import GateConfig, RunConfig
 from lensflow.config.core import CoreConfig
 from lensflow.errors import GateError
-from lensflow.measure.gate import Verdict, feature_block
+from lensflow.measure.gate import Verdict, feature_rows
 from lensflow.measure.gate.recipes import Recipe, sky
 from lensflow.measure.gates import run_gate
-from lensflow.measure.metadata.rows import MetadataRows
+from lensflow.measure.metadata.rows import MetadataRows, names_of
+from lensflow.measure.metadata.rows import rows_of as made_rows
 from lensflow.measure.zoo.faults import FAULTS
 from lensflow.measure.zoo.small_run import small_run
 from tests.measure.pixels.pairs_factory import pairs_block
@@ -39,15 +40,15 @@ def rows_of(n_hosts, injections, controls, seed, shift=0.0, columns=6):
     values[:, 0] += shift * (controls > 0)
     host = np.repeat(np.arange(n_hosts), 2)
     count = np.stack([injections, controls], axis=1).ravel()
-    rows = MetadataRows(
-        tuple((f"c{k}", "") for k in range(columns)),
+    rows = made_rows(
+        [(f"c{k}", "") for k in range(columns)],
         np.repeat(values, 2, axis=0),
         host,
         np.tile([False, True], n_hosts),
         host % 3,
-        count.astype(np.int64),
+        count,
     )
-    return rows.take(np.flatnonzero(count)).collapsed()
+    return MetadataRows.of(rows.isel(sample=np.flatnonzero(count)))
 
 
 @pytest.fixture(scope="module")
@@ -94,15 +95,16 @@ def test_one_value_that_differs_within_a_host_ends_the_proof(sound):
 
 
 def test_balance_overall_but_not_in_a_split_is_no_proof():
-    rows = rows_of(60, 4, 1, seed=0)
-    values = np.zeros_like(rows.values)  # every row alike
-    alike = MetadataRows(rows.columns, values, rows.host_index, rows.is_control, rows.split, rows.count)
-    assert alike.is_balanced
-    other = alike.take(~(alike.is_control & (alike.split == 2)))
-    assert other.is_balanced  # a class that a split lacks cannot be compared there
-    values[rows.is_control & (rows.split == 1), 0] = 1.0
-    values[~rows.is_control & (rows.split == 2), 0] = 1.0
-    assert not MetadataRows(rows.columns, values, rows.host_index, rows.is_control, rows.split, rows.count).is_balanced
+    rows = rows_of(60, 4, 1, seed=0).rows
+    control, split = rows["is_control"].values, rows["split"].values
+    alike = rows.assign(value=0 * rows["value"])
+    assert MetadataRows.of(alike).is_balanced
+    other = alike.isel(sample=~(control & (split == 2)))
+    assert MetadataRows.of(other).is_balanced  # a class that a split lacks cannot be compared there
+    values = alike["value"].values.copy()
+    values[control & (split == 1), 0] = 1.0
+    values[~control & (split == 2), 0] = 1.0
+    assert not MetadataRows.of(alike.assign(value=(("sample", "column"), values))).is_balanced
 
 
 def test_rows_in_any_order_and_chunks_give_the_same_bits(sound):
@@ -126,7 +128,7 @@ def test_the_dataset_is_asked_through_the_same_call_as_other_gates():
     assert [r.name for r in results] == ["metadata_all", "brightness_r"]
     assert results[0].verdict is Verdict.PASS and results[0].n_rows == pairs.sizes["sample"]
     with pytest.raises(GateError, match="no metadata rows"):
-        run_gate(feature_block(pairs, ["metadata_all"], 10), "metadata_all", CONFIG, BANDS, seed=1)
+        run_gate(feature_rows(pairs, ["metadata_all"], 10), "metadata_all", CONFIG, BANDS, seed=1)
 
 
 @pytest.mark.slow
@@ -158,7 +160,7 @@ def test_a_fit_that_scores_its_own_training_rows_calls_itself_broken(monkeypatch
     own = np.arange(60) % 2 == 0
     rows = rows_of(60, np.where(own, 0, 2), np.where(own, 2, 0), 1, columns=25)
     assert of_rows(rows).controls["null"]["holds_half"]
-    every = np.arange(int(rows.count.sum()))
+    every = np.arange(int(rows.rows["count"].sum()))
     folds = module.host_folds
     monkeypatch.setattr(module, "host_folds", lambda *a: [(every, test) for _, test in folds(*a)])
     result = of_rows(rows)
@@ -186,12 +188,12 @@ def test_missing_values_are_a_column_and_infinite_ones_an_error():
 
 
 def test_alike_rows_are_held_once_and_counted(sound):
-    rows = MetadataRows.from_block(sound)
-    assert len(rows.count) == 120 and rows.count.sum() == sound.sizes["sample"]
-    k = rows.names.index("sky_sigma_nmgy_r")
-    first = int(np.flatnonzero(sound["host_index"].values == rows.host_index[0])[0])
-    assert rows.values[0, k] == sky(sound["ctrl"].values[first : first + 1])[1][0, 1]
-    assert np.isnan(rows.values[0, rows.names.index("sky_sigma_nmgy_g")])  # every sixth host has no g
+    rows = MetadataRows.from_block(sound).rows
+    assert rows.sizes["sample"] == 120 and rows["count"].sum() == sound.sizes["sample"]
+    first = int(np.flatnonzero(sound["host_index"].values == rows["host_index"].values[0])[0])
+    of_first = dict(zip(names_of(rows), rows["value"].values[0], strict=True))
+    assert of_first["sky_sigma_nmgy_r"] == sky(sound["ctrl"].values[first : first + 1])[1][0, 1]
+    assert np.isnan(of_first["sky_sigma_nmgy_g"])  # every sixth host has no g
 
 
 def test_the_result_is_strict_json_and_says_what_was_done():

@@ -1,19 +1,20 @@
 """Exact balance from sums: equal to counting rows, the same in any blocks, and small."""
 
-from dataclasses import replace
 from functools import reduce
 from itertools import pairwise
 from operator import add
 
 import numpy as np
 import pytest
+import xarray as xr
 from hypothesis import given
 from hypothesis import strategies as st
 
 from lensflow.config import GateConfig
 from lensflow.errors import GateError
 from lensflow.measure.metadata.hosts import Keep, continued, first_of_class, host_rows, unpaired_rows
-from lensflow.measure.metadata.rows import MetadataRows
+from lensflow.measure.metadata.rows import MetadataRows, names_of, shares_of
+from lensflow.measure.metadata.rows import rows_of as made_rows
 from lensflow.measure.metadata.shares import Shares
 from tests.measure.pixels.pairs_factory import pairs_block
 
@@ -22,16 +23,17 @@ COLUMNS = (("x", ""), ("psf", "g"), ("psf", "r"))
 
 def rows_of(table):
     values, host, control, split, count = (np.array(v) for v in zip(*table, strict=True))
-    return MetadataRows(COLUMNS, values.astype(float), host, control, split, count)
+    return made_rows(COLUMNS, values, host, control, split, count)
 
 
 def counted(rows, bands):
     """The same question by counting distinct rows."""
     mine = [k for k, (_, b) in enumerate(COLUMNS) if b in ("", *bands)]
-    for cut in [np.ones(len(rows.count), bool), *(rows.split == s for s in np.unique(rows.split))]:
+    values, split, is_control, count = (rows[n].values for n in ("value", "split", "is_control", "count"))
+    for cut in [np.ones(len(count), bool), *(split == s for s in np.unique(split))]:
         number = [{}, {}]
         for value, control, n in zip(
-            rows.values[cut][:, mine].tolist(), rows.is_control[cut].tolist(), rows.count[cut].tolist(), strict=True
+            values[cut][:, mine].tolist(), is_control[cut].tolist(), count[cut].tolist(), strict=True
         ):
             number[control][str(value)] = number[control].get(str(value), 0) + n
         n, m = (sum(v.values()) for v in number)
@@ -52,12 +54,12 @@ def test_sums_answer_as_counting_does_in_any_blocks(table, cuts, doubled):
         table = table + [(v, h, not c, s, 2 * n) for v, h, c, s, n in table if not c]
     rows = rows_of(table)
     edges = sorted({0, len(table), *(min(c, len(table)) for c in cuts)})
-    parts = [rows.take(np.arange(a, b)) for a, b in pairwise(edges)]
-    whole, added = rows.over_all, reduce(add, [p.over_all for p in parts])
+    parts = [rows.isel(sample=slice(a, b)) for a, b in pairwise(edges)]
+    whole, added = shares_of(rows), reduce(add, map(shares_of, parts))
     for name in ("splits", "count", "words"):
         np.testing.assert_array_equal(getattr(added, name), getattr(whole, name))
     assert (added.n_hosts, added.n_rows) == (whole.n_hosts, whole.n_rows)
-    assert whole.n_hosts == np.unique(rows.host_index).size
+    assert whole.n_hosts == np.unique(rows["host_index"]).size
     for bands in ((), ("g",), ("r",), ("g", "r")):
         assert added.balanced(bands) == counted(rows, bands)
 
@@ -95,18 +97,17 @@ def test_kept_hosts_and_sums_do_not_depend_on_the_blocks(pairs, rows):
         parts.append(unpaired_rows(pairs.isel(sample=some).assign(first_of_class=("sample", own)), config, keep))
     for kind, one in whole.items():
         joined = MetadataRows.concat(p[kind] for p in parts)
-        for name in ("values", "host_index", "is_control", "split", "count"):
-            np.testing.assert_array_equal(getattr(joined, name), getattr(one, name))
-        np.testing.assert_array_equal(joined.over_all.words, one.over_all.words)
-        assert joined.count.sum() <= 20 < sum(joined.over_all.n_rows)
-    assert sum(whole["metadata"].over_all.n_rows) == len(host)
+        xr.testing.assert_identical(joined.rows, one.rows)
+        np.testing.assert_array_equal(joined.shares.words, one.shares.words)
+        assert joined.rows["count"].sum() <= 20 < sum(joined.shares.n_rows)
+    assert sum(whole["metadata"].shares.n_rows) == len(host)
     every = host_rows(pairs)
-    np.testing.assert_array_equal(whole["host"].over_all.words, every.over_all.words)
+    np.testing.assert_array_equal(whole["host"].shares.words, every.shares.words)
 
 
 def test_an_infinite_value_of_a_host_that_is_not_kept_is_seen(pairs):
-    rows = MetadataRows.from_block(pairs)
-    values = rows.values.copy()
+    rows = MetadataRows.from_block(pairs).rows
+    values, host = rows["value"].values.copy(), rows["host_index"].values
     values[-1, 0] = np.inf
-    spoilt = replace(rows, values=values, shares=None).of_hosts(rows.host_index[:1])
-    assert spoilt.over_all.infinite == (int(rows.host_index[-1]), rows.names[0])
+    spoilt = MetadataRows.of(rows.assign(value=(("sample", "column"), values)), host[:1])
+    assert spoilt.shares.infinite == (int(host[-1]), names_of(rows)[0])

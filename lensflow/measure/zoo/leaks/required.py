@@ -13,8 +13,9 @@ import numpy as np
 import xarray as xr
 
 from lensflow.lensing.render import render
-from lensflow.measure.gate import FeatureBlock, feature_block
-from lensflow.measure.gate.mask_edge import Mask, mask_block, mask_edge_gate
+from lensflow.measure.gate import feature_rows
+from lensflow.measure.gate.features import features_of, sources_of
+from lensflow.measure.gate.mask_edge import Mask, mask_edge_gate, mask_rows
 from lensflow.measure.gates import run_gate
 from lensflow.measure.measurement import Settings
 from lensflow.measure.metadata.checks import run_checks
@@ -43,7 +44,7 @@ class Required:
 
     base: Base
     _constant: dict[str, xr.Dataset] = field(default_factory=dict)
-    _sound: dict[str, FeatureBlock] = field(default_factory=dict)
+    _sound: dict[str, xr.Dataset] = field(default_factory=dict)
 
     def prepare(self) -> None:
         """Compute the shared inputs of all leaks before threads need them."""
@@ -113,10 +114,10 @@ class Required:
         mask = Mask(*config.injection.core_mask) if setting.own else Mask(0.0, "hard", 1.0)
         out: list[str] = []
         if mask.radius_pix > 0:
-            block = mask_block(pairs, self.base.pairs["arc"].values, mask)
+            block = mask_rows(pairs, self.base.pairs["arc"].values, mask)
             if mask_edge_gate(block, mask, gate, config.bands, config.seed).verdict != "PASS":
                 return ["mask_edge"]
-        block = feature_block(pairs, gate.every, gate.core_box_pix, mask.radius_pix)
+        block = feature_rows(pairs, gate.every, gate.core_box_pix, mask.radius_pix)
         if kind is None:
             self._sound[setting.name] = block
         elif mask.radius_pix == 0 and not self._moves(block, self._sound_of(setting)):
@@ -127,16 +128,17 @@ class Required:
                 out.append(name)
         return out
 
-    def _sound_of(self, setting: Setting) -> FeatureBlock:
+    def _sound_of(self, setting: Setting) -> xr.Dataset:
         if setting.name not in self._sound:
             pairs, _ = setting.pairs(self.base, None, 0.0)
-            self._sound[setting.name] = feature_block(pairs, self.base.gate.every, self.base.gate.core_box_pix)
+            self._sound[setting.name] = feature_rows(pairs, self.base.gate.every, self.base.gate.core_box_pix)
         return self._sound[setting.name]
 
-    def _moves(self, block: FeatureBlock, sound: FeatureBlock) -> bool:
+    def _moves(self, block: xr.Dataset, sound: xr.Dataset) -> bool:
         """Whether a leak moves the gates' features so far that they could read anything else than in the sound run."""
-        for source, numbers in block.numbers.items():
-            apart = (numbers.stamp.astype(np.float64) - sound.numbers[source].stamp) / self.base.sky[:, None]
+        for source in sources_of(block):
+            stamp = features_of(block, source).stamp.astype(np.float64)
+            apart = (stamp - features_of(sound, source).stamp) / self.base.sky[:, None]
             apart = apart[np.isfinite(apart).all(axis=(1, 2))]
             scatter = np.sqrt((apart**2).mean(axis=0)).max()
             if np.abs(apart.mean(axis=0)).max() > SMALL_SHIFT or scatter > SMALL_SCATTER:
