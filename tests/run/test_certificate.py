@@ -15,6 +15,7 @@ from lensflow.run.certificate import (
     seal_of,
     signed_bytes,
 )
+from lensflow.stats.estimate import Estimate
 
 STORE = {
     "digest": "d",
@@ -40,7 +41,9 @@ STATE = {
 
 
 def result(name, verdict=Verdict.PASS):
-    return GateResult(name, {"bands": ["r"]}, "hash", 0.65, verdict, f"because of {name}", 100, 30, 0.55, 0.52, 0.58)
+    return GateResult(
+        name, {"bands": ["r"]}, "hash", 0.65, verdict, f"because of {name}", 100, 30, Estimate(0.55, 0.52, 0.58)
+    )
 
 
 GATES = [result("core_r"), result("edge_all", Verdict.FAIL)]

@@ -3,6 +3,7 @@
 import json
 
 from lensflow.measure.gate import GateResult, Verdict
+from lensflow.stats.estimate import Estimate
 
 
 def check(name: str, verdict: Verdict, reason: str, *found: tuple[str, str, float | None, float | None]) -> GateResult:
@@ -19,7 +20,9 @@ def check(name: str, verdict: Verdict, reason: str, *found: tuple[str, str, floa
 def fitted(name: str, verdict: Verdict, auc: float) -> GateResult:
     """Gate with an area and its interval."""
     recipe = {"features": "means", "bands": ["r"]}
-    return GateResult(name, recipe, "hash", 0.65, verdict, "as measured", 2100, 350, auc, auc - 0.02, auc + 0.02)
+    return GateResult(
+        name, recipe, "hash", 0.65, verdict, "as measured", 2100, 350, Estimate(auc, auc - 0.02, auc + 0.02)
+    )
 
 
 ONE_OF_EACH = (

@@ -61,7 +61,9 @@ def test_a_count_keeps_all_its_digits_and_a_share_its_three():
 
 
 def gate(name, auc):
-    return GateResult(name, {"bands": ["r"]}, "hash", 0.65, Verdict.PASS, "", 100, 30, auc, auc - 0.02, auc + 0.02)
+    return GateResult(
+        name, {"bands": ["r"]}, "hash", 0.65, Verdict.PASS, "", 100, 30, Estimate(auc, auc - 0.02, auc + 0.02)
+    )
 
 
 def test_areas_are_painted_only_where_a_gate_looked():

@@ -69,7 +69,7 @@ def test_core_handlings_fit_the_terminal_with_their_intervals(width):
 
 def test_a_comparison_fits_the_terminal_and_clips_no_name():
     gates = (*ONE_OF_EACH, fitted("annulus_all", Verdict.PASS, 0.5))
-    changed = tuple(g.decided(Verdict.INCONCLUSIVE, "", auc=0.7, auc_low=0.6) for g in gates)
+    changed = tuple(g.decided(Verdict.INCONCLUSIVE, "", area=Estimate(0.7, 0.6, g.auc_high, g.n_hosts)) for g in gates)
     sides = [RunSide("run", make_config(), {"pairs: rows": 2}, g, {}) for g in (gates, changed)]
     found = compare(*sides)
     name, apart = "radial_profile: half_light_radius_pix", (Estimate(1, 0.9, 1.1), Estimate(2, 1.9, 2.1))

@@ -25,7 +25,7 @@ def gate(auc, half=0.02, excess=0.0, strata=STRATA):
     verdict = Verdict.NOT_TESTABLE if math.isnan(auc) else Verdict.FAIL if low >= 0.65 else Verdict.INCONCLUSIVE
     return GateResult(
         name="core_all", recipe={}, recipe_hash="", threshold=0.65, verdict=verdict, reason="", n_rows=90, n_hosts=30,
-        auc=auc, auc_low=low, auc_high=high,
+        area=Estimate(auc, low, high),
         strata=tuple({"by": by, "auc": a, "auc_low": a - half, "auc_high": a + half} for by, a in strata),
         controls={"reference": {"excess": excess, "excess_low": excess - 0.01, "excess_high": excess + 0.01}},
     )  # fmt: skip

@@ -29,7 +29,7 @@ from lensflow.measure.gate.verdicts import GateResult, Verdict
 from lensflow.measure.gates import run_gate
 from lensflow.measure.measurement import Measured, Measurement
 from lensflow.stats import codec
-from lensflow.stats.estimate import Estimate
+from lensflow.stats.estimate import NOT_MEASURED, Estimate
 from lensflow.stats.hostsums import HostSums, interval, ratio, stratum_of
 from lensflow.stats.kept_rows import KeptRows
 
@@ -252,7 +252,7 @@ def measure_handling(
         masked = rows[edge_of(how)].rows.isel(sample=chosen).isel(sample=kept)
         gates += (mask_edge_gate(masked, _mask(how, config), config.gate, bands, config.seed, edges),)
     if refused:
-        gates = tuple(g.decided(Verdict.NOT_TESTABLE, refused, auc=math.nan) for g in gates)
+        gates = tuple(g.decided(Verdict.NOT_TESTABLE, refused, area=NOT_MEASURED) for g in gates)
     return HandlingResult(
         name=name,
         what=how.describe(config.core.taper_width_pix),

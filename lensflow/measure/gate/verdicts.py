@@ -12,7 +12,7 @@ from typing import Any
 
 from lensflow.errors import GateError
 from lensflow.stats import codec
-from lensflow.stats.estimate import Estimate
+from lensflow.stats.estimate import NOT_MEASURED, Estimate
 
 MIN_PAIRS = 10
 # Below these a control that goes wrong says that there are too few rows, not that the gate is broken.
@@ -51,8 +51,9 @@ class GateResult:
         PASS, EXPLAINED, INCONCLUSIVE, NOT_TESTABLE, FAIL or ERROR.
     recipe, recipe_hash : dict, str
         Everything that the numbers depend on besides the data, and its fingerprint.
-    auc, auc_low, auc_high : float
-        Area under the ROC curve and its 95 % interval over hosts; NaN where it was not measured.
+    area : Estimate
+        Area under the ROC curve and its 95 % interval over hosts; NaN where it was not measured. Also by its parts:
+        ``auc``, ``auc_low``, ``auc_high``.
     threshold : float
         The gate passes below it; ``synthetic_auroc`` passes above it.
     n_rows, n_hosts : int
@@ -91,9 +92,7 @@ class GateResult:
     reason: str
     n_rows: int = 0
     n_hosts: int = 0
-    auc: float = math.nan
-    auc_low: float = math.nan
-    auc_high: float = math.nan
+    area: Estimate = NOT_MEASURED
     strata: tuple[dict[str, Any], ...] = ()
     controls: dict[str, Any] = field(default_factory=dict)
     coef: tuple[float, ...] = ()
@@ -164,9 +163,19 @@ class GateResult:
         return f"<table><caption>{escape(self.name)}</caption>{body}</table>"
 
     @property
-    def area(self) -> Estimate:
-        """``auc`` with its interval."""
-        return Estimate(self.auc, self.auc_low, self.auc_high, self.n_hosts)
+    def auc(self) -> float:
+        """Area under the ROC curve."""
+        return self.area.value
+
+    @property
+    def auc_low(self) -> float:
+        """Lower end of its interval."""
+        return self.area.low
+
+    @property
+    def auc_high(self) -> float:
+        """Upper end of its interval."""
+        return self.area.high
 
     def with_area(self, area: Estimate) -> GateResult:
         """Return it with another area and interval.
@@ -181,11 +190,12 @@ class GateResult:
         GateResult
             This one stays as it is.
         """
-        return replace(self, auc=area.value, auc_low=area.low, auc_high=area.high)
+        return replace(self, area=Estimate(area.value, area.low, area.high, self.n_hosts))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types; NaN is None (:mod:`lensflow.stats.codec`)."""
-        tree: dict[str, Any] = codec.encode({f.name: getattr(self, f.name) for f in fields(self)}, self.name)
+        own = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "area"}
+        tree: dict[str, Any] = codec.encode({**own, **self.area.fields("auc")}, self.name)
         return tree
 
     @classmethod
@@ -207,10 +217,12 @@ class GateResult:
         GateError
             If keys are missing or unknown; names them.
         """
-        known = {f.name for f in fields(cls)}
+        area = {"auc", "auc_low", "auc_high"}
+        known = {f.name for f in fields(cls)} - {"area"} | area
         if set(tree) != known:
             raise GateError(f"not a gate result: keys {sorted(set(tree) ^ known)} are missing or unknown")
-        values = codec.decode(tree)
+        values = codec.decode({k: v for k, v in tree.items() if k not in area})
+        values["area"] = Estimate.from_fields(tree, "auc", tree["n_hosts"])
         values["verdict"] = Verdict(values["verdict"])
         for name in ("strata", "coef", "box_shape", "roc_low", "roc_high", "worst", "findings"):
             values[name] = tuple(values[name])

@@ -119,9 +119,7 @@ def _proven(undecided: GateResult, shares: Shares, what: str) -> GateResult:
         f"AUC 0.5 by construction: counted over all rows ({injections} injections, {of_controls} controls of "
         f"{undecided.n_hosts} hosts), both classes have exactly the same distribution of {what}, overall and in "
         "every split, so that it cannot distinguish them",
-        auc=0.5,
-        auc_low=0.5,
-        auc_high=0.5,
+        area=Estimate(0.5, 0.5, 0.5, undecided.n_hosts),
         strata=tuple(strata),
     )
 

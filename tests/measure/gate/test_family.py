@@ -12,6 +12,7 @@ from lensflow.measure.gate.machine import Machine, host_folds
 from lensflow.measure.gate.recipes import reduce_pixels
 from lensflow.measure.gate.regions import masked_regions
 from lensflow.measure.gates import run_gate
+from lensflow.stats.estimate import Estimate
 from tests.measure.gate.made_rows import rows_with
 
 SIZE, BOX, RADIUS = 24, 6, 4.0
@@ -19,7 +20,7 @@ KINDS = ("core", *(r.kind for r in masked_regions(SIZE, RADIUS, BOX)))
 
 
 def result(verdict, auc=0.5, opened=1.0):
-    return GateResult("core_r", {}, "", 0.65, Verdict(verdict), f"says {verdict}", auc=auc, auc_low=auc, auc_high=auc,
+    return GateResult("core_r", {}, "", 0.65, Verdict(verdict), f"says {verdict}", area=Estimate(auc, auc, auc),
                       controls={"share_of_features_open": opened})  # fmt: skip
 
 

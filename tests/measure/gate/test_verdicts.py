@@ -35,7 +35,7 @@ def result():
         reason="why",
         n_rows=4,
         n_hosts=2,
-        auc=0.61,
+        area=Estimate(0.61),
         strata=({"by": "theta_e_arcsec", "low": 0.0, "high": math.nan, "auc": math.nan, "verdict": "PASS"},),
         controls={"null": {"auc": 0.5, "holds_half": True}, "positive": {"tried": [{"auc": math.nan}]}},
         coef=(0.1, -0.2),
