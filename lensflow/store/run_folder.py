@@ -141,9 +141,9 @@ def config_of(run: str, out: str | None = None) -> RunConfig:
     """
     run = run.rstrip("/")
     if run.endswith((".yaml", ".yml")) or (paths.is_local(run) and paths.local_path(run).is_file()):
-        folder = run.rsplit("/", 1)[0] if run.endswith("/config.yaml") else ""
+        folder = paths.parent(run) if run.endswith("/config.yaml") else ""
         # The config in a run's folder has the folder's original path.
-        if out is None and folder and any(paths.group_exists(f"{folder}/{name}.zarr") for name in STORES):
+        if out is None and folder and any(paths.group_exists(paths.join(folder, f"{name}.zarr")) for name in STORES):
             out = folder
         return _load(run, run, out)
     if run.endswith(tuple(f"{name}.zarr" for name in STORES)):
