@@ -36,6 +36,7 @@ from lensflow.run.judge_pairs import diagnose, findings, gate, score_pairs
 from lensflow.run.lazily import sum_of_chunks
 from lensflow.run.lazy import CHUNK
 from lensflow.run.lazy import inject as _inject
+from lensflow.run.selection import open_selection
 from lensflow.run.write_pairs import write as _write
 from lensflow.show import brightness, core_handling
 from lensflow.show.brightness import figure as brightness_figure
@@ -73,6 +74,7 @@ __all__ = [
     "open_manifest",
     "open_pairs",
     "open_run",
+    "open_selection",
     "plan",
     "plan_injections",
     "psf_audit",

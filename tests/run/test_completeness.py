@@ -5,12 +5,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import xarray as xr
+import yaml
+import zarr
 
 import lensflow as lf
 from lensflow.config.completeness import CompletenessConfig
-from lensflow.errors import CompletenessError, ConfigError, StoreError
+from lensflow.errors import CompletenessError, ConfigError, StaleStoreError, StoreError
 from lensflow.measure.completeness import tautology
 from lensflow.measure.scorer.scorer import blue_ring
+from lensflow.run import selection as selection_module
 from lensflow.run.completeness import completeness_step, results_of, scorers, with_options
 from lensflow.run.score import scores_of
 from lensflow.show.completeness import sentence
@@ -154,3 +158,62 @@ def test_a_notebook_gets_the_numbers_of_the_command_as_one_object_that_reads_wel
     flat = again.to_dataset()
     assert flat["resolution.n_valid"].sel(curve="all").sum() == 36 and flat.attrs["scorer"] == "blue_ring"
     assert sum(len(t.data_vars) for t in again.values()) == len(flat.data_vars)
+
+
+def test_the_selection_function_is_opened_from_the_run_and_says_whose_it_is(config, found):
+    again = completeness_step(config, BLUE_RING)["selection"]  # others were measured since
+    selection = lf.open_selection(config.out, scorer=BLUE_RING)
+    assert selection.path == results_of(config, BLUE_RING).replace(".json", ".zarr")
+    xr.testing.assert_identical(again, found["selection"])
+    table, attrs = selection.table, selection.table.attrs
+    for name, stored in (("n_recovered", "n_recovered"), ("low", "completeness_low"), ("high", "completeness_high")):
+        np.testing.assert_array_equal(table[name], found["selection"][stored])
+    np.testing.assert_array_equal(table["tau"], found["thresholds"]["tau"])
+    np.testing.assert_array_equal(table["true_rate_high"], found["thresholds"]["true_rate_high"])
+    assert (table["n_hosts"].dtype, table["tested"].dtype) == (np.int64, bool)
+    assert table["theta_e_arcsec_edges"].attrs["units"] == "arcsec"
+    assert (attrs["scorer"], attrs["scorer_kind"], attrs["split"]) == (BLUE_RING, "images", "val")
+    assert yaml.safe_load(attrs["prior"])["injections_per_host"] == 3
+    assert attrs["n_negatives"] == 12 and attrs["threshold_source"] == "fpr" and attrs["certificate_seal"] is None
+    assert attrs["lensflow_version"] == lf.__version__ and attrs["data_gates"] == {} and attrs["area_deg2"] is None
+    for name in (
+        "scorer_fingerprint",
+        "negatives_fingerprint",
+        "run_fingerprint",
+        "pairs_content",
+        "key",
+        "code",
+        "bins",
+    ):
+        assert len(attrs[name]) >= 16
+    assert "blue_ring" in repr(selection) and "tau" in selection._repr_html_()
+
+
+def test_sums_over_axes_of_the_selection_function_are_the_table_of_all_rows(config, found):
+    completeness_step(config, BLUE_RING)  # others were measured since
+    selection = lf.open_selection(config.out, scorer=BLUE_RING)
+    every = selection.table.sum([*selection.axes])
+    for count in ("n_planned", "n_rendered", "n_valid", "n_recovered"):
+        np.testing.assert_array_equal(every[count], found["curves"][count])
+
+
+def test_a_selection_function_of_another_run_or_scorer_or_half_written_is_refused(config, found):
+    url = lf.open_selection(config.out, scorer=BLUE_RING).path
+    with pytest.raises(StoreError, match="no selection function of other:score"):
+        lf.open_selection(config.out, scorer="other:score")
+    if len(list(Path(url).parent.glob("*.zarr"))) == 1:
+        completeness_step(config, "blue_ring")
+    with pytest.raises(CompletenessError, match=r"holds \d selection functions; name the file or scorer: blue_ring"):
+        lf.open_selection(config.out)
+    pairs = zarr.open_group(RunFolder.of(config).pairs)
+    of = found["selection"]
+    before = Path(url, "zarr.json").read_text()
+    Path(url, "zarr.json").write_text(before.replace('"complete": true', '"complete": false'))
+    with pytest.raises(StoreError, match="its writing did not end"):
+        lf.open_selection(url)
+    xr.testing.assert_identical(completeness_step(config, BLUE_RING)["selection"], of)  # measured again
+    assert lf.open_selection(url).table.attrs["run_fingerprint"] == pairs.attrs["fingerprint"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(selection_module, "read_attrs", lambda *a: {"fingerprint": "another"})
+        with pytest.raises(StaleStoreError, match="was measured on other pairs"):
+            lf.open_selection(url)

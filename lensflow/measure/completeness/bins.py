@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from lensflow.config.completeness import UPPER_INCLUDED, band_of, check_edges
 from lensflow.errors import ConfigError
+from lensflow.measure.completeness.meanings import describe
 
 Places = NDArray[np.int64]
 
@@ -92,6 +93,13 @@ class Ranges:
         Ranges
         """
         return cls(variable, tuple(map(float, edges)), variable in UPPER_INCLUDED)
+
+    @property
+    def centres(self) -> NDArray[np.float64]:
+        """Middle of each bin inside; of the bin that is one value, that value."""
+        edges = np.asarray(self.edges, dtype=np.float64)
+        middles = (edges[:-1] + edges[1:]) / 2
+        return np.concatenate([edges[:1], middles]) if self.upper_included else middles
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -315,7 +323,7 @@ def places(bins: Sequence[Bins], columns: Mapping[str, ArrayLike]) -> tuple[Plac
 
 
 def coords(bins: Sequence[Bins]) -> dict[str, xr.Variable]:
-    """Coordinates of that table: labels of each axis, and which bins are inside the edges.
+    """Coordinates of that table: labels of each axis, which bins are inside the edges, and the edges of ranges.
 
     Parameters
     ----------
@@ -328,7 +336,17 @@ def coords(bins: Sequence[Bins]) -> dict[str, xr.Variable]:
     """
     found = {}
     for b in bins:
-        found[b.variable] = xr.Variable(b.variable, np.array(b.labels), {"long_name": f"bins of {b.variable}"})
+        about = {"long_name": f"bins of {b.variable}"}
+        if isinstance(b, Ranges):
+            units, meaning = describe(b.variable)
+            about |= {"units": units, "meaning": meaning}
+            edges = {
+                "units": units,
+                "long_name": f"edges of the bins of {b.variable}",
+                "upper_included": b.upper_included,
+            }
+            found[f"{b.variable}_edges"] = xr.Variable(f"{b.variable}_edge", np.array(b.edges), edges)
+        found[b.variable] = xr.Variable(b.variable, np.array(b.labels), about)
         found[f"{b.variable}_is_inside"] = xr.Variable(
             b.variable, b.is_inside, {"long_name": "the bin is one asked for: not below, above, other or unknown"}
         )

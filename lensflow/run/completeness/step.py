@@ -23,6 +23,7 @@ from lensflow.run.completeness.negatives import needs_threshold_of_negatives, ne
 from lensflow.run.completeness.result import Completeness
 from lensflow.run.completeness.rows import rows_of, with_scores
 from lensflow.run.completeness.scorers import Scorer, find_scorer, image_scores, truth_scores
+from lensflow.run.completeness.selection_file import keep_selection, kept_selection, outside_the_file
 from lensflow.run.completeness.settings import refuse_what_is_not_done
 from lensflow.run.execute import Progress, silent
 from lensflow.run.identity import pairs_content, stored_key
@@ -45,9 +46,9 @@ def completeness_step(
 ) -> Completeness:
     """Measure which injections of ``completeness.split`` a scorer recovers, or read what is stored of it.
 
-    Results go to ``summaries/completeness/<scorer>.<split>.json``. They are read from there if pairs, settings, scorer
-    (or table), negatives and lensflow's code are the same; the verdict on ``completeness.require`` is always made
-    anew, because it also depends on the gates of the data.
+    Results go to ``summaries/completeness/<scorer>.<split>.json``, the selection function to ``.zarr`` beside it. They
+    are read from there if pairs, settings, scorer (or table), negatives and lensflow's code are the same; the verdict
+    on ``completeness.require`` is always made anew, because it also depends on the gates of the data.
 
     Parameters
     ----------
@@ -96,8 +97,11 @@ def completeness_step(
     made_from = {"source": who.source or "", "negatives": negatives_source(config), "kind": who.kind}
     stored: Any = None if again or who.source is None else current_results(url, key)
     is_current = stored is not None and {k: stored.get(k) for k in made_from} == made_from
-    if is_current:
-        found = codec.datasets(stored["tables"])
+    identity = {"scorer": who.name, **{f"made_from_{k}": v for k, v in made_from.items()}, "key": key}
+    table = kept_selection(config, identity, stored["tables"]) if is_current else None
+    is_current = table is not None
+    if table is not None:
+        found = codec.datasets(stored["tables"]) | table
     else:
         if split == "test":
             _log_opening(config, who.name, str(unseal_test))
@@ -105,12 +109,14 @@ def completeness_step(
         if "thresholds" in found:
             # What a scorer says of itself (a toy) goes wherever its numbers go.
             found["thresholds"].attrs["scorer_note"] = who.note
+        if keep:
+            keep_selection(config, identity, found)  # before the results, which vouch for it
     gate = _gate(config, who, found, gates)
     kept = {
         "scorer": who.name, "split": split, **made_from, "title": _title(who),
         # With the settings that made it: --fpr may have replaced the run's own threshold.
         "settings": config.completeness.model_dump(mode="json"),
-        "gates": [gate.to_dict()] if gate else [], "tables": codec.encode(found),
+        "gates": [gate.to_dict()] if gate else [], "tables": codec.encode(outside_the_file(found)),
     }  # fmt: skip
     if keep and not (is_current and stored.get("gates") == kept["gates"]):
         keep_results(url, key, kept)

@@ -108,11 +108,13 @@ def test_bins_that_are_none_and_bins_of_scores_are_refused():
 
 
 def test_cells_of_a_table_are_those_of_its_axes():
-    axes = (Ranges("a", (0.0, 1.0, 2.0)), Values("b", ("u", "v")))
-    columns = {"a": [0.5, 1.5, -1, np.nan], "b": np.array(["u", "v", "w", ""])}
+    axes = (Ranges("theta_e_arcsec", (0.0, 1.0, 2.0)), Values("b", ("u", "v")))
+    columns = {"theta_e_arcsec": [0.5, 1.5, -1, np.nan], "b": np.array(["u", "v", "w", ""])}
     cell, shape = bins.places(axes, columns)
     assert shape == (5, 4)
     np.testing.assert_array_equal(np.unravel_index(cell, shape), [[1, 2, 0, 4], [0, 1, 2, 3]])
     made = bins.coords(axes)
-    assert [*made["a"].values] == ["< 0", "[0, 1)", "[1, 2)", ">= 2", "unknown"]
+    assert [*made["theta_e_arcsec"].values] == ["< 0", "[0, 1)", "[1, 2)", ">= 2", "unknown"]
     np.testing.assert_array_equal(made["b_is_inside"], [True, True, False, False])
+    np.testing.assert_array_equal(made["theta_e_arcsec_edges"], [0, 1, 2])
+    assert made["theta_e_arcsec_edges"].attrs["units"] == "arcsec"
