@@ -1,7 +1,10 @@
 """Fixtures that several packages of tests share: the command, the S3 server."""
 
+import os
 import pickle
+import shutil
 import sys
+import tempfile
 import uuid
 
 import hypothesis
@@ -11,11 +14,19 @@ import yaml
 from lensflow import cli
 from lensflow.lensing.render_reference import render_row_reference
 from lensflow.measure.pixels import reference
+from tests import shared
 from tests.s3.server import CannotStart, environment, make_bucket, running_server
 
 # How long an example takes says what else the machine does.
 hypothesis.settings.register_profile("lensflow", deadline=None)
 hypothesis.settings.load_profile("lensflow")
+
+
+def pytest_configure(config):
+    """One folder for all processes of the session: those of pytest-xdist start with this one's environment."""
+    if shared.PLACE not in os.environ:
+        os.environ[shared.PLACE] = tempfile.mkdtemp(prefix="lensflow-tests-")
+        config.add_cleanup(lambda: shutil.rmtree(os.environ.pop(shared.PLACE), ignore_errors=True))
 
 
 @pytest.fixture(scope="session", autouse=True)

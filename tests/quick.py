@@ -1,27 +1,55 @@
 """Small runs without what takes seconds of each and is tested elsewhere: figures, and the slow reference."""
 
+import inspect
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import count
+from typing import Any
 
 import matplotlib.figure
 import pytest
 from PIL import Image
 
 from lensflow.measure.pixels import psf_check, reference
+from lensflow.show import figures_findings, figures_images, figures_statistics, prior, relations
+from lensflow.show.figures import Picture
+
+_FIGURES = (figures_findings, figures_images, figures_statistics, prior, relations)
+
+
+def _one_pixel() -> bytes:
+    one = io.BytesIO()
+    Image.new("L", (1, 1)).save(one, format="png")
+    return one.getvalue()
 
 
 @contextmanager
 def not_drawn() -> Iterator[None]:
     """Every figure that is saved is a picture of one pixel."""
-    one = io.BytesIO()
-    Image.new("L", (1, 1)).save(one, format="png")
+    png = _one_pixel()
 
-    def save(_, place, **__):
-        place.write(one.getvalue())
+    def save(_: Any, place: Any, **__: Any) -> None:
+        place.write(png)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(matplotlib.figure.Figure, "savefig", save)
+        yield
+
+
+@contextmanager
+def no_figures() -> Iterator[None]:
+    """Pages have pictures of one pixel, whatever they are to show: tests/show has the figures themselves."""
+    png, numbers = _one_pixel(), count()
+
+    def instead(name: str) -> Callable[..., Picture]:
+        return lambda *_, **__: Picture(f"{name}-{next(numbers)}", png, f"In place of {name}.")
+
+    with not_drawn(), pytest.MonkeyPatch.context() as patch:
+        for module in _FIGURES:
+            for name, function in inspect.getmembers(module, inspect.isfunction):
+                if function.__module__ == module.__name__ and "Picture" in str(function.__annotations__.get("return")):
+                    patch.setattr(module, name, instead(name))
         yield
 
 

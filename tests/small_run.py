@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import atexit
 import shutil
-import tempfile
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 from lensflow import run
 from lensflow.config import RunConfig, load_config
+from tests.quick import few_images, no_figures
+from tests.shared import made_once
 
 SMALL: dict[str, Any] = {
     "name": "small",
@@ -37,18 +36,24 @@ def small_config(out: Path | str, **sections: Any) -> RunConfig:
     return load_config(small_tree(out, **sections))
 
 
-@cache
-def _injected() -> Path:
-    """The run cut, planned and injected, once in a process."""
-    folder = Path(tempfile.mkdtemp(prefix="lensflow-tests-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    config = small_config(folder / "run")
+def _inject(out: Path) -> None:
     for step in (run.cut_step, run.plan_step, run.inject_step):
-        step(config)
-    return folder / "run"
+        step(small_config(out))
+
+
+def _finish(out: Path) -> None:
+    with no_figures(), few_images():
+        run.make_run(injected_copy(out))
+        run.certify_step(small_config(out))
 
 
 def injected_copy(out: Path | str) -> RunConfig:
-    """Put a copy of the injected run at a place of its own."""
-    shutil.copytree(_injected(), out)
+    """Put a copy of the run, cut, planned and injected, at a place of its own."""
+    shutil.copytree(made_once("small-run-injected", _inject), out)
+    return small_config(out)
+
+
+def finished_copy(out: Path | str) -> RunConfig:
+    """Put a copy of the run, measured, reported and certified, at a place of its own; its figures are not drawn."""
+    shutil.copytree(made_once("small-run-finished", _finish), out)
     return small_config(out)

@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import atexit
 import shutil
-import tempfile
 from collections.abc import Sequence
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from tests.shared import made_once
 from tests.survey.brick_factory import BRICK, brick_wcs, write_brick
 
 POSITIONS = [(60.3, 70.2), (150.0, 150.6), (220.4, 90.9), (100.5, 210.1), (230.2, 230.8), (150.0, 60.0)]
 
 
-@cache
-def _bricks() -> Path:
-    """The survey's files, written once in a process; whoever wants some takes a copy."""
-
+def _write_survey(folder: Path) -> None:
     def hosts(products: Any) -> None:
         y, x = np.mgrid[:300, :300]
         for px, py in POSITIONS:
@@ -28,15 +23,12 @@ def _bricks() -> Path:
             for band, flux in {"g": 2, "r": 9, "z": 18}.items():
                 products["image", band] += (flux * light).astype(np.float32)
 
-    root = Path(tempfile.mkdtemp(prefix="lensflow-tests-"))
-    atexit.register(shutil.rmtree, root, ignore_errors=True)
-    write_brick(root / "survey", edit=hosts)
-    return root / "survey"
+    write_brick(folder, edit=hosts)
 
 
 def small_survey(folder: Path) -> dict[str, Any]:
     """Write the survey and its targets; the config as it stands in a YAML file."""
-    root = shutil.copytree(_bricks(), folder / "survey")
+    root = shutil.copytree(made_once("small-survey", _write_survey), folder / "survey")
     targets = write_targets(folder / "targets.csv")
     return {
         "out": str(folder / "run"),

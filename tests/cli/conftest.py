@@ -1,6 +1,6 @@
 import pytest
 
-from tests.quick import few_images, not_drawn
+from tests.quick import few_images, no_figures
 from tests.small_survey import small_survey
 
 
@@ -13,5 +13,5 @@ def survey(tmp_path):
 @pytest.fixture(scope="module", autouse=True)
 def quick():
     """Reports are written here for what they say."""
-    with not_drawn(), few_images():
+    with no_figures(), few_images():
         yield

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 
 import lensflow as lf
 from lensflow import run as steps
@@ -15,11 +15,12 @@ from lensflow.config import RunConfig, load_config
 from lensflow.run import signing
 from lensflow.run.certificate import SIGNED, UNSIGNED, parse_certificate, seal_of, signed_bytes
 from lensflow.store import create, paths
-from lensflow.store.run_folder import RunFolder
+from lensflow.store.run_folder import RunFolder, config_of
 from tests.factories import imported_galaxies
+from tests.quick import few_images, no_figures
+from tests.shared import made_once
 
 N_HOSTS = 14
-_made: list[RunConfig] = []
 
 
 def make_run(out: Path | str, **gate: Any) -> RunConfig:
@@ -43,13 +44,20 @@ def make_run(out: Path | str, **gate: Any) -> RunConfig:
     return config
 
 
-def certified_once(tmp_path_factory: pytest.TempPathFactory) -> RunConfig:
-    """Make a run once in a process; tests copy it. Its verdict is EXPLAINED, so not PASS; it is not signed."""
-    if not _made:
-        config = make_run(tmp_path_factory.mktemp("certified") / "run")
+def _certify(out: Path) -> None:
+    with no_figures(), few_images():
+        config = make_run(out)
         steps.certify_step(config)
-        _made.append(config)
-    return _made[0]
+        steps.report_step(config)
+
+
+def certified_copy(out: Path | str) -> RunConfig:
+    """Put a copy of the certified run, with its report, at a place of its own.
+
+    Its verdict is EXPLAINED, so not PASS; it is not signed.
+    """
+    shutil.copytree(made_once("certified-run", _certify), out)
+    return config_of(str(out))
 
 
 def certificate_of(config: RunConfig) -> dict[str, Any]:

@@ -2,11 +2,11 @@
 
 import pytest
 
-from tests.quick import few_images, not_drawn
+from tests.quick import few_images, no_figures
 
 
 @pytest.fixture(scope="module", autouse=True)
 def quick():
     """Reports are written here for what they say."""
-    with not_drawn(), few_images():
+    with no_figures(), few_images():
         yield

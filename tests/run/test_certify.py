@@ -15,14 +15,13 @@ from lensflow.run.certified import alike
 from lensflow.store import digests, paths, receipts
 from lensflow.store.open import open_pairs
 from lensflow.store.run_folder import RunFolder, config_of
-from tests.run.certified_run import certificate_of, certified_once
+from tests.run.certified_run import certificate_of, certified_copy
 
 
 @pytest.fixture
-def run(tmp_path_factory, tmp_path):
+def run(tmp_path):
     """A copy of the certified run's folder, to be damaged."""
-    shutil.copytree(certified_once(tmp_path_factory).out, tmp_path / "run")
-    return config_of(str(tmp_path / "run"))
+    return certified_copy(tmp_path / "run")
 
 
 def test_it_is_bound_to_every_store_and_the_pairs_carry_its_seal(run):

@@ -15,12 +15,13 @@ from lensflow.store import receipts
 from tests.small_run import small_config as small
 
 STORE = {"samples_per_region": 8, "hosts_per_region": 8, "inner_chunk": 8}
-FIRST = {"injections_per_host": 2, "limit_hosts": 12}
+HOSTS = {"n_bricks": 1, "brick_size_pix": 500, "hosts_per_brick": 12, "bricks_without_g": 0}
+FIRST = {"injections_per_host": 2, "limit_hosts": 6}
 NAMES = ("arc", "stamp", "ctrl", "row_id", "host_index", "replicate", "theta_e_arcsec", "src_flux_nmgy", "snr_matched")
 
 
 def small_config(out, **sections):
-    return small(out, store=STORE, **sections)
+    return small(out, store=STORE, survey={"synthetic": HOSTS, "failure_budget": 0.3}, **sections)
 
 
 def pairs_of(out):
@@ -28,11 +29,19 @@ def pairs_of(out):
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    config = small_config(tmp_path_factory.mktemp("extend") / "run", plan=FIRST)
-    steps.make_run(config)
-    steps.certify_step(config)
+def hosts(tmp_path_factory):
+    """Cutouts, whatever is planned on them."""
+    config = small_config(tmp_path_factory.mktemp("hosts") / "run", plan=FIRST)
+    steps.cut_step(config)
     return config.out
+
+
+@pytest.fixture(scope="module")
+def made(hosts, tmp_path_factory):
+    out = tmp_path_factory.mktemp("extend") / "run"
+    shutil.copytree(hosts, out)
+    extend(small_config(out, plan=FIRST))
+    return out
 
 
 @pytest.fixture
@@ -42,11 +51,12 @@ def folder(made, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory):
+def whole(hosts, tmp_path_factory):
     """The largest plan, made at once."""
-    config = small_config(tmp_path_factory.mktemp("whole") / "run", plan={"injections_per_host": 4})
-    extend(config)
-    return pairs_of(config.out)
+    out = tmp_path_factory.mktemp("whole") / "run"
+    shutil.copytree(hosts, out)
+    extend(small_config(out, plan={"injections_per_host": 4}))
+    return pairs_of(out)
 
 
 def extend(config):
@@ -73,8 +83,8 @@ def same_rows(some, others):
 @pytest.mark.parametrize(
     "plan",
     [
-        pytest.param({"injections_per_host": 4, "limit_hosts": 12}, marks=pytest.mark.slow, id="more rows a host"),
-        pytest.param({"injections_per_host": 2, "limit_hosts": 24}, marks=pytest.mark.slow, id="more hosts"),
+        pytest.param({"injections_per_host": 4, "limit_hosts": 6}, marks=pytest.mark.slow, id="more rows a host"),
+        pytest.param({"injections_per_host": 2, "limit_hosts": 12}, marks=pytest.mark.slow, id="more hosts"),
         pytest.param({"injections_per_host": 4}, id="both"),
     ],
 )
@@ -99,7 +109,7 @@ def test_old_rows_keep_number_bits_and_bytes_and_new_ones_are_those_of_the_large
 
 @pytest.mark.slow
 def test_extending_by_steps_gives_the_same_rows_as_at_once(folder, whole):
-    for plan in ({"injections_per_host": 3, "limit_hosts": 12}, {"injections_per_host": 3}, {"injections_per_host": 4}):
+    for plan in ({"injections_per_host": 3, "limit_hosts": 6}, {"injections_per_host": 3}, {"injections_per_host": 4}):
         config = small_config(folder, plan=plan)
         steps.plan_step(config)
         steps.inject_step(config)
@@ -109,7 +119,8 @@ def test_extending_by_steps_gives_the_same_rows_as_at_once(folder, whole):
 
 @pytest.mark.slow
 def test_the_certificate_covers_the_rows_that_were_certified(folder):
-    config = small_config(folder, plan={"injections_per_host": 4, "limit_hosts": 12})
+    steps.certify_step(small_config(folder, plan=FIRST))
+    config = small_config(folder, plan={"injections_per_host": 4, "limit_hosts": 6})
     n = pairs_of(folder).sizes["sample"]
     extend(config)
     with pytest.raises(CertificateError, match=f"certified for {n} rows, there are"):
@@ -139,8 +150,8 @@ def test_an_extension_that_is_stopped_goes_on(folder, whole, monkeypatch, stop_a
 def test_a_smaller_plan_and_any_other_change_beside_a_larger_one_are_refused(folder):
     before = objects(folder)
     for changed in (
-        small_config(folder, plan={"injections_per_host": 1, "limit_hosts": 12}),
-        small_config(folder, plan={**FIRST, "limit_hosts": 6}),
+        small_config(folder, plan={"injections_per_host": 1, "limit_hosts": 6}),
+        small_config(folder, plan={**FIRST, "limit_hosts": 3}),
         small_config(folder, plan={"injections_per_host": 4, "psf_beta": 4.0}),
         small_config(folder, plan={"injections_per_host": 4}, seed=4),
     ):

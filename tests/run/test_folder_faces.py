@@ -17,15 +17,12 @@ from lensflow.errors import StaleStoreError, StoreError
 from lensflow.run.cut import allowed_failures
 from lensflow.run.rerender import find_row
 from lensflow.store.run_folder import RunFolder, config_of
-from tests.small_run import injected_copy, small_config, small_tree
+from tests.small_run import finished_copy, small_config, small_tree
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    config = injected_copy(tmp_path_factory.mktemp("faces") / "run")
-    steps.make_run(config)
-    steps.certify_step(config)
-    return config.out
+    return finished_copy(tmp_path_factory.mktemp("faces") / "run").out
 
 
 @pytest.fixture

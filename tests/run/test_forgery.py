@@ -16,7 +16,7 @@ from lensflow.run.certified import state_of
 from lensflow.store import paths
 from lensflow.store.open import open_pairs
 from lensflow.store.run_folder import RunFolder, config_of
-from tests.run.certified_run import certificate_of, certified_once, put_certificate
+from tests.run.certified_run import certificate_of, certified_copy, put_certificate
 from tests.run.forgeries import FULL, KEY, QUICK, READ, forget, pixels_and_all_checksums
 
 certify = import_module("lensflow.run.certify")
@@ -33,7 +33,7 @@ def copy_of(once, out):
 @pytest.fixture(scope="module")
 def base(tmp_path_factory):
     """The run, signed by the honest key, with an opening of the test split that its certificate knows."""
-    run = copy_of(certified_once(tmp_path_factory).out, tmp_path_factory.mktemp("forged") / "run")
+    run = certified_copy(tmp_path_factory.mktemp("forged") / "run")
     open_pairs(RunFolder.of(run).pairs, split="test", unseal_test="the final numbers")
     known = state_of(run)["test_access"]
     assert len(known) == 1

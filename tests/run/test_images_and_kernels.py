@@ -14,7 +14,7 @@ from lensflow.schema import PsfSource
 from lensflow.store.open import open_all_pairs, open_cutouts, open_manifest
 from lensflow.store.run_folder import RunFolder
 from tests.factories import make_config
-from tests.quick import not_drawn
+from tests.quick import no_figures
 from tests.survey.brick_factory import BRICK, brick_wcs, file_of, write_brick
 
 N_HOSTS, KERNEL = 6, 31
@@ -23,7 +23,7 @@ N_HOSTS, KERNEL = 6, 31
 @pytest.fixture(scope="module", autouse=True)
 def quick():
     """The slow reference is asked here, unlike in other tests of runs."""
-    with not_drawn():
+    with no_figures():
         yield
 
 

@@ -11,20 +11,16 @@ import pytest
 import yaml
 
 import lensflow as lf
-from lensflow import run as steps
 from lensflow.errors import CertificateError, ConfigError, LensflowError, StaleStoreError, StoreError
 from lensflow.store import receipts
 from lensflow.store.sealing import read_test_accesses
-from tests.run.certified_run import certified_once
+from tests.run.certified_run import certified_copy
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     """A certified run with its report; read only."""
-    folder = tmp_path_factory.mktemp("opened") / "run"
-    shutil.copytree(certified_once(tmp_path_factory).out, folder)
-    steps.report_step(lf.open_run(folder).config)
-    return folder
+    return Path(certified_copy(tmp_path_factory.mktemp("opened") / "run").out)
 
 
 @pytest.fixture

@@ -48,7 +48,7 @@ def reasons_of(out, host=0):
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     root = tmp_path_factory.mktemp("whole")
-    return root, write_brick(root)
+    return root, write_brick(root, nexp="HCOMPRESS_1")
 
 
 def test_pixels_equal_the_slice_of_the_full_image(whole):
