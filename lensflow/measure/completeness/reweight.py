@@ -1,0 +1,313 @@
+"""Completeness of another population from injection rows: by row, with p / q, or by cell, with shares of cells."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from lensflow import rng
+from lensflow.errors import CompletenessError, ConfigError, LensflowWarning
+from lensflow.measure.completeness import bins as bins_of
+from lensflow.measure.completeness.bins import Bins, Ranges
+from lensflow.measure.completeness.densities import Density
+from lensflow.measure.completeness.injected_prior import InjectedPrior
+from lensflow.measure.completeness.reweighting import Reweighted, by_cell, by_row, heaviest, outside_share
+from lensflow.measure.completeness.target_density import TargetDensity
+from lensflow.measure.completeness.target_population import TargetPopulation
+from lensflow.measure.completeness.variables import values_of
+from lensflow.stats.estimate import Estimate
+from lensflow.stats.hostsums import Floats, named
+
+# Draws of a target that tell how much of it was injected.
+DRAWS = 100_000
+# Weights of draws of q have the mean 1 - U: further off than this, and than 6 of its standard errors, is a warning.
+_MEAN_WITHIN, _SIGMAS = 0.05, 6.0
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """Injection rows of one scorer at one threshold.
+
+    Attributes
+    ----------
+    rows : Dataset
+        Columns of the manifest and of hosts, over ``sample`` and ``band``; all planned injections.
+    prior : InjectedPrior
+        That they were drawn from.
+    valid, recovered : ndarray of bool, shape (n,)
+    log_q : mapping
+        Parameter -> logarithm of its density at each row, where a published set has it.
+    """
+
+    rows: xr.Dataset
+    prior: InjectedPrior
+    valid: NDArray[np.bool_]
+    recovered: NDArray[np.bool_]
+    log_q: Mapping[str, Floats]
+
+
+@dataclass(frozen=True, eq=False)
+class AnotherPopulation:
+    """Completeness of another population, with what it rests on.
+
+    Attributes
+    ----------
+    result : Reweighted
+    method : str
+        ``row`` or ``cell``.
+    target : str
+        The population in words.
+    uncovered : Estimate
+        U, with the interval of its draws; exact by cell.
+    heaviest : Dataset
+        Range of each parameter over the heaviest 1 % of rows, and their share of the weight.
+    notes : tuple of str
+        What was cut, normalised or noticed.
+    """
+
+    result: Reweighted
+    method: str
+    target: str
+    uncovered: Estimate
+    heaviest: xr.Dataset
+    notes: tuple[str, ...] = ()
+
+    @property
+    def completeness(self) -> Estimate:
+        """Of the part of the population that injections cover."""
+        return self.result.completeness
+
+    @property
+    def verdict(self) -> str:
+        """``TESTED`` or ``NOT_TESTABLE``."""
+        return self.result.verdict
+
+    def __str__(self) -> str:
+        found = self.result
+        mark = f" {found.verdict}: {found.reason}." if found.reason else " rough." if found.rough else ""
+        return (
+            f"completeness {found.completeness:.3g} of {self.target} (by {self.method}; N_det {found.n_det:.0f}, N_eff "
+            f"{found.n_eff:.0f}); {found.uncovered:.1%} outside of what was injected, so {found.low_bound:.3g} to "
+            f"{found.high_bound:.3g} for all of it.{mark}"
+        )
+
+    def to_dataset(self) -> xr.Dataset:
+        """Write it as a Dataset.
+
+        Returns
+        -------
+        Dataset
+            As :meth:`Reweighted.to_dataset`, with the interval of U, ``heaviest_low`` and ``heaviest_high`` over
+            ``parameter``, and method, target and notes in the attrs.
+        """
+        ends = self.uncovered.fields("uncovered")
+        more: dict[str, Any] = {f"heaviest_{k}": self.heaviest[k] for k in ("low", "high", "weight_share")}
+        more |= {k: named([], v, "1", "share of the population outside of what was injected") for k, v in ends.items()}
+        attrs = {"method": self.method, "target": self.target, "notes": list(self.notes)}
+        return self.result.to_dataset().assign(more).assign_attrs(attrs)
+
+
+def reweight_rows(injected: Rows, target: TargetPopulation, seed: int = 0) -> AnotherPopulation:
+    """Weigh every valid row by p / q of the parameters that the target names; all others keep the injected prior.
+
+    Parameters
+    ----------
+    injected : Rows
+    target : TargetPopulation
+        Of densities.
+    seed : int
+        Of the draws that tell what was not injected.
+
+    Returns
+    -------
+    AnotherPopulation
+
+    Raises
+    ------
+    ConfigError
+        If the target is a catalogue, a parameter has no known density in the plan, or a density is asked of a
+        parameter that the plan draws from a list (a grid), or masses of one that it draws from a range.
+    CompletenessError
+        If no row carries weight, or a row is not of the plan.
+    """
+    if target.catalogue:
+        raise ConfigError(f"{target.name}: a catalogue has no density at a row: reweight by cell (by='cell')")
+    prior, names = injected.prior, target.parameters
+    prior.refuse_twice(names)
+    _refuse_other_kind({name: prior.density(name) for name in names}, target)
+    some = np.flatnonzero(injected.valid)
+    rows = injected.rows.isel(sample=some)
+    values = {name: prior.values(name, rows) for name in names}
+    log_q = _log_q(injected, names, rows, some)
+    with np.errstate(divide="ignore"):
+        log_p = sum((np.log(target.densities[k].p(v)) for k, v in values.items()), np.zeros(len(some)))
+        weights = np.exp(log_p - log_q)
+    uncovered = _uncovered(injected, target, seed)
+    found = by_row(weights, injected.recovered[some], rows["host_index"].values, uncovered.value, values)
+    notes = (*target.all_notes, *_notes_of_mean(weights, rows["host_index"].values, uncovered))
+    return AnotherPopulation(found, "row", target.words, uncovered, heaviest(weights, values), notes)
+
+
+def reweight_cells(
+    injected: Rows, target: TargetPopulation, axes: Sequence[Bins], min_hosts: int = 10, min_rows: int = 20
+) -> AnotherPopulation:
+    """Weigh the cells of the axes that the target names (post-stratification); within a cell rows keep the prior.
+
+    Parameters
+    ----------
+    injected : Rows
+    target : TargetPopulation
+        Densities, whose shares of cells are exact, or a catalogue, whose lenses are counted in the cells.
+    axes : sequence of Bins
+        Of the selection function.
+    min_hosts, min_rows : int
+        Valid rows and hosts that a cell needs; the share of other cells is outside.
+
+    Returns
+    -------
+    AnotherPopulation
+
+    Raises
+    ------
+    ConfigError
+        If the target names what is no axis, or a density or catalogue is asked of a list of the plan.
+    CompletenessError
+        If the target has no share in a tested cell.
+    """
+    by_name = {b.variable: b for b in axes}
+    absent = [k for k in target.parameters if k not in by_name]
+    if absent:
+        raise ConfigError(
+            f"{target.name}: {', '.join(absent)}: no axis of the selection ({', '.join(by_name)}); add it to "
+            "completeness.axes, or leave it out of the target"
+        )
+    known = injected.prior.known()
+    # Conditional values lie anywhere: those of many hosts fill a cell.
+    of = {k: known[k] for k in target.parameters if k in known and not known[k].given}
+    _refuse_other_kind(of, target)
+    over = [by_name[k] for k in target.parameters]
+    some = np.flatnonzero(injected.valid)
+    rows = injected.rows.isel(sample=some)
+    place, shape = bins_of.places(over, {b.variable: values_of(b.variable, rows) for b in over})
+    shares, n_lenses = _shares(target, over, shape)
+    size, hosts = int(np.prod(shape)), rows["host_index"].values
+    inside = _inside(over, shape)
+    n_hosts = np.bincount(np.unique(np.stack([place, hosts]), axis=1)[0], minlength=size)
+    tested = inside & (np.bincount(place, minlength=size) >= min_rows) & (n_hosts >= min_hosts)
+    recovered = injected.recovered[some]
+    found = by_cell(shares, place, recovered, hosts, tested)
+    weights = np.where(tested, shares, 0.0)[place] / np.maximum(np.bincount(place, minlength=size), 1)[place]
+    values = {b.variable: values_of(b.variable, rows) for b in over}
+    notes = [*target.all_notes, "within a cell the injected prior stays"]
+    if n_lenses:
+        c = np.bincount(place, weights=recovered, minlength=size) / np.maximum(np.bincount(place, minlength=size), 1)
+        kept = np.where(tested, shares, 0.0)
+        sd = float(np.sqrt((kept @ (c - found.completeness.value) ** 2) / kept.sum() / n_lenses))
+        notes.append(f"the catalogue's {n_lenses:,.0f} lenses (effective) add a standard error of {sd:.2g}, which the "
+                     "interval does not hold")  # fmt: skip
+    outside = Estimate(found.uncovered, found.uncovered, found.uncovered)
+    return AnotherPopulation(found, "cell", target.words, outside, heaviest(weights, values), tuple(notes))
+
+
+def _refuse_other_kind(densities: Mapping[str, Density], target: TargetPopulation) -> None:
+    """A list can only be weighed onto its own values, a range only by densities."""
+    for name, of in densities.items():
+        discrete = name in target.densities and target.densities[name].is_discrete
+        if of.is_discrete and not discrete:
+            raise ConfigError(
+                f"{target.name}: {name}: the plan draws {of.words}, and a list (a grid) can only be weighed onto its "
+                "own values: give masses at them ({value: mass}), or inject a range"
+            )
+        if discrete and not of.is_discrete:
+            raise ConfigError(
+                f"{target.name}: {name}: the plan draws {of.words}; masses at single values are no density: give one"
+            )
+
+
+def _log_q(injected: Rows, names: Sequence[str], rows: xr.Dataset, some: NDArray[np.int64]) -> Floats:
+    """Density of the plan; where a set was published with its own, both must agree."""
+    computed = injected.prior.log_q(names, rows)
+    if all(name in injected.log_q for name in names):
+        stored = sum((injected.log_q[name][some] for name in names), np.zeros(len(some)))
+        if not np.allclose(stored, computed, rtol=0, atol=1e-6):
+            row = int(np.argmax(~np.isclose(stored, computed, rtol=0, atol=1e-6)))
+            raise CompletenessError(
+                f"row_id {int(rows['row_id'].values[row])}: log q of {', '.join(names)} is {stored[row]:.6g} in the "
+                f"set, {computed[row]:.6g} by its plan: another version of lensflow made it. Publish it again"
+            )
+    return computed
+
+
+def _uncovered(injected: Rows, target: TargetPopulation, seed: int) -> Estimate:
+    """U by draws of the target; what a density is conditional on is taken from rows, or from the draw itself."""
+    ids = np.arange(DRAWS, dtype=np.uint64)
+    drawn = {k: d.draw(rng.uniform(seed, ids, f"reweight: {k}")[:, 0]) for k, d in target.densities.items()}
+    densities = {k: injected.prior.density(k) for k in drawn}
+    conditions = sorted({c for d in densities.values() for c in d.given})
+    given: dict[str, Floats] = {}
+    if conditions:
+        n = injected.rows.sizes["sample"]
+        pick = (rng.uniform(seed, ids, "reweight: rows")[:, 0] * n).astype(np.int64)
+        given = {k: v[pick] for k, v in injected.prior.conditions(conditions, injected.rows).items()}
+        given |= {k: v for k, v in drawn.items() if k in given}
+    inside = np.ones(DRAWS, bool)
+    for name, of in densities.items():
+        inside &= of.inside(drawn[name], given)
+    return outside_share(inside)
+
+
+def _notes_of_mean(weights: Floats, hosts: NDArray[np.int64], uncovered: Estimate) -> tuple[str, ...]:
+    """Tell of weights whose mean is not what it must be: p or q is another than was thought."""
+    _, host = np.unique(hosts, return_inverse=True)
+    count = int(host.max()) + 1
+    mean, expected = float(weights.mean()), 1 - uncovered.value
+    of_host = np.bincount(host, weights=weights - mean)
+    sd = float(np.sqrt(count / max(count - 1, 1) * (of_host @ of_host))) / len(weights)
+    if abs(mean - expected) <= max(_MEAN_WITHIN * expected, _SIGMAS * sd):
+        return ()
+    note = (
+        f"the mean of the weights is {mean:.3g}, not {expected:.3g} (1 less the share outside): valid rows are not a "
+        "fair sample of the plan, or few rows hold most of the weight"
+    )
+    warnings.warn(note, LensflowWarning, stacklevel=4)
+    return (note,)
+
+
+def _shares(target: TargetPopulation, over: Sequence[Bins], shape: Sequence[int]) -> tuple[Floats, float]:
+    """Share of the target in every cell, and the effective number of lenses of a catalogue (0 for densities)."""
+    if target.catalogue:
+        place, _ = bins_of.places(over, target.catalogue)
+        w = target.weight / target.weight.sum()
+        return _sums(place, w, int(np.prod(shape))), float(1 / (w @ w))
+    out = np.ones(1)
+    for b in over:
+        out = np.multiply.outer(out, _shares_of(target.densities[b.variable], b)).ravel()
+    return out, 0.0
+
+
+def _shares_of(density: TargetDensity, b: Bins) -> Floats:
+    """Share of a density in the bins of its axis, those below, above and unknown among them."""
+    if density.is_discrete:
+        return _sums(b.place(density.values), density.masses, len(b.labels))
+    if not isinstance(b, Ranges):
+        raise ConfigError(f"{b.variable}: a density needs an axis of ranges, not of {len(b.labels) - 2} values")
+    below = np.concatenate([[0.0], density.below(b.edges), [1.0]])
+    return np.concatenate([np.diff(below), [0.0]])
+
+
+def _inside(over: Sequence[Bins], shape: Sequence[int]) -> NDArray[np.bool_]:
+    """Cells that are inside the edges of every axis."""
+    out = np.ones(1, bool)
+    for b in over:
+        out = np.logical_and.outer(out, b.is_inside).ravel()
+    return out
+
+
+def _sums(place: NDArray[np.int64], weights: Floats, size: int) -> Floats:
+    return np.asarray(np.bincount(place, weights=weights, minlength=size), dtype=np.float64)
