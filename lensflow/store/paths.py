@@ -9,6 +9,7 @@ import itertools
 import json
 import os
 import shutil
+import tempfile
 import threading
 import uuid
 from collections.abc import Callable, Iterator, Sequence
@@ -233,6 +234,21 @@ def write_bytes(url: str, content: bytes) -> None:
         else:
             fs, path = filesystem(url)
             fs.pipe_file(path, content)
+
+
+@contextlib.contextmanager
+def replacing(url: str) -> Iterator[Path]:
+    """Yield a local path for a large file, which appears at the URL whole, when the block ends without an error."""
+    if is_local(url):
+        with explain_errors(url), _temporary(local_path(url), b"") as temporary:
+            yield temporary
+            temporary.replace(local_path(url))
+        return
+    with tempfile.TemporaryDirectory(prefix="lensflow-") as folder:
+        yield (temporary := Path(folder) / "file")
+        fs, path = filesystem(url)
+        with explain_errors(url):
+            fs.put_file(str(temporary), path)
 
 
 def put_object(store_url: str, key: str, content: bytes) -> None:

@@ -194,7 +194,7 @@ def reweight_cells(
     over = [by_name[k] for k in target.parameters]
     some = np.flatnonzero(injected.valid)
     rows = injected.rows.isel(sample=some)
-    place, shape = bins_of.places(over, {b.variable: values_of(b.variable, rows) for b in over})
+    place, shape = bins_of.places(over, {b.variable: _axis(b.variable, rows) for b in over})
     shares, n_lenses = _shares(target, over, shape)
     size, hosts = int(np.prod(shape)), rows["host_index"].values
     inside = _inside(over, shape)
@@ -203,7 +203,7 @@ def reweight_cells(
     recovered = injected.recovered[some]
     found = by_cell(shares, place, recovered, hosts, tested)
     weights = np.where(tested, shares, 0.0)[place] / np.maximum(np.bincount(place, minlength=size), 1)[place]
-    values = {b.variable: values_of(b.variable, rows) for b in over}
+    values = {b.variable: _axis(b.variable, rows) for b in over}
     notes = [*target.all_notes, "within a cell the injected prior stays"]
     if n_lenses:
         c = np.bincount(place, weights=recovered, minlength=size) / np.maximum(np.bincount(place, minlength=size), 1)
@@ -311,3 +311,8 @@ def _inside(over: Sequence[Bins], shape: Sequence[int]) -> NDArray[np.bool_]:
 
 def _sums(place: NDArray[np.int64], weights: Floats, size: int) -> Floats:
     return np.asarray(np.bincount(place, weights=weights, minlength=size), dtype=np.float64)
+
+
+def _axis(name: str, rows: xr.Dataset) -> NDArray[Any]:
+    """Values of an axis: a published set has them as columns."""
+    return rows[name].values if name in rows.variables else values_of(name, rows)

@@ -1,0 +1,108 @@
+"""Completeness of another population, from a published set of injections or a measured completeness."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from lensflow.errors import ConfigError
+from lensflow.measure.completeness.injection_set import InjectionSet, injections_beside, read_injection_set
+from lensflow.measure.completeness.reweight import AnotherPopulation, reweight_cells, reweight_rows
+from lensflow.measure.completeness.target_population import TargetPopulation, as_target
+
+
+def reweight(
+    injections: InjectionSet | str | Path | Any,
+    target: TargetPopulation | Mapping[str, Any] | str,
+    *,
+    by: Literal["row", "cell"] | None = None,
+    threshold: int = 0,
+    curve: str = "all",
+    min_hosts: int = 10,
+    min_rows: int = 20,
+    seed: int = 0,
+) -> AnotherPopulation:
+    """Completeness of another population of lenses, with what it rests on.
+
+    Injections are drawn from the prior q of a plan; the target is another prior p of some parameters. All parameters
+    that it does not name keep q.
+
+    Parameters
+    ----------
+    injections : InjectionSet, str, path or Completeness
+        Published injections (``lensflow completeness RUN SCORER --publish``), their file, or a completeness beside
+        whose results they are.
+    target : TargetPopulation, mapping or str
+        Of :func:`target_population`, :func:`lens_catalogue` or :func:`read_lenspop`; parameter -> density; or a YAML
+        file.
+    by : str, optional
+        ``row`` weighs each row by p / q; ``cell`` weighs the cells of the axes that the target names, which is coarser
+        and needs no density q. Default: by row, a catalogue by cell.
+    threshold : int
+        Number of the threshold.
+    curve : str
+        ``all``, ``clean`` or ``no_psf_fallback``.
+    min_hosts, min_rows : int
+        By cell: hosts and rows that a cell needs to be used.
+    seed : int
+        Of the 100,000 draws that tell, by row, how much of the target was not injected.
+
+    Returns
+    -------
+    AnotherPopulation
+        Completeness of the covered part with its interval over hosts, the uncovered share U and the bounds for all,
+        N_det, N_eff, and a verdict: NOT_TESTABLE if U > 0.2, N_det < 10, or all rows share one host.
+
+    Raises
+    ------
+    ConfigError
+        If the plan has no density of a parameter, draws it from a list that the target does not keep to, or the target
+        names what is no axis (by cell).
+    CompletenessError
+        If there is no such file, or no row carries weight.
+
+    Examples
+    --------
+    >>> import lensflow as lf
+    >>> from scipy import stats
+    >>> radii = lf.target_density(stats.expon(scale=0.5), support=(0.5, 2.5))
+    >>> lf.reweight("finder.val.injections.parquet", {"theta_e_arcsec": radii})
+    """
+    if by not in (None, "row", "cell"):
+        raise ConfigError(f"by: row or cell, not {by!r}")
+    found, population = injection_set(injections), as_target(target)
+    rows = found.at(threshold, curve)
+    if by == "cell" or (by is None and population.catalogue):
+        return reweight_cells(rows, population, found.axes, min_hosts, min_rows)
+    return reweight_rows(rows, population, seed)
+
+
+def injection_set(injections: InjectionSet | str | Path | Any) -> InjectionSet:
+    """Read a published set of injections: every injection of a split, its density, and what a scorer recovered.
+
+    Parameters
+    ----------
+    injections : str, path, Completeness or InjectionSet
+        A parquet file (``summaries/completeness/<scorer>.<split>.injections.parquet`` of a run), a completeness beside
+        whose results it is, or the set itself.
+
+    Returns
+    -------
+    InjectionSet
+
+    Raises
+    ------
+    CompletenessError
+        If there is no such file, or it is no set that this version reads.
+    """
+    if isinstance(injections, InjectionSet):
+        return injections
+    if isinstance(injections, str | Path):
+        return read_injection_set(str(injections))
+    kept = getattr(injections, "path", "")
+    if not kept:
+        raise ConfigError(
+            f"injections: a parquet file, a set of them or a completeness, not {type(injections).__name__}"
+        )
+    return read_injection_set(injections_beside(str(kept)))
