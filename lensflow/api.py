@@ -18,6 +18,9 @@ from lensflow.injection.core import Handling, handle_core, mask_batch
 from lensflow.manifest.build import build_manifest
 from lensflow.manifest.image_sources import bank_of
 from lensflow.manifest.source_bank import SourceBank
+from lensflow.measure.completeness.lenspop import read_lenspop
+from lensflow.measure.completeness.target_density import target_density
+from lensflow.measure.completeness.target_population import lens_catalogue, target_population
 from lensflow.measure.core.sweep import HandlingResult, core_rows
 from lensflow.measure.core.tuning import measure_handlings
 from lensflow.measure.gate.brightness import BrightnessBin
@@ -30,6 +33,7 @@ from lensflow.run import report_step as write_report
 from lensflow.run import tune_core_step as tune_core
 from lensflow.run import verify_step as verify
 from lensflow.run import zoo_step as zoo
+from lensflow.run.completeness.another_population import injection_set, reweight
 from lensflow.run.completeness.of_run import completeness
 from lensflow.run.import_stamps import import_stamps
 from lensflow.run.judge_pairs import diagnose, findings, gate, score_pairs
@@ -66,6 +70,8 @@ __all__ = [
     "handle_core",
     "import_stamps",
     "inject",
+    "injection_set",
+    "lens_catalogue",
     "load_config",
     "make_run",
     "mask_batch",
@@ -78,8 +84,12 @@ __all__ = [
     "plan",
     "plan_injections",
     "psf_audit",
+    "read_lenspop",
     "rerender",
+    "reweight",
     "score_pairs",
+    "target_density",
+    "target_population",
     "tune_core",
     "verify",
     "warm_up",

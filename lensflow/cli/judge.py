@@ -79,6 +79,10 @@ def completeness(
     truth: Annotated[
         bool, typer.Option("--truth", help="The scorer, or who made the table, reads what was injected.")
     ] = False,
+    publish: Annotated[
+        bool,
+        typer.Option("--publish", help="Write every injection with its density and what was recovered, as parquet."),
+    ] = False,
     unseal: Annotated[
         str | None, typer.Option("--unseal", help="Why the sealed test split is opened; logged beside the store.")
     ] = None,
@@ -88,12 +92,13 @@ def completeness(
 
     Exits with 3 where nothing can be measured, or what completeness.require asks for is not reached.
     """
+    from lensflow.measure.completeness.injection_set import injections_beside
     from lensflow.run.completeness import completeness_step, with_options
     from lensflow.show.completeness import required, sentence, tables
 
     config = with_options(load(run, None, workers), fpr=fpr, value=value, negatives=negatives, truth=truth)
     with session(config) as progress:
-        found = completeness_step(config, scorer, progress, unseal_test=unseal)
+        found = completeness_step(config, scorer, progress, unseal_test=unseal, publish=publish)
     print_line(console, sentence(found.scorer, found.split, found))
     for table in tables(found):
         console.print(table)
@@ -101,6 +106,8 @@ def completeness(
         console.print(required(found.gate))
         print_line(console, f"{found.gate.name} {found.gate.verdict}: {found.gate.reason}")
     print_line(console, f"Numbers: {found.path}")
+    if publish and "thresholds" in found:
+        print_line(console, f"Injections: {injections_beside(found.path)}")
     if found.verdict not in (None, "PASS"):
         raise GateFailed(f"{found.scorer}: completeness {found.verdict}: {found.reason}")
 

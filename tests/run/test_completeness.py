@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -41,7 +42,7 @@ def config(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def found(config):
-    return completeness_step(config, BLUE_RING)
+    return completeness_step(config, BLUE_RING, publish=True)
 
 
 def test_every_injection_of_the_split_is_in_one_bin_of_every_table(found):
@@ -90,6 +91,39 @@ def test_the_numbers_are_those_of_the_scores(config, found):
             float(found["curves"][f"completeness{e}"].sel(curve="all")[k]) for e in ("_low", "", "_high")
         )
         assert low <= value == (stamp >= tau).mean() <= high
+
+
+def test_published_injections_are_those_of_the_results_and_can_be_weighed(config, found, tmp_path):
+    """Measured again only where they are not there; a set of other settings is not taken for these."""
+    asked = []
+    published = completeness_step(config, BLUE_RING, publish=True)
+    assert published["curves"].equals(found["curves"])
+    completeness_step(config, BLUE_RING, lambda *a: asked.append(a), publish=True)
+    assert not asked
+    injections = lf.injection_set(published)
+    assert injections.path == published.path.removesuffix(".json") + ".injections.parquet"
+    rows = injections.rows
+    for k in range(2):
+        recovered = published["curves"]["n_recovered"].sel(curve="all").values[k]
+        assert rows[f"recovered_{k}"].values.sum() == recovered == rows[f"recovered_{k}"].values[rows["valid"]].sum()
+    assert len(set(rows["host_id"].values.tolist())) == 12 and injections.about["scorer"] == BLUE_RING
+    # The plan's own lists: a half at each of two values, of the seven that were injected.
+    some = lf.reweight(published, {"theta_e_arcsec": {1.0: 0.5, 2.5: 0.5}}, threshold=1)
+    theta, valid = rows["theta_e_arcsec"].values, rows["valid"].values
+    by_value = [rows["recovered_1"].values[valid & (theta == v)] for v in (1.0, 2.5)]
+    assert some.completeness.value == pytest.approx(np.concatenate(by_value).mean())
+    assert some.uncovered.value == 0 and "N_det" in str(some)
+    with pytest.raises(ConfigError, match=r"a list \(a grid\) can only be weighed"):
+        lf.reweight(published, {"theta_e_arcsec": lf.target_density(([0.5, 2.5], [0.5, 0.5]))})
+    kept = json.loads(Path(published.path).read_text())
+    paths.write_json(str(tmp_path / "other.json"), kept | {"key": "of other settings"})
+    (tmp_path / "other.injections.parquet").write_bytes(Path(injections.path).read_bytes())
+    with pytest.raises(StaleStoreError, match="of other settings, pixels or code"):
+        lf.reweight(SimpleNamespace(path=str(tmp_path / "other.json")), {"theta_e_arcsec": {1.0: 1.0}})
+    with pytest.raises(CompletenessError, match="--publish"):
+        lf.reweight(str(tmp_path / "none.parquet"), {"theta_e_arcsec": {1.0: 1.0}})
+    with pytest.raises(ConfigError, match="a parquet file, a set of them or a completeness"):
+        lf.injection_set(3)
 
 
 def test_results_are_kept_with_their_key_and_read_again(config, found):

@@ -39,6 +39,7 @@ class InjectionSet:
     Attributes
     ----------
     path : str
+        Of the file.
     rows : Dataset
         Every planned injection of the split, over ``sample`` and ``band``; units and meaning in the attrs.
     about : mapping
@@ -123,6 +124,18 @@ def read_injection_set(path: str) -> InjectionSet:
         raise CompletenessError(f"{path}: no set of injections that lensflow {__version__} reads (format "
                                 f"{about.get('format')!r}, not {FORMAT})")  # fmt: skip
     return InjectionSet(str(path), _dataset(table, about["bands"]), about)
+
+
+def about_of(path: str) -> dict[str, Any] | None:
+    """Metadata of a published set; None if there is no file that this version reads."""
+    fs, place = paths.filesystem(path)
+    try:
+        with paths.explain_errors(path), fs.open(place, "rb") as file:
+            metadata = pq.read_schema(file).metadata
+    except (FileNotFoundError, pa.ArrowInvalid):
+        return None
+    about: dict[str, Any] = json.loads((metadata or {}).get(KEY, b"{}"))
+    return about if about.get("format") == FORMAT else None
 
 
 def _dataset(table: pa.Table, bands: Sequence[str]) -> xr.Dataset:

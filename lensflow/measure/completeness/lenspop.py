@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from lensflow.errors import CompletenessError, did_you_mean
-from lensflow.measure.completeness.target_population import TargetPopulation, catalogue_population
+from lensflow.measure.completeness.target_population import TargetPopulation, lens_catalogue
 from lensflow.store import paths
 
 # Our parameter -> column, and words that the file's own head must have for that column.
@@ -84,4 +84,4 @@ def read_lenspop(path: str, parameters: Sequence[str] = ("theta_e_arcsec", "src_
     if "src_offset" in parameters:
         made["src_offset"] = np.hypot(table[:, 9], table[:, 10]) / table[:, 2]
     name = path.rstrip("/").rsplit("/", 1)[-1]
-    return catalogue_population(made, name, "LensPop, Collett 2015, ApJ 811, 20", notes=NOTES)
+    return lens_catalogue(made, name, "LensPop, Collett 2015, ApJ 811, 20", notes=NOTES)

@@ -59,6 +59,7 @@ class AnotherPopulation:
     Attributes
     ----------
     result : Reweighted
+        Its numbers and verdict.
     method : str
         ``row`` or ``cell``.
     target : str

@@ -66,6 +66,7 @@ class TargetDensity:
         Parameters
         ----------
         x : array_like, shape (n,)
+            Values of the parameter, in its unit.
 
         Returns
         -------
@@ -82,7 +83,17 @@ class TargetDensity:
         return np.where(inside, self.pdf(_to(self.of, safe)) / slope, 0.0)
 
     def below(self, x: ArrayLike) -> Floats:
-        """Share of the population below some values; masses at a value itself are not below it."""
+        """Share of the population below some values; masses at a value itself are not below it.
+
+        Parameters
+        ----------
+        x : array_like, shape (n,)
+            Values of the parameter, in its unit.
+
+        Returns
+        -------
+        ndarray of float64, shape (n,)
+        """
         at = np.asarray(x, dtype=np.float64)
         if self.cdf is None:
             return np.array([self.masses[self.values < v].sum() for v in at.ravel()]).reshape(at.shape)
@@ -91,7 +102,18 @@ class TargetDensity:
         return np.where(at <= self.low, 0.0, np.where(at >= self.high, 1.0, inner))
 
     def draw(self, u: ArrayLike) -> Floats:
-        """Values for uniform numbers in (0, 1)."""
+        """Values for uniform numbers.
+
+        Parameters
+        ----------
+        u : array_like, shape (n,)
+            In (0, 1).
+
+        Returns
+        -------
+        ndarray of float64, shape (n,)
+            Values of the parameter, in its unit.
+        """
         at = np.asarray(u, dtype=np.float64)
         if self.ppf is None:
             place = np.searchsorted(np.cumsum(self.masses), at, side="right")

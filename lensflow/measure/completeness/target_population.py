@@ -94,7 +94,7 @@ def target_population(
     return TargetPopulation(name, source, made, notes=tuple(notes))
 
 
-def catalogue_population(
+def lens_catalogue(
     lenses: Mapping[str, Any], name: str = "catalogue", source: str = "", weight: Any = None, notes: Sequence[str] = ()
 ) -> TargetPopulation:
     """Make a target population of a catalogue of lenses, which keeps how its parameters go together.
@@ -218,7 +218,7 @@ def _read_catalogue(config: TargetPopulationConfig, path: str) -> TargetPopulati
             first += len(parts[next(iter(names))][-1])
     lenses = {name: np.concatenate(v) if v else np.empty(0) for name, v in parts.items()}
     weight = lenses.pop("weight", None)
-    return catalogue_population(lenses, config.name, config.source or config.catalogue, weight)
+    return lens_catalogue(lenses, config.name, config.source or config.catalogue, weight)
 
 
 def _unit_of(name: str) -> str:

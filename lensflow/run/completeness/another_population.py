@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from lensflow.errors import ConfigError
+from lensflow.errors import ConfigError, StaleStoreError
 from lensflow.measure.completeness.injection_set import InjectionSet, injections_beside, read_injection_set
 from lensflow.measure.completeness.reweight import AnotherPopulation, reweight_cells, reweight_rows
 from lensflow.measure.completeness.target_population import TargetPopulation, as_target
+from lensflow.store.results import read_results
 
 
 def reweight(
@@ -93,8 +94,12 @@ def injection_set(injections: InjectionSet | str | Path | Any) -> InjectionSet:
 
     Raises
     ------
+    ConfigError
+        If it is something else.
     CompletenessError
         If there is no such file, or it is no set that this version reads.
+    StaleStoreError
+        If the set beside a completeness is not of its settings.
     """
     if isinstance(injections, InjectionSet):
         return injections
@@ -105,4 +110,11 @@ def injection_set(injections: InjectionSet | str | Path | Any) -> InjectionSet:
         raise ConfigError(
             f"injections: a parquet file, a set of them or a completeness, not {type(injections).__name__}"
         )
-    return read_injection_set(injections_beside(str(kept)))
+    found, results = read_injection_set(injections_beside(str(kept))), read_results(str(kept))
+    source = None if results is None else results.results.get("source")
+    if results is None or (found.about.get("key"), found.about.get("source")) != (results.key, source):
+        raise StaleStoreError(
+            f"{found.path}: of other settings, pixels or code than {kept}. `lensflow completeness RUN SCORER "
+            "--publish` writes both again"
+        )
+    return found

@@ -23,6 +23,7 @@ def completeness(
     split: str | None = None,
     negatives: str | None = None,
     truth: bool = False,
+    publish: bool = False,
     unseal_test: str | None = None,
     progress: Progress = silent,
 ) -> Completeness:
@@ -51,6 +52,9 @@ def completeness(
     truth : bool
         Whether the scorer reads what was injected: a callable then gets blocks of injection rows with the noiseless
         ``arc``, as a Dataset. The result is detectability by definition, and no gate passes on it.
+    publish : bool
+        Write every injection with its density in the plan, its score and what was recovered beside the results, as
+        parquet: :func:`lensflow.injection_set` and :func:`lensflow.reweight` read it, and so does pandas.
     unseal_test : str, optional
         Why the test split is opened; logged beside the store before a row is read.
     progress : callable, optional
@@ -79,4 +83,4 @@ def completeness(
     """
     config = run if isinstance(run, RunConfig) else (run if isinstance(run, Run) else open_run(run)).config
     config = with_options(config, fpr=fpr, value=value, split=split, negatives=negatives, truth=truth)
-    return completeness_step(config, scorer, progress, unseal_test=unseal_test)
+    return completeness_step(config, scorer, progress, unseal_test=unseal_test, publish=publish)

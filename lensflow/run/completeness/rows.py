@@ -15,8 +15,8 @@ from lensflow.store.open import host_tables, open_all_pairs, read_attrs
 from lensflow.store.run_folder import RunFolder
 
 # Of hosts, brought to the rows.
-OF_HOSTS = ("psf_source", "psfsize_arcsec", "psfdepth_mag", "flux_nmgy", "bad_pixel_frac", "wise_brightmask_frac",
-            "brickname")  # fmt: skip
+OF_HOSTS = ("psf_source", "psfsize_arcsec", "psfdepth_mag", "flux_nmgy", "aperture_flux_nmgy", "bad_pixel_frac",
+            "wise_brightmask_frac", "brickname")  # fmt: skip
 
 
 def rows_of(config: RunConfig, split: str) -> xr.Dataset:

@@ -13,12 +13,14 @@ from lensflow import schema
 from lensflow.config import RunConfig
 from lensflow.errors import ConfigError, StoreError
 from lensflow.measure.completeness.injected_prior import InjectedPrior
+from lensflow.measure.completeness.injection_set import injections_beside
 from lensflow.measure.completeness.required import Asked, judge_required
 from lensflow.measure.completeness.set_thresholds import refuse_without_threshold
 from lensflow.measure.completeness.summary import completeness
 from lensflow.measure.gate.verdicts import GateResult
 from lensflow.run.completeness.data_gates import data_gates
 from lensflow.run.completeness.files import results_of
+from lensflow.run.completeness.injections import Injections
 from lensflow.run.completeness.negatives import needs_threshold_of_negatives, negatives_of, negatives_source
 from lensflow.run.completeness.result import Completeness
 from lensflow.run.completeness.rows import rows_of, with_scores
@@ -43,6 +45,7 @@ def completeness_step(
     gates: Sequence[GateResult] | None = None,
     again: bool = False,
     keep: bool = True,
+    publish: bool = False,
 ) -> Completeness:
     """Measure which injections of ``completeness.split`` a scorer recovers, or read what is stored of it.
 
@@ -65,6 +68,9 @@ def completeness_step(
         Ignore what is stored.
     keep : bool
         Store the results.
+    publish : bool
+        Write every injection with its density and what became of it beside the results
+        (``<scorer>.<split>.injections.parquet``); what is stored without them is measured again.
 
     Returns
     -------
@@ -97,6 +103,8 @@ def completeness_step(
     made_from = {"source": who.source or "", "negatives": negatives_source(config), "kind": who.kind}
     stored: Any = None if again or who.source is None else current_results(url, key)
     is_current = stored is not None and {k: stored.get(k) for k in made_from} == made_from
+    injections = Injections(injections_beside(url), who, content, key, made_from) if publish else None
+    is_current = is_current and (injections is None or injections.is_current())
     identity = {"scorer": who.name, **{f"made_from_{k}": v for k, v in made_from.items()}, "key": key}
     table = kept_selection(config, identity, stored["tables"]) if is_current else None
     is_current = table is not None
@@ -105,7 +113,7 @@ def completeness_step(
     else:
         if split == "test":
             _log_opening(config, who.name, str(unseal_test))
-        found = _measured(config, who, here, progress)
+        found = _measured(config, who, here, progress, injections)
         if "thresholds" in found:
             # What a scorer says of itself (a toy) goes wherever its numbers go.
             found["thresholds"].attrs["scorer_note"] = who.note
@@ -116,14 +124,17 @@ def completeness_step(
         "scorer": who.name, "split": split, **made_from, "title": _title(who),
         # With the settings that made it: --fpr may have replaced the run's own threshold.
         "settings": config.completeness.model_dump(mode="json"),
-        "gates": [gate.to_dict()] if gate else [], "tables": codec.encode(outside_the_file(found)),
+        "gates": [gate.to_dict()] if gate else [],
+        "tables": stored["tables"] if is_current else codec.encode(outside_the_file(found)),
     }  # fmt: skip
     if keep and not (is_current and stored.get("gates") == kept["gates"]):
         keep_results(url, key, kept)
     return Completeness(who.name, split, who.kind, gate, url if keep else "", found)
 
 
-def _measured(config: RunConfig, who: Scorer, here: str, progress: Progress) -> dict[str, xr.Dataset]:
+def _measured(
+    config: RunConfig, who: Scorer, here: str, progress: Progress, injections: Injections | None
+) -> dict[str, xr.Dataset]:
     images = image_scores(config, who, here, progress) if who.kind == "images" else None
     rows = rows_of(config, config.completeness.split)
     if images is not None:
@@ -134,7 +145,10 @@ def _measured(config: RunConfig, who: Scorer, here: str, progress: Progress) -> 
         scored = rows.assign(score=("sample", truth_scores(config, who, rows, progress)))
     negatives = negatives_of(config, who, images, rows, here, progress)
     prior = InjectedPrior.of(config, rows.attrs)
-    return completeness(scored, negatives, config.completeness, config.seed, prior, who.kind == "truth")
+    found = completeness(scored, negatives, config.completeness, config.seed, prior, who.kind == "truth")
+    if injections is not None and "thresholds" in found:
+        injections.publish(scored, prior, found["thresholds"], config)
+    return found
 
 
 def _gate(

@@ -10,7 +10,7 @@ from lensflow.measure.completeness.bins import Ranges, Values
 from lensflow.measure.completeness.injected_prior import InjectedPrior
 from lensflow.measure.completeness.reweight import Rows, reweight_cells, reweight_rows
 from lensflow.measure.completeness.target_density import target_density
-from lensflow.measure.completeness.target_population import catalogue_population, target_population
+from lensflow.measure.completeness.target_population import lens_catalogue, target_population
 from tests.factories import make_config
 
 EACH = 30
@@ -126,7 +126,7 @@ def test_a_grid_is_weighed_onto_its_own_values_only():
         assert found.completeness.value == pytest.approx((0.05 + 0.1 + 0.135) / 0.9, abs=1e-9)
         assert found.uncovered.value == pytest.approx(0.1, abs=4e-3)
     axis = [Ranges("theta_e_arcsec", (0.2, 0.5, 0.8, 1.2))]
-    lenses = catalogue_population({"theta_e_arcsec": np.linspace(0.2, 1.2, 50)})
+    lenses = lens_catalogue({"theta_e_arcsec": np.linspace(0.2, 1.2, 50)})
     for weigh in (lambda t: reweight_rows(rows, t), lambda t: reweight_cells(rows, t, axis)):
         with pytest.raises(ConfigError, match=r"the plan draws the values 0.3, 0.6, 1, and a list \(a grid\)"):
             weigh(target_population({"theta_e_arcsec": stats.uniform(0.3, 0.7)}))
@@ -143,21 +143,21 @@ def test_a_catalogue_keeps_how_its_parameters_go_together(rows):
     small, large = rng.uniform(0.5, 1.5, 3000), rng.uniform(1.5, 2.5, 1000)
     sizes = np.concatenate([rng.uniform(0.1, 0.2, 3000), rng.uniform(0.3, 0.5, 1000)])
     lenses = {"theta_e_arcsec": np.concatenate([small, large]), "src_reff_arcsec": sizes}
-    found = reweight_cells(rows, catalogue_population(lenses), AXES, min_rows=1, min_hosts=1)
+    found = reweight_cells(rows, lens_catalogue(lenses), AXES, min_rows=1, min_hosts=1)
     truth = np.average(logistic(lenses["theta_e_arcsec"]))
     assert found.completeness.value == pytest.approx(truth, abs=0.01)
     assert any("4,000 lenses" in n for n in found.notes)
-    weighted = catalogue_population(lenses, weight=np.repeat([1.0, 3.0], [3000, 1000]))
+    weighted = lens_catalogue(lenses, weight=np.repeat([1.0, 3.0], [3000, 1000]))
     more = reweight_cells(rows, weighted, AXES, min_rows=1, min_hosts=1)
     assert more.completeness.value == pytest.approx((logistic(small).mean() + logistic(large).mean()) / 2, abs=0.01)
-    outside = catalogue_population({"theta_e_arcsec": np.concatenate([small, [4.0] * 500])})
+    outside = lens_catalogue({"theta_e_arcsec": np.concatenate([small, [4.0] * 500])})
     assert reweight_cells(rows, outside, AXES).uncovered.value == pytest.approx(500 / 3500)
     with pytest.raises(ConfigError, match="a catalogue has no density at a row"):
-        reweight_rows(rows, catalogue_population(lenses))
+        reweight_rows(rows, lens_catalogue(lenses))
     with pytest.raises(ConfigError, match="src_mag_r: no axis of the selection"):
-        reweight_cells(rows, catalogue_population({"src_mag_r": [23.0]}), AXES)
+        reweight_cells(rows, lens_catalogue({"src_mag_r": [23.0]}), AXES)
     with pytest.raises(CompletenessError, match="row 1: theta_e_arcsec is nan"):
-        catalogue_population({"theta_e_arcsec": [1.0, np.nan]})
+        lens_catalogue({"theta_e_arcsec": [1.0, np.nan]})
 
 
 def test_conditional_support_counts_the_hosts_that_do_not_reach_the_target():
