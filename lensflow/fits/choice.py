@@ -177,11 +177,11 @@ def _claim(name: str, product: str, alone: bool) -> int:
     if name in _NEUTRAL or product not in NAMES:
         return 1
     words = [name] if _said(name) else [word.rstrip("0123456789") for word in re.split(r"[^A-Z0-9]+", name)]
-    said = {_said(word) for word in words} - {""}
-    if said == {product}:
+    products = {_said(word) for word in words} - {""}
+    if products == {product}:
         return 2
     # Files of weights and maps often carry a copy of the image's header, its name included.
-    return 1 if not said or (alone and said == {"image"}) else 0
+    return 1 if not products or (alone and products == {"image"}) else 0
 
 
 def _said(word: str) -> str:

@@ -68,12 +68,12 @@ def run_gate(
     """Run one gate, as :func:`run_gates` does."""
     if block.sizes["band"] != len(band_names):
         raise GateError(f"gate {name}: {block.sizes['band']} bands in the features, named {', '.join(band_names)}")
-    look = Recipe.of(name, band_names)
-    if look.kind in UNPAIRED:
-        if unpaired is None or look.kind not in unpaired:
-            raise GateError(f"gate {name}: no {look.kind} rows of the dataset to look at")
-        return metadata_gate(unpaired[look.kind], look, config, [band_names[b] for b in look.bands], seed)
-    return pixel_gate(block, look, config, band_names, seed, edges)
+    recipe = Recipe.of(name, band_names)
+    if recipe.kind in UNPAIRED:
+        if unpaired is None or recipe.kind not in unpaired:
+            raise GateError(f"gate {name}: no {recipe.kind} rows of the dataset to look at")
+        return metadata_gate(unpaired[recipe.kind], recipe, config, [band_names[b] for b in recipe.bands], seed)
+    return pixel_gate(block, recipe, config, band_names, seed, edges)
 
 
 def as_dataset(results: Sequence[GateResult]) -> xr.Dataset:

@@ -43,7 +43,7 @@ def score_step(
     Results go to ``summaries/scorers/<scorer>.<split>.json``, the scores beside it: ``.parquet`` with row_id, host_id
     and score of the injections, ``.negatives.parquet`` with host_id and score of the controls. They are read from there
     if pairs, settings, lensflow's code and the scorer are the same; a scorer that cannot be fingerprinted is always
-    scored anew.
+    scored again.
 
     Parameters
     ----------
@@ -54,7 +54,7 @@ def score_step(
     unseal_test : str, optional
         Why the test split is opened; written down beside the store before a row is read.
     again : bool
-        Score anew whatever is stored: for scorers that depend on files beside their module.
+        Score again even if scores are stored: for scorers that depend on files beside their module.
 
     Returns
     -------

@@ -66,7 +66,7 @@ def verify_step(
     out : str
         The run's folder, any fsspec URL.
     sample : int, optional
-        Regions to read of each store, drawn anew at every call; all without. What was written when the stores were
+        Regions to read of each store, drawn again at every call; all without. What was written when the stores were
         created is always read.
     repair : bool
         Make damaged objects again: metadata from its record, cutouts from the survey, the manifest from the config,

@@ -76,8 +76,8 @@ def declared_table(manifest: xr.Dataset, bands: Sequence[str], reference_band: i
             continue
         ends = None if from_table else declared_range(declared, name)
         outside = outside_of_declared(good, ends)
-        said = Cell(outside if ends else None, "alarm" if outside else "")
-        lines.append((name, _in_words(declared, name, from_table), *np.percentile(good, (0, 50, 100)), said))
+        shown = Cell(outside if ends else None, "alarm" if outside else "")
+        lines.append((name, _in_words(declared, name, from_table), *np.percentile(good, (0, 50, 100)), shown))
     return Table(
         "The prior: declared in the config, and drawn in the manifest",
         [words("parameter"), words("declared"), "min", "median", "max", "outside"],

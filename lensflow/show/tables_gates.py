@@ -40,8 +40,8 @@ def area(gate: GateResult | None) -> Cell:
     """AUC and verdict; only the verdict without an AUC, a dash without a gate."""
     if gate is None:
         return Cell(None)
-    said = verdict(gate)
-    return said if math.isnan(gate.auc) else Cell(gate.area, said.style, said.value)
+    shown = verdict(gate)
+    return shown if math.isnan(gate.auc) else Cell(gate.area, shown.style, shown.value)
 
 
 def findings(found: Sequence[Finding]) -> Table:
@@ -111,12 +111,12 @@ def gate_controls(results: Iterable[GateResult]) -> Table:
         metadata = "columns" in g.recipe  # no pixels, and no pairs
         if null:
             what = "metadata moved between hosts" if metadata else "labels swapped within pairs"
-            said = Cell("holds 0.5") if null["holds_half"] else Cell("DOES NOT HOLD 0.5", "alarm")
-            rows.append((g.name, "null", what, Estimate.from_fields(null, "auc"), said))
+            shown = Cell("holds 0.5") if null["holds_half"] else Cell("DOES NOT HOLD 0.5", "alarm")
+            rows.append((g.name, "null", what, Estimate.from_fields(null, "auc"), shown))
         for t in (leak or {}).get("tried", ()):
             what = f"{t['leak_sigma']:g} σ added to every column" if metadata else f"a leak of {t['leak_sigma']:g} σ"
-            said = Cell("found" if t["found"] else "would pass unseen")
-            rows.append((g.name, "positive", what, Estimate.from_fields(t, "auc"), said))
+            shown = Cell("found" if t["found"] else "would pass unseen")
+            rows.append((g.name, "positive", what, Estimate.from_fields(t, "auc"), shown))
         if leak and not leak.get("testable", True):
             rows.append((g.name, "positive", "no noise to scale a leak by", NOT_MEASURED, "not testable"))
     return Table(
@@ -177,11 +177,11 @@ def scorers(results: Sequence[GateResult]) -> Table:
     rows = []
     for scorer, split in dict.fromkeys((g.recipe["scorer"], g.recipe["split"]) for g in results):
         auroc, drop = by_key[scorer, split, AUROC], by_key[scorer, split, CORE_DROP]
-        found, said = _of_core(drop), verdict(drop)
+        found, shown = _of_core(drop), verdict(drop)
         lost = found.get((EVERYWHERE, DROP))
         rows.append(
             (scorer, split, auroc.n_rows, auroc.n_hosts, area(auroc), found.get((EVERYWHERE, FILLED), NOT_MEASURED),
-             said if lost is None else Cell(lost, said.style, said.value))
+             shown if lost is None else Cell(lost, shown.style, shown.value))
         )  # fmt: skip
     limits = {g.name: g.threshold for g in results}
     return Table(

@@ -174,8 +174,8 @@ def create_store(
         for v in (*layout.pixels, *(v for v in layout.optional if v.name in optional)):
             shape = tuple(sizes[d] for d in v.dims)
             by = (ROUNDED if v.name in rounded else LOSSLESS) if codec == "auto" else codec
-            said = {**v.attrs, **rounded.get(v.name, {})}
-            _create_sharded(group, v.name, shape, v.dtype, v.dims, rows_per_region, inner_chunk, said, by)
+            of_array = {**v.attrs, **rounded.get(v.name, {})}
+            _create_sharded(group, v.name, shape, v.dtype, v.dims, rows_per_region, inner_chunk, of_array, by)
             regional.append(v.name)
         for name, (variables, dtype) in (layout.tables or {}).items():
             columns = schema.packed_columns(variables, bands)

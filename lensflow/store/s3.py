@@ -78,16 +78,16 @@ def explained(url: str, error: Exception) -> StoreError | None:
     if not is_s3(url) or isinstance(error, StoreError):
         return None
     of = type(error)
-    place, said = storage_of(url).endpoint_url or "AWS", _code(error)
+    place, code = storage_of(url).endpoint_url or "AWS", _code(error)
     if isinstance(error, PermissionError) or of.__name__ in ("PermissionDeniedError", "UnauthenticatedError"):
-        said = _reason(url) or said if said.isdigit() else said
+        code = _reason(url) or code if code.isdigit() else code
         if storage_of(url).anonymous is True:
             return StoreError(
-                f"{url}: {place} refuses access without credentials ({said}); storage.anonymous: true sends none. It "
+                f"{url}: {place} refuses access without credentials ({code}); storage.anonymous: true sends none. It "
                 "is for public buckets; with credentials of your own leave it false, or inputs for the survey alone."
             )
         return StoreError(
-            f"{url}: {place} refuses access ({said}). Credentials come from the environment (AWS_ACCESS_KEY_ID, "
+            f"{url}: {place} refuses access ({code}). Credentials come from the environment (AWS_ACCESS_KEY_ID, "
             "AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN, AWS_PROFILE) or a role, of every worker too: they are wrong, "
             f"expired, or not allowed to do this. {_KEPT}"
         )
@@ -100,7 +100,7 @@ def explained(url: str, error: Exception) -> StoreError | None:
     if isinstance(error, FileNotFoundError):
         return (
             StoreError(f"{url}: no such bucket at {place}. Create it, or correct out.")
-            if said == "NoSuchBucket"
+            if code == "NoSuchBucket"
             else None
         )
     ours = isinstance(error, OSError | TimeoutError) or of.__module__.split(".")[0] in (
@@ -110,7 +110,7 @@ def explained(url: str, error: Exception) -> StoreError | None:
     )
     if not ours or isinstance(error, FileExistsError):
         return None
-    return StoreError(f"{url}: {place} does not answer as it should, after several tries ({said}: {error}). {_KEPT}")
+    return StoreError(f"{url}: {place} does not answer as it should, after several tries ({code}: {error}). {_KEPT}")
 
 
 def _reason(url: str) -> str:

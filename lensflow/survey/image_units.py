@@ -53,12 +53,12 @@ def image_factor(cards: Cards, zero_point: ZeroPoint | None) -> float:
     ------
     UnitError
     """
-    said = stated_factor(cards("BUNIT"))
+    of_unit = stated_factor(cards("BUNIT"))
     stated = {name: zero for name in ZERO_POINT_CARDS if (zero := _zero_point(name, cards(name))) is not None}
     if zero_point is not None:
         magnitude = _named(cards, zero_point) if isinstance(zero_point, str) else float(zero_point)
         factor = nmgy_of_mag(magnitude)
-        if said is not None and _magnitudes_apart(said, factor) > _SAME_MAG:
+        if of_unit is not None and _magnitudes_apart(of_unit, factor) > _SAME_MAG:
             raise UnitError(
                 f"it states BUNIT = {cards('BUNIT')!r}, and survey.zero_point makes 1 unit magnitude {magnitude:g}. "
                 "Take the band out of survey.zero_point, or mend the header"
@@ -70,13 +70,13 @@ def image_factor(cards: Cards, zero_point: ZeroPoint | None) -> float:
                 f"Name the card (survey.zero_point: {name}), or mend the header"
             )
         return factor
-    if said is None and _text(cards("BUNIT")):
+    if of_unit is None and _text(cards("BUNIT")):
         zeros = "".join(f", {name} = {cards(name)}" for name in stated)
         raise UnitError(f"it states BUNIT = {cards('BUNIT')!r}{zeros}; images must be in nanomaggies. {WAY_OUT}")
-    factor = 1.0 if said is None else said
+    factor = 1.0 if of_unit is None else of_unit
     for name, zero in stated.items():
         if _magnitudes_apart(nmgy_of_mag(zero), factor) > _SAME_MAG:
-            unit = f"BUNIT = {cards('BUNIT')!r} and " if said is not None else ""
+            unit = f"BUNIT = {cards('BUNIT')!r} and " if of_unit is not None else ""
             raise UnitError(
                 f"it states {unit}{name} = {cards(name)}, a zero point of {zero:g}; nanomaggies have 22.5. {WAY_OUT}"
             )
@@ -103,8 +103,8 @@ def weight_factor(cards: Cards, image: float) -> float:
         r"1(?:\.0*)?/\(?(.+?)\)?(?:\^|\*\*)?2\)?|\(?(.+?)\)?(?:\^|\*\*)?\(?-2\)?", text.replace(" ", "")
     )
     if inverse:
-        said = stated_factor(inverse.group(1) or inverse.group(2))
-        return image**-2 if said is None else said**-2
+        of_unit = stated_factor(inverse.group(1) or inverse.group(2))
+        return image**-2 if of_unit is None else of_unit**-2
     squared = re.fullmatch(r"\(?(.+?)\)?(?:\^|\*\*)2", text.replace(" ", ""))
     if squared and stated_factor(squared.group(1)) is not None:
         raise UnitError(f"it states BUNIT = {text!r}, a variance; inverse variances (1/unit^2) are needed. Invert it")

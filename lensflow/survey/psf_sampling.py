@@ -49,7 +49,7 @@ def stated_step(header: Mapping[str, Any], pixel_scale_arcsec: float) -> float:
     ValueError
         If a statement is no positive number, two of them differ, or a CDELT has no unit that could be meant.
     """
-    said: dict[str, float] = {}
+    stated: dict[str, float] = {}
     for names, size in (
         (_IN_PIXELS, lambda v: v),
         (_PER_PIXEL, lambda v: 1 / v),
@@ -57,13 +57,13 @@ def stated_step(header: Mapping[str, Any], pixel_scale_arcsec: float) -> float:
     ):
         for name in names:
             if name in header:
-                said[name] = size(_positive(name, header[name]))
+                stated[name] = size(_positive(name, header[name]))
     wcs = wcs_scale_arcsec(header)
     if wcs is not None:
-        said["WCS"] = wcs / pixel_scale_arcsec
-    if not said:
+        stated["WCS"] = wcs / pixel_scale_arcsec
+    if not stated:
         return 1.0
-    (first, step), *others = said.items()
+    (first, step), *others = stated.items()
     for name, other in others:
         if abs(other / step - 1) > _AGREE:
             raise ValueError(

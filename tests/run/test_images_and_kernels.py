@@ -157,7 +157,7 @@ def test_a_run_whose_sources_are_images_alone_is_diagnosed_in_full(config, store
     pairs = pairs.assign(psf_kernel=(("sample", "band", "psf_y", "psf_x"), kernel))
     measured = lf.diagnose(pairs, config)
     found = {(f.diagnostic, f.check): f for f in findings(measured) if f.diagnostic in ("psf", "rendering")}
-    assert found[("rendering", "stored arcs made anew")].status is Status.OK
+    assert found[("rendering", "stored arcs rendered again")].status is Status.OK
     assert found[("psf", "image of an impulse")].status is Status.OK
     assert not [f for f in found.values() if f.status is Status.ALARM]
     assert measured["rendering"].attrs["n_images"] == int((~pairs["is_control"]).sum())

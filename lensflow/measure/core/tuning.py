@@ -120,11 +120,11 @@ def tune(rows: Measured, config: RunConfig, tell: Tell | None = None, n_sealed: 
     reported = reported_hosts(host_index_of(rows), config.core.reported_share, config.seed)
     every = len(config.core.handlings)
 
-    def told(before: int) -> Tell | None:
+    def progress_after(before: int) -> Tell | None:
         return None if tell is None else lambda done, _: tell(before + done, 2 * every)
 
-    chosen_on = measure_handlings(rows, config, told(0), ~reported)
-    reported_on = measure_handlings(rows, config, told(every), reported)
+    chosen_on = measure_handlings(rows, config, progress_after(0), ~reported)
+    reported_on = measure_handlings(rows, config, progress_after(every), reported)
     return CoreTuning(chosen_on, reported_on, *recommend(chosen_on, reported_on, config), n_sealed)
 
 

@@ -41,51 +41,54 @@ INTERVAL = "gates.core.interval"
 
 def pixel_gate(
     block: xr.Dataset,
-    look: Recipe,
+    recipe: Recipe,
     config: GateConfig,
     band_names: Sequence[str],
     seed: int,
     edges: Sequence[float] = DiagnosticsConfig().theta_e_edges,
 ) -> GateResult:
     """Run one gate of stamps against their own controls; parameters as ``lensflow.measure.gates.run_gates``."""
-    name, bands = look.name, [band_names[b] for b in look.bands]
-    if look.source not in sources_of(block):
-        raise GateError(f"gate {name}: the rows hold {', '.join(sources_of(block))}, not {look.source}")
-    estimator = estimator_of(look.estimator, config, seed)
-    sources = [look.source, *(k for k in sources_of(block) if k.startswith("core@") and k.endswith(f"_{look.view}"))]
-    sources = sources if look.kind == "core" else sources[:1]
-    recipe = _recipe(look, estimator, config, bands, seed, edges, len(sources))
-    shape = box_shape(look, features_of(block, look.source).stamp)
+    name, bands = recipe.name, [band_names[b] for b in recipe.bands]
+    if recipe.source not in sources_of(block):
+        raise GateError(f"gate {name}: the rows hold {', '.join(sources_of(block))}, not {recipe.source}")
+    estimator = estimator_of(recipe.estimator, config, seed)
+    sources = [
+        recipe.source,
+        *(k for k in sources_of(block) if k.startswith("core@") and k.endswith(f"_{recipe.view}")),
+    ]
+    sources = sources if recipe.kind == "core" else sources[:1]
+    description = _recipe(recipe, estimator, config, bands, seed, edges, len(sources))
+    shape = box_shape(recipe, features_of(block, recipe.source).stamp)
     regions = [Region.of(k.partition("_")[0]).describe() for k in sources[1:]]
     if shape:
         own = f"box of {shape[1]} x {shape[2]} pixels about the geometric centre"
-        recipe["region"] = f"core {own}" if not regions else "; ".join([own, *regions]) + "; the worst counts"
+        description["region"] = f"core {own}" if not regions else "; ".join([own, *regions]) + "; the worst counts"
         regions = [own, *regions]
-    undecided = GateResult(
+    blank = GateResult(
         name=name,
-        recipe=recipe,
-        recipe_hash=fingerprint(recipe),
+        recipe=description,
+        recipe_hash=fingerprint(description),
         threshold=config.threshold_of(name),
         verdict=Verdict.ERROR,
         reason="not run",
         box_shape=shape,
     )
     if not block.sizes["sample"]:
-        return undecided.decided(Verdict.NOT_TESTABLE, "no injection rows: one of the two classes is missing")
-    used = rows_of_gate(block, look.bands, config, seed)
+        return blank.decided(Verdict.NOT_TESTABLE, "no injection rows: one of the two classes is missing")
+    used = rows_of_gate(block, recipe.bands, config, seed)
     sky_sigma = np.full(len(band_names), np.nan)
     if used.sizes["sample"]:
         sky_sigma = np.median(used["sky_sigma"].values.astype(np.float64), axis=0)
-    softening = sky_sigma if look.view == "raw" else np.ones_like(sky_sigma)
+    softening = sky_sigma if recipe.view == "raw" else np.ones_like(sky_sigma)
     parts = []
     for source, region in zip(sources, regions or [""], strict=True):
         found = features_of(used, source)
-        stamp, ctrl = look.features(found.stamp, softening), look.features(found.ctrl, softening)
-        expected = None if found.expected is None else look.features(found.expected, softening)
-        leak = look.leak_unit(ctrl, sky_sigma)
-        parts.append(Part(region, stamp, ctrl, expected, *leak, shape if source == look.source else ()))
-    conditions = conditions_of(used, look.bands) if look.kind == "core" else None
-    return measure_parts(undecided, used, parts, estimator, config, seed, edges, conditions)
+        stamp, ctrl = recipe.features(found.stamp, softening), recipe.features(found.ctrl, softening)
+        expected = None if found.expected is None else recipe.features(found.expected, softening)
+        leak = recipe.leak_unit(ctrl, sky_sigma)
+        parts.append(Part(region, stamp, ctrl, expected, *leak, shape if source == recipe.source else ()))
+    conditions = conditions_of(used, recipe.bands) if recipe.kind == "core" else None
+    return measure_parts(blank, used, parts, estimator, config, seed, edges, conditions)
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,7 +127,7 @@ def rows_of_gate(block: xr.Dataset, bands: Sequence[int], config: GateConfig, se
 
 
 def measure_parts(
-    undecided: GateResult,
+    blank: GateResult,
     used: xr.Dataset,
     parts: Sequence[Part],
     estimator: Estimator,
@@ -135,11 +138,11 @@ def measure_parts(
 ) -> GateResult:
     """Measure each set of features by itself; the worst counts (:mod:`lensflow.measure.gate.family`)."""
     hosts, groups = np.unique(used["host_index"].values, return_inverse=True)
-    undecided = replace(undecided, n_rows=used.sizes["sample"], n_hosts=hosts.size)
+    blank = replace(blank, n_rows=used.sizes["sample"], n_hosts=hosts.size)
     machine = None
     results = []
     for part in parts:
-        result = replace(undecided, box_shape=part.box_shape)
+        result = replace(blank, box_shape=part.box_shape)
         refused = _refused(result, used, part.stamp, part.ctrl, config)
         if refused:
             results.append((part.what, result.decided(*refused)))
@@ -159,7 +162,7 @@ def measure_parts(
 
 
 def _refused(
-    undecided: GateResult, used: xr.Dataset, stamp: Floats, ctrl: Floats, config: GateConfig
+    blank: GateResult, used: xr.Dataset, stamp: Floats, ctrl: Floats, config: GateConfig
 ) -> tuple[Verdict, str] | None:
     """Verdict for rows that cannot be measured, with advice."""
     finite = np.isfinite(stamp).all(axis=1) & np.isfinite(ctrl).all(axis=1)
@@ -169,7 +172,7 @@ def _refused(
             f"row {int(used['row_id'][first])} (host {int(used['host_index'][first])}) and {int((~finite).sum()) - 1} "
             "others have pixels or features that are not finite: correct or drop them"
         )
-    n, n_hosts, bands = used.sizes["sample"], undecided.n_hosts, ", ".join(undecided.recipe["bands"])
+    n, n_hosts, bands = used.sizes["sample"], blank.n_hosts, ", ".join(blank.recipe["bands"])
     if n < MIN_PAIRS or n_hosts < config.folds:
         one = "one host only" if n_hosts == 1 else f"{n_hosts} hosts"
         return Verdict.NOT_TESTABLE, (
@@ -177,7 +180,7 @@ def _refused(
             f"(gate.folds) are needed, of whole hosts within gate.max_pairs ({config.max_pairs})"
         )
     if (stamp == ctrl).all():
-        where = "pixel of the core box" if undecided.box_shape else "feature"
+        where = "pixel of the core box" if blank.box_shape else "feature"
         return Verdict.NOT_TESTABLE, (
             f"stamp and control are the same in every {where} (a mask that blanks it, or arcs without flux): nothing "
             "there could differ"
@@ -186,7 +189,7 @@ def _refused(
 
 
 def _measure(
-    undecided: GateResult,
+    blank: GateResult,
     used: xr.Dataset,
     machine: Machine,
     part: Part,
@@ -202,10 +205,10 @@ def _measure(
     main, draws = machine.interval_of(positive, negative, machine.groups, INTERVAL)
     # What the arcs alone read needs features of its own, so it is measured beside the controls.
     with ThreadPoolExecutor(1) as aside:
-        by_arcs = aside.submit(_by_arcs, undecided, used, machine, part, main, draws)
+        by_arcs = aside.submit(_by_arcs, blank, used, machine, part, main, draws)
         known: dict[str, Any] = {
             "null": controls.null_control(machine, fit),
-            "positive": controls.positive_control(machine, used["host_index"].values, ctrl, *leak, undecided.threshold),
+            "positive": controls.positive_control(machine, used["host_index"].values, ctrl, *leak, blank.threshold),
             **({"permutation": controls.permutation_test(machine, fit)} if isinstance(fit, CrossFit) else {}),
             "share_of_rows_unchanged": float((~changed).mean()),
             "share_of_features_open": float(differs.any(axis=0).mean()),
@@ -213,8 +216,8 @@ def _measure(
         coef, numbers = fit.summary()
         known |= by_arcs.result()
     result = replace(
-        undecided.with_area(main),
-        strata=tuple(strata(machine, used, positive, negative, changed, edges, undecided.threshold, conditions)),
+        blank.with_area(main),
+        strata=tuple(strata(machine, used, positive, negative, changed, edges, blank.threshold, conditions)),
         controls=known,
         coef=coef,
         **machine.roc_of(positive, negative, INTERVAL),
@@ -225,7 +228,7 @@ def _measure(
 
 
 def _by_arcs(
-    undecided: GateResult, used: xr.Dataset, machine: Machine, part: Part, main: Estimate, draws: Floats
+    blank: GateResult, used: xr.Dataset, machine: Machine, part: Part, main: Estimate, draws: Floats
 ) -> dict[str, Any]:
     """AUC of the renderer's noiseless arcs, and the excess beyond them; {} if their features are unknown."""
     expected = part.expected
@@ -233,14 +236,14 @@ def _by_arcs(
         return {}
     out = {"reference": controls.reference(machine, expected, part.ctrl, main.value, draws, INTERVAL)}
     # Only a gate that the arcs themselves shut needs to know what else there is.
-    if isinstance(machine.estimator, Linear) and main.low >= undecided.threshold:
+    if isinstance(machine.estimator, Linear) and main.low >= blank.threshold:
         hosts = used["host_index"].values
         out["beyond_arcs"] = controls.beyond_arcs(machine, hosts, part.stamp, expected, part.unit, part.leak)
     return out
 
 
 def _recipe(
-    look: Recipe,
+    recipe: Recipe,
     estimator: Estimator,
     config: GateConfig,
     bands: list[str],
@@ -249,7 +252,7 @@ def _recipe(
     family: int,
 ) -> dict[str, Any]:
     classes = "1: stamps of injection rows; 0: each row's own unlensed control"
-    return {**look.describe(), "classes": classes, **recipe_of_fit(estimator, config, bands, seed, edges, family)}
+    return {**recipe.describe(), "classes": classes, **recipe_of_fit(estimator, config, bands, seed, edges, family)}
 
 
 def recipe_of_fit(

@@ -106,13 +106,13 @@ def mask_rows(pairs: xr.Dataset, unmasked: NDArray[np.floating], mask: Mask) -> 
     ctrl = every_ctrl[rows].astype(np.float64)
     host_index = column(pairs, "host_index")[rows].astype(np.int64)
     first, host = distinct_controls(host_index, every_ctrl, rows)
-    look = _Rings.of(x, y, size, mask)
+    rings = _Rings.of(x, y, size, mask)
     halo = _round(before, x, y)
     # The light that the mask took is put back without shot noise: it is below the sky's, and has no mean.
     whole = np.where(keep < 1, stamp + (1 - keep) * before, stamp)
     features = {
-        ARCS: Features(look.features(stamp), look.features(whole)),
-        HALOS: Features(look.features(ctrl + keep * halo), look.features(ctrl + halo)),
+        ARCS: Features(rings.features(stamp), rings.features(whole)),
+        HALOS: Features(rings.features(ctrl + keep * halo), rings.features(ctrl + halo)),
     }
     return with_features(block_columns(pairs, rows, sky(every_ctrl[rows[first]])[1][host]), features)
 
@@ -155,7 +155,7 @@ def mask_edge_gate(
         "compared": list(_WORDS.values()),
         **recipe_of_fit(estimator, config, list(bands), seed, edges, len(_WORDS)),
     }
-    undecided = GateResult(
+    blank = GateResult(
         name=MASK_EDGE,
         recipe=recipe,
         recipe_hash=fingerprint(recipe),
@@ -166,7 +166,7 @@ def mask_edge_gate(
     used = rows_of_gate(block, range(len(bands)), config, seed)
     found, n_rows = [features_of(used, k) for k in _WORDS], used.sizes["sample"]
     if n_rows and all(np.array_equal(f.stamp, f.ctrl) for f in found):
-        return undecided.decided(
+        return blank.decided(
             Verdict.PASS,
             f"the {mask.describe()} takes no light from any of {n_rows} rows: they are the same with and without it",
             n_rows=n_rows,
@@ -178,7 +178,7 @@ def mask_edge_gate(
     for words, f in zip(_WORDS.values(), found, strict=True):
         masked, whole = (v.reshape(n_rows, len(unit)).astype(np.float64) for v in (f.stamp, f.ctrl))
         parts.append(Part(words, masked, whole, None, unit, _LEAK))
-    return measure_parts(undecided, used, parts, estimator, config, seed, edges)
+    return measure_parts(blank, used, parts, estimator, config, seed, edges)
 
 
 def hole_unit(mask: Mask) -> NDArray[np.float64]:

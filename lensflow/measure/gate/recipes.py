@@ -172,7 +172,7 @@ def sky(pixels: Pixels) -> tuple[Pixels, Pixels]:
     return median.astype(np.float32), sigma.astype(np.float32)
 
 
-def look(pixels: Pixels, view: str) -> Pixels:
+def view_of(pixels: Pixels, view: str) -> Pixels:
     """One view of pixels (n, band, y, x); a stamp without any scatter away from the target has no robust view (NaN)."""
     if view == "raw":
         return pixels

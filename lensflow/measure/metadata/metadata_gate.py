@@ -54,18 +54,20 @@ WHAT = {"metadata": "metadata", "host": "host pixels"}
 NAMED_COLUMNS = 3
 
 
-def metadata_gate(rows: MetadataRows, look: Recipe, config: GateConfig, bands: Sequence[str], seed: int) -> GateResult:
+def metadata_gate(
+    rows: MetadataRows, recipe: Recipe, config: GateConfig, bands: Sequence[str], seed: int
+) -> GateResult:
     """Run a gate of kind ``metadata`` or ``host``: of the dataset's own injections against its own controls.
 
     Parameters
     ----------
     rows : MetadataRows
         Of all rows of the dataset.
-    look : Recipe
+    recipe : Recipe
     config : GateConfig
         At most ``max_pairs`` rows, of whole hosts, are fitted; the exact balance is counted over all.
     bands : sequence of str
-        Names of the bands that ``look`` uses.
+        Names of the bands that ``recipe`` uses.
     seed : int
 
     Returns
@@ -75,12 +77,12 @@ def metadata_gate(rows: MetadataRows, look: Recipe, config: GateConfig, bands: S
     """
     rows = rows.of_bands(bands)
     shares = rows.shares
-    recipe = _recipe(names_of(rows.rows), config, bands, seed, look)
-    undecided = GateResult(
-        name=look.name,
-        recipe=recipe,
-        recipe_hash=fingerprint(recipe),
-        threshold=config.threshold_of(look.name),
+    description = _recipe(names_of(rows.rows), config, bands, seed, recipe)
+    blank = GateResult(
+        name=recipe.name,
+        recipe=description,
+        recipe_hash=fingerprint(description),
+        threshold=config.threshold_of(recipe.name),
         verdict=Verdict.ERROR,
         reason="not run",
         n_rows=sum(shares.n_rows),
@@ -88,21 +90,21 @@ def metadata_gate(rows: MetadataRows, look: Recipe, config: GateConfig, bands: S
     )
     for n, name in zip(shares.n_rows, ("injection", "control"), strict=True):
         if not n:
-            return undecided.decided(Verdict.NOT_TESTABLE, f"no {name} rows: one of the two classes is missing")
+            return blank.decided(Verdict.NOT_TESTABLE, f"no {name} rows: one of the two classes is missing")
     if shares.infinite:
         host, name = shares.infinite
-        return undecided.decided(Verdict.ERROR, f"{name} of host {host} is infinite: correct or drop its rows")
+        return blank.decided(Verdict.ERROR, f"{name} of host {host} is infinite: correct or drop its rows")
     if rows.is_balanced:
-        return _proven(undecided, shares, WHAT[look.kind])
+        return _proven(blank, shares, WHAT[recipe.kind])
     used = one_by_one(rows.rows)
     used = used.isel(sample=choose_hosts(used["host_index"].values, config.max_pairs, seed))
     try:
-        return _measure(undecided, used, config, seed, look)
+        return _measure(blank, used, config, seed, recipe)
     except ConvergenceError as error:
-        return undecided.decided(Verdict.ERROR, f"{error}. {used.sizes['sample']} rows; gate.c is {config.c:g}")
+        return blank.decided(Verdict.ERROR, f"{error}. {used.sizes['sample']} rows; gate.c is {config.c:g}")
 
 
-def _proven(undecided: GateResult, shares: Shares, what: str) -> GateResult:
+def _proven(blank: GateResult, shares: Shares, what: str) -> GateResult:
     injections, of_controls = shares.n_rows
     strata = []
     for s in shares.splits.tolist():
@@ -114,34 +116,34 @@ def _proven(undecided: GateResult, shares: Shares, what: str) -> GateResult:
         )
         place = _place(s, sum(cut.n_rows), cut.n_hosts)
         strata.append({**place, **area_fields(area), "verdict": verdict, "reason": reason})
-    return undecided.decided(
+    return blank.decided(
         Verdict.PASS,
         f"AUC 0.5 by construction: counted over all rows ({injections} injections, {of_controls} controls of "
-        f"{undecided.n_hosts} hosts), both classes have exactly the same distribution of {what}, overall and in "
+        f"{blank.n_hosts} hosts), both classes have exactly the same distribution of {what}, overall and in "
         "every split, so that it cannot distinguish them",
-        area=Estimate(0.5, 0.5, 0.5, undecided.n_hosts),
+        area=Estimate(0.5, 0.5, 0.5, blank.n_hosts),
         strata=tuple(strata),
     )
 
 
-def _measure(undecided: GateResult, used: xr.Dataset, config: GateConfig, seed: int, look: Recipe) -> GateResult:
-    what = WHAT[look.kind]
+def _measure(blank: GateResult, used: xr.Dataset, config: GateConfig, seed: int, recipe: Recipe) -> GateResult:
+    what = WHAT[recipe.kind]
     x, names = _filled(used)
     positive = ~used["is_control"].values
     hosts, groups = np.unique(used["host_index"].values, return_inverse=True)
     fewest = min(np.unique(groups[positive == c]).size for c in (False, True))
-    undecided = replace(undecided, n_rows=len(x), n_hosts=int(hosts.size))
+    blank = replace(blank, n_rows=len(x), n_hosts=int(hosts.size))
     smallest = min(int(positive.sum()), int((~positive).sum()))
     if smallest < MIN_PAIRS or fewest < config.folds:
-        return undecided.decided(
+        return blank.decided(
             Verdict.NOT_TESTABLE,
             f"the smaller class has {smallest} rows, of {fewest} hosts: at least {MIN_PAIRS} rows of {config.folds} "
             f"hosts (gate.folds) are needed, of whole hosts within gate.max_pairs ({config.max_pairs} rows)",
         )
-    estimator = estimator_of(look.estimator, config, seed)
+    estimator = estimator_of(recipe.estimator, config, seed)
     machine = Machine(groups, host_folds(groups, config.folds, seed), estimator, config.bootstrap, seed)
     if any(len(np.unique(positive[train])) < 2 for train, _ in machine.folds):
-        return undecided.decided(Verdict.NOT_TESTABLE, "a fold trains on one class only: more hosts of both are needed")
+        return blank.decided(Verdict.NOT_TESTABLE, "a fold trains on one class only: more hosts of both are needed")
 
     def area(values: Floats, purpose: str) -> Estimate:
         return machine.interval_of_rows(positive, _scores(values, positive, machine), groups, fewest, purpose)[0]
@@ -173,14 +175,14 @@ def _measure(undecided: GateResult, used: xr.Dataset, config: GateConfig, seed: 
             if unit.any()
             else None,
             LEAK.format(what=what),
-            undecided.threshold,
+            blank.threshold,
             len(x),
         ),
         "columns": names,
     }
     result = replace(
-        undecided.with_area(main),
-        strata=tuple(_strata(machine, used, positive, scores, undecided.threshold)),
+        blank.with_area(main),
+        strata=tuple(_strata(machine, used, positive, scores, blank.threshold)),
         controls=known,
         coef=tuple(weight.tolist()),
         **machine.roc_of_rows(positive, scores, groups, fewest, INTERVAL),
@@ -270,10 +272,10 @@ def _filled(rows: xr.Dataset) -> tuple[Floats, list[str]]:
     return x, [*names, *(f"{names[k]} missing" for k in some)]
 
 
-def _recipe(names: list[str], config: GateConfig, bands: Sequence[str], seed: int, look: Recipe) -> dict[str, Any]:
-    estimator = estimator_of(look.estimator, config, seed)
+def _recipe(names: list[str], config: GateConfig, bands: Sequence[str], seed: int, recipe: Recipe) -> dict[str, Any]:
+    estimator = estimator_of(recipe.estimator, config, seed)
     return {
-        "features": GATE_KINDS[look.kind],
+        "features": GATE_KINDS[recipe.kind],
         "columns": names,
         "missing": "the column's mean, and a column that says so",
         "bands": list(bands),

@@ -166,9 +166,9 @@ class Balance:
 def _columns(pairs: xr.Dataset) -> tuple[tuple[str, ...], Floats]:
     """Names and values (row, column) of everything compared."""
     bands = [str(b) for b in pairs["band"].values]
-    told, values = metadata_columns(pairs)
-    names = [f"{name}_{band}" if band else name for name, band in told]
-    numbers = [k for k, (name, _) in enumerate(told) if name in _NUMBERS]
+    columns, values = metadata_columns(pairs)
+    names = [f"{name}_{band}" if band else name for name, band in columns]
+    numbers = [k for k, (name, _) in enumerate(columns) if name in _NUMBERS]
     names += [f"{names[k]} zero bits" for k in numbers] + [f"absent_pixels_{b}" for b in bands]
     values = np.concatenate([values, number_format(values[:, numbers]), absent_pixels(pairs)], axis=1)
     pixels = np.concatenate([_pixel_columns(pairs), _shape_columns(pairs)], axis=-1)

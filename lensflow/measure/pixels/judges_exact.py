@@ -91,7 +91,7 @@ def rendering(ds: xr.Dataset) -> Iterator[Finding]:
     sample = f"all {of_all:,} rows" if done >= of_all else f"{done:,} of {of_all:,} rows, chosen by hash"
     if done >= SAMPLE:
         sample += f"; a fault in {100 * FAULTY_SHARE:g} % of the rows is among them with a chance of {100 * CHANCE:g} %"
-    for name, check in (("error", "stored arcs made anew"), ("flux_error", "their flux")):
+    for name, check in (("error", "stored arcs rendered again"), ("flux_error", "their flux")):
         yield _rendered_again(ds, name, check, sample)
     limit = np.maximum(ds["reference_own_error"], float(ds.attrs["reference_accuracy"]))
     text = "error against the slow reference over the larger of its own and " + f"{ds.attrs['reference_accuracy']:g}"

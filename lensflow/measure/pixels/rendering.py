@@ -209,16 +209,16 @@ def compare(specimens: xr.Dataset, origin: Origin) -> Rerendered:
     why = why_not(specimens)
     if not why:
         compared = np.ones(n, bool) if origin.sources is not None else ~of_image(specimens)
-        anew, estimate = np.zeros(arc.shape, np.float32), np.full(n, np.nan)
+        rendered, estimate = np.zeros(arc.shape, np.float32), np.full(n, np.nan)
         if compared.any():
-            anew[compared], estimate[compared] = render_again(specimens.isel(sample=compared), origin.sources)
+            rendered[compared], estimate[compared] = render_again(specimens.isel(sample=compared), origin.sources)
         other_code = np.fmax(2 * ERROR_OVER_ESTIMATE * estimate, SINGLE_PRECISION)
         tolerance = np.full(n, SINGLE_PRECISION) if origin.same_code else other_code
         low, high = arc_ends(specimens)
-        want = keep_of(specimens, origin) * anew.astype(np.float64)
+        want = keep_of(specimens, origin) * rendered.astype(np.float64)
         off = np.maximum(low - want, 0) - np.maximum(want - high, 0)
         off[np.isnan(off)] = np.inf  # a stored arc that is no number
-        peak, total = anew.max(axis=(2, 3)), anew.sum(axis=(2, 3), dtype=np.float64)
+        peak, total = rendered.max(axis=(2, 3)), rendered.sum(axis=(2, 3), dtype=np.float64)
         lit = (peak > 0) & compared[:, None]
         error[lit] = np.abs(off).max(axis=(2, 3))[lit] / peak[lit]
         flux_error[lit] = np.abs(off.sum(axis=(2, 3)))[lit] / total[lit]

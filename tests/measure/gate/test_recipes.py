@@ -6,7 +6,7 @@ import pytest
 from lensflow import geometry
 from lensflow.config.checks import GATE_KINDS, GATE_VIEWS, RAW_ONLY, UNPAIRED, GateConfig, parse_recipe
 from lensflow.errors import GateError
-from lensflow.measure.gate.recipes import MEANS, Recipe, look, reduce_pixels, sky
+from lensflow.measure.gate.recipes import MEANS, Recipe, reduce_pixels, sky, view_of
 
 SIZE = 64
 MIDDLE = geometry.centre(SIZE)
@@ -76,12 +76,12 @@ def test_power_sees_smoothing_and_noise_sees_its_level():
 
 def test_robust_and_asinh_views_take_out_level_and_scale():
     for view in ("robust", "asinh"):
-        np.testing.assert_allclose(look(3 * NOISE + 7, view), look(NOISE, view), atol=1e-4)
-    median, sigma = sky(look(NOISE, "robust"))
+        np.testing.assert_allclose(view_of(3 * NOISE + 7, view), view_of(NOISE, view), atol=1e-4)
+    median, sigma = sky(view_of(NOISE, "robust"))
     np.testing.assert_allclose(median, 0, atol=1e-6)
     np.testing.assert_allclose(sigma, 1, atol=1e-5)
-    assert look(NOISE, "raw") is NOISE
-    assert np.isnan(look(np.ones((1, 1, SIZE, SIZE), np.float32), "robust")).all()
+    assert view_of(NOISE, "raw") is NOISE
+    assert np.isnan(view_of(np.ones((1, 1, SIZE, SIZE), np.float32), "robust")).all()
 
 
 def test_brightness_has_no_colour_and_colour_has_no_brightness():
@@ -119,7 +119,7 @@ def test_every_kind_and_view_of_the_config_can_be_run():
             if kind not in UNPAIRED and (view == "raw" or kind not in RAW_ONLY):
                 name = f"{kind}_all_{view}"
                 recipe = Recipe.of(name, ("g", "r"))
-                pixels = reduce_pixels(look(NOISE, view), [recipe.source.split("_")[0]], 10)
+                pixels = reduce_pixels(view_of(NOISE, view), [recipe.source.split("_")[0]], 10)
                 found = recipe.features(next(iter(pixels.values())), np.ones(2))
                 unit, _ = recipe.leak_unit(found, np.array([0.5, 2.0]))
                 assert np.isfinite(found).all() and unit.shape == (found.shape[1],), name
@@ -132,7 +132,7 @@ def test_a_known_leak_of_the_robust_view_is_that_of_pixels_before_the_view(kind)
     sigma = sky(NOISE)[1]
 
     def features(pixels):
-        return recipe.features(numbers(kind, look(pixels.astype(np.float32), "robust")), np.ones(2))
+        return recipe.features(numbers(kind, view_of(pixels.astype(np.float32), "robust")), np.ones(2))
 
     unit, words = recipe.leak_unit(features(NOISE), np.ones(2))
     inside = NOISE + sigma[..., None, None] * (R < geometry.ANNULUS_INNER_PIX)
@@ -144,7 +144,7 @@ def test_a_known_leak_of_the_robust_view_is_that_of_pixels_before_the_view(kind)
 @pytest.mark.parametrize("kind", ["annulus", "edge", "corners", "ring", "stamp", "profile"])
 def test_gates_of_the_sky_claim_no_power_for_a_constant_that_their_view_takes_out(kind):
     recipe = Recipe.of(f"{kind}_all_robust", ("g", "r"))
-    found = recipe.features(numbers(kind, look(NOISE, "robust")), np.ones(2))
+    found = recipe.features(numbers(kind, view_of(NOISE, "robust")), np.ones(2))
     words = recipe.leak_unit(found, np.ones(2))[1]
     assert "a constant" not in words and "this view takes out" in words
     assert (

@@ -57,7 +57,7 @@ def test_one_changed_pixel_is_noticed_in_its_row_and_band(kept, quick, size):
     assert np.argwhere(found["error"].values > SINGLE_PRECISION).tolist() == [[0, 2]]  # the worst comes first
     assert float(found["error"][0, 2]) == pytest.approx(abs(size), rel=2e-2)
     alarm = next(f for f in findings({"rendering": found}) if f.status is Status.ALARM)
-    assert alarm.check == "stored arcs made anew" and alarm.where == f"row_id {kept['row_id'].values[5]}, z"
+    assert alarm.check == "stored arcs rendered again" and alarm.where == f"row_id {kept['row_id'].values[5]}, z"
 
 
 def test_other_code_is_held_to_the_documented_error_of_two_renderings(kept, quick):
@@ -155,7 +155,7 @@ def test_a_checkerboard_in_arc_and_stamp_alike_is_noticed_from_a_hundred_thousan
     leak = 2e-5 * arc.max(axis=(2, 3), keepdims=True) * (-1.0) ** (x + y) * (arc != 0)
     both = {k: (pairs[k].dims, (pairs[k].values + leak).astype(np.float32)) for k in ("arc", "stamp")}
     found = findings(measure(Block(pairs.assign(both), CONFIG, run.origin)).results(Settings(CONFIG, 1, run.injection)))
-    assert ("rendering", "stored arcs made anew") in {
+    assert ("rendering", "stored arcs rendered again") in {
         (f.diagnostic, f.check) for f in found if f.status is Status.ALARM
     }
 
