@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Discriminator, Field, Tag, field_validator, model_validator
 
 from lensflow.config.base import Fraction, Positive, Section
+from lensflow.config.place import INPUT
 from lensflow.errors import did_you_mean
 
 MAX_CELLS = 20_000_000
@@ -236,7 +237,7 @@ class CompletenessConfig(Section):
     threshold: CompletenessThresholdConfig | None = Field(
         None, description="null: the scorer has to bring one; a completeness without threshold does not exist"
     )
-    negatives: str = Field(
+    negatives: Annotated[str, INPUT] = Field(
         "controls",
         min_length=1,
         description="images without arc that set the false-positive rate: controls (the split's hosts, each once), "

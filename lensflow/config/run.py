@@ -69,7 +69,7 @@ class RunConfig(Section):
     @model_validator(mode="after")
     def _places_know_how_they_are_reached(self) -> RunConfig:
         object.__setattr__(self, "out", Place(self.out, self.storage))
-        for name in ("survey", "plan"):
+        for name in ("survey", "plan", "completeness"):
             object.__setattr__(self, name, with_places(getattr(self, name), of_inputs(self.storage)))
         return self
 

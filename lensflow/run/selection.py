@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 import xarray as xr
 
+from lensflow.config.place import like
 from lensflow.errors import CompletenessError, StaleStoreError, StoreError
 from lensflow.measure.completeness.evaluate import OUTSIDE, Evaluator
 from lensflow.measure.completeness.lookup import Grid
@@ -236,7 +237,7 @@ def _refuse_other_run(url: str, table: xr.Dataset) -> None:
     parts = url.rsplit("/", 3)
     if len(parts) < 4 or parts[1:3] != ["summaries", "completeness"]:
         return
-    pairs = paths.join(parts[0], "pairs.zarr")
+    pairs = paths.join(like(url, parts[0]), "pairs.zarr")
     if paths.group_exists(pairs):
         here = str(read_attrs(pairs, "pairs").get("fingerprint"))
         if here != table.attrs["run_fingerprint"]:

@@ -101,10 +101,12 @@ def test_every_input_of_a_config_is_a_place():
     found = {}
     for survey in (bricks, {"stamps": stamps}):
         config = load_config({"out": "s3://b/run", "bands": ["r"], "survey": survey, "storage": {"anonymous": "inputs"},
+                              "completeness": {"negatives": "s3://in/n.csv"},
                               "plan": {"design": "table", "table": "s3://in/plan.csv"}})  # fmt: skip
         found |= dict(inputs_of(config))
         assert RunConfig.model_validate(config.model_dump()) == config
         assert "Place" not in config.to_yaml() and load_config(config.effective()) == config
     assert {*found} == {"survey.root", "survey.targets", "survey.brick_cuts.table", "survey.stamps.files",
-                        "survey.stamps.psf_files", "survey.stamps.hosts", "plan.table"}  # fmt: skip
+                        "survey.stamps.psf_files", "survey.stamps.hosts", "plan.table",
+                        "completeness.negatives"}  # fmt: skip
     assert all(isinstance(v, Place) and v.storage == StorageConfig(anonymous=True) for v in found.values())
