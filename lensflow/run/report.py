@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from lensflow.config import RunConfig, fingerprint
 from lensflow.errors import StoreError
 from lensflow.measure.gate import GateResult
+from lensflow.run.completeness.stored import stored_completeness
 from lensflow.run.execute import Progress, silent
 from lensflow.run.finished import shown_in_report
 from lensflow.run.identity import pairs_content, refuse_other_results, stored_key
@@ -58,6 +60,15 @@ def report_step(config: RunConfig, progress: Progress = silent) -> str:
     )
     made_from = _made_from(config)
     record = collect(config, places, {**result_keys(config), "zoo": zoo_key()}, _scorers(config), kinds_of(config))
+    found = stored_completeness(config)
+    notes = tuple(
+        f"The completeness of {s.kept.scorer} on {s.kept.split} belongs to other pixels or settings and is left out: "
+        f"`{s.renew}` renews it."
+        for s in found
+        if not s.is_current
+    )
+    shown = tuple(s.kept for s in found if s.is_current)
+    record = replace(record, completeness=shown, notes=(*record.notes, *notes))
     progress("report", 1, 2)
     page = write_page(record, folder.report)
     paths.write_json(_note(folder), made_from)
@@ -115,8 +126,10 @@ def _made_from(config: RunConfig) -> dict[str, str]:
     stages = paths.read_json(folder.timings)["stages"] if paths.exists(folder.timings) else {}
     extra = [paths.exists(url) for url in (folder.core_tuning, folder.zoo)]
     scored = [g.to_dict() for g in _scorers(config)]
+    names = [n for n in paths.list_names(folder.completeness) if n.endswith(".json")]
+    found = [(n, paths.sha256(paths.join(folder.completeness, n))) for n in names]
     return {
-        "key": fingerprint(config.effective(), {**keys, "zoo": zoo_key()}, stages, extra, scored),
+        "key": fingerprint(config.effective(), {**keys, "zoo": zoo_key()}, stages, extra, scored, found),
         "shows": shown_in_report(folder),
         "of": fingerprint(keys),
     }

@@ -13,6 +13,7 @@ from lensflow.config import RunConfig
 from lensflow.measure.core.tuning import CoreTuning
 from lensflow.measure.gate import GateResult
 from lensflow.measure.pixels import KINDS, Finding, Kind
+from lensflow.show.completeness_page import KeptCompleteness
 from lensflow.show.gallery import Example, choose_rows, example, telling_rows, worst_rows
 from lensflow.show.kept import read_kept
 from lensflow.store import paths, receipts
@@ -63,6 +64,8 @@ class RunRecord:
         not made it.
     kinds : tuple of Kind
         What made the diagnostics, with the judge of each.
+    completeness : tuple of KeptCompleteness
+        Of each scorer and split, on these pixels.
     notes : tuple of str
         What is missing, why, and the command that makes it.
     """
@@ -85,6 +88,7 @@ class RunRecord:
     zoo: xr.DataArray | None = None
     telling: Mapping[str, tuple[Example, ...]] = field(default_factory=dict)
     kinds: tuple[Kind[Finding], ...] = KINDS
+    completeness: tuple[KeptCompleteness, ...] = ()
 
     @property
     def bands(self) -> tuple[str, ...]:

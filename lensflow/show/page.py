@@ -28,6 +28,7 @@ from lensflow.show import (
     tables_pixels,
 )
 from lensflow.show.collect import RunRecord
+from lensflow.show.completeness_page import section
 from lensflow.show.figures import VERDICT_COLOURS, VERDICT_SIGNS, Picture
 from lensflow.show.from_dataset import from_elsewhere
 from lensflow.show.gallery import Example
@@ -173,6 +174,7 @@ def _content(record: RunRecord) -> dict[str, Any]:
         "brighter_table": tables_pixels.brighter(strata) if strata else None,
         "control_table": tables_gates.gate_controls(record.gates) if any(g.controls for g in record.gates) else None,
         **_findings(diagnostics, record.kinds),
+        "completeness": [section(kept, k) for k, kept in enumerate(record.completeness, start=1)],
         "scorer_table": tables_gates.scorers(record.scorers) if record.scorers else None,
         "zoo_figure": None if record.zoo is None else figures_findings.zoo(record.zoo),
         "shortcomings": [] if record.zoo is None else zoo.shortcomings(record.zoo),

@@ -74,6 +74,11 @@ class RunFolder:
         return self.path("summaries", "scorers")
 
     @property
+    def completeness(self) -> str:
+        """Folder of the scorers' completeness: one file per scorer and split."""
+        return self.path("summaries", "completeness")
+
+    @property
     def zoo(self) -> str:
         """Matrix of known faults and the diagnostics that detect them, with the code that measured the run."""
         return self.path("summaries", "zoo.json")

@@ -21,6 +21,29 @@ _POINTS = 60
 _PURPOSE = "completeness.roc"
 
 
+def curve_rates(n: int) -> Floats:
+    """Rates at which the curve is drawn.
+
+    Parameters
+    ----------
+    n : int
+        Negatives.
+
+    Returns
+    -------
+    ndarray of float64
+        From 1 / n to 1, rising: every step of a small number of negatives, else even in the logarithm, with the rates
+        that tables name among them, so that a figure shows what a table says.
+    """
+    if n <= _POINTS:
+        return np.arange(1, n + 1) / n
+    even = np.geomspace(1 / n, 1, _POINTS)
+    even[-1] = 1.0
+    named_rates = [rate for rate in RATES if rate * n >= 1]
+    apart = np.array([a for a in even if all(abs(a / r - 1) > 1e-9 for r in named_rates)])
+    return np.sort(np.concatenate([apart, named_rates]))
+
+
 def roc(scored: Scored, count: int, seed: int) -> xr.Dataset:
     """Recovered share against false-positive rate, on an axis that is even in the logarithm.
 
@@ -42,7 +65,7 @@ def roc(scored: Scored, count: int, seed: int) -> xr.Dataset:
         hosts.
     """
     n, p, hosts = len(scored.negative), len(scored.positive), scored.n_hosts
-    curve = np.unique(np.geomspace(1 / n, 1, _POINTS))
+    curve = curve_rates(n)
     # A rate of exactly 1 allows every negative: there is no threshold left, and every row is recovered.
     allowed = [Allowance(a) for a in curve[:-1]] + [Allowance(a) for a in RATES]
     allowed += [Allowance(count=m) for m in FALSE_POSITIVES]

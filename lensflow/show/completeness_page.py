@@ -1,0 +1,117 @@
+"""The completeness of each scorer on a run's page: sentence, figures, tables. Every number is in the kept results."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import xarray as xr
+
+from lensflow.show import figures_completeness as figures
+from lensflow.show.completeness import sentence, tables
+from lensflow.show.figures import Picture
+from lensflow.show.table import Cell, Column, Table, words
+from lensflow.stats.estimate import Estimate
+
+
+class KeptCompleteness(NamedTuple):
+    """Stored completeness of one scorer, of these pixels.
+
+    Attributes
+    ----------
+    scorer, split : str
+        Whose, and of which rows.
+    file : str
+        Name of the file that holds the numbers, from the run's folder.
+    tables : dict of Dataset
+        As :func:`lensflow.measure.completeness.summary.completeness`.
+    """
+
+    scorer: str
+    split: str
+    file: str
+    tables: Mapping[str, xr.Dataset]
+
+
+@dataclass(frozen=True)
+class Section:
+    """What the page shows of one scorer.
+
+    Attributes
+    ----------
+    anchor, title, sentence, file : str
+    funnel, roc : Picture or None
+    by_threshold : sequence of (str, list of Picture)
+        What set each threshold, and its figures; the first is shown, the others are folded.
+    tables : sequence of Table
+        Thresholds and ROC, which are shown, then those that are folded.
+    n_open : int
+        How many tables are shown.
+    """
+
+    anchor: str
+    title: str
+    sentence: str
+    file: str
+    funnel: Picture
+    roc: Picture | None
+    by_threshold: Sequence[tuple[str, list[Picture]]]
+    tables: Sequence[Table]
+    n_open: int
+
+
+def section(kept: KeptCompleteness, number: int) -> Section:
+    """Make the section of one scorer.
+
+    Parameters
+    ----------
+    kept : KeptCompleteness
+    number : int
+        Its place on the page; part of the pictures' names.
+    """
+    found, name = kept.tables, f"completeness-{number}"
+    shown = []
+    for k, what in enumerate(figures.threshold_names(found)) if "thresholds" in found else ():
+        made = (figures.curves(found, name, k), figures.plane(found, name, k), figures.strata(found, name, k))
+        shown.append((what, [p for p in made if p is not None]))
+    every = tables(found)
+    first = [t for t in (*every[1:2], roc_table(found)) if t is not None]
+    return Section(
+        name, f"Completeness of {kept.scorer}, split {kept.split}", sentence(kept.scorer, kept.split, found), kept.file,
+        figures.funnel(found, name), figures.roc(found, name), shown, [*first, every[0], *every[2:]], len(first),
+    )  # fmt: skip
+
+
+def roc_table(found: Mapping[str, xr.Dataset]) -> Table | None:
+    """Recovered share at the false-positive rates and counts that lens searches work at; the whole area last.
+
+    Parameters
+    ----------
+    found : mapping
+        Tables of a completeness.
+
+    Returns
+    -------
+    Table or None
+        None where there are no negatives.
+    """
+    if "roc" not in found:
+        return None
+    ds = found["roc"].drop_vars("n_hosts")
+    n = int(ds["n_negatives"])
+    rows: list[list[object]] = []
+    for k, rate in enumerate(ds["fpr"].values):
+        unsure = bool(ds["unsure"].values[k]) and bool(np.isfinite(ds["tpr"].values[k]))
+        value = Estimate.in_dataset(ds.isel(fpr=k), "tpr")
+        rows.append([f"at a false-positive rate of {rate:g}", Cell(value, "warn" if unsure else "", "unsure" * unsure)])
+    for k, m in enumerate(ds["false_positives"].values):
+        rows.append([f"at {int(m)} false positives", Estimate.in_dataset(ds.isel(false_positives=k), "tpr_at")])
+    rows.append(["area below a rate of 0.01, over its width", Estimate.in_dataset(ds, "area")])
+    rows.append(["AUROC, all rates", Estimate.in_dataset(ds, "auroc")])
+    return Table(
+        "ROC where lenses are searched", [words("recovered"), Column("share", write=3)], rows,
+        f"{int(ds['n_rows']):,} injections, {n:,} negatives. Unsure: fewer than ten false positives; rates below 1 / "
+        f"{n:,} cannot be set. An AUROC says little where lenses are one in a thousand.",
+    )  # fmt: skip
