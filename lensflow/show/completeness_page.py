@@ -9,8 +9,9 @@ from typing import NamedTuple
 import numpy as np
 import xarray as xr
 
+from lensflow.measure.gate.verdicts import GateResult
 from lensflow.show import figures_completeness as figures
-from lensflow.show.completeness import sentence, tables
+from lensflow.show.completeness import required, sentence, tables
 from lensflow.show.figures import Picture
 from lensflow.show.table import Cell, Column, Table, words
 from lensflow.stats.estimate import Estimate
@@ -25,6 +26,10 @@ class KeptCompleteness(NamedTuple):
         Whose, and of which rows.
     file : str
         Name of the file that holds the numbers, from the run's folder.
+    title : str
+        Completeness, or what else it is, of whom.
+    gate : GateResult or None
+        The verdict on what is required; None where nothing is.
     tables : dict of Dataset
         As :func:`lensflow.measure.completeness.summary.completeness`.
     """
@@ -32,6 +37,8 @@ class KeptCompleteness(NamedTuple):
     scorer: str
     split: str
     file: str
+    title: str
+    gate: GateResult | None
     tables: Mapping[str, xr.Dataset]
 
 
@@ -46,7 +53,7 @@ class Section:
     by_threshold : sequence of (str, list of Picture)
         What set each threshold, and its figures; the first is shown, the others are folded.
     tables : sequence of Table
-        Thresholds and ROC, which are shown, then those that are folded.
+        What is required, thresholds and ROC, which are shown, then those that are folded.
     n_open : int
         How many tables are shown.
     """
@@ -77,9 +84,10 @@ def section(kept: KeptCompleteness, number: int) -> Section:
         made = (figures.curves(found, name, k), figures.plane(found, name, k), figures.strata(found, name, k))
         shown.append((what, [p for p in made if p is not None]))
     every = tables(found)
-    first = [t for t in (*every[1:2], roc_table(found)) if t is not None]
+    verdict = required(kept.gate) if kept.gate else None
+    first = [t for t in (verdict, *every[1:2], roc_table(found)) if t is not None]
     return Section(
-        name, f"Completeness of {kept.scorer}, split {kept.split}", sentence(kept.scorer, kept.split, found), kept.file,
+        name, f"{kept.title}, split {kept.split}", sentence(kept.scorer, kept.split, found), kept.file,
         figures.funnel(found, name), figures.roc(found, name), shown, [*first, every[0], *every[2:]], len(first),
     )  # fmt: skip
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -76,7 +77,8 @@ def funnel(found: Mapping[str, xr.Dataset], name: str) -> Picture:
     """
     ds = found["funnel"]
     bars = [(k, int(ds[f"n_{k}"])) for k in ("planned", "rendered", "valid")]
-    every = zip(threshold_names(found), ds["n_recovered"].values, strict=True)
+    names = threshold_names(found) if "thresholds" in found else []
+    every = zip(names, ds["n_recovered"].values, strict=True)
     bars += [(f"recovered, {k}", int(n)) for k, n in every]
     figure, (axes,) = new_figure(0.42 * len(bars) + 0.75, width=8.2)
     planned = max(bars[0][1], 1)
@@ -169,7 +171,9 @@ def plane(found: Mapping[str, xr.Dataset], name: str, threshold: int = 0) -> Pic
         else:
             text = f"{fixed(value[i, j], 2)}\nn {count(n[i, j])}"
             colour = "white" if value[i, j] < 0.6 else INK
-        box = {} if tested[i, j] or not text else {"bbox": {"facecolor": "white", "edgecolor": "none", "pad": 1.2}}
+        box: dict[str, Any] = (
+            {} if tested[i, j] or not text else {"bbox": {"facecolor": "white", "edgecolor": "none", "pad": 1.2}}
+        )
         axes.text(j + 0.5, i + 0.5, text, ha="center", va="center", fontsize=7.5, color=colour, **box)
     axes.set_xticks(np.arange(n.shape[1]) + 0.5, [str(v) for v in ds[x].values], rotation=30, ha="right")
     axes.set_yticks(np.arange(n.shape[0]) + 0.5, [str(v) for v in ds[y].values])
@@ -264,7 +268,7 @@ def roc(found: Mapping[str, xr.Dataset], name: str) -> Picture | None:
     axes.plot(rate, rate, color=MUTED, linewidth=0.9, linestyle=(0, (4, 3)))
     unsure = min(SURE_FROM / n, 1.0)
     axes.axvspan(1 / n, unsure, color="#f3d9a8", alpha=0.45, linewidth=0, zorder=0)
-    side = {"ha": "right", "va": "top", "transform": axes.get_xaxis_transform()}
+    side: dict[str, Any] = {"ha": "right", "va": "top", "transform": axes.get_xaxis_transform()}
     axes.text(unsure, 0.985, f"fewer than {SURE_FROM} false positives ", fontsize=7.5, color=MUTED, **side)
     recovered = found["curves"]["completeness"].sel(curve="all").values
     for fp, value in zip(found["thresholds"]["false_positives"].values, recovered, strict=True):
@@ -327,7 +331,7 @@ def _counts_below(axes: Axes, part: xr.Dataset, named: bool) -> None:
     lines = [(in_words(str(c)), valid.sel(curve=c).values, CURVE_COLOURS[str(c)]) for c in part["curve"].values]
     lines.append(("hosts", part["n_hosts"].sel(curve="all").values, MUTED))
     for k, (what, values, colour) in enumerate(lines):
-        below = {"textcoords": "offset points", "fontsize": 7.8, "color": colour}
+        below: dict[str, Any] = {"textcoords": "offset points", "fontsize": 7.8, "color": colour}
         if named:
             axes.annotate(what, (0, 0), (-6, -34 - 11 * k), xycoords="axes fraction", ha="right", **below)
         for j, n in enumerate(values):

@@ -21,7 +21,8 @@ from lensflow.measure.gate import Verdict
 from lensflow.measure.pixels import DIAGNOSTICS
 from lensflow.measure.zoo import faults as zoo
 from lensflow.run import make_run
-from lensflow.run.report import report_step
+from lensflow.run.completeness import completeness_step, with_options
+from lensflow.run.report import report_of, report_step
 from lensflow.run.zoo import zoo_key
 from lensflow.show import figures_images
 from lensflow.show.collect import Places, RunRecord, collect
@@ -391,3 +392,30 @@ def test_a_bright_pixel_of_the_reddest_band_is_red_and_stands_the_right_way_up()
     y, x = 8 - 1 - 1, 5  # the image's first row is drawn at the bottom
     assert rgb.shape == (8, 8, 3)
     assert rgb[y, x, 0] == rgb[..., 0].max() > rgb[y, x, 2]
+
+
+def brightness(images: np.ndarray) -> np.ndarray:
+    """A scorer."""
+    return images.mean(axis=(1, 2, 3))
+
+
+def test_the_page_shows_stored_completeness_and_leaves_out_that_of_other_pixels(copied, undrawn):
+    scorer = f"{__name__}:brightness"
+    report_of(copied)
+    found = completeness_step(with_options(copied, fpr=0.5), scorer)
+    with pytest.raises(StoreError, match="the report is older"):
+        report_of(copied)
+    text = Path(report_step(copied)).read_text()
+    report_of(copied)
+    assert f'<h2 id="completeness-1">Completeness of {scorer}, split val</h2>' in text
+    assert '<a href="#completeness-1">' in text and "for injections drawn from" in text
+    for name in ("funnel", "curves-0", "plane-0", "strata-0", "roc"):
+        assert (Path(copied.out) / "report" / "figures" / f"completeness-1-{name}.png").exists()
+    kept = json.loads(Path(found.path).read_text())
+    Path(found.path).write_text(json.dumps({**kept, "key": "of other pixels"}))
+    text = Path(report_step(copied)).read_text()
+    assert "completeness-1" not in text
+    assert f"`lensflow completeness {copied.out} {scorer}` renews it" in text
+    Path(found.path).write_text(json.dumps({**kept, "results": {**kept["results"], "settings": {"fpr": 1}}}))
+    with pytest.raises(StoreError, match=r"cannot be read.*run `lensflow completeness` again"):
+        report_step(copied)

@@ -9,7 +9,8 @@ from pydantic import ValidationError
 
 from lensflow.config import RunConfig
 from lensflow.config.completeness import CompletenessConfig
-from lensflow.errors import StoreError
+from lensflow.errors import GateError, StoreError
+from lensflow.measure.gate.verdicts import GateResult
 from lensflow.run.identity import pairs_content, stored_key
 from lensflow.show.completeness_page import KeptCompleteness
 from lensflow.stats import codec
@@ -78,10 +79,15 @@ def _read(config: RunConfig, folder: RunFolder, name: str, content: str) -> Stor
         assert found is not None
         results: Any = found.results
         settings = CompletenessConfig.model_validate(results["settings"])
-        kept = KeptCompleteness(results["scorer"], results["split"], file, codec.datasets(results["tables"]))
-    except (AssertionError, ValidationError, ValueError, TypeError, KeyError) as error:
+        gates = [GateResult.from_dict(g) for g in results["gates"]]
+        kept = KeptCompleteness(
+            results["scorer"], results["split"], file, results["title"], gates[0] if gates else None,
+            codec.datasets(results["tables"]),
+        )  # fmt: skip
+    except (AssertionError, ValidationError, ValueError, TypeError, KeyError, GateError) as error:
+        reason = f"settings: {error.errors()[0]['msg']}" if isinstance(error, ValidationError) else str(error)
         raise StoreError(
-            f"{url}: cannot be read ({error}). Delete it and run `lensflow completeness` again."
+            f"{url}: cannot be read ({reason}). Delete it and run `lensflow completeness` again."
         ) from error
     measured = config.model_copy(update={"completeness": settings})
     is_current = bool(content) and found.key == stored_key(measured, "completeness", content)
