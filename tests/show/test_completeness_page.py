@@ -55,7 +55,7 @@ def test_an_untested_cell_is_hatched_and_never_coloured_and_a_tested_one_is_colo
     axes = drawn[0].axes[0]
     (mesh,) = (c for c in axes.collections if isinstance(c, QuadMesh))
     shown = figures._shown_bins(found["plane"].sel(curve="all").isel(threshold=0), "theta_e_arcsec")
-    cells = figures._shown_bins(shown, "src_mag_r").transpose("src_mag_r", "theta_e_arcsec")
+    cells = figures._shown_bins(shown, "src_mag_r").transpose("src_mag_r", "theta_e_arcsec", ...)
     tested = cells["tested"].values
     assert tested.any() and not tested.all() and (cells["n_valid"].values[~tested] > 0).any()
     colours = np.ma.getmaskarray(mesh.get_array()).reshape(tested.shape)
