@@ -135,14 +135,17 @@ def with_split(config: RunConfig, split: str | None) -> RunConfig:
 
 def results_of(config: RunConfig, scorer: str) -> str:
     """URL of the file with a scorer's results."""
-    name = re.sub(r"[^\w.]+", "-", scorer)
-    return paths.join(RunFolder.of(config).scorers, f"{name}.{config.scorer.split}.json")
+    return paths.join(RunFolder.of(config).scorers, f"{_named(scorer)}.{config.scorer.split}.json")
+
+
+def _named(scorer: str) -> str:
+    return re.sub(r"[^\w.]+", "-", scorer)
 
 
 def tables_of(config: RunConfig, scorer: str) -> tuple[str, str]:
     """URLs of the tables with a scorer's scores: of injections, and of their hosts' controls."""
-    base = results_of(config, scorer).removesuffix(".json")
-    return f"{base}.parquet", f"{base}.negatives.parquet"
+    name, folder = f"{_named(scorer)}.{config.scorer.split}", RunFolder.of(config).scorers
+    return paths.join(folder, f"{name}.parquet"), paths.join(folder, f"{name}.negatives.parquet")
 
 
 def _write_tables(config: RunConfig, scorer: str, source: str | None, scores: xr.Dataset) -> None:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from lensflow.config import RunConfig
 from lensflow.errors import CompletenessError, LensflowError, StaleStoreError, did_you_mean
+from lensflow.fits.reach import options
 from lensflow.store import paths
 from lensflow.targets.files import TableFile, open_tables
 from lensflow.targets.in_memory import table_of
@@ -266,6 +267,6 @@ def _made(url: str) -> dict[str, Any]:
     """What lensflow wrote beside a parquet table; empty for other tables."""
     if not url.lower().endswith((".parquet", ".parq")):
         return {}
-    with fsspec.open(url, "rb") as file:
+    with fsspec.open(url, "rb", **options(url)) as file:
         found = (pyarrow.parquet.read_schema(file).metadata or {}).get(_KEY)
     return {} if found is None else dict(json.loads(found))

@@ -19,25 +19,14 @@ from lensflow.run import selection as selection_module
 from lensflow.run.completeness import completeness_step, results_of, scorers, with_options
 from lensflow.run.score import scores_of
 from lensflow.show.completeness import sentence
-from lensflow.store import paths
-from lensflow.store.run_folder import RunFolder
-from lensflow.survey.photometry import with_measurements
-from tests.factories import make_config, make_cutouts
+from tests.run.completeness_run import completeness_run
 
 BLUE_RING = "lensflow.measure.scorer.scorer:blue_ring"
 
 
 @pytest.fixture(scope="module")
 def config(tmp_path_factory):
-    """36 hosts with three injections each, twelve hosts a split."""
-    config = make_config(
-        str(tmp_path_factory.mktemp("completeness") / "run"), plan={"injections_per_host": 3},
-        completeness={"threshold": {"fpr": [0.1, 0.5]}, "bootstrap": 60},
-    )  # fmt: skip
-    cutouts = with_measurements(make_cutouts(36)).assign(split=("host", np.repeat(np.arange(3, dtype=np.uint8), 12)))
-    lf.write_pairs(lf.inject(cutouts, lf.plan_injections(cutouts, config), config), config)
-    paths.write_text(RunFolder.of(config).config, config.to_yaml())
-    return config
+    return completeness_run(tmp_path_factory)
 
 
 @pytest.fixture(scope="module")

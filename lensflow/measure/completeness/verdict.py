@@ -102,7 +102,7 @@ def wall_in(tables: Iterable[tuple[Bins, xr.Dataset]]) -> str:
     str
         The first wall of each variable, in words; empty where there is none.
     """
-    found = [w for bins, table in tables if (w := _wall(bins, table.sel(curve="all")))]
+    found = [w for bins, table in tables if (w := _wall(bins, table))]
     return "; ".join(found)
 
 
@@ -110,8 +110,9 @@ def _wall(bins: Bins, table: xr.Dataset) -> str:
     if isinstance(bins, Values) and isinstance(bins.values[0], str):
         return ""
     inside, name = np.flatnonzero(bins.is_inside), bins.variable
-    n, hosts = (table[v].values[inside] for v in ("n_valid", "n_hosts"))
-    for k in table["n_recovered"].transpose("threshold", name).values[:, inside]:
+    n, hosts, every = (table[v].sel(curve="all") for v in ("n_valid", "n_hosts", "n_recovered"))
+    n, hosts = n.values[inside], hosts.values[inside]
+    for k in every.transpose("threshold", name).values[:, inside]:
         for (i,) in walls(n, k, hosts)[:1]:
             beside = max((j for j in (i - 1, i + 1) if 0 <= j < len(n) and n[j]), key=lambda j: k[j] / n[j])
             labels = [bins.labels[inside[j]] for j in (i, beside)]

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from lensflow import schema
 from lensflow.config import RunConfig
+from lensflow.config.place import Place, of_inputs
 from lensflow.errors import ConfigError, GateError, did_you_mean
 from lensflow.measure.completeness.truth import TRUTH
 from lensflow.measure.scorer.scorer import as_scorer
@@ -87,7 +88,7 @@ def find_scorer(scorer: Any, config: RunConfig, folder: str) -> Scorer:
     """
     truth = config.completeness.kind == "truth"
     if is_table(scorer):
-        table = row_scores(scorer)
+        table = row_scores(Place(scorer, of_inputs(config.storage)) if isinstance(scorer, str) else scorer)
         # With its path, so that tables of one name in two folders keep results of their own.
         return Scorer(table.name, "truth" if truth or table.is_truth else "table", table.digest, table)
     if not isinstance(scorer, str):
