@@ -110,9 +110,8 @@ def _wall(bins: Bins, table: xr.Dataset) -> str:
     if isinstance(bins, Values) and isinstance(bins.values[0], str):
         return ""
     inside, name = np.flatnonzero(bins.is_inside), bins.variable
-    n, hosts, every = (table[v].sel(curve="all") for v in ("n_valid", "n_hosts", "n_recovered"))
-    n, hosts = n.values[inside], hosts.values[inside]
-    for k in every.transpose("threshold", name).values[:, inside]:
+    n, hosts = (table[v].sel(curve="all").values[inside] for v in ("n_valid", "n_hosts"))
+    for k in table["n_recovered"].sel(curve="all").transpose("threshold", name).values[:, inside]:
         for (i,) in walls(n, k, hosts)[:1]:
             beside = max((j for j in (i - 1, i + 1) if 0 <= j < len(n) and n[j]), key=lambda j: k[j] / n[j])
             labels = [bins.labels[inside[j]] for j in (i, beside)]

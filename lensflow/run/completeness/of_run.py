@@ -30,7 +30,8 @@ def completeness(
     """Measure which injections of a finished run a scorer recovers, with intervals over hosts.
 
     Computed here and now, like every function of a run's folder, not lazily: it may open a sealed split, refuse scores
-    of another run, and keeps its numbers in the folder, where the next call reads them. Rows are scored on the Dask
+    of another run, and keeps its numbers in the folder, where the next call reads them (not those of an object or a
+    table in memory: nothing names them). Rows are scored on the Dask
     client in force (:func:`lensflow.connect`), in threads without one.
 
     Parameters

@@ -28,7 +28,7 @@ IN_FILE = ("selection", "smooth")
 
 def selection_of(config: RunConfig, scorer: str) -> str:
     """URL of the zarr store with the selection function of a scorer."""
-    return f"{results_of(config, scorer).removesuffix('.json')}.zarr"
+    return results_of(config, scorer, "zarr")
 
 
 def keep_selection(config: RunConfig, identity: Mapping[str, str], found: Mapping[str, xr.Dataset]) -> None:

@@ -67,7 +67,7 @@ def completeness_step(
     again : bool
         Ignore what is stored.
     keep : bool
-        Store the results.
+        Store the results; those of an object or a table in memory, which no text names, are not.
     publish : bool
         Write every injection with its density and what became of it beside the results
         (``<scorer>.<split>.injections.parquet``); what is stored without them is measured again.
@@ -92,6 +92,7 @@ def completeness_step(
             f"{folder.pairs}: the test split is sealed. To score it, say why (--unseal 'final figures'); the "
             "opening is logged beside the store."
         )
+    keep = keep and isinstance(scorer, str)
     refuse_without_threshold(config.completeness)
     refuse_what_is_not_done(config.completeness)
     who = find_scorer(scorer, config, here)
