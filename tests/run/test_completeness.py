@@ -19,6 +19,7 @@ from lensflow.run import selection as selection_module
 from lensflow.run.completeness import completeness_step, results_of, scorers, with_options
 from lensflow.run.score import scores_of
 from lensflow.show.completeness import sentence
+from lensflow.store import paths
 from lensflow.store.run_folder import RunFolder
 from tests.run.completeness_run import completeness_run
 
