@@ -1,4 +1,4 @@
-"""Completeness of another population from injection rows: by row, with p / q, or by cell, with shares of cells."""
+"""Completeness of another population from injection rows, each weighed by p / q."""
 
 from __future__ import annotations
 
@@ -13,14 +13,10 @@ from numpy.typing import NDArray
 
 from lensflow import rng
 from lensflow.errors import CompletenessError, ConfigError, LensflowWarning
-from lensflow.measure.completeness import bins as bins_of
-from lensflow.measure.completeness.bins import Bins, Ranges
 from lensflow.measure.completeness.densities import Density
 from lensflow.measure.completeness.injected_prior import InjectedPrior
-from lensflow.measure.completeness.reweighting import Reweighted, by_cell, by_row, heaviest, outside_share
-from lensflow.measure.completeness.target_density import TargetDensity
+from lensflow.measure.completeness.reweighting import Reweighted, by_row, heaviest, outside_share
 from lensflow.measure.completeness.target_population import TargetPopulation
-from lensflow.measure.completeness.variables import values_of
 from lensflow.stats.estimate import Estimate
 from lensflow.stats.hostsums import Floats, named
 
@@ -141,7 +137,7 @@ def reweight_rows(injected: Rows, target: TargetPopulation, seed: int = 0) -> An
         raise ConfigError(f"{target.name}: a catalogue has no density at a row: reweight by cell (by='cell')")
     prior, names = injected.prior, target.parameters
     prior.refuse_twice(names)
-    _refuse_other_kind({name: prior.density(name) for name in names}, target)
+    refuse_other_kind({name: prior.density(name) for name in names}, target)
     some = np.flatnonzero(injected.valid)
     rows = injected.rows.isel(sample=some)
     values = {name: prior.values(name, rows) for name in names}
@@ -155,69 +151,19 @@ def reweight_rows(injected: Rows, target: TargetPopulation, seed: int = 0) -> An
     return AnotherPopulation(found, "row", target.words, uncovered, heaviest(weights, values), notes)
 
 
-def reweight_cells(
-    injected: Rows, target: TargetPopulation, axes: Sequence[Bins], min_hosts: int = 10, min_rows: int = 20
-) -> AnotherPopulation:
-    """Weigh the cells of the axes that the target names (post-stratification); within a cell rows keep the prior.
+def refuse_other_kind(densities: Mapping[str, Density], target: TargetPopulation) -> None:
+    """Refuse a density over a list of the plan, and masses over a range of it.
 
     Parameters
     ----------
-    injected : Rows
+    densities : mapping
+        Parameter -> density of the plan.
     target : TargetPopulation
-        Densities, whose shares of cells are exact, or a catalogue, whose lenses are counted in the cells.
-    axes : sequence of Bins
-        Of the selection function.
-    min_hosts, min_rows : int
-        Valid rows and hosts that a cell needs; the share of other cells is outside.
-
-    Returns
-    -------
-    AnotherPopulation
 
     Raises
     ------
     ConfigError
-        If the target names what is no axis, or a density or catalogue is asked of a list of the plan.
-    CompletenessError
-        If the target has no share in a tested cell.
     """
-    by_name = {b.variable: b for b in axes}
-    absent = [k for k in target.parameters if k not in by_name]
-    if absent:
-        raise ConfigError(
-            f"{target.name}: {', '.join(absent)}: no axis of the selection ({', '.join(by_name)}); add it to "
-            "completeness.axes, or leave it out of the target"
-        )
-    known = injected.prior.known()
-    # Conditional values lie anywhere: those of many hosts fill a cell.
-    of = {k: known[k] for k in target.parameters if k in known and not known[k].given}
-    _refuse_other_kind(of, target)
-    over = [by_name[k] for k in target.parameters]
-    some = np.flatnonzero(injected.valid)
-    rows = injected.rows.isel(sample=some)
-    place, shape = bins_of.places(over, {b.variable: _axis(b.variable, rows) for b in over})
-    shares, n_lenses = _shares(target, over, shape)
-    size, hosts = int(np.prod(shape)), rows["host_index"].values
-    inside = _inside(over, shape)
-    n_hosts = np.bincount(np.unique(np.stack([place, hosts]), axis=1)[0], minlength=size)
-    tested = inside & (np.bincount(place, minlength=size) >= min_rows) & (n_hosts >= min_hosts)
-    recovered = injected.recovered[some]
-    found = by_cell(shares, place, recovered, hosts, tested)
-    weights = np.where(tested, shares, 0.0)[place] / np.maximum(np.bincount(place, minlength=size), 1)[place]
-    values = {b.variable: _axis(b.variable, rows) for b in over}
-    notes = [*target.all_notes, "within a cell the injected prior stays"]
-    if n_lenses:
-        c = np.bincount(place, weights=recovered, minlength=size) / np.maximum(np.bincount(place, minlength=size), 1)
-        kept = np.where(tested, shares, 0.0)
-        sd = float(np.sqrt((kept @ (c - found.completeness.value) ** 2) / kept.sum() / n_lenses))
-        notes.append(f"the catalogue's {n_lenses:,.0f} lenses (effective) add a standard error of {sd:.2g}, which the "
-                     "interval does not hold")  # fmt: skip
-    outside = Estimate(found.uncovered, found.uncovered, found.uncovered)
-    return AnotherPopulation(found, "cell", target.words, outside, heaviest(weights, values), tuple(notes))
-
-
-def _refuse_other_kind(densities: Mapping[str, Density], target: TargetPopulation) -> None:
-    """A list can only be weighed onto its own values, a range only by densities."""
     for name, of in densities.items():
         discrete = name in target.densities and target.densities[name].is_discrete
         if of.is_discrete and not discrete:
@@ -278,42 +224,3 @@ def _notes_of_mean(weights: Floats, hosts: NDArray[np.int64], uncovered: Estimat
     )
     warnings.warn(note, LensflowWarning, stacklevel=4)
     return (note,)
-
-
-def _shares(target: TargetPopulation, over: Sequence[Bins], shape: Sequence[int]) -> tuple[Floats, float]:
-    """Share of the target in every cell, and the effective number of lenses of a catalogue (0 for densities)."""
-    if target.catalogue:
-        place, _ = bins_of.places(over, target.catalogue)
-        w = target.weight / target.weight.sum()
-        return _sums(place, w, int(np.prod(shape))), float(1 / (w @ w))
-    out = np.ones(1)
-    for b in over:
-        out = np.multiply.outer(out, _shares_of(target.densities[b.variable], b)).ravel()
-    return out, 0.0
-
-
-def _shares_of(density: TargetDensity, b: Bins) -> Floats:
-    """Share of a density in the bins of its axis, those below, above and unknown among them."""
-    if density.is_discrete:
-        return _sums(b.place(density.values), density.masses, len(b.labels))
-    if not isinstance(b, Ranges):
-        raise ConfigError(f"{b.variable}: a density needs an axis of ranges, not of {len(b.labels) - 2} values")
-    below = np.concatenate([[0.0], density.below(b.edges), [1.0]])
-    return np.concatenate([np.diff(below), [0.0]])
-
-
-def _inside(over: Sequence[Bins], shape: Sequence[int]) -> NDArray[np.bool_]:
-    """Cells that are inside the edges of every axis."""
-    out = np.ones(1, bool)
-    for b in over:
-        out = np.logical_and.outer(out, b.is_inside).ravel()
-    return out
-
-
-def _sums(place: NDArray[np.int64], weights: Floats, size: int) -> Floats:
-    return np.asarray(np.bincount(place, weights=weights, minlength=size), dtype=np.float64)
-
-
-def _axis(name: str, rows: xr.Dataset) -> NDArray[Any]:
-    """Values of an axis: a published set has them as columns."""
-    return rows[name].values if name in rows.variables else values_of(name, rows)

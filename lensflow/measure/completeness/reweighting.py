@@ -225,6 +225,30 @@ def _reweighted(value: float, residual: Floats, w: Floats, d: Floats, hosts: Arr
     made = from_variance(value, variance, len(w), count, min(count, kish))
     carried = w[d > 0]
     n_det = float(carried.sum() ** 2 / (carried @ carried)) if carried.sum() > 0 else 0.0
+    sd = math.sqrt(variance) if variance >= 0 else math.nan
+    estimate = Estimate(value, float(made.low), float(made.high), count, sd)
+    return judged(estimate, uncovered, n_det, float(kish), float(w[_top(w, 0.01)].sum() / w.sum()))
+
+
+def judged(completeness: Estimate, uncovered: float, n_det: float, kish: float, top_share: float) -> Reweighted:
+    """Judge whether a completeness of another population rests on enough.
+
+    Parameters
+    ----------
+    completeness : Estimate
+        With its standard deviation and hosts.
+    uncovered : float
+        Share of the population outside of what was injected.
+    n_det, kish : float
+        Effective numbers of recovered and of all rows.
+    top_share : float
+        Share of the weight in the heaviest rows.
+
+    Returns
+    -------
+    Reweighted
+    """
+    value, variance, count = completeness.value, completeness.sd**2, completeness.n_hosts
     n_eff = value**2 / variance if variance > 0 else (0.0 if value == 0 else math.inf if variance == 0 else math.nan)
     reasons = [
         f"{uncovered:.0%} of the population is outside of what was injected, at most {MOST_UNCOVERED:.0%} may be"
@@ -237,16 +261,16 @@ def _reweighted(value: float, residual: Floats, w: Floats, d: Floats, hosts: Arr
     if count < 2:
         reasons.append("all rows share one host")
     return Reweighted(
-        Estimate(value, float(made.low), float(made.high), count, math.sqrt(variance) if variance >= 0 else math.nan),
+        completeness,
         uncovered,
         (1 - uncovered) * value,
         (1 - uncovered) * value + uncovered,
         n_det,
         n_eff,
-        float(kish),
+        kish,
         n_eff / 4,
         math.sqrt(n_eff),
-        float(w[_top(w, 0.01)].sum() / w.sum()),
+        top_share,
         NOT_TESTABLE if reasons else TESTED,
         "; ".join(reasons),
         n_det < ROUGH,

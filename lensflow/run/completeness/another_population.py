@@ -6,15 +6,22 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+from lensflow.config import PlanConfig
+from lensflow.config.completeness import band_of
+from lensflow.config.yaml_text import parse_yaml
 from lensflow.errors import ConfigError, StaleStoreError
+from lensflow.measure.completeness.injected_prior import InjectedPrior
 from lensflow.measure.completeness.injection_set import InjectionSet, injections_beside, read_injection_set
-from lensflow.measure.completeness.reweight import AnotherPopulation, reweight_cells, reweight_rows
+from lensflow.measure.completeness.reweight import AnotherPopulation, reweight_rows
+from lensflow.measure.completeness.reweight_cells import reweight_cells
+from lensflow.measure.completeness.reweight_table import reweight_table
 from lensflow.measure.completeness.target_population import TargetPopulation, as_target
+from lensflow.run.selection import Selection, open_selection
 from lensflow.store.results import read_results
 
 
 def reweight(
-    injections: InjectionSet | str | Path | Any,
+    injections: InjectionSet | Selection | str | Path | Any,
     target: TargetPopulation | Mapping[str, Any] | str,
     *,
     by: Literal["row", "cell"] | None = None,
@@ -31,9 +38,10 @@ def reweight(
 
     Parameters
     ----------
-    injections : InjectionSet, str, path or Completeness
+    injections : InjectionSet, Selection, str, path or Completeness
         Published injections (``lensflow completeness RUN SCORER --publish``), their file, or a completeness beside
-        whose results they are.
+        whose results they are. Or a selection function or its ``.zarr``: by cell, with an interval that is wider,
+        because the table does not say which hosts its cells share.
     target : TargetPopulation, mapping or str
         Of :func:`target_population`, :func:`lens_catalogue` or :func:`read_lenspop`; parameter -> density; or a YAML
         file.
@@ -72,11 +80,25 @@ def reweight(
     """
     if by not in (None, "row", "cell"):
         raise ConfigError(f"by: row or cell, not {by!r}")
-    found, population = injection_set(injections), as_target(target)
+    population = as_target(target)
+    if isinstance(injections, str | Path) and str(injections).rstrip("/").endswith(".zarr"):
+        injections = open_selection(injections)
+    if isinstance(injections, Selection):
+        if by == "row":
+            raise ConfigError(f"by: row: {injections.path} has cells and no rows: give the published injections")
+        return reweight_table(injections.table, population, _prior_of(injections), threshold, curve)
+    found = injection_set(injections)
     rows = found.at(threshold, curve)
     if by == "cell" or (by is None and population.catalogue):
         return reweight_cells(rows, population, found.axes, min_hosts, min_rows)
     return reweight_rows(rows, population, seed)
+
+
+def _prior_of(selection: Selection) -> InjectedPrior | None:
+    """Prior of the plan that a selection function was made with; None where a table gave the values."""
+    plan = PlanConfig.model_validate(parse_yaml(selection.table.attrs["prior"], f"{selection.path}: prior"))
+    bands = tuple(dict.fromkeys(b for name in selection.axes if (b := band_of(name)))) or ("r",)
+    return None if plan.design == "table" else InjectedPrior(plan, bands)
 
 
 def injection_set(injections: InjectionSet | str | Path | Any) -> InjectionSet:

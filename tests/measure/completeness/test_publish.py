@@ -17,7 +17,8 @@ from lensflow.measure.completeness import publish
 from lensflow.measure.completeness.injected_prior import InjectedPrior
 from lensflow.measure.completeness.injection_set import injections_beside, read_injection_set
 from lensflow.measure.completeness.publish import Contents, write_injection_set
-from lensflow.measure.completeness.reweight import reweight_cells, reweight_rows
+from lensflow.measure.completeness.reweight import reweight_rows
+from lensflow.measure.completeness.reweight_cells import reweight_cells
 from lensflow.measure.completeness.target_density import target_density
 from lensflow.measure.completeness.target_population import target_population
 from tests.factories import make_config, make_cutouts

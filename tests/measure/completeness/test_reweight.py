@@ -6,9 +6,14 @@ import xarray as xr
 from scipy import stats
 
 from lensflow.errors import CompletenessError, ConfigError, LensflowWarning
+from lensflow.measure.completeness import bins
 from lensflow.measure.completeness.bins import Ranges, Values
+from lensflow.measure.completeness.cells import Cells
 from lensflow.measure.completeness.injected_prior import InjectedPrior
-from lensflow.measure.completeness.reweight import Rows, reweight_cells, reweight_rows
+from lensflow.measure.completeness.reweight import Rows, reweight_rows
+from lensflow.measure.completeness.reweight_cells import reweight_cells
+from lensflow.measure.completeness.reweight_table import reweight_table
+from lensflow.measure.completeness.table import table
 from lensflow.measure.completeness.target_density import target_density
 from lensflow.measure.completeness.target_population import lens_catalogue, target_population
 from tests.factories import make_config
@@ -179,3 +184,39 @@ def test_conditional_support_counts_the_hosts_that_do_not_reach_the_target():
     assert found.verdict == "NOT_TESTABLE"
     near = reweight_rows(rows, target_population({"dmag": stats.uniform(1, 3)}))
     assert near.uncovered.value == 0 and near.result.kish == pytest.approx(n)
+
+
+def table_of(rows, axes):
+    """Selection function of rows, as its file holds it."""
+    place, shape = bins.places(axes, {b.variable: rows.rows[b.variable].values for b in axes})
+    whole = np.ones(len(place), bool)
+    cells = Cells.from_rows(rows.rows["host_index"].values, place, shape, rendered=whole, valid=whole,
+                            recovered=rows.recovered)  # fmt: skip
+    made = table(cells, [b.variable for b in axes], coords=bins.coords(axes)).expand_dims(curve=["all"])
+    return made.assign({f"{b.variable}_edges": (f"{b.variable}_edge", list(b.edges), {"upper_included": 0})
+                        for b in axes})  # fmt: skip
+
+
+def test_a_table_without_its_rows_gives_the_same_value_and_a_wider_interval(rows):
+    """Axes that the target does not name are summed, with rows beyond their edges: hosts and sizes as injected."""
+    axes = (
+        Ranges("theta_e_arcsec", tuple(np.linspace(0.5, 2.5, 11))),
+        Ranges("src_reff_arcsec", (0.15, 0.2, 0.3, 0.45)),
+    )
+    made = table_of(rows, axes)
+    for target in (exponential(), exponential((0.5, np.inf))):
+        of_rows, of_table = reweight_cells(rows, target, axes), reweight_table(made, target, rows.prior)
+        assert of_table.completeness.value == pytest.approx(of_rows.completeness.value, abs=1e-12)
+        assert of_table.uncovered.value == pytest.approx(of_rows.uncovered.value, abs=1e-12)
+        assert of_table.result.n_det == pytest.approx(of_rows.result.n_det)
+        assert of_table.completeness.sd >= of_rows.completeness.sd
+        assert of_table.completeness.low <= of_rows.completeness.low
+        assert of_table.completeness.high >= of_rows.completeness.high
+        assert "go up and down together" in of_table.notes[-1]
+    with pytest.raises(CompletenessError, match="no share of it is in a tested cell"):
+        reweight_table(made, target_population({"theta_e_arcsec": stats.uniform(3, 1)}), rows.prior)
+    with pytest.raises(ConfigError, match="no axis of the selection"):
+        reweight_table(made, target_population({"src_mag_r": stats.uniform(20, 1)}), rows.prior)
+    grid = InjectedPrior.of(make_config(plan={"preset": "historic_small"}))
+    with pytest.raises(ConfigError, match="a list"):
+        reweight_table(made, exponential(), grid)
