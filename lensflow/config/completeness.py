@@ -244,7 +244,14 @@ class CompletenessConfig(Section):
         "cutouts (all usable hosts of the split), or a table of scores of real non-lenses (parquet, CSV)",
     )
     weights: Literal["hosts", "area"] = Field(
-        "hosts", description="every host counts once, or as the sky area of its cell of PSF size and depth"
+        "hosts",
+        description="area: also the completeness averaged over the sky: hosts count as the area of their cell of PSF "
+        "size and depth in the survey's table of bricks. All other tables count every host once",
+    )
+    brick_table: str | None = Field(
+        None,
+        description="the survey's table of bricks for weights: area (brickname, psfsize_r, psfdepth_r, and area_deg2 "
+        "or ra1, ra2, dec1, dec2 or, for the Legacy Surveys' bricks, ra, dec); null: survey.brick_cuts.table",
     )
     bootstrap: int = Field(400, ge=50, description="draws of hosts for completeness at a rate, ROC and smooth model")
     require: tuple[RequireConfig, ...] = Field(

@@ -12,7 +12,7 @@ from lensflow.config.completeness import CompletenessConfig
 from lensflow.errors import CompletenessError, ConfigError
 
 # Settings that are read and not carried out yet. Whoever carries one out takes it off this list.
-_NOT_YET = ("weights", "sky")
+_NOT_YET = ("sky",)
 
 
 def with_options(

@@ -18,6 +18,7 @@ from lensflow.measure.completeness.required import Asked, judge_required
 from lensflow.measure.completeness.set_thresholds import refuse_without_threshold
 from lensflow.measure.completeness.summary import completeness
 from lensflow.measure.gate.verdicts import GateResult
+from lensflow.run.completeness.area import area_of, bricks_source
 from lensflow.run.completeness.data_gates import data_gates
 from lensflow.run.completeness.files import results_of
 from lensflow.run.completeness.injections import Injections
@@ -101,7 +102,8 @@ def completeness_step(
     if who.table is not None:
         who.table.refuse_other_run(config, content)
     url, key = results_of(config, who.name), stored_key(config, "completeness", content)
-    made_from = {"source": who.source or "", "negatives": negatives_source(config), "kind": who.kind}
+    made_from = {"source": who.source or "", "negatives": negatives_source(config), "kind": who.kind,
+                 "bricks": bricks_source(config)}  # fmt: skip
     stored: Any = None if again or who.source is None else current_results(url, key)
     is_current = stored is not None and {k: stored.get(k) for k in made_from} == made_from
     injections = Injections(injections_beside(url), who, content, key, made_from) if publish else None
@@ -149,7 +151,7 @@ def _measured(
     found = completeness(scored, negatives, config.completeness, config.seed, prior, who.kind == "truth")
     if injections is not None and "thresholds" in found:
         injections.publish(scored, prior, found["thresholds"], config)
-    return found
+    return found | (area_of(config, scored, found["thresholds"]) if "thresholds" in found else {})
 
 
 def _gate(
