@@ -10,6 +10,7 @@ import xarray as xr
 from lensflow.measure.completeness.table import shown
 from lensflow.measure.gate.verdicts import GateResult
 from lensflow.measure.pixels.judging import Finding, Status
+from lensflow.show.numbers import number
 from lensflow.show.table import Cell, Column, Table, words
 from lensflow.stats.estimate import Estimate
 
@@ -97,6 +98,29 @@ def curves(ds: xr.Dataset, variable: str, title: str, threshold: int = 0) -> Tab
     return Table(title, [words("bin"), "rows", "hosts", *heads], rows, _intervals(ds))
 
 
+def area(found: Mapping[str, xr.Dataset], threshold: int = 0) -> Table:
+    """Averages over the survey's area: of all rows, and in the bins of the Einstein radius; curve ``all``."""
+    at = {"threshold": threshold}
+    by_bin = found["area_theta_e_arcsec"].sel(curve="all").isel(at)
+    parts = {"all": found["area"].sel(curve="all").isel(at)}
+    parts |= {str(label): by_bin.isel(theta_e_arcsec=k) for k, label in enumerate(by_bin["theta_e_arcsec"].values)}
+    rows: list[list[object]] = []
+    for label, one in parts.items():
+        few = "" if bool(one["tested"]) else "not tested"
+        mark = "faint" if few else ""
+        value = Cell(Estimate.in_dataset(one, "completeness"), mark, few)
+        rows.append([label, value, float(one["untested_share"]), number(float(one["effective_area_deg2"]))])
+    sky = found["area"].attrs
+    return Table(
+        "Averages over the survey's area",
+        [words("theta_E"), Column("completeness", write=3), Column("untested share", write=2), "effective area, deg2"],
+        rows,
+        f"{number(sky['area_deg2'])} deg2 in cells of PSF size and depth; a cell with few hosts is untested. The "
+        "effective area is that of the tested cells, times their completeness. "
+        f"{number(sky['unobserved_deg2'])} deg2 of the table were not observed.",
+    )
+
+
 def required(gate: GateResult) -> Table:
     """What was required of a completeness, and each verdict."""
     findings = [Finding.from_dict(f) for f in gate.findings]
@@ -120,6 +144,8 @@ def tables(found: Mapping[str, xr.Dataset]) -> list[Table]:
     if "thresholds" not in found:
         return [funnel(found["funnel"])]
     out = [funnel(found["funnel"]), thresholds(found)]
+    if "area" in found:
+        out.append(area(found))
     out.append(curves(found["resolution"], "resolution", "Resolution: theta_E over PSF size"))
     out.append(curves(found["resolution_fwhm"], "resolution_fwhm", "Resolution: theta_E over the profile's FWHM"))
     for name, ds in found.items():

@@ -174,6 +174,20 @@ def test_settings_that_are_not_carried_out_are_refused(config, change):
         completeness_step(config.model_copy(update={"completeness": asked}), BLUE_RING)
 
 
+def test_averages_over_the_sky_come_from_the_table_of_bricks(config, found, tmp_path):
+    """All hosts are in one brick of 0.06 deg^2; nothing is known of another that is five times as large."""
+    table = tmp_path / "bricks.csv"
+    table.write_text("brickname,psfsize_r,psfdepth_r,area_deg2\n1500p020,1.3,24.0,0.0625\n0001p000,1.5,24.0,0.3125\n")
+    asked = config.completeness.model_copy(update={"weights": "area", "brick_table": str(table)})
+    sky = completeness_step(config.model_copy(update={"completeness": asked}), BLUE_RING, keep=False)
+    one, hosts = sky["area"].sel(curve="all"), found["curves"].sel(curve="all")
+    assert one["completeness"].values.tolist() == hosts["completeness"].values.tolist()
+    assert one["untested_share"].values == pytest.approx(5 / 6) and not one["tested"].any()
+    assert one["effective_area_deg2"].values == pytest.approx(0.0625 * one["completeness"].values)
+    shown = next(t for t in sky.tables() if "area" in t.title)
+    assert "not tested" in str(shown.html()) and shown.rows[0][3] == "0.0625" and "0.375 deg2" in shown.notes
+
+
 def test_the_command_prints_the_sentence_and_the_three_curves(command, config):
     code, text = command("completeness", config.out, BLUE_RING, "--fpr", "0.1")
     assert code == 0 and "on split val, for injections drawn from this run's plan" in text
