@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import yaml
+
 from lensflow.config.base import Section
 from lensflow.config.work import StorageConfig
 
@@ -49,6 +51,12 @@ class Place(str):
     def rstrip(self, chars: str | None = None, /) -> Place:
         """As str's, and reached as before."""
         return Place(super().rstrip(chars), self.storage)
+
+
+# yaml writes no subclass of str by itself; a place is written as its URL, as in a config that is read from YAML.
+for _name in ("SafeDumper", "Dumper", "CSafeDumper", "CDumper"):
+    if hasattr(yaml, _name):
+        getattr(yaml, _name).add_representer(Place, lambda dumper, place: dumper.represent_str(str.__str__(place)))
 
 
 def storage_of(url: str) -> StorageConfig:

@@ -317,7 +317,8 @@ def write_region(block: xr.Dataset, url: str, store: str, region: Region, guard:
         finished already with other values.
     """
     group = objects.open_group(url)
-    arrays = _regional_arrays(block, group, url, store, region)
+    with paths.explain_errors(url):
+        arrays = _regional_arrays(block, group, url, store, region)
     checksums = {name: checksum(values) for name, values in arrays.items()}
     n_bytes = sum(values.nbytes for values in arrays.values())
     folder, stamp = objects.folder_of(url), str(group.attrs.get("fingerprint"))

@@ -4,7 +4,8 @@ import pytest
 
 from lensflow import run as steps
 from lensflow.errors import StoreError
-from lensflow.store import paths, receipts, s3
+from lensflow.fits import reach
+from lensflow.store import paths, receipts
 from lensflow.store.lease import hold
 from lensflow.store.run_folder import RunFolder
 from tests.faults.conftest import make_pairs
@@ -65,7 +66,7 @@ def test_a_run_outlasts_faults_of_the_link_byte_for_byte(whole, behind, proxy, f
 def test_what_lasts_stops_the_run_and_the_same_command_goes_on_afterwards(
     whole, behind, proxy, monkeypatch, faults, says
 ):
-    monkeypatch.setattr(s3, "ATTEMPTS", 2)  # or the waits take a minute
+    monkeypatch.setattr(reach, "ATTEMPTS", 2)  # or the waits take a minute
     config = behind()
     steps.cut_step(config)
     steps.plan_step(config)
@@ -88,7 +89,6 @@ def test_what_lasts_stops_the_run_and_the_same_command_goes_on_afterwards(
 
 def test_a_lease_whose_reply_was_lost_is_still_held(behind, proxy):
     config = behind()
-    RunFolder.of(config)
     proxy.faults = Faults(lost_reply_share=1.0, methods=("PUT",), first=1)
     with hold(config.out):
         assert proxy.counts["lost reply"] == 1 and proxy.counts["refused: exists already"] == 1

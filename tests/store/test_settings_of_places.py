@@ -1,9 +1,12 @@
 """A URL means the same server whatever the process read before: its settings go where it goes."""
 
+import json
 import pickle
+from functools import partial
 
 import cloudpickle
 import pytest
+import yaml
 
 from lensflow.config import RunConfig, StorageConfig, load_config
 from lensflow.config.base import Section
@@ -81,6 +84,11 @@ def test_inputs_are_reached_without_credentials_where_the_config_says_so(anonymo
     for url in (config.survey.root, config.survey.targets, Layout(config.survey.root).path("0001m002", "maskbits")):
         # The server of the run's folder is not that of the survey.
         assert (reach.options(url)["anon"], reach.options(url)["endpoint_url"]) == (inputs, "http://environment:3")
+
+
+@pytest.mark.parametrize("dump", [yaml.safe_dump, yaml.dump, partial(yaml.dump, Dumper=yaml.CSafeDumper), json.dumps])
+def test_a_place_is_written_as_its_url(dump):
+    assert dump({"out": Place("s3://b/run", HERE)}) == dump({"out": "s3://b/run"})
 
 
 def inputs_of(section, prefix=""):
