@@ -34,6 +34,7 @@ from lensflow.run import tune_core_step as tune_core
 from lensflow.run import verify_step as verify
 from lensflow.run import zoo_step as zoo
 from lensflow.run.completeness.another_population import injection_set, reweight
+from lensflow.run.completeness.cross_test import cross_test
 from lensflow.run.completeness.of_run import completeness
 from lensflow.run.import_stamps import import_stamps
 from lensflow.run.judge_pairs import diagnose, findings, gate, score_pairs
@@ -45,6 +46,7 @@ from lensflow.run.write_pairs import write as _write
 from lensflow.show import brightness, core_handling
 from lensflow.show.brightness import figure as brightness_figure
 from lensflow.show.core_handling import cost_curve as core_figure
+from lensflow.show.cross_test import cross_table
 from lensflow.store.open import open_cutouts, open_manifest, open_pairs, with_host_ids
 from lensflow.survey.crop import crop
 from lensflow.survey.psf_audit import psf_audit
@@ -61,6 +63,8 @@ __all__ = [
     "core_settings",
     "core_table",
     "crop",
+    "cross_table",
+    "cross_test",
     "cut",
     "dashboard_link",
     "diagnose",

@@ -16,10 +16,18 @@ commands = typer.Typer()
 
 @commands.command(epilog=example("demo --out runs/demo"))
 def demo(out: Out = "runs/demo", workers: Workers = None) -> None:
-    """Run everything on a small synthetic survey: pixels to verdict and report in about a minute."""
+    """Run everything on a small synthetic survey: pixels to verdict and report in about a minute.
+
+    At the end a toy lens finder is fitted on the train split, and its completeness on val is measured.
+    """
+    from lensflow.run.toy import toy_step
+    from lensflow.show.terminal import print_completeness
+
     with resources.as_file(resources.files("lensflow") / "configs" / "demo.yaml") as path:
         config = load(str(path), out, workers)
-    run_all(config)
+    run_all(config, also={"toy finder": toy_step})
+    found = toy_step(config)  # what is kept
+    print_completeness(console, found.scorer, found.split, found, found.path)
 
 
 @commands.command("warm-up", epilog=example("warm-up"))

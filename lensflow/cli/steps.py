@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -23,6 +23,9 @@ from lensflow.cli.common import (
 from lensflow.config import RunConfig
 from lensflow.errors import GateFailed
 from lensflow.show.plain import print_line, styled
+
+if TYPE_CHECKING:
+    from lensflow.run.make_run import Step
 
 commands = typer.Typer()
 
@@ -126,14 +129,17 @@ def report(config: ConfigPath, out: Out = None) -> None:
     print_line(console, f"Report: {report_step(loaded)}")
 
 
-def run_all(config: RunConfig, force: bool = False) -> dict[str, str]:
+def run_all(config: RunConfig, force: bool = False, also: Mapping[str, Step] | None = None) -> dict[str, str]:
     """Run every step of a config and print the results; the caller acts on the gates' verdicts.
 
-    If nothing is left to do, it says so and starts no cluster.
+    If nothing is left to do, it says so and starts no cluster. Steps ``also`` come before the report; of a finished run
+    they read what they kept.
     """
+    from lensflow.run.execute import silent
     from lensflow.run.finished import finished_run
     from lensflow.run.identity import refuse_other_run
     from lensflow.run.inputs import read_inputs
+    from lensflow.run.report import report_if_stale
 
     refuse_other_run(config)
     done = finished_run(config)
@@ -141,14 +147,16 @@ def run_all(config: RunConfig, force: bool = False) -> dict[str, str]:
         rows = f"{done.counts.get('injections', 0):,} injections and {done.counts.get('controls', 0):,} controls"
         print_line(console, f"Nothing to do: {config.out} is finished, {rows}.")
         _print_verdict(config, done.verdicts)
-        print_line(console, f"Report: {done.report}")
+        for step in (also or {}).values():
+            step(config, silent)
+        print_line(console, f"Report: {report_if_stale(config) if also else done.report}")
         return done.verdicts
     read_inputs(config)
     from lensflow.run import make_run
     from lensflow.show import terminal
 
     with session(config, force, extends=True) as progress:
-        results = make_run(config, progress)
+        results = make_run(config, progress, also)
     _print_cutouts(config)
     terminal.print_pairs(console, _counts(config, "pairs"))
     terminal.print_stages(console, results.stages)

@@ -6,8 +6,9 @@ import contextlib
 import platform
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from typing import Any, TypeVar
 
@@ -30,6 +31,7 @@ from lensflow.store.lease import hold
 from lensflow.store.run_folder import RunFolder
 
 T = TypeVar("T")
+Step = Callable[[RunConfig, Progress], object]
 
 _LIBRARIES = ("lensflow", "numpy", "scipy", "numba", "astropy", "xarray", "zarr", "dask", "distributed", "scikit-learn")
 
@@ -63,7 +65,7 @@ class RunResults:
         )
 
 
-def make_run(config: RunConfig, progress: Progress = silent) -> RunResults:
+def make_run(config: RunConfig, progress: Progress = silent, also: Mapping[str, Step] | None = None) -> RunResults:
     """Do everything that a config asks for: cut, plan, inject, measure, gate, report.
 
     Parameters
@@ -72,6 +74,9 @@ def make_run(config: RunConfig, progress: Progress = silent) -> RunResults:
         As :func:`lensflow.load_config` gives it; its ``out`` is the run's folder.
     progress : callable, optional
         Called with (stage, tasks done, tasks in all) as the work goes on.
+    also : mapping, optional
+        Name -> another step, a callable of config and progress. They run on the measured pairs, before the report is
+        written, so that it shows what they keep.
 
     Returns
     -------
@@ -86,10 +91,10 @@ def make_run(config: RunConfig, progress: Progress = silent) -> RunResults:
     refuse_other_run(config)
     read_inputs(config)
     with hold(RunFolder.of(config).root):
-        return _run(config, progress)
+        return _run(config, progress, also or {})
 
 
-def _run(config: RunConfig, progress: Progress) -> RunResults:
+def _run(config: RunConfig, progress: Progress, also: Mapping[str, Step]) -> RunResults:
     folder = RunFolder.of(config)
     timer = _StageTimer(progress, folder.report if config.cluster.performance_reports else None)
     timer("cut", lambda: cut_step(config, timer.progress), lambda c: c.sizes["host"])
@@ -100,6 +105,8 @@ def _run(config: RunConfig, progress: Progress) -> RunResults:
     diagnostics, gates = timer(
         "diagnose + gate", lambda: measure_step(config, timer.progress), lambda _: manifest.sizes["sample"]
     )
+    for name, step in also.items():
+        timer(name, partial(step, config, timer.progress), lambda _: manifest.sizes["sample"])
     _keep_timings(folder, timer)
     page = timer("report", lambda: report_if_stale(config, timer.progress), lambda _: 1)
     return RunResults(diagnostics, gates, timer.stages, page)

@@ -76,6 +76,26 @@ def thresholds(found: Mapping[str, xr.Dataset]) -> Table:
     )  # fmt: skip
 
 
+def roc(found: xr.Dataset) -> Table:
+    """Recovered share at the false-positive rates and counts that lens searches work at; the whole area last."""
+    ds = found.drop_vars("n_hosts")
+    n = int(ds["n_negatives"])
+    rows: list[list[object]] = []
+    for k, rate in enumerate(ds["fpr"].values):
+        unsure = bool(ds["unsure"].values[k]) and bool(np.isfinite(ds["tpr"].values[k]))
+        value = Estimate.in_dataset(ds.isel(fpr=k), "tpr")
+        rows.append([f"at a false-positive rate of {rate:g}", Cell(value, "warn" if unsure else "", "unsure" * unsure)])
+    for k, m in enumerate(ds["false_positives"].values):
+        rows.append([f"at {int(m)} false positives", Estimate.in_dataset(ds.isel(false_positives=k), "tpr_at")])
+    rows.append(["area below a rate of 0.01, over its width", Estimate.in_dataset(ds, "area")])
+    rows.append(["AUROC, all rates", Estimate.in_dataset(ds, "auroc")])
+    return Table(
+        "ROC where lenses are searched", [words("recovered"), Column("share", write=3)], rows,
+        f"{int(ds['n_rows']):,} injections, {n:,} negatives. Unsure: fewer than ten false positives; rates below 1 / "
+        f"{n:,} cannot be set. An AUROC says little where lenses are one in a thousand.",
+    )  # fmt: skip
+
+
 def curves(ds: xr.Dataset, variable: str, title: str, threshold: int = 0) -> Table:
     """The three curves over the bins of one variable; cells with too few rows or hosts are marked."""
     one = ds.isel(threshold=threshold)
@@ -144,6 +164,8 @@ def tables(found: Mapping[str, xr.Dataset]) -> list[Table]:
     if "thresholds" not in found:
         return [funnel(found["funnel"])]
     out = [funnel(found["funnel"]), thresholds(found)]
+    if "roc" in found:
+        out.append(roc(found["roc"]))
     if "area" in found:
         out.append(area(found))
     out.append(curves(found["resolution"], "resolution", "Resolution: theta_E over PSF size"))

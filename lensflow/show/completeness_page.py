@@ -6,15 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import numpy as np
 import xarray as xr
 
 from lensflow.measure.gate.verdicts import GateResult
 from lensflow.show import figures_completeness as figures
 from lensflow.show.completeness import required, sentence, tables
 from lensflow.show.figures import Picture
-from lensflow.show.table import Cell, Column, Table, words
-from lensflow.stats.estimate import Estimate
+from lensflow.show.table import Table
 
 
 class KeptCompleteness(NamedTuple):
@@ -53,7 +51,7 @@ class Section:
     by_threshold : sequence of (str, list of Picture)
         What set each threshold, and its figures; the first is shown, the others are folded.
     tables : sequence of Table
-        What is required, thresholds and ROC, which are shown, then those that are folded.
+        What is required, thresholds, ROC and averages over the sky, which are shown, then those that are folded.
     n_open : int
         How many tables are shown.
     """
@@ -85,41 +83,9 @@ def section(kept: KeptCompleteness, number: int) -> Section:
         shown.append((what, [p for p in made if p is not None]))
     every = tables(found)
     verdict = required(kept.gate) if kept.gate else None
-    first = [t for t in (verdict, *every[1:2], roc_table(found)) if t is not None]
+    n_first = 2 + ("roc" in found) + ("area" in found) if "thresholds" in found else 1
+    first = [t for t in (verdict, *every[1:n_first]) if t is not None]
     return Section(
         name, f"{kept.title}, split {kept.split}", sentence(kept.scorer, kept.split, found), kept.file,
-        figures.funnel(found, name), figures.roc(found, name), shown, [*first, every[0], *every[2:]], len(first),
-    )  # fmt: skip
-
-
-def roc_table(found: Mapping[str, xr.Dataset]) -> Table | None:
-    """Recovered share at the false-positive rates and counts that lens searches work at; the whole area last.
-
-    Parameters
-    ----------
-    found : mapping
-        Tables of a completeness.
-
-    Returns
-    -------
-    Table or None
-        None where there are no negatives.
-    """
-    if "roc" not in found:
-        return None
-    ds = found["roc"].drop_vars("n_hosts")
-    n = int(ds["n_negatives"])
-    rows: list[list[object]] = []
-    for k, rate in enumerate(ds["fpr"].values):
-        unsure = bool(ds["unsure"].values[k]) and bool(np.isfinite(ds["tpr"].values[k]))
-        value = Estimate.in_dataset(ds.isel(fpr=k), "tpr")
-        rows.append([f"at a false-positive rate of {rate:g}", Cell(value, "warn" if unsure else "", "unsure" * unsure)])
-    for k, m in enumerate(ds["false_positives"].values):
-        rows.append([f"at {int(m)} false positives", Estimate.in_dataset(ds.isel(false_positives=k), "tpr_at")])
-    rows.append(["area below a rate of 0.01, over its width", Estimate.in_dataset(ds, "area")])
-    rows.append(["AUROC, all rates", Estimate.in_dataset(ds, "auroc")])
-    return Table(
-        "ROC where lenses are searched", [words("recovered"), Column("share", write=3)], rows,
-        f"{int(ds['n_rows']):,} injections, {n:,} negatives. Unsure: fewer than ten false positives; rates below 1 / "
-        f"{n:,} cannot be set. An AUROC says little where lenses are one in a thousand.",
+        figures.funnel(found, name), figures.roc(found, name), shown, [*first, every[0], *every[n_first:]], len(first),
     )  # fmt: skip

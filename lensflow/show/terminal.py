@@ -194,6 +194,18 @@ def print_scores(console: Console, results: Sequence[GateResult]) -> None:
         _hang(console, f"{gate.name}: {gate.reason}")
 
 
+def print_completeness(console: Console, scorer: str, split: str, found: Mapping[str, xr.Dataset], path: str) -> None:
+    """Print whose completeness it is, the funnel, thresholds, ROC and the resolution bins."""
+    from lensflow.show.completeness import sentence
+    from lensflow.show.completeness import tables as completeness_tables
+
+    print_line(console, "\n" + sentence(scorer, split, found))
+    every = completeness_tables(found)
+    for table in every[: 3 + ("roc" in found) + ("area" in found)]:
+        console.print(table)
+    print_line(console, f"All bins and numbers: the report, and {path}")
+
+
 def print_zoo(console: Console, matrix: xr.DataArray) -> list[str]:
     """Print the diagnostics that detect each fault, and return the errors."""
     console.print(tables_gates.zoo(matrix))

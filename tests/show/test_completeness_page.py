@@ -15,7 +15,8 @@ from rich.console import Console
 from lensflow.config.completeness import CompletenessConfig
 from lensflow.measure.completeness.summary import completeness
 from lensflow.show import figures_completeness as figures
-from lensflow.show.completeness_page import KeptCompleteness, roc_table, section
+from lensflow.show.completeness import roc
+from lensflow.show.completeness_page import KeptCompleteness, section
 from lensflow.show.table import Cell
 from lensflow.stats import codec
 from lensflow.stats.estimate import Estimate
@@ -193,7 +194,7 @@ def test_tables_fit_eighty_columns_and_names_of_scorers_are_no_markup(page):
 
 
 def test_the_table_of_the_roc_ends_with_the_whole_area_and_marks_what_is_unsure(found):
-    table = roc_table(found)
+    table = roc(found["roc"])
     rows = {row[0]: row[1] for row in table.rows}
     assert [*rows][-1] == "AUROC, all rates" and "300 negatives" in table.notes
     assert rows["at a false-positive rate of 0.1"].note == ""

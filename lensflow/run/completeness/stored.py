@@ -11,6 +11,7 @@ from lensflow.config import RunConfig
 from lensflow.config.completeness import CompletenessConfig
 from lensflow.errors import GateError, StoreError
 from lensflow.measure.gate.verdicts import GateResult
+from lensflow.run.completeness.files import results_of
 from lensflow.run.identity import pairs_content, stored_key
 from lensflow.show.completeness_page import KeptCompleteness
 from lensflow.stats import codec
@@ -27,6 +28,8 @@ class StoredCompleteness:
     ----------
     kept : KeptCompleteness
         What it holds.
+    kind, source : str
+        What the scorer reads (``images``, ``table``, ``truth``), and the fingerprint of it; empty where it has none.
     settings : CompletenessConfig
         That made it; a command's options may have replaced the run's own.
     is_current : bool
@@ -38,6 +41,8 @@ class StoredCompleteness:
     """
 
     kept: KeptCompleteness
+    kind: str
+    source: str
     settings: CompletenessConfig
     is_current: bool
     is_of_this_code: bool
@@ -64,11 +69,43 @@ def stored_completeness(config: RunConfig) -> list[StoredCompleteness]:
     names = [n for n in paths.list_names(folder.completeness) if n.endswith(".json")]
     if not names:
         return []
-    try:
-        content = pairs_content(config)
-    except StoreError:  # not complete: no result belongs to them
-        content = ""
+    content = _content(config)
     return [_read(config, folder, name, content) for name in sorted(names)]
+
+
+def stored_of_scorer(config: RunConfig, scorer: str, split: str) -> StoredCompleteness | None:
+    """Read the stored completeness of one scorer on one split, current or not; None if there is none.
+
+    Parameters
+    ----------
+    config : RunConfig
+    scorer : str
+        As it was named when it was measured.
+    split : str
+
+    Returns
+    -------
+    StoredCompleteness or None
+
+    Raises
+    ------
+    StoreError
+        If the file is damaged.
+    """
+    of_split = config.model_copy(update={"completeness": config.completeness.model_copy(update={"split": split})})
+    url = results_of(of_split, scorer)
+    if not paths.exists(url):
+        return None
+    found = _read(config, RunFolder.of(config), url.rsplit("/", 1)[-1], _content(config))
+    # Two names can be one file name.
+    return found if found.kept.scorer == scorer else None
+
+
+def _content(config: RunConfig) -> str:
+    try:
+        return pairs_content(config)
+    except StoreError:  # not complete: no result belongs to them
+        return ""
 
 
 def _read(config: RunConfig, folder: RunFolder, name: str, content: str) -> StoredCompleteness:
@@ -92,4 +129,6 @@ def _read(config: RunConfig, folder: RunFolder, name: str, content: str) -> Stor
     measured = config.model_copy(update={"completeness": settings})
     is_current = bool(content) and found.key == stored_key(measured, "completeness", content)
     renew = f"lensflow completeness {folder.root} {kept.scorer}"
-    return StoredCompleteness(kept, settings, is_current, found.is_of_this_code, renew)
+    return StoredCompleteness(
+        kept, results["kind"], results["source"], settings, is_current, found.is_of_this_code, renew
+    )
