@@ -178,9 +178,11 @@ class Run:
         Completeness
             As :func:`lensflow.completeness`.
         """
-        from lensflow.run.completeness.of_run import completeness  # it takes a Run as well
+        from lensflow.run.completeness.settings import with_options
+        from lensflow.run.completeness.step import completeness_step
 
-        return completeness(self, scorer, **options)
+        how = {k: options.pop(k) for k in ("again", "progress", "publish", "unseal_test") if k in options}
+        return completeness_step(with_options(self.config, **options), scorer, **how)
 
     @property
     def _folder(self) -> RunFolder:

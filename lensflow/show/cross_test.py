@@ -29,10 +29,11 @@ def cross_table(found: xr.Dataset) -> Table:
         cells: list[object] = [Cell(str(scorer), note="(truth)" if truth else "")]
         for run in found["run"].values:
             here = of.sel(run=run)
-            value = Estimate(*(float(here[k]) for k in ("completeness", "low", "high")), int(here["n_hosts"]))
+            value, low, high = (float(here[k]) for k in ("completeness", "low", "high"))
             verdict = str(here["verdict"].values).replace("_", " ")
             note = verdict or ("unsure" if bool(here["unsure"]) else "")
-            cells.append(Cell(value, "warn" if note else "", note))
+            shown = Estimate(value, low, high, int(here["n_hosts"]))
+            cells.append(Cell(shown, "warn" if note else "", note))
         rows.append(cells)
     every = {k: f"{int(found[k].min()):,} to {int(found[k].max()):,}" for k in ("n", "n_hosts", "n_negatives")}
     notes = (

@@ -110,6 +110,7 @@ class Table:
     Attributes
     ----------
     title : str
+        Shown above or below it; empty for none.
     columns : sequence of Column or str
         A str is a column of numbers.
     rows : sequence of sequence
@@ -191,6 +192,15 @@ class Table:
 
         What is too wide goes without the optional columns (a note says so), then has its intervals below their values,
         and is split at last, each part with the words at the left.
+
+        Parameters
+        ----------
+        width : int
+            Characters.
+
+        Returns
+        -------
+        rich Group
         """
         lines, every = self._written(), list(range(len(self.columns)))
         needed = [k for k in every if not self.heads[k].optional]
