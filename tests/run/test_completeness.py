@@ -99,6 +99,7 @@ def test_published_injections_are_those_of_the_results_and_can_be_weighed(config
         assert rows[f"recovered_{k}"].values.sum() == recovered == rows[f"recovered_{k}"].values[rows["valid"]].sum()
     assert len(set(rows["host_id"].values.tolist())) == 12 and injections.about["scorer"] == BLUE_RING
     # The plan's own lists: a half at each of two values, of the seven that were injected.
+    assert (injections.about["kind"], injections.about["verdict"]) == ("images", "")
     some = lf.reweight(published, {"theta_e_arcsec": {1.0: 0.5, 2.5: 0.5}}, threshold=1)
     theta, valid = rows["theta_e_arcsec"].values, rows["valid"].values
     by_value = [rows["recovered_1"].values[valid & (theta == v)] for v in (1.0, 2.5)]

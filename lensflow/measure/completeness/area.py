@@ -19,6 +19,7 @@ from lensflow.measure.completeness import bins as bins_of
 from lensflow.measure.completeness.bins import Bins, Ranges
 from lensflow.measure.completeness.brick_areas import BrickAreas
 from lensflow.measure.completeness.counts import CURVES, Counted
+from lensflow.measure.completeness.reweight_cells import hosts_per_cell
 from lensflow.measure.completeness.reweighting import Reweighted, by_cell
 from lensflow.measure.completeness.variables import reference_band, values_of
 from lensflow.stats.hostsums import Floats, named
@@ -134,7 +135,7 @@ def area_tables(
     by_bin = xr.concat(parts, over.variable).assign_coords({over.variable: np.array(over.labels)[inside]})
     shape = tuple(len(a.labels) for a in sky.axes)
     names = [a.variable for a in sky.axes]
-    hosts = np.bincount(np.unique(np.stack([sky.place, counted.host]), axis=1)[0], minlength=sky.area_deg2.size)
+    hosts = hosts_per_cell(sky.place, counted.host, sky.area_deg2.size)
     cells = xr.Dataset(
         {"area_deg2": named(names, sky.area_deg2.reshape(shape), "deg2", "area of the survey's bricks"),
          "n_hosts": named(names, hosts.reshape(shape), "1", "hosts of injections in these bricks")},
@@ -171,8 +172,9 @@ class _Average:
     def _one(self, some: NDArray[np.bool_], recovered: NDArray[np.bool_]) -> Reweighted | None:
         cell, host = self.sky.place[some], self.counted.host[some]
         size = self.sky.area_deg2.size
-        n_hosts = np.bincount(np.unique(np.stack([cell, host]), axis=1)[0], minlength=size)
-        covered = (n_hosts >= self.min_hosts) & (np.bincount(cell, minlength=size) >= self.min_rows)
+        covered = (hosts_per_cell(cell, host, size) >= self.min_hosts) & (
+            np.bincount(cell, minlength=size) >= self.min_rows
+        )
         if not (covered & (self.sky.area_deg2 > 0)).any():
             return None
         return by_cell(self.sky.shares, cell, recovered[some], host, covered)

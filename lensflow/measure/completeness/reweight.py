@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from lensflow import rng
 from lensflow.errors import CompletenessError, ConfigError, LensflowWarning
 from lensflow.measure.completeness.densities import Density
 from lensflow.measure.completeness.injected_prior import InjectedPrior
-from lensflow.measure.completeness.reweighting import Reweighted, by_row, heaviest, outside_share
+from lensflow.measure.completeness.reweighting import NOT_TESTABLE, Reweighted, by_row, heaviest, outside_share
 from lensflow.measure.completeness.target_population import TargetPopulation
 from lensflow.stats.estimate import Estimate
 from lensflow.stats.hostsums import Floats, named
@@ -84,6 +84,29 @@ class AnotherPopulation:
     def verdict(self) -> str:
         """``TESTED`` or ``NOT_TESTABLE``."""
         return self.result.verdict
+
+    def of_scorer(self, kind: str, verdict: str, reason: str) -> AnotherPopulation:
+        """Return it with what is known of the scorer: weighing makes nothing of what cannot be measured.
+
+        Parameters
+        ----------
+        kind : str
+            ``truth`` for one that reads what was injected.
+        verdict, reason : str
+            Of its completeness; empty where it can be measured.
+
+        Returns
+        -------
+        AnotherPopulation
+        """
+        notes = (
+            *self.notes,
+            *(["detectability by definition: the scorer reads what was injected"] * (kind == "truth")),
+        )
+        if not verdict:
+            return replace(self, notes=notes)
+        why = "; ".join(filter(None, (reason, self.result.reason)))
+        return replace(self, result=replace(self.result, verdict=NOT_TESTABLE, reason=why), notes=notes)
 
     def __str__(self) -> str:
         found = self.result

@@ -55,7 +55,7 @@ def reweight_cells(
     shares, n_lenses = target_shares(target, over, shape)
     size, hosts = int(np.prod(shape)), rows["host_index"].values
     inside = inside_cells(over)
-    n_hosts = np.bincount(np.unique(np.stack([place, hosts]), axis=1)[0], minlength=size)
+    n_hosts = hosts_per_cell(place, hosts, size)
     tested = inside & (np.bincount(place, minlength=size) >= min_rows) & (n_hosts >= min_hosts)
     recovered = injected.recovered[some]
     found = by_cell(shares, place, recovered, hosts, tested)
@@ -70,6 +70,25 @@ def reweight_cells(
                      "interval does not hold")  # fmt: skip
     outside = Estimate(found.uncovered, found.uncovered, found.uncovered)
     return AnotherPopulation(found, "cell", target.words, outside, heaviest(weights, values), tuple(notes))
+
+
+def hosts_per_cell(place: NDArray[np.int64], hosts: NDArray[np.int64], size: int) -> NDArray[np.int64]:
+    """Count the hosts with rows in each cell.
+
+    Parameters
+    ----------
+    place : ndarray of int64, shape (n,)
+        Cell of each row.
+    hosts : ndarray of int64, shape (n,)
+    size : int
+        Number of cells.
+
+    Returns
+    -------
+    ndarray of int64, shape (size,)
+    """
+    many = int(hosts.max(initial=0)) + 1
+    return np.bincount(np.unique(place * many + hosts) // many, minlength=size)
 
 
 def axes_of_target(axes: Iterable[Bins], target: TargetPopulation, prior: InjectedPrior | None) -> list[Bins]:

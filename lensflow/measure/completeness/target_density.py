@@ -181,7 +181,8 @@ def _frozen(source: Any, support: tuple[float, float] | None, of: str, name: str
     with np.errstate(over="ignore"):
         own = tuple(float(v) for v in _from(of, np.array(source.support(), dtype=np.float64)))
     low, high = own if support is None else (max(own[0], support[0]), min(own[1], support[1]))
-    words = f"{getattr(getattr(source, 'dist', None), 'name', 'distribution')} of its {of}".replace("its value", "it")
+    kind = {"value": "", "log": " of its logarithm", "log10": " of its decadic logarithm"}[of]
+    words = f"{getattr(getattr(source, 'dist', None), 'name', 'distribution')}{kind}"
     if not low < high:
         raise ConfigError(f"{name}: nothing of the distribution is between {low:g} and {high:g}")
     with np.errstate(divide="ignore"):

@@ -86,12 +86,16 @@ def reweight(
     if isinstance(injections, Selection):
         if by == "row":
             raise ConfigError(f"by: row: {injections.path} has cells and no rows: give the published injections")
-        return reweight_table(injections.table, population, _prior_of(injections), threshold, curve)
+        of = injections.table.attrs
+        weighed = reweight_table(injections.table, population, _prior_of(injections), threshold, curve)
+        return weighed.of_scorer(str(of["scorer_kind"]), str(of["verdict"]), str(of["reason"]))
     found = injection_set(injections)
     rows = found.at(threshold, curve)
     if by == "cell" or (by is None and population.catalogue):
-        return reweight_cells(rows, population, found.axes, min_hosts, min_rows)
-    return reweight_rows(rows, population, seed)
+        weighed = reweight_cells(rows, population, found.axes, min_hosts, min_rows)
+    else:
+        weighed = reweight_rows(rows, population, seed)
+    return weighed.of_scorer(*(str(found.about.get(k, "")) for k in ("kind", "verdict", "reason")))
 
 
 def _prior_of(selection: Selection) -> InjectedPrior | None:

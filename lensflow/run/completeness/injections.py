@@ -43,7 +43,9 @@ class Injections:
         about = about_of(self.url)
         return about is not None and self._identity().items() <= about.items()
 
-    def publish(self, scored: xr.Dataset, prior: InjectedPrior, thresholds: xr.Dataset, config: RunConfig) -> None:
+    def publish(
+        self, scored: xr.Dataset, prior: InjectedPrior, found: Mapping[str, xr.Dataset], config: RunConfig
+    ) -> None:
         """Write the file.
 
         Parameters
@@ -51,14 +53,16 @@ class Injections:
         scored : Dataset
             Rows of the split with their scores.
         prior : InjectedPrior
-        thresholds : Dataset
-            As the completeness has them.
+        found : mapping of Dataset
+            Tables of the completeness, with thresholds.
         config : RunConfig
         """
         axes = config.completeness.axes or default_axes(prior.reference_band)
+        thresholds, verdict = found["thresholds"], found["funnel"].attrs
         about = {
             "scorer": self.who.name, "split": config.completeness.split, **self._identity(), "seed": config.seed,
             "scorer_note": self.who.note, "negatives_are": str(thresholds.attrs["negatives"]),
+            **{k: str(verdict[k]) for k in ("verdict", "reason")},
         }  # fmt: skip
         taus, rates = (thresholds[k].values.tolist() for k in ("tau", "rate_wanted"))
         write_injection_set(Contents(scored, prior, taus, rates, axes, about), self.url)

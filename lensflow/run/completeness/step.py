@@ -150,7 +150,7 @@ def _measured(
     prior = InjectedPrior.of(config, rows.attrs)
     found = completeness(scored, negatives, config.completeness, config.seed, prior, who.kind == "truth")
     if injections is not None and "thresholds" in found:
-        injections.publish(scored, prior, found["thresholds"], config)
+        injections.publish(scored, prior, found, config)
     return found | (area_of(config, scored, found["thresholds"]) if "thresholds" in found else {})
 
 

@@ -186,6 +186,15 @@ def test_conditional_support_counts_the_hosts_that_do_not_reach_the_target():
     assert near.uncovered.value == 0 and near.result.kish == pytest.approx(n)
 
 
+def test_weighing_makes_nothing_of_a_scorer_that_cannot_be_measured(rows):
+    found = reweight_rows(rows, exponential())
+    assert found.of_scorer("images", "", "").verdict == "TESTED"
+    cut = found.of_scorer("images", "NOT_TESTABLE", "the scorer restates a cut")
+    assert cut.verdict == "NOT_TESTABLE" and "restates a cut" in str(cut)
+    truth = found.of_scorer("truth", "", "by definition")
+    assert "detectability by definition" in truth.notes[-1] and truth.to_dataset().attrs["notes"] == [*truth.notes]
+
+
 def table_of(rows, axes):
     """Selection function of rows, as its file holds it."""
     place, shape = bins.places(axes, {b.variable: rows.rows[b.variable].values for b in axes})
