@@ -68,13 +68,17 @@ class InjectedPrior:
         Raises
         ------
         ConfigError
-            If the design is a table and its columns are not known.
+            If it is not known which columns a table gave, or which rows were left out.
         """
-        attrs = manifest_attrs or {}
-        if config.plan.design == "table" and "given" not in attrs:
+        if manifest_attrs is None and config.plan.design == "table":
             raise ConfigError("plan.design: table: which columns the table gave is in the manifest's attrs: give them")
-        given, dropped = attrs.get("given") or (), attrs.get("rows_dropped") or {}
-        return cls(config.plan, tuple(config.bands), tuple(given), dict(dropped))
+        attrs = {"given": (), "rows_dropped": {}} if manifest_attrs is None else manifest_attrs
+        if missing := [k for k in ("given", "rows_dropped") if k not in attrs]:
+            raise ConfigError(
+                f"the manifest does not say {' and '.join(missing)}: whether a table or left-out rows changed its "
+                "densities is not known. Plan it again with this version"
+            )
+        return cls(config.plan, tuple(config.bands), tuple(attrs["given"] or ()), dict(attrs["rows_dropped"] or {}))
 
     @property
     def reference_band(self) -> str:

@@ -162,18 +162,21 @@ def test_what_a_table_gave_or_left_out_rows_decided_is_refused():
     config = make_config(plan={"design": "table", "table": "t.csv"})
     with pytest.raises(ConfigError, match="which columns the table gave"):
         InjectedPrior.of(config)
-    prior = InjectedPrior.of(config, {"given": ["theta_e_arcsec", "lens_model"]})
+    for attrs in ({"given": []}, {"rows_dropped": {}}, {}):
+        with pytest.raises(ConfigError, match="the manifest does not say"):
+            InjectedPrior.of(make_config(), attrs)
+    prior = InjectedPrior.of(config, {"given": ["theta_e_arcsec", "lens_model"], "rows_dropped": {}})
     for name in ("theta_e_arcsec", "lens_q", "lens_gamma"):
         with pytest.raises(ConfigError, match=r"plan\.table gives it"):
             prior.density(name)
     assert "src_reff_arcsec" in prior.known()
     config = make_config(plan={"src_min_images": 4})
-    prior = InjectedPrior.of(config, {"rows_dropped": {"NO_SOURCE_POSITION": 12}})
+    prior = InjectedPrior.of(config, {"given": [], "rows_dropped": {"NO_SOURCE_POSITION": 12}})
     with pytest.raises(ConfigError, match="lens_e: 12 rows without a source position were left out"):
         prior.density("lens_e")
     assert "theta_e_arcsec" in prior.known()  # the region scales with theta_E
     config = make_config(plan={"preset": "realistic", "theta_e_min_arcsec": 0.5})
-    prior = InjectedPrior.of(config, {"rows_dropped": {"THETA_E_BELOW_MINIMUM": 3}})
+    prior = InjectedPrior.of(config, {"given": [], "rows_dropped": {"THETA_E_BELOW_MINIMUM": 3}})
     with pytest.raises(ConfigError, match=r"3 rows below plan\.theta_e_min_arcsec were left out"):
         prior.density("src_mag_r")
     with pytest.raises(ConfigError, match=r"host_mag_r: belongs to hosts"):
