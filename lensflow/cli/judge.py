@@ -86,6 +86,7 @@ def completeness(
     unseal: Annotated[
         str | None, typer.Option("--unseal", help="Why the sealed test split is opened; logged beside the store.")
     ] = None,
+    again: Annotated[bool, typer.Option("--again", help="Score again, ignoring what is stored.")] = False,
     workers: Workers = None,
 ) -> None:
     """Which injections does a scorer recover? By resolution, size, brightness and seeing, with intervals over hosts.
@@ -98,7 +99,7 @@ def completeness(
 
     config = with_options(load(run, None, workers), fpr=fpr, value=value, negatives=negatives, truth=truth)
     with session(config) as progress:
-        found = completeness_step(config, scorer, progress, unseal_test=unseal, publish=publish)
+        found = completeness_step(config, scorer, progress, unseal_test=unseal, again=again, publish=publish)
     print_line(console, sentence(found.scorer, found.split, found))
     for table in tables(found):
         console.print(table)

@@ -11,6 +11,7 @@ from typing import Any
 from lensflow.config import RunConfig
 from lensflow.errors import StoreError
 from lensflow.run.execute import Progress, run_tasks, silent
+from lensflow.run.required_completeness import completeness_files, completeness_gates
 from lensflow.run.required_scorers import required_gates, scorer_files, scorer_gate
 from lensflow.store import digests, paths, sealing
 from lensflow.store.open import read_attrs
@@ -41,7 +42,7 @@ def state_of(config: RunConfig, progress: Progress = silent, *, regions: bool = 
     folder = RunFolder.of(config)
     data = {store: _store_state(folder, store, progress, regions) for store in STORES}
     return {
-        "required": [*config.must_pass, *required_gates(config)],
+        "required": [*config.must_pass, *required_gates(config), *completeness_gates(config)],
         "accept_explained": config.gate.accept_explained,
         "run": _run(config),
         "data": {name: found for name, found in data.items() if found is not None},
@@ -52,7 +53,7 @@ def state_of(config: RunConfig, progress: Progress = silent, *, regions: bool = 
 
 def summaries_of(config: RunConfig) -> dict[str, str | None]:
     """SHA-256 of the result files; None for missing ones."""
-    folder, names = RunFolder.of(config), (*BOUND_SUMMARIES, *scorer_files(config))
+    folder, names = RunFolder.of(config), (*BOUND_SUMMARIES, *scorer_files(config), *completeness_files(config))
     return {name: paths.sha256(folder.path("summaries", *name.split("/"))) for name in names}
 
 
@@ -66,7 +67,7 @@ def stored_gates(config: RunConfig) -> list[Any] | None:
     """Stored results of the gates, and of required scorers, as plain JSON; None if there are none."""
     folder = RunFolder.of(config)
     found = _gates_in(_json_of(folder.gates), "results")
-    for name, scorer in scorer_files(config).items():
+    for name, scorer in (scorer_files(config) | completeness_files(config)).items():
         of_scorer = _gates_in(_json_of(folder.path("summaries", *name.split("/"))), "results", "gates")
         if found is None or of_scorer is None:
             return None
@@ -113,14 +114,19 @@ def alike(a: Any, b: Any) -> bool:
 
 
 def _run(config: RunConfig) -> dict[str, Any]:
-    folder, scorer = RunFolder.of(config), config.settings_of("scorer") if config.scorer.required else {}
+    folder = RunFolder.of(config)
+    more: dict[str, Any] = {}
+    if config.scorer.required:
+        more |= config.settings_of("scorer")
+    if config.completeness.require:
+        more |= config.settings_of("completeness")
     try:
         identity: Any = read_attrs(folder.pairs, "pairs").get("identity", {})
     except StoreError:
         identity = {}
     return {
         "name": config.name,
-        "settings": config.settings_of("gates") | scorer,
+        "settings": config.settings_of("gates") | more,
         "code": {"pixels": str(identity.get("lensflow.code")), "measured_by": measured_by(folder)},
     }
 

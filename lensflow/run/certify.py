@@ -17,6 +17,7 @@ from lensflow.run.execute import Progress, silent
 from lensflow.run.identity import cutouts_content, pairs_content, refuse_other_settings
 from lensflow.run.make_run import library_versions
 from lensflow.run.measure import measure_step
+from lensflow.run.required_completeness import completeness_gates, completeness_required
 from lensflow.run.required_scorers import score_required
 from lensflow.run.verify import verify_step
 from lensflow.show.lines import as_html, as_text
@@ -91,6 +92,7 @@ def certify_step(
         If cutouts or pairs are not complete, or anything stored is not as it was written.
     """
     folder = RunFolder.of(config)
+    completeness_gates(config)  # a requirement without a scorer is refused before any work
     refuse_other_settings(config)
     cutouts_content(config)
     pairs_content(config)
@@ -103,7 +105,7 @@ def certify_step(
     # Digests before measurements: data changed in between no longer match the certificate.
     state = state_of(config, progress)
     _, gates = measure_step(config, progress, again=True)
-    gates = [*gates, *score_required(config, progress)]
+    gates = [*gates, *score_required(config, progress), *completeness_required(config, gates, progress)]
     state["run"]["code"] |= {"measured_by": resume.measuring_code_fingerprint()}
     state["run"]["versions"] = library_versions()
     made = datetime.now(UTC).isoformat(timespec="seconds")
@@ -232,7 +234,8 @@ def _places(config: RunConfig, progress: Progress) -> list[str]:
 def _measured_again(config: RunConfig, certificate: Mapping[str, Any], progress: Progress) -> list[str]:
     """Diagnostics and gates whose results differ from the certified ones."""
     results, gates = measure_step(config, progress, again=True, keep=False)
-    gates = [*gates, *score_required(config, progress, keep=False)]
+    of_scorers = score_required(config, progress, keep=False)
+    gates = [*gates, *of_scorers, *completeness_required(config, gates, progress, keep=False)]
     out = []
     certified = {g["name"]: g for g in certificate["gates"]}
     now = {g.name: g.to_dict() for g in gates}

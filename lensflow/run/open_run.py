@@ -171,7 +171,8 @@ class Run:
         scorer : str or object
             As for :func:`lensflow.completeness`.
         **options
-            Its other arguments: ``fpr``, ``value``, ``split``, ``negatives``, ``truth``, ``unseal_test``, ``progress``.
+            Its other arguments: ``fpr``, ``value``, ``split``, ``negatives``, ``truth``, ``publish``, ``unseal_test``,
+            ``again``, ``progress``.
 
         Returns
         -------

@@ -25,6 +25,7 @@ def completeness(
     truth: bool = False,
     publish: bool = False,
     unseal_test: str | None = None,
+    again: bool = False,
     progress: Progress = silent,
 ) -> Completeness:
     """Measure which injections of a finished run a scorer recovers, with intervals over hosts.
@@ -58,6 +59,8 @@ def completeness(
         parquet: :func:`lensflow.injection_set` and :func:`lensflow.reweight` read it, and so does pandas.
     unseal_test : str, optional
         Why the test split is opened; logged beside the store before a row is read.
+    again : bool
+        Score again whatever is stored: for scorers that depend on files beside their module.
     progress : callable, optional
         Called with stage, tasks done and tasks in all.
 
@@ -84,4 +87,4 @@ def completeness(
     """
     config = run if isinstance(run, RunConfig) else (run if isinstance(run, Run) else open_run(run)).config
     config = with_options(config, fpr=fpr, value=value, split=split, negatives=negatives, truth=truth)
-    return completeness_step(config, scorer, progress, unseal_test=unseal_test, publish=publish)
+    return completeness_step(config, scorer, progress, unseal_test=unseal_test, again=again, publish=publish)
