@@ -15,7 +15,8 @@ from lensflow.store.run_folder import RunFolder
 from lensflow.survey.photometry import with_measurements
 from tests.factories import make_config, make_cutouts
 
-# Few cells: a table is written, and read, number by number.
+# Few tables of few cells: each is written, and read, number by number.
+STRATA = {"theta_e_arcsec": "plan", "magnification": "plan", "psfsize_r": [1.0, 1.5, 2.0]}
 AXES = [
     {"variable": "theta_e_arcsec", "edges": [0.5, 1.0, 1.5, 3.0]},
     {"variable": "src_mag_r", "edges": [20, 23, 26]},
@@ -45,7 +46,8 @@ def _run(tmp_path_factory: pytest.TempPathFactory, name: str, **changes: Any) ->
     if name not in _made:
         config = make_config(
             str(tmp_path_factory.mktemp(name) / "run"),
-            completeness={"threshold": {"fpr": [0.1, 0.5]}, "bootstrap": 60, "axes": AXES}, **changes,
+            completeness={"threshold": {"fpr": [0.1, 0.5]}, "bootstrap": 60, "axes": AXES, "strata": STRATA},
+            **changes,
         )  # fmt: skip
         cutouts = hosts()
         lf.write_pairs(lf.inject(cutouts, lf.plan_injections(cutouts, config), config), config)

@@ -16,10 +16,11 @@ import lensflow as lf
 from lensflow.errors import CompletenessError, ConfigError, GateError, StaleStoreError, StoreError
 from lensflow.measure.scorer.scorer import blue_ring
 from lensflow.run.completeness import completeness_step, with_options
-from lensflow.run.completeness.negatives import control_images, usable_hosts
+from lensflow.run.completeness.negatives import control_images, negatives_source, usable_hosts
 from lensflow.run.completeness.rows import with_scores
+from lensflow.run.completeness.scorers import find_scorer
 from lensflow.run.score import score_step, tables_of
-from lensflow.run.score_table import host_scores, row_scores
+from lensflow.run.score_table import host_scores, row_scores, write_scores
 from lensflow.store.open import read_head
 from lensflow.store.run_folder import RunFolder
 from lensflow.store.sealing import read_test_accesses
@@ -215,20 +216,21 @@ def test_the_scores_of_another_run_of_the_same_hosts_are_refused_by_its_settings
             completeness_step(at(other, value=0.0, truth=unknown), tables[0])
 
 
-def test_results_follow_the_table_and_not_its_name(config, scored, tmp_path):
+def test_results_follow_the_content_of_a_table_and_not_its_name(config, scored, tmp_path):
     path, negatives = str(tmp_path / "scores.parquet"), str(tmp_path / "negatives.csv")
-    pd.DataFrame({"host_id": [f"real-{k}" for k in range(20)], "score": np.arange(20.0)}).to_csv(negatives, index=False)
+    frame = pd.DataFrame({"host_id": [f"real-{k}" for k in range(20)], "score": np.arange(20.0)})
+    frame.to_csv(negatives, index=False)
     scored.to_parquet(path)
     config = at(config, fpr=0.5, negatives=negatives)
-    first = completeness_step(config, path)
+    first, before = completeness_step(config, path), negatives_source(config)
     scored.assign(score=scored["score"] + 1000).to_parquet(path)
+    frame.assign(score=frame["score"] + 1).to_csv(negatives, index=False)
+    assert negatives_source(config) != before
     second = completeness_step(config, path)
     assert recovered(second) == 36 > recovered(first)
-    pd.DataFrame({"host_id": [f"real-{k}" for k in range(20)], "score": np.arange(20.0) + 1e6}).to_csv(negatives)
-    third = completeness_step(config, path)
-    assert recovered(third) == 0
-    marks = [c.thresholds.attrs["negatives_fingerprint"] for c in (first, second, third)]
-    assert marks[0] == marks[1] != marks[2]
+    assert float(second.thresholds["tau"][0]) == pytest.approx(float(first.thresholds["tau"][0]) + 1)
+    marks = [c.thresholds.attrs["negatives_fingerprint"] for c in (first, second)]
+    assert marks[0] != marks[1]
 
 
 # Negatives.
@@ -324,8 +326,8 @@ def test_what_reads_the_truth_is_marked_in_title_file_and_verdict(config, comman
     kept = json.loads(Path(found.path).read_text())["results"]
     assert kept["kind"] == "truth" and kept["title"] == "Detectability by definition, snr_peak"
     assert repr(found).startswith("Detectability by definition of snr_peak") and found.is_truth
-    code, text = command("completeness", config.out, "snr_peak", "--value", "5")
-    assert code == 0 and "Detectability by definition of snr_peak" in text
+    code, text = command("completeness", config.out, "snr_peak", "--fpr", "0.1")
+    assert code == 2 and "gives no score to an image without an arc" in text
 
 
 def test_scorers_of_a_user_that_read_the_truth_get_rows_and_say_so(config):
@@ -341,9 +343,13 @@ def test_scorers_of_a_user_that_read_the_truth_get_rows_and_say_so(config):
         lf.completeness(config, lambda rows: np.zeros(3), value=0.01, truth=True)
 
 
-def test_a_table_of_truth_is_marked_where_it_says_so_or_is_told(config, scored):
-    assert lf.completeness(config, scored, value=0.0, truth=True).is_truth
-    assert not lf.completeness(config, scored, value=0.0).is_truth
+def test_a_table_of_truth_is_marked_where_it_says_so_or_is_told(config, scored, tables, tmp_path):
+    told = with_options(config, value=0.0, truth=True)
+    assert find_scorer(scored, told, ".").kind == "truth" and find_scorer(scored, config, ".").kind == "table"
+    made = {**row_scores(tables[0]).made, "kind": "truth"}
+    path = str(tmp_path / "truth.parquet")
+    write_scores(path, {"row_id": scored["row_id"].values}, scored["score"].values, made)
+    assert find_scorer(path, config, ".").kind == "truth" and find_scorer(tables[0], config, ".").kind == "table"
 
 
 def test_no_rate_sets_the_threshold_of_what_reads_the_truth(config):
