@@ -70,5 +70,10 @@ def refuse_what_is_not_done(config: CompletenessConfig) -> None:
     for name in _NOT_YET:
         if getattr(config, name) != getattr(default, name):
             raise ConfigError(f"completeness.{name}: not carried out by this version; leave it at its default")
+    if config.require and config.weights == "area":
+        raise ConfigError(
+            "completeness.require: every host counts once in what is judged, and with weights: area that is not the "
+            "average that is shown. Set weights: hosts, or require nothing"
+        )
     if config.split == "train":
         raise CompletenessError("completeness.split: train can prove nothing, and its hosts set no threshold; use val")
