@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,9 +14,9 @@ import xarray as xr
 from lensflow.config.place import like
 from lensflow.errors import CompletenessError, StaleStoreError, StoreError
 from lensflow.measure.completeness.evaluate import OUTSIDE, Evaluator
-from lensflow.measure.completeness.lookup import Grid
 from lensflow.measure.completeness.points import points_of
-from lensflow.measure.completeness.selection_file import THRESHOLDS, axes_of, grid_of
+from lensflow.measure.completeness.selection_file import THRESHOLDS, axes_of, from_file, grid_of
+from lensflow.measure.completeness.smooth import Smooth, smooth_in
 from lensflow.show.lines import as_html, as_text
 from lensflow.show.numbers import number
 from lensflow.store import paths
@@ -23,7 +24,7 @@ from lensflow.store.arrays import read_arrays
 from lensflow.store.open import read_attrs
 
 STORE = "selection"
-METHODS = ("cell", "linear")
+METHODS = ("cell", "linear", "smooth")
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -70,7 +71,7 @@ class Selection:
     def evaluate(
         self,
         points: Any,
-        method: Literal["cell", "linear"] = "cell",
+        method: Literal["cell", "linear", "smooth"] = "cell",
         outside: Literal["error", "nan", "bounds"] = "error",
         *,
         threshold: int | Mapping[str, float] | None = None,
@@ -83,9 +84,10 @@ class Selection:
         points : mapping of arrays, DataFrame or Dataset
             Values of every axis, and of nothing else, in the units of the axes. Values of a mapping are broadcast.
             Dask arrays are evaluated lazily, block by block; masked values stay missing (NaN, no support).
-        method : {"cell", "linear"}
-            The value of the cell that a point is in; or multilinear interpolation between cell centres, which has no
-            support beyond the outermost centres.
+        method : {"cell", "linear", "smooth"}
+            The value of the cell that a point is in; multilinear interpolation between cell centres, which has no
+            support beyond the outermost centres; or the model (logistic regression on natural splines), which is
+            refused where it does not fit the cells.
         outside : {"error", "nan", "bounds"}
             What happens to a point without support, which is one outside the edges, in a cell that is not tested, or
             (linear) beside one: an error; NaN; or NaN with the interval from 0 to 1. Nothing is clipped.
@@ -103,18 +105,23 @@ class Selection:
         Raises
         ------
         CompletenessError
-            If a point has no support and ``outside`` is ``error``; if a value is NaN; if a variable is missing, is no
-            axis, or is in other units. Of Dask arrays when they are computed.
+            If a point has no support and ``outside`` is ``error``; if the smooth model does not fit; if a value is NaN;
+            if a variable is missing, is no axis, or is in other units. Of Dask arrays when they are computed.
         """
         for name, value, known in (("method", method, METHODS), ("outside", outside, OUTSIDE)):
             if value not in known:
                 raise CompletenessError(f"{name} {value!r}: one of {', '.join(known)}")
-        grid = grid_of(self.table, self._threshold(threshold), curve)
+        number = self._threshold(threshold)
+        grid = grid_of(self.table, number, curve)
+        look = getattr(grid, method) if method != "smooth" else partial(self._smooth(number, curve).look, grid)
         taken = points_of(points, {n: str(self.table[f"{n}_edges"].attrs["units"]) for n in axes_of(self.table)})
-        return Evaluator(grid, self._look(grid, method), method, outside)(taken)
+        return Evaluator(grid, look, method, outside)(taken)
 
-    def _look(self, grid: Grid, method: str) -> Any:
-        return getattr(grid, method)
+    def _smooth(self, threshold: int, curve: str) -> Smooth:
+        parts = from_file(self.table)
+        if "smooth" not in parts:
+            raise CompletenessError(f'method "smooth": {self.path} holds no model')
+        return smooth_in(parts["smooth"], [*self.axes], threshold, curve)
 
     def _threshold(self, wanted: int | Mapping[str, float] | None) -> int:
         table = self.table
@@ -158,6 +165,9 @@ class Selection:
             low, high = (number(table[f"true_rate_{e}"].values[k]) for e in ("low", "high"))
             text = f"tau {number(tau)}, true false-positive rate {low} to {high}; {share:.1%} of the rows recovered"
             lines.append((f"threshold {k}", text))
+        if "smooth_reason" in table:
+            bad = [str(r) for r in table["smooth_reason"].sel(curve="all").values if str(r)]
+            lines.append(("smooth model", f"not to be used: {bad[0]}" if bad else "fits"))
         lines.append(("negatives", f"{attrs['negatives']} ({attrs['n_negatives']:,})"))
         if attrs["verdict"] or attrs["reason"]:
             lines.append(("verdict", ": ".join(filter(None, (attrs["verdict"].replace("_", " "), attrs["reason"])))))

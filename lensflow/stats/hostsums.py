@@ -107,6 +107,27 @@ def _bounded(hosts: NDArray[np.int64], units: NDArray[np.int64], sums: Floats) -
     return _group(bucket.astype(np.int64), sums, np.add)
 
 
+def drawn_units(hosts: ArrayLike) -> tuple[NDArray[np.int64], int]:
+    """Number what a bootstrap draws: the hosts, or beyond ``MAX_UNITS`` of them groups of whole hosts.
+
+    Parameters
+    ----------
+    hosts : array_like of int, shape (n,)
+        Host of each row, in any order.
+
+    Returns
+    -------
+    ndarray of int64, shape (n,), and int
+        Unit of each row, from 0 on; how many there are.
+    """
+    unique, place = np.unique(np.asarray(hosts, dtype=np.int64), return_inverse=True)
+    if unique.size > MAX_UNITS:
+        bucket = rng.mix_ids(unique.astype(np.uint64), np.uint64(0)) % np.uint64(MAX_UNITS)
+        unique, of_host = np.unique(bucket, return_inverse=True)
+        place = of_host[place]
+    return place.astype(np.int64), int(unique.size)
+
+
 def host_weights(n_units: int, count: int, seed: int, purpose: str, sums: Floats | None = None) -> Floats:
     """Multinomial weights of a bootstrap over hosts, shape (count, n_units), or their product with ``sums``.
 

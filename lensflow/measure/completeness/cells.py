@@ -10,7 +10,7 @@ first and last may go on in the next block, so their counts stay open until the 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,6 +24,8 @@ Integers = NDArray[np.int64]
 PLANNED, RENDERED, VALID, _FIRST = range(4)
 # Columns of a cell's sums, then three per threshold: k, sum of n_h k_h, sum of k_h^2.
 HOSTS, _NN, RECOVERED = 3, 4, 5
+# Whole numbers that 64 bits, and a float, hold.
+_LARGEST, _EXACT = 2**62, 2**53
 
 
 @dataclass(frozen=True, eq=False)
@@ -211,19 +213,42 @@ def _grouped(key: Integers, values: Integers) -> tuple[Integers, Integers]:
     """Sum values of equal keys; keys rise."""
     if len(key) == 0:
         return key, values
-    order = np.lexsort(key.T[::-1])
+    order = _rising(key)
     key = key[order]
     first = np.flatnonzero(np.concatenate([[True], (np.diff(key, axis=0) != 0).any(axis=1)]))
     return key[first], np.add.reduceat(values[order], first, axis=0)
 
 
+def _rising(key: Integers) -> Integers:
+    """Order of keys of one or two columns; as one number they sort five times faster, most of all when they rise."""
+    low, high = key.min(axis=0), key.max(axis=0)
+    span = int(high[-1]) - int(low[-1]) + 1
+    if key.shape[1] == 2 and (int(high[0]) - int(low[0]) + 1) * span < _LARGEST:
+        return np.argsort((key[:, 0] - low[0]) * span + (key[:, 1] - low[1]), kind="stable")
+    return np.lexsort(key.T[::-1])
+
+
 def _closed(cell: Integers, counts: Integers) -> tuple[Integers, Integers]:
     """Sums per cell of the counts of complete hosts."""
-    n, k = counts[:, VALID], counts[:, _FIRST:]
-    per_threshold = np.stack([k, n[:, None] * k, k * k], axis=2).reshape(len(counts), 3 * k.shape[1])
-    fixed = np.stack([counts[:, PLANNED], counts[:, RENDERED], n, (n > 0).astype(np.int64), n * n], axis=1)
-    merged, sums = _grouped(cell[:, None], np.concatenate([fixed, per_threshold], axis=1))
-    return merged[:, 0], sums
+    merged, place = np.unique(cell, return_inverse=True)
+    n = counts[:, VALID]
+
+    def columns() -> Iterator[Integers]:
+        yield from (counts[:, PLANNED], counts[:, RENDERED], n, (n > 0).astype(np.int64), n * n)
+        for k in counts[:, _FIRST:].T:
+            yield from (k, n * k, k * k)
+
+    sums = [_added(place, values, len(merged)) for values in columns()]
+    return merged, np.stack(sums, axis=1)
+
+
+def _added(place: Integers, values: Integers, size: int) -> Integers:
+    """Add up values by place."""
+    if int(values.max(initial=0)) * len(values) < _EXACT:
+        return np.bincount(place, values, size).astype(np.int64)
+    out = np.zeros(size, np.int64)
+    np.add.at(out, place, values)
+    return out
 
 
 def _check_spans(spans: Integers, open_hosts: Integers) -> None:

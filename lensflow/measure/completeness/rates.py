@@ -8,13 +8,15 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.sparse import coo_array, csr_array
 
 from lensflow.errors import CompletenessError
 from lensflow.stats.estimate import Estimate
-from lensflow.stats.hostsums import Floats, host_weights, interval
+from lensflow.stats.hostsums import Floats, drawn_units, host_weights, interval
 
 # A rate of a negatives allows floor(a n) of them: 1e-3 of 1,000 is one in spite of rounding.
 COUNT_TOLERANCE = 1e-9
+_VALUES_AT_ONCE = 4_000_000
 
 
 @dataclass(frozen=True)
@@ -128,17 +130,15 @@ def recovered_shares(
     ndarray, shape (k,), and ndarray, shape (count, k)
         NaN where a draw has no positive, or not more negatives than it may recover.
     """
-    order = _Sorted.of(scored)
+    by_negative = _ByNegative.of(scored)
     rate, most = np.array([a.rate for a in allowed]), np.array([a.count for a in allowed])
-    # Positives that are not above each negative: they come first in rising order.
-    not_above = np.searchsorted(order.positive, order.negative, side="right")
     out = np.full((count + 1, len(allowed)), np.nan)
-    for draw, (below, above) in enumerate(order.draws(count, seed, purpose)):
+    for draw, (above, hit) in enumerate(by_negative.draws(count, seed, purpose)):
         # The first negative that must not be recovered: with it, more than allowed would be.
         first = np.searchsorted(above[1:], np.floor(rate * above[-1] + COUNT_TOLERANCE) + most, side="right")
-        set_by_one = first < len(not_above)
-        if below[-1] > 0:
-            out[draw, set_by_one] = 1 - below[not_above[first[set_by_one]]] / below[-1]
+        set_by_one = first < len(above) - 1
+        if hit[-1] > 0:
+            out[draw, set_by_one] = 1 - (hit[-1] - hit[first[set_by_one]]) / hit[-1]
     return out[0], out[1:]
 
 
@@ -160,40 +160,47 @@ def mean_share(scored: Scored, rates: tuple[float, float], count: int, seed: int
     float, and ndarray of shape (count,)
         Area under the ROC curve in the range, over its width.
     """
-    order = _Sorted.of(scored)
+    by_negative = _ByNegative.of(scored)
     low, high = rates
-    not_below = np.searchsorted(-order.negative, -order.positive, side="right")
     out = np.full(count + 1, np.nan)
-    for draw, (below, above) in enumerate(order.draws(count, seed, purpose)):
-        if below[-1] > 0 and above[-1] > 0:
+    for draw, (above, hit) in enumerate(by_negative.draws(count, seed, purpose)):
+        if hit[-1] > 0 and above[-1] > 0:
             # A positive is recovered from the rate on that all negatives not below it make.
-            from_rate = above[not_below] / above[-1]
-            out[draw] = np.diff(below) @ np.clip(high - np.maximum(from_rate, low), 0, None) / (high - low) / below[-1]
+            from_rate = above / above[-1]
+            gains = np.diff(hit, prepend=0.0)
+            out[draw] = gains @ np.clip(high - np.maximum(from_rate, low), 0, None) / (high - low) / hit[-1]
     return float(out[0]), out[1:]
 
 
-class _Sorted(NamedTuple):
-    """Positives in rising, negatives in falling order."""
+class _ByNegative(NamedTuple):
+    """Rows of each unit between negatives that follow each other, from the highest score down.
 
-    positive: Floats
-    negative: Floats
-    of_positive: NDArray[np.int64]
+    All that a threshold can tell apart: it lies between two negatives.
+    """
+
+    positives: csr_array
     of_negative: NDArray[np.int64]
-    n_hosts: int
+    n_units: int
 
     @classmethod
-    def of(cls, scored: Scored) -> _Sorted:
-        hosts = np.unique(np.concatenate([scored.positive_host, scored.negative_host]))
-        up, down = np.argsort(scored.positive, kind="stable"), np.argsort(-scored.negative, kind="stable")
-        places = np.searchsorted(hosts, scored.positive_host[up]), np.searchsorted(hosts, scored.negative_host[down])
-        return cls(scored.positive[up], scored.negative[down], *places, len(hosts))
+    def of(cls, scored: Scored) -> _ByNegative:
+        n = len(scored.positive)
+        unit, n_units = drawn_units(np.concatenate([scored.positive_host, scored.negative_host]))
+        down = np.argsort(-scored.negative, kind="stable")
+        not_below = np.searchsorted(-scored.negative[down], -scored.positive, side="right")
+        counted = coo_array((np.ones(n), (not_below, unit[:n])), (len(down) + 1, n_units))
+        return cls(csr_array(counted), unit[n:][down], n_units)
 
     def draws(self, count: int, seed: int, purpose: str) -> Iterator[tuple[Floats, Floats]]:
-        """Weight of the first 0, 1, ... positives and negatives: as they are, then of each draw of hosts."""
-        drawn = host_weights(self.n_hosts, count, seed, purpose)
-        for w in (np.ones(self.n_hosts), *drawn):
-            first, second = (np.concatenate([[0.0], np.cumsum(w[of])]) for of in (self.of_positive, self.of_negative))
-            yield first, second
+        """Weight of the first 0, 1, ... negatives, and of the positives above each: as they are, then of each draw."""
+        weights = np.concatenate([np.ones((1, self.n_units)), host_weights(self.n_units, count, seed, purpose)])
+        # Some draws together, and little memory for them.
+        step = max(1, _VALUES_AT_ONCE // self.positives.shape[0])
+        for first in range(0, len(weights), step):
+            some = weights[first : first + step]
+            hits = np.cumsum(self.positives @ some.T, axis=0)
+            for k, w in enumerate(some):
+                yield np.concatenate([[0.0], np.cumsum(w[self.of_negative])]), hits[:, k]
 
 
 def at_rates(scored: Scored, allowed: Sequence[Allowance], count: int, seed: int) -> list[Estimate]:

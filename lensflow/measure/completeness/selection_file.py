@@ -49,7 +49,7 @@ def to_file(found: Mapping[str, xr.Dataset], attrs: Mapping[str, Any]) -> xr.Dat
     for part in PARTS:
         if part in found:
             own = found[part]
-            table = table.assign({f"{part}_{n}": own[n].variable for n in own.variables})
+            table = table.assign({f"{part}_{n}": own[n].variable for n in own.data_vars})
             attrs = {**attrs, **{f"{part}_{k}": v for k, v in own.attrs.items()}}
     return table.assign_attrs({**attrs, "bins": BINS})
 
@@ -72,7 +72,7 @@ def from_file(table: xr.Dataset) -> dict[str, xr.Dataset]:
         names = [str(n) for n in table.variables if str(n).startswith(f"{part}_")]
         if names:
             start = len(part) + 1
-            own = xr.Dataset({n[start:]: table[n].variable for n in names})
+            own = xr.Dataset({n[start:]: table[n].variable for n in names}, {"curve": table["curve"].variable})
             out[part] = own.assign_attrs({k[start:]: v for k, v in table.attrs.items() if k.startswith(f"{part}_")})
             rest = rest.drop_vars(names)
     selection = rest.drop_vars(list(THRESHOLDS)).rename(_NAMES)

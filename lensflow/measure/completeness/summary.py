@@ -11,6 +11,7 @@ import xarray as xr
 from lensflow.config.completeness import CompletenessConfig, default_axes, default_strata
 from lensflow.measure.completeness.bins import Bins, Ranges
 from lensflow.measure.completeness.counts import Counted
+from lensflow.measure.completeness.crossings import crossings
 from lensflow.measure.completeness.injected_prior import InjectedPrior
 from lensflow.measure.completeness.rates import Scored
 from lensflow.measure.completeness.required import required
@@ -22,6 +23,7 @@ from lensflow.measure.completeness.set_thresholds import (
     threshold_table,
     thresholds,
 )
+from lensflow.measure.completeness.smooth import smooth_of
 from lensflow.measure.completeness.tables import Tables, stratum_bins
 from lensflow.measure.completeness.variables import reference_band
 from lensflow.measure.completeness.verdict import BY_DEFINITION, not_measurable, tautology_in, wall_in
@@ -120,6 +122,9 @@ def completeness(
         out[f"stratum_{variable}"].attrs["bins_from"] = origin
     axes = [Ranges.of(a.variable, a.edges) for a in config.axes or default_axes(band)]
     out["selection"] = of.table(axes)
+    out["smooth"] = smooth_of(counted, counted_rows, axes, out["selection"], numbers, seed)
+    if (found := crossings(of, axes, seed)) is not None:
+        out["crossings"] = found
     if len(axes) > 1:
         # Counted in the same pass: hosts and intervals of a plane are not sums over the other axes.
         out["plane"] = of.table(axes[:2])

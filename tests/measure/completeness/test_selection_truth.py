@@ -2,12 +2,15 @@
 
 import numpy as np
 import pytest
+import xarray as xr
 
 from lensflow import rng
 from lensflow.measure.completeness import bins
 from lensflow.measure.completeness.bins import Ranges
 from lensflow.measure.completeness.cells import Cells
+from lensflow.measure.completeness.counts import Counted
 from lensflow.measure.completeness.reweighting import by_cell, by_row
+from lensflow.measure.completeness.smooth import smooth_in, smooth_of
 from lensflow.measure.completeness.table import table
 
 N = 200_000
@@ -80,3 +83,29 @@ def test_other_populations_come_out_right_and_only_with_their_weights(rows):
     plain = by_row(np.ones(N), d, host).completeness
     assert abs(plain.value - truth) > 30 * plain.sd
     assert abs(plain.value - expected(flat)[1]) < 3 * plain.sd
+
+
+@pytest.mark.slow
+def test_the_smooth_model_is_within_3_sigma_of_the_truth(rows):
+    theta, mag, d, host = rows
+    ok = np.ones(N, bool)
+    counted = Counted(
+        np.arange(N, dtype=np.uint64), host, d.astype(float), np.full(N, 5), np.stack([ok] * 3), ~ok, np.arange(N)
+    )
+    flux = 10 ** (0.4 * (22.5 - mag))[:, None]
+    table_of = xr.Dataset(
+        {"theta_e_arcsec": ("sample", theta), "src_flux_nmgy": (("sample", "band"), flux),
+         "mw_transmission": (("sample", "band"), np.ones((N, 1)))}, {"band": ["r"]},
+    )  # fmt: skip
+    place, shape = bins.places(AXES, {"theta_e_arcsec": theta, "src_mag_r": mag})
+    selection = table(
+        counted.cells(place, shape, [0.5], sorted_by_host=True), ("curve", "theta_e_arcsec", "src_mag_r"),
+        coords={"curve": ["all", "clean", "no_psf_fallback"]},
+    )  # fmt: skip
+    made = smooth_of(counted, table_of, AXES, selection, [0.5], 1)
+    model = smooth_in(made, ["theta_e_arcsec", "src_mag_r"], 0, "all")
+    t, m = (g.ravel() for g in np.meshgrid(np.linspace(0.6, 2.4, 8), np.linspace(22.2, 25.8, 8), indexing="ij"))
+    value, low, high = model.values([t, m])
+    sigma = (high - low) / 3.92
+    assert (np.abs(value - chance(t, m)) < 3 * sigma).mean() >= 0.95
+    assert (np.abs(value - chance(t + 0.05, m)) < 3 * sigma).mean() < 0.95
