@@ -52,7 +52,7 @@ def ranges():
 
 @pytest.fixture(scope="module")
 def relations():
-    return draws_of(RELATIONS)
+    return draws_of(RELATIONS, 250_000)
 
 
 @pytest.mark.parametrize("name", ["theta_e_arcsec", "src_mag_r", "src_reff_arcsec", "lens_e", "lens_q", "src_q",
@@ -68,7 +68,7 @@ def test_a_density_is_the_histogram_of_a_million_draws(ranges, name):
 
 
 @pytest.mark.parametrize("name", ["dmag", "src_mag_r", "src_reff_arcsec", "lens_q", "shear", "src_offset_arcsec"])
-def test_a_conditional_density_is_that_of_a_million_draws(relations, name):
+def test_a_conditional_density_is_that_of_the_draws(relations, name):
     """The sum of 1 / q over draws in a bin is the part of the bin that the plan can reach, averaged over the rows."""
     prior, rows = relations
     density, x = prior.density(name), prior.values(name, rows)
@@ -77,10 +77,11 @@ def test_a_conditional_density_is_that_of_a_million_draws(relations, name):
     scale = 1.0 if density.scale is None else density.scale(given)
     ends = [density.zero(given) + scale * end for end in (density.low, density.high)]
     edges = np.quantile(x, np.linspace(0.05, 0.95, 6))
+    within = 0.04 if name == "src_reff_arcsec" else 0.02  # sizes of all magnitudes are in one bin: 1 / q scatters
     inverse, place = np.exp(-density.log_q(x, given)), np.searchsorted(edges, x) - 1
     for k, (a, b) in enumerate(pairwise(edges)):
         reached = np.clip(np.minimum(b, ends[1]) - np.maximum(a, ends[0]), 0, None).mean()
-        assert inverse[place == k].sum() / N == pytest.approx(reached, rel=0.01)
+        assert inverse[place == k].sum() / len(x) == pytest.approx(reached, rel=within)
 
 
 def test_lists_are_masses_and_a_value_named_twice_counts_twice(ranges, relations):
@@ -88,7 +89,7 @@ def test_lists_are_masses_and_a_value_named_twice_counts_twice(ranges, relations
         density, drawn = prior.density(name), prior.values(name, rows)
         assert density.is_discrete and density.masses.sum() == pytest.approx(1)
         for value, mass in zip(density.values, density.masses, strict=True):
-            assert (drawn == value).mean() == pytest.approx(mass, rel=0.01)
+            assert (drawn == value).mean() == pytest.approx(mass, rel=0.01 if len(drawn) == N else 0.02)
             assert np.exp(density.log_q([value])) == pytest.approx(mass)
         assert np.exp(density.log_q([density.values[0] + 0.01])) == 0
     assert ranges[0].density("shear").masses.tolist() == pytest.approx([1 / 3, 2 / 3])

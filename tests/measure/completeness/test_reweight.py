@@ -18,7 +18,7 @@ from lensflow.measure.completeness.target_density import target_density
 from lensflow.measure.completeness.target_population import lens_catalogue, target_population
 from tests.factories import make_config
 
-EACH = 30
+EACH = 10
 N = 2000 * EACH
 UNIFORM = {"theta_e_arcsec": {"min": 0.5, "max": 2.5}, "src_mag": "apparent", "src_mag_range": {"min": 22, "max": 26},
            "src_reff_arcsec": {"min": 0.1, "max": 0.5, "distribution": "log"}}  # fmt: skip
@@ -29,7 +29,7 @@ def logistic(theta):
     return 1 / (1 + np.exp(-(theta - 1.5) / 0.15))
 
 
-def injected(columns, chance, plan=None, each=EACH, seed=None, per_host=50):
+def injected(columns, chance, plan=None, each=EACH, seed=None, per_host=20):
     """Rows that a plan could have drawn, each as often recovered as its chance says; at random with a seed."""
     n = len(next(iter(columns.values())))
     if seed is None:
