@@ -105,15 +105,20 @@ def test_published_injections_are_those_of_the_results_and_can_be_weighed(config
     by_value = [rows["recovered_1"].values[valid & (theta == v)] for v in (1.0, 2.5)]
     assert some.completeness.value == pytest.approx(np.concatenate(by_value).mean())
     assert some.uncovered.value == 0 and "N_det" in str(some)
+    assert f"of {BLUE_RING} at tau" in str(some)
     with pytest.raises(ConfigError, match=r"a list \(a grid\) can only be weighed"):
-        lf.reweight(published, {"theta_e_arcsec": lf.target_density(([0.5, 2.5], [0.5, 0.5]))})
+        lf.reweight(published, {"theta_e_arcsec": lf.target_density(([0.5, 2.5], [0.5, 0.5]))}, threshold=0)
+    with pytest.raises(ConfigError, match="threshold: name one by its number"):
+        lf.reweight(published, {"theta_e_arcsec": {1.0: 1.0}})
     selection = published.path.replace(".json", ".zarr")
     for source in (selection, lf.open_selection(selection)):
         with pytest.raises(ConfigError, match=r"the plan draws the values 0\.5, 0\.75"):
-            lf.reweight(source, {"theta_e_arcsec": lf.target_density(([0.5, 2.5], [0.5, 0.5]))})
+            lf.reweight(source, {"theta_e_arcsec": lf.target_density(([0.5, 2.5], [0.5, 0.5]))}, threshold=0)
     with pytest.raises(ConfigError, match="has cells and no rows"):
         lf.reweight(selection, {"theta_e_arcsec": {1.0: 1.0}}, by="row")
     with pytest.raises(CompletenessError, match="no share of it is in a tested cell"):  # 12 hosts are few
+        lf.reweight(selection, {"src_mag_r": lf.target_density(([22, 25], [1 / 3, 1 / 3]))}, threshold=1)
+    with pytest.raises(ConfigError, match="threshold: name one by its number"):
         lf.reweight(selection, {"src_mag_r": lf.target_density(([22, 25], [1 / 3, 1 / 3]))})
     kept = json.loads(Path(published.path).read_text())
     paths.write_json(str(tmp_path / "other.json"), kept | {"key": "of other settings"})

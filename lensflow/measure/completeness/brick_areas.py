@@ -42,7 +42,8 @@ class BrickAreas:
 
     def rows(self, brickname: NDArray) -> NDArray[np.int64]:
         """Row of each brick, -1 for those that the table lacks."""
-        wanted = np.asarray(brickname).astype(self.names.dtype)
+        # At its own width: a longer name cut to the table's would be another brick's.
+        wanted = np.asarray(brickname).astype("S")
         at = np.minimum(np.searchsorted(self.names, wanted), len(self.names) - 1)
         return np.where(self.names[at] == wanted, at, -1)
 

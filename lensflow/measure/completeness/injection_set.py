@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import xarray as xr
+from pydantic import ValidationError
 
 from lensflow import schema
 from lensflow._version import __version__
@@ -54,7 +55,13 @@ class InjectionSet:
     def prior(self) -> InjectedPrior:
         """The prior that the rows were drawn from."""
         of = self.about
-        plan = PlanConfig.model_validate(of["plan"])
+        try:
+            plan = PlanConfig.model_validate(of["plan"])
+        except ValidationError as error:
+            raise CompletenessError(
+                f"{self.path}: its plan is none of lensflow {__version__} (made by {of['lensflow']}): "
+                f"{error.errors()[0]['msg']}. Publish it again, or use its columns log_q_* with pandas"
+            ) from error
         return InjectedPrior(plan, tuple(of["bands"]), tuple(of["given"]), of["rows_dropped"])
 
     @property
@@ -62,13 +69,39 @@ class InjectionSet:
         """Axes of the selection function that the run has."""
         return [Ranges.of(a["variable"], a["edges"]) for a in self.about["axes"]]
 
-    def at(self, threshold: int = 0, curve: str = "all") -> Rows:
+    def threshold(self, wanted: int | None = None) -> int:
+        """Number of a threshold; the only one, where none is named.
+
+        Parameters
+        ----------
+        wanted : int, optional
+            From 0 on.
+
+        Returns
+        -------
+        int
+
+        Raises
+        ------
+        ConfigError
+            If there is no such threshold, or several and none is named.
+        """
+        of = self.about["thresholds"]
+        if wanted is None and len(of) == 1:
+            return 0
+        if wanted is None or not 0 <= wanted < len(of):
+            listed = "; ".join(f"{k}: tau {t['tau']:.6g}" + (f", fpr {t['rate']:g}" if t["rate"] else "")
+                               for k, t in enumerate(of))  # fmt: skip
+            raise ConfigError(f"{self.path}: threshold: name one by its number, not {wanted} ({listed})")
+        return wanted
+
+    def at(self, threshold: int | None = None, curve: str = "all") -> Rows:
         """Rows at one threshold, of one curve.
 
         Parameters
         ----------
-        threshold : int
-            Its number in ``about["thresholds"]``.
+        threshold : int, optional
+            Its number in ``about["thresholds"]``; needed if there are several.
         curve : str
             ``all``, ``clean`` or ``no_psf_fallback``.
 
@@ -81,9 +114,7 @@ class InjectionSet:
         ConfigError
             If there is no such threshold or curve.
         """
-        n = len(self.about["thresholds"])
-        if not 0 <= threshold < n:
-            raise ConfigError(f"{self.path}: no threshold {threshold}; there are {n}, numbered from 0")
+        threshold = self.threshold(threshold)
         if curve not in CURVES:
             raise ConfigError(f"{self.path}: curve: one of {', '.join(CURVES)}, not {curve!r}")
         of = np.ones(self.rows.sizes["sample"], bool) if curve == "all" else self.rows[f"is_{curve}"].values

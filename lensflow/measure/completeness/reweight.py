@@ -66,6 +66,8 @@ class AnotherPopulation:
         Range of each parameter over the heaviest 1 % of rows, and their share of the weight.
     notes : tuple of str
         What was cut, normalised or noticed.
+    whose : str
+        Scorer, threshold and split; empty where not known.
     """
 
     result: Reweighted
@@ -74,6 +76,7 @@ class AnotherPopulation:
     uncovered: Estimate
     heaviest: xr.Dataset
     notes: tuple[str, ...] = ()
+    whose: str = ""
 
     @property
     def completeness(self) -> Estimate:
@@ -85,11 +88,13 @@ class AnotherPopulation:
         """``TESTED`` or ``NOT_TESTABLE``."""
         return self.result.verdict
 
-    def of_scorer(self, kind: str, verdict: str, reason: str) -> AnotherPopulation:
+    def of_scorer(self, whose: str, kind: str, verdict: str, reason: str) -> AnotherPopulation:
         """Return it with what is known of the scorer: weighing makes nothing of what cannot be measured.
 
         Parameters
         ----------
+        whose : str
+            Scorer, threshold and split.
         kind : str
             ``truth`` for one that reads what was injected.
         verdict, reason : str
@@ -104,17 +109,19 @@ class AnotherPopulation:
             *(["detectability by definition: the scorer reads what was injected"] * (kind == "truth")),
         )
         if not verdict:
-            return replace(self, notes=notes)
+            return replace(self, notes=notes, whose=whose)
         why = "; ".join(filter(None, (reason, self.result.reason)))
-        return replace(self, result=replace(self.result, verdict=NOT_TESTABLE, reason=why), notes=notes)
+        return replace(self, result=replace(self.result, verdict=NOT_TESTABLE, reason=why), notes=notes, whose=whose)
 
     def __str__(self) -> str:
         found = self.result
         mark = f" {found.verdict}: {found.reason}." if found.reason else " rough." if found.rough else ""
+        whose = f" of {self.whose}" if self.whose else ""
+        size = f"N_det {found.n_det:.0f}, N_eff {found.n_eff:.0f}"
         return (
-            f"completeness {found.completeness:.3g} of {self.target} (by {self.method}; N_det {found.n_det:.0f}, N_eff "
-            f"{found.n_eff:.0f}); {found.uncovered:.1%} outside of what was injected, so {found.low_bound:.3g} to "
-            f"{found.high_bound:.3g} for all of it.{mark}"
+            f"completeness {found.completeness:.3g}{whose} for {self.target} (by {self.method}; {size}); "
+            f"{found.uncovered:.1%} outside of what was injected, so {found.low_bound:.3g} to {found.high_bound:.3g} for "
+            f"all of it.{mark}"
         )
 
     def to_dataset(self) -> xr.Dataset:
@@ -129,7 +136,7 @@ class AnotherPopulation:
         ends = self.uncovered.fields("uncovered")
         more: dict[str, Any] = {f"heaviest_{k}": self.heaviest[k] for k in ("low", "high", "weight_share")}
         more |= {k: named([], v, "1", "share of the population outside of what was injected") for k, v in ends.items()}
-        attrs = {"method": self.method, "target": self.target, "notes": list(self.notes)}
+        attrs = {"method": self.method, "target": self.target, "notes": list(self.notes), "whose": self.whose}
         return self.result.to_dataset().assign(more).assign_attrs(attrs)
 
 

@@ -153,8 +153,10 @@ def _shares_of(density: TargetDensity, b: Bins) -> Floats:
         return _sums(b.place(density.values), density.masses, len(b.labels))
     if not isinstance(b, Ranges):
         raise ConfigError(f"{b.variable}: a density needs an axis of ranges, not of {len(b.labels) - 2} values")
-    below = np.concatenate([[0.0], density.below(b.edges), [1.0]])
-    return np.concatenate([np.diff(below), [0.0]])
+    below = np.diff(np.concatenate([[0.0], density.below(b.edges), [1.0]]))
+    # Upper edges included: the lowest edge is a bin of its own, in which a density has nothing.
+    own = [0.0] if b.upper_included else []
+    return np.concatenate([below[:1], own, below[1:], [0.0]])
 
 
 def inside_cells(over: Sequence[Bins]) -> NDArray[np.bool_]:

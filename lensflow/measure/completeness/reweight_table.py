@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from lensflow.errors import CompletenessError
+from lensflow.errors import CompletenessError, ConfigError
 from lensflow.measure.completeness.bins import Bins
 from lensflow.measure.completeness.injected_prior import InjectedPrior
 from lensflow.measure.completeness.reweight import AnotherPopulation
@@ -56,6 +56,8 @@ def reweight_table(
     """
     every: dict[str, Bins] = dict(axes_of(table))
     over = axes_of_target(every.values(), target, prior)
+    if not 0 <= threshold < table.sizes["threshold"]:
+        raise ConfigError(f"threshold {threshold}: there are {table.sizes['threshold']}, numbered from 0")
     one = table.isel(threshold=threshold).sel(curve=curve)
     names = [b.variable for b in over]
     rest = [v for v in every if v not in names]

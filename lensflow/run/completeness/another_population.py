@@ -25,7 +25,7 @@ def reweight(
     target: TargetPopulation | Mapping[str, Any] | str,
     *,
     by: Literal["row", "cell"] | None = None,
-    threshold: int = 0,
+    threshold: int | None = None,
     curve: str = "all",
     min_hosts: int = 10,
     min_rows: int = 20,
@@ -48,8 +48,8 @@ def reweight(
     by : str, optional
         ``row`` weighs each row by p / q; ``cell`` weighs the cells of the axes that the target names, which is coarser
         and needs no density q. Default: by row, a catalogue by cell.
-    threshold : int
-        Number of the threshold.
+    threshold : int, optional
+        Number of the threshold; needed if there are several.
     curve : str
         ``all``, ``clean`` or ``no_psf_fallback``.
     min_hosts, min_rows : int
@@ -86,16 +86,27 @@ def reweight(
     if isinstance(injections, Selection):
         if by == "row":
             raise ConfigError(f"by: row: {injections.path} has cells and no rows: give the published injections")
-        of = injections.table.attrs
-        weighed = reweight_table(injections.table, population, _prior_of(injections), threshold, curve)
-        return weighed.of_scorer(str(of["scorer_kind"]), str(of["verdict"]), str(of["reason"]))
+        of, taus = injections.table.attrs, injections.table["tau"].values
+        if threshold is None and len(taus) > 1:
+            raise ConfigError(f"{injections.path}: threshold: name one by its number, of the {len(taus)}")
+        k = threshold or 0
+        weighed = reweight_table(injections.table, population, _prior_of(injections), k, curve)
+        whose = _whose(injections.scorer, float(taus[k]), injections.split, curve)
+        return weighed.of_scorer(whose, str(of["scorer_kind"]), str(of["verdict"]), str(of["reason"]))
     found = injection_set(injections)
-    rows = found.at(threshold, curve)
+    k = found.threshold(threshold)
+    rows = found.at(k, curve)
     if by == "cell" or (by is None and population.catalogue):
         weighed = reweight_cells(rows, population, found.axes, min_hosts, min_rows)
     else:
         weighed = reweight_rows(rows, population, seed)
-    return weighed.of_scorer(*(str(found.about.get(k, "")) for k in ("kind", "verdict", "reason")))
+    about = found.about
+    whose = _whose(str(about.get("scorer", "")), about["thresholds"][k]["tau"], str(about.get("split", "")), curve)
+    return weighed.of_scorer(whose, *(str(about.get(name, "")) for name in ("kind", "verdict", "reason")))
+
+
+def _whose(scorer: str, tau: float, split: str, curve: str) -> str:
+    return f"{scorer} at tau {tau:.6g} on split {split}, {curve} rows"
 
 
 def _prior_of(selection: Selection) -> InjectedPrior | None:

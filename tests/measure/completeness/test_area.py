@@ -107,6 +107,9 @@ def test_hosts_outside_of_the_table_and_tables_of_other_surveys_are_noticed(tmp_
     bricks = read_brick_areas(write(tmp_path, BRICKS[:1]), "r")
     with pytest.raises(CompletenessError, match=r"no observed brick 'shallow', where host 20 lies \(199 other rows"):
         sky_cells(bricks, rows, AXES)
+    longer = rows.assign(brickname=("sample", np.char.add(rows["brickname"].values, "er-by-far")))
+    with pytest.raises(CompletenessError, match="no observed brick 'sharper-by-far'"):
+        sky_cells(read_brick_areas(write(tmp_path), "r"), longer, AXES)
     unobserved = read_brick_areas(write(tmp_path, [*BRICKS[:3], ("shallow", 0, 0, 1)]), "r")
     with pytest.raises(CompletenessError, match="no observed brick 'shallow'"):
         sky_cells(unobserved, rows, AXES)

@@ -15,7 +15,7 @@ from lensflow.errors import CompletenessError, ConfigError
 from lensflow.manifest.build import build_manifest
 from lensflow.measure.completeness import publish
 from lensflow.measure.completeness.injected_prior import InjectedPrior
-from lensflow.measure.completeness.injection_set import injections_beside, read_injection_set
+from lensflow.measure.completeness.injection_set import InjectionSet, injections_beside, read_injection_set
 from lensflow.measure.completeness.publish import Contents, write_injection_set
 from lensflow.measure.completeness.reweight import reweight_rows
 from lensflow.measure.completeness.reweight_cells import reweight_cells
@@ -100,6 +100,11 @@ def test_what_is_read_is_what_was_written(contents, path):
     assert clean.result.kish < reweight_rows(found.at(1), target).result.kish
     by_cell = reweight_cells(found.at(0), target_population({"theta_e_arcsec": stats.uniform(0.5, 2)}), found.axes)
     assert by_cell.completeness.value == pytest.approx(0.5, abs=0.05)
+    with pytest.raises(ConfigError, match=r"name one by its number, not None \(0: tau 1.5, fpr 0.01; 1: tau 2\)"):
+        found.at()
+    other = dict(found.about) | {"plan": found.about["plan"] | {"theta_ee": 1}}
+    with pytest.raises(CompletenessError, match="its plan is none of lensflow"):
+        InjectionSet(path, found.rows, other).at(0)
     for threshold, curve in ((2, "all"), (-1, "all"), (0, "cleanest")):
         with pytest.raises(ConfigError):
             found.at(threshold, curve)

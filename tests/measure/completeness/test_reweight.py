@@ -11,7 +11,7 @@ from lensflow.measure.completeness.bins import Ranges, Values
 from lensflow.measure.completeness.cells import Cells
 from lensflow.measure.completeness.injected_prior import InjectedPrior
 from lensflow.measure.completeness.reweight import Rows, reweight_rows
-from lensflow.measure.completeness.reweight_cells import reweight_cells
+from lensflow.measure.completeness.reweight_cells import reweight_cells, target_shares
 from lensflow.measure.completeness.reweight_table import reweight_table
 from lensflow.measure.completeness.table import table
 from lensflow.measure.completeness.target_density import target_density
@@ -155,6 +155,10 @@ def test_a_catalogue_keeps_how_its_parameters_go_together(rows):
     weighted = lens_catalogue(lenses, weight=np.repeat([1.0, 3.0], [3000, 1000]))
     more = reweight_cells(rows, weighted, AXES, min_rows=1, min_hosts=1)
     assert more.completeness.value == pytest.approx((logistic(small).mean() + logistic(large).mean()) / 2, abs=0.01)
+    # Shares of bad pixels have their upper edges included, and a bin at the lowest edge.
+    bad = Ranges.of("bad_pixel_frac", (0.0, 0.05, 0.2, 1.0))
+    shares, _ = target_shares(target_population({"bad_pixel_frac": stats.uniform(0, 0.4)}), [bad], [6])
+    assert shares == pytest.approx([0, 0, 0.125, 0.375, 0.5, 0, 0][: len(bad.labels)])
     outside = lens_catalogue({"theta_e_arcsec": np.concatenate([small, [4.0] * 500])})
     assert reweight_cells(rows, outside, AXES).uncovered.value == pytest.approx(500 / 3500)
     with pytest.raises(ConfigError, match="a catalogue has no density at a row"):
@@ -188,10 +192,11 @@ def test_conditional_support_counts_the_hosts_that_do_not_reach_the_target():
 
 def test_weighing_makes_nothing_of_a_scorer_that_cannot_be_measured(rows):
     found = reweight_rows(rows, exponential())
-    assert found.of_scorer("images", "", "").verdict == "TESTED"
-    cut = found.of_scorer("images", "NOT_TESTABLE", "the scorer restates a cut")
+    fine = found.of_scorer("a:b at tau 1", "images", "", "")
+    assert fine.verdict == "TESTED" and "of a:b at tau 1 for exponential" in str(fine)
+    cut = found.of_scorer("", "images", "NOT_TESTABLE", "the scorer restates a cut")
     assert cut.verdict == "NOT_TESTABLE" and "restates a cut" in str(cut)
-    truth = found.of_scorer("truth", "", "by definition")
+    truth = found.of_scorer("", "truth", "", "by definition")
     assert "detectability by definition" in truth.notes[-1] and truth.to_dataset().attrs["notes"] == [*truth.notes]
 
 
