@@ -120,8 +120,8 @@ class AnotherPopulation:
         size = f"N_det {found.n_det:.0f}, N_eff {found.n_eff:.0f}"
         return (
             f"completeness {found.completeness:.3g}{whose} for {self.target} (by {self.method}; {size}); "
-            f"{found.uncovered:.1%} outside of what was injected, so {found.low_bound:.3g} to {found.high_bound:.3g} for "
-            f"all of it.{mark}"
+            f"{found.uncovered:.1%} outside of what was injected, so {found.low_bound:.3g} to {found.high_bound:.3g} "
+            f"for all of it.{mark}"
         )
 
     def to_dataset(self) -> xr.Dataset:
