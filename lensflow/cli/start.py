@@ -25,8 +25,9 @@ def demo(out: Out = "runs/demo", workers: Workers = None) -> None:
 
     with resources.as_file(resources.files("lensflow") / "configs" / "demo.yaml") as path:
         config = load(str(path), out, workers)
-    run_all(config, also={"toy finder": toy_step})
-    found = toy_step(config)  # what is kept
+    kept = []
+    run_all(config, also={"toy finder": lambda *of: kept.append(toy_step(*of))})
+    found = kept[-1]
     print_completeness(console, found.scorer, found.split, found, found.path)
 
 

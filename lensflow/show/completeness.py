@@ -26,8 +26,9 @@ def sentence(scorer: str, split: str, found: Mapping[str, xr.Dataset]) -> str:
     of = f"{found['thresholds'].attrs['negatives']} ({n:,})" if n else "none"
     what = "Detectability by definition" if reason and not verdict else "Completeness"
     notes = f"{verdict}: {reason}. " if verdict else f"{reason[:1].upper()}{reason[1:]}. " if reason else ""
+    prior = str(about.get("prior", "this run's plan"))
     return (
-        f"{what} of {scorer} at tau {taus} on split {split}, for injections drawn from this run's plan. {notes}"
+        f"{what} of {scorer} at tau {taus} on split {split}, for injections drawn from {prior}. {notes}"
         f"{_note(found)}Negatives: {of}."
     )
 

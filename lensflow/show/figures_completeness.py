@@ -213,7 +213,11 @@ def strata(found: Mapping[str, xr.Dataset], name: str, threshold: int = 0) -> Pi
     if not of:
         return None
     lines = -(-len(of) // _PER_LINE)
-    figure, axes = new_figure(2.35 * lines + 0.3, lines, _PER_LINE, sharey=True)
+    height = 2.3 * lines + 0.25
+    figure, axes = new_figure(height, lines, _PER_LINE, sharey=True)
+    # A layout that measures every label takes a second and more for as many axes.
+    figure.set_layout_engine(None)
+    figure.subplots_adjust(left=0.065, right=0.99, top=1 - 0.42 / height, bottom=0.68 / height, hspace=1.0, wspace=0.1)
     for a, (variable, ds) in zip(axes, of.items(), strict=False):
         part = _shown_bins(ds, variable).isel(threshold=threshold).sel(curve="all")
         _curve(a, part, "all", 0.0)

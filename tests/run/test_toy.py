@@ -88,7 +88,10 @@ def test_it_is_measured_on_val_and_marked_as_a_toy_wherever_it_is_shown(config, 
     assert int(found["funnel"]["n_valid"]) == int((~val["is_control"].values).sum()) == 20
     assert digests(val["stamp"].values[~val["is_control"].values]) <= seen["score"]
     assert not seen["score"] & seen["fit"]
-    assert "A toy: a random forest" in sentence(toy_of(config), "val", found)
+    said = sentence(toy_of(config), "val", found)
+    assert (
+        "A toy: a random forest" in said and "on split val, for injections drawn from this run's plan (preset h" in said
+    )
     # The command's road finds the same, stored.
     assert completeness_step(config, toy_of(config))["curves"].equals(found["curves"])
 

@@ -29,7 +29,7 @@ NOTE = (
 # Rings 2 pixels wide out to 12 pixels, each in eight sectors.
 _RINGS, _WIDTH_PIX, _SECTORS = 6, 2, 8
 _REACH_PIX = float(_RINGS * _WIDTH_PIX)
-_TREES, _LEAF = 200, 5
+_TREES, _LEAF = 100, 5
 # With fewer, a forest learns their names.
 _LEAST_HOSTS = 20
 # The only rows that it may learn from: val sets thresholds and is counted, test is sealed.

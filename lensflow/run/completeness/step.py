@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 
 from lensflow import schema
-from lensflow.config import RunConfig
+from lensflow.config import PlanConfig, RunConfig
 from lensflow.errors import ConfigError, StoreError
 from lensflow.measure.completeness.injected_prior import InjectedPrior
 from lensflow.measure.completeness.injection_set import injections_beside
@@ -149,9 +149,20 @@ def _measured(
     negatives = negatives_of(config, who, images, rows, here, progress)
     prior = InjectedPrior.of(config, rows.attrs)
     found = completeness(scored, negatives, config.completeness, config.seed, prior, who.kind == "truth")
+    found["funnel"].attrs["prior"] = _in_words(config.plan)
     if injections is not None and "thresholds" in found:
         injections.publish(scored, prior, found, config)
     return found | (area_of(config, scored, found["thresholds"]) if "thresholds" in found else {})
+
+
+def _in_words(plan: PlanConfig) -> str:
+    """The prior that injections are drawn from, as a sentence names it."""
+    # Settings that are null come from the preset.
+    own = [k for k, f in PlanConfig.model_fields.items() if f.default is None and getattr(plan, k) is not None]
+    parts = [f"preset {plan.preset}", *([f"its own {', '.join(own)}"] if own else [])]
+    if plan.design != "random":
+        parts.append(f"design {plan.design}")
+    return f"this run's plan ({'; '.join(parts)})"
 
 
 def _gate(
