@@ -108,9 +108,8 @@ def curves(ds: xr.Dataset, variable: str, title: str, threshold: int = 0) -> Tab
         cells = []
         for curve in ds["curve"].values:
             here = part.sel(curve=curve)
-            few = bool(here["few"])
-            cells.append(Cell(shown(here), "faint" if few else "",
-                              "few" if few else ""))  # fmt: skip
+            note = "one host" if bool(here["one_host"]) else "few" if bool(here["few"]) else ""
+            cells.append(Cell(shown(here), "faint" if note else "", note))
         every = part.sel(curve="all")
         rows.append([str(label), int(every["n_valid"]), int(every["n_hosts"]), *cells])
     if ds.sizes["threshold"] > 1:

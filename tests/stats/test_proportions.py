@@ -157,3 +157,6 @@ def test_intervals_by_host_cover_and_those_by_row_do_not(hosts, rows, rho, p):
     chance = 3.5 * np.sqrt(expected * (1 - expected) * (1 / 1000 + 1 / 4000)) + 0.005
     assert (abs(covered - expected) < chance).all(), (covered, expected, chance)
     assert covered[0] < 0.80 or rows == 1
+    nominal = np.array([0.90, 0.995])
+    low, high = nominal + np.array([-3, 3]) * np.sqrt(nominal * (1 - nominal) / runs)
+    assert low < covered[2] < high

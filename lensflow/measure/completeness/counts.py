@@ -286,7 +286,11 @@ def match_scores(
     _refuse_ids("scores: {} row_id are not of this run", unique[~np.isin(unique, known)])
     has = np.isin(wanted, unique)
     if (~has).sum() > MOST_WITHOUT_SCORE * len(wanted):
-        _refuse_ids(f"scores: {{}} of {len(wanted):,} wanted rows are missing, at most 1 % may be", wanted[~has])
+        _refuse_ids(
+            f"scores: {{}} of {len(wanted):,} wanted rows are missing, at most 1 % may be "
+            "(`lensflow score` takes scorer.max_pairs of them)",
+            wanted[~has],
+        )
     out = np.full(len(wanted), np.nan)
     order = np.argsort(given, kind="stable")
     out[has] = scores[order][np.searchsorted(given[order], wanted[has])]

@@ -37,7 +37,7 @@ class Threshold:
         False positives on the negatives; -1 without negatives. Fewer than allowed where scores tie.
     n_negatives : int
     true_rate : Estimate
-        False-positive rate of negatives like these, with its 95 % interval.
+        False-positive rate of negatives like these, with its 95 % interval; where scores tie, the exact binomial one.
     unsure : bool
         Whether fewer than ten false positives are behind a rate that was asked for.
     """
@@ -201,7 +201,13 @@ def _above(scores: Floats, allowed: int, source: str, rate: float) -> Threshold:
     tau = float(np.nextafter(np.partition(scores, n - 1 - allowed)[n - 1 - allowed], np.inf))
     achieved = int((scores >= tau).sum())
     unsure = source == "fpr" and allowed < SURE_FROM
-    return Threshold(tau, source, rate, allowed, achieved, n, true_rate(achieved, n), unsure)
+    found = true_rate(achieved, n)
+    if achieved < allowed:
+        # Where scores tie, tau lies at a step of their distribution: the rate above it may be anything down to 0, and
+        # the beta distribution's lower end is above most of them.
+        low, high = (float(v) for v in clopper_pearson(achieved, n))
+        found = Estimate(achieved / n, low, high)
+    return Threshold(tau, source, rate, allowed, achieved, n, found, unsure)
 
 
 def _checked(negatives: ArrayLike) -> Floats:

@@ -107,7 +107,10 @@ def _controls_in(table: ScoreTable, rows: xr.Dataset) -> Negatives | None:
     ids, host = ids[first], host[first]
     if not np.isin(ids, table.ids).any():
         return None
-    score, has = match_scores(ids, table.ids, table.score, np.union1d(ids, table.ids))
+    try:
+        score, has = match_scores(ids, table.ids, table.score, np.union1d(ids, table.ids))
+    except CompletenessError as error:
+        raise CompletenessError(f"{table.name}: of the control rows that are negatives, {error}") from error
     return Negatives(score[has], host[has].astype(np.int64), "control rows of the split in the table, one per host")
 
 

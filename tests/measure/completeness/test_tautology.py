@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from lensflow.measure.completeness import tautology
 from lensflow.measure.completeness.tautology import reproduced_by, walls
 
 TREE = "a tree of cuts: src_mag_r at 24, theta_e_arcsec at "
@@ -53,6 +54,17 @@ def test_a_detection_that_is_a_smooth_function_of_snr_is_none(truth):
 def test_cuts_of_other_forms_are_named_where_two_levels_can(truth, cut, text):
     found = reproduced_by(truth, cut(truth))
     assert found is None if text is None else text in found
+
+
+@pytest.mark.parametrize(("bright", "faint"), [(0.4, 2.4), (2.4, 0.4), (1.2, 2.3), (0.6, 1.1)])
+def test_a_tree_among_many_rows_is_found_as_among_few(truth, monkeypatch, bright, faint):
+    """Of many rows some are tried first; what two cuts explain there is looked for among all."""
+    cut = np.where(truth["src_mag_r"] < 23, truth["theta_e_arcsec"] > bright, truth["theta_e_arcsec"] > faint)
+    noisy = cut ^ (np.random.default_rng(0).random(len(cut)) < 0.02)
+    expected = reproduced_by(truth, cut)
+    monkeypatch.setattr(tautology, "_ROWS_OF_TREE", 500)
+    assert reproduced_by(truth, cut) == expected and (expected is None or "a tree of cuts" in expected)
+    assert reproduced_by(truth, noisy) is None
 
 
 def test_few_rows_of_a_class_and_rows_without_a_number_are_no_proof(truth):

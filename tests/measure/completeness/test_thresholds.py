@@ -99,6 +99,21 @@ def test_a_given_threshold_has_the_exact_binomial_interval():
     assert no_false_positive_bound(1) == pytest.approx(0.95)
 
 
+@pytest.mark.parametrize(("n", "rate", "steps"), [(300, 0.02, 50), (1000, 0.05, 15), (300, 0.1, 12), (1000, 0.05, 100)])
+def test_where_scores_tie_the_interval_of_the_true_rate_still_covers_it(n, rate, steps):
+    rng = np.random.default_rng(1)
+    below = above = tied = 0
+    grid = np.arange(steps) / steps
+    for _ in range(2000):
+        found = by_rate(rate, np.floor(rng.random(n) * steps) / steps)
+        truth = np.mean(grid >= found.tau)
+        below, above = below + (truth < found.true_rate.low), above + (truth > found.true_rate.high)
+        tied += found.tied
+        assert found.true_rate.low <= found.true_rate.value <= found.true_rate.high
+    # Of the distribution without ties the lower end would be above the truth in up to 98 % of the sets.
+    assert tied > 1000 and below / 2000 < 0.035 and above / 2000 < 0.045
+
+
 @pytest.mark.parametrize(("n", "rate"), [(300, 0.02), (1000, 0.05)])
 def test_the_true_rate_follows_the_beta_distribution(n, rate):
     rng = np.random.default_rng(1)
