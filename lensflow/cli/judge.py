@@ -61,8 +61,8 @@ def completeness(
     scorer: Annotated[
         str,
         typer.Argument(
-            help="package.module:name of what scores images (docs/scoring.md), a table of scores (parquet, CSV), or "
-            "blue_ring, snr_matched, snr_peak",
+            help="package.module:name of what scores images (docs/scoring.md), an estimator saved by joblib, a table "
+            "of scores (parquet, CSV), or blue_ring, snr_matched, snr_peak",
             show_default=False,
         ),
     ],

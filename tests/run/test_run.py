@@ -9,12 +9,15 @@ import xarray as xr
 
 import lensflow as lf
 from lensflow import run as steps
+from lensflow.cli.steps import run_all
 from lensflow.config import load_config
 from lensflow.errors import StaleStoreError, StoreError
+from lensflow.run.completeness import completeness_step, with_options
 from lensflow.store import receipts
 from lensflow.store.open import open_cutouts, open_pairs
 from lensflow.store.run_folder import RunFolder
 from tests.factories import imported_galaxies
+from tests.quick import not_drawn
 from tests.small_run import small_config
 
 LOCAL = {"kind": "local", "workers": 2, "dashboard": None}
@@ -182,3 +185,21 @@ def test_imported_arrays_go_all_the_way_to_stored_pairs(tmp_path):
     assert lf.write_pairs(lf.inject(cutouts, manifest, config), config).sizes["sample"] == 12
     with pytest.raises(StaleStoreError, match=r"inputs\.manifest"):
         lf.write_pairs(lf.inject(cutouts, manifest.isel(sample=slice(0, 6)), config), config)
+
+
+def test_what_a_caller_adds_runs_before_the_report_and_is_in_it_and_again_on_a_finished_run(finished, capsys):
+    config, _ = finished
+    page, shown = Path(config.out, "report", "index.html"), []
+
+    def detectability(config, progress):
+        shown.append("Detectability by definition" in page.read_text())
+        return completeness_step(with_options(config, value=5.0), "snr_matched", progress)
+
+    with not_drawn():
+        results = steps.make_run(config, also={"detectability": detectability})
+    assert [s["stage"] for s in results.stages][-2:] == ["detectability", "report"]
+    assert "Detectability by definition, snr_matched, split val" in page.read_text()
+    before = page.stat().st_mtime_ns
+    verdicts = run_all(config, also={"detectability": detectability})
+    assert verdicts == {g.name: str(g.verdict) for g in results.gates} and "Nothing to do" in capsys.readouterr().out
+    assert shown == [False, True] and page.stat().st_mtime_ns == before
