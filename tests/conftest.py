@@ -17,8 +17,9 @@ from lensflow.measure.pixels import reference
 from tests import shared
 from tests.s3.server import CannotStart, environment, make_bucket, running_server
 
-# How long an example takes says what else the machine does.
-hypothesis.settings.register_profile("lensflow", deadline=None)
+# How long an example takes says what else the machine does. More examples: --hypothesis-profile thorough.
+hypothesis.settings.register_profile("lensflow", deadline=None, max_examples=25)
+hypothesis.settings.register_profile("thorough", deadline=None, max_examples=200)
 hypothesis.settings.load_profile("lensflow")
 
 

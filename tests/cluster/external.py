@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from distributed import LocalCluster, Security
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -40,7 +42,7 @@ class External:
     @property
     def cluster(self) -> dict[str, Any]:
         """The config's cluster section that joins this."""
-        return {"kind": "address", "address": self.address, "start_timeout_s": 30, **client_files(self.tls)}
+        return {"kind": "address", "address": self.address, "start_timeout_s": 120, **client_files(self.tls)}
 
     def start_worker(self, **environment: str) -> subprocess.Popen:
         command = [*_dask("worker", self.tls), self.address, "--nthreads", "1", "--no-dashboard"]
@@ -55,7 +57,7 @@ def external_cluster(folder: Path, workers: int = 1) -> Iterator[External]:
     command = [*_dask("scheduler", tls), "--protocol", "tls", "--host", "127.0.0.1", "--port", "0"]
     try:
         spawn(cluster, [*command, "--no-dashboard", "--scheduler-file", str(file)], {})
-        end = time.monotonic() + 30
+        end = time.monotonic() + 120
         while not (file.exists() and file.stat().st_size):
             assert time.monotonic() < end, (folder / "log.txt").read_text()
             time.sleep(0.05)
@@ -65,6 +67,18 @@ def external_cluster(folder: Path, workers: int = 1) -> Iterator[External]:
         yield cluster
     finally:
         stop(cluster)
+
+
+@contextlib.contextmanager
+def cluster_in_this_process(folder: Path) -> Iterator[External]:
+    """The same with scheduler and worker in threads of this process, for tests that only have to reach them."""
+    tls = make_tls(folder / "tls")
+    files = {f"tls_{role}_{part}": f"{tls}/{'client' if role == 'client' else 'cluster'}.{end}"
+             for role in ("client", "scheduler", "worker") for part, end in (("cert", "pem"), ("key", "key"))}  # fmt: skip
+    security = Security(require_encryption=True, tls_ca_file=f"{tls}/ca.pem", **files)
+    options = {"n_workers": 1, "threads_per_worker": 1, "processes": False, "dashboard_address": None}
+    with LocalCluster(host="127.0.0.1", protocol="tls", security=security, **options) as cluster:
+        yield External(cluster.scheduler_address, tls, folder)
 
 
 def stop(cluster: External) -> None:

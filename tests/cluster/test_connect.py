@@ -15,7 +15,9 @@ from lensflow.errors import ClusterError, LensflowWarning
 
 
 def test_local_workers_are_processes_of_one_thread_that_leave_ctrl_c_to_the_client_and_end_with_the_block():
+    before = _listening()
     with connect(ClusterConfig(kind="local", workers=2, dashboard=None)) as client:
+        assert {ip for ip, _ in _listening() - before} == {"127.0.0.1"}
         pids = set(client.run(os.getpid).values())
         threads = client.run(lambda: os.environ["OMP_NUM_THREADS"])
         assert len(pids) == 2 and os.getpid() not in pids and set(threads.values()) == {"1"}
@@ -107,7 +109,7 @@ def _listening():
         {"kind": "threads", "workers": 1},
         {"kind": "threads", "workers": 1, "dashboard": None},
         pytest.param({"workers": 1, "dashboard": None}, marks=pytest.mark.slow),
-        {"workers": 1},
+        pytest.param({"workers": 1}, marks=pytest.mark.slow),
     ],
     ids=str,
 )

@@ -10,7 +10,7 @@ from lensflow.cluster import connect
 from lensflow.cluster.kubernetes import cluster as kubernetes
 from lensflow.config import ClusterConfig
 from lensflow.errors import ClusterError
-from tests.cluster.external import client_files, external_cluster
+from tests.cluster.external import client_files, cluster_in_this_process
 from tests.cluster.fake_kubernetes import FakeKubernetes, pod
 
 pytest.importorskip("kr8s")
@@ -20,7 +20,7 @@ NO_ROOM = "0/3 nodes are available: 3 Insufficient memory."
 
 @pytest.fixture(scope="module")
 def external(tmp_path_factory):
-    with external_cluster(tmp_path_factory.mktemp("kubernetes"), workers=1) as cluster:
+    with cluster_in_this_process(tmp_path_factory.mktemp("kubernetes")) as cluster:
         yield cluster
 
 
@@ -49,7 +49,7 @@ def config(external):
             **{
                 "kind": "kubernetes",
                 "kubernetes": section,
-                "start_timeout_s": 10,
+                "start_timeout_s": 60,
                 **client_files(external.tls),
                 **changes,
             }

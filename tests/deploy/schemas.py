@@ -14,8 +14,11 @@ from typing import Any
 import jsonschema
 import kubernetes_validate
 import yaml
+from kubernetes_validate import utils
 
 KUBERNETES = "1.34"
+# Kubernetes' definitions are megabytes, and it reads them anew for every manifest.
+utils.schema_contents = cache(utils.schema_contents)
 
 
 def errors(manifest: dict[str, Any]) -> list[str]:

@@ -131,7 +131,7 @@ def test_a_rice_tile_cut_short_or_garbled_is_bad_whatever_rows_of_it_are_wanted(
     assert not decode_tiles(index, [0], [data], rows)[1]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(st.binary(max_size=400), st.sampled_from(["RICE_1", "GZIP_1", "GZIP_2", "HCOMPRESS_1"]))
 def test_garbage_in_a_tile_is_pixels_or_a_reason_and_never_a_crash(garbage, compression):
     content = file_of(noisy((40, 30)), compression_type=compression, tile_shape=(40, 30), quantize_method=2)
@@ -140,7 +140,7 @@ def test_garbage_in_a_tile_is_pixels_or_a_reason_and_never_a_crash(garbage, comp
     assert all(bad.values())
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.data())
 def test_a_mutated_header_is_refused_or_indexed_within_the_file(data):
     content = bytearray(file_of(noisy((40, 30)), compression_type="RICE_1", tile_shape=(20, 30), quantize_method=2))

@@ -73,8 +73,15 @@ def hst():
 # Measured against the finer engine, 40 rows of every kind: 5.8e-4 of the peak at worst, 1.7 times render_err.
 @pytest.mark.real
 @needs_hst
-@pytest.mark.parametrize("model", ["SIE", "EPL"])
-@pytest.mark.parametrize("by_kernel", [False, True])
+@pytest.mark.parametrize(
+    ("model", "by_kernel"),
+    [
+        ("SIE", True),
+        pytest.param("SIE", False, marks=pytest.mark.slow),
+        ("EPL", False),
+        pytest.param("EPL", True, marks=pytest.mark.slow),
+    ],
+)
 def test_hst_galaxies_of_every_size_reach_the_goal(hst, model, by_kernel):
     rows = with_images(wide_rows(20, 5, model), *hst)
     rows["src_reff_arcsec"] = np.geomspace(0.05, 1.2, 20)
@@ -104,7 +111,7 @@ def test_an_image_whose_pixels_are_minute_loses_no_faint_light():
     assert flux_error(image.arc, profile.arc).max() < 5e-4
 
 
-@pytest.mark.parametrize("model", ["SIE", "EPL"])
+@pytest.mark.parametrize("model", [pytest.param("SIE", marks=pytest.mark.slow), "EPL"])
 def test_a_finely_sampled_sersic_image_is_the_sersic_source(model):
     rows = random_rows(6, seed=2, bands=1, src_q=0.6, lens_model=model)
     rows["lens_gamma"] = np.linspace(1.75, 2.25, 6)

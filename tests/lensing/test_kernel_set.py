@@ -71,8 +71,14 @@ def test_a_crooked_kernel_is_brute_force_for_every_profile_and_lens(size, model,
     assert (error < 3 * result.render_err).all()
 
 
-@pytest.mark.parametrize("n", [0.5, 1.0, 2.0, 4.0])
-@pytest.mark.parametrize("model", ["SIE", "EPL"])
+@pytest.mark.parametrize(
+    ("model", "n"),
+    [
+        *(("SIE", 1.0), ("EPL", 4.0)),
+        *(pytest.param("SIE", n, marks=pytest.mark.slow) for n in (0.5, 2.0, 4.0)),
+        *(pytest.param("EPL", n, marks=pytest.mark.slow) for n in (0.5, 1.0, 2.0)),
+    ],
+)
 def test_sampled_profiles_do_what_the_analytic_ones_do(wide, model, n):
     # Down to 4 pixels a sampled Gaussian is the analytic one to 2e-7; wings beyond 95 pixels are 1e-5.
     rows = wide(30, 8, model, n)
@@ -109,7 +115,7 @@ def test_the_cut_leaves_out_less_than_it_says_and_a_smooth_kernel_is_cut_low():
     assert kernel_set._cut(noisy)[0] > 0.69
 
 
-@pytest.mark.parametrize(("noise", "alone"), [(1e-3, 1e-2), (1e-4, 1e-3)])
+@pytest.mark.parametrize(("noise", "alone"), [pytest.param(1e-3, 1e-2, marks=pytest.mark.slow), (1e-4, 1e-3)])
 def test_a_noisy_kernel_is_used_up_to_the_corner_of_its_frequencies(noise, alone):
     row = one_row(src_reff_arcsec=0.06, src_n=0.5, psf_fwhm_arcsec=[1.2], src_flux_nmgy=[1.0], x_center=13.2,
                   y_center=12.7)  # fmt: skip

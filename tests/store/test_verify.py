@@ -76,7 +76,7 @@ def test_a_missing_array_is_found(copied):
     assert [(d.array, d.what) for d in check_created(str(copied), "cutouts")] == [("invvar", "the object is missing")]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(data=st.data())
 def test_every_flipped_byte_is_found_and_stops_every_reader_of_it(written, data):
     url, _ = written

@@ -20,6 +20,7 @@ from tests.measure.gate.test_calibration import data_set
 from tests.measure.gate.test_gate import noise_block, with_stamps
 from tests.measure.pixels.pairs_factory import pairs_block
 
+HOSTS = 30
 CONFIG = GateConfig(recipes=("core_r",), advisory=("core_r+trees",), bootstrap=50)
 
 
@@ -34,11 +35,11 @@ def area(stamp, ctrl, groups, seed):
 
 def scattered_block(seed=1, scatter=2.0):
     """Stamps and controls of the same mean in every pixel; the stamps' pixels scatter more."""
-    block = noise_block(seed, n_hosts=40)
+    block = noise_block(seed, n_hosts=HOSTS)
     draw = np.random.default_rng(seed + 100)
     shape = features_of(block, "core_raw").ctrl.shape
     # Galaxies that hardly differ, so that a pixel's value says how far it is from its mean.
-    level = 20 + 0.3 * np.repeat(draw.normal(size=(40, 1, 1)), 4, axis=0)
+    level = 20 + 0.3 * np.repeat(draw.normal(size=(HOSTS, 1, 1)), 4, axis=0)
     stamp, ctrl = (level + s * draw.normal(size=shape) for s in (scatter, 1.0))
     return changed(block, stamp=stamp.astype("f4"), ctrl=ctrl.astype("f4"))
 

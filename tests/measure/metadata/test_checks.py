@@ -82,7 +82,7 @@ def test_a_sound_run_passes_every_check_with_its_comparisons(run, sound):
     ("fault", "check", "words"),
     [
         ("pedestal", "diagnostics", "annulus, exact where no arc is"),
-        ("one-pixel shift", "diagnostics", "annulus, exact where no arc is"),
+        pytest.param("one-pixel shift", "diagnostics", "annulus, exact where no arc is", marks=pytest.mark.slow),
     ],
 )
 def test_a_fault_fails_the_check_that_is_there_for_it_and_is_named(run, fault, check, words):

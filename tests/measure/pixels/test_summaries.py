@@ -41,7 +41,7 @@ def assert_same(results, expected, rtol=1e-10):
                 np.testing.assert_array_equal(values, wanted, err_msg=v)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(parts=st.lists(st.integers(0, 3), min_size=40, max_size=40), order=st.permutations(range(4)))
 def test_merging_any_partition_in_any_order_gives_the_same_results(parts, order):
     blocks = [PAIRS.isel(sample=np.flatnonzero(np.array(parts) == p)) for p in order]

@@ -2,7 +2,7 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression, Ridge
 
@@ -119,6 +119,7 @@ def test_every_injection_and_each_hosts_control_is_scored_once():
     np.testing.assert_array_equal(block["absent"], np.isnan(PAIRS["psf_fwhm_arcsec"].values[injected]).sum(axis=1))
 
 
+@settings(max_examples=12)
 @given(st.sets(st.integers(1, 47), max_size=4), st.randoms())
 def test_any_chunking_in_any_order_gives_the_same_block(cuts, random):
     edges = [0, *sorted(cuts), 48]

@@ -91,7 +91,14 @@ LEAKS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("leak", LEAKS)
+# The others are as the first of them, or larger.
+QUICK = (
+    "checkerboard 0.002 sigma", "float16", "gain 1.00002", "white noise 0.02 sigma", "one arc mirrored",
+    "checkerboard in arc and stamp, 5e-4 of the peak",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("leak", [k if k in QUICK else pytest.param(k, marks=pytest.mark.slow) for k in LEAKS])
 def test_what_passed_every_gate_is_noticed(run, pairs, leak):
     change, must = LEAKS[leak]
     assert must <= caught(change(pairs), run.origin)
