@@ -5,6 +5,9 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.lensflow-ready
 OUT    ?= runs/demo
 
+# Bytecode is kept, whatever the machine says: every process, and a run has many, would compile the package anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test notebooks test-all test-cluster test-s3 test-faults lint format types docs zoo bench lock clean
 

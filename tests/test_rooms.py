@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -37,8 +38,13 @@ def room(module):
     return (module.split(".") + ["lensflow"])[1] if module != "lensflow" else None
 
 
+@cache
 def imports(module):
     """Modules that one imports, those under TYPE_CHECKING and inside functions too."""
+    return tuple(_imports(module))
+
+
+def _imports(module):
     for node in ast.walk(ast.parse(MODULES[module].read_text())):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)

@@ -73,8 +73,10 @@ def external_cluster(folder: Path, workers: int = 1) -> Iterator[External]:
 def cluster_in_this_process(folder: Path) -> Iterator[External]:
     """The same with scheduler and worker in threads of this process, for tests that only have to reach them."""
     tls = make_tls(folder / "tls")
-    files = {f"tls_{role}_{part}": f"{tls}/{'client' if role == 'client' else 'cluster'}.{end}"
-             for role in ("client", "scheduler", "worker") for part, end in (("cert", "pem"), ("key", "key"))}  # fmt: skip
+    files = {}
+    for role in ("client", "scheduler", "worker"):
+        name = f"{tls}/{'client' if role == 'client' else 'cluster'}"
+        files |= {f"tls_{role}_cert": f"{name}.pem", f"tls_{role}_key": f"{name}.key"}
     security = Security(require_encryption=True, tls_ca_file=f"{tls}/ca.pem", **files)
     options = {"n_workers": 1, "threads_per_worker": 1, "processes": False, "dashboard_address": None}
     with LocalCluster(host="127.0.0.1", protocol="tls", security=security, **options) as cluster:

@@ -31,7 +31,7 @@ from lensflow.show.gallery import choose_rows
 from lensflow.show.page import render, write_page
 from lensflow.store.results import keep_results
 from lensflow.store.run_folder import RunFolder
-from tests.quick import not_drawn
+from tests.quick import no_figures, not_drawn
 from tests.show.gates_factory import ONE_OF_EACH, fitted
 from tests.small_run import SMALL, small_config
 
@@ -93,8 +93,15 @@ def copied(finished: RunConfig, tmp_path: Path) -> RunConfig:
 
 @pytest.fixture
 def undrawn() -> Iterator[None]:
-    """For tests that write a page for its words."""
+    """For tests that write a page for its words, and those of its figures."""
     with not_drawn():
+        yield
+
+
+@pytest.fixture
+def unfigured() -> Iterator[None]:
+    """For tests that write a page for its own words."""
+    with no_figures():
         yield
 
 
@@ -184,7 +191,7 @@ def test_gates_without_a_fit_show_what_they_compared_in_place_of_a_curve(bare: R
     assert {f"gate-{g.name}" for g in ONE_OF_EACH} <= {a.get("id") for _, a in Page(html).tags}
 
 
-@pytest.mark.usefixtures("undrawn")
+@pytest.mark.usefixtures("unfigured")
 def test_the_verdict_comes_before_all_else(bare: RunRecord, html: str) -> None:
     gates = (*ONE_OF_EACH[:1], fitted("edge_all", Verdict.PASS, 0.5), *ONE_OF_EACH[1:])
     text = words(render(dataclasses.replace(bare, gates=gates), NOW))
@@ -203,7 +210,7 @@ def test_counts_on_the_page_are_those_of_the_receipts(record: RunRecord, html: s
     assert "MISSING_FILE_g" in text
 
 
-@pytest.mark.usefixtures("undrawn")
+@pytest.mark.usefixtures("unfigured")
 def test_a_broken_invariant_is_an_alarm(bare: RunRecord) -> None:
     counts = {**bare.pairs_summary["counts"], "invariant: arc in a band without data": 2}
     broken = dataclasses.replace(bare, pairs_summary={**bare.pairs_summary, "counts": counts})
@@ -293,7 +300,7 @@ def test_a_matrix_of_known_faults_is_shown_if_this_code_made_it(copied: RunConfi
     assert collect(copied, at, {"zoo": "of other code"}).zoo is None
 
 
-@pytest.mark.usefixtures("undrawn")
+@pytest.mark.usefixtures("unfigured")
 def test_a_run_without_diagnostics_and_gates_still_has_a_report_that_says_so(copied: RunConfig) -> None:
     for name in ("diagnostics", "gates", "timings"):
         (Path(copied.out) / "summaries" / f"{name}.json").unlink()
@@ -303,7 +310,7 @@ def test_a_run_without_diagnostics_and_gates_still_has_a_report_that_says_so(cop
     assert "PSF sizes" in text and "What was drawn" in text
 
 
-@pytest.mark.usefixtures("undrawn")
+@pytest.mark.usefixtures("unfigured")
 def test_results_of_other_pixels_are_left_out_and_named(copied: RunConfig) -> None:
     for name in ("diagnostics", "gates"):
         path = Path(copied.out) / "summaries" / f"{name}.json"
@@ -327,7 +334,7 @@ def test_a_run_that_stopped_while_injecting_reports_its_finished_rows(copied: Ru
     assert "32 of" in words(Path(report_step(copied)).read_text())
 
 
-@pytest.mark.usefixtures("undrawn")
+@pytest.mark.usefixtures("unfigured")
 @pytest.mark.parametrize("gone", [("pairs",), ("pairs", "manifest")])
 def test_a_run_that_has_only_begun_has_a_report(copied: RunConfig, gone: tuple[str, ...]) -> None:
     for name in gone:

@@ -116,9 +116,7 @@ def rounded(run, quantize, injection=None, **store):
 
 @pytest.mark.parametrize("mask", [0.0, 7.0])
 @pytest.mark.parametrize("quantize", ["sky/16", "sky/8"])
-@pytest.mark.parametrize(
-    "seed", [5, 6, pytest.param(7, marks=pytest.mark.slow), pytest.param(8, marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize("seed", [5, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (6, 7, 8))])
 def test_sound_arcs_that_were_rounded_raise_no_alarm_and_a_changed_one_does(seed, quantize, mask, quick):
     run = small_run(10, 3, seed)
     injection = run.injection.model_copy(update={"core_mask_radius_pix": mask})
