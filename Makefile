@@ -39,7 +39,7 @@ notebooks: $(READY)  ## execute the notebooks from top to bottom
 	$(BIN)/python -m pytest -n 2 -m slow tests/test_notebooks.py
 
 test-all: $(READY)  ## every test that this machine can run, slow ones and staged failures too
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not s3"
+	$(BIN)/python -m pytest -n 2 --dist loadfile --hypothesis-profile thorough -m "not s3"
 
 test-cluster: $(READY)  ## runs on clusters of their own: TLS, adaptive scaling, killed workers
 	$(BIN)/python -m pytest -m "cluster or yarn"

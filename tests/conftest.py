@@ -19,7 +19,7 @@ from tests.s3.server import CannotStart, environment, make_bucket, running_serve
 
 # How long an example takes says what else the machine does. More examples: --hypothesis-profile thorough.
 hypothesis.settings.register_profile("lensflow", deadline=None, max_examples=25)
-hypothesis.settings.register_profile("thorough", deadline=None, max_examples=200)
+hypothesis.settings.register_profile("thorough", deadline=None, max_examples=100)
 hypothesis.settings.load_profile("lensflow")
 
 
