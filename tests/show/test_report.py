@@ -406,7 +406,7 @@ def brightness(images: np.ndarray) -> np.ndarray:
     return images.mean(axis=(1, 2, 3))
 
 
-def test_the_page_shows_stored_completeness_and_leaves_out_that_of_other_pixels(copied, undrawn):
+def test_the_page_shows_stored_completeness_and_leaves_out_that_of_other_pixels(copied, unfigured):
     scorer = f"{__name__}:brightness"
     report_of(copied)
     found = completeness_step(with_options(copied, fpr=0.5), scorer)
