@@ -25,6 +25,7 @@ def sentence(scorer: str, split: str, found: Mapping[str, xr.Dataset]) -> str:
     n = int(found["thresholds"]["n_negatives"])
     of = f"{found['thresholds'].attrs['negatives']} ({n:,})" if n else "none"
     what = "Detectability by definition" if reason and not verdict else "Completeness"
+    reason = reason.removeprefix("detectability by definition: ")
     notes = f"{verdict}: {reason}. " if verdict else f"{reason[:1].upper()}{reason[1:]}. " if reason else ""
     prior = str(about.get("prior", "this run's plan"))
     return (
