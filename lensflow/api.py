@@ -36,6 +36,7 @@ from lensflow.run import zoo_step as zoo
 from lensflow.run.completeness.another_population import injection_set, reweight
 from lensflow.run.completeness.cross_test import cross_test
 from lensflow.run.completeness.of_run import completeness
+from lensflow.run.completeness.paired_runs import paired
 from lensflow.run.import_stamps import import_stamps
 from lensflow.run.judge_pairs import diagnose, findings, gate, score_pairs
 from lensflow.run.lazily import sum_of_chunks
@@ -85,6 +86,7 @@ __all__ = [
     "open_pairs",
     "open_run",
     "open_selection",
+    "paired",
     "plan",
     "plan_injections",
     "psf_audit",

@@ -142,6 +142,24 @@ def area(found: Mapping[str, xr.Dataset], threshold: int = 0) -> Table:
     )
 
 
+def tells_of_sky(found: Mapping[str, xr.Dataset]) -> bool:
+    """Whether false positives per square degree and purity are known."""
+    return "sky" in found and not str(found["sky"].attrs["reason"])
+
+
+def sky(ds: xr.Dataset) -> Table:
+    """False positives, lenses found and purity at each threshold."""
+    names = ("false_positives_per_deg2", "found_per_deg2", "purity")
+    every = [ds.isel(threshold=k) for k in range(ds.sizes["threshold"])]
+    return Table(
+        "What a search finds in a square degree",
+        ["threshold", "false positives", "lenses found", Column("purity", write=3)],
+        [[k, *(Estimate.in_dataset(one, n) for n in names)] for k, one in enumerate(every)],
+        f"Lenses: {ds.attrs['population']}. Completeness of {ds.attrs['completeness_of']}. Negatives: "
+        f"{ds.attrs['negatives']}.",
+    )
+
+
 def required(gate: GateResult) -> Table:
     """What was required of a completeness, and each verdict."""
     findings = [Finding.from_dict(f) for f in gate.findings]
@@ -169,6 +187,8 @@ def tables(found: Mapping[str, xr.Dataset]) -> list[Table]:
         out.append(roc(found["roc"]))
     if "area" in found:
         out.append(area(found))
+    if tells_of_sky(found):
+        out.append(sky(found["sky"]))
     out.append(curves(found["resolution"], "resolution", "Resolution: theta_E over PSF size"))
     out.append(curves(found["resolution_fwhm"], "resolution_fwhm", "Resolution: theta_E over the profile's FWHM"))
     for name, ds in found.items():

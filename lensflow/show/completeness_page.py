@@ -10,7 +10,7 @@ import xarray as xr
 
 from lensflow.measure.gate.verdicts import GateResult
 from lensflow.show import figures_completeness as figures
-from lensflow.show.completeness import required, sentence, tables
+from lensflow.show.completeness import required, sentence, tables, tells_of_sky
 from lensflow.show.figures import Picture
 from lensflow.show.table import Table
 
@@ -83,7 +83,7 @@ def section(kept: KeptCompleteness, number: int) -> Section:
         shown.append((what, [p for p in made if p is not None]))
     every = tables(found)
     verdict = required(kept.gate) if kept.gate else None
-    n_first = 2 + ("roc" in found) + ("area" in found) if "thresholds" in found else 1
+    n_first = 2 + ("roc" in found) + ("area" in found) + tells_of_sky(found) if "thresholds" in found else 1
     first = [t for t in (verdict, *every[1:n_first]) if t is not None]
     return Section(
         name, f"{kept.title}, split {kept.split}", sentence(kept.scorer, kept.split, found), kept.file,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +18,11 @@ from lensflow.stats.hostsums import Floats
 
 DRAWS = 10_000
 PROPAGATED = "95 % interval, 10,000 draws of false-positive rate and completeness"
+_QUANTITIES = (
+    ("false_positives_per_deg2", "deg-2", "galaxies without a lens at the threshold or above"),
+    ("found_per_deg2", "deg-2", "lenses at the threshold or above"),
+    ("purity", "1", "share of lenses among what is found"),
+)
 OWN_CONTROLS = "controls of the same hosts: real false positives are spirals, rings and mergers, not bare LRGs"
 
 
@@ -130,12 +136,65 @@ def purity(
     rate = (m + 1) / (n + 1)
     plain = found_per_square_degree(densities[0], rate, densities[1], completeness.value)
     data: dict[str, tuple[object, ...]] = {}
-    for name, units, meaning in (
-        ("false_positives_per_deg2", "deg-2", "galaxies without a lens at the threshold or above"),
-        ("found_per_deg2", "deg-2", "lenses at the threshold or above"),
-        ("purity", "1", "share of lenses among what is found"),
-    ):
+    for name, units, meaning in _QUANTITIES:
         ends = np.quantile(getattr(drawn, name), [0.025, 0.975])
         data |= with_interval(name, [], (getattr(plain, name), (ends[0], ends[1])), units, meaning, PROPAGATED)
     attrs = {"population": sky.population or "", "negatives": OWN_CONTROLS if own_controls else "real non-lenses"}
     return xr.Dataset(data, attrs=attrs)
+
+
+def _unknown() -> dict[str, tuple[object, ...]]:
+    data: dict[str, tuple[object, ...]] = {}
+    for name, units, meaning in _QUANTITIES:
+        data |= with_interval(name, [], (np.nan, (np.nan, np.nan)), units, meaning, PROPAGATED)
+    return data
+
+
+def sky_table(
+    sky: SkyConfig, thresholds: Sequence[Threshold], curves: xr.Dataset, seed: int, own_controls: bool, flaw: str = ""
+) -> xr.Dataset:
+    """Put every threshold's false positives, lenses found and purity into one table, or say what is missing.
+
+    Parameters
+    ----------
+    sky : SkyConfig
+    thresholds : sequence of Threshold
+    curves : Dataset
+        Completeness of all rows together, over ``threshold`` and ``curve``.
+    seed : int
+        Of the draws.
+    own_controls : bool
+        As :func:`purity` takes it.
+    flaw : str
+        Why the completeness itself is not to be used; empty where it is.
+
+    Returns
+    -------
+    Dataset with dim threshold
+        NaN, and ``reason`` in words, where it cannot be told; ``attrs["verdict"]`` is then NOT_TESTABLE. The
+        completeness is that of the injections as they were drawn, which is said: of another population it is another.
+    """
+    lacking = missing(sky)
+    common = flaw or (f"needs {' and '.join(lacking)}" if lacking else "")
+    parts, reasons = [], []
+    for k, threshold in enumerate(thresholds):
+        whole = curves.sel(curve="all").isel(threshold=k)
+        share = Estimate.in_dataset(whole.drop_vars("n_hosts"), "completeness")
+        try:
+            if common:
+                raise CompletenessError(common)
+            parts.append(purity(sky, threshold, share, float(whole["n_star"]), seed, own_controls))
+            reasons.append("")
+        except CompletenessError as error:
+            parts.append(xr.Dataset(_unknown()))
+            reasons.append(str(error))
+    found = xr.concat(parts, "threshold", combine_attrs="drop")
+    text = {"units": "", "long_name": "why it cannot be told; empty where it can"}
+    found["reason"] = ("threshold", np.array(reasons, dtype=str), text)
+    return found.assign_attrs(
+        verdict="NOT_TESTABLE" if any(reasons) else "",
+        reason="; ".join(dict.fromkeys(r for r in reasons if r)),
+        population=sky.population or "",
+        negatives=OWN_CONTROLS if own_controls else "real non-lenses",
+        completeness_of="the injections as they were drawn, each host once; for another population, reweight them",
+    )

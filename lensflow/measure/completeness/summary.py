@@ -13,6 +13,7 @@ from lensflow.measure.completeness.bins import Bins, Ranges
 from lensflow.measure.completeness.counts import Counted
 from lensflow.measure.completeness.crossings import crossings
 from lensflow.measure.completeness.injected_prior import InjectedPrior
+from lensflow.measure.completeness.purity import sky_table
 from lensflow.measure.completeness.rates import Scored
 from lensflow.measure.completeness.required import required
 from lensflow.measure.completeness.resolution import Resolution
@@ -132,6 +133,8 @@ def completeness(
     wall = "" if truth else wall_in((b, out[name]) for name, b in one.items())
     out["thresholds"].attrs.update(tautology=cut, wall=wall, negatives_fingerprint=negatives.fingerprint)
     _judged(out["funnel"], *_cut_in_words(truth, cut, wall))
+    own = config.negatives in ("controls", "cutouts")
+    out["sky"] = sky_table(config.sky, taus, out["curves"], seed, own, str(out["funnel"].attrs["reason"]))
     if config.require:
         out["require"] = required(counted, counted_rows, negatives.score, config)
     valid = counted.valid

@@ -11,9 +11,6 @@ from lensflow.config import RunConfig
 from lensflow.config.completeness import CompletenessConfig
 from lensflow.errors import CompletenessError, ConfigError
 
-# Settings that are read and not carried out yet. Whoever carries one out takes it off this list.
-_NOT_YET = ("sky",)
-
 
 def with_options(
     config: RunConfig,
@@ -59,17 +56,13 @@ def with_options(
     return config.model_copy(update={"completeness": section})
 
 
-def refuse_what_is_not_done(config: CompletenessConfig) -> None:
-    """Refuse settings that this version reads and does not carry out: none is passed over.
+def refuse_contradictions(config: CompletenessConfig) -> None:
+    """Refuse settings that exclude each other.
 
     Raises
     ------
     ConfigError, CompletenessError
     """
-    default = CompletenessConfig()
-    for name in _NOT_YET:
-        if getattr(config, name) != getattr(default, name):
-            raise ConfigError(f"completeness.{name}: not carried out by this version; leave it at its default")
     if config.require and config.weights == "area":
         raise ConfigError(
             "completeness.require: every host counts once in what is judged, and with weights: area that is not the "

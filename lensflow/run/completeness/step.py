@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from lensflow.measure.completeness.injected_prior import InjectedPrior
 from lensflow.measure.completeness.injection_set import injections_beside
 from lensflow.measure.completeness.required import Asked, judge_required
 from lensflow.measure.completeness.set_thresholds import refuse_without_threshold
-from lensflow.measure.completeness.summary import completeness
+from lensflow.measure.completeness.summary import Negatives, completeness
 from lensflow.measure.gate.verdicts import GateResult
 from lensflow.run.completeness.area import area_of, bricks_source
 from lensflow.run.completeness.data_gates import data_gates
@@ -27,7 +28,7 @@ from lensflow.run.completeness.result import Completeness
 from lensflow.run.completeness.rows import rows_of, with_scores
 from lensflow.run.completeness.scorers import Scorer, find_scorer, image_scores, truth_scores
 from lensflow.run.completeness.selection_file import keep_selection, kept_selection, outside_the_file
-from lensflow.run.completeness.settings import refuse_what_is_not_done
+from lensflow.run.completeness.settings import refuse_contradictions
 from lensflow.run.execute import Progress, silent
 from lensflow.run.identity import pairs_content, stored_key
 from lensflow.stats import codec
@@ -87,20 +88,9 @@ def completeness_step(
         If the pairs are not complete, or the test split is asked for without a reason; StaleStoreError if the scores
         are of another run.
     """
-    split, folder, here = config.completeness.split, RunFolder.of(config), str(Path.cwd())
-    if split == "test" and not unseal_test:
-        raise StoreError(
-            f"{folder.pairs}: the test split is sealed. To score it, say why (--unseal 'final figures'); the "
-            "opening is logged beside the store."
-        )
+    split, here = config.completeness.split, str(Path.cwd())
     keep = keep and isinstance(scorer, str)
-    refuse_without_threshold(config.completeness)
-    refuse_what_is_not_done(config.completeness)
-    who = find_scorer(scorer, config, here)
-    _refuse_rates_of_truth(config, who)
-    content = pairs_content(config)
-    if who.table is not None:
-        who.table.refuse_other_run(config, content)
+    who, content = _admitted(config, scorer, here, unseal_test)
     url, key = results_of(config, who.name), stored_key(config, "completeness", content)
     made_from = {"source": who.source or "", "negatives": negatives_source(config), "kind": who.kind,
                  "bricks": bricks_source(config)}  # fmt: skip
@@ -138,6 +128,79 @@ def completeness_step(
 def _measured(
     config: RunConfig, who: Scorer, here: str, progress: Progress, injections: Injections | None
 ) -> dict[str, xr.Dataset]:
+    scored, negatives = _scored(config, who, here, progress)
+    prior = InjectedPrior.of(config, scored.attrs)
+    found = completeness(scored, negatives, config.completeness, config.seed, prior, who.kind == "truth")
+    found["funnel"].attrs["prior"] = _in_words(config.plan)
+    if injections is not None and "thresholds" in found:
+        injections.publish(scored, prior, found, config)
+    return found | (area_of(config, scored, found["thresholds"]) if "thresholds" in found else {})
+
+
+@dataclass(frozen=True, eq=False)
+class Scored:
+    """Scored rows of a split.
+
+    Attributes
+    ----------
+    name : str
+        Of the scorer.
+    rows : Dataset
+        As :func:`lensflow.measure.completeness.summary.completeness` takes them.
+    negatives : Negatives
+    """
+
+    name: str
+    rows: xr.Dataset
+    negatives: Negatives
+
+
+def scored_of(config: RunConfig, scorer: Any, progress: Progress = silent, unseal_test: str | None = None) -> Scored:
+    """Score the rows of ``completeness.split``; nothing is counted, read or kept.
+
+    Parameters
+    ----------
+    config : RunConfig
+    scorer : str or object
+        As for :func:`completeness_step`.
+    progress : callable, optional
+    unseal_test : str, optional
+        As for :func:`completeness_step`.
+
+    Returns
+    -------
+    Scored
+
+    Raises
+    ------
+    StoreError
+        If the pairs are not complete, or the test split is asked for without a reason.
+    """
+    here = str(Path.cwd())
+    who, _ = _admitted(config, scorer, here, unseal_test)
+    if config.completeness.split == "test":
+        _log_opening(config, who.name, str(unseal_test))
+    return Scored(who.name, *_scored(config, who, here, progress))
+
+
+def _admitted(config: RunConfig, scorer: Any, here: str, unseal_test: str | None) -> tuple[Scorer, str]:
+    """Find the scorer and the fingerprint of the pairs, or refuse, before any work."""
+    if config.completeness.split == "test" and not unseal_test:
+        raise StoreError(
+            f"{RunFolder.of(config).pairs}: the test split is sealed. To score it, say why (--unseal 'final figures'); "
+            "the opening is logged beside the store."
+        )
+    refuse_without_threshold(config.completeness)
+    refuse_contradictions(config.completeness)
+    who = find_scorer(scorer, config, here)
+    _refuse_rates_of_truth(config, who)
+    content = pairs_content(config)
+    if who.table is not None:
+        who.table.refuse_other_run(config, content)
+    return who, content
+
+
+def _scored(config: RunConfig, who: Scorer, here: str, progress: Progress) -> tuple[xr.Dataset, Negatives]:
     images = image_scores(config, who, here, progress) if who.kind == "images" else None
     rows = rows_of(config, config.completeness.split)
     if images is not None:
@@ -146,13 +209,7 @@ def _measured(
         scored = with_scores(rows, who.table.ids, who.table.score, _row_ids(config))
     else:
         scored = rows.assign(score=("sample", truth_scores(config, who, rows, progress)))
-    negatives = negatives_of(config, who, images, rows, here, progress)
-    prior = InjectedPrior.of(config, rows.attrs)
-    found = completeness(scored, negatives, config.completeness, config.seed, prior, who.kind == "truth")
-    found["funnel"].attrs["prior"] = _in_words(config.plan)
-    if injections is not None and "thresholds" in found:
-        injections.publish(scored, prior, found, config)
-    return found | (area_of(config, scored, found["thresholds"]) if "thresholds" in found else {})
+    return scored, negatives_of(config, who, images, rows, here, progress)
 
 
 def _in_words(plan: PlanConfig) -> str:
