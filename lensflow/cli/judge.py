@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -87,6 +87,10 @@ def completeness(
         str | None, typer.Option("--unseal", help="Why the sealed test split is opened; logged beside the store.")
     ] = None,
     again: Annotated[bool, typer.Option("--again", help="Score again, ignoring what is stored.")] = False,
+    against: Annotated[
+        str | None,
+        typer.Option("--against", help="Another run of the same manifest: what it gains and loses; nothing is kept."),
+    ] = None,
     workers: Workers = None,
 ) -> None:
     """Which injections does a scorer recover? By resolution, size, brightness and seeing, with intervals over hosts.
@@ -95,9 +99,17 @@ def completeness(
     """
     from lensflow.measure.completeness.injection_set import injections_beside
     from lensflow.run.completeness import completeness_step, with_options
+    from lensflow.run.completeness.paired_runs import paired
     from lensflow.show.completeness import required, sentence, tables
 
-    config = with_options(load(run, None, workers), fpr=fpr, value=value, negatives=negatives, truth=truth)
+    options: dict[str, Any] = {"fpr": fpr, "value": value, "negatives": negatives, "truth": truth}
+    config = with_options(load(run, None, workers), **options)
+    if against is not None:
+        with session(config) as progress:
+            both = paired(config, against, scorer, **options, unseal_test=unseal, progress=progress)
+        for line in repr(both).splitlines():
+            print_line(console, line)
+        return
     with session(config) as progress:
         found = completeness_step(config, scorer, progress, unseal_test=unseal, again=again, publish=publish)
     print_line(console, sentence(found.scorer, found.split, found))

@@ -56,6 +56,12 @@ def test_differences_are_those_of_the_two_completenesses(runs):
         assert "injection.core_mask_radius_pix" in text and "rows gained" in text
 
 
+def test_the_command_says_what_another_run_gains_and_loses(command, runs):
+    code, text = command("completeness", runs[0].out, BLUE_RING, "--against", runs[1].out, "--fpr", "0.25")
+    assert code == 0 and "injection.core_mask_radius_pix: 0.0 and 9.0" in text
+    assert "second less first" in text and "of 36 on 12 hosts" in text
+
+
 def test_strata_that_the_treatment_fills_differently_are_left_out_and_said(runs):
     """The two runs of the project before this were binned in a magnitude that the treatment had changed."""
     section = runs[0].completeness.model_copy(update={"strata": {"snr_peak_r": "plan", "theta_e_arcsec": "plan"}})

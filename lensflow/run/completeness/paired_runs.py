@@ -42,6 +42,7 @@ class PairedRuns:
     Attributes
     ----------
     scorer, split : str
+        Whose scores, and of which rows.
     runs : (str, str)
         Folders of the first and the second run.
     differ : dict
