@@ -190,6 +190,21 @@ def test_conditional_support_counts_the_hosts_that_do_not_reach_the_target():
     assert near.uncovered.value == 0 and near.result.kish == pytest.approx(n)
 
 
+def test_a_condition_that_the_target_names_too_is_that_of_its_draw():
+    """Offsets up to 1" are inside of 0.8 theta_E where the radii of the target are above 1.25", whatever was injected."""
+    theta, r = np.meshgrid(steps(0.5, 2.5, 50), np.sqrt(steps(0, 0.64, 40)))
+    zero = np.zeros(theta.size)
+    columns = {"theta_e_arcsec": theta.ravel(), "src_x_arcsec": (r * theta).ravel(), "src_y_arcsec": zero}
+    rows = injected(columns, logistic(theta.ravel()), each=5)
+    offsets = target_density(([0, 1.0], [0, 2.0]))
+    wide = target_population({"theta_e_arcsec": stats.uniform(1.5, 1), "src_offset_arcsec": offsets})
+    assert reweight_rows(rows, wide).uncovered.value == 0
+    some = reweight_rows(rows, target_population({"src_offset_arcsec": offsets}))
+    # Uniform in area within 1", of which a lens of theta_E reaches (0.8 theta_E)^2.
+    reached = np.minimum((0.8 * steps(0.5, 2.5)) ** 2, 1).mean()
+    assert some.uncovered.low < 1 - reached < some.uncovered.high
+
+
 def test_weighing_makes_nothing_of_a_scorer_that_cannot_be_measured(rows):
     found = reweight_rows(rows, exponential())
     fine = found.of_scorer("a:b at tau 1", "images", "", "")
