@@ -191,7 +191,7 @@ def test_conditional_support_counts_the_hosts_that_do_not_reach_the_target():
 
 
 def test_a_condition_that_the_target_names_too_is_that_of_its_draw():
-    """Offsets up to 1" are inside of 0.8 theta_E where the radii of the target are above 1.25", whatever was injected."""
+    """Offsets up to 1" are within 0.8 theta_E where the radii of the target are above 1.25", whatever was injected."""
     theta, r = np.meshgrid(steps(0.5, 2.5, 50), np.sqrt(steps(0, 0.64, 40)))
     zero = np.zeros(theta.size)
     columns = {"theta_e_arcsec": theta.ravel(), "src_x_arcsec": (r * theta).ravel(), "src_y_arcsec": zero}
