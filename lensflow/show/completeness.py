@@ -42,8 +42,10 @@ def _note(found: Mapping[str, xr.Dataset]) -> str:
 
 def _intervals(ds: xr.Dataset) -> str:
     """Which interval is shown."""
-    text = str(ds.attrs["interval_is"])
-    return f"Intervals: {text}" + (": rows of one host share its pixels." if ds.attrs["interval"] == "host" else ".")
+    text = f"Intervals: {ds.attrs['interval_is']}"
+    text += ": rows of one host share its pixels." if ds.attrs["interval"] == "host" else "."
+    derived = ds.attrs.get("derived")
+    return f"{text} {derived[0].upper()}{derived[1:]}." if derived else text
 
 
 def funnel(found: xr.Dataset) -> Table:

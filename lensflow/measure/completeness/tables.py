@@ -8,14 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 
-from lensflow.config.completeness import CompletenessConfig
+from lensflow.config.completeness import CompletenessConfig, band_of
 from lensflow.errors import ConfigError
 from lensflow.measure.completeness import bins as bins_of
 from lensflow.measure.completeness.bins import Bins, Ranges, Values
 from lensflow.measure.completeness.counts import CURVES, Counted
 from lensflow.measure.completeness.injected_prior import InjectedPrior
 from lensflow.measure.completeness.table import table
-from lensflow.measure.completeness.variables import values_of
+from lensflow.measure.completeness.variables import depth_of, values_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +44,18 @@ class Tables:
         cells = self.counted.cells(place, shape, self.taus, sorted_by_host=True)
         coords = {"curve": list(CURVES), **bins_of.coords(over)}
         dims = ["curve", *(b.variable for b in over)]
-        return table(cells, dims, self.config.min_hosts, self.config.min_rows, coords, self.config.interval)
+        made = table(cells, dims, self.config.min_hosts, self.config.min_rows, coords, self.config.interval)
+        derived = [text for b in over if (text := self._derived(b.variable))]
+        return made.assign_attrs(derived="; ".join(derived)) if derived else made
+
+    def _derived(self, variable: str) -> str:
+        """Whether a depth is not the catalogue's, in words."""
+        if not variable.startswith("psfdepth_"):
+            return ""
+        n = int(depth_of(self.rows, str(band_of(variable)))[1].sum())
+        of = self.rows.sizes["sample"]
+        where = f"{variable} of {n:,} of {of:,} rows is derived from the noise of their hosts' pixels"
+        return where if n else ""
 
 
 def stratum_bins(

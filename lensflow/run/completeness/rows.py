@@ -10,7 +10,10 @@ from numpy.typing import ArrayLike
 
 from lensflow import schema
 from lensflow.config import RunConfig
+from lensflow.config.completeness import band_of, default_axes, default_strata
 from lensflow.measure.completeness.counts import match_scores
+from lensflow.run.completeness.noise import median_invvar
+from lensflow.run.execute import Progress, silent
 from lensflow.store.open import host_tables, open_all_pairs, read_attrs
 from lensflow.store.run_folder import RunFolder
 
@@ -19,14 +22,17 @@ OF_HOSTS = ("psf_source", "psfsize_arcsec", "psfdepth_mag", "flux_nmgy", "apertu
             "wise_brightmask_frac", "brickname")  # fmt: skip
 
 
-def rows_of(config: RunConfig, split: str) -> xr.Dataset:
-    """Read the tables of a split's rows, sorted by host, with what is known of their hosts; no pixel is read.
+def rows_of(config: RunConfig, split: str, progress: Progress = silent) -> xr.Dataset:
+    """Read the tables of a split's rows, sorted by host, with what is known of their hosts.
+
+    No pixel is read, but the weights of hosts without a depth where bins are made of it.
 
     Parameters
     ----------
     config : RunConfig
     split : str
         A sealed one is opened by whoever calls this, first.
+    progress : callable, optional
 
     Returns
     -------
@@ -44,7 +50,21 @@ def rows_of(config: RunConfig, split: str) -> xr.Dataset:
         name: (("sample", *hosts[name].dims[1:]), hosts[name].values[index], hosts[name].attrs) for name in OF_HOSTS
     }
     scale = float(read_attrs(folder.cutouts, "cutouts")["pixel_scale_arcsec"])
-    return rows.assign(more).assign_attrs(pixel_scale_arcsec=scale)
+    rows = rows.assign(more).assign_attrs(pixel_scale_arcsec=scale)
+    if (bands := _bands_of_depth(config)) and rows.sizes["sample"]:
+        lacking = ~np.isfinite(rows["psfdepth_mag"].sel(band=bands).values).all(axis=1)
+        some, place = np.unique(index[lacking], return_inverse=True)
+        noise = np.full(rows["psfdepth_mag"].shape, np.nan)
+        noise[lacking] = median_invvar(config, some.astype(np.int64), progress)[place]
+        rows["median_invvar"] = (("sample", "band"), noise)
+    return rows
+
+
+def _bands_of_depth(config: RunConfig) -> list[str]:
+    """Bands whose depth a bin is made of."""
+    of, band = config.completeness, config.bands[config.reference_band]
+    names = {*of.variables, *(a.variable for a in of.axes or default_axes(band)), *(of.strata or default_strata(band))}
+    return sorted({str(band_of(n)) for n in names if n.startswith("psfdepth_")})
 
 
 def with_scores(rows: xr.Dataset, row_id: ArrayLike, score: ArrayLike, known: ArrayLike | None = None) -> xr.Dataset:

@@ -202,7 +202,7 @@ def _admitted(config: RunConfig, scorer: Any, here: str, unseal_test: str | None
 
 def _scored(config: RunConfig, who: Scorer, here: str, progress: Progress) -> tuple[xr.Dataset, Negatives]:
     images = image_scores(config, who, here, progress) if who.kind == "images" else None
-    rows = rows_of(config, config.completeness.split)
+    rows = rows_of(config, config.completeness.split, progress)
     if images is not None:
         scored = with_scores(rows, images["row_id"].values, images["stamp"].values)
     elif who.table is not None:
