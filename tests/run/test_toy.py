@@ -1,6 +1,7 @@
 """The toy of a run: fitted on the train split, measured on val, on the road of every other scorer."""
 
 import hashlib
+import shutil
 
 import joblib
 import numpy as np
@@ -16,7 +17,7 @@ from lensflow.run.importable import load, source_of
 from lensflow.run.toy import fit_toy_step, toy_of, toy_step
 from lensflow.show.completeness import sentence
 from lensflow.store import paths
-from lensflow.store.run_folder import RunFolder
+from lensflow.store.run_folder import RunFolder, config_of
 from lensflow.survey.photometry import with_measurements
 from tests.factories import make_config, make_cutouts
 
@@ -80,6 +81,19 @@ def test_what_was_fitted_is_what_the_opened_train_split_gives(config, seen):
     again = toy.fit(toy.training_rows(train).rows, tuple(config.bands), config.seed)
     images = lf.open_pairs(config.out, split="val")["stamp"].values
     np.testing.assert_array_equal(load(toy_of(config), "")(images), again(images))
+
+
+@pytest.mark.parametrize("name", ["toy_finder.joblib", "{out}/toy_finder.joblib"])
+def test_its_results_are_named_from_the_runs_folder_and_go_with_it(config, seen, name, tmp_path, monkeypatch):
+    assert seen["tables"].scorer == "toy_finder.joblib"
+    moved = config_of(str(shutil.copytree(config.out, tmp_path / "elsewhere")))
+    monkeypatch.setattr(toy, "features", None)  # nothing is scored again
+    found = completeness_step(moved, name.format(out=moved.out))
+    assert found["curves"].identical(seen["tables"]["curves"])
+    assert lf.open_selection(moved.out, scorer="toy_finder.joblib").scorer == "toy_finder.joblib"
+    assert [f.name for f in (tmp_path / "elsewhere/summaries/completeness").glob("*.json")] == [
+        "toy_finder.joblib.val.json"
+    ]
 
 
 def test_it_is_measured_on_val_and_marked_as_a_toy_wherever_it_is_shown(config, seen):

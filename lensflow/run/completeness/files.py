@@ -12,6 +12,45 @@ from lensflow.store.run_folder import RunFolder
 _MOST = 200
 
 
+def own_name(config: RunConfig, scorer: str) -> str:
+    """Name of a scorer: a file in the run's own folder is named from there, so that a run may be moved.
+
+    Parameters
+    ----------
+    config : RunConfig
+    scorer : str
+        As given.
+
+    Returns
+    -------
+    str
+    """
+    root = RunFolder.of(config).root
+    if paths.is_local(scorer) and paths.is_local(root):
+        file, folder = paths.local_path(scorer).absolute(), paths.local_path(root).absolute()
+        return file.relative_to(folder).as_posix() if file.is_relative_to(folder) else scorer
+    return scorer.removeprefix(f"{root}/")
+
+
+def located(config: RunConfig, scorer: str) -> str:
+    """Path of a file that is named from the run's own folder, where there is no such file here.
+
+    Parameters
+    ----------
+    config : RunConfig
+    scorer : str
+        Any scorer's name.
+
+    Returns
+    -------
+    str
+        As given where it is no file of the run.
+    """
+    of_run = RunFolder.of(config).path(scorer)
+    is_here = not paths.is_local(scorer) or paths.local_path(scorer).exists()
+    return of_run if not is_here and ":" not in scorer and "." in scorer and paths.exists(of_run) else scorer
+
+
 def results_of(config: RunConfig, scorer: str, ending: str = "json") -> str:
     """URL of the file that keeps the completeness of a scorer.
 
@@ -27,7 +66,7 @@ def results_of(config: RunConfig, scorer: str, ending: str = "json") -> str:
     -------
     str
     """
-    name = re.sub(r"[^\w.]+", "-", scorer)
+    name = re.sub(r"[^\w.]+", "-", own_name(config, scorer))
     if len(name.encode()) > _MOST:
         name = f"{name[-60:]}-{fingerprint(scorer)}"
     folder = RunFolder.of(config).path("summaries", "completeness")

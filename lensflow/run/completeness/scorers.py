@@ -17,6 +17,7 @@ from lensflow.config.place import Place, of_inputs
 from lensflow.errors import ConfigError, GateError, did_you_mean
 from lensflow.measure.completeness.truth import TRUTH
 from lensflow.measure.scorer.scorer import as_scorer
+from lensflow.run.completeness.files import located, own_name
 from lensflow.run.execute import Progress, reduce_tasks
 from lensflow.run.importable import SAVED, SCORER_EXAMPLE, load, source_of
 from lensflow.run.score import scores_of
@@ -87,10 +88,13 @@ def find_scorer(scorer: Any, config: RunConfig, folder: str) -> Scorer:
         If the object cannot score.
     """
     truth = config.completeness.kind == "truth"
+    scorer = located(config, scorer) if isinstance(scorer, str) else scorer
     if is_table(scorer):
         table = row_scores(Place(scorer, of_inputs(config.storage)) if isinstance(scorer, str) else scorer)
         # With its path, so that tables of one name in two folders keep results of their own.
-        return Scorer(table.name, "truth" if truth or table.is_truth else "table", table.digest, table)
+        return Scorer(
+            own_name(config, table.name), "truth" if truth or table.is_truth else "table", table.digest, table
+        )
     if not isinstance(scorer, str):
         truth = truth or getattr(scorer, "kind", "") == "truth"
         name = f"{getattr(scorer, '__module__', '')}:{getattr(scorer, '__name__', type(scorer).__name__)}"
@@ -107,9 +111,9 @@ def find_scorer(scorer: Any, config: RunConfig, folder: str) -> Scorer:
     found = load(path, folder)
     note = str(getattr(found, "note", ""))
     if truth or getattr(found, "kind", "") == "truth":
-        return Scorer(scorer, "truth", source_of(path, folder), found, note)
+        return Scorer(own_name(config, scorer), "truth", source_of(path, folder), found, note)
     as_scorer(found, path)
-    return Scorer(scorer, "images", source_of(path, folder), path, note)
+    return Scorer(own_name(config, scorer), "images", source_of(path, folder), path, note)
 
 
 def _checked(scorer: Any, name: str) -> Any:

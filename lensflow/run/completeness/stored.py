@@ -11,7 +11,7 @@ from lensflow.config import RunConfig
 from lensflow.config.completeness import CompletenessConfig
 from lensflow.errors import GateError, StoreError
 from lensflow.measure.gate.verdicts import GateResult
-from lensflow.run.completeness.files import results_of
+from lensflow.run.completeness.files import own_name, results_of
 from lensflow.run.identity import pairs_content, stored_key
 from lensflow.show.completeness_page import KeptCompleteness
 from lensflow.stats import codec
@@ -98,7 +98,7 @@ def stored_of_scorer(config: RunConfig, scorer: str, split: str) -> StoredComple
         return None
     found = _read(config, RunFolder.of(config), url.rsplit("/", 1)[-1], _content(config))
     # Two names can be one file name.
-    return found if found.kept.scorer == scorer else None
+    return found if found.kept.scorer == own_name(of_split, scorer) else None
 
 
 def _content(config: RunConfig) -> str:
