@@ -166,8 +166,9 @@ def mean_share(scored: Scored, rates: tuple[float, float], count: int, seed: int
     for draw, (above, hit) in enumerate(by_negative.draws(count, seed, purpose)):
         if hit[-1] > 0 and above[-1] > 0:
             # A positive is recovered from the rate on that all negatives not below it make.
-            from_rate = above / above[-1]
-            gains = np.diff(hit, prepend=0.0)
+            some = int(np.searchsorted(above, high * above[-1], side="right"))  # no gain beyond
+            from_rate = above[:some] / above[-1]
+            gains = np.diff(hit[:some], prepend=0.0)
             out[draw] = gains @ np.clip(high - np.maximum(from_rate, low), 0, None) / (high - low) / hit[-1]
     return float(out[0]), out[1:]
 

@@ -11,7 +11,7 @@ from lensflow.measure.completeness.rates import Allowance, Scored, mean_share, r
 from lensflow.measure.completeness.thresholds import SURE_FROM
 from lensflow.stats.auc import host_bootstrap
 from lensflow.stats.estimate import with_interval
-from lensflow.stats.hostsums import Floats, interval, named
+from lensflow.stats.hostsums import Floats, drawn_units, interval, named
 
 RATES = (1e-1, 1e-2, 1e-3, 1e-4)
 FALSE_POSITIVES = (0, 10)
@@ -61,8 +61,8 @@ def roc(scored: Scored, count: int, seed: int) -> xr.Dataset:
     Dataset
         ``curve_tpr`` over ``curve_fpr`` (from 1 / n to 1), ``tpr`` over ``fpr`` (1e-1 to 1e-4; NaN below 1 / n,
         ``unsure`` below 10 / n), ``tpr_at`` over ``false_positives`` (0 and 10), ``area`` below 1e-2 over its width
-        (NaN where 1 / n is not below 1e-2), ``auroc`` (without comparisons within a host), all with intervals over
-        hosts.
+        (NaN where 1 / n is not below 1e-2), ``auroc`` (without comparisons within a host or, beyond 1,024 hosts, within
+        a group of hosts), all with intervals over hosts.
     """
     n, p, hosts = len(scored.negative), len(scored.positive), scored.n_hosts
     curve = curve_rates(n)
@@ -87,7 +87,8 @@ def roc(scored: Scored, count: int, seed: int) -> xr.Dataset:
     auroc, auroc_draws = host_bootstrap(
         np.concatenate([np.ones(p, bool), np.zeros(n, bool)]),
         np.concatenate([scored.positive, scored.negative]),
-        np.concatenate([scored.positive_host, scored.negative_host]),
+        # Beyond 1,024 hosts groups of them are drawn: as many weights as hosts and draws would fill the memory.
+        drawn_units(np.concatenate([scored.positive_host, scored.negative_host]))[0],
         count, seed, "completeness.auroc",
     )  # fmt: skip
     none = np.empty(0)
