@@ -109,8 +109,8 @@ class Cells:
         if sorted_by_host and (np.diff(hosts) < 0).any():
             row = int(np.argmax(np.diff(hosts) < 0)) + 1
             raise CompletenessError(f"cells: row {row} is of host {hosts[row]}, after one of {hosts[row - 1]}")
-        counts = np.concatenate([np.ones((1, len(at)), bool), drawn[None], ok[None], found]).T.astype(np.uint8)
-        key, counts = _grouped(np.stack([hosts, at], axis=1), counts)
+        of_row = np.concatenate([np.ones((1, len(at)), bool), drawn[None], ok[None], found]).T.astype(np.uint8)
+        key, counts = _grouped(np.stack([hosts, at], axis=1), of_row)
         spans = np.empty((0, 2), np.int64)
         is_open = np.ones(len(key), bool)
         if sorted_by_host and len(hosts):
