@@ -199,3 +199,21 @@ def test_a_model_comes_back_from_its_file_and_reaches_no_further_than_the_tested
     write_arrays(url, to_file({k: v for k, v in found.items() if k != "smooth"}, ABOUT), STORE)
     with pytest.raises(CompletenessError, match="holds no model"):
         open_selection(url).evaluate({THETA: 1.0, REFF: 0.5}, "smooth")
+
+
+def test_magnitudes_are_crossed_from_the_faint_side_and_level_off_at_the_bright_one():
+    n = 8_000
+    u = rng.uniform(4, np.arange(n, dtype=np.uint64), "test.smooth", 2)
+    mag, ok = 22 + 4 * u[:, 0], np.ones(n, bool)
+    d = (u[:, 1] < 0.95 * expit(3 * (24 - mag))).astype(float)
+    counted = Counted(
+        np.arange(n, dtype=np.uint64), np.arange(n) // 8, d, np.full(n, 5), np.stack([ok] * 3), ~ok, np.arange(n)
+    )
+    flux = 10 ** (0.4 * (22.5 - mag))[:, None]
+    columns = {"src_flux_nmgy": flux, "mw_transmission": np.ones((n, 1))}
+    rows = xr.Dataset({k: (("sample", "band"), v) for k, v in columns.items()}, {"band": ["r"]})
+    axis = Ranges("src_mag_r", tuple(np.linspace(22, 26, 9)))
+    found = crossings(Tables(counted, rows, [0.5], CompletenessConfig()), [axis], 1)
+    one = found.isel(variable=0, threshold=0).sel(curve="all")
+    assert float(one["crossing"].sel(level=0.5)) == pytest.approx(24 - np.log(0.5 / 0.45) / 3, abs=0.08)
+    assert float(one["plateau"]) == pytest.approx(0.95, abs=0.03)
