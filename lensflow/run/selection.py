@@ -169,6 +169,8 @@ class Selection:
             bad = [str(r) for r in table["smooth_reason"].sel(curve="all").values if str(r)]
             lines.append(("smooth model", f"not to be used: {bad[0]}" if bad else "fits"))
         lines.append(("negatives", f"{attrs['negatives']} ({attrs['n_negatives']:,})"))
+        if attrs.get("derived"):
+            lines.append(("derived", attrs["derived"]))
         if attrs["verdict"] or attrs["reason"]:
             lines.append(("verdict", ": ".join(filter(None, (attrs["verdict"].replace("_", " "), attrs["reason"])))))
         if attrs["scorer_note"]:

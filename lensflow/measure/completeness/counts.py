@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import xarray as xr
@@ -159,13 +160,17 @@ class Counted:
             Of shape (3, *shape): a row that belongs to several curves is counted in each.
         """
         at, size = np.asarray(place, dtype=np.int64), int(np.prod(shape, dtype=np.int64))
-        curve, row = np.nonzero(self.curves)
-        order = np.argsort(row, kind="stable")  # rows stay sorted by host
-        curve, row = curve[order], row[order]
+        row, curve = self._members
         return Cells.from_rows(
             self.host[row], curve * size + at[row], (len(CURVES), *shape), rendered=self.rendered[row],
             valid=self.valid[row], recovered=self.recovered(taus)[:, row], sorted_by_host=sorted_by_host,
         )  # fmt: skip
+
+    @cached_property
+    def _members(self) -> tuple[Integers, Integers]:
+        """Row and curve of each row that belongs to a curve; rows stay sorted by host."""
+        row, curve = np.nonzero(self.curves.T)
+        return row, curve
 
     def funnel(self, taus: Sequence[float]) -> Funnel:
         """Count what became of the rows.

@@ -15,7 +15,7 @@ from lensflow.measure.completeness.lookup import Grid
 _NAMES = {"low": "completeness_low", "high": "completeness_high"}
 THRESHOLDS = ("tau", "rate_wanted", "false_positives", "true_rate", "true_rate_low", "true_rate_high", "unsure")
 # Attributes that are the table's own.
-_OF_TABLE = ("interval", "interval_is")
+_OF_TABLE = ("interval", "interval_is", "derived")
 # Parts of the file beside the table; their variables carry the name in front.
 PARTS = ("smooth",)
 BINS = (

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -26,6 +29,7 @@ from lensflow.measure.completeness.set_thresholds import (
 )
 from lensflow.measure.completeness.smooth import smooth_of
 from lensflow.measure.completeness.tables import Tables, stratum_bins
+from lensflow.measure.completeness.thresholds import Threshold
 from lensflow.measure.completeness.variables import reference_band
 from lensflow.measure.completeness.verdict import BY_DEFINITION, not_measurable, tautology_in, wall_in
 from lensflow.measure.gate.verdicts import Verdict
@@ -112,23 +116,26 @@ def completeness(
         "funnel": counted.funnel(numbers).result(),
     }
     of = Tables(counted, counted_rows, numbers, config)
-    out["curves"] = of.table([])
     band = reference_band(rows)
     strata = (config.strata or default_strata(band)).items()
     made = {v: b for v, stratum in strata if (b := stratum_bins(v, stratum, counted_rows, prior)) is not None}
     one: dict[str, Bins] = {k: Resolution(k) for k in ("resolution", "resolution_fwhm")}
     one |= {f"stratum_{v}": bins for v, (bins, _) in made.items()}
-    out |= {name: of.table([b]) for name, b in one.items()}
-    for variable, (_, origin) in made.items():
-        out[f"stratum_{variable}"].attrs["bins_from"] = origin
     axes = [Ranges.of(a.variable, a.edges) for a in config.axes or default_axes(band)]
-    out["selection"] = of.table(axes)
-    out["smooth"] = smooth_of(counted, counted_rows, axes, out["selection"], numbers, seed)
-    if (found := crossings(of, axes, seed)) is not None:
-        out["crossings"] = found
+    over: dict[str, list[Bins]] = {"selection": [*axes], "curves": [], **{name: [b] for name, b in one.items()}}
     if len(axes) > 1:
         # Counted in the same pass: hosts and intervals of a plane are not sums over the other axes.
-        out["plane"] = of.table(axes[:2])
+        over["plane"] = [*axes[:2]]
+    # numpy works on several tables at once; what is found does not depend on it.
+    with ThreadPoolExecutor(2) as pool:
+        tables = {name: pool.submit(of.table, bins) for name, bins in over.items()}
+        rates = pool.submit(_of_rates, counted, negatives, taus, config, seed)
+        out["smooth"] = smooth_of(counted, counted_rows, axes, tables["selection"].result(), numbers, seed)
+        if (found := crossings(of, axes, seed)) is not None:
+            out["crossings"] = found
+        out |= {name: table.result() for name, table in tables.items()}
+    for variable, (_, origin) in made.items():
+        out[f"stratum_{variable}"].attrs["bins_from"] = origin
     cut = "" if truth else tautology_in(counted, counted_rows, numbers)
     wall = "" if truth else wall_in((b, out[name]) for name, b in one.items())
     out["thresholds"].attrs.update(tautology=cut, wall=wall, negatives_fingerprint=negatives.fingerprint)
@@ -137,12 +144,21 @@ def completeness(
     out["sky"] = sky_table(config.sky, taus, out["curves"], seed, own, str(out["funnel"].attrs["reason"]))
     if config.require:
         out["require"] = required(counted, counted_rows, negatives.score, config)
-    valid = counted.valid
-    if len(negatives.score):
-        scored = Scored.of(counted.score[valid], counted.host[valid], negatives.score, negatives.host)
-        out["roc"] = roc(scored, config.bootstrap, seed)
-        out["thresholds"] = out["thresholds"].assign(at_the_rate(scored, taus, config, seed))
+    if (of_rates := rates.result()) is not None:
+        out["roc"], at_rate = of_rates
+        out["thresholds"] = out["thresholds"].assign(at_rate)
     return out
+
+
+def _of_rates(
+    counted: Counted, negatives: Negatives, taus: Sequence[Threshold], config: CompletenessConfig, seed: int
+) -> tuple[xr.Dataset, dict[str, Any]] | None:
+    """ROC, and the completeness at the rates; None without negatives."""
+    if not len(negatives.score):
+        return None
+    valid = counted.valid
+    scored = Scored.of(counted.score[valid], counted.host[valid], negatives.score, negatives.host)
+    return roc(scored, config.bootstrap, seed), at_the_rate(scored, taus, config, seed)
 
 
 def _judged(funnel: xr.Dataset, verdict: str, reason: str) -> xr.Dataset:
