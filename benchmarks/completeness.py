@@ -21,7 +21,7 @@ import xarray as xr
 
 from lensflow.config.completeness import CompletenessConfig
 from lensflow.measure.completeness import summary
-from lensflow.measure.completeness.selection_file import to_file
+from lensflow.measure.completeness.selection.selection_file import to_file
 from lensflow.run.selection import STORE, open_selection
 from lensflow.store.arrays import write_arrays
 

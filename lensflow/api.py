@@ -18,9 +18,9 @@ from lensflow.injection.core import Handling, handle_core, mask_batch
 from lensflow.manifest.build import build_manifest
 from lensflow.manifest.image_sources import bank_of
 from lensflow.manifest.source_bank import SourceBank
-from lensflow.measure.completeness.lenspop import read_lenspop
-from lensflow.measure.completeness.target_density import target_density
-from lensflow.measure.completeness.target_population import lens_catalogue, target_population
+from lensflow.measure.completeness.population.lenspop import read_lenspop
+from lensflow.measure.completeness.population.target_density import target_density
+from lensflow.measure.completeness.population.target_population import lens_catalogue, target_population
 from lensflow.measure.core.sweep import HandlingResult, core_rows
 from lensflow.measure.core.tuning import measure_handlings
 from lensflow.measure.gate.brightness import BrightnessBin

@@ -97,7 +97,7 @@ def completeness(
 
     Exits with 3 where nothing can be measured, or what completeness.require asks for is not reached.
     """
-    from lensflow.measure.completeness.injection_set import injections_beside
+    from lensflow.measure.completeness.population.injection_set import injections_beside
     from lensflow.run.completeness import completeness_step, with_options
     from lensflow.run.completeness.paired_runs import paired
     from lensflow.show.completeness import required, sentence, tables

@@ -13,10 +13,10 @@ import xarray as xr
 
 from lensflow.config.place import like
 from lensflow.errors import CompletenessError, StaleStoreError, StoreError
-from lensflow.measure.completeness.evaluate import OUTSIDE, Evaluator
-from lensflow.measure.completeness.points import points_of
-from lensflow.measure.completeness.selection_file import THRESHOLDS, axes_of, from_file, grid_of
-from lensflow.measure.completeness.smooth import Smooth, smooth_in
+from lensflow.measure.completeness.selection.evaluate import OUTSIDE, Evaluator
+from lensflow.measure.completeness.selection.points import points_of
+from lensflow.measure.completeness.selection.selection_file import THRESHOLDS, axes_of, from_file, grid_of
+from lensflow.measure.completeness.selection.smooth import Smooth, smooth_in
 from lensflow.show.lines import as_html, as_text
 from lensflow.show.numbers import number
 from lensflow.store import paths

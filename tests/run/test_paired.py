@@ -87,7 +87,7 @@ def test_a_column_of_the_manifest_that_differs_is_named_unless_the_factor_owns_i
 
     real = step.rows_of
 
-    def brighter(config, split):
+    def brighter(config, split, *more):
         rows = real(config, split)
         return rows if config.out == runs[0].out else rows.assign(src_flux_nmgy=rows["src_flux_nmgy"] * 2)
 

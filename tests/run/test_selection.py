@@ -13,7 +13,7 @@ from lensflow.errors import CompletenessError, StoreError
 from lensflow.measure.completeness import bins
 from lensflow.measure.completeness.bins import Ranges
 from lensflow.measure.completeness.cells import Cells
-from lensflow.measure.completeness.selection_file import from_file, to_file
+from lensflow.measure.completeness.selection.selection_file import from_file, to_file
 from lensflow.measure.completeness.set_thresholds import threshold_table
 from lensflow.measure.completeness.table import table
 from lensflow.measure.completeness.thresholds import by_value

@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from lensflow.config.completeness import UPPER_INCLUDED, band_of, check_edges
 from lensflow.errors import ConfigError
-from lensflow.measure.completeness.meanings import describe
+from lensflow.measure.completeness.selection.meanings import describe
 
 Places = NDArray[np.int64]
 

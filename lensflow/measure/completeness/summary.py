@@ -14,20 +14,20 @@ import xarray as xr
 from lensflow.config.completeness import CompletenessConfig, default_axes, default_strata
 from lensflow.measure.completeness.bins import Bins, Ranges
 from lensflow.measure.completeness.counts import Counted
-from lensflow.measure.completeness.crossings import crossings
-from lensflow.measure.completeness.injected_prior import InjectedPrior
+from lensflow.measure.completeness.population.injected_prior import InjectedPrior
 from lensflow.measure.completeness.purity import sky_table
 from lensflow.measure.completeness.rates import Scored
 from lensflow.measure.completeness.required import required
 from lensflow.measure.completeness.resolution import Resolution
 from lensflow.measure.completeness.roc import roc
+from lensflow.measure.completeness.selection.crossings import crossings
+from lensflow.measure.completeness.selection.smooth import smooth_of
 from lensflow.measure.completeness.set_thresholds import (
     at_the_rate,
     refuse_without_threshold,
     threshold_table,
     thresholds,
 )
-from lensflow.measure.completeness.smooth import smooth_of
 from lensflow.measure.completeness.tables import Tables, stratum_bins
 from lensflow.measure.completeness.thresholds import Threshold
 from lensflow.measure.completeness.variables import reference_band

@@ -13,7 +13,7 @@ from lensflow.errors import ConfigError
 from lensflow.measure.completeness import bins as bins_of
 from lensflow.measure.completeness.bins import Bins, Ranges, Values
 from lensflow.measure.completeness.counts import CURVES, Counted
-from lensflow.measure.completeness.injected_prior import InjectedPrior
+from lensflow.measure.completeness.population.injected_prior import InjectedPrior
 from lensflow.measure.completeness.table import table
 from lensflow.measure.completeness.variables import depth_of, values_of
 

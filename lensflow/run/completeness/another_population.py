@@ -10,12 +10,12 @@ from lensflow.config import PlanConfig
 from lensflow.config.completeness import band_of
 from lensflow.config.yaml_text import parse_yaml
 from lensflow.errors import ConfigError, StaleStoreError
-from lensflow.measure.completeness.injected_prior import InjectedPrior
-from lensflow.measure.completeness.injection_set import InjectionSet, injections_beside, read_injection_set
-from lensflow.measure.completeness.reweight import AnotherPopulation, reweight_rows
-from lensflow.measure.completeness.reweight_cells import reweight_cells
-from lensflow.measure.completeness.reweight_table import reweight_table
-from lensflow.measure.completeness.target_population import TargetPopulation, as_target
+from lensflow.measure.completeness.population.injected_prior import InjectedPrior
+from lensflow.measure.completeness.population.injection_set import InjectionSet, injections_beside, read_injection_set
+from lensflow.measure.completeness.population.reweight import AnotherPopulation, reweight_rows
+from lensflow.measure.completeness.population.reweight_cells import reweight_cells
+from lensflow.measure.completeness.population.reweight_table import reweight_table
+from lensflow.measure.completeness.population.target_population import TargetPopulation, as_target
 from lensflow.run.selection import Selection, open_selection
 from lensflow.store.results import read_results
 

@@ -7,10 +7,10 @@ import xarray as xr
 from lensflow.config import RunConfig
 from lensflow.config.completeness import PSFDEPTH_EDGES_MAG, PSFSIZE_EDGES_ARCSEC, default_axes
 from lensflow.errors import ConfigError
-from lensflow.measure.completeness.area import area_tables, sky_cells
 from lensflow.measure.completeness.bins import Ranges
-from lensflow.measure.completeness.brick_areas import read_brick_areas
 from lensflow.measure.completeness.counts import Counted
+from lensflow.measure.completeness.population.area import area_tables, sky_cells
+from lensflow.measure.completeness.population.brick_areas import read_brick_areas
 from lensflow.measure.completeness.variables import reference_band
 from lensflow.store import paths
 

@@ -9,9 +9,9 @@ import xarray as xr
 
 from lensflow.config import RunConfig
 from lensflow.config.completeness import default_axes
-from lensflow.measure.completeness.injected_prior import InjectedPrior
-from lensflow.measure.completeness.injection_set import about_of
-from lensflow.measure.completeness.publish import Contents, write_injection_set
+from lensflow.measure.completeness.population.injected_prior import InjectedPrior
+from lensflow.measure.completeness.population.injection_set import about_of
+from lensflow.measure.completeness.population.publish import Contents, write_injection_set
 from lensflow.run.completeness.scorers import Scorer
 
 

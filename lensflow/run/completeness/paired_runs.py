@@ -15,9 +15,9 @@ from lensflow.config import RunConfig
 from lensflow.config.completeness import default_strata
 from lensflow.errors import ConfigError
 from lensflow.measure.completeness.counts import Counted
-from lensflow.measure.completeness.injected_prior import InjectedPrior
 from lensflow.measure.completeness.paired import Paired, by_stratum, matched
 from lensflow.measure.completeness.paired import paired as of_rows
+from lensflow.measure.completeness.population.injected_prior import InjectedPrior
 from lensflow.measure.completeness.set_thresholds import thresholds
 from lensflow.measure.completeness.tables import stratum_bins
 from lensflow.measure.completeness.thresholds import Threshold

@@ -11,7 +11,7 @@ import yaml
 from lensflow._version import __version__
 from lensflow.config import RunConfig
 from lensflow.errors import StoreError
-from lensflow.measure.completeness.selection_file import from_file, to_file
+from lensflow.measure.completeness.selection.selection_file import from_file, to_file
 from lensflow.run.certificate import parse_certificate
 from lensflow.run.completeness.files import results_of
 from lensflow.run.identity import pairs_content, stored_key

@@ -13,8 +13,8 @@ import xarray as xr
 from lensflow import schema
 from lensflow.config import PlanConfig, RunConfig
 from lensflow.errors import ConfigError, StoreError
-from lensflow.measure.completeness.injected_prior import InjectedPrior
-from lensflow.measure.completeness.injection_set import injections_beside
+from lensflow.measure.completeness.population.injected_prior import InjectedPrior
+from lensflow.measure.completeness.population.injection_set import injections_beside
 from lensflow.measure.completeness.required import Asked, judge_required
 from lensflow.measure.completeness.set_thresholds import refuse_without_threshold
 from lensflow.measure.completeness.summary import Negatives, completeness

@@ -20,8 +20,8 @@ from lensflow.lensing.angles import ellipticity_from_q
 from lensflow.manifest import population
 from lensflow.manifest.draws import Prior
 from lensflow.manifest.lens_priors import TYPICAL_SIGMA_V
-from lensflow.measure.completeness.densities import Density, Floats, of_prior, ratio_scale, rayleigh, sizes
-from lensflow.measure.completeness.unknown_densities import OFFSETS, why_unknown
+from lensflow.measure.completeness.population.densities import Density, Floats, of_prior, ratio_scale, rayleigh, sizes
+from lensflow.measure.completeness.population.unknown_densities import OFFSETS, why_unknown
 from lensflow.units import mag_of_flux
 
 # Names of one and the same parameter: a target may use one of them.

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.stats import norm
 
 from lensflow.errors import CompletenessError
-from lensflow.measure.completeness.reweighting import by_cell, by_row, heaviest, outside_share
+from lensflow.measure.completeness.population.reweighting import by_cell, by_row, heaviest, outside_share
 
 
 def fine_grid(low, high, chance, points=2000, each=100):

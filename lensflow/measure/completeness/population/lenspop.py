@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from lensflow.errors import CompletenessError, did_you_mean
-from lensflow.measure.completeness.target_population import TargetPopulation, lens_catalogue
+from lensflow.measure.completeness.population.target_population import TargetPopulation, lens_catalogue
 from lensflow.store import paths
 
 # Our parameter -> column, and words that the file's own head must have for that column.

@@ -1,8 +1,8 @@
 """Distribution of one planned parameter: a mass at each value of a list, a density over a range.
 
 Some are conditional: a magnitude that is the host's plus a drawn difference, an offset scaled by the row's own Einstein
-radius, a size that goes with the row's magnitude. :mod:`lensflow.measure.completeness.injected_prior` makes them of a
-plan.
+radius, a size that goes with the row's magnitude. :mod:`~lensflow.measure.completeness.population.injected_prior` makes
+them of a plan.
 """
 
 from __future__ import annotations

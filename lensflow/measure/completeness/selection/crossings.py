@@ -13,7 +13,7 @@ from lensflow.config.completeness import band_of
 from lensflow.errors import CompletenessError
 from lensflow.measure.completeness.bins import Ranges
 from lensflow.measure.completeness.counts import CURVES
-from lensflow.measure.completeness.smooth import Smooth, smooth_in, smooth_of
+from lensflow.measure.completeness.selection.smooth import Smooth, smooth_in, smooth_of
 from lensflow.measure.completeness.tables import Tables
 from lensflow.stats.hostsums import Floats, interval, named
 

@@ -9,13 +9,13 @@ from lensflow.errors import CompletenessError, ConfigError, LensflowWarning
 from lensflow.measure.completeness import bins
 from lensflow.measure.completeness.bins import Ranges, Values
 from lensflow.measure.completeness.cells import Cells
-from lensflow.measure.completeness.injected_prior import InjectedPrior
-from lensflow.measure.completeness.reweight import Rows, reweight_rows
-from lensflow.measure.completeness.reweight_cells import reweight_cells, target_shares
-from lensflow.measure.completeness.reweight_table import reweight_table
+from lensflow.measure.completeness.population.injected_prior import InjectedPrior
+from lensflow.measure.completeness.population.reweight import Rows, reweight_rows
+from lensflow.measure.completeness.population.reweight_cells import reweight_cells, target_shares
+from lensflow.measure.completeness.population.reweight_table import reweight_table
+from lensflow.measure.completeness.population.target_density import target_density
+from lensflow.measure.completeness.population.target_population import lens_catalogue, target_population
 from lensflow.measure.completeness.table import table
-from lensflow.measure.completeness.target_density import target_density
-from lensflow.measure.completeness.target_population import lens_catalogue, target_population
 from tests.factories import make_config
 
 EACH = 10

@@ -13,14 +13,14 @@ from scipy import stats
 from lensflow.config.completeness import AxisConfig
 from lensflow.errors import CompletenessError, ConfigError
 from lensflow.manifest.build import build_manifest
-from lensflow.measure.completeness import publish
-from lensflow.measure.completeness.injected_prior import InjectedPrior
-from lensflow.measure.completeness.injection_set import InjectionSet, injections_beside, read_injection_set
-from lensflow.measure.completeness.publish import Contents, write_injection_set
-from lensflow.measure.completeness.reweight import reweight_rows
-from lensflow.measure.completeness.reweight_cells import reweight_cells
-from lensflow.measure.completeness.target_density import target_density
-from lensflow.measure.completeness.target_population import target_population
+from lensflow.measure.completeness.population import publish
+from lensflow.measure.completeness.population.injected_prior import InjectedPrior
+from lensflow.measure.completeness.population.injection_set import InjectionSet, injections_beside, read_injection_set
+from lensflow.measure.completeness.population.publish import Contents, write_injection_set
+from lensflow.measure.completeness.population.reweight import reweight_rows
+from lensflow.measure.completeness.population.reweight_cells import reweight_cells
+from lensflow.measure.completeness.population.target_density import target_density
+from lensflow.measure.completeness.population.target_population import target_population
 from tests.factories import make_config, make_cutouts
 
 PLAN = {"theta_e_arcsec": {"min": 0.5, "max": 2.5}, "dmag": {"min": 1, "max": 4}, "injections_per_host": 60}

@@ -13,7 +13,7 @@ OFFSETS = ("src_offset", "src_offset_arcsec", "src_x_arcsec", "src_y_arcsec")
 
 
 class HasPlan(Protocol):
-    """What the reasons are made of: an :class:`~lensflow.measure.completeness.injected_prior.InjectedPrior`."""
+    """What the reasons are made of: an ``injected_prior.InjectedPrior``."""
 
     @property
     def plan(self) -> PlanConfig: ...  # noqa: D102

@@ -6,10 +6,10 @@ import pytest
 import xarray as xr
 
 from lensflow.errors import CompletenessError, LensflowWarning, TargetError
-from lensflow.measure.completeness.area import area_tables, sky_cells
 from lensflow.measure.completeness.bins import Ranges
-from lensflow.measure.completeness.brick_areas import legacy_area_deg2, read_brick_areas
 from lensflow.measure.completeness.counts import Counted
+from lensflow.measure.completeness.population.area import area_tables, sky_cells
+from lensflow.measure.completeness.population.brick_areas import legacy_area_deg2, read_brick_areas
 from lensflow.targets.brick_names import brick_names
 
 AXES = (Ranges("psfsize_r", (1.0, 1.3, 1.6)), Ranges("psfdepth_r", (23.0, 24.0, 25.0)))

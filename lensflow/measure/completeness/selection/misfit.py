@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 from scipy.special import ndtr, ndtri
 
-from lensflow.measure.completeness.smooth_fit import Drawn, Rows, blocks
+from lensflow.measure.completeness.selection.smooth_fit import Drawn, Rows, blocks
 from lensflow.stats.hostsums import Floats
 
 # A fit is refused below this chance of a misfit as large, and where a cell of so many recoveries is this far off.

@@ -17,8 +17,8 @@ from lensflow._version import __version__
 from lensflow.config.completeness import AxisConfig
 from lensflow.errors import CompletenessError, ConfigError
 from lensflow.measure.completeness.counts import CURVES, REASONS, Counted
-from lensflow.measure.completeness.injected_prior import InjectedPrior, host_magnitude
-from lensflow.measure.completeness.injection_set import FORMAT, KEY, LOG_Q
+from lensflow.measure.completeness.population.injected_prior import InjectedPrior, host_magnitude
+from lensflow.measure.completeness.population.injection_set import FORMAT, KEY, LOG_Q
 from lensflow.measure.completeness.variables import values_of
 from lensflow.store import paths
 

@@ -13,10 +13,16 @@ from numpy.typing import NDArray
 
 from lensflow import rng
 from lensflow.errors import CompletenessError, ConfigError, LensflowWarning
-from lensflow.measure.completeness.densities import Density
-from lensflow.measure.completeness.injected_prior import InjectedPrior
-from lensflow.measure.completeness.reweighting import NOT_TESTABLE, Reweighted, by_row, heaviest, outside_share
-from lensflow.measure.completeness.target_population import TargetPopulation
+from lensflow.measure.completeness.population.densities import Density
+from lensflow.measure.completeness.population.injected_prior import InjectedPrior
+from lensflow.measure.completeness.population.reweighting import (
+    NOT_TESTABLE,
+    Reweighted,
+    by_row,
+    heaviest,
+    outside_share,
+)
+from lensflow.measure.completeness.population.target_population import TargetPopulation
 from lensflow.stats.estimate import Estimate
 from lensflow.stats.hostsums import Floats, named
 

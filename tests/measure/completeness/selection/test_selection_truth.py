@@ -9,8 +9,8 @@ from lensflow.measure.completeness import bins
 from lensflow.measure.completeness.bins import Ranges
 from lensflow.measure.completeness.cells import Cells
 from lensflow.measure.completeness.counts import Counted
-from lensflow.measure.completeness.reweighting import by_cell, by_row
-from lensflow.measure.completeness.smooth import smooth_in, smooth_of
+from lensflow.measure.completeness.population.reweighting import by_cell, by_row
+from lensflow.measure.completeness.selection.smooth import smooth_in, smooth_of
 from lensflow.measure.completeness.table import table
 
 N = 200_000

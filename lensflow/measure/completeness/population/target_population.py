@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from lensflow.config.population import TargetPopulationConfig
 from lensflow.config.yaml_text import parse_yaml
 from lensflow.errors import CompletenessError, ConfigError, did_you_mean
-from lensflow.measure.completeness.target_density import TargetDensity, target_density
+from lensflow.measure.completeness.population.target_density import TargetDensity, target_density
 from lensflow.store import paths
 from lensflow.targets.columns import Column, choose
 from lensflow.targets.files import open_tables

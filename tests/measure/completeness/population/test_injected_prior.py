@@ -10,7 +10,7 @@ from lensflow.config import load_config
 from lensflow.errors import CompletenessError, ConfigError
 from lensflow.manifest.build import build_manifest, draw_rows
 from lensflow.manifest.draws import Draws
-from lensflow.measure.completeness.injected_prior import InjectedPrior
+from lensflow.measure.completeness.population.injected_prior import InjectedPrior
 from tests.factories import make_config, make_cutouts
 
 N = 1_000_000

@@ -6,8 +6,8 @@ import pytest
 from scipy import stats
 
 from lensflow.errors import CompletenessError, ConfigError, LensflowError
-from lensflow.measure.completeness.lenspop import read_lenspop
-from lensflow.measure.completeness.target_population import as_target, target_population
+from lensflow.measure.completeness.population.lenspop import read_lenspop
+from lensflow.measure.completeness.population.target_population import as_target, target_population
 
 YAML = """
 name: steep

@@ -1,7 +1,7 @@
 """The published set of injections: a parquet file with every injection, its density and what became of it.
 
 It stands alone: units and meaning are with every column, and the file says how it is used with pandas.
-:mod:`lensflow.measure.completeness.publish` writes it.
+:mod:`lensflow.measure.completeness.population.publish` writes it.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from lensflow.config import PlanConfig
 from lensflow.errors import CompletenessError, ConfigError
 from lensflow.measure.completeness.bins import Ranges
 from lensflow.measure.completeness.counts import CURVES
-from lensflow.measure.completeness.injected_prior import InjectedPrior
-from lensflow.measure.completeness.reweight import Rows
+from lensflow.measure.completeness.population.injected_prior import InjectedPrior
+from lensflow.measure.completeness.population.reweight import Rows
 from lensflow.store import paths
 
 # Changes where an older file would be read wrongly; metadata of the file stands under the key.

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy import integrate, stats
 
 from lensflow.errors import ConfigError, LensflowWarning
-from lensflow.measure.completeness.target_density import target_density
+from lensflow.measure.completeness.population.target_density import target_density
 
 U = (np.arange(20_000) + 0.5) / 20_000
 

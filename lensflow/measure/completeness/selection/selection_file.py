@@ -9,7 +9,7 @@ import xarray as xr
 
 from lensflow.errors import CompletenessError
 from lensflow.measure.completeness.bins import Ranges
-from lensflow.measure.completeness.lookup import Grid
+from lensflow.measure.completeness.selection.lookup import Grid
 
 # Names in the file -> in the tables of a measurement.
 _NAMES = {"low": "completeness_low", "high": "completeness_high"}

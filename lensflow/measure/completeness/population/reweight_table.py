@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 
 from lensflow.errors import CompletenessError, ConfigError
 from lensflow.measure.completeness.bins import Bins
-from lensflow.measure.completeness.injected_prior import InjectedPrior
-from lensflow.measure.completeness.reweight import AnotherPopulation
-from lensflow.measure.completeness.reweight_cells import axes_of_target, inside_cells, target_shares
-from lensflow.measure.completeness.reweighting import judged
-from lensflow.measure.completeness.selection_file import axes_of
-from lensflow.measure.completeness.target_population import TargetPopulation
+from lensflow.measure.completeness.population.injected_prior import InjectedPrior
+from lensflow.measure.completeness.population.reweight import AnotherPopulation
+from lensflow.measure.completeness.population.reweight_cells import axes_of_target, inside_cells, target_shares
+from lensflow.measure.completeness.population.reweighting import judged
+from lensflow.measure.completeness.population.target_population import TargetPopulation
+from lensflow.measure.completeness.selection.selection_file import axes_of
 from lensflow.stats.estimate import Estimate
 from lensflow.stats.hostsums import Floats, named
 from lensflow.stats.proportions import from_variance

@@ -5,7 +5,7 @@ import pytest
 
 from lensflow.errors import ConfigError
 from lensflow.manifest.build import build_manifest
-from lensflow.measure.completeness.injected_prior import InjectedPrior
+from lensflow.measure.completeness.population.injected_prior import InjectedPrior
 from lensflow.measure.completeness.tables import stratum_bins
 from tests.factories import make_config, make_cutouts
 

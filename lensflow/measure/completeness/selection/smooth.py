@@ -15,10 +15,10 @@ from lensflow import rng
 from lensflow.errors import CompletenessError, ConvergenceError
 from lensflow.measure.completeness.bins import Ranges, places
 from lensflow.measure.completeness.counts import CURVES, Counted
-from lensflow.measure.completeness.lookup import Grid, Looked
-from lensflow.measure.completeness.misfit import misfit
-from lensflow.measure.completeness.smooth_fit import DRAWS, Rows, choose_strength, drawn_fits, fit
-from lensflow.measure.completeness.spline import QUANTILES, Basis
+from lensflow.measure.completeness.selection.lookup import Grid, Looked
+from lensflow.measure.completeness.selection.misfit import misfit
+from lensflow.measure.completeness.selection.smooth_fit import DRAWS, Rows, choose_strength, drawn_fits, fit
+from lensflow.measure.completeness.selection.spline import QUANTILES, Basis
 from lensflow.measure.completeness.variables import values_of
 from lensflow.stats.hostsums import Floats, interval, named
 

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from lensflow.errors import ConfigError
 from lensflow.measure.completeness import bins as bins_of
 from lensflow.measure.completeness.bins import Bins, Ranges
-from lensflow.measure.completeness.injected_prior import InjectedPrior
-from lensflow.measure.completeness.reweight import AnotherPopulation, Rows, refuse_other_kind
-from lensflow.measure.completeness.reweighting import by_cell, heaviest
-from lensflow.measure.completeness.target_density import TargetDensity
-from lensflow.measure.completeness.target_population import TargetPopulation
+from lensflow.measure.completeness.population.injected_prior import InjectedPrior
+from lensflow.measure.completeness.population.reweight import AnotherPopulation, Rows, refuse_other_kind
+from lensflow.measure.completeness.population.reweighting import by_cell, heaviest
+from lensflow.measure.completeness.population.target_density import TargetDensity
+from lensflow.measure.completeness.population.target_population import TargetPopulation
 from lensflow.measure.completeness.variables import values_of
 from lensflow.stats.estimate import Estimate
 from lensflow.stats.hostsums import Floats

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from lensflow.errors import CompletenessError
 from lensflow.measure.completeness.bins import Ranges
-from lensflow.measure.completeness.lookup import Grid, Looked
-from lensflow.measure.completeness.points import Points
+from lensflow.measure.completeness.selection.lookup import Grid, Looked
+from lensflow.measure.completeness.selection.points import Points
 from lensflow.stats.hostsums import Floats
 
 OUTSIDE = ("error", "nan", "bounds")

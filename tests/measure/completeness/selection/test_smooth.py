@@ -12,13 +12,13 @@ from lensflow.errors import CompletenessError
 from lensflow.measure.completeness import bins
 from lensflow.measure.completeness.bins import Ranges
 from lensflow.measure.completeness.counts import Counted
-from lensflow.measure.completeness.crossings import crossings, first_rise
-from lensflow.measure.completeness.misfit import farthest_of
-from lensflow.measure.completeness.selection_file import from_file, to_file
+from lensflow.measure.completeness.selection.crossings import crossings, first_rise
+from lensflow.measure.completeness.selection.misfit import farthest_of
+from lensflow.measure.completeness.selection.selection_file import from_file, to_file
+from lensflow.measure.completeness.selection.smooth import smooth_in, smooth_of
+from lensflow.measure.completeness.selection.smooth_fit import Rows, drawn_fits, fit
+from lensflow.measure.completeness.selection.spline import Basis
 from lensflow.measure.completeness.set_thresholds import threshold_table
-from lensflow.measure.completeness.smooth import smooth_in, smooth_of
-from lensflow.measure.completeness.smooth_fit import Rows, drawn_fits, fit
-from lensflow.measure.completeness.spline import Basis
 from lensflow.measure.completeness.table import table
 from lensflow.measure.completeness.tables import Tables
 from lensflow.measure.completeness.thresholds import by_value

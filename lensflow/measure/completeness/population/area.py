@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from lensflow.errors import CompletenessError, LensflowWarning
 from lensflow.measure.completeness import bins as bins_of
 from lensflow.measure.completeness.bins import Bins, Ranges
-from lensflow.measure.completeness.brick_areas import BrickAreas
 from lensflow.measure.completeness.counts import CURVES, Counted
-from lensflow.measure.completeness.reweight_cells import hosts_per_cell
-from lensflow.measure.completeness.reweighting import Reweighted, by_cell
+from lensflow.measure.completeness.population.brick_areas import BrickAreas
+from lensflow.measure.completeness.population.reweight_cells import hosts_per_cell
+from lensflow.measure.completeness.population.reweighting import Reweighted, by_cell
 from lensflow.measure.completeness.variables import reference_band, values_of
 from lensflow.stats.hostsums import Floats, named
 

@@ -1,0 +1,1 @@
+"""The selection function as a table of many dimensions: evaluated at points, stored, smoothed."""
