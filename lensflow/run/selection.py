@@ -24,7 +24,7 @@ from lensflow.store.arrays import read_arrays
 from lensflow.store.open import read_attrs
 
 STORE = "selection"
-METHODS = ("cell", "linear", "smooth")
+METHODS = ("cell", "linear", "smooth", "isotonic")
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -71,7 +71,7 @@ class Selection:
     def evaluate(
         self,
         points: Any,
-        method: Literal["cell", "linear", "smooth"] = "cell",
+        method: Literal["cell", "linear", "smooth", "isotonic"] = "cell",
         outside: Literal["error", "nan", "bounds"] = "error",
         *,
         threshold: int | Mapping[str, float] | None = None,
@@ -84,10 +84,10 @@ class Selection:
         points : mapping of arrays, DataFrame or Dataset
             Values of every axis, and of nothing else, in the units of the axes. Values of a mapping are broadcast.
             Dask arrays are evaluated lazily, block by block; masked values stay missing (NaN, no support).
-        method : {"cell", "linear", "smooth"}
+        method : {"cell", "linear", "smooth", "isotonic"}
             The value of the cell that a point is in; multilinear interpolation between cell centres, which has no
             support beyond the outermost centres; or the model (logistic regression on natural splines), which is
-            refused where it does not fit the cells.
+            refused where it does not fit the cells; or, over one SNR alone, a regression that only rises.
         outside : {"error", "nan", "bounds"}
             What happens to a point without support, which is one outside the edges, in a cell that is not tested, or
             (linear) beside one: an error; NaN; or NaN with the interval from 0 to 1. Nothing is clipped.

@@ -100,6 +100,27 @@ def roc(found: xr.Dataset) -> Table:
     )  # fmt: skip
 
 
+def roc_in_bins(ds: xr.Dataset) -> Table:
+    """Recovered share of each resolution bin at the rates that these negatives can set."""
+    known = [k for k, rate in enumerate(ds["fpr"].values) if rate * int(ds["n_negatives"]) >= 1 - 1e-9]
+    rows: list[list[object]] = []
+    for label in ds["resolution"].values:
+        one = ds.sel(resolution=label)
+        if int(one["n_rows"]) == 0:
+            continue
+        cells = []
+        for k in known:
+            unsure = bool(ds["unsure"].values[k])
+            value = Estimate.in_dataset(one.isel(fpr=k), "tpr")
+            cells.append(Cell(value, "warn" if unsure else "", "unsure" * unsure))
+        rows.append([str(label), int(one["n_rows"]), *cells])
+    heads = [Column(f"at {ds['fpr'].values[k]:g}", write=3) for k in known]
+    return Table(
+        "Recovered at false-positive rates, by theta_E over PSF size", [words("bin"), "rows", *heads], rows,
+        "The threshold is drawn again with the hosts. Unsure: fewer than ten false positives.",
+    )  # fmt: skip
+
+
 def curves(ds: xr.Dataset, variable: str, title: str, threshold: int = 0) -> Table:
     """The three curves over the bins of one variable; cells with too few rows or hosts are marked."""
     one = ds.isel(threshold=threshold)
@@ -191,6 +212,8 @@ def tables(found: Mapping[str, xr.Dataset]) -> list[Table]:
         out.append(area(found))
     if tells_of_sky(found):
         out.append(sky(found["sky"]))
+    if "roc_resolution" in found:
+        out.append(roc_in_bins(found["roc_resolution"]))
     out.append(curves(found["resolution"], "resolution", "Resolution: theta_E over PSF size"))
     out.append(curves(found["resolution_fwhm"], "resolution_fwhm", "Resolution: theta_E over the profile's FWHM"))
     for name, ds in found.items():

@@ -7,6 +7,7 @@ import math
 import numpy as np
 import xarray as xr
 
+from lensflow.measure.completeness.bins import Bins, Places
 from lensflow.measure.completeness.rates import Allowance, Scored, mean_share, recovered_shares
 from lensflow.measure.completeness.thresholds import SURE_FROM
 from lensflow.stats.auc import host_bootstrap
@@ -111,5 +112,59 @@ def roc(scored: Scored, count: int, seed: int) -> xr.Dataset:
             "curve_fpr": named(["curve_fpr"], curve, "1", "false-positive rate"),
             "fpr": named(["fpr"], np.array(RATES), "1", "false-positive rate"),
             "false_positives": named(["false_positives"], np.array(FALSE_POSITIVES), "1", "negatives recovered"),
+        },
+    )  # fmt: skip
+
+
+def roc_in_bins(scored: Scored, bins: Bins, place: Places, count: int, seed: int) -> xr.Dataset:
+    """Recovered share of the rows of each bin against the false-positive rate; the negatives are the same for all.
+
+    Parameters
+    ----------
+    scored : Scored
+    bins : Bins
+        Of one variable.
+    place : ndarray of int64, shape (p,)
+        Bin of each positive.
+    count : int
+        Bootstrap draws of hosts.
+    seed : int
+        Of the draws.
+
+    Returns
+    -------
+    Dataset
+        Over the bins' variable: ``curve_tpr`` over ``curve_fpr``, and ``tpr`` with its interval over ``fpr`` (NaN below
+        1 / n, and in bins without rows; ``unsure`` below 10 / n).
+    """
+    n, dim = len(scored.negative), bins.variable
+    curve, rates = curve_rates(n), np.array(RATES)
+    allowed = [Allowance(a) for a in curve[:-1]] + [Allowance(a) for a in rates]
+    shape = (len(bins.labels), len(allowed))
+    value, low, high = (np.full(shape, np.nan) for _ in range(3))
+    rows = np.bincount(place, minlength=len(bins.labels))
+    for k in np.flatnonzero(rows):
+        mine = place == k
+        some = Scored(scored.positive[mine], scored.positive_host[mine], scored.negative, scored.negative_host)
+        value[k], draws = recovered_shares(some, allowed, count, seed, f"{_PURPOSE}.{dim}")
+        low[k], high[k] = interval(draws, some.n_hosts)
+    c = len(curve) - 1
+    for v in (value, low, high):
+        v[:, c:][:, rates * n < 1 - 1e-9] = np.nan
+    last = np.where(rows > 0, 1.0, np.nan)[:, None]
+    tpr = (value[:, c:], (low[:, c:], high[:, c:]))
+    text = "share of the bin's rows recovered at a false-positive rate"
+    return xr.Dataset(
+        {
+            "curve_tpr": named([dim, "curve_fpr"], np.concatenate([value[:, :c], last], axis=1), "1", text),
+            **with_interval("tpr", [dim, "fpr"], tpr, "1", text),
+            "unsure": named(["fpr"], rates * n < SURE_FROM - 1e-9, "", "fewer than ten false positives"),
+            "n_rows": named([dim], rows, "1", "injection rows"),
+            "n_negatives": named([], n, "1", "negatives"),
+        },
+        coords={
+            dim: np.array(bins.labels),
+            "curve_fpr": named(["curve_fpr"], curve, "1", "false-positive rate"),
+            "fpr": named(["fpr"], rates, "1", "false-positive rate"),
         },
     )  # fmt: skip

@@ -19,7 +19,7 @@ from lensflow.measure.completeness.purity import sky_table
 from lensflow.measure.completeness.rates import Scored
 from lensflow.measure.completeness.required import required
 from lensflow.measure.completeness.resolution import Resolution
-from lensflow.measure.completeness.roc import roc
+from lensflow.measure.completeness.roc import roc, roc_in_bins
 from lensflow.measure.completeness.selection.crossings import crossings
 from lensflow.measure.completeness.selection.smooth import smooth_of
 from lensflow.measure.completeness.set_thresholds import (
@@ -30,9 +30,12 @@ from lensflow.measure.completeness.set_thresholds import (
 )
 from lensflow.measure.completeness.tables import Tables, stratum_bins
 from lensflow.measure.completeness.thresholds import Threshold
-from lensflow.measure.completeness.variables import reference_band
+from lensflow.measure.completeness.variables import reference_band, values_of
 from lensflow.measure.completeness.verdict import BY_DEFINITION, not_measurable, tautology_in, wall_in
 from lensflow.measure.gate.verdicts import Verdict
+
+# Draws of hosts for the ROC of each resolution bin: five times as much work as that of all rows.
+BIN_DRAWS = 200
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,9 +94,9 @@ def completeness(
     dict of Dataset
         ``funnel``, whose attrs have ``verdict`` (NOT_TESTABLE, ERROR, or empty) and ``reason``. Then, unless nothing
         can be measured: ``thresholds``, ``curves`` (all rows together), ``resolution`` and ``resolution_fwhm``,
-        ``roc``, ``selection`` (over the axes), ``plane`` (over the first two of them, where there are two), one
-        ``stratum_<variable>`` for each stratum, and ``require`` where something is required. All but the first two,
-        ``roc`` and ``require`` have the dims threshold and curve.
+        ``roc`` (of all rows) and ``roc_resolution`` (of each bin), ``selection`` (over the axes), ``plane`` (over the
+        first two of them, where there are two), one ``stratum_<variable>`` for each stratum, and ``require`` where
+        something is required. All but the first two, the ROCs and ``require`` have the dims threshold and curve.
 
     Raises
     ------
@@ -129,7 +132,7 @@ def completeness(
     # numpy works on several tables at once; what is found does not depend on it.
     with ThreadPoolExecutor(2) as pool:
         tables = {name: pool.submit(of.table, bins) for name, bins in over.items()}
-        rates = pool.submit(_of_rates, counted, negatives, taus, config, seed)
+        rates = pool.submit(_of_rates, counted, counted_rows, negatives, taus, config, seed)
         out["smooth"] = smooth_of(counted, counted_rows, axes, tables["selection"].result(), numbers, seed)
         if (found := crossings(of, axes, seed)) is not None:
             out["crossings"] = found
@@ -145,20 +148,28 @@ def completeness(
     if config.require:
         out["require"] = required(counted, counted_rows, negatives.score, config)
     if (of_rates := rates.result()) is not None:
-        out["roc"], at_rate = of_rates
+        out["roc"], out["roc_resolution"], at_rate = of_rates
         out["thresholds"] = out["thresholds"].assign(at_rate)
     return out
 
 
 def _of_rates(
-    counted: Counted, negatives: Negatives, taus: Sequence[Threshold], config: CompletenessConfig, seed: int
-) -> tuple[xr.Dataset, dict[str, Any]] | None:
-    """ROC, and the completeness at the rates; None without negatives."""
+    counted: Counted,
+    rows: xr.Dataset,
+    negatives: Negatives,
+    taus: Sequence[Threshold],
+    config: CompletenessConfig,
+    seed: int,
+) -> tuple[xr.Dataset, xr.Dataset, dict[str, Any]] | None:
+    """ROC of all rows and of each resolution bin, and the completeness at the rates; None without negatives."""
     if not len(negatives.score):
         return None
     valid = counted.valid
     scored = Scored.of(counted.score[valid], counted.host[valid], negatives.score, negatives.host)
-    return roc(scored, config.bootstrap, seed), at_the_rate(scored, taus, config, seed)
+    bins = Resolution("resolution")
+    place = bins.place(values_of(bins.variable, rows)[valid])
+    in_bins = roc_in_bins(scored, bins, place, min(config.bootstrap, BIN_DRAWS), seed)
+    return roc(scored, config.bootstrap, seed), in_bins, at_the_rate(scored, taus, config, seed)
 
 
 def _judged(funnel: xr.Dataset, verdict: str, reason: str) -> xr.Dataset:

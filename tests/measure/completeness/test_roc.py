@@ -7,7 +7,8 @@ from sklearn.metrics import roc_auc_score, roc_curve
 
 from lensflow.errors import CompletenessError
 from lensflow.measure.completeness.rates import Allowance, Scored, at_rates, mean_share, recovered_shares
-from lensflow.measure.completeness.roc import roc
+from lensflow.measure.completeness.resolution import Resolution
+from lensflow.measure.completeness.roc import roc, roc_in_bins
 from lensflow.measure.completeness.thresholds import by_false_positives, by_rate
 from lensflow.stats.hostsums import host_weights
 
@@ -106,3 +107,19 @@ def test_scores_that_say_nothing_are_seen_and_those_that_are_none_refused():
         Scored.of([1, np.nan], [6, 7], [1], [0])
     with pytest.raises(CompletenessError, match="negative scores: there is none"):
         Scored.of([1, 2], [6, 7], [], [])
+
+
+def test_the_curve_of_a_bin_is_that_of_its_rows_with_all_negatives():
+    s = scored(p=400, n=300, hosts=60)
+    bins, place = Resolution(), np.arange(400) % 3
+    found = roc_in_bins(s, bins, place, 20, 1)
+    for k in range(3):
+        mine = place == k
+        alone = roc(Scored.of(s.positive[mine], s.positive_host[mine], s.negative, s.negative_host), 20, 1)
+        np.testing.assert_array_equal(found["tpr"].values[k], alone["tpr"].values)
+        np.testing.assert_array_equal(found["curve_tpr"].values[k], alone["curve_tpr"].values)
+        assert int(found["n_rows"][k]) == mine.sum()
+    assert (found["tpr_low"] <= found["tpr"]).sel(fpr=[0.1, 0.01]).values[:3].all()
+    # A rate below 1 / 300 cannot be set; a bin without rows has no curve.
+    assert np.isnan(found["tpr"].sel(fpr=1e-3)).all() and found["unsure"].values.tolist() == [False, True, True, True]
+    assert np.isnan(found["curve_tpr"].values[3:]).all() and found["n_rows"].values[3:].sum() == 0

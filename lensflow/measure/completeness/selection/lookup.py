@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import isotonic_regression
 
+from lensflow.errors import CompletenessError
 from lensflow.measure.completeness.bins import Places, Ranges
 from lensflow.stats.hostsums import Floats
 
@@ -133,6 +135,42 @@ class Grid:
                 out += np.where(enters, weight * np.where(enters, v[at], 0.0), 0.0)
         value, low, high = np.where(support, found, np.nan)
         return Looked(value, low, high, support)
+
+    def isotonic(self, points: Sequence[NDArray]) -> Looked:
+        """Rising regression of the tested cells of one SNR axis, each weighed by its rows; linear between centres.
+
+        Parameters
+        ----------
+        points : sequence of ndarray, shape (n,)
+            Of the one axis.
+
+        Returns
+        -------
+        Looked
+            The ends of the interval are regressed like the value. Support as of :meth:`linear`.
+
+        Raises
+        ------
+        CompletenessError
+            If there is another axis, or it is no SNR: completeness does not rise with anything else by itself.
+        """
+        names = [axis.variable for axis in self.axes]
+        if len(names) != 1 or not names[0].startswith("snr_"):
+            raise CompletenessError(
+                f"isotonic: for a selection function over one SNR, not over {', '.join(names)}: completeness need not "
+                "rise with theta_E, nor with the resolution (both have their highest values in the middle)"
+            )
+        tested = self.tested & self.axes[0].is_inside
+        place = np.flatnonzero(tested)
+        weight = self.n_valid[place].astype(np.float64)
+        fitted = []
+        for values in (self.value, self.low, self.high):
+            out = np.full(values.shape, np.nan)
+            if place.size:
+                out[place] = isotonic_regression(values[place], weights=weight).x
+            fitted.append(out)
+        value, low, high = fitted
+        return replace(self, value=value, low=low, high=high).linear(points)
 
     def _between(self, axis: int, x: NDArray, inside: Mask) -> tuple[Places, Floats]:
         """Bin of the centre below each point and the share of the way to the next; ``inside`` loses what has none."""
