@@ -127,10 +127,8 @@ def assess(
     band_reasons &= ~_flag(~exposed, Reason.NO_PSF_IMAGE)
     band_reasons |= _flag(thin, Reason.PARTIAL_STAMP)
 
-    masked = masks.bad_pixels(raw.maskbits, masks.chosen_bits(survey.mask_bits, raw.bands))
+    masked = masks.masked_pixels(raw.maskbits, survey.mask_bits, raw.bands)
     unknown = masks.unknown_bits(raw.maskbits) != 0
-    if survey.mask_bits == "default":
-        masked |= unknown
     useless = masked | ~(has_data & covered[:, :, None, None]).any(axis=1)
     all_masked = covered.any(axis=1) & useless.all(axis=(-2, -1))
     reasons = raw.reasons | _flag(all_masked, Reason.ALL_MASKED) | np.bitwise_or.reduce(band_reasons, axis=1)

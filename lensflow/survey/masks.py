@@ -82,6 +82,24 @@ def unknown_bits(maskbits: ArrayLike) -> NDArray[np.int64]:
     return np.asarray(np.asarray(maskbits).astype(np.int64) & 0xFFFFFFFF & ~KNOWN)
 
 
+def masked_pixels(maskbits: ArrayLike, choice: str | Sequence[int], bands: Iterable[str]) -> NDArray[np.bool_]:
+    """Pixels that ``survey.mask_bits`` calls bad; by default also those with a bit that has no name here.
+
+    Parameters
+    ----------
+    maskbits : array_like of int
+    choice : str or sequence of int
+        As :func:`chosen_bits` takes it.
+    bands : iterable of str
+
+    Returns
+    -------
+    ndarray of bool, shape of ``maskbits``
+    """
+    masked = bad_pixels(maskbits, chosen_bits(choice, bands))
+    return masked | (unknown_bits(maskbits) != 0) if choice == "default" else masked
+
+
 def bad_pixel_fraction(maskbits: ArrayLike, bits: Iterable[int]) -> NDArray[np.float32]:
     """Share of each stamp's pixels with any of ``bits``.
 

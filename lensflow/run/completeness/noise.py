@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dask
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
@@ -10,10 +9,10 @@ from numpy.typing import NDArray
 from lensflow.config import RunConfig
 from lensflow.run.execute import Progress, reduce_tasks, silent
 from lensflow.stats.kept_rows import KeptRows
-from lensflow.store.open import open_cutouts, stored_regions
+from lensflow.store.open import read_host_block, stored_regions
 from lensflow.store.regions import Regions
 from lensflow.store.run_folder import RunFolder
-from lensflow.survey.masks import bad_pixels, chosen_bits, unknown_bits
+from lensflow.survey.masks import masked_pixels
 
 
 def median_invvar(config: RunConfig, hosts: NDArray[np.int64], progress: Progress = silent) -> NDArray[np.float64]:
@@ -50,14 +49,10 @@ class _NoiseTask:
     def __call__(self, index: int) -> KeptRows:
         region = self.regions[index]
         wanted = self.hosts[(self.hosts >= region.start) & (self.hosts < region.stop)]
-        cutouts = open_cutouts(RunFolder.of(self.config).cutouts)[["invvar", "maskbits"]]
-        with dask.config.set(scheduler="synchronous"):  # in a task of its own already
-            block = cutouts.isel(host=wanted).load()
-        mask, chosen = block["maskbits"].values, self.config.survey.mask_bits
-        bad = bad_pixels(mask, chosen_bits(chosen, self.config.bands))
-        if chosen == "default":
-            bad |= unknown_bits(mask) != 0
-        found = median_of_good(block["invvar"].transpose("host", "band", "y", "x").values, bad)
+        first, stop = int(wanted[0]), int(wanted[-1]) + 1
+        block = read_host_block(RunFolder.of(self.config).cutouts, first, stop).isel(host=wanted - first)
+        bad = masked_pixels(block["maskbits"].values, self.config.survey.mask_bits, self.config.bands)
+        found = median_of_good(block["invvar"].values, bad)
         return KeptRows(xr.Dataset({"host": ("sample", wanted), "median_invvar": (("sample", "band"), found)}))
 
 
