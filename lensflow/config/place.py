@@ -41,7 +41,7 @@ class Place(str):
     def __new__(cls, url: str, storage: StorageConfig | None = None) -> Place:
         """Take a URL; of a place, its own settings where none are given."""
         place = super().__new__(cls, url)
-        place.storage = storage if storage is not None else storage_of(url)
+        place.storage = storage if storage is not None else carried_by(url)
         return place
 
     def __str__(self) -> str:
@@ -59,7 +59,7 @@ for _name in ("SafeDumper", "Dumper", "CSafeDumper", "CDumper"):
         getattr(yaml, _name).add_representer(Place, lambda dumper, place: dumper.represent_str(str.__str__(place)))
 
 
-def storage_of(url: str) -> StorageConfig:
+def carried_by(url: str) -> StorageConfig:
     """Settings that a URL carries; the defaults for a plain string.
 
     Parameters

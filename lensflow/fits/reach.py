@@ -33,7 +33,7 @@ def tidy(url: str) -> str:
 
 def storage_of(url: str) -> StorageConfig:
     """Settings that a URL carries; the endpoint from AWS_ENDPOINT_URL if they have none."""
-    storage = place.storage_of(url)
+    storage = place.carried_by(url)
     named = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
     return storage if storage.endpoint_url or not named else storage.model_copy(update={"endpoint_url": named})
 

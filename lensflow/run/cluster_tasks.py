@@ -35,7 +35,7 @@ def _may_pass(error: LensflowError) -> bool:
 
 
 @dataclass(frozen=True)
-class _Told:
+class _ErrorsAsValues:
     """A task whose own errors come back as values."""
 
     task: Callable[[int], Any]
@@ -60,7 +60,7 @@ class Each:
     """Every index is a task, and its value is handed on."""
 
     def __init__(self, task: Callable[[int], Any]):
-        self._task = _Told(task)
+        self._task = _ErrorsAsValues(task)
 
     def start(self, client: Client, some: list[int], name: str) -> list[Future]:
         """Start some indices; the futures whose values are to be handed on."""
@@ -101,7 +101,7 @@ class Summed:
     """
 
     def __init__(self, task: Callable[[int], Any], number: int, join: Callable[[list[Any]], Any]):
-        self._task, self._joined, self._name = _Told(task), _Joined(join), ""
+        self._task, self._joined, self._name = _ErrorsAsValues(task), _Joined(join), ""
         self._tree: Tree[Future] | None = Tree(number, self._submit)
         self._number, self._started = number, 0
         self._client: Client | None = None
