@@ -3,13 +3,16 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.lensflow-ready
+TRAINS := $(VENV)/.lensflow-trains
+# Its wheels are chosen by platform: here the one for processors where the index has one.
+TORCH  ?= torch==2.13.0
 OUT    ?= runs/demo
 
 # Bytecode is kept, whatever the machine says: every process, and a run has many, would compile the package anew.
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test notebooks test-all test-cluster test-s3 test-faults lint format types docs zoo bench lock clean
+.PHONY: help setup demo test notebooks test-all test-train test-cluster test-s3 test-faults lint format types docs zoo bench lock clean
 
 help:  ## show this list
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /  make \1\t/' | expand -t 20
@@ -26,14 +29,22 @@ $(READY): requirements.lock pyproject.toml
 	@$(BIN)/lensflow warm-up
 	@touch $@
 
+$(TRAINS): $(READY) requirements-train.lock
+	@echo "Installing torch and the libraries that read exports into $(VENV) (once; about a minute)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check $(TORCH) -r requirements-train.lock
+	@touch $@
+
 demo: $(READY)  ## survey pixels to a verdict, end to end, into runs/demo
 	@$(BIN)/lensflow demo --out $(OUT)
 
 # Two processes share the cores already: BLAS with threads of its own in each makes both slower.
-test test-all: export OMP_NUM_THREADS = 1
-test test-all: export OPENBLAS_NUM_THREADS = 1
+test test-all test-train: export OMP_NUM_THREADS = 1
+test test-all test-train: export OPENBLAS_NUM_THREADS = 1
 test: $(READY)  ## the fast tests
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+test-train: $(TRAINS)  ## exports read back by other libraries, and trainings (installs torch)
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m train
 
 notebooks: $(READY)  ## execute the notebooks from top to bottom
 	$(BIN)/python -m pytest -n 2 -m slow tests/test_notebooks.py
@@ -77,9 +88,11 @@ bench: $(READY)  ## what the performance claims rest on
 	$(BIN)/python benchmarks/scale.py --regions 10000 --rows 20000
 	$(BIN)/python benchmarks/simulate.py
 
-lock: $(READY)  ## resolve requirements.lock anew
+lock: $(READY)  ## resolve both locks anew (torch's sympy needs mpmath < 1.4)
 	$(BIN)/python -m pip install --quiet uv
-	$(BIN)/uv pip compile pyproject.toml --extra dev --python-version 3.11 --universal --no-header -q --upgrade -o requirements.lock
+	printf 'mpmath<1.4\n' | $(BIN)/uv pip compile - pyproject.toml --extra dev --python-version 3.11 --universal --no-header -q --upgrade -o requirements.lock
+	grep -v '^ *#' requirements.lock > $(VENV)/pinned.txt
+	printf 'safetensors\nsympy>=1.13.3\n' | $(BIN)/uv pip compile - pyproject.toml --extra export -c $(VENV)/pinned.txt --python-version 3.11 --universal --no-header --no-annotate -q --upgrade -o requirements-train.lock
 
 clean:  ## remove what make made, but not the runs
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

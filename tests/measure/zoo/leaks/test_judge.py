@@ -63,7 +63,7 @@ def test_no_host_is_scored_by_what_it_trained(monkeypatch):
     assert set.union(*(test for _, test in seen)) == {np.float32(np.arcsinh(h)) for h in range(10)}
 
 
-@pytest.mark.slow
+@pytest.mark.train
 @torch_is_there
 def test_the_network_reads_a_plain_leak_the_same_each_time_and_leaves_torch_as_it_was():
     import torch
