@@ -113,6 +113,10 @@ class CompletenessError(LensflowError):
     """A completeness cannot be measured, or was requested where nothing was injected."""
 
 
+class ExportError(LensflowError):
+    """An export, a training view or a loader refuses what it is given; or an optional package is missing."""
+
+
 class GateFailed(LensflowError):
     """A required gate did not pass."""
 

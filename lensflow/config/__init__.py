@@ -9,6 +9,7 @@ from lensflow.config.checks import DiagnosticsConfig, GateConfig, ScorerConfig
 from lensflow.config.completeness import CompletenessConfig
 from lensflow.config.core import CoreConfig
 from lensflow.config.estimate import EstimateConfig
+from lensflow.config.export import CoreMaskConfig, ExportConfig, LoaderConfig, NormalisationConfig
 from lensflow.config.injection import InjectionConfig
 from lensflow.config.load import load_config
 from lensflow.config.plan import PlanConfig, SourcesConfig
@@ -23,11 +24,15 @@ __all__ = [
     "ClusterConfig",
     "CompletenessConfig",
     "CoreConfig",
+    "CoreMaskConfig",
     "DiagnosticsConfig",
     "EstimateConfig",
+    "ExportConfig",
     "GateConfig",
     "InjectionConfig",
     "KubernetesConfig",
+    "LoaderConfig",
+    "NormalisationConfig",
     "PlanConfig",
     "Range",
     "RunConfig",

@@ -17,6 +17,7 @@ from lensflow.config.checks import HOST_GATES, MASK_EDGE, DiagnosticsConfig, Gat
 from lensflow.config.completeness import CompletenessConfig
 from lensflow.config.core import CoreConfig
 from lensflow.config.estimate import EstimateConfig
+from lensflow.config.export import ExportConfig
 from lensflow.config.injection import InjectionConfig
 from lensflow.config.place import Place, of_inputs, with_places
 from lensflow.config.plan import PlanConfig
@@ -42,6 +43,7 @@ class RunConfig(Section):
     core: CoreConfig = CoreConfig()
     scorer: ScorerConfig = ScorerConfig()
     completeness: CompletenessConfig = CompletenessConfig()
+    export: ExportConfig = ExportConfig()
     store: StoreConfig = StoreConfig()
     storage: StorageConfig = StorageConfig()
     cluster: ClusterConfig = ClusterConfig()
