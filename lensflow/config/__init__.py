@@ -16,6 +16,7 @@ from lensflow.config.plan import PlanConfig, SourcesConfig
 from lensflow.config.reference import markdown
 from lensflow.config.run import RunConfig, fingerprint, flatten
 from lensflow.config.survey import BrickCutsConfig, SplitsConfig, StampsConfig, SurveyConfig, SyntheticConfig, ZeroPoint
+from lensflow.config.training import TrainingConfig
 from lensflow.config.work import ClusterConfig, KubernetesConfig, StorageConfig, StoreConfig, YarnConfig
 
 __all__ = [
@@ -44,6 +45,7 @@ __all__ = [
     "StoreConfig",
     "SurveyConfig",
     "SyntheticConfig",
+    "TrainingConfig",
     "YarnConfig",
     "ZeroPoint",
     "fingerprint",

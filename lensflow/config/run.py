@@ -22,6 +22,7 @@ from lensflow.config.injection import InjectionConfig
 from lensflow.config.place import Place, of_inputs, with_places
 from lensflow.config.plan import PlanConfig
 from lensflow.config.survey import SYNTHETIC_BANDS, SplitsConfig, SurveyConfig
+from lensflow.config.training import TrainingConfig
 from lensflow.config.work import ClusterConfig, StorageConfig, StoreConfig
 
 _BAND = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
@@ -44,6 +45,7 @@ class RunConfig(Section):
     scorer: ScorerConfig = ScorerConfig()
     completeness: CompletenessConfig = CompletenessConfig()
     export: ExportConfig = ExportConfig()
+    training: TrainingConfig = TrainingConfig()
     store: StoreConfig = StoreConfig()
     storage: StorageConfig = StorageConfig()
     cluster: ClusterConfig = ClusterConfig()
@@ -71,7 +73,7 @@ class RunConfig(Section):
     @model_validator(mode="after")
     def _places_know_how_they_are_reached(self) -> RunConfig:
         object.__setattr__(self, "out", Place(self.out, self.storage))
-        for name in ("survey", "plan", "completeness"):
+        for name in ("survey", "plan", "completeness", "training"):
             object.__setattr__(self, name, with_places(getattr(self, name), of_inputs(self.storage)))
         return self
 
