@@ -13,17 +13,17 @@ def training(**settings):
 
 def test_the_defaults_are_those_of_the_original_investigation():
     of = training()
-    assert (of.model, of.learning_rate, of.weight_decay, of.batch, of.epochs) == ("resnet18", 1e-3, 1e-4, 256, 50)
+    assert (of.model, of.learning_rate, of.weight_decay, of.batch_size, of.epochs) == ("resnet18", 1e-3, 1e-4, 256, 50)
     assert (of.warm_up_epochs, of.seed, of.aux, of.core_mask, of.max_bad_pixel_frac) == (1.0, 0, "none", None, 0.2)
 
 
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"core_mask": {"r0": 4, "positives": 0.5}}, "only one class"),
-        ({"core_mask": {"probability": {"stamp": 1.0, "control": 0.0}}}, "only one class"),
-        ({"core_mask": {"fill": "zeros"}}, "zeros are no sky"),
-        ({"core_mask": {"r0": 7, "r1": 4}}, "r1 must be larger"),
+        ({"core_mask": {"r0": 4, "positives": 0.5}}, "no such setting"),
+        ({"core_mask": {"classes": "positives"}}, "a mask on one class would tell it"),
+        ({"core_mask": {"fill": "zeros"}}, "annulus"),
+        ({"core_mask": {"r0": 7, "r1": 4}}, "r0 must be below r1"),
         ({"aux": "margin"}, "set order: together"),
         ({"model": "tinny"}, "Did you mean 'tiny'"),
         ({"epochs": 2, "warm_up_epochs": 3}, "warm_up_epochs"),
