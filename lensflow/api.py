@@ -14,6 +14,7 @@ import xarray as xr
 from lensflow.cluster import connect, dashboard_link
 from lensflow.config import InjectionConfig, RunConfig, load_config
 from lensflow.errors import GateError
+from lensflow.export.open_view import training_view
 from lensflow.injection.core import Handling, handle_core, mask_batch
 from lensflow.manifest.build import build_manifest
 from lensflow.manifest.image_sources import bank_of
@@ -96,6 +97,7 @@ __all__ = [
     "score_pairs",
     "target_density",
     "target_population",
+    "training_view",
     "tune_core",
     "verify",
     "warm_up",

@@ -19,6 +19,8 @@ FLOORS = (
     {"measure"},
     {"show"},
     {"run"},
+    {"export"},
+    {"training"},
     {"api", "cli", "__main__"},
 )
 FLOOR = {room: k for k, floor in enumerate(FLOORS) for room in floor}

@@ -42,8 +42,8 @@ class SharesConfig(Section):
 
     @property
     def is_given(self) -> bool:
-        """Whether the config names them; shares that it names must be there."""
-        return bool(self.model_fields_set)
+        """Whether they are other than the defaults: kinds that a config asks for must be there."""
+        return self != SharesConfig()
 
 
 class NormalisationConfig(Section):
@@ -110,11 +110,11 @@ class ExportConfig(Section):
     controls_per_positive: Positive = Field(1.0, description="total weight of the negatives over that of the positives")
     negatives: SharesConfig = SharesConfig()
     counterfactuals: tuple[str, ...] = Field(
-        ("moved", "blob"),
+        ("moved",),
         min_length=1,
-        description="what counterfactual negatives are made of: moved (the arc off the target), blob (a point source "
-        "with the arc's core flux), rotated (by 180 degrees: it still looks like a lens). Shuffled pixels are "
-        "refused: they have another texture",
+        description="what counterfactual negatives are made of: moved (the arc 16 pixels off the target), blob (a "
+        "point source with the arc's core flux, without shot noise of its own; reads the arcs), rotated (by 180 "
+        "degrees: it still looks like a lens). Shuffled pixels are refused: they have another texture",
     )
     residual_negatives: Literal["control", "matched", "two_epochs"] = Field(
         "control",

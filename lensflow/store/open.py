@@ -423,6 +423,11 @@ def read_hosts(url: str, host_index: NDArray[np.int64], names: Sequence[str]) ->
     return {n: parts[0] if len(parts) == 1 else np.concatenate(parts) for n, parts in read.items()}
 
 
+def read_pixels(url: str, store: str, rows: slice, names: Sequence[str]) -> dict[str, NDArray]:
+    """Pixel arrays of some rows of a store (cutouts or pairs), in memory; nothing else is read."""
+    return _read_all(url, _group(url, store), names, rows)
+
+
 def read_head(url: str, store: str, rows: slice = slice(None), names: Sequence[str] | None = None) -> xr.Dataset:
     """Read what was written when the store was created (for cutouts: names, positions, splits), in memory.
 
