@@ -1,0 +1,1 @@
+"""From a run to training data: views, loaders, formats and the check of an export."""
