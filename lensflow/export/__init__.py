@@ -1,1 +1,1 @@
-"""From a run to training data: views, loaders, formats and the check of an export."""
+"""From pairs to training: views of a run, loaders, exports and their check."""
