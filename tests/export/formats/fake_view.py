@@ -74,3 +74,25 @@ def fake_view(pairs: int = 60, unit_pairs: int = 12, per_host: int = 2, seed: in
         "is_clean": np.ones(n, bool),
     }
     return FakeView(xr.Dataset({k: ("sample", v) for k, v in columns.items()}), **changes)
+
+
+def fake_about(verdict: str = "PASS") -> dict[str, Any]:
+    """What ``export.json`` says beside the view."""
+    reason = "core_r passed" if verdict == "PASS" else "core_r: AUC 0.71 is above 0.55"
+    return {
+        "view": "single",
+        "made": "2026-11-27",
+        "version": "1.0.0",
+        "run": {"name": "toy", "config_digest": "0123456789abcdef", "seed": 1, "version": "0.1.0", "code": "feed"},
+        "survey": {
+            "source": "a synthetic survey", "hosts": "drawn", "license": "other", "license_url": "https://example.org/l",
+            "url": "https://example.org/toy", "creator": "the authors of toy", "acknowledgement": "None is needed.",
+            "citation": "toy (2026)",
+        },
+        "certificate": {
+            "verdict": verdict, "reason": reason, "seal": "ab" * 32,
+            "gates": [{"name": "core_r", "verdict": verdict, "auc": 0.51, "auc_low": 0.48, "auc_high": 0.54}],
+        },
+        "settings": {"min_snr": 3.0, "faint": "drop", "purpose": "search", "quantize": "none"},
+        "check": {},
+    }  # fmt: skip
