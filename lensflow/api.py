@@ -15,6 +15,7 @@ from lensflow.cluster import connect, dashboard_link
 from lensflow.config import InjectionConfig, RunConfig, load_config
 from lensflow.errors import GateError
 from lensflow.export.open_view import training_view
+from lensflow.export.step import export
 from lensflow.injection.core import Handling, handle_core, mask_batch
 from lensflow.manifest.build import build_manifest
 from lensflow.manifest.image_sources import bank_of
@@ -70,6 +71,7 @@ __all__ = [
     "cut",
     "dashboard_link",
     "diagnose",
+    "export",
     "findings",
     "gate",
     "gate_by_magnitude",

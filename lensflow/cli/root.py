@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from lensflow._version import __version__
-from lensflow.cli import judge, start, steps, trust
+from lensflow.cli import exports, judge, start, steps, trust
 from lensflow.cli.common import console, errors
 from lensflow.errors import GateFailed, LensflowError
 from lensflow.show.plain import print_error
@@ -25,7 +25,7 @@ app = typer.Typer(
     "not pass; 4 `certify --check` found a run that is not as certified; 130 stopped with Ctrl-C (the same command "
     "continues). See docs/exit-codes.md.",
 )
-for module in (start, steps, trust, judge):
+for module in (start, steps, trust, judge, exports):
     app.add_typer(module.commands)
 
 

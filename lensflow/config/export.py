@@ -127,6 +127,28 @@ class ExportConfig(Section):
         "none", description="none, or sky/N, N >= 4: stamps and controls are rounded alike before normalisation"
     )
     dtype: Literal["float32", "float16"] = Field("float32", description="of the exported images")
+    shard_mb: Positive = Field(128, description="MB of images in one exported file, before compression")
+    shards: int | None = Field(None, ge=1, description="files of each split, at least; null: as shard_mb says")
+    readers: int = Field(
+        1, ge=1, description="worker processes times ranks that will read a webdataset: it gets two files for each"
+    )
+    mixed_units: int = Field(
+        4, ge=1, description="shards of the run, from all over the survey, whose rows are mixed into the same files"
+    )
+    license: str | None = Field(
+        None, description="licence of the data, as the Hugging Face hub names it (cc-by-4.0); null: other"
+    )
+    license_url: str | None = Field(None, description="its address; null: that of the survey's terms, if known")
+    url: str | None = Field(None, description="where the data will be published")
+    creator: str | None = Field(None, description="who publishes the data")
+    acknowledgement: str | None = Field(None, description="text that users of the imaging must print")
+    citation: str | None = Field(None, description="how to cite the data")
+    version: str = Field(
+        "1.0.0",
+        pattern=r"^\d+\.\d+\.\d+$",
+        description="MAJOR.MINOR.PATCH of the data: MAJOR when a row moves between splits or a label changes, MINOR for "
+        "added rows, PATCH for text",
+    )
 
     @field_validator("counterfactuals")
     @classmethod

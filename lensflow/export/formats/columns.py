@@ -45,7 +45,7 @@ COLUMNS = (
     Column("negative_kind", pa.string(), "sc:Text", "", "kind of negative; 'positive' for positives"),
     Column("sample_id", pa.uint64(), "sc:Integer", "", "unique, keyed, says nothing of the class"),
     Column("row_id", pa.uint64(), "sc:Integer", "", "row of the run's manifest: the positive, or whose control it is"),
-    Column("pair_id", pa.int64(), "sc:Integer", "", "the same for a stamp and its control; -1 for none"),
+    Column("pair_id", pa.int64(), "sc:Integer", "", "the same for a stamp and its control; below 0 for none"),
     Column("host_id", pa.string(), "sc:Text", "", "host galaxy"),
     Column("host_index", pa.int64(), "sc:Integer", "", "its position in the run's cutouts"),
     Column("ra_deg", pa.float64(), "sc:Float", "deg", "right ascension of the host, ICRS"),

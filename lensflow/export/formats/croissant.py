@@ -79,7 +79,9 @@ def croissant_of(record: Mapping[str, Any]) -> dict[str, Any]:
         "@context": _CONTEXT,
         "@type": "sc:Dataset",
         "name": record["run"]["name"],
-        "description": " ".join([words.verdict_sentence(record), words.check_sentence(record), words.simulated(record)]),
+        "description": " ".join(
+            [words.verdict_sentence(record), words.check_sentence(record), words.simulated(record)]
+        ),
         "conformsTo": list(CONFORMS_TO),
         "license": record["survey"]["license_url"],
         "url": record["survey"]["url"],
@@ -149,9 +151,7 @@ def _files(record: Mapping[str, Any]) -> list[dict[str, Any]]:
 def _file_sets(record: Mapping[str, Any]) -> list[dict[str, Any]]:
     if record["format"] != "parquet":
         return []
-    return [
-        {"@type": "cr:FileSet", "@id": "samples-files", "encodingFormat": PARQUET, "includes": "data/*.parquet"}
-    ]
+    return [{"@type": "cr:FileSet", "@id": "samples-files", "encodingFormat": PARQUET, "includes": "data/*.parquet"}]
 
 
 def _record_sets(record: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -188,7 +188,7 @@ def _record_sets(record: Mapping[str, Any]) -> list[dict[str, Any]]:
         )  # fmt: skip
         of_split: dict[str, Any] = {
             "extract": {"fileProperty": "filename"},
-            "transform": {"regex": f"^({'|'.join(record['splits'])})-.*"},
+            "transform": {"regex": f"^({'|'.join(record['splits'])})(?:-.*)?$"},
         }
     else:
         of_split = {"extract": {"column": "split"}}

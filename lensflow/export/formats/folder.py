@@ -153,10 +153,6 @@ class Folder:
     def _receipt(self, index: int) -> str:
         return self.path(WORK, "receipts", f"{index:06d}.json")
 
-    def clear(self) -> None:
-        """Delete plan and receipts: the files are whole."""
-        paths.remove_folder(self.path(WORK))
-
     def publish(self, passed: bool = True) -> str:
         """Give the export its name; one that failed its check gets the suffix ``.failed``.
 
@@ -165,14 +161,16 @@ class Folder:
         str
             Where it is.
         """
-        self.clear()
         if paths.is_local(self.out):
             end = self.out if passed else self.failed
             if (there := paths.local_path(end)).is_dir() and not any(there.iterdir()):
                 there.rmdir()
             with paths.explain_errors(end):
                 shutil.move(paths.local_path(self.root), paths.local_path(end))
+            # After the move: an export that is interrupted here is whole, and its plan does no harm.
+            paths.remove_folder(paths.join(end, WORK))
             return end
+        paths.remove_folder(self.path(WORK))
         if not passed:
             content = paths.read_object(self.path(INDEX))
             paths.write_bytes(self.path(INDEX + FAILED), content or b"")

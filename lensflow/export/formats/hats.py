@@ -211,7 +211,9 @@ def _catalogue(
         footer.set_file_path(_below(part))
         footers.append(footer)
     schema = footers[0].schema.to_arrow_schema()
-    listed = "Norder,Npix\n" + "".join(f"{p.order},{p.pixel}\n" for p in sorted(parts, key=lambda p: (p.order, p.pixel)))
+    listed = "Norder,Npix\n" + "".join(
+        f"{p.order},{p.pixel}\n" for p in sorted(parts, key=lambda p: (p.order, p.pixel))
+    )
     properties = {
         "obs_collection": f"lensflow_{split}",
         "dataproduct_type": "object",
@@ -237,7 +239,10 @@ def _catalogue(
         folder.add(f"{split}/dataset/_common_metadata", lambda to: pq.write_metadata(schema, to), **about),
         folder.add(f"{split}/dataset/_metadata", joint, **about),
         folder.add(f"{split}/partition_info.csv", lambda to: _write(to, listed), **about),
-        *(folder.add(f"{split}/{name}", lambda to: _write(to, text), **about) for name in ("properties", "hats.properties")),
+        *(
+            folder.add(f"{split}/{name}", lambda to: _write(to, text), **about)
+            for name in ("properties", "hats.properties")
+        ),
     ]
 
 

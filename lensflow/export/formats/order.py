@@ -148,9 +148,7 @@ def _numbered(split: str, parts: list[NDArray], sizes: list[list[int]], seed: in
     for i, (g, k) in enumerate(flat):
         m = int(number[i])
         of_group[g].append(Shard(m, split, m, len(flat), int(first[m]), sizes[g][k]))
-    return [
-        Group(split, tuple(int(u) for u in part), tuple(s)) for part, s in zip(parts, of_group, strict=True)
-    ]
+    return [Group(split, tuple(int(u) for u in part), tuple(s)) for part, s in zip(parts, of_group, strict=True)]
 
 
 def _pair_keys(samples: xr.Dataset, where: NDArray[np.int64], seed: int) -> NDArray[np.uint64]:

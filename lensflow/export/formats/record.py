@@ -17,7 +17,19 @@ from lensflow.export.formats.writer import Settings, View, Writer
 from lensflow.store import paths
 
 VERSION = 1
-_KEYS = ("format", "view", "bands", "channels", "shape", "dtype", "pixels", "normalisation", "splits", "files", "columns")
+_KEYS = (
+    "format",
+    "view",
+    "bands",
+    "channels",
+    "shape",
+    "dtype",
+    "pixels",
+    "normalisation",
+    "splits",
+    "files",
+    "columns",
+)
 
 
 @dataclass(frozen=True)

@@ -42,9 +42,7 @@ class ZarrIndex(Writer):
         settings: Settings,
     ) -> list[FileRecord]:
         """Write the index."""
-        every = [
-            Planned(p.split, p.view, super(ZarrIndex, self).groups(p.view, p.split, settings)) for p in planned
-        ]
+        every = [Planned(p.split, p.view, super(ZarrIndex, self).groups(p.view, p.split, settings)) for p in planned]
         return [*written, index_of(folder, every, self, head, settings)]
 
 
