@@ -146,8 +146,8 @@ class ExportConfig(Section):
     version: str = Field(
         "1.0.0",
         pattern=r"^\d+\.\d+\.\d+$",
-        description="MAJOR.MINOR.PATCH of the data: MAJOR when a row moves between splits or a label changes, MINOR for "
-        "added rows, PATCH for text",
+        description="of the data: MAJOR when a row moves between splits or a label changes, MINOR for added rows, "
+        "PATCH for text",
     )
 
     @field_validator("counterfactuals")
