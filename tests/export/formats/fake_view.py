@@ -83,7 +83,10 @@ def fake_about(verdict: str = "PASS") -> dict[str, Any]:
         "view": "single",
         "made": "2026-11-27",
         "version": "1.0.0",
-        "run": {"name": "toy", "path": "runs/toy", "config_digest": "0123456789abcdef", "seed": 1, "version": "0.1.0", "code": "feed"},
+        "run": {
+            "name": "toy", "path": "runs/toy", "config_digest": "0123456789abcdef", "seed": 1, "version": "0.1.0",
+            "code": "feed",
+        },
         "survey": {
             "source": "a synthetic survey", "hosts": "drawn", "license": "other", "license_url": "https://example.org/l",
             "url": "https://example.org/toy", "creator": "the authors of toy", "acknowledgement": "Nobody to thank.",

@@ -191,7 +191,7 @@ def test_without_its_package_a_format_says_what_to_install(some, tmp_path, monke
         ExportError, match=r'--format webdataset needs the package webdataset; pip install "lensflow\[export\]"'
     ):
         write(tmp_path / "out", "webdataset", some)
-    with pytest.raises(ExportError, match="'parqet' is no format. Did you mean 'parquet'?"):
+    with pytest.raises(ExportError, match=r"'parqet' is no format\. Did you mean 'parquet'\?"):
         writer_of("parqet")
 
 

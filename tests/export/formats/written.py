@@ -40,7 +40,8 @@ def write(out: Path, form: str, some: dict[str, Any] | None = None, verdict: str
 
 def truth(view: FakeView) -> dict[int, np.ndarray]:
     """Pixels by sample_id."""
-    return {int(i): x for u in range(view.n_units) for i, x in zip(*(view.read(u)[k] for k in ("sample_id", "x")))}
+    blocks = [view.read(u) for u in range(view.n_units)]
+    return {int(i): x for b in blocks for i, x in zip(b["sample_id"], b["x"], strict=True)}
 
 
 def same_pixels(view: FakeView, sample_id: Any, x: Any, atol_ulp: float = 0.0) -> bool:
