@@ -5,6 +5,7 @@ import inspect
 import pytest
 
 import lensflow
+import lensflow.api
 import lensflow.lensing
 from lensflow.errors import StoreError
 from lensflow.measure.gate import GateResult
@@ -12,7 +13,8 @@ from lensflow.run.open_run import Run
 from tests.public_docs import class_faults, faults, results_of
 
 PUBLIC = {
-    **{f"lensflow.{name}": getattr(lensflow, name) for name in lensflow.__all__ if name != "__version__"},
+    # Of the api: lensflow.export is also a package, which stands for the function when it is called.
+    **{f"lensflow.{name}": getattr(lensflow.api, name) for name in lensflow.__all__ if name != "__version__"},
     **{f"lensflow.lensing.{name}": getattr(lensflow.lensing, name) for name in lensflow.lensing.__all__},
 }
 RESULTS = {GateResult}.union(*(results_of(thing) for thing in PUBLIC.values() if inspect.isfunction(thing)))

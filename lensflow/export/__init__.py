@@ -1,7 +1,7 @@
 """From a run to training data: views, loaders, formats and the check of an export.
 
-The package is also the function: ``lf.export(run, out)`` is :func:`lensflow.export.step.export`. Python binds a package's
-name to the module as soon as anything of it is imported, so that the module is made callable.
+The package is also the function: ``lf.export(run, out)`` is :func:`lensflow.export.step.export`. Python binds the name
+of a package to its module as soon as anything of it is imported, so that the module is made callable.
 """
 
 import sys

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,9 @@ from lensflow.export.formats.card import CARD, card_of
 from lensflow.export.formats.croissant import CROISSANT, croissant_of
 from lensflow.export.formats.folder import INDEX, FileRecord, Folder
 from lensflow.export.formats.record import record_of
+from lensflow.export.formats.registry import writer_of
 from lensflow.export.formats.write import write_files
-from lensflow.export.formats.writer import Settings, View, writer_of
+from lensflow.export.formats.writer import Settings, View, require
 from lensflow.export.open_view import open_view, with_export
 from lensflow.run.execute import Progress, silent
 from lensflow.run.open_run import Run, open_run
@@ -100,15 +102,13 @@ def export_step(
     Raises
     ------
     ExportError
-        If the certificate's verdict is not allowed, the format cannot hold the view, or something else is in the folder.
+        If the certificate's verdict is not allowed, the format cannot hold the view, or the folder is not empty.
     StoreError
         If anything cannot be read or written; StaleStoreError if the certificate is of other content.
     """
     writer = writer_of(config.export.format)
     splits = _in_order(splits, unseal_test)
     for package in writer.packages:
-        from lensflow.export.formats.writer import require
-
         require(package, writer.name)
     views: dict[str, View] = {
         s: open_view(config, config, split=s, unseal_test=unseal_test if s == "test" else None, progress=progress)
@@ -176,7 +176,7 @@ def export(
     Raises
     ------
     ExportError
-        If the certificate's verdict is not allowed, the format cannot hold the view, or something else is in the folder.
+        If the certificate's verdict is not allowed, the format cannot hold the view, or the folder is not empty.
     ConfigError
         If a setting is wrong.
     StoreError
@@ -211,8 +211,8 @@ def _in_order(splits: Sequence[str], unseal_test: str | None) -> list[str]:
         raise ExportError("a reason to open the test split, which is not exported: add --split test, or leave it out.")
     if "test" in splits and not unseal_test:
         raise ExportError(
-            'the test split is sealed. To export it, say why: --open-test "final figures" (unseal_test=...); the opening '
-            "is logged beside the store."
+            'the test split is sealed. To export it, say why: --open-test "final figures" (unseal_test=...); the '
+            "opening is logged beside the store."
         )
     return [s for s in schema.SPLITS if s in splits]
 
@@ -227,8 +227,7 @@ def _settings(config: RunConfig, view: Any) -> Settings:
 
 
 def _checked(folder: Folder) -> dict[str, str]:
-    from lensflow.export.check import check_export
-
+    check_export = import_module("lensflow.export.check").check_export
     return {str(k): str(v) for k, v in check_export(folder.root).items()}
 
 

@@ -31,6 +31,7 @@ COMMANDS = [
     "score",
     "completeness",
     "zoo",
+    "export",
 ]
 
 

@@ -30,9 +30,13 @@ def card_of(record: Mapping[str, Any]) -> str:
         Markdown.
     """
     env = Environment(
-        loader=PackageLoader("lensflow.export.formats"), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
-        keep_trailing_newline=True, autoescape=False,
-    )  # fmt: skip
+        loader=PackageLoader("lensflow.export.formats"),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,
+    )
     head = yaml.safe_dump(_head(record), sort_keys=False, allow_unicode=True)
     return env.get_template("card.md.j2").render(r=record, head=head, w=words)
 
@@ -86,7 +90,7 @@ def size_category(rows: int) -> str:
     """Category of the Hugging Face hub for a number of rows."""
     if rows < _SIZES[0]:
         return "n<1K"
-    for low, high, of_low, of_high in zip(_SIZES, _SIZES[1:], _NAMES, _NAMES[1:], strict=False):
+    for high, of_low, of_high in zip(_SIZES[1:], _NAMES, _NAMES[1:], strict=False):
         if rows < high:
             return f"{of_low}<n<{of_high}"
     return "n>1B"

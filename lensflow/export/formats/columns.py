@@ -39,7 +39,7 @@ class Column:
 
 
 COLUMNS = (
-    Column("key", pa.string(), "sc:Text", "", "position in the split's order, which is a permutation keyed by the seed"),
+    Column("key", pa.string(), "sc:Text", "", "position in the split's order, a permutation keyed by the seed"),
     Column("y", pa.int8(), "sc:Integer", "", "label: 1 with an arc, 0 without"),
     Column("weight", pa.float32(), "sc:Float", "", "weight of the sample in a loss"),
     Column("negative_kind", pa.string(), "sc:Text", "", "kind of negative; 'positive' for positives"),

@@ -104,14 +104,14 @@ def _responsible(record: Mapping[str, Any]) -> dict[str, Any]:
         "rai:dataCollection": f"Cutouts of {record['survey']['source']}.",
         "rai:dataManipulationProtocol": words.simulated(record) + " " + words.quantisation(record),
         "rai:dataPreprocessingProtocol": [f"Normalisation: {words.normalisation_sentence(record)}."],
-        "rai:dataAnnotationProtocol": "Labels are known by construction: 1 where an arc was added, 0 where not. Positives "
-        f"of train have snr_matched >= {settings['min_snr']:g}; fainter ones: {settings['faint']}.",
+        "rai:dataAnnotationProtocol": "Labels are known by construction: 1 where an arc was added, 0 where not. "
+        f"Positives of train have snr_matched >= {settings['min_snr']:g}; fainter ones: {settings['faint']}.",
         "rai:dataBiases": [words.verdict_sentence(record), *words.gate_lines(record), words.check_sentence(record)],
         "rai:dataLimitations": list(words.MUST_NOT),
         "rai:dataUseCases": f"Training and validation of lens finders, purpose {settings['purpose']}.",
         "rai:personalSensitiveInformation": "none",
-        "rai:dataReleaseMaintenancePlan": "Versions MAJOR.MINOR.PATCH: MAJOR when a row moves between splits or a label "
-        "changes, MINOR for added rows, PATCH for text.",
+        "rai:dataReleaseMaintenancePlan": "Versions MAJOR.MINOR.PATCH: MAJOR when a row moves between splits or a "
+        "label changes, MINOR for added rows, PATCH for text.",
     }  # fmt: skip
 
 
@@ -124,8 +124,8 @@ def _provenance(record: Mapping[str, Any]) -> dict[str, Any]:
         ],
         "prov:wasGeneratedBy": {
             "@type": "prov:Activity",
-            "prov:label": f"lensflow run {run['name']}: config digest {run['config_digest']}, lensflow {run['version']}, "
-            f"pixel code {run['code']}, seed {run['seed']}",
+            "prov:label": f"lensflow run {run['name']}: config digest {run['config_digest']}, "
+            f"lensflow {run['version']}, pixel code {run['code']}, seed {run['seed']}",
         },
     }
 
@@ -174,7 +174,7 @@ def _record_sets(record: Mapping[str, Any]) -> list[dict[str, Any]]:
     if record["format"] not in by_format:
         return [splits]
     source = by_format[record["format"]]
-    fields = [
+    fields: list[dict[str, Any]] = [
         {"@type": "cr:Field", "@id": f"samples/{c.name}", "description": c.meaning, "dataType": c.croissant,
          "source": {**source, "extract": {"column": c.name}}}
         for c in COLUMNS

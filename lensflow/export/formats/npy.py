@@ -35,7 +35,7 @@ class Npy(Writer):
     ) -> None:
         """Write one piece: its pixels alone."""
         with to.open("wb") as file:
-            file.write(memoryview(np.ascontiguousarray(x)).cast("B"))
+            np.ascontiguousarray(x).tofile(file)
 
     def finish(
         self,

@@ -85,8 +85,9 @@ def normalisation_sentence(record: Mapping[str, Any]) -> str:
 def simulated(record: Mapping[str, Any]) -> str:
     """What is simulated, and what is real."""
     return (
-        f"The arcs are simulated: light of drawn sources, lensed by drawn deflectors, blurred by the PSF of the image and "
-        f"added to cutouts, with its shot noise where the run asks for it. The cutouts are {record['survey']['source']}. "
+        "The arcs are simulated: light of drawn sources, lensed by drawn deflectors, blurred by the PSF of the image "
+        "and added to cutouts, with its shot noise where the run asks for it. The cutouts are "
+        f"{record['survey']['source']}. "
         "A control is the same cutout without an arc. The label is known by construction; nobody looked at an image."
     )
 
@@ -96,4 +97,4 @@ def quantisation(record: Mapping[str, Any]) -> str:
     step = record["settings"].get("quantize", "none")
     if step == "none":
         return "Pixels were not rounded by the export."
-    return f"Stamps and controls were rounded alike, without bias, to {step} of the host's sky sigma, before normalisation."
+    return f"Stamps and controls were rounded alike, without bias, in steps of {step}, before normalisation."

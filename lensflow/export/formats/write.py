@@ -164,6 +164,7 @@ class ExportTask:
         self.tasks, self.head = tasks, dict(head)
 
     def __call__(self, index: int) -> Written:
+        """Do one task."""
         split, group = self.tasks[index]
         view, writer = self.views[split], self.writer
         done = {s.index: self.folder.receipt(s.index, writer.path(s)) for s in group.shards}

@@ -176,29 +176,3 @@ def require(package: str, name: str) -> None:
     """
     if find_spec(package) is None:
         raise ExportError(f'--format {name} needs the package {package}; pip install "lensflow[export]"')
-
-
-def writer_of(name: str) -> Writer:
-    """Writer of a format.
-
-    Parameters
-    ----------
-    name : {"zarr", "npy", "parquet", "webdataset", "hats"}
-
-    Raises
-    ------
-    ExportError
-        If there is no such format.
-    """
-    from lensflow.errors import did_you_mean
-    from lensflow.export.formats.hats import Hats
-    from lensflow.export.formats.npy import Npy
-    from lensflow.export.formats.parquet import Parquet
-    from lensflow.export.formats.tar import WebDataset
-    from lensflow.export.formats.zarr_index import ZarrIndex
-
-    every = {w.name: w for w in (ZarrIndex, Npy, Parquet, WebDataset, Hats)}
-    if name not in every:
-        raise ExportError(f"{name!r} is no format.{did_you_mean(name, every)} There are {', '.join(every)}")
-    writer: Writer = every[name]()
-    return writer

@@ -11,9 +11,10 @@ import pytest
 from lensflow.errors import ExportError
 from lensflow.export.formats.folder import Folder
 from lensflow.export.formats.read import open_export
+from lensflow.export.formats.registry import writer_of
 from lensflow.export.formats.tar import _records
 from lensflow.export.formats.write import write_files
-from lensflow.export.formats.writer import Settings, writer_of
+from lensflow.export.formats.writer import Settings
 from tests.export.formats.fake_view import fake_view
 from tests.export.formats.written import same_pixels, views, write
 

@@ -13,8 +13,9 @@ from lensflow.export.formats.card import card_of
 from lensflow.export.formats.croissant import croissant_of
 from lensflow.export.formats.folder import Folder
 from lensflow.export.formats.record import record_of
+from lensflow.export.formats.registry import writer_of
 from lensflow.export.formats.write import write_files
-from lensflow.export.formats.writer import Settings, writer_of
+from lensflow.export.formats.writer import Settings
 from tests.export.formats.fake_view import FakeView, fake_about, fake_view
 
 
