@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 import xarray as xr
@@ -24,6 +23,7 @@ _RENDERED_FROM = 2
 # Share of scores that may be missing or not finite before that is an error.
 MOST_WITHOUT_SCORE = 0.01
 _NO_ROW = np.uint64(2**64 - 1)
+_ROWS_AT_ONCE = 65_536
 _NEEDED = ("row_id", "host_index", "is_control", "total_injected_flux_nmgy", "render_not_converged", "is_clean",
            "psf_source", "psf_fwhm_arcsec", "assumed_psf", "score")  # fmt: skip
 
@@ -159,18 +159,32 @@ class Counted:
         Cells
             Of shape (3, *shape): a row that belongs to several curves is counted in each.
         """
-        at, size = np.asarray(place, dtype=np.int64), int(np.prod(shape, dtype=np.int64))
-        row, curve = self._members
+        at = np.asarray(place, dtype=np.int64)
+        return Cells.concat([part._counted(at[some], shape, taus, sorted_by_host) for some, part in self.blocks()])
+
+    def _counted(self, at: Integers, shape: Sequence[int], taus: Sequence[float], sorted_by_host: bool) -> Cells:
         return Cells.from_rows(
-            self.host[row], curve * size + at[row], (len(CURVES), *shape), rendered=self.rendered[row],
-            valid=self.valid[row], recovered=self.recovered(taus)[:, row], sorted_by_host=sorted_by_host,
+            self.host, at, shape, rendered=self.rendered, valid=self.valid, recovered=self.recovered(taus),
+            curves=self.curves, sorted_by_host=sorted_by_host,
         )  # fmt: skip
 
-    @cached_property
-    def _members(self) -> tuple[Integers, Integers]:
-        """Row and curve of each row that belongs to a curve; rows stay sorted by host."""
-        row, curve = np.nonzero(self.curves.T)
-        return row, curve
+    def blocks(self) -> Iterator[tuple[slice, Counted]]:
+        """Stretches of rows to count one after the other; one without rows where there are none.
+
+        Whole numbers add up to the same bits, in a tenth of the memory, and their sorts fit into the cache.
+
+        Yields
+        ------
+        (slice, Counted)
+            Which rows, and these.
+        """
+        n = len(self.row_id)
+        for first in range(0, max(n, 1), _ROWS_AT_ONCE):
+            some = slice(first, min(first + _ROWS_AT_ONCE, n))
+            yield some, Counted(
+                self.row_id[some], self.host[some], self.score[some], self.lost[some], self.curves[:, some],
+                self.assumed_psf[some], self.rows[some],
+            )  # fmt: skip
 
     def funnel(self, taus: Sequence[float]) -> Funnel:
         """Count what became of the rows.

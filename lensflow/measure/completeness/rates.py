@@ -16,7 +16,7 @@ from lensflow.stats.hostsums import Floats, drawn_units, host_weights, interval
 
 # A rate of a negatives allows floor(a n) of them: 1e-3 of 1,000 is one in spite of rounding.
 COUNT_TOLERANCE = 1e-9
-_VALUES_AT_ONCE = 4_000_000
+_VALUES_AT_ONCE = 1_000_000
 
 
 @dataclass(frozen=True)

@@ -113,7 +113,7 @@ def completeness(
         return {"funnel": _judged(empty.result(), *none)}
     taus = thresholds(config, negatives.score)
     numbers = [t.tau for t in taus]
-    counted_rows = rows.isel(sample=counted.rows)
+    counted_rows = _injections(rows, counted)
     out = {
         "thresholds": threshold_table(taus, len(negatives.score), negatives.what),
         "funnel": counted.funnel(numbers).result(),
@@ -151,6 +151,11 @@ def completeness(
         out["roc"], out["roc_resolution"], at_rate = of_rates
         out["thresholds"] = out["thresholds"].assign(at_rate)
     return out
+
+
+def _injections(rows: xr.Dataset, counted: Counted) -> xr.Dataset:
+    """Those rows of a block that are injections; not copied where all are."""
+    return rows if len(counted.rows) == rows.sizes["sample"] else rows.isel(sample=counted.rows)
 
 
 def _of_rates(

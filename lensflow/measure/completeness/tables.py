@@ -12,6 +12,7 @@ from lensflow.config.completeness import CompletenessConfig, band_of
 from lensflow.errors import ConfigError
 from lensflow.measure.completeness import bins as bins_of
 from lensflow.measure.completeness.bins import Bins, Ranges, Values
+from lensflow.measure.completeness.cells import Cells
 from lensflow.measure.completeness.counts import CURVES, Counted
 from lensflow.measure.completeness.population.injected_prior import InjectedPrior
 from lensflow.measure.completeness.table import table
@@ -39,14 +40,19 @@ class Tables:
         Dataset
             As :func:`lensflow.measure.completeness.table.table`, over ``curve`` and the bins' variables.
         """
-        columns = {b.variable: values_of(b.variable, self.rows) for b in over}
-        place, shape = bins_of.places(over, columns) if over else (np.zeros(len(self.counted.row_id), np.int64), ())
-        cells = self.counted.cells(place, shape, self.taus, sorted_by_host=True)
+        cells = Cells.concat([self._cells(over, part, some) for some, part in self.counted.blocks()])
         coords = {"curve": list(CURVES), **bins_of.coords(over)}
         dims = ["curve", *(b.variable for b in over)]
         made = table(cells, dims, self.config.min_hosts, self.config.min_rows, coords, self.config.interval)
         derived = [text for b in over if (text := self._derived(b.variable))]
         return made.assign_attrs(derived="; ".join(derived)) if derived else made
+
+    def _cells(self, over: Sequence[Bins], part: Counted, some: slice) -> Cells:
+        """Count some rows: their values and bins, too, are made block by block."""
+        rows = self.rows.isel(sample=some)
+        columns = {b.variable: values_of(b.variable, rows) for b in over}
+        place, shape = bins_of.places(over, columns) if over else (np.zeros(len(part.row_id), np.int64), ())
+        return part.cells(place, shape, self.taus, sorted_by_host=True)
 
     def _derived(self, variable: str) -> str:
         """Whether a depth is not the catalogue's, in words."""

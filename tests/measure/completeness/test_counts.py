@@ -1,6 +1,7 @@
 """Rows are counted once, controls never; what is lost is told with its reason."""
 
 import itertools
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -9,6 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lensflow.errors import CompletenessError, ConfigError
+from lensflow.measure.completeness import counts
+from lensflow.measure.completeness.cells import Cells
 from lensflow.measure.completeness.counts import CURVES, REASONS, Counted, match_scores
 
 TAUS = (0.5, 0.8)
@@ -101,6 +104,39 @@ def test_the_three_curves_hold_the_rows_of_their_definition():
     np.testing.assert_array_equal(cells[2], (found.curves & found.valid).sum(axis=1))
     np.testing.assert_array_equal(cells[5], (found.curves & found.recovered(TAUS)[0]).sum(axis=1))
     assert CURVES == ("all", "clean", "no_psf_fallback")
+
+
+def many(n):
+    rng = np.random.default_rng(0)
+    lost = np.where(rng.random(n) < 0.1, 3, len(REASONS))
+    curves = np.stack([np.ones(n, bool), rng.random(n) < 0.7, rng.random(n) < 0.4])
+    host = np.arange(n) // 8
+    return Counted(np.arange(n, dtype=np.uint64), host, rng.normal(size=n), lost, curves, np.zeros(n, bool), host)
+
+
+@pytest.mark.parametrize("sorted_by_host", [True, False])
+def test_rows_that_are_counted_in_blocks_give_the_bits_of_one_block(monkeypatch, sorted_by_host):
+    rows, place = many(1003), np.random.default_rng(1).integers(0, 30, 1003)
+    whole = rows.cells(place, (5, 6), TAUS, sorted_by_host).dense()
+    by_curve = [
+        Cells.from_rows(rows.host[c], place[c], (5, 6), rendered=rows.rendered[c], valid=rows.valid[c],
+                        recovered=rows.recovered(TAUS)[:, c]).dense()
+        for c in rows.curves
+    ]  # fmt: skip
+    np.testing.assert_array_equal(whole, np.stack(by_curve, axis=1))
+    monkeypatch.setattr(counts, "_ROWS_AT_ONCE", 60)  # hosts lie across blocks
+    np.testing.assert_array_equal(rows.cells(place, (5, 6), TAUS, sorted_by_host).dense(), whole)
+
+
+def test_counting_takes_the_memory_of_a_block_and_not_of_all_rows():
+    rows, place = many(400_000), np.random.default_rng(1).integers(0, 3000, 400_000)
+    tracemalloc.start()
+    try:
+        rows.cells(place, (3000,), TAUS, sorted_by_host=True)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 150 * 400_000  # a sort of all rows at once takes more than 300 bytes a row
 
 
 def test_bare_stamps_are_never_clean_and_their_curve_is_there_with_no_row():
