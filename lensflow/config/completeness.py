@@ -8,7 +8,7 @@ from functools import cache
 from itertools import pairwise
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Discriminator, Field, Tag, field_validator, model_validator
+from pydantic import BeforeValidator, Discriminator, Field, PrivateAttr, Tag, field_validator, model_validator
 
 from lensflow.config.base import Fraction, Positive, Section
 from lensflow.config.place import INPUT
@@ -262,6 +262,9 @@ class CompletenessConfig(Section):
     )
     sky: SkyConfig = SkyConfig()
 
+    # The run's own section, where a command's options have replaced some of it.
+    _of_run: CompletenessConfig | None = PrivateAttr(None)
+
     @field_validator("axes")
     @classmethod
     def _table_is_not_too_large(cls, value: tuple[AxisConfig, ...] | None) -> tuple[AxisConfig, ...] | None:
@@ -302,6 +305,47 @@ class CompletenessConfig(Section):
         found = {a.variable: "axes" for a in self.axes or ()}
         found |= dict.fromkeys(self.strata or {}, "strata")
         return found | {name: "require" for wanted in self.require for name in wanted.where}
+
+    def replaced_by(self, options: Mapping[str, Any]) -> Self:
+        """Return the section with a command's options in place of its own settings; it remembers what is its own.
+
+        Parameters
+        ----------
+        options : mapping
+            Setting -> value.
+
+        Raises
+        ------
+        ValidationError
+            If a setting is none, or two exclude each other.
+        """
+        found = type(self).model_validate({**self.model_dump(), **options})
+        found._of_run = self._of_run or self
+        return found
+
+    @property
+    def options(self) -> dict[str, str]:
+        """Of a run with this section's own settings: what options have put in their place, as names of files say it.
+
+        Returns
+        -------
+        dict
+            Setting -> value in words of letters that file names take; empty where the settings are the run's own.
+        """
+        return {} if self._of_run is None else self.options_against(self._of_run)
+
+    def options_against(self, own: CompletenessConfig) -> dict[str, str]:
+        """:attr:`options`, against the section of a run."""
+        found = {}
+        if self.threshold is not None and self.threshold != own.threshold:
+            # Every digit: two rates must not share a name.
+            ((name, value),) = ((k, v) for k, v in self.threshold if v is not None)
+            found["threshold"] = "-".join([name, *(map(repr, value) if isinstance(value, tuple) else [repr(value)])])
+        if self.negatives != own.negatives:
+            found["negatives"] = str(self.negatives)
+        if self.kind != own.kind:
+            found["kind"] = self.kind
+        return found
 
     def check_bands(self, bands: Collection[str]) -> None:
         """Refuse variables of bands that a run does not have.

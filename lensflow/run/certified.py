@@ -10,8 +10,9 @@ from typing import Any
 
 from lensflow.config import RunConfig
 from lensflow.errors import StoreError
+from lensflow.run.completeness.selection_file import selection_digest
 from lensflow.run.execute import Progress, run_tasks, silent
-from lensflow.run.required_completeness import completeness_files, completeness_gates
+from lensflow.run.required_completeness import completeness_files, completeness_gates, selection_files
 from lensflow.run.required_scorers import required_gates, scorer_files, scorer_gate
 from lensflow.store import digests, paths, sealing
 from lensflow.store.open import read_attrs
@@ -52,9 +53,10 @@ def state_of(config: RunConfig, progress: Progress = silent, *, regions: bool = 
 
 
 def summaries_of(config: RunConfig) -> dict[str, str | None]:
-    """SHA-256 of the result files; None for missing ones."""
+    """SHA-256 of the result files, and of the bytes of selection functions; None for missing ones."""
     folder, names = RunFolder.of(config), (*BOUND_SUMMARIES, *scorer_files(config), *completeness_files(config))
-    return {name: paths.sha256(folder.path("summaries", *name.split("/"))) for name in names}
+    found = {name: paths.sha256(folder.path("summaries", *name.split("/"))) for name in names}
+    return found | {n: selection_digest(folder.path("summaries", *n.split("/"))) for n in selection_files(config)}
 
 
 def measured_by(folder: RunFolder) -> str:

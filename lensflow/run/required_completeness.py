@@ -31,6 +31,11 @@ def completeness_files(config: RunConfig) -> dict[str, str]:
     return {f"completeness/{results_of(config, s).rpartition('/')[2]}": s for s in _scorers(config)}
 
 
+def selection_files(config: RunConfig) -> tuple[str, ...]:
+    """Store of the selection function within the summaries, beside those results."""
+    return tuple(f"{name.removesuffix('.json')}.zarr" for name in completeness_files(config))
+
+
 def completeness_required(
     config: RunConfig, gates: Sequence[GateResult], progress: Progress = silent, *, keep: bool = True
 ) -> list[GateResult]:

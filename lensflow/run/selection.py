@@ -196,7 +196,8 @@ def open_selection(path: str | Path, *, scorer: str | None = None) -> Selection:
     path : str or path
         Of the file, ``summaries/completeness/<scorer>.<split>.zarr`` of a run, or of the run's folder.
     scorer : str, optional
-        Whose it must be, ``package.module:name``; of a run's folder, which of its selection functions is opened.
+        Whose it must be, ``package.module:name``; of a run's folder, which of its selection functions is opened: of
+        several of one scorer that by the run's own settings.
 
     Returns
     -------
@@ -234,9 +235,13 @@ def _of_run(run: str, scorer: str | None) -> str:
     if not names:
         of = "" if scorer is None else f" of {scorer}"
         raise StoreError(f"{folder}: no selection function{of}. `lensflow completeness {run} SCORER` makes one.")
+    own = min(names, key=len)
+    if scorer is not None and all(n.startswith(own.removesuffix("zarr")) for n in names):
+        return paths.join(folder, own)  # the others are of a command's options, which their names tell
     if len(names) > 1:
         listed = ", ".join(f"{n} ({_scorer_at(paths.join(folder, n))})" for n in names)
-        raise CompletenessError(f"{folder}: holds {len(names)} selection functions; name the file or scorer: {listed}")
+        how = "the file or scorer" if scorer is None else "the file"
+        raise CompletenessError(f"{folder}: holds {len(names)} selection functions; name {how}: {listed}")
     return paths.join(folder, names[0])
 
 

@@ -17,7 +17,7 @@ from lensflow.store.create import CODECS, LOSSLESS
 from lensflow.store.objects import ROOT
 
 # Attributes of the group that are not the Dataset's.
-_STORE, _COMPLETE, _CONTENT = "lensflow_store", "complete", "content"
+_STORE, _COMPLETE, CONTENT = "lensflow_store", "complete", "content"
 
 
 def write_arrays(url: str, dataset: xr.Dataset, store: str) -> None:
@@ -50,7 +50,7 @@ def write_arrays(url: str, dataset: xr.Dataset, store: str) -> None:
         codecs = {n: {"compressors": [CODECS[LOSSLESS]], "_FillValue": None} for n in numbers}
         target = paths.zarr_store(url, read_only=False)
         plain.to_zarr(target, mode="w", zarr_format=3, consolidated=False, encoding=codecs)
-        _group(url, store, mode="r+").attrs.update({_CONTENT: _content(dataset), _COMPLETE: True})
+        _group(url, store, mode="r+").attrs.update({CONTENT: _content(dataset), _COMPLETE: True})
 
 
 def read_arrays(url: str, store: str, command: str = "run again") -> xr.Dataset:
@@ -89,8 +89,8 @@ def read_arrays(url: str, store: str, command: str = "run again") -> xr.Dataset:
         v.encoding = {}
         if v.dtype.kind in "TO":
             found[name] = v.copy(data=v.values.astype(object).astype(str))
-    found.attrs = {k: v for k, v in found.attrs.items() if k not in (_STORE, _COMPLETE, _CONTENT)}
-    if _content(found) != attrs.get(_CONTENT):
+    found.attrs = {k: v for k, v in found.attrs.items() if k not in (_STORE, _COMPLETE, CONTENT)}
+    if _content(found) != attrs.get(CONTENT):
         raise StoreError(damaged.format(""))
     return found
 

@@ -17,6 +17,7 @@ from lensflow.measure.completeness import tautology
 from lensflow.measure.scorer.scorer import blue_ring
 from lensflow.run import selection as selection_module
 from lensflow.run.completeness import completeness_step, results_of, scorers, with_options
+from lensflow.run.completeness.stored import stored_completeness
 from lensflow.run.score import scores_of
 from lensflow.show.completeness import sentence
 from lensflow.store import paths
@@ -270,3 +271,31 @@ def test_a_selection_function_of_another_run_or_scorer_or_half_written_is_refuse
         patch.setattr(selection_module, "read_attrs", lambda *a: {"fingerprint": "another"})
         with pytest.raises(StaleStoreError, match="was measured on other pairs"):
             lf.open_selection(url)
+
+
+def test_numbers_of_another_threshold_have_a_file_of_their_own_and_the_runs_own_stay(config, found):
+    """Which is which, the name says; the same settings, however they are given, are one result."""
+    own = results_of(config, BLUE_RING)
+    before = Path(own).read_bytes()
+    other = completeness_step(with_options(config, fpr=0.25), BLUE_RING)
+    third = completeness_step(with_options(config, value=1.5), BLUE_RING)
+    assert Path(own).read_bytes() == before
+    assert other.path == own.replace(".val.json", ".val.fpr-0.25.json") and Path(other.path).exists()
+    assert third.path == own.replace(".val.json", ".val.value-1.5.json")
+    assert {lf.open_selection(p.replace(".json", ".zarr")).table["tau"].size for p in (other.path, third.path)} == {1}
+    assert lf.open_selection(config.out, scorer=BLUE_RING).table.sizes["threshold"] == 2
+    # Every digit of a rate, and every other option, is in the name.
+    others = [{"fpr": rates} for rates in (0.1, 0.1 + 1e-15, [0.5, 0.1], [*np.linspace(0.1, 0.9, 30)])]
+    others += [{"negatives": n} for n in ("cutouts", "a/b.csv", "a-b.csv")] + [{"truth": True}, {"value": 0.1}, {}]
+    names = {results_of(with_options(config, **o), BLUE_RING) for o in others}
+    assert len(names) == 10 and own in names and max(len(Path(n).name) for n in names) < 200
+    same = with_options(config, fpr=[0.1, 0.5])
+    assert (
+        results_of(same, BLUE_RING)
+        == own
+        == results_of(with_options(with_options(config, fpr=0.3), fpr=[0.1, 0.5]), BLUE_RING)
+    )
+    stored = {s.kept.file.rsplit("/", 1)[-1]: s for s in stored_completeness(config)}
+    assert all(s.is_current for s in stored.values())
+    assert stored[Path(other.path).name].renew.endswith("blue_ring --fpr 0.25")
+    assert stored[Path(own).name].renew.endswith("blue_ring")

@@ -1,6 +1,7 @@
 """A required completeness decides the exit code and the certificate; nothing old, unknown, cut or leaky passes it."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,13 +9,15 @@ import pyarrow.parquet as pq
 import pytest
 
 from lensflow import run as steps
+from lensflow.config import RunConfig
 from lensflow.errors import CertificateError, ConfigError
 from lensflow.measure.gate import GateResult, Verdict
-from lensflow.run.certified import state_of, stored_gates
+from lensflow.run.certified import state_of, stored_gates, summaries_of
 from lensflow.run.completeness import completeness_step
 from lensflow.run.completeness.data_gates import data_gates
+from lensflow.run.completeness.selection_file import selection_digest
 from lensflow.run.identity import pairs_content, stored_key
-from lensflow.run.required_completeness import completeness_files, completeness_gates
+from lensflow.run.required_completeness import completeness_files, completeness_gates, selection_files
 from lensflow.run.score import score_step, tables_of
 from lensflow.store.results import keep_results
 from lensflow.store.run_folder import RunFolder
@@ -110,6 +113,35 @@ def test_a_certificate_names_the_gate_its_file_and_its_settings_and_passes_over_
             step(nobody)
 
 
+def test_the_selection_function_is_bound_byte_by_byte_but_for_what_it_says_of_gates_and_certificate(config, tmp_path):
+    run = RunConfig.model_validate({**config.effective(), "out": str(tmp_path / "run")})
+    shutil.copytree(config.out, run.out, ignore=shutil.ignore_patterns("summaries"))
+    asked = asking(run)
+    (name,) = selection_files(asked)
+    assert summaries_of(asked)[name] is None and name not in summaries_of(run)
+    completeness_step(asked, BLUE_RING)
+    before = summaries_of(asked)[name]
+    file = Path(run.out, "summaries", name)
+    assert before == selection_digest(str(file)) and file.is_dir()
+    # The gates' verdicts and the seal come later.
+    keep_results(RunFolder.of(run).gates, stored_key(run, "gates", pairs_content(run)),
+                 [g.to_dict() for g in every(run)])  # fmt: skip
+    completeness_step(asked, BLUE_RING)
+    assert '"PASS"' in (file / "zarr.json").read_text() and summaries_of(asked)[name] == before
+    (chunk,) = [f for f in (file / "n_recovered").rglob("*") if f.is_file() and f.name != "zarr.json"]
+    for changed, byte in ((chunk, -1), (file / "zarr.json", (file / "zarr.json").read_text().index('"PASS"') + 2),
+                          (file / "tau" / "zarr.json", -3)):  # fmt: skip
+        content = changed.read_bytes()
+        bad = bytearray(content)
+        bad[byte] ^= 1
+        changed.write_bytes(bytes(bad))
+        assert summaries_of(asked)[name] not in (before, None), changed
+        changed.write_bytes(content)
+    assert summaries_of(asked)[name] == before
+    (file / "more").write_text("")
+    assert summaries_of(asked)[name] != before
+
+
 @pytest.mark.slow
 def test_a_certificate_holds_the_completeness_measured_again_and_shows_any_change_of_it(tmp_path):
     run = certified_copy(tmp_path / "run")
@@ -125,6 +157,12 @@ def test_a_certificate_holds_the_completeness_measured_again_and_shows_any_chang
     kept.write_text(kept.read_text().replace("PASS", "FAIL"))
     with pytest.raises(CertificateError, match=r"summaries/completeness/.* is not what was certified"):
         steps.check_step(config)
+    kept.write_text(kept.read_text().replace("FAIL", "PASS"))
+    steps.check_step(config, quick=True)
+    chunk = next(f for f in kept.with_suffix(".zarr").rglob("c/*") if f.is_file())
+    chunk.write_bytes(chunk.read_bytes()[:-1] + b"?")
+    with pytest.raises(CertificateError, match=r"summaries/completeness/.*zarr is not what was certified"):
+        steps.check_step(config, quick=True)
     # What is stored is not believed, and gates that are not PASS decide.
     strict = asking(run, require_data_gates=True)
     again = steps.certify_step(strict)

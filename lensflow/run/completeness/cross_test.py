@@ -71,7 +71,7 @@ def cross_test(runs: Runs, scorers: Sequence[str], *, fpr: float | None = None, 
     names = [*scorers]
     if not opened or not names or len(set(names)) < len(names):
         raise CompletenessError(f"cross test: needs runs and scorers, each once, not {len(opened)} and {names}")
-    found = {(s, r): stored_of_scorer(run.config, s, split) for s in names for r, run in opened.items()}
+    found = {(s, r): stored_of_scorer(run.config, s, split, fpr) for s in names for r, run in opened.items()}
     _refuse_missing(found, opened, fpr, split)
     every = {k: v for k, v in found.items() if v is not None}
     _refuse_stale(every)

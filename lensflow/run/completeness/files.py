@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 from lensflow.config import RunConfig, fingerprint
 from lensflow.store import paths
 from lensflow.store.run_folder import RunFolder
 
 # File systems take 255 bytes; the split and the ending follow.
-_MOST = 200
+_MOST, _MOST_OF_OPTIONS = 150, 60
 
 
 def own_name(config: RunConfig, scorer: str) -> str:
@@ -52,7 +53,7 @@ def located(config: RunConfig, scorer: str) -> str:
 
 
 def results_of(config: RunConfig, scorer: str, ending: str = "json") -> str:
-    """URL of the file that keeps the completeness of a scorer.
+    """URL of the file that keeps the completeness of a scorer: of the run's own settings, or with options in its name.
 
     Parameters
     ----------
@@ -66,8 +67,42 @@ def results_of(config: RunConfig, scorer: str, ending: str = "json") -> str:
     -------
     str
     """
+    of = config.completeness
+    return paths.join(RunFolder.of(config).completeness, f"{_stem(config, scorer)}.{_asked(of.options)}{ending}")
+
+
+def results_named(config: RunConfig, scorer: str) -> list[str]:
+    """Names of all result files of a scorer on ``completeness.split``: the run's own first, then those of options.
+
+    Parameters
+    ----------
+    config : RunConfig
+    scorer : str
+
+    Returns
+    -------
+    list of str
+    """
+    stem, every = _stem(config, scorer), paths.list_names(RunFolder.of(config).completeness)
+    own = f"{stem}.json"
+    return sorted(
+        (n for n in every if n == own or (n.startswith(f"{stem}.") and n.endswith(".json"))),
+        key=lambda n: (n != own, n),
+    )
+
+
+def _stem(config: RunConfig, scorer: str) -> str:
     name = re.sub(r"[^\w.]+", "-", own_name(config, scorer))
     if len(name.encode()) > _MOST:
         name = f"{name[-60:]}-{fingerprint(scorer)}"
-    folder = RunFolder.of(config).path("summaries", "completeness")
-    return paths.join(folder, f"{name}.{config.completeness.split}.{ending}")
+    return f"{name}.{config.completeness.split}"
+
+
+def _asked(options: Mapping[str, str]) -> str:
+    """What options have replaced, for a name: the numbers of another threshold have a file of their own."""
+    text = ".".join(re.sub(r"[^\w.-]+", "-", v) if k == "threshold" else _short(v) for k, v in options.items())
+    return "" if not text else f"{text if len(text) <= _MOST_OF_OPTIONS else fingerprint(dict(options))}."
+
+
+def _short(value: str) -> str:
+    return value if value.isalpha() else f"negatives-{fingerprint(value)}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,13 +18,17 @@ from lensflow.run.completeness.files import results_of
 from lensflow.run.identity import pairs_content, stored_key
 from lensflow.run.selection import STORE
 from lensflow.store import paths, resume
-from lensflow.store.arrays import read_arrays, write_arrays
+from lensflow.store.arrays import CONTENT, read_arrays, write_arrays
+from lensflow.store.digests import sha256_of
+from lensflow.store.objects import ROOT
 from lensflow.store.open import read_attrs
 from lensflow.store.results import current_results
 from lensflow.store.run_folder import RunFolder
 
 # Tables that the file keeps; all others are in the results' JSON.
 IN_FILE = ("selection", "smooth")
+# Attributes that are brought up to date when gates are run or the run is certified.
+_OF_THE_DATA = ("data_gates", "certificate_seal")
 
 
 def selection_of(config: RunConfig, scorer: str) -> str:
@@ -85,6 +90,35 @@ def kept_selection(
     return from_file(table)
 
 
+def selection_digest(url: str) -> str | None:
+    """SHA-256 over every byte of a stored selection function, for certificates.
+
+    Parameters
+    ----------
+    url : str
+        Of its zarr store.
+
+    Returns
+    -------
+    str or None
+        None where there is none. What the file says of the data as they stand now (gates, certificate) is left out: a
+        certificate cannot hold its own seal. Its checksum guards that, and a file that does not open has no digest
+        that an intact one has.
+    """
+    keys = sorted(paths.sizes_below(url))
+    if not keys:
+        return None
+    parts = {key: paths.sha256(paths.join(url, key)) for key in keys if key != ROOT}
+    root: Any = paths.sha256(paths.join(url, ROOT))
+    try:
+        read_arrays(url, STORE)
+        root = json.loads(paths.read_text(paths.join(url, ROOT)))
+        root["attributes"] = {k: v for k, v in root["attributes"].items() if k not in (*_OF_THE_DATA, CONTENT)}
+    except StoreError:
+        pass  # its bytes as they are
+    return sha256_of([parts, root])
+
+
 def outside_the_file(found: Mapping[str, xr.Dataset]) -> dict[str, xr.Dataset]:
     """Tables that the results' JSON keeps: all but those of the selection function, which may have millions of cells.
 
@@ -133,4 +167,4 @@ def _of_the_data(config: RunConfig, content: str) -> dict[str, Any]:
     gates: Any = current_results(folder.gates, stored_key(config, "gates", content), any_code=True)
     certificate = paths.read_object(folder.certificate)
     seal = None if certificate is None else str(parse_certificate(certificate, folder.certificate)["seal"])
-    return {"data_gates": {g["name"]: str(g["verdict"]) for g in gates or ()}, "certificate_seal": seal}
+    return dict(zip(_OF_THE_DATA, ({g["name"]: str(g["verdict"]) for g in gates or ()}, seal), strict=True))

@@ -49,7 +49,7 @@ def with_options(
     if not change:
         return config
     try:
-        section = CompletenessConfig.model_validate({**config.completeness.model_dump(), **change})
+        section = config.completeness.replaced_by(change)
     except ValidationError as error:
         first = error.errors()[0]
         raise ConfigError(f"completeness.{'.'.join(map(str, first['loc']))}: {first['msg']}") from error

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+import xarray as xr
 from pydantic import ValidationError
 
 from lensflow.config import RunConfig
 from lensflow.config.completeness import CompletenessConfig
-from lensflow.errors import GateError, StoreError
+from lensflow.errors import CompletenessError, GateError, StoreError
 from lensflow.measure.gate.verdicts import GateResult
-from lensflow.run.completeness.files import own_name, results_of
+from lensflow.run.completeness.files import own_name, results_named
 from lensflow.run.identity import pairs_content, stored_key
 from lensflow.show.completeness_page import KeptCompleteness
 from lensflow.stats import codec
@@ -73,7 +76,7 @@ def stored_completeness(config: RunConfig) -> list[StoredCompleteness]:
     return [_read(config, folder, name, content) for name in sorted(names)]
 
 
-def stored_of_scorer(config: RunConfig, scorer: str, split: str) -> StoredCompleteness | None:
+def stored_of_scorer(config: RunConfig, scorer: str, split: str, fpr: float | None = None) -> StoredCompleteness | None:
     """Read the stored completeness of one scorer on one split, current or not; None if there is none.
 
     Parameters
@@ -82,6 +85,9 @@ def stored_of_scorer(config: RunConfig, scorer: str, split: str) -> StoredComple
     scorer : str
         As it was named when it was measured.
     split : str
+    fpr : float, optional
+        Of several results of the scorer, one with this threshold. Without it the one by the run's own settings, or
+        the only one.
 
     Returns
     -------
@@ -90,15 +96,44 @@ def stored_of_scorer(config: RunConfig, scorer: str, split: str) -> StoredComple
     Raises
     ------
     StoreError
-        If the file is damaged.
+        If a file is damaged.
+    CompletenessError
+        If there are several, and nothing tells which is meant.
     """
     of_split = config.model_copy(update={"completeness": config.completeness.model_copy(update={"split": split})})
-    url = results_of(of_split, scorer)
-    if not paths.exists(url):
-        return None
-    found = _read(config, RunFolder.of(config), url.rsplit("/", 1)[-1], _content(config))
+    folder, content = RunFolder.of(config), _content(config)
+    every = [_read(config, folder, name, content) for name in results_named(of_split, scorer)]
     # Two names can be one file name.
-    return found if found.kept.scorer == own_name(of_split, scorer) else None
+    found = [f for f in every if (f.kept.scorer, f.kept.split) == (own_name(of_split, scorer), split)]
+    found = [f for f in found if f.is_current and f.is_of_this_code] or found
+    if fpr is not None:
+        found = (
+            [f for f in found if fpr in _rates(f.kept.tables)] or [f for f in found if _rates(f.kept.tables)] or found
+        )
+    if len(found) > 1 and fpr is None and found[0].settings.options_against(config.completeness):
+        raise CompletenessError(
+            f"{folder.completeness}: {len(found)} results of {scorer} on split {split}, none by the run's own "
+            f"settings: say which rate is meant ({', '.join(f.kept.file.rsplit('/', 1)[-1] for f in found)})"
+        )
+    return found[0] if found else None
+
+
+def _rates(tables: Mapping[str, xr.Dataset]) -> list[float]:
+    """False-positive rates that set thresholds."""
+    rates = tables["thresholds"]["rate_wanted"].values if "thresholds" in tables else np.empty(0)
+    return [float(r) for r in rates if np.isfinite(r)]
+
+
+def _options(settings: CompletenessConfig, own: CompletenessConfig) -> str:
+    """Options of the command that measures by these settings on a run that has its own."""
+    options, threshold = settings.options_against(own), settings.threshold
+    words = []
+    if "threshold" in options and threshold is not None:
+        words += [f"--fpr {rate:g}" for rate in threshold.fpr or ()]
+        words += [] if threshold.value is None else [f"--value {threshold.value!r}"]
+    words += [f"--negatives {settings.negatives}"] * ("negatives" in options)
+    words += ["--truth"] * (options.get("kind") == "truth")
+    return "".join(f" {w}" for w in words)
 
 
 def _content(config: RunConfig) -> str:
@@ -128,7 +163,7 @@ def _read(config: RunConfig, folder: RunFolder, name: str, content: str) -> Stor
         ) from error
     measured = config.model_copy(update={"completeness": settings})
     is_current = bool(content) and found.key == stored_key(measured, "completeness", content)
-    renew = f"lensflow completeness {folder.root} {kept.scorer}"
+    renew = f"lensflow completeness {folder.root} {kept.scorer}{_options(settings, config.completeness)}"
     return StoredCompleteness(
         kept, results["kind"], results["source"], settings, is_current, found.is_of_this_code, renew
     )
