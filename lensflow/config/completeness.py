@@ -248,7 +248,7 @@ class CompletenessConfig(Section):
         description="area: also the completeness averaged over the sky: hosts count as the area of their cell of PSF "
         "size and depth in the survey's table of bricks. All other tables count every host once",
     )
-    brick_table: str | None = Field(
+    brick_table: Annotated[str | None, INPUT] = Field(
         None,
         description="the survey's table of bricks for weights: area (brickname, psfsize_r, psfdepth_r, and area_deg2 "
         "or ra1, ra2, dec1, dec2 or, for the Legacy Surveys' bricks, ra, dec); null: survey.brick_cuts.table",
@@ -261,6 +261,11 @@ class CompletenessConfig(Section):
         True, description="without passed gates the completeness is that of a leak: NOT_TESTABLE"
     )
     sky: SkyConfig = SkyConfig()
+    populations: Annotated[tuple[str, ...], INPUT] = Field(
+        (),
+        description="other populations of lenses, a YAML file each (docs/another-population.md): what the scorer "
+        "recovers of them, by row where the plan's densities are known, else by cell",
+    )
 
     # The run's own section, where a command's options have replaced some of it.
     _of_run: CompletenessConfig | None = PrivateAttr(None)

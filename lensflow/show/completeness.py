@@ -7,10 +7,10 @@ from collections.abc import Mapping
 import numpy as np
 import xarray as xr
 
-from lensflow.measure.completeness.table import shown
+from lensflow.measure.completeness.table import interval_of, shown
 from lensflow.measure.gate.verdicts import GateResult
 from lensflow.measure.pixels.judging import Finding, Status
-from lensflow.show.numbers import number
+from lensflow.show.numbers import fixed, number
 from lensflow.show.table import Cell, Column, Table, words
 from lensflow.stats.estimate import Estimate
 
@@ -42,7 +42,7 @@ def _note(found: Mapping[str, xr.Dataset]) -> str:
 
 def _intervals(ds: xr.Dataset) -> str:
     """Which interval is shown."""
-    text = f"Intervals: {ds.attrs['interval_is']}"
+    text = f"Intervals: {interval_of(ds)[1]}"
     text += ": rows of one host share its pixels." if ds.attrs["interval"] == "host" else "."
     derived = ds.attrs.get("derived")
     return f"{text} {derived[0].upper()}{derived[1:]}." if derived else text
@@ -183,6 +183,34 @@ def sky(ds: xr.Dataset) -> Table:
     )
 
 
+def populations(ds: xr.Dataset) -> Table:
+    """Completeness of other populations of lenses, with what it rests on."""
+    rows: list[list[object]] = []
+    for k, name in enumerate(ds["population"].values):
+        for t in range(ds.sizes["threshold"]):
+            one = ds.isel(population=k, threshold=t)
+            verdict = str(one["verdict"].item()).replace("_", " ")
+            note = verdict if verdict != "TESTED" else "rough" if bool(one["rough"]) else ""
+            value = Cell(Estimate.in_dataset(one, "completeness"), "warn" if note else "", note)
+            ends = [fixed(float(one[f"{end}_bound"]), 3) for end in ("low", "high")]
+            rows.append([str(name), t, value, float(one["n_det"]), float(one["n_eff"]), float(one["uncovered"]),
+                         f"{ends[0]} to {ends[1]}", str(one["method"].item())])  # fmt: skip
+    said = [f"{name}: {text}" for name, text in dict.fromkeys(
+        (str(one["population"].item()), str(one[what].item()))
+        for k in range(ds.sizes["population"]) for t in range(ds.sizes["threshold"])
+        for one in (ds.isel(population=k, threshold=t),) for what in ("target", "reason", "notes")
+    ) if text]  # fmt: skip
+    return Table(
+        "Other populations of lenses",
+        [words("population"), "threshold", Column("completeness", write=3), Column("N_det", write=0),
+         Column("N_eff", write=0), Column("not injected", write=3), words("for all of it"), words("by")],
+        rows,
+        "All valid rows, weighed. The completeness is of the part that was injected, the bounds are for all of it. "
+        "N_det: effective number of recovered rows; below 10 nothing is claimed, below 30 it is rough. N_eff / 4: most "
+        f"lenses that a fit may use this set for. {'. '.join(said)}.",
+    )  # fmt: skip
+
+
 def required(gate: GateResult) -> Table:
     """What was required of a completeness, and each verdict."""
     findings = [Finding.from_dict(f) for f in gate.findings]
@@ -212,6 +240,8 @@ def tables(found: Mapping[str, xr.Dataset]) -> list[Table]:
         out.append(area(found))
     if tells_of_sky(found):
         out.append(sky(found["sky"]))
+    if "populations" in found:
+        out.append(populations(found["populations"]))
     if "roc_resolution" in found:
         out.append(roc_in_bins(found["roc_resolution"]))
     out.append(curves(found["resolution"], "resolution", "Resolution: theta_E over PSF size"))

@@ -83,7 +83,8 @@ def section(kept: KeptCompleteness, number: int) -> Section:
         shown.append((what, [p for p in made if p is not None]))
     every = tables(found)
     verdict = required(kept.gate) if kept.gate else None
-    n_first = 2 + ("roc" in found) + ("area" in found) + tells_of_sky(found) if "thresholds" in found else 1
+    extra = ("roc" in found, "area" in found, tells_of_sky(found), "populations" in found)
+    n_first = 2 + sum(extra) if "thresholds" in found else 1
     first = [t for t in (verdict, *every[1:n_first]) if t is not None]
     return Section(
         name, f"{kept.title}, split {kept.split}", sentence(kept.scorer, kept.split, found), kept.file,

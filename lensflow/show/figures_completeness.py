@@ -12,6 +12,7 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
+from lensflow.measure.completeness.table import interval_of
 from lensflow.measure.completeness.thresholds import SURE_FROM
 from lensflow.show.figures import INK, MUTED, Picture, error_reach, label, legend, log_axis, new_figure, picture
 from lensflow.show.numbers import count, fixed, number
@@ -131,8 +132,8 @@ def curves(found: Mapping[str, xr.Dataset], name: str, threshold: int = 0) -> Pi
         figure,
         f"{name}-curves-{threshold}",
         "Completeness of all, clean and no-PSF-fallback rows in five resolution bins, with intervals and counts",
-        f"At {threshold_names(found)[threshold]}: {_interval_is(found['resolution'])}. Hollow: too few rows or "
-        "hosts to be called tested. Below each bin: valid rows of each curve, and their hosts.",
+        f"At {threshold_names(found)[threshold]}: bars are the {interval_of(found['resolution'])[1]}. Hollow: too "
+        "few rows or hosts to be called tested. Below each bin: valid rows of each curve, and their hosts.",
     )
 
 
@@ -240,8 +241,9 @@ def strata(found: Mapping[str, xr.Dataset], name: str, threshold: int = 0) -> Pi
         figure,
         f"{name}-strata-{threshold}",
         "Completeness with intervals by each stratum, one small plot each",
-        f"All valid rows, at {threshold_names(found)[threshold]}: {_interval_is(next(iter(of.values())))}. Hollow: too "
-        "few rows or hosts to be called tested. Above each bin: its valid rows.",
+        f"All valid rows, at {threshold_names(found)[threshold]}: bars are the "
+        f"{interval_of(next(iter(of.values())))[1]}. Hollow: too few rows or hosts to be "
+        "called tested. Above each bin: its valid rows.",
     )
 
 
@@ -315,7 +317,7 @@ def _shown_bins(ds: xr.Dataset, variable: str) -> xr.Dataset:
 
 
 def _curve(axes: Axes, part: xr.Dataset, curve: str, shift: float) -> None:
-    colour, low_name = CURVE_COLOURS[curve], _interval_of(part)
+    colour, (low_name, _) = CURVE_COLOURS[curve], interval_of(part)
     value, few = part["completeness"].values, part["few"].values.astype(bool)
     low, high = (part[f"{low_name}_{end}"].values for end in ("low", "high"))
     places = np.arange(len(value)) + shift
@@ -340,16 +342,6 @@ def _counts_below(axes: Axes, part: xr.Dataset, named: bool) -> None:
             axes.annotate(what, (0, 0), (-6, -34 - 11 * k), xycoords="axes fraction", ha="right", **below)
         for j, n in enumerate(values):
             axes.annotate(count(n), (j, 0), (0, -34 - 11 * k), xycoords=("data", "axes fraction"), ha="center", **below)
-
-
-def _interval_of(ds: xr.Dataset) -> str:
-    """Beginning of the names of the interval that is shown."""
-    kind = str(ds.attrs.get("interval", "host"))
-    return "completeness" if kind == "host" else f"completeness_{kind}"
-
-
-def _interval_is(ds: xr.Dataset) -> str:
-    return f"bars are the {ds.attrs.get('interval_is', '95 % interval over hosts (Korn & Graubard)')}"
 
 
 def _few_text(ds: xr.Dataset) -> str:

@@ -123,17 +123,23 @@ class Cells:
         key, summed = _grouped(np.stack([hosts, at], axis=1), [k & c for c in of_curve for k in kinds])
         by_curve = summed.reshape(len(key), len(of_curve), len(kinds))
         curve, group = np.nonzero(by_curve[:, :, PLANNED].T)
-        counts, host, cell_of = by_curve[group, curve], key[group, 0], curve * size + key[group, 1]
+        counts, of_host, of_cell = by_curve[group, curve], key[group, 0], curve * size + key[group, 1]
         spans = np.empty((0, 2), np.int64)
-        is_open = np.ones(len(host), bool)
+        is_open = np.ones(len(of_host), bool)
         if sorted_by_host and len(hosts):
-            is_open = (host == hosts[0]) | (host == hosts[-1])
+            is_open = (of_host == hosts[0]) | (of_host == hosts[-1])
             spans = np.array([[hosts[0], hosts[-1]]])
-        closed_cell, sums = _closed(cell_of[~is_open], counts[~is_open])
+        closed_cell, sums = _closed(of_cell[~is_open], counts[~is_open])
         still = np.flatnonzero(is_open)
-        still = still[np.lexsort((cell_of[still], host[still]))]
+        still = still[np.lexsort((of_cell[still], of_host[still]))]
         return cls(
-            whole, len(found), closed_cell, sums, np.stack([host[still], cell_of[still]], axis=1), counts[still], spans
+            whole,
+            len(found),
+            closed_cell,
+            sums,
+            np.stack([of_host[still], of_cell[still]], axis=1),
+            counts[still],
+            spans,
         )
 
     @staticmethod

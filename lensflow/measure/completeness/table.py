@@ -89,6 +89,11 @@ def table(
     return xr.Dataset(data, coords=coords, attrs={"interval": interval, "interval_is": INTERVALS[interval][1]})
 
 
+def interval_of(ds: xr.Dataset) -> tuple[str, str]:
+    """Beginning of the names of the interval that a table's settings show and judge by, and what it is."""
+    return INTERVALS[str(ds.attrs.get("interval", "host"))]
+
+
 def shown(cell: xr.Dataset) -> Estimate:
     """Completeness of one cell with the interval that the settings show and judge by.
 
@@ -102,5 +107,5 @@ def shown(cell: xr.Dataset) -> Estimate:
     Estimate
         With the hosts of the valid rows.
     """
-    name, _ = INTERVALS[cell.attrs.get("interval", "host")]
+    name, _ = interval_of(cell)
     return Estimate.in_dataset(cell, name, value="completeness")

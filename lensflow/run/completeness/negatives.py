@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from lensflow import rng, schema
 from lensflow.config import RunConfig
-from lensflow.config.place import Place, of_inputs
 from lensflow.errors import CompletenessError
 from lensflow.injection.rounding import round_pixels, rounding_steps
 from lensflow.manifest.hosts import eligible_hosts
@@ -39,11 +38,7 @@ def negatives_source(config: RunConfig) -> str:
     which = config.completeness.negatives
     if which == CONTROLS:
         return ""
-    return cutouts_content(config) if which == CUTOUTS else paths.content(_place(config))
-
-
-def _place(config: RunConfig) -> Place:
-    return Place(config.completeness.negatives, of_inputs(config.storage))
+    return cutouts_content(config) if which == CUTOUTS else paths.content(which)
 
 
 def needs_threshold_of_negatives(config: RunConfig) -> bool:
@@ -81,7 +76,7 @@ def negatives_of(
     """
     which = config.completeness.negatives
     if which not in (CONTROLS, CUTOUTS):
-        table = host_scores(_place(config))
+        table = host_scores(which)
         _refuse_other_scorer(table, scorer)
         return _of_table(table, config)
     if scores is not None:

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from lensflow.config import RunConfig
 from lensflow.config.completeness import CompletenessConfig
+from lensflow.config.place import of_inputs, with_places
 from lensflow.errors import CompletenessError, ConfigError
 
 
@@ -49,7 +50,7 @@ def with_options(
     if not change:
         return config
     try:
-        section = config.completeness.replaced_by(change)
+        section = with_places(config.completeness.replaced_by(change), of_inputs(config.storage))
     except ValidationError as error:
         first = error.errors()[0]
         raise ConfigError(f"completeness.{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
@@ -66,7 +67,8 @@ def refuse_contradictions(config: CompletenessConfig) -> None:
     if config.require and config.weights == "area":
         raise ConfigError(
             "completeness.require: every host counts once in what is judged, and with weights: area that is not the "
-            "average that is shown. Set weights: hosts, or require nothing"
+            "average that is shown. An average over the sky is not judged: of its untested share nothing is known, so "
+            "it has no interval that a requirement could lie above. Set weights: hosts, or require nothing"
         )
     if config.split == "train":
         raise CompletenessError("completeness.split: train can prove nothing, and its hosts set no threshold; use val")

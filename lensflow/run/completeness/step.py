@@ -24,6 +24,7 @@ from lensflow.run.completeness.data_gates import data_gates
 from lensflow.run.completeness.files import results_of
 from lensflow.run.completeness.injections import Injections
 from lensflow.run.completeness.negatives import needs_threshold_of_negatives, negatives_of, negatives_source
+from lensflow.run.completeness.populations import populations_of, populations_source, populations_table
 from lensflow.run.completeness.result import Completeness
 from lensflow.run.completeness.rows import rows_of, with_scores
 from lensflow.run.completeness.scorers import Scorer, find_scorer, image_scores, truth_scores
@@ -93,7 +94,7 @@ def completeness_step(
     who, content = _admitted(config, scorer, here, unseal_test)
     url, key = results_of(config, who.name), stored_key(config, "completeness", content)
     made_from = {"source": who.source or "", "negatives": negatives_source(config), "kind": who.kind,
-                 "bricks": bricks_source(config)}  # fmt: skip
+                 "bricks": bricks_source(config), "populations": populations_source(config)}  # fmt: skip
     stored: Any = None if again or who.source is None else current_results(url, key)
     is_current = stored is not None and {k: stored.get(k) for k in made_from} == made_from
     injections = Injections(injections_beside(url), who, content, key, made_from) if publish else None
@@ -128,13 +129,17 @@ def completeness_step(
 def _measured(
     config: RunConfig, who: Scorer, here: str, progress: Progress, injections: Injections | None
 ) -> dict[str, xr.Dataset]:
+    others = populations_of(config)  # refused before any image is scored
     scored, negatives = _scored(config, who, here, progress)
     prior = InjectedPrior.of(config, scored.attrs)
     found = completeness(scored, negatives, config.completeness, config.seed, prior, who.kind == "truth")
     found["funnel"].attrs["prior"] = _in_words(config.plan)
     if injections is not None and "thresholds" in found:
         injections.publish(scored, prior, found, config)
-    return found | (area_of(config, scored, found["thresholds"]) if "thresholds" in found else {})
+    if "thresholds" in found:
+        found |= area_of(config, scored, found["thresholds"])
+        found |= populations_table(config, others, scored, prior, who.kind, found)
+    return found
 
 
 @dataclass(frozen=True, eq=False)
