@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -17,8 +17,7 @@ from lensflow.show.completeness_page import KeptCompleteness
 from lensflow.show.gallery import Example, choose_rows, example, telling_rows, worst_rows
 from lensflow.show.kept import read_kept
 from lensflow.store import paths, receipts
-from lensflow.store.open import open_all_pairs, open_cutouts, open_manifest, read_attrs, read_pairs_block
-from lensflow.store.regions import Region
+from lensflow.store.open import open_all_pairs, open_cutouts, open_manifest, read_attrs, read_pixels
 from lensflow.store.results import read_results
 
 
@@ -165,10 +164,11 @@ def collect(
     worst: tuple[Example, ...] = ()
     telling: dict[str, tuple[Example, ...]] = {}
     if rows is not None:
-        read = _Reader(rows, cutouts, places, config)
-        gallery = read.examples(dict.fromkeys(choose_rows(rows).tolist(), ()))
-        worst = read.examples(worst_rows(rows, cutouts, gates, config))
-        telling = {name: read.examples(chosen) for name, chosen in telling_rows(rows, gates).items()}
+        of_gallery: _Chosen = dict.fromkeys(choose_rows(rows).tolist(), ())
+        of_worst, of_gates = worst_rows(rows, cutouts, gates, config), telling_rows(rows, gates)
+        read = _examples(rows, cutouts, places, config, of_gallery, of_worst, *of_gates.values())
+        gallery, worst = read(of_gallery), read(of_worst)
+        telling = {name: read(chosen) for name, chosen in of_gates.items()}
     return RunRecord(
         config=config,
         fingerprint=fingerprint,
@@ -211,21 +211,18 @@ def _zoo(url: str, key: str | None) -> xr.DataArray | None:
     return xr.DataArray.from_dict(stored.results) if stored and key in (None, stored.key) else None
 
 
-class _Reader:
-    """Reads chosen rows with their pixels, row by row, each once however often it is shown."""
+_Chosen = Mapping[int, tuple[str, ...]]
 
-    def __init__(self, rows: xr.Dataset, cutouts: xr.Dataset, places: Places, config: RunConfig):
-        self.rows, self.cutouts, self.places, self.config = rows, cutouts, places, config
-        self.read: dict[int, Example] = {}
 
-    def examples(self, chosen: Mapping[int, tuple[str, ...]]) -> tuple[Example, ...]:
-        """Rows by their positions in ``rows``, with why each is shown."""
-        return tuple(replace(self._one(k), why=tuple(why)) for k, why in chosen.items())
-
-    def _one(self, k: int) -> Example:
-        if k not in self.read:
-            at = int(self.rows["row"].values[k])
-            stores = (self.places.pairs, self.places.manifest, self.places.cutouts)
-            block = read_pairs_block(*stores, Region(0, at, at + 1))
-            self.read[k] = example(self.rows.isel(sample=k), self.cutouts, block.isel(sample=0), self.config, ())
-        return self.read[k]
+def _examples(
+    rows: xr.Dataset, cutouts: xr.Dataset, places: Places, config: RunConfig, *chosen: _Chosen
+) -> Callable[[_Chosen], tuple[Example, ...]]:
+    """Read the chosen rows (positions in ``rows`` -> why each is shown) with their pixels, each once."""
+    every = np.unique([k for of in chosen for k in of]).astype(np.int64)
+    some = rows.isel(sample=every)
+    pixels = read_pixels(places.pairs, places.cutouts, some) if every.size else {}
+    made = {
+        int(k): example(some.isel(sample=n), cutouts, {name: v[n] for name, v in pixels.items()}, config, ())
+        for n, k in enumerate(every)
+    }
+    return lambda of: tuple(replace(made[k], why=tuple(why)) for k, why in of.items())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 
@@ -114,7 +114,13 @@ def _best_snr(rows: xr.Dataset) -> NDArray[np.float64]:
     return np.where(np.isfinite(alias), alias, np.where(np.isfinite(per_band), per_band, np.nan))
 
 
-def example(row: xr.Dataset, cutouts: xr.Dataset, pixels: xr.Dataset, config: RunConfig, why: Sequence[str]) -> Example:
+def example(
+    row: xr.Dataset,
+    cutouts: xr.Dataset,
+    pixels: Mapping[str, NDArray[np.float32]],
+    config: RunConfig,
+    why: Sequence[str],
+) -> Example:
     """Collect a row's data for display: its columns, its pixels and the reason for its choice."""
     absent = ~np.isfinite(row["psf_fwhm_arcsec"].values)
     flux = float(row["src_flux_nmgy"].values[config.reference_band])
@@ -131,9 +137,9 @@ def example(row: xr.Dataset, cutouts: xr.Dataset, pixels: xr.Dataset, config: Ru
         magnification=float(row["magnification"]),
         arc_snr=float(row["arc_snr"]),
         absent=tuple(b for b, gone in zip(config.bands, absent, strict=True) if gone),
-        ctrl=pixels["ctrl"].values,
-        arc=pixels["arc"].values,
-        stamp=pixels["stamp"].values,
+        ctrl=pixels["ctrl"],
+        arc=pixels["arc"],
+        stamp=pixels["stamp"],
         why=tuple(why),
     )
 

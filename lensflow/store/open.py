@@ -70,15 +70,18 @@ def read_attrs(url: str, store: str) -> dict[str, Any]:
     return dict(_group(url, store).attrs)
 
 
-def _read(url: str, group: zarr.Group, name: str, rows: slice = slice(None)) -> NDArray:
+Rows = slice | NDArray[np.int64]
+
+
+def _read(url: str, group: zarr.Group, name: str, rows: Rows = slice(None)) -> NDArray:
     array = _array(url, group, name)
     with paths.explain_errors(url):
-        values = np.asarray(array[rows])
+        values = np.asarray(array[rows] if isinstance(rows, slice) else array.oindex[rows])
     # Text is returned with a variable-width dtype, which Dask and older code do not support.
     return values.astype(object).astype(str) if values.dtype.kind in "OT" else values
 
 
-def _read_all(url: str, group: zarr.Group, names: Iterable[str], rows: slice = slice(None)) -> dict[str, NDArray]:
+def _read_all(url: str, group: zarr.Group, names: Iterable[str], rows: Rows = slice(None)) -> dict[str, NDArray]:
     """Read many arrays: one after another from disk, concurrently over a network, where requests have latency."""
     names = list(names)
     if paths.is_local(url):
@@ -423,8 +426,8 @@ def read_hosts(url: str, host_index: NDArray[np.int64], names: Sequence[str]) ->
     return {n: parts[0] if len(parts) == 1 else np.concatenate(parts) for n, parts in read.items()}
 
 
-def read_pixels(url: str, store: str, rows: slice, names: Sequence[str]) -> dict[str, NDArray]:
-    """Pixel arrays of some rows of a store (cutouts or pairs), in memory; nothing else is read."""
+def read_pixels(url: str, store: str, rows: Rows, names: Sequence[str]) -> dict[str, NDArray]:
+    """Pixel arrays of some rows of a store (cutouts or pairs), a slice or numbers; nothing else is read."""
     return _read_all(url, _group(url, store), names, rows)
 
 
