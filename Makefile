@@ -4,9 +4,12 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.lensflow-ready
 TRAINS := $(VENV)/.lensflow-trains
-# Its wheels are chosen by platform: here the one for processors where the index has one.
+# pip chooses its wheel, by the indexes that it is set to: one for processors alone where there is one.
 TORCH  ?= torch==2.13.0
 OUT    ?= runs/demo
+PIP     = $(BIN)/python -m pip install --quiet --disable-pip-version-check
+# A fifth of pip's time; what it cannot reach (pip has settings of its own for that), pip installs.
+INSTALL = $(PIP) uv && $(BIN)/uv pip install --quiet --python $(BIN)/python
 
 # Bytecode is kept, whatever the machine says: every process, and a run has many, would compile the package anew.
 unexport PYTHONDONTWRITEBYTECODE
@@ -22,16 +25,17 @@ setup: $(READY)  ## make .venv with the locked versions (the other targets do th
 $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "lensflow needs Python >= 3.11; set PYTHON=/path/to/it"; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@echo "Installing the locked versions into $(VENV) (once; about two minutes)"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
+	@echo "Installing the locked versions into $(VENV) (once; about a minute)"
+	@$(INSTALL) -r requirements.lock || $(PIP) -r requirements.lock
+	@$(PIP) --no-deps -e .
 	@echo "Compiling the kernels (once; half a minute)"
 	@$(BIN)/lensflow warm-up
 	@touch $@
 
 $(TRAINS): $(READY) requirements-train.lock
 	@echo "Installing torch and the libraries that read exports into $(VENV) (once; about a minute)"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check $(TORCH) -r requirements-train.lock
+	@$(PIP) $(TORCH)
+	@$(INSTALL) -r requirements-train.lock || $(PIP) -r requirements-train.lock
 	@touch $@
 
 demo: $(READY)  ## survey pixels to a verdict, end to end, into runs/demo
@@ -89,7 +93,7 @@ bench: $(READY)  ## what the performance claims rest on
 	$(BIN)/python benchmarks/simulate.py
 
 lock: $(READY)  ## resolve both locks anew (torch's sympy needs mpmath < 1.4)
-	$(BIN)/python -m pip install --quiet uv
+	$(PIP) uv
 	printf 'mpmath<1.4\n' | $(BIN)/uv pip compile - pyproject.toml --extra dev --python-version 3.11 --universal --no-header -q --upgrade -o requirements.lock
 	grep -v '^ *#' requirements.lock > $(VENV)/pinned.txt
 	printf 'safetensors\nsympy>=1.13.3\n' | $(BIN)/uv pip compile - pyproject.toml --extra export -c $(VENV)/pinned.txt --python-version 3.11 --universal --no-header --no-annotate -q --upgrade -o requirements-train.lock

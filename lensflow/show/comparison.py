@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from lensflow.config import RunConfig, flatten
 from lensflow.measure.gate import GateResult
 from lensflow.show.change import Change
 from lensflow.show.numbers import MISSING, count
+from lensflow.show.pages import page_template
 from lensflow.show.table import Cell, Column, Table, words
 from lensflow.stats.estimate import NOT_MEASURED, Estimate
 
@@ -202,11 +202,7 @@ def write_page(found: Comparison) -> str:
     """HTML of the comparison, with its figure inside."""
     from lensflow.show import comparison_figure  # draws; the terminal needs no figure
 
-    environment = Environment(
-        loader=PackageLoader("lensflow.show"), autoescape=True, trim_blocks=True, lstrip_blocks=True,
-        undefined=StrictUndefined,
-    )  # fmt: skip
     figure = comparison_figure.gates(found.gates, found.b.gates or found.a.gates) if found.gates else None
-    return environment.get_template("comparison.html.j2").render(
+    return page_template("comparison.html.j2").render(
         found=found, tables=tables(found), figure=figure, source=Markup(figure.source) if figure else ""
     )

@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 import xarray as xr
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from lensflow.measure.gate import GateResult, Verdict
@@ -33,6 +32,7 @@ from lensflow.show.figures import VERDICT_COLOURS, VERDICT_SIGNS, Picture
 from lensflow.show.from_dataset import from_elsewhere
 from lensflow.show.gallery import Example
 from lensflow.show.numbers import count, fixed, interval, number, seconds, share
+from lensflow.show.pages import page_template
 from lensflow.show.table import Table
 from lensflow.store import paths
 from lensflow.survey.psf_audit import psf_audit
@@ -107,13 +107,6 @@ def write_page(record: RunRecord, folder: str, now: datetime | None = None) -> s
 
 def render(record: RunRecord, now: datetime, shown: list[Picture] | None = None) -> str:
     """HTML of the report; the pictures that it embeds are appended to ``shown``."""
-    environment = Environment(
-        loader=PackageLoader("lensflow.show"),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=StrictUndefined,
-    )
 
     def embed(picture: Picture) -> Markup:
         if shown is not None:
@@ -121,7 +114,7 @@ def render(record: RunRecord, now: datetime, shown: list[Picture] | None = None)
         return Markup("data:image/png;base64,") + base64.b64encode(picture.png).decode()
 
     helpers = {"embed": embed, "number": number, "fixed": fixed, "count": count, "interval": interval, "share": share}
-    return environment.get_template("report.html.j2").render(
+    return page_template("report.html.j2").render(
         **helpers,
         seconds=seconds,
         bar=auc_bar_position,

@@ -72,6 +72,7 @@ def test_a_wrong_tls_file_is_named(external, tmp_path, content, said):
         pass
 
 
+@pytest.mark.slow
 def test_workers_that_do_not_come_end_the_wait_with_a_reason(external, monkeypatch):
     with joining(external.cluster):
         pass  # its one worker is there

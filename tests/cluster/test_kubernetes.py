@@ -113,12 +113,14 @@ def test_an_api_that_is_not_there_is_said_to_be_so(api, config, monkeypatch, tmp
     refused(config, r"cannot reach a Kubernetes API .*kubectl cluster-info")
 
 
+@pytest.mark.slow
 def test_an_api_that_does_not_answer_is_given_up(api, config, monkeypatch):
     monkeypatch.setattr(kubernetes, "API_SECONDS", 1)
     api.silent.set()
     assert refused(config, "did not answer within 1 s") < 10
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("pods", "match"),
     [
@@ -162,6 +164,7 @@ def test_a_pod_that_cannot_start_is_an_error_long_before_the_time_is_up(api, con
     assert not api.clusters
 
 
+@pytest.mark.slow
 def test_a_deletion_that_does_not_end_says_where_to_look(api, config, monkeypatch):
     monkeypatch.setattr(kubernetes, "DELETE_SECONDS", 1)
     api.deletes = False

@@ -90,6 +90,7 @@ def test_workers_that_die_one_after_the_other_end_the_run(hurry):
     assert "workers died one after the other and no region was finished" in watched(dying)
 
 
+@pytest.mark.slow
 def test_workers_that_come_and_go_while_regions_are_finished_do_not(hurry):
     dying = [{f"tcp://{k}": {"status": "running"}} for k in range(6)]
     assert watched(dying, results=[True]) is None

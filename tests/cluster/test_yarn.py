@@ -172,6 +172,7 @@ def test_an_application_that_ends_early_names_its_logs(yarn):
     refused(r"ended before the cluster stood \(FAILED: .*does not exist\).*yarn logs -applicationId application_1_0001")
 
 
+@pytest.mark.slow
 def test_a_resource_manager_that_does_not_answer_is_given_up(yarn):
     yarn.silent = True
     refused("ResourceManager did not take the application", start_timeout_s=1)

@@ -125,6 +125,7 @@ def test_the_bytes_are_those_of_the_file_whatever_range_a_server_sends(open_at, 
         assert server.signed == 0
 
 
+@pytest.mark.slow
 def test_a_server_that_sends_a_part_even_of_the_whole_file_is_refused(open_at):
     with Server(from_the_start, lambda: without_a_word(0, 77)) as server:
         reader, path = open_at(server)

@@ -50,6 +50,7 @@ def test_over_http_the_stamps_are_the_same_and_only_ranges_move(folder, monkeypa
     assert remote.attrs["n_files_opened"] == 13
 
 
+@pytest.mark.slow
 def test_whole_objects_are_read_where_asked_and_where_it_is_faster(folder, monkeypatch):
     monkeypatch.setattr(bricks, "HEAD_BYTES", 2880)
     with serve(folder) as server:
@@ -72,6 +73,7 @@ def test_a_server_without_ranges_serves_too(folder):
     xr.testing.assert_identical(out.drop_attrs(), cut(folder).drop_attrs())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("trouble", [500, 503, 429, "reset"])
 def test_a_passing_error_is_tried_again_and_leaves_no_trace(folder, trouble):
     with serve(folder) as server:
@@ -80,6 +82,7 @@ def test_a_passing_error_is_tried_again_and_leaves_no_trace(folder, trouble):
     xr.testing.assert_identical(out.drop_attrs(), cut(folder).drop_attrs())
 
 
+@pytest.mark.slow
 def test_an_error_that_lasts_stops_the_region_and_marks_nobody(folder):
     name = f"legacysurvey-{BRICK}-invvar-g.fits.fz"
     with serve(folder) as server:

@@ -103,6 +103,7 @@ def test_hst_galaxies_of_every_size_reach_the_goal(hst, model, by_kernel):
     assert (result.arc.min(axis=(2, 3)) > -1e-4 * result.arc.max(axis=(2, 3))).all()
 
 
+@pytest.mark.slow
 def test_an_image_whose_pixels_are_minute_loses_no_faint_light():
     # 10^4 samples and more fall on one point of the grid: float32 would drop the faint ones.
     rows = random_rows(2, seed=4, bands=1, src_q=0.6, src_reff_arcsec=0.06)

@@ -59,6 +59,7 @@ def test_every_image_satisfies_the_lens_equation(row):
         assert images.count[0] == np.isfinite(images.x[0]).sum() == np.isfinite(images.y[0]).sum() > 0
 
 
+@pytest.mark.slow
 def test_images_of_many_random_rows_satisfy_the_lens_equation():
     for shear in (0.0, 0.1, 0.6):
         lenses = random_lenses(20_000, shear=shear)
@@ -117,6 +118,7 @@ def test_crossing_the_cut_adds_one_image(q, shear):
     assert (inside - outside == 1).all()
 
 
+@pytest.mark.slow
 def test_the_area_of_four_images_is_that_of_the_caustic():
     # SIS with shear: an astroid-like caustic; for an SIE without shear, Kormann et al. 1994, by Green's theorem.
     lens = (1.0, 0.6, 0.0, 0.0, 0.0)

@@ -69,6 +69,7 @@ def test_magnification_is_at_least_one_within_the_error():
     assert (result.magnification >= 1 - 3 * result.render_err).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [0.5, 1.0, 4.0])
 @pytest.mark.parametrize("model", ["SIE", "EPL"])
 def test_magnification_is_that_of_ten_times_the_samples(model, n):

@@ -49,6 +49,7 @@ def test_rho_is_symmetric_and_keeps_the_axes_apart():
     assert abs(rho[4, 3]) < 0.05
 
 
+@pytest.mark.slow
 def test_the_factor_is_what_the_scatter_of_template_sums_says():
     template = np.zeros((64, 64))
     y, x = np.mgrid[:64, :64] - 31.5

@@ -200,6 +200,7 @@ def test_a_source_exactly_behind_the_lens_is_finite(model, n, changes):
     assert result.render_err[0] < 2e-3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [

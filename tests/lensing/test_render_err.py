@@ -25,6 +25,7 @@ def far_rows(n, size, seed, model="SIE"):
     return rows
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model, beta", [("SIE", 3.5), ("EPL", 3.5), ("SIE", 2.0)])
 def test_light_beyond_the_margin_is_in_render_err(model, beta):
     size, around = 48, 70

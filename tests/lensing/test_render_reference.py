@@ -77,6 +77,7 @@ def test_adaptive_cells_are_what_many_uniform_rays_tend_to():
     assert errors[2] < 1e-4
 
 
+@pytest.mark.slow
 def test_adaptive_cells_hold_the_flux_of_a_steep_source():
     # A lens too weak to matter: the field holds the source's own flux, cusp included.
     row = small_row(theta_e_arcsec=1e-9, shear=0.0, src_n=4.0, src_reff_arcsec=0.1, src_q=0.5)

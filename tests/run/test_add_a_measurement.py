@@ -69,6 +69,7 @@ def test_command_report_comparison_and_verdict_show_it(folder, config):
     assert [c.what for c in found.diagnostics if c.what.startswith("sky_tilt")] == ["sky_tilt: tilt"] * 3
 
 
+@pytest.mark.slow
 def test_the_notebook_finds_a_tilt_that_is_put_in_and_none_else(config):
     pairs = lf.open_pairs(config.out).load()
     assert [*lf.diagnose(pairs, config)] == [*DIAGNOSTICS, "sky_tilt"]

@@ -85,6 +85,7 @@ def test_the_numbers_are_those_of_the_scores(config, found):
         assert low <= value == (stamp >= tau).mean() <= high
 
 
+@pytest.mark.slow
 def test_published_injections_are_those_of_the_results_and_can_be_weighed(config, found, tmp_path):
     """Measured again only where they are not there; a set of other settings is not taken for these."""
     asked = []
@@ -201,6 +202,7 @@ def test_the_command_prints_the_sentence_and_the_three_curves(command, config):
     assert "no psf fallback" in text and "well_resolved" in text and "few" in text and "nan" not in text
 
 
+@pytest.mark.slow
 def test_a_notebook_gets_the_numbers_of_the_command_as_one_object_that_reads_well(config, found):
     run = lf.open_run(config.out)
     again = run.completeness("blue_ring", fpr=[0.1, 0.5])

@@ -11,6 +11,8 @@ import lensflow as lf
 from lensflow.errors import CompletenessError, StaleStoreError
 from tests.run.completeness_run import completeness_run, other_run
 
+pytestmark = pytest.mark.slow
+
 BLUE_RING = "lensflow.measure.scorer.scorer:blue_ring"
 CORNER = f"{__name__}:corner"
 SCORERS = [BLUE_RING, CORNER]

@@ -44,6 +44,7 @@ def config_of(tmp_path, root, n=12, bricks=(BRICK,), **survey):
     return load_config(tree)
 
 
+@pytest.mark.slow
 def test_the_failure_budget_stops_the_run_early_with_counts_by_reason(tmp_path):
     write_brick(tmp_path / "survey")
     config = config_of(tmp_path, tmp_path / "survey", n=120, bricks=(BRICK, "9999p999"), failure_budget=0.05)
@@ -153,6 +154,7 @@ def test_a_survey_behind_http_gives_the_same_cutouts(tmp_path):
     xr.testing.assert_identical(local.drop_attrs(), remote.drop_attrs())
 
 
+@pytest.mark.slow
 def test_a_store_that_fails_stops_the_run_and_the_next_run_goes_on(tmp_path, monkeypatch):
     monkeypatch.setattr(transport, "RETRY_AFTER_S", (0.0,))
     write_brick(tmp_path / "survey")

@@ -66,6 +66,7 @@ def test_a_missing_file_is_a_warning_with_what_the_run_does_instead(tree):
     assert warned and "catalogue or r" in warned[0].advice and not failures(examine(tree))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("plan", "rows"),
     [

@@ -130,6 +130,7 @@ def test_the_certificate_covers_the_rows_that_were_certified(folder):
     steps.check_step(config)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stop_at", ["grow_store", "restamp", "seal_grown", "write_attrs"])
 def test_an_extension_that_is_stopped_goes_on(folder, whole, monkeypatch, stop_at):
     config = small_config(folder, plan={"injections_per_host": 4})

@@ -103,6 +103,7 @@ def test_a_finished_run_has_nothing_to_do_and_starts_no_cluster(command, folder,
     assert tree_of(folder) == before
 
 
+@pytest.mark.slow
 def test_a_required_gate_refuses_a_finished_run_as_it_did_the_first_time(command, folder):
     tree = {**small_tree(folder), "gate": {"recipes": ["core_r"], "bootstrap": 50, "required": True}}
     first, _ = command("run", config=tree)
@@ -235,6 +236,7 @@ def test_few_hosts_may_fail_in_any_run_but_never_most_of_them(share, hosts, allo
     assert allowed_failures(share, hosts) == allowed
 
 
+@pytest.mark.slow
 def test_hosts_that_a_synthetic_survey_makes_to_fail_do_not_stop_it(tmp_path):
     survey = {"synthetic": {"n_bricks": 2, "brick_size_pix": 500, "hosts_per_brick": 12, "bricks_without_g": 1}}
     assert allowed_failures(0.01, 24, synthetic=True) == 12

@@ -63,7 +63,11 @@ def noticed(run, message, **level):
         steps.check_step(run, **level)
 
 
-@pytest.mark.parametrize("way", QUICK)
+# Every third by default.
+QUICK_WAYS = [pytest.param(way, marks=[pytest.mark.slow] if k % 3 else []) for k, way in enumerate(QUICK)]
+
+
+@pytest.mark.parametrize("way", QUICK_WAYS)
 def test_the_quickest_check_notices(base, other, tmp_path, way):
     do, message = QUICK[way]
     run = tampered(base, other, tmp_path, do)
@@ -90,6 +94,7 @@ def test_a_signature_alone_shows_what_nobody_computes(base, other, tmp_path, way
 BOUND = ("*.zarr/**/*", "receipts/**/*", "test-access/*", "summaries/gates.json", "summaries/diagnostics.json", "cert*")
 
 
+@pytest.mark.slow
 @hypothesis.settings(max_examples=40)
 @hypothesis.given(data=st.data())
 def test_any_bit_of_any_bound_file_is_noticed(base, data):

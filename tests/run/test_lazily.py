@@ -101,6 +101,7 @@ def test_a_chunk_is_few_tasks_whatever_is_measured(run, config):
         assert len(dict(tasks)) <= 5 * len(asked) * pairs.sizes["sample"] / 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", [lambda p: p.isel(sample=slice(None, None, 2)), lambda p: p.sortby("row_id")])
 def test_some_of_the_rows_in_any_order_are_measured_as_they_are(run, config, change):
     pairs = change(lf.inject(run.hosts, run.manifest, config, chunk=CHUNK))

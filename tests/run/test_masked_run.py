@@ -45,6 +45,7 @@ def test_what_is_stored_is_what_was_found(config, gates):
     assert stored == [g.to_dict() for g in gates.values()]
 
 
+@pytest.mark.slow
 def test_pairs_measured_lazily_agree_with_the_store(config, gates):
     pairs = lf.open_pairs(config.out, unseal_test="to compare with the store")
     found = {g.name: g for g in lf.gate(pairs, config, lf.open_cutouts(config.out))}

@@ -102,6 +102,7 @@ def test_a_plan_without_controls_is_gated_and_its_balance_is_said_not_to_be_test
     assert steps.certify_step(config)["verdict"] != "PASS"
 
 
+@pytest.mark.slow
 def test_controls_alone_are_no_gate_no_alarm_and_no_pass(whole, tmp_path):
     config = rows_of(whole, tmp_path / "run", lambda m: m["is_control"].values)
     results, found, gates = measured(config)
@@ -127,6 +128,7 @@ def test_one_host_only_is_named_and_has_no_interval(whole, tmp_path):
     assert gates["diagnostics"].verdict is Verdict.NOT_TESTABLE
 
 
+@pytest.mark.slow
 def test_fewer_hosts_than_folds_are_counted_and_the_setting_is_named(whole, tmp_path):
     manifest = open_manifest(RunFolder.of(whole).manifest)
     in_r = np.isfinite(manifest["psf_fwhm_arcsec"].values[:, 1])

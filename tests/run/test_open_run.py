@@ -60,6 +60,7 @@ def test_stores_are_opened_once_and_again_when_they_are_gone(folder):
         _ = run.pairs
 
 
+@pytest.mark.slow
 def test_one_row_is_found_by_number_by_id_and_by_host_and_replicate(made):
     run = lf.open_run(made)
     for k in range(0, run.pairs.sizes["sample"], 25):

@@ -37,6 +37,7 @@ def test_a_run_against_itself_differs_in_nothing(runs):
     assert "no setting" in repr(found)
 
 
+@pytest.mark.slow
 def test_differences_are_those_of_the_two_completenesses(runs):
     middle = float(np.nanmedian(scored_of(runs[0], BLUE_RING).rows["score"]))
     found = lf.paired(*runs, BLUE_RING, value=middle)
@@ -56,6 +57,7 @@ def test_differences_are_those_of_the_two_completenesses(runs):
         assert "injection.core_mask_radius_pix" in text and "rows gained" in text
 
 
+@pytest.mark.slow
 def test_the_command_says_what_another_run_gains_and_loses(command, runs):
     code, text = command("completeness", runs[0].out, BLUE_RING, "--against", runs[1].out, "--fpr", "0.25")
     assert code == 0 and "injection.core_mask_radius_pix: 0.0 and 9.0" in text
@@ -82,6 +84,7 @@ def test_runs_of_two_manifests_or_two_thresholds_are_refused(runs, tmp_path_fact
     assert len(lf.paired(runs[0], second, BLUE_RING, fpr=0.25).results) == 1
 
 
+@pytest.mark.slow
 def test_a_column_of_the_manifest_that_differs_is_named_unless_the_factor_owns_it(runs, monkeypatch):
     from lensflow.run.completeness import step
 

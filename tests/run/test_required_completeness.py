@@ -77,6 +77,7 @@ def test_data_must_have_passed_its_own_gates_on_these_pixels_with_these_settings
         Path(folder.gates).unlink()
 
 
+@pytest.mark.slow
 def test_scores_that_do_not_say_their_pixels_pass_nothing_and_those_that_do_pass(config, tmp_path):
     score_step(config, BLUE_RING)
     bound, _ = tables_of(config, BLUE_RING)
@@ -87,6 +88,7 @@ def test_scores_that_do_not_say_their_pixels_pass_nothing_and_those_that_do_pass
     assert found.verdict == "NOT_TESTABLE" and "does not say which pixels it scored" in found.reason
 
 
+@pytest.mark.slow
 def test_the_command_exits_with_3_unless_what_is_required_is_reached(config, command):
     for least, code, words in ((0.1, 0, "completeness PASS"), (1.0, 3, "completeness FAIL")):
         found = asking(config, require=[{"min": least}])

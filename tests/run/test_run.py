@@ -187,6 +187,7 @@ def test_imported_arrays_go_all_the_way_to_stored_pairs(tmp_path):
         lf.write_pairs(lf.inject(cutouts, manifest.isel(sample=slice(0, 6)), config), config)
 
 
+@pytest.mark.slow
 def test_what_a_caller_adds_runs_before_the_report_and_is_in_it_and_again_on_a_finished_run(finished, capsys):
     config, _ = finished
     page, shown = Path(config.out, "report", "index.html"), []

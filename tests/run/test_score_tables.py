@@ -167,6 +167,7 @@ def test_a_row_that_the_table_lacks_is_lost_and_never_missed():
 # On a run.
 
 
+@pytest.mark.slow
 def test_the_tables_that_score_writes_give_the_numbers_of_the_scorer(config, images, tables):
     found = completeness_step(at(config, negatives=tables[1]), tables[0])
     assert found.kind == "table" and found.curves.equals(images.curves) and found.resolution.equals(images.resolution)
@@ -220,6 +221,7 @@ def test_the_scores_of_another_run_of_the_same_hosts_are_refused_by_its_settings
             completeness_step(at(other, value=0.0, truth=unknown), tables[0])
 
 
+@pytest.mark.slow
 def test_results_follow_the_content_of_a_table_and_not_its_name(config, scored, tmp_path):
     path, negatives = str(tmp_path / "scores.parquet"), str(tmp_path / "negatives.csv")
     frame = pd.DataFrame({"host_id": [f"real-{k}" for k in range(20)], "score": np.arange(20.0)})
@@ -334,6 +336,7 @@ def test_what_reads_the_truth_is_marked_in_title_file_and_verdict(config, comman
     assert code == 2 and "gives no score to an image without an arc" in text
 
 
+@pytest.mark.slow
 def test_scorers_of_a_user_that_read_the_truth_get_rows_and_say_so(config):
     found = lf.completeness(config, truth, value=0.01)
     pairs = lf.open_pairs(config.out, split="val").load()

@@ -406,6 +406,7 @@ def brightness(images: np.ndarray) -> np.ndarray:
     return images.mean(axis=(1, 2, 3))
 
 
+@pytest.mark.slow
 def test_the_page_shows_stored_completeness_and_leaves_out_that_of_other_pixels(copied, unfigured):
     scorer = f"{__name__}:brightness"
     report_of(copied)

@@ -50,6 +50,7 @@ def test_plain_xarray_shows_the_columns_of_packed_tables(run, store):
     assert np.array_equal(column.values, wanted.values.astype(column.dtype), equal_nan=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("store", TABLES)
 def test_the_names_are_vouched_for_and_mended_as_everything_else_is(run, tmp_path, store):
     import shutil

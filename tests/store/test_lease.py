@@ -59,6 +59,7 @@ def test_the_lease_of_a_killed_process_of_this_machine_is_taken_over_at_once(tmp
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::lensflow.errors.LensflowWarning")
 @pytest.mark.parametrize(
     "elsewhere",
@@ -92,6 +93,7 @@ def test_a_clock_that_is_set_does_not_make_a_run_of_this_machine_dead(tmp_path, 
         pass
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::lensflow.errors.LensflowWarning")
 @pytest.mark.parametrize("content", ["{", "[]", "null", '{"number": "x"}', ""])
 def test_a_damaged_lease_holds_nobody_up_for_long(tmp_path, soon, content):

@@ -123,6 +123,7 @@ def _column(group, table, name):
     return array, list(array.attrs["columns"]).index(name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fault", "line"),
     [

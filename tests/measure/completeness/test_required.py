@@ -67,6 +67,7 @@ def test_each_verdict_is_where_its_interval_is(rows):
         assert judge_required(one, ME, config({"min": least}), 1).verdict == verdict, least
 
 
+@pytest.mark.slow
 def test_the_worst_of_several_is_the_verdict_and_all_are_shown(rows):
     easy, hard = {"where": BRIGHT, "min": 0.1}, {"where": {"src_mag_r": (25.0, 26.0)}, "min": 0.9}
     few = {"where": {"src_mag_r": (30.0, 31.0)}, "min": 0.1}
@@ -84,6 +85,7 @@ def test_few_rows_or_hosts_are_not_testable_however_many_are_recovered(rows):
     assert gate.verdict == "NOT_TESTABLE" and "72 rows on 9 hosts: at least 20 on 10 are needed" in gate.reason
 
 
+@pytest.mark.slow
 def test_a_rate_that_the_negatives_cannot_set_is_not_testable_and_one_that_they_can_is_at_its_own_tau(rows):
     negatives = make_negatives()
     gate, _ = judged(rows, config({"min": 0.1, "at": {"fpr": 1e-4}}), negatives=negatives)
@@ -124,6 +126,7 @@ def test_a_cut_in_disguise_passes_nothing(rows):
     assert judged(broken, config({"min": 0.0}))[0].verdict == "ERROR"
 
 
+@pytest.mark.slow
 def test_the_interval_that_is_set_is_the_one_that_is_shown_and_judged_and_says_what_it_ignores(rows):
     mean = float(counts(rows, np.ones(rows.sizes["sample"], bool)).value)
     n = rows.sizes["sample"]

@@ -35,6 +35,7 @@ def ratio(rows):
     return rows["theta_e_arcsec"].values / rows["psfsize_arcsec"].values[:, 1].astype(np.float64)
 
 
+@pytest.mark.slow
 def test_the_first_completeness_of_the_project_is_named_and_a_noisy_version_of_it_is_not(rows):
     cut = (rows["snr_peak"].values[:, 1] >= 5) & (ratio(rows) >= 0.8)
     what, why = verdict(measured(scored(rows, np.where(cut, 2.0, 1.0))))
@@ -46,6 +47,7 @@ def test_the_first_completeness_of_the_project_is_named_and_a_noisy_version_of_i
     assert what == "" and why.startswith("detectability by definition")
 
 
+@pytest.mark.slow
 def test_a_seeing_wall_in_a_noisy_score_is_named_with_its_rows_and_its_neighbour(rows):
     below = ratio(rows) * (1 + 1e-9) < 0.8
     walled = scored(rows, np.where(below, -9.0, rows["score"].values))

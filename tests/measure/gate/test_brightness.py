@@ -31,6 +31,7 @@ def magnitudes(pairs):
     return 22.5 - 2.5 * np.log10(flux)
 
 
+@pytest.mark.slow
 def test_a_bin_is_a_run_of_its_rows_and_all_controls(pairs, config):
     m = magnitudes(pairs)
     edges = [np.nanmin(m) - 0.1, np.nanmedian(m), np.nanmax(m) + 0.1]

@@ -50,6 +50,7 @@ def scattered():
     return gate(block, "core_r"), gate(block)
 
 
+@pytest.mark.slow
 def test_trees_see_a_larger_scatter_with_the_same_mean_and_the_linear_gate_does_not(scattered):
     linear, found = scattered
     assert linear.verdict is not Verdict.FAIL and linear.auc_low <= 0.5 <= linear.auc_high

@@ -44,6 +44,7 @@ def test_a_known_pedestal_is_recovered_within_its_interval():
     np.testing.assert_allclose(found["annulus_mean"] - clean["annulus_mean"], pedestal, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_pedestal_of_the_stated_power_is_seen_in_most_draws():
     seen = total = 0
     for seed in range(15):

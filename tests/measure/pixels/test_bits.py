@@ -83,6 +83,7 @@ def test_a_leak_within_the_arcs_light_is_noticed_without_key_or_hosts(few_pairs,
     assert check in judged(leaked(few_pairs, lambda v: change(v, sigma(few_pairs))))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "leak",
     [

@@ -18,6 +18,7 @@ def test_a_sound_run_has_no_alarm_and_every_diagnostic_is_tested(results):
     assert all(f.status is Status.OK for f in found), [f for f in found if f.status is not Status.OK]
 
 
+@pytest.mark.slow
 def test_the_lazy_way_says_what_the_one_pass_says(run, results):
     config = run.config.model_copy(update={"diagnostics": CONFIG, "seed": 1})
     lazy = lf.diagnose(run.lazy(chunk=17), config, run.hosts)
@@ -38,6 +39,7 @@ def test_what_cannot_be_made_anew_is_said():
     assert "do not say psf_model" in untested["psf"] and "do not say psf_model" in untested["rendering"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rows", ["controls", "injections", "one host"])
 def test_a_missing_class_or_a_single_host_is_not_tested_and_no_alarm(pairs, rows):
     pick = {

@@ -147,6 +147,7 @@ def test_steps_that_nobody_can_know_are_said(run):
     assert "need the hosts" in Rerendered.from_block(Block(pairs, origin=blind)).why
 
 
+@pytest.mark.slow
 def test_a_checkerboard_in_arc_and_stamp_alike_is_noticed_from_a_hundred_thousandth_of_the_peak_on(run, pairs, quick):
     y, x = np.mgrid[:64, :64]
     arc = pairs["arc"].values

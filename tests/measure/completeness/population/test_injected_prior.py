@@ -55,6 +55,7 @@ def relations():
     return draws_of(RELATIONS, 250_000)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["theta_e_arcsec", "src_mag_r", "src_reff_arcsec", "lens_e", "lens_q", "src_q",
                                   "src_offset", "lens_phi_rad", "lens_gamma"])  # fmt: skip
 def test_a_density_is_the_histogram_of_a_million_draws(ranges, name):
