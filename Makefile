@@ -48,7 +48,7 @@ test: $(READY)  ## the fast tests
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-train: $(TRAINS)  ## exports read back by other libraries, and trainings (installs torch)
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m train
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m train $(wildcard tests/export tests/training) tests/measure/zoo tests/test_notebooks.py
 
 notebooks: $(READY)  ## execute the notebooks from top to bottom
 	$(BIN)/python -m pytest -n 2 -m slow tests/test_notebooks.py
@@ -60,7 +60,7 @@ test-cluster: $(READY)  ## runs on clusters of their own: TLS, adaptive scaling,
 	$(BIN)/python -m pytest -m "cluster or yarn"
 
 test-s3: $(READY)  ## runs on a real S3 server (Ceph RGW, tests/s3/install.sh); skipped, with the reason, without one
-	$(BIN)/python -m pytest -m "s3 and not faults"
+	$(BIN)/python -m pytest -m "s3 and not faults" tests/s3
 
 test-faults: $(READY)  ## staged failures: killed workers, schedulers and clients, memory, disk, S3 behind a bad link
 	$(BIN)/python -m pytest -m faults
