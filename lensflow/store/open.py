@@ -27,9 +27,9 @@ TABLE_ROWS_IN_MEMORY = 2_000_000
 # Columns read concurrently from an object store.
 REQUESTS = 16
 
-
 _arrays: dict[tuple[str, str, str, bool], zarr.Array] = {}
 _ARRAYS_KEPT = 1000
+Rows = slice | NDArray[np.int64]
 
 
 def _array(url: str, group: zarr.Group, name: str) -> zarr.Array:
@@ -68,9 +68,6 @@ def _group(url: str, store: str, unfinished: bool = False) -> zarr.Group:
 def read_attrs(url: str, store: str) -> dict[str, Any]:
     """Attributes of a store, checked."""
     return dict(_group(url, store).attrs)
-
-
-Rows = slice | NDArray[np.int64]
 
 
 def _read(url: str, group: zarr.Group, name: str, rows: Rows = slice(None)) -> NDArray:
