@@ -8,8 +8,10 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
 
 from lensflow.config import RunConfig
+from lensflow.injection.rounding import round_pixels
 from lensflow.measure.core.tuning import CoreTuning
 from lensflow.measure.gate import GateResult
 from lensflow.measure.pixels import KINDS, Finding, Kind
@@ -220,9 +222,20 @@ def _examples(
     """Read the chosen rows (positions in ``rows`` -> why each is shown) with their pixels, each once."""
     every = np.unique([k for of in chosen for k in of]).astype(np.int64)
     some = rows.isel(sample=every)
-    pixels = read_pixels(places.pairs, places.cutouts, some) if every.size else {}
+    pixels = pixels_of(some, places.pairs, places.cutouts, config.store.copy_ctrl) if every.size else {}
     made = {
         int(k): example(some.isel(sample=n), cutouts, {name: v[n] for name, v in pixels.items()}, config, ())
         for n, k in enumerate(every)
     }
     return lambda of: tuple(replace(made[k], why=tuple(why)) for k, why in of.items())
+
+
+def pixels_of(rows: xr.Dataset, pairs: str, cutouts: str, copied: bool) -> dict[str, NDArray[np.float32]]:
+    """``arc``, ``stamp`` and ``ctrl`` of rows that lie anywhere: of each array, only the chunks that they are in."""
+    found = read_pixels(pairs, "pairs", rows["row"].values, ("arc", "stamp", *(("ctrl",) if copied else ())))
+    if not copied:
+        hosts, of_row = np.unique(rows["host_index"].values, return_inverse=True)
+        image = read_pixels(cutouts, "cutouts", hosts, ("image",))["image"][of_row]
+        step, row_id = rows["quantize_step_nmgy"].values, rows["row_id"].values
+        found["ctrl"] = round_pixels(image, step, row_id, int(rows.attrs["seed"]))
+    return found

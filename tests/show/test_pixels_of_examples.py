@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from lensflow.errors import StoreError
-from lensflow.store.open import open_all_pairs, read_pairs_block, read_pixels
+from lensflow.show.collect import pixels_of
+from lensflow.store.open import open_all_pairs, read_pairs_block
 from lensflow.store.regions import Region
 from tests.small_run import injected_copy
 
@@ -22,7 +23,7 @@ def some(run, rows=ROWS):
 
 
 def test_each_row_is_that_of_its_block_whatever_the_order(run):
-    found = read_pixels(f"{run}/pairs.zarr", f"{run}/cutouts.zarr", some(run))
+    found = pixels_of(some(run), f"{run}/pairs.zarr", f"{run}/cutouts.zarr", False)
     for n, at in enumerate(ROWS):
         block = read_pairs_block(
             f"{run}/pairs.zarr", f"{run}/manifest.zarr", f"{run}/cutouts.zarr", Region(0, at, at + 1)
@@ -40,4 +41,4 @@ def test_a_changed_byte_is_refused_as_everywhere(tmp_path):
     content[len(content) // 2] ^= 1
     shard.write_bytes(content)
     with pytest.raises(StoreError, match="stamp"):
-        read_pixels(f"{run}/pairs.zarr", f"{run}/cutouts.zarr", rows)
+        pixels_of(rows, f"{run}/pairs.zarr", f"{run}/cutouts.zarr", False)
