@@ -16,6 +16,7 @@ from lensflow._version import __version__
 if TYPE_CHECKING:
     from lensflow.api import (
         SourceBank,
+        batches,
         brightness_figure,
         brightness_table,
         compare_runs,
@@ -58,6 +59,7 @@ if TYPE_CHECKING:
         score_pairs,
         target_density,
         target_population,
+        torch_dataset,
         training_view,
         tune_core,
         verify,
@@ -70,6 +72,7 @@ if TYPE_CHECKING:
 __all__ = [
     "SourceBank",
     "__version__",
+    "batches",
     "brightness_figure",
     "brightness_table",
     "compare_runs",
@@ -112,6 +115,7 @@ __all__ = [
     "score_pairs",
     "target_density",
     "target_population",
+    "torch_dataset",
     "training_view",
     "tune_core",
     "verify",

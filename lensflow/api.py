@@ -14,6 +14,8 @@ import xarray as xr
 from lensflow.cluster import connect, dashboard_link
 from lensflow.config import InjectionConfig, RunConfig, load_config
 from lensflow.errors import GateError
+from lensflow.export.loader.batches import batches
+from lensflow.export.loader.torch_dataset import torch_dataset
 from lensflow.export.open_view import training_view
 from lensflow.export.step import export
 from lensflow.injection.core import Handling, handle_core, mask_batch
@@ -57,6 +59,7 @@ from lensflow.targets.in_memory import Targets
 
 __all__ = [
     "SourceBank",
+    "batches",
     "brightness_figure",
     "brightness_table",
     "compare_runs",
@@ -99,6 +102,7 @@ __all__ = [
     "score_pairs",
     "target_density",
     "target_population",
+    "torch_dataset",
     "training_view",
     "tune_core",
     "verify",

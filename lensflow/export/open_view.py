@@ -110,7 +110,7 @@ def open_view(
             folder.pairs, folder.manifest, folder.cutouts, regions, config.store, _seed(folder), config.export, scale
         ),
         found, chosen.counts, config.export.valid_channel, scale, config.name,
-        {"split": split, "run": str(folder.root), "export": config.export.model_dump(mode="json")},
+        {"split": split, "run": str(folder.root), "seed": config.seed, "export": config.export.model_dump(mode="json")},
     )  # fmt: skip
 
 

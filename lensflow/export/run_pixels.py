@@ -210,6 +210,6 @@ class RunPixels:
 
 def _blank(x: Images, hosts: dict[str, NDArray[Any]], place: NDArray[np.int64]) -> None:
     """Set pixels without data to NaN, in place."""
-    incomplete = ~hosts["valid"].all(axis=(1, 2, 3))
-    for row in np.flatnonzero(incomplete[place]):
+    complete = np.asarray(hosts["valid"].all(axis=(1, 2, 3)))
+    for row in np.flatnonzero(~complete[place]):
         x[row][~hosts["valid"][place[row]]] = np.nan

@@ -50,6 +50,9 @@ class Layout:
         return self.rank * self.workers + self.worker
 
 
+ONE = Layout()
+
+
 @dataclass(frozen=True, eq=False)
 class Table:
     """What the order of samples depends on, of every sample of a view.

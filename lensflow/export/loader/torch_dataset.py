@@ -1,0 +1,245 @@
+"""The loader as a torch dataset: it yields whole batches, so ``DataLoader(dataset, batch_size=None)``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lensflow.config import LoaderConfig, RunConfig
+from lensflow.errors import ExportError
+from lensflow.export.loader.batches import Batches, batches
+from lensflow.export.loader.epoch import Layout
+from lensflow.export.view import TrainingView
+from lensflow.run.open_run import Run
+
+
+def torch_dataset(
+    source: TrainingView | Run | RunConfig | str | Path,
+    *,
+    split: str = "train",
+    epochs: int | None = None,
+    seed: int | None = None,
+    rank: int | None = None,
+    world: int | None = None,
+    workers: int = 0,
+    drop_last: bool | None = None,
+    training: bool | None = None,
+    settings: LoaderConfig | None = None,
+    **options: Any,
+) -> Any:
+    """Samples of a run or an export as a torch ``IterableDataset`` of whole batches.
+
+    Parameters
+    ----------
+    source : TrainingView, Run, RunConfig or path
+        A run's folder, an export's folder, or an opened view.
+    split : {"train", "val", "test"}
+    epochs : int, optional
+        Of the whole training, for the schedule of core masks.
+    seed : int, optional
+        Of order and augmentation; the run's by default.
+    rank, world : int, optional
+        Of a distributed training; torch.distributed's where it is initialised, else 0 and 1.
+    workers : int
+        ``num_workers`` of the DataLoader, which must be the same. Threads read anyway.
+    drop_last, training, settings, **options
+        As for :func:`lensflow.batches`.
+
+    Returns
+    -------
+    torch.utils.data.IterableDataset
+        For ``DataLoader(dataset, batch_size=None)``: dicts of tensors, ``y`` as float32. ``set_epoch(k)`` before each
+        epoch (without worker processes it goes on by itself); ``state_dict()`` and ``load_state_dict(state)`` restart
+        within an epoch (with worker processes, which read ahead: ``state_dict(batches_done)``); ``len`` is the number
+        of batches of this rank; ``__getitems__(numbers)`` reads single samples, slowly and as they are stored.
+
+    Raises
+    ------
+    ExportError
+        If torch is missing, or as :func:`lensflow.batches`.
+    ConfigError
+        If a setting is wrong.
+
+    Notes
+    -----
+    Threads read; worker processes copy every batch once more, and pay only where augmentation is slow.
+    """
+    try:
+        import torch
+        from torch.utils.data import IterableDataset, get_worker_info
+    except ImportError as error:
+        raise ExportError('torch_dataset needs the package torch; pip install "lensflow[train]"') from error
+
+    if rank is None or world is None:
+        together = torch.distributed.is_available() and torch.distributed.is_initialized()
+        rank = (torch.distributed.get_rank() if together else 0) if rank is None else rank
+        world = (torch.distributed.get_world_size() if together else 1) if world is None else world
+    plan = batches(
+        source, split=split, epochs=epochs, seed=seed, rank=rank, world=world, drop_last=drop_last, training=training,
+        settings=settings, **options,
+    )  # fmt: skip
+    plan = replace(plan, layout=Layout(rank, world, 0, max(workers, 1)))
+    return _dataset_class(torch, IterableDataset, get_worker_info)(plan)
+
+
+def _tensors(torch: Any, batch: Mapping[str, Any]) -> dict[str, Any]:
+    out = {k: torch.from_numpy(np.ascontiguousarray(v)) for k, v in batch.items()}
+    out["y"] = out["y"].to(torch.float32)
+    return out
+
+
+_classes: dict[str, type] = {}
+
+
+def _dataset_class(torch: Any, base: Any, worker_info: Any) -> Any:
+    """Make the class once torch is there: without it all else of lensflow works."""
+    if "BatchDataset" in _classes:
+        return _classes["BatchDataset"]
+
+    class BatchDataset(base):
+        """Whole batches of a training view; see :func:`lensflow.torch_dataset`."""
+
+        def __init__(self, plan: Batches):
+            super().__init__()
+            self.plan, self._done = plan, 0
+            # Shared with worker processes, also those that live on between epochs: epoch, batches to skip.
+            self._at = torch.zeros(2, dtype=torch.int64).share_memory_()
+
+        def __reduce__(self) -> Any:
+            return _rebuilt, (self.plan, self._at, self._done)
+
+        def set_epoch(self, epoch: int) -> None:
+            """Choose the epoch: its order and its augmentation."""
+            self._at[0], self._at[1], self._done = epoch, 0, 0
+
+        @property
+        def epoch(self) -> int:
+            """The epoch that is read, or read next."""
+            return int(self._at[0])
+
+        def __len__(self) -> int:
+            layout = self.plan.layout
+            n = replace(self.plan, epoch=self.epoch).quotas().reshape(layout.world, -1)[layout.rank].sum()
+            return max(int(n) - int(self._at[1]), 0)
+
+        def __iter__(self) -> Iterator[dict[str, Any]]:
+            info, epoch, skip = worker_info(), int(self._at[0]), int(self._at[1])
+            there = info.num_workers if info else 1
+            if there != self.plan.layout.workers:
+                raise ExportError(
+                    f"torch_dataset: the DataLoader has num_workers {info.num_workers if info else 0}, and the dataset "
+                    f"was made for {self.plan.layout.workers}: give both the same (torch_dataset(..., workers=N))"
+                )
+            layout = replace(self.plan.layout, worker=info.id if info else 0)
+            plan = replace(self.plan, epoch=epoch, layout=layout)
+            plan = replace(plan, skip=_own_share(plan, skip))
+            self._done = skip
+            for batch in plan:
+                self._done += 1
+                yield _tensors(torch, batch)
+            if info is None:
+                self.set_epoch(epoch + 1)
+
+        def __getitems__(self, numbers: Sequence[int]) -> list[dict[str, Any]]:
+            """Samples by number, for map-style use: each read costs a whole shard, and nothing is augmented."""
+            view = self.plan.view
+            at = np.asarray(numbers, np.int64)
+            unit, starts = view.samples["unit"].values, view.starts
+            out: list[Any] = [None] * len(at)
+            for u in np.unique(unit[at]):
+                read = view.read(int(u))
+                for k in np.flatnonzero(unit[at] == u):
+                    row = int(at[k] - starts[u])
+                    one = _tensors(torch, {n: v[row : row + 1] for n, v in read.items()})
+                    out[k] = {n: v[0] for n, v in one.items()}
+            return out
+
+        def __getitem__(self, number: int) -> dict[str, Any]:
+            return self.__getitems__([number])[0]
+
+        def state_dict(self, batches_done: int | None = None) -> dict[str, Any]:
+            """Where this rank is in the epoch.
+
+            Parameters
+            ----------
+            batches_done : int, optional
+                Batches of the epoch that the training has used; needed with worker processes, which read ahead.
+
+            Returns
+            -------
+            dict
+                Plain numbers and text.
+            """
+            layout = self.plan.layout
+            if batches_done is None:
+                if layout.workers > 1:
+                    raise ExportError("state_dict: with worker processes, say how many batches are done")
+                batches_done = self._done
+            return {"epoch": self.epoch, "batches": int(batches_done), **self._must_agree()}
+
+        def _must_agree(self) -> dict[str, Any]:
+            layout = self.plan.layout
+            return {
+                "seed": self.plan.seed, "rank": layout.rank, "world": layout.world, "workers": layout.workers,
+                "drop_last": self.plan.drop_last, "samples": self.plan.fingerprint(),
+            }  # fmt: skip
+
+        def load_state_dict(self, state: Mapping[str, Any]) -> None:
+            """Go on where another was.
+
+            Parameters
+            ----------
+            state : mapping
+                Of :meth:`state_dict`.
+
+            Raises
+            ------
+            ExportError
+                If it is the state of other samples, of another order, or of another number of readers.
+            """
+            mine = self._must_agree()
+            missing = [k for k in ("epoch", "batches", *mine) if k not in state]
+            if missing:
+                raise ExportError(f"load_state_dict: no state of this loader: it lacks {', '.join(missing)}")
+            for name, value in mine.items():
+                if state[name] != value:
+                    raise ExportError(
+                        f"load_state_dict: {name} is {state[name]} in the state and {value} here, so that samples "
+                        "would be left out or read twice. Go on with the same, or begin a new epoch (set_epoch)."
+                    )
+            self.set_epoch(int(state["epoch"]))
+            self._at[1] = int(state["batches"])
+            self._done = int(state["batches"])
+
+    _classes["BatchDataset"] = BatchDataset
+    return BatchDataset
+
+
+def _rebuilt(plan: Batches, at: Any, done: int) -> Any:
+    import torch
+    from torch.utils.data import IterableDataset, get_worker_info
+
+    out = _dataset_class(torch, IterableDataset, get_worker_info)(plan)
+    out._at, out._done = at, done
+    return out
+
+
+def _own_share(plan: Batches, done: int) -> int:
+    """Of the batches that a rank has used, those of this reader: a DataLoader asks its readers in turn."""
+    layout = plan.layout
+    if layout.workers == 1 or not done:
+        return done
+    left = plan.quotas().reshape(layout.world, layout.workers)[layout.rank]
+    used = np.zeros(layout.workers, np.int64)
+    while done:
+        for w in np.flatnonzero(used < left):
+            if done:
+                used[w] += 1
+                done -= 1
+        if not (used < left).any():
+            break
+    return int(used[layout.worker])
