@@ -38,6 +38,7 @@ def torch_dataset(
     source : TrainingView, Run, RunConfig or path
         A run's folder, an export's folder, or an opened view.
     split : {"train", "val", "test"}
+        Of a run or export.
     epochs : int, optional
         Of the whole training, for the schedule of core masks.
     seed : int, optional
