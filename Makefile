@@ -15,7 +15,7 @@ INSTALL = $(PIP) uv && $(BIN)/uv pip install --quiet --python $(BIN)/python
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test notebooks test-all test-train test-cluster test-s3 test-faults lint format types docs zoo bench lock clean
+.PHONY: help setup demo test notebooks test-all test-whole test-train test-cluster test-s3 test-faults lint format types docs zoo bench lock clean
 
 help:  ## show this list
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /  make \1\t/' | expand -t 20
@@ -42,10 +42,15 @@ demo: $(READY)  ## survey pixels to a verdict, end to end, into runs/demo
 	@$(BIN)/lensflow demo --out $(OUT)
 
 # Two processes share the cores already: BLAS with threads of its own in each makes both slower.
-test test-all test-train: export OMP_NUM_THREADS = 1
-test test-all test-train: export OPENBLAS_NUM_THREADS = 1
+test test-all test-whole test-train: export OMP_NUM_THREADS = 1
+test test-all test-whole test-train: export OPENBLAS_NUM_THREADS = 1
 test: $(READY)  ## the fast tests
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+# Folders of the tests that make whole runs: the others need not be collected.
+WHOLE  := tests/run tests/show tests/cli tests/workflows tests/measure tests/real
+test-whole: $(READY)  ## tests that make whole runs
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "whole and not slow and not faults" $(WHOLE)
 
 test-train: $(TRAINS)  ## exports read back by other libraries, and trainings (installs torch)
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m train $(wildcard tests/export tests/training) tests/measure/zoo tests/test_notebooks.py

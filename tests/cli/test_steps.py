@@ -12,6 +12,8 @@ from lensflow.store.open import open_cutouts, open_manifest
 from tests.small_survey import write_targets
 from tests.survey.brick_factory import BRICK, file_of, write_brick
 
+pytestmark = pytest.mark.whole
+
 
 @pytest.mark.slow
 def test_the_steps_one_by_one_make_a_run(command, survey):

@@ -23,7 +23,11 @@ SURVEY = SurveyConfig(root="unused", targets="unused")
 DR9 = DATA / "ls_dr9_brick"
 DR6 = DATA / "ls_dr6_brick"
 
-pytestmark = [pytest.mark.real, pytest.mark.skipif(not DATA.is_dir(), reason=f"no real data: {DATA} is absent")]
+pytestmark = [
+    pytest.mark.real,
+    pytest.mark.skipif(not DATA.is_dir(), reason=f"no real data: {DATA} is absent"),
+    pytest.mark.whole,
+]
 
 
 def make_targets(host_id, ra_deg, dec_deg, brickname):

@@ -20,6 +20,8 @@ from lensflow.store import paths
 from lensflow.store.run_folder import RunFolder
 from tests.small_survey import small_survey
 
+pytestmark = pytest.mark.whole
+
 PAGE = Path(__file__).parents[2] / "docs" / "add-a-measurement.md"
 BLOCKS = dict(re.findall(r"```(?:python|yaml)\n# ([^\n]+)\n(.*?)```", PAGE.read_text(), re.DOTALL))
 

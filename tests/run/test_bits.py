@@ -19,6 +19,8 @@ from lensflow.store.open import open_all_pairs, stored_regions
 from lensflow.store.run_folder import RunFolder
 from tests.factories import make_config, make_cutouts
 
+pytestmark = pytest.mark.whole
+
 NAMES = [v.name for v in (*schema.PAIRS, schema.CTRL, *schema.METRICS, *schema.ROUNDING, *schema.FLAGS)]
 STORE = {"samples_per_region": 12, "hosts_per_region": 8, "inner_chunk": 4, "quantize": "sky/16"}
 SURVEY = {"root": "-", "targets": "-", "stamp_size": 40}

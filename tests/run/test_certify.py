@@ -17,6 +17,8 @@ from lensflow.store.open import open_pairs
 from lensflow.store.run_folder import RunFolder, config_of
 from tests.run.certified_run import certificate_of, certified_copy
 
+pytestmark = pytest.mark.whole
+
 
 @pytest.fixture
 def run(tmp_path):

@@ -18,6 +18,8 @@ from lensflow.store.run_folder import RunFolder
 from lensflow.survey.photometry import with_measurements
 from tests.factories import make_config, make_cutouts
 
+pytestmark = pytest.mark.whole
+
 
 def make_run(out, **plan):
     config = make_config(

@@ -11,7 +11,7 @@ import lensflow as lf
 from lensflow.errors import CompletenessError, StaleStoreError
 from tests.run.completeness_run import completeness_run, other_run
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.whole]
 
 BLUE_RING = "lensflow.measure.scorer.scorer:blue_ring"
 CORNER = f"{__name__}:corner"

@@ -20,6 +20,8 @@ from lensflow.store.run_folder import RunFolder, config_of
 from tests.s3.compare import store_digests
 from tests.small_survey import small_survey
 
+pytestmark = pytest.mark.whole
+
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):

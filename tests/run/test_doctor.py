@@ -15,6 +15,8 @@ from lensflow.run.doctor import Level
 from tests.small_survey import small_survey
 from tests.survey.brick_factory import file_of, write_brick
 
+pytestmark = pytest.mark.whole
+
 DiskUsage = namedtuple("DiskUsage", ["total", "used", "free"])
 
 

@@ -14,6 +14,8 @@ from lensflow.run.extend import EXTENDABLE, is_larger
 from lensflow.store import receipts
 from tests.small_run import small_config as small
 
+pytestmark = pytest.mark.whole
+
 STORE = {"samples_per_region": 8, "hosts_per_region": 8, "inner_chunk": 8}
 HOSTS = {"n_bricks": 1, "brick_size_pix": 500, "hosts_per_brick": 12, "bricks_without_g": 0}
 FIRST = {"injections_per_host": 2, "limit_hosts": 6}

@@ -19,6 +19,8 @@ from lensflow.run.rerender import find_row
 from lensflow.store.run_folder import RunFolder, config_of
 from tests.small_run import finished_copy, small_config, small_tree
 
+pytestmark = pytest.mark.whole
+
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):

@@ -19,6 +19,8 @@ from lensflow.store.run_folder import RunFolder, config_of
 from tests.run.certified_run import certificate_of, certified_copy, put_certificate
 from tests.run.forgeries import FULL, KEY, QUICK, READ, forget, pixels_and_all_checksums
 
+pytestmark = pytest.mark.whole
+
 certify = import_module("lensflow.run.certify")
 HONEST = Ed25519PrivateKey.generate()
 TRUSTED = signing.public_key_of(HONEST)

@@ -17,6 +17,8 @@ from tests.factories import make_config
 from tests.quick import no_figures
 from tests.survey.brick_factory import BRICK, brick_wcs, file_of, write_brick
 
+pytestmark = pytest.mark.whole
+
 N_HOSTS, KERNEL = 6, 31
 
 

@@ -16,6 +16,8 @@ from lensflow.measure.pixels import DIAGNOSTICS
 from lensflow.measure.zoo.small_run import small_run
 from lensflow.run.lazy import Origin
 
+pytestmark = pytest.mark.whole
+
 CHUNK = 16
 
 

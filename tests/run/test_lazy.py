@@ -17,6 +17,8 @@ from lensflow.store import open as stores
 from lensflow.store.open import open_all_pairs
 from tests.factories import make_config, make_cutouts
 
+pytestmark = pytest.mark.whole
+
 SETTINGS = {
     "survey": {"root": "-", "targets": "-", "stamp_size": 32},
     "store": {"samples_per_region": 12, "hosts_per_region": 8, "inner_chunk": 4, "quantize": "sky/16"},

@@ -12,6 +12,8 @@ from lensflow.store.run_folder import RunFolder
 from lensflow.survey.photometry import with_measurements
 from tests.factories import make_config, make_cutouts
 
+pytestmark = pytest.mark.whole
+
 # As bright as their lenses, under a hard mask.
 SETTINGS = {
     "plan": {"injections_per_host": 2},

@@ -22,6 +22,8 @@ from lensflow.store.run_folder import RunFolder
 from tests.reseal import reseal
 from tests.small_run import injected_copy, small_config, small_tree
 
+pytestmark = pytest.mark.whole
+
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):

@@ -16,6 +16,8 @@ from lensflow.store import receipts
 from lensflow.store.sealing import read_test_accesses
 from tests.run.certified_run import certified_copy
 
+pytestmark = pytest.mark.whole
+
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):

@@ -12,6 +12,8 @@ from lensflow.store import paths
 from lensflow.store.run_folder import RunFolder
 from tests.run.completeness_run import completeness_run, hosts, other_run
 
+pytestmark = pytest.mark.whole
+
 BLUE_RING = "lensflow.measure.scorer.scorer:blue_ring"
 
 

@@ -24,6 +24,8 @@ from lensflow.store.run_folder import RunFolder
 from tests.run.certified_run import certified_copy
 from tests.run.completeness_run import completeness_run
 
+pytestmark = pytest.mark.whole
+
 BLUE_RING = "lensflow.measure.scorer.scorer:blue_ring"
 
 

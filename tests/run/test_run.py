@@ -20,6 +20,8 @@ from tests.factories import imported_galaxies
 from tests.quick import not_drawn
 from tests.small_run import small_config
 
+pytestmark = pytest.mark.whole
+
 LOCAL = {"kind": "local", "workers": 2, "dashboard": None}
 
 

@@ -19,6 +19,8 @@ from lensflow.store.sealing import read_test_accesses
 from lensflow.survey.photometry import with_measurements
 from tests.factories import make_config, make_cutouts
 
+pytestmark = pytest.mark.whole
+
 BLUE_RING = "lensflow.measure.scorer.scorer:blue_ring"
 MODULE = """
 import numpy as np

@@ -26,6 +26,8 @@ from lensflow.store.run_folder import RunFolder
 from lensflow.store.sealing import read_test_accesses
 from tests.run.completeness_run import completeness_run, other_run
 
+pytestmark = pytest.mark.whole
+
 BLUE_RING = "lensflow.measure.scorer.scorer:blue_ring"
 IDS = np.array([0, 2**53 + 1, 2**63 + 12345, 2**64 - 1], dtype=np.uint64)
 SCORES = np.array([0.25, -1.5, 3.0, 7.0])

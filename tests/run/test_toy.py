@@ -21,6 +21,8 @@ from lensflow.store.run_folder import RunFolder, config_of
 from lensflow.survey.photometry import with_measurements
 from tests.factories import make_config, make_cutouts
 
+pytestmark = pytest.mark.whole
+
 
 @pytest.fixture(scope="module", autouse=True)
 def few():

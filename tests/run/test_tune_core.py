@@ -19,6 +19,8 @@ from lensflow.store.sealing import read_test_accesses
 from lensflow.survey.photometry import with_measurements
 from tests.factories import make_config, make_cutouts
 
+pytestmark = pytest.mark.whole
+
 CORE = {"handlings": ["none", "mask_8", "shuffled"], "gates": ["core_r"]}
 
 

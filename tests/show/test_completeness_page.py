@@ -23,6 +23,8 @@ from lensflow.stats.estimate import Estimate
 from tests.measure.completeness.synthetic_rows import make_negatives, make_rows
 from tests.quick import not_drawn
 
+pytestmark = pytest.mark.whole
+
 NAME = "my_models:<b>finder"
 
 

@@ -9,6 +9,8 @@ from lensflow.store.open import open_all_pairs, read_pairs_block
 from lensflow.store.regions import Region
 from tests.small_run import injected_copy
 
+pytestmark = pytest.mark.whole
+
 ROWS = np.array([57, 3, 31, 32, 3])
 
 

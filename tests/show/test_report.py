@@ -35,6 +35,8 @@ from tests.quick import no_figures, not_drawn
 from tests.show.gates_factory import ONE_OF_EACH, fitted
 from tests.small_run import SMALL, small_config
 
+pytestmark = pytest.mark.whole
+
 NOW = datetime(2030, 1, 2, 3, 4, tzinfo=UTC)
 
 

@@ -19,6 +19,8 @@ from tests.factories import put
 from tests.reseal import reseal
 from tests.small_run import small_tree
 
+pytestmark = pytest.mark.whole
+
 ROOT = Path(__file__).parents[2] / "workflows"
 # What some of them share.
 MODULES = ("claims", "options", "replay")

@@ -11,6 +11,8 @@ from lensflow.measure.gate.verdicts import GateResult
 from lensflow.stats.proportions import clustered, wilson
 from tests.measure.completeness.synthetic_rows import make_negatives, make_rows
 
+pytestmark = pytest.mark.whole
+
 ME = Asked("my_models:finder", "0123", "val")
 BRIGHT = {"src_mag_r": (22.0, 23.0)}
 

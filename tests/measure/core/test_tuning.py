@@ -21,6 +21,8 @@ from lensflow.stats.kept_rows import KeptRows
 from tests.factories import make_config
 from tests.measure.pixels.pairs_factory import pairs_block
 
+pytestmark = pytest.mark.whole
+
 GATE = {"bootstrap": 60, "recipes": ["core_r"]}
 HANDLINGS = ("none", "mask_9", "theta_e_1", "matched", "rotated")
 

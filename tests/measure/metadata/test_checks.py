@@ -19,6 +19,8 @@ from lensflow.measure.zoo.small_run import SmallRun, small_run
 from lensflow.survey.twins import Twin, Twins
 from tests.factories import make_config
 
+pytestmark = pytest.mark.whole
+
 GUARD_ARCSEC = 24.0
 NO_TWINS = Twins()
 

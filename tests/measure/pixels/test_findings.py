@@ -10,6 +10,8 @@ from tests.measure.conftest import CONFIG
 from tests.measure.pixels.pairs_factory import pairs_block
 from tests.quick import few_images
 
+pytestmark = pytest.mark.whole
+
 
 def test_a_sound_run_has_no_alarm_and_every_diagnostic_is_tested(results):
     found = findings(results)

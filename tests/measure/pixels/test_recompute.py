@@ -9,6 +9,8 @@ from lensflow.measure.pixels import Block, Origin, Recompute, Status, findings
 from lensflow.measure.zoo.small_run import SKY_SIGMA, small_run
 from lensflow.run.inject import as_stored
 
+pytestmark = pytest.mark.whole
+
 MASKED = {"core_mask_radius_pix": 7.0}
 ROUNDED = ("none", "sky/16", "sky/8")
 

@@ -12,6 +12,8 @@ from lensflow.measure.zoo.small_run import SKY_SIGMA, small_run
 from lensflow.run.inject import as_stored
 from tests.measure.pixels.test_bits import BOARD, POINT, X
 
+pytestmark = pytest.mark.whole
+
 BITS, AGAIN, ARCS = "bits", "recompute", "rendering"
 
 

@@ -11,6 +11,8 @@ from lensflow.measure.zoo.small_run import small_run
 from tests.measure.conftest import CONFIG
 from tests.quick import few_images
 
+pytestmark = pytest.mark.whole
+
 # One of each kind, quick ones: renderer, pixels, noise, classes.
 QUICK = ("missing sqrt(q)", "one-pixel shift", "wrong gain", "controls of good seeing")
 

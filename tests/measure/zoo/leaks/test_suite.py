@@ -25,6 +25,8 @@ from lensflow.measure.zoo.leaks.table import LeakTable
 from lensflow.run.leaks import leaks_step
 from lensflow.stats.estimate import Estimate
 
+pytestmark = pytest.mark.whole
+
 (BOARD,), (BITS,) = kinds(("checkerboard",)), kinds(("short mantissa",))
 
 
