@@ -11,7 +11,7 @@ import xarray as xr
 
 from lensflow.config.export import NEGATIVE_KINDS
 from lensflow.errors import ExportError, StoreError
-from lensflow.export.formats.columns import known_columns
+from lensflow.export.formats.columns import FEATURES, known_columns
 from lensflow.export.formats.folder import INDEX, FileRecord
 from lensflow.export.formats.writer import Settings, View, Writer
 from lensflow.store import paths
@@ -109,6 +109,7 @@ def record_of(
         "seed": settings.seed,
         "splits": splits,
         "columns": {c.name: {"units": c.units, "meaning": c.meaning} for c in known_columns(view.samples)},
+        "features": [c.name for c in known_columns(view.samples) if c.name in FEATURES],
         "files": [
             {"path": f.path, "split": f.split, "rows": f.rows, "positives": f.positives, "sha256": f.sha256,
              "bytes": f.bytes}

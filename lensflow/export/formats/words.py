@@ -9,7 +9,7 @@ MUST_NOT = (
     "Not a test of a search: AUC on these data is AUC on injections of this prior, and no completeness. Published "
     "networks trained on injections alone fell from AUC 0.99 to a few per cent recall on real lenses.",
     "Not for arcs below the SNR limit, or outside the ranges of the prior: nothing was learned there.",
-    "Columns of truth (snr, theta_e_arcsec, negative_kind, weight, ids) are no features: a search has none of them.",
+    "Columns that a search does not have (truth, weights, ids, is_clean) are no features.",
 )
 
 

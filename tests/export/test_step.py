@@ -1,0 +1,111 @@
+"""lensflow export and lf.export on a small certified run: what is refused, what is said, what is written."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import lensflow as lf
+import lensflow.export
+from lensflow.errors import ExportError, StaleStoreError
+from lensflow.export.formats.read import open_export
+from lensflow.export.open_view import open_view
+from lensflow.store import sealing
+from tests.export.formats.written import same_pixels
+from tests.export_run import certify_as, export_copy, export_run
+
+
+@pytest.fixture(scope="module")
+def failed_run(tmp_path_factory):
+    config = export_copy(tmp_path_factory.mktemp("failed") / "run")
+    certify_as(config, "FAIL")
+    return config
+
+
+def test_a_run_whose_certificate_fails_is_refused_and_nothing_is_written(failed_run, tmp_path):
+    with pytest.raises(ExportError, match=r"certificate says FAIL .*allow_verdicts: \[FAIL\]"):
+        lf.export(failed_run, tmp_path / "out")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_verdict_that_is_allowed_stands_in_the_first_paragraph_and_in_every_file(failed_run, tmp_path):
+    done = lf.export(failed_run, tmp_path / "out", format="npy", split="val", allow_verdicts=["FAIL"], check=False)
+    out = Path(done.path)
+    body = (out / "README.md").read_text().split("---\n", 2)[2].strip().split("\n\n")
+    assert "says FAIL" in body[1] and "although the run did not pass" in body[1]
+    said = json.loads((out / "croissant.json").read_text())
+    assert "says FAIL" in said["description"] and "says FAIL" in said["rai:dataBiases"][0]
+    import pyarrow.parquet as pq
+
+    assert pq.read_schema(out / "index.parquet").metadata[b"lensflow.certificate_verdict"] == b"FAIL"
+    assert json.loads((out / "certificate.json").read_text())["seal"] == done.record["certificate"]["seal"]
+
+
+def test_a_certificate_of_other_content_is_stale(tmp_path):
+    config = export_copy(tmp_path / "run")
+    other = json.loads((tmp_path / "run" / "certificate.json").read_text())
+    next(iter(other["data"].values()))["digest"] = "0" * 64
+    (tmp_path / "run" / "certificate.json").write_text(json.dumps(other))
+    with pytest.raises(StaleStoreError, match="another content"):
+        lf.export(config, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The run as npy, with every kind of negative that it has."""
+    return lf.export(export_run(), tmp_path_factory.mktemp("whole") / "out", format="npy", split="val", check=False)
+
+
+def test_an_export_is_the_view_sample_by_sample(whole):
+    opened = open_export(whole.path)
+    view = open_view(export_run(), split="val")
+    blocks = [opened.read(p) for p in opened.pieces("val")]
+    ids, x = (np.concatenate([b[k] for b in blocks]) for k in ("sample_id", "x"))
+    assert same_pixels(view, ids, x)
+
+
+def test_card_and_croissant_name_no_place_on_this_machine(whole):
+    place = str(Path(export_run().out).absolute())
+    for name in ("README.md", "croissant.json"):
+        text = (Path(whole.path) / name).read_text()
+        assert place not in text and "/tmp" not in text and not re.search(r"\bnan\b|\bNone\b", text)
+    assert whole.record["run"]["path"] == place
+
+
+@pytest.mark.train
+def test_the_test_split_is_sealed_and_its_opening_is_logged(tmp_path):
+    config = export_copy(tmp_path / "run")
+    with pytest.raises(ExportError, match=r"sealed.*--open-test"):
+        lf.export(config, tmp_path / "out", split="test", check=False)
+    with pytest.raises(ExportError, match="which is not exported"):
+        lf.export(config, tmp_path / "out", split="val", unseal_test="because", check=False)
+    assert sealing.read_test_accesses(f"{config.out}/pairs.zarr") == []
+    done = lf.export(config, tmp_path / "out", split=["test", "val"], unseal_test="final figures", check=False)
+    assert list(done.record["splits"]) == ["val", "test"]
+    (entry,) = sealing.read_test_accesses(f"{config.out}/pairs.zarr")
+    assert entry["why"] == "final figures"
+
+
+def test_the_package_is_the_function():
+    assert callable(lf.export) and lf.export.__name__ == "lensflow.export"
+    with pytest.raises(ExportError, match="'tarr' is not a split"):
+        lensflow.export(export_run(), "nowhere", split="tarr")
+
+
+@pytest.mark.train
+def test_the_command_prints_what_was_written_and_no_traceback(tmp_path, command, failed_run):
+    code, text = command("export", failed_run.out, str(tmp_path / "out"), "--format", "npy", "--no-check")
+    assert code == 1 and "certificate says FAIL" in text and "Traceback" not in text
+    out = str(tmp_path / "out")
+    code, text = command("export", export_run().out, out, "--format", "npy", "--split", "train", "--no-check")
+    assert code == 0, text
+    for word in ("train", "positives", "different", "certificate of the run", "PASS"):
+        assert word in text
+    code, text = command("export", export_run().out, out, "--no-check")
+    assert code == 1 and "is not empty" in text
+    code, text = command("export", export_run().out, f"{out}2", "--quantize", "sky/3")
+    assert code == 2 and "coarser than sky/4" in text
+    assert not Path(f"{out}2").exists() and not Path(f"{out}2.writing").exists()
