@@ -1,0 +1,73 @@
+"""Rows per second of each format of an export, beside reading the same units alone.
+
+    python benchmarks/export.py [pairs]
+
+Samples of 3 x 64 x 64 pixels are drawn by a view without a run, so that what is timed is the export: order, files,
+digests. "reads" is the same view read whole, which every format but zarr does once.
+"""
+
+from __future__ import annotations
+
+import resource
+import shutil
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from lensflow.export.formats.folder import Folder
+from lensflow.export.formats.registry import writer_of
+from lensflow.export.formats.write import write_files
+from lensflow.export.formats.writer import Settings
+from tests.export.formats.fake_view import FakeView, fake_view
+
+SHAPE = (3, 64, 64)
+UNIT_PAIRS = 512
+
+
+class Stored(FakeView):
+    """Samples whose pixels are rolled out of one block: as fast as memory is copied."""
+
+    def read(self, unit: int) -> dict[str, np.ndarray]:
+        """Samples of a unit."""
+        mine = self.samples.isel(sample=self.samples["unit"].values == unit)
+        block = np.random.default_rng(unit).normal(size=(64, *SHAPE)).astype(np.float32)
+        x = np.resize(block, (mine.sizes["sample"], *SHAPE))
+        return {"x": x, **{k: mine[k].values for k in ("sample_id", "row_id", "y")}}
+
+
+def main(pairs: int) -> None:
+    """Print a table."""
+    plain = fake_view(pairs, unit_pairs=UNIT_PAIRS, per_host=8)
+    view = Stored(plain.samples, shape=SHAPE)
+    n = view.samples.sizes["sample"]
+    begun = time.perf_counter()
+    for unit in range(view.n_units):
+        view.read(unit)
+    print(f"{n:,} samples of {SHAPE}, {view.n_units} units")
+    print(f"{'reads':<24}{n / (time.perf_counter() - begun):>10,.0f} rows/s")
+    root = Path(tempfile.mkdtemp(prefix="lensflow-bench-"))
+    try:
+        for form, dtype in (
+            ("zarr", "float32"), ("npy", "float32"), ("npy", "float16"), ("parquet", "float32"),
+            ("parquet", "float16"), ("webdataset", "float32"),
+        ):  # fmt: skip
+            folder = Folder(str(root / "out"))
+            begun = time.perf_counter()
+            head = {"lensflow.certificate_verdict": "PASS"}
+            files = write_files(folder, {"train": view}, writer_of(form), Settings(1, dtype=dtype), {}, head)
+            seconds = time.perf_counter() - begun
+            size = sum(f.bytes for f in files) / 1e6
+            print(f"{form + ' ' + dtype:<24}{n / seconds:>10,.0f} rows/s {size:>10,.0f} MB")
+            shutil.rmtree(folder.root)
+    finally:
+        shutil.rmtree(root)
+    print(f"peak {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:,.0f} MB")
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 8_192)
