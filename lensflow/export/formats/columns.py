@@ -58,8 +58,6 @@ COLUMNS = (
     Column("stratum", pa.int32(), "sc:Integer", "", "cell of theta_E x PSF size"),
     Column("host_mag", pa.float32(), "sc:Float", "mag", "AB magnitude of the host, reference band; NaN = none"),
     Column("bad_pixel_frac", pa.float32(), "sc:Float", "", "share of the stamp's pixels with a mask bit"),
-    Column("x_center", pa.float32(), "sc:Float", "pixel", "target in the image, x; pixel centres are integers"),
-    Column("y_center", pa.float32(), "sc:Float", "pixel", "target in the image, y"),
     Column("is_clean", pa.bool_(), "sc:Boolean", "", "no quality flag of the row is set"),
 )  # fmt: skip
 # What a search has beside the image; all others say which sample it is, or the truth.

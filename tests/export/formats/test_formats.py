@@ -65,6 +65,15 @@ def test_parquet_holds_images_as_fixed_size_lists_and_says_shape_and_certificate
     assert b"ARROW:extension:name" not in (schema.field("x").metadata or {})
 
 
+def test_no_column_is_named_twice(exports):
+    for out, name in (
+        (exports["npy"], "index.parquet"),
+        (exports["parquet"], next((exports["parquet"] / "data").iterdir())),
+    ):
+        names = pq.read_schema(out / name).names
+        assert len(set(names)) == len(names) > 10
+
+
 def test_a_row_group_holds_both_classes_in_no_order(exports):
     for file in (exports["parquet"] / "data").glob("*.parquet"):
         y = pq.read_table(file, columns=["y"])["y"].to_numpy()
