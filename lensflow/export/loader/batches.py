@@ -35,12 +35,17 @@ class Batches:
     Attributes
     ----------
     view : TrainingView
+        What is read.
     settings : LoaderConfig
+        Batches, windows, order, augmentation.
     seed, epoch : int
+        Keys of order and augmentation.
     epochs : int or None
         Of the whole training, for the schedule of core masks.
     layout : Layout
+        Rank and worker that reads.
     drop_last : bool
+        Whether incomplete batches are dropped.
     training : bool
         Whether samples are augmented and masked.
     skip : int
@@ -161,7 +166,7 @@ class Batches:
         )  # fmt: skip
 
     def fingerprint(self) -> str:
-        """Of the samples and of what their order depends on: a restart goes on only where it is the same."""
+        """Digest of the samples and of what their order depends on: a restart goes on only where it is the same."""
         ids = self.view.samples["sample_id"].values
         settings = self.settings.model_dump(mode="json", include={"batch_size", "order", "balance", "window"})
         content = hashlib.sha256(np.ascontiguousarray(ids).tobytes()).hexdigest()

@@ -243,7 +243,7 @@ def _apart(
             return [], pool
         raise ExportError(
             f"training.order: apart: a host has {most} samples, and a window of {settings.window} units makes "
-            f"{max(turns, 1)} batches of {settings.batch_size}, so that two would share one. Choose a smaller "
+            f"{max(turns, 1)} batch(es) of {settings.batch_size}, so that two would share one. Choose a smaller "
             "batch_size, a larger window, or balance: host."
         )
     card = np.arange(len(pool))
