@@ -104,7 +104,7 @@ def test_together_keeps_pairs_next_to_each_other_and_apart_keeps_hosts_in_batche
 
 
 def test_orders_that_cannot_be_kept_are_refused():
-    with pytest.raises(ExportError, match=r"apart: a host has 6 samples .* makes 1 batch"):
+    with pytest.raises(ExportError, match=r"apart: a host has 6 samples, .* makes 1 batch"):
         list(Batches(VIEW, LoaderConfig(batch_size=32, window=3, order="apart"), 3))
     with pytest.raises(ConfigError, match="odd"):
         Batches(VIEW, LoaderConfig(batch_size=9, order="together"), 3)
