@@ -16,7 +16,13 @@ LANES = 16
 
 
 def host_bootstrap(
-    labels: ArrayLike, scores: ArrayLike, hosts: ArrayLike, count: int, seed: int, purpose: str
+    labels: ArrayLike,
+    scores: ArrayLike,
+    hosts: ArrayLike,
+    count: int,
+    seed: int,
+    purpose: str,
+    weights: ArrayLike | None = None,
 ) -> tuple[float, Floats]:
     """Probability that a positive scores above a negative of another host, and those of bootstrap draws of hosts.
 
@@ -34,6 +40,8 @@ def host_bootstrap(
         Number of draws.
     seed, purpose
         Of the draws: the same ones give the same draws.
+    weights : array_like, shape (n,), optional
+        Of rows; by default all count alike.
 
     Returns
     -------
@@ -46,8 +54,8 @@ def host_bootstrap(
         If a score is not finite; names the first such row.
     """
     unique, place = np.unique(np.asarray(hosts), return_inverse=True)
-    weights = np.concatenate([np.ones((1, unique.size)), host_weights(unique.size, count, seed, purpose)])
-    found = _areas(labels, scores, weights, place)
+    drawn = np.concatenate([np.ones((1, unique.size)), host_weights(unique.size, count, seed, purpose)])
+    found = _areas(labels, scores, drawn, place, weights)
     return float(found[0]), found[1:]
 
 
@@ -109,7 +117,9 @@ def _true_rates(y, s, unit, weights, grid, out):  # type: ignore[no-untyped-def]
         out[d, g:] = 1.0
 
 
-def _areas(labels: ArrayLike, scores: ArrayLike, weights: Floats, host: NDArray[np.int64]) -> Floats:
+def _areas(
+    labels: ArrayLike, scores: ArrayLike, weights: Floats, host: NDArray[np.int64], of_rows: ArrayLike | None
+) -> Floats:
     """Areas for weights per host, (draw, host), less the comparisons within each host."""
     y, s = np.asarray(labels, dtype=bool), np.asarray(scores, dtype=np.float64)
     if not np.isfinite(s).all():
@@ -117,15 +127,18 @@ def _areas(labels: ArrayLike, scores: ArrayLike, weights: Floats, host: NDArray[
     if s.size == 0:
         return np.full(len(weights), np.nan)
     order = np.argsort(s, kind="stable")
-    won, pairs = _compared(y[order], s[order], host[order], weights)
-    own_won, own_pairs = _within(y, s, host, weights)
+    each = np.ones(s.size) if of_rows is None else np.asarray(of_rows, dtype=np.float64) / np.mean(of_rows)
+    won, pairs = _compared(y[order], s[order], host[order], each[order], weights)
+    own_won, own_pairs = _within(y, s, host, each, weights)
     won, pairs = won - own_won, pairs - own_pairs
     # Sums that were taken away whole may leave some rounding behind.
     some = pairs > 1e-12 * weights.sum(axis=1) ** 2
     return np.clip(np.divide(won, pairs, out=np.full(len(weights), np.nan), where=some), 0.0, 1.0)
 
 
-def _compared(y: NDArray[np.bool_], s: Floats, unit: NDArray[np.int64], weights: Floats) -> tuple[Floats, Floats]:
+def _compared(
+    y: NDArray[np.bool_], s: Floats, unit: NDArray[np.int64], each: Floats, weights: Floats
+) -> tuple[Floats, Floats]:
     """Comparisons that positives win, and all, per weighting, among rows sorted by score."""
     won, pairs = np.empty(len(weights)), np.empty(len(weights))
     last = np.concatenate([s[1:] != s[:-1], [True]])
@@ -134,44 +147,46 @@ def _compared(y: NDArray[np.bool_], s: Floats, unit: NDArray[np.int64], weights:
         lanes = np.zeros((weights.shape[1], LANES))
         lanes[:, : some.stop - first] = weights[some].T
         sums = np.zeros((2, LANES))
-        _compare(y, last, unit, lanes, sums)
+        _compare(y, last, unit, each, lanes, sums)
         won[some], pairs[some] = sums[:, : some.stop - first]
     return won, pairs
 
 
-def _within(y: NDArray[np.bool_], s: Floats, host: NDArray[np.int64], weights: Floats) -> tuple[Floats, Floats]:
+def _within(
+    y: NDArray[np.bool_], s: Floats, host: NDArray[np.int64], each: Floats, weights: Floats
+) -> tuple[Floats, Floats]:
     """Do the same among the rows of each host: one weight leaves their comparisons as they are, times its square."""
     order = np.lexsort((s, host))
     first = np.flatnonzero(np.concatenate([[True], np.diff(host[order]) != 0, [True]]))
     sums = np.zeros((2, weights.shape[1]))
-    _count_each(y[order], s[order], host[order], first, sums)
+    _count_each(y[order], s[order], host[order], each[order], first, sums)
     square = weights**2
     return square @ sums[0], square @ sums[1]
 
 
 @compiled()
-def _compare(y, last, unit, lanes, sums):  # type: ignore[no-untyped-def]
+def _compare(y, last, unit, each, lanes, sums):  # type: ignore[no-untyped-def]
     """Count for ``LANES`` weightings at once, (unit, lane); ``last`` marks the last row of each tied score."""
     positives, negatives, won = np.zeros(LANES), np.zeros(LANES), np.zeros(LANES)
     tied_positives, tied_negatives = np.zeros(LANES), np.zeros(LANES)
     alone = True
     for k in range(len(y)):
-        w = lanes[unit[k]]
+        w, e = lanes[unit[k]], each[k]
         if alone and last[k]:
             if y[k]:
                 for i in range(LANES):
-                    won[i] += w[i] * negatives[i]
-                    positives[i] += w[i]
+                    won[i] += e * w[i] * negatives[i]
+                    positives[i] += e * w[i]
             else:
                 for i in range(LANES):
-                    negatives[i] += w[i]
+                    negatives[i] += e * w[i]
             continue
         if y[k]:
             for i in range(LANES):
-                tied_positives[i] += w[i]
+                tied_positives[i] += e * w[i]
         else:
             for i in range(LANES):
-                tied_negatives[i] += w[i]
+                tied_negatives[i] += e * w[i]
         alone = last[k]
         if alone:
             for i in range(LANES):
@@ -184,8 +199,8 @@ def _compare(y, last, unit, lanes, sums):  # type: ignore[no-untyped-def]
 
 
 @compiled()
-def _count_each(y, s, unit, first, sums):  # type: ignore[no-untyped-def]
-    """Add up comparisons that positives win, and all, among the rows of each host, by its unit, unweighted."""
+def _count_each(y, s, unit, each, first, sums):  # type: ignore[no-untyped-def]
+    """Add up comparisons that positives win, and all, among the rows of each host, by its unit, without the hosts' weights."""
     for h in range(len(first) - 1):
         positives = negatives = won = 0.0
         k = first[h]
@@ -194,9 +209,9 @@ def _count_each(y, s, unit, first, sums):  # type: ignore[no-untyped-def]
             value = s[k]
             while k < first[h + 1] and s[k] == value:
                 if y[k]:
-                    tied_positives += 1.0
+                    tied_positives += each[k]
                 else:
-                    tied_negatives += 1.0
+                    tied_negatives += each[k]
                 k += 1
             won += tied_positives * (negatives + 0.5 * tied_negatives)
             positives += tied_positives

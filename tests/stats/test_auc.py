@@ -55,6 +55,23 @@ def test_rows_of_one_host_are_not_compared(rows):
         assert value == pytest.approx(expected, abs=1e-12, nan_ok=True)
 
 
+@settings(max_examples=40, deadline=None)
+@given(
+    rows=st.lists(
+        st.tuples(st.booleans(), st.integers(-3, 3), st.integers(0, 4), st.sampled_from([0.05, 1.0, 8.0])),
+        min_size=1,
+        max_size=30,
+    ),
+)
+def test_a_row_counts_as_often_as_its_weight_says(rows):
+    labels, scores, hosts, weights = (np.array(v) for v in zip(*rows, strict=True))
+    found, draws = host_bootstrap(labels, scores, hosts, 5, 3, "test", weights)
+    unique, place = np.unique(hosts, return_inverse=True)
+    for value, w in zip([found, *draws], [np.ones(unique.size), *host_weights(unique.size, 5, 3, "test")], strict=True):
+        expected = brute_force(labels, scores, w[place] * weights, hosts)
+        assert value == pytest.approx(expected, abs=1e-12, nan_ok=True)
+
+
 def test_host_bootstrap_repeats_whole_hosts_and_compares_none_with_itself():
     draw = np.random.default_rng(1)
     hosts = np.repeat(np.arange(8), 10)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from lensflow.measure.pixels.bits_lattice import LEAST_VALUES, ON_LATTICE, lattice_of
 from lensflow.measure.pixels.bits_pixels import HALF_CTRL, HALF_STAMP, PIXELS, ZEROS_CTRL, ZEROS_STAMP
 
 FORMATS = ("half precision", "trailing zero bits", "lattice", "repeated values")
 # A row and band differ in format where the shares of pixels of stamp and control do by more than this.
 FORMAT_DIFFERENCE = 0.25
 # Fewer pixels with an arc say nothing of a format.
-LEAST_PIXELS = 50
-_ON_LATTICE = 0.02
+LEAST_PIXELS = LEAST_VALUES
 
 
 def formats_of(
@@ -42,17 +42,11 @@ def _lattice(values: NDArray[np.float32]) -> tuple[float, float, float]:
     x = np.sort(values[np.isfinite(values)]).astype(np.float64)
     if x.size < LEAST_PIXELS:
         return 0.0, 0.0, np.nan
-    distinct = x[np.concatenate([[True], x[1:] != x[:-1]])]
-    repeated = 1 - distinct.size / x.size
-    apart = np.diff(distinct)
-    apart = apart[apart > 1e-5 * (distinct[-1] - distinct[0])]
-    if apart.size == 0:
+    repeated = 1 - (1 + np.count_nonzero(np.diff(x))) / x.size
+    step, origin = lattice_of(x)
+    if step == 0:
         return 1.0, repeated, np.nan
-    step = float(np.median(apart[apart < 1.5 * apart.min()]))
-    origin = distinct[distinct.size // 2]
-    whole = np.rint((distinct - origin) / step)
-    step *= float(whole @ (distinct - origin)) / max(float(whole @ whole) * step, 1e-300)
     if not step > 0:
         return 0.0, repeated, np.nan
     place = (x - origin) / step
-    return float((np.abs(place - np.rint(place)) < _ON_LATTICE).mean()), repeated, step
+    return float((np.abs(place - np.rint(place)) < ON_LATTICE).mean()), repeated, step

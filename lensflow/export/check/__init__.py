@@ -1,0 +1,1 @@
+"""The ten checks of an export, which read what was written as a stranger would."""
