@@ -39,10 +39,14 @@ class Part:
     ----------
     file : int
         Place of the file among :attr:`ExportReader.files`.
+    row : ndarray of int64, shape (n,)
+        Place of each sample in the file.
     x : ndarray, shape (n, channel, y, x)
-        In the type that is stored; single precision where types differ (``headers`` say which).
+        Normalised, in the type that is stored; single precision where types differ (``dtypes`` say which).
+    dtypes : ndarray of str, shape (n,)
+        Type in which each image is stored.
     columns : dict of ndarray, shape (n,) each
-        The table's columns by name: ``y``, ``host_index``, ``sample_id`` and what else was written.
+        The table's columns by name: ``y``, ``host_index``, ``sample_id``, ``split`` and what else was written.
     keys : ndarray of str, shape (n,)
         Name of each record as a reader sees it; empty texts where records have none.
     headers : tuple of str
@@ -58,7 +62,9 @@ class Part:
     """
 
     file: int
+    row: NDArray[np.int64]
     x: NDArray[Any]
+    dtypes: NDArray[np.str_]
     columns: dict[str, NDArray[Any]]
     keys: NDArray[np.str_]
     headers: tuple[str, ...]

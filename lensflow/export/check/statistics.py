@@ -13,7 +13,9 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import chdtrc, ndtr
 from scipy.stats import rankdata
 
-from lensflow.export.check.results import CheckVerdict, Measured
+from lensflow import rng
+from lensflow.export.check.results import CheckResult, CheckVerdict, Measured, worst
+from lensflow.export.check.rows import Facts
 from lensflow.stats.auc import host_bootstrap
 from lensflow.stats.estimate import Estimate
 from lensflow.stats.hostsums import drawn_units, interval
@@ -25,6 +27,7 @@ MAX_AUC, MIN_P = 0.55, 1e-4
 # With fewer hosts the scatter of whole hosts is not known well enough for a probability of 1e-4.
 FEW_HOSTS = 40
 BOOTSTRAP = 400
+_SHUFFLES, _MIXED_HOSTS = 200, 10
 
 
 def area(
@@ -57,7 +60,7 @@ def area(
         PASS if the whole interval lies within; FAIL if it lies outside; NOT_TESTED without two classes on two hosts.
     """
     s = np.asarray(score, dtype=np.float64)
-    some = np.isfinite(s)
+    some = np.isfinite(s) & (weight > 0)
     y, s, host, weight = y[some], s[some], host[some], weight[some]
     if s.size and (s == s[0]).all() and np.unique(y).size == 2:  # nothing varies: nothing can be told
         return Measured(name, Estimate(0.5, 0.5, 0.5, np.unique(host).size), limit, CheckVerdict.PASS)
@@ -84,27 +87,26 @@ def probability(name: str, p: float, tests: int) -> Measured:
 
 
 def rank_test(y: NDArray[np.bool_], score: ArrayLike, stratum: ArrayLike) -> float:
-    """Probability of the classes' ranks within strata, if samples of a stratum lie in any order (van Elteren).
+    """Probability of the classes' ranks within strata, if a stratum's samples can be exchanged (van Elteren).
 
     Parameters
     ----------
     y : ndarray of bool, shape (n,)
     score, stratum : array_like, shape (n,)
+        With hosts for strata: whether a host's stamps and controls lie in any order.
     """
     total = variance = 0.0
+    rank = rankdata(np.asarray(score)) / max(len(y), 1)
     for rows in _strata(stratum):
         n, positives = len(rows), int(y[rows].sum())
         if 0 < positives < n:
-            rank = rankdata(np.asarray(score)[rows])
-            rank = (rank - rank.mean()) / (n + 1)
-            total += rank[y[rows]].sum()
-            variance += positives * (n - positives) / (n * (n - 1)) * (rank**2).sum()
+            own = rank[rows] - rank[rows].mean()
+            total += own[y[rows]].sum()
+            variance += positives * (n - positives) / (n * (n - 1)) * (own**2).sum()
     return _two_sided(total, variance)
 
 
-def rank_test_by_host(
-    y: NDArray[np.bool_], score: ArrayLike, stratum: ArrayLike, host: NDArray[np.int64]
-) -> float:
+def rank_test_by_host(y: NDArray[np.bool_], score: ArrayLike, stratum: ArrayLike, host: NDArray[np.int64]) -> float:
     """Probability of the classes' ranks within strata, if whole hosts lie in any order.
 
     With few hosts that of :func:`rank_test`, which takes samples for independent.
@@ -119,20 +121,36 @@ def rank_test_by_host(
     return _two_sided(float(of_host.sum()), float((of_host**2).sum()))
 
 
-def runs_test(y: NDArray[np.bool_], stratum: ArrayLike) -> float:
-    """Probability of the number of runs of one class within strata, if their samples lie in any order.
+def runs_test(y: NDArray[np.bool_], file: NDArray[np.int64], host: NDArray[np.int64], seed: int) -> float:
+    """Probability of the number of runs of one class in files, if a host's stamps and controls can be exchanged.
 
-    Wald & Wolfowitz 1940, Ann. Math. Stat. 11, 147. Few runs: samples of a class lie together. Many: classes take
-    turns.
+    Few runs: samples of a class lie together. Many: classes take turns. The distribution is that of ``_SHUFFLES``
+    exchanges within hosts, which leaves a file that is sorted by the sky, where hosts lie together, as it is. Hosts of
+    one class cannot be exchanged; where nearly all are, files are shuffled as they are.
+
+    Parameters
+    ----------
+    y, file, host : ndarray, shape (n,)
+        In the order of the files.
+    seed : int
     """
-    total = variance = 0.0
-    for rows in _strata(stratum):
-        n, a = len(rows), int(y[rows].sum())
-        product = 2.0 * a * (n - a)
-        if product > 0 and n > 1:
-            total += 1 + np.count_nonzero(np.diff(y[rows].astype(np.int8))) - (1 + product / n)
-            variance += product * (product - n) / (n**2 * (n - 1))
-    return _two_sided(total, variance)
+    first_of_file = np.diff(file) != 0
+
+    def runs(labels: NDArray[np.bool_]) -> int:
+        return int(np.count_nonzero((labels[1:] != labels[:-1]) & ~first_of_file))
+
+    _, place = np.unique(host, return_inverse=True)
+    mixed = np.bincount(place[y], minlength=place.max(initial=0) + 1) > 0
+    mixed &= np.bincount(place[~y], minlength=len(mixed)) > 0
+    group = place if mixed.sum() >= _MIXED_HOSTS else file
+    by_group = np.argsort(group, kind="stable")
+    draws = rng.generator(seed, "export.check.runs")
+    found, labels = [], np.empty(len(y), bool)
+    for _ in range(_SHUFFLES):
+        labels[by_group] = y[np.lexsort((draws.random(len(y)), group))]
+        found.append(runs(labels))
+    scatter = float(np.std(found, ddof=1))
+    return _two_sided(runs(y) - float(np.mean(found)), scatter**2)
 
 
 def association(y: NDArray[np.bool_], kind: ArrayLike, host: NDArray[np.int64], stratum: ArrayLike) -> float:
@@ -174,3 +192,50 @@ def _strata(stratum: ArrayLike) -> Sequence[NDArray[np.int64]]:
 
 def _two_sided(total: float, variance: float) -> float:
     return 1.0 if variance <= 0 else float(2 * ndtr(-abs(total) / np.sqrt(variance)))
+
+
+def of_areas(
+    name: str,
+    facts: Facts,
+    scores: dict[str, ArrayLike],
+    cure: str,
+    more: tuple[Measured, ...] = (),
+    weight: Floats | None = None,
+) -> CheckResult:
+    """Judge a check by the areas of some scores: FAIL if any fails, PASS if all pass.
+
+    Parameters
+    ----------
+    name : str
+        Of the check.
+    facts : Facts
+    scores : dict of array_like, shape (n,)
+    cure : str
+        What to say if one fails: what it means, and what to do.
+    more : tuple of Measured
+        Other numbers of the check, already judged; their verdicts count.
+    weight : ndarray, shape (n,), optional
+        Of samples, in place of those in training.
+
+    Returns
+    -------
+    CheckResult
+    """
+    if why := facts.is_one_class():
+        return CheckResult(name, CheckVerdict.NOT_TESTED, why)
+    each = facts.weight if weight is None else weight
+    every = [area(n, facts.y, s, facts.host, each, facts.seed) for n, s in scores.items()]
+    every += more
+    verdict = worst(tuple(m.verdict for m in every))
+    if verdict is CheckVerdict.FAIL:
+        bad = "; ".join(f"{m.name} {m.found:.3f}" for m in every if m.verdict is CheckVerdict.FAIL)
+        reason = f"{bad}: {cure}"
+    elif verdict is CheckVerdict.INCONCLUSIVE:
+        open_ = "; ".join(f"{m.name} {m.found:.3f}" for m in every if m.verdict is CheckVerdict.INCONCLUSIVE)
+        reason = f"{open_}: the interval crosses {MAX_AUC:g} (or {1 - MAX_AUC:g}). More samples would decide"
+    elif verdict is CheckVerdict.NOT_TESTED:
+        reason = "the classes are on fewer than two hosts each: no interval"
+    else:
+        furthest = max((m for m in every if np.isfinite(m.found.high)), key=lambda m: abs(m.found.value - 0.5))
+        reason = f"furthest from 0.5: {furthest.name} {furthest.found:.3f}; passes within {1 - MAX_AUC:g} and {MAX_AUC:g}"
+    return CheckResult(name, verdict, reason, tuple(every))

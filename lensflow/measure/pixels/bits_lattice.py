@@ -22,9 +22,10 @@ ON_LATTICE = 0.02
 LEAST_VALUES = 50
 # Inner and outer edge of the outer zone, and edge of the inner one, pixels of a stamp of 64.
 OUTER_PIX, INNER_PIX, OF_PIX = (24.0, 32.0), 16.0, 64
-# Shares of one image: pixels on the lattice, with 8 or more trailing zero bits, exactly 0; in the inner and outer zone.
-N_SHARES = 6
-ON_INNER, ON_OUTER, TRAILING_INNER, TRAILING_OUTER, ZERO_INNER, ZERO_OUTER = range(N_SHARES)
+# Numbers of one image: shares of pixels on the lattice, with 8 or more trailing zero bits, exactly 0, in the inner and
+# outer zone each; and the lattice's step.
+N_SHARES = 7
+ON_INNER, ON_OUTER, TRAILING_INNER, TRAILING_OUTER, ZERO_INNER, ZERO_OUTER, STEP = range(N_SHARES)
 
 
 @lru_cache(maxsize=8)
@@ -106,6 +107,7 @@ def _shares(values, bits, ordered, inner, outer, out):  # type: ignore[no-untype
                 out[i, 2 * j + zone] = count / n if n else np.nan
         if not step > 0:
             out[i, 0] = out[i, 1] = np.nan
+        out[i, 6] = step
 
 
 def zone_shares(images: NDArray[np.floating], values: NDArray[np.floating] | None = None) -> NDArray[np.float64]:
@@ -120,9 +122,9 @@ def zone_shares(images: NDArray[np.floating], values: NDArray[np.floating] | Non
 
     Returns
     -------
-    ndarray, shape (..., 6)
+    ndarray, shape (..., 7)
         On the lattice of the outer zone: inner, outer (NaN where there is no step: too few values, or all are
-        equal); 8 or more trailing zero bits of 24: inner, outer; zeros: inner, outer.
+        equal); 8 or more trailing zero bits of 24: inner, outer; zeros: inner, outer; the step, in units of the values.
     """
     size = images.shape[-1]
     inner, outer = zones(size)
