@@ -67,7 +67,7 @@ def area(
     unit, n_units = drawn_units(host)
     value, draws = host_bootstrap(y, s, unit, BOOTSTRAP, seed, f"export.check.{name}", weight)
     n_hosts = int(np.unique(host).size)
-    low, high = (float(v) for v in interval(draws[:, None], min(n_hosts, n_units))) if s.size else (np.nan, np.nan)
+    low, high = (float(v) for v in interval(draws, min(n_hosts, n_units))) if s.size else (np.nan, np.nan)
     found = Estimate(value, low, high, n_hosts)
     if not found.is_measured:
         return Measured(name, found, limit, CheckVerdict.NOT_TESTED)

@@ -1,0 +1,46 @@
+"""Reader of zarr exports: a table over the run's own stores, whose pixels are read through the run's view."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from lensflow.errors import ExportError
+from lensflow.export.check.parts import Part
+from lensflow.export.check.readers.common import Listed, columns_of, texts
+
+TABLE = "index.parquet"
+
+
+class IndexReader(Listed):
+    """``index.parquet``."""
+
+    def __init__(self, out: str, description: Mapping[str, Any], run: Callable[[str], Any]):
+        super().__init__(out, description, TABLE)
+        self.run = run
+
+    def parts(self) -> Iterator[Part]:
+        """Samples by unit of the view; their places are those in the table."""
+        with self.open(TABLE) as source:
+            columns = columns_of(pq.read_table(source))
+        self.require(TABLE, len(columns["sample_id"]))
+        for split in np.unique(columns["split"]):
+            view = self.run(str(split))
+            mine = columns["split"] == split
+            for unit in np.unique(columns["unit"][mine]):
+                rows = np.flatnonzero(mine & (columns["unit"] == unit))
+                read = view.read(int(unit))
+                order = np.argsort(read["sample_id"], kind="stable")
+                at = np.searchsorted(read["sample_id"][order], columns["sample_id"][rows])
+                if not np.array_equal(read["sample_id"][order][np.minimum(at, len(order) - 1)], columns["sample_id"][rows]):
+                    raise ExportError(f"{TABLE}: lists samples in unit {unit} of {split} that the run's view has not")
+                x = read["x"][order[at]]
+                some = {n: v[rows] for n, v in columns.items()}
+                n = len(rows)
+                yield Part(
+                    0, rows, x, np.full(n, str(x.dtype)), some, texts(n, some), (f"{x.dtype}{list(x.shape[1:])} of the run",),
+                    np.zeros(n, np.int64), np.full(n, np.nan), {}, single=True,
+                )  # fmt: skip
