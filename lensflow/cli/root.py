@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from lensflow._version import __version__
-from lensflow.cli import exports, judge, start, steps, trust
+from lensflow.cli import check_export, exports, judge, start, steps, trust
 from lensflow.cli.common import console, errors
 from lensflow.errors import GateFailed, LensflowError
 from lensflow.show.plain import print_error
@@ -21,11 +21,11 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     help="Inject simulated gravitational-lens arcs into real survey cutouts, and prove that nothing but the arc gives "
     "them away.",
-    epilog="**Exit codes:** 0 done; 1 an error, or damage found; 2 a wrong setting or option; 3 a required gate did "
+    epilog="**Exit codes:** 0 done; 1 an error, or damage found; 2 a wrong setting or option; 3 a required gate or a check of an export did "
     "not pass; 4 `certify --check` found a run that is not as certified; 130 stopped with Ctrl-C (the same command "
     "continues). See docs/exit-codes.md.",
 )
-for module in (start, steps, trust, judge, exports):
+for module in (start, steps, trust, judge, exports, check_export):
     app.add_typer(module.commands)
 
 

@@ -32,6 +32,7 @@ COMMANDS = [
     "completeness",
     "zoo",
     "export",
+    "check-export",
 ]
 
 

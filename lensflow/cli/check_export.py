@@ -1,0 +1,37 @@
+"""The command that checks an export."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from lensflow.cli.common import console, example
+from lensflow.errors import GateFailed
+from lensflow.show.plain import print_line
+
+commands = typer.Typer()
+
+
+@commands.command("check-export", epilog=example("check-export exports/dr9"))
+def check_export(
+    out: Annotated[str, typer.Argument(help="Folder of an export", show_default=False)],
+    run: Annotated[
+        str | None, typer.Option("--run", help="Folder of its run, where export.json names another place.")
+    ] = None,
+) -> None:
+    """Read an export as a stranger would: does anything but the pixels say the class? Exits with 3 if a check fails.
+
+    Ten checks, docs/check-export.md: order, bytes, format, bits, norm_stats, metadata, duplicates, labels, nan,
+    roundtrip. Writes export_check.json into the export.
+    """
+    from lensflow.export.check.check_export import RESULT
+    from lensflow.export.check.check_export import check_export as check
+    from lensflow.show.export_check import sentence, table
+
+    found = check(out, run)
+    print_line(console, sentence(found))
+    console.print(table(found))
+    print_line(console, f"Every number: {out.rstrip('/')}/{RESULT}")
+    if found.failed:
+        raise GateFailed(f"{out}: failed {', '.join(found.failed)}")
