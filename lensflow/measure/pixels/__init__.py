@@ -9,6 +9,7 @@ from lensflow.measure.pixels.block import Block
 from lensflow.measure.pixels.core_pixels import CorePixels
 from lensflow.measure.pixels.flux import Flux
 from lensflow.measure.pixels.judging import Finding, Status
+from lensflow.measure.pixels.lattice import Lattice
 from lensflow.measure.pixels.noise import Noise
 from lensflow.measure.pixels.origin import Origin
 from lensflow.measure.pixels.radial_profile import RadialProfile
@@ -34,6 +35,7 @@ __all__ = [
     "Flux",
     "HostSums",
     "Kind",
+    "Lattice",
     "Measured",
     "Noise",
     "Origin",

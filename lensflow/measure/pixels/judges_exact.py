@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 
 from lensflow.measure.pixels.bits_rounded import LINE_ALARM, PATTERNS
-from lensflow.measure.pixels.judging import Finding, Status, exact, not_tested, place_of, untested, within
+from lensflow.measure.pixels.judging import Finding, Status, against, exact, not_tested, place_of, untested, within
 from lensflow.measure.pixels.rendering import CHANCE, FAULTY_SHARE, SAMPLE
 from lensflow.stats.estimate import Estimate
 
@@ -17,6 +17,8 @@ from lensflow.stats.estimate import Estimate
 CHANCE_ALARM = 1e-4
 # A sum of floats is exactly 0 by chance once in some ten million pixels.
 DEAD_PIXELS = 10
+# Of the pixels, on a lattice in stamps and not in controls, or the other way round. Chance puts 4 % on any lattice.
+LATTICE_SHARE = 0.005
 
 
 def recompute(ds: xr.Dataset) -> Iterator[Finding]:
@@ -67,6 +69,18 @@ def _patterns(ds: xr.Dataset, power: str) -> Iterator[Finding]:
         where = f"{ds['band'].values[b]}, {one['pattern_where'].values[b]}"
         text = f"{one['pattern_p'].attrs['long_name']} ({power})"
         yield Finding("bits", f"pattern {name}", status, where, Estimate(chance), 1.0, text)
+
+
+def lattice(ds: xr.Dataset) -> Iterator[Finding]:
+    """Judge the shares of pixels on the lattice, stamps beside their controls."""
+    for name, check in (("inner_difference", "in the middle"), ("outer_difference", "in the outskirts")):
+        check = f"stamps lie on their controls' lattice {check}"
+        if not int(ds["n_rows"].sum()):
+            yield not_tested("lattice", check, "no injection")
+            continue
+        found = against("lattice", check, ds, name, tolerance=LATTICE_SHARE)
+        shares = ", ".join(f"{v:.0%} in {b}" for b, v in zip(ds["band"].values, ds["rounded_share"].values, strict=True))
+        yield replace(found, text=f"{found.text}; controls that are rounded: {shares}")
 
 
 def sharpness(ds: xr.Dataset) -> Iterator[Finding]:

@@ -23,6 +23,7 @@ from lensflow.measure.pixels.core_pixels import CorePixels
 from lensflow.measure.pixels.deflection_check import Deflections
 from lensflow.measure.pixels.flux import Flux
 from lensflow.measure.pixels.judging import Finding, Status, not_tested
+from lensflow.measure.pixels.lattice import Lattice
 from lensflow.measure.pixels.noise import Noise
 from lensflow.measure.pixels.psf_check import Impulses
 from lensflow.measure.pixels.radial_profile import RadialProfile
@@ -46,6 +47,7 @@ KINDS: tuple[Kind[Finding], ...] = (
     Kind("core_pixels", CorePixels.from_block, judges.core_pixels, one_pass=True),
     Kind("recompute", Recompute.from_block, judges_exact.recompute),
     Kind("bits", Bits.from_block, judges_exact.bits),
+    Kind("lattice", Lattice.from_block, judges_exact.lattice),
     Kind("sharpness", Sharpness.from_block, judges_exact.sharpness),
     Kind("psf", Impulses.from_block, judges.psf),
     Kind("deflection", Deflections.from_block, judges.deflection),

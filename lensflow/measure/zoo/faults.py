@@ -127,6 +127,14 @@ def _dead(pairs: xr.Dataset, stamp: NDArray[np.float32]) -> NDArray:
     return out
 
 
+def _quantised_hosts(pairs: xr.Dataset) -> xr.Dataset:
+    # As survey files that were rounded without dither; the arcs are added to what was read.
+    step = _sky(pairs) / 16
+    ctrl = (np.round(pairs["ctrl"].values / step) * step).astype(np.float32)
+    stamp = ctrl + (pairs["stamp"].values - pairs["ctrl"].values)
+    return pairs.assign(ctrl=(pairs["ctrl"].dims, ctrl), stamp=(pairs["stamp"].dims, stamp))
+
+
 def _shared_checkerboard(pairs: xr.Dataset) -> xr.Dataset:
     arc = pairs["arc"].values
     leak = 2e-5 * arc.max(axis=(2, 3), keepdims=True) * _BOARD * (arc != 0)
@@ -255,6 +263,8 @@ FAULTS = (
     Fault("wrong gain", "the gain a factor of 4 too small", ("noise", "recompute"), spoil=_stamps(_noise(2.0))),
     Fault("rounded stamps only", "stamps rounded to a quarter of a sky sigma, controls not", ("annulus", "recompute"),
           spoil=_stamps(lambda p, s: np.round(s / (0.25 * _sky(p))) * 0.25 * _sky(p))),
+    Fault("arcs on quantised hosts", "hosts on a lattice of a sixteenth of a sky sigma, arcs added to them",
+          ("lattice", "bits"), spoil=_quantised_hosts),
     Fault("controls of other hosts", "the control of each row is another galaxy", ("annulus", "alignment"),
           spoil=_other_hosts),
     Fault("wrong zero point", "arcs of 2 % of the light, on pixels of zero point 27 taken for nanomaggies",
