@@ -14,7 +14,7 @@ import xarray as xr
 from lensflow.cluster import connect, dashboard_link
 from lensflow.config import InjectionConfig, RunConfig, load_config
 from lensflow.errors import GateError
-from lensflow.export.check.check_export import check_export
+from lensflow.export.check.run_checks import check_export
 from lensflow.export.loader.batches import batches
 from lensflow.export.loader.torch_dataset import torch_dataset
 from lensflow.export.open_view import training_view

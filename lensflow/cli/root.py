@@ -21,9 +21,9 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     help="Inject simulated gravitational-lens arcs into real survey cutouts, and prove that nothing but the arc gives "
     "them away.",
-    epilog="**Exit codes:** 0 done; 1 an error, or damage found; 2 a wrong setting or option; 3 a required gate or a check of an export did "
-    "not pass; 4 `certify --check` found a run that is not as certified; 130 stopped with Ctrl-C (the same command "
-    "continues). See docs/exit-codes.md.",
+    epilog="**Exit codes:** 0 done; 1 an error, or damage found; 2 a wrong setting or option; 3 a required gate or a "
+    "check of an export did not pass; 4 `certify --check` found a run that is not as certified; 130 stopped with "
+    "Ctrl-C (the same command continues). See docs/exit-codes.md.",
 )
 for module in (start, steps, trust, judge, exports, check_export):
     app.add_typer(module.commands)

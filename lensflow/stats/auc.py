@@ -127,7 +127,8 @@ def _areas(
     if s.size == 0:
         return np.full(len(weights), np.nan)
     order = np.argsort(s, kind="stable")
-    each = np.ones(s.size) if of_rows is None else np.asarray(of_rows, dtype=np.float64) / np.mean(of_rows)
+    each = np.ones(s.size) if of_rows is None else np.asarray(of_rows, dtype=np.float64)
+    each = each / each.mean()
     won, pairs = _compared(y[order], s[order], host[order], each[order], weights)
     own_won, own_pairs = _within(y, s, host, each, weights)
     won, pairs = won - own_won, pairs - own_pairs
@@ -200,7 +201,7 @@ def _compare(y, last, unit, each, lanes, sums):  # type: ignore[no-untyped-def]
 
 @compiled()
 def _count_each(y, s, unit, each, first, sums):  # type: ignore[no-untyped-def]
-    """Add up comparisons that positives win, and all, among the rows of each host, by its unit, without the hosts' weights."""
+    """Add up comparisons that positives win, and all, among the rows of each host, by its unit, hosts unweighted."""
     for h in range(len(first) - 1):
         positives = negatives = won = 0.0
         k = first[h]

@@ -59,8 +59,8 @@ def features(shares: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
     Returns
     -------
     dict of ndarray, shape (n,)
-        Inner less outer share on the lattice, with trailing zero bits, and of zeros; log2 of the step of images that are
-        rounded, 0 for others.
+        Inner less outer share on the lattice, with trailing zero bits, and of zeros; log2 of the
+        step of rounded images, 0 for others.
     """
     with np.errstate(invalid="ignore", divide="ignore"):
         rounded = shares[..., lattice.ON_OUTER] > ROUNDED
@@ -100,7 +100,9 @@ def judge(facts: Facts) -> CheckResult:
     result = of_areas(NAME, facts, scores, CURE, (limit,))
     with np.errstate(invalid="ignore"):
         on = np.nan_to_num(shares[..., lattice.ON_INNER]).mean(axis=1)
-    words = f"; on the lattice in the middle: {on[y].mean():.3f} of positives' pixels, {on[~y].mean():.3f} of negatives'"
+    words = (
+        f"; on the lattice in the middle: {on[y].mean():.3f} of positives' pixels, {on[~y].mean():.3f} of negatives'"
+    )
     words += ". Both are rounded, so that bits and zeros follow from the light alone" if both else ""
     return CheckResult(NAME, result.verdict, result.reason + words, result.measured)
 

@@ -80,7 +80,9 @@ def _copies(facts: Facts, reasons: list[str]) -> int:
                 bad.append((int(first[0]), int(k)))
     if bad:
         a, b = bad[0]
-        reasons.append(f"{len(bad):,} images are there under another id, the first as {facts.name(a)} and {facts.name(b)}")
+        reasons.append(
+            f"{len(bad):,} images are there under another id, the first as {facts.name(a)} and {facts.name(b)}"
+        )
     return len(bad)
 
 
@@ -121,5 +123,7 @@ def _near(facts: Facts, reasons: list[str]) -> int | None:
     pairs = cKDTree(place).query_pairs(chord, output_type="ndarray")
     if len(pairs):
         a, b = (int(facts.host[first[k]]) for k in pairs[0])
-        reasons.append(f"{len(pairs):,} pairs of hosts lie within {NEAR_ARCSEC:g} arcsec, the first are hosts {a} and {b}")
+        reasons.append(
+            f"{len(pairs):,} pairs of hosts lie within {NEAR_ARCSEC:g} arcsec, the first are hosts {a} and {b}"
+        )
     return len(pairs)

@@ -38,4 +38,6 @@ def judge(facts: Facts) -> CheckResult:
             reasons.append(f"{len(bad):,} samples have {what}, the first is {facts.name(bad[0])}")
     if reasons:
         return CheckResult(NAME, CheckVerdict.FAIL, "; ".join(reasons), tuple(measured))
-    return CheckResult(NAME, CheckVerdict.PASS, f"all {len(facts):,} samples are finite, none is empty", tuple(measured))
+    return CheckResult(
+        NAME, CheckVerdict.PASS, f"all {len(facts):,} samples are finite, none is empty", tuple(measured)
+    )

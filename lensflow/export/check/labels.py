@@ -18,12 +18,14 @@ OF_IMAGES = ("single", "pairs")
 
 
 def judge(facts: Facts) -> CheckResult:
-    """Judge the shares of positives that equal a control of their host, and of controls that differ from their host's."""
+    """Judge positives that equal a control of their host, and controls that differ from their host's others."""
     if why := facts.is_one_class():
         return CheckResult(NAME, CheckVerdict.NOT_TESTED, why)
     view = str(facts.description.get("view", "single"))
     if view not in OF_IMAGES:
-        return CheckResult(NAME, CheckVerdict.NOT_TESTED, f"view {view}: a sample is not one image that could be a control")
+        return CheckResult(
+            NAME, CheckVerdict.NOT_TESTED, f"view {view}: a sample is not one image that could be a control"
+        )
     _, image = np.unique(facts.columns["fingerprint"], axis=0, return_inverse=True)
     image, host, y = image.ravel(), facts.host, facts.y
     is_control = (facts.kind == CONTROL) & ~y
@@ -32,7 +34,7 @@ def judge(facts: Facts) -> CheckResult:
     known = np.unique(place[is_control])
     key = place * n_images + image
     equal = np.flatnonzero(y & np.isin(key, key[is_control]))
-    hosts, count = np.unique(place[is_control], return_counts=True)
+    hosts = np.unique(place[is_control])
     kinds = np.unique(np.unique(key[is_control]) // n_images, return_counts=True)[1]
     differing = hosts[kinds > 1]
     tested = int(np.isin(place[y], known).sum())
@@ -52,7 +54,9 @@ def judge(facts: Facts) -> CheckResult:
     if not tested:
         why = "no positive has a control of its host in the export"
         return CheckResult(NAME, CheckVerdict.NOT_TESTED, why, measured)
-    text = f"{tested:,} of {int(y.sum()):,} positives differ from their host's control; {int(is_control.sum()):,} controls"
+    text = (
+        f"{tested:,} of {int(y.sum()):,} positives differ from their host's control; {int(is_control.sum()):,} controls"
+    )
     text += f" of {len(known):,} hosts are one image each"
     return CheckResult(NAME, CheckVerdict.PASS, text, measured)
 

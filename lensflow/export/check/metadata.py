@@ -17,12 +17,12 @@ from lensflow.stats.estimate import Estimate
 
 NAME = "metadata"
 # Columns that say what a sample is or where it comes from: no features.
-NO_FEATURES = ("key", "y", "weight", "negative_kind", "sample_id", "row_id", "pair_id", "host_id", "host_index", "split",
-               "unit", "row", "file", "theta_e_arcsec", "snr", "stratum", "object_id")  # fmt: skip
+NO_FEATURES = ("key", "y", "weight", "negative_kind", "sample_id", "row_id", "pair_id", "host_id", "host_index",
+               "split", "unit", "row", "file", "theta_e_arcsec", "snr", "stratum", "object_id")  # fmt: skip
 
 
 def feature_names(facts: Facts, written: tuple[str, ...]) -> tuple[str, ...]:
-    """Columns that are features: those that ``export.json`` declares, else all numbers that are none of ``NO_FEATURES``.
+    """Columns that are features: those that ``export.json`` declares, else all numbers but ``NO_FEATURES``.
 
     Parameters
     ----------
@@ -66,13 +66,11 @@ def judge(facts: Facts, config: GateConfig | None = None) -> CheckResult:
                 return CheckResult(NAME, CheckVerdict.INCONCLUSIVE, f"{', '.join(names)}: {name}: {gate.reason}")
             else:
                 found, text = gate.area, f"{gate.area:.3f}"
-        total, low, high = (t + share * v for t, v in zip((total, low, high), (found.value, found.low, found.high), strict=True))
+        total, low, high = total + share * found.value, low + share * found.low, high + share * found.high
         words.append(f"{name} ({share:.0%} of the weight): {text}")
     limit = settings.threshold_of("metadata_all")
     area = Estimate(total, low, high, len(np.unique(facts.host)))
-    verdict = (
-        CheckVerdict.FAIL if low > limit else CheckVerdict.PASS if high <= limit else CheckVerdict.INCONCLUSIVE
-    )
+    verdict = CheckVerdict.FAIL if low > limit else CheckVerdict.PASS if high <= limit else CheckVerdict.INCONCLUSIVE
     reason = f"{', '.join(names)}: AUC {area:.3f}; {'; '.join(words)}"
     reason += ". More hosts would decide" if verdict is CheckVerdict.INCONCLUSIVE else ""
     return CheckResult(NAME, verdict, reason, (Measured("AUC of the metadata", area, limit, verdict),))

@@ -6,7 +6,15 @@ import numpy as np
 
 from lensflow.export.check.results import CheckResult, CheckVerdict, Measured, worst
 from lensflow.export.check.rows import Facts
-from lensflow.export.check.statistics import MIN_P, area, association, probability, rank_test, rank_test_by_host, runs_test
+from lensflow.export.check.statistics import (
+    MIN_P,
+    area,
+    association,
+    probability,
+    rank_test,
+    rank_test_by_host,
+    runs_test,
+)
 
 NAME = "order"
 
@@ -48,5 +56,3 @@ def judge(facts: Facts) -> CheckResult:
     else:
         reason = f"{len(tests)} tests, lowest p = {lowest.found.value:.2g} ({lowest.name}); fails below {MIN_P:g}"
     return CheckResult(NAME, verdict, reason, (*measured, *shown))
-
-

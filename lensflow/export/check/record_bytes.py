@@ -13,8 +13,8 @@ from lensflow.stats.estimate import Estimate
 
 NAME = "bytes"
 # In a name, between characters that are no letters.
-WORDS = ("positive", "negative", "pos", "neg", "lens", "nonlens", "control", "ctrl", "arc", "stamp", "injected", "label",
-         "class", "true", "false", "real", "fake", "sim")  # fmt: skip
+WORDS = ("positive", "negative", "pos", "neg", "lens", "nonlens", "control", "ctrl", "arc", "stamp", "injected",
+         "label", "class", "true", "false", "real", "fake", "sim")  # fmt: skip
 _WORD = re.compile(rf"(?<![a-z])(?:{'|'.join(WORDS)})s?(?![a-z])", re.IGNORECASE)
 _MOST_CHARACTERS = 64
 
@@ -44,8 +44,10 @@ def _size(facts: Facts, reasons: list[str]) -> Measured:
     name = "AUC of the record's size" if facts.single else "AUC of the row group's size per row"
     found = area(name, facts.y, size, facts.host, np.ones(len(facts)), facts.seed)
     if found.verdict is CheckVerdict.FAIL:
-        cure = "store records uncompressed" if facts.single else "mix the classes in every row group"
-        reasons.append(f"{'record' if facts.single else 'row group'} size tells the class (AUC {found.found.value:.2f}): {cure}")
+        what, cure = (
+            ("record", "store records uncompressed") if facts.single else ("row group", "mix the classes in each")
+        )
+        reasons.append(f"{what} size tells the class (AUC {found.found.value:.2f}): {cure}")
     elif found.verdict is not CheckVerdict.PASS:
         reasons.append(f"{name} {found.found:.3f}: the interval crosses {found.limit:g}; more samples would decide")
     return found

@@ -62,6 +62,7 @@ class CheckResult:
         ``order``, ``bytes``, ``format``, ``bits``, ``norm_stats``, ``metadata``, ``duplicates``, ``labels``, ``nan`` or
         ``roundtrip``.
     verdict : CheckVerdict
+        PASS, FAIL, INCONCLUSIVE or NOT_TESTED.
     reason : str
         The verdict in words: what was found and where; where nothing was tested, why, and what to do.
     measured : tuple of Measured
@@ -72,6 +73,9 @@ class CheckResult:
     verdict: CheckVerdict
     reason: str
     measured: tuple[Measured, ...] = ()
+
+    def __str__(self) -> str:
+        return str(self.verdict)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain types, as they stand in ``export_check.json``; NaN stays NaN (:mod:`lensflow.stats.codec`)."""
@@ -103,7 +107,7 @@ def worst(verdicts: Iterator[CheckVerdict] | tuple[CheckVerdict, ...]) -> CheckV
     return min(verdicts, key=WORST_FIRST.index, default=CheckVerdict.PASS)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ExportCheck(Mapping[str, CheckResult]):
     """Results of all checks of an export, by name, in the order in which they are listed.
 
@@ -112,6 +116,7 @@ class ExportCheck(Mapping[str, CheckResult]):
     export : str
         Where it was read.
     results : tuple of CheckResult
+        One a check, in their order.
     n_samples, n_hosts : int
         That were read.
     facts : dict
@@ -134,6 +139,11 @@ class ExportCheck(Mapping[str, CheckResult]):
     def failed(self) -> tuple[str, ...]:
         """Names of the checks that failed."""
         return tuple(r.name for r in self.results if r.verdict is CheckVerdict.FAIL)
+
+    def __repr__(self) -> str:
+        """Verdict and reasons, one line a check."""
+        head = f"<ExportCheck of {self.export}: {self.verdict}, {self.n_samples:,} samples of {self.n_hosts:,} hosts>"
+        return "\n".join([head, *(f"  {r.name:<12}{r.verdict:<14}{r.reason}" for r in self.results)])
 
     def __getitem__(self, name: str) -> CheckResult:
         return next((r for r in self.results if r.name == name), None) or _missing(name)

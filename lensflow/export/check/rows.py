@@ -96,9 +96,7 @@ class Facts:
 Measure = Callable[[Part, Mapping[str, Any]], dict[str, NDArray[Any]]]
 
 
-def gather(
-    reader: ExportReader, measures: Sequence[Measure], run: Callable[[str], Any], seed: int = 0
-) -> Facts:
+def gather(reader: ExportReader, measures: Sequence[Measure], run: Callable[[str], Any], seed: int = 0) -> Facts:
     """Read an export once.
 
     Parameters

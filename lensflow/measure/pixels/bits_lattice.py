@@ -71,8 +71,8 @@ def lattice_of(ordered):  # type: ignore[no-untyped-def]
         whole = np.rint((distinct[k] - origin) / step)
         along += whole * (distinct[k] - origin)
         square += whole * whole
-    step = along / square if square > 0 else 0.0
-    return (step, origin) if step > 0 else (np.nan, origin)
+    fitted = along / square if square > 0 else 0.0
+    return (fitted, origin) if fitted > 0 else (np.nan, origin)
 
 
 @compiled()

@@ -79,7 +79,8 @@ def lattice(ds: xr.Dataset) -> Iterator[Finding]:
             yield not_tested("lattice", check, "no injection")
             continue
         found = against("lattice", check, ds, name, tolerance=LATTICE_SHARE)
-        shares = ", ".join(f"{v:.0%} in {b}" for b, v in zip(ds["band"].values, ds["rounded_share"].values, strict=True))
+        of_band = zip(ds["band"].values, ds["rounded_share"].values, strict=True)
+        shares = ", ".join(f"{v:.0%} in {b}" for b, v in of_band)
         yield replace(found, text=f"{found.text}; controls that are rounded: {shares}")
 
 

@@ -1,6 +1,6 @@
 """Do stamps lie on the same lattice as their controls, in the middle as in the outskirts?
 
-Survey files are often quantised. Where a control's pixels lie on a lattice, an arc that is added takes a stamp's off it,
+Survey files are often quantised. Where a control's pixels lie on a lattice, an arc takes a stamp's off it,
 and a network reads that (AUC 1.000 for steps of sky/16). The lattice's step is measured in each image's outer zone,
 24 <= r < 32 pix of 64, and pixels on it are counted there and at r < 16 pix
 (:mod:`lensflow.measure.pixels.bits_lattice`). Stamps are compared with their own controls. Where there is no lattice,
@@ -77,7 +77,8 @@ class Lattice:
     def result(self, settings: Settings) -> xr.Dataset:
         """Mean shares, and mean differences with 95 % intervals over hosts, by band."""
         total = self.hosts.total.reshape(-1, 6)
-        drawn = self.hosts.replicates(settings.bootstrap, settings.seed, "diagnostics.lattice").reshape(-1, len(total), 6)
+        drawn = self.hosts.replicates(settings.bootstrap, settings.seed, "diagnostics.lattice")
+        drawn = drawn.reshape(-1, len(total), 6)
         out: dict[str, Any] = {}
         for name, k, text in (
             ("inner_difference", _INNER,

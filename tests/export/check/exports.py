@@ -10,8 +10,8 @@ import numpy as np
 import xarray as xr
 
 from lensflow.errors import ExportError
-from lensflow.export.check.check_export import check_reader
 from lensflow.export.check.parts import ExportFile, Part
+from lensflow.export.check.run_checks import check_reader
 from lensflow.measure.zoo.small_run import SKY_SIGMA, galaxies
 
 SCALE = np.array(list(SKY_SIGMA.values()), np.float32)[:, None, None]
@@ -49,7 +49,8 @@ def samples(hosts: int = 120, per_host: int = 1, seed: int = 5, snr: float = 30.
     along = np.angle(np.exp(1j * (np.arctan2(y, x) - turn)))
     shape = np.exp(-0.5 * ((np.hypot(y, x) - radius) / width) ** 2 - 0.5 * (along / 0.7) ** 2)
     noise = np.sqrt((shape**2).sum(axis=(1, 2), keepdims=True))
-    arc = (snr * draw.uniform(0.5, 2, (n, 1, 1)) * shape / noise)[:, None] * SCALE * np.array([1.5, 1, 0.7])[:, None, None]
+    colour = SCALE * np.array([1.5, 1, 0.7])[:, None, None]
+    arc = (snr * draw.uniform(0.5, 2, (n, 1, 1)) * shape / noise)[:, None] * colour
     shot = np.sqrt(0.02 * arc * SCALE) * draw.normal(size=arc.shape)
     ctrl = images[index].astype(np.float32)
     # No light reaches the outer zone.
@@ -136,9 +137,7 @@ class _FakeView:
 def export_of(some: Samples, how: str = "survey", seed: int = 0, **changes: Any) -> Export:
     """A sound export: every stamp, and each host's control once with the weight of its stamps."""
     n = len(some.stamp)
-    hosts, first, place, count = np.unique(
-        some.columns["host_index"], return_index=True, return_inverse=True, return_counts=True
-    )
+    hosts, first, count = np.unique(some.columns["host_index"], return_index=True, return_counts=True)
     x = np.concatenate([normalised(some.stamp, how), normalised(some.ctrl[first], how)])
     columns = {k: np.concatenate([v, v[first]]) for k, v in some.columns.items()}
     y = np.repeat([1, 0], [n, len(hosts)])

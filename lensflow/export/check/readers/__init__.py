@@ -1,10 +1,11 @@
-"""Readers of exports, one for each format: they know the format's library and ``export.json``, and nothing of the run."""
+"""Readers of exports, one for each format: they know its library and ``export.json``, and nothing of the run."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
+from lensflow.config.export import FORMATS
 from lensflow.errors import ExportError, StoreError, did_you_mean
 from lensflow.export.check.parts import ExportReader
 from lensflow.store import paths
@@ -52,8 +53,10 @@ def open_export(out: str, run: Callable[[str], Any]) -> ExportReader:
         from lensflow.export.check.readers.hats import HatsReader
 
         return HatsReader(out, description)
-    readers = {"parquet": ParquetReader, "npy": NpyReader, "webdataset": TarReader}
-    if name not in readers:
-        raise ExportError(f"{place}: format {name!r} cannot be checked.{did_you_mean(str(name), [*readers, 'hats'])}")
-    reader: ExportReader = readers[name](out, description)
-    return reader
+    if name == "parquet":
+        return ParquetReader(out, description)
+    if name == "npy":
+        return NpyReader(out, description)
+    if name == "webdataset":
+        return TarReader(out, description)
+    raise ExportError(f"{place}: format {name!r} cannot be checked.{did_you_mean(str(name), FORMATS)}")

@@ -35,7 +35,8 @@ class TarReader(Listed):
                     some.append(sample)
                     if len(some) == ROWS_AT_ONCE:
                         yield self._part(k, done, some)
-                        done, some = done + len(some), []
+                        done += len(some)
+                        some = []
             if some:
                 yield self._part(k, done, some)
             self.require(file.name, done + len(some))
@@ -71,7 +72,8 @@ class TarReader(Listed):
 
 def _samples(tar: tarfile.TarFile) -> Iterator[tuple[str, Members]]:
     """Key and members of each sample: those with the same name up to the first dot of its last part."""
-    key, members = "", []
+    key = ""
+    members: Members = []
     for member in tar:
         if not member.isfile():
             continue

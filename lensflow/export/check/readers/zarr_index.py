@@ -33,14 +33,15 @@ class IndexReader(Listed):
             for unit in np.unique(columns["unit"][mine]):
                 rows = np.flatnonzero(mine & (columns["unit"] == unit))
                 read = view.read(int(unit))
-                order = np.argsort(read["sample_id"], kind="stable")
-                at = np.searchsorted(read["sample_id"][order], columns["sample_id"][rows])
-                if not np.array_equal(read["sample_id"][order][np.minimum(at, len(order) - 1)], columns["sample_id"][rows]):
+                ids, wanted = read["sample_id"], columns["sample_id"][rows]
+                order = np.argsort(ids, kind="stable")
+                at = np.minimum(np.searchsorted(ids[order], wanted), len(order) - 1)
+                if not np.array_equal(ids[order][at], wanted):
                     raise ExportError(f"{TABLE}: lists samples in unit {unit} of {split} that the run's view has not")
                 x = read["x"][order[at]]
                 some = {n: v[rows] for n, v in columns.items()}
-                n = len(rows)
+                n, header = len(rows), (f"{x.dtype}{list(x.shape[1:])} of the run",)
                 yield Part(
-                    0, rows, x, np.full(n, str(x.dtype)), some, texts(n, some), (f"{x.dtype}{list(x.shape[1:])} of the run",),
+                    0, rows, x, np.full(n, str(x.dtype)), some, texts(n, some), header,
                     np.zeros(n, np.int64), np.full(n, np.nan), {}, single=True,
                 )  # fmt: skip
