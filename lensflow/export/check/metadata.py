@@ -18,7 +18,7 @@ from lensflow.stats.estimate import Estimate
 NAME = "metadata"
 # Columns that say what a sample is or where it comes from: no features.
 NO_FEATURES = ("key", "y", "weight", "negative_kind", "sample_id", "row_id", "pair_id", "host_id", "host_index",
-               "split", "unit", "row", "file", "theta_e_arcsec", "snr", "stratum", "object_id")  # fmt: skip
+               "split", "unit", "row", "file", "is_clean", "theta_e_arcsec", "snr", "stratum", "object_id")  # fmt: skip
 
 
 def feature_names(facts: Facts, written: tuple[str, ...]) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ from lensflow.export.check.statistics import association, probability
 from lensflow.stats.estimate import Estimate
 
 NAME = "format"
+_WORDS = 100
 
 
 def judge(facts: Facts) -> CheckResult:
@@ -31,13 +32,21 @@ def judge(facts: Facts) -> CheckResult:
     if len(alone):
         k = int(alone[0])
         of, n = ("positives", positives[k]) if positives[k] else ("negatives", negatives[k])
-        reason = f"only {n:,} {of} are stored as {facts.headers[k]}; the others as {_other(facts, k)}. Store all alike"
+        reason = f"only {n:,} {of} are stored as {_short(facts.headers[k])}; others as {_short(_other(facts, k))}. Store all alike"
         return CheckResult(NAME, CheckVerdict.FAIL, reason, (count, shares))
     if shares.verdict is CheckVerdict.FAIL:
         reason = f"{kinds} ways of storing, whose shares tell the class (p = {shares.found.value:.1g}). Store all alike"
         return CheckResult(NAME, CheckVerdict.FAIL, reason, (count, shares))
-    reason = f"all {len(facts):,} samples: {facts.headers[0]}" if kinds == 1 else f"{kinds} ways, both classes in each"
+    reason = (
+        f"all {len(facts):,} samples: {_short(facts.headers[0])}"
+        if kinds == 1
+        else f"{kinds} ways, both classes in each"
+    )
     return CheckResult(NAME, CheckVerdict.PASS, reason, (count, shares))
+
+
+def _short(header: str) -> str:
+    return header if len(header) <= _WORDS else f"{header[:_WORDS]} ..."
 
 
 def _other(facts: Facts, k: int) -> str:
