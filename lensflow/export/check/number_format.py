@@ -32,7 +32,8 @@ def judge(facts: Facts) -> CheckResult:
     if len(alone):
         k = int(alone[0])
         of, n = ("positives", positives[k]) if positives[k] else ("negatives", negatives[k])
-        reason = f"only {n:,} {of} are stored as {_short(facts.headers[k])}; others as {_short(_other(facts, k))}. Store all alike"
+        mine, theirs = _short(facts.headers[k]), _short(_other(facts, k))
+        reason = f"only {n:,} {of} are stored as {mine}; others as {theirs}. Store all alike"
         return CheckResult(NAME, CheckVerdict.FAIL, reason, (count, shares))
     if shares.verdict is CheckVerdict.FAIL:
         reason = f"{kinds} ways of storing, whose shares tell the class (p = {shares.found.value:.1g}). Store all alike"

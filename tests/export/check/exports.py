@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -21,8 +22,9 @@ SURVEY = {"kind": "survey", "stretch": "clip", "clip": 20.0}
 def normalised(raw, how="survey"):
     """Stamps as a network reads them; 0 where there is no data."""
     if how == "sample":
-        a, s = (f(raw, axis=(2, 3), keepdims=True) for f in (np.nanmean, np.nanstd))
-        x = (raw - a) / s
+        with np.errstate(all="ignore"), warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # a band without data
+            x = (raw - np.nanmean(raw, (2, 3), keepdims=True)) / np.nanstd(raw, (2, 3), keepdims=True)
     else:
         x = 10 * np.arcsinh(raw / SCALE / 10)
     return np.nan_to_num(x).astype(np.float32)
