@@ -38,17 +38,35 @@ class Areas:
         """Areas of stamps against the controls of their hosts: rows of ``score_block``."""
         names = ("stamp", "ctrl", "stamp_filled", "ctrl_filled", "host_index")
         stamp, ctrl, stamp_filled, ctrl_filled, host = (scores[n].values for n in names)
-        n_hosts, own = len(ctrl), own_control(scores)
-        labels, hosts = np.repeat([True, False], len(stamp)), np.tile(host, 2)
+        own = own_control(scores)
+        before, after = np.concatenate([stamp, ctrl[own]]), np.concatenate([stamp_filled, ctrl_filled[own]])
+        return cls.between(before, after, host, draws, seed, purpose)
+
+    @classmethod
+    def between(
+        cls, before: Floats, after: Floats, host: NDArray[np.integer], draws: int, seed: int, purpose: str
+    ) -> Areas:
+        """Areas of two sets of scores of the same images.
+
+        Parameters
+        ----------
+        before, after : ndarray, shape (2 n,)
+            Scores of n stamps, then of their own controls.
+        host : ndarray, shape (n,)
+        draws, seed, purpose
+            Of the bootstrap of hosts.
+        """
+        n_hosts = int(np.unique(host).size)
+        labels, hosts = np.repeat([True, False], len(host)), np.tile(host, 2)
         found, drawn = [], []
-        for lens, other in ((stamp, ctrl), (stamp_filled, ctrl_filled)):
+        for scores in (before, after):
             # One purpose, hence the same draws of hosts for both.
-            area, some = host_bootstrap(labels, np.concatenate([lens, other[own]]), hosts, draws, seed, purpose)
+            area, some = host_bootstrap(labels, scores, hosts, draws, seed, purpose)
             found.append(area_interval(area, some, n_hosts))
             drawn.append(some)
         bare, filled = found
-        if np.array_equal(stamp, stamp_filled) and np.array_equal(ctrl, ctrl_filled):
-            return cls(bare, filled, Estimate(0.0, 0.0, 0.0, n_hosts))  # the core is not used: nothing to estimate
+        if np.array_equal(before, after):
+            return cls(bare, filled, Estimate(0.0, 0.0, 0.0, n_hosts))  # nothing is used: nothing to estimate
         # An area of 0 has nothing to lose.
         scale = 100 / bare.value if bare.value > 0 else math.nan
         return cls(bare, filled, scale * bare.less(filled, _correlation(*drawn)))
