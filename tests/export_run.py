@@ -26,7 +26,7 @@ from tests.shared import made_once
 
 N_HOSTS, N_INJECTED, PER_HOST = 60, 48, 3
 # Of 64 x 64 pixels; every host is clean but for a few without data, which are told below.
-HOLE = 7
+HOLE = 6
 
 
 def hosts(n: int = N_HOSTS, size: int = 64) -> xr.Dataset:

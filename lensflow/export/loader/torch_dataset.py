@@ -135,9 +135,7 @@ def _dataset_class(torch: Any, base: Any, worker_info: Any) -> Any:
                     f"torch_dataset: the DataLoader has num_workers {info.num_workers if info else 0}, and the dataset "
                     f"was made for {self.plan.layout.workers}: give both the same (torch_dataset(..., workers=N))"
                 )
-            layout = replace(self.plan.layout, worker=info.id if info else 0)
-            plan = replace(self.plan, epoch=epoch, layout=layout)
-            plan = replace(plan, skip=_own_share(plan, skip))
+            plan = _own_share(replace(self.plan, epoch=epoch), skip, info.id if info else 0)
             self._done = skip
             for batch in plan:
                 self._done += 1
@@ -229,18 +227,19 @@ def _rebuilt(plan: Batches, at: Any, done: int) -> Any:
     return out
 
 
-def _own_share(plan: Batches, done: int) -> int:
-    """Of the batches that a rank has used, those of this reader: a DataLoader asks its readers in turn."""
-    layout = plan.layout
-    if layout.workers == 1 or not done:
-        return done
-    left = plan.quotas().reshape(layout.world, layout.workers)[layout.rank]
-    used = np.zeros(layout.workers, np.int64)
-    while done:
-        for w in np.flatnonzero(used < left):
-            if done:
-                used[w] += 1
-                done -= 1
-        if not (used < left).any():
-            break
-    return int(used[layout.worker])
+def _own_share(plan: Batches, done: int, reader: int) -> Batches:
+    """What a reader does once a rank has used some batches: a DataLoader asks its readers in turn, from the first.
+
+    So the first one takes the part of the reader whose turn it was, and the others follow in their order: batches come
+    in the order in which they would have come.
+    """
+    workers = plan.layout.workers
+    quota = plan.quotas().reshape(plan.layout.world, workers)[plan.layout.rank]
+    used, turn = np.zeros(workers, np.int64), 0
+    while done and (used < quota).any():
+        if used[turn] < quota[turn]:
+            used[turn] += 1
+            done -= 1
+        turn = (turn + 1) % workers
+    part = (turn + reader) % workers
+    return replace(plan, layout=replace(plan.layout, worker=part), skip=int(used[part]))
