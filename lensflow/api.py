@@ -57,6 +57,7 @@ from lensflow.store.open import open_cutouts, open_manifest, open_pairs, with_ho
 from lensflow.survey.crop import crop
 from lensflow.survey.psf_audit import psf_audit
 from lensflow.targets.in_memory import Targets
+from lensflow.training.train import train
 
 __all__ = [
     "SourceBank",
@@ -105,6 +106,7 @@ __all__ = [
     "target_density",
     "target_population",
     "torch_dataset",
+    "train",
     "training_view",
     "tune_core",
     "verify",

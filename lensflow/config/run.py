@@ -181,6 +181,7 @@ STAGE_SETTINGS: dict[str, tuple[str, ...]] = {
     "core": (*_PAIRS, "gate", "diagnostics.theta_e_edges", "core"),
     "scorer": (*_PAIRS, "diagnostics.theta_e_edges", "scorer"),
     "completeness": (*_PAIRS, "completeness"),
+    "training": (*_PAIRS, "export", "training", "scorer", "diagnostics.theta_e_edges"),
 }
 NOT_FINGERPRINTED = ("survey.failure_budget", "gate.required", "plan.max_rows", "scorer.required")
 

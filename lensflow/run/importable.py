@@ -20,20 +20,23 @@ from sklearn.exceptions import InconsistentVersionWarning
 
 from lensflow.errors import ConfigError, StoreError, did_you_mean
 from lensflow.store import paths
+from lensflow.training.checkpoint import ENDING
+from lensflow.training.scorer import fingerprint_of, load_scorer
 
 SCORER_EXAMPLE = "lensflow.measure.scorer.scorer:blue_ring"
-# Ending of an estimator that was saved in a file.
-SAVED = ".joblib"
+# Ending of an estimator that was saved in a file, and of a network that `lensflow train` made.
+SAVED, TRAINED = ".joblib", ENDING
+FILES = (SAVED, TRAINED)
 
 
 def load(path: str, folder: str, what: str = "scorer", example: str = SCORER_EXAMPLE) -> Any:
-    """Import the object that ``package.module:name`` names, or load the scorer in a file of joblib.
+    """Import the object that ``package.module:name`` names, or load the scorer in a file: joblib, or a checkpoint.
 
     Parameters
     ----------
     path : str
         A path or fsspec URL that ends in ``.joblib`` is a file, of a scorer only. Loading it runs code that is in it,
-        as importing does.
+        as importing does. One that ends in ``.safetensors`` is a network of ``lensflow train``.
     folder : str
         Where modules are looked for after Python's own places: the folder that the command runs in. It must be the
         same on the workers, or the module installed there.
@@ -46,6 +49,8 @@ def load(path: str, folder: str, what: str = "scorer", example: str = SCORER_EXA
         If the path is not of this form, there is no such module, name or file, or another version of scikit-learn
         saved it.
     """
+    if what == "scorer" and path.endswith(TRAINED):
+        return load_scorer(_bytes(path, folder), path, lambda model: load(model, folder, "training.model"))
     if what == "scorer" and path.endswith(SAVED):
         return _saved(path, folder)
     module, name = _module(path, folder, what, example)
@@ -60,9 +65,11 @@ def load(path: str, folder: str, what: str = "scorer", example: str = SCORER_EXA
 def source_of(path: str, folder: str) -> str | None:
     """Fingerprint of a scorer: the text of its module, and the object with what it refers to there (weights).
 
-    Of a saved estimator: the bytes of its file. Other modules, and files that are read while scoring, do not count.
-    None if it cannot be computed.
+    Of a saved estimator or network: the bytes of its file. Other modules, and files that are read while scoring, do
+    not count. None if it cannot be computed.
     """
+    if path.endswith(TRAINED):
+        return fingerprint_of(_bytes(path, folder))
     if path.endswith(SAVED):
         return hashlib.sha256(_bytes(path, folder) + sklearn.__version__.encode()).hexdigest()[:16]
     module, _ = _module(path, folder, "scorer", SCORER_EXAMPLE)

@@ -14,6 +14,7 @@ from lensflow.run.finished import shown_in_report
 from lensflow.run.identity import pairs_content, refuse_other_results, stored_key
 from lensflow.run.kinds import kinds_of
 from lensflow.run.score import stored_scorers
+from lensflow.run.stored_training import stored_training
 from lensflow.run.zoo import zoo_key
 from lensflow.show.collect import Places, collect
 from lensflow.show.page import write_page
@@ -68,7 +69,13 @@ def report_step(config: RunConfig, progress: Progress = silent) -> str:
         if not s.is_current
     )
     shown = tuple(s.kept for s in found if s.is_current)
-    record = replace(record, completeness=shown, notes=(*record.notes, *notes))
+    if (trained := stored_training(config)) is not None and not trained.is_current:
+        notes += (
+            "The training belongs to other pixels or settings and is left out: "
+            f"`lensflow train {folder.root}` renews it.",
+        )
+    training = trained.kept if trained is not None and trained.is_current else None
+    record = replace(record, completeness=shown, training=training, notes=(*record.notes, *notes))
     progress("report", 1, 2)
     page = write_page(record, folder.report)
     paths.write_json(_note(folder), made_from)
@@ -128,6 +135,8 @@ def _made_from(config: RunConfig) -> dict[str, str]:
     scored = [g.to_dict() for g in _scorers(config)]
     names = [n for n in paths.list_names(folder.completeness) if n.endswith(".json")]
     found = [(n, paths.sha256(paths.join(folder.completeness, n))) for n in names]
+    if (trained := paths.sha256(paths.join(folder.training, "report.json"))) is not None:
+        found.append(("training", trained))
     return {
         "key": fingerprint(config.effective(), {**keys, "zoo": zoo_key()}, stages, extra, scored, found),
         "shows": shown_in_report(folder),

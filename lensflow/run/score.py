@@ -22,7 +22,7 @@ from lensflow.run.importable import load, source_of
 from lensflow.run.score_table import made_of, write_scores
 from lensflow.stats.kept_rows import KeptRows
 from lensflow.store import paths, sealing
-from lensflow.store.open import read_head, read_pairs_block, stored_regions
+from lensflow.store.open import read_attrs, read_head, read_pairs_block, stored_regions
 from lensflow.store.regions import Regions
 from lensflow.store.results import current_results, keep_results
 from lensflow.store.run_folder import RunFolder
@@ -49,7 +49,8 @@ def score_step(
     ----------
     config : RunConfig
     scorer : str
-        Import path of the scorer, ``package.module:name``; see :func:`lensflow.measure.scorer.scorer.as_scorer`.
+        Import path of the scorer, ``package.module:name``, or the file of a trained one; see
+        :func:`lensflow.measure.scorer.scorer.as_scorer`.
     progress : callable, optional
     unseal_test : str, optional
         Why the test split is opened; written down beside the store before a row is read.
@@ -77,7 +78,9 @@ def score_step(
             "the opening is logged beside the store."
         )
     here = str(Path.cwd())
-    as_scorer(load(scorer, here), scorer)  # refused before any work, and before the test split is opened
+    # Refused before any work, and before the test split is opened.
+    refuse_other_images(config, found := load(scorer, here))
+    as_scorer(found, scorer)
     source = source_of(scorer, here)
     url, key = results_of(config, scorer), stored_key(config, "scorer", pairs_content(config))
     stored = None if again or source is None else current_results(url, key)
@@ -90,6 +93,25 @@ def score_step(
     kept = {"scorer": scorer, "split": split, "source": source, "gates": [g.to_dict() for g in results]}
     keep_results(url, key, kept)
     return results
+
+
+def refuse_other_images(config: RunConfig, scorer: Any) -> None:
+    """Let a scorer that knows its images refuse those of a run: a network with the bands that it was trained for.
+
+    Parameters
+    ----------
+    config : RunConfig
+    scorer : object
+        One with ``refuse_other_images(bands, pixel_scale_arcsec, stamp_size)`` is asked; others take any image.
+
+    Raises
+    ------
+    ConfigError
+        Naming the scorer's value and the run's.
+    """
+    if callable(refuse := getattr(scorer, "refuse_other_images", None)):
+        scale = float(read_attrs(RunFolder.of(config).cutouts, "cutouts")["pixel_scale_arcsec"])
+        refuse(config.bands, scale, config.survey.stamp_size)
 
 
 def judged(

@@ -21,11 +21,14 @@ from lensflow.config import RunConfig
 from lensflow.errors import CompletenessError, LensflowError, StaleStoreError, did_you_mean
 from lensflow.fits.reach import options
 from lensflow.store import paths
+from lensflow.store.arrays import read_arrays
 from lensflow.targets.files import TableFile, open_tables
 from lensflow.targets.in_memory import table_of
 from lensflow.targets.values import Missing, as_numbers, as_text
 
 ENDINGS = (".parquet", ".parq", ".csv", ".ecsv", ".tsv", ".txt", ".dat", ".fits", ".fit", ".vot", ".votable")
+# A store of scores that a training wrote, and its kind.
+STORE_ENDING, SCORES = ".zarr", "scores"
 _PACKED = (".gz", ".bz2", ".xz", ".zst")
 _KEY = b"lensflow"
 ROW, HOST, SCORE = "row_id", "host_id", "score"
@@ -54,6 +57,11 @@ class ScoreTable:
     score: NDArray[np.float64]
     digest: str
     made: Mapping[str, Any]
+
+    @property
+    def is_store(self) -> bool:
+        """Whether it is a training's store, which has scores of rows and of hosts."""
+        return self.name.rstrip("/").endswith(STORE_ENDING)
 
     @property
     def is_truth(self) -> bool:
@@ -89,7 +97,9 @@ class ScoreTable:
 def is_table(scorer: Any) -> bool:
     """Whether a scorer is named by a table's file, or is a table in memory."""
     if isinstance(scorer, str):
-        name = scorer.lower()
+        name = scorer.lower().rstrip("/")
+        if name.endswith(STORE_ENDING):
+            return True
         for packed in _PACKED:
             name = name.removesuffix(packed)
         return name.endswith(ENDINGS)
@@ -102,7 +112,8 @@ def row_scores(table: Any) -> ScoreTable:
     Parameters
     ----------
     table : str, DataFrame, Table or Dataset
-        A file (parquet, CSV, ECSV, FITS, VOTable; any fsspec URL) or a table in memory.
+        A file (parquet, CSV, ECSV, FITS, VOTable; any fsspec URL), the ``scores.zarr`` of a training, or a table in
+        memory.
 
     Returns
     -------
@@ -198,6 +209,11 @@ def _read(table: Any, column: str, as_ids: Ids) -> ScoreTable:
     try:
         if not isinstance(table, str):
             return _of(name, table_of(table), column, as_ids, {})
+        if table.rstrip("/").endswith(STORE_ENDING):
+            stored = read_arrays(table.rstrip("/"), SCORES, "lensflow train")
+            of = {ROW: (ROW, SCORE), HOST: (HOST, "host_score")}[column]
+            part = stored[list(of)].rename({of[1]: SCORE} if of[1] != SCORE else {})
+            return _of(name, table_of(part), column, as_ids, dict(stored.attrs["made"]))
         with open_tables(table, "the table of scores") as files:
             every = list(files)
             fits = [f for f in every if {column, SCORE} <= {*f.names}]

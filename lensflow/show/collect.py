@@ -18,6 +18,7 @@ from lensflow.measure.pixels import KINDS, Finding, Kind
 from lensflow.show.completeness_page import KeptCompleteness
 from lensflow.show.gallery import Example, choose_rows, example, telling_rows, worst_rows
 from lensflow.show.kept import read_kept
+from lensflow.show.training import KeptTraining
 from lensflow.store import paths, receipts
 from lensflow.store.open import open_all_pairs, open_cutouts, open_manifest, read_attrs, read_pixels
 from lensflow.store.results import read_results
@@ -67,6 +68,8 @@ class RunRecord:
         What made the diagnostics, with the judge of each.
     completeness : tuple of KeptCompleteness
         Of each scorer and split, on these pixels.
+    training : KeptTraining or None
+        The reference training on these pixels.
     notes : tuple of str
         What is missing, why, and the command that makes it.
     """
@@ -90,6 +93,7 @@ class RunRecord:
     telling: Mapping[str, tuple[Example, ...]] = field(default_factory=dict)
     kinds: tuple[Kind[Finding], ...] = KINDS
     completeness: tuple[KeptCompleteness, ...] = ()
+    training: KeptTraining | None = None
 
     @property
     def bands(self) -> tuple[str, ...]:

@@ -34,6 +34,7 @@ from lensflow.show.gallery import Example
 from lensflow.show.numbers import count, fixed, interval, number, seconds, share
 from lensflow.show.pages import page_template
 from lensflow.show.table import Table
+from lensflow.show.training import section as training_section
 from lensflow.store import paths
 from lensflow.survey.psf_audit import psf_audit
 
@@ -168,6 +169,7 @@ def _content(record: RunRecord) -> dict[str, Any]:
         "control_table": tables_gates.gate_controls(record.gates) if any(g.controls for g in record.gates) else None,
         **_findings(diagnostics, record.kinds),
         "completeness": [section(kept, k) for k, kept in enumerate(record.completeness, start=1)],
+        "training": None if record.training is None else training_section(record.training),
         "scorer_table": tables_gates.scorers(record.scorers) if record.scorers else None,
         "zoo_figure": None if record.zoo is None else figures_findings.zoo(record.zoo),
         "shortcomings": [] if record.zoo is None else zoo.shortcomings(record.zoo),

@@ -79,6 +79,11 @@ class RunFolder:
         return self.path("summaries", "completeness")
 
     @property
+    def training(self) -> str:
+        """Folder of the reference training: network, history, scores, verdicts."""
+        return self.path("summaries", "training")
+
+    @property
     def zoo(self) -> str:
         """Matrix of known faults and the diagnostics that detect them, with the code that measured the run."""
         return self.path("summaries", "zoo.json")

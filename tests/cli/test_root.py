@@ -33,6 +33,7 @@ COMMANDS = [
     "zoo",
     "export",
     "check-export",
+    "train",
 ]
 
 

@@ -7,7 +7,7 @@ is lost of it when the core of both classes is filled with local background.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -56,6 +56,7 @@ def judge_scores(
     seed: int,
     edges: Sequence[float] = DiagnosticsConfig().theta_e_edges,
     source: str | None = None,
+    core: Mapping[str, Any] | None = None,
 ) -> list[GateResult]:
     """Judge a scorer by its scores.
 
@@ -72,6 +73,8 @@ def judge_scores(
         Strata of theta_E, arcsec.
     source : str, optional
         Fingerprint of the scorer's code, for the recipe.
+    core : mapping, optional
+        How cores were filled, for the recipe, where not as :func:`lensflow.measure.scorer.scorer.score_block` does.
 
     Returns
     -------
@@ -83,7 +86,7 @@ def judge_scores(
     hosts = scored_hosts(scores["host_index"].values, scores["split"].values, config, seed)
     used = some_scores(scores, np.isin(scores["host_index"].values, hosts))
     n_rows, n_hosts = used.sizes["sample"], used.sizes["host"]
-    recipe = _recipe(config, scorer, source, seed, edges)
+    recipe = {**_recipe(config, scorer, source, seed, edges), **(core or {})}
     auroc, drop = (
         GateResult(name, r, fingerprint(r), threshold, Verdict.ERROR, "not run", n_rows=n_rows, n_hosts=n_hosts)
         for name, threshold in ((AUROC, config.min_auroc), (CORE_DROP, config.max_core_drop_pct))

@@ -82,6 +82,9 @@ def negatives_of(
     if scores is not None:
         own = Negatives(scores["ctrl"].values, scores["ctrl_host"].values, OWN)
         return own if which == CONTROLS else _with_other_hosts(own, config, scorer, folder, progress)
+    if which == CONTROLS and scorer.table is not None and scorer.table.is_store:
+        # A training keeps the scores of the hosts' controls with those of the rows.
+        return _of_table(host_scores(scorer.table.name), config)
     found = None if scorer.table is None else _controls_in(scorer.table, rows)
     if found is not None and which == CONTROLS:
         return found

@@ -19,8 +19,8 @@ from lensflow.measure.completeness.truth import TRUTH
 from lensflow.measure.scorer.scorer import as_scorer
 from lensflow.run.completeness.files import located, own_name
 from lensflow.run.execute import Progress, reduce_tasks
-from lensflow.run.importable import SAVED, SCORER_EXAMPLE, load, source_of
-from lensflow.run.score import scores_of
+from lensflow.run.importable import FILES, SCORER_EXAMPLE, load, source_of
+from lensflow.run.score import refuse_other_images, scores_of
 from lensflow.run.score_table import ScoreTable, is_table, row_scores
 from lensflow.stats.kept_rows import KeptRows
 from lensflow.store.open import read_head, read_pairs_block, stored_regions
@@ -102,17 +102,18 @@ def find_scorer(scorer: Any, config: RunConfig, folder: str) -> Scorer:
     if scorer in TRUTH:
         return Scorer(scorer, "truth", "lensflow", TRUTH[scorer])
     path = IMAGES.get(scorer, scorer)
-    if ":" not in path and not path.endswith(SAVED):
+    if ":" not in path and not path.endswith(FILES):
         known = [*IMAGES, *TRUTH]
         raise ConfigError(
-            f"scorer {scorer!r}: neither package.module:name (as in {SCORER_EXAMPLE}), nor a file of joblib, nor a "
-            f"table of scores (parquet, CSV, FITS), nor one of {', '.join(known)}.{did_you_mean(scorer, known)}"
+            f"scorer {scorer!r}: no package.module:name (as in {SCORER_EXAMPLE}), nor a file ({', '.join(FILES)}), "
+            f"nor a table of scores (parquet, CSV, FITS), nor one of {', '.join(known)}.{did_you_mean(scorer, known)}"
         )
     found = load(path, folder)
     note = str(getattr(found, "note", ""))
     if truth or getattr(found, "kind", "") == "truth":
         return Scorer(own_name(config, scorer), "truth", source_of(path, folder), found, note)
     as_scorer(found, path)
+    refuse_other_images(config, found)
     return Scorer(own_name(config, scorer), "images", source_of(path, folder), path, note)
 
 

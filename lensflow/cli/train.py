@@ -1,0 +1,43 @@
+"""The command that trains a network on a finished run."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from lensflow.cli.common import FinishedRun, Workers, console, example, load, session
+from lensflow.errors import GateFailed
+from lensflow.show.plain import print_line
+
+commands = typer.Typer()
+
+
+@commands.command(epilog=example("train runs/dr9"))
+def train(
+    run: FinishedRun,
+    nulls: Annotated[
+        bool,
+        typer.Option("--nulls", help="Also train where nothing is left to learn: the AUC must then be 0.5."),
+    ] = False,
+    again: Annotated[bool, typer.Option("--again", help="Train again, ignoring a stored result.")] = False,
+    workers: Workers = None,
+) -> None:
+    """Train the network of section training on a run's train split, and judge it on val.
+
+    Its file (summaries/training/weights.safetensors) is a scorer for score and completeness. Exits with 3 unless core
+    drop, AUROC, the gap between train and val, and the controls of all strata pass.
+    """
+    from lensflow.show.training import sentence, tables
+    from lensflow.training.files import folder_of
+    from lensflow.training.step import train_step
+
+    config = load(run, None, workers)
+    with session(config) as progress:
+        found = train_step(config, progress, nulls=nulls, again=again)
+    print_line(console, sentence(found.kept))
+    for table in tables(found.kept):
+        console.print(table)
+    print_line(console, f"Network, scores, history and numbers: {folder_of(config)}")
+    if found.not_passed:
+        raise GateFailed(f"{found.kept.scorer}: " + ", ".join(f"{g.name} {g.verdict}" for g in found.not_passed))

@@ -1,0 +1,122 @@
+"""Scores of a trained network on a view: stamps and their controls, both also without their core."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from lensflow import rng
+from lensflow.errors import ExportError
+from lensflow.export.view import TrainingView
+from lensflow.measure.scorer.core_noise import annulus_noise, fill_core_with_noise
+from lensflow.stats.kept_rows import first_of_host
+
+# Normalised images (n, channel, y, x) to scores (n,).
+Score = Callable[[NDArray[np.float32]], NDArray[np.float64]]
+# Bits of float32 sums differ with the size of a batch: equal images must have equal scores.
+DECIMALS = 6
+_OF_ROWS = ("row_id", "host_index", "split", "snr", "theta_e_arcsec", "psfsize_arcsec", "host_mag", "x_center",
+            "y_center", "pair_id")  # fmt: skip
+
+
+def score_view(view: TrainingView, score: Score, pixel_scale_arcsec: float, seed: int, crop_pix: int = 0) -> xr.Dataset:
+    """Score the pairs of a view.
+
+    Parameters
+    ----------
+    view : TrainingView
+        Of pairs: each positive with its own control in the same unit.
+    score : callable
+    pixel_scale_arcsec : float
+        The core is a circle of one PSF size (FWHM in the reference band) about the target.
+    seed : int
+        Of the noise in filled cores.
+    crop_pix : int
+        Pixels that the network does not see on each side.
+
+    Returns
+    -------
+    Dataset
+        As :func:`lensflow.measure.scorer.scorer.score_block`: of injections (sample) ``stamp``, ``stamp_filled``,
+        ``own_ctrl`` (the control of this very row), ``snr``, ``arc_snr``, ``theta_e_arcsec``, ``psfsize_arcsec``,
+        ``host_mag`` and ids; of hosts (host) ``ctrl``, ``ctrl_filled``, ``ctrl_host``, ``ctrl_row_id``. Scores are
+        rounded to 1e-6.
+
+    Raises
+    ------
+    ExportError
+        If a positive has no control in its unit, or there is none.
+    """
+    parts = []
+    for unit in range(view.n_units):
+        at = np.flatnonzero(view.samples["unit"].values == unit)
+        if at.size:
+            parts.append(_unit(view, unit, view.samples.isel(sample=at), score, pixel_scale_arcsec, seed, crop_pix))
+    if not parts:
+        raise ExportError("scores: the view has no sample")
+    rows = xr.concat(parts, "sample")
+    rows = rows.isel(sample=np.lexsort((rows["row_id"].values, rows["host_index"].values)))
+    first = first_of_host(rows["host_index"].values, rows["row_id"].values)
+    of_host = rows.isel(sample=first)
+    return rows.drop_vars("ctrl_filled").assign(
+        ctrl=("host", of_host["own_ctrl"].values),
+        ctrl_filled=("host", of_host["ctrl_filled"].values),
+        ctrl_host=("host", of_host["host_index"].values),
+        ctrl_row_id=("host", of_host["row_id"].values),
+    )
+
+
+def _unit(
+    view: TrainingView, unit: int, samples: xr.Dataset, score: Score, pixel_scale_arcsec: float, seed: int, crop: int
+) -> xr.Dataset:
+    raw = view.raw(unit)
+    stamp, own = _paired(samples)
+    of = samples.isel(sample=stamp)
+    x, valid = raw["x"], raw["valid"]
+    bare = score(_cut(view.read(unit)["x"], crop))
+    noise = annulus_noise(x[own])
+    radius = of["psfsize_arcsec"].values.astype(np.float64) / pixel_scale_arcsec
+    key = rng.mix_ids(of["host_index"].values.astype(np.uint64), np.uint64(1))
+    filled = []
+    for which in (stamp, own):
+        cored = fill_core_with_noise(x[which], noise, of["x_center"].values, of["y_center"].values, radius, key, seed)
+        filled.append(score(_cut(_channels(view, cored, valid[which], of["row_id"].values), crop)))
+    scores = {"stamp": bare[stamp], "own_ctrl": bare[own], "stamp_filled": filled[0], "ctrl_filled": filled[1]}
+    return xr.Dataset(
+        {k: ("sample", np.round(v, DECIMALS)) for k, v in scores.items()}
+        | {k: ("sample", of[k].values) for k in _OF_ROWS}
+        # The judges of scores know an arc's SNR by this name.
+        | {"arc_snr": ("sample", of["snr"].values), "absent": ("sample", np.zeros(len(stamp), np.uint8))}
+    )
+
+
+def _paired(samples: xr.Dataset) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Places of the positives, and of the control of each."""
+    y, pair, kind = (samples[k].values for k in ("y", "pair_id", "negative_kind"))
+    stamp, ctrl = np.flatnonzero(y == 1), np.flatnonzero((y == 0) & (kind == 0))
+    ctrl = ctrl[np.argsort(pair[ctrl], kind="stable")]
+    at = np.searchsorted(pair[ctrl], pair[stamp])
+    has = at < len(ctrl)
+    has[has] = pair[ctrl][at[has]] == pair[stamp][has]
+    if not has.all():
+        row = samples["row_id"].values[stamp[~has][0]]
+        raise ExportError(f"scores: row {row} has no control in its unit; a view of pairs has one for every positive")
+    return stamp, ctrl[at]
+
+
+def _channels(
+    view: TrainingView, raw: NDArray[np.float32], valid: NDArray[np.bool_], row_id: NDArray[Any]
+) -> NDArray[np.float32]:
+    """Raw images as ``view.read`` gives them."""
+    x = view.normalisation.apply(raw, valid, row_id)
+    if len(view.channels) > len(view.bands):
+        x = np.concatenate([x, valid.all(axis=1, keepdims=True).astype(np.float32)], axis=1)
+    return x
+
+
+def _cut(x: NDArray[np.float32], crop: int) -> NDArray[np.float32]:
+    return np.ascontiguousarray(x[:, :, crop : x.shape[2] - crop, crop : x.shape[3] - crop]) if crop else x

@@ -1,0 +1,36 @@
+"""A leak that is planted in a view: some of each arc's flux as a point source on the target."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+FWHM_PIX = 5.0
+
+
+@dataclass(frozen=True)
+class CoreBlob:
+    """Pixels with ``share`` of each arc's flux, band by band, added to the core of the positives."""
+
+    of: Any
+    share: float
+    arcs: float = 1.0
+
+    def read(self, samples, shard):
+        stamp = self.of.read(samples, shard)
+        kind = np.zeros_like(samples["negative_kind"].values)
+        ctrl = self.of.read(samples.assign(negative_kind=("sample", kind)), shard)
+        arc = np.where(samples["y"].values[:, None, None, None] == 1, np.nan_to_num(stamp - ctrl), 0)
+        y, x = np.mgrid[: stamp.shape[-2], : stamp.shape[-1]]
+        r2 = (x - samples["x_center"].values[:, None, None]) ** 2 + (y - samples["y_center"].values[:, None, None]) ** 2
+        psf = np.exp(-4 * np.log(2) * r2 / FWHM_PIX**2)
+        psf /= psf.sum(axis=(1, 2), keepdims=True)
+        blob = self.share * arc.sum(axis=(2, 3))[:, :, None, None] * psf[:, None]
+        return (stamp + (self.arcs - 1) * arc + blob).astype(np.float32)
+
+
+def leaky(view, share, arcs=1.0):
+    """The view with the leak; ``arcs`` is what is left of the arcs themselves."""
+    return replace(view, pixels=CoreBlob(view.pixels, share, arcs))
