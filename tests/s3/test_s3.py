@@ -12,18 +12,23 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import xarray as xr
 import yaml
 
 import lensflow as lf
 from lensflow import run as steps
-from lensflow.config import StorageConfig, load_config
+from lensflow.config import RunConfig, StorageConfig, load_config
+from lensflow.config.place import Place
 from lensflow.errors import CertificateError, StoreError
 from lensflow.fits import reach
+from lensflow.run.completeness import completeness_step, with_options
+from lensflow.run.completeness.selection_file import selection_digest, selection_of
 from lensflow.run.inject import InjectTask
 from lensflow.store import paths, receipts
 from lensflow.store.lease import hold
 from lensflow.store.open import open_all_pairs, stored_regions
 from lensflow.store.run_folder import RunFolder
+from tests.run.completeness_run import completeness_run
 from tests.s3.compare import everything, store_digests
 from tests.s3.server import ACCESS_KEY, SECRET_KEY, environment
 from tests.small_survey import small_survey
@@ -115,6 +120,48 @@ def test_a_run_that_is_copied_to_s3_is_still_certified_and_an_object_that_change
     paths.write_bytes(paths.join(url, "pairs.zarr/stamp/c/99/0/0/0"), b"x")
     with pytest.raises(CertificateError, match=r"names or sizes"):
         steps.check_step(there, quick=True)
+
+
+@pytest.mark.parametrize("library", ["s3fs", "obstore"])
+def test_a_completeness_on_s3_has_the_numbers_and_the_selection_function_of_the_run_on_disk(
+    on_s3, tmp_path_factory, library
+):
+    if library == "obstore":
+        pytest.importorskip("obstore")
+    here, scorer = completeness_run(tmp_path_factory), "lensflow.measure.scorer.scorer:blue_ring"
+    storage = {**on_s3["storage"], "library": library}
+    there = RunConfig.model_validate({**here.effective(), "out": on_s3["out"], "storage": storage})
+    url = RunFolder.of(there).root
+    for file in Path(here.out).rglob("*"):
+        if file.is_file() and "summaries" not in file.parts:
+            paths.write_bytes(paths.join(url, file.relative_to(here.out).as_posix()), file.read_bytes())
+    local, found = (completeness_step(c, scorer, publish=True) for c in (here, there))
+    assert found.path.startswith(url) and {*found} == {*local}
+    for name in found:
+        xr.testing.assert_equal(found[name], local[name])
+    again = completeness_step(there, scorer, lambda *a: pytest.fail("measured again"), publish=True)
+    assert again["selection"].equals(found["selection"])
+    # With the settings that the run carries; a plain URL has none of them.
+    at = Place(selection_of(there, scorer), there.storage)
+    selection = lf.open_selection(at)
+    assert selection.table["n_recovered"].equals(lf.open_selection(selection_of(here, scorer)).table["n_recovered"])
+    assert lf.open_selection(Place(url, there.storage), scorer=scorer).path == selection.path
+    points = {"theta_e_arcsec": 1.2, "src_mag_r": 22.0, "psfsize_r": 1.3, "psfdepth_r": 24.0}
+    assert np.isnan(selection.evaluate(points, outside="nan", threshold=0)["value"])  # 12 hosts are few
+    digest = selection_digest(at)
+    assert digest == selection_digest(selection_of(there, scorer)) and digest is not None
+    # Another threshold has a store of its own; a changed object is noticed when it is opened, and by the digest.
+    other = completeness_step(with_options(there, fpr=0.25), scorer)
+    assert other.path.endswith(".val.fpr-0.25.json") and selection_digest(at) == digest
+    (chunk,) = [k for k in paths.sizes_below(at) if k.startswith("n_recovered/c/")]
+    content = paths.read_object(paths.join(at, chunk))
+    paths.write_bytes(paths.join(at, chunk), content[:-1] + bytes([content[-1] ^ 1]))
+    assert selection_digest(at) != digest
+    with pytest.raises(StoreError, match="is not what was written"):
+        lf.open_selection(at)
+    paths.remove(paths.join(at, "zarr.json"))
+    assert completeness_step(there, scorer)["selection"].equals(found["selection"])  # measured again
+    assert selection_digest(at) == digest
 
 
 def command(name, config, folder, **environ):

@@ -21,6 +21,7 @@ from pydantic import ValidationError
 from lensflow import schema
 from lensflow._version import __version__
 from lensflow.config import PlanConfig
+from lensflow.config.place import like
 from lensflow.errors import CompletenessError, ConfigError
 from lensflow.measure.completeness.bins import Ranges
 from lensflow.measure.completeness.counts import CURVES
@@ -184,4 +185,4 @@ def _dataset(table: pa.Table, bands: Sequence[str]) -> xr.Dataset:
 
 def injections_beside(results: str) -> str:
     """URL of the set that goes with a result file of a completeness."""
-    return results.removesuffix(".json") + ".injections.parquet"
+    return like(results, results.removesuffix(".json") + ".injections.parquet")
