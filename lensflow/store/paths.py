@@ -191,6 +191,8 @@ def content(url: str) -> str:
                 digest.update(piece)
     except FileNotFoundError as error:
         raise StoreError(f"{url}: no such file.") from error
+    except IsADirectoryError as error:
+        raise StoreError(f"{url}: a folder, not a file.") from error
     return digest.hexdigest()
 
 

@@ -156,6 +156,10 @@ def test_what_cannot_be_measured_is_refused_by_name(config):
         completeness_step(with_options(config, fpr=1e-3), BLUE_RING)
     with pytest.raises(ConfigError, match="a rate lies between 0 and 1"):
         with_options(config, fpr=[1.5])
+    assert with_options(config, fpr=np.float32(0.25)).completeness == with_options(config, fpr=0.25).completeness
+    assert with_options(config, fpr=np.array([0.5, 0.25])).completeness.threshold.fpr == (0.5, 0.25)
+    with pytest.raises(StoreError, match=r"run: a folder, not a file\."):
+        completeness_step(with_options(config, negatives=config.out), BLUE_RING)
     with pytest.raises(StoreError, match="the test split is sealed"):
         sealed = config.completeness.model_copy(update={"split": "test"})
         completeness_step(config.model_copy(update={"completeness": sealed}), BLUE_RING)

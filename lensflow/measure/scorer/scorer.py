@@ -226,7 +226,7 @@ def as_scorer(found: Any, name: str = "scorer") -> Scorer:
     def score(images: Images) -> Scores:
         try:
             given = call(images.reshape(len(images), -1) if flat else images)
-            values = np.asarray(given, dtype=np.float64)
+            values = numbers_of(given)
         except Exception as error:  # models may raise any error; their own message says what to do
             raise GateError(
                 f"{name}: failed on images of shape {images.shape}: {type(error).__name__}: {error}"
@@ -243,6 +243,29 @@ def as_scorer(found: Any, name: str = "scorer") -> Scorer:
         return values
 
     return score
+
+
+def numbers_of(given: Any) -> Scores:
+    """Scores as they were returned, in double precision; masked ones are NaN.
+
+    Parameters
+    ----------
+    given : array_like
+
+    Returns
+    -------
+    ndarray of float64
+
+    Raises
+    ------
+    TypeError
+        If they are text, complex numbers or times: what numpy would make of these is no score.
+    """
+    values = np.asanyarray(given)
+    if values.dtype.kind not in "biufO":
+        raise TypeError(f"scores are numbers, not {values.dtype}")
+    plain = np.asarray(np.ma.getdata(values), dtype=np.float64)
+    return np.where(np.ma.getmaskarray(values), np.nan, plain)
 
 
 def _called(scorer: Scorer, images: Images, alone: bool = False) -> Scores:

@@ -16,7 +16,7 @@ from lensflow.config import RunConfig
 from lensflow.config.place import Place, of_inputs
 from lensflow.errors import ConfigError, GateError, did_you_mean
 from lensflow.measure.completeness.truth import TRUTH
-from lensflow.measure.scorer.scorer import as_scorer
+from lensflow.measure.scorer.scorer import as_scorer, numbers_of
 from lensflow.run.completeness.files import located, own_name
 from lensflow.run.execute import Progress, reduce_tasks
 from lensflow.run.importable import FILES, SCORER_EXAMPLE, load, source_of
@@ -202,7 +202,7 @@ class _TruthTask:
         block = pairs.isel(sample=~pairs["is_control"].values & (pairs["split"].values == split))
         ids = block["row_id"].values.astype(np.uint64)
         try:
-            scores = np.asarray(self.call(block.drop_vars(["stamp", "ctrl"])), dtype=np.float64)
+            scores = numbers_of(self.call(block.drop_vars(["stamp", "ctrl"])))
         except Exception as error:  # a scorer may raise any error; its own message says what to do
             raise GateError(f"{self.name}: failed on {len(ids)} rows: {type(error).__name__}: {error}") from error
         if scores.shape != ids.shape:

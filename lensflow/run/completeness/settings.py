@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from pydantic import ValidationError
 
 from lensflow.config import RunConfig
@@ -42,7 +43,7 @@ def with_options(
     ConfigError
         If a setting is none, or two exclude each other.
     """
-    rates = [] if fpr is None else [fpr] if isinstance(fpr, int | float) else [*fpr]
+    rates: list[Any] = [] if fpr is None else np.atleast_1d(np.asarray(fpr)).tolist()
     change: dict[str, Any] = {"split": split, "negatives": negatives, "kind": "truth" if truth else None}
     if rates or value is not None:
         change["threshold"] = {**({"fpr": rates} if rates else {}), **({} if value is None else {"value": value})}

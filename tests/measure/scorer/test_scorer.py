@@ -140,6 +140,24 @@ def test_pairs_without_controls_are_refused_by_name():
         score_block(PAIRS.drop_vars("ctrl"), MEAN, 5.0)
 
 
+@pytest.mark.parametrize(
+    ("given", "text"),
+    [(lambda n: np.full(n, 1j), "numbers, not complex128"), (lambda n: ["1.5"] * n, "numbers, not <U3"),
+     (lambda n: np.zeros(n, "M8[s]"), "numbers, not datetime64"), (lambda n: [None, *range(n - 1)], "")],
+)  # fmt: skip
+def test_what_is_no_number_is_no_score_and_is_never_made_one(given, text):
+    if text:
+        with pytest.raises(GateError, match=text):
+            as_scorer(lambda images: given(len(images)))(images_of())
+    else:
+        assert np.isnan(as_scorer(lambda images: given(len(images)))(images_of())[0])
+
+
+def test_a_masked_score_is_missing_and_not_the_number_below_the_mask():
+    masked = np.ma.masked_array([7, 1, 2, 3, 4], mask=[True, *[False] * 4])
+    np.testing.assert_array_equal(as_scorer(lambda images: masked)(images_of()), [np.nan, 1, 2, 3, 4])
+
+
 def test_the_blue_ring_rises_with_blue_light_about_the_host_and_not_with_its_own():
     ctrl = np.unique(PAIRS["ctrl"].values, axis=0)
     r = geometry.radius_pix(48, 23.5, 23.5)
