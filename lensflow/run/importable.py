@@ -27,6 +27,9 @@ SCORER_EXAMPLE = "lensflow.measure.scorer.scorer:blue_ring"
 # Ending of an estimator that was saved in a file, and of a network that `lensflow train` made.
 SAVED, TRAINED = ".joblib", ENDING
 FILES = (SAVED, TRAINED)
+# The saved estimator that this process loaded last, by its bytes: tasks score a region each, and a forest takes longer
+# to load than a region to score.
+_last: dict[str, tuple[str, Any]] = {}
 
 
 def load(path: str, folder: str, what: str = "scorer", example: str = SCORER_EXAMPLE) -> Any:
@@ -88,11 +91,15 @@ def source_of(path: str, folder: str) -> str | None:
 
 def _saved(path: str, folder: str) -> Any:
     content = _bytes(path, folder)
+    digest = hashlib.sha256(content).hexdigest()
+    known, scorer = _last.get("of", ("", None))
+    if digest == known:
+        return scorer
     try:
         with warnings.catch_warnings():
             # Another version may give other scores, or none, and only warns.
             warnings.simplefilter("error", InconsistentVersionWarning)
-            return joblib.load(io.BytesIO(content))
+            found = joblib.load(io.BytesIO(content))
     except InconsistentVersionWarning as warning:
         raise ConfigError(
             f"scorer {path}: saved by scikit-learn {warning.original_sklearn_version}, here is {sklearn.__version__}. "
@@ -103,6 +110,8 @@ def _saved(path: str, folder: str) -> Any:
             f"scorer {path}: cannot be loaded ({type(error).__name__}: {error}). A file of joblib.dump is needed, and "
             "the modules of what is in it, on every worker."
         ) from error
+    _last["of"] = (digest, found)  # at once: threads load different ones
+    return found
 
 
 def _bytes(path: str, folder: str) -> bytes:

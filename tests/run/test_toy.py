@@ -144,6 +144,9 @@ def test_an_estimator_saved_in_a_file_is_a_scorer_known_by_its_bytes(saved):
     assert source == source_of(str(saved / "finder.joblib"), "elsewhere")
     joblib.dump(LogisticRegression(C=2.0).fit(np.eye(12), np.arange(12) % 2), saved / "finder.joblib")
     assert source_of("finder.joblib", str(saved)) != source
+    # Loaded once a process, by its bytes: another file of the same name is another scorer.
+    other = load("finder.joblib", str(saved))
+    assert other.C == 2.0 and found.C == 1.0 and load(str(saved / "finder.joblib"), "elsewhere") is other
 
 
 def test_a_file_that_is_none_is_damaged_or_is_of_another_version_is_refused(saved, monkeypatch):
