@@ -142,7 +142,7 @@ def test_the_selection_function_is_bound_byte_by_byte_but_for_what_it_says_of_ga
         assert summaries_of(asked)[name] not in (before, None), changed
         changed.write_bytes(content)
     assert summaries_of(asked)[name] == before
-    (file / "more").write_text("")
+    (file / "n_recovered" / "more").write_text("")
     assert summaries_of(asked)[name] != before
 
 
