@@ -52,8 +52,8 @@ def about_run(config: RunConfig) -> dict[str, Any]:
             "name": config.name,
             "path": str.__str__(folder.root) if not paths.is_local(folder.root) else _absolute(folder.root),
             "seed": config.seed,
-            # Settings of exports apart: they are in ``settings``.
-            "config_digest": fingerprint({k: v for k, v in config.effective().items() if k not in ("export", "out")}),
+            # Of what decides pixels and verdicts, not of how and where they were computed: workers change no byte.
+            "config_digest": fingerprint(config.settings_of("gates")),
             "content": pairs_content(config),
             "version": __version__,
             "code": resume.code_fingerprint(),

@@ -128,18 +128,20 @@ def test_lsdb_opens_hats_in_the_layout_of_multimodal_universe(tmp_path):
 
 
 def test_one_and_four_workers_write_the_same_bytes(tmp_path):
-    """Also another place of the run: where it lies decides no byte."""
+    """Nor does the number that the config names, which every file's header could say."""
     distributed = pytest.importorskip("distributed")
     config = export_copy(tmp_path / "run")
     certify_as(config, "PASS")
     found = []
     for workers in (1, 4):
+        cluster = config.cluster.model_copy(update={"workers": workers})
+        mine = config.model_copy(update={"cluster": cluster})
         with distributed.Client(
             n_workers=workers, threads_per_worker=1, processes=False, dashboard_address=None, set_as_default=True
         ):
             for form in ("parquet", "npy"):
                 out = tmp_path / f"{form}-{workers}"
-                done = lf.export(config, out, format=form, check=False, shard_mb=1, mixed_units=2)
+                done = lf.export(mine, out, format=form, check=False, shard_mb=1, mixed_units=2)
                 found.append((form, done.record["digest"], digests(out)))
     for one, four in zip(found[:2], found[2:], strict=True):
         assert one == four

@@ -6,7 +6,6 @@ catalogues expect, and the constants are in ``export.json``. Partitions are of t
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +30,8 @@ from lensflow.store.open import host_tables, read_hosts
 
 INDEX_ORDER, MAX_ORDER = 29, 10
 SPATIAL = "_healpix_29"
+# Hosts further apart than this are read apart: a read is contiguous.
+_GAP = 64
 _BYTES_OF_A_PIXEL = 9  # flux and ivar of 4 bytes, mask of 1
 
 
@@ -153,15 +154,14 @@ def _table(
     bands = head["lensflow.bands"].split(",")
     index = values["host_index"]
     hosts, of_row = np.unique(index, return_inverse=True)
-    ivar = read_hosts(settings.cutouts, hosts, ("invvar",))["invvar"][of_row]
-    tables = host_tables(settings.cutouts)[0](int(hosts[0]), int(hosts[-1]) + 1).isel(host=index - int(hosts[0]))
-    ebv = tables["ebv"].values if "ebv" in tables else np.full(n, np.nan, np.float32)
+    found = [_hosts(settings.cutouts, part) for part in np.split(hosts, np.flatnonzero(np.diff(hosts) > _GAP) + 1)]
+    ivar, psf_fwhm, ebv = (np.concatenate(some)[of_row] for some in zip(*found, strict=True))
     nested = {
         "band": _lists(np.array(bands * n, dtype=object), (len(bands),), pa.string()),
         "flux": _lists(flux, (len(bands), size, width), pa.float32()),
         "mask": _lists(np.isfinite(flux), (len(bands), size, width), pa.bool_()),
         "ivar": _lists(ivar, (len(bands), size, width), pa.float32()),
-        "psf_fwhm": _lists(tables["psfsize_arcsec"].values, (len(bands),), pa.float32()),
+        "psf_fwhm": _lists(psf_fwhm, (len(bands),), pa.float32()),
         "scale": _lists(np.full(n * len(bands), settings.pixel_scale_arcsec), (len(bands),), pa.float32()),
     }
     plain = xr.Dataset({k: ("sample", values[k]) for k in ("ra_deg", "dec_deg")})
@@ -192,6 +192,14 @@ def _table(
     )
 
 
+def _hosts(cutouts: str, hosts: NDArray[np.int64]) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+    """Inverse variance, PSF size and E(B-V) of neighbouring hosts: one narrow read."""
+    first, stop = int(hosts[0]), int(hosts[-1]) + 1
+    tables = host_tables(cutouts)[0](first, stop).isel(host=hosts - first)
+    ebv = tables["ebv"].values if "ebv" in tables else np.full(len(hosts), np.nan, np.float32)
+    return read_hosts(cutouts, hosts, ("invvar",))["invvar"], tables["psfsize_arcsec"].values, ebv
+
+
 def _lists(values: NDArray, shape: tuple[int, ...], leaf: pa.DataType) -> pa.Array:
     """Nested lists of one shape, without a Python object for each number."""
     flat = np.ascontiguousarray(values).ravel()
@@ -206,8 +214,9 @@ def _catalogue(
 ) -> list[FileRecord]:
     footers = []
     for part in parts:
-        content = paths.read_object(folder.path(split, "dataset", _below(part))) or b""
-        footer = pq.read_metadata(io.BytesIO(content))
+        fs, place = paths.filesystem(folder.path(split, "dataset", _below(part)))
+        with paths.explain_errors(place), fs.open(place, "rb") as file:
+            footer = pq.read_metadata(file)
         footer.set_file_path(_below(part))
         footers.append(footer)
     schema = footers[0].schema.to_arrow_schema()

@@ -19,7 +19,7 @@ from lensflow.export.formats.folder import FileRecord, Folder
 from lensflow.export.formats.order import Group, Shard, keys_of
 from lensflow.export.formats.writer import Planned, Settings, View, Writer
 from lensflow.run.execute import Progress, run_tasks, silent
-from lensflow.store import paths
+from lensflow.store import code_identity, paths
 
 STAGE = "export"
 FLOAT16_MAX = float(np.finfo(np.float16).max)
@@ -122,6 +122,8 @@ def write_files(
     plan = {
         "format": writer.name,
         "lensflow": __version__,
+        # Samples are chosen, normalised and written by this code: an export continues under no other.
+        "code": code_identity.digest_of(("export",)),
         # Where the run lies decides no byte.
         "settings": {k: v for k, v in asdict(settings).items() if k != "cutouts"},
         "samples": {split: fingerprint_of(view.samples) for split, view in views.items()},

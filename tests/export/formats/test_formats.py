@@ -9,13 +9,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from lensflow.errors import ExportError
+from lensflow.export.about import header
 from lensflow.export.formats.folder import Folder
 from lensflow.export.formats.read import open_export
 from lensflow.export.formats.registry import writer_of
 from lensflow.export.formats.tar import _records
 from lensflow.export.formats.write import write_files
 from lensflow.export.formats.writer import Settings
-from tests.export.formats.fake_view import fake_view
+from tests.export.formats.fake_view import fake_about, fake_view
 from tests.export.formats.written import same_pixels, views, write
 
 
@@ -233,3 +234,30 @@ def test_a_folder_that_is_no_finished_export_is_said_to_be_none(tmp_path, export
         open_export(str(tmp_path))
     with pytest.raises(ExportError, match="has no split test; it has train, val"):
         open_export(str(exports["npy"])).pieces("test")
+
+
+@pytest.mark.parametrize("form", ["npy", "parquet"])
+def test_on_an_object_store_the_index_comes_last_and_a_failed_check_takes_it_away(form, some, exports, tmp_path):
+    """fsspec's store in memory cannot rename a folder either: files are written in place."""
+    from lensflow.export.formats.record import record_of
+    from lensflow.store import paths
+
+    out = f"memory://{tmp_path.name}/{form}"
+    folder, writer = Folder(out), writer_of(form)
+    settings = Settings(1, shard_mb=0.02, pixel_scale_arcsec=0.262)
+    files = write_files(folder, some, writer, settings, {}, header(fake_about(), form))
+    assert folder.root == out and not paths.exists(f"{out}/export.json")
+    with pytest.raises(ExportError, match="no finished export"):
+        open_export(out)
+    paths.write_json(f"{out}/export.json", record_of(some, writer, settings, files, fake_about()))
+    assert folder.publish() == out
+    assert not [n for n in paths.sizes_below(out) if n.startswith(".export")]
+    local = digests(exports[form])
+    assert {f.path: f.sha256 for f in files} == {k: v for k, v in local.items() if k in {f.path for f in files}}
+    opened = open_export(out)
+    blocks = [opened.read(p) for p in opened.pieces("val")]
+    assert same_pixels(some["val"], *(np.concatenate([b[k] for b in blocks]) for k in ("sample_id", "x")))
+    folder.publish(passed=False)
+    assert paths.exists(f"{out}/export.json.failed") and not paths.exists(f"{out}/export.json")
+    with pytest.raises(ExportError, match="is there already"):
+        write_files(folder, some, writer, settings, {}, {})
