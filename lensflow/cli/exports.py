@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from lensflow.cli.common import FinishedRun, Workers, console, errors, example, load
-from lensflow.errors import ExportError
+from lensflow.errors import GateFailed
 from lensflow.show.plain import print_line
 
 commands = typer.Typer()
@@ -39,7 +39,7 @@ def export(
 ) -> None:
     """Write the samples of a certified run for a training, with card and Croissant, and check what was written.
 
-    An interrupted export continues. One that fails its check keeps the suffix .failed, and the command exits with 1.
+    An interrupted export continues. One that fails its check keeps the suffix .failed, and the command exits with 3.
     """
     from lensflow.cluster import connect
     from lensflow.export.open_view import with_export
@@ -63,7 +63,7 @@ def export(
     print_line(console, f"Export: {done.path}")
     if not done.passed:
         failed = ", ".join(k for k, v in done.verdicts.items() if v == "FAIL")
-        raise ExportError(
+        raise GateFailed(
             f"{done.path}: the check of what was written failed: {failed}. export_check.json there says what was "
             "measured; delete the folder before the next export."
         )

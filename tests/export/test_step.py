@@ -67,6 +67,26 @@ def test_an_export_is_the_view_sample_by_sample(whole):
     assert same_pixels(view, ids, x)
 
 
+@pytest.mark.parametrize("bits", ["FAIL", "INCONCLUSIVE"])
+def test_an_export_that_fails_its_check_keeps_the_suffix_and_its_card_says_what_was_found(tmp_path, monkeypatch, bits):
+    from lensflow.export import check
+
+    seen = []
+
+    def check_export(place):
+        seen.append(open_export(str(place)).record["format"])  # what is checked is a whole export
+        return {"order": "PASS", "bits": bits}
+
+    monkeypatch.setattr(check, "check_export", check_export)
+    done = lf.export(export_run(), tmp_path / "out", split="val")
+    suffix = ".failed" if bits == "FAIL" else ""
+    assert (done.path, done.passed, seen) == (str(tmp_path / "out") + suffix, bits != "FAIL", ["zarr"])
+    assert [p.name for p in tmp_path.iterdir()] == [f"out{suffix}"]
+    assert f"order PASS, bits {bits}" in (Path(done.path) / "README.md").read_text()
+    assert json.loads((Path(done.path) / "export.json").read_text())["check"]["bits"] == bits
+    assert f"bits {bits}" in json.dumps(json.loads((Path(done.path) / "croissant.json").read_text())["rai:dataBiases"])
+
+
 def test_card_and_croissant_name_no_place_on_this_machine(whole):
     place = str(Path(export_run().out).absolute())
     for name in ("README.md", "croissant.json"):
@@ -93,6 +113,15 @@ def test_the_package_is_the_function():
     assert callable(lf.export) and lf.export.__name__ == "lensflow.export"
     with pytest.raises(ExportError, match="'tarr' is not a split"):
         lensflow.export(export_run(), "nowhere", split="tarr")
+
+
+@pytest.mark.train
+@pytest.mark.parametrize("form", ["zarr", "npy", "parquet", "webdataset", "hats"])
+def test_a_sound_export_of_every_format_fails_none_of_the_ten_checks(form, tmp_path):
+    done = lf.export(export_run(), tmp_path / "out", format=form, split="train", quantize="sky/16")
+    assert len(done.verdicts) == 10 and done.passed and done.path == str(tmp_path / "out")
+    for name in ("order", "format", "duplicates", "labels", "nan", "roundtrip"):
+        assert done.verdicts[name] == "PASS", name
 
 
 @pytest.mark.train

@@ -96,11 +96,12 @@ def rank_test(y: NDArray[np.bool_], score: ArrayLike, stratum: ArrayLike) -> flo
         With hosts for strata: whether a host's stamps and controls lie in any order.
     """
     total = variance = 0.0
-    rank = rankdata(np.asarray(score)) / max(len(y), 1)
+    rank = rankdata(np.asarray(score))
     for rows in _strata(stratum):
         n, positives = len(rows), int(y[rows].sum())
         if 0 < positives < n:
-            own = rank[rows] - rank[rows].mean()
+            # Divided last: equal ranks (an export of one file) must differ by exactly 0.
+            own = (rank[rows] - rank[rows].mean()) / len(y)
             total += own[y[rows]].sum()
             variance += positives * (n - positives) / (n * (n - 1)) * (own**2).sum()
     return _two_sided(total, variance)
