@@ -82,8 +82,13 @@ class Normalisation:
         self.apply_in_place(x, row_id)
         return x
 
-    def apply_in_place(self, x: NDArray[np.float32], row_id: NDArray[Any] | None = None) -> None:
+    def apply_in_place(self, x: NDArray[np.float32], row_id: NDArray[Any] | None = None) -> NDArray[np.bool_]:
         """As :meth:`apply`, of pixels that are NaN where there is no data.
+
+        Returns
+        -------
+        ndarray of bool, shape (n,)
+            Samples that lack data somewhere.
 
         Raises
         ------
@@ -105,7 +110,7 @@ class Normalisation:
                 )
         else:
             a, s = (np.tile(np.array(v), (len(x), images)) for v in (self.a, self.s))
-        normalise_in_place(x, a.astype(np.float32), s.astype(np.float32), self.how, self.clip)
+        return normalise_in_place(x, a.astype(np.float32), s.astype(np.float32), self.how, self.clip)
 
     def _of_samples(self, x: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Offset and scale of each sample and channel; 0 and 1 where it has no pixel."""

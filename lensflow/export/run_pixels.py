@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from lensflow.config import ExportConfig, StoreConfig
 from lensflow.errors import ExportError
+from lensflow.export.pixels.kernels import not_finite
 from lensflow.export.samples import CONTROL, COUNTERFACTUAL, POSITIVE
 from lensflow.injection.core.counterfactual import add_core_blob, move_arc, rotate_arc
 from lensflow.injection.core.matching import match_controls
@@ -75,7 +76,9 @@ class RunPixels:
             return self._single(samples, shard, kind)
         hosts = self._hosts(samples["host_index"].values)
         own = self._controls(samples, hosts)
-        stamps = self._stamps(samples, shard, hosts)
+        every, stamps = np.arange(len(own)), np.empty_like(own)
+        source = read_pixels(self.pairs, "pairs", self.regions[shard].slice, ("stamp",))["stamp"]
+        self._stamps(samples, shard, hosts, every, source, stamps, every)
         if view == "triplet":
             return np.concatenate([stamps, own, stamps[self._matched(samples, hosts)]], axis=1)
         first = stamps
@@ -99,14 +102,16 @@ class RunPixels:
             dark = np.flatnonzero(of_kind != POSITIVE)
             if dark.size:
                 x[some[dark]] = self._controls(part.isel(sample=dark), hosts, dark)
-            lit = np.flatnonzero(np.isin(of_kind, (POSITIVE, COUNTERFACTUAL)))
-            if lit.size:
-                stamps = self._stamps(part.isel(sample=lit), shard, hosts, lit)
-                x[some[lit[of_kind[lit] == POSITIVE]]] = stamps[of_kind[lit] == POSITIVE]
-                moved = np.flatnonzero(of_kind[lit] == COUNTERFACTUAL)
+            if np.isin(of_kind, (POSITIVE, COUNTERFACTUAL)).any():
+                stamps = read_pixels(self.pairs, "pairs", self.regions[shard].slice, ("stamp",))["stamp"]
+                lit = np.flatnonzero(of_kind == POSITIVE)
+                self._stamps(part.isel(sample=lit), shard, hosts, lit, stamps, x, some[lit])
+                moved = np.flatnonzero(of_kind == COUNTERFACTUAL)
                 if moved.size:
-                    at = some[lit[moved]]
-                    x[at] = self._counterfactuals(samples.isel(sample=at), shard, x[at], stamps[moved])
+                    at, of_moved = some[moved], part.isel(sample=moved)
+                    own = x[at]
+                    self._stamps(of_moved, shard, hosts, moved, stamps, x, at)
+                    x[at] = self._counterfactuals(of_moved, shard, own, x[at])
             if self.settings.steps_per_sigma:
                 x[some] = self._rounded(x[some], part, hosts)
         assert x is not None
@@ -128,27 +133,33 @@ class RunPixels:
         if self.store.stamp_steps_per_sigma:
             step, _ = rounding_steps(hosts["invvar"], place, self.store)
             out = round_pixels(out, step, samples["row_id"].values, self.seed)
-        _blank(out, hosts, place)
+        _blank(out, np.arange(len(out)), hosts, place)
         return out
 
     def _stamps(
-        self, samples: xr.Dataset, shard: int, hosts: dict[str, NDArray[Any]], some: NDArray[np.int64] | None = None
-    ) -> Images:
-        """Stamps of samples; NaN where their hosts have no data, and refused where they alone have none."""
-        place = hosts["place"] if some is None else hosts["place"][some]
-        region = self.regions[shard]
-        stamps = read_pixels(self.pairs, "pairs", region.slice, ("stamp",))["stamp"]
-        out = stamps[samples["pair_id"].values - region.start]
-        for row in np.flatnonzero(~np.isfinite(out.sum(axis=(1, 2, 3)))):
-            odd = ~np.isfinite(out[row]) & hosts["valid"][place[row]]
+        self,
+        samples: xr.Dataset,
+        shard: int,
+        hosts: dict[str, NDArray[Any]],
+        some: NDArray[np.int64],
+        stamps: Images,
+        out: Images,
+        at: NDArray[np.int64],
+    ) -> None:
+        """Copy stamps to their places; NaN where their hosts have no data, and refused where they alone have none."""
+        rows, place = samples["pair_id"].values - self.regions[shard].start, hosts["place"][some]
+        for source, target in zip(rows.tolist(), at.tolist(), strict=True):
+            out[target] = stamps[source]  # one copy each: indices on both sides would make two
+        bad = not_finite(stamps)
+        for row in np.flatnonzero(bad[rows]) if bad.any() else ():
+            odd = ~np.isfinite(stamps[rows[row]]) & hosts["valid"][place[row]]
             if odd.any():
                 raise ExportError(
                     f"row {samples['row_id'].values[row]} (number {samples['pair_id'].values[row]}): its stamp has no "
                     f"value in {int(odd.sum())} pixel(s) where its control has one. Stamp and control must have the "
                     "same valid pixels; `lensflow verify` says whether the store is damaged."
                 )
-        _blank(out, hosts, place)
-        return out
+        _blank(out, at, hosts, place)
 
     def _counterfactuals(self, samples: xr.Dataset, shard: int, controls: Images, stamps: Images) -> Images:
         """Controls with the added light of their rows where no lens would put it."""
@@ -208,8 +219,8 @@ class RunPixels:
         return x
 
 
-def _blank(x: Images, hosts: dict[str, NDArray[Any]], place: NDArray[np.int64]) -> None:
-    """Set pixels without data to NaN, in place."""
+def _blank(x: Images, at: NDArray[np.int64], hosts: dict[str, NDArray[Any]], place: NDArray[np.int64]) -> None:
+    """Set pixels without data to NaN, in place: of the images ``at``, whose hosts are ``place``."""
     complete = np.asarray(hosts["valid"].all(axis=(1, 2, 3)))
-    for row in np.flatnonzero(~complete[place]):
-        x[row][~hosts["valid"][place[row]]] = np.nan
+    for k in np.flatnonzero(~complete[place]):
+        x[at[k]][~hosts["valid"][place[k]]] = np.nan

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from lensflow.errors import ExportError
 from lensflow.export.certified import Certified
 from lensflow.export.normalisation import Normalisation
+from lensflow.export.pixels.kernels import not_finite
 from lensflow.export.samples import Counts
 
 # Of a sample, beside its pixels, in what a unit and a batch give.
@@ -140,18 +141,21 @@ class TrainingView:
         some = self._some(unit)
         x = self._raw(unit)
         row_id = some["row_id"].values
-        lacks = ~np.isfinite(x.sum(axis=(1, 2, 3)))  # NaN and infinities go through a sum
-        missing = np.flatnonzero(lacks)
-        valid = np.asarray(np.isfinite(x[missing]).all(axis=1))
-        self.normalisation.apply_in_place(x, row_id)
-        odd = ~np.isfinite(x.sum(axis=(1, 2, 3), dtype=np.float64))
+        valid = self._valid(x) if self.valid_channel else None
+        lacks = self.normalisation.apply_in_place(x, row_id)
+        odd = not_finite(x)
         if odd.any():
             raise ExportError(f"row {row_id[np.argmax(odd)]}: a value that is not finite is left after normalisation")
-        if self.valid_channel:
-            channel = np.ones((len(x), 1, *x.shape[2:]), np.float32)
-            channel[missing, 0] = valid
-            x = np.concatenate([x, channel], axis=1)
+        if valid is not None:
+            x = np.concatenate([x, valid], axis=1)
         return Unit(x, lacks, {n: some[n].values for n in COLUMNS})
+
+    @staticmethod
+    def _valid(x: NDArray[np.float32]) -> NDArray[np.float32]:
+        out = np.ones((len(x), 1, *x.shape[2:]), np.float32)
+        missing = np.flatnonzero(not_finite(x))
+        out[missing, 0] = np.isfinite(x[missing]).all(axis=1)
+        return out
 
     def read(self, unit: int) -> dict[str, NDArray[Any]]:
         """Samples of a unit as a network reads them.

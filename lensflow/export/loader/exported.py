@@ -17,6 +17,7 @@ from lensflow.export.certified import Certified
 from lensflow.export.formats.read import UNIT_ROWS, Export, Piece, open_export
 from lensflow.export.normalisation import Normalisation
 from lensflow.export.open_view import open_view
+from lensflow.export.pixels.kernels import not_finite
 from lensflow.export.samples import Counts
 from lensflow.export.view import COLUMNS, TrainingView, Unit
 from lensflow.store import paths
@@ -67,12 +68,11 @@ class ExportedView(TrainingView):
         """
         some, x = self._some(unit), self._raw(unit)
         if not self.attrs["normalised"]:
-            lacks = ~np.isfinite(x.sum(axis=(1, 2, 3)))
-            self.normalisation.apply_in_place(x, some["row_id"].values)
+            lacks = self.normalisation.apply_in_place(x, some["row_id"].values)
         else:
             # What is missing is 0 after normalisation, and next to nothing else is.
             lacks = (x[:, : len(self.channels) - self.valid_channel] == 0).any(axis=(1, 2, 3))
-        odd = ~np.isfinite(x.sum(axis=(1, 2, 3), dtype=np.float64))
+        odd = not_finite(np.ascontiguousarray(x))
         if odd.any():
             row = some["row_id"].values[np.argmax(odd)]
             raise ExportError(f"{self.attrs['export_path']}: row {row}: a value is not finite. Export the run again.")

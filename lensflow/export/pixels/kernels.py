@@ -5,6 +5,8 @@ In their own folder, so that a change elsewhere compiles nothing again.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -29,44 +31,48 @@ _LN2 = np.float32(0.6931471805599453)
 def _asinh(u):  # type: ignore[no-untyped-def]
     """asinh of a float32, to 3e-7 of its value: sums, products, roots and bits, which run in vector registers."""
     one = np.float32(1.0)
-    a = abs(u)
+    a = np.float32(abs(u))
     z = a + a * a / (one + np.sqrt(one + a * a))
     # 1 + z = m 2^e with m from sqrt(1/2) to sqrt(2); where e is 0, z itself is exact, and m - 1 is not.
     bits = np.float32(one + z).view(np.int32)
     e = np.int32(np.int32(bits - np.int32(0x3F3504F3)) >> np.int32(23))
-    m = np.int32(bits - np.int32(e << np.int32(23))).view(np.float32) - one
-    y = z if e == 0 else m
+    m = np.float32(np.int32(bits - np.int32(e << np.int32(23))).view(np.float32) - one)
+    y = m if e != 0 else z
     log = y * (_L0 + y * (_L1 + y * (_L2 + y * (_L3 + y * (_L4 + y * (_L5 + y * (_L6 + y * (_L7 + y * _L8))))))))
-    value = np.float32(e) * _LN2 + log
-    return -value if u < np.float32(0.0) else value
+    return np.float32(math.copysign(np.float32(e) * _LN2 + log, u))
 
 
 @compiled()
-def _normalise(x, a, s, how, clip):  # type: ignore[no-untyped-def]
-    zero = np.float32(0.0)
+def _normalise(x, a, s, how, clip, lacks):  # type: ignore[no-untyped-def]
+    zero, one, tenth = np.float32(0.0), np.float32(1.0), np.float32(1.0) / KNEE
     for i in range(x.shape[0]):
+        missing = np.int32(0)
         for c in range(x.shape[1]):
-            shift, scale = a[i, c], s[i, c]
+            shift, scale = a[i, c], one / s[i, c]
             row = x[i, c]
             if how == 1:
                 for p in range(row.size):
-                    v = (row[p] - shift) / scale
-                    y = _asinh(v / KNEE) * KNEE
+                    v = (row[p] - shift) * scale
+                    y = _asinh(v * tenth) * KNEE
+                    missing |= np.int32(v != v)
                     row[p] = y if v == v else zero
             elif how == 2:
                 for p in range(row.size):
-                    v = (row[p] - shift) / scale
+                    v = (row[p] - shift) * scale
                     y = min(max(v, -clip), clip)
+                    missing |= np.int32(v != v)
                     row[p] = y if v == v else zero
             else:
                 for p in range(row.size):
-                    v = (row[p] - shift) / scale
+                    v = (row[p] - shift) * scale
+                    missing |= np.int32(v != v)
                     row[p] = v if v == v else zero
+        lacks[i] = missing != 0
 
 
 def normalise_in_place(
     x: NDArray[np.float32], a: NDArray[np.float32], s: NDArray[np.float32], how: int, clip: float
-) -> None:
+) -> NDArray[np.bool_]:
     """Replace pixels by f((x - a) / s), NaN by 0.
 
     Parameters
@@ -77,9 +83,34 @@ def normalise_in_place(
     how : {LINEAR, ASINH, CLIP}
         f: nothing, asinh(u / 10) * 10, or limits at +-clip.
     clip : float
+
+    Returns
+    -------
+    ndarray of bool, shape (n,)
+        Samples with a NaN.
     """
+    lacks = np.zeros(len(x), bool)
     if x.size:
-        _normalise(x.reshape(*x.shape[:2], -1), a, s, how, np.float32(clip))
+        _normalise(x.reshape(*x.shape[:2], -1), a, s, how, np.float32(clip), lacks)
+    return lacks
+
+
+@compiled()
+def _not_finite(x, out):  # type: ignore[no-untyped-def]
+    exponent = np.int32(0x7F800000)
+    for i in range(x.shape[0]):
+        odd = np.int32(0)
+        for p in range(x.shape[1]):
+            odd |= np.int32((x[i, p] & exponent) == exponent)
+        out[i] = odd != 0
+
+
+def not_finite(x: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Samples with a NaN or an infinity, shape (n,), of pixels of shape (n, ...) that are contiguous."""
+    out = np.zeros(len(x), bool)
+    if x.size:
+        _not_finite(x.reshape(len(x), -1).view(np.int32), out)
+    return out
 
 
 @compiled()
