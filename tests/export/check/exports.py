@@ -39,11 +39,17 @@ class Samples:
     columns: dict[str, np.ndarray]
 
 
-def samples(hosts: int = 120, per_host: int = 1, seed: int = 5, snr: float = 30.0, **how: Any) -> Samples:
-    """Galaxies on a survey's sky, and stretches of a ring on them; the noise of the arcs' own light is added."""
+def samples(
+    hosts: int = 120, per_host: int = 1, seed: int = 5, snr: float = 30.0, gaps: bool = True, **how: Any
+) -> Samples:
+    """Galaxies on a survey's sky, and stretches of a ring on them; the noise of the arcs' own light is added.
+
+    With ``gaps`` every ninth has no data in g.
+    """
     draw = np.random.default_rng(seed)
     images = np.stack(list(galaxies(hosts, draw, size=64, survey_sky=True, **how).values()), axis=1)
-    images[::9, 0] = np.nan  # no data in g
+    if gaps:
+        images[::9, 0] = np.nan
     index = np.repeat(np.arange(hosts), per_host)
     n = len(index)
     y, x = np.mgrid[:64, :64] - 31.5
