@@ -1,7 +1,8 @@
 """Check ``labels``: no positive is its own control, no control is anything else.
 
 Within the export by the images themselves: a positive must differ from every control of its host, and the controls of
-a host must be one image. With the run at hand also against the run's own cutouts (:mod:`.roundtrip` reads them).
+a host must be one image. That these are the run's, and of the kind that they are said to be, is asked by
+:mod:`.roundtrip`.
 """
 
 from __future__ import annotations

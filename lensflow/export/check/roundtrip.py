@@ -9,16 +9,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lensflow import rng
+from lensflow.config.export import NEGATIVE_KINDS
 from lensflow.errors import LensflowError
 from lensflow.export.check.parts import Part
 from lensflow.export.check.results import CheckResult, CheckVerdict, Measured
-from lensflow.export.check.rows import Facts, fingerprints
+from lensflow.export.check.rows import POSITIVE, Facts, fingerprints
 from lensflow.stats.estimate import Estimate
 
 NAME = "roundtrip"
 N_SAMPLES = 256
 # Columns that must be the run's, too.
-COLUMNS = ("y", "row_id", "host_index", "weight")
+COLUMNS = ("y", "negative_kind", "row_id", "host_index", "weight")
+_KINDS = (*NEGATIVE_KINDS, POSITIVE)
 
 
 def measure(part: Part, description: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
@@ -71,8 +73,12 @@ def _compared(facts: Facts, view: Any, drawn: NDArray[np.int64]) -> list[tuple[i
                 bad.append((int(k), "its pixels differ"))
                 continue
             for name in COLUMNS:
-                if name in facts.columns and name in samples and facts.columns[name][k] != samples[name].values[row]:
-                    mine, theirs = facts.columns[name][k], samples[name].values[row]
+                if name not in facts.columns or name not in samples:
+                    continue
+                mine, theirs = facts.columns[name][k], samples[name].values[row]
+                if name == "negative_kind":
+                    theirs = _KINDS[int(theirs)] if np.issubdtype(type(theirs), np.integer) else theirs
+                if mine != theirs:
                     bad.append((int(k), f"{name} is {mine} in the export and {theirs} in the run"))
                     break
     return bad
