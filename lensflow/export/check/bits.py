@@ -110,12 +110,15 @@ def judge(facts: Facts) -> CheckResult:
 
 
 def _linear(x: NDArray[np.float32], how: Mapping[str, Any], limited: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """The pixels without the stretch, and without those at a limit."""
-    values = x.astype(np.float64)
+    """The pixels without the stretch, and without those at a limit; NaN outside of the zones, where nobody looks."""
+    places = np.concatenate(lattice.zones(x.shape[-1]))
+    values = x.reshape(*x.shape[:2], -1)[..., places].astype(np.float64)
     if how.get("kind") == "survey" or (how.get("kind") == "annulus" and how.get("stretch") == "asinh"):
         with np.errstate(over="ignore"):
             values = _SOFTENING * np.sinh(values / _SOFTENING)
-    return np.where(limited, np.nan, values)
+    out = np.full((*x.shape[:2], x.shape[2] * x.shape[3]), np.nan)
+    out[..., places] = values
+    return np.where(limited, np.nan, out.reshape(x.shape))
 
 
 def _without_halves(x: NDArray[np.float32]) -> NDArray[np.float32]:
