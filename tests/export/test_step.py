@@ -87,6 +87,14 @@ def test_an_export_that_fails_its_check_keeps_the_suffix_and_its_card_says_what_
     assert f"bits {bits}" in json.dumps(json.loads((Path(done.path) / "croissant.json").read_text())["rai:dataBiases"])
 
 
+def test_the_numbers_of_the_record_are_those_that_the_view_counts(whole):
+    """Two definitions of the same words would be two truths."""
+    for split, said in whole.record["splits"].items():
+        counts = open_view(export_run(), split=split).counts
+        assert (said["positives"], said["different_negatives"]) == (counts.positives, counts.different_negatives)
+        assert said["negatives_by_kind"] == counts.negatives and said["left_out"] == counts.left_out
+
+
 def test_card_and_croissant_name_no_place_on_this_machine(whole):
     place = str(Path(export_run().out).absolute())
     for name in ("README.md", "croissant.json"):

@@ -96,6 +96,11 @@ def record_of(
     splits: dict[str, Any] = {}
     for name, one in views.items():
         splits[name] = {**asdict(Split.of(one.samples)), "files": [f.path for f in files if f.split == name and f.rows]}
+        counts = getattr(one, "counts", None)
+        splits[name] |= {
+            "left_out": dict(counts.left_out) if counts else {},
+            "negative_weights": {k: round(v, 4) for k, v in counts.weights.items()} if counts else {},
+        }
     return {
         "lensflow_export": VERSION,
         "format": writer.name,

@@ -13,6 +13,29 @@ MUST_NOT = (
 )
 
 
+def must_not(record: Mapping[str, Any]) -> list[str]:
+    """What the data must not be used for."""
+    if record["settings"]["purpose"] == "search":
+        return list(MUST_NOT)
+    trivial = ""
+    if record["view"] == "residual":
+        trivial = " TRIVIAL: what was subtracted tells the classes apart without any lens."
+    study = f"Study only, not for a search: view {record['view']}, purpose {record['settings']['purpose']}.{trivial}"
+    return [study, *MUST_NOT]
+
+
+def left_out(record: Mapping[str, Any]) -> list[str]:
+    """Injections that are no positives, and the weight of each kind of negative, one line a split."""
+    out = []
+    for name, s in record["splits"].items():
+        why = ", ".join(f"{n:,} {reason}" for reason, n in s.get("left_out", {}).items()) or "none"
+        shares = ", ".join(f"{k} {w:.1%}" for k, w in s.get("negative_weights", {}).items())
+        out.append(
+            f"{name}: injections that are no positives: {why}" + (f"; weight of negatives: {shares}" if shares else "")
+        )
+    return out
+
+
 def verdict_sentence(record: Mapping[str, Any]) -> str:
     """What the run's certificate says, in one sentence.
 

@@ -74,6 +74,13 @@ def test_a_card_of_every_format_is_whole(record):
         assert f"format **{form}**" in card and not re.search(r"{{|}}|{%|\bNone\b|\bnan\b", card)
 
 
+def test_a_view_for_study_says_so_first_among_what_it_must_not_be_used_for(record):
+    changed = {**record, "view": "residual", "settings": {**record["settings"], "purpose": "study"}}
+    assert "- Study only, not for a search: view residual, purpose study. TRIVIAL" in card_of(changed)
+    assert croissant_of(changed)["rai:dataLimitations"][0].startswith("Study only")
+    assert "Study only" not in card_of(record)
+
+
 def test_a_check_that_was_made_is_in_the_first_paragraph(record):
     card = card_of({**record, "check": {"bits": "PASS", "order": "INCONCLUSIVE"}})
     assert "bits PASS, order INCONCLUSIVE" in card.split("---\n", 2)[2].strip().split("\n\n")[1]
