@@ -102,7 +102,7 @@ def completeness(
     from lensflow.run.completeness.paired_runs import paired
     from lensflow.show.completeness import required, sentence, tables
 
-    options: dict[str, Any] = {"fpr": fpr, "value": value, "negatives": negatives, "truth": truth}
+    options: dict[str, Any] = {"fpr": fpr or None, "value": value, "negatives": negatives, "truth": truth}
     config = with_options(load(run, None, workers), **options)
     if against is not None:
         with session(config) as progress:

@@ -306,3 +306,7 @@ def test_numbers_of_another_threshold_have_a_file_of_their_own_and_the_runs_own_
     assert all(s.is_current for s in stored.values())
     assert stored[Path(other.path).name].renew.endswith("blue_ring --fpr 0.25")
     assert stored[Path(own).name].renew.endswith("blue_ring")
+    assert stored[Path(other.path).name].kept.title.endswith("blue_ring (--fpr 0.25)")
+    assert stored[Path(own).name].kept.title.endswith("blue_ring")
+    with pytest.raises(ConfigError, match="no rate is given"):
+        with_options(config, fpr=[])

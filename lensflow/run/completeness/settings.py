@@ -44,6 +44,8 @@ def with_options(
         If a setting is none, or two exclude each other.
     """
     rates: list[Any] = [] if fpr is None else np.atleast_1d(np.asarray(fpr)).tolist()
+    if fpr is not None and not rates:
+        raise ConfigError("completeness.threshold.fpr: no rate is given; leave it out for the run's own threshold")
     change: dict[str, Any] = {"split": split, "negatives": negatives, "kind": "truth" if truth else None}
     if rates or value is not None:
         change["threshold"] = {**({"fpr": rates} if rates else {}), **({} if value is None else {"value": value})}

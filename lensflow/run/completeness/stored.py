@@ -152,8 +152,11 @@ def _read(config: RunConfig, folder: RunFolder, name: str, content: str) -> Stor
         results: Any = found.results
         settings = CompletenessConfig.model_validate(results["settings"])
         gates = [GateResult.from_dict(g) for g in results["gates"]]
+        options = _options(settings, config.completeness)
+        # Two results of one scorer differ by what they were measured with.
+        title = f"{results['title']} ({options.strip()})" if options else results["title"]
         kept = KeptCompleteness(
-            results["scorer"], results["split"], file, results["title"], gates[0] if gates else None,
+            results["scorer"], results["split"], file, title, gates[0] if gates else None,
             codec.datasets(results["tables"]),
         )  # fmt: skip
     except (AssertionError, ValidationError, ValueError, TypeError, KeyError, GateError) as error:
@@ -163,7 +166,7 @@ def _read(config: RunConfig, folder: RunFolder, name: str, content: str) -> Stor
         ) from error
     measured = config.model_copy(update={"completeness": settings})
     is_current = bool(content) and found.key == stored_key(measured, "completeness", content)
-    renew = f"lensflow completeness {folder.root} {kept.scorer}{_options(settings, config.completeness)}"
+    renew = f"lensflow completeness {folder.root} {kept.scorer}{options}"
     return StoredCompleteness(
         kept, results["kind"], results["source"], settings, is_current, found.is_of_this_code, renew
     )
