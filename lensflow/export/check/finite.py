@@ -36,6 +36,13 @@ def judge(facts: Facts) -> CheckResult:
         measured.append(Measured(f"samples with {what}", Estimate(float(len(bad))), 0.0, verdict))
         if len(bad):
             reasons.append(f"{len(bad):,} samples have {what}, the first is {facts.name(bad[0])}")
+    weight = facts.weight
+    bad = np.flatnonzero(~(np.isfinite(weight) & (weight > 0)))
+    verdict = CheckVerdict.FAIL if len(bad) else CheckVerdict.PASS
+    measured.append(Measured("samples whose weight is no positive number", Estimate(float(len(bad))), 0.0, verdict))
+    if len(bad):
+        first = f"{facts.name(bad[0])}: {weight[bad[0]]:g}"
+        reasons.append(f"{len(bad):,} samples have a weight that is no positive number, the first is {first}")
     if reasons:
         return CheckResult(NAME, CheckVerdict.FAIL, "; ".join(reasons), tuple(measured))
     return CheckResult(

@@ -20,6 +20,11 @@ OF_IMAGES = ("single", "pairs")
 
 def judge(facts: Facts) -> CheckResult:
     """Judge positives that equal a control of their host, and controls that differ from their host's others."""
+    odd = np.flatnonzero(~np.isin(facts.columns["y"], (0, 1)))
+    if len(odd):
+        k = int(odd[0])
+        why = f"{len(odd):,} labels are neither 0 nor 1, the first is {facts.columns['y'][k]} of {facts.name(k)}"
+        return CheckResult(NAME, CheckVerdict.FAIL, why, (_count("labels that are neither 0 nor 1", len(odd)),))
     if why := facts.is_one_class():
         return CheckResult(NAME, CheckVerdict.NOT_TESTED, why)
     view = str(facts.description.get("view", "single"))

@@ -90,6 +90,11 @@ class ExportReader(Protocol):
         """Files that hold samples, in the order in which they are read."""
         ...
 
+    @property
+    def unlisted(self) -> tuple[str, ...]:
+        """Files of samples in the folder that ``export.json`` does not list."""
+        ...
+
     def parts(self) -> Iterator[Part]:
         """Samples, file by file; a part is small enough to be held in memory several times."""
         ...

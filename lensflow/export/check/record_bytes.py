@@ -24,7 +24,7 @@ def judge(facts: Facts) -> CheckResult:
     if why := facts.is_one_class():
         return CheckResult(NAME, CheckVerdict.NOT_TESTED, why)
     reasons: list[str] = []
-    measured = [_size(facts, reasons), _words(facts, reasons), *_by_shares(facts, reasons)]
+    measured = [_size(facts, reasons), _words(facts, reasons), _unlisted(facts, reasons), *_by_shares(facts, reasons)]
     verdict = worst(tuple(m.verdict for m in measured))
     if verdict is CheckVerdict.PASS:
         size = measured[0].found
@@ -61,6 +61,15 @@ def _words(facts: Facts, reasons: list[str]) -> Measured:
         reasons.append(f"{len(named):,} names hold the class, the first is {named[0]!r}: number the samples")
     verdict = CheckVerdict.FAIL if named else CheckVerdict.PASS
     return Measured("names with a class in them", Estimate(float(len(named))), 0.0, verdict)
+
+
+def _unlisted(facts: Facts, reasons: list[str]) -> Measured:
+    """Files of samples that ``export.json`` does not list: who reads the folder by a pattern would read them, too."""
+    n = len(facts.unlisted)
+    if n:
+        reasons.append(f"{n:,} files are not of this export, the first is {facts.unlisted[0]!r}: delete them")
+    verdict = CheckVerdict.FAIL if n else CheckVerdict.PASS
+    return Measured("files that export.json does not list", Estimate(float(n)), 0.0, verdict)
 
 
 def _by_shares(facts: Facts, reasons: list[str]) -> list[Measured]:

@@ -78,7 +78,8 @@ def _compared(facts: Facts, view: Any, drawn: NDArray[np.int64]) -> list[tuple[i
                 mine, theirs = facts.columns[name][k], samples[name].values[row]
                 if name == "negative_kind":
                     theirs = _KINDS[int(theirs)] if np.issubdtype(type(theirs), np.integer) else theirs
-                if mine != theirs:
+                both_missing = mine != mine and theirs != theirs
+                if mine != theirs and not both_missing:
                     bad.append((int(k), f"{name} is {mine} in the export and {theirs} in the run"))
                     break
     return bad

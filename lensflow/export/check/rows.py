@@ -41,6 +41,8 @@ class Facts:
         Opens the run's view of a split, or raises ExportError saying why it cannot.
     seed : int
         Of bootstraps and drawn rows.
+    unlisted : tuple of str
+        Files of samples in the folder that ``export.json`` does not list.
     """
 
     description: Mapping[str, Any]
@@ -51,6 +53,7 @@ class Facts:
     single: bool
     run: Callable[[str], Any]
     seed: int = 0
+    unlisted: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.columns["sample_id"])
@@ -150,7 +153,7 @@ def gather(reader: ExportReader, measures: Sequence[Measure], run: Callable[[str
     order = np.lexsort((joined["row"], joined["file"]))
     return Facts(
         reader.description, reader.files, {n: v[order] for n, v in joined.items()}, written, tuple(headers), single,
-        run, seed,
+        run, seed, tuple(reader.unlisted),
     )  # fmt: skip
 
 

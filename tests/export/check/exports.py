@@ -87,6 +87,7 @@ class Export:
     record_bytes: np.ndarray | None = None
     per_file: int = 250
     view: Callable[[str], Any] | None = None
+    unlisted: tuple[str, ...] = ()
 
     @property
     def description(self):

@@ -90,6 +90,12 @@ def planted(name, some):
         k = int(np.flatnonzero(y)[4])
         of = (sound.columns["host_index"] == sound.columns["host_index"][k]) & (y == 0)
         sound.x[k] = sound.x[of][0]
+    elif name == "a weight that is none":
+        sound.columns["weight"] = sound.columns["weight"].copy()
+        sound.columns["weight"][7] = np.nan
+    elif name == "a label that is none":
+        sound.columns["y"] = sound.columns["y"].astype(float)
+        sound.columns["y"][n - 1] = np.nan
     elif name == "metadata":
         sound.columns["psfsize_arcsec"] = sound.columns["psfsize_arcsec"] + 0.3 * y
     return sound
@@ -118,6 +124,8 @@ QUIETER = {
     "a copy under another id": "duplicates",
     "two hosts at one place": "duplicates",
     "an empty stamp": "nan",
+    "a weight that is none": "nan",
+    "a label that is none": "labels",
 }
 
 

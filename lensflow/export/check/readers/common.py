@@ -15,6 +15,8 @@ from lensflow.export.check.parts import ExportFile
 from lensflow.store import paths
 
 ROWS_AT_ONCE = 512
+# Of files that may hold samples.
+SUFFIXES = (".parquet", ".tar", ".npy", ".npz", ".h5", ".hdf5", ".csv", ".gz")
 UNSIGNED = ("sample_id", "row_id")
 
 
@@ -43,6 +45,9 @@ class Listed:
         if not found:
             raise ExportError(f"{out}: export.json lists no file {suffix} with samples")
         self.files = tuple(sorted(found, key=lambda f: (f.split, f.name)))
+        listed = {entry["path"] for entry in description["files"]}
+        there = (n for n in paths.sizes_below(out) if n.endswith(SUFFIXES) and not n.startswith("."))
+        self.unlisted = tuple(sorted(n for n in there if n not in listed))
 
     @contextmanager
     def open(self, name: str) -> Iterator[IO[bytes]]:
