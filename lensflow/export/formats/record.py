@@ -97,10 +97,12 @@ def record_of(
     for name, one in views.items():
         splits[name] = {**asdict(Split.of(one.samples)), "files": [f.path for f in files if f.split == name and f.rows]}
         counts = getattr(one, "counts", None)
-        splits[name] |= {
-            "left_out": dict(counts.left_out) if counts else {},
-            "negative_weights": {k: round(v, 4) for k, v in counts.weights.items()} if counts else {},
-        }
+        if counts is not None:
+            splits[name] |= {
+                "different_negatives": counts.different_negatives,
+                "left_out": dict(counts.left_out),
+                "negative_weights": {k: round(v, 4) for k, v in counts.weights.items()},
+            }
     return {
         "lensflow_export": VERSION,
         "format": writer.name,
