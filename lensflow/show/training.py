@@ -79,8 +79,7 @@ def tables(kept: KeptTraining) -> list[Table]:
     list of Table
     """
     every = [verdict_table(kept.gates), properties(kept.tables["by_property"])]
-    if kept.tables["used"].sizes.get("view"):
-        every.append(used(kept.tables["used"]))
+    every.append(used(kept.tables["used"]))
     return [*every, history(kept.tables["history"])]
 
 
@@ -149,20 +148,22 @@ _MEASURED = ("auc", "paired")
 
 
 def used(found: xr.Dataset) -> Table:
-    """Views of the gates, and what the network loses without each."""
+    """Views of the gates, and what the network loses where stamps equal their controls in each."""
     rows = []
     for k in range(found.sizes["view"]):
         at = found.isel(view=k)
         drop = Estimate.from_fields({f: float(at[f]) for f in ("drop", "drop_low", "drop_high")}, "drop")
-        state = str(at["state"].values)
-        rows.append((str(at["view"].values), drop, Cell(state, "warn" if state == "used" else ""),
-                     str(at["what"].values)))  # fmt: skip
+        use, gate = str(at["use"].values), str(at["gate"].values)
+        style = "bad" if use == "used" and gate == "FAIL" else ""
+        rows.append((str(at["view"].values), drop, Cell(use, style), gate or None, str(at["what"].values)))
     return Table(
-        "Used or unused: what the network loses without each view",
-        [words("view"), Column("drop of AUROC", write=3), words("the network"), words("what was done", wrap=True)],
+        "Used or unused: what the network loses where stamps equal their controls in a gate's view",
+        [words("view"), Column("loss of AUROC", "%", 1), words("the network"), words("gate"),
+         words("made equal", wrap=True)],
         rows,
-        "A leak that a gate finds is there; it matters to this network if the network uses the view.",
-    )
+        "Arcs are in most views, and their light there is theirs by right: a loss is a leak only where the view's gate "
+        "says FAIL. Used: the whole interval of the loss is above 1 %.",
+    )  # fmt: skip
 
 
 def history(found: xr.Dataset) -> Table:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -74,7 +73,7 @@ def _unit(
     view: TrainingView, unit: int, samples: xr.Dataset, score: Score, pixel_scale_arcsec: float, seed: int, crop: int
 ) -> xr.Dataset:
     raw = view.raw(unit)
-    stamp, own = _paired(samples)
+    stamp, own = paired_places(samples)
     of = samples.isel(sample=stamp)
     x, valid = raw["x"], raw["valid"]
     bare = score(_cut(view.read(unit)["x"], crop))
@@ -84,7 +83,7 @@ def _unit(
     filled = []
     for which in (stamp, own):
         cored = fill_core_with_noise(x[which], noise, of["x_center"].values, of["y_center"].values, radius, key, seed)
-        filled.append(score(_cut(_channels(view, cored, valid[which], of["row_id"].values), crop)))
+        filled.append(score(network_input_of(view, cored, valid[which], crop)))
     scores = {"stamp": bare[stamp], "own_ctrl": bare[own], "stamp_filled": filled[0], "ctrl_filled": filled[1]}
     return xr.Dataset(
         {k: ("sample", np.round(v, DECIMALS)) for k, v in scores.items()}
@@ -94,8 +93,23 @@ def _unit(
     )
 
 
-def _paired(samples: xr.Dataset) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Places of the positives, and of the control of each."""
+def paired_places(samples: xr.Dataset) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Places of the positives, and of the control of each.
+
+    Parameters
+    ----------
+    samples : Dataset
+        Of one unit of a view of pairs.
+
+    Returns
+    -------
+    (ndarray, ndarray) of int64
+
+    Raises
+    ------
+    ExportError
+        If a positive has no control there.
+    """
     y, pair, kind = (samples[k].values for k in ("y", "pair_id", "negative_kind"))
     stamp, ctrl = np.flatnonzero(y == 1), np.flatnonzero((y == 0) & (kind == 0))
     ctrl = ctrl[np.argsort(pair[ctrl], kind="stable")]
@@ -108,14 +122,29 @@ def _paired(samples: xr.Dataset) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     return stamp, ctrl[at]
 
 
-def _channels(
-    view: TrainingView, raw: NDArray[np.float32], valid: NDArray[np.bool_], row_id: NDArray[Any]
+def network_input_of(
+    view: TrainingView, raw: NDArray[np.float32], valid: NDArray[np.bool_], crop_pix: int = 0
 ) -> NDArray[np.float32]:
-    """Raw images as ``view.read`` gives them."""
-    x = view.normalisation.apply(raw, valid, row_id)
+    """Raw images as ``view.read`` gives them, without the pixels that the network does not see.
+
+    Parameters
+    ----------
+    view : TrainingView
+    raw : ndarray of float32, shape (n, band, y, x)
+        nMgy/pixel.
+    valid : ndarray of bool, same shape
+        Pixels with data.
+    crop_pix : int
+        Pixels cut from each side.
+
+    Returns
+    -------
+    ndarray of float32, shape (n, channel, y, x)
+    """
+    x = view.normalisation.apply(raw, valid)
     if len(view.channels) > len(view.bands):
         x = np.concatenate([x, valid.all(axis=1, keepdims=True).astype(np.float32)], axis=1)
-    return x
+    return _cut(x, crop_pix)
 
 
 def _cut(x: NDArray[np.float32], crop: int) -> NDArray[np.float32]:

@@ -28,6 +28,7 @@ from lensflow.run.stored_training import kept_training
 from lensflow.stats import codec
 from lensflow.stats.auc import host_bootstrap
 from lensflow.store import paths
+from lensflow.store.code_identity import digest_of
 from lensflow.store.results import current_results, keep_results
 from lensflow.training import files
 from lensflow.training.checkpoint import About, write_checkpoint
@@ -39,9 +40,12 @@ from lensflow.training.nulls import host_halves, judge_host_halves, judge_zero_f
 from lensflow.training.packages import need
 from lensflow.training.pretrained import start
 from lensflow.training.result import Training
+from lensflow.training.used import views_used
 from lensflow.training.verdicts import EXPERIENCE, by_property, verdicts
 
 STAGE = "train"
+# What decides a training beside the code that measures.
+_CODE = ("export", "training")
 # The scorer runs on a CPU in workers, the training perhaps on a GPU: scores agree to this share of their scatter.
 _AGREE = 0.02
 
@@ -80,7 +84,9 @@ def train_step(config: RunConfig, progress: Progress = silent, *, nulls: bool = 
     content = pairs_content(config)
     key = files.training_key(config, content)
     stored: Any = None if again else current_results(files.report_of(config), key)
-    if stored is not None and _is_whole(config, stored) and (not nulls or stored["nulls"]):
+    code = digest_of(_CODE)
+    is_current = stored is not None and stored.get("code") == code and _is_whole(config, stored)
+    if is_current and (not nulls or stored["nulls"]):
         return training_of(config, stored)
     views = Views.open(config, progress)
     device, folder = device_of(config.training), str(Path.cwd())
@@ -116,13 +122,16 @@ def train_step(config: RunConfig, progress: Progress = silent, *, nulls: bool = 
             "scorer": url, "source": source, "sha256": _digest(url), "numbers": numbers,
             "tables": {
                 "history": history_table(fitted.history), "by_property": by_property(val, config),
-                "used": xr.Dataset(),
+                "used": views_used(
+                    views.val, lambda x: scores_of(fitted.net, x, device), config, content, crop
+                ),
             },
             "about": files.as_plain(asdict(about)),
         }
     ) | {
         "gates": [g.to_dict() for g in gates], "nulls": [g.to_dict() for g in found],
         "settings": config.training.model_dump(mode="json"), "export": config.export.model_dump(mode="json"),
+        "code": code,
     }  # fmt: skip
     keep_results(files.report_of(config), key, kept)
     progress(STAGE, config.training.epochs, config.training.epochs)
@@ -144,6 +153,11 @@ class Views:
         ExportError
             If a split lacks a class.
         """
+        if config.export.view not in ("single", "pairs"):
+            raise ExportError(
+                f"training: export.view {config.export.view} puts other images than a stamp alone into a sample, and what "
+                "learns from them cannot score one: set single or pairs, or train on it with your own code"
+            )
         most = config.training.max_bad_pixel_frac
         found = []
         for split, view in (("train", None), ("train", "pairs"), ("val", "pairs")):
@@ -215,8 +229,7 @@ def _fit(
 
     def after(epoch: int, now: Any) -> Mapping[str, float]:
         progress(STAGE, epoch + 1, of.epochs)
-        # The last epoch is scored in full after the training.
-        return measured_on(val, now, device, crop, config) if epoch + 1 < of.epochs or of.epochs == 1 else {}
+        return measured_on(val, now, device, crop, config)
 
     return fit(net, epochs_of(train, of), train.samples.sizes["sample"], of, device, class_weights(train), after)
 
