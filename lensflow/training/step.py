@@ -155,8 +155,8 @@ class Views:
         """
         if config.export.view not in ("single", "pairs"):
             raise ExportError(
-                f"training: export.view {config.export.view} puts other images than a stamp alone into a sample, and what "
-                "learns from them cannot score one: set single or pairs, or train on it with your own code"
+                f"training: export.view {config.export.view} puts other images than a stamp alone into a sample, and "
+                "what learns from them cannot score one: set single or pairs, or train on it with your own code"
             )
         most = config.training.max_bad_pixel_frac
         found = []
