@@ -23,9 +23,11 @@ from lensflow.export.loader.read import Read
 from lensflow.export.loader.source import as_view, loader_settings
 from lensflow.export.view import COLUMNS, TrainingView, Unit
 from lensflow.run.open_run import Run
+from lensflow.store import paths
 
 _log = logging.getLogger(__name__)
-THREADS = 2
+# A unit that is being read takes about twice its samples; on object stores several at a time pay.
+THREADS, THREADS_REMOTE = 1, 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,7 +129,8 @@ class Batches:
             return
         first, stop = used[0], used[-1] + 1
         left = Read.of(self.view, table, plan[first - 1].left) if first else Read.nothing()
-        with ThreadPoolExecutor(THREADS) as pool:
+        place = str(getattr(self.view.pixels, "pairs", ""))
+        with ThreadPoolExecutor(THREADS if paths.is_local(place) else THREADS_REMOTE) as pool:
             ahead = self._begin(pool, plan, first, stop)
             try:
                 for k in range(first, stop):

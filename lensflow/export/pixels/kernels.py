@@ -180,24 +180,26 @@ def take_into(
 def _mask_cores(x, rows, lacks, xc, yc, r0, r1, inner, outer, draws, channels):  # type: ignore[no-untyped-def]
     n = x.shape[2]
     middle = 0.5 * (n - 1)
-    ring = np.empty(n * n, np.int64)
+    every, ring = np.empty(n * n, np.int64), np.empty(n * n, np.int64)
+    in_ring = 0
+    for p in range(n * n):
+        if inner <= np.hypot(p // n - middle, p % n - middle) < outer:
+            every[in_ring] = p
+            in_ring += 1
     for k in range(rows.size):
         image = x[rows[k]]
         found = 0
-        for p in range(n * n):
-            y, z = p // n, p % n
-            r = np.hypot(y - middle, z - middle)
-            if inner <= r < outer:
-                there = True
-                if lacks[k]:
-                    for c in range(channels):
-                        there = there and image[c, y, z] != np.float32(0.0)
-                if there:
-                    ring[found] = p
-                    found += 1
+        for i in range(in_ring):
+            there = True
+            if lacks[k]:
+                for c in range(channels):
+                    there = there and image[c, every[i] // n, every[i] % n] != np.float32(0.0)
+            if there:
+                ring[found] = every[i]
+                found += 1
         drawn = 0
-        for y in range(n):
-            for z in range(n):
+        for y in range(max(int(yc[k] - r1), 0), min(int(yc[k] + r1) + 2, n)):
+            for z in range(max(int(xc[k] - r1), 0), min(int(xc[k] + r1) + 2, n)):
                 r = np.hypot(y - yc[k], z - xc[k])
                 if r < r1:
                     keep = np.float32(0.5 - 0.5 * np.cos(np.pi * (r - r0) / (r1 - r0))) if r > r0 else np.float32(0.0)
