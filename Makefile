@@ -94,6 +94,7 @@ bench: $(READY)  ## what the performance claims rest on
 	$(BIN)/python benchmarks/inject.py
 	$(BIN)/python benchmarks/lazy.py
 	$(BIN)/python benchmarks/gates.py
+	$(BIN)/python benchmarks/loader.py
 	$(BIN)/python benchmarks/scale.py --regions 10000 --rows 20000
 	$(BIN)/python benchmarks/simulate.py
 
