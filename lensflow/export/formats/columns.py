@@ -52,7 +52,7 @@ COLUMNS = (
     Column("dec_deg", pa.float64(), "sc:Float", "deg", "declination of the host, ICRS"),
     Column("psfsize_arcsec", pa.float32(), "sc:Float", "arcsec", "PSF size in the reference band"),
     Column("theta_e_arcsec", pa.float32(), "sc:Float", "arcsec", "Einstein radius of the row; truth, not a feature"),
-    Column("snr", pa.float32(), "sc:Float", "", "snr_matched of the row in the reference band; truth, not a feature"),
+    Column("snr", pa.float32(), "sc:Float", "", "snr_matched of the row, all bands together; truth, not a feature"),
     Column("x_center", pa.float32(), "sc:Float", "pixel", "target in the stamp, x; pixel centres are integers"),
     Column("y_center", pa.float32(), "sc:Float", "pixel", "target in the stamp, y"),
     Column("stratum", pa.int32(), "sc:Integer", "", "cell of theta_E x PSF size"),
