@@ -14,6 +14,9 @@ def test_the_notebook_runs_from_top_to_bottom(path, tmp_path):
     if path.stem in TRAINS:
         pytest.importorskip("torch", reason="the training in this notebook needs torch")
     notebook = nbformat.read(path, as_version=4)
-    NotebookClient(notebook, timeout=200, kernel_name="python3", resources={"metadata": {"path": tmp_path}}).execute()
+    timeout = 400 if path.stem in TRAINS else 200
+    NotebookClient(
+        notebook, timeout=timeout, kernel_name="python3", resources={"metadata": {"path": tmp_path}}
+    ).execute()
     pictures = [o for c in notebook.cells for o in c.get("outputs", []) if "image/png" in o.get("data", {})]
     assert pictures
