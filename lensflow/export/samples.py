@@ -16,6 +16,7 @@ from lensflow.config.export import NEGATIVE_KINDS
 from lensflow.errors import ExportError
 from lensflow.measure.completeness.truth import snr_matched
 from lensflow.stats.kept_rows import first_of_host
+from lensflow.units import mag_of_flux
 
 CONTROL, COUNTERFACTUAL, HOST_OTHER, TABLE = range(len(NEGATIVE_KINDS))
 POSITIVE = -1
@@ -184,9 +185,7 @@ def _part(rows: xr.Dataset, y: int, kind: int, weight: NDArray[np.float64] | flo
 
 def _magnitude(rows: xr.Dataset, band: int) -> NDArray[np.float32]:
     """AB magnitude of the host within 5 arcsec; NaN without light."""
-    flux = rows["aperture_flux_nmgy"].values[:, band].astype(np.float64)
-    with np.errstate(all="ignore"):
-        return np.where(flux > 0, 22.5 - 2.5 * np.log10(flux), np.nan).astype(np.float32)
+    return mag_of_flux(rows["aperture_flux_nmgy"].values[:, band].astype(np.float64)).astype(np.float32)
 
 
 def _of_pairs(

@@ -177,7 +177,7 @@ def rate_at(epoch: float, config: TrainingConfig) -> float:
     warm, every = config.warm_up_epochs, config.epochs
     if epoch < warm:
         # The first step already moves.
-        return max(epoch, 0.01 * warm) / warm
+        return max(epoch / warm, 0.01)
     done = min(1.0, (epoch - warm) / max(every - warm, 1e-9))
     return 0.5 * (1 + math.cos(math.pi * done))
 

@@ -97,7 +97,7 @@ def inputs_of(section, prefix=""):
         value = getattr(section, name)
         if isinstance(value, Section):
             yield from inputs_of(value, f"{prefix}{name}.")
-        elif INPUT in field.metadata and value:
+        elif INPUT in field.metadata and value and not isinstance(value, bool):
             every = value.values() if isinstance(value, dict) else value if isinstance(value, tuple) else [value]
             yield from ((f"{prefix}{name}", v) for v in every)
 
@@ -110,11 +110,12 @@ def test_every_input_of_a_config_is_a_place():
     for survey in (bricks, {"stamps": stamps}):
         config = load_config({"out": "s3://b/run", "bands": ["r"], "survey": survey, "storage": {"anonymous": "inputs"},
                               "completeness": {"negatives": "s3://in/n.csv"},
+                              "training": {"pretrained": "s3://in/weights.safetensors"},
                               "plan": {"design": "table", "table": "s3://in/plan.csv"}})  # fmt: skip
         found |= dict(inputs_of(config))
         assert RunConfig.model_validate(config.model_dump()) == config
         assert "Place" not in config.to_yaml() and load_config(config.effective()) == config
     assert {*found} == {"survey.root", "survey.targets", "survey.brick_cuts.table", "survey.stamps.files",
                         "survey.stamps.psf_files", "survey.stamps.hosts", "plan.table",
-                        "completeness.negatives"}  # fmt: skip
+                        "completeness.negatives", "training.pretrained"}  # fmt: skip
     assert all(isinstance(v, Place) and v.storage == StorageConfig(anonymous=True) for v in found.values())

@@ -71,7 +71,7 @@ MISTAKES = [
     (lambda images: images.mean(axis=(2, 3)), r"shape \(5,\), not \(5, 3\)"),
     (lambda images: np.float64(1), r"shape \(5,\), not \(\)"),
     (lambda images: images[:, 7], "finder: failed on images of shape .*IndexError"),
-    (lambda images: ["high"] * len(images), "could not convert"),
+    (lambda images: ["high"] * len(images), "scores are numbers, not"),
 ]
 
 
