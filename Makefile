@@ -53,7 +53,7 @@ test-whole: $(READY)  ## tests that make whole runs
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "whole and not slow and not faults" $(WHOLE)
 
 test-train: $(TRAINS)  ## exports read back by other libraries, and trainings (installs torch)
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m train $(wildcard tests/export tests/training) tests/measure/zoo tests/test_notebooks.py
+	$(BIN)/python -m pytest -n 2 --dist loadscope -m "train and not slow" $(wildcard tests/export tests/training) tests/measure/zoo tests/test_notebooks.py
 
 notebooks: $(READY)  ## execute the notebooks from top to bottom
 	$(BIN)/python -m pytest -n 2 -m slow tests/test_notebooks.py

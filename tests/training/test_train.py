@@ -257,7 +257,7 @@ class TestWhereNothingIsLeftToLearn:
         scores = score_view(replace(val, pixels=Scaled()), lambda x: scores_of(net, x), 0.262, config.seed)
         assert judge_zero_flux(scores, config).verdict == "FAIL"
 
-    @pytest.mark.parametrize("seed", range(5))
+    @pytest.mark.parametrize("seed", [0, 1, *(pytest.param(k, marks=pytest.mark.slow) for k in (2, 3, 4))])
     def test_random_halves_of_the_hosts_cannot_be_told(self, config, seed):
         train, val = (host_halves(open_view(config, split=s, view="pairs"), seed) for s in ("train", "val"))
         assert 0.3 < train.samples["y"].values.mean() < 0.7
