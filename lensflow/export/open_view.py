@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,10 @@ from lensflow import schema
 from lensflow.config import RunConfig, load_config
 from lensflow.config.export import NEEDS_CONTROL
 from lensflow.errors import ExportError
-from lensflow.export.certified import certified
+from lensflow.export.certified import Certified, certified
 from lensflow.export.constants import fitted
 from lensflow.export.hosts import other_hosts, refuse_crossed_splits, rows_of_all
+from lensflow.export.normalisation import Normalisation
 from lensflow.export.run_pixels import RunPixels
 from lensflow.export.samples import choose, in_order
 from lensflow.export.view import TrainingView
@@ -72,10 +74,64 @@ def open_view(
     ConfigError
         If a setting is wrong.
     """
-    own = _run_of(run).config
-    given = own if config is None else config
-    wanted = dict(settings) | ({} if view is None else {"view": view})
-    config = with_export(own, given, wanted)
+    return RunViews(run, config, progress, **settings).open(split, view, unseal_test)
+
+
+class RunViews:
+    """Views of one run: what all of them share (certificate, table of rows, constants) is read once.
+
+    Parameters
+    ----------
+    run, config, progress, **settings
+        As for :func:`open_view`.
+    """
+
+    def __init__(
+        self,
+        run: Run | RunConfig | str | Path,
+        config: RunConfig | None = None,
+        progress: Progress = silent,
+        **settings: Any,
+    ):
+        own = _run_of(run).config
+        self.config = with_export(own, own if config is None else config, settings)
+        self.progress = progress
+
+    def open(self, split: str = "train", view: str | None = None, unseal_test: str | None = None) -> TrainingView:
+        """Open one view: :func:`open_view`.
+
+        Parameters
+        ----------
+        split : {"train", "val", "test"}
+        view : str, optional
+            In place of ``export.view``.
+        unseal_test : str, optional
+
+        Returns
+        -------
+        TrainingView
+        """
+        config = self.config if view is None else with_export(self.config, self.config, {"view": view})
+        return _opened(self, config, split, unseal_test)
+
+    @cached_property
+    def certified(self) -> Certified:
+        """The run's certificate, which is of its content and whose verdict is allowed."""
+        return certified(self.config)
+
+    @cached_property
+    def rows(self) -> xr.Dataset:
+        """Rows of all splits, of which nothing is in two."""
+        refuse_crossed_splits(self.config)
+        return rows_of_all(self.config)
+
+    @cached_property
+    def normalisation(self) -> Normalisation:
+        """The same for every split and view: its constants are those of the train controls."""
+        return fitted(self.config, _train_hosts(self.rows), _stamp_size(RunFolder.of(self.config)), self.progress)
+
+
+def _opened(views: RunViews, config: RunConfig, split: str, unseal_test: str | None) -> TrainingView:
     if split not in schema.SPLITS:
         raise ExportError(f"{split!r} is not a split; the splits are {', '.join(schema.SPLITS)}.")
     refuse_view(config)
@@ -85,9 +141,7 @@ def open_view(
             f"{folder.pairs}: the test split is sealed. To open it, say why (unseal_test='...', --open-test); the "
             "opening is logged beside the store."
         )
-    found = certified(config)
-    refuse_crossed_splits(config)
-    every = rows_of_all(config)
+    found, every = views.certified, views.rows
     code = schema.SPLITS.index(split)
     rows = every.isel(sample=np.flatnonzero(every["split"].values == code))
     injected = np.unique(every["host_index"].values[~every["is_control"].values])
@@ -101,8 +155,7 @@ def open_view(
         sealing.log_access(folder.pairs, unseal_test, rows.sizes["sample"])
     regions = stored_regions(folder.pairs, "pairs")
     samples, shards = in_order(chosen.samples, _shards(chosen.samples, regions.rows))
-    size = _stamp_size(folder)
-    normalisation = fitted(config, _train_hosts(every), size, progress)
+    normalisation, size = views.normalisation, _stamp_size(folder)
     channels, scale = _channels(config), float(read_attrs(folder.pairs, "pairs")["pixel_scale_arcsec"])
     return TrainingView(
         samples, config.export.view, config.bands, channels, (len(channels), size, size), normalisation, shards,

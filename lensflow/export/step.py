@@ -21,7 +21,7 @@ from lensflow.export.formats.record import record_of
 from lensflow.export.formats.registry import writer_of
 from lensflow.export.formats.write import write_files
 from lensflow.export.formats.writer import Settings, View, require
-from lensflow.export.open_view import open_view, with_export
+from lensflow.export.open_view import RunViews, with_export
 from lensflow.run.execute import Progress, silent
 from lensflow.run.open_run import Run, open_run
 from lensflow.show.lines import as_html, as_text
@@ -110,13 +110,12 @@ def export_step(
     splits = _in_order(splits, unseal_test)
     for package in writer.packages:
         require(package, writer.name)
-    views: dict[str, View] = {
-        s: open_view(config, config, split=s, unseal_test=unseal_test if s == "test" else None, progress=progress)
-        for s in splits
-    }
+    folder = Folder(Place(str(out).rstrip("/"), config.storage))
+    folder.refuse_taken()
+    opened = RunViews(config, config, progress)
+    views: dict[str, View] = {s: opened.open(s, unseal_test=unseal_test if s == "test" else None) for s in splits}
     about = about_run(config)
     settings = _settings(config, next(iter(views.values())))
-    folder = Folder(Place(str(out).rstrip("/"), config.storage))
     head = header(about, writer.name)
     files = write_files(folder, views, writer, settings, lasting(about), head, progress)
     certificate = paths.read_object(RunFolder.of(config).certificate) or b""

@@ -76,14 +76,14 @@ def _unit(
     stamp, own = paired_places(samples)
     of = samples.isel(sample=stamp)
     x, valid = raw["x"], raw["valid"]
-    bare = score(_cut(view.read(unit)["x"], crop))
+    bare = score(network_input_of(view, x, valid, crop, samples["row_id"].values))
     noise = annulus_noise(x[own])
     radius = of["psfsize_arcsec"].values.astype(np.float64) / pixel_scale_arcsec
     key = rng.mix_ids(of["host_index"].values.astype(np.uint64), np.uint64(1))
     filled = []
     for which in (stamp, own):
         cored = fill_core_with_noise(x[which], noise, of["x_center"].values, of["y_center"].values, radius, key, seed)
-        filled.append(score(network_input_of(view, cored, valid[which], crop)))
+        filled.append(score(network_input_of(view, cored, valid[which], crop, of["row_id"].values)))
     scores = {"stamp": bare[stamp], "own_ctrl": bare[own], "stamp_filled": filled[0], "ctrl_filled": filled[1]}
     return xr.Dataset(
         {k: ("sample", np.round(v, DECIMALS)) for k, v in scores.items()}
@@ -123,7 +123,11 @@ def paired_places(samples: xr.Dataset) -> tuple[NDArray[np.int64], NDArray[np.in
 
 
 def network_input_of(
-    view: TrainingView, raw: NDArray[np.float32], valid: NDArray[np.bool_], crop_pix: int = 0
+    view: TrainingView,
+    raw: NDArray[np.float32],
+    valid: NDArray[np.bool_],
+    crop_pix: int = 0,
+    row_id: NDArray[np.uint64] | None = None,
 ) -> NDArray[np.float32]:
     """Raw images as ``view.read`` gives them, without the pixels that the network does not see.
 
@@ -136,12 +140,14 @@ def network_input_of(
         Pixels with data.
     crop_pix : int
         Pixels cut from each side.
+    row_id : ndarray of uint64, shape (n,), optional
+        For messages.
 
     Returns
     -------
     ndarray of float32, shape (n, channel, y, x)
     """
-    x = view.normalisation.apply(raw, valid)
+    x = view.normalisation.apply(raw, valid, row_id)
     if len(view.channels) > len(view.bands):
         x = np.concatenate([x, valid.all(axis=1, keepdims=True).astype(np.float32)], axis=1)
     return _cut(x, crop_pix)

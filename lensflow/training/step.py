@@ -16,7 +16,7 @@ import xarray as xr
 from lensflow._version import __version__
 from lensflow.config import RunConfig
 from lensflow.errors import ExportError
-from lensflow.export.open_view import open_view
+from lensflow.export.open_view import RunViews
 from lensflow.export.view import TrainingView
 from lensflow.measure.gate import GateResult
 from lensflow.measure.gate.machine import chosen_hosts
@@ -159,11 +159,10 @@ class Views:
                 "what learns from them cannot score one: set single or pairs, or train on it with your own code"
             )
         most = config.training.max_bad_pixel_frac
-        found = []
+        opened, found = RunViews(config, config, progress), []
         for split, view in (("train", None), ("train", "pairs"), ("val", "pairs")):
-            opened = open_view(config, config, split=split, view=view, progress=progress)
-            good = opened.samples["bad_pixel_frac"].values <= most
-            found.append(opened.select(good))
+            one = opened.open(split, view)
+            found.append(one.select(one.samples["bad_pixel_frac"].values <= most))
             refuse_one_class(found[-1].samples["y"].values, split, f"bad_pixel_frac <= {most:g}")
         return cls(*found)
 

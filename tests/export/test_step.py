@@ -113,6 +113,10 @@ def test_the_test_split_is_sealed_and_its_opening_is_logged(tmp_path):
         lf.export(config, tmp_path / "out", split="test", check=False)
     with pytest.raises(ExportError, match="which is not exported"):
         lf.export(config, tmp_path / "out", split="val", unseal_test="because", check=False)
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "file").touch()
+    with pytest.raises(ExportError, match="is not empty"):
+        lf.export(config, tmp_path / "taken", split="test", unseal_test="because", check=False)
     assert sealing.read_test_accesses(f"{config.out}/pairs.zarr") == []
     done = lf.export(config, tmp_path / "out", split=["test", "val"], unseal_test="final figures", check=False)
     assert list(done.record["splits"]) == ["val", "test"]

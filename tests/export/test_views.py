@@ -11,6 +11,7 @@ import lensflow as lf
 from lensflow.config import RunConfig
 from lensflow.config.export import NEGATIVE_KINDS
 from lensflow.errors import ConfigError, ExportError, SplitError, StaleStoreError, StoreError
+from lensflow.export import open_view as open_view_module
 from lensflow.export.open_view import open_view
 from lensflow.store import paths, sealing
 from lensflow.store.open import open_all_pairs
@@ -136,6 +137,20 @@ def test_ids_are_unique_and_neither_they_nor_the_order_tell_the_class(train):
     for bit in range(64):
         share = [((ids[y == k] >> np.uint64(bit)) & np.uint64(1)).mean() for k in (0, 1)]
         assert abs(share[0] - share[1]) < 5 * np.sqrt(0.25 / (y == 0).sum() + 0.25 / (y == 1).sum())
+
+
+def test_views_of_one_run_share_what_is_read_of_it_and_are_those_that_are_opened_alone(run, monkeypatch):
+    read = []
+    for name in ("certified", "rows_of_all", "fitted"):
+        function = getattr(open_view_module, name)
+        monkeypatch.setattr(open_view_module, name, lambda *a, f=function, n=name: read.append(n) or f(*a))
+    views = open_view_module.RunViews(run)
+    opened = [views.open(), views.open("val", "pairs")]
+    assert sorted(read) == ["certified", "fitted", "rows_of_all"]
+    monkeypatch.undo()
+    for one, alone in zip(opened, (open_view(run), open_view(run, split="val", view="pairs")), strict=True):
+        assert one.samples.identical(alone.samples) and one.view == alone.view
+        assert one.normalisation == alone.normalisation and one.certified == alone.certified
 
 
 def test_constants_are_those_of_train_controls_whichever_split_is_opened(run, train, stored):

@@ -23,6 +23,11 @@ WORK = ".export"
 WRITING, FAILED = ".writing", ".failed"
 
 
+def is_export(place: str) -> bool:
+    """Whether a folder is a finished export."""
+    return paths.exists(paths.join(place, INDEX))
+
+
 @dataclass(frozen=True)
 class FileRecord:
     """A file of an export.
@@ -78,6 +83,22 @@ class Folder:
         """Path below :attr:`root`."""
         return paths.join(self.root, *parts)
 
+    def refuse_taken(self) -> None:
+        """Refuse a place where another export ended.
+
+        Raises
+        ------
+        ExportError
+        """
+        if not paths.is_local(self.out):
+            return
+        if paths.list_names(self.out):
+            raise ExportError(f"{self.out}: is not empty. Choose another folder, or delete it.")
+        if paths.list_names(self.failed):
+            raise ExportError(
+                f"{self.failed}: an export that failed its check is there. Read its export_check.json, then delete it."
+            )
+
     def begin(self, plan: Mapping[str, Any]) -> None:
         """Start, or continue what the same plan began.
 
@@ -91,12 +112,7 @@ class Folder:
         ExportError
             If something else is there.
         """
-        if paths.is_local(self.out) and paths.list_names(self.out):
-            raise ExportError(f"{self.out}: is not empty. Choose another folder, or delete it.")
-        if paths.is_local(self.out) and paths.list_names(self.failed):
-            raise ExportError(
-                f"{self.failed}: an export that failed its check is there. Read its export_check.json, then delete it."
-            )
+        self.refuse_taken()
         at = self.path(WORK, "plan.json")
         if paths.exists(at):
             found = paths.read_json(at)

@@ -227,11 +227,6 @@ def open_export(out: str) -> Export:
     return Export(out, read_record(out))
 
 
-def is_export(place: str) -> bool:
-    """Whether a folder is a finished export."""
-    return paths.exists(paths.join(place, "export.json"))
-
-
 def _content(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
     file = tar.extractfile(member)
     return b"" if file is None else file.read()

@@ -10,12 +10,10 @@ from pydantic import ValidationError
 
 from lensflow.config import LoaderConfig, RunConfig
 from lensflow.errors import ConfigError, ExportError, did_you_mean
+from lensflow.export.formats.folder import is_export
 from lensflow.export.open_view import open_view
 from lensflow.export.view import TrainingView
 from lensflow.run.open_run import Run, open_run
-from lensflow.store import paths
-
-INDEX = "export.json"
 
 
 def loader_settings(
@@ -63,11 +61,6 @@ def _section_of(source: Any) -> Any:
     if isinstance(source, TrainingView) or is_export(str(source)):
         return None
     return open_run(source).config.training
-
-
-def is_export(place: str) -> bool:
-    """Whether a folder is an export."""
-    return paths.exists(paths.join(place, INDEX))
 
 
 def as_view(source: Any, split: str, options: Mapping[str, Any]) -> TrainingView:

@@ -8,9 +8,9 @@ from typing import Any
 from lensflow.config.export import FORMATS
 from lensflow.errors import ExportError, StoreError, did_you_mean
 from lensflow.export.check.parts import ExportReader
+from lensflow.export.formats.folder import INDEX
 from lensflow.store import paths
 
-RECORD = "export.json"
 NEEDED = ("format", "shape", "files")
 
 
@@ -38,7 +38,7 @@ def open_export(out: str, run: Callable[[str], Any]) -> ExportReader:
     from lensflow.export.check.readers.tar import TarReader
     from lensflow.export.check.readers.zarr_index import IndexReader
 
-    place = paths.join(out, RECORD)
+    place = paths.join(out, INDEX)
     try:
         description = paths.read_json(place)
     except StoreError as error:
