@@ -44,7 +44,7 @@ class KernelPSF:
     Attributes
     ----------
     kernel : ndarray of float64, shape (n, n)
-        Unit flux, centred on ``geometry.centre(n)`` to ``CENTROID_TOLERANCE_PIX``.
+        Unit flux, centred on ``geometry.centre(n)`` to the tolerance asked for.
     offset_x_pix, offset_y_pix : float
         Centroid of what was given, relative to ``geometry.centre(n)``, pixels.
     recentred : bool
@@ -88,7 +88,13 @@ class KernelPSF:
         return kernel_transform(self.kernel, fx, fy)
 
 
-def prepare_kernel(kernel: ArrayLike, *, recentre: bool = True, name: str = "PSF kernel") -> KernelPSF:
+def prepare_kernel(
+    kernel: ArrayLike,
+    *,
+    recentre: bool = True,
+    tolerance_pix: float = CENTROID_TOLERANCE_PIX,
+    name: str = "PSF kernel",
+) -> KernelPSF:
     """Check a measured PSF and make it fit for convolution.
 
     Parameters
@@ -97,8 +103,10 @@ def prepare_kernel(kernel: ArrayLike, *, recentre: bool = True, name: str = "PSF
         PSF at pixel centres, any positive normalisation, n >= 5 odd or even. Its centre is meant to lie at
         ``(n - 1) / 2``: the middle pixel of an odd size, the corner of four pixels of an even one.
     recentre : bool
-        Shift a kernel whose centroid is off by more than 0.05 pixels (sub-pixel, by Fourier phases, with a
+        Shift a kernel whose centroid is off by more than the tolerance (sub-pixel, by Fourier phases, with a
         LensflowWarning). If False, such a kernel is refused.
+    tolerance_pix : float
+        Pixels by which a centroid may be off.
     name : str
         For messages: file, band.
 
@@ -134,7 +142,7 @@ def prepare_kernel(kernel: ArrayLike, *, recentre: bool = True, name: str = "PSF
         raise RenderError(f"{name}: its sum is {values.sum():.3g}; a PSF has positive flux")
     values /= values.sum()
     offset_x, offset_y = _centroid_offset(values, name)
-    off = math.hypot(offset_x, offset_y) > CENTROID_TOLERANCE_PIX
+    off = math.hypot(offset_x, offset_y) > tolerance_pix
     if off:
         axis = np.arange(len(values)) - centre(len(values))
         plain_x, plain_y = float(values.sum(axis=0) @ axis), float(values.sum(axis=1) @ axis)

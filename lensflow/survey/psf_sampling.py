@@ -139,7 +139,9 @@ def on_stamp_pixels(image: Floats, step: float) -> Floats:
     try:
         if n % 2 == 0:
             with quiet_kernels():
-                image = prepare_kernel(image, name="it").kernel
+                # The middle pixel of an odd image is its makers' word; even ones have none.
+                # 0.03 pixels off the light are 1 % of the peak.
+                image = prepare_kernel(image, tolerance_pix=0, name="it").kernel
         return resample_kernel(image, 1.0 if same else 1 / step, name="it")
     except RenderError as error:
         raise ValueError(str(error)) from error

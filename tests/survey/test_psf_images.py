@@ -7,7 +7,7 @@ import galsim
 import numpy as np
 import pytest
 from astropy.io import fits
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from lensflow.schema import PsfSource, Reason, Status
@@ -108,6 +108,7 @@ def moffat(fwhm_arcsec, step_arcsec, size, beta=3.0, x0=0.0, y0=0.0):
 
 
 @settings(max_examples=10, deadline=None)
+@example(step=1.0, fwhm_pix=4.0, size=70, shift=(0.0, 0.03125), says="PSF_SAMP")
 @given(
     step=st.floats(0.4, 1.0),
     fwhm_pix=st.floats(4.0, 7.0),
