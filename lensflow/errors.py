@@ -113,6 +113,10 @@ class CompletenessError(LensflowError):
     """A completeness cannot be measured, or was requested where nothing was injected."""
 
 
+class RealismError(LensflowError):
+    """Injections cannot be held against real lenses: sets, features or an encoder are not what they must be."""
+
+
 class ExportError(LensflowError):
     """An export, a training view or a loader refuses what it is given; or an optional package is missing."""
 

@@ -13,6 +13,7 @@ from lensflow.config.export import CoreMaskConfig, ExportConfig, LoaderConfig, N
 from lensflow.config.injection import InjectionConfig
 from lensflow.config.load import load_config
 from lensflow.config.plan import PlanConfig, SourcesConfig
+from lensflow.config.realism import RealismConfig
 from lensflow.config.reference import markdown
 from lensflow.config.run import RunConfig, fingerprint, flatten
 from lensflow.config.survey import BrickCutsConfig, SplitsConfig, StampsConfig, SurveyConfig, SyntheticConfig, ZeroPoint
@@ -36,6 +37,7 @@ __all__ = [
     "NormalisationConfig",
     "PlanConfig",
     "Range",
+    "RealismConfig",
     "RunConfig",
     "ScorerConfig",
     "SourcesConfig",

@@ -21,6 +21,7 @@ from lensflow.config.export import ExportConfig
 from lensflow.config.injection import InjectionConfig
 from lensflow.config.place import Place, of_inputs, with_places
 from lensflow.config.plan import PlanConfig
+from lensflow.config.realism import RealismConfig
 from lensflow.config.survey import SYNTHETIC_BANDS, SplitsConfig, SurveyConfig
 from lensflow.config.training import TrainingConfig
 from lensflow.config.work import ClusterConfig, StorageConfig, StoreConfig
@@ -44,6 +45,7 @@ class RunConfig(Section):
     core: CoreConfig = CoreConfig()
     scorer: ScorerConfig = ScorerConfig()
     completeness: CompletenessConfig = CompletenessConfig()
+    realism: RealismConfig = RealismConfig()
     export: ExportConfig = ExportConfig()
     training: TrainingConfig = TrainingConfig()
     store: StoreConfig = StoreConfig()
@@ -73,7 +75,7 @@ class RunConfig(Section):
     @model_validator(mode="after")
     def _places_know_how_they_are_reached(self) -> RunConfig:
         object.__setattr__(self, "out", Place(self.out, self.storage))
-        for name in ("survey", "plan", "completeness", "training"):
+        for name in ("survey", "plan", "completeness", "realism", "training"):
             object.__setattr__(self, name, with_places(getattr(self, name), of_inputs(self.storage)))
         return self
 
@@ -181,9 +183,10 @@ STAGE_SETTINGS: dict[str, tuple[str, ...]] = {
     "core": (*_PAIRS, "gate", "diagnostics.theta_e_edges", "core"),
     "scorer": (*_PAIRS, "diagnostics.theta_e_edges", "scorer"),
     "completeness": (*_PAIRS, "completeness"),
+    "realism": (*_PAIRS, "realism"),
     "training": (*_PAIRS, "export", "training", "scorer", "diagnostics.theta_e_edges"),
 }
-NOT_FINGERPRINTED = ("survey.failure_budget", "gate.required", "plan.max_rows", "scorer.required")
+NOT_FINGERPRINTED = ("survey.failure_budget", "gate.required", "plan.max_rows", "scorer.required", "realism.required")
 
 
 def _is_of(key: str, names: Iterable[str]) -> bool:
