@@ -57,6 +57,7 @@ from lensflow.store.open import open_cutouts, open_manifest, open_pairs, with_ho
 from lensflow.survey.crop import crop
 from lensflow.survey.psf_audit import psf_audit
 from lensflow.targets.in_memory import Targets
+from lensflow.targets.lenses import read_lenses
 from lensflow.training.train import train
 
 __all__ = [
@@ -99,6 +100,7 @@ __all__ = [
     "plan",
     "plan_injections",
     "psf_audit",
+    "read_lenses",
     "read_lenspop",
     "rerender",
     "reweight",

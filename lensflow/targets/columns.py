@@ -104,7 +104,7 @@ class Columns:
         unknown = sorted(set(mapping) - {c.name for c in wanted})
         if unknown:
             hint = did_you_mean(unknown[0], (c.name for c in wanted))
-            raise TargetError(f"survey.columns.{unknown[0]}: lensflow reads no such column.{hint}")
+            raise TargetError(f"{mapped_by or 'columns'}.{unknown[0]}: lensflow reads no such column.{hint}")
         self.by_name: dict[str, list[str]] = {}
         for name in table.names:
             self.by_name.setdefault(name.lower(), []).append(name)
