@@ -62,8 +62,8 @@ def read_lenses(
     survey : str, optional
         Survey of the rows of tables that name none.
     exclude_references : sequence of str, optional
-        Texts of references (``10.1086/423038``, ``Lopes et al.``). A row all of whose references contain one is left
-        out. By default lists of galaxy clusters and proposals: ``EXCLUDED_REFERENCES``.
+        Author and year (``Lopes 2004``), or any part of a reference (``10.1086/423038``). A row all of whose references
+        are among these is left out. By default those of ``realism.exclude_references``: lists of clusters, proposals.
     exclude_kinds : sequence of str, optional
         Of galaxy, group, cluster, unknown. An object of which one row has such a kind is left out.
     exclude_quasars : bool, optional
@@ -237,7 +237,8 @@ def _judged(rows: Rows, references: Sequence[str] | None, kinds: Sequence[str], 
     for k in np.flatnonzero(reason != "").tolist():
         of_object.setdefault(int(of[k]), reason[k])
     reason = np.array([r or of_object.get(o, "") for r, o in zip(reason, of.tolist(), strict=True)], object)
-    why = evidence.EXCLUDED_REFERENCES if references is None else {r: r for r in references}
+    known = evidence.EXCLUDED_REFERENCES
+    why = {r: f"{r}: {known[r]}" if r in known else r for r in (known if references is None else references)}
     used: set[str] = set()
     for k, text in enumerate(rows.reference.tolist()):
         cited = [evidence.cites(r, tuple(why)) for r in evidence.references_of(text)]
