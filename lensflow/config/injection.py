@@ -23,6 +23,9 @@ class InjectionConfig(Section):
     electrons_per_s_per_nmgy: dict[str, Positive] = Field(
         default={"g": 40.0, "r": 53.0, "i": 45.0, "z": 32.0}, description="throughput, for gain: exposure"
     )
+    gain_factor: Positive = Field(
+        1.0, description="the gain times this, for sweeps: 1e12 leaves next to no shot noise (docs/sweep.md)"
+    )
     core_mask_radius_pix: float = Field(
         0.0,
         ge=0,

@@ -181,6 +181,13 @@ class PlanConfig(Section):
         description="slope of the number counts over src_mag_range, dex per magnitude; 0: flat; null: 0.3 with preset: "
         "realistic, else 0",
     )
+    src_mag_shift: float = Field(
+        0.0,
+        ge=-10,
+        le=10,
+        description="magnitudes added to every source after all else is drawn, for sweeps: sizes, colours and "
+        "redshifts stay those of the drawn magnitude, so that brightness alone changes (docs/sweep.md)",
+    )
     colours: str | None = Field(
         None,
         description="uv_slope: star-forming galaxies, a power law in wavelength (any of u g r i z Y); v3, measured: "
@@ -193,6 +200,11 @@ class PlanConfig(Section):
 
     psf_beta: Annotated[float, Field(ge=2)] = Field(
         2.6, description="Moffat beta; 2.6 fits the coadd PSFs of DR9 best in all three bands (docs/decisions/0009)"
+    )
+    psf_width_factor: Positive = Field(
+        1.0,
+        description="FWHM of the profile that is applied to the arcs, times this, for sweeps: the hosts keep their "
+        "own (docs/sweep.md)",
     )
     psfsize_is: Literal["noise_equivalent", "fwhm"] = Field(
         "noise_equivalent",
@@ -254,6 +266,8 @@ class PlanConfig(Section):
             raise ValueError(f"src_mag: lens_plus_dmag needs dmag; preset: {self.preset} has none")
         if (self.src_offset == "ring") != (self.src_offset_min > 0) or self.src_offset_min > self.src_offset_max:
             raise ValueError("src_offset: ring, and only it, needs 0 < src_offset_min <= src_offset_max")
+        if self.psf_width_factor != 1 and self.psf_model == "kernel":
+            raise ValueError("psf_width_factor widens a profile; a measured PSF image (psf_model: kernel) has none")
         if self.controls == "disjoint" and self.controls_per_host == 0:
             raise ValueError("controls: disjoint needs controls_per_host >= 1, or a control host has no row")
         if self.src_min_images > 1 and self.lens_model == "EPL":

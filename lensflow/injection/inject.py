@@ -64,7 +64,7 @@ def effective_gain(
     bands : list of str
     config : InjectionConfig
         ``gain: invvar`` takes the sky's brightness and the median inverse variance of the pixels with data;
-        ``gain: exposure`` the exposure time, number of exposures and throughput.
+        ``gain: exposure`` the exposure time, number of exposures and throughput; either times ``gain_factor``.
 
     Returns
     -------
@@ -79,13 +79,13 @@ def effective_gain(
         exptime = np.array([exposures[b] for b in bands])
         rate = np.array([config.electrons_per_s_per_nmgy[b] for b in bands])
         nexp = hosts["nexp"].values.astype(np.float64)
-        return np.where(nexp > 0, gain_from_exposure(np.maximum(nexp, 1), exptime, rate), np.nan)
+        return np.where(nexp > 0, config.gain_factor * gain_from_exposure(np.maximum(nexp, 1), exptime, rate), np.nan)
     wanted = hosts["covered"].values.copy()
     if rows is not None:
         wanted[np.setdiff1d(np.arange(len(wanted)), rows)] = False
     typical = median_where_positive(hosts["invvar"].values, wanted)
     sky = np.array([config.sky_mag_arcsec2[b] for b in bands])
-    return gain_from_invvar(typical, sky, float(hosts.attrs["pixel_scale_arcsec"]))
+    return config.gain_factor * gain_from_invvar(typical, sky, float(hosts.attrs["pixel_scale_arcsec"]))
 
 
 def median_where_positive(invvar: NDArray[np.float32], wanted: NDArray[np.bool_]) -> NDArray[np.float64]:
@@ -159,7 +159,7 @@ def inject_block(
         arc, masked_flux = mask_arcs(arc, keep_weights(arc.shape[-1], x, y, *config.core_mask))
     sums = kernels.Sums.of(arc, image, invvar, rows)
     arc, dark_flux = kernels.mask_no_data(arc, invvar, rows, sums)
-    per_nmgy = variance_per_nmgy(_gain_of_rows(arc, hosts, rows, manifest, config))
+    per_nmgy = noise_per_nmgy(arc, hosts, rows, manifest, config)
     stamp = add_arcs(arc, hosts, rows, manifest, per_nmgy, sums)
     metrics = pair_metrics(
         rendering, sums, hosts, rows, columns, bands, masked_flux, config.core_mask_radius_pix, dark_flux, per_nmgy
@@ -241,6 +241,32 @@ def noise_of(
     rows = rows_of_hosts(hosts, manifest["host_index"].values)
     gain = _gain_of_rows(arc, hosts, rows, manifest, config)
     return arc_noise(arc, gain, manifest["row_id"].values, int(manifest.attrs["seed"]))
+
+
+def noise_per_nmgy(
+    arc: NDArray[np.float32],
+    hosts: xr.Dataset,
+    rows: NDArray[np.int64],
+    manifest: xr.Dataset,
+    config: InjectionConfig,
+) -> NDArray[np.float32]:
+    """Variance of the shot noise of 1 nMgy in every row and band, 0 where none is drawn, shape (sample, band).
+
+    Parameters
+    ----------
+    arc : ndarray of float32, shape (sample, band, y, x)
+    hosts : Dataset
+    rows : ndarray of int64, shape (sample,)
+        Row of each sample's host.
+    manifest : Dataset
+    config : InjectionConfig
+
+    Raises
+    ------
+    ManifestError
+        If a band with an arc has no gain; the message names the first such row.
+    """
+    return variance_per_nmgy(_gain_of_rows(arc, hosts, rows, manifest, config))
 
 
 def _gain_of_rows(

@@ -65,14 +65,7 @@ def pair_metrics(
             "snr_matched": np.sqrt(sums.band[..., kernels.MATCHED]),
             "snr_stamp": sums.band[..., kernels.GOOD_FLUX] / np.sqrt(sums.host[..., kernels.SKY_VARIANCE]),
         }
-        light = sums.host[..., kernels.GOOD_LIGHT] + sums.band[..., kernels.GOOD_ARC]
-        variance = sums.host[..., kernels.SKY_VARIANCE] + per_nmgy * light
-        with_shot_noise = {
-            "snr_peak_total": sums.band[..., kernels.PEAK_TOTAL],
-            "snr_matched_total": np.sqrt(sums.band[..., kernels.MATCHED_TOTAL]),
-            "snr_stamp_total": sums.band[..., kernels.GOOD_FLUX] / np.sqrt(variance),
-        }
-        snr |= {k: np.where(per_nmgy > 0, v, np.nan) for k, v in with_shot_noise.items()}
+    snr |= snr_with_shot_noise(sums, per_nmgy)
     metrics = {
         "magnification": rendering.magnification,
         "render_err": rendering.render_err,
@@ -96,6 +89,26 @@ def pair_metrics(
         k: np.where(control[:, None] if v.ndim == 2 else control, np.nan, v).astype(np.float32)
         for k, v in metrics.items()
     }
+
+
+def snr_with_shot_noise(sums: kernels.Sums, per_nmgy: NDArray[np.float32]) -> dict[str, NDArray[np.float64]]:
+    """Signal-to-noise ratios that count the shot noise of host and arc, shape (sample, band); NaN without it.
+
+    Parameters
+    ----------
+    sums : kernels.Sums
+    per_nmgy : ndarray, shape (sample, band)
+        Variance of the shot noise of 1 nMgy, 0 where no noise is drawn.
+    """
+    light = sums.host[..., kernels.GOOD_LIGHT] + sums.band[..., kernels.GOOD_ARC]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        variance = sums.host[..., kernels.SKY_VARIANCE] + per_nmgy * light
+        found = {
+            "snr_peak_total": sums.band[..., kernels.PEAK_TOTAL],
+            "snr_matched_total": np.sqrt(sums.band[..., kernels.MATCHED_TOTAL]),
+            "snr_stamp_total": sums.band[..., kernels.GOOD_FLUX] / np.sqrt(variance),
+        }
+    return {k: np.where(per_nmgy > 0, v, np.nan) for k, v in found.items()}
 
 
 def image_metrics(columns: Mapping[str, NDArray]) -> dict[str, NDArray[np.float64]]:

@@ -205,6 +205,9 @@ class Planner:
         split = cutouts["split"].values[of]
         refuse_sources_in_front(draws, cutouts["host_id"].values[of])
         drawn = with_images(draw_rows(draws), config, self.sources, draws.row_id, split, draws.given)
+        if config.plan.src_mag_shift:
+            # Last: nothing that is drawn may follow it.
+            drawn["src_flux_nmgy"] = drawn["src_flux_nmgy"] * 10 ** (-0.4 * config.plan.src_mag_shift)
         keep = np.ones(len(host), bool)
         keep[injected] = self._is_wide(drawn["theta_e_arcsec"]) & self._has_position(
             drawn["src_tries"], row_id[injected]

@@ -53,6 +53,10 @@ def declared_priors(config: RunConfig) -> dict[str, Any]:
     if plan.lens_model == "EPL":
         out["lens_gamma"] = _plain(plan.lens_gamma)
     inner = {"src_offset_min": plan.src_offset_min} if plan.src_offset == "ring" else {}
+    # Named only where a sweep set them: manifests without them stay as they were declared.
+    for name, neutral in (("src_mag_shift", 0.0), ("psf_width_factor", 1.0)):
+        if getattr(plan, name) != neutral:
+            out[name] = getattr(plan, name)
     return out | {
         "preset": plan.preset,
         "theta_e_from": priors.theta_e_from,

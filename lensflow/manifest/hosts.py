@@ -129,10 +129,11 @@ def _without_shape(cutouts: xr.Dataset, columns: dict[str, Floats]) -> dict[str,
 
 
 def profile_fwhm(psfsize_arcsec: Floats, plan: PlanConfig) -> Floats:
-    """FWHM of the applied profile, arcsec: the survey's psfsize, interpreted by ``plan.psfsize_is``."""
-    if plan.psfsize_is == "fwhm":
-        return np.asarray(psfsize_arcsec, dtype=np.float64)
-    return psf_fwhm_from_psfsize(psfsize_arcsec, plan.psf_model, plan.psf_beta)
+    """FWHM of the applied profile, arcsec: the survey's psfsize, interpreted by ``plan.psfsize_is``, and its factor."""
+    width = np.asarray(psfsize_arcsec, dtype=np.float64)
+    if plan.psfsize_is != "fwhm":
+        width = psf_fwhm_from_psfsize(width, plan.psf_model, plan.psf_beta)
+    return width * plan.psf_width_factor
 
 
 def transmission(cutouts: xr.Dataset, config: RunConfig) -> Floats:

@@ -52,6 +52,10 @@ def why_unknown(prior: HasPlan, name: str) -> str:
         return "plan.table gives it"
     if name == "lens_q" and priors.lens_e is None and "lens_sigma_v_km_s" in columns:
         return "plan.table gives the dispersions that it goes with"
+    if plan.src_mag_shift and (
+        name in (prior.src_mag, "dmag") or (name == "src_reff_arcsec" and priors.src_reff_arcsec is None)
+    ):
+        return "magnitudes were shifted after they were drawn (plan.src_mag_shift)"
     if reason := _of_images(prior, name):
         return reason
     if name == "theta_e_arcsec" and priors.theta_e_from != "prior":
