@@ -20,9 +20,7 @@ from lensflow.injection.metrics import snr_with_shot_noise
 OF_NOISE = ("snr_peak_total", "snr_matched_total", "snr_stamp_total")
 
 
-def with_other_noise(
-    pairs: xr.Dataset, hosts: xr.Dataset, manifest: xr.Dataset, config: InjectionConfig
-) -> xr.Dataset:
+def with_other_noise(pairs: xr.Dataset, hosts: xr.Dataset, manifest: xr.Dataset, config: InjectionConfig) -> xr.Dataset:
     """Make a block of pairs from stored arcs.
 
     Parameters

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -32,7 +33,7 @@ from lensflow.store.regions import Region, Regions
 from lensflow.store.run_folder import RunFolder, rows_of_a_region
 
 
-def inject_step(config: RunConfig, progress: Progress = silent) -> xr.Dataset:
+def inject_step(config: RunConfig, progress: Progress = silent, make: MakeTask | None = None) -> xr.Dataset:
     """Inject the run's manifest into its pairs store, one task per region; finished regions are not done again.
 
     Parameters
@@ -40,6 +41,9 @@ def inject_step(config: RunConfig, progress: Progress = silent) -> xr.Dataset:
     config : RunConfig
         Its cutouts and manifest must exist.
     progress : callable, optional
+    make : callable, optional
+        Makes the task of a region, ``make(config, fingerprint, regions, guard)``; by default :class:`InjectTask`.
+        Another one must give the same bits.
 
     Returns
     -------
@@ -54,10 +58,10 @@ def inject_step(config: RunConfig, progress: Progress = silent) -> xr.Dataset:
         If another run is at work in the folder.
     """
     with hold(RunFolder.of(config).root) as held:
-        return _inject(config, progress, held)
+        return _inject(config, progress, held, make or InjectTask)
 
 
-def _inject(config: RunConfig, progress: Progress, held: Held) -> xr.Dataset:
+def _inject(config: RunConfig, progress: Progress, held: Held, make: MakeTask) -> xr.Dataset:
     folder = RunFolder.of(config)
     manifest = open_manifest(folder.manifest)
     identity = pairs_identity(config, cutouts_content(config), str(manifest.attrs["fingerprint"]))
@@ -72,7 +76,7 @@ def _inject(config: RunConfig, progress: Progress, held: Held) -> xr.Dataset:
         create_pairs(folder.pairs, config, n_rows, identity, parts_of(config), held.guard)
     regions = stored_regions(folder.pairs, "pairs")
     todo = receipts.unfinished_regions(folder.receipts("pairs"), regions, stamp)
-    task = InjectTask(config, stamp, regions, held.guard)
+    task = make(config, stamp, regions, held.guard)
     for _ in run_tasks(task, [r.index for r in todo], "inject", progress):
         held.check()
     receipts.require_finished(folder.receipts("pairs"), folder.pairs, regions, stamp)
@@ -177,3 +181,6 @@ class InjectTask:
         block = as_stored(block, hosts, manifest, self.config.store)
         watch.lap("round")
         return block, manifest["is_control"].values, broken
+
+
+MakeTask = Callable[[RunConfig, str, Regions, objects.Guard], InjectTask]

@@ -84,6 +84,11 @@ class RunFolder:
         return self.path("summaries", "training")
 
     @property
+    def sweeps(self) -> str:
+        """Folder of the sweeps that start from this run: one folder per factor, with an ordinary run for each arm."""
+        return self.path("sweeps")
+
+    @property
     def zoo(self) -> str:
         """Matrix of known faults and the diagnostics that detect them, with the code that measured the run."""
         return self.path("summaries", "zoo.json")

@@ -103,7 +103,7 @@ class Proof:
             If the rows are not the same.
         """
         keys = [np.asarray(s.pairs["row_id"].values, dtype=np.uint64) for s in (a, b)]
-        refuse_other_rows(*keys, factor.name)
+        refuse_other_rows(keys[0], keys[1], factor.name)
         found = {}
         columns = {v.name: v for v in schema.MANIFEST if v.name in a.pairs or v.name in b.pairs}
         for name, v in columns.items():
@@ -134,10 +134,7 @@ class Proof:
     def __add__(self, other: Proof) -> Proof:
         names = {**self.arrays, **other.arrays}
         return Proof(
-            {
-                n: self.arrays[n] + other.arrays[n] if n in self.arrays and n in other.arrays else names[n]
-                for n in names
-            }
+            {n: self.arrays[n] + other.arrays[n] if n in self.arrays and n in other.arrays else names[n] for n in names}
         )
 
     @property
@@ -253,11 +250,11 @@ def _values(side: Side, name: str, dtype: str) -> NDArray[Any]:
 
 
 def _pair(role: str, keys: NDArray[np.uint64], a: NDArray[Any], b: NDArray[Any]) -> Compared:
-    digests = [_digest(keys, v) for v in (a, b)]
-    if digests[0] == digests[1]:
-        return Compared(role, *digests, len(keys))
+    one, other = (_digest(keys, v) for v in (a, b))
+    if one == other:
+        return Compared(role, one, other, len(keys))
     rows = _differing(a, b)
-    return Compared(role, *digests, len(keys), int(rows.sum()), _first(keys, rows))
+    return Compared(role, one, other, len(keys), int(rows.sum()), _first(keys, rows))
 
 
 def _digest(keys: NDArray[np.uint64], values: NDArray[Any]) -> int:

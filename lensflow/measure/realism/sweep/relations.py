@@ -1,6 +1,6 @@
 """What must hold between the pixels of two arms that are not equal: each relation gives arrays that must be.
 
-A relation takes both sides and returns, by name, either two arrays that must have the same bits, or which rows break it.
+A relation takes both sides and returns, by name, two arrays that must have the same bits, or which rows break it.
 """
 
 from __future__ import annotations
@@ -80,10 +80,11 @@ def reference_arc(a: Side, b: Side) -> Found:
 
 def outside_mask(a: Side, b: Side) -> Found:
     """With another core mask, arcs have the same bits where neither masks anything."""
-    size, free = a.pixels("arc").shape[-1], np.bool_(True)
+    size = a.pixels("arc").shape[-1]
+    free = np.ones((a.pairs.sizes["sample"], size, size), bool)
     for side in (a, b):
         x, y = side.pairs["x_center"].values, side.pairs["y_center"].values
-        free = free & (keep_weights(size, x, y, *side.config.injection.core_mask) == 1)
+        free &= keep_weights(size, x, y, *side.config.injection.core_mask) == 1
     # Not multiplied: -0 would be another zero.
     arcs = [np.where(free[:, None], s.pixels("arc"), np.float32(0)) for s in (a, b)]
     return {"arc outside the mask": Same(*arcs)}

@@ -1,0 +1,1 @@
+"""Real lenses against injections, and sweeps in which one factor changes: arrays in, numbers out."""

@@ -1,0 +1,111 @@
+"""Make the pairs of a sweep's arms: rendered, or from the stored arcs of another arm."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from lensflow.config import RunConfig
+from lensflow.errors import StoreError
+from lensflow.injection.metrics import invariant_failures
+from lensflow.injection.other_noise import with_other_noise
+from lensflow.injection.rounding import as_stored
+from lensflow.run.execute import Progress, Stopwatch
+from lensflow.run.inject import InjectTask, hosts_of, inject_step
+from lensflow.run.sweep.arms import Arm, Design
+from lensflow.store import objects, receipts
+from lensflow.store.open import read_manifest_block, read_pairs_block
+from lensflow.store.regions import Region, Regions
+from lensflow.store.run_folder import RunFolder
+
+# Count in the receipts of an arm that was not rendered.
+FROM_ARCS = "arcs: read from another arm"
+
+
+@dataclass(frozen=True)
+class Made:
+    """How an arm's pairs were made.
+
+    Attributes
+    ----------
+    n_rows, n_rendered : int
+        Rows, and those whose arc was rendered for this arm, as its receipts count them.
+    """
+
+    n_rows: int
+    n_rendered: int
+
+
+def make_arm(design: Design, arm: Arm, progress: Progress) -> None:
+    """Make an arm's pairs; what is finished is kept.
+
+    Parameters
+    ----------
+    design : Design
+    arm : Arm
+        Its cutouts and manifest are there. The arm whose arcs the others read is to be made first.
+    progress : callable
+    """
+    source = design.source
+    if source is None or arm.config.out == source.config.out:
+        inject_step(arm.config, progress)
+    else:
+        inject_step(arm.config, progress, FromArcs(source.config))
+
+
+def made_of(arm: Arm) -> Made:
+    """Count the rows of an arm, and those that were rendered for it.
+
+    Parameters
+    ----------
+    arm : Arm
+        Finished.
+    """
+    total = receipts.total_counts(receipts.read_receipts(RunFolder.of(arm.config).receipts("pairs")).values())
+    return Made(total["rows"], total["rows"] - total.get(FROM_ARCS, 0))
+
+
+@dataclass(frozen=True)
+class FromArcs:
+    """Makes the tasks of an arm that reads the arcs of another.
+
+    Attributes
+    ----------
+    source : RunConfig
+        Of the arm with exact arcs.
+    """
+
+    source: RunConfig
+
+    def __call__(
+        self, config: RunConfig, stamp: str, regions: Regions, guard: objects.Guard = objects.unguarded
+    ) -> InjectTask:
+        """Make the task of a config's regions."""
+        return FromArcsTask(config, stamp, regions, guard, self.source)
+
+
+class FromArcsTask(InjectTask):
+    """Make one region of an arm from the arcs that another arm has stored; nothing is rendered."""
+
+    def __init__(self, config: RunConfig, stamp: str, regions: Regions, guard: objects.Guard, source: RunConfig):
+        super().__init__(config, stamp, regions, guard)
+        self.source = source
+
+    def block(self, region: Region, watch: Stopwatch) -> tuple[xr.Dataset, NDArray[np.bool_], dict[str, int]]:
+        """Noise, stamp and rounding of a region's rows, from stored arcs: as :meth:`InjectTask.block`, bit for bit."""
+        folder, source = RunFolder.of(self.config), RunFolder.of(self.source)
+        manifest = read_manifest_block(folder.manifest, region)
+        hosts = hosts_of(folder.cutouts, manifest["host_index"].values)
+        stored = read_pairs_block(source.pairs, source.manifest, source.cutouts, region, hosts)
+        if not np.array_equal(stored["row_id"].values, manifest["row_id"].values):
+            raise StoreError(f"{source.pairs}: region {region.index} has other rows than {folder.manifest}")
+        watch.lap("read")
+        block = with_other_noise(stored, hosts, manifest, self.config.injection)
+        watch.lap("noise")
+        broken = invariant_failures(block, manifest, hosts)
+        block = as_stored(block, hosts, manifest, self.config.store)
+        watch.lap("round")
+        return block, manifest["is_control"].values, {**broken, FROM_ARCS: region.size}
