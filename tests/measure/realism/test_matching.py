@@ -1,0 +1,199 @@
+"""Matched hosts: as near as can be, none twice, and a word where they are not alike."""
+
+import numpy as np
+import pytest
+import xarray as xr
+from scipy.stats import norm
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
+
+from lensflow.errors import RealismError
+from lensflow.measure.realism.matching import COVARIATES, match
+
+NAMES = ("mag_z", "g_r", "half_light_arcsec", "psfdepth_r_mag")
+
+
+def table(values, prefix="h", names=NAMES):
+    return xr.Dataset(
+        {n: ("host", values[:, i]) for i, n in enumerate(names)}
+        | {"host_id": ("host", [f"{prefix}{i}" for i in range(len(values))])}
+    )
+
+
+@pytest.fixture
+def samples():
+    random = np.random.default_rng(4)
+    hosts = random.normal([19.0, 1.0, 1.2, 23.5], [1.0, 0.3, 0.4, 0.2], (3000, 4))
+    hosts[:, 2] = np.exp(hosts[:, 2])
+    chance = norm.cdf((hosts[:, 1] - 1.2) / 0.2 - 0.5)
+    real = random.choice(len(hosts), 80, replace=False, p=chance / chance.sum())
+    return hosts[real] + random.normal(0, 0.001, (80, 4)), np.delete(hosts, real, axis=0)
+
+
+def test_no_host_is_used_twice_and_each_set_has_k(samples):
+    found = match(table(samples[0], "r"), table(samples[1]), k=4)
+    rows = found.sets["host_row"].values
+    assert rows.shape == (found.n_sets, 4) and len(np.unique(rows)) == rows.size
+    assert found.n_sets + sum(found.counts.values()) == 80 and found.n_sets > 70
+    assert (np.diff(found.sets["distance"].values, axis=1) >= 0).all()
+
+
+def test_matching_balances_what_was_not_and_says_so(samples):
+    found = match(table(samples[0], "r"), table(samples[1]), k=4)
+    balance = found.balance.to_dataframe()
+    assert balance.loc["g_r", "smd_before"] > 0.8 and abs(balance.loc["g_r", "smd"]) < 0.1
+    assert bool(found.balance["balanced"].all()) and found.reason == ""
+    colours = samples[0][found.sets["real_row"].values, 1]
+    assert balance.loc["g_r", "real_median"] == pytest.approx(np.median(colours))
+
+
+def test_the_sets_do_not_depend_on_the_order_of_rows(samples):
+    real, hosts = table(samples[0], "r"), table(samples[1])
+    random = np.random.default_rng(0)
+    a, b = random.permutation(80), random.permutation(len(samples[1]))
+
+    def pairs(found, real, hosts):
+        ids = hosts["host_id"].values
+        return {
+            str(r): frozenset(ids[h].tolist())
+            for r, h in zip(real["host_id"].values[found.sets["real_row"]], found.sets["host_row"].values, strict=True)
+        }
+
+    first = pairs(match(real, hosts), real, hosts)
+    turned_real, turned_hosts = real.isel(host=a), hosts.isel(host=b)
+    assert pairs(match(turned_real, turned_hosts), turned_real, turned_hosts) == first
+    assert pairs(match(real, hosts, seed=1), real, hosts).keys() == first.keys()
+
+
+def test_hosts_that_cannot_be_alike_are_named(samples):
+    """The lenses lie in deeper images than any host: those near the edge find hosts, and these do not match."""
+    real, hosts = samples
+    real[:, 3] += 0.5
+    found = match(table(real, "r"), table(hosts), caliper_sd=5)
+    assert found.reason.startswith("hosts are not matched: psfdepth_r_mag differs by ") and found.reason.endswith(" sd")
+    assert not bool(found.balance["balanced"].sel(covariate="psfdepth_r_mag"))
+    tight = match(table(real, "r"), table(hosts), caliper_sd=0.05)
+    assert tight.counts["fewer than 4 hosts inside the caliper"] > 20
+
+
+def test_a_spread_that_differs_is_named():
+    random = np.random.default_rng(2)
+    real = np.concatenate([random.normal(0, 4, 60), random.normal(0, 4, 60)]).reshape(-1, 1)
+    hosts = random.normal(0, 1, (1000, 1))
+    found = match(table(real, "r", ("mag_z",)), table(hosts, names=("mag_z",)), caliper_sd=50, k=1, max_balance_sd=5)
+    assert found.reason.startswith("hosts are not matched: mag_z has ") and "times the variance" in found.reason
+
+
+def test_an_outlier_does_not_hide_a_difference():
+    random = np.random.default_rng(3)
+    real, hosts = random.normal(0.6, 1, (60, 1)), random.normal(0, 1, (60, 1))
+    hosts[0] = 1e6
+    found = match(table(real, "r", ("mag_z",)), table(hosts, names=("mag_z",)), caliper_sd=100, k=1)
+    assert found.balance["smd_before"].values[0] > 0.3 and found.reason
+
+
+def test_lenses_whose_hosts_others_took_are_counted_apart():
+    near = np.array([[1.0], [1.0001]])
+    hosts = np.array([[1.0], [1.00005], [9.0]])
+    found = match(table(near, "r", ("mag_z",)), table(hosts, names=("mag_z",)), k=2, caliper_sd=100)
+    assert found.n_sets == 1 and sorted(found.sets["host_row"].values[0].tolist()) == [0, 1]
+    assert found.counts == {"the hosts inside the caliper are matched with other lenses": 1}
+
+
+def test_what_could_not_be_measured_is_counted_and_what_nobody_has_is_left_out(samples):
+    real, hosts = (table(s, p) for s, p in zip(samples, "rh", strict=True))
+    real["g_r"][:3] = np.nan
+    real["axis_ratio"] = ("host", np.where(np.arange(80) < 60, np.nan, 0.7))
+    hosts["axis_ratio"] = ("host", np.full(hosts.sizes["host"], 0.5))
+    hosts["mag_z"][:10] = np.nan
+    real["psfdepth_r_mag"][:] = hosts["psfdepth_r_mag"][:] = 23.0
+    found = match(real, hosts)
+    assert found.counts["g_r could not be measured"] == 3
+    assert found.balance["covariate"].values.tolist() == ["mag_z", "g_r", "half_light_arcsec"]
+    assert found.notes == (
+        "axis_ratio is not matched: 75% of the real lenses have none",
+        "psfdepth_r_mag is not matched: it is 23 everywhere",
+        "10 of 2,920 hosts cannot be matched: a covariate could not be measured",
+    )
+    assert not {0, 1, 2} & set(found.sets["real_row"].values.tolist())
+    assert found.sets["host_row"].values.min() >= 10
+
+
+def test_nothing_to_match_is_an_error_or_no_sets(samples):
+    real, hosts = (table(s, p) for s, p in zip(samples, "rh", strict=True))
+    with pytest.raises(RealismError, match="0 real lenses and 2920 hosts"):
+        match(real.isel(host=[]), hosts)
+    with pytest.raises(RealismError, match="no covariate is measured on both sides"):
+        match(real.drop_vars(NAMES), hosts)
+    far = real.copy(deep=True)
+    far["mag_z"] = far["mag_z"] + 100
+    found = match(far, hosts, caliper_sd=1e-4)
+    assert found.n_sets == 0 and found.reason == "no real lens has hosts inside the caliper"
+    assert sum(found.counts.values()) == 80
+
+
+def test_a_gap_of_many_magnitudes_is_not_made_small_by_ranks(samples):
+    real, hosts = (table(s, p) for s, p in zip(samples, "rh", strict=True))
+    real["mag_z"] = real["mag_z"] + 100
+    found = match(real, hosts)
+    assert found.n_sets == 0 or found.reason.startswith("hosts are not matched: mag_z differs by ")
+    assert found.balance["smd_before"].sel(covariate="mag_z") > 3
+
+
+def test_sides_that_separate_are_still_matched_or_counted():
+    hosts, real = np.linspace(0, 1, 200).reshape(-1, 1), np.linspace(2, 3, 20).reshape(-1, 1)
+    found = match(table(real, "r", ("mag_z",)), table(hosts, names=("mag_z",)))
+    assert found.n_sets + sum(found.counts.values()) == 20 and found.reason
+
+
+def auc_by_set(features, label, sets):
+    """AUC within folds of sets, of a logistic regression."""
+    fold, out = sets % 5, []
+    for f in range(5):
+        train, test = fold != f, fold == f
+        fit = LogisticRegression(class_weight="balanced").fit(features[train], label[train])
+        out.append(roc_auc_score(label[test], fit.decision_function(features[test])))
+    return float(np.mean(out))
+
+
+def confounded(seed, shift=0.0):
+    """AUC of real against injections, unmatched and matched: real lenses sit on red hosts, arcs are identical."""
+    random = np.random.default_rng(seed)
+    hosts = random.normal(size=(6000, 4))
+    loading = np.random.default_rng(9).normal(size=(4, 12)) * 0.5
+    weight = np.exp(1.2 * hosts[:, 1])
+    at = random.choice(len(hosts), 112, replace=False, p=weight / weight.sum())
+    rest = np.delete(hosts, at, axis=0)
+    found = match(table(hosts[at], "r"), table(rest))
+
+    def seen(host):
+        return host @ loading + random.normal(size=(len(host), 12))
+
+    sets = found.sets
+    arcs = seen(hosts[at][sets["real_row"].values])
+    arcs[:, 0] += shift
+    k = sets["host_row"].values
+    matched = np.concatenate([arcs, seen(rest[k.ravel()])])
+    label = np.concatenate([np.ones(len(arcs)), np.zeros(k.size)])
+    which = np.concatenate([np.arange(len(arcs)), np.repeat(np.arange(len(arcs)), k.shape[1])])
+    anyone = np.concatenate([arcs, seen(rest[random.choice(len(rest), k.size, replace=False)])])
+    return auc_by_set(anyone, label, which), auc_by_set(matched, label, which), found
+
+
+def test_confounding_by_hosts_is_removed_by_matching():
+    """Spec 10.2: unmatched hosts tell real from injected though the arcs are alike; matched ones do not."""
+    results = [confounded(seed) for seed in range(6)]
+    unmatched, matched = (np.array([r[i] for r in results]) for i in (0, 1))
+    assert (unmatched > 0.65).all()
+    assert abs(matched.mean() - 0.5) < 0.04 and (np.abs(matched - 0.5) < 0.11).all()
+    table = results[0][2].balance.sel(covariate="g_r")
+    assert table["smd_before"] > 0.8 and abs(table["smd"]) < 0.1
+    assert all(r[2].reason == "" for r in results)
+
+
+def test_matching_leaves_a_difference_of_the_arcs():
+    assert np.mean([confounded(seed, shift=1.0)[1] for seed in range(3)]) > 0.6
+
+
+def test_the_covariates_are_those_of_the_spec():
+    assert set(NAMES) <= set(COVARIATES)
