@@ -69,23 +69,30 @@ def _cut(config: RunConfig, progress: Progress, held: Held, table: Targets | Non
     refuse_other_cut(config)  # before a synthetic survey is written
     targets, inputs = find_targets(config, progress, table)
     identity = resume.identity(config, "cutouts", inputs)
-    stamp, n_hosts = fingerprint(identity), targets.sizes["host"]
     resuming = resume.may_resume(folder.cutouts, identity)
     keep_config(config)
     if not resuming:
         _create(config, targets, identity, store_attrs(config, targets, progress), held)
+    budget = _Budget(config, targets.sizes["host"])
+    return cut_regions(config, folder, fingerprint(identity), progress, held, budget)
+
+
+def cut_regions(
+    config: RunConfig, folder: RunFolder, stamp: str, progress: Progress, held: Held, budget: Budget | None = None
+) -> xr.Dataset:
+    """Cut the regions of a created store that have no valid receipt, within a budget of failures (None: any)."""
     regions = stored_regions(folder.cutouts, "cutouts")
     todo = receipts.unfinished_regions(folder.receipts("cutouts"), regions, stamp)
     done = receipts.read_receipts(folder.receipts("cutouts"))
     waiting = {r.index for r in todo}
-    budget = _Budget(config, n_hosts)
+    budget = budget or Budget()
     for region in regions:
         if region.index not in waiting:
             budget.add(done[region.index])
     budget.check()
     # Read back, not measured again: a continued run fills holes like its first regions.
     ratio: Any = read_attrs(folder.cutouts, "cutouts").get("psf_band_ratio", {})
-    task = CutTask(config, stamp, regions, ratio, held.guard)
+    task = CutTask(config, stamp, regions, ratio, held.guard, folder)
     for receipt in run_tasks(task, [r.index for r in todo], "cut", progress):
         held.check()
         budget.add(receipt)
@@ -163,7 +170,7 @@ def _freeze(cutouts: xr.Dataset, config: RunConfig, held: Held) -> None:
         _create(config, block, identity, attrs, held)
     regions = stored_regions(folder.cutouts, "cutouts")
     for region in receipts.unfinished_regions(folder.receipts("cutouts"), regions, stamp):
-        _write(config, block.isel(host=region.slice), region, stamp, Stopwatch(), held.guard)
+        _write(folder, block.isel(host=region.slice), region, stamp, Stopwatch(), held.guard)
 
 
 def same_hosts(cutouts: xr.Dataset, stored: xr.Dataset) -> bool:
@@ -225,10 +232,9 @@ def _has_psf_images(config: RunConfig, head: xr.Dataset) -> bool:
 
 
 def _write(
-    config: RunConfig, block: xr.Dataset, region: Region, stamp: str, watch: Stopwatch, guard: objects.Guard
+    folder: RunFolder, block: xr.Dataset, region: Region, stamp: str, watch: Stopwatch, guard: objects.Guard
 ) -> Receipt:
     """Write one region of hosts, and its receipt last."""
-    folder = RunFolder.of(config)
     written = create.write_region(block, folder.cutouts, "cutouts", region, guard)
     watch.lap("write")
     receipt = Receipt(
@@ -257,20 +263,21 @@ class CutTask:
         regions: Regions,
         psf_band_ratio: dict[str, float],
         guard: objects.Guard = objects.unguarded,
+        folder: RunFolder | None = None,
     ):
         self.config, self.stamp, self.regions, self.psf_band_ratio = config, stamp, regions, psf_band_ratio
-        self.guard = guard
+        self.guard, self.folder = guard, folder or RunFolder.of(config)
 
     def __call__(self, index: int) -> Receipt:
         """Do region ``index``: read, cut, measure, write, and the receipt last."""
         watch, region = Stopwatch(), self.regions[index]
         block = self.block(region, watch)
-        return _write(self.config, block, region, self.stamp, watch, self.guard)
+        return _write(self.folder, block, region, self.stamp, watch, self.guard)
 
     def block(self, region: Region, watch: Stopwatch) -> xr.Dataset:
         """Cut a region's hosts; nothing is written."""
         config = self.config
-        head = read_head(RunFolder.of(config).cutouts, "cutouts", region.slice)
+        head = read_head(self.folder.cutouts, "cutouts", region.slice)
         watch.lap("read targets")
         if config.survey.stamps is not None:
             every = read_stamps(config.survey.stamps, config.bands, config.survey)
@@ -313,7 +320,17 @@ def count_bytes(block: xr.Dataset) -> dict[str, int]:
     return {name: int(block.attrs[key]) for key, name in names.items() if key in block.attrs}
 
 
-class _Budget:
+class Budget:
+    """What cutting may lose: anything."""
+
+    def add(self, receipt: Receipt) -> None:
+        """Count a region."""
+
+    def check(self) -> None:
+        """Raise if too much is lost."""
+
+
+class _Budget(Budget):
     """Running sums over receipts: hosts by status and reason, against ``survey.failure_budget``."""
 
     def __init__(self, config: RunConfig, n_hosts: int):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Self
 
 from lensflow.config import RunConfig, load_config
 from lensflow.config.place import Place
@@ -21,7 +22,7 @@ class RunFolder:
     root: str
 
     @classmethod
-    def of(cls, config: RunConfig) -> RunFolder:
+    def of(cls, config: RunConfig) -> Self:
         """Return the folder of a config's run, reached as its ``storage`` says."""
         return cls(Place(config.out.rstrip("/"), config.storage))
 

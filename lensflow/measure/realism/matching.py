@@ -17,8 +17,6 @@ from lensflow.units import median_and_sigma
 
 Floats = NDArray[np.float64]
 
-# What is matched, where both sides have it: magnitudes, colours, shape, seeing, depth.
-COVARIATES = ("mag_z", "mag_r", "g_r", "r_z", "half_light_arcsec", "axis_ratio", "psfsize_r_arcsec", "psfdepth_r_mag")
 VARIANCE_RATIO = (0.5, 2.0)
 # A covariate that a side lacks in more rows than this is left out: it would drop these rows.
 MOST_UNKNOWN = 0.5
@@ -88,8 +86,8 @@ def match(
     Parameters
     ----------
     real, hosts : Dataset
-        Dim host; any of ``COVARIATES``, NaN where one could not be measured, and ``host_id``. Covariates that both
-        sides have are used.
+        Dim host; a float variable per covariate, NaN where it could not be measured, and ``host_id``. Covariates that
+        both sides have are used.
     k : int
     caliper_sd : float
     max_balance_sd : float
@@ -142,8 +140,8 @@ def match(
 
 def _usable(real: xr.Dataset, hosts: xr.Dataset) -> tuple[list[str], list[str]]:
     names, notes = [], []
-    for name in COVARIATES:
-        if name not in real or name not in hosts:
+    for name in (str(n) for n, v in hosts.data_vars.items() if v.dims == ("host",) and v.dtype.kind == "f"):
+        if name not in real:
             continue
         share = {"real lenses": float(np.isnan(real[name].values).mean()),
                  "hosts": float(np.isnan(hosts[name].values).mean())}  # fmt: skip
@@ -157,8 +155,7 @@ def _usable(real: xr.Dataset, hosts: xr.Dataset) -> tuple[list[str], list[str]]:
             names.append(name)
     if not names:
         raise RealismError(
-            "matching: no covariate is measured on both sides "
-            f"({'; '.join(notes) or 'none of ' + ', '.join(COVARIATES)})."
+            f"matching: no covariate is measured on both sides ({'; '.join(notes) or 'they have none in common'})."
         )
     return names, notes
 

@@ -1,0 +1,165 @@
+"""Stamps of real lenses, cut as the run's hosts are: same code, bricks, bands, size, masks and PSF."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from lensflow.config import RunConfig, fingerprint
+from lensflow.errors import RealismError, StaleStoreError, TargetError
+from lensflow.run.cut import create_cutouts, cut_regions
+from lensflow.run.execute import Progress, silent
+from lensflow.run.realism.lens_targets import lens_targets
+from lensflow.run.sources import dataset_content
+from lensflow.schema import Reason, Status
+from lensflow.stats.codec import decode, encode
+from lensflow.store import paths, receipts, resume
+from lensflow.store.lease import hold
+from lensflow.store.open import open_cutouts, read_attrs, read_head
+from lensflow.store.results import keep_results, read_results
+from lensflow.store.run_folder import RunFolder
+
+# Columns of the lens table that are kept beside the stamps, on dim host.
+LENS_COLUMNS = (
+    *("tier", "is_lens", "theta_e_arcsec", "z_source", "kind", "confuser", "reference", "survey", "also_named", "note"),
+)
+NO_COVERAGE, FAILED = "no coverage", "the stamp could not be cut"
+
+
+@dataclass(frozen=True)
+class RealFolder(RunFolder):
+    """The folder of a run, with the real lenses in the place of its cutouts."""
+
+    @property
+    def cutouts(self) -> str:
+        """Stamps of the real lenses."""
+        return self.store("real")
+
+    @property
+    def table(self) -> str:
+        """The lens table's columns of these stamps, and what was left out."""
+        return self.path("summaries", "realism", "lenses.json")
+
+    def receipts(self, stage: str) -> str:
+        """Receipts of the real lenses' stamps."""
+        return self.path("receipts", "real")
+
+
+def cut_real(config: RunConfig, lenses: xr.Dataset, progress: Progress = silent) -> xr.Dataset:
+    """Cut real lenses into ``real.zarr`` of a run that has its cutouts; finished regions are not redone.
+
+    Stamps of another table, or cut by other code or settings, are replaced: nothing else depends on them.
+
+    Parameters
+    ----------
+    config : RunConfig
+        The run's own, as its folder keeps it: bricks, bands, size, masks, PSF and splits are taken from it.
+    lenses : Dataset
+        As :func:`lensflow.targets.lenses.read_lenses` returns it.
+    progress : callable, optional
+
+    Returns
+    -------
+    Dataset
+        As :func:`open_real`.
+
+    Raises
+    ------
+    TargetError
+        If no lens lies in the survey, or none could be cut, with counts by reason.
+    RealismError
+        If the run's hosts are bare stamps, or its cutouts were made by other code or settings.
+    """
+    if config.survey.stamps is not None:
+        raise RealismError(
+            "real lenses: this run's hosts are bare stamps (survey.stamps), so nothing says how they were cut. Import "
+            "real lenses as stamps of the same origin, and set realism.accept_other_road."
+        )
+    run, folder = RunFolder.of(config), RealFolder.of(config)
+    about = read_attrs(run.cutouts, "cutouts")
+    hosts = read_head(run.cutouts, "cutouts")
+    scale = float(about["pixel_scale_arcsec"])
+    targets, dropped, hosts_dropped = lens_targets(config, lenses, hosts, scale)
+    inputs = {"run cutouts": str(about["fingerprint"]), "lenses": dataset_content(targets)}
+    identity = resume.identity(config, "cutouts", inputs)
+    attrs = {
+        # The run's, not measured again: holes in a band's PSF map are filled as those of the hosts are.
+        "psf_band_ratio": about.get("psf_band_ratio", {}),
+        "pixel_scale_arcsec": scale,
+        "n_lenses": int(lenses.sizes["lens"]),
+    }
+    with hold(run.root) as held:
+        try:
+            resuming = resume.may_resume(folder.cutouts, identity)
+        except StaleStoreError:
+            resuming = False
+        if not resuming:
+            held.guard()
+            receipts.clear(folder.receipts("cutouts"))
+            create_cutouts(folder.cutouts, config, targets, identity, attrs, held.guard)
+        real = cut_regions(config, folder, fingerprint(identity), progress, held)
+        counts = _failures(real)
+        if sum(counts.values()) == real.sizes["host"]:
+            why = ", ".join(f"{n:,} {r}" for r, n in {**dropped, **counts}.items())
+            raise TargetError(f"real lenses: no stamp of {lenses.sizes['lens']:,} could be cut ({why}).")
+        table = _lens_columns(lenses, real["host_id"].values.astype(str))
+        table.attrs = {"dropped": dropped, "failed": counts, "hosts_dropped": hosts_dropped,
+                       **{k: v for k, v in lenses.attrs.items() if k in _COUNTED}}  # fmt: skip
+        keep_results(folder.table, fingerprint(identity), encode({"lenses": table}))
+    return open_real(config)
+
+
+_COUNTED = ("source", "n_read", "n_removed", "removed", "n_duplicates", "contradictory", "notes")
+
+
+def open_real(config: RunConfig) -> xr.Dataset:
+    """Open the stamps of a run's real lenses.
+
+    Parameters
+    ----------
+    config : RunConfig
+
+    Returns
+    -------
+    Dataset with dims host, band, y, x
+        As ``open_cutouts``, with the lens table's columns on ``host`` (tier, is_lens, theta_e_arcsec, z_source, kind,
+        confuser, reference, survey, also_named, note; z_lens is the cutouts' own). In the attrs: ``dropped`` (reason ->
+        lenses that were not cut), ``failed`` (reason -> stamps without data), ``hosts_dropped`` (hosts of the run that
+        are real lenses), and the counts of the table.
+
+    Raises
+    ------
+    RealismError
+        If there are none, or their table belongs to other stamps.
+    """
+    folder = RealFolder.of(config)
+    if not paths.group_exists(folder.cutouts):
+        raise RealismError(f"{folder.cutouts}: no stamps of real lenses. Run lensflow realism RUN --real TABLE.")
+    real = open_cutouts(folder.cutouts)
+    kept = read_results(folder.table, "lensflow realism RUN --real TABLE")
+    if kept is None or kept.key != real.attrs["fingerprint"]:
+        raise RealismError(f"{folder.table}: not the table of {folder.cutouts}. Run lensflow realism RUN --real TABLE.")
+    table = decode(kept.results)["lenses"]
+    if table["host_id"].values.tolist() != real["host_id"].values.tolist():
+        raise RealismError(f"{folder.table}: lists other lenses than {folder.cutouts}. Delete it and run again.")
+    columns = {n: (("host",), table[n].values, table[n].attrs) for n in LENS_COLUMNS}
+    return real.assign(columns).assign_attrs(table.attrs)
+
+
+def _failures(real: xr.Dataset) -> dict[str, int]:
+    """Stamps without data by reason."""
+    failed = real["status"].values == Status.FAILED
+    uncovered = (real["reasons"].values & int(Reason.NO_COVERAGE | Reason.OUTSIDE_BRICK)) > 0
+    counts = {NO_COVERAGE: int((failed & uncovered).sum()), FAILED: int((failed & ~uncovered).sum())}
+    return {r: n for r, n in counts.items() if n}
+
+
+def _lens_columns(lenses: xr.Dataset, names: Any) -> xr.Dataset:
+    """Columns of the lens table in the order of the stamps."""
+    where = {str(n): i for i, n in enumerate(lenses["lens_id"].values)}
+    at = np.array([where[n] for n in names], np.int64)
+    columns = {n: ("host", lenses[n].values[at], lenses[n].attrs) for n in LENS_COLUMNS}
+    return xr.Dataset({"host_id": ("host", names), **columns})
