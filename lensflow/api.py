@@ -48,6 +48,7 @@ from lensflow.run.lazily import sum_of_chunks
 from lensflow.run.lazy import CHUNK
 from lensflow.run.lazy import inject as _inject
 from lensflow.run.selection import open_selection
+from lensflow.run.sweep.of_run import sweep
 from lensflow.run.write_pairs import write as _write
 from lensflow.show import brightness, core_handling
 from lensflow.show.brightness import figure as brightness_figure
@@ -105,6 +106,7 @@ __all__ = [
     "rerender",
     "reweight",
     "score_pairs",
+    "sweep",
     "target_density",
     "target_population",
     "torch_dataset",

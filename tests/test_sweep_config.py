@@ -34,8 +34,8 @@ def test_a_notebook_gives_a_mapping_or_the_text():
 
 
 def test_labels_are_names_of_folders():
-    assert [label_of(v) for v in (True, "sky/16", 0.5, {"min": 1, "max": 2}, None, "..", "")] == [
-        "true", "sky-16", "0.5", "min-1-max-2", "null", "empty", "empty",
+    assert [label_of(v) for v in (True, "sky/16", 0.5, -1, {"min": 1, "max": 2}, None, "..", "")] == [
+        "true", "sky-16", "0.5", "-1", "min-1-max-2", "null", "empty", "empty",
     ]  # fmt: skip
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from lensflow._version import __version__
-from lensflow.cli import check_export, exports, judge, start, steps, train, trust
+from lensflow.cli import check_export, exports, judge, start, steps, sweep, train, trust
 from lensflow.cli.common import console, errors
 from lensflow.errors import GateFailed, LensflowError
 from lensflow.show.plain import print_error
@@ -25,7 +25,7 @@ app = typer.Typer(
     "check of an export did not pass; 4 `certify --check` found a run that is not as certified; 130 stopped with "
     "Ctrl-C (the same command continues). See docs/exit-codes.md.",
 )
-for module in (start, steps, trust, judge, exports, check_export, train):
+for module in (start, steps, trust, judge, sweep, exports, check_export, train):
     app.add_typer(module.commands)
 
 

@@ -47,7 +47,8 @@ def label_of(value: Any) -> str:
         Plain JSON types.
     """
     text = value if isinstance(value, str) else json.dumps(value)
-    return re.sub(r"[^\w.+-]+", "-", text).strip("-.")[:60] or "empty"
+    sign = "-" if re.match(r"-[\d.]", text) else ""
+    return sign + re.sub(r"[^\w.+-]+", "-", text).strip("-.")[:60] or "empty"
 
 
 def parse_levels(text: str) -> Levels:

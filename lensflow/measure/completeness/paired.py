@@ -110,23 +110,44 @@ def paired(
     _, host, rows = np.unique(np.asarray(hosts)[kept], return_inverse=True, return_counts=True)
     net = np.bincount(host, weights=b.astype(float) - a).astype(np.float64)
     gained, lost = int((b & ~a).sum()), int((a & ~b).sum())
-    square = float(net @ net)
-    statistic = float(net.sum()) ** 2 / square if square else math.nan
     mid_p = math.nan
     if (rows == 1).all():
         test, (p, mid_p) = "McNemar", mcnemar(gained, lost)
-    elif (net != 0).sum() >= FEW_DISCORDANT:
-        test, p = "clustered chi2", float(chi2.sf(statistic, 1))
     else:
-        test, p = "sign flips", _sign_flips(net[net != 0], seed)
+        test, p = net_test(net, seed)
     apart = math.nan
     if scores is not None:
         first, second = (np.asarray(s, dtype=np.float64)[kept] for s in scores)
         apart = float((second - first).mean())
     return Paired(
         len(a), len(rows), int((~kept).sum()), gained, lost, int((net != 0).sum()),
-        _difference(net, rows, gained + lost), test, p, mid_p, statistic, apart,
+        _difference(net, rows, gained + lost), test, p, mid_p, _chi2(net), apart,
     )  # fmt: skip
+
+
+def net_test(net: Floats, seed: int = 0) -> tuple[str, float]:
+    """Test whether the hosts' net changes are 0 on average.
+
+    Parameters
+    ----------
+    net : ndarray, shape (host,)
+        Sum of the changes of each host's rows.
+    seed : int
+        Of the sign flips.
+
+    Returns
+    -------
+    (str, float)
+        Name of the test (``clustered chi2``, or ``sign flips`` below 30 hosts that differ) and p, two-sided.
+    """
+    if (net != 0).sum() >= FEW_DISCORDANT:
+        return "clustered chi2", float(chi2.sf(_chi2(net), 1))
+    return "sign flips", _sign_flips(net[net != 0], seed)
+
+
+def _chi2(net: Floats) -> float:
+    square = float(net @ net)
+    return float(net.sum()) ** 2 / square if square else math.nan
 
 
 def mcnemar(gained: int, lost: int) -> tuple[float, float]:

@@ -189,7 +189,7 @@ def paired(
     scored = [scored_of(c, s, progress, unseal_test) for c, s in zip(configs, names, strict=True)]
     taus = [thresholds(c.completeness, s.negatives.score) for c, s in zip(configs, scored, strict=True)]
     counted = [Counted.from_rows(s.rows) for s in scored]
-    columns = [_manifest(s.rows, c) for s, c in zip(scored, counted, strict=True)]
+    columns = [manifest_columns(s.rows, c) for s, c in zip(scored, counted, strict=True)]
     order = matched(counted[0].row_id, counted[1].row_id, columns[0], columns[1], owned)
     valid = counted[0].valid[order[0]] & counted[1].valid[order[1]]
     hosts = counted[0].host[order[0]]
@@ -213,8 +213,16 @@ def _config(run: str | Path | Run | RunConfig) -> RunConfig:
     return run if isinstance(run, RunConfig) else (run if isinstance(run, Run) else open_run(run)).config
 
 
-def _manifest(rows: xr.Dataset, counted: Counted) -> dict[str, np.ndarray]:
-    """Columns of the injections that the manifest holds, and the names of their hosts."""
+def manifest_columns(rows: xr.Dataset, counted: Counted) -> dict[str, np.ndarray]:
+    """Columns of the injections that the manifest holds, and the names of their hosts.
+
+    Parameters
+    ----------
+    rows : Dataset
+        Of a split, as :func:`lensflow.run.completeness.step.scored_of` gives them.
+    counted : Counted
+        Its injections.
+    """
     names = [v.name for v in schema.MANIFEST if v.name in rows and v.name != "row_id"]
     some = rows.isel(sample=counted.rows)
     found = {n: some[n].transpose("sample", ...).values for n in names}

@@ -93,21 +93,32 @@ class Design:
         return [(0, 1, first), (0, 2, second), (1, 3, second), (2, 3, first)]
 
     @property
-    def renders(self) -> bool:
-        """Whether arms are rendered; else they read arcs that are stored, or change no pixel."""
-        return not self.factors or any(f.road == "render" for f in self.factors)
-
-    @property
     def writes(self) -> bool:
         """Whether arms have pixels of their own."""
         return not self.factors or any(f.road != "view" for f in self.factors)
 
-    @property
-    def source(self) -> Arm | None:
-        """The arm whose stored arcs the others read; None where every arm is rendered."""
-        if self.renders:
+    def source_of(self, arm: Arm) -> Arm | None:
+        """The arm whose stored arcs an arm reads; None where it is rendered.
+
+        Arms that differ in noise or rounding alone have the same arcs. The null arm takes the road of the others: it
+        is rendered where any of them is.
+
+        Parameters
+        ----------
+        arm : Arm
+        """
+        rendered = {f.setting for f in self.factors if f.road == "render"}
+        if not self.factors or (arm is self.null and rendered):
             return None
-        return next((a for a in self.arms if a.has_exact_arcs), None)
+        own = {k: v for k, v in arm.values.items() if k in rendered}
+        same = [a for a in self.arms if {k: v for k, v in a.values.items() if k in rendered} == own]
+        found = next((a for a in same if a.has_exact_arcs), None)
+        return None if found is None or found is arm or found.config.out == arm.config.out else found
+
+    @property
+    def in_order(self) -> list[Arm]:
+        """Every arm, those whose arcs others read first."""
+        return sorted((*self.arms, self.null), key=lambda a: self.source_of(a) is not None)
 
 
 def design_of(config: RunConfig, levels: Sequence[Levels], interaction: bool = False) -> Design:

@@ -49,8 +49,8 @@ def make_arm(design: Design, arm: Arm, progress: Progress) -> None:
         Its cutouts and manifest are there. The arm whose arcs the others read is to be made first.
     progress : callable
     """
-    source = design.source
-    if source is None or arm.config.out == source.config.out:
+    source = design.source_of(arm)
+    if source is None:
         inject_step(arm.config, progress)
     else:
         inject_step(arm.config, progress, FromArcs(source.config))

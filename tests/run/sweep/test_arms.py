@@ -54,7 +54,7 @@ def bytes_below(folder):
 def made(config, *texts, interaction=False):
     design = design_of(config, [parse_levels(t) for t in texts], interaction)
     prepare_base(design, silent)
-    for arm in (*((design.source,) if design.source else ()), *design.arms, design.null):
+    for arm in design.in_order:
         prepare_arm(design, arm, silent)
         make_arm(design, arm, silent)
     return design
@@ -97,7 +97,7 @@ def test_an_arm_that_changes_noise_or_rounding_renders_nothing_and_is_what_rende
 
 def test_where_no_arm_has_exact_arcs_each_is_rendered(run, renders):
     design = made(run, "store.quantize=sky/8,sky/16")
-    assert design.source is None and sum(renders) == 3 * ROWS
+    assert design.source_of(design.arms[1]) is None and sum(renders) == 3 * ROWS
     proofs(design)
 
 
@@ -105,6 +105,13 @@ def test_the_arm_with_exact_arcs_is_read_whatever_the_order(run, renders):
     design = made(run, "store.quantize=sky/16,none")
     assert renders == [] and [made_of(a).n_rendered for a in design.arms] == [0, ROWS]
     proofs(design)
+
+
+def test_of_two_crossed_factors_one_that_changes_noise_alone_renders_nothing(run, renders):
+    design = made(run, "injection.noise=true,false", "plan.src_n=1,4", interaction=True)
+    assert [made_of(a).n_rendered for a in design.arms] == [ROWS, 0, ROWS, 0]
+    assert sum(renders) == 2 * ROWS  # the arm with other sources, and the null arm
+    assert len(proofs(design)[1]) == 4
 
 
 def test_an_arm_is_an_ordinary_run(run):

@@ -1,0 +1,79 @@
+"""The command that sweeps one factor of a run."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from lensflow.cli.common import ConfigPath, Out, Workers, console, example, load, session
+from lensflow.show.plain import print_line
+
+commands = typer.Typer()
+
+
+@commands.command(epilog=example("sweep runs/dr9 --factor injection.noise=true,false --scorer my_models:finder"))
+def sweep(
+    config: ConfigPath,
+    factor: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--factor",
+            help="SETTING=VALUE,VALUE (the first is the reference; one alone is held against the config's own), or "
+            "none. Without it, every finished sweep of the run is shown.",
+        ),
+    ] = None,
+    interaction: Annotated[
+        bool, typer.Option("--interaction", help="Cross two factors of two values each, and report the interaction.")
+    ] = False,
+    scorer: Annotated[
+        str | None,
+        typer.Option("--scorer", help="As for completeness; by default completeness.scorer. None: proof and gates."),
+    ] = None,
+    fpr: Annotated[
+        list[float] | None, typer.Option("--fpr", help="False-positive rate; may be repeated. Replaces the threshold.")
+    ] = None,
+    value: Annotated[
+        float | None, typer.Option("--value", help="Score from which on a row is recovered. Replaces the threshold.")
+    ] = None,
+    gates: Annotated[bool, typer.Option("--gates/--no-gates", help="Run the gates of every arm.")] = True,
+    unseal: Annotated[
+        str | None, typer.Option("--unseal", help="Why the sealed test split is opened; logged beside the stores.")
+    ] = None,
+    out: Out = None,
+    workers: Workers = None,
+) -> None:
+    """Change exactly one factor of a run, prove that nothing else changed, and say what that moves.
+
+    Arms are ordinary runs below OUT/sweeps/SETTING. Those that change noise or rounding alone read stored arcs and
+    render nothing. A sweep that was stopped continues. Exits with 1 if an arm differs in more than its factor.
+    """
+    from lensflow.run.completeness import with_options
+    from lensflow.run.sweep.step import page_of, stored_sweeps, sweep_step
+    from lensflow.show.sweep import HONEST, interaction_table, lines_table, sentence, strata_table
+
+    options: dict[str, Any] = {"fpr": fpr or None, "value": value}
+    loaded = with_options(load(config, out, workers), **options)
+    if not factor:
+        found = stored_sweeps(loaded)
+        if not found:
+            print_line(
+                console, f"{loaded.out}: no sweep is finished. Name a factor: --factor injection.noise=true,false"
+            )
+            return
+        console.print(lines_table(found))
+        print_line(console, f"Page: {page_of(loaded)}")
+        return
+    with session(loaded) as progress:
+        done = sweep_step(loaded, factor, scorer, progress, crossed=interaction, gates=gates, unseal_test=unseal)
+    print_line(console, sentence(done))
+    console.print(lines_table([done]))
+    for arm in done.arms:
+        if (table := strata_table(arm)) is not None and len(done.arms) == 1:
+            console.print(table)
+    if (crossed := interaction_table(done)) is not None:
+        console.print(crossed)
+    for note in done.notes:
+        print_line(console, note)
+    print_line(console, HONEST)
+    print_line(console, f"Page: {page_of(loaded)}")

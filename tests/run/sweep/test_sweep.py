@@ -1,0 +1,174 @@
+"""A sweep from start to end: numbers are those of paired runs, what is done is kept, chance is an error."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import lensflow as lf
+from lensflow.config.sweep import with_setting
+from lensflow.errors import ConfigError, RealismError, StoreError
+from lensflow.run import measure
+from lensflow.run.inject import InjectTask
+from lensflow.run.sweep import prove, step
+from lensflow.run.sweep.step import stored_sweeps
+from lensflow.store import paths
+from lensflow.store.run_folder import RunFolder
+from tests.run.sweep.small_sweep import N_HOSTS, PER_HOST, swept_run
+
+pytestmark = pytest.mark.whole
+
+ROWS = N_HOSTS * (PER_HOST + 1)
+SCORER = "lensflow.measure.scorer.scorer:blue_ring"
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    config = swept_run(tmp_path_factory.mktemp("sweep") / "run")
+    paths.write_text(RunFolder.of(config).config, config.to_yaml())
+    return config
+
+
+@pytest.fixture(scope="module")
+def swept(run):
+    return lf.sweep(run, {"plan.src_mag_shift": [0, 1, -1]}, SCORER)
+
+
+def test_numbers_are_those_of_paired_runs(run, swept):
+    assert [a.label for a in swept.arms] == ["1", "-1"] and swept.reference == "0"
+    for arm in swept.arms:
+        alone = lf.paired(run.out, arm.folder, SCORER, owned=["src_flux_nmgy"])
+        one, all_rows = alone.results[0], arm.numbers.isel(threshold=0, stratum=0)
+        assert float(all_rows["difference"]) == one.difference.value and float(all_rows["p"]) == one.p
+        assert (int(all_rows["gained"]), int(all_rows["lost"])) == (one.gained, one.lost)
+        assert float(all_rows["score_difference"]) == pytest.approx(one.score_difference)
+        assert arm.differs == ("plan.src_mag_shift",) and arm.n_rendered == arm.n_rows == ROWS
+        assert set(arm.gates["gate"].values) == {"brightness_all"}
+    brighter = next(a for a in swept.arms if a.label == "-1").numbers.isel(threshold=0, stratum=0)
+    assert float(brighter["score_difference_low"]) > 0
+
+
+def test_strata_are_those_of_the_frozen_plan_even_where_the_factor_moves_magnitudes(swept):
+    tables = [a.numbers.isel(threshold=0) for a in swept.arms]
+    of = [t.sel(stratum=t["variable"] == "src_mag_r") for t in tables]
+    assert len(of[0]["bin"]) > 1 and (of[0]["n_rows"].values == of[1]["n_rows"].values).all()
+    assert int(of[0]["n_rows"].sum()) == int(tables[0]["n_rows"][0])
+
+
+def test_a_finished_sweep_is_read_and_nothing_is_done_again(run, swept, monkeypatch):
+    monkeypatch.setattr(InjectTask, "block", None)
+    for place, name in ((step, "score_arm"), (prove, "ProofTask"), (measure, "_MeasureTask")):
+        monkeypatch.setattr(place, name, None)
+    again = lf.sweep(run.out, ["plan.src_mag_shift=0,1,-1"], SCORER)
+    assert again.to_json() == swept.to_json()
+    assert [s.to_json() for s in stored_sweeps(run) if s.name == swept.name] == [swept.to_json()]
+
+
+def test_a_sweep_that_was_killed_goes_on(run, monkeypatch):
+    """The third region of the second arm is as far as it comes."""
+    real, done = InjectTask.block, []
+
+    def killed(self, region, watch):
+        if len(done) == 5:
+            raise KeyboardInterrupt
+        done.append((self.config.out, region.index))
+        return real(self, region, watch)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(InjectTask, "block", killed)
+        with pytest.raises(KeyboardInterrupt):
+            lf.sweep(run, "plan.src_n=1,2,4", SCORER, gates=False)
+    before = len(done)
+    assert before > 0 and not (Path(run.out) / "sweeps" / "plan.src_n" / "sweep.json").exists()
+    whole = []
+
+    def counted(self, region, watch):
+        whole.append((self.config.out, region.index))
+        return real(self, region, watch)
+
+    monkeypatch.setattr(InjectTask, "block", counted)
+    found = lf.sweep(run, "plan.src_n=1,2,4", SCORER, gates=False)
+    assert len(found.arms) == 2 and all(a.gates is None for a in found.arms)
+    assert 0 < len(whole) < 9 and len({*done, *whole}) == 9  # two arms and the null arm, three regions each
+
+
+def test_a_scorer_that_hangs_on_chance_is_an_error_for_the_whole_sweep(run):
+    rng = np.random.default_rng()
+
+    def noisy(images):
+        return images.sum(axis=(1, 2, 3)) * (1 + 1e-9 * rng.normal(size=len(images)))
+
+    with pytest.raises(RealismError, match=r"null arm is not the reference: .* scores 12 rows differently"):
+        lf.sweep(run, "injection.noise=true,false", noisy, gates=False)
+
+
+def test_only_the_scorers_view_changes_and_no_pixel_is_written(run, monkeypatch):
+    monkeypatch.setattr(InjectTask, "block", None)
+    config = with_setting(run, "export.normalisation.kind", "annulus")
+    seen = []
+
+    def brightest(images):
+        seen.append(float(images.max()))
+        return images.max(axis=(1, 2, 3))
+
+    found = lf.sweep(config, "export.normalisation.clip=20,5", brightest)
+    assert [a.folder for a in found.arms] == [run.out] and found.arms[0].n_rendered == 0
+    assert max(seen) == 20 and min(seen) > 0 and found.arms[0].gates is None
+    assert float(found.arms[0].numbers["score_difference"].isel(threshold=0, stratum=0)) < 0
+    assert int((found.arms[0].proof["n_differ"]).sum()) == 0
+    with pytest.raises(RealismError, match="'clip' changed nothing"):
+        lf.sweep(run, "export.normalisation.clip=20,5", SCORER)  # kind: survey has no clip
+    with pytest.raises(ConfigError, match="scores no images"):
+        lf.sweep(config, "export.normalisation.clip=20,5", "snr_matched", value=5.0)
+
+
+def test_two_factors_are_crossed(run):
+    found = lf.sweep(
+        run, ["injection.noise=true,false", "plan.src_mag_shift=0,1"], SCORER, interaction=True, gates=False
+    )
+    assert [a.label for a in found.arms] == ["false+0", "true+1", "false+1"]
+    assert [a.n_rendered for a in found.arms] == [0, ROWS, 0]
+    four = [1.0, *(float(a.numbers["recovered_arm"].isel(threshold=0, stratum=0)) for a in found.arms)]
+    four[0] = float(found.arms[0].numbers["recovered_reference"].isel(threshold=0, stratum=0))
+    expected = four[3] - four[1] - four[2] + four[0]
+    assert float(found.interaction["interaction"].isel(threshold=0)) == pytest.approx(expected)
+    assert found.arms[2].against == "false+0" and len(found.arms[2].differs) == 2
+
+
+def test_a_null_arm_of_other_bits_stops_the_sweep(run, monkeypatch):
+    real = InjectTask.block
+
+    def off(self, region, watch):
+        block, *rest = real(self, region, watch)
+        if "null-of" in self.config.out:
+            block["stamp"].values[0, 0, 0, 0] += 1e-6
+        return block, *rest
+
+    monkeypatch.setattr(InjectTask, "block", off)
+    with pytest.raises(RealismError, match="the null arm is not the reference: stamp in 3 rows"):
+        lf.sweep(run, "none", SCORER)
+    assert not (Path(run.out) / "sweeps" / "none" / "sweep.json").exists()
+
+
+def test_the_command_sweeps_shows_and_refuses(command, run):
+    code, text = command("sweep", run.out, "--factor", "injection.noise=true,false", "--scorer", SCORER, "--no-gates")
+    assert code == 0 and "the null arm is bit-equal in 36 rows" in text and "shot noise true false" in text
+    code, text = command("sweep", run.out)
+    assert code == 0 and "shot noise true false" in text and "index.html" in text
+    assert "injection.noise" in (Path(run.out) / "sweeps" / "index.html").read_text()
+    code, text = command("sweep", run.out, "--factor", "plan.color=v3,uv_slope")
+    assert code == 2 and "Did you mean 'plan.colours'" in text
+    code, text = command("sweep", run.out, "--factor", "injection.noise=true,false", "--factor", "plan.src_n=1,4")
+    assert code == 2 and "--interaction" in text
+    code, text = command("sweep", run.out, "--factor", "injection.core_mask_method=hard,taper")
+    assert code == 1 and "changed nothing" in text
+
+
+def test_a_result_of_something_else_is_named(run):
+    folder = Path(run.out) / "sweeps" / "broken"
+    folder.mkdir(parents=True)
+    (folder / "sweep.json").write_text(json.dumps({"results": {"name": "x"}}))
+    with pytest.raises(StoreError, match="no result of a sweep"):
+        stored_sweeps(run)
+    (folder / "sweep.json").unlink()

@@ -1,0 +1,58 @@
+"""A sweep in a terminal of 80 columns and on a page: one line per arm, the largest difference first."""
+
+import io
+import re
+
+import pytest
+
+from lensflow.show.plain import PlainConsole
+from lensflow.show.sweep import (
+    gates_table,
+    interaction_table,
+    lines_table,
+    proof_table,
+    sentence,
+    strata_table,
+    write_page,
+)
+from tests.measure.realism.sweep.made_sweep import made_sweep
+
+
+def printed(table, width=80):
+    out = io.StringIO()
+    PlainConsole(file=out, width=width).print(table)
+    lines = out.getvalue().splitlines()
+    assert max(map(len, lines)) <= width
+    return lines
+
+
+def test_lines_of_several_sweeps_are_sorted_together():
+    lines = printed(lines_table([made_sweep("plan.src_n"), made_sweep("plan.src_q", (0.2,))]))
+    rows = [line.split() for line in lines if line.startswith("plan.")]
+    assert [(r[0], r[2]) for r in rows] == [("plan.src_n", "3"), ("plan.src_q", "2"), ("plan.src_n", "2")]
+    values = [float(r[3].replace("−", "-")) for r in rows]
+    assert values == sorted(values, reverse=True) and 15 < values[0] < 25  # points of 100
+
+
+def test_every_table_fits_80_columns():
+    one = made_sweep()
+    for table in (strata_table(one.arms[0]), gates_table(one.arms[0]), proof_table(one.arms[0]),
+                  proof_table(one.null, null=True)):  # fmt: skip
+        assert printed(table)
+    assert strata_table(made_sweep(counted=False).arms[0]) is None and interaction_table(one) is None
+    text = "\n".join(printed(proof_table(one.arms[0]), 160))
+    assert re.search(r"src_n +the factor's own +200", text) and re.search(r"theta_e_arcsec +declared equal +0", text)
+
+
+def test_the_sentence_says_what_was_proved():
+    said = sentence(made_sweep())
+    assert "blue_ring, split val at false-positive rate 0.1" in said and "bit-equal in 280 rows" in said
+    assert "No scorer was named" in sentence(made_sweep(counted=False))
+
+
+@pytest.mark.parametrize("counted", [True, False])
+def test_the_page_has_every_arm_and_escapes_its_names(counted):
+    html = write_page([made_sweep(counted=counted), made_sweep("plan.<b>", (0.2,), counted=counted)])
+    assert "plan.&lt;b&gt;" in html and "plan.<b>" not in html and "not that real lenses" in html
+    assert ("data:image/png" in html) == counted
+    assert html.count("proof</b>") + html.count(", proof.") >= 3 and "nan" not in re.sub(r"base64,[^\"]*", "", html)
