@@ -31,6 +31,7 @@ COMMANDS = [
     "score",
     "completeness",
     "zoo",
+    "sweep",
     "export",
     "check-export",
     "train",
