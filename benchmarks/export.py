@@ -22,8 +22,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from lensflow.export.formats.folder import Folder
 from lensflow.export.formats.registry import writer_of
-from lensflow.export.formats.write import write_files
 from lensflow.export.formats.writer import Settings
+from lensflow.run.export.write_files import write_files
 from tests.export.formats.fake_view import FakeView, fake_view
 
 SHAPE = (3, 64, 64)

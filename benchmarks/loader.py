@@ -28,8 +28,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import lensflow as lf
 from lensflow.config import LoaderConfig, RunConfig
 from lensflow.export.loader.batches import Batches
-from lensflow.export.open_view import open_view
 from lensflow.export.view import TrainingView
+from lensflow.run.export.open_view import open_view
 from lensflow.store.run_folder import RunFolder
 from tests.export_run import certify_as
 from tests.factories import make_config, make_cutouts

@@ -14,11 +14,6 @@ import xarray as xr
 from lensflow.cluster import connect, dashboard_link
 from lensflow.config import InjectionConfig, RunConfig, load_config
 from lensflow.errors import GateError
-from lensflow.export.check.run_checks import check_export
-from lensflow.export.loader.batches import batches
-from lensflow.export.loader.torch_dataset import torch_dataset
-from lensflow.export.open_view import training_view
-from lensflow.export.step import export
 from lensflow.injection.core import Handling, handle_core, mask_batch
 from lensflow.manifest.build import build_manifest
 from lensflow.manifest.image_sources import bank_of
@@ -42,6 +37,10 @@ from lensflow.run.completeness.another_population import injection_set, reweight
 from lensflow.run.completeness.cross_test import cross_test
 from lensflow.run.completeness.of_run import completeness
 from lensflow.run.completeness.paired_runs import paired
+from lensflow.run.export.loaders import batches, torch_dataset
+from lensflow.run.export.open_view import training_view
+from lensflow.run.export.run_checks import check_export
+from lensflow.run.export.step import export
 from lensflow.run.import_stamps import import_stamps
 from lensflow.run.judge_pairs import diagnose, findings, gate, score_pairs
 from lensflow.run.lazily import sum_of_chunks

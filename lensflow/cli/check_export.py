@@ -25,9 +25,9 @@ def check_export(
     Ten checks, docs/check-export.md: order, bytes, format, bits, norm_stats, metadata, duplicates, labels, nan,
     roundtrip. Writes export_check.json into the export.
     """
-    from lensflow.export.check.run_checks import RESULT
-    from lensflow.export.check.run_checks import check_export as check
     from lensflow.export.check.shown import sentence, table
+    from lensflow.run.export.run_checks import RESULT
+    from lensflow.run.export.run_checks import check_export as check
 
     found = check(out, run)
     print_line(console, sentence(found))

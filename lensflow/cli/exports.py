@@ -42,8 +42,8 @@ def export(
     An interrupted export continues. One that fails its check keeps the suffix .failed, and the command exits with 3.
     """
     from lensflow.cluster import connect
-    from lensflow.export.open_view import with_export
-    from lensflow.export.step import DEFAULT_SPLITS, export_step
+    from lensflow.run.export.open_view import with_export
+    from lensflow.run.export.step import DEFAULT_SPLITS, export_step
     from lensflow.show.exports import exported_tables
     from lensflow.show.terminal import progress_display
 

@@ -11,7 +11,6 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from lensflow.errors import ExportError
-from lensflow.export.certified import Certified
 from lensflow.export.normalisation import Normalisation
 from lensflow.export.pixels.kernels import not_finite
 from lensflow.export.samples import Counts
@@ -29,6 +28,25 @@ class Pixels(Protocol):
     def read(self, samples: xr.Dataset, shard: int) -> NDArray[np.float32]:
         """Pixels before normalisation, shape (n, channel, y, x); NaN where there is no data."""
         ...
+
+
+@dataclass(frozen=True)
+class Certified:
+    """What a run's certificate says.
+
+    Attributes
+    ----------
+    verdict : str
+        Over the required gates.
+    reason : str
+        Of the verdict.
+    seal : str
+        SHA-256 of the certificate.
+    """
+
+    verdict: str
+    reason: str
+    seal: str
 
 
 @dataclass(frozen=True, eq=False)

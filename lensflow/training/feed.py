@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from lensflow.config.training import TrainingConfig
-from lensflow.export.loader.batches import batches
 from lensflow.export.view import TrainingView
+from lensflow.run.export.loaders import batches
 from lensflow.training.loop import Epochs
 
 

@@ -16,11 +16,11 @@ import xarray as xr
 from lensflow._version import __version__
 from lensflow.config import RunConfig
 from lensflow.errors import ExportError
-from lensflow.export.open_view import RunViews
 from lensflow.export.view import TrainingView
 from lensflow.measure.gate import GateResult
 from lensflow.measure.gate.machine import chosen_hosts
 from lensflow.run.execute import Progress, silent
+from lensflow.run.export.open_view import RunViews
 from lensflow.run.identity import pairs_content
 from lensflow.run.importable import load, source_of
 from lensflow.run.score import scores_of as run_scores
@@ -45,7 +45,7 @@ from lensflow.training.verdicts import EXPERIENCE, by_property, verdicts
 
 STAGE = "train"
 # What decides a training beside the code that measures.
-_CODE = ("export", "training")
+_CODE = ("export", "run/export", "training")
 # The scorer runs on a CPU in workers, the training perhaps on a GPU: scores agree to this share of their scatter.
 _AGREE = 0.02
 

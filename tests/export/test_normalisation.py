@@ -7,8 +7,8 @@ import pytest
 
 from lensflow.config import NormalisationConfig
 from lensflow.errors import ConfigError, ExportError, LensflowWarning
-from lensflow.export.constants import ControlSums
 from lensflow.export.normalisation import Normalisation, of_samples
+from lensflow.run.export.constants import ControlSums
 
 BANDS = ("g", "r")
 DRAW = np.random.default_rng(3)

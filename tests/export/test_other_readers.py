@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import lensflow as lf
-from lensflow.export.open_view import open_view
+from lensflow.run.export.open_view import open_view
 from tests.export.formats.fake_view import fake_view
 from tests.export.formats.test_formats import digests
 from tests.export.formats.written import same_pixels, write

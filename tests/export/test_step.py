@@ -11,7 +11,7 @@ import lensflow as lf
 import lensflow.export
 from lensflow.errors import ExportError, StaleStoreError
 from lensflow.export.formats.read import open_export
-from lensflow.export.open_view import open_view
+from lensflow.run.export.open_view import open_view
 from lensflow.store import sealing
 from tests.export.formats.written import same_pixels
 from tests.export_run import certify_as, export_copy, export_run

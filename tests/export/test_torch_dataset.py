@@ -10,8 +10,7 @@ import pytest
 
 from lensflow.config import LoaderConfig
 from lensflow.errors import ExportError
-from lensflow.export.loader.batches import batches
-from lensflow.export.loader.torch_dataset import torch_dataset
+from lensflow.run.export.loaders import batches, torch_dataset
 from tests.export.memory_view import memory_view
 
 pytestmark = pytest.mark.train

@@ -12,7 +12,7 @@ from lensflow.config import RunConfig
 from lensflow.config.export import NEGATIVE_KINDS
 from lensflow.errors import ConfigError, ExportError, SplitError, StaleStoreError, StoreError
 from lensflow.export import open_view as open_view_module
-from lensflow.export.open_view import open_view
+from lensflow.run.export.open_view import open_view
 from lensflow.store import paths, sealing
 from lensflow.store.open import open_all_pairs
 from lensflow.store.run_folder import RunFolder

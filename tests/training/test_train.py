@@ -13,8 +13,8 @@ from sklearn.metrics import roc_auc_score
 import lensflow as lf
 from lensflow import run as steps
 from lensflow.errors import ConfigError, ExportError
-from lensflow.export.open_view import open_view
 from lensflow.measure.scorer.gates import AUROC, CORE_DROP
+from lensflow.run.export.open_view import open_view
 from lensflow.run.importable import load
 from lensflow.store.arrays import read_arrays
 from lensflow.store.run_folder import config_of

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,6 @@ from lensflow.export.formats.folder import WORK, FileRecord, Folder
 from lensflow.export.formats.order import Shard
 from lensflow.export.formats.writer import Planned, Settings, Writer
 from lensflow.export.formats.zarr_index import index_of
-from lensflow.run.execute import run_tasks
 from lensflow.store import paths
 
 IMAGES = "x.npy"
@@ -37,6 +35,12 @@ class Npy(Writer):
         with to.open("wb") as file:
             np.ascontiguousarray(x).tofile(file)
 
+    def joining(
+        self, folder: Folder, planned: Sequence[Planned], written: Sequence[FileRecord], settings: Settings
+    ) -> Callable[[int], FileRecord]:
+        """Join the pieces in the order of their samples."""
+        return _Join(folder, sorted(written, key=lambda r: r.index), planned[0].view.shape, settings.dtype)
+
     def finish(
         self,
         folder: Folder,
@@ -45,23 +49,21 @@ class Npy(Writer):
         head: Mapping[str, str],
         settings: Settings,
     ) -> list[FileRecord]:
-        """Join the pieces, in a task: no pixel comes to the client."""
-        shape = planned[0].view.shape
-        pieces = [r.path for r in sorted(written, key=lambda r: r.index)]
-        join = _Join(folder, pieces, (sum(r.rows for r in written), *shape), settings.dtype)
-        (images,) = run_tasks(join, [0], "join")
-        images = replace(images, positives=sum(r.positives for r in written))
-        return [images, index_of(folder, planned, self, head, settings)]
+        """Add the table of samples to the joined images."""
+        return [*written, index_of(folder, planned, self, head, settings)]
 
 
 class _Join:
     """Write the pieces into one ``.npy`` file."""
 
-    def __init__(self, folder: Folder, pieces: list[str], shape: tuple[int, ...], dtype: str):
-        self.folder, self.pieces, self.shape, self.dtype = folder, pieces, shape, dtype
+    def __init__(self, folder: Folder, pieces: Sequence[FileRecord], shape: tuple[int, ...], dtype: str):
+        self.folder, self.dtype = folder, dtype
+        self.pieces = [p.path for p in pieces]
+        self.positives = sum(p.positives for p in pieces)
+        self.shape = (sum(p.rows for p in pieces), *shape)
 
     def __call__(self, _: int) -> FileRecord:
-        return self.folder.add(IMAGES, self._write, rows=self.shape[0])
+        return self.folder.add(IMAGES, self._write, rows=self.shape[0], positives=self.positives)
 
     def _write(self, to: Path) -> None:
         descr = np.lib.format.dtype_to_descr(np.dtype(self.dtype))

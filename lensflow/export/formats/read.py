@@ -156,7 +156,7 @@ class Export:
         if self.record["format"] == "zarr":
             raise ExportError(
                 f"{self.out}: an export of format zarr has no pixels of its own: they are those of the run "
-                f"{self.record['run']['path']} (lensflow.export.open_view)."
+                f"{self.record['run']['path']} (lensflow.run.export.open_view)."
             )
         place = paths.join(self.out, piece.path)
         if paths.is_local(place):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -154,6 +154,12 @@ class Writer:
         settings : Settings
         """
         raise NotImplementedError
+
+    def joining(
+        self, folder: Folder, planned: Sequence[Planned], written: Sequence[FileRecord], settings: Settings
+    ) -> Callable[[int], FileRecord] | None:
+        """Return a task that joins the files into one, if the format is one file: no pixel comes to the client."""
+        return None
 
     def finish(
         self,

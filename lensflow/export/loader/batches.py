@@ -8,21 +8,18 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lensflow.config import LoaderConfig, RunConfig, fingerprint
+from lensflow.config import LoaderConfig, fingerprint
 from lensflow.errors import ConfigError
 from lensflow.export.loader.augmentation import mask_probability, moves, put_core_masks
 from lensflow.export.loader.balance import wanted, weights
 from lensflow.export.loader.epoch import ONE, Layout, Table, Window, quotas, windows
 from lensflow.export.loader.read import Read
-from lensflow.export.loader.source import as_view, loader_settings
 from lensflow.export.view import COLUMNS, TrainingView, Unit
-from lensflow.run.open_run import Run
 from lensflow.store import paths
 
 _log = logging.getLogger(__name__)
@@ -183,67 +180,3 @@ def _filled(batch: dict[str, NDArray[Any]], batch_size: int) -> dict[str, NDArra
     out = {k: v[again] for k, v in batch.items()}
     out["weight"] = np.where(np.arange(batch_size) < n, out["weight"], np.float32(0))
     return out
-
-
-def batches(
-    source: TrainingView | Run | RunConfig | str | Path,
-    *,
-    split: str = "train",
-    epoch: int = 0,
-    epochs: int | None = None,
-    seed: int | None = None,
-    rank: int = 0,
-    world: int = 1,
-    drop_last: bool | None = None,
-    training: bool | None = None,
-    settings: LoaderConfig | None = None,
-    **options: Any,
-) -> Batches:
-    """Batches of one epoch of a run or an export, in numpy; no torch is needed.
-
-    Parameters
-    ----------
-    source : TrainingView, Run, RunConfig or path
-        A run's folder, an export's folder, or an opened view.
-    split : {"train", "val", "test"}
-        Of a run or export.
-    epoch : int
-        Another one has another order and other augmentations.
-    epochs : int, optional
-        Of the whole training, for the schedule of core masks.
-    seed : int, optional
-        Of order and augmentation; the run's by default.
-    rank, world : int
-        Of a distributed training: each reads its own whole shards.
-    drop_last : bool, optional
-        Drop incomplete batches; by default only with several ranks. Without, and with several ranks, batches are filled
-        up with samples of weight 0, so that all ranks have the same number.
-    training : bool, optional
-        Augment and mask; by default only the train split.
-    settings : LoaderConfig, optional
-        By default the run's section ``training``.
-    **options
-        Settings of the loader (``batch_size``, ``order``, ``balance``, ``window``, ``augment``, ``max_shift_pix``,
-        ``core_mask``), of ``export`` (``view``, ``min_snr``), and ``unseal_test``.
-
-    Returns
-    -------
-    Batches
-        Iterable; ``len`` is the number of batches. Each is a dict of arrays: ``x`` float32 (n, channel, y, x), y,
-        weight, row_id, sample_id, host_index, pair_id, negative_kind, split, snr, stratum, x_center, y_center.
-
-    Raises
-    ------
-    ExportError
-        If the view is refused, a pair cannot be kept together or apart, or a rank has no data.
-    ConfigError
-        If a setting is wrong.
-    """
-    own, options = loader_settings(source, settings, options)
-    view = as_view(source, split, options)
-    if training is None:
-        training = view.attrs.get("split", split) == "train"
-    return Batches(
-        view, own, int(view.attrs.get("seed", 0)) if seed is None else seed, epoch, epochs, Layout(rank, world),
-        world > 1 if drop_last is None else drop_last, training,
-    )  # fmt: skip

@@ -4,87 +4,57 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from lensflow.config import LoaderConfig, RunConfig
 from lensflow.errors import ExportError
-from lensflow.export.loader.batches import Batches, batches
+from lensflow.export.loader.batches import Batches
 from lensflow.export.loader.epoch import Layout
-from lensflow.export.view import TrainingView
-from lensflow.run.open_run import Run
 
 
-def torch_dataset(
-    source: TrainingView | Run | RunConfig | str | Path,
-    *,
-    split: str = "train",
-    epochs: int | None = None,
-    seed: int | None = None,
-    rank: int | None = None,
-    world: int | None = None,
-    workers: int = 0,
-    drop_last: bool | None = None,
-    training: bool | None = None,
-    settings: LoaderConfig | None = None,
-    **options: Any,
-) -> Any:
-    """Samples of a run or an export as a torch ``IterableDataset`` of whole batches.
-
-    Parameters
-    ----------
-    source : TrainingView, Run, RunConfig or path
-        A run's folder, an export's folder, or an opened view.
-    split : {"train", "val", "test"}
-        Of a run or export.
-    epochs : int, optional
-        Of the whole training, for the schedule of core masks.
-    seed : int, optional
-        Of order and augmentation; the run's by default.
-    rank, world : int, optional
-        Of a distributed training; torch.distributed's where it is initialised, else 0 and 1.
-    workers : int
-        ``num_workers`` of the DataLoader, which must be the same. Threads read anyway.
-    drop_last, training, settings, **options
-        As for :func:`lensflow.batches`.
-
-    Returns
-    -------
-    torch.utils.data.IterableDataset
-        For ``DataLoader(dataset, batch_size=None)``: dicts of tensors, ``y`` as float32. ``set_epoch(k)`` before each
-        epoch (without worker processes it goes on by itself); ``state_dict()`` and ``load_state_dict(state)`` restart
-        within an epoch (with worker processes, which read ahead: ``state_dict(batches_done)``); ``len`` is the number
-        of batches of this rank; ``__getitems__(numbers)`` reads single samples, slowly and as they are stored.
+def world_and_rank(world: int | None, rank: int | None) -> tuple[int, int]:
+    """Return what is given, else torch.distributed's where it is initialised, else 1 and 0.
 
     Raises
     ------
     ExportError
-        If torch is missing, or as :func:`lensflow.batches`.
-    ConfigError
-        If a setting is wrong.
-
-    Notes
-    -----
-    Threads read; worker processes copy every batch once more, and pay only where augmentation is slow.
+        If torch is missing.
     """
+    torch, *_ = _torch()
+    together = torch.distributed.is_available() and torch.distributed.is_initialized()
+    if world is None:
+        world = torch.distributed.get_world_size() if together else 1
+    if rank is None:
+        rank = torch.distributed.get_rank() if together else 0
+    return world, rank
+
+
+def dataset_of(plan: Batches, workers: int) -> Any:
+    """Return the batches of one rank as a torch ``IterableDataset``.
+
+    Parameters
+    ----------
+    plan : Batches
+    workers : int
+        ``num_workers`` of the DataLoader.
+
+    Raises
+    ------
+    ExportError
+        If torch is missing.
+    """
+    layout = Layout(plan.layout.rank, plan.layout.world, 0, max(workers, 1))
+    return _dataset_class(*_torch())(replace(plan, layout=layout))
+
+
+def _torch() -> tuple[Any, Any, Any]:
     try:
         import torch
         from torch.utils.data import IterableDataset, get_worker_info
     except ImportError as error:
         raise ExportError('torch_dataset needs the package torch; pip install "lensflow[train]"') from error
-
-    if rank is None or world is None:
-        together = torch.distributed.is_available() and torch.distributed.is_initialized()
-        rank = (torch.distributed.get_rank() if together else 0) if rank is None else rank
-        world = (torch.distributed.get_world_size() if together else 1) if world is None else world
-    plan = batches(
-        source, split=split, epochs=epochs, seed=seed, rank=rank, world=world, drop_last=drop_last, training=training,
-        settings=settings, **options,
-    )  # fmt: skip
-    plan = replace(plan, layout=Layout(rank, world, 0, max(workers, 1)))
-    return _dataset_class(torch, IterableDataset, get_worker_info)(plan)
+    return torch, IterableDataset, get_worker_info
 
 
 def _tensors(torch: Any, batch: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,8 +12,8 @@ import xarray as xr
 
 from lensflow.errors import ExportError
 from lensflow.export.check.parts import ExportFile, Part
-from lensflow.export.check.run_checks import check_reader
 from lensflow.measure.zoo.small_run import SKY_SIGMA, galaxies
+from lensflow.run.export.run_checks import check_reader
 
 SCALE = np.array(list(SKY_SIGMA.values()), np.float32)[:, None, None]
 SURVEY = {"kind": "survey", "stretch": "clip", "clip": 20.0}

@@ -9,13 +9,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from lensflow.errors import ExportError
-from lensflow.export.about import header
 from lensflow.export.formats.folder import Folder
 from lensflow.export.formats.read import open_export
 from lensflow.export.formats.registry import writer_of
 from lensflow.export.formats.tar import _records
-from lensflow.export.formats.write import write_files
 from lensflow.export.formats.writer import Settings
+from lensflow.run.export.about import header
+from lensflow.run.export.write_files import write_files
 from tests.export.formats.fake_view import fake_about, fake_view
 from tests.export.formats.written import same_pixels, views, write
 

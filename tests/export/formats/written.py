@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from lensflow.export.about import header
 from lensflow.export.formats.card import card_of
 from lensflow.export.formats.croissant import croissant_of
 from lensflow.export.formats.folder import Folder
 from lensflow.export.formats.record import record_of
 from lensflow.export.formats.registry import writer_of
-from lensflow.export.formats.write import write_files
 from lensflow.export.formats.writer import Settings
+from lensflow.run.export.about import header
+from lensflow.run.export.write_files import write_files
 from tests.export.formats.fake_view import FakeView, fake_about, fake_view
 
 

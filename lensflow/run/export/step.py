@@ -13,16 +13,16 @@ from lensflow import schema
 from lensflow.config import RunConfig, fingerprint
 from lensflow.config.place import Place
 from lensflow.errors import ExportError
-from lensflow.export.about import about_run, header, lasting
 from lensflow.export.formats.card import CARD, card_of
 from lensflow.export.formats.croissant import CROISSANT, croissant_of
 from lensflow.export.formats.folder import INDEX, FileRecord, Folder
 from lensflow.export.formats.record import record_of
 from lensflow.export.formats.registry import writer_of
-from lensflow.export.formats.write import write_files
 from lensflow.export.formats.writer import Settings, View, require
-from lensflow.export.open_view import RunViews, with_export
 from lensflow.run.execute import Progress, silent
+from lensflow.run.export.about import about_run, header, lasting
+from lensflow.run.export.open_view import RunViews, with_export
+from lensflow.run.export.write_files import write_files
 from lensflow.run.open_run import Run, open_run
 from lensflow.show.lines import as_html, as_text
 from lensflow.store import paths

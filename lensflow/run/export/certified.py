@@ -2,33 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from lensflow.config import RunConfig
 from lensflow.errors import CertificateError, ExportError, StaleStoreError
+from lensflow.export.view import Certified
 from lensflow.measure.gate.verdicts import Verdict
 from lensflow.run.certify import check_step
 from lensflow.store import paths
 from lensflow.store.run_folder import RunFolder
-
-
-@dataclass(frozen=True)
-class Certified:
-    """What a run's certificate says.
-
-    Attributes
-    ----------
-    verdict : str
-        Over the required gates.
-    reason : str
-        Of the verdict.
-    seal : str
-        SHA-256 of the certificate.
-    """
-
-    verdict: str
-    reason: str
-    seal: str
 
 
 def certified(config: RunConfig) -> Certified:

@@ -17,14 +17,14 @@ from lensflow import schema
 from lensflow.config import RunConfig, load_config
 from lensflow.config.export import NEEDS_CONTROL
 from lensflow.errors import ExportError
-from lensflow.export.certified import Certified, certified
-from lensflow.export.constants import fitted
-from lensflow.export.hosts import other_hosts, refuse_crossed_splits, rows_of_all
 from lensflow.export.normalisation import Normalisation
 from lensflow.export.run_pixels import RunPixels
 from lensflow.export.samples import choose, in_order
 from lensflow.export.view import TrainingView
 from lensflow.run.execute import Progress, silent
+from lensflow.run.export.certified import Certified, certified
+from lensflow.run.export.constants import fitted
+from lensflow.run.export.hosts import other_hosts, refuse_crossed_splits, rows_of_all
 from lensflow.run.open_run import Run, open_run
 from lensflow.store import sealing
 from lensflow.store.objects import open_group

@@ -13,13 +13,12 @@ from numpy.typing import NDArray
 from lensflow import geometry, rng
 from lensflow.config.export import NEGATIVE_KINDS
 from lensflow.errors import ExportError, StaleStoreError
-from lensflow.export.certified import Certified
 from lensflow.export.formats.read import UNIT_ROWS, Export, Piece, open_export
 from lensflow.export.normalisation import Normalisation
-from lensflow.export.open_view import open_view
 from lensflow.export.pixels.kernels import not_finite
 from lensflow.export.samples import Counts
-from lensflow.export.view import COLUMNS, TrainingView, Unit
+from lensflow.export.view import COLUMNS, Certified, TrainingView, Unit
+from lensflow.run.export.open_view import open_view
 from lensflow.store import paths
 
 

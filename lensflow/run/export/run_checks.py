@@ -101,7 +101,7 @@ def to_json(found: ExportCheck) -> dict[str, Any]:
 
 
 def _open_view(description: dict[str, Any], run: str | Path | None, split: str) -> Any:
-    from lensflow.export.open_view import open_view
+    from lensflow.run.export.open_view import open_view
 
     named = description.get("run")
     place = run or (named.get("path") if isinstance(named, dict) else named)

@@ -11,8 +11,8 @@ from pydantic import ValidationError
 from lensflow.config import LoaderConfig, RunConfig
 from lensflow.errors import ConfigError, ExportError, did_you_mean
 from lensflow.export.formats.folder import is_export
-from lensflow.export.open_view import open_view
 from lensflow.export.view import TrainingView
+from lensflow.run.export.open_view import open_view
 from lensflow.run.open_run import Run, open_run
 
 
@@ -71,7 +71,7 @@ def as_view(source: Any, split: str, options: Mapping[str, Any]) -> TrainingView
     source : TrainingView, Run, RunConfig or path
     split : str
     options : mapping
-        Of :func:`lensflow.export.open_view.open_view`; an opened view and an export take none.
+        Of :func:`lensflow.run.export.open_view.open_view`; an opened view and an export take none.
 
     Returns
     -------
@@ -86,7 +86,7 @@ def as_view(source: Any, split: str, options: Mapping[str, Any]) -> TrainingView
         _refuse(options, "an opened view")
         return source
     if isinstance(source, str | Path) and is_export(str(source)):
-        from lensflow.export.loader.exported import open_exported
+        from lensflow.run.export.exported import open_exported
 
         unseal = {k: v for k, v in options.items() if k == "unseal_test"}
         _refuse({k: v for k, v in options.items() if k not in unseal}, f"{source}, an export")

@@ -1,0 +1,1 @@
+"""Open runs as training views, hand their samples to loaders, and write exports."""
