@@ -73,7 +73,7 @@ def test_an_export_is_the_view_sample_by_sample(whole, view):
 
 @pytest.mark.parametrize("bits", ["FAIL", pytest.param("INCONCLUSIVE", marks=pytest.mark.train)])
 def test_an_export_that_fails_its_check_keeps_the_suffix_and_its_card_says_what_was_found(tmp_path, monkeypatch, bits):
-    from lensflow.export import check
+    from lensflow.run.export import run_checks
 
     seen = []
 
@@ -81,7 +81,7 @@ def test_an_export_that_fails_its_check_keeps_the_suffix_and_its_card_says_what_
         seen.append(open_export(str(place)).record["format"])  # what is checked is a whole export
         return {"order": "PASS", "bits": bits}
 
-    monkeypatch.setattr(check, "check_export", check_export)
+    monkeypatch.setattr(run_checks, "check_export", check_export)
     done = lf.export(export_run(), tmp_path / "out", split="val")
     suffix = ".failed" if bits == "FAIL" else ""
     assert (done.path, done.passed, seen) == (str(tmp_path / "out") + suffix, bits != "FAIL", ["zarr"])

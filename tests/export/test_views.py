@@ -11,7 +11,7 @@ import lensflow as lf
 from lensflow.config import RunConfig
 from lensflow.config.export import NEGATIVE_KINDS
 from lensflow.errors import ConfigError, ExportError, SplitError, StaleStoreError, StoreError
-from lensflow.export import open_view as open_view_module
+from lensflow.run.export import open_view as open_view_module
 from lensflow.run.export.open_view import open_view
 from lensflow.store import paths, sealing
 from lensflow.store.open import open_all_pairs
@@ -334,7 +334,7 @@ def test_a_stamp_that_lacks_pixels_of_its_control_is_refused_by_row(spoilt, monk
 def test_a_cell_in_two_splits_is_refused(spoilt):
     group = zarr.open_group(RunFolder.of(spoilt).cutouts, mode="r")
     assert "cell" in group
-    from lensflow.export import hosts as module
+    from lensflow.run.export import hosts as module
 
     read = module.read_head
 

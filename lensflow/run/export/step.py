@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from lensflow.export.formats.record import record_of
 from lensflow.export.formats.registry import writer_of
 from lensflow.export.formats.writer import Settings, View, require
 from lensflow.run.execute import Progress, silent
+from lensflow.run.export import run_checks
 from lensflow.run.export.about import about_run, header, lasting
 from lensflow.run.export.open_view import RunViews, with_export
 from lensflow.run.export.write_files import write_files
@@ -226,8 +226,7 @@ def _settings(config: RunConfig, view: Any) -> Settings:
 
 
 def _checked(folder: Folder) -> dict[str, str]:
-    check_export = import_module("lensflow.export.check").check_export
-    return {str(k): str(v) for k, v in check_export(folder.root).items()}
+    return {str(k): str(v) for k, v in run_checks.check_export(folder.root).items()}
 
 
 def _write(to: Path, content: bytes) -> None:
