@@ -34,6 +34,14 @@ class TrainingConfig(LoaderConfig):
         "the result says pretrained: false); or from this file of a state_dict; false: never",
     )
     device: str = Field("auto", description="auto (a GPU where there is one), cpu, or what torch calls a device")
+    precision: Literal["float32", "bfloat16"] = Field(
+        "float32",
+        description="of the products while training: float32 (on a GPU convolutions round to TF32, as torch has it), "
+        "or bfloat16 where that is safe (torch.autocast); scores are float32 always",
+    )
+    keep_mb: float = Field(
+        4000, ge=0, description="MB of normalised samples that stay in memory between epochs (0: all are read again)"
+    )
     learning_rate: Positive = Field(1e-3, description="of AdamW; cosine to 0 after the warm-up")
     weight_decay: float = Field(1e-4, ge=0, description="of AdamW")
     epochs: int = Field(50, ge=1, description="passes over the train split")

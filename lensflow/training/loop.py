@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -12,8 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lensflow.config.training import TrainingConfig
+from lensflow.config.training import MODELS, TrainingConfig
 from lensflow.errors import ConfigError, ExportError
+from lensflow.training.ahead import ahead, on_device
 from lensflow.training.losses import losses, pairs_in
 from lensflow.training.models import logits
 from lensflow.training.packages import need
@@ -75,6 +77,8 @@ def repeatable(seed: int) -> Iterator[None]:
         Of weights and dropout.
     """
     torch = need("torch")
+    # cuBLAS reads it once, when it is first used: sums in one order. NVIDIA, cuBLAS, section "Results reproducibility".
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     before = torch.are_deterministic_algorithms_enabled()
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(seed)
@@ -121,31 +125,37 @@ def fit(
         If a loss is not finite (the message names rows of the batch), or an epoch has no batch.
     """
     torch = need("torch")
-    net = net.to(device)
+    on_gpu = device.startswith("cuda")
+    last = on_gpu and config.model in MODELS  # a user's own may not take it
+    net = net.to(device, memory_format=torch.channels_last) if last else net.to(device)
     optimiser = torch.optim.AdamW(net.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
     steps = max(1, math.ceil(n_samples / config.batch_size))
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: rate_at(step / steps, config))
     factors = np.array(class_weight)
+
+    def ready(batch: Batch) -> tuple[Any, Any, Any]:
+        y = np.asarray(batch["y"])
+        weight = np.asarray(batch["weight"]) * factors[y.astype(int)]
+        return on_device(batch["x"], device, last), on_device(y, device), on_device(weight, device)
+
     history: list[dict[str, float]] = []
     for epoch in range(config.epochs):
         net.train()
         begun, rows, sums, pairs = time.perf_counter(), 0, np.zeros(3), 0
         rate = float(optimiser.param_groups[0]["lr"])
-        for batch in epochs(epoch):
-            y = np.asarray(batch["y"])
-            x, label, weight = (
-                torch.as_tensor(np.ascontiguousarray(v, dtype=np.float32), device=device)
-                for v in (batch["x"], y, np.asarray(batch["weight"]) * factors[y.astype(int)])
-            )
-            found = losses(net, x, label, weight, _pairs(batch, config), config)
-            if not bool(torch.isfinite(found.total)):
+        for batch, (x, label, weight) in ahead(epochs(epoch), ready):
+            with torch.autocast(device.partition(":")[0], torch.bfloat16, enabled=config.precision == "bfloat16"):
+                found = losses(net, x, label, weight, _pairs(batch, config), config)
+            # One wait for the device in each batch, and not one for each number.
+            values = np.array(torch.stack([found.total, found.bce, found.aux]).tolist())
+            if not np.isfinite(values[0]):
                 raise ExportError(diverged(epoch, batch, net, x))
             optimiser.zero_grad()
             found.total.backward()
             optimiser.step()
             schedule.step()
-            sums += len(y) * np.array([found.total.item(), found.bce.item(), found.aux.item()])
-            rows, pairs = rows + len(y), pairs + found.n_pairs
+            sums += len(label) * values
+            rows, pairs = rows + len(label), pairs + found.n_pairs
         if not rows:
             raise ExportError(f"training: epoch {epoch} has no batch: fewer samples than training.batch_size?")
         seconds = time.perf_counter() - begun
@@ -198,11 +208,17 @@ def scores_of(net: Any, x: NDArray[np.float32], device: str = "cpu") -> NDArray[
         Logits, higher for what looks more like a lens.
     """
     torch = need("torch")
-    out = np.empty(len(x))
-    with torch.no_grad():
+    out, on_gpu = np.empty(len(x)), device.startswith("cuda")
+    # Tensor cores round to ten bits (TF32): a CPU, which scores the same network later, does not.
+    # (What ``cudnn.flags`` is not told, it sets to values of its own: cuDNN off, and ten times slower.)
+    with torch.no_grad(), torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
         for first in range(0, len(x), _SCORED_AT_ONCE):
-            part = torch.as_tensor(np.ascontiguousarray(x[first : first + _SCORED_AT_ONCE]), device=device)
-            out[first : first + len(part)] = logits(net, part).double().cpu().numpy()
+            part = np.ascontiguousarray(x[first : first + _SCORED_AT_ONCE])
+            n = len(part)
+            if on_gpu and n < _SCORED_AT_ONCE:
+                # A GPU has other kernels for other sizes of a batch, and equal images must have equal scores.
+                part = np.concatenate([part, np.zeros((_SCORED_AT_ONCE - n, *part.shape[1:]), part.dtype)])
+            out[first : first + n] = logits(net, torch.as_tensor(part, device=device))[:n].double().cpu().numpy()
     return out
 
 

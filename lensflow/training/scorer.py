@@ -33,6 +33,8 @@ class TrainedScorer:
     net: Any
     about: About
     name: str
+    # As it was trained: whoever scores with it says which pixels have no data.
+    missing_is_zero = True
 
     @property
     def note(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import sys
 import time
 from collections.abc import Mapping
@@ -34,6 +35,7 @@ from lensflow.training import files
 from lensflow.training.checkpoint import About, write_checkpoint
 from lensflow.training.evaluate import score_view
 from lensflow.training.feed import epochs_of
+from lensflow.training.kept_units import kept
 from lensflow.training.loop import Fitted, device_of, fit, repeatable, scores_of
 from lensflow.training.models import MODEL_EXAMPLE, build, n_parameters
 from lensflow.training.nulls import host_halves, judge_host_halves, judge_zero_flux, without_arcs
@@ -164,7 +166,11 @@ class Views:
             one = opened.open(split, view)
             found.append(one.select(one.samples["bad_pixel_frac"].values <= most))
             refuse_one_class(found[-1].samples["y"].values, split, f"bad_pixel_frac <= {most:g}")
-        return cls(*found)
+        train, train_pairs, val = found
+        # Val is read after each epoch, too, and comes first where both do not fit.
+        val = kept(val, config.training.keep_mb)
+        bytes_of_val = 4e-6 * val.samples.sizes["sample"] * math.prod(val.shape)
+        return cls(kept(train, max(config.training.keep_mb - bytes_of_val, 0)), train_pairs, val)
 
     def about(self, config: RunConfig, content: str) -> About:
         """For which data the network is."""
@@ -297,6 +303,7 @@ def _null_net(train: TrainingView, config: RunConfig, device: str) -> Any:
     of = config.training.model_copy(update={"aux": "none", "order": "free", "balance": "pair"})
     need("torch").manual_seed(of.seed)
     net = build(of, len(train.channels), lambda m: load(m, folder, "training.model", MODEL_EXAMPLE))
+    train = kept(train, of.keep_mb)
     return fit(net, epochs_of(train, of), train.samples.sizes["sample"], of, device, class_weights(train)).net
 
 

@@ -86,6 +86,44 @@ class TestInTorch:
         alone = np.concatenate([scores_of(net, x[k : k + 1]) for k in range(len(x))])
         np.testing.assert_allclose(scores_of(net, x), alone, atol=1e-6)
 
+    def test_scores_keep_the_libraries_of_a_gpu_and_all_digits(self):
+        """``torch.backends.cudnn.flags`` switches off what it is not told: ten times slower on a GPU, silently."""
+        seen, cudnn = [], self.torch.backends.cudnn
+        net = self.tiny(3).eval()
+        net.register_forward_hook(lambda *_: seen.append((cudnn.enabled, cudnn.allow_tf32)))
+        before = cudnn.enabled, cudnn.allow_tf32
+        scores_of(net, next(iter(epochs()(0)))["x"])
+        assert seen == [(True, False)] and (cudnn.enabled, cudnn.allow_tf32) == before
+
+    def test_half_precision_learns_the_same_to_a_percent_and_its_scores_are_of_float32(self):
+        config = CONFIG.model_copy(update={"precision": "bfloat16", "learning_rate": 1e-4})
+        plain = CONFIG.model_copy(update={"learning_rate": 1e-4})
+        found = []
+        for c in (plain, config):
+            with repeatable(0):
+                found.append(fit(self.tiny(3), epochs(), 48, c))
+        one, two = (np.array([h["loss"] for h in f.history]) for f in found)
+        np.testing.assert_allclose(two, one, rtol=0.01)
+        assert (one != two).any()
+        x = next(iter(epochs()(0)))["x"]
+        direct = found[1].net(self.torch.from_numpy(x)).detach()
+        assert direct.dtype == self.torch.float32
+        np.testing.assert_array_equal(scores_of(found[1].net, x), direct.double().numpy())
+
+    def test_a_gpu_scores_as_a_cpu_does_and_repeats_itself(self):
+        if not self.torch.cuda.is_available():
+            pytest.skip("no CUDA device here")
+        x = next(iter(epochs()(0)))["x"]
+        histories = []
+        for _ in range(2):
+            with repeatable(0):
+                fitted = fit(self.tiny(3), epochs(), 48, CONFIG, "cuda")
+            histories.append([h["loss"] for h in fitted.history])
+        assert histories[0] == histories[1]
+        on_gpu = scores_of(fitted.net, x, "cuda")
+        np.testing.assert_array_equal(scores_of(fitted.net, x[:7], "cuda"), on_gpu[:7])
+        np.testing.assert_allclose(scores_of(fitted.net.to("cpu"), x), on_gpu, atol=1e-4)
+
     def test_a_device_that_is_not_here_is_refused(self):
         with pytest.raises(ConfigError, match="Set auto or cpu"):
             device_of(TrainingConfig(model="tiny", device="warp:7"))

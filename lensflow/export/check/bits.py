@@ -39,7 +39,7 @@ def measure(part: Part, description: Mapping[str, Any]) -> dict[str, NDArray[Any
     clip = _clip(how)
     limited = np.isfinite(x) & (np.abs(x) >= clip) if clip else np.zeros(x.shape, bool)
     plain = _without_halves(x) if (part.dtypes == "float16").any() else x
-    shares = lattice.zone_shares(x, _linear(plain, how, limited))
+    shares = lattice.zone_shares(plain, _linear(plain, how, limited))
     _, outer = lattice.zones(x.shape[-1])
     beyond = (np.abs(x) > clip).any(axis=(1, 2, 3)) if clip else np.zeros(len(x), bool)
     return {
@@ -125,11 +125,13 @@ def _without_halves(x: NDArray[np.float32]) -> NDArray[np.float32]:
     """Images as half precision holds them, with its own steps filled at random.
 
     Those steps are a lattice of their own, finer where values are small: an arc would be seen by its light alone. Where
-    some images are stored so and some are not, the check ``format`` says it.
+    some images are stored so and some are not, the check ``format`` says it. All images are filled alike: a stamp and
+    its control, which share their outskirts, go on sharing them, and differ by no draw.
     """
     half = x.astype(np.float16)
-    fill = rng.generator(0, "export.check.bits").random(x.shape, np.float32) - np.float32(0.5)
-    return half.astype(np.float32) + fill * np.spacing(np.abs(half)).astype(np.float32)
+    fill = rng.generator(0, "export.check.bits").random(x.shape[1:], np.float32) - np.float32(0.5)
+    filled = half.astype(np.float32) + fill * np.spacing(np.abs(half)).astype(np.float32)
+    return np.where(half == 0, np.float32(0), filled)  # pixels without data stay 0
 
 
 def _clip(how: Mapping[str, Any]) -> float:

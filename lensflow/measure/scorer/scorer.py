@@ -63,7 +63,8 @@ def score_block(pairs: xr.Dataset, scorer: Scorer, core_radius_pix: float, fille
     """
     rows = np.flatnonzero(~column(pairs, "is_control").astype(bool))
     of = {n: column(pairs, n)[rows] for n in ("row_id", "host_index", "theta_e_arcsec", "arc_snr", "split")}
-    stamp, every_ctrl = column(pairs, "stamp"), column(pairs, "ctrl")
+    has_data = column(pairs, "has_data") if reads_missing_as_zero(scorer) else None
+    stamp, every_ctrl = (as_it_reads(column(pairs, n), has_data) for n in ("stamp", "ctrl"))
     x, y = (column(pairs, n).astype(np.float64) for n in ("x_center", "y_center"))
     of_host = first_of_host(of["host_index"], of["row_id"])
 
@@ -127,6 +128,28 @@ def score_images(scorer: Scorer, images: NDArray[Any], of_rows: NDArray[np.int64
         part = images[rows[first : first + BATCH]].astype(np.float32)
         out[first : first + BATCH] = _called(scorer, part, alone=first == 0)
     return out
+
+
+def reads_missing_as_zero(scorer: Any) -> bool:
+    """Whether a scorer was trained on images whose pixels without data are 0 (its ``missing_is_zero``)."""
+    return bool(getattr(scorer, "missing_is_zero", False))
+
+
+def as_it_reads(images: NDArray[Any], has_data: NDArray[np.bool_] | None) -> NDArray[Any]:
+    """Images with 0 where there is no data: surveys keep a value in pixels without weight (inverse variance 0).
+
+    Parameters
+    ----------
+    images : ndarray, shape (n, band, y, x)
+    has_data : ndarray of bool, same shape, or None
+        None: the images as they are.
+
+    Returns
+    -------
+    ndarray
+        New where a pixel changes.
+    """
+    return images if has_data is None or has_data.all() else np.where(has_data, images, images.dtype.type(0))
 
 
 def _in_order(scores: xr.Dataset) -> xr.Dataset:
@@ -200,7 +223,8 @@ def as_scorer(found: Any, name: str = "scorer") -> Scorer:
     Parameters
     ----------
     found : callable, or object with ``predict_proba``, ``decision_function`` or ``predict``
-        A callable gets images (n, band, y, x) and returns shape (n,) or (n, 1). The methods are tried in this order
+        A callable gets images (n, band, y, x) and returns shape (n,) or (n, 1); one with ``missing_is_zero`` gets 0 in
+        pixels without data, others what the survey has there. The methods are tried in this order
         on what is not callable, with pixels flattened to (n, band * y * x); of ``predict_proba`` the second of two
         columns is the score.
     name : str
@@ -242,6 +266,7 @@ def as_scorer(found: Any, name: str = "scorer") -> Scorer:
             )
         return values
 
+    score.missing_is_zero = reads_missing_as_zero(found)  # type: ignore[attr-defined]
     return score
 
 

@@ -16,7 +16,7 @@ from lensflow.manifest.hosts import eligible_hosts
 from lensflow.manifest.table import InjectionTable, read_injection_table
 from lensflow.measure.completeness.counts import match_scores
 from lensflow.measure.completeness.summary import Negatives
-from lensflow.measure.scorer.scorer import as_scorer, score_images
+from lensflow.measure.scorer.scorer import as_it_reads, as_scorer, reads_missing_as_zero, score_images
 from lensflow.run.completeness.scorers import Scorer
 from lensflow.run.execute import Progress, reduce_tasks
 from lensflow.run.identity import cutouts_content
@@ -187,6 +187,8 @@ class _CutoutTask:
         names = read_head(cutouts, "cutouts", slice(first, stop), ("host_id",))["host_id"].values
         scorer = load(self.scorer, self.folder) if isinstance(self.scorer, str) else self.scorer
         images = control_images(block, names, self.config)[wanted - first]
+        if reads_missing_as_zero(scorer):
+            images = as_it_reads(images, block["invvar"].values[wanted - first] > 0)
         scores = score_images(as_scorer(scorer, str(self.scorer)), images)
         return KeptRows(xr.Dataset({"score": ("sample", scores), "host": ("sample", wanted)}))
 

@@ -5,7 +5,7 @@ import pytest
 
 from lensflow.export.check.registry import NAMES
 from lensflow.export.check.results import CheckVerdict
-from tests.export.check.exports import export_of, normalised, samples
+from tests.export.check.exports import SCALE, export_of, normalised, replace, samples
 
 SKY_STEPS = 16
 
@@ -154,18 +154,44 @@ def test_a_sound_export_fails_nothing_and_every_check_has_its_say(some):
     assert "More samples would decide" in found["bits"].reason
 
 
+def light_in(some, inner, outer, most=3.0):
+    """Some light at inner < r < outer pix of the stamps, in a quarter of each ring, as far ends of arcs have it."""
+    y, x = np.mgrid[:64, :64] - 31.5
+    there = (np.hypot(y, x) > inner) & (np.hypot(y, x) < outer) & (y < 0) & (x < 0)
+    light = np.where(there, np.random.default_rng(1).uniform(0, most, (len(some.stamp), 1, 1, 1)), 0) * SCALE
+    return replace(some, stamp=(some.stamp + light).astype(np.float32))
+
+
 @pytest.mark.train
-def test_light_of_arcs_in_the_annulus_is_left_open_and_a_pedestal_is_not(some):
-    sound = export_of(some)
-    y = sound.columns["y"]
-    n, size = len(sound.x), sound.x.shape[-1]
-    r = np.hypot(*(np.mgrid[:size, :size] - (size - 1) / 2))
-    # A tenth of the annulus, as an arc's far end covers it.
-    there = (r > 20) & (r < 26) & (np.mgrid[:size, :size][0] < size / 2)
-    sound.x[y > 0] += np.where(there, np.random.default_rng(1).uniform(0, 3, (n, 1, 1, 1)), 0)[y > 0].astype(np.float32)
-    found = sound.check()
+def test_light_of_bright_arcs_in_the_annulus_passes_and_a_normalisation_that_it_changes_fails(faint_hosts):
+    bright = light_in(faint_hosts, 20, 26)
+    found = export_of(bright).check()
+    values = {m.name: m.found.low for m in found["norm_stats"].measured}
+    assert values["AUC of the outer annulus' highest"] > 0.55, "there is light to be told"
+    assert found.failed == () and found["norm_stats"].verdict is CheckVerdict.PASS, found["norm_stats"].reason
+    assert "The corners, which a normalisation would change as well" in found["norm_stats"].reason
+    assert export_of(bright, "sample").check().failed == ("norm_stats",)
+
+
+@pytest.mark.train
+@pytest.mark.parametrize("zone", [(0.3125, 0.5), (0.5, 1.0)])
+def test_noise_of_positives_alone_fails_in_either_zone(faint_hosts, zone):
+    """More scatter in the corners is no arc; in the annulus alone, its lowest values are lower."""
+    noisy = export_of(faint_hosts)
+    y, size = noisy.columns["y"], noisy.x.shape[-1]
+    r = np.hypot(*(np.mgrid[:size, :size] - (size - 1) / 2)) / size
+    there = (r >= zone[0]) & (r < zone[1])
+    noise = np.where(there, np.random.default_rng(2).normal(scale=0.7, size=noisy.x.shape), 0)
+    noisy.x[y > 0] += noise[y > 0].astype(np.float32)
+    assert "norm_stats" in noisy.check().failed
+
+
+@pytest.mark.train
+def test_light_in_the_corners_too_is_left_open_and_a_pedestal_is_not(some):
+    found = export_of(light_in(some, 20, 36)).check()
     assert found.failed == () and found["norm_stats"].verdict is CheckVerdict.INCONCLUSIVE
     assert "arcs bright enough" in found["norm_stats"].reason
     raised = export_of(some)
+    y = raised.columns["y"]
     raised.x[y > 0] += np.float32(0.5)
     assert "norm_stats" in raised.check().failed

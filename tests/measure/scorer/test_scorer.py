@@ -54,6 +54,25 @@ def test_a_core_that_leaves_no_ring_in_the_stamp_is_refused_by_the_setting():
         fill_core(images, images, np.full(5, 23.5), np.full(5, 23.5), 40.0)
 
 
+def test_a_scorer_that_reads_missing_pixels_as_0_gets_0_where_the_survey_has_a_value_without_weight():
+    has_data = PAIRS["has_data"].values if "has_data" in PAIRS else np.ones(PAIRS["stamp"].shape, bool)
+    holed = has_data.copy()
+    holed[:, :, :3, :5] = False
+    pairs = PAIRS.assign(has_data=(PAIRS["stamp"].dims, holed))
+    assert (pairs["stamp"].values[~holed] != 0).any()
+    zeros = pairs.assign({n: pairs[n].where(holed, 0) for n in ("stamp", "ctrl")})
+
+    class Trained:
+        missing_is_zero = True
+
+        def __call__(self, images):
+            return images.mean(axis=(1, 2, 3))
+
+    found = score_block(pairs, as_scorer(Trained()), 5.0).rows
+    assert found.identical(score_block(zeros, MEAN, 5.0).rows)
+    assert not found.identical(score_block(pairs, MEAN, 5.0).rows)
+
+
 def test_estimators_get_flat_pixels_and_callables_get_images():
     images = images_of(20)
     flat, labels = images.reshape(20, -1), np.arange(20) % 2
