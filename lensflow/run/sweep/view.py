@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from lensflow import schema
 from lensflow.config import RunConfig
 from lensflow.errors import ConfigError
-from lensflow.export.constants import fitted
 from lensflow.export.normalisation import Normalisation
 from lensflow.measure.scorer.scorer import as_scorer
 from lensflow.run.completeness.scorers import find_scorer
 from lensflow.run.execute import Progress
+from lensflow.run.export.constants import fitted
 from lensflow.run.importable import load
 from lensflow.store import objects
 from lensflow.store.open import read_head
