@@ -24,9 +24,9 @@ import lensflow as lf
 from lensflow.config import LoaderConfig, RunConfig
 from lensflow.errors import LensflowError
 from lensflow.export.loader.batches import Batches
-from lensflow.export.open_view import RunViews
 from lensflow.export.view import TrainingView
 from lensflow.run import certify_step
+from lensflow.run.export.open_view import RunViews
 from lensflow.training import files
 from lensflow.training.ahead import ahead, on_device
 from lensflow.training.kept_units import kept
