@@ -89,7 +89,7 @@ def road_of_stamps(cutouts: xr.Dataset) -> xr.Dataset:
     n, bands = image.shape[:2]
     found = {name: np.full((n, bands), np.nan) for name in MEASURED}
     data: NDArray[np.bool_] = invvar > 0
-    some = data.any(axis=(2, 3))
+    some = np.asarray(data.any(axis=(2, 3)))
     finite: NDArray[np.bool_] = np.isfinite(image)
     for i in range(n):
         if not some[i].any():
