@@ -50,18 +50,20 @@ def sweep(
     """
     from lensflow.run.completeness import with_options
     from lensflow.run.sweep.step import page_of, stored_sweeps, sweep_step
-    from lensflow.show.sweep import HONEST, interaction_table, lines_table, sentence, strata_table
+    from lensflow.show.sweep import HONEST, STALE, interaction_table, lines_table, sentence, strata_table
 
     options: dict[str, Any] = {"fpr": fpr or None, "value": value}
     loaded = with_options(load(config, out, workers), **options)
     if not factor:
-        found = stored_sweeps(loaded)
-        if not found:
+        found, stale = stored_sweeps(loaded)
+        if not found and not stale:
             print_line(
                 console, f"{loaded.out}: no sweep is finished. Name a factor: --factor injection.noise=true,false"
             )
             return
         console.print(lines_table(found))
+        for name in stale:
+            print_line(console, STALE.format(name=name))
         print_line(console, f"Page: {page_of(loaded)}")
         return
     with session(loaded) as progress:

@@ -329,6 +329,11 @@ class CompletenessConfig(Section):
         return found
 
     @property
+    def own(self) -> CompletenessConfig:
+        """The run's own section: this one without what a command's options have replaced."""
+        return self._of_run or self
+
+    @property
     def options(self) -> dict[str, str]:
         """Of a run with this section's own settings: what options have put in their place, as names of files say it.
 

@@ -17,6 +17,7 @@ HONEST = (
     "A difference is that of this scorer at this threshold, on these rows and hosts. It says which factor moves the "
     "scores of injections, not that real lenses would follow."
 )
+STALE = "{name}: its arms have other pixels than those that were compared. Run that sweep again."
 _SURE = 0.05
 
 
@@ -203,12 +204,14 @@ def interaction_table(sweep: SweepResult) -> Table | None:
     )  # fmt: skip
 
 
-def write_page(sweeps: Sequence[SweepResult]) -> str:
-    """HTML of one or several sweeps of a run, with the figure inside.
+def write_page(sweeps: Sequence[SweepResult], stale: Sequence[str] = ()) -> str:
+    """HTML of the sweeps of a run, with the figure inside.
 
     Parameters
     ----------
     sweeps : sequence of SweepResult
+    stale : sequence of str
+        Names of sweeps whose arms have other pixels by now; they are named and not shown.
     """
     from lensflow.show.pages import page_template
 
@@ -218,7 +221,12 @@ def write_page(sweeps: Sequence[SweepResult]) -> str:
         crossed = interaction_table(s)
         parts.append((s, sentence(s), [*([crossed] if crossed else []), *tables, proof_table(s.null, null=True)]))
     return page_template("sweep.html.j2").render(
-        run=sweeps[0].run, parts=parts, lines=lines_table(sweeps), figure=_figure(sweeps), honest=HONEST
+        run=sweeps[0].run if sweeps else "this run",
+        parts=parts,
+        lines=lines_table(sweeps),
+        figure=_figure(sweeps),
+        honest=HONEST,
+        stale=[STALE.format(name=n) for n in stale],
     )
 
 

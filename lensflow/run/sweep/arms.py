@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from lensflow.config import RunConfig
+from lensflow.config.completeness import CompletenessConfig
 from lensflow.config.sweep import Levels, differing_settings, label_of, value_of, with_setting
 from lensflow.errors import ConfigError, RealismError, StoreError
 from lensflow.measure.realism.sweep.factors import NULL, Factor, find_factor
@@ -38,6 +39,10 @@ class Arm:
     label: str
     values: Mapping[str, Any]
     config: RunConfig
+
+    def counted_by(self, section: CompletenessConfig) -> Arm:
+        """The arm with another section ``completeness``: a command's options count, and are no setting of a run."""
+        return replace(self, config=self.config.model_copy(update={"completeness": section}))
 
     @property
     def has_exact_arcs(self) -> bool:

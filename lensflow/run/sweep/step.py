@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import xarray as xr
 
 from lensflow.config import RunConfig, fingerprint
+from lensflow.config.completeness import CompletenessConfig
 from lensflow.config.sweep import Levels, differing_settings, levels_of
 from lensflow.errors import StoreError
+from lensflow.measure.completeness.set_thresholds import refuse_without_threshold
 from lensflow.measure.gate import GateResult
 from lensflow.measure.realism.sweep.factors import NULL_ARM
 from lensflow.measure.realism.sweep.numbers import against_reference, interaction
@@ -26,7 +29,7 @@ from lensflow.run.sweep.realism import realism_area
 from lensflow.run.sweep.score import ArmScores, orders, refuse_chance, refuse_idle_view, score_arm, strata_of
 from lensflow.show.sweep import write_page
 from lensflow.stats import codec
-from lensflow.store import paths
+from lensflow.store import objects, paths, receipts
 from lensflow.store.lease import hold
 from lensflow.store.results import current_results, keep_results, read_results
 from lensflow.store.run_folder import RunFolder
@@ -80,17 +83,27 @@ def sweep_step(
     """
     given = factors if isinstance(factors, list | tuple) else ()
     levels = list(given) if given and all(isinstance(v, Levels) for v in given) else levels_of(factors)  # type: ignore[arg-type]
-    design = design_of(config, levels, crossed)
-    what = config.completeness.scorer if scorer is None else scorer
+    asked = config.completeness
+    # What an option says of the threshold is not a setting of any run's folder.
+    design = design_of(config.model_copy(update={"completeness": asked.own}), levels, crossed)
+    what = asked.scorer if scorer is None else scorer
     here = str(Path.cwd())
     for arm in design.arms if what is not None else ():
-        find_scorer(what, arm.config, here)  # refused before hours of work
+        find_scorer(what, arm.counted_by(asked).config, here)  # refused before hours of work
+    if what is not None:
+        refuse_without_threshold(asked)
     with hold(RunFolder.of(config).root):
-        return _sweep(design, what, here, progress, gates, unseal_test)
+        return _sweep(design, asked, what, here, progress, gates, unseal_test)
 
 
 def _sweep(
-    design: Design, scorer: Any, here: str, progress: Progress, with_gates: bool, unseal_test: str | None
+    design: Design,
+    asked: CompletenessConfig,
+    scorer: Any,
+    here: str,
+    progress: Progress,
+    with_gates: bool,
+    unseal_test: str | None,
 ) -> SweepResult:
     prepare_base(design, progress)
     for arm in design.in_order:
@@ -107,7 +120,12 @@ def _sweep(
     if with_gates and design.writes:
         for arm in design.arms:
             found[arm.label] = measure_step(arm.config, progress, diagnostics=False)[1]
-    numbers, more = _numbers(design, scorer, here, progress, unseal_test) if scorer is not None else ({}, {})
+    numbers: dict[str, xr.Dataset] = {}
+    more: dict[str, Any] = {}
+    if scorer is not None:
+        arms = tuple(a.counted_by(asked) for a in design.arms)
+        counted = replace(design, arms=arms, null=design.null.counted_by(asked))
+        numbers, more = _numbers(counted, scorer, here, progress, unseal_test)
     reference = design.reference.label
     results = []
     for arm in (*design.arms[1:], design.null):
@@ -132,7 +150,7 @@ def _sweep(
         design.name, tuple(f.title for f in design.factors), design.base.out, reference, tuple(results[:-1]),
         results[-1], realism=realism_area(design.reference.config), **more,
     )  # fmt: skip
-    paths.write_json(paths.join(design.folder, RESULT), {"results": result.to_json()})
+    keep_results(paths.join(design.folder, RESULT), _pixels_of(result), result.to_json())
     page_of(design.base)
     return result
 
@@ -150,7 +168,7 @@ def page_of(config: RunConfig) -> str:
         Its path.
     """
     url = paths.join(RunFolder.of(config).sweeps, "index.html")
-    paths.write_text(url, write_page(stored_sweeps(config)))
+    paths.write_text(url, write_page(*stored_sweeps(config)))
     return url
 
 
@@ -233,7 +251,7 @@ def _in_words(k: int, every: Iterable[ArmScores]) -> str:
     return f"false-positive rate {rate:g}, {at}" if rate == rate else at
 
 
-def stored_sweeps(config: RunConfig) -> list[SweepResult]:
+def stored_sweeps(config: RunConfig) -> tuple[list[SweepResult], list[str]]:
     """Every finished sweep of a run, in the order of their names.
 
     Parameters
@@ -242,21 +260,47 @@ def stored_sweeps(config: RunConfig) -> list[SweepResult]:
 
     Returns
     -------
-    list of SweepResult
+    (list of SweepResult, list of str)
+        Those whose arms have the pixels that were compared, and the names of the others: to be swept again.
 
     Raises
     ------
     StoreError
         If a file is no result of a sweep.
     """
-    root, out = RunFolder.of(config).sweeps, []
+    root, out, stale = RunFolder.of(config).sweeps, [], []
     for name in paths.list_names(root):
         found = read_results(url := paths.join(root, name, RESULT), "run the sweep again")
-        if found is not None:
-            try:
-                out.append(SweepResult.from_json(found.results))
-            except (KeyError, TypeError, ValueError) as error:
-                raise StoreError(
-                    f"{url}: no result of a sweep ({error!r}). Delete it and run the sweep again."
-                ) from error
-    return out
+        if found is None:
+            continue
+        try:
+            one = SweepResult.from_json(found.results)
+        except (KeyError, TypeError, ValueError) as error:
+            raise StoreError(f"{url}: no result of a sweep ({error!r}). Delete it and run the sweep again.") from error
+        if found.key == _pixels_of(one, paths.join(root, name), config.out):
+            out.append(one)
+        else:
+            stale.append(name)
+    return out, stale
+
+
+def _pixels_of(sweep: SweepResult, folder: str = "", run: str = "") -> str:
+    """Fingerprint of the pixels of all arms; of one whose folder is gone there is none.
+
+    Parameters
+    ----------
+    sweep : SweepResult
+    folder, run : str
+        Where the sweep and its run are now, where they were moved.
+    """
+    places = [*(a.folder for a in sweep.arms), sweep.null.folder, sweep.run]
+    if folder:
+        before = paths.join(sweep.run, "sweeps", sweep.name)
+        places = [run if p == sweep.run else paths.join(folder, p.removeprefix(f"{before}/")) for p in places]
+    found = []
+    for place in places:
+        pairs = RunFolder(place).pairs
+        here = objects.open_group(pairs).attrs if paths.group_exists(pairs) else {}
+        done = receipts.read_receipts(RunFolder(place).receipts("pairs"))
+        found.append([str(here.get("fingerprint", "")), sorted((k, r.checksums) for k, r in done.items())])
+    return fingerprint(found)

@@ -1,6 +1,7 @@
 """A sweep from start to end: numbers are those of paired runs, what is done is kept, chance is an error."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -62,7 +63,7 @@ def test_a_finished_sweep_is_read_and_nothing_is_done_again(run, swept, monkeypa
         monkeypatch.setattr(place, name, None)
     again = lf.sweep(run.out, ["plan.src_mag_shift=0,1,-1"], SCORER)
     assert again.to_json() == swept.to_json()
-    assert [s.to_json() for s in stored_sweeps(run) if s.name == swept.name] == [swept.to_json()]
+    assert [s.to_json() for s in stored_sweeps(run)[0] if s.name == swept.name] == [swept.to_json()]
 
 
 def test_a_sweep_that_was_killed_goes_on(run, monkeypatch):
@@ -152,11 +153,14 @@ def test_a_null_arm_of_other_bits_stops_the_sweep(run, monkeypatch):
 
 
 def test_the_command_sweeps_shows_and_refuses(command, run):
-    code, text = command("sweep", run.out, "--factor", "injection.noise=true,false", "--scorer", SCORER, "--no-gates")
+    code, text = command("sweep", run.out, "--factor", "injection.noise=true,false", "--scorer", SCORER, "--no-gates",
+                         "--fpr", "0.5")  # fmt: skip
+    assert code == 0 and "false-positive rate 0.5" in text
     assert code == 0 and "the null arm is bit-equal in 36 rows" in text and "shot noise true false" in text
     code, text = command("sweep", run.out)
     assert code == 0 and "shot noise true false" in text and "index.html" in text
     assert "injection.noise" in (Path(run.out) / "sweeps" / "index.html").read_text()
+    assert RunFolder.of(run).config and paths.read_text(RunFolder.of(run).config) == run.to_yaml()
     code, text = command("sweep", run.out, "--factor", "plan.color=v3,uv_slope")
     assert code == 2 and "Did you mean 'plan.colours'" in text
     code, text = command("sweep", run.out, "--factor", "injection.noise=true,false", "--factor", "plan.src_n=1,4")
@@ -172,3 +176,23 @@ def test_a_result_of_something_else_is_named(run):
     with pytest.raises(StoreError, match="no result of a sweep"):
         stored_sweeps(run)
     (folder / "sweep.json").unlink()
+
+
+def test_an_option_counts_and_changes_no_setting_of_any_arm(run):
+    lf.sweep(run, "injection.noise=true,false", SCORER, fpr=0.5)
+    for out in (run.out, f"{run.out}/sweeps/injection.noise/false"):
+        kept = lf.open_run(out).config
+        assert kept.completeness.threshold.fpr == (0.25,)
+
+
+def test_a_sweep_of_other_pixels_is_named_and_not_shown(tmp_path, command):
+    run = swept_run(tmp_path / "run")
+    paths.write_text(RunFolder.of(run).config, run.to_yaml())
+    lf.sweep(run, "injection.gain_factor=1,9", SCORER, gates=False)
+    assert [s.name for s in stored_sweeps(run)[0]] == ["injection.gain_factor"] and stored_sweeps(run)[1] == []
+    moved = tmp_path / "moved"
+    shutil.move(run.out, moved)
+    assert [s.name for s in stored_sweeps(run.model_copy(update={"out": str(moved)}))[0]] == ["injection.gain_factor"]
+    shutil.rmtree(moved / "sweeps" / "injection.gain_factor" / "9" / "receipts")
+    code, text = command("sweep", moved)
+    assert code == 0 and "injection.gain_factor: its arms have other pixels" in text and "gain 1 9" not in text
