@@ -233,3 +233,22 @@ def test_an_arm_of_other_cutouts_is_refused(run, tmp_path):
         shutil.copytree(Path(other.out) / part, root.parent / part)
     with pytest.raises(StaleStoreError, match="seed: stored 9, now 5"):
         made(run, "injection.noise=true,false")
+
+
+def test_images_as_sources_with_the_plans_size_and_flux_change_the_source_alone(run, tmp_path):
+    from tests.run.test_images_and_kernels import source_images
+
+    source_images(tmp_path / "sources")
+    images = {"images": str(tmp_path / "sources" / "*.fits"), "pixel_scale_arcsec": 0.03}
+    for size in ("native", "prior"):
+        other = config_of(tmp_path / size, plan={"injections_per_host": 1, "sources": {**images, "size": size}},
+                          splits={"fractions": [1.0, 0.0, 0.0]})  # fmt: skip
+        freeze_cutouts(hosts().assign(split=("host", [0] * N_HOSTS)), other)
+        design = made(other, "plan.sources.share=0,1")
+        if size == "native":
+            with pytest.raises(RealismError, match=r"'share' also changed src_reff_arcsec .*plan.sources.size: prior"):
+                proofs(design)
+            continue
+        proof = proofs(design)[1][0]
+        differ = proof["array"].values[(proof["role"] == "owned") & (proof["n_differ"] > 0)]
+        assert {str(n) for n in differ} == {"src_id", "src_n", "src_q"}

@@ -30,6 +30,11 @@ _WAYS_OUT = {
     "src_z": "give plan.theta_e_arcsec, or plan.src_z",
     "src_tries": "choose plan.src_min_images: 1",
 }
+# The same where images are sources: they bring their own.
+_WAYS_OUT_OF_IMAGES = {
+    "src_reff_arcsec": "choose plan.sources.size: prior",
+    "src_flux_nmgy": "choose plan.sources.magnitude: prior",
+}
 _SHOWN = 6
 
 
@@ -221,7 +226,8 @@ def judge(proof: Proof, factor: Factor, value: str = "") -> None:
                 f"the null arm is not the reference: {', '.join(shown)}{more}{at} differ, although nothing was "
                 "changed. No difference of this sweep means anything; is the machine of another type, or the code new?"
             )
-        ways = list(dict.fromkeys(_WAYS_OUT[n] for n in broken if n in _WAYS_OUT and factor.redraws))
+        known = {**_WAYS_OUT, **(_WAYS_OUT_OF_IMAGES if factor.setting.startswith("plan.sources.") else {})}
+        ways = list(dict.fromkeys(known[n] for n in broken if n in known and factor.redraws))
         out = f". To change one factor alone: {'; '.join(ways)}" if ways else ""
         raise RealismError(f"factor {factor.name!r} also changed {', '.join(shown)}{more}{at}{out}")
     if factor.setting != NULL and factor.road != "view" and not any(n in proof.changed for n in PIXELS):
