@@ -59,6 +59,8 @@ GATE_VIEWS = {
     "raw": "pixels as stored, nMgy/pixel",
     "robust": "each stamp and band minus its own median at r >= 20 pix, divided by 1.4826 MAD there",
     "asinh": "asinh of the robust view",
+    "radial": "each stamp and band minus the medians of its 1-pixel rings about the target, nMgy/pixel",
+    "smooth": "each stamp and band minus elliptical Gaussians fitted to it, nMgy/pixel (7 ms a stamp)",
 }
 GATE_ESTIMATORS = {
     "linear": "logistic regression, the default: sees differences in the mean",
@@ -230,6 +232,11 @@ class ScorerConfig(Section):
     )
     core_radius_pix: Positive = Field(
         5.0, description="radius of the core that is filled with local background, in both stamps and controls"
+    )
+    lens_light: Literal["kept", "radial", "smooth"] = Field(
+        "kept",
+        description="light of the lens galaxy in the images that scorers get, here and in a completeness: kept; radial "
+        "or smooth: taken off stamps and controls alike (docs/lens-light.md)",
     )
     bootstrap: int = Field(400, ge=50, description="host-bootstrap draws for the intervals")
     max_pairs: int = Field(20_000, ge=10, description="injections scored; all rows of a drawn host are used")

@@ -93,6 +93,12 @@ class ExportConfig(Section):
         description="single: stamps and controls, one image each; concat: stamp and control in one sample; residual: "
         "stamp - control; pairs: both, with a pair's id; triplet: stamp, its control, another arc",
     )
+    lens_light: Literal["kept", "radial", "smooth"] = Field(
+        "kept",
+        description="light of the lens galaxy, in every image alike: kept; radial: medians of 1-pixel rings about the "
+        "target taken off; smooth: elliptical Gaussians taken off (docs/lens-light.md). A network trained on such "
+        "images must be given such images",
+    )
     format: Literal["zarr", "npy", "parquet", "webdataset", "hats"] = Field(
         "zarr", description="zarr: an index over the run's own stores, no copy"
     )

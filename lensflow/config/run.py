@@ -182,7 +182,7 @@ STAGE_SETTINGS: dict[str, tuple[str, ...]] = {
     "gates": (*_PAIRS, "diagnostics", "gate"),
     "core": (*_PAIRS, "gate", "diagnostics.theta_e_edges", "core"),
     "scorer": (*_PAIRS, "diagnostics.theta_e_edges", "scorer"),
-    "completeness": (*_PAIRS, "completeness"),
+    "completeness": (*_PAIRS, "completeness", "scorer.lens_light"),
     "realism": (*_PAIRS, "realism"),
     "training": (*_PAIRS, "export", "training", "scorer", "diagnostics.theta_e_edges"),
 }

@@ -16,6 +16,7 @@ from lensflow.export.samples import CONTROL, COUNTERFACTUAL, POSITIVE
 from lensflow.injection.core.counterfactual import add_core_blob, move_arc, rotate_arc
 from lensflow.injection.core.matching import match_controls
 from lensflow.injection.rounding import round_pixels, rounding_steps, sky_sigma
+from lensflow.measure.lens_light import without_light
 from lensflow.rng import uniform
 from lensflow.store.open import read_hosts, read_manifest_block, read_pixels
 from lensflow.store.regions import Regions
@@ -79,6 +80,7 @@ class RunPixels:
         every, stamps = np.arange(len(own)), np.empty_like(own)
         source = read_pixels(self.pairs, "pairs", self.regions[shard].slice, ("stamp",))["stamp"]
         self._stamps(samples, shard, hosts, every, source, stamps, every)
+        own, stamps = (self._without_light(v, samples) for v in (own, stamps))
         if view == "triplet":
             return np.concatenate([stamps, own, stamps[self._matched(samples, hosts)]], axis=1)
         first = stamps
@@ -115,7 +117,7 @@ class RunPixels:
             if self.settings.steps_per_sigma:
                 x[some] = self._rounded(x[some], part, hosts)
         assert x is not None
-        return x
+        return self._without_light(x, samples)
 
     def _hosts(self, host_index: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
         """Images, weights and valid pixels of the hosts of samples, each host once; and the samples' places in them."""
@@ -206,6 +208,13 @@ class RunPixels:
             )
         row, _ = match_controls(bright, bright, samples["host_index"].values, softening)
         return row
+
+    def _without_light(self, x: Images, samples: xr.Dataset) -> Images:
+        """Images as ``export.lens_light`` says; NaN stays NaN."""
+        if self.settings.lens_light == "kept":
+            return x
+        where = (samples[n].values for n in ("x_center", "y_center"))
+        return without_light(x, self.settings.lens_light, *where, missing=np.nan)
 
     def _rounded(self, x: Images, samples: xr.Dataset, hosts: dict[str, NDArray[Any]]) -> Images:
         """Rounded as ``export.quantize`` says: both classes alike, with the row's key."""

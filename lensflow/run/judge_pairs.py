@@ -188,10 +188,10 @@ def score_pairs(pairs: xr.Dataset, scorer: Any, config: RunConfig, split: str | 
     injected, index = ~pairs["is_control"].values, pairs["host_index"].values
     hosts = scored_hosts(index[injected], pairs["split"].values[injected], config.scorer, config.seed)
     name, radius = getattr(scorer, "__name__", type(scorer).__name__), config.scorer.core_radius_pix
-    call = as_scorer(scorer, name)
+    call, light = as_scorer(scorer, name), config.scorer.lens_light
     wanted = pairs.isel(sample=np.flatnonzero(np.isin(index, hosts)))
     edges = config.diagnostics.theta_e_edges
     return LazyVerdicts(
-        sum_of_chunks(wanted, lambda block: score_block(block, call, radius), KeptRows.concat),
+        sum_of_chunks(wanted, lambda block: score_block(block, call, radius, lens_light=light), KeptRows.concat),
         lambda scores: tuple(judge_scores(scores.rows, config.scorer, name, config.seed, edges)),
     )

@@ -240,4 +240,5 @@ class _ScoreTask:
         pairs = read_pairs_block(run.pairs, run.manifest, run.cutouts, self.regions[index])
         pairs = pairs.isel(sample=np.isin(pairs["host_index"].values, self.hosts))
         found = load(self.scorer, self.folder) if isinstance(self.scorer, str) else self.scorer
-        return score_block(pairs, as_scorer(found, str(self.scorer)), self.config.scorer.core_radius_pix, self.filled)
+        light = self.config.scorer.lens_light
+        return score_block(pairs, as_scorer(found, str(self.scorer)), self.config.scorer.core_radius_pix, self.filled, light)

@@ -11,6 +11,7 @@ import lensflow as lf
 from lensflow.config import RunConfig
 from lensflow.config.export import NEGATIVE_KINDS
 from lensflow.errors import ConfigError, ExportError, SplitError, StaleStoreError, StoreError
+from lensflow.measure.lens_light import without_light
 from lensflow.run.export import open_view as open_view_module
 from lensflow.run.export.open_view import open_view
 from lensflow.store import paths, sealing
@@ -371,3 +372,35 @@ def test_kinds_of_negatives_have_names(train):
 def test_a_missing_run_is_a_store_error(tmp_path):
     with pytest.raises((StoreError, ConfigError)):
         open_view(str(tmp_path / "nothing"))
+
+
+@pytest.mark.parametrize("light", ["radial", "smooth"])
+def test_without_the_lens_light_every_image_is_its_own_residual(run, train, light):
+    got, raw = pixels(open_view(run, lens_light=light)), pixels(train)
+    s = train.samples
+    assert got.keys() == raw.keys()
+    ids = s["sample_id"].values.tolist()
+    whole = np.stack([raw[i] for i in ids])
+    own = without_light(whole, light, s["x_center"].values, s["y_center"].values, missing=np.nan)
+    # Of positives, controls, counterfactuals and other hosts alike: nothing but the image and its target is read.
+    np.testing.assert_array_equal(np.stack([got[i] for i in ids]), own)
+    assert len(np.unique(s["negative_kind"].values)) > 2
+
+
+def test_constants_of_a_view_without_lens_light_are_those_of_what_is_left(run):
+    kept, left = (
+        open_view(run, lens_light=v, normalisation={"kind": "dataset"}).normalisation for v in ("kept", "radial")
+    )
+    assert all(a < b for a, b in zip(left.s, kept.s, strict=True)) and left.n_pixels == kept.n_pixels
+    assert open_view(run, lens_light="radial", normalisation={"kind": "survey"}).normalisation.a == (0.0,) * 3
+
+
+def test_pairs_and_triplets_are_without_lens_light_and_residuals_refuse_it(run):
+    two = open_view(run, view="triplet", lens_light="radial")
+    x = two.raw(0)["x"]
+    kept = open_view(run, view="triplet").raw(0)["x"]
+    assert x.shape == kept.shape and np.nanmedian(np.abs(x)) < np.nanmedian(np.abs(kept))
+    with pytest.raises(ExportError, match="lens_light radial does not go with view residual"):
+        open_view(run, view="residual", purpose="study", residual_negatives="matched", lens_light="radial")
+    with pytest.raises(ExportError, match="lens_light smooth does not go with quantize sky/16"):
+        open_view(run, lens_light="smooth", quantize="sky/16")

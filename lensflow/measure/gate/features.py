@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from lensflow.config.checks import UNPAIRED
 from lensflow.errors import GateError
-from lensflow.measure.gate.recipes import Recipe, reduce_pixels, sky, view_of
+from lensflow.measure.gate.recipes import About, Recipe, reduce_pixels, sky, view_of
 from lensflow.measure.gate.regions import masked_regions
 from lensflow.stats.hostsums import column
 
@@ -165,10 +165,13 @@ def feature_rows(
     first, host = distinct_controls(host_index, every_ctrl, rows)
     ctrl = every_ctrl[rows[first]]
     expected = ctrl[host] + column(pairs, "arc")[rows] if "arc" in pairs else None
+    about, about_ctrl = About.of(pairs, rows), About.of(pairs, rows[first])
     features = {}
     for view, kinds in sources.items():
-        of_stamp, of_ctrl = (reduce_pixels(view_of(v, view), kinds, core_box_pix) for v in (stamp, ctrl))
-        of_both = None if expected is None else reduce_pixels(view_of(expected, view), kinds, core_box_pix)
+        of_stamp, of_ctrl = (
+            reduce_pixels(view_of(v, view, of), kinds, core_box_pix) for v, of in ((stamp, about), (ctrl, about_ctrl))
+        )
+        of_both = None if expected is None else reduce_pixels(view_of(expected, view, about), kinds, core_box_pix)
         for kind in kinds:
             features[f"{kind}_{view}"] = Features(
                 of_stamp[kind], of_ctrl[kind][host], None if of_both is None else of_both[kind]

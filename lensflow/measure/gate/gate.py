@@ -32,6 +32,7 @@ from lensflow.measure.gate.recipes import Recipe, box_shape
 from lensflow.measure.gate.regions import Region
 from lensflow.measure.gate.strata import ORIGINAL_EDGES, SNR_EDGES, conditions_of, strata, worst_rows
 from lensflow.measure.gate.verdicts import MIN_PAIRS, GateResult, Verdict, decide
+from lensflow.measure.lens_light import LIGHT
 from lensflow.stats.estimate import Estimate
 
 Floats = NDArray[np.float64]
@@ -79,7 +80,7 @@ def pixel_gate(
     sky_sigma = np.full(len(band_names), np.nan)
     if used.sizes["sample"]:
         sky_sigma = np.median(used["sky_sigma"].values.astype(np.float64), axis=0)
-    softening = sky_sigma if recipe.view == "raw" else np.ones_like(sky_sigma)
+    softening = sky_sigma if recipe.view in ("raw", *LIGHT) else np.ones_like(sky_sigma)
     parts = []
     for source, region in zip(sources, regions or [""], strict=True):
         found = features_of(used, source)

@@ -11,8 +11,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
+import xarray as xr
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
@@ -21,6 +23,8 @@ from lensflow.config.checks import GATE_KINDS, GATE_VIEWS, parse_recipe
 from lensflow.errors import GateError, did_you_mean
 from lensflow.measure.gate.means import mean_weights
 from lensflow.measure.gate.regions import Region
+from lensflow.measure.lens_light import LIGHT, without_light
+from lensflow.stats.hostsums import column
 from lensflow.units import MAD_TO_SIGMA, median_and_sigma
 
 Pixels = NDArray[np.float32]
@@ -35,6 +39,7 @@ MEANS = ("core", "annulus", "ring", "edge", "corners", "stamp", "brightness", "p
 # Those kinds whose pixels are all outside the region of the robust views' zero point (r >= 20 pix).
 INSIDE = ("core", "brightness")
 STANDARDISED = " (not to all pixels: this view takes out what the sky at r >= 20 pix has too)"
+ROUND = " (not a constant: this view takes out what is the same all around the target)"
 # Kinds that are made from the same numbers share them in a block.
 SHARED = {"colour": "brightness"}
 
@@ -125,7 +130,9 @@ class Recipe:
             return unit, f"a constant, in sky sigma, added to {where} of unlensed copies of the controls"
         _, scatter = median_and_sigma(np.moveaxis(ctrl, 0, -1))
         what = "every feature of unlensed copies of the controls shifted by its own scatter over the controls"
-        return scatter, what + (STANDARDISED if self.kind in MEANS and self.view != "raw" else "")
+        if self.kind not in MEANS or self.view == "raw":
+            return scatter, what
+        return scatter, what + (ROUND if self.view in LIGHT else STANDARDISED)
 
 
 def box_shape(recipe: Recipe, numbers: NDArray[np.floating]) -> tuple[int, ...]:
@@ -172,10 +179,37 @@ def sky(pixels: Pixels) -> tuple[Pixels, Pixels]:
     return median.astype(np.float32), sigma.astype(np.float32)
 
 
-def view_of(pixels: Pixels, view: str) -> Pixels:
-    """One view of pixels (n, band, y, x); a stamp without any scatter away from the target has no robust view (NaN)."""
+class About(NamedTuple):
+    """What views need to know of stamps beside their pixels; the same for a stamp and its control.
+
+    Attributes
+    ----------
+    x_center, y_center : ndarray, shape (n,), or None
+        Targets, pixels; None: the stamps' middle.
+    has_data : ndarray of bool, shape (n, band, y, x), or None
+        None: everywhere.
+    """
+
+    x_center: Floats | None = None
+    y_center: Floats | None = None
+    has_data: NDArray[np.bool_] | None = None
+
+    @classmethod
+    def of(cls, pairs: xr.Dataset, rows: NDArray[np.int64]) -> About:
+        """Of some rows of a block of pairs."""
+        x, y = (column(pairs, name)[rows].astype(np.float64) for name in ("x_center", "y_center"))
+        return cls(x, y, column(pairs, "has_data")[rows] if "has_data" in pairs else None)
+
+
+def view_of(pixels: Pixels, view: str, about: About | None = None) -> Pixels:
+    """One view of pixels (n, band, y, x); a stamp without any scatter away from the target has no robust view (NaN).
+
+    Without ``about``, targets are at the stamps' middle and every finite pixel has data.
+    """
     if view == "raw":
         return pixels
+    if view in LIGHT:
+        return without_light(pixels, view, *(about or About()))
     median, sigma = sky(pixels)
     with np.errstate(divide="ignore", invalid="ignore"):
         scaled = (pixels - median[..., None, None]) / np.where(sigma > 0, sigma, np.nan)[..., None, None]

@@ -81,6 +81,47 @@ def subtracted(
     return out, ellipse
 
 
+# A pixel with data that is just its ring's median: 0 says that there is no data.
+_NEXT_TO_NOTHING = np.float32(1e-30)
+
+
+def without_light(
+    pixels: NDArray[np.floating],
+    light: str,
+    x_center: ArrayLike | None,
+    y_center: ArrayLike | None,
+    has_data: NDArray[np.bool_] | None = None,
+    missing: float = 0.0,
+) -> NDArray[np.float32]:
+    """Stamps less the light of their lens, as gates, scorers and trainings take them.
+
+    Parameters
+    ----------
+    pixels : ndarray, shape (n, band, y, x)
+        nMgy/pixel.
+    light : {"radial", "smooth"}
+    x_center, y_center : array_like, shape (n,), or None
+        Targets, pixels, as for :func:`subtract`.
+    has_data : ndarray of bool, shape (n, band, y, x), optional
+        Pixels with data; those that are not finite have none.
+    missing : float
+        Value of pixels without data.
+
+    Returns
+    -------
+    ndarray of float32, shape (n, band, y, x)
+        Of pixels with data, no one is exactly 0.
+
+    Raises
+    ------
+    GateError
+        As :func:`subtract`.
+    """
+    known = np.isfinite(pixels) if has_data is None else np.isfinite(pixels) & has_data
+    left = subtract(np.where(known, pixels, np.nan), light, x_center, y_center).astype(np.float32)  # type: ignore[arg-type]
+    return np.where(known, np.where(left == 0, _NEXT_TO_NOTHING, left), np.float32(missing))
+
+
 def targets(position: ArrayLike | None, n: int, size: int) -> NDArray[np.float64]:
     """Positions of n targets along an axis, pixels, shape (n,): the stamp's middle where none is known.
 

@@ -252,6 +252,7 @@ def _recipe(config: ScorerConfig, scorer: str, source: str | None, seed: int, ed
         **({"scorer_source": source} if source else {}),
         "split": config.split,
         "classes": "1: stamps of injection rows; 0: their hosts' own unlensed controls, weighted by the host's stamps",
+        **({"lens_light": config.lens_light} if config.lens_light != "kept" else {}),
         "core_radius_pix": config.core_radius_pix,
         "fill": f"median of the host's control over {RING_WIDTH_PIX:g} pix outside of the core, by band, the same "
         "number in stamp and control; centred on the target",

@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from lensflow import geometry
 from lensflow.errors import GateError
+from lensflow.measure.lens_light import without_light
 from lensflow.stats.hostsums import column
 from lensflow.stats.kept_rows import KeptRows, first_of_host
 from lensflow.units import MAD_TO_SIGMA
@@ -30,7 +31,9 @@ RING_WIDTH_PIX = 3.0
 BATCH = 512
 
 
-def score_block(pairs: xr.Dataset, scorer: Scorer, core_radius_pix: float, filled: bool = True) -> KeptRows:
+def score_block(
+    pairs: xr.Dataset, scorer: Scorer, core_radius_pix: float, filled: bool = True, lens_light: str = "kept"
+) -> KeptRows:
     """Score the injection rows of a block of pairs and their hosts' controls.
 
     Parameters
@@ -43,6 +46,8 @@ def score_block(pairs: xr.Dataset, scorer: Scorer, core_radius_pix: float, fille
         Of the core that is filled for the second set of scores.
     filled : bool
         Whether there is a second set.
+    lens_light : {"kept", "radial", "smooth"}
+        The lens's light in the images: taken off stamp and control, each by itself, before anything else.
 
     Returns
     -------
@@ -67,6 +72,9 @@ def score_block(pairs: xr.Dataset, scorer: Scorer, core_radius_pix: float, fille
     stamp, every_ctrl = (as_it_reads(column(pairs, n), has_data) for n in ("stamp", "ctrl"))
     x, y = (column(pairs, n).astype(np.float64) for n in ("x_center", "y_center"))
     of_host = first_of_host(of["host_index"], of["row_id"])
+    if lens_light != "kept":
+        has_data = column(pairs, "has_data") if "has_data" in pairs else None
+        stamp, every_ctrl = (without_light(v, lens_light, x, y, has_data) for v in (stamp, every_ctrl))
 
     def scores(images: NDArray[Any], of_rows: NDArray[np.int64]) -> tuple[Scores, Scores]:
         bare, without = score_images(scorer, images, of_rows), np.empty(len(of_rows) if filled else 0)

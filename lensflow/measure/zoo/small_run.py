@@ -80,6 +80,7 @@ def small_run(
     config: RunConfig | None = None,
     light: tuple[float, float] = (0.3, 1.2),
     survey_sky: bool = False,
+    neighbours: int = 4,
 ) -> SmallRun:
     """Galaxies with neighbours on correlated sky, every sixth without data in g, and a random manifest for them.
 
@@ -93,10 +94,12 @@ def small_run(
     survey_sky : bool
         Sky noise whose neighbouring pixels correlate as those of real coadds do; else smooth noise, which has nothing
         at the highest frequencies.
+    neighbours : int
+        Other galaxies on each stamp.
     """
     config = config or settings(per_host, seed)
     draw = rng.generator(seed, "zoo.hosts")
-    images = galaxies(hosts, draw, light=light, survey_sky=survey_sky)
+    images = galaxies(hosts, draw, light=light, survey_sky=survey_sky, neighbours=neighbours)
     images["g"][::6] = np.nan
     names = np.array([f"zoo-{i:04d}" for i in range(hosts)])
     out = stamps_from_cubes(images, names, PSFSIZE_ARCSEC, None, None, config.survey)
@@ -112,21 +115,29 @@ def small_run(
 
 
 def galaxies(
-    n: int, draw: np.random.Generator, size: int = 72, light: tuple[float, float] = (0.3, 1.2), survey_sky: bool = False
+    n: int,
+    draw: np.random.Generator,
+    size: int = 72,
+    light: tuple[float, float] = (0.3, 1.2),
+    survey_sky: bool = False,
+    neighbours: int = 4,
 ) -> dict[str, NDArray[np.float32]]:
-    """Draw galaxies with four neighbours each, by band: shape (n, size, size), nMgy/pixel."""
+    """Draw galaxies with their neighbours, by band: shape (n, size, size), nMgy/pixel."""
     x = np.arange(size) - (size - 1) / 2
     r = np.hypot(x[:, None], x)
     near = np.exp(-0.5 * (np.hypot(np.fft.fftfreq(size, 1 / size)[:, None], np.fft.fftfreq(size, 1 / size)) / 1.2) ** 2)
     smooth = np.fft.rfft2(near / np.sqrt((near**2).sum()))
     bright, slope = draw.uniform(*light, n), draw.uniform(3.0, 5.0, n)
-    place, near_light = draw.uniform(-28, 28, (n, 4, 2)), draw.uniform(0.1, 0.5, (n, 4)) * (light[1] / 1.2)
+    place, near_light = (
+        draw.uniform(-28, 28, (n, neighbours, 2)),
+        draw.uniform(0.1, 0.5, (n, neighbours)) * (light[1] / 1.2),
+    )
     # A neighbour in the core would be part of the galaxy.
     place[np.hypot(*np.moveaxis(place, -1, 0)) < 10] += 14
     out = {}
     for k, (band, sky) in enumerate(SKY_SIGMA.items()):
         scene = bright[:, None, None] * np.exp(-r / slope[:, None, None])
-        for j in range(4):
+        for j in range(neighbours):
             away = np.hypot(x[:, None] - place[:, j, 1, None, None], x - place[:, j, 0, None, None])
             scene = scene + near_light[:, j, None, None] * np.exp(-0.5 * (away / 2.2) ** 2)
         if survey_sky:

@@ -16,6 +16,7 @@ from lensflow.manifest.hosts import eligible_hosts
 from lensflow.manifest.table import InjectionTable, read_injection_table
 from lensflow.measure.completeness.counts import match_scores
 from lensflow.measure.completeness.summary import Negatives
+from lensflow.measure.lens_light import without_light
 from lensflow.measure.scorer.scorer import as_it_reads, as_scorer, reads_missing_as_zero, score_images
 from lensflow.run.completeness.scorers import Scorer
 from lensflow.run.execute import Progress, reduce_tasks
@@ -187,8 +188,12 @@ class _CutoutTask:
         names = read_head(cutouts, "cutouts", slice(first, stop), ("host_id",))["host_id"].values
         scorer = load(self.scorer, self.folder) if isinstance(self.scorer, str) else self.scorer
         images = control_images(block, names, self.config)[wanted - first]
+        of = block.isel(host=wanted - first)
+        if (light := self.config.scorer.lens_light) != "kept":
+            where = (of[name].values for name in ("x_center", "y_center"))
+            images = without_light(images, light, *where, of["invvar"].values > 0)
         if reads_missing_as_zero(scorer):
-            images = as_it_reads(images, block["invvar"].values[wanted - first] > 0)
+            images = as_it_reads(images, of["invvar"].values > 0)
         scores = score_images(as_scorer(scorer, str(self.scorer)), images)
         return KeptRows(xr.Dataset({"score": ("sample", scores), "host": ("sample", wanted)}))
 

@@ -110,6 +110,8 @@ def find_scorer(scorer: Any, config: RunConfig, folder: str) -> Scorer:
         )
     found = load(path, folder)
     note = str(getattr(found, "note", ""))
+    if (light := config.scorer.lens_light) != "kept":
+        note = " ".join(filter(None, (note, f"It got images without the light of their lenses ({light}).")))
     if truth or getattr(found, "kind", "") == "truth":
         return Scorer(own_name(config, scorer), "truth", source_of(path, folder), found, note)
     as_scorer(found, path)

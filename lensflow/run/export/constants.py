@@ -12,8 +12,9 @@ from lensflow.config import RunConfig
 from lensflow.errors import ExportError
 from lensflow.export.normalisation import OF_CONTROLS, Normalisation, of_samples
 from lensflow.injection.rounding import sky_sigma
+from lensflow.measure.lens_light import subtract
 from lensflow.run.execute import Progress, reduce_tasks, silent
-from lensflow.store.open import read_head, read_hosts, stored_regions
+from lensflow.store.open import host_tables, read_head, read_hosts, stored_regions
 from lensflow.store.regions import Regions
 from lensflow.store.run_folder import RunFolder
 
@@ -41,7 +42,7 @@ class ControlSums:
     sigma: NDArray[np.float64]
 
     @classmethod
-    def of(cls, image: NDArray[np.float32], invvar: NDArray[np.float32]) -> ControlSums:
+    def of(cls, image: NDArray[np.floating], invvar: NDArray[np.float32]) -> ControlSums:
         """Of hosts, shape (host, band, y, x)."""
         bands = image.shape[1]
         n, mean, squares = np.zeros(bands, np.int64), np.zeros(bands), np.zeros(bands)
@@ -74,14 +75,22 @@ class ControlSums:
 class _ControlTask:
     """Read the controls of one region of cutouts."""
 
-    def __init__(self, cutouts: str, regions: Regions, hosts: NDArray[np.int64]):
-        self.cutouts, self.regions, self.hosts = cutouts, regions, hosts
+    def __init__(self, cutouts: str, regions: Regions, hosts: NDArray[np.int64], lens_light: str = "kept"):
+        self.cutouts, self.regions, self.hosts, self.lens_light = cutouts, regions, hosts, lens_light
 
     def __call__(self, index: int) -> ControlSums:
         region = self.regions[index]
         some = self.hosts[(self.hosts >= region.start) & (self.hosts < region.stop)]
         found = read_hosts(self.cutouts, some, ("image", "invvar"))
-        return ControlSums.of(found["image"], found["invvar"])
+        image = found["image"]
+        if self.lens_light != "kept" and some.size:
+            table = host_tables(self.cutouts)[0](int(some[0]), int(some[-1]) + 1)
+            at = some - some[0]
+            image = subtract(
+                np.where(found["invvar"] > 0, image, np.nan), self.lens_light,  # type: ignore[arg-type]
+                table["x_center"].values[at], table["y_center"].values[at],
+            )  # fmt: skip
+        return ControlSums.of(image, found["invvar"])
 
 
 def fitted(config: RunConfig, hosts: NDArray[np.int64], size: int, progress: Progress = silent) -> Normalisation:
@@ -122,7 +131,7 @@ def fitted(config: RunConfig, hosts: NDArray[np.int64], size: int, progress: Pro
     key = rng.uniform(config.seed, rng.hash_ids(head["host_id"].values[hosts]), "export.constants")[:, 0]
     used = np.sort(hosts[np.argsort(key, kind="stable")[:MAX_HOSTS]])
     regions = stored_regions(folder.cutouts, "cutouts")
-    task = _ControlTask(folder.cutouts, regions, used)
+    task = _ControlTask(folder.cutouts, regions, used, config.export.lens_light)
     some = np.unique(used // regions.rows).tolist()
     sums: ControlSums = reduce_tasks(task, some, ControlSums.joined, "constants", progress)
     if settings.kind == "survey":
