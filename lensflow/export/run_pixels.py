@@ -213,8 +213,8 @@ class RunPixels:
         """Images as ``export.lens_light`` says; NaN stays NaN."""
         if self.settings.lens_light == "kept":
             return x
-        where = (samples[n].values for n in ("x_center", "y_center"))
-        return without_light(x, self.settings.lens_light, *where, missing=np.nan)
+        at_x, at_y = (samples[n].values for n in ("x_center", "y_center"))
+        return without_light(x, self.settings.lens_light, at_x, at_y, missing=np.nan)
 
     def _rounded(self, x: Images, samples: xr.Dataset, hosts: dict[str, NDArray[Any]]) -> Images:
         """Rounded as ``export.quantize`` says: both classes alike, with the row's key."""

@@ -241,4 +241,6 @@ class _ScoreTask:
         pairs = pairs.isel(sample=np.isin(pairs["host_index"].values, self.hosts))
         found = load(self.scorer, self.folder) if isinstance(self.scorer, str) else self.scorer
         light = self.config.scorer.lens_light
-        return score_block(pairs, as_scorer(found, str(self.scorer)), self.config.scorer.core_radius_pix, self.filled, light)
+        return score_block(
+            pairs, as_scorer(found, str(self.scorer)), self.config.scorer.core_radius_pix, self.filled, light
+        )

@@ -163,8 +163,8 @@ class Views:
         lights = {"export.lens_light": config.export.lens_light, "scorer.lens_light": config.scorer.lens_light}
         if taken := [f"{k} {v}" for k, v in lights.items() if v != "kept"]:
             raise ExportError(
-                f"training: {', '.join(taken)} takes off light that a stamp has, and a network made here scores stamps: "
-                "set kept, or train on it with your own code (lf.batches) and score with scorer.lens_light"
+                f"training: {', '.join(taken)} takes off light that a stamp has, and a network made here scores "
+                "stamps: set kept, or train on it with your own code (lf.batches) and score with scorer.lens_light"
             )
         most = config.training.max_bad_pixel_frac
         opened, found = RunViews(config, config, progress), []

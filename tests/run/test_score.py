@@ -212,3 +212,16 @@ def test_the_command_prints_both_gates_and_exits_with_3_unless_both_pass(config,
     easy = {**config.effective(), "scorer": {"min_auroc": 0.5, "max_core_drop_pct": 25, "bootstrap": 60}}
     code, text = command("score", BLUE_RING, config=easy)
     assert code == 0 and text.count("PASS") == 2
+
+
+def test_scores_without_the_lens_light_are_others_and_are_kept_apart(config):
+    """The setting is in the key of scores and of completeness: neither is read for the other."""
+    scorer = config.scorer.model_copy(update={"lens_light": "radial"})
+    other = config.model_copy(update={"scorer": scorer})
+    kept, taken = (steps.score_step(c, BLUE_RING) for c in (config, other))
+    assert taken[0].recipe["lens_light"] == "radial" and "lens_light" not in kept[0].recipe
+    assert taken[0].area.value != kept[0].area.value
+    for stage in ("scorer", "completeness", "training"):
+        assert config.settings_of(stage) != other.settings_of(stage)
+    assert config.settings_of("gates") == other.settings_of("gates")
+    assert steps.score_step(config, BLUE_RING)[0].area.value == kept[0].area.value

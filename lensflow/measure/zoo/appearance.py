@@ -152,9 +152,7 @@ def settings(per_host: int = 4, seed: int = 5) -> RunConfig:
         "src_mag_range": {"min": 20.5, "max": 22.5, "distribution": "uniform"},
         "injections_per_host": per_host,
     }
-    return RunConfig.model_validate(
-        {"out": "-", "seed": seed, "survey": {"root": "-", "targets": "-"}, "plan": plan}
-    )
+    return RunConfig.model_validate({"out": "-", "seed": seed, "survey": {"root": "-", "targets": "-"}, "plan": plan})
 
 
 def sky(hosts: int = 240, seed: int = 5) -> SmallRun:

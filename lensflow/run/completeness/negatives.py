@@ -190,8 +190,8 @@ class _CutoutTask:
         images = control_images(block, names, self.config)[wanted - first]
         of = block.isel(host=wanted - first)
         if (light := self.config.scorer.lens_light) != "kept":
-            where = (of[name].values for name in ("x_center", "y_center"))
-            images = without_light(images, light, *where, of["invvar"].values > 0)
+            x, y = (of[name].values for name in ("x_center", "y_center"))
+            images = without_light(images, light, x, y, of["invvar"].values > 0)
         if reads_missing_as_zero(scorer):
             images = as_it_reads(images, of["invvar"].values > 0)
         scores = score_images(as_scorer(scorer, str(self.scorer)), images)

@@ -244,7 +244,9 @@ def refuse_view(config: RunConfig) -> None:
         )
     if e.lens_light != "kept" and (e.view == "residual" or e.quantize != "none"):
         what = "view residual" if e.view == "residual" else f"quantize {e.quantize}"
-        raise ExportError(f"export.lens_light {e.lens_light} does not go with {what}: keep the light (kept), or leave it")
+        raise ExportError(
+            f"export.lens_light {e.lens_light} does not go with {what}: keep the light (kept), or leave it"
+        )
     if e.quantize != "none" and e.view not in ("single", "pairs"):
         raise ExportError(f"export.quantize is for views single and pairs, not {e.view}")
     if e.valid_channel and e.view not in ("single", "pairs"):

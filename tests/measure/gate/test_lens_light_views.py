@@ -49,7 +49,9 @@ def test_a_stamp_that_is_its_control_is_so_in_every_view(some):
 
 def test_nothing_but_pixels_and_the_hosts_position_is_read(some):
     n = some.sizes["sample"]
-    other = some.assign({k: ("sample", np.roll(some[k].values, 7)) for k in ("src_x_arcsec", "src_reff_arcsec", "lens_q")})
+    other = some.assign(
+        {k: ("sample", np.roll(some[k].values, 7)) for k in ("src_x_arcsec", "src_reff_arcsec", "lens_q")}
+    )
     other = other.assign(theta_e_arcsec=("sample", np.ones(n)), arc=0 * some["arc"])
     one, two = (feature_rows(v, RECIPES, 10) for v in (some, other))
     for light in LIGHT:

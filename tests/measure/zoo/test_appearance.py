@@ -1,4 +1,4 @@
-"""Known differences between arcs and the sky: each is found by the feature that names it, and none where there is none."""
+"""Known differences between arcs and the sky: each is found by the feature that names it."""
 
 import numpy as np
 import pytest
