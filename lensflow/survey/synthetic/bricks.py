@@ -184,11 +184,45 @@ def brick_arrays(brick: SyntheticBrick, config: SyntheticConfig, seed: int) -> d
     return arrays
 
 
-def write_brick(root: str, brick: SyntheticBrick, config: SyntheticConfig, bands: Sequence[str], seed: int) -> int:
+@dataclass(frozen=True, eq=False)
+class PlantedLight:
+    """Light that is added to a brick, as a lensed source's.
+
+    Attributes
+    ----------
+    x_pix, y_pix : int
+        Pixel of the brick (from 0) that its first pixel lies on.
+    light : dict of ndarray, shape (y, x)
+        Band -> nMgy/pixel.
+    """
+
+    x_pix: int
+    y_pix: int
+    light: dict[str, NDArray[np.floating]]
+
+
+def write_brick(
+    root: str,
+    brick: SyntheticBrick,
+    config: SyntheticConfig,
+    bands: Sequence[str],
+    seed: int,
+    planted: Sequence[PlantedLight] = (),
+) -> int:
     """Write the files of one brick below ``root`` and return the bytes written.
 
     Files appear under their names only when complete. A file that is there, complete and of the same recipe,
     seed and plan is left alone; any other is replaced.
+
+    Parameters
+    ----------
+    root : str
+    brick : SyntheticBrick
+    config : SyntheticConfig
+    bands : sequence of str
+    seed : int
+    planted : sequence of PlantedLight, optional
+        Added to the images, and to nothing else: lenses of a synthetic sky. What lies outside the brick is cut off.
 
     Raises
     ------
@@ -196,13 +230,18 @@ def write_brick(root: str, brick: SyntheticBrick, config: SyntheticConfig, bands
         If a band is none of g, r, z.
     """
     _check_bands(bands)
-    layout, key = Layout(root), _key(config, seed, brick)
+    layout, plain, with_light = Layout(root), _key(config, seed, brick), _key(config, seed, brick, planted)
     wanted: list[Product] = [(p, b) for b in brick.bands if b in bands for p in BAND_PRODUCTS]
     paths = {product: Path(layout.path(brick.name, *product)) for product in [*wanted, ("maskbits", "")]}
-    missing = {product: path for product, path in paths.items() if not _is_complete(path, key)}
+    keys = {product: with_light if product[0] == "image" else plain for product in paths}
+    missing = {product: path for product, path in paths.items() if not _is_complete(path, keys[product])}
     if not missing:
         return 0
     arrays = brick_arrays(brick, config, seed)
+    for one in planted:
+        for band, light in one.light.items():
+            if ("image", band) in arrays:
+                sky.add_stamp(arrays["image", band], np.asarray(light, dtype=np.float64), one.x_pix, one.y_pix)
     written = 0
     for (product, band), path in missing.items():
         header = brick_header(brick, config.brick_size_pix)
@@ -213,7 +252,7 @@ def write_brick(root: str, brick: SyntheticBrick, config: SyntheticConfig, bands
             header["BUNIT"] = UNITS[product]
         if product == "image":
             header["MAGZERO"] = (NMGY_MAG, "AB magnitude of 1 nanomaggy")
-        header["LFKEY"] = (key, "recipe, seed and plan of this file")
+        header["LFKEY"] = (keys[product, band], "recipe, seed and plan of this file")
         with ONE_THREAD:
             hdu = _compressed(arrays[product, band], header, product, band)
             written += _write_atomically(path, fits.HDUList([fits.PrimaryHDU(), hdu]))
@@ -273,11 +312,21 @@ def _check_bands(bands: Sequence[str]) -> None:
             )
 
 
-def _key(config: SyntheticConfig, seed: int, what: SyntheticBrick | tuple[str, ...]) -> str:
+def _key(
+    config: SyntheticConfig,
+    seed: int,
+    what: SyntheticBrick | tuple[str, ...],
+    planted: Sequence[PlantedLight] = (),
+) -> str:
     values = what if isinstance(what, tuple) else astuple(what)
     survey = (config.n_bricks, config.bricks_without_g) if isinstance(what, tuple) else ()
     parts = (RECIPE_VERSION, seed, config.brick_size_pix, config.hosts_per_brick, *survey, *values)
-    return hashlib.blake2b(repr(parts).encode(), digest_size=8).hexdigest()
+    digest = hashlib.blake2b(repr(parts).encode(), digest_size=8)
+    for one in planted:
+        digest.update(repr((one.x_pix, one.y_pix)).encode())
+        for band, light in sorted(one.light.items()):
+            digest.update(band.encode() + np.ascontiguousarray(light, dtype=np.float32).tobytes())
+    return digest.hexdigest()
 
 
 def _is_complete(path: Path, key: str) -> bool:

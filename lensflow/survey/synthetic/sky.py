@@ -145,7 +145,7 @@ def add_galaxies(images: Sequence[Image], galaxies: Galaxies, fwhm_pix: Array) -
         spectrum = shape * phase
         psf = np.stack([f * moffat_transform(k, w) for f, w in zip(flux, fwhm_pix[i], strict=True)])
         for image, stamp in zip(images, np.fft.irfft2(spectrum * psf, s=(box, box)), strict=True):
-            _add_stamp(image, stamp, x0, y0)
+            add_stamp(image, stamp, x0, y0)
 
 
 @lru_cache(maxsize=4)
@@ -155,7 +155,8 @@ def _frequencies(box: int) -> tuple[Array, Array, Array]:
     return kx, ky, np.hypot(kx, ky)
 
 
-def _add_stamp(image: Image, stamp: Array, x0: int, y0: int) -> None:
+def add_stamp(image: Image, stamp: Array, x0: int, y0: int) -> None:
+    """Add a stamp whose first pixel lies on (x0, y0), in place; what lies outside the image is cut off."""
     size, box = image.shape[0], stamp.shape[0]
     ya, yb, xa, xb = max(y0, 0), min(y0 + box, size), max(x0, 0), min(x0 + box, size)
     if ya < yb and xa < xb:
@@ -173,7 +174,7 @@ def add_stars(images: Sequence[Image], stars: Stars, fwhm_pix: Array) -> None:
         for image, flux, fwhm in zip(images, stars.flux_nmgy[i], fwhm_pix[i], strict=True):
             alpha = moffat_alpha(fwhm)
             core = (MOFFAT_BETA - 1) / (np.pi * alpha**2) * (1 + r2 / alpha**2) ** -MOFFAT_BETA
-            _add_stamp(image, flux * (0.98 * core + 0.02 * halo), x0, y0)
+            add_stamp(image, flux * (0.98 * core + 0.02 * halo), x0, y0)
 
 
 def psfsize_map(rng: np.random.Generator, size: int, centre_arcsec: float) -> Image:
