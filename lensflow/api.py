@@ -46,6 +46,7 @@ from lensflow.run.judge_pairs import diagnose, findings, gate, score_pairs
 from lensflow.run.lazily import sum_of_chunks
 from lensflow.run.lazy import CHUNK
 from lensflow.run.lazy import inject as _inject
+from lensflow.run.realism.of_run import compare_real
 from lensflow.run.selection import open_selection
 from lensflow.run.sweep.of_run import sweep
 from lensflow.run.write_pairs import write as _write
@@ -66,6 +67,7 @@ __all__ = [
     "brightness_figure",
     "brightness_table",
     "check_export",
+    "compare_real",
     "compare_runs",
     "completeness",
     "connect",

@@ -24,6 +24,9 @@ def export(
         str | None,
         typer.Option("--view", help="single, concat, residual, pairs or triplet; replaces export.view."),
     ] = None,
+    purpose: Annotated[
+        str | None, typer.Option("--purpose", help="search, study or deploy; replaces export.purpose.")
+    ] = None,
     split: Annotated[
         list[str] | None, typer.Option("--split", help="train, val or test; may be repeated. Default: train and val.")
     ] = None,
@@ -48,7 +51,7 @@ def export(
     from lensflow.show.terminal import progress_display
 
     own = load(run, None, workers)
-    given: dict[str, Any] = {"format": form, "view": view, "quantize": quantize, "dtype": dtype}
+    given: dict[str, Any] = {"format": form, "view": view, "purpose": purpose, "quantize": quantize, "dtype": dtype}
     config = with_export(own, own, {k: v for k, v in given.items() if v is not None})
     try:
         with connect(config.cluster), progress_display(console) as progress:

@@ -125,6 +125,54 @@ def completeness(
         raise GateFailed(f"{found.scorer}: completeness {found.verdict}: {found.reason}")
 
 
+@commands.command(epilog=example("realism runs/dr9 --real lenses.csv --scorer my_models:finder"))
+def realism(
+    run: FinishedRun,
+    real: Annotated[
+        str | None,
+        typer.Option("--real", help="Table of real lenses and known non-lenses; replaces realism.table."),
+    ] = None,
+    scorer: Annotated[
+        str | None,
+        typer.Option("--scorer", help="package.module:name of what scores images: its recall of real lenses too."),
+    ] = None,
+    fpr: Annotated[
+        list[float] | None,
+        typer.Option("--fpr", help="With --scorer: false-positive rate; may be repeated. Replaces the threshold."),
+    ] = None,
+    encoder: Annotated[
+        str | None, typer.Option("--encoder", help="module:callable, images to features; replaces realism.encoder.")
+    ] = None,
+    again: Annotated[bool, typer.Option("--again", help="Measure again, ignoring what is stored.")] = False,
+    workers: Workers = None,
+) -> None:
+    """Are injections like real lenses? On matched hosts, with power stated; and which real lenses does a scorer find?
+
+    Exits with 3 where a verdict is FAIL or ERROR; with realism.required, unless all pass.
+    """
+    from lensflow.run.completeness import with_options
+    from lensflow.run.realism.step import realism_step
+    from lensflow.show.realism import sentence, tables
+
+    if fpr and scorer is None:
+        raise ConfigError("--fpr sets the thresholds of a scorer: name it with --scorer")
+    config = load(run, None, workers)
+    config = with_options(config, fpr=fpr) if fpr else config
+    if encoder is not None:
+        changed = type(config.realism).model_validate({**config.realism.model_dump(), "encoder": encoder})
+        config = config.model_copy(update={"realism": changed})
+    with session(config) as progress:
+        found = realism_step(config, real, scorer, progress, again=again)
+    print_line(console, sentence(found.kept))
+    for table in tables(found.kept):
+        console.print(table)
+    print_line(console, f"Numbers: {found.path}")
+    accepted = ("PASS",) if config.realism.required else ("PASS", "INCONCLUSIVE", "NOT_TESTABLE")
+    refused = [g for g in found.gates if g.verdict not in accepted]
+    if refused:
+        raise GateFailed("; ".join(f"{g.name} {g.verdict}: {g.reason}" for g in refused))
+
+
 @commands.command(epilog=example("zoo runs/dr9"))
 def zoo(
     run: Annotated[

@@ -85,8 +85,10 @@ class NormalisationConfig(Section):
 class ExportConfig(Section):
     """Training views and exports (``lensflow export``, ``lf.training_view``): what is in a sample, and in a class."""
 
-    purpose: Literal["search", "study"] = Field(
-        "search", description="search: only views that a search can have, which has no control"
+    purpose: Literal["search", "study", "deploy"] = Field(
+        "search",
+        description="search: only views that a search can have, which has no control; deploy: the same, and the "
+        "verdict on real lenses (realism) must be PASS; study: any view",
     )
     view: Literal["single", "concat", "residual", "pairs", "triplet"] = Field(
         "single",

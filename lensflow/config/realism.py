@@ -33,6 +33,9 @@ class RealismConfig(Section):
     exclude_references: tuple[str, ...] = Field(
         EXCLUDED_REFERENCES, description="author and year of lists that hold no galaxy-scale lenses: left out, counted"
     )
+    tiers: tuple[Literal["A", "B"], ...] = Field(
+        ("A", "B"), min_length=1, description="tiers of lenses that are compared; C never is"
+    )
     accept_other_road: bool = Field(
         False, description="carry on with stamps that were not cut as the hosts were: numbers, but no verdict"
     )

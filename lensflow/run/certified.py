@@ -13,6 +13,7 @@ from lensflow.errors import StoreError
 from lensflow.run.completeness.selection_file import selection_digest
 from lensflow.run.execute import Progress, run_tasks, silent
 from lensflow.run.required_completeness import completeness_files, completeness_gates, selection_files
+from lensflow.run.required_realism import realism_files, realism_gates
 from lensflow.run.required_scorers import required_gates, scorer_files, scorer_gate
 from lensflow.store import digests, paths, sealing
 from lensflow.store.open import read_attrs
@@ -43,7 +44,7 @@ def state_of(config: RunConfig, progress: Progress = silent, *, regions: bool = 
     folder = RunFolder.of(config)
     data = {store: _store_state(folder, store, progress, regions) for store in STORES}
     return {
-        "required": [*config.must_pass, *required_gates(config), *completeness_gates(config)],
+        "required": [*config.must_pass, *required_gates(config), *completeness_gates(config), *realism_gates(config)],
         "accept_explained": config.gate.accept_explained,
         "run": _run(config),
         "data": {name: found for name, found in data.items() if found is not None},
@@ -54,7 +55,8 @@ def state_of(config: RunConfig, progress: Progress = silent, *, regions: bool = 
 
 def summaries_of(config: RunConfig) -> dict[str, str | None]:
     """SHA-256 of the result files, and of the bytes of selection functions; None for missing ones."""
-    folder, names = RunFolder.of(config), (*BOUND_SUMMARIES, *scorer_files(config), *completeness_files(config))
+    folder = RunFolder.of(config)
+    names = (*BOUND_SUMMARIES, *scorer_files(config), *completeness_files(config), *realism_files(config))
     found = {name: paths.sha256(folder.path("summaries", *name.split("/"))) for name in names}
     return found | {n: selection_digest(folder.path("summaries", *n.split("/"))) for n in selection_files(config)}
 
@@ -74,6 +76,11 @@ def stored_gates(config: RunConfig) -> list[Any] | None:
         if found is None or of_scorer is None:
             return None
         found = [*found, *({**g, "name": scorer_gate(str(g.get("name")), scorer)} for g in of_scorer)]
+    for name in realism_files(config):
+        of_lenses = _gates_in(_json_of(folder.path("summaries", *name.split("/"))), "results", "gates")
+        if found is None or of_lenses is None:
+            return None
+        found = [*found, *of_lenses]
     return found
 
 
@@ -122,6 +129,8 @@ def _run(config: RunConfig) -> dict[str, Any]:
         more |= config.settings_of("scorer")
     if config.completeness.require:
         more |= config.settings_of("completeness")
+    if config.realism.required:
+        more |= config.settings_of("realism")
     try:
         identity: Any = read_attrs(folder.pairs, "pairs").get("identity", {})
     except StoreError:

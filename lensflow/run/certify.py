@@ -18,6 +18,7 @@ from lensflow.run.identity import cutouts_content, pairs_content, refuse_other_s
 from lensflow.run.make_run import library_versions
 from lensflow.run.measure import measure_step
 from lensflow.run.required_completeness import completeness_gates, completeness_required
+from lensflow.run.required_realism import realism_gates, realism_required
 from lensflow.run.required_scorers import score_required
 from lensflow.run.verify import verify_step
 from lensflow.show.lines import as_html, as_text
@@ -93,6 +94,7 @@ def certify_step(
     """
     folder = RunFolder.of(config)
     completeness_gates(config)  # a requirement without a scorer is refused before any work
+    realism_gates(config)
     refuse_other_settings(config)
     cutouts_content(config)
     pairs_content(config)
@@ -106,6 +108,7 @@ def certify_step(
     state = state_of(config, progress)
     _, gates = measure_step(config, progress, again=True)
     gates = [*gates, *score_required(config, progress), *completeness_required(config, gates, progress)]
+    gates += realism_required(config, progress)
     state["run"]["code"] |= {"measured_by": resume.measuring_code_fingerprint()}
     state["run"]["versions"] = library_versions()
     made = datetime.now(UTC).isoformat(timespec="seconds")
@@ -236,6 +239,7 @@ def _measured_again(config: RunConfig, certificate: Mapping[str, Any], progress:
     results, gates = measure_step(config, progress, again=True, keep=False)
     of_scorers = score_required(config, progress, keep=False)
     gates = [*gates, *of_scorers, *completeness_required(config, gates, progress, keep=False)]
+    gates += realism_required(config, progress, keep=False)
     out = []
     certified = {g["name"]: g for g in certificate["gates"]}
     now = {g.name: g.to_dict() for g in gates}

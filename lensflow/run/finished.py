@@ -141,6 +141,6 @@ def shown_in_report(folder: RunFolder) -> str:
     """Fingerprint of the small files that a report shows."""
     urls = [folder.config, folder.diagnostics, folder.gates, folder.timings, folder.core_tuning, folder.zoo]
     urls.append(paths.join(folder.training, "report.json"))
-    for place in (folder.scorers, folder.completeness):
+    for place in (folder.scorers, folder.completeness, folder.realism):
         urls += [paths.join(place, n) for n in paths.list_names(place) if n.endswith(".json")]
     return fingerprint([(u.removeprefix(folder.root), paths.read_text(u)) for u in urls if paths.exists(u)])

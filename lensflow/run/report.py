@@ -13,6 +13,9 @@ from lensflow.run.execute import Progress, silent
 from lensflow.run.finished import shown_in_report
 from lensflow.run.identity import pairs_content, refuse_other_results, stored_key
 from lensflow.run.kinds import kinds_of
+from lensflow.run.realism.examples import shown_realism
+from lensflow.run.realism.files import results_names
+from lensflow.run.realism.stored import stored_realism
 from lensflow.run.score import stored_scorers
 from lensflow.run.stored_training import stored_training
 from lensflow.run.zoo import zoo_key
@@ -74,8 +77,17 @@ def report_step(config: RunConfig, progress: Progress = silent) -> str:
             "The training belongs to other pixels or settings and is left out: "
             f"`lensflow train {folder.root}` renews it.",
         )
+    compared = stored_realism(config)
+    current = [s for s in compared if s.pairs == _content(config)]
+    notes += tuple(
+        f"The comparison with {s.kept.table} belongs to other pixels and is left out: `lensflow realism {folder.root} "
+        f"--real {s.kept.table}` renews it."
+        for s in compared
+        if s not in current
+    )
+    real = tuple(shown_realism(config, s.kept) for s in current)
     training = trained.kept if trained is not None and trained.is_current else None
-    record = replace(record, completeness=shown, training=training, notes=(*record.notes, *notes))
+    record = replace(record, completeness=shown, training=training, realism=real, notes=(*record.notes, *notes))
     progress("report", 1, 2)
     page = write_page(record, folder.report)
     paths.write_json(_note(folder), made_from)
@@ -135,6 +147,7 @@ def _made_from(config: RunConfig) -> dict[str, str]:
     scored = [g.to_dict() for g in _scorers(config)]
     names = [n for n in paths.list_names(folder.completeness) if n.endswith(".json")]
     found = [(n, paths.sha256(paths.join(folder.completeness, n))) for n in names]
+    found += [(n, paths.sha256(paths.join(folder.realism, n))) for n in results_names(config)]
     if (trained := paths.sha256(paths.join(folder.training, "report.json"))) is not None:
         found.append(("training", trained))
     return {
@@ -142,6 +155,14 @@ def _made_from(config: RunConfig) -> dict[str, str]:
         "shows": shown_in_report(folder),
         "of": fingerprint(keys),
     }
+
+
+def _content(config: RunConfig) -> str:
+    """Fingerprint of the pairs; empty where they are not complete: nothing belongs to them."""
+    try:
+        return pairs_content(config)
+    except StoreError:
+        return ""
 
 
 def _scorers(config: RunConfig) -> list[GateResult]:
@@ -154,9 +175,6 @@ def _scorers(config: RunConfig) -> list[GateResult]:
 
 def result_keys(config: RunConfig) -> dict[str, str]:
     """Keys that stored ``diagnostics``, ``gates`` and ``core`` must carry to belong to these pixels and settings."""
-    try:
-        content = pairs_content(config)
-    except StoreError:
-        # Missing or incomplete pairs: stored results were measured on others.
-        content = ""
+    # Missing or incomplete pairs: stored results were measured on others.
+    content = _content(config)
     return {stage: stored_key(config, stage, content) for stage in ("diagnostics", "gates", "core")}

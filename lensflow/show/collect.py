@@ -18,6 +18,7 @@ from lensflow.measure.pixels import KINDS, Finding, Kind
 from lensflow.show.completeness_page import KeptCompleteness
 from lensflow.show.gallery import Example, choose_rows, example, telling_rows, worst_rows
 from lensflow.show.kept import read_kept
+from lensflow.show.realism_page import ShownRealism
 from lensflow.show.training import KeptTraining
 from lensflow.store import paths, receipts
 from lensflow.store.open import open_all_pairs, open_cutouts, open_manifest, read_attrs, read_pixels
@@ -70,6 +71,8 @@ class RunRecord:
         Of each scorer and split, on these pixels.
     training : KeptTraining or None
         The reference training on these pixels.
+    realism : tuple of ShownRealism
+        Comparisons with real lenses, on these pixels.
     notes : tuple of str
         What is missing, why, and the command that makes it.
     """
@@ -94,6 +97,7 @@ class RunRecord:
     kinds: tuple[Kind[Finding], ...] = KINDS
     completeness: tuple[KeptCompleteness, ...] = ()
     training: KeptTraining | None = None
+    realism: tuple[ShownRealism, ...] = ()
 
     @property
     def bands(self) -> tuple[str, ...]:

@@ -35,6 +35,7 @@ def exported_tables(record: Mapping[str, Any]) -> list[Table]:
     size = amount(sum(f["bytes"] for f in files))
     title = f"Export, format {record['format']}, view {record['view']}: {len(files)} files, {size}"
     out = [Table(title, [words("split"), *heads], rows)]
-    verdicts = {"certificate of the run": record["certificate"]["verdict"], **record.get("check", {})}
+    real = {"against real lenses": record["realism"]["verdict"]} if "realism" in record else {}
+    verdicts = {"certificate of the run": record["certificate"]["verdict"], **real, **record.get("check", {})}
     said = [(name, Cell(v, _STYLES.get(v, "warn"))) for name, v in verdicts.items()]
     return [*out, Table("Verdicts", [words("of"), words("verdict")], said)]

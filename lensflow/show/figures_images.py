@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 from astropy.visualization import make_lupton_rgb
@@ -25,6 +26,18 @@ BAND_WEIGHTS = {"u": 12.0, "g": 6.0, "r": 3.4, "i": 2.8, "z": 2.2, "y": 2.0}
 WAVELENGTHS = {b: k for k, b in enumerate("ugrizy")}
 
 
+class HasSky(Protocol):
+    """Stamps of a gallery: one without an arc, (band, y, x), and the bands without data."""
+
+    @property
+    def ctrl(self) -> NDArray:
+        """Image without an arc, nMgy/pixel."""
+
+    @property
+    def absent(self) -> tuple[str, ...]:
+        """Bands without data."""
+
+
 def composite_bands(bands: Sequence[str]) -> tuple[str, ...]:
     """Bands for blue, green and red, by wavelength: three of three or more, two (green is their mean), or one."""
     ordered = sorted(bands, key=lambda b: WAVELENGTHS.get(b, len(WAVELENGTHS)))
@@ -38,7 +51,7 @@ def weights(bands: Sequence[str]) -> dict[str, float]:
     return {b: BAND_WEIGHTS.get(b, BAND_WEIGHTS["r"]) for b in bands}
 
 
-def sky_level(examples: Sequence[Example], bands: Sequence[str]) -> float:
+def sky_level(examples: Sequence[HasSky], bands: Sequence[str]) -> float:
     """Typical sky noise of the hosts' weighted images at r >= 20 pix: what the stretch is fixed by."""
     found = []
     for example in examples:
@@ -88,7 +101,7 @@ def colour_note(bands: Sequence[str], absent: Sequence[str]) -> str:
 
 def triptych(example: Example, bands: Sequence[str], sky: float, pixel_scale_arcsec: float) -> Picture:
     """Host, arc and stamp side by side in one stretch, with a scale bar in the first."""
-    png = _side_by_side((example.ctrl, example.arc, example.stamp), example, bands, sky, pixel_scale_arcsec)
+    png = side_by_side((example.ctrl, example.arc, example.stamp), example, bands, sky, pixel_scale_arcsec)
     name = f"{'worst' if example.why else 'gallery'}-{example.row:07d}"
     return Picture(name, png, f"Host, arc and stamp of {_described(example)}")
 
@@ -96,7 +109,7 @@ def triptych(example: Example, bands: Sequence[str], sky: float, pixel_scale_arc
 def difference(gate: str, example: Example, bands: Sequence[str], sky: float, pixel_scale_arcsec: float) -> Picture:
     """Stamp, control and their difference side by side in one stretch: what a gate could see in the row."""
     apart = example.stamp - example.ctrl
-    png = _side_by_side((example.stamp, example.ctrl, apart), example, bands, sky, pixel_scale_arcsec)
+    png = side_by_side((example.stamp, example.ctrl, apart), example, bands, sky, pixel_scale_arcsec)
     alt = f"Stamp, control and their difference of {_described(example)}"
     return Picture(f"telling-{gate}-{example.row:07d}", png, alt)
 
@@ -108,9 +121,10 @@ def _described(example: Example) -> str:
     )
 
 
-def _side_by_side(
-    images: Sequence[NDArray], example: Example, bands: Sequence[str], sky: float, pixel_scale_arcsec: float
+def side_by_side(
+    images: Sequence[NDArray], example: HasSky, bands: Sequence[str], sky: float, pixel_scale_arcsec: float
 ) -> bytes:
+    """PNG of images (band, y, x) side by side in one stretch, with a scale bar in the first."""
     panels = []
     for image in images:
         rgb = composite(image, bands, example.absent, sky)
@@ -119,7 +133,7 @@ def _side_by_side(
     bar = min(round(BAR_ARCSEC / pixel_scale_arcsec * ZOOM), size - 24)
     panels[0][size - 15 : size - 12, 12 : 12 + bar] = 255
     gap = np.full((size, GAP_PIX, 3), 255, dtype=np.uint8)
-    joined = np.concatenate([panels[0], gap, panels[1], gap, panels[2]], axis=1)
+    joined = np.concatenate([part for panel in panels for part in (gap, panel)][1:], axis=1)
     buffer = io.BytesIO()
     Image.fromarray(joined).save(buffer, format="PNG")
     return buffer.getvalue()

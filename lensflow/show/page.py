@@ -33,6 +33,7 @@ from lensflow.show.from_dataset import from_elsewhere
 from lensflow.show.gallery import Example
 from lensflow.show.numbers import count, fixed, interval, number, seconds, share
 from lensflow.show.pages import page_template
+from lensflow.show.realism_page import section as realism_section
 from lensflow.show.table import Table
 from lensflow.show.training import section as training_section
 from lensflow.store import paths
@@ -169,6 +170,10 @@ def _content(record: RunRecord) -> dict[str, Any]:
         "control_table": tables_gates.gate_controls(record.gates) if any(g.controls for g in record.gates) else None,
         **_findings(diagnostics, record.kinds),
         "completeness": [section(kept, k) for k, kept in enumerate(record.completeness, start=1)],
+        "realism": [
+            realism_section(shown, k, record.bands, float(attrs["pixel_scale_arcsec"]))
+            for k, shown in enumerate(record.realism, start=1)
+        ],
         "training": None if record.training is None else training_section(record.training),
         "scorer_table": tables_gates.scorers(record.scorers) if record.scorers else None,
         "zoo_figure": None if record.zoo is None else figures_findings.zoo(record.zoo),

@@ -90,6 +90,11 @@ class RunFolder:
         return self.path("sweeps")
 
     @property
+    def realism(self) -> str:
+        """Folder of the comparisons with real lenses: one file per table and scorer."""
+        return self.path("summaries", "realism")
+
+    @property
     def zoo(self) -> str:
         """Matrix of known faults and the diagnostics that detect them, with the code that measured the run."""
         return self.path("summaries", "zoo.json")

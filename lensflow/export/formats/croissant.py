@@ -106,7 +106,10 @@ def _responsible(record: Mapping[str, Any]) -> dict[str, Any]:
         "rai:dataPreprocessingProtocol": [f"Normalisation: {words.normalisation_sentence(record)}."],
         "rai:dataAnnotationProtocol": "Labels are known by construction: 1 where an arc was added, 0 where not. "
         f"Positives of train have snr_matched >= {settings['min_snr']:g}; fainter ones: {settings['faint']}.",
-        "rai:dataBiases": [words.verdict_sentence(record), *words.gate_lines(record), words.check_sentence(record)],
+        "rai:dataBiases": [
+            words.verdict_sentence(record), *words.gate_lines(record), words.realism_sentence(record),
+            words.check_sentence(record),
+        ],
         "rai:dataLimitations": words.must_not(record),
         "rai:dataUseCases": f"Training and validation of lens finders, purpose {settings['purpose']}.",
         "rai:personalSensitiveInformation": "none",

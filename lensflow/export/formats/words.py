@@ -15,7 +15,7 @@ MUST_NOT = (
 
 def must_not(record: Mapping[str, Any]) -> list[str]:
     """What the data must not be used for."""
-    if record["settings"]["purpose"] == "search":
+    if record["settings"]["purpose"] != "study":
         return list(MUST_NOT)
     trivial = ""
     if record["view"] == "residual":
@@ -34,6 +34,17 @@ def left_out(record: Mapping[str, Any]) -> list[str]:
             f"{name}: injections that are no positives: {why}" + (f"; weight of negatives: {shares}" if shares else "")
         )
     return out
+
+
+def realism_sentence(record: Mapping[str, Any]) -> str:
+    """What the comparison with real lenses says, in one sentence."""
+    found = record.get("realism")
+    if not found:
+        return "Nothing is said of real lenses."
+    if found["verdict"] == "NOT_RUN":
+        return f"Real lenses: {found['reason']}."
+    reason = found["reason"].rstrip(".")
+    return f"Against real lenses ({found['table']}): {found['verdict']}. {reason}. {found['limits']}"
 
 
 def verdict_sentence(record: Mapping[str, Any]) -> str:

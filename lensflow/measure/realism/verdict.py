@@ -54,6 +54,10 @@ class Comparison:
         ``smd`` (standardised difference of the means) and ``variance_ratio`` of the host covariates after matching.
     other_road : str
         What shows that the real stamps were not cut as the hosts were; empty where nothing does.
+    broken : str
+        What is wrong with an input (an encoder whose features are not finite); empty where nothing is.
+    recipe : dict
+        More of what the numbers depend on.
     """
 
     rows: MatchedRows
@@ -63,6 +67,8 @@ class Comparison:
     advisory: Mapping[str, MatchedRows] = field(default_factory=dict)
     balance: xr.Dataset | None = None
     other_road: str = ""
+    broken: str = ""
+    recipe: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,7 +113,7 @@ def judge_realism(found: Comparison, config: RealismConfig, seed: int) -> Compar
     readable = rows.only(n for n in rows.names if not n.startswith(CONTROL_FEATURES))
     description = {"check": NAME, "features": list(readable.names), **recipe(config), "min_sets": config.min_sets,
                    "max_balance_sd": config.max_balance_sd, "min_arc_snr": config.min_arc_snr,
-                   "seed": seed}  # fmt: skip
+                   "seed": seed, **found.recipe}  # fmt: skip
     blank = GateResult(
         NAME, description, fingerprint(description), config.max_auc, Verdict.ERROR, "not run",
         n_rows=len(rows.values), n_hosts=rows.n_sets,
@@ -188,6 +194,9 @@ def _decide(
 ) -> tuple[Verdict, str]:
     known, area = result.controls, result.area
     verdict, text = judge(area, config.max_auc)
+    text = text.replace("more hosts", "more lenses")
+    if found.broken:
+        return Verdict.ERROR, found.broken
     if found.other_road:
         return Verdict.NOT_TESTABLE, f"the real stamps were not cut as the hosts were: {found.other_road}"
     if few:
@@ -224,7 +233,7 @@ def _decide(
             "learns the wrong way round"
         )
     if verdict is Verdict.INCONCLUSIVE:
-        return verdict, f"{text.replace('more hosts', 'more lenses')}; {_largest(tables)}"
+        return verdict, f"{text}; {_largest(tables)}"
     return verdict, f"{text}; {seen['sentence']}"
 
 

@@ -9,6 +9,7 @@ from lensflow._version import __version__
 from lensflow.config import RunConfig, fingerprint
 from lensflow.errors import ExportError
 from lensflow.run.certificate import parse_certificate
+from lensflow.run.export.real_lenses import realism_of
 from lensflow.run.identity import pairs_content
 from lensflow.store import paths, resume
 from lensflow.store.run_folder import RunFolder
@@ -31,7 +32,7 @@ def about_run(config: RunConfig) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``run``, ``survey``, ``certificate``, ``settings``, ``view``, ``version``, ``made``, ``check``.
+        ``run``, ``survey``, ``certificate``, ``realism``, ``settings``, ``view``, ``version``, ``made``, ``check``.
 
     Raises
     ------
@@ -63,6 +64,7 @@ def about_run(config: RunConfig) -> dict[str, Any]:
             **{k: certificate[k] for k in ("verdict", "reason", "seal", "made")},
             "gates": [{k: g[k] for k in named if k in g} for g in certificate["gates"]],
         },
+        "realism": realism_of(config),
         "settings": config.export.model_dump(mode="json"),
         "check": {},
     }
@@ -134,6 +136,7 @@ def header(about: dict[str, Any], form: str) -> dict[str, str]:
         "lensflow.config_digest": about["run"]["config_digest"],
         "lensflow.certificate_verdict": about["certificate"]["verdict"],
         "lensflow.certificate_seal": about["certificate"]["seal"],
+        "lensflow.realism_verdict": about["realism"]["verdict"],
     }
 
 

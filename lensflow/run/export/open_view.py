@@ -228,7 +228,7 @@ def refuse_view(config: RunConfig) -> None:
     ExportError
     """
     e = config.export
-    if e.purpose == "search" and e.view in NEEDS_CONTROL:
+    if e.purpose != "study" and e.view in NEEDS_CONTROL:
         raise ExportError(
             f"view {e.view} needs a control at inference and a search has none; set export.purpose: study"
         )

@@ -22,6 +22,7 @@ from lensflow.run.execute import Progress, silent
 from lensflow.run.export import run_checks
 from lensflow.run.export.about import about_run, header, lasting
 from lensflow.run.export.open_view import RunViews, with_export
+from lensflow.run.export.real_lenses import refuse_deployment
 from lensflow.run.export.write_files import write_files
 from lensflow.run.open_run import Run, open_run
 from lensflow.show.lines import as_html, as_text
@@ -112,6 +113,7 @@ def export_step(
         require(package, writer.name)
     folder = Folder(Place(str(out).rstrip("/"), config.storage))
     folder.refuse_taken()
+    refuse_deployment(config)
     opened = RunViews(config, config, progress)
     views: dict[str, View] = {s: opened.open(s, unseal_test=unseal_test if s == "test" else None) for s in splits}
     about = about_run(config)

@@ -1,0 +1,150 @@
+"""Hold the injections of a finished run against real lenses: cut, match, measure, judge, keep."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from lensflow.config import RunConfig, fingerprint
+from lensflow.config.place import Place, of_inputs
+from lensflow.config.realism import EXCLUDED_REFERENCES
+from lensflow.errors import ConfigError
+from lensflow.measure.realism.verdict import judge_realism
+from lensflow.run.execute import Progress, silent
+from lensflow.run.identity import pairs_content, stored_key
+from lensflow.run.realism.files import results_of
+from lensflow.run.realism.gather import gather
+from lensflow.run.realism.pixels import find_encoder
+from lensflow.run.realism.result import Realism
+from lensflow.run.realism.scoring import judge_scorer, scorer_for
+from lensflow.run.realism.sets import matched_sets
+from lensflow.run.realism.stamps import RealFolder, cut_real, open_real
+from lensflow.run.realism.stored import kept_realism
+from lensflow.stats import codec
+from lensflow.store import paths
+from lensflow.store.results import current_results, keep_results
+from lensflow.targets.lenses import read_lenses
+
+
+def realism_step(
+    config: RunConfig,
+    table: str | None = None,
+    scorer: Any = None,
+    progress: Progress = silent,
+    *,
+    again: bool = False,
+    keep: bool = True,
+) -> Realism:
+    """Compare injections with real lenses on matched hosts, or read what is stored of it.
+
+    Real lenses are cut like the run's hosts into ``real.zarr``; results go to ``summaries/realism/``, and are read
+    from there if pairs, settings, table, scorer and lensflow's code are the same.
+
+    Parameters
+    ----------
+    config : RunConfig
+        Its section ``realism``; for a scorer also ``completeness``, which sets the thresholds.
+    table : str, optional
+        Table of real lenses; replaces ``realism.table``.
+    scorer : str or object, optional
+        Whose recall of them is judged too.
+    progress : callable, optional
+    again : bool
+        Ignore what is stored.
+    keep : bool
+        Store the results; those of a scorer that no text names are not.
+
+    Returns
+    -------
+    Realism
+
+    Raises
+    ------
+    ConfigError
+        If there is no table, encoder or scorer, or the scorer cannot score images.
+    TargetError
+        If the table cannot be read, or no lens of it lies in the survey.
+    RealismError
+        If stamps cannot be compared.
+    StoreError
+        If the pairs are not complete.
+    """
+    config, source = _with_table(config, table)
+    here = str(Path.cwd())
+    content = pairs_content(config)
+    if config.realism.encoder is not None:
+        find_encoder(config.realism.encoder, here)
+    who = None if scorer is None else scorer_for(config, scorer)
+    keep = keep and (who is None or isinstance(scorer, str))
+    name = "" if who is None else who.name
+    url = results_of(config, source, name)
+    key = fingerprint(
+        stored_key(config, "realism", content), stored_key(config, "completeness", content) if who else "",
+        paths.content(source), "" if who is None else who.source or "",
+    )  # fmt: skip
+    stored: Any = None if again or (who is not None and who.source is None) else current_results(url, key)
+    if stored is None:
+        stored = _measured(config, source, scorer, name, here, progress)
+        if keep:
+            keep_results(url, key, stored)
+    return Realism(kept_realism(config, url, stored), url if keep else "")
+
+
+def _with_table(config: RunConfig, table: str | None) -> tuple[RunConfig, str]:
+    source = table if table is not None else config.realism.table
+    if source is None:
+        raise ConfigError(
+            "realism.table: no table of real lenses. Name one (--real TABLE, realism.table; docs/realism.md says which "
+            "tables are known)"
+        )
+    place = Place(source, of_inputs(config.storage))
+    realism = config.realism.model_copy(update={"table": place})
+    return config.model_copy(update={"realism": realism}), place
+
+
+def _measured(config: RunConfig, source: str, scorer: Any, name: str, here: str, progress: Progress) -> dict[str, Any]:
+    # Nobody meant the default's references to be in the table: only others are missed.
+    given = config.realism.exclude_references
+    excluded = None if given == EXCLUDED_REFERENCES else given
+    lenses = read_lenses(source, config.realism.columns or None, exclude_references=excluded)
+    real = cut_real(config, lenses, progress)
+    url = RealFolder.of(config).cutouts
+    # A scorer has seen the hosts of the train split; without one every split may be compared.
+    splits = ("train", "val", "test") if scorer is None else ("val", "test")
+    sets = matched_sets(config, splits=splits, tiers=config.realism.tiers, progress=progress)
+    found = gather(config, url, sets.sets, sets.balance, sets.road.reason, progress, here)
+    judged = judge_realism(found.comparison, config.realism, config.seed)
+    gate = judged.gate
+    counts = _left_out(lenses, real, sets.counts, found.counts)
+    n_real = int((np.isin(lenses["tier"].values, config.realism.tiers)).sum())
+    gate = gate.decided(gate.verdict, gate.reason, controls={**gate.controls, "counts": {"n_real": n_real}})
+    tables = {**judged.tables, "sets": found.sets, "rows": found.rows, "road": sets.road.table}
+    if sets.other is not None:
+        tables["other_balance"] = sets.other.balance
+    gates = [gate]
+    if scorer is not None:
+        of_scorer = judge_scorer(config, scorer, url, open_real(config), progress)
+        gates += of_scorer.gates
+        tables |= of_scorer.tables
+    return {
+        "table": str.__str__(source), "scorer": name, "pairs": pairs_content(config),
+        "gates": [g.to_dict() for g in gates],
+        "tables": codec.encode(tables), "settings": config.realism.model_dump(mode="json"),
+        "numbers": {"n_table": int(lenses.sizes["lens"]), "left_out": counts},
+    }  # fmt: skip
+
+
+def _left_out(
+    lenses: xr.Dataset, real: xr.Dataset, matched: dict[str, int], compared: dict[str, int]
+) -> dict[str, int]:
+    """Reason -> lenses that are not compared; known non-lenses are a reason of their own."""
+    out = {str(k): int(n) for part in ("dropped", "failed") for k, n in real.attrs.get(part, {}).items() if n}
+    if n := int((lenses["is_lens"].values == 0).sum()):
+        out["known non-lenses: for the false-positive rate of a scorer"] = n
+    for part in (matched, compared):
+        for reason, n in part.items():
+            out[reason] = out.get(reason, 0) + int(n)
+    return out

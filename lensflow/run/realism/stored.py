@@ -1,0 +1,80 @@
+"""Stored comparisons with real lenses, with whether they belong to the pixels that are there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from lensflow.config import RunConfig
+from lensflow.errors import GateError, StoreError
+from lensflow.measure.gate import GateResult
+from lensflow.run.realism.files import results_names
+from lensflow.show.realism import KeptRealism
+from lensflow.stats import codec
+from lensflow.store import paths
+from lensflow.store.results import read_results
+from lensflow.store.run_folder import RunFolder
+
+
+@dataclass(frozen=True, eq=False)
+class StoredRealism:
+    """One file of results.
+
+    Attributes
+    ----------
+    kept : KeptRealism
+    pairs : str
+        Fingerprint of the pairs that were compared.
+    """
+
+    kept: KeptRealism
+    pairs: str
+
+
+def stored_realism(config: RunConfig) -> list[StoredRealism]:
+    """Read every stored comparison of a run, whatever pixels it belongs to.
+
+    Parameters
+    ----------
+    config : RunConfig
+
+    Returns
+    -------
+    list of StoredRealism
+
+    Raises
+    ------
+    StoreError
+        If a file is damaged.
+    """
+    folder = RunFolder.of(config)
+    return [_read(config, paths.join(folder.realism, n)) for n in results_names(config)]
+
+
+def kept_realism(config: RunConfig, url: str, results: Any) -> KeptRealism:
+    """Make what tables show of stored results.
+
+    Parameters
+    ----------
+    config : RunConfig
+    url : str
+        Their file.
+    results : mapping
+        As the file holds them.
+    """
+    file = url.removeprefix(RunFolder.of(config).root).lstrip("/")
+    gates = tuple(GateResult.from_dict(g) for g in results["gates"])
+    return KeptRealism(
+        results["table"], results["scorer"], file, gates, codec.datasets(results["tables"]),
+        codec.decode(results["numbers"]),
+    )  # fmt: skip
+
+
+def _read(config: RunConfig, url: str) -> StoredRealism:
+    found = read_results(url, "run `lensflow realism` again")
+    assert found is not None  # it was listed
+    try:
+        results: Any = found.results
+        return StoredRealism(kept_realism(config, url, results), str(results["pairs"]))
+    except (ValueError, TypeError, KeyError, GateError) as error:
+        raise StoreError(f"{url}: cannot be read ({error}). Delete it and run `lensflow realism` again.") from error
