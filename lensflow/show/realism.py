@@ -24,7 +24,7 @@ _PROBES = {
     "arcs 1 mag brighter": "control: arcs 1 mag brighter",
 }
 # Missed lenses that a table names.
-_MOST_NAMES = 20
+_MOST_NAMES = 8
 
 
 class KeptRealism(NamedTuple):
@@ -82,10 +82,11 @@ def tables(kept: KeptRealism) -> list[Table]:
     every = [verdicts(kept.gates)]
     every += [areas(found["areas"])] if "areas" in found else []
     every += [features(found["features"])] if "features" in found else []
-    every += [balance(found["balance"])] if "balance" in found else []
+    for name, title in (("balance", "Are the hosts alike?"), ("other_balance", "And by the catalogue's values?")):
+        every += [balance(found[name], title)] if name in found else []
     every += [left_out(kept.numbers)] if kept.numbers.get("left_out") else []
     every += [recall(found["real_recall"])] if "real_recall" in found else []
-    every += [false_positives(found["real_fpr"])] if "real_fpr" in found else []
+    every += [false_positives(found["real_fpr"])] if "real_fpr" in found and found["real_fpr"]["n"].any() else []
     every += [gaps(found["gap"])] if "gap" in found else []
     return every
 
@@ -138,7 +139,7 @@ def features(found: xr.Dataset) -> Table:
     )  # fmt: skip
 
 
-def balance(found: xr.Dataset) -> Table:
+def balance(found: xr.Dataset, title: str = "Are the hosts alike?") -> Table:
     """Covariates of the hosts before and after matching."""
     rows = []
     for name in found["covariate"].values.tolist():
@@ -149,7 +150,7 @@ def balance(found: xr.Dataset) -> Table:
         )
         rows.append((name, before, Cell(after, "" if ok else "bad"), Cell(ratio, "" if ok else "bad")))
     return Table(
-        "Are the hosts alike?",
+        title,
         [words("covariate"), Column("before matching", "sd", 2), Column("after", "sd", 2),
          Column("variance ratio", write=2)],
         rows,
@@ -201,7 +202,13 @@ def _shares(found: xr.Dataset, title: str, what: str, listed: str) -> Table:
         if int(at["n"]):
             rows.append((str(at["where"].item()), float(at["tau"]), int(at["n"]), Estimate.in_dataset(at, "share"),
                          _few(str(at["names"].item()))))  # fmt: skip
-    columns = [words("of"), Column("threshold"), "n", Column(what, write=3), words(listed, wrap=True, optional=True)]
+    columns: list[Column | str] = [
+        words("of"),
+        Column("threshold"),
+        "n",
+        Column(what, write=3),
+        words(listed, wrap=True, optional=True),
+    ]
     return Table(title, columns, rows, "Exact binomial 95 % intervals.")
 
 

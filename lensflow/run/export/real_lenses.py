@@ -31,7 +31,7 @@ def realism_of(config: RunConfig) -> dict[str, Any]:
         ``table``, ``limits``: what a pass does not say.
     """
     content = pairs_content(config)
-    found = {}
+    found: dict[Verdict, tuple[str, str]] = {}
     for stored in stored_realism(config):
         if stored.pairs == content:
             gate = stored.kept.gates[0]

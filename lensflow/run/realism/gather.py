@@ -168,7 +168,8 @@ def _controls(
     found["hosts"] = None
     if random.size >= kept.size:
         both = [features_of_cutouts(cutouts, r, progress) for r in (matched, random)]
-        found["hosts"] = hosts_against_random(*(_values(f, np.arange(f.sizes["sample"])) for f in both), NAMES)
+        one, other = (_values(f, np.arange(f.sizes["sample"])) for f in both)
+        found["hosts"] = hosts_against_random(one, other, NAMES)
     return found
 
 

@@ -93,7 +93,7 @@ def find_encoder(path: str, folder: str) -> Callable[[Any], Any]:
     found = load(path, folder, "encoder", EXAMPLE)
     if not callable(found):
         raise ConfigError(f"realism.encoder {path!r}: a {type(found).__name__} cannot be called with images")
-    return found  # type: ignore[no-any-return]
+    return found
 
 
 def embedded(encoder: Callable[[Any], Any], images: NDArray[np.float32], name: str) -> Floats:

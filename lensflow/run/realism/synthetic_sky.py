@@ -154,7 +154,7 @@ def _planted(
             name = str(host["brickname"].item())
             x, y = wcs[name].world_to_pixel_values(float(host["ra_deg"]), float(host["dec_deg"]))
             corner = [int(np.rint(v - float(host[c]))) for v, c in ((x, "x_center"), (y, "y_center"))]
-            light[name].append(PlantedLight(*corner, {b: found[k, j] for j, b in enumerate(bands)}))
+            light[name].append(PlantedLight(corner[0], corner[1], {b: found[k, j] for j, b in enumerate(bands)}))
             row = rows.isel(sample=k)
             values = (str(host["host_id"].item()), float(host["ra_deg"]), float(host["dec_deg"]),
                       float(row["theta_e_arcsec"]), float(row["lens_z"]), float(row["src_z"]), "galaxy", "A",
