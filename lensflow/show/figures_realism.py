@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from lensflow.show.figures import INK, MUTED, RULE, Picture, error_reach, label, legend, new_figure, picture
 from lensflow.show.figures_images import side_by_side, sky_level
 from lensflow.show.numbers import number
+from lensflow.show.realism import PROBES
 
 REAL, INJECTED = "#d55e00", "#3a5fa8"
 _SIDES = (("real", REAL, 0.17, "real lenses"), ("injected", INJECTED, -0.17, "injections"))
@@ -126,7 +127,7 @@ def areas(found: xr.Dataset, limit: float, name: str) -> Picture:
         axes.text(1.02, at, f"{value[k]:.3f}", va="center", fontsize=8.5, color=INK)
     axes.axvline(0.5, color=MUTED, lw=0.8, ls="--")
     axes.axvline(limit, color=INK, lw=1.3, label=f"limit {limit:g}")
-    axes.set_yticks(y, names)
+    axes.set_yticks(y, [PROBES.get(n, n) for n in names])
     axes.set_ylim(-0.6, len(names) - 0.4)
     axes.set_xlim(min(0.3, float(np.nanmin(low)) - 0.02), 1.1)
     label(axes, "AUC within folds (0.5: cannot tell)", "")

@@ -14,7 +14,7 @@ from lensflow.show.table import Cell, Column, Table, words
 from lensflow.show.tables_gates import verdict
 from lensflow.stats.estimate import Estimate
 
-_PROBES = {
+PROBES = {
     "readable": "readable features (the verdict)",
     "pixels": "pixels of the residual",
     "embedding": "embedding",
@@ -105,7 +105,7 @@ def areas(found: xr.Dataset) -> Table:
         p = float(at["p"])
         size = float(at["n_features"])
         rows.append((
-            _PROBES.get(name, name), Estimate.in_dataset(at, "auc"), p if np.isfinite(p) else None,
+            PROBES.get(name, name), Estimate.in_dataset(at, "auc"), p if np.isfinite(p) else None,
             int(size) if np.isfinite(size) else None,
         ))  # fmt: skip
     return Table(

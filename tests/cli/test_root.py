@@ -30,6 +30,7 @@ COMMANDS = [
     "tune-core",
     "score",
     "completeness",
+    "realism",
     "zoo",
     "sweep",
     "export",

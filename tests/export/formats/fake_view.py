@@ -96,6 +96,7 @@ def fake_about(verdict: str = "PASS") -> dict[str, Any]:
             "verdict": verdict, "reason": reason, "seal": "ab" * 32,
             "gates": [{"name": "core_r", "verdict": verdict, "auc": 0.51, "auc_low": 0.48, "auc_high": 0.54}],
         },
+        "realism": {"verdict": "FAIL", "reason": "AUC 0.9", "table": "lenses.csv", "limits": "No promise."},
         "settings": {"min_snr": 3.0, "faint": "drop", "purpose": "search", "quantize": "none"},
         "check": {},
     }  # fmt: skip

@@ -1,0 +1,182 @@
+"""Injections of a run held against the lenses of a synthetic sky, from the bricks to the page."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+
+import lensflow as lf
+from lensflow.errors import ConfigError
+from lensflow.run.realism.files import results_of
+from lensflow.run.realism.stored import stored_realism
+from lensflow.run.realism.synthetic_sky import synthetic_sky
+from lensflow.run.report import report_step
+from tests.run.realism.sky import PLAN, SURVEY, injected_run, sky_tree, the_sky
+
+pytestmark = pytest.mark.whole
+BLUE = "lensflow.measure.scorer.scorer:blue_ring"
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory):
+    return injected_run(tmp_path_factory.mktemp("realism") / "run")
+
+
+@pytest.fixture(scope="module")
+def found(config):
+    return lf.compare_real(config)
+
+
+@pytest.fixture(scope="module")
+def scored(config):
+    return lf.compare_real(config, scorer=BLUE)
+
+
+def test_every_lens_of_the_table_is_compared_or_counted(found):
+    n_sets = found["sets"].sizes["set"]
+    assert n_sets >= 10
+    assert n_sets + sum(found.counts.values()) == found.kept.numbers["n_table"]
+    assert found.sentence.startswith(f"{int(found.kept.numbers['n_table'])} real lenses, {n_sets} of them visible")
+
+
+def test_rows_are_those_of_the_stores(config, found):
+    rows = found["rows"]
+    real, place = rows["is_real"].values, rows["feature"].values.tolist().index("arc_snr")
+    pairs = lf.open_pairs(f"{config.out}/pairs.zarr")
+    own = rows["store_row"].values[~real]
+    assert (pairs["host_index"].values[own] == rows["host_row"].values[~real]).all()
+    assert not pairs["is_control"].values[own].any()
+    assert (rows["values"].values[:, place] >= config.realism.min_arc_snr).all()
+    assert len(np.unique(rows["host_row"].values[~real])) == own.size  # one injection a host, no host twice
+
+
+def test_the_same_prior_on_both_sides_is_not_told_apart(found):
+    gate = found.gate
+    assert not gate.area.excludes(0.5)
+    assert gate.controls["null"]["holds_half"]
+    assert gate.controls["null_lenses"]["holds_half"]
+    assert (found.features["p_holm"] > 0.01).all()
+    assert {"readable", "pixels", "hosts", "null: injections"} <= set(found["areas"]["probe"].values.tolist())
+
+
+def test_what_is_stored_is_read_and_another_table_is_compared_again(config, found, tmp_path, monkeypatch):
+    from lensflow.run.realism import step
+
+    def refuse(*args, **others):
+        raise AssertionError("measured again")
+
+    monkeypatch.setattr(step, "_measured", refuse)
+    again = lf.compare_real(config)
+    assert again.gate.to_json() == found.gate.to_json()
+    xr.testing.assert_identical(again.features, found.features)
+    other = tmp_path / "lenses.csv"
+    other.write_text("".join(Path(config.realism.table).read_text().splitlines(keepends=True)[:-1]))
+    with pytest.raises(AssertionError, match="measured again"):
+        lf.compare_real(config, other)
+    with pytest.raises(AssertionError, match="measured again"):
+        lf.compare_real(config, min_arc_snr=6.0)
+
+
+def test_a_scorer_has_its_verdicts_and_every_lens_its_score(config, scored):
+    assert [g.name for g in scored.gates] == ["realism", "real_recall", "real_fpr", "gap"]
+    lenses = scored["lenses"]
+    assert lenses.sizes["lens"] == scored.kept.numbers["n_table"]
+    assert np.isfinite(lenses["score"]).all()
+    tau = float(scored["thresholds"]["tau"][0])
+    of_a = scored["real_recall"].isel(line=0)
+    assert int(of_a["count"]) == int((lenses["score"] >= tau).sum())
+    assert scored.gates[2].verdict == "NOT_TESTABLE"
+    assert "training overlap unknown" in scored.gates[1].reason
+
+
+def test_a_scorer_is_not_asked_for_lenses_that_it_was_trained_on(config):
+    every = lf.read_lenses(config.realism.table)
+
+    class Trained:
+        trained_on = np.stack([every["ra_deg"].values[:3], every["dec_deg"].values[:3]], axis=1)
+
+        def __call__(self, images):
+            return images[:, 1].mean(axis=(1, 2))
+
+    found = lf.compare_real(config, scorer=Trained())
+    gate = found.gates[1]
+    assert gate.recipe["removed_for_training"] == 3
+    assert "training overlap unknown" not in gate.reason
+    assert not np.isin(every["lens_id"].values[:3], found["lenses"]["lens_id"].values).any()
+    assert found.path == ""
+
+
+def test_a_scorer_without_images_or_threshold_is_refused_before_any_work(config):
+    with pytest.raises(ConfigError, match="cannot score the stamps of real lenses"):
+        lf.compare_real(config, scorer="snr_matched")
+    without = config.model_copy(update={"completeness": type(config.completeness)()})
+    with pytest.raises(ConfigError, match="threshold"):
+        lf.compare_real(without, scorer=BLUE)
+
+
+def test_a_run_without_a_table_says_how_to_name_one(config):
+    bare = config.model_copy(update={"realism": type(config.realism)()})
+    with pytest.raises(ConfigError, match="--real TABLE"):
+        lf.compare_real(bare)
+
+
+def test_an_encoder_is_advisory_and_a_bad_one_is_an_error(config, tmp_path, monkeypatch):
+    (tmp_path / "encoders_of_this_test.py").write_text(
+        "import numpy as np\n"
+        "def embed(images): return np.nan_to_num(images).mean(axis=(2, 3))\n"
+        "def broken(images): return np.full((len(images), 2), np.nan)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    good = lf.compare_real(config, encoder="encoders_of_this_test:embed")
+    assert int(good["areas"]["n_features"].sel(probe="embedding")) == 3
+    bad = lf.compare_real(config, encoder="encoders_of_this_test:broken")
+    assert bad.verdict == "ERROR"
+    assert "not finite" in bad.reason
+
+
+def test_the_page_shows_both_comparisons_with_their_stamps(config, found, scored):
+    page = Path(report_step(config)).read_text()
+    assert "Against real lenses (lenses.csv)" in page
+    assert f"Against real lenses (lenses.csv, {BLUE})" in page
+    assert "nearest injection" in page
+    assert "not that a search will transfer" in page
+    assert page.count("log odds of being real") >= 24
+    assert len(stored_realism(config)) >= 2
+
+
+def test_arcs_that_are_redder_in_the_sky_are_found_by_their_colour(tmp_path):
+    """A planted difference: light of real arcs has half the g flux of the prior's."""
+
+    def redder(light, rows):
+        out = light.copy()
+        out[:, 0] *= 10 ** (-0.4 * 0.7)
+        return out
+
+    sky = synthetic_sky(tmp_path / "sky", 36, survey=SURVEY, plan=PLAN, seed=7, change=redder)
+    assert sky.n_lenses >= 20
+    shutil.copytree(injected_run(tmp_path / "plain").out, tmp_path / "run")
+    tree = sky_tree(tmp_path / "run", the_sky())
+    # The same hosts: the bricks differ in the lenses' pixels alone.
+    tree["survey"]["root"] = sky.root
+    tree["realism"]["table"] = sky.lenses
+    shutil.rmtree(tmp_path / "run")
+    config = lf.load_config(tree)
+    for step in (lf.cut, lf.plan):
+        step(config)
+    from lensflow.run import inject_step
+
+    inject_step(config)
+    found = lf.compare_real(config)
+    features = found.features
+    colour = features.sel(feature="arc_gr")
+    assert float(colour["auc_low"]) > 0.6
+    assert float(colour["p_holm"]) < 0.2  # 99 relabellings of 14 features: the smallest that can be is 0.14
+    assert abs(float(features["auc"].sel(feature="arc_radius")) - 0.5) < 0.25
+
+
+def test_results_of_several_scorers_have_files_of_their_own(config):
+    names = {results_of(config, "a/lenses.csv", s) for s in ("", "m:a", "m:b")}
+    assert len(names) == 3
+    assert all(n.endswith(".realism.json") for n in names)
