@@ -13,6 +13,8 @@ from lensflow.run.realism.files import results_of
 from lensflow.run.realism.stored import stored_realism
 from lensflow.run.realism.synthetic_sky import synthetic_sky
 from lensflow.run.report import report_step
+from lensflow.store.open import open_all_pairs
+from lensflow.store.run_folder import RunFolder
 from tests.run.realism.sky import PLAN, SURVEY, injected_run, sky_tree, the_sky
 
 pytestmark = pytest.mark.whole
@@ -44,7 +46,8 @@ def test_every_lens_of_the_table_is_compared_or_counted(found):
 def test_rows_are_those_of_the_stores(config, found):
     rows = found["rows"]
     real, place = rows["is_real"].values, rows["feature"].values.tolist().index("arc_snr")
-    pairs = lf.open_pairs(f"{config.out}/pairs.zarr")
+    folder = RunFolder.of(config)
+    pairs = open_all_pairs(folder.pairs, folder.manifest, folder.cutouts)
     own = rows["store_row"].values[~real]
     assert (pairs["host_index"].values[own] == rows["host_row"].values[~real]).all()
     assert not pairs["is_control"].values[own].any()
