@@ -45,3 +45,28 @@ def close_pairs(ra_deg: ArrayLike, dec_deg: ArrayLike, radius_deg: float) -> NDA
     tree = cKDTree(xyz[first], balanced_tree=False, compact_nodes=False)
     near = first[tree.query_pairs(chord, output_type="ndarray")]
     return np.sort(known[np.concatenate([chained, near])], axis=1)
+
+
+def nearest(
+    ra_deg: ArrayLike, dec_deg: ArrayLike, other_ra_deg: ArrayLike, other_dec_deg: ArrayLike
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Nearest of other positions to each position.
+
+    Parameters
+    ----------
+    ra_deg, dec_deg : array_like, shape (n,)
+        Finite.
+    other_ra_deg, other_dec_deg : array_like, shape (m,)
+        NaN where there is none; at least one is a position.
+
+    Returns
+    -------
+    row : ndarray of int64, shape (n,)
+        Among the others.
+    distance_deg : ndarray, shape (n,)
+        Great-circle distance.
+    """
+    known = np.flatnonzero(np.isfinite(other_ra_deg) & np.isfinite(other_dec_deg))
+    tree = cKDTree(unit_vectors(np.asarray(other_ra_deg)[known], np.asarray(other_dec_deg)[known]))
+    chord, at = tree.query(unit_vectors(ra_deg, dec_deg))
+    return known[at], np.rad2deg(2 * np.arcsin(np.clip(chord / 2, 0, 1)))

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lensflow.sky import close_pairs, unit_vectors
+from lensflow.sky import close_pairs, nearest, unit_vectors
 
 CENTRES = ((0.0, 0.0), (359.99999, -45.0), (120.0, 89.9999), (17.0, -90.0), (180.0, 10.0))
 
@@ -31,3 +31,9 @@ def test_one_position_or_none_has_no_pair(n):
 
 def test_rows_without_a_position_are_in_no_pair():
     assert close_pairs([1.0, np.nan, 1.0, np.nan], [1.0, 1.0, 1.0, np.nan], 1.0).tolist() == [[0, 2]]
+
+
+def test_the_nearest_of_others_is_found_across_ra_0_and_past_those_without_a_position():
+    row, far = nearest([359.9999, 10.0], [0.0, 89.9999], [np.nan, 0.0001, 190.0], [0.0, 0.0, 89.9999])
+    assert row.tolist() == [1, 2]
+    np.testing.assert_allclose(far, 0.0002, rtol=1e-6)

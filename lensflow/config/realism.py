@@ -30,6 +30,11 @@ class RealismConfig(Section):
     columns: dict[str, str] = Field(
         {}, description="normalised name -> column of the table, where its header is no known one"
     )
+    catalogue: Annotated[str | None, INPUT] = Field(
+        None,
+        description="table with fluxes and sizes of the real lenses' galaxies (tractor, sweep), read as survey.targets "
+        "is: the second matching, on the catalogue's values, needs it",
+    )
     exclude_references: tuple[str, ...] = Field(
         EXCLUDED_REFERENCES, description="author and year of lists that hold no galaxy-scale lenses: left out, counted"
     )

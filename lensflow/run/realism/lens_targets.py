@@ -14,7 +14,7 @@ from lensflow import rng, schema
 from lensflow.config import RunConfig
 from lensflow.errors import TargetError
 from lensflow.run.sources import stamp_diagonal_arcsec, survey_layout
-from lensflow.sky import unit_vectors
+from lensflow.sky import nearest, unit_vectors
 from lensflow.store import paths
 from lensflow.targets.brick_names import brick_names
 from lensflow.targets.splits import assign_splits, sky_cells
@@ -66,7 +66,7 @@ def lens_targets(
     reason = np.full(len(ra), "", object)
     low, high = np.nanmin(host_dec) - MARGIN_DEG, np.nanmax(host_dec) + MARGIN_DEG
     reason[(dec < low) | (dec > high)] = DECLINATION
-    near, far = _nearest(ra, dec, host_ra, host_dec)
+    near, far = nearest(ra, dec, host_ra, host_dec)
     brick = np.full(len(ra), "", object)
     rows = np.flatnonzero(reason == "")
     brick[rows] = _bricks(config, ra[rows], dec[rows], hosts["brickname"].values.astype(str)[near[rows]], far[rows])
@@ -81,7 +81,7 @@ def lens_targets(
     diagonal = stamp_diagonal_arcsec(config, pixel_scale_arcsec) / 3600
     train = hosts["split"].values == schema.SPLITS.index("train")
     if train.any():
-        _, to_train = _nearest(ra, dec, host_ra[train], host_dec[train])
+        _, to_train = nearest(ra, dec, host_ra[train], host_dec[train])
         reason[(reason == "") & (to_train < diagonal) & (split != schema.SPLITS.index("train"))] = OTHER_SPLIT
     left_out = Counter(str(r) for r in reason if r)
     dropped = dict(sorted(left_out.items()))
@@ -95,16 +95,6 @@ def lens_targets(
     twice = np.unique(np.concatenate([np.zeros(0, np.int64), *_within(ra[same], dec[same], host_ra, host_dec)]))
     hosts_dropped = [str(h) for h in hosts["host_id"].values[twice]]
     return _targets(config, lenses.isel(lens=keep), brick[keep], cell[keep], split[keep]), dropped, hosts_dropped
-
-
-def _nearest(
-    ra: NDArray[np.float64], dec: NDArray[np.float64], host_ra: NDArray[np.float64], host_dec: NDArray[np.float64]
-) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Return the nearest host of each position, and its distance in degrees."""
-    known = np.flatnonzero(np.isfinite(host_ra) & np.isfinite(host_dec))
-    tree = cKDTree(unit_vectors(host_ra[known], host_dec[known]))
-    chord, at = tree.query(unit_vectors(ra, dec))
-    return known[at], np.rad2deg(2 * np.arcsin(np.clip(chord / 2, 0, 1)))
 
 
 def _within(

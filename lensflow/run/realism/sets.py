@@ -25,7 +25,7 @@ from lensflow.store.run_folder import RunFolder
 CARRIED = ("tier", "is_lens", "theta_e_arcsec", "z_lens", "z_source", "kind")
 # What a catalogue knows of a galaxy.
 LIGHT = ("mag_r", "g_r", "r_z", "half_light_arcsec")
-NO_CATALOGUE = "matching on catalogue values: the real lenses have no fluxes and sizes (flux_nmgy, shape_r_arcsec)"
+NO_CATALOGUE = "matching on catalogue values: the real lenses have no fluxes and sizes (realism.catalogue)"
 NOT_OK = "the real lens's stamp failed"
 NOT_TIER = "tier {}: not compared"
 

@@ -12,6 +12,7 @@ from lensflow.config import RunConfig, fingerprint
 from lensflow.errors import RealismError, StaleStoreError, TargetError
 from lensflow.run.cut import create_cutouts, cut_regions
 from lensflow.run.execute import Progress, silent
+from lensflow.run.realism.lens_catalogue import with_catalogue
 from lensflow.run.realism.lens_targets import lens_targets
 from lensflow.run.sources import dataset_content
 from lensflow.schema import Reason, Status
@@ -82,6 +83,7 @@ def cut_real(config: RunConfig, lenses: xr.Dataset, progress: Progress = silent)
     about = read_attrs(run.cutouts, "cutouts")
     hosts = read_head(run.cutouts, "cutouts")
     scale = float(about["pixel_scale_arcsec"])
+    lenses, n_known = with_catalogue(lenses, config)
     targets, dropped, hosts_dropped = lens_targets(config, lenses, hosts, scale)
     inputs = {"run cutouts": str(about["fingerprint"]), "lenses": dataset_content(targets)}
     identity = resume.identity(config, "cutouts", inputs)
@@ -106,7 +108,7 @@ def cut_real(config: RunConfig, lenses: xr.Dataset, progress: Progress = silent)
             why = ", ".join(f"{n:,} {r}" for r, n in {**dropped, **counts}.items())
             raise TargetError(f"real lenses: no stamp of {lenses.sizes['lens']:,} could be cut ({why}).")
         table = _lens_columns(lenses, real["host_id"].values.astype(str))
-        table.attrs = {"dropped": dropped, "failed": counts, "hosts_dropped": hosts_dropped,
+        table.attrs = {"dropped": dropped, "n_in_catalogue": n_known, "failed": counts, "hosts_dropped": hosts_dropped,
                        **{k: v for k, v in lenses.attrs.items() if k in _COUNTED}}  # fmt: skip
         keep_results(folder.table, fingerprint(identity), encode({"lenses": table}))
     return open_real(config)
@@ -128,7 +130,8 @@ def open_real(config: RunConfig) -> xr.Dataset:
         As ``open_cutouts``, with the lens table's columns on ``host`` (tier, is_lens, theta_e_arcsec, z_source, kind,
         confuser, reference, survey, also_named, note; z_lens is the cutouts' own). In the attrs: ``dropped`` (reason ->
         lenses that were not cut), ``failed`` (reason -> stamps without data), ``hosts_dropped`` (hosts of the run that
-        are real lenses), and the counts of the table.
+        are real lenses), ``n_in_catalogue`` (lenses that
+        ``realism.catalogue`` has), and the counts of the table.
 
     Raises
     ------

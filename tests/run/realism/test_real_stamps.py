@@ -223,6 +223,30 @@ def test_a_host_that_is_a_real_lens_is_in_no_set(tmp_path):
     assert found.hosts_left_out["the host is a real lens"] == 8
 
 
+def test_the_catalogue_of_the_lenses_gives_fluxes_and_the_second_matching(tmp_path):
+    other = made(tmp_path)
+    assert other.survey.root is not None
+    catalogue = Table.read(f"{other.survey.root}/lenses.fits")[2:]
+    path = tmp_path / "catalogue.fits"
+    catalogue.write(path)
+    with_it = other.model_copy(update={"realism": other.realism.model_copy(update={"catalogue": str(path)})})
+    real = with_real(with_it)
+    assert real.attrs["n_in_catalogue"] == N_REAL - 2
+    known = {str(n): f for n, f in zip(real.host_id.values, real["flux_nmgy"].values, strict=True)}
+    assert np.isnan(known["real0"]).all() and np.isnan(known["real1"]).all()
+    for k in range(N_REAL - 2):
+        np.testing.assert_allclose(
+            known[f"real{k + 2}"], [np.ma.filled(catalogue[f"flux_{b}_nmgy"], np.nan)[k] for b in "grz"], rtol=1e-6
+        )
+    found = matched_sets(with_it, splits=("train", "val", "test"))
+    assert found.other is not None and found.other.counts["mag_r could not be measured"] == 2
+    elsewhere = catalogue.copy()
+    elsewhere["ra_deg"] += 0.01
+    elsewhere.write(path, overwrite=True)
+    with pytest.raises(TargetError, match=r"none of 12 real lenses has a galaxy within 1.5 arcsec"):
+        with_real(with_it)
+
+
 def test_catalogue_values_give_the_second_matching(tmp_path):
     other = made(tmp_path)
     lenses = read_lenses(lenses_of(other))
