@@ -29,7 +29,8 @@ def share_store(source: RunFolder, target: RunFolder, store: str, guard: Guard =
     Notes
     -----
     An object of a region is written once and never changed in place (a repair puts another file in its place), so a
-    hard link is as good as a copy. The record of the store's creation comes last: until then it counts as unfinished.
+    hard link is as good as a copy. The group's metadata comes last: until then there is no store, and the same call
+    continues.
     """
     url = source.store(store)
     if not paths.group_exists(url):
@@ -54,7 +55,7 @@ def share_store(source: RunFolder, target: RunFolder, store: str, guard: Guard =
             elif known.get(key) != size or key.endswith(".json"):
                 guard()
                 _give(*pair, linked="/c/" in key or here == source.survey)
-    for pair in last:
+    for pair in sorted(last, key=lambda pair: pair[0].endswith(objects.ROOT)):
         guard()
         _give(*pair, linked=False)
 
