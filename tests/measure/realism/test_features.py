@@ -1,5 +1,8 @@
 """The readable features of a stamp: as the slow reference says, the same in any orientation, and never 0 for absent."""
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -237,3 +240,12 @@ def test_nothing_of_the_manifest_reaches_a_feature(run, pairs):
 def test_other_bands_than_the_hosts_are_refused(run, pairs):
     with pytest.raises(RealismError, match="on cutouts of bands"):
         pairs_features(pairs.assign_coords(band=["z", "r", "g"]), run.hosts)
+
+
+def test_the_page_runs_as_printed_and_names_every_feature(capsys):
+    page = (Path(__file__).parents[3] / "docs" / "realism-features.md").read_text()
+    for name in NAMES:
+        assert f"`{name}`" in page
+    (code,) = re.findall(r"```python\n(.*?)```", page, re.S)
+    exec(compile(code, "realism-features.md", "exec"), {})
+    assert "arc_snr" in capsys.readouterr().out
