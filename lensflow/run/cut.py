@@ -164,10 +164,17 @@ def _freeze(cutouts: xr.Dataset, config: RunConfig, held: Held) -> None:
             return
     block = cutouts.compute()
     identity = resume.identity(config, "cutouts", {"cutouts": dataset_content(block)})
+    store_block(block, config, folder, identity, held, resuming=resume.may_resume(folder.cutouts, identity))
+
+
+def store_block(
+    block: xr.Dataset, config: RunConfig, folder: RunFolder, identity: dict[str, Any], held: Held, *, resuming: bool
+) -> None:
+    """Store cutouts in memory as those of a folder; what has a valid receipt is not written again."""
     stamp = fingerprint(identity)
-    if not resume.may_resume(folder.cutouts, identity):
+    if not resuming:
         attrs = {"pixel_scale_arcsec": float(block.attrs["pixel_scale_arcsec"])}
-        _create(config, block, identity, attrs, held)
+        _create(config, block, identity, attrs, held, folder)
     regions = stored_regions(folder.cutouts, "cutouts")
     for region in receipts.unfinished_regions(folder.receipts("cutouts"), regions, stamp):
         _write(folder, block.isel(host=region.slice), region, stamp, Stopwatch(), held.guard)
@@ -190,8 +197,15 @@ def same_hosts(cutouts: xr.Dataset, stored: xr.Dataset) -> bool:
     return True
 
 
-def _create(config: RunConfig, head: xr.Dataset, identity: dict[str, Any], attrs: dict[str, Any], held: Held) -> None:
-    folder = RunFolder.of(config)
+def _create(
+    config: RunConfig,
+    head: xr.Dataset,
+    identity: dict[str, Any],
+    attrs: dict[str, Any],
+    held: Held,
+    folder: RunFolder | None = None,
+) -> None:
+    folder = folder or RunFolder.of(config)
     held.guard()
     receipts.clear(folder.receipts("cutouts"))
     create_cutouts(folder.cutouts, config, head, identity, attrs, held.guard)

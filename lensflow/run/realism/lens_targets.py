@@ -31,7 +31,7 @@ OTHER_SPLIT = "shares pixels with a training host of another split"
 
 
 def lens_targets(
-    config: RunConfig, lenses: xr.Dataset, hosts: xr.Dataset, pixel_scale_arcsec: float
+    config: RunConfig, lenses: xr.Dataset, hosts: xr.Dataset, pixel_scale_arcsec: float, *, have_stamps: bool = False
 ) -> tuple[xr.Dataset, dict[str, int], list[str]]:
     """Choose the lenses that can be cut, and give them bricks, cells and splits.
 
@@ -44,6 +44,8 @@ def lens_targets(
     hosts : Dataset
         Dim host: host_id, ra_deg, dec_deg, brickname, cell, split of the run.
     pixel_scale_arcsec : float
+    have_stamps : bool
+        They need no brick of the run's survey.
 
     Returns
     -------
@@ -64,13 +66,14 @@ def lens_targets(
     if not np.isfinite(host_ra).any():
         raise TargetError("real lenses: the run's hosts are stamps without positions; real lenses cannot be cut alike.")
     reason = np.full(len(ra), "", object)
-    low, high = np.nanmin(host_dec) - MARGIN_DEG, np.nanmax(host_dec) + MARGIN_DEG
-    reason[(dec < low) | (dec > high)] = DECLINATION
     near, far = nearest(ra, dec, host_ra, host_dec)
     brick = np.full(len(ra), "", object)
-    rows = np.flatnonzero(reason == "")
-    brick[rows] = _bricks(config, ra[rows], dec[rows], hosts["brickname"].values.astype(str)[near[rows]], far[rows])
-    reason[(reason == "") & (brick == "")] = NO_BRICK
+    if not have_stamps:
+        low, high = np.nanmin(host_dec) - MARGIN_DEG, np.nanmax(host_dec) + MARGIN_DEG
+        reason[(dec < low) | (dec > high)] = DECLINATION
+        rows = np.flatnonzero(reason == "")
+        brick[rows] = _bricks(config, ra[rows], dec[rows], hosts["brickname"].values.astype(str)[near[rows]], far[rows])
+        reason[(reason == "") & (brick == "")] = NO_BRICK
     same = (reason == "") & (far <= SAME_OBJECT_ARCSEC / 3600)
     reason[same] = A_HOST
     cell = sky_cells(ra, dec, lenses["lens_id"].values, config.splits.nside)

@@ -149,23 +149,40 @@ def _lenses(real: xr.Dataset, tiers: Sequence[str], counts: dict[str, int]) -> N
     return rows
 
 
-def _rows_of_hosts(manifest: str) -> tuple[dict[int, NDArray[np.int64]], dict[int, int]]:
-    """Rows of each host with an arc, in the order of a hash of their ids; and its first control."""
+@dataclass(frozen=True, eq=False)
+class _RowsOfHosts:
+    """Rows of a manifest by host: those with an arc, in the order of a hash of their ids, and the first control."""
+
+    hosts: NDArray[np.int64]
+    first: NDArray[np.int64]
+    rows: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, host: NDArray[np.int64], rows: NDArray[np.int64]) -> _RowsOfHosts:
+        """Group rows, sorted by host, that are at these hosts."""
+        names, first = np.unique(host, return_index=True)
+        return cls(names, np.append(first, len(rows)), rows)
+
+    def __getitem__(self, host: int) -> NDArray[np.int64]:
+        k = int(np.searchsorted(self.hosts, host))
+        known = k < len(self.hosts) and self.hosts[k] == host
+        return self.rows[self.first[k] : self.first[k + 1]] if known else self.rows[:0]
+
+
+def _rows_of_hosts(manifest: str) -> tuple[_RowsOfHosts, _RowsOfHosts]:
+    """Injections and controls of each host."""
     rows = read_head(manifest, "manifest", names=("row_id", "host_index", "is_control"))
     host, control = rows["host_index"].values, rows["is_control"].values
     # Neither the order of rows nor their number of replicates decides which of a host's injections comes first.
     key = np.asarray(rng.mix_ids(rows["row_id"].values, np.uint64(0x5E75)))
     order = np.lexsort((key, host))
-    arcs = order[~control[order]]
-    names, first = np.unique(host[arcs], return_index=True)
-    injections = dict(zip(names.tolist(), np.split(arcs, first[1:]), strict=True)) if len(arcs) else {}
-    plain = order[control[order]]
-    names, first = np.unique(host[plain], return_index=True)
-    return injections, dict(zip(names.tolist(), plain[first].tolist(), strict=True))
+    sides = (order[~control[order]], order[control[order]])
+    injections, controls = (_RowsOfHosts.of(host[side], side) for side in sides)
+    return injections, controls
 
 
 def _hosts(
-    url: str, splits: Sequence[str], injections: dict[int, NDArray[np.int64]], real: Sequence[str]
+    url: str, splits: Sequence[str], injections: _RowsOfHosts, real: Sequence[str]
 ) -> tuple[NDArray[np.int64], dict[str, int]]:
     """Hosts that may be matched, and why the others may not."""
     cutouts = open_cutouts(url)
@@ -176,7 +193,7 @@ def _hosts(
         (f"not of split {', '.join(splits)}", ~np.isin(cutouts["split"].values, codes)),
         ("the cutout failed", cutouts["status"].values == Status.FAILED),
         ("the host is a real lens", np.isin(cutouts["host_id"].values.astype(str), list(real))),
-        ("no injection on it", ~np.isin(np.arange(n), list(injections))),
+        ("no injection on it", ~np.isin(np.arange(n), injections.hosts)),
     ):
         reason[(reason == "") & rows] = why
     left_out = {str(w): int((reason == w).sum()) for w in dict.fromkeys(reason[reason != ""].tolist())}
@@ -192,8 +209,8 @@ def _with_rows(
     lenses: NDArray[np.int64],
     hosts: NDArray[np.int64],
     real: xr.Dataset,
-    injections: dict[int, NDArray[np.int64]],
-    controls: dict[int, int],
+    injections: _RowsOfHosts,
+    controls: _RowsOfHosts,
 ) -> xr.Dataset:
     """Rows of the stores, for rows among what was matched."""
     real_row, host_row = lenses[sets["real_row"].values], hosts[sets["host_row"].values]
@@ -203,7 +220,7 @@ def _with_rows(
     for at in np.ndindex(*host_row.shape):
         of_host = injections[int(host_row[at])]
         rows[at][: len(of_host)] = of_host
-        control[at] = controls.get(int(host_row[at]), -1)
+        control[at] = next(iter(controls[int(host_row[at])].tolist()), -1)
     out = sets.assign(
         real_row=("set", real_row, {"long_name": "row of real.zarr"}),
         host_row=(("set", "match"), host_row, {"long_name": "row of the run's cutouts, nearest first"}),

@@ -10,7 +10,7 @@ import xarray as xr
 
 from lensflow.config import RunConfig, fingerprint
 from lensflow.errors import RealismError, StaleStoreError, TargetError
-from lensflow.run.cut import create_cutouts, cut_regions
+from lensflow.run.cut import create_cutouts, cut_regions, store_block
 from lensflow.run.execute import Progress, silent
 from lensflow.run.realism.lens_catalogue import with_catalogue
 from lensflow.run.realism.lens_targets import lens_targets
@@ -27,7 +27,7 @@ from lensflow.store.run_folder import RunFolder
 LENS_COLUMNS = (
     *("tier", "is_lens", "theta_e_arcsec", "z_source", "kind", "confuser", "reference", "survey", "also_named", "note"),
 )
-NO_COVERAGE, FAILED = "no coverage", "the stamp could not be cut"
+NO_COVERAGE, FAILED, NO_STAMP = "no coverage", "the stamp could not be cut", "no stamp of it is given"
 
 
 @dataclass(frozen=True)
@@ -76,29 +76,24 @@ def cut_real(config: RunConfig, lenses: xr.Dataset, progress: Progress = silent)
     """
     if config.survey.stamps is not None:
         raise RealismError(
-            "real lenses: this run's hosts are bare stamps (survey.stamps), so nothing says how they were cut. Import "
-            "real lenses as stamps of the same origin, and set realism.accept_other_road."
+            "real lenses: this run's hosts are bare stamps (survey.stamps), so nothing says how they were cut. Hand "
+            "in stamps of the same origin: lensflow.run.realism.stamps.import_real."
         )
     run, folder = RunFolder.of(config), RealFolder.of(config)
-    about = read_attrs(run.cutouts, "cutouts")
+    of_run = read_attrs(run.cutouts, "cutouts")
     hosts = read_head(run.cutouts, "cutouts")
-    scale = float(about["pixel_scale_arcsec"])
+    scale = float(of_run["pixel_scale_arcsec"])
     lenses, n_known = with_catalogue(lenses, config)
     targets, dropped, hosts_dropped = lens_targets(config, lenses, hosts, scale)
-    inputs = {"run cutouts": str(about["fingerprint"]), "lenses": dataset_content(targets)}
+    inputs = {"run cutouts": str(of_run["fingerprint"]), "lenses": dataset_content(targets)}
     identity = resume.identity(config, "cutouts", inputs)
     attrs = {
         # The run's, not measured again: holes in a band's PSF map are filled as those of the hosts are.
-        "psf_band_ratio": about.get("psf_band_ratio", {}),
+        "psf_band_ratio": of_run.get("psf_band_ratio", {}),
         "pixel_scale_arcsec": scale,
-        "n_lenses": int(lenses.sizes["lens"]),
     }
     with hold(run.root) as held:
-        try:
-            resuming = resume.may_resume(folder.cutouts, identity)
-        except StaleStoreError:
-            resuming = False
-        if not resuming:
+        if not _may_resume(folder, identity):
             held.guard()
             receipts.clear(folder.receipts("cutouts"))
             create_cutouts(folder.cutouts, config, targets, identity, attrs, held.guard)
@@ -107,11 +102,82 @@ def cut_real(config: RunConfig, lenses: xr.Dataset, progress: Progress = silent)
         if sum(counts.values()) == real.sizes["host"]:
             why = ", ".join(f"{n:,} {r}" for r, n in {**dropped, **counts}.items())
             raise TargetError(f"real lenses: no stamp of {lenses.sizes['lens']:,} could be cut ({why}).")
-        table = _lens_columns(lenses, real["host_id"].values.astype(str))
-        table.attrs = {"dropped": dropped, "n_in_catalogue": n_known, "failed": counts, "hosts_dropped": hosts_dropped,
-                       **{k: v for k, v in lenses.attrs.items() if k in _COUNTED}}  # fmt: skip
-        keep_results(folder.table, fingerprint(identity), encode({"lenses": table}))
+        about = {"dropped": dropped, "failed": counts, "hosts_dropped": hosts_dropped, "n_in_catalogue": n_known}
+        _keep_table(folder, lenses, real, about)
     return open_real(config)
+
+
+def import_real(config: RunConfig, stamps: xr.Dataset, lenses: xr.Dataset) -> xr.Dataset:
+    """Store stamps of real lenses that were not cut by the run: other coadds, a viewer's cutouts.
+
+    The same-road check compares them with the run's cutouts; where it fails there is no verdict, whatever the numbers.
+
+    Parameters
+    ----------
+    config : RunConfig
+        Of a run that has its cutouts.
+    stamps : Dataset
+        As ``lf.import_stamps`` returns it, in the run's bands and stamp size; ``host_id`` is the lens's ``lens_id``.
+    lenses : Dataset
+        As :func:`lensflow.targets.lenses.read_lenses` returns it; lenses without a stamp are counted.
+
+    Returns
+    -------
+    Dataset
+        As :func:`open_real`.
+
+    Raises
+    ------
+    RealismError
+        If a stamp is of no lens of the table, or has other bands or another size than the run's.
+    TargetError
+        If no lens is left.
+    """
+    run, folder = RunFolder.of(config), RealFolder.of(config)
+    bands, size = tuple(map(str, stamps["band"].values)), int(stamps.sizes["y"])
+    if bands != tuple(config.bands) or size != config.survey.stamp_size:
+        raise RealismError(
+            f"real lenses: stamps of {', '.join(bands)} and {size} pix; the run has {', '.join(config.bands)} and "
+            f"{config.survey.stamp_size} pix. Import them alike."
+        )
+    names = stamps["host_id"].values.astype(str)
+    missing = sorted({*names.tolist()} - {*lenses["lens_id"].values.tolist()})
+    if missing:
+        raise RealismError(
+            f"real lenses: stamp {missing[0]!r} is of no lens of the table ({len(missing) - 1} more alike)."
+        )
+    there = np.isin(lenses["lens_id"].values.astype(str), names)
+    scale = float(stamps.attrs["pixel_scale_arcsec"])
+    hosts = read_head(run.cutouts, "cutouts")
+    targets, dropped, hosts_dropped = lens_targets(config, lenses.isel(lens=there), hosts, scale, have_stamps=True)
+    dropped |= {NO_STAMP: int((~there).sum())} if not there.all() else {}
+    where = {n: i for i, n in enumerate(names.tolist())}
+    taken = stamps.isel(host=[where[n] for n in targets["host_id"].values.tolist()]).compute()
+    own = {n: targets[n].variable for n in ("ra_deg", "dec_deg", "cell", "split")}
+    block = taken.drop_vars("host", errors="ignore").assign(own)
+    inputs = {"run cutouts": str(read_attrs(run.cutouts, "cutouts")["fingerprint"]), "stamps": dataset_content(block)}
+    identity = resume.identity(config, "cutouts", inputs)
+    with hold(run.root) as held:
+        store_block(block, config, folder, identity, held, resuming=_may_resume(folder, identity))
+        real = open_cutouts(folder.cutouts)
+        about = {"dropped": dropped, "failed": _failures(real), "hosts_dropped": hosts_dropped, "n_in_catalogue": 0}
+        _keep_table(folder, lenses, real, about)
+    return open_real(config)
+
+
+def _may_resume(folder: RealFolder, identity: dict[str, Any]) -> bool:
+    try:
+        return resume.may_resume(folder.cutouts, identity)
+    except StaleStoreError:
+        return False
+
+
+def _keep_table(folder: RealFolder, lenses: xr.Dataset, real: xr.Dataset, about: dict[str, Any]) -> None:
+    """Keep the lens table's columns of these stamps, and what became of the others."""
+    table = _lens_columns(lenses, real["host_id"].values.astype(str))
+    table.attrs = {**about, "n_lenses": int(lenses.sizes["lens"]),
+                   **{k: v for k, v in lenses.attrs.items() if k in _COUNTED}}  # fmt: skip
+    keep_results(folder.table, str(real.attrs["fingerprint"]), encode({"lenses": table}))
 
 
 _COUNTED = ("source", "n_read", "n_removed", "removed", "n_duplicates", "contradictory", "notes")

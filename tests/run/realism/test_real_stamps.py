@@ -3,13 +3,15 @@
 import numpy as np
 import pytest
 from astropy.table import Table
+from scipy import ndimage
 
 from lensflow import run
 from lensflow.config import load_config
 from lensflow.errors import RealismError, TargetError
+from lensflow.run.import_stamps import import_stamps
 from lensflow.run.realism.lens_targets import lens_targets
 from lensflow.run.realism.sets import matched_sets
-from lensflow.run.realism.stamps import RealFolder, cut_real, open_real
+from lensflow.run.realism.stamps import RealFolder, cut_real, import_real, open_real
 from lensflow.store import paths
 from lensflow.store.open import open_all_pairs, open_cutouts, read_head
 from lensflow.store.run_folder import RunFolder
@@ -156,6 +158,51 @@ def test_lenses_between_the_pixels_of_their_brick_are_no_coverage(tmp_path):
     ra, dec = float(hosts["ra_deg"].values[0]), float(hosts["dec_deg"].values[0])
     with pytest.raises(TargetError, match=r"no stamp of 1 could be cut \(1 no coverage\)"):
         cut_real(other, table(other, [ra], [dec + 0.11]))
+
+
+# Two of the lenses are so near each other that their stamps overlap.
+OVERLAP = pytest.mark.filterwarnings("ignore:1 pair.s. of stamps show the same pixels")
+
+
+def imported(other, edit=lambda image: image, **changes):
+    """The lenses' stamps as somebody else would bring them."""
+    lenses = read_lenses(lenses_of(other))
+    with_real(other)
+    real = open_real(other).load()
+    names = real["host_id"].values
+    images = {b: edit(real["image"].sel(band=b).values) for b in "grz"}
+    psf = {b: float(np.nanmedian(real["psfsize_arcsec"].sel(band=b))) for b in "grz"}
+    stamps = import_stamps(images, psfsize_arcsec=psf, host_id=names,
+                           **{"pixel_scale_arcsec": 0.262, "stamp_size": 64} | changes)  # fmt: skip
+    return stamps, lenses, real
+
+
+@OVERLAP
+def test_stamps_of_another_road_come_in_but_carry_no_verdict(tmp_path):
+    """Spec 10.6 on a run: resampled by half a pixel."""
+    other = made(tmp_path)
+    stamps, lenses, before = imported(other, lambda s: ndimage.shift(s, (0, 0.5, 0.5), order=1, mode="nearest"))
+    real = import_real(other, stamps, lenses)
+    assert real.sizes["host"] == before.sizes["host"] and set(real["tier"].values) == {"A"}
+    at = [before["host_id"].values.tolist().index(n) for n in real["host_id"].values]
+    for name in ("ra_deg", "dec_deg", "split", "theta_e_arcsec"):
+        np.testing.assert_array_equal(real[name].values, before[name].values[at])
+    assert not np.array_equal(real["image"].values, before["image"].values[at])
+    found = matched_sets(other, splits=("train", "val", "test"))
+    assert not found.road.is_same and found.reason == found.road.reason
+    assert "autocorrelation of the sky's noise" in found.reason
+
+
+@OVERLAP
+def test_stamps_that_are_not_of_the_table_or_the_run_are_refused(tmp_path):
+    other = made(tmp_path)
+    stamps, lenses, _ = imported(other)
+    with pytest.raises(RealismError, match=r"stamp 'real10' is of no lens of the table \(1 more alike\)"):
+        import_real(other, stamps, lenses.isel(lens=slice(0, 10)))
+    with pytest.raises(RealismError, match="stamps of g, r, z and 60 pix; the run has g, r, z and 64 pix"):
+        import_real(other, stamps.isel(y=slice(0, 60), x=slice(0, 60)), lenses)
+    fewer = import_real(other, stamps.isel(host=slice(0, 5)), lenses)
+    assert fewer.attrs["dropped"] == {"no stamp of it is given": N_REAL - 5} and fewer.attrs["n_lenses"] == N_REAL
 
 
 def test_bare_stamps_and_hosts_without_positions_are_refused(config, tmp_path, hosts):
