@@ -16,6 +16,7 @@ from lensflow.stats.estimate import Estimate
 
 PROBES = {
     "readable": "readable features (the verdict)",
+    "readable, other matching": "readable, hosts matched by catalogue",
     "pixels": "pixels of the residual",
     "embedding": "embedding",
     "null: injections": "null: injections against injections",

@@ -30,6 +30,8 @@ HONEST = (
     "A passing comparison says that these tests, with this many lenses, could not tell; not that a search will "
     "transfer."
 )
+# Readable features of sets that are matched by the catalogue's values.
+OTHER_MATCHING = "readable, other matching"
 VARIANCE_RATIO = (0.5, 2.0)
 NAMED_FEATURES = 3
 
@@ -296,6 +298,13 @@ def _areas(areas: Mapping[str, Mapping[str, Any]], known: Mapping[str, Any]) -> 
         ["probe"], np.array([bool(line["advisory"]) for line in lines.values()]), "1", "no verdict"
     )
     return xr.Dataset(data, coords={"probe": list(lines)})
+
+
+def with_area(areas: xr.Dataset, name: str, rows: MatchedRows, config: RealismConfig, seed: int) -> xr.Dataset:
+    """Areas with that of the readable features of other matched sets added; advisory, without a p-value."""
+    readable = rows.only(n for n in rows.names if not n.startswith(CONTROL_FEATURES))
+    found = probe(readable, config, seed, f"realism.probe.{name}", permutations=0)
+    return xr.concat([areas, _areas({name: {**found.fields(), "advisory": True}}, {})], dim="probe")
 
 
 def _scores(main: Probe) -> xr.Dataset:

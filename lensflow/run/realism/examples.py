@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from lensflow import rng
 from lensflow.config import RunConfig
+from lensflow.run.realism.matched_injections import FOLDER
 from lensflow.run.realism.pixels import images_of_hosts, stamps_of_pairs
 from lensflow.run.realism.stamps import RealFolder
 from lensflow.show.figures_realism import RealExample
@@ -52,7 +53,7 @@ def shown_realism(config: RunConfig, kept: KeptRealism) -> ShownRealism:
             ("Injections that the probe finds least like real lenses", order[:COUNT]),
         ):
             galleries.append(
-                Gallery(title, ("injection", "its host without arc"), _injections(config, rows, some, score))
+                Gallery(title, ("injection", "its host without arc"), _injections(config, kept, rows, some, score))
             )
     if "lenses" in kept.tables:
         missed = _missed(config, real, kept)
@@ -84,7 +85,10 @@ def _triptychs(config: RunConfig, real: str, kept: KeptRealism, rows: xr.Dataset
     others = np.array([p[1] for p in pairs])
     store, host = rows["store_row"].values, rows["host_row"].values
     images = images_of_hosts(real, store[lenses])
-    stamps, hosts = stamps_of_pairs(config, store[others]), images_of_hosts(RunFolder.of(config).cutouts, host[others])
+    stamps, hosts = (
+        stamps_of_pairs(_pairs_of(config, kept), store[others]),
+        images_of_hosts(RunFolder.of(config).cutouts, host[others]),
+    )
     about = {int(n): k for k, n in enumerate(kept.tables["sets"]["number"].values)}
     found = kept.tables["sets"]
     snr, mag = (_column(rows, n) for n in ("arc_snr", "arc_mag"))
@@ -103,8 +107,10 @@ def _triptychs(config: RunConfig, real: str, kept: KeptRealism, rows: xr.Dataset
     return tuple(out)
 
 
-def _injections(config: RunConfig, rows: xr.Dataset, some: Rows, score: NDArray[np.float64]) -> tuple[RealExample, ...]:
-    stamps = stamps_of_pairs(config, rows["store_row"].values[some])
+def _injections(
+    config: RunConfig, kept: KeptRealism, rows: xr.Dataset, some: Rows, score: NDArray[np.float64]
+) -> tuple[RealExample, ...]:
+    stamps = stamps_of_pairs(_pairs_of(config, kept), rows["store_row"].values[some])
     hosts = images_of_hosts(RunFolder.of(config).cutouts, rows["host_row"].values[some])
     snr = _column(rows, "arc_snr")
     return tuple(
@@ -137,6 +143,13 @@ def _missed(config: RunConfig, real: str, kept: KeptRealism) -> tuple[RealExampl
         )
         for k, at in enumerate(some)
     )  # fmt: skip
+
+
+def _pairs_of(config: RunConfig, kept: KeptRealism) -> RunConfig:
+    """Run whose pairs the rows count: this one, or that of the matched injections."""
+    if kept.numbers.get("injections") != "matched":
+        return config
+    return config.model_copy(update={"out": RunFolder.of(config).path(FOLDER)})
 
 
 def _column(rows: xr.Dataset, name: str) -> Callable[[int], float]:

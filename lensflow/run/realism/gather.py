@@ -68,6 +68,8 @@ def gather(
     other_road: str,
     progress: Progress = silent,
     here: str = "",
+    pairs: RunConfig | None = None,
+    plain: bool = False,
 ) -> Gathered:
     """Measure what is compared.
 
@@ -85,6 +87,10 @@ def gather(
     progress : callable, optional
     here : str
         Where an encoder's module is looked for.
+    pairs : RunConfig, optional
+        Of the run whose pairs ``injection_row`` counts, where they are not this run's.
+    plain : bool
+        Leave out controls and advisory inputs.
 
     Returns
     -------
@@ -96,13 +102,14 @@ def gather(
         If an injection row has no features.
     """
     counts: dict[str, int] = {}
+    of_pairs = pairs or config
     real = features_of_cutouts(real_url, sets["real_row"].values, progress)
     first, second = (sets["injection_row"].values[:, :, d] if sets.sizes["draw"] > d else None for d in (0, 1))
     assert first is not None
     # One injection on each matched host: rows of one host share its pixels and cannot be exchanged.
     has = first >= 0
     of_set = np.broadcast_to(np.arange(len(first))[:, None], first.shape)[has]
-    injected = features_of_pairs(config, first[has], progress)
+    injected = features_of_pairs(of_pairs, first[has], progress)
     limit = config.realism.min_arc_snr
     seen_real, seen = (f["arc_snr"].values >= limit for f in (real, injected))
     with_one = np.bincount(of_set[seen], minlength=len(first)) > 0
@@ -124,20 +131,25 @@ def gather(
         return Gathered(
             Comparison(empty, balance=balance, other_road=other_road), _sets(sets, kept, real), table, counts
         )
+    shown = table.drop_vars("given").assign(values=(("row", "feature"), rows.values))
+    shown = shown.assign_coords(feature=list(NAMES))
+    if plain:
+        return Gathered(comparison, _sets(sets, kept, real), shown, counts)
     order = table["given"].values[~table["is_real"].values] - kept.size
-    more = _controls(config, sets, kept, first[has][use][order], second, has, use, order, limit, progress)
-    advisory, broken = _advisory(config, real_url, table, here)
+    more = _controls(config, of_pairs, sets, kept, first[has][use][order], second, has, use, order, limit, progress)
+    advisory, broken = _advisory(config, of_pairs, real_url, table, here)
     comparison = Comparison(
         rows, second=more["second"], brightened=more["brightened"], hosts=more["hosts"], advisory=advisory,
         balance=balance, other_road=other_road, broken=broken,
-        recipe={"tiers": list(config.realism.tiers), "encoder": config.realism.encoder or ""},
+        recipe={"tiers": list(config.realism.tiers), "encoder": config.realism.encoder or "",
+                "injections": config.realism.injections},
     )  # fmt: skip
-    table = table.drop_vars("given").assign(values=(("row", "feature"), rows.values))
-    return Gathered(comparison, _sets(sets, kept, real), table.assign_coords(feature=list(NAMES)), counts)
+    return Gathered(comparison, _sets(sets, kept, real), shown, counts)
 
 
 def _controls(
     config: RunConfig,
+    of_pairs: RunConfig,
     sets: xr.Dataset,
     kept: Rows,
     injection_rows: Rows,
@@ -150,14 +162,14 @@ def _controls(
 ) -> dict[str, Any]:
     """Features of the second draw, of brighter arcs, of matched and of random hosts."""
     found: dict[str, Any] = {"second": None}
-    brighter = features_of_pairs(config, injection_rows, progress, brighter_mag=BRIGHTER_MAG)
+    brighter = features_of_pairs(of_pairs, injection_rows, progress, brighter_mag=BRIGHTER_MAG)
     found["brightened"] = _values(brighter, np.arange(injection_rows.size))
     if second is not None:
         own = second[has][use][order]
         there = np.flatnonzero(own >= 0)
         values = np.full((own.size, len(NAMES)), np.nan)
         if there.size:
-            again = features_of_pairs(config, own[there], progress)
+            again = features_of_pairs(of_pairs, own[there], progress)
             # The same cut as on the first draw: else the two would differ by it.
             good = again["arc_snr"].values >= limit
             values[there[good]] = _values(again, np.flatnonzero(good))
@@ -183,10 +195,12 @@ def _random_hosts(config: RunConfig, matched: Rows, count: int) -> Rows:
     return hosts[np.argsort(key, kind="stable")][:count].astype(np.int64)
 
 
-def _advisory(config: RunConfig, real_url: str, table: xr.Dataset, here: str) -> tuple[dict[str, MatchedRows], str]:
+def _advisory(
+    config: RunConfig, of_pairs: RunConfig, real_url: str, table: xr.Dataset, here: str
+) -> tuple[dict[str, MatchedRows], str]:
     """Inputs of the probe that carry no verdict, and what is wrong with one."""
     is_real, rows = table["is_real"].values, table["store_row"].values
-    parts = [images_of_hosts(real_url, rows[is_real]), stamps_of_pairs(config, rows[~is_real])]
+    parts = [images_of_hosts(real_url, rows[is_real]), stamps_of_pairs(of_pairs, rows[~is_real])]
     images = np.empty((len(rows), *parts[0].shape[1:]), np.float32)
     images[is_real], images[~is_real] = parts
     x, y = (np.empty(len(rows)) for _ in range(2))

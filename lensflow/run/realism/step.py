@@ -12,11 +12,13 @@ from lensflow.config import RunConfig, fingerprint
 from lensflow.config.place import Place, of_inputs
 from lensflow.config.realism import EXCLUDED_REFERENCES
 from lensflow.errors import ConfigError
-from lensflow.measure.realism.verdict import judge_realism
+from lensflow.measure.realism.verdict import OTHER_MATCHING, judge_realism, with_area
 from lensflow.run.execute import Progress, silent
 from lensflow.run.identity import pairs_content, stored_key
+from lensflow.run.realism.features import features_of_cutouts, features_of_pairs
 from lensflow.run.realism.files import results_of
 from lensflow.run.realism.gather import gather
+from lensflow.run.realism.matched_injections import matched_injections
 from lensflow.run.realism.pixels import find_encoder
 from lensflow.run.realism.result import Realism
 from lensflow.run.realism.scoring import judge_scorer, scorer_for
@@ -115,7 +117,8 @@ def _measured(config: RunConfig, source: str, scorer: Any, name: str, here: str,
     # A scorer has seen the hosts of the train split; without one every split may be compared.
     splits = ("train", "val", "test") if scorer is None else ("val", "test")
     sets = matched_sets(config, splits=splits, tiers=config.realism.tiers, progress=progress)
-    found = gather(config, url, sets.sets, sets.balance, sets.road.reason, progress, here)
+    pairs, rows = _pairs_of(config, url, sets.sets, progress)
+    found = gather(config, url, rows, sets.balance, sets.road.reason, progress, here, pairs)
     judged = judge_realism(found.comparison, config.realism, config.seed)
     gate = judged.gate
     counts = _left_out(lenses, real, sets.counts, found.counts)
@@ -124,6 +127,11 @@ def _measured(config: RunConfig, source: str, scorer: Any, name: str, here: str,
     tables = {**judged.tables, "sets": found.sets, "rows": found.rows, "road": sets.road.table}
     if sets.other is not None:
         tables["other_balance"] = sets.other.balance
+        again = matched_sets(config, splits=splits, tiers=config.realism.tiers, matching="catalogue", progress=progress)
+        pairs_again, rows_again = _pairs_of(config, url, again.sets, progress)
+        other = gather(config, url, rows_again, None, "", progress, here, pairs_again, plain=True).comparison.rows
+        if "areas" in tables and other.n_sets >= config.realism.folds:
+            tables["areas"] = with_area(tables["areas"], OTHER_MATCHING, other, config.realism, config.seed)
     gates = [gate]
     if scorer is not None:
         of_scorer = judge_scorer(config, scorer, url, open_real(config), progress)
@@ -133,8 +141,22 @@ def _measured(config: RunConfig, source: str, scorer: Any, name: str, here: str,
         "table": str.__str__(source), "scorer": name, "pairs": pairs_content(config),
         "gates": [g.to_dict() for g in gates],
         "tables": codec.encode(tables), "settings": config.realism.model_dump(mode="json"),
-        "numbers": {"n_table": int(lenses.sizes["lens"]), "left_out": counts},
+        "numbers": {
+            "n_table": int(lenses.sizes["lens"]), "left_out": counts, "injections": config.realism.injections,
+        },
     }  # fmt: skip
+
+
+def _pairs_of(config: RunConfig, url: str, sets: xr.Dataset, progress: Progress) -> tuple[RunConfig, xr.Dataset]:
+    """Run whose injections are compared, and the sets with rows of its pairs."""
+    if config.realism.injections == "run":
+        return config, sets
+    real = features_of_cutouts(url, sets["real_row"].values, progress)["arc_mag"].values
+    rows = sets["injection_row"].values
+    magnitude = np.full(rows.shape, np.nan)
+    magnitude[rows >= 0] = features_of_pairs(config, rows[rows >= 0], progress)["arc_mag"].values
+    made = matched_injections(config, sets, real, magnitude, progress)
+    return made.config, made.sets
 
 
 def _left_out(

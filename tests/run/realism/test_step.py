@@ -179,6 +179,16 @@ def test_arcs_that_are_redder_in_the_sky_are_found_by_their_colour(tmp_path):
     assert abs(float(features["auc"].sel(feature="arc_radius")) - 0.5) < 0.25
 
 
+def test_injections_that_follow_the_real_lenses_are_compared_in_their_place(config):
+    found = lf.compare_real(config, injections="matched")
+    assert found.gate.recipe["injections"] == "matched"
+    assert not found.gate.area.excludes(0.5)
+    apart = float(found.features["difference"].sel(feature="arc_mag"))
+    assert abs(apart) < 0.6
+    page = Path(report_step(config)).read_text()
+    assert "nearest injection" in page
+
+
 def test_results_of_several_scorers_have_files_of_their_own(config):
     names = {results_of(config, "a/lenses.csv", s) for s in ("", "m:a", "m:b")}
     assert len(names) == 3
