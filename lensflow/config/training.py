@@ -61,6 +61,13 @@ class TrainingConfig(LoaderConfig):
     )
     max_bad_pixel_frac: Fraction = Field(0.2, description="hosts with a larger share of bad pixels are left out")
     max_auc_gap: Fraction = Field(0.03, description="train_val_gap passes if train's AUC is at most this above val's")
+    max_unexplained_core: float = Field(
+        0.6,
+        gt=0.5,
+        le=1,
+        description="core_unexplained passes if no larger share of stamps (no smaller than 1 minus it) scores above "
+        "itself with the core that control and rendered arc make",
+    )
     max_stratum_auc: float = Field(
         0.55, gt=0.5, le=1, description="strata passes if controls of two strata differ by no more (and 1 minus it)"
     )

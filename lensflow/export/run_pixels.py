@@ -89,6 +89,24 @@ class RunPixels:
             first = np.where((kind == CONTROL)[:, None, None, None], own[other], stamps)
         return np.concatenate([first, own], axis=1) if view == "concat" else first - own
 
+    def arcs(self, samples: xr.Dataset, shard: int) -> Images:
+        """Noiseless arcs of samples that have a row, as they were rendered.
+
+        Parameters
+        ----------
+        samples : Dataset
+            Of one unit, each with a row of the manifest.
+        shard : int
+            Region of the pairs that holds them.
+
+        Returns
+        -------
+        ndarray of float32, shape (n, band, y, x)
+            nMgy/pixel.
+        """
+        region = self.regions[shard]
+        return read_pixels(self.pairs, "pairs", region.slice, ("arc",))["arc"][samples["pair_id"].values - region.start]
+
     def _single(self, samples: xr.Dataset, shard: int, kind: NDArray[np.int8]) -> Images:
         of_rows = samples["pair_id"].values >= 0
         x: Images | None = None
@@ -183,10 +201,8 @@ class RunPixels:
         return (controls + light).astype(np.float32)  # NaN stays where there is no data
 
     def _blobs(self, samples: xr.Dataset, shard: int) -> NDArray[np.float64]:
-        region = self.regions[shard]
-        at = samples["pair_id"].values - region.start
-        arc = read_pixels(self.pairs, "pairs", region.slice, ("arc",))["arc"][at]
-        rows = read_manifest_block(self.manifest, region).isel(sample=at)
+        region, arc = self.regions[shard], self.arcs(samples, shard)
+        rows = read_manifest_block(self.manifest, region).isel(sample=samples["pair_id"].values - region.start)
         model = str(rows.attrs["psf_model"])
         if model == "kernel":
             raise ExportError("export.counterfactuals: blob needs a PSF profile, and plan.psf_model is kernel")

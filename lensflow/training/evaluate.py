@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from lensflow import rng
+from lensflow import geometry, rng
 from lensflow.errors import ExportError
 from lensflow.export.view import TrainingView
 from lensflow.measure.scorer.core_noise import annulus_noise, fill_core_with_noise
@@ -41,8 +41,9 @@ def score_view(view: TrainingView, score: Score, pixel_scale_arcsec: float, seed
     -------
     Dataset
         As :func:`lensflow.measure.scorer.scorer.score_block`: of injections (sample) ``stamp``, ``stamp_filled``,
-        ``own_ctrl`` (the control of this very row), ``snr``, ``arc_snr``, ``theta_e_arcsec``, ``psfsize_arcsec``,
-        ``host_mag`` and ids; of hosts (host) ``ctrl``, ``ctrl_filled``, ``ctrl_host``, ``ctrl_row_id``. Scores are
+        ``own_ctrl`` (the control of this very row), ``stamp_explained`` (the stamp with the core that control and
+        rendered arc make; NaN where the view does not know its arcs), ``snr``, ``arc_snr``, ``theta_e_arcsec``,
+        ``psfsize_arcsec``, ``host_mag`` and ids; of hosts (host) ``ctrl``, ``ctrl_filled``, ``ctrl_host``, ``ctrl_row_id``. Scores are
         rounded to 1e-6.
 
     Raises
@@ -84,7 +85,19 @@ def _unit(
     for which in (stamp, own):
         cored = fill_core_with_noise(x[which], noise, of["x_center"].values, of["y_center"].values, radius, key, seed)
         filled.append(score(network_input_of(view, cored, valid[which], crop, of["row_id"].values)))
-    scores = {"stamp": bare[stamp], "own_ctrl": bare[own], "stamp_filled": filled[0], "ctrl_filled": filled[1]}
+    explained = np.full(len(stamp), np.nan)
+    if (arcs := getattr(view.pixels, "arcs", None)) is not None:
+        light = x[own] + arcs(of, int(view.shards[unit]))
+        r = geometry.radius_pix(x.shape[-1], of["x_center"].values, of["y_center"].values)
+        cored = np.where((r < radius[:, None, None])[:, None], light, x[stamp])
+        explained = score(network_input_of(view, cored, valid[stamp], crop, of["row_id"].values))
+    scores = {
+        "stamp": bare[stamp],
+        "stamp_explained": explained,
+        "own_ctrl": bare[own],
+        "stamp_filled": filled[0],
+        "ctrl_filled": filled[1],
+    }
     return xr.Dataset(
         {k: ("sample", np.round(v, DECIMALS)) for k, v in scores.items()}
         | {k: ("sample", of[k].values) for k in _OF_ROWS}

@@ -12,10 +12,10 @@ import xarray as xr
 from lensflow.measure.gate import GateResult, Verdict
 from lensflow.measure.scorer.gates import AUROC, CORE_DROP
 from lensflow.show.training import KeptTraining
-from lensflow.training.verdicts import EXPERIENCE, GAP, STRATA
+from lensflow.training.verdicts import EXPERIENCE, GAP, STRATA, UNEXPLAINED
 
-# Of the origin: without these nobody should use the network.
-BLOCKING = (CORE_DROP, AUROC, GAP, STRATA)
+# Without these nobody should use the network.
+BLOCKING = (CORE_DROP, UNEXPLAINED, AUROC, GAP, STRATA)
 
 
 @dataclass(frozen=True, repr=False, eq=False)

@@ -16,7 +16,10 @@ class CoreBlob:
 
     of: Any
     share: float
-    arcs: float = 1.0
+    arcs_left: float = 1.0
+
+    def arcs(self, samples, shard):
+        return self.arcs_left * self.of.arcs(samples, shard)
 
     def read(self, samples, shard):
         stamp = self.of.read(samples, shard)
@@ -28,7 +31,7 @@ class CoreBlob:
         psf = np.exp(-4 * np.log(2) * r2 / FWHM_PIX**2)
         psf /= psf.sum(axis=(1, 2), keepdims=True)
         blob = self.share * arc.sum(axis=(2, 3))[:, :, None, None] * psf[:, None]
-        return (stamp + (self.arcs - 1) * arc + blob).astype(np.float32)
+        return (stamp + (self.arcs_left - 1) * arc + blob).astype(np.float32)
 
 
 def leaky(view, share, arcs=1.0):

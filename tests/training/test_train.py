@@ -96,8 +96,10 @@ class TestWhatItReaches:
         # Ours leaves a host's own control out of the comparisons.
         assert found[AUROC].auc == pytest.approx(auc, abs=0.005)
 
-    def test_it_does_not_need_the_core(self, found):
+    def test_it_does_not_need_the_core_and_reads_no_light_there_but_that_of_arcs(self, found):
         assert found[CORE_DROP].verdict == "PASS"
+        result = found["core_unexplained"]
+        assert result.verdict == "PASS" and result.n_rows > 400, result.reason
 
     def test_brighter_arcs_are_found_more_surely(self, found):
         by = found.by_property.to_dataframe().query("by == 'snr' and n > 60")
@@ -273,6 +275,28 @@ class TestALeak:
         train, val = (leaky(v, 1.0, arcs=0.0) for v in few)
         result = judged(val, train_on(train, config), config)
         assert result[AUROC].auc > 0.8 and result[CORE_DROP].verdict == "FAIL", result[CORE_DROP].reason
+
+    def test_two_per_cent_of_an_arc_in_its_core_fail_though_the_network_finds_the_arcs_without(self, views, config):
+        """Nothing is lost without the core, and core_drop passes: the blob is in the score, pair by pair."""
+        few = (v.select(v.samples["host_index"].values < 250) for v in views)
+        train, val = (leaky(v, 0.02) for v in few)
+        result = judged(val, train_on(train, config), config)
+        assert result["core_unexplained"].verdict == "FAIL", result["core_unexplained"].reason
+        assert "no arc's" in result["core_unexplained"].reason
+
+    def test_views_that_do_not_know_their_arcs_are_not_judged_by_them(self, few_scores, config):
+        blind = few_scores.assign(stamp_explained=few_scores["stamp_explained"] * np.nan)
+        named = {g.name: g for g in verdicts(blind, blind, config, "net", "net")}
+        assert named["core_unexplained"].verdict == "NOT_TESTABLE"
+        for shift, verdict in ((0.0, "PASS"), (1e-3, "FAIL"), (-1e-3, "FAIL")):
+            moved = few_scores.assign(stamp_explained=few_scores["stamp"] + shift)
+            named = {g.name: g for g in verdicts(moved, moved, config, "net", "net")}
+            assert named["core_unexplained"].verdict == verdict
+
+    @pytest.fixture
+    def few_scores(self, views):
+        few = views[1].select(views[1].samples["host_index"].values < 250)
+        return score_view(few, lambda x: x[:, 1].mean(axis=(1, 2)).astype(float), few.pixel_scale_arcsec, 1)
 
     def test_one_class_alone_is_refused(self):
         with pytest.raises(ExportError, match="split val has no positives"):
