@@ -43,8 +43,8 @@ def score_view(view: TrainingView, score: Score, pixel_scale_arcsec: float, seed
         As :func:`lensflow.measure.scorer.scorer.score_block`: of injections (sample) ``stamp``, ``stamp_filled``,
         ``own_ctrl`` (the control of this very row), ``stamp_explained`` (the stamp with the core that control and
         rendered arc make; NaN where the view does not know its arcs), ``snr``, ``arc_snr``, ``theta_e_arcsec``,
-        ``psfsize_arcsec``, ``host_mag`` and ids; of hosts (host) ``ctrl``, ``ctrl_filled``, ``ctrl_host``, ``ctrl_row_id``. Scores are
-        rounded to 1e-6.
+        ``psfsize_arcsec``, ``host_mag`` and ids; of hosts (host) ``ctrl``, ``ctrl_filled``, ``ctrl_host``,
+        ``ctrl_row_id``. Scores are rounded to 1e-6.
 
     Raises
     ------
