@@ -17,10 +17,11 @@ from lensflow.config import RunConfig
 from lensflow.errors import ConfigError, RealismError
 from lensflow.measure.completeness.set_thresholds import refuse_without_threshold, threshold_table, thresholds
 from lensflow.measure.gate.verdicts import GateResult
+from lensflow.measure.lens_light import without_light
 from lensflow.measure.realism.gap import gap
 from lensflow.measure.realism.recall import real_fpr, real_recall
 from lensflow.measure.realism.scored import Asked, ScoredInjections, ScoredLenses
-from lensflow.measure.scorer.scorer import as_scorer, score_images
+from lensflow.measure.scorer.scorer import as_it_reads, as_scorer, reads_missing_as_zero, score_images
 from lensflow.run.completeness.negatives import control_images
 from lensflow.run.completeness.scorers import Scorer, find_scorer
 from lensflow.run.completeness.step import scored_of
@@ -195,7 +196,12 @@ class _Task:
         first, stop = int(wanted[0]), int(wanted[-1]) + 1
         block = read_host_block(self.url, first, stop)
         names = read_head(self.url, "cutouts", slice(first, stop), ("host_id",))["host_id"].values
-        images = control_images(block, names, self.config)[wanted - first]
+        images, of = control_images(block, names, self.config)[wanted - first], block.isel(host=wanted - first)
         scorer = load(self.scorer, self.here) if isinstance(self.scorer, str) else self.scorer
+        # As the run's own images are handed to the scorer.
+        if (light := self.config.scorer.lens_light) != "kept":
+            images = without_light(images, light, of["x_center"].values, of["y_center"].values, of["invvar"].values > 0)
+        if reads_missing_as_zero(scorer):
+            images = as_it_reads(images, of["invvar"].values > 0)
         scores = score_images(as_scorer(scorer, str(self.scorer)), images)
         return KeptRows(xr.Dataset({"score": ("sample", scores), "row": ("sample", wanted)}))

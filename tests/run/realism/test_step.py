@@ -111,6 +111,22 @@ def test_a_scorer_is_not_asked_for_lenses_that_it_was_trained_on(config):
     assert found.path == ""
 
 
+def test_real_lenses_are_scored_as_the_run_s_own_images_are(config):
+    seen = {}
+
+    class Counts:
+        def __call__(self, images):
+            seen["peak"] = float(np.abs(images[:, 1, 30:34, 30:34]).mean())
+            return images[:, 1].mean(axis=(1, 2))
+
+    def mean_peak(light):
+        scorer = config.scorer.model_copy(update={"lens_light": light})
+        lf.compare_real(config.model_copy(update={"scorer": scorer}), scorer=Counts())
+        return seen["peak"]  # of the last images that were scored: those of real lenses
+
+    assert mean_peak("radial") < 0.3 * mean_peak("kept")
+
+
 def test_a_scorer_without_images_or_threshold_is_refused_before_any_work(config):
     with pytest.raises(ConfigError, match="cannot score the stamps of real lenses"):
         lf.compare_real(config, scorer="snr_matched")
