@@ -23,6 +23,8 @@ from lensflow.stats.hostsums import interval, spread
 from lensflow.stats.many import fit_many
 from lensflow.stats.matched import areas_within, relabelled, set_bootstrap
 
+# A feature that fewer rows lack gets no column that says so: it would be one more for the fit to get wrong.
+LEAST_MISSING = 0.02
 # Scores of so many labellings are held at once.
 _LABELLINGS_AT_ONCE = 250
 
@@ -196,7 +198,9 @@ def filled(rows: MatchedRows) -> tuple[Floats, list[str], tuple[str, ...], dict[
     x = np.where(gone, mean, rows.values)
     size = np.maximum(np.abs(x).max(axis=0, initial=0.0), np.finfo(np.float64).tiny)
     varies = np.ptp(x, axis=0) > 1e-9 * size if len(x) else np.zeros(x.shape[1], dtype=bool)
-    some = np.flatnonzero(gone.any(axis=0) & (held > 0))
+    some = np.flatnonzero((gone.mean(axis=0) >= LEAST_MISSING) & (held > 0))
+    # Features that are missing together share a column.
+    some = some[np.sort(np.unique(gone[:, some], axis=1, return_index=True)[1])] if some.size else some
     names = [n for n, v in zip(rows.names, varies, strict=True) if v] + [f"{rows.names[k]} missing" for k in some]
     constant = tuple(n for n, v in zip(rows.names, varies, strict=True) if not v)
     missing = {n: int(k) for n, k in zip(rows.names, gone.sum(axis=0), strict=True) if k}
@@ -208,7 +212,7 @@ def recipe(config: RealismConfig) -> dict[str, Any]:
     return {
         "estimator": "logistic regression on features standardised inside folds, exact optimum "
         f"(Newton, C={config.c:g}), both sides with the same weight",
-        "missing": "the feature's mean, and a column that says so",
+        "missing": f"the feature's mean, and a column that says so if {LEAST_MISSING:.0%} of the rows lack it",
         "folds": config.folds,
         "grouping": "matched set",
         "score": "area within each fold, averaged over folds",

@@ -56,6 +56,15 @@ def test_a_feature_that_only_real_lenses_lack_is_seen():
     assert probe(rows, QUICK, 1, "test", permutations=0).area.low > 0.9
 
 
+def test_features_that_are_missing_together_share_a_column_and_a_single_hole_has_none():
+    rows = matched_rows(40)
+    rows.values[::7, 2] = rows.values[::7, 3] = np.nan
+    rows.values[5, 4] = np.nan
+    found = probe(rows, QUICK, 1, "test", permutations=0)
+    assert [n for n in found.names if n.endswith("missing")] == ["arc_gr missing"]
+    assert found.missing == {"arc_gr": 29, "arc_mu": 29, "arc_radius": 1}
+
+
 def test_nothing_to_learn_from_is_an_error():
     rows = matched_rows(30, names=("a",))
     rows.values[:] = 1.0
