@@ -466,6 +466,14 @@ def read_row_ids(url: str) -> NDArray[np.uint64]:
     return _read(url, _group(url, "manifest"), "row_id")
 
 
+def read_arcs_block(url: str, region: Region) -> xr.Dataset:
+    """One region of pairs without its stamps and without the manifest, in memory: ``arc``, metrics, flags."""
+    group = _group(url, "pairs")
+    data = _tables(url, "pairs", group, region.slice)
+    data["arc"] = (schema.variable("pairs", "arc").dims, _read(url, group, "arc", region.slice))
+    return xr.Dataset(data, coords={"band": group_bands(group)})
+
+
 def read_pairs_block(
     url: str, manifest_url: str, cutouts_url: str, region: Region, hosts: xr.Dataset | None = None
 ) -> xr.Dataset:

@@ -17,7 +17,7 @@ from lensflow.run.execute import Progress, Stopwatch
 from lensflow.run.inject import InjectTask, hosts_of, inject_step
 from lensflow.run.sweep.arms import Arm, Design
 from lensflow.store import objects, receipts
-from lensflow.store.open import read_manifest_block, read_pairs_block
+from lensflow.store.open import read_arcs_block, read_attrs, read_manifest_block
 from lensflow.store.regions import Region, Regions
 from lensflow.store.run_folder import RunFolder
 
@@ -48,11 +48,20 @@ def make_arm(design: Design, arm: Arm, progress: Progress) -> None:
     arm : Arm
         Its cutouts and manifest are there. The arm whose arcs the others read is to be made first.
     progress : callable
+
+    Raises
+    ------
+    StoreError
+        If it has another manifest than the arm whose arcs it would read.
     """
     source = design.source_of(arm)
     if source is None:
         inject_step(arm.config, progress)
     else:
+        urls = [RunFolder.of(a.config).manifest for a in (source, arm)]
+        one, other = (read_attrs(u, "manifest").get("fingerprint") for u in urls)
+        if one != other:
+            raise StoreError(f"{urls[1]}: is not the manifest {urls[0]}, whose arcs this arm would read")
         inject_step(arm.config, progress, FromArcs(source.config))
 
 
@@ -99,9 +108,7 @@ class FromArcsTask(InjectTask):
         folder, source = RunFolder.of(self.config), RunFolder.of(self.source)
         manifest = read_manifest_block(folder.manifest, region)
         hosts = hosts_of(folder.cutouts, manifest["host_index"].values)
-        stored = read_pairs_block(source.pairs, source.manifest, source.cutouts, region, hosts)
-        if not np.array_equal(stored["row_id"].values, manifest["row_id"].values):
-            raise StoreError(f"{source.pairs}: region {region.index} has other rows than {folder.manifest}")
+        stored = read_arcs_block(source.pairs, region)
         watch.lap("read")
         block = with_other_noise(stored, hosts, manifest, self.config.injection)
         watch.lap("noise")

@@ -7,7 +7,7 @@ import pytest
 
 import lensflow as lf
 from lensflow.config.sweep import parse_levels
-from lensflow.errors import ConfigError, RealismError, StaleStoreError
+from lensflow.errors import ConfigError, RealismError, StaleStoreError, StoreError
 from lensflow.injection import inject
 from lensflow.manifest.build import Planner
 from lensflow.measure.realism.sweep.factors import NULL_ARM
@@ -15,6 +15,7 @@ from lensflow.run import verify_step
 from lensflow.run.cut import freeze_cutouts
 from lensflow.run.execute import silent
 from lensflow.run.inject import inject_step
+from lensflow.run.plan import plan_step
 from lensflow.run.rerender import rerender
 from lensflow.run.sweep.arms import design_of, prepare_arm, prepare_base
 from lensflow.run.sweep.make import made_of, make_arm
@@ -93,6 +94,18 @@ def test_an_arm_that_changes_noise_or_rounding_renders_nothing_and_is_what_rende
     for name in ("arc", "stamp", "metrics", "flags"):
         one, two = (bytes_below(Path(r) / "pairs.zarr" / name) for r in (last.config.out, other.out))
         assert one == two and len(one) > 1
+
+
+def test_arcs_of_another_manifest_are_not_read(run, tmp_path):
+    design = design_of(run, [parse_levels("injection.noise=true,false")])
+    other = config_of(tmp_path / "other", seed=9)
+    freeze_cutouts(hosts(), other)
+    plan_step(other)
+    arm = design.arms[1]
+    for part in ("manifest.zarr", "receipts/manifest"):
+        shutil.copytree(Path(other.out) / part, Path(arm.config.out) / part)
+    with pytest.raises(StoreError, match="is not the manifest"):
+        make_arm(design, arm, silent)
 
 
 def test_where_no_arm_has_exact_arcs_each_is_rendered(run, renders):
