@@ -56,16 +56,19 @@ def lines_table(sweeps: Sequence[SweepResult], threshold: int = 0) -> Table:
     """
     every = [x for s in sweeps for x in _lines(s, threshold)]
     every.sort(key=lambda x: (math.isnan(x.difference.value), -_plain(x.difference.value)))
+    real = any(math.isfinite(x.realism.value) for x in every)
+    of_real = [Column("AUC against real lenses", write=3), Column("its change", write=3)] if real else []
     heads: list[Column | str] = [
         words("factor", wrap=True), words("from", wrap=True), words("to", wrap=True),
         Column("difference", write=_points), Column("gained"), Column("lost"), Column("p (Holm)"),
         Column("score", write=number, optional=True), words("gates", wrap=True, optional=True),
-        Column("rendered", optional=True), words("setting", optional=True),
+        Column("rendered", optional=True), words("setting", optional=True), *of_real,
     ]  # fmt: skip
     rows = [
         (
             x.title, x.reference, x.value, _loud(x), x.gained if _is_known(x) else None,
             x.lost if _is_known(x) else None, x.p_holm, x.score_difference, x.gates or None, x.n_rendered, x.factor,
+            *((x.realism, x.realism_change) if real else ()),
         )
         for x in every
     ]  # fmt: skip

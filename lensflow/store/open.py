@@ -469,9 +469,8 @@ def read_row_ids(url: str) -> NDArray[np.uint64]:
 def read_arcs_block(url: str, region: Region) -> xr.Dataset:
     """One region of pairs without its stamps and without the manifest, in memory: ``arc``, metrics, flags."""
     group = _group(url, "pairs")
-    data = _tables(url, "pairs", group, region.slice)
-    data["arc"] = (schema.variable("pairs", "arc").dims, _read(url, group, "arc", region.slice))
-    return xr.Dataset(data, coords={"band": group_bands(group)})
+    arc = {"arc": (schema.variable("pairs", "arc").dims, _read(url, group, "arc", region.slice))}
+    return xr.Dataset(_tables(url, "pairs", group, region.slice) | arc, coords={"band": group_bands(group)})
 
 
 def read_pairs_block(

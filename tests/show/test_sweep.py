@@ -2,6 +2,7 @@
 
 import io
 import re
+from dataclasses import replace
 
 import pytest
 
@@ -15,6 +16,7 @@ from lensflow.show.sweep import (
     strata_table,
     write_page,
 )
+from lensflow.stats.estimate import Estimate
 from tests.measure.realism.sweep.made_sweep import made_sweep
 
 
@@ -56,3 +58,14 @@ def test_the_page_has_every_arm_and_escapes_its_names(counted):
     assert "plan.&lt;b&gt;" in html and "plan.<b>" not in html and "not that real lenses" in html
     assert ("data:image/png" in html) == counted
     assert html.count("proof</b>") + html.count(", proof.") >= 3 and "nan" not in re.sub(r"base64,[^\"]*", "", html)
+
+
+def test_an_area_against_real_lenses_is_shown_with_its_change_where_there_is_one():
+    one = made_sweep()
+    assert "real lenses" not in "".join(printed(lines_table([one]), 200))
+    arms = (replace(one.arms[0], realism=Estimate(0.8, 0.75, 0.85)), *one.arms[1:])
+    measured = replace(one, arms=arms, realism=Estimate(0.9, 0.87, 0.93))
+    text = " ".join(" ".join(printed(lines_table([measured]), 240)).split())
+    assert (
+        "0.800 (0.750 – 0.850)" in text and "−0.100 (−0.158 to −0.0417)" in text
+    ) or "−0.100 (−0.158 to −0.042)" in text

@@ -1,8 +1,10 @@
-"""The seam to the comparison with real lenses: its area for an arm, where `lensflow realism` has measured it."""
+"""The area of an arm's injections against real lenses, where `lensflow realism` has measured it in the arm's folder."""
 
 from __future__ import annotations
 
 from lensflow.config import RunConfig
+from lensflow.run.identity import pairs_content
+from lensflow.run.realism.stored import stored_realism
 from lensflow.stats.estimate import NOT_MEASURED, Estimate
 
 
@@ -17,7 +19,8 @@ def realism_area(config: RunConfig) -> Estimate:
     Returns
     -------
     Estimate
-        NaN: nothing keeps one in a run's folder yet.
+        Of the first stored comparison that belongs to these pixels; NaN without one.
     """
-    del config
-    return NOT_MEASURED
+    found = stored_realism(config)
+    content = pairs_content(config) if found else ""
+    return next((s.kept.gates[0].area for s in found if s.pairs == content), NOT_MEASURED)

@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,9 +12,11 @@ import lensflow as lf
 from lensflow.config.sweep import with_setting
 from lensflow.errors import ConfigError, RealismError, StoreError
 from lensflow.run import measure
+from lensflow.run.identity import pairs_content
 from lensflow.run.inject import InjectTask
-from lensflow.run.sweep import prove, step
+from lensflow.run.sweep import prove, realism, step
 from lensflow.run.sweep.step import stored_sweeps
+from lensflow.stats.estimate import Estimate
 from lensflow.store import paths
 from lensflow.store.run_folder import RunFolder
 from tests.run.sweep.small_sweep import N_HOSTS, PER_HOST, swept_run
@@ -160,7 +163,7 @@ def test_the_command_sweeps_shows_and_refuses(command, run):
     code, text = command("sweep", run.out)
     assert code == 0 and "shot noise true false" in text and "index.html" in text
     assert "injection.noise" in (Path(run.out) / "sweeps" / "index.html").read_text()
-    assert RunFolder.of(run).config and paths.read_text(RunFolder.of(run).config) == run.to_yaml()
+    assert lf.open_run(run.out).config.completeness.threshold.fpr == (0.25,)
     code, text = command("sweep", run.out, "--factor", "plan.color=v3,uv_slope")
     assert code == 2 and "Did you mean 'plan.colours'" in text
     code, text = command("sweep", run.out, "--factor", "injection.noise=true,false", "--factor", "plan.src_n=1,4")
@@ -196,3 +199,14 @@ def test_a_sweep_of_other_pixels_is_named_and_not_shown(tmp_path, command):
     shutil.rmtree(moved / "sweeps" / "injection.gain_factor" / "9" / "receipts")
     code, text = command("sweep", moved)
     assert code == 0 and "injection.gain_factor: its arms have other pixels" in text and "gain 1 9" not in text
+
+
+def test_the_area_against_real_lenses_is_that_of_the_pixels_that_are_there(run, monkeypatch):
+    def stored(*pairs):
+        kept = [SimpleNamespace(pairs=p, kept=SimpleNamespace(gates=(SimpleNamespace(area=Estimate(0.1 * (k + 5))),)))
+                for k, p in enumerate(pairs)]  # fmt: skip
+        monkeypatch.setattr(realism, "stored_realism", lambda _: kept)
+        return realism.realism_area(run).value
+
+    assert np.isnan(stored()) and np.isnan(stored("other pixels"))
+    assert stored("other pixels", pairs_content(run)) == pytest.approx(0.6)

@@ -91,6 +91,10 @@ class Line:
     gates : str
         Verdicts that changed, in words.
     n_rendered : int
+    realism : Estimate
+        AUC of the arm against real lenses; NaN where it was not measured.
+    realism_change : Estimate
+        Less that of the reference; the arms taken as independent.
     """
 
     factor: str
@@ -105,6 +109,8 @@ class Line:
     p_holm: float
     gates: str
     n_rendered: int
+    realism: Estimate = NOT_MEASURED
+    realism_change: Estimate = NOT_MEASURED
 
 
 @dataclass(frozen=True, eq=False)
@@ -261,14 +267,14 @@ def _line(sweep: SweepResult, arm: ArmResult, p_holm: float, threshold: int) -> 
         nothing = (math.nan, math.nan)
         return Line(
             sweep.name, title, sweep.reference, arm.label, nothing, NOT_MEASURED, NOT_MEASURED, 0, 0, math.nan, words,
-            arm.n_rendered,
+            arm.n_rendered, arm.realism, arm.realism - sweep.realism,
         )  # fmt: skip
     one = _all(arm.numbers, threshold)
     shares = (float(one["recovered_reference"]), float(one["recovered_arm"]))
     return Line(
         sweep.name, title, sweep.reference, arm.label, shares, Estimate.in_dataset(one, "difference"),
         Estimate.in_dataset(one, "score_difference"), int(one["gained"]), int(one["lost"]), p_holm, words,
-        arm.n_rendered,
+        arm.n_rendered, arm.realism, arm.realism - sweep.realism,
     )  # fmt: skip
 
 
