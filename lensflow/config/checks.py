@@ -60,7 +60,7 @@ GATE_VIEWS = {
     "robust": "each stamp and band minus its own median at r >= 20 pix, divided by 1.4826 MAD there",
     "asinh": "asinh of the robust view",
     "radial": "each stamp and band minus the medians of its 1-pixel rings about the target, nMgy/pixel",
-    "smooth": "each stamp and band minus elliptical Gaussians fitted to it, nMgy/pixel (7 ms a stamp)",
+    "smooth": "each stamp and band minus elliptical Gaussians fitted to it, nMgy/pixel (11 ms a stamp)",
 }
 GATE_ESTIMATORS = {
     "linear": "logistic regression, the default: sees differences in the mean",

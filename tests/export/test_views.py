@@ -17,6 +17,7 @@ from lensflow.run.export.open_view import open_view
 from lensflow.store import paths, sealing
 from lensflow.store.open import open_all_pairs
 from lensflow.store.run_folder import RunFolder
+from lensflow.training.step import Views
 from tests.export_run import HOLE, certify_as, export_copy, export_run
 
 pytestmark = pytest.mark.train
@@ -404,3 +405,10 @@ def test_pairs_and_triplets_are_without_lens_light_and_residuals_refuse_it(run):
         open_view(run, view="residual", purpose="study", residual_negatives="matched", lens_light="radial")
     with pytest.raises(ExportError, match="lens_light smooth does not go with quantize sky/16"):
         open_view(run, lens_light="smooth", quantize="sky/16")
+
+
+@pytest.mark.parametrize("where", ["export", "scorer"])
+def test_a_training_refuses_images_that_its_network_would_not_score(run, where):
+    section = getattr(run, where).model_copy(update={"lens_light": "radial"})
+    with pytest.raises(ExportError, match=f"{where}.lens_light radial takes off light that a stamp has"):
+        Views.open(run.model_copy(update={where: section}), lambda *_: None)

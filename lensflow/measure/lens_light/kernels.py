@@ -22,8 +22,11 @@ _MOST_SIGMA = 3.0
 # Widths of the Gaussians, pixels, and how often their amplitudes are weighed and improved.
 _WIDTHS = 1.1 * 1.45 ** np.arange(9)
 _ROUNDS, _SWEEPS = 6, 400
+_NO_WEIGHT = 1e-20
 # A profile is not expected to follow a galaxy to better than this share of its light; a ring that exceeds it by more
 # than this many of its errors counts less.
+# How often pixels are left out that are further from the fit than this many errors: an arc's, a neighbour's.
+_CLIPS, _CLIP, _MIDDLE_PIX = 4, 2.0, 3.0
 _SHARE, _TOO_BRIGHT = 0.01, 0.7
 
 
@@ -152,6 +155,16 @@ def _residual(value, radius, m, work, of_ring, out):  # type: ignore[no-untyped-
 
 
 @compiled()
+def _light_at(radius, amplitude):  # type: ignore[no-untyped-def]
+    """Sum of the Gaussians and the level at a radius."""
+    light = amplitude[len(_WIDTHS)]
+    for j in range(len(_WIDTHS)):
+        if amplitude[j] > 0:
+            light += amplitude[j] * math.exp(-0.5 * (radius / _WIDTHS[j]) ** 2)
+    return light
+
+
+@compiled()
 def _gaussians(value, radius, m, sigma, work, out):  # type: ignore[no-untyped-def]
     """Residuals from concentric Gaussians of amplitudes of 0 or more, and a level, fitted to the rings' medians.
 
@@ -188,15 +201,36 @@ def _gaussians(value, radius, m, sigma, work, out):  # type: ignore[no-untyped-d
                 step = right[j]
                 for i in range(terms):
                     step -= gram[j, i] * amplitude[i]
+                if gram[j, j] <= _NO_WEIGHT * gram[terms - 1, terms - 1]:
+                    continue  # a Gaussian that reaches no ring with data
                 amplitude[j] += step / gram[j, j]
                 if j < terms - 1:
                     amplitude[j] = max(amplitude[j], 0.0)
+    for j in range(terms):
+        work[4, j] = amplitude[j]
     for p in range(m):
-        light = amplitude[terms - 1]
-        for j in range(terms - 1):
-            if amplitude[j] > 0:
-                light += amplitude[j] * math.exp(-0.5 * (radius[p] / _WIDTHS[j]) ** 2)
-        out[p] = value[p] - light
+        out[p] = value[p] - _light_at(radius[p], amplitude)
+
+
+@compiled()
+def _clipped_gaussians(value, radius, m, sigma, work, out):  # type: ignore[no-untyped-def]
+    """Fit the Gaussians again without the pixels far from the last fit, which are an arc's or a neighbour's."""
+    _gaussians(value, radius, m, sigma, work, out)
+    kept, at, rest, of = np.empty(m), np.empty(m), np.empty(m), m
+    for _ in range(_CLIPS):
+        k = 0
+        for p in range(m):
+            light = value[p] - out[p]
+            # The middle is kept: without it the narrowest Gaussians would be anything there.
+            if radius[p] < _MIDDLE_PIX or abs(out[p]) <= _CLIP * math.sqrt(sigma**2 + (2 * _SHARE * light) ** 2):
+                kept[k], at[k] = value[p], radius[p]
+                k += 1
+        if k == of or 2 * k < m:
+            break
+        of = k
+        _gaussians(kept, at, k, sigma, work, rest)
+        for p in range(m):
+            out[p] = value[p] - _light_at(radius[p], work[4])
 
 
 @compiled()
@@ -297,7 +331,7 @@ def subtract_light(images, x, y, sky, smooth, out, ellipse):  # type: ignore[no-
                 ellipse[i, b, 0], ellipse[i, b, 1] = g1, g2
             _radii(dx, dy, m, g1, g2, radius)
             if smooth:
-                _gaussians(value, radius, m, sigma, work, left)
+                _clipped_gaussians(value, radius, m, sigma, work, left)
             else:
                 _residual(value, radius, m, work, of_ring, left)
             for p in range(m):

@@ -26,8 +26,9 @@ def subtract(
     ``radial``: medians over 1-pixel rings about the target, the running median of three, and between them a cubic that
     does not overshoot. ``smooth``: elliptical rings of one axis ratio and angle, those of the least sum of absolute
     residuals (each counted up to 3 sky sigma) at 2 to 16 pixels; to their medians a sum of concentric Gaussians of
-    amplitudes of 0 or more and a level are fitted, rings that are too bright counting less. Such a sum has no ring and
-    no shoulder, whatever its amplitudes: what is narrow in radius is left.
+    amplitudes of 0 or more and a level are fitted, rings that are too bright counting less, and fitted again without
+    the pixels that are far off. Such a sum has no ring and no shoulder, whatever its amplitudes: what is narrow in
+    radius is left.
 
     An arc that fills less than half of a ring moves its median little; one that fills more is taken off by ``radial``
     with the galaxy. docs/lens-light.md says how much of arcs each takes.

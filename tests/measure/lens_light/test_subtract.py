@@ -40,6 +40,17 @@ def test_a_round_galaxy_is_gone_without_noise():
     assert np.abs(left / peak)[:, :, :20].max() < 1e-3  # far out
 
 
+@pytest.mark.parametrize("light", LIGHT)
+@pytest.mark.parametrize("host", [5.0, 500.0])
+def test_the_middle_of_a_cuspy_galaxy_is_not_blown_up(light, host):
+    of = drawn(6, flux=0.0, host=host, noise=0.3)
+    images = of.images.copy()
+    images[0, :, 27:37, 27:37] = np.nan  # no data there at all
+    left = subtract(images, light, of.x_center, of.y_center)
+    peak = of.images.max(axis=(2, 3), keepdims=True)
+    assert np.isfinite(left[1:]).all() and np.nanmax(np.abs(left) / peak) < 0.2
+
+
 def test_an_elliptical_galaxy_is_left_by_rings_and_gone_with_an_ellipse():
     of = drawn(12, flux=0.0, noise=0.3, q=0.6)
     zone = np.stack([(radius(of, i) >= 3) & (radius(of, i) < 15) for i in range(12)])
