@@ -1,6 +1,7 @@
 """lensflow export and lf.export on a small certified run: what is refused, what is said, what is written."""
 
 import json
+import os
 import re
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import lensflow as lf
 import lensflow.export
 from lensflow.errors import ExportError, StaleStoreError
 from lensflow.export.formats.read import open_export
+from lensflow.run.export import step
 from lensflow.run.export.open_view import open_view
 from lensflow.store import sealing
 from tests.export.formats.written import same_pixels
@@ -103,7 +105,7 @@ def test_card_and_croissant_name_no_place_on_this_machine(whole):
     for name in ("README.md", "croissant.json"):
         text = (Path(whole.path) / name).read_text()
         assert place not in text and "/tmp" not in text and not re.search(r"\bnan\b|\bNone\b", text)
-    assert whole.record["run"]["path"] == place
+    assert whole.record["run"]["path"] == os.path.relpath(place, whole.path)
 
 
 @pytest.mark.train
@@ -153,3 +155,53 @@ def test_the_command_prints_what_was_written_and_no_traceback(tmp_path, command,
     code, text = command("export", export_run().out, f"{out}2", "--quantize", "sky/3")
     assert code == 2 and "coarser than sky/4" in text
     assert not Path(f"{out}2").exists() and not Path(f"{out}2.writing").exists()
+
+
+def test_run_and_export_that_are_moved_together_find_each_other_and_a_lost_run_is_named(tmp_path):
+    config = export_copy(tmp_path / "here" / "runs" / "dr9")
+    lf.export(config, tmp_path / "here" / "lenses", format="zarr", split="val", check=False)
+    assert json.loads((tmp_path / "here" / "lenses" / "export.json").read_text())["run"]["path"] == "../runs/dr9"
+    for file in (tmp_path / "here" / "lenses").rglob("*"):
+        assert file.is_dir() or str(tmp_path).encode() not in file.read_bytes(), f"{file.name} names a place"
+    (tmp_path / "here").rename(tmp_path / "there")
+    out = tmp_path / "there" / "lenses"
+    assert lf.check_export(out, write=False)["roundtrip"].verdict == "PASS"
+    assert sum(len(b["y"]) for b in lf.batches(out, split="val")) > 0
+    (tmp_path / "there" / "runs").rename(tmp_path / "elsewhere")
+    with pytest.raises(ExportError, match="there/runs/dr9, which is not there"):
+        lf.batches(out, split="val")
+    moved = lf.check_export(out, run=tmp_path / "elsewhere" / "dr9", write=False)
+    assert moved["roundtrip"].verdict == "PASS"
+
+
+def test_two_exports_into_one_folder_are_refused_and_no_lock_is_left(tmp_path, monkeypatch):
+    out, refused = tmp_path / "out", []
+    real = step.write_files
+
+    def meanwhile(*args, **kwargs):
+        from concurrent.futures import ThreadPoolExecutor
+
+        with ThreadPoolExecutor(1) as pool:  # another of the same process: only nested calls of one thread share
+            try:
+                pool.submit(lf.export, export_run(), out, format="npy", split="val", check=False).result()
+            except ExportError as error:
+                refused.append(str(error))
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(step, "write_files", meanwhile)
+    lf.export(export_run(), out, format="npy", split="val", check=False)
+    assert len(refused) == 1 and f"{out}: another export is at work" in refused[0]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["out"]
+    assert not list(out.rglob("lease*"))
+
+
+def test_an_export_whose_process_died_is_continued(tmp_path, monkeypatch):
+    def dies(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(step, "describe", dies)
+    with pytest.raises(KeyboardInterrupt):
+        lf.export(export_run(), tmp_path / "out", format="npy", split="val", check=False)
+    monkeypatch.undo()
+    lf.export(export_run(), tmp_path / "out", format="npy", split="val", check=False)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["out"]

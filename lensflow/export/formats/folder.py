@@ -7,9 +7,11 @@ folder, comes last.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,15 +19,38 @@ from typing import Any
 from lensflow.config.place import like
 from lensflow.errors import ExportError, StoreError
 from lensflow.store import paths
+from lensflow.store.lease import hold
 
 INDEX = "export.json"
 WORK = ".export"
-WRITING, FAILED = ".writing", ".failed"
+WRITING, FAILED, LOCK = ".writing", ".failed", ".lock"
 
 
 def is_export(place: str) -> bool:
     """Whether a folder is a finished export."""
     return paths.exists(paths.join(place, INDEX))
+
+
+def run_of(record: Mapping[str, Any], out: str) -> str:
+    """Folder or URL of the run that an export is of; empty if it names none.
+
+    Parameters
+    ----------
+    record : mapping
+        Content of ``export.json``.
+    out : str
+        Folder of the export, from which a run on the same machine is named.
+
+    Returns
+    -------
+    str
+    """
+    named = record.get("run")
+    path = str((named.get("path") if isinstance(named, Mapping) else named) or "")
+    # A path that begins at the root is one of an older export, or of a run that was named by hand.
+    if not path or "://" in path or path.startswith("/") or not paths.is_local(out):
+        return path
+    return os.path.normpath(paths.local_path(out) / path)
 
 
 @dataclass(frozen=True)
@@ -73,6 +98,31 @@ class Folder:
     def root(self) -> str:
         """Where the files are written."""
         return like(self.out, f"{self.out}{WRITING}") if paths.is_local(self.out) else self.out
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the place alone: two exports that write the same files would publish a mixture.
+
+        The lease is beside the export (``OUT.lock``), so that nothing of it is in what is published.
+
+        Raises
+        ------
+        ExportError
+            If another export is at work there; the message names its process.
+        """
+        beside = like(self.out, f"{self.out}{LOCK}")
+        try:
+            with hold(beside):
+                yield
+        except StoreError as error:
+            if "another run is at work" not in str(error):
+                raise
+            raise ExportError(str(error).replace(f"{LOCK}: another run", ": another export", 1)) from error
+        finally:
+            with contextlib.suppress(OSError, StoreError):
+                # Of whoever leaves last: a folder in which another has a lease is not empty.
+                if paths.is_local(beside):
+                    paths.local_path(beside).rmdir()
 
     @property
     def failed(self) -> str:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from lensflow.config.export import NEGATIVE_KINDS
 from lensflow.errors import ExportError
 from lensflow.export.formats.columns import COLUMNS, POSITIVE
+from lensflow.export.formats.folder import run_of
 from lensflow.export.formats.record import read_record
 from lensflow.store import paths
 
@@ -156,7 +157,7 @@ class Export:
         if self.record["format"] == "zarr":
             raise ExportError(
                 f"{self.out}: an export of format zarr has no pixels of its own: they are those of the run "
-                f"{self.record['run']['path']} (lensflow.run.export.open_view)."
+                f"{run_of(self.record, self.out)} (lensflow.run.export.open_view)."
             )
         place = paths.join(self.out, piece.path)
         if paths.is_local(place):

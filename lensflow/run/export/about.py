@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import UTC, datetime
 from typing import Any
 
@@ -21,13 +22,15 @@ _UNKNOWN_LICENSE = (
 )
 
 
-def about_run(config: RunConfig) -> dict[str, Any]:
+def about_run(config: RunConfig, out: str) -> dict[str, Any]:
     """Everything that ``export.json`` holds beside the view, as plain JSON.
 
     Parameters
     ----------
     config : RunConfig
         Its section ``export`` as it was used.
+    out : str
+        Folder of the export: the run's is named from there, so that no path of this machine is handed on.
 
     Returns
     -------
@@ -51,7 +54,7 @@ def about_run(config: RunConfig) -> dict[str, Any]:
         "made": datetime.now(UTC).date().isoformat(),
         "run": {
             "name": config.name,
-            "path": str.__str__(folder.root) if not paths.is_local(folder.root) else _absolute(folder.root),
+            "path": _from(folder.root, out),
             "seed": config.seed,
             # Of what decides pixels and verdicts, not of how and where they were computed: workers change no byte.
             "config_digest": fingerprint(config.settings_of("gates")),
@@ -70,8 +73,13 @@ def about_run(config: RunConfig) -> dict[str, Any]:
     }
 
 
-def _absolute(place: str) -> str:
-    return str(paths.local_path(place).absolute())
+def _from(run: str, out: str) -> str:
+    """A URL as it is; a run on this machine by its way from the export, by its name alone from one that is not."""
+    if not paths.is_local(run):
+        return str.__str__(run)
+    if not paths.is_local(out):
+        return _name(run)
+    return os.path.relpath(paths.local_path(run).absolute(), paths.local_path(out).absolute())
 
 
 def _survey(config: RunConfig) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from lensflow import geometry, rng
 from lensflow.config.export import NEGATIVE_KINDS
 from lensflow.errors import ExportError, StaleStoreError
+from lensflow.export.formats.folder import run_of
 from lensflow.export.formats.read import UNIT_ROWS, Export, Piece, open_export
 from lensflow.export.normalisation import Normalisation
 from lensflow.export.pixels.kernels import not_finite
@@ -155,7 +156,7 @@ def _samples(export: Export, split: str) -> tuple[xr.Dataset, tuple[Piece, ...]]
 
 def _of_run(export: Export, split: str, options: dict[str, Any]) -> TrainingView:
     record = export.record
-    run = record["run"]["path"]
+    run = run_of(record, export.out)
     if not paths.exists(paths.join(run, "config.yaml")):
         raise ExportError(
             f"{export.out}: an export of format zarr is an index over the run {run}, which is not there. Bring the run "

@@ -15,6 +15,7 @@ from lensflow.export.check.readers import open_export
 from lensflow.export.check.registry import CHECKS
 from lensflow.export.check.results import ExportCheck
 from lensflow.export.check.rows import gather
+from lensflow.export.formats.folder import run_of
 from lensflow.stats import codec
 from lensflow.store import paths
 
@@ -60,7 +61,7 @@ def check_export(out: str | Path, run: str | Path | None = None, *, write: bool 
 
     def view(split: str) -> Any:
         if split not in opened:
-            opened[split] = _open_view(reader.description, run, split)
+            opened[split] = _open_view(str(run or run_of(reader.description, place)), reader.description, split)
         return opened[split]
 
     reader = open_export(place, view)
@@ -100,14 +101,12 @@ def to_json(found: ExportCheck) -> dict[str, Any]:
     return tree
 
 
-def _open_view(description: dict[str, Any], run: str | Path | None, split: str) -> Any:
+def _open_view(place: str, description: dict[str, Any], split: str) -> Any:
     from lensflow.run.export.open_view import open_view
 
-    named = description.get("run")
-    place = run or (named.get("path") if isinstance(named, dict) else named)
     if not place:
         raise ExportError("export.json names no run. Give its folder: --run RUN")
-    if not paths.list_names(str(place)):
+    if not paths.list_names(place):
         raise ExportError(f"no run at {place}. If it has moved, give its folder: --run RUN")
     why = "check of an export that holds the test split" if split == "test" else None
-    return open_view(str(place), split=split, unseal_test=why, **(description.get("settings") or {}))
+    return open_view(place, split=split, unseal_test=why, **(description.get("settings") or {}))

@@ -17,7 +17,7 @@ from lensflow.export.formats.croissant import CROISSANT, croissant_of
 from lensflow.export.formats.folder import INDEX, FileRecord, Folder
 from lensflow.export.formats.record import record_of
 from lensflow.export.formats.registry import writer_of
-from lensflow.export.formats.writer import Settings, View, require
+from lensflow.export.formats.writer import Settings, View, Writer, require
 from lensflow.run.execute import Progress, silent
 from lensflow.run.export import run_checks
 from lensflow.run.export.about import about_run, header, lasting
@@ -116,7 +116,16 @@ def export_step(
     refuse_deployment(config)
     opened = RunViews(config, config, progress)
     views: dict[str, View] = {s: opened.open(s, unseal_test=unseal_test if s == "test" else None) for s in splits}
-    about = about_run(config)
+    # Nothing is refused from here on but a place that another export takes.
+    with folder.locked():
+        folder.refuse_taken()  # by one that ended while this one began
+        return _written(config, folder, views, writer, check, progress)
+
+
+def _written(
+    config: RunConfig, folder: Folder, views: dict[str, View], writer: Writer, check: bool, progress: Progress
+) -> Exported:
+    about = about_run(config, folder.out)
     settings = _settings(config, next(iter(views.values())))
     head = header(about, writer.name)
     files = write_files(folder, views, writer, settings, lasting(about), head, progress)
