@@ -278,7 +278,7 @@ class TestALeak:
 
     def test_two_per_cent_of_an_arc_in_its_core_fail_though_the_network_finds_the_arcs_without(self, views, config):
         """Nothing is lost without the core, and core_drop passes: the blob is in the score, pair by pair."""
-        few = (v.select(v.samples["host_index"].values < 250) for v in views)
+        few = (v.select(v.samples["host_index"].values < 200) for v in views)
         train, val = (leaky(v, 0.02) for v in few)
         result = judged(val, train_on(train, config), config)
         assert result["core_unexplained"].verdict == "FAIL", result["core_unexplained"].reason

@@ -34,8 +34,9 @@ TESTS = {
 }
 
 
+# Two hundred shuffles for each of many exports: 10 s.
 @pytest.mark.train
-@pytest.mark.parametrize("name", TESTS)
+@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if n == "runs" else n for n in TESTS])
 def test_sound_exports_reach_a_small_probability_as_often_as_it_says(name):
     """Hosts of unequal numbers of stamps, whole in files: what samples taken for independent would get wrong."""
     draw = np.random.default_rng(4)
