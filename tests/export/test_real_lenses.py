@@ -4,15 +4,18 @@ from types import SimpleNamespace
 
 import pytest
 
+from lensflow.config import load_config
 from lensflow.errors import ExportError
 from lensflow.export.formats import words
 from lensflow.measure.gate.verdicts import Verdict
 from lensflow.run.export import real_lenses
+from lensflow.run.realism.stored import StoredRealism
 
 
-def stored(verdict, pairs="these", table="folder/lenses.csv"):
+def stored(verdict, pairs="these", table="folder/lenses.csv", other=()):
     gate = SimpleNamespace(verdict=verdict, reason=f"why {verdict}")
-    return SimpleNamespace(pairs=pairs, kept=SimpleNamespace(gates=(gate,), table=table))
+    return SimpleNamespace(pairs=pairs, kept=SimpleNamespace(gates=(gate,), table=table),
+                           other_settings=lambda config: list(other))  # fmt: skip
 
 
 @pytest.fixture
@@ -36,6 +39,19 @@ def test_the_verdict_of_these_pixels_is_carried_and_the_worst_counts(asked):
 def test_a_comparison_of_other_pixels_is_none(asked):
     found = real_lenses.realism_of(asked(stored(Verdict.PASS, pairs="others")))
     assert found["verdict"] == "NOT_RUN"
+
+
+def test_a_pass_of_other_settings_than_the_run_s_is_none(asked):
+    found = real_lenses.realism_of(asked(stored(Verdict.PASS, other=["max_auc"])))
+    assert found["verdict"] == "NOT_TESTABLE" and "other settings than the run's (realism.max_auc)" in found["reason"]
+
+
+def test_settings_of_a_comparison_are_held_against_the_run_s():
+    config = load_config({"out": "x", "survey": {"synthetic": {}}})
+    own = config.realism.model_dump(mode="json")
+    for settings, names in ((own, []), (own | {"table": "l.csv", "required": True}, []),
+                            (own | {"max_auc": 0.99, "min_sets": 10}, ["max_auc", "min_sets"])):  # fmt: skip
+        assert StoredRealism(None, "", settings).other_settings(config) == names
 
 
 @pytest.mark.parametrize("verdict", [v for v in Verdict if v not in (Verdict.PASS, Verdict.EXPLAINED)])

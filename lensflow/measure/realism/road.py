@@ -7,7 +7,7 @@ the lenses.
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import xarray as xr
@@ -131,6 +131,46 @@ def same_road(real: xr.Dataset, run: xr.Dataset, max_sd: float = MAX_SD) -> Road
     return compared(sides[0], sides[1], plain[0], plain[1], max_sd)
 
 
+def with_rounding(road: RoadCheck, real: NDArray[np.float32], pairs: NDArray[np.float32],
+                  max_sd: float = MAX_SD) -> RoadCheck:
+    """Add to a check of roads whether the pixels that are compared in the end are rounded alike.
+
+    Stored cutouts may be of one road, and yet only one side rounded on its way to features, encoders and scorers
+    (``store.quantize``): a lattice tells the sides apart, whatever the arcs are.
+
+    Parameters
+    ----------
+    road : RoadCheck
+        Of the stored cutouts.
+    real, pairs : ndarray, shape (n, band, y, x)
+        Real stamps and stamps of the pairs, as they are handed on [nMgy/pixel]; only their outskirts are looked at.
+    max_sd : float
+
+    Returns
+    -------
+    RoadCheck
+        With the check ``rounding``.
+    """
+    mine, theirs = (_of_stamp(np.asarray(zone_shares(np.nan_to_num(np.asarray(side, np.float32)))[..., ON_OUTER],
+                                         np.float64)) for side in (real, pairs))  # fmt: skip
+    difference, sure = _standardised(mine, theirs)
+    ok, meaning = not (abs(difference) > max_sd and sure), "share of the outskirts' pixels on one lattice, as compared"
+    row = xr.Dataset(
+        {"real": ("check", [_mean(mine)]), "run": ("check", [_mean(theirs)]), "difference": ("check", [difference]),
+         "ok": ("check", [ok]), "meaning": ("check", [meaning])},
+        coords={"check": ["rounding"]},
+    )  # fmt: skip
+    reason = road.reason
+    if not ok:
+        fault = (f"{meaning}: {_mean(mine):.3g}, the run's pairs have {_mean(theirs):.3g} "
+                 f"({_shown(difference)} sd apart, {max_sd:g} allowed)")  # fmt: skip
+        reason = f"{reason}; {fault}" if reason else f"{_OTHER_ROAD}: {fault}"
+    return replace(road, table=xr.concat([road.table, row], "check", combine_attrs="override"), reason=reason)
+
+
+_OTHER_ROAD = "real stamps are not of the run's road"
+
+
 @dataclass(frozen=True)
 class _About:
     pixel_scale_arcsec: float
@@ -177,7 +217,7 @@ def compared(real: xr.Dataset, run: xr.Dataset, of_real: _About, of_run: _About,
     )
     faults.sort(key=lambda f: -f[0])
     reason = "; ".join(text for _, text in faults)
-    return RoadCheck(table, f"real stamps are not of the run's road: {reason}" if reason else "", n_real, n_run)
+    return RoadCheck(table, f"{_OTHER_ROAD}: {reason}" if reason else "", n_real, n_run)
 
 
 def _of_stamp(values: Floats) -> Floats:

@@ -35,7 +35,12 @@ def realism_of(config: RunConfig) -> dict[str, Any]:
     for stored in stored_realism(config):
         if stored.pairs == content:
             gate = stored.kept.gates[0]
-            found.setdefault(gate.verdict, (gate.reason, stored.kept.table))
+            verdict, reason = gate.verdict, gate.reason
+            # A limit that was loosened for one comparison is not this run's: what it lets pass has not passed.
+            if verdict is Verdict.PASS and (other := stored.other_settings(config)):
+                named = ", ".join(f"realism.{k}" for k in other)
+                verdict, reason = Verdict.NOT_TESTABLE, f"compared with other settings than the run's ({named})"
+            found.setdefault(verdict, (reason, stored.kept.table))
     for verdict in _WORST_FIRST:
         if verdict in found:
             reason, table = found[verdict]

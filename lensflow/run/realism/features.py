@@ -13,6 +13,7 @@ from lensflow.config import RunConfig
 from lensflow.errors import RealismError
 from lensflow.measure.lens_light import Light
 from lensflow.measure.realism.features import Variable, cutouts_features, pairs_features
+from lensflow.run.completeness.negatives import control_images
 from lensflow.run.execute import Progress, reduce_tasks, silent
 from lensflow.run.inject import hosts_of
 from lensflow.stats.kept_rows import KeptRows
@@ -64,7 +65,12 @@ def features_of_pairs(
 
 
 def features_of_cutouts(
-    url: str, rows: ArrayLike | None = None, progress: Progress = silent, *, light: Light = "radial"
+    url: str,
+    rows: ArrayLike | None = None,
+    progress: Progress = silent,
+    *,
+    light: Light = "radial",
+    rounded_as: RunConfig | None = None,
 ) -> xr.Dataset:
     """Features of hosts of a cutouts store: a run's, or real lenses that were cut like them.
 
@@ -75,6 +81,8 @@ def features_of_cutouts(
         Hosts of the store, in any order; all of them without.
     progress, light
         As for :func:`features_of_pairs`.
+    rounded_as : RunConfig, optional
+        Round the pixels first as this run's pairs are (``store.quantize``): what is compared with pairs needs it.
 
     Returns
     -------
@@ -88,7 +96,7 @@ def features_of_cutouts(
     StoreError
         If the cutouts are not complete.
     """
-    return _of_regions(_OfHosts(url, light), rows, "host_row", progress)
+    return _of_regions(_OfHosts(url, light, rounded_as), rows, "host_row", progress)
 
 
 @dataclass(frozen=True)
@@ -123,14 +131,18 @@ class _OfHosts:
 
     url: str
     light: Light
+    rounded_as: RunConfig | None = None
 
     @property
     def regions(self) -> Regions:
         return stored_regions(self.url, "cutouts")
 
     def __call__(self, region: Region, some: NDArray[np.int64]) -> KeptRows:
-        hosts = read_host_block(self.url, region.start, region.stop)
-        return cutouts_features(hosts.isel(host=some - region.start), self.light)
+        hosts = read_host_block(self.url, region.start, region.stop).isel(host=some - region.start)
+        if self.rounded_as is not None:
+            names = read_head(self.url, "cutouts", region.slice, ("host_id",))["host_id"].values[some - region.start]
+            hosts = hosts.assign(image=(hosts["image"].dims, control_images(hosts, names, self.rounded_as)))
+        return cutouts_features(hosts, self.light)
 
 
 def _of_regions(of_region: _OfPairs | _OfHosts, rows: ArrayLike | None, name: str, progress: Progress) -> xr.Dataset:

@@ -25,6 +25,7 @@ from lensflow.run.realism.pixels import (
     centres_of_hosts,
     embedded,
     find_encoder,
+    images_as_pairs,
     images_of_hosts,
     stamps_of_pairs,
 )
@@ -103,7 +104,7 @@ def gather(
     """
     counts: dict[str, int] = {}
     of_pairs = pairs or config
-    real = features_of_cutouts(real_url, sets["real_row"].values, progress)
+    real = features_of_cutouts(real_url, sets["real_row"].values, progress, rounded_as=of_pairs)
     first, second = (sets["injection_row"].values[:, :, d] if sets.sizes["draw"] > d else None for d in (0, 1))
     assert first is not None
     # One injection on each matched host: rows of one host share its pixels and cannot be exchanged.
@@ -179,7 +180,7 @@ def _controls(
     random = _random_hosts(config, sets["host_row"].values, 4 * kept.size)
     found["hosts"] = None
     if random.size >= kept.size:
-        both = [features_of_cutouts(cutouts, r, progress) for r in (matched, random)]
+        both = [features_of_cutouts(cutouts, r, progress, rounded_as=of_pairs) for r in (matched, random)]
         one, other = (_values(f, np.arange(f.sizes["sample"])) for f in both)
         found["hosts"] = hosts_against_random(one, other, NAMES)
     return found
@@ -200,7 +201,7 @@ def _advisory(
 ) -> tuple[dict[str, MatchedRows], str]:
     """Inputs of the probe that carry no verdict, and what is wrong with one."""
     is_real, rows = table["is_real"].values, table["store_row"].values
-    parts = [images_of_hosts(real_url, rows[is_real]), stamps_of_pairs(of_pairs, rows[~is_real])]
+    parts = [images_as_pairs(of_pairs, real_url, rows[is_real]), stamps_of_pairs(of_pairs, rows[~is_real])]
     images = np.empty((len(rows), *parts[0].shape[1:]), np.float32)
     images[is_real], images[~is_real] = parts
     x, y = (np.empty(len(rows)) for _ in range(2))

@@ -6,13 +6,15 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import xarray as xr
 from numpy.typing import NDArray
 
 from lensflow.config import RunConfig
 from lensflow.errors import ConfigError, RealismError
 from lensflow.measure.lens_light import subtract
+from lensflow.run.completeness.negatives import control_images
 from lensflow.run.importable import load
-from lensflow.store.open import host_tables, read_pixels
+from lensflow.store.open import host_tables, read_head, read_pixels
 from lensflow.store.run_folder import RunFolder
 
 Floats = NDArray[np.float64]
@@ -36,6 +38,18 @@ def images_of_hosts(url: str, rows: NDArray[np.int64], name: str = "image") -> N
     once, place = np.unique(rows, return_inverse=True)
     found: NDArray[np.float32] = read_pixels(url, "cutouts", once, (name,))[name]
     return found[place]
+
+
+def images_as_pairs(config: RunConfig, url: str, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Images of rows of a cutouts store, rounded as the stamps of a run's pairs are (``store.quantize``).
+
+    Without it an encoder tells real lenses from injections by the lattice of their pixels.
+    """
+    once, place = np.unique(rows, return_inverse=True)
+    pixels = read_pixels(url, "cutouts", once, ("image", "invvar"))
+    names = read_head(url, "cutouts", names=("host_id",))["host_id"].values[once]
+    hosts = xr.Dataset({name: (("host", "band", "y", "x"), values) for name, values in pixels.items()})
+    return control_images(hosts, names, config)[place]
 
 
 def centres_of_hosts(url: str, rows: NDArray[np.int64]) -> tuple[Floats, Floats]:

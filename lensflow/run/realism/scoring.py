@@ -105,7 +105,7 @@ def judge_scorer(
             f"{int((usable & seen).sum())} were trained on"
         )
     score = _scores(config, real_url, rows, who, here, progress)
-    features = features_of_cutouts(real_url, rows, progress)
+    features = features_of_cutouts(real_url, rows, progress, rounded_as=config)
     limit = config.realism.min_arc_snr
     some = lenses.isel(host=rows)
     at = config.reference_band

@@ -13,9 +13,10 @@ from lensflow import rng, schema
 from lensflow.config import RunConfig
 from lensflow.errors import RealismError
 from lensflow.measure.realism.matching import Matched, match
-from lensflow.measure.realism.road import RoadCheck
+from lensflow.measure.realism.road import STAMPS, RoadCheck, with_rounding
 from lensflow.run.execute import Progress, silent
 from lensflow.run.realism.hosts import Matching, host_covariates, road_check
+from lensflow.run.realism.pixels import images_as_pairs, stamps_of_pairs
 from lensflow.run.realism.stamps import RealFolder, open_real
 from lensflow.schema import Status
 from lensflow.store.open import open_cutouts, read_head
@@ -130,6 +131,11 @@ def matched_sets(
         why = str(error)
     road = road_check(folder.cutouts, run.cutouts, settings.max_road_sd)
     sets = _with_rows(matched.sets, lenses, hosts, real, injections, controls)
+    if sets.sizes["set"]:
+        some = slice(None, STAMPS)
+        pairs = stamps_of_pairs(config, sets["injection_row"].values[some, 0, 0])
+        own = images_as_pairs(config, folder.cutouts, sets["real_row"].values[some])
+        road = with_rounding(road, own, pairs, settings.max_road_sd)
     return MatchedSets(sets, matched, other, why, road, counts | matched.counts, left_out)
 
 

@@ -14,7 +14,7 @@ from lensflow.run.cut import create_cutouts, cut_regions, store_block
 from lensflow.run.execute import Progress, silent
 from lensflow.run.realism.lens_catalogue import with_catalogue
 from lensflow.run.realism.lens_targets import lens_targets
-from lensflow.run.sources import dataset_content
+from lensflow.run.sources import dataset_content, survey_layout
 from lensflow.schema import Reason, Status
 from lensflow.stats.codec import decode, encode
 from lensflow.store import paths, receipts, resume
@@ -22,11 +22,14 @@ from lensflow.store.lease import hold
 from lensflow.store.open import open_cutouts, read_attrs, read_head
 from lensflow.store.results import keep_results, read_results
 from lensflow.store.run_folder import RunFolder
+from lensflow.survey.cutouts import cut_block
 
 # Columns of the lens table that are kept beside the stamps, on dim host.
 LENS_COLUMNS = (
     *("tier", "is_lens", "theta_e_arcsec", "z_source", "kind", "confuser", "reference", "survey", "also_named", "note"),
 )
+# Lenses that are cut in memory before the stamps of another table are replaced, until one has a stamp.
+TRIED_AT_ONCE = 8
 NO_COVERAGE, FAILED, NO_STAMP = "no coverage", "the stamp could not be cut", "no stamp of it is given"
 
 
@@ -94,17 +97,30 @@ def cut_real(config: RunConfig, lenses: xr.Dataset, progress: Progress = silent)
     }
     with hold(run.root) as held:
         if not _may_resume(folder, identity):
+            _refuse_if_none_can_be_cut(config, targets, attrs["psf_band_ratio"], dropped, lenses.sizes["lens"])
             held.guard()
             receipts.clear(folder.receipts("cutouts"))
             create_cutouts(folder.cutouts, config, targets, identity, attrs, held.guard)
         real = cut_regions(config, folder, fingerprint(identity), progress, held)
         counts = _failures(real)
-        if sum(counts.values()) == real.sizes["host"]:
-            why = ", ".join(f"{n:,} {r}" for r, n in {**dropped, **counts}.items())
-            raise TargetError(f"real lenses: no stamp of {lenses.sizes['lens']:,} could be cut ({why}).")
         about = {"dropped": dropped, "failed": counts, "hosts_dropped": hosts_dropped, "n_in_catalogue": n_known}
         _keep_table(folder, lenses, real, about)
     return open_real(config)
+
+
+def _refuse_if_none_can_be_cut(
+    config: RunConfig, targets: xr.Dataset, psf_band_ratio: dict[str, float], dropped: dict[str, int], n_lenses: int
+) -> None:
+    """Refuse before anything is written if no target has a stamp: cut some in memory until one has."""
+    counts: dict[str, int] = {}
+    for first in range(0, targets.sizes["host"], TRIED_AT_ONCE):
+        some = targets.isel(host=slice(first, first + TRIED_AT_ONCE))
+        found = _failures(cut_block(some, survey_layout(config), config.bands, config.survey, psf_band_ratio))
+        if sum(found.values()) < some.sizes["host"]:
+            return
+        counts = {k: counts.get(k, 0) + found.get(k, 0) for k in (*counts, *found)}
+    why = ", ".join(f"{n:,} {r}" for r, n in {**dropped, **counts}.items())
+    raise TargetError(f"real lenses: no stamp of {n_lenses:,} could be cut ({why}). Nothing was changed.")
 
 
 def import_real(config: RunConfig, stamps: xr.Dataset, lenses: xr.Dataset) -> xr.Dataset:

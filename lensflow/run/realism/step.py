@@ -15,6 +15,7 @@ from lensflow.errors import ConfigError
 from lensflow.measure.realism.verdict import OTHER_MATCHING, judge_realism, with_area
 from lensflow.run.execute import Progress, silent
 from lensflow.run.identity import pairs_content, stored_key
+from lensflow.run.importable import source_of
 from lensflow.run.realism.features import features_of_cutouts, features_of_pairs
 from lensflow.run.realism.files import results_of
 from lensflow.run.realism.gather import gather
@@ -77,22 +78,29 @@ def realism_step(
     config, source = _with_table(config, table)
     here = str(Path.cwd())
     content = pairs_content(config)
-    if config.realism.encoder is not None:
-        find_encoder(config.realism.encoder, here)
+    encoder = "" if config.realism.encoder is None else _encoder_source(config.realism.encoder, here)
     who = None if scorer is None else scorer_for(config, scorer)
     keep = keep and (who is None or isinstance(scorer, str))
     name = "" if who is None else who.name
     url = results_of(config, source, name)
     key = fingerprint(
         stored_key(config, "realism", content), stored_key(config, "completeness", content) if who else "",
-        paths.content(source), "" if who is None else who.source or "",
+        paths.content(source), "" if who is None else who.source or "", encoder or "",
+        "" if config.realism.catalogue is None else paths.content(config.realism.catalogue),
     )  # fmt: skip
-    stored: Any = None if again or (who is not None and who.source is None) else current_results(url, key)
+    unknown = encoder is None or (who is not None and who.source is None)
+    stored: Any = None if again or unknown else current_results(url, key)
     if stored is None:
         stored = _measured(config, source, scorer, name, here, progress)
         if keep:
             keep_results(url, key, stored)
     return Realism(kept_realism(config, url, stored), url if keep else "")
+
+
+def _encoder_source(encoder: str, here: str) -> str | None:
+    """Fingerprint of an encoder: results of another are not its own; None if it has none."""
+    find_encoder(encoder, here)
+    return source_of(encoder, here)
 
 
 def _with_table(config: RunConfig, table: str | None) -> tuple[RunConfig, str]:
@@ -151,7 +159,7 @@ def _pairs_of(config: RunConfig, url: str, sets: xr.Dataset, progress: Progress)
     """Run whose injections are compared, and the sets with rows of its pairs."""
     if config.realism.injections == "run":
         return config, sets
-    real = features_of_cutouts(url, sets["real_row"].values, progress)["arc_mag"].values
+    real = features_of_cutouts(url, sets["real_row"].values, progress, rounded_as=config)["arc_mag"].values
     rows = sets["injection_row"].values
     magnitude = np.full(rows.shape, np.nan)
     magnitude[rows >= 0] = features_of_pairs(config, rows[rows >= 0], progress)["arc_mag"].values

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from lensflow.config import RunConfig
@@ -25,10 +26,21 @@ class StoredRealism:
     kept : KeptRealism
     pairs : str
         Fingerprint of the pairs that were compared.
+    settings : dict
+        ``realism`` as they were compared with, plain values.
     """
 
     kept: KeptRealism
     pairs: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def other_settings(self, config: RunConfig) -> list[str]:
+        """Names of the settings of ``realism`` that are not this config's; those that choose no number do not count."""
+        own = config.realism.model_dump(mode="json")
+        return sorted(k for k in own if k not in _OF_NO_NUMBER and self.settings.get(k, own[k]) != own[k])
+
+
+_OF_NO_NUMBER = ("table", "required")
 
 
 def stored_realism(config: RunConfig) -> list[StoredRealism]:
@@ -75,6 +87,6 @@ def _read(config: RunConfig, url: str) -> StoredRealism:
     assert found is not None  # it was listed
     try:
         results: Any = found.results
-        return StoredRealism(kept_realism(config, url, results), str(results["pairs"]))
+        return StoredRealism(kept_realism(config, url, results), str(results["pairs"]), dict(results["settings"]))
     except (ValueError, TypeError, KeyError, GateError) as error:
         raise StoreError(f"{url}: cannot be read ({error}). Delete it and run `lensflow realism` again.") from error

@@ -160,6 +160,18 @@ def test_lenses_between_the_pixels_of_their_brick_are_no_coverage(tmp_path):
         cut_real(other, table(other, [ra], [dec + 0.11]))
 
 
+def test_a_table_of_which_nothing_can_be_cut_leaves_the_older_stamps(tmp_path):
+    other = made(tmp_path)
+    before, folder = with_real(other).load(), RealFolder.of(other)
+    sizes = paths.sizes_below(folder.root)
+    hosts = read_head(RunFolder.of(other).cutouts, "cutouts")
+    ra, dec = float(hosts["ra_deg"].values[0]), float(hosts["dec_deg"].values[0])
+    with pytest.raises(TargetError, match="Nothing was changed"):
+        cut_real(other, table(other, [ra], [dec + 0.11]))
+    assert paths.sizes_below(folder.root) == sizes
+    assert open_real(other).load().identical(before)
+
+
 # Two of the lenses are so near each other that their stamps overlap.
 OVERLAP = pytest.mark.filterwarnings("ignore:1 pair.s. of stamps show the same pixels")
 
