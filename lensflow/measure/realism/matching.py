@@ -135,7 +135,22 @@ def match(
         table["host"][sets["host_row"].values.ravel()],
         max_balance_sd,
     )
-    return Matched(sets, balance, counts, n_real, n_hosts, _words(balance, max_balance_sd), tuple(notes))
+    reason = _words(balance, max_balance_sd)
+    # Left out of the matching because few have it, though it may differ as much as it likes.
+    if unknown := [n for n in map(str, hosts.data_vars) if n not in names and _is_known_to_few(real, hosts, n)]:
+        blank = {n: ("covariate", np.full(len(unknown), np.nan)) for n in balance.data_vars if n != "balanced"}
+        rest = xr.Dataset({**blank, "balanced": ("covariate", np.zeros(len(unknown), bool))}, {"covariate": unknown})
+        balance = xr.concat([balance, rest], "covariate")
+        reason = reason or f"hosts are not matched: {unknown[0]} is not known on both sides"
+    return Matched(sets, balance, counts, n_real, n_hosts, reason, tuple(notes))
+
+
+def _is_known_to_few(real: xr.Dataset, hosts: xr.Dataset, name: str) -> bool:
+    """Whether most of one side lack a covariate, and not all of both (a band that the run has not)."""
+    if name not in real or hosts[name].dims != ("host",) or hosts[name].dtype.kind != "f":
+        return False
+    lost = [float(np.isnan(side[name].values).mean()) for side in (real, hosts)]
+    return max(lost) > MOST_UNKNOWN and min(lost) < 1
 
 
 def _usable(real: xr.Dataset, hosts: xr.Dataset) -> tuple[list[str], list[str]]:

@@ -9,6 +9,7 @@ from sklearn.metrics import roc_auc_score
 
 from lensflow.errors import RealismError
 from lensflow.measure.realism.matching import match
+from lensflow.measure.realism.verdict import unmatched
 
 NAMES = ("mag_z", "g_r", "half_light_arcsec", "psfdepth_r_mag")
 
@@ -100,6 +101,19 @@ def test_lenses_whose_hosts_others_took_are_counted_apart():
     assert found.counts == {"the hosts inside the caliper are matched with other lenses": 1}
 
 
+def test_a_covariate_that_most_lack_on_one_side_leaves_no_verdict_and_one_of_an_absent_band_does(samples):
+    real, hosts = (table(s, p) for s, p in zip(samples, "rh", strict=True))
+    kept = [NAMES.index(n) for n in ("mag_z", "half_light_arcsec")]
+    for lost, reason in ((0.6, "hosts are not matched: psfdepth_r_mag is not known on both sides"), (1.0, "")):
+        real, hosts = (table(samples[1][k::2][:n, kept], p, ("mag_z", "half_light_arcsec"))
+                       for k, n, p in ((0, 60, "r"), (1, 1400, "h")))  # fmt: skip
+        real["psfdepth_r_mag"] = ("host", np.where(np.arange(60) < lost * 60, np.nan, 23.0))
+        hosts["psfdepth_r_mag"] = ("host", np.full(1400, np.nan if lost == 1 else 24.0))
+        found = match(real, hosts, max_balance_sd=1.0)
+        assert found.reason == reason
+        assert ("psfdepth_r_mag" in found.balance["covariate"].values) == (lost < 1)
+
+
 def test_what_could_not_be_measured_is_counted_and_what_nobody_has_is_left_out(samples):
     real, hosts = (table(s, p) for s, p in zip(samples, "rh", strict=True))
     real["g_r"][:3] = np.nan
@@ -109,7 +123,10 @@ def test_what_could_not_be_measured_is_counted_and_what_nobody_has_is_left_out(s
     real["psfdepth_r_mag"][:] = hosts["psfdepth_r_mag"][:] = 23.0
     found = match(real, hosts)
     assert found.counts["g_r could not be measured"] == 3
-    assert found.balance["covariate"].values.tolist() == ["mag_z", "g_r", "half_light_arcsec"]
+    assert found.balance["covariate"].values.tolist() == ["mag_z", "g_r", "half_light_arcsec", "axis_ratio"]
+    # One that many lack is not matched, and must not pass for balanced; one that nobody can tell by is left out.
+    assert not bool(found.balance["balanced"].sel(covariate="axis_ratio")) and found.reason
+    assert "axis_ratio is not known on both sides" in unmatched(found.balance, 0.1)
     assert found.notes == (
         "psfdepth_r_mag is not matched: it is 23 everywhere",
         "axis_ratio is not matched: 75% of the real lenses have none",
