@@ -205,7 +205,6 @@ def profile(manifest: Manifest, models: np.ndarray) -> None:
     wide = int(packed.grid_size.max()) // 16 * 16 + 16
     grid = np.zeros((wide, wide), dtype=np.float32)
     space = shoot.shoot_space()
-    no_image = np.zeros((0, 0), dtype=np.float32)
     samples = 0
 
     def collect() -> None:
@@ -215,9 +214,8 @@ def profile(manifest: Manifest, models: np.ndarray) -> None:
             s = packed.scalars[i]
             for turn in range(2):
                 row = records.Row(
-                    packed.geometry[i], packed.series[i], packed.settings[i, turn], s[pack.INDEX], s[pack.B],
-                    no_image, np.zeros(3),
-                )  # fmt: skip
+                    packed.geometry[i], packed.series[i], packed.settings[i, turn], s[pack.INDEX], s[pack.B]
+                )
                 target = records.Grid(grid.reshape(-1), wide, s[pack.STEP], s[pack.ORIGIN_X], s[pack.ORIGIN_Y])
                 samples += shoot.shoot_row(row, target, render_rows.CONSTANTS, space)[2]
 
@@ -250,6 +248,106 @@ def profile(manifest: Manifest, models: np.ndarray) -> None:
         ("PSF and pixels, each further band", (whole - one_band) / 2),
     ):
         print(f"  {name:40s} {1e6 * value_s:7.1f}")
+
+
+def image_sources(rows: int = 12) -> None:
+    """Galaxies' images as sources beside Sersic profiles of the same geometry, and beside lenstronomy's INTERPOL.
+
+    Errors are against uniform rays, 16 x 16 to the pixel. INTERPOL reads the image by rules of its own between its
+    pixels, and averages over pixels before the convolution.
+    """
+    sys.path.insert(0, str(Path(__file__).parents[1]))
+    from lensflow.lensing.source_image import prepare_image_source
+    from tests.lensing.images import Bank, lumpy_source, slow_render, with_images
+    from tests.lensing.rows import random_rows, scalars
+
+    hst = TRUTH.parents[1] / "data" / "hst_sources" / "real_galaxy_images_23.5_n1.fits"
+    bank = Bank(lumpy=lumpy_source())
+    if hst.exists():
+        from astropy.io import fits
+
+        with fits.open(hst) as hdus:
+            bank = Bank({str(i): prepare_image_source(hdu.data, 0.03) for i, hdu in enumerate(hdus)})
+    names = list(bank)
+    native = np.array([bank[names[i % len(names)]].half_light_radius_arcsec for i in range(rows)])
+    for lens, source in (("SIE", random_rows(rows, 3, 3)), ("EPL", random_rows(rows, 3, 3, lens_model="EPL"))):
+        source |= {"src_reff_arcsec": native, "lens_gamma": np.linspace(1.8, 2.2, rows)}
+        shown = with_images(source, *names)
+        profile_s, image_s = (best_of(lambda r=r: render(r, sources=bank), 7) / rows for r in (source, shown))
+        result = render(shown, sources=bank)
+        line = f"image sources, {lens}: {1e6 * image_s:.0f} us a row, {image_s / profile_s:.1f} x a Sersic row's"
+        if lens == "SIE":
+            truth = np.array(
+                [
+                    [slow_render(scalars(shown, i), bank[shown["src_id"][i]], None, SIZE, 16, PAD, 2 * SIZE)]
+                    for i in range(rows)
+                ]
+            )
+            error, flux = errors(result.arc[:, :1], truth)
+            line += "; error/peak: median, p95, max " + "  ".join(f"{e:.1e}" for e in error)
+            line += "; flux " + "  ".join(f"{e:.1e}" for e in flux)
+            ratio = np.abs(result.arc[:, :1] - truth).max((1, 2, 3)) / truth.max((1, 2, 3)) / result.render_err
+            line += f"; error over render_err up to {ratio.max():.1f}"
+        print(line)
+        if lens == "SIE":
+            interpol(shown, bank, truth)
+
+
+def interpol(rows: Manifest, bank: dict, truth: np.ndarray) -> None:
+    """The same rows by lenstronomy, the lensed image shared by the bands, 4 x 4 rays."""
+    try:
+        from lenstronomy.Data.imaging_data import ImageData
+        from lenstronomy.Data.psf import PSF
+        from lenstronomy.ImSim.image_model import ImageModel
+        from lenstronomy.LensModel.lens_model import LensModel
+        from lenstronomy.LightModel.light_model import LightModel
+        from lenstronomy.Util.param_util import phi_q2_ellipticity, shear_polar2cartesian
+    except ImportError:
+        return
+    lens_model = LensModel(["SIE", "SHEAR"])
+
+    def one(row: dict) -> np.ndarray:
+        image = bank[row["src_id"]]
+        e1, e2 = phi_q2_ellipticity(row["lens_phi_rad"], row["lens_q"])
+        g1, g2 = shear_polar2cartesian(row["shear_phi_rad"], row["shear"])
+        lens = [
+            {"theta_E": row["theta_e_arcsec"], "e1": e1, "e2": e2, "center_x": 0.0, "center_y": 0.0},
+            {"gamma1": g1, "gamma2": g2},
+        ]
+        scale = image.scale_arcsec(row["src_reff_arcsec"])
+        x, y = (np.array([image.x_center, image.y_center]) - 0.5 * (np.array(image.pixels.shape[::-1]) - 1)) * scale
+        c, s = np.cos(row["src_phi_rad"]), np.sin(row["src_phi_rad"])
+        # lenstronomy centres the array, not its light.
+        source = [
+            {
+                "image": image.pixels / scale**2, "amp": 1.0, "scale": scale, "phi_G": row["src_phi_rad"],
+                "center_x": row["src_x_arcsec"] - (c * x - s * y), "center_y": row["src_y_arcsec"] - (s * x + c * y),
+            }
+        ]  # fmt: skip
+        light_model = LightModel(["INTERPOL"])  # it keeps the first image that it is given
+        data = ImageData(
+            np.zeros((SIZE, SIZE)), 1.0, ra_at_xy_0=-row["x_center"] * PIXEL, dec_at_xy_0=-row["y_center"] * PIXEL,
+            transform_pix2angle=np.eye(2) * PIXEL,
+        )  # fmt: skip
+        arc, lensed = [], None
+        for width, flux in zip(row["psf_fwhm_arcsec"], row["src_flux_nmgy"], strict=True):
+            kernel = PSF("PIXEL", kernel_point_source=psf.kernel(41, width / PIXEL, "moffat"))
+            model = ImageModel(data, kernel, lens_model, light_model, kwargs_numerics={"supersampling_factor": 4})
+            if lensed is None:
+                lensed = model.source_surface_brightness(source, lens, unconvolved=True)
+            arc.append(flux * model.ImageNumerics.convolution_class.convolution2d(lensed))
+        return np.array(arc)
+
+    def every() -> np.ndarray:
+        return np.array([one(row_of(rows, i)) for i in range(len(truth))])
+
+    arc = every()
+    # Its unit of light, per pixel or per arcsec^2, does not matter here.
+    arc *= (truth.sum((2, 3)) / arc[:, :1].sum((2, 3)))[..., None, None]
+    error = errors(arc[:, :1], truth)[0]
+    seconds = best_of(every, 2) / len(truth)
+    print(f"lenstronomy INTERPOL, 4x4, source shared: {1e6 * seconds:.0f} us a row; error/peak (flux fitted): "
+          + "  ".join(f"{e:.1e}" for e in error))  # fmt: skip
 
 
 def main(
@@ -307,6 +405,7 @@ def main(
             sys.exit(f"no figure: {TRUTH} is absent, so there are no errors to draw")
         draw(figure, results)
     profile(manifest, models)
+    image_sources()
 
 
 if __name__ == "__main__":

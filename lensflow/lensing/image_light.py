@@ -5,20 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lensflow.errors import ManifestError
-from lensflow.jit import compiled
-from lensflow.lensing.engine.records import GRID_X, GRID_Y, SOURCE_X, SOURCE_Y, VALUE, WEIGHT
-from lensflow.lensing.source_image import PAD, ImageSource, interpolate
+from lensflow.lensing.image_levels import Levels, make_levels
+from lensflow.lensing.source_image import ImageSource
 
 Floats = NDArray[np.float64]
 # Share of an image's light that is too far from its centroid to be followed.
 DARK_FLUX = 8e-5
-# Samples of one ray this close to each other (grid steps) become one, at their centroid.
-_TOGETHER = 0.05
+# Knots of the coarsest level from the centroid to where the light ends, at least.
+KNOTS = 10
 
 
 class Sources(Protocol):
@@ -52,9 +52,10 @@ class Images:
     Attributes
     ----------
     of : which image a row shows, -1 for a Sersic source, (sample,).
-    pixels : all images' light, with a frame of zeros, one after the other; float32, flat.
-    frame : where each begins in ``pixels``, and its rows and columns, (image, 3).
-    place : x and y of the centroid in the frame and the half-light radius, in the image's pixels, (image, 3).
+    pixels : all levels of all images, one after the other; float32, flat.
+    frame : where each level begins in ``pixels``, and its rows and columns, (level of any image, 3).
+    levels : where each image's levels begin in ``frame``, (image + 1,).
+    place : x and y of the centroid and the half-light radius, in the image's pixels, (image, 3).
     dark : radius beyond which there is no light, in half-light radii, (image,).
     native_arcsec : half-light radius at the native scale, (image,).
     """
@@ -62,6 +63,7 @@ class Images:
     of: NDArray[np.int64]
     pixels: NDArray[np.float32]
     frame: NDArray[np.int64]
+    levels: NDArray[np.int64]
     place: Floats
     dark: Floats
     native_arcsec: Floats
@@ -81,8 +83,8 @@ class Images:
 def no_images(samples: int) -> Images:
     """Sersic sources only."""
     return Images(
-        np.full(samples, -1, dtype=np.int64), np.zeros(0, np.float32), np.zeros((0, 3), np.int64), np.zeros((0, 3)),
-        np.zeros(0), np.zeros(0),
+        np.full(samples, -1, dtype=np.int64), np.zeros(0, np.float32), np.zeros((0, 3), np.int64),
+        np.zeros(1, np.int64), np.zeros((0, 3)), np.zeros(0), np.zeros(0),
     )  # fmt: skip
 
 
@@ -118,21 +120,52 @@ def fetch_images(
         )
     of = np.full(source_id.size, -1, dtype=np.int64)
     of[asked] = inverse
-    pixels, frame, place, dark, native = [], [], [], [], []
-    start = 0
-    for source in (sources.get(str(source)) for source in ids):
+    ready = [_ready(sources.get(str(source))) for source in ids]
+    starts = np.cumsum([0, *(one.levels.pixels.size for one in ready)])
+    frame = [one.levels.frame + [start, 0, 0] for one, start in zip(ready, starts, strict=False)]
+    return Images(
+        of,
+        np.concatenate([one.levels.pixels for one in ready]),
+        np.concatenate(frame),
+        np.cumsum([0, *(len(one.levels.frame) for one in ready)]),
+        np.array([one.place for one in ready]),
+        np.array([one.dark for one in ready]),
+        np.array([one.native_arcsec for one in ready]),
+    )
+
+
+@dataclass(frozen=True)
+class _Ready:
+    """One image of :class:`Images`."""
+
+    levels: Levels
+    place: tuple[float, float, float]
+    dark: float
+    native_arcsec: float
+
+
+# An image is made ready once, for as long as somebody has it.
+_KNOWN: WeakKeyDictionary[ImageSource, _Ready] = WeakKeyDictionary()
+
+
+def _ready(source: ImageSource) -> _Ready:
+    known = _KNOWN.get(source)
+    if known is None:
         y, x = np.nonzero(source.pixels)
         first_x, first_y = int(x.min()), int(y.min())
-        cut = np.pad(source.pixels[first_y : int(y.max()) + 1, first_x : int(x.max()) + 1], PAD)
+        cut = source.pixels[first_y : int(y.max()) + 1, first_x : int(x.max()) + 1]
         radius = source.half_light_radius_arcsec / source.pixel_scale_arcsec
+        # A level's light reaches a knot further than the image's.
+        dark = _dark_radius(source, x, y) * (1 + 1 / KNOTS)
         # In units of the mean within the half-light radius or so, like a Sersic's of its central brightness.
-        pixels.append((cut * radius**2).astype(np.float32).ravel())
-        frame.append((start, *cut.shape))
-        start += cut.size
-        place.append((source.x_center - first_x + PAD, source.y_center - first_y + PAD, radius))
-        dark.append(_dark_radius(source, x, y) / radius)
-        native.append(source.half_light_radius_arcsec)
-    return Images(of, np.concatenate(pixels), np.array(frame), np.array(place), np.array(dark), np.array(native))
+        known = _Ready(
+            make_levels(cut * radius**2, dark / KNOTS),
+            (source.x_center - first_x, source.y_center - first_y, radius),
+            dark / radius,
+            source.half_light_radius_arcsec,
+        )
+        _KNOWN[source] = known
+    return known
 
 
 def _dark_radius(source: ImageSource, x: NDArray[np.int64], y: NDArray[np.int64]) -> float:
@@ -142,62 +175,3 @@ def _dark_radius(source: ImageSource, x: NDArray[np.int64], y: NDArray[np.int64]
     beyond = np.cumsum(np.abs(source.pixels[y[order], x[order]]))
     # The interpolated light of a pixel reaches 2 pixels beyond it on each axis.
     return float(distance[order][np.argmax(beyond > DARK_FLUX)]) + 2 * np.sqrt(2)
-
-
-@compiled(fastmath={"contract", "reassoc", "nsz"})
-def image_in_place(samples, n, image, place):  # type: ignore[no-untyped-def]
-    """Write area times the image's light at source positions to the samples; drop dark ones, join close ones.
-
-    Where an image's pixels are far smaller than the grid's, a grid point collects 10^4 samples and more, and float32
-    would lose the faint ones among them; joined, there are fewer, and there is less to spread.
-
-    Parameters
-    ----------
-    samples : ndarray of float32, shape (8, >= n)
-        Of :class:`lensflow.lensing.engine.records.ShootSpace`; neighbours on a ray in sequence. ``VALUE`` is filled,
-        ``GRID_X`` and ``GRID_Y`` may move.
-    n : int
-        How many there are.
-    image : ndarray of float32, shape (y, x)
-        With its frame of zeros.
-    place : ndarray, shape (3,)
-        As in :class:`Images`.
-
-    Returns
-    -------
-    int
-        How many samples are left, at the beginning.
-    """
-    value, weight, gx, gy = samples[VALUE], samples[WEIGHT], samples[GRID_X], samples[GRID_Y]
-    x, y = samples[SOURCE_X], samples[SOURCE_Y]
-    cx, cy, unit = np.float32(place[0]), np.float32(place[1]), np.float32(place[2])
-    left = 0
-    total = along_x = along_y = size = 0.0
-    first_x = first_y = np.float32(0.0)
-    for k in range(n):
-        light = float(weight[k]) * interpolate(image, cx + unit * x[k], cy + unit * y[k])
-        if light == 0.0:
-            continue
-        dx, dy = gx[k] - first_x, gy[k] - first_y
-        if size > 0.0 and abs(dx) + abs(dy) > _TOGETHER:
-            left = _join(value, gx, gy, left, total, along_x, along_y, size, first_x, first_y)
-            total = along_x = along_y = size = 0.0
-        if size == 0.0:
-            first_x, first_y = gx[k], gy[k]
-            dx = dy = np.float32(0.0)
-        total += light
-        along_x += light * dx
-        along_y += light * dy
-        size += abs(light)
-    if size > 0.0:
-        left = _join(value, gx, gy, left, total, along_x, along_y, size, first_x, first_y)
-    return left
-
-
-@compiled(inline="always")
-def _join(value, gx, gy, left, total, along_x, along_y, size, first_x, first_y):  # type: ignore[no-untyped-def]
-    # Where negative light nearly cancels the positive there is no centroid; any place among them will do.
-    inverse = 1.0 / total if abs(total) > 0.5 * size else 0.0
-    value[left] = total
-    gx[left], gy[left] = first_x + along_x * inverse, first_y + along_y * inverse
-    return left + 1

@@ -57,7 +57,8 @@ def finer() -> Iterator[None]:
     """The engine with ten times the samples and a hundredth of the neglected light, within the ``with`` block."""
     settings = quadrature.SETTINGS.copy()
     values = {
-        "FIRST": 0.7, "GROWTH": 1.5, "LONGEST": 2.5, "NEAR": 0.8, "ARC": 2.5, "SHIFT": 2.5, "CENTRAL": 0.1, "PROFILE": 1
+        "FIRST": 0.7, "GROWTH": 1.5, "LONGEST": 2.5, "NEAR": 0.8, "ARC": 2.5, "SHIFT": 2.5, "CENTRAL": 0.1,
+        "PROFILE": 1, "DETAIL": 0.25, "ACROSS": 5.0, "ALONG": 0.6,
     }  # fmt: skip
     for name, value in values.items():
         settings[:, getattr(quadrature, name)] = value
@@ -66,7 +67,7 @@ def finer() -> Iterator[None]:
     try:
         with (
             patch.object(quadrature, "SETTINGS", settings),
-            patch.multiple(pack, PSF_FLOOR=1e-6, DARK_FLUX=2e-6, CORE_FLUX=5e-4, STEEPNESS=3.0, GRAIN_PIX=2.0),
+            patch.multiple(pack, PSF_FLOOR=1e-6, DARK_FLUX=2e-6, CORE_FLUX=5e-4, STEEPNESS=3.0),
         ):
             yield
     finally:

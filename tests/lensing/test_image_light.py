@@ -123,12 +123,14 @@ def test_a_finely_sampled_sersic_image_is_the_sersic_source(model):
 
 
 def test_too_coarse_panels_over_an_image_show_in_render_err(monkeypatch):
-    from lensflow.lensing.engine import pack
+    from lensflow.lensing.engine import quadrature
 
     rows, bank = with_images(random_rows(12, seed=6, bands=1), "a", "b"), Bank(a=lumpy_source(1), b=lumpy_source(2))
     with finer():
         truth = render_arcs(rows, sources=bank)
-    monkeypatch.setattr(pack, "GRAIN_PIX", 20.0)
+    settings = quadrature.SETTINGS.copy()
+    settings[:, [quadrature.DETAIL, quadrature.ACROSS]] *= 3.0
+    monkeypatch.setattr(quadrature, "SETTINGS", settings)
     result = render(rows, sources=bank)
     error = error_over_peak(result.arc, truth)
     print(f"error/peak up to {error.max():.1e}, over render_err up to {(error / result.render_err).max():.2f}")
@@ -208,3 +210,26 @@ def test_a_control_s_source_is_not_looked_up():
     row = with_images(one_row(lens_model="CONTROL"), "nowhere")
     assert not render(row, sources=Bank()).arc.any()
     assert not render(row).arc.any()
+
+
+@pytest.mark.parametrize("model", ["SIE", "EPL"])
+def test_a_source_on_a_caustic_and_one_that_covers_the_lens_are_brute_force(model):
+    source = lumpy_source(2)
+    for reff, x in ((0.15, 0.0), (0.9, 0.1)):
+        row = one_row(
+            **SMALL, src_reff_arcsec=reff, src_x_arcsec=x, src_y_arcsec=0.0, lens_model=model, lens_gamma=1.85
+        )
+        result = render(with_images(row, "a"), sources=Bank(a=source), stamp_size=40)
+        truth = slow_render(scalars(row), source)
+        error = error_over_peak(result.arc, truth[None, None])[0]
+        assert error < GOAL
+        assert error < 3 * result.render_err[0]
+        assert abs(result.arc.sum() / truth.sum() - 1) < 5e-4
+
+
+def test_an_image_of_four_times_the_pixels_is_the_same_arc():
+    # Its finer levels are the coarser image: the levels are chosen by what is seen.
+    rows = random_rows(4, seed=3, bands=1, src_reff_arcsec=0.3)
+    coarse, fine = sersic_source(10.0, size=151), sersic_source(40.0)
+    a, b = (render(with_images(rows, "s"), sources=Bank(s=s)) for s in (coarse, fine))
+    assert error_over_peak(a.arc, b.arc).max() < 5 * GOAL

@@ -28,7 +28,7 @@ _L0, _L1, _L2, _L3, _L4, _L5, _L6, _L7, _L8, _L9 = _fit_log2()
 
 
 @compiled(inline="always")
-def _exp2(t):  # type: ignore[no-untyped-def]
+def exp2(t):  # type: ignore[no-untyped-def]
     """2^t for float32 t <= 127; below -126, 2^-126."""
     t = max(t, np.float32(-126.0))
     i = np.int32(np.rint(t))
@@ -38,7 +38,7 @@ def _exp2(t):  # type: ignore[no-untyped-def]
 
 
 @compiled(inline="always")
-def _log2(x):  # type: ignore[no-untyped-def]
+def log2(x):  # type: ignore[no-untyped-def]
     """Base-2 logarithm of a normal positive float32."""
     bits = np.float32(x).view(np.int32)
     # Take sqrt(1/2) as the start of the mantissa, so that the argument of the polynomial is centred on 0.
@@ -54,7 +54,7 @@ def power_in_place(r, n, power):  # type: ignore[no-untyped-def]
     """``r ** power`` for ``n`` positive float32."""
     power = np.float32(power)
     for k in range(n):
-        r[k] = _exp2(power * _log2(max(r[k], np.float32(1e-30))))
+        r[k] = exp2(power * log2(max(r[k], np.float32(1e-30))))
 
 
 @compiled(fastmath={"contract", "reassoc", "nsz"})
@@ -63,14 +63,14 @@ def sersic_in_place(w2, weight, n, index, b):  # type: ignore[no-untyped-def]
     rate = np.float32(-b * _LOG2E)
     if index == 1.0:
         for k in range(n):
-            w2[k] = weight[k] * _exp2(rate * np.sqrt(w2[k]))
+            w2[k] = weight[k] * exp2(rate * np.sqrt(w2[k]))
     elif index == 0.5:
         for k in range(n):
-            w2[k] = weight[k] * _exp2(rate * w2[k])
+            w2[k] = weight[k] * exp2(rate * w2[k])
     elif index == 4.0:
         for k in range(n):
-            w2[k] = weight[k] * _exp2(rate * np.sqrt(np.sqrt(np.sqrt(w2[k]))))
+            w2[k] = weight[k] * exp2(rate * np.sqrt(np.sqrt(np.sqrt(w2[k]))))
     else:
         power = np.float32(0.5 / index)
         for k in range(n):
-            w2[k] = weight[k] * _exp2(rate * _exp2(power * _log2(max(w2[k], np.float32(1e-30)))))
+            w2[k] = weight[k] * exp2(rate * exp2(power * log2(max(w2[k], np.float32(1e-30)))))

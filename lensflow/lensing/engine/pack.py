@@ -33,8 +33,6 @@ CORE_FLUX = 1e-2
 _CORE_POWER = 1.5
 # Exponential decay over the longest panel, in units of n/b half-light radii.
 STEEPNESS = 6.0
-# Longest panel over an image source, in its pixels, before `quadrature.SETTINGS` scale it.
-GRAIN_PIX = 3.0
 # The padded field repeats (it is a Fourier sum) where the PSF has fallen to this share of its peak, at the latest
 # after three stamps.
 _REPEAT_LEVEL = 1e-5
@@ -117,7 +115,7 @@ def pack(rows: Rows, models: NDArray[np.str_], beta: float, size: int, pixel: fl
     geometry[:, quad.REACH] = 0.5 * size
     first = 0.5 * (size - 1) - 0.5 * (grid_size - 1) * step
     settings = np.repeat(quad.SETTINGS[None], n, axis=0)
-    settings[:, :, [quad.LONGEST, quad.ARC, quad.SHIFT]] *= (0.45 * period / highest)[:, None, None]
+    settings[:, :, [quad.LONGEST, quad.ARC, quad.SHIFT, quad.DETAIL]] *= (0.45 * period / highest)[:, None, None]
     central = sersic_amplitude(1.0, reff, index, column["src_q"]) * np.exp(b)
     # An image's light is in units of its unlensed flux per squared half-light radius.
     central = np.where(image >= 0, reff**-2.0, central)
@@ -233,15 +231,10 @@ def _leak(
 
 
 def _images(geometry: Floats, rows: Rows, which: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Geometry of the rows with images, as fine wherever there is light; and which image each shows."""
+    """Where the rows with images are dark; and which image each shows."""
     image, images = rows.images.of[which], rows.images
     shown = image >= 0
-    dark, radius = images.dark[image[shown]], images.place[image[shown], 2]
-    # The last panels of the rays must not run out.
-    grain = np.maximum(GRAIN_PIX / radius, dark / (0.25 * quad.MAX_PANELS))
-    geometry[shown, quad.CORE] = geometry[shown, quad.DARK] = dark
-    geometry[shown, quad.STEEP] = geometry[shown, quad.GRAIN] = grain
-    geometry[shown, quad.FLATTER] = 0.0
+    geometry[shown, quad.DARK] = images.dark[image[shown]]
     return image
 
 

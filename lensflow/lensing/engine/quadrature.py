@@ -28,13 +28,12 @@ CORE, DARK = 16, 17
 STEEP, FLATTER = 18, 19  # longest panel near the half-light radius, and how it grows outwards
 LEFT, RIGHT, LOW, HIGH = 20, 21, 22, 23  # edges of the field
 REACH = 24  # largest radius at which arcs are measured
-GRAIN = 25  # longest way, in half-light radii, that an angular panel may sweep over an image source; 0 for a Sersic
-PARAMETERS = 26
+PARAMETERS = 25
 
 # --- how finely: indices into a row's settings ------------------------------------------------------------------
-FIRST, GROWTH, LONGEST, NEAR, ARC, SHIFT, AROUND, DECAY, CENTRAL, PROFILE, TURN = range(11)
+FIRST, GROWTH, LONGEST, NEAR, ARC, SHIFT, AROUND, DECAY, CENTRAL, PROFILE, TURN, DETAIL, ACROSS, ALONG = range(14)
 # What a finer rendering divides.
-LENGTHS = (FIRST, GROWTH, LONGEST, NEAR, ARC, SHIFT, DECAY, PROFILE)
+LENGTHS = (FIRST, GROWTH, LONGEST, NEAR, ARC, SHIFT, DECAY, PROFILE, DETAIL)
 # Two sets: every row is rendered with both. They differ in every panel's ends, and one is finer: whatever the coarser
 # one misses, the difference shows.
 SETTINGS = np.array(
@@ -50,13 +49,16 @@ SETTINGS = np.array(
         [0.2, 0.2],  # angle: least distance, in half-light radii, that the faint central image is graded down to
         [1.15, 0.85],  # radius: longest panel where the profile decays exponentially, over STEEP
         [0.0, 0.38],  # angle: by how much of its width the first panel is turned
+        [0.80, 0.64],  # image: distance of its knots, pixels of the image plane (scaled likewise)
+        [7.5, 6.5],  # image, angle: longest way, in units of the knots' distance
+        [0.85, 0.75],  # image, radius: longest panel, likewise
     ]
 ).T.copy()
 
 # --- what `trace` says of a ray -----------------------------------------------------------------------------------
 # The line (a, b); radius, source-plane position and speed |dw/dr| of its closest approach. For p > 0 the line turns
-# back at radius _RS; inside of it there is a second closest approach: _RIN, (_UX, _UY), _SPEED_IN.
-AX, AY, BX, BY, R0, _VX, _VY, _SPEED, _RS, _RIN, _UX, _UY, _SPEED_IN = range(13)
+# back at radius RS; inside of it there is a second closest approach: _RIN, (UX, UY), _SPEED_IN.
+AX, AY, BX, BY, R0, VX, VY, SPEED, RS, _RIN, UX, UY, _SPEED_IN = range(13)
 RAY = 13
 
 # Nodes and weights of 4-point Gauss-Legendre quadrature on [-1, 1].
@@ -120,11 +122,11 @@ def trace(c, s, p, series, ray):  # type: ignore[no-untyped-def]
         r0 = (ax * bx + ay * by) / a2
         closest = max(r0, 0.0)
         ray[BX], ray[BY], ray[R0] = bx, by, r0
-        ray[_VX], ray[_VY] = closest * ax - bx, closest * ay - by
-        ray[_SPEED], ray[_RS] = math.sqrt(a2), 0.0
+        ray[VX], ray[VY] = closest * ax - bx, closest * ay - by
+        ray[SPEED], ray[RS] = math.sqrt(a2), 0.0
         return
     ray[BX], ray[BY] = bx, by
-    ray[_RIN], ray[_UX], ray[_UY], ray[_SPEED_IN] = 0.0, -p[SOURCE], -p[SOURCE + 1], 1.0
+    ray[_RIN], ray[UX], ray[UY], ray[_SPEED_IN] = 0.0, -p[SOURCE], -p[SOURCE + 1], 1.0
     _closest_on_a_bent_ray(p, ray, a2)
 
 
@@ -152,10 +154,10 @@ def _closest_on_a_bent_ray(p, ray, a2):  # type: ignore[no-untyped-def]
         if abs(r - last) < 0.01 * last:
             break
     rp = r**power
-    ray[R0], ray[_RS] = r, turn
-    ray[_VX], ray[_VY] = r * ax - rp * bx - sx, r * ay - rp * by - sy
+    ray[R0], ray[RS] = r, turn
+    ray[VX], ray[VY] = r * ax - rp * bx - sx, r * ay - rp * by - sy
     tx, ty = ax - power * rp / r * bx, ay - power * rp / r * by
-    ray[_SPEED] = max(math.sqrt(tx * tx + ty * ty), 0.05 * math.sqrt(a2))
+    ray[SPEED] = max(math.sqrt(tx * tx + ty * ty), 0.05 * math.sqrt(a2))
     if turn <= 0.0:
         return
     b2 = bx * bx + by * by
@@ -168,7 +170,7 @@ def _closest_on_a_bent_ray(p, ray, a2):  # type: ignore[no-untyped-def]
         u = min(max(u - (wx * tx + wy * ty) / (tx * tx + ty * ty), 1e-6 * top), top)
     r = u ** (1.0 / power)
     ray[_RIN] = r
-    ray[_UX], ray[_UY] = r * ax - u * bx - sx, r * ay - u * by - sy
+    ray[UX], ray[UY] = r * ax - u * bx - sx, r * ay - u * by - sy
     slope = power * u / max(r, 1e-12)
     tx, ty = ax - slope * bx, ay - slope * by
     ray[_SPEED_IN] = math.sqrt(tx * tx + ty * ty)
@@ -218,13 +220,13 @@ def ray_panels(c, s, p, ray, settings, edges):  # type: ignore[no-untyped-def]
         edge = (p[RIGHT] if c > 0.0 else p[LEFT]) / c
     if s != 0.0:
         edge = min(edge, (p[HIGH] if s > 0.0 else p[LOW]) / s)
-    distance = math.sqrt(ray[_VX] * ray[_VX] + ray[_VY] * ray[_VY])
+    distance = math.sqrt(ray[VX] * ray[VX] + ray[VY] * ray[VY])
     dark = p[DARK]
     growth, longest = settings[GROWTH], settings[LONGEST]
     n = 0
     beyond = 0.0
     if distance < dark:
-        inverse = 1.0 / ray[_SPEED]
+        inverse = 1.0 / ray[SPEED]
         r0 = ray[R0]
         span = distance
         if r0 < 0.0:  # the line's own closest approach lies behind the lens
@@ -232,27 +234,24 @@ def ray_panels(c, s, p, ray, settings, edges):  # type: ignore[no-untyped-def]
         reach = math.sqrt(dark * dark - span * span) * inverse
         inward, bend = reach, _FAR
         if p[POWER] != 0.0:
-            # The line's speed at r0 is not its speed everywhere: for p > 0 it comes to a halt at _RS.
+            # The line's speed at r0 is not its speed everywhere: for p > 0 it comes to a halt at RS.
             away = 1.0 / math.sqrt(ray[AX] * ray[AX] + ray[AY] * ray[AY])
             reach = max(reach, dark * away)
             inward = r0 if p[POWER] > 0.0 else reach
-            if p[GRAIN] > 0.0:  # panels are too many to waste any on the dark
-                reach = _lit_reach(ray, r0, r0 + reach, p)
-                inward = _lit_reach(ray, r0, max(ray[_RS], r0 - inward, 1e-3), p)
             inverse = min(inverse, away)
             bend = 3.0
         first = max(span, p[CORE]) * settings[FIRST] * inverse
         steep = settings[PROFILE] * p[STEEP] * (1.0 - p[FLATTER]) * inverse
         flatter = settings[PROFILE] * p[STEEP] * p[FLATTER]
         grading = Grading(first, growth, longest, steep, flatter, bend)
-        n = _panels(r0, ray[_RS], edge, reach, inward, grading, edges, 0)
+        n = _panels(r0, ray[RS], edge, reach, inward, grading, edges, 0)
         if r0 + reach > edge:
             beyond = edge
-    if ray[_RS] > 0.0:
-        distance = math.sqrt(ray[_UX] * ray[_UX] + ray[_UY] * ray[_UY])
+    if ray[RS] > 0.0:
+        distance = math.sqrt(ray[UX] * ray[UX] + ray[UY] * ray[UY])
         if distance < dark:
             inverse = 1.0 / max(ray[_SPEED_IN], math.sqrt(ray[AX] * ray[AX] + ray[AY] * ray[AY]))
-            top = min(ray[_RS], edge)
+            top = min(ray[RS], edge)
             first = max(max(distance, p[CORE]) * settings[FIRST] * inverse, 1e-3 * top)
             # The line's length out to `top`, in half-light radii, says how many panels the profile's decay asks for.
             whole = top ** p[POWER] * math.sqrt(ray[BX] * ray[BX] + ray[BY] * ray[BY])
@@ -264,22 +263,7 @@ def ray_panels(c, s, p, ray, settings, edges):  # type: ignore[no-untyped-def]
 
 
 @compiled(fastmath=True)
-def _lit_reach(ray, r0, end, p):  # type: ignore[no-untyped-def]
-    """Distance from ``r0`` at which a bent ray leaves the light, at most that of ``end``; a little more."""
-    near, far = r0, end
-    for _ in range(6):
-        r = 0.5 * (near + far)
-        x, y = _position(ray, r, p)
-        if x * x + y * y < p[DARK] * p[DARK]:
-            near = r
-        else:
-            far = r
-    x, y = _position(ray, end, p)
-    return abs(end - r0) if x * x + y * y < p[DARK] * p[DARK] else abs(far - r0)
-
-
-@compiled(fastmath=True)
-def _distance_to_path(x0, y0, x1, y1, x2, y2):  # type: ignore[no-untyped-def]
+def distance_to_path(x0, y0, x1, y1, x2, y2):  # type: ignore[no-untyped-def]
     """Distance of the origin from the two segments through three points, and the path's length and bend."""
     nearest = _FAR
     length = 0.0
@@ -299,7 +283,7 @@ def _distance_to_path(x0, y0, x1, y1, x2, y2):  # type: ignore[no-untyped-def]
 def judge(left, middle, right, width, p, settings):  # type: ignore[no-untyped-def]
     """Whether an angular panel is dark (0), good as it is (1), or to be halved (2)."""
     dark = p[DARK]
-    near, length, bend = _distance_to_path(left[_VX], left[_VY], middle[_VX], middle[_VY], right[_VX], right[_VY])
+    near, length, bend = distance_to_path(left[VX], left[VY], middle[VX], middle[VY], right[VX], right[VY])
     lit = near - 0.25 * bend < dark
     halve = False
     if lit:
@@ -313,20 +297,18 @@ def judge(left, middle, right, width, p, settings):  # type: ignore[no-untyped-d
             or arc > settings[ARC]
             or (shift > settings[SHIFT] and middle[R0] > 0.0)
         )
-    if middle[_RS] > 0.0:
-        near, length, bend = _distance_to_path(left[_UX], left[_UY], middle[_UX], middle[_UY], right[_UX], right[_UY])
+    if middle[RS] > 0.0:
+        near, length, bend = distance_to_path(left[UX], left[UY], middle[UX], middle[UY], right[UX], right[UY])
         if near - 0.25 * bend < dark:
             lit = True
             halve = halve or length > settings[NEAR] * (near + max(p[CORE], settings[CENTRAL]))
     if not lit:
-        return 2 if _may_hide(left, middle, right, dark) else 0
-    if p[GRAIN] > 0.0 and not halve:
-        halve = _sweep(left, middle, right, p) > p[GRAIN] * settings[DECAY]
+        return 2 if may_hide(left, middle, right, dark) else 0
     return 2 if halve else 1
 
 
 @compiled(fastmath=True)
-def _may_hide(left, middle, right, dark):  # type: ignore[no-untyped-def]
+def may_hide(left, middle, right, dark):  # type: ignore[no-untyped-def]
     """Whether a panel that looks dark on its three rays may hold light between them: to be halved, not sampled.
 
     An elongated source and a strong shear turn the rays' lines up to a hundred times faster than the rays, and the
@@ -336,53 +318,13 @@ def _may_hide(left, middle, right, dark):  # type: ignore[no-untyped-def]
     along = left[AX] * right[AX] + left[AY] * right[AY]
     if along <= 0.0 or abs(across) > _TURN * along:
         return True
-    near, _, bend = _distance_to_path(left[_VX], left[_VY], middle[_VX], middle[_VY], right[_VX], right[_VY])
+    near, _, bend = distance_to_path(left[VX], left[VY], middle[VX], middle[VY], right[VX], right[VY])
     if near - _BEND * bend < dark:
         return True
-    if middle[_RS] <= 0.0:
+    if middle[RS] <= 0.0:
         return False
-    near, _, bend = _distance_to_path(left[_UX], left[_UY], middle[_UX], middle[_UY], right[_UX], right[_UY])
+    near, _, bend = distance_to_path(left[UX], left[UY], middle[UX], middle[UY], right[UX], right[UY])
     return near - _BEND * bend < dark
-
-
-@compiled(fastmath=True)
-def _sweep(left, middle, right, p):  # type: ignore[no-untyped-def]
-    """Longest way in the source plane, over the lit radii, from one side of an angular panel to the other.
-
-    A Sersic's light has structure about its centre only; an image has it everywhere, and a panel may be long where
-    the rays have run apart.
-    """
-    dark2 = p[DARK] * p[DARK]
-    r0 = max(middle[R0], middle[_RS])
-    reach = p[DARK] / math.sqrt(middle[AX] * middle[AX] + middle[AY] * middle[AY])
-    farthest = 1.5 * max(max(-p[LEFT], p[RIGHT]), max(-p[LOW], p[HIGH]))
-    longest = 0.0
-    for side in range(3):
-        r = r0
-        if side == 1:
-            r = min(r0 + reach, max(farthest, r0))
-        elif side == 2:
-            r = max(r0 - reach, max(middle[_RS], 1e-3))
-        for _ in range(8):
-            x, y = _position(middle, r, p)
-            if x * x + y * y < 1.2 * dark2:
-                break
-            r = 0.5 * (r + r0)
-        x, y = _position(middle, r, p)
-        lx, ly = _position(left, r, p)
-        rx, ry = _position(right, r, p)
-        way = math.sqrt((lx - x) ** 2 + (ly - y) ** 2) + math.sqrt((rx - x) ** 2 + (ry - y) ** 2)
-        longest = max(longest, way)
-    return longest
-
-
-@compiled(inline="always")
-def _position(ray, r, p):  # type: ignore[no-untyped-def]
-    """Source-plane position of a ray at a radius."""
-    if p[POWER] == 0.0:
-        return r * ray[AX] - ray[BX], r * ray[AY] - ray[BY]
-    rp = r ** p[POWER]
-    return r * ray[AX] - rp * ray[BX] - p[SOURCE], r * ray[AY] - rp * ray[BY] - p[SOURCE + 1]
 
 
 @compiled(fastmath=True)
@@ -393,7 +335,7 @@ def beyond_panels(edge, p, ray, settings, edges):  # type: ignore[no-untyped-def
     limit = max(r0, 0.0) + p[DARK] * away
     if limit <= edge:
         return 0
-    distance = math.sqrt(ray[_VX] * ray[_VX] + ray[_VY] * ray[_VY])
+    distance = math.sqrt(ray[VX] * ray[VX] + ray[VY] * ray[VY])
     first = max(distance, p[CORE]) * settings[FIRST] * away
     steep = settings[PROFILE] * p[STEEP] * (1.0 - p[FLATTER]) * away
     flatter = settings[PROFILE] * p[STEEP] * p[FLATTER]

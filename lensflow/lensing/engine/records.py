@@ -109,16 +109,18 @@ class Pictures(NamedTuple):
     Attributes
     ----------
     pixels : ndarray of float32, flat
-        Light of all images, each with a frame of zeros, one after the other; in units of the flux per squared
-        half-light radius.
-    frame : ndarray of int64, shape (image, 3)
-        Where each begins in ``pixels``, its rows and its columns.
+        Light of all levels of all images, one after the other; in units of the flux per squared half-light radius.
+    frame : ndarray of int64, shape (level of any image, 3)
+        Where each level begins in ``pixels``, its rows and its columns.
+    levels : ndarray of int64, shape (image + 1,)
+        Where each image's levels begin in ``frame``.
     place : ndarray of float64, shape (image, 3)
-        x and y of the centroid in the frame, and the half-light radius, in the image's pixels.
+        x and y of the centroid and the half-light radius, in the image's pixels.
     """
 
     pixels: Singles
     frame: Ints
+    levels: Ints
     place: Floats
 
 
@@ -135,12 +137,21 @@ class Constants(NamedTuple):
         ``spreading.WEIGHTS``.
     deconvolution : ndarray of float64, shape (n,)
         ``spreading.DECONVOLUTION``.
+    taps : ndarray of float32, shape (2, 4, 8)
+        ``image_lookup.TAPS``.
+    image_nodes : ndarray of float64, shape (2, ray)
+        ``shoot_image.NODES``.
+    image_turns : ndarray of float64, shape (depth, 2, ray + 1)
+        ``shoot_image.TURNS``.
     """
 
     nodes: Floats
     turns: Floats
     window: Singles
     deconvolution: Floats
+    taps: Singles
+    image_nodes: Floats
+    image_turns: Floats
 
 
 class Row(NamedTuple):
@@ -156,10 +167,6 @@ class Row(NamedTuple):
         Those of this rendering.
     n_sersic, b_n : float
         Sersic index, and its b_n.
-    image : ndarray of float32, shape (y, x)
-        The source's image with its frame of zeros; empty for a Sersic source.
-    place : ndarray of float64, shape (3,)
-        As in :class:`Pictures`.
     """
 
     geometry: Floats
@@ -167,7 +174,32 @@ class Row(NamedTuple):
     settings: Floats
     n_sersic: float
     b_n: float
-    image: Singles
+
+
+class ImageRow(NamedTuple):
+    """One row with an image as its source, as one rendering samples it.
+
+    Attributes
+    ----------
+    geometry : ndarray of float64, shape (PARAMETERS,)
+        As in :class:`Packed`.
+    series : ndarray of float64, shape (term,)
+        As in :class:`Packed`.
+    settings : ndarray of float64, shape (setting,)
+        Those of this rendering.
+    pixels : ndarray of float32, flat
+        As in :class:`Pictures`.
+    frame : ndarray of int64, shape (level, 3)
+        The image's.
+    place : ndarray of float64, shape (3,)
+        The image's.
+    """
+
+    geometry: Floats
+    series: Floats
+    settings: Floats
+    pixels: Singles
+    frame: Ints
     place: Floats
 
 
@@ -218,12 +250,24 @@ class ShootSpace(NamedTuple):
         The rays of the panel at hand.
     stack : ndarray of float64, shape (shoot.STACK_ROWS, shoot.STACK_COLUMNS)
         Angular panels that wait: depth, cosine and sine of the middle, and its rays (left, middle, right).
+    image_rays : ndarray of float64, shape (shoot_image.RAYS, quadrature.RAY)
+        The rays of the panel at hand over an image.
+    steps : ndarray of float64, shape (2, n, shoot_image.RAYS)
+        Over an image, radii along a panel's rays and the squared distance of the knots at each.
+    lanes : ndarray of float64, shape (19, shoot_image.RAYS)
+        Numbers of each of the rays over an image: see :mod:`lensflow.lensing.engine.shoot_image`.
+    line : ndarray of float64, shape (2, n)
+        ``steps`` of the ray at hand.
     """
 
     samples: Singles
     edges: Floats
     rays: Floats
     stack: Floats
+    image_rays: Floats
+    steps: Floats
+    lanes: Floats
+    line: Floats
 
 
 class Grading(NamedTuple):

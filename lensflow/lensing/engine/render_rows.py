@@ -11,11 +11,12 @@ from __future__ import annotations
 import numpy as np
 
 from lensflow.jit import compiled
-from lensflow.lensing.engine import bands, shoot
+from lensflow.lensing.engine import bands, shoot, shoot_image
 from lensflow.lensing.engine import quadrature as quad
+from lensflow.lensing.engine.image_lookup import TAPS
 from lensflow.lensing.engine.matmul import LANES
 from lensflow.lensing.engine.pack import CENTRAL_LIGHT, INDEX, ORIGIN_X, ORIGIN_Y, PERIOD, STEP, B
-from lensflow.lensing.engine.records import Constants, Grid, Passed, PictureSpace, Products, Row, Waves
+from lensflow.lensing.engine.records import Constants, Grid, ImageRow, Passed, PictureSpace, Products, Row, Waves
 from lensflow.lensing.engine.spreading import DECONVOLUTION, WEIGHTS
 
 # The arc is exactly 0 below this share of its peak (in its row and band).
@@ -23,7 +24,7 @@ ARC_FLOOR = 1e-6
 # render_err, in units of the arc's peak: what both renderings of a row have in common (faint light not followed, the
 # spreading window, the tables), the frequencies beyond the PSF's cut from those just below it, and half the
 # difference of the two renderings.
-COMMON = 4e-5
+COMMON, COMMON_OF_IMAGES = 4e-5, 1.2e-4
 PER_RING = 0.2
 PER_DIFFERENCE = 1.0
 # Light beyond the margin counts by its flux times the PSF at the margin's width, an upper limit, from this share of the
@@ -33,13 +34,13 @@ MAGNIFICATIONS_APART = 0.01
 # Share of the frequencies that the difference is formed from: the PSF transmits 1 % or less of the others.
 _DIFFERENCE_CUT = 0.6
 # Rows whose estimate is above this are rendered once more with finer panels, and with a finer core.
-REFINE_ABOVE = 4e-4
+REFINE_ABOVE, REFINE_IMAGES_ABOVE = 4e-4, 5e-4
 _FINER, _FINER_CORE = 0.6, 0.25
 
 _SAMPLES, _MAGNIFICATION, _ERROR = 0, 1, 2
 RESULTS = 3
 
-CONSTANTS = Constants(quad.NODES, quad.TURNS, WEIGHTS, DECONVOLUTION)
+CONSTANTS = Constants(quad.NODES, quad.TURNS, WEIGHTS, DECONVOLUTION, TAPS, shoot_image.NODES, shoot_image.TURNS)
 
 
 @compiled()
@@ -105,7 +106,8 @@ def render_rows(arc, rows, psfs, pictures, constants, results):  # type: ignore[
         if not measured:
             k_low = (int(_DIFFERENCE_CUT * k) + 3) // 4 * 4
             radius_low = float(k_low)
-        image, place = _image(pictures, rows.image[i])
+        image = rows.image[i]
+        frame, place = _image(pictures, image)
         if k > 0:
             bands.grid_waves(waves, m, k, s[STEP], period, constants.deconvolution, work)
             bands.pixel_waves(pixel_waves, size, k, period, work)
@@ -133,12 +135,13 @@ def render_rows(arc, rows, psfs, pictures, constants, results):  # type: ignore[
             for turn in range(2):
                 target = grid if turn == 0 else second
                 target[:m] = 0.0
-                inside, outside, count = shoot.shoot_row(
-                    Row(geometry, rows.series[i], settings[turn], s[INDEX], s[B], image, place),
-                    Grid(target.reshape(wide_m * wide_m), wide_m, s[STEP], s[ORIGIN_X], s[ORIGIN_Y]),
-                    constants,
-                    shooting,
-                )
+                field = Grid(target.reshape(wide_m * wide_m), wide_m, s[STEP], s[ORIGIN_X], s[ORIGIN_Y])
+                if image < 0:
+                    row = Row(geometry, rows.series[i], settings[turn], s[INDEX], s[B])
+                    inside, outside, count = shoot.shoot_row(row, field, constants, shooting)
+                else:
+                    shown = ImageRow(geometry, rows.series[i], settings[turn], pictures.pixels, frame, place)
+                    inside, outside, count = shoot_image.shoot_image_row(shown, field, constants, shooting)
                 total += 0.5 * (inside + outside)
                 without += 0.5 * outside
                 apart += (inside + outside) * (1.0 if turn == 0 else -1.0)
@@ -155,7 +158,7 @@ def render_rows(arc, rows, psfs, pictures, constants, results):  # type: ignore[
             bands.forward(spectrum, grid, m, k, radius, waves, folded)
             _picture(picture, spectrum, passed, table, parts, first, space)
             peak = picture.max()
-            if missed <= REFINE_ABOVE * peak:
+            if missed <= (REFINE_ABOVE if image < 0 else REFINE_IMAGES_ABOVE) * peak:
                 break
         if k == 0:
             continue
@@ -175,7 +178,7 @@ def render_rows(arc, rows, psfs, pictures, constants, results):  # type: ignore[
         # One of the renderings has not seen an image, be it on the stamp or not.
         if abs(apart) > MAGNIFICATIONS_APART * total:
             error += abs(apart) / total
-        results[i, _ERROR] = COMMON + error
+        results[i, _ERROR] = (COMMON if image < 0 else COMMON_OF_IMAGES) + error
         _write(arc[rows.row[i], first], picture, np.float32(s[CENTRAL_LIGHT] * flux[first]), peak)
         for band in range(n_bands):
             if frequencies[band] == 0 or band == first:
@@ -187,11 +190,10 @@ def render_rows(arc, rows, psfs, pictures, constants, results):  # type: ignore[
 
 @compiled(inline="always")
 def _image(pictures, which):  # type: ignore[no-untyped-def]
-    """An image and its place, or an empty one for a Sersic source."""
+    """An image's levels and its place; none for a Sersic source."""
     if which < 0:
-        return pictures.pixels[:0].reshape(0, 0), np.zeros(3)
-    start, rows, columns = pictures.frame[which]
-    return pictures.pixels[start : start + rows * columns].reshape(rows, columns), pictures.place[which]
+        return pictures.frame[:0], np.zeros(3)
+    return pictures.frame[pictures.levels[which] : pictures.levels[which + 1]], pictures.place[which]
 
 
 @compiled()

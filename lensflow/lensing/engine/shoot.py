@@ -40,12 +40,10 @@ from lensflow.lensing.engine.records import (
     ShootSpace,
 )
 from lensflow.lensing.engine.spreading import spread
-from lensflow.lensing.image_light import image_in_place
-from lensflow.lensing.source_image import interpolate
 
 # Columns of a panel on the stack: depth, cosine and sine of its middle, its rays (left, middle, right).
-_FIRST_RAY = 3
-STACK_COLUMNS = _FIRST_RAY + 3 * RAY
+FIRST_RAY = 3
+STACK_COLUMNS = FIRST_RAY + 3 * RAY
 STACK_ROWS = DEPTH + 2
 
 
@@ -53,7 +51,10 @@ STACK_ROWS = DEPTH + 2
 def shoot_space():  # type: ignore[no-untyped-def]
     """Allocate the work space of :func:`shoot_row`."""
     samples = np.empty((8, MAX_SAMPLES), np.float32)
-    return ShootSpace(samples, np.empty((MAX_PANELS, 2)), np.zeros((4, RAY)), np.zeros((STACK_ROWS, STACK_COLUMNS)))
+    return ShootSpace(
+        samples, np.empty((MAX_PANELS, 2)), np.zeros((4, RAY)), np.zeros((STACK_ROWS, STACK_COLUMNS)),
+        np.zeros((8, RAY)), np.empty((2, MAX_SAMPLES // 2, 8)), np.zeros((19, 8)), np.empty((2, MAX_SAMPLES // 2)),
+    )  # fmt: skip
 
 
 @compiled(fastmath=True)
@@ -79,8 +80,6 @@ def shoot_row(row, grid, constants, space):  # type: ignore[no-untyped-def]
     p = row.geometry
     series = row.series
     settings = row.settings
-    image = row.image
-    place = row.place
     nodes = constants.nodes
     turns = constants.turns
     window = constants.window
@@ -97,21 +96,21 @@ def shoot_row(row, grid, constants, space):  # type: ignore[no-untyped-def]
         for k in range(3):
             angle = base * (start + settings[TURN] + 0.5 * k)
             c, s = math.cos(angle), math.sin(angle)
-            trace(c, s, p, series, panel[_FIRST_RAY + k * RAY :])
+            trace(c, s, p, series, panel[FIRST_RAY + k * RAY :])
             if k == 1:
                 panel[1], panel[2] = c, s
         top = 0
         while top >= 0:
             panel = stack[top]
             depth = int(panel[0])
-            left = panel[_FIRST_RAY : _FIRST_RAY + RAY]
-            middle = panel[_FIRST_RAY + RAY : _FIRST_RAY + 2 * RAY]
-            right = panel[_FIRST_RAY + 2 * RAY : _FIRST_RAY + 3 * RAY]
+            left = panel[FIRST_RAY : FIRST_RAY + RAY]
+            middle = panel[FIRST_RAY + RAY : FIRST_RAY + 2 * RAY]
+            right = panel[FIRST_RAY + 2 * RAY : FIRST_RAY + 3 * RAY]
             width = base / 2.0**depth
             verdict = judge(left, middle, right, width, p, settings)
             turn = turns[depth]
             if verdict == 2 and depth < DEPTH - 1:
-                _halve(panel, stack[top + 1], turn, p, series)
+                halve(panel, stack[top + 1], turn[2], turn[5], p, series)
                 top += 1
                 continue
             top -= 1
@@ -123,10 +122,7 @@ def shoot_row(row, grid, constants, space):  # type: ignore[no-untyped-def]
                 continue
             if p[POWER] != 0.0:
                 _bend(samples, n, p[POWER])
-            if image.size:
-                n = image_in_place(samples, n, image, place)
-            else:
-                sersic_in_place(value, samples[WEIGHT], n, row.n_sersic, row.b_n)
+            sersic_in_place(value, samples[WEIGHT], n, row.n_sersic, row.b_n)
             spread(light, grid.stride, samples[GRID_X], samples[GRID_Y], value, n, window)
             inside += _sum(value, n)
             total += n
@@ -134,19 +130,18 @@ def shoot_row(row, grid, constants, space):  # type: ignore[no-untyped-def]
 
 
 @compiled(fastmath=True)
-def _halve(panel, other, turn, p, series):  # type: ignore[no-untyped-def]
-    """Replace a panel by its first half and write its second half to ``other``; the two new middles are traced."""
+def halve(panel, other, ct, st, p, series):  # type: ignore[no-untyped-def]
+    """Replace a panel by its first half, write its second to ``other``; trace their middles, (ct, st) either side."""
     c, s = panel[1], panel[2]
-    ct, st = turn[2], turn[5]
     other[0] = panel[0] = panel[0] + 1.0
     other[1], other[2] = c * ct - s * st, s * ct + c * st
     panel[1], panel[2] = c * ct + s * st, s * ct - c * st
-    for k in range(_FIRST_RAY, _FIRST_RAY + RAY):
+    for k in range(FIRST_RAY, FIRST_RAY + RAY):
         other[k] = panel[k + RAY]
         other[k + 2 * RAY] = panel[k + 2 * RAY]
         panel[k + 2 * RAY] = panel[k + RAY]
-    trace(other[1], other[2], p, series, other[_FIRST_RAY + RAY :])
-    trace(panel[1], panel[2], p, series, panel[_FIRST_RAY + RAY :])
+    trace(other[1], other[2], p, series, other[FIRST_RAY + RAY :])
+    trace(panel[1], panel[2], p, series, panel[FIRST_RAY + RAY :])
 
 
 @compiled(fastmath=True)
@@ -170,7 +165,6 @@ def _nodes(c, s, width, turn, row, grid, nodes, space):  # type: ignore[no-untyp
     p = row.geometry
     series = row.series
     settings = row.settings
-    shown = row.image.size > 0
     ox, oy = -grid.origin_x / grid.step, -grid.origin_y / grid.step
     power, dark2 = p[POWER], p[DARK] * p[DARK]
     outside = 0.0
@@ -207,8 +201,6 @@ def _nodes(c, s, width, turn, row, grid, nodes, space):  # type: ignore[no-untyp
                 if power != 0.0:
                     sx[n + m], sy[n + m] = r * ax - p[SOURCE], r * ay - p[SOURCE + 1]
                     bx[n + m], by[n + m] = ray[BX], ray[BY]
-                elif shown:
-                    sx[n + m], sy[n + m] = r * ax - ray[BX], r * ay - ray[BY]
             n += 4
         if beyond > 0.0:
             outside += angular * _sum_beyond(beyond, ray, row, nodes, edges)
@@ -238,8 +230,6 @@ def _sum(value, n):  # type: ignore[no-untyped-def]
 def _sum_beyond(edge, ray, row, nodes, edges):  # type: ignore[no-untyped-def]
     """Light of one ray beyond the field's edge, times radius: only the magnification asks for it."""
     p = row.geometry
-    image = row.image
-    place = row.place
     total = 0.0
     for k in range(beyond_panels(edge, p, ray, row.settings, edges)):
         half, middle = 0.5 * abs(edges[k, 1] - edges[k, 0]), 0.5 * (edges[k, 1] + edges[k, 0])
@@ -250,9 +240,5 @@ def _sum_beyond(edge, ray, row, nodes, edges):  # type: ignore[no-untyped-def]
             else:
                 rp = r ** p[POWER]
                 x, y = r * ray[AX] - rp * ray[BX] - p[SOURCE], r * ray[AY] - rp * ray[BY] - p[SOURCE + 1]
-            if image.size:
-                value = float(interpolate(image, place[0] + place[2] * x, place[1] + place[2] * y))
-            else:
-                value = math.exp(-row.b_n * (x * x + y * y) ** (0.5 / row.n_sersic))
-            total += half * nodes[1, m] * r * value
+            total += half * nodes[1, m] * r * math.exp(-row.b_n * (x * x + y * y) ** (0.5 / row.n_sersic))
     return total

@@ -131,8 +131,9 @@ def same_road(real: xr.Dataset, run: xr.Dataset, max_sd: float = MAX_SD) -> Road
     return compared(sides[0], sides[1], plain[0], plain[1], max_sd)
 
 
-def with_rounding(road: RoadCheck, real: NDArray[np.float32], pairs: NDArray[np.float32],
-                  max_sd: float = MAX_SD) -> RoadCheck:
+def with_rounding(
+    road: RoadCheck, real: NDArray[np.float32], pairs: NDArray[np.float32], max_sd: float = MAX_SD
+) -> RoadCheck:
     """Add to a check of roads whether the pixels that are compared in the end are rounded alike.
 
     Stored cutouts may be of one road, and yet only one side rounded on its way to features, encoders and scorers

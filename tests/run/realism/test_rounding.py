@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-import xarray as xr
 
 from lensflow import run
 from lensflow.config import load_config
@@ -71,6 +70,6 @@ def test_the_check_of_roads_sees_rounding_on_one_side_of_what_is_compared(rounde
 
 def test_pairs_are_on_a_lattice_and_stored_real_stamps_are_not(rounded):
     """What the tests above rest on."""
-    share = [float(zone_shares(x)[..., ON_OUTER].mean()) for x in (
-        stamps_of_pairs(rounded, np.arange(4)), images_of_hosts(RealFolder.of(rounded).cutouts, np.arange(4)))]  # fmt: skip
+    both = stamps_of_pairs(rounded, np.arange(4)), images_of_hosts(RealFolder.of(rounded).cutouts, np.arange(4))
+    share = [float(zone_shares(x)[..., ON_OUTER].mean()) for x in both]
     assert share[0] > 0.9 and share[1] < 0.2
