@@ -33,6 +33,15 @@ Address = Annotated[
 Limit = Annotated[int | None, typer.Option("--limit", help="Use only the first N hosts; replaces plan.limit_hosts.")]
 RunPath = Annotated[str, typer.Argument(help="Folder of a run, or its YAML file", show_default=False)]
 FinishedRun = Annotated[str, typer.Argument(help="Folder of a finished run, or its YAML file", show_default=False)]
+Rates = Annotated[
+    list[float] | None, typer.Option("--fpr", help="False-positive rate; may be repeated. Replaces the threshold.")
+]
+Value = Annotated[
+    float | None, typer.Option("--value", help="Score from which on a row is recovered. Replaces the threshold.")
+]
+Unseal = Annotated[
+    str | None, typer.Option("--unseal", help="Why the sealed test split is opened; logged beside the store.")
+]
 Force = Annotated[bool, typer.Option("--force", help="Take the folder over from a run that is active there.")]
 
 

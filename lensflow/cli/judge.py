@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from lensflow.cli.common import FinishedRun, Workers, console, example, load, session
+from lensflow.cli.common import FinishedRun, Rates, Unseal, Value, Workers, console, example, load, session
 from lensflow.errors import ConfigError, GateFailed
 from lensflow.show.plain import print_line
 
@@ -36,9 +36,7 @@ def score(
         str, typer.Argument(help="package.module:name of the scorer (docs/scoring.md)", show_default=False)
     ],
     split: Annotated[str | None, typer.Option("--split", help="train, val or test; replaces scorer.split.")] = None,
-    unseal: Annotated[
-        str | None, typer.Option("--unseal", help="Why the sealed test split is opened; logged beside the store.")
-    ] = None,
+    unseal: Unseal = None,
     again: Annotated[bool, typer.Option("--again", help="Score again, ignoring stored scores.")] = False,
     workers: Workers = None,
 ) -> None:
@@ -66,12 +64,8 @@ def completeness(
             show_default=False,
         ),
     ],
-    fpr: Annotated[
-        list[float] | None, typer.Option("--fpr", help="False-positive rate; may be repeated. Replaces the threshold.")
-    ] = None,
-    value: Annotated[
-        float | None, typer.Option("--value", help="Score from which on a row is recovered. Replaces the threshold.")
-    ] = None,
+    fpr: Rates = None,
+    value: Value = None,
     negatives: Annotated[
         str | None,
         typer.Option("--negatives", help="controls, cutouts, or a table of scores. Replaces completeness.negatives."),
@@ -83,9 +77,7 @@ def completeness(
         bool,
         typer.Option("--publish", help="Write every injection with its density and what was recovered, as parquet."),
     ] = False,
-    unseal: Annotated[
-        str | None, typer.Option("--unseal", help="Why the sealed test split is opened; logged beside the store.")
-    ] = None,
+    unseal: Unseal = None,
     again: Annotated[bool, typer.Option("--again", help="Score again, ignoring what is stored.")] = False,
     against: Annotated[
         str | None,

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from lensflow.cli.common import ConfigPath, Out, Workers, console, example, load, session
+from lensflow.cli.common import ConfigPath, Out, Rates, Unseal, Value, Workers, console, example, load, session
 from lensflow.show.plain import print_line
 
 commands = typer.Typer()
@@ -30,16 +30,10 @@ def sweep(
         str | None,
         typer.Option("--scorer", help="As for completeness; by default completeness.scorer. None: proof and gates."),
     ] = None,
-    fpr: Annotated[
-        list[float] | None, typer.Option("--fpr", help="False-positive rate; may be repeated. Replaces the threshold.")
-    ] = None,
-    value: Annotated[
-        float | None, typer.Option("--value", help="Score from which on a row is recovered. Replaces the threshold.")
-    ] = None,
+    fpr: Rates = None,
+    value: Value = None,
     gates: Annotated[bool, typer.Option("--gates/--no-gates", help="Run the gates of every arm.")] = True,
-    unseal: Annotated[
-        str | None, typer.Option("--unseal", help="Why the sealed test split is opened; logged beside the stores.")
-    ] = None,
+    unseal: Unseal = None,
     out: Out = None,
     workers: Workers = None,
 ) -> None:
