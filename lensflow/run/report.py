@@ -13,7 +13,7 @@ from lensflow.run.execute import Progress, silent
 from lensflow.run.finished import shown_in_report
 from lensflow.run.identity import pairs_content, refuse_other_results, stored_key
 from lensflow.run.kinds import kinds_of
-from lensflow.run.realism.examples import shown_realism
+from lensflow.run.realism.examples import has_its_stamps, shown_realism
 from lensflow.run.realism.files import results_names
 from lensflow.run.realism.stored import stored_realism
 from lensflow.run.score import stored_scorers
@@ -78,12 +78,19 @@ def report_step(config: RunConfig, progress: Progress = silent) -> str:
             f"`lensflow train {folder.root}` renews it.",
         )
     compared = stored_realism(config)
-    current = [s for s in compared if s.pairs == _content(config)]
+    content = _content(config) if compared else ""
+    current = [s for s in compared if s.pairs == content]
     notes += tuple(
         f"The comparison with {s.kept.table} belongs to other pixels and is left out: `lensflow realism {folder.root} "
         f"--real {s.kept.table}` renews it."
         for s in compared
         if s not in current
+    )
+    notes += tuple(
+        f"The stamps of the comparison with {s.kept.table} were replaced by those of another and are not shown: "
+        f"`lensflow realism {folder.root} --real {s.kept.table} --again` brings them back."
+        for s in current
+        if not has_its_stamps(config, s.kept)
     )
     real = tuple(shown_realism(config, s.kept) for s in current)
     training = trained.kept if trained is not None and trained.is_current else None

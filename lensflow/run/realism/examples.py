@@ -12,12 +12,11 @@ from lensflow import rng
 from lensflow.config import RunConfig
 from lensflow.run.realism.matched_injections import FOLDER
 from lensflow.run.realism.pixels import images_of_hosts, stamps_of_pairs
-from lensflow.run.realism.stamps import RealFolder
+from lensflow.run.realism.stamps import RealFolder, stamps_content
 from lensflow.show.figures_realism import RealExample
 from lensflow.show.numbers import number
 from lensflow.show.realism import KeptRealism
 from lensflow.show.realism_page import Gallery, ShownRealism
-from lensflow.store import paths
 from lensflow.store.run_folder import RunFolder
 
 COUNT = 12
@@ -28,7 +27,7 @@ Images = NDArray[np.float32]
 
 
 def shown_realism(config: RunConfig, kept: KeptRealism) -> ShownRealism:
-    """Read the stamps that a page shows of a comparison; none if the real lenses' stamps are not there.
+    """Read the stamps that a page shows of a comparison; none if they are not there, or those of another table are.
 
     Parameters
     ----------
@@ -41,7 +40,7 @@ def shown_realism(config: RunConfig, kept: KeptRealism) -> ShownRealism:
     ShownRealism
     """
     real, rows = RealFolder.of(config).cutouts, kept.tables.get("rows")
-    if rows is None or not rows.sizes["row"] or not paths.group_exists(real):
+    if rows is None or not rows.sizes["row"] or not has_its_stamps(config, kept):
         return ShownRealism(kept)
     galleries = [Gallery("Real lenses beside injections", _HEADS, _triptychs(config, real, kept, rows))]
     if "scores" in kept.tables:
@@ -60,6 +59,12 @@ def shown_realism(config: RunConfig, kept: KeptRealism) -> ShownRealism:
         if missed:
             galleries.append(Gallery("Real lenses that the scorer misses", ("real lens",), missed))
     return ShownRealism(kept, tuple(galleries))
+
+
+def has_its_stamps(config: RunConfig, kept: KeptRealism) -> bool:
+    """Whether the stamps that are there are those whose rows a comparison counts: another table's replace them."""
+    own = kept.numbers.get("stamps")
+    return bool(own) and own == stamps_content(config, _pairs_of(config, kept))
 
 
 def nearest(values: NDArray[np.float64], of: int, among: Rows) -> int:

@@ -20,11 +20,14 @@ def results_of(config: RunConfig, table: str, scorer: str = "") -> str:
     ----------
     config : RunConfig
     table : str
-        Of real lenses.
+        Of real lenses; one of the same name in another folder has a file of its own.
     scorer : str
         Its name; empty for none.
     """
-    stem = re.sub(r"[^\w.]+", "-", table.rstrip("/").rpartition("/")[2])
+    above, _, own = str.__str__(table).rstrip("/").rpartition("/")
+    stem = re.sub(r"[^\w.]+", "-", own)
+    if above:
+        stem = f"{stem}-{fingerprint(above)[:8]}"
     if scorer:
         stem = f"{stem}.{re.sub(r'[^A-Za-z0-9_.]+', '-', scorer)}"
     if len(stem.encode()) > _MOST_BYTES:

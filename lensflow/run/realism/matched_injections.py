@@ -59,6 +59,7 @@ def matched_injections(
     real_arc_mag: ArrayLike | None = None,
     run_arc_mag: ArrayLike | None = None,
     progress: Progress = silent,
+    folder: str = FOLDER,
 ) -> MatchedInjections:
     """Inject again on the matched hosts, with the real lenses' Einstein radii and arc magnitudes where they are known.
 
@@ -78,6 +79,8 @@ def matched_injections(
     run_arc_mag : array_like, shape (set, match, draw), optional
         The same of the run's injections, ``injection_row``.
     progress : callable, optional
+    folder : str
+        Of their run, in the run's folder; what is there is replaced.
 
     Returns
     -------
@@ -109,7 +112,7 @@ def matched_injections(
     order = np.lexsort((manifest["row_id"].values, manifest["host_index"].values))
     manifest = manifest.isel(sample=order)
     cutouts = open_cutouts(run.cutouts).isel(host=hosts)
-    own = config.model_copy(update={"out": run.path(FOLDER)})
+    own = config.model_copy(update={"out": run.path(folder)})
     _write(cutouts, manifest, own, progress)
     new = np.full(rows.shape, -1, np.int64)
     new[tuple(there[order].T)] = np.arange(len(order))

@@ -47,6 +47,8 @@ class MatchedSets:
         The matching that the sets are of: balance, counts, reason.
     other : Matched or None
         The second matching, on the other covariates; None, with ``other_reason``, where they are not known.
+    other_sets : Dataset or None
+        Its sets, as ``sets``.
     other_reason : str
     road : RoadCheck
     counts : dict
@@ -58,6 +60,7 @@ class MatchedSets:
     sets: xr.Dataset
     matched: Matched
     other: Matched | None
+    other_sets: xr.Dataset | None
     other_reason: str
     road: RoadCheck
     counts: dict[str, int]
@@ -130,13 +133,16 @@ def matched_sets(
     except RealismError as error:
         why = str(error)
     road = road_check(folder.cutouts, run.cutouts, settings.max_road_sd)
-    sets = _with_rows(matched.sets, lenses, hosts, real, injections, controls)
+    sets, other_sets = (
+        None if m is None else _with_rows(m.sets, lenses, hosts, real, injections, controls) for m in (matched, other)
+    )
+    assert sets is not None
     if sets.sizes["set"]:
         some = slice(None, STAMPS)
         pairs = stamps_of_pairs(config, sets["injection_row"].values[some, 0, 0])
         own = images_as_pairs(config, folder.cutouts, sets["real_row"].values[some])
         road = with_rounding(road, own, pairs, settings.max_road_sd)
-    return MatchedSets(sets, matched, other, why, road, counts | matched.counts, left_out)
+    return MatchedSets(sets, matched, other, other_sets, why, road, counts | matched.counts, left_out)
 
 
 def _lenses(real: xr.Dataset, tiers: Sequence[str], counts: dict[str, int]) -> NDArray[np.int64]:

@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 
 from lensflow.config import RunConfig, fingerprint
-from lensflow.errors import RealismError, StaleStoreError, TargetError
+from lensflow.errors import RealismError, StaleStoreError, StoreError, TargetError
 from lensflow.run.cut import create_cutouts, cut_regions, store_block
 from lensflow.run.execute import Progress, silent
 from lensflow.run.realism.lens_catalogue import with_catalogue
@@ -50,6 +50,26 @@ class RealFolder(RunFolder):
     def receipts(self, stage: str) -> str:
         """Receipts of the real lenses' stamps."""
         return self.path("receipts", "real")
+
+
+def stamps_content(config: RunConfig, pairs: RunConfig) -> str:
+    """Fingerprint of the stamps that a comparison counts rows of; empty where they are not there.
+
+    Parameters
+    ----------
+    config : RunConfig
+        Whose real lenses.
+    pairs : RunConfig
+        Whose pairs.
+    """
+    real, run = RealFolder.of(config), RunFolder.of(pairs)
+    try:
+        return fingerprint(
+            resume.finished_content(real.receipts("real"), real.cutouts, "cutouts", "lensflow realism"),
+            resume.finished_content(run.receipts("pairs"), run.pairs, "pairs", "lensflow realism"),
+        )
+    except StoreError:
+        return ""
 
 
 def cut_real(config: RunConfig, lenses: xr.Dataset, progress: Progress = silent) -> xr.Dataset:

@@ -19,12 +19,12 @@ from lensflow.run.importable import source_of
 from lensflow.run.realism.features import features_of_cutouts, features_of_pairs
 from lensflow.run.realism.files import results_of
 from lensflow.run.realism.gather import gather
-from lensflow.run.realism.matched_injections import matched_injections
+from lensflow.run.realism.matched_injections import FOLDER, matched_injections
 from lensflow.run.realism.pixels import find_encoder
 from lensflow.run.realism.result import Realism
 from lensflow.run.realism.scoring import judge_scorer, scorer_for
 from lensflow.run.realism.sets import matched_sets
-from lensflow.run.realism.stamps import RealFolder, cut_real, open_real
+from lensflow.run.realism.stamps import RealFolder, cut_real, open_real, stamps_content
 from lensflow.run.realism.stored import kept_realism
 from lensflow.stats import codec
 from lensflow.store import paths
@@ -133,10 +133,9 @@ def _measured(config: RunConfig, source: str, scorer: Any, name: str, here: str,
     n_real = int((np.isin(lenses["tier"].values, config.realism.tiers)).sum())
     gate = gate.decided(gate.verdict, gate.reason, controls={**gate.controls, "counts": {"n_real": n_real}})
     tables = {**judged.tables, "sets": found.sets, "rows": found.rows, "road": sets.road.table}
-    if sets.other is not None:
+    if sets.other is not None and sets.other_sets is not None:
         tables["other_balance"] = sets.other.balance
-        again = matched_sets(config, splits=splits, tiers=config.realism.tiers, matching="catalogue", progress=progress)
-        pairs_again, rows_again = _pairs_of(config, url, again.sets, progress)
+        pairs_again, rows_again = _pairs_of(config, url, sets.other_sets, progress, f"{FOLDER}-again")
         other = gather(config, url, rows_again, None, "", progress, here, pairs_again, plain=True).comparison.rows
         if "areas" in tables and other.n_sets >= config.realism.folds:
             tables["areas"] = with_area(tables["areas"], OTHER_MATCHING, other, config.realism, config.seed)
@@ -151,11 +150,14 @@ def _measured(config: RunConfig, source: str, scorer: Any, name: str, here: str,
         "tables": codec.encode(tables), "settings": config.realism.model_dump(mode="json"),
         "numbers": {
             "n_table": int(lenses.sizes["lens"]), "left_out": counts, "injections": config.realism.injections,
+            "stamps": stamps_content(config, pairs),
         },
     }  # fmt: skip
 
 
-def _pairs_of(config: RunConfig, url: str, sets: xr.Dataset, progress: Progress) -> tuple[RunConfig, xr.Dataset]:
+def _pairs_of(
+    config: RunConfig, url: str, sets: xr.Dataset, progress: Progress, folder: str = FOLDER
+) -> tuple[RunConfig, xr.Dataset]:
     """Run whose injections are compared, and the sets with rows of its pairs."""
     if config.realism.injections == "run":
         return config, sets
@@ -163,7 +165,7 @@ def _pairs_of(config: RunConfig, url: str, sets: xr.Dataset, progress: Progress)
     rows = sets["injection_row"].values
     magnitude = np.full(rows.shape, np.nan)
     magnitude[rows >= 0] = features_of_pairs(config, rows[rows >= 0], progress)["arc_mag"].values
-    made = matched_injections(config, sets, real, magnitude, progress)
+    made = matched_injections(config, sets, real, magnitude, progress, folder)
     return made.config, made.sets
 
 

@@ -9,6 +9,7 @@ import xarray as xr
 
 import lensflow as lf
 from lensflow.errors import ConfigError
+from lensflow.run.realism.examples import shown_realism
 from lensflow.run.realism.files import results_of
 from lensflow.run.realism.stored import stored_realism
 from lensflow.run.realism.synthetic_sky import synthetic_sky
@@ -203,6 +204,28 @@ def test_injections_that_follow_the_real_lenses_are_compared_in_their_place(conf
     assert abs(apart) < 0.6
     page = Path(report_step(config)).read_text()
     assert "nearest injection" in page
+
+
+def test_stamps_that_those_of_another_table_replaced_are_not_shown_under_its_names(tmp_path):
+    config = injected_run(tmp_path / "run")
+    table = Path(config.realism.table)
+    first = lf.compare_real(config)
+    assert shown_realism(config, first.kept).galleries
+    head, *lines = table.read_text().splitlines()
+    (tmp_path / "other").mkdir()
+    other = tmp_path / "other" / table.name
+    other.write_text("\n".join([head, *lines[2:]]) + "\n")
+    second = lf.compare_real(config, other)
+    assert shown_realism(config, first.kept).galleries == ()
+    assert shown_realism(config, second.kept).galleries
+    assert len(stored_realism(config)) == 2  # tables of one name in two folders
+    page = Path(report_step(config)).read_text()
+    assert f"The stamps of the comparison with {table} were replaced" in page
+    assert f"The stamps of the comparison with {other} were replaced" not in page
+
+
+def test_results_of_tables_of_one_name_have_files_of_their_own(config):
+    assert len({results_of(config, t) for t in ("lenses.csv", "a/lenses.csv", "b/lenses.csv")}) == 3
 
 
 def test_results_of_several_scorers_have_files_of_their_own(config):
