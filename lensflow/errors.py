@@ -71,6 +71,10 @@ class StoreError(LensflowError):
     """A store is missing, incomplete, misaligned or cannot be written."""
 
 
+class InUseError(StoreError):
+    """Another process is at work in the folder."""
+
+
 class DamagedStoreError(StoreError):
     """An object of a store is missing or is not what was written.
 

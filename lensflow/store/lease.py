@@ -23,7 +23,7 @@ from pathlib import Path
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from lensflow.errors import LensflowWarning, StoreError
+from lensflow.errors import InUseError, LensflowWarning, StoreError
 from lensflow.store import paths
 
 HEARTBEAT_S, DEAD_AFTER_S, POLL_S = 15.0, 120.0, 1.0
@@ -201,7 +201,7 @@ def _acquire(folder: str, force: bool) -> Lease:
             who = other.describe() if other else f"the holder of lease {number}"
             warnings.warn(f"{folder}: taken over from {who}", LensflowWarning, stacklevel=4)
         elif _is_alive(folder, number):
-            raise StoreError(_taken(folder, other))
+            raise InUseError(_taken(folder, other))
     machine, ticks = _process(os.getpid())
     lease = Lease(
         number=max(seen, default=0) + 1,
@@ -218,12 +218,12 @@ def _acquire(folder: str, force: bool) -> Lease:
         # It may be this one: if the answer to a request is lost, the client sends it again.
         there = _parse(_content(folder, lease.number))
         if there is None or there.owner != lease.owner:
-            raise StoreError(_taken(folder, there)) from None
+            raise InUseError(_taken(folder, there)) from None
     # A run that listed the folder at another moment may have created another number: then neither may continue.
     strangers = set(_numbers(folder)) - {*seen, lease.number}
     if strangers:
         paths.remove(_url(folder, lease.number))
-        raise StoreError(_taken(folder, _parse(_content(folder, max(strangers)))))
+        raise InUseError(_taken(folder, _parse(_content(folder, max(strangers)))))
     for number in seen:
         paths.remove(_url(folder, number))
     return lease

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from lensflow.config.place import like
-from lensflow.errors import ExportError, StoreError
+from lensflow.errors import ExportError, InUseError, StoreError
 from lensflow.store import paths
 from lensflow.store.lease import hold
 
@@ -114,9 +114,7 @@ class Folder:
         try:
             with hold(beside):
                 yield
-        except StoreError as error:
-            if "another run is at work" not in str(error):
-                raise
+        except InUseError as error:
             raise ExportError(str(error).replace(f"{LOCK}: another run", ": another export", 1)) from error
         finally:
             with contextlib.suppress(OSError, StoreError):
