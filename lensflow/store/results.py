@@ -1,12 +1,19 @@
-"""Result files: each stores its key and the fingerprint of its code, and is read only if both match."""
+"""Result files: each stores its key, the fingerprint of its code, and a digest of both and of its numbers.
+
+Results are taken as current only if key and code match, and are not read at all if the digest does not fit.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import dataclass
 from typing import Any
 
 from lensflow.errors import StoreError
 from lensflow.store import paths, resume
+
+DIGEST = "digest"
 
 
 @dataclass(frozen=True)
@@ -21,11 +28,14 @@ class ResultsFile:
         Fingerprint of the code that made them.
     results : object
         As :func:`lensflow.stats.codec.encode` made them.
+    has_digest : bool
+        Whether the file brings a digest, which then fits; files of older versions bring none.
     """
 
     key: str
     code: str
     results: Any
+    has_digest: bool = True
 
     @property
     def is_of_this_code(self) -> bool:
@@ -45,14 +55,29 @@ def read_results(url: str, command: str = "run again") -> ResultsFile | None:
     Raises
     ------
     StoreError
-        If the file is something else.
+        If the file is something else, or was edited or damaged after it was written.
     """
     if not paths.exists(url):
         return None
     stored = paths.read_json(url)
     if not isinstance(stored, dict) or "results" not in stored:
         raise StoreError(f"{url}: not results of lensflow. Delete it and {command}.")
-    return ResultsFile(str(stored.get("key", "")), str(stored.get("code", "")), stored["results"])
+    digest = stored.pop(DIGEST, None)
+    if digest is not None and digest != digest_of(stored):
+        raise StoreError(
+            f"{url}: was edited or damaged after it was written: its digest does not fit its content. Delete it and "
+            f"{command}."
+        )
+    return ResultsFile(str(stored.get("key", "")), str(stored.get("code", "")), stored["results"], digest is not None)
+
+
+def digest_of(content: Any) -> str:
+    """SHA-256 of what a result file holds beside its digest.
+
+    Anybody can compute it: it shows accidents and edits, not forgery. A signed certificate that binds the file does.
+    """
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def current_results(url: str, key: str, any_code: bool = False) -> Any:
@@ -64,7 +89,7 @@ def current_results(url: str, key: str, any_code: bool = False) -> Any:
 
 
 def keep_results(url: str, key: str, results: Any) -> None:
-    """Write results under their key, with the fingerprint of the code that made them.
+    """Write results under their key, with the fingerprint of the code that made them and a digest of all.
 
     Parameters
     ----------
@@ -72,4 +97,6 @@ def keep_results(url: str, key: str, results: Any) -> None:
     results : object
         Plain JSON, or what :func:`lensflow.stats.codec.encode` takes once it is encoded.
     """
-    paths.write_json(url, {"key": key, "code": resume.measuring_code_fingerprint(), "results": results})
+    content = {"key": key, "code": resume.measuring_code_fingerprint(), "results": results}
+    # Of the content as it is read: tuples become lists, keys text.
+    paths.write_json(url, {**content, DIGEST: digest_of(json.loads(json.dumps(content, allow_nan=False)))})

@@ -13,6 +13,7 @@ import yaml
 import lensflow as lf
 from lensflow.errors import CertificateError, ConfigError, LensflowError, StaleStoreError, StoreError
 from lensflow.store import receipts
+from lensflow.store.results import digest_of
 from lensflow.store.sealing import read_test_accesses
 from tests.run.certified_run import certified_copy
 
@@ -204,7 +205,8 @@ def test_damaged_results_are_an_error_that_names_the_file(folder, name, text):
 
 def test_results_of_other_code_say_so(folder):
     place = folder / "summaries" / "gates.json"
-    place.write_text(json.dumps(json.loads(place.read_text()) | {"code": "0123456789abcdef"}))
+    content = json.loads(place.read_text()) | {"code": "0123456789abcdef"}
+    place.write_text(json.dumps(content | {"digest": digest_of({k: v for k, v in content.items() if k != "digest"})}))
     results = lf.open_run(folder).results
     assert results.gates and "0123456789abcdef" in " ".join(results.notes)
     assert "0123456789abcdef" in repr(lf.open_run(folder))

@@ -136,8 +136,33 @@ def judge_realism(found: Comparison, config: RealismConfig, seed: int) -> Compar
         blank.verdict, blank.reason, area=main.area, controls=known, coef=tuple(main.coef.tolist()),
         findings=tuple(f.to_dict() for f in _findings(tables["features"])),
     )  # fmt: skip
-    verdict, reason = _decide(result, found, main, few if rows.n_sets < config.min_sets else "", tables, config)
+    too_few = few if rows.n_sets < config.min_sets else ""
+    verdict, reason = _decide(result, too_few, tables, config, found.broken, found.other_road)
     return Compared(result.decided(verdict, reason), tables)
+
+
+def decided_again(gate: GateResult, tables: Mapping[str, xr.Dataset], config: RealismConfig) -> Verdict:
+    """Verdict that follows from a stored result's own area, controls and balance.
+
+    Parameters
+    ----------
+    gate : GateResult
+        ``realism``, as it was stored.
+    tables : mapping of Dataset
+        As :class:`Compared` has them.
+    config : RealismConfig
+
+    Returns
+    -------
+    Verdict
+        ERROR where numbers are missing. What is wrong with an input is not among the numbers, so that a verdict can
+        follow from worse inputs than these.
+    """
+    few = "too few" if gate.n_hosts < max(config.min_sets, config.folds, 2) else ""
+    try:
+        return _decide(gate, few, tables, config)[0]
+    except (KeyError, TypeError, ValueError):
+        return Verdict.ERROR
 
 
 def sentence_of(gate: GateResult) -> str:
@@ -188,19 +213,19 @@ def _known(
 
 def _decide(
     result: GateResult,
-    found: Comparison,
-    main: Probe,
     few: str,
     tables: Mapping[str, xr.Dataset],
     config: RealismConfig,
+    broken: str = "",
+    other_road: str = "",
 ) -> tuple[Verdict, str]:
     known, area = result.controls, result.area
     verdict, text = judge(area, config.max_auc)
     text = text.replace("more hosts", "more lenses")
-    if found.broken:
-        return Verdict.ERROR, found.broken
-    if found.other_road:
-        return Verdict.NOT_TESTABLE, f"the real stamps were not cut as the hosts were: {found.other_road}"
+    if broken:
+        return Verdict.ERROR, broken
+    if other_road:
+        return Verdict.NOT_TESTABLE, f"the real stamps were not cut as the hosts were: {other_road}"
     if few:
         return Verdict.NOT_TESTABLE, f"{few}; {text}"
     for name in ("null", "null_lenses"):
@@ -211,7 +236,7 @@ def _decide(
                 f"the comparison itself is broken: {null['what'].partition(';')[0]} give AUC {swaps}, not 0.5 (within "
                 f"{null['judged_low']:.3f} to {null['judged_high']:.3f})"
             )
-    if unbalanced := unmatched(found.balance, config.max_balance_sd):
+    if unbalanced := unmatched(tables.get("balance"), config.max_balance_sd):
         return Verdict.INCONCLUSIVE, f"hosts are not matched: {unbalanced}. {text}"
     if verdict is Verdict.FAIL:
         return verdict, f"{text}: real lenses and injections on matched hosts are told apart; {_largest(tables)}"

@@ -57,7 +57,7 @@ def stored_realism(config: RunConfig) -> list[StoredRealism]:
     Raises
     ------
     StoreError
-        If a file is damaged.
+        If a file is damaged, or was edited after it was written.
     """
     folder = RunFolder.of(config)
     return [_read(config, paths.join(folder.realism, n)) for n in results_names(config)]
@@ -85,6 +85,10 @@ def kept_realism(config: RunConfig, url: str, results: Any) -> KeptRealism:
 def _read(config: RunConfig, url: str) -> StoredRealism:
     found = read_results(url, "run `lensflow realism` again")
     assert found is not None  # it was listed
+    if not found.has_digest:
+        raise StoreError(
+            f"{url}: has no digest: made by an older lensflow, or edited. Delete it and run `lensflow realism` again."
+        )
     try:
         results: Any = found.results
         return StoredRealism(kept_realism(config, url, results), str(results["pairs"]), dict(results["settings"]))
