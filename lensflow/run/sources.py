@@ -122,7 +122,12 @@ def dataset_content(dataset: xr.Dataset) -> str:
     names = {*map(str, dataset.data_vars), *({"host_id", "row_id"} & set(map(str, dataset.coords)))}
     if "sample" in dataset.dims:
         names.discard("host_id")  # for rows it is looked up by host_index, not stored
-    return fingerprint([(v, create.checksum(dataset[v].values)) for v in sorted(names)])
+    return fingerprint([(v, create.checksum(_plain(dataset[v].values))) for v in sorted(names)])
+
+
+def _plain(values: NDArray[Any]) -> NDArray[Any]:
+    """Text of Python objects as an array of its own characters: the bytes of the array itself are addresses."""
+    return values.astype(np.str_) if values.dtype.kind in "OT" else values
 
 
 def _brick_tables(targets: xr.Dataset, root: str) -> list[str]:

@@ -125,7 +125,7 @@ def test_an_edited_result_deploys_nothing(tmp_path, failed, monkeypatch, change,
     config, place = kept_in(tmp_path, failed, monkeypatch)
     edit(place, change)
     for ask in (real_lenses.refuse_deployment, real_lenses.realism_of):
-        with pytest.raises(StoreError, match="edited or damaged .* Delete it and run `lensflow realism` again"):
+        with pytest.raises(StoreError, match=r"edited or damaged .* Delete it and run `lensflow realism` again"):
             ask(config)
 
 
@@ -142,7 +142,7 @@ def test_a_verdict_that_its_own_numbers_do_not_give_deploys_nothing(tmp_path, fa
     """By somebody who makes the digest fit, too."""
     config, place = kept_in(tmp_path, failed, monkeypatch)
     edit(place, to_pass, with_digest=True)
-    with pytest.raises(ExportError, match="it is ERROR .the stored verdict is PASS, and from its own numbers follows"):
+    with pytest.raises(ExportError, match=r"it is ERROR .the stored verdict is PASS, and from its own numbers follows"):
         real_lenses.refuse_deployment(config)
 
 

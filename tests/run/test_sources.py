@@ -10,7 +10,7 @@ from lensflow.config import SplitsConfig
 from lensflow.errors import TargetError
 from lensflow.manifest.build import eligible_hosts
 from lensflow.run import cut_step, plan_step
-from lensflow.run.sources import in_store_order, take_fraction
+from lensflow.run.sources import dataset_content, in_store_order, take_fraction
 from lensflow.targets import read_targets
 from tests.factories import make_config, make_cutouts
 from tests.survey.brick_factory import BRICK, brick_wcs, write_brick
@@ -136,3 +136,11 @@ def test_imported_stamps_take_what_is_known_of_their_hosts_and_say_their_order()
     ):
         with pytest.raises(TargetError, match=message):
             import_stamps(images, pixel_scale_arcsec=0.26, psfsize_arcsec={"r": 1.2}, **wrong)
+
+
+def test_the_fingerprint_of_a_table_is_of_its_text_and_not_of_where_it_lies():
+    def table(*names):
+        return xr.Dataset({"kind": ("lens", np.array(["".join(list(n)) for n in names], dtype=object))})
+
+    assert dataset_content(table("ga" + "laxy", "group")) == dataset_content(table("galaxy", "group"))
+    assert dataset_content(table("galaxy", "group")) != dataset_content(table("galaxy", "galaxy"))

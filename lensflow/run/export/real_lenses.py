@@ -28,8 +28,8 @@ def realism_of(config: RunConfig) -> dict[str, Any]:
     -------
     dict
         ``verdict`` (of several tables the worst; ``NOT_RUN`` where none was compared with these pixels), ``reason``,
-        ``table``, ``limits``: what a pass does not say. A stored PASS counts only with the run's own settings, and if it
-        follows from its own numbers.
+        ``table``, ``limits``: what a pass does not say. A stored PASS counts only with the run's own settings, and if
+        it follows from its own numbers.
 
     Raises
     ------
@@ -46,7 +46,9 @@ def realism_of(config: RunConfig) -> dict[str, Any]:
             if verdict is Verdict.PASS and (other := stored.other_settings(config)):
                 named = ", ".join(f"realism.{k}" for k in other)
                 verdict, reason = Verdict.NOT_TESTABLE, f"compared with other settings than the run's ({named})"
-            elif verdict is Verdict.PASS and (own := decided_again(gate, stored.kept.tables, config.realism)) != verdict:
+            elif (
+                verdict is Verdict.PASS and (own := decided_again(gate, stored.kept.tables, config.realism)) != verdict
+            ):
                 verdict, reason = Verdict.ERROR, f"the stored verdict is PASS, and from its own numbers follows {own}"
             found.setdefault(verdict, (reason, stored.kept.table))
     for verdict in _WORST_FIRST:

@@ -12,11 +12,13 @@ from scipy.spatial import cKDTree
 
 from lensflow import rng, schema
 from lensflow.config import RunConfig
+from lensflow.config.realism import EXCLUDED_REFERENCES
 from lensflow.errors import TargetError
 from lensflow.run.sources import stamp_diagonal_arcsec, survey_layout
 from lensflow.sky import nearest, unit_vectors
 from lensflow.store import paths
 from lensflow.targets.brick_names import brick_names
+from lensflow.targets.lenses import read_lenses
 from lensflow.targets.splits import assign_splits, sky_cells
 
 SAME_OBJECT_ARCSEC = 2.0
@@ -28,6 +30,26 @@ DECLINATION = "declination outside that of the run's hosts"
 NO_BRICK = "outside the survey's bricks"
 A_HOST = "also a host of the run"
 OTHER_SPLIT = "shares pixels with a training host of another split"
+
+
+def lenses_for(config: RunConfig, table: str) -> xr.Dataset:
+    """Read a table of real lenses as a run's comparison does: with its columns and excluded references.
+
+    Parameters
+    ----------
+    config : RunConfig
+        Its section ``realism``.
+    table : str
+
+    Returns
+    -------
+    Dataset
+        As :func:`lensflow.targets.lenses.read_lenses`; errors as there.
+    """
+    given = config.realism.exclude_references
+    # Nobody meant the default's references to be in the table: only others are missed.
+    excluded = None if given == EXCLUDED_REFERENCES else given
+    return read_lenses(table, config.realism.columns or None, exclude_references=excluded)
 
 
 def lens_targets(

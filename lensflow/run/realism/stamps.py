@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +18,7 @@ from lensflow.run.realism.lens_targets import lens_targets
 from lensflow.run.sources import dataset_content, survey_layout
 from lensflow.schema import Reason, Status
 from lensflow.stats.codec import decode, encode
-from lensflow.store import paths, receipts, resume
+from lensflow.store import objects, paths, receipts, resume
 from lensflow.store.lease import hold
 from lensflow.store.open import open_cutouts, read_attrs, read_head
 from lensflow.store.results import keep_results, read_results
@@ -30,6 +31,8 @@ LENS_COLUMNS = (
 )
 # Lenses that are cut in memory before the stamps of another table are replaced, until one has a stamp.
 TRIED_AT_ONCE = 8
+# Input that imported stamps have in the place of the lenses that are cut.
+IMPORTED = "stamps"
 NO_COVERAGE, FAILED, NO_STAMP = "no coverage", "the stamp could not be cut", "no stamp of it is given"
 
 
@@ -72,10 +75,54 @@ def stamps_content(config: RunConfig, pairs: RunConfig) -> str:
         return ""
 
 
+def imported_content(config: RunConfig) -> str:
+    """Fingerprint of the imported stamps of a run's real lenses; empty where they were cut, or none are there."""
+    url = RealFolder.of(config).cutouts
+    identity: Any = objects.open_group(url).attrs.get("identity") if paths.group_exists(url) else None
+    return str(identity.get(f"inputs.{IMPORTED}", "")) if isinstance(identity, Mapping) else ""
+
+
+def real_stamps(config: RunConfig, lenses: xr.Dataset, progress: Progress = silent) -> xr.Dataset:
+    """Stamps of a table's lenses: those that were imported for this table, else cut.
+
+    Parameters
+    ----------
+    config : RunConfig
+    lenses : Dataset
+        As :func:`lensflow.run.realism.lens_targets.lenses_for` reads a table.
+    progress : callable, optional
+
+    Returns
+    -------
+    Dataset
+        As :func:`open_real`.
+
+    Raises
+    ------
+    RealismError
+        If stamps were imported for another table: they are the user's own, and cutting would replace them.
+    TargetError, RealismError
+        As :func:`cut_real`.
+    """
+    if not imported_content(config):
+        return cut_real(config, lenses, progress)
+    folder = RealFolder.of(config)
+    kept = read_results(folder.table, "import them again")
+    whole = kept is not None and kept.key == read_attrs(folder.cutouts, "cutouts").get("fingerprint")
+    if not whole or decode(kept.results)["lenses"].attrs.get(IMPORTED) != dataset_content(lenses):  # type: ignore[union-attr]
+        raise RealismError(
+            f"{folder.cutouts}: holds stamps that were imported {'for another table' if whole else 'in part'}. Import "
+            "those of this one (lensflow.run.realism.stamps.import_real), or delete that folder to have the lenses "
+            "cut. Nothing was changed."
+        )
+    return open_real(config)
+
+
 def cut_real(config: RunConfig, lenses: xr.Dataset, progress: Progress = silent) -> xr.Dataset:
     """Cut real lenses into ``real.zarr`` of a run that has its cutouts; finished regions are not redone.
 
-    Stamps of another table, or cut by other code or settings, are replaced: nothing else depends on them.
+    Stamps of another table, or cut by other code or settings, are replaced: nothing else depends on them. Imported ones
+    are not: nobody could cut them again.
 
     Parameters
     ----------
@@ -95,8 +142,13 @@ def cut_real(config: RunConfig, lenses: xr.Dataset, progress: Progress = silent)
     TargetError
         If no lens lies in the survey, or none could be cut, with counts by reason.
     RealismError
-        If the run's hosts are bare stamps, or its cutouts were made by other code or settings.
+        If the run's hosts are bare stamps, its cutouts were made by other code or settings, or stamps were imported.
     """
+    if imported_content(config):
+        raise RealismError(
+            f"{RealFolder.of(config).cutouts}: holds stamps that were imported, and cutting would replace them. Delete "
+            "that folder to have the lenses cut. Nothing was changed."
+        )
     if config.survey.stamps is not None:
         raise RealismError(
             "real lenses: this run's hosts are bare stamps (survey.stamps), so nothing says how they were cut. Hand "
@@ -147,6 +199,7 @@ def import_real(config: RunConfig, stamps: xr.Dataset, lenses: xr.Dataset) -> xr
     """Store stamps of real lenses that were not cut by the run: other coadds, a viewer's cutouts.
 
     The same-road check compares them with the run's cutouts; where it fails there is no verdict, whatever the numbers.
+    They replace what ``real.zarr`` holds, and stay: ``lensflow realism`` compares them when it is given the same table.
 
     Parameters
     ----------
@@ -155,7 +208,8 @@ def import_real(config: RunConfig, stamps: xr.Dataset, lenses: xr.Dataset) -> xr
     stamps : Dataset
         As ``lf.import_stamps`` returns it, in the run's bands and stamp size; ``host_id`` is the lens's ``lens_id``.
     lenses : Dataset
-        As :func:`lensflow.targets.lenses.read_lenses` returns it; lenses without a stamp are counted.
+        The whole table, as :func:`lensflow.run.realism.lens_targets.lenses_for` reads it; lenses without a stamp are
+        counted.
 
     Returns
     -------
@@ -191,12 +245,13 @@ def import_real(config: RunConfig, stamps: xr.Dataset, lenses: xr.Dataset) -> xr
     taken = stamps.isel(host=[where[n] for n in targets["host_id"].values.tolist()]).compute()
     own = {n: targets[n].variable for n in ("ra_deg", "dec_deg", "cell", "split")}
     block = taken.drop_vars("host", errors="ignore").assign(own)
-    inputs = {"run cutouts": str(read_attrs(run.cutouts, "cutouts")["fingerprint"]), "stamps": dataset_content(block)}
+    inputs = {"run cutouts": str(read_attrs(run.cutouts, "cutouts")["fingerprint"]), IMPORTED: dataset_content(block)}
     identity = resume.identity(config, "cutouts", inputs)
     with hold(run.root) as held:
         store_block(block, config, folder, identity, held, resuming=_may_resume(folder, identity))
         real = open_cutouts(folder.cutouts)
-        about = {"dropped": dropped, "failed": _failures(real), "hosts_dropped": hosts_dropped, "n_in_catalogue": 0}
+        about = {"dropped": dropped, "failed": _failures(real), "hosts_dropped": hosts_dropped, "n_in_catalogue": 0,
+                 IMPORTED: dataset_content(lenses)}  # fmt: skip
         _keep_table(folder, lenses, real, about)
     return open_real(config)
 

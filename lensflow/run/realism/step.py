@@ -10,7 +10,6 @@ import xarray as xr
 
 from lensflow.config import RunConfig, fingerprint
 from lensflow.config.place import Place, of_inputs
-from lensflow.config.realism import EXCLUDED_REFERENCES
 from lensflow.errors import ConfigError
 from lensflow.measure.realism.verdict import OTHER_MATCHING, judge_realism, with_area
 from lensflow.run.execute import Progress, silent
@@ -19,17 +18,17 @@ from lensflow.run.importable import source_of
 from lensflow.run.realism.features import features_of_cutouts, features_of_pairs
 from lensflow.run.realism.files import results_of
 from lensflow.run.realism.gather import gather
+from lensflow.run.realism.lens_targets import lenses_for
 from lensflow.run.realism.matched_injections import FOLDER, matched_injections
 from lensflow.run.realism.pixels import find_encoder
 from lensflow.run.realism.result import Realism
 from lensflow.run.realism.scoring import judge_scorer, scorer_for
 from lensflow.run.realism.sets import matched_sets
-from lensflow.run.realism.stamps import RealFolder, cut_real, open_real, stamps_content
+from lensflow.run.realism.stamps import RealFolder, imported_content, open_real, real_stamps, stamps_content
 from lensflow.run.realism.stored import kept_realism
 from lensflow.stats import codec
 from lensflow.store import paths
 from lensflow.store.results import current_results, keep_results
-from lensflow.targets.lenses import read_lenses
 
 
 def realism_step(
@@ -43,8 +42,8 @@ def realism_step(
 ) -> Realism:
     """Compare injections with real lenses on matched hosts, or read what is stored of it.
 
-    Real lenses are cut like the run's hosts into ``real.zarr``; results go to ``summaries/realism/``, and are read
-    from there if pairs, settings, table, scorer and lensflow's code are the same.
+    Real lenses are cut like the run's hosts into ``real.zarr``, unless their stamps were imported. Results go to
+    ``summaries/realism/``, and are read from there if pairs, settings, table, scorer and lensflow's code are the same.
 
     Parameters
     ----------
@@ -86,7 +85,7 @@ def realism_step(
     key = fingerprint(
         stored_key(config, "realism", content), stored_key(config, "completeness", content) if who else "",
         paths.content(source), "" if who is None else who.source or "", encoder or "",
-        "" if config.realism.catalogue is None else paths.content(config.realism.catalogue),
+        "" if config.realism.catalogue is None else paths.content(config.realism.catalogue), imported_content(config),
     )  # fmt: skip
     unknown = encoder is None or (who is not None and who.source is None)
     stored: Any = None if again or unknown else current_results(url, key)
@@ -116,11 +115,8 @@ def _with_table(config: RunConfig, table: str | None) -> tuple[RunConfig, str]:
 
 
 def _measured(config: RunConfig, source: str, scorer: Any, name: str, here: str, progress: Progress) -> dict[str, Any]:
-    # Nobody meant the default's references to be in the table: only others are missed.
-    given = config.realism.exclude_references
-    excluded = None if given == EXCLUDED_REFERENCES else given
-    lenses = read_lenses(source, config.realism.columns or None, exclude_references=excluded)
-    real = cut_real(config, lenses, progress)
+    lenses = lenses_for(config, source)
+    real = real_stamps(config, lenses, progress)
     url = RealFolder.of(config).cutouts
     # A scorer has seen the hosts of the train split; without one every split may be compared.
     splits = ("train", "val", "test") if scorer is None else ("val", "test")

@@ -1,5 +1,8 @@
 """Real lenses are cut as hosts are, split as hosts are, and never used twice."""
 
+import shutil
+from pathlib import Path
+
 import numpy as np
 import pytest
 from astropy.table import Table
@@ -7,16 +10,26 @@ from scipy import ndimage
 
 from lensflow import run
 from lensflow.config import load_config
-from lensflow.errors import RealismError, TargetError
+from lensflow.errors import RealismError, StoreError, TargetError
 from lensflow.run.import_stamps import import_stamps
-from lensflow.run.realism.lens_targets import lens_targets
+from lensflow.run.realism.lens_targets import lens_targets, lenses_for
+from lensflow.run.realism.of_run import compare_real
 from lensflow.run.realism.sets import matched_sets
-from lensflow.run.realism.stamps import RealFolder, cut_real, import_real, open_real
+from lensflow.run.realism.stamps import (
+    RealFolder,
+    cut_real,
+    import_real,
+    imported_content,
+    open_real,
+    real_stamps,
+)
 from lensflow.store import paths
 from lensflow.store.open import open_all_pairs, open_cutouts, read_head
+from lensflow.store.results import keep_results, read_results
 from lensflow.store.run_folder import RunFolder
 from lensflow.targets.lenses import read_lenses
 from tests.run.realism.real_run import N_REAL, lenses_of, made, tree, with_real
+from tests.run.realism.sky import injected_run
 
 ARCSEC = 1 / 3600
 pytestmark = pytest.mark.whole
@@ -95,9 +108,11 @@ def test_a_table_that_is_not_of_these_stamps_is_refused(tmp_path):
         open_real(other)
     with_real(other)
     kept = RealFolder.of(other).table
-    text = paths.read_text(kept)
-    paths.write_text(kept, text.replace('"key": "', '"key": "0'))
+    keep_results(kept, "another", read_results(kept).results)
     with pytest.raises(RealismError, match="not the table of"):
+        open_real(other)
+    paths.write_text(kept, paths.read_text(kept).replace('"A"', '"B"'))
+    with pytest.raises(StoreError, match="edited or damaged"):
         open_real(other)
 
 
@@ -176,24 +191,30 @@ def test_a_table_of_which_nothing_can_be_cut_leaves_the_older_stamps(tmp_path):
 OVERLAP = pytest.mark.filterwarnings("ignore:1 pair.s. of stamps show the same pixels")
 
 
-def imported(other, edit=lambda image: image, **changes):
-    """The lenses' stamps as somebody else would bring them."""
+def as_imported(real, edit=lambda image: image):
+    """Stamps as somebody else would bring them."""
+    images = {b: edit(real["image"].sel(band=b).values) for b in "grz"}
+    psf = {b: float(np.nanmedian(real["psfsize_arcsec"].sel(band=b))) for b in "grz"}
+    return import_stamps(images, psfsize_arcsec=psf, host_id=real["host_id"].values, pixel_scale_arcsec=0.262,
+                         stamp_size=64)  # fmt: skip
+
+
+def half_a_pixel(image):
+    return ndimage.shift(image, (0, 0.5, 0.5), order=1, mode="nearest")
+
+
+def imported(other, edit=lambda image: image):
     lenses = read_lenses(lenses_of(other))
     with_real(other)
     real = open_real(other).load()
-    names = real["host_id"].values
-    images = {b: edit(real["image"].sel(band=b).values) for b in "grz"}
-    psf = {b: float(np.nanmedian(real["psfsize_arcsec"].sel(band=b))) for b in "grz"}
-    stamps = import_stamps(images, psfsize_arcsec=psf, host_id=names,
-                           **{"pixel_scale_arcsec": 0.262, "stamp_size": 64} | changes)  # fmt: skip
-    return stamps, lenses, real
+    return as_imported(real, edit), lenses, real
 
 
 @OVERLAP
 def test_stamps_of_another_road_come_in_but_carry_no_verdict(tmp_path):
     """Spec 10.6 on a run: resampled by half a pixel."""
     other = made(tmp_path)
-    stamps, lenses, before = imported(other, lambda s: ndimage.shift(s, (0, 0.5, 0.5), order=1, mode="nearest"))
+    stamps, lenses, before = imported(other, half_a_pixel)
     real = import_real(other, stamps, lenses)
     assert real.sizes["host"] == before.sizes["host"] and set(real["tier"].values) == {"A"}
     at = [before["host_id"].values.tolist().index(n) for n in real["host_id"].values]
@@ -215,6 +236,38 @@ def test_stamps_that_are_not_of_the_table_or_the_run_are_refused(tmp_path):
         import_real(other, stamps.isel(y=slice(0, 60), x=slice(0, 60)), lenses)
     fewer = import_real(other, stamps.isel(host=slice(0, 5)), lenses)
     assert fewer.attrs["dropped"] == {"no stamp of it is given": N_REAL - 5} and fewer.attrs["n_lenses"] == N_REAL
+
+
+@pytest.mark.filterwarnings("ignore:2 pair.s. of stamps show the same pixels")
+def test_imported_stamps_are_compared_and_never_cut_over(tmp_path):
+    other = injected_run(tmp_path / "run")
+    folder, source, fewer = RealFolder.of(other), str(other.realism.table), tmp_path / "fewer.csv"
+    fewer.write_text("\n".join(Path(source).read_text().splitlines()[:-1]) + "\n")
+    of_cut = compare_real(other)
+    assert not imported_content(other) and bool(of_cut["road"]["ok"].all())
+    lenses, stamps = lenses_for(other, source), as_imported(open_real(other).load(), half_a_pixel)
+    before = import_real(other, stamps, lenses).load()
+    sizes = paths.sizes_below(folder.cutouts)
+    of_imported = compare_real(other)  # and not what is stored of the stamps that were cut
+    assert of_imported.verdict == "NOT_TESTABLE" and "not cut as the hosts were" in of_imported.reason
+    assert open_real(other).load().identical(before) and real_stamps(other, lenses).load().identical(before)
+    for again in (lambda: compare_real(other, fewer), lambda: cut_real(other, lenses)):
+        with pytest.raises(RealismError, match=r"real\.zarr: holds stamps that were imported(.|\n)*elete that folder"):
+            again()
+    assert paths.sizes_below(folder.cutouts) == sizes
+    shutil.rmtree(folder.cutouts)  # the way out
+    assert compare_real(other).features.identical(of_cut.features)
+    assert not imported_content(other)
+
+
+@OVERLAP
+def test_stamps_that_were_imported_in_part_are_no_stamps_of_the_table(tmp_path):
+    other = made(tmp_path)
+    stamps, lenses, _ = imported(other)
+    import_real(other, stamps, lenses)
+    Path(RealFolder.of(other).table).unlink()
+    with pytest.raises(RealismError, match=r"imported in part\. Import those of this one"):
+        real_stamps(other, lenses)
 
 
 def test_bare_stamps_and_hosts_without_positions_are_refused(config, tmp_path, hosts):
