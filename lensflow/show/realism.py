@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -43,7 +43,7 @@ class KeptRealism(NamedTuple):
         ``features``, ``areas``, ``scores``, ``balance``, ``sets``, ``rows``; of a scorer ``real_recall``,
         ``real_fpr``, ``gap``, ``thresholds``, ``lenses``.
     numbers : dict
-        ``n_table``, ``left_out`` (reason -> lenses).
+        ``n_table``, ``left_out`` (reason -> lenses), ``notes`` (pairs of text: about what, and what).
     """
 
     table: str
@@ -89,6 +89,7 @@ def tables(kept: KeptRealism) -> list[Table]:
     every += [recall(found["real_recall"])] if "real_recall" in found else []
     every += [false_positives(found["real_fpr"])] if "real_fpr" in found and found["real_fpr"]["n"].any() else []
     every += [gaps(found["gap"])] if "gap" in found else []
+    every += [notes(kept.numbers["notes"])] if kept.numbers.get("notes") else []
     return every
 
 
@@ -168,6 +169,12 @@ def left_out(numbers: Mapping[str, Any]) -> Table:
         [words("reason", wrap=True), "lenses"],
         rows,
     )
+
+
+def notes(found: Sequence[Sequence[str]]) -> Table:
+    """What was left out or could not be made, so that nobody takes its absence for agreement."""
+    rows = [(about, text) for about, text in found]
+    return Table("Notes on the comparison", [words("about"), words("note", wrap=True)], rows)
 
 
 def recall(found: xr.Dataset) -> Table:

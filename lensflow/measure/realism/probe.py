@@ -116,11 +116,11 @@ def probe(
     ConvergenceError
         If a fit does not converge.
     """
+    if rows.n_sets < config.folds:
+        raise RealismError(f"{purpose}: {rows.n_sets} matched sets for {config.folds} folds (realism.folds)")
     x, names, constant, missing = filled(rows)
     if not names:
         raise RealismError(f"{purpose}: no feature differs between rows ({', '.join(constant) or 'none'} constant)")
-    if rows.n_sets < config.folds:
-        raise RealismError(f"{purpose}: {rows.n_sets} matched sets for {config.folds} folds (realism.folds)")
     folds = host_folds(rows.sets, config.folds, seed)
     count = config.permutations if permutations is None else permutations
     labels = np.column_stack([rows.is_real, relabelled(rows.is_real, rows.sets, count, seed, f"{purpose}.relabel")])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -11,14 +11,14 @@ import numpy as np
 import xarray as xr
 
 from lensflow.config import RealismConfig, fingerprint
-from lensflow.errors import ConvergenceError
+from lensflow.errors import ConvergenceError, RealismError
 from lensflow.measure.gate.verdicts import GateResult, Verdict, judge
 from lensflow.measure.pixels.judging import Finding, Status
 from lensflow.measure.realism import controls
 from lensflow.measure.realism.compare import areas_of, compare
 from lensflow.measure.realism.energy import energy_distance
 from lensflow.measure.realism.power import power
-from lensflow.measure.realism.probe import Probe, probe, recipe
+from lensflow.measure.realism.probe import Probe, filled, probe, recipe
 from lensflow.measure.realism.samples import Floats, MatchedRows
 from lensflow.stats.estimate import NOT_MEASURED, Estimate
 from lensflow.stats.hostsums import named
@@ -126,6 +126,9 @@ def judge_realism(found: Comparison, config: RealismConfig, seed: int) -> Compar
     few = f"{rows.n_sets} matched sets of visible lenses: at least {config.min_sets} are needed (realism.min_sets)"
     if rows.n_sets < max(config.folds, 2):
         return Compared(blank.decided(Verdict.NOT_TESTABLE, few), tables)
+    if not filled(readable)[1]:
+        same = "every readable feature has one value in all rows: there is nothing to compare"
+        return Compared(blank.decided(Verdict.NOT_TESTABLE, same), tables)
     try:
         main = probe(readable, config, seed, "realism.probe")
         known, areas = _known(found, readable, main, config, seed)
@@ -184,8 +187,8 @@ def _known(
     size = power(readable.n_real, readable.n_injected, len(main.names), config.folds, seed)
     energy = energy_distance(readable, config, seed)
     known: dict[str, Any] = {
-        "null": controls.null_of_injections(readable, second, config, seed),
-        "null_lenses": controls.null_of_lenses(readable, config, seed),
+        "null": _made(lambda: controls.null_of_injections(readable, second, config, seed)),
+        "null_lenses": _made(lambda: controls.null_of_lenses(readable, config, seed)),
         "permutation": {
             "what": "another row of each set taken as the real lens, every fit done again", "p": main.p,
             "n_swaps": config.permutations, "sd": main.null_sd, "high": main.null_high,
@@ -198,17 +201,32 @@ def _known(
         "columns": list(main.names),
     }  # fmt: skip
     areas = {"readable": {**main.fields(), "advisory": False}}
-    if found.brightened is not None:
-        known["positive"] = controls.positive_control(readable, found.brightened[:, columns], config, seed)
-    if found.hosts is not None:
-        known["hosts"] = controls.host_part(found.hosts, config, seed)
+    if (brightened := found.brightened) is not None:
+        known["positive"] = _made(
+            lambda: controls.positive_control(readable, brightened[:, columns], config, seed), found=False
+        )
+    if (hosts := found.hosts) is not None:
+        known["hosts"] = _made(lambda: controls.host_part(hosts, config, seed))
     for name, rows in found.advisory.items():
         # As many components as a quarter of the lenses: more directions than lenses can show nothing.
         few = rows.n_real // 4
         kept = few if len(rows.names) > few else 0
-        other = probe(rows, config, seed, f"realism.probe.{name}", components=max(kept, 0))
+        try:
+            other = probe(rows, config, seed, f"realism.probe.{name}", components=max(kept, 0))
+        except (RealismError, ConvergenceError) as error:  # it has no say, so it takes none from the others
+            areas[name] = {"advisory": True}
+            known.setdefault("left_out", {})[name] = str(error)
+            continue
         areas[name] = {**other.fields(), "advisory": True}
     return known, areas
+
+
+def _made(control: Callable[[], dict[str, Any]], **otherwise: Any) -> dict[str, Any]:
+    """A control, or why there is none: with one injection a set there is nothing to hold it against."""
+    try:
+        return control()
+    except RealismError as error:
+        return {"not_made": str(error), **otherwise}
 
 
 def _decide(
@@ -230,6 +248,8 @@ def _decide(
         return Verdict.NOT_TESTABLE, f"{few}; {text}"
     for name in ("null", "null_lenses"):
         null = known[name]
+        if "not_made" in null:
+            return Verdict.NOT_TESTABLE, f"{text}. But equals could not be compared: {null['not_made']}"
         if not null["holds_half"]:
             swaps = ", ".join(f"{a:.3f}" for a in null["swaps"])
             return Verdict.ERROR, (
@@ -243,6 +263,8 @@ def _decide(
     positive = known.get("positive")
     if positive is None:
         return Verdict.NOT_TESTABLE, f"{text}. But no injections with brighter arcs were there as a positive control"
+    if "not_made" in positive:
+        return Verdict.NOT_TESTABLE, f"{text}. But there is no positive control: {positive['not_made']}"
     if not positive["found"]:
         read = Estimate.from_fields(positive, "auc")
         return Verdict.NOT_TESTABLE, (
@@ -277,6 +299,9 @@ def unmatched(balance: xr.Dataset | None, limit: float) -> str:
             out.append(f"{name} has {spread:.2f} times the variance")
         elif not math.isfinite(apart):
             out.append(f"{name} is not known on both sides")
+        elif not math.isfinite(spread):
+            # Not passed over: a constant on the hosts' side, or a single set, says nothing of how they scatter.
+            out.append(f"{name} has no variance to compare")
     return ", ".join(out)
 
 
@@ -307,7 +332,7 @@ def _areas(areas: Mapping[str, Mapping[str, Any]], known: Mapping[str, Any]) -> 
     lines = dict(areas)
     for name, key in (("null: injections", "null"), ("null: lenses", "null_lenses"), ("hosts", "hosts"),
                       ("arcs 1 mag brighter", "positive")):  # fmt: skip
-        if key in known:
+        if key in known and "not_made" not in known[key]:
             lines[name] = {**known[key], "advisory": True}
     texts = {
         "auc": "area under the ROC curve", "auc_low": "lower end of its 95 % interval over matched sets",

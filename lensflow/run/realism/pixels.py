@@ -22,8 +22,8 @@ Floats = NDArray[np.float64]
 # Side of the squares that residuals are averaged over, pixels.
 BLOCK_PIX = 8
 EXAMPLE = "my_models:embed"
-# Images that an encoder gets at once.
-BATCH = 256
+# Images that an encoder gets at once, and the most when it gets them again beside others.
+BATCH, OTHER_BATCH = 256, 97
 
 
 def stamps_of_pairs(config: RunConfig, rows: NDArray[np.int64]) -> NDArray[np.float32]:
@@ -131,19 +131,87 @@ def embedded(encoder: Callable[[Any], Any], images: NDArray[np.float32], name: s
         If it fails, returns another number of rows, a value that is not finite (names the row), or features of an
         image that depend on the images beside it.
     """
-    parts = [_of_batch(encoder, images[k : k + BATCH], name, k) for k in range(0, len(images), BATCH)]
-    if len({p.shape[1] for p in parts}) > 1:
-        raise RealismError(f"encoder {name}: batches have {', '.join(str(p.shape[1]) for p in parts)} features")
-    found = np.concatenate(parts)
-    for row in (0, len(images) - 1):
-        alone = _of_batch(encoder, images[row : row + 1], name, row)[0]
-        scale = np.abs(found[row]).max(initial=0.0) + 1e-12
-        if np.abs(alone - found[row]).max(initial=0.0) > 1e-3 * scale:
-            raise RealismError(
-                f"encoder {name}: the features of row {row} differ when it comes alone: they depend on the images "
-                "beside it (batch normalisation in training mode?)"
-            )
+    first, second = (
+        [_of_batch(encoder, images[k : k + size], name, k) for k in range(0, len(images), size)]
+        for size in (BATCH, _other(len(images)))
+    )
+    if len({p.shape[1] for p in (*first, *second)}) > 1:
+        raise RealismError(
+            f"encoder {name}: batches have {', '.join(str(p.shape[1]) for p in (*first, *second))} features"
+        )
+    found, again = np.concatenate(first), np.concatenate(second)
+    scale = np.abs(found).max(axis=1, initial=0.0)
+    if (row := differing_row(found, again, 1e-3 * scale + 1e-12)) is not None:
+        raise RealismError(f"encoder {name}: the features of row {row} {DEPENDS}")
     return found
+
+
+# Of a row whose values change with the images beside it.
+DEPENDS = (
+    "differ among other images: they depend on the images beside it, or on chance (batch normalisation or dropout in "
+    "training mode?)"
+)
+
+
+def scores_alike(score: Callable[[Any], Any], images: NDArray[np.float32], names: NDArray[Any], who: str) -> Floats:
+    """Scores of images that must not depend on the images beside them.
+
+    Parameters
+    ----------
+    score : callable
+        Images to one score each.
+    images : ndarray, shape (n, band, y, x)
+    names : ndarray of str, shape (n,)
+        For errors.
+    who : str
+        Name of the scorer, for errors.
+
+    Returns
+    -------
+    ndarray, shape (n,)
+
+    Raises
+    ------
+    RealismError
+        If a score is not finite or depends on the images beside it; names the image.
+    """
+
+    def scores(size: int) -> Floats:
+        # Copies: a scorer may normalise in place.
+        parts = [score(images[k : k + size].astype(np.float32)) for k in range(0, len(images), size)]
+        return np.concatenate([np.asarray(p, dtype=np.float64) for p in parts])
+
+    found = scores(BATCH)
+    if not np.isfinite(found).all():
+        bad = int(np.argmin(np.isfinite(found)))
+        raise RealismError(f"scorer {who}: the score of real lens {names[bad]} is not finite: {found[bad]}")
+    again = scores(_other(len(images)))
+    # Single precision sums in other orders for other batches.
+    if (row := differing_row(found, again, 1e-3 * float(np.ptp(found)) + 1e-5 * np.abs(found))) is not None:
+        raise RealismError(
+            f"scorer {who}: the score of real lens {names[row]} is {found[row]:.6g} and {again[row]:.6g}; scores "
+            + DEPENDS.replace("the images beside it", "the images beside them")
+        )
+    return found
+
+
+def differing_row(found: Floats, again: Floats, most: NDArray[Any]) -> int | None:
+    """First row whose values differ by more than ``most``, shape (row,); None if there is none.
+
+    Parameters
+    ----------
+    found, again : ndarray, shape (row,) or (row, column)
+    most : ndarray, shape (row,)
+    """
+    apart = np.abs(found - again)
+    apart = apart.max(axis=1, initial=0.0) if apart.ndim > 1 else apart
+    bad = ~(apart <= most)
+    return int(np.argmax(bad)) if bad.any() else None
+
+
+def _other(n: int) -> int:
+    """Size of batches in which every image has other ones beside it than in those of ``BATCH``."""
+    return max(min(OTHER_BATCH, n // 2), 1)
 
 
 def _of_batch(encoder: Callable[[Any], Any], images: NDArray[np.float32], name: str, first: int) -> Floats:

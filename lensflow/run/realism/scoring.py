@@ -21,13 +21,14 @@ from lensflow.measure.lens_light import without_light
 from lensflow.measure.realism.gap import gap
 from lensflow.measure.realism.recall import real_fpr, real_recall
 from lensflow.measure.realism.scored import Asked, ScoredInjections, ScoredLenses
-from lensflow.measure.scorer.scorer import as_it_reads, as_scorer, reads_missing_as_zero, score_images
+from lensflow.measure.scorer.scorer import as_it_reads, as_scorer, reads_missing_as_zero
 from lensflow.run.completeness.negatives import control_images
 from lensflow.run.completeness.scorers import Scorer, find_scorer
 from lensflow.run.completeness.step import scored_of
 from lensflow.run.execute import Progress, reduce_tasks, silent
 from lensflow.run.importable import load
 from lensflow.run.realism.features import features_of_cutouts, features_of_pairs
+from lensflow.run.realism.pixels import scores_alike
 from lensflow.stats.kept_rows import KeptRows
 from lensflow.store.open import host_tables, read_head, read_host_block, read_row_ids, stored_regions
 from lensflow.store.regions import Regions
@@ -203,5 +204,6 @@ class _Task:
             images = without_light(images, light, of["x_center"].values, of["y_center"].values, of["invvar"].values > 0)
         if reads_missing_as_zero(scorer):
             images = as_it_reads(images, of["invvar"].values > 0)
-        scores = score_images(as_scorer(scorer, str(self.scorer)), images)
+        name = str(self.scorer) if isinstance(self.scorer, str) else type(self.scorer).__name__
+        scores = scores_alike(as_scorer(scorer, name), images, names[wanted - first], name)
         return KeptRows(xr.Dataset({"score": ("sample", scores), "row": ("sample", wanted)}))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from lensflow.run.realism.matched_injections import FOLDER, matched_injections
 from lensflow.run.realism.pixels import find_encoder
 from lensflow.run.realism.result import Realism
 from lensflow.run.realism.scoring import judge_scorer, scorer_for
-from lensflow.run.realism.sets import matched_sets
+from lensflow.run.realism.sets import MatchedSets, matched_sets
 from lensflow.run.realism.stamps import RealFolder, imported_content, open_real, real_stamps, stamps_content
 from lensflow.run.realism.stored import kept_realism
 from lensflow.stats import codec
@@ -146,7 +147,7 @@ def _measured(config: RunConfig, source: str, scorer: Any, name: str, here: str,
         "tables": codec.encode(tables), "settings": config.realism.model_dump(mode="json"),
         "numbers": {
             "n_table": int(lenses.sizes["lens"]), "left_out": counts, "injections": config.realism.injections,
-            "stamps": stamps_content(config, pairs),
+            "stamps": stamps_content(config, pairs), "notes": _notes(sets, gate.controls),
         },
     }  # fmt: skip
 
@@ -163,6 +164,24 @@ def _pairs_of(
     magnitude[rows >= 0] = features_of_pairs(config, rows[rows >= 0], progress)["arc_mag"].values
     made = matched_injections(config, sets, real, magnitude, progress, folder)
     return made.config, made.sets
+
+
+def _notes(sets: MatchedSets, controls: Mapping[str, Any]) -> list[list[str]]:
+    """What a reader of the numbers should know, and where it was noticed."""
+    notes = [["matching", n] for n in sets.matched.notes]
+    if sets.hosts_left_out:
+        why = ", ".join(f"{n:,} {reason}" for reason, n in sets.hosts_left_out.items())
+        notes.append(["matching", f"hosts that were not offered: {why}"])
+    if sets.other is not None:
+        notes += [["other matching", n] for n in (*sets.other.notes, *filter(None, [sets.other.reason]))]
+    elif sets.other_reason:
+        notes.append(["other matching", f"none: {sets.other_reason}"])
+    if constant := controls.get("constant"):
+        notes.append(["features", f"one value in all rows, so left out of the fit: {', '.join(constant)}"])
+    notes += [[name, f"left out: {why}"] for name, why in controls.get("left_out", {}).items()]
+    notes += [[name, f"not made: {control['not_made']}"] for name, control in controls.items()
+              if isinstance(control, Mapping) and "not_made" in control]  # fmt: skip
+    return notes
 
 
 def _left_out(

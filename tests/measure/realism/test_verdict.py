@@ -7,7 +7,8 @@ import pytest
 import xarray as xr
 
 from lensflow.measure.gate.verdicts import GateResult, Verdict
-from lensflow.measure.realism.verdict import Comparison, judge_realism, sentence_of
+from lensflow.measure.realism.samples import MatchedRows
+from lensflow.measure.realism.verdict import Comparison, judge_realism, sentence_of, unmatched
 from tests.measure.realism.drawn import NAMES, QUICK, matched_rows
 
 
@@ -161,3 +162,34 @@ def test_the_verdict_survives_json():
     again = GateResult.from_json(gate.to_json())
     assert again.to_json() == gate.to_json()
     assert sentence_of(again) == sentence_of(gate)
+
+
+def test_an_advisory_input_that_is_constant_is_left_out_and_says_so():
+    found = comparison(balance=balance())
+    constant = MatchedRows.of(["e0", "e1"], np.ones((len(found.rows.values), 2)), found.rows.is_real, found.rows.sets)
+    judged = judge_realism(replace(found, advisory={"embedding": constant}), QUICK, 1)
+    assert judged.gate.verdict is Verdict.PASS, judged.gate.reason
+    assert "e0, e1 constant" in judged.gate.controls["left_out"]["embedding"]
+    assert np.isnan(float(judged.tables["areas"]["auc"].sel(probe="embedding")))
+
+
+def test_readable_features_that_are_constant_leave_nothing_to_compare():
+    rows = matched_rows(40)
+    same = MatchedRows.of(rows.names, np.ones(rows.values.shape), rows.is_real, rows.sets)
+    judged = judge_realism(Comparison(same), QUICK, 1)
+    assert judged.gate.verdict is Verdict.NOT_TESTABLE and "one value in all rows" in judged.gate.reason
+
+
+def test_one_injection_a_lens_leaves_no_equals_to_compare():
+    rows = matched_rows(110, k=1)
+    brighter = rows.injected_values + np.eye(len(rows.names))[0] * 3.0
+    judged = judge_realism(Comparison(rows, None, brighter), QUICK, 1)
+    assert judged.gate.verdict is Verdict.NOT_TESTABLE and "equals could not be compared" in judged.gate.reason
+    assert judged.gate.area.is_measured and "null: injections" not in judged.tables["areas"]["probe"].values
+
+
+@pytest.mark.parametrize("ratio", [float("nan"), float("inf"), 0.0])
+def test_a_covariate_without_variance_is_not_balanced(ratio):
+    odd = balance().assign(variance_ratio=("covariate", [1.0, ratio]))
+    assert unmatched(odd, 0.1).startswith("psfdepth_r_mag has")
+    assert judge_realism(comparison(balance=odd), QUICK, 1).gate.verdict is Verdict.INCONCLUSIVE

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from lensflow.errors import ConfigError, RealismError
-from lensflow.run.realism.pixels import block_means, embedded, find_encoder
+from lensflow.run.realism.pixels import block_means, embedded, find_encoder, scores_alike
 
 IMAGES = np.random.default_rng(0).normal(size=(6, 2, 8, 8)).astype(np.float32)
 
@@ -47,9 +47,45 @@ def test_an_encoder_that_returns_other_shapes_is_refused():
         embedded(lambda images: images, IMAGES, "pixels")
 
 
-def test_an_encoder_that_looks_at_its_batch_is_refused():
-    with pytest.raises(RealismError, match="differ when it comes alone"):
-        embedded(lambda images: good(images) - good(images).mean(axis=0), IMAGES, "batch norm")
+def running(images):
+    """The first image's features are its own: only those behind it know of others."""
+    return np.cumsum(good(images), axis=0)
+
+
+@pytest.mark.parametrize(("encoder", "row"), [
+    (lambda images: good(images) - good(images).mean(axis=0), 0),
+    (running, 3),
+    (lambda images: good(images) + np.random.default_rng().normal(size=(len(images), 2)), 0),
+])  # fmt: skip
+def test_an_encoder_that_looks_at_its_batch_is_refused(encoder, row):
+    with pytest.raises(RealismError, match=f"the features of row {row} differ among other images"):
+        embedded(encoder, IMAGES, "batch norm")
+
+
+def test_an_encoder_whose_width_depends_on_the_batch_is_refused():
+    with pytest.raises(RealismError, match="batches have 6, 3, 3 features"):
+        embedded(lambda images: np.ones((len(images), len(images))), IMAGES, "wide")
+
+
+def test_a_scorer_of_real_lenses_names_the_lens():
+    names = np.array([f"lens {k}" for k in range(6)])
+    one = IMAGES[:, 0].mean(axis=(1, 2)).astype(float)
+    assert scores_alike(lambda images: images[:, 0].mean(axis=(1, 2)), IMAGES, names, "mean") == pytest.approx(one)
+    with pytest.raises(RealismError, match=r"scorer sum: the score of real lens lens 3 is .*depend on the images besi"):
+        scores_alike(lambda images: np.cumsum(images[:, 0].mean(axis=(1, 2))), IMAGES, names, "sum")
+    with pytest.raises(RealismError, match="the score of real lens lens 5 is not finite: nan"):
+        scores_alike(lambda images: np.where(images[:, 0, 0, 0] == IMAGES[5, 0, 0, 0], np.nan, 1.0), IMAGES, names, "n")
+
+
+def test_a_scorer_that_normalises_in_place_changes_nothing_of_ours():
+    before = IMAGES.copy()
+
+    def greedy(images):
+        images -= images.mean()
+        return np.zeros(len(images))
+
+    scores_alike(greedy, IMAGES, np.arange(6).astype(str), "greedy")
+    assert (before == IMAGES).all()
 
 
 def test_an_encoder_that_fails_says_why():

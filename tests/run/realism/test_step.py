@@ -8,7 +8,7 @@ import pytest
 import xarray as xr
 
 import lensflow as lf
-from lensflow.errors import ConfigError
+from lensflow.errors import ConfigError, LensflowError
 from lensflow.run.realism.examples import shown_realism
 from lensflow.run.realism.files import results_of
 from lensflow.run.realism.stored import stored_realism
@@ -147,6 +147,8 @@ def test_an_encoder_is_advisory_and_a_bad_one_is_an_error(config, tmp_path, monk
         "import numpy as np\n"
         "def embed(images): return np.nan_to_num(images).mean(axis=(2, 3))\n"
         "def broken(images): return np.full((len(images), 2), np.nan)\n"
+        "def same(images): return np.ones((len(images), 4))\n"
+        "def beside(images): return embed(images) - embed(images).mean(axis=0)\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
     good = lf.compare_real(config, encoder="encoders_of_this_test:embed")
@@ -154,10 +156,27 @@ def test_an_encoder_is_advisory_and_a_bad_one_is_an_error(config, tmp_path, monk
     bad = lf.compare_real(config, encoder="encoders_of_this_test:broken")
     assert bad.verdict == "ERROR"
     assert "not finite" in bad.reason
+    constant = lf.compare_real(config, encoder="encoders_of_this_test:same")
+    assert constant.verdict == good.verdict and constant.reason == good.reason
+    assert ["embedding", "left out: realism.probe.embedding: no feature differs between rows (e0, e1, e2, e3 constant)"
+            ] in constant.kept.numbers["notes"]  # fmt: skip
+    assert "no feature differs between rows" in repr(constant)
+    other = lf.compare_real(config, encoder="encoders_of_this_test:beside")
+    assert other.verdict == "ERROR" and "the features of row 0 differ among other images" in other.reason
+
+
+def test_a_scorer_that_looks_at_its_batch_is_an_error_that_names_the_lens(config):
+    class Rank:
+        def __call__(self, images):
+            return np.cumsum(images[:, 1].mean(axis=(1, 2)))
+
+    with pytest.raises(LensflowError, match=r"depend on the images besi"):
+        lf.compare_real(config, scorer=Rank())
 
 
 def test_the_page_shows_both_comparisons_with_their_stamps(config, found, scored):
     page = Path(report_step(config)).read_text()
+    assert "Notes on the comparison" in page and "the real lenses have no fluxes and sizes" in page
     assert "Against real lenses (lenses.csv)" in page
     assert f"Against real lenses (lenses.csv, {BLUE})" in page
     assert "nearest injection" in page
