@@ -13,7 +13,7 @@ from lensflow.show.training import KeptTraining
 from lensflow.stats import codec
 from lensflow.store.results import read_results
 from lensflow.store.run_folder import RunFolder
-from lensflow.training.files import report_of, training_key, weights_of
+from lensflow.training.files import real_key, report_of, training_key, weights_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,6 +79,9 @@ def kept_training(config: RunConfig, results: Any) -> KeptTraining:
     KeptTraining
     """
     root = RunFolder.of(config).root
-    gates = tuple(GateResult.from_dict(g) for g in [*results["gates"], *results["nulls"]])
+    real = results.get("real", {"key": None, "gates": []})
+    # Of another table, or not asked yet: nothing is said of real lenses rather than something else.
+    of_table = real["gates"] if real["key"] == real_key(config) else []
+    gates = tuple(GateResult.from_dict(g) for g in [*results["gates"], *of_table, *results["nulls"]])
     scorer, file = (u.removeprefix(root).lstrip("/") for u in (weights_of(config), report_of(config)))
     return KeptTraining(scorer, file, gates, codec.datasets(results["tables"]), codec.decode(results["numbers"]))

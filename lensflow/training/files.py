@@ -57,6 +57,17 @@ def training_key(config: RunConfig, content: str) -> str:
     return fingerprint(config.settings_of("training"), content)
 
 
+def real_key(config: RunConfig) -> str:
+    """Key of the verdicts on real lenses: the table and the settings that they depend on; empty without a table.
+
+    It is not part of :func:`training_key`: with another table the network stays.
+    """
+    table = config.realism.table
+    return "" if table is None else fingerprint(
+        config.settings_of("realism"), config.settings_of("completeness"), paths.content(table)
+    )  # fmt: skip
+
+
 def write_history(url: str, history: Sequence[Mapping[str, float]]) -> None:
     """Write the history as parquet.
 

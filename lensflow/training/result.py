@@ -16,6 +16,8 @@ from lensflow.training.verdicts import EXPERIENCE, GAP, STRATA, UNEXPLAINED
 
 # Without these nobody should use the network.
 BLOCKING = (CORE_DROP, UNEXPLAINED, AUROC, GAP, STRATA)
+# With a table of real lenses these too; NOT_TESTABLE (no table, too few) does not stop a training.
+REAL_VERDICTS = ("real_lenses", "real_fpr", "gap")
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -85,11 +87,12 @@ class Training:
 
     @property
     def not_passed(self) -> tuple[GateResult, ...]:
-        """Blocking verdicts that are not PASS, and nulls that do not hold."""
+        """Blocking verdicts that are not PASS, real lenses that are not found, and nulls that do not hold."""
         return tuple(
             g
             for g in self.gates
             if (g.name in BLOCKING and g.verdict is not Verdict.PASS)
+            or (g.name in REAL_VERDICTS and g.verdict in (Verdict.FAIL, Verdict.INCONCLUSIVE))
             or (g.name.startswith("null_") and g.verdict is Verdict.FAIL)
         )
 

@@ -41,6 +41,7 @@ from lensflow.training.models import MODEL_EXAMPLE, build, n_parameters
 from lensflow.training.nulls import host_halves, judge_host_halves, judge_zero_flux, without_arcs
 from lensflow.training.packages import need
 from lensflow.training.pretrained import start
+from lensflow.training.real_lenses import real_verdicts, refuse_bad_table
 from lensflow.training.result import Training
 from lensflow.training.used import views_used
 from lensflow.training.verdicts import EXPERIENCE, by_property, verdicts
@@ -78,6 +79,8 @@ def train_step(config: RunConfig, progress: Progress = silent, *, nulls: bool = 
         If torch is missing, a split lacks a class, or the loss is not finite.
     ConfigError
         If a setting or a checkpoint to start from does not fit.
+    TargetError
+        If ``realism.table`` cannot be read.
     StoreError
         If the pairs are not complete.
     """
@@ -88,8 +91,9 @@ def train_step(config: RunConfig, progress: Progress = silent, *, nulls: bool = 
     stored: Any = None if again else current_results(files.report_of(config), key)
     code = digest_of(_CODE)
     is_current = stored is not None and stored.get("code") == code and _is_whole(config, stored)
+    refuse_bad_table(config)
     if is_current and (not nulls or stored["nulls"]):
-        return training_of(config, stored)
+        return training_of(config, _with_real(config, key, stored, progress))
     views = Views.open(config, progress)
     device, folder = device_of(config.training), str(Path.cwd())
     about = views.about(config, content)
@@ -112,7 +116,7 @@ def train_step(config: RunConfig, progress: Progress = silent, *, nulls: bool = 
     disagree = _refuse_other_scores(val, scored)
     files.write_scores_of_val(config, content, source, scored)
     files.write_history(files.history_of(config), fitted.history)
-    gates = verdicts(val, train, config, files.weights_of(config), source)
+    gates = verdicts(val, train, config, url, source)
     numbers = {
         "model": config.training.model, "n_parameters": n_parameters(fitted.net), "pretrained": pretrained,
         "device": fitted.device, "seconds": seconds, "epochs": config.training.epochs, "classes": views.in_words(),
@@ -137,7 +141,7 @@ def train_step(config: RunConfig, progress: Progress = silent, *, nulls: bool = 
     }  # fmt: skip
     keep_results(files.report_of(config), key, kept)
     progress(STAGE, config.training.epochs, config.training.epochs)
-    return training_of(config, kept)
+    return training_of(config, _with_real(config, key, kept, progress))
 
 
 class Views:
@@ -334,6 +338,17 @@ def training_of(config: RunConfig, kept: Mapping[str, Any]) -> Training:
     Training
     """
     return Training(files.weights_of(config), kept_training(config, kept), files.report_of(config))
+
+
+def _with_real(config: RunConfig, key: str, kept: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
+    """Results with the verdicts on real lenses of this table: those come after the network, which stays."""
+    real = {
+        "key": files.real_key(config),
+        "gates": [g.to_dict() for g in real_verdicts(config, files.weights_of(config), progress)],
+    }
+    if real != kept.get("real"):
+        keep_results(files.report_of(config), key, {**kept, "real": real})
+    return {**kept, "real": real}
 
 
 def _is_whole(config: RunConfig, stored: Mapping[str, Any]) -> bool:

@@ -22,7 +22,7 @@ from lensflow.stats.auc import host_bootstrap
 from lensflow.stats.estimate import NOT_MEASURED, Estimate
 from lensflow.stats.hostsums import host_weights
 
-GAP, STRATA, REAL = "train_val_gap", "arc_free_strata", "real_lenses"
+GAP, STRATA = "train_val_gap", "arc_free_strata"
 UNEXPLAINED = "core_unexplained"
 NAME = "training"
 SNR_EDGES = (0.0, 3.0, 5.0, 10.0, 20.0, 50.0, math.inf)
@@ -53,7 +53,7 @@ def verdicts(val: xr.Dataset, train: xr.Dataset, config: RunConfig, scorer: str,
     -------
     list of GateResult
         ``synthetic_auroc`` (with the paired accuracy in its words), ``core_drop``, ``core_unexplained``,
-        ``train_val_gap``, ``arc_free_strata`` and ``real_lenses``, which needs a table.
+        ``train_val_gap`` and ``arc_free_strata``.
     """
     seen, learnt = (some_scores(s, s["snr"].values >= config.export.min_snr) for s in (val, train))
     settings = config.scorer.model_copy(update={"split": "val", "max_pairs": 2**62})
@@ -70,12 +70,7 @@ def verdicts(val: xr.Dataset, train: xr.Dataset, config: RunConfig, scorer: str,
         _unexplained(seen, config, scorer),
         _gap(seen, learnt, config, scorer),
         _strata(seen, config, scorer),
-        _result(
-            REAL, config, scorer, math.nan, Verdict.NOT_TESTABLE,
-            "no table of real lenses: recall on them at a fixed false-positive rate is not known, and nothing else "
-            "stands for it. Score them with `lensflow completeness` and a table, or your own code",
-        ),
-    ]  # fmt: skip
+    ]
 
 
 def area_of(scores: xr.Dataset, config: ScorerConfig, seed: int, purpose: str) -> Estimate:

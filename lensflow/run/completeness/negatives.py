@@ -129,7 +129,7 @@ def _of_table(table: ScoreTable, config: RunConfig) -> Negatives:
     order = np.argsort(known)
     at = np.minimum(np.searchsorted(known[order], table.ids), len(known) - 1)
     is_host = known[order][at] == table.ids
-    of_split = np.where(is_host, split[order][at], -1)
+    of_split = np.where(is_host, split[order][at].astype(np.int64), -1)
     for name in ("train", "test"):
         bad = of_split == schema.SPLITS.index(name)
         if bad.any() and name != config.completeness.split:
