@@ -52,8 +52,9 @@ WHOLE  := tests/run tests/show tests/cli tests/workflows tests/measure tests/rea
 test-whole: $(READY)  ## tests that make whole runs
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "whole and not slow and not faults" $(WHOLE)
 
+# The notebook is the longest of them and one test: it begins, so that nothing waits for it.
 test-train: $(TRAINS)  ## exports read back by other libraries, and trainings (installs torch)
-	$(BIN)/python -m pytest -n 2 --dist loadscope -m "train and not slow" $(wildcard tests/export tests/training) tests/measure/zoo tests/test_notebooks.py
+	$(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder -m "train and not slow" tests/test_notebooks.py $(wildcard tests/training tests/export) tests/measure/zoo
 
 notebooks: $(READY)  ## execute the notebooks from top to bottom
 	$(BIN)/python -m pytest -n 2 -m slow tests/test_notebooks.py

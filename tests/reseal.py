@@ -10,7 +10,7 @@ import zarr
 
 from lensflow.store import objects, paths, receipts
 from lensflow.store.create import checksum, object_key
-from lensflow.store.open import _arrays
+from lensflow.store.read import _arrays
 from lensflow.store.regions import Region
 from lensflow.store.shards import chunks_of_shard
 

@@ -19,6 +19,7 @@ from lensflow.injection.rounding import round_pixels, rounding_steps, sky_sigma
 from lensflow.measure.lens_light import without_light
 from lensflow.rng import uniform
 from lensflow.store.open import read_hosts, read_manifest_block, read_pixels
+from lensflow.store.read import pixel_blocks
 from lensflow.store.regions import Regions
 
 Images = NDArray[np.float32]
@@ -78,8 +79,7 @@ class RunPixels:
         hosts = self._hosts(samples["host_index"].values)
         own = self._controls(samples, hosts)
         every, stamps = np.arange(len(own)), np.empty_like(own)
-        source = read_pixels(self.pairs, "pairs", self.regions[shard].slice, ("stamp",))["stamp"]
-        self._stamps(samples, shard, hosts, every, source, stamps, every)
+        self._stamps(samples, shard, hosts, every, stamps)
         own, stamps = (self._without_light(v, samples) for v in (own, stamps))
         if view == "triplet":
             return np.concatenate([stamps, own, stamps[self._matched(samples, hosts)]], axis=1)
@@ -122,16 +122,13 @@ class RunPixels:
             dark = np.flatnonzero(of_kind != POSITIVE)
             if dark.size:
                 x[some[dark]] = self._controls(part.isel(sample=dark), hosts, dark)
-            if np.isin(of_kind, (POSITIVE, COUNTERFACTUAL)).any():
-                stamps = read_pixels(self.pairs, "pairs", self.regions[shard].slice, ("stamp",))["stamp"]
-                lit = np.flatnonzero(of_kind == POSITIVE)
-                self._stamps(part.isel(sample=lit), shard, hosts, lit, stamps, x, some[lit])
-                moved = np.flatnonzero(of_kind == COUNTERFACTUAL)
-                if moved.size:
-                    at, of_moved = some[moved], part.isel(sample=moved)
-                    own = x[at]
-                    self._stamps(of_moved, shard, hosts, moved, stamps, x, at)
-                    x[at] = self._counterfactuals(of_moved, shard, own, x[at])
+            moved = np.flatnonzero(of_kind == COUNTERFACTUAL)
+            own = x[some[moved]]
+            lit = np.flatnonzero((of_kind == POSITIVE) | (of_kind == COUNTERFACTUAL))
+            if lit.size:
+                self._stamps(part.isel(sample=lit), shard, hosts, lit, x, some[lit])
+            if moved.size:
+                x[some[moved]] = self._counterfactuals(part.isel(sample=moved), shard, own, x[some[moved]])
             if self.settings.steps_per_sigma:
                 x[some] = self._rounded(x[some], part, hosts)
         assert x is not None
@@ -162,24 +159,39 @@ class RunPixels:
         shard: int,
         hosts: dict[str, NDArray[Any]],
         some: NDArray[np.int64],
-        stamps: Images,
         out: Images,
-        at: NDArray[np.int64],
+        at: NDArray[np.int64] | None = None,
     ) -> None:
-        """Copy stamps to their places; NaN where their hosts have no data, and refused where they alone have none."""
-        rows, place = samples["pair_id"].values - self.regions[shard].start, hosts["place"][some]
-        for source, target in zip(rows.tolist(), at.tolist(), strict=True):
-            out[target] = stamps[source]  # one copy each: indices on both sides would make two
-        bad = not_finite(stamps)
-        for row in np.flatnonzero(bad[rows]) if bad.any() else ():
-            odd = ~np.isfinite(stamps[rows[row]]) & hosts["valid"][place[row]]
-            if odd.any():
-                raise ExportError(
-                    f"row {samples['row_id'].values[row]} (number {samples['pair_id'].values[row]}): its stamp has no "
-                    f"value in {int(odd.sum())} pixel(s) where its control has one. Stamp and control must have the "
-                    "same valid pixels; `lensflow verify` says whether the store is damaged."
-                )
+        """Copy stamps to their places; NaN where their hosts have no data, and refused where they alone have none.
+
+        Read a few rows at a time: each is copied while it is in the processor's cache, and a shard is in memory once.
+        """
+        at = some if at is None else at
+        region, place = self.regions[shard], hosts["place"][some]
+        rows = samples["pair_id"].values
+        order = np.argsort(rows, kind="stable")
+        ends = rows[order]
+        for first, block in pixel_blocks(self.pairs, "pairs", region.slice, "stamp"):
+            mine = order[np.searchsorted(ends, first) : np.searchsorted(ends, first + len(block))]
+            if not mine.size:
+                continue
+            bad = not_finite(block)
+            for k in mine.tolist():
+                row = int(rows[k]) - first
+                out[at[k]] = block[row]
+                if bad[row]:
+                    self._refuse_missing(samples, k, block[row], hosts["valid"][place[k]])
         _blank(out, at, hosts, place)
+
+    @staticmethod
+    def _refuse_missing(samples: xr.Dataset, k: int, stamp: Images, valid: NDArray[np.bool_]) -> None:
+        odd = ~np.isfinite(stamp) & valid
+        if odd.any():
+            raise ExportError(
+                f"row {samples['row_id'].values[k]} (number {samples['pair_id'].values[k]}): its stamp has no "
+                f"value in {int(odd.sum())} pixel(s) where its control has one. Stamp and control must have the "
+                "same valid pixels; `lensflow verify` says whether the store is damaged."
+            )
 
     def _counterfactuals(self, samples: xr.Dataset, shard: int, controls: Images, stamps: Images) -> Images:
         """Controls with the added light of their rows where no lens would put it."""

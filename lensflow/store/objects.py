@@ -354,22 +354,42 @@ class CheckedStore(WrapperStore[zarr.abc.store.Store]):
         return data
 
     async def _record(self) -> Created:
+        return self._created if self._created is not None else await asyncio.to_thread(self._read_record)
+
+    def _read_record(self) -> Created:
         if self._created is None:
-            self._created = await asyncio.to_thread(_created_of, self.url, self.fingerprint)
+            self._created = _created_of(self.url, self.fingerprint)
         return self._created
 
     async def _expected(self, key: str) -> str | None:
-        """Pieces of an object; empty if there must be none, None if unknown."""
         created = await self._record()
-        if key in created.metadata:
-            return pieces_of(created.metadata[key].encode())
-        array, _, chunk = key.partition("/c/")
-        if array not in created.arrays or not chunk:
-            return created.objects.get(key, "")
+        known = _pieces_at_creation(created, key)
+        return known if known is not None else await asyncio.to_thread(self.expected, key)
+
+    def expected(self, key: str) -> str | None:
+        """Pieces that an object must have.
+
+        Parameters
+        ----------
+        key : str
+
+        Returns
+        -------
+        str or None
+            As :func:`pieces_of`; empty if there must be no object, None if nothing vouches for it.
+
+        Raises
+        ------
+        StoreError
+            If the region that it belongs to has no valid receipt.
+        """
+        known = _pieces_at_creation(self._read_record(), key)
+        if known is not None:
+            return known
         if self.vouched is not None:
             return self.vouched.get(key, "")
-        index = int(chunk.split("/")[0])
-        found = await asyncio.to_thread(receipts.objects_of, folder_of(self.url), index, self.fingerprint)
+        index = int(key.partition("/c/")[2].split("/")[0])
+        found = receipts.objects_of(folder_of(self.url), index, self.fingerprint)
         if found is not None:
             return found.get(key, "")
         if self.unfinished:
@@ -378,6 +398,14 @@ class CheckedStore(WrapperStore[zarr.abc.store.Store]):
             f"{self.url}: region {index} has no valid receipt: it is not finished, or its receipt is damaged "
             f"({receipts.receipt_url(folder_of(self.url), index)}). Run the same command again: it does what is left."
         )
+
+
+def _pieces_at_creation(created: Created, key: str) -> str | None:
+    """Pieces of an object that was written when its store was created; None for those of regions."""
+    if key in created.metadata:
+        return pieces_of(created.metadata[key].encode())
+    array, _, chunk = key.partition("/c/")
+    return None if array in created.arrays and chunk else created.objects.get(key, "")
 
 
 def open_group(url: str, unfinished: bool = False) -> zarr.Group:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import dask.array as da
@@ -18,77 +17,21 @@ from lensflow.errors import StoreError
 from lensflow.injection.rounding import round_pixels
 from lensflow.store import paths, sealing
 from lensflow.store.create import LAYOUTS, column_dim, group_bands
-from lensflow.store.objects import CheckedStore, open_group
+from lensflow.store.read import Rows, open_array, read_all, read_array, store_group
 from lensflow.store.regions import Region, Regions
 from lensflow.store.unpack import explained, unpack, without_radius_of_controls
 
 # A manifest of 2 million rows takes 0.5 GB.
 TABLE_ROWS_IN_MEMORY = 2_000_000
-# Columns read concurrently from an object store.
-REQUESTS = 16
-
-_arrays: dict[tuple[str, str, str, bool], zarr.Array] = {}
-_ARRAYS_KEPT = 1000
-Rows = slice | NDArray[np.int64]
-
-
-def _array(url: str, group: zarr.Group, name: str) -> zarr.Array:
-    """Open an array of a group; its metadata is read once per process and fingerprint, to save S3 requests."""
-    unfinished = isinstance(group.store, CheckedStore) and group.store.unfinished
-    key = (url, str(group.attrs.get("fingerprint", "")), name, unfinished)
-    known = _arrays.get(key) if key[1] else None
-    if known is not None:
-        return known
-    with paths.explain_errors(url):
-        array = group.get(name)
-    if not isinstance(array, zarr.Array):
-        raise StoreError(f"{url}: has no array {name}")
-    if len(_arrays) >= _ARRAYS_KEPT:
-        _arrays.clear()
-    _arrays[key] = array
-    return array
-
-
-def _group(url: str, store: str, unfinished: bool = False) -> zarr.Group:
-    group = open_group(url, unfinished)
-    found = group.attrs.get("lensflow_store")
-    if found != store:
-        raise StoreError(f"{url}: expected a {store} store of lensflow, found {found or 'something else'}")
-    version = group.attrs.get("schema_version")
-    if version != schema.SCHEMA_VERSION:
-        raise StoreError(
-            f"{url}: written with schema version {version}, this lensflow reads {schema.SCHEMA_VERSION}. Read it with "
-            f"the lensflow that wrote it, or create it again in another out."
-        )
-    if group.attrs.get("finished") is False:
-        raise StoreError(f"{url}: the step that writes this {store} did not finish. Run it again.")
-    return group
 
 
 def read_attrs(url: str, store: str) -> dict[str, Any]:
     """Attributes of a store, checked."""
-    return dict(_group(url, store).attrs)
-
-
-def _read(url: str, group: zarr.Group, name: str, rows: Rows = slice(None)) -> NDArray:
-    array = _array(url, group, name)
-    with paths.explain_errors(url):
-        values = np.asarray(array[rows] if isinstance(rows, slice) else array.oindex[rows])
-    # Text is returned with a variable-width dtype, which Dask and older code do not support.
-    return values.astype(object).astype(str) if values.dtype.kind in "OT" else values
-
-
-def _read_all(url: str, group: zarr.Group, names: Iterable[str], rows: Rows = slice(None)) -> dict[str, NDArray]:
-    """Read many arrays: one after another from disk, concurrently over a network, where requests have latency."""
-    names = list(names)
-    if paths.is_local(url):
-        return {n: _read(url, group, n, rows) for n in names}
-    with ThreadPoolExecutor(REQUESTS) as pool:
-        return dict(zip(names, pool.map(lambda n: _read(url, group, n, rows), names), strict=True))
+    return dict(store_group(url, store).attrs)
 
 
 def _lazy(url: str, group: zarr.Group, name: str) -> da.Array:
-    array = _array(url, group, name)
+    array = open_array(url, group, name)
     rows = array.shards[0] if array.shards else array.chunks[0]
     # The fingerprint is part of the name: a store written again at the same place is another Dask array.
     label = f"{name}-{url}-{group.attrs.get('fingerprint', '')}"
@@ -113,7 +56,7 @@ def store_url(place: Any, store: str) -> str:
 
 def stored_regions(url: str, store: str) -> Regions:
     """Regions of a store, from its metadata: no table is read."""
-    group = _group(url, store)
+    group = store_group(url, store)
     try:
         n_rows, rows = (int(str(group.attrs[k])) for k in ("n_rows", "rows_per_region"))
     except KeyError as error:
@@ -125,38 +68,38 @@ def _tables(url: str, store: str, group: zarr.Group, rows: slice = slice(None), 
     layout = LAYOUTS[store]
     bands, packed = group_bands(group), layout.tables or {}
     of_head = layout.head if head else ()
-    found = _read_all(url, group, [*(v.name for v in of_head), *packed], rows)
+    found = read_all(url, group, [*(v.name for v in of_head), *packed], rows)
     out: dict[str, Any] = {v.name: (v.dims, v.decode(found[v.name]), v.attrs) for v in of_head}
     for name, (variables, _) in packed.items():
-        columns: Any = _array(url, group, name).attrs["columns"]
+        columns: Any = open_array(url, group, name).attrs["columns"]
         out.update(unpack(found[name], columns, variables, bands))
     return out
 
 
 def _pixels(url: str, store: str, group: zarr.Group, rows: slice) -> dict[str, Any]:
     variables = LAYOUTS[store].pixels_in(group)
-    found = _read_all(url, group, [v.name for v in variables], rows)
+    found = read_all(url, group, [v.name for v in variables], rows)
     return {v.name: (v.dims, found[v.name], v.attrs) for v in variables}
 
 
 def _check_coordinates(url: str, store: str, group: zarr.Group) -> None:
     """Compare the names that plain xarray shows with those that lensflow uses; older stores have none."""
     expected: dict[str, Any] = {
-        column_dim(t): _array(url, group, t).attrs["columns"] for t in LAYOUTS[store].tables or {}
+        column_dim(t): open_array(url, group, t).attrs["columns"] for t in LAYOUTS[store].tables or {}
     }
     for name, names in {**expected, "band": group_bands(group)}.items():
         with paths.explain_errors(url):
             there = name in group
-        if there and _read(url, group, name).tolist() != list(names):
+        if there and read_array(url, group, name).tolist() != list(names):
             raise StoreError(f"{url}: {name} has other names than the store's attributes: it was edited")
 
 
 def _open(url: str, store: str, unfinished: bool = False) -> xr.Dataset:
-    group = _group(url, store, unfinished)
+    group = store_group(url, store, unfinished)
     _check_coordinates(url, store, group)
     data = _tables(url, store, group)
     for v in LAYOUTS[store].pixels_in(group):
-        data[v.name] = (v.dims, _lazy(url, group, v.name), dict(_array(url, group, v.name).attrs))
+        data[v.name] = (v.dims, _lazy(url, group, v.name), dict(open_array(url, group, v.name).attrs))
     attrs = {k: v for k, v in group.attrs.items() if k != "identity"}
     identity: Any = group.attrs.get("identity", {})
     if store == "pairs" and "lensflow.code" in identity:
@@ -221,8 +164,8 @@ def with_host_ids(rows: xr.Dataset, cutouts: str | xr.Dataset) -> xr.Dataset:
 
 
 def _open_manifest(url: str) -> xr.Dataset:
-    group = _group(url, "manifest")
-    if _array(url, group, "row_id").shape[0] <= TABLE_ROWS_IN_MEMORY:
+    group = store_group(url, "manifest")
+    if open_array(url, group, "row_id").shape[0] <= TABLE_ROWS_IN_MEMORY:
         return _open(url, "manifest")
     _check_coordinates(url, "manifest", group)
     data: dict[str, Any] = {
@@ -230,7 +173,7 @@ def _open_manifest(url: str) -> xr.Dataset:
         for v in LAYOUTS["manifest"].head
     }
     for name, (variables, _) in (LAYOUTS["manifest"].tables or {}).items():
-        columns: Any = _array(url, group, name).attrs["columns"]
+        columns: Any = open_array(url, group, name).attrs["columns"]
         data.update(unpack(_lazy(url, group, name), columns, variables, group_bands(group)))
     attrs = {k: v for k, v in group.attrs.items() if k != "identity"}
     return xr.Dataset(data, coords={"band": group_bands(group)}, attrs=attrs)
@@ -238,13 +181,13 @@ def _open_manifest(url: str) -> xr.Dataset:
 
 def host_tables(url: str) -> tuple[Callable[[int, int], xr.Dataset], int]:
     """Reader of a cutouts store's tables for hosts ``start:stop`` (no pixels), and the number of hosts."""
-    group = _group(url, "cutouts")
+    group = store_group(url, "cutouts")
     bands = group_bands(group)
 
     def read(start: int, stop: int) -> xr.Dataset:
         return xr.Dataset(_tables(url, "cutouts", group, slice(start, stop)), coords={"band": bands})
 
-    return read, int(_array(url, group, "cell").shape[0])
+    return read, int(open_array(url, group, "cell").shape[0])
 
 
 def open_pairs(
@@ -410,22 +353,23 @@ def read_hosts(url: str, host_index: NDArray[np.int64], names: Sequence[str]) ->
         May repeat; a manifest is sorted by host, so a region needs one narrow slice.
     names : sequence of str
     """
-    group = _group(url, "cutouts")
+    group = store_group(url, "cutouts")
     if len(host_index) == 0:
-        return {n: np.empty((0, *_array(url, group, n).shape[1:]), _array(url, group, n).dtype) for n in names}
+        return {n: np.empty((0, *open_array(url, group, n).shape[1:]), open_array(url, group, n).dtype) for n in names}
     # Rows of a larger plan follow those of a smaller one: where hosts start over begins another slice.
     falls = np.flatnonzero(np.diff(host_index) < 0) + 1
     read: dict[str, list[NDArray]] = {n: [] for n in names}
     for part in np.split(host_index, falls) if len(falls) <= 1 else [host_index]:
         first, last = int(part.min()), int(part.max())
-        for n, values in _read_all(url, group, names, slice(first, last + 1)).items():
-            read[n].append(values[part - first])
+        each = np.array_equal(part, np.arange(first, last + 1))
+        for n, values in read_all(url, group, names, slice(first, last + 1)).items():
+            read[n].append(values if each else values[part - first])
     return {n: parts[0] if len(parts) == 1 else np.concatenate(parts) for n, parts in read.items()}
 
 
 def read_pixels(url: str, store: str, rows: Rows, names: Sequence[str]) -> dict[str, NDArray]:
     """Pixel arrays of some rows of a store (cutouts or pairs), a slice or numbers; nothing else is read."""
-    return _read_all(url, _group(url, store), names, rows)
+    return read_all(url, store_group(url, store), names, rows)
 
 
 def read_head(url: str, store: str, rows: slice = slice(None), names: Sequence[str] | None = None) -> xr.Dataset:
@@ -433,9 +377,9 @@ def read_head(url: str, store: str, rows: slice = slice(None), names: Sequence[s
 
     ``names`` selects variables: a manifest of ten million rows is 3 GB, three of its columns are 200 MB.
     """
-    group = _group(url, store)
+    group = store_group(url, store)
     wanted = [v for v in LAYOUTS[store].head if names is None or v.name in names]
-    found = _read_all(url, group, [v.name for v in wanted], rows)
+    found = read_all(url, group, [v.name for v in wanted], rows)
     data = {v.name: (v.dims, v.decode(found[v.name]), v.attrs) for v in wanted}
     return xr.Dataset(data, coords={"band": group_bands(group)})
 
@@ -445,31 +389,31 @@ def read_host_block(url: str, first: int, stop: int) -> xr.Dataset:
 
     Catalogue columns are left out except ``sigma_v_km_s``, which a flag of pairs uses.
     """
-    group = _group(url, "cutouts")
+    group = store_group(url, "cutouts")
     rows = slice(first, stop)
     data = _tables(url, "cutouts", group, rows, head=False) | _pixels(url, "cutouts", group, rows)
     head = (v for v in LAYOUTS["cutouts"].head if v.name == "sigma_v_km_s" and v.name in group)
-    data |= {v.name: (v.dims, v.decode(_read(url, group, v.name, rows)), v.attrs) for v in head}
+    data |= {v.name: (v.dims, v.decode(read_array(url, group, v.name, rows)), v.attrs) for v in head}
     coords = {"band": group_bands(group), "host_index": ("host", np.arange(first, stop))}
     return xr.Dataset(data, coords=coords, attrs={"pixel_scale_arcsec": group.attrs["pixel_scale_arcsec"]})
 
 
 def read_manifest_block(url: str, region: Region) -> xr.Dataset:
     """Rows of a manifest, in memory, with the manifest's attrs."""
-    group = _group(url, "manifest")
+    group = store_group(url, "manifest")
     data = _tables(url, "manifest", group, region.slice)
     return xr.Dataset(data, coords={"band": group_bands(group)}, attrs=dict(group.attrs))
 
 
 def read_row_ids(url: str) -> NDArray[np.uint64]:
     """Row ids of a manifest, in its order."""
-    return _read(url, _group(url, "manifest"), "row_id")
+    return read_array(url, store_group(url, "manifest"), "row_id")
 
 
 def read_arcs_block(url: str, region: Region) -> xr.Dataset:
     """One region of pairs without its stamps and without the manifest, in memory: ``arc``, metrics, flags."""
-    group = _group(url, "pairs")
-    arc = {"arc": (schema.variable("pairs", "arc").dims, _read(url, group, "arc", region.slice))}
+    group = store_group(url, "pairs")
+    arc = {"arc": (schema.variable("pairs", "arc").dims, read_array(url, group, "arc", region.slice))}
     return xr.Dataset(_tables(url, "pairs", group, region.slice) | arc, coords={"band": group_bands(group)})
 
 
@@ -480,7 +424,7 @@ def read_pairs_block(
 
     ``hosts`` are those of the region's rows, with ``host_index``, if already read.
     """
-    group = _group(url, "pairs")
+    group = store_group(url, "pairs")
     out = read_manifest_block(manifest_url, region)
     data = _tables(url, "pairs", group, region.slice) | _pixels(url, "pairs", group, region.slice)
     out = out.assign(data).assign_attrs(pixel_scale_arcsec=group.attrs["pixel_scale_arcsec"])

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from lensflow.errors import StoreError
 
-_ABSENT = 2**64 - 1
+ABSENT = 2**64 - 1
 _SHUFFLE = {"noshuffle": Blosc.NOSHUFFLE, "shuffle": Blosc.SHUFFLE, "bitshuffle": Blosc.BITSHUFFLE}
 
 
@@ -48,13 +48,13 @@ def encode_shard(array: zarr.Array, values: NDArray[Any]) -> bytes | None:
     StoreError
         If the array is laid out in another way.
     """
-    codec = _blosc(array)
+    codec = blosc_of(array)
     assert array.shards is not None
     rows, whole = array.chunks[0], array.shards
     if values.shape[1:] != whole[1:] or len(values) > whole[0]:
         raise StoreError(f"{array.name}: values of shape {values.shape} for a shard of {whole}")
     data: list[bytes] = []
-    table = np.full((chunks_of_shard(array), 2), _ABSENT, dtype="<u8")
+    table = np.full((chunks_of_shard(array), 2), ABSENT, dtype="<u8")
     end = 0
     for k in range(len(table)):
         chunk = values[k * rows : (k + 1) * rows]
@@ -71,7 +71,7 @@ def encode_shard(array: zarr.Array, values: NDArray[Any]) -> bytes | None:
     return b"".join([*data, footer, struct.pack("<I", crc32c(footer))])
 
 
-def _blosc(array: zarr.Array) -> Blosc:
+def blosc_of(array: zarr.Array) -> Blosc:
     """Compressor of an array that is divided along its first dimension only, with one Blosc codec.
 
     Read from the metadata in zarr's on-disk format: attributes of codec objects change between versions.

@@ -313,18 +313,17 @@ def test_a_run_without_certificate_or_with_another_ones_is_refused(spoilt):
 def test_a_stamp_that_lacks_pixels_of_its_control_is_refused_by_row(spoilt, monkeypatch):
     from lensflow.export import run_pixels
 
-    view, read = open_view(spoilt), run_pixels.read_pixels
+    view, read = open_view(spoilt), run_pixels.pixel_blocks
     victim = of_kind(view, -1).isel(sample=4)
     row, region = int(victim["pair_id"]), view.pixels.regions
 
-    def with_nan(url, store, rows, names):
-        found = read(url, store, rows, names)
-        if store == "pairs" and rows.start <= row < rows.stop:
-            found["stamp"] = found["stamp"].copy()
-            found["stamp"][row - rows.start, 1, 30, 31] = np.nan
-        return found
+    def with_nan(*asked):
+        for first, block in read(*asked):
+            if first <= row < first + len(block):
+                block[row - first, 1, 30, 31] = np.nan
+            yield first, block
 
-    monkeypatch.setattr(run_pixels, "read_pixels", with_nan)
+    monkeypatch.setattr(run_pixels, "pixel_blocks", with_nan)
     assert region.rows > 1
     with pytest.raises(
         ExportError, match=rf"row {int(victim['row_id'])} \(number {row}\): its stamp has no value in 1 pixel"

@@ -17,7 +17,7 @@ from lensflow.run.certificate import overall
 from lensflow.run.certified import state_of
 from lensflow.run.certify import gates_of
 from lensflow.store import objects, receipts, sealing
-from lensflow.store.open import _arrays
+from lensflow.store.read import _arrays
 from lensflow.store.run_folder import RunFolder
 from tests.reseal import reseal
 from tests.run.certified_run import certificate_of, put_certificate

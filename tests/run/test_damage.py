@@ -14,7 +14,7 @@ from lensflow import run as steps
 from lensflow.config import load_config
 from lensflow.errors import DamagedStoreError, StoreError
 from lensflow.store import objects, receipts
-from lensflow.store import open as opening
+from lensflow.store import read as opening
 from lensflow.store.open import open_all_pairs, read_pairs_block, stored_regions
 from lensflow.store.run_folder import RunFolder, config_of
 from tests.s3.compare import store_digests

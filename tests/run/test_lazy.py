@@ -114,8 +114,8 @@ def test_a_chunk_reads_its_own_hosts_and_none_of_the_catalogue(stored, monkeypat
             read.append(key)
             return self.array[key]
 
-    real = stores._array
-    monkeypatch.setattr(stores, "_array", lambda *a: Watched(real(*a)))
+    real = stores.open_array
+    monkeypatch.setattr(stores, "open_array", lambda *a: Watched(real(*a)))
     pairs = lf.inject(lf.open_cutouts(config.out), manifest, config, chunk=7)
     read.clear()
     pairs["stamp"].isel(sample=slice(0, 7)).compute(scheduler="synchronous")

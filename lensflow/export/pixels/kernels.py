@@ -115,33 +115,33 @@ def not_finite(x: NDArray[np.float32]) -> NDArray[np.bool_]:
 
 @compiled()
 def _take(x, rows, turn, flip, down, right, out, place):  # type: ignore[no-untyped-def]
-    n = out.shape[2]
+    # Unsigned: a signed index could be negative, and the test for that in the inner loop takes more than the copy.
+    one = np.uint64(1)
+    n = np.uint64(out.shape[2])
+    last = n - one
     for k in range(rows.size):
-        i, t, f, y0, x0 = rows[k], turn[k], flip[k], down[k], right[k]
+        t, f, y0, x0 = turn[k], flip[k], np.uint64(down[k]), np.uint64(right[k])
         for c in range(out.shape[1]):
-            source, target = x[i, c], out[place[k], c]
-            for y in range(n):
-                # Each kind has a loop of its own: without branches inside, and in runs where the source has them.
-                if t == 0 and not f:
-                    for z in range(n):
-                        target[y, z] = source[y0 + y, x0 + z]
-                elif t == 0:
-                    for z in range(n):
-                        target[y, z] = source[y0 + y, x0 + n - 1 - z]
-                elif t == 2 and not f:
-                    for z in range(n):
-                        target[y, z] = source[y0 + n - 1 - y, x0 + n - 1 - z]
-                elif t == 2:
-                    for z in range(n):
-                        target[y, z] = source[y0 + n - 1 - y, x0 + z]
-                elif t == 1:
-                    for z in range(n):
-                        u = n - 1 - z if f else z
-                        target[y, z] = source[y0 + u, x0 + n - 1 - y]
-                else:
-                    for z in range(n):
-                        u = n - 1 - z if f else z
-                        target[y, z] = source[y0 + n - 1 - u, x0 + y]
+            source, target = x[rows[k], c], out[place[k], c]
+            # Each kind has a loop of its own: without branches inside.
+            if t == 0 or t == 2:
+                for y in range(n):
+                    row, into = source[y0 + (y if t == 0 else last - y)], target[y]
+                    if (t == 0) != f:
+                        for z in range(n):
+                            into[z] = row[x0 + z]
+                    else:
+                        for z in range(n):
+                            into[z] = row[x0 + last - z]
+            else:
+                for y in range(n):
+                    column, into = x0 + (last - y if t == 1 else y), target[y]
+                    if (t == 1) != f:
+                        for z in range(n):
+                            into[z] = source[y0 + z, column]
+                    else:
+                        for z in range(n):
+                            into[z] = source[y0 + last - z, column]
 
 
 def take_into(

@@ -1,0 +1,190 @@
+"""Read rows of a sharded array from a local disk, chunk by chunk: each is checked, and decompressed where it is needed.
+
+zarr's pipeline reads a shard whole, copies each compressed chunk several times and starts a task for each; with a fast
+compressor that takes longer than decompressing. Here a chunk is still in the processor's cache when it is used.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import zarr
+from google_crc32c import value as crc32c
+from numcodecs import Blosc
+from numpy.typing import NDArray
+
+from lensflow.errors import DamagedStoreError, StoreError
+from lensflow.store import paths
+from lensflow.store.objects import CheckedStore, size_of
+from lensflow.store.shards import ABSENT, blosc_of, chunks_of_shard
+
+
+@dataclass(frozen=True, eq=False)
+class Direct:
+    """A sharded array on a local disk whose chunks can be read without zarr.
+
+    Attributes
+    ----------
+    url : str
+        Of the store.
+    array : zarr.Array
+    store : CheckedStore
+        Which knows what every object must be.
+    codec : Blosc
+    """
+
+    url: str
+    array: zarr.Array
+    store: CheckedStore
+    codec: Blosc
+
+    @staticmethod
+    def of(url: str, array: zarr.Array) -> Direct | None:
+        """Return the array if it can be read so; None if zarr must read it.
+
+        Parameters
+        ----------
+        url : str
+            Of the store.
+        array : zarr.Array
+            Opened through :func:`lensflow.store.objects.open_group`.
+        """
+        store = array.store_path.store
+        if not paths.is_local(url) or not isinstance(store, CheckedStore) or store.unfinished or array.shards is None:
+            return None
+        try:
+            return Direct(url, array, store, blosc_of(array))
+        except StoreError:  # laid out in another way
+            return None
+
+    def rows(self, rows: slice) -> NDArray[Any]:
+        """Read rows.
+
+        Parameters
+        ----------
+        rows : slice
+            Without a step.
+
+        Returns
+        -------
+        ndarray, shape (row, ...)
+
+        Raises
+        ------
+        DamagedStoreError
+            If an object is missing, or is not what was written.
+        """
+        start, stop, _ = rows.indices(self.array.shape[0])
+        out = np.empty((max(stop - start, 0), *self.array.shape[1:]), self.array.dtype)
+        for first, packed in self._packed(start, stop):
+            low, high = max(first, start), min(first + self._per_chunk, stop)
+            if high - low == self._per_chunk:
+                self._unpack(packed, out[low - start : high - start])
+            else:
+                out[low - start : high - start] = self._unpacked(packed)[low - first : high - first]
+        return out
+
+    def blocks(self, rows: slice) -> Iterator[tuple[int, NDArray[Any]]]:
+        """Read rows, some at a time.
+
+        Parameters
+        ----------
+        rows : slice
+            Without a step.
+
+        Yields
+        ------
+        first : int
+            Number of the first row.
+        values : ndarray, shape (row, ...)
+            The next block is written over them.
+
+        Raises
+        ------
+        DamagedStoreError
+            If an object is missing, or is not what was written.
+        """
+        start, stop, _ = rows.indices(self.array.shape[0])
+        block = np.empty((self._per_chunk, *self.array.shape[1:]), self.array.dtype)
+        for first, packed in self._packed(start, stop):
+            self._unpack(packed, block)
+            low, high = max(first, start), min(first + self._per_chunk, stop)
+            yield low, block[low - first : high - first]
+
+    @property
+    def _per_chunk(self) -> int:
+        return int(self.array.chunks[0])
+
+    def _unpacked(self, packed: bytes | None) -> NDArray[Any]:
+        out = np.empty((self._per_chunk, *self.array.shape[1:]), self.array.dtype)
+        self._unpack(packed, out)
+        return out
+
+    def _unpack(self, packed: bytes | None, out: NDArray[Any]) -> None:
+        if packed is None:
+            out[...] = 0
+            return
+        # Blosc's header says how many bytes come out: fewer would leave a part of the buffer as it was.
+        (size,) = struct.unpack_from("<I", packed, 4)
+        if size != out.nbytes:
+            raise DamagedStoreError(self.url, self.array.basename, f"has a chunk of {size} bytes, not {out.nbytes}")
+        self.codec.decode(packed, out)
+
+    def _packed(self, start: int, stop: int) -> Iterator[tuple[int, bytes | None]]:
+        """First row and compressed bytes of each chunk that has some of the rows; None where it is all zeros."""
+        assert self.array.shards is not None
+        per_shard, per_chunk = int(self.array.shards[0]), self._per_chunk
+        for shard in range(start // per_shard, -(-stop // per_shard) if stop > start else start // per_shard):
+            first = shard * per_shard
+            chunks = range(max(start - first, 0) // per_chunk, -(-(min(stop, first + per_shard) - first) // per_chunk))
+            for chunk, packed in self._of_shard(shard, chunks):
+                yield first + chunk * per_chunk, packed
+
+    def _of_shard(self, shard: int, chunks: range) -> Iterator[tuple[int, bytes | None]]:
+        key = f"{self.array.basename}/c/{'/'.join([str(shard), *['0'] * (self.array.ndim - 1)])}"
+        pieces, place = self.store.expected(key), paths.local_path(paths.join(self.url, key))
+        assert pieces is not None  # only stores that may be unfinished have such
+        if not pieces:
+            if place.exists():
+                raise DamagedStoreError(self.url, key, "is an object that nothing vouches for")
+            yield from ((chunk, None) for chunk in chunks)
+            return
+        known = _crc_at(pieces)
+        try:
+            file = os.open(place, os.O_RDONLY)
+        except FileNotFoundError:
+            raise DamagedStoreError(self.url, key, "is missing") from None
+        try:
+            there, size = os.fstat(file).st_size, size_of(pieces)
+            if there != size:
+                what = f"is truncated: {there} of {size} bytes" if there < size else "has more bytes than were written"
+                raise DamagedStoreError(self.url, key, what)
+            end = 16 * chunks_of_shard(self.array) + 4
+            index = np.frombuffer(self._checked(file, key, size - end, end, known)[:-4], "<u8").reshape(-1, 2)
+            for chunk in chunks:
+                at, length = index[chunk].tolist()
+                yield chunk, None if at == ABSENT else self._checked(file, key, at, length, known)
+        finally:
+            os.close(file)
+
+    def _checked(self, file: int, key: str, at: int, length: int, known: dict[tuple[int, int], int]) -> bytes:
+        data = os.pread(file, length, at)
+        if len(data) != length or crc32c(data) != known.get((at, length)):
+            what = f"has other bytes than were written (between byte {at} and {at + length})"
+            raise DamagedStoreError(self.url, key, what)
+        return data
+
+
+def _crc_at(pieces: str) -> dict[tuple[int, int], int]:
+    """(First byte, length) of each piece of an object -> its crc32c."""
+    found, at = {}, 0
+    for piece in pieces.split():
+        length, crc = piece.split(":")
+        found[at, int(length)] = int(crc, 16)
+        at += int(length)
+    return found

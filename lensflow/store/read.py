@@ -1,0 +1,104 @@
+"""Read arrays of a store, checked: rows of one or of many, at once or a few at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+
+from lensflow import schema
+from lensflow.errors import StoreError
+from lensflow.store import paths
+from lensflow.store.direct import Direct
+from lensflow.store.objects import CheckedStore, open_group
+
+# Columns read concurrently from an object store.
+REQUESTS = 16
+
+_arrays: dict[tuple[str, str, str, bool], zarr.Array] = {}
+_ARRAYS_KEPT = 1000
+Rows = slice | NDArray[np.int64]
+
+
+def open_array(url: str, group: zarr.Group, name: str) -> zarr.Array:
+    """Open an array of a group; its metadata is read once per process and fingerprint, to save S3 requests."""
+    unfinished = isinstance(group.store, CheckedStore) and group.store.unfinished
+    key = (url, str(group.attrs.get("fingerprint", "")), name, unfinished)
+    known = _arrays.get(key) if key[1] else None
+    if known is not None:
+        return known
+    with paths.explain_errors(url):
+        array = group.get(name)
+    if not isinstance(array, zarr.Array):
+        raise StoreError(f"{url}: has no array {name}")
+    if len(_arrays) >= _ARRAYS_KEPT:
+        _arrays.clear()
+    _arrays[key] = array
+    return array
+
+
+def store_group(url: str, store: str, unfinished: bool = False) -> zarr.Group:
+    """Open the group of a store whose every read is checked; ``unfinished`` as in :func:`open_group`.
+
+    Raises
+    ------
+    StoreError
+        If it is a store of another kind or schema, or its writing did not end.
+    """
+    group = open_group(url, unfinished)
+    found = group.attrs.get("lensflow_store")
+    if found != store:
+        raise StoreError(f"{url}: expected a {store} store of lensflow, found {found or 'something else'}")
+    version = group.attrs.get("schema_version")
+    if version != schema.SCHEMA_VERSION:
+        raise StoreError(
+            f"{url}: written with schema version {version}, this lensflow reads {schema.SCHEMA_VERSION}. Read it with "
+            f"the lensflow that wrote it, or create it again in another out."
+        )
+    if group.attrs.get("finished") is False:
+        raise StoreError(f"{url}: the step that writes this {store} did not finish. Run it again.")
+    return group
+
+
+def read_array(url: str, group: zarr.Group, name: str, rows: Rows = slice(None)) -> NDArray:
+    """Read rows of an array; from a local disk without zarr's pipeline where its layout is known."""
+    array = open_array(url, group, name)
+    with paths.explain_errors(url):
+        if isinstance(rows, slice):
+            direct = Direct.of(url, array)
+            values = np.asarray(array[rows]) if direct is None else direct.rows(rows)
+        else:
+            values = np.asarray(array.oindex[rows])
+    # Text is returned with a variable-width dtype, which Dask and older code do not support.
+    return values.astype(object).astype(str) if values.dtype.kind in "OT" else values
+
+
+def read_all(url: str, group: zarr.Group, names: Iterable[str], rows: Rows = slice(None)) -> dict[str, NDArray]:
+    """Read many arrays: one after another from disk, concurrently over a network, where requests have latency."""
+    names = list(names)
+    if paths.is_local(url):
+        return {n: read_array(url, group, n, rows) for n in names}
+    with ThreadPoolExecutor(REQUESTS) as pool:
+        return dict(zip(names, pool.map(lambda n: read_array(url, group, n, rows), names), strict=True))
+
+
+def pixel_blocks(url: str, store: str, rows: slice, name: str) -> Iterator[tuple[int, NDArray]]:
+    """Read a pixel array of some rows of a store a few rows at a time, where it is on a local disk; else all at once.
+
+    Yields
+    ------
+    first : int
+        Number of the first row.
+    values : ndarray, shape (row, ...)
+        The next block may be written over them.
+    """
+    group = store_group(url, store)
+    direct = Direct.of(url, open_array(url, group, name))
+    if direct is None:
+        yield rows.start or 0, read_array(url, group, name, rows)
+        return
+    with paths.explain_errors(url):
+        yield from direct.blocks(rows)
