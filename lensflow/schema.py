@@ -269,6 +269,14 @@ MANIFEST = (
     _v("split", "sample", "u1", "", "0 train, 1 val, 2 test; the host's"),
 )  # fmt: skip
 
+# Further column of a manifest whose sources are galaxies of a table (plan.source_table).
+SOURCE_TABLE = (
+    _v("src_table_row", "sample", "i8", "1",
+       "row of plan.source_table's file, counted from 0, whose galaxy is the source; -1: none"),
+)  # fmt: skip
+# Groups of columns that a manifest has besides ``MANIFEST`` where its plan asks for them.
+FURTHER = (SOURCE_TABLE,)
+
 PAIRS = (
     _v(
         "arc",
@@ -365,10 +373,23 @@ def variable(store: str, name: str) -> Variable:
     """Look up one variable; an unknown name is an error with the nearest known one."""
     pool: Iterable[Variable] = STORES[store] + (METRICS + ROUNDING + FLAGS if store == "pairs" else ())
     pool = (*pool, PSF_KERNEL) if store == "cutouts" else pool
+    pool = (*pool, *(v for group in FURTHER for v in group)) if store == "manifest" else pool
     by_name = {v.name: v for v in pool}
     if name not in by_name:
         raise StoreError(f"{store}: no variable {name!r} in the schema.{did_you_mean(name, by_name)}")
     return by_name[name]
+
+
+def manifest_variables(names: Iterable[Any]) -> tuple[Variable, ...]:
+    """Variables of a manifest that has these names: ``MANIFEST``, and every group of ``FURTHER`` that is there."""
+    present = {str(name) for name in names}
+    return MANIFEST + tuple(v for group in FURTHER if any(w.name in present for w in group) for v in group)
+
+
+def variables_of_columns(columns: Iterable[str], bands: Iterable[str]) -> tuple[Variable, ...]:
+    """Variables of a manifest whose packed table has these columns."""
+    there, bands = set(columns), tuple(bands)
+    return manifest_variables(v.name for group in FURTHER for v in group if packed_columns([v], bands)[0] in there)
 
 
 def packed_columns(variables: Iterable[Variable], bands: Iterable[str]) -> list[str]:
@@ -437,7 +458,7 @@ def reason_names(bits: int, band: str = "") -> list[str]:
 def markdown() -> str:
     """Return the text of docs/schema.md: one table per store."""
     lines = ["# Stores and their variables", "", "Made from `lensflow/schema.py` by `make docs`.", ""]
-    optional = {"cutouts: where asked for": (PSF_KERNEL,)}
+    optional = {"cutouts: where asked for": (PSF_KERNEL,), "manifest: with plan.source_table": SOURCE_TABLE}
     packed = {"pairs: metrics": METRICS + ROUNDING, "pairs: flags": FLAGS}
     for title, pool in {**STORES, **optional, **packed}.items():
         lines += [f"## {title}", "", "| name | dims | dtype | units | meaning |", "|---|---|---|---|---|"]

@@ -9,6 +9,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 from lensflow.config.base import Axis, Fraction, Positive, Range, Section
 from lensflow.config.place import INPUT
 from lensflow.config.presets import Colours, Priors
+from lensflow.config.source_table import SourceTableConfig
 
 # Legacy Surveys, DECam ugrizY: https://www.legacysurvey.org/dr10/catalogs/ (Galactic extinction coefficients).
 _EXTINCTION = {"u": 3.995, "g": 3.214, "r": 2.165, "i": 1.592, "z": 1.211, "Y": 1.064}
@@ -193,6 +194,11 @@ class PlanConfig(Section):
         description="uv_slope: star-forming galaxies, a power law in wavelength (any of u g r i z Y); v3, measured: "
         "normal priors of g-r and r-z (presets, below); null: the preset's, uv_slope with realistic",
     )
+    source_table: SourceTableConfig | None = Field(
+        None,
+        description="a table of galaxies: magnitudes, colours, size and redshift of every source are those of one of "
+        "them; without, they are drawn from the settings above",
+    )
     sources: SourcesConfig | None = Field(None, description="images as sources; without, all are Sersic profiles")
     psf_model: Literal["moffat", "gaussian", "kernel"] = Field(
         "moffat", description="a profile with the host's psfsize, or the host's own PSF image (cutouts' psf_kernel)"
@@ -276,6 +282,40 @@ class PlanConfig(Section):
             raise ValueError("an SIS without shear has no caustic of four images; src_min_images: 2, or another lens")
         return self
 
+    @model_validator(mode="after")
+    def _table_of_sources_fits(self) -> PlanConfig:
+        table = self.source_table
+        if table is None:
+            return self
+        twice = ("src_reff_arcsec", "dmag", "src_mag_slope", "colours")
+        if given := [name for name in twice if getattr(self, name) is not None]:
+            raise ValueError(f"{given[0]}: the galaxies of source_table bring theirs. Leave one of the two out")
+        if self.src_mag == "lens_plus_dmag":
+            raise ValueError("src_mag: lens_plus_dmag: the galaxies of source_table have magnitudes. Leave one out")
+        if self.design in ("grid", "table"):
+            raise ValueError(f"source_table draws galaxies; design: {self.design} says what the sources are itself")
+        if self.sources is not None and (self.sources.size, self.sources.magnitude) != ("prior", "prior"):
+            raise ValueError(
+                "source_table with images: the images are shapes; say so with sources.size: prior, sources.magnitude: "
+                "prior, or give images that bring all of it without source_table"
+            )
+        if table.redshift == "own" and self.src_z is not None:
+            raise ValueError("src_z: with source_table.redshift: own the galaxies bring theirs; choose redshift: plan")
+        if table.redshift == "plan":
+            if self.priors.src_z is None:
+                raise ValueError("source_table.redshift: plan needs src_z: the redshifts that galaxies are moved to")
+            if self.priors.theta_e_from == "prior":
+                raise ValueError(
+                    "source_table.redshift: plan moves galaxies to the redshift that theta_E is computed for; with "
+                    "theta_e_from: prior there is none. Choose theta_e_from: host or sigma_v, or redshift: own"
+                )
+            if self.src_mag_range is not None:
+                raise ValueError(
+                    "src_mag_range: limits the magnitudes that galaxies of source_table have in it; with redshift: "
+                    "plan they are seen with others. Limit the table, or choose redshift: own"
+                )
+        return self
+
     @property
     def priors(self) -> Priors:
         """The priors of the plan: its own settings, or the preset's if they are null.
@@ -295,6 +335,10 @@ class PlanConfig(Section):
         if self.lens_model == "SIS":
             own["lens_e"] = (0.0,)
         preset = Priors.named(self.preset)
+        if self.source_table is not None:
+            own |= {"src_mag": "apparent", "dmag": None, "src_reff_arcsec": None}
+            if self.source_table.redshift == "own":
+                own["src_z"] = None
         prior = own.get("theta_e_arcsec", preset.theta_e_arcsec)
         own["theta_e_arcsec"] = _from_minimum(prior, self.theta_e_min_arcsec)
         return preset.model_copy(update=own)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial, reduce
 from operator import add
 from typing import Any
@@ -17,6 +17,7 @@ from lensflow.config import RunConfig
 from lensflow.errors import ManifestError
 from lensflow.manifest.check import check_declared, check_manifest
 from lensflow.manifest.declared import declared_priors
+from lensflow.manifest.draw_galaxies import draw_galaxies, galaxy_draw
 from lensflow.manifest.draws import Draws, crossed
 from lensflow.manifest.hosts import (
     PlanSize,
@@ -43,6 +44,7 @@ from lensflow.targets.splits import check_splits
 BLOCK_ROWS = 200_000
 _TEXT_IN_CONTROLS = {"lens_model": "CONTROL", "src_id": ""}
 _ZERO_IN_CONTROLS = ("theta_e_arcsec", "shear", "src_flux_nmgy", "src_tries")
+SOURCE_ROW = "src_table_row"
 
 
 def build_manifest(
@@ -75,7 +77,8 @@ def build_manifest(
     planner = Planner(config, lambda start, stop: tables.isel(host=slice(start, stop)), cutouts.sizes["host"], sources)
     planner.refuse(confirmed)
     blocks = list(planner.blocks())
-    arrays = {v.name: np.concatenate([b[v.name].values for b in blocks]) for v in schema.MANIFEST}
+    variables = schema.manifest_variables(blocks[0].variables if blocks else ())
+    arrays = {v.name: np.concatenate([b[v.name].values for b in blocks]) for v in variables}
     out = schema.dataset("manifest", arrays, {"band": list(config.bands)})
     out.attrs.update(planner.attrs())
     check_manifest(out)
@@ -116,7 +119,12 @@ class Planner:
                 config.plan.table, config.bands, config.plan.table_ignore, config.survey.missing_values
             )
             refuse_unused(self.table, config)
-        self.size = reduce(add, self._each(lambda hosts, _: size_of_block(hosts, config, self.table)), PlanSize())
+        self.galaxies = galaxy_draw(config)
+        farthest = None if self.galaxies is None else self.galaxies.farthest_lens_z
+        self._eligible = partial(eligible_hosts, table=self.table, farthest_lens_z=farthest)
+        self.size = reduce(
+            add, self._each(lambda hosts, _: size_of_block(hosts, config, self.table, farthest)), PlanSize()
+        )
         self.dropped: Counter[str] = Counter()
         if self.table is not None:
             warn_of_unknown(self.table, self.n_hosts, config)
@@ -128,9 +136,14 @@ class Planner:
                 self.table, self.read_hosts(0, min(3, self.n_hosts))["host_id"].values, self.n_hosts, self.config
             )
         refuse(self.size, self.config, confirmed)
-        if self.table is None or "src_flux_nmgy" not in self.table.columns:
+        if self.galaxies is None and (self.table is None or "src_flux_nmgy" not in self.table.columns):
             # For zero rows: tests now whether every band has a colour.
             band_fluxes(np.empty(0), np.empty((0, 3)), self.config.bands, self.config.plan.priors.colours)
+
+    @property
+    def further(self) -> tuple[str, ...]:
+        """Columns of its rows besides ``schema.MANIFEST``."""
+        return () if self.galaxies is None else (SOURCE_ROW,)
 
     def blocks(self) -> Iterator[xr.Dataset]:
         """Draw the rows, block by block of hosts; blocks without a row are left out."""
@@ -149,6 +162,7 @@ class Planner:
             "seed": self.config.seed,
             "declared": declared_priors(self.config),
             "given": [] if self.table is None else sorted(self.table.columns),
+            **({} if self.galaxies is None else {"source_table": self.galaxies.table.about()}),
             "psf_model": self.config.plan.psf_model,
             "psf_beta": self.config.plan.psf_beta,
             "psfsize_is": self.config.plan.psfsize_is,
@@ -172,7 +186,7 @@ class Planner:
     def _draw_hosts(self, cutouts: xr.Dataset, first: int, part: RunConfig, smaller: RunConfig | None) -> xr.Dataset:
         """Rows of a block of hosts that a part's plan adds to the smaller one before it."""
         config, table = part, self.table
-        hosts = eligible_hosts(cutouts, config, table)
+        hosts = self._eligible(cutouts, config)
         chosen = np.flatnonzero(hosts.usable)
         keys = np.zeros(len(hosts.usable), np.uint64)
         keys[chosen] = rng.hash_ids(cutouts["host_id"].values[chosen])
@@ -202,6 +216,8 @@ class Planner:
             host={k: v[of] for k, v in hosts.columns.items()},
             given=table.given(keys[of], replicate[injected]) if table is not None else {},
         )
+        if self.galaxies is not None:
+            draws = draw_galaxies(draws, self.galaxies, config)
         split = cutouts["split"].values[of]
         refuse_sources_in_front(draws, cutouts["host_id"].values[of])
         drawn = with_images(draw_rows(draws), config, self.sources, draws.row_id, split, draws.given)
@@ -209,8 +225,10 @@ class Planner:
             # Last: nothing that is drawn may follow it.
             drawn["src_flux_nmgy"] = drawn["src_flux_nmgy"] * 10 ** (-0.4 * config.plan.src_mag_shift)
         keep = np.ones(len(host), bool)
-        keep[injected] = self._is_wide(drawn["theta_e_arcsec"]) & self._has_position(
-            drawn["src_tries"], row_id[injected]
+        there = self._has_galaxy(drawn)
+        keep[injected[~there]] = False
+        keep[injected[there]] = self._is_wide(drawn["theta_e_arcsec"][there]) & self._has_position(
+            drawn["src_tries"][there], row_id[injected[there]]
         )
         arrays: dict[str, NDArray] = {
             **{k: _with_controls(k, v, is_control) for k, v in drawn.items()},
@@ -235,6 +253,15 @@ class Planner:
             # A host has a PSF image in every band that is covered, or is left out (NO_PSF_IMAGE); the others are NaN.
             psfsize = np.where(cutouts["psf_source"].values == PsfSource.COADD_PSF, psfsize, np.nan)
         return profile_fwhm(psfsize, self.config.plan)
+
+    def _has_galaxy(self, drawn: Mapping[str, NDArray]) -> NDArray[np.bool_]:
+        """Rows whose source is there: of those drawn from a table, some may find no galaxy."""
+        if SOURCE_ROW not in drawn:
+            return np.ones(len(drawn["theta_e_arcsec"]), bool)
+        there = drawn[SOURCE_ROW] >= 0
+        lost = int((~there).sum())
+        self.dropped.update({"NO_GALAXY_IN_TABLE": lost} if lost else {})
+        return there
 
     def _is_wide(self, theta_e_arcsec: NDArray[np.float64]) -> NDArray[np.bool_]:
         """Rows whose theta_E is not below the plan's minimum: computed and tabled ones can be."""
@@ -277,7 +304,8 @@ def draw_rows(draws: Draws) -> dict[str, NDArray]:
     flux = source["src_flux_nmgy"] / source["mw_transmission"]
     lens = draw_lens(draws, axes, i_magnitude(flux, draws.bands, draws.reference_band))
     lens = _given(draws, lens)
-    return lens | source | _given(draws, draw_positions(draws, lens))
+    drawn = lens | source | _given(draws, draw_positions(draws, lens))
+    return drawn if draws.galaxies is None else drawn | {SOURCE_ROW: draws.galaxies.row}
 
 
 def _given(draws: Draws, drawn: dict[str, NDArray]) -> dict[str, NDArray]:
@@ -287,7 +315,7 @@ def _given(draws: Draws, drawn: dict[str, NDArray]) -> dict[str, NDArray]:
 def _with_controls(name: str, injected: NDArray, is_control: NDArray[np.bool_]) -> NDArray:
     """Insert a column's values in the rows of injections. Controls have no arc: their Einstein radius, shear and flux
     are 0, their model is CONTROL, and the other parameters do not apply (NaN)."""
-    nothing: Any = _TEXT_IN_CONTROLS.get(name, 0 if name in _ZERO_IN_CONTROLS else np.nan)
+    nothing: Any = {**_TEXT_IN_CONTROLS, SOURCE_ROW: -1}.get(name, 0 if name in _ZERO_IN_CONTROLS else np.nan)
     out = np.full((len(is_control), *injected.shape[1:]), nothing, dtype=injected.dtype)
     out[~is_control] = injected
     return out

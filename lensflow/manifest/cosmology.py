@@ -69,6 +69,15 @@ def distance_modulus(z: ArrayLike) -> NDArray[np.float64]:
     return np.asarray(5 * np.log10(pc / 10))
 
 
+def source_distance(z: ArrayLike) -> NDArray[np.float64]:
+    """Transverse comoving distance over the Hubble distance, Planck 2018, for 0 < z <= 20.
+
+    Space is flat there: of a lens and a source, ``D_ls / D_s = 1 - source_distance(z_lens) / source_distance(z_src)``.
+    """
+    distance, _ = _planck18()
+    return np.asarray(distance(np.log1p(np.asarray(z, dtype=np.float64))))
+
+
 @lru_cache(maxsize=1)
 def _planck18() -> tuple[CubicSpline, float]:
     from astropy.cosmology import Planck18  # imported late: it takes a second, which runs without redshifts save

@@ -48,6 +48,8 @@ def declared_priors(config: RunConfig) -> dict[str, Any]:
         out |= {name: _relation(name) for name in ("theta_e_arcsec", "lens_sigma_v_km_s", "lens_z")}
     if plan.sources is not None and plan.sources.magnitude == "native":
         out["src_mag"] = {"relation": "the image's own magnitude in i, share of rows with an image; else the prior"}
+    if plan.source_table is not None:
+        out |= _of_table(config)
     if plan.lens_shape == "host_light":
         out["lens_shape_scatter"] = [plan.lens_shape_scatter_q, plan.lens_shape_scatter_rad]
     if plan.lens_model == "EPL":
@@ -62,19 +64,33 @@ def declared_priors(config: RunConfig) -> dict[str, Any]:
         "theta_e_from": priors.theta_e_from,
         "theta_e_min_arcsec": plan.theta_e_min_arcsec,
         "lens_shape": plan.lens_shape,
-        "src_n": _plain(plan.src_n),
-        "src_q": _plain(plan.src_q),
+        **({} if "src_n" in out else {"src_n": _plain(plan.src_n), "src_q": _plain(plan.src_q)}),
         "src_offset": plan.src_offset,
         "src_offset_max": plan.src_offset_max,
         **inner,
         "src_min_images": plan.src_min_images,
-        "colours": priors.colours,
+        "colours": priors.colours if plan.source_table is None else "source_table",
         "extinction": plan.extinction,
         "extinction_mag_per_ebv": {b: plan.extinction_mag_per_ebv.get(b) for b in config.bands},
-        **_colours(priors.colours),
+        **(_colours(priors.colours) if plan.source_table is None else {}),
         "controls": plan.controls,
         **({"control_share": plan.control_share} if plan.controls == "disjoint" else {}),
     }
+
+
+def _of_table(config: RunConfig) -> dict[str, Any]:
+    """What the galaxies of a table bring, together."""
+    settings = config.plan.source_table
+    assert settings is not None
+    words = "of one galaxy of plan.source_table, all together"
+    out: dict[str, Any] = {name: {"table": words} for name in ("src_mag", "src_reff_arcsec", "g_r", "r_z")}
+    if config.plan.src_mag_range is not None:
+        out["src_mag"] |= {"min": config.plan.src_mag_range.min, "max": config.plan.src_mag_range.max}
+    if settings.shape == "table":
+        out |= {name: {"table": words} for name in ("src_n", "src_q")}
+    if settings.redshift == "own" and config.plan.priors.theta_e_from != "prior":
+        out["src_z"] = {"table": f"{words}, weighted by (D_ls/D_s)^2"}
+    return out
 
 
 def _plain(prior: Prior) -> list[float] | dict[str, float | str]:

@@ -21,6 +21,7 @@ from lensflow import rng
 from lensflow.config import PlanConfig, Range
 from lensflow.config.presets import Priors
 from lensflow.errors import ConfigError
+from lensflow.manifest.galaxies import Galaxies
 
 Floats = NDArray[np.float64]
 Prior = tuple[float, ...] | Range
@@ -56,6 +57,10 @@ class Draws:
         host_phi_rad; mw_transmission (n, band).
     given : mapping
         Columns of the user's table, shape (n,) or (n, band).
+    galaxies : Galaxies or None
+        What the sources are, with ``plan.source_table``.
+    farthest_lens_z : float or None
+        Redshift that lenses must be in front of, where it follows from ``plan.source_table``.
     """
 
     plan: PlanConfig
@@ -66,6 +71,8 @@ class Draws:
     replicate: NDArray[np.int64]
     host: Mapping[str, Floats]
     given: Mapping[str, NDArray]
+    galaxies: Galaxies | None = None
+    farthest_lens_z: float | None = None
 
     @cached_property
     def priors(self) -> Priors:
@@ -91,6 +98,7 @@ class Draws:
             replicate=self.replicate[rows],
             host={k: v[rows] for k, v in self.host.items()},
             given={k: v[rows] for k, v in self.given.items()},
+            galaxies=None if self.galaxies is None else self.galaxies.at(rows),
         )
 
     def uniform(self, purpose: str, count: int = 1, attempt: int = 0) -> Floats:

@@ -50,7 +50,12 @@ class Hosts(NamedTuple):
     lacking: dict[str, int]
 
 
-def eligible_hosts(cutouts: xr.Dataset, config: RunConfig, table: InjectionTable | None = None) -> Hosts:
+def eligible_hosts(
+    cutouts: xr.Dataset,
+    config: RunConfig,
+    table: InjectionTable | None = None,
+    farthest_lens_z: float | None = None,
+) -> Hosts:
     """Decide which hosts can carry an arc, with a reason for the others.
 
     Parameters
@@ -60,6 +65,8 @@ def eligible_hosts(cutouts: xr.Dataset, config: RunConfig, table: InjectionTable
     config : RunConfig
     table : InjectionTable, optional
         What it says is not needed from the host: a flux, a theta_E, a dispersion; a source's redshift is its rows'.
+    farthest_lens_z : float, optional
+        Redshift that hosts must be in front of, where the sources' redshifts are those of ``plan.source_table``.
     """
     given = set() if table is None else set(table.columns)
     plan, ref, priors = config.plan, config.reference_band, config.plan.priors
@@ -77,6 +84,8 @@ def eligible_hosts(cutouts: xr.Dataset, config: RunConfig, table: InjectionTable
     if table is not None and "src_z" in given:
         nearest = table.least("src_z", rng.hash_ids(cutouts["host_id"].values))
         nearest = np.where(np.isnan(nearest), np.inf, nearest)  # not in the table: another reason
+    elif farthest_lens_z is not None:
+        nearest = np.full(len(status), farthest_lens_z)
     # Values in the table are checked row by row there.
     sigma_v = np.full(len(status), 1.0) if "lens_sigma_v_km_s" in given else columns["sigma_v_km_s"]
     z_lens = np.full(len(status), 1e-6) if "lens_z" in given else columns["z_lens"]
@@ -251,9 +260,11 @@ class PlanSize:
 ReadHosts = Callable[[int, int], xr.Dataset]
 
 
-def size_of_block(cutouts: xr.Dataset, config: RunConfig, table: InjectionTable | None) -> PlanSize:
-    """Size of the plan for one block of hosts."""
-    hosts = eligible_hosts(cutouts, config, table)
+def size_of_block(
+    cutouts: xr.Dataset, config: RunConfig, table: InjectionTable | None, farthest_lens_z: float | None = None
+) -> PlanSize:
+    """Size of the plan for one block of hosts; parameters as :func:`eligible_hosts`."""
+    hosts = eligible_hosts(cutouts, config, table, farthest_lens_z)
     # Keys cost a hash each and are not needed if every host is treated alike.
     alike = table is None and config.plan.controls == "paired"
     n = len(hosts.usable)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -99,17 +100,33 @@ def draw_lens(draws: Draws, axes: Mapping[str, Floats], src_i_mag: Floats) -> di
     }
 
 
-def _mass(draws: Draws, prior: Floats, src_i_mag: Floats) -> dict[str, Floats]:
-    """theta_e_arcsec, and the src_z, lens_z and lens_sigma_v_km_s that it was computed from (NaN where it was not)."""
+@dataclass(frozen=True, eq=False)
+class _Known:
+    """What is known of the lens of every row, shape (n,), before its source is."""
+
+    z_lens: Floats
+    sigma_v_km_s: Floats
+    measured: NDArray[np.bool_]
+    computed: NDArray[np.bool_]
+    r_mag: Floats
+
+
+def lens_redshifts(draws: Draws) -> Floats:
+    """Redshift of the lens of every row whose theta_E is computed; NaN where theta_E is drawn."""
+    if draws.priors.theta_e_from == "prior" or "theta_e_arcsec" in draws.given:
+        return np.full(draws.size, np.nan)
+    known = _known(draws)
+    return np.where(known.computed, known.z_lens, np.nan)
+
+
+def _known(draws: Draws) -> _Known:
     n, plan, priors = draws.size, draws.plan, draws.priors
-    theta_e = prior.copy()
-    src_z, z_lens, sigma_v = (np.array(draws.given.get(k, np.full(n, np.nan)), dtype=np.float64)
-                              for k in ("src_z", "lens_z", "lens_sigma_v_km_s"))  # fmt: skip
-    out = {"theta_e_arcsec": theta_e, "src_z": src_z, "lens_z": z_lens, "lens_sigma_v_km_s": sigma_v}
-    if priors.theta_e_from == "prior" or "theta_e_arcsec" in draws.given:
-        return out
+    z_lens, sigma_v = (np.array(draws.given.get(k, np.full(n, np.nan)), dtype=np.float64)
+                       for k in ("lens_z", "lens_sigma_v_km_s"))  # fmt: skip
     host_z, host_sigma, flux = (draws.host[k] for k in ("z_lens", "sigma_v_km_s", "flux_reference_nmgy"))
     given_z, of_table = np.isfinite(z_lens), draws.given.get("src_z")
+    if draws.farthest_lens_z is not None:
+        of_table = np.full(n, draws.farthest_lens_z)
     z_lens[:] = np.where(np.isnan(z_lens), np.where(_is_in_front(plan, host_z, of_table), host_z, np.nan), z_lens)
     sigma_v[:] = np.where(np.isnan(sigma_v) & _is_dispersion(host_sigma), host_sigma, sigma_v)
     measured = np.isfinite(sigma_v)
@@ -124,15 +141,32 @@ def _mass(draws: Draws, prior: Floats, src_i_mag: Floats) -> dict[str, Floats]:
         )
     else:
         known = np.isfinite(z_lens) & measured
+    return _Known(z_lens, sigma_v, measured, known, r_mag)
+
+
+def _mass(draws: Draws, prior: Floats, src_i_mag: Floats) -> dict[str, Floats]:
+    """theta_e_arcsec, and the src_z, lens_z and lens_sigma_v_km_s that it was computed from (NaN where it was not)."""
+    n, plan, priors = draws.size, draws.plan, draws.priors
+    theta_e = prior.copy()
+    src_z = np.array(draws.given.get("src_z", np.full(n, np.nan)), dtype=np.float64)
+    if priors.theta_e_from == "prior" or "theta_e_arcsec" in draws.given:
+        z_lens, sigma_v = (np.array(draws.given.get(k, np.full(n, np.nan)), dtype=np.float64)
+                           for k in ("lens_z", "lens_sigma_v_km_s"))  # fmt: skip
+        return {"theta_e_arcsec": theta_e, "src_z": src_z, "lens_z": z_lens, "lens_sigma_v_km_s": sigma_v}
+    lens = _known(draws)
+    z_lens, sigma_v, known = lens.z_lens, lens.sigma_v_km_s, lens.computed
+    if draws.galaxies is not None:
+        src_z = draws.galaxies.z.copy()
+        known = known & (draws.galaxies.row >= 0)
     u = draws.uniform("src_z")[:, 0]
     missing = known & np.isnan(src_z)
     if priors.src_z is not None:
         src_z[missing] = at(priors.src_z, u[missing])
     else:
         src_z[missing] = population.source_redshift(src_i_mag[missing], z_lens[missing], u[missing])
-    by_light = known & ~measured
+    by_light = known & ~lens.measured
     if by_light.any():
-        mean = population.log_sigma(r_mag[by_light], z_lens[by_light])
+        mean = population.log_sigma(lens.r_mag[by_light], z_lens[by_light])
         of_one_km_s = theta_e_from_sigma_v(1.0, distance_ratio(z_lens[by_light], src_z[by_light]))
         # Slightly more, so that rounding cannot bring theta_E below its minimum.
         least = (1 + 1e-9) * np.sqrt(plan.theta_e_min_arcsec / of_one_km_s)
@@ -140,7 +174,7 @@ def _mass(draws: Draws, prior: Floats, src_i_mag: Floats) -> dict[str, Floats]:
     theta_e[known] = theta_e_from_redshifts(sigma_v[known], z_lens[known], src_z[known])
     for values in (src_z, z_lens, sigma_v):
         values[~known] = np.nan
-    return out
+    return {"theta_e_arcsec": theta_e, "src_z": src_z, "lens_z": z_lens, "lens_sigma_v_km_s": sigma_v}
 
 
 def _shape(draws: Draws, ellipticity: Floats, mass: Mapping[str, Floats]) -> tuple[Floats, Floats]:

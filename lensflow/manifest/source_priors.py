@@ -43,18 +43,26 @@ def draw_source(draws: Draws, axes: Mapping[str, Floats]) -> dict[str, NDArray]:
         src_reff_arcsec, src_n, src_q, src_phi_rad, src_flux_nmgy and mw_transmission (n, band).
     """
     plan = draws.plan
-    if "src_flux_nmgy" in draws.given:
+    galaxies = draws.galaxies
+    if galaxies is not None:
+        flux, passed = galaxies.flux_nmgy, draws.host["mw_transmission"]
+    elif "src_flux_nmgy" in draws.given:
         flux = np.asarray(draws.given["src_flux_nmgy"], dtype=np.float64)
         passed = np.ones_like(flux)
     else:
         flux, passed = _flux(draws, axes["dmag"]), draws.host["mw_transmission"]
     size = axes["src_reff_arcsec"]
-    if draws.priors.src_reff_arcsec is None:
+    if galaxies is not None:
+        size = galaxies.reff_arcsec
+    elif draws.priors.src_reff_arcsec is None:
         size = half_light_radius(i_magnitude(flux, draws.bands, draws.reference_band), size)
+    index, q = (at(prior, draws.uniform(name)[:, 0]) for name, prior in (("src_n", plan.src_n), ("src_q", plan.src_q)))
+    if galaxies is not None:
+        index, q = (own if theirs is None else theirs for own, theirs in ((index, galaxies.sersic_n), (q, galaxies.q)))
     return {
         "src_reff_arcsec": size,
-        "src_n": at(plan.src_n, draws.uniform("src_n")[:, 0]),
-        "src_q": at(plan.src_q, draws.uniform("src_q")[:, 0]),
+        "src_n": index,
+        "src_q": q,
         "src_phi_rad": np.pi * draws.uniform("src_phi")[:, 0],
         "src_flux_nmgy": flux * passed,
         "mw_transmission": passed,

@@ -26,6 +26,10 @@ def read_inputs(config: RunConfig) -> None:
         from lensflow.manifest.table import read_injection_table
 
         read_injection_table(plan.table, config.bands, plan.table_ignore)
+    if plan.source_table is not None:
+        from lensflow.manifest.draw_galaxies import galaxy_draw
+
+        galaxy_draw(config)
     if plan.sources is not None:
         from lensflow.manifest.image_sources import bank_of
 

@@ -61,7 +61,7 @@ class Origin:
         self.columns = manifest  # as the pairs carry them
         self._hosts = cutouts[[*NEEDED, *(n for n in OPTIONAL if n in cutouts)]].reset_coords(drop=True)
         self._hosts.attrs = {"pixel_scale_arcsec": cutouts.attrs["pixel_scale_arcsec"]}
-        kept = {*(v.name for v in schema.MANIFEST), "host_id"}
+        kept = {*(v.name for v in schema.manifest_variables(manifest.variables)), "host_id"}
         self._rows = manifest[[n for n in manifest.variables if n in kept]]
         # Those of a manifest in memory are compared at once, below.
         self._names = _names(cutouts) if self.is_lazy else None

@@ -84,7 +84,7 @@ def write_manifest(
     planner = planner_of(config, configs_of(config, parts[:-1]))
     progress("plan", 0, planner.size.rows)
     attrs = {"identity": identity, "fingerprint": fingerprint(identity), "parts": parts}
-    writer = TableWriter(url, "manifest", planner.size.rows, config.bands, attrs, guard)
+    writer = TableWriter(url, "manifest", planner.size.rows, config.bands, attrs, guard, planner.further)
     done = 0
     for block in planner.blocks():
         writer.append(block)

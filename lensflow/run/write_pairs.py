@@ -67,7 +67,10 @@ def _changed_pixels(pairs: xr.Dataset, origin: Origin, names: dict[str, str]) ->
 
 
 def _changed_rows(pairs: xr.Dataset, origin: Origin) -> Iterator[str]:
-    known, stored = {v.name for v in LAZY}, {*(v.name for v in schema.MANIFEST), "host_id", "band"}
+    known, stored = (
+        {v.name for v in LAZY},
+        {*(v.name for v in schema.manifest_variables(origin.columns.variables)), "host_id", "band"},
+    )
     yield from (f"{n} is no column of a manifest" for n in origin.columns.variables if n not in stored)
     for name in map(str, origin.columns.variables):
         if name not in pairs.variables:

@@ -53,7 +53,7 @@ def declared_range(declared: Mapping[str, Any], name: str) -> tuple[float, float
         clip = declared.get("colour_clip") or ()
         return (float(clip[0]), float(clip[1])) if clip else None
     if isinstance(prior, Mapping):
-        return None if "relation" in prior else (float(prior["min"]), float(prior["max"]))
+        return (float(prior["min"]), float(prior["max"])) if "min" in prior else None
     return (float(min(prior)), float(max(prior))) if isinstance(prior, Sequence) and prior else None
 
 
@@ -100,8 +100,8 @@ def _in_words(declared: Mapping[str, Any], name: str, from_table: bool) -> str:
         ends = declared_range(declared, name)
         return f"{declared.get('src_offset', '')} {number(ends[0])} to {number(ends[1])}{more}" if ends else MISSING
     prior = declared.get({"g-r": "g_r", "r-z": "r_z"}.get(name, name))
-    if isinstance(prior, Mapping) and "relation" in prior:
-        return str(prior["relation"])
+    if isinstance(prior, Mapping) and (of := prior.get("relation", prior.get("table"))) is not None:
+        return str(of)
     if name in ("g-r", "r-z") and prior:
         return f"normal {number(prior[0])} ± {number(prior[1])}"
     if isinstance(prior, Mapping):

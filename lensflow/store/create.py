@@ -70,6 +70,11 @@ class Layout:
         return self.pixels + tuple(v for v in self.optional if v.name in group)
 
 
+def packed_of(variables: Iterable[Variable]) -> tuple[Variable, ...]:
+    """Variables of a manifest that are in its packed table."""
+    return tuple(v for v in variables if v.name not in MANIFEST_KEYS)
+
+
 def _layouts() -> dict[str, Layout]:
     known_first = {"cell", "split", *(v.name for v in schema.TARGETS)}
     cut = schema.STORES["cutouts"]
@@ -87,7 +92,7 @@ def _layouts() -> dict[str, Layout]:
         "manifest": Layout(
             "sample",
             head=tuple(v for v in schema.MANIFEST if v.name in MANIFEST_KEYS),
-            tables={"parameters": (tuple(v for v in schema.MANIFEST if v.name not in MANIFEST_KEYS), "f8")},
+            tables={"parameters": (packed_of(schema.MANIFEST), "f8")},
         ),
         "pairs": Layout(
             "sample",

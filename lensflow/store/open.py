@@ -72,7 +72,7 @@ def _tables(url: str, store: str, group: zarr.Group, rows: slice = slice(None), 
     out: dict[str, Any] = {v.name: (v.dims, v.decode(found[v.name]), v.attrs) for v in of_head}
     for name, (variables, _) in packed.items():
         columns: Any = open_array(url, group, name).attrs["columns"]
-        out.update(unpack(found[name], columns, variables, bands))
+        out.update(unpack(found[name], store, columns, variables, bands))
     return out
 
 
@@ -174,7 +174,7 @@ def _open_manifest(url: str) -> xr.Dataset:
     }
     for name, (variables, _) in (LAYOUTS["manifest"].tables or {}).items():
         columns: Any = open_array(url, group, name).attrs["columns"]
-        data.update(unpack(_lazy(url, group, name), columns, variables, group_bands(group)))
+        data.update(unpack(_lazy(url, group, name), "manifest", columns, variables, group_bands(group)))
     attrs = {k: v for k, v in group.attrs.items() if k != "identity"}
     return xr.Dataset(data, coords={"band": group_bands(group)}, attrs=attrs)
 

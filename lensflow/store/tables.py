@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -36,6 +36,8 @@ class TableWriter:
         JSON-like attributes of the group.
     guard : callable, optional
         Asked before every write; raises once the folder is another run's.
+    names : iterable of str, optional
+        Names of the table's variables: those of ``schema.FURTHER`` are written only if they are among them.
     """
 
     def __init__(
@@ -46,9 +48,12 @@ class TableWriter:
         bands: Sequence[str],
         about: Mapping[str, Any],
         guard: Guard = unguarded,
+        names: Iterable[Any] = (),
     ):
         self.url, self._guard, layout = url, guard, LAYOUTS[store]
         self.variables, self.tables = layout.head, dict(layout.tables or {})
+        _, dtype = self.tables["parameters"]
+        self.tables["parameters"] = (create.packed_of(schema.manifest_variables(names)), dtype)
         self._held: list[xr.Dataset] = []
         self._checksums = {name: xxhash.xxh3_128() for name in (*(v.name for v in self.variables), *self.tables)}
         self._coordinates: dict[str, str] = {}
@@ -145,6 +150,6 @@ def write_table(
     url: str, store: str, table: xr.Dataset, bands: Sequence[str], attrs: Mapping[str, Any], guard: Guard = unguarded
 ) -> None:
     """Write a complete table from memory."""
-    writer = TableWriter(url, store, table.sizes["sample"], bands, attrs, guard)
+    writer = TableWriter(url, store, table.sizes["sample"], bands, attrs, guard, table.variables)
     writer.append(table)
     writer.finish({})

@@ -11,6 +11,7 @@ import xarray as xr
 from lensflow import schema
 from lensflow.errors import StoreError
 from lensflow.schema import Variable
+from lensflow.store.create import packed_of
 
 
 def _codes() -> dict[str, dict[str, Any]]:
@@ -44,9 +45,14 @@ def without_radius_of_controls(pairs: xr.Dataset) -> xr.Dataset:
 
 
 def unpack(
-    table: Any, columns: Sequence[str], variables: Iterable[Variable], bands: Sequence[str]
+    table: Any, store: str, columns: Sequence[str], variables: Iterable[Variable], bands: Sequence[str]
 ) -> dict[str, tuple[tuple[str, ...], Any, dict[str, str]]]:
-    """Named variables of a packed table (numpy or Dask), with the registry's dtypes and attrs."""
+    """Named variables of a packed table (numpy or Dask), with the registry's dtypes and attrs.
+
+    ``variables`` are the layout's; of a manifest, the further ones that this one has come with them.
+    """
+    if store == "manifest":
+        variables = packed_of(schema.variables_of_columns(columns, bands))
     where = {c: k for k, c in enumerate(columns)}
     out = {}
     for v in variables:

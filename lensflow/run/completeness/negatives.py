@@ -12,6 +12,7 @@ from lensflow import rng, schema
 from lensflow.config import RunConfig
 from lensflow.errors import CompletenessError
 from lensflow.injection.rounding import round_pixels, rounding_steps
+from lensflow.manifest.draw_galaxies import galaxy_draw
 from lensflow.manifest.hosts import eligible_hosts
 from lensflow.manifest.table import InjectionTable, read_injection_table
 from lensflow.measure.completeness.counts import match_scores
@@ -169,7 +170,9 @@ def usable_hosts(config: RunConfig) -> NDArray[np.int64]:
         table = read_injection_table(
             config.plan.table, config.bands, config.plan.table_ignore, config.survey.missing_values
         )
-    usable = eligible_hosts(hosts, config, table).usable
+    galaxies = galaxy_draw(config)
+    farthest = None if galaxies is None else galaxies.farthest_lens_z
+    usable = eligible_hosts(hosts, config, table, farthest).usable
     return np.flatnonzero(usable & (hosts["split"].values == schema.SPLITS.index(config.completeness.split)))
 
 

@@ -223,7 +223,7 @@ def manifest_columns(rows: xr.Dataset, counted: Counted) -> dict[str, np.ndarray
     counted : Counted
         Its injections.
     """
-    names = [v.name for v in schema.MANIFEST if v.name in rows and v.name != "row_id"]
+    names = [v.name for v in schema.manifest_variables(rows.variables) if v.name in rows and v.name != "row_id"]
     some = rows.isel(sample=counted.rows)
     found = {n: some[n].transpose("sample", ...).values for n in names}
     return found | ({"host_id": some["host_id"].values} if "host_id" in some.coords else {})

@@ -56,6 +56,8 @@ def why_unknown(prior: HasPlan, name: str) -> str:
         name in (prior.src_mag, "dmag") or (name == "src_reff_arcsec" and priors.src_reff_arcsec is None)
     ):
         return "magnitudes were shifted after they were drawn (plan.src_mag_shift)"
+    if plan.source_table is not None and name in _of_galaxies(prior):
+        return "a galaxy of plan.source_table brings it, together with the others"
     if reason := _of_images(prior, name):
         return reason
     if name == "theta_e_arcsec" and priors.theta_e_from != "prior":
@@ -73,6 +75,18 @@ def why_unknown(prior: HasPlan, name: str) -> str:
     if name == prior.src_mag and priors.src_mag == "apparent" and not _draws_reference(prior):
         return f"magnitudes are drawn in r, which is no band of this run; {prior.reference_band} follows by a colour"
     return _of_positions(prior, name) or _of_drops(prior, name)
+
+
+def _of_galaxies(prior: HasPlan) -> tuple[str, ...]:
+    """Parameters that a galaxy of ``plan.source_table`` brings."""
+    table = prior.plan.source_table
+    assert table is not None
+    moved = table.redshift == "plan" or prior.plan.priors.theta_e_from == "prior"
+    return (
+        *(prior.src_mag, "dmag", "src_reff_arcsec"),
+        *(() if moved else ("src_z",)),
+        *(("src_n", "src_q") if table.shape == "table" else ()),
+    )
 
 
 def _draws_reference(prior: HasPlan) -> bool:

@@ -110,7 +110,8 @@ class Proof:
         keys = [np.asarray(s.pairs["row_id"].values, dtype=np.uint64) for s in (a, b)]
         refuse_other_rows(keys[0], keys[1], factor.name)
         found = {}
-        columns = {v.name: v for v in schema.MANIFEST if v.name in a.pairs or v.name in b.pairs}
+        every = schema.manifest_variables({*a.pairs.variables, *b.pairs.variables})
+        columns = {v.name: v for v in every if v.name in a.pairs or v.name in b.pairs}
         for name, v in columns.items():
             role = "owned" if name in factor.owned else "equal"
             found[name] = _pair(role, keys[0], *(_values(s, name, v.dtype) for s in (a, b)))
