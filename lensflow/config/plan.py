@@ -50,6 +50,16 @@ class SourcesConfig(Section):
         description="brightness: the plan's priors (an image is a shape), or the image's own magnitude in i (F814W): "
         "MAG of the catalogue, or its counts with zero_point. Colours are the plan's either way",
     )
+    redshift: Literal["plan", "own", "moved"] = Field(
+        "plan",
+        description="plan: the redshift of an image is not used; own: it is the source's, and a lens takes an image "
+        "behind it by its cross-section, (D_ls/D_s)^2; moved: the image's own size (size: native) and magnitude "
+        "(magnitude: native) are those that it would have at the plan's source redshift, K-corrected with the plan's "
+        "colours. ZPHOT of the catalogue or of its catalogue of fits, REDSHIFT of an image's header",
+    )
+    no_image: Literal["error", "drop"] = Field(
+        "error", description="for rows that no image's redshift fits: stop, or leave the row out (counted)"
+    )
     zero_point: float | None = Field(
         None, description="AB zero point of the images' counts, for magnitude: native; null: MAG of the catalogue"
     )
@@ -64,6 +74,8 @@ class SourcesConfig(Section):
             raise ValueError("magnitude: native of images needs their zero_point (a catalogue has MAG)")
         if self.zero_point is not None and self.magnitude == "prior":
             raise ValueError("zero_point is for magnitude: native; with magnitude: prior it would do nothing")
+        if self.redshift == "moved" and (self.size, self.magnitude) == ("prior", "prior"):
+            raise ValueError("redshift: moved changes the images' own size and magnitude; the plan's are used for both")
         return self
 
 
@@ -270,6 +282,16 @@ class PlanConfig(Section):
             )
         if priors.src_mag == "lens_plus_dmag" and priors.dmag is None:
             raise ValueError(f"src_mag: lens_plus_dmag needs dmag; preset: {self.preset} has none")
+        if self.sources is not None and self.sources.redshift != "plan":
+            if priors.theta_e_from == "prior":
+                raise ValueError(
+                    f"sources.redshift: {self.sources.redshift} needs theta_E that follows from redshifts; choose "
+                    "theta_e_from: host or sigma_v"
+                )
+            if self.sources.redshift == "own" and self.src_z is not None:
+                raise ValueError("src_z: with sources.redshift: own the images bring theirs. Leave one of the two out")
+            if self.design == "table":
+                raise ValueError("sources.redshift: the rows of design: table say themselves what their sources are")
         if (self.src_offset == "ring") != (self.src_offset_min > 0) or self.src_offset_min > self.src_offset_max:
             raise ValueError("src_offset: ring, and only it, needs 0 < src_offset_min <= src_offset_max")
         if self.psf_width_factor != 1 and self.psf_model == "kernel":

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial, reduce
+from dataclasses import replace
+from functools import cached_property, partial, reduce
 from operator import add
 from typing import Any
 
@@ -29,7 +30,8 @@ from lensflow.manifest.hosts import (
     rows_of_hosts,
     size_of_block,
 )
-from lensflow.manifest.image_sources import with_images
+from lensflow.manifest.image_redshifts import ImagesByRedshift, images_behind
+from lensflow.manifest.image_sources import NO_IMAGE, redshifts_of, with_images
 from lensflow.manifest.lens_priors import draw_lens
 from lensflow.manifest.population import i_magnitude
 from lensflow.manifest.positions import draw_positions
@@ -220,7 +222,7 @@ class Planner:
             draws = draw_galaxies(draws, self.galaxies, config)
         split = cutouts["split"].values[of]
         refuse_sources_in_front(draws, cutouts["host_id"].values[of])
-        drawn = with_images(draw_rows(draws), config, self.sources, draws.row_id, split, draws.given)
+        drawn = self._draw_with_images(draws, config, split)
         if config.plan.src_mag_shift:
             # Last: nothing that is drawn may follow it.
             drawn["src_flux_nmgy"] = drawn["src_flux_nmgy"] * 10 ** (-0.4 * config.plan.src_mag_shift)
@@ -247,6 +249,20 @@ class Planner:
         check_declared(out, cutouts, declared_priors(config), () if table is None else table.columns, first)
         return out
 
+    def _draw_with_images(self, draws: Draws, config: RunConfig, split: NDArray[np.uint8]) -> dict[str, NDArray]:
+        settings, chosen = config.plan.sources, None
+        if settings is not None and settings.redshift == "own":
+            chosen = images_behind(draws, self._images, split)
+            draws = replace(draws, image_z=redshifts_of(self._images.bank, chosen))
+        drawn = draw_rows(draws)
+        if settings is not None and settings.redshift == "moved":
+            chosen = self._images.draw(draws.row_id, split, drawn["src_z"])
+        return with_images(drawn, config, self.sources, draws.row_id, split, draws.given, chosen)
+
+    @cached_property
+    def _images(self) -> ImagesByRedshift:
+        return ImagesByRedshift(self.config, self.sources)
+
     def _psf_fwhm(self, cutouts: xr.Dataset) -> NDArray[np.float64]:
         psfsize = cutouts["psfsize_arcsec"].values.astype(np.float64)
         if self.config.plan.psf_model == "kernel":
@@ -255,13 +271,12 @@ class Planner:
         return profile_fwhm(psfsize, self.config.plan)
 
     def _has_galaxy(self, drawn: Mapping[str, NDArray]) -> NDArray[np.bool_]:
-        """Rows whose source is there: of those drawn from a table, some may find no galaxy."""
-        if SOURCE_ROW not in drawn:
-            return np.ones(len(drawn["theta_e_arcsec"]), bool)
-        there = drawn[SOURCE_ROW] >= 0
-        lost = int((~there).sum())
-        self.dropped.update({"NO_GALAXY_IN_TABLE": lost} if lost else {})
-        return there
+        """Rows whose source is there: some may find no galaxy in a table, or no image at their redshift."""
+        lacks = {"NO_IMAGE_AT_REDSHIFT": drawn["src_id"] == NO_IMAGE}
+        if SOURCE_ROW in drawn:
+            lacks["NO_GALAXY_IN_TABLE"] = drawn[SOURCE_ROW] < 0
+        self.dropped.update({name: int(lost.sum()) for name, lost in lacks.items() if lost.any()})
+        return ~np.any([*lacks.values()], axis=0)
 
     def _is_wide(self, theta_e_arcsec: NDArray[np.float64]) -> NDArray[np.bool_]:
         """Rows whose theta_E is not below the plan's minimum: computed and tabled ones can be."""

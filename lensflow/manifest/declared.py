@@ -48,6 +48,8 @@ def declared_priors(config: RunConfig) -> dict[str, Any]:
         out |= {name: _relation(name) for name in ("theta_e_arcsec", "lens_sigma_v_km_s", "lens_z")}
     if plan.sources is not None and plan.sources.magnitude == "native":
         out["src_mag"] = {"relation": "the image's own magnitude in i, share of rows with an image; else the prior"}
+    if plan.sources is not None and plan.sources.redshift == "own":
+        out["src_z"] = {"relation": "that of the row's image, weighted by (D_ls/D_s)^2; Sersic sources: the prior"}
     if plan.source_table is not None:
         out |= _of_table(config)
     if plan.lens_shape == "host_light":

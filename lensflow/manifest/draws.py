@@ -59,6 +59,8 @@ class Draws:
         Columns of the user's table, shape (n,) or (n, band).
     galaxies : Galaxies or None
         What the sources are, with ``plan.source_table``.
+    image_z : ndarray or None
+        Redshifts of the images that are the sources, with ``plan.sources.redshift: own``; NaN for the others.
     farthest_lens_z : float or None
         Redshift that lenses must be in front of, where it follows from ``plan.source_table``.
     """
@@ -72,6 +74,7 @@ class Draws:
     host: Mapping[str, Floats]
     given: Mapping[str, NDArray]
     galaxies: Galaxies | None = None
+    image_z: Floats | None = None
     farthest_lens_z: float | None = None
 
     @cached_property
@@ -99,6 +102,7 @@ class Draws:
             host={k: v[rows] for k, v in self.host.items()},
             given={k: v[rows] for k, v in self.given.items()},
             galaxies=None if self.galaxies is None else self.galaxies.at(rows),
+            image_z=None if self.image_z is None else self.image_z[rows],
         )
 
     def uniform(self, purpose: str, count: int = 1, attempt: int = 0) -> Floats:

@@ -13,11 +13,16 @@ from numpy.typing import NDArray
 from lensflow import rng
 from lensflow.config import RunConfig, SourcesConfig
 from lensflow.errors import ConfigError, ManifestError, did_you_mean
+from lensflow.manifest.cosmology import Z_MAX
+from lensflow.manifest.moved_images import moved_magnitude, moved_size
 from lensflow.manifest.population import i_magnitude
 from lensflow.manifest.source_bank import SourceBank
 from lensflow.schema import SPLITS, variable
 from lensflow.targets import globs
 from lensflow.units import mag_of_flux
+
+# Name of a row's image where none fits its redshift: no bank has it, and the row is left out.
+NO_IMAGE = "\1"
 
 
 def open_bank(config: SourcesConfig) -> SourceBank:
@@ -102,8 +107,7 @@ def draw_source_ids(
     """
     order = np.sort(ids)
     home = split_of_sources(order, fractions, seed)
-    u = rng.uniform(seed, row_id, "src_id", 2)
-    with_image = u[:, 0] < config.share
+    with_image, u = image_numbers(config, row_id, seed)
     out = np.zeros(len(row_id), dtype="U32")
     for code, name in enumerate(SPLITS):
         rows = with_image & (split == code)
@@ -114,8 +118,37 @@ def draw_source_ids(
                 "rows to fill. An image serves one split only: give more images, or set that split's fraction to 0."
             )
         if own.size:
-            out[rows] = own[(u[rows, 1] * own.size).astype(np.int64)]
+            out[rows] = own[(u[rows] * own.size).astype(np.int64)]
     return out
+
+
+def image_numbers(
+    config: SourcesConfig, row_id: NDArray[np.uint64], seed: int
+) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+    """Whether the source of every row is an image, and the uniform number that chooses it."""
+    u = rng.uniform(seed, row_id, "src_id", 2)
+    return u[:, 0] < config.share, u[:, 1]
+
+
+def redshifts_of(bank: SourceBank, src_id: NDArray[np.str_]) -> NDArray[np.float64]:
+    """Redshift of every row's image; NaN for rows without one.
+
+    Raises
+    ------
+    ManifestError
+        If an image has none; names it.
+    """
+    names, place = np.unique(src_id, return_inverse=True)
+    z = np.array([bank.entries[str(n)].redshift if str(n) in bank.entries else np.nan for n in names])
+    bad = np.array([str(n) in bank.entries for n in names]) & ~((z > 0) & (z <= Z_MAX / 2))
+    if bad.any():
+        first = int(np.argmax(bad))
+        raise ManifestError(
+            f"image source {str(names[first])!r}: its redshift is {z[first]:g}, and {int(bad.sum()) - 1} other(s) have "
+            f"none in (0, {Z_MAX / 2:g}]. plan.sources.redshift needs one of every image: ZPHOT of the catalogue, REDSHIFT "
+            "of the image's header. Leave such images out, or choose redshift: plan."
+        )
+    return z[place]
 
 
 def native_sizes(bank: SourceBank, src_id: NDArray[np.str_]) -> NDArray[np.float64]:
@@ -168,13 +201,15 @@ def with_images(
     row_id: NDArray[np.uint64],
     split: NDArray[np.uint8],
     given: Mapping[str, NDArray] | None = None,
+    chosen: NDArray[np.str_] | None = None,
 ) -> dict[str, NDArray]:
     """Add ``src_id`` and the columns that follow from it to a block of injections.
 
     An image has no Sersic index and axis ratio (NaN); its size is its own, unless the plan's is asked for or a user's
     table gives one (``given``: its columns), and so is its magnitude where ``plan.sources.magnitude`` is native and
     the table gives no flux. Where the table gives ``src_id``, those images are the sources, and rows with an empty one
-    have a Sersic source.
+    have a Sersic source; so for ``chosen`` ones, which went by redshift. With ``plan.sources.redshift: moved``, an
+    image's own size and magnitude are those that it would have at ``src_z``.
 
     Raises
     ------
@@ -191,20 +226,30 @@ def with_images(
     if settings is None:
         return {**drawn, "src_id": np.zeros(len(row_id), dtype="U32")}
     bank = sources or open_bank(settings)
-    if named is not None:
+    lost = np.zeros(len(row_id), bool)
+    if chosen is not None:
+        lost = chosen == NO_IMAGE
+        src_id = np.where(lost, "", chosen)
+    elif named is not None:
         src_id = _known(named, bank)
     else:
         src_id = draw_source_ids(settings, np.array(bank.ids), config.splits.fractions, row_id, split, config.seed)
     own: dict[str, Any] = {"src_n": np.nan, "src_q": np.nan}
+    z = redshifts_of(bank, src_id) if settings.redshift == "moved" else None
     if settings.size == "native" and "src_reff_arcsec" not in given:
         own["src_reff_arcsec"] = native_sizes(bank, src_id)
+        if z is not None:
+            own["src_reff_arcsec"] = moved_size(own["src_reff_arcsec"], z, drawn["src_z"])
     if settings.magnitude == "native" and "src_flux_nmgy" not in given:
         above_dust = drawn["src_flux_nmgy"] / drawn["mw_transmission"]
         drawn_mag = i_magnitude(above_dust, config.bands, config.reference_band)
         wanted = native_magnitudes(bank, src_id, settings.zero_point)
+        if z is not None:
+            wanted = moved_magnitude(wanted, z, drawn["src_z"], mag_of_flux(above_dust), config.bands)
         factor = np.where(src_id != "", 10 ** (-0.4 * (wanted - drawn_mag)), 1.0)
         drawn = {**drawn, "src_flux_nmgy": drawn["src_flux_nmgy"] * factor[:, None]}
-    return {**drawn, "src_id": src_id, **{k: np.where(src_id != "", v, drawn[k]) for k, v in own.items()}}
+    out = {**drawn, **{k: np.where(src_id != "", v, drawn[k]) for k, v in own.items()}}
+    return {**out, "src_id": np.where(lost, NO_IMAGE, src_id)}
 
 
 def _known(src_id: NDArray[np.str_], bank: SourceBank) -> NDArray[np.str_]:

@@ -158,6 +158,8 @@ def _mass(draws: Draws, prior: Floats, src_i_mag: Floats) -> dict[str, Floats]:
     if draws.galaxies is not None:
         src_z = draws.galaxies.z.copy()
         known = known & (draws.galaxies.row >= 0)
+    if draws.image_z is not None:
+        src_z = np.where(np.isfinite(draws.image_z), draws.image_z, src_z)
     u = draws.uniform("src_z")[:, 0]
     missing = known & np.isnan(src_z)
     if priors.src_z is not None:

@@ -48,6 +48,8 @@ class SourceEntry:
         Variance of a pixel from the catalogue; NaN if not given.
     magnitude : float
         The catalogue's; NaN if it has none.
+    redshift : float
+        The catalogue's, or of the image's header; NaN if there is none.
     """
 
     image: Path | NDArray[np.float64]
@@ -55,6 +57,7 @@ class SourceEntry:
     hdu: int = 0
     noise_variance: float = float("nan")
     magnitude: float = float("nan")
+    redshift: float = float("nan")
 
 
 class SourceBank:
@@ -82,8 +85,9 @@ class SourceBank:
         Parameters
         ----------
         catalog : path
-            Table with the columns IDENT, GAL_FILENAME, GAL_HDU and PIXEL_SCALE; NOISE_VARIANCE and MAG are kept
-            where present. The image files are in the same folder.
+            Table with the columns IDENT, GAL_FILENAME, GAL_HDU and PIXEL_SCALE; NOISE_VARIANCE, MAG and ZPHOT (in any
+            case) are kept where present. Redshifts may be in the catalogue of fits beside it, as COSMOS has them:
+            ``real_galaxy_catalog_23.5_fits.fits``. The image files are in the same folder.
         **prepare
             Settings of :func:`lensflow.lensing.prepare_image_source`, the same for all.
 
@@ -114,6 +118,7 @@ class SourceBank:
             raise SurveyError(
                 f"{path}: no column {', '.join(missing)}; is it the catalogue of images, not that of fits (_fits.fits)?"
             )
+        redshifts = _redshifts(path, table, names)
         entries: dict[str, SourceEntry] = {}
         for row in table:
             source_id = str(row["IDENT"]).strip()
@@ -125,6 +130,7 @@ class SourceBank:
                 int(row["GAL_HDU"]),
                 float(row["NOISE_VARIANCE"]) if "NOISE_VARIANCE" in names else float("nan"),
                 float(row["MAG"]) if "MAG" in names else float("nan"),
+                redshifts.get(source_id, float("nan")),
             )
         absent = sorted({str(e.image) for e in entries.values() if isinstance(e.image, Path) and not e.image.is_file()})
         if absent:
@@ -140,7 +146,7 @@ class SourceBank:
         Parameters
         ----------
         paths : iterable of paths
-            Each with its image in the first HDU that has one.
+            Each with its image in the first HDU that has one; the header's REDSHIFT is kept where present.
         pixel_scale_arcsec : float, optional
             Pixel size, arcsec; by default each header's.
         **prepare
@@ -169,11 +175,19 @@ class SourceBank:
             if header is None or hdu is None:
                 raise SurveyError(f"{path}: holds no two-dimensional image")
             scale = _header_scale(header, path) if pixel_scale_arcsec is None else pixel_scale_arcsec
-            entries[path.stem] = SourceEntry(path, scale, hdu)
+            redshift = header.get("REDSHIFT")
+            known = float(redshift) if isinstance(redshift, int | float) else float("nan")
+            entries[path.stem] = SourceEntry(path, scale, hdu, redshift=known)
         return cls(entries, **prepare)
 
     @classmethod
-    def from_arrays(cls, images: Mapping[str, ArrayLike], pixel_scale_arcsec: float, **prepare: Any) -> SourceBank:
+    def from_arrays(
+        cls,
+        images: Mapping[str, ArrayLike],
+        pixel_scale_arcsec: float,
+        redshifts: Mapping[str, float] | None = None,
+        **prepare: Any,
+    ) -> SourceBank:
         """Use images from memory, for example in a notebook; :func:`lensflow.inject` takes the bank as ``sources``.
 
         Parameters
@@ -182,6 +196,8 @@ class SourceBank:
             Source's name -> flux per pixel, any unit.
         pixel_scale_arcsec : float
             Pixel size of all of them, arcsec.
+        redshifts : mapping of str to float, optional
+            Source's name -> redshift, for ``plan.sources.redshift``.
         **prepare
             Settings of :func:`lensflow.lensing.prepare_image_source`, the same for all.
 
@@ -195,7 +211,11 @@ class SourceBank:
         SurveyError
             If two names are the same once they are cut to 32 characters.
         """
-        entries = {k: SourceEntry(np.asarray(v, dtype=np.float64), pixel_scale_arcsec) for k, v in images.items()}
+        z = redshifts or {}
+        entries = {
+            k: SourceEntry(np.asarray(v, np.float64), pixel_scale_arcsec, redshift=float(z.get(k, np.nan)))
+            for k, v in images.items()
+        }
         return cls(entries, **prepare)
 
     @property
@@ -203,8 +223,8 @@ class SourceBank:
         """Names of the sources, in the order of the catalogue."""
         return tuple(self.entries)
 
-    def content(self) -> list[tuple[str, int, float, float | None, str]]:
-        """Content of the bank's fingerprint: name, HDU, scale, magnitude, digest of file or array of each."""
+    def content(self) -> list[tuple[str, int, float, float | None, str, float | None]]:
+        """Content of the bank's fingerprint: name, HDU, scale, magnitude, digest of file or array, redshift of each."""
         paths = dict.fromkeys(e.image for e in self.entries.values() if isinstance(e.image, Path))
         files = {path: _content_of(path) for path in paths}
         return [
@@ -214,6 +234,7 @@ class SourceBank:
                 e.pixel_scale_arcsec,
                 e.magnitude if np.isfinite(e.magnitude) else None,
                 files[e.image] if isinstance(e.image, Path) else hashlib.sha256(e.image.tobytes()).hexdigest(),
+                e.redshift if np.isfinite(e.redshift) else None,
             )
             for name, e in self.entries.items()
         ]
@@ -302,6 +323,22 @@ def short_name(name: str) -> str:
     if len(name) <= NAME_CHARACTERS:
         return name
     return f"{name[: NAME_CHARACTERS - 9]}~{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+
+
+def _redshifts(path: Path, table: Any, names: list[str]) -> dict[str, float]:
+    """Redshift of each galaxy of a catalogue, from it or the catalogue of fits beside it; nothing where neither has."""
+    beside = path.with_name(f"{path.stem}_fits{path.suffix}")
+    column = next((n for n in names if n.upper() == "ZPHOT"), None)
+    if column is None and beside.is_file():
+        try:
+            table = fits.getdata(beside, 1)
+        except (OSError, IndexError, TypeError, ValueError) as error:
+            raise SurveyError(f"{beside}: cannot be read as a catalogue of fits ({error}). Fetch it again.") from error
+        names = [] if table is None or table.dtype.names is None else list(table.dtype.names)
+        column = next((n for n in names if n.upper() == "ZPHOT"), None) if "IDENT" in names else None
+    if column is None:
+        return {}
+    return {str(i).strip(): float(z) for i, z in zip(table["IDENT"], table[column], strict=True)}
 
 
 def _read_image(entry: SourceEntry, source_id: str) -> NDArray[np.float64]:

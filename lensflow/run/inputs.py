@@ -33,4 +33,8 @@ def read_inputs(config: RunConfig) -> None:
     if plan.sources is not None:
         from lensflow.manifest.image_sources import bank_of
 
-        bank_of(config)
+        bank = bank_of(config)
+        if plan.sources.redshift != "plan":
+            from lensflow.manifest.image_redshifts import ImagesByRedshift
+
+            ImagesByRedshift(config, bank)

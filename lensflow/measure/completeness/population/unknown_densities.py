@@ -101,6 +101,8 @@ def _of_images(prior: HasPlan, name: str) -> str:
     images = prior.plan.sources
     if images is None or images.share == 0:
         return ""
+    if name == "src_z" and images.redshift == "own":
+        return "images keep their own redshift (plan.sources.redshift: own)"
     if name in ("src_n", "src_q"):
         return "images are sources (plan.sources), and have none"
     if name == "src_reff_arcsec" and images.size == "native":
