@@ -145,8 +145,8 @@ def redshifts_of(bank: SourceBank, src_id: NDArray[np.str_]) -> NDArray[np.float
         first = int(np.argmax(bad))
         raise ManifestError(
             f"image source {str(names[first])!r}: its redshift is {z[first]:g}, and {int(bad.sum()) - 1} other(s) have "
-            f"none in (0, {Z_MAX / 2:g}]. plan.sources.redshift needs one of every image: ZPHOT of the catalogue, REDSHIFT "
-            "of the image's header. Leave such images out, or choose redshift: plan."
+            f"none in (0, {Z_MAX / 2:g}]. plan.sources.redshift needs one of each image: ZPHOT of a catalogue,"
+            " REDSHIFT of an image's header. Leave such images out, or choose redshift: plan."
         )
     return z[place]
 
