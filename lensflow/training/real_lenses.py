@@ -10,7 +10,7 @@ from lensflow.errors import LensflowError
 from lensflow.measure.gate import GateResult, Verdict
 from lensflow.run.execute import Progress
 from lensflow.run.realism.step import realism_step
-from lensflow.targets.lenses import read_lenses
+from lensflow.run.realism.lens_targets import lenses_for
 
 REAL = "real_lenses"
 _OF_SCORER = ("real_recall", "real_fpr", "gap")
@@ -24,7 +24,7 @@ def refuse_bad_table(config: RunConfig) -> None:
     TargetError
     """
     if config.realism.table is not None:
-        read_lenses(config.realism.table, config.realism.columns or None)
+        lenses_for(config, config.realism.table)
 
 
 def real_verdicts(config: RunConfig, scorer: str, progress: Progress) -> list[GateResult]:
