@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,6 +14,9 @@ from lensflow.show.plain import PlainConsole, print_line
 
 if TYPE_CHECKING:
     from lensflow.run.execute import Progress
+
+# Groups of commands in the help.
+MAKE, JUDGE, MEASURE, USE, CARE = "Make", "Judge", "Measure", "Use", "Look after"
 
 console = PlainConsole()
 errors = PlainConsole(stderr=True)
@@ -42,7 +46,27 @@ Value = Annotated[
 Unseal = Annotated[
     str | None, typer.Option("--unseal", help="Why the sealed test split is opened; logged beside the store.")
 ]
+
+
+def _all_else_to_stderr(wanted: bool) -> bool:
+    console.stderr = wanted
+    return wanted
+
+
+Json = Annotated[
+    bool,
+    typer.Option(
+        "--json",
+        callback=_all_else_to_stderr,
+        help="Print the result as one JSON document; everything else goes to standard error.",
+    ),
+]
 Force = Annotated[bool, typer.Option("--force", help="Take the folder over from a run that is active there.")]
+
+
+def print_json(**parts: Any) -> None:
+    """Print plain JSON types (:mod:`lensflow.stats.codec`) on standard output, for ``--json``."""
+    typer.echo(json.dumps(parts, allow_nan=False))
 
 
 def example(command: str) -> str:

@@ -6,14 +6,16 @@ from typing import Annotated, Any
 
 import typer
 
-from lensflow.cli.common import FinishedRun, Workers, console, errors, example, load
+from lensflow.cli.common import USE, FinishedRun, Workers, console, errors, example, load
 from lensflow.errors import GateFailed
 from lensflow.show.plain import print_line
 
 commands = typer.Typer()
 
 
-@commands.command(epilog=example("export runs/dr9 lenses --format parquet --split train --split val"))
+@commands.command(
+    epilog=example("export runs/dr9 lenses --format parquet --split train --split val"), rich_help_panel=USE
+)
 def export(
     run: FinishedRun,
     out: Annotated[str, typer.Argument(help="Folder of the export, a path or URL", show_default=False)],

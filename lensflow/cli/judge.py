@@ -6,14 +6,28 @@ from typing import Annotated, Any
 
 import typer
 
-from lensflow.cli.common import FinishedRun, Rates, Unseal, Value, Workers, console, example, load, session
+from lensflow.cli.common import (
+    JUDGE,
+    MEASURE,
+    FinishedRun,
+    Json,
+    Rates,
+    Unseal,
+    Value,
+    Workers,
+    console,
+    example,
+    load,
+    print_json,
+    session,
+)
 from lensflow.errors import ConfigError, GateFailed
 from lensflow.show.plain import print_line
 
 commands = typer.Typer()
 
 
-@commands.command("tune-core", epilog=example("tune-core runs/dr9"))
+@commands.command("tune-core", epilog=example("tune-core runs/dr9"), rich_help_panel=JUDGE)
 def tune_core(run: FinishedRun, workers: Workers = None) -> None:
     """Compare handlings of the core: choose on some hosts, report on others. Exits with 3 if nothing passes."""
     from lensflow.run import tune_core_step
@@ -29,7 +43,7 @@ def tune_core(run: FinishedRun, workers: Workers = None) -> None:
         raise GateFailed("no core handling can be recommended. The table shows what the gates still see with each.")
 
 
-@commands.command(epilog=example("score runs/dr9 my_models:finder --split val"))
+@commands.command(epilog=example("score runs/dr9 my_models:finder --split val"), rich_help_panel=MEASURE)
 def score(
     run: FinishedRun,
     scorer: Annotated[
@@ -39,6 +53,7 @@ def score(
     unseal: Unseal = None,
     again: Annotated[bool, typer.Option("--again", help="Score again, ignoring stored scores.")] = False,
     workers: Workers = None,
+    as_json: Json = False,
 ) -> None:
     """Score a trained lens finder on a run: AUROC, and its loss without the core. Exits with 3 unless both pass."""
     from lensflow.run.score import score_step, with_split
@@ -47,13 +62,16 @@ def score(
     config = with_split(load(run, None, workers), split)
     with session(config) as progress:
         results = score_step(config, scorer, progress, unseal_test=unseal, again=again)
-    print_scores(console, results)
+    if as_json:
+        print_json(gates=[g.to_dict() for g in results])
+    else:
+        print_scores(console, results)
     refused = [g for g in results if g.verdict != "PASS"]
     if refused:
         raise GateFailed(f"{scorer}: " + ", ".join(f"{g.name} {g.verdict}" for g in refused))
 
 
-@commands.command(epilog=example("completeness runs/dr9 my_models:finder --fpr 1e-2"))
+@commands.command(epilog=example("completeness runs/dr9 my_models:finder --fpr 1e-2"), rich_help_panel=MEASURE)
 def completeness(
     run: FinishedRun,
     scorer: Annotated[
@@ -84,6 +102,7 @@ def completeness(
         typer.Option("--against", help="Another run of the same manifest: what it gains and loses; nothing is kept."),
     ] = None,
     workers: Workers = None,
+    as_json: Json = False,
 ) -> None:
     """Which injections does a scorer recover? By resolution, size, brightness and seeing, with intervals over hosts.
 
@@ -93,7 +112,10 @@ def completeness(
     from lensflow.run.completeness import completeness_step, with_options
     from lensflow.run.completeness.paired_runs import paired
     from lensflow.show.completeness import required, sentence, tables
+    from lensflow.stats import codec
 
+    if as_json and against is not None:
+        raise ConfigError("--json is for the completeness of one run; what another gains is printed as text")
     options: dict[str, Any] = {"fpr": fpr or None, "value": value, "negatives": negatives, "truth": truth}
     config = with_options(load(run, None, workers), **options)
     if against is not None:
@@ -104,8 +126,11 @@ def completeness(
         return
     with session(config) as progress:
         found = completeness_step(config, scorer, progress, unseal_test=unseal, again=again, publish=publish)
+    if as_json:
+        gates = [found.gate.to_dict()] if found.gate is not None else []
+        print_json(scorer=found.scorer, split=found.split, gates=gates, tables=codec.encode(dict(found)))
     print_line(console, sentence(found.scorer, found.split, found))
-    for table in tables(found):
+    for table in tables(found) if not as_json else ():
         console.print(table)
     if found.gate is not None:
         console.print(required(found.gate))
@@ -117,7 +142,9 @@ def completeness(
         raise GateFailed(f"{found.scorer}: completeness {found.verdict}: {found.reason}")
 
 
-@commands.command(epilog=example("realism runs/dr9 --real lenses.csv --scorer my_models:finder"))
+@commands.command(
+    epilog=example("realism runs/dr9 --real lenses.csv --scorer my_models:finder"), rich_help_panel=MEASURE
+)
 def realism(
     run: FinishedRun,
     real: Annotated[
@@ -137,6 +164,7 @@ def realism(
     ] = None,
     again: Annotated[bool, typer.Option("--again", help="Measure again, ignoring what is stored.")] = False,
     workers: Workers = None,
+    as_json: Json = False,
 ) -> None:
     """Are injections like real lenses? On matched hosts, with power stated; and which real lenses does a scorer find?
 
@@ -145,6 +173,7 @@ def realism(
     from lensflow.run.completeness import with_options
     from lensflow.run.realism.step import realism_step
     from lensflow.show.realism import sentence, tables
+    from lensflow.stats import codec
 
     if fpr and scorer is None:
         raise ConfigError("--fpr sets the thresholds of a scorer: name it with --scorer")
@@ -155,8 +184,10 @@ def realism(
         config = config.model_copy(update={"realism": changed})
     with session(config) as progress:
         found = realism_step(config, real, scorer, progress, again=again)
+    if as_json:
+        print_json(gates=[g.to_dict() for g in found.gates], tables=codec.encode(dict(found)))
     print_line(console, sentence(found.kept))
-    for table in tables(found.kept):
+    for table in tables(found.kept) if not as_json else ():
         console.print(table)
     print_line(console, f"Numbers: {found.path}")
     accepted = ("PASS",) if config.realism.required else ("PASS", "INCONCLUSIVE", "NOT_TESTABLE")
@@ -165,7 +196,7 @@ def realism(
         raise GateFailed("; ".join(f"{g.name} {g.verdict}: {g.reason}" for g in refused))
 
 
-@commands.command(epilog=example("zoo runs/dr9"))
+@commands.command(epilog=example("zoo runs/dr9"), rich_help_panel=JUDGE)
 def zoo(
     run: Annotated[
         str | None, typer.Argument(help="Folder of a run, or its YAML file: its report will show the matrix.")

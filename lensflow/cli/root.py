@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from lensflow._version import __version__
-from lensflow.cli import check_export, exports, judge, start, steps, sweep, train, trust
+from lensflow.cli import check_export, exports, judge, look, start, steps, sweep, train, trust
 from lensflow.cli.common import console, errors
 from lensflow.errors import GateFailed, LensflowError
 from lensflow.show.plain import print_error
@@ -16,7 +16,6 @@ from lensflow.show.plain import print_error
 app = typer.Typer(
     name="lensflow",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
     help="Inject simulated gravitational-lens arcs into real survey cutouts, and prove that nothing but the arc gives "
@@ -25,7 +24,7 @@ app = typer.Typer(
     "check of an export did not pass; 4 `certify --check` found a run that is not as certified; 130 stopped with "
     "Ctrl-C (the same command continues). See docs/exit-codes.md.",
 )
-for module in (start, steps, trust, judge, sweep, exports, check_export, train):
+for module in (start, steps, judge, sweep, exports, check_export, train, look, trust):
     app.add_typer(module.commands)
 
 

@@ -7,14 +7,24 @@ from typing import Annotated
 
 import typer
 
-from lensflow.cli.common import ConfigPath, Out, Workers, console, example, load
+from lensflow.cli.common import (
+    MAKE,
+    ConfigPath,
+    Json,
+    Out,
+    Workers,
+    console,
+    example,
+    load,
+    print_json,
+)
 from lensflow.cli.steps import run_all
 from lensflow.show.plain import print_line
 
 commands = typer.Typer()
 
 
-@commands.command(epilog=example("demo --out runs/demo"))
+@commands.command(epilog=example("demo --out runs/demo"), rich_help_panel=MAKE)
 def demo(out: Out = "runs/demo", workers: Workers = None) -> None:
     """Run everything on a small synthetic survey: pixels to verdict and report in about a minute.
 
@@ -31,7 +41,7 @@ def demo(out: Out = "runs/demo", workers: Workers = None) -> None:
     print_completeness(console, found.scorer, found.split, found, found.path)
 
 
-@commands.command("warm-up", epilog=example("warm-up"))
+@commands.command("warm-up", epilog=example("warm-up"), rich_help_panel=MAKE)
 def warm_up() -> None:
     """Compile the kernels now: once per installation, half a minute. Otherwise the first run does it."""
     from lensflow.api import warm_up
@@ -39,7 +49,7 @@ def warm_up() -> None:
     warm_up()
 
 
-@commands.command("config", epilog=example("config workflows/configs/dr9_brick.yaml"))
+@commands.command("config", epilog=example("config workflows/configs/dr9_brick.yaml"), rich_help_panel=MAKE)
 def show_config(config: ConfigPath, out: Out = None) -> None:
     """Print every setting with its current value, and the fingerprint of those that the pairs depend on."""
     from lensflow.config import fingerprint
@@ -49,11 +59,12 @@ def show_config(config: ConfigPath, out: Out = None) -> None:
     print_line(console, f"# fingerprint {fingerprint(loaded.settings_of('pairs'))}")
 
 
-@commands.command(epilog=example("doctor workflows/configs/dr9_brick.yaml"))
+@commands.command(epilog=example("doctor workflows/configs/dr9_brick.yaml"), rich_help_panel=MAKE)
 def doctor(
     config: ConfigPath,
     out: Out = None,
     workers: Annotated[bool, typer.Option(help="Start or join the cluster, and check its workers.")] = True,
+    as_json: Json = False,
 ) -> None:
     """Check what a run needs before it starts: targets, survey files, access, space, workers. 1 if it would fail."""
     from lensflow.cluster import connect
@@ -63,6 +74,10 @@ def doctor(
 
     loaded = load(config, out, None)
     findings = examine(loaded, (lambda: connect(loaded.cluster)) if workers else None)
-    print_looks(console, findings)
+    if as_json:
+        looks = [{"check": f.check, "level": str(f.level), "what": f.what, "advice": f.advice} for f in findings]
+        print_json(findings=looks)
+    else:
+        print_looks(console, findings)
     if any(f.level is Level.FAIL for f in findings):
         raise typer.Exit(1)

@@ -8,16 +8,20 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lensflow.cli.common import (
+    JUDGE,
+    MAKE,
     Address,
     Cluster,
     ConfigPath,
     Force,
+    Json,
     Limit,
     Out,
     Workers,
     console,
     example,
     load,
+    print_json,
     session,
 )
 from lensflow.config import RunConfig
@@ -30,7 +34,7 @@ if TYPE_CHECKING:
 commands = typer.Typer()
 
 
-@commands.command(epilog=example("run workflows/configs/dr9_brick.yaml --out runs/dr9"))
+@commands.command(epilog=example("run workflows/configs/dr9_brick.yaml --out runs/dr9"), rich_help_panel=MAKE)
 def run(
     config: ConfigPath,
     out: Out = None,
@@ -45,7 +49,7 @@ def run(
     _refuse(loaded, run_all(loaded, force))
 
 
-@commands.command(epilog=example("cut workflows/configs/dr9_brick.yaml"))
+@commands.command(epilog=example("cut workflows/configs/dr9_brick.yaml"), rich_help_panel=MAKE)
 def cut(config: ConfigPath, out: Out = None, workers: Workers = None, force: Force = False) -> None:
     """Cut stamps for every target out of the survey's bricks (or import stamps)."""
     from lensflow.run import cut_step
@@ -58,7 +62,7 @@ def cut(config: ConfigPath, out: Out = None, workers: Workers = None, force: For
     _print_cutouts(loaded)
 
 
-@commands.command(epilog=example("plan workflows/configs/dr9_brick.yaml"))
+@commands.command(epilog=example("plan workflows/configs/dr9_brick.yaml"), rich_help_panel=MAKE)
 def plan(
     config: ConfigPath,
     out: Out = None,
@@ -80,7 +84,7 @@ def plan(
         print_manifest(console, manifest)
 
 
-@commands.command(epilog=example("inject workflows/configs/dr9_brick.yaml"))
+@commands.command(epilog=example("inject workflows/configs/dr9_brick.yaml"), rich_help_panel=MAKE)
 def inject(config: ConfigPath, out: Out = None, workers: Workers = None, force: Force = False) -> None:
     """Render the manifest's arcs into the hosts and write the pairs; continues where it stopped."""
     from lensflow.run import inject_step
@@ -94,21 +98,25 @@ def inject(config: ConfigPath, out: Out = None, workers: Workers = None, force: 
     print_pairs(console, _counts(loaded, "pairs"))
 
 
-@commands.command(epilog=example("diagnose workflows/configs/dr9_brick.yaml"))
-def diagnose(config: ConfigPath, out: Out = None, workers: Workers = None) -> None:
+@commands.command(epilog=example("diagnose workflows/configs/dr9_brick.yaml"), rich_help_panel=JUDGE)
+def diagnose(config: ConfigPath, out: Out = None, workers: Workers = None, as_json: Json = False) -> None:
     """Measure the pairs, and list the numbers that are not as expected."""
     from lensflow.run import diagnose_step
     from lensflow.run.kinds import kinds_of
     from lensflow.show.terminal import print_diagnostics
+    from lensflow.stats import codec
 
     loaded = load(config, out, workers)
     with session(loaded) as progress:
         results = diagnose_step(loaded, progress)
+    if as_json:
+        print_json(diagnostics=codec.encode(results))
+        return
     print_diagnostics(console, results, kinds_of(loaded))
 
 
-@commands.command(epilog=example("gate workflows/configs/dr9_brick.yaml"))
-def gate(config: ConfigPath, out: Out = None, workers: Workers = None) -> None:
+@commands.command(epilog=example("gate workflows/configs/dr9_brick.yaml"), rich_help_panel=JUDGE)
+def gate(config: ConfigPath, out: Out = None, workers: Workers = None, as_json: Json = False) -> None:
     """Test whether selected pixels alone distinguish stamps from controls. Exits with 3 if a required gate fails."""
     from lensflow.run import gate_step
     from lensflow.show.terminal import print_gates
@@ -116,11 +124,14 @@ def gate(config: ConfigPath, out: Out = None, workers: Workers = None) -> None:
     loaded = load(config, out, workers)
     with session(loaded) as progress:
         results = gate_step(loaded, progress)
-    print_gates(console, results)
+    if as_json:
+        print_json(gates=[g.to_dict() for g in results])
+    else:
+        print_gates(console, results)
     _refuse(loaded, {g.name: str(g.verdict) for g in results})
 
 
-@commands.command(epilog=example("report workflows/configs/dr9_brick.yaml"))
+@commands.command(epilog=example("report workflows/configs/dr9_brick.yaml"), rich_help_panel=JUDGE)
 def report(config: ConfigPath, out: Out = None) -> None:
     """Write the HTML report of a finished run, with its figures as PNG."""
     from lensflow.run import report_step

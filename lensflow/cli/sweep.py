@@ -6,13 +6,28 @@ from typing import Annotated, Any
 
 import typer
 
-from lensflow.cli.common import ConfigPath, Out, Rates, Unseal, Value, Workers, console, example, load, session
+from lensflow.cli.common import (
+    MEASURE,
+    ConfigPath,
+    Out,
+    Rates,
+    Unseal,
+    Value,
+    Workers,
+    console,
+    example,
+    load,
+    session,
+)
 from lensflow.show.plain import print_line
 
 commands = typer.Typer()
 
 
-@commands.command(epilog=example("sweep runs/dr9 --factor injection.noise=true,false --scorer my_models:finder"))
+@commands.command(
+    epilog=example("sweep runs/dr9 --factor injection.noise=true,false --scorer my_models:finder"),
+    rich_help_panel=MEASURE,
+)
 def sweep(
     config: ConfigPath,
     factor: Annotated[

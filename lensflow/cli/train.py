@@ -6,14 +6,24 @@ from typing import Annotated
 
 import typer
 
-from lensflow.cli.common import FinishedRun, Workers, console, example, load, session
+from lensflow.cli.common import (
+    USE,
+    FinishedRun,
+    Json,
+    Workers,
+    console,
+    example,
+    load,
+    print_json,
+    session,
+)
 from lensflow.errors import GateFailed
 from lensflow.show.plain import print_line
 
 commands = typer.Typer()
 
 
-@commands.command(epilog=example("train runs/dr9"))
+@commands.command(epilog=example("train runs/dr9"), rich_help_panel=USE)
 def train(
     run: FinishedRun,
     nulls: Annotated[
@@ -22,6 +32,7 @@ def train(
     ] = False,
     again: Annotated[bool, typer.Option("--again", help="Train again, ignoring a stored result.")] = False,
     workers: Workers = None,
+    as_json: Json = False,
 ) -> None:
     """Train the network of section training on a run's train split, and judge it on val.
 
@@ -29,14 +40,19 @@ def train(
     drop, AUROC, the gap between train and val, and the controls of all strata pass.
     """
     from lensflow.show.training import sentence, tables
+    from lensflow.stats import codec
     from lensflow.training.files import folder_of
     from lensflow.training.step import train_step
 
     config = load(run, None, workers)
     with session(config) as progress:
         found = train_step(config, progress, nulls=nulls, again=again)
+    if as_json:
+        kept = found.kept
+        numbers, shown = codec.encode(dict(kept.numbers)), codec.encode(dict(kept.tables))
+        print_json(scorer=found.scorer, gates=[g.to_dict() for g in found.gates], numbers=numbers, tables=shown)
     print_line(console, sentence(found.kept))
-    for table in tables(found.kept):
+    for table in tables(found.kept) if not as_json else ():
         console.print(table)
     print_line(console, f"Network, scores, history and numbers: {folder_of(config)}")
     if found.not_passed:

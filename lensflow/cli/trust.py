@@ -7,13 +7,18 @@ from typing import Annotated
 import typer
 
 from lensflow.cli.common import (
+    CARE,
+    JUDGE,
+    MEASURE,
     FinishedRun,
+    Json,
     RunPath,
     console,
     errors,
     example,
     folder_of,
     load,
+    print_json,
     reading,
     session,
 )
@@ -24,7 +29,7 @@ commands = typer.Typer()
 _AS_WRITTEN = "Every value read is as it was written."
 
 
-@commands.command(epilog=example("certify runs/dr9 --check"))
+@commands.command(epilog=example("certify runs/dr9 --check"), rich_help_panel=JUDGE)
 def certify(
     run: FinishedRun,
     check: Annotated[bool, typer.Option("--check", help="Compare the run with its certificate.")] = False,
@@ -38,6 +43,7 @@ def certify(
     public_key: Annotated[
         str | None, typer.Option("--public-key", help="With --check: file of the key that must have signed.")
     ] = None,
+    as_json: Json = False,
 ) -> None:
     """Gate a finished run and write a certificate of the verdicts and the data. Exits with 3 unless all gates pass.
 
@@ -70,15 +76,18 @@ def certify(
     else:
         with session(config) as progress:
             certificate = step.certify_step(config, progress, key=private)
-        print_gates(console, step.gates_of(certificate))
+        if not as_json:
+            print_gates(console, step.gates_of(certificate))
         signed = f", by the key {certificate['signer']}" if certificate["signer"] else ""
         print_line(console, f"{certificate['protection'].capitalize()}{signed}.")
+    if as_json:
+        print_json(**certificate)
     console.print(f"Certificate: {certificate['verdict']}, seal {certificate['seal'][:16]}", highlight=False)
     if certificate["verdict"] != "PASS":
         raise GateFailed(f"the certificate's verdict is {certificate['verdict']}. {certificate['reason']}")
 
 
-@commands.command("make-key", epilog=example("make-key ~/.config/lensflow/certify.pem"))
+@commands.command("make-key", epilog=example("make-key ~/.config/lensflow/certify.pem"), rich_help_panel=CARE)
 def make_key(
     file: Annotated[str, typer.Argument(help="File of the private key, outside every run", show_default=False)],
 ) -> None:
@@ -90,7 +99,7 @@ def make_key(
     print_line(console, f"Public key: {public}, {name}")
 
 
-@commands.command(epilog=example("verify runs/demo"))
+@commands.command(epilog=example("verify runs/demo"), rich_help_panel=CARE)
 def verify(
     run: RunPath,
     sample: Annotated[
@@ -132,7 +141,7 @@ def verify(
     raise StoreError(f"{run}: {len(found.left)} thing(s) are not as they were written. {way_out}")
 
 
-@commands.command(epilog=example("rerender runs/demo --row 0500p000-0012:3"))
+@commands.command(epilog=example("rerender runs/demo --row 0500p000-0012:3"), rich_help_panel=CARE)
 def rerender(
     run: RunPath,
     row: Annotated[
@@ -156,7 +165,7 @@ def rerender(
     console.print(f"{name}: the bits are the stored ones.", highlight=False, markup=False)
 
 
-@commands.command(epilog=example("compare runs/before runs/after"))
+@commands.command(epilog=example("compare runs/before runs/after"), rich_help_panel=MEASURE)
 def compare(
     before: Annotated[str, typer.Argument(help="Folder of a run, or its YAML file", show_default=False)],
     after: Annotated[str, typer.Argument(help="Folder of another run, or its YAML file", show_default=False)],

@@ -44,6 +44,8 @@ def parse_yaml(text: str, where: str) -> Any:
         return yaml.load(text, Loader=_Loader)
     except yaml.YAMLError as error:
         raise ConfigError(f"{where}: not valid YAML: {error}") from None
+    except RecursionError:  # where libyaml's own limit ended the look at the size
+        raise ConfigError(f"{where}: nested more than {MAX_DEPTH} deep; no setting is.") from None
     except (ValueError, TypeError, OverflowError, ArithmeticError) as error:
         # A date such as 2020-13-45, a !!tag that does not fit its value.
         raise ConfigError(f"{where}: not valid YAML: {type(error).__name__}: {error}. Quote text.") from None

@@ -16,7 +16,7 @@ from lensflow.stats.hostsums import named
 BOOTSTRAP = "95 % host bootstrap"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Estimate:
     """A number with its 95 % interval and the hosts behind it.
 
@@ -45,6 +45,17 @@ class Estimate:
     high: float = math.nan
     n_hosts: int = 0
     sd: float = math.nan
+
+    def __eq__(self, other: object) -> bool:
+        """Whether all five are the same; what is not measured in either is."""
+        return isinstance(other, Estimate) and self._plain() == other._plain()
+
+    def __hash__(self) -> int:
+        """Of the same as ``==``."""
+        return hash(self._plain())
+
+    def _plain(self) -> tuple[float | None, ...]:
+        return tuple(None if math.isnan(v) else v for v in (self.value, self.low, self.high, self.n_hosts, self.sd))
 
     @classmethod
     def in_dataset(

@@ -9,8 +9,8 @@ from lensflow.config import RunConfig, fingerprint
 from lensflow.errors import LensflowError
 from lensflow.measure.gate import GateResult, Verdict
 from lensflow.run.execute import Progress
-from lensflow.run.realism.step import realism_step
 from lensflow.run.realism.lens_targets import lenses_for
+from lensflow.run.realism.step import realism_step
 
 REAL = "real_lenses"
 _OF_SCORER = ("real_recall", "real_fpr", "gap")

@@ -62,7 +62,7 @@ def test_distances_equal_scipys_kolmogorov_smirnov():
     found = balanced(PAIRS)
     assert found.sizes["column"] >= 14
     for name in found["column"].values:
-        values = column_of(PAIRS, str(name)).astype(np.float32)
+        values = column_of(PAIRS, str(name)).astype(np.float32).astype(float)
         a, b = (v[np.isfinite(v)] for v in (values[~CONTROL], values[CONTROL]))
         if not a.size or not b.size:
             assert np.isnan(found["ks"].sel(column=name))

@@ -1,0 +1,61 @@
+"""The command that shows one row."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lensflow.cli.common import (
+    USE,
+    Json,
+    RunPath,
+    Unseal,
+    console,
+    example,
+    folder_of,
+    print_json,
+)
+from lensflow.errors import ConfigError
+from lensflow.show.plain import print_line
+
+commands = typer.Typer()
+
+
+@commands.command("row", epilog=example("row runs/demo 0591m305-0002:5 --png row.png"), rich_help_panel=USE)
+def show_row(
+    run: RunPath,
+    row: Annotated[
+        str,
+        typer.Argument(
+            help="HOST:REPLICATE (HOST:c0 for its first control), the row's number in the manifest, or its row_id",
+            show_default=False,
+        ),
+    ],
+    png: Annotated[
+        str | None, typer.Option("--png", help="File for the picture: host, arc and stamp in one stretch.")
+    ] = None,
+    full: Annotated[bool, typer.Option("--full", help="Say what each value is.")] = False,
+    unseal: Unseal = None,
+    as_json: Json = False,
+) -> None:
+    """Show a row: every truth value, measurement and flag, and its pixels as a picture."""
+    from lensflow.run.open_run import open_run
+    from lensflow.show.row_card import row_picture, row_table, row_values, viewer_link
+
+    if png is not None and not png.endswith(".png"):
+        raise ConfigError(f"--png {png}: the picture is a PNG, give a name that ends in .png")
+    opened = open_run(folder_of(run))
+    found = opened.row(row, unseal_test=unseal)
+    host = opened.cutouts[["ra_deg", "dec_deg"]].isel(host=int(found["host_index"])).load()
+    found = found.assign({n: host[n].variable for n in ("ra_deg", "dec_deg")})
+    if as_json:
+        print_json(row=row_values(found))
+    else:
+        console.print(row_table(found, full))
+        if link := viewer_link(found, real=opened.config.survey.synthetic is None):
+            print_line(console, f"Legacy Surveys viewer: {link}")
+    if png is not None:
+        Path(png).write_bytes(row_picture(found, float(found.attrs["pixel_scale_arcsec"])))
+        print_line(console, f"Picture: {png}")
