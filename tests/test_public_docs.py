@@ -1,6 +1,7 @@
 """Every public name says what it takes, gives and raises: of lensflow and lensflow.lensing, and of what they return."""
 
 import inspect
+import textwrap
 
 import pytest
 
@@ -76,7 +77,7 @@ def test_a_sound_docstring_has_no_fault():
         ("    Returns\n    -------\n    int\n        The count.\n\n", "", "no section Returns or Yields"),
         ("    StoreError\n        If", "    StoreFault\n        If", "Raises names 'StoreFault'"),
         ("    StoreError\n        If", "    ConfigError\n        If", "raises StoreError, which Raises does not name"),
-        ("        If there is nothing.\n", "", "Raises does not say when"),
+        ("        If there is nothing.", "", "Raises does not say when"),
         ("Raises\n", "Raised\n", "Unknown section Raised"),
         ("Count something.", "Count something", "the summary is one line"),
     ],

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from importlib import resources
 from typing import Annotated
 
@@ -19,6 +21,7 @@ from lensflow.cli.common import (
     print_json,
 )
 from lensflow.cli.steps import run_all
+from lensflow.errors import ConfigError
 from lensflow.show.plain import print_line
 
 commands = typer.Typer()
@@ -41,6 +44,38 @@ def demo(out: Out = "runs/demo", workers: Workers = None) -> None:
     print_completeness(console, found.scorer, found.split, found, found.path)
 
 
+@commands.command(
+    "init",
+    epilog=example("init my-run.yaml --survey legacysurvey --root dr10/south --targets hosts.csv"),
+    rich_help_panel=MAKE,
+)
+def init(
+    file: Annotated[str, typer.Argument(help="The new YAML file", show_default=False)],
+    survey: Annotated[
+        str | None,
+        typer.Option("--survey", help="legacysurvey, pattern (files of your own), stamps or synthetic."),
+    ] = None,
+    root: Annotated[str | None, typer.Option("--root", help="Folder of the survey, or of the stamps.")] = None,
+    targets: Annotated[str | None, typer.Option("--targets", help="Table of the host galaxies.")] = None,
+    out: Out = None,
+) -> None:
+    """Write a commented config to begin with. What no option says is asked, in a terminal."""
+    from lensflow.config.starters import STARTERS, starter, write_starter
+
+    asks = sys.stdin.isatty()
+    if survey is None and asks:
+        for name, what in STARTERS.items():
+            print_line(console, f"{name}: {what}")
+        survey = typer.prompt("Survey", default="legacysurvey")
+    if survey is None:
+        raise ConfigError(f"--survey: say which of {', '.join(STARTERS)}")
+    if survey in STARTERS and survey != "synthetic" and asks:
+        root = root or typer.prompt("Folder of the survey (a path, s3:// or https://)")
+        targets = targets or typer.prompt("Table of the host galaxies")
+    write_starter(file, starter(survey, file, root=root or "", targets=targets or "", out=out or ""))
+    print_line(console, f"{file} is written. Next: lensflow doctor {file}")
+
+
 @commands.command("warm-up", epilog=example("warm-up"), rich_help_panel=MAKE)
 def warm_up() -> None:
     """Compile the kernels now: once per installation, half a minute. Otherwise the first run does it."""
@@ -50,12 +85,20 @@ def warm_up() -> None:
 
 
 @commands.command("config", epilog=example("config workflows/configs/dr9_brick.yaml"), rich_help_panel=MAKE)
-def show_config(config: ConfigPath, out: Out = None) -> None:
+def show_config(
+    config: ConfigPath,
+    out: Out = None,
+    changed: Annotated[bool, typer.Option("--changed", help="Only settings that are not the defaults.")] = False,
+) -> None:
     """Print every setting with its current value, and the fingerprint of those that the pairs depend on."""
     from lensflow.config import fingerprint
 
     loaded = load(config, out, None)
-    print_line(console, loaded.to_yaml().rstrip("\n"))
+    if changed:
+        for name, value in loaded.changed().items():
+            print_line(console, f"{name}: {json.dumps(value)}")
+    else:
+        print_line(console, loaded.to_yaml().rstrip("\n"))
     print_line(console, f"# fingerprint {fingerprint(loaded.settings_of('pairs'))}")
 
 

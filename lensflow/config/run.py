@@ -134,7 +134,7 @@ class RunConfig(Section):
         """Settings that differ from the defaults, as flat ``a.b`` keys."""
         every = flatten(self.effective())
         plain = flatten(RunConfig(out="-", survey=SurveyConfig(root="-", targets="-")).effective())
-        return {k: v for k, v in every.items() if plain.get(k) != v and not (v is None and k not in plain)}
+        return {k: v for k, v in every.items() if plain.get(k) != v and not (v is None and plain.get(k, "-") == "-")}
 
     def __repr__(self) -> str:
         """Settings that are not the defaults; all of them: :meth:`to_yaml`."""

@@ -12,7 +12,7 @@ import itertools
 import json
 import math
 import threading
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -22,11 +22,11 @@ import zarr.abc.store
 from google_crc32c import value as crc32c
 from pydantic import ConfigDict, TypeAdapter
 from zarr.abc.store import ByteRequest, OffsetByteRequest, RangeByteRequest, SuffixByteRequest
-from zarr.storage import WrapperStore
 
 from lensflow import schema
 from lensflow.errors import DamagedStoreError, StoreError
 from lensflow.store import paths, receipts
+from lensflow.store.through import ThroughStore
 
 _ABSENT = 2**64 - 1
 ROOT = "zarr.json"
@@ -180,7 +180,7 @@ def root_of(content: bytes) -> dict[str, Any]:
     return {**value, "attributes": attributes}
 
 
-class RecordingStore(WrapperStore[zarr.abc.store.Store]):
+class RecordingStore(ThroughStore):
     """A zarr store that records what is written to it, and calls a guard before each write."""
 
     def __init__(self, store: zarr.abc.store.Store, guard: Guard = unguarded):
@@ -195,7 +195,7 @@ class RecordingStore(WrapperStore[zarr.abc.store.Store]):
         again.metadata, again.objects, again._chunks = self.metadata, self.objects, self._chunks  # one record
         return again
 
-    async def set(self, key: str, value: Any, *args: Any, **kwargs: Any) -> None:
+    async def set(self, key: str, value: Any) -> None:
         """Record an object and write it."""
         await asyncio.to_thread(self.guard)
         data = value.to_bytes()
@@ -204,15 +204,11 @@ class RecordingStore(WrapperStore[zarr.abc.store.Store]):
             self._chunks[key.removesuffix(ROOT).rstrip("/")] = _chunks_of(json.loads(data))
         else:
             self.objects[key] = pieces_of(data, self._chunks.get(key.partition("/c/")[0], 0))
-        await self._store.set(key, value, *args, **kwargs)
+        await self._store.set(key, value)
 
     async def set_if_not_exists(self, key: str, value: Any) -> None:
         """As :meth:`set`: lensflow only creates arrays in stores that it has emptied."""
         if key not in self.metadata and key not in self.objects:
-            await self.set(key, value)
-
-    async def _set_many(self, values: Iterable[tuple[str, Any]]) -> None:
-        for key, value in values:
             await self.set(key, value)
 
     async def delete(self, key: str) -> None:
@@ -252,7 +248,7 @@ def _chunks_of(metadata: Mapping[str, Any]) -> int:
     return math.prod(s // c for s, c in zip(shard, chunk, strict=True))
 
 
-class CheckedStore(WrapperStore[zarr.abc.store.Store]):
+class CheckedStore(ThroughStore):
     """A zarr store that checks every byte it reads, and never takes a missing object for zeros.
 
     Parameters
@@ -319,14 +315,6 @@ class CheckedStore(WrapperStore[zarr.abc.store.Store]):
         if fault:
             raise DamagedStoreError(self.url, key, fault)
         return data if (start, stop) == (low, high) else data[start - low : stop - low]
-
-    async def get_partial_values(self, prototype: Any, key_ranges: Iterable[tuple[str, Any]]) -> list[Any]:
-        """Read parts of objects, each checked."""
-        return [await self.get(key, prototype, part) for key, part in key_ranges]
-
-    async def _get_many(self, requests: Iterable[tuple[str, Any, Any]]) -> AsyncGenerator[tuple[str, Any], None]:
-        for key, prototype, part in requests:
-            yield key, await self.get(key, prototype, part)
 
     async def _root(self, prototype: Any) -> Any:
         """Group metadata; compared with the record of the store's creation, where there is one."""

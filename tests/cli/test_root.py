@@ -12,6 +12,7 @@ from lensflow import cli
 
 COMMANDS = [
     "demo",
+    "init",
     "warm-up",
     "config",
     "doctor",
@@ -22,11 +23,6 @@ COMMANDS = [
     "diagnose",
     "gate",
     "report",
-    "certify",
-    "make-key",
-    "verify",
-    "rerender",
-    "compare",
     "tune-core",
     "score",
     "completeness",
@@ -36,6 +32,12 @@ COMMANDS = [
     "export",
     "check-export",
     "train",
+    "row",
+    "certify",
+    "make-key",
+    "verify",
+    "rerender",
+    "compare",
 ]
 
 
