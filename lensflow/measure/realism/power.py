@@ -104,22 +104,29 @@ def power(n_real: int, n_injected: int, n_features: int, folds: int, seed: int, 
 
 
 def _areas(x: Floats, labels: NDArray[np.bool_], fold: NDArray[np.int64], folds: int, shifts: Floats) -> Floats:
-    """Areas within folds for each shift of the first feature of real rows."""
+    """Areas within folds for each shift of the first feature of real rows.
+
+    A shift moves one column only, so the sums over rows are those of no shift and two terms more, linear and quadratic.
+    """
     scores = np.empty((len(x), shifts.size))
     for k in range(folds):
         train, test = fold != k, fold == k
         real = labels[train]
         weight = np.where(real, 0.5 / real.mean(), 0.5 / (1 - real.mean()))
         target = np.where(real, 1.0, -1.0)
-        for j, shift in enumerate(shifts):
-            own = x[train].copy()
-            own[real, 0] += shift
-            centre = own.mean(axis=0)
-            own -= centre
-            sums = (own * weight[:, None]).T
-            # As much shrinkage as C = 1 of the logistic regression, whose curvature at 0 is a quarter.
-            coef = np.linalg.solve(sums @ own + 4.0 * np.eye(x.shape[1]), sums @ target)
-            scores[test, j] = (x[test] - centre) @ coef + np.where(labels[test], shift * coef[0], 0.0)
+        centre = x[train].mean(axis=0)
+        own, moved = x[train] - centre, real - real.mean()
+        # As much shrinkage as C = 1 of the logistic regression, whose curvature at 0 is a quarter.
+        curved = (own * weight[:, None]).T @ own + 4.0 * np.eye(x.shape[1])
+        left = np.repeat(curved[None], shifts.size, axis=0)
+        cross = (weight * moved) @ own
+        left[:, 0, :] += shifts[:, None] * cross
+        left[:, :, 0] += shifts[:, None] * cross
+        left[:, 0, 0] += shifts**2 * (weight @ moved**2)
+        right = np.repeat(((weight * target) @ own)[None], shifts.size, axis=0)
+        right[:, 0] += shifts * (weight @ (target * moved))
+        coef = np.linalg.solve(left, right[..., None])[..., 0]
+        scores[test] = (x[test] - centre) @ coef.T + np.outer(labels[test] - real.mean(), shifts * coef[:, 0])
     tests = [np.flatnonzero(fold == k) for k in range(folds)]
     return areas_within(np.repeat(labels[:, None], shifts.size, axis=1), scores, tests)
 
