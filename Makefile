@@ -2,6 +2,8 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV   ?= .venv
 BIN    := $(VENV)/bin
+# Installed; installed and its kernels compiled; with torch and the libraries that read exports.
+INSTALLED := $(VENV)/.lensflow-installed
 READY  := $(VENV)/.lensflow-ready
 TRAINS := $(VENV)/.lensflow-trains
 # pip chooses its wheel, by the indexes that it is set to: one for processors alone where there is one.
@@ -15,19 +17,23 @@ INSTALL = $(PIP) uv && $(BIN)/uv pip install --quiet --python $(BIN)/python
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test notebooks test-all test-whole test-train test-cluster test-s3 test-faults lint format types docs zoo bench lock clean
+.PHONY: help setup install demo test test-both notebooks test-all test-whole test-train test-cluster test-s3 test-faults lint format types docs zoo bench lock clean
 
 help:  ## show this list
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /  make \1\t/' | expand -t 20
 
 setup: $(READY)  ## make .venv with the locked versions (the other targets do this themselves)
+install: $(INSTALLED)
 
-$(READY): requirements.lock pyproject.toml
+$(INSTALLED): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "lensflow needs Python >= 3.11; set PYTHON=/path/to/it"; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "Installing the locked versions into $(VENV) (once; about a minute)"
 	@$(INSTALL) -r requirements.lock || $(PIP) -r requirements.lock
 	@$(PIP) --no-deps -e .
+	@touch $@
+
+$(READY): $(INSTALLED)
 	@echo "Compiling the kernels (once; half a minute)"
 	@$(BIN)/lensflow warm-up
 	@touch $@
@@ -42,10 +48,14 @@ demo: $(READY)  ## survey pixels to a verdict, end to end, into runs/demo
 	@$(BIN)/lensflow demo --out $(OUT)
 
 # Two processes share the cores already: BLAS with threads of its own in each makes both slower.
-test test-all test-whole test-train: export OMP_NUM_THREADS = 1
-test test-all test-whole test-train: export OPENBLAS_NUM_THREADS = 1
+test test-both test-all test-whole test-train: export OMP_NUM_THREADS = 1
+test test-both test-all test-whole test-train: export OPENBLAS_NUM_THREADS = 1
 test: $(READY)  ## the fast tests
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+# Every process of a set imports and collects for itself, so CI runs both in one.
+test-both: $(READY)
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not s3 and not faults and not cluster and not yarn and not train"
 
 # Folders of the tests that make whole runs: the others need not be collected.
 WHOLE  := tests/run tests/show tests/cli tests/workflows tests/measure tests/real
@@ -71,14 +81,14 @@ test-s3: $(READY)  ## runs on a real S3 server (Ceph RGW, tests/s3/install.sh); 
 test-faults: $(READY)  ## staged failures: killed workers, schedulers and clients, memory, disk, S3 behind a bad link
 	$(BIN)/python -m pytest -m faults
 
-lint: $(READY)  ## style
+lint: $(INSTALLED)  ## style
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-types: $(READY)  ## static types
+types: $(INSTALLED)  ## static types
 	$(BIN)/mypy
 
-format: $(READY)  ## rewrite the files in the project's style
+format: $(INSTALLED)  ## rewrite the files in the project's style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
@@ -99,7 +109,7 @@ bench: $(READY)  ## what the performance claims rest on
 	$(BIN)/python benchmarks/scale.py --regions 10000 --rows 20000
 	$(BIN)/python benchmarks/simulate.py
 
-lock: $(READY)  ## resolve both locks anew (torch's sympy needs mpmath < 1.4)
+lock: $(INSTALLED)  ## resolve both locks anew (torch's sympy needs mpmath < 1.4)
 	$(PIP) uv
 	printf 'mpmath<1.4\n' | $(BIN)/uv pip compile - pyproject.toml --extra dev --python-version 3.11 --universal --no-header -q --upgrade -o requirements.lock
 	grep -v '^ *#' requirements.lock > $(VENV)/pinned.txt

@@ -4,6 +4,7 @@ import inspect
 import io
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from itertools import count
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from PIL import Image
 
 from lensflow.measure.pixels import psf_check, reference
+from lensflow.measure.realism import power, verdict
 from lensflow.show import figures_findings, figures_images, figures_statistics, prior, relations
 from lensflow.show.figures import Picture
 
@@ -59,4 +61,12 @@ def few_images() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(reference, "REFERENCE_ROWS", 0)
         patch.setattr(psf_check, "ROWS", 2)
+        yield
+
+
+@contextmanager
+def few_skies() -> Iterator[None]:
+    """The power of a comparison with real lenses from a few simulated skies: tests/measure/realism has hundreds."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(verdict, "power", partial(power.power, skies=30))
         yield
