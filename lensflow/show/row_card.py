@@ -54,7 +54,7 @@ def row_table(row: xr.Dataset, full: bool = False) -> Table:
     Table
     """
     columns = [words("quantity"), Column("value", words=True, wrap=True), Column("unit", words=True)]
-    lines = [(name, value, of) for name, value, of, _ in _lines(row)]
+    lines: list[tuple[str, ...]] = [line[:3] for line in _lines(row)]
     if full:
         columns.append(Column("what it is", words=True, wrap=True))
         lines = list(_lines(row))
