@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from scipy.stats import norm
 from sklearn.metrics import roc_auc_score
 
 import lensflow as lf
@@ -26,11 +27,12 @@ from lensflow.training.feed import epochs_of
 from lensflow.training.loop import fit, repeatable, scores_of
 from lensflow.training.models import build
 from lensflow.training.nulls import host_halves, judge_host_halves, judge_zero_flux, without_arcs
+from lensflow.training.result import BLOCKING
 from lensflow.training.step import class_weights, refuse_one_class, scored_samples, train_step
 from lensflow.training.verdicts import EXPERIENCE, area_of, verdicts
 from tests.quick import no_figures
 from tests.shared import made_once
-from tests.training.leak import leaky
+from tests.training.leak import FWHM_PIX, leaky
 from tests.training.trained_run import trained_run
 
 pytestmark = pytest.mark.train
@@ -276,13 +278,36 @@ class TestALeak:
         result = judged(val, train_on(train, config), config)
         assert result[AUROC].auc > 0.8 and result[CORE_DROP].verdict == "FAIL", result[CORE_DROP].reason
 
-    def test_two_per_cent_of_an_arc_in_its_core_fail_though_the_network_finds_the_arcs_without(self, views, config):
+    def test_two_per_cent_of_an_arc_in_its_core_fail_the_training_and_without_them_it_passes(
+        self, views, config, found
+    ):
         """Nothing is lost without the core, and core_drop passes: the blob is in the score, pair by pair."""
         few = (v.select(v.samples["host_index"].values < 200) for v in views)
         train, val = (leaky(v, 0.02) for v in few)
         result = judged(val, train_on(train, config), config)
         assert result["core_unexplained"].verdict == "FAIL", result["core_unexplained"].reason
         assert "no arc's" in result["core_unexplained"].reason
+        assert "core_unexplained" in BLOCKING
+        # 82 hosts of val are too few for the strata of controls.
+        assert {g.name: str(g.verdict) for g in found.not_passed} == {"arc_free_strata": "INCONCLUSIVE"}
+
+    def test_what_two_per_cent_of_an_arc_add_is_no_loss_that_core_drop_could_see(self, views):
+        """For a reader that sees all there is: why the drop is not what notices such a leak (docs/training.md)."""
+        samples = views[1].samples
+        some = samples.isel(sample=np.flatnonzero((samples["unit"].values == 0) & (samples["y"].values == 1)))
+        arc = views[1].pixels.arcs(some, int(views[1].shards[0])).astype(float)
+        y, x = np.mgrid[:64, :64]
+        r = np.hypot(x - 31.5, y - 31.5)
+        psf = np.exp(-4 * np.log(2) * (r / FWHM_PIX) ** 2)
+        blob = 0.02 * arc.sum(axis=(2, 3), keepdims=True) * psf / psf.sum()
+        sky = np.array([0.003, 0.004, 0.009])[:, None, None]
+        seen, outside, leak = (
+            np.sqrt(((v / sky) ** 2).sum(axis=(1, 2, 3))) for v in (arc, arc * (r > FWHM_PIX), arc + blob)
+        )
+        # Fainter, until the whole arc has an area of 0.85.
+        area = [norm.cdf(norm.ppf(0.85) * np.median(v / seen)) for v in (seen, leak, outside)]
+        drop = 1 - area[2] / np.array(area[:2])
+        assert 0 < drop[1] - drop[0] < 0.01 and np.median(leak / seen) < 1.05
 
     def test_views_that_do_not_know_their_arcs_are_not_judged_by_them(self, few_scores, config):
         blind = few_scores.assign(stamp_explained=few_scores["stamp_explained"] * np.nan)

@@ -25,6 +25,9 @@ from lensflow.stats.estimate import Estimate
 NAME = "bits"
 # An image is rounded if more than this of its outer pixels lie on one lattice, and short if this many numbers end in 0.
 ROUNDED, SHORT = 0.9, 0.25
+# Of the pixels of a zone, more than chance puts on a lattice that was fitted to others (0.04), or gives 8 trailing zero
+# bits (0.004): an image that has more stands out.
+STANDS_OUT = {"lattice": 0.2, "trailing zero bits": 0.05}
 _SOFTENING = 10.0
 CURE = (
     "the format of the numbers tells the class. Round both classes after the arc is added and before normalisation "
@@ -78,6 +81,19 @@ def features(shares: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
     return out
 
 
+def none_stands_out(shares: NDArray[np.float64]) -> tuple[str, ...]:
+    """Features in which no image, in no zone and channel, has more than chance gives it.
+
+    Parameters
+    ----------
+    shares : ndarray, shape (n, channel, 7)
+    """
+    zones = {"lattice": [lattice.ON_INNER, lattice.ON_OUTER],
+             "trailing zero bits": [lattice.TRAILING_INNER, lattice.TRAILING_OUTER]}  # fmt: skip
+    # Whoever has no lattice at all (all pixels alike) has NaN.
+    return tuple(n for n, z in zones.items() if not (np.nan_to_num(shares[..., z]) > STANDS_OUT[n]).any())
+
+
 def on_one_lattice(shares: NDArray[np.float64], y: NDArray[np.bool_]) -> bool:
     """Whether both classes are rounded, inner zones too: light alone then decides how many bits a number needs."""
     with np.errstate(invalid="ignore"):
@@ -99,7 +115,8 @@ def judge(facts: Facts) -> CheckResult:
     one_class = int(beyond.sum()) if beyond[y].any() != beyond[~y].any() else 0
     limit = Measured("samples of one class beyond the limit of the other", Estimate(float(one_class)), 0.0,
                      CheckVerdict.FAIL if one_class else CheckVerdict.PASS)  # fmt: skip
-    result = of_areas(NAME, facts, scores, CURE, (limit,))
+    chance = {f"AUC of {n}" for n in none_stands_out(shares)}
+    result = of_areas(NAME, facts, scores, CURE, (limit,), by_chance=chance)
     with np.errstate(invalid="ignore"):
         on = np.nan_to_num(shares[..., lattice.ON_INNER]).mean(axis=1)
     words = (

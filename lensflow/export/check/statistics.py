@@ -6,7 +6,7 @@ have unequal numbers of injections), a test's scatter is that of whole hosts.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -24,6 +24,9 @@ Floats = NDArray[np.float64]
 
 # Largest area under the ROC curve, on either side of 1/2, and smallest probability of all tests of a check together.
 MAX_AUC, MIN_P = 0.55, 1e-4
+# An area that is nothing but chance of all samples (no sample stands out) passes if its interval ends here: with 1,000
+# samples of a class four standard errors from 1/2 and not two, with 100 still out of reach. What fails is the same.
+MAX_CHANCE_AUC = 0.575
 # With fewer hosts the scatter of whole hosts is not known well enough for a probability of 1e-4.
 FEW_HOSTS = 40
 BOOTSTRAP = 400
@@ -38,6 +41,7 @@ def area(
     weight: Floats,
     seed: int,
     limit: float = MAX_AUC,
+    passes: float | None = None,
 ) -> Measured:
     """Area of a score with its 95 % interval over hosts, judged: within 1 - limit and limit.
 
@@ -53,6 +57,8 @@ def area(
         In training.
     seed : int
     limit : float
+    passes : float, optional
+        Within which the whole interval passes; ``limit`` if not given.
 
     Returns
     -------
@@ -71,13 +77,14 @@ def area(
     found = Estimate(value, low, high, n_hosts)
     if not found.is_measured:
         return Measured(name, found, limit, CheckVerdict.NOT_TESTED)
-    if low >= 1 - limit and high <= limit:
+    within = limit if passes is None else passes
+    if low >= 1 - within and high <= within:
         verdict = CheckVerdict.PASS
     elif low > limit or high < 1 - limit:
         verdict = CheckVerdict.FAIL
     else:
         verdict = CheckVerdict.INCONCLUSIVE
-    return Measured(name, found, limit, verdict)
+    return Measured(name, found, limit if verdict is CheckVerdict.FAIL else within, verdict)
 
 
 def probability(name: str, p: float, tests: int) -> Measured:
@@ -202,6 +209,7 @@ def of_areas(
     cure: str,
     more: tuple[Measured, ...] = (),
     weight: Floats | None = None,
+    by_chance: Collection[str] = (),
 ) -> CheckResult:
     """Judge a check by the areas of some scores: FAIL if any fails, PASS if all pass.
 
@@ -217,6 +225,8 @@ def of_areas(
         Other numbers of the check, already judged; their verdicts count.
     weight : ndarray, shape (n,), optional
         Of samples, in place of those in training.
+    by_chance : collection of str
+        Scores in which no sample stands out: these pass within ``MAX_CHANCE_AUC``.
 
     Returns
     -------
@@ -225,15 +235,21 @@ def of_areas(
     if why := facts.is_one_class():
         return CheckResult(name, CheckVerdict.NOT_TESTED, why)
     each = facts.weight if weight is None else weight
-    every = [area(n, facts.y, s, facts.host, each, facts.seed) for n, s in scores.items()]
+    every = [
+        area(n, facts.y, s, facts.host, each, facts.seed, passes=MAX_CHANCE_AUC if n in by_chance else None)
+        for n, s in scores.items()
+    ]
     every += more
     verdict = worst(tuple(m.verdict for m in every))
     if verdict is CheckVerdict.FAIL:
         bad = "; ".join(f"{m.name} {m.found:.3f}" for m in every if m.verdict is CheckVerdict.FAIL)
         reason = f"{bad}: {cure}"
     elif verdict is CheckVerdict.INCONCLUSIVE:
-        open_ = "; ".join(f"{m.name} {m.found:.3f}" for m in every if m.verdict is CheckVerdict.INCONCLUSIVE)
-        reason = f"{open_}: the interval crosses {MAX_AUC:g} (or {1 - MAX_AUC:g}). More samples would decide"
+        left = [m for m in every if m.verdict is CheckVerdict.INCONCLUSIVE]
+        reason = "; ".join(
+            f"{m.name} {m.found:.3f} (within {1 - m.limit:g} to {m.limit:g} it would pass)" for m in left
+        )
+        reason += ": the interval crosses the limit. More samples would decide"
     elif verdict is CheckVerdict.NOT_TESTED:
         reason = "the classes are on fewer than two hosts each: no interval"
     else:

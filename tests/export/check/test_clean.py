@@ -28,8 +28,8 @@ def test_a_sound_export_of_a_run_of_two_thousand_samples_passes_all_ten_with_arc
 ):
     """Through writers and readers; arcs of the historic plan are bright enough to be seen beyond 20 pix.
 
-    Of 2,000 samples an area of pure noise is known to 0.025 either way: one export in four has one of three such areas
-    (lattice, trailing bits, sizes of row groups) that crosses 0.55, and says so.
+    Of 2,000 samples an area of pure noise is known to 0.025 either way: three such areas (lattice, trailing bits, sizes
+    of row groups) cross 0.55 in one export of four, and pass all the same, because no sample stands out in them.
     """
     store = {"samples_per_region": 256, "hosts_per_region": 256, "inner_chunk": 16}
     plan = {"injections_per_host": 1, "controls_per_host": 0}
@@ -45,8 +45,7 @@ def test_a_sound_export_of_a_run_of_two_thousand_samples_passes_all_ten_with_arc
     )
     found = lf.check_export(done.path, write=False, seed=seed)
     odd = {r.name: (str(r.verdict), r.reason) for r in found.results if str(r.verdict) != "PASS"}
-    assert len(found.results) == 10 and set(odd) <= {"bits", "bytes"}, odd
-    assert all(verdict == "INCONCLUSIVE" for verdict, _ in odd.values()), odd
+    assert len(found.results) == 10 and not odd, odd
     light = next(m for m in found["norm_stats"].measured if m.name == "AUC of the outer annulus' median")
     assert light.found.low > 0.55 and "The corners" in found["norm_stats"].reason
 

@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
-from lensflow.export.check.statistics import area, association, rank_test, rank_test_by_host, runs_test
+from lensflow.export.check.bits import none_stands_out
+from lensflow.export.check.statistics import MAX_CHANCE_AUC, area, association, rank_test, rank_test_by_host, runs_test
 
 
 @pytest.mark.parametrize("n", [3, 109, 1000])
@@ -93,3 +94,26 @@ def test_the_area_is_that_of_weighted_samples(rows):
         return
     found = area("test", y, score, np.arange(len(y)), weight, 0).found
     assert found.value == pytest.approx(roc_auc_score(y, score, sample_weight=weight), abs=1e-12)
+
+
+def test_what_chance_makes_of_all_samples_passes_nearer_to_its_limit_and_what_fails_is_the_same():
+    draw, y = np.random.default_rng(3), np.repeat([True, False], 1000)
+    host = np.arange(2000) % 1000
+    noise = draw.normal(size=2000)
+    for shift, plain, by_chance in ((0.12, "INCONCLUSIVE", "PASS"), (0.3, "FAIL", "FAIL"), (-0.3, "FAIL", "FAIL")):
+        score = noise + shift * y
+        strict, wide = (area("a", y, score, host, np.ones(2000), 0, passes=p) for p in (None, MAX_CHANCE_AUC))
+        assert (strict.verdict, wide.verdict) == (plain, by_chance) and strict.found == wide.found
+    few = area("a", y[900:1100], noise[900:1100], host[900:1100], np.ones(200), 0, passes=MAX_CHANCE_AUC)
+    assert few.verdict == "INCONCLUSIVE"
+
+
+def test_images_that_stand_out_are_judged_by_the_strict_limit():
+    shares = np.random.default_rng(4).normal([0.04, 0.04, 0.004, 0.004, 0, 0, 1], 1e-3, (300, 3, 7))
+    assert set(none_stands_out(shares)) == {"lattice", "trailing zero bits"}
+    for column, left in ((0, "trailing zero bits"), (1, "trailing zero bits"), (2, "lattice"), (3, "lattice")):
+        one = shares.copy()
+        one[7, 1, column] = 0.3
+        assert none_stands_out(one) == (left,)
+    shares[5, 2] = np.nan
+    assert len(none_stands_out(shares)) == 2
