@@ -4,8 +4,8 @@
 
 Samples of 3 x 64 x 64 pixels are drawn by a view without a run, so that what is timed is the export: order, files,
 digests. "reads" is the same view read whole, which every format but zarr does once. "zarr alone" writes the same
-samples as one array in whole shards of 1,024 rows, as a run's are (chunks of 16, lz4 with bitshuffle), and reads them
-back: nothing but zarr, no order, no digest. On a busy machine the rate per second of CPU says more than that per second.
+samples as one array in whole shards of 1,024 rows, as a run writes them (chunks of 16, lz4 with bitshuffle), and reads
+them: nothing but zarr, no order, no digest. On a busy machine the rate per second of CPU says more than by the clock.
 """
 
 from __future__ import annotations
