@@ -31,7 +31,9 @@ class SharesConfig(Section):
     host_other: Fraction = Field(
         0.2, description="hosts that carry no injection; where a run has too few, control takes what is left"
     )
-    table: Fraction = Field(0.0, description="a table of real non-lenses (spirals, rings, mergers)")
+    table: Fraction = Field(
+        0.0, description="real non-lenses (spirals, rings, mergers) of the table that lensflow realism RUN --real cut"
+    )
 
     @model_validator(mode="after")
     def _sum_to_one(self) -> Self:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from lensflow.config import ExportConfig, StoreConfig
 from lensflow.errors import ExportError
 from lensflow.export.pixels.kernels import not_finite
-from lensflow.export.samples import CONTROL, COUNTERFACTUAL, POSITIVE
+from lensflow.export.samples import CONTROL, COUNTERFACTUAL, POSITIVE, TABLE
 from lensflow.injection.core.counterfactual import add_core_blob, move_arc, rotate_arc
 from lensflow.injection.core.matching import match_controls
 from lensflow.injection.rounding import round_pixels, rounding_steps, sky_sigma
@@ -42,6 +42,8 @@ class RunPixels:
     seed : int
     settings : ExportConfig
     pixel_scale_arcsec : float
+    table : str
+        URL of the stamps of real non-lenses, whose samples have ``host_index`` -1 - their place there; empty without.
     """
 
     pairs: str
@@ -52,6 +54,7 @@ class RunPixels:
     seed: int
     settings: ExportConfig
     pixel_scale_arcsec: float
+    table: str = ""
 
     def read(self, samples: xr.Dataset, shard: int) -> Images:
         """Pixels of a unit's samples, before normalisation.
@@ -108,10 +111,10 @@ class RunPixels:
         return read_pixels(self.pairs, "pairs", region.slice, ("arc",))["arc"][samples["pair_id"].values - region.start]
 
     def _single(self, samples: xr.Dataset, shard: int, kind: NDArray[np.int8]) -> Images:
-        of_rows = samples["pair_id"].values >= 0
+        of_rows, of_table = samples["pair_id"].values >= 0, kind == TABLE
         x: Images | None = None
-        # Hosts without rows lie elsewhere in the cutouts: a slice for each of the two.
-        for some in (np.flatnonzero(of_rows), np.flatnonzero(~of_rows)):
+        # Hosts without rows lie elsewhere in the cutouts, and a table's objects in another store: a slice for each.
+        for some in (np.flatnonzero(of_rows), np.flatnonzero(~of_rows & ~of_table), np.flatnonzero(of_table)):
             if not some.size:
                 continue
             part = samples if some.size == len(kind) else samples.isel(sample=some)
@@ -136,8 +139,9 @@ class RunPixels:
 
     def _hosts(self, host_index: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
         """Images, weights and valid pixels of the hosts of samples, each host once; and the samples' places in them."""
-        hosts, place = np.unique(host_index, return_inverse=True)
-        found = read_hosts(self.cutouts, hosts, ("image", "invvar"))
+        url = self.cutouts if host_index[0] >= 0 else self.table
+        hosts, place = np.unique(host_index if host_index[0] >= 0 else -1 - host_index, return_inverse=True)
+        found = read_hosts(url, hosts, ("image", "invvar"))
         valid = (found["invvar"] > 0) & np.isfinite(found["image"])
         return {"place": place, "image": found["image"], "invvar": found["invvar"], "valid": valid}
 

@@ -69,6 +69,7 @@ def choose(
     seed: int,
     reference_band: int,
     theta_e_edges: tuple[float, ...],
+    table: xr.Dataset | None = None,
 ) -> Chosen:
     """Choose samples and classes.
 
@@ -86,6 +87,8 @@ def choose(
     reference_band : int
     theta_e_edges : tuple of float
         Strata, arcsec.
+    table : Dataset, dim sample, optional
+        Real non-lenses of the split, with the same columns; needed where ``settings.negatives.table`` is above 0.
 
     Returns
     -------
@@ -109,7 +112,7 @@ def choose(
         parts += _of_pairs(of, weight, settings, reference_band)
         asked = {"control": 1.0} if len(parts) > 1 else {}
     else:
-        parts += _negatives(of, weight, others, settings, split, seed, reference_band)
+        parts += _negatives(of, weight, others, table, settings, split, seed, reference_band)
         asked = {k: getattr(settings.negatives, k) for k in NEGATIVE_KINDS}
     samples = xr.concat(parts, "sample")
     samples["stratum"] = ("sample", _strata(samples, theta_e_edges))
@@ -198,8 +201,8 @@ def _of_pairs(
 
 
 def _negatives(
-    of: xr.Dataset, weight: NDArray[np.float64], others: xr.Dataset, settings: ExportConfig, split: str, seed: int,
-    reference_band: int,
+    of: xr.Dataset, weight: NDArray[np.float64], others: xr.Dataset, table: xr.Dataset | None, settings: ExportConfig,
+    split: str, seed: int, reference_band: int,
 ) -> list[xr.Dataset]:  # fmt: skip
     """Negatives of the view ``single``: each different image once, with the weight of what it stands for."""
     shares, total = settings.negatives, settings.controls_per_positive * float(weight.sum())
@@ -207,11 +210,6 @@ def _negatives(
     first = first_of_host(of["host_index"].values, of["row_id"].values)
     host = np.searchsorted(of["host_index"].values[first], of["host_index"].values)
     of_host = np.bincount(host, weight, len(first))
-    if shares.table > 0:
-        raise ExportError(
-            "export.negatives.table: a table of real non-lenses needs the check that its images came the same road as "
-            "the hosts', which this version does not have. Set it to 0."
-        )
     wanted = {k: getattr(shares, k) for k in NEGATIVE_KINDS}
     parts = []
     if wanted["counterfactual"] > 0:
@@ -221,24 +219,28 @@ def _negatives(
         parts.append(_part(of.isel(sample=some), 0, COUNTERFACTUAL, wanted["counterfactual"] * total / n,
                            reference_band))  # fmt: skip
     left = 0.0
-    if wanted["host_other"] > 0:
-        there = others.sizes["sample"]
-        if not there and shares.is_given:
-            raise ExportError(
-                f"export.negatives.host_other: {wanted['host_other']:g}, but every usable host of the {split} split "
-                "carries an injection. Set it to 0 and control higher, or plan with plan.limit_hosts or plan.controls: "
-                "disjoint."
-            )
-        share = wanted["host_other"]
-        n = min(there, max(round(share * settings.controls_per_positive * n_positive), 1))
-        # No image weighs more than a control does: what a few hosts cannot carry is for the controls.
+    if wanted["host_other"] > 0 and not others.sizes["sample"] and shares.is_given:
+        raise ExportError(
+            f"export.negatives.host_other: {wanted['host_other']:g}, but every usable host of the {split} split "
+            "carries an injection. Set it to 0 and control higher, or plan with plan.limit_hosts or plan.controls: "
+            "disjoint."
+        )
+    if wanted["table"] > 0 and (table is None or not table.sizes["sample"]):
+        raise ExportError(f"export.negatives.table: {wanted['table']:g}, but no non-lens of the {split} split is there")
+    for kind, there in ((HOST_OTHER, others), (TABLE, table)):
+        name = NEGATIVE_KINDS[kind]
+        share = wanted[name]
+        if share == 0 or there is None:
+            continue
+        n = min(there.sizes["sample"], max(round(share * settings.controls_per_positive * n_positive), 1))
+        # No image weighs more than a control does: what a few of them cannot carry is for the controls.
         most = settings.controls_per_positive * float(of_host.mean())
         each = min(share * total / n, most) if n else 0.0
-        left = share - each * n / total
+        left += share - each * n / total
         if n:
-            key = rng.uniform(seed, others["row_id"].values, "export.host_other")[:, 0]
+            key = rng.uniform(seed, there["row_id"].values, f"export.{name}")[:, 0]
             some = np.sort(np.argsort(key, kind="stable")[:n])
-            parts.append(_part(others.isel(sample=some), 0, HOST_OTHER, each, reference_band))
+            parts.append(_part(there.isel(sample=some), 0, kind, each, reference_band))
     control = wanted["control"] + left
     if control > 0:
         each_host = control * settings.controls_per_positive * of_host

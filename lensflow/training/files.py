@@ -12,6 +12,7 @@ import pyarrow.parquet
 import xarray as xr
 
 from lensflow.config import RunConfig, fingerprint
+from lensflow.run.export.non_lenses import table_content
 from lensflow.run.score_table import SCORES, made_of
 from lensflow.store import paths
 from lensflow.store.arrays import write_arrays
@@ -54,7 +55,8 @@ def training_key(config: RunConfig, content: str) -> str:
     content : str
         Fingerprint of the pairs.
     """
-    return fingerprint(config.settings_of("training"), content)
+    more = [of_table] if (of_table := table_content(config)) else []
+    return fingerprint(config.settings_of("training"), content, *more)
 
 
 def real_key(config: RunConfig) -> str:

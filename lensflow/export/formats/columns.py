@@ -47,7 +47,7 @@ COLUMNS = (
     Column("row_id", pa.uint64(), "sc:Integer", "", "row of the run's manifest: the positive, or whose control it is"),
     Column("pair_id", pa.int64(), "sc:Integer", "", "the same for a stamp and its control; below 0 for none"),
     Column("host_id", pa.string(), "sc:Text", "", "host galaxy"),
-    Column("host_index", pa.int64(), "sc:Integer", "", "its position in the run's cutouts"),
+    Column("host_index", pa.int64(), "sc:Integer", "", "its place in the run's cutouts; below 0: an object of a table"),
     Column("ra_deg", pa.float64(), "sc:Float", "deg", "right ascension of the host, ICRS"),
     Column("dec_deg", pa.float64(), "sc:Float", "deg", "declination of the host, ICRS"),
     Column("psfsize_arcsec", pa.float32(), "sc:Float", "arcsec", "PSF size in the reference band"),

@@ -10,6 +10,7 @@ from lensflow._version import __version__
 from lensflow.config import RunConfig, fingerprint
 from lensflow.errors import ExportError
 from lensflow.run.certificate import parse_certificate
+from lensflow.run.export.non_lenses import table_content
 from lensflow.run.export.real_lenses import realism_of
 from lensflow.run.identity import pairs_content
 from lensflow.store import paths, resume
@@ -43,10 +44,10 @@ def about_run(config: RunConfig, out: str) -> dict[str, Any]:
         If there is no certificate.
     """
     folder = RunFolder.of(config)
-    content = paths.read_object(folder.certificate)
-    if content is None:
+    sealed = paths.read_object(folder.certificate)
+    if sealed is None:
         raise ExportError(f"{folder.certificate}: no certificate. `lensflow certify {folder.root}` writes one.")
-    certificate = parse_certificate(content, folder.certificate)
+    certificate = parse_certificate(sealed, folder.certificate)
     named = ("name", "verdict", "auc", "auc_low", "auc_high", "reason")
     return {
         "view": config.export.view,
@@ -59,6 +60,7 @@ def about_run(config: RunConfig, out: str) -> dict[str, Any]:
             # Of what decides pixels and verdicts, not of how and where they were computed: workers change no byte.
             "config_digest": fingerprint(config.settings_of("gates")),
             "content": pairs_content(config),
+            **({"non_lenses": content} if (content := table_content(config)) else {}),
             "version": __version__,
             "code": resume.code_fingerprint(),
         },

@@ -19,7 +19,9 @@ from lensflow.export.normalisation import Normalisation
 from lensflow.export.pixels.kernels import not_finite
 from lensflow.export.samples import Counts
 from lensflow.export.view import COLUMNS, Certified, TrainingView, Unit
-from lensflow.run.export.open_view import open_view
+from lensflow.run.export.non_lenses import table_content
+from lensflow.run.export.open_view import open_view, with_export
+from lensflow.run.open_run import open_run
 from lensflow.store import paths
 
 
@@ -166,6 +168,9 @@ def _of_run(export: Export, split: str, options: dict[str, Any]) -> TrainingView
     view = open_view(run, split=split, **settings, **options)
     if view.certified is not None and view.certified.seal != record["certificate"]["seal"]:
         raise StaleStoreError(f"{export.out}: exported under another certificate of {run}. Export the run again.")
+    of_table = record["run"].get("non_lenses", "")
+    if of_table and table_content(with_export(open_run(run).config, open_run(run).config, settings)) != of_table:
+        raise StaleStoreError(f"{export.out}: exported with other stamps of real non-lenses than {run} has now.")
     listed = export.samples(split)["sample_id"].values
     keep = np.isin(view.samples["sample_id"].values, listed)
     if int(keep.sum()) != len(listed) or len(np.unique(listed)) != len(listed):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,9 @@ from lensflow.run.execute import Progress, silent
 from lensflow.run.export.certified import Certified, certified
 from lensflow.run.export.constants import fitted
 from lensflow.run.export.hosts import other_hosts, refuse_crossed_splits, rows_of_all
+from lensflow.run.export.non_lenses import non_lenses
 from lensflow.run.open_run import Run, open_run
+from lensflow.run.realism.stamps import RealFolder
 from lensflow.store import sealing
 from lensflow.store.objects import open_group
 from lensflow.store.open import read_attrs, stored_regions
@@ -148,8 +151,13 @@ def _opened(views: RunViews, config: RunConfig, split: str, unseal_test: str | N
     shares = config.export.negatives
     wants_others = config.export.view == "single" and shares.host_other > 0
     others = other_hosts(config, split, injected) if wants_others else every.isel(sample=slice(0))
+    has_table = config.export.view == "single" and shares.table > 0
+    table, no_negatives = non_lenses(config, split) if has_table else (None, {})
     chosen = choose(
-        rows, others, config.export, split, config.seed, config.reference_band, config.diagnostics.theta_e_edges
+        rows, others, config.export, split, config.seed, config.reference_band, config.diagnostics.theta_e_edges, table
+    )
+    counts = replace(
+        chosen.counts, left_out=chosen.counts.left_out | {f"table: {k}": n for k, n in no_negatives.items()}
     )
     if unseal_test and split == "test":  # nothing has been shown yet; from here on it is
         sealing.log_access(folder.pairs, unseal_test, rows.sizes["sample"])
@@ -160,9 +168,10 @@ def _opened(views: RunViews, config: RunConfig, split: str, unseal_test: str | N
     return TrainingView(
         samples, config.export.view, config.bands, channels, (len(channels), size, size), normalisation, shards,
         RunPixels(
-            folder.pairs, folder.manifest, folder.cutouts, regions, config.store, _seed(folder), config.export, scale
+            folder.pairs, folder.manifest, folder.cutouts, regions, config.store, _seed(folder), config.export, scale,
+            RealFolder.of(config).cutouts if has_table else "",
         ),
-        found, chosen.counts, config.export.valid_channel, scale, config.name,
+        found, counts, config.export.valid_channel, scale, config.name,
         {"split": split, "run": str(folder.root), "seed": config.seed, "export": config.export.model_dump(mode="json")},
     )  # fmt: skip
 
@@ -249,6 +258,11 @@ def refuse_view(config: RunConfig) -> None:
         )
     if e.quantize != "none" and e.view not in ("single", "pairs"):
         raise ExportError(f"export.quantize is for views single and pairs, not {e.view}")
+    if e.negatives.table > 0 and e.format == "hats":
+        raise ExportError(
+            "export.negatives.table: format hats holds what the survey knows of a host (inverse variance, PSF, "
+            "extinction), and takes hosts of the run alone. Choose another format, or set it to 0."
+        )
     if e.valid_channel and e.view not in ("single", "pairs"):
         raise ExportError(f"export.valid_channel is for views single and pairs, not {e.view}")
 
@@ -274,9 +288,11 @@ def _shards(samples: xr.Dataset, rows_per_region: int) -> NDArray[np.int64]:
     shard = pair // rows_per_region
     without = np.flatnonzero(pair < 0)
     there = np.unique(shard[pair >= 0])
-    order = without[np.argsort(samples["host_index"].values[without], kind="stable")]
-    for k, part in enumerate(np.array_split(order, len(there))):
-        shard[part] = there[k]
+    host = samples["host_index"].values
+    for some in (without[host[without] >= 0], without[host[without] < 0]):  # hosts, and objects of a table
+        order = some[np.argsort(host[some], kind="stable")]
+        for k, part in enumerate(np.array_split(order, len(there))):
+            shard[part] = there[k]
     return shard
 
 
