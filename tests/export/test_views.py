@@ -234,7 +234,7 @@ def test_quantize_puts_both_classes_on_one_lattice(run):
         ({"view": "residual"}, r"view residual needs a control at inference"),
         ({"view": "residual", "purpose": "study"}, r"0 exactly.*residual_negatives: matched"),
         ({"view": "residual", "purpose": "study", "residual_negatives": "two_epochs"}, r"the store has none"),
-        ({"negatives": {"control": 0.5, "counterfactual": 0, "host_other": 0, "table": 0.5}}, r"no stamps of real lenses"),
+        ({"negatives": {"control": 0.5, "counterfactual": 0, "host_other": 0, "table": 0.5}}, r"stamps of real lenses"),
         ({"min_snr": 1e9}, r"train split has no positive: of 72 injections, .*below snr"),
         ({"split": "nowhere"}, r"'nowhere' is not a split"),
     ],
