@@ -208,8 +208,9 @@ class PlanConfig(Section):
     )
     source_table: SourceTableConfig | None = Field(
         None,
-        description="a table of galaxies: magnitudes, colours, size and redshift of every source are those of one of "
-        "them; without, they are drawn from the settings above",
+        description="a table of galaxies, its path or the settings below: magnitudes, colours, size and redshift of "
+        "every source are those of one of them. Null: the preset's (published with legacy_surveys); without, they are "
+        "drawn from the settings above",
     )
     sources: SourcesConfig | None = Field(None, description="images as sources; without, all are Sersic profiles")
     psf_model: Literal["moffat", "gaussian", "kernel"] = Field(
@@ -248,6 +249,11 @@ class PlanConfig(Section):
         2_000_000, ge=1, description="larger plans are refused; more than 20 million rows need a confirmation"
     )
 
+    @field_validator("source_table", mode="before")
+    @classmethod
+    def _path_alone(cls, value: object) -> object:
+        return {"table": value} if isinstance(value, str) else value
+
     @field_validator("preset", mode="before")
     @classmethod
     def _known_preset(cls, value: object) -> object:
@@ -266,6 +272,13 @@ class PlanConfig(Section):
             if not (low < v < high or (with_low and v == low) or (with_high and v == high)):
                 raise ValueError(f"must be in {'[' if with_low else '('}{low:g}, {high:g}{']' if with_high else ')'}")
         return value
+
+    @model_validator(mode="after")
+    def _preset_brings_its_galaxies(self) -> PlanConfig:
+        table = Priors.named(self.preset).source_table
+        if table is not None and self.source_table is None:
+            object.__setattr__(self, "source_table", SourceTableConfig(table=table))
+        return self
 
     @model_validator(mode="after")
     def _fits_together(self) -> PlanConfig:
@@ -309,9 +322,19 @@ class PlanConfig(Section):
         table = self.source_table
         if table is None:
             return self
-        twice = ("src_reff_arcsec", "dmag", "src_mag_slope", "colours")
-        if given := [name for name in twice if getattr(self, name) is not None]:
-            raise ValueError(f"{given[0]}: the galaxies of source_table bring theirs. Leave one of the two out")
+        twice: dict[str, str | float | None] = {
+            "src_reff_arcsec": None,
+            "dmag": None,
+            "colours": None,
+            "src_mag_slope": None,
+        }
+        if table.is_published:  # built from these
+            twice |= {"colours": "uv_slope", "src_mag_slope": self.src_mag_slope}
+        if given := [name for name, may in twice.items() if getattr(self, name) not in (None, may)]:
+            raise ValueError(
+                f"{given[0]}: the galaxies of source_table ({table.table}) bring theirs. Leave one of the two out; "
+                "preset: realistic has no table"
+            )
         if self.src_mag == "lens_plus_dmag":
             raise ValueError("src_mag: lens_plus_dmag: the galaxies of source_table have magnitudes. Leave one out")
         if self.design in ("grid", "table"):
@@ -350,6 +373,8 @@ class PlanConfig(Section):
             If every theta_E is below ``theta_e_min_arcsec``.
         """
         own = {name: value for name in Priors.model_fields if (value := getattr(self, name)) is not None}
+        if self.source_table is not None:
+            own["source_table"] = str(self.source_table.table)
         if self.theta_e_arcsec is not None:
             own.setdefault("theta_e_from", "prior")
         if self.dmag is not None:

@@ -97,6 +97,7 @@ class Priors(Preset):
     src_reff_arcsec: Axis | None
     lens_e: Axis | None
     shear: Axis | None
+    source_table: str | None
 
     @property
     def axes(self) -> dict[str, tuple[float, ...] | Range | None]:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from lensflow.config.base import Fraction, Positive, Section
 from lensflow.config.place import INPUT
+
+# Name of the table that is built from published distributions.
+PUBLISHED = "published"
 
 
 class SourceTableConfig(Section):
@@ -16,7 +19,8 @@ class SourceTableConfig(Section):
     table: Annotated[str, INPUT] = Field(
         description="CSV, ECSV, FITS or parquet with a magnitude (mag_r, AB) or flux (flux_r_nmgy) in every band, "
         "reff_arcsec (half-light radius, major axis) and z; optional: id, weight (relative number of such galaxies), "
-        "q, n. Above the Galaxy's dust; units that the table states are converted, others refused"
+        "q, n. Above the Galaxy's dust; units that the table states are converted, others refused. published: a table "
+        "built from the relations of docs/population.md"
     )
     columns: dict[str, str] = Field(
         {}, description="our name -> the table's: {mag_r: HSC_r, reff_arcsec: FLUX_RADIUS, z: zphot}"
@@ -46,3 +50,19 @@ class SourceTableConfig(Section):
     max_excluded: Fraction = Field(
         0.5, description="tables of which more rows are unusable (missing values, sentinels, ...) are refused"
     )
+
+    @property
+    def is_published(self) -> bool:
+        """Whether it is the table built from published distributions, not a file."""
+        return str(self.table) == PUBLISHED
+
+    @model_validator(mode="after")
+    def _published_table_is_whole(self) -> SourceTableConfig:
+        if self.is_published and (self.redshift, self.shape, self.columns, self.wavelengths_nm) != (
+            "own", "plan", {}, {},
+        ):  # fmt: skip
+            raise ValueError(
+                f"table: {PUBLISHED} has the run's bands, its own redshifts and no shapes: columns, wavelengths_nm, "
+                "redshift and shape are for tables of yours"
+            )
+        return self

@@ -86,8 +86,17 @@ def _of_table(config: RunConfig) -> dict[str, Any]:
     assert settings is not None
     words = "of one galaxy of plan.source_table, all together"
     out: dict[str, Any] = {name: {"table": words} for name in ("src_mag", "src_reff_arcsec", "g_r", "r_z")}
-    if config.plan.src_mag_range is not None:
-        out["src_mag"] |= {"min": config.plan.src_mag_range.min, "max": config.plan.src_mag_range.max}
+    ends = config.plan.priors.src_mag_range if settings.is_published else config.plan.src_mag_range
+    if ends is not None:
+        out["src_mag"] |= {"min": ends.min, "max": ends.max}
+    if settings.is_published:
+        out["source_table"] = {
+            "relation": {name: RELATIONS[name] for name in ("src_reff_arcsec", "colours")}
+            | {
+                "src_z": "of galaxies of i: the LSST Science Book's n(z) differentiated",
+                "src_mag": f"counts, {config.plan.priors.src_mag_slope:g} dex per magnitude",
+            }
+        }
     if settings.shape == "table":
         out |= {name: {"table": words} for name in ("src_n", "src_q")}
     if settings.redshift == "own" and config.plan.priors.theta_e_from != "prior":

@@ -12,6 +12,7 @@ from lensflow.errors import ManifestError
 from lensflow.manifest.draws import Draws, at
 from lensflow.manifest.galaxies import Galaxies, GalaxyDraw
 from lensflow.manifest.lens_priors import lens_redshifts
+from lensflow.manifest.published_galaxies import published_galaxies
 from lensflow.manifest.source_table import read_source_table, wavelengths_of
 
 Floats = NDArray[np.float64]
@@ -29,6 +30,11 @@ def galaxy_draw(config: RunConfig) -> GalaxyDraw | None:
     settings = plan.source_table
     if settings is None:
         return None
+    if settings.is_published:
+        priors = plan.priors
+        ends = priors.src_mag_range
+        table = published_galaxies(tuple(config.bands), ends.min, ends.max, priors.src_mag_slope)
+        return GalaxyDraw(table, table.band_nm, settings.min_galaxies)
     needs_redshift = settings.redshift == "plan" or plan.priors.theta_e_from != "prior"
     table = read_source_table(settings, config.bands, config.survey.missing_values, plan.src_mag_range, needs_redshift)
     return GalaxyDraw(table, wavelengths_of(config.bands, settings), settings.min_galaxies, settings.redshift)

@@ -47,7 +47,7 @@ def manifest_identity(config: RunConfig, cutouts: str) -> dict[str, Any]:
     inputs = {"cutouts": cutouts, **sources_content(config)}
     if config.plan.table is not None:
         inputs["table"] = paths.content(config.plan.table)
-    if config.plan.source_table is not None:
+    if config.plan.source_table is not None and not config.plan.source_table.is_published:
         inputs["source_table"] = paths.content(config.plan.source_table.table)
     return resume.identity(config, "manifest", inputs)
 

@@ -288,8 +288,8 @@ def test_a_changed_table_is_another_run(tmp_path):
 @pytest.mark.parametrize(
     "plan, table, message",
     [
-        ({"src_reff_arcsec": 0.3}, {}, "src_reff_arcsec: the galaxies of source_table bring theirs"),
-        ({"colours": "uv_slope"}, {}, "colours: the galaxies of source_table bring theirs"),
+        ({"src_reff_arcsec": 0.3}, {}, "src_reff_arcsec: the galaxies of source_table .galaxies.fits. bring theirs"),
+        ({"colours": "uv_slope"}, {}, "colours: the galaxies of source_table .galaxies.fits. bring theirs"),
         ({"src_mag_slope": 0.2}, {}, "src_mag_slope: the galaxies"),
         ({"dmag": 2}, {}, "dmag: the galaxies"),
         ({"src_mag": "lens_plus_dmag"}, {}, "the galaxies of source_table have magnitudes"),
