@@ -23,6 +23,7 @@ PROBES = {
     "null: lenses": "null: halves of the real lenses",
     "hosts": "matched hosts against random ones",
     "arcs 1 mag brighter": "control: arcs 1 mag brighter",
+    "lenses against no arc": "control: real lenses against hosts without arc",
 }
 # Missed lenses that a table names.
 _MOST_NAMES = 8
@@ -150,14 +151,16 @@ def balance(found: xr.Dataset, title: str = "Are the hosts alike?") -> Table:
         before, after, ratio = (
             float(at[k]) if k in found else float("nan") for k in ("smd_before", "smd", "variance_ratio")
         )
-        rows.append((name, before, Cell(after, "" if ok else "bad"), Cell(ratio, "" if ok else "bad")))
+        hidden = [float(at["hidden"])] if "hidden" in found else []
+        rows.append((name, before, Cell(after, "" if ok else "bad"), Cell(ratio, "" if ok else "bad"), *hidden))
     return Table(
         title,
         [words("covariate"), Column("before matching", "sd", 2), Column("after", "sd", 2),
-         Column("variance ratio", write=2)],
+         Column("variance ratio", write=2), *([Column("hidden by arcs", "sd", 2)] if "hidden" in found else [])],
         rows,
         "Standardised differences of real lenses and hosts; after matching below 0.1, and variances within a factor of "
-        "two, or there is no verdict.",
+        "two, or there is no verdict. Hidden by arcs: by how much the hosts may still differ, since both sides are "
+        "measured with their arcs; below 0.25.",
     )  # fmt: skip
 
 

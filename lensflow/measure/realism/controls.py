@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lensflow import rng
 from lensflow.config import RealismConfig
@@ -20,6 +21,8 @@ from lensflow.stats.estimate import Estimate
 NULL_DRAWS = 8
 # By which the arcs of injections are brightened for the positive control, mag.
 BRIGHTER_MAG = 1.0
+# Sets with a host without arc that passes the visibility cut, below which lenses are not held against these.
+FEWEST_ARCLESS = 10
 
 
 def null_of_injections(rows: MatchedRows, second: Floats | None, config: RealismConfig, seed: int) -> dict[str, Any]:
@@ -107,6 +110,40 @@ def positive_control(rows: MatchedRows, brightened: Floats, config: RealismConfi
         **area.fields("auc"),
         "sd": area.sd,
     }
+
+
+def against_arcless(
+    rows: MatchedRows, arcless: Floats, passing: NDArray[np.bool_], config: RealismConfig, seed: int
+) -> dict[str, Any]:
+    """Real lenses against the injections' hosts without an arc that pass the visibility cut all the same.
+
+    Parameters
+    ----------
+    rows : MatchedRows
+    arcless : ndarray, shape (injection, feature)
+        Of the host of each injection.
+    passing : ndarray of bool, shape (injection,)
+        Whether it passes the cut: what is left of an elliptical galaxy, or a neighbour, does.
+    config : RealismConfig
+    seed : int
+
+    Returns
+    -------
+    dict
+        ``share`` of hosts that pass; ``found``: told from 0.5; the area and its interval. Without enough hosts that
+        pass, ``share`` alone: the cut itself shows the arcs.
+    """
+    out: dict[str, Any] = {
+        "what": "real lenses against matched hosts without an arc that pass the visibility cut",
+        "share": float(passing.mean()),
+    }
+    kept, values = np.ones(rows.is_real.size, dtype=bool), rows.values.copy()
+    values[~rows.is_real], kept[~rows.is_real] = arcless, passing
+    some = replace(rows, values=values).take(kept)
+    if some.n_sets < max(config.folds, FEWEST_ARCLESS):
+        return out
+    area = _area(some, config, seed, "realism.arcless")
+    return {**out, "found": area.low > 0.5, "n_sets": some.n_sets, **area.fields("auc"), "sd": area.sd}
 
 
 def host_part(rows: MatchedRows, config: RealismConfig, seed: int) -> dict[str, Any]:

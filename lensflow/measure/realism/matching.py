@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -22,6 +23,8 @@ VARIANCE_RATIO = (0.5, 2.0)
 MOST_UNKNOWN = 0.5
 # Values farther from the hosts' median count as this far when balance is measured.
 CLIP_SD = 5.0
+# Largest difference of the hosts that arcs may hide, sd: chance alone hides 0.1 of 60 lenses where half is the arcs'.
+HIDDEN_SD = 0.25
 # Inverse L2 strength of the propensity's regression: weak, but classes that separate stay finite.
 PROPENSITY_C = 10.0
 # Ridge of the hosts' covariance, share of its trace: covariates that repeat each other stay invertible.
@@ -40,7 +43,8 @@ class Matched:
         (set, match), Mahalanobis.
     balance : Dataset
         Dim covariate: ``real_median``, ``host_median`` (matched hosts), ``smd_before``, ``smd``,
-        ``variance_ratio_before``, ``variance_ratio``, ``balanced``.
+        ``variance_ratio_before``, ``variance_ratio``, ``balanced``; with arcs in the covariates also ``reliability``
+        and ``hidden``, sd of the hosts by which they may still differ because arcs hide it.
     counts : dict
         Reason -> real lenses that have no set.
     n_real, n_hosts : int
@@ -73,6 +77,7 @@ def match(
     caliper_sd: float = 0.25,
     max_balance_sd: float = 0.1,
     seed: int = 0,
+    reliability: Mapping[str, float] | None = None,
 ) -> Matched:
     """Find k hosts for each real lens, no host twice.
 
@@ -93,6 +98,8 @@ def match(
     max_balance_sd : float
         Largest standardised difference of a covariate's mean after matching.
     seed : int
+    reliability : mapping, optional
+        Covariate -> share of its variance that is the host's own, not the arc's: what arcs may hide is told from it.
 
     Returns
     -------
@@ -135,6 +142,8 @@ def match(
         table["host"][sets["host_row"].values.ravel()],
         max_balance_sd,
     )
+    if reliability is not None:
+        balance = _with_hidden(balance, reliability)
     reason = _words(balance, max_balance_sd)
     # Left out of the matching because few have it, though it may differ as much as it likes.
     if unknown := [n for n in map(str, hosts.data_vars) if n not in names and _is_known_to_few(real, hosts, n)]:
@@ -310,10 +319,37 @@ def _ratio(real: Floats, hosts: Floats) -> Floats:
         return np.asarray(_variances(real) / _variances(hosts))
 
 
+def hidden_in_words(one: xr.Dataset) -> str:
+    """Say what arcs hide of one covariate of a balance."""
+    return (
+        f"arcs hide {one['covariate'].item()} (reliability {float(one['reliability']):.2f}), which may still differ by "
+        f"{float(one['hidden']):.2f} sd"
+    )
+
+
+def _with_hidden(balance: xr.Dataset, reliability: Mapping[str, float]) -> xr.Dataset:
+    """Add what arcs may hide of a difference of the hosts.
+
+    A covariate is the host's value and what its arc adds. Sets that are alike in the sum are alike in the host's value
+    but for (1 - share)/share of the difference that the sum had before, share: reliability; here in sd of the hosts.
+    """
+    share = np.array([reliability.get(str(n), np.nan) for n in balance["covariate"].values])
+    with np.errstate(divide="ignore", invalid="ignore"):
+        hidden = np.where(share >= 1, 0.0, np.abs(balance["smd_before"].values) * (1 - share) / np.sqrt(share))
+    return balance.assign(
+        reliability=("covariate", share),
+        hidden=("covariate", hidden),
+        balanced=("covariate", balance["balanced"].values & (hidden < HIDDEN_SD)),
+    )
+
+
 def _words(balance: xr.Dataset, most: float) -> str:
     """Say which covariate is worst; empty if all are balanced."""
     if bool(balance["balanced"].all()):
         return ""
+    if "hidden" in balance and not (balance["hidden"].values < HIDDEN_SD).all():
+        worst = int(np.argmax(np.nan_to_num(balance["hidden"].values, nan=np.inf)))
+        return f"hosts are not matched: {hidden_in_words(balance.isel(covariate=worst))}"
     smd, ratio = balance["smd"].values, balance["variance_ratio"].values
     if np.isnan(smd).all():
         return "no real lens has hosts inside the caliper"

@@ -17,6 +17,7 @@ from lensflow.measure.pixels.judging import Finding, Status
 from lensflow.measure.realism import controls
 from lensflow.measure.realism.compare import areas_of, compare
 from lensflow.measure.realism.energy import energy_distance
+from lensflow.measure.realism.matching import HIDDEN_SD, hidden_in_words
 from lensflow.measure.realism.power import power
 from lensflow.measure.realism.probe import Probe, filled, probe, recipe
 from lensflow.measure.realism.samples import Floats, MatchedRows
@@ -34,6 +35,8 @@ HONEST = (
 OTHER_MATCHING = "readable, other matching"
 VARIANCE_RATIO = (0.5, 2.0)
 NAMED_FEATURES = 3
+# Feature of the visibility cut; and the share of hosts without an arc that pass it, above which it shows no arc.
+VISIBLE_BY, MOST_ARCLESS = "arc_snr", 0.1
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,6 +51,8 @@ class Comparison:
         The same features of a second draw of injections on the same hosts, NaN where there is none.
     brightened : ndarray, shape (injection, feature), optional
         The same of the injections with arcs brightened by 1 mag.
+    arcless : ndarray, shape (injection, feature), optional
+        The same of the injections' hosts without an arc.
     hosts : MatchedRows, optional
         Matched hosts without arc (as ``is_real``) beside hosts drawn at random from the run.
     advisory : mapping of MatchedRows
@@ -65,6 +70,7 @@ class Comparison:
     rows: MatchedRows
     second: Floats | None = None
     brightened: Floats | None = None
+    arcless: Floats | None = None
     hosts: MatchedRows | None = None
     advisory: Mapping[str, MatchedRows] = field(default_factory=dict)
     balance: xr.Dataset | None = None
@@ -205,6 +211,13 @@ def _known(
         known["positive"] = _made(
             lambda: controls.positive_control(readable, brightened[:, columns], config, seed), found=False
         )
+    if (arcless := found.arcless) is not None:
+        snr = arcless[:, found.rows.names.index(VISIBLE_BY)] if VISIBLE_BY in found.rows.names else None
+        passing = snr >= config.min_arc_snr if snr is not None else np.ones(len(arcless), bool)
+        known["arcless"] = _made(
+            lambda: controls.against_arcless(readable, arcless[:, columns], passing, config, seed),
+            share=float(passing.mean()) if passing.size else math.nan,
+        )
     if (hosts := found.hosts) is not None:
         known["hosts"] = _made(lambda: controls.host_part(hosts, config, seed))
     for name, rows in found.advisory.items():
@@ -271,6 +284,13 @@ def _decide(
             f"{text}. But arcs brighter by {controls.BRIGHTER_MAG:g} mag are not found either (AUC {read:.3f}): a pass "
             "would mean nothing"
         )
+    bare = known.get("arcless", {})
+    if bare.get("share", 0.0) > MOST_ARCLESS and not bare.get("found", True):
+        read = Estimate.from_fields(bare, "auc")
+        return Verdict.NOT_TESTABLE, (
+            f"{text}. But real lenses are not told from hosts without an arc either (AUC {read:.3f}), of which "
+            f"{bare['share']:.0%} pass the visibility cut: nothing shows that their arcs are seen (realism.min_arc_snr)"
+        )
     seen = known["power"]
     powerful = math.isfinite(seen["smallest_delta"]) and seen["read_auc"] < config.max_auc
     # What was seen was seen: power matters where nothing was.
@@ -302,6 +322,8 @@ def unmatched(balance: xr.Dataset | None, limit: float) -> str:
         elif not math.isfinite(spread):
             # Not passed over: a constant on the hosts' side, or a single set, says nothing of how they scatter.
             out.append(f"{name} has no variance to compare")
+        elif "hidden" in balance and not float(balance["hidden"].sel(covariate=name)) < HIDDEN_SD:
+            out.append(hidden_in_words(balance.sel(covariate=name)))
     return ", ".join(out)
 
 
@@ -331,8 +353,8 @@ def _areas(areas: Mapping[str, Mapping[str, Any]], known: Mapping[str, Any]) -> 
     """Areas of the probes and controls, dim probe."""
     lines = dict(areas)
     for name, key in (("null: injections", "null"), ("null: lenses", "null_lenses"), ("hosts", "hosts"),
-                      ("arcs 1 mag brighter", "positive")):  # fmt: skip
-        if key in known and "not_made" not in known[key]:
+                      ("arcs 1 mag brighter", "positive"), ("lenses against no arc", "arcless")):  # fmt: skip
+        if key in known and "auc" in known[key]:
             lines[name] = {**known[key], "advisory": True}
     texts = {
         "auc": "area under the ROC curve", "auc_low": "lower end of its 95 % interval over matched sets",

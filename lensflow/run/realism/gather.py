@@ -140,7 +140,8 @@ def gather(
     more = _controls(config, of_pairs, sets, kept, first[has][use][order], second, has, use, order, limit, progress)
     advisory, broken = _advisory(config, of_pairs, real_url, table, here)
     comparison = Comparison(
-        rows, second=more["second"], brightened=more["brightened"], hosts=more["hosts"], advisory=advisory,
+        rows, second=more["second"], brightened=more["brightened"], arcless=more["arcless"], hosts=more["hosts"],
+        advisory=advisory,
         balance=balance, other_road=other_road, broken=broken,
         recipe={"tiers": list(config.realism.tiers), "encoder": config.realism.encoder or "",
                 "injections": config.realism.injections},
@@ -165,6 +166,9 @@ def _controls(
     found: dict[str, Any] = {"second": None}
     brighter = features_of_pairs(of_pairs, injection_rows, progress, brighter_mag=BRIGHTER_MAG)
     found["brightened"] = _values(brighter, np.arange(injection_rows.size))
+    own_hosts = sets["host_row"].values[has][use][order]
+    bare = features_of_cutouts(RunFolder.of(config).cutouts, own_hosts, progress, rounded_as=of_pairs)
+    found["arcless"] = _values(bare, np.arange(own_hosts.size))
     if second is not None:
         own = second[has][use][order]
         there = np.flatnonzero(own >= 0)

@@ -15,7 +15,7 @@ from lensflow.errors import RealismError
 from lensflow.measure.realism.matching import Matched, match
 from lensflow.measure.realism.road import STAMPS, RoadCheck, with_rounding
 from lensflow.run.execute import Progress, silent
-from lensflow.run.realism.hosts import Matching, host_covariates, road_check
+from lensflow.run.realism.hosts import Matching, host_covariates, reliability, road_check, stamp_covariates
 from lensflow.run.realism.pixels import images_as_pairs, stamps_of_pairs
 from lensflow.run.realism.stamps import RealFolder, open_real
 from lensflow.schema import Status
@@ -118,13 +118,22 @@ def matched_sets(
     injections, controls = _rows_of_hosts(run.manifest)
     hosts, left_out = _hosts(run.cutouts, splits, injections, real.attrs["hosts_dropped"])
 
+    # One of each host: the injection that is compared.
+    compared = np.array([injections[h][0] for h in hosts.tolist()], np.int64)
+
     def found(kind: Matching) -> Matched:
-        sides = [host_covariates(url, progress, matching=kind).isel(host=rows)
-                 for url, rows in ((folder.cutouts, lenses), (run.cutouts, hosts))]  # fmt: skip
-        if kind == "catalogue" and not any(np.isfinite(sides[0][n].values).any() for n in LIGHT if n in sides[0]):
-            raise RealismError(NO_CATALOGUE)  # seeing and depth alone match nothing of the galaxy
-        return match(*sides, k=settings.hosts_per_lens, caliper_sd=settings.caliper_sd,
-                     max_balance_sd=settings.max_balance_sd, seed=config.seed)  # fmt: skip
+        own = host_covariates(folder.cutouts, progress, matching=kind, rounded_as=config).isel(host=lenses)
+        bare = host_covariates(run.cutouts, progress, matching=kind).isel(host=hosts)
+        if kind == "catalogue":
+            if not any(np.isfinite(own[n].values).any() for n in LIGHT if n in own):
+                raise RealismError(NO_CATALOGUE)  # seeing and depth alone match nothing of the galaxy
+            theirs, share = bare, None
+        else:
+            # Real lenses come with their arcs, so injections do.
+            theirs = stamp_covariates(config, compared, progress).assign(host_id=bare["host_id"])
+            share = reliability(bare, theirs)
+        return match(own, theirs, k=settings.hosts_per_lens, caliper_sd=settings.caliper_sd,
+                     max_balance_sd=settings.max_balance_sd, seed=config.seed, reliability=share)  # fmt: skip
 
     matched = found(matching)
     other, why = None, ""

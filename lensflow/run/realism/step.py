@@ -176,6 +176,8 @@ def _notes(sets: MatchedSets, controls: Mapping[str, Any]) -> list[list[str]]:
         notes += [["other matching", n] for n in (*sets.other.notes, *filter(None, [sets.other.reason]))]
     elif sets.other_reason:
         notes.append(["other matching", f"none: {sets.other_reason}"])
+    if (share := controls.get("arcless", {}).get("share")) is not None:
+        notes.append(["visibility", f"{share:.0%} of the matched hosts without an arc pass the visibility cut, too"])
     if constant := controls.get("constant"):
         notes.append(["features", f"one value in all rows, so left out of the fit: {', '.join(constant)}"])
     notes += [[name, f"left out: {why}"] for name, why in controls.get("left_out", {}).items()]

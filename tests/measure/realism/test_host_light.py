@@ -33,21 +33,49 @@ def galaxies(n=1, size=64, sigma=4.0, q=1.0, flux=(10.0, 20.0, 40.0), centre=Non
     )
 
 
-def test_magnitude_and_colours_are_those_of_the_light_within_an_arcsecond():
+def test_magnitude_and_colours_are_those_of_the_light_at_the_centre():
     found = measured_covariates(galaxies())
-    inside = 1 - np.exp(-0.5 * (1 / SCALE / 4.0) ** 2)
-    assert found["mag_z"].values[0] == pytest.approx(22.5 - 2.5 * np.log10(40 * inside), abs=0.02)
+    inside = 1 - np.exp(-0.5 * (0.5 / SCALE / 4.0) ** 2)
+    assert found["mag_z"].values[0] == pytest.approx(22.5 - 2.5 * np.log10(40 * inside), abs=0.05)
     np.testing.assert_allclose([found["g_r"][0], found["r_z"][0]], 2.5 * np.log10(2), atol=1e-4)
     assert found["psfsize_r_arcsec"].values[0] == pytest.approx(1.2)
 
 
 def test_size_and_axis_ratio_follow_the_light_and_not_its_place_in_a_pixel():
     small, large = (measured_covariates(galaxies(sigma=s))["inner_radius_arcsec"].values[0] for s in (1.2, 3.0))
-    assert small < 0.8 * large < 0.6
+    assert small < 0.9 * large < 0.6
     flat = [measured_covariates(galaxies(sigma=1.5, q=0.6, centre=(31.5 + d, 31.2)))["axis_ratio"].values[0]
             for d in (0.0, 0.25, 0.5)]  # fmt: skip
-    assert max(flat) - min(flat) < 0.03 and 0.55 < flat[0] < 0.75
+    assert max(flat) - min(flat) < 0.05 and 0.5 < flat[0] < 0.7
     assert measured_covariates(galaxies(sigma=1.5))["axis_ratio"].values[0] == pytest.approx(1, abs=0.01)
+
+
+def test_a_bright_blue_arc_changes_the_colour_of_a_red_host_little():
+    """As on the sky: theta_E 1.5", seeing 1.3", an arc twice as bright in g as the host."""
+    plain = galaxies(sigma=2.3, flux=(2.0, 10.0, 20.0))
+    y, x = np.mgrid[:64, :64] - 31.5
+    arc = np.exp(-0.5 * ((np.hypot(x, y) * SCALE - 1.5) / 0.55) ** 2) * (y > 2)
+    lensed = plain.copy(deep=True)
+    lensed["image"].values[:] += np.array([4.0, 4.0, 4.0])[:, None, None] * arc / arc.sum()
+
+    def colour(cutouts):
+        return float(measured_covariates(cutouts)["g_r"][0])
+
+    def wide(cutouts):
+        inner = cutouts["image"].values[0, :, np.hypot(x, y) * SCALE < 1].sum(axis=0)
+        return 2.5 * np.log10(inner[1] / inner[0])
+
+    apart = wide(plain) - wide(lensed)
+    assert apart > 0.12 and abs(colour(lensed) - colour(plain)) < apart / 3
+
+
+def test_light_on_one_side_is_not_the_galaxys():
+    plain = galaxies(sigma=2.5)
+    lensed = plain.copy(deep=True)
+    lensed["image"].values[0, :, 31:33, 34] += 1.0  # 0.66" off the centre
+    a, b = measured_covariates(plain), measured_covariates(lensed)
+    for name in ("mag_z", "g_r", "inner_radius_arcsec"):
+        assert float(b[name][0]) == pytest.approx(float(a[name][0]), abs=1e-6)
 
 
 def test_an_arc_changes_them_less_than_it_changes_what_is_measured_wide():
@@ -107,8 +135,10 @@ def test_other_bands_have_their_own_names():
 
 def test_blocks_do_not_depend_on_their_size():
     many = galaxies(n=5, q=0.7)
-    flux, radius, ratio = inner_light(*(many[n].values for n in ("image", "invvar", "x_center", "y_center")), SCALE, 2)
-    assert np.ptp(flux, axis=0).max() == 0 and np.ptp(radius) == np.ptp(ratio) == 0
+    flux, bright, radius, ratio = inner_light(
+        *(many[n].values for n in ("image", "invvar", "x_center", "y_center")), SCALE, 2
+    )
+    assert np.ptp(flux, axis=0).max() == np.ptp(bright) == 0 and np.ptp(radius) == np.ptp(ratio) == 0
 
 
 def test_the_catalogues_values_are_its_own():

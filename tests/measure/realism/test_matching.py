@@ -220,3 +220,42 @@ def test_the_areas_are_those_of_the_simulation_that_the_method_rests_on():
     assert unmatched.mean() == pytest.approx(0.755, abs=0.015) and matched.mean() == pytest.approx(0.505, abs=0.015)
     assert np.mean([r[2].reason == "" for r in runs]) > 0.9
     assert np.mean([confounded(seed, shift=0.5)[1] for seed in range(200, 240)]) == pytest.approx(0.62, abs=0.02)
+
+
+def arcs_hide(seed, bluer, share, n=90, n_hosts=3000):
+    """Balance of a covariate of which only a share of the variance is the host's, and how far hosts are apart after."""
+    random = np.random.default_rng(seed)
+    sides, own = [], []
+    for size, shift in ((n, bluer), (n_hosts, 0.0)):
+        host = random.normal(-shift, 1, size)
+        seen = host + np.sqrt(1 / share - 1) * random.normal(size=size)
+        mag = random.normal(size=size)
+        names = [f"{size}-{k}" for k in range(size)]
+        sides.append(xr.Dataset({"host_id": ("host", names), "g_r": ("host", seen), "mag_z": ("host", mag)}))
+        own.append(host)
+    found = match(*sides, seed=seed, reliability={"g_r": share, "mag_z": 1.0})
+    rows = found.sets
+    return found, abs(own[0][rows["real_row"].values].mean() - own[1][rows["host_row"].values].mean())
+
+
+@pytest.mark.parametrize("share", [0.3, 0.5, 0.8])
+def test_what_arcs_hide_of_a_difference_is_told(share):
+    """Matching on what arcs add to leaves a part of the hosts' difference, though all that is measured is balanced."""
+    runs = [arcs_hide(seed, 0.8, share) for seed in range(12)]
+    told = np.mean([float(r[0].balance["hidden"].sel(covariate="g_r")) for r in runs])
+    assert np.mean([abs(float(r[0].balance["smd"].sel(covariate="g_r"))) for r in runs]) < 0.1
+    assert told == pytest.approx(np.mean([r[1] for r in runs]), abs=0.1)
+    assert float(runs[0][0].balance["hidden"].sel(covariate="mag_z")) == 0
+
+
+def test_a_hidden_difference_is_not_balanced_and_none_is():
+    hidden, none = arcs_hide(1, 0.8, 0.3)[0], arcs_hide(1, 0.0, 0.5)[0]
+    assert "arcs hide g_r (reliability 0.30), which may still differ by" in hidden.reason
+    assert "arcs hide g_r" in unmatched(hidden.balance, 0.1)
+    assert none.reason == "" == unmatched(none.balance, 0.1)
+
+
+def test_a_covariate_of_unknown_reliability_is_not_balanced():
+    found = match(table(np.random.default_rng(0).normal(size=(20, 4)), "r"),
+                  table(np.random.default_rng(1).normal(size=(800, 4))), reliability={})  # fmt: skip
+    assert not found.balance["balanced"].any() and found.reason

@@ -193,3 +193,29 @@ def test_a_covariate_without_variance_is_not_balanced(ratio):
     odd = balance().assign(variance_ratio=("covariate", [1.0, ratio]))
     assert unmatched(odd, 0.1).startswith("psfdepth_r_mag has")
     assert judge_realism(comparison(balance=odd), QUICK, 1).gate.verdict is Verdict.INCONCLUSIVE
+
+
+def with_arcless(delta, share, seed=0):
+    """Real lenses and injections alike, both ``delta`` sd from hosts without arc, of which a share passes the cut."""
+    found = comparison(balance=balance(), seed=seed)
+    draws = np.random.default_rng(77)
+    arcless = draws.normal(-delta, 1, size=found.rows.injected_values.shape)
+    arcless[:, 0] = np.where(draws.random(len(arcless)) < share, 10.0, 0.0)
+    rows = replace(found.rows, values=found.rows.values + np.eye(len(NAMES))[0] * 10.0)
+    return replace(found, rows=rows, second=found.second + np.eye(len(NAMES))[0] * 10.0,
+                   brightened=found.brightened + np.eye(len(NAMES))[0] * 10.0, arcless=arcless)  # fmt: skip
+
+
+def test_lenses_that_are_not_told_from_hosts_without_an_arc_show_nothing():
+    judged = judge_realism(with_arcless(0.0, 0.6), QUICK, 1)
+    assert judged.gate.verdict is Verdict.NOT_TESTABLE, judged.gate.reason
+    assert (
+        "not told from hosts without an arc" in judged.gate.reason and "pass the visibility cut" in judged.gate.reason
+    )
+    assert judged.gate.controls["arcless"]["share"] == pytest.approx(0.6, abs=0.06)
+
+
+@pytest.mark.parametrize(("delta", "share"), [(1.5, 0.6), (0.0, 0.01)])
+def test_lenses_with_arcs_or_a_cut_that_hosts_do_not_pass_leave_the_verdict(delta, share):
+    judged = judge_realism(with_arcless(delta, share), QUICK, 1)
+    assert judged.gate.verdict is Verdict.PASS, judged.gate.reason

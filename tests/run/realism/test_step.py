@@ -11,6 +11,8 @@ import lensflow as lf
 from lensflow.errors import ConfigError, LensflowError
 from lensflow.run.realism.examples import shown_realism
 from lensflow.run.realism.files import results_of
+from lensflow.run.realism.hosts import host_covariates, reliability, stamp_covariates
+from lensflow.run.realism.sets import _rows_of_hosts
 from lensflow.run.realism.stored import stored_realism
 from lensflow.run.realism.synthetic_sky import synthetic_sky
 from lensflow.run.report import report_step
@@ -63,6 +65,29 @@ def test_the_same_prior_on_both_sides_is_not_told_apart(found):
     assert gate.controls["null_lenses"]["holds_half"]
     assert (found.features["p_holm"] > 0.01).all()
     assert {"readable", "pixels", "hosts", "null: injections"} <= set(found["areas"]["probe"].values.tolist())
+
+
+def test_bright_arcs_hide_little_of_the_hosts_they_are_matched_by(config):
+    """theta_E 1.2 to 2", arcs as bright in g as their hosts: light within 1" alone is bluer by 3 sd of the hosts."""
+    url = RunFolder.of(config).cutouts
+    rows = _rows_of_hosts(RunFolder.of(config).manifest)[0]
+    bare = host_covariates(url).isel(host=rows.hosts)
+    with_arc = stamp_covariates(config, np.array([rows[int(h)][0] for h in rows.hosts]))
+    share = reliability(bare, with_arc)
+    for name in ("mag_z", "g_r", "r_z", "inner_radius_arcsec", "axis_ratio"):
+        one, other = bare[name].values, with_arc[name].values
+        low, high = np.nanquantile(one, [0.05, 0.95])
+        sd = np.nanstd(one[(one > low) & (one < high)])
+        assert abs(np.nanmedian(other - one)) < 0.5 * sd, name
+        assert share[name] > (0.15 if name == "g_r" else 0.5), (name, share[name])
+    assert share["psfsize_r_arcsec"] == share["psfdepth_r_mag"] == 1
+
+
+def test_the_balance_says_what_arcs_hide(found):
+    balance = found["balance"]
+    assert float(balance["hidden"].sel(covariate="psfsize_r_arcsec")) == 0
+    assert float(balance["hidden"].sel(covariate="g_r")) > 0 and "hidden by arcs" in found._repr_html_()
+    assert abs(float(balance["smd_before"].sel(covariate="g_r"))) < 1  # 2.9 where one side alone had arcs
 
 
 def test_what_is_stored_is_read_and_another_table_is_compared_again(config, found, tmp_path, monkeypatch):
