@@ -146,7 +146,8 @@ def _measured(config: RunConfig, source: str, scorer: Any, name: str, here: str,
         "gates": [g.to_dict() for g in gates],
         "tables": codec.encode(tables), "settings": config.realism.model_dump(mode="json"),
         "numbers": {
-            "n_table": int(lenses.sizes["lens"]), "left_out": counts, "injections": config.realism.injections,
+            "n_table": int(lenses.sizes["lens"]), "table_content": paths.content(source),
+            "left_out": counts, "injections": config.realism.injections,
             "stamps": stamps_content(config, pairs), "notes": _notes(sets, gate.controls),
         },
     }  # fmt: skip

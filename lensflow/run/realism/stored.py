@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from lensflow.config import RunConfig
+from lensflow.config import RunConfig, fingerprint
 from lensflow.errors import GateError, StoreError
 from lensflow.measure.gate import GateResult
 from lensflow.run.realism.files import results_names
@@ -41,6 +41,13 @@ class StoredRealism:
 
 
 _OF_NO_NUMBER = ("table", "required")
+
+
+def compared_with(stored: StoredRealism) -> tuple[str, str]:
+    """Name of the table that a comparison is of, and a fingerprint of its content and of the settings."""
+    settings = {k: v for k, v in stored.settings.items() if k not in _OF_NO_NUMBER}
+    name = stored.kept.table.rstrip("/").rpartition("/")[2]
+    return name, fingerprint(str(stored.kept.numbers.get("table_content", "")), settings)
 
 
 def stored_realism(config: RunConfig) -> list[StoredRealism]:

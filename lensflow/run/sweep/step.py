@@ -25,7 +25,7 @@ from lensflow.run.measure import measure_step
 from lensflow.run.sweep.arms import Design, design_of, prepare_arm, prepare_base
 from lensflow.run.sweep.make import made_of, make_arm
 from lensflow.run.sweep.prove import prove
-from lensflow.run.sweep.realism import realism_area
+from lensflow.run.sweep.realism import realism_areas
 from lensflow.run.sweep.score import ArmScores, orders, refuse_chance, refuse_idle_view, score_arm, strata_of
 from lensflow.show.sweep import write_page
 from lensflow.stats import codec
@@ -128,7 +128,9 @@ def _sweep(
         numbers, more = _numbers(counted, scorer, here, progress, unseal_test)
     reference = design.reference.label
     results = []
-    for arm in (*design.arms[1:], design.null):
+    others = (*design.arms[1:], design.null)
+    (of_reference, *of_arms), of_table = realism_areas(design.reference.config, [a.config for a in others])
+    for arm, area in zip(others, of_arms, strict=True):
         made = made_of(arm)
         shared = arm.config.out == design.reference.config.out
         results.append(
@@ -142,13 +144,13 @@ def _sweep(
                 proofs[arm.label][1],
                 numbers.get(arm.label),
                 gates_table(found[reference], found[arm.label]) if arm.label in found else None,
-                realism_area(arm.config),
+                area,
                 proofs[arm.label][0],
             )
         )
     result = SweepResult(
         design.name, tuple(f.title for f in design.factors), design.base.out, reference, tuple(results[:-1]),
-        results[-1], realism=realism_area(design.reference.config), **more,
+        results[-1], realism=of_reference, **{**more, "notes": (*more.get("notes", ()), *of_table)},
     )  # fmt: skip
     keep_results(paths.join(design.folder, RESULT), _pixels_of(result), result.to_json())
     page_of(design.base)

@@ -12,7 +12,6 @@ import lensflow as lf
 from lensflow.config.sweep import with_setting
 from lensflow.errors import ConfigError, RealismError, StoreError
 from lensflow.run import measure
-from lensflow.run.identity import pairs_content
 from lensflow.run.inject import InjectTask
 from lensflow.run.sweep import prove, realism, step
 from lensflow.run.sweep.step import stored_sweeps
@@ -201,12 +200,44 @@ def test_a_sweep_of_other_pixels_is_named_and_not_shown(tmp_path, command):
     assert code == 0 and "injection.gain_factor: its arms have other pixels" in text and "gain 1 9" not in text
 
 
-def test_the_area_against_real_lenses_is_that_of_the_pixels_that_are_there(run, monkeypatch):
-    def stored(*pairs):
-        kept = [SimpleNamespace(pairs=p, kept=SimpleNamespace(gates=(SimpleNamespace(area=Estimate(0.1 * (k + 5))),)))
-                for k, p in enumerate(pairs)]  # fmt: skip
-        monkeypatch.setattr(realism, "stored_realism", lambda _: kept)
-        return realism.realism_area(run).value
+def compared(area, table="lenses.csv", content="a", pairs="these", **settings):
+    kept = SimpleNamespace(table=f"folder/{table}", numbers={"table_content": content},
+                           gates=(SimpleNamespace(area=Estimate(area)),))  # fmt: skip
+    return SimpleNamespace(pairs=pairs, kept=kept, settings={"min_sets": 30, "required": False, **settings})
 
-    assert np.isnan(stored()) and np.isnan(stored("other pixels"))
-    assert stored("other pixels", pairs_content(run)) == pytest.approx(0.6)
+
+@pytest.fixture
+def areas(monkeypatch):
+    """Areas of a reference and its arms, of what each has stored."""
+
+    def of(*stored):
+        monkeypatch.setattr(realism, "stored_realism", lambda config: stored[config])
+        monkeypatch.setattr(realism, "pairs_content", lambda config: "these")
+        found, notes = realism.realism_areas(0, range(1, len(stored)))
+        return [f.value for f in found], notes
+
+    return of
+
+
+def test_the_area_against_real_lenses_is_that_of_the_pixels_that_are_there(areas):
+    found, notes = areas([compared(0.6, pairs="others")], [])
+    assert np.isnan(found).all() and notes == ()
+    assert areas([compared(0.6, pairs="others"), compared(0.7)], [])[0][0] == 0.7
+
+
+def test_arms_are_held_against_the_same_real_lenses_as_the_reference(areas):
+    found, notes = areas(
+        [compared(0.5, "a.csv"), compared(0.9, "b.csv")],
+        [compared(0.6, "b.csv"), compared(0.55, "z.csv")],
+        [compared(0.95, "b.csv")],
+        [compared(0.7, "a.csv")],
+    )
+    assert found[:3] == [0.9, 0.6, 0.95] and np.isnan(found[3])
+    assert notes[0] == "areas against real lenses are of b.csv" and "left out (2)" in notes[1]
+
+
+@pytest.mark.parametrize("other", [{"content": "b"}, {"min_arc_snr": 9.0}])
+def test_another_content_or_other_settings_are_another_comparison(areas, other):
+    found, notes = areas([compared(0.5)], [compared(0.8, **other)])
+    assert found[0] == 0.5 and np.isnan(found[1]) and "left out (1)" in notes[1]
+    assert areas([compared(0.5)], [compared(0.8, required=True)])[0] == [0.5, 0.8]
