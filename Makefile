@@ -9,6 +9,8 @@ TRAINS := $(VENV)/.lensflow-trains
 # pip chooses its wheel, by the indexes that it is set to: one for processors alone where there is one.
 TORCH  ?= torch==2.13.0
 OUT    ?= runs/demo
+# As in pyproject.toml's extra; not in the lock, only the site needs them.
+DOCS    = "sphinx>=8" "pydata-sphinx-theme>=0.16" "myst-nb>=1.2" "numpydoc>=1.8" "sphinx-copybutton>=0.5"
 PIP     = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # A fifth of pip's time; what it cannot reach (pip has settings of its own for that), pip installs.
 INSTALL = $(PIP) uv && $(BIN)/uv pip install --quiet --python $(BIN)/python
@@ -92,9 +94,12 @@ format: $(INSTALLED)  ## rewrite the files in the project's style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-docs: $(READY)  ## rewrite docs/schema.md and docs/config.md from the code
+docs: $(READY)  ## the site, into docs/_build/html; docs/schema.md and docs/config.md from the code
 	$(BIN)/python -c "import lensflow.schema as s, lensflow.config as c, pathlib as p; \
 	p.Path('docs/schema.md').write_text(s.markdown()); p.Path('docs/config.md').write_text(c.markdown())"
+	@$(INSTALL) $(DOCS) || $(PIP) $(DOCS)
+	$(BIN)/python -m sphinx -q -W --keep-going -b html docs docs/_build/html
+	@echo "The site: docs/_build/html/index.html"
 
 zoo: $(READY)  ## draw docs/figures/zoo.png: which diagnostic notices which known fault
 	$(BIN)/lensflow zoo --out docs/figures && rm docs/figures/zoo.json
