@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -83,7 +83,7 @@ class RunPixels:
         own = self._controls(samples, hosts)
         every, stamps = np.arange(len(own)), np.empty_like(own)
         self._stamps(samples, shard, hosts, every, stamps)
-        own, stamps = (self._without_light(v, samples) for v in (own, stamps))
+        own, stamps = (self.less_light(v, samples) for v in (own, stamps))
         if view == "triplet":
             return np.concatenate([stamps, own, stamps[self._matched(samples, hosts)]], axis=1)
         first = stamps
@@ -135,7 +135,7 @@ class RunPixels:
             if self.settings.steps_per_sigma:
                 x[some] = self._rounded(x[some], part, hosts)
         assert x is not None
-        return self._without_light(x, samples)
+        return self.less_light(x, samples)
 
     def _hosts(self, host_index: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
         """Images, weights and valid pixels of the hosts of samples, each host once; and the samples' places in them."""
@@ -241,7 +241,16 @@ class RunPixels:
         row, _ = match_controls(bright, bright, samples["host_index"].values, softening)
         return row
 
-    def _without_light(self, x: Images, samples: xr.Dataset) -> Images:
+    @property
+    def lens_light(self) -> str:
+        """Light of the lens that is taken off: ``export.lens_light``."""
+        return self.settings.lens_light
+
+    def with_light(self) -> RunPixels:
+        """The same pixels before the lens's light is taken off."""
+        return replace(self, settings=self.settings.model_copy(update={"lens_light": "kept"}))
+
+    def less_light(self, x: Images, samples: xr.Dataset) -> Images:
         """Images as ``export.lens_light`` says; NaN stays NaN."""
         if self.settings.lens_light == "kept":
             return x

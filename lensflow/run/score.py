@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from lensflow import schema
 from lensflow.config import RunConfig
-from lensflow.errors import StoreError
+from lensflow.errors import ConfigError, StoreError
 from lensflow.measure.gate import GateResult
 from lensflow.measure.scorer.gates import judge_scores, scored_hosts
 from lensflow.measure.scorer.scorer import as_scorer, score_block
@@ -102,7 +102,8 @@ def refuse_other_images(config: RunConfig, scorer: Any) -> None:
     ----------
     config : RunConfig
     scorer : object
-        One with ``refuse_other_images(bands, pixel_scale_arcsec, stamp_size)`` is asked; others take any image.
+        One with ``refuse_other_images(bands, pixel_scale_arcsec, stamp_size)`` is asked, and one with ``lens_light``
+        gets images without that light or none; others take any image.
 
     Raises
     ------
@@ -112,6 +113,12 @@ def refuse_other_images(config: RunConfig, scorer: Any) -> None:
     if callable(refuse := getattr(scorer, "refuse_other_images", None)):
         scale = float(read_attrs(RunFolder.of(config).cutouts, "cutouts")["pixel_scale_arcsec"])
         refuse(config.bands, scale, config.survey.stamp_size)
+    light, given = getattr(scorer, "lens_light", None), config.scorer.lens_light
+    if light is not None and light != given:
+        raise ConfigError(
+            f"the scorer was trained on images with lens_light {light}, and scorer.lens_light is {given}: it would see "
+            f"other images. Set scorer.lens_light: {light}"
+        )
 
 
 def judged(

@@ -37,6 +37,8 @@ class About:
         Pixels that shifts (``max_shift_pix``) cut from each side.
     made : mapping
         Run, pixels, seed, code: for readers.
+    lens_light : {"kept", "radial", "smooth"}
+        Light of the lens galaxy that was taken off the images.
     """
 
     bands: tuple[str, ...]
@@ -48,6 +50,7 @@ class About:
     stem: str = "imagenet"
     crop_pix: int = 0
     made: Mapping[str, Any] = field(default_factory=dict)
+    lens_light: str = "kept"
 
     def refuse_other_data(self, other: About, name: str) -> None:
         """Refuse data that the network was not trained for.
@@ -65,7 +68,8 @@ class About:
             Naming the value of the checkpoint and that of the data.
         """
         self.refuse_other_images(other.bands, other.pixel_scale_arcsec, other.stamp_size_pix, name)
-        for what, mine, theirs in (("channels", self.channels, other.channels), ("model", self.model, other.model)):
+        for what in ("channels", "model", "lens_light"):
+            mine, theirs = getattr(self, what), getattr(other, what)
             if mine != theirs:
                 raise ConfigError(_differ(name, what, mine, theirs))
         of_data = Normalisation.from_json(other.normalisation)

@@ -87,9 +87,13 @@ def _unit(
         filled.append(score(network_input_of(view, cored, valid[which], crop, of["row_id"].values)))
     explained = np.full(len(stamp), np.nan)
     if (arcs := getattr(view.pixels, "arcs", None)) is not None:
-        light = x[own] + arcs(of, int(view.shards[unit]))
+        # Where the lens's light is taken off, it is taken off last: of the stamp with the explained core.
+        taken = getattr(view.pixels, "lens_light", "kept") != "kept"
+        whole = view.pixels.with_light().read(samples, int(view.shards[unit])) if taken else x  # type: ignore[attr-defined]
+        light = whole[own] + arcs(of, int(view.shards[unit]))
         r = geometry.radius_pix(x.shape[-1], of["x_center"].values, of["y_center"].values)
-        cored = np.where((r < radius[:, None, None])[:, None], light, x[stamp])
+        cored = np.where((r < radius[:, None, None])[:, None], light, whole[stamp])
+        cored = view.pixels.less_light(cored, of) if taken else cored  # type: ignore[attr-defined]
         explained = score(network_input_of(view, cored, valid[stamp], crop, of["row_id"].values))
     scores = {
         "stamp": bare[stamp],

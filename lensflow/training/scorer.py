@@ -37,6 +37,11 @@ class TrainedScorer:
     missing_is_zero = True
 
     @property
+    def lens_light(self) -> str:
+        """Light of the lens that is taken off before it sees an image: ``scorer.lens_light`` must say the same."""
+        return self.about.lens_light
+
+    @property
     def note(self) -> str:
         """What is said wherever its numbers are shown."""
         made = self.about.made

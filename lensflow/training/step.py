@@ -164,11 +164,11 @@ class Views:
                 f"training: export.view {config.export.view} puts other images than a stamp alone into a sample, and "
                 "what learns from them cannot score one: set single or pairs, or train on it with your own code"
             )
-        lights = {"export.lens_light": config.export.lens_light, "scorer.lens_light": config.scorer.lens_light}
-        if taken := [f"{k} {v}" for k, v in lights.items() if v != "kept"]:
+        learnt, scored = config.export.lens_light, config.scorer.lens_light
+        if learnt != scored:
             raise ExportError(
-                f"training: {', '.join(taken)} takes off light that a stamp has, and a network made here scores "
-                "stamps: set kept, or train on it with your own code (lf.batches) and score with scorer.lens_light"
+                f"training: export.lens_light is {learnt} and scorer.lens_light {scored}, so the network would score "
+                f"other images than it learns from. Set both to {learnt if learnt != 'kept' else scored}, or to kept"
             )
         most = config.training.max_bad_pixel_frac
         opened, found = RunViews(config, config, progress), []
@@ -191,7 +191,7 @@ class Views:
         return About(
             self.train.bands, self.train.channels, float(self.train.pixel_scale_arcsec), int(self.train.shape[1]),
             self.train.normalisation.to_json(), config.training.model, config.training.stem,
-            config.training.max_shift_pix, made,
+            config.training.max_shift_pix, made, config.export.lens_light,
         )  # fmt: skip
 
     def some_train(self, config: RunConfig) -> TrainingView:
