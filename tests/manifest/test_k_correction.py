@@ -93,3 +93,32 @@ def test_a_galaxy_is_movable_where_moving_it_is_no_error(z_from, z_to):
     else:
         with pytest.raises(ManifestError):
             magnitudes_at(np.full((1, 5), 22.0), BANDS_NM, one(z_from), one(z_to), GRZ_NM)
+
+
+# Boxes of about DECam's widths: ends and effective wavelength, nm.
+FILTERS = {"u": (320, 390, 355), "g": (400, 546, 473), "r": (568, 716, 642), "i": (709, 859, 784),
+           "z": (850, 1002, 926), "Y": (953, 1065, 1009)}  # fmt: skip
+STEPS = [(0.6, 0.8), (0.9, 1.1), (1.2, 1.4), (1.0, 1.3), (1.5, 1.8)]
+
+
+def through_filter(band, z, beta, break_nm, drop):
+    """AB magnitude of f_lambda ~ lambda^beta, fainter by a factor below a break, counted in photons through a box."""
+    low, high, _ = FILTERS[band]
+    seen = np.linspace(low, high, 2000)
+    rest = seen / (1 + z)
+    light = (rest / 300) ** beta * np.where(rest < break_nm, 1 / drop, 1.0) / (1 + z)
+    photons = np.trapezoid(light * seen, seen) / np.trapezoid(1 / seen, seen)
+    return -2.5 * np.log10(photons) + Planck18.distmod(z).value
+
+
+@pytest.mark.parametrize(
+    "beta, break_nm, drop, most", [(-1.6, 0, 1.0, 0.003), (-1.6, 390, 1.6, 0.16), (-0.3, 400, 2.2, 0.34)]
+)
+def test_what_effective_wavelengths_cost_beside_whole_filters_is_what_the_docs_say(beta, break_nm, drop, most):
+    worst = 0.0
+    for z_from, z_to in STEPS:
+        mag = np.array([[through_filter(b, z_from, beta, break_nm, drop) for b in FILTERS]])
+        nm = [f[2] for f in FILTERS.values()]
+        found = magnitudes_at(mag, nm, one(z_from), one(z_to), GRZ_NM)[0]
+        worst = max(worst, np.abs(found - [through_filter(b, z_to, beta, break_nm, drop) for b in "grz"]).max())
+    assert most / 2 < worst < most or (drop == 1 and worst < most)
