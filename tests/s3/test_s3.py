@@ -28,6 +28,7 @@ from lensflow.store import paths, receipts
 from lensflow.store.lease import hold
 from lensflow.store.open import open_all_pairs, stored_regions
 from lensflow.store.run_folder import RunFolder
+from tests.quick import few_images, no_figures
 from tests.run.completeness_run import completeness_run
 from tests.s3.compare import everything, store_digests
 from tests.s3.server import ACCESS_KEY, SECRET_KEY, environment
@@ -93,11 +94,13 @@ def test_a_run_on_s3_goes_on_where_it_stopped(local, on_s3):
     assert store_digests(config.out) == store_digests(local["out"])
 
 
-def test_the_whole_command_runs_on_s3(on_s3, tmp_path):
-    done = command("run", {**on_s3, "gate": {"bootstrap": 50, "required": False}}, tmp_path)
-    assert done.returncode == 0, done.stderr
+def test_the_whole_command_runs_on_s3(command, on_s3):
+    gate = {"recipes": ["core_r"], "bootstrap": 50, "required": False}
+    with no_figures(), few_images():
+        code, said = command("run", config={**on_s3, "gate": gate})
+    assert code == 0, said
     folder = RunFolder.of(load_config(on_s3))
-    assert paths.exists(folder.path("report", "index.html")) and "every invariant holds" in done.stdout
+    assert paths.exists(folder.path("report", "index.html")) and "every invariant holds" in said
 
 
 def test_a_run_that_is_copied_to_s3_is_still_certified_and_an_object_that_changes_there_is_noticed(
@@ -165,7 +168,7 @@ def test_a_completeness_on_s3_has_the_numbers_and_the_selection_function_of_the_
     assert selection_digest(at) == digest
 
 
-def command(name, config, folder, **environ):
+def new_process(name, config, folder, **environ):
     file = folder / "config.yaml"
     file.write_text(yaml.safe_dump(config))
     at = {**os.environ, "PYTHONPATH": str(ROOT), **environ}
@@ -223,7 +226,7 @@ def test_a_second_run_on_the_same_folder_is_told_who_is_at_work(on_s3):
 
 def test_wrong_credentials_are_a_clear_error_within_seconds(on_s3, tmp_path):
     start = time.monotonic()
-    done = command("cut", on_s3, tmp_path, **environment(secret_key="mistyped"))
+    done = new_process("cut", on_s3, tmp_path, **environment(secret_key="mistyped"))
     # Python, its imports and the cluster take most of this; retries with backoff would take minutes.
     assert time.monotonic() - start < 60
     text = " ".join(done.stderr.split())
@@ -241,7 +244,7 @@ def test_obstore_says_the_same_of_wrong_credentials(on_s3, monkeypatch):
 
 
 def test_no_credentials_at_all_are_a_clear_error(on_s3, tmp_path):
-    done = command("cut", on_s3, tmp_path, AWS_ACCESS_KEY_ID="", AWS_SECRET_ACCESS_KEY="")
+    done = new_process("cut", on_s3, tmp_path, AWS_ACCESS_KEY_ID="", AWS_SECRET_ACCESS_KEY="")
     assert done.returncode == 1 and "no credentials" in " ".join(done.stderr.split())
 
 
