@@ -214,7 +214,7 @@ def profile(manifest: Manifest, models: np.ndarray) -> None:
             s = packed.scalars[i]
             for turn in range(2):
                 row = records.Row(
-                    packed.geometry[i], packed.series[i], packed.settings[i, turn], s[pack.INDEX], s[pack.B]
+                    packed.geometry[i], packed.series[i], packed.settings[i, turn], s[pack.INDEX], s[pack.B], 1.0
                 )
                 target = records.Grid(grid.reshape(-1), wide, s[pack.STEP], s[pack.ORIGIN_X], s[pack.ORIGIN_Y])
                 samples += shoot.shoot_row(row, target, render_rows.CONSTANTS, space)[2]

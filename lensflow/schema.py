@@ -274,8 +274,31 @@ SOURCE_TABLE = (
     _v("src_table_row", "sample", "i8", "1",
        "row of plan.source_table's file, counted from 0, whose galaxy is the source; -1: none"),
 )  # fmt: skip
+
+# Places for the knots of one source.
+N_KNOTS = 12
+
+# Further columns of a manifest whose sources have bulges or knots (plan.src_bulge, plan.src_knots).
+COMPONENTS = (
+    _v("src_bulge_share", "sample band", "f8", "1",
+       "share of src_flux_nmgy that is the bulge's, 0 without one; what bulge and knots leave is the disc's, the "
+       "profile of src_reff_arcsec, src_n, src_q and src_phi_rad"),
+    _v("src_bulge_reff_arcsec", "sample", "f8", "arcsec",
+       "half-light radius of the bulge along its major axis; its centre is the source's; NaN: none"),
+    _v("src_bulge_n", "sample", "f8", "1", "Sersic index of the bulge"),
+    _v("src_bulge_q", "sample", "f8", "1", "axis ratio of the bulge"),
+    _v("src_bulge_phi_rad", "sample", "f8", "rad", "angle of the bulge's major axis"),
+    _v("src_knots", "sample", "i2", "1", "number of knots in the source: round Gaussians"),
+    _v("src_knots_share", "sample band", "f8", "1", "share of src_flux_nmgy that all knots have together; 0: none"),
+    _v("src_knot_x_arcsec", "sample knot", "f8", "arcsec",
+       "position of a knot relative to the source's centre, x; NaN: no such knot, in all four"),
+    _v("src_knot_y_arcsec", "sample knot", "f8", "arcsec", "position of a knot relative to the source's centre, y"),
+    _v("src_knot_reff_arcsec", "sample knot", "f8", "arcsec", "half-light radius of a knot"),
+    _v("src_knot_weight", "sample knot", "f8", "1", "share of a knot in src_knots_share, in every band; sums to 1"),
+)  # fmt: skip
+
 # Groups of columns that a manifest has besides ``MANIFEST`` where its plan asks for them.
-FURTHER = (SOURCE_TABLE,)
+FURTHER = (SOURCE_TABLE, COMPONENTS)
 
 PAIRS = (
     _v(
@@ -332,6 +355,12 @@ METRICS = (
        "the host's: snr_matched and snr_stamp of a wide arc are too high by up to it; NaN where it is there"),
 )  # fmt: skip
 
+# Of pairs whose manifest has COMPONENTS.
+COMPONENT_METRICS = (
+    _v("band_magnification", "sample band", "f4", "1",
+       "flux of all images over the unlensed flux in this band: components of other colours are magnified otherwise"),
+)  # fmt: skip
+
 ROUNDING = (
     _v("quantize_step_nmgy", "sample band", "f4", "nMgy/pixel",
        "step that stamp and control are rounded to, unbiased (store.quantize); 0 = not rounded"),
@@ -371,9 +400,12 @@ STORES: dict[str, tuple[Variable, ...]] = {
 
 def variable(store: str, name: str) -> Variable:
     """Look up one variable; an unknown name is an error with the nearest known one."""
-    pool: Iterable[Variable] = STORES[store] + (METRICS + ROUNDING + FLAGS if store == "pairs" else ())
-    pool = (*pool, PSF_KERNEL) if store == "cutouts" else pool
-    pool = (*pool, *(v for group in FURTHER for v in group)) if store == "manifest" else pool
+    further = {
+        "pairs": METRICS + COMPONENT_METRICS + ROUNDING + FLAGS,
+        "cutouts": (PSF_KERNEL,),
+        "manifest": tuple(v for group in FURTHER for v in group),
+    }
+    pool = STORES[store] + further.get(store, ())
     by_name = {v.name: v for v in pool}
     if name not in by_name:
         raise StoreError(f"{store}: no variable {name!r} in the schema.{did_you_mean(name, by_name)}")
@@ -393,8 +425,9 @@ def variables_of_columns(columns: Iterable[str], bands: Iterable[str]) -> tuple[
 
 
 def packed_columns(variables: Iterable[Variable], bands: Iterable[str]) -> list[str]:
-    """Column names of a packed table: ``name``, ``name_band`` or ``name_bit``, in registry order."""
+    """Column names of a packed table: ``name``, ``name_band``, ``name_bit`` or ``name_knot``, in registry order."""
     labels = {"band": list(bands), "mask_bit": [str(bit) for bit in range(N_MASK_BITS)]}
+    labels["knot"] = [str(knot) for knot in range(N_KNOTS)]
     out: list[str] = []
     for v in variables:
         out += [f"{v.name}_{label}" for label in labels[v.dims[1]]] if len(v.dims) > 1 else [v.name]
@@ -458,8 +491,16 @@ def reason_names(bits: int, band: str = "") -> list[str]:
 def markdown() -> str:
     """Return the text of docs/schema.md: one table per store."""
     lines = ["# Stores and their variables", "", "Made from `lensflow/schema.py` by `make docs`.", ""]
-    optional = {"cutouts: where asked for": (PSF_KERNEL,), "manifest: with plan.source_table": SOURCE_TABLE}
-    packed = {"pairs: metrics": METRICS + ROUNDING, "pairs: flags": FLAGS}
+    optional = {
+        "cutouts: where asked for": (PSF_KERNEL,),
+        "manifest: with plan.source_table": SOURCE_TABLE,
+        "manifest: with src_bulge or src_knots in the plan": COMPONENTS,
+    }
+    packed = {
+        "pairs: metrics": METRICS + ROUNDING,
+        "pairs: metrics, with src_bulge or src_knots in the plan": COMPONENT_METRICS,
+        "pairs: flags": FLAGS,
+    }
     for title, pool in {**STORES, **optional, **packed}.items():
         lines += [f"## {title}", "", "| name | dims | dtype | units | meaning |", "|---|---|---|---|---|"]
         lines += [f"| {v.name} | {', '.join(v.dims)} | {v.dtype} | {v.units} | {v.meaning} |" for v in pool]

@@ -35,7 +35,7 @@ def collected(packed: records.Packed, turn: int) -> tuple[np.ndarray, list[dict]
     """Grid of one rendering of row 0, and its lit panels: rays, and the samples' radii and light."""
     s, wide = packed.scalars[0], (int(packed.grid_size[0]) // 16 + 1) * 16
     light, space, panels = np.zeros((wide, wide), np.float32), shoot.shoot_space(), []
-    row = records.Row(packed.geometry[0], packed.series[0], packed.settings[0, turn], s[pack.INDEX], s[pack.B])
+    row = records.Row(packed.geometry[0], packed.series[0], packed.settings[0, turn], s[pack.INDEX], s[pack.B], 1.0)
     grid = records.Grid(light.reshape(-1), wide, s[pack.STEP], s[pack.ORIGIN_X], s[pack.ORIGIN_Y])
 
     def spread(flat, stride, gx, gy, value, n, window) -> None:  # type: ignore[no-untyped-def]

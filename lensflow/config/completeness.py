@@ -39,7 +39,10 @@ def fixed_variables() -> tuple[frozenset[str], frozenset[str]]:
     """
     from lensflow import schema  # it brings xarray, and the command's help needs none
 
-    groups = (schema.MANIFEST, schema.CUTOUTS, schema.TARGETS, schema.METRICS, schema.ROUNDING, schema.FLAGS)
+    groups = (
+        *(schema.MANIFEST, schema.COMPONENTS, schema.CUTOUTS, schema.TARGETS, schema.METRICS),
+        *(schema.COMPONENT_METRICS, schema.ROUNDING, schema.FLAGS),
+    )
     every = [v for group in groups for v in group]
     single = {v.name for v in every if v.dims in (("sample",), ("host",))} - {"row_id", "host_index"}
     banded = {v.name for v in every if v.dims in (("sample", "band"), ("host", "band"))}

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from lensflow.config.base import Axis, Fraction, Positive, Range, Section
+from lensflow.config.components import BulgeConfig, KnotsConfig, most_share
 from lensflow.config.place import INPUT
 from lensflow.config.presets import Colours, Priors
 from lensflow.config.source_table import SourceTableConfig
@@ -212,6 +213,13 @@ class PlanConfig(Section):
         "every source are those of one of them. Null: the preset's (published with legacy_surveys); without, they are "
         "drawn from the settings above",
     )
+    src_bulge: BulgeConfig | None = Field(
+        None, description="a bulge in every Sersic source, redder than its disc; {} for the defaults; null: none"
+    )
+    src_knots: KnotsConfig | None = Field(
+        None,
+        description="knots of star formation in every Sersic source, bluer than its disc; {} and null as above",
+    )
     sources: SourcesConfig | None = Field(None, description="images as sources; without, all are Sersic profiles")
     psf_model: Literal["moffat", "gaussian", "kernel"] = Field(
         "moffat", description="a profile with the host's psfsize, or the host's own PSF image (cutouts' psf_kernel)"
@@ -307,6 +315,8 @@ class PlanConfig(Section):
                 raise ValueError("sources.redshift: the rows of design: table say themselves what their sources are")
         if (self.src_offset == "ring") != (self.src_offset_min > 0) or self.src_offset_min > self.src_offset_max:
             raise ValueError("src_offset: ring, and only it, needs 0 < src_offset_min <= src_offset_max")
+        if (most := most_share(self.src_bulge, self.src_knots)) > 1:
+            raise ValueError(f"src_bulge.share and src_knots.share may add up to {most:g} of a source; 1 is all of it")
         if self.psf_width_factor != 1 and self.psf_model == "kernel":
             raise ValueError("psf_width_factor widens a profile; a measured PSF image (psf_model: kernel) has none")
         if self.controls == "disjoint" and self.controls_per_host == 0:

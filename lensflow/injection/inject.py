@@ -129,9 +129,9 @@ def inject_block(
     Returns
     -------
     Dataset with dim sample: ``arc`` and ``stamp`` (sample, band, y, x) float32 nMgy/pixel, the variables of
-    ``schema.METRICS`` and ``schema.FLAGS``. ``stamp`` is exactly :func:`combine` of the host's image, ``arc``
-    and the noise, which :func:`noise_of` draws again from the row's key; arc and noise are exactly 0 where the host's
-    invvar is 0. The same bits for any batching.
+    ``schema.METRICS`` and ``schema.FLAGS``, and of ``schema.COMPONENT_METRICS`` where sources have bulges or knots.
+    ``stamp`` is exactly :func:`combine` of the host's image, ``arc`` and the noise, which :func:`noise_of` draws again
+    from the row's key; arc and noise are exactly 0 where the host's invvar is 0. The same bits for any batching.
 
     Raises
     ------
@@ -141,7 +141,7 @@ def inject_block(
     config = config or InjectionConfig()
     schema.check("cutouts", hosts, NEEDED)
     bands = [str(b) for b in manifest["band"].values]
-    columns = {v.name: manifest[v.name].values for v in schema.MANIFEST}
+    columns = {v.name: manifest[v.name].values for v in schema.manifest_variables(manifest.variables)}
     rows = rows_of_hosts(hosts, columns["host_index"])
     if problem := bands_without_psf(manifest, hosts["covered"].values[rows], bands):
         raise ManifestError(f"{problem}.")

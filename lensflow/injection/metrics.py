@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from lensflow.injection import kernels
 from lensflow.injection.plausibility import arc_over_host
+from lensflow.lensing.components import OF_BANDS, extent_arcsec
 from lensflow.lensing.image_positions import counter_image_radius_arcsec, image_multiplicity, image_positions
 from lensflow.lensing.render import Rendering
 
@@ -31,7 +32,7 @@ def pair_metrics(
     Parameters
     ----------
     rendering : Rendering
-        Magnification and render_err (sample,).
+        Magnification and render_err (sample,), band_magnification (sample, band).
     sums : kernels.Sums
     hosts : Dataset
         With ``noise_correlation_factor`` and ``aperture_flux_nmgy`` (host, band).
@@ -56,7 +57,7 @@ def pair_metrics(
     control = columns["is_control"]
     absent = control[:, None] | ~np.isfinite(columns["psf_fwhm_arcsec"])
     flux = sums.band[..., kernels.FLUX]
-    lensed = rendering.magnification[:, None] * columns["src_flux_nmgy"]
+    lensed = rendering.band_magnification * columns["src_flux_nmgy"]
     total = flux.sum(axis=1)
     null = absent | (sums.host[..., kernels.GOOD_PIXELS] == 0)
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -84,6 +85,8 @@ def pair_metrics(
         "noise_correlation_factor": np.where(absent, np.nan, hosts["noise_correlation_factor"].values[rows]),
         **image_metrics(columns),
     }
+    if OF_BANDS[0] in columns:
+        metrics["band_magnification"] = rendering.band_magnification
     metrics["arc_snr"] = metrics["snr_peak"][:, bands.index("r") if "r" in bands else 0]
     return {
         k: np.where(control[:, None] if v.ndim == 2 else control, np.nan, v).astype(np.float32)
@@ -144,10 +147,11 @@ def all_on_stamp(manifest: xr.Dataset, stamp_size: int, pixel_scale_arcsec: floa
     room = (np.minimum(place, stamp_size - 1 - place).min(axis=0) + 0.5) * pixel_scale_arcsec
     widest = np.nan_to_num(c["psf_fwhm_arcsec"]).max(axis=1, initial=0.0)
     with np.errstate(invalid="ignore", divide="ignore"):
-        offset = np.hypot(c["src_x_arcsec"], c["src_y_arcsec"]) + 4 * c["src_reff_arcsec"]
+        extent, smooth = extent_arcsec(c)
+        offset = np.hypot(c["src_x_arcsec"], c["src_y_arcsec"]) + extent
         deflection = c["theta_e_arcsec"] / np.sqrt(np.where(c["lens_model"] == "SIE", c["lens_q"], 1.0))
         reach = (offset + deflection) / (1 - c["shear"]) + 2.5 * widest
-    known = np.isin(c["lens_model"], ("SIS", "SIE")) & (c["src_n"] <= 1.2)
+    known = np.isin(c["lens_model"], ("SIS", "SIE")) & smooth
     if "src_id" in c:  # an image has no Sersic index that bounds it
         known &= c["src_id"] == ""
     return np.asarray(known & (reach <= room))
@@ -198,6 +202,7 @@ def invariant_failures(metrics: xr.Dataset, manifest: xr.Dataset, hosts: xr.Data
     arc = metrics["arc"].values
     peak = arc.max(axis=(2, 3))
     magnification = metrics["magnification"].values
+    of_band = metrics["band_magnification"].values if "band_magnification" in metrics else magnification[:, None]
     fraction = metrics["stamp_flux_fraction"].values
     tolerance = 2e-3
     size, pixel = arc.shape[-1], float(metrics.attrs["pixel_scale_arcsec"])
@@ -206,12 +211,10 @@ def invariant_failures(metrics: xr.Dataset, manifest: xr.Dataset, hosts: xr.Data
         left = (1 - metrics["core_mask_flux_fraction"].values) * (1 - dark)
         # What remains of an arc that a mask or a hole removed almost completely is mostly rounding.
         left = np.where(left > 0.05, left, np.nan)
-        closure = metrics["total_injected_flux_nmgy"].values / (
-            left * magnification[:, None] * manifest["src_flux_nmgy"].values
-        )
+        closure = metrics["total_injected_flux_nmgy"].values / (left * of_band * manifest["src_flux_nmgy"].values)
     open_band = np.isfinite(closure) & ~((closure > 0.97) & (closure < 1 + tolerance))
     broken = {
-        "magnification < 1": ~control & ~(magnification >= 1 - tolerance),
+        "magnification < 1": ~control & ~(np.minimum(magnification, of_band.min(axis=1)) >= 1 - tolerance),
         "stamp holds more flux than was lensed": ~control & (fraction > 1 + tolerance),
         "flux of an arc within the stamp not magnification x source flux": (
             all_on_stamp(manifest, size, pixel) & open_band.any(axis=1)

@@ -10,6 +10,7 @@ from lensflow.lensing.angles import (
     q_phi_from_components,
     theta_e_from_sigma_v,
 )
+from lensflow.lensing.components import Profile, source_profiles
 from lensflow.lensing.image_light import Sources
 from lensflow.lensing.image_positions import counter_image_radius_arcsec, image_multiplicity, image_positions
 from lensflow.lensing.magnifications import magnification, point_magnification
@@ -23,6 +24,7 @@ from lensflow.lensing.source_image import ImageSource, prepare_image_source
 __all__ = [
     "ImageSource",
     "KernelPSF",
+    "Profile",
     "Rendering",
     "Sources",
     "arc_noise",
@@ -44,6 +46,7 @@ __all__ = [
     "render",
     "render_arcs",
     "resample_kernel",
+    "source_profiles",
     "theta_e_from_sigma_v",
     "updated_invvar",
 ]

@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from lensflow import geometry
 from lensflow.errors import ManifestError
+from lensflow.lensing.components import OF_BANDS
 from lensflow.lensing.deflectors import deflect_epl
 from lensflow.lensing.render import render
 
@@ -26,7 +27,8 @@ def magnification(
     manifest : mapping of arrays
         Columns of ``lensflow.schema.MANIFEST`` along ``sample``: lens_model, theta_e_arcsec, lens_q, lens_phi_rad,
         shear, shear_phi_rad, src_x_arcsec, src_y_arcsec, src_reff_arcsec, src_n, src_q, src_phi_rad, and lens_gamma
-        for an EPL. Fluxes, PSFs and the lens's place in a stamp do not matter and are not looked at.
+        for an EPL. PSFs and the lens's place in a stamp do not matter and are not looked at; nor are fluxes, but of
+        sources with a bulge or knots: their magnification is that of all bands' light together.
     stamp_size : int
         Pixels on a side of the field about the lens in which rays are followed; light from further out counts by the
         magnification of the far field.
@@ -49,12 +51,14 @@ def magnification(
     n = np.atleast_1d(np.asarray(manifest["lens_model"])).size
     place = np.full(n, geometry.centre(stamp_size))
     taken = {k: np.asarray(manifest[k]) for k in manifest if k != "psf_model"}
+    coloured = any(name in taken for name in OF_BANDS) and "src_flux_nmgy" in taken
+    flux = np.asarray(taken["src_flux_nmgy"]) if coloured else np.ones((n, 1))
     columns = {
         **taken,
         "x_center": place,
         "y_center": place,
-        "src_flux_nmgy": np.ones((n, 1)),
-        "psf_fwhm_arcsec": np.full((n, 1), _FWHM_PIX * pixel_scale_arcsec),
+        "src_flux_nmgy": flux,
+        "psf_fwhm_arcsec": np.full(flux.shape, _FWHM_PIX * pixel_scale_arcsec),
     }
     return render(columns, stamp_size=stamp_size, pixel_scale_arcsec=pixel_scale_arcsec).magnification
 

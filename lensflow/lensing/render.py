@@ -32,12 +32,17 @@ class Rendering:
         Estimated largest error over the arc's peak, in the band with the narrowest PSF; NaN for controls and rows
         without any band.
     magnification : ndarray of float64, shape (sample,)
-        Flux of all images over the unlensed flux, before the PSF; NaN for controls.
+        Flux of all images over the unlensed flux, before the PSF; NaN for controls. Of a source with several
+        components, that of all bands' light together.
+    band_magnification : ndarray of float64, shape (sample, band)
+        The same in each band: components of different colours are magnified differently. Of one profile or image it is
+        ``magnification`` in every band.
     """
 
     arc: NDArray[np.float32]
     render_err: NDArray[np.float64]
     magnification: NDArray[np.float64]
+    band_magnification: NDArray[np.float64]
 
 
 def render(
@@ -67,6 +72,10 @@ def render(
         ``src_q`` are not looked at and may be NaN; the image's centroid lies at the source position, ``src_phi_rad``
         turns it, and it is scaled so that its half-light radius along its major axis is ``src_reff_arcsec``; NaN keeps
         its native scale.
+
+        The columns of ``lensflow.schema.COMPONENTS`` are optional, those of a bulge and those of knots each all or
+        none: these components take their shares of the row's flux in each band, and the profile of ``src_reff_arcsec``,
+        ``src_n``, ``src_q`` and ``src_phi_rad`` has the rest. The knots' arrays may have any number of places.
     stamp_size : int
         Pixels on a side, even or odd.
     pixel_scale_arcsec : float
@@ -127,6 +136,10 @@ def render(
     band-limited at 0.5 cycles per pixel; see :mod:`lensflow.lensing.psf_image`), extrapolated from its highest
     frequencies, but not noise in the kernel: 0.2 % of its peak is 0.7 % of an arc's. If the two renderings have
     magnifications more than 1 % apart, one has missed an image, and ``render_err`` is that share.
+
+    Components are sampled each for itself, a faint one more coarsely, and spread on one grid for each kind (disc,
+    bulge, knots): the kinds' spectra are mixed in the shares of each band. ``render_err`` is then the largest of all
+    bands.
     """
     _check_geometry(stamp_size, pixel_scale_arcsec)
     if psf_model is None:
@@ -143,14 +156,15 @@ def render(
     rows = read_rows(manifest, stamp_size, pixel_scale_arcsec, kernels, sources)
     bands = rows.flux.shape[1]
     arc = np.zeros((n, bands, stamp_size, stamp_size), dtype=np.float32)
-    error, magnified = np.full(n, np.nan), np.full(n, np.nan)
+    error, magnified, by_band = np.full(n, np.nan), np.full(n, np.nan), np.full((n, bands), np.nan)
     packed = pack(rows, models, psf_beta, stamp_size, pixel_scale_arcsec)
     if packed.row.size and bands:
-        results = np.empty((packed.row.size, RESULTS))
+        results = np.empty((packed.row.size, RESULTS + bands))
         pictures = Pictures(rows.images.pixels, rows.images.frame, rows.images.levels, rows.images.place)
         render_rows(arc, packed, psfs(psf_beta, rows.kernels), pictures, CONSTANTS, results)
         magnified[packed.row], error[packed.row] = results[:, 1], results[:, 2]
-    return Rendering(arc, error, magnified)
+        by_band[packed.row] = results[:, RESULTS:]
+    return Rendering(arc, error, magnified, by_band)
 
 
 @overload

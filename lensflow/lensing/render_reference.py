@@ -8,13 +8,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lensflow.errors import ManifestError
+from lensflow.lensing.components import source_profiles
 from lensflow.lensing.deflectors import deflect_epl, deflect_shear, deflect_sie, deflect_sis
 from lensflow.lensing.psf import cutoff_frequency, transform
 from lensflow.lensing.psf_image import kernel_transform
 from lensflow.lensing.sources import sersic_profile
 
 
-def lensed_light(row: Mapping[str, Any], x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
+def lensed_light(
+    row: Mapping[str, Any], x: NDArray[np.float64], y: NDArray[np.float64], band: int | None = None
+) -> NDArray[np.float64]:
     """Surface brightness of the lensed source of unit flux, before the PSF.
 
     Parameters
@@ -23,11 +27,18 @@ def lensed_light(row: Mapping[str, Any], x: NDArray[np.float64], y: NDArray[np.f
         One row of the manifest.
     x, y : ndarray
         Position relative to the lens centre, arcsec.
+    band : int, optional
+        Which band's light; needed only where the source's components have different colours.
 
     Returns
     -------
     ndarray
         nMgy/arcsec^2 for an unlensed flux of 1 nMgy.
+
+    Raises
+    ------
+    ManifestError
+        If a component cannot be rendered, or the band is needed and not given.
     """
     model = str(row["lens_model"])
     if model == "SIS":
@@ -39,14 +50,13 @@ def lensed_light(row: Mapping[str, Any], x: NDArray[np.float64], y: NDArray[np.f
     else:
         ax, ay = deflect_sie(x, y, row["theta_e_arcsec"], row["lens_q"], row["lens_phi_rad"])
     gx, gy = deflect_shear(x, y, row["shear"], row["shear_phi_rad"])
-    return sersic_profile(
-        x - ax - gx - row["src_x_arcsec"],
-        y - ay - gy - row["src_y_arcsec"],
-        row["src_reff_arcsec"],
-        row["src_n"],
-        row["src_q"],
-        row["src_phi_rad"],
-    )
+    light = np.zeros(np.broadcast_shapes(np.shape(x), np.shape(y)))
+    for one in source_profiles(row):
+        if band is None and np.ptp(one.share) > 0:
+            raise ManifestError("the source's components have different colours: say which band's light is wanted.")
+        u, v = x - ax - gx - one.x_arcsec, y - ay - gy - one.y_arcsec
+        light += sersic_profile(u, v, one.reff_arcsec, one.n, one.q, one.phi_rad, one.share[band or 0])
+    return light
 
 
 def ray_positions(
@@ -99,8 +109,8 @@ def render_row_reference(
     period = period_pix or 2 * field
     x = ray_positions(stamp_size, pad_pix, s, pixel_scale_arcsec, row["x_center"])
     y = ray_positions(stamp_size, pad_pix, s, pixel_scale_arcsec, row["y_center"])
-    light = lensed_light(row, x[None, :], y[:, None]) * (pixel_scale_arcsec / s) ** 2
-    spectrum = np.fft.fft2(light, s=(period * s, period * s))
+    coloured = any(np.ptp(one.share) > 0 for one in source_profiles(row))
+    spectrum: NDArray[np.complex128] = np.zeros(0, dtype=complex)
     bins = np.fft.fftfreq(period * s, 1 / s)  # cycles per pixel
     # The spectrum of point-like rays repeats every `s` cycles per pixel; a coarse grid needs the repeats that the
     # PSF does not yet suppress.
@@ -110,6 +120,9 @@ def render_row_reference(
     for band, (fwhm, flux) in enumerate(zip(row["psf_fwhm_arcsec"], row["src_flux_nmgy"], strict=True)):
         if np.isnan(fwhm):
             continue
+        if coloured or not spectrum.size:
+            light = lensed_light(row, x[None, :], y[:, None], band) * (pixel_scale_arcsec / s) ** 2
+            spectrum = np.fft.fft2(light, s=(period * s, period * s))
         folded = np.zeros((period, period), dtype=complex)
         for m in repeats:
             for n in repeats:
@@ -131,11 +144,13 @@ def adaptive_samples(
     pad_pix: int = 16,
     tolerance: float = 1e-7,
     max_depth: int = 30,
+    band: int | None = None,
 ) -> NDArray[np.float64]:
     """Samples of the lensed light from cells that are quartered until their flux settles.
 
     A cell starts as a pixel with 4 x 4 Gauss-Legendre nodes. If the flux of its four quarters differs from its own
-    by more than ``tolerance`` of the whole field's, the quarters take its place and are looked at in turn.
+    by more than ``tolerance`` of the whole field's, the quarters take its place and are looked at in turn. ``band`` as
+    for :func:`lensed_light`.
 
     Returns
     -------
@@ -150,7 +165,7 @@ def adaptive_samples(
         px, py = x[:, None] + half[:, None] * node_x, y[:, None] + half[:, None] * node_y
         arcsec_x, arcsec_y = (px - row["x_center"]) * pixel_scale_arcsec, (py - row["y_center"]) * pixel_scale_arcsec
         area = (2 * half[:, None] * pixel_scale_arcsec) ** 2
-        return px, py, lensed_light(row, arcsec_x, arcsec_y) * weight * area
+        return px, py, lensed_light(row, arcsec_x, arcsec_y, band) * weight * area
 
     axis = np.arange(-pad_pix, stamp_size + pad_pix, dtype=np.float64)
     x, y = (v.ravel() for v in np.meshgrid(axis, axis))

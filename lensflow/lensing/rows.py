@@ -9,6 +9,15 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lensflow.errors import ManifestError, RenderError, did_you_mean
+from lensflow.lensing.components import (
+    BULGE,
+    KNOTS,
+    OF_BANDS,
+    OF_KNOTS,
+    Components,
+    check_components,
+    read_components,
+)
 from lensflow.lensing.engine.kernel_set import KernelSet, PackedKernels, no_kernels
 from lensflow.lensing.image_light import Images, Sources, fetch_images, no_images
 from lensflow.lensing.sources import N_RANGE
@@ -58,6 +67,7 @@ class Rows:
     gamma: Floats
     images: Images
     kernels: PackedKernels
+    components: Components
 
 
 def count_rows(manifest: Mapping[str, ArrayLike]) -> int:
@@ -77,7 +87,8 @@ def read_rows(
     Parameters
     ----------
     manifest : mapping of arrays
-        Columns of ``lensflow.schema.MANIFEST``; ``is_control``, ``row_id`` and ``lens_gamma`` are optional.
+        Columns of ``lensflow.schema.MANIFEST``; ``is_control``, ``row_id``, ``lens_gamma`` and those of
+        ``lensflow.schema.COMPONENTS`` are optional.
     stamp_size : int
         Pixels; the lens must lie on the stamp.
     pixel_scale_arcsec : float
@@ -108,7 +119,7 @@ def read_rows(
     def refuse(bad: NDArray[np.bool_], values: NDArray, column: str, rule: str, error: type[Exception]) -> None:
         if bad.any():
             where = tuple(int(v) for v in np.argwhere(bad)[0])
-            band = f", band {where[1]}" if len(where) > 1 else ""
+            band = f", {'knot' if column in OF_KNOTS else 'band'} {where[1]}" if len(where) > 1 else ""
             more = f" ({int(bad.sum()) - 1} more)" if bad.sum() > 1 else ""
             raise error(f"{name(where[0])}{band}: {column} must be {rule}, not {values[where]}{more}.")
 
@@ -166,8 +177,15 @@ def read_rows(
         slope, epl = _column(manifest, "lens_gamma", n), model == "EPL"
         refuse(epl & ~(np.isfinite(slope) & GAMMA_RULE[1](slope)), slope, "lens_gamma", GAMMA_RULE[0], ManifestError)
         gamma[epl] = slope[epl]
+    several = _components(manifest, n, bands)
+
+    def refuse_component(bad: NDArray[np.bool_], values: NDArray, column: str, rule: str) -> None:
+        refuse(bad, values, column, rule, ManifestError)
+
+    check_components(several, ~control, ~control & (images.of >= 0), refuse_component)
+    components = read_components(several, column, ~control, bands)
     return Rows(
-        control, model == "SIS", column, centers[0], centers[1], flux, fwhm, used, gamma, images, packed
+        control, model == "SIS", column, centers[0], centers[1], flux, fwhm, used, gamma, images, packed, components
     )  # fmt: skip
 
 
@@ -175,6 +193,19 @@ def _get(manifest: Mapping[str, ArrayLike], key: str) -> NDArray:
     if key not in manifest:
         raise ManifestError(f"manifest: no column {key!r}.{did_you_mean(key, [str(k) for k in manifest])}")
     return np.asarray(manifest[key])
+
+
+def _components(manifest: Mapping[str, ArrayLike], n: int, bands: int) -> dict[str, NDArray]:
+    """Columns of bulges and knots, as far as the manifest has them."""
+    found: dict[str, NDArray] = {}
+    for key in (k for k in (*BULGE, *KNOTS) if k in manifest):
+        found[key] = _bands(manifest, key, n) if key in (*OF_BANDS, *OF_KNOTS) else _column(manifest, key, n)
+        if key in OF_BANDS and found[key].shape[1] != bands:
+            raise ManifestError(f"{key} has the shape {found[key].shape}, src_flux_nmgy ({n}, {bands}): bands differ")
+    slots = {k: v.shape[1] for k, v in found.items() if k in OF_KNOTS}
+    if len(set(slots.values())) > 1:
+        raise ManifestError(f"manifest: columns of knots have different numbers of places: {slots}")
+    return found
 
 
 def _column(manifest: Mapping[str, ArrayLike], key: str, n: int, dtype: type = np.float64) -> NDArray:
@@ -187,5 +218,6 @@ def _column(manifest: Mapping[str, ArrayLike], key: str, n: int, dtype: type = n
 def _bands(manifest: Mapping[str, ArrayLike], key: str, n: int) -> Floats:
     value = _get(manifest, key).astype(np.float64)
     if value.ndim != 2 or value.shape[0] != n:
-        raise ManifestError(f"manifest: {key} must have the shape ({n}, band), not {value.shape}")
+        axis = "knot" if key in OF_KNOTS else "band"
+        raise ManifestError(f"manifest: {key} must have the shape ({n}, {axis}), not {value.shape}")
     return value

@@ -16,7 +16,9 @@ from numpy.typing import NDArray
 from lensflow import rng, schema
 from lensflow.config import RunConfig
 from lensflow.errors import ManifestError
+from lensflow.lensing.components import OF_BANDS
 from lensflow.manifest.check import check_declared, check_manifest
+from lensflow.manifest.components import has_components, with_components
 from lensflow.manifest.declared import declared_priors
 from lensflow.manifest.draw_galaxies import draw_galaxies, galaxy_draw
 from lensflow.manifest.draws import Draws, crossed
@@ -45,7 +47,7 @@ from lensflow.targets.splits import check_splits
 # Rows drawn together: their columns take about 100 MB.
 BLOCK_ROWS = 200_000
 _TEXT_IN_CONTROLS = {"lens_model": "CONTROL", "src_id": ""}
-_ZERO_IN_CONTROLS = ("theta_e_arcsec", "shear", "src_flux_nmgy", "src_tries")
+_ZERO_IN_CONTROLS = ("theta_e_arcsec", "shear", "src_flux_nmgy", "src_tries", "src_knots", *OF_BANDS)
 SOURCE_ROW = "src_table_row"
 
 
@@ -66,7 +68,8 @@ def build_manifest(
 
     Returns
     -------
-    Dataset with dim ``sample``: the variables of ``schema.MANIFEST``, sorted by host; priors, design and counts are in
+    Dataset with dim ``sample``: the variables of ``schema.MANIFEST``, sorted by host (and of ``schema.COMPONENTS``, if
+    sources have bulges or knots); priors, design and counts are in
     the attrs.
 
     Raises
@@ -145,7 +148,9 @@ class Planner:
     @property
     def further(self) -> tuple[str, ...]:
         """Columns of its rows besides ``schema.MANIFEST``."""
-        return () if self.galaxies is None else (SOURCE_ROW,)
+        several = has_components(self.config.plan, () if self.table is None else self.table.columns)
+        names = () if self.galaxies is None else (SOURCE_ROW,)
+        return (*names, *(v.name for v in schema.COMPONENTS if several))
 
     def blocks(self) -> Iterator[xr.Dataset]:
         """Draw the rows, block by block of hosts; blocks without a row are left out."""
@@ -222,7 +227,7 @@ class Planner:
             draws = draw_galaxies(draws, self.galaxies, config)
         split = cutouts["split"].values[of]
         refuse_sources_in_front(draws, cutouts["host_id"].values[of])
-        drawn = self._draw_with_images(draws, config, split)
+        drawn = with_components(self._draw_with_images(draws, config, split), draws)
         if config.plan.src_mag_shift:
             # Last: nothing that is drawn may follow it.
             drawn["src_flux_nmgy"] = drawn["src_flux_nmgy"] * 10 ** (-0.4 * config.plan.src_mag_shift)

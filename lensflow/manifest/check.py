@@ -10,7 +10,8 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from lensflow import schema
-from lensflow.errors import ManifestError
+from lensflow.errors import ManifestError, StoreError
+from lensflow.lensing.components import OF_BANDS, check_components
 from lensflow.lensing.image_positions import image_positions
 from lensflow.lensing.rows import GAMMA_RULE, RULES, SIS_RULE
 from lensflow.manifest.cosmology import theta_e_from_redshifts
@@ -34,6 +35,7 @@ def check_manifest(manifest: xr.Dataset) -> None:
         Naming the first row that is wrong, its value and how many others there are.
     """
     schema.check("manifest", manifest)
+    _check_components(manifest)
     for name, rule, bad in _problems(manifest):
         if bad.any():
             row = int(np.argmax(bad))
@@ -46,6 +48,30 @@ def check_manifest(manifest: xr.Dataset) -> None:
     if twice.size:
         times = int((ids == twice[0]).sum())
         raise ManifestError(f"row_id {twice[0]} appears {times} times; row ids must be unique.")
+
+
+def _check_components(manifest: xr.Dataset) -> None:
+    """Refuse bulges and knots that cannot be rendered, and those of controls."""
+    if not any(v.name in manifest for v in schema.COMPONENTS):
+        return
+    wrong = [v.name for v in schema.COMPONENTS if v.name not in manifest or manifest[v.name].dims != v.dims]
+    if wrong:
+        raise StoreError(f"not a manifest dataset: {wrong[0]} is missing, or has other dims than bulges and knots have")
+    columns = {v.name: manifest[v.name].values.astype(np.float64) for v in schema.COMPONENTS}
+    control, row_id = manifest["is_control"].values, manifest["row_id"].values
+
+    def refuse(bad: NDArray[np.bool_], values: NDArray[Any], column: str, rule: str) -> None:
+        if bad.any():
+            where = tuple(int(v) for v in np.argwhere(bad)[0])
+            raise ManifestError(
+                f"manifest row {where[0]} (row_id {int(row_id[where[0]])}): {column} is {values[where]:g}; it must be "
+                f"{rule}."
+            )
+
+    check_components(columns, ~control, ~control & (manifest["src_id"].values != ""), refuse)
+    for name in (*OF_BANDS, "src_knots"):
+        value = columns[name].reshape(len(control), -1)
+        refuse(control[:, None] & (value != 0), value, name, "0 in a control, which has no source")
 
 
 def _problems(manifest: xr.Dataset) -> Iterator[_Problem]:

@@ -52,6 +52,9 @@ def declared_priors(config: RunConfig) -> dict[str, Any]:
         out["src_z"] = {"relation": "that of the row's image, weighted by (D_ls/D_s)^2; Sersic sources: the prior"}
     if plan.source_table is not None:
         out |= _of_table(config)
+    for name, section in (("src_bulge", plan.src_bulge), ("src_knots", plan.src_knots)):
+        if section is not None:
+            out[name] = section.model_dump(mode="json")
     if plan.lens_shape == "host_light":
         out["lens_shape_scatter"] = [plan.lens_shape_scatter_q, plan.lens_shape_scatter_rad]
     if plan.lens_model == "EPL":

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from lensflow import schema
 from lensflow.config import RunConfig
+from lensflow.manifest.components import has_components
 from lensflow.manifest.draws import crossed
 from lensflow.manifest.hosts import PlanSize
 from lensflow.manifest.table import read_injection_table
@@ -64,7 +65,8 @@ def estimate(size: PlanSize, config: RunConfig, workers: int = 1) -> PlanCost:
         "gate": gated * len(config.gate.every) / rates.gated_pairs_per_s_per_core,
     }
     alone = seconds["plan"] + seconds["gate"]
-    row = sum(v.stored_bytes * (n_bands if "band" in v.dims else 1) for v in schema.MANIFEST)
+    columns = schema.MANIFEST + (schema.COMPONENTS if has_components(config.plan) else ())
+    row = sum(v.stored_bytes * len(schema.packed_columns([v], config.bands)) for v in columns)
     copied = (schema.CTRL,) if config.store.copy_ctrl else ()
     pair = sum(v.stored_bytes for v in (*schema.PAIRS, *copied)) * n_bands * pixels
     rounded = config.store.stamp_steps_per_sigma > 0 and config.store.arc_steps_per_sigma > 0

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from lensflow import rng, schema
 from lensflow.errors import ManifestError, TargetError, did_you_mean
+from lensflow.lensing.components import BULGE, KNOTS, OF_KNOTS, check_components
 from lensflow.lensing.rows import GAMMA_RULE, LENS_MODELS, RULES
 from lensflow.targets.columns import HOST_ID, Column, Columns, as_text, choose
 from lensflow.targets.files import TableFile, open_tables
@@ -20,6 +21,7 @@ _NOT_GIVEN = ("row_id", "host_index", "replicate", "is_control", "src_tries", "m
               "x_center", "y_center", "split")  # fmt: skip
 _POSITIVE = {name: ("> 0", lambda v: v > 0) for name in ("src_z", "lens_z", "lens_sigma_v_km_s")}
 _PAIRS = (("src_x_arcsec", "src_y_arcsec"),)
+_COMPONENTS = {v.name for v in schema.COMPONENTS}
 _TEXT = ("lens_model", "src_id")
 
 
@@ -102,7 +104,7 @@ def read_injection_table(
         If the table cannot be read, a column is unknown or in another kind of unit, or a value is missing or cannot be
         rendered; names the first such row.
     """
-    settable = [v for v in schema.MANIFEST if v.name not in _NOT_GIVEN]
+    settable = [v for v in (*schema.MANIFEST, *schema.COMPONENTS) if v.name not in _NOT_GIVEN]
     wanted = [replace(HOST_ID, required=True)]
     for v in settable:
         for name in schema.packed_columns([v], bands):
@@ -118,10 +120,12 @@ def read_injection_table(
     if len(arrays["host_id"]) == 0:
         raise ManifestError(f"{path}: the table has no rows; it needs host_id and one row per injection.")
     check = _Checked(path, as_text(arrays.pop("host_id"), path, "host_id"))
-    out = {v.name: check(v.name, arrays[v.name]) for v in settable if v.name in arrays}
+    plain = [v.name for v in settable if v.name not in _COMPONENTS]
+    out = {name: check(name, arrays[name]) for name in plain if name in arrays}
     flux = [f"src_flux_nmgy_{b}" for b in bands]
     if flux[0] in arrays:
         out["src_flux_nmgy"] = np.stack([check(name, arrays[name]) for name in flux], axis=1)
+    out |= check.components(arrays, bands, out.get("src_id"))
     return InjectionTable(check.host_id, out)
 
 
@@ -142,12 +146,22 @@ def _refuse_unknown(columns: Columns, known: Sequence[str]) -> None:
 
 
 def _refuse_halves(columns: Columns, bands: Sequence[str]) -> None:
-    for group in (*_PAIRS, tuple(f"src_flux_nmgy_{b}" for b in bands)):
+    for group in (*_PAIRS, tuple(f"src_flux_nmgy_{b}" for b in bands), *_components_of(columns, bands)):
         missing = [c for c in group if c not in columns]
         if missing and len(missing) < len(group):
             raise TargetError(
                 f"{columns.table.path}: {', '.join(group)} are given together or not at all; missing: {missing[0]}"
             )
+
+
+def _components_of(columns: Columns, bands: Sequence[str]) -> Iterator[tuple[str, ...]]:
+    """Columns that a bulge needs, and knots: all of the places that any of their columns has."""
+    of_knots = schema.packed_columns([v for v in schema.COMPONENTS if v.name in OF_KNOTS], bands)
+    places = [k for k in range(schema.N_KNOTS) if any(n.endswith(f"_{k}") and n in columns for n in of_knots)] or [0]
+    for group in (BULGE, KNOTS):
+        single = [v for v in schema.COMPONENTS if v.name in group and v.name not in OF_KNOTS]
+        once = schema.packed_columns(single, bands)
+        yield (*once, *(f"{name}_{k}" for name in group if name in OF_KNOTS for k in places))
 
 
 def _read(columns: Columns) -> dict[str, NDArray]:
@@ -168,13 +182,13 @@ class _Checked:
 
     def __init__(self, path: str, host_id: NDArray[np.str_]):
         self.path, self.host_id = path, host_id
-        self._refuse(host_id == "", "host_id", host_id, "the name of a host")
+        self._refuse(host_id == "", host_id, "host_id", "the name of a host")
 
     def __call__(self, name: str, values: NDArray) -> NDArray:
         """Return a column if it can be rendered."""
         if name == "lens_model":
             models, allowed = as_text(values, self.path, name), [m for m in LENS_MODELS if m != "CONTROL"]
-            self._refuse(~np.isin(models, allowed), name, models, f"one of {', '.join(allowed)}")
+            self._refuse(~np.isin(models, allowed), models, name, f"one of {', '.join(allowed)}")
             return models.astype(schema.variable("manifest", name).dtype)
         if name == "src_id":
             return as_text(values, self.path, name)
@@ -182,14 +196,32 @@ class _Checked:
             rule, holds = ">= 0", lambda v: v >= 0
         else:
             rule, holds = {**RULES, "lens_gamma": GAMMA_RULE, **_POSITIVE}[name]
-        self._refuse(~(np.isfinite(values) & holds(values)), name, values, rule)
+        self._refuse(~(np.isfinite(values) & holds(values)), values, name, rule)
         return values
 
-    def _refuse(self, bad: NDArray[np.bool_], name: str, values: NDArray, rule: str) -> None:
+    def components(
+        self, arrays: dict[str, NDArray], bands: Sequence[str], src_id: NDArray[np.str_] | None
+    ) -> dict[str, NDArray]:
+        """Return the columns of bulges and knots that the table has, if they can be rendered."""
+        n, out, self._bands = len(self.host_id), {}, list(bands)
+        for v in schema.COMPONENTS:
+            names = schema.packed_columns([v], bands)
+            if any(name in arrays for name in names):
+                # A table with knots need not have columns for more places than it fills.
+                values = [arrays.get(name, np.full(n, np.nan)).astype(np.float64) for name in names]
+                out[v.name] = np.stack(values, axis=1) if len(v.dims) > 1 else values[0]
+        images = np.zeros(n, bool) if src_id is None else src_id != ""
+        check_components(out, np.ones(n, bool), images, self._refuse)
+        return out
+
+    def _refuse(self, bad: NDArray[np.bool_], values: NDArray, name: str, rule: str) -> None:
         if bad.any():
-            row = int(np.argmax(bad))
-            what = f"is {values[row]}" if str(values[row]) else "has no value"
+            row, *place = (int(v) for v in np.argwhere(bad)[0])
+            if place:
+                name = f"{name}_{place[0] if name in OF_KNOTS else self._bands[place[0]]}"
+            value, bad = values[(row, *place)], np.any(bad.reshape(len(bad), -1), axis=1)
+            what = f"is {value}" if str(value) else "has no value"
             raise ManifestError(
                 f"{self.path}: row {row} (host {self.host_id[row]}): {name} {what}; it must be {rule}. "
-                f"{int(bad.sum()) - 1} other row(s) alike. Correct them, or leave the column out: it is then drawn."
+                f"{int(np.sum(bad)) - 1} other row(s) alike. Correct them, or leave the column out: it is then drawn."
             )

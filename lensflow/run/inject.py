@@ -73,7 +73,8 @@ def _inject(config: RunConfig, progress: Progress, held: Held, make: MakeTask) -
     if not resuming:
         held.guard()
         receipts.clear(folder.receipts("pairs"))
-        create_pairs(folder.pairs, config, n_rows, identity, parts_of(config), held.guard)
+        several = schema.COMPONENTS[0].name in manifest
+        create_pairs(folder.pairs, config, n_rows, identity, parts_of(config), held.guard, several)
     regions = stored_regions(folder.pairs, "pairs")
     todo = receipts.unfinished_regions(folder.receipts("pairs"), regions, stamp)
     task = make(config, stamp, regions, held.guard)
@@ -90,8 +91,11 @@ def create_pairs(
     identity: dict[str, Any],
     parts: list[dict[str, int | None]],
     guard: objects.Guard = objects.unguarded,
+    several: bool = False,
 ) -> None:
-    """Create the pairs store of a config, without any region."""
+    """Create the pairs store of a config, without any region; ``several``: sources have bulges or knots."""
+    optional = ["ctrl"] if config.store.copy_ctrl else []
+    optional += [v.name for v in schema.COMPONENT_METRICS] if several else []
     pixel_scale = read_attrs(RunFolder.of(config).cutouts, "cutouts")["pixel_scale_arcsec"]
     create.create_store(
         url,
@@ -101,7 +105,7 @@ def create_pairs(
         stamp_size=config.survey.stamp_size,
         rows_per_region=config.store.samples_per_region or rows_of_a_region(config, n_rows),
         inner_chunk=config.store.inner_chunk,
-        optional=("ctrl",) if config.store.copy_ctrl else (),
+        optional=optional,
         codec=config.store.codec,
         rounded=_rounded_arrays(config),
         attrs={

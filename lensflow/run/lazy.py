@@ -88,7 +88,13 @@ class Origin:
         hosts = _loaded(_narrow(self._hosts, np.unique(index)))
         block = as_stored(inject_block(hosts, manifest, self.config, self.sources), hosts, manifest, self.store)
         has_data = hosts["invvar"].values[rows_of_hosts(hosts, index)] > 0
-        return {v.name: has_data if v is schema.HAS_DATA else block[v.name].values for v in LAZY}
+        every = variables_of(self._rows)
+        return {v.name: has_data if v is schema.HAS_DATA else block[v.name].values for v in every}
+
+
+def variables_of(rows: xr.Dataset) -> tuple[schema.Variable, ...]:
+    """What is rendered of a manifest's rows: ``LAZY``, and what sources with bulges or knots have beside it."""
+    return LAZY + (schema.COMPONENT_METRICS if schema.COMPONENTS[0].name in rows else ())
 
 
 # Origins of lazy pairs, while a graph references them, for write_pairs.
@@ -100,7 +106,8 @@ def rendered(pairs: xr.Dataset) -> tuple[da.Array, tuple[str, ...]] | None:
 
     None of pairs that :func:`inject` did not give, or of some of their rows.
     """
-    names = {v.name: str(getattr(pairs[v.name].data, "name", "")) for v in LAZY if v.name in pairs}
+    every = (*LAZY, *schema.COMPONENT_METRICS)
+    names = {v.name: str(getattr(pairs[v.name].data, "name", "")) for v in every if v.name in pairs}
     for variable, name in names.items():
         origin = origins.get(name.rpartition("-")[2])
         if origin is not None and name == origin.name(variable):
@@ -234,7 +241,7 @@ def inject(
     for name, variable in out.variables.items():
         if variable.chunks is not None:  # as long as those of the pixels
             out[name] = variable.chunk({"sample": chunk})
-    for v in LAZY:
+    for v in variables_of(manifest):
         more = {1: (), 2: shape[:1], 4: shape}[len(v.dims)]
         values = da.map_blocks(
             _take,
@@ -249,6 +256,6 @@ def inject(
         out[v.name] = (v.dims, values, v.attrs)
     out.attrs["pixel_scale_arcsec"] = cutouts.attrs["pixel_scale_arcsec"]
     out = without_radius_of_controls(out)
-    origin.columns = out.drop_vars([v.name for v in LAZY])
+    origin.columns = out.drop_vars([v.name for v in variables_of(manifest)])
     origins[origin.key] = origin
     return out

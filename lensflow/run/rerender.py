@@ -60,6 +60,7 @@ def rerender(out: str, row: int | str) -> xr.Dataset:
     again = as_stored(inject_block(hosts, manifest, config.injection, bank_of(config)), hosts, manifest, config.store)
     stored = read_pairs_block(folder.pairs, folder.manifest, folder.cutouts, where)
     names = [v.name for v in (*schema.PAIRS, schema.CTRL, *schema.METRICS, *schema.ROUNDING, *schema.FLAGS)]
+    names += [v.name for v in schema.COMPONENT_METRICS if v.name in stored]
     differing = [n for n in names if again[n].values.tobytes() != stored[n].values.astype(again[n].dtype).tobytes()]
     attrs = {
         "name": name_of_row(folder, at, manifest),

@@ -14,7 +14,7 @@ from lensflow.manifest.image_sources import bank_of
 from lensflow.run.cut import freeze_cutouts
 from lensflow.run.execute import Progress, silent
 from lensflow.run.inject import inject_step
-from lensflow.run.lazy import LAZY, Origin, origins
+from lensflow.run.lazy import LAZY, Origin, origins, variables_of
 from lensflow.run.plan import freeze_manifest
 
 # What of a config's store decides bits.
@@ -40,7 +40,8 @@ def origin_of(pairs: xr.Dataset) -> Origin:
     StoreError
         If they are not exactly what :func:`inject` gave; the message names what was changed.
     """
-    names = {v.name: str(getattr(pairs[v.name].data, "name", "")) for v in LAZY if v.name in pairs}
+    every = (*LAZY, *schema.COMPONENT_METRICS)
+    names = {v.name: str(getattr(pairs[v.name].data, "name", "")) for v in every if v.name in pairs}
     found = [o for name in names.values() if (o := origins.get(name.rpartition("-")[2])) is not None]
     way_out = (
         "To leave out or edit rows, do it in the manifest, and hand on lf.inject(cutouts, manifest, config); what is "
@@ -59,7 +60,7 @@ def origin_of(pairs: xr.Dataset) -> Origin:
 
 
 def _changed_pixels(pairs: xr.Dataset, origin: Origin, names: dict[str, str]) -> Iterator[str]:
-    for v in LAZY:
+    for v in variables_of(origin.columns):
         if v.name not in names:
             yield f"no {v.name}"
         elif names[v.name] != origin.name(v.name) or pairs[v.name].dims != v.dims:
@@ -67,10 +68,8 @@ def _changed_pixels(pairs: xr.Dataset, origin: Origin, names: dict[str, str]) ->
 
 
 def _changed_rows(pairs: xr.Dataset, origin: Origin) -> Iterator[str]:
-    known, stored = (
-        {v.name for v in LAZY},
-        {*(v.name for v in schema.manifest_variables(origin.columns.variables)), "host_id", "band"},
-    )
+    known = {v.name for v in variables_of(origin.columns)}
+    stored = {*(v.name for v in schema.manifest_variables(origin.columns.variables)), "host_id", "band"}
     yield from (f"{n} is no column of a manifest" for n in origin.columns.variables if n not in stored)
     for name in map(str, origin.columns.variables):
         if name not in pairs.variables:

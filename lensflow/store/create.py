@@ -56,7 +56,7 @@ class Layout:
         Name of a packed array -> its variables and dtype: one object a region instead of one per variable. Text in
         them is one of a few categories, stored as its number.
     optional : tuple of Variable
-        Further pixel arrays, in stores that were created with them.
+        Further arrays by region (of pixels, or a value a band), in stores that were created with them.
     """
 
     dim: str
@@ -97,7 +97,7 @@ def _layouts() -> dict[str, Layout]:
         "pairs": Layout(
             "sample",
             pixels=schema.PAIRS,
-            optional=(schema.CTRL,),
+            optional=(schema.CTRL, *schema.COMPONENT_METRICS),
             tables={"metrics": (schema.METRICS + schema.ROUNDING, "f4"), "flags": (schema.FLAGS, "u1")},
         ),
     }

@@ -68,6 +68,7 @@ def finer() -> Iterator[None]:
         with (
             patch.object(quadrature, "SETTINGS", settings),
             patch.multiple(pack, PSF_FLOOR=1e-6, DARK_FLUX=2e-6, CORE_FLUX=5e-4, STEEPNESS=3.0),
+            patch.multiple(pack, KNOT_CORE=0.05, _LONGEST_PART=1.0),
         ):
             yield
     finally:

@@ -1,4 +1,5 @@
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import fields
 
 import numpy as np
 import pytest
@@ -85,13 +86,13 @@ def mixed_rows(n=40):
 
 
 def same_bits(a, b):
-    for name in ("arc", "magnification", "render_err"):
+    for name in ("arc", "magnification", "render_err", "band_magnification"):
         x, y = getattr(a, name), getattr(b, name)
         np.testing.assert_array_equal(x.view(np.uint8), y.view(np.uint8), err_msg=name)
 
 
 def part_of(result, index):
-    return type(result)(result.arc[index].copy(), result.render_err[index].copy(), result.magnification[index].copy())
+    return type(result)(*(getattr(result, f.name)[index].copy() for f in fields(result)))
 
 
 def test_a_row_has_the_same_bits_in_any_batch():

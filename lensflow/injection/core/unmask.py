@@ -38,7 +38,7 @@ def unmasked_arcs(pairs: xr.Dataset, sources: Sources | None = None) -> NDArray[
             )
         psf = {"psf_model": pairs["psf_kernel"].values, "psf_index": np.arange(pairs.sizes["sample"])}
     arc = render(
-        {v.name: pairs[v.name].values for v in schema.MANIFEST},
+        {v.name: pairs[v.name].values for v in schema.manifest_variables(pairs.variables)},
         stamp_size=pairs.sizes["x"],
         pixel_scale_arcsec=float(pairs.attrs["pixel_scale_arcsec"]),
         sources=sources,

@@ -58,6 +58,14 @@ def power_in_place(r, n, power):  # type: ignore[no-untyped-def]
 
 
 @compiled(fastmath={"contract", "reassoc", "nsz"})
+def scale_in_place(value, n, unit):  # type: ignore[no-untyped-def]
+    """Multiply ``n`` float32 by a number."""
+    unit = np.float32(unit)
+    for k in range(n):
+        value[k] *= unit
+
+
+@compiled(fastmath={"contract", "reassoc", "nsz"})
 def sersic_in_place(w2, weight, n, index, b):  # type: ignore[no-untyped-def]
     """Replace the squared radius (in half-light radii) by ``weight exp(-b w^(1/index))``."""
     rate = np.float32(-b * _LOG2E)

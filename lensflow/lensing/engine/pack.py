@@ -6,6 +6,7 @@ the quadrature is, the field, the grid and the frequencies.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -14,10 +15,11 @@ from numpy.typing import NDArray
 from scipy.special import gammainccinv, gammaincinv
 
 from lensflow.lensing import psf
+from lensflow.lensing.components import KINDS, KNOT_KIND
 from lensflow.lensing.engine import quadrature as quad
 from lensflow.lensing.engine.bands import TABLE_STEPS
 from lensflow.lensing.engine.kernel_set import PackedKernels
-from lensflow.lensing.engine.records import Packed, Psfs
+from lensflow.lensing.engine.records import Packed, Parts, Psfs
 from lensflow.lensing.engine.spreading import ETA, TAPS
 from lensflow.lensing.rows import Rows
 from lensflow.lensing.sources import sersic_amplitude, sersic_b
@@ -31,6 +33,10 @@ DARK_FLUX = 8e-5
 # Share of the flux, for n = 1, within the radius down to which cells are graded; steeper cusps ask for less.
 CORE_FLUX = 1e-2
 _CORE_POWER = 1.5
+# The same of a knot, which has no cusp.
+KNOT_CORE = 0.5
+# Panels of a component that has a share of the light may be longer: their error grows as the eighth power of that.
+_PART_POWER, _LONGEST_PART = -1 / 8, 1.8
 # Exponential decay over the longest panel, in units of n/b half-light radii.
 STEEPNESS = 6.0
 # The padded field repeats (it is a Fourier sum) where the PSF has fallen to this share of its peak, at the latest
@@ -93,14 +99,7 @@ def pack(rows: Rows, models: NDArray[np.str_], beta: float, size: int, pixel: fl
     n = which.size
     column = {k: v[which] for k, v in rows.column.items()}
     index, reff = column["src_n"], column["src_reff_arcsec"] / pixel
-    b = sersic_b(index)
-    core = CORE_FLUX / np.maximum(index, 1) ** _CORE_POWER
-    geometry[:, quad.CORE] = (gammaincinv(2 * index, core) / b) ** index
-    geometry[:, quad.DARK] = (gammainccinv(2 * index, DARK_FLUX) / b) ** index
-    # Below n = 1 the profile falls faster and faster outwards.
-    geometry[:, quad.STEEP] = STEEPNESS * index / b * np.where(index < 1, 0.8 * index, 1.0)
-    geometry[:, quad.FLATTER] = np.where(index > 1, 1 - 1 / index, 0.0)
-
+    b = _profile(geometry, index)
     image = _images(geometry, rows, which)
     transmitted = _transmitted(rows, which, models, beta, size, pixel)
     pad, period, frequencies = transmitted.pad, transmitted.period, transmitted.frequencies
@@ -119,6 +118,9 @@ def pack(rows: Rows, models: NDArray[np.str_], beta: float, size: int, pixel: fl
     central = sersic_amplitude(1.0, reff, index, column["src_q"]) * np.exp(b)
     # An image's light is in units of its unlensed flux per squared half-light radius.
     central = np.where(image >= 0, reff**-2.0, central)
+    parts = _parts(rows, which, geometry, pixel)
+    # Light of several components is in units of its unlensed flux.
+    central = np.where(np.diff(parts.first) > 0, 1.0, central)
     scalars = np.stack([index, b, central, period, step, first - x, first - y], axis=1)
     return Packed(
         row=which,
@@ -136,6 +138,44 @@ def pack(rows: Rows, models: NDArray[np.str_], beta: float, size: int, pixel: fl
         table=transmitted.table,
         leak=transmitted.leak,
         flux=np.ascontiguousarray(rows.flux[which]),
+        parts=parts,
+    )
+
+
+def _profile(geometry: Floats, index: Floats) -> Floats:
+    """Fill the radii and the panels that a Sersic profile asks for; returns its b_n."""
+    b = sersic_b(index)
+    core = CORE_FLUX / np.maximum(index, 1) ** _CORE_POWER
+    geometry[:, quad.CORE] = (gammaincinv(2 * index, core) / b) ** index
+    geometry[:, quad.DARK] = (gammainccinv(2 * index, DARK_FLUX) / b) ** index
+    # Below n = 1 the profile falls faster and faster outwards.
+    geometry[:, quad.STEEP] = STEEPNESS * index / b * np.where(index < 1, 0.8 * index, 1.0)
+    geometry[:, quad.FLATTER] = np.where(index > 1, 1 - 1 / index, 0.0)
+    return b
+
+
+def _parts(rows: Rows, which: NDArray[np.int64], geometry: Floats, pixel: float) -> Parts:
+    """Components of the rows that have several: the row's lens and field, each with a map and a profile of its own."""
+    found = rows.components
+    # Controls have none, so that a component's row is always among those that are packed.
+    row = np.searchsorted(which, found.row)
+    of, index = found.column, found.column["src_n"]
+    place = geometry[row]
+    lens = {k: rows.column[k][found.row] for k in ("shear", "shear_phi_rad")}
+    _map(place, {**of, **lens}, pixel)
+    b = _profile(place, index)
+    place[found.kind == KNOT_KIND, quad.CORE] = KNOT_CORE
+    reff = of["src_reff_arcsec"] / pixel
+    unit = found.weight * sersic_amplitude(1.0, reff, index, of["src_q"]) * np.exp(b)
+    share = found.share[which]
+    most = found.weight * share.max(axis=2, initial=0.0)[row, found.kind]
+    coarser = np.clip(np.maximum(most, 1e-9) ** _PART_POWER, 1.0, _LONGEST_PART)
+    return Parts(
+        first=np.searchsorted(row, np.arange(which.size + 1)),
+        kind=np.searchsorted(KINDS * row + found.kind, np.arange(KINDS * which.size + 1)),
+        geometry=np.ascontiguousarray(place),
+        profile=np.stack([index, b, unit, coarser], axis=1),
+        share=np.ascontiguousarray(share),
     )
 
 
@@ -256,6 +296,12 @@ def _lens(rows: Rows, which: NDArray[np.int64], pixel: float) -> tuple[Floats, F
     k = np.arange(1, int(terms.max(initial=1)) + 1)
     series = -f[:, None] * (2 * k - 1 - power[:, None]) / (2 * k + 1 + power[:, None])
 
+    _map(p, c, pixel)
+    return p, series
+
+
+def _map(p: Floats, c: Mapping[str, Floats], pixel: float) -> None:
+    """Fill the map from the image plane to the axes and half-light radii of a source."""
     cos, sin, q_src = np.cos(c["src_phi_rad"]), np.sin(c["src_phi_rad"]), c["src_q"]
     t = np.array([[cos, sin], [-sin / q_src, cos / q_src]]) * (pixel / c["src_reff_arcsec"])
     g1, g2 = c["shear"] * np.cos(2 * c["shear_phi_rad"]), c["shear"] * np.sin(2 * c["shear_phi_rad"])
@@ -264,4 +310,3 @@ def _lens(rows: Rows, which: NDArray[np.int64], pixel: float) -> tuple[Floats, F
         p[:, quad.MAP + 2 * i] = t[i, 0] * (1 - g1) - t[i, 1] * g2
         p[:, quad.MAP + 2 * i + 1] = t[i, 1] * (1 + g1) - t[i, 0] * g2
         p[:, quad.SOURCE + i] = (t[i, 0] * c["src_x_arcsec"] + t[i, 1] * c["src_y_arcsec"]) / pixel
-    return p, series

@@ -18,6 +18,30 @@ Singles = NDArray[np.float32]
 Ints = NDArray[np.int64]
 
 
+class Parts(NamedTuple):
+    """The components of the rows whose source has several; those of one row are together, sorted by kind.
+
+    Attributes
+    ----------
+    first : ndarray of int64, shape (row + 1,)
+        Where each row's begin; a row with one profile has none here.
+    kind : ndarray of int64, shape (KINDS row + 1,)
+        Where each kind's begin, row after row.
+    geometry : ndarray of float64, shape (part, PARAMETERS)
+        As in :class:`Packed`: the row's lens, and the component's own map and radii.
+    profile : ndarray of float64, shape (part, 4)
+        Index, b_n, central brightness (pixel^-2) for a kind's unit flux, and how much longer its panels are.
+    share : ndarray of float64, shape (row, KINDS, band)
+        Each kind's share of the row's flux.
+    """
+
+    first: Ints
+    kind: Ints
+    geometry: Floats
+    profile: Floats
+    share: Floats
+
+
 class Packed(NamedTuple):
     """Rows ready to render; the first axis of every array counts them.
 
@@ -54,6 +78,8 @@ class Packed(NamedTuple):
         The PSF, per pixel of the sharpest band, at the margin's width and at the way round the period.
     flux : ndarray of float64, shape (row, band)
         Unlensed flux, nMgy.
+    parts : Parts
+        Components of the rows whose source has several.
     """
 
     row: Ints
@@ -71,6 +97,7 @@ class Packed(NamedTuple):
     table: Ints
     leak: Floats
     flux: Floats
+    parts: Parts
 
 
 class Psfs(NamedTuple):
@@ -167,6 +194,8 @@ class Row(NamedTuple):
         Those of this rendering.
     n_sersic, b_n : float
         Sersic index, and its b_n.
+    unit : float
+        What the light is multiplied by; 1 but for one component of several.
     """
 
     geometry: Floats
@@ -174,6 +203,7 @@ class Row(NamedTuple):
     settings: Floats
     n_sersic: float
     b_n: float
+    unit: float
 
 
 class ImageRow(NamedTuple):
@@ -223,6 +253,34 @@ class Grid(NamedTuple):
     step: float
     origin_x: float
     origin_y: float
+
+
+class Sampling(NamedTuple):
+    """How a row's components are sampled: what they have in common, in both renderings.
+
+    Attributes
+    ----------
+    series : ndarray of float64, shape (term,)
+        As in :class:`Packed`.
+    settings : ndarray of float64, shape (2, setting)
+        Those of the row.
+    own : ndarray of float64, shape (setting,)
+        Work space: those of one component.
+    geometry : ndarray of float64, shape (PARAMETERS,)
+        Work space: one component's.
+    one, two : Grid
+        Where the light of either rendering goes.
+    core : float
+        Factor on the radius inside of which panels are not graded.
+    """
+
+    series: Floats
+    settings: Floats
+    own: Floats
+    geometry: Floats
+    one: Grid
+    two: Grid
+    core: float
 
 
 # Rows of ``ShootSpace.samples``. They are one array: eight, of which the compiler cannot know that they do not overlap,

@@ -11,12 +11,23 @@ from __future__ import annotations
 import numpy as np
 
 from lensflow.jit import compiled
+from lensflow.lensing.components import KINDS
 from lensflow.lensing.engine import bands, shoot, shoot_image
 from lensflow.lensing.engine import quadrature as quad
 from lensflow.lensing.engine.image_lookup import TAPS
 from lensflow.lensing.engine.matmul import LANES
 from lensflow.lensing.engine.pack import CENTRAL_LIGHT, INDEX, ORIGIN_X, ORIGIN_Y, PERIOD, STEP, B
-from lensflow.lensing.engine.records import Constants, Grid, ImageRow, Passed, PictureSpace, Products, Row, Waves
+from lensflow.lensing.engine.records import (
+    Constants,
+    Grid,
+    ImageRow,
+    Passed,
+    PictureSpace,
+    Products,
+    Row,
+    Sampling,
+    Waves,
+)
 from lensflow.lensing.engine.spreading import DECONVOLUTION, WEIGHTS
 
 # The arc is exactly 0 below this share of its peak (in its row and band).
@@ -38,7 +49,10 @@ REFINE_ABOVE, REFINE_IMAGES_ABOVE = 4e-4, 5e-4
 _FINER, _FINER_CORE = 0.6, 0.25
 
 _SAMPLES, _MAGNIFICATION, _ERROR = 0, 1, 2
+# Then the magnification in every band.
 RESULTS = 3
+# Columns of ``Parts.profile``.
+_INDEX, _B, _UNIT, _COARSER = range(4)
 
 CONSTANTS = Constants(quad.NODES, quad.TURNS, WEIGHTS, DECONVOLUTION, TAPS, shoot_image.NODES, shoot_image.TURNS)
 
@@ -56,8 +70,9 @@ def render_rows(arc, rows, psfs, pictures, constants, results):  # type: ignore[
     pictures : Pictures
     constants : Constants
         :data:`CONSTANTS`.
-    results : ndarray of float64, shape (row, RESULTS)
-        Filled: number of samples (of the last attempt), magnification, render_err.
+    results : ndarray of float64, shape (row, RESULTS + band)
+        Filled: number of samples (of the last attempt), magnification of all bands' light together, render_err; and
+        the magnification in each band.
     """
     size, n_bands = arc.shape[2], arc.shape[1]
     m_max, k_max = rows.grid_size.max(), rows.frequencies.max()
@@ -96,6 +111,12 @@ def render_rows(arc, rows, psfs, pictures, constants, results):  # type: ignore[
     kernel_half = np.zeros((wide_k, kernel_p), f4)
     geometry, settings = np.empty(rows.geometry.shape[1]), np.empty(rows.settings.shape[1:])
     work = np.zeros((4, max(wide_k, wide_h, wide_p)))
+    # Of sources with several components: the spectra of each kind.
+    n_kinds = KINDS if rows.parts.profile.size else 0
+    spectra = np.zeros((n_kinds, 4, wide_k, wide_k), f4)
+    differences = np.zeros((n_kinds, 4, wide_k, wide_k), f4)
+    light = np.zeros((n_kinds, 4))
+    own = np.empty(rows.settings.shape[2])
     for i in range(rows.row.size):
         s, frequencies, disc, band_scale = rows.scalars[i], rows.frequencies[i], rows.disc[i], rows.band_scale[i]
         entry, leak, flux = rows.entry[i], rows.leak[i], rows.flux[i]
@@ -121,6 +142,7 @@ def render_rows(arc, rows, psfs, pictures, constants, results):  # type: ignore[
             bands.kernel_parts(
                 parts[band], psfs.kernel_fold[j], used, psfs.kernel_cut[j], period, kernel_waves, kernel_half
             )
+        several = rows.parts.first[i + 1] > rows.parts.first[i]
         passed = Passed(frequencies[first], disc[first], band_scale[first], period)
         results[i, _ERROR] = np.nan
         peak = missed = np.float32(0.0)
@@ -132,12 +154,12 @@ def render_rows(arc, rows, psfs, pictures, constants, results):  # type: ignore[
                     for name in quad.LENGTHS:
                         settings[turn, name] *= _FINER
             total, apart, without, samples = 0.0, 0.0, 0.0, 0
-            for turn in range(2):
+            for turn in range(0 if several else 2):
                 target = grid if turn == 0 else second
                 target[:m] = 0.0
                 field = Grid(target.reshape(wide_m * wide_m), wide_m, s[STEP], s[ORIGIN_X], s[ORIGIN_Y])
                 if image < 0:
-                    row = Row(geometry, rows.series[i], settings[turn], s[INDEX], s[B])
+                    row = Row(geometry, rows.series[i], settings[turn], s[INDEX], s[B], 1.0)
                     inside, outside, count = shoot.shoot_row(row, field, constants, shooting)
                 else:
                     shown = ImageRow(geometry, rows.series[i], settings[turn], pictures.pixels, frame, place)
@@ -146,16 +168,49 @@ def render_rows(arc, rows, psfs, pictures, constants, results):  # type: ignore[
                 without += 0.5 * outside
                 apart += (inside + outside) * (1.0 if turn == 0 else -1.0)
                 samples += count
+            if several:
+                # The work of :func:`forward` for every kind, at a time when its light is on the grids.
+                for kind in range(KINDS):
+                    at = KINDS * i + kind
+                    start, end = rows.parts.kind[at], rows.parts.kind[at + 1]
+                    if start == end:
+                        light[kind] = 0.0
+                        continue
+                    grid[:m] = 0.0
+                    second[:m] = 0.0
+                    one = Grid(grid.reshape(wide_m * wide_m), wide_m, s[STEP], s[ORIGIN_X], s[ORIGIN_Y])
+                    two = Grid(second.reshape(wide_m * wide_m), wide_m, s[STEP], s[ORIGIN_X], s[ORIGIN_Y])
+                    core = 1.0 if attempt == 0 else _FINER_CORE
+                    sampling = Sampling(rows.series[i], settings, own, geometry, one, two, core)
+                    _shoot_parts(rows.parts, start, end, sampling, constants, shooting, light[kind])
+                    samples += int(light[kind, 3])
+                    if k > 0:
+                        _mean_and_difference(grid, second, m)
+                        bands.forward(differences[kind], second, m, k_low, radius_low, waves, folded)
+                        bands.forward(spectra[kind], grid, m, k, radius, waves, folded)
+                share = rows.parts.share[i]
+                for kind in range(KINDS):
+                    total += share[kind, first] * light[kind, 0]
+                    without += share[kind, first] * light[kind, 1]
+                    apart += share[kind, first] * light[kind, 2]
             results[i, _SAMPLES] = samples
             results[i, _MAGNIFICATION] = total * s[CENTRAL_LIGHT]
+            results[i, RESULTS:] = total * s[CENTRAL_LIGHT]
+            if several:
+                _magnifications(results[i], light, rows.parts.share[i], flux)
             if k == 0:
                 break
-            _mean_and_difference(grid, second, m)
-            bands.forward(difference, second, m, k_low, radius_low, waves, folded)
+            if several:
+                _mix(difference, differences, rows.parts.share[i, :, first], k_low)
+                _mix(spectrum, spectra, rows.parts.share[i, :, first], k)
+            else:
+                _mean_and_difference(grid, second, m)
+                bands.forward(difference, second, m, k_low, radius_low, waves, folded)
             low = Passed(min(k_low, passed.k), passed.disc, passed.scale, period)
             _picture(picture, difference, low, table, parts, first, space)
             missed = max(picture.max(), -picture.min())
-            bands.forward(spectrum, grid, m, k, radius, waves, folded)
+            if not several:
+                bands.forward(spectrum, grid, m, k, radius, waves, folded)
             _picture(picture, spectrum, passed, table, parts, first, space)
             peak = picture.max()
             if missed <= (REFINE_ABOVE if image < 0 else REFINE_IMAGES_ABOVE) * peak:
@@ -163,6 +218,7 @@ def render_rows(arc, rows, psfs, pictures, constants, results):  # type: ignore[
         if k == 0:
             continue
         error = PER_DIFFERENCE * missed / max(peak, np.float32(1e-30))
+        of_first = error
         if measured:
             error += psfs.kernel_neglected[entry[first]]
             unseen = psfs.kernel_unseen[entry[first]]
@@ -184,8 +240,78 @@ def render_rows(arc, rows, psfs, pictures, constants, results):  # type: ignore[
             if frequencies[band] == 0 or band == first:
                 continue
             other = Passed(frequencies[band], disc[band], band_scale[band], period)
+            if several:
+                # Another colour mixes the kinds otherwise, and their errors.
+                _mix(difference, differences, rows.parts.share[i, :, band], k_low)
+                low = Passed(min(k_low, other.k), other.disc, other.scale, period)
+                _picture(picture, difference, low, table, parts, band, space)
+                missed = max(picture.max(), -picture.min())
+                _mix(spectrum, spectra, rows.parts.share[i, :, band], k)
+                _picture(picture, spectrum, other, table, parts, band, space)
+                of_band = PER_DIFFERENCE * missed / max(picture.max(), np.float32(1e-30))
+                if of_band > of_first:
+                    results[i, _ERROR] += of_band - of_first
+                    of_first = of_band
+                _write(arc[rows.row[i], band], picture, np.float32(s[CENTRAL_LIGHT] * flux[band]), picture.max())
+                continue
             _picture(picture, spectrum, other, table, parts, band, space)
             _write(arc[rows.row[i], band], picture, np.float32(s[CENTRAL_LIGHT] * flux[band]), picture.max())
+
+
+@compiled()
+def _shoot_parts(parts, start, end, sampling, constants, shooting, light):  # type: ignore[no-untyped-def]
+    """Put the components of one kind on both renderings' grids.
+
+    Filled is ``light``: the mean of the two renderings' flux, its part beyond the field, how far the two are apart, all
+    for the kind's unit flux, and the number of samples.
+    """
+    series, settings, own, geometry, one, two, core = sampling
+    light[:] = 0.0
+    for j in range(start, end):
+        profile = parts.profile[j]
+        geometry[:] = parts.geometry[j]
+        geometry[quad.CORE] *= core
+        apart = 0.0
+        for turn in range(2):
+            own[:] = settings[turn]
+            for name in quad.LENGTHS:
+                own[name] *= profile[_COARSER]
+            row = Row(geometry, series, own, profile[_INDEX], profile[_B], profile[_UNIT])
+            inside, outside, count = shoot.shoot_row(row, one if turn == 0 else two, constants, shooting)
+            light[0] += 0.5 * (inside + outside)
+            light[1] += 0.5 * outside
+            apart += (inside + outside) * (1.0 if turn == 0 else -1.0)
+            light[3] += count
+        # What one component lacks and another has too much of do not make up for each other.
+        light[2] += abs(apart)
+
+
+@compiled()
+def _magnifications(results, light, share, flux):  # type: ignore[no-untyped-def]
+    """Magnification of a source of several components in every band, and of all bands' light together."""
+    lensed = unlensed = 0.0
+    for band in range(flux.size):
+        magnified = 0.0
+        for kind in range(KINDS):
+            magnified += share[kind, band] * light[kind, 0]
+        results[RESULTS + band] = magnified
+        if flux[band] > 0.0:  # not where it is missing
+            lensed += flux[band] * magnified
+            unlensed += flux[band]
+    if unlensed > 0.0:
+        results[_MAGNIFICATION] = lensed / unlensed
+
+
+@compiled(fastmath=True)
+def _mix(out, spectra, share, k):  # type: ignore[no-untyped-def]
+    """Sum the kinds' spectra in the shares that they have in a band."""
+    wide_k = (k + LANES - 1) // LANES * LANES
+    a, b, c = np.float32(share[0]), np.float32(share[1]), np.float32(share[2])
+    for part in range(4):
+        for i in range(k):
+            line, x, y, z = out[part, i], spectra[0, part, i], spectra[1, part, i], spectra[2, part, i]
+            for j in range(wide_k):
+                line[j] = a * x[j] + b * y[j] + c * z[j]
 
 
 @compiled(inline="always")

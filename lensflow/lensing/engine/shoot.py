@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from lensflow.jit import compiled
-from lensflow.lensing.engine.light import power_in_place, sersic_in_place
+from lensflow.lensing.engine.light import power_in_place, scale_in_place, sersic_in_place
 from lensflow.lensing.engine.quadrature import (
     AX,
     AY,
@@ -123,10 +123,12 @@ def shoot_row(row, grid, constants, space):  # type: ignore[no-untyped-def]
             if p[POWER] != 0.0:
                 _bend(samples, n, p[POWER])
             sersic_in_place(value, samples[WEIGHT], n, row.n_sersic, row.b_n)
+            if row.unit != 1.0:
+                scale_in_place(value, n, row.unit)
             spread(light, grid.stride, samples[GRID_X], samples[GRID_Y], value, n, window)
             inside += _sum(value, n)
             total += n
-    return inside, outside, total
+    return inside, outside * row.unit, total
 
 
 @compiled(fastmath=True)

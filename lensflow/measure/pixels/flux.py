@@ -42,6 +42,8 @@ class Flux:
         d = block.differences
         added = d.difference.sum(axis=-1)
         source, magnified = d.per_band("src_flux_nmgy"), d.per_band("magnification")
+        if "band_magnification" in d.manifest:
+            magnified = d.per_band("band_magnification")
         kept = 1 - np.nan_to_num(d.per_band("core_mask_flux_fraction"))
         kept = kept * (1 - np.nan_to_num(d.per_band("nodata_flux_fraction")))
         expected = _expected(d, source * magnified * kept)

@@ -19,7 +19,7 @@ KEPT = 48
 # For an image's substitute if the manifest keeps the image's own size.
 _REFF_ARCSEC = 0.3
 _PURPOSE = np.uint64(13)
-_COLUMNS = tuple(v.name for v in schema.MANIFEST)
+_COLUMNS = tuple(v.name for v in (*schema.MANIFEST, *schema.COMPONENTS))
 _NOT_OF_RENDERER = ("is_control", "psf_kernel", "has_data", "arc_step_nmgy", "arc")
 _ATTRS = ("psf_model", "psf_beta", "pixel_scale_arcsec", "seed")
 

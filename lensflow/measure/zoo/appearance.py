@@ -82,23 +82,19 @@ def clumpy(colours: tuple[float, float, float] = (1.0, 1.0, 1.0)) -> Renderer:
 
     def faulty(manifest: Columns, **how: Any) -> Rendering:
         lit = np.isfinite(np.asarray(manifest["src_reff_arcsec"])) & (np.asarray(manifest["theta_e_arcsec"]) > 0)
-        reff = np.where(lit, manifest["src_reff_arcsec"], 1.0)
-        flux, share = np.asarray(manifest["src_flux_nmgy"]), CLUMP_SHARE * np.asarray(colours)
-        whole = render({**manifest, "src_flux_nmgy": flux * (1 - share)}, **how)
-        arc = whole.arc.astype(np.float64)
+        reff = np.where(lit, manifest["src_reff_arcsec"], np.nan)
         ids = np.asarray(manifest["row_id"], dtype=np.uint64)
         place = rng.normal(1, ids, "zoo.clumps", 2 * CLUMPS).reshape(-1, CLUMPS, 2) * CLUMP_SPREAD / np.sqrt(2)
-        for k in range(CLUMPS):
-            part = {
-                **manifest,
-                "src_flux_nmgy": flux * share / CLUMPS,
-                "src_reff_arcsec": np.where(lit, CLUMP_REFF_ARCSEC, manifest["src_reff_arcsec"]),
-                "src_q": np.ones(len(ids)),
-                "src_x_arcsec": np.asarray(manifest["src_x_arcsec"]) + reff * place[:, k, 0],
-                "src_y_arcsec": np.asarray(manifest["src_y_arcsec"]) + reff * place[:, k, 1],
-            }
-            arc += render(part, **how).arc
-        return Rendering(arc.astype(np.float32), whole.render_err, whole.magnification)
+        away, there = reff[:, None, None] * place, np.where(lit, 1.0, np.nan)[:, None] * np.ones(CLUMPS)
+        clumps = {
+            "src_knots": np.where(lit, CLUMPS, 0),
+            "src_knots_share": np.where(lit[:, None], CLUMP_SHARE * np.asarray(colours), 0.0),
+            "src_knot_x_arcsec": away[..., 0],
+            "src_knot_y_arcsec": away[..., 1],
+            "src_knot_reff_arcsec": CLUMP_REFF_ARCSEC * there,
+            "src_knot_weight": there / CLUMPS,
+        }
+        return render({**manifest, **clumps}, **how)
 
     return faulty
 

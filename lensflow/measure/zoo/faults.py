@@ -66,7 +66,9 @@ def _binned(supersample: int, kernel_pix: int | None = None, corner: bool = Fals
                     image = np.fft.irfft2(spectrum * np.fft.rfft2(kernel), s=(period, period))
                     arc[i, b] = flux * image[_PAD : _PAD + size, _PAD : _PAD + size]
         arc[np.abs(arc) < 1e-6 * arc.max(axis=(2, 3), keepdims=True, initial=0)] = 0
-        return Rendering(arc.astype(np.float32), true.render_err, magnified)
+        return Rendering(
+            arc.astype(np.float32), true.render_err, magnified, np.repeat(magnified[:, None], arc.shape[1], axis=1)
+        )
 
     return faulty
 
@@ -87,7 +89,8 @@ def _kernel(fwhm_pix: float, period: int, clip: int | None, corner: bool, how: C
 def _renormalised(manifest: Columns, **how: Any) -> Rendering:
     true = render(manifest, **how)
     factor = np.where(np.isfinite(true.magnification), true.magnification, 1.0)
-    return Rendering((true.arc / factor[:, None, None, None]).astype(np.float32), true.render_err, true.magnification)
+    arc = (true.arc / factor[:, None, None, None]).astype(np.float32)
+    return Rendering(arc, true.render_err, true.magnification, true.band_magnification)
 
 
 # --- Faults of the data -----------------------------------------------------------------------------------------------

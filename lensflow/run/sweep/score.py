@@ -29,7 +29,7 @@ from lensflow.run.sweep.arms import Arm
 from lensflow.run.sweep.view import viewed
 
 # Of rendering and noise: where a row lies in them depends on the arm.
-_NOT_OF_MANIFEST = {v.name for v in (*schema.METRICS, *schema.ROUNDING, *schema.FLAGS)}
+_NOT_OF_MANIFEST = {v.name for v in (*schema.METRICS, *schema.COMPONENT_METRICS, *schema.ROUNDING, *schema.FLAGS)}
 
 
 @dataclass(frozen=True, eq=False)

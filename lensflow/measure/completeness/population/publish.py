@@ -110,14 +110,16 @@ def _table(contents: Contents, rows: xr.Dataset, counted: Counted) -> pa.Table:
             text += f", given {', '.join(density.given)}"
         units = "1" if density.is_discrete else f"log(1/{density.units})"
         columns[LOG_Q + name] = (prior.log_q([name], rows), units, text)
-    for v in schema.MANIFEST:
+    for v in schema.manifest_variables(rows.variables):
         if v.name in _LEFT_OUT:
             continue
         if v.dims == ("sample",):
             columns[v.name] = (rows[v.name].values, v.units, v.meaning)
             continue
-        values = rows[v.name].transpose("sample", "band").values
-        columns |= {f"{v.name}_{b}": (values[:, k], v.units, f"{v.meaning}; {b}") for k, b in enumerate(bands)}
+        values, names = rows[v.name].transpose(*v.dims).values, schema.packed_columns([v], bands)
+        columns |= {
+            name: (values[:, k], v.units, f"{v.meaning}; {name.rpartition('_')[2]}") for k, name in enumerate(names)
+        }
     if "aperture_flux_nmgy" in rows:
         mags = host_magnitude(rows, bands.index(prior.reference_band))
         columns["host_reference_mag"] = (mags, "mag", f"host in {prior.reference_band}, above the Galaxy's dust")

@@ -42,6 +42,9 @@ def describe(name: str) -> tuple[str, str]:
     if base in _DERIVED:
         units, meaning = _DERIVED[base]
     else:
-        groups = (schema.MANIFEST, schema.CUTOUTS, schema.TARGETS, schema.METRICS, schema.ROUNDING, schema.FLAGS)
+        groups = (
+            *(schema.MANIFEST, schema.COMPONENTS, schema.CUTOUTS, schema.TARGETS, schema.METRICS),
+            *(schema.COMPONENT_METRICS, schema.ROUNDING, schema.FLAGS),
+        )
         units, meaning = next((v.units, v.meaning) for group in groups for v in group if v.name == base)
     return units, meaning if band is None else f"{meaning}, band {band}"

@@ -17,7 +17,7 @@ NULL, HOSTS = "none", "hosts"
 Road = Literal["render", "arcs", "view"]
 Relation = Literal["ratio", "reference_arc", "outside_mask", "before_rounding", "noise"]
 
-_EVERY = tuple(v.name for v in (*schema.METRICS, *schema.ROUNDING, *schema.FLAGS))
+_EVERY = tuple(v.name for v in (*schema.METRICS, *schema.COMPONENT_METRICS, *schema.ROUNDING, *schema.FLAGS))
 _BUT_NOISE = tuple(n for n in _EVERY if n not in OF_NOISE)
 _BUT_STEPS = tuple(n for n in _EVERY if n not in {v.name for v in schema.ROUNDING})
 

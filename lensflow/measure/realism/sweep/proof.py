@@ -21,7 +21,7 @@ from lensflow.measure.realism.sweep.factors import NULL, Factor
 from lensflow.measure.realism.sweep.relations import RELATIONS, Broken, Side
 
 PIXELS = ("arc", "stamp", "ctrl")
-_TABLES = tuple(v.name for v in (*schema.METRICS, *schema.ROUNDING, *schema.FLAGS))
+_TABLES = tuple(v.name for v in (*schema.METRICS, *schema.COMPONENT_METRICS, *schema.ROUNDING, *schema.FLAGS))
 _MODULUS = 1 << 128
 # What a column follows from, where a factor reached it through a relation of the plan.
 _WAYS_OUT = {
