@@ -293,6 +293,37 @@ def image_sources(rows: int = 12) -> None:
             interpol(shown, bank, truth)
 
 
+def component_sources(rows: int = 24, knots: int = 8) -> None:
+    """Discs with a bulge (n = 1 to 4) and knots, beside the disc alone and beside a row for each component.
+
+    Errors are of rows with bulges of n = 1 and fewer knots, against uniform rays, 16 x 16 to the pixel.
+    """
+    sys.path.insert(0, str(Path(__file__).parents[1]))
+    from tests.lensing.rows import random_rows, take, with_components
+    from tests.lensing.test_components import on_the_caustic, one_by_one
+
+    disc = random_rows(rows, 3, 3, src_reff_arcsec=0.3)
+    several = with_components(disc, knots=knots, places=knots)
+    only = {
+        "bulge": {k: v for k, v in several.items() if "knot" not in k},
+        f"{knots} knots": {k: v for k, v in several.items() if "bulge" not in k},
+        f"bulge and {knots} knots": several,
+    }
+    seconds = {"disc": best_of(lambda: render(disc), 9) / rows}
+    seconds |= {name: best_of(lambda r=r: render(r), 9) / rows for name, r in only.items()}
+    parts = [part for part, _ in one_by_one(several)]
+    separate = best_of(lambda: [render(part) for part in parts], 5) / rows
+    line = ", ".join(f"{name} {1e6 * s:.0f} ({s / seconds['disc']:.1f} x)" for name, s in seconds.items())
+    print(f"\ncomponents, microseconds a row: {line}; {knots + 2} rows of one component each {1e6 * separate:.0f}")
+    hard = take(on_the_caustic(6, 5), slice(0, 6))
+    found = render(hard)
+    truth = np.array([render_row_reference(row_of(hard, i), supersample=16, period_pix=128) for i in range(6)])
+    error, flux = errors(found.arc, truth)
+    ratio = (np.abs(found.arc - truth).max((2, 3)) / truth.max((2, 3))).max(1) / found.render_err
+    numbers = "; flux ".join("  ".join(f"{e:.1e}" for e in v) for v in (error, flux))
+    print(f"compact knots on caustics: error/peak: median, p95, max {numbers}; over render_err up to {ratio.max():.1f}")
+
+
 def interpol(rows: Manifest, bank: dict, truth: np.ndarray) -> None:
     """The same rows by lenstronomy, the lensed image shared by the bands, 4 x 4 rays."""
     try:
@@ -405,6 +436,7 @@ def main(
             sys.exit(f"no figure: {TRUTH} is absent, so there are no errors to draw")
         draw(figure, results)
     profile(manifest, models)
+    component_sources()
     image_sources()
 
 

@@ -58,6 +58,33 @@ def random_rows(n: int, seed: int = 1, bands: int = 3, **changes) -> Manifest:
     return rows
 
 
+def with_components(rows: Manifest, seed: int = 0, knots: int = 4, places: int = 6, **changes) -> Manifest:
+    """Rows with a red bulge and blue knots in their discs; ``changes`` as for ``random_rows``."""
+    rng = np.random.default_rng(seed)
+    n, bands = rows["src_flux_nmgy"].shape
+    away = np.full((2, n, places), np.nan)
+    away[..., :knots] = rng.normal(0, 0.7, (2, n, knots)) * rows["src_reff_arcsec"][:, None]
+    reff, weight = np.full((n, places), np.nan), np.full((n, places), np.nan)
+    reff[:, :knots] = rng.uniform(0.02, 0.08, (n, knots))
+    weight[:, :knots] = rng.dirichlet(np.ones(knots), n)
+    columns = {
+        "src_bulge_share": np.linspace(0.1, 0.4, bands) * np.ones((n, 1)),
+        "src_bulge_reff_arcsec": 0.3 * rows["src_reff_arcsec"],
+        "src_bulge_n": rng.uniform(1, 4, n),
+        "src_bulge_q": rng.uniform(0.6, 1, n),
+        "src_bulge_phi_rad": rng.uniform(0, np.pi, n),
+        "src_knots": np.full(n, knots),
+        "src_knots_share": np.linspace(0.4, 0.1, bands) * np.ones((n, 1)),
+        "src_knot_x_arcsec": away[0],
+        "src_knot_y_arcsec": away[1],
+        "src_knot_reff_arcsec": reff,
+        "src_knot_weight": weight,
+    }
+    for name, value in changes.items():
+        columns[name] = np.broadcast_to(np.asarray(value, dtype=np.float64), columns[name].shape).copy()
+    return rows | columns
+
+
 def take(rows: Manifest, index) -> Manifest:
     """The rows at ``index`` (a slice, list or array)."""
     return {k: v[index] for k, v in rows.items()}

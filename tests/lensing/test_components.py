@@ -12,37 +12,10 @@ from lensflow.lensing.render_reference import image_of_samples, lensed_light, ra
 from lensflow.lensing.sources import sersic_b
 
 from .references import finer
-from .rows import Manifest, error_over_peak, one_row, random_rows, scalars, take
+from .rows import Manifest, error_over_peak, one_row, random_rows, scalars, take, with_components
 
 PIXEL = 0.262
 GOAL = 1e-3
-
-
-def with_components(rows: Manifest, seed: int = 0, knots: int = 4, places: int = 6, **changes) -> Manifest:
-    """Rows with a red bulge and blue knots in their discs; ``changes`` as for ``random_rows``."""
-    rng = np.random.default_rng(seed)
-    n, bands = rows["src_flux_nmgy"].shape
-    away = np.full((2, n, places), np.nan)
-    away[..., :knots] = rng.normal(0, 0.7, (2, n, knots)) * rows["src_reff_arcsec"][:, None]
-    reff, weight = np.full((n, places), np.nan), np.full((n, places), np.nan)
-    reff[:, :knots] = rng.uniform(0.02, 0.08, (n, knots))
-    weight[:, :knots] = rng.dirichlet(np.ones(knots), n)
-    columns = {
-        "src_bulge_share": np.linspace(0.1, 0.4, bands) * np.ones((n, 1)),
-        "src_bulge_reff_arcsec": 0.3 * rows["src_reff_arcsec"],
-        "src_bulge_n": rng.uniform(1, 4, n),
-        "src_bulge_q": rng.uniform(0.6, 1, n),
-        "src_bulge_phi_rad": rng.uniform(0, np.pi, n),
-        "src_knots": np.full(n, knots),
-        "src_knots_share": np.linspace(0.4, 0.1, bands) * np.ones((n, 1)),
-        "src_knot_x_arcsec": away[0],
-        "src_knot_y_arcsec": away[1],
-        "src_knot_reff_arcsec": reff,
-        "src_knot_weight": weight,
-    }
-    for name, value in changes.items():
-        columns[name] = np.broadcast_to(np.asarray(value, dtype=np.float64), columns[name].shape).copy()
-    return rows | columns
 
 
 def without_components(rows: Manifest, places: int = 6) -> Manifest:
@@ -56,10 +29,10 @@ def without_components(rows: Manifest, places: int = 6) -> Manifest:
     }  # fmt: skip
 
 
-def apart(rows: Manifest, **how) -> tuple[np.ndarray, np.ndarray]:
-    """Arcs of the rows as the sum of Sersic rows, one for each component, and their lensed over unlensed flux."""
-    arcs, lensed = 0.0, 0.0
+def one_by_one(rows: Manifest) -> list[tuple[Manifest, np.ndarray]]:
+    """The rows as Sersic rows, the first components, then the second ones ...; and what share of the flux they have."""
     shown = [source_profiles(scalars(rows, i)) for i in range(len(rows["src_n"]))]
+    out = []
     for k in range(max(map(len, shown))):
         ones = [s[min(k, len(s) - 1)] for s in shown]
         share = np.array([one.share * (k < len(s)) for one, s in zip(ones, shown, strict=True)])
@@ -69,6 +42,14 @@ def apart(rows: Manifest, **how) -> tuple[np.ndarray, np.ndarray]:
             **{f"src_{n}": np.array([getattr(one, n) for one in ones])
                for n in ("x_arcsec", "y_arcsec", "reff_arcsec", "n", "q", "phi_rad")},
         }  # fmt: skip
+        out.append((part, share))
+    return out
+
+
+def apart(rows: Manifest, **how) -> tuple[np.ndarray, np.ndarray]:
+    """Arcs of the rows as the sum of Sersic rows, one for each component, and their lensed over unlensed flux."""
+    arcs, lensed = 0.0, 0.0
+    for part, share in one_by_one(rows):
         found = render(part, **how)
         arcs, lensed = arcs + found.arc.astype(np.float64), lensed + found.magnification[:, None] * share
     return arcs, lensed
