@@ -30,6 +30,17 @@ def test_brightness_and_colour_are_found_by_their_names_and_nothing_where_there_
     assert float(table["auc"].sel(put_in="arcs + 1 mag", feature="arc_mag")) < 0.3
 
 
+def test_clumps_are_found_by_the_features_that_name_them(run):
+    two = [d for d in appearance.DIFFERENCES if d.name in ("clumpy sources", "blue clumps")]
+    table = appearance.table(run, differences=two)
+    assert {"knots", "local_var"} <= found(table, "clumpy sources")
+    assert "colour_scatter" not in found(table, "clumpy sources")
+    assert "colour_scatter" in found(table, "blue clumps")
+    # Smaller on the smooth sky than in the clumpy injections.
+    assert float(table["auc"].sel(put_in="clumpy sources", feature="knots")) < 0.4
+    assert float(table["auc"].sel(put_in="blue clumps", feature="colour_scatter")) < 0.4
+
+
 def test_clumps_keep_the_flux_of_every_band(run):
     rows = run.manifest.isel(sample=np.flatnonzero(~run.manifest["is_control"].values)[:12])
     far = {"src_x_arcsec": rows["src_x_arcsec"] * 0 + 2.5}  # away from the caustic, where magnification is smooth

@@ -12,6 +12,7 @@ from typing import Literal
 from lensflow import schema
 from lensflow.errors import ConfigError, did_you_mean
 from lensflow.injection.other_noise import OF_NOISE
+from lensflow.lensing.components import BULGE, KNOTS, OF_BANDS
 
 NULL, HOSTS = "none", "hosts"
 Road = Literal["render", "arcs", "view"]
@@ -100,6 +101,11 @@ FACTORS = {
         Factor("plan.src_mag_shift", "brightness", owned=("src_flux_nmgy",), relations=("ratio",)),
         Factor("plan.colours", "colours", owned=("src_flux_nmgy",), relations=("reference_arc",)),
         Factor("plan.sources.share", "source type", owned=("src_id", "src_n", "src_q")),
+        Factor("plan.src_bulge.share", "bulge", owned=(*BULGE, "src_knots_share")),
+        Factor("plan.src_bulge.redder_g_r", "bulge's colour", owned=OF_BANDS),
+        Factor("plan.src_knots.share", "knots", owned=(*KNOTS, "src_bulge_share")),
+        Factor("plan.src_knots.number", "knots", owned=(*KNOTS, "src_bulge_share")),
+        Factor("plan.src_knots.bluer_g_r", "knots' colour", owned=OF_BANDS),
         Factor("plan.src_reff_arcsec", "source size", owned=("src_reff_arcsec",)),
         Factor("plan.src_n", "source index", owned=("src_n",)),
         Factor("plan.src_q", "source axis ratio", owned=("src_q",)),

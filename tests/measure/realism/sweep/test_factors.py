@@ -19,11 +19,12 @@ WANTED = {
 
 
 def test_every_factor_is_a_setting_and_owns_columns_that_exist():
-    config = make_config(plan={"sources": {"images": "some/*.fits"}})
+    config = make_config(plan={"sources": {"images": "some/*.fits"}, "src_bulge": {}, "src_knots": {}})
     every = [*flatten(config.effective())]
     known = {".".join(k.split(".")[:n]) for k in every for n in range(2, 5)}
-    columns = {v.name for v in schema.MANIFEST}
+    columns = {v.name for v in (*schema.MANIFEST, *schema.COMPONENTS)}
     arrays = {"arc", "stamp", "ctrl"} | {v.name for v in (*schema.METRICS, *schema.ROUNDING, *schema.FLAGS)}
+    arrays |= {v.name for v in schema.COMPONENT_METRICS}
     for name, factor in FACTORS.items():
         assert name in known and factor.setting == name
         assert set(factor.owned) <= columns and set(factor.equal) <= arrays and set(factor.relations) <= set(RELATIONS)

@@ -70,6 +70,21 @@ def test_a_factor_that_leaks_into_one_value_of_one_row_of_10000_is_caught(rows):
             judge(proof, factor)
 
 
+def test_knots_and_bulges_are_among_what_is_compared(rows):
+    factor = FACTORS["plan.src_knots.share"]
+    several = rows.assign({
+        v.name: (v.dims, np.ones([{"sample": N, "band": 3, "knot": schema.N_KNOTS}[d] for d in v.dims], v.dtype))
+        for v in schema.COMPONENTS
+    })  # fmt: skip
+    arm = changed(several, src_knots_share=2 * several["src_knots_share"].values)
+    judge(Proof.from_blocks(*sides(several, arm), factor), factor)
+    leaking = changed(arm, src_bulge_n=np.where(np.arange(N) == 17, 2.0, 1.0))
+    with pytest.raises(RealismError, match="factor 'share' also changed src_bulge_n in 1 row"):
+        judge(Proof.from_blocks(*sides(several, leaking), factor), factor)
+    with pytest.raises(RealismError, match="also changed src_bulge_n in 10,000 rows"):
+        judge(Proof.from_blocks(*sides(several, arm.drop_vars("src_bulge_n")), factor), factor)
+
+
 def test_the_arc_in_r_is_the_same_bits_under_other_colours(rows):
     arm = recoloured(rows)
     arc = arm["arc"].values.copy()
