@@ -322,3 +322,14 @@ def test_no_table_no_column():
     m = build_manifest(hosts(4), make_config())
     assert "src_table_row" not in m and isinstance(m, xr.Dataset)
     assert "src_table_row" in {v.name for group in schema.FURTHER for v in group}
+
+
+def test_galaxies_of_a_table_may_have_bulges_and_knots_and_keep_their_light(path):
+    far = {"src_z": {"min": 1.0, "max": 9.0}}
+    table = {"redshift": "plan", "no_galaxy": "drop"}
+    several, m = planned(path, hosts(z_lens=0.3), table=table, src_bulge={}, src_knots={}, **far)
+    plain, _ = planned(path, hosts(z_lens=0.3), table=table, **far)
+    assert m.attrs["rows_dropped"]["NO_GALAXY_IN_TABLE"] > 100
+    for name in ("src_table_row", "src_flux_nmgy", "src_reff_arcsec"):
+        np.testing.assert_array_equal(several[name].values, plain[name].values)
+    assert (several["src_knots"] >= 2).all() and (several["src_bulge_reff_arcsec"] < several["src_reff_arcsec"]).all()
