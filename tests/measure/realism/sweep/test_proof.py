@@ -76,7 +76,12 @@ def test_knots_and_bulges_are_among_what_is_compared(rows):
         v.name: (v.dims, np.ones([{"sample": N, "band": 3, "knot": schema.N_KNOTS}[d] for d in v.dims], v.dtype))
         for v in schema.COMPONENTS
     })  # fmt: skip
-    arm = changed(several, src_knots_share=2 * several["src_knots_share"].values)
+    arm = changed(
+        several,
+        src_knots_share=2 * several["src_knots_share"].values,
+        arc=rows["arc"].values + 1,
+        stamp=rows["stamp"].values + 1,
+    )
     judge(Proof.from_blocks(*sides(several, arm), factor), factor)
     leaking = changed(arm, src_bulge_n=np.where(np.arange(N) == 17, 2.0, 1.0))
     with pytest.raises(RealismError, match="factor 'share' also changed src_bulge_n in 1 row"):
