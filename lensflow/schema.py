@@ -175,16 +175,11 @@ TARGETS = (
     _v("psfdepth_mag", "host band", "f4", "mag", "5-sigma point-source depth of catalogue or brick, AB; NaN = none"),
     _v("catalogue_psfsize_arcsec", "host band", "f4", "arcsec", "PSF size of the catalogue or brick; NaN = none"),
     _v("shape_r_arcsec", "host", "f4", "arcsec", "half-light radius of the catalogue's fit; NaN = none"),
-    _v(
-        "shape_e1",
-        "host",
-        "f4",
-        "1",
-        "(a-b)/(a+b) cos 2 PA of the catalogue's fit, PA from north to east (tractor's); NaN = none",
-    ),
+    _v("shape_e1", "host", "f4", "1",
+       "(a-b)/(a+b) cos 2 PA of the catalogue's fit, PA from north to east (tractor's); NaN = none"),
     _v("shape_e2", "host", "f4", "1", "(a-b)/(a+b) sin 2 PA of the catalogue's fit (tractor's); NaN = none"),
     _v("sersic", "host", "f4", "1", "Sersic index of the catalogue's fit; NaN = none"),
-)
+)  # fmt: skip
 
 # Catalogue columns that a target table may lack; stores hold NaN or empty text then.
 CATALOGUE = tuple(v for v in TARGETS if v.name not in {"host_id", "ra_deg", "dec_deg", "brickname", "flux_nmgy"})
@@ -301,15 +296,10 @@ COMPONENTS = (
 FURTHER = (SOURCE_TABLE, COMPONENTS)
 
 PAIRS = (
-    _v(
-        "arc",
-        "sample band y x",
-        "f4",
-        "nMgy/pixel",
-        "noiseless, PSF-convolved arc that was added, less injection.core_mask",
-    ),
+    _v("arc", "sample band y x", "f4", "nMgy/pixel",
+       "noiseless, PSF-convolved arc that was added, less injection.core_mask"),
     _v("stamp", "sample band y x", "f4", "nMgy/pixel", "float32(ctrl + arc + noise); rounded with store.quantize"),
-)
+)  # fmt: skip
 
 # Served by the openers from the cutouts, by host index; stored with the pairs only with store.copy_ctrl.
 CTRL = _v("ctrl", "sample band y x", "f4", "nMgy/pixel",
