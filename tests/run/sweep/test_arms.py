@@ -70,7 +70,7 @@ def proofs(design):
     ("factor", "arms"),
     [
         ("injection.noise=true,false", ["true", "false"]),
-        ("injection.gain_factor=1,100", ["1", "100"]),
+        pytest.param("injection.gain_factor=1,100", ["1", "100"], marks=pytest.mark.slow),
         ("store.quantize=none,sky/16", ["none", "sky-16"]),
     ],
 )
@@ -152,8 +152,9 @@ def test_cutouts_are_linked_and_survive_the_run_being_deleted(run):
     [
         ("plan.colours=v3,uv_slope", {"src_flux_nmgy"}, "arc in r"),
         ("plan.src_mag_shift=0,0.5", {"src_flux_nmgy"}, "ratio of the arcs"),
-        ("plan.psf_width_factor=1,1.1", {"psf_fwhm_arcsec"}, ""),
-        ("plan.src_n=1,4", {"src_n"}, ""),
+        # A sweep of the PSF's width is in test_docs.py, one of the source's index in test_sweep.py.
+        pytest.param("plan.psf_width_factor=1,1.1", {"psf_fwhm_arcsec"}, "", marks=pytest.mark.slow),
+        pytest.param("plan.src_n=1,4", {"src_n"}, "", marks=pytest.mark.slow),
     ],
 )
 def test_a_factor_of_the_plan_changes_its_own_columns_alone(run, renders, factor, columns, relation):
