@@ -139,6 +139,8 @@ def _bricks(
     far_deg: NDArray[np.float64],
 ) -> NDArray[np.object_]:
     """Name of a brick of the survey for each position; empty where there is none."""
+    if not len(ra):
+        return np.empty(0, object)
     named = brick_names(ra, dec).astype(str)
     exists = _existing(config, sorted({*named.tolist(), *of_nearest.tolist()}))
     nearby = np.where((far_deg < NEAR_HOST_DEG) & np.isin(of_nearest, sorted(exists)), of_nearest, "")

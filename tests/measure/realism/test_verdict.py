@@ -219,3 +219,9 @@ def test_lenses_that_are_not_told_from_hosts_without_an_arc_show_nothing():
 def test_lenses_with_arcs_or_a_cut_that_hosts_do_not_pass_leave_the_verdict(delta, share):
     judged = judge_realism(with_arcless(delta, share), QUICK, 1)
     assert judged.gate.verdict is Verdict.PASS, judged.gate.reason
+
+
+@pytest.mark.parametrize(("n", "enough"), [(29, False), (30, True)])
+def test_thirty_sets_are_enough_and_one_less_is_not(n, enough):
+    reason = judge_realism(comparison(n=n, balance=balance()), QUICK, 1).gate.reason
+    assert ("at least 30 are needed" in reason) is not enough
