@@ -250,47 +250,87 @@ def profile(manifest: Manifest, models: np.ndarray) -> None:
         print(f"  {name:40s} {1e6 * value_s:7.1f}")
 
 
-def image_sources(rows: int = 12) -> None:
-    """Galaxies' images as sources beside Sersic profiles of the same geometry, and beside lenstronomy's INTERPOL.
-
-    Errors are against uniform rays, 16 x 16 to the pixel. INTERPOL reads the image by rules of its own between its
-    pixels, and averages over pixels before the convolution.
-    """
+def hst_bank() -> dict:
+    """Ten galaxies of the HST's COSMOS field, or a galaxy of knots where the file is absent."""
     sys.path.insert(0, str(Path(__file__).parents[1]))
     from lensflow.lensing.source_image import prepare_image_source
-    from tests.lensing.images import Bank, lumpy_source, slow_render, with_images
-    from tests.lensing.rows import random_rows, scalars
+    from tests.lensing.images import Bank, lumpy_source
 
     hst = TRUTH.parents[1] / "data" / "hst_sources" / "real_galaxy_images_23.5_n1.fits"
-    bank = Bank(lumpy=lumpy_source())
-    if hst.exists():
-        from astropy.io import fits
+    if not hst.exists():
+        return Bank(lumpy=lumpy_source())
+    from astropy.io import fits
 
-        with fits.open(hst) as hdus:
-            bank = Bank({str(i): prepare_image_source(hdu.data, 0.03) for i, hdu in enumerate(hdus)})
-    names = list(bank)
-    native = np.array([bank[names[i % len(names)]].half_light_radius_arcsec for i in range(rows)])
-    for lens, source in (("SIE", random_rows(rows, 3, 3)), ("EPL", random_rows(rows, 3, 3, lens_model="EPL"))):
-        source |= {"src_reff_arcsec": native, "lens_gamma": np.linspace(1.8, 2.2, rows)}
-        shown = with_images(source, *names)
-        profile_s, image_s = (best_of(lambda r=r: render(r, sources=bank), 7) / rows for r in (source, shown))
-        result = render(shown, sources=bank)
-        line = f"image sources, {lens}: {1e6 * image_s:.0f} us a row, {image_s / profile_s:.1f} x a Sersic row's"
-        if lens == "SIE":
-            truth = np.array(
-                [
-                    [slow_render(scalars(shown, i), bank[shown["src_id"][i]], None, SIZE, 16, PAD, 2 * SIZE)]
-                    for i in range(rows)
-                ]
-            )
-            error, flux = errors(result.arc[:, :1], truth)
-            line += "; error/peak: median, p95, max " + "  ".join(f"{e:.1e}" for e in error)
-            line += "; flux " + "  ".join(f"{e:.1e}" for e in flux)
-            ratio = np.abs(result.arc[:, :1] - truth).max((1, 2, 3)) / truth.max((1, 2, 3)) / result.render_err
-            line += f"; error over render_err up to {ratio.max():.1f}"
-        print(line)
-        if lens == "SIE":
-            interpol(shown, bank, truth)
+    with fits.open(hst) as hdus:
+        return Bank({str(i): prepare_image_source(hdu.data, 0.03) for i, hdu in enumerate(hdus)})
+
+
+def image_sources(rounds: int, rows: int = 40) -> None:
+    """Galaxies' images as sources beside Sersic profiles of the same geometry: six sets of rows, twice.
+
+    The sets are the usual ranges and the whole ranges, SIE and EPL, with the rows' radii and with the galaxies' own.
+    Image and Sersic rows take turns, ``rounds`` times; seconds are of the processor. Errors are against the engine with
+    ten times the samples. No constant of the engine was chosen on these seeds.
+    """
+    bank = hst_bank()
+    from tests.lensing.images import with_images
+    from tests.lensing.references import finer
+    from tests.lensing.rows import error_over_peak, flux_error, random_rows, wide_rows
+
+    print("\nimage sources: microseconds a row of a Sersic and of an image, their ratio (median of the rounds);")
+    print(
+        "error/peak: median, p95, max; flux: max; error over render_err: median, max; rows above 1e-3, unflagged ones"
+    )
+    for seeds in ((101, 105, 205), (1101, 1105, 1205)):
+        for name, made in (
+            ("usual SIE", random_rows(rows, seed=seeds[0])),
+            ("whole SIE", wide_rows(rows, seeds[1], "SIE")),
+            ("whole EPL", wide_rows(rows, seeds[2], "EPL")),
+        ):
+            shown = with_images(made, *bank)
+            own = np.array([bank[k].half_light_radius_arcsec for k in shown["src_id"]])
+            for scale in ("row's R_e", "own R_e"):
+                sersic = made if scale == "row's R_e" else made | {"src_reff_arcsec": own}
+                shown["src_reff_arcsec"] = sersic["src_reff_arcsec"]
+                result = render(shown, sources=bank)
+                render(sersic)
+                seconds = np.empty((rounds, 2))
+                for line in seconds:
+                    for k, (manifest, sources) in enumerate(((sersic, None), (shown, bank))):
+                        start = time.thread_time()
+                        render(manifest, sources=sources)
+                        line[k] = (time.thread_time() - start) / rows
+                with finer():
+                    truth = render(shown, sources=bank).arc
+                error, flux = error_over_peak(result.arc, truth), flux_error(result.arc, truth)
+                over, above = error / result.render_err, error > GOAL
+                median_s = 1e6 * np.median(seconds, axis=0)
+                print(f"  {name}, {scale:10s} seed {seeds[('usual SIE', 'whole SIE', 'whole EPL').index(name)]:5d}: "
+                      f"{median_s[0]:5.0f} {median_s[1]:5.0f}  x {np.median(seconds[:, 1] / seconds[:, 0]):.2f};  "
+                      f"{np.median(error):.1e} {np.quantile(error, 0.95):.1e} {error.max():.1e};  {flux.max():.1e};  "
+                      f"{np.median(over):.2f} {over.max():.2f};  {above.sum()}, "
+                      f"{(above & (result.render_err <= GOAL)).sum()}", flush=True)  # fmt: skip
+
+
+def image_against_others(rows: int = 12) -> None:
+    """Image sources, SIE, and lenstronomy's INTERPOL: errors against uniform rays, 16 x 16 to the pixel.
+
+    INTERPOL reads the image by rules of its own between its pixels, and averages over pixels before the convolution.
+    """
+    bank = hst_bank()
+    from tests.lensing.images import slow_render, with_images
+    from tests.lensing.rows import random_rows, scalars
+
+    shown = with_images(random_rows(rows, 3, 3), *bank)
+    shown["src_reff_arcsec"] = np.array([bank[k].half_light_radius_arcsec for k in shown["src_id"]])
+    seconds = best_of(lambda: render(shown, sources=bank), 7) / rows
+    truth = np.array(
+        [[slow_render(scalars(shown, i), bank[shown["src_id"][i]], None, SIZE, 16, PAD, 2 * SIZE)] for i in range(rows)]
+    )
+    error, flux = errors(render(shown, sources=bank).arc[:, :1], truth)
+    print(f"image sources, SIE: {1e6 * seconds:.0f} us a row; error/peak: median, p95, max "
+          + "  ".join(f"{e:.1e}" for e in error) + "; flux " + "  ".join(f"{e:.1e}" for e in flux))  # fmt: skip
+    interpol(shown, bank, truth)
 
 
 def component_sources(rows: int = 24, knots: int = 8) -> None:
@@ -437,7 +477,8 @@ def main(
         draw(figure, results)
     profile(manifest, models)
     component_sources()
-    image_sources()
+    image_sources(rounds)
+    image_against_others()
 
 
 if __name__ == "__main__":

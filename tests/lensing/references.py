@@ -58,7 +58,7 @@ def finer() -> Iterator[None]:
     settings = quadrature.SETTINGS.copy()
     values = {
         "FIRST": 0.7, "GROWTH": 1.5, "LONGEST": 2.5, "NEAR": 0.8, "ARC": 2.5, "SHIFT": 2.5, "CENTRAL": 0.1,
-        "PROFILE": 1, "DETAIL": 0.25, "ACROSS": 5.0, "ALONG": 0.6,
+        "PROFILE": 1, "DETAIL": 0.25, "ACROSS": 0.6, "ALONG": 0.6,
     }  # fmt: skip
     for name, value in values.items():
         settings[:, getattr(quadrature, name)] = value

@@ -50,8 +50,8 @@ SETTINGS = np.array(
         [1.15, 0.85],  # radius: longest panel where the profile decays exponentially, over STEEP
         [0.0, 0.38],  # angle: by how much of its width the first panel is turned
         [0.80, 0.64],  # image: distance of its knots, pixels of the image plane (scaled likewise)
-        [7.5, 6.5],  # image, angle: longest way, in units of the knots' distance
-        [0.85, 0.75],  # image, radius: longest panel, likewise
+        [1.0, 0.9],  # image, angle: longest way from ray to ray, in units of the knots' distance
+        [0.85, 0.75],  # image, radius: longest step, likewise
     ]
 ).T.copy()
 

@@ -166,9 +166,7 @@ class Constants(NamedTuple):
         ``spreading.DECONVOLUTION``.
     taps : ndarray of float32, shape (2, 4, 8)
         ``image_lookup.TAPS``.
-    image_nodes : ndarray of float64, shape (2, ray)
-        ``shoot_image.NODES``.
-    image_turns : ndarray of float64, shape (depth, 2, ray + 1)
+    image_turns : ndarray of float64, shape (depth, 2)
         ``shoot_image.TURNS``.
     """
 
@@ -177,7 +175,6 @@ class Constants(NamedTuple):
     window: Singles
     deconvolution: Floats
     taps: Singles
-    image_nodes: Floats
     image_turns: Floats
 
 
@@ -312,10 +309,12 @@ class ShootSpace(NamedTuple):
         The rays of the panel at hand over an image.
     steps : ndarray of float64, shape (2, n, shoot_image.RAYS)
         Over an image, radii along a panel's rays and the squared distance of the knots at each.
-    lanes : ndarray of float64, shape (19, shoot_image.RAYS)
+    lanes : ndarray of float64, shape (22, shoot_image.RAYS)
         Numbers of each of the rays over an image: see :mod:`lensflow.lensing.engine.shoot_image`.
     line : ndarray of float64, shape (2, n)
         ``steps`` of the ray at hand.
+    leaves : ndarray of float64, shape (n, 3)
+        Parts of the circle over an image: see :mod:`lensflow.lensing.engine.image_angles`.
     """
 
     samples: Singles
@@ -326,6 +325,7 @@ class ShootSpace(NamedTuple):
     steps: Floats
     lanes: Floats
     line: Floats
+    leaves: Floats
 
 
 class Grading(NamedTuple):

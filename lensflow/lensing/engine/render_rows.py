@@ -37,7 +37,9 @@ ARC_FLOOR = 1e-6
 # difference of the two renderings.
 COMMON, COMMON_OF_IMAGES = 4e-5, 1.2e-4
 PER_RING = 0.2
-PER_DIFFERENCE = 1.0
+PER_DIFFERENCE, PER_DIFFERENCE_OF_IMAGES = 1.0, 1.6
+# A ray over an image that ended before its light did may have been the brightest.
+ENDED_EARLY = 1.0
 # Light beyond the margin counts by its flux times the PSF at the margin's width, an upper limit, from this share of the
 # peak on. And by how much the magnifications of the two renderings may differ.
 LEAK_FROM = 1e-4
@@ -54,7 +56,7 @@ RESULTS = 3
 # Columns of ``Parts.profile``.
 _INDEX, _B, _UNIT, _COARSER = range(4)
 
-CONSTANTS = Constants(quad.NODES, quad.TURNS, WEIGHTS, DECONVOLUTION, TAPS, shoot_image.NODES, shoot_image.TURNS)
+CONSTANTS = Constants(quad.NODES, quad.TURNS, WEIGHTS, DECONVOLUTION, TAPS, shoot_image.TURNS)
 
 
 @compiled()
@@ -153,7 +155,7 @@ def render_rows(arc, rows, psfs, pictures, constants, results):  # type: ignore[
                 for turn in range(2):
                     for name in quad.LENGTHS:
                         settings[turn, name] *= _FINER
-            total, apart, without, samples = 0.0, 0.0, 0.0, 0
+            total, apart, without, samples, short = 0.0, 0.0, 0.0, 0, 0
             for turn in range(0 if several else 2):
                 target = grid if turn == 0 else second
                 target[:m] = 0.0
@@ -163,7 +165,8 @@ def render_rows(arc, rows, psfs, pictures, constants, results):  # type: ignore[
                     inside, outside, count = shoot.shoot_row(row, field, constants, shooting)
                 else:
                     shown = ImageRow(geometry, rows.series[i], settings[turn], pictures.pixels, frame, place)
-                    inside, outside, count = shoot_image.shoot_image_row(shown, field, constants, shooting)
+                    inside, outside, count, ended = shoot_image.shoot_image_row(shown, field, constants, shooting)
+                    short += ended
                 total += 0.5 * (inside + outside)
                 without += 0.5 * outside
                 apart += (inside + outside) * (1.0 if turn == 0 else -1.0)
@@ -217,7 +220,7 @@ def render_rows(arc, rows, psfs, pictures, constants, results):  # type: ignore[
                 break
         if k == 0:
             continue
-        error = PER_DIFFERENCE * missed / max(peak, np.float32(1e-30))
+        error = (PER_DIFFERENCE if image < 0 else PER_DIFFERENCE_OF_IMAGES) * missed / max(peak, np.float32(1e-30))
         of_first = error
         if measured:
             error += psfs.kernel_neglected[entry[first]]
@@ -234,6 +237,8 @@ def render_rows(arc, rows, psfs, pictures, constants, results):  # type: ignore[
         # One of the renderings has not seen an image, be it on the stamp or not.
         if abs(apart) > MAGNIFICATIONS_APART * total:
             error += abs(apart) / total
+        if short > 0:
+            error += ENDED_EARLY
         results[i, _ERROR] = (COMMON if image < 0 else COMMON_OF_IMAGES) + error
         _write(arc[rows.row[i], first], picture, np.float32(s[CENTRAL_LIGHT] * flux[first]), peak)
         for band in range(n_bands):

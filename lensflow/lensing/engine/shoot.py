@@ -7,6 +7,7 @@ import math
 import numpy as np
 
 from lensflow.jit import compiled
+from lensflow.lensing.engine.image_angles import MAX_LEAVES
 from lensflow.lensing.engine.light import power_in_place, scale_in_place, sersic_in_place
 from lensflow.lensing.engine.quadrature import (
     AX,
@@ -53,7 +54,8 @@ def shoot_space():  # type: ignore[no-untyped-def]
     samples = np.empty((8, MAX_SAMPLES), np.float32)
     return ShootSpace(
         samples, np.empty((MAX_PANELS, 2)), np.zeros((4, RAY)), np.zeros((STACK_ROWS, STACK_COLUMNS)),
-        np.zeros((8, RAY)), np.empty((2, MAX_SAMPLES // 2, 8)), np.zeros((19, 8)), np.empty((2, MAX_SAMPLES // 2)),
+        np.zeros((8, RAY)), np.empty((2, MAX_SAMPLES // 2, 8)), np.zeros((22, 8)), np.empty((2, MAX_SAMPLES // 2)),
+        np.zeros((2 * MAX_LEAVES, 3)),
     )  # fmt: skip
 
 
