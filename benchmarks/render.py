@@ -270,7 +270,7 @@ def image_sources(rounds: int, rows: int = 40) -> None:
 
     The sets are the usual ranges and the whole ranges, SIE and EPL, with the rows' radii and with the galaxies' own.
     Image and Sersic rows take turns, ``rounds`` times; seconds are of the processor. Errors are against the engine with
-    ten times the samples. No constant of the engine was chosen on these seeds.
+    ten times the samples. The engine's first settings stayed; docs/engine.md says what was tried on which seeds.
     """
     bank = hst_bank()
     from tests.lensing.images import with_images

@@ -127,8 +127,8 @@ def render(
     Against converged renderings the error is below 5e-4 of the peak in each of 480 random rows (theta_E 0.2-3", R_e
     0.04-1.5", FWHM 0.8-3.8", n 0.5 to 4, slopes 1.7-2.3), 1e-4 in the median. It is at most 1.7 times ``render_err``,
     0.6 times it in the median. Rows with a galaxy's image take 3-6 times as long as those with a Sersic source: ten HST
-    galaxies in 480 rows of these ranges have errors of 1.4e-4 in the median and 1.3e-3 at most (2 rows above 1e-3, both
-    with less in ``render_err``), up to 1.9 times ``render_err``.
+    galaxies in 720 rows of these ranges have errors of 1.4e-4 in the median and 1.7e-3 at most (3 rows above 1e-3, all
+    with less in ``render_err``), up to 2.4 times ``render_err``.
 
     Light is followed to 16 pixels beyond the stamp, or to 2.5 times the widest FWHM where that is more. What lies
     further out is not rendered: its flux times the PSF at that distance, an upper limit of what it would add, is part
