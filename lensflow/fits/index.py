@@ -29,7 +29,8 @@ _PIXELS = {8: "u1", 16: "i2", 32: "i4", 64: "i8", -32: "f4", -64: "f8"}
 _ELEMENT_BYTES = {"B": 1, "I": 2, "J": 4, "E": 4, "D": 8}
 _COLUMN_BYTES = {"L": 1, "B": 1, "A": 1, "I": 2, "J": 4, "K": 8, "E": 4, "D": 8, "C": 8, "M": 16, "P": 8, "Q": 16}
 _TFORM = re.compile(r"\s*(\d{0,9})([LXBIJKAEDCMPQ])(.*)")
-_COLUMN_DTYPE = {"P": "(2,)>i4", "Q": "(2,)>i8", "D": ">f8", "E": ">f4", "J": ">i4", "I": ">i2"}
+# Pairs as dtypes: numpy has Python parse their texts, in which Python 3.11 can fail.
+_COLUMN_DTYPE = {"P": np.dtype((">i4", 2)), "Q": np.dtype((">i8", 2)), "D": ">f8", "E": ">f4", "J": ">i4", "I": ">i2"}
 
 # Encoding of one tile: the file's own algorithm, gzipped pixels, or plain pixels.
 BY_ALGORITHM, GZIPPED, PLAIN, ABSENT = range(4)

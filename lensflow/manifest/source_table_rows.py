@@ -11,6 +11,7 @@ from lensflow.config import Range
 from lensflow.errors import ManifestError
 from lensflow.manifest.cosmology import Z_MAX
 from lensflow.targets.columns import Columns
+from lensflow.units import nmgy_of_mag
 
 Floats = NDArray[np.float64]
 
@@ -52,7 +53,7 @@ def refuse_other_quantities(path: str, columns: Columns, arrays: Mapping[str, ND
             )
         name = photometry(columns, b)
         if name.startswith("flux_"):
-            flux = 10 ** (-0.4 * (arrays["mag"][:, k] - 22.5))
+            flux = nmgy_of_mag(arrays["mag"][:, k])
             good = flux[np.isfinite(flux)]
             # Fluxes of galaxies differ by factors of ten; magnitudes of the same galaxies lie between 15 and 32.
             if good.size >= 20 and good.min() > 15 and good.max() < 32:

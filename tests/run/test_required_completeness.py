@@ -21,6 +21,7 @@ from lensflow.run.required_completeness import completeness_files, completeness_
 from lensflow.run.score import score_step, tables_of
 from lensflow.store.results import keep_results
 from lensflow.store.run_folder import RunFolder
+from tests.reseal import rewrite
 from tests.run.certified_run import certified_copy
 from tests.run.completeness_run import completeness_run
 
@@ -72,8 +73,7 @@ def test_data_must_have_passed_its_own_gates_on_these_pixels_with_these_settings
         for stale in ("of other pixels", "of other code"):
             keep_results(folder.gates, key if "code" in stale else stale, [g.to_dict() for g in every(config)])
             if "code" in stale:
-                stored = json.loads(Path(folder.gates).read_text())
-                Path(folder.gates).write_text(json.dumps({**stored, "code": "0123"}))
+                rewrite(folder.gates, code="0123")
             assert "were not measured of these pixels" in data_gates(asked), stale
     finally:
         Path(folder.gates).unlink()

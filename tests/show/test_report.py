@@ -32,6 +32,7 @@ from lensflow.show.page import render, write_page
 from lensflow.store.results import keep_results
 from lensflow.store.run_folder import RunFolder
 from tests.quick import no_figures, not_drawn
+from tests.reseal import rewrite
 from tests.show.gates_factory import ONE_OF_EACH, fitted
 from tests.small_run import SMALL, small_config
 
@@ -315,8 +316,7 @@ def test_a_run_without_diagnostics_and_gates_still_has_a_report_that_says_so(cop
 @pytest.mark.usefixtures("unfigured")
 def test_results_of_other_pixels_are_left_out_and_named(copied: RunConfig) -> None:
     for name in ("diagnostics", "gates"):
-        path = Path(copied.out) / "summaries" / f"{name}.json"
-        path.write_text(json.dumps({**json.loads(path.read_text()), "key": "of another run"}))
+        rewrite(Path(copied.out) / "summaries" / f"{name}.json", key="of another run")
     page = Path(report_step(copied))
     text = words(page.read_text())
     assert page == Path(copied.out) / "report" / "index.html"
@@ -421,11 +421,11 @@ def test_the_page_shows_stored_completeness_and_leaves_out_that_of_other_pixels(
     assert '<a href="#completeness-1">' in text and "for injections drawn from" in text
     for name in ("funnel", "curves-0", "plane-0", "strata-0", "roc"):
         assert (Path(copied.out) / "report" / "figures" / f"completeness-1-{name}.png").exists()
-    kept = json.loads(Path(found.path).read_text())
-    Path(found.path).write_text(json.dumps({**kept, "key": "of other pixels"}))
+    results = json.loads(Path(found.path).read_text())["results"]
+    rewrite(found.path, key="of other pixels")
     text = Path(report_step(copied)).read_text()
     assert "completeness-1" not in text
     assert f"`lensflow completeness {copied.out} {scorer} --fpr 0.5` renews it" in text
-    Path(found.path).write_text(json.dumps({**kept, "results": {**kept["results"], "settings": {"fpr": 1}}}))
+    rewrite(found.path, results={**results, "settings": {"fpr": 1}})
     with pytest.raises(StoreError, match=r"cannot be read.*run `lensflow completeness` again"):
         report_step(copied)
