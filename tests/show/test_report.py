@@ -417,7 +417,7 @@ def test_the_page_shows_stored_completeness_and_leaves_out_that_of_other_pixels(
         report_of(copied)
     text = Path(report_step(copied)).read_text()
     report_of(copied)
-    assert f'<h2 id="completeness-1">Completeness of {scorer}, split val</h2>' in text
+    assert f'<h2 id="completeness-1">Completeness of {scorer} (--fpr 0.5), split val</h2>' in text
     assert '<a href="#completeness-1">' in text and "for injections drawn from" in text
     for name in ("funnel", "curves-0", "plane-0", "strata-0", "roc"):
         assert (Path(copied.out) / "report" / "figures" / f"completeness-1-{name}.png").exists()
