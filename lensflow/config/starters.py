@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from importlib import resources
 from pathlib import Path
 from string import Template
+
+import yaml
 
 from lensflow.config.load import load_config
 from lensflow.errors import ConfigError, did_you_mean
@@ -48,9 +49,10 @@ def starter(survey: str, file: str, *, root: str = "", targets: str = "", out: s
     name = Path(file).stem
     if '"' in root or "\\" in root:
         raise ConfigError(f"--root {root}: quotes and backslashes cannot be in it")
-    values = {"root": root.rstrip("/"), "targets": targets, "out": out or f"runs/{name}", "name": name}
-    plain = {k: _plain(v) if k != "root" or survey != "stamps" else v for k, v in values.items()}
-    return Template(text).substitute(plain, file=file)
+    root = root.rstrip("/")
+    values = {"root": root, "targets": targets, "out": out or f"runs/{name}", "name": name}
+    values |= {f"image_{band}": f"{root}/image-{band}.fits" for band in "grz"}
+    return Template(text).substitute({k: _scalar(v) for k, v in values.items()}, file=file)
 
 
 def write_starter(file: str, text: str) -> None:
@@ -85,7 +87,6 @@ def write_starter(file: str, text: str) -> None:
         raise
 
 
-def _plain(text: str) -> str:
+def _scalar(text: str) -> str:
     """Text as YAML reads it back, in quotes where it must be."""
-    simple = text and text[0].isalnum() | (text[0] in "/._~") and not set(text) & set("#{}[],&*!|>'\"%@`\\\n\t ")
-    return text if simple and ": " not in text and not text.replace(".", "").isdigit() else json.dumps(text)
+    return str(yaml.safe_dump(text, width=10_000, allow_unicode=True)).removesuffix("\n").removesuffix("\n...")

@@ -29,6 +29,10 @@ def test_a_config_to_begin_with_is_one_that_is_read(command, tmp_path, name):
         assert config.survey.stamps.hosts == "10 hosts#1.csv"
     elif name != "synthetic":
         assert (config.survey.root, config.survey.targets) == ("s3://bucket/a b", "10 hosts#1.csv")
+    assert command("init", tmp_path / "c.yaml", "--survey", name, "--root", "a: b #c", "--targets", "t: #1.csv")[0] == 0
+    if name == "stamps":
+        odd = load_config(tmp_path / "c.yaml").survey.stamps
+        assert (odd.files["z"], odd.hosts) == ("a: b #c/image-z.fits", "t: #1.csv")
     assert all(line.startswith("#") for line in file.read_text().splitlines()[:2])
 
 
