@@ -41,25 +41,24 @@ def real_verdicts(config: RunConfig, scorer: str, progress: Progress) -> list[Ga
     -------
     list of GateResult
         ``real_lenses`` (the recall at the thresholds of ``completeness``), ``real_fpr`` and ``gap``; without a table
-        the first alone, NOT_TESTABLE. So is a comparison that stopped, with its reason: the training is kept.
+        the first alone, NOT_TESTABLE. A comparison that stopped is an ERROR with its reason: the training is kept.
     """
     if config.realism.table is None:
-        return [
-            _not_testable(
-                scorer, "no table of real lenses: recall on them at a fixed false-positive rate is not known, and "
-                "nothing else stands for it. Name one in realism.table, or `lensflow realism RUN --real TABLE "
-                "--scorer` with these weights",
-            )
-        ]  # fmt: skip
+        reason = (
+            "no table of real lenses: recall on them at a fixed false-positive rate is not known, and nothing else "
+            "stands for it. Name one in realism.table, or `lensflow realism RUN --real TABLE --scorer` with these "
+            "weights"
+        )
+        return [_alone(Verdict.NOT_TESTABLE, scorer, reason)]
     try:
         found = realism_step(config, None, scorer, progress)
     except LensflowError as error:
-        return [_not_testable(scorer, f"the comparison with real lenses stopped: {error}")]
+        return [_alone(Verdict.ERROR, scorer, f"the comparison with real lenses stopped: {error}")]
     by_name = {g.name: g for g in found.gates}
     recall, *others = (by_name[name] for name in _OF_SCORER)
     return [replace(recall, name=REAL), *others]
 
 
-def _not_testable(scorer: str, reason: str) -> GateResult:
+def _alone(verdict: Verdict, scorer: str, reason: str) -> GateResult:
     recipe = {"check": REAL, "scorer": scorer}
-    return GateResult(REAL, recipe, fingerprint(recipe), math.nan, Verdict.NOT_TESTABLE, reason)
+    return GateResult(REAL, recipe, fingerprint(recipe), math.nan, verdict, reason)

@@ -92,7 +92,7 @@ class Training:
             g
             for g in self.gates
             if (g.name in BLOCKING and g.verdict is not Verdict.PASS)
-            or (g.name in REAL_VERDICTS and g.verdict in (Verdict.FAIL, Verdict.INCONCLUSIVE))
+            or (g.name in REAL_VERDICTS and g.verdict not in (Verdict.PASS, Verdict.NOT_TESTABLE))
             or (g.name.startswith("null_") and g.verdict is Verdict.FAIL)
         )
 

@@ -57,7 +57,7 @@ def test_a_comparison_that_stops_does_not_cost_the_training(config, monkeypatch)
 
     monkeypatch.setattr(real_lenses, "realism_step", step)
     (found,) = real_verdicts(config, "weights.safetensors", print)
-    assert found.verdict == "NOT_TESTABLE" and "stopped: no lens is left" in found.reason
+    assert found.verdict == "ERROR" and "stopped: no lens is left" in found.reason
 
 
 def test_a_table_that_cannot_be_read_is_refused_before_the_training(config):
@@ -67,7 +67,8 @@ def test_a_table_that_cannot_be_read_is_refused_before_the_training(config):
 
 
 @pytest.mark.parametrize(
-    ("verdict", "stops"), [("PASS", False), ("FAIL", True), ("INCONCLUSIVE", True), ("NOT_TESTABLE", False)]
+    ("verdict", "stops"),
+    [("PASS", False), ("FAIL", True), ("INCONCLUSIVE", True), ("ERROR", True), ("NOT_TESTABLE", False)],
 )
 def test_a_network_that_misses_real_lenses_does_not_pass(verdict, stops):
     names = ("core_drop", "core_unexplained", "synthetic_auroc", "train_val_gap", "arc_free_strata")
