@@ -36,6 +36,30 @@ class Range(Section):
 Values = Annotated[tuple[float, ...], Field(min_length=1)]
 
 
+def refuse_outside(
+    value: tuple[float, ...] | Range | None, low: float, high: float, with_low: bool = True, with_high: bool = True
+) -> None:
+    """Refuse a setting of which a value, or an end of a range, lies outside an interval.
+
+    Parameters
+    ----------
+    value : tuple of float, Range or None
+        None is not set.
+    low, high : float
+    with_low, with_high : bool
+        Whether the ends belong to it.
+
+    Raises
+    ------
+    ValueError
+        Naming the interval and the first such value.
+    """
+    for v in (value.min, value.max) if isinstance(value, Range) else value or ():
+        if not (low < v < high or (with_low and v == low) or (with_high and v == high)):
+            interval = f"{'[' if with_low else '('}{low:g}, {high:g}{']' if with_high else ')'}"
+            raise ValueError(f"must be in {interval}, not {v:g}")
+
+
 def _listed(value: Any) -> Any:
     return (value,) if isinstance(value, int | float) and not isinstance(value, bool) else value
 

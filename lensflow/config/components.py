@@ -2,21 +2,40 @@
 
 from __future__ import annotations
 
-from pydantic import Field, field_validator
+from typing import Any
 
-from lensflow.config.base import Axis, Positive, Range, Section
+from pydantic import Field, ValidationInfo, field_validator
+
+from lensflow.config.base import Axis, Positive, Range, Section, refuse_outside
 
 # schema.N_KNOTS; its import brings xarray, which the command's help does not need.
 _PLACES = 12
 
 
-def _inside(value: tuple[float, ...] | Range, low: float, high: float, *, with_low: bool = True) -> None:
-    for v in (value.min, value.max) if isinstance(value, Range) else value:
-        if not (low <= v <= high) or (v == low and not with_low):
-            raise ValueError(f"must be in {'[' if with_low else '('}{low:g}, {high:g}], not {v:g}")
+# Setting -> allowed interval: low, high, whether the lower end is included.
+_LIMITS: dict[str, tuple[float, float, bool]] = {
+    "share": (0, 1, True),
+    "reff_ratio": (0, 10, False),
+    "n": (0.3, 8, True),
+    "q": (0, 1, False),
+    "redder_g_r": (-3, 3, True),
+    "bluer_g_r": (-3, 3, True),
+    "number": (0, _PLACES, True),
+}
 
 
-class BulgeConfig(Section):
+class _Component(Section):
+    """A section whose priors stay in their intervals."""
+
+    @field_validator("*")
+    @classmethod
+    def _in_its_limits(cls, value: Any, info: ValidationInfo) -> Any:
+        if info.field_name in _LIMITS:
+            refuse_outside(value, *_LIMITS[info.field_name])
+        return value
+
+
+class BulgeConfig(_Component):
     """A bulge at the centre of the sources' discs: a second Sersic profile with a colour of its own."""
 
     share: Axis = Field(
@@ -30,38 +49,8 @@ class BulgeConfig(Section):
         description="g-r of the bulge minus the disc's, mag; other bands follow on a power law in wavelength",
     )
 
-    @field_validator("share")
-    @classmethod
-    def _is_share(cls, value: tuple[float, ...] | Range) -> tuple[float, ...] | Range:
-        _inside(value, 0, 1)
-        return value
 
-    @field_validator("reff_ratio")
-    @classmethod
-    def _is_ratio(cls, value: tuple[float, ...] | Range) -> tuple[float, ...] | Range:
-        _inside(value, 0, 10, with_low=False)
-        return value
-
-    @field_validator("n")
-    @classmethod
-    def _is_index(cls, value: tuple[float, ...] | Range) -> tuple[float, ...] | Range:
-        _inside(value, 0.3, 8)
-        return value
-
-    @field_validator("q")
-    @classmethod
-    def _is_axis_ratio(cls, value: tuple[float, ...] | Range) -> tuple[float, ...] | Range:
-        _inside(value, 0, 1, with_low=False)
-        return value
-
-    @field_validator("redder_g_r")
-    @classmethod
-    def _is_colour(cls, value: tuple[float, ...] | Range) -> tuple[float, ...] | Range:
-        _inside(value, -3, 3)
-        return value
-
-
-class KnotsConfig(Section):
+class KnotsConfig(_Component):
     """Knots of star formation in the sources' discs: round Gaussians, placed as the disc's light is, of one colour."""
 
     number: Axis = Field(
@@ -88,27 +77,8 @@ class KnotsConfig(Section):
     @field_validator("number")
     @classmethod
     def _is_number(cls, value: tuple[float, ...] | Range) -> tuple[float, ...] | Range:
-        _inside(value, 0, _PLACES)
         if any(v != int(v) for v in ((value.min, value.max) if isinstance(value, Range) else value)):
             raise ValueError("must be whole numbers")
-        return value
-
-    @field_validator("share")
-    @classmethod
-    def _is_share(cls, value: tuple[float, ...] | Range) -> tuple[float, ...] | Range:
-        _inside(value, 0, 1)
-        return value
-
-    @field_validator("reff_ratio")
-    @classmethod
-    def _is_ratio(cls, value: tuple[float, ...] | Range) -> tuple[float, ...] | Range:
-        _inside(value, 0, 10, with_low=False)
-        return value
-
-    @field_validator("bluer_g_r")
-    @classmethod
-    def _is_colour(cls, value: tuple[float, ...] | Range) -> tuple[float, ...] | Range:
-        _inside(value, -3, 3)
         return value
 
 

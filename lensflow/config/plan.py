@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from lensflow.config.base import Axis, Fraction, Positive, Range, Section
+from lensflow.config.base import Axis, Fraction, Positive, Range, Section, refuse_outside
 from lensflow.config.components import BulgeConfig, KnotsConfig, most_share
 from lensflow.config.place import INPUT
 from lensflow.config.presets import Colours, Priors
@@ -275,10 +275,7 @@ class PlanConfig(Section):
     @field_validator(*_LIMITS)
     @classmethod
     def _inside(cls, value: tuple[float, ...] | Range | None, info: ValidationInfo) -> tuple[float, ...] | Range | None:
-        low, high, with_low, with_high = _LIMITS[str(info.field_name)]
-        for v in (value.min, value.max) if isinstance(value, Range) else value or ():
-            if not (low < v < high or (with_low and v == low) or (with_high and v == high)):
-                raise ValueError(f"must be in {'[' if with_low else '('}{low:g}, {high:g}{']' if with_high else ')'}")
+        refuse_outside(value, *_LIMITS[str(info.field_name)])
         return value
 
     @model_validator(mode="after")

@@ -21,6 +21,8 @@ Floats = NDArray[np.float64]
 # (rows that break a rule, the column's values, its name, the rule in words) -> raises for the first such row.
 Refuse = Callable[[NDArray[np.bool_], NDArray[Any], str, str], None]
 
+# The disc's columns, which are those of a plain source.
+OWN = ("src_x_arcsec", "src_y_arcsec", "src_reff_arcsec", "src_n", "src_q", "src_phi_rad")
 BULGE = ("src_bulge_share", "src_bulge_reff_arcsec", "src_bulge_n", "src_bulge_q", "src_bulge_phi_rad")
 KNOTS = ("src_knots", "src_knots_share", "src_knot_x_arcsec", "src_knot_y_arcsec", "src_knot_reff_arcsec",
          "src_knot_weight")  # fmt: skip
@@ -180,8 +182,7 @@ def read_components(
     place = {name: plain[name] for name in ("src_x_arcsec", "src_y_arcsec")}
     parts: list[tuple[int, NDArray[np.int64], dict[str, Floats], Floats]] = []
     disc = np.flatnonzero(several & shown[:, DISC])
-    own = ("src_x_arcsec", "src_y_arcsec", "src_reff_arcsec", "src_n", "src_q", "src_phi_rad")
-    parts.append((DISC, disc, {name: plain[name][disc] for name in own}, np.ones(disc.size)))
+    parts.append((DISC, disc, {name: plain[name][disc] for name in OWN}, np.ones(disc.size)))
     bulge = np.flatnonzero(shown[:, BULGE_KIND])
     if bulge.size:
         profile = {name.replace("bulge_", ""): columns[name][bulge].astype(np.float64) for name in BULGE[1:]}
@@ -199,7 +200,7 @@ def read_components(
     row = np.concatenate([of for _, of, _, _ in parts])
     order = np.argsort(row, kind="stable")
     kinds = np.concatenate([np.full(of.size, kind) for kind, of, _, _ in parts])
-    column = {name: np.concatenate([c[name] for _, _, c, _ in parts])[order] for name in own}
+    column = {name: np.concatenate([c[name] for _, _, c, _ in parts])[order] for name in OWN}
     weights = np.concatenate([w for _, _, _, w in parts])
     return Components(row[order], kinds[order], column, weights[order], share)
 
@@ -261,16 +262,15 @@ def source_profiles(row: Mapping[str, ArrayLike]) -> list[Profile]:
             raise ManifestError(f"{column} must be {rule}, not {values[tuple(np.argwhere(bad)[0])]}.")
 
     check_components(columns, applies, np.zeros(1, bool), refuse)
-    own = ("src_x_arcsec", "src_y_arcsec", "src_reff_arcsec", "src_n", "src_q", "src_phi_rad")
-    plain = {name: arrays[name].astype(np.float64) for name in own}
+    plain = {name: arrays[name].astype(np.float64) for name in OWN}
     bands = arrays["src_flux_nmgy"].shape[1] if "src_flux_nmgy" in arrays else 1
     found = read_components(columns, plain, applies, bands)
     if not found.row.size:
-        x, y, reff, n, q, phi = (float(plain[name][0]) for name in own)
+        x, y, reff, n, q, phi = (float(plain[name][0]) for name in OWN)
         return [Profile("disc", x, y, reff, n, q, phi, np.ones(bands))]
     out = []
     for i, kind in enumerate(found.kind):
-        x, y, reff, n, q, phi = (float(found.column[name][i]) for name in own)
+        x, y, reff, n, q, phi = (float(found.column[name][i]) for name in OWN)
         share = found.weight[i] * found.share[0, kind]
         out.append(Profile(("disc", "bulge", "knot")[kind], x, y, reff, n, q, phi, share))
     return out

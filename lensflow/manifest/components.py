@@ -10,11 +10,11 @@ from scipy.special import gammainc, gammaincinv
 
 from lensflow import schema
 from lensflow.config import PlanConfig, Range
-from lensflow.errors import ConfigError, ManifestError
+from lensflow.errors import ManifestError
 from lensflow.lensing.components import BULGE, KNOTS, OF_BANDS, OF_KNOTS, check_components
 from lensflow.lensing.sources import sersic_b
 from lensflow.manifest.draws import Draws, Prior, at
-from lensflow.manifest.population import WAVELENGTH_NM
+from lensflow.manifest.population import WAVELENGTH_NM, wavelengths_nm
 
 Floats = NDArray[np.float64]
 NAMES = (*BULGE, *KNOTS)
@@ -137,11 +137,8 @@ def _whole(prior: Prior, u: Floats) -> Floats:
 def _redder(g_minus_r: Floats, draws: Draws) -> Floats:
     """Light in every band over that in the reference band, of a component so much redder than the disc, (n, band)."""
     bands = [str(b) for b in draws.bands]
-    missing = [b for b in bands if b not in WAVELENGTH_NM]
-    if missing:
-        known = ", ".join(b for b in WAVELENGTH_NM if b != "y")
-        raise ConfigError(f"bands: no wavelength for {', '.join(missing)}; the colours of components know {known}")
-    way = np.log([WAVELENGTH_NM[b] / WAVELENGTH_NM[bands[draws.reference_band]] for b in bands])
+    nm = np.array(wavelengths_nm(bands, "no wavelength for", "the colours of components know"))
+    way = np.log(nm / nm[draws.reference_band])
     per_mag = way / np.log(WAVELENGTH_NM["r"] / WAVELENGTH_NM["g"])
     return 10 ** (0.4 * g_minus_r[:, None] * per_mag)
 

@@ -13,8 +13,7 @@ from lensflow.manifest.draws import Draws
 from lensflow.manifest.galaxies import GalaxyDraw
 from lensflow.manifest.image_sources import NO_IMAGE, image_numbers, open_bank, redshifts_of, split_of_sources
 from lensflow.manifest.lens_priors import lens_redshifts
-from lensflow.manifest.moved_images import NATIVE_NM
-from lensflow.manifest.population import WAVELENGTH_NM
+from lensflow.manifest.moved_images import NATIVE_NM, image_wavelengths_nm
 from lensflow.manifest.source_bank import SourceBank
 from lensflow.manifest.source_table import SourceTable
 from lensflow.schema import SPLITS
@@ -35,6 +34,8 @@ class ImagesByRedshift:
     ------
     ManifestError
         If an image has no redshift.
+    ConfigError
+        If a magnitude is to be moved in a band whose wavelength is not known.
     """
 
     def __init__(self, config: RunConfig, bank: SourceBank | None = None):
@@ -48,7 +49,7 @@ class ImagesByRedshift:
         home = split_of_sources(ids, config.splits.fractions, config.seed)
         # The spectrum is the plan's colours at the source's redshift, the light that of i at the image's: the reverse
         # of a galaxy whose own bands are known. Where no magnitude is moved, no spectrum is needed.
-        needed = [WAVELENGTH_NM[b] for b in config.bands] if settings.magnitude == "native" else [1.0, 1e9]
+        needed = image_wavelengths_nm(config.bands) if settings.magnitude == "native" else [1.0, 1e9]
         self._bands_nm = tuple(NATIVE_NM**2 / nm for nm in needed)
         self._of: dict[int, GalaxyDraw] = {}
         for code in range(len(SPLITS)):

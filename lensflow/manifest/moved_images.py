@@ -8,12 +8,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lensflow.manifest.k_correction import magnitudes_at, sizes_at
-from lensflow.manifest.population import WAVELENGTH_NM
+from lensflow.manifest.population import WAVELENGTH_NM, wavelengths_nm
 
 Floats = NDArray[np.float64]
 
 # An image's own magnitude is in i (F814W).
 NATIVE_NM = WAVELENGTH_NM["i"]
+
+
+def image_wavelengths_nm(bands: Sequence[str]) -> list[float]:
+    """Effective wavelengths of the bands that an image's magnitude is moved in, nm; unknown bands are a ConfigError."""
+    return wavelengths_nm(bands, "no wavelength for", "plan.sources.redshift with magnitude: native knows")
 
 
 def moved_size(size_arcsec: Floats, z_image: Floats, src_z: Floats) -> Floats:
@@ -40,7 +45,7 @@ def moved_magnitude(i_mag: Floats, z_image: Floats, src_z: Floats, colours: Floa
     """
     out = i_mag.copy()
     known = np.isfinite(z_image) & np.isfinite(src_z)
-    nm = [WAVELENGTH_NM[b] for b in bands]
+    nm = image_wavelengths_nm(bands)
     spectrum = colours[known]
     # Seen from z_image, where i's magnitude is the image's own, the spectrum's constant follows.
     there = magnitudes_at(spectrum, nm, src_z[known], z_image[known], (NATIVE_NM,))[:, 0]

@@ -83,6 +83,27 @@ def uv_slope(r_mag: Floats, normal: Floats) -> Floats:
     return BETA_AT_25 + BETA_SLOPE * (r_mag - 25) + BETA_SCATTER * normal
 
 
+def wavelengths_nm(bands: Sequence[str], lacks: str, who: str) -> list[float]:
+    """Effective wavelengths of bands, nm.
+
+    Parameters
+    ----------
+    bands : sequence of str
+    lacks, who : str
+        Words of the error: what such a band lacks, and who knows which bands.
+
+    Raises
+    ------
+    ConfigError
+        If one is not known.
+    """
+    missing = [b for b in bands if b not in WAVELENGTH_NM]
+    if missing:
+        known = ", ".join(b for b in WAVELENGTH_NM if b != "y")
+        raise ConfigError(f"bands: {lacks} {', '.join(missing)}; {who} {known}")
+    return [WAVELENGTH_NM[b] for b in bands]
+
+
 def colours_of_slope(beta: Floats, normals: Floats, bands: Sequence[str], reference: str = "r") -> Floats:
     """Magnitude in every band minus that in the reference band, shape (n, band).
 
@@ -100,10 +121,7 @@ def colours_of_slope(beta: Floats, normals: Floats, bands: Sequence[str], refere
     ConfigError
         If a band's wavelength is not known.
     """
-    missing = [b for b in (*bands, reference) if b not in WAVELENGTH_NM]
-    if missing:
-        known = ", ".join(b for b in WAVELENGTH_NM if b != "y")
-        raise ConfigError(f"bands: no colour prior for {', '.join(missing)}; plan.colours knows {known}")
+    wavelengths_nm((*bands, reference), "no colour prior for", "plan.colours knows")
 
     def minus_r(band: str) -> Floats:
         way = np.log10(WAVELENGTH_NM[band] / WAVELENGTH_NM["r"])

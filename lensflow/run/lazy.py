@@ -106,8 +106,7 @@ def rendered(pairs: xr.Dataset) -> tuple[da.Array, tuple[str, ...]] | None:
 
     None of pairs that :func:`inject` did not give, or of some of their rows.
     """
-    every = (*LAZY, *schema.COMPONENT_METRICS)
-    names = {v.name: str(getattr(pairs[v.name].data, "name", "")) for v in every if v.name in pairs}
+    names = dask_names(pairs)
     for variable, name in names.items():
         origin = origins.get(name.rpartition("-")[2])
         if origin is not None and name == origin.name(variable):
@@ -115,6 +114,12 @@ def rendered(pairs: xr.Dataset) -> tuple[da.Array, tuple[str, ...]] | None:
             whole = da.Array(data.dask, origin.name("inject"), (data.chunks[0],), dtype=object)
             return whole, tuple(v for v, n in names.items() if n == origin.name(v))
     return None
+
+
+def dask_names(pairs: xr.Dataset) -> dict[str, str]:
+    """Name of the Dask array of each rendered variable that pairs have; empty for one in memory."""
+    every = (*LAZY, *schema.COMPONENT_METRICS)
+    return {v.name: str(getattr(pairs[v.name].data, "name", "")) for v in every if v.name in pairs}
 
 
 def cutouts_of(pairs: xr.Dataset) -> xr.Dataset | None:

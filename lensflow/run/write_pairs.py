@@ -14,7 +14,7 @@ from lensflow.manifest.image_sources import bank_of
 from lensflow.run.cut import freeze_cutouts
 from lensflow.run.execute import Progress, silent
 from lensflow.run.inject import inject_step
-from lensflow.run.lazy import LAZY, Origin, origins, variables_of
+from lensflow.run.lazy import Origin, dask_names, origins, variables_of
 from lensflow.run.plan import freeze_manifest
 
 # What of a config's store decides bits.
@@ -40,8 +40,7 @@ def origin_of(pairs: xr.Dataset) -> Origin:
     StoreError
         If they are not exactly what :func:`inject` gave; the message names what was changed.
     """
-    every = (*LAZY, *schema.COMPONENT_METRICS)
-    names = {v.name: str(getattr(pairs[v.name].data, "name", "")) for v in every if v.name in pairs}
+    names = dask_names(pairs)
     found = [o for name in names.values() if (o := origins.get(name.rpartition("-")[2])) is not None]
     way_out = (
         "To leave out or edit rows, do it in the manifest, and hand on lf.inject(cutouts, manifest, config); what is "

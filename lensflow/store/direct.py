@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from lensflow.errors import DamagedStoreError, StoreError
 from lensflow.store import paths
-from lensflow.store.objects import CheckedStore, size_of
+from lensflow.store.objects import CheckedStore, places_of, size_of
 from lensflow.store.shards import ABSENT, blosc_of, chunks_of_shard
 
 
@@ -154,7 +154,7 @@ class Direct:
                 raise DamagedStoreError(self.url, key, "is an object that nothing vouches for")
             yield from ((chunk, None) for chunk in chunks)
             return
-        known = _crc_at(pieces)
+        known = {(at, end - at): crc for at, end, crc in places_of(pieces)}
         try:
             file = os.open(place, os.O_RDONLY)
         except FileNotFoundError:
@@ -178,13 +178,3 @@ class Direct:
             what = f"has other bytes than were written (between byte {at} and {at + length})"
             raise DamagedStoreError(self.url, key, what)
         return data
-
-
-def _crc_at(pieces: str) -> dict[tuple[int, int], int]:
-    """(First byte, length) of each piece of an object -> its crc32c."""
-    found, at = {}, 0
-    for piece in pieces.split():
-        length, crc = piece.split(":")
-        found[at, int(length)] = int(crc, 16)
-        at += int(length)
-    return found

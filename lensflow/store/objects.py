@@ -12,7 +12,7 @@ import itertools
 import json
 import math
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -26,9 +26,9 @@ from zarr.abc.store import ByteRequest, OffsetByteRequest, RangeByteRequest, Suf
 from lensflow import schema
 from lensflow.errors import DamagedStoreError, StoreError
 from lensflow.store import paths, receipts
+from lensflow.store.shards import ABSENT
 from lensflow.store.through import ThroughStore
 
-_ABSENT = 2**64 - 1
 ROOT = "zarr.json"
 # Written into the group's attributes after the store was made.
 LATER_ATTRS = ("certificate",)
@@ -54,10 +54,19 @@ def pieces_of(data: bytes | memoryview, n_chunks: int = 0) -> str:
     footer = 16 * n_chunks + 4
     if n_chunks and len(view) >= footer:
         index = np.frombuffer(view[-footer:-4], "<u8").reshape(-1, 2)
-        used = index[index[:, 0] != _ABSENT]
+        used = index[index[:, 0] != ABSENT]
         cuts |= {*used[:, 0].tolist(), *used.sum(axis=1).tolist(), len(view) - footer}
     ends = sorted(cuts)
     return " ".join(f"{b - a}:{crc32c(bytes(view[a:b])):08x}" for a, b in itertools.pairwise(ends))
+
+
+def places_of(pieces: str) -> Iterator[tuple[int, int, int]]:
+    """First byte, byte after the last, and crc32c of each piece of an object."""
+    start = 0
+    for piece in pieces.split():
+        length, crc = piece.split(":")
+        yield start, start + int(length), int(crc, 16)
+        start += int(length)
 
 
 def size_of(pieces: str) -> int:
@@ -70,13 +79,9 @@ def fault_of(data: bytes | memoryview, pieces: str) -> str:
     view = memoryview(data).cast("B")
     if len(view) != (size := size_of(pieces)):
         return f"is truncated: {len(view)} of {size} bytes" if len(view) < size else "has more bytes than were written"
-    start = 0
-    for piece in pieces.split():
-        length, crc = piece.split(":")
-        stop = start + int(length)
-        if crc32c(bytes(view[start:stop])) != int(crc, 16):
+    for start, stop, crc in places_of(pieces):
+        if crc32c(bytes(view[start:stop])) != crc:
             return f"has other bytes than were written (between byte {start} and {stop})"
-        start = stop
     return ""
 
 
@@ -449,11 +454,9 @@ def _covering(pieces: str, byte_range: ByteRequest | None) -> tuple[int, int, in
             start, stop = max(0, size - byte_range.suffix), size
         case _:
             raise TypeError(f"a request for bytes of an unknown kind: {byte_range!r}")
-    low, high, taken, at = stop, start, [], 0
-    for piece in pieces.split():
-        end = at + int(piece.split(":")[0])
+    low, high, taken = stop, start, []
+    for piece, (at, end, _) in zip(pieces.split(), places_of(pieces), strict=True):
         if at < stop and end > start:
             taken.append(piece)
             low, high = min(low, at), max(high, end)
-        at = end
     return start, stop, low, high, " ".join(taken)

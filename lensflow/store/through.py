@@ -49,8 +49,6 @@ class ThroughStore(zarr.abc.store.Store):
     def __eq__(self, other: object) -> bool:
         return isinstance(other, ThroughStore) and type(self) is type(other) and self._store == other._store
 
-    __hash__ = None  # type: ignore[assignment]  # as zarr's stores
-
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._store!r})"
 

@@ -177,3 +177,9 @@ def test_a_header_s_redshift_is_read(tmp_path):
 def test_settings_that_would_do_nothing_are_refused(plan, sources, message):
     with pytest.raises(ConfigError, match=message):
         planned(plan=plan, **sources)
+
+
+def test_a_band_of_unknown_wavelength_is_named_where_a_magnitude_is_moved():
+    z = np.array([0.8])
+    with pytest.raises(ConfigError, match=r"no wavelength for VIS; plan\.sources\.redshift"):
+        moved_magnitude(np.array([24.0]), z, z + 0.1, np.zeros((1, 2)), ("r", "VIS"))
