@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from lensflow.cli.common import USE, FinishedRun, Workers, console, errors, example, load
+from lensflow.cli.common import USE, FinishedRun, Json, Workers, console, errors, example, load, print_json
 from lensflow.errors import GateFailed
 from lensflow.show.plain import print_line
 
@@ -41,6 +41,7 @@ def export(
     dtype: Annotated[str | None, typer.Option("--dtype", help="float32 or float16; replaces export.dtype.")] = None,
     no_check: Annotated[bool, typer.Option("--no-check", help="Do not check what was written.")] = False,
     workers: Workers = None,
+    as_json: Json = False,
 ) -> None:
     """Write the samples of a certified run for a training, with card and Croissant, and check what was written.
 
@@ -63,6 +64,8 @@ def export(
     except KeyboardInterrupt:
         errors.print("Stopped. Finished files are kept: the same command continues.")
         raise typer.Exit(130) from None
+    if as_json:
+        print_json(path=str(done.path), record=done.record, verdicts=done.verdicts)
     for table in exported_tables(done.record):
         console.print(table)
     print_line(console, f"Export: {done.path}")

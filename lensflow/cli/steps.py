@@ -43,10 +43,19 @@ def run(
     address: Address = None,
     limit: Limit = None,
     force: Force = False,
+    as_json: Json = False,
 ) -> None:
     """Run every step of a config; finished work is kept. Exits with 3 if a required gate does not pass."""
     loaded = load(config, out, workers, cluster, address, limit)
-    _refuse(loaded, run_all(loaded, force))
+    verdicts = run_all(loaded, force)
+    if as_json:
+        from lensflow.store import paths
+        from lensflow.store.run_folder import RunFolder
+
+        counts = {stage: _counts(loaded, stage) for stage in ("cutouts", "pairs")}
+        page = paths.join(RunFolder.of(loaded).report, "index.html")
+        print_json(out=str(loaded.out), verdicts=verdicts, counts=counts, report=page)
+    _refuse(loaded, verdicts)
 
 
 @commands.command(epilog=example("cut workflows/configs/dr9_brick.yaml"), rich_help_panel=MAKE)

@@ -9,6 +9,7 @@ import typer
 from lensflow.cli.common import (
     MEASURE,
     ConfigPath,
+    Json,
     Out,
     Rates,
     Unseal,
@@ -17,6 +18,7 @@ from lensflow.cli.common import (
     console,
     example,
     load,
+    print_json,
     session,
 )
 from lensflow.show.plain import print_line
@@ -51,6 +53,7 @@ def sweep(
     unseal: Unseal = None,
     out: Out = None,
     workers: Workers = None,
+    as_json: Json = False,
 ) -> None:
     """Change exactly one factor of a run, prove that nothing else changed, and say what that moves.
 
@@ -65,6 +68,8 @@ def sweep(
     loaded = with_options(load(config, out, workers), **options)
     if not factor:
         found, stale = stored_sweeps(loaded)
+        if as_json:
+            print_json(sweeps=[s.to_json() for s in found], stale=stale)
         if not found and not stale:
             print_line(
                 console, f"{loaded.out}: no sweep is finished. Name a factor: --factor injection.noise=true,false"
@@ -77,6 +82,8 @@ def sweep(
         return
     with session(loaded) as progress:
         done = sweep_step(loaded, factor, scorer, progress, crossed=interaction, gates=gates, unseal_test=unseal)
+    if as_json:
+        print_json(sweeps=[done.to_json()], stale=[])
     print_line(console, sentence(done))
     console.print(lines_table([done]))
     for arm in done.arms:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
@@ -109,6 +110,7 @@ def verify(
     render: Annotated[
         bool, typer.Option("--render", help="Render the arcs of all rows again, and compare them with the stored ones.")
     ] = False,
+    as_json: Json = False,
 ) -> None:
     """Read a run's stores back and compare every byte with its checksum. Exits with 1 if anything is damaged.
 
@@ -122,6 +124,8 @@ def verify(
     run = folder_of(run)
     with progress_display(console) as progress:
         found = verify_step(run, sample, repair=repair, render=render, progress=progress)
+    if as_json:
+        print_json(run=run, **asdict(found))
     for store, number in found.checked.items():
         console.print(f"{store}: {number} of {found.regions[store]} regions read", highlight=False)
     console.print("All metadata, columns and tables were read, including the manifest's.", highlight=False)
@@ -170,11 +174,14 @@ def compare(
     before: Annotated[str, typer.Argument(help="Folder of a run, or its YAML file", show_default=False)],
     after: Annotated[str, typer.Argument(help="Folder of another run, or its YAML file", show_default=False)],
     html: Annotated[str | None, typer.Option("--html", help="Folder for the page; default: AFTER/report.")] = None,
+    as_json: Json = False,
 ) -> None:
     """Compare two runs: settings, gates, diagnostics, counts, and what differs beyond its interval."""
     from lensflow.run import compare_step
     from lensflow.show.terminal import print_comparison
 
     found, page = compare_step(before, after, html)
+    if as_json:
+        print_json(**found.to_json(), page=str(page))
     print_comparison(console, found)
     print_line(console, f"Comparison: {page}")

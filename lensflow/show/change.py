@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
+from lensflow.stats import codec
 from lensflow.stats.estimate import Estimate
 
 
@@ -36,3 +38,8 @@ class Change:
         if not self.difference.is_measured:
             return "not measured"
         return "differs" if self.b.excludes(self.a) else "within"
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain JSON types, with the difference and the judgement."""
+        numbers = {k: codec.encode(getattr(self, k).fields()) for k in ("a", "b", "difference")}
+        return {"what": self.what, "where": self.where, **numbers, "judgement": self.judgement}

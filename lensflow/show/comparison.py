@@ -95,6 +95,19 @@ class Comparison:
             "any difference, up to one in twenty would by chance."
         )
 
+    def to_json(self) -> dict[str, Any]:
+        """As plain JSON types: everything but the runs' own results. Settings that a run does not know are null."""
+        return {
+            "a": self.a.folder,
+            "b": self.b.folder,
+            "settings": [{"setting": k, "a": a, "b": b} for k, a, b in self.settings],
+            "counts": [{"count": k, "a": a, "b": b} for k, a, b in self.counts],
+            "verdicts": {name: {"a": a, "b": b} for name, (a, b) in self.verdicts.items()},
+            "gates": [c.to_json() for c in self.gates],
+            "diagnostics": [c.to_json() for c in self.diagnostics],
+            "notes": list(self.notes),
+        }
+
 
 def compare(a: RunSide, b: RunSide) -> Comparison:
     """Compare two runs, ``a`` before and ``b`` after."""

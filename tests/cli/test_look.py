@@ -3,6 +3,7 @@
 import io
 import json
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -103,3 +104,26 @@ def test_json_is_the_whole_output_and_reads_back(as_json, run):
     assert found["verdict"] in ("PASS", "EXPLAINED", "FAIL", "INCONCLUSIVE", "NOT_TESTABLE")
     _, found = as_json("doctor", run, "--no-workers")
     assert {f["level"] for f in found["findings"]} <= {"ok", "look", "fail"}
+
+
+def test_json_of_a_run_of_its_bytes_and_of_two_runs(as_json, run, tmp_path):
+    code, found = as_json("run", run)
+    results = lf.open_run(run).results
+    assert code == 0 and found["verdicts"] == {g.name: str(g.verdict) for g in results.gates}
+    assert found["counts"]["pairs"]["injections"] + found["counts"]["pairs"]["controls"] == len(
+        lf.open_run(run).pairs["sample"]
+    )
+    assert Path(found["report"]).is_file()
+    code, found = as_json("verify", run, "--sample", "1")
+    assert (
+        code == 0
+        and found["checked"]["pairs"] == 1 <= found["regions"]["pairs"]
+        and found["damage"] == found["left"] == []
+    )
+    code, found = as_json("compare", run, run, "--html", str(tmp_path / "page"))
+    assert code == 0 and found["settings"] == [] and Path(found["page"]).is_file()
+    assert all(v["a"] == v["b"] for v in found["verdicts"].values()) and {c["judgement"] for c in found["gates"]} == {
+        "same"
+    }
+    code, found = as_json("sweep", run)
+    assert code == 0 and found == {"sweeps": [], "stale": []}
