@@ -6,15 +6,20 @@ and ``publishing`` (they are ready, and the guard has let them pass).
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
 from lensflow.config import load_config
 from lensflow.run.inject import InjectTask, inject_step
 from lensflow.store import paths
+
+
+def stop_here() -> None:
+    """Stop the process before this thread's next instruction; a signal to the process may reach another thread first."""
+    signal.pthread_kill(threading.get_ident(), signal.SIGSTOP)
 
 
 class Sleeper(InjectTask):
@@ -26,12 +31,13 @@ class Sleeper(InjectTask):
         if region.index == 1:
             block = block.assign(stamp=block["stamp"] + 1)
             if sys.argv[2] == "rendering":
-                os.kill(os.getpid(), signal.SIGSTOP)
+                stop_here()
             else:
-                publish = paths.publish
+                publish, mine = paths.publish, threading.get_ident()
 
                 def stop_first(*a: Any) -> None:
-                    os.kill(os.getpid(), signal.SIGSTOP)
+                    if threading.get_ident() == mine:  # not while another region is published
+                        stop_here()
                     publish(*a)
 
                 paths.publish = stop_first
