@@ -18,7 +18,7 @@ from lensflow.store import paths
 
 
 def stop_here() -> None:
-    """Stop the process before this thread's next instruction; a signal to the process may reach another thread first."""
+    """Stop the process at once: a signal to the process may reach another thread first, and this one goes on."""
     signal.pthread_kill(threading.get_ident(), signal.SIGSTOP)
 
 
