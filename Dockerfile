@@ -2,7 +2,8 @@
 #   docker build -t lensflow:dev .
 FROM python:3.11.14-slim-bookworm AS build
 WORKDIR /src
-COPY pyproject.toml requirements.lock README.md LICENSE ./
+COPY pyproject.toml setup.py requirements.lock README.md LICENSE ./
+COPY docs docs
 COPY lensflow lensflow
 # The lock constrains, the extra chooses: what tests and notebooks need stays out.
 # Bytecode is compiled here: in a container whose file system is read-only, every process would do it again.

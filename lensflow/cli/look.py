@@ -1,4 +1,4 @@
-"""The command that shows one row."""
+"""Commands that show: one row, a page of the documents."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from lensflow.cli.common import (
+    CARE,
     USE,
     Json,
     RunPath,
@@ -59,3 +60,19 @@ def show_row(
     if png is not None:
         Path(png).write_bytes(row_picture(found, float(found.attrs["pixel_scale_arcsec"])))
         print_line(console, f"Picture: {png}")
+
+
+@commands.command("docs", epilog=example("docs gates"), rich_help_panel=CARE)
+def show_page(
+    page: Annotated[
+        str | None, typer.Argument(help="Name of a page, as messages have it (docs/NAME.md)", show_default=False)
+    ] = None,
+) -> None:
+    """Show a page of the documents, which come with lensflow; without a name, list them."""
+    from lensflow.show.documents import page_text, page_titles
+
+    if page is None:
+        for name, title in page_titles().items():
+            print_line(console, f"{name}: {title}")
+    else:
+        typer.echo(page_text(page))

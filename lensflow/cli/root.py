@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from typing import Annotated
 
@@ -11,7 +12,10 @@ from lensflow._version import __version__
 from lensflow.cli import check_export, exports, judge, look, start, steps, sweep, train, trust
 from lensflow.cli.common import console, errors
 from lensflow.errors import GateFailed, LensflowError
-from lensflow.show.plain import print_error
+from lensflow.show.plain import print_error, print_line
+
+# Pages that messages name.
+_PAGE = re.compile(r"docs/([a-z0-9-]+)\.md")
 
 app = typer.Typer(
     name="lensflow",
@@ -22,7 +26,7 @@ app = typer.Typer(
     "them away.",
     epilog="**Exit codes:** 0 done; 1 an error, or damage found; 2 a wrong setting or option; 3 a required gate or a "
     "check of an export did not pass; 4 `certify --check` found a run that is not as certified; 130 stopped with "
-    "Ctrl-C (the same command continues). See docs/exit-codes.md.",
+    "Ctrl-C (the same command continues). See `lensflow docs exit-codes`.",
 )
 for module in (start, steps, judge, sweep, exports, check_export, train, look, trust):
     app.add_typer(module.commands)
@@ -50,4 +54,6 @@ def main() -> None:
     except LensflowError as error:
         kind = "Gate" if isinstance(error, GateFailed) else "Error"
         print_error(errors, kind, str(error))
+        for page in dict.fromkeys(_PAGE.findall(str(error))):
+            print_line(errors, f"lensflow docs {page} shows that page.")
         sys.exit(error.exit_code)

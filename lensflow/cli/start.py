@@ -53,7 +53,10 @@ def init(
     file: Annotated[str, typer.Argument(help="The new YAML file", show_default=False)],
     survey: Annotated[
         str | None,
-        typer.Option("--survey", help="legacysurvey, pattern (files of your own), stamps or synthetic."),
+        typer.Option(
+            "--survey",
+            help="legacysurvey, hsc, des, kids, euclid, lsst, pattern (files of your own), stamps or synthetic.",
+        ),
     ] = None,
     root: Annotated[str | None, typer.Option("--root", help="Folder of the survey, or of the stamps.")] = None,
     targets: Annotated[str | None, typer.Option("--targets", help="Table of the host galaxies.")] = None,

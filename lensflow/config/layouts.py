@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import re
+from typing import Literal
 
 from lensflow.errors import did_you_mean
 
-PLACEHOLDERS = ("root", "brick", "brick3", "product", "band")
+# What the files of the product invvar hold.
+Weights = Literal["invvar", "variance", "rms"]
+PLACEHOLDERS = ("root", "brick", "brick3", "tile", "tract", "patch", "product", "band")
+BAND_PRODUCTS = ("image", "invvar", "psfsize", "nexp")
+PRODUCTS = (*BAND_PRODUCTS, "maskbits")
+PSF_IMAGE = "psf"
+# Products that a file with all of a band's planes holds: the others need files of their own.
+PLANES = ("image", "invvar", "maskbits")
 PATTERNS = {
     "legacysurvey": "{root}/coadd/{brick3}/{brick}/legacysurvey-{brick}-{product}-{band}.fits.fz",
     "flat": "{root}/legacysurvey-{brick}-{product}-{band}.fits.fz",
@@ -28,9 +36,19 @@ def pattern_problem(layout: str) -> str | None:
             return f"no placeholder {{{name}}}.{did_you_mean(name, PLACEHOLDERS)} Known: {known}"
     if "{" in re.sub(r"\{[^{}]*\}", "", layout) or "}" in re.sub(r"\{[^{}]*\}", "", layout):
         return "unmatched brace; a placeholder is written {brick}"
-    lacking = [f"{{{p}}}" for p in ("brick", "product", "band") if f"{{{p}}}" not in layout]
+    lacking = [f"{{{p}}}" for p in ("brick", "band") if f"{{{p}}}" not in layout]
+    if "{tract}" in layout and "{patch}" in layout:
+        lacking = [p for p in lacking if p != "{brick}"]
     if lacking:
-        return f"the pattern lacks {', '.join(lacking)}: every brick, product and band needs a file of its own"
+        return (
+            f"the pattern lacks {', '.join(lacking)}: every brick and band needs a file of its own (and every product, "
+            "unless one file holds them all, in HDUs with names)"
+        )
     if "{root}" in layout and not layout.startswith("{root}"):
         return "{root} must come first; without it the pattern is relative to survey.root"
     return None
+
+
+def one_file(layout: str) -> bool:
+    """Whether a file holds all planes of a band (image, weights, mask), in HDUs that EXTNAME names."""
+    return layout not in PATTERNS and "{product}" not in layout

@@ -93,6 +93,13 @@ class RunConfig(Section):
         return self
 
     @model_validator(mode="after")
+    def _band_names_are_of_bands(self) -> RunConfig:
+        for band in self.survey.band_names:
+            if band not in self.bands:
+                raise ValueError(f"survey.band_names: {band!r} is none of the bands, {', '.join(self.bands)}")
+        return self
+
+    @model_validator(mode="after")
     def _hosts_of_their_own_are_gated(self) -> RunConfig:
         missing = tuple(n for n in HOST_GATES if n not in self.gate.every)
         if self.plan.controls == "disjoint" and missing:

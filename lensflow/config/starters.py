@@ -13,6 +13,11 @@ from lensflow.errors import ConfigError, did_you_mean
 
 STARTERS = {
     "legacysurvey": "coadds of the DESI Legacy Surveys (DR9, DR10), on disk or S3",
+    "hsc": "coadds of HSC-SSP (PDR2, PDR3)",
+    "des": "coadds of DES (DR1, DR2)",
+    "kids": "coadds of KiDS (DR3 to DR5)",
+    "euclid": "MER mosaics of Euclid (Q1), VIS",
+    "lsst": "coadds of Rubin's pipeline (DP1), as FITS",
     "pattern": "coadds of a survey of your own, one FITS file a band and field",
     "stamps": "FITS cubes of stamps that are cut already",
     "synthetic": "a small synthetic survey, written for the run",

@@ -7,15 +7,20 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from lensflow.config.base import Fraction, Positive, Section
-from lensflow.config.layouts import pattern_problem
+from lensflow.config.layouts import PRODUCTS, PSF_IMAGE, Weights, one_file, pattern_problem
 from lensflow.config.place import INPUT
 from lensflow.config.presets import MaskBits, Selection, SplitRule
+from lensflow.errors import did_you_mean
 
 # AB magnitude of one unit of the images, or the header card that holds it.
 ZeroPoint = float | str
 # Bands of a synthetic survey.
 SYNTHETIC_BANDS = ("g", "r", "z")
 MaskBitNumber = Annotated[int, Field(ge=0, le=30)]
+# Bits 0 to 16 of a mask have shares of their own in the cutouts.
+MOST_PLANES = 17
+# A plane of a mask whose number is in a card MP_<name>, as HSC's and Rubin's pipeline writes it.
+MaskPlane = Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]*$")]
 
 
 class SyntheticConfig(Section):
@@ -69,7 +74,24 @@ class SurveyConfig(Section):
     root: Annotated[str | None, INPUT] = Field(None, description="survey folder, any fsspec URL")
     layout: str = Field(
         "legacysurvey",
-        description="file names: legacysurvey, flat, or a pattern such as {root}/{brick}/{product}-{band}.fits.fz",
+        description="file names: legacysurvey, flat, or a pattern such as {root}/{brick}/{product}-{band}.fits.fz; "
+        "without {product} one file holds image, weights and mask of a band, in HDUs that EXTNAME names "
+        "(docs/your-survey.md)",
+    )
+    band_names: dict[str, str] = Field(
+        default_factory=dict, description="band -> its name in the pattern, where that is another: {g: HSC-G}"
+    )
+    product_names: dict[str, str] = Field(
+        default_factory=dict,
+        description="product -> its name in the pattern, where that is another: {image: sci, invvar: wei}",
+    )
+    weights: Weights = Field(
+        "invvar",
+        description="what the files (or HDUs) of the product invvar hold: inverse variances, variances (HSC, LSST) or "
+        "standard deviations (Euclid); the others are inverted, values of 0 are no data",
+    )
+    masks_by_band: bool = Field(
+        False, description="every band has a mask of its own (true by itself where one file holds all planes of a band)"
     )
     access: Literal["auto", "ranges", "whole"] = Field(
         "auto", description="how remote files are read: byte ranges of the needed tiles, whole, or the faster one"
@@ -105,10 +127,12 @@ class SurveyConfig(Section):
         "all bands or by band; images and weights are converted to nanomaggies. Default: the file's BUNIT "
         "(nanomaggies, maggies, janskys), or nanomaggies if it has none; any other unit or zero point is refused",
     )
-    mask_bits: str | tuple[MaskBitNumber, ...] = Field(
+    mask_bits: str | tuple[MaskBitNumber, ...] | tuple[MaskPlane, ...] = Field(
         "default",
         description="bits that make a pixel bad: default (NPRIMARY, BRIGHT, BAILOUT, MEDIUM, and SATUR, ALLMASK of the "
-        "bands in use), the name of a preset (below), or their numbers",
+        "bands in use), the name of a preset (below), their numbers, or names of planes that the mask's header numbers "
+        "(MP_BAD = 0 ...: [BAD, SAT, NO_DATA]); with band_names, product_names, masks_by_band, weights or a pattern "
+        "without {product}, default is refused: those are the Legacy Surveys' bits",
     )
     host_shapes: bool = Field(
         False,
@@ -150,8 +174,49 @@ class SurveyConfig(Section):
 
     @field_validator("mask_bits")
     @classmethod
-    def _known_mask_bits(cls, value: str | tuple[int, ...]) -> str | tuple[int, ...]:
+    def _known_mask_bits(cls, value: str | tuple[int | str, ...]) -> str | tuple[int | str, ...]:
+        if not isinstance(value, str) and len(set(value)) != len(value):
+            raise ValueError(f"one is named twice: {', '.join(map(str, value))}")
+        if not isinstance(value, str) and len(value) > MOST_PLANES and isinstance(value[0], str):
+            raise ValueError(f"at most {MOST_PLANES} planes can be kept apart")
         return MaskBits.check(value)
+
+    @field_validator("product_names")
+    @classmethod
+    def _known_products(cls, value: dict[str, str]) -> dict[str, str]:
+        known = (*PRODUCTS, PSF_IMAGE)
+        for name in value:
+            if name not in known:
+                raise ValueError(f"no product {name!r}.{did_you_mean(name, known)} Known: {', '.join(known)}")
+        return value
+
+    @model_validator(mode="after")
+    def _own_layouts_have_own_masks(self) -> SurveyConfig:
+        if self.is_foreign and isinstance(self.mask_bits, str):
+            raise ValueError(
+                f"mask_bits: {self.mask_bits} are bits of the Legacy Surveys' masks, and these files are another "
+                "survey's. Name its planes ([BAD, SAT, NO_DATA] where the mask's header has cards MP_BAD ...), give "
+                "the numbers of its bits, or [] to use no mask"
+            )
+        if one_file(self.layout) and self.psf_images:
+            raise ValueError("psf_images: a pattern without {product} has no files of PSF images; use psfsize_arcsec")
+        return self
+
+    @property
+    def is_foreign(self) -> bool:
+        """Whether the files are named or filled as the Legacy Surveys' are not."""
+        own = self.band_names or self.product_names or self.masks_by_band or self.weights != "invvar"
+        return bool(own or self.mask_planes) or one_file(self.layout)
+
+    @property
+    def mask_planes(self) -> tuple[str, ...]:
+        """Planes of masks that number them in their headers; () where bits have numbers."""
+        return () if isinstance(self.mask_bits, str) else tuple(b for b in self.mask_bits if isinstance(b, str))
+
+    @property
+    def reads_masks(self) -> bool:
+        """Whether masks are read: not those of another survey of which no bit is bad."""
+        return bool(self.mask_bits) or not self.is_foreign
 
     @field_validator("zero_point")
     @classmethod

@@ -21,10 +21,13 @@ NAMES = {
     "maskbits": {"MASKBITS", "MASK", "MSK", "DQ", "FLAGS", "FLAG", "BITMASK", "QUALITY", "OOIMASK"},
     "nexp": {"NEXP", "NIMAGES", "NIMAGE", "NEXPOSURES"},
     "psfsize": {"PSFSIZE", "SEEING", "FWHM"},
+    # In the place of an inverse variance, where a survey has these.
+    "variance": {"VAR", "VARIANCE"},
+    "rms": {"ERR", "ERROR", "RMS", "SIGMA", "STD", "STDDEV", "UNCERT", "UNC", "NOISE"},
 }
 # Extension names of other products.
 OTHER = {
-    "VAR", "VARIANCE", "ERR", "ERROR", "RMS", "SIGMA", "STD", "STDDEV", "UNCERT", "UNC", "NOISE", "CON", "CTX",
+    "CON", "CTX",
     "CONTEXT", "BKG", "BACKGROUND", "SKY", "MODEL", "CHI", "CHI2", "RESIDUAL", "RESID", "PSF", "EXP", "EXPTIME",
     "EXPMAP", "PREVIEW", "THUMBNAIL", "SEGMENTATION", "SEG", "SEGMAP",
 }  # fmt: skip

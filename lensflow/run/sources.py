@@ -37,8 +37,7 @@ def survey_layout(config: RunConfig) -> Layout:
     """Return the location of the run's bricks: the config's survey, or the synthetic one in the run folder."""
     if config.survey.synthetic is not None:
         return Layout(RunFolder.of(config).survey, "legacysurvey")
-    assert config.survey.root is not None
-    return Layout(config.survey.root, config.survey.layout)
+    return Layout.of(config.survey)
 
 
 def find_targets(

@@ -128,7 +128,7 @@ def assess(
     band_reasons |= _flag(thin, Reason.PARTIAL_STAMP)
 
     masked = masks.masked_pixels(raw.maskbits, survey.mask_bits, raw.bands)
-    unknown = masks.unknown_bits(raw.maskbits) != 0
+    unknown = (masks.unknown_bits(raw.maskbits) != 0) & (not survey.is_foreign)
     useless = masked | ~(has_data & covered[:, :, None, None]).any(axis=1)
     all_masked = covered.any(axis=1) & useless.all(axis=(-2, -1))
     reasons = raw.reasons | _flag(all_masked, Reason.ALL_MASKED) | np.bitwise_or.reduce(band_reasons, axis=1)
@@ -155,7 +155,8 @@ def assess(
         "reasons": reasons,
         "band_reasons": band_reasons,
         "bad_pixel_frac": masked.mean(axis=(-2, -1)),
-        "wise_brightmask_frac": masks.wise_fraction(raw.maskbits),
+        # Bits 8 and 9 of another survey's mask are something else.
+        "wise_brightmask_frac": masks.wise_fraction(raw.maskbits) * np.float32(np.nan if survey.is_foreign else 1),
         "mask_bit_frac": masks.fraction_per_bit(raw.maskbits),
         **_kernels(raw, psf_source),
     }

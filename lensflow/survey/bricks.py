@@ -22,8 +22,9 @@ from lensflow.fits.tile_codecs import decode_tiles
 from lensflow.fits.transport import ByteRange, Transport, merge_ranges, whole_is_cheaper
 from lensflow.schema import Reason
 from lensflow.survey.brick_file import BrickFile, Source, bytes_lacking, open_file
-from lensflow.survey.layout import BAND_PRODUCTS, Layout
+from lensflow.survey.layout import Layout
 from lensflow.survey.sky_grid import SkyGrid, grid_of, needs_tables, wcs_cards
+from lensflow.survey.weights import as_invvar
 
 # Headers and tile index of a full-size brick's file: 64 kB hold them.
 HEAD_BYTES = 1 << 16
@@ -87,6 +88,10 @@ class Brick:
         begin = time.perf_counter()
         # r first: its WCS is the brick's, the others are compared with it.
         new = [p for p in dict.fromkeys(products) if p not in self._files]
+        for product in [p for p in new if not self.layout.has(p[0])]:
+            text = f"No {product[0]} in this layout: {self.layout.kind} names one file for the planes of a band."
+            self._files[product] = UnreadableFile(Reason.MISSING_FILE, text)
+            new.remove(product)
         new.sort(key=lambda p: (p[0] != "image", p[1] != "r"))
         paths = [self.layout.path(self.name, *product) for product in new]
         heads = self._read_heads(paths)
@@ -231,6 +236,8 @@ class Brick:
             out, on_bad = source.astropy.windows(corners, size, fill)
         else:
             out, on_bad = _own_windows(source, corners, size, fill)
+        if product == "invvar" and self.layout.weights != "invvar":
+            out = as_invvar(out, self.layout.weights)
         if product in _WHOLE_NUMBERS:
             out = _whole_numbers(out, fill, on_bad, _WHOLE_NUMBERS[product])
         errors: list[UnreadableFile | None] = [None] * len(corners)
@@ -302,7 +309,8 @@ class Brick:
         try:
             source = Source(path, self._transport, head, asked)
             size = source.size or source.known
-            return open_file(source, product[0], self.shape)
+            role = self.layout.weights if product[0] == "invvar" else product[0]
+            return open_file(source, role, self.shape)
         except MoreBytes as error:
             need = f"{'' if error.exact else 'at least '}{error.stop / 1e6:.3g}"
             text = f"FITS file truncated: {path} (read {size / 1e6:.3g} of {need} MB)."
@@ -442,7 +450,7 @@ def open_brick(
     """
     with Transport(layout.root) as transport:
         opened = Brick(layout, brick, bands, transport, access)
-        opened.load([(p, b) for p in ("image", *products) for b in (bands if p in BAND_PRODUCTS else ("",))])
+        opened.load([(p, b) for p in ("image", *products) for b in layout.bands_of(p, bands)])
         try:
             yield opened
         finally:

@@ -16,14 +16,16 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from lensflow import geometry, schema
-from lensflow.config import SurveyConfig, ZeroPoint
+from lensflow.config import SurveyConfig
 from lensflow.errors import SurveyError, TargetError
+from lensflow.fits.header import FormatError
 from lensflow.schema import Reason
 from lensflow.survey import masks
 from lensflow.survey.assess import RawBlock, assess
 from lensflow.survey.bricks import Brick, UnreadableFile, open_brick
 from lensflow.survey.image_units import UnitError, image_factor, weight_factor, zero_point_of
 from lensflow.survey.layout import BAND_PRODUCTS, PRODUCTS, PSF_IMAGE, Layout
+from lensflow.survey.mask_planes import plane_bits, renumbered
 from lensflow.survey.plausible import impossible_pixels
 from lensflow.survey.psf_images import gaussian_equivalent_fwhm_pix, read_psf_images, widths_disagree
 
@@ -105,7 +107,7 @@ def cut_block(
     raw = RawBlock.empty(names.size, bands, survey.stamp_size, psf_size)
     raw.psf_catalogue = _catalogue_psfsize(targets, raw.bands)
     messages = Messages()
-    reader = _Reader(raw, names, messages, survey.zero_point)
+    reader = _Reader(raw, names, messages, survey)
     spent: dict[str, float] = {"seconds_io": 0.0, "bytes_read": 0, "bytes_whole": 0, "n_files_opened": 0,
                               "n_through_astropy": 0}  # fmt: skip
     scales: dict[str, float] = {}
@@ -123,7 +125,8 @@ def cut_block(
 
     arrays = assess(raw, survey, psf_band_ratio, scale)
     _explain_odd_psf(messages, raw, arrays["band_reasons"], names)
-    _explain_unknown_bits(messages, raw.maskbits, names)
+    if not survey.is_foreign:
+        _explain_unknown_bits(messages, raw.maskbits, names)
     _explain_no_psf(messages, arrays["band_reasons"], raw.bands, layout, bricks, names)
     out = schema.dataset("cutouts", {**table, **arrays}, {"band": list(raw.bands)})
     known = {v.name for v in schema.STORES["cutouts"]}
@@ -138,7 +141,7 @@ class _Reader:
     raw: RawBlock
     names: NDArray[np.str_]
     messages: Messages
-    zero_point: ZeroPoint | dict[str, ZeroPoint] | None
+    survey: SurveyConfig
 
     def read_brick(
         self, brick: Brick, rows: NDArray[np.int64], ra_deg: NDArray[np.float64], dec_deg: NDArray[np.float64]
@@ -155,21 +158,36 @@ class _Reader:
         at = {"image": (corners, size), "invvar": (corners, size), "nexp": (pixels, 1)}
         at["psfsize"] = (np.concatenate([pixels, _grid_pixels(brick)]), 1)
         brick.fetch({(p, band): at[p] for p in BAND_PRODUCTS for band in self.raw.bands}
-                    | {("maskbits", ""): (corners, size)})  # fmt: skip
+                    | {("maskbits", b): (corners, size) for b in brick.layout.mask_bands(self.raw.bands)})  # fmt: skip
         for b, band in enumerate(self.raw.bands):
             self._read_band(brick, rows, b, band, corners, pixels)
         if self.raw.psf_kernel is not None:
             self._read_psf_images(brick, rows, self.raw.psf_kernel)
+        for band in brick.layout.mask_bands(self.raw.bands) if self.survey.reads_masks else ():
+            self._read_masks(brick, rows, band, corners)
+
+    def _read_masks(self, brick: Brick, rows: NDArray[np.int64], band: str, corners: NDArray[np.int64]) -> None:
+        """Add a mask to those of the hosts: a pixel that is bad in one band is bad."""
+        if band and brick.problem("image", band):  # no such band here, which is said already
+            return
+        of = f"_{band}" if band else ""
         try:
-            bits, errors = brick.windows("maskbits", "", corners, size, _NPRIMARY)
+            bits, errors = brick.windows("maskbits", band, corners, self.raw.maskbits.shape[-1], _NPRIMARY)
             bits = bits.astype(np.int64)
             bits = np.where((bits < 0) & (bits >= -(1 << 15)), bits & 0xFFFF, bits)  # bit 15, the sign of 16-bit masks
+            if planes := self.survey.mask_planes:
+                try:
+                    bits = renumbered(bits, plane_bits(_cards(brick, "maskbits", band), planes))
+                except FormatError as error:
+                    path = brick.layout.path(brick.name, "maskbits", band)
+                    text = f"Mask cannot be used: {path} ({error})."
+                    raise UnreadableFile(Reason.CORRUPT_FILE, text) from error
         except UnreadableFile as error:
-            self._note_all(self.raw.reasons, rows, error, " (maskbits taken as 0)")
+            self._note_all(self.raw.reasons, rows, error, f"{of} (maskbits taken as 0)")
             return
-        self._note_each(self.raw.reasons, rows, errors, " (maskbits taken as 0)")
+        self._note_each(self.raw.reasons, rows, errors, f"{of} (maskbits taken as 0)")
         good = np.array([e is None for e in errors])
-        self.raw.maskbits[rows[good]] = bits[good]
+        self.raw.maskbits[rows[good]] |= bits[good].astype(np.int32)
 
     def _place(
         self, brick: Brick, rows: NDArray[np.int64], x: NDArray[np.float64], y: NDArray[np.float64]
@@ -254,8 +272,8 @@ class _Reader:
 
     def _factors(self, brick: Brick, band: str) -> tuple[np.float32, np.float32]:
         """Factors that convert image and weights to nanomaggies and their inverse variance."""
-        image = image_factor(_cards(brick, "image", band), zero_point_of(self.zero_point, band))
-        weight = weight_factor(_cards(brick, "invvar", band), image)
+        image = image_factor(_cards(brick, "image", band), zero_point_of(self.survey.zero_point, band))
+        weight = weight_factor(_cards(brick, "invvar", band), image, brick.layout.weights)
         return np.float32(image), np.float32(weight)
 
     def _read_psf_images(self, brick: Brick, rows: NDArray[np.int64], kernel: NDArray[np.float32]) -> None:
@@ -334,7 +352,8 @@ def _explain_no_psf(
 ) -> None:
     for row, b in np.argwhere((band_reasons & Reason.NO_PSF) != 0):
         path = layout.path(str(bricks[row]), "psfsize", bands[b])
-        cause = f"No PSF size in {bands[b]}: {path} is missing or 0 at the target, and neither targets nor r give one."
+        no_map = f"{path} is missing or 0 at the target" if layout.has("psfsize") else "this layout has no maps of it"
+        cause = f"No PSF size in {bands[b]}: {no_map}, and neither targets nor r give one."
         advice = "No arc can be put there. Fetch the file, or assume a size with survey.psfsize_arcsec."
         messages.add(cause, f"NO_PSF_{bands[b]}", advice, str(names[row]))
 

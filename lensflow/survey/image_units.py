@@ -10,6 +10,7 @@ from typing import Any
 import astropy.units as u
 
 from lensflow.config import ZeroPoint
+from lensflow.config.layouts import Weights
 from lensflow.units import nmgy_of_mag
 
 # Zero points closer than this, mag, are the same.
@@ -83,7 +84,7 @@ def image_factor(cards: Cards, zero_point: ZeroPoint | None) -> float:
     return factor
 
 
-def weight_factor(cards: Cards, image: float) -> float:
+def weight_factor(cards: Cards, image: float, weights: Weights = "invvar") -> float:
     """Factor for an inverse variance if its image is multiplied by ``image``.
 
     Parameters
@@ -92,22 +93,32 @@ def weight_factor(cards: Cards, image: float) -> float:
         Keyword -> value of the weights' header.
     image : float
         Of :func:`image_factor`.
+    weights : {"invvar", "variance", "rms"}
+        What the file holds, and the inverse variances are made of.
 
     Raises
     ------
     UnitError
-        If the file says that it is no inverse variance.
+        If the file says that it holds something else.
     """
     text = _text(cards("BUNIT"))
     inverse = re.fullmatch(
         r"1(?:\.0*)?/\(?(.+?)\)?(?:\^|\*\*)?2\)?|\(?(.+?)\)?(?:\^|\*\*)?\(?-2\)?", text.replace(" ", "")
     )
+    if inverse and weights != "invvar":
+        raise UnitError(f"it states BUNIT = {text!r}, an inverse variance, and survey.weights says {weights}")
     if inverse:
         of_unit = stated_factor(inverse.group(1) or inverse.group(2))
         return image**-2 if of_unit is None else of_unit**-2
-    squared = re.fullmatch(r"\(?(.+?)\)?(?:\^|\*\*)2", text.replace(" ", ""))
+    squared = re.fullmatch(r"\(?(.+?)\)?(?:\^|\*\*)?2", text.replace(" ", ""))
     if squared and stated_factor(squared.group(1)) is not None:
-        raise UnitError(f"it states BUNIT = {text!r}, a variance; inverse variances (1/unit^2) are needed. Invert it")
+        if weights == "variance":
+            return (stated_factor(squared.group(1)) or image) ** -2
+        expected = "inverse variances (1/unit^2)" if weights == "invvar" else "standard deviations"
+        raise UnitError(f"it states BUNIT = {text!r}, a variance; {expected} are needed. survey.weights: variance")
+    of_unit = stated_factor(text)
+    if weights != "invvar" and of_unit is not None:  # of a variance: the header is a copy of the image's
+        return of_unit**-2
     return image**-2
 
 

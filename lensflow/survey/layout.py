@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
-from lensflow.config.layouts import PATTERNS, pattern_problem
+from lensflow.config import SurveyConfig
+from lensflow.config.layouts import (
+    BAND_PRODUCTS,
+    PATTERNS,
+    PLANES,
+    PRODUCTS,
+    PSF_IMAGE,
+    Weights,
+    one_file,
+    pattern_problem,
+)
 from lensflow.config.place import like, parent
 from lensflow.errors import SurveyError
 
-BAND_PRODUCTS = ("image", "invvar", "psfsize", "nexp")
-PRODUCTS = (*BAND_PRODUCTS, "maskbits")
-PSF_IMAGE = "psf"
+__all__ = ["BAND_PRODUCTS", "PRODUCTS", "PSF_IMAGE", "Layout"]
 PSF_PATTERNS = {
     "legacysurvey": "{root}/coadd/{brick3}/{brick}/coadd-psf-{brick}.fits",
     "flat": "{root}/coadd-psf-{brick}.fits",
@@ -30,9 +39,16 @@ class Layout:
         Folder of the survey, any fsspec URL.
     kind : str
         ``legacysurvey``: ``coadd/{brick[:3]}/{brick}/`` below root, as DR9 and DR10 have it; ``flat``: all files in
-        root; or a pattern with {brick}, {product} and {band}, and where wanted {root} (first) and {brick3}, the
-        brick's first three characters. Products without bands (maskbits, psf) drop {band} and the ``-``, ``_`` or
-        ``.`` before it. Names that end in .gz are read whole and unpacked.
+        root; or a pattern with {brick}, {product} and {band}, and where wanted {root} (first), {brick3}, the brick's
+        first three characters, {tile}, the brick up to its first ``_``, {tract} and {patch}, the brick before and after
+        its first ``-``. Products without bands (maskbits, psf) drop {band} and the ``-``, ``_`` or ``.`` before it.
+        Names that end in .gz are read whole and unpacked. A pattern without {product} is one file with all planes.
+    band_names, product_names : mapping
+        Names in the files' names, where they are others than here.
+    masks_by_band : bool
+        Whether every band has a mask of its own; always so where one file holds all planes of a band.
+    weights : {"invvar", "variance", "rms"}
+        What the files of the product invvar hold.
 
     Raises
     ------
@@ -42,6 +58,18 @@ class Layout:
 
     root: str
     kind: str = "legacysurvey"
+    band_names: Mapping[str, str] = field(default_factory=dict)
+    product_names: Mapping[str, str] = field(default_factory=dict)
+    masks_by_band: bool = False
+    weights: Weights = "invvar"
+
+    @classmethod
+    def of(cls, survey: SurveyConfig) -> Layout:
+        """Layout of a config's survey, which has a root."""
+        assert survey.root is not None
+        return cls(
+            survey.root, survey.layout, survey.band_names, survey.product_names, survey.masks_by_band, survey.weights
+        )
 
     def __post_init__(self) -> None:
         problem = pattern_problem(self.kind)
@@ -58,8 +86,9 @@ class Layout:
         """
         if product not in (*PRODUCTS, PSF_IMAGE):
             raise SurveyError(f"no survey product {product!r}; known: {', '.join(PRODUCTS)}, {PSF_IMAGE}")
-        if (product in BAND_PRODUCTS) != bool(band):
-            raise SurveyError(f"{product} {'needs a band' if product in BAND_PRODUCTS else 'has no bands'}")
+        banded = product in BAND_PRODUCTS or (product == "maskbits" and self.mask_bands("x") == ("x",))
+        if banded != bool(band):
+            raise SurveyError(f"{product} {'needs a band' if banded else 'has no bands'}")
         pattern = PATTERNS.get(self.kind, self.kind)
         if product == PSF_IMAGE:
             pattern = PSF_PATTERNS.get(self.kind, pattern)
@@ -67,8 +96,30 @@ class Layout:
             pattern = "{root}/" + pattern.lstrip("/")
         if not band:
             pattern = _BAND.sub("", pattern)
-        path = pattern.format(root=self.root.rstrip("/"), brick=brick, brick3=brick[:3], product=product, band=band)
+        tract, _, patch = brick.partition("-")
+        path = pattern.format(
+            root=self.root.rstrip("/"),
+            brick=brick,
+            brick3=brick[:3],
+            tile=brick.partition("_")[0],
+            tract=tract,
+            patch=patch,
+            product=self.product_names.get(product, product),
+            band=self.band_names.get(band, band),
+        )
         return like(self.root, path)
+
+    def has(self, product: str) -> bool:
+        """Whether there can be a file of this product: a pattern without {product} has the planes alone."""
+        return not one_file(self.kind) or product in PLANES
+
+    def bands_of(self, product: str, bands: Sequence[str]) -> tuple[str, ...]:
+        """Bands that a product has files for; ("",) if one file serves all."""
+        return self.mask_bands(bands) if product == "maskbits" else tuple(bands) if product in BAND_PRODUCTS else ("",)
+
+    def mask_bands(self, bands: Sequence[str]) -> tuple[str, ...]:
+        """Bands that have a mask of their own; ("",) if one mask serves all."""
+        return tuple(bands) if self.masks_by_band or one_file(self.kind) else ("",)
 
     def folders(self, brick: str, bands: tuple[str, ...]) -> tuple[str, ...]:
         """Folders with the images of a brick: one, unless the pattern separates products or bands."""

@@ -54,7 +54,7 @@ def default_bits(bands: Iterable[str]) -> tuple[int, ...]:
     return tuple(sorted({MaskBit.NPRIMARY, MaskBit.BRIGHT, MaskBit.BAILOUT, MaskBit.MEDIUM, *own}))
 
 
-def chosen_bits(choice: str | Sequence[int], bands: Iterable[str]) -> tuple[int, ...]:
+def chosen_bits(choice: str | Sequence[int | str], bands: Iterable[str]) -> tuple[int, ...]:
     """Bits of ``default`` (:func:`default_bits` of the bands) or of a preset, or the given ones.
 
     Raises
@@ -63,7 +63,8 @@ def chosen_bits(choice: str | Sequence[int], bands: Iterable[str]) -> tuple[int,
         If there is no such preset; the message has the nearest name.
     """
     if not isinstance(choice, str):
-        return tuple(int(bit) for bit in choice)
+        # Planes that are named are bits in the order of their names: lensflow.survey.mask_planes.
+        return tuple(k if isinstance(bit, str) else int(bit) for k, bit in enumerate(choice))
     if choice == "default":
         return default_bits(bands)
     return MaskBits.named(choice).bits
@@ -82,7 +83,7 @@ def unknown_bits(maskbits: ArrayLike) -> NDArray[np.int64]:
     return np.asarray(np.asarray(maskbits).astype(np.int64) & 0xFFFFFFFF & ~KNOWN)
 
 
-def masked_pixels(maskbits: ArrayLike, choice: str | Sequence[int], bands: Iterable[str]) -> NDArray[np.bool_]:
+def masked_pixels(maskbits: ArrayLike, choice: str | Sequence[int | str], bands: Iterable[str]) -> NDArray[np.bool_]:
     """Pixels that ``survey.mask_bits`` calls bad; by default also those with a bit that has no name here.
 
     Parameters

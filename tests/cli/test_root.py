@@ -33,6 +33,7 @@ COMMANDS = [
     "check-export",
     "train",
     "row",
+    "docs",
     "certify",
     "make-key",
     "verify",

@@ -36,7 +36,8 @@ def test_the_three_kinds_of_layout():
     [
         ("legacysurveys", "Did you mean 'legacysurvey'"),
         ("{root}/{brik}/{product}-{band}.fits", "Did you mean 'brick'"),
-        ("{root}/{brick}-{band}.fits", r"lacks \{product\}"),
+        ("{root}/{product}-{band}.fits", r"lacks \{brick\}"),
+        ("{root}/{tract}/{product}-{band}.fits", r"lacks \{brick\}"),
         ("{root}/{brick}/{product}.fits", r"lacks \{band\}"),
         ("{brick}/{root}/{product}-{band}.fits", r"\{root\} must come first"),
         ("{root}/{brick}/{product}-{band}}.fits", "brace"),

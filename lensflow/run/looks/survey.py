@@ -53,7 +53,8 @@ def brick_files(seen: Seen) -> Iterator[Finding]:
     products = [p for p in BAND_PRODUCTS if not (p == "psfsize" and seen.config.survey.psf_images)]
     looked = {
         (p, b): [_look_at(layout, brick, p, b) for brick in seen.bricks]
-        for p, b in [(p, b) for p in products for b in seen.config.bands] + [("maskbits", "")]
+        for p in (*products, "maskbits")
+        for b in layout.bands_of(p, seen.config.bands)
     }
     problems = {product: [problem for problem, _ in found if problem] for product, found in looked.items()}
     slower = {product: [why for _, why in found if why] for product, found in looked.items()}
