@@ -10,7 +10,7 @@ TRAINS := $(VENV)/.lensflow-trains
 TORCH  ?= torch==2.13.0
 OUT    ?= runs/demo
 # As in pyproject.toml's extra; not in the lock, only the site needs them.
-DOCS    = "sphinx>=8" "pydata-sphinx-theme>=0.16" "myst-nb>=1.2" "numpydoc>=1.8" "sphinx-copybutton>=0.5"
+DOCS    = "sphinx>=8" "pydata-sphinx-theme>=0.16" "myst-nb>=1.2" "numpydoc>=1.8" "sphinx-copybutton>=0.5" "sphinx-design>=0.6"
 PIP     = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # A fifth of pip's time; what it cannot reach (pip has settings of its own for that), pip installs.
 INSTALL = $(PIP) uv && $(BIN)/uv pip install --quiet --python $(BIN)/python

@@ -1,5 +1,7 @@
 """Settings of the site: ``make docs`` builds it into docs/_build/html."""
 
+import base64
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,52 @@ HERE = Path(__file__).parent
 (HERE / "tutorials").mkdir(exist_ok=True)
 for notebook in (HERE.parent / "notebooks").glob("*.ipynb"):
     (HERE / "tutorials" / notebook.name).write_text(notebook.read_text().replace("(../docs/", "(../"))
+# A card of the gallery: what the notebook's first picture shows; the first words of its text.
+CARD = """```{{grid-item-card}} {title}
+:link: tutorials/{stem}
+:link-type: doc
+:img-top: {picture}
+
+{text}
+```
+"""
+
+
+def _card(path: Path) -> str:
+    """Card of a notebook: its title, its first sentence, and its first picture, or a figure of the demo's."""
+    cells = json.loads(path.read_text())["cells"]
+    lines = "".join(cells[0]["source"]).strip().splitlines()
+    body = " ".join(line for line in lines[1:] if line.strip()) or "".join(cells[1]["source"])
+    text = re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", re.split(r"(?<=[.:])\s", body.replace("\n", " "))[0])
+    images = [o["data"]["image/png"] for c in cells for o in c.get("outputs", []) if "image/png" in o.get("data", {})]
+    picture = THUMBNAILS[path.stem]
+    if images:
+        picture = f"generated/{path.stem}.png"
+        (HERE / picture).write_bytes(base64.b64decode("".join(images[0])))
+    return CARD.format(title=lines[0].lstrip("# "), stem=path.stem, picture=picture, text=text)
+
+
+THUMBNAILS = {
+    "01_quickstart": "figures/demo-host-arc-stamp-1.png",
+    "02_core_leakage": "figures/core-leakage.png",
+    "03_selection_function": "figures/demo-completeness.png",
+    "04_training": "figures/demo-roc.png",
+    "05_real_lenses": "figures/arc-brightness.png",
+}
+(HERE / "generated").mkdir(exist_ok=True)
+(HERE / "gallery.md").write_text(
+    "# Gallery\n\nNotebooks that run from top to bottom on a synthetic survey; nothing else is needed.\n\n"
+    "::::{grid} 1 2 2 3\n:gutter: 3\n\n"
+    + "\n".join(_card(p) for p in sorted((HERE.parent / "notebooks").glob("*.ipynb")))
+    + "\n::::\n"
+)
+# The repository's own pages, with links as they are from here; the picture of the data, in the theme's own dark mode.
+for name in ("CHANGELOG", "CONTRIBUTING"):
+    (HERE / f"{name.lower()}.md").write_text((HERE.parent / f"{name}.md").read_text().replace("](docs/", "]("))
+flow = (HERE / "_static" / "flow.svg").read_text()
+(HERE / "generated" / "flow.svg").write_text(
+    flow.replace("@media (prefers-color-scheme:dark)", 'html[data-theme="dark"]')
+)
 # One page for each public name.
 (HERE / "api.md").write_text(
     "# Python\n\nWhat `import lensflow as lf` offers, in notebooks and scripts alike.\n\n```{eval-rst}\n"
@@ -20,8 +68,9 @@ for notebook in (HERE.parent / "notebooks").glob("*.ipynb"):
 )
 
 project, author, version, release = "lensflow", "the lensflow developers", lensflow.__version__, lensflow.__version__
-extensions = ["sphinx.ext.autodoc", "sphinx.ext.autosummary", "numpydoc", "myst_nb", "sphinx_copybutton"]
+extensions = ["sphinx.ext.autodoc", "sphinx.ext.autosummary", "numpydoc", "myst_nb", "sphinx_copybutton", "sphinx_design"]
 exclude_patterns = ["_build", "figures/*.py"]
+html_static_path = ["_static"]
 
 nb_execution_mode = "off"
 myst_enable_extensions = ["colon_fence", "dollarmath"]

@@ -7,7 +7,7 @@ from pathlib import Path
 from lensflow.errors import ConfigError, did_you_mean
 
 # Pages of the site alone (setup.py): lists of pages, and what docs/conf.py makes.
-SITE = {"index", "learn", "how-to", "reference", "explanation", "gallery", "api", "changelog", "contributing"}
+SITE = {"index", "learn", "how-to", "reference", "explanation", "gallery", "about", "api", "changelog", "contributing"}
 _PACKAGE = Path(__file__).parents[1]
 
 

@@ -1,0 +1,95 @@
+"""The README as a newcomer reads it: its commands exist and run, its Python runs, its links lead somewhere."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import typer
+
+from lensflow import cli
+from lensflow.run.toy import fit_toy_step
+from tests.small_run import finished_copy
+from tests.surveys.made_files import SURVEYS, write_survey
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+# Pages that docs/conf.py makes.
+MADE = {"api.md", "changelog.md", "contributing.md", "gallery.md"}
+COMMANDS = [line.split("  #")[0].strip() for block in re.findall(r"```sh\n(.*?)```", README, re.S)
+            for line in block.splitlines() if line.strip()]  # fmt: skip
+OF_LENSFLOW = [shlex.split(c)[1:] for c in COMMANDS if c.startswith("lensflow")]
+# Covered elsewhere: a whole run (make demo), a training (tests/training), a run of one's own (tests/surveys).
+ELSEWHERE = {("demo",), ("train", "runs/demo"), ("run", "mine.yaml")}
+
+
+def anchors(path):
+    titles = re.findall(r"^#+ (.+)$", path.read_text(), re.M)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("page", [p for p in PAGES if p.name not in MADE], ids=lambda p: p.name)
+def test_every_link_leads_to_a_file_and_a_heading(page):
+    text = re.sub(r"```.*?```", "", page.read_text(), flags=re.S)
+    lost = []
+    for target in re.findall(r"\]\((?!https?://|mailto:)([^)\s]+)\)", text):
+        name, _, anchor = target.partition("#")
+        file = (page.parent / name).resolve() if name else page
+        # The site has copies of the notebooks.
+        file = ROOT / "notebooks" / file.name if file.parent.name == "tutorials" else file
+        if file.name in MADE:
+            continue
+        if not file.exists() or (anchor and file.suffix == ".md" and anchor not in anchors(file)):
+            lost.append(target)
+    assert lost == []
+
+
+def test_there_are_commands_and_each_is_known_with_its_options():
+    assert len(OF_LENSFLOW) >= 8
+    group = typer.main.get_command(cli.app)
+    for name, *arguments in OF_LENSFLOW:
+        command = group.commands[name]
+        context = typer.Context(command, info_name=name, resilient_parsing=True)
+        command.make_parser(context).parse_args(list(arguments))
+
+
+def test_other_commands_are_pips_and_targets_of_make():
+    rest = [c for c in COMMANDS if not c.startswith("lensflow")]
+    assert rest == ["pip install ."]
+    targets = set(re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text(), re.M))
+    assert set(re.findall(r"`make ([a-z-]+)`", README + (ROOT / "CONTRIBUTING.md").read_text())) <= targets
+
+
+def test_every_command_of_the_index_of_pages_is_a_page():
+    named = re.findall(r"\]\(docs/([a-z0-9-]+)\.md", README)
+    pages = {p.stem for p in (ROOT / "docs").glob("*.md")}
+    explained = pages - {"index", "learn", "how-to", "reference", "explanation", "about"} - {m[:-3] for m in MADE}
+    # Whatever is not in its table of documents is reached from a page that is.
+    assert set(named) <= pages and len(explained - set(named)) < 8, explained - set(named)
+
+
+def test_a_pass_comes_before_what_is_no_pass():
+    table = README[README.index("| gate |") :]
+    assert table.index("PASS") < table.index("EXPLAINED")
+
+
+@pytest.mark.whole
+def test_commands_and_python_run_on_a_finished_run(command, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    fit_toy_step(finished_copy(tmp_path / "runs" / "demo"))
+    hsc = write_survey(SURVEYS["hsc"], tmp_path / "deepCoadd-results")
+    assert hsc.name == "hosts.csv"
+    codes = {}
+    for arguments in OF_LENSFLOW:
+        if tuple(arguments) not in ELSEWHERE:
+            codes[arguments[0]], said = command(*arguments)
+            assert codes[arguments[0]] == 0 or arguments[0] == "check-export", said
+    # A run of 24 hosts has no verdict that an export could carry, which its check says.
+    assert codes["check-export"] in (0, 3)
+    assert (tmp_path / "row.png").stat().st_size > 1000
+    (block,) = re.findall(r"```python\n(.*?)```", README, re.S)
+    scope = {}
+    exec(block, scope)
+    printed = capsys.readouterr().out
+    assert "core_r" in printed and scope["residual"].sizes["y"] == 64
