@@ -41,7 +41,18 @@ class BuildWithPages(build_py):
         if self.editable_mode:
             return
         # Of the site alone: lists of pages, and what docs/conf.py makes.
-        site = {"index", "learn", "how-to", "reference", "explanation", "gallery", "about", "api", "changelog", "contributing"}
+        site = {
+            "index",
+            "learn",
+            "how-to",
+            "reference",
+            "explanation",
+            "gallery",
+            "about",
+            "api",
+            "changelog",
+            "contributing",
+        }
         pages = [page for page in sorted((HERE / "docs").glob("*.md")) if page.stem not in site]
         if not pages:
             raise SystemExit("docs/ holds no page: build from a checkout or from the source distribution")

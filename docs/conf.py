@@ -68,7 +68,14 @@ flow = (HERE / "_static" / "flow.svg").read_text()
 )
 
 project, author, version, release = "lensflow", "the lensflow developers", lensflow.__version__, lensflow.__version__
-extensions = ["sphinx.ext.autodoc", "sphinx.ext.autosummary", "numpydoc", "myst_nb", "sphinx_copybutton", "sphinx_design"]
+extensions = [
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "numpydoc",
+    "myst_nb",
+    "sphinx_copybutton",
+    "sphinx_design",
+]
 exclude_patterns = ["_build", "figures/*.py"]
 html_static_path = ["_static"]
 
