@@ -18,7 +18,7 @@ from lensflow.measure.gate import GateResult
 from lensflow.measure.gate.verdicts import Verdict
 from lensflow.run.certificate import make_certificate
 from lensflow.run.certified import state_of
-from lensflow.store import create, paths
+from lensflow.store import create, paths, resume
 from lensflow.store.run_folder import RunFolder, config_of
 from lensflow.survey.photometry import with_measurements
 from tests.factories import make_config, make_cutouts
@@ -49,11 +49,13 @@ def make_run(out: Path | str, n: int = N_HOSTS, size: int = 64, **changes: Any) 
     return config
 
 
-def certify_as(config: RunConfig, verdict: str) -> None:
-    """Write a certificate of the stores that are there, with one verdict for every required gate."""
+def certify_as(config: RunConfig, verdict: str, measured: list[GateResult] | None = None) -> None:
+    """Write a certificate of the stores that are there, with one verdict for every required gate, or with theirs."""
     folder, state = RunFolder.of(config), state_of(config)
     state["run"]["versions"] = {}
-    gates = [
+    if measured:
+        state["run"]["code"] |= {"measured_by": resume.measuring_code_fingerprint()}
+    gates = measured or [
         GateResult(name, {"check": name}, "0" * 16, 0.65, Verdict(verdict), "as this test needs it")
         for name in state["required"]
     ]

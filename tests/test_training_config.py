@@ -27,7 +27,11 @@ def test_the_defaults_are_those_of_the_original_investigation():
         ({"aux": "margin"}, "set order: together"),
         ({"model": "tinny"}, "Did you mean 'tiny'"),
         ({"epochs": 2, "warm_up_epochs": 3}, "warm_up_epochs"),
-        ({"features": ["psf_fwhm"]}, "no such setting"),
+        ({"features": ["snr"]}, "'snr' is not admitted beside the pixels: a row's own columns"),
+        ({"features": ["theta_e_arcsec"]}, "'theta_e_arcsec' is not admitted"),
+        ({"features": ["psf_fwhm", "flux_nmgy"]}, "'flux_nmgy' is not admitted"),
+        ({"features": ["psf_fwmh"]}, "Did you mean 'psf_fwhm'"),
+        ({"features": ["psf_fwhm", "psf_fwhm"]}, "named twice"),
     ],
 )
 def test_a_wrong_setting_is_refused_with_its_reason(settings, words):

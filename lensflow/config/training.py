@@ -15,6 +15,9 @@ MODELS = {
     "resnet18": "ResNet-18 (He et al. 2016), 11 million parameters, for a GPU",
     "tiny": "three convolutions, about 24,000 parameters, for tests and a CPU",
 }
+# What a network may read beside the pixels -> variable of the cutouts (host, band). Each must be the host's own, so
+# that a stamp and its control share it.
+FEATURES = {"psf_fwhm": "psfsize_arcsec"}
 
 
 class TrainingConfig(LoaderConfig):
@@ -23,7 +26,13 @@ class TrainingConfig(LoaderConfig):
     model: str = Field(
         "resnet18",
         description="; ".join(f"{k}: {v}" for k, v in MODELS.items())
-        + "; or package.module:callable, which gets the number of channels and returns a torch.nn.Module",
+        + "; or package.module:callable, which gets the number of channels (with features also their number) and "
+        "returns a torch.nn.Module",
+    )
+    features: tuple[str, ...] = Field(
+        (),
+        description="what the network reads beside the pixels; only psf_fwhm (the host's PSF size in each band, "
+        "arcsec), and only where the run's gate metadata_all says PASS (docs/training.md)",
     )
     stem: Literal["imagenet", "small"] = Field(
         "imagenet", description="of resnet18: 7 x 7 stride 2 and pooling; small: 3 x 3 stride 1, 20 times slower"
@@ -78,6 +87,20 @@ class TrainingConfig(LoaderConfig):
         if value not in MODELS and ":" not in value:
             hint = f"{did_you_mean(value, MODELS)} One of {', '.join(MODELS)}, or package.module:callable"
             raise ValueError(f"no model {value!r}.{hint}")
+        return value
+
+    @field_validator("features")
+    @classmethod
+    def _are_of_the_host(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for name in value:
+            if name not in FEATURES:
+                raise ValueError(
+                    f"{name!r} is not admitted beside the pixels: a row's own columns (snr, theta_E, fluxes, ...) "
+                    f"can tell the class, and a search does not have them.{did_you_mean(name, FEATURES)} Only "
+                    f"{', '.join(FEATURES)}, which a stamp and its control share"
+                )
+        if len(set(value)) < len(value):
+            raise ValueError("a feature is named twice")
         return value
 
     @model_validator(mode="after")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import xarray as xr
@@ -27,6 +27,28 @@ class Pixels(Protocol):
 
     def read(self, samples: xr.Dataset, shard: int) -> NDArray[np.float32]:
         """Pixels before normalisation, shape (n, channel, y, x); NaN where there is no data."""
+        ...
+
+
+@runtime_checkable
+class PixelsWithArcs(Pixels, Protocol):
+    """Pixels whose arcs are known as they were rendered."""
+
+    @property
+    def lens_light(self) -> str:
+        """Light of the lens that :meth:`read` takes off: kept (none), radial or smooth."""
+        ...
+
+    def arcs(self, samples: xr.Dataset, shard: int) -> NDArray[np.float32]:
+        """Noiseless arcs of samples that have a row, shape (n, band, y, x)."""
+        ...
+
+    def with_light(self) -> Pixels:
+        """The same pixels before the lens's light is taken off."""
+        ...
+
+    def less_light(self, x: NDArray[np.float32], samples: xr.Dataset) -> NDArray[np.float32]:
+        """Images of samples with the lens's light taken off as ``lens_light`` says."""
         ...
 
 

@@ -14,6 +14,7 @@ from lensflow import schema
 from lensflow.config import RunConfig
 from lensflow.errors import ConfigError, StoreError
 from lensflow.measure.gate import GateResult
+from lensflow.measure.scorer.beside import needs_features
 from lensflow.measure.scorer.gates import judge_scores, scored_hosts
 from lensflow.measure.scorer.scorer import as_scorer, score_block
 from lensflow.run.execute import Progress, reduce_tasks, silent
@@ -22,7 +23,7 @@ from lensflow.run.importable import load, source_of
 from lensflow.run.score_table import made_of, write_scores
 from lensflow.stats.kept_rows import KeptRows
 from lensflow.store import paths, sealing
-from lensflow.store.open import read_attrs, read_head, read_pairs_block, stored_regions
+from lensflow.store.open import host_tables, read_attrs, read_head, read_pairs_block, stored_regions
 from lensflow.store.regions import Regions
 from lensflow.store.results import current_results, keep_results
 from lensflow.store.run_folder import RunFolder
@@ -201,7 +202,12 @@ def log_opening(config: RunConfig, scorer: str, unseal_test: str | None, command
 
 
 def scores_of(
-    config: RunConfig, scorer: Any, scorer_folder: str, progress: Progress, filled: bool = True
+    config: RunConfig,
+    scorer: Any,
+    scorer_folder: str,
+    progress: Progress,
+    filled: bool = True,
+    most_regions: int | None = None,
 ) -> xr.Dataset:
     """Score the wanted rows, region by region; an opening of the test split is logged before.
 
@@ -214,11 +220,15 @@ def scores_of(
     progress : callable
     filled : bool
         Whether the images are also scored with their core filled.
+    most_regions : int, optional
+        Score only so many of the regions that hold wanted rows, evenly spaced: each as it is scored among all.
     """
     wanted, hosts = _wanted(config)
     regions = stored_regions(RunFolder.of(config).pairs, "pairs")
     # Of any region, if none has a wanted row: no row of it is scored.
     some = np.unique(np.flatnonzero(wanted) // regions.rows).tolist() or [0]
+    if most_regions is not None and len(some) > most_regions:
+        some = [some[k] for k in np.linspace(0, len(some) - 1, most_regions).round().astype(int)]
     task = _ScoreTask(config, regions, hosts, scorer, scorer_folder, filled)
     kept: KeptRows = reduce_tasks(task, some, KeptRows.concat, STAGE, progress)
     return kept.rows
@@ -247,7 +257,15 @@ class _ScoreTask:
         pairs = read_pairs_block(run.pairs, run.manifest, run.cutouts, self.regions[index])
         pairs = pairs.isel(sample=np.isin(pairs["host_index"].values, self.hosts))
         found = load(self.scorer, self.folder) if isinstance(self.scorer, str) else self.scorer
-        light = self.config.scorer.lens_light
-        return score_block(
-            pairs, as_scorer(found, str(self.scorer)), self.config.scorer.core_radius_pix, self.filled, light
-        )
+        light, name = self.config.scorer.lens_light, str(self.scorer)
+        if needs_features(found, name):
+            pairs = with_psf(pairs, run.cutouts)
+        return score_block(pairs, as_scorer(found, name), self.config.scorer.core_radius_pix, self.filled, light)
+
+
+def with_psf(pairs: xr.Dataset, cutouts: str) -> xr.Dataset:
+    """Rows with the PSF size of their hosts, as the cutouts have it: ``psfsize_arcsec`` (sample, band)."""
+    index = pairs["host_index"].values
+    read, _ = host_tables(cutouts)
+    first, stop = (int(index.min()), int(index.max()) + 1) if index.size else (0, 0)
+    return pairs.assign(psfsize_arcsec=(("sample", "band"), read(first, stop)["psfsize_arcsec"].values[index - first]))

@@ -60,10 +60,11 @@ def sentence(kept: KeptTraining) -> str:
     """
     n = kept.numbers
     area = next((g.area for g in kept.gates if g.name == "synthetic_auroc"), None)
+    beside = f", with {', '.join(n['features'])} beside the pixels" if n.get("features") else ""
     reached = f"AUROC {area:.3f} on injections of this prior in val. " if area is not None else ""
     return (
         f"{n['model']} ({count(n['n_parameters'])} parameters; pretrained: {n['pretrained']}), {n['epochs']} epochs on "
-        f"{n['classes']}, on {n['device']}, {count(n['rows_per_s'])} samples/s. {reached}{n['experience']}."
+        f"{n['classes']}{beside}, on {n['device']}, {count(n['rows_per_s'])} samples/s. {reached}{n['experience']}."
     )
 
 

@@ -12,6 +12,7 @@ from lensflow.config.training import TrainingConfig
 from lensflow.errors import ConfigError, StoreError
 from lensflow.export.normalisation import Normalisation
 from lensflow.store import paths
+from lensflow.training.feature_scale import FeatureScale
 from lensflow.training.packages import need
 
 ENDING = ".safetensors"
@@ -39,6 +40,8 @@ class About:
         Run, pixels, seed, code: for readers.
     lens_light : {"kept", "radial", "smooth"}
         Light of the lens galaxy that was taken off the images.
+    features : mapping
+        What it reads beside the pixels, as ``FeatureScale.to_json`` gives it; empty without.
     """
 
     bands: tuple[str, ...]
@@ -51,6 +54,12 @@ class About:
     crop_pix: int = 0
     made: Mapping[str, Any] = field(default_factory=dict)
     lens_light: str = "kept"
+    features: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def scale(self) -> FeatureScale | None:
+        """Features and their constants; None without any."""
+        return FeatureScale.from_json(self.features) if self.features else None
 
     def refuse_other_data(self, other: About, name: str) -> None:
         """Refuse data that the network was not trained for.
@@ -72,6 +81,12 @@ class About:
             mine, theirs = getattr(self, what), getattr(other, what)
             if mine != theirs:
                 raise ConfigError(_differ(name, what, mine, theirs))
+        mine, theirs = self.scale, other.scale
+        if mine is not None and theirs is not None:
+            mine.refuse_other(theirs, name)
+        elif mine is not theirs:
+            words = [", ".join(s.columns) if s else "none" for s in (mine, theirs)]
+            raise ConfigError(_differ(name, "features", *words))
         of_data = Normalisation.from_json(other.normalisation)
         Normalisation.from_json(self.normalisation).refuse_other(of_data, name, "the data")
 

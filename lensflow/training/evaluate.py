@@ -10,19 +10,27 @@ from numpy.typing import NDArray
 
 from lensflow import geometry, rng
 from lensflow.errors import ExportError
-from lensflow.export.view import TrainingView
+from lensflow.export.view import PixelsWithArcs, TrainingView
 from lensflow.measure.scorer.core_noise import annulus_noise, fill_core_with_noise
 from lensflow.stats.kept_rows import first_of_host
+from lensflow.training.features import HostFeatures
 
-# Normalised images (n, channel, y, x) to scores (n,).
-Score = Callable[[NDArray[np.float32]], NDArray[np.float64]]
+# Normalised images (n, channel, y, x), and features (n, k) where there are any, to scores (n,).
+Score = Callable[..., NDArray[np.float64]]
 # Bits of float32 sums differ with the size of a batch: equal images must have equal scores.
 DECIMALS = 6
 _OF_ROWS = ("row_id", "host_index", "split", "snr", "theta_e_arcsec", "psfsize_arcsec", "host_mag", "x_center",
             "y_center", "pair_id")  # fmt: skip
 
 
-def score_view(view: TrainingView, score: Score, pixel_scale_arcsec: float, seed: int, crop_pix: int = 0) -> xr.Dataset:
+def score_view(
+    view: TrainingView,
+    score: Score,
+    pixel_scale_arcsec: float,
+    seed: int,
+    crop_pix: int = 0,
+    features: HostFeatures | None = None,
+) -> xr.Dataset:
     """Score the pairs of a view.
 
     Parameters
@@ -36,6 +44,8 @@ def score_view(view: TrainingView, score: Score, pixel_scale_arcsec: float, seed
         Of the noise in filled cores.
     crop_pix : int
         Pixels that the network does not see on each side.
+    features : HostFeatures, optional
+        ``score`` is then called with (images, features of their hosts).
 
     Returns
     -------
@@ -55,7 +65,8 @@ def score_view(view: TrainingView, score: Score, pixel_scale_arcsec: float, seed
     for unit in range(view.n_units):
         at = np.flatnonzero(view.samples["unit"].values == unit)
         if at.size:
-            parts.append(_unit(view, unit, view.samples.isel(sample=at), score, pixel_scale_arcsec, seed, crop_pix))
+            some = view.samples.isel(sample=at)
+            parts.append(_unit(view, unit, some, beside(score, features), pixel_scale_arcsec, seed, crop_pix))
     if not parts:
         raise ExportError("scores: the view has no sample")
     rows = xr.concat(parts, "sample")
@@ -70,31 +81,55 @@ def score_view(view: TrainingView, score: Score, pixel_scale_arcsec: float, seed
     )
 
 
+# Normalised images and the numbers of their hosts to scores.
+ScoreOf = Callable[[NDArray[np.float32], NDArray[np.int64]], NDArray[np.float64]]
+
+
+def beside(score: Score, features: HostFeatures | None) -> ScoreOf:
+    """Score images with the features of their hosts beside them, if there are any.
+
+    Parameters
+    ----------
+    score : callable
+    features : HostFeatures or None
+
+    Returns
+    -------
+    callable
+        Images and ``host_index`` of each to scores.
+    """
+    if features is None:
+        return lambda images, host: score(images)
+    return lambda images, host: score(images, features.of(host))
+
+
 def _unit(
-    view: TrainingView, unit: int, samples: xr.Dataset, score: Score, pixel_scale_arcsec: float, seed: int, crop: int
+    view: TrainingView, unit: int, samples: xr.Dataset, score: ScoreOf, pixel_scale_arcsec: float, seed: int, crop: int
 ) -> xr.Dataset:
     raw = view.raw(unit)
     stamp, own = paired_places(samples)
     of = samples.isel(sample=stamp)
     x, valid = raw["x"], raw["valid"]
-    bare = score(network_input_of(view, x, valid, crop, samples["row_id"].values))
+    bare = score(network_input_of(view, x, valid, crop, samples["row_id"].values), samples["host_index"].values)
+    # Of a positive and of its own control.
+    host = of["host_index"].values
     noise = annulus_noise(x[own])
     radius = of["psfsize_arcsec"].values.astype(np.float64) / pixel_scale_arcsec
     key = rng.mix_ids(of["host_index"].values.astype(np.uint64), np.uint64(1))
     filled = []
     for which in (stamp, own):
         cored = fill_core_with_noise(x[which], noise, of["x_center"].values, of["y_center"].values, radius, key, seed)
-        filled.append(score(network_input_of(view, cored, valid[which], crop, of["row_id"].values)))
+        filled.append(score(network_input_of(view, cored, valid[which], crop, of["row_id"].values), host))
     explained = np.full(len(stamp), np.nan)
-    if (arcs := getattr(view.pixels, "arcs", None)) is not None:
+    if isinstance(pixels := view.pixels, PixelsWithArcs):
+        shard = int(view.shards[unit])
         # Where the lens's light is taken off, it is taken off last: of the stamp with the explained core.
-        taken = getattr(view.pixels, "lens_light", "kept") != "kept"
-        whole = view.pixels.with_light().read(samples, int(view.shards[unit])) if taken else x  # type: ignore[attr-defined]
-        light = whole[own] + arcs(of, int(view.shards[unit]))
+        whole = x if pixels.lens_light == "kept" else pixels.with_light().read(samples, shard)
+        light = whole[own] + pixels.arcs(of, shard)
         r = geometry.radius_pix(x.shape[-1], of["x_center"].values, of["y_center"].values)
         cored = np.where((r < radius[:, None, None])[:, None], light, whole[stamp])
-        cored = view.pixels.less_light(cored, of) if taken else cored  # type: ignore[attr-defined]
-        explained = score(network_input_of(view, cored, valid[stamp], crop, of["row_id"].values))
+        cored = pixels.less_light(cored, of)
+        explained = score(network_input_of(view, cored, valid[stamp], crop, of["row_id"].values), host)
     scores = {
         "stamp": bare[stamp],
         "stamp_explained": explained,

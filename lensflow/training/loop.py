@@ -21,7 +21,8 @@ from lensflow.training.models import logits
 from lensflow.training.packages import need
 
 Batch = Mapping[str, NDArray[Any]]
-# Batches of one epoch: x (n, C, H, W) float32, y, weight, row_id, and for pairs pair_id, negative_kind, snr.
+# Batches of one epoch: x (n, C, H, W) float32, y, weight, row_id, for pairs pair_id, negative_kind, snr, and what is
+# read beside the pixels: features (n, k) float32.
 Epochs = Callable[[int], Iterable[Batch]]
 # Told of each finished epoch, with the network: returns what goes into the history beside the losses.
 AfterEpoch = Callable[[int, Any], Mapping[str, float]]
@@ -133,19 +134,20 @@ def fit(
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: rate_at(step / steps, config))
     factors = np.array(class_weight)
 
-    def ready(batch: Batch) -> tuple[Any, Any, Any]:
+    def ready(batch: Batch) -> tuple[Any, Any, Any, Any]:
         y = np.asarray(batch["y"])
         weight = np.asarray(batch["weight"]) * factors[y.astype(int)]
-        return on_device(batch["x"], device, last), on_device(y, device), on_device(weight, device)
+        more = on_device(batch["features"], device) if "features" in batch else None
+        return on_device(batch["x"], device, last), on_device(y, device), on_device(weight, device), more
 
     history: list[dict[str, float]] = []
     for epoch in range(config.epochs):
         net.train()
         begun, rows, sums, pairs = time.perf_counter(), 0, np.zeros(3), 0
         rate = float(optimiser.param_groups[0]["lr"])
-        for batch, (x, label, weight) in ahead(epochs(epoch), ready):
+        for batch, (x, label, weight, features) in ahead(epochs(epoch), ready):
             with torch.autocast(device.partition(":")[0], torch.bfloat16, enabled=config.precision == "bfloat16"):
-                found = losses(net, x, label, weight, _pairs(batch, config), config)
+                found = losses(net, x, label, weight, _pairs(batch, config), config, features)
             # One wait for the device in each batch, and not one for each number.
             values = np.array(torch.stack([found.total, found.bce, found.aux]).tolist())
             if not np.isfinite(values[0]):
@@ -192,7 +194,9 @@ def rate_at(epoch: float, config: TrainingConfig) -> float:
     return 0.5 * (1 + math.cos(math.pi * done))
 
 
-def scores_of(net: Any, x: NDArray[np.float32], device: str = "cpu") -> NDArray[np.float64]:
+def scores_of(
+    net: Any, x: NDArray[np.float32], device: str = "cpu", features: NDArray[np.float32] | None = None
+) -> NDArray[np.float64]:
     """Score images with a network in evaluation mode.
 
     Parameters
@@ -201,6 +205,8 @@ def scores_of(net: Any, x: NDArray[np.float32], device: str = "cpu") -> NDArray[
     x : ndarray of float32, shape (n, C, H, W)
         Normalised.
     device : str
+    features : ndarray of float32, shape (n, k), optional
+        Normalised, for a network that was built for them.
 
     Returns
     -------
@@ -213,12 +219,13 @@ def scores_of(net: Any, x: NDArray[np.float32], device: str = "cpu") -> NDArray[
     # (What ``cudnn.flags`` is not told, it sets to values of its own: cuDNN off, and ten times slower.)
     with torch.no_grad(), torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
         for first in range(0, len(x), _SCORED_AT_ONCE):
-            part = np.ascontiguousarray(x[first : first + _SCORED_AT_ONCE])
-            n = len(part)
+            parts = [np.ascontiguousarray(v[first : first + _SCORED_AT_ONCE]) for v in (x, features) if v is not None]
+            n = len(parts[0])
             if on_gpu and n < _SCORED_AT_ONCE:
                 # A GPU has other kernels for other sizes of a batch, and equal images must have equal scores.
-                part = np.concatenate([part, np.zeros((_SCORED_AT_ONCE - n, *part.shape[1:]), part.dtype)])
-            out[first : first + n] = logits(net, torch.as_tensor(part, device=device))[:n].double().cpu().numpy()
+                parts = [np.concatenate([p, np.zeros((_SCORED_AT_ONCE - n, *p.shape[1:]), p.dtype)]) for p in parts]
+            given = [torch.as_tensor(p, device=device) for p in parts]
+            out[first : first + n] = logits(net, *given)[:n].double().cpu().numpy()
     return out
 
 

@@ -29,7 +29,9 @@ class Losses(NamedTuple):
     n_pairs: int
 
 
-def losses(net: Any, x: Any, y: Any, weight: Any, pairs: NDArray[np.int64], config: TrainingConfig) -> Losses:
+def losses(
+    net: Any, x: Any, y: Any, weight: Any, pairs: NDArray[np.int64], config: TrainingConfig, features: Any = None
+) -> Losses:
     """Losses of a batch.
 
     Parameters
@@ -42,13 +44,15 @@ def losses(net: Any, x: Any, y: Any, weight: Any, pairs: NDArray[np.int64], conf
         Places of a stamp and its control in the batch, as :func:`pairs_in` gives them.
     config : TrainingConfig
         Its ``aux``, ``aux_weight`` and ``aux_margin``.
+    features : torch.Tensor, shape (n, k), optional
+        For a network that was built for them.
 
     Returns
     -------
     Losses
     """
     torch = need("torch")
-    z, score = embedded(net, x) if config.aux == "margin" else (None, logits(net, x))
+    z, score = embedded(net, x, features) if config.aux == "margin" else (None, logits(net, x, features))
     each = torch.nn.functional.binary_cross_entropy_with_logits(score, y, reduction="none")
     bce = (weight * each).sum() / weight.sum()
     aux = torch.zeros((), device=score.device)

@@ -109,7 +109,10 @@ def _imagenet(net: Any, state: dict[str, Any], config: TrainingConfig) -> str:
     if "body.conv1.weight" in body and body["body.conv1.weight"].shape != own["body.conv1.weight"].shape:
         random.append("conv1 (another stem, or other bands than three)")
         body["body.conv1.weight"] = own["body.conv1.weight"]
-    _load(net, body | {k: v for k, v in own.items() if k.startswith("head.")}, "published weights", strict=True)
+    if any(k.startswith("mix.") for k in own):
+        random.append("mix (features)")
+    new = {k: v for k, v in own.items() if k.startswith(("head.", "mix."))}
+    _load(net, body | new, "published weights", strict=True)
     return f"random: {', '.join(random)}"
 
 

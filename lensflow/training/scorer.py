@@ -42,6 +42,12 @@ class TrainedScorer:
         return self.about.lens_light
 
     @property
+    def needs_features(self) -> tuple[str, ...]:
+        """What it takes beside the images: whoever scores with it hands it those of their hosts."""
+        scale = self.about.scale
+        return scale.names if scale else ()
+
+    @property
     def note(self) -> str:
         """What is said wherever its numbers are shown."""
         made = self.about.made
@@ -50,13 +56,16 @@ class TrainedScorer:
             f"{made.get('run', 'a run')!r} alone: what it finds are arcs of that prior, in these hosts"
         )
 
-    def __call__(self, images: NDArray[Any]) -> NDArray[np.float64]:
+    def __call__(self, images: NDArray[Any], features: NDArray[Any] | None = None) -> NDArray[np.float64]:
         """Score images.
 
         Parameters
         ----------
         images : ndarray, shape (n, band, y, x)
             nMgy/pixel, in the order of ``about.bands``; a pixel without data is 0 or NaN.
+        features : ndarray, shape (n, feature * band), optional
+            What it was trained with beside the images (``needs_features``), as surveys give it (PSF sizes in arcsec);
+            NaN where a band is absent.
 
         Returns
         -------
@@ -66,7 +75,8 @@ class TrainedScorer:
         Raises
         ------
         ConfigError
-            If they have another number of bands, or another size, than those that it was trained on.
+            If they have another number of bands, or another size, than those that it was trained on; or if it was
+            trained with features and gets none, or gets some and was trained without.
         """
         bands, size = len(self.about.bands), self.about.stamp_size_pix
         if images.ndim != 4 or images.shape[1:] != (bands, size, size):
@@ -74,7 +84,12 @@ class TrainedScorer:
                 f"{self.name}: was trained for images of shape ({bands}, {size}, {size}), bands "
                 f"{', '.join(self.about.bands)}, and the data have {images.shape[1:]}"
             )
-        return scores_of(self.net, network_input(images, self.about))
+        scale = self.about.scale
+        if (scale is None) != (features is None):
+            mine, given = ("none", "some") if scale is None else (", ".join(scale.columns), "none")
+            raise ConfigError(f"{self.name}: was trained with features {mine} beside the images, and is given {given}")
+        beside = None if scale is None or features is None else scale.apply(features, self.name)
+        return scores_of(self.net, network_input(images, self.about), features=beside)
 
     def refuse_other_images(self, bands: tuple[str, ...], scale: float, size: int) -> None:
         """Refuse a run with other bands, pixel scale or stamps.
@@ -138,7 +153,8 @@ def load_scorer(content: bytes, name: str, imported: Import) -> TrainedScorer:
         If it is no checkpoint of lensflow, or the model that it names is another by now.
     """
     found = read_checkpoint(name, content)
-    net = build(config_of(found.about), len(found.about.channels), imported)
+    scale = found.about.scale
+    net = build(config_of(found.about), len(found.about.channels), imported, len(scale.columns) if scale else 0)
     try:
         net.load_state_dict(dict(found.tensors))
     except RuntimeError as error:

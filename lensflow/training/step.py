@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
 import sys
 import time
 from collections.abc import Mapping
@@ -13,17 +12,15 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
 
-from lensflow._version import __version__
 from lensflow.config import RunConfig
 from lensflow.errors import ExportError
 from lensflow.export.view import TrainingView
 from lensflow.measure.gate import GateResult
-from lensflow.measure.gate.machine import chosen_hosts
 from lensflow.run.execute import Progress, silent
-from lensflow.run.export.open_view import RunViews
 from lensflow.run.identity import pairs_content
-from lensflow.run.importable import load, source_of
+from lensflow.run.importable import source_of
 from lensflow.run.score import scores_of as run_scores
 from lensflow.run.stored_training import kept_training
 from lensflow.stats import codec
@@ -32,12 +29,14 @@ from lensflow.store import paths
 from lensflow.store.code_identity import digest_of
 from lensflow.store.results import current_results, keep_results
 from lensflow.training import files
-from lensflow.training.checkpoint import About, write_checkpoint
-from lensflow.training.evaluate import score_view
+from lensflow.training.checkpoint import write_checkpoint
+from lensflow.training.evaluate import Score, beside, score_view
+from lensflow.training.feature_gate import refuse_telling_samples, refuse_without_gate
+from lensflow.training.features import HostFeatures
 from lensflow.training.feed import epochs_of
 from lensflow.training.kept_units import kept
 from lensflow.training.loop import Fitted, device_of, fit, repeatable, scores_of
-from lensflow.training.models import MODEL_EXAMPLE, build, n_parameters
+from lensflow.training.models import n_parameters
 from lensflow.training.nulls import host_halves, judge_host_halves, judge_zero_flux, without_arcs
 from lensflow.training.packages import need
 from lensflow.training.pretrained import start
@@ -45,6 +44,7 @@ from lensflow.training.real_lenses import real_verdicts, refuse_bad_table
 from lensflow.training.result import Training
 from lensflow.training.used import views_used
 from lensflow.training.verdicts import EXPERIENCE, by_property, verdicts
+from lensflow.training.views import Views, class_weights
 
 STAGE = "train"
 # What decides a training beside the code that measures.
@@ -92,25 +92,27 @@ def train_step(config: RunConfig, progress: Progress = silent, *, nulls: bool = 
     code = digest_of(_CODE)
     is_current = stored is not None and stored.get("code") == code and _is_whole(config, stored)
     refuse_bad_table(config)
+    gate = refuse_without_gate(config, content)
     if is_current and (not nulls or stored["nulls"]):
         return training_of(config, _with_real(config, key, stored, progress))
     views = Views.open(config, progress)
     device, folder = device_of(config.training), str(Path.cwd())
-    about = views.about(config, content)
+    about, features = views.about(config, content), views.features
+    of_samples = refuse_telling_samples(config, views.train, features) if features else ""
     with repeatable(config.training.seed):
-        net = build(config.training, len(about.channels), lambda m: load(m, folder, "training.model", MODEL_EXAMPLE))
+        net = views.net(config.training)
         pretrained = start(net, config.training, about)
         begun = time.perf_counter()
-        fitted = _fit(net, views.train, views.val, config, device, progress)
+        fitted = _fit(net, views, config, device, progress)
         seconds = time.perf_counter() - begun
         found = [_null_zero_flux(views, config, device), _null_halves(views, config, device)] if nulls else []
     url = files.weights_of(config)
     write_checkpoint(url, fitted.net, about)
     source = str(source_of(url, folder))
     scale, crop = views.val.pixel_scale_arcsec, about.crop_pix
+    score = scorer_on(fitted.net, device)
     val, train = (
-        score_view(v, lambda x: scores_of(fitted.net, x, device), scale, config.seed, crop)
-        for v in (views.val, views.some_train(config))
+        score_view(v, score, scale, config.seed, crop, features) for v in (views.val, views.some_train(config))
     )
     scored = _scores_of_val(config, url, folder, progress)
     disagree = _refuse_other_scores(val, scored)
@@ -122,15 +124,14 @@ def train_step(config: RunConfig, progress: Progress = silent, *, nulls: bool = 
         "device": fitted.device, "seconds": seconds, "epochs": config.training.epochs, "classes": views.in_words(),
         "rows_per_s": sum(h["rows"] for h in fitted.history) / max(sum(h["seconds"] for h in fitted.history), 1e-9),
         "normalisation": views.train.normalisation.kind, "scorer_differs_by": disagree, "experience": EXPERIENCE,
+        "features": list(config.training.features), "features_gate": gate, "features_of_samples": of_samples,
     }  # fmt: skip
     kept = codec.encode(
         {
             "scorer": url, "source": source, "sha256": _digest(url), "numbers": numbers,
             "tables": {
                 "history": history_table(fitted.history), "by_property": by_property(val, config),
-                "used": views_used(
-                    views.val, lambda x: scores_of(fitted.net, x, device), config, content, crop
-                ),
+                "used": views_used(views.val, score, config, content, crop, features),
             },
             "about": files.as_plain(asdict(about)),
         }
@@ -144,127 +145,54 @@ def train_step(config: RunConfig, progress: Progress = silent, *, nulls: bool = 
     return training_of(config, _with_real(config, key, kept, progress))
 
 
-class Views:
-    """Views of train and val: as trained on, and as pairs to be scored."""
+def scorer_on(net: Any, device: str) -> Score:
+    """Score normalised images, and features where there are any, with a network on a device."""
 
-    def __init__(self, train: TrainingView, train_pairs: TrainingView, val: TrainingView):
-        self.train, self.train_pairs, self.val = train, train_pairs, val
+    def score(x: NDArray[np.float32], features: NDArray[np.float32] | None = None) -> NDArray[np.float64]:
+        return scores_of(net, x, device, features)
 
-    @classmethod
-    def open(cls, config: RunConfig, progress: Progress) -> Views:
-        """Open them, without hosts of many bad pixels.
-
-        Raises
-        ------
-        ExportError
-            If a split lacks a class.
-        """
-        if config.export.view not in ("single", "pairs"):
-            raise ExportError(
-                f"training: export.view {config.export.view} puts other images than a stamp alone into a sample, and "
-                "what learns from them cannot score one: set single or pairs, or train on it with your own code"
-            )
-        learnt, scored = config.export.lens_light, config.scorer.lens_light
-        if learnt != scored:
-            raise ExportError(
-                f"training: export.lens_light is {learnt} and scorer.lens_light {scored}, so the network would score "
-                f"other images than it learns from. Set both to {learnt if learnt != 'kept' else scored}, or to kept"
-            )
-        most = config.training.max_bad_pixel_frac
-        opened, found = RunViews(config, config, progress), []
-        for split, view in (("train", None), ("train", "pairs"), ("val", "pairs")):
-            one = opened.open(split, view)
-            found.append(one.select(one.samples["bad_pixel_frac"].values <= most))
-            refuse_one_class(found[-1].samples["y"].values, split, f"bad_pixel_frac <= {most:g}")
-        train, train_pairs, val = found
-        # Val is read after each epoch, too, and comes first where both do not fit.
-        val = kept(val, config.training.keep_mb)
-        bytes_of_val = 4e-6 * val.samples.sizes["sample"] * math.prod(val.shape)
-        return cls(kept(train, max(config.training.keep_mb - bytes_of_val, 0)), train_pairs, val)
-
-    def about(self, config: RunConfig, content: str) -> About:
-        """For which data the network is."""
-        made = {
-            "run": config.name, "pairs": content, "seed": config.training.seed, "epochs": config.training.epochs,
-            "view": self.train.view, "lensflow": __version__,
-        }  # fmt: skip
-        return About(
-            self.train.bands, self.train.channels, float(self.train.pixel_scale_arcsec), int(self.train.shape[1]),
-            self.train.normalisation.to_json(), config.training.model, config.training.stem,
-            config.training.max_shift_pix, made, config.export.lens_light,
-        )  # fmt: skip
-
-    def some_train(self, config: RunConfig) -> TrainingView:
-        """Pairs of train to be scored: as many hosts as ``scorer.max_pairs`` allows."""
-        host = self.train_pairs.samples["host_index"].values
-        some = chosen_hosts(host[self.train_pairs.samples["y"].values == 1], config.scorer.max_pairs, config.seed)
-        return self.train_pairs.select(np.isin(host, some))
-
-    def in_words(self) -> str:
-        """Number of samples in each class."""
-        y = self.train.samples["y"].values
-        return f"{int((y == 1).sum()):,} positives and {int((y == 0).sum()):,} negatives of train"
+    return score
 
 
-def refuse_one_class(y: np.ndarray, split: str, why: str = "") -> None:
-    """Refuse samples of one class alone.
-
-    Parameters
-    ----------
-    y : ndarray
-        Labels.
-    split : str
-    why : str
-        What was left out, for the message.
-
-    Raises
-    ------
-    ExportError
-    """
-    for name, label in (("positives", 1), ("negatives", 0)):
-        if not (y == label).any():
-            left = f" with {why}" if why else ""
-            raise ExportError(
-                f"training: split {split} has no {name}{left} ({len(y):,} samples): nothing can be learnt from one "
-                "class, or measured on it. export.min_snr, export.negatives and splits decide"
-            )
-
-
-def class_weights(view: TrainingView) -> tuple[float, float]:
-    """Factors on the weights of negatives and positives that make both classes of train weigh the same."""
-    y, weight = view.samples["y"].values, view.samples["weight"].values.astype(np.float64)
-    sums = [float(weight[y == k].sum()) for k in (0, 1)]
-    return sum(sums) / 2 / sums[0], sum(sums) / 2 / sums[1]
-
-
-def _fit(
-    net: Any, train: TrainingView, val: TrainingView, config: RunConfig, device: str, progress: Progress
-) -> Fitted:
-    crop, of = config.training.max_shift_pix, config.training
+def _fit(net: Any, views: Views, config: RunConfig, device: str, progress: Progress) -> Fitted:
+    of, train = config.training, views.train
 
     def after(epoch: int, now: Any) -> Mapping[str, float]:
         progress(STAGE, epoch + 1, of.epochs)
-        return measured_on(val, now, device, crop, config)
+        return measured_on(views.val, now, device, of.max_shift_pix, config, views.features)
 
-    return fit(net, epochs_of(train, of), train.samples.sizes["sample"], of, device, class_weights(train), after)
+    return fit(
+        net,
+        epochs_of(train, of, views.features),
+        train.samples.sizes["sample"],
+        of,
+        device,
+        class_weights(train),
+        after,
+    )
 
 
-def measured_on(val: TrainingView, net: Any, device: str, crop: int, config: RunConfig) -> dict[str, float]:
+def measured_on(
+    val: TrainingView, net: Any, device: str, crop: int, config: RunConfig, features: HostFeatures | None = None
+) -> dict[str, float]:
     """Binary cross-entropy and AUROC on val, as the history keeps them."""
-    y, score, host = scored_samples(val, net, device, crop)
+    y, score, host = scored_samples(val, net, device, crop, features)
     loss = np.logaddexp(0, score) - y * score
     area, _ = host_bootstrap(y == 1, score, host, 1, config.seed, "training.history")
     return {"val_bce": float(loss.mean()), "val_auc": area}
 
 
-def scored_samples(view: TrainingView, net: Any, device: str, crop: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def scored_samples(
+    view: TrainingView, net: Any, device: str, crop: int, features: HostFeatures | None = None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Labels, scores and hosts of all samples of a view, unit by unit."""
-    parts = []
+    parts, score_of = [], beside(scorer_on(net, device), features)
     for unit in range(view.n_units):
         batch = view.read(unit)
         x = batch["x"]
         x = np.ascontiguousarray(x[:, :, crop : x.shape[2] - crop, crop : x.shape[3] - crop]) if crop else x
-        parts.append((batch["y"], np.round(scores_of(net, x, device), 6), batch["host_index"]))
+        host = batch["host_index"]
+        parts.append((batch["y"], np.round(score_of(x, host), 6), host))
     y, score, host = (np.concatenate(p) for p in zip(*parts, strict=True))
     return y, score, host
 
@@ -292,9 +220,9 @@ def _refuse_other_scores(val: xr.Dataset, scored: xr.Dataset) -> float:
 
 def _null_zero_flux(views: Views, config: RunConfig, device: str) -> GateResult:
     train, val = without_arcs(views.train_pairs), without_arcs(views.val)
-    net = _null_net(train, config, device)
-    scores = score_view(val, lambda x: scores_of(net, x, device), val.pixel_scale_arcsec, config.seed,
-                        config.training.max_shift_pix)  # fmt: skip
+    net = _null_net(views, train, config, device)
+    scores = score_view(val, scorer_on(net, device), val.pixel_scale_arcsec, config.seed,
+                        config.training.max_shift_pix, views.features)  # fmt: skip
     return judge_zero_flux(scores, config)
 
 
@@ -303,18 +231,19 @@ def _null_halves(views: Views, config: RunConfig, device: str) -> GateResult:
     train, val = host_halves(views.train_pairs, seed), host_halves(views.val, seed)
     if len(np.unique(train.samples["y"].values)) < 2:
         return judge_host_halves(np.zeros(1), np.zeros(1), np.zeros(1, np.int64), config, seed)
-    net = _null_net(train, config, device)
-    return judge_host_halves(*scored_samples(val, net, device, config.training.max_shift_pix), config, seed)
+    net = _null_net(views, train, config, device)
+    of_val = scored_samples(val, net, device, config.training.max_shift_pix, views.features)
+    return judge_host_halves(*of_val, config, seed)
 
 
-def _null_net(train: TrainingView, config: RunConfig, device: str) -> Any:
+def _null_net(views: Views, train: TrainingView, config: RunConfig, device: str) -> Any:
     """Train as the real one is trained, but from random weights."""
-    folder = str(Path.cwd())
     of = config.training.model_copy(update={"aux": "none", "order": "free", "balance": "pair"})
     need("torch").manual_seed(of.seed)
-    net = build(of, len(train.channels), lambda m: load(m, folder, "training.model", MODEL_EXAMPLE))
-    train = kept(train, of.keep_mb)
-    return fit(net, epochs_of(train, of), train.samples.sizes["sample"], of, device, class_weights(train)).net
+    net, train = views.net(of), kept(train, of.keep_mb)
+    return fit(
+        net, epochs_of(train, of, views.features), train.samples.sizes["sample"], of, device, class_weights(train)
+    ).net
 
 
 def history_table(history: tuple[dict[str, float], ...]) -> xr.Dataset:

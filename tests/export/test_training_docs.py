@@ -11,7 +11,7 @@ from tests.export_run import export_run
 
 pytestmark = pytest.mark.train
 PAGE = (Path(__file__).parents[2] / "docs/training.md").read_text()
-SNIPPETS = dict(re.findall(r"```python (view|torch|numpy|jax)\n(.*?)```", PAGE, re.DOTALL))
+SNIPPETS = dict(re.findall(r"```python (view|torch|numpy|jax|model)\n(.*?)```", PAGE, re.DOTALL))
 
 
 class Model:
@@ -41,3 +41,15 @@ def test_a_snippet_of_the_page_runs(name, monkeypatch):
         assert tuple(scope["x"].shape[1:]) == (3, 64, 64)
     if name == "view":
         assert scope["faint"].sizes["sample"] == int((scope["samples"].snr < 10).sum())
+
+
+def test_the_model_of_the_page_takes_images_and_features():
+    pytest.importorskip("torch", reason="torch is in the extra lensflow[train]")
+    from lensflow.config.training import TrainingConfig
+    from lensflow.training.loop import scores_of
+    from lensflow.training.models import build
+
+    scope = {}
+    exec(SNIPPETS["model"], scope)
+    net = build(TrainingConfig(model="my_models:Net"), 3, lambda name: scope["Net"], 3)
+    assert scores_of(net, np.ones((2, 3, 16, 16), np.float32), features=np.ones((2, 3), np.float32)).shape == (2,)

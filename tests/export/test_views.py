@@ -17,7 +17,7 @@ from lensflow.run.export.open_view import open_view
 from lensflow.store import paths, sealing
 from lensflow.store.open import open_all_pairs
 from lensflow.store.run_folder import RunFolder
-from lensflow.training.step import Views
+from lensflow.training.views import Views
 from tests.export_run import HOLE, certify_as, export_copy, export_run
 
 pytestmark = pytest.mark.train

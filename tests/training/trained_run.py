@@ -40,8 +40,8 @@ def hosts(n: int, seed: int = 0) -> xr.Dataset:
     return with_measurements(cutouts).assign(split=("host", split))
 
 
-def make_run(out: Path | str, n: int = 420, per_host: int = 6, **changes: Any) -> RunConfig:
-    """Injected, stored and certified as PASS."""
+def make_run(out: Path | str, n: int = 420, per_host: int = 6, psf_scatter: float = 0.0, **changes: Any) -> RunConfig:
+    """Injected, stored and certified as PASS; with ``psf_scatter`` every host has a seeing of its own."""
     plan = {
         "injections_per_host": per_host, "dmag": {"min": 3.5, "max": 5.0}, "theta_e_arcsec": {"min": 1.0, "max": 2.5},
     } | changes.pop("plan", {})  # fmt: skip
@@ -49,6 +49,8 @@ def make_run(out: Path | str, n: int = 420, per_host: int = 6, **changes: Any) -
     config = make_config(str(out), plan=plan, store=store, training=TINY, scorer={"max_pairs": 400},
                          **changes)  # fmt: skip
     cutouts = hosts(n)
+    seeing = np.random.default_rng(2).uniform(1 - psf_scatter, 1 + psf_scatter, (n, 1))
+    cutouts["psfsize_arcsec"] = cutouts["psfsize_arcsec"] * seeing.astype(np.float32)
     lf.write_pairs(lf.inject(cutouts, lf.plan_injections(cutouts, config), config), config)
     paths.write_text(RunFolder.of(config).config, config.to_yaml())
     certify_as(config, "PASS")

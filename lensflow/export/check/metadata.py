@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -49,31 +51,71 @@ def judge(facts: Facts, config: GateConfig | None = None) -> CheckResult:
     names = feature_names(facts, facts.written)
     if not names:
         return CheckResult(NAME, CheckVerdict.NOT_TESTED, "no column is exported as a feature")
-    values = np.stack([facts.columns[n].astype(np.float64) for n in names], axis=1)
     total, low, high, words = 0.0, 0.0, 0.0, []
-    weight, kind, settings = facts.weight, facts.kind, config or GateConfig()
-    every = float(weight[~facts.y].sum())
-    for name in np.unique(kind[~facts.y]):
-        negative = ~facts.y & (kind == name)
-        share = float(weight[negative].sum()) / every
-        if _is_balanced(facts, values, negative):
-            found, text = Estimate(0.5, 0.5, 0.5), "0.5 by proof: on every host in the proportion of its positives"
-        else:
-            gate = _gate(facts, names, values, facts.y | negative, settings)
-            if not gate.area.is_measured and gate.verdict is Verdict.NOT_TESTABLE:
-                found, text = Estimate(0.5, 0.0, 1.0), gate.reason
-            elif not gate.area.is_measured:
-                return CheckResult(NAME, CheckVerdict.INCONCLUSIVE, f"{', '.join(names)}: {name}: {gate.reason}")
-            else:
-                found, text = gate.area, f"{gate.area:.3f}"
+    settings = config or GateConfig()
+    for kind in by_kind(facts, names, settings):
+        found, share = kind.area, kind.share
+        if not found.is_measured:
+            return CheckResult(NAME, CheckVerdict.INCONCLUSIVE, f"{', '.join(names)}: {kind.name}: {kind.reason}")
         total, low, high = total + share * found.value, low + share * found.low, high + share * found.high
-        words.append(f"{name} ({share:.0%} of the weight): {text}")
+        words.append(f"{kind.name} ({share:.0%} of the weight): {kind.reason}")
     limit = settings.threshold_of("metadata_all")
     area = Estimate(total, low, high, len(np.unique(facts.host)))
     verdict = CheckVerdict.FAIL if low > limit else CheckVerdict.PASS if high <= limit else CheckVerdict.INCONCLUSIVE
     reason = f"{', '.join(names)}: AUC {area:.3f}; {'; '.join(words)}"
     reason += ". More hosts would decide" if verdict is CheckVerdict.INCONCLUSIVE else ""
     return CheckResult(NAME, verdict, reason, (Measured("AUC of the metadata", area, limit, verdict),))
+
+
+class OfKind(NamedTuple):
+    """What features say of one kind of negatives.
+
+    Attributes
+    ----------
+    name : str
+    share : float
+        Of the negatives' weight.
+    area : Estimate
+        Against the positives: 0.5 by proof, all that it could be (0 to 1) where there are too few, not measured where
+        the gate is an error.
+    reason : str
+    """
+
+    name: str
+    share: float
+    area: Estimate
+    reason: str
+
+
+def by_kind(facts: Facts, names: tuple[str, ...], config: GateConfig) -> list[OfKind]:
+    """Hold every kind of negatives against the positives by columns that are features.
+
+    Parameters
+    ----------
+    facts : Facts
+        Of both classes.
+    names : tuple of str
+        Columns.
+    config : GateConfig
+
+    Returns
+    -------
+    list of OfKind
+    """
+    values = np.stack([facts.columns[n].astype(np.float64) for n in names], axis=1)
+    weight, kinds = facts.weight, facts.kind
+    every, out = float(weight[~facts.y].sum()), []
+    for name in np.unique(kinds[~facts.y]).tolist():
+        negative = ~facts.y & (kinds == name)
+        if _is_balanced(facts, values, negative):
+            found, text = Estimate(0.5, 0.5, 0.5), "0.5 by proof: on every host in the proportion of its positives"
+        else:
+            gate = _gate(facts, names, values, facts.y | negative, config)
+            found, text = gate.area, f"{gate.area:.3f}" if gate.area.is_measured else gate.reason
+            if not found.is_measured and gate.verdict is Verdict.NOT_TESTABLE:
+                found = Estimate(0.5, 0.0, 1.0)
+        out.append(OfKind(name, float(weight[negative].sum()) / every, found, text))
+    return out
 
 
 def _gate(

@@ -1,8 +1,9 @@
 """Scores of a trained lens finder, or any other scorer: stamps, controls, both also without their core.
 
 A scorer is a callable that takes images (n, band, y, x), float32, nMgy/pixel, and returns n numbers, higher for what
-looks more like a lens. scikit-learn's estimators are called with one row of pixels per image. What the scores say is
-judged in :mod:`lensflow.measure.scorer.gates`.
+looks more like a lens. scikit-learn's estimators are called with one row of pixels per image. One whose
+``needs_features`` names ``psf_fwhm`` is called with (images, features): :mod:`lensflow.measure.scorer.beside`. What the
+scores say is judged in :mod:`lensflow.measure.scorer.gates`.
 """
 
 from __future__ import annotations
@@ -17,13 +18,15 @@ from numpy.typing import ArrayLike, NDArray
 from lensflow import geometry
 from lensflow.errors import GateError
 from lensflow.measure.lens_light import without_light
+from lensflow.measure.scorer.beside import ATTRIBUTE, arguments, features_of, needs_features, some
 from lensflow.stats.hostsums import column
 from lensflow.stats.kept_rows import KeptRows, first_of_host
 from lensflow.units import MAD_TO_SIGMA
 
 Images = NDArray[np.float32]
 Scores = NDArray[np.float64]
-Scorer = Callable[[Images], Scores]
+# Images, and features for one that needs them.
+Scorer = Callable[..., Scores]
 
 # Width of the ring about the core whose median takes the core's place.
 RING_WIDTH_PIX = 3.0
@@ -39,7 +42,8 @@ def score_block(
     Parameters
     ----------
     pairs : Dataset
-        A region of pairs, with manifest columns, metrics and ``ctrl``.
+        A region of pairs, with manifest columns, metrics and ``ctrl``; for a scorer that needs features also
+        ``psfsize_arcsec`` (sample, band) of the hosts.
     scorer : callable
         As :func:`as_scorer` gives.
     core_radius_pix : float
@@ -71,17 +75,18 @@ def score_block(
     has_data = column(pairs, "has_data") if reads_missing_as_zero(scorer) else None
     stamp, every_ctrl = (as_it_reads(column(pairs, n), has_data) for n in ("stamp", "ctrl"))
     x, y = (column(pairs, n).astype(np.float64) for n in ("x_center", "y_center"))
+    features = features_of(scorer, pairs)
     of_host = first_of_host(of["host_index"], of["row_id"])
     if lens_light != "kept":
         has_data = column(pairs, "has_data") if "has_data" in pairs else None
         stamp, every_ctrl = (without_light(v, lens_light, x, y, has_data) for v in (stamp, every_ctrl))
 
     def scores(images: NDArray[Any], of_rows: NDArray[np.int64]) -> tuple[Scores, Scores]:
-        bare, without = score_images(scorer, images, of_rows), np.empty(len(of_rows) if filled else 0)
+        bare, without = score_images(scorer, images, of_rows, features), np.empty(len(of_rows) if filled else 0)
         for first in range(0, len(without), BATCH):
             part = of_rows[first : first + BATCH]
             cored = fill_core(images[part], every_ctrl[part], x[part], y[part], core_radius_pix)
-            without[first : first + BATCH] = _called(scorer, cored)
+            without[first : first + BATCH] = _called(scorer, cored, some(features, part))
         return bare, without
 
     of_stamp, of_ctrl = scores(stamp, rows), scores(every_ctrl, rows[of_host])
@@ -108,7 +113,12 @@ def score_block(
     )
 
 
-def score_images(scorer: Scorer, images: NDArray[Any], of_rows: NDArray[np.int64] | None = None) -> Scores:
+def score_images(
+    scorer: Scorer,
+    images: NDArray[Any],
+    of_rows: NDArray[np.int64] | None = None,
+    features: NDArray[np.float64] | None = None,
+) -> Scores:
     """Score images, a batch at a time.
 
     Parameters
@@ -119,6 +129,8 @@ def score_images(scorer: Scorer, images: NDArray[Any], of_rows: NDArray[np.int64
         nMgy/pixel.
     of_rows : ndarray of int64, optional
         Which of them, in this order; by default all.
+    features : ndarray, shape (n, feature), optional
+        Of all images, for a scorer that needs them.
 
     Returns
     -------
@@ -133,8 +145,8 @@ def score_images(scorer: Scorer, images: NDArray[Any], of_rows: NDArray[np.int64
     out = np.empty(len(rows))
     for first in range(0, len(rows), BATCH):
         # Copies: a scorer may normalise in place.
-        part = images[rows[first : first + BATCH]].astype(np.float32)
-        out[first : first + BATCH] = _called(scorer, part, alone=first == 0)
+        at = rows[first : first + BATCH]
+        out[first : first + BATCH] = _called(scorer, images[at].astype(np.float32), some(features, at), first == 0)
     return out
 
 
@@ -232,7 +244,8 @@ def as_scorer(found: Any, name: str = "scorer") -> Scorer:
     ----------
     found : callable, or object with ``predict_proba``, ``decision_function`` or ``predict``
         A callable gets images (n, band, y, x) and returns shape (n,) or (n, 1); one with ``missing_is_zero`` gets 0 in
-        pixels without data, others what the survey has there. The methods are tried in this order
+        pixels without data, others what the survey has there; one with ``needs_features`` gets them as a second
+        argument. The methods are tried in this order
         on what is not callable, with pixels flattened to (n, band * y * x); of ``predict_proba`` the second of two
         columns is the score.
     name : str
@@ -241,7 +254,8 @@ def as_scorer(found: Any, name: str = "scorer") -> Scorer:
     Returns
     -------
     callable
-        Images to float64 scores of shape (n,); raises GateError where it does not come to that.
+        Images (and features, if it needs any) to float64 scores of shape (n,); raises GateError where it does not come
+        to that.
     """
     if isinstance(found, type):
         raise GateError(f"{name}: is the class {found.__name__}; a scorer is the object that scores: name an instance")
@@ -255,9 +269,15 @@ def as_scorer(found: Any, name: str = "scorer") -> Scorer:
             )
         call, flat = getattr(found, method), True
 
-    def score(images: Images) -> Scores:
+    wanted = needs_features(found, name)
+
+    def score(images: Images, features: NDArray[np.float64] | None = None) -> Scores:
+        if wanted and features is None:
+            raise GateError(
+                f"{name}: was made for images with {', '.join(wanted)} beside them, and is given images alone"
+            )
         try:
-            given = call(images.reshape(len(images), -1) if flat else images)
+            given = call(images.reshape(len(images), -1) if flat else images, *((features,) if wanted else ()))
             values = numbers_of(given)
         except Exception as error:  # models may raise any error; their own message says what to do
             raise GateError(
@@ -275,6 +295,7 @@ def as_scorer(found: Any, name: str = "scorer") -> Scorer:
         return values
 
     score.missing_is_zero = reads_missing_as_zero(found)  # type: ignore[attr-defined]
+    setattr(score, ATTRIBUTE, wanted)
     return score
 
 
@@ -301,12 +322,12 @@ def numbers_of(given: Any) -> Scores:
     return np.where(np.ma.getmaskarray(values), np.nan, plain)
 
 
-def _called(scorer: Scorer, images: Images, alone: bool = False) -> Scores:
+def _called(scorer: Scorer, images: Images, features: NDArray[np.float64] | None = None, alone: bool = False) -> Scores:
     """Scores of a batch; with ``alone``, its first image must score the same without the others."""
     first = images[:1].copy()
-    scores = scorer(images)
+    scores: Scores = scorer(images, *arguments(features))
     if alone and len(images) > 1 and np.isfinite(scores).all():
-        single = float(scorer(first)[0])
+        single = float(scorer(first, *arguments(some(features, slice(1))))[0])
         # Single precision sums in other orders for other batches.
         if not abs(single - scores[0]) <= 1e-3 * float(np.ptp(scores)) + 1e-5 * abs(float(scores[0])):
             raise GateError(

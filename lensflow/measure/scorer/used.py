@@ -78,6 +78,7 @@ def used(
     seed: int,
     gates: Mapping[str, GateResult] | None = None,
     least_pct: float = LEAST_PCT,
+    more: Mapping[str, str] | None = None,
 ) -> xr.Dataset:
     """Judge the scores of :func:`score_matched`, of all pairs.
 
@@ -92,6 +93,8 @@ def used(
         By name, of the same run: whether each view's leak is there.
     least_pct : float
         Loss, % of the AUROC, below which a view is not used.
+    more : mapping of str, optional
+        Further views that ``scores`` has, named as the kind of gate that looks at them, and what was made equal.
 
     Returns
     -------
@@ -109,7 +112,8 @@ def used(
     host = np.asarray(host_index)
     n_hosts = int(np.unique(host).size)
     rows: list[dict[str, Any]] = []
-    for name, what in WHAT.items():
+    views = {**WHAT, **(more or {})}
+    for name, what in views.items():
         before, after = (np.concatenate([scores[f"stamp{k}"], scores[f"own_ctrl{k}"]]) for k in ("", f" {name}"))
         areas = Areas.between(before, after, host, draws, seed, "scorer.used")
         use = _use(areas, len(host), n_hosts, least_pct)
@@ -127,7 +131,7 @@ def used(
         unit = "%" if k.startswith("drop") else "1"
         out[k] = named(["view"], np.array([r[k] for r in rows]), unit, _meaning(k))
     attrs = {"title": "what the scorer uses", "n_pairs": len(host), "n_hosts": n_hosts, "least_pct": least_pct}
-    return xr.Dataset(out, coords={"view": list(WHAT)}, attrs=attrs)
+    return xr.Dataset(out, coords={"view": list(views)}, attrs=attrs)
 
 
 def _use(areas: Areas, n_pairs: int, n_hosts: int, least_pct: float) -> str:

@@ -18,6 +18,7 @@ from lensflow.manifest.table import InjectionTable, read_injection_table
 from lensflow.measure.completeness.counts import match_scores
 from lensflow.measure.completeness.summary import Negatives
 from lensflow.measure.lens_light import without_light
+from lensflow.measure.scorer.beside import features_of
 from lensflow.measure.scorer.scorer import as_it_reads, as_scorer, reads_missing_as_zero, score_images
 from lensflow.run.completeness.scorers import Scorer
 from lensflow.run.execute import Progress, reduce_tasks
@@ -197,7 +198,8 @@ class _CutoutTask:
             images = without_light(images, light, x, y, of["invvar"].values > 0)
         if reads_missing_as_zero(scorer):
             images = as_it_reads(images, of["invvar"].values > 0)
-        scores = score_images(as_scorer(scorer, str(self.scorer)), images)
+        name = str(self.scorer)
+        scores = score_images(as_scorer(scorer, name), images, features=features_of(scorer, of, name))
         return KeptRows(xr.Dataset({"score": ("sample", scores), "host": ("sample", wanted)}))
 
 

@@ -124,7 +124,9 @@ def _checked(scorer: Any, name: str) -> Any:
     return scorer
 
 
-def image_scores(config: RunConfig, scorer: Scorer, folder: str, progress: Progress) -> xr.Dataset:
+def image_scores(
+    config: RunConfig, scorer: Scorer, folder: str, progress: Progress, most_regions: int | None = None
+) -> xr.Dataset:
     """Score every injection of ``completeness.split`` and its hosts' controls, region by region.
 
     Parameters
@@ -134,6 +136,8 @@ def image_scores(config: RunConfig, scorer: Scorer, folder: str, progress: Progr
         Of images.
     folder : str
     progress : callable
+    most_regions : int, optional
+        Only those of so many regions.
 
     Returns
     -------
@@ -143,7 +147,7 @@ def image_scores(config: RunConfig, scorer: Scorer, folder: str, progress: Progr
     # Every host of the split: a completeness of some of them would be that of their choice.
     every = config.scorer.model_copy(update={"split": config.completeness.split, "max_pairs": sys.maxsize})
     scored = config.model_copy(update={"scorer": every})
-    return scores_of(scored, scorer.what, folder, progress, filled=False)
+    return scores_of(scored, scorer.what, folder, progress, filled=False, most_regions=most_regions)
 
 
 def truth_scores(config: RunConfig, scorer: Scorer, rows: xr.Dataset, progress: Progress) -> NDArray[np.float64]:

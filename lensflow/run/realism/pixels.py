@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from lensflow.config import RunConfig
 from lensflow.errors import ConfigError, RealismError
 from lensflow.measure.lens_light import subtract
+from lensflow.measure.scorer.beside import arguments, some
 from lensflow.run.completeness.negatives import control_images
 from lensflow.run.importable import load
 from lensflow.store.open import host_tables, read_head, read_pixels
@@ -153,7 +154,13 @@ DEPENDS = (
 )
 
 
-def scores_alike(score: Callable[[Any], Any], images: NDArray[np.float32], names: NDArray[Any], who: str) -> Floats:
+def scores_alike(
+    score: Callable[..., Any],
+    images: NDArray[np.float32],
+    names: NDArray[Any],
+    who: str,
+    features: Floats | None = None,
+) -> Floats:
     """Scores of images that must not depend on the images beside them.
 
     Parameters
@@ -165,6 +172,8 @@ def scores_alike(score: Callable[[Any], Any], images: NDArray[np.float32], names
         For errors.
     who : str
         Name of the scorer, for errors.
+    features : ndarray, shape (n, feature), optional
+        For a scorer that needs them.
 
     Returns
     -------
@@ -178,7 +187,10 @@ def scores_alike(score: Callable[[Any], Any], images: NDArray[np.float32], names
 
     def scores(size: int) -> Floats:
         # Copies: a scorer may normalise in place.
-        parts = [score(images[k : k + size].astype(np.float32)) for k in range(0, len(images), size)]
+        parts = [
+            score(images[k : k + size].astype(np.float32), *arguments(some(features, slice(k, k + size))))
+            for k in range(0, len(images), size)
+        ]
         return np.concatenate([np.asarray(p, dtype=np.float64) for p in parts])
 
     found = scores(BATCH)

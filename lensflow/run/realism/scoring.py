@@ -21,6 +21,7 @@ from lensflow.measure.lens_light import without_light
 from lensflow.measure.realism.gap import gap
 from lensflow.measure.realism.recall import real_fpr, real_recall
 from lensflow.measure.realism.scored import Asked, ScoredInjections, ScoredLenses
+from lensflow.measure.scorer.beside import features_of
 from lensflow.measure.scorer.scorer import as_it_reads, as_scorer, reads_missing_as_zero
 from lensflow.run.completeness.negatives import control_images
 from lensflow.run.completeness.scorers import Scorer, find_scorer
@@ -205,5 +206,6 @@ class _Task:
         if reads_missing_as_zero(scorer):
             images = as_it_reads(images, of["invvar"].values > 0)
         name = str(self.scorer) if isinstance(self.scorer, str) else type(self.scorer).__name__
-        scores = scores_alike(as_scorer(scorer, name), images, names[wanted - first], name)
+        beside = features_of(scorer, of, name)
+        scores = scores_alike(as_scorer(scorer, name), images, names[wanted - first], name, beside)
         return KeptRows(xr.Dataset({"score": ("sample", scores), "row": ("sample", wanted)}))

@@ -13,6 +13,7 @@ from lensflow import schema
 from lensflow.config import RunConfig
 from lensflow.errors import ConfigError
 from lensflow.export.normalisation import Normalisation
+from lensflow.measure.scorer.beside import arguments, needs_features
 from lensflow.measure.scorer.scorer import as_scorer
 from lensflow.run.completeness.scorers import find_scorer
 from lensflow.run.execute import Progress
@@ -46,15 +47,24 @@ class Viewed:
         """Scorer and what it sees."""
         return f"{self.scorer} on stamps normalised by {self.normalisation.kind}"
 
-    def __call__(self, images: NDArray[Any]) -> NDArray[np.float64]:
+    @property
+    def _found(self) -> Any:
+        return _loaded(self.scorer, self.folder) if isinstance(self.scorer, str) else self.scorer
+
+    @property
+    def needs_features(self) -> tuple[str, ...]:
+        """What the scorer takes beside the images: the view changes only these."""
+        return needs_features(self._found, str(self.scorer))
+
+    def __call__(self, images: NDArray[Any], features: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
         """Score images, shape (n, band, y, x), nMgy/pixel; a pixel without data is 0 or NaN."""
-        found = _loaded(self.scorer, self.folder) if isinstance(self.scorer, str) else self.scorer
+        found = self._found
         if isinstance(found, TrainedScorer):
             about = replace(found.about, normalisation=self.normalisation.to_json())
-            return replace(found, about=about)(images)
+            return replace(found, about=about)(images, features)
         valid = np.isfinite(images) & (images != 0)
         seen = self.normalisation.apply(images.astype(np.float32), valid)
-        return np.asarray(as_scorer(found, str(self.scorer))(seen))
+        return np.asarray(as_scorer(found, str(self.scorer))(seen, *arguments(features)))
 
 
 @lru_cache(maxsize=4)
