@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import xarray as xr
@@ -134,24 +134,97 @@ def match(
     of_real, of_host = scores[:n], scores[n:]
     chosen = _choose(of_real, of_host, real["host_id"].values[rows["real"]], k, caliper_sd, seed, counts)
     sets = _sets([(rows["real"][i], rows["host"][js], d) for i, js, d in chosen], k)
-    balance = _balance(
-        names,
-        table["real"][rows["real"]],
-        table["host"][rows["host"]],
-        table["real"][sets["real_row"].values],
-        table["host"][sets["host_row"].values.ravel()],
-        max_balance_sd,
+    balance, reason = _judged(
+        real, hosts, names,
+        (table["real"][rows["real"]], table["host"][rows["host"]]),
+        (table["real"][sets["real_row"].values], table["host"][sets["host_row"].values.ravel()]),
+        max_balance_sd, reliability,
+    )  # fmt: skip
+    return Matched(sets, balance, counts, n_real, n_hosts, reason, tuple(notes))
+
+
+def balance_with_other_arcs(
+    matched: Matched,
+    real: xr.Dataset,
+    hosts: xr.Dataset,
+    compared: xr.Dataset,
+    *,
+    max_balance_sd: float = 0.1,
+    reliability: Mapping[str, float] | None = None,
+) -> Matched:
+    """Judge the balance of sets again, where other arcs are compared than those that the hosts were matched with.
+
+    Parameters
+    ----------
+    matched : Matched
+    real, hosts : Dataset
+        As :func:`match` took them.
+    compared : Dataset, dim host
+        Covariates of the matched hosts with the arcs that are compared, in the order of ``matched.sets["host_row"]``,
+        row by row.
+    max_balance_sd, reliability
+        As for :func:`match`; the reliability is that of ``compared``.
+
+    Returns
+    -------
+    Matched
+        The same sets with their balance; hosts whose covariates cannot be measured with such an arc are in the notes,
+        and are the reason why there is no verdict if they are many.
+
+    Raises
+    ------
+    RealismError
+        If ``compared`` is not of the matched hosts.
+    """
+    chosen = matched.sets["host_row"].values.ravel()
+    if compared.sizes["host"] != chosen.size:
+        raise RealismError(
+            f"balance: covariates of {compared.sizes['host']} stamps, for {chosen.size} matched hosts; one of each."
+        )
+    if not chosen.size:
+        return matched
+    names, _ = _usable(real, hosts)
+    of_real, of_host, again = (
+        np.stack([d[c].values.astype(np.float64) for c in names], axis=1) for d in (real, hosts, compared)
     )
+    known = np.isfinite(again).all(axis=1)
+    if not known.any():
+        return replace(matched, reason="no matched host has all covariates measured with the arc that is compared")
+    balance, reason = _judged(
+        real, hosts, names,
+        tuple(side[np.isfinite(side).all(axis=1)] for side in (of_real, of_host)),
+        (of_real[matched.sets["real_row"].values], again[known]),
+        max_balance_sd, reliability,
+    )  # fmt: skip
+    notes = matched.notes
+    if lost := int((~known).sum()):
+        words = f"{lost:,} of {known.size:,} matched hosts lack a covariate with the arc that is compared"
+        notes += (words,)
+        reason = reason or (f"hosts are not matched: {words}" if lost > MOST_UNKNOWN * known.size else "")
+    return replace(matched, balance=balance, reason=reason, notes=notes)
+
+
+def _judged(
+    real: xr.Dataset,
+    hosts: xr.Dataset,
+    names: list[str],
+    before: tuple[Floats, ...],
+    after: tuple[Floats, Floats],
+    most: float,
+    reliability: Mapping[str, float] | None,
+) -> tuple[xr.Dataset, str]:
+    """Balance of matched tables, and why they cannot carry a verdict; ``before``, ``after``: real lenses and hosts."""
+    balance = _balance(names, *before, *after, most)
     if reliability is not None:
         balance = _with_hidden(balance, reliability)
-    reason = _words(balance, max_balance_sd)
+    reason = _words(balance, most)
     # Left out of the matching because few have it, though it may differ as much as it likes.
     if unknown := [n for n in map(str, hosts.data_vars) if n not in names and _is_known_to_few(real, hosts, n)]:
         blank = {n: ("covariate", np.full(len(unknown), np.nan)) for n in balance.data_vars if n != "balanced"}
         rest = xr.Dataset({**blank, "balanced": ("covariate", np.zeros(len(unknown), bool))}, {"covariate": unknown})
         balance = xr.concat([balance, rest], "covariate")
         reason = reason or f"hosts are not matched: {unknown[0]} is not known on both sides"
-    return Matched(sets, balance, counts, n_real, n_hosts, reason, tuple(notes))
+    return balance, reason
 
 
 def _is_known_to_few(real: xr.Dataset, hosts: xr.Dataset, name: str) -> bool:

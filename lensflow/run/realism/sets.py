@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import xarray as xr
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from lensflow import rng, schema
 from lensflow.config import RunConfig
 from lensflow.errors import RealismError
-from lensflow.measure.realism.matching import Matched, match
+from lensflow.measure.realism.matching import Matched, balance_with_other_arcs, match
 from lensflow.measure.realism.road import STAMPS, RoadCheck, with_rounding
 from lensflow.run.execute import Progress, silent
 from lensflow.run.realism.hosts import Matching, host_covariates, reliability, road_check, stamp_covariates
@@ -29,6 +29,15 @@ LIGHT = ("mag_r", "g_r", "r_z", "half_light_arcsec")
 NO_CATALOGUE = "matching on catalogue values: the real lenses have no fluxes and sizes (realism.catalogue)"
 NOT_OK = "the real lens's stamp failed"
 NOT_TIER = "tier {}: not compared"
+
+
+@dataclass(frozen=True, eq=False)
+class Light:
+    """Covariates that were matched, dim host: of the real lenses, of the hosts with an arc, of the hosts without."""
+
+    real: xr.Dataset
+    hosts: xr.Dataset
+    bare: xr.Dataset
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,6 +64,8 @@ class MatchedSets:
         Reason -> real lenses without a set; of all stamps in ``real.zarr`` but the known non-lenses.
     hosts_left_out : dict
         Reason -> hosts of the run that were not offered.
+    light : Light, optional
+        What the first matching is of.
     """
 
     sets: xr.Dataset
@@ -65,6 +76,7 @@ class MatchedSets:
     road: RoadCheck
     counts: dict[str, int]
     hosts_left_out: dict[str, int]
+    light: Light | None = None
 
     @property
     def balance(self) -> xr.Dataset:
@@ -121,7 +133,7 @@ def matched_sets(
     # One of each host: the injection that is compared.
     compared = np.array([injections[h][0] for h in hosts.tolist()], np.int64)
 
-    def found(kind: Matching) -> Matched:
+    def found(kind: Matching) -> tuple[Matched, Light]:
         own = host_covariates(folder.cutouts, progress, matching=kind, rounded_as=config).isel(host=lenses)
         bare = host_covariates(run.cutouts, progress, matching=kind).isel(host=hosts)
         if kind == "catalogue":
@@ -132,13 +144,14 @@ def matched_sets(
             # Real lenses come with their arcs, so injections do.
             theirs = stamp_covariates(config, compared, progress).assign(host_id=bare["host_id"])
             share = reliability(bare, theirs)
-        return match(own, theirs, k=settings.hosts_per_lens, caliper_sd=settings.caliper_sd,
-                     max_balance_sd=settings.max_balance_sd, seed=config.seed, reliability=share)  # fmt: skip
+        matched = match(own, theirs, k=settings.hosts_per_lens, caliper_sd=settings.caliper_sd,
+                        max_balance_sd=settings.max_balance_sd, seed=config.seed, reliability=share)  # fmt: skip
+        return matched, Light(own, theirs, bare)
 
-    matched = found(matching)
+    matched, light = found(matching)
     other, why = None, ""
     try:
-        other = found("catalogue" if matching == "measured" else "measured")
+        other, _ = found("catalogue" if matching == "measured" else "measured")
     except RealismError as error:
         why = str(error)
     road = road_check(folder.cutouts, run.cutouts, settings.max_road_sd)
@@ -151,7 +164,31 @@ def matched_sets(
         pairs = stamps_of_pairs(config, sets["injection_row"].values[some, 0, 0])
         own = images_as_pairs(config, folder.cutouts, sets["real_row"].values[some])
         road = with_rounding(road, own, pairs, settings.max_road_sd)
-    return MatchedSets(sets, matched, other, other_sets, why, road, counts | matched.counts, left_out)
+    return MatchedSets(sets, matched, other, other_sets, why, road, counts | matched.counts, left_out, light)
+
+
+def with_arcs_of(sets: MatchedSets, pairs: RunConfig, rows: xr.Dataset, progress: Progress = silent) -> MatchedSets:
+    """Judge the balance with the arcs that are compared, where they are not those that the hosts were matched with.
+
+    Parameters
+    ----------
+    sets : MatchedSets
+        Matched by measured covariates.
+    pairs : RunConfig
+        Of the run whose pairs are compared.
+    rows : Dataset
+        ``sets.sets`` with ``injection_row`` of that run's pairs.
+    progress : callable, optional
+    """
+    light = sets.light
+    if light is None or not rows.sizes["set"]:
+        return sets
+    again = stamp_covariates(pairs, rows["injection_row"].values[:, :, 0].ravel(), progress)
+    share = reliability(light.bare.isel(host=sets.matched.sets["host_row"].values.ravel()), again)
+    matched = balance_with_other_arcs(
+        sets.matched, light.real, light.hosts, again, max_balance_sd=pairs.realism.max_balance_sd, reliability=share
+    )
+    return replace(sets, matched=matched)
 
 
 def _lenses(real: xr.Dataset, tiers: Sequence[str], counts: dict[str, int]) -> NDArray[np.int64]:

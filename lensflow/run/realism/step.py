@@ -24,7 +24,7 @@ from lensflow.run.realism.matched_injections import FOLDER, matched_injections
 from lensflow.run.realism.pixels import find_encoder
 from lensflow.run.realism.result import Realism
 from lensflow.run.realism.scoring import judge_scorer, scorer_for
-from lensflow.run.realism.sets import MatchedSets, matched_sets
+from lensflow.run.realism.sets import MatchedSets, matched_sets, with_arcs_of
 from lensflow.run.realism.stamps import RealFolder, imported_content, open_real, real_stamps, stamps_content
 from lensflow.run.realism.stored import kept_realism
 from lensflow.stats import codec
@@ -123,6 +123,8 @@ def _measured(config: RunConfig, source: str, scorer: Any, name: str, here: str,
     splits = ("train", "val", "test") if scorer is None else ("val", "test")
     sets = matched_sets(config, splits=splits, tiers=config.realism.tiers, progress=progress)
     pairs, rows = _pairs_of(config, url, sets.sets, progress)
+    if config.realism.injections == "matched":
+        sets = with_arcs_of(sets, pairs, rows, progress)
     found = gather(config, url, rows, sets.balance, sets.road.reason, progress, here, pairs)
     judged = judge_realism(found.comparison, config.realism, config.seed)
     gate = judged.gate

@@ -8,7 +8,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
 from lensflow.errors import RealismError
-from lensflow.measure.realism.matching import match
+from lensflow.measure.realism.matching import balance_with_other_arcs, match
 from lensflow.measure.realism.verdict import unmatched
 
 NAMES = ("mag_z", "g_r", "half_light_arcsec", "psfdepth_r_mag")
@@ -259,3 +259,34 @@ def test_a_covariate_of_unknown_reliability_is_not_balanced():
     found = match(table(np.random.default_rng(0).normal(size=(20, 4)), "r"),
                   table(np.random.default_rng(1).normal(size=(800, 4))), reliability={})  # fmt: skip
     assert not found.balance["balanced"].any() and found.reason
+
+
+def test_other_arcs_are_judged_and_not_those_that_were_matched(samples):
+    real, hosts = table(samples[0], "r"), table(samples[1])
+    found = match(real, hosts, k=4, reliability={n: 1.0 for n in NAMES})
+    chosen = hosts.isel(host=found.sets["host_row"].values.ravel())
+    same = balance_with_other_arcs(found, real, hosts, chosen, reliability={n: 1.0 for n in NAMES})
+    xr.testing.assert_allclose(same.balance, found.balance)
+    assert same.reason == found.reason == "" and same.notes == found.notes
+    redder = balance_with_other_arcs(found, real, hosts, chosen.assign(g_r=chosen["g_r"] + 0.2))
+    assert "g_r differs by" in redder.reason and not redder.balance["balanced"].sel(covariate="g_r")
+    assert found.reason == "" and redder.sets is found.sets
+
+
+def test_hosts_that_cannot_be_measured_with_their_new_arc_are_no_balance(samples):
+    real, hosts = table(samples[0], "r"), table(samples[1])
+    found = match(real, hosts, k=4)
+    chosen = hosts.isel(host=found.sets["host_row"].values.ravel())
+    n = chosen.sizes["host"]
+
+    def without(rows):
+        values = chosen["mag_z"].values.copy()
+        values[:rows] = np.nan
+        return balance_with_other_arcs(found, real, hosts, chosen.assign(mag_z=("host", values)))
+
+    few, many, none = without(3), without(n - 8), without(n)
+    assert few.reason == "" and f"3 of {n:,} matched hosts lack a covariate" in few.notes[-1]
+    assert "hosts are not matched" in many.reason
+    assert "no matched host has all covariates" in none.reason
+    with pytest.raises(RealismError, match="one of each"):
+        balance_with_other_arcs(found, real, hosts, chosen.isel(host=slice(3)))

@@ -246,6 +246,10 @@ def test_injections_that_follow_the_real_lenses_are_compared_in_their_place(conf
     assert not found.gate.area.excludes(0.5)
     apart = float(found.features["difference"].sel(feature="arc_mag"))
     assert abs(apart) < 0.6
+    # The balance is of the stamps that are compared: the same hosts, with other arcs.
+    of_run, of_matched = (c["balance"] for c in (lf.compare_real(config), found))
+    np.testing.assert_array_equal(of_matched["real_median"], of_run["real_median"])
+    assert (of_matched["host_median"] != of_run["host_median"]).any()
     page = Path(report_step(config)).read_text()
     assert "nearest injection" in page
 
