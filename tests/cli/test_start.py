@@ -24,6 +24,7 @@ def test_a_config_to_begin_with_is_one_that_is_read(command, tmp_path, name):
     assert code == 0 and "Next: lensflow doctor" in text
     config = load_config(file)
     assert (config.name, config.out) == ("my run", "runs/my run")
+    assert config.plan.preset == ("legacy_surveys" if name == "legacysurvey" else "realistic")
     if name == "stamps":
         assert config.survey.stamps.files["g"] == "s3://bucket/a b/image-g.fits"
         assert config.survey.stamps.hosts == "10 hosts#1.csv"

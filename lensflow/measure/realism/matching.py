@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -192,7 +192,7 @@ def balance_with_other_arcs(
         return replace(matched, reason="no matched host has all covariates measured with the arc that is compared")
     balance, reason = _judged(
         real, hosts, names,
-        tuple(side[np.isfinite(side).all(axis=1)] for side in (of_real, of_host)),
+        [side[np.isfinite(side).all(axis=1)] for side in (of_real, of_host)],
         (of_real[matched.sets["real_row"].values], again[known]),
         max_balance_sd, reliability,
     )  # fmt: skip
@@ -208,13 +208,13 @@ def _judged(
     real: xr.Dataset,
     hosts: xr.Dataset,
     names: list[str],
-    before: tuple[Floats, ...],
-    after: tuple[Floats, Floats],
+    before: Sequence[Floats],
+    after: Sequence[Floats],
     most: float,
     reliability: Mapping[str, float] | None,
 ) -> tuple[xr.Dataset, str]:
     """Balance of matched tables, and why they cannot carry a verdict; ``before``, ``after``: real lenses and hosts."""
-    balance = _balance(names, *before, *after, most)
+    balance = _balance(names, before[0], before[1], after[0], after[1], most)
     if reliability is not None:
         balance = _with_hidden(balance, reliability)
     reason = _words(balance, most)

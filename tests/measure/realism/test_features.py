@@ -73,7 +73,7 @@ def test_a_finer_or_coarser_pixel_changes_what_is_in_arcsec_by_less_than_5_perce
     for name in ("arc_mag", "arc_gr", "arc_rz", "arc_mu", "arc_radius"):
         np.testing.assert_allclose(other[name], one[name], rtol=0.05, atol=0.05, err_msg=name)
     # (A sector's or an arc's signal to noise is another: the same flux on more pixels of less noise.)
-    for name, reach in (("counter", 1), ("tangential", 2)):
+    for name, reach in (("counter", 1), ("tangential", 2), ("peak_shape", 1)):
         np.testing.assert_allclose(other[name], one[name], rtol=0, atol=0.05 * reach, err_msg=name)
 
 
@@ -96,7 +96,7 @@ def test_colours_do_not_depend_on_brightness_and_magnitudes_do(factor):
     other = features(**of.with_(images=factor * of.images, invvar=of.invvar / factor**2))
     np.testing.assert_allclose(one["arc_mag"] - other["arc_mag"], 2.5 * np.log10(factor), atol=1e-5)
     for name in ("arc_snr", "arc_gr", "arc_radius", "arc_fill", "counter", "tangential", "knots", "high_k",
-                 "colour_scatter", "local_var", "core_excess"):  # fmt: skip
+                 "colour_scatter", "local_var", "core_excess", "peak_shape"):  # fmt: skip
         np.testing.assert_allclose(other[name], one[name], rtol=1e-4, atol=1e-6, err_msg=name)
 
 

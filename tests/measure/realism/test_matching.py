@@ -263,9 +263,9 @@ def test_a_covariate_of_unknown_reliability_is_not_balanced():
 
 def test_other_arcs_are_judged_and_not_those_that_were_matched(samples):
     real, hosts = table(samples[0], "r"), table(samples[1])
-    found = match(real, hosts, k=4, reliability={n: 1.0 for n in NAMES})
+    found = match(real, hosts, k=4, reliability=dict.fromkeys(NAMES, 1.0))
     chosen = hosts.isel(host=found.sets["host_row"].values.ravel())
-    same = balance_with_other_arcs(found, real, hosts, chosen, reliability={n: 1.0 for n in NAMES})
+    same = balance_with_other_arcs(found, real, hosts, chosen, reliability=dict.fromkeys(NAMES, 1.0))
     xr.testing.assert_allclose(same.balance, found.balance)
     assert same.reason == found.reason == "" and same.notes == found.notes
     redder = balance_with_other_arcs(found, real, hosts, chosen.assign(g_r=chosen["g_r"] + 0.2))

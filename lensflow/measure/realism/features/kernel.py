@@ -13,6 +13,7 @@ from lensflow.measure.realism.features.names import (
     KNOT_SIGMA,
     MOST_MISSING,
     OPPOSITE_DEG,
+    PEAK_WIDTHS,
     SECTOR_SIGMA,
     SECTORS,
     ZONE_INNER_PSF,
@@ -23,15 +24,15 @@ from lensflow.units import NMGY_MAG
 
 # Columns of the result, in the order of names.FEATURES.
 (
-    SNR, MAG, GR, RZ, MU, RADIUS, FILL, COUNTER, TANGENTIAL, KNOTS, HIGH_K, COLOUR_SCATTER, LOCAL_VAR, CORE,
-) = range(14)  # fmt: skip
+    SNR, MAG, GR, RZ, MU, RADIUS, FILL, COUNTER, TANGENTIAL, KNOTS, HIGH_K, COLOUR_SCATTER, LOCAL_VAR, CORE, PEAK,
+) = range(15)  # fmt: skip
 _NO_REFERENCE, _NO_SKY, _ZONE, _NO_ARC = (
     int(Note.NO_REFERENCE), int(Note.NO_SKY), int(Note.ZONE_MISSING), int(Note.NO_ARC),
 )  # fmt: skip
 _NO_G, _NO_Z, _NO_GR, _NO_RZ = (
     int(Note.NO_G), int(Note.NO_Z), int(Note.NO_COLOUR_GR), int(Note.NO_COLOUR_RZ),
 )  # fmt: skip
-_NO_CORE, _NO_TEXTURE = int(Note.NO_CORE), int(Note.NO_TEXTURE)
+_NO_CORE, _NO_TEXTURE, _NO_PEAK = int(Note.NO_CORE), int(Note.NO_TEXTURE), int(Note.NO_PEAK)
 # Magnitudes of a small relative change of flux.
 _MAG = 2.5 / math.log(10.0)
 _FWHM_TO_SIGMA = 1 / (2 * math.sqrt(2 * math.log(2.0)))
@@ -148,8 +149,36 @@ def _zone(residual, x, y, inner, outer, zone):  # type: ignore[no-untyped-def]
 
 
 @compiled()
+def _at(image, has, g, v, u):  # type: ignore[no-untyped-def]
+    """The image smoothed as by :func:`_smooth`, at one pixel; what has no data counts neither way."""
+    height, width = image.shape
+    reach = len(g) // 2
+    total, share = 0.0, 0.0
+    for b in range(max(v - reach, 0), min(v + reach + 1, height)):
+        for a in range(max(u - reach, 0), min(u + reach + 1, width)):
+            weight = g[b - v + reach] * g[a - u + reach] * has[b, a]
+            total += weight * image[b, a]
+            share += weight
+    return total / share
+
+
+@compiled()
+def _peak(flat, has, psf_pix, v, u, row):  # type: ignore[no-untyped-def]
+    """Fill peak_shape, of the knot at a pixel; whether it is a peak."""
+    one = _at(flat, has, _weights(PEAK_WIDTHS[0] * psf_pix), v, u)
+    two = _at(flat, has, _weights(PEAK_WIDTHS[1] * psf_pix), v, u)
+    three = _at(flat, has, _weights(PEAK_WIDTHS[2] * psf_pix), v, u)
+    four = _at(flat, has, _weights(PEAK_WIDTHS[3] * psf_pix), v, u)
+    five = _at(flat, has, _weights(PEAK_WIDTHS[4] * psf_pix), v, u)
+    if two <= five:
+        return False
+    row[PEAK] = ((one - two) - 2 * (three - four) + (four - five)) / (two - five)
+    return True
+
+
+@compiled()
 def _texture(res, x, y, psf_pix, label, groups, sigma, variance, box, row):  # type: ignore[no-untyped-def]
-    """Fill what depends on the PSF's width: tangential, knots, local_var; whether there is any gradient."""
+    """Fill what depends on the PSF's width: tangential, knots, local_var, peak_shape; bits of what there is not."""
     height, width = res.shape
     y0, y1, x0, x1 = box
     gx, gy, flat, has = (
@@ -180,6 +209,7 @@ def _texture(res, x, y, psf_pix, label, groups, sigma, variance, box, row):  # t
     _smooth(flat, _weights(0.5 * psf_pix), box, half, fine)
     own = 1 - 2 * g[len(g) // 2] ** 2
     along, across, left, expected, tops = 0.0, 0.0, 0.0, 0.0, 0
+    brightest, at_v, at_u = -np.inf, 0, 0
     for v in range(y0, y1):
         for u in range(x0, x1):
             if label[v, u] == 0:
@@ -191,6 +221,8 @@ def _texture(res, x, y, psf_pix, label, groups, sigma, variance, box, row):  # t
             across += flat[v, u] * (jxx[v, u] + jyy[v, u] - jr)
             left += (flat[v, u] - smooth[v, u] / share[v, u]) ** 2
             expected += own * variance[v, u] + noise[v, u]
+            if fine[v, u] > brightest:
+                brightest, at_v, at_u = fine[v, u], v, u
             if fine[v, u] > KNOT_SIGMA * sigma:
                 top = True
                 for a in range(max(v - 1, y0), min(v + 2, y1)):
@@ -199,10 +231,11 @@ def _texture(res, x, y, psf_pix, label, groups, sigma, variance, box, row):  # t
                 tops += top
     row[KNOTS] = tops / groups
     row[LOCAL_VAR] = left / expected
+    lacking = 0 if _peak(flat, has, psf_pix, at_v, at_u, row) else _NO_PEAK
     if along + across <= 0:
-        return False
+        return lacking | _NO_TEXTURE
     row[TANGENTIAL] = (along - across) / (along + across)
-    return True
+    return lacking
 
 
 @compiled()
@@ -268,7 +301,7 @@ def measure_stamps(residual, invvar, psf_pix, x, y, sigmas, scale, r, g, z, out,
         arcsec per pixel.
     r, g, z : int
         Places of the bands: reference, and those of the colours; -1 for none.
-    out : float64, shape (n, 14), NaN
+    out : float64, shape (n, 15), NaN
     note : int64, shape (n,), zeros
     mask_pixels : int64, shape (n,), zeros
     masked : float64, shape (n, y, x), zeros
@@ -337,8 +370,7 @@ def measure_stamps(residual, invvar, psf_pix, x, y, sigmas, scale, r, g, z, out,
         # A pixel more than the zone on each side, for the neighbours of its maxima.
         box[0], box[1] = max(int(y[i] - outer) - 1, 0), min(int(y[i] + outer) + 3, height)
         box[2], box[3] = max(int(x[i] - outer) - 1, 0), min(int(x[i] + outer) + 3, width)
-        if not _texture(res, x[i], y[i], psf_pix[i, r], label, groups, sigma, variance[r], box, row):
-            note[i] |= _NO_TEXTURE
+        note[i] |= _texture(res, x[i], y[i], psf_pix[i, r], label, groups, sigma, variance[r], box, row)
         mask = label > 0
         for v in range(height):
             for u in range(width):

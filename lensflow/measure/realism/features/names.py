@@ -14,6 +14,8 @@ KNOT_SIGMA = 3.0
 SECTORS, SECTOR_SIGMA = 24, 2.0
 OPPOSITE_DEG = 60.0
 HIGH_K_PER_PIXEL = 0.2
+# Widths of the Gaussians that the brightest knot is smoothed by, psfsize; see ``peak_shape``.
+PEAK_WIDTHS = (0.5, 0.7, 1.0, 1.4, 2.0)
 # Share of the zone that must have data.
 MOST_MISSING = 0.2
 
@@ -31,6 +33,7 @@ class Note(IntFlag):
     NO_COLOUR_RZ = 128
     NO_CORE = 256
     NO_TEXTURE = 512
+    NO_PEAK = 1024
 
 
 # In words, for tables.
@@ -45,6 +48,7 @@ NOTES: dict[Note, str] = {
     Note.NO_COLOUR_RZ: "the arc's pixels lack data in z, or have no light there",
     Note.NO_CORE: "no pixel with data within half a PSF of the target",
     Note.NO_TEXTURE: "the arc's pixels are without any gradient or power",
+    Note.NO_PEAK: "the arc's brightest pixel is no peak: smoothing makes it no fainter",
 }
 # Without these nothing of a stamp is measured.
 FATAL = Note.NO_REFERENCE | Note.NO_SKY | Note.ZONE_MISSING
@@ -111,6 +115,13 @@ FEATURES = (
     ),
     Feature(
         "core_excess", "1", "residual within half a psfsize over sqrt(sum of 1/invvar) there", Note.NO_CORE
+    ),
+    Feature(
+        "peak_shape",
+        "1",
+        "how the arc's brightest knot falls off: (d1 - 2 d3 + d4)/(d2 + d3 + d4), d the steps of its light "
+        "smoothed over 0.5, 0.7, 1, 1.4 and 2 psfsize; larger with a sharp middle and wide wings",
+        _ARC | Note.NO_PEAK,
     ),
 )  # fmt: skip
 NAMES = tuple(f.name for f in FEATURES)

@@ -99,6 +99,10 @@ def features_of_stamp(
     point[res.shape[0] // 2, res.shape[1] // 2] = 1
     own = 1 - 2 * smooth(point).max()
     out["local_var"] = (about**2)[arc].sum() / (own * var + smooth(var, squared=True))[arc].sum()
+    v, u = np.unravel_index(np.argmax(np.where(arc, fine, -np.inf)), res.shape)
+    level = [float((smooth(res, a * psf_pix) / smooth(np.ones_like(res), a * psf_pix))[v, u]) for a in n.PEAK_WIDTHS]
+    step = -np.diff(level)
+    out["peak_shape"] = (step[0] - 2 * step[2] + step[3]) / step[1:].sum()
     core = r < inner
     out["core_excess"] = res[core].sum() / np.sqrt(var[core].sum())
     return {name: float(value) for name, value in out.items()}
