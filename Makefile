@@ -19,7 +19,7 @@ INSTALL = $(PIP) uv && $(BIN)/uv pip install --quiet --python $(BIN)/python
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup install demo test test-both notebooks test-all test-whole test-train test-cluster test-s3 test-faults lint format types docs zoo bench lock clean
+.PHONY: help setup install kernels demo test test-both notebooks test-all test-whole test-train test-cluster test-s3 test-faults lint format types docs zoo bench lock clean
 
 help:  ## show this list
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /  make \1\t/' | expand -t 20
@@ -45,6 +45,10 @@ $(TRAINS): $(READY) requirements-train.lock
 	@$(PIP) $(TORCH)
 	@$(INSTALL) -r requirements-train.lock || $(PIP) -r requirements-train.lock
 	@touch $@
+
+# Some tests need more: compiled here once, not by each process of a set.
+kernels: $(INSTALLED)
+	@$(BIN)/python -m tests.kernels
 
 demo: $(READY)  ## survey pixels to a verdict, end to end, into runs/demo
 	@$(BIN)/lensflow demo --out $(OUT)
