@@ -32,9 +32,7 @@ def _of_exports(images: np.ndarray) -> None:
     per_channel = np.ones((N, len(BANDS)), np.float32)
     lacks = kernels.normalise_in_place(images, per_channel, per_channel, kernels.ASINH, 5.0)
     middle = of_each + SIZE / 2
-    kernels.mask_cores(
-        images, rows, lacks, middle, middle, (3.0, 5.0), (20.0, 32.0), np.full((N, 64), 0.5), len(BANDS)
-    )
+    kernels.mask_cores(images, rows, lacks, middle, middle, (3.0, 5.0), (20.0, 32.0), np.full((N, 64), 0.5), len(BANDS))
 
 
 if __name__ == "__main__":
