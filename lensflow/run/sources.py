@@ -144,6 +144,12 @@ def _brick_targets(config: RunConfig, progress: Progress, given: Targets | None)
         if not survey.root.startswith(("http://", "https://")) and not paths.exists(survey.root):
             raise SurveyError(f"survey.root: no such folder: {survey.root}. Where are the survey's bricks?")
         targets = table_targets(config, given)
+        if survey.is_foreign and targets.attrs.get("computed_bricks"):
+            raise TargetError(
+                f"{survey.targets or 'targets'}: no column brickname, and the bricks that would be computed from the "
+                "positions are the Legacy Surveys', not this survey's. Add a column that names each host's file as "
+                f"survey.layout has it ({survey.layout}): docs/your-survey.md"
+            )
         table = next((t for t in _brick_tables(targets, survey.root) if paths.exists(t)), None)
         if table is not None:
             check_computed_bricks(targets, table)

@@ -62,7 +62,7 @@ def _pipeline(path: Path, planes: Planes, numbers: dict[str, int], unit: str, pr
     if unit:
         hdus[0].header["BUNIT"], hdus[2].header["BUNIT"] = unit, f"{unit}2"
     for plane, number in numbers.items():
-        hdus[1].header[f"MP_{plane}"] = number
+        hdus[1].header[f"{'HIERARCH ' if len(plane) > 5 else ''}MP_{plane}"] = number
     fits.HDUList([first, *hdus]).writeto(path)
 
 

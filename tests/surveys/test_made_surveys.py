@@ -12,7 +12,7 @@ from astropy.io import fits
 from lensflow import geometry, run
 from lensflow.config import load_config
 from lensflow.config.starters import starter
-from lensflow.errors import ConfigError
+from lensflow.errors import ConfigError, TargetError
 from lensflow.schema import PsfSource, Reason, Status
 from lensflow.survey.cutouts import cut_block
 from lensflow.survey.layout import Layout
@@ -194,3 +194,13 @@ def test_every_config_of_the_page_is_the_one_that_init_writes():
     page = PAGE.read_text()
     for name in SURVEYS:
         assert f"--survey {name}" in page
+
+
+def test_hosts_that_do_not_name_their_files_are_refused(made, tmp_path):
+    """The Legacy Surveys' bricks would be computed from their positions, and none of them be found."""
+    rows = (made / "hsc" / "hosts.csv").read_text().splitlines()
+    table = tmp_path / "hosts.csv"
+    table.write_text("\n".join(",".join(row.split(",")[:3]) for row in rows))
+    config = load_config(tree_of(made, "hsc", targets=str(table)) | {"out": str(tmp_path / "run")})
+    with pytest.raises(TargetError, match=r"no column brickname.*docs/your-survey\.md"):
+        run.cut_step(config)
