@@ -56,9 +56,8 @@ THUMBNAILS = {
 for name in ("CHANGELOG", "CONTRIBUTING"):
     (HERE / f"{name.lower()}.md").write_text((HERE.parent / f"{name}.md").read_text().replace("](docs/", "]("))
 flow = (HERE / "_static" / "flow.svg").read_text()
-(HERE / "generated" / "flow.svg").write_text(
-    flow.replace("@media (prefers-color-scheme:dark)", 'html[data-theme="dark"]')
-)
+flow = flow.replace("@media (prefers-color-scheme:dark)", 'html[data-theme="dark"]')
+(HERE / "generated" / "flow.svg").write_text(f'<div class="flow">{flow}</div>\n')
 # One page for each public name.
 (HERE / "api.md").write_text(
     "# Python\n\nWhat `import lensflow as lf` offers, in notebooks and scripts alike.\n\n```{eval-rst}\n"
@@ -78,6 +77,7 @@ extensions = [
 ]
 exclude_patterns = ["_build", "figures/*.py"]
 html_static_path = ["_static"]
+html_css_files = ["site.css"]
 
 nb_execution_mode = "off"
 myst_enable_extensions = ["colon_fence", "dollarmath"]
