@@ -19,6 +19,7 @@ from lensflow.injection.inject import rows_of_hosts
 from lensflow.manifest.image_sources import bank_of
 from lensflow.measure.gate import GateResult
 from lensflow.measure.gate.mask_edge import Mask, mask_edge_gate
+from lensflow.measure.gate.verdicts import Drawn
 from lensflow.measure.gates import run_gate
 from lensflow.measure.measurement import Measured
 from lensflow.measure.metadata.arcs import arc_images
@@ -64,6 +65,19 @@ def gate_step(config: RunConfig, progress: Progress = silent) -> list[GateResult
     return measure_step(config, progress, diagnostics=False)[1]
 
 
+def gate_draws(config: RunConfig) -> dict[str, Drawn]:
+    """Areas of a run's gates in bootstrap draws of hosts, by name; none where those of its results are not kept.
+
+    Parameters
+    ----------
+    config : RunConfig
+        Of a run whose gates are current.
+    """
+    key = stored_key(config, "gates", pairs_content(config))
+    stored: Any = current_results(RunFolder.of(config).gate_draws, key)
+    return {name: Drawn.from_json(tree) for name, tree in (stored or {}).items()}
+
+
 def measure_step(
     config: RunConfig,
     progress: Progress = silent,
@@ -101,6 +115,8 @@ def measure_step(
             ]
             gated = [g.to_dict() for g in judged]
             if keep:
+                draws = {g.name: g.drawn.to_json() for g in judged if g.drawn is not None}
+                keep_results(folder.gate_draws, stored_key(config, "gates", content), draws)
                 keep_results(folder.gates, stored_key(config, "gates", content), gated)
     if keep:
         keep_config(config)

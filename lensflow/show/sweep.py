@@ -137,13 +137,16 @@ def gates_table(arm: ArmResult) -> Table | None:
         at = arm.gates.isel(gate=k)
         was, now = (str(at[f"verdict_{s}"].values) for s in ("reference", "arm"))
         areas = [Estimate.in_dataset(at, n) for n in ("auc_reference", "auc_arm", "change")]
-        rows.append((str(name), was, Cell(now, "warn" if was != now else ""), *areas))
+        # Sweeps of older versions do not say.
+        paired = "" if not areas[2].is_measured else "yes" if bool(at.get("paired", False)) else "no"
+        rows.append((str(name), was, Cell(now, "warn" if was != now else ""), *areas, paired or None))
     return Table(
         f"{arm.label}, gates",
         [words("gate"), words("was"), words("is"), Column("AUC was", write=3), Column("AUC is", write=3),
-         Column("change", write=3)],
+         Column("change", write=3), words("paired")],
         rows,
-        "The change's interval takes the arms as independent; on the same hosts it is wider than it need be.",
+        "Paired: hosts that both arms share move both areas alike, which cancels in the change. Without, the arms are "
+        "taken as independent, and the interval is wider than it need be.",
     )  # fmt: skip
 
 

@@ -241,3 +241,17 @@ def same_layout(*layouts: Any) -> None:
     """Refuse to merge summaries of different bands, strata or rings."""
     if any(layout != layouts[0] for layout in layouts[1:]):
         raise ConfigError(f"summaries of different layout cannot be merged or read: {layouts[0]} and {layouts[1:]}")
+
+
+def correlation_of_draws(a: Floats, b: Floats) -> float:
+    """Correlation of two values over the same bootstrap draws; 0 where one of them does not vary.
+
+    Parameters
+    ----------
+    a, b : ndarray, shape (draw,)
+        NaN where a draw has no value.
+    """
+    both = np.isfinite(a) & np.isfinite(b)
+    if both.sum() < 2 or np.ptp(a[both]) == 0 or np.ptp(b[both]) == 0:
+        return 0.0
+    return float(np.corrcoef(a[both], b[both])[0, 1])

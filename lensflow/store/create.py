@@ -349,6 +349,12 @@ class Encoded(NamedTuple):
     pieces: str
 
 
+def regional_arrays(block: xr.Dataset, url: str, store: str, region: Region) -> dict[str, NDArray[Any]]:
+    """Arrays of a region as :func:`write_region` stores them, by name; nothing is written."""
+    with paths.explain_errors(url):
+        return _regional_arrays(block, objects.open_group(url), url, store, region)
+
+
 def encode_region(block: xr.Dataset, url: str, store: str, region: Region) -> Iterator[Encoded]:
     """Encode the objects of a region, one at a time; nothing is written."""
     group = objects.open_group(url)

@@ -70,6 +70,11 @@ class RunFolder:
         return self.path("summaries", "gates.json")
 
     @property
+    def gate_draws(self) -> str:
+        """Areas of the gates in bootstrap draws of hosts: what pairs them with those of another run."""
+        return self.path("summaries", "gate_draws.json")
+
+    @property
     def scorers(self) -> str:
         """Folder of the scorers' results: one file per scorer and split."""
         return self.path("summaries", "scorers")

@@ -224,6 +224,7 @@ def _measure(
         **machine.roc_of(positive, negative, INTERVAL),
         fit=numbers,
         worst=tuple(worst_rows(used, positive - negative)),
+        drawn=machine.drawn(used["host_index"].values, draws, INTERVAL),
     )
     return result.decided(*decide(result))
 

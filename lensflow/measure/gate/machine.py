@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 from sklearn.model_selection import GroupKFold
 
 from lensflow import rng
+from lensflow.config import fingerprint
 from lensflow.measure.gate.crossfit import Folds
 from lensflow.measure.gate.estimators import Estimator, Fit
+from lensflow.measure.gate.verdicts import Drawn
 from lensflow.stats.auc import host_bootstrap, roc_points, true_rates
 from lensflow.stats.estimate import Estimate
 from lensflow.stats.hostsums import interval, spread
@@ -86,6 +88,11 @@ class Machine:
         found, draws = host_bootstrap(labels, scores, hosts, self.bootstrap, self.seed, purpose)
         area = self.around(found, draws, n_hosts)
         return replace(area, low=max(0.0, area.low), high=min(1.0, area.high)), draws
+
+    def drawn(self, host_index: NDArray[np.int64], draws: Floats, purpose: str) -> Drawn:
+        """Draws of an area with the hosts that they are of, (n,), to be paired with those of another run."""
+        hosts = np.unique(np.asarray(host_index, np.int64)).tolist()
+        return Drawn(fingerprint(hosts, self.seed, purpose, len(self.folds)), draws)
 
     def roc_of(self, positive: Floats, negative: Floats, purpose: str) -> dict[str, Any]:
         """ROC of scores of all pairs, with the interval over hosts of each true positive rate: ``roc``, its ends."""

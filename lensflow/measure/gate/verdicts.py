@@ -10,9 +10,13 @@ from enum import StrEnum
 from html import escape
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from lensflow.errors import GateError
 from lensflow.stats import codec
 from lensflow.stats.estimate import NOT_MEASURED, Estimate
+from lensflow.stats.hostsums import correlation_of_draws
 
 MIN_PAIRS = 10
 # Below these a control that goes wrong says that there are too few rows, not that the gate is broken.
@@ -37,6 +41,45 @@ class Verdict(StrEnum):
     INCONCLUSIVE = "INCONCLUSIVE"
     NOT_TESTABLE = "NOT_TESTABLE"
     ERROR = "ERROR"
+
+
+# Attributes that are no key of a stored gate.
+_APART = {"area", "drawn"}
+
+
+@dataclass(frozen=True, eq=False)
+class Drawn:
+    """A gate's area in bootstrap draws of hosts.
+
+    Attributes
+    ----------
+    hosts : str
+        Fingerprint of the hosts, the seed and the purpose: where it is the same, the draws are of the same hosts.
+    areas : ndarray, shape (draw,)
+    """
+
+    hosts: str
+    areas: NDArray[np.float64]
+
+    def correlation(self, other: Drawn | None) -> float | None:
+        """Correlation of two areas over draws of the same hosts; None where the hosts are others.
+
+        Parameters
+        ----------
+        other : Drawn or None
+        """
+        if other is None or self.hosts != other.hosts or len(self.areas) != len(other.areas):
+            return None
+        return correlation_of_draws(self.areas, other.areas)
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain JSON types; an area that is not known is None."""
+        return {"hosts": self.hosts, "areas": [None if math.isnan(a) else round(a, 7) for a in self.areas.tolist()]}
+
+    @classmethod
+    def from_json(cls, tree: Mapping[str, Any]) -> Drawn:
+        """Read what :meth:`to_json` gave."""
+        return cls(str(tree["hosts"]), np.array([math.nan if a is None else a for a in tree["areas"]], np.float64))
 
 
 @dataclass(frozen=True, repr=False)
@@ -82,6 +125,9 @@ class GateResult:
     findings : tuple of dict
         What a gate without a fit compared: ``check``, ``status``, ``where``, ``value``, ``low``, ``high``,
         ``expected``, ``text``.
+    drawn : Drawn or None
+        The area in each bootstrap draw of hosts, to pair it with that of another run on the same hosts. Not part of
+        :meth:`to_dict`: it is kept beside the results.
     """
 
     name: str
@@ -103,6 +149,7 @@ class GateResult:
     fit: dict[str, Any] = field(default_factory=dict)
     worst: tuple[dict[str, Any], ...] = ()
     findings: tuple[dict[str, Any], ...] = ()
+    drawn: Drawn | None = field(default=None, compare=False, repr=False)
 
     @property
     def fitted(self) -> bool:
@@ -194,7 +241,7 @@ class GateResult:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types; NaN is None (:mod:`lensflow.stats.codec`)."""
-        own = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "area"}
+        own = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in _APART}
         tree: dict[str, Any] = codec.encode({**own, **self.area.fields("auc")}, self.name)
         return tree
 
@@ -218,7 +265,7 @@ class GateResult:
             If keys are missing or unknown; names them.
         """
         area = {"auc", "auc_low", "auc_high"}
-        known = {f.name for f in fields(cls)} - {"area"} | area
+        known = {f.name for f in fields(cls)} - _APART | area
         if set(tree) != known:
             raise GateError(f"not a gate result: keys {sorted(set(tree) ^ known)} are missing or unknown")
         values = codec.decode({k: v for k, v in tree.items() if k not in area})

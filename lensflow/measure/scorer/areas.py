@@ -20,7 +20,7 @@ from scipy.special import expit, logit, stdtrit
 from lensflow.measure.scorer.scorer import own_control
 from lensflow.stats.auc import host_bootstrap
 from lensflow.stats.estimate import Estimate
-from lensflow.stats.hostsums import Z_95, spread
+from lensflow.stats.hostsums import Z_95, correlation_of_draws, spread
 
 Floats = NDArray[np.float64]
 
@@ -69,7 +69,7 @@ class Areas:
             return cls(bare, filled, Estimate(0.0, 0.0, 0.0, n_hosts))  # nothing is used: nothing to estimate
         # An area of 0 has nothing to lose.
         scale = 100 / bare.value if bare.value > 0 else math.nan
-        return cls(bare, filled, scale * bare.less(filled, _correlation(*drawn)))
+        return cls(bare, filled, scale * bare.less(filled, correlation_of_draws(*drawn)))
 
 
 def area_interval(value: float, draws: Floats, n_hosts: int) -> Estimate:
@@ -91,10 +91,3 @@ def area_interval(value: float, draws: Floats, n_hosts: int) -> Estimate:
     reach = float(stdtrit(n_hosts - 1, 0.975)) * sd / (value * (1 - value))
     low, high = expit(logit(value) + np.array([-reach, reach]))
     return Estimate(value, float(low), float(high), n_hosts, sd)
-
-
-def _correlation(a: Floats, b: Floats) -> float:
-    both = np.isfinite(a) & np.isfinite(b)
-    if both.sum() < 2 or np.ptp(a[both]) == 0 or np.ptp(b[both]) == 0:
-        return 0.0
-    return float(np.corrcoef(a[both], b[both])[0, 1])

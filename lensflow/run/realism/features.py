@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,8 @@ from lensflow.store.regions import Region, Regions
 from lensflow.store.run_folder import RunFolder
 
 STAGE = "features"
+# Of variables that are features of the same rows with brighter arcs.
+_BRIGHTER = "brighter "
 
 
 def features_of_pairs(
@@ -31,7 +33,6 @@ def features_of_pairs(
     *,
     light: Light = "radial",
     variable: Variable = "stamp",
-    brighter_mag: float = 0.0,
 ) -> xr.Dataset:
     """Features of rows of a run's pairs.
 
@@ -44,8 +45,6 @@ def features_of_pairs(
     light : {"radial", "smooth"}
         Model of the lens's light.
     variable : {"stamp", "ctrl"}
-    brighter_mag : float
-        Brightens the arcs of what is measured, without more noise: a positive control.
 
     Returns
     -------
@@ -60,8 +59,35 @@ def features_of_pairs(
         If the pairs are not complete.
     """
     run = RunFolder.of(config)
-    of_region = _OfPairs(run.pairs, run.manifest, run.cutouts, variable, light, brighter_mag)
+    of_region = _OfPairs(run.pairs, run.manifest, run.cutouts, variable, light)
     return _of_regions(of_region, rows, "row", progress)
+
+
+def features_and_brighter(
+    config: RunConfig, rows: ArrayLike, brighter_mag: float, progress: Progress = silent
+) -> tuple[xr.Dataset, xr.Dataset]:
+    """Features of stamps as they are and with brighter arcs, from one reading of their pixels.
+
+    Parameters
+    ----------
+    config : RunConfig
+    rows : array_like of int, shape (n,)
+        As for :func:`features_of_pairs`.
+    brighter_mag : float
+        Brightens the arcs, without more noise: a positive control.
+    progress : callable, optional
+
+    Returns
+    -------
+    Dataset, Dataset
+        Each as :func:`features_of_pairs` gives it.
+    """
+    run = RunFolder.of(config)
+    of_region = _OfPairs(run.pairs, run.manifest, run.cutouts, "stamp", "radial", brighter_mag)
+    found = _of_regions(of_region, rows, "row", progress)
+    more = [n for n in found.data_vars if str(n).startswith(_BRIGHTER)]
+    plain = found.drop_vars(more)
+    return plain, plain.assign({str(n).removeprefix(_BRIGHTER): found[n] for n in more})
 
 
 def features_of_cutouts(
@@ -119,10 +145,14 @@ class _OfPairs:
         hosts = hosts_of(self.cutouts, index)
         pairs = read_pairs_block(self.url, self.manifest, self.cutouts, region, hosts)
         taken = pairs[["row_id", "host_index", "is_control", self.variable]].isel(sample=some - region.start)
-        if self.brighter_mag:
-            more = (10 ** (0.4 * self.brighter_mag) - 1) * pairs["arc"].isel(sample=some - region.start)
-            taken[self.variable] = taken[self.variable] + np.nan_to_num(more.values).astype(np.float32)
-        return pairs_features(taken.assign(row=("sample", some)), hosts, self.variable, self.light)
+        plain = pairs_features(taken.assign(row=("sample", some)), hosts, self.variable, self.light)
+        if not self.brighter_mag:
+            return plain
+        more = (10 ** (0.4 * self.brighter_mag) - 1) * pairs["arc"].isel(sample=some - region.start)
+        lit = taken.assign({self.variable: taken[self.variable] + np.nan_to_num(more.values).astype(np.float32)})
+        brighter = pairs_features(lit, hosts, self.variable, self.light).rows
+        values = {f"{_BRIGHTER}{n}": v for n, v in brighter.data_vars.items() if n not in lit}
+        return replace(plain, rows=plain.rows.assign(values))
 
 
 @dataclass(frozen=True)

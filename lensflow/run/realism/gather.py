@@ -19,7 +19,7 @@ from lensflow.measure.realism.features import NAMES
 from lensflow.measure.realism.samples import MatchedRows
 from lensflow.measure.realism.verdict import Comparison
 from lensflow.run.execute import Progress, silent
-from lensflow.run.realism.features import features_of_cutouts, features_of_pairs
+from lensflow.run.realism.features import features_and_brighter, features_of_cutouts, features_of_pairs
 from lensflow.run.realism.pixels import (
     block_means,
     centres_of_hosts,
@@ -110,7 +110,8 @@ def gather(
     # One injection on each matched host: rows of one host share its pixels and cannot be exchanged.
     has = first >= 0
     of_set = np.broadcast_to(np.arange(len(first))[:, None], first.shape)[has]
-    injected = features_of_pairs(of_pairs, first[has], progress)
+    again = None if second is None else second[has]
+    injected, controls = _of_injections(of_pairs, first[has], again, plain, progress)
     limit = config.realism.min_arc_snr
     seen_real, seen = (f["arc_snr"].values >= limit for f in (real, injected))
     with_one = np.bincount(of_set[seen], minlength=len(first)) > 0
@@ -137,7 +138,7 @@ def gather(
     if plain:
         return Gathered(comparison, _sets(sets, kept, real), shown, counts)
     order = table["given"].values[~table["is_real"].values] - kept.size
-    more = _controls(config, of_pairs, sets, kept, first[has][use][order], second, has, use, order, limit, progress)
+    more = _controls(config, of_pairs, sets, kept, controls, has, use, order, limit, progress)
     advisory, broken = _advisory(config, of_pairs, real_url, table, here)
     comparison = Comparison(
         rows, second=more["second"], brightened=more["brightened"], arcless=more["arcless"], hosts=more["hosts"],
@@ -149,13 +150,46 @@ def gather(
     return Gathered(comparison, _sets(sets, kept, real), shown, counts)
 
 
+@dataclass(frozen=True)
+class _Injected:
+    """Features of first injections that only controls need: with brighter arcs, and of the second ones on their hosts.
+
+    Attributes
+    ----------
+    brighter : Dataset
+        In the order of the first ones.
+    again : Dataset
+        Of second ones.
+    first_of : ndarray of int64
+        Place, among the first ones, of the one on the same host.
+    """
+
+    brighter: xr.Dataset
+    again: xr.Dataset
+    first_of: Rows
+
+
+def _of_injections(
+    of_pairs: RunConfig, first: Rows, second: Rows | None, plain: bool, progress: Progress
+) -> tuple[xr.Dataset, _Injected]:
+    """Measure injections, and what controls need of them, from one reading of their pixels."""
+    if plain:
+        found = features_of_pairs(of_pairs, first, progress)
+        return found, _Injected(found, found.isel(sample=slice(0)), np.empty(0, np.int64))
+    there = np.empty(0, np.int64) if second is None else np.flatnonzero(second >= 0)
+    rows = first if second is None else np.concatenate([first, second[there]])
+    found, brighter = features_and_brighter(of_pairs, rows, BRIGHTER_MAG, progress)
+    n = len(first)
+    some = _Injected(brighter.isel(sample=slice(n)), found.isel(sample=slice(n, None)), there)
+    return found.isel(sample=slice(n)), some
+
+
 def _controls(
     config: RunConfig,
     of_pairs: RunConfig,
     sets: xr.Dataset,
     kept: Rows,
-    injection_rows: Rows,
-    second: Rows | None,
+    injected: _Injected,
     has: NDArray[np.bool_],
     use: NDArray[np.bool_],
     order: Rows,
@@ -163,30 +197,23 @@ def _controls(
     progress: Progress,
 ) -> dict[str, Any]:
     """Features of the second draw, of brighter arcs, of matched and of random hosts."""
-    found: dict[str, Any] = {"second": None}
-    brighter = features_of_pairs(of_pairs, injection_rows, progress, brighter_mag=BRIGHTER_MAG)
-    found["brightened"] = _values(brighter, np.arange(injection_rows.size))
     own_hosts = sets["host_row"].values[has][use][order]
-    bare = features_of_cutouts(RunFolder.of(config).cutouts, own_hosts, progress, rounded_as=of_pairs)
-    found["arcless"] = _values(bare, np.arange(own_hosts.size))
-    if second is not None:
-        own = second[has][use][order]
-        there = np.flatnonzero(own >= 0)
-        values = np.full((own.size, len(NAMES)), np.nan)
-        if there.size:
-            again = features_of_pairs(of_pairs, own[there], progress)
-            # The same cut as on the first draw: else the two would differ by it.
-            good = again["arc_snr"].values >= limit
-            values[there[good]] = _values(again, np.flatnonzero(good))
-        found["second"] = values if np.isfinite(values).any(axis=1).sum() >= 2 * config.realism.folds else None
-    cutouts = RunFolder.of(config).cutouts
+    mine = np.flatnonzero(use)[order]
+    found: dict[str, Any] = {"second": None, "brightened": _values(injected.brighter, mine)}
+    # The same cut as on the first draw: else the two would differ by it.
+    good = np.flatnonzero(injected.again["arc_snr"].values >= limit)
+    values = np.full((use.size, len(NAMES)), np.nan)
+    values[injected.first_of[good]] = _values(injected.again, good)
+    if np.isfinite(values[mine]).any(axis=1).sum() >= 2 * config.realism.folds:
+        found["second"] = values[mine]
     matched = sets["host_row"].values[kept, 0]
     random = _random_hosts(config, sets["host_row"].values, 4 * kept.size)
-    found["hosts"] = None
-    if random.size >= kept.size:
-        both = [features_of_cutouts(cutouts, r, progress, rounded_as=of_pairs) for r in (matched, random)]
-        one, other = (_values(f, np.arange(f.sizes["sample"])) for f in both)
-        found["hosts"] = hosts_against_random(one, other, NAMES)
+    enough = random.size >= kept.size
+    wanted = np.concatenate([own_hosts, matched, random]) if enough else own_hosts
+    bare = features_of_cutouts(RunFolder.of(config).cutouts, wanted, progress, rounded_as=of_pairs)
+    arcless, one, other = np.split(_values(bare, np.arange(wanted.size)), np.cumsum([own_hosts.size, matched.size]))
+    found["arcless"] = arcless
+    found["hosts"] = hosts_against_random(one, other, NAMES) if enough else None
     return found
 
 

@@ -63,7 +63,7 @@ class Design:
     arms : tuple of Arm
         The reference first. With two factors: reference, first changed, second changed, both changed.
     null : Arm
-        The reference once more.
+        The reference once more: its rows are made again and compared, and not stored.
     folder : str
         Of the sweep.
     """
@@ -118,12 +118,14 @@ class Design:
         own = {k: v for k, v in arm.values.items() if k in rendered}
         same = [a for a in self.arms if {k: v for k, v in a.values.items() if k in rendered} == own]
         found = next((a for a in same if a.has_exact_arcs), None)
-        return None if found is None or found is arm or found.config.out == arm.config.out else found
+        if found is None or arm is self.null:
+            return found
+        return None if found is arm or found.config.out == arm.config.out else found
 
     @property
     def in_order(self) -> list[Arm]:
-        """Every arm, those whose arcs others read first."""
-        return sorted((*self.arms, self.null), key=lambda a: self.source_of(a) is not None)
+        """Every arm that is stored, those whose arcs others read first."""
+        return sorted(self.arms, key=lambda a: self.source_of(a) is not None)
 
 
 def design_of(config: RunConfig, levels: Sequence[Levels], interaction: bool = False) -> Design:
@@ -162,7 +164,7 @@ def design_of(config: RunConfig, levels: Sequence[Levels], interaction: bool = F
     if levels[0].setting == NULL and not interaction:
         folder = paths.join(root, NULL)
         alone = Arm("reference", {}, config)
-        return Design(config, (), (alone,), _null(alone, folder), folder)
+        return Design(config, (), (alone,), _null(alone), folder)
     factors = tuple(find_factor(v.setting) for v in levels)
     crossed = [_with_own(config, v) for v in levels]
     for v in crossed:
@@ -176,7 +178,7 @@ def design_of(config: RunConfig, levels: Sequence[Levels], interaction: bool = F
         if factors[0].setting == factors[1].setting:
             raise ConfigError(f"--interaction crosses two factors, not {a.setting} with itself")
     arms = tuple(_arm(config, v, folder) for v in values)
-    design = Design(config, factors, arms, _null(arms[0], folder), folder)
+    design = Design(config, factors, arms, _null(arms[0]), folder)
     for one, other, factor in design.edges:
         refuse_other_differences(arms[one].config, arms[other].config, factor)
     return design
@@ -299,11 +301,9 @@ def _arm(config: RunConfig, values: Mapping[str, Any], folder: str) -> Arm:
     return Arm(label, dict(values), made if own else made.model_copy(update={"out": paths.join(folder, label)}))
 
 
-def _null(reference: Arm, folder: str) -> Arm:
+def _null(reference: Arm) -> Arm:
     # By the reference's name: another sweep of the same factor may have another one.
-    label = f"null-of-{reference.label}"
-    out = reference.config.out if _only_views(reference.values) else paths.join(folder, label)
-    return Arm(label, reference.values, reference.config.model_copy(update={"out": out}))
+    return Arm(f"null-of-{reference.label}", reference.values, reference.config)
 
 
 def _only_views(values: Mapping[str, Any]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import xarray as xr
@@ -51,16 +52,38 @@ def prove(a: Arm, b: Arm, factor: Factor, folder: str, progress: Progress) -> xr
         If anything differs that is declared equal; nothing is stored then.
     """
     key = f"{pairs_content(a.config)} {pairs_content(b.config)} {factor.setting}"
-    url = paths.join(folder, "proofs", f"{a.label}--{b.label}.json")
-    stored: Any = current_results(url, key)
-    if stored is None:
+
+    def made() -> Proof:
         refuse_other_manifests(a.config, b.config, factor)
         task = ProofTask(a.config, b.config, factor)
         proof: Proof = reduce_tasks(task, [r.index for r in task.regions], Proof.joined, "prove", progress)
         judge(proof, factor, b.label)
-        stored = {n: vars(c) | {k: str(getattr(c, k)) for k in _LARGE} for n, c in proof.arrays.items()}
+        return proof
+
+    return kept_proof(folder, f"{a.label}--{b.label}", key, made).result()
+
+
+def kept_proof(folder: str, name: str, key: str, make: Callable[[], Proof]) -> Proof:
+    """Read a proof that is kept under a key, or make and keep it.
+
+    Parameters
+    ----------
+    folder : str
+        Of the sweep.
+    name, key : str
+    make : callable
+        Raises where the proof fails: nothing is kept then.
+
+    Returns
+    -------
+    Proof
+    """
+    url = paths.join(folder, "proofs", f"{name}.json")
+    stored: Any = current_results(url, key)
+    if stored is None:
+        stored = {n: vars(c) | {k: str(getattr(c, k)) for k in _LARGE} for n, c in make().arrays.items()}
         keep_results(url, key, stored)
-    return Proof({n: _read(c) for n, c in stored.items()}).result()
+    return Proof({n: _read(c) for n, c in stored.items()})
 
 
 def _read(stored: dict[str, Any]) -> Compared:

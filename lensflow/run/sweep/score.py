@@ -23,11 +23,17 @@ from lensflow.measure.completeness.thresholds import Threshold
 from lensflow.measure.completeness.variables import reference_band, values_of
 from lensflow.measure.realism.sweep.numbers import Scored, Stratum
 from lensflow.run.completeness.paired_runs import manifest_columns
+from lensflow.run.completeness.scorers import find_scorer, image_scores
 from lensflow.run.completeness.step import scored_of
 from lensflow.run.execute import Progress
 from lensflow.run.sweep.arms import Arm
+from lensflow.run.sweep.kept_scores import keep_scores, read_scores, scores_key
 from lensflow.run.sweep.view import viewed
 
+# Regions of the null arm that are scored once more: a scorer that hangs on chance shows in nearly every row.
+AGAIN = 8
+# Row ids and scores.
+Scores = tuple[NDArray[np.uint64], NDArray[np.float64]]
 # Of rendering and noise: where a row lies in them depends on the arm.
 _NOT_OF_MANIFEST = {v.name for v in (*schema.METRICS, *schema.COMPONENT_METRICS, *schema.ROUNDING, *schema.FLAGS)}
 
@@ -56,8 +62,10 @@ class ArmScores:
         return Scored(recovered[:, order], self.counted.score[order], self.counted.valid[order])
 
 
-def score_arm(arm: Arm, scorer: Any, folder: str, progress: Progress, unseal_test: str | None, view: bool) -> ArmScores:
-    """Score the rows of ``completeness.split`` in an arm.
+def score_arm(
+    arm: Arm, scorer: Any, folder: str, progress: Progress, unseal_test: str | None, view: bool, kept: str = ""
+) -> ArmScores:
+    """Score the rows of ``completeness.split`` in an arm, or read what is kept of it.
 
     Parameters
     ----------
@@ -71,13 +79,20 @@ def score_arm(arm: Arm, scorer: Any, folder: str, progress: Progress, unseal_tes
     unseal_test : str, optional
     view : bool
         Whether the scorer sees stamps as the arm's ``export.normalisation`` says.
+    kept : str
+        URL where its scores are kept as soon as it is scored; empty where they are not.
 
     Returns
     -------
     ArmScores
     """
-    what = viewed(arm.config, scorer, folder, progress) if view else scorer
-    found = scored_of(arm.config, what, progress, unseal_test)
+    key = scores_key(arm.config, find_scorer(scorer, arm.config, folder)) if kept and isinstance(scorer, str) else None
+    found = None if key is None else read_scores(kept, key, arm.config, progress)
+    if found is None:
+        what = viewed(arm.config, scorer, folder, progress) if view else scorer
+        found = scored_of(arm.config, what, progress, unseal_test)
+        if key is not None:
+            keep_scores(kept, key, found)
     set_on = thresholds(arm.config.completeness, found.negatives.score)
     name = scorer if isinstance(scorer, str) else found.name
     return ArmScores(name, found.rows, Counted.from_rows(found.rows), tuple(set_on))
@@ -95,14 +110,46 @@ def orders(reference: ArmScores, arm: ArmScores, owned: Sequence[str]) -> tuple[
     return matched(reference.counted.row_id, arm.counted.row_id, columns[0], columns[1], owned)
 
 
-def refuse_chance(reference: ArmScores, null: ArmScores) -> None:
+def score_again(arm: Arm, scorer: Any, folder: str, progress: Progress, view: bool) -> Scores:
+    """Score some rows of an arm once more: those of at most ``AGAIN`` regions, each among the rows that it was among.
+
+    Parameters
+    ----------
+    arm : Arm
+        The null arm, whose pixels are proved to be the reference's.
+    scorer, folder, progress, view
+        As for :func:`score_arm`.
+
+    Returns
+    -------
+    (ndarray of uint64, ndarray of float64), shape (n,)
+        Row ids and scores; none of a table or of a scorer that reads what was injected, which score no pixels.
+    """
+    what = viewed(arm.config, scorer, folder, progress) if view else scorer
+    who = find_scorer(what, arm.config, folder)
+    if who.kind != "images":
+        return np.empty(0, np.uint64), np.empty(0)
+    found = image_scores(arm.config, who, folder, progress, AGAIN)
+    return found["row_id"].values, found["stamp"].values
+
+
+def refuse_chance(reference: ArmScores, again: Scores) -> None:
     """Refuse a scorer that scores the same pixels differently: every difference would be partly chance.
+
+    Parameters
+    ----------
+    reference : ArmScores
+    again : (ndarray, ndarray)
+        Of :func:`score_again`.
 
     Raises
     ------
     RealismError
     """
-    if differ := _differ(reference, null):
+    ids, score = again
+    order = np.argsort(reference.counted.row_id)
+    first = reference.counted.score[order[np.searchsorted(reference.counted.row_id[order], ids)]]
+    if differ := int((first.view(np.uint64) != score.astype(np.float64).view(np.uint64)).sum()):
         raise RealismError(
             f"the null arm is not the reference: {reference.scorer} scores {differ:,} rows differently, although every "
             "pixel is the same. A scorer must not depend on chance (dropout, random augmentation) nor on the threads"

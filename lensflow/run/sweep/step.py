@@ -15,18 +15,27 @@ from lensflow.config.sweep import Levels, differing_settings, levels_of
 from lensflow.errors import StoreError
 from lensflow.measure.completeness.set_thresholds import refuse_without_threshold
 from lensflow.measure.gate import GateResult
-from lensflow.measure.realism.sweep.factors import NULL_ARM
+from lensflow.measure.gate.verdicts import Drawn
 from lensflow.measure.realism.sweep.numbers import against_reference, interaction
 from lensflow.measure.realism.sweep.result import ArmResult, SweepResult, gates_table
 from lensflow.run.completeness.scorers import find_scorer
 from lensflow.run.execute import Progress, silent
 from lensflow.run.identity import pairs_content, stored_key
-from lensflow.run.measure import measure_step
-from lensflow.run.sweep.arms import Design, design_of, prepare_arm, prepare_base
-from lensflow.run.sweep.make import made_of, make_arm
+from lensflow.run.measure import gate_draws, measure_step
+from lensflow.run.sweep.arms import Arm, Design, design_of, prepare_arm, prepare_base
+from lensflow.run.sweep.make import Made, made_of, make_arm
+from lensflow.run.sweep.null import prove_null
 from lensflow.run.sweep.prove import prove
 from lensflow.run.sweep.realism import realism_areas
-from lensflow.run.sweep.score import ArmScores, orders, refuse_chance, refuse_idle_view, score_arm, strata_of
+from lensflow.run.sweep.score import (
+    ArmScores,
+    orders,
+    refuse_chance,
+    refuse_idle_view,
+    score_again,
+    score_arm,
+    strata_of,
+)
 from lensflow.show.sweep import write_page
 from lensflow.stats import codec
 from lensflow.store import objects, paths, receipts
@@ -110,16 +119,18 @@ def _sweep(
         prepare_arm(design, arm, progress)
         make_arm(design, arm, progress)
     # The proof, before any number.
-    null_proof = prove(design.reference, design.null, NULL_ARM, design.folder, progress)
-    proofs = {design.null.label: (design.reference.label, null_proof)}
+    null = prove_null(design, progress)
+    proofs = {design.null.label: (design.reference.label, null.proof.result())}
     for one, other, factor in design.edges:
         proof = prove(design.arms[one], design.arms[other], factor, design.folder, progress)
         # The last arm of an interaction is proved from both sides; what is shown is against one of them.
         proofs.setdefault(design.arms[other].label, (design.arms[one].label, proof))
     found: dict[str, list[GateResult]] = {}
+    draws: dict[str, dict[str, Drawn]] = {}
     if with_gates and design.writes:
         for arm in design.arms:
             found[arm.label] = measure_step(arm.config, progress, diagnostics=False)[1]
+            draws[arm.label] = gate_draws(arm.config)
     numbers: dict[str, xr.Dataset] = {}
     more: dict[str, Any] = {}
     if scorer is not None:
@@ -131,8 +142,8 @@ def _sweep(
     others = (*design.arms[1:], design.null)
     (of_reference, *of_arms), of_table = realism_areas(design.reference.config, [a.config for a in others])
     for arm, area in zip(others, of_arms, strict=True):
-        made = made_of(arm)
-        shared = arm.config.out == design.reference.config.out
+        made = made_of(arm) if arm is not design.null else Made(null.n_rows, null.n_rendered)
+        shared = arm is not design.null and arm.config.out == design.reference.config.out
         results.append(
             ArmResult(
                 arm.label,
@@ -143,7 +154,7 @@ def _sweep(
                 0 if shared else made.n_rendered,
                 proofs[arm.label][1],
                 numbers.get(arm.label),
-                gates_table(found[reference], found[arm.label]) if arm.label in found else None,
+                _gates(found, draws, reference, arm.label) if arm.label in found else None,
                 area,
                 proofs[arm.label][0],
             )
@@ -155,6 +166,14 @@ def _sweep(
     keep_results(paths.join(design.folder, RESULT), _pixels_of(result), result.to_json())
     page_of(design.base)
     return result
+
+
+def _gates(
+    found: Mapping[str, list[GateResult]], draws: Mapping[str, Mapping[str, Drawn]], reference: str, arm: str
+) -> xr.Dataset:
+    """Gates of an arm beside the reference's, paired by host where both have drawn the same ones."""
+    known = {name: one.correlation(draws[arm].get(name)) for name, one in draws[reference].items()}
+    return gates_table(found[reference], found[arm], {k: v for k, v in known.items() if v is not None})
 
 
 def page_of(config: RunConfig) -> str:
@@ -183,10 +202,14 @@ def _numbers(
     stored: Any = None if key is None else current_results(url, key)
     if stored is None:
         view = any(f.road == "view" for f in design.factors)
-        scores = {a.label: score_arm(a, scorer, here, progress, unseal_test, view) for a in design.arms}
+        kept = url.removesuffix(".json")
+
+        def scored(arm: Arm) -> ArmScores:
+            return score_arm(arm, scorer, here, progress, unseal_test, view, paths.join(kept, f"{arm.label}.zarr"))
+
+        scores = {a.label: scored(a) for a in design.arms}
         reference = scores[design.reference.label]
-        null = score_arm(design.null, scorer, here, progress, unseal_test, view)
-        refuse_chance(reference, null)
+        refuse_chance(reference, score_again(design.null, scorer, here, progress, view))
         for one, other, factor in design.edges:
             if factor.road == "view":
                 pair = [design.arms[k].label for k in (one, other)]

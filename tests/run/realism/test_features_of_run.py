@@ -5,7 +5,8 @@ import pytest
 
 from lensflow.errors import RealismError
 from lensflow.measure.realism.features import NAMES, cutouts_features, pairs_features
-from lensflow.run.realism.features import features_of_cutouts, features_of_pairs
+from lensflow.run.realism import features
+from lensflow.run.realism.features import features_and_brighter, features_of_cutouts, features_of_pairs
 from lensflow.store.open import open_all_pairs, open_cutouts
 from lensflow.store.run_folder import RunFolder
 from tests.small_run import injected_copy
@@ -53,3 +54,20 @@ def test_hosts_of_cutouts_and_controls_are_the_same(made):
     # A brick has no g: its hosts have no g - r, and the others do.
     absent = np.isnan(hosts["arc_gr"].values)
     assert absent.any() and not absent.all() and np.isfinite(hosts["arc_snr"]).any()
+
+
+def test_brighter_arcs_are_measured_from_the_same_reading_of_the_pixels(made, monkeypatch):
+    config, run = made
+    read, regions = features.read_pairs_block, []
+    monkeypatch.setattr(features, "read_pairs_block", lambda *a: (regions.append(a[3].index), read(*a))[1])
+    rows = np.array([40, 3, 17, 3])
+    plain, brighter = features_and_brighter(config, rows, 1.0)
+    assert len(set(regions)) == len(regions) > 0
+    assert plain.identical(features_of_pairs(config, rows))
+    pairs, hosts = open_all_pairs(run.pairs).load().isel(sample=rows), open_cutouts(run.cutouts).load()
+    lit = pairs["stamp"].values + (10**0.4 - 1) * pairs["arc"].values
+    hosts = hosts.assign_coords(host_index=("host", np.arange(hosts.sizes["host"])))
+    expected = pairs_features(pairs.assign(stamp=(pairs["stamp"].dims, lit.astype(np.float32))), hosts).rows
+    assert set(brighter) == set(plain) and np.nanmax(np.abs(brighter["arc_snr"] - plain["arc_snr"])) > 1
+    for name in NAMES:
+        np.testing.assert_allclose(brighter[name], expected[name], rtol=1e-4, atol=1e-4)

@@ -18,7 +18,8 @@ from lensflow.run.inject import inject_step
 from lensflow.run.plan import plan_step
 from lensflow.run.rerender import rerender
 from lensflow.run.sweep.arms import design_of, prepare_arm, prepare_base
-from lensflow.run.sweep.make import made_of, make_arm
+from lensflow.run.sweep.make import FromArcsTask, made_of, make_arm
+from lensflow.run.sweep.null import prove_null
 from lensflow.run.sweep.prove import prove
 from tests.run.sweep.small_sweep import N_HOSTS, PER_HOST, config_of, hosts, swept_run
 
@@ -62,7 +63,7 @@ def made(config, *texts, interaction=False):
 
 
 def proofs(design):
-    null = prove(design.reference, design.null, NULL_ARM, design.folder, silent)
+    null = prove_null(design, silent)
     return null, [prove(design.arms[i], design.arms[j], f, design.folder, silent) for i, j, f in design.edges]
 
 
@@ -79,9 +80,9 @@ def test_an_arm_that_changes_noise_or_rounding_renders_nothing_and_is_what_rende
 ):
     design = made(run, factor)
     assert renders == [] and [a.label for a in design.arms] == arms
-    assert [made_of(a).n_rendered for a in (*design.arms, design.null)] == [ROWS, 0, 0]
+    assert [made_of(a).n_rendered for a in design.arms] == [ROWS, 0]
     assert design.reference.config.out == run.out  # the run itself is the arm with its own values
-    proofs(design)
+    assert proofs(design)[0].n_rendered == 0
     assert renders == []
     # A run of the arm's config from the start: every object of its pairs has the same bytes.
     last = design.arms[-1]
@@ -110,8 +111,8 @@ def test_arcs_of_another_manifest_are_not_read(run, tmp_path):
 
 def test_where_no_arm_has_exact_arcs_each_is_rendered(run, renders):
     design = made(run, "store.quantize=sky/8,sky/16")
-    assert design.source_of(design.arms[1]) is None and sum(renders) == 3 * ROWS
-    proofs(design)
+    assert design.source_of(design.arms[1]) is None and sum(renders) == 2 * ROWS
+    assert proofs(design)[0].n_rendered == ROWS and sum(renders) == 3 * ROWS
 
 
 def test_the_arm_with_exact_arcs_is_read_whatever_the_order(run, renders):
@@ -123,8 +124,8 @@ def test_the_arm_with_exact_arcs_is_read_whatever_the_order(run, renders):
 def test_of_two_crossed_factors_one_that_changes_noise_alone_renders_nothing(run, renders):
     design = made(run, "injection.noise=true,false", "plan.src_n=1,4", interaction=True)
     assert [made_of(a).n_rendered for a in design.arms] == [ROWS, 0, ROWS, 0]
-    assert sum(renders) == 2 * ROWS  # the arm with other sources, and the null arm
-    assert len(proofs(design)[1]) == 4
+    assert sum(renders) == ROWS  # the arm with other sources
+    assert len(proofs(design)[1]) == 4 and sum(renders) == 2 * ROWS  # and the null arm
 
 
 def test_an_arm_is_an_ordinary_run(run):
@@ -159,7 +160,13 @@ def test_cutouts_are_linked_and_survive_the_run_being_deleted(run):
 )
 def test_a_factor_of_the_plan_changes_its_own_columns_alone(run, renders, factor, columns, relation):
     design = made(run, factor)
-    null, (proof,) = proofs(design)
+    stored = bytes_below(Path(run.out))
+    made_again, (proof,) = proofs(design)
+    null = made_again.proof.result()
+    # The null arm is every stored array of every row, and leaves nothing but its proof.
+    assert {"arc", "stamp", "metrics", "flags"} <= set(null["array"].values) and (null["n_rows"] == ROWS).all()
+    left = set(bytes_below(Path(run.out))) - set(stored)
+    assert made_again.n_rendered == ROWS and all("/proofs/" in name for name in left)
     assert (null["n_differ"] == 0).all() and (null["hash_a"] == null["hash_b"]).all()
     differ = {str(n) for n in proof["array"].values[(proof["n_differ"] > 0) & (proof["role"] == "owned")]}
     assert differ == columns
@@ -266,3 +273,18 @@ def test_images_as_sources_with_the_plans_size_and_flux_change_the_source_alone(
         proof = proofs(design)[1][0]
         differ = proof["array"].values[(proof["role"] == "owned") & (proof["n_differ"] > 0)]
         assert {str(n) for n in differ} == {"src_id", "src_n", "src_q"}
+
+
+def test_a_null_arm_that_is_another_in_one_bit_names_the_array_and_the_row(run, monkeypatch):
+    design = made(run, "injection.noise=true,false")
+    real = FromArcsTask.block
+
+    def off(self, region, watch):
+        block, *rest = real(self, region, watch)
+        block["arc"].values[1, 2, 3, 4] += 1e-6
+        return block, *rest
+
+    monkeypatch.setattr(FromArcsTask, "block", off)
+    with pytest.raises(RealismError, match=r"the null arm is not the reference: arc in 3 rows \(first: row_id \d+\)"):
+        prove_null(design, silent)
+    assert not list(Path(design.folder).glob("proofs/*null*"))

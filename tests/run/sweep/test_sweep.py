@@ -13,7 +13,7 @@ from lensflow.config.sweep import with_setting
 from lensflow.errors import ConfigError, RealismError, StoreError
 from lensflow.run import measure
 from lensflow.run.inject import InjectTask
-from lensflow.run.sweep import prove, realism, step
+from lensflow.run.sweep import prove, realism, score, step
 from lensflow.run.sweep.step import stored_sweeps
 from lensflow.stats.estimate import Estimate
 from lensflow.store import paths
@@ -93,7 +93,43 @@ def test_a_sweep_that_was_killed_goes_on(run, monkeypatch):
     monkeypatch.setattr(InjectTask, "block", counted)
     found = lf.sweep(run, "plan.src_n=1,2,4", SCORER, gates=False)
     assert len(found.arms) == 2 and all(a.gates is None for a in found.arms)
-    assert 0 < len(whole) < 9 and len({*done, *whole}) == 9  # two arms and the null arm, three regions each
+    # Two arms are stored, of three regions each; the null arm makes those of the reference once more, and is not.
+    assert 0 < len(whole) < 9 and len({*done, *whole}) == 9
+    assert not list((Path(run.out) / "sweeps" / "plan.src_n").glob("null*"))
+
+
+def test_a_sweep_that_was_killed_in_scoring_scores_what_is_left(run, swept, monkeypatch):
+    """Of three arms two are scored; another threshold then scores none."""
+    real, done = score.scored_of, []
+
+    def killed(config, *rest):
+        if len(done) == 2:
+            raise KeyboardInterrupt
+        done.append(config.out)
+        return real(config, *rest)
+
+    where = Path(run.out) / "sweeps" / "plan.src_mag_shift" / "numbers"
+    shutil.rmtree(where)
+    with monkeypatch.context() as patch:
+        patch.setattr(score, "scored_of", killed)
+        with pytest.raises(KeyboardInterrupt):
+            lf.sweep(run, "plan.src_mag_shift=0,1,-1", SCORER)
+    assert not list(where.glob("*.json"))
+
+    def counted(config, *rest):
+        done.append(config.out)
+        return real(config, *rest)
+
+    monkeypatch.setattr(score, "scored_of", counted)
+    found = lf.sweep(run, "plan.src_mag_shift=0,1,-1", SCORER)
+    assert len(done) == 3 == len(set(done)) and found.to_json() == swept.to_json()
+    other = lf.sweep(run, "plan.src_mag_shift=0,1,-1", SCORER, fpr=0.5)
+    assert len(done) == 3 and other.thresholds != found.thresholds
+    # Scores that were changed are not believed.
+    (kept,) = where.glob("*/1.zarr")
+    (kept / "score" / "c" / "0").write_bytes(b"0")
+    (where / next(iter(where.glob("*.json"))).name).unlink()
+    assert lf.sweep(run, "plan.src_mag_shift=0,1,-1", SCORER).to_json() == swept.to_json() and len(done) == 4
 
 
 def test_a_scorer_that_hangs_on_chance_is_an_error_for_the_whole_sweep(run):
@@ -144,7 +180,8 @@ def test_a_null_arm_of_other_bits_stops_the_sweep(run, monkeypatch):
 
     def off(self, region, watch):
         block, *rest = real(self, region, watch)
-        if "null-of" in self.config.out:
+        # Stored as it is, and off by one bit when it is made again.
+        if not self.stamp:
             block["stamp"].values[0, 0, 0, 0] += 1e-6
         return block, *rest
 

@@ -260,7 +260,7 @@ def _pair(role: str, keys: NDArray[np.uint64], a: NDArray[Any], b: NDArray[Any])
     one, other = (_digest(keys, v) for v in (a, b))
     if one == other:
         return Compared(role, one, other, len(keys))
-    rows = _differing(a, b)
+    rows = differing(a, b)
     return Compared(role, one, other, len(keys), int(rows.sum()), _first(keys, rows))
 
 
@@ -273,7 +273,7 @@ def _digest(keys: NDArray[np.uint64], values: NDArray[Any]) -> int:
     return h.intdigest()
 
 
-def _differing(a: NDArray[Any], b: NDArray[Any]) -> NDArray[np.bool_]:
+def differing(a: NDArray[Any], b: NDArray[Any]) -> NDArray[np.bool_]:
     """Rows whose bits differ: NaN is equal to itself, and -0 is not 0."""
     if a.shape != b.shape or a.dtype != b.dtype:
         return np.ones(len(a), bool)

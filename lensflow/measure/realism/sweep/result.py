@@ -216,18 +216,23 @@ class SweepResult:
         return sorted(found, key=lambda x: (math.isnan(x.difference.value), -_or_zero(x.difference.value)))
 
 
-def gates_table(reference: Sequence[GateResult], arm: Sequence[GateResult]) -> xr.Dataset:
+def gates_table(
+    reference: Sequence[GateResult], arm: Sequence[GateResult], correlation: Mapping[str, float] | None = None
+) -> xr.Dataset:
     """Gates of two arms, and the change of their areas.
 
     Parameters
     ----------
     reference, arm : sequence of GateResult
+    correlation : mapping of float, optional
+        Gate -> correlation of both areas over draws of the same hosts. Gates that are not in it are taken as
+        independent, and the interval of their change is wider than it need be.
 
     Returns
     -------
     Dataset
         Over ``gate``: verdict_reference, verdict_arm; auc_reference, auc_arm and change with intervals (NaN for gates
-        without a fit). The change's interval takes the arms as independent: on the same hosts it is too wide.
+        without a fit); ``paired``: whether the change is that of the same hosts.
     """
     sides = [{g.name: g for g in side} for side in (reference, arm)]
     names = list(dict.fromkeys([*sides[0], *sides[1]]))
@@ -238,7 +243,9 @@ def gates_table(reference: Sequence[GateResult], arm: Sequence[GateResult]) -> x
         verdicts = [str(of[n].verdict) if n in of else "" for n in names]
         data[f"verdict_{side}"] = (dims, np.array(verdicts, dtype=str))
         areas.append([of[n].area if n in of else NOT_MEASURED for n in names])
-    change = [b - a for a, b in zip(*areas, strict=True)]
+    known = correlation or {}
+    data["paired"] = (dims, np.array([n in known for n in names], dtype=bool))
+    change = [b.less(a, known.get(n, 0.0)) for n, a, b in zip(names, *areas, strict=True)]
     for name, every in (("auc_reference", areas[0]), ("auc_arm", areas[1]), ("change", change)):
         for end in (name, f"{name}_low", f"{name}_high"):
             data[end] = (dims, np.array([e.fields(name)[end] for e in every], dtype=np.float64))

@@ -2,10 +2,13 @@
 
 import json
 
+import numpy as np
 import pytest
 
 from lensflow.measure.completeness.paired import holm
-from lensflow.measure.realism.sweep.result import SweepResult
+from lensflow.measure.gate.verdicts import Drawn, GateResult, Verdict
+from lensflow.measure.realism.sweep.result import SweepResult, gates_table
+from lensflow.stats.estimate import Estimate
 from tests.measure.realism.sweep.made_sweep import made_sweep
 
 
@@ -43,3 +46,26 @@ def test_a_change_of_a_gate_has_an_interval():
     assert gates["change"].item() == pytest.approx(0.4)
     assert gates["change_low"].item() < 0.4 < gates["change_high"].item()
     assert (gates["verdict_reference"].item(), gates["verdict_arm"].item()) == ("PASS", "FAIL")
+
+
+def test_a_change_is_paired_where_both_arms_drew_the_same_hosts():
+    """Two gates on the same hosts whose areas scatter by 0.02, and their difference by a tenth of that."""
+    draw = np.random.default_rng(0)
+    common, apart = draw.normal(0, 0.02, 400), draw.normal(0, 0.002, 400)
+    one, other = Drawn("hosts", 0.60 + common), Drawn("hosts", 0.62 + common + apart)
+    rho = one.correlation(Drawn.from_json(json.loads(json.dumps(other.to_json()))))
+    assert rho == pytest.approx(np.corrcoef(common, common + apart)[0, 1], abs=1e-6)
+    areas = [Estimate(v, v - 0.04, v + 0.04, 60) for v in (0.60, 0.62)]
+    sides = [[GateResult("core_all", {}, "0", 0.65, Verdict.PASS, "").with_area(a)] for a in areas]
+    alone, paired = gates_table(*sides), gates_table(*sides, {"core_all": rho})
+    width = [float(t["change_high"][0] - t["change_low"][0]) for t in (alone, paired)]
+    assert width[0] == pytest.approx(2 * 0.04 * 2**0.5) and 0.004 < width[1] < 0.015
+    assert [bool(t["paired"][0]) for t in (alone, paired)] == [False, True]
+    assert float(paired["change"][0]) == float(alone["change"][0])
+
+
+def test_other_hosts_are_not_paired():
+    one = Drawn("hosts", np.linspace(0.5, 0.6, 5))
+    assert one.correlation(Drawn("others", one.areas)) is None and one.correlation(None) is None
+    assert one.correlation(Drawn("hosts", one.areas[:4])) is None
+    assert one.correlation(Drawn("hosts", np.full(5, 0.5))) == 0.0
