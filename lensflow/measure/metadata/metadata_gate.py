@@ -149,7 +149,7 @@ def _measure(blank: GateResult, used: xr.Dataset, config: GateConfig, seed: int,
         return machine.interval_of_rows(positive, _scores(values, positive, machine), groups, fewest, purpose)[0]
 
     scores = _scores(x, positive, machine)
-    main, draws = machine.interval_of_rows(positive, scores, groups, fewest, INTERVAL)
+    main, areas = machine.interval_of_rows(positive, scores, groups, fewest, INTERVAL)
     draws = rng.generator(seed, "gates.metadata.null")
     n_moves = machine.estimator.null_swaps
     moved = [x[_moved(groups, draws)] for _ in range(n_moves)]
@@ -185,7 +185,7 @@ def _measure(blank: GateResult, used: xr.Dataset, config: GateConfig, seed: int,
         strata=tuple(_strata(machine, used, positive, scores, blank.threshold)),
         controls=known,
         coef=tuple(weight.tolist()),
-        drawn=machine.drawn(hosts, draws, INTERVAL),
+        drawn=machine.drawn(hosts, areas, INTERVAL),
         **machine.roc_of_rows(positive, scores, groups, fewest, INTERVAL),
         fit=fit,
     )

@@ -332,9 +332,17 @@ def test_result_comes_back_from_json():
     result = gate(noise_block(4))
     text = result.to_json()
     assert GateResult.from_json(text).to_json() == text
-    own = {f.name for f in fields(GateResult)} - {"area"}
+    own = {f.name for f in fields(GateResult)} - {"area", "drawn"}
     assert own | {"auc", "auc_low", "auc_high"} == set(result.to_dict())
     assert len(result.roc) <= 200
+
+
+def test_areas_over_draws_of_hosts_are_those_of_the_same_hosts_in_another_run():
+    """What pairs two runs: the same galaxies with more of a leak rise and fall with the same hosts."""
+    one, more = (gate(noise_block(3, n_hosts=60, leak=leak)) for leak in (0.4, 0.5))
+    assert one.drawn.areas.shape == (R_ONLY.bootstrap,) and abs(np.median(one.drawn.areas) - one.auc) < 0.02
+    assert one.drawn.correlation(more.drawn) > 0.5
+    assert one.drawn.correlation(gate(noise_block(3, n_hosts=59, leak=0.4)).drawn) is None
 
 
 def test_the_curve_comes_with_an_interval_that_more_hosts_narrow():

@@ -72,6 +72,7 @@ def test_controls_of_good_seeing_fail_and_the_column_is_named(sound):
     assert "psf_fwhm_arcsec" in result.reason.split("injections differ most in ")[1]
     assert result.controls["null"]["holds_half"]
     assert result.controls["positive"]["found"]
+    assert result.drawn.areas.shape == (CONFIG.bootstrap,) and abs(np.median(result.drawn.areas) - result.auc) < 0.05
     assert len(result.coef) == len(result.controls["columns"])
 
 
