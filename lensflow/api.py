@@ -55,6 +55,7 @@ from lensflow.show.brightness import figure as brightness_figure
 from lensflow.show.core_handling import cost_curve as core_figure
 from lensflow.show.cross_test import cross_table
 from lensflow.store.open import open_cutouts, open_manifest, open_pairs, with_host_ids
+from lensflow.store.tags import tagged
 from lensflow.survey.crop import crop
 from lensflow.survey.psf_audit import psf_audit
 from lensflow.targets.in_memory import Targets
@@ -108,6 +109,7 @@ __all__ = [
     "reweight",
     "score_pairs",
     "sweep",
+    "tagged",
     "target_density",
     "target_population",
     "torch_dataset",

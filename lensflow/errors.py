@@ -55,6 +55,10 @@ class SplitError(LensflowError):
     """Something is in two splits, or hosts cannot be split as requested."""
 
 
+class TagError(LensflowError):
+    """A file of tags cannot be read or written."""
+
+
 class ManifestError(LensflowError):
     """A manifest row cannot be rendered."""
 

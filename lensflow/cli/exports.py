@@ -39,6 +39,13 @@ def export(
         str | None, typer.Option("--quantize", help="none or sky/N: round both classes; replaces export.quantize.")
     ] = None,
     dtype: Annotated[str | None, typer.Option("--dtype", help="float32 or float16; replaces export.dtype.")] = None,
+    tags: Annotated[
+        str | None, typer.Option("--tags", help="CSV of tagged rows (lensflow view); replaces export.tags.")
+    ] = None,
+    leave_out: Annotated[
+        list[str] | None,
+        typer.Option("--leave-out", help="Tag whose injections are no positives; may be repeated."),
+    ] = None,
     no_check: Annotated[bool, typer.Option("--no-check", help="Do not check what was written.")] = False,
     workers: Workers = None,
     as_json: Json = False,
@@ -54,7 +61,8 @@ def export(
     from lensflow.show.terminal import progress_display
 
     own = load(run, None, workers)
-    given: dict[str, Any] = {"format": form, "view": view, "purpose": purpose, "quantize": quantize, "dtype": dtype}
+    given: dict[str, Any] = {"format": form, "view": view, "purpose": purpose, "quantize": quantize, "dtype": dtype,
+                             "tags": tags, "leave_out": leave_out}  # fmt: skip
     config = with_export(own, own, {k: v for k, v in given.items() if v is not None})
     try:
         with connect(config.cluster), progress_display(console) as progress:

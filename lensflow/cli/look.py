@@ -76,3 +76,37 @@ def show_page(
             print_line(console, f"{name}: {title}")
     else:
         typer.echo(page_text(page))
+
+
+@commands.command("view", epilog=example("view runs/demo --tags demo-tags.csv"), rich_help_panel=USE)
+def view(
+    run: RunPath,
+    port: Annotated[
+        int | None,
+        typer.Option("--port", help="Port on 127.0.0.1; 0: any free one. Default: the first free one from 5007 on."),
+    ] = None,
+    no_browser: Annotated[bool, typer.Option("--no-browser", help="Print the address only.")] = False,
+    tags: Annotated[
+        str | None, typer.Option("--tags", help="CSV file for tags of rows. Default: NAME-tags.csv, here.")
+    ] = None,
+    unseal: Unseal = None,
+) -> None:
+    """Look through a run in the browser: pictures, plots, filters, completeness, tags. Ctrl-C ends it.
+
+    The page is served to this machine alone. The run is read, never written.
+    """
+    from lensflow.store.run_folder import RunFolder, config_of
+    from lensflow.view.serve import serve
+    from lensflow.view.shared import Shared
+    from lensflow.view.tags import Tags, file_for
+
+    config = config_of(run)
+    RunFolder.of(config).require_some_store()
+    kept = Tags(tags or file_for(config.name))
+    kept.every()  # a file that is none of tags is refused before a page is open
+
+    def ready(address: str) -> None:
+        print_line(console, f"{config.name}: {address}")
+        print_line(console, f"Tags: {kept.path}. Ctrl-C ends the page.")
+
+    serve(Shared(config, kept, unseal), port, not no_browser, ready)

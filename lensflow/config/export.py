@@ -117,6 +117,12 @@ class ExportConfig(Section):
         description="positives below min_snr in train: left out; kept with weight clip((snr - 1) / 4, 0.05, 1); or "
         "kept. val and test keep them all. None becomes a negative",
     )
+    tags: str | None = Field(
+        None, description="CSV file of tagged rows, as lensflow view writes it (row_id, host_id, tag, note)"
+    )
+    leave_out: tuple[str, ...] = Field(
+        (), description="tags of export.tags whose injections become no positives; counted by tag, in the card too"
+    )
     controls_per_positive: Positive = Field(1.0, description="total weight of the negatives over that of the positives")
     negatives: SharesConfig = SharesConfig()
     counterfactuals: tuple[str, ...] = Field(
@@ -185,6 +191,13 @@ class ExportConfig(Section):
             if name not in known:
                 raise ValueError(f"{name!r} is no verdict.{did_you_mean(name, known)} There are {', '.join(known)}")
         return value
+
+    @model_validator(mode="after")
+    def _tags_are_used(self) -> Self:
+        if (self.tags is None) != (not self.leave_out):
+            given, other = ("leave_out", "tags") if self.tags is None else ("tags", "leave_out")
+            raise ValueError(f"{given} without {other}: tags is the file, leave_out says which of its tags are meant")
+        return self
 
     @field_validator("quantize")
     @classmethod

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from astropy.visualization import make_lupton_rgb
@@ -12,11 +12,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from lensflow import geometry
-from lensflow.measure.gate import GateResult
 from lensflow.show.figures import INK, MUTED, WIDTH, Picture, label, new_figure, picture
-from lensflow.show.gallery import Example
 from lensflow.show.numbers import number
 from lensflow.units import median_and_sigma
+
+if TYPE_CHECKING:  # pictures alone need no classifiers
+    from lensflow.measure.gate import GateResult
+    from lensflow.show.gallery import Example
 
 ZOOM, GAP_PIX, BAR_ARCSEC = 3, 6, 5.0
 SOFTENING = 6.0

@@ -129,6 +129,16 @@ class RunFolder:
         """Folder of the report."""
         return self.path("report")
 
+    def require_some_store(self) -> None:
+        """Refuse a folder in which no step of a run was made.
+
+        Raises
+        ------
+        StoreError
+        """
+        if not any(paths.group_exists(self.store(s)) for s in STORES):
+            raise StoreError(f"{self.root}: no run here yet, no step of it was made. `lensflow run` makes it.")
+
     def receipts(self, stage: str) -> str:
         """Receipts of a stage (``cutouts`` or ``pairs``)."""
         return self.path("receipts", stage)

@@ -13,6 +13,7 @@ import xarray as xr
 
 from lensflow.config import RunConfig, fingerprint
 from lensflow.run.export.non_lenses import table_content
+from lensflow.run.export.tagged import tags_content
 from lensflow.run.score_table import SCORES, made_of
 from lensflow.store import paths
 from lensflow.store.arrays import write_arrays
@@ -55,7 +56,7 @@ def training_key(config: RunConfig, content: str) -> str:
     content : str
         Fingerprint of the pairs.
     """
-    more = [of_table] if (of_table := table_content(config)) else []
+    more = [of_file for of_file in (table_content(config), tags_content(config)) if of_file]
     return fingerprint(config.settings_of("training"), content, *more)
 
 

@@ -47,6 +47,29 @@ def run_of(record: Mapping[str, Any], out: str) -> str:
     """
     named = record.get("run")
     path = str((named.get("path") if isinstance(named, Mapping) else named) or "")
+    return _from_export(path, out)
+
+
+def settings_of(record: Mapping[str, Any], out: str) -> dict[str, Any]:
+    """Settings of an export's view, with the place of its file of tags.
+
+    Parameters
+    ----------
+    record : mapping
+        Content of ``export.json``.
+    out : str
+        Folder of the export.
+
+    Returns
+    -------
+    dict
+    """
+    settings = dict(record.get("settings") or {})
+    return settings | ({"tags": _from_export(settings["tags"], out)} if settings.get("tags") else {})
+
+
+def _from_export(path: str, out: str) -> str:
+    """Place of what an export names by the way from its folder ``out``."""
     # A path that begins at the root is one of an older export, or of a run that was named by hand.
     if not path or "://" in path or path.startswith("/") or not paths.is_local(out):
         return path

@@ -12,6 +12,7 @@ from lensflow.errors import ExportError
 from lensflow.run.certificate import parse_certificate
 from lensflow.run.export.non_lenses import table_content
 from lensflow.run.export.real_lenses import realism_of
+from lensflow.run.export.tagged import tags_content
 from lensflow.run.identity import pairs_content
 from lensflow.store import paths, resume
 from lensflow.store.run_folder import RunFolder
@@ -61,6 +62,7 @@ def about_run(config: RunConfig, out: str) -> dict[str, Any]:
             "config_digest": fingerprint(config.settings_of("gates")),
             "content": pairs_content(config),
             **({"non_lenses": content} if (content := table_content(config)) else {}),
+            **({"tags": content} if (content := tags_content(config)) else {}),
             "version": __version__,
             "code": resume.code_fingerprint(),
         },
@@ -70,9 +72,15 @@ def about_run(config: RunConfig, out: str) -> dict[str, Any]:
             "gates": [{k: g[k] for k in named if k in g} for g in certificate["gates"]],
         },
         "realism": realism_of(config),
-        "settings": config.export.model_dump(mode="json"),
+        "settings": _settings(config, out),
         "check": {},
     }
+
+
+def _settings(config: RunConfig, out: str) -> dict[str, Any]:
+    """The section ``export``; a file of tags is named as the run is."""
+    settings = config.export.model_dump(mode="json")
+    return settings | ({"tags": _from(settings["tags"], out)} if settings["tags"] else {})
 
 
 def _from(run: str, out: str) -> str:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from lensflow import geometry, rng
 from lensflow.config.export import NEGATIVE_KINDS
 from lensflow.errors import ExportError, StaleStoreError
-from lensflow.export.formats.folder import run_of
+from lensflow.export.formats.folder import run_of, settings_of
 from lensflow.export.formats.read import UNIT_ROWS, Export, Piece, open_export
 from lensflow.export.normalisation import Normalisation
 from lensflow.export.pixels.kernels import not_finite
@@ -164,7 +164,9 @@ def _of_run(export: Export, split: str, options: dict[str, Any]) -> TrainingView
             f"{export.out}: an export of format zarr is an index over the run {run}, which is not there. Bring the run "
             "back to that place, or export it with --format npy."
         )
-    settings = {k: v for k, v in record["settings"].items() if k != "format"}
+    settings = {k: v for k, v in settings_of(record, export.out).items() if k != "format"}
+    if settings.get("tags") and paths.content(settings["tags"]) != record["run"].get("tags"):
+        raise StaleStoreError(f"{export.out}: {settings['tags']} was changed since. Export the run again.")
     view = open_view(run, split=split, **settings, **options)
     if view.certified is not None and view.certified.seal != record["certificate"]["seal"]:
         raise StaleStoreError(f"{export.out}: exported under another certificate of {run}. Export the run again.")

@@ -27,6 +27,7 @@ from lensflow.run.export.certified import Certified, certified
 from lensflow.run.export.constants import fitted
 from lensflow.run.export.hosts import other_hosts, refuse_crossed_splits, rows_of_all
 from lensflow.run.export.non_lenses import non_lenses
+from lensflow.run.export.tagged import refuse_foreign_tags, without_tagged
 from lensflow.run.open_run import Run, open_run
 from lensflow.run.realism.stamps import RealFolder
 from lensflow.store import sealing
@@ -126,7 +127,9 @@ class RunViews:
     def rows(self) -> xr.Dataset:
         """Rows of all splits, of which nothing is in two."""
         refuse_crossed_splits(self.config)
-        return rows_of_all(self.config)
+        found = rows_of_all(self.config)
+        refuse_foreign_tags(self.config, found)
+        return found
 
     @cached_property
     def normalisation(self) -> Normalisation:
@@ -147,6 +150,7 @@ def _opened(views: RunViews, config: RunConfig, split: str, unseal_test: str | N
     found, every = views.certified, views.rows
     code = schema.SPLITS.index(split)
     rows = every.isel(sample=np.flatnonzero(every["split"].values == code))
+    rows, tagged = without_tagged(config, rows)
     injected = np.unique(every["host_index"].values[~every["is_control"].values])
     shares = config.export.negatives
     wants_others = config.export.view == "single" and shares.host_other > 0
@@ -156,9 +160,8 @@ def _opened(views: RunViews, config: RunConfig, split: str, unseal_test: str | N
     chosen = choose(
         rows, others, config.export, split, config.seed, config.reference_band, config.diagnostics.theta_e_edges, table
     )
-    counts = replace(
-        chosen.counts, left_out=chosen.counts.left_out | {f"table: {k}": n for k, n in no_negatives.items()}
-    )
+    more = tagged | {f"table: {k}": n for k, n in no_negatives.items()}
+    counts = replace(chosen.counts, left_out=chosen.counts.left_out | more)
     if unseal_test and split == "test":  # nothing has been shown yet; from here on it is
         sealing.log_access(folder.pairs, unseal_test, rows.sizes["sample"])
     regions = stored_regions(folder.pairs, "pairs")

@@ -15,7 +15,7 @@ from lensflow.export.check.readers import open_export
 from lensflow.export.check.registry import CHECKS
 from lensflow.export.check.results import ExportCheck
 from lensflow.export.check.rows import gather
-from lensflow.export.formats.folder import run_of
+from lensflow.export.formats.folder import run_of, settings_of
 from lensflow.stats import codec
 from lensflow.store import paths
 
@@ -61,7 +61,7 @@ def check_export(out: str | Path, run: str | Path | None = None, *, write: bool 
 
     def view(split: str) -> Any:
         if split not in opened:
-            opened[split] = _open_view(str(run or run_of(reader.description, place)), reader.description, split)
+            opened[split] = _open_view(str(run or run_of(reader.description, place)), reader.description, split, place)
         return opened[split]
 
     reader = open_export(place, view)
@@ -101,7 +101,7 @@ def to_json(found: ExportCheck) -> dict[str, Any]:
     return tree
 
 
-def _open_view(place: str, description: dict[str, Any], split: str) -> Any:
+def _open_view(place: str, description: dict[str, Any], split: str, out: str) -> Any:
     from lensflow.run.export.open_view import open_view
 
     if not place:
@@ -109,4 +109,4 @@ def _open_view(place: str, description: dict[str, Any], split: str) -> Any:
     if not paths.list_names(place):
         raise ExportError(f"no run at {place}. If it has moved, give its folder: --run RUN")
     why = "check of an export that holds the test split" if split == "test" else None
-    return open_view(place, split=split, unseal_test=why, **(description.get("settings") or {}))
+    return open_view(place, split=split, unseal_test=why, **settings_of(description, out))

@@ -1,0 +1,193 @@
+"""The page in bokeh: widgets and plots around the model of this room; no numbers are computed here."""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from collections.abc import Callable
+from html import escape
+from typing import Any
+
+import numpy as np
+from bokeh.document import Document
+from bokeh.layouts import column, row
+from bokeh.models import Button, Div, TabPanel, Tabs
+from numpy.typing import NDArray
+
+from lensflow.errors import LensflowError
+from lensflow.show.plain import visible
+from lensflow.view.card import card_html
+from lensflow.view.controls import Controls, TagBar
+from lensflow.view.filters import among, ordered
+from lensflow.view.grid import Grid
+from lensflow.view.maps import Maps
+from lensflow.view.plots import Plots
+from lensflow.view.results import Results
+from lensflow.view.rows import Rows
+from lensflow.view.shared import Shared
+
+_log = logging.getLogger(__name__)
+_CARD = """
+table { border-collapse: collapse; font: 12px system-ui, sans-serif; } caption { text-align: left; padding: 2px 0 6px; }
+td, th { padding: 1px 10px 1px 0; vertical-align: top; text-align: left; border-bottom: 1px solid #e4e4e4; }
+td:not(.words) { text-align: right; } td.wrapped { white-space: normal; } .dash { color: #666; }
+.note { background: #fff4d6; border-left: 4px solid #d98324; padding: 4px 8px; margin: 2px 0; }
+h1 { font: 600 16px system-ui, sans-serif; margin: 4px 0; } p { margin: 3px 0; font: 13px system-ui, sans-serif; }
+"""
+WIDTH_LEFT, WIDTH_MIDDLE, WIDTH_RIGHT = 222, 560, 540
+
+
+def text_div(**kwargs: Any) -> Div:
+    """A piece of HTML whose text is never taken for mathematics."""
+    return Div(disable_math=True, stylesheets=[_CARD], **kwargs)
+
+
+class Page:
+    """One page of a run; a tab of the browser has its own.
+
+    Parameters
+    ----------
+    shared : Shared
+    document : Document
+    """
+
+    def __init__(self, shared: Shared, document: Document):
+        self.shared, self.document = shared, document
+        self.opened = shared.opened()
+        self.results = Results(worst={})
+        self.current: int | None = None
+        self.chosen: NDArray[np.bool_] | None = None
+        self.chosen_by = ""
+        self.passing: NDArray[np.int64] = np.empty(0, np.int64)
+        self._notes: list[str] = [*self.opened.messages]
+        self.problem = ""
+        self.head = text_div(sizing_mode="stretch_width", name="head")
+
+    @property
+    def rows(self) -> Rows:
+        """Rows of the page."""
+        assert self.opened.rows is not None
+        return self.opened.rows
+
+    def build(self) -> None:
+        """Put the page into the document; where there is nothing to show, it says why."""
+        self.document.title = f"lensflow view: {visible(self.opened.config.name)}"
+        if self.opened.rows is None:
+            self._say_head()
+            self.document.add_root(self.head)
+            return
+        self.clear = Button(label="Clear selection", width=130, disabled=True, name="clear")
+        self.clear.on_click(self.guarded(lambda: self.choose(None, "")))
+        self.grid = Grid(self, WIDTH_MIDDLE)
+        self.plots = Plots(self, WIDTH_RIGHT)
+        self.maps = Maps(self, WIDTH_RIGHT)
+        self.controls = Controls(self, WIDTH_LEFT)
+        self.tag_bar = TagBar(self, WIDTH_RIGHT)
+        self.card = text_div(
+            text="<p>Click a picture or a point to see all that is known of its row.</p>", width=WIDTH_RIGHT - 20,
+            height=330, styles={"overflow": "auto"}, name="card",
+        )  # fmt: skip
+        self.tabs = Tabs(
+            tabs=[
+                TabPanel(title="Histograms", child=self.plots.histograms),
+                TabPanel(title="Completeness", child=self.maps.layout),
+                TabPanel(title="Row", child=column(self.tag_bar.layout, self.card)),
+            ],
+            width=WIDTH_RIGHT,
+            name="tabs",
+        )
+        middle = column(self.grid.layout, width=WIDTH_MIDDLE)
+        right = column(self.plots.layout, self.tabs, width=WIDTH_RIGHT)
+        self.document.add_root(
+            column(self.head, row(self.controls.layout, middle, right, spacing=12), sizing_mode="stretch_width")
+        )
+        self.guarded(self.filter)()
+        self.shared.when_results(
+            lambda found: self.document.add_next_tick_callback(self.guarded(lambda: self.show_results(found)))
+        )
+
+    def guarded(self, do: Callable[[], None]) -> Callable[..., None]:
+        """A callback that shows what went wrong instead of ending the page."""
+
+        def run(*_: Any) -> None:
+            try:
+                self.problem = ""
+                do()
+            except LensflowError as error:
+                self.problem = str(error)
+            except Exception as error:
+                _log.error("lensflow view: %s", traceback.format_exc())
+                self.problem = f"{type(error).__name__}: {error}. The terminal has the traceback; please report it."
+            self._say_head()
+
+        return run
+
+    def filter(self) -> None:
+        """Apply the filters, and show what passes."""
+        if self.controls.paused:
+            return
+        mask = self.controls.filter().mask(self.rows, self.results.worst, self.shared.tags)
+        self.passing = np.flatnonzero(mask)
+        self._either(self.plots.show)
+        self._either(self.order)
+
+    def _either(self, do: Callable[[], None]) -> None:
+        """Say what cannot be read, and go on with the rest of the page."""
+        try:
+            do()
+        except LensflowError as error:
+            self.problem = str(error)
+
+    def order(self) -> None:
+        """Sort what passes and is selected, and show its first pictures."""
+        by, descending = self.controls.sorting()
+        worst = self.controls.worst.value
+        places = self.shown_places()
+        if by == "worst" and worst in self.results.worst:
+            of_verdict = self.results.worst[worst]
+            self.grid.start(of_verdict[among(len(self.rows), places)[of_verdict]])
+        else:
+            self.grid.start(ordered(self.rows, places, "shuffled" if by == "worst" else by, descending))
+
+    def shown_places(self) -> NDArray[np.int64]:
+        """Rows that pass and, where there is a selection, are in it."""
+        return self.passing if self.chosen is None else self.passing[self.chosen[self.passing]]
+
+    def choose(self, mask: NDArray[np.bool_] | None, by: str) -> None:
+        """Select rows: the pictures are then theirs alone."""
+        self.chosen, self.chosen_by = mask, by
+        self.clear.disabled = mask is None
+        self.plots.mark_chosen()
+        self.order()
+
+    def pick(self, place: int) -> None:
+        """Show the card of a row, and mark it everywhere."""
+        self.current = place
+        self.plots.mark_page()
+        self.grid.mark()
+        self.tag_bar.show(place)
+        self.tabs.active = 2
+        real = self.opened.config.survey.synthetic is None
+        self.card.text = self.tag_bar.line(place) + card_html(self.rows, place, real)
+
+    def show_results(self, found: Results) -> None:
+        """Add verdicts and completeness once they are read."""
+        self.results = found
+        self._notes = [*self.opened.messages, *found.messages]
+        self.controls.show_worst(found)
+        self.maps.show_maps(found)
+
+    def _say_head(self) -> None:
+        config, name = self.opened.config, visible(self.opened.config.name)
+        lines = [f"<h1>{escape(name)} <small>{escape(visible(config.out))}</small></h1>"]
+        if self.opened.rows is not None:
+            n, sealed = len(self.rows), self.rows.n_sealed
+            line = f"{n:,} rows; {len(self.passing):,} pass the filters"
+            if self.chosen is not None:
+                line += f"; {len(self.shown_places()):,} of them {self.chosen_by}"
+            if sealed:
+                line += f". The test split is sealed: its {sealed:,} rows are left out of everything here"
+            lines.append(f"<p>{escape(line)}.</p>")
+        notes = [self.problem] * bool(self.problem) + self._notes
+        lines += [f'<div class="note">{escape(visible(n))}</div>' for n in notes]
+        self.head.text = "".join(lines)

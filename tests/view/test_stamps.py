@@ -1,0 +1,67 @@
+"""Pictures are of the pixels that everybody opens, the right way up; one damaged chunk spoils its own rows alone."""
+
+from pathlib import Path
+
+import numpy as np
+
+from lensflow.view.card import card_html
+from lensflow.view.rows import open_rows
+from lensflow.view.stamps import KINDS, Stamps, as_rgba, picture, sky_of
+from tests.view.conftest import HOSTILE
+
+
+def test_pixels_of_any_rows_are_those_of_the_pairs(rows, opened):
+    wanted = [5, 0, len(rows) - 1]
+    for place, stamp in zip(wanted, Stamps(rows).read(wanted), strict=True):
+        row = opened.isel(sample=place)
+        assert not stamp.problem
+        np.testing.assert_array_equal(stamp.ctrl, row["ctrl"].values)
+        np.testing.assert_array_equal(stamp.image("stamp"), row["stamp"].values)
+        np.testing.assert_array_equal(stamp.image("residual"), (row["stamp"] - row["ctrl"]).values)
+        np.testing.assert_array_equal(stamp.image("arc"), row["arc"].values)
+
+
+def test_a_picture_is_the_reports_with_y_upwards(rows):
+    from lensflow.show.figures_images import composite
+
+    stamps = Stamps(rows).read([0, 1, 2])
+    sky = sky_of(stamps, rows.bands)
+    side = stamps[0].stamp.shape[-1]
+    for kind in KINDS:
+        drawn = picture(stamps[0], kind, rows.bands, sky, 1.0, side).view(np.uint8).reshape(side, side, 4)
+        expected = composite(stamps[0].image(kind), rows.bands, stamps[0].absent, sky)
+        np.testing.assert_array_equal(drawn[::-1, :, :3], expected)
+        assert (drawn[..., 3] == 255).all()
+    spot = np.zeros((8, 8, 3), np.uint8)
+    spot[0, 7] = 255, 0, 0  # on top, right, red
+    assert as_rgba(spot, 8).view(np.uint8).reshape(8, 8, 4)[7, 7].tolist() == [255, 0, 0, 255]
+
+
+def test_less_light_is_shown_with_a_larger_stretch(rows):
+    stamps = Stamps(rows).read([0])
+    sky = sky_of(stamps, rows.bands)
+    faint, bright = (picture(stamps[0], "stamp", rows.bands, sky, s, 64).view(np.uint8).mean() for s in (3.0, 0.3))
+    assert faint < bright
+
+
+def test_a_damaged_chunk_spoils_its_own_rows_alone(copy):
+    victim = sorted(p for p in Path(copy.out, "pairs.zarr/stamp/c").rglob("*") if p.is_file())[0]
+    data = bytearray(victim.read_bytes())
+    data[40] ^= 0xFF
+    victim.write_bytes(data)
+    rows = open_rows(copy).rows
+    found = Stamps(rows).read([*range(len(rows))])
+    broken = [s for s in found if s.problem]
+    assert 0 < len(broken) < len(found) and "stamp" in broken[0].problem
+    crossed = picture(broken[0], "stamp", rows.bands, 1.0, 1.0, 32)
+    assert crossed.shape == (32, 32) and len(np.unique(crossed)) > 1
+
+
+def test_a_card_has_every_truth_value_and_names_stay_text(hostile):
+    rows = open_rows(hostile).rows
+    html = card_html(rows, 0, real=True)
+    for name in ("theta_e_arcsec", "lens_q", "src_x_arcsec", "magnification", "snr_matched", "flags that are set"):
+        assert f">{name}<" in html
+    assert "<script" not in html and "&lt;script&gt;" in html and HOSTILE not in html
+    assert 'href="https://www.legacysurvey.org/viewer?ra=' in html
+    assert "legacysurvey" not in card_html(rows, 0, real=False)
