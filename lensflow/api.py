@@ -11,7 +11,7 @@ from typing import Any, overload
 
 import xarray as xr
 
-from lensflow.cluster import connect, dashboard_link
+from lensflow.cluster import connect, dashboard_link, progress_link
 from lensflow.config import InjectionConfig, RunConfig, load_config
 from lensflow.errors import GateError
 from lensflow.injection.core import Handling, handle_core, mask_batch
@@ -102,6 +102,7 @@ __all__ = [
     "paired",
     "plan",
     "plan_injections",
+    "progress_link",
     "psf_audit",
     "read_lenses",
     "read_lenspop",

@@ -105,7 +105,7 @@ def folder_of(run: str) -> str:
 @contextlib.contextmanager
 def session(config: RunConfig, force: bool = False, *, extends: bool = False) -> Iterator[Progress]:
     """Open a cluster, print its dashboard's address, show progress, and lock the run's folder."""
-    from lensflow.cluster import connect, dashboard_link
+    from lensflow.cluster import connect, dashboard_link, progress_link
     from lensflow.cluster.local import check_region_fits
     from lensflow.run.identity import refuse_other_settings
     from lensflow.show.terminal import progress_display
@@ -122,6 +122,8 @@ def session(config: RunConfig, force: bool = False, *, extends: bool = False) ->
         ):
             if link := dashboard_link(client, config.cluster):
                 print_line(console, f"Dask dashboard: {link}")
+            if page := progress_link(client, config.cluster):
+                print_line(console, f"Progress of the run: {page}")
             yield progress
     except KeyboardInterrupt:
         errors.print("Stopped. Finished regions keep their receipts: the same command continues.")

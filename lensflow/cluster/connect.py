@@ -13,6 +13,7 @@ from types import FrameType
 import dask
 from distributed import Client
 
+from lensflow.cluster.panel import PATH
 from lensflow.config import ClusterConfig
 
 # Imported on demand: the Kubernetes and YARN kinds need extras that a laptop does not.
@@ -83,6 +84,26 @@ def dashboard_link(client: Client, config: ClusterConfig) -> str | None:
     if host in ("", "0.0.0.0", "::", "[::]"):
         return str(client.dashboard_link)
     return str(template.format(**{"scheme": "http", "host": host, "port": port, **os.environ}))
+
+
+def progress_link(client: Client, config: ClusterConfig) -> str | None:
+    """Address of the page of a run's progress, on the dashboard of a client from :func:`connect`.
+
+    Parameters
+    ----------
+    client : distributed.Client
+        From :func:`connect`.
+    config : ClusterConfig
+        The client's config.
+
+    Returns
+    -------
+    str or None
+        None without a dashboard, and where this process did not start the scheduler: one that was started by others
+        has the page only if they told it to (docs/decisions/0017).
+    """
+    link = dashboard_link(client, config) if config.kind in ("local", "threads") else None
+    return link.removesuffix("/").removesuffix("/status") + f"/{PATH}" if link else None
 
 
 @contextlib.contextmanager

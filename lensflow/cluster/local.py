@@ -16,6 +16,7 @@ from distributed import Client, LocalCluster
 from distributed.system import MEMORY_LIMIT
 
 from lensflow.cluster import quiet
+from lensflow.cluster.panel import ROUTES, with_page
 from lensflow.cluster.security import temporary_security
 from lensflow.config import ClusterConfig
 from lensflow.errors import ClusterError, LensflowWarning
@@ -60,6 +61,7 @@ def start(config: ClusterConfig) -> Iterator[Client]:
                 {
                     "distributed.nanny.pre-spawn-environ": WORKER_ENVIRONMENT,
                     "distributed.worker.preload": [] if threads else ["lensflow.cluster.preload"],
+                    ROUTES: with_page(dask.config.get(ROUTES)),
                 }
             )
         )

@@ -10,14 +10,18 @@ from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import psutil
 from distributed import Client, default_client
 
+from lensflow.cluster.announce import announcer_of
 from lensflow.errors import ClusterError
 from lensflow.run.cluster_tasks import Done, Each, Summed, on_cluster
 from lensflow.run.tree import Tree
+
+if TYPE_CHECKING:
+    from lensflow.measure.gate import GateResult
 
 
 class Progress(Protocol):
@@ -95,9 +99,11 @@ def run_tasks(
     progress(stage, 0, len(indices))
     client = active_client()
     results = _in_threads(task, indices) if client is None else on_cluster(client, Each(task), indices, stage)
+    announced = _announced(client, stage, len(indices))
     with contextlib.closing(results):
         for done, value in enumerate(results, start=1):
             progress(stage, done, len(indices))
+            announced(value)
             yield value
 
 
@@ -137,15 +143,32 @@ def reduce_tasks(
                 progress(stage, done, len(indices))
         return tree.root
     found: Any = None
+    announced = _announced(client, stage, len(indices))
     with contextlib.closing(on_cluster(client, Summed(task, len(indices), join), indices, stage)) as results:
         done = 0
         for value in results:
             if isinstance(value, Done):
                 done += 1
                 progress(stage, done, len(indices))
+                announced(None)
             else:
                 found = value
     return found
+
+
+def _announced(client: Client | None, stage: str, total: int) -> Callable[[Any], None]:
+    """Announce a stage on the dashboard's page; gives what takes each finished region."""
+    if client is None:
+        return lambda value: None
+    announcer = announcer_of(client)
+    announcer.begin(stage, total)
+    return lambda value: announcer.advance(stage, value)
+
+
+def announce_verdict(gate: GateResult) -> None:
+    """Show a verdict on the dashboard's page, where there is a client."""
+    if (client := active_client()) is not None:
+        announcer_of(client).verdict(gate.name, str(gate.verdict).replace("_", " "), gate.reason)
 
 
 def _in_threads(task: Callable[[int], Any], indices: Sequence[int]) -> Generator[Any, None, None]:

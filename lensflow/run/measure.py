@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -27,7 +28,7 @@ from lensflow.measure.metadata.checks import run_checks
 from lensflow.measure.metadata.hosts import continued, first_of_class
 from lensflow.measure.pixels import Block, Origin, measure
 from lensflow.measure.pixels.rendering import last_key
-from lensflow.run.execute import Progress, reduce_tasks, silent
+from lensflow.run.execute import Progress, announce_verdict, reduce_tasks, silent
 from lensflow.run.gate_rows import ARCS, PORTRAITS, GateInput, GateRows
 from lensflow.run.identity import keep_config, pairs_content, stored_key
 from lensflow.run.inject import hosts_of
@@ -110,9 +111,11 @@ def measure_step(
         if want_features:
             twins = twins_of(config, measured[PORTRAITS].rows)
             judged = [
-                *run_all_gates(GateInput.of(measured, twins), config, progress),
+                *run_all_gates(GateInput.of(measured, twins), config, progress, announce_verdict),
                 *_checks(config, found, twins, measured[ARCS].rows),
             ]
+            for check in judged:
+                announce_verdict(check)
             gated = [g.to_dict() for g in judged]
             if keep:
                 draws = {g.name: g.drawn.to_json() for g in judged if g.drawn is not None}
@@ -126,8 +129,13 @@ def measure_step(
     )
 
 
-def run_all_gates(rows: GateInput, config: RunConfig, progress: Progress = silent) -> list[GateResult]:
-    """Run the gates side by side here: their rows are here, and the solver releases the GIL."""
+def run_all_gates(
+    rows: GateInput,
+    config: RunConfig,
+    progress: Progress = silent,
+    announce: Callable[[GateResult], None] = lambda found: None,
+) -> list[GateResult]:
+    """Run the gates side by side here: their rows are here, and the solver releases the GIL; announce each."""
     edges, done = config.diagnostics.theta_e_edges, 0
     names = (*config.gate.every, *((MASK_EDGE,) if rows.masks is not None else ()))
     progress("gate", 0, len(names))
@@ -141,6 +149,7 @@ def run_all_gates(rows: GateInput, config: RunConfig, progress: Progress = silen
             result = run_gate(rows.features, name, config.gate, config.bands, config.seed, edges, rows.unpaired)
         done += 1
         progress("gate", done, len(names))
+        announce(result)
         return result
 
     # Each gate holds its features in double precision: at most one per core at a time.
