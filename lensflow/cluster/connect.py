@@ -100,7 +100,7 @@ def progress_link(client: Client, config: ClusterConfig) -> str | None:
     -------
     str or None
         None without a dashboard, and where this process did not start the scheduler: one that was started by others
-        has the page only if they told it to (docs/decisions/0017).
+        has the page only if they told it to (docs/decisions/0018).
     """
     link = dashboard_link(client, config) if config.kind in ("local", "threads") else None
     return link.removesuffix("/").removesuffix("/status") + f"/{PATH}" if link else None

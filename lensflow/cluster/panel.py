@@ -2,7 +2,7 @@
 
 Distributed loads this module by name: its setting ``distributed.scheduler.http.routes`` is a list of modules with
 ``routes``, "that can be extended with user defined modules" (its own words). What the page shows comes as structured
-events, which :mod:`lensflow.cluster.announce` logs through ``Client.log_event``. docs/decisions/0017 says why so.
+events, which :mod:`lensflow.cluster.announce` logs through ``Client.log_event``. docs/decisions/0018 says why so.
 """
 
 from __future__ import annotations
