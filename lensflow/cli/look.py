@@ -105,8 +105,11 @@ def view(
     kept = Tags(tags or file_for(config.name))
     kept.every()  # a file that is none of tags is refused before a page is open
 
+    shared = Shared(config, kept, unseal)
+    shared.look()  # a test split that cannot be opened ends here
+
     def ready(address: str) -> None:
         print_line(console, f"{config.name}: {address}")
         print_line(console, f"Tags: {kept.path}. Ctrl-C ends the page.")
 
-    serve(Shared(config, kept, unseal), port, not no_browser, ready)
+    serve(shared, port, not no_browser, ready)

@@ -15,7 +15,7 @@ from lensflow.view.filters import KINDS, Filter, Range
 from lensflow.view.linked import Linked
 from lensflow.view.results import Results
 
-_SORTS = [("shuffled", "shuffled"), ("row", "row of the manifest"), ("worst", "as the verdict has them")]
+_SORTS = [("shuffled", "shuffled"), ("row", "row of the manifest")]
 _ANY, _TAGGED = ("", "any"), ("*", "any tag")
 
 

@@ -39,7 +39,7 @@ class Grid:
         self._page, self._side = page, width // ACROSS - 4
         self._places: NDArray[np.int64] = np.empty(0, np.int64)
         self._first, self._sky = 0, 0.0
-        self.kind = RadioButtonGroup(labels=[*KINDS, ALL_KINDS], active=0, width=330)
+        self.kind = RadioButtonGroup(labels=[*KINDS, ALL_KINDS], active=0, width=330, name="kinds")
         self.stretch = Slider(
             title="Stretch: faint light to bright light", start=-1.0, end=1.5, step=0.05, value=0.0, show_value=False,
             width=200,
@@ -98,7 +98,7 @@ class Grid:
         """Draw the pictures again."""
         page, shown = self._page, self.shown
         rows, n = page.rows, len(self._places)
-        stamps = page.shared.stamps().read(shown.tolist())
+        stamps = page.stamps.read(shown.tolist())
         if not self._sky and any(not s.problem for s in stamps):
             self._sky = sky_of(stamps, rows.bands)  # one for all pages, so that they can be compared
         kinds = [KINDS[k] for k in range(len(KINDS))] if self._all_kinds else [KINDS[self.kind.active or 0]]

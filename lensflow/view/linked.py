@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from lensflow.view.rows import Rows
 from lensflow.view.shared import Shared
+from lensflow.view.stamps import Stamps
 
 
 class Linked(Protocol):
@@ -46,6 +47,11 @@ class Linked(Protocol):
     @property
     def rows(self) -> Rows:
         """Rows of the page."""
+        ...
+
+    @property
+    def stamps(self) -> Stamps:
+        """Reader of the rows' pixels."""
         ...
 
     def guarded(self, do: Callable[[], None]) -> Callable[..., None]:

@@ -23,8 +23,9 @@ from lensflow.view.grid import Grid
 from lensflow.view.maps import Maps
 from lensflow.view.plots import Plots
 from lensflow.view.results import Results
-from lensflow.view.rows import Rows
-from lensflow.view.shared import Shared
+from lensflow.view.rows import Opened, Rows
+from lensflow.view.shared import Look, Shared
+from lensflow.view.stamps import Stamps
 
 _log = logging.getLogger(__name__)
 _CARD = """
@@ -53,8 +54,12 @@ class Page:
 
     def __init__(self, shared: Shared, document: Document):
         self.shared, self.document = shared, document
-        self.opened = shared.opened()
-        self.results = Results(worst={})
+        try:
+            look = shared.look()
+        except LensflowError as error:
+            look = Look(Opened(shared.config, None, (str(error),), is_final=False), None, shared.pool)
+        self.look, self.opened = look, look.opened
+        self.results = Results()
         self.current: int | None = None
         self.chosen: NDArray[np.bool_] | None = None
         self.chosen_by = ""
@@ -68,6 +73,12 @@ class Page:
         """Rows of the page."""
         assert self.opened.rows is not None
         return self.opened.rows
+
+    @property
+    def stamps(self) -> Stamps:
+        """Reader of the rows' pixels."""
+        assert self.look.stamps is not None
+        return self.look.stamps
 
     def build(self) -> None:
         """Put the page into the document; where there is nothing to show, it says why."""
@@ -102,7 +113,7 @@ class Page:
             column(self.head, row(self.controls.layout, middle, right, spacing=12), sizing_mode="stretch_width")
         )
         self.guarded(self.filter)()
-        self.shared.when_results(
+        self.look.when_results(
             lambda found: self.document.add_next_tick_callback(self.guarded(lambda: self.show_results(found)))
         )
 
@@ -143,11 +154,11 @@ class Page:
         by, descending = self.controls.sorting()
         worst = self.controls.worst.value
         places = self.shown_places()
-        if by == "worst" and worst in self.results.worst:
+        if by == "shuffled" and worst in self.results.worst:  # the verdict has an order of its own
             of_verdict = self.results.worst[worst]
             self.grid.start(of_verdict[among(len(self.rows), places)[of_verdict]])
         else:
-            self.grid.start(ordered(self.rows, places, "shuffled" if by == "worst" else by, descending))
+            self.grid.start(ordered(self.rows, places, by, descending))
 
     def shown_places(self) -> NDArray[np.int64]:
         """Rows that pass and, where there is a selection, are in it."""

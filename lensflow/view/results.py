@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import xarray as xr
@@ -68,7 +68,7 @@ class Results:
     """
 
     verdicts: tuple[tuple[str, str], ...] = ()
-    worst: Mapping[str, NDArray[np.int64]] = None  # type: ignore[assignment]
+    worst: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)
     maps: tuple[Map, ...] = ()
     messages: tuple[str, ...] = ()
 

@@ -5,12 +5,40 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
 
 from lensflow.config import RunConfig
 from lensflow.view.results import Results, results_of
 from lensflow.view.rows import Opened, open_rows
 from lensflow.view.stamps import Stamps
 from lensflow.view.tags import Tags
+
+
+@dataclass(eq=False)
+class Look:
+    """One opening of the run: pages that share it have the same rows.
+
+    Attributes
+    ----------
+    opened : Opened
+    stamps : Stamps or None
+        Reader of the pixels; None where there are no rows.
+    """
+
+    opened: Opened
+    stamps: Stamps | None
+    _pool: ThreadPoolExecutor
+    _results: Future[Results] | None = None
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def when_results(self, do: Callable[[Results], None]) -> None:
+        """Read verdicts and completeness, which takes seconds, beside the page; then call ``do`` in that thread."""
+        rows = self.opened.rows
+        assert rows is not None
+        with self._lock:
+            if self._results is None:
+                self._results = self._pool.submit(results_of, self.opened.config, rows)
+        self._results.add_done_callback(lambda done: do(_result(done)))
 
 
 class Shared:
@@ -21,47 +49,37 @@ class Shared:
     config : RunConfig
     tags : Tags
     unseal_test : str, optional
-        Why the test split is shown; logged once.
+        Why the test split is shown; logged once for each opening.
     """
 
     def __init__(self, config: RunConfig, tags: Tags, unseal_test: str | None = None):
         self.config, self.tags, self._unseal = config, tags, unseal_test
-        self._opened: Opened | None = None
-        self._stamps: Stamps | None = None
-        self._results: Future[Results] | None = None
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="lensflow-view")
+        self._look: Look | None = None
+        self.pool = ThreadPoolExecutor(1, thread_name_prefix="lensflow-view")
         self._lock = threading.Lock()
 
-    def opened(self) -> Opened:
-        """The run's rows."""
-        with self._lock:
-            if self._opened is None or not self._opened.is_final:
-                self._opened = open_rows(self.config, self._unseal)
-                rows = self._opened.rows
-                self._stamps = Stamps(rows) if rows is not None else None
-                self._results = None
-            return self._opened
+    def look(self) -> Look:
+        """The run's rows as they are now.
 
-    def stamps(self) -> Stamps:
-        """Reader of its pixels."""
-        assert self._stamps is not None  # asked for where there are rows
-        return self._stamps
-
-    def when_results(self, do: Callable[[Results], None]) -> None:
-        """Read verdicts and completeness, which takes seconds, beside the page; then call ``do`` in that thread."""
+        Raises
+        ------
+        StoreError
+            If the opening of the test split cannot be logged.
+        """
         with self._lock:
-            if self._results is None:
-                assert self._opened is not None and self._opened.rows is not None
-                self._results = self._pool.submit(results_of, self.config, self._opened.rows)
-            self._results.add_done_callback(lambda done: do(_result(done)))
+            if self._look is None or not self._look.opened.is_final:
+                opened = open_rows(self.config, self._unseal)
+                stamps = None if opened.rows is None else Stamps(opened.rows)
+                self._look = Look(opened, stamps, self.pool)
+            return self._look
 
     def close(self) -> None:
         """End its thread."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        self.pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _result(done: Future[Results]) -> Results:
     if done.cancelled():
-        return Results(worst={})
+        return Results()
     error = done.exception()
-    return done.result() if error is None else Results(worst={}, messages=(f"Results cannot be read: {error}",))
+    return done.result() if error is None else Results(messages=(f"Results cannot be read: {error}",))

@@ -26,6 +26,7 @@ class Tags:
 
     def __init__(self, path: str | Path):
         self.path = Path(path).expanduser()
+        self._known: tuple[tuple[int, int, int], dict[int, Tag]] | None = None
 
     def every(self) -> dict[int, Tag]:
         """Tags by row_id, in the order of the file; none without a file.
@@ -36,7 +37,11 @@ class Tags:
             If the file is none of tags; names the line.
         """
         try:
-            return parse_tags(self.path.read_text(encoding="utf-8"), str(self.path))
+            about = self.path.stat()
+            now = (about.st_ino, about.st_size, about.st_mtime_ns)
+            if self._known is None or self._known[0] != now:
+                self._known = (now, parse_tags(self.path.read_text(encoding="utf-8"), str(self.path)))
+            return dict(self._known[1])
         except FileNotFoundError:
             return {}
         except (OSError, UnicodeDecodeError) as error:

@@ -28,8 +28,12 @@ class Tab:
 
     def __init__(self, socket_url: str):
         self._loop = asyncio.new_event_loop()
-        self._socket = self._loop.run_until_complete(websocket_connect(socket_url, max_message_size=2**28))
         self._number, self.errors = 0, []
+
+        async def connected() -> Any:
+            return await websocket_connect(socket_url, max_message_size=2**28)
+
+        self._socket = self._loop.run_until_complete(connected())
         for domain in ("Page", "Runtime", "Log"):
             self._ask(f"{domain}.enable")
         self._ask("Emulation.setDeviceMetricsOverride", width=WIDTH, height=HEIGHT, deviceScaleFactor=1, mobile=False)
@@ -116,7 +120,10 @@ class Tab:
         Path(path).write_bytes(base64.b64decode(found["data"]))
 
     def close(self) -> None:
-        self._socket.close()
+        async def closed() -> None:
+            self._socket.close()
+
+        self._loop.run_until_complete(closed())
         self._loop.close()
 
 
