@@ -12,7 +12,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from tornado import web
+from tornado.web import RequestHandler
 
 # Of the structured events; each holds all that its client has announced so far.
 TOPIC = "lensflow"
@@ -71,7 +71,7 @@ def with_page(routes: Sequence[str]) -> list[str]:
     return [*routes, *([__name__] if __name__ not in routes else [])]
 
 
-class PageHandler(web.RequestHandler):
+class PageHandler(RequestHandler):
     """The page; its script asks for the state once a second."""
 
     def initialize(self, dask_server: Any = None) -> None:
@@ -84,7 +84,7 @@ class PageHandler(web.RequestHandler):
         self.write(_PAGE)
 
 
-class StateHandler(web.RequestHandler):
+class StateHandler(RequestHandler):
     """What was announced last, as JSON."""
 
     def initialize(self, dask_server: Any = None) -> None:
@@ -102,7 +102,7 @@ class StateHandler(web.RequestHandler):
         self.write(json.dumps(state))
 
 
-routes: list[tuple[str, type[web.RequestHandler], dict[str, Any]]] = [
+routes: list[tuple[str, type[RequestHandler], dict[str, Any]]] = [
     (rf"/{PATH}", PageHandler, {}),
     (rf"/{PATH}/state.json", StateHandler, {}),
 ]

@@ -206,7 +206,7 @@ def open_rows(config: RunConfig, unseal_test: str | None = None) -> Opened:
     try:
         if missing := _missing_step(folder):
             return Opened(config, None, (missing,), is_final=False)
-        keys = {n: v.values for n, v in read_head(folder.manifest, "manifest", names=_KEYS).items()}
+        keys = {str(n): v.values for n, v in read_head(folder.manifest, "manifest", names=_KEYS).items()}
         finished, message = _finished(folder, len(keys["row_id"]))
         rows = Rows(folder, config.bands, keys, finished, sealed=not unseal_test)
     except StoreError as error:

@@ -92,5 +92,5 @@ def _bind(port: int | None) -> tuple[list[Any], int]:
                 "Another page may be open there: choose another port, or --port 0 for any free one."
             )
     if port is None:
-        return bind_sockets(ADDRESS, 0)  # type: ignore[no-any-return]
+        return bind_sockets(ADDRESS, 0)
     raise problem
