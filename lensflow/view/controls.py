@@ -31,12 +31,11 @@ class Controls:
 
     def __init__(self, page: Linked, width: int):
         rows, half = page.rows, width // 2 - 8
-        changed = page.guarded(page.filter)
 
         def ends(name: str) -> tuple[NumericInput, NumericInput]:
             low, high = (NumericInput(title=f"{name} {e}", mode="float", width=half) for e in ("from", "to"))
             for end in (low, high):
-                end.on_change("value", changed)
+                page.on_change(end, "value", page.filter)
             return low, high
 
         self._page, self.paused = page, False
@@ -55,12 +54,12 @@ class Controls:
         self.descending = CheckboxButtonGroup(labels=["largest first"], active=[], width=width)
         self.reset = Button(label="Reset filters", width=width)
         for widget in (self.kind, self.with_flags, self.without_flags, self.worst, self.tag):
-            widget.on_change("value", changed)
-        self.other.on_change("value", changed)
+            page.on_change(widget, "value", page.filter)
+        page.on_change(self.other, "value", page.filter)
         for group in (self.splits, self.statuses):
-            group.on_change("active", changed)
-        self.sort.on_change("value", page.guarded(page.order))
-        self.descending.on_change("active", page.guarded(page.order))
+            page.on_change(group, "active", page.filter)
+        page.on_change(self.sort, "value", page.order)
+        page.on_change(self.descending, "active", page.order)
         self.reset.on_click(self._reset)
         self.show_tags()
         self.layout = column(

@@ -66,8 +66,8 @@ class Grid:
         draw.segment(x0="x0", x1="x1", y0="y", y1="y", line_color="white", line_width=2, source=self._bars)
         draw.text(x="x", y="y", text="text", text_font_size="10px", text_color="white", y_offset=-2, source=self._bars)
         draw.on_event(Tap, self._tapped)
-        self.kind.on_change("active", page.guarded(lambda: self.start(self._places, self._first)))
-        self.stretch.on_change("value_throttled", page.guarded(self.show))
+        page.on_change(self.kind, "active", lambda: self.start(self._places, self._first))
+        page.on_change(self.stretch, "value_throttled", self.show)
         self.back.on_click(page.guarded(lambda: self.start(self._places, self._first - self._per_page)))
         self.on.on_click(page.guarded(lambda: self.start(self._places, self._first + self._per_page)))
         self.layout = column(

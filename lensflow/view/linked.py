@@ -54,8 +54,12 @@ class Linked(Protocol):
         """Reader of the rows' pixels."""
         ...
 
-    def guarded(self, do: Callable[[], None]) -> Callable[..., None]:
+    def guarded(self, do: Callable[[], None]) -> Callable[[], None]:
         """A callback that shows what went wrong instead of ending the page."""
+        ...
+
+    def on_change(self, widget: Any, name: str, do: Callable[[], None]) -> None:
+        """Do something whenever a property of a widget changes."""
         ...
 
     def filter(self) -> None:

@@ -44,7 +44,7 @@ class Maps:
         self.figure.grid.visible = False
         self.figure.xaxis.major_label_orientation = 0.5
         self.figure.on_event(Tap, self._tapped)
-        self.which.on_change("value", page.guarded(self._show))
+        page.on_change(self.which, "value", self._show)
         self.layout = column(self.which, self.figure, self.note)
 
     def show_maps(self, found: Results) -> None:

@@ -117,10 +117,10 @@ class Page:
             lambda found: self.document.add_next_tick_callback(self.guarded(lambda: self.show_results(found)))
         )
 
-    def guarded(self, do: Callable[[], None]) -> Callable[..., None]:
+    def guarded(self, do: Callable[[], None]) -> Callable[[], None]:
         """A callback that shows what went wrong instead of ending the page."""
 
-        def run(*_: Any) -> None:
+        def run() -> None:
             try:
                 self.problem = ""
                 do()
@@ -132,6 +132,11 @@ class Page:
             self._say_head()
 
         return run
+
+    def on_change(self, widget: Any, name: str, do: Callable[[], None]) -> None:
+        """Do something whenever a property of a widget changes."""
+        guarded = self.guarded(do)
+        widget.on_change(name, lambda attr, old, new: guarded())
 
     def filter(self) -> None:
         """Apply the filters, and show what passes."""

@@ -66,7 +66,7 @@ class Plots:
             row(*(f for f, _, _ in self.histograms_of)),
         )
         for widget, name in ((self.x, "value"), (self.y, "value"), (self.logs, "active")):
-            widget.on_change(name, page.guarded(self.show))
+            page.on_change(widget, name, self.show)
         self.figure.on_event(SelectionGeometry, self._outlined)
         self.figure.on_event(Tap, self._tapped)
         self.layout = column(row(self.x, self.y, self.logs), self.figure, self.note)
