@@ -18,7 +18,7 @@ from lensflow.show.plain import visible
 from lensflow.view.linked import Linked
 from lensflow.view.stamps import KINDS, MEANINGS, Stamp, picture, sky_of, split_name
 
-ACROSS, DOWN = 4, 5
+ACROSS, DOWN = 4, 4
 ALL_KINDS = "all four"
 # Heights in units of a picture's side: the picture, and its caption of two lines.
 _SIDE, _STEP = 0.96, 1.27

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from bokeh.document import Document
 
+from lensflow.view.grid import ACROSS, DOWN
 from lensflow.view.page import Page
 from lensflow.view.shared import Shared
 from lensflow.view.tags import Tags
@@ -64,8 +65,8 @@ def _head(page):
 def test_every_kind_of_picture_is_drawn_with_its_caption(page, kind):
     page.grid.kind.active = kind
     drawn = page.grid._images.data["image"]
-    assert len(drawn) == 20 and len(page.grid._texts.data["text"]) == 20 and page.problem == ""
-    assert len(page.grid.shown) == (5 if kind == 4 else 20)
+    assert len(drawn) == ACROSS * DOWN == len(page.grid._texts.data["text"]) and page.problem == ""
+    assert len(page.grid.shown) == (DOWN if kind == 4 else ACROSS * DOWN)
     assert {d.shape for d in map(np.asarray, drawn)} == {(136, 136)}
 
 

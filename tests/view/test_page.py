@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from lensflow.store.tags import read_tags
+from lensflow.view.grid import ACROSS, DOWN
 from lensflow.view.rows import open_rows
 from tests.view.browser import MISSING, browser
 
@@ -73,7 +74,7 @@ def test_the_first_page_shows_rows_and_says_what_is_sealed(tab, config):
     assert f"of {injections:,} rows" in said(tab, "where")
     assert f"its {rows.n_sealed:,} rows are left out" in said(tab, "head")
     images = tab.run(f"{tab.model('grid')}.renderers[0].data_source.data.image.length")
-    assert images == 20
+    assert images == ACROSS * DOWN
     points = tab.run(f"{tab.model('scatter')}.renderers[1].data_source.data.x.length")
     assert points == injections
     tab.wait(f"!{tab.model('map-note')}.text.startsWith('Reading')")
