@@ -110,12 +110,15 @@ class Difference:
         Features that must tell the sides apart; others may.
     renderer : callable
         What renders the injections.
+    hosts : int
+        Galaxies of a sky on which it is found (:func:`sky`).
     """
 
     name: str
     what: str
     named_by: tuple[str, ...]
     renderer: Renderer
+    hosts: int = 240
 
 
 DIFFERENCES = (
@@ -125,7 +128,8 @@ DIFFERENCES = (
     Difference("moffat x 1.2", "a PSF of 1.2 times the FWHM", ("local_var",), _with(_wider)),
     # A Gaussian of 1.2 times the FWHM has the noise-equivalent area of a Moffat of beta 3.5: only how a knot falls off
     # tells them apart.
-    Difference("gaussian for moffat x 1.2", "both at once", ("peak_shape",), _with(_gaussian_and_wider)),
+    Difference("gaussian for moffat x 1.2", "both at once", ("peak_shape",), _with(_gaussian_and_wider),
+               hosts=480),
     Difference("clumpy sources", "60 % of a source's light in five clumps", ("knots", "local_var"), clumpy()),
     Difference("blue clumps", "the same, the clumps bluer than the rest", ("colour_scatter",), clumpy((1.5, 1.0, 0.6))),
     Difference("sources far out", "sources four times farther from the lens", ("arc_radius", "arc_fill"),
@@ -219,6 +223,7 @@ def table(
         Model of the lens's light.
     seed : int
     differences : sequence of Difference, optional
+        Those that take a larger sky (``hosts``) are in the table, too, and may not be found.
 
     Returns
     -------

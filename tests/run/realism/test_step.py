@@ -8,7 +8,7 @@ import pytest
 import xarray as xr
 
 import lensflow as lf
-from lensflow.errors import ConfigError, LensflowError
+from lensflow.errors import ConfigError, LensflowError, StoreError
 from lensflow.run.realism.examples import shown_realism
 from lensflow.run.realism.files import results_of
 from lensflow.run.realism.hosts import host_covariates, reliability, stamp_covariates
@@ -16,6 +16,7 @@ from lensflow.run.realism.sets import _rows_of_hosts
 from lensflow.run.realism.stored import stored_realism
 from lensflow.run.realism.synthetic_sky import synthetic_sky
 from lensflow.run.report import report_step
+from lensflow.store import paths
 from lensflow.store.open import open_all_pairs
 from lensflow.store.run_folder import RunFolder
 from tests.run.realism.sky import PLAN, SURVEY, injected_run, sky_tree, the_sky
@@ -106,6 +107,21 @@ def test_what_is_stored_is_read_and_another_table_is_compared_again(config, foun
         lf.compare_real(config, other)
     with pytest.raises(AssertionError, match="measured again"):
         lf.compare_real(config, min_arc_snr=6.0)
+
+
+def test_a_folder_that_may_not_be_written_is_read_and_refuses_before_anything_is_measured(config, found, monkeypatch):
+    from lensflow.run.realism import stamps, step
+
+    def denied(*args, **others):
+        raise StoreError("no permission to write here")
+
+    for name in ("write_bytes", "write_text", "write_json", "create_exclusive"):
+        monkeypatch.setattr(paths, name, denied)
+    monkeypatch.setattr(stamps, "hold", denied)
+    assert lf.compare_real(config).gate.to_json() == found.gate.to_json()
+    monkeypatch.setattr(step, "gather", lambda *args, **others: pytest.fail("measured for nothing"))
+    with pytest.raises(StoreError, match="no permission"):
+        lf.compare_real(config, again=True)
 
 
 def test_a_scorer_has_its_verdicts_and_every_lens_its_score(config, scored):
