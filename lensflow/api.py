@@ -52,6 +52,7 @@ from lensflow.run.sweep.of_run import sweep
 from lensflow.run.write_pairs import write as _write
 from lensflow.show import brightness, core_handling
 from lensflow.show.brightness import figure as brightness_figure
+from lensflow.show.composite import rgb
 from lensflow.show.core_handling import cost_curve as core_figure
 from lensflow.show.cross_test import cross_table
 from lensflow.store.open import open_cutouts, open_manifest, open_pairs, with_host_ids
@@ -108,6 +109,7 @@ __all__ = [
     "read_lenspop",
     "rerender",
     "reweight",
+    "rgb",
     "score_pairs",
     "sweep",
     "tagged",

@@ -7,6 +7,7 @@ from typing import Any
 from lensflow.config import RunConfig
 from lensflow.errors import StoreError
 from lensflow.measure.gate import GateResult
+from lensflow.run.completeness.stored import stored_completeness
 from lensflow.run.identity import pairs_content, stored_key
 from lensflow.show.comparison import Comparison, RunSide, compare, write_page
 from lensflow.stats import codec
@@ -68,6 +69,7 @@ def _side(config: RunConfig) -> RunSide:
         gates=tuple(GateResult.from_dict(g) for g in stored["gates"] or []),
         diagnostics=codec.datasets(stored["diagnostics"]) if stored["diagnostics"] else {},
         notes=tuple(notes),
+        completeness=tuple(s.kept for s in stored_completeness(config) if s.is_current),
     )
 
 

@@ -16,7 +16,7 @@ from lensflow.measure.core.tuning import CoreTuning
 from lensflow.measure.gate import GateResult
 from lensflow.measure.pixels import KINDS, Finding, Kind
 from lensflow.show.completeness_page import KeptCompleteness
-from lensflow.show.gallery import Example, choose_rows, example, telling_rows, worst_rows
+from lensflow.show.gallery import Example, choose_rows, example, first_rows, telling_rows, worst_rows
 from lensflow.show.kept import read_kept
 from lensflow.show.realism_page import ShownRealism
 from lensflow.show.training import KeptTraining
@@ -54,6 +54,8 @@ class RunRecord:
         the step has not run.
     cutouts_summary, pairs_summary : dict
         As :func:`lensflow.store.receipts.summary`.
+    first : tuple of Example
+        The six rows of the first screen.
     gallery, worst : tuple of Example
         Rows chosen by rule over theta_E and SNR; and those that stand out, with the reasons.
     telling : dict of tuple of Example
@@ -98,6 +100,7 @@ class RunRecord:
     completeness: tuple[KeptCompleteness, ...] = ()
     training: KeptTraining | None = None
     realism: tuple[ShownRealism, ...] = ()
+    first: tuple[Example, ...] = ()
 
     @property
     def bands(self) -> tuple[str, ...]:
@@ -172,12 +175,14 @@ def collect(
     gates = kept_gates.value or ()
     gallery: tuple[Example, ...] = ()
     worst: tuple[Example, ...] = ()
+    first: tuple[Example, ...] = ()
     telling: dict[str, tuple[Example, ...]] = {}
     if rows is not None:
         of_gallery: _Chosen = dict.fromkeys(choose_rows(rows).tolist(), ())
+        of_first: _Chosen = dict.fromkeys(first_rows(rows, config.reference_band).tolist(), ())
         of_worst, of_gates = worst_rows(rows, cutouts, gates, config), telling_rows(rows, gates)
-        read = _examples(rows, cutouts, places, config, of_gallery, of_worst, *of_gates.values())
-        gallery, worst = read(of_gallery), read(of_worst)
+        read = _examples(rows, cutouts, places, config, of_first, of_gallery, of_worst, *of_gates.values())
+        first, gallery, worst = read(of_first), read(of_gallery), read(of_worst)
         telling = {name: read(chosen) for name, chosen in of_gates.items()}
     return RunRecord(
         config=config,
@@ -197,6 +202,7 @@ def collect(
         scorers=tuple(scorers),
         telling=telling,
         kinds=kinds,
+        first=first,
         notes=tuple(notes),
     )
 

@@ -10,14 +10,17 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from markupsafe import Markup
 
 from lensflow.config import RunConfig, flatten
 from lensflow.measure.gate import GateResult
 from lensflow.show.change import Change
+from lensflow.show.completeness import threshold_names
+from lensflow.show.completeness_page import KeptCompleteness
+from lensflow.show.folds import tally, worst
 from lensflow.show.numbers import MISSING, count
 from lensflow.show.pages import page_template
 from lensflow.show.table import Cell, Column, Table, words
+from lensflow.show.verdict_style import css_class, verdict_style
 from lensflow.stats.estimate import NOT_MEASURED, Estimate
 
 # Folder and cluster do not affect a run's results.
@@ -35,6 +38,18 @@ class RunSide:
     gates: tuple[GateResult, ...]
     diagnostics: Mapping[str, xr.Dataset]
     notes: tuple[str, ...] = ()
+    completeness: tuple[KeptCompleteness, ...] = ()
+
+    @property
+    def state(self) -> str:
+        """The worst verdict of the required gates; "" without any."""
+        return worst(g.verdict for g in self.gates if g.name in self.config.must_pass)
+
+    @property
+    def line(self) -> str:
+        """The required gates by verdict."""
+        needed = [g for g in self.gates if g.name in self.config.must_pass]
+        return tally(needed, "required gates") if needed else "No verdict."
 
 
 @dataclass(frozen=True)
@@ -55,6 +70,8 @@ class Comparison:
         Every gate -> its verdicts in both, "—" where it was not run.
     diagnostics : tuple of Change
         Numbers of the diagnostics, with their difference.
+    completeness : tuple of Change
+        Completeness of each scorer and threshold, all arcs and the curves' own; NaN in a run that does not have it.
     notes : tuple of str
         What a reader should know of either run: steps that are not done, settings of unknown origin.
     """
@@ -67,6 +84,7 @@ class Comparison:
     verdicts: Mapping[str, tuple[str, str]]
     diagnostics: tuple[Change, ...]
     notes: tuple[str, ...]
+    completeness: tuple[Change, ...] = ()
 
     @property
     def differing(self) -> tuple[Change, ...]:
@@ -124,13 +142,35 @@ def compare(a: RunSide, b: RunSide) -> Comparison:
     verdicts = {n: (_verdict(of_gates[0].get(n)), _verdict(of_gates[1].get(n))) for n in names}
     notes = [*(f"A: {n}" for n in a.notes), *(f"B: {n}" for n in b.notes)]
     changes: list[Change] = []
+    partial: list[str] = []
     for name in dict.fromkeys([*a.diagnostics, *b.diagnostics]):
         if name not in a.diagnostics or name not in b.diagnostics:
             if a.diagnostics and b.diagnostics:
                 notes.append(f"The diagnostic {name} is in one of the runs only.")
             continue
-        changes += _changes(name, a.diagnostics[name], b.diagnostics[name], notes)
-    return Comparison(a, b, settings, counts, gates, verdicts, tuple(changes), tuple(notes))
+        changes += _changes(name, a.diagnostics[name], b.diagnostics[name], partial)
+    if partial:
+        names = ", ".join(dict.fromkeys(n.replace("_", " ") for n in partial))
+        notes.append(f"Bands, strata or rings differ in {names}; what both have is compared.")
+    found = _completeness(a, b)
+    return Comparison(a, b, settings, counts, gates, verdicts, tuple(changes), tuple(notes), found)
+
+
+def _completeness(a: RunSide, b: RunSide) -> tuple[Change, ...]:
+    """The completeness of each scorer, split, threshold and curve in both runs."""
+    sides = [{key: e for kept in s.completeness for key, e in _curves(kept)} for s in (a, b)]
+    keys = dict.fromkeys([*sides[0], *sides[1]])
+    return tuple(Change(what, where, *(s.get((what, where), NOT_MEASURED) for s in sides)) for what, where in keys)
+
+
+def _curves(kept: KeptCompleteness) -> Iterator[tuple[tuple[str, str], Estimate]]:
+    if "curves" not in kept.tables or "thresholds" not in kept.tables:
+        return
+    curves, names = kept.tables["curves"], threshold_names(kept.tables)
+    for k, name in enumerate(names):
+        for curve in (str(c) for c in curves["curve"].values):
+            one = curves.sel(curve=curve).isel(threshold=k)
+            yield (f"{kept.scorer}, {kept.split}", f"{name}, {curve}"), Estimate.in_dataset(one, "completeness")
 
 
 def _area(gate: GateResult | None) -> Estimate:
@@ -141,11 +181,11 @@ def _verdict(gate: GateResult | None) -> str:
     return MISSING if gate is None else str(gate.verdict).replace("_", " ")
 
 
-def _changes(name: str, a: xr.Dataset, b: xr.Dataset, notes: list[str]) -> Iterator[Change]:
+def _changes(name: str, a: xr.Dataset, b: xr.Dataset, partial: list[str]) -> Iterator[Change]:
     """Every number with an interval that both runs have."""
     common_a, common_b = xr.align(a, b, join="inner", exclude=[d for d in a.dims if d not in a.coords])
     if any(common_a.sizes[d] != a.sizes[d] or common_a.sizes[d] != b.sizes[d] for d in a.sizes if d in b.sizes):
-        notes.append(f"{name}: bands, strata or rings differ; what both have is compared.")
+        partial.append(name)
     for v in (str(v) for v in common_a.data_vars):
         if not {f"{v}_low", f"{v}_high"} <= set(common_a.data_vars) & set(common_b.data_vars):
             continue
@@ -194,6 +234,14 @@ def tables(found: Comparison) -> dict[str, Table]:
             "interval takes the runs as independent, which is too wide for runs on the same hosts. Within: 0 lies in "
             "that interval.",
         ),
+        "completeness": Table(
+            "Completeness",
+            [words("scorer, split", wrap=True), words("threshold, arcs", wrap=True),
+             *(Column(n, write=3) for n in ("A", "B", "B − A")), words("judgement")],
+            [(c.what, c.where, c.a, c.b, c.difference, _judged(c.judgement)) for c in found.completeness],
+            "Recovered share of the injections of each run's own prior, with 95 % intervals: runs with other priors "
+            "differ by that alone. A dash: not measured in that run.",
+        ),
         "diagnostics": Table(
             "Diagnostics that differ beyond their intervals",
             [words("number", wrap=True), words("where", wrap=True), "A", "B", "B − A"],
@@ -217,5 +265,5 @@ def write_page(found: Comparison) -> str:
 
     figure = comparison_figure.gates(found.gates, found.b.gates or found.a.gates) if found.gates else None
     return page_template("comparison.html.j2").render(
-        found=found, tables=tables(found), figure=figure, source=Markup(figure.source) if figure else ""
+        found=found, tables=tables(found), figure=figure, look=verdict_style, css=css_class
     )

@@ -34,6 +34,24 @@ def sentence(scorer: str, split: str, found: Mapping[str, xr.Dataset]) -> str:
     )
 
 
+def threshold_names(found: Mapping[str, xr.Dataset]) -> list[str]:
+    """Each threshold by what set it.
+
+    Parameters
+    ----------
+    found : mapping
+        Tables of a completeness.
+
+    Returns
+    -------
+    list of str
+        ``FPR 0.01`` or, where no rate was asked for, ``τ 0.7``.
+    """
+    ds = found["thresholds"]
+    return [f"FPR {rate:g}" if np.isfinite(rate) else f"τ {number(tau)}"
+            for rate, tau in zip(ds["rate_wanted"].values, ds["tau"].values, strict=True)]  # fmt: skip
+
+
 def _note(found: Mapping[str, xr.Dataset]) -> str:
     """What the scorer says of itself."""
     note = str(found["thresholds"].attrs.get("scorer_note", ""))

@@ -10,7 +10,7 @@ import xarray as xr
 
 from lensflow.measure.gate.verdicts import GateResult
 from lensflow.show import figures_completeness as figures
-from lensflow.show.completeness import required, sentence, tables, tells_of_sky
+from lensflow.show.completeness import required, sentence, tables, tells_of_sky, threshold_names
 from lensflow.show.figures import Picture
 from lensflow.show.table import Table
 
@@ -78,7 +78,7 @@ def section(kept: KeptCompleteness, number: int) -> Section:
     """
     found, name = kept.tables, f"completeness-{number}"
     shown = []
-    for k, what in enumerate(figures.threshold_names(found)) if "thresholds" in found else ():
+    for k, what in enumerate(threshold_names(found)) if "thresholds" in found else ():
         made = (figures.curves(found, name, k), figures.plane(found, name, k), figures.strata(found, name, k))
         shown.append((what, [p for p in made if p is not None]))
     every = tables(found)

@@ -7,8 +7,7 @@ from typing import Any
 
 from lensflow.show.numbers import amount
 from lensflow.show.table import Cell, Table, words
-
-_STYLES = {"PASS": "good", "FAIL": "bad"}
+from lensflow.show.verdict_style import verdict_style
 
 
 def exported_tables(record: Mapping[str, Any]) -> list[Table]:
@@ -37,5 +36,5 @@ def exported_tables(record: Mapping[str, Any]) -> list[Table]:
     out = [Table(title, [words("split"), *heads], rows)]
     real = {"against real lenses": record["realism"]["verdict"]} if "realism" in record else {}
     verdicts = {"certificate of the run": record["certificate"]["verdict"], **real, **record.get("check", {})}
-    said = [(name, Cell(v, _STYLES.get(v, "warn"))) for name, v in verdicts.items()]
+    said = [(name, Cell(v, verdict_style(v).cell)) for name, v in verdicts.items()]
     return [*out, Table("Verdicts", [words("of"), words("verdict")], said)]

@@ -5,13 +5,18 @@ Figures are made with matplotlib's objects alone: no pyplot, no global state, an
 
 from __future__ import annotations
 
+import base64
 import io
+import re
+import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
+from functools import cached_property
+from html import escape
 from typing import Any
 
 import numpy as np
-from matplotlib import colormaps
+from markupsafe import Markup
+from matplotlib import colormaps, rcParams
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -21,24 +26,13 @@ from matplotlib.ticker import LogLocator, NullFormatter
 INK, MUTED, RULE = "#22262b", "#5f6872", "#d5d9de"
 WIDTH = 10.44  # inches: the page's text width at 100 CSS pixels an inch
 DPI = 150
-# Colours that also differ for colour-blind readers (Okabe & Ito 2008), in the bands' familiar order.
-BAND_COLOURS = {"u": "#7b5ea7", "g": "#009e73", "r": "#d55e00", "i": "#b34700", "z": "#3a5fa8", "y": "#444444"}
-_OTHER_COLOURS = ("#009e73", "#d55e00", "#3a5fa8", "#cc79a7", "#a07c00", "#56b4e9")
-VERDICT_COLOURS = {
-    "PASS": "#1a7f4b",
-    "EXPLAINED": "#b87503",
-    "FAIL": "#c0362c",
-    "INCONCLUSIVE": "#b87503",
-    "NOT_TESTABLE": "#b87503",
-    "ERROR": "#7a3fa0",
-}
+# Colours that also differ for colour-blind readers (Okabe & Ito 2008): one for one band, in every figure.
+BAND_COLOURS = {"u": "#56b4e9", "g": "#009e73", "r": "#d55e00", "i": "#cc79a7", "z": "#0072b2", "y": "#6a4c93"}
+_OTHER_COLOURS = ("#222222", "#a07c00", "#4d7c8a", "#8c2d52", "#3f7f3f", "#9c755f")
+# matplotlib reads its settings for SVG from one place: one figure at a time.
+_SVG_LOCK = threading.Lock()
 
 
-# In addition to colour, for colour-blind readers.
-VERDICT_SIGNS = {"PASS": "✓", "EXPLAINED": "≈", "FAIL": "✕", "INCONCLUSIVE": "?", "NOT_TESTABLE": "–", "ERROR": "!"}
-
-
-@dataclass(frozen=True)
 class Picture:
     """A figure as the page shows it.
 
@@ -46,8 +40,6 @@ class Picture:
     ----------
     name : str
         File name without ending, unique on the page.
-    png : bytes
-        The PNG file.
     alt : str
         What it shows, for readers who do not see it.
     caption : str
@@ -56,11 +48,88 @@ class Picture:
         CSS pixels.
     """
 
-    name: str
-    png: bytes
-    alt: str
-    caption: str = ""
-    width: int = 0
+    def __init__(
+        self,
+        name: str,
+        png: bytes = b"",
+        alt: str = "",
+        caption: str = "",
+        width: int = 0,
+        figure: Figure | None = None,
+    ):
+        self.name, self.alt, self.caption, self.width = name, alt, caption, width
+        self._png, self._figure = png, figure
+
+    @property
+    def is_drawn(self) -> bool:
+        """Whether it is a figure of lines and words, for which there is an SVG; else pixels."""
+        return self._figure is not None
+
+    @property
+    def png(self) -> bytes:
+        """The PNG file (no date inside: the same data give the same bytes)."""
+        return self._png if self._figure is None else _saved(self._figure, "png", {"Software": None})
+
+    @property
+    def html(self) -> Markup:
+        """Element of a page: SVG where there is one, else an image with its content in the address."""
+        if self.is_drawn:
+            return Markup(self.svg)
+        source = Markup("data:image/png;base64,") + base64.b64encode(self._png).decode()
+        return Markup('<img src="{}" alt="{}">').format(source, self.alt)
+
+    @property
+    def file(self) -> tuple[str, bytes]:
+        """Name and content of its file."""
+        if not self.is_drawn:
+            return f"{self.name}.png", self._png
+        head = '<svg xmlns="http://www.w3.org/2000/svg" style="background: white; font-family: sans-serif" '
+        return f"{self.name}.svg", self.svg.replace("<svg ", head, 1).encode()
+
+    @cached_property
+    def svg(self) -> str:
+        """SVG element for a page: no background, its ids its own, words as words.
+
+        Colours are those of light paper; a dark page inverts their lightness and keeps their hue.
+        """
+        assert self._figure is not None
+        wanted = {"svg.fonttype": "none", "svg.hashsalt": self.name}
+        with _SVG_LOCK:
+            before = {k: rcParams[k] for k in wanted}
+            rcParams.update(wanted)
+            try:
+                text = _saved(self._figure, "svg", dict.fromkeys(("Date", "Creator", "Format", "Type"))).decode()
+            finally:
+                rcParams.update(before)
+        return _for_a_page(text, self.name, self.alt)
+
+
+def _saved(figure: Figure, kind: str, metadata: dict[str, Any]) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format=kind, metadata=metadata, transparent=kind == "svg")
+    return buffer.getvalue()
+
+
+def _for_a_page(text: str, name: str, alt: str) -> str:
+    """Body of an SVG file as an element: without a prologue, rules for the whole page, or ids that others have."""
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<(metadata|style)\b.*?</\1>|<!--.*?-->", "", text, flags=re.DOTALL)
+    numbers: dict[str, str] = {}
+    used = set(re.findall(r'(?:xlink:href="#|url\(#)([^")]+)', text))
+    text = re.sub(
+        r' id="([^"]+)"',
+        lambda m: f' id="{numbers.setdefault(m[1], f"{name}.{len(numbers)}")}"' if m[1] in used else "",
+        text,
+    )
+    text = re.sub(r'(xlink:href="#|url\(#)([^")]+)', lambda m: m[1] + numbers.get(m[2], m[2]), text)
+    # The page's own font: a family that matplotlib measured with need not be on the reader's machine.
+    text = re.sub(r"(?:'[^']+'|[\w-]+)(?:, *(?:'[^']+'|[\w-]+))*, *sans-serif[^;\"]*", "system-ui, sans-serif", text)
+    text = re.sub(r"(\d+\.\d{2})\d+", r"\1", re.sub(r"\n\s*", "\n", text))
+    head = re.match(r'<svg[^>]*viewBox="([^"]+)"[^>]*>', text)
+    assert head is not None
+    label = escape(alt, quote=True)
+    opened = f'<svg class="drawn" viewBox="{head[1]}" role="img" aria-label="{label}" xmlns:xlink="http://www.w3.org/1999/xlink">'
+    return opened + text[head.end() :].rstrip()
 
 
 def band_colour(band: str, place: int = 0) -> str:
@@ -126,10 +195,8 @@ def error_reach(value: Any, low: Any, high: Any) -> np.ndarray:
 
 
 def picture(figure: Figure, name: str, alt: str, caption: str) -> Picture:
-    """Render a figure to PNG (no date inside: the same data give the same bytes)."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", metadata={"Software": None})
-    return Picture(name, buffer.getvalue(), alt, caption, round(100 * figure.get_figwidth()))
+    """Keep a figure to be rendered as PNG or SVG, whichever is used."""
+    return Picture(name, alt=alt, caption=caption, width=round(100 * figure.get_figwidth()), figure=figure)
 
 
 def strata_colours(count: int) -> Sequence[Any]:

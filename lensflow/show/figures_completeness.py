@@ -14,8 +14,9 @@ from matplotlib.patches import Rectangle
 
 from lensflow.measure.completeness.table import interval_of
 from lensflow.measure.completeness.thresholds import SURE_FROM
+from lensflow.show.completeness import threshold_names
 from lensflow.show.figures import INK, MUTED, Picture, error_reach, label, legend, log_axis, new_figure, picture
-from lensflow.show.numbers import count, fixed, number
+from lensflow.show.numbers import count, fixed
 
 CURVE_COLOURS = {"all": INK, "clean": "#009e73", "no_psf_fallback": "#d55e00"}
 _MARKS = {"all": "o", "clean": "s", "no_psf_fallback": "D"}
@@ -46,24 +47,6 @@ def in_words(name: str) -> str:
     if base in _OF_A_BAND:
         return _OF_A_BAND[base].format(band)
     return _NAMES.get(name) or name.replace("_", " ").replace("psf", "PSF")
-
-
-def threshold_names(found: Mapping[str, xr.Dataset]) -> list[str]:
-    """Each threshold by what set it.
-
-    Parameters
-    ----------
-    found : mapping
-        Tables of a completeness.
-
-    Returns
-    -------
-    list of str
-        ``FPR 0.01`` or, where no rate was asked for, ``τ 0.7``.
-    """
-    ds = found["thresholds"]
-    return [f"FPR {rate:g}" if np.isfinite(rate) else f"τ {number(tau)}"
-            for rate, tau in zip(ds["rate_wanted"].values, ds["tau"].values, strict=True)]  # fmt: skip
 
 
 def funnel(found: Mapping[str, xr.Dataset], name: str) -> Picture:

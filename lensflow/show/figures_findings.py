@@ -1,21 +1,16 @@
-"""Figures of findings: the matrix of the bug zoo, and the gates' AUCs on the stamp."""
+"""Figure of the bug zoo: known faults, and the diagnostics that notice them."""
 
 from __future__ import annotations
-
-from collections.abc import Sequence
 
 import numpy as np
 import xarray as xr
 from matplotlib.colors import BoundaryNorm, ListedColormap
 
-from lensflow import geometry
-from lensflow.config.checks import MASK_EDGE, parse_recipe
-from lensflow.measure.gate import GateResult
-from lensflow.measure.gate.recipes import CORNER_PIX, EDGE_PIX, RING_PIX
 from lensflow.measure.zoo.faults import FAULTS
-from lensflow.show.figures import INK, MUTED, Picture, label, new_figure, picture
+from lensflow.show.figures import INK, MUTED, Picture, new_figure, picture
+from lensflow.show.verdict_style import VERDICT_STYLES
 
-_NOT_TESTED, _QUIET, _ALARM = "#d9d9d9", "#f4f6f8", "#c0362c"
+_NOT_TESTED, _QUIET, _ALARM = "#d9d9d9", "#f4f6f8", VERDICT_STYLES["FAIL"].colour
 
 
 def zoo(matrix: xr.DataArray) -> Picture:
@@ -50,56 +45,4 @@ def zoo(matrix: xr.DataArray) -> Picture:
         "Matrix of known faults and the diagnostics that detect them",
         "Red: number of alarms that the diagnostic raised on a small run with the fault. Framed: required (checked by "
         "a test). Pale: no alarm. Grey: not tested there.",
-    )
-
-
-def areas_on_the_stamp(gates: Sequence[GateResult], size: int) -> Picture | None:
-    """Area under the curve of each gate whose features are a region of the stamp, painted on that region.
-
-    None if no such gate was measured. Smaller regions lie on top of larger ones; of several gates of one kind the one
-    with all bands is shown, in its first view, of a linear fit.
-    """
-    middle = geometry.centre(size)
-    r = geometry.radius_pix(size, middle, middle)
-    inside = np.zeros((size, size), dtype=bool)
-    inside[geometry.core_box(size, min(geometry.CORE_BOX_PIX, size))] = True
-    corner = np.minimum(np.arange(size), np.arange(size)[::-1]) < CORNER_PIX
-    places = {
-        "stamp": np.ones((size, size), dtype=bool),
-        "annulus": r >= geometry.ANNULUS_INNER_PIX,
-        "ring": (r >= size / 2 - RING_PIX) & (r < size / 2),
-        "corners": corner[:, None] & corner,
-        "edge": geometry.edge_frame(size, EDGE_PIX),
-        "core": inside,
-        "brightness": r < geometry.CORE_RADIUS_PIX / 2,
-    }
-    shown: dict[str, GateResult] = {}
-    named = [(parse_recipe(g.name), g) for g in gates if g.fitted and g.name != MASK_EDGE]
-    for (kind, *_), g in sorted(named, key=lambda n: (n[0].estimator != "linear", n[0].band != "all")):
-        if kind in places and np.isfinite(g.auc):
-            shown.setdefault(kind, g)
-    if not shown:
-        return None
-    value = np.full((size, size), np.nan)
-    for kind, place in places.items():
-        if kind in shown:
-            value[place] = shown[kind].auc
-    figure, (axes, listed) = new_figure(3.6, 1, 2, width=8.2, width_ratios=[1.2, 1.0])
-    image = axes.imshow(value, origin="lower", cmap="RdYlBu_r", vmin=0.3, vmax=1.0)
-    bar = figure.colorbar(image, ax=axes, shrink=0.85)
-    bar.set_label("AUC", fontsize=9, color=INK)
-    bar.ax.tick_params(labelsize=8, colors=MUTED, labelcolor=INK)
-    bar.outline.set_visible(False)
-    axes.grid(False)
-    label(axes, "x (pixel)", "y (pixel)", "AUC by region")
-    listed.axis("off")
-    for k, g in enumerate(sorted(shown.values(), key=lambda g: -g.auc)):
-        text = f"{g.name}: {g.auc:.3f}  ({g.auc_low:.3f} – {g.auc_high:.3f})"
-        listed.text(0, 0.95 - 0.12 * k, text, fontsize=8.5, color=INK, transform=listed.transAxes)
-    return picture(
-        figure,
-        "auc-by-region",
-        "Stamp with its regions coloured by the area under the curve of the gate that looks at them",
-        "Each region in the colour of its gate’s AUC; 0.5 is a coin. The innermost disc: the core’s brightness alone. "
-        "White: no gate looks there (gate.advisory adds more).",
     )

@@ -4,114 +4,45 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-from astropy.visualization import make_lupton_rgb
+from matplotlib import get_data_path
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
-from lensflow import geometry
+from lensflow.show.composite import composite
 from lensflow.show.figures import INK, MUTED, WIDTH, Picture, label, new_figure, picture
 from lensflow.show.numbers import number
-from lensflow.units import median_and_sigma
 
 if TYPE_CHECKING:  # pictures alone need no classifiers
     from lensflow.measure.gate import GateResult
     from lensflow.show.gallery import Example
 
 ZOOM, GAP_PIX, BAR_ARCSEC = 3, 6, 5.0
-SOFTENING = 6.0
-SIGMAS_OF_STRETCH = 12.0
-# Colour balance of the Legacy Surveys' viewer; a galaxy of old stars is orange, an arc of young ones blue.
-BAND_WEIGHTS = {"u": 12.0, "g": 6.0, "r": 3.4, "i": 2.8, "z": 2.2, "y": 2.0}
-WAVELENGTHS = {b: k for k, b in enumerate("ugrizy")}
+_INSET, _TEXT_PIX = 12, 22
 
 
-class HasSky(Protocol):
-    """Stamps of a gallery: one without an arc, (band, y, x), and the bands without data."""
-
-    @property
-    def ctrl(self) -> NDArray:
-        """Image without an arc, nMgy/pixel."""
+class HasBands(Protocol):
+    """Stamps of a gallery: the bands without data."""
 
     @property
     def absent(self) -> tuple[str, ...]:
         """Bands without data."""
 
 
-def composite_bands(bands: Sequence[str]) -> tuple[str, ...]:
-    """Bands for blue, green and red, by wavelength: three of three or more, two (green is their mean), or one."""
-    ordered = sorted(bands, key=lambda b: WAVELENGTHS.get(b, len(WAVELENGTHS)))
-    if len(ordered) <= 3:
-        return tuple(ordered)
-    return ordered[0], ordered[(len(ordered) - 1) // 2], ordered[-1]
+def triptych(example: Example, bands: Sequence[str], pixel_scale_arcsec: float, kind: str = "gallery") -> Picture:
+    """Host, arc and stamp side by side, with a labelled scale bar in the first; ``kind`` begins the picture's name."""
+    png = side_by_side((example.ctrl, example.arc, example.stamp), example, bands, pixel_scale_arcsec)
+    return Picture(f"{kind}-{example.row:07d}", png, f"Host, arc and stamp of {_described(example)}")
 
 
-def weights(bands: Sequence[str]) -> dict[str, float]:
-    """Factor of each band in a composite."""
-    return {b: BAND_WEIGHTS.get(b, BAND_WEIGHTS["r"]) for b in bands}
-
-
-def sky_level(examples: Sequence[HasSky], bands: Sequence[str]) -> float:
-    """Typical sky noise of the hosts' weighted images at r >= 20 pix: what the stretch is fixed by."""
-    found = []
-    for example in examples:
-        size = example.ctrl.shape[-1]
-        middle = geometry.centre(size)
-        sky = geometry.annulus(size, middle, middle, min(geometry.ANNULUS_INNER_PIX, 0.3 * size))
-        for k, band in enumerate(bands):
-            if band not in example.absent:
-                values = weights(bands)[band] * example.ctrl[k][sky]
-                found.append(float(median_and_sigma(values)[1]))
-    positive = [v for v in found if v > 0]
-    return float(np.median(positive)) if positive else 1.0
-
-
-def composite(image: NDArray, bands: Sequence[str], absent: Sequence[str], sky: float) -> NDArray[np.uint8]:
-    """Colour image after Lupton et al. 2004 (PASP 116, 133) of the available bands.
-
-    Parameters
-    ----------
-    image : ndarray, shape (band, y, x)
-        nMgy/pixel.
-    bands, absent : sequence of str
-        Names of the bands, and of those without data.
-    sky : float
-        From :func:`sky_level`; one value for a whole gallery makes its images comparable.
-
-    Returns
-    -------
-    ndarray of uint8, shape (y, x, 3), y upwards as in the sky's image.
-    """
-    use = composite_bands([b for b in bands if b not in absent] or bands)
-    layers = [weights(bands)[b] * np.nan_to_num(image[list(bands).index(b)].astype(np.float64)) for b in use]
-    if len(layers) == 2:
-        layers.insert(1, (layers[0] + layers[1]) / 2)
-    blue, green, red = layers if len(layers) == 3 else layers * 3
-    rgb = make_lupton_rgb(red, green, blue, minimum=-sky, stretch=SIGMAS_OF_STRETCH * sky, Q=SOFTENING)
-    return np.asarray(rgb)[::-1]
-
-
-def colour_note(bands: Sequence[str], absent: Sequence[str]) -> str:
-    """Describe which band has which colour."""
-    use = composite_bands([b for b in bands if b not in absent] or bands)
-    if len(use) == 1:
-        return f"{use[0]} in grey"
-    return f"{use[-1]} red, {use[1] if len(use) == 3 else 'mean'} green, {use[0]} blue"
-
-
-def triptych(example: Example, bands: Sequence[str], sky: float, pixel_scale_arcsec: float) -> Picture:
-    """Host, arc and stamp side by side in one stretch, with a scale bar in the first."""
-    png = side_by_side((example.ctrl, example.arc, example.stamp), example, bands, sky, pixel_scale_arcsec)
-    name = f"{'worst' if example.why else 'gallery'}-{example.row:07d}"
-    return Picture(name, png, f"Host, arc and stamp of {_described(example)}")
-
-
-def difference(gate: str, example: Example, bands: Sequence[str], sky: float, pixel_scale_arcsec: float) -> Picture:
-    """Stamp, control and their difference side by side in one stretch: what a gate could see in the row."""
+def difference(gate: str, example: Example, bands: Sequence[str], pixel_scale_arcsec: float) -> Picture:
+    """Stamp, control and their difference side by side: what a gate could see in the row."""
     apart = example.stamp - example.ctrl
-    png = side_by_side((example.stamp, example.ctrl, apart), example, bands, sky, pixel_scale_arcsec)
+    png = side_by_side((example.stamp, example.ctrl, apart), example, bands, pixel_scale_arcsec)
     alt = f"Stamp, control and their difference of {_described(example)}"
     return Picture(f"telling-{gate}-{example.row:07d}", png, alt)
 
@@ -119,26 +50,47 @@ def difference(gate: str, example: Example, bands: Sequence[str], sky: float, pi
 def _described(example: Example) -> str:
     return (
         f"{example.host_id}: Einstein radius {number(example.theta_e_arcsec)} arcsec, "
-        f"magnification {number(example.magnification)}, arc SNR {number(example.arc_snr)}"
+        f"magnification {number(example.magnification)}, peak SNR of the arc {number(example.arc_snr)}"
     )
 
 
 def side_by_side(
-    images: Sequence[NDArray], example: HasSky, bands: Sequence[str], sky: float, pixel_scale_arcsec: float
+    images: Sequence[NDArray], example: HasBands, bands: Sequence[str], pixel_scale_arcsec: float
 ) -> bytes:
-    """PNG of images (band, y, x) side by side in one stretch, with a scale bar in the first."""
+    """PNG of images (band, y, x) side by side in the fixed stretch, north up, with a labelled scale bar in the first.
+
+    Between them the picture is transparent.
+    """
     panels = []
     for image in images:
-        rgb = composite(image, bands, example.absent, sky)
+        rgb = composite(image, bands, example.absent, pixel_scale_arcsec)[::-1]
         panels.append(np.repeat(np.repeat(rgb, ZOOM, axis=0), ZOOM, axis=1))
-    size = panels[0].shape[0]
-    bar = min(round(BAR_ARCSEC / pixel_scale_arcsec * ZOOM), size - 24)
-    panels[0][size - 15 : size - 12, 12 : 12 + bar] = 255
-    gap = np.full((size, GAP_PIX, 3), 255, dtype=np.uint8)
-    joined = np.concatenate([part for panel in panels for part in (gap, panel)][1:], axis=1)
+    panels[0] = _with_bar(panels[0], pixel_scale_arcsec)
+    opaque = [np.dstack([panel, np.full(panel.shape[:2], 255, dtype=np.uint8)]) for panel in panels]
+    gap = np.zeros((len(panels[0]), GAP_PIX, 4), dtype=np.uint8)
+    joined = np.concatenate([part for panel in opaque for part in (gap, panel)][1:], axis=1)
     buffer = io.BytesIO()
     Image.fromarray(joined).save(buffer, format="PNG")
     return buffer.getvalue()
+
+
+def _with_bar(panel: NDArray[np.uint8], pixel_scale_arcsec: float) -> NDArray[np.uint8]:
+    """Draw a bar of 5 arcsec, or of a whole number of arcsec that fits, and say how long it is."""
+    size = len(panel)
+    widest = (size - 2 * _INSET) * pixel_scale_arcsec / ZOOM
+    length = BAR_ARCSEC if widest >= BAR_ARCSEC else max(float(np.floor(widest)), 1.0)
+    bar = min(round(length / pixel_scale_arcsec * ZOOM), size - 2 * _INSET)
+    image = Image.fromarray(panel)
+    draw = ImageDraw.Draw(image)
+    draw.rectangle((_INSET, size - 16, _INSET + bar - 1, size - 13), fill="white")
+    draw.text((_INSET, size - 21), f"{length:g}″", fill="white", font=_font(), anchor="ls")
+    return np.asarray(image)
+
+
+@cache
+def _font() -> ImageFont.FreeTypeFont:
+    """The font that comes with matplotlib: the same pixels everywhere."""
+    return ImageFont.truetype(str(Path(get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"), _TEXT_PIX)
 
 
 def coefficient_map(gate: GateResult) -> Picture | None:

@@ -11,7 +11,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from lensflow.show.figures import INK, MUTED, RULE, Picture, error_reach, label, legend, new_figure, picture
-from lensflow.show.figures_images import side_by_side, sky_level
+from lensflow.show.figures_images import side_by_side
 from lensflow.show.numbers import number
 from lensflow.show.realism import PROBES
 
@@ -144,7 +144,7 @@ def areas(found: xr.Dataset, limit: float, name: str) -> Picture:
 def triptychs(
     examples: Sequence[RealExample], bands: Sequence[str], pixel_scale_arcsec: float, name: str
 ) -> list[Picture]:
-    """Stamps of each example side by side, all in one stretch.
+    """Stamps of each example side by side, all in the fixed stretch.
 
     Parameters
     ----------
@@ -156,7 +156,4 @@ def triptychs(
     """
     if not examples:
         return []
-    sky = sky_level(examples, bands)
-    return [
-        Picture(f"{name}-{e.name}", side_by_side(e.images, e, bands, sky, pixel_scale_arcsec), e.alt) for e in examples
-    ]
+    return [Picture(f"{name}-{e.name}", side_by_side(e.images, e, bands, pixel_scale_arcsec), e.alt) for e in examples]

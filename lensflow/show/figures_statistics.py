@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,6 @@ from lensflow.schema import SPLITS
 from lensflow.show.figures import (
     INK,
     MUTED,
-    VERDICT_COLOURS,
     Picture,
     band_colour,
     error_reach,
@@ -29,15 +28,28 @@ from lensflow.show.figures import (
 )
 from lensflow.show.numbers import number, power_of_ten
 from lensflow.show.tables import STRATA_TITLES, stratum_label
+from lensflow.show.verdict_style import verdict_style
 from lensflow.units import mag_of_flux
 
 _PER_PIXEL = "mean of stamp − control (nMgy/pixel)"
 
 
-def radial_profile(result: xr.Dataset, reference_band: str) -> Picture:
-    """Profile of stamp - ctrl per band, and by theta_E in the reference band."""
-    figure, (left, right) = new_figure(4.0, 1, 2, sharey=True)
-    radius = result["radius_pix"].values
+def radial_profile(
+    result: xr.Dataset, reference_band: str, pixel_scale_arcsec: float, marks: Mapping[str, float]
+) -> Picture:
+    """Profile of stamp - ctrl per band, and by theta_E in the reference band.
+
+    Parameters
+    ----------
+    result : Dataset
+        Of the radial profile, in pixels.
+    reference_band : str
+    pixel_scale_arcsec : float
+    marks : mapping
+        Label -> radius in arcsec, marked in both panels.
+    """
+    figure, (left, right) = new_figure(3.6, 1, 2, sharey=True)
+    radius = result["radius_pix"].values * pixel_scale_arcsec
     bands = [str(b) for b in result["band"].values]
     largest = 0.0
     for k, band in enumerate(bands):
@@ -50,17 +62,27 @@ def radial_profile(result: xr.Dataset, reference_band: str) -> Picture:
         name = stratum_label(float(part["theta_e_low"]), float(part["theta_e_high"])) + "″"
         largest = max(largest, _profile(right, radius, part, colour, f"{name}  (n = {int(part['n_rows']):,})"))
     linear = 10.0 ** (np.floor(np.log10(largest)) - 3) if largest > 0 else 1e-5
+    end = radius[-1] + 0.5 * pixel_scale_arcsec
+    core, annulus = (pixel_scale_arcsec * r for r in (geometry.CORE_RADIUS_PIX, geometry.ANNULUS_INNER_PIX))
     for a in (left, right):
         a.set_yscale("symlog", linthresh=linear, linscale=0.5)
         a.set_ylim(bottom=min(a.get_ylim()[0], -linear))
         a.axhline(0, color=MUTED, linewidth=0.8)
-        a.axvspan(0, geometry.CORE_RADIUS_PIX, color="#f3d9a8", alpha=0.45, linewidth=0, zorder=0)
-        a.axvspan(geometry.ANNULUS_INNER_PIX, radius[-1] + 0.5, color="#cfdcea", alpha=0.45, linewidth=0, zorder=0)
-        a.set_xlim(0, radius[-1] + 0.5)
-        for x, text in ((0.4, "core"), (geometry.ANNULUS_INNER_PIX + 0.4, "annulus")):
+        a.axvspan(0, core, color="#f3d9a8", alpha=0.45, linewidth=0, zorder=0)
+        a.axvspan(annulus, end, color="#cfdcea", alpha=0.45, linewidth=0, zorder=0)
+        a.set_xlim(0, end)
+        for x, text in ((0.1, "core"), (annulus + 0.1, "annulus")):
             a.text(x, 0.015, text, transform=a.get_xaxis_transform(), fontsize=8, color=MUTED, va="bottom")
-    label(left, "radius from the lens (pixel)", _PER_PIXEL, "All injections, by band")
-    label(right, "radius from the lens (pixel)", "", f"{reference_band} band, by θ$_E$")
+        for k, (text, x) in enumerate(marks.items()):
+            a.axvline(x, color=INK, linewidth=0.9, linestyle=((0, (1, 1.5)), (0, (5, 2)))[k % 2])
+            inner = len(marks) > 1 and x <= min(marks.values())  # its label goes to the left
+            a.annotate(
+                text, (x, 0.12), xycoords=("data", "axes fraction"), xytext=(-2 if inner else 2, 0),
+                textcoords="offset points", fontsize=7.5, color=INK, rotation=90, ha="right" if inner else "left",
+                va="bottom",
+            )  # fmt: skip
+    label(left, "radius from the lens (arcsec)", _PER_PIXEL, "All injections, by band")
+    label(right, "radius from the lens (arcsec)", "", f"{reference_band} band, by θ$_E$")
     right.tick_params(labelleft=True)
     legend(left, loc="upper right")
     legend(right, loc="upper right")
@@ -68,10 +90,10 @@ def radial_profile(result: xr.Dataset, reference_band: str) -> Picture:
         figure,
         "radial-profile",
         "Mean of stamp minus control against radius, per band and per range of Einstein radius",
-        "Lines with shaded bands: measured mean in 1-pixel rings and its 95 % interval over hosts. Dashed: the "
-        "noiseless arcs of the same rows; the measured line should coincide with it. Ochre marks the core (r < 5 "
-        "pixels), "
-        "blue the outer annulus (r ≥ 20 pixels), where a pedestal would show. The vertical axis is linear within "
+        "Is the added light where arcs are, and nowhere else? Lines with shaded bands: measured mean in rings of one "
+        "pixel, with its 95 % interval over hosts. Dashed: the noiseless arcs of the same rows; the measured line "
+        f"should coincide with it. Ochre: the core (r < {number(core)}″). Blue: the outer annulus (r ≥ "
+        f"{number(annulus)}″), where a pedestal would show. The vertical axis is linear within "
         f"±{power_of_ten(round(np.log10(linear)))}.",
     )
 
@@ -146,7 +168,7 @@ def gate(result: GateResult) -> Picture | None:
     kinds = [k for k in STRATA_TITLES if any(s["by"] == k for s in shown)]
     counts = [sum(s["by"] == k for s in shown) for k in kinds]
     figure, axes = new_figure(3.5, 1, 1 + len(kinds), width_ratios=[5.5, *(1.3 + 0.62 * c for c in counts)])
-    colour = VERDICT_COLOURS[str(result.verdict)]
+    colour = verdict_style(result.verdict).colour
     roc = np.asarray(result.roc)
     axes[0].plot([0, 1], [0, 1], color=MUTED, linewidth=0.8, linestyle=(0, (4, 3)))
     if roc.size:
@@ -158,7 +180,7 @@ def gate(result: GateResult) -> Picture | None:
     axes[0].text(0.97, 0.05, text, ha="right", fontsize=8.5, color=INK, linespacing=1.5)
     label(axes[0], "controls taken for stamps (share)", "stamps recognised (share)", "ROC")
     for a, kind in zip(axes[1:], kinds, strict=True):
-        _gate_strata(a, [s for s in shown if s["by"] == kind], result.threshold, first=kind == kinds[0])
+        _gate_strata(a, [s for s in shown if s["by"] == kind], result, first=kind == kinds[0])
         label(a, STRATA_TITLES[kind][1], "AUC" if kind == kinds[0] else "", STRATA_TITLES[kind][0])
     return picture(
         figure,
@@ -171,7 +193,9 @@ def gate(result: GateResult) -> Picture | None:
     )
 
 
-def _gate_strata(axes: Axes, strata: Sequence[dict[str, Any]], threshold: float, first: bool) -> None:
+def _gate_strata(axes: Axes, strata: Sequence[dict[str, Any]], gate: GateResult, first: bool) -> None:
+    # What explains the gate explains its parts above the threshold: they are no failures of their own.
+    explained = {"FAIL": "EXPLAINED"} if gate.verdict == "EXPLAINED" else {}
     for k, s in enumerate(strata):
         axes.text(k, 1.015, f"{s['n_rows']:,}", ha="center", va="bottom", fontsize=7, color=MUTED)
         if not np.isfinite(s["auc"]):
@@ -180,10 +204,10 @@ def _gate_strata(axes: Axes, strata: Sequence[dict[str, Any]], threshold: float,
         reach = error_reach([s["auc"]], [s["auc_low"]], [s["auc_high"]])
         axes.errorbar(
             [k], [s["auc"]], yerr=reach, fmt="o", markersize=5, elinewidth=1.3, capsize=2.5,
-            color=VERDICT_COLOURS.get(s["verdict"], INK),
+            color=verdict_style(explained.get(s["verdict"], s["verdict"])).colour,
         )  # fmt: skip
     axes.axhline(0.5, color=MUTED, linewidth=0.8)
-    axes.axhline(threshold, color=INK, linewidth=0.9, linestyle=(0, (4, 3)))
+    axes.axhline(gate.threshold, color=INK, linewidth=0.9, linestyle=(0, (4, 3)))
     ends = [s["auc_low"] for s in strata if np.isfinite(s["auc_low"])]
     axes.set_ylim(min([0.4, *(v - 0.03 for v in ends)]), 1.07)
     axes.set_yticks([t for t in np.arange(0, 1.01, 0.1) if t >= axes.get_ylim()[0]])
@@ -202,34 +226,37 @@ def _stratum_tick(stratum: dict[str, Any]) -> str:
     return f"{stratum['low']:g}–\n{stratum['high']:g}"
 
 
-def psf_sizes(cutouts: xr.Dataset, reference: dict[str, tuple[float, ...]], percentiles: Sequence[int]) -> Picture:
-    """Histogram of the PSF size per band, with percentiles of the run and of the reference."""
+def psf_sizes(cutouts: xr.Dataset) -> Picture:
+    """Histogram of the PSF size per band, with its median and 5 to 95 %."""
     bands = [str(b) for b in cutouts["band"].values]
-    figure, axes = new_figure(2.9, 1, max(len(bands), 2), sharex=True)
+    figure, axes = new_figure(2.6, 1, max(len(bands), 2), sharex=True)
     values = cutouts["psfsize_arcsec"].values.astype(float)
     finite = values[np.isfinite(values)]
-    known = [v for b in bands for v in reference.get(b, ())]
-    ends = np.concatenate([np.percentile(finite, (0, 99.8)) if finite.size else [0.8, 2.0], known])
-    edges = np.linspace(ends.min() - 0.05, ends.max() + 0.05, 41)
+    ends = np.percentile(finite, (0, 99.8)) if finite.size else np.array([0.8, 2.0])
+    edges = np.linspace(ends[0] - 0.05, ends[1] + 0.05, 41)
     for k, a in enumerate(axes):
         if k >= len(bands):
             a.set_visible(False)
             continue
         here = values[:, k][np.isfinite(values[:, k])]
-        a.hist(np.clip(here, edges[0], edges[-1]), bins=edges.tolist(), color=band_colour(bands[k], k), alpha=0.55)
-        for p, v in zip(percentiles, np.percentile(here, percentiles) if here.size else (), strict=bool(here.size)):
-            a.axvline(v, color=INK, linewidth=1.4 if p == 50 else 0.8, ymax=0.86)
-        for p, v in zip(percentiles, reference.get(bands[k], ()), strict=bands[k] in reference):
-            a.axvline(v, color=MUTED, linewidth=1.4 if p == 50 else 0.8, linestyle=(0, (3, 2)), ymax=0.86)
-        a.margins(y=0.18)
+        a.hist(np.clip(here, edges[0], edges[-1]), bins=edges.tolist(), color=band_colour(bands[k], k), alpha=0.6)
+        if here.size:
+            low, middle, high = np.percentile(here, (5, 50, 95))
+            a.axvspan(low, high, color=MUTED, alpha=0.12, linewidth=0, zorder=0)
+            a.axvline(middle, color=INK, linewidth=1.2, ymax=0.86)
+            a.annotate(
+                f"{middle:.2f}″", (middle, 0.87), xycoords=("data", "axes fraction"), xytext=(3, 0),
+                textcoords="offset points", fontsize=8, color=INK,
+            )  # fmt: skip
+        a.margins(y=0.2)
         label(a, "PSF size (FWHM, arcsec)", "hosts" if k == 0 else "", f"{bands[k]} band  (n = {here.size:,})")
         a.grid(False, axis="x")
     return picture(
         figure,
         "psf-sizes",
-        f"Histograms of the PSF size of the hosts in {', '.join(bands)} with percentiles",
-        "Hosts per bin. Vertical lines: percentiles 1, 5, 10 and 50 (thick) of this run, solid, and of the reference "
-        "run, dashed. Hosts without a PSF are left out.",
+        f"Histograms of the PSF size of the hosts in {', '.join(bands)}, with the median of each",
+        "Is this the seeing that the survey should have? Hosts per bin; line: median, shaded: 5 to 95 %. Hosts without "
+        "a PSF are left out.",
     )
 
 

@@ -38,6 +38,8 @@ class Example:
         Position in the manifest.
     name, place, split : str
         ``HOST:REPLICATE``, by which ``lensflow rerender --row`` finds the row; RA and Dec in degrees, or ""; split.
+    arc_snr, matched_snr : float
+        Of the arc's brightest pixel, and of the whole arc, in the reference band.
     ctrl, arc, stamp : ndarray, shape (band, y, x)
         nMgy/pixel.
     absent : tuple of str
@@ -55,6 +57,7 @@ class Example:
     src_mag: float
     magnification: float
     arc_snr: float
+    matched_snr: float
     absent: tuple[str, ...]
     ctrl: NDArray[np.float32]
     arc: NDArray[np.float32]
@@ -107,6 +110,44 @@ def choose_rows(rows: xr.Dataset, count: int = GALLERY_ROWS) -> NDArray[np.int64
     return np.asarray(chosen, dtype=np.int64)[order]
 
 
+# Ranks of the first screen's arcs by SNR: of all, and of those that are resolved.
+_TYPICAL, _RESOLVED = (0.75, 0.5, 0.25), (0.97, 0.85, 0.6)
+
+
+def first_rows(rows: xr.Dataset, reference_band: int) -> NDArray[np.int64]:
+    """Choose the six rows of the first screen: three arcs that are resolved and three typical ones.
+
+    Parameters
+    ----------
+    rows : Dataset
+        Manifest columns and metrics of finished rows.
+    reference_band : int
+        Whose PSF decides what is resolved.
+
+    Returns
+    -------
+    ndarray of int64
+        Positions in ``rows``, of different hosts where there are enough: first at 97, 85 and 60 % by SNR of those whose
+        theta_E is larger than the PSF's FWHM, then at 75, 50 and 25 % of all injections. With data in every band, if
+        there are any. No random number is drawn.
+    """
+    snr, fwhm, host = _best_snr(rows), rows["psf_fwhm_arcsec"].values, rows["host_index"].values
+    usable = ~rows["is_control"].values & np.isfinite(snr)
+    if (usable & np.isfinite(fwhm).all(axis=1)).any():
+        usable &= np.isfinite(fwhm).all(axis=1)
+    resolved = usable & (rows["theta_e_arcsec"].values > np.nan_to_num(fwhm[:, reference_band], nan=np.inf))
+    chosen: list[int] = []
+    for pool, ranks in ((resolved if resolved.any() else usable, _RESOLVED), (usable, _TYPICAL)):
+        order = np.flatnonzero(pool)
+        order = order[np.lexsort((order, snr[order]))]
+        for rank in ranks:
+            by_distance = np.argsort(np.abs(np.arange(order.size) - rank * (order.size - 1)), kind="stable")
+            fresh = [int(order[k]) for k in by_distance if order[k] not in chosen]
+            other = [k for k in fresh if host[k] not in host[chosen]]
+            chosen += (other or fresh)[:1]
+    return np.asarray(chosen, dtype=np.int64)
+
+
 def _best_snr(rows: xr.Dataset) -> NDArray[np.float64]:
     """``arc_snr``, or the best band's peak SNR if the reference band is absent."""
     per_band = np.where(np.isfinite(rows["snr_peak"].values), rows["snr_peak"].values, -np.inf).max(axis=1)
@@ -136,6 +177,7 @@ def example(
         src_mag=float(mag_of_flux(flux)),
         magnification=float(row["magnification"]),
         arc_snr=float(row["arc_snr"]),
+        matched_snr=float(row["snr_matched"].values[config.reference_band]),
         absent=tuple(b for b, gone in zip(config.bands, absent, strict=True) if gone),
         ctrl=pixels["ctrl"],
         arc=pixels["arc"],

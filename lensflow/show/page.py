@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+import numpy as np
 import xarray as xr
 from markupsafe import Markup
 
@@ -21,14 +21,16 @@ from lensflow.show import (
     figures_images,
     figures_statistics,
     prior,
-    relations,
     tables,
     tables_gates,
     tables_pixels,
 )
 from lensflow.show.collect import RunRecord
 from lensflow.show.completeness_page import section
-from lensflow.show.figures import VERDICT_COLOURS, VERDICT_SIGNS, Picture
+from lensflow.show.composite import colour_note
+from lensflow.show.figures import Picture
+from lensflow.show.first_screen import first_screen
+from lensflow.show.folds import folds, missing
 from lensflow.show.from_dataset import from_elsewhere
 from lensflow.show.gallery import Example
 from lensflow.show.numbers import count, fixed, interval, number, seconds, share
@@ -36,10 +38,13 @@ from lensflow.show.pages import page_template
 from lensflow.show.realism_page import section as realism_section
 from lensflow.show.table import Table
 from lensflow.show.training import section as training_section
+from lensflow.show.verdict_style import VerdictStyle, css_class, verdict_style
 from lensflow.store import paths
 from lensflow.survey.psf_audit import psf_audit
 
 MAX_MESSAGES = 20
+# Stamps shown of a gate that is explained: enough to see that they are arcs.
+EXPLAINED_ROWS = 4
 
 
 @dataclass(frozen=True)
@@ -48,7 +53,6 @@ class GalleryItem:
 
     picture: Picture
     facts: tuple[tuple[str, str], ...]
-    colours: str
     note: str
     why: tuple[str, ...] = ()
 
@@ -70,8 +74,8 @@ class GateCard:
     """
 
     gate: GateResult
-    colour: str
-    sign: str
+    style: VerdictStyle
+    css: str
     required: bool
     number: str
     figure: Picture | None
@@ -83,7 +87,7 @@ class GateCard:
 
 
 def write_page(record: RunRecord, folder: str, now: datetime | None = None) -> str:
-    """Write ``index.html`` with all figures inside, and the figures as PNG files below ``figures/``.
+    """Write ``index.html`` with all figures inside, and the figures as SVG or PNG files below ``figures/``.
 
     Parameters
     ----------
@@ -101,7 +105,8 @@ def write_page(record: RunRecord, folder: str, now: datetime | None = None) -> s
     shown: list[Picture] = []
     html = render(record, now or datetime.now(UTC), shown)
     for picture in shown:
-        paths.write_bytes(paths.join(folder, "figures", f"{picture.name}.png"), picture.png)
+        name, content = picture.file
+        paths.write_bytes(paths.join(folder, "figures", name), content)
     page = paths.join(folder, "index.html")
     paths.write_text(page, html)
     return page
@@ -113,8 +118,10 @@ def render(record: RunRecord, now: datetime, shown: list[Picture] | None = None)
     def embed(picture: Picture) -> Markup:
         if shown is not None:
             shown.append(picture)
-        return Markup("data:image/png;base64,") + base64.b64encode(picture.png).decode()
+        return picture.html
 
+    content = _content(record)
+    made = folds(record, content)
     helpers = {"embed": embed, "number": number, "fixed": fixed, "count": count, "interval": interval, "share": share}
     return page_template("report.html.j2").render(
         **helpers,
@@ -122,7 +129,10 @@ def render(record: RunRecord, now: datetime, shown: list[Picture] | None = None)
         bar=auc_bar_position,
         record=record,
         now=now.strftime("%Y-%m-%d %H:%M UTC"),
-        **_content(record),
+        folds=made,
+        first=first_screen(record, made),
+        missing=missing(record, content),
+        **content,
     )
 
 
@@ -153,7 +163,6 @@ def _content(record: RunRecord) -> dict[str, Any]:
         "core_tables": None if core is None else core_handling.tables(core),
         "target_table": None if attrs.get("n_read") is None else tables.targets(attrs),
         "cards": cards,
-        "lights": lights(cards),
         "host_table": tables.hosts(record.cutouts_summary["counts"], skipped),
         "row_table": tables.rows(counts) if counts else None,
         "invariants": {k.removeprefix("invariant: "): v for k, v in counts.items() if k.startswith("invariant: ")},
@@ -161,9 +170,11 @@ def _content(record: RunRecord) -> dict[str, Any]:
         "messages": messages[:MAX_MESSAGES],
         "n_messages": len(messages),
         "config_yaml": record.config.to_yaml(),
+        "six": _gallery(record, record.first, kind="first"),
         "gallery": _gallery(record, record.gallery),
-        "worst": _gallery(record, record.worst),
-        "profile_figure": figures_statistics.radial_profile(profile, record.reference_band) if profile else None,
+        "worst": _gallery(record, record.worst, kind="worst"),
+        "colours": colour_note(record.bands, ()),
+        "profile_figure": _profile(record, profile) if profile else None,
         "strata_figure": figures_statistics.strata(strata) if strata else None,
         "strata_table": tables_pixels.strata(strata) if strata else None,
         "brighter_table": tables_pixels.brighter(strata) if strata else None,
@@ -179,7 +190,6 @@ def _content(record: RunRecord) -> dict[str, Any]:
         "zoo_figure": None if record.zoo is None else figures_findings.zoo(record.zoo),
         "shortcomings": [] if record.zoo is None else zoo.shortcomings(record.zoo),
         "n_faults": len(zoo.FAULTS),
-        "region_figure": figures_findings.areas_on_the_stamp(record.gates, record.config.survey.stamp_size),
         "annulus": diagnostics.get("annulus"),
         "annulus_table": tables_pixels.annulus(diagnostics["annulus"]) if "annulus" in diagnostics else None,
         "regression_tables": [
@@ -187,10 +197,8 @@ def _content(record: RunRecord) -> dict[str, Any]:
         ]
         if "regression" in diagnostics
         else [],
-        "psf_figure": figures_statistics.psf_sizes(record.cutouts, tables.REFERENCE_PSF, tables.PERCENTILES),
+        "psf_figure": figures_statistics.psf_sizes(record.cutouts),
         "psf_tables": [make(audit) for make in (tables.psf_percentiles, tables.psf_sources)],
-        "prior_relations": None if planned is None else relations.relations(planned, *of_plan),
-        "prior_figure": None if planned is None else prior.correlations(planned, *of_plan),
         "prior_table": None if planned is None else prior.declared_table(planned, *of_plan),
         "drawn_figure": None
         if injections is None
@@ -218,63 +226,62 @@ def _findings(diagnostics: Mapping[str, xr.Dataset], kinds: Sequence[Kind[Findin
     }
 
 
+def _profile(record: RunRecord, profile: xr.Dataset) -> Picture:
+    """The radial profile in arcsec, with the run's median theta_E and PSF."""
+    marks: dict[str, float] = {}
+    if (rows := record.injections) is not None and rows.sizes["sample"]:
+        fwhm = rows["psf_fwhm_arcsec"].values[:, record.config.reference_band]
+        marks["median θ$_E$"] = float(np.median(rows["theta_e_arcsec"].values))
+        if np.isfinite(fwhm).any():
+            marks[f"median FWHM, {record.reference_band}"] = float(np.nanmedian(fwhm))
+    scale = float(record.cutouts.attrs["pixel_scale_arcsec"])
+    return figures_statistics.radial_profile(profile, record.reference_band, scale, marks)
+
+
 def _card(gate: GateResult, required: bool, record: RunRecord) -> GateCard:
     found = () if gate.fitted else findings_of(gate)
+    telling = record.telling.get(gate.name, ())
+    # A curve of a gate that passes decides nothing: its area and interval stand beside the threshold.
+    drawn = gate.verdict is not Verdict.PASS
     return GateCard(
         gate,
-        VERDICT_COLOURS[str(gate.verdict)],
-        VERDICT_SIGNS[str(gate.verdict)],
+        verdict_style(gate.verdict),
+        css_class(gate.verdict),
         required,
         fixed(gate.auc) if gate.fitted else tables_gates.as_expected(gate),
-        figures_statistics.gate(gate),
-        figures_images.coefficient_map(gate),
+        figures_statistics.gate(gate) if drawn else None,
+        figures_images.coefficient_map(gate) if gate.verdict is Verdict.FAIL else None,
         tables_gates.gate_strata(gate) if gate.strata else None,
         tables_gates.compared(gate) if found else None,
         tuple((f"{f.diagnostic}, {f.check}", f.text) for f in found if f.status is not Status.OK),
-        _gallery(record, record.telling.get(gate.name, ()), gate.name),
+        _gallery(record, telling[:EXPLAINED_ROWS] if gate.verdict is Verdict.EXPLAINED else telling, gate.name),
     )
 
 
-def lights(cards: Sequence[GateCard]) -> str:
-    """Summarise in one sentence how many required gates pass, and the others' verdicts."""
-    needed = [c.gate.verdict for c in cards if c.required]
-    if not needed:
-        return "No gate is required; those below are advisory."
-    words = {
-        Verdict.EXPLAINED: "{} explained by the arcs",
-        Verdict.FAIL: "{} failed", Verdict.INCONCLUSIVE: "{} inconclusive", Verdict.NOT_TESTABLE: "{} not testable",
-        Verdict.ERROR: "{} broken",
-    }  # fmt: skip
-    rest = [text.format(count(n)) for verdict, text in words.items() if (n := needed.count(verdict))]
-    passed = f"{count(needed.count(Verdict.PASS))} of {count(len(needed))} required gates passed"
-    return f"{passed}: {', '.join(rest)}." if rest else f"{passed}."
-
-
-def _gallery(record: RunRecord, examples: Sequence[Example], gate: str = "") -> list[GalleryItem]:
+def _gallery(
+    record: RunRecord, examples: Sequence[Example], gate: str = "", kind: str = "gallery"
+) -> list[GalleryItem]:
     """Pictures of rows: host, arc and stamp, or, of a gate, stamp, control and their difference."""
-    if not examples:
-        return []
-    # One stretch for all galleries, so that their images compare.
-    sky = figures_images.sky_level(record.gallery or examples, record.bands)
     scale = float(record.cutouts.attrs["pixel_scale_arcsec"])
-    return [_gallery_item(e, record, sky, scale, gate) for e in examples]
+    return [_gallery_item(e, record, scale, gate, kind) for e in examples]
 
 
-def _gallery_item(example: Example, record: RunRecord, sky: float, scale: float, gate: str) -> GalleryItem:
+def _gallery_item(example: Example, record: RunRecord, scale: float, gate: str, kind: str) -> GalleryItem:
+    band = record.reference_band
     facts = (
         ("row", f"{example.row}"),
-        ("host:replicate", example.name),
-        *([("RA, Dec", example.place)] if example.place else []),
+        ("host", example.name),
+        *([("RA, Dec", f"{example.place}°")] if example.place else []),
+        ("θE", f"{example.theta_e_arcsec:.2f}″"),
+        (f"SNR {band}", f"{number(example.matched_snr, 2)}, peak {number(example.arc_snr, 2)}"),
+        (f"source {band}", f"{number(example.src_mag, 4)} mag"),
+        ("magnified", f"{number(example.magnification, 2)}×"),
         ("split", example.split),
-        ("θE", f"{example.theta_e_arcsec:.3g}″"),
-        (f"source {record.reference_band}", number(example.src_mag, 4)),
-        ("magnification", number(example.magnification)),
-        ("arc SNR", number(example.arc_snr)),
     )
-    colours = figures_images.colour_note(record.bands, example.absent)
     note = ""
     if example.absent:
-        note = f"No exposure in {', '.join(example.absent)}: no arc was put there. Shown in {colours}."
-    drawn = (example, record.bands, sky, scale)
-    picture = figures_images.difference(gate, *drawn) if gate else figures_images.triptych(*drawn)
-    return GalleryItem(picture, facts, colours, note, example.why)
+        shown = colour_note(record.bands, example.absent)
+        note = f"No exposure in {', '.join(example.absent)}: no arc was put there. Shown in {shown}."
+    drawn = (example, record.bands, scale)
+    picture = figures_images.difference(gate, *drawn) if gate else figures_images.triptych(*drawn, kind)
+    return GalleryItem(picture, facts, note, example.why)

@@ -1,4 +1,4 @@
-"""The prior as drawn: declared and actual ranges, and correlations of the parameters."""
+"""The prior as drawn: declared and actual ranges."""
 
 from __future__ import annotations
 
@@ -10,17 +10,13 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from lensflow.manifest.parameters import ANGLES, parameters
-from lensflow.show.figures import INK, MUTED, Picture, label, new_figure, picture
 from lensflow.show.numbers import MISSING, number
 from lensflow.show.table import Cell, Table, words
-from lensflow.stats.ranks import rank_correlations
 
 Floats = NDArray[np.float64]
 
-# Enough for a rank correlation to 0.003; a longer manifest is thinned evenly.
+# Enough for ranges; a longer manifest is thinned evenly.
 _MAX_ROWS = 100_000
-# A correlation beyond this many standard errors is not chance; below this size it does not matter.
-_CHANCE_SIGMA, _SMALL = 4.0, 0.05
 
 
 def drawn_parameters(manifest: xr.Dataset, bands: Sequence[str], reference_band: int) -> dict[str, Floats]:
@@ -109,37 +105,3 @@ def _in_words(declared: Mapping[str, Any], name: str, from_table: bool) -> str:
     if name == "src_mag" and "dmag" in declared:
         return "the host's + dmag"
     return ", ".join(number(v) for v in prior) if isinstance(prior, Sequence) and prior else MISSING
-
-
-def correlations(manifest: xr.Dataset, bands: Sequence[str], reference_band: int) -> Picture | None:
-    """Rank correlations between the drawn parameters; None if fewer than two of them vary."""
-    drawn = drawn_parameters(manifest, bands, reference_band)
-    drawn = {k: v for k, v in drawn.items() if np.isfinite(v).sum() > 2 and np.ptp(v[np.isfinite(v)]) > 1e-9}
-    if len(drawn) < 2:
-        return None
-    matrix = np.nan_to_num(rank_correlations(drawn))
-    finite = np.isfinite(np.stack(list(drawn.values()))).astype(np.int64)
-    rows = finite @ finite.T
-    n = len(drawn)
-    figure, (axes,) = new_figure(0.42 * n + 1.6, width=0.62 * n + 3.0)
-    axes.imshow(np.where(np.eye(n, dtype=bool), np.nan, matrix), cmap="RdBu_r", vmin=-1, vmax=1)
-    for i in range(n):
-        for j in range(n):
-            if i != j:
-                real = abs(matrix[i, j]) > max(_CHANCE_SIGMA / np.sqrt(max(rows[i, j] - 1, 1)), _SMALL)
-                weight, colour = ("bold", "white" if abs(matrix[i, j]) > 0.6 else INK) if real else ("normal", MUTED)
-                text = f"{matrix[i, j]:.2f}".replace("-", "−")
-                axes.text(j, i, text, ha="center", va="center", fontsize=7, color=colour, fontweight=weight)
-    axes.set_xticks(range(n), list(drawn), rotation=40, ha="right", fontsize=8)
-    axes.set_yticks(range(n), list(drawn), fontsize=8)
-    axes.grid(False)
-    label(axes, "", "", "Rank correlation of what was drawn")
-    return picture(
-        figure,
-        "prior-correlations",
-        f"Matrix of rank correlations between {', '.join(drawn)} over the manifest's injections",
-        f"Spearman's rank correlation over the injections. Bold: more than {_CHANCE_SIGMA:g} standard errors from 0 "
-        f"and above {_SMALL:g}. Lists and ranges are drawn independently: a bold number comes from a declared "
-        "relation, or from the design (magnitudes, shapes and Einstein radii of the same hosts, an i band that follows "
-        "r and z, requested images).",
-    )

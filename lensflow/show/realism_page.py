@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lensflow.show import figures_realism as figures
+from lensflow.show.composite import colour_note
 from lensflow.show.figures import Picture
-from lensflow.show.figures_images import colour_note
 from lensflow.show.figures_realism import RealExample
 from lensflow.show.realism import KeptRealism, sentence, tables
 from lensflow.show.table import Table

@@ -11,7 +11,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from lensflow import schema
-from lensflow.show.figures_images import side_by_side, sky_level
+from lensflow.show.figures_images import side_by_side
 from lensflow.show.numbers import MISSING, number, unit
 from lensflow.show.table import Column, Table, words
 from lensflow.stats import codec
@@ -100,7 +100,7 @@ def viewer_link(row: xr.Dataset, real: bool) -> str:
 
 
 def row_picture(row: xr.Dataset, pixel_scale_arcsec: float) -> bytes:
-    """PNG of host, arc and stamp side by side in one stretch, with a bar of 1 arcsec in the first.
+    """PNG of host, arc and stamp side by side in the reports' stretch, with a labelled scale bar in the first.
 
     Parameters
     ----------
@@ -115,7 +115,7 @@ def row_picture(row: xr.Dataset, pixel_scale_arcsec: float) -> bytes:
     bands = row["band"].values.tolist()
     absent = tuple(b for b, fwhm in zip(bands, row["psf_fwhm_arcsec"].values, strict=True) if not np.isfinite(fwhm))
     of = _Pixels(row["ctrl"].values, absent)
-    return side_by_side([row[n].values for n in _PIXELS], of, bands, sky_level([of], bands), pixel_scale_arcsec)
+    return side_by_side([row[n].values for n in _PIXELS], of, bands, pixel_scale_arcsec)
 
 
 def _lines(row: xr.Dataset) -> Iterator[tuple[str, str, str, str]]:

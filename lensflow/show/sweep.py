@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import base64
 import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,6 +12,9 @@ from lensflow.measure.realism.sweep.result import ArmResult, Line, SweepResult
 from lensflow.show.numbers import count, number
 from lensflow.show.table import Cell, Column, Table, words
 from lensflow.stats.estimate import Estimate
+
+if TYPE_CHECKING:
+    from lensflow.show.figures import Picture
 
 HONEST = (
     "A difference is that of this scorer at this threshold, on these rows and hosts. It says which factor moves the "
@@ -236,11 +239,11 @@ def write_page(sweeps: Sequence[SweepResult], stale: Sequence[str] = ()) -> str:
     )
 
 
-def _figure(sweeps: Sequence[SweepResult]) -> str:
-    """Differences with their intervals as a PNG in a data URL; empty where nothing was counted."""
+def _figure(sweeps: Sequence[SweepResult]) -> Picture | None:
+    """Differences with their intervals; None where nothing was counted."""
     every = [x for s in sweeps for x in _lines(s, 0) if math.isfinite(x.difference.value)]
     if not every:
-        return ""
+        return None
     from lensflow.show.figures import MUTED, error_reach, label, new_figure, picture
 
     every.sort(key=lambda x: x.difference.value)
@@ -252,8 +255,12 @@ def _figure(sweeps: Sequence[SweepResult]) -> str:
     axes.set_yticks(y, [f"{x.factor}: {x.reference} to {x.value}" for x in every])
     axes.set_ylim(-0.6, len(every) - 0.4)
     label(axes, "recovered, arm less reference (points)", "")
-    made = picture(figure, "sweep", "Differences of the recovered share of every arm.", "")
-    return "data:image/png;base64," + base64.b64encode(made.png).decode()
+    return picture(
+        figure,
+        "sweep",
+        "Differences of the recovered share of every arm, with intervals",
+        "Recovered share of each arm less that of its reference, with 95 % intervals over hosts.",
+    )
 
 
 _ROLES = {"equal": "declared equal", "owned": "the factor's own", "relation": "must hold", "free": "may follow"}

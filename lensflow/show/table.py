@@ -23,7 +23,9 @@ from lensflow.show.plain import visible
 from lensflow.stats.estimate import Estimate
 
 # What a cell can say by its colour; a row with an alarm is loud as a whole.
-STYLES = {"good": "green", "warn": "bold yellow", "bad": "bold red", "alarm": "bold red", "faint": "dim"}
+STYLES = {
+    "good": "green", "warn": "bold yellow", "bad": "bold red", "alarm": "bold red", "open": "bold blue", "faint": "dim",
+}  # fmt: skip
 _NO_VALUE = f"{MISSING} : no value (not measured, not defined, or too few rows or hosts)."
 # Columns of words get at least so much of a terminal before the table is split.
 _LEAST_WORDS = 14
@@ -157,10 +159,12 @@ class Table:
     def html(self) -> Markup:
         """Return a table with a caption, all text escaped."""
         heads, lines = self.heads, self._written()
-        title = self.title if self.title[-1:] in ".!?:" else f"{self.title}."
-        caption = Markup("<b>{}</b> {}").format(title, self.notes) if self.title else escape(self.notes)
+        notes = escape(self.notes)
         if any(p.value == MISSING for line in lines for p in line):
-            caption += Markup(' <span class="dash">{}</span>').format(_NO_VALUE)
+            notes += Markup(' <span class="dash">{}</span>').format(_NO_VALUE)
+        # Below and outside of what scrolls: the reader of a narrow page sees the notes whole.
+        about = Markup('\n<div class="about">{}</div>').format(notes.strip()) if notes else ""
+        caption = Markup("<caption>{}</caption>\n").format(self.title) if self.title else ""
         body = Markup("\n").join(
             Markup('<tr class="{}">{}</tr>').format(
                 " ".join(["rule"] * (self.groups and not repeats) + ["loud"] * any(p.style == "alarm" for p in line)),
@@ -174,9 +178,9 @@ class Table:
             Markup('<th scope="col" class="{}">{}</th>').format("words" if c.words else "", c.head) for c in heads
         )
         return Markup(
-            '<div class="scroll"><table>\n<caption>{}</caption>\n<thead><tr>{}</tr></thead>\n<tbody>\n{}\n</tbody>'
-            "</table></div>"
-        ).format(caption, top, body)
+            '<div class="table"><div class="scroll"><table>\n{}<thead><tr>{}</tr></thead>\n<tbody>\n{}\n</tbody>'
+            "</table></div>{}</div>"
+        ).format(caption, top, body, about)
 
     _repr_html_ = html
 
@@ -272,7 +276,8 @@ def _parts(cell: Any, column: Column) -> _Parts:
     value, style, note = cell if isinstance(cell, Cell) else Cell(cell)
     if not isinstance(value, Estimate):
         return _Parts(column.text(value), "", note, style)
-    known = not (math.isnan(value.low) and math.isnan(value.high))
+    # An exact number has no interval to show.
+    known = not (math.isnan(value.low) and math.isnan(value.high)) and not value.low == value.value == value.high
     ends = interval(value.low, value.high, write=column.text) if known else ""
     return _Parts(column.text(value.value), ends, note, style)
 

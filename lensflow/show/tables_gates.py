@@ -17,6 +17,7 @@ from lensflow.measure.scorer.gates import AUROC, CORE_DROP, DROP, EVERYWHERE, FI
 from lensflow.schema import SPLITS, PsfSource
 from lensflow.show.numbers import MISSING, count, interval, unit
 from lensflow.show.table import Cell, Column, Table, words
+from lensflow.show.verdict_style import verdict_style
 from lensflow.stats.estimate import NOT_MEASURED, Estimate
 
 if TYPE_CHECKING:
@@ -32,8 +33,7 @@ _AUC = Column("AUC", write=3)
 
 def verdict(gate: GateResult) -> Cell:
     """The verdict in words, in its colour."""
-    name = str(gate.verdict)
-    return Cell(name.replace("_", " "), {"PASS": "good", "FAIL": "bad", "ERROR": "bad"}.get(name, "warn"))
+    return Cell(str(gate.verdict).replace("_", " "), verdict_style(gate.verdict).cell)
 
 
 def area(gate: GateResult | None) -> Cell:
@@ -154,10 +154,14 @@ def _stratum_place(s: Mapping[str, Any]) -> str:
     return f"{s['low']:.3g}–{s['high']:.3g}" if math.isfinite(s["high"]) else f"≥ {s['low']:.3g}"
 
 
+# A part of a gate's pairs has no verdict of its own: its area lies below the threshold, above it, or across.
+_AGAINST = {"PASS": "below", "FAIL": "above", "INCONCLUSIVE": "across"}
+
+
 def gate_strata(gate: GateResult) -> Table:
     """AUCs of one gate within strata."""
     rows = [
-        (_CUT_BY.get(s["by"], s["by"]), _stratum_place(s), s["verdict"].replace("_", " ").lower(), s["n_rows"],
+        (_CUT_BY.get(s["by"], s["by"]), _stratum_place(s), _AGAINST.get(s["verdict"], "not testable"), s["n_rows"],
          s["n_hosts"], Estimate.from_fields(s, "auc"))
         for s in gate.strata
     ]  # fmt: skip

@@ -94,7 +94,7 @@ def test_the_same_pairs_measured_lazily_agree_with_the_store(config):
 def test_the_report_shows_the_tuning_once_there_is_one(config, tuning):
     html = Path(steps.report_step(config)).read_text()
     assert 'id="core"' in html and tuning.reason.replace("'", "&#39;") in html
-    assert Path(config.out, "report", "figures", "core-handling.png").exists()
+    assert Path(config.out, "report", "figures", "core-handling.svg").exists()
 
 
 def test_the_command_prints_the_tables_and_exits_with_3_where_nothing_passes(config, tuning, monkeypatch, capsys):

@@ -3,13 +3,11 @@
 import io
 import re
 
-import numpy as np
 import pytest
 import xarray as xr
 from rich.console import Console
 
 from lensflow.config import DiagnosticsConfig
-from lensflow.measure.gate import GateResult, Verdict
 from lensflow.measure.pixels import DIAGNOSTICS, ONE_PASS, Block, Settings, Status, findings, measure
 from lensflow.measure.pixels.judging import exact, within
 from lensflow.measure.zoo import faults as zoo
@@ -58,19 +56,6 @@ def test_a_count_keeps_all_its_digits_and_a_share_its_three():
     found.append(within("splits", "share", xr.DataArray(1.0, attrs={"long_name": "share"}), 2.0))
     html = tables_gates.findings(found).html()
     assert re.findall(r'class="">([\d,.]+)</td><td class="">0<', html) == ["2,478", "1.00"]
-
-
-def gate(name, auc):
-    return GateResult(
-        name, {"bands": ["r"]}, "hash", 0.65, Verdict.PASS, "", 100, 30, Estimate(auc, auc - 0.02, auc + 0.02)
-    )
-
-
-def test_areas_are_painted_only_where_a_gate_looked():
-    assert figures_findings.areas_on_the_stamp([gate("colour_all", 0.6)], 64) is None
-    assert figures_findings.areas_on_the_stamp([gate("core_all", np.nan)], 64) is None
-    shown = figures_findings.areas_on_the_stamp([gate("core_r", 0.9), gate("edge_all", 0.5)], 64)
-    assert shown is not None and shown.png.startswith(b"\x89PNG")
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from lensflow.manifest.build import build_manifest
-from lensflow.show import prior, relations
+from lensflow.show import prior
 from tests.factories import make_config, make_cutouts
 
 BANDS = ("g", "r", "z")
@@ -55,24 +55,10 @@ def test_what_comes_from_hosts_says_so():
     assert "1.00 to 3.00" in lines["src_z"][1]
 
 
-def test_the_prior_s_figure_needs_two_parameters_that_vary():
-    m = manifest()
-    shown = prior.correlations(m, BANDS, 1)
-    assert shown is not None and shown.name == "prior-correlations" and shown.png[:4] == b"\x89PNG"
-    one = m.isel(sample=slice(0, 1))
-    assert prior.correlations(one, BANDS, 1) is None
-
-
-def test_relations_are_shown_as_declared_and_as_drawn():
+def test_relations_are_shown_as_declared():
     m = manifest(preset="realistic")
     lines = {r[0]: r for r in prior.declared_table(m, BANDS, 1).rows}
     assert lines["src_reff_arcsec"][1].startswith("log-normal, median 0.53")
     assert lines["src_reff_arcsec"][-1].value is None
     assert lines["lens_sigma_v_km_s"][1].startswith("the host's; else log-normal")
     assert "0.3 dex per magnitude" in lines["src_mag"][1] and lines["src_mag"][-1].value == 0
-    shown = relations.relations(m, BANDS, 1)
-    assert shown.png[:4] == b"\x89PNG" and "docs/population.md" in shown.caption
-
-
-def test_independent_priors_have_no_relation_to_show():
-    assert relations.relations(manifest(), BANDS, 1) is None

@@ -56,8 +56,8 @@ def test_the_sentence_says_what_was_proved():
 def test_the_page_has_every_arm_and_escapes_its_names(counted):
     html = write_page([made_sweep(counted=counted), made_sweep("plan.<b>", (0.2,), counted=counted)])
     assert "plan.&lt;b&gt;" in html and "plan.<b>" not in html and "not that real lenses" in html
-    assert ("data:image/png" in html) == counted
-    assert html.count("proof</b>") + html.count(", proof.") >= 3 and "nan" not in re.sub(r"base64,[^\"]*", "", html)
+    assert ('<svg class="drawn"' in html) == counted
+    assert html.count("proof</caption>") >= 3 and "nan" not in re.sub(r"base64,[^\"]*", "", html)
 
 
 def test_an_area_against_real_lenses_is_shown_with_its_change_where_there_is_one():

@@ -41,16 +41,20 @@ class Words(HTMLParser):
 
     def __init__(self, html):
         super().__init__()
-        self.cells, self.tags = [], []
+        self.cells, self.tags, self.inside = [], [], False
         self.feed(str(html))
 
     def handle_starttag(self, tag, attrs):
         self.tags.append(tag)
         if tag in ("td", "th"):
             self.cells.append("")
+            self.inside = True
+
+    def handle_endtag(self, tag):
+        self.inside = self.inside and tag not in ("td", "th")
 
     def handle_data(self, data):
-        if self.cells:
+        if self.inside:
             self.cells[-1] += data.rstrip("\n")
 
 

@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-from lensflow.export.check.results import CheckVerdict, ExportCheck
+from lensflow.export.check.results import ExportCheck
 from lensflow.show.table import Cell, Table, words
-
-_STYLES = {
-    CheckVerdict.PASS: "good",
-    CheckVerdict.FAIL: "bad",
-    CheckVerdict.INCONCLUSIVE: "warn",
-    CheckVerdict.NOT_TESTED: "faint",
-}
+from lensflow.show.verdict_style import verdict_style
 
 
 def sentence(found: ExportCheck) -> str:
@@ -44,5 +38,5 @@ def table(found: ExportCheck) -> Table:
     -------
     Table
     """
-    rows = [(r.name, Cell(str(r.verdict), _STYLES[r.verdict]), r.reason) for r in found.results]
+    rows = [(r.name, Cell(str(r.verdict), verdict_style(r.verdict).cell), r.reason) for r in found.results]
     return Table("", [words("check"), words("verdict"), words("what was found", wrap=True)], rows)
