@@ -47,7 +47,7 @@ def composite(
     bands, absent : sequence of str
         Names of the bands, and of those without data.
     pixel_scale_arcsec : float
-        Size of a pixel.
+        Size of a pixel, arcsec.
 
     Returns
     -------
@@ -95,7 +95,7 @@ def rgb(
     bands : sequence of str, optional
         Names of the bands; by default those of the DataArray.
     pixel_scale_arcsec : float
-        Size of a pixel.
+        Size of a pixel, arcsec.
 
     Returns
     -------
