@@ -97,7 +97,7 @@ def _made(record: RunRecord) -> str:
         theta_e = np.percentile(rows["theta_e_arcsec"].values, (5, 95))
         magnitudes = mag_of_flux(rows["src_flux_nmgy"].values[:, record.config.reference_band])
         magnitudes = magnitudes[np.isfinite(magnitudes)]
-        said.append(f"Einstein radii {number(theta_e[0])}″ to {number(theta_e[1])}″")
+        said.append(f"Einstein radii {number(theta_e[0], 2)}″ to {number(theta_e[1], 2)}″")
         if magnitudes.size:
             low, high = np.percentile(magnitudes, (5, 95))
             said.append(f"sources of {record.reference_band} = {low:.1f} to {high:.1f} mag before lensing")
