@@ -150,8 +150,8 @@ def compare(a: RunSide, b: RunSide) -> Comparison:
             continue
         changes += _changes(name, a.diagnostics[name], b.diagnostics[name], partial)
     if partial:
-        names = ", ".join(dict.fromkeys(n.replace("_", " ") for n in partial))
-        notes.append(f"Bands, strata or rings differ in {names}; what both have is compared.")
+        where = ", ".join(dict.fromkeys(n.replace("_", " ") for n in partial))
+        notes.append(f"Bands, strata or rings differ in {where}; what both have is compared.")
     found = _completeness(a, b)
     return Comparison(a, b, settings, counts, gates, verdicts, tuple(changes), tuple(notes), found)
 
