@@ -12,11 +12,11 @@ from bokeh.plotting import figure
 from numpy.typing import NDArray
 
 from lensflow.errors import LensflowError
-from lensflow.show.figures_images import colour_note
+from lensflow.show.composite import colour_note
 from lensflow.show.numbers import number
 from lensflow.show.plain import visible
 from lensflow.view.linked import Linked
-from lensflow.view.stamps import KINDS, MEANINGS, Stamp, picture, sky_of, split_name
+from lensflow.view.stamps import KINDS, MEANINGS, Stamp, picture, split_name
 
 ACROSS, DOWN = 4, 4
 ALL_KINDS = "all four"
@@ -38,7 +38,7 @@ class Grid:
     def __init__(self, page: Linked, width: int):
         self._page, self._side = page, width // ACROSS - 4
         self._places: NDArray[np.int64] = np.empty(0, np.int64)
-        self._first, self._sky = 0, 0.0
+        self._first = 0
         self.kind = RadioButtonGroup(labels=[*KINDS, ALL_KINDS], active=0, width=330, name="kinds")
         self.stretch = Slider(
             title="Stretch: faint light to bright light", start=-1.0, end=1.5, step=0.05, value=0.0, show_value=False,
@@ -99,12 +99,11 @@ class Grid:
         page, shown = self._page, self.shown
         rows, n = page.rows, len(self._places)
         stamps = page.stamps.read(shown.tolist())
-        if not self._sky and any(not s.problem for s in stamps):
-            self._sky = sky_of(stamps, rows.bands)  # one for all pages, so that they can be compared
         kinds = [KINDS[k] for k in range(len(KINDS))] if self._all_kinds else [KINDS[self.kind.active or 0]]
         strength = 10.0**self.stretch.value
         drawn = [(s, k) for s in stamps for k in kinds]
-        pictures = [picture(s, k, rows.bands, self._sky or 1.0, strength, self._side) for s, k in drawn]
+        scale = rows.pixel_scale_arcsec
+        pictures = [picture(s, k, rows.bands, scale, strength, self._side) for s, k in drawn]
         x, y = np.arange(len(drawn)) % ACROSS, -(np.arange(len(drawn)) // ACROSS) * _STEP
         self._images.data = {"image": pictures, "x": x + 0.02, "y": y - _SIDE - 0.02}
         captions = self._captions(shown, stamps)
@@ -118,7 +117,7 @@ class Grid:
         last = self._first + len(shown)
         self.where.text = f"{self._first + 1:,} to {last:,} of {n:,} rows" if n else "No row passes the filters."
         note = "; ".join(MEANINGS[k] for k in kinds) if not self._all_kinds else "stamp, host, arc, stamp minus host"
-        self.legend.text = f"{note}. Colours: {colour_note(rows.bands, ())}; one stretch for all."
+        self.legend.text = f"{note}. Colours: {colour_note(rows.bands, ())}; the stretch of the reports, fixed in nMgy."
         lost = [s.problem for s in stamps if s.problem]
         if lost:
             page.problem = f"{len(lost)} row(s) of this page cannot be read. {lost[0]}"

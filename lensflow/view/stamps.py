@@ -14,7 +14,7 @@ from PIL import Image
 
 from lensflow import schema
 from lensflow.errors import LensflowError
-from lensflow.show.figures_images import composite, sky_level
+from lensflow.show.composite import composite
 from lensflow.store.columns import read_columns
 from lensflow.store.open import read_pixels, serve_ctrl, stored_regions
 from lensflow.view.rows import Rows
@@ -105,13 +105,10 @@ class Stamps:
         return Stamp(ctrl[0], pixels["arc"][0], pixels["stamp"][0], absent)
 
 
-def sky_of(stamps: Sequence[Stamp], bands: Sequence[str]) -> float:
-    """Sky noise that fixes the stretch of all pictures of a page; 1 where no row can be read."""
-    return sky_level([s for s in stamps if not s.problem], bands)
-
-
-def picture(stamp: Stamp, kind: str, bands: Sequence[str], sky: float, stretch: float, side: int) -> NDArray[np.uint32]:
-    """Colour composite of a row (:func:`lensflow.show.figures_images.composite`), as a browser's canvas takes it.
+def picture(
+    stamp: Stamp, kind: str, bands: Sequence[str], pixel_scale_arcsec: float, stretch: float, side: int
+) -> NDArray[np.uint32]:
+    """Colour composite of a row (:func:`lensflow.show.composite.composite`), as a browser's canvas takes it.
 
     Parameters
     ----------
@@ -119,10 +116,10 @@ def picture(stamp: Stamp, kind: str, bands: Sequence[str], sky: float, stretch: 
     kind : str
         Of ``KINDS``.
     bands : sequence of str
-    sky : float
-        From :func:`sky_of`.
+    pixel_scale_arcsec : float
+        Size of a pixel of the stamp.
     stretch : float
-        1 is the report's; larger shows brighter, smaller fainter light.
+        1 is the report's, which is fixed in nMgy; larger shows brighter, smaller fainter light.
     side : int
         Pixels of the picture's side.
 
@@ -133,8 +130,8 @@ def picture(stamp: Stamp, kind: str, bands: Sequence[str], sky: float, stretch: 
     """
     if stamp.problem:
         return _crossed(side)
-    rgb = composite(stamp.image(kind), bands, stamp.absent, sky * stretch)
-    return as_rgba(rgb, side)
+    rgb = composite(stamp.image(kind) / stretch, bands, stamp.absent, pixel_scale_arcsec)
+    return as_rgba(rgb[::-1], side)
 
 
 def as_rgba(rgb: NDArray[np.uint8], side: int) -> NDArray[np.uint32]:

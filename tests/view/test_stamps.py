@@ -6,7 +6,7 @@ import numpy as np
 
 from lensflow.view.card import card_html
 from lensflow.view.rows import open_rows
-from lensflow.view.stamps import KINDS, Stamps, as_rgba, picture, sky_of
+from lensflow.view.stamps import KINDS, Stamps, as_rgba, picture
 from tests.view.conftest import HOSTILE
 
 
@@ -22,15 +22,14 @@ def test_pixels_of_any_rows_are_those_of_the_pairs(rows, opened):
 
 
 def test_a_picture_is_the_reports_with_y_upwards(rows):
-    from lensflow.show.figures_images import composite
+    from lensflow.show.composite import composite
 
-    stamps = Stamps(rows).read([0, 1, 2])
-    sky = sky_of(stamps, rows.bands)
+    stamps, scale = Stamps(rows).read([0, 1, 2]), rows.pixel_scale_arcsec
     side = stamps[0].stamp.shape[-1]
     for kind in KINDS:
-        drawn = picture(stamps[0], kind, rows.bands, sky, 1.0, side).view(np.uint8).reshape(side, side, 4)
-        expected = composite(stamps[0].image(kind), rows.bands, stamps[0].absent, sky)
-        np.testing.assert_array_equal(drawn[::-1, :, :3], expected)
+        drawn = picture(stamps[0], kind, rows.bands, scale, 1.0, side).view(np.uint8).reshape(side, side, 4)
+        expected = composite(stamps[0].image(kind), rows.bands, stamps[0].absent, scale)
+        np.testing.assert_array_equal(drawn[:, :, :3], expected)
         assert (drawn[..., 3] == 255).all()
     spot = np.zeros((8, 8, 3), np.uint8)
     spot[0, 7] = 255, 0, 0  # on top, right, red
@@ -39,8 +38,7 @@ def test_a_picture_is_the_reports_with_y_upwards(rows):
 
 def test_less_light_is_shown_with_a_larger_stretch(rows):
     stamps = Stamps(rows).read([0])
-    sky = sky_of(stamps, rows.bands)
-    faint, bright = (picture(stamps[0], "stamp", rows.bands, sky, s, 64).view(np.uint8).mean() for s in (3.0, 0.3))
+    faint, bright = (picture(stamps[0], "stamp", rows.bands, 0.262, s, 64).view(np.uint8).mean() for s in (3.0, 0.3))
     assert faint < bright
 
 
