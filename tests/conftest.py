@@ -39,6 +39,9 @@ def pytest_collection():
         return (yield)
     finally:
         gc.freeze()
+        # What is frozen no longer counts as the many objects beside which new ones are few: all would be gone through
+        # more often, not less.
+        gc.set_threshold(*gc.get_threshold()[:2], 200)
         gc.enable()
 
 
