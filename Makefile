@@ -73,7 +73,7 @@ test-train: $(TRAINS)  ## exports read back by other libraries, and trainings (i
 	$(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder -m "train and not slow" tests/test_notebooks.py $(wildcard tests/training tests/export) tests/measure/zoo
 
 notebooks: $(READY)  ## execute the notebooks from top to bottom
-	$(BIN)/python -m pytest -n 2 -m slow tests/test_notebooks.py
+	$(BIN)/python -m pytest -m slow tests/test_notebooks.py
 
 test-all: $(READY)  ## every test that this machine can run, slow ones and staged failures too
 	$(BIN)/python -m pytest -n 2 --dist loadfile --hypothesis-profile thorough -m "not s3"

@@ -17,13 +17,16 @@ import urllib.request
 import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 PROGRAMS = ("ceph", "ceph-authtool", "ceph-mon", "ceph-osd", "monmaptool", "radosgw", "radosgw-admin")
 INSTALL = "tests/s3/install.sh installs it on Debian and Ubuntu"
 ACCESS_KEY, SECRET_KEY = "TESTACCESS", "TESTSECRETTESTSECRET"
 START_S = 90
 
+# Debugging: what is said at the usual levels is kept in memory in case of a crash, a part of every request's time.
 CONFIG = """
 [global]
 fsid = {fsid}
@@ -51,6 +54,19 @@ public network = 127.0.0.0/8
 ms bind port min = {osd}
 ms bind port max = {osd_end}
 keyring = {folder}/keyring
+debug auth = 0/0
+debug bdev = 0/0
+debug bluefs = 0/0
+debug bluestore = 0/0
+debug mon = 0/0
+debug monc = 0/0
+debug objecter = 0/0
+debug osd = 0/0
+debug paxos = 0/0
+debug prioritycache = 0/0
+debug rgw = 0/0
+debug rocksdb = 0/0
+debug tp = 0/0
 [mon]
 mon data = {folder}/mon
 [osd]
@@ -190,9 +206,14 @@ def _free_ports(number: int) -> list[int]:
 
 def make_bucket(server: Server, name: str, at: Mapping[str, str]) -> None:
     """Make a bucket, without a location constraint: RGW refuses one."""
+    client = _client(server.endpoint_url, at["AWS_ACCESS_KEY_ID"], at["AWS_SECRET_ACCESS_KEY"])
+    client.create_bucket(Bucket=name)
+
+
+@cache
+def _client(endpoint_url: str, access_key: str, secret_key: str) -> Any:
     import botocore.session
 
     session = botocore.session.Session()
-    session.set_credentials(at["AWS_ACCESS_KEY_ID"], at["AWS_SECRET_ACCESS_KEY"])
-    client = session.create_client("s3", endpoint_url=server.endpoint_url, region_name="us-east-1")
-    client.create_bucket(Bucket=name)
+    session.set_credentials(access_key, secret_key)
+    return session.create_client("s3", endpoint_url=endpoint_url, region_name="us-east-1")
