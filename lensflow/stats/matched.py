@@ -14,6 +14,9 @@ from lensflow.stats.hostsums import host_weights
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
+# Random numbers at a time: 32 MB.
+_NUMBERS = 1 << 22
+
 
 def relabelled(special: ArrayLike, sets: ArrayLike, count: int, seed: int, purpose: str) -> Bools:
     """Labels in which another row of each set is the special one, drawn at random; each set keeps its number of them.
@@ -35,16 +38,23 @@ def relabelled(special: ArrayLike, sets: ArrayLike, count: int, seed: int, purpo
     """
     own = np.asarray(special, dtype=bool)
     _, place = np.unique(np.asarray(sets), return_inverse=True)
-    wanted = np.bincount(place, weights=own).astype(np.int64)
     order = np.argsort(place, kind="stable")
     first = np.concatenate([[0], np.cumsum(np.bincount(place))[:-1]])
+    wanted = np.bincount(place, weights=own).astype(np.int64)[place[order]]
     draws = rng.generator(seed, purpose)
     out = np.zeros((own.size, count), dtype=bool)
-    for k in range(count):
-        # Sorted by set, then by chance: the first ones of each set are special.
-        mixed = order[np.lexsort((draws.random(own.size)[order], place[order]))]
-        rank = np.arange(own.size) - first[place[mixed]]
-        out[mixed, k] = rank < wanted[place[mixed]]
+    at_a_time = max(1, _NUMBERS // max(own.size, 1))
+    for begin in range(0, count, at_a_time) if own.size else ():
+        chance = draws.random((min(at_a_time, count - begin), own.size))[:, order]
+        # By chance within each set: the first ones are special.
+        if (wanted <= 1).all():
+            least = np.minimum.reduceat(chance, first, axis=1)[:, place[order]]
+            chosen = (chance == least) & (wanted == 1)
+        else:
+            mixed = np.lexsort((chance, np.broadcast_to(place[order], chance.shape)), axis=1)
+            chosen = np.empty(chance.shape, dtype=bool)
+            np.put_along_axis(chosen, mixed, np.arange(own.size) - first[place[order]] < wanted, axis=1)
+        out[order, begin : begin + len(chance)] = chosen.T
     return out
 
 
