@@ -32,7 +32,7 @@ $(INSTALLED): requirements.lock pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "Installing the locked versions into $(VENV) (once; about a minute)"
 	@$(INSTALL) -r requirements.lock || $(PIP) -r requirements.lock
-	@$(PIP) --no-deps -e .
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps -e . || $(PIP) --no-deps -e .
 	@touch $@
 
 $(READY): $(INSTALLED)
