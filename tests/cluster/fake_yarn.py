@@ -213,7 +213,8 @@ def localize(source: skein.File, target: Path) -> None:
     path = source.source.removeprefix("file://")
     if str(source.type) == "ARCHIVE":
         with tarfile.open(path) as archive:
-            archive.extractall(target, filter="fully_trusted")
+            archive.extraction_filter = lambda member, path: member  # Python before 3.11.4 knows none by name
+            archive.extractall(target)
     else:
         shutil.copy(path, target)
 
