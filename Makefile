@@ -42,7 +42,7 @@ $(READY): $(INSTALLED)
 
 $(TRAINS): $(READY) requirements-train.lock
 	@echo "Installing torch and the libraries that read exports into $(VENV) (once; about a minute)"
-	@$(PIP) $(TORCH)
+	@$(PIP) --no-compile $(TORCH)
 	@$(INSTALL) -r requirements-train.lock || $(PIP) -r requirements-train.lock
 	@touch $@
 
@@ -54,8 +54,8 @@ demo: $(READY)  ## survey pixels to a verdict, end to end, into runs/demo
 	@$(BIN)/lensflow demo --out $(OUT)
 
 # Two processes share the cores already: BLAS with threads of its own in each makes both slower.
-test test-both test-all test-whole test-train: export OMP_NUM_THREADS = 1
-test test-both test-all test-whole test-train: export OPENBLAS_NUM_THREADS = 1
+test test-both test-all test-whole test-train test-s3 notebooks: export OMP_NUM_THREADS = 1
+test test-both test-all test-whole test-train test-s3 notebooks: export OPENBLAS_NUM_THREADS = 1
 test: $(READY)  ## the fast tests
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
@@ -81,8 +81,10 @@ test-all: $(READY)  ## every test that this machine can run, slow ones and stage
 test-cluster: $(READY)  ## runs on clusters of their own: TLS, adaptive scaling, killed workers
 	$(BIN)/python -m pytest -m "cluster or yarn"
 
+# CI leaves the slow ones out.
+S3 ?= s3 and not faults
 test-s3: $(READY)  ## runs on a real S3 server (Ceph RGW, tests/s3/install.sh); skipped, with the reason, without one
-	$(BIN)/python -m pytest -m "s3 and not faults" tests/s3
+	$(BIN)/python -m pytest -m "$(S3)" tests/s3
 
 test-faults: $(READY)  ## staged failures: killed workers, schedulers and clients, memory, disk, S3 behind a bad link
 	$(BIN)/python -m pytest -m faults

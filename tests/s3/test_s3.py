@@ -126,7 +126,7 @@ def test_a_run_that_is_copied_to_s3_is_still_certified_and_an_object_that_change
         steps.check_step(there, quick=True)
 
 
-@pytest.mark.parametrize("library", ["s3fs", "obstore"])
+@pytest.mark.parametrize("library", ["s3fs", pytest.param("obstore", marks=pytest.mark.slow)])
 def test_a_completeness_on_s3_has_the_numbers_and_the_selection_function_of_the_run_on_disk(
     on_s3, tmp_path_factory, library
 ):
