@@ -64,7 +64,7 @@ test-both: $(READY)
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not s3 and not faults and not cluster and not yarn and not train"
 
 # Folders of the tests that make whole runs: the others need not be collected.
-WHOLE  := tests/run tests/show tests/cli tests/workflows tests/measure tests/real
+WHOLE  := tests/run tests/show tests/cli tests/workflows tests/measure tests/real tests/surveys tests/test_readme.py
 test-whole: $(READY)  ## tests that make whole runs
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "whole and not slow and not faults" $(WHOLE)
 
