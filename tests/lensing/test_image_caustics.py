@@ -87,6 +87,20 @@ def test_a_ray_s_turn_is_the_derivative_of_its_line(model):
             np.testing.assert_allclose(lanes[:4, 2], expected, atol=1e-6 * np.abs(expected).max())
 
 
+def test_small_images_are_read_at_finer_levels_and_nothing_else_is():
+    rows = take(wide_rows(2, 5, "SIE"), [0, 0, 0])
+    rows["src_reff_arcsec"] = np.array([0.05, 0.15, 3.0])
+    bank = Bank(a=lumpy_source())
+    image, sersic = (
+        pack.pack(read_rows(r, 64, 0.262, sources=b), np.full(3, "moffat"), 3.5, 64, 0.262).settings
+        for r, b in ((with_images(rows, "a"), bank), (rows, None))
+    )
+    small, middle, large = image[:, :, quadrature.DETAIL] / sersic[:, :, quadrature.DETAIL]
+    assert (small < middle).all() and (middle < 1).all() and (large == 1).all() and (small >= 0.5).all()
+    others = [k for k in range(image.shape[2]) if k != quadrature.DETAIL]
+    np.testing.assert_array_equal(image[:, :, others], sersic[:, :, others])
+
+
 @pytest.mark.parametrize("closed", [True, False])
 def test_rays_through_leaves_of_any_density_integrate_what_is_smooth(closed):
     rng = np.random.default_rng(2)

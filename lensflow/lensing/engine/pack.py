@@ -39,6 +39,8 @@ KNOT_CORE = 0.5
 _PART_POWER, _LONGEST_PART = -1 / 8, 1.8
 # Exponential decay over the longest panel, in units of n/b half-light radii.
 STEEPNESS = 6.0
+# Images whose half-light radius times the highest frequency is below this are read at finer levels.
+SMALL_IMAGE, _SMALL_POWER, _FINEST = 0.6, 0.3, 0.5
 # The padded field repeats (it is a Fourier sum) where the PSF has fallen to this share of its peak, at the latest
 # after three stamps.
 _REPEAT_LEVEL = 1e-5
@@ -115,9 +117,13 @@ def pack(rows: Rows, models: NDArray[np.str_], beta: float, size: int, pixel: fl
     first = 0.5 * (size - 1) - 0.5 * (grid_size - 1) * step
     settings = np.repeat(quad.SETTINGS[None], n, axis=0)
     settings[:, :, [quad.LONGEST, quad.ARC, quad.SHIFT, quad.DETAIL]] *= (0.45 * period / highest)[:, None, None]
+    # Of a small image detail is seen only next to the critical curves, where the map changes within a few pixels.
+    shown = image >= 0
+    seen = np.where(shown, reff, 1.0) * highest / period
+    settings[shown, :, quad.DETAIL] *= np.clip((seen[shown] / SMALL_IMAGE) ** _SMALL_POWER, _FINEST, 1.0)[:, None]
     central = sersic_amplitude(1.0, reff, index, column["src_q"]) * np.exp(b)
     # An image's light is in units of its unlensed flux per squared half-light radius.
-    central = np.where(image >= 0, reff**-2.0, central)
+    central = np.where(shown, reff**-2.0, central)
     parts = _parts(rows, which, geometry, pixel)
     # Light of several components is in units of its unlensed flux.
     central = np.where(np.diff(parts.first) > 0, 1.0, central)

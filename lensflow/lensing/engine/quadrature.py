@@ -35,7 +35,7 @@ FIRST, GROWTH, LONGEST, NEAR, ARC, SHIFT, AROUND, DECAY, CENTRAL, PROFILE, TURN,
 # What a finer rendering divides.
 LENGTHS = (FIRST, GROWTH, LONGEST, NEAR, ARC, SHIFT, DECAY, PROFILE, DETAIL)
 # Two sets: every row is rendered with both. They differ in every panel's ends, and one is finer: whatever the coarser
-# one misses, the difference shows.
+# one misses, the difference shows. Of an image one has the finer levels and the other the closer samples.
 SETTINGS = np.array(
     [
         [1.9, 1.25],  # radius: first panel, in units of the distance of closest approach
@@ -49,7 +49,7 @@ SETTINGS = np.array(
         [0.2, 0.2],  # angle: least distance, in half-light radii, that the faint central image is graded down to
         [1.15, 0.85],  # radius: longest panel where the profile decays exponentially, over STEEP
         [0.0, 0.38],  # angle: by how much of its width the first panel is turned
-        [0.80, 0.64],  # image: distance of its knots, pixels of the image plane (scaled likewise)
+        [0.55, 0.88],  # image: distance of its knots, pixels of the image plane (scaled likewise)
         [1.0, 0.9],  # image, angle: longest way from ray to ray, in units of the knots' distance
         [0.85, 0.75],  # image, radius: longest step, likewise
     ]

@@ -37,7 +37,7 @@ ARC_FLOOR = 1e-6
 # difference of the two renderings.
 COMMON, COMMON_OF_IMAGES = 4e-5, 1.2e-4
 PER_RING = 0.2
-PER_DIFFERENCE, PER_DIFFERENCE_OF_IMAGES = 1.0, 1.6
+PER_DIFFERENCE, PER_DIFFERENCE_OF_IMAGES = 1.0, 2.5
 # A ray over an image that ended before its light did may have been the brightest.
 ENDED_EARLY = 1.0
 # Light beyond the margin counts by its flux times the PSF at the margin's width, an upper limit, from this share of the
@@ -47,7 +47,7 @@ MAGNIFICATIONS_APART = 0.01
 # Share of the frequencies that the difference is formed from: the PSF transmits 1 % or less of the others.
 _DIFFERENCE_CUT = 0.6
 # Rows whose estimate is above this are rendered once more with finer panels, and with a finer core.
-REFINE_ABOVE, REFINE_IMAGES_ABOVE = 4e-4, 5e-4
+REFINE_ABOVE, REFINE_IMAGES_ABOVE = 4e-4, 3.5e-4
 _FINER, _FINER_CORE = 0.6, 0.25
 
 _SAMPLES, _MAGNIFICATION, _ERROR = 0, 1, 2
