@@ -44,4 +44,4 @@ def card_html(rows: Rows, place: int, real: bool) -> str:
     )
     link = viewer_link(row, real)
     line = f'<p><a href="{escape(link)}" target="_blank" rel="noopener">Legacy Surveys viewer</a></p>' if link else ""
-    return line + str(row_table(row, full=True).html())
+    return line + str(row_table(row).html())

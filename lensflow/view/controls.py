@@ -51,7 +51,7 @@ class Controls:
         self.worst = Select(title="Worst rows of a verdict", value="", options=[_ANY], width=width)
         self.tag = Select(title="Tagged", value="", options=[_ANY, _TAGGED], width=width)
         self.sort = Select(title="Sort by", value="shuffled", options=[*_SORTS, *numbers], width=width, name="sort")
-        self.descending = CheckboxButtonGroup(labels=["largest first"], active=[], width=width)
+        self.descending = CheckboxButtonGroup(labels=["largest first"], active=[], width=width, name="desc")
         self.reset = Button(label="Reset filters", width=width)
         for widget in (self.kind, self.with_flags, self.without_flags, self.worst, self.tag):
             page.on_change(widget, "value", page.filter)

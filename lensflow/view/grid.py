@@ -41,7 +41,7 @@ class Grid:
         self._first = 0
         self.kind = RadioButtonGroup(labels=[*KINDS, ALL_KINDS], active=0, width=330, name="kinds")
         self.stretch = Slider(
-            title="Stretch: faint light to bright light", start=-1.0, end=1.5, step=0.05, value=0.0, show_value=False,
+            title="Stretch, faint to bright light", start=-1.0, end=1.5, step=0.05, value=0.0, show_value=False,
             width=200,
         )  # fmt: skip
         self.back, self.on = Button(label="◀", width=36), Button(label="▶", width=36)
@@ -116,8 +116,8 @@ class Grid:
             name.disabled = end
         last = self._first + len(shown)
         self.where.text = f"{self._first + 1:,} to {last:,} of {n:,} rows" if n else "No row passes the filters."
-        note = "; ".join(MEANINGS[k] for k in kinds) if not self._all_kinds else "stamp, host, arc, stamp minus host"
-        self.legend.text = f"{note}. Colours: {colour_note(rows.bands, ())}; the stretch of the reports, fixed in nMgy."
+        note = MEANINGS[kinds[0]] if not self._all_kinds else "stamp, host, arc, stamp minus host (these brighter)"
+        self.legend.text = f"{note}. Colours: {colour_note(rows.bands, ())}; the reports' stretch, fixed in nMgy."
         lost = [s.problem for s in stamps if s.problem]
         if lost:
             page.problem = f"{len(lost)} row(s) of this page cannot be read. {lost[0]}"

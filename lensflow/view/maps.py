@@ -32,7 +32,7 @@ class Maps:
         self.which = Select(title="Scorer and threshold", options=[], width=width - 20, visible=False)
         self.note = Div(text="Reading the results ...", disable_math=True, width=width - 20, name="map-note")
         self.figure = figure(
-            width=width, height=300, x_range=FactorRange(), y_range=FactorRange(), tools="", toolbar_location=None,
+            width=width, height=290, x_range=FactorRange(), y_range=FactorRange(), tools="", toolbar_location=None,
             visible=False, name="map",
         )  # fmt: skip
         self._cells = ColumnDataSource({k: [] for k in ("x", "y", "value", "text", "ink")})

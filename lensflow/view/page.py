@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from bokeh.document import Document
 from bokeh.layouts import column, row
-from bokeh.models import Button, Div, TabPanel, Tabs
+from bokeh.models import Button, Div, RadioButtonGroup
 from numpy.typing import NDArray
 
 from lensflow.errors import LensflowError
@@ -33,9 +33,10 @@ table { border-collapse: collapse; font: 12px system-ui, sans-serif; } caption {
 td, th { padding: 1px 10px 1px 0; vertical-align: top; text-align: left; border-bottom: 1px solid #e4e4e4; }
 td:not(.words) { text-align: right; } td.wrapped { white-space: normal; } .dash { color: #666; }
 .note { background: #fff4d6; border-left: 4px solid #d98324; padding: 4px 8px; margin: 2px 0; }
-h1 { font: 600 16px system-ui, sans-serif; margin: 4px 0; } p { margin: 3px 0; font: 13px system-ui, sans-serif; }
+h1 { font: 600 16px system-ui, sans-serif; margin: 4px 0; } p, details { margin: 3px 0; font: 13px system-ui, sans-serif; }
+summary { color: #8a5a00; cursor: pointer; }
 """
-WIDTH_LEFT, WIDTH_MIDDLE, WIDTH_RIGHT = 222, 560, 540
+WIDTH_LEFT, WIDTH_MIDDLE, WIDTH_RIGHT = 222, 560, 510
 
 
 def text_div(**kwargs: Any) -> Div:
@@ -64,7 +65,6 @@ class Page:
         self.chosen: NDArray[np.bool_] | None = None
         self.chosen_by = ""
         self.passing: NDArray[np.int64] = np.empty(0, np.int64)
-        self._notes: list[str] = [*self.opened.messages]
         self.problem = ""
         self.head = text_div(sizing_mode="stretch_width", name="head")
 
@@ -96,19 +96,15 @@ class Page:
         self.tag_bar = TagBar(self, WIDTH_RIGHT)
         self.card = text_div(
             text="<p>Click a picture or a point to see all that is known of its row.</p>", width=WIDTH_RIGHT - 20,
-            height=330, styles={"overflow": "auto"}, name="card",
+            height=300, styles={"overflow": "auto"}, name="card",
         )  # fmt: skip
-        self.tabs = Tabs(
-            tabs=[
-                TabPanel(title="Histograms", child=self.plots.histograms),
-                TabPanel(title="Completeness", child=self.maps.layout),
-                TabPanel(title="Row", child=column(self.tag_bar.layout, self.card)),
-            ],
-            width=WIDTH_RIGHT,
-            name="tabs",
-        )
+        # Not bokeh's Tabs: plots that are made inside them have no height.
+        self.parts = RadioButtonGroup(labels=["Row", "Completeness"], active=0, width=220, name="parts")
+        self._row = column(self.tag_bar.layout, self.card, width=WIDTH_RIGHT)
+        self.on_change(self.parts, "active", self._show_part)
+        self._show_part()
         middle = column(self.grid.layout, width=WIDTH_MIDDLE)
-        right = column(self.plots.layout, self.tabs, width=WIDTH_RIGHT)
+        right = column(self.plots.layout, self.parts, self._row, self.maps.layout, width=WIDTH_RIGHT)
         self.document.add_root(
             column(self.head, row(self.controls.layout, middle, right, spacing=12), sizing_mode="stretch_width")
         )
@@ -116,6 +112,9 @@ class Page:
         self.look.when_results(
             lambda found: self.document.add_next_tick_callback(self.guarded(lambda: self.show_results(found)))
         )
+
+    def _show_part(self) -> None:
+        self._row.visible, self.maps.layout.visible = self.parts.active == 0, self.parts.active == 1
 
     def guarded(self, do: Callable[[], None]) -> Callable[[], None]:
         """A callback that shows what went wrong instead of ending the page."""
@@ -182,14 +181,13 @@ class Page:
         self.plots.mark_page()
         self.grid.mark()
         self.tag_bar.show(place)
-        self.tabs.active = 2
+        self.parts.active = 0
         real = self.opened.config.survey.synthetic is None
         self.card.text = self.tag_bar.line(place) + card_html(self.rows, place, real)
 
     def show_results(self, found: Results) -> None:
         """Add verdicts and completeness once they are read."""
         self.results = found
-        self._notes = [*self.opened.messages, *found.messages]
         self.controls.show_worst(found)
         self.maps.show_maps(found)
 
@@ -204,6 +202,8 @@ class Page:
             if sealed:
                 line += f". The test split is sealed: its {sealed:,} rows are left out of everything here"
             lines.append(f"<p>{escape(line)}.</p>")
-        notes = [self.problem] * bool(self.problem) + self._notes
-        lines += [f'<div class="note">{escape(visible(n))}</div>' for n in notes]
+        urgent = [self.problem] * bool(self.problem) + [*self.opened.messages]
+        lines += [f'<div class="note">{escape(visible(n))}</div>' for n in urgent]
+        if said := [escape(visible(n)) for n in self.results.messages]:
+            lines.append(f"<details><summary>{len(said)} note(s) on results</summary>{'<br>'.join(said)}</details>")
         self.head.text = "".join(lines)

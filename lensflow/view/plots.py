@@ -50,7 +50,7 @@ class Plots:
         self.logs = CheckboxButtonGroup(labels=["log x", "log y"], active=[1], width=110, margin=(22, 5, 5, 5))
         self.note = Div(text="", disable_math=True, width=width, name="plotted")
         self.figure = figure(
-            width=width, height=300, tools="box_select,lasso_select,tap,pan,wheel_zoom,reset,save",
+            width=width, height=265, tools="box_select,lasso_select,tap,pan,wheel_zoom,reset,save",
             active_drag="box_select", x_range=Range1d(0, 1), y_range=Range1d(0, 1), name="scatter",
         )  # fmt: skip
         self._points = ColumnDataSource({"x": [], "y": []})
@@ -61,15 +61,12 @@ class Plots:
         self._colours = LogColorMapper(palette=_blues(), low=1, high=10)
         self._draw()
         self.histograms_of = [self._histogram(half, k) for k in range(2)]
-        self.histograms = column(
-            Div(text="Grey: rows that pass the filters; blue: selected. Drag over a histogram to select.", width=width),
-            row(*(f for f, _, _ in self.histograms_of)),
-        )
         for widget, name in ((self.x, "value"), (self.y, "value"), (self.logs, "active")):
             page.on_change(widget, name, self.show)
         self.figure.on_event(SelectionGeometry, self._outlined)
         self.figure.on_event(Tap, self._tapped)
-        self.layout = column(row(self.x, self.y, self.logs), self.figure, self.note)
+        histograms = row(*(f for f, _, _ in self.histograms_of))
+        self.layout = column(row(self.x, self.y, self.logs), self.figure, self.note, histograms)
 
     def _draw(self) -> None:
         draw = self.figure
@@ -85,7 +82,7 @@ class Plots:
         draw.add_layout(self._bar, "right")
 
     def _histogram(self, width: int, axis: int) -> tuple[Any, ColumnDataSource, ColumnDataSource]:
-        drawn = figure(width=width, height=230, tools="reset", toolbar_location=None, name=f"histogram-{axis}")
+        drawn = figure(width=width, height=150, tools="reset", toolbar_location=None, name=f"histogram-{axis}")
         drag = BoxSelectTool(dimensions="width")
         drawn.add_tools(drag)
         drawn.toolbar.active_drag = drag
@@ -116,7 +113,7 @@ class Plots:
         self._hexagons.data = _outlines(found)
         self._colours.high = max(int(found.count.max(initial=1)), 2)
         self._bar.visible = bool(found.count.size)
-        self.note.text = f"{found.note}. Drag to select, click a point for its card."
+        self.note.text = f"{found.note}. Drag in a plot to select (blue); click a point for its card."
         labels = [self._label(k) for k in range(2)]
         self.figure.xaxis.axis_label, self.figure.yaxis.axis_label = labels
         for range_, values in ((self.figure.x_range, found.x), (self.figure.y_range, found.y)):
