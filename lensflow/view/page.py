@@ -33,7 +33,8 @@ table { border-collapse: collapse; font: 12px system-ui, sans-serif; } caption {
 td, th { padding: 1px 10px 1px 0; vertical-align: top; text-align: left; border-bottom: 1px solid #e4e4e4; }
 td:not(.words) { text-align: right; } td.wrapped { white-space: normal; } .dash { color: #666; }
 .note { background: #fff4d6; border-left: 4px solid #d98324; padding: 4px 8px; margin: 2px 0; }
-h1 { font: 600 16px system-ui, sans-serif; margin: 4px 0; } p, details { margin: 3px 0; font: 13px system-ui, sans-serif; }
+h1 { font: 600 16px system-ui, sans-serif; margin: 4px 0; }
+p, details { margin: 3px 0; font: 13px system-ui, sans-serif; }
 summary { color: #8a5a00; cursor: pointer; }
 """
 WIDTH_LEFT, WIDTH_MIDDLE, WIDTH_RIGHT = 222, 560, 510
