@@ -16,7 +16,8 @@ from lensflow.view.grid import ACROSS, DOWN
 from lensflow.view.rows import open_rows
 from tests.view.browser import MISSING, browser
 
-pytestmark = [pytest.mark.whole, pytest.mark.skipif(bool(MISSING), reason=MISSING)]
+pytestmark = pytest.mark.skipif(bool(MISSING), reason=MISSING)
+whole, slow = pytest.mark.whole, pytest.mark.slow  # each of the slow ones starts a server of its own
 READY = "window.Bokeh && Bokeh.documents.length && {where}.text.length > 3"
 
 
@@ -68,6 +69,7 @@ def said(tab, name):
     return tab.run(f"{tab.model(name)}.text")
 
 
+@whole
 def test_the_first_page_shows_rows_and_says_what_is_sealed(tab, config):
     rows = open_rows(config).rows
     injections = int((~rows.is_control).sum())
@@ -80,6 +82,7 @@ def test_the_first_page_shows_rows_and_says_what_is_sealed(tab, config):
     tab.wait(f"!{tab.model('map-note')}.text.startsWith('Reading')")
 
 
+@whole
 def test_a_click_on_a_picture_shows_its_row_and_a_tag_is_saved(tab, config, tmp_path_factory):
     place = tab.place("grid")
     tab.click(place["x"] + 60, place["y"] + 60)
@@ -99,6 +102,7 @@ def test_a_click_on_a_picture_shows_its_row_and_a_tag_is_saved(tab, config, tmp_
     assert found[shown].tag == "ring" and found[shown].host_id == rows.host_id[k]
 
 
+@whole
 def test_a_selection_in_the_scatter_is_what_the_pictures_show(tab, config):
     place = tab.place("scatter")
     x0, x1, y0, y1 = (place["x"] + place["width"] * 0.1, place["x"] + place["width"] * 0.6,
@@ -119,6 +123,7 @@ def test_a_selection_in_the_scatter_is_what_the_pictures_show(tab, config):
     assert "selected in the plot" in said(tab, "head")
 
 
+@whole
 def test_names_that_are_script_html_and_mathematics_stay_text(chromium, hostile, tmp_path):
     with serving(hostile.out, tmp_path) as (url, _):
         tab = opened(chromium, url)
@@ -139,6 +144,7 @@ def test_names_that_are_script_html_and_mathematics_stay_text(chromium, hostile,
         tab.close()
 
 
+@slow
 def test_a_second_tab_has_filters_of_its_own(chromium, tab, address):
     other = opened(chromium, address)
     before = said(tab, "where")
@@ -148,6 +154,7 @@ def test_a_second_tab_has_filters_of_its_own(chromium, tab, address):
     other.close()
 
 
+@slow
 def test_a_damaged_run_has_a_page_with_what_can_be_read(chromium, copy, tmp_path):
     for store, some in (("pairs.zarr/stamp/c", slice(0, 2)), ("cutouts.zarr/host_table/c", slice(None))):
         for victim in sorted(p for p in Path(copy.out, store).rglob("*") if p.is_file())[some]:
@@ -165,16 +172,18 @@ def test_a_damaged_run_has_a_page_with_what_can_be_read(chromium, copy, tmp_path
         tab.close()
 
 
+@slow
 def test_a_run_that_is_planned_only_says_what_comes_next(chromium, copy, tmp_path):
     shutil.rmtree(f"{copy.out}/pairs.zarr")
     with serving(copy.out, tmp_path) as (url, _):
         tab = chromium.tab()
         tab.open(url)
-        tab.wait("window.Bokeh && Bokeh.documents.length && Bokeh.documents[0].get_model_by_name('head')")
+        tab.wait("window.Bokeh && Bokeh.documents.length && Bokeh.documents[0].get_model_by_name('head').text.length")
         assert "nothing is injected yet" in said(tab, "head") and "lensflow inject" in said(tab, "head")
         tab.close()
 
 
+@slow
 def test_ctrl_c_ends_it_without_a_word_and_a_taken_port_is_refused(config, tmp_path):
     with serving(config.out, tmp_path) as (url, process):
         port = int(url.split(":")[2].split("/")[0])
