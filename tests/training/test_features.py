@@ -68,8 +68,8 @@ def own(base, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def features(config):
-    return HostFeatures.open(config, open_view(config, split="train", view="pairs"))
+def features(base):
+    return HostFeatures.open(with_features(base), open_view(base, split="train", view="pairs"))
 
 
 def psf_of(config):
@@ -276,9 +276,20 @@ class TestInTorch:
 class TestATraining:
     @pytest.fixture(scope="class")
     @classmethod
-    def found(cls, config):
+    def config(cls, base):
+        """A copy of the run with a finished training and its nulls."""
         pytest.importorskip("safetensors", reason="checkpoints need safetensors")
-        return train_step(config)
+
+        def train(out):
+            shutil.copytree(base.out, out)
+            train_step(with_features(config_of(str(out))), nulls=True)
+
+        return with_features(config_of(str(made_once("psf-training", train))))
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def found(cls, config):
+        return train_step(config, nulls=True)
 
     def test_the_scorer_in_the_file_reads_the_psf_by_the_road_of_every_scorer(self, config, found, features):
         assert found.numbers["scorer_differs_by"] < 1e-4
@@ -286,6 +297,18 @@ class TestATraining:
         assert about.scale == features.scale and about.features["columns"] == list(NAMES)
         assert found.numbers["features"] == ["psf_fwhm"] and "metadata_all PASS" in found.numbers["features_gate"]
         assert "control: 0.5 by proof" in found.numbers["features_of_samples"]
+
+    def test_where_nothing_is_left_to_learn_the_features_teach_nothing(self, found):
+        """Arcs of no flux: stamp and control are one image with one PSF, and tie."""
+        assert found["null_zero_flux"].verdict == "PASS" and found["null_zero_flux"].auc == 0.5
+        assert found["null_host_halves"].verdict in ("PASS", "NOT_TESTABLE")
+
+    def test_a_stored_training_is_not_handed_out_once_its_gate_is_gone(self, config, found, tmp_path):
+        shutil.copytree(config.out, tmp_path / "run")
+        here = with_features(config_of(str(tmp_path / "run")))
+        Path(RunFolder.of(here).gates).unlink()
+        with pytest.raises(ExportError, match="were not run"):
+            train_step(here, nulls=True)
 
     def test_it_says_whether_the_feature_is_used_beside_its_gate(self, found):
         view = found.used.sel(view="metadata")
