@@ -19,7 +19,7 @@ INSTALL = $(PIP) uv && $(BIN)/uv pip install --quiet --python $(BIN)/python
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup install kernels demo test test-both notebooks test-all test-whole test-train test-cluster test-s3 test-faults lint format types docs zoo bench lock clean
+.PHONY: help setup install kernels demo test test-both notebooks notebooks-refresh test-all test-whole test-train test-cluster test-s3 test-faults lint format types docs zoo bench lock clean
 
 help:  ## show this list
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /  make \1\t/' | expand -t 20
@@ -74,6 +74,9 @@ test-train: $(TRAINS)  ## exports read back by other libraries, and trainings (i
 
 notebooks: $(READY)  ## execute the notebooks from top to bottom
 	$(BIN)/python -m pytest -m slow tests/test_notebooks.py
+
+notebooks-refresh: $(READY)  ## execute the notebooks and store their outputs (notebooks/README.md)
+	$(BIN)/python notebooks/refresh.py
 
 test-all: $(READY)  ## every test that this machine can run, slow ones and staged failures too
 	$(BIN)/python -m pytest -n 2 --dist loadfile --hypothesis-profile thorough -m "not s3"

@@ -30,11 +30,13 @@ def _card(path: Path) -> str:
     lines = "".join(cells[0]["source"]).strip().splitlines()
     body = " ".join(line for line in lines[1:] if line.strip()) or "".join(cells[1]["source"])
     text = re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", re.split(r"(?<=[.:])\s", body.replace("\n", " "))[0])
-    images = [o["data"]["image/png"] for c in cells for o in c.get("outputs", []) if "image/png" in o.get("data", {})]
+    kept = [d for c in cells for o in c.get("outputs", []) for d in o.get("data", {}).items()]
+    images = [(kind, content) for kind, content in kept if kind in ("image/png", "image/jpeg")]
     picture = THUMBNAILS[path.stem]
     if images:
-        picture = f"generated/{path.stem}.png"
-        (HERE / picture).write_bytes(base64.b64decode("".join(images[0])))
+        kind, content = images[0]
+        picture = f"generated/{path.stem}.{kind.removeprefix('image/')}"
+        (HERE / picture).write_bytes(base64.b64decode("".join(content)))
     return CARD.format(title=lines[0].lstrip("# "), stem=path.stem, picture=picture, text=text)
 
 
