@@ -74,7 +74,9 @@ def parts(rows: Rows) -> None:
 def main() -> None:
     n_rows = int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000
     with tempfile.TemporaryDirectory(prefix="lensflow-view-") as folder, browser() as chromium:
-        small = completeness_run(pytest.TempPathFactory(Path(folder, "small"), 3, "all", None, _ispytest=True))
+        small = completeness_run(
+            pytest.TempPathFactory(Path(folder, "small"), 3, "all", lambda *a: None, _ispytest=True)
+        )
         timed(f"made {n_rows:,} rows", lambda: make_many_rows(small, f"{folder}/many", n_rows))
         for _ in range(3):
             served, whole = first_page(f"{folder}/many", chromium)

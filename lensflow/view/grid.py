@@ -117,7 +117,7 @@ class Grid:
         last = self._first + len(shown)
         self.where.text = f"{self._first + 1:,} to {last:,} of {n:,} rows" if n else "No row passes the filters."
         note = MEANINGS[kinds[0]] if not self._all_kinds else "stamp, host, arc, stamp minus host (these brighter)"
-        self.legend.text = f"{note}. Colours: {colour_note(rows.bands, ())}; the reports' stretch, fixed in nMgy."
+        self.legend.text = f"{note}. {colour_note(rows.bands, ())}; stretch fixed in nMgy."
         lost = [s.problem for s in stamps if s.problem]
         if lost:
             page.problem = f"{len(lost)} row(s) of this page cannot be read. {lost[0]}"
