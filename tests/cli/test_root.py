@@ -34,6 +34,7 @@ COMMANDS = [
     "train",
     "row",
     "docs",
+    "view",
     "certify",
     "make-key",
     "verify",
