@@ -142,6 +142,7 @@ class TestTheGate:
         assert refuse_without_gate(config, pairs_content(config)).startswith("metadata_all PASS (AUC 0.5 by constr")
         assert refuse_without_gate(with_features(config, ()), pairs_content(config)) == ""
 
+    @pytest.mark.train
     def test_a_gate_that_was_not_run_is_refused_with_the_way_out(self, own):
         Path(RunFolder.of(own).gates).unlink()
         with pytest.raises(
