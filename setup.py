@@ -4,6 +4,7 @@
 files become plain text, so that nothing on an index points nowhere.
 """
 
+import ast
 import re
 import shutil
 import tomllib
@@ -30,6 +31,15 @@ def readme() -> str:
     return LINK.sub(absolute, (HERE / "README.md").read_text(encoding="utf-8"))
 
 
+def site_alone() -> set[str]:
+    """Pages that the command does not show, as it names them; read as text, for nothing is installed yet."""
+    text = (HERE / "lensflow" / "show" / "documents.py").read_text(encoding="utf-8")
+    found = re.search(r"^SITE = (\{[^}]*\})$", text, re.MULTILINE)
+    if found is None:
+        raise SystemExit("lensflow/show/documents.py names no SITE")
+    return set(ast.literal_eval(found[1]))
+
+
 class BuildWithPages(build_py):
     """Puts docs/*.md into the package: messages name these pages, and ``lensflow docs`` shows them."""
 
@@ -40,20 +50,7 @@ class BuildWithPages(build_py):
         super().run()
         if self.editable_mode:
             return
-        # Of the site alone: lists of pages, and what docs/conf.py makes.
-        site = {
-            "index",
-            "learn",
-            "how-to",
-            "reference",
-            "explanation",
-            "gallery",
-            "about",
-            "api",
-            "changelog",
-            "contributing",
-        }
-        pages = [page for page in sorted((HERE / "docs").glob("*.md")) if page.stem not in site]
+        pages = [page for page in sorted((HERE / "docs").glob("*.md")) if page.stem not in site_alone()]
         if not pages:
             raise SystemExit("docs/ holds no page: build from a checkout or from the source distribution")
         goal = Path(self.build_lib) / "lensflow" / "docs"

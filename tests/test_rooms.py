@@ -20,8 +20,7 @@ FLOORS = (
     {"show", "export"},
     # A run loads a trained network as a scorer, and a training scores a run.
     {"run", "training"},
-    {"view"},
-    {"api", "cli", "__main__"},
+    {"api", "cli", "view", "__main__"},
 )
 FLOOR = {room: k for k, floor in enumerate(FLOORS) for room in floor}
 HEAVY = {"dask", "distributed", "zarr", "s3fs", "fsspec", "obstore"}

@@ -110,12 +110,10 @@ def measure_step(
                 keep_results(folder.diagnostics, stored_key(config, "diagnostics", content), found)
         if want_features:
             twins = twins_of(config, measured[PORTRAITS].rows)
-            judged = [
-                *run_all_gates(GateInput.of(measured, twins), config, progress, announce_verdict),
-                *_checks(config, found, twins, measured[ARCS].rows),
-            ]
-            for check in judged:
+            judged = run_all_gates(GateInput.of(measured, twins), config, progress, announce_verdict)
+            for check in _checks(config, found, twins, measured[ARCS].rows):
                 announce_verdict(check)
+                judged.append(check)
             gated = [g.to_dict() for g in judged]
             if keep:
                 draws = {g.name: g.drawn.to_json() for g in judged if g.drawn is not None}

@@ -16,7 +16,7 @@ from lensflow import schema
 from lensflow.errors import LensflowError
 from lensflow.show.composite import composite
 from lensflow.store.columns import read_columns
-from lensflow.store.open import read_pixels, serve_ctrl, stored_regions
+from lensflow.store.open import read_pixels, serve_ctrl
 from lensflow.view.rows import Rows
 
 KINDS = ("stamp", "host", "arc", "residual")
@@ -71,9 +71,6 @@ class Stamps:
         self.rows = rows
         self._kept: OrderedDict[int, Stamp] = OrderedDict()
         self._lock = threading.Lock()
-        regions = stored_regions(rows.folder.pairs, "pairs")
-        self._unfinished = rows.n_unfinished > 0
-        self._n_rows, self._per_region = regions.n_rows, regions.rows
 
     def read(self, places: Sequence[int]) -> list[Stamp]:
         """Pixels of rows, in the given order; what cannot be read says why."""
