@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from lensflow.errors import DamagedStoreError, StoreError
 from lensflow.store import paths
 from lensflow.store.objects import CheckedStore, places_of, size_of
-from lensflow.store.shards import ABSENT, blosc_of, chunks_of_shard
+from lensflow.store.shards import ABSENT, chunks_of_shard, codec_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,12 +36,15 @@ class Direct:
     store : CheckedStore
         Which knows what every object must be.
     codec : Blosc
+    transposed : bool
+        Whether chunks are stored transposed: a table's columns one after another.
     """
 
     url: str
     array: zarr.Array
     store: CheckedStore
     codec: Blosc
+    transposed: bool
 
     @staticmethod
     def of(url: str, array: zarr.Array) -> Direct | None:
@@ -58,7 +61,7 @@ class Direct:
         if not paths.is_local(url) or not isinstance(store, CheckedStore) or store.unfinished or array.shards is None:
             return None
         try:
-            return Direct(url, array, store, blosc_of(array))
+            return Direct(url, array, store, *codec_of(array))
         except StoreError:  # laid out in another way
             return None
 
@@ -83,10 +86,12 @@ class Direct:
         out = np.empty((max(stop - start, 0), *self.array.shape[1:]), self.array.dtype)
         for first, packed in self._packed(start, stop):
             low, high = max(first, start), min(first + self._per_chunk, stop)
-            if high - low == self._per_chunk:
+            if high - low == self._per_chunk and not self.transposed:
                 self._unpack(packed, out[low - start : high - start])
             else:
-                out[low - start : high - start] = self._unpacked(packed)[low - first : high - first]
+                buffer, block = self._buffer()
+                self._unpack(packed, buffer)
+                out[low - start : high - start] = block[low - first : high - first]
         return out
 
     def blocks(self, rows: slice) -> Iterator[tuple[int, NDArray[Any]]]:
@@ -110,9 +115,9 @@ class Direct:
             If an object is missing, or is not what was written.
         """
         start, stop, _ = rows.indices(self.array.shape[0])
-        block = np.empty((self._per_chunk, *self.array.shape[1:]), self.array.dtype)
+        buffer, block = self._buffer()
         for first, packed in self._packed(start, stop):
-            self._unpack(packed, block)
+            self._unpack(packed, buffer)
             low, high = max(first, start), min(first + self._per_chunk, stop)
             yield low, block[low - first : high - first]
 
@@ -120,10 +125,11 @@ class Direct:
     def _per_chunk(self) -> int:
         return int(self.array.chunks[0])
 
-    def _unpacked(self, packed: bytes | None) -> NDArray[Any]:
-        out = np.empty((self._per_chunk, *self.array.shape[1:]), self.array.dtype)
-        self._unpack(packed, out)
-        return out
+    def _buffer(self) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Room for a chunk as it is stored, and the same seen as rows."""
+        shape = (self._per_chunk, *self.array.shape[1:])
+        buffer = np.empty(shape[::-1] if self.transposed else shape, self.array.dtype)
+        return buffer, buffer.T if self.transposed else buffer
 
     def _unpack(self, packed: bytes | None, out: NDArray[Any]) -> None:
         if packed is None:

@@ -17,17 +17,16 @@ from lensflow.errors import StoreError
 from lensflow.injection.rounding import round_pixels
 from lensflow.store import paths, sealing
 from lensflow.store.create import LAYOUTS, column_dim, group_bands
-from lensflow.store.read import Rows, open_array, read_all, read_array, store_group
-from lensflow.store.regions import Region, Regions
+from lensflow.store.read import open_array, read_all, read_array, store_group
+from lensflow.store.read import read_attrs as read_attrs
+from lensflow.store.read import read_head as read_head
+from lensflow.store.read import read_pixels as read_pixels
+from lensflow.store.read import stored_regions as stored_regions
+from lensflow.store.regions import Region
 from lensflow.store.unpack import explained, unpack, without_radius_of_controls
 
 # A manifest of 2 million rows takes 0.5 GB.
 TABLE_ROWS_IN_MEMORY = 2_000_000
-
-
-def read_attrs(url: str, store: str) -> dict[str, Any]:
-    """Attributes of a store, checked."""
-    return dict(store_group(url, store).attrs)
 
 
 def _lazy(url: str, group: zarr.Group, name: str) -> da.Array:
@@ -52,16 +51,6 @@ def store_url(place: Any, store: str) -> str:
         return paths.join(config.out, f"{store}.zarr")
     inside = paths.join(url, f"{store}.zarr")
     return inside if not paths.group_exists(url) and paths.group_exists(inside) else url
-
-
-def stored_regions(url: str, store: str) -> Regions:
-    """Regions of a store, from its metadata: no table is read."""
-    group = store_group(url, store)
-    try:
-        n_rows, rows = (int(str(group.attrs[k])) for k in ("n_rows", "rows_per_region"))
-    except KeyError as error:
-        raise StoreError(f"{url}: does not say its {error}: made by an older version; choose another out") from error
-    return Regions(n_rows, rows)
 
 
 def _tables(url: str, store: str, group: zarr.Group, rows: slice = slice(None), head: bool = True) -> dict[str, Any]:
@@ -365,23 +354,6 @@ def read_hosts(url: str, host_index: NDArray[np.int64], names: Sequence[str]) ->
         for n, values in read_all(url, group, names, slice(first, last + 1)).items():
             read[n].append(values if each else values[part - first])
     return {n: parts[0] if len(parts) == 1 else np.concatenate(parts) for n, parts in read.items()}
-
-
-def read_pixels(url: str, store: str, rows: Rows, names: Sequence[str]) -> dict[str, NDArray]:
-    """Pixel arrays of some rows of a store (cutouts or pairs), a slice or numbers; nothing else is read."""
-    return read_all(url, store_group(url, store), names, rows)
-
-
-def read_head(url: str, store: str, rows: slice = slice(None), names: Sequence[str] | None = None) -> xr.Dataset:
-    """Read what was written when the store was created (for cutouts: names, positions, splits), in memory.
-
-    ``names`` selects variables: a manifest of ten million rows is 3 GB, three of its columns are 200 MB.
-    """
-    group = store_group(url, store)
-    wanted = [v for v in LAYOUTS[store].head if names is None or v.name in names]
-    found = read_all(url, group, [v.name for v in wanted], rows)
-    data = {v.name: (v.dims, v.decode(found[v.name]), v.attrs) for v in wanted}
-    return xr.Dataset(data, coords={"band": group_bands(group)})
 
 
 def read_host_block(url: str, first: int, stop: int) -> xr.Dataset:

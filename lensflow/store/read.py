@@ -1,19 +1,23 @@
-"""Read arrays of a store, checked: rows of one or of many, at once or a few at a time."""
+"""Read arrays of a store, checked: rows of one or of many, at once or a few at a time; nothing here needs Dask."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
+import xarray as xr
 import zarr
 from numpy.typing import NDArray
 
 from lensflow import schema
 from lensflow.errors import StoreError
 from lensflow.store import paths
+from lensflow.store.create import LAYOUTS, group_bands
 from lensflow.store.direct import Direct
 from lensflow.store.objects import CheckedStore, open_group
+from lensflow.store.regions import Regions
 
 # Columns read concurrently from an object store.
 REQUESTS = 16
@@ -102,3 +106,35 @@ def pixel_blocks(url: str, store: str, rows: slice, name: str) -> Iterator[tuple
         return
     with paths.explain_errors(url):
         yield from direct.blocks(rows)
+
+
+def read_attrs(url: str, store: str) -> dict[str, Any]:
+    """Attributes of a store, checked."""
+    return dict(store_group(url, store).attrs)
+
+
+def stored_regions(url: str, store: str) -> Regions:
+    """Regions of a store, from its metadata: no table is read."""
+    group = store_group(url, store)
+    try:
+        n_rows, rows = (int(str(group.attrs[k])) for k in ("n_rows", "rows_per_region"))
+    except KeyError as error:
+        raise StoreError(f"{url}: does not say its {error}: made by an older version; choose another out") from error
+    return Regions(n_rows, rows)
+
+
+def read_pixels(url: str, store: str, rows: Rows, names: Sequence[str]) -> dict[str, NDArray]:
+    """Pixel arrays of some rows of a store (cutouts or pairs), a slice or numbers; nothing else is read."""
+    return read_all(url, store_group(url, store), names, rows)
+
+
+def read_head(url: str, store: str, rows: slice = slice(None), names: Sequence[str] | None = None) -> xr.Dataset:
+    """Read what was written when the store was created (for cutouts: names, positions, splits), in memory.
+
+    ``names`` selects variables: a manifest of ten million rows is 3 GB, three of its columns are 200 MB.
+    """
+    group = store_group(url, store)
+    wanted = [v for v in LAYOUTS[store].head if names is None or v.name in names]
+    found = read_all(url, group, [v.name for v in wanted], rows)
+    data = {v.name: (v.dims, v.decode(found[v.name]), v.attrs) for v in wanted}
+    return xr.Dataset(data, coords={"band": group_bands(group)})

@@ -76,14 +76,24 @@ def blosc_of(array: zarr.Array) -> Blosc:
 
     Read from the metadata in zarr's on-disk format: attributes of codec objects change between versions.
     """
+    codec, transposed = codec_of(array)
+    if transposed:
+        raise _unknown(array)
+    return codec
+
+
+def codec_of(array: zarr.Array) -> tuple[Blosc, bool]:
+    """As :func:`blosc_of`; and whether a chunk is stored transposed, a table's columns one after another."""
     stored = array.metadata.to_dict()
     codecs: Any = stored.get("codecs", ())
     if array.shards is None or [c["name"] for c in codecs] != ["sharding_indexed"]:
         raise _unknown(array)
     sharding = codecs[0]["configuration"]
     inner = {c["name"]: c.get("configuration", {}) for c in sharding["codecs"]}
+    names = [c["name"] for c in sharding["codecs"]]
+    transposed = names[:1] == ["transpose"] and list(inner["transpose"]["order"]) == [1, 0]
     plain = (
-        [c["name"] for c in sharding["codecs"]] == ["bytes", "blosc"]
+        names[transposed:] == ["bytes", "blosc"]
         and inner["bytes"].get("endian", "little") == "little"
         and [c["name"] for c in sharding["index_codecs"]] == ["bytes", "crc32c"]
         and sharding.get("index_location", "end") == "end"
@@ -95,7 +105,8 @@ def blosc_of(array: zarr.Array) -> Blosc:
     if not plain:
         raise _unknown(array)
     c = inner["blosc"]
-    return Blosc(c["cname"], c["clevel"], _SHUFFLE[c["shuffle"]], c["blocksize"], typesize=array.dtype.itemsize)
+    codec = Blosc(c["cname"], c["clevel"], _SHUFFLE[c["shuffle"]], c["blocksize"], typesize=array.dtype.itemsize)
+    return codec, transposed
 
 
 def _unknown(array: zarr.Array) -> StoreError:

@@ -98,8 +98,8 @@ class Grid:
         """Draw the pictures again."""
         page, shown = self._page, self.shown
         rows, n = page.rows, len(self._places)
-        stamps = page.stamps.read(shown.tolist())
-        kinds = [KINDS[k] for k in range(len(KINDS))] if self._all_kinds else [KINDS[self.kind.active or 0]]
+        kinds = [*KINDS] if self._all_kinds else [KINDS[self.kind.active or 0]]
+        stamps = page.stamps.read(shown.tolist(), kinds)
         strength = 10.0**self.stretch.value
         drawn = [(s, k) for s in stamps for k in kinds]
         scale = rows.pixel_scale_arcsec
@@ -156,7 +156,8 @@ class Grid:
         if not some:
             self._bars.data = {"x0": [], "x1": [], "y": [], "x": [], "text": []}
             return
-        k, side = some[0], drawn[some[0]][0].stamp.shape[-1]
+        k = some[0]
+        side = drawn[k][0].image(drawn[k][1]).shape[-1]
         length = _SIDE * _BAR_ARCSEC / (self._page.rows.pixel_scale_arcsec * side)
         left, low = float(x[k]) + 0.07, float(y[k]) - _SIDE + 0.05
         fits = length < 0.8

@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 from bokeh.document import Document
+from bokeh.events import DocumentReady
 from bokeh.layouts import column, row
 from bokeh.models import Button, Div, RadioButtonGroup
 from numpy.typing import NDArray
 
 from lensflow.errors import LensflowError
 from lensflow.show.plain import visible
-from lensflow.view.card import card_html
 from lensflow.view.controls import Controls, TagBar
 from lensflow.view.filters import among, ordered
 from lensflow.view.grid import Grid
@@ -110,6 +110,10 @@ class Page:
             column(self.head, row(self.controls.layout, middle, right, spacing=12), sizing_mode="stretch_width")
         )
         self.guarded(self.filter)()
+        # Not before the page is drawn: results need half of the library, and its import would hold up the page.
+        self.document.on_event(DocumentReady, lambda event: self._ask_for_results())
+
+    def _ask_for_results(self) -> None:
         self.look.when_results(
             lambda found: self.document.add_next_tick_callback(self.guarded(lambda: self.show_results(found)))
         )
@@ -178,6 +182,8 @@ class Page:
 
     def pick(self, place: int) -> None:
         """Show the card of a row, and mark it everywhere."""
+        from lensflow.view.card import card_html  # with matplotlib and Dask, which a first page does not wait for
+
         self.current = place
         self.plots.mark_page()
         self.grid.mark()

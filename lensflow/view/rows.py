@@ -15,7 +15,7 @@ from lensflow.config import RunConfig
 from lensflow.errors import StoreError, did_you_mean
 from lensflow.store import paths, receipts, sealing
 from lensflow.store.columns import read_columns, stored_columns
-from lensflow.store.open import read_attrs, read_head, stored_regions
+from lensflow.store.read import read_attrs, stored_regions
 from lensflow.store.run_folder import RunFolder
 from lensflow.view.columns import Column, columns_of
 
@@ -91,7 +91,7 @@ class Rows:
         """Names of the hosts of some rows."""
         with self._lock:
             if self._host_id is None:
-                self._host_id = np.asarray(read_head(self.folder.cutouts, "cutouts", names=("host_id",))["host_id"])
+                self._host_id = read_columns(self.folder.cutouts, "cutouts", ["host_id"])["host_id"]
             return self._host_id[self.host_index[places]]
 
     def values(self, name: str) -> NDArray:
@@ -206,7 +206,7 @@ def open_rows(config: RunConfig, unseal_test: str | None = None) -> Opened:
     try:
         if missing := _missing_step(folder):
             return Opened(config, None, (missing,), is_final=False)
-        keys = {str(n): v.values for n, v in read_head(folder.manifest, "manifest", names=_KEYS).items()}
+        keys = read_columns(folder.manifest, "manifest", _KEYS)
         finished, message = _finished(folder, len(keys["row_id"]))
         rows = Rows(folder, config.bands, keys, finished, sealed=not unseal_test)
     except StoreError as error:

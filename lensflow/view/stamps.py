@@ -1,12 +1,16 @@
-"""Pictures of rows: colour composites in one stretch, read row by row, so that one damaged chunk spoils one picture."""
+"""Pictures of rows: colour composites in one stretch, read row by row, so that one damaged chunk spoils one picture.
+
+Only the images that a picture needs are read: hosts are rounded by compiled code, which a first page of stamps does not
+wait for.
+"""
 
 from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +20,7 @@ from lensflow import schema
 from lensflow.errors import LensflowError
 from lensflow.show.composite import composite
 from lensflow.store.columns import read_columns
-from lensflow.store.open import read_pixels, serve_ctrl
+from lensflow.store.read import read_pixels
 from lensflow.view.rows import Rows
 
 KINDS = ("stamp", "host", "arc", "residual")
@@ -27,9 +31,12 @@ MEANINGS = {
     "arc": "arc: noiseless, as it was added, four times as bright",
     "residual": "residual: stamp minus host, four times as bright",
 }
+# Images that each kind of picture is made of.
+_MADE_OF = {"stamp": ("stamp",), "host": ("ctrl",), "arc": ("arc",), "residual": ("stamp", "ctrl")}
 # An arc beside its host is faint: alone it is shown in a narrower stretch.
 _STRETCH_OF = {"arc": 0.25, "residual": 0.25}
 THREADS, ROWS_KEPT = 4, 400
+Image3 = NDArray[np.float32]
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,25 +45,23 @@ class Stamp:
 
     Attributes
     ----------
-    ctrl, arc, stamp : ndarray of float32, shape (band, y, x)
-        nMgy/pixel; empty where they cannot be read.
+    pixels : mapping
+        ``ctrl``, ``arc`` and ``stamp``, as far as they were read: ndarray of float32, shape (band, y, x), nMgy/pixel.
     absent : tuple of str
-        Bands without data of the host.
+        Bands without exposure: no arc is put there. A band whose pixels happen to be all zero is not among them.
     problem : str
         Why there are no pixels.
     """
 
-    ctrl: NDArray[np.float32]
-    arc: NDArray[np.float32]
-    stamp: NDArray[np.float32]
+    pixels: Mapping[str, Image3] = field(default_factory=dict)
     absent: tuple[str, ...] = ()
     problem: str = ""
 
-    def image(self, kind: str) -> NDArray[np.float32]:
+    def image(self, kind: str) -> Image3:
         """Pixels of one of ``KINDS``, shape (band, y, x)."""
         if kind == "residual":
-            return self.stamp - self.ctrl
-        return {"stamp": self.stamp, "host": self.ctrl, "arc": self.arc}[kind]
+            return self.pixels["stamp"] - self.pixels["ctrl"]
+        return self.pixels[_MADE_OF[kind][0]]
 
 
 class Stamps:
@@ -72,36 +77,54 @@ class Stamps:
         self._kept: OrderedDict[int, Stamp] = OrderedDict()
         self._lock = threading.Lock()
 
-    def read(self, places: Sequence[int]) -> list[Stamp]:
-        """Pixels of rows, in the given order; what cannot be read says why."""
+    def read(self, places: Sequence[int], kinds: Sequence[str] = KINDS) -> list[Stamp]:
+        """Pixels of rows for some kinds of picture, in the given order; what cannot be read says why."""
+        images = list(dict.fromkeys(i for k in kinds for i in _MADE_OF[k]))
         with self._lock:
-            new = [p for p in places if p not in self._kept]
+            for p in places:
+                if p in self._kept:
+                    self._kept.move_to_end(p)
+            new = [p for p in places if p not in self._kept or not self._kept[p].pixels.keys() >= {*images}]
+            known = [self._kept.get(p, Stamp()) for p in new]
             with ThreadPoolExecutor(THREADS) as pool:
-                for p, stamp in zip(new, pool.map(self._one, new), strict=True):
+                for p, stamp in zip(new, pool.map(lambda p, k: self._with(p, k, images), new, known), strict=True):
                     self._kept[p] = stamp
             found = [self._kept[p] for p in places]
-            for p in places:
-                self._kept.move_to_end(p)
             while len(self._kept) > ROWS_KEPT:
                 self._kept.popitem(last=False)
         return found
 
-    def _one(self, place: int) -> Stamp:
-        rows, none = self.rows, np.empty((0, 0, 0), np.float32)
+    def _with(self, place: int, known: Stamp, images: Sequence[str]) -> Stamp:
+        """Add images to those of a row that are known."""
+        rows, wanted = self.rows, [i for i in images if i not in known.pixels]
         number = int(rows.number[place])
         where = slice(number, number + 1)
         try:
-            pixels = read_pixels(rows.folder.pairs, "pairs", where, ("arc", "stamp"))
-            steps = [f"quantize_step_nmgy_{b}" for b in rows.bands]
-            step = read_columns(rows.folder.pairs, "pairs", steps, rows=where)
-            ctrl = serve_ctrl(
-                rows.folder.cutouts, rows.host_index[place : place + 1], rows.row_id[place : place + 1],
-                np.stack([step[s] for s in steps], axis=1).astype(np.float32), rows.seed,
-            )  # fmt: skip
+            stored = [i for i in wanted if i != "ctrl"]
+            pixels = read_pixels(rows.folder.pairs, "pairs", where, stored) if stored else {}
+            if "ctrl" in wanted:
+                pixels["ctrl"] = self._ctrl(place, where)
+            absent = self._absent(where)
         except LensflowError as error:
-            return Stamp(none, none, none, problem=str(error))
-        absent = tuple(b for k, b in enumerate(rows.bands) if not ctrl[0, k].any())
-        return Stamp(ctrl[0], pixels["arc"][0], pixels["stamp"][0], absent)
+            return Stamp(problem=str(error))
+        return Stamp({**known.pixels, **{n: values[0] for n, values in pixels.items()}}, absent)
+
+    def _ctrl(self, place: int, where: slice) -> NDArray[np.float32]:
+        from lensflow.store.open import serve_ctrl  # compiled
+
+        rows = self.rows
+        steps = [f"quantize_step_nmgy_{b}" for b in rows.bands]
+        step = read_columns(rows.folder.pairs, "pairs", steps, rows=where)
+        return serve_ctrl(
+            rows.folder.cutouts, rows.host_index[place : place + 1], rows.row_id[place : place + 1],
+            np.stack([step[s] for s in steps], axis=1).astype(np.float32), rows.seed,
+        )  # fmt: skip
+
+    def _absent(self, where: slice) -> tuple[str, ...]:
+        """Bands without exposure, as the reports have them: those without a PSF to apply."""
+        names = {b: f"psf_fwhm_arcsec_{b}" for b in self.rows.bands}
+        fwhm = read_columns(self.rows.folder.manifest, "manifest", [*names.values()], rows=where)
+        return tuple(b for b, n in names.items() if not np.isfinite(fwhm[n][0]))
 
 
 def picture(

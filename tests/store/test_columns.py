@@ -1,5 +1,7 @@
 """Single columns of stores are those that everybody opens, in any layout, and damage is said."""
 
+import shutil
+
 import numpy as np
 import pytest
 
@@ -11,7 +13,10 @@ from tests.run.completeness_run import completeness_run
 
 @pytest.fixture(scope="module")
 def out(tmp_path_factory):
-    return str(completeness_run(tmp_path_factory).out)
+    """A copy: opening the test split is logged beside the run."""
+    here = tmp_path_factory.mktemp("columns") / "run"
+    shutil.copytree(completeness_run(tmp_path_factory).out, here)
+    return str(here)
 
 
 def column(opened, name):
@@ -44,8 +49,6 @@ def test_an_unknown_column_is_refused_with_the_nearest(out):
 
 
 def test_a_damaged_chunk_is_an_error_not_a_number(out, tmp_path):
-    import shutil
-
     shutil.copytree(out, tmp_path / "run")
     victim = next(p for p in sorted((tmp_path / "run/pairs.zarr/metrics/c").rglob("*")) if p.is_file())
     data = bytearray(victim.read_bytes())

@@ -6,12 +6,13 @@ import zarr
 from zarr.storage import LocalStore
 
 from lensflow import schema
-from lensflow.errors import StoreError
+from lensflow.errors import DamagedStoreError, StoreError
 from lensflow.manifest.build import build_manifest
 from lensflow.store import create, objects
 from lensflow.store import open as opening
 from lensflow.store.direct import Direct
 from lensflow.store.open import open_manifest, read_manifest_block
+from lensflow.store.read import open_array, store_group
 from lensflow.store.regions import Region
 from lensflow.store.tables import TableWriter, write_table
 from tests.factories import make_config, make_cutouts
@@ -106,6 +107,30 @@ def test_a_region_of_a_large_manifest_is_read_with_two_requests_an_array(tmp_pat
     arrays = {k.split("/")[-3] if k.startswith("parameters") else k.split("/")[0] for k in pixels}
     assert len(arrays) == 5  # src_id is empty everywhere: no object
     assert len(pixels) <= 12
+
+
+@pytest.mark.parametrize("rows", [slice(None), slice(0, 4), slice(3, 21), slice(59, 60), slice(7, 7)])
+def test_tables_are_read_without_zarr_to_the_bit(tmp_path, manifest, small_shards, rows):
+    url = str(tmp_path / "m.zarr")
+    write_table(url, "manifest", manifest, BANDS, {"seed": 5})
+    expected = zarr.open_group(url, mode="r")["parameters"][rows]
+    direct = Direct.of(url, open_array(url, store_group(url, "manifest"), "parameters"))
+    assert direct.transposed and direct.rows(rows).tobytes() == expected.tobytes()
+    blocks = [expected[:0], *(block.copy() for _, block in direct.blocks(rows))]
+    np.testing.assert_array_equal(np.concatenate(blocks), expected)
+
+
+def test_a_damaged_table_is_an_error_not_a_number(tmp_path, manifest, small_shards):
+    url = str(tmp_path / "m.zarr")
+    write_table(url, "manifest", manifest, BANDS, {"seed": 5})
+    victim = tmp_path / "m.zarr/parameters/c/1/0"
+    data = bytearray(victim.read_bytes())
+    data[40] ^= 1
+    victim.write_bytes(data)
+    direct = Direct.of(url, open_array(url, store_group(url, "manifest"), "parameters"))
+    with pytest.raises(DamagedStoreError, match="other bytes than were written"):
+        direct.rows(slice(None))
+    assert len(direct.rows(slice(0, 16))) == 16
 
 
 def test_a_store_of_another_schema_version_is_refused_with_both_versions(tmp_path, manifest):

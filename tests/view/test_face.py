@@ -1,5 +1,8 @@
 """The page's widgets without a browser: what they ask of the model, and what they show of its answers."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from bokeh.document import Document
@@ -104,3 +107,24 @@ def test_a_column_that_cannot_be_read_is_a_message_and_the_page_goes_on(copy, tm
     assert "host_table" in page.problem and "host_table" in page.head.text
     page.plots.x.value = "lens_q"
     assert page.problem == "" and len(points(page)) == len(page.passing)
+
+
+FIRST_PAGE = """
+import sys
+from bokeh.document import Document
+import lensflow.cli.root, lensflow.view.serve
+from lensflow.store.run_folder import config_of
+from lensflow.view.page import Page
+from lensflow.view.shared import Shared
+from lensflow.view.tags import Tags
+page = Page(Shared(config_of(sys.argv[1]), Tags(sys.argv[2])), Document())
+page.build()
+assert len(page.grid.shown) and not page.problem
+print(*{m.partition(".")[0] for m in sys.modules})
+"""
+
+
+def test_a_first_page_does_not_wait_for_what_it_does_not_need(config, tmp_path):
+    command = [sys.executable, "-c", FIRST_PAGE, str(config.out), str(tmp_path / "tags.csv")]
+    found = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+    assert not {*found} & {"dask", "distributed", "numba", "scipy", "matplotlib", "sklearn"}

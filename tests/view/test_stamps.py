@@ -4,9 +4,13 @@ from pathlib import Path
 
 import numpy as np
 
+import lensflow as lf
+from lensflow.store import paths
+from lensflow.store.run_folder import RunFolder
 from lensflow.view.card import card_html
 from lensflow.view.rows import open_rows
 from lensflow.view.stamps import KINDS, Stamps, as_rgba, picture
+from tests.factories import make_config, make_cutouts
 from tests.view.conftest import HOSTILE
 
 
@@ -15,7 +19,7 @@ def test_pixels_of_any_rows_are_those_of_the_pairs(rows, opened):
     for place, stamp in zip(wanted, Stamps(rows).read(wanted), strict=True):
         row = opened.isel(sample=place)
         assert not stamp.problem
-        np.testing.assert_array_equal(stamp.ctrl, row["ctrl"].values)
+        np.testing.assert_array_equal(stamp.image("host"), row["ctrl"].values)
         np.testing.assert_array_equal(stamp.image("stamp"), row["stamp"].values)
         np.testing.assert_array_equal(stamp.image("residual"), (row["stamp"] - row["ctrl"]).values)
         np.testing.assert_array_equal(stamp.image("arc"), row["arc"].values)
@@ -25,7 +29,7 @@ def test_a_picture_is_the_reports_with_y_upwards(rows):
     from lensflow.show.composite import composite
 
     stamps, scale = Stamps(rows).read([0, 1, 2]), rows.pixel_scale_arcsec
-    side = stamps[0].stamp.shape[-1]
+    side = stamps[0].image("stamp").shape[-1]
     for kind in KINDS:
         share = 0.25 if kind in ("arc", "residual") else 1.0
         drawn = picture(stamps[0], kind, rows.bands, scale, 1.0, side).view(np.uint8).reshape(side, side, 4)
@@ -35,6 +39,40 @@ def test_a_picture_is_the_reports_with_y_upwards(rows):
     spot = np.zeros((8, 8, 3), np.uint8)
     spot[0, 7] = 255, 0, 0  # on top, right, red
     assert as_rgba(spot, 8).view(np.uint8).reshape(8, 8, 4)[7, 7].tolist() == [255, 0, 0, 255]
+
+
+def test_only_the_images_that_a_picture_needs_are_read_and_none_is_lost_by_that(rows, monkeypatch):
+    from lensflow.view import stamps as reader
+
+    read, asked = reader.read_pixels, []
+
+    def noted(url, store, where, names):
+        asked.extend(names)
+        return read(url, store, where, names)
+
+    monkeypatch.setattr(reader, "read_pixels", noted)
+    some = Stamps(rows)
+    (first,) = some.read([3], ["stamp"])
+    assert {*first.pixels} == {"stamp"} and asked == ["stamp"]
+    (again,) = some.read([3], ["residual", "arc"])
+    assert {*again.pixels} == {"stamp", "ctrl", "arc"} and asked == ["stamp", "arc"]
+    some.read([3], KINDS)
+    assert asked == ["stamp", "arc"]
+    (whole,) = Stamps(rows).read([3])
+    for kind in KINDS:
+        np.testing.assert_array_equal(again.image(kind), whole.image(kind))
+
+
+def test_a_band_without_exposure_is_absent_and_one_that_is_all_zero_is_not(tmp_path):
+    config = make_config(str(tmp_path / "run"), plan={"injections_per_host": 1, "include_partial": True})
+    cutouts = make_cutouts(3, absent=((1, 2),))
+    cutouts["split"].values[:] = 0
+    cutouts["image"].values[0, 2] = 0.0  # exposed, and dark
+    lf.write_pairs(lf.inject(cutouts, lf.plan_injections(cutouts, config), config), config)
+    paths.write_text(RunFolder.of(config).config, config.to_yaml())
+    rows = open_rows(config).rows
+    absent = {int(h): s.absent for h, s in zip(rows.host_index, Stamps(rows).read(range(len(rows))), strict=True)}
+    assert absent == {0: (), 1: ("z",), 2: ()}
 
 
 def test_less_light_is_shown_with_a_larger_stretch(rows):
