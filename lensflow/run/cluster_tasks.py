@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import threading
 import uuid
 from collections.abc import Callable, Generator, Sequence
-from concurrent.futures import CancelledError
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
+from weakref import WeakKeyDictionary
 
-from distributed import Client, Future, KilledWorker, as_completed, span
+from distributed import Client, Future, KilledWorker, Worker, as_completed, get_worker, secede, span
 from distributed.metrics import context_meter
 
 from lensflow.cluster import quiet
+from lensflow.cluster.local import BASE_BYTES
 from lensflow.cluster.watch import Watch
 from lensflow.errors import ClusterError, LensflowError, StoreError
 from lensflow.fits.transport import TransportError
@@ -20,6 +23,9 @@ from lensflow.run.tree import Tree
 
 # Tasks submitted at a time: enough for every worker and for adaptive scaling to see a backlog.
 MIN_WINDOW, TASKS_PER_THREAD = 2000, 20
+# Regions at work at a time on a thread of a worker, where they wait for an object store; and the share of a worker's
+# memory that they may fill: Dask gives no new task to one that has filled 0.8.
+IN_FLIGHT, FILLED = 2, 0.7
 
 
 @dataclass(frozen=True)
@@ -51,9 +57,82 @@ class _ErrorsAsValues:
                 raise
             return _Refused(error)
         # Shown as they come on the dashboard's page "Fine Performance Metrics", by stage: rows, statuses, reasons.
-        for name, number in getattr(result, "counts", {}).items():
-            context_meter.digest_metric(name, number, "rows")
+        for one in result if isinstance(result, tuple) else (result,):
+            for name, number in getattr(one, "counts", {}).items():
+                context_meter.digest_metric(name, number, "rows")
         return result
+
+
+@dataclass(frozen=True)
+class Beside:
+    """A task that mostly waits for an object store: its worker begins another one meanwhile.
+
+    Every region stays a task of its own, with its own result, error and retries; only its thread no longer counts as
+    busy. On each thread of a worker ``IN_FLIGHT`` regions are at work, fewer where memory does not allow it: the next
+    task then waits for one of them to end.
+
+    Attributes
+    ----------
+    task : callable
+    region_bytes : float
+        Memory that one more region takes.
+    """
+
+    task: Callable[[int], Any]
+    region_bytes: float
+
+    def __call__(self, index: int) -> Any:
+        """Do the task beside others."""
+        places = _places(get_worker(), self.region_bytes)
+        with places.free:
+            secede()
+            return places.threads.submit(self.task, index).result()
+
+
+@dataclass(frozen=True)
+class _Places:
+    """Places of a worker for regions, and the threads that work there.
+
+    Dask starts a thread in place of each one that secedes, and memory that a thread has freed stays in an arena of its
+    own: with threads that stay, a worker has as many arenas as places.
+    """
+
+    free: threading.BoundedSemaphore
+    threads: ThreadPoolExecutor
+
+
+def regions_in_flight(n_threads: int, memory_limit: float | None, region_bytes: float) -> int:
+    """Regions that are at work in a worker at a time, at least one for each thread.
+
+    Parameters
+    ----------
+    n_threads : int
+    memory_limit : float or None
+        Of the worker, bytes.
+    region_bytes : float
+        Memory that one more region takes.
+    """
+    wanted = IN_FLIGHT * n_threads
+    if not memory_limit:
+        return wanted
+    fit = int((FILLED * memory_limit - BASE_BYTES) // max(region_bytes, 1.0))
+    return max(n_threads, min(wanted, fit))
+
+
+def _places(worker: Worker, region_bytes: float) -> _Places:
+    """Places of a worker for regions of a size, the same for all of its tasks."""
+    with _lock:
+        of_worker = _places_of.setdefault(worker, {})
+        if region_bytes not in of_worker:
+            n_threads, limit = worker.state.nthreads, worker.memory_manager.memory_limit
+            number = regions_in_flight(n_threads, limit, region_bytes)
+            threads = ThreadPoolExecutor(number, thread_name_prefix="lensflow-region")
+            of_worker[region_bytes] = _Places(threading.BoundedSemaphore(number), threads)
+        return of_worker[region_bytes]
+
+
+_lock = threading.Lock()
+_places_of: WeakKeyDictionary[Worker, dict[float, _Places]] = WeakKeyDictionary()
 
 
 class Each:

@@ -16,9 +16,13 @@ import psutil
 from distributed import Client, default_client
 
 from lensflow.cluster.announce import announcer_of
+from lensflow.cluster.local import REGION_COPIES
+from lensflow.config import RunConfig
 from lensflow.errors import ClusterError
-from lensflow.run.cluster_tasks import Done, Each, Summed, on_cluster
+from lensflow.run.cluster_tasks import IN_FLIGHT, Beside, Done, Each, Summed, on_cluster
 from lensflow.run.tree import Tree
+from lensflow.store.paths import is_local
+from lensflow.store.run_folder import largest_region_bytes
 
 if TYPE_CHECKING:
     from lensflow.measure.gate import GateResult
@@ -68,6 +72,10 @@ class Stopwatch:
         self.seconds[phase] = self.seconds.get(phase, 0.0) + now - self._last
         self._last = now
 
+    def restart(self) -> None:
+        """Leave out the time since the last lap."""
+        self._last = time.perf_counter()
+
 
 def peak_rss_mb() -> float:
     """Peak resident memory of this process so far, MB."""
@@ -80,7 +88,12 @@ def peak_rss_mb() -> float:
 
 
 def run_tasks(
-    task: Callable[[int], Any], indices: Sequence[int], stage: str, progress: Progress = silent
+    task: Callable[[int], Any],
+    indices: Sequence[int],
+    stage: str,
+    progress: Progress = silent,
+    region_bytes: float | None = None,
+    total: int | None = None,
 ) -> Iterator[Any]:
     """Yield ``task(i)`` for every index, in order of completion: one Dask task each.
 
@@ -89,6 +102,18 @@ def run_tasks(
     the Dask client in force, or threads where there is none. At the first failure nothing new is started; what is
     finished keeps its receipt.
 
+    Parameters
+    ----------
+    task : callable
+    indices : sequence of int
+    stage : str
+    progress : callable, optional
+    region_bytes : float, optional
+        Memory that a task takes, if tasks mostly wait for an object store: then two are at work at a time on each
+        thread, as far as a worker's memory allows.
+    total : int, optional
+        Values in all, if each task gives a tuple of values: then these are counted, and yielded one by one.
+
     Raises
     ------
     LensflowError
@@ -96,15 +121,22 @@ def run_tasks(
     """
     if not len(indices):
         return
-    progress(stage, 0, len(indices))
+    every = len(indices) if total is None else total
+    progress(stage, 0, every)
     client = active_client()
-    results = _in_threads(task, indices) if client is None else on_cluster(client, Each(task), indices, stage)
-    announced = _announced(client, stage, len(indices))
+    if client is None:
+        results = _in_threads(task, indices, 1 if region_bytes is None else IN_FLIGHT)
+    else:
+        work = Each(task if region_bytes is None else Beside(task, region_bytes))
+        results = on_cluster(client, work, indices, stage)
+    announced, done = _announced(client, stage, every), 0
     with contextlib.closing(results):
-        for done, value in enumerate(results, start=1):
-            progress(stage, done, len(indices))
-            announced(value)
-            yield value
+        for result in results:
+            for value in (result,) if total is None else result:
+                done += 1
+                progress(stage, min(done, every), every)
+                announced(value)
+                yield value
 
 
 def reduce_tasks(
@@ -171,8 +203,13 @@ def announce_verdict(gate: GateResult) -> None:
         announcer_of(client).verdict(gate.name, str(gate.verdict).replace("_", " "), gate.reason)
 
 
-def _in_threads(task: Callable[[int], Any], indices: Sequence[int]) -> Generator[Any, None, None]:
-    threads = os.cpu_count() or 1
+def waiting_bytes(config: RunConfig) -> float | None:
+    """Memory that a region of a run takes, bytes, where its tasks wait for an object store; None on a local disk."""
+    return None if is_local(config.out) else REGION_COPIES * largest_region_bytes(config)
+
+
+def _in_threads(task: Callable[[int], Any], indices: Sequence[int], in_flight: int = 1) -> Generator[Any, None, None]:
+    threads = in_flight * (os.cpu_count() or 1)
     waiting = iter(indices)
     with ThreadPoolExecutor(threads) as pool:
         pending = {pool.submit(task, int(i)) for i in islice(waiting, 2 * threads)}

@@ -15,7 +15,7 @@ from lensflow.injection import inject_block
 from lensflow.injection.metrics import invariant_failures
 from lensflow.injection.rounding import as_stored, rounding_attrs
 from lensflow.manifest.image_sources import bank_of
-from lensflow.run.execute import Progress, Stopwatch, peak_rss_mb, run_tasks, silent
+from lensflow.run.execute import Progress, Stopwatch, peak_rss_mb, run_tasks, silent, waiting_bytes
 from lensflow.run.extend import extend_pairs, parts_of
 from lensflow.run.identity import cutouts_content, keep_config, pairs_identity
 from lensflow.store import create, objects, receipts, resume
@@ -78,7 +78,7 @@ def _inject(config: RunConfig, progress: Progress, held: Held, make: MakeTask) -
     regions = stored_regions(folder.pairs, "pairs")
     todo = receipts.unfinished_regions(folder.receipts("pairs"), regions, stamp)
     task = make(config, stamp, regions, held.guard)
-    for _ in run_tasks(task, [r.index for r in todo], "inject", progress):
+    for _ in run_tasks(task, [r.index for r in todo], "inject", progress, waiting_bytes(config)):
         held.check()
     receipts.require_finished(folder.receipts("pairs"), folder.pairs, regions, stamp)
     return open_pairs(folder.pairs)

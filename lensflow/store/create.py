@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -34,6 +35,8 @@ CODECS = {
 # Tables that one process writes: rows of one object, and rows that a reader decompresses together, so that a region
 # reads little more than its own.
 SHARD_ROWS, CHUNK_ROWS = 262_144, 4_096
+# Objects of a region written to an object store at a time.
+WRITES = 4
 
 
 # Columns of a manifest stored as separate arrays: keys, columns used to select rows, and free text.
@@ -409,14 +412,25 @@ def write_objects(url: str, encoded: Iterable[Encoded], may_write: Callable[[], 
                     paths.publish(temporary, paths.join(url, key))
         return pieces
     allowed: bool | None = None
-    for one in encoded:
-        pieces.update({one.key: one.pieces} if one.pieces else {})
-        allowed = may_write() if allowed is None else allowed
-        if allowed and one.data is None:
-            paths.remove(paths.join(url, one.key))
-        elif allowed and one.data is not None:
-            paths.put_object(url, one.key, one.data)
+    # An object is on its way while the next one is encoded.
+    with ThreadPoolExecutor(WRITES) as pool:
+        writes = []
+        for one in encoded:
+            pieces.update({one.key: one.pieces} if one.pieces else {})
+            allowed = may_write() if allowed is None else allowed
+            if allowed:
+                writes.append(pool.submit(_put, url, one))
+        for write in writes:
+            write.result()
     return pieces
+
+
+def _put(url: str, one: Encoded) -> None:
+    """Write an object to an object store, or remove what is in the place of zeros."""
+    if one.data is None:
+        paths.remove(paths.join(url, one.key))
+    else:
+        paths.put_object(url, one.key, one.data)
 
 
 def object_key(array: zarr.Array, region: Region) -> str:

@@ -133,6 +133,8 @@ class Created:
 
 _CREATED = TypeAdapter(Created)
 _known: dict[tuple[str, str], Created] = {}
+# By store as above: checked metadata of arrays on object stores, by key; None where there is no such array.
+_metadata_read: dict[tuple[str, str], dict[str, bytes | None]] = {}
 
 
 def folder_of(url: str) -> str:
@@ -175,6 +177,7 @@ def read_created(url: str) -> Created:
 def write_created(url: str, created: Created) -> None:
     """Write the record of a store's creation: from then on the store counts as complete."""
     _known.clear()
+    _metadata_read.clear()
     paths.write_json(record_url(url), {"created": asdict(created), "content": created.content})
 
 
@@ -297,6 +300,20 @@ class CheckedStore(ThroughStore):
         """
         if key == ROOT:
             return await self._root(prototype)
+        if key.endswith(ROOT) and not paths.is_local(self.url):
+            return await self._metadata(key, prototype)
+        return await self._checked(key, prototype, byte_range)
+
+    async def _metadata(self, key: str, prototype: Any) -> Any:
+        """Metadata of an array on an object store: read and checked once in a process, as the record is."""
+        kept = _metadata_read.setdefault((self.url, self.fingerprint), {}) if self.fingerprint else {}
+        if key not in kept:
+            data = await self._checked(key, prototype, None)
+            kept[key] = None if data is None else data.to_bytes()
+        content = kept[key]
+        return None if content is None else prototype.buffer.from_bytes(content)
+
+    async def _checked(self, key: str, prototype: Any, byte_range: ByteRequest | None) -> Any:
         expected = await self._expected(key)
         if expected is None:
             return await self._store.get(key, prototype, byte_range)
@@ -423,6 +440,7 @@ def _created_of(url: str, fingerprint: str) -> Created:
             known = read_created(url)
             if len(_known) >= 64:
                 _known.clear()
+                _metadata_read.clear()
             _known[url, fingerprint] = known
         return known
 

@@ -65,6 +65,15 @@ def filesystem(url: str) -> tuple[fsspec.AbstractFileSystem, str]:
 class LiteralStore(FsspecStore):
     """zarr's store on S3 that deletes exactly the given key: fsspec's ``rm`` would treat it as a pattern."""
 
+    async def exists(self, key: str) -> bool:
+        """Whether there is an object; one request, where fsspec also lists what may be below the key."""
+        bucket, name, _ = self.fs.split_path(f"{self.path}/{key}")
+        try:
+            await self.fs._call_s3("head_object", Bucket=bucket, Key=name)
+        except FileNotFoundError:
+            return False
+        return True
+
     async def delete(self, key: str) -> None:
         """Delete an object, if it exists."""
         await self._delete_all([f"{self.path}/{key}"])

@@ -33,6 +33,8 @@ class Faults:
         The connection ends in the middle of a reply's body.
     bytes_per_s : float
         0 for as fast as it goes.
+    delay_s : float
+        How long each request waits before it is passed on.
     methods : tuple of str
         Requests that are struck.
     first : int
@@ -45,6 +47,7 @@ class Faults:
     lost_reply_share: float = 0.0
     truncated_share: float = 0.0
     bytes_per_s: float = 0.0
+    delay_s: float = 0.0
     methods: tuple[str, ...] = METHODS
     first: int = 0
 
@@ -98,6 +101,8 @@ class Proxy:
         method, faults = head.split(b" ", 1)[0].decode(), self.faults
         self.counts["requests"] += 1
         waits = b"100-continue" in head.lower()
+        if faults.delay_s:
+            await asyncio.sleep(faults.delay_s)
         if self._strikes(faults.reset_share, "reset", method):
             return False
         if self._strikes(faults.error_share, faults.error, method):
