@@ -38,7 +38,7 @@ def make(url: str) -> dict[str, str]:
         assert data is not None
         key = object_key(array, Region(0, 0, ROWS))
         paths.write_bytes(paths.join(url, key), data)
-        pieces[key] = objects.pieces_of(data, chunks_of_shard(array))
+        pieces[key] = pieces.pieces_of(data, chunks_of_shard(array))
     objects.write_created(url, recorder.created(["stamp", "arc"], {}, {}))
     return pieces
 

@@ -28,6 +28,7 @@ from lensflow.measure.gate.brightness import gate_by_magnitude as _gate_by_magni
 from lensflow.measure.measurement import Measured
 from lensflow.run import compare_step as compare_runs
 from lensflow.run import cut_step, make_run, open_run, rerender
+from lensflow.run import materialise_step as materialise
 from lensflow.run import plan_step as plan
 from lensflow.run import report_step as write_report
 from lensflow.run import tune_core_step as tune_core
@@ -94,6 +95,7 @@ __all__ = [
     "load_config",
     "make_run",
     "mask_batch",
+    "materialise",
     "measure_core",
     "open_cutouts",
     "open_manifest",

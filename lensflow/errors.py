@@ -105,6 +105,10 @@ class DamagedStoreError(StoreError):
         )
 
 
+class RenderedPixelsError(StoreError):
+    """Pixels that a run does not store (``store.pixels``) cannot be rendered here to the bits that they had."""
+
+
 class StaleStoreError(StoreError):
     """A store holds the result of another run; the message names the settings that differ."""
 

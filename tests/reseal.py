@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import zarr
 
-from lensflow.store import objects, paths, receipts
+from lensflow.store import objects, paths, pieces, receipts
 from lensflow.store.create import checksum, object_key
 from lensflow.store.read import _arrays
 from lensflow.store.regions import Region
@@ -32,12 +32,12 @@ def reseal(url: str) -> None:
         for name in created.arrays:
             file = Path(url, key := object_key(group[name], region))
             if file.exists():
-                changed[key] = objects.pieces_of(file.read_bytes(), chunks_of_shard(group[name]))
+                changed[key] = pieces.pieces_of(file.read_bytes(), chunks_of_shard(group[name]))
         checksums = {n: checksum(np.asarray(group[n][region.slice])) for n in created.arrays}
         receipts.remove_receipts(objects.folder_of(url), [region])
         again = dataclasses.replace(receipt, objects=changed, checksums=checksums)
         receipts.write_receipt(objects.folder_of(url), again)
-    there = {k: objects.pieces_of(Path(url, k).read_bytes()) for k in created.objects}
+    there = {k: pieces.pieces_of(Path(url, k).read_bytes()) for k in created.objects}
     values = {n: checksum(_values(group[n])) for n in created.values}
     root = objects.root_of(paths.read_object(f"{url}/zarr.json") or b"")
     objects.write_created(url, dataclasses.replace(created, objects=there, root=root, values=values))

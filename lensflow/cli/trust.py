@@ -145,6 +145,44 @@ def verify(
     raise StoreError(f"{run}: {len(found.left)} thing(s) are not as they were written. {way_out}")
 
 
+@commands.command(epilog=example("materialise runs/virtual --rows 0:2000"), rich_help_panel=CARE)
+def materialise(
+    run: RunPath,
+    rows: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--rows", help="A:B, rows of the manifest whose regions are stored, whole; may repeat. All without."
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Store the pixels of a run made with `store.pixels: virtual` or `stamp`, which are rendered when they are read.
+
+    They are compared with the run's receipts before anything is written. The code must be that of the run. Stopped, the
+    same command continues; the run can be read all the while.
+    """
+    from lensflow.run import materialise_step
+    from lensflow.show.terminal import amount
+
+    config = load(run, None, None)
+    some = [_slice_of(text) for text in rows or ()]
+    with session(config) as progress:
+        done = materialise_step(str(config.out), some, progress)
+    if as_json:
+        print_json(run=str(config.out), **asdict(done))
+    left = f"; {done.left} region(s) are still rendered when they are read" if done.left else ""
+    print_line(console, f"Pixels of {done.regions} region(s) stored, {amount(done.n_bytes)}{left}.")
+
+
+def _slice_of(text: str) -> slice:
+    """Rows ``A:B``; either end may be left out."""
+    ends = text.split(":")
+    if len(ends) != 2 or not all(e == "" or e.isdecimal() for e in ends):
+        raise typer.BadParameter(f"--rows {text}: give A:B, two row numbers, such as 0:2000.")
+    start, stop = (int(e) if e else None for e in ends)
+    return slice(start, stop)
+
+
 @commands.command(epilog=example("rerender runs/demo --row 0500p000-0012:3"), rich_help_panel=CARE)
 def rerender(
     run: RunPath,

@@ -193,7 +193,9 @@ STAGE_SETTINGS: dict[str, tuple[str, ...]] = {
     "realism": (*_PAIRS, "realism"),
     "training": (*_PAIRS, "export", "training", "scorer", "diagnostics.theta_e_edges"),
 }
-NOT_FINGERPRINTED = ("survey.failure_budget", "gate.required", "plan.max_rows", "scorer.required", "realism.required")
+NOT_FINGERPRINTED = (
+    "survey.failure_budget", "gate.required", "plan.max_rows", "scorer.required", "realism.required", "store.pixels"
+)  # fmt: skip
 
 
 def _is_of(key: str, names: Iterable[str]) -> bool:

@@ -43,6 +43,11 @@ class StoreConfig(Section):
         "power_of_two", description="steps rounded down to a power of two (compresses best), or exact"
     )
     copy_ctrl: bool = Field(False, description="store the control image with every pair; else served from the cutouts")
+    pixels: Literal["full", "stamp", "virtual"] = Field(
+        "full",
+        description="pixels of pairs that are stored: stamps and arcs; stamps; or none. What is not stored is rendered "
+        "when it is read, bit for bit. Read when the pairs are created; `lensflow materialise` stores the rest later",
+    )
 
     @field_validator("quantize", "quantize_arc")
     @classmethod
@@ -57,7 +62,14 @@ class StoreConfig(Section):
             given = getattr(self, name)
             if given is not None and given % self.inner_chunk:
                 raise ValueError(f"{name} must be a multiple of inner_chunk ({self.inner_chunk})")
+        if self.pixels == "virtual" and self.copy_ctrl:
+            raise ValueError("pixels: virtual stores no pixels of pairs; copy_ctrl would store the controls of all")
         return self
+
+    @property
+    def rendered(self) -> tuple[str, ...]:
+        """Pixel arrays of pairs that are not stored, but rendered when they are read."""
+        return {"full": (), "stamp": ("arc",), "virtual": ("arc", "stamp")}[self.pixels]
 
     @property
     def stamp_steps_per_sigma(self) -> int:

@@ -19,7 +19,7 @@ from lensflow.injection.rounding import round_pixels, rounding_steps, sky_sigma
 from lensflow.measure.lens_light import without_light
 from lensflow.rng import uniform
 from lensflow.store.open import read_hosts, read_manifest_block, read_pixels
-from lensflow.store.read import pixel_blocks
+from lensflow.store.pixels import pixel_blocks
 from lensflow.store.regions import Regions
 
 Images = NDArray[np.float32]
@@ -175,13 +175,12 @@ class RunPixels:
         rows = samples["pair_id"].values
         order = np.argsort(rows, kind="stable")
         ends = rows[order]
-        for first, block in pixel_blocks(self.pairs, "pairs", region.slice, "stamp"):
-            mine = order[np.searchsorted(ends, first) : np.searchsorted(ends, first + len(block))]
+        for numbers, block in pixel_blocks(self.pairs, "pairs", region.slice, "stamp", np.unique(rows)):
+            mine = order[np.searchsorted(ends, numbers[0]) : np.searchsorted(ends, numbers[-1], side="right")]
             if not mine.size:
                 continue
-            bad = not_finite(block)
-            for k in mine.tolist():
-                row = int(rows[k]) - first
+            bad, found = not_finite(block), np.searchsorted(numbers, rows[mine])
+            for k, row in zip(mine.tolist(), found.tolist(), strict=True):
                 out[at[k]] = block[row]
                 if bad[row]:
                     self._refuse_missing(samples, k, block[row], hosts["valid"][place[k]])

@@ -185,10 +185,13 @@ def rounding_steps(
     )
 
 
-def as_stored(block: xr.Dataset, hosts: xr.Dataset, manifest: xr.Dataset, store: StoreConfig) -> xr.Dataset:
-    """Prepare an injected block for the store: rounded according to the settings, with its controls."""
+def as_stored(
+    block: xr.Dataset, hosts: xr.Dataset, manifest: xr.Dataset, store: StoreConfig, with_ctrl: bool = True
+) -> xr.Dataset:
+    """Prepare an injected block for the store: rounded according to the settings, with its controls if wanted."""
     rows = rows_of_hosts(hosts, manifest["host_index"].values)
-    block = block.assign(ctrl=(schema.CTRL.dims, hosts["image"].values[rows], schema.CTRL.attrs))
+    if with_ctrl:
+        block = block.assign(ctrl=(schema.CTRL.dims, hosts["image"].values[rows], schema.CTRL.attrs))
     return round_block(block, hosts["invvar"].values, rows, manifest, store)
 
 
@@ -204,7 +207,7 @@ def round_block(
     Parameters
     ----------
     block : Dataset
-        ``stamp``, ``ctrl`` and ``arc`` (sample, band, y, x), nMgy/pixel.
+        ``stamp``, ``arc`` and, if wanted, ``ctrl`` (sample, band, y, x), nMgy/pixel.
     invvar : ndarray, shape (host, band, y, x)
         nMgy^-2.
     rows : ndarray of int64, shape (sample,)
@@ -225,7 +228,7 @@ def round_block(
         keys, seed = manifest["row_id"].values, int(manifest.attrs["seed"])
         plan = (("stamp", step, STAMP, n), ("ctrl", step, STAMP, n), ("arc", fine, ARC, m))
         for name, by, purpose, wanted in plan:
-            if wanted:
+            if wanted and name in block:
                 changed[name] = round_pixels(block[name].values, by, keys, seed, purpose)
     (v,) = schema.ROUNDING
     rounded = {k: (block[k].dims, a, block[k].attrs) for k, a in changed.items()}

@@ -68,14 +68,16 @@ def estimate(size: PlanSize, config: RunConfig, workers: int = 1) -> PlanCost:
     columns = schema.MANIFEST + (schema.COMPONENTS if has_components(config.plan) else ())
     row = sum(v.stored_bytes * len(schema.packed_columns([v], config.bands)) for v in columns)
     copied = (schema.CTRL,) if config.store.copy_ctrl else ()
-    pair = sum(v.stored_bytes for v in (*schema.PAIRS, *copied)) * n_bands * pixels
+    kept = [v for v in (*schema.PAIRS, *copied) if v.name not in config.store.rendered]
+    pair = sum(v.stored_bytes for v in kept) * n_bands * pixels
     rounded = config.store.stamp_steps_per_sigma > 0 and config.store.arc_steps_per_sigma > 0
-    # Masks and the tables are small beside them.
+    # Masks and the tables are small beside them; of pairs without stored pixels the table is all that there is.
+    table = 0 if kept else 4 * len(schema.packed_columns((*schema.METRICS, *schema.ROUNDING), config.bands))
     cutout = sum(v.stored_bytes for v in schema.CUTOUTS if {"band", "y"} <= set(v.dims)) * n_bands * pixels
     return PlanCost(
         bytes_cutouts=size.n_hosts * cutout,
         bytes_manifest=size.rows * row,
-        bytes_pairs=round(size.rows * pair / (rates.compression_rounded if rounded else rates.compression)),
+        bytes_pairs=round(size.rows * (pair / (rates.compression_rounded if rounded else rates.compression) + table)),
         core_seconds=seconds,
         workers=workers,
         wall_seconds=alone + (sum(seconds.values()) - alone) / workers,

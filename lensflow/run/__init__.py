@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from lensflow.run.inject import inject_step
     from lensflow.run.lazy import inject
     from lensflow.run.make_run import RunResults, make_run
+    from lensflow.run.materialise import Materialised, materialise_step
     from lensflow.run.measure import diagnose_step, gate_step, measure_step
     from lensflow.run.open_run import Run, open_run
     from lensflow.run.plan import estimate_step, freeze_manifest, plan_step
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 # Name -> module, imported at first use: a command with nothing to do need not wait for all of them.
 _MODULES = {
     "Checked": "certify",
+    "Materialised": "materialise",
     "Run": "open_run",
     "RunResults": "make_run",
     "Verification": "verify",
@@ -42,6 +44,7 @@ _MODULES = {
     "inject": "lazy",
     "inject_step": "inject",
     "make_run": "make_run",
+    "materialise_step": "materialise",
     "measure_step": "measure",
     "open_run": "open_run",
     "plan_step": "plan",
@@ -56,6 +59,7 @@ _MODULES = {
 
 __all__ = [
     "Checked",
+    "Materialised",
     "Run",
     "RunResults",
     "Verification",
@@ -72,6 +76,7 @@ __all__ = [
     "inject",
     "inject_step",
     "make_run",
+    "materialise_step",
     "measure_step",
     "open_run",
     "plan_step",

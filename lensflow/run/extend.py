@@ -84,7 +84,7 @@ def extend_pairs(
     old, new = fingerprint(stored), fingerprint(wanted)
     if regions.n_rows % regions.rows and n_rows > regions.n_rows:
         receipts.remove_receipts(folder.receipts("pairs"), [regions[len(regions) - 1]])
-    create.grow_store(folder.pairs, "pairs", n_rows)
+    create.grow_store(folder.pairs, n_rows)
     full = [r for r in regions if r.size == regions.rows or n_rows == regions.n_rows]
     receipts.restamp(folder.receipts("pairs"), full, old, new)
     attrs = {"identity": dict(wanted), "fingerprint": new, "n_rows": n_rows, "parts": parts_of(config)}

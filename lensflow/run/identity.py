@@ -70,6 +70,7 @@ def refuse_other_run(config: RunConfig) -> None:
         Naming the keys that differ.
     """
     refuse_other_cut(config)
+    refuse_unstored(config)
     folder = RunFolder.of(config)
     if not any(paths.group_exists(folder.store(s)) for s in STORES[1:]):
         return
@@ -161,6 +162,27 @@ def refuse_settings_of_another(config: RunConfig, stage: str, larger: bool = Fal
         )
 
 
+def refuse_unstored(config: RunConfig) -> None:
+    """Refuse a config that wants pixels of pairs stored which were made without: ``store.pixels`` was changed since.
+
+    A store that has more than the config wants is as good.
+
+    Raises
+    ------
+    StaleStoreError
+    """
+    folder = RunFolder.of(config)
+    if not paths.group_exists(folder.pairs) or not paths.exists(objects.record_url(folder.pairs)):
+        return
+    lacking = sorted({*objects.read_created(folder.pairs).rendered} - {*config.store.rendered})
+    if lacking:
+        raise StaleStoreError(
+            f"{folder.pairs}: made without stored pixels of {', '.join(lacking)}, and this config's store.pixels is "
+            f"{config.store.pixels}. `lensflow materialise {folder.root}` stores them; or set store.pixels back. "
+            "Nothing was changed."
+        )
+
+
 def _is_larger_plan(stored: Mapping[str, Any], wanted: Mapping[str, Any], keys: list[str]) -> bool:
     sizes = [{name: tree.get(f"plan.{name}") for name in EXTENDABLE} for tree in (stored, wanted)]
     return {k.removeprefix("plan.") for k in keys} <= {*EXTENDABLE} and is_larger(*sizes)
@@ -227,6 +249,7 @@ def keep_config(config: RunConfig) -> None:
         return
     try:
         refuse_other_settings(config)
+        refuse_unstored(config)
         found = {stage: key for stage, url in _results(folder).items() if (key := _key_of(url)) is not None}
         content = pairs_content(config) if found else ""
     except StoreError:

@@ -17,15 +17,15 @@ from lensflow.injection.rounding import as_stored, rounding_attrs
 from lensflow.manifest.image_sources import bank_of
 from lensflow.run.execute import Progress, Stopwatch, peak_rss_mb, run_tasks, silent, waiting_bytes
 from lensflow.run.extend import extend_pairs, parts_of
-from lensflow.run.identity import cutouts_content, keep_config, pairs_identity
+from lensflow.run.identity import cutouts_content, keep_config, pairs_identity, refuse_unstored
 from lensflow.store import create, objects, receipts, resume
+from lensflow.store.blocks import hosts_of, read_manifest_block
 from lensflow.store.lease import Held, hold
 from lensflow.store.open import (
     open_manifest,
     open_pairs,
     read_attrs,
-    read_host_block,
-    read_manifest_block,
+    read_pixels,
     stored_regions,
 )
 from lensflow.store.receipts import Receipt
@@ -63,6 +63,7 @@ def inject_step(config: RunConfig, progress: Progress = silent, make: MakeTask |
 
 def _inject(config: RunConfig, progress: Progress, held: Held, make: MakeTask) -> xr.Dataset:
     folder = RunFolder.of(config)
+    refuse_unstored(config)
     manifest = open_manifest(folder.manifest)
     identity = pairs_identity(config, cutouts_content(config), str(manifest.attrs["fingerprint"]))
     stamp = fingerprint(identity)
@@ -81,7 +82,16 @@ def _inject(config: RunConfig, progress: Progress, held: Held, make: MakeTask) -
     for _ in run_tasks(task, [r.index for r in todo], "inject", progress, waiting_bytes(config)):
         held.check()
     receipts.require_finished(folder.receipts("pairs"), folder.pairs, regions, stamp)
+    _require_readable(folder, regions)
     return open_pairs(folder.pairs)
+
+
+def _require_readable(folder: RunFolder, regions: Regions) -> None:
+    """Read rows back as readers will, where pixels are not stored: the store alone must lead to them."""
+    if not objects.read_created(folder.pairs).rendered:
+        return
+    rows = np.array([regions[0].start, regions[len(regions) - 1].stop - 1])
+    read_pixels(folder.pairs, "pairs", rows, ("arc", "stamp"))
 
 
 def create_pairs(
@@ -108,6 +118,7 @@ def create_pairs(
         optional=optional,
         codec=config.store.codec,
         rounded=_rounded_arrays(config),
+        virtual=config.store.rendered,
         attrs={
             "identity": identity,
             "fingerprint": fingerprint(identity),
@@ -123,20 +134,6 @@ def _rounded_arrays(config: RunConfig) -> dict[str, dict[str, Any]]:
     n, m = store.stamp_steps_per_sigma, store.arc_steps_per_sigma
     steps = {"stamp": n, "ctrl": n, "arc": m}
     return {name: rounding_attrs(k, store.quantize_step, config.bands) for name, k in steps.items() if k}
-
-
-def hosts_of(url: str, host_index: np.ndarray) -> xr.Dataset:
-    """Hosts of a region's rows: one slice, or two if the rows of a larger plan follow those of a smaller one."""
-    falls = np.flatnonzero(np.diff(host_index) < 0) + 1
-    ends = sorted((int(part.min()), int(part.max()) + 1) for part in np.split(host_index, falls))
-    slices = [ends[0]]
-    for start, stop in ends[1:]:
-        if start <= slices[-1][1]:
-            slices[-1] = (slices[-1][0], max(stop, slices[-1][1]))
-        else:
-            slices.append((start, stop))
-    blocks = [read_host_block(url, start, stop) for start, stop in slices]
-    return blocks[0] if len(blocks) == 1 else xr.concat(blocks, "host", combine_attrs="override")
 
 
 class InjectTask:
@@ -169,6 +166,7 @@ class InjectTask:
             bytes=written["bytes"],
             objects=written["objects"],
             peak_rss_mb=peak_rss_mb(),
+            rendered=written["rendered"],
         )
         return receipts.write_receipt(folder.receipts("pairs"), receipt)
 
@@ -182,7 +180,7 @@ class InjectTask:
         block = inject_block(hosts, manifest, self.config.injection, bank_of(self.config))
         watch.lap("render and measure")
         broken = invariant_failures(block, manifest, hosts)
-        block = as_stored(block, hosts, manifest, self.config.store)
+        block = as_stored(block, hosts, manifest, self.config.store, with_ctrl=self.config.store.copy_ctrl)
         watch.lap("round")
         return block, manifest["is_control"].values, broken
 

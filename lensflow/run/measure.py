@@ -31,13 +31,13 @@ from lensflow.measure.pixels.rendering import last_key
 from lensflow.run.execute import Progress, announce_verdict, reduce_tasks, silent
 from lensflow.run.gate_rows import ARCS, PORTRAITS, GateInput, GateRows
 from lensflow.run.identity import keep_config, pairs_content, stored_key
-from lensflow.run.inject import hosts_of
 from lensflow.run.kinds import kinds_of, settings_of
 from lensflow.run.priors import priors_of
 from lensflow.run.sources import stamp_diagonal_arcsec
 from lensflow.run.twins import portraits_of, rows_of_splits, twins_of
 from lensflow.stats import codec
 from lensflow.store import resume
+from lensflow.store.blocks import hosts_of
 from lensflow.store.open import read_attrs, read_head, read_pairs_block, stored_regions
 from lensflow.store.regions import Region, Regions
 from lensflow.store.results import current_results, keep_results

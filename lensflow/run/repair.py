@@ -17,6 +17,7 @@ from lensflow.store import create, objects, paths, receipts, resume
 from lensflow.store.create import Encoded
 from lensflow.store.lease import Hold
 from lensflow.store.open import open_manifest, read_attrs, stored_regions
+from lensflow.store.pieces import fault_of
 from lensflow.store.run_folder import RunFolder
 from lensflow.store.verify import Damage, damaged_objects
 
@@ -213,7 +214,7 @@ class _MendTask:
         else:
             ratio = read_attrs(url, "cutouts").get("psf_band_ratio", {})
             block = CutTask(self.config, receipt.fingerprint, regions, ratio).block(region, watch)
-        again: list[Encoded] = list(create.encode_region(block, url, self.store, region))
+        again: list[Encoded] = list(create.encode_region(block, url, self.store, region, receipt.rendered))
         other = [one.key for one in again if one.pieces != receipt.objects.get(one.key, "")]
         if other:
             raise StoreError(
@@ -236,4 +237,4 @@ class _MendTask:
 
 def _is_damaged(url: str, pieces: str) -> bool:
     content = paths.read_object(url)
-    return content is None or bool(objects.fault_of(content, pieces))
+    return content is None or bool(fault_of(content, pieces))

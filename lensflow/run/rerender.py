@@ -23,7 +23,7 @@ from lensflow.store.open import (
     read_row_ids,
 )
 from lensflow.store.regions import Region
-from lensflow.store.run_folder import STORES, RunFolder
+from lensflow.store.run_folder import STORES, RunFolder, settings_of_identity
 
 
 def rerender(out: str, row: int | str) -> xr.Dataset:
@@ -140,16 +140,7 @@ def name_of_row(folder: RunFolder, at: int, manifest: xr.Dataset) -> str:
 def settings_in(folder: RunFolder, store: str = "pairs") -> RunConfig:
     """Settings that a store was made with, from the store itself: a config file may have changed since."""
     identity: Any = read_attrs(folder.store(store), store).get("identity")
-    tree: dict[str, Any] = {"out": folder.root}
-    for key, value in identity.items():
-        *above, name = key.split(".")
-        if above[:1] in (["inputs"], ["lensflow"]):
-            continue
-        place = tree
-        for part in above:
-            place = place.setdefault(part, {})
-        place[name] = value
-    return RunConfig.model_validate(tree)
+    return settings_of_identity(identity, folder.root)
 
 
 def settings_in_stores(folder: RunFolder) -> RunConfig | None:

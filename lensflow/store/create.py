@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -18,7 +19,9 @@ from lensflow import schema
 from lensflow.errors import StoreError
 from lensflow.schema import Variable
 from lensflow.store import objects, paths, receipts
-from lensflow.store.objects import Guard, RecordingStore, pieces_of, unguarded
+from lensflow.store.objects import Guard, RecordingStore, unguarded
+from lensflow.store.pieces import pieces_of
+from lensflow.store.receipts import ROW_CHECKS
 from lensflow.store.regions import Region, check_aligned
 from lensflow.store.shards import chunks_of_shard, encode_shard
 
@@ -124,6 +127,7 @@ def create_store(
     optional: Sequence[str] = (),
     codec: str = "auto",
     rounded: Mapping[str, Mapping[str, Any]] | None = None,
+    virtual: Sequence[str] = (),
     guard: Guard = unguarded,
 ) -> None:
     """Write a store's metadata and its head variables; regions come later, through :func:`write_region`.
@@ -149,6 +153,8 @@ def create_store(
         As ``store.codec``.
     rounded : mapping, optional
         Pixel arrays whose values are rounded -> attributes that say how.
+    virtual : sequence of str
+        Pixel arrays that are not stored: a checksum of each of their rows is.
     guard : callable, optional
         Asked before every write; raises once the folder is another run's.
     """
@@ -159,7 +165,7 @@ def create_store(
     guard()
     paths.remove(objects.record_url(url))
     with paths.explain_errors(url):
-        recorder = RecordingStore(paths.zarr_store(url, read_only=False), guard)
+        recorder = RecordingStore(paths.zarr_store(url, read_only=False), guard, virtual)
         group = zarr.open_group(recorder, mode="w", zarr_format=3)
         sizing: dict[str, Any] = {"n_rows": n_rows, "rows_per_region": rows_per_region} if layout.pixels else {}
         about = {"lensflow_store": store, "schema_version": schema.SCHEMA_VERSION, "bands": list(bands), **sizing}
@@ -193,6 +199,12 @@ def create_store(
             _create_sharded(group, name, shape, dtype, dims, rows_per_region, rows_per_region, described)
             regional.append(name)
             values[column_dim(name)] = write_coordinate(group, column_dim(name), columns, f"columns of {name}")
+        if virtual:
+            by_row = {"columns": list(virtual), "long_name": "xxh3-64 of the bytes of a row's pixels, not stored"}
+            dims = (layout.dim, column_dim(ROW_CHECKS))
+            shape = (n_rows, len(virtual))
+            _create_sharded(group, ROW_CHECKS, shape, "u8", dims, rows_per_region, inner_chunk, by_row)
+            regional.append(ROW_CHECKS)
         if layout.pixels:
             values["band"] = write_coordinate(group, "band", bands, "band")
         guard()
@@ -261,15 +273,18 @@ def _write_whole(group: zarr.Group, v: Variable, values: NDArray) -> str:
     return checksum(values.astype(v.dtype) if dtype is str else values)
 
 
-def grow_store(url: str, store: str, n_rows: int) -> None:
+def grow_store(url: str, n_rows: int) -> None:
     """Lengthen the regional arrays of a store; existing data stay in place.
 
     The store's own attributes still give the old number of rows: the caller writes them last.
     """
-    layout = LAYOUTS[store]
+    created = objects.read_created(url)
     group = paths.open_group(url, mode="r+")
     with paths.explain_errors(url):
-        for name in (*(v.name for v in layout.pixels_in(group)), *(layout.tables or {})):
+        for name in created.arrays:
+            if name in created.rendered:  # what an interrupted `lensflow materialise` may have left
+                paths.remove(paths.join(url, name, objects.ROOT))
+                continue
             array = group[name]
             if isinstance(array, zarr.Array) and array.shape[0] < n_rows:
                 array.resize((n_rows, *array.shape[1:]))
@@ -287,8 +302,16 @@ def seal_grown(url: str, attrs: Mapping[str, Any]) -> None:
         if created.before and objects.canonical(root) == objects.canonical(created.root)
         else created.root
     )
-    objects.write_created(url, replace(created, root=root, metadata=metadata, before=before))
+    virtual = {key: _longer(text, root["attributes"]["n_rows"]) for key, text in created.virtual.items()}
+    objects.write_created(url, replace(created, root=root, metadata=metadata, before=before, virtual=virtual))
     write_attrs(url, attrs)
+
+
+def _longer(metadata: str, n_rows: int) -> str:
+    """Metadata of an array with another number of rows."""
+    value = json.loads(metadata)
+    value["shape"][0] = n_rows
+    return json.dumps(value, indent=2)
 
 
 def write_attrs(url: str, attrs: Mapping[str, Any]) -> None:
@@ -315,8 +338,9 @@ def write_region(block: xr.Dataset, url: str, store: str, region: Region, guard:
     Returns
     -------
     dict
-        ``checksums`` (array -> xxh3-128 of the values that a reader gets back), ``bytes`` (uncompressed) and
-        ``objects`` (key of every object in the store -> its pieces; an array of nothing but zeros has none).
+        ``checksums`` (array -> xxh3-128 of the values that a reader gets back), ``bytes`` (uncompressed), ``objects``
+        (key of every object in the store -> its pieces; an array of nothing but zeros has none) and ``rendered``
+        (arrays that are not stored).
 
     Raises
     ------
@@ -327,7 +351,11 @@ def write_region(block: xr.Dataset, url: str, store: str, region: Region, guard:
     group = objects.open_group(url)
     with paths.explain_errors(url):
         arrays = _regional_arrays(block, group, url, store, region)
+    created = objects.created_of(group)
+    if ROW_CHECKS in created.arrays:
+        arrays[ROW_CHECKS] = row_checks(group, arrays)
     checksums = {name: checksum(values) for name, values in arrays.items()}
+    arrays = {name: values for name, values in arrays.items() if name not in created.rendered}
     n_bytes = sum(values.nbytes for values in arrays.values())
     folder, stamp = objects.folder_of(url), str(group.attrs.get("fingerprint"))
 
@@ -340,8 +368,20 @@ def write_region(block: xr.Dataset, url: str, store: str, region: Region, guard:
         return False  # done already, to the same values
 
     with paths.explain_errors(url):
-        written = write_objects(url, _encoded(arrays, group, region), may_write)
-    return {"checksums": checksums, "bytes": n_bytes, "objects": written}
+        written = write_objects(url, encode_arrays(arrays, group, region), may_write)
+    return {"checksums": checksums, "bytes": n_bytes, "objects": written, "rendered": created.rendered}
+
+
+def row_checks(group: zarr.Group, arrays: Mapping[str, NDArray[Any]]) -> NDArray[np.uint64]:
+    """Checksums of the rows of the arrays that are rendered when they are read, shape (row, array)."""
+    columns: Any = group[ROW_CHECKS].attrs["columns"]
+    return np.stack([checksums_of_rows(arrays[name]) for name in columns], axis=1)
+
+
+def checksums_of_rows(values: NDArray[Any]) -> NDArray[np.uint64]:
+    """64-bit xxh3 of the bytes of each row, in C order."""
+    rows = np.ascontiguousarray(values)
+    return np.fromiter((xxhash.xxh3_64_intdigest(row) for row in rows), np.uint64, len(rows))
 
 
 class Encoded(NamedTuple):
@@ -358,10 +398,15 @@ def regional_arrays(block: xr.Dataset, url: str, store: str, region: Region) -> 
         return _regional_arrays(block, objects.open_group(url), url, store, region)
 
 
-def encode_region(block: xr.Dataset, url: str, store: str, region: Region) -> Iterator[Encoded]:
-    """Encode the objects of a region, one at a time; nothing is written."""
+def encode_region(
+    block: xr.Dataset, url: str, store: str, region: Region, but: Sequence[str] = ()
+) -> Iterator[Encoded]:
+    """Encode the objects of a region, one at a time, ``but`` those of some arrays; nothing is written."""
     group = objects.open_group(url)
-    yield from _encoded(_regional_arrays(block, group, url, store, region), group, region)
+    arrays = _regional_arrays(block, group, url, store, region)
+    if ROW_CHECKS in objects.created_of(group).arrays:
+        arrays[ROW_CHECKS] = row_checks(group, arrays)
+    yield from encode_arrays({n: v for n, v in arrays.items() if n not in but}, group, region)
 
 
 def _regional_arrays(
@@ -381,7 +426,8 @@ def _regional_arrays(
     return arrays
 
 
-def _encoded(arrays: Mapping[str, NDArray[Any]], group: zarr.Group, region: Region) -> Iterator[Encoded]:
+def encode_arrays(arrays: Mapping[str, NDArray[Any]], group: zarr.Group, region: Region) -> Iterator[Encoded]:
+    """Encode arrays of a region, one at a time; nothing is written."""
     for name, values in arrays.items():
         array = group[name]
         assert isinstance(array, zarr.Array)

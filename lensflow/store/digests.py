@@ -61,7 +61,7 @@ def parts_of(url: str, store: str) -> list[Part]:
     layout = LAYOUTS[store]
     by_region = {v.name for v in (*layout.pixels, *layout.optional)}
     if layout.pixels:  # a manifest's tables are written at once
-        by_region |= {*(layout.tables or {})}
+        by_region |= {*(layout.tables or {}), receipts.ROW_CHECKS}
     found: dict[str, dict[str, int]] = {}
     for key, size in sorted(paths.sizes_below(url).items()):
         if key == objects.ROOT:

@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 
 from lensflow.errors import DamagedStoreError, StoreError
 from lensflow.store import paths
-from lensflow.store.objects import CheckedStore, places_of, size_of
+from lensflow.store.objects import CheckedStore
+from lensflow.store.pieces import places_of, size_of
 from lensflow.store.shards import ABSENT, chunks_of_shard, codec_of
 
 

@@ -8,25 +8,22 @@ of every compressed chunk, so that a reader of a few rows can check them without
 from __future__ import annotations
 
 import asyncio
-import itertools
 import json
 import math
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
-import numpy as np
 import xxhash
 import zarr.abc.store
-from google_crc32c import value as crc32c
 from pydantic import ConfigDict, TypeAdapter
-from zarr.abc.store import ByteRequest, OffsetByteRequest, RangeByteRequest, SuffixByteRequest
+from zarr.abc.store import ByteRequest, RangeByteRequest
 
 from lensflow import schema
 from lensflow.errors import DamagedStoreError, StoreError
 from lensflow.store import paths, receipts
-from lensflow.store.shards import ABSENT
+from lensflow.store.pieces import covering, fault_of, pieces_of, size_of
 from lensflow.store.through import ThroughStore
 
 ROOT = "zarr.json"
@@ -37,52 +34,6 @@ Guard = Callable[[], None]
 
 def unguarded() -> None:
     """Allow everything: for a store that no run holds."""
-
-
-def pieces_of(data: bytes | memoryview, n_chunks: int = 0) -> str:
-    """Lengths and crc32c of an object's consecutive pieces: ``"length:crc length:crc ..."``, the crc in hex.
-
-    Parameters
-    ----------
-    data : bytes
-        The object.
-    n_chunks : int
-        Inner chunks of a shard, whose index is its end; each chunk is a piece, and so is the index. 0: one piece.
-    """
-    view = memoryview(data).cast("B")
-    cuts = {0, len(view)}
-    footer = 16 * n_chunks + 4
-    if n_chunks and len(view) >= footer:
-        index = np.frombuffer(view[-footer:-4], "<u8").reshape(-1, 2)
-        used = index[index[:, 0] != ABSENT]
-        cuts |= {*used[:, 0].tolist(), *used.sum(axis=1).tolist(), len(view) - footer}
-    ends = sorted(cuts)
-    return " ".join(f"{b - a}:{crc32c(bytes(view[a:b])):08x}" for a, b in itertools.pairwise(ends))
-
-
-def places_of(pieces: str) -> Iterator[tuple[int, int, int]]:
-    """First byte, byte after the last, and crc32c of each piece of an object."""
-    start = 0
-    for piece in pieces.split():
-        length, crc = piece.split(":")
-        yield start, start + int(length), int(crc, 16)
-        start += int(length)
-
-
-def size_of(pieces: str) -> int:
-    """Bytes of an object."""
-    return sum(int(p.split(":")[0]) for p in pieces.split())
-
-
-def fault_of(data: bytes | memoryview, pieces: str) -> str:
-    """Return what is wrong with an object's bytes; empty if nothing is."""
-    view = memoryview(data).cast("B")
-    if len(view) != (size := size_of(pieces)):
-        return f"is truncated: {len(view)} of {size} bytes" if len(view) < size else "has more bytes than were written"
-    for start, stop, crc in places_of(pieces):
-        if crc32c(bytes(view[start:stop])) != crc:
-            return f"has other bytes than were written (between byte {start} and {stop})"
-    return ""
 
 
 @dataclass(frozen=True)
@@ -103,6 +54,9 @@ class Created:
         Every other array -> checksum of its values, which does not depend on how they are compressed.
     before : dict, optional
         The group's metadata before the store grew: still right while it is growing.
+    virtual : dict
+        Metadata (key -> text) of the arrays of which some region is rendered when it is read. The store itself has no
+        metadata of them: whoever reads it without lensflow finds no such array, rather than one of zeros.
     """
 
     root: dict[str, Any]
@@ -111,6 +65,7 @@ class Created:
     arrays: list[str]
     values: dict[str, str]
     before: dict[str, Any] | None = None
+    virtual: dict[str, str] = field(default_factory=dict)
 
     __pydantic_config__ = ConfigDict(strict=True, extra="forbid")
 
@@ -125,9 +80,19 @@ class Created:
         return {**{k: v for k, v in self.root["attributes"].items() if k not in left_out}, "values": self.values}
 
     @property
+    def plain(self) -> dict[str, Any]:
+        """Record as it is written; as before there were virtual arrays, where there are none."""
+        return {k: v for k, v in asdict(self).items() if k != "virtual" or v}
+
+    @property
+    def rendered(self) -> list[str]:
+        """Names of the arrays in ``virtual``."""
+        return [key.removesuffix(f"/{ROOT}") for key in self.virtual]
+
+    @property
     def content(self) -> str:
         """Fingerprint of all of it."""
-        text = json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
+        text = json.dumps(self.plain, sort_keys=True, separators=(",", ":"))
         return xxhash.xxh3_128_hexdigest(text.encode())
 
 
@@ -178,7 +143,7 @@ def write_created(url: str, created: Created) -> None:
     """Write the record of a store's creation: from then on the store counts as complete."""
     _known.clear()
     _metadata_read.clear()
-    paths.write_json(record_url(url), {"created": asdict(created), "content": created.content})
+    paths.write_json(record_url(url), {"created": created.plain, "content": created.content})
 
 
 def root_of(content: bytes) -> dict[str, Any]:
@@ -189,17 +154,22 @@ def root_of(content: bytes) -> dict[str, Any]:
 
 
 class RecordingStore(ThroughStore):
-    """A zarr store that records what is written to it, and calls a guard before each write."""
+    """A zarr store that records what is written to it, and calls a guard before each write.
 
-    def __init__(self, store: zarr.abc.store.Store, guard: Guard = unguarded):
+    Metadata of the arrays in ``unwritten`` are recorded and not written.
+    """
+
+    def __init__(self, store: zarr.abc.store.Store, guard: Guard = unguarded, unwritten: Iterable[str] = ()):
         super().__init__(store)
         self.guard = guard
+        self.unwritten = {f"{name}/{ROOT}" for name in unwritten}
         self.metadata: dict[str, str] = {}
         self.objects: dict[str, str] = {}
         self._chunks: dict[str, int] = {}
 
     def _with_store(self, store: zarr.abc.store.Store) -> RecordingStore:
         again = RecordingStore(store, self.guard)
+        again.unwritten = self.unwritten
         again.metadata, again.objects, again._chunks = self.metadata, self.objects, self._chunks  # one record
         return again
 
@@ -212,7 +182,8 @@ class RecordingStore(ThroughStore):
             self._chunks[key.removesuffix(ROOT).rstrip("/")] = _chunks_of(json.loads(data))
         else:
             self.objects[key] = pieces_of(data, self._chunks.get(key.partition("/c/")[0], 0))
-        await self._store.set(key, value)
+        if key not in self.unwritten:
+            await self._store.set(key, value)
 
     async def set_if_not_exists(self, key: str, value: Any) -> None:
         """As :meth:`set`: lensflow only creates arrays in stores that it has emptied."""
@@ -242,8 +213,9 @@ class RecordingStore(ThroughStore):
         """Return the record, with the group's final attributes."""
         root = root_of(self.metadata[ROOT].encode())
         root["attributes"] |= attrs
-        metadata = {k: text for k, text in self.metadata.items() if k != ROOT}
-        return Created(root, metadata, dict(self.objects), list(arrays), dict(values))
+        written = {k: text for k, text in self.metadata.items() if k != ROOT and k not in self.unwritten}
+        virtual = {k: text for k, text in self.metadata.items() if k in self.unwritten}
+        return Created(root, written, dict(self.objects), list(arrays), dict(values), virtual=virtual)
 
 
 def _chunks_of(metadata: Mapping[str, Any]) -> int:
@@ -300,6 +272,8 @@ class CheckedStore(ThroughStore):
         """
         if key == ROOT:
             return await self._root(prototype)
+        if (text := (await self._record()).virtual.get(key)) is not None:
+            return prototype.buffer.from_bytes(text.encode())
         if key.endswith(ROOT) and not paths.is_local(self.url):
             return await self._metadata(key, prototype)
         return await self._checked(key, prototype, byte_range)
@@ -321,7 +295,7 @@ class CheckedStore(ThroughStore):
             if await self._store.exists(key):
                 raise DamagedStoreError(self.url, key, "is an object that nothing vouches for")
             return None
-        start, stop, low, high, pieces = _covering(expected, byte_range)
+        start, stop, low, high, pieces = covering(expected, byte_range)
         part = RangeByteRequest(low, high) if byte_range is not None else None
         try:
             data = await self._store.get(key, prototype, part)
@@ -376,6 +350,11 @@ class CheckedStore(ThroughStore):
         known = _pieces_at_creation(created, key)
         return known if known is not None else await asyncio.to_thread(self.expected, key)
 
+    @property
+    def created(self) -> Created:
+        """Record of the store's creation."""
+        return self._read_record()
+
     def expected(self, key: str) -> str | None:
         """Pieces that an object must have.
 
@@ -398,12 +377,26 @@ class CheckedStore(ThroughStore):
             return known
         if self.vouched is not None:
             return self.vouched.get(key, "")
-        index = int(key.partition("/c/")[2].split("/")[0])
-        found = receipts.objects_of(folder_of(self.url), index, self.fingerprint)
-        if found is not None:
-            return found.get(key, "")
-        if self.unfinished:
-            return None
+        array, _, chunk = key.partition("/c/")
+        found = self.region(int(chunk.split("/")[0]))
+        if found is not None and array in found.rendered:
+            raise StoreError(
+                f"{self.url}: {key} is not stored (store.pixels), and zarr alone cannot render it. Read the pairs with "
+                f"lensflow (lf.open_pairs, lf.open_run), or store them: `lensflow materialise {run_of(self.url)}`."
+            )
+        return None if found is None else found.objects.get(key, "")
+
+    def region(self, index: int) -> receipts.Vouched | None:
+        """What the receipt of a region vouches for; None without one where a store may be ``unfinished``.
+
+        Raises
+        ------
+        StoreError
+            If it has no valid receipt.
+        """
+        found = receipts.vouched_of(folder_of(self.url), index, self.fingerprint)
+        if found is not None or self.unfinished:
+            return found
         raise StoreError(
             f"{self.url}: region {index} has no valid receipt: it is not finished, or its receipt is damaged "
             f"({receipts.receipt_url(folder_of(self.url), index)}). Run the same command again: it does what is left."
@@ -427,6 +420,12 @@ def open_group(url: str, unfinished: bool = False) -> zarr.Group:
         If there is none, or it is damaged.
     """
     return paths.open_group(url, wrapped=lambda store: CheckedStore(store, url, unfinished))
+
+
+def created_of(group: zarr.Group) -> Created:
+    """Record of the creation of a store that :func:`open_group` opened."""
+    assert isinstance(group.store, CheckedStore)
+    return group.store.created
 
 
 _lock = threading.Lock()
@@ -456,25 +455,3 @@ def _is_complete(attributes: Mapping[str, Any]) -> bool:
 
 def _is_ours(attributes: Mapping[str, Any]) -> bool:
     return attributes.get("schema_version") == schema.SCHEMA_VERSION and "lensflow_store" in attributes
-
-
-def _covering(pieces: str, byte_range: ByteRequest | None) -> tuple[int, int, int, int, str]:
-    """Requested bytes, the whole pieces around them, and those pieces."""
-    size = size_of(pieces)
-    match byte_range:
-        case None:
-            start, stop = 0, size
-        case RangeByteRequest():
-            start, stop = byte_range.start, min(byte_range.end, size)
-        case OffsetByteRequest():
-            start, stop = byte_range.offset, size
-        case SuffixByteRequest():
-            start, stop = max(0, size - byte_range.suffix), size
-        case _:
-            raise TypeError(f"a request for bytes of an unknown kind: {byte_range!r}")
-    low, high, taken = stop, start, []
-    for piece, (at, end, _) in zip(pieces.split(), places_of(pieces), strict=True):
-        if at < stop and end > start:
-            taken.append(piece)
-            low, high = min(low, at), max(high, end)
-    return start, stop, low, high, " ".join(taken)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import dask.array as da
@@ -15,26 +15,35 @@ from lensflow import schema
 from lensflow.config import load_config
 from lensflow.errors import StoreError
 from lensflow.injection.rounding import round_pixels
-from lensflow.store import paths, sealing
+from lensflow.store import objects, paths, sealing
+from lensflow.store.blocks import read_host_block as read_host_block
+from lensflow.store.blocks import read_hosts, read_manifest_block, read_tables
 from lensflow.store.create import LAYOUTS, column_dim, group_bands
-from lensflow.store.read import open_array, read_all, read_array, store_group
+from lensflow.store.pixels import LazyPixels, read_pixel_arrays
+from lensflow.store.pixels import read_pixels as read_pixels
+from lensflow.store.read import open_array, read_array, store_group
 from lensflow.store.read import read_attrs as read_attrs
 from lensflow.store.read import read_head as read_head
-from lensflow.store.read import read_pixels as read_pixels
 from lensflow.store.read import stored_regions as stored_regions
 from lensflow.store.regions import Region
+from lensflow.store.run_folder import Places
 from lensflow.store.unpack import explained, unpack, without_radius_of_controls
 
 # A manifest of 2 million rows takes 0.5 GB.
 TABLE_ROWS_IN_MEMORY = 2_000_000
 
 
-def _lazy(url: str, group: zarr.Group, name: str) -> da.Array:
-    array = open_array(url, group, name)
+def _lazy(url: str, group: zarr.Group, name: str, places: Places | None = None, unfinished: bool = False) -> da.Array:
+    array: Any = open_array(url, group, name)
     rows = array.shards[0] if array.shards else array.chunks[0]
+    chunks = (rows, *array.shape[1:])
     # The fingerprint is part of the name: a store written again at the same place is another Dask array.
     label = f"{name}-{url}-{group.attrs.get('fingerprint', '')}"
-    return da.from_array(array, chunks=(rows, *array.shape[1:]), name=label, asarray=True)
+    if name not in objects.created_of(group).rendered:
+        return da.from_array(array, chunks=chunks, name=label, asarray=True)
+    pixels = LazyPixels(places or Places.beside(url), name, array.shape, array.dtype, unfinished)
+    meta = np.empty((0,) * array.ndim, array.dtype)
+    return da.from_array(pixels, chunks=chunks, name=label, asarray=True, meta=meta)
 
 
 def store_url(place: Any, store: str) -> str:
@@ -53,24 +62,6 @@ def store_url(place: Any, store: str) -> str:
     return inside if not paths.group_exists(url) and paths.group_exists(inside) else url
 
 
-def _tables(url: str, store: str, group: zarr.Group, rows: slice = slice(None), head: bool = True) -> dict[str, Any]:
-    layout = LAYOUTS[store]
-    bands, packed = group_bands(group), layout.tables or {}
-    of_head = layout.head if head else ()
-    found = read_all(url, group, [*(v.name for v in of_head), *packed], rows)
-    out: dict[str, Any] = {v.name: (v.dims, v.decode(found[v.name]), v.attrs) for v in of_head}
-    for name, (variables, _) in packed.items():
-        columns: Any = open_array(url, group, name).attrs["columns"]
-        out.update(unpack(found[name], store, columns, variables, bands))
-    return out
-
-
-def _pixels(url: str, store: str, group: zarr.Group, rows: slice) -> dict[str, Any]:
-    variables = LAYOUTS[store].pixels_in(group)
-    found = read_all(url, group, [v.name for v in variables], rows)
-    return {v.name: (v.dims, found[v.name], v.attrs) for v in variables}
-
-
 def _check_coordinates(url: str, store: str, group: zarr.Group) -> None:
     """Compare the names that plain xarray shows with those that lensflow uses; older stores have none."""
     expected: dict[str, Any] = {
@@ -83,12 +74,16 @@ def _check_coordinates(url: str, store: str, group: zarr.Group) -> None:
             raise StoreError(f"{url}: {name} has other names than the store's attributes: it was edited")
 
 
-def _open(url: str, store: str, unfinished: bool = False) -> xr.Dataset:
+def _open(url: str, store: str, unfinished: bool = False, places: Places | None = None) -> xr.Dataset:
     group = store_group(url, store, unfinished)
     _check_coordinates(url, store, group)
-    data = _tables(url, store, group)
+    data = read_tables(url, store, group)
     for v in LAYOUTS[store].pixels_in(group):
-        data[v.name] = (v.dims, _lazy(url, group, v.name), dict(open_array(url, group, v.name).attrs))
+        data[v.name] = (
+            v.dims,
+            _lazy(url, group, v.name, places, unfinished),
+            dict(open_array(url, group, v.name).attrs),
+        )
     attrs = {k: v for k, v in group.attrs.items() if k != "identity"}
     identity: Any = group.attrs.get("identity", {})
     if store == "pairs" and "lensflow.code" in identity:
@@ -174,7 +169,7 @@ def host_tables(url: str) -> tuple[Callable[[int, int], xr.Dataset], int]:
     bands = group_bands(group)
 
     def read(start: int, stop: int) -> xr.Dataset:
-        return xr.Dataset(_tables(url, "cutouts", group, slice(start, stop)), coords={"band": bands})
+        return xr.Dataset(read_tables(url, "cutouts", group, slice(start, stop)), coords={"band": bands})
 
     return read, int(open_array(url, group, "cell").shape[0])
 
@@ -248,10 +243,11 @@ def open_all_pairs(
     Parameters and result are those of :func:`open_pairs`. With ``unfinished``, rows of regions without a receipt are
     undefined, and the caller leaves them out; otherwise reading them is an error.
     """
-    pairs = _open(url, "pairs", unfinished)
-    beside = paths.parent(url)
-    manifest = _open_manifest(manifest_url or paths.join(beside, "manifest.zarr"))
-    cutouts_at = cutouts_url or paths.join(beside, "cutouts.zarr")
+    beside = Places.beside(url)
+    places = Places(url, manifest_url or beside.manifest, cutouts_url or beside.cutouts)
+    pairs = _open(url, "pairs", unfinished, places)
+    manifest = _open_manifest(places.manifest)
+    cutouts_at = places.cutouts
     if manifest.sizes["sample"] != pairs.sizes["sample"]:
         raise StoreError(
             f"{url}: {pairs.sizes['sample']} pairs for a manifest of {manifest.sizes['sample']} rows; "
@@ -331,50 +327,6 @@ def serve_has_data(cutouts_url: str, host_index: NDArray[np.int64]) -> NDArray[n
     return has_data[of_row]
 
 
-def read_hosts(url: str, host_index: NDArray[np.int64], names: Sequence[str]) -> dict[str, NDArray]:
-    """Pixels of the given hosts, in the given order, from one contiguous read per variable.
-
-    Parameters
-    ----------
-    url : str
-        A cutouts store.
-    host_index : ndarray of int64, shape (n,)
-        May repeat; a manifest is sorted by host, so a region needs one narrow slice.
-    names : sequence of str
-    """
-    group = store_group(url, "cutouts")
-    if len(host_index) == 0:
-        return {n: np.empty((0, *open_array(url, group, n).shape[1:]), open_array(url, group, n).dtype) for n in names}
-    # Rows of a larger plan follow those of a smaller one: where hosts start over begins another slice.
-    falls = np.flatnonzero(np.diff(host_index) < 0) + 1
-    read: dict[str, list[NDArray]] = {n: [] for n in names}
-    for part in np.split(host_index, falls) if len(falls) <= 1 else [host_index]:
-        first, last = int(part.min()), int(part.max())
-        each = np.array_equal(part, np.arange(first, last + 1))
-        for n, values in read_all(url, group, names, slice(first, last + 1)).items():
-            read[n].append(values if each else values[part - first])
-    return {n: parts[0] if len(parts) == 1 else np.concatenate(parts) for n, parts in read.items()}
-
-
-def read_host_block(url: str, first: int, stop: int) -> xr.Dataset:
-    """Pixels and measurements of hosts ``first:stop`` of a cutouts store, in memory, with coordinate ``host_index``.
-
-    Catalogue columns are left out except ``sigma_v_km_s``, which a flag of pairs uses.
-    """
-    group = store_group(url, "cutouts")
-    rows = slice(first, stop)
-    data = _tables(url, "cutouts", group, rows, head=False) | _pixels(url, "cutouts", group, rows)
-    head = (v for v in LAYOUTS["cutouts"].head if v.name == "sigma_v_km_s" and v.name in group)
-    data |= {v.name: (v.dims, v.decode(read_array(url, group, v.name, rows)), v.attrs) for v in head}
-    coords = {"band": group_bands(group), "host_index": ("host", np.arange(first, stop))}
-    return xr.Dataset(data, coords=coords, attrs={"pixel_scale_arcsec": group.attrs["pixel_scale_arcsec"]})
-
-
-def read_manifest_block(url: str, region: Region) -> xr.Dataset:
-    """Rows of a manifest, in memory, with the manifest's attrs."""
-    group = store_group(url, "manifest")
-    data = _tables(url, "manifest", group, region.slice)
-    return xr.Dataset(data, coords={"band": group_bands(group)}, attrs=dict(group.attrs))
 
 
 def read_row_ids(url: str) -> NDArray[np.uint64]:
@@ -385,8 +337,9 @@ def read_row_ids(url: str) -> NDArray[np.uint64]:
 def read_arcs_block(url: str, region: Region) -> xr.Dataset:
     """One region of pairs without its stamps and without the manifest, in memory: ``arc``, metrics, flags."""
     group = store_group(url, "pairs")
-    arc = {"arc": (schema.variable("pairs", "arc").dims, read_array(url, group, "arc", region.slice))}
-    return xr.Dataset(_tables(url, "pairs", group, region.slice) | arc, coords={"band": group_bands(group)})
+    found = read_pixel_arrays(Places.beside(url), group, ["arc"], region.slice)
+    arc = {"arc": (schema.variable("pairs", "arc").dims, found["arc"])}
+    return xr.Dataset(read_tables(url, "pairs", group, region.slice) | arc, coords={"band": group_bands(group)})
 
 
 def read_pairs_block(
@@ -398,7 +351,10 @@ def read_pairs_block(
     """
     group = store_group(url, "pairs")
     out = read_manifest_block(manifest_url, region)
-    data = _tables(url, "pairs", group, region.slice) | _pixels(url, "pairs", group, region.slice)
+    pixels = LAYOUTS["pairs"].pixels_in(group)
+    names = [v.name for v in pixels]
+    found = read_pixel_arrays(Places(url, manifest_url, cutouts_url), group, names, region.slice, out, hosts)
+    data = read_tables(url, "pairs", group, region.slice) | {v.name: (v.dims, found[v.name], v.attrs) for v in pixels}
     out = out.assign(data).assign_attrs(pixel_scale_arcsec=group.attrs["pixel_scale_arcsec"])
     host_index, row_id, step = (out[name].values for name in ("host_index", "row_id", "quantize_step_nmgy"))
     if hosts is None:

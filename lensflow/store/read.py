@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -67,6 +67,21 @@ def store_group(url: str, store: str, unfinished: bool = False) -> zarr.Group:
     return group
 
 
+def read_attrs(url: str, store: str) -> dict[str, Any]:
+    """Attributes of a store, checked."""
+    return dict(store_group(url, store).attrs)
+
+
+def stored_regions(url: str, store: str) -> Regions:
+    """Regions of a store, from its metadata: no table is read."""
+    group = store_group(url, store)
+    try:
+        n_rows, rows = (int(str(group.attrs[k])) for k in ("n_rows", "rows_per_region"))
+    except KeyError as error:
+        raise StoreError(f"{url}: does not say its {error}: made by an older version; choose another out") from error
+    return Regions(n_rows, rows)
+
+
 def read_array(url: str, group: zarr.Group, name: str, rows: Rows = slice(None)) -> NDArray:
     """Read rows of an array; from a local disk without zarr's pipeline where its layout is known."""
     array = open_array(url, group, name)
@@ -87,45 +102,6 @@ def read_all(url: str, group: zarr.Group, names: Iterable[str], rows: Rows = sli
         return {n: read_array(url, group, n, rows) for n in names}
     with ThreadPoolExecutor(REQUESTS) as pool:
         return dict(zip(names, pool.map(lambda n: read_array(url, group, n, rows), names), strict=True))
-
-
-def pixel_blocks(url: str, store: str, rows: slice, name: str) -> Iterator[tuple[int, NDArray]]:
-    """Read a pixel array of some rows of a store a few rows at a time, where it is on a local disk; else all at once.
-
-    Yields
-    ------
-    first : int
-        Number of the first row.
-    values : ndarray, shape (row, ...)
-        The next block may be written over them.
-    """
-    group = store_group(url, store)
-    direct = Direct.of(url, open_array(url, group, name))
-    if direct is None:
-        yield rows.start or 0, read_array(url, group, name, rows)
-        return
-    with paths.explain_errors(url):
-        yield from direct.blocks(rows)
-
-
-def read_attrs(url: str, store: str) -> dict[str, Any]:
-    """Attributes of a store, checked."""
-    return dict(store_group(url, store).attrs)
-
-
-def stored_regions(url: str, store: str) -> Regions:
-    """Regions of a store, from its metadata: no table is read."""
-    group = store_group(url, store)
-    try:
-        n_rows, rows = (int(str(group.attrs[k])) for k in ("n_rows", "rows_per_region"))
-    except KeyError as error:
-        raise StoreError(f"{url}: does not say its {error}: made by an older version; choose another out") from error
-    return Regions(n_rows, rows)
-
-
-def read_pixels(url: str, store: str, rows: Rows, names: Sequence[str]) -> dict[str, NDArray]:
-    """Pixel arrays of some rows of a store (cutouts or pairs), a slice or numbers; nothing else is read."""
-    return read_all(url, store_group(url, store), names, rows)
 
 
 def read_head(url: str, store: str, rows: slice = slice(None), names: Sequence[str] | None = None) -> xr.Dataset:

@@ -6,7 +6,7 @@ import json
 import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import xxhash
 from pydantic import ConfigDict, StringConstraints, TypeAdapter
@@ -15,7 +15,9 @@ from lensflow.errors import StoreError
 from lensflow.store import paths
 from lensflow.store.regions import Region
 
-# As lensflow.store.objects.pieces_of writes them.
+# Array of pairs: a checksum of each row of each array that is rendered when it is read.
+ROW_CHECKS = "row_checks"
+# As lensflow.store.pieces.pieces_of writes them.
 Pieces = Annotated[str, StringConstraints(pattern=r"^[0-9]+:[0-9a-f]{8}( [0-9]+:[0-9a-f]{8})*$")]
 
 
@@ -43,6 +45,8 @@ class Receipt:
         Messages for people, such as broken files.
     peak_rss_mb : float
         Largest resident memory of the worker process so far.
+    rendered : list of str
+        Arrays with a checksum and without an object: they are not stored, but rendered when they are read.
     """
 
     region: int
@@ -56,8 +60,19 @@ class Receipt:
     objects: dict[str, Pieces]
     messages: list[str] = field(default_factory=list)
     peak_rss_mb: float = 0.0
+    rendered: list[str] = field(default_factory=list)
 
     __pydantic_config__ = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
+
+    @property
+    def values(self) -> dict[str, str]:
+        """Checksums of what a reader gets: the same whether pixels are stored or rendered."""
+        return {name: value for name, value in self.checksums.items() if name != ROW_CHECKS}
+
+    @property
+    def plain(self) -> dict[str, Any]:
+        """Receipt as it is written; as before there were rendered arrays, where there are none."""
+        return {k: v for k, v in asdict(self).items() if k != "rendered" or v}
 
 
 _RECEIPT = TypeAdapter(Receipt)
@@ -116,6 +131,12 @@ def require_same(url: str, first: Receipt, stamp: str, checksums: Mapping[str, s
         )
 
 
+def replace_receipt(folder: str, receipt: Receipt) -> None:
+    """Put a receipt in the place of another of the same values: more of the region's arrays are stored now."""
+    paths.write_json(receipt_url(folder, receipt.region), _sealed(receipt))
+    _forget()
+
+
 def remove_receipts(folder: str, regions: Iterable[Region]) -> None:
     """Delete the receipts of regions, so that the next run redoes them."""
     _forget()
@@ -155,16 +176,16 @@ def bound_content(content: bytes) -> bytes:
     receipt = _parse(content)
     if receipt is None:
         return content
-    bound = asdict(replace(receipt, seconds={}, peak_rss_mb=0.0))
+    bound = replace(receipt, seconds={}, peak_rss_mb=0.0).plain
     return json.dumps(bound, sort_keys=True, separators=(",", ":")).encode()
 
 
 def _sealed(receipt: Receipt) -> dict[str, Any]:
-    return {**asdict(receipt), "content": _content(receipt)}
+    return {**receipt.plain, "content": _content(receipt)}
 
 
 def _content(receipt: Receipt) -> str:
-    text = json.dumps(asdict(receipt), sort_keys=True, separators=(",", ":"))
+    text = json.dumps(receipt.plain, sort_keys=True, separators=(",", ":"))
     return xxhash.xxh3_128_hexdigest(text.encode())
 
 
@@ -207,13 +228,20 @@ def read_receipts(folder: str) -> dict[int, Receipt]:
     }
 
 
+class Vouched(NamedTuple):
+    """Objects of a region with their pieces, and its arrays that are rendered when they are read."""
+
+    objects: dict[str, str]
+    rendered: frozenset[str]
+
+
 _lock = threading.Lock()
-_vouched: dict[tuple[str, int, str], dict[str, str]] = {}
+_vouched: dict[tuple[str, int, str], Vouched] = {}
 _VOUCHED_KEPT = 2000
 
 
-def objects_of(folder: str, index: int, expected_fingerprint: str) -> dict[str, str] | None:
-    """Objects listed in a region's receipt, read once per process; None without a valid receipt."""
+def vouched_of(folder: str, index: int, expected_fingerprint: str) -> Vouched | None:
+    """What a region's receipt vouches for, read once per process; None without a valid receipt."""
     key = (folder, index, expected_fingerprint)
     with _lock:
         found = _vouched.get(key)
@@ -223,7 +251,7 @@ def objects_of(folder: str, index: int, expected_fingerprint: str) -> dict[str, 
                 return None
             if len(_vouched) >= _VOUCHED_KEPT:
                 _vouched.clear()
-            found = _vouched[key] = receipt.objects
+            found = _vouched[key] = Vouched(receipt.objects, frozenset(receipt.rendered))
         return found
 
 

@@ -10,7 +10,7 @@ from lensflow._version import __version__
 from lensflow.config import RunConfig, fingerprint
 from lensflow.errors import DamagedStoreError, StaleStoreError, StoreError
 from lensflow.store import code_identity, objects, paths, receipts
-from lensflow.store.open import read_attrs, stored_regions
+from lensflow.store.read import read_attrs, stored_regions
 
 # Code whose change can change stored bytes; reports and diagnostics do not.
 _PIXEL_CODE = (
@@ -129,7 +129,7 @@ def finished_content(folder: str, store_url: str, store: str, command: str, firs
             "where it stopped."
         )
     created = objects.read_created(store_url)
-    return fingerprint(created.meaning, [(r.index, done[r.index].checksums) for r in regions])
+    return fingerprint(created.meaning, [(r.index, done[r.index].values) for r in regions])
 
 
 _MISSING = object()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, NamedTuple, Self
 
 from lensflow.config import RunConfig, load_config
 from lensflow.config.place import Place
@@ -142,6 +143,41 @@ class RunFolder:
     def receipts(self, stage: str) -> str:
         """Receipts of a stage (``cutouts`` or ``pairs``)."""
         return self.path("receipts", stage)
+
+
+class Places(NamedTuple):
+    """URLs of pairs and of what they are rendered of."""
+
+    pairs: str
+    manifest: str
+    cutouts: str
+
+    @classmethod
+    def beside(cls, pairs: str) -> Places:
+        """Places of a run's folder."""
+        return cls(pairs, *(paths.join(paths.parent(pairs), f"{name}.zarr") for name in ("manifest", "cutouts")))
+
+
+def settings_of_identity(identity: Mapping[str, Any], out: str) -> RunConfig:
+    """Settings that a store was made with, as its identity has them; what no stored bit depends on is the default.
+
+    Parameters
+    ----------
+    identity : mapping
+        As :func:`lensflow.store.resume.identity`.
+    out : str
+        The run's folder.
+    """
+    tree: dict[str, Any] = {"out": out}
+    for key, value in identity.items():
+        *above, name = key.split(".")
+        if above[:1] in (["inputs"], ["lensflow"]):
+            continue
+        place = tree
+        for part in above:
+            place = place.setdefault(part, {})
+        place[name] = value
+    return RunConfig.model_validate(tree)
 
 
 def largest_region_bytes(config: RunConfig) -> float:

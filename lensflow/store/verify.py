@@ -8,12 +8,17 @@ from dataclasses import dataclass
 import numpy as np
 import zarr
 
-from lensflow.errors import DamagedStoreError
+from lensflow.errors import DamagedStoreError, StoreError
 from lensflow.store import objects, paths
 from lensflow.store.create import checksum, object_key
 from lensflow.store.objects import CheckedStore, Created
+from lensflow.store.pieces import fault_of, pieces_of
+from lensflow.store.pixels import read_pixel_arrays
+from lensflow.store.read import store_group
 from lensflow.store.receipts import Receipt
 from lensflow.store.regions import Region
+from lensflow.store.rendered import refuse_other_code
+from lensflow.store.run_folder import Places
 
 # Objects read concurrently.
 REQUESTS = 16
@@ -50,7 +55,7 @@ class Damage:
 
 
 def check_region(url: str, store: str, region: Region, receipt: Receipt) -> list[Damage]:
-    """Compare a region's stored data with its receipt: every byte, and the decoded values.
+    """Compare a region with its receipt: every stored byte, the decoded values, and pixels that are rendered.
 
     Parameters
     ----------
@@ -69,7 +74,8 @@ def check_region(url: str, store: str, region: Region, receipt: Receipt) -> list
     except DamagedStoreError:
         return []  # said by check_created
     found = []
-    for name in objects.read_created(url).arrays:
+    found += _check_rendered(url, store, region, receipt)
+    for name in (n for n in objects.read_created(url).arrays if n not in receipt.rendered):
         expected, place, what = receipt.checksums.get(name), paths.join(url, name), ""
         try:
             array = group[name]
@@ -86,6 +92,27 @@ def check_region(url: str, store: str, region: Region, receipt: Receipt) -> list
         if what:
             found.append(Damage(store, region.index, name, place, what))
     return found
+
+
+def _check_rendered(url: str, store: str, region: Region, receipt: Receipt) -> list[Damage]:
+    """Render the region's arrays that are not stored, and compare them with the receipt.
+
+    Raises
+    ------
+    RenderedPixelsError
+        If the code is not that of the run.
+    """
+    if not receipt.rendered:
+        return []
+    group = store_group(url, store)
+    refuse_other_code(url, group)
+    try:
+        found = read_pixel_arrays(Places.beside(url), group, receipt.rendered, region.slice)
+    except StoreError as error:
+        return [Damage(store, region.index, receipt.rendered[0], url, str(error))]
+    what = "rendered, its values are not those of the receipt"
+    others = [name for name, values in found.items() if checksum(values) != receipt.checksums.get(name)]
+    return [Damage(store, region.index, name, url, what) for name in others]
 
 
 def check_created(url: str, store: str) -> list[Damage]:
@@ -112,7 +139,7 @@ def check_created(url: str, store: str) -> list[Damage]:
 
 def damaged_objects(url: str, created: Created) -> dict[str, str]:
     """Key -> what is wrong, for the objects written at a store's creation."""
-    expected = {k: objects.pieces_of(text.encode()) for k, text in created.metadata.items()} | created.objects
+    expected = {k: pieces_of(text.encode()) for k, text in created.metadata.items()} | created.objects
     keys = [objects.ROOT, *expected]
 
     def fault(key: str) -> str:
@@ -120,7 +147,7 @@ def damaged_objects(url: str, created: Created) -> dict[str, str]:
         if content is None:
             return "is missing"
         if key != objects.ROOT:
-            return objects.fault_of(content, expected[key])
+            return fault_of(content, expected[key])
         try:
             same = created.accepts(objects.root_of(content))
         except (ValueError, TypeError, KeyError, AttributeError):

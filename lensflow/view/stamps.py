@@ -20,7 +20,7 @@ from lensflow import schema
 from lensflow.errors import LensflowError
 from lensflow.show.composite import composite
 from lensflow.store.columns import read_columns
-from lensflow.store.read import read_pixels
+from lensflow.store.pixels import read_pixels
 from lensflow.view.rows import Rows
 
 KINDS = ("stamp", "host", "arc", "residual")

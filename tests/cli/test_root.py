@@ -38,6 +38,7 @@ COMMANDS = [
     "certify",
     "make-key",
     "verify",
+    "materialise",
     "rerender",
     "compare",
 ]

@@ -48,6 +48,12 @@ def test_rounded_pairs_take_the_bytes_of_rounded_ones(store, ratio):
     assert cost.bytes_pairs == 7000 * 2 * 3 * 64 * 64 * 4 / ratio
 
 
+def test_pairs_without_stored_pixels_take_their_tables():
+    of = {k: estimate(SIZE, make_config(store={"pixels": k})).bytes_pairs for k in ("full", "stamp", "virtual")}
+    assert of["stamp"] == of["full"] / 2
+    assert 7000 * 100 < of["virtual"] < 7000 * 1000
+
+
 def test_larger_stamps_cost_in_proportion():
     survey = {"root": "-", "targets": "-", "stamp_size": 128}
     small, large = estimate(SIZE, make_config()), estimate(SIZE, make_config(survey=survey))

@@ -13,7 +13,7 @@ from lensflow import schema
 from lensflow.errors import DamagedStoreError, StoreError
 from lensflow.manifest.build import build_manifest
 from lensflow.run.inject import InjectTask
-from lensflow.store import objects, paths, receipts, resume
+from lensflow.store import paths, pieces, receipts, resume
 from lensflow.store.lease import hold
 from lensflow.store.open import open_all_pairs, stored_regions
 from lensflow.store.run_folder import RunFolder
@@ -231,5 +231,5 @@ def test_objects_of_a_region_are_few_and_the_receipt_knows_their_sizes(whole):
     folder = RunFolder.of(config)
     for receipt in receipts.read_receipts(folder.receipts("pairs")).values():
         assert len(receipt.objects) + 1 <= 6
-        assert all(Path(folder.pairs, k).stat().st_size == objects.size_of(n) for k, n in receipt.objects.items())
+        assert all(Path(folder.pairs, k).stat().st_size == pieces.size_of(n) for k, n in receipt.objects.items())
     assert receipts.summary(receipts.read_receipts(folder.receipts("pairs")).values())["stored_bytes"] > 0

@@ -12,7 +12,7 @@ from lensflow.store import objects, receipts
 from lensflow.store import read as reading
 from lensflow.store.direct import Direct
 from lensflow.store.open import read_hosts, read_pixels
-from lensflow.store.read import pixel_blocks
+from lensflow.store.pixels import pixel_blocks
 from tests.factories import make_cutouts
 from tests.store.test_store import write_cutouts
 

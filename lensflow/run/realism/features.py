@@ -15,8 +15,8 @@ from lensflow.measure.lens_light import Light
 from lensflow.measure.realism.features import Variable, cutouts_features, pairs_features
 from lensflow.run.completeness.negatives import control_images
 from lensflow.run.execute import Progress, reduce_tasks, silent
-from lensflow.run.inject import hosts_of
 from lensflow.stats.kept_rows import KeptRows
+from lensflow.store.blocks import hosts_of
 from lensflow.store.open import read_head, read_host_block, read_pairs_block, stored_regions
 from lensflow.store.regions import Region, Regions
 from lensflow.store.run_folder import RunFolder

@@ -15,8 +15,8 @@ from lensflow.measure.realism.host_light import catalogue_covariates, measured_c
 from lensflow.measure.realism.road import RoadCheck, same_road, some_rows
 from lensflow.run.completeness.negatives import control_images
 from lensflow.run.execute import Progress, reduce_tasks, silent
-from lensflow.run.inject import hosts_of
 from lensflow.stats.kept_rows import KeptRows
+from lensflow.store.blocks import hosts_of
 from lensflow.store.open import open_cutouts, read_head, read_host_block, read_pixels, stored_regions
 from lensflow.store.regions import Regions
 from lensflow.store.run_folder import RunFolder

@@ -14,9 +14,10 @@ from lensflow.injection.metrics import invariant_failures
 from lensflow.injection.other_noise import with_other_noise
 from lensflow.injection.rounding import as_stored
 from lensflow.run.execute import Progress, Stopwatch
-from lensflow.run.inject import InjectTask, hosts_of, inject_step
+from lensflow.run.inject import InjectTask, inject_step
 from lensflow.run.sweep.arms import Arm, Design
 from lensflow.store import objects, receipts
+from lensflow.store.blocks import hosts_of
 from lensflow.store.open import read_arcs_block, read_attrs, read_manifest_block
 from lensflow.store.regions import Region, Regions
 from lensflow.store.run_folder import RunFolder

@@ -107,4 +107,4 @@ class NullTask:
 
 def _unchanged(receipt: Receipt) -> Proof:
     n = receipt.stop - receipt.start
-    return Proof({k: Compared("equal", int(v, 16), int(v, 16), n) for k, v in receipt.checksums.items()})
+    return Proof({k: Compared("equal", int(v, 16), int(v, 16), n) for k, v in receipt.values.items()})

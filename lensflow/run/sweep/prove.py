@@ -14,9 +14,9 @@ from lensflow.measure.realism.sweep.proof import Compared, Proof, judge, refuse_
 from lensflow.measure.realism.sweep.relations import Side
 from lensflow.run.execute import Progress, reduce_tasks
 from lensflow.run.identity import pairs_content
-from lensflow.run.inject import hosts_of
 from lensflow.run.sweep.arms import Arm
 from lensflow.store import paths
+from lensflow.store.blocks import hosts_of
 from lensflow.store.open import read_attrs, read_head, read_pairs_block, stored_regions
 from lensflow.store.regions import Region
 from lensflow.store.results import current_results, keep_results
