@@ -4,6 +4,7 @@ import hashlib
 import shutil
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 import lensflow as lf
@@ -59,17 +60,26 @@ def certified(tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    "settings", [{}, {"view": "residual", "purpose": "study"}, {"counterfactuals": ["moved", "blob"]}]
+    "settings",
+    [
+        {},
+        {"view": "residual", "purpose": "study", "residual_negatives": "matched"},
+        {"counterfactuals": ["moved", "blob"]},
+    ],
 )
 def test_exports_have_the_same_files(certified, tmp_path, settings):
     def files(config):
         out = tmp_path / config.store.pixels
         lf.export(config, out, check=False, **settings)
-        data = [p for p in sorted(out.rglob("*")) if p.suffix in (".tar", ".npz", ".parquet", ".h5", ".npy")]
-        return {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in data}
+        data = [p for p in sorted(out.rglob("*")) if p.is_file() and p.suffix not in (".json", ".md", ".parquet")]
+        index = [pq.read_table(p) for p in sorted(out.rglob("*.parquet"))]
+        assert data and index
+        return {str(p.relative_to(out)): hashlib.sha256(p.read_bytes()).hexdigest() for p in data}, index
 
-    one, *others = of_every(certified, files)
-    assert one and all(o == one for o in others)
+    (one, index), *others = of_every(certified, files)
+    for other, other_index in others:
+        assert other == one
+        assert all(a.equals(b) for a, b in zip(index, other_index, strict=True))
 
 
 def test_the_null_arm_of_a_sweep_compares_its_receipts(runs):
