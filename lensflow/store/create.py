@@ -23,6 +23,7 @@ from lensflow.store.objects import Guard, RecordingStore, unguarded
 from lensflow.store.pieces import pieces_of
 from lensflow.store.receipts import ROW_CHECKS
 from lensflow.store.regions import Region, check_aligned
+from lensflow.store.row_checks import row_checks
 from lensflow.store.shards import chunks_of_shard, encode_shard
 
 # Measured by benchmarks/store.py: bit-shuffled lz4 compresses noisy floats as well as codecs of three times its cost;
@@ -370,18 +371,6 @@ def write_region(block: xr.Dataset, url: str, store: str, region: Region, guard:
     with paths.explain_errors(url):
         written = write_objects(url, encode_arrays(arrays, group, region), may_write)
     return {"checksums": checksums, "bytes": n_bytes, "objects": written, "rendered": created.rendered}
-
-
-def row_checks(group: zarr.Group, arrays: Mapping[str, NDArray[Any]]) -> NDArray[np.uint64]:
-    """Checksums of the rows of the arrays that are rendered when they are read, shape (row, array)."""
-    columns: Any = group[ROW_CHECKS].attrs["columns"]
-    return np.stack([checksums_of_rows(arrays[name]) for name in columns], axis=1)
-
-
-def checksums_of_rows(values: NDArray[Any]) -> NDArray[np.uint64]:
-    """64-bit xxh3 of the bytes of each row, in C order."""
-    rows = np.ascontiguousarray(values)
-    return np.fromiter((xxhash.xxh3_64_intdigest(row) for row in rows), np.uint64, len(rows))
 
 
 class Encoded(NamedTuple):

@@ -327,8 +327,6 @@ def serve_has_data(cutouts_url: str, host_index: NDArray[np.int64]) -> NDArray[n
     return has_data[of_row]
 
 
-
-
 def read_row_ids(url: str) -> NDArray[np.uint64]:
     """Row ids of a manifest, in its order."""
     return read_array(url, store_group(url, "manifest"), "row_id")

@@ -25,10 +25,10 @@ from lensflow.injection import inject_block
 from lensflow.injection.rounding import as_stored
 from lensflow.store import objects, resume
 from lensflow.store.blocks import hosts_of, read_manifest_block
-from lensflow.store.create import checksums_of_rows
 from lensflow.store.read import open_array, read_array, store_group
 from lensflow.store.receipts import ROW_CHECKS
 from lensflow.store.regions import Region
+from lensflow.store.row_checks import checksums_of_rows
 from lensflow.store.run_folder import Places, settings_of_identity
 
 if TYPE_CHECKING:
