@@ -62,9 +62,9 @@ def certified(tmp_path_factory):
 @pytest.mark.parametrize(
     "settings",
     [
-        {},
-        {"view": "residual", "purpose": "study", "residual_negatives": "matched"},
-        {"counterfactuals": ["moved", "blob"]},
+        {"format": "webdataset"},
+        {"format": "npy", "view": "residual", "purpose": "study", "residual_negatives": "matched"},
+        {"format": "npy", "counterfactuals": ["moved", "blob"]},
     ],
 )
 def test_exports_have_the_same_files(certified, tmp_path, settings):
