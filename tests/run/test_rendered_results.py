@@ -63,7 +63,6 @@ def certified(tmp_path_factory):
     "settings",
     [
         {"format": "webdataset"},
-        {"format": "npy", "view": "residual", "purpose": "study", "residual_negatives": "matched"},
         {"format": "npy", "counterfactuals": ["moved", "blob"]},
     ],
 )
