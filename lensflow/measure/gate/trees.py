@@ -76,10 +76,24 @@ class Trees:
         """Log odds of unpaired rows; both classes have equal weight."""
         share = positive.mean()
         weight = np.where(positive, 0.5 / share, 0.5 / (1 - share))
+        train, test = _bins_of(train, test)
         with threadpool_limits(1, user_api="openmp"):
             model = HistGradientBoostingClassifier(**SETTINGS, random_state=self.random_state)
             model.fit(train, positive, sample_weight=weight)
             return np.asarray(model.decision_function(test))
+
+
+def _bins_of(train: Floats, test: Floats) -> tuple[Floats, Floats]:
+    """Numbers of the bins of every feature, split where the training rows have their quantiles.
+
+    scikit-learn bins weighted rows by a search for each edge of each feature (1.9: ten times the time of the fit); a
+    feature with no more values than bins it takes as it is. Unweighted rows it bins as here.
+    """
+    shares = np.linspace(0, 1, SETTINGS["max_bins"] + 1)[1:-1]
+    edges = np.quantile(train, shares, axis=0, method="averaged_inverted_cdf").T
+    both = np.array([np.searchsorted(e, v) for e, v in zip(edges, np.concatenate([train, test]).T, strict=True)])
+    numbers = both.T.astype(np.float64)
+    return numbers[: len(train)], numbers[len(train) :]
 
 
 @dataclass(frozen=True, eq=False)
