@@ -39,6 +39,8 @@ class Rates:
         What the store gives to all workers together.
     worker_mb_s : float
         What one worker's link gives.
+    in_flight : int
+        Regions that a worker has at work: one is computed while others are read or written.
     """
 
     rows_per_region: int = 1_296
@@ -46,13 +48,14 @@ class Rates:
     spread: float = 0.15
     kb_read: float = 10.0
     kb_written: float = 78.0
-    requests: int = 45
-    deep: int = 30
+    requests: int = 28
+    deep: int = 15
     latency_s: float = 0.03
     scheduler_s: float = 1 / 500
     store_requests_s: float = 5_500.0
     store_mb_s: float = 12_500.0
     worker_mb_s: float = 80.0
+    in_flight: int = 2
 
 
 @dataclass(frozen=True)
@@ -72,19 +75,23 @@ def simulate(n_rows: int, n_workers: int, rates: Rates, seed: int = 1) -> Outcom
     rng = np.random.default_rng(seed)
     compute = rates.core_s_per_row * rates.rows_per_region * rng.lognormal(0, rates.spread, n_tasks)
     mb = (rates.kb_read + rates.kb_written) * rates.rows_per_region / 1e3
-    alone = rates.deep * rates.latency_s + mb / rates.worker_mb_s
+    waits, moves = rates.deep * rates.latency_s, mb / rates.worker_mb_s
     requests_s, bytes_s = rates.requests / rates.store_requests_s, mb / rates.store_mb_s
-    free, busy, end = [0.0] * n_workers, 0.0, 0.0
+    free = [(0.0, worker) for worker in range(n_workers)] * rates.in_flight
+    heapq.heapify(free)
+    core, own_link, busy, end = [0.0] * n_workers, [0.0] * n_workers, 0.0, 0.0  # when each is free
     scheduler = requests = link = 0.0  # when each is free again
     for own in compute:
-        start = heapq.heappop(free)
+        start, worker = heapq.heappop(free)
         scheduler = max(scheduler, start) + rates.scheduler_s
         requests = max(requests, scheduler) + requests_s
         link = max(link, scheduler) + bytes_s
-        done = max(scheduler + alone, requests, link) + own
+        own_link[worker] = max(own_link[worker], scheduler) + moves
+        ready = max(scheduler + waits + moves, own_link[worker], requests, link)
+        done = core[worker] = max(ready, core[worker]) + own
         busy += own
         end = max(end, done)
-        heapq.heappush(free, done)
+        heapq.heappush(free, (done, worker))
     return Outcome(
         end,
         busy / (end * n_workers),
@@ -99,8 +106,11 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=10_000_000)
     parser.add_argument("--workers", type=int, nargs="*", default=[2, 16, 60, 120, 240, 480, 960, 1920, 3840])
     parser.add_argument("--usd-per-core-hour", type=float, default=0.05)
+    parser.add_argument("--in-flight", type=int, default=Rates.in_flight)
+    parser.add_argument("--requests", type=int, default=Rates.requests)
+    parser.add_argument("--deep", type=int, default=Rates.deep)
     given = parser.parse_args()
-    rates = Rates()
+    rates = Rates(in_flight=given.in_flight, requests=given.requests, deep=given.deep)
     names = ("workers", "minutes", "rows/s", "USD", "computing", "scheduler", "S3 requests", "S3 bytes")
     print(f"| {' | '.join(names)} |\n{'|---' * len(names)}|")
     for n in given.workers:

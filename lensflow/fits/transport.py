@@ -176,6 +176,11 @@ class Transport:
         return out
 
 
+def is_remote(root: str) -> bool:
+    """Whether a root is reached over a network, or in any other way than as files of this machine."""
+    return "://" in root and not root.startswith("file://")
+
+
 def _filesystem(root: str) -> Any:
     """Filesystem of a root; a local path is taken literally."""
     if "://" not in root:

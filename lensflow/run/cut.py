@@ -1,32 +1,31 @@
-"""Cut stamps for every target: one task per region of hosts, in order of split and brick."""
+"""Cut stamps for every target: tasks go along the sky, brick by brick, and write region by region."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from lensflow import schema
 from lensflow.config import RunConfig, fingerprint
 from lensflow.errors import SurveyError
 from lensflow.injection.inject import NEEDED, OPTIONAL
-from lensflow.run.execute import Progress, Stopwatch, peak_rss_mb, run_tasks, silent
+from lensflow.run.cut_parts import Parts
+from lensflow.run.cut_task import CutTask, StripTask, write_hosts
+from lensflow.run.execute import Progress, Stopwatch, run_tasks, silent, task_memory_bytes
 from lensflow.run.identity import keep_config, refuse_other_cut
 from lensflow.run.sources import check_tables, dataset_content, find_targets, pixel_scale_arcsec, survey_layout
-from lensflow.schema import PsfSource, Reason, Status, reason_names
+from lensflow.run.strips import open_regions, plan_strips
+from lensflow.schema import PsfSource, Status, reason_names
 from lensflow.store import create, objects, paths, receipts, resume
 from lensflow.store.lease import Held, hold
 from lensflow.store.open import host_tables, open_cutouts, read_attrs, read_head, stored_regions
 from lensflow.store.receipts import Receipt
-from lensflow.store.regions import Region, Regions
+from lensflow.store.regions import Region
 from lensflow.store.run_folder import RunFolder, rows_of_a_region
-from lensflow.survey.contradictions import contradictions
-from lensflow.survey.cutouts import cut_block
-from lensflow.survey.photometry import with_measurements
 from lensflow.survey.psf_ratio import map_psfsizes, sample_bricks
 from lensflow.survey.psfsize import REFERENCE_BAND, measured_band_ratio
-from lensflow.survey.stamps import read_stamps
 from lensflow.targets.in_memory import Targets
 
 # Lines about single files in the error of a run that stops.
@@ -93,12 +92,35 @@ def cut_regions(
     # Read back, not measured again: a continued run fills holes like its first regions.
     ratio: Any = read_attrs(folder.cutouts, "cutouts").get("psf_band_ratio", {})
     task = CutTask(config, stamp, regions, ratio, held.guard, folder)
-    for receipt in run_tasks(task, [r.index for r in todo], "cut", progress):
+    for receipt in _cut_all(task, todo, progress, held):
         held.check()
         budget.add(receipt)
         budget.check()
     receipts.require_finished(folder.receipts("cutouts"), folder.cutouts, regions, stamp)
     return open_cutouts(folder.cutouts)
+
+
+def _cut_all(task: CutTask, todo: list[Region], progress: Progress, held: Held) -> Iterator[Receipt]:
+    """Cut regions: those of bricks a strip of sky at a time, those of stamps one by one."""
+    folder, seen = task.folder, set[int]()
+    held.guard()
+    paths.remove_folder(folder.parts)  # of a run that was stopped
+    if task.config.survey.stamps is not None:
+        yield from run_tasks(task, [r.index for r in todo], "cut", progress)
+        return
+    head = read_head(folder.cutouts, "cutouts", names=("brickname", "cell"))
+    config, memory = task.config, task_memory_bytes()
+    region_bytes = 4.0 * task.regions.rows * len(config.bands) * config.survey.stamp_size**2
+    most_open = 1.0 if memory is None else open_regions(memory, region_bytes)
+    strips = plan_strips(head["brickname"].values.astype(str), head["cell"].values, task.regions, todo, most_open)
+    parts = Parts(paths.join(folder.parts, held.lease.owner), held.guard)
+    for receipt in run_tasks(StripTask(task, strips, parts), range(len(strips)), "cut", progress, total=len(todo)):
+        # A task that is done again, since its worker died, hands on the receipts of the first time.
+        if receipt.region not in seen:
+            seen.add(receipt.region)
+            yield receipt
+    held.guard()
+    paths.remove_folder(folder.parts)
 
 
 def cutouts_identity(
@@ -177,7 +199,7 @@ def store_block(
         _create(config, block, identity, attrs, held, folder)
     regions = stored_regions(folder.cutouts, "cutouts")
     for region in receipts.unfinished_regions(folder.receipts("cutouts"), regions, stamp):
-        _write(folder, block.isel(host=region.slice), region, stamp, Stopwatch(), held.guard)
+        write_hosts(folder, block.isel(host=region.slice), region, stamp, Stopwatch(), held.guard)
 
 
 def same_hosts(cutouts: xr.Dataset, stored: xr.Dataset) -> bool:
@@ -243,95 +265,6 @@ def _has_psf_images(config: RunConfig, head: xr.Dataset) -> bool:
         return "psf_kernel" in head
     stamps = config.survey.stamps
     return config.survey.psf_images if stamps is None else bool(stamps.psf_files)
-
-
-def _write(
-    folder: RunFolder, block: xr.Dataset, region: Region, stamp: str, watch: Stopwatch, guard: objects.Guard
-) -> Receipt:
-    """Write one region of hosts, and its receipt last."""
-    written = create.write_region(block, folder.cutouts, "cutouts", region, guard)
-    watch.lap("write")
-    receipt = Receipt(
-        region=region.index,
-        start=region.start,
-        stop=region.stop,
-        fingerprint=stamp,
-        checksums=written["checksums"],
-        counts=count_hosts(block) | count_bytes(block),
-        seconds=watch.seconds,
-        bytes=written["bytes"],
-        objects=written["objects"],
-        messages=list(block.attrs.get("messages", [])),
-        peak_rss_mb=peak_rss_mb(),
-    )
-    return receipts.write_receipt(folder.receipts("cutouts"), receipt)
-
-
-class CutTask:
-    """Cut one region of hosts and write it; a class, so that Dask ships the config once per task, pickled."""
-
-    def __init__(
-        self,
-        config: RunConfig,
-        stamp: str,
-        regions: Regions,
-        psf_band_ratio: dict[str, float],
-        guard: objects.Guard = objects.unguarded,
-        folder: RunFolder | None = None,
-    ):
-        self.config, self.stamp, self.regions, self.psf_band_ratio = config, stamp, regions, psf_band_ratio
-        self.guard, self.folder = guard, folder or RunFolder.of(config)
-
-    def __call__(self, index: int) -> Receipt:
-        """Do region ``index``: read, cut, measure, write, and the receipt last."""
-        watch, region = Stopwatch(), self.regions[index]
-        block = self.block(region, watch)
-        return _write(self.folder, block, region, self.stamp, watch, self.guard)
-
-    def block(self, region: Region, watch: Stopwatch) -> xr.Dataset:
-        """Cut a region's hosts; nothing is written."""
-        config = self.config
-        head = read_head(self.folder.cutouts, "cutouts", region.slice)
-        watch.lap("read targets")
-        if config.survey.stamps is not None:
-            every = read_stamps(config.survey.stamps, config.bands, config.survey)
-            where = {name: i for i, name in enumerate(every["host_id"].values)}
-            block = every.isel(host=[where[name] for name in head["host_id"].values])
-        else:
-            block = cut_block(head, survey_layout(config), config.bands, config.survey, self.psf_band_ratio)
-        watch.lap("read and decompress")
-        block = with_measurements(block, config.survey.host_shapes)
-        block.attrs["messages"] = [*block.attrs.get("messages", []), *contradictions(block)]
-        return block
-
-
-def count_hosts(block: xr.Dataset) -> dict[str, int]:
-    """Hosts by status and by reason (with the band's name), for receipts and summaries."""
-    status = block["status"].values
-    counts = {"hosts": len(status), **{f"status: {s.name}": int((status == s).sum()) for s in Status}}
-    for k, band in enumerate(block["band"].values):
-        for reason in Reason:
-            if reason & schema.BAND_REASONS:
-                number = int((block["band_reasons"].values[:, k] & int(reason) > 0).sum())
-                counts.update({f"reason: {reason.name}_{band}": number} if number else {})
-    of_host = block["reasons"].values & ~np.bitwise_or.reduce(block["band_reasons"].values, axis=1)
-    for reason in Reason:
-        number = int((of_host & int(reason) > 0).sum())
-        counts.update({f"reason: {reason.name}": number} if number else {})
-    shapes = block["host_shape_source"].values
-    counts.update({f"shape: {s.name}": int((shapes == s).sum()) for s in schema.HostShape if (shapes == s).any()})
-    return counts
-
-
-def count_bytes(block: xr.Dataset) -> dict[str, int]:
-    """Files opened, bytes read and the size of those files, for receipts; empty if no file was read."""
-    names = {
-        "n_files_opened": "files: opened",
-        "n_through_astropy": "files: read by astropy",
-        "bytes_read": "files: bytes read",
-        "bytes_whole": "files: bytes whole",
-    }
-    return {name: int(block.attrs[key]) for key, name in names.items() if key in block.attrs}
 
 
 class Budget:

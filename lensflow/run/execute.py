@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -14,12 +15,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import psutil
 from distributed import Client, default_client
+from distributed.system import MEMORY_LIMIT
 
 from lensflow.cluster.announce import announcer_of
 from lensflow.cluster.local import REGION_COPIES
 from lensflow.config import RunConfig
 from lensflow.errors import ClusterError
-from lensflow.run.cluster_tasks import IN_FLIGHT, Beside, Done, Each, Summed, on_cluster
+from lensflow.run.cluster_tasks import FILLED, IN_FLIGHT, Beside, Done, Each, Summed, on_cluster
 from lensflow.run.tree import Tree
 from lensflow.store.paths import is_local
 from lensflow.store.run_folder import largest_region_bytes
@@ -201,6 +203,15 @@ def announce_verdict(gate: GateResult) -> None:
     """Show a verdict on the dashboard's page, where there is a client."""
     if (client := active_client()) is not None:
         announcer_of(client).verdict(gate.name, str(gate.verdict).replace("_", " "), gate.reason)
+
+
+def task_memory_bytes() -> float | None:
+    """Memory that a task may fill, bytes: of the smallest worker, or of this machine; None while there is no worker."""
+    client = active_client()
+    if client is None:
+        return FILLED * MEMORY_LIMIT / (os.cpu_count() or 1)
+    workers = client.scheduler_info(n_workers=-1)["workers"].values()
+    return min((FILLED * (w["memory_limit"] or math.inf) / w["nthreads"] for w in workers), default=None)
 
 
 def waiting_bytes(config: RunConfig) -> float | None:

@@ -7,7 +7,8 @@ from typing import Any
 
 from lensflow.config import RunConfig, fingerprint
 from lensflow.errors import DamagedStoreError, StoreError
-from lensflow.run.cut import CutTask, create_cutouts, cutouts_identity
+from lensflow.run.cut import create_cutouts, cutouts_identity
+from lensflow.run.cut_task import CutTask
 from lensflow.run.execute import Progress, Stopwatch, run_tasks
 from lensflow.run.identity import cutouts_content, manifest_identity, pairs_identity
 from lensflow.run.inject import InjectTask, create_pairs

@@ -56,6 +56,11 @@ class RunFolder:
         return self.path(f"{name}.zarr")
 
     @property
+    def parts(self) -> str:
+        """Parts of regions while cutouts are cut; deleted at the end."""
+        return self.path("parts")
+
+    @property
     def config(self) -> str:
         """The effective config."""
         return self.path("config.yaml")

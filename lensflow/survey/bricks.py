@@ -33,6 +33,9 @@ _PACKED = (".gz", ".bz2", ".xz")
 # Integer products; their undefined pixels get the value of pixels off the image.
 _WHOLE_NUMBERS: dict[str, np.iinfo[Any]] = {"maskbits": np.iinfo(np.int32), "nexp": np.iinfo(np.int64)}
 
+# What reading a brick takes, as its attributes count it.
+SPENT = ("seconds_io", "bytes_read", "bytes_whole", "n_files_opened", "n_through_astropy")
+
 Access = Literal["auto", "ranges", "whole"]
 Product = tuple[str, str]  # product, band ("" where it has none)
 
@@ -72,11 +75,19 @@ class Brick:
         self._transport = transport
         self._moved_before = transport.bytes_moved
         self._files: dict[Product, BrickFile | UnreadableFile] = {}
+        self._contents: dict[Product, bytes] = {}
+        self._taken: dict[str, float] = dict.fromkeys(SPENT, 0)
 
     @property
     def bytes_read(self) -> int:
         """Bytes moved for this brick so far."""
         return self._transport.bytes_moved - self._moved_before
+
+    def take_spent(self) -> dict[str, float]:
+        """What reading took since this was last asked for, by the names of SPENT."""
+        now = {name: getattr(self, name) for name in SPENT}
+        before, self._taken = self._taken, now
+        return {name: now[name] - before[name] for name in SPENT}
 
     def load(self, products: Sequence[Product]) -> None:
         """Read the index of several files at once, images first; each file is opened once, failures are remembered.
@@ -247,13 +258,15 @@ class Brick:
         return out, errors
 
     def content(self, product: str, band: str = "") -> bytes:
-        """Read a small file whole.
+        """Read a small file whole, once.
 
         Raises
         ------
         UnreadableFile
             If it is missing.
         """
+        if (product, band) in self._contents:
+            return self._contents[product, band]
         begin = time.perf_counter()
         path = self.layout.path(self.name, product, band)
         found = self._transport.read([ByteRange(path)])[0]
@@ -262,6 +275,7 @@ class Brick:
             raise UnreadableFile(Reason.MISSING_FILE, f"No such survey file: {path}.")
         self.n_files_opened += 1
         self.bytes_whole += len(found)
+        self._contents[product, band] = found
         return found
 
     def _read_heads(self, paths: Sequence[str]) -> list[tuple[bytes | FileNotFoundError, int | None]]:

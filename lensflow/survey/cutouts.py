@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -22,10 +23,11 @@ from lensflow.fits.header import FormatError
 from lensflow.schema import Reason
 from lensflow.survey import masks
 from lensflow.survey.assess import RawBlock, assess
-from lensflow.survey.bricks import Brick, UnreadableFile, open_brick
+from lensflow.survey.bricks import SPENT, Brick, UnreadableFile, open_brick
 from lensflow.survey.image_units import UnitError, image_factor, weight_factor, zero_point_of
 from lensflow.survey.layout import BAND_PRODUCTS, PRODUCTS, PSF_IMAGE, Layout
 from lensflow.survey.mask_planes import plane_bits, renumbered
+from lensflow.survey.messages import Messages, explain_no_psf, explain_odd_psf, explain_unknown_bits
 from lensflow.survey.plausible import impossible_pixels
 from lensflow.survey.psf_images import gaussian_equivalent_fwhm_pix, read_psf_images, widths_disagree
 
@@ -35,25 +37,6 @@ _FAR_PIX = 1e7  # a position further off than this many pixels is not on any bri
 _PSF_GRID = 3
 _NPRIMARY = 1 << masks.MaskBit.NPRIMARY
 _IDENTITY = ("host_id", "ra_deg", "dec_deg", "brickname")
-
-
-@dataclass
-class Messages:
-    """Error lines, one per cause, each naming the first affected host and the number of the others."""
-
-    hosts: dict[tuple[str, str, str], dict[str, None]] = field(default_factory=dict)
-
-    def add(self, cause: str, mark: str, advice: str, host: str) -> None:
-        """Note that ``cause`` struck ``host``, which is marked ``mark``; ``advice`` is the way out."""
-        self.hosts.setdefault((cause, mark, advice), {})[host] = None
-
-    def lines(self) -> list[str]:
-        """Return one line per cause, mark and advice."""
-        out = []
-        for (cause, mark, advice), struck in self.hosts.items():
-            others = f" and {len(struck) - 1} other{'s' if len(struck) > 2 else ''}" if len(struck) > 1 else ""
-            out.append(f"{cause} Host {next(iter(struck))}{others} marked {mark}. {advice}")
-        return out
 
 
 def cut_block(
@@ -98,40 +81,127 @@ def cut_block(
     TransportError
         If the survey cannot be reached.
     """
-    missing = [name for name in _IDENTITY if name not in targets]
-    if missing:
-        raise TargetError(f"targets lack {', '.join(missing)}; needed: {', '.join(_IDENTITY)}. See survey.columns")
-    table = {name: np.asarray(targets[name].values) for name in _IDENTITY}
-    names = table["host_id"].astype(str)
-    psf_size = survey.psf_image_size if survey.psf_images else 0
-    raw = RawBlock.empty(names.size, bands, survey.stamp_size, psf_size)
-    raw.psf_catalogue = _catalogue_psfsize(targets, raw.bands)
-    messages = Messages()
-    reader = _Reader(raw, names, messages, survey)
-    spent: dict[str, float] = {"seconds_io": 0.0, "bytes_read": 0, "bytes_whole": 0, "n_files_opened": 0,
-                              "n_through_astropy": 0}  # fmt: skip
-    scales: dict[str, float] = {}
+    block = HostBlock(targets, bands, survey)
+    for brickname in block.bricknames:
+        with open_brick(layout, brickname, block.raw.bands, PRODUCTS, survey.access) as brick:
+            block.read(brick)
+    return block.result(layout, psf_band_ratio)
 
-    bricks = table["brickname"].astype(str)
-    for brickname in dict.fromkeys(bricks.tolist()):
-        rows = np.flatnonzero(bricks == brickname)
-        with open_brick(layout, brickname, raw.bands, PRODUCTS, survey.access) as brick:
-            reader.read_brick(brick, rows, table["ra_deg"][rows], table["dec_deg"][rows])
-            if brick.wcs is not None:
-                scales[brickname] = brick.wcs.pixel_scale_arcsec
-            for key in spent:
-                spent[key] += getattr(brick, key)
-    scale = _one_scale(scales)
 
-    arrays = assess(raw, survey, psf_band_ratio, scale)
-    _explain_odd_psf(messages, raw, arrays["band_reasons"], names)
-    if not survey.is_foreign:
-        _explain_unknown_bits(messages, raw.maskbits, names)
-    _explain_no_psf(messages, arrays["band_reasons"], raw.bands, layout, bricks, names)
-    out = schema.dataset("cutouts", {**table, **arrays}, {"band": list(raw.bands)})
-    known = {v.name for v in schema.STORES["cutouts"]}
-    carried = {n: _in_bands(targets[n], raw.bands) for n in targets.data_vars if n in known and n not in out}
-    return out.assign(carried).assign_attrs(pixel_scale_arcsec=scale, **spent, messages=messages.lines())
+class HostBlock:
+    """Hosts of a block, read brick by brick and then assessed.
+
+    Parameters
+    ----------
+    targets, bands, survey
+        As for :func:`cut_block`, with its errors.
+
+    Attributes
+    ----------
+    bricknames : list of str
+        Bricks of the hosts, in the order of their first hosts.
+    raw : RawBlock
+    messages : Messages
+    spent : dict
+        What reading took, as in the attrs of the result.
+    scales : dict
+        Brick -> pixel scale, arcsec.
+    """
+
+    def __init__(self, targets: xr.Dataset, bands: Sequence[str], survey: SurveyConfig) -> None:
+        missing = [name for name in _IDENTITY if name not in targets]
+        if missing:
+            raise TargetError(f"targets lack {', '.join(missing)}; needed: {', '.join(_IDENTITY)}. See survey.columns")
+        self._targets, self._survey = targets, survey
+        self._table = {name: np.asarray(targets[name].values) for name in _IDENTITY}
+        self._names, self._bricks = (self._table[n].astype(str) for n in ("host_id", "brickname"))
+        self.bricknames = list(dict.fromkeys(self._bricks.tolist()))
+        psf_size = survey.psf_image_size if survey.psf_images else 0
+        self.raw = RawBlock.empty(self._names.size, bands, survey.stamp_size, psf_size)
+        self.raw.psf_catalogue = _catalogue_psfsize(targets, self.raw.bands)
+        self.messages = Messages()
+        self.spent: dict[str, float] = dict.fromkeys(SPENT, 0)
+        self.scales: dict[str, float] = {}
+
+    def read(self, brick: Brick) -> int:
+        """Read the hosts of one brick; return their number."""
+        rows = np.flatnonzero(self._bricks == brick.name)
+        reader = _Reader(self.raw, self._names, self.messages, self._survey)
+        reader.read_brick(brick, rows, self._table["ra_deg"][rows], self._table["dec_deg"][rows])
+        if brick.wcs is not None:
+            self.scales[brick.name] = brick.wcs.pixel_scale_arcsec
+        for key, number in brick.take_spent().items():
+            self.spent[key] += number
+        return rows.size
+
+    def result(self, layout: Layout, psf_band_ratio: Mapping[str, float] | None = None) -> xr.Dataset:
+        """Assess what was read; as :func:`cut_block`."""
+        # In the order of the hosts, whatever order bricks were read in.
+        scale = _one_scale({b: self.scales[b] for b in self.bricknames if b in self.scales})
+        raw, survey, names = self.raw, self._survey, self._names
+        self.messages.sort(names)
+        arrays = assess(raw, survey, psf_band_ratio, scale)
+        explain_odd_psf(self.messages, raw, arrays["band_reasons"], names)
+        if not survey.is_foreign:
+            explain_unknown_bits(self.messages, raw.maskbits, names)
+        explain_no_psf(self.messages, arrays["band_reasons"], raw.bands, layout, self._bricks, names)
+        out = schema.dataset("cutouts", {**self._table, **arrays}, {"band": list(raw.bands)})
+        targets, known = self._targets, {v.name for v in schema.STORES["cutouts"]}
+        carried = {n: _in_bands(targets[n], raw.bands) for n in targets.data_vars if n in known and n not in out}
+        attrs = {"pixel_scale_arcsec": scale, **self.spent, "messages": self.messages.lines()}
+        return out.assign(carried).assign_attrs(attrs)
+
+
+def fetch_stamps(brick: Brick, ra_deg: NDArray[np.float64], dec_deg: NDArray[np.float64], survey: SurveyConfig) -> None:
+    """Fetch from a brick's files, all at once, what its hosts need."""
+    if brick.wcs is None:
+        return
+    place = _Place.of(brick, *brick.wcs.to_pixel(ra_deg, dec_deg), survey.stamp_size)
+    if place.inside.any():
+        _fetch(brick, place.corners[place.inside], place.pixels[place.inside], survey.stamp_size)
+        if survey.psf_images:
+            with suppress(UnreadableFile):  # the reader says so
+                brick.content(PSF_IMAGE)
+
+
+def _fetch(brick: Brick, corners: NDArray[np.int64], pixels: NDArray[np.int64], size: int) -> None:
+    at = {"image": (corners, size), "invvar": (corners, size), "nexp": (pixels, 1)}
+    at["psfsize"] = (np.concatenate([pixels, _grid_pixels(brick)]), 1)
+    brick.fetch({(p, band): at[p] for p in BAND_PRODUCTS for band in brick.bands}
+                | {("maskbits", b): (corners, size) for b in brick.layout.mask_bands(brick.bands)})  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where stamps are on a brick.
+
+    Attributes
+    ----------
+    on_sky : ndarray of bool, shape (host,)
+        Whether the position is near the brick at all.
+    position : ndarray, shape (host, 2)
+        Of the targets, (y, x).
+    corners, pixels : ndarray of int64, shape (host, 2)
+        Of the stamps, and the targets' own.
+    inside : ndarray of bool, shape (host,)
+        Whether the target is on the brick.
+    """
+
+    on_sky: NDArray[np.bool_]
+    position: NDArray[np.float64]
+    corners: NDArray[np.int64]
+    pixels: NDArray[np.int64]
+    inside: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, brick: Brick, x: NDArray[np.float64], y: NDArray[np.float64], size: int) -> _Place:
+        """Stamps of ``size`` pixels around positions (x, y)."""
+        assert brick.shape is not None
+        on_sky = np.hypot(x, y) < _FAR_PIX  # False for NaN
+        position = np.stack([np.where(on_sky, y, -1e6), np.where(on_sky, x, -1e6)], axis=1)
+        pixels = np.floor(position + 0.5).astype(np.int64)
+        inside = np.asarray(((pixels >= 0) & (pixels < np.array(brick.shape))).all(axis=1))
+        return cls(on_sky, position, geometry.stamp_corner(position, size), pixels, inside)
 
 
 @dataclass
@@ -154,11 +224,7 @@ class _Reader:
         rows, corners, pixels = self._place(brick, rows, *brick.wcs.to_pixel(ra_deg, dec_deg))
         if not rows.size:
             return
-        size = self.raw.maskbits.shape[-1]
-        at = {"image": (corners, size), "invvar": (corners, size), "nexp": (pixels, 1)}
-        at["psfsize"] = (np.concatenate([pixels, _grid_pixels(brick)]), 1)
-        brick.fetch({(p, band): at[p] for p in BAND_PRODUCTS for band in self.raw.bands}
-                    | {("maskbits", b): (corners, size) for b in brick.layout.mask_bands(self.raw.bands)})  # fmt: skip
+        _fetch(brick, corners, pixels, self.raw.maskbits.shape[-1])
         for b, band in enumerate(self.raw.bands):
             self._read_band(brick, rows, b, band, corners, pixels)
         if self.raw.psf_kernel is not None:
@@ -193,15 +259,11 @@ class _Reader:
         self, brick: Brick, rows: NDArray[np.int64], x: NDArray[np.float64], y: NDArray[np.float64]
     ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
         """Record the targets' pixel positions; return rows, corners and pixels (y, x) of those on the brick."""
-        assert brick.shape is not None
+        assert brick.shape is not None and brick.wcs is not None
         raw, size = self.raw, self.raw.maskbits.shape[-1]
-        on_sky = np.hypot(x, y) < _FAR_PIX  # False for NaN
-        position = np.stack([np.where(on_sky, y, -1e6), np.where(on_sky, x, -1e6)], axis=1)
-        corners = geometry.stamp_corner(position, size)
-        pixels = np.floor(position + 0.5).astype(np.int64)
-        raw.y_center[rows[on_sky]], raw.x_center[rows[on_sky]] = (position - corners)[on_sky].T
-        inside = ((pixels >= 0) & (pixels < np.array(brick.shape))).all(axis=1)
-        assert brick.wcs is not None
+        place = _Place.of(brick, x, y, size)
+        on_sky, inside, corners, pixels = place.on_sky, place.inside, place.corners, place.pixels
+        raw.y_center[rows[on_sky]], raw.x_center[rows[on_sky]] = (place.position - corners)[on_sky].T
         on_pixels = np.linalg.inv(brick.wcs.axes_arcsec(x[inside], y[inside]))  # (dx, dy) of a step east, of one north
         for k, phi in enumerate((raw.east_phi, raw.north_phi)):
             phi[rows[inside]] = np.arctan2(on_pixels[:, 1, k], on_pixels[:, 0, k])
@@ -340,43 +402,6 @@ class _Reader:
 def _cards(brick: Brick, product: str, band: str) -> Callable[[str], Any]:
     """Look-up of a file's header cards."""
     return lambda key: brick.card(product, band, key)
-
-
-def _explain_no_psf(
-    messages: Messages,
-    band_reasons: NDArray[np.uint32],
-    bands: Sequence[str],
-    layout: Layout,
-    bricks: NDArray[np.str_],
-    names: NDArray[np.str_],
-) -> None:
-    for row, b in np.argwhere((band_reasons & Reason.NO_PSF) != 0):
-        path = layout.path(str(bricks[row]), "psfsize", bands[b])
-        no_map = f"{path} is missing or 0 at the target" if layout.has("psfsize") else "this layout has no maps of it"
-        cause = f"No PSF size in {bands[b]}: {no_map}, and neither targets nor r give one."
-        advice = "No arc can be put there. Fetch the file, or assume a size with survey.psfsize_arcsec."
-        messages.add(cause, f"NO_PSF_{bands[b]}", advice, str(names[row]))
-
-
-def _explain_odd_psf(
-    messages: Messages, raw: RawBlock, band_reasons: NDArray[np.uint32], names: NDArray[np.str_]
-) -> None:
-    # An unused PSF image was already reported when it was read.
-    for row, b in np.argwhere(((band_reasons & Reason.IMPLAUSIBLE_PSF) != 0) & np.isfinite(raw.psf_odd)):
-        band, median = raw.bands[b], raw.psf_median[row, b]
-        beside = f", the brick's median {median:.3g}" if np.isfinite(median) else ""
-        cause = f"PSF size in {band} cannot be: {raw.psf_odd[row, b]:.3g} arcsec{beside}; it was not used."
-        advice = "Half a pixel to 5 arcsec, and within a factor 2 of the brick's median, is plausible."
-        messages.add(cause, f"IMPLAUSIBLE_PSF_{band}", advice, str(names[row]))
-
-
-def _explain_unknown_bits(messages: Messages, maskbits: NDArray[np.int32], names: NDArray[np.str_]) -> None:
-    unknown = masks.unknown_bits(maskbits)
-    for row in np.flatnonzero(unknown.any(axis=(-2, -1))):
-        seen = int(np.bitwise_or.reduce(unknown[row], axis=None))
-        bits = ", ".join(str(b) for b in range(seen.bit_length()) if seen >> b & 1)
-        cause = f"maskbits has bits that DR9 and DR10 have not: {bits}. Their pixels are bad for mask_bits: default."
-        messages.add(cause, "UNKNOWN_MASK_BIT", "Say with survey.mask_bits which bits are bad.", str(names[row]))
 
 
 def _grid_pixels(brick: Brick) -> NDArray[np.int64]:

@@ -23,6 +23,7 @@ class RangeServer(ThreadingHTTPServer):
         self.folder = folder
         self.served: Counter[str] = Counter()
         self.requests: Counter[str] = Counter()
+        self.heads: Counter[str] = Counter()  # requests of a file's first bytes, and of missing files
         self.fail: dict[str, list[int | str]] = {}
         self.takes_ranges = True
         self.latency_s = 0.0
@@ -43,6 +44,7 @@ class _Handler(BaseHTTPRequestHandler):
         time.sleep(server.latency_s)
         with server.lock:
             server.requests[path.name] += 1
+            server.heads[path.name] += re.match(r"bytes=0-|$", self.headers.get("Range", "")) is not None
             trouble = server.fail[path.name].pop(0) if server.fail.get(path.name) else None
         if trouble == "reset":
             self.close_connection = True
@@ -61,6 +63,14 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(416, b"")
             return
         self._answer(206, content[start:stop], f"bytes {start}-{min(stop, len(content)) - 1}/{len(content)}")
+
+    def do_HEAD(self) -> None:
+        path = self.server.folder / self.path.lstrip("/")
+        with self.server.lock:
+            self.server.requests[f"HEAD {path.name}"] += 1
+        self.send_response(200 if path.is_file() else 404)
+        self.send_header("Content-Length", str(path.stat().st_size if path.is_file() else 0))
+        self.end_headers()
 
     def _answer(self, status: int, body: bytes, content_range: str = "") -> None:
         with self.server.lock:

@@ -31,6 +31,7 @@ from lensflow.store.run_folder import RunFolder
 from tests.quick import few_images, no_figures
 from tests.run.completeness_run import completeness_run
 from tests.s3.compare import everything, store_digests
+from tests.s3.proxy import running_proxy
 from tests.s3.server import ACCESS_KEY, SECRET_KEY, environment
 from tests.small_survey import small_survey
 
@@ -73,6 +74,20 @@ def test_a_run_on_s3_is_byte_for_byte_the_run_on_disk(local, on_s3, library):
         assert np.isfinite(pairs["stamp"].values).all() and np.isfinite(pairs["ctrl"].values).all()
     assert store_digests(config.out) == store_digests(local["out"])
     assert lf.verify(config.out).damage == ()
+
+
+def test_a_region_makes_few_requests(on_s3, s3_server):
+    with running_proxy(s3_server.port) as proxy:
+        config = load_config({**on_s3, "storage": {**on_s3["storage"], "endpoint_url": proxy.endpoint_url}})
+        make_pairs(config)
+        folder = RunFolder.of(config)
+        pairs, stamp = stored_regions(folder.pairs, "pairs"), open_all_pairs(config.out).attrs["fingerprint"]
+        receipts.remove_receipts(folder.receipts("pairs"), [pairs[0], pairs[1]])
+        task = InjectTask(config, stamp, pairs)
+        task(0)
+        before = proxy.counts["requests"]
+        task(1)
+        assert proxy.counts["requests"] - before <= 30  # 46 before metadata was kept
 
 
 def test_a_run_on_s3_goes_on_where_it_stopped(local, on_s3):
