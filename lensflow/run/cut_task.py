@@ -95,11 +95,9 @@ class CutTask:
     def finished(self, region: Region) -> Receipt | None:
         """Receipt of a region that is finished already."""
         found = receipts.read_receipt(self.folder.receipts("cutouts"), region.index)
-        return (
-            found
-            if found is not None and not receipts.without_receipt({region.index: found}, [region], self.stamp)
-            else None
-        )
+        if found is None or receipts.without_receipt({region.index: found}, [region], self.stamp):
+            return None
+        return found
 
 
 class StripTask:

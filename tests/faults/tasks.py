@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import signal
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from lensflow.run.cut_task import StripTask
 from lensflow.run.inject import InjectTask
 from lensflow.store import paths
 from lensflow.store.receipts import Receipt
@@ -25,6 +27,20 @@ class KilledWhileWriting(InjectTask):
             publish, asked = paths.publish, itertools.count()
             paths.publish = lambda *a: publish(*a) if next(asked) == 0 else os.kill(os.getpid(), signal.SIGKILL)
         return super().__call__(index)
+
+
+class KilledWhileCutting(StripTask):
+    """Its worker is killed once, with all of a strip written and nothing handed on."""
+
+    def __call__(self, index: int) -> tuple[Receipt, ...]:
+        mark, first = Path(f"{self.cut.config.out}.killed"), False
+        with contextlib.suppress(FileExistsError):
+            mark.touch(exist_ok=False)
+            first = True
+        done = super().__call__(index)
+        if first:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return done
 
 
 class Slow(InjectTask):

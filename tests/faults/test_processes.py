@@ -44,6 +44,16 @@ def test_a_worker_killed_while_it_writes_a_region_costs_nothing(whole, planned, 
     assert store_digests(planned.out) == whole.digests
 
 
+def test_a_worker_killed_while_it_cuts_costs_nothing(whole, tmp_path, monkeypatch):
+    monkeypatch.setattr(sys.modules["lensflow.run.cut"], "StripTask", tasks.KilledWhileCutting)
+    config = whole.at(tmp_path / "run")
+    with lf.connect(TWO):
+        steps.cut_step(config)
+    assert Path(f"{config.out}.killed").exists()
+    assert store_digests(config.out) == {k: v for k, v in whole.digests.items() if k.startswith("/cutouts.zarr")}
+    assert not Path(RunFolder.of(config).parts).exists()
+
+
 def test_a_region_that_takes_all_memory_stops_the_run_and_what_is_done_is_kept(whole, planned, befalls, monkeypatch):
     befalls(tasks.Greedy)
     small = TWO.model_copy(update={"workers": 1, "memory_limit": "700MB"})

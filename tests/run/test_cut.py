@@ -47,7 +47,8 @@ def config_of(tmp_path, root, n=12, bricks=(BRICK,), **survey):
 @pytest.mark.slow
 def test_the_failure_budget_stops_the_run_early_with_counts_by_reason(tmp_path):
     write_brick(tmp_path / "survey")
-    config = config_of(tmp_path, tmp_path / "survey", n=120, bricks=(BRICK, "9999p999"), failure_budget=0.05)
+    missing = [f"{k:04d}p999" for k in range(19)]
+    config = config_of(tmp_path, tmp_path / "survey", n=120, bricks=(BRICK, *missing), failure_budget=0.05)
     with pytest.raises(SurveyError, match=r"hosts failed, more than survey.failure_budget = 0.05.*MISSING_FILE_g \d+"):
         cut_step(config)
     done = receipts.read_receipts(RunFolder.of(config).receipts("cutouts"))

@@ -26,7 +26,7 @@ from lensflow.run.completeness.selection_file import selection_digest, selection
 from lensflow.run.inject import InjectTask
 from lensflow.store import paths, receipts
 from lensflow.store.lease import hold
-from lensflow.store.open import open_all_pairs, stored_regions
+from lensflow.store.open import open_all_pairs, read_attrs, stored_regions
 from lensflow.store.run_folder import RunFolder
 from tests.quick import few_images, no_figures
 from tests.run.completeness_run import completeness_run
@@ -81,7 +81,7 @@ def test_a_region_makes_few_requests(on_s3, s3_server):
         config = load_config({**on_s3, "storage": {**on_s3["storage"], "endpoint_url": proxy.endpoint_url}})
         make_pairs(config)
         folder = RunFolder.of(config)
-        pairs, stamp = stored_regions(folder.pairs, "pairs"), open_all_pairs(config.out).attrs["fingerprint"]
+        pairs, stamp = stored_regions(folder.pairs, "pairs"), read_attrs(folder.pairs, "pairs")["fingerprint"]
         receipts.remove_receipts(folder.receipts("pairs"), [pairs[0], pairs[1]])
         task = InjectTask(config, stamp, pairs)
         task(0)
