@@ -31,6 +31,7 @@ from lensflow.measure.gate.machine import Machine, host_folds
 from lensflow.measure.pixels import Bits, Block, Recompute, Settings, measure
 from lensflow.measure.pixels.rendering import SAMPLE, Rerendered
 from lensflow.measure.zoo.small_run import small_run
+from lensflow.run.gate_rows import GateInput
 from lensflow.run.measure import run_all_gates
 
 BANDS = ("g", "r", "z")
@@ -109,7 +110,8 @@ def main() -> None:
     console = Console()
     config = RunConfig.model_validate({"out": "-", "survey": {"synthetic": {}}})
     features = block(n_pairs)
-    run_all_gates(block(600), config)  # compiles
+    rows_of_gates = GateInput(features, {}, None)
+    run_all_gates(GateInput(block(600), {}, None), config)  # compiles
     table = Table(title=f"{n_pairs:,} pairs, {n_pairs // PER_HOST:,} hosts", title_justify="left")
     for name in ("what", "seconds"):
         table.add_column(name, justify="left" if name == "what" else "right")
@@ -118,7 +120,7 @@ def main() -> None:
         diagnostics_rows(table, n_pairs, config)
     table.add_row(
         "gates core_r and core_all: 8 null swaps, leaks, 1,999 permutations, reference, strata, bootstrap; two threads",
-        f"{seconds(lambda: results.append(run_all_gates(features, config)), 3):.2f}",
+        f"{seconds(lambda: results.append(run_all_gates(rows_of_gates, config)), 3):.2f}",
     )
     found, hosts = features_of(features, "core_raw"), features["host_index"].values
     stamp, ctrl = (v.reshape(len(v), -1).astype(np.float64) for v in (found.stamp, found.ctrl))

@@ -205,7 +205,8 @@ def column(pairs: xr.Dataset, name: str) -> NDArray[Any]:
         raise StoreError(
             f"not a pairs block: {name} is missing (diagnostics and gates need ctrl, manifest and metrics)"
         )
-    return np.asarray(pairs[name].values)
+    # Of the variable: a DataArray is made with all coordinates, which takes longer than most measurements of a block.
+    return np.asarray(pairs.variables[name].values)
 
 
 def named(dims: Sequence[str], values: ArrayLike, units: str, long_name: str) -> tuple[Any, ...]:

@@ -79,15 +79,29 @@ class KeptRows:
 
 
 def _joined(parts: list[xr.Dataset], dim: str) -> xr.Dataset:
-    return xr.concat(
-        parts,
-        dim,
-        data_vars="minimal",
-        coords="minimal",
-        compat="identical",
-        join="exact",
-        combine_attrs="identical",
-    )
+    # As xr.concat does of parts with one layout, which looks at every column of every part several times.
+    if len(parts) == 1:
+        return parts[0]
+    first, columns = parts[0], {}
+    if not all(_same_attrs(first.attrs, p.attrs) for p in parts[1:]):
+        raise ValueError("their attributes differ")
+    for name, v in first.variables.items():
+        each = [p.variables[name] for p in parts]
+        if dim not in v.dims:
+            if not all(v.identical(other) for other in each[1:]):
+                raise ValueError(f"{name} differs")
+            columns[name] = v
+            continue
+        if not all(_same_attrs(v.attrs, other.attrs) for other in each[1:]):
+            raise ValueError(f"{name} has other attributes ({', '.join(map(str, v.attrs))})")
+        values = np.concatenate([other.values for other in each], axis=v.dims.index(dim))
+        columns[name] = xr.Variable(v.dims, values, v.attrs)
+    coords = {n: columns.pop(n) for n in first.coords}
+    return xr.Dataset(columns, coords=coords, attrs=first.attrs)
+
+
+def _same_attrs(a: dict[Any, Any], b: dict[Any, Any]) -> bool:
+    return a.keys() == b.keys() and all(a[k] is b[k] or np.array_equal(a[k], b[k]) for k in a)
 
 
 def _layout(part: KeptRows) -> dict[str, Any]:

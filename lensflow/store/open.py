@@ -347,24 +347,28 @@ def read_pairs_block(
 
     ``hosts`` are those of the region's rows, with ``host_index``, if already read.
     """
-    group = store_group(url, "pairs")
-    out = read_manifest_block(manifest_url, region)
+    group, manifest = store_group(url, "pairs"), read_manifest_block(manifest_url, region)
     pixels = LAYOUTS["pairs"].pixels_in(group)
     names = [v.name for v in pixels]
-    found = read_pixel_arrays(Places(url, manifest_url, cutouts_url), group, names, region.slice, out, hosts)
-    data = read_tables(url, "pairs", group, region.slice) | {v.name: (v.dims, found[v.name], v.attrs) for v in pixels}
-    out = out.assign(data).assign_attrs(pixel_scale_arcsec=group.attrs["pixel_scale_arcsec"])
-    host_index, row_id, step = (out[name].values for name in ("host_index", "row_id", "quantize_step_nmgy"))
+    found = read_pixel_arrays(Places(url, manifest_url, cutouts_url), group, names, region.slice, manifest, hosts)
+    out: dict[Any, Any] = {n: v for n, v in manifest.variables.items() if n not in manifest.coords}
+    out |= read_tables(url, "pairs", group, region.slice) | {v.name: (v.dims, found[v.name], v.attrs) for v in pixels}
+    host_index, row_id = (manifest.variables[name].values for name in ("host_index", "row_id"))
+    step = out["quantize_step_nmgy"][1]
     if hosts is None:
         has_data = serve_has_data(cutouts_url, host_index)
     else:
         of_row = np.searchsorted(hosts["host_index"].values, host_index)
         has_data = (hosts["invvar"].values > 0)[of_row]
-    out = out.assign(has_data=(schema.HAS_DATA.dims, has_data, schema.HAS_DATA.attrs))
-    if "ctrl" in out:
-        return out
-    if hosts is None:
-        ctrl = serve_ctrl(cutouts_url, host_index, row_id, step, int(out.attrs["seed"]))
-    else:
-        ctrl = round_pixels(hosts["image"].values[of_row], step, row_id, int(out.attrs["seed"]))
-    return out.assign(ctrl=(schema.CTRL.dims, ctrl))
+    out["has_data"] = (schema.HAS_DATA.dims, has_data, schema.HAS_DATA.attrs)
+    if "ctrl" not in out:
+        if hosts is None:
+            ctrl = serve_ctrl(cutouts_url, host_index, row_id, step, int(str(manifest.attrs["seed"])))
+        else:
+            ctrl = hosts["image"].values[of_row]
+            if step.any():
+                ctrl = round_pixels(ctrl, step, row_id, int(str(manifest.attrs["seed"])))
+        out["ctrl"] = (schema.CTRL.dims, ctrl)
+    attrs = {**manifest.attrs, "pixel_scale_arcsec": group.attrs["pixel_scale_arcsec"]}
+    # Made at once: xarray looks at every column again for each one that is assigned.
+    return xr.Dataset(out, coords=manifest.coords, attrs=attrs)

@@ -64,6 +64,15 @@ def test_parts_that_differ_in_columns_types_units_or_coordinates_are_refused(cha
         some([0]) + some([1], data=change(ROWS))
 
 
+def test_joined_rows_are_those_of_xarrays_own_joining():
+    indexed = ROWS.assign_coords(sample=("sample", np.arange(N) + 5, {"long_name": "row"}))
+    parts = [some(rows, slice(2 * k, 2 * k + 2), data=indexed) for k, rows in enumerate(([4, 1], [], [7, 9, 2]))]
+    found = KeptRows.concat(parts).rows
+    for dim, other in (("sample", "of_host"), ("of_host", "sample")):
+        each = [p.rows.drop_dims(other) for p in parts]
+        assert found.drop_dims(other).identical(xr.concat(each, dim, data_vars="minimal", combine_attrs="identical"))
+
+
 def test_no_parts_and_a_column_of_no_row_are_refused():
     with pytest.raises(GateError, match="no rows to join"):
         KeptRows.concat([])

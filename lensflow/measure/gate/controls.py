@@ -93,10 +93,9 @@ def permutation_test(machine: Machine, fit: CrossFit) -> dict[str, Any]:
     signs = np.concatenate([np.ones((hosts.size, 1)), signs], axis=1)
     sums = []
     for rows, difference in zip(fit.test, fit.differences(), strict=True):
-        own, where = np.unique(place[rows], return_inverse=True)
-        by_host = np.zeros((own.size, difference.shape[1]))
-        np.add.at(by_host, where, difference)
-        sums.append(by_host.T @ signs[own])
+        order = np.argsort(place[rows], kind="stable")
+        own, first = np.unique(place[rows][order], return_index=True)
+        sums.append(np.add.reduceat(difference[order], first, axis=0).T @ signs[own])
     statistic = np.zeros(signs.shape[1])
     for fold, tested in enumerate(sums):
         p = len(tested)

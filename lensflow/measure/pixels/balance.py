@@ -207,7 +207,7 @@ def _pixel_columns(pairs: xr.Dataset) -> Floats:
     middle = geometry.centre(size)
     _, outer = regions(size)
     core = geometry.disc(size, middle, middle)
-    sums = np.empty((n, bands, 3))
+    sums = np.zeros((n, bands, 3))
     outer_sums(stamp, arc, ctrl, outer, core, sums)
     mean = sums[..., 0] / outer.sum()
     has_psf = np.isfinite(column(pairs, "psf_fwhm_arcsec")).reshape(n, bands)

@@ -30,10 +30,12 @@ from lensflow.measure.pixels.bits_pixels import (
     N_COUNTS,
     PIXELS,
     bits_pixels,
+    lit_pixels,
 )
 from lensflow.measure.pixels.block import Block
 from lensflow.measure.pixels.specimens import injections
 from lensflow.stats.hostsums import column, named, same_layout
+from lensflow.stats.medians import median_of
 
 # The noise of fainter pixels is near the rounding of single precision, which is no light's: so many roundings, and a
 # share of the peak.
@@ -239,9 +241,10 @@ def _look(pairs: xr.Dataset, rows: NDArray[np.int64], none: Bits) -> Bits:
             rounded[i, b], used[i, b] = True, False
             signs[i, b], contrasts[i, b] = 0, 0
             continue
-        rest = (stamp[i, b].astype(np.float64) - ctrl[i, b] - arc[i, b])[signs[i, b] != 0]
+        counted = signs[i, b] != 0
+        rest = stamp[i, b][counted].astype(np.float64) - ctrl[i, b][counted] - arc[i, b][counted]
         if rest.size:
-            noise[b] += np.log10(np.median(np.abs(rest))), 1
+            noise[b] += np.log10(median_of(np.abs(rest))), 1
         contrasts[i, b, -1] = _scatter(stamp[i, b], ctrl[i, b], arc[i, b])
     for i, b in np.argwhere(rounded):
         rest = bits_rounded.residuals(stamp[i, b], ctrl[i, b], arc[i, b])
@@ -268,19 +271,17 @@ def _scatter(stamp: NDArray[np.float32], ctrl: NDArray[np.float32], arc: NDArray
 
     Two thirds of as many pixels, so that the difference has the variance of as many coins as there are pixels.
     """
-    lit = arc > _FAINTEST * arc.max(initial=0.0)
-    stamp, ctrl, arc = stamp[lit], ctrl[lit], arc[lit]
-    if arc.size < 3 * LEAST_PIXELS:
+    size, light, largest = np.empty(arc.size), np.empty(arc.size), np.empty(arc.size, np.float32)
+    n = lit_pixels(stamp, ctrl, arc, _FAINTEST * arc.max(initial=0.0), size, light, largest)
+    if n < 3 * LEAST_PIXELS:
         return 0, 0
-    light = np.sqrt(arc.astype(np.float64))
-    size = np.abs(stamp.astype(np.float64) - ctrl - arc) / light
-    largest = np.maximum(np.maximum(np.abs(stamp), np.abs(ctrl)), arc)
-    clear = np.median(size) * light > _ROUNDINGS * largest
+    size, light, largest = size[:n], light[:n], largest[:n]
+    clear = median_of(size) * light > _ROUNDINGS * largest
     size, light = size[clear], light[clear]
     n = size.size // 3
     if n < LEAST_PIXELS:
         return 0, 0
-    large = (size > np.median(size))[np.argpartition(light, (n, size.size - n))]
+    large = (size > median_of(size))[np.argpartition(light, (n, size.size - n))]
     return 2 * int(large[:n].sum() - large[-n:].sum()), 2 * n
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from lensflow.measure.pixels.bits_lattice import LEAST_VALUES, ON_LATTICE, lattice_of
+from lensflow.jit import compiled
+from lensflow.measure.pixels.bits_lattice import LEAST_VALUES, is_on_lattice, lattice_of
 from lensflow.measure.pixels.bits_pixels import HALF_CTRL, HALF_STAMP, PIXELS, ZEROS_CTRL, ZEROS_STAMP
 
 FORMATS = ("half precision", "trailing zero bits", "lattice", "repeated values")
@@ -39,14 +40,31 @@ def formats_of(
 def _lattice(values: NDArray[np.float32]) -> tuple[float, float, float]:
     """Share of values on the lattice that their smallest differences make; share that repeats; the lattice's step."""
     # Single precision sorts several times as fast.
-    x = np.sort(values[np.isfinite(values)]).astype(np.float64)
-    if x.size < LEAST_PIXELS:
+    ordered = np.sort(values)
+    if ordered.size and not (np.isfinite(ordered[0]) and np.isfinite(ordered[-1])):
+        ordered = ordered[np.isfinite(ordered)]
+    if ordered.size < LEAST_PIXELS:
         return 0.0, 0.0, np.nan
-    repeated = 1 - (1 + np.count_nonzero(np.diff(x))) / x.size
+    found: tuple[float, float, float] = lattice_numbers(ordered)
+    return found
+
+
+@compiled()
+def lattice_numbers(ordered):  # type: ignore[no-untyped-def]
+    """Share of ascending finite float32 values on their lattice, share that repeats, and the lattice's step."""
+    n = len(ordered)
+    x = np.empty(n)
+    distinct = 0
+    for k in range(n):
+        x[k] = ordered[k]
+        distinct += 1 if k == 0 or x[k] != x[k - 1] else 0
+    repeated = 1 - distinct / n
     step, origin = lattice_of(x)
     if step == 0:
         return 1.0, repeated, np.nan
     if not step > 0:
         return 0.0, repeated, np.nan
-    place = (x - origin) / step
-    return float((np.abs(place - np.rint(place)) < ON_LATTICE).mean()), repeated, step
+    on = 0
+    for k in range(n):
+        on += 1 if is_on_lattice(x[k], step, origin) else 0
+    return on / n, repeated, step

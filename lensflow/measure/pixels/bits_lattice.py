@@ -129,9 +129,11 @@ def zone_shares(images: NDArray[np.floating], values: NDArray[np.floating] | Non
     size = images.shape[-1]
     inner, outer = zones(size)
     flat = np.ascontiguousarray(images, dtype=np.float32).reshape(-1, size * size)
-    linear = flat.astype(np.float64) if values is None else np.asarray(values, np.float64).reshape(-1, size * size)
-    ordered = linear[:, outer]
-    ordered = np.sort(np.where(np.isfinite(ordered), ordered, np.nan), axis=1)
+    # Stored pixels are sorted in single precision, several times as fast.
+    linear = flat if values is None else np.asarray(values, np.float64).reshape(-1, size * size)
+    ordered = linear.take(outer, axis=1)
+    ordered = np.sort(np.where(np.isfinite(ordered), ordered, linear.dtype.type(np.nan)), axis=1).astype(np.float64)
+    linear = linear.astype(np.float64, copy=False)
     out = np.empty((len(flat), N_SHARES))
     _shares(linear, flat.view(np.uint32), ordered, inner, outer, out)
     return out.reshape(*images.shape[:-2], N_SHARES)

@@ -82,3 +82,29 @@ def bits_pixels(stamp, ctrl, arc, stamp_bits, ctrl_bits, used, signs, counts, co
                         for k in range(5):
                             contrasts[i, b, k, 0] += sign * weight[k]
                             contrasts[i, b, k, 1] += abs(weight[k])
+
+
+@compiled()
+def lit_pixels(stamp, ctrl, arc, faintest, size, light, largest):  # type: ignore[no-untyped-def]
+    """Gather the pixels of a row and band whose arc is above ``faintest``, and return how many there are.
+
+    Parameters
+    ----------
+    stamp, ctrl, arc : float32, shape (y, x)
+    faintest : float32
+    size, light : float64, shape (y * x,)
+        Filled from the start: |stamp - ctrl - arc| over the root of the arc, and that root.
+    largest : float32, shape (y * x,)
+        Largest of the three numbers.
+    """
+    n = 0
+    for v in range(stamp.shape[0]):
+        for u in range(stamp.shape[1]):
+            s, h, a = stamp[v, u], ctrl[v, u], arc[v, u]
+            if not a > faintest:
+                continue
+            light[n] = np.sqrt(np.float64(a))
+            size[n] = abs(np.float64(s) - np.float64(h) - np.float64(a)) / light[n]
+            largest[n] = max(max(abs(s), abs(h)), a)
+            n += 1
+    return n

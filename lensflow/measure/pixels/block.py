@@ -7,11 +7,12 @@ from functools import cached_property
 
 import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
 
 from lensflow.config import DiagnosticsConfig
 from lensflow.measure.pixels.differences import Differences
-from lensflow.measure.pixels.origin import Origin, with_arc_steps
-from lensflow.measure.pixels.specimens import specimens_of
+from lensflow.measure.pixels.origin import Origin, arc_steps
+from lensflow.measure.pixels.specimens import complete_rows, specimens_of
 from lensflow.stats.kept_rows import KeptRows
 
 
@@ -59,11 +60,15 @@ class Block:
         return Differences.from_block(self.pairs, self.config)
 
     @cached_property
-    def with_arc_steps(self) -> xr.Dataset:
-        """The pairs with the steps that their arcs were rounded to."""
-        return with_arc_steps(self.pairs, self.origin)
+    def arc_steps(self) -> NDArray[np.float32]:
+        """The steps that the arcs were rounded to, nMgy, (sample, band)."""
+        return arc_steps(self.pairs, self.origin)
+
+    def complete_rows(self, rows: NDArray[np.int64]) -> xr.Dataset:
+        """Take rows as :func:`lensflow.measure.pixels.specimens.complete_rows` does, with the steps of their arcs."""
+        return complete_rows(self.pairs, rows, self.arc_steps)
 
     @cached_property
     def specimens(self) -> KeptRows:
         """A few complete rows, for tests that render."""
-        return specimens_of(self.with_arc_steps, self.last_key)
+        return specimens_of(self.pairs, self.last_key, self.arc_steps)

@@ -20,6 +20,8 @@ SHIFT_INNER_PIX = 16.0
 INJECTED_SHIFT_PIX = 0.1
 # One row in this many, chosen by its id, is also used for the tests with an added shift.
 _SHIFTED_ONE_IN = 8
+# So few that their transforms stay in the processor's cache.
+_SHIFTED_AT_ONCE = 8
 
 
 @dataclass(frozen=True)
@@ -61,25 +63,23 @@ class Differences:
         n, n_bands, size = rows.size, stamp.shape[1], stamp.shape[-1]
         n_rings = max(config.n_rings, int(geometry.ANNULUS_INNER_PIX))
         width = n_rings + 1
-        manifest = pairs.drop_vars([v for v in pairs.data_vars if {"y", "x"} & set(pairs[v].dims)]).isel(sample=rows)
+        manifest = _columns_of(pairs, rows)
 
         step = column(manifest, "quantize_step_nmgy") if "quantize_step_nmgy" in manifest else np.zeros((n, n_bands))
-        if rows.size != is_control.size:
-            stamp, ctrl, arc = stamp[rows], ctrl[rows], arc[rows]
         stamp, ctrl, arc = (np.ascontiguousarray(v, dtype=np.float32) for v in (stamp, ctrl, arc))
         dark = np.zeros((n, n_bands), dtype=bool)
         if "has_data" in pairs:
-            has_data = column(pairs, "has_data")[rows]
-            for i, b in np.argwhere(~has_data.all(axis=(2, 3))):
-                empty = ~has_data[i, b]
-                dark[i, b] = ((stamp[i, b] != ctrl[i, b]) | (arc[i, b] != 0))[empty].any()
+            has_data = column(pairs, "has_data")
+            for i, b in np.argwhere(~has_data.all(axis=(2, 3))[rows]):
+                of_row, empty = (rows[i], b), ~has_data[rows[i], b]
+                dark[i, b] = ((stamp[of_row] != ctrl[of_row]) | (arc[of_row] != 0))[empty].any()
         outside, _ = regions(size)
-        power, moved = _moved(ctrl, column(manifest, "row_id"))
+        power, moved = _moved(ctrl, rows, column(manifest, "row_id"))
         pixels, difference, residual, sums = (
             np.zeros(shape) for shape in ((n, width), (n, n_bands, width), (n, n_bands, width), (n, n_bands, N_SUMS))
         )
         pixel_sums(
-            stamp, ctrl, arc, *(column(manifest, k).astype(np.float64) for k in ("x_center", "y_center")),
+            stamp, ctrl, arc, rows, *(column(manifest, k).astype(np.float64) for k in ("x_center", "y_center")),
             step.astype(np.float64), outside, geometry.CORE_RADIUS_PIX, power, moved,
             pixels, difference, residual, sums,
         )  # fmt: skip
@@ -99,7 +99,7 @@ class Differences:
             residual=np.where(covered[..., None], residual, 0.0),
             control_core=np.where(covered, control_core, 0.0),
             sums=np.where(covered[..., None], sums, 0.0),
-            middle=np.where(covered[:, None, :, None, None], _middle(stamp, ctrl, arc, manifest), 0.0),
+            middle=np.where(covered[:, None, :, None, None], _middle(stamp, ctrl, arc, rows, manifest), 0.0),
             filled=~has_psf & (sums[..., LIT] > 0),
             dark=dark,
             n_unknown=0 if "has_data" in pairs else n,
@@ -133,6 +133,14 @@ class Differences:
         return np.broadcast_to(values[:, None], (n, n_bands)) if values.ndim == 1 else values
 
 
+def _columns_of(pairs: xr.Dataset, rows: NDArray[np.int64]) -> xr.Dataset:
+    """Given rows of the columns, without pixels."""
+    flat = {n: v for n, v in pairs.variables.items() if not {"y", "x"} & {*v.dims}}
+    taken = {n: (v.dims, v.values[rows]) if v.dims[:1] == ("sample",) else v for n, v in flat.items()}
+    coords = [n for n in pairs.coords if n in taken]
+    return xr.Dataset({n: v for n, v in taken.items() if n not in coords}, coords={n: taken[n] for n in coords})
+
+
 @lru_cache(maxsize=8)
 def regions(size: int) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """Pixels for the shift (r >= 16 pix, no edge) and of the outer annulus (r >= 20 pix), both (size, size).
@@ -147,31 +155,38 @@ def regions(size: int) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
 
 
 def _middle(
-    stamp: NDArray[np.float32], ctrl: NDArray[np.float32], arc: NDArray[np.float32], manifest: xr.Dataset
+    stamp: NDArray[np.float32],
+    ctrl: NDArray[np.float32],
+    arc: NDArray[np.float32],
+    rows: NDArray[np.int64],
+    manifest: xr.Dataset,
 ) -> Floats:
     """Stamp - ctrl, and stamp - ctrl - arc, of 3 x 3 pixels about the one that holds the target, (n, 2, band, 3, 3)."""
-    n, size, about = len(stamp), stamp.shape[-1], np.arange(-1, 2)
+    size, about = stamp.shape[-1], np.arange(-1, 2)
     at = [np.clip(np.rint(column(manifest, k)), 1, size - 2).astype(np.int64) for k in ("y_center", "x_center")]
     y, x = (v[:, None] + about for v in at)
-    row = np.arange(n)[:, None, None]
+    row = rows[:, None, None]
     s, c, a = (
         np.moveaxis(v[row, :, y[:, :, None], x[:, None, :]], -1, 1).astype(np.float64) for v in (stamp, ctrl, arc)
     )
     return np.stack([s - c, s - c - a], axis=1)
 
 
-def _moved(ctrl: NDArray[np.float32], row_id: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Which rows have a known shift put in, and their controls after it less before."""
-    size, power = ctrl.shape[-1], np.full(len(ctrl), -1, np.int64)
-    chosen = rng.mix_ids(row_id.astype(np.uint64), np.uint64(7)) % np.uint64(_SHIFTED_ONE_IN) == 0
-    rows = np.flatnonzero(chosen)
-    power[rows] = np.arange(rows.size)
+def _moved(
+    ctrl: NDArray[np.float32], rows: NDArray[np.int64], row_id: NDArray[Any]
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Which of the rows have a known shift put in, and their controls after it less before."""
+    size, power = ctrl.shape[-1], np.full(len(rows), -1, np.int64)
+    chosen = np.flatnonzero(rng.mix_ids(row_id.astype(np.uint64), np.uint64(7)) % np.uint64(_SHIFTED_ONE_IN) == 0)
+    power[chosen] = np.arange(chosen.size)
     f = np.fft.fftfreq(size)
     step = -2j * np.pi * INJECTED_SHIFT_PIX
     phase = np.exp(step * f[:, None]) * np.exp(step * f[: size // 2 + 1])
-    still = np.nan_to_num(ctrl[rows])
-    moved = np.fft.irfft2(np.fft.rfft2(still) * phase, s=(size, size)) - still
-    return power, moved.astype(np.float32)
+    moved = np.empty((chosen.size, *ctrl.shape[1:]), np.float32)
+    for first in range(0, chosen.size, _SHIFTED_AT_ONCE):
+        still = np.nan_to_num(ctrl[rows[chosen[first : first + _SHIFTED_AT_ONCE]]])
+        moved[first : first + len(still)] = np.fft.irfft2(np.fft.rfft2(still) * phase, s=(size, size)) - still
+    return power, moved
 
 
 def _control_change(stamp: NDArray[Any], ctrl: NDArray[Any], rows: NDArray[np.int64]) -> tuple[float, int]:

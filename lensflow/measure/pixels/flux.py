@@ -142,7 +142,10 @@ def _on_stamp(manifest: xr.Dataset, stamp_size: int, pixel_scale_arcsec: float) 
     needed = ("lens_q", "shear", "src_n", "lens_model", "src_reff_arcsec")
     if not np.isfinite(pixel_scale_arcsec) or any(name not in manifest for name in needed):
         return np.zeros(len(column(manifest, "theta_e_arcsec")), dtype=bool)
-    return all_on_stamp(manifest, stamp_size, pixel_scale_arcsec)
+    # Of a run's hundred columns these are looked at.
+    others = (*needed, "x_center", "y_center", "psf_fwhm_arcsec", "theta_e_arcsec")
+    columns = [n for n in manifest.data_vars if n in others or str(n).startswith("src_")]
+    return all_on_stamp(manifest[columns], stamp_size, pixel_scale_arcsec)
 
 
 def _slope(sums: Floats, response: int) -> Floats:

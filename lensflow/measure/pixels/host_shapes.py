@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lensflow import geometry
-from lensflow.units import median_and_sigma
+from lensflow.stats.medians import median_of
+from lensflow.units import MAD_TO_SIGMA
 
 Floats = NDArray[np.float64]
 
@@ -35,9 +36,9 @@ def host_shapes(ctrl: NDArray[np.float32]) -> Floats:
     n, bands, size = ctrl.shape[0], ctrl.shape[1], ctrl.shape[-1]
     weights, near = _weights(size)
     flat = ctrl.reshape(n, bands, size * size)
-    sky, sigma = median_and_sigma(ctrl[..., geometry.sky_pixels(size)])
+    sky, sigma = _sky(flat.take(np.flatnonzero(geometry.sky_pixels(size).ravel()), axis=-1))
     light, xx, yy, xy = np.moveaxis(((flat - sky[..., None]).astype(np.float64) @ weights), -1, 0)
-    bright = (flat[..., near] > (sky + _SIGMA * sigma)[..., None]).mean(axis=-1)
+    bright = np.count_nonzero((flat > (sky + _SIGMA * sigma)[..., None]) & near, axis=-1) / np.count_nonzero(near)
     with np.errstate(divide="ignore", invalid="ignore"):
         known = (light > 0) & (xx + yy > 0)
         e1, e2 = np.clip((xx - yy) / (xx + yy), -1, 1), np.clip(2 * xy / (xx + yy), -1, 1)
@@ -46,11 +47,17 @@ def host_shapes(ctrl: NDArray[np.float32]) -> Floats:
     return np.where(known[..., None] & np.isfinite(out), out, np.nan)
 
 
+def _sky(values: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Median and robust standard deviation along the last axis, as of :func:`lensflow.units.median_and_sigma`."""
+    median = median_of(values)
+    return median, np.float32(MAD_TO_SIGMA) * median_of(np.abs(values - median[..., None]))
+
+
 @lru_cache(maxsize=4)
-def _weights(size: int) -> tuple[Floats, NDArray[np.int64]]:
+def _weights(size: int) -> tuple[Floats, NDArray[np.bool_]]:
     middle = geometry.centre(size)
     y, x = np.mgrid[:size, :size] - middle
     r = np.hypot(x, y)
     w = np.exp(-0.5 * (r / _WEIGHT_PIX) ** 2) * (r < 4 * _WEIGHT_PIX)
     weights = np.stack([w, w * x * x, w * y * y, w * x * y], axis=-1).reshape(-1, 4)
-    return weights, np.flatnonzero((r >= _NEAR_PIX).ravel())
+    return weights, (r >= _NEAR_PIX).ravel()

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
 
 from lensflow.config import InjectionConfig, StoreConfig
 from lensflow.injection.inject import rows_of_hosts
@@ -44,20 +45,23 @@ class Origin:
     same_code: bool = True
 
 
-def with_arc_steps(pairs: xr.Dataset, origin: Origin | None) -> xr.Dataset:
-    """Pairs with ``arc_step_nmgy`` (sample, band), the steps that arcs were rounded to; NaN where nobody can know."""
+def arc_steps(pairs: xr.Dataset, origin: Origin | None) -> NDArray[np.float32]:
+    """Steps that arcs were rounded to, nMgy, shape (sample, band); NaN where nobody can know."""
     n, bands = pairs.sizes["sample"], pairs.sizes["band"]
     step = column(pairs, "quantize_step_nmgy") if "quantize_step_nmgy" in pairs else np.zeros((n, bands))
     if origin is None:  # settings are not given: the defaults for a rounded stamp
-        return pairs.assign(arc_step_nmgy=(("sample", "band"), (step / 4).astype(np.float32)))
+        return (step / 4).astype(np.float32)
     coarse, thin = origin.store.stamp_steps_per_sigma, origin.store.arc_steps_per_sigma
     if not thin:
-        fine = np.zeros((n, bands), np.float32)
-    elif origin.hosts is not None:
+        return np.zeros((n, bands), np.float32)
+    if origin.hosts is not None:
         rows = rows_of_hosts(origin.hosts, column(pairs, "host_index").astype(np.int64))
-        fine = rounding_steps(origin.hosts["invvar"].values, rows, origin.store)[1]
-    elif coarse and np.log2(thin / coarse).is_integer():  # a power of two finer is a power of two finer
-        fine = (step * (coarse / thin)).astype(np.float32)
-    else:
-        fine = np.full((n, bands), np.nan, np.float32)
-    return pairs.assign(arc_step_nmgy=(("sample", "band"), fine))
+        return rounding_steps(origin.hosts["invvar"].values, rows, origin.store)[1]
+    if coarse and np.log2(thin / coarse).is_integer():  # a power of two finer is a power of two finer
+        return (step * (coarse / thin)).astype(np.float32)
+    return np.full((n, bands), np.nan, np.float32)
+
+
+def with_arc_steps(pairs: xr.Dataset, origin: Origin | None) -> xr.Dataset:
+    """Pairs with ``arc_step_nmgy`` (sample, band), the steps that arcs were rounded to; NaN where nobody can know."""
+    return pairs.assign(arc_step_nmgy=(("sample", "band"), arc_steps(pairs, origin)))

@@ -134,7 +134,7 @@ def _compare(pairs: xr.Dataset, origin: Origin, bands: tuple[str, ...]) -> Recom
     low, high = again.stamps()
     shape = (len(stamp), len(bands))
     counts, furthest = np.zeros((*shape, 2), np.int64), np.zeros((*shape, 2))
-    compare_pixels(stamp, low, high, ctrl, again.controls(), again.step, arc, again.fine, counts, furthest)
+    compare_pixels(stamp, low, high, ctrl, *again.controls(), again.step, arc, again.fine, counts, furthest)
     # A band without a gain cannot have an arc, nor a row another step than its host's noise gives.
     refused = again.refused | (again.step != again.stored_step)
     furthest[..., 0] = np.where(refused, np.inf, furthest[..., 0])
@@ -152,13 +152,17 @@ def _compare(pairs: xr.Dataset, origin: Origin, bands: tuple[str, ...]) -> Recom
 
 
 @compiled()
-def compare_pixels(stamp, low, high, ctrl, control, step, arc, fine, counts, furthest):  # type: ignore[no-untyped-def]
+def compare_pixels(stamp, low, high, ctrl, control, place, step, arc, fine, counts, furthest):  # type: ignore[no-untyped-def]
     """Count pixels that differ from their required values.
 
     Parameters
     ----------
-    stamp, low, high, ctrl, control, arc : float32, shape (n, band, size, size)
-        The stamp, and the ends of what it may be; the control, and what it must be; the arc.
+    stamp, low, high, ctrl, arc : float32, shape (n, band, size, size)
+        The stamp, and the ends of what it may be; the control; the arc.
+    control : float32, shape (m, band, size, size)
+        What controls must be.
+    place : int64, shape (n,)
+        Of each row's in ``control``.
     step, fine : float32, shape (n, band)
         Steps of stamp and control, and of the arc; 0 for none.
     counts : int64, shape (n, band, 2), zeros
@@ -170,10 +174,15 @@ def compare_pixels(stamp, low, high, ctrl, control, step, arc, fine, counts, fur
     for i in range(n):
         for b in range(bands):
             coarse, thin = np.float64(step[i, b]), np.float64(fine[i, b])
+            if coarse == 0.0 and thin == 0.0:
+                single, odd = _as_required(stamp[i, b], low[i, b], high[i, b], ctrl[i, b], control[place[i], b])
+                if odd == 0:
+                    counts[i, b, 1] += single
+                    continue
             for v in range(size):
                 for u in range(size):
                     s, a, c = stamp[i, b, v, u], low[i, b, v, u], high[i, b, v, u]
-                    h, k = ctrl[i, b, v, u], control[i, b, v, u]
+                    h, k = ctrl[i, b, v, u], control[place[i], b, v, u]
                     if a == c:
                         counts[i, b, 1] += 1
                     if s >= a and s <= c and h == k and coarse == 0.0 and thin == 0.0:
@@ -187,6 +196,18 @@ def compare_pixels(stamp, low, high, ctrl, control, step, arc, fine, counts, fur
                         counts[i, b, 0] += 1
                         if off > furthest[i, b, 0]:
                             furthest[i, b, 0], furthest[i, b, 1] = off, v * size + u
+
+
+@compiled()
+def _as_required(stamp, low, high, ctrl, control):  # type: ignore[no-untyped-def]
+    """Pixels of a stamp for which there is one value only, and pixels that are not plainly what they must be."""
+    single, odd = 0, 0
+    for v in range(len(stamp)):
+        s, a, c, h, k = stamp[v], low[v], high[v], ctrl[v], control[v]
+        for u in range(len(s)):
+            single += 1 if a[u] == c[u] else 0
+            odd += 0 if (s[u] >= a[u]) & (s[u] <= c[u]) & (h[u] == k[u]) else 1
+    return single, odd
 
 
 @compiled()
@@ -218,7 +239,8 @@ class _Again:
             gain = effective_gain(self.hosts, bands, origin.injection, rows)[rows]
         else:
             gain = np.full((n, len(bands)), np.inf)
-        self.refused = np.isnan(gain) & (arc != 0).any(axis=(2, 3))
+        self.refused = np.isnan(gain)
+        self.refused[self.refused] = (arc[self.refused] != 0).any(axis=(1, 2))
         self.gain = np.where(np.isnan(gain), np.inf, gain)
         self.step = self.fine = np.zeros((n, len(bands)), np.float32)
         store = origin.store
@@ -227,9 +249,12 @@ class _Again:
         known = "quantize_step_nmgy" in pairs
         self.stored_step = column(pairs, "quantize_step_nmgy").astype(np.float32) if known else self.step
 
-    def controls(self) -> Pixels:
-        """Controls: the hosts, rounded as the stamps are."""
-        return self._rounded(self.hosts["image"].values[self.rows])
+    def controls(self) -> tuple[Pixels, NDArray[np.int64]]:
+        """Controls: the hosts, rounded as the stamps are; and where among them each row's is."""
+        image = self.hosts["image"].values
+        if self.step.any():
+            return self._rounded(image[self.rows]), np.arange(len(self.rows))
+        return np.ascontiguousarray(image, np.float32), self.rows
 
     def stamps(self) -> tuple[Pixels, Pixels]:
         """Range of allowed values of each stored pixel; equal ends if only one value is allowed."""

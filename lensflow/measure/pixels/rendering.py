@@ -17,14 +17,13 @@ from lensflow.measure.pixels.origin import Origin
 from lensflow.measure.pixels.reference import REFERENCE_ACCURACY, beside_the_reference
 from lensflow.measure.pixels.specimens import (
     arc_ends,
-    complete_rows,
     injections,
     keys_of,
     of_image,
     render_again,
     why_not,
 )
-from lensflow.stats.hostsums import named, same_layout
+from lensflow.stats.hostsums import column, named, same_layout
 from lensflow.stats.kept_rows import KeptRows
 
 # As many rows are rendered again as hold, with this chance, one of those that a fault in this share of all rows is in.
@@ -81,14 +80,14 @@ class Rerendered:
     @classmethod
     def from_block(cls, block: Block) -> Rerendered:
         """Render the chosen rows of a block again, and compare."""
-        pairs, origin = block.with_arc_steps, block.origin or Origin()
+        pairs, origin = block.pairs, block.origin or Origin()
         rows, keys = injections(pairs)
         n_injections = rows.size
-        images = int((pairs["src_id"].values[rows] != "").sum()) if "src_id" in pairs else 0
+        images = int((column(pairs, "src_id")[rows] != "").sum()) if "src_id" in pairs else 0
         if origin.last_key is not None:
             rows = rows[keys <= np.uint64(origin.last_key)]
         parts = [
-            compare(complete_rows(pairs, rows[k : k + _ROWS_AT_ONCE]), origin)
+            compare(block.complete_rows(rows[k : k + _ROWS_AT_ONCE]), origin)
             for k in range(0, max(rows.size, 1), _ROWS_AT_ONCE)
         ]
         total = parts[0]

@@ -39,22 +39,34 @@ def keys_of(row_id: NDArray[Any]) -> NDArray[np.uint64]:
     return np.asarray(rng.mix_ids(row_id.astype(np.uint64), _PURPOSE))
 
 
-def specimens_of(pairs: xr.Dataset, last_key: int | None = None) -> KeptRows:
+def specimens_of(
+    pairs: xr.Dataset, last_key: int | None = None, arc_step_nmgy: NDArray[np.float32] | None = None
+) -> KeptRows:
     """Keep at most ``KEPT`` injection rows of a block, those with the smallest hash of their id.
 
     None is kept with a hash beyond ``last_key``, which keeps blocks small: at least ``KEPT`` rows of all rows of a run
     must have a hash up to it. Rows as of :func:`complete_rows`.
     """
     rows, key = injections(pairs, last_key)
-    return KeptRows(complete_rows(pairs, rows[np.argsort(key, kind="stable")[:KEPT]]), tidy=_first_by_hash)
+    kept = rows[np.argsort(key, kind="stable")[:KEPT]]
+    return KeptRows(complete_rows(pairs, kept, arc_step_nmgy), tidy=_first_by_hash)
 
 
 def _first_by_hash(rows: xr.Dataset) -> xr.Dataset:
     return rows.isel(sample=np.argsort(keys_of(rows["row_id"].values), kind="stable")[:KEPT])
 
 
-def complete_rows(pairs: xr.Dataset, rows: NDArray[np.int64]) -> xr.Dataset:
+def complete_rows(
+    pairs: xr.Dataset, rows: NDArray[np.int64], arc_step_nmgy: NDArray[np.float32] | None = None
+) -> xr.Dataset:
     """Take the given rows of a block.
+
+    Parameters
+    ----------
+    pairs : Dataset
+    rows : ndarray of int64, shape (m,)
+    arc_step_nmgy : ndarray, shape (sample, band), optional
+        Steps that the arcs were rounded to; by default those that the block has.
 
     Returns
     -------
@@ -64,9 +76,12 @@ def complete_rows(pairs: xr.Dataset, rows: NDArray[np.int64]) -> xr.Dataset:
         ``psf_beta``, ``pixel_scale_arcsec`` and ``seed``.
     """
     names = [*(n for n in (*_COLUMNS, *_NOT_OF_RENDERER[:-1]) if n in pairs), "arc"]
+    taken: dict[str, Any] = {n: (pairs.variables[n].dims, column(pairs, n)[rows]) for n in dict.fromkeys(names)}
+    if arc_step_nmgy is not None:
+        taken["arc_step_nmgy"] = (("sample", "band"), arc_step_nmgy[rows])
     return xr.Dataset(
-        {n: (pairs[n].dims, column(pairs, n)[rows]) for n in dict.fromkeys(names)},
-        coords={"band": pairs["band"].values.astype(str)},
+        taken,
+        coords={"band": column(pairs, "band").astype(str)},
         attrs={k: pairs.attrs[k] for k in _ATTRS if k in pairs.attrs},
     )
 

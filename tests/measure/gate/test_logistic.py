@@ -184,6 +184,44 @@ def test_the_matrix_is_never_in_one_place_and_read_once_an_iteration():
     assert model.n_iter_[0] + 1 <= reads <= model.n_iter_[0] + 2
 
 
+def fitted_by_blocks(x, y, blocks, **settings):
+    """Model of features that are read block by block, and how often each block was read."""
+    seen, rows = [], len(x) // blocks
+
+    def block(k):
+        seen.append(k)
+        return x[k * rows : (k + 1) * rows]
+
+    parts = [da.from_delayed(dask.delayed(block)(k), (rows, x.shape[1]), dtype=float) for k in range(blocks)]
+    with dask.config.set(scheduler="synchronous"):
+        model = LogisticRegression(**settings).fit(da.concatenate(parts), y)
+    return model, np.bincount(seen, minlength=blocks)
+
+
+def test_many_blocks_are_read_less_often_since_a_few_say_where_to_start():
+    x, y = smooth_pixels(n=24 * 400, p=6)
+    model, read = fitted_by_blocks(x, y, 24)
+    whole = LogisticRegression().fit(x, y)
+    np.testing.assert_allclose(model.decision_function(x), whole.decision_function(x), atol=1e-9)
+    few, at_once = fitted_by_blocks(x, y, 8)
+    assert few.n_iter_[0] >= whole.n_iter_[0] - 1  # starts at 0
+    assert read[1] <= at_once.min() - 2 and read[0] == read[1] + 1
+
+
+@pytest.mark.parametrize("order", ["sorted by class", "one class in the first third", "as drawn"])
+def test_where_it_starts_does_not_change_where_it_ends(order):
+    x, y = smooth_pixels(n=12 * 50, p=5)
+    if order != "as drawn":
+        place = np.argsort(y if order == "sorted by class" else y & (np.arange(len(y)) % 2 == 0), kind="stable")
+        x, y = x[place], y[place]
+    model, _ = fitted_by_blocks(x, y, 12, standardize=True)
+    whole = LogisticRegression(standardize=True).fit(x, y)
+    np.testing.assert_allclose(model.decision_function(x), whole.decision_function(x), atol=1e-8)
+    free, read = fitted_by_blocks(x, y, 12, C=np.inf)
+    assert np.ptp(read) == 0  # without a penalty a few blocks may have no optimum
+    np.testing.assert_allclose(free.coef_, LogisticRegression(C=np.inf).fit(x, y).coef_, rtol=1e-6)
+
+
 def test_dask_predictions_are_lazy_and_equal():
     x, y = smooth_pixels(p=4)
     labels = np.array(["ctrl", "stamp"])[y.astype(int)]

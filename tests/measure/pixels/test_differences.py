@@ -96,13 +96,13 @@ def test_the_known_shift_is_one_along_both_axes_and_one_row_in_eight_has_it():
     f = 2 * np.pi * np.arange(size) / size
     wave = (np.sin(2 * f)[None, :] + np.cos(3 * f)[:, None]).astype(np.float32)
     ids = np.arange(4000, dtype=np.uint64)
-    power, moved = _moved(np.broadcast_to(wave, (4000, 1, size, size)), ids)
+    power, moved = _moved(np.broadcast_to(wave, (4000, 1, size, size)), np.arange(4000), ids)
     assert np.array_equal(np.sort(power[power >= 0]), np.arange(len(moved)))
     assert 400 < len(moved) < 600
     by = 2 * np.pi * INJECTED_SHIFT_PIX / size
     wanted = np.sin(2 * (f - by))[None, :] + np.cos(3 * (f - by))[:, None] - wave
     np.testing.assert_allclose(moved[0, 0], wanted, atol=1e-6)
-    again, _ = _moved(np.broadcast_to(wave, (4000, 1, size, size)), ids[::-1])
+    again, _ = _moved(np.broadcast_to(wave, (4000, 1, size, size)), np.arange(4000), ids[::-1])
     np.testing.assert_array_equal(again >= 0, (power >= 0)[::-1])
 
 

@@ -35,8 +35,8 @@ def summed(given):
     sums = np.zeros((N, BANDS, N_SUMS))
     outside, _ = regions(SIZE)
     pixel_sums(
-        given["stamp"], given["ctrl"], given["arc"], given["x"], given["y"], given["step"], outside, CORE_PIX,
-        given["power"], given["moved"], pixels, difference, residual, sums,
+        given["stamp"], given["ctrl"], given["arc"], np.arange(N), given["x"], given["y"], given["step"], outside,
+        CORE_PIX, given["power"], given["moved"], pixels, difference, residual, sums,
     )  # fmt: skip
     return {"pixels": pixels, "difference": difference, "residual": residual, "sums": sums, "outside": outside}
 
@@ -105,8 +105,9 @@ def test_a_core_at_the_stamps_corner_reads_no_pixel_beyond_it(given):
     sums = np.zeros((1, 1, N_SUMS))
     one = np.ones((1, 1, SIZE, SIZE), np.float32)
     pixel_sums(
-        one, one, 0 * one, np.zeros(1), np.full(1, SIZE - 1.0), np.zeros((1, 1)), np.zeros((SIZE, SIZE), bool),
-        CORE_PIX, np.zeros(1, np.int64), 0 * one, np.zeros((1, 9)), np.zeros((1, 1, 9)), np.zeros((1, 1, 9)), sums,
+        one, one, 0 * one, np.zeros(1, np.int64), np.zeros(1), np.full(1, SIZE - 1.0), np.zeros((1, 1)),
+        np.zeros((SIZE, SIZE), bool), CORE_PIX, np.zeros(1, np.int64), 0 * one, np.zeros((1, 9)), np.zeros((1, 1, 9)),
+        np.zeros((1, 1, 9)), sums,
     )  # fmt: skip
     assert (sums[0, 0, sums_of.CORE : sums_of.CORE_DOWN + 1] == 0).all()
 

@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lensflow.measure.pixels import specimens
-from lensflow.measure.pixels.specimens import of_image, psf_of, specimens_of, why_not, without_images
+from lensflow.measure.pixels import Block, Origin, specimens
+from lensflow.measure.pixels.origin import with_arc_steps
+from lensflow.measure.pixels.specimens import complete_rows, of_image, psf_of, specimens_of, why_not, without_images
 from tests.measure.pixels.pairs_factory import pairs_block
 
 KNOWN = {"psf_model": "moffat", "psf_beta": 3.5, "pixel_scale_arcsec": 0.262}
@@ -75,3 +76,14 @@ def test_kernels_are_kept_with_their_rows_and_given_to_the_renderer():
     place = [int(np.flatnonzero(PAIRS["row_id"].values == r)[0]) for r in kept["row_id"].values]
     np.testing.assert_array_equal(psf_of(kept)["psf_model"], kernel[place])
     assert psf_of(specimens_of(PAIRS).rows) == {"psf_model": "moffat", "psf_beta": 3.5}
+
+
+def test_rows_taken_from_a_block_have_the_steps_of_their_arcs():
+    pairs = PAIRS.assign(quantize_step_nmgy=PAIRS["psf_fwhm_arcsec"].fillna(0) * 0.01)
+    rows = np.array([5, 2, 9])
+    for origin in (None, Origin()):
+        found = Block(pairs, origin=origin).complete_rows(rows)
+        wanted = complete_rows(with_arc_steps(pairs, origin), rows)
+        assert found.equals(wanted) and found["arc_step_nmgy"].dtype == np.float32
+        assert Block(pairs, origin=origin).specimens.rows.equals(specimens_of(with_arc_steps(pairs, origin)).rows)
+    assert (Block(pairs).complete_rows(rows)["arc_step_nmgy"].values > 0).any()

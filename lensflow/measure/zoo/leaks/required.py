@@ -7,7 +7,7 @@ that remain must raise no alarm and the core gates must pass.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import xarray as xr
@@ -23,7 +23,6 @@ from lensflow.measure.pixels import ONE_PASS, Bits, Block, Recompute, Sharpness,
 from lensflow.measure.pixels.deflection_check import deflection_check
 from lensflow.measure.pixels.psf_check import psf_check
 from lensflow.measure.pixels.rendering import Rerendered
-from lensflow.measure.pixels.specimens import complete_rows, specimens_of
 from lensflow.measure.zoo.leaks.base import Base, Setting
 from lensflow.measure.zoo.leaks.kinds import Kind
 from lensflow.measure.zoo.small_run import SmallRun
@@ -91,7 +90,7 @@ class Required:
         out = {"bits": Bits.from_block(block).result(), "sharpness": Sharpness.from_block(block).result()}
         if setting.own:
             # The slow reference and the renderer's own checks do not use the pairs: once is enough.
-            none = complete_rows(block.with_arc_steps, np.zeros(0, np.int64))
+            none = block.complete_rows(np.zeros(0, np.int64))
             out["rendering"] = Rerendered.from_block(block).result(none, origin)
             out |= self._renderer()
         return out
@@ -99,7 +98,8 @@ class Required:
     def _renderer(self) -> dict[str, xr.Dataset]:
         if not self._constant:
             # For all rows, not only the run's own sample of rows to render again.
-            specimens = specimens_of(Block(self.base.pairs, origin=self.base.run.origin).with_arc_steps).rows
+            every = Block(self.base.pairs, origin=replace(self.base.run.origin, last_key=None))
+            specimens = every.specimens.rows
             self._constant = {"psf": psf_check(specimens, render), "deflection": deflection_check(render)}
         return self._constant
 
