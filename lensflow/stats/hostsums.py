@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 from typing import Any
 
@@ -133,6 +134,20 @@ def host_weights(n_units: int, count: int, seed: int, purpose: str, sums: Floats
 
     Drawn a block at a time when ``sums`` (n_units, k) is given, so that only (count, k) is ever held.
     """
+    if sums is None and count * n_units <= _DRAWS_AT_ONCE:
+        return _known_weights(n_units, count, seed, purpose)
+    return _drawn_weights(n_units, count, seed, purpose, sums)
+
+
+@lru_cache(maxsize=4)
+def _known_weights(n_units: int, count: int, seed: int, purpose: str) -> Floats:
+    """Weights that one gate asks for several times: for its area, its reference, its strata and its curve."""
+    found = _drawn_weights(n_units, count, seed, purpose, None)
+    found.flags.writeable = False
+    return found
+
+
+def _drawn_weights(n_units: int, count: int, seed: int, purpose: str, sums: Floats | None) -> Floats:
     draws = rng.generator(seed, purpose)
     out = np.empty((count, n_units if sums is None else sums.shape[1]))
     step = max(1, _DRAWS_AT_ONCE // max(n_units, 1))

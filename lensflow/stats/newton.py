@@ -6,7 +6,7 @@ The loss, its gradient and its Hessian are sums over rows, so all that a step ne
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -104,7 +104,7 @@ def sums_of(x: Floats, y: Floats, weight: Floats | None, theta: Floats, hessian:
 
 
 def slopes_of(x: Floats, ys: Floats, thetas: Floats) -> Floats:
-    """Gradients of the summed losses of several sets of labels (n, k) at parameters (p + 1, k): shape (p + 1, k)."""
+    """Gradients of the summed losses of labels (n, k), or one set (n, 1) for all, at parameters (p + 1, k)."""
     out = np.zeros(thetas.shape)
     for rows in _passes(len(x), x.shape[1]):
         excess = expit(x[rows] @ thetas[:-1] + thetas[-1]) - ys[rows]
@@ -238,40 +238,50 @@ def minimise(
 
 
 def minimise_together(
-    slopes: Callable[[Floats], Floats], weight: float, penalty: Floats, hessian: Floats, count: int, tol: float
+    slopes: Callable[[Floats], Floats],
+    weights: Floats,
+    penalties: Floats,
+    hessians: Sequence[Floats],
+    start: Floats,
+    tol: float,
 ) -> Floats | None:
-    """Minimise as :func:`minimise` for several sets of labels at once, all with one Hessian, from 0.
+    """Minimise as :func:`minimise` for several sets of labels or of rows at once, all near where they start.
 
-    Labels that say nothing leave the optimum near 0, where no label enters the Hessian: a few steps with the one at
-    0 reach it, and the features are read once for all sets.
+    Labels that say nothing leave the optimum near 0, where no label enters the Hessian; folds of the same rows have
+    optima near that of all rows. A few steps with the Hessians of the start reach it, and the features are read once
+    for all sets.
 
     Parameters
     ----------
     slopes : callable
         Gradients of the summed losses, (p + 1, count), at parameters of that shape.
-    weight : float
-        Sum of the rows' weights.
-    penalty : ndarray, shape (p,)
+    weights : ndarray, shape (count,)
+        Sums of the rows' weights.
+    penalties : ndarray, shape (p, count)
         > 0.
-    hessian : ndarray, shape (p + 1, p + 1)
-        Of the summed losses at 0.
+    hessians : sequence of ndarray, shape (p + 1, p + 1)
+        Of the summed losses at the start, of each set; a single one serves all, and then all have one penalty.
+    start : ndarray, shape (p + 1, count)
     tol : float
         As for :func:`minimise`.
 
     Returns
     -------
     ndarray, shape (p + 1, count), or None
-        None where steps with this Hessian do not shrink fast in every set: fit one by one then.
+        None where steps with these Hessians do not shrink fast in every set: fit one by one then.
     """
-    ridge = np.append(penalty, 0.0)
-    solve, thetas = _solver(hessian, ridge), np.zeros((len(ridge), count))
-    last = np.full(count, np.inf)
+    ridge, thetas = np.vstack([penalties, np.zeros(len(weights))]), start
+    solvers = [_solver(h, ridge[:, k]) for k, h in enumerate(hessians)]
+    last = np.full(len(weights), np.inf)
     while True:
-        slope = slopes(thetas) + ridge[:, None] * thetas
-        step = -np.stack([solve(s) for s in slope.T], axis=1)
-        decrement = np.sqrt(np.maximum(-(slope * step).sum(axis=0) / weight, 0.0))
+        slope = slopes(thetas) + ridge * thetas
+        if len(solvers) == 1:
+            step = -solvers[0](slope)
+        else:
+            step = -np.stack([solve(s) for solve, s in zip(solvers, slope.T, strict=True)], axis=1)
+        decrement = np.sqrt(np.maximum(-(slope * step).sum(axis=0) / weights, 0.0))
         small = np.linalg.norm(step, axis=0) <= SMALL_STEP * (1 + np.linalg.norm(thetas, axis=0))
-        if ((np.abs(slope).max(axis=0) / weight <= tol) & (decrement <= tol) & small).all():
+        if ((np.abs(slope).max(axis=0) / weights <= tol) & (decrement <= tol) & small).all():
             return thetas
         if not (decrement <= np.maximum(KEEP_BELOW * last, tol)).all():
             return None
@@ -298,6 +308,7 @@ def _search(
 
 
 def _solver(hessian: Floats | None, ridge: Floats) -> Callable[[Floats], Floats]:
+    """Solver for one right side (p + 1,), or several (p + 1, k)."""
     matrix = np.array(hessian)
     matrix[np.diag_indices_from(matrix)] += ridge
     # Scaled to a unit diagonal, so that features of very different size do not look singular.
@@ -307,13 +318,13 @@ def _solver(hessian: Floats | None, ridge: Floats) -> Callable[[Floats], Floats]
     try:
         factor = cho_factor(matrix, check_finite=False)
         if np.abs(np.diag(factor[0])).min() ** 2 > _negligible(matrix):
-            return lambda slope: cho_solve(factor, slope / size, check_finite=False) / size
+            return lambda slope: (cho_solve(factor, (slope.T / size).T, check_finite=False).T / size).T
     except np.linalg.LinAlgError:
         pass
     values, vectors = np.linalg.eigh(matrix)
     kept = values > _negligible(matrix) * values[-1]
     directions, inverse = vectors[:, kept], 1 / values[kept]
-    return lambda slope: directions @ (inverse * (directions.T @ (slope / size))) / size
+    return lambda slope: ((directions @ (inverse * (directions.T @ (slope.T / size).T).T).T).T / size).T
 
 
 def _negligible(matrix: Floats) -> float:

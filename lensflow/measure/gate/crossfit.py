@@ -104,10 +104,12 @@ class CrossFit:
         # There may be much to learn, and Hessians at 0 would be far off.
         start = self.whole.theta if positive.all() else np.zeros(self.blocks[0].shape[1] + 1)
         hessians = self._hessians(start) if positive.all() else self._at_zero
-        out = np.empty((2, self.n_pairs))
+        out, folds = np.empty((2, self.n_pairs)), range(len(self.test))
+        thetas = self._fit_folds(labels, start, hessians)
+        if thetas is None:
+            thetas = np.stack([self._fit(labels, fold, start, hessians).theta for fold in folds], axis=1)
         for fold, rows in enumerate(self.test):
-            theta = self._fit(labels, fold, start, hessians).theta
-            out[:, rows] = (self.blocks[fold] @ theta[:-1] + theta[-1]).reshape(2, -1)
+            out[:, rows] = (self.blocks[fold] @ thetas[:-1, fold] + thetas[-1, fold]).reshape(2, -1)
         return out[0], out[1]
 
     def scores_of_swaps(self, positives: NDArray[np.bool_]) -> Floats:
@@ -116,15 +118,21 @@ class CrossFit:
         out = np.empty((len(positives), 2, self.n_pairs))
         for fold, rows in enumerate(self.test):
             trained, penalty = self.trained[fold], self.penalties[fold]
-            weight = float(sum(len(self.blocks[k]) for k in trained))
+            weight, n_sets = sum(len(self.blocks[k]) for k in trained), len(positives)
 
             def slopes(thetas: Floats, trained: list[int] = trained) -> Floats:
                 return reduce(add, [slopes_of(self.blocks[k], labels[k], thetas) for k in trained])
 
-            at_zero = self._training(self._at_zero, fold)
-            thetas = minimise_together(slopes, weight, penalty, at_zero, len(positives), TOLERANCE)
+            at_zero, zero = self._training(self._at_zero, fold), np.zeros(len(penalty) + 1)
+            thetas = minimise_together(
+                slopes,
+                np.full(n_sets, float(weight)),
+                np.tile(penalty[:, None], n_sets),
+                [at_zero],
+                np.tile(zero[:, None], n_sets),
+                TOLERANCE,
+            )
             if thetas is None:
-                zero = np.zeros(len(penalty) + 1)
                 single = [[own[:, k] for own in labels] for k in range(len(positives))]
                 thetas = np.stack([self._fit(own, fold, zero, self._at_zero).theta for own in single], axis=1)
             found = self.blocks[fold] @ thetas[:-1] + thetas[-1]
@@ -186,6 +194,26 @@ class CrossFit:
             max_iter=MAX_ITERATIONS,
             hessian=self._training(hessians, fold),
             who="gate",
+        )
+
+    def _fit_folds(self, labels: list[Floats], start: Floats, hessians: list[Floats]) -> Floats | None:
+        """Coefficients of every fold, (p + 1, fold), all from one start; None where they are far from it."""
+        n_folds = len(self.test)
+        trains = [[fold for fold in range(n_folds) if k in self.trained[fold]] for k in range(len(self.blocks))]
+
+        def slopes(thetas: Floats) -> Floats:
+            out = np.zeros(thetas.shape)
+            for block, own, some in zip(self.blocks, labels, trains, strict=True):
+                out[:, some] += slopes_of(block, own[:, None], thetas[:, some])
+            return out
+
+        return minimise_together(
+            slopes,
+            np.array([float(sum(len(self.blocks[k]) for k in some)) for some in self.trained]),
+            np.stack(self.penalties, axis=1),
+            [self._training(hessians, fold) for fold in range(n_folds)],
+            np.tile(start[:, None], n_folds),
+            TOLERANCE,
         )
 
     def _sums(self, labels: list[Floats], blocks: range | list[int], theta: Floats, hessian: bool) -> Sums:

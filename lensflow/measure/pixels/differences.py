@@ -70,7 +70,7 @@ class Differences:
         dark = np.zeros((n, n_bands), dtype=bool)
         if "has_data" in pairs:
             has_data = column(pairs, "has_data")
-            for i, b in np.argwhere(~has_data.all(axis=(2, 3))[rows]):
+            for i, b in np.argwhere(~np.asarray(has_data.all(axis=(2, 3)))[rows]):
                 of_row, empty = (rows[i], b), ~has_data[rows[i], b]
                 dark[i, b] = ((stamp[of_row] != ctrl[of_row]) | (arc[of_row] != 0))[empty].any()
         outside, _ = regions(size)

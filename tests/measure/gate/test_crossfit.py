@@ -55,6 +55,21 @@ def test_swaps_fitted_together_score_as_each_alone(c):
         np.testing.assert_allclose(scores, np.array(fit.scores(swap)), atol=1e-6)
 
 
+@pytest.mark.parametrize(("c", "near"), [(1e-3, True), (1.0, True), (1e6, False)])
+def test_folds_fitted_together_score_as_each_alone_or_are_left_to_it(c, near):
+    hosts, stamp, ctrl = pairs(n_hosts=300 if near else 20, shift=0.2 if near else 3.0)
+    folds, every = host_folds(hosts, 5, seed=2), np.ones(len(stamp), bool)
+    with pytest.MonkeyPatch.context() as patch:
+        found = []
+        own = CrossFit._fit_folds
+        patch.setattr(CrossFit, "_fit_folds", lambda self, *given: found.append(own(self, *given)) or found[-1])
+        together = np.array(CrossFit.of(stamp, ctrl, folds, c).scores(every))
+        patch.setattr(CrossFit, "_fit_folds", lambda self, *given: None)
+        alone = np.array(CrossFit.of(stamp, ctrl, folds, c).scores(every))
+    assert (found[0] is not None) == near
+    np.testing.assert_allclose(together, alone, rtol=1e-5, atol=1e-6)
+
+
 def test_labels_that_say_much_leave_the_shared_hessian_and_are_still_fitted_exactly():
     hosts, stamp, ctrl = pairs(shift=4.0)
     fit = CrossFit.of(stamp, ctrl, host_folds(hosts, 5, seed=2), 100.0)
