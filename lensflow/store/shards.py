@@ -71,6 +71,11 @@ def encode_shard(array: zarr.Array, values: NDArray[Any]) -> bytes | None:
     return b"".join([*data, footer, struct.pack("<I", crc32c(footer))])
 
 
+# Of arrays that are kept open: zarr writes all of their metadata to say it.
+_codecs: dict[int, tuple[Any, Blosc, bool]] = {}
+_CODECS_KEPT = 1000
+
+
 def blosc_of(array: zarr.Array) -> Blosc:
     """Compressor of an array that is divided along its first dimension only, with one Blosc codec.
 
@@ -84,6 +89,16 @@ def blosc_of(array: zarr.Array) -> Blosc:
 
 def codec_of(array: zarr.Array) -> tuple[Blosc, bool]:
     """As :func:`blosc_of`; and whether a chunk is stored transposed, a table's columns one after another."""
+    known = _codecs.get(id(array.metadata))
+    if known is None or known[0] is not array.metadata:
+        known = array.metadata, *_codec_of(array)
+        if len(_codecs) >= _CODECS_KEPT:
+            _codecs.clear()
+        _codecs[id(array.metadata)] = known
+    return known[1], known[2]
+
+
+def _codec_of(array: zarr.Array) -> tuple[Blosc, bool]:
     stored = array.metadata.to_dict()
     codecs: Any = stored.get("codecs", ())
     if array.shards is None or [c["name"] for c in codecs] != ["sharding_indexed"]:

@@ -276,12 +276,15 @@ def _scatter(stamp: NDArray[np.float32], ctrl: NDArray[np.float32], arc: NDArray
     if n < 3 * LEAST_PIXELS:
         return 0, 0
     size, light, largest = size[:n], light[:n], largest[:n]
-    clear = median_of(size) * light > _ROUNDINGS * largest
-    size, light = size[clear], light[clear]
+    middle = median_of(size)
+    clear = middle * light > _ROUNDINGS * largest
+    if not clear.all():
+        size, light = size[clear], light[clear]
+        if size.size < 3 * LEAST_PIXELS:
+            return 0, 0
+        middle = median_of(size)
     n = size.size // 3
-    if n < LEAST_PIXELS:
-        return 0, 0
-    large = (size > median_of(size))[np.argpartition(light, (n, size.size - n))]
+    large = (size > middle)[np.argpartition(light, (n, size.size - n))]
     return 2 * int(large[:n].sum() - large[-n:].sum()), 2 * n
 
 

@@ -37,6 +37,17 @@ def zones(size: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     return np.flatnonzero(inside.ravel()), np.flatnonzero(outside.ravel())
 
 
+@compiled(fastmath={"reassoc", "nsz"})
+def _along_lattice(distinct, step, origin):  # type: ignore[no-untyped-def]
+    """Sums of a straight line through values against their numbers of steps, several terms at a time."""
+    along = square = 0.0
+    for k in range(len(distinct)):
+        whole = np.rint((distinct[k] - origin) / step)
+        along += whole * (distinct[k] - origin)
+        square += whole * whole
+    return along, square
+
+
 @compiled()
 def lattice_of(ordered):  # type: ignore[no-untyped-def]
     """Step and origin of the lattice of ascending float64 values; NaN where they show none, 0 where all are equal."""
@@ -66,11 +77,7 @@ def lattice_of(ordered):  # type: ignore[no-untyped-def]
             near[many] = apart
             many += 1
     step = np.median(near[:many])
-    along = square = 0.0
-    for k in range(m):
-        whole = np.rint((distinct[k] - origin) / step)
-        along += whole * (distinct[k] - origin)
-        square += whole * whole
+    along, square = _along_lattice(distinct[:m], step, origin)
     fitted = along / square if square > 0 else 0.0
     return (fitted, origin) if fitted > 0 else (np.nan, origin)
 

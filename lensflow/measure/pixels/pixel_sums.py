@@ -50,7 +50,7 @@ def pixel_sums(stamp, ctrl, arc, rows, x, y, step, outside, core_pix, power, mov
     last = pixels.shape[1] - 1
     ring, radius = np.zeros((size, size), np.int64), np.empty(size)
     difference_of, rest_of = np.empty((size, size)), np.empty((size, size))
-    nothing = np.zeros((size, size), np.float32)
+    nothing, both = np.zeros((size, size), np.float32), np.empty((last + 1, 2))
     for i in range(len(rows)):
         row = rows[i]
         if i > 0 and x[i] == x[i - 1] and y[i] == y[i - 1]:
@@ -67,7 +67,7 @@ def pixel_sums(stamp, ctrl, arc, rows, x, y, step, outside, core_pix, power, mov
                 s[ARC_SQUARE] += found[1]
                 s[LIT] += found[2]
                 s[TOUCHED] += found[3]
-            _by_ring(ring, difference_of, rest_of, difference[i, b], residual[i, b])
+            _by_ring(ring, difference_of, rest_of, both, difference[i, b], residual[i, b])
             shifted = power[i] >= 0
             _core(ring, core_pix, control, rest_of, shifted, s)
             extra = moved[power[i], b] if shifted else nothing
@@ -116,13 +116,17 @@ def _light(stamp, ctrl, arc, slack, difference, rest):  # type: ignore[no-untype
 
 
 @compiled()
-def _by_ring(ring, difference, rest, rings, rests):  # type: ignore[no-untyped-def]
+def _by_ring(ring, difference, rest, both, rings, rests):  # type: ignore[no-untyped-def]
+    """Add both differences to their rings, side by side in ``both`` (ring, 2), so that one addition does for two."""
+    both[:] = 0.0
     for v in range(len(ring)):
         of_row, d, r = ring[v], difference[v], rest[v]
         for u in range(len(of_row)):
-            k = of_row[u]
-            rings[k] += d[u]
-            rests[k] += r[u]
+            pair = both[of_row[u]]
+            pair[0] += d[u]
+            pair[1] += r[u]
+    for k in range(len(both)):
+        rings[k], rests[k] = both[k, 0], both[k, 1]
 
 
 @compiled()

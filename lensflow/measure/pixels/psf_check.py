@@ -41,8 +41,10 @@ class Impulses:
 
     @classmethod
     def from_block(cls, block: Block) -> Impulses:
-        """Keep rows of one block."""
-        return cls(block.specimens)
+        """Keep rows of one block, without their pixels; their number along a side stays a coordinate."""
+        kept = block.specimens
+        rows = kept.rows.drop_vars(("arc", "has_data"), errors="ignore")
+        return cls(KeptRows(rows.assign_coords(x=np.arange(kept.rows.sizes["x"])), tidy=kept.tidy))
 
     def __add__(self, other: Impulses) -> Impulses:
         return Impulses(self.specimens + other.specimens)
