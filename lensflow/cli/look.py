@@ -107,6 +107,7 @@ def view(
 
     shared = Shared(config, kept, unseal)
     shared.look()  # a test split that cannot be opened ends here
+    kept.every()  # and so do tags of another run's rows
 
     def ready(address: str) -> None:
         print_line(console, f"{config.name}: {address}")

@@ -211,7 +211,7 @@ def rerender(
 def compare(
     before: Annotated[str, typer.Argument(help="Folder of a run, or its YAML file", show_default=False)],
     after: Annotated[str, typer.Argument(help="Folder of another run, or its YAML file", show_default=False)],
-    html: Annotated[str | None, typer.Option("--html", help="Folder for the page; default: AFTER/report.")] = None,
+    html: Annotated[str | None, typer.Option("--html", help="File for the page; default: in AFTER/report.")] = None,
     as_json: Json = False,
 ) -> None:
     """Compare two runs: settings, gates, diagnostics, counts, and what differs beyond its interval."""

@@ -80,6 +80,12 @@ class SourcesConfig(Section):
         return self
 
 
+# Settings that a run may raise after it was made: each only adds rows.
+EXTENDABLE = ("injections_per_host", "replicates", "controls_per_host", "limit_hosts")
+# Column of a file of tags that says of which plan its rows are; never one of a manifest.
+TAG_PLAN = "of_plan"
+
+
 class PlanConfig(Section):
     """What is injected where; docs/population.md gives the relations of ``preset: realistic``.
 

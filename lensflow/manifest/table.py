@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lensflow import rng, schema
+from lensflow.config.plan import TAG_PLAN
 from lensflow.errors import ManifestError, TargetError, did_you_mean
 from lensflow.lensing.components import BULGE, KNOTS, OF_KNOTS, check_components
 from lensflow.lensing.rows import GAMMA_RULE, LENS_MODELS, RULES
@@ -94,7 +95,8 @@ def read_injection_table(
         states are converted.
     bands : sequence of str
     ignore : sequence of str
-        Columns that are not for the manifest, even if their names match.
+        Columns that are not for the manifest, even if their names match. That of a file of tags which says of which
+        plan its rows are is always ignored: hosts are found by name, in any plan.
     missing_values : sequence of str or float, optional
         As ``survey.missing_values``.
 
@@ -111,7 +113,9 @@ def read_injection_table(
             wanted.append(Column(name, is_text=v.name in _TEXT, unit="" if v.name in _TEXT else v.units))
     try:
         with open_tables(path, "plan.table") as tables:
-            columns = choose(_without(tables, ignore), wanted, {}, Missing.of(missing_values), mapped_by="")
+            columns = choose(
+                _without(tables, (*ignore, TAG_PLAN)), wanted, {}, Missing.of(missing_values), mapped_by=""
+            )
             _refuse_unknown(columns, [c.name for c in wanted[1:]])
             _refuse_halves(columns, bands)
             arrays = _read(columns)

@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from lensflow.config import RunConfig
+from lensflow.config.plan import EXTENDABLE as EXTENDABLE
 
-# Settings that a run may raise after it was made: each only adds rows.
-EXTENDABLE = ("injections_per_host", "replicates", "controls_per_host", "limit_hosts")
 # Keys that change with them.
 _FOLLOWING = ("inputs.cutouts", "inputs.manifest")
 

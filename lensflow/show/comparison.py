@@ -123,6 +123,7 @@ class Comparison:
             "verdicts": {name: {"a": a, "b": b} for name, (a, b) in self.verdicts.items()},
             "gates": [c.to_json() for c in self.gates],
             "diagnostics": [c.to_json() for c in self.diagnostics],
+            "completeness": [c.to_json() for c in self.completeness],
             "notes": list(self.notes),
         }
 

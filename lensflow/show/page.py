@@ -11,6 +11,7 @@ import numpy as np
 import xarray as xr
 from markupsafe import Markup
 
+from lensflow.errors import StoreError
 from lensflow.measure.gate import GateResult, Verdict
 from lensflow.measure.metadata.checks import findings_of
 from lensflow.measure.pixels import Finding, Kind, Status, findings
@@ -86,8 +87,15 @@ class GateCard:
     telling: list[GalleryItem]
 
 
+# In the folder of figures: which files are ours.
+WRITTEN = "written.json"
+
+
 def write_page(record: RunRecord, folder: str, now: datetime | None = None) -> str:
     """Write ``index.html`` with all figures inside, and the figures as SVG or PNG files below ``figures/``.
+
+    ``figures/written.json`` lists them: those that an earlier report listed and this one does not write are deleted,
+    other files stay.
 
     Parameters
     ----------
@@ -104,12 +112,29 @@ def write_page(record: RunRecord, folder: str, now: datetime | None = None) -> s
     """
     shown: list[Picture] = []
     html = render(record, now or datetime.now(UTC), shown)
-    for picture in shown:
-        name, content = picture.file
-        paths.write_bytes(paths.join(folder, "figures", name), content)
-    page = paths.join(folder, "index.html")
+    figures, page = paths.join(folder, "figures"), paths.join(folder, "index.html")
+    files = dict(p.file for p in shown)
+    earlier = _written(figures)
+    paths.write_json(paths.join(figures, WRITTEN), sorted({*earlier, *files}))  # true wherever this is stopped
+    for name, content in files.items():
+        paths.write_bytes(paths.join(figures, name), content)
     paths.write_text(page, html)
+    for name in sorted(earlier - {*files}):
+        paths.remove(paths.join(figures, name))
+    paths.write_json(paths.join(figures, WRITTEN), sorted(files))
     return page
+
+
+def _written(figures: str) -> set[str]:
+    """Names of the figures that earlier reports wrote; none where no list says so, or it is none."""
+    if WRITTEN not in paths.list_names(figures):
+        return set()
+    try:
+        found = paths.read_json(paths.join(figures, WRITTEN))
+    except StoreError:
+        return set()
+    named = found if isinstance(found, list) else []
+    return {n for n in named if isinstance(n, str) and n.endswith((".svg", ".png")) and not {"/", "\\"} & {*n}}
 
 
 def render(record: RunRecord, now: datetime, shown: list[Picture] | None = None) -> str:

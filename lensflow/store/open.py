@@ -27,6 +27,7 @@ from lensflow.store.read import read_head as read_head
 from lensflow.store.read import stored_regions as stored_regions
 from lensflow.store.regions import Region
 from lensflow.store.run_folder import Places
+from lensflow.store.tags import PLAN_OF_ROWS, plan_of_rows
 from lensflow.store.unpack import explained, unpack, without_radius_of_controls
 
 # A manifest of 2 million rows takes 0.5 GB.
@@ -84,11 +85,16 @@ def _open(url: str, store: str, unfinished: bool = False, places: Places | None 
             _lazy(url, group, v.name, places, unfinished),
             dict(open_array(url, group, v.name).attrs),
         )
-    attrs = {k: v for k, v in group.attrs.items() if k != "identity"}
+    attrs = _attrs_of(group, store)
     identity: Any = group.attrs.get("identity", {})
     if store == "pairs" and "lensflow.code" in identity:
         attrs["pixel_code"] = identity["lensflow.code"]
     return xr.Dataset(data, coords={"band": group_bands(group)}, attrs=attrs)
+
+
+def _attrs_of(group: zarr.Group, store: str) -> dict[str, Any]:
+    attrs = {k: v for k, v in group.attrs.items() if k != "identity"}
+    return attrs | ({PLAN_OF_ROWS: plan_of_rows(group.attrs)} if store == "manifest" else {})
 
 
 def open_cutouts(url: str) -> xr.Dataset:
@@ -159,7 +165,7 @@ def _open_manifest(url: str) -> xr.Dataset:
     for name, (variables, _) in (LAYOUTS["manifest"].tables or {}).items():
         columns: Any = open_array(url, group, name).attrs["columns"]
         data.update(unpack(_lazy(url, group, name), "manifest", columns, variables, group_bands(group)))
-    attrs = {k: v for k, v in group.attrs.items() if k != "identity"}
+    attrs = _attrs_of(group, "manifest")
     return xr.Dataset(data, coords={"band": group_bands(group)}, attrs=attrs)
 
 

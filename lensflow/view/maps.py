@@ -13,6 +13,8 @@ from lensflow.view.filters import among
 from lensflow.view.linked import Linked
 from lensflow.view.results import CURVE, Map, Results
 
+# Of no colour of the map's own.
+CHOSEN_CELL = "#d9482b"
 _NONE = "No completeness is stored for these pixels. `lensflow completeness RUN SCORER` measures it."
 
 
@@ -29,6 +31,7 @@ class Maps:
     def __init__(self, page: Linked, width: int):
         self._page = page
         self._maps: tuple[Map, ...] = ()
+        self._tapped_cell: tuple[str, str, str] = ("", "", "")  # how the page says it, and its bins
         self.which = Select(title="Scorer and threshold", options=[], width=width - 20, visible=False)
         self.note = Div(text="Reading the results ...", disable_math=True, width=width - 20, name="map-note")
         self.figure = figure(
@@ -41,6 +44,9 @@ class Maps:
                          fill_color={"field": "value", "transform": colours})  # fmt: skip
         self.figure.text("x", "y", text="text", text_color="ink", text_align="center", text_baseline="middle",
                          text_font_size="10px", source=self._cells)  # fmt: skip
+        self._frame = ColumnDataSource({"x": [], "y": []})
+        self.figure.rect("x", "y", width=0.94, height=0.94, source=self._frame, fill_alpha=0, line_color=CHOSEN_CELL,
+                         line_width=3)  # fmt: skip
         self.figure.grid.visible = False
         self.figure.xaxis.major_label_orientation = 0.5
         self.figure.on_event(Tap, self._tapped)
@@ -59,6 +65,7 @@ class Maps:
 
     def _show(self) -> None:
         of = self._maps[int(self.which.value)]
+        self.mark("")
         x, y = ([*labels] for labels in of.labels)
         self.figure.x_range.factors, self.figure.y_range.factors = x, y
         columns = self._page.rows.columns
@@ -84,10 +91,18 @@ class Maps:
         if event.x is None or event.y is None or not self._maps:
             return
         of = self._maps[int(self.which.value)]
-        x, y = int(event.x), int(event.y)  # categories are drawn around k + 0.5
+        x, y = int(np.floor(event.x)), int(np.floor(event.y))  # categories are drawn around k + 0.5
         if not (0 <= x < len(of.labels[0]) and 0 <= y < len(of.labels[1])) or of.problem:
             return
         places = of.rows_of(x, y)
         mask = among(len(self._page.rows), places)
-        by = f"in the cell {of.axes[0]} {of.labels[0][x]}, {of.axes[1]} {of.labels[1][y]}"
+        bins = of.labels[0][x], of.labels[1][y]
+        by = f"in the cell {of.axes[0]} {bins[0]}, {of.axes[1]} {bins[1]}"
+        self._tapped_cell = (by, *bins)
         self._page.guarded(lambda: self._page.choose(mask, by))()
+
+    def mark(self, by: str) -> None:
+        """Frame the cell whose rows are selected; none where something else is, or nothing."""
+        said, x, y = self._tapped_cell
+        is_cell = bool(by) and by == said
+        self._frame.data = {"x": [x] * is_cell, "y": [y] * is_cell}

@@ -119,7 +119,9 @@ class Page:
         )
 
     def _show_part(self) -> None:
-        self._row.visible, self.maps.layout.visible = self.parts.active == 0, self.parts.active == 1
+        shows_map = self.parts.active == 1
+        self._row.visible, self.maps.layout.visible = not shows_map, shows_map
+        self.plots.histograms.visible = not shows_map  # the map takes their place: all of it fits on a screen
 
     def guarded(self, do: Callable[[], None]) -> Callable[[], None]:
         """A callback that shows what went wrong instead of ending the page."""
@@ -178,6 +180,7 @@ class Page:
         self.chosen, self.chosen_by = mask, by
         self.clear.disabled = mask is None
         self.plots.mark_chosen()
+        self.maps.mark(by)
         self.order()
 
     def pick(self, place: int) -> None:
@@ -209,7 +212,7 @@ class Page:
             if sealed:
                 line += f". The test split is sealed: its {sealed:,} rows are left out of everything here"
             lines.append(f"<p>{escape(line)}.</p>")
-        urgent = [self.problem] * bool(self.problem) + [*self.opened.messages]
+        urgent = [m for m in dict.fromkeys([self.problem, *self.opened.messages, self.shared.tags.message]) if m]
         lines += [f'<div class="note">{escape(visible(n))}</div>' for n in urgent]
         if said := [escape(visible(n)) for n in self.results.messages]:
             lines.append(f"<details><summary>{len(said)} note(s) on results</summary>{'<br>'.join(said)}</details>")

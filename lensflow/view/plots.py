@@ -65,8 +65,8 @@ class Plots:
             page.on_change(widget, name, self.show)
         self.figure.on_event(SelectionGeometry, self._outlined)
         self.figure.on_event(Tap, self._tapped)
-        histograms = row(*(f for f, _, _ in self.histograms_of))
-        self.layout = column(row(self.x, self.y, self.logs), self.figure, self.note, histograms)
+        self.histograms = row(*(f for f, _, _ in self.histograms_of))
+        self.layout = column(row(self.x, self.y, self.logs), self.figure, self.note, self.histograms)
 
     def _draw(self) -> None:
         draw = self.figure

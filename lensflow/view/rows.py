@@ -17,6 +17,7 @@ from lensflow.store import paths, receipts, sealing
 from lensflow.store.columns import read_columns, stored_columns
 from lensflow.store.read import read_attrs, stored_regions
 from lensflow.store.run_folder import RunFolder
+from lensflow.store.tags import plan_of_rows
 from lensflow.view.columns import Column, columns_of
 
 TEST = schema.SPLITS.index("test")
@@ -41,6 +42,8 @@ class Rows:
         Rows of the manifest; those left out because they are of the test split, and because they are not injected yet.
     seed : int
         Of the run.
+    plan : str
+        Which plan the rows are of: :func:`lensflow.store.tags.plan_of_rows`.
     pixel_scale_arcsec : float
     columns : dict
         Name -> what can be plotted, filtered and sorted by.
@@ -57,7 +60,8 @@ class Rows:
         self.row_id = keys["row_id"][shown]
         self.host_index, self.split = (keys[n][shown].astype(np.int64) for n in ("host_index", "split"))
         self.is_control = keys["is_control"][shown].astype(bool)
-        self.seed = int(read_attrs(folder.manifest, "manifest")["seed"])
+        manifest = read_attrs(folder.manifest, "manifest")
+        self.seed, self.plan = int(manifest["seed"]), plan_of_rows(manifest)
         self.pixel_scale_arcsec = float(read_attrs(folder.pairs, "pairs")["pixel_scale_arcsec"])
         self._unfinished = self.n_unfinished > 0
         stored = {s: stored_columns(folder.store(s), s, s == "pairs" and self._unfinished)

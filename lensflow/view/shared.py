@@ -70,6 +70,7 @@ class Shared:
             if self._look is None or not self._look.opened.is_final:
                 opened = open_rows(self.config, self._unseal)
                 stamps = None if opened.rows is None else Stamps(opened.rows)
+                self.tags.plan = "" if opened.rows is None else opened.rows.plan
                 self._look = Look(opened, stamps, self.pool)
             return self._look
 

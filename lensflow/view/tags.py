@@ -9,10 +9,12 @@ import io
 import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
+from lensflow.config.plan import TAG_PLAN
 from lensflow.errors import TagError
-from lensflow.store.tags import COLUMNS, Tag, parse_tags
+from lensflow.store.tags import COLUMNS, Tag, check_plan, parse_tags
 
 
 class Tags:
@@ -22,10 +24,17 @@ class Tags:
     ----------
     path : str or path
         On this machine; need not exist yet.
+
+    Attributes
+    ----------
+    plan : str
+        That of the page's rows (:func:`lensflow.store.tags.plan_of_rows`), once they are known: tags of another one's
+        are refused, and what is written says it.
     """
 
     def __init__(self, path: str | Path):
         self.path = Path(path).expanduser()
+        self.plan = ""
         self._known: tuple[tuple[int, int, int], dict[int, Tag]] | None = None
 
     def every(self) -> dict[int, Tag]:
@@ -34,23 +43,32 @@ class Tags:
         Raises
         ------
         TagError
-            If the file is none of tags; names the line.
+            If the file is none of tags (names the line), or its tags are of another plan's rows.
         """
         try:
             about = self.path.stat()
             now = (about.st_ino, about.st_size, about.st_mtime_ns)
             if self._known is None or self._known[0] != now:
                 self._known = (now, parse_tags(self.path.read_text(encoding="utf-8"), str(self.path)))
+            check_plan(self._known[1], self.plan, str(self.path))
             return dict(self._known[1])
         except FileNotFoundError:
             return {}
         except (OSError, UnicodeDecodeError) as error:
             raise TagError(f"{self.path}: cannot be read ({error}). --tags names another file.") from error
 
+    @property
+    def message(self) -> str:
+        """What is wrong with the file, or to be said of it; empty if nothing."""
+        try:
+            return check_plan(self.every(), self.plan, str(self.path))
+        except TagError as error:
+            return str(error)
+
     def put(self, rows: Mapping[int, Tag]) -> int:
         """Tag rows, in place of the tags that they have; returns the number of tagged rows."""
         with self._locked():
-            found = {**self.every(), **rows}
+            found = {**self.every(), **{r: replace(t, plan=self.plan) for r, t in rows.items()}}
             self._write(found)
             return len(found)
 
@@ -84,8 +102,8 @@ class Tags:
     def _write(self, tags: Mapping[int, Tag]) -> None:
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        writer.writerows((row_id, t.host_id, t.tag, t.note) for row_id, t in tags.items())
+        writer.writerow((*COLUMNS, TAG_PLAN))
+        writer.writerows((row_id, t.host_id, t.tag, t.note, t.plan) for row_id, t in tags.items())
         temporary = None
         try:
             handle, name = tempfile.mkstemp(prefix=f".{self.path.name}-", dir=self.path.absolute().parent)

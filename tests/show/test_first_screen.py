@@ -4,6 +4,7 @@ import dataclasses
 import re
 from datetime import UTC, datetime
 from html.parser import HTMLParser
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,9 +14,10 @@ from lensflow.measure.pixels import Status, findings
 from lensflow.run.report import result_keys
 from lensflow.show import page
 from lensflow.show.collect import Places, collect
-from lensflow.show.folds import BAD
+from lensflow.show.folds import BAD, folds
 from lensflow.show.gallery import first_rows
 from lensflow.show.page import render
+from lensflow.show.verdict_style import css_class
 from tests.quick import no_figures
 from tests.show.gates_factory import check, fitted
 from tests.small_run import finished_copy
@@ -219,6 +221,26 @@ def test_nothing_bad_hides_in_a_fold(record, breaks, anchor, words):
     assert words in head
     # The sound run has none of it.
     assert words not in shown(record) and not Folded(shown(record)).loud
+
+
+@pytest.mark.parametrize("verdict", [Verdict.PASS, Verdict.EXPLAINED, Verdict.FAIL, Verdict.ERROR])
+def test_finders_training_real_lenses_and_completeness_are_open_where_they_fail_and_only_there(record, verdict):
+    judged = dataclasses.replace(fitted("core_drop", verdict, 0.8), recipe={"scorer": "finder"})
+    kept = SimpleNamespace(gates=(judged,), gate=judged, tables={})
+    sections = {n: SimpleNamespace(anchor=n, title=n, sentence="What it says.") for n in ("real-1", "completeness-1")}
+    content = page._content(record) | {
+        "training": sections["real-1"], "realism": [sections["real-1"]], "completeness": [sections["completeness-1"]]
+    }  # fmt: skip
+    found = folds(
+        dataclasses.replace(
+            record, scorers=(judged,), training=kept, completeness=(kept,), realism=(SimpleNamespace(kept=kept),)
+        ),
+        content,
+    )
+    for anchor in ("scorers", "training", "real-1", "completeness-1"):
+        assert found[anchor].is_bad == (str(verdict) in BAD), anchor
+        assert found[anchor].line.startswith(f"core drop {verdict}.") and found[anchor].css == css_class(str(verdict))
+    assert not found["gates"].is_bad
 
 
 def test_an_alarm_of_the_diagnostics_turns_the_banner_red_although_gates_pass(record, monkeypatch):

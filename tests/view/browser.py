@@ -36,7 +36,11 @@ class Tab:
         self._socket = self._loop.run_until_complete(connected())
         for domain in ("Page", "Runtime", "Log"):
             self._ask(f"{domain}.enable")
-        self._ask("Emulation.setDeviceMetricsOverride", width=WIDTH, height=HEIGHT, deviceScaleFactor=1, mobile=False)
+        self.resize(WIDTH, HEIGHT)
+
+    def resize(self, width: int, height: int) -> None:
+        """Have a screen of this size, pixels."""
+        self._ask("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
 
     def _ask(self, method: str, **params: Any) -> dict[str, Any]:
         self._number += 1
@@ -113,8 +117,7 @@ class Tab:
 
     def screenshot(self, path: str | Path, height: int | None = None) -> None:
         if height:
-            self._ask("Emulation.setDeviceMetricsOverride", width=WIDTH, height=height, deviceScaleFactor=1,
-                      mobile=False)  # fmt: skip
+            self.resize(WIDTH, height)
             time.sleep(1)
         found = self._ask("Page.captureScreenshot", format="png")
         Path(path).write_bytes(base64.b64decode(found["data"]))

@@ -30,6 +30,17 @@ def opened(config):
     return lf.open_pairs(config.out)
 
 
+@pytest.fixture(scope="session")
+def measured(config, tmp_path_factory):
+    """A copy with completeness of val and of the sealed test split; only read."""
+    out = tmp_path_factory.mktemp("measured") / "run"
+    shutil.copytree(str(config.out), out, ignore=shutil.ignore_patterns("completeness"))  # other tests measure there
+    run = lf.open_run(str(out))
+    run.completeness("snr_matched", truth=True, value=10.0, split="val")
+    run.completeness("snr_matched", truth=True, value=10.0, split="test", unseal_test="a test")
+    return config_of(str(out))
+
+
 @pytest.fixture
 def copy(config, tmp_path):
     """A run to be damaged."""

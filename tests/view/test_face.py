@@ -2,13 +2,16 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from bokeh.document import Document
+from bokeh.events import Tap
 
 from lensflow.view.grid import ACROSS, DOWN
 from lensflow.view.page import Page
+from lensflow.view.results import Map, Results
 from lensflow.view.shared import Shared
 from lensflow.view.tags import Tags
 from tests.view.conftest import HOSTILE
@@ -59,6 +62,26 @@ def test_a_selection_is_what_the_pictures_show_until_it_is_cleared(page):
     assert len(page.shown_places()) == len(page.passing) and page.clear.disabled
 
 
+def test_a_tapped_cell_selects_its_rows_and_is_framed_until_something_else_is_selected(page):
+    place = np.full(len(page.rows), -1)
+    some = page.passing[[2, 5, 6]]
+    place[some], place[page.passing[1]] = 3, 2
+    counts = np.ones((2, 2), np.int64)
+    labels = (("[0, 1)", "[1, 2)"), ("[20, 23)", "[23, 26)"))
+    of = Map("toy", ("theta_e_arcsec", "src_mag_r"), labels, counts / 2, counts, counts, place)
+    page.show_results(Results(maps=(of,)))
+    page.maps._tapped(Tap(page.maps.figure, x=1.7, y=1.2))
+    assert sorted(page.grid.shown) == some.tolist() and "3 of them in the cell theta_e_arcsec [1, 2)" in _head(page)
+    assert page.maps._frame.data == {"x": ["[1, 2)"], "y": ["[23, 26)"]}
+    page.maps._tapped(Tap(page.maps.figure, x=1.7, y=-0.3))  # on the axis
+    assert sorted(page.grid.shown) == some.tolist()
+    page.choose(None, "")
+    assert page.maps._frame.data == {"x": [], "y": []} and len(page.grid.shown) > 3
+    page.maps.show_maps(Results(maps=(replace(of, problem="made of pixels <b>"),)))
+    page.maps._tapped(Tap(page.maps.figure, x=1.7, y=1.2))
+    assert len(page.grid.shown) > 3 and "pixels &lt;b>" in page.maps.note.text
+
+
 def _head(page):
     page._say_head()
     return page.head.text
@@ -85,6 +108,16 @@ def test_tags_are_shown_on_cards_and_pictures_and_filter(page):
     assert page.passing.tolist() == [place]
     page.tag_bar._remove()
     assert page.shared.tags.every() == {} and "Tag:" not in page.card.text
+
+
+def test_tags_that_do_not_say_whose_rows_they_are_are_said_in_the_head(page):
+    place = int(page.grid.shown[0])
+    page.shared.tags.path.write_text(f"row_id,host_id,tag,note\n{page.rows.row_id[place]},h,ring,\n")
+    page.pick(place)
+    assert "Tag: ring" in page.card.text and "1 of 1 tags do not say of which plan" in _head(page)
+    page.shared.tags.path.write_text(f"row_id,host_id,tag,note,of_plan\n{page.rows.row_id[place]},h,ring,,{'0' * 16}\n")
+    page.guarded(lambda: page.pick(place))()
+    assert "are of another plan" in page.head.text and page.head.text.count("another plan") == 2  # said once
 
 
 def test_hostile_names_are_escaped_wherever_html_is_made(hostile, tmp_path):

@@ -13,8 +13,9 @@ import pytest
 
 from lensflow.store.tags import read_tags
 from lensflow.view.grid import ACROSS, DOWN
+from lensflow.view.results import results_of
 from lensflow.view.rows import open_rows
-from tests.view.browser import MISSING, browser
+from tests.view.browser import HEIGHT, MISSING, browser
 
 pytestmark = pytest.mark.skipif(bool(MISSING), reason=MISSING)
 whole, slow = pytest.mark.whole, pytest.mark.slow  # each of the slow ones starts a server of its own
@@ -45,8 +46,8 @@ def chromium():
 
 
 @pytest.fixture(scope="module")
-def address(config, tmp_path_factory):
-    with serving(config.out, tmp_path_factory.mktemp("served"), "--tags", "tags.csv") as (url, _):
+def address(measured, tmp_path_factory):
+    with serving(measured.out, tmp_path_factory.mktemp("served"), "--tags", "tags.csv") as (url, _):
         yield url
 
 
@@ -121,6 +122,30 @@ def test_a_selection_in_the_scatter_is_what_the_pictures_show(tab, config):
     shown = int(said(tab, "where").split(" of ")[1].split()[0].replace(",", ""))
     assert 0 < shown < len(x) and abs(shown - expected) <= 2  # a pixel at the rim
     assert "selected in the plot" in said(tab, "head")
+
+
+@whole
+def test_a_click_on_a_cell_of_completeness_shows_its_stamps_and_frames_it(tab, measured):
+    tab.wait(f"!{tab.model('map-note')}.text.startsWith('Reading')")
+    tab.run(f"{tab.model('parts')}.active = 1")
+    tab.wait(f"{tab.model('histogram-0')} && Bokeh.index.find_one({tab.model('map')}).frame.bbox.height > 50")
+    rows = open_rows(measured).rows
+    of = results_of(measured, rows).maps[0]
+    x, y = np.unravel_index(np.argmax(of.n_valid), of.n_valid.shape)
+    place, (across, up) = tab.place("map"), of.n_valid.shape
+    assert place["y"] + place["height"] < HEIGHT  # on the screen without scrolling
+    tab.click(place["x"] + place["width"] * (x + 0.5) / across, place["y"] + place["height"] * (up - y - 0.5) / up)
+    expected = len(of.rows_of(x, y))
+    tab.wait(f"{tab.model('where')}.text.endsWith('of {expected} rows')")
+    tab.wait(f"{tab.model('head')}.text.includes('{expected} of them in the cell {of.axes[0]} {of.labels[0][x]}')")
+    frame = tab.run(f"{tab.model('map')}.renderers[2].data_source.data")
+    assert (list(frame["x"]), list(frame["y"])) == ([of.labels[0][x]], [of.labels[1][y]])
+    assert (
+        tab.run(f"{tab.model('map')}.renderers[0].data_source.data.text.filter(t => t).length")
+        == (of.n_valid > 0).sum()
+    )
+    tab.run(f"{tab.model('clear')}.trigger_event(new (Bokeh.require('core/bokeh_events').ButtonClick)())")
+    tab.wait(f"{tab.model('map')}.renderers[2].data_source.data.x.length == 0")
 
 
 @whole

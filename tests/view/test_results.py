@@ -3,22 +3,9 @@
 import shutil
 
 import numpy as np
-import pytest
 
-import lensflow as lf
-from lensflow.store.run_folder import config_of
 from lensflow.view.results import results_of
 from lensflow.view.rows import open_rows
-
-
-@pytest.fixture(scope="module")
-def measured(config, tmp_path_factory):
-    out = tmp_path_factory.mktemp("measured") / "run"
-    shutil.copytree(str(config.out), out, ignore=shutil.ignore_patterns("completeness"))  # other tests measure there
-    run = lf.open_run(str(out))
-    run.completeness("snr_matched", truth=True, value=10.0, split="val")
-    run.completeness("snr_matched", truth=True, value=10.0, split="test", unseal_test="a test")
-    return config_of(str(out))
 
 
 def test_each_cell_has_the_rows_that_it_was_counted_from(measured):

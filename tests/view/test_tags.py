@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from lensflow.errors import TagError
-from lensflow.store.tags import Tag, read_tags, tag_of_rows
+from lensflow.store.tags import Tag, plan_of_rows, read_tags, tag_of_rows
 from lensflow.view.tags import Tags, file_for
 
 BIG = 2**64 - 1
@@ -16,7 +16,7 @@ def test_what_is_put_is_read_back_to_the_last_digit_and_comma(tmp_path):
     assert tags.put(said) == 3
     assert tags.every() == said == read_tags(str(tmp_path / "tags.csv"))
     assert [p.name for p in tmp_path.iterdir()] == ["tags.csv"]
-    assert (tmp_path / "tags.csv").read_text().splitlines()[0] == "row_id,host_id,tag,note"
+    assert (tmp_path / "tags.csv").read_text().splitlines()[0] == "row_id,host_id,tag,note,of_plan"
 
 
 def test_two_pages_do_not_lose_each_others_tags(tmp_path):
@@ -49,6 +49,44 @@ def test_a_file_of_something_else_is_refused_and_left_as_it_is(tmp_path, text, r
     assert (tmp_path / "tags.csv").read_text() == text
     with pytest.raises(TagError, match=reason):
         read_tags(str(tmp_path / "tags.csv"))
+
+
+def test_tags_say_of_which_plan_they_are_and_another_plans_are_refused_and_left(tmp_path):
+    file, ours = tmp_path / "tags.csv", Tags(tmp_path / "tags.csv")
+    ours.plan = "a" * 16
+    ours.put({1: Tag("h", "ring")})
+    assert file.read_text().splitlines()[1] == f"1,h,ring,,{'a' * 16}" and ours.message == ""
+    text, theirs = file.read_text(), Tags(file)
+    theirs.plan = "b" * 16
+    for change in (theirs.every, lambda: theirs.put({2: Tag("h", "t")}), lambda: theirs.remove([1])):
+        with pytest.raises(TagError, match=r"1 of 1 tags are of another plan's rows.*empty the column of_plan"):
+            change()
+    assert file.read_text() == text and "another plan" in theirs.message
+    assert read_tags(str(file))[1].plan == "a" * 16
+
+
+def test_a_persons_file_without_the_column_works_and_that_is_said(tmp_path):
+    file, tags = tmp_path / "tags.csv", Tags(tmp_path / "tags.csv")
+    file.write_text("row_id,host_id,tag,note\n1,h,ring,\n")
+    tags.plan = "a" * 16
+    assert tags.every()[1].tag == "ring" and "1 of 1 tags do not say of which plan" in tags.message
+    tags.put({2: Tag("h", "ring")})
+    assert [t.plan for t in tags.every().values()] == ["", "a" * 16] and "1 of 2 tags" in tags.message
+
+
+def test_a_plan_is_the_same_while_a_run_is_extended_and_another_for_anything_else():
+    identity = {"plan.injections_per_host": 3, "plan.limit_hosts": None, "plan.replicates": 1, "seed": 5,
+                "plan.controls_per_host": 1, "inputs.cutouts": "x", "lensflow.code": "y"}  # fmt: skip
+
+    def plan(**changes):
+        return plan_of_rows({"identity": identity | {k.replace("__", "."): v for k, v in changes.items()}})
+
+    assert len(plan()) == 16
+    assert plan(plan__injections_per_host=7) == plan() == plan(plan__controls_per_host=2)
+    assert len({plan(), plan(seed=6), plan(inputs__cutouts="z"), plan(lensflow__code="z")}) == 4
+    limited = plan(plan__limit_hosts=5)
+    assert plan(plan__limit_hosts=9, inputs__cutouts="z") == limited
+    assert plan_of_rows({}) == plan_of_rows({"identity": "?"}) == ""
 
 
 def test_a_place_that_cannot_be_written_says_so(tmp_path):

@@ -27,13 +27,14 @@ from lensflow.run.export.certified import Certified, certified
 from lensflow.run.export.constants import fitted
 from lensflow.run.export.hosts import other_hosts, refuse_crossed_splits, rows_of_all
 from lensflow.run.export.non_lenses import non_lenses
-from lensflow.run.export.tagged import refuse_foreign_tags, without_tagged
+from lensflow.run.export.tagged import tags_of, without_tagged
 from lensflow.run.open_run import Run, open_run
 from lensflow.run.realism.stamps import RealFolder
 from lensflow.store import sealing
 from lensflow.store.objects import open_group
 from lensflow.store.open import read_attrs, stored_regions
 from lensflow.store.run_folder import RunFolder
+from lensflow.store.tags import Tag
 
 
 def open_view(
@@ -127,9 +128,12 @@ class RunViews:
     def rows(self) -> xr.Dataset:
         """Rows of all splits, of which nothing is in two."""
         refuse_crossed_splits(self.config)
-        found = rows_of_all(self.config)
-        refuse_foreign_tags(self.config, found)
-        return found
+        return rows_of_all(self.config)
+
+    @cached_property
+    def tags(self) -> Mapping[int, Tag]:
+        """Tags of ``export.tags``, read once; they are of these rows."""
+        return tags_of(self.config, self.rows)
 
     @cached_property
     def normalisation(self) -> Normalisation:
@@ -150,7 +154,7 @@ def _opened(views: RunViews, config: RunConfig, split: str, unseal_test: str | N
     found, every = views.certified, views.rows
     code = schema.SPLITS.index(split)
     rows = every.isel(sample=np.flatnonzero(every["split"].values == code))
-    rows, tagged = without_tagged(config, rows)
+    rows, tagged = without_tagged(config, rows, views.tags)
     injected = np.unique(every["host_index"].values[~every["is_control"].values])
     shares = config.export.negatives
     wants_others = config.export.view == "single" and shares.host_other > 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 
 import numpy as np
 import xarray as xr
@@ -10,10 +11,37 @@ import xarray as xr
 from lensflow.config import RunConfig
 from lensflow.errors import ExportError, TagError
 from lensflow.store import paths
-from lensflow.store.tags import read_tags, tag_of_rows
+from lensflow.store.read import read_attrs
+from lensflow.store.run_folder import RunFolder
+from lensflow.store.tags import Tag, plan_of_rows, read_tags, tag_of_rows, warn_of_plan
 
 
-def without_tagged(config: RunConfig, rows: xr.Dataset) -> tuple[xr.Dataset, dict[str, int]]:
+def tags_of(config: RunConfig, rows: xr.Dataset) -> Mapping[int, Tag]:
+    """Tags of ``export.tags``, which are of these rows; none without a file.
+
+    Raises
+    ------
+    ExportError
+        If the file cannot be read, is of another plan's rows, or none of its tagged rows is of this run: it would be
+        left without effect, and without a word.
+    """
+    if config.export.tags is None:
+        return {}
+    try:
+        tags = read_tags(config.export.tags)
+        warn_of_plan(tags, plan_of_rows(read_attrs(RunFolder.of(config).manifest, "manifest")), config.export.tags)
+        tagged = tag_of_rows(tags, rows["row_id"].values, config.export.leave_out) != ""
+    except TagError as error:
+        raise ExportError(f"export.tags: {config.export.tags}: {error}") from error
+    if not tagged.any():
+        raise ExportError(
+            f"export.tags: {config.export.tags}: no row tagged {' or '.join(config.export.leave_out)} is of this run. "
+            "Tags belong to the run that they were made on: its rows have other names in another run."
+        )
+    return tags
+
+
+def without_tagged(config: RunConfig, rows: xr.Dataset, tags: Mapping[int, Tag]) -> tuple[xr.Dataset, dict[str, int]]:
     """Rows without the injections that have a tag of ``export.leave_out``.
 
     Controls stay: negatives are made from the hosts of positives, not from rows of controls.
@@ -23,44 +51,21 @@ def without_tagged(config: RunConfig, rows: xr.Dataset) -> tuple[xr.Dataset, dic
     config : RunConfig
     rows : Dataset, dim sample
         With ``row_id`` and ``is_control``.
+    tags : mapping
+        Of :func:`tags_of`.
 
     Returns
     -------
     rows : Dataset
     left_out : dict
         ``tagged NAME`` -> number of injections.
-
-    Raises
-    ------
-    TagError
-        If the file cannot be read, or nothing has one of the tags.
     """
-    if config.export.tags is None:
+    if not tags:
         return rows, {}
-    tag = tag_of_rows(read_tags(config.export.tags), rows["row_id"].values, config.export.leave_out)
+    tag = tag_of_rows(tags, rows["row_id"].values, config.export.leave_out)
     gone = (tag != "") & ~rows["is_control"].values.astype(bool)
     counts = Counter(tag[gone].tolist())
     return rows.isel(sample=np.flatnonzero(~gone)), {f"tagged {name}": n for name, n in sorted(counts.items())}
-
-
-def refuse_foreign_tags(config: RunConfig, rows: xr.Dataset) -> None:
-    """Refuse tags of which none is of this run: they would be left without effect, and without a word.
-
-    Raises
-    ------
-    ExportError
-    """
-    if config.export.tags is None:
-        return
-    try:
-        tagged = tag_of_rows(read_tags(config.export.tags), rows["row_id"].values, config.export.leave_out) != ""
-    except TagError as error:
-        raise ExportError(f"export.tags: {config.export.tags}: {error}") from error
-    if not tagged.any():
-        raise ExportError(
-            f"export.tags: {config.export.tags}: no row tagged {' or '.join(config.export.leave_out)} is of this run. "
-            "Tags belong to the run that they were made on: its rows have other names in another run."
-        )
 
 
 def tags_content(config: RunConfig) -> str:

@@ -1,0 +1,75 @@
+"""Two runs side by side with completeness in both: the numbers are those of the runs, the page fits any screen."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+import lensflow as lf
+from lensflow.cli import app
+from lensflow.run import compare_step
+from tests.run.completeness_run import completeness_run, other_run
+from tests.view.browser import MISSING, browser
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """Folders of two runs of the same hosts: another seed, half of the hosts, arcs of the second rounded."""
+    folders = []
+    for name, make in (("before", completeness_run), ("after", other_run)):
+        out = tmp_path_factory.mktemp("compared") / name
+        shutil.copytree(make(tmp_path_factory).out, out, ignore=shutil.ignore_patterns("completeness"))
+        lf.open_run(str(out)).completeness("snr_matched", truth=True, value=10.0, split="val")
+        folders.append(str(out))
+    return folders
+
+
+@pytest.fixture(scope="module")
+def compared(runs, tmp_path_factory):
+    return compare_step(*runs, str(tmp_path_factory.mktemp("page") / "page.html"))
+
+
+def test_each_curve_has_the_share_of_both_runs_and_their_difference(compared, runs):
+    found = {c.where.rpartition(", ")[2]: c for c in compared[0].completeness}
+    assert {*found} == {"all", "clean", "no_psf_fallback"}
+    one, two = found["all"].a, found["all"].b
+    for side, run in ((one, runs[0]), (two, runs[1])):
+        pairs = lf.open_pairs(run, split="val")
+        snr = np.sqrt(np.nansum(pairs["snr_matched"].values ** 2, axis=1))[~pairs["is_control"].values]
+        assert side.value == pytest.approx((snr >= 10).mean()) and side.low < side.value < side.high
+    assert found["all"].difference.value == pytest.approx(two.value - one.value)
+
+
+def test_a_run_without_that_scorer_is_a_dash_and_not_measured(runs, tmp_path):
+    shutil.copytree(runs[0], tmp_path / "bare", ignore=shutil.ignore_patterns("completeness"))
+    found, _ = compare_step(runs[0], str(tmp_path / "bare"), str(tmp_path / "page.html"))
+    assert {c.judgement for c in found.completeness} == {"not measured"}
+    same, _ = compare_step(runs[0], runs[0], str(tmp_path / "same.html"))
+    assert {c.judgement for c in same.completeness} == {"same"}
+
+
+def test_the_page_and_json_have_them_all(compared, runs, tmp_path):
+    text = re.sub(r"\s+", " ", re.sub("<[^>]+>", " ", Path(compared[1]).read_text()))
+    assert "Completeness" in text and "snr_matched" in text
+    for change in compared[0].completeness:
+        assert f"{change.a.value:.3f}" in text and change.judgement in text
+    said = CliRunner().invoke(app, ["compare", *runs, "--html", str(tmp_path / "page.html"), "--json"])
+    found = json.loads(said.stdout)["completeness"]
+    assert [(c["where"], c["judgement"]) for c in found] == [(c.where, c.judgement) for c in compared[0].completeness]
+
+
+@pytest.mark.whole
+@pytest.mark.skipif(bool(MISSING), reason=MISSING)
+@pytest.mark.parametrize("width", [1366, 390])
+def test_nothing_of_the_page_is_cut_off_at_the_side(compared, width):
+    with browser() as chromium:
+        tab = chromium.tab()
+        tab.resize(width, 844)
+        tab.open(f"file://{compared[1]}")
+        tab.wait("document.readyState == 'complete' && document.querySelector('h2')")
+        assert tab.run("document.documentElement.scrollWidth") <= width
+        tab.close()
