@@ -49,7 +49,7 @@ class RunSide:
     def line(self) -> str:
         """The required gates by verdict."""
         needed = [g for g in self.gates if g.name in self.config.must_pass]
-        return tally(needed, "required gates") if needed else "No verdict."
+        return tally(needed, "required gates") if needed else "No required gate has run on these pixels."
 
 
 @dataclass(frozen=True)
@@ -171,7 +171,8 @@ def _curves(kept: KeptCompleteness) -> Iterator[tuple[tuple[str, str], Estimate]
     for k, name in enumerate(names):
         for curve in (str(c) for c in curves["curve"].values):
             one = curves.sel(curve=curve).isel(threshold=k)
-            yield (f"{kept.scorer}, {kept.split}", f"{name}, {curve}"), Estimate.in_dataset(one, "completeness")
+            where = f"{name}, {curve.replace('_', ' ')}"
+            yield (f"{kept.scorer}, {kept.split}", where), Estimate.in_dataset(one, "completeness")
 
 
 def _area(gate: GateResult | None) -> Estimate:
@@ -214,7 +215,7 @@ def tables(found: Comparison) -> dict[str, Table]:
     return {
         "settings": Table(
             "Settings that differ", [words("setting", wrap=True), words("A", wrap=True), words("B", wrap=True)],
-            [(k, _plain(x), _plain(y)) for k, x, y in found.settings],
+            [(k, _setting(x), _setting(y)) for k, x, y in found.settings],
             "All others are the same.",
         ),
         "counts": Table(
@@ -256,8 +257,8 @@ def _judged(judgement: str) -> Cell:
     return Cell(judgement, "alarm" if judgement == "differs" else "")
 
 
-def _plain(value: Any) -> str:
-    return MISSING if value is None else str(value)
+def _setting(value: Any) -> str:
+    return "not set" if value is None else str(value)
 
 
 def write_page(found: Comparison) -> str:

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from typing import TYPE_CHECKING
 
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from lensflow.show.verdict_style import stylesheet
 
 if TYPE_CHECKING:
     from jinja2 import Template
+
+
+def commands(text: object) -> Markup:
+    """Text of a message as HTML, escaped; what stands in backticks is code, as messages write commands."""
+    return Markup(re.sub("`([^`]*)`", r"<code>\1</code>", str(escape(text))))
 
 
 @cache
@@ -25,5 +31,6 @@ def page_template(name: str) -> Template:
         lstrip_blocks=True,
         undefined=StrictUndefined,
     )
+    environment.filters["commands"] = commands
     environment.globals["verdict_css"] = Markup(stylesheet())
     return environment.get_template(name)

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 import lensflow as lf
 from lensflow.cli import app
 from lensflow.run import compare_step
+from lensflow.show.pages import commands
 from tests.run.completeness_run import completeness_run, other_run
 from tests.view.browser import MISSING, browser
 
@@ -23,7 +24,7 @@ def runs(tmp_path_factory):
     for name, make in (("before", completeness_run), ("after", other_run)):
         out = tmp_path_factory.mktemp("compared") / name
         shutil.copytree(make(tmp_path_factory).out, out, ignore=shutil.ignore_patterns("completeness"))
-        lf.open_run(str(out)).completeness("snr_matched", truth=True, value=10.0, split="val")
+        lf.open_run(str(out)).completeness("snr_matched", truth=True, value=500.0, split="val")
         folders.append(str(out))
     return folders
 
@@ -35,12 +36,12 @@ def compared(runs, tmp_path_factory):
 
 def test_each_curve_has_the_share_of_both_runs_and_their_difference(compared, runs):
     found = {c.where.rpartition(", ")[2]: c for c in compared[0].completeness}
-    assert {*found} == {"all", "clean", "no_psf_fallback"}
+    assert {*found} == {"all", "clean", "no psf fallback"}
     one, two = found["all"].a, found["all"].b
     for side, run in ((one, runs[0]), (two, runs[1])):
         pairs = lf.open_pairs(run, split="val")
         snr = np.sqrt(np.nansum(pairs["snr_matched"].values ** 2, axis=1))[~pairs["is_control"].values]
-        assert side.value == pytest.approx((snr >= 10).mean()) and side.low < side.value < side.high
+        assert side.value == pytest.approx((snr >= 500).mean()) and side.low < side.value < side.high
     assert found["all"].difference.value == pytest.approx(two.value - one.value)
 
 
@@ -54,7 +55,8 @@ def test_a_run_without_that_scorer_is_a_dash_and_not_measured(runs, tmp_path):
 
 def test_the_page_and_json_have_them_all(compared, runs, tmp_path):
     text = re.sub(r"\s+", " ", re.sub("<[^>]+>", " ", Path(compared[1]).read_text()))
-    assert "Completeness" in text and "snr_matched" in text
+    assert "Completeness" in text and "snr_matched" in text and "`" not in text
+    assert "<code>lensflow gate</code>" in Path(compared[1]).read_text() and "plan.limit_hosts not set 18" in text
     for change in compared[0].completeness:
         assert f"{change.a.value:.3f}" in text and change.judgement in text
     said = CliRunner().invoke(app, ["compare", *runs, "--html", str(tmp_path / "page.html"), "--json"])
@@ -73,3 +75,7 @@ def test_nothing_of_the_page_is_cut_off_at_the_side(compared, width):
         tab.wait("document.readyState == 'complete' && document.querySelector('h2')")
         assert tab.run("document.documentElement.scrollWidth") <= width
         tab.close()
+
+
+def test_what_stands_in_backticks_is_code_and_all_else_stays_text():
+    assert commands("`a <b>` & <c> `d") == "<code>a &lt;b&gt;</code> &amp; &lt;c&gt; `d"
