@@ -9,6 +9,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from lensflow.injection import kernels
+from lensflow.injection.extremes import extremes
 from lensflow.injection.plausibility import arc_over_host
 from lensflow.lensing.components import OF_BANDS, extent_arcsec
 from lensflow.lensing.image_positions import counter_image_radius_arcsec, image_multiplicity, image_positions
@@ -200,7 +201,7 @@ def invariant_failures(metrics: xr.Dataset, manifest: xr.Dataset, hosts: xr.Data
     """
     control = manifest["is_control"].values
     arc = metrics["arc"].values
-    peak = arc.max(axis=(2, 3))
+    found = extremes(arc, metrics["stamp"].values)
     magnification = metrics["magnification"].values
     of_band = metrics["band_magnification"].values if "band_magnification" in metrics else magnification[:, None]
     fraction = metrics["stamp_flux_fraction"].values
@@ -219,20 +220,14 @@ def invariant_failures(metrics: xr.Dataset, manifest: xr.Dataset, hosts: xr.Data
         "flux of an arc within the stamp not magnification x source flux": (
             all_on_stamp(manifest, size, pixel) & open_band.any(axis=1)
         ),
-        "non-finite stamp or arc": ~(
-            np.isfinite(metrics["stamp"].values).all(axis=(1, 2, 3)) & np.isfinite(arc).all(axis=(1, 2, 3))
-        ),
+        "non-finite stamp or arc": ~found.finite.all(axis=1),
         # The peak may be in a hole.
-        "arc below -1e-4 of its peak": ((arc.min(axis=(2, 3)) < -1e-4 * np.maximum(peak, 0)) & (dark < 0.05)).any(
-            axis=1
-        ),
+        "arc below -1e-4 of its peak": ((found.dip < -1e-4 * found.peak) & (dark < 0.05)).any(axis=1),
         "control with an arc or a metric": control
-        & ((arc != 0).any(axis=(1, 2, 3)) | np.isfinite(magnification) | np.isfinite(fraction)),
+        & (found.lit.any(axis=1) | np.isfinite(magnification) | np.isfinite(fraction)),
         "light on a pixel without data": light_without_data(
             arc, metrics["stamp"].values, hosts, manifest["host_index"].values
         ).any(axis=1),
-        "arc in a band without data": (
-            (arc != 0).any(axis=(2, 3)) & ~np.isfinite(manifest["psf_fwhm_arcsec"].values)
-        ).any(axis=1),
+        "arc in a band without data": (found.lit & ~np.isfinite(manifest["psf_fwhm_arcsec"].values)).any(axis=1),
     }
     return {f"invariant: {name}": int(hit.sum()) for name, hit in broken.items()}

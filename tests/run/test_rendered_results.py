@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+import xarray as xr
 
 import lensflow as lf
 from lensflow import run as steps
@@ -13,6 +14,7 @@ from lensflow.errors import CertificateError
 from lensflow.run.certify import check_step
 from lensflow.run.sweep.null import NullTask
 from lensflow.store import paths, receipts
+from lensflow.store.open import open_all_pairs
 from lensflow.store.run_folder import RunFolder, config_of
 from tests.export_run import make_run
 from tests.small_run import SMALL, injected_copy, small_config
@@ -63,6 +65,7 @@ def certified(tmp_path_factory):
     "settings",
     [
         {"format": "webdataset"},
+        {"format": "npy", "view": "residual", "purpose": "study", "residual_negatives": "matched"},
         {"format": "npy", "counterfactuals": ["moved", "blob"]},
     ],
 )
@@ -96,3 +99,28 @@ def test_a_certificate_holds_the_pixels_that_are_rendered(certified, tmp_path):
     place.write_bytes(place.read_bytes()[::-1])
     with pytest.raises(CertificateError, match="pairs"):
         check_step(moved)
+
+
+def test_a_run_that_grows_renders_old_and_new_rows(tmp_path):
+    """One region is stored before it grows, and the last one, which was not full, is made again."""
+    first, larger = ({"injections_per_host": n, "limit_hosts": 6} for n in (2, 3))
+    out = {}
+    for kind in ("full", "virtual"):
+        injected_copy(tmp_path / kind)
+        for name in ("manifest", "pairs"):
+            shutil.rmtree(tmp_path / kind / f"{name}.zarr")
+            shutil.rmtree(tmp_path / kind / "receipts" / name, ignore_errors=True)
+        store = {"samples_per_region": 8, "hosts_per_region": 8, "inner_chunk": 8, "pixels": kind}
+        for plan in (first, larger):
+            config = small_config(tmp_path / kind, store=store, plan=plan)
+            steps.plan_step(config)
+            steps.inject_step(config)
+            if kind == "virtual" and plan is first:
+                assert steps.materialise_step(config.out, [slice(8, 9)]).left > 0
+        folder = RunFolder.of(config)
+        out[kind] = open_all_pairs(folder.pairs)[["arc", "stamp", "row_id"]].load()
+        assert steps.verify_step(config.out).damage == ()
+    assert out["full"].identical(out["virtual"]) and out["full"].sizes["sample"] % 8
+    assert steps.materialise_step(config.out).left == 0
+    seen = xr.open_zarr(folder.pairs, consolidated=False)
+    assert all(seen[n].values.tobytes() == out["full"][n].values.tobytes() for n in ("arc", "stamp"))
