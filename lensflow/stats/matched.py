@@ -116,9 +116,30 @@ def set_bootstrap(
     ndarray, shape (count,)
         NaN where a draw has nothing to compare.
     """
+    weights = host_weights(np.unique(np.asarray(sets)).size, count, seed, purpose)
+    return weighted_areas(labels, scores, sets, folds, weights)
+
+
+def weighted_areas(
+    labels: ArrayLike, scores: ArrayLike, sets: ArrayLike, folds: Sequence[NDArray[np.int64]], weights: Floats
+) -> Floats:
+    """Areas as :func:`areas_within`, of draws in which each set counts so many times.
+
+    Parameters
+    ----------
+    labels, scores, sets, folds
+        As of :func:`set_bootstrap`.
+    weights : ndarray, shape (draw, set)
+        Of the sets in ascending order.
+
+    Returns
+    -------
+    ndarray, shape (draw,)
+        NaN where a draw has nothing to compare.
+    """
     y, s = np.asarray(labels, dtype=bool), np.asarray(scores, dtype=np.float64)
-    every, place = np.unique(np.asarray(sets), return_inverse=True)
-    weights = host_weights(every.size, count, seed, purpose)
+    _, place = np.unique(np.asarray(sets), return_inverse=True)
+    count = len(weights)
     won, pairs = np.zeros(count), np.zeros(count)
     for rows in folds:
         own, unit = np.unique(place[rows], return_inverse=True)

@@ -91,6 +91,8 @@ class Asked:
         Whether the scorer brings a list of what it was trained on.
     negatives : str
         Which images set the thresholds.
+    lacking : dict
+        Bands -> lenses left out because the survey has no exposure of them there: a scorer reads 0 for light.
     extra : dict
         Of the recipe.
     """
@@ -100,12 +102,14 @@ class Asked:
     removed: int = 0
     overlap_known: bool = False
     negatives: str = ""
+    lacking: dict[str, int] = field(default_factory=dict)
     extra: dict[str, Any] = field(default_factory=dict)
 
     @property
     def note(self) -> str:
-        """What is known of the overlap with the training, in words."""
-        return "" if self.overlap_known else f"; {OVERLAP_UNKNOWN}"
+        """What is known of the overlap with the training, and which lenses were not scored, in words."""
+        missing = "".join(f"; {n:,} without {bands} not counted" for bands, n in self.lacking.items())
+        return missing + ("" if self.overlap_known else f"; {OVERLAP_UNKNOWN}")
 
 
 def share(k: int, n: int) -> Estimate:
@@ -132,6 +136,7 @@ def gate_of(
     description = {
         "check": name, "scorer": asked.scorer, **({"scorer_source": asked.source} if asked.source else {}),
         "limit": limit, "fewest": FEWEST, "negatives": asked.negatives, "removed_for_training": asked.removed,
+        **({"removed_for_absent_bands": asked.lacking} if asked.lacking else {}),
         "training": "known" if asked.overlap_known else OVERLAP_UNKNOWN, "seed": seed, **asked.extra,
     }  # fmt: skip
     verdict, reason = Verdict.ERROR, "no threshold"

@@ -251,7 +251,9 @@ def _advisory(
         found = embedded(encoder, np.nan_to_num(images), config.realism.encoder)
     except RealismError as error:
         return out, str(error)
-    out["embedding"] = MatchedRows.of([f"e{k}" for k in range(found.shape[1])], found, is_real, table["set"].values)
+    embedding = MatchedRows.of([f"e{k}" for k in range(found.shape[1])], found, is_real, table["set"].values)
+    # An encoder is handed 0 where there is no data: of a stamp without a band it would read that, and not the lens.
+    out["embedding"] = embedding.take(np.isfinite(images).any(axis=(2, 3)).all(axis=1))
     return out, ""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -79,6 +80,9 @@ def judge_scorer(
 ) -> OfScorer:
     """Score every usable real stamp, and judge recall, false positives and the gap to the completeness.
 
+    A stamp of which the survey has no exposure in some band is not scored, and counted: its pixels there are 0, and a
+    scorer would take them for light that the lens does not have. The injections of the gap are those with all bands.
+
     Parameters
     ----------
     config : RunConfig
@@ -100,11 +104,13 @@ def judge_scorer(
     call = load(who.what, here) if isinstance(who.what, str) else who.what
     usable = lenses["status"].values != schema.Status.FAILED
     seen, known = _trained_on(call, lenses, who.name)
-    rows = np.flatnonzero(usable & ~seen)
+    whole = lenses["covered"].values.all(axis=1)
+    lacking = _absent_bands(lenses["covered"].values[usable & ~seen & ~whole], config.bands)
+    rows = np.flatnonzero(usable & ~seen & whole)
     if not rows.size:
         raise RealismError(
             f"{real_url}: no real lens can be scored: {int((~usable).sum())} have no stamp, "
-            f"{int((usable & seen).sum())} were trained on"
+            f"{int((usable & seen).sum())} were trained on, {sum(lacking.values())} lack a band"
         )
     score = _scores(config, real_url, rows, who, here, progress)
     features = features_of_cutouts(real_url, rows, progress, rounded_as=config)
@@ -120,7 +126,7 @@ def judge_scorer(
     )  # fmt: skip
     injections = _injections(config, scored.rows, limit, at, progress)
     asked = Asked(
-        who.name, who.source or "", int((usable & seen).sum()), known, scored.negatives.what,
+        who.name, who.source or "", int((usable & seen).sum()), known, scored.negatives.what, lacking,
         {"split": config.completeness.split, "min_arc_snr": limit, "covariates": ["theta_e", "arc_mag", "psfsize"]},
     )  # fmt: skip
     judged = {
@@ -138,10 +144,17 @@ def judge_scorer(
     return OfScorer(tuple(gate for gate, _ in judged.values()), tables)
 
 
+def _absent_bands(covered: NDArray[np.bool_], bands: Sequence[str]) -> dict[str, int]:
+    """Bands that stamps lack, joined by commas -> stamps."""
+    names = [", ".join(b for b, has in zip(bands, row, strict=True) if not has) for row in covered]
+    return {name: names.count(name) for name in sorted(set(names))}
+
+
 def _injections(config: RunConfig, rows: xr.Dataset, limit: float, band: int, progress: Progress) -> ScoredInjections:
-    """Visible injections of the split with their scores, and what real lenses are matched by."""
+    """Visible injections of the split in all bands, with their scores and what real lenses are matched by."""
     score = rows["score"].values
-    use = np.flatnonzero(~rows["is_control"].values.astype(bool) & np.isfinite(score))
+    whole = np.isfinite(rows["psfsize_arcsec"].values).all(axis=1)
+    use = np.flatnonzero(~rows["is_control"].values.astype(bool) & np.isfinite(score) & whole)
     if use.size > MOST_INJECTIONS:
         key = rng.uniform(config.seed, rows["row_id"].values[use], "realism.gap")[:, 0]
         use = np.sort(use[np.argsort(key, kind="stable")[:MOST_INJECTIONS]])

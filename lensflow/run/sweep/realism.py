@@ -4,15 +4,37 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from lensflow.config import RunConfig
+from lensflow.measure.realism.paired import LensScores, correlation_of_areas
 from lensflow.run.identity import pairs_content
-from lensflow.run.realism.stored import compared_with, stored_realism
+from lensflow.run.realism.stored import StoredRealism, compared_with, stored_realism
 from lensflow.stats.estimate import NOT_MEASURED, Estimate
 
 
-def realism_areas(reference: RunConfig, arms: Sequence[RunConfig]) -> tuple[list[Estimate], tuple[str, ...]]:
-    """AUC of the readable features of a reference and its arms against one table of real lenses.
+@dataclass(frozen=True)
+class RealismAreas:
+    """AUC of the readable features against one table of real lenses, and what each arm changes of it.
+
+    Attributes
+    ----------
+    reference : Estimate
+        NaN where it was not compared with that table; so are the arms'.
+    arms, changes : tuple of Estimate
+        Of each arm; its area less the reference's, paired by real lens where both have the same ones.
+    notes : tuple of str
+        Which table it is, and what is left out.
+    """
+
+    reference: Estimate
+    arms: tuple[Estimate, ...]
+    changes: tuple[Estimate, ...]
+    notes: tuple[str, ...] = ()
+
+
+def realism_areas(reference: RunConfig, arms: Sequence[RunConfig]) -> RealismAreas:
+    """Find what a reference and its arms have stored of one table of real lenses.
 
     Areas against other lenses, or by other settings of ``realism``, differ for reasons that are not the factor's: only
     one comparison is shown, the reference's own that most arms have, too.
@@ -22,17 +44,11 @@ def realism_areas(reference: RunConfig, arms: Sequence[RunConfig]) -> tuple[list
     reference : RunConfig
     arms : sequence of RunConfig
         Each a run of its own.
-
-    Returns
-    -------
-    list of Estimate, tuple of str
-        Of the reference and of each arm, NaN where it was not compared with that table; and notes: which table it is,
-        and what is left out.
     """
-    every = [_areas(config) for config in (reference, *arms)]
+    every = [_compared(config) for config in (reference, *arms)]
     count = Counter(key for found in every for key in found)
     if not count:
-        return [NOT_MEASURED] * len(every), ()
+        return RealismAreas(NOT_MEASURED, (NOT_MEASURED,) * len(arms), (NOT_MEASURED,) * len(arms))
     chosen = min(count, key=lambda key: (key not in every[0], -count[key], key))
     notes = [f"areas against real lenses are of {chosen[0]}"]
     if others := len(count) - 1:
@@ -40,15 +56,39 @@ def realism_areas(reference: RunConfig, arms: Sequence[RunConfig]) -> tuple[list
             f"areas against other real lenses, or by other settings, are left out ({others}): they differ by more than "
             "the factor"
         )
-    return [found.get(chosen, NOT_MEASURED) for found in every], tuple(notes)
+    (own, *others_areas), (own_scores, *others_scores) = (
+        [of(found[chosen]) if chosen in found else None for found in every] for of in (_area, _scores)
+    )
+    areas = [NOT_MEASURED if a is None else a for a in others_areas]
+    reference_area = NOT_MEASURED if own is None else own
+    changes = []
+    for area, scores in zip(areas, others_scores, strict=True):
+        together = None
+        if own_scores is not None and scores is not None:
+            together = correlation_of_areas(own_scores[0], scores[0], *own_scores[1:])
+        if together is None and area.is_measured and reference_area.is_measured:
+            notes.append("a change of these areas is that of independent ones: the arms share too few real lenses")
+        changes.append(area.less(reference_area, together or 0.0))
+    return RealismAreas(reference_area, tuple(areas), tuple(changes), tuple(dict.fromkeys(notes)))
 
 
-def _areas(config: RunConfig) -> dict[tuple[str, str], Estimate]:
-    """Areas by what was compared with, of the comparisons that belong to a run's pairs."""
+def _area(stored: StoredRealism) -> Estimate:
+    return stored.kept.gates[0].area
+
+
+def _scores(stored: StoredRealism) -> tuple[LensScores | None, int, int]:
+    """Scores of a comparison, and the number and seed of the draws that are due to it."""
+    recipe = stored.kept.gates[0].recipe
+    seed = int(recipe["seed"])
+    return LensScores.of_tables(stored.kept.tables, int(recipe["folds"]), seed), int(stored.settings["bootstrap"]), seed
+
+
+def _compared(config: RunConfig) -> dict[tuple[str, str], StoredRealism]:
+    """Comparisons that belong to a run's pairs, by what was compared with."""
     found = stored_realism(config)
     content = pairs_content(config) if found else ""
-    areas: dict[tuple[str, str], Estimate] = {}
+    out: dict[tuple[str, str], StoredRealism] = {}
     for one in found:
         if one.pairs == content:
-            areas.setdefault(compared_with(one), one.kept.gates[0].area)
-    return areas
+            out.setdefault(compared_with(one), one)
+    return out

@@ -140,8 +140,8 @@ def _sweep(
     reference = design.reference.label
     results = []
     others = (*design.arms[1:], design.null)
-    (of_reference, *of_arms), of_table = realism_areas(design.reference.config, [a.config for a in others])
-    for arm, area in zip(others, of_arms, strict=True):
+    real = realism_areas(design.reference.config, [a.config for a in others])
+    for arm, area, change in zip(others, real.arms, real.changes, strict=True):
         made = made_of(arm) if arm is not design.null else Made(null.n_rows, null.n_rendered)
         shared = arm is not design.null and arm.config.out == design.reference.config.out
         results.append(
@@ -157,11 +157,12 @@ def _sweep(
                 _gates(found, draws, reference, arm.label) if arm.label in found else None,
                 area,
                 proofs[arm.label][0],
+                change,
             )
         )
     result = SweepResult(
         design.name, tuple(f.title for f in design.factors), design.base.out, reference, tuple(results[:-1]),
-        results[-1], realism=of_reference, **{**more, "notes": (*more.get("notes", ()), *of_table)},
+        results[-1], realism=real.reference, **{**more, "notes": (*more.get("notes", ()), *real.notes)},
     )  # fmt: skip
     keep_results(paths.join(design.folder, RESULT), _pixels_of(result), result.to_json())
     page_of(design.base)

@@ -244,10 +244,14 @@ def test_a_sweep_of_other_pixels_is_named_and_not_shown(tmp_path, command):
     assert code == 0 and "injection.gain_factor: its arms have other pixels" in text and "gain 1 9" not in text
 
 
-def compared(area, table="lenses.csv", content="a", pairs="these", **settings):
+def compared(area, table="lenses.csv", content="a", pairs="these", tables=None, **settings):
     kept = SimpleNamespace(table=f"folder/{table}", numbers={"table_content": content},
-                           gates=(SimpleNamespace(area=Estimate(area)),))  # fmt: skip
-    return SimpleNamespace(pairs=pairs, kept=kept, settings={"min_sets": 30, "required": False, **settings})
+                           gates=(SimpleNamespace(area=area if isinstance(area, Estimate) else Estimate(area),
+                                                  recipe={"folds": 5, "seed": 3}),),
+                           tables=tables or {})  # fmt: skip
+    return SimpleNamespace(
+        pairs=pairs, kept=kept, settings={"min_sets": 30, "required": False, "bootstrap": 300, **settings}
+    )
 
 
 @pytest.fixture
@@ -257,8 +261,9 @@ def areas(monkeypatch):
     def of(*stored):
         monkeypatch.setattr(realism, "stored_realism", lambda config: stored[config])
         monkeypatch.setattr(realism, "pairs_content", lambda config: "these")
-        found, notes = realism.realism_areas(0, range(1, len(stored)))
-        return [f.value for f in found], notes
+        found = realism.realism_areas(0, range(1, len(stored)))
+        areas.changes = found.changes
+        return [f.value for f in (found.reference, *found.arms)], found.notes
 
     return of
 

@@ -41,6 +41,8 @@ class ArmResult:
         :func:`gates_table`; None where they were not run, or no pixel changes.
     realism : Estimate
         AUC of the readable features against real lenses; NaN where it was not measured.
+    realism_change : Estimate
+        Less that of the reference, paired by real lens where both have the same ones.
     against : str
         Label of the arm that the proof is against: the reference, or of two crossed factors the arm with the first of
         them changed.
@@ -57,21 +59,23 @@ class ArmResult:
     gates: xr.Dataset | None = None
     realism: Estimate = NOT_MEASURED
     against: str = ""
+    realism_change: Estimate = NOT_MEASURED
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON types."""
         plain = {k: getattr(self, k) for k in ("label", "n_rows", "n_rendered", "against")}
         plain |= {"values": dict(self.values), "folder": str(self.folder), "differs": list(self.differs)}
         parts = {k: codec.encode(v) for k in _PARTS if (v := getattr(self, k)) is not None}
-        return {**plain, **parts, "realism": codec.encode(self.realism.fields())}
+        of_real = {k: codec.encode(getattr(self, k).fields()) for k in ("realism", "realism_change")}
+        return {**plain, **parts, **of_real}
 
     @classmethod
     def from_json(cls, tree: Mapping[str, Any]) -> ArmResult:
         """Read what :meth:`to_json` gave."""
         parts: dict[str, Any] = {k: codec.dataset(tree[k]) if k in tree else None for k in _PARTS}
         plain = {k: tree[k] for k in ("label", "values", "folder", "n_rows", "n_rendered", "against")}
-        realism = Estimate.from_fields(tree["realism"])
-        return cls(**plain, **parts, differs=tuple(tree["differs"]), realism=realism)
+        of_real = {k: Estimate.from_fields(tree[k]) for k in ("realism", "realism_change")}
+        return cls(**plain, **parts, **of_real, differs=tuple(tree["differs"]))
 
 
 @dataclass(frozen=True)
@@ -94,7 +98,7 @@ class Line:
     realism : Estimate
         AUC of the arm against real lenses; NaN where it was not measured.
     realism_change : Estimate
-        Less that of the reference; the arms taken as independent.
+        Less that of the reference, paired by real lens where both have the same ones.
     """
 
     factor: str
@@ -274,14 +278,14 @@ def _line(sweep: SweepResult, arm: ArmResult, p_holm: float, threshold: int) -> 
         nothing = (math.nan, math.nan)
         return Line(
             sweep.name, title, sweep.reference, arm.label, nothing, NOT_MEASURED, NOT_MEASURED, 0, 0, math.nan, words,
-            arm.n_rendered, arm.realism, arm.realism - sweep.realism,
+            arm.n_rendered, arm.realism, arm.realism_change,
         )  # fmt: skip
     one = _all(arm.numbers, threshold)
     shares = (float(one["recovered_reference"]), float(one["recovered_arm"]))
     return Line(
         sweep.name, title, sweep.reference, arm.label, shares, Estimate.in_dataset(one, "difference"),
         Estimate.in_dataset(one, "score_difference"), int(one["gained"]), int(one["lost"]), p_holm, words,
-        arm.n_rendered, arm.realism, arm.realism - sweep.realism,
+        arm.n_rendered, arm.realism, arm.realism_change,
     )  # fmt: skip
 
 
