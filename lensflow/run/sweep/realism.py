@@ -56,31 +56,28 @@ def realism_areas(reference: RunConfig, arms: Sequence[RunConfig]) -> RealismAre
             f"areas against other real lenses, or by other settings, are left out ({others}): they differ by more than "
             "the factor"
         )
-    (own, *others_areas), (own_scores, *others_scores) = (
-        [of(found[chosen]) if chosen in found else None for found in every] for of in (_area, _scores)
+    own, *others_of = [found.get(chosen) for found in every]
+    changes = [_change(own, one) for one in others_of]
+    if any(change.is_measured and not paired for change, paired in changes):
+        notes.append("a change of these areas is that of independent ones where the arms share too few real lenses")
+    return RealismAreas(
+        _area(own), tuple(_area(one) for one in others_of), tuple(change for change, _ in changes), tuple(notes)
     )
-    areas = [NOT_MEASURED if a is None else a for a in others_areas]
-    reference_area = NOT_MEASURED if own is None else own
-    changes = []
-    for area, scores in zip(areas, others_scores, strict=True):
-        together = None
-        if own_scores is not None and scores is not None:
-            together = correlation_of_areas(own_scores[0], scores[0], *own_scores[1:])
-        if together is None and area.is_measured and reference_area.is_measured:
-            notes.append("a change of these areas is that of independent ones: the arms share too few real lenses")
-        changes.append(area.less(reference_area, together or 0.0))
-    return RealismAreas(reference_area, tuple(areas), tuple(changes), tuple(dict.fromkeys(notes)))
 
 
-def _area(stored: StoredRealism) -> Estimate:
-    return stored.kept.gates[0].area
+def _area(stored: StoredRealism | None) -> Estimate:
+    return NOT_MEASURED if stored is None else stored.kept.gates[0].area
 
 
-def _scores(stored: StoredRealism) -> tuple[LensScores | None, int, int]:
-    """Scores of a comparison, and the number and seed of the draws that are due to it."""
-    recipe = stored.kept.gates[0].recipe
-    seed = int(recipe["seed"])
-    return LensScores.of_tables(stored.kept.tables, int(recipe["folds"]), seed), int(stored.settings["bootstrap"]), seed
+def _change(reference: StoredRealism | None, arm: StoredRealism | None) -> tuple[Estimate, bool]:
+    """Area of an arm less the reference's, and whether the two are paired."""
+    if reference is None or arm is None:
+        return NOT_MEASURED, False
+    recipe = reference.kept.gates[0].recipe
+    folds, seed = int(recipe["folds"]), int(recipe["seed"])
+    scores = [LensScores.of_tables(one.kept.tables, folds, seed) for one in (reference, arm)]
+    together = correlation_of_areas(scores[0], scores[1], int(reference.settings["bootstrap"]), seed)
+    return _area(arm).less(_area(reference), together or 0.0), together is not None
 
 
 def _compared(config: RunConfig) -> dict[tuple[str, str], StoredRealism]:

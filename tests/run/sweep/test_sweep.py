@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import xarray as xr
 
 import lensflow as lf
 from lensflow.config.sweep import with_setting
@@ -262,7 +263,7 @@ def areas(monkeypatch):
         monkeypatch.setattr(realism, "stored_realism", lambda config: stored[config])
         monkeypatch.setattr(realism, "pairs_content", lambda config: "these")
         found = realism.realism_areas(0, range(1, len(stored)))
-        areas.changes = found.changes
+        of.changes = found.changes
         return [f.value for f in (found.reference, *found.arms)], found.notes
 
     return of
@@ -283,6 +284,24 @@ def test_arms_are_held_against_the_same_real_lenses_as_the_reference(areas):
     )
     assert found[:3] == [0.9, 0.6, 0.95] and np.isnan(found[3])
     assert notes[0] == "areas against real lenses are of b.csv" and "left out (2)" in notes[1]
+
+
+def test_a_change_of_an_area_is_paired_where_the_arms_have_the_same_lenses(areas):
+    """Arms whose rows have the same scores: draws of the same lenses move both alike, whatever each interval is."""
+    draws = np.random.default_rng(1)
+    sets, is_real = np.repeat(np.arange(40), 3), np.tile([True, False, False], 40)
+    scores = xr.Dataset({"set": ("row", sets), "is_real": ("row", is_real), "score": ("row", draws.normal(size=120))})
+
+    def arm(value, names):
+        tables = {"scores": scores, "sets": xr.Dataset({"number": ("set", np.arange(40)), "lens_id": ("set", names)})}
+        return [compared(Estimate(value, value - 0.08, value + 0.08, 40), tables=tables)]
+
+    names = np.array([f"L{k}" for k in range(40)])
+    _, notes = areas(arm(0.6, names), arm(0.65, names), arm(0.65, np.char.add("other ", names)), [])
+    same, others, none = areas.changes
+    assert same.value == pytest.approx(0.05) and same.high - same.low < 0.01
+    assert others.high - others.low == pytest.approx(2 * np.hypot(0.08, 0.08))
+    assert np.isnan(none.value) and "share too few real lenses" in notes[1]
 
 
 @pytest.mark.parametrize("other", [{"content": "b"}, {"min_arc_snr": 9.0}])

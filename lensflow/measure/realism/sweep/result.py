@@ -74,8 +74,8 @@ class ArmResult:
         """Read what :meth:`to_json` gave."""
         parts: dict[str, Any] = {k: codec.dataset(tree[k]) if k in tree else None for k in _PARTS}
         plain = {k: tree[k] for k in ("label", "values", "folder", "n_rows", "n_rendered", "against")}
-        of_real = {k: Estimate.from_fields(tree[k]) for k in ("realism", "realism_change")}
-        return cls(**plain, **parts, **of_real, differs=tuple(tree["differs"]))
+        realism, change = (Estimate.from_fields(tree[k]) for k in ("realism", "realism_change"))
+        return cls(**plain, **parts, differs=tuple(tree["differs"]), realism=realism, realism_change=change)
 
 
 @dataclass(frozen=True)
