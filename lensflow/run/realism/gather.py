@@ -253,7 +253,7 @@ def _advisory(
         return out, str(error)
     embedding = MatchedRows.of([f"e{k}" for k in range(found.shape[1])], found, is_real, table["set"].values)
     # An encoder is handed 0 where there is no data: of a stamp without a band it would read that, and not the lens.
-    has_bands: NDArray[np.bool_] = np.asarray(np.isfinite(images).any(axis=(2, 3))).all(axis=1)
+    has_bands = np.asarray(np.isfinite(images).any(axis=(2, 3)).all(axis=-1), dtype=np.bool_)
     out["embedding"] = embedding.take(has_bands)
     return out, ""
 
