@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Self
 
-from lensflow.config import RunConfig, load_config
-from lensflow.config.place import Place
+from lensflow.config import RunConfig, StorageConfig, load_config
+from lensflow.config.place import Place, carried_by
 from lensflow.config.yaml_text import parse_yaml
 from lensflow.errors import ConfigError, StoreError
 from lensflow.store import paths
@@ -237,7 +237,15 @@ def _load(place: str, run: str, out: str | None) -> RunConfig:
         text = paths.read_text(place)
     except StoreError:
         raise ConfigError(_NO_RUN.format(run=run, place=place)) from None
-    return load_config(parse_yaml(text, place), out=out)
+    tree, reached = parse_yaml(text, place), carried_by(run)
+    # A run that was copied there names no server, or that of another place: none of its own gives way to the URL's.
+    if reached != StorageConfig() and isinstance(tree, dict) and _names_no_server(tree):
+        tree = {**tree, "storage": reached.model_dump(mode="json")}
+    return load_config(tree, out=out)
+
+
+def _names_no_server(tree: dict[str, Any]) -> bool:
+    return bool((tree.get("storage") or {}) in ({}, StorageConfig().model_dump(mode="json")))
 
 
 _NO_RUN = "{run}: neither a YAML file nor the folder of a run (no {place}). A run's first step writes its config there."
