@@ -26,16 +26,18 @@ _PAGE = """<!doctype html>
 :root { color-scheme: light dark; }
 body { font: 14px system-ui, sans-serif; margin: 16px; max-width: 900px; }
 h1 { font-size: 17px; } h2 { font-size: 14px; margin: 18px 0 4px; }
-table { border-collapse: collapse; width: 100%; }
-th, td { text-align: right; padding: 3px 12px 3px 0; border-bottom: 1px solid #8884; font-weight: normal; }
-th { color: #777; } th:first-child, td:first-child, td.words { text-align: left; }
-progress { width: 140px; } .quiet { color: #777; }
+table { border-collapse: collapse; } .wide { overflow-x: auto; } .wide table { width: 100%; }
+th, td { text-align: right; padding: 3px 14px 3px 0; border-bottom: 1px solid #8884; font-weight: normal; }
+th, .quiet { opacity: .7; } th:first-child, td:first-child, #verdicts td { text-align: left; vertical-align: top; }
+progress { width: 140px; } .bad td { font-weight: 700; } #verdicts td:nth-child(2) { white-space: nowrap; }
+section:not(:has(td)) { display: none; }
+@media (max-width: 560px) { progress { width: 44px; } th, td { padding-right: 8px; } }
 </style></head><body>
 <h1>lensflow</h1><p id="said" class="quiet">Waiting for the first stage.</p>
-<table><thead><tr><th>stage</th><th></th><th>regions</th><th>rows</th><th>rows/s</th><th>running</th><th>left</th></tr>
-</thead><tbody id="stages"></tbody></table>
-<h2>Statuses and reasons</h2><table><tbody id="counts"></tbody></table>
-<h2>Verdicts</h2><table><tbody id="verdicts"></tbody></table>
+<section class="wide"><table><thead><tr><th>stage</th><th></th><th>regions</th><th>rows</th><th>rows/s</th>
+<th>running</th><th>left</th></tr></thead><tbody id="stages"></tbody></table></section>
+<section><h2>Verdicts</h2><table><tbody id="verdicts"></tbody></table></section>
+<section><h2>Statuses and reasons</h2><table><tbody id="counts"></tbody></table></section>
 <script>
 const time = s => !isFinite(s) ? "" : s < 90 ? Math.round(s) + " s" : s < 5400 ? Math.round(s / 60) + " min"
   : (s / 3600).toFixed(1) + " h";
@@ -55,6 +57,8 @@ const show = state => {
   fill("counts", stages.flatMap(s => Object.entries(s.counts).map(([k, n]) =>
     [s.name + ": " + k, n.toLocaleString()])));
   fill("verdicts", state.verdicts.map(v => [v.name, v.verdict, v.reason]));
+  for (const row of document.getElementById("verdicts").children)
+    row.className = ["FAIL", "ERROR"].includes(row.children[1].textContent) ? "bad" : "";
 };
 const ask = async () => {
   try { show(await (await fetch("lensflow/state.json", {cache: "no-store"})).json()); }

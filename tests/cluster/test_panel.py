@@ -14,6 +14,7 @@ from lensflow.measure.gate import GateResult
 from lensflow.measure.gate.verdicts import Verdict
 from lensflow.run.execute import announce_verdict, reduce_tasks, run_tasks
 from lensflow.store.receipts import Receipt
+from tests.view.browser import MISSING, browser
 
 
 def receipt(index):
@@ -51,6 +52,23 @@ def test_the_page_is_there_and_puts_no_text_into_html(page):
     text, headers = get(page)
     assert "text/html" in headers["Content-Type"] and "state.json" in text
     assert "innerHTML" not in text and "document.write" not in text
+
+
+@pytest.mark.whole
+@pytest.mark.skipif(bool(MISSING), reason=MISSING)
+def test_a_browser_shows_stages_verdicts_and_outcomes_on_a_screen_of_any_width(page):
+    with browser() as chromium:
+        tab = chromium.tab()
+        tab.open(page)
+        tab.wait("document.querySelectorAll('#stages tr').length == 2 && !!document.querySelector('#counts td')")
+        rows = [line.split("\t") for line in tab.run("document.body.innerText").splitlines()]
+        assert ["cut", "", "5 of 5", "40"] in [r[:4] for r in rows] and ["cut: OK", "35"] in rows
+        assert ["core_r", "PASS", "<b>AUC</b> below 0.65"] in rows  # text, no HTML
+        for width in (1000, 390):
+            tab.resize(width, 700)
+            assert tab.run("document.documentElement.scrollWidth") <= width, width
+        assert tab.errors == []
+        tab.close()
 
 
 def test_the_dashboards_own_pages_are_still_there(page):
