@@ -20,7 +20,8 @@ from lensflow.store.shards import chunks_of_shard
 
 def rewrite(place: Path | str, **changes: Any) -> None:
     """Change a file of results, and its digest with it: as if it had been written so."""
-    content = {k: v for k, v in json.loads(Path(place).read_text()).items() if k != DIGEST} | changes
+    content = json.loads(Path(place).read_text()) | changes
+    content.pop(DIGEST, None)
     Path(place).write_text(json.dumps(content | {DIGEST: digest_of(content)}))
 
 

@@ -20,8 +20,8 @@ from lensflow.run.completeness import completeness_step, results_of, scorers, wi
 from lensflow.run.completeness.stored import stored_completeness
 from lensflow.run.score import scores_of
 from lensflow.show.completeness import sentence
-from lensflow.store import paths
 from lensflow.store.run_folder import RunFolder
+from tests.reseal import rewrite
 from tests.run.completeness_run import completeness_run
 
 pytestmark = pytest.mark.whole
@@ -124,11 +124,12 @@ def test_published_injections_are_those_of_the_results_and_can_be_weighed(config
         lf.reweight(selection, {"src_mag_r": lf.target_density(([22, 25], [1 / 3, 1 / 3]))}, threshold=1)
     with pytest.raises(ConfigError, match="threshold: name one by its number"):
         lf.reweight(selection, {"src_mag_r": lf.target_density(([22, 25], [1 / 3, 1 / 3]))})
-    kept = json.loads(Path(published.path).read_text())
-    paths.write_json(str(tmp_path / "other.json"), kept | {"key": "of other settings"})
+    other = tmp_path / "other.json"
+    other.write_bytes(Path(published.path).read_bytes())
+    rewrite(other, key="of other settings")
     (tmp_path / "other.injections.parquet").write_bytes(Path(injections.path).read_bytes())
     with pytest.raises(StaleStoreError, match="of other settings, pixels or code"):
-        lf.reweight(SimpleNamespace(path=str(tmp_path / "other.json")), {"theta_e_arcsec": {1.0: 1.0}})
+        lf.reweight(SimpleNamespace(path=str(other)), {"theta_e_arcsec": {1.0: 1.0}})
     with pytest.raises(CompletenessError, match="--publish"):
         lf.reweight(str(tmp_path / "none.parquet"), {"theta_e_arcsec": {1.0: 1.0}})
     with pytest.raises(ConfigError, match="a parquet file, a set of them or a completeness"):

@@ -1,6 +1,7 @@
 """Scorers against runs: the stored numbers side by side, or a refusal that names what differs."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from rich.console import Console
 
 import lensflow as lf
 from lensflow.errors import CompletenessError, StaleStoreError
+from tests.reseal import rewrite
 from tests.run.completeness_run import completeness_run, other_run
 
 pytestmark = [pytest.mark.slow, pytest.mark.whole]
@@ -42,7 +44,7 @@ def edited(measured, runs):
     def edit(change):
         kept = json.loads(text)
         change(kept)
-        path.write_text(json.dumps(kept))
+        rewrite(path, **kept)
 
     yield edit
     path.write_text(text)
@@ -88,7 +90,7 @@ def test_a_threshold_that_is_not_among_the_stored_ones_is_refused(runs, measured
         CompletenessError, match=r"no threshold of a false-positive rate of 0.3; there is 0[.][12], 0.5"
     ):
         lf.cross_test(runs, SCORERS, fpr=0.3)
-    with pytest.raises(CompletenessError, match=r"has thresholds at 0.2, 0.5: say which \(fpr\)"):
+    with pytest.raises(CompletenessError, match=r"has thresholds at 0[.][12], 0.5: say which \(fpr\)"):
         lf.cross_test(runs, SCORERS)
 
 
@@ -102,21 +104,34 @@ def test_a_stale_result_is_refused_with_the_command_that_renews_it(runs, measure
         lf.cross_test(runs, SCORERS, fpr=0.2)
 
 
+def only(run, **options):
+    """Measure the corner on a run, and delete what was measured of it in other ways."""
+    made = Path(lf.completeness(run, CORNER, **options).path)
+    for other in made.parent.glob(f"{CORNER.replace(':', '-')}.*"):
+        if other.name.removesuffix(other.suffix) != made.name.removesuffix(made.suffix):
+            shutil.rmtree(other) if other.is_dir() else other.unlink()
+
+
 @pytest.mark.slow
 def test_results_measured_in_different_ways_are_refused(runs, measured):
     lf.completeness(runs["b"], CORNER, fpr=[0.2, 0.5], negatives="cutouts")
+    lf.cross_test(runs, SCORERS, fpr=0.2)  # that of the run's own negatives is there, too, and is meant
+    only(runs["b"], fpr=[0.2, 0.5], negatives="cutouts")
     with pytest.raises(CompletenessError, match=r"the negatives differs: controls for .*blue_ring on a, cutouts for"):
         lf.cross_test(runs, SCORERS, fpr=0.2)
-    lf.completeness(runs["b"], CORNER, value=0.1)
+    only(runs["b"], value=0.1)
     with pytest.raises(CompletenessError, match=r"no threshold of a false-positive rate of 0.2; there is none"):
         lf.cross_test(runs, SCORERS, fpr=0.2)
-    lf.completeness(runs["a"], CORNER, value=0.2)
+    only(runs["a"], value=0.2)
     with pytest.raises(CompletenessError, match=r"the threshold differs: score 0.2 .*, score 0.1"):
         lf.cross_test(runs, [CORNER])
     lf.completeness(runs["a"], CORNER, value=0.1)
+    with pytest.raises(CompletenessError, match="2 results of .*corner on split val, none by the run's own settings"):
+        lf.cross_test(runs, [CORNER])
+    only(runs["a"], value=0.1)
     assert lf.cross_test(runs, [CORNER]).attrs["threshold"] == "score 0.1"
     for run in runs.values():
-        lf.completeness(run, CORNER, fpr=[0.2, 0.5])
+        only(run, fpr=[0.2, 0.5])
 
 
 def test_a_scorer_whose_weights_changed_between_two_runs_is_refused(runs, measured, edited):

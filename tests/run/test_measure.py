@@ -19,7 +19,7 @@ from lensflow.run.priors import priors_of
 from lensflow.store import paths, receipts, resume
 from lensflow.store.open import open_all_pairs, open_cutouts, open_manifest
 from lensflow.store.run_folder import RunFolder
-from tests.reseal import reseal
+from tests.reseal import reseal, rewrite
 from tests.small_run import injected_copy, small_config, small_tree
 
 pytestmark = pytest.mark.whole
@@ -208,9 +208,8 @@ def of_older_code(config):
     """Mark all stored results as made by other code; the marks of this installation are returned."""
     folder = RunFolder.of(config)
     for url in (folder.gates, folder.diagnostics):
-        stored = paths.read_json(url)
-        assert stored["code"] == resume.measuring_code_fingerprint()
-        paths.write_json(url, {**stored, "code": "older"})
+        assert paths.read_json(url)["code"] == resume.measuring_code_fingerprint()
+        rewrite(url, code="older")
 
 
 @pytest.mark.slow
@@ -223,7 +222,7 @@ def test_results_of_older_code_are_measured_again(run):
     folder = RunFolder.of(run)
     stored = paths.read_json(folder.gates)
     stored["results"][0]["auc"] = 0.123
-    paths.write_json(folder.gates, stored)
+    rewrite(folder.gates, **stored)
     again = steps.gate_step(run, lambda *a: told.append(a[0]))[0]
     assert "measure" in told and "gate" in told and again.to_dict() == first.to_dict()
     assert paths.read_json(folder.gates)["code"] == resume.measuring_code_fingerprint()

@@ -201,7 +201,7 @@ def test_what_a_caller_adds_runs_before_the_report_and_is_in_it_and_again_on_a_f
     with not_drawn():
         results = steps.make_run(config, also={"detectability": detectability})
     assert [s["stage"] for s in results.stages][-2:] == ["detectability", "report"]
-    assert "Detectability by definition, snr_matched, split val" in page.read_text()
+    assert "Detectability by definition, snr_matched (--value 5.0), split val" in page.read_text()
     before = page.stat().st_mtime_ns
     verdicts = run_all(config, also={"detectability": detectability})
     assert verdicts == {g.name: str(g.verdict) for g in results.gates} and "Nothing to do" in capsys.readouterr().out

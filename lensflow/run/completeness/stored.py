@@ -86,8 +86,8 @@ def stored_of_scorer(config: RunConfig, scorer: str, split: str, fpr: float | No
         As it was named when it was measured.
     split : str
     fpr : float, optional
-        Of several results of the scorer, one with this threshold. Without it the one by the run's own settings, or
-        the only one.
+        Of several results of the scorer, one with this threshold; of several of these, the one that is nearest to the
+        run's own settings.
 
     Returns
     -------
@@ -110,10 +110,14 @@ def stored_of_scorer(config: RunConfig, scorer: str, split: str, fpr: float | No
         found = (
             [f for f in found if fpr in _rates(f.kept.tables)] or [f for f in found if _rates(f.kept.tables)] or found
         )
-    if len(found) > 1 and fpr is None and found[0].settings.options_against(config.completeness):
+    # Of several, the one that is nearest to the run's own settings: other negatives are not taken by chance.
+    options = [len(f.settings.options_against(config.completeness)) for f in found]
+    found = [f for f, n in zip(found, options, strict=True) if n == min(options)]
+    if len(found) > 1:
         raise CompletenessError(
             f"{folder.completeness}: {len(found)} results of {scorer} on split {split}, none by the run's own "
-            f"settings: say which rate is meant ({', '.join(f.kept.file.rsplit('/', 1)[-1] for f in found)})"
+            f"settings: say which rate is meant, or delete those that are not "
+            f"({', '.join(f.kept.file.rsplit('/', 1)[-1] for f in found)})"
         )
     return found[0] if found else None
 
