@@ -126,7 +126,7 @@ def test_results_measured_in_different_ways_are_refused(runs, measured):
     with pytest.raises(CompletenessError, match=r"the threshold differs: score 0.2 .*, score 0.1"):
         lf.cross_test(runs, [CORNER])
     lf.completeness(runs["a"], CORNER, value=0.1)
-    with pytest.raises(CompletenessError, match="2 results of .*corner on split val, none by the run's own settings"):
+    with pytest.raises(CompletenessError, match=r"2 results of .*corner on split val, none by the run's own settings"):
         lf.cross_test(runs, [CORNER])
     only(runs["a"], value=0.1)
     assert lf.cross_test(runs, [CORNER]).attrs["threshold"] == "score 0.1"
