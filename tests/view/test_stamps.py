@@ -13,6 +13,8 @@ from lensflow.view.stamps import KINDS, Stamps, as_rgba, picture
 from tests.factories import make_config, make_cutouts
 from tests.view.conftest import HOSTILE
 
+SMALL_STORE = {"samples_per_region": 16, "hosts_per_region": 8, "inner_chunk": 4}
+
 
 def test_pixels_of_any_rows_are_those_of_the_pairs(rows, opened):
     wanted = [5, 0, len(rows) - 1]
@@ -73,6 +75,22 @@ def test_a_band_without_exposure_is_absent_and_one_that_is_all_zero_is_not(tmp_p
     rows = open_rows(config).rows
     absent = {int(h): s.absent for h, s in zip(rows.host_index, Stamps(rows).read(range(len(rows))), strict=True)}
     assert absent == {0: (), 1: ("z",), 2: ()}
+
+
+def test_a_run_that_stores_no_pixels_has_the_pictures_of_one_that_does(tmp_path):
+    cutouts, drawn = make_cutouts(2), []
+    cutouts["split"].values[:] = 0
+    for pixels in ("full", "virtual"):
+        store = {**SMALL_STORE, "pixels": pixels}
+        config = make_config(str(tmp_path / pixels), plan={"injections_per_host": 1}, store=store)
+        lf.write_pairs(lf.inject(cutouts, lf.plan_injections(cutouts, config), config), config)
+        paths.write_text(RunFolder.of(config).config, config.to_yaml())
+        rows = open_rows(config).rows
+        drawn.append(Stamps(rows).read(range(len(rows))))
+    for full, rendered in zip(*drawn, strict=True):
+        assert not rendered.problem
+        for kind in KINDS:
+            np.testing.assert_array_equal(rendered.image(kind), full.image(kind), err_msg=kind)
 
 
 def test_less_light_is_shown_with_a_larger_stretch(rows):
