@@ -62,6 +62,35 @@ class HostSums:
         _, present = _group(ids, flat_rows(cells), np.logical_or)
         return cls(hosts, present, *_bounded(hosts, hosts, sums))
 
+    @classmethod
+    def from_cells(
+        cls,
+        host_index: ArrayLike,
+        place: tuple[NDArray[np.int64], int],
+        rows: Floats,
+        cells: NDArray[np.bool_],
+        axis: int = 1,
+    ) -> HostSums:
+        """Sum rows that each lie in one cell of several (a stratum, a class), as :meth:`from_rows` of zeros elsewhere.
+
+        Parameters
+        ----------
+        host_index : array_like of int, shape (n,)
+        place : ndarray of int, shape (n,), and int
+            Cell of each row, and the number of cells.
+        rows : ndarray, shape (n, ...)
+        cells : ndarray of bool, shape (n, ...)
+            As for :meth:`from_rows`.
+        axis : int
+            Where the cells are among the axes of ``rows``, in the order of :attr:`sums`.
+        """
+        ids, (cell, n_cells) = np.asarray(host_index, dtype=np.int64), place
+        hosts, present = _group(ids, flat_rows(cells), np.logical_or)
+        key, found = _group(ids * n_cells + cell, flat_rows(np.asarray(rows, dtype=np.float64)), np.add)
+        sums = np.zeros((hosts.size, n_cells, *rows.shape[1:]))
+        sums[np.searchsorted(hosts, key // n_cells), key % n_cells] = found.reshape(-1, *rows.shape[1:])
+        return cls(hosts, present, *_bounded(hosts, hosts, flat_rows(np.moveaxis(sums, 1, axis))))
+
     def __add__(self, other: HostSums) -> HostSums:
         hosts, present = _group(
             np.concatenate([self.hosts, other.hosts]), np.concatenate([self.present, other.present]), np.logical_or
@@ -93,11 +122,16 @@ def flat_rows(values: NDArray[Any]) -> NDArray[Any]:
 
 
 def _group(ids: NDArray[np.int64], rows: NDArray[Any], ufunc: np.ufunc) -> tuple[NDArray[np.int64], NDArray[Any]]:
-    if ids.size == 0:
+    # Regions have hosts of their own, in order: most of what is grouped needs no sorting, and no adding.
+    apart = np.diff(ids)
+    if (apart > 0).all():
         return ids, rows
-    order = np.argsort(ids, kind="stable")
-    unique, first = np.unique(ids[order], return_index=True)
-    return unique, ufunc.reduceat(rows[order], first, axis=0)
+    if (apart < 0).any():
+        order = np.argsort(ids, kind="stable")
+        ids, rows = ids[order], rows[order]
+        apart = np.diff(ids)
+    first = np.concatenate([[0], np.flatnonzero(apart) + 1])
+    return ids[first], ufunc.reduceat(rows, first, axis=0)
 
 
 def _bounded(hosts: NDArray[np.int64], units: NDArray[np.int64], sums: Floats) -> tuple[NDArray[np.int64], Floats]:

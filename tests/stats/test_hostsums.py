@@ -101,3 +101,38 @@ def test_draws_without_value_are_left_out_of_the_interval():
 def test_strata_hold_their_lower_edge_and_not_their_upper():
     edges = (0.0, 0.75, 1.0, 5.0)
     assert stratum_of(np.array([0.0, 0.7499, 0.75, 1.0, 4.99, 5.0, -0.1]), edges).tolist() == [0, 0, 1, 2, 2, 3, 3]
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    hosts=st.lists(st.integers(0, 6), max_size=25),
+    seed=st.integers(0, 2**32 - 1),
+    axis=st.integers(1, 3),
+)
+def test_rows_in_one_cell_each_sum_as_rows_with_zeros_elsewhere(hosts, seed, axis):
+    draw, n = np.random.default_rng(seed), len(hosts)
+    rows, cells, place = draw.normal(size=(n, 2, 3)), draw.random((n, 4)) < 0.5, draw.integers(0, 5, n)
+    dense = np.zeros((n, 5, 2, 3))
+    dense[np.arange(n), place] = rows
+    wanted = HostSums.from_rows(hosts, np.moveaxis(dense, 1, axis), cells)
+    found = HostSums.from_cells(hosts, (place, 5), rows, cells, axis)
+    for name in ("hosts", "present", "units"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(wanted, name), err_msg=name)
+    # Zeros between them change how numpy pairs eight rows or more.
+    np.testing.assert_allclose(found.sums, wanted.sums, rtol=1e-12, atol=1e-13)
+
+
+@pytest.mark.parametrize("hosts", [[], [3], [1, 2, 9], [1, 1, 2, 5, 5, 5], [4, 1, 4, 0, 1]])
+def test_hosts_in_order_each_once_or_in_any_order_are_summed_alike(hosts):
+    rows, cells = rows_with_cells(hosts)
+    found = HostSums.from_rows(hosts, rows, cells)
+    assert found.hosts.tolist() == sorted({*hosts}) == found.units.tolist()
+    for k, host in enumerate(found.hosts):
+        own = np.array(hosts) == host
+        np.testing.assert_allclose(found.sums[k], rows[own].sum(axis=0))
+        np.testing.assert_array_equal(found.present[k], cells[own].any(axis=0))
+
+
+def rows_with_cells(hosts):
+    draw = np.random.default_rng(len(hosts))
+    return draw.normal(size=(len(hosts), 3)), draw.random((len(hosts), 2)) < 0.5

@@ -65,15 +65,14 @@ class Balance:
         filled = np.where(finite, values, 0.0)
         terms = np.stack([finite, filled, filled**2, ~finite], axis=-1)
         n = len(control)
-        rows = np.zeros((n, len(SPLITS), 2, len(names), _SUMS))
         cells = np.zeros((n, len(SPLITS), 2), dtype=bool)
-        rows[np.arange(n), split, control.astype(int)] = terms
         cells[np.arange(n), split, control.astype(int)] = True
         host = column(pairs, "host_index").astype(np.int64)
+        hosts = HostSums.from_cells(host, (2 * split + control, 2 * len(SPLITS)), terms, cells)
         key = rng.mix_ids(column(pairs, "row_id").astype(np.uint64), np.uint64(11))
         sample = _smallest(key, control, values.astype("f4"), host)
         marks = Marks.from_rows(pairs, metadata_columns(pairs)[1])
-        return cls(names, HostSums.from_rows(host, rows, cells), *sample, marks)
+        return cls(names, hosts, *sample, marks)
 
     def __add__(self, other: Balance) -> Balance:
         same_layout(self.columns, other.columns)

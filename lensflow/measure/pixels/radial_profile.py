@@ -45,16 +45,16 @@ class RadialProfile:
             return np.concatenate([values[..., :n_rings], beyond], axis=-1)
 
         pixels = d.pixels[:, None, :] * d.covered[..., None]
-        parts = (d.difference, pixels, d.residual)
-        rows = np.stack([d.by_stratum(rings(v)) for v in parts], axis=1)
+        rows = np.stack([rings(v) for v in (d.difference, pixels, d.residual)], axis=1)
+        arc = rings(d.difference - d.residual)
         cells = np.concatenate([d.covered[:, None], d.by_stratum(d.covered)[:, :-1]], axis=1)
         return cls(
             d.bands,
             d.edges,
             n_rings,
-            HostSums.from_rows(d.host_index, rows, cells),
-            d.by_stratum(rings(d.difference - d.residual)).sum(axis=0),
-            d.by_stratum(d.covered).sum(axis=0, dtype=np.int64),
+            HostSums.from_cells(d.host_index, (d.stratum, len(d.edges)), rows, cells, axis=2),
+            np.stack([arc[d.stratum == s].sum(axis=0) for s in range(len(d.edges))]),
+            np.stack([d.covered[d.stratum == s].sum(axis=0, dtype=np.int64) for s in range(len(d.edges))]),
         )
 
     def __add__(self, other: RadialProfile) -> RadialProfile:

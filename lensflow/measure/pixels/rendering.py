@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from lensflow.config import InjectionConfig
 from lensflow.injection.core.masks import keep_weights
+from lensflow.jit import compiled
 from lensflow.measure.measurement import Settings
 from lensflow.measure.pixels.block import Block
 from lensflow.measure.pixels.origin import Origin
@@ -214,15 +215,45 @@ def compare(specimens: xr.Dataset, origin: Origin) -> Rerendered:
         other_code = np.fmax(2 * ERROR_OVER_ESTIMATE * estimate, SINGLE_PRECISION)
         tolerance = np.full(n, SINGLE_PRECISION) if origin.same_code else other_code
         low, high = arc_ends(specimens)
-        want = keep_of(specimens, origin) * rendered.astype(np.float64)
-        off = np.maximum(low - want, 0) - np.maximum(want - high, 0)
-        off[np.isnan(off)] = np.inf  # a stored arc that is no number
+        off = np.zeros((*arc.shape[:2], 2))
+        keep = np.broadcast_to(keep_of(specimens, origin), arc.shape)
+        beyond_ends(low, high, rendered, keep, off)
         peak, total = rendered.max(axis=(2, 3)), rendered.sum(axis=(2, 3), dtype=np.float64)
         lit = (peak > 0) & compared[:, None]
-        error[lit] = np.abs(off).max(axis=(2, 3))[lit] / peak[lit]
-        flux_error[lit] = np.abs(off.sum(axis=(2, 3)))[lit] / total[lit]
+        error[lit] = off[lit, 0] / peak[lit]
+        flux_error[lit] = np.abs(off[lit, 1]) / total[lit]
         # Light where the renderer puts none (an absent band) is an error without measure.
         extra = ~lit & (arc != 0).any(axis=(2, 3)) & compared[:, None]
         error[extra] = flux_error[extra] = np.inf
     row_id = specimens["row_id"].values.astype(np.uint64)
     return Rerendered(bands, row_id, error, flux_error, tolerance, n, 0, why)
+
+
+@compiled()
+def beyond_ends(low, high, rendered, keep, off):  # type: ignore[no-untyped-def]
+    """Measure how far renderings are beyond the ends of what arcs were before their rounding.
+
+    Parameters
+    ----------
+    low, high, rendered : float32, shape (n, band, size, size)
+    keep : float64, shape (n, band, size, size)
+        Share of the arc that is stored.
+    off : float64, shape (n, band, 2), zeros
+        Largest distance from the ends, and sum of the distances, positive where the arc is too bright; infinite where
+        an arc is no number.
+    """
+    n, bands, size, _ = low.shape
+    for i in range(n):
+        for b in range(bands):
+            largest = total = 0.0
+            for v in range(size):
+                for u in range(size):
+                    want = keep[i, b, v, u] * np.float64(rendered[i, b, v, u])
+                    above, below = np.float64(low[i, b, v, u]) - want, want - np.float64(high[i, b, v, u])
+                    if np.isnan(above) or np.isnan(below):
+                        largest = total = np.inf
+                        continue
+                    apart = max(above, 0.0) - max(below, 0.0)
+                    largest = max(largest, abs(apart))
+                    total += apart
+            off[i, b, 0], off[i, b, 1] = largest, total

@@ -61,7 +61,7 @@ class Stratified:
         cells = d.by_stratum(d.covered)
         # "all" is not the sum of the strata's hosts, so it has cells of its own.
         cells = np.concatenate([d.covered[:, None], cells[:, :-1]], axis=1)
-        hosts = HostSums.from_rows(d.host_index, d.by_stratum(rows), cells)
+        hosts = HostSums.from_cells(d.host_index, (d.stratum, len(d.edges)), rows, cells)
         return cls(d.bands, d.edges, hosts)
 
     def __add__(self, other: Stratified) -> Stratified:

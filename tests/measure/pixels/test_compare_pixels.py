@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from lensflow.measure.pixels.recompute import compare_pixels
+from lensflow.measure.pixels.rendering import beyond_ends
 
 N, BANDS, SIZE = 12, 2, 8
 
@@ -82,3 +83,22 @@ def test_the_last_bit_of_one_pixel_is_noticed_wherever_it_is(name):
         counts, furthest = compared(given)
         assert np.argwhere(counts[..., 0]).tolist() == [[7, 1]]
         assert furthest[7, 1, 0] > 0 and furthest[7, 1, 1] == v * SIZE + u
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_distances_of_renderings_are_those_of_whole_arrays(seed):
+    draw = np.random.default_rng(seed)
+    shape = (N, BANDS, SIZE, SIZE)
+    low, rendered = (draw.normal(size=shape).astype(np.float32) for _ in range(2))
+    high = low + draw.random(shape).astype(np.float32) * (seed % 2)
+    keep = np.broadcast_to(draw.random((N, 1, SIZE, SIZE)), shape)
+    low[2, 1, 3, 3] = high[2, 1, 3, 3] = np.nan
+    rendered[4, 0, 0, 0] = np.nan
+    want = keep * rendered.astype(np.float64)
+    off = np.maximum(low - want, 0) - np.maximum(want - high, 0)
+    off[np.isnan(off)] = np.inf
+    found = np.zeros((N, BANDS, 2))
+    beyond_ends(low, high, rendered, keep, found)
+    np.testing.assert_array_equal(found[..., 0], np.abs(off).max(axis=(2, 3)))
+    np.testing.assert_allclose(found[..., 1], off.sum(axis=(2, 3)), rtol=1e-12, atol=1e-12)
+    assert np.argwhere(np.isinf(found[..., 0])).tolist() == [[2, 1], [4, 0]]
