@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -47,7 +48,8 @@ class Differences:
     filled: NDArray[np.bool_]  # (n, band): an arc, or a changed pixel, in a band without a PSF
     dark: NDArray[np.bool_]  # (n, band): the same on a pixel without data
     n_unknown: int  # rows that do not say where there is data
-    manifest: xr.Dataset  # the injection rows' columns, without pixels
+    pairs: xr.Dataset  # of all rows
+    rows: NDArray[np.integer]  # (n,): the injection rows among them
     n_controls: int
     n_controls_changed: int
     max_control_change: float
@@ -63,9 +65,12 @@ class Differences:
         n, n_bands, size = rows.size, stamp.shape[1], stamp.shape[-1]
         n_rings = max(config.n_rings, int(geometry.ANNULUS_INNER_PIX))
         width = n_rings + 1
-        manifest = _columns_of(pairs, rows)
 
-        step = column(manifest, "quantize_step_nmgy") if "quantize_step_nmgy" in manifest else np.zeros((n, n_bands))
+        def known(name: str) -> NDArray[Any]:
+            return column(pairs, name)[rows]
+
+        step = known("quantize_step_nmgy") if "quantize_step_nmgy" in pairs else np.zeros((n, n_bands))
+        y, x = (known(k).astype(np.float64) for k in ("y_center", "x_center"))
         stamp, ctrl, arc = (np.ascontiguousarray(v, dtype=np.float32) for v in (stamp, ctrl, arc))
         dark = np.zeros((n, n_bands), dtype=bool)
         if "has_data" in pairs:
@@ -74,36 +79,36 @@ class Differences:
                 of_row, empty = (rows[i], b), ~has_data[rows[i], b]
                 dark[i, b] = ((stamp[of_row] != ctrl[of_row]) | (arc[of_row] != 0))[empty].any()
         outside, _ = regions(size)
-        power, moved = _moved(ctrl, rows, column(manifest, "row_id"))
+        power, moved = _moved(ctrl, rows, known("row_id"))
         pixels, difference, residual, sums = (
             np.zeros(shape) for shape in ((n, width), (n, n_bands, width), (n, n_bands, width), (n, n_bands, N_SUMS))
         )
         pixel_sums(
-            stamp, ctrl, arc, rows, *(column(manifest, k).astype(np.float64) for k in ("x_center", "y_center")),
-            step.astype(np.float64), outside, geometry.CORE_RADIUS_PIX, power, moved,
+            stamp, ctrl, arc, rows, x, y, step.astype(np.float64), outside, geometry.CORE_RADIUS_PIX, power, moved,
             pixels, difference, residual, sums,
         )  # fmt: skip
         control_core = sums[..., CONTROL_CORE]
 
-        has_psf = np.isfinite(column(manifest, "psf_fwhm_arcsec")).reshape(n, n_bands)
+        has_psf = np.isfinite(known("psf_fwhm_arcsec")).reshape(n, n_bands)
         finite = np.isfinite(difference).all(-1) & np.isfinite(residual).all(-1) & np.isfinite(control_core)
         covered = has_psf & finite
         return cls(
             bands=tuple(str(b) for b in pairs["band"].values),
             edges=tuple(config.theta_e_edges),
-            host_index=column(manifest, "host_index").astype(np.int64),
-            stratum=stratum_of(column(manifest, "theta_e_arcsec").astype(np.float64), config.theta_e_edges),
+            host_index=known("host_index").astype(np.int64),
+            stratum=stratum_of(known("theta_e_arcsec").astype(np.float64), config.theta_e_edges),
             covered=covered,
             pixels=pixels,
             difference=np.where(covered[..., None], difference, 0.0),
             residual=np.where(covered[..., None], residual, 0.0),
             control_core=np.where(covered, control_core, 0.0),
             sums=np.where(covered[..., None], sums, 0.0),
-            middle=np.where(covered[:, None, :, None, None], _middle(stamp, ctrl, arc, rows, manifest), 0.0),
+            middle=np.where(covered[:, None, :, None, None], _middle(stamp, ctrl, arc, rows, y, x), 0.0),
             filled=~has_psf & (sums[..., LIT] > 0),
             dark=dark,
             n_unknown=0 if "has_data" in pairs else n,
-            manifest=manifest,
+            pairs=pairs,
+            rows=rows,
             n_controls=int(is_control.sum()),
             n_controls_changed=n_changed,
             max_control_change=change,
@@ -124,21 +129,18 @@ class Differences:
         out[np.arange(values.shape[0]), self.stratum] = values
         return out
 
+    def columns(self, names: Iterable[str]) -> xr.Dataset:
+        """Given columns of the injection rows, of those that the block has."""
+        found = {n: self.pairs.variables[n] for n in names if n in self.pairs}
+        return xr.Dataset({n: (v.dims, v.values[self.rows]) for n, v in found.items()})
+
     def per_band(self, name: str) -> Floats:
         """Values of a column as (n, band), repeated over bands where it has none; NaN where the block lacks it."""
         n, n_bands = self.covered.shape
-        if name not in self.manifest:
+        if name not in self.pairs:
             return np.full((n, n_bands), np.nan)
-        values = column(self.manifest, name).astype(np.float64)
+        values = column(self.pairs, name)[self.rows].astype(np.float64)
         return np.broadcast_to(values[:, None], (n, n_bands)) if values.ndim == 1 else values
-
-
-def _columns_of(pairs: xr.Dataset, rows: NDArray[np.int64]) -> xr.Dataset:
-    """Given rows of the columns, without pixels."""
-    flat = {n: v for n, v in pairs.variables.items() if not {"y", "x"} & {*v.dims}}
-    taken = {n: (v.dims, v.values[rows]) if v.dims[:1] == ("sample",) else v for n, v in flat.items()}
-    coords = [n for n in pairs.coords if n in taken]
-    return xr.Dataset({n: v for n, v in taken.items() if n not in coords}, coords={n: taken[n] for n in coords})
 
 
 @lru_cache(maxsize=8)
@@ -159,11 +161,12 @@ def _middle(
     ctrl: NDArray[np.float32],
     arc: NDArray[np.float32],
     rows: NDArray[np.int64],
-    manifest: xr.Dataset,
+    y_center: Floats,
+    x_center: Floats,
 ) -> Floats:
     """Stamp - ctrl, and stamp - ctrl - arc, of 3 x 3 pixels about the one that holds the target, (n, 2, band, 3, 3)."""
     size, about = stamp.shape[-1], np.arange(-1, 2)
-    at = [np.clip(np.rint(column(manifest, k)), 1, size - 2).astype(np.int64) for k in ("y_center", "x_center")]
+    at = [np.clip(np.rint(v), 1, size - 2).astype(np.int64) for v in (y_center, x_center)]
     y, x = (v[:, None] + about for v in at)
     row = rows[:, None, None]
     s, c, a = (

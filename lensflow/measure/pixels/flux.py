@@ -14,7 +14,7 @@ from lensflow.measure.measurement import Settings
 from lensflow.measure.pixels.block import Block
 from lensflow.measure.pixels.differences import Differences
 from lensflow.stats.estimate import with_interval
-from lensflow.stats.hostsums import Floats, HostSums, column, flat_rows, interval, named, ratio, same_layout
+from lensflow.stats.hostsums import Floats, HostSums, flat_rows, interval, named, ratio, same_layout
 
 # Sums per band for lines y = a + b log10(theta_E): of the flux added, the flux expected of manifest and magnification,
 # and the flux that the manifest's own prior gives without any rendering; then the fluxes themselves.
@@ -42,7 +42,7 @@ class Flux:
         d = block.differences
         added = d.difference.sum(axis=-1)
         source, magnified = d.per_band("src_flux_nmgy"), d.per_band("magnification")
-        if "band_magnification" in d.manifest:
+        if "band_magnification" in block.pairs:
             magnified = d.per_band("band_magnification")
         kept = 1 - np.nan_to_num(d.per_band("core_mask_flux_fraction"))
         kept = kept * (1 - np.nan_to_num(d.per_band("nodata_flux_fraction")))
@@ -57,7 +57,7 @@ class Flux:
         for values in y:
             terms += [values, x * values]
         # The fraction on the stamp is itself a sum over the arc; rows certainly on the stamp do not need it.
-        near = whole & _on_stamp(d.manifest, block.stamp_size, block.pixel_scale_arcsec)[:, None]
+        near = whole & _on_stamp(d, block.stamp_size, block.pixel_scale_arcsec)[:, None]
         light = [np.where(whole, v, 0.0) for v in (added, expected)]
         light += [np.where(near, v, 0.0) for v in (added, source * magnified * kept)]
         rows = np.concatenate([flat_rows(np.stack(terms, axis=-1)), flat_rows(np.stack(light, axis=-1))], axis=1)
@@ -138,14 +138,14 @@ def _expected(d: Differences, lensed: Floats) -> Floats:
     return np.where(fraction >= _WHOLE, jointly, declared * total[:, None])
 
 
-def _on_stamp(manifest: xr.Dataset, stamp_size: int, pixel_scale_arcsec: float) -> NDArray[np.bool_]:
+def _on_stamp(d: Differences, stamp_size: int, pixel_scale_arcsec: float) -> NDArray[np.bool_]:
     needed = ("lens_q", "shear", "src_n", "lens_model", "src_reff_arcsec")
-    if not np.isfinite(pixel_scale_arcsec) or any(name not in manifest for name in needed):
-        return np.zeros(len(column(manifest, "theta_e_arcsec")), dtype=bool)
+    if not np.isfinite(pixel_scale_arcsec) or any(name not in d.pairs for name in needed):
+        return np.zeros(len(d.rows), dtype=bool)
     # Of a run's hundred columns these are looked at.
-    others = (*needed, "x_center", "y_center", "psf_fwhm_arcsec", "theta_e_arcsec")
-    columns = [n for n in manifest.data_vars if n in others or str(n).startswith("src_")]
-    return all_on_stamp(manifest[columns], stamp_size, pixel_scale_arcsec)
+    names = [*needed, "x_center", "y_center", "psf_fwhm_arcsec", "theta_e_arcsec"]
+    sources = [str(n) for n in d.pairs.data_vars if str(n).startswith("src_")]
+    return all_on_stamp(d.columns(dict.fromkeys([*names, *sources])), stamp_size, pixel_scale_arcsec)
 
 
 def _slope(sums: Floats, response: int) -> Floats:
