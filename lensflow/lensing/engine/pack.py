@@ -40,7 +40,7 @@ _PART_POWER, _LONGEST_PART = -1 / 8, 1.8
 # Exponential decay over the longest panel, in units of n/b half-light radii.
 STEEPNESS = 6.0
 # Images whose half-light radius times the highest frequency is below this are read at finer levels.
-SMALL_IMAGE, _SMALL_POWER, _FINEST = 0.6, 0.3, 0.5
+SMALL_IMAGE, _SMALL_POWER, _FINEST = 0.6, 0.4, 0.35
 # The padded field repeats (it is a Fourier sum) where the PSF has fallen to this share of its peak, at the latest
 # after three stamps.
 _REPEAT_LEVEL = 1e-5
