@@ -1,8 +1,8 @@
 """Cutting from a server that answers after 30 ms: one request at a time, another checkout of lensflow, and this one.
 
-    python benchmarks/cut_network.py [--before FOLDER] [--bricks 12] [--hosts 12] [--delay-ms 30] [--rounds 3]
+    python benchmarks/cut_network.py [--before FOLDER] [--bricks 4] [--hosts 30] [--delay-ms 30] [--rounds 3]
 
-A synthetic survey of bricks of 1200 x 1200 pixels (RICE, three bands, 13 files) behind a web server on this machine
+A synthetic survey of bricks of 2400 x 2400 pixels (RICE, three bands, 13 files) behind a web server on this machine
 that understands ranges. Each cutting is a process of its own with one Dask worker (``cut_network_run.py``), in turns;
 the clock runs from the first task to the last result. The cutouts of all must have the same bytes. "One request at a
 time" is this code without requests in flight: neither several of a brick, nor those of the next bricks.
@@ -33,8 +33,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--before", type=lambda text: Path(text).absolute())
     parser.add_argument("--survey", type=Path, help="where the survey is written and found again")
-    parser.add_argument("--bricks", type=int, default=12)
-    parser.add_argument("--hosts", type=int, default=12)
+    parser.add_argument("--bricks", type=int, default=4)
+    parser.add_argument("--brick-size", type=int, default=2400, help="pixels")
+    parser.add_argument("--hosts", type=int, default=30)
     parser.add_argument("--delay-ms", type=float, default=30)
     parser.add_argument("--rounds", type=int, default=3)
     given = parser.parse_args()
@@ -46,7 +47,7 @@ def main() -> None:
         survey = given.survey or Path(temporary, "survey")
         if not (survey / "done").exists():
             config = SyntheticConfig(
-                n_bricks=given.bricks, brick_size_pix=1200, hosts_per_brick=given.hosts, bricks_without_g=0
+                n_bricks=given.bricks, brick_size_pix=given.brick_size, hosts_per_brick=given.hosts, bricks_without_g=0
             )
             (survey / "done").write_text(str(synthetic.write_survey(str(survey), config)))
         targets = (survey / "done").read_text()
