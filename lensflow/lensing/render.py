@@ -129,7 +129,7 @@ def render(
     0.6 times it in the median. Rows with a galaxy's image take 4-6 times as long as those with a Sersic source, and
     their ``render_err`` is 1.2e-4 and 2.5 times the largest half difference: ten HST galaxies in 7,200 rows of these
     ranges have errors of 1.1e-4 in the median and 1.2e-3 at most, more than ``render_err`` in 0.5 %, at most
-    3.2 times it. 4 of these rows are wrong by more than 1e-3; the ``render_err`` of 2 of them does not say so.
+    3.2 times it. 7 of these rows are wrong by more than 1e-3; the ``render_err`` of 4 of them does not say so.
 
     Light is followed to 16 pixels beyond the stamp, or to 2.5 times the widest FWHM where that is more. What lies
     further out is not rendered: its flux times the PSF at that distance, an upper limit of what it would add, is part

@@ -64,7 +64,7 @@ _FAR = 1e9
 # for. Elsewhere the map is taken to be the same all along a ray: by the lens, levels are finer than that, but light is
 # faint. An image of a bright centre within some pixels of the lens was wrong by up to 2e-3 of the peak, in both of a
 # row's renderings alike. Such images are looked for where a ray comes closest to the centre, and at some radii, pixels.
-_CORE2 = 2.0**2
+_CORE2 = 1.0
 _LOOKS_BY_LENS, _NEAREST_LOOK = 3, 0.6
 # Columns of a leaf: angle of its middle, width, rays per radian (0: dark).
 MIDDLE, WIDTH, DENSITY = range(3)
