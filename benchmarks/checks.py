@@ -18,6 +18,7 @@ from rich.console import Console
 
 from lensflow.store import objects, paths
 from lensflow.store.create import CODECS, LOSSLESS, object_key
+from lensflow.store.pieces import pieces_of
 from lensflow.store.regions import Region
 from lensflow.store.shards import chunks_of_shard, encode_shard
 
@@ -38,7 +39,7 @@ def make(url: str) -> dict[str, str]:
         assert data is not None
         key = object_key(array, Region(0, 0, ROWS))
         paths.write_bytes(paths.join(url, key), data)
-        pieces[key] = pieces.pieces_of(data, chunks_of_shard(array))
+        pieces[key] = pieces_of(data, chunks_of_shard(array))
     objects.write_created(url, recorder.created(["stamp", "arc"], {}, {}))
     return pieces
 

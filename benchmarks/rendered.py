@@ -55,7 +55,7 @@ def prepare(out: str, kind: str, regions: int) -> RunConfig:
             "out": f"{out}/{kind}",
             "survey": {"root": "-", "targets": "-"},
             "plan": {"injections_per_host": 9},
-            "store": {"samples_per_region": REGION, "pixels": kind},
+            "store": {"samples_per_region": REGION} | ({} if kind == "full" else {"pixels": kind}),
             "cluster": {"kind": "threads", "dashboard": None},
         }
     )
