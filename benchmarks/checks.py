@@ -18,9 +18,9 @@ from rich.console import Console
 
 from lensflow.store import objects, paths
 from lensflow.store.create import CODECS, LOSSLESS, object_key
-from lensflow.store.pieces import pieces_of
+from lensflow.store.pieces import pieces_of_parts
 from lensflow.store.regions import Region
-from lensflow.store.shards import chunks_of_shard, encode_shard
+from lensflow.store.shards import encode_shard
 
 ROWS, CHUNK, SHAPE = 1296, 16, (3, 64, 64)
 
@@ -38,8 +38,8 @@ def make(url: str) -> dict[str, str]:
         data = encode_shard(array, np.random.default_rng(k).normal(size=shards).astype("f4"))
         assert data is not None
         key = object_key(array, Region(0, 0, ROWS))
-        paths.write_bytes(paths.join(url, key), data)
-        pieces[key] = pieces_of(data, chunks_of_shard(array))
+        paths.write_bytes(paths.join(url, key), b"".join(data))
+        pieces[key] = pieces_of_parts(data)
     objects.write_created(url, recorder.created(["stamp", "arc"], {}, {}))
     return pieces
 

@@ -20,11 +20,11 @@ from lensflow.errors import StoreError
 from lensflow.schema import Variable
 from lensflow.store import objects, paths, receipts
 from lensflow.store.objects import Guard, RecordingStore, unguarded
-from lensflow.store.pieces import pieces_of
+from lensflow.store.pieces import pieces_of_parts
 from lensflow.store.receipts import ROW_CHECKS
 from lensflow.store.regions import Region, check_aligned
 from lensflow.store.row_checks import row_checks
-from lensflow.store.shards import chunks_of_shard, encode_shard
+from lensflow.store.shards import encode_shard
 
 # Measured by benchmarks/store.py: bit-shuffled lz4 compresses noisy floats as well as codecs of three times its cost;
 # rounded pixels benefit from an entropy coder.
@@ -374,10 +374,10 @@ def write_region(block: xr.Dataset, url: str, store: str, region: Region, guard:
 
 
 class Encoded(NamedTuple):
-    """An object to be written: its key, its bytes (None: no object), and their pieces."""
+    """An object to be written: its key, its bytes in consecutive parts (None: no object), and their pieces."""
 
     key: str
-    data: bytes | None
+    data: list[bytes] | None
     pieces: str
 
 
@@ -421,7 +421,7 @@ def encode_arrays(arrays: Mapping[str, NDArray[Any]], group: zarr.Group, region:
         array = group[name]
         assert isinstance(array, zarr.Array)
         data = encode_shard(array, values)
-        pieces = "" if data is None else pieces_of(data, chunks_of_shard(array))
+        pieces = "" if data is None else pieces_of_parts(data)
         yield Encoded(object_key(array, region), data, pieces)
 
 
@@ -465,7 +465,7 @@ def _put(url: str, one: Encoded) -> None:
     if one.data is None:
         paths.remove(paths.join(url, one.key))
     else:
-        paths.put_object(url, one.key, one.data)
+        paths.put_object(url, one.key, b"".join(one.data))
 
 
 def object_key(array: zarr.Array, region: Region) -> str:

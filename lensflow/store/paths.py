@@ -12,7 +12,7 @@ import shutil
 import tempfile
 import threading
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -272,16 +272,17 @@ def put_object(store_url: str, key: str, content: bytes) -> None:
 
 
 @contextlib.contextmanager
-def staging(run: str) -> Iterator[Callable[[bytes], Path]]:
-    """Folder for staged files below a local run; yields a function that writes one there."""
+def staging(run: str) -> Iterator[Callable[[Iterable[bytes]], Path]]:
+    """Folder for staged files below a local run; yields a function that writes one there, part by part."""
     folder = local_path(run) / f"{_STAGED}{uuid.uuid4().hex}"
     folder.mkdir(parents=True)
     count = itertools.count()
 
-    def stage(content: bytes) -> Path:
+    def stage(parts: Iterable[bytes]) -> Path:
         temporary = folder / str(next(count))
         try:
-            temporary.write_bytes(content)
+            with temporary.open("wb") as file:
+                file.writelines(parts)
         except FileNotFoundError as error:  # the run that took over has deleted the folder
             raise _taken_over(run) from error
         return temporary

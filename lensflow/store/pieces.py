@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from google_crc32c import value as crc32c
@@ -31,6 +31,11 @@ def pieces_of(data: bytes | memoryview, n_chunks: int = 0) -> str:
         cuts |= {*used[:, 0].tolist(), *used.sum(axis=1).tolist(), len(view) - footer}
     ends = sorted(cuts)
     return " ".join(f"{b - a}:{crc32c(bytes(view[a:b])):08x}" for a, b in itertools.pairwise(ends))
+
+
+def pieces_of_parts(parts: Sequence[bytes]) -> str:
+    """As :func:`pieces_of`, of an object whose pieces are given one by one."""
+    return " ".join(f"{len(part)}:{crc32c(part):08x}" for part in parts)
 
 
 def places_of(pieces: str) -> Iterator[tuple[int, int, int]]:

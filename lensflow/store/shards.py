@@ -28,8 +28,10 @@ def chunks_of_shard(array: zarr.Array) -> int:
     return int(array.shards[0] // array.chunks[0])
 
 
-def encode_shard(array: zarr.Array, values: NDArray[Any]) -> bytes | None:
-    """Bytes of a shard along the first dimension, the only divided one.
+def encode_shard(array: zarr.Array, values: NDArray[Any]) -> list[bytes] | None:
+    """Bytes of a shard along the first dimension, the only divided one: its chunks, and its index.
+
+    They are not joined: a copy of a shard takes as long as compressing half of it.
 
     Parameters
     ----------
@@ -40,7 +42,7 @@ def encode_shard(array: zarr.Array, values: NDArray[Any]) -> bytes | None:
 
     Returns
     -------
-    bytes or None
+    list of bytes, or None
         None for a shard of zeros: it has no object.
 
     Raises
@@ -68,7 +70,7 @@ def encode_shard(array: zarr.Array, values: NDArray[Any]) -> bytes | None:
     if not data:
         return None
     footer = table.tobytes()
-    return b"".join([*data, footer, struct.pack("<I", crc32c(footer))])
+    return [*data, footer + struct.pack("<I", crc32c(footer))]
 
 
 # Of arrays that are kept open: zarr writes all of their metadata to say it.

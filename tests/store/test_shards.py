@@ -5,7 +5,8 @@ from zarr.codecs import BloscCodec
 
 from lensflow.errors import StoreError
 from lensflow.store.create import CODECS
-from lensflow.store.shards import encode_shard
+from lensflow.store.pieces import pieces_of, pieces_of_parts
+from lensflow.store.shards import chunks_of_shard, encode_shard
 
 SHAPE = (24, 3, 10, 10)
 
@@ -30,14 +31,20 @@ def test_a_shard_has_the_bytes_that_zarr_writes(tmp_path, codec, dtype, rows):
     values = np.abs(some(dtype))[:rows]
     array = make(tmp_path / "zarr", codec, dtype, rows=24 + rows)
     array[24:] = values
-    assert encode_shard(array, values) == (tmp_path / "zarr" / "c" / "1" / "0" / "0" / "0").read_bytes()
+    assert b"".join(encode_shard(array, values)) == (tmp_path / "zarr" / "c" / "1" / "0" / "0" / "0").read_bytes()
+
+
+def test_pieces_of_a_shard_are_its_chunks_and_its_index(tmp_path):
+    array = make(tmp_path / "a")
+    parts = encode_shard(array, some())
+    assert pieces_of_parts(parts) == pieces_of(b"".join(parts), chunks_of_shard(array)) and len(parts) == 6
 
 
 def test_negative_zeros_are_kept(tmp_path):
     array = make(tmp_path / "a")
     place = tmp_path / "a" / "c" / "0" / "0" / "0" / "0"
     place.parent.mkdir(parents=True)
-    place.write_bytes(encode_shard(array, np.full(SHAPE, -0.0, "f4")))
+    place.write_bytes(b"".join(encode_shard(array, np.full(SHAPE, -0.0, "f4"))))
     assert np.signbit(array[:24]).all()
 
 
@@ -65,4 +72,4 @@ def test_names_and_enums_of_codecs_are_the_same(tmp_path, enums):
     codec = BloscCodec(cname=names[0], shuffle=names[1], clevel=1, typesize=4)
     array = make(tmp_path / "a", codec)
     array[:24] = some()
-    assert encode_shard(array, some()) == (tmp_path / "a" / "c" / "0" / "0" / "0" / "0").read_bytes()
+    assert b"".join(encode_shard(array, some())) == (tmp_path / "a" / "c" / "0" / "0" / "0" / "0").read_bytes()
