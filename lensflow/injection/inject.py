@@ -141,7 +141,8 @@ def inject_block(
     config = config or InjectionConfig()
     schema.check("cutouts", hosts, NEEDED)
     bands = [str(b) for b in manifest["band"].values]
-    columns = {v.name: manifest[v.name].values for v in schema.manifest_variables(manifest.variables)}
+    # Not manifest[name]: a DataArray for each of sixty columns takes as long as twenty rows.
+    columns = {v.name: manifest.variables[v.name].values for v in schema.manifest_variables(manifest.variables)}
     rows = rows_of_hosts(hosts, columns["host_index"])
     if problem := bands_without_psf(manifest, hosts["covered"].values[rows], bands):
         raise ManifestError(f"{problem}.")

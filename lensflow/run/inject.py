@@ -159,7 +159,7 @@ class InjectTask:
                 "rows": region.size,
                 "injections": int((~control).sum()),
                 "controls": int(control.sum()),
-                **{f"flag: {v.name}": int(block[v.name].values.sum()) for v in schema.FLAGS},
+                **{f"flag: {v.name}": int(block.variables[v.name].values.sum()) for v in schema.FLAGS},
                 **broken,
             },
             seconds=watch.seconds,

@@ -482,7 +482,7 @@ def pack(block: xr.Dataset, variables: Iterable[Variable], dtype: str) -> NDArra
     """Pack named variables into one table (row, column), columns as :func:`schema.packed_columns` says."""
     columns = []
     for v in variables:
-        values = v.encode(block[v.name].values)
+        values = v.encode(block.variables[v.name].values)
         columns += list(values.T) if values.ndim > 1 else [values]
     return np.ascontiguousarray(np.stack(columns, axis=1).astype(dtype))
 
