@@ -95,12 +95,17 @@ class Comparison:
 
     def headline(self) -> str:
         """Summarise in one sentence which verdicts differ."""
-        changed = [f"{n}: {a} in A, {b} in B" for n, (a, b) in self.verdicts.items() if a != b]
+        both = {n: pair for n, pair in self.verdicts.items() if MISSING not in pair}
+        changed = [f"{n}: {a} in A, {b} in B" for n, (a, b) in both.items() if a != b]
         if not self.verdicts:
             return "Neither run has gates."
+        if not both:
+            return "No gate was run on both."
+        alone = len(self.verdicts) - len(both)
+        more = f" {count(alone)} gate(s) were run on one of them only." * bool(alone)
         if not changed:
-            return f"All {count(len(self.verdicts))} verdicts are the same."
-        return f"{count(len(changed))} of {count(len(self.verdicts))} verdicts differ: {'; '.join(changed)}."
+            return f"All {count(len(both))} verdicts are the same.{more}"
+        return f"{count(len(changed))} of {count(len(both))} verdicts differ: {'; '.join(changed)}.{more}"
 
     def summary(self) -> str:
         """Summarise in one sentence how the numbers of the diagnostics compare."""
@@ -229,7 +234,7 @@ def tables(found: Comparison) -> dict[str, Table]:
              Column("B − A", write=3), words("judgement")],
             [(c.what, *found.verdicts[c.what], c.a, c.b, c.difference, _judged(c.judgement)) for c in found.gates]
             + [
-                (n, *found.verdicts[n], *[None] * 3, _judged("same" if len(set(found.verdicts[n])) == 1 else "differs"))
+                (n, *found.verdicts[n], *[None] * 3, _judged(_of_verdicts(*found.verdicts[n])))
                 for n in alone
             ],
             "Verdicts, and the AUC of every gate that has one with its 95 % interval over hosts; the difference's "
@@ -251,6 +256,10 @@ def tables(found: Comparison) -> dict[str, Table]:
             "The surest first" + (f"; {count(more)} more are not shown." if more else "."),
         ),
     }  # fmt: skip
+
+
+def _of_verdicts(a: str, b: str) -> str:
+    return "not measured" if MISSING in (a, b) else "same" if a == b else "differs"
 
 
 def _judged(judgement: str) -> Cell:

@@ -11,9 +11,13 @@ from typer.testing import CliRunner
 
 import lensflow as lf
 from lensflow.cli import app
+from lensflow.measure.gate import Verdict
 from lensflow.run import compare_step
+from lensflow.show.comparison import RunSide, compare, tables
 from lensflow.show.pages import commands
+from tests.factories import make_config
 from tests.run.completeness_run import completeness_run, other_run
+from tests.show.gates_factory import check
 from tests.view.browser import MISSING, browser
 
 
@@ -75,6 +79,15 @@ def test_nothing_of_the_page_is_cut_off_at_the_side(compared):
             tab.resize(width, 844)
             assert tab.run("document.documentElement.scrollWidth") <= width, width
         tab.close()
+
+
+def test_a_gate_of_one_run_only_is_no_difference():
+    some = check("splits", Verdict.PASS, "well", ("all", "OK", 1.0, 1.0))
+    one, two = (RunSide("run", make_config(), {}, gates, {}) for gates in ((some,), ()))
+    found = compare(one, two)
+    assert found.headline() == "No gate was run on both."
+    assert "not measured" in tables(found)["gates"].html() and "differs" not in tables(found)["gates"].html()
+    assert compare(one, one).headline() == "All 1 verdicts are the same."
 
 
 def test_what_stands_in_backticks_is_code_and_all_else_stays_text():
