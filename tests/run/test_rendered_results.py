@@ -64,7 +64,7 @@ def certified(tmp_path_factory):
 @pytest.mark.parametrize(
     "settings",
     [
-        {"format": "webdataset"},
+        {"format": "zarr"},
         {"format": "npy", "view": "residual", "purpose": "study", "residual_negatives": "matched"},
         {"format": "npy", "counterfactuals": ["moved", "blob"]},
     ],

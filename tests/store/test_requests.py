@@ -100,7 +100,7 @@ def test_objects_of_a_region_are_written_side_by_side_and_an_error_of_one_is_not
             raise OSError("no")
 
     monkeypatch.setattr(paths, "put_object", put)
-    objects_ = [create.Encoded(k, b"x", "1:00000000") for k in "abcd"]
+    objects_ = [create.Encoded(k, [b"x"], "1:00000000") for k in "abcd"]
     assert set(create.write_objects("s3://bucket/store", objects_, lambda: True)) == set("abcd")
     assert most["s3://bucket/store"] > 1
     assert set(create.write_objects("s3://bucket/not", objects_, lambda: False)) == set("abcd")  # done already
