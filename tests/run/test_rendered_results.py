@@ -64,7 +64,7 @@ def certified(tmp_path_factory):
 @pytest.mark.parametrize(
     "settings",
     [
-        {"format": "zarr"},
+        {"format": "npy"},
         {"format": "npy", "view": "residual", "purpose": "study", "residual_negatives": "matched"},
         {"format": "npy", "counterfactuals": ["moved", "blob"]},
     ],
