@@ -151,3 +151,13 @@ def test_one_class_alone_has_no_distance_and_is_said_not_to_be_tested(left):
     assert np.isnan(found["ks"]).all() and np.isnan(found["ks_p"]).all()
     (finding,) = findings({"balance": found})
     assert finding.status is Status.NOT_TESTED and "one of the classes has no rows" in finding.text
+
+
+@pytest.mark.parametrize(("beyond", "status"), [(1e-13, Status.OK), (1e-6, Status.ALARM)])
+def test_a_difference_that_is_the_limit_of_chance_to_rounding_is_no_alarm(beyond, status):
+    """Of few hosts the limit can be what this very arrangement gives, summed in another order."""
+    found = balanced(PAIRS).copy(deep=True)
+    found["difference"][:], found["difference_limit"][:] = 0.0, 0.5
+    found["difference"][0, 0] = 0.5 * (1 + beyond)
+    means = findings({"balance": found})[0]
+    assert means.check == "means of the classes" and means.status is status
