@@ -1,7 +1,8 @@
-"""Two small runs of the same hosts: 36 of them, twelve a split; made once in a process, read by several test files."""
+"""Two small runs of the same hosts: 36 of them, twelve a split; made once in a process, a copy for each test file."""
 
 from __future__ import annotations
 
+import shutil
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import xarray as xr
 import lensflow as lf
 from lensflow.config import RunConfig
 from lensflow.store import paths
-from lensflow.store.run_folder import RunFolder
+from lensflow.store.run_folder import RunFolder, config_of
 from lensflow.survey.photometry import with_measurements
 from tests.factories import make_config, make_cutouts
 
@@ -53,4 +54,7 @@ def _run(tmp_path_factory: pytest.TempPathFactory, name: str, **changes: Any) ->
         lf.write_pairs(lf.inject(cutouts, lf.plan_injections(cutouts, config), config), config)
         paths.write_text(RunFolder.of(config).config, config.to_yaml())
         _made[name] = config
-    return _made[name]
+    # Nobody sees what another file measured or unsealed: the order of files is the machine's.
+    copy = tmp_path_factory.mktemp(name) / "run"
+    shutil.copytree(_made[name].out, copy)
+    return config_of(str(copy))

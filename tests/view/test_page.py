@@ -114,13 +114,20 @@ def test_a_selection_in_the_scatter_is_what_the_pictures_show(tab, config):
     tab.drag(x0, y0, x1, y1)
     tab.wait(f"{tab.model('where')}.text != {before!r}")
     rows = open_rows(config).rows
-    low, high = (ends[0] + (ends[1] - ends[0]) * share for share in (0.1, 0.6))
-    bottom, top = (ends[2] + (ends[3] - ends[2]) * share for share in (0.3, 0.9))
     with np.errstate(divide="ignore"):
         x, y = rows.values("theta_e_arcsec"), np.log10(rows.values("snr_matched"))
-    expected = int(((x >= low) & (x <= high) & (y >= bottom) & (y <= top)).sum())
-    shown = int(said(tab, "where").split(" of ")[1].split()[0].replace(",", ""))
-    assert 0 < shown < len(x) and abs(shown - expected) <= 2  # a pixel at the rim
+
+    def within(rim):
+        """Rows in the dragged box, `rim` pixels wider on each side: radii lie on a grid, many on one line."""
+        w, h = rim / place["width"], rim / place["height"]
+        low, high = (ends[0] + (ends[1] - ends[0]) * share for share in (0.1 - w, 0.6 + w))
+        bottom, top = (ends[2] + (ends[3] - ends[2]) * share for share in (0.3 - h, 0.9 + h))
+        return int(((x >= low) & (x <= high) & (y >= bottom) & (y <= top)).sum())
+
+    # The plot selects while the mouse moves: the words of the last move count, not of the first.
+    shown = f"Number({tab.model('where')}.text.split(' of ')[1].split(' ')[0].replaceAll(',', ''))"
+    tab.wait(f"{shown} >= {within(-2)} && {shown} <= {within(2)}")
+    assert 0 < within(-2) and within(2) < len(x)
     assert "selected in the plot" in said(tab, "head")
 
 
