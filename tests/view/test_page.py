@@ -127,7 +127,7 @@ def test_a_selection_in_the_scatter_is_what_the_pictures_show(tab, config):
     # The plot selects while the mouse moves: the words of the last move count, not of the first.
     shown = f"Number({tab.model('where')}.text.split(' of ')[1].split(' ')[0].replaceAll(',', ''))"
     tab.wait(f"{shown} >= {within(-2)} && {shown} <= {within(2)}")
-    assert 0 < within(-2) and within(2) < len(x)
+    assert within(-2) > 0 and within(2) < len(x)
     assert "selected in the plot" in said(tab, "head")
 
 
