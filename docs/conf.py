@@ -6,7 +6,10 @@ import re
 from pathlib import Path
 from typing import Any
 
+import typer
+
 import lensflow
+from lensflow import cli
 
 HERE = Path(__file__).parent
 # Sphinx reads below its own folder: notebooks are copied there, with links as they are from there.
@@ -50,7 +53,7 @@ THUMBNAILS = {
 (HERE / "generated").mkdir(exist_ok=True)
 (HERE / "gallery.md").write_text(
     "# Gallery\n\nNotebooks that run from top to bottom on a synthetic survey; nothing else is needed.\n\n"
-    "::::{grid} 1 2 2 3\n:gutter: 3\n\n"
+    "::::{grid} 1 1 2 2\n:gutter: 3\n\n"
     + "\n".join(_card(p) for p in sorted((HERE.parent / "notebooks").glob("*.ipynb")))
     + "\n::::\n"
 )
@@ -67,6 +70,30 @@ flow = flow.replace("@media (prefers-color-scheme:dark)", 'html[data-theme="dark
     + "".join(f"   {name}\n" for name in lensflow.__all__ if not name.startswith("__"))
     + "```\n"
 )
+
+
+def _command(name: str, command: Any) -> str:
+    """Section of a command: what it does, how it is called, its options, its example."""
+    arguments = [p for p in command.params if p.param_type_name == "argument"]
+    usage = " ".join(["lensflow", name, *(p.name.upper() if p.required else f"[{p.name.upper()}]" for p in arguments)])
+    rows = [(f"`{p.name.upper()}`", p.help) for p in arguments]
+    for option in [p for p in command.params if p.param_type_name == "option"]:
+        value = "" if option.is_flag else f" {option.name.upper()}"
+        rows.append((", ".join(f"`{o}{value}`" for o in option.opts), option.help))
+    table = "".join(f"| {left} | {(right or '').replace('|', chr(92) + '|')} |\n" for left, right in rows)
+    text = "\n\n".join(part for part in (command.help, command.epilog) if part)
+    return f"### {name}\n\n    {usage}\n\n{text}\n\n" + (f"| | |\n|---|---|\n{table}\n" if rows else "")
+
+
+# Every command in the groups of the help.
+commands = typer.main.get_command(cli.app).commands  # type: ignore[attr-defined]
+text = (
+    "# Commands\n\nWhat `lensflow --help` and `lensflow COMMAND --help` say. What a command reads from its config is in "
+    "[Settings](config.md); its exit status is explained in [Exit codes](exit-codes.md).\n\n"
+)
+for panel in dict.fromkeys(c.rich_help_panel for c in commands.values()):
+    text += f"## {panel}\n\n" + "".join(_command(n, c) for n, c in commands.items() if c.rich_help_panel == panel)
+(HERE / "commands.md").write_text(re.sub(r"docs/([a-z0-9-]+\.md)", r"[\1](\1)", text))
 
 project, author, version, release = "lensflow", "the lensflow developers", lensflow.__version__, lensflow.__version__
 extensions = [

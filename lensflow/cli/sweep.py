@@ -36,7 +36,7 @@ def sweep(
         list[str] | None,
         typer.Option(
             "--factor",
-            help="SETTING=VALUE,VALUE (the first is the reference; one alone is held against the config's own), or "
+            help="SETTING=VALUE,VALUE (the first is the reference; one alone is compared with the config's own), or "
             "none. Without it, every finished sweep of the run is shown.",
         ),
     ] = None,

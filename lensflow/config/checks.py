@@ -140,14 +140,13 @@ class GateConfig(Section):
         ("core_r", "core_all"),
         min_length=1,
         description="gates that must pass (with a mask on the arcs' cores also mask_edge: can the mask be seen? If "
-        "controls have their own hosts also {' and '.join(HOST_GATES)}, unless named under advisory), each "
-        "<kind>_<band or all>[_<view>][+<estimator>]. Kinds: "
+        f"controls have their own hosts also {' and '.join(HOST_GATES)}, unless named under advisory), each "
+        "<kind>_<band or all>[_<view>][+<estimator>]; core_r uses the first band if there is no r. Kinds: "
         + "; ".join(f"{k}: {v}" for k, v in GATE_KINDS.items())
         + ". Views: "
         + "; ".join(f"{k}: {v}" for k, v in GATE_VIEWS.items())
         + ". Estimators: "
-        + "; ".join(f"{k}: {v}" for k, v in GATE_ESTIMATORS.items())
-        + ". core_r uses the first band if there is no r",
+        + "; ".join(f"{k}: {v}" for k, v in GATE_ESTIMATORS.items()),
     )
     checks: tuple[str, ...] = Field(
         tuple(GATE_CHECKS),

@@ -22,7 +22,7 @@ EXCLUDED_REFERENCES = (
 
 
 class RealismConfig(Section):
-    """Injections held against real lenses on matched hosts (``lensflow realism``), and a scorer's recall of these."""
+    """Injections compared with real lenses on matched hosts (``lensflow realism``), and a scorer's recall of these."""
 
     table: Annotated[str | None, INPUT] = Field(
         None, description="table of real lenses and non-lenses (docs/realism.md); --real names another"

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import inspect
+import re
 import types
 import typing
 from typing import Any
 
+import yaml
 from pydantic import BaseModel
 
 from lensflow.config.base import Range
@@ -14,17 +16,24 @@ from lensflow.config.load import section_of
 from lensflow.config.presets import KINDS
 from lensflow.config.run import RunConfig
 
+# A description longer than this, with names and what each means, becomes a list below its table.
+_LONG = 500
+_NAME = re.compile(r"(?:: |\. |; )(?=(?:[A-Z]\w+: )?[a-z]\w*: )")
+
 
 def markdown() -> str:
     """Return the text of docs/config.md: every setting with type, default and meaning."""
     lines = ["# Settings", "", "One YAML file configures a run. Generated from `lensflow/config/` by `make docs`.", ""]
     _describe(RunConfig, "", lines)
     _presets(lines)
-    return "\n".join(lines) + "\n"
+    text = re.sub(r":\w+:(?=`)", "", "\n".join(lines))
+    text = re.sub(r"docs/decisions/(0009)\b", r"[decision \1](decisions/\1-the-default-population.md)", text)
+    return re.sub(r"docs/([a-z0-9-]+\.md)", r"[\1](\1)", text) + "\n"
 
 
 def _describe(model: type[BaseModel], prefix: str, lines: list[str]) -> None:
     sections: list[tuple[str, type[BaseModel]]] = []
+    below: list[str] = []
     lines += [f"## {prefix or 'top level'}", "", inspect.cleandoc(model.__doc__ or ""), ""]
     lines += ["| setting | type | default | meaning |", "|---|---|---|---|"]
     for name, field in model.model_fields.items():
@@ -32,9 +41,11 @@ def _describe(model: type[BaseModel], prefix: str, lines: list[str]) -> None:
         if section and section is not Range:
             sections.append((f"{prefix}.{name}".lstrip("."), section))
             continue
-        default = "required" if field.is_required() else f"`{_plain(field.get_default(call_default_factory=True))}`"
-        lines.append(f"| `{name}` | {_kind(field.annotation)} | {default} | {field.description or ''} |")
-    lines.append("")
+        default = "required" if field.is_required() else f"`{_yaml(field.get_default(call_default_factory=True))}`"
+        meaning, listed = _listed(name, field.description or "")
+        lines.append(f"| `{name}` | {_kind(field.annotation)} | {default} | {meaning} |")
+        below += listed
+    lines += ["", *below]
     for name, section in sections:
         _describe(section, name, lines)
 
@@ -54,8 +65,24 @@ def _presets(lines: list[str]) -> None:
     lines.append("")
 
 
-def _plain(value: Any) -> Any:
-    return value.model_dump() if isinstance(value, BaseModel) else value
+def _listed(name: str, text: str) -> tuple[str, list[str]]:
+    """A description for the table, and the list below the table that a long one's names become."""
+    head, *parts = _NAME.split(text)
+    if len(text) <= _LONG or len(parts) < 4:
+        return text, []
+    lines = [f"What `{name}` can name:", ""]
+    for part in parts:
+        word, _, meaning = part.partition(": ")
+        lines += [f"- `{word}`: {meaning}"] if meaning else [*[""][: bool(lines[-1])], f"{word}:", ""]
+    return f"{head}; listed below the table", [*lines, ""]
+
+
+def _yaml(value: Any) -> str:
+    """A default as a config would have it."""
+    plain = value.model_dump(mode="json") if isinstance(value, BaseModel) else value
+    plain = list(plain) if isinstance(plain, tuple) else plain
+    text = yaml.safe_dump(plain, default_flow_style=True, width=10**6, sort_keys=False, allow_unicode=True)
+    return text.strip().removesuffix("...").strip()
 
 
 def _kind(annotation: Any) -> str:

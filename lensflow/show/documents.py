@@ -7,7 +7,19 @@ from pathlib import Path
 from lensflow.errors import ConfigError, did_you_mean
 
 # Pages of the site alone: lists of pages, and what docs/conf.py makes. setup.py reads this line, too.
-SITE = {"index", "learn", "how-to", "reference", "explanation", "gallery", "about", "api", "changelog", "contributing"}
+SITE = {
+    "index",
+    "learn",
+    "how-to",
+    "reference",
+    "explanation",
+    "gallery",
+    "about",
+    "api",
+    "changelog",
+    "commands",
+    "contributing",
+}
 _PACKAGE = Path(__file__).parents[1]
 
 
