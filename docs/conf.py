@@ -32,7 +32,9 @@ def _card(path: Path) -> str:
     cells = json.loads(path.read_text())["cells"]
     lines = "".join(cells[0]["source"]).strip().splitlines()
     body = " ".join(line for line in lines[1:] if line.strip()) or "".join(cells[1]["source"])
-    text = re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", re.split(r"(?<=[.:])\s", body.replace("\n", " "))[0])
+    text = (
+        re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", re.split(r"(?<=[.:])\s", body.replace("\n", " "))[0]).rstrip(".:") + "."
+    )
     kept = [d for c in cells for o in c.get("outputs", []) for d in o.get("data", {}).items()]
     images = [(kind, content) for kind, content in kept if kind in ("image/png", "image/jpeg")]
     picture = THUMBNAILS[path.stem]
@@ -82,14 +84,16 @@ def _command(name: str, command: Any) -> str:
         rows.append((", ".join(f"`{o}{value}`" for o in option.opts), option.help))
     table = "".join(f"| {left} | {(right or '').replace('|', chr(92) + '|')} |\n" for left, right in rows)
     text = "\n\n".join(part for part in (command.help, command.epilog) if part)
-    return f"### {name}\n\n    {usage}\n\n{text}\n\n" + (f"| | |\n|---|---|\n{table}\n" if rows else "")
+    return f"### {name}\n\n    {usage}\n\n{text}\n\n" + (
+        f"| argument, option | |\n|---|---|\n{table}\n" if rows else ""
+    )
 
 
 # Every command in the groups of the help.
 commands = typer.main.get_command(cli.app).commands  # type: ignore[attr-defined]
 text = (
-    "# Commands\n\nWhat `lensflow --help` and `lensflow COMMAND --help` say. What a command reads from its config is in "
-    "[Settings](config.md); its exit status is explained in [Exit codes](exit-codes.md).\n\n"
+    "# Commands\n\nWhat `lensflow --help` and `lensflow COMMAND --help` say. What a command reads from its config is "
+    "in [Settings](config.md); its exit status is explained in [Exit codes](exit-codes.md).\n\n"
 )
 for panel in dict.fromkeys(c.rich_help_panel for c in commands.values()):
     text += f"## {panel}\n\n" + "".join(_command(n, c) for n, c in commands.items() if c.rich_help_panel == panel)

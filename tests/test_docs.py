@@ -2,6 +2,7 @@
 
 import functools
 import importlib.util
+import itertools
 import json
 import re
 import typing
@@ -210,6 +211,26 @@ def test_a_link_that_leads_nowhere_is_named(tmp_path):
     page = tmp_path / "page.md"
     page.write_text("# One\n[a](#one) [b](#two) [c](other.md) [d](https://example.org/x.md)\n")
     assert [*lost_links(page)] == ["#two", "other.md"]
+
+
+@pytest.mark.parametrize("page", [p for p in PAGES if p.suffix == ".md"], ids=lambda p: str(p.relative_to(ROOT)))
+def test_no_line_becomes_a_list_by_where_it_is_broken(page):
+    assert [*broken_into_a_list(text_of(page))] == []
+
+
+def broken_into_a_list(text):
+    """Lines of a sentence that begin as an item of a list does: ``an AUC of 0.9 to`` / ``1. It draws``."""
+    lines = re.sub(r"```.*?```", "", text, flags=re.S).splitlines()
+    for before, line in itertools.pairwise(lines):
+        in_list = re.match(r"\s*(\d+\.|[-+*]) ", before) and len(before) < 90
+        if re.match(r"\s*(\d+\.|\+) ", line) and before.strip() and before[-1] not in ".:;" and not in_list:
+            yield line
+
+
+def test_a_line_that_becomes_a_list_is_named():
+    assert [*broken_into_a_list("an AUC of 0.9 to\n1. It draws\n\n1. one\n2. two\n\nfirst of all:\n1. one")] == [
+        "1. It draws"
+    ]
 
 
 def test_the_zoos_page_has_every_fault_and_what_must_detect_it():
