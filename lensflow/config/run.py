@@ -152,7 +152,10 @@ class RunConfig(Section):
 
     def _repr_html_(self) -> str:
         """The same as a table, for notebooks."""
-        rows = "".join(f"<tr><th>{escape(k)}</th><td>{escape(repr(v))}</td></tr>" for k, v in self.changed().items())
+        rows = "".join(
+            f'<tr><th>{escape(k)}</th><td style="text-align: left">{escape(repr(v))}</td></tr>'
+            for k, v in self.changed().items()
+        )
         return f"<table><caption>RunConfig: settings that are not the defaults</caption>{rows}</table>"
 
     def to_yaml(self) -> str:

@@ -25,7 +25,6 @@ from lensflow.stats.estimate import NOT_MEASURED, Estimate
 
 # Folder and cluster do not affect a run's results.
 NOT_COMPARED = ("out", "name", "cluster.")
-MAX_ROWS = 40
 
 
 @dataclass(frozen=True)
@@ -101,10 +100,11 @@ class Comparison:
             return "Neither run has gates."
         if not both:
             return "No gate was run on both."
-        alone = len(self.verdicts) - len(both)
-        more = f" {count(alone)} gate(s) were run on one of them only." * bool(alone)
+        alone = [f"{n} ({b} in B)" if a == MISSING else f"{n} ({a} in A)"
+                 for n, (a, b) in self.verdicts.items() if n not in both]  # fmt: skip
+        more = f" Run on one of them only: {', '.join(alone)}." * bool(alone)
         if not changed:
-            return f"All {count(len(both))} verdicts are the same.{more}"
+            return f"{_all(len(both))} the same.{more}"
         return f"{count(len(changed))} of {count(len(both))} verdicts differ: {'; '.join(changed)}.{more}"
 
     def summary(self) -> str:
@@ -114,8 +114,8 @@ class Comparison:
         return (
             f"{count(by['differs'])} of {count(total)} numbers of the diagnostics differ beyond their 95 % intervals, "
             f"{count(by['within'])} do not, {count(by['same'])} are the same to the last digit, "
-            f"{count(by['not measured'])} are not measured in one of the runs. Of as many independent numbers without "
-            "any difference, up to one in twenty would by chance."
+            f"{count(by['not measured'])} are not measured in one of the runs. Of as many independent numbers, up to "
+            "one in twenty would differ by chance alone."
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -131,6 +131,10 @@ class Comparison:
             "completeness": [c.to_json() for c in self.completeness],
             "notes": list(self.notes),
         }
+
+
+def _all(n: int) -> str:
+    return "The only verdict is" if n == 1 else f"All {count(n)} verdicts are"
 
 
 def compare(a: RunSide, b: RunSide) -> Comparison:
@@ -213,9 +217,14 @@ def _label(value: Any) -> str:
 
 
 def tables(found: Comparison) -> dict[str, Table]:
-    """Tables of the page and the terminal: settings, counts, gates, diagnostics."""
-    shown = found.differing[:MAX_ROWS]
-    more = len(found.differing) - len(shown)
+    """Tables of the page and the terminal, in their order: settings, gates, completeness, diagnostics, counts."""
+    places: dict[str, int] = {}
+    for c in found.diagnostics:
+        places[c.what] = places.get(c.what, 0) + 1
+    surest: dict[str, list[Change]] = {}
+    for c in found.differing:
+        surest.setdefault(c.what, []).append(c)
+    curves = [c for c in found.completeness if c.a.is_measured or c.b.is_measured]
     alone = [n for n in found.verdicts if n not in {c.what for c in found.gates}]
     return {
         "settings": Table(
@@ -223,37 +232,44 @@ def tables(found: Comparison) -> dict[str, Table]:
             [(k, _setting(x), _setting(y)) for k, x, y in found.settings],
             "All others are the same.",
         ),
-        "counts": Table(
-            "Counts that differ", [words("count", wrap=True), "A", "B", "B − A"],
-            [(k, x, y, f"{y - x:+,}".replace("-", "−")) for k, x, y in found.counts if x != y],
-            "Of the receipts.",
-        ),
         "gates": Table(
             "Gates",
             [words("gate"), words("A"), words("B"), Column("AUC in A", write=3), Column("AUC in B", write=3),
-             Column("B − A", write=3), words("judgement")],
-            [(c.what, *found.verdicts[c.what], c.a, c.b, c.difference, _judged(c.judgement)) for c in found.gates]
+             Column("B−A", write=3), words("judgement")],
+            [
+                (c.what, *found.verdicts[c.what], c.a, c.b, c.difference, _judged(c.judgement, *found.verdicts[c.what]))
+                for c in found.gates
+            ]
             + [
-                (n, *found.verdicts[n], *[None] * 3, _judged(_of_verdicts(*found.verdicts[n])))
+                (n, *found.verdicts[n], *[None] * 3, _judged(_of_verdicts(*found.verdicts[n]), *found.verdicts[n]))
                 for n in alone
             ],
             "Verdicts, and the AUC of every gate that has one with its 95 % interval over hosts; the difference's "
-            "interval takes the runs as independent, which is too wide for runs on the same hosts. Within: 0 lies in "
-            "that interval.",
+            "interval takes the runs as independent, which is too wide for runs on the same hosts. Differs, within: 0 "
+            "lies outside of that interval, or in it.",
         ),
         "completeness": Table(
             "Completeness",
             [words("scorer, split", wrap=True), words("threshold, arcs", wrap=True),
-             *(Column(n, write=3) for n in ("A", "B", "B − A")), words("judgement")],
-            [(c.what, c.where, c.a, c.b, c.difference, _judged(c.judgement)) for c in found.completeness],
+             *(Column(n, write=3) for n in ("A", "B", "B−A")), words("judgement")],
+            [(c.what, c.where, c.a, c.b, c.difference, _judged(c.judgement)) for c in curves],
             "Recovered share of the injections of each run's own prior, with 95 % intervals: runs with other priors "
-            "differ by that alone. A dash: not measured in that run.",
+            "differ by that alone.",
         ),
         "diagnostics": Table(
             "Diagnostics that differ beyond their intervals",
-            [words("number", wrap=True), words("where", wrap=True), "A", "B", "B − A"],
-            [(c.what, c.where, c.a, c.b, c.difference) for c in shown],
-            "The surest first" + (f"; {count(more)} more are not shown." if more else "."),
+            [words("number", wrap=True), words("differs in"), words("surest in", wrap=True), "A", "B", "B−A"],
+            [
+                (n, f"{len(c)} of {places[n]}", c[0].where, c[0].a.value, c[0].b.value, c[0].difference)
+                for n, c in surest.items()
+            ],
+            "In how many of its bands, strata (theta_E in arcsec) and rings a number differs, and where most surely. "
+            "Every one, with its intervals: `lensflow compare --json`.",
+        ),
+        "counts": Table(
+            "Counts that differ", [words("count", wrap=True), "A", "B", "B−A"],
+            [(k, x, y, f"{y - x:+,}".replace("-", "−")) for k, x, y in found.counts if x != y],
+            "From the receipts.",
         ),
     }  # fmt: skip
 
@@ -262,8 +278,11 @@ def _of_verdicts(a: str, b: str) -> str:
     return "not measured" if MISSING in (a, b) else "same" if a == b else "differs"
 
 
-def _judged(judgement: str) -> Cell:
-    return Cell(judgement, "alarm" if judgement == "differs" else "")
+def _judged(judgement: str, a: str = "", b: str = "") -> Cell:
+    """A difference is no fault: it is marked, and neither run is red."""
+    if MISSING in (a, b):
+        judgement = "in B only" if a == MISSING else "in A only"
+    return Cell(judgement, "warn" if judgement == "differs" else "")
 
 
 def _setting(value: Any) -> str:

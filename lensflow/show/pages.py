@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def commands(text: object) -> Markup:
     """Text of a message as HTML, escaped; what stands in backticks is code, as messages write commands."""
-    return Markup(re.sub("`([^`]*)`", r"<code>\1</code>", str(escape(text))))
+    return Markup(re.sub(r"`([^`\n]+)`", r"<code>\1</code>", str(escape(text))))
 
 
 @cache

@@ -5,11 +5,16 @@ Colour is given to :class:`rich.text.Text` alone. lensflow's consoles are only m
 
 from __future__ import annotations
 
+import re
 import textwrap
 from typing import IO
 
 from rich.console import Console
 from rich.text import Text
+
+# Commands and settings in messages, as authors write them; a page shows them as code.
+COMMAND = re.compile(r"`[^`\n]+`")
+_GLUE = "\x00"
 
 
 class PlainConsole(Console):
@@ -20,8 +25,24 @@ class PlainConsole(Console):
 
 
 def styled(*parts: str | tuple[str, str]) -> Text:
-    """Text of plain pieces and of (piece, style) pairs."""
-    return Text.assemble(*(visible(p) if isinstance(p, str) else (visible(p[0]), p[1]) for p in parts))
+    """Text of plain pieces and of (piece, style) pairs; commands in backticks are bold."""
+    text = Text.assemble(*(visible(p) if isinstance(p, str) else (visible(p[0]), p[1]) for p in parts))
+    text.highlight_regex(COMMAND, "bold")
+    return text
+
+
+def wrapped(text: str, width: int, subsequent_indent: str = "") -> list[str]:
+    """Lines of a text, wrapped between words; paths, and commands in backticks, are not broken: they can be copied."""
+    whole = COMMAND.sub(lambda command: command[0].replace(" ", _GLUE), text)
+    lines = textwrap.wrap(
+        whole,
+        width,
+        subsequent_indent=subsequent_indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+        replace_whitespace=False,
+    )
+    return [line.replace(_GLUE, " ") for line in lines] or [""]
 
 
 def visible(text: str) -> str:
@@ -31,23 +52,15 @@ def visible(text: str) -> str:
 
 def print_line(console: Console, text: str | Text) -> None:
     """Print one line that the terminal may wrap but nobody cuts: a path can be copied whole."""
-    console.print(Text(visible(text)) if isinstance(text, str) else text, soft_wrap=True)
+    console.print(styled(text) if isinstance(text, str) else text, soft_wrap=True)
 
 
 def print_error(console: Console, kind: str, message: str) -> None:
     """Print an error, its kind in red, wrapped between words only: a path longer than the line stays whole."""
     lines = visible(f"{kind}: {message}").splitlines() or [f"{kind}:"]
-    wrapped: list[str] = []
+    whole: list[str] = []
     for line in lines:
-        indent = line[: len(line) - len(line.lstrip())]
-        wrapped += textwrap.wrap(
-            line,
-            max(console.width, 20),
-            subsequent_indent=indent,
-            break_long_words=False,
-            break_on_hyphens=False,
-            replace_whitespace=False,
-        ) or [""]
-    text = Text("\n".join(wrapped))
+        whole += wrapped(line, max(console.width, 20), line[: len(line) - len(line.lstrip())])
+    text = styled("\n".join(whole))
     text.stylize("bold red", 0, len(kind) + 1)
     console.print(text, soft_wrap=True, highlight=False)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
+import re
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from io import StringIO
 from numbers import Integral
 from typing import Any, NamedTuple
 
 import numpy as np
-from markupsafe import Markup, escape
+from markupsafe import Markup
 from rich import box
 from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, Group
@@ -19,7 +21,8 @@ from rich.text import Text
 
 from lensflow.errors import LensflowError
 from lensflow.show.numbers import MISSING, count, fixed, interval, number
-from lensflow.show.plain import visible
+from lensflow.show.pages import commands
+from lensflow.show.plain import styled, visible
 from lensflow.stats.estimate import Estimate
 
 # What a cell can say by its colour; a row with an alarm is loud as a whole.
@@ -29,6 +32,9 @@ STYLES = {
 _NO_VALUE = f"{MISSING} : no value (not measured, not defined, or too few rows or hosts)."
 # Columns of words get at least so much of a terminal before the table is split.
 _LEAST_WORDS = 14
+# So long a word is not broken there; on a page, longer names are broken at their points, slashes and underscores.
+_WHOLE_WORD = 26
+_LONG_NAME = re.compile(rf"[\w./-]{{{_WHOLE_WORD + 1},}}")
 
 
 @dataclass(frozen=True)
@@ -159,7 +165,7 @@ class Table:
     def html(self) -> Markup:
         """Return a table with a caption, all text escaped."""
         heads, lines = self.heads, self._written()
-        notes = escape(self.notes)
+        notes = commands(self.notes)
         if any(p.value == MISSING for line in lines for p in line):
             notes += Markup(' <span class="dash">{}</span>').format(_NO_VALUE)
         # Below and outside of what scrolls: the reader of a narrow page sees the notes whole.
@@ -182,7 +188,12 @@ class Table:
             "</table></div>{}</div>"
         ).format(caption, top, body, about)
 
-    _repr_html_ = html
+    def _repr_html_(self) -> str:
+        """The same for notebooks, which have styles of their own: words at the left, as on a page."""
+        left = re.sub(
+            r'<(td|th)( scope="col")? class="words', r'<\1\2 style="text-align: left" class="words', self.html()
+        )
+        return left.replace("<caption>", '<caption style="text-align: left">')
 
     def markdown(self) -> str:
         """Return the table as markdown, with the notes below."""
@@ -218,17 +229,29 @@ class Table:
         """Print itself in the width that there is."""
         yield self.rich(options.max_width)
 
-    def _room(self, lines: list[list[_Parts]], k: int, stacked: bool) -> int:
-        """Width that a column needs."""
+    def _room(self, lines: list[list[_Parts]], k: int, stacked: bool, whole: bool = False) -> int:
+        """Width that a column needs, with ``whole`` for cells in one line."""
         column = self.heads[k]
         texts = [t for line in lines for t in (line[k].stack if stacked else line[k].line).splitlines()]
         content = max((cell_len(visible(t)) for t in texts), default=0)
-        if column.wrap:
-            content = min(content, _LEAST_WORDS)
+        if column.wrap and not whole:
+            word = max((cell_len(visible(w)) for t in texts for w in t.split()), default=0)
+            content = min(content, max(_LEAST_WORDS, min(word, _WHOLE_WORD)))
         return max(content, *(cell_len(visible(w)) for w in column.head.split()), 1)
 
     def _width(self, lines: list[list[_Parts]], chosen: list[int], stacked: bool) -> int:
         return sum(self._room(lines, k, stacked) + 2 for k in chosen) - 2
+
+    def _given(self, lines: list[list[_Parts]], chosen: list[int], stacked: bool, width: int) -> dict[int, int]:
+        """Widths of the columns that wrap: those in want share what is spare, and none has less than its words."""
+        given = {k: self._room(lines, k, stacked) for k in chosen if self.heads[k].wrap}
+        wanted = {k: self._room(lines, k, stacked, whole=True) for k in given}
+        spare = width - self._width(lines, chosen, stacked)
+        while spare > 0 and (short := [k for k in given if given[k] < wanted[k]]):
+            narrow = min(short, key=lambda k: given[k])
+            given[narrow] += 1
+            spare -= 1
+        return given
 
     def _split(self, lines: list[list[_Parts]], chosen: list[int], width: int) -> list[list[int]]:
         keys = [k for k in chosen if all(self.heads[j].words for j in range(k + 1))] or chosen[:1]
@@ -251,25 +274,46 @@ class Table:
     def _one_rich(self, chosen: list[int], lines: list[list[_Parts]], stacked: bool, width: int) -> RichTable:
         shown = [[line[k].stack if stacked else line[k].line for k in chosen] for line in lines]
         fits = self._width(lines, chosen, stacked) <= width
+        given = self._given(lines, chosen, stacked, width) if fits else {}
         out = RichTable(
             box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0),
             show_lines=stacked and any("\n" in text for row in shown for text in row),
             show_header=any(self.heads[k].name for k in chosen),
         )  # fmt: skip
         for k in chosen:
-            column, room = self.heads[k], self._room(lines, k, stacked)
+            column, room = self.heads[k], given.get(k, self._room(lines, k, stacked))
             head = Text(visible(textwrap.fill(column.head, room, break_long_words=False, break_on_hyphens=False)))
             out.add_column(
-                head, justify="left" if column.words else "right", no_wrap=fits and not column.wrap, overflow="fold"
+                head,
+                justify="left" if column.words else "right",
+                no_wrap=fits and not column.wrap,
+                overflow="fold",
+                width=given.get(k),
             )
         for line, texts, repeats in zip(lines, shown, self._repeats(), strict=True):
             if self.groups and not repeats and out.row_count:
                 out.add_section()
-            cells = [Text(visible(t), style=STYLES.get(line[k].style, "")) for k, t in zip(chosen, texts, strict=True)]
+            cells = [styled((t, STYLES.get(line[k].style, ""))) for k, t in zip(chosen, texts, strict=True)]
             if repeats:
                 cells[0] = Text("")
             out.add_row(*cells, style="bold" if any(p.style == "alarm" for p in line) else "")
         return out
+
+
+def printed(first: str, tables: Sequence[Table], width: int = 100) -> str:
+    """A sentence and tables as plain text: the repr of results that have both."""
+    written = StringIO()
+    # Without force_jupyter, rich takes a notebook for its reader: it displays there at once and writes nothing.
+    shown = Console(width=width, file=written, force_jupyter=False)
+    shown.print(styled(first))
+    for table in tables:
+        shown.print(table.rich(width))
+    return written.getvalue().rstrip()
+
+
+def in_notebook(first: str, tables: Sequence[Table]) -> str:
+    """HTML of the same."""
+    return Markup("<p>{}</p>").format(commands(first)) + "".join(t._repr_html_() for t in tables)
 
 
 def _parts(cell: Any, column: Column) -> _Parts:
@@ -285,5 +329,8 @@ def _parts(cell: Any, column: Column) -> _Parts:
 def _td(shown: _Parts, column: Column, repeats: bool) -> Markup:
     classes = ("words" * column.words, "repeat" * repeats, "wrapped" * column.wrap, shown.style)
     ends = Markup(' <span class="interval">({})</span>').format(shown.interval) if shown.interval else ""
-    note = f" {shown.note}" if shown.note else ""
-    return Markup('<td class="{}">{}{}{}</td>').format(" ".join(filter(None, classes)), shown.value, ends, note)
+    note = commands(f" {shown.note}" if shown.note else "")
+    value = commands(shown.value)
+    if column.wrap:
+        value = Markup(_LONG_NAME.sub(lambda name: re.sub(r"(?<=[\w-])([._/])(?=\w)", r"\1<wbr>", name[0]), str(value)))
+    return Markup('<td class="{}">{}{}{}</td>').format(" ".join(filter(None, classes)), value, ends, note)

@@ -11,6 +11,7 @@ import xarray as xr
 
 from lensflow.measure.gate import GateResult, Verdict
 from lensflow.measure.scorer.gates import AUROC, CORE_DROP
+from lensflow.show.pages import commands
 from lensflow.show.training import KeptTraining
 from lensflow.training.verdicts import EXPERIENCE, GAP, STRATA, UNEXPLAINED
 
@@ -103,7 +104,8 @@ class Training:
 
     def _repr_html_(self) -> str:
         rows = "".join(
-            f"<tr><th>{escape(g.name)}</th><td>{escape(str(g.verdict))}</td><td>{escape(g.reason)}</td></tr>"
+            f"<tr><th>{escape(g.name)}</th><td>{escape(str(g.verdict))}</td>"
+            f'<td style="text-align: left">{commands(g.reason)}</td></tr>'
             for g in self.gates
         )
         return f"<table><caption>{escape(self.scorer)}</caption>{rows}</table><p>{escape(EXPERIENCE)}.</p>"

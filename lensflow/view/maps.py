@@ -8,6 +8,7 @@ from bokeh.layouts import column
 from bokeh.models import ColumnDataSource, Div, FactorRange, LinearColorMapper, Select
 from bokeh.plotting import figure
 
+from lensflow.show.pages import commands
 from lensflow.show.plain import visible
 from lensflow.view.filters import among
 from lensflow.view.linked import Linked
@@ -56,7 +57,7 @@ class Maps:
     def show_maps(self, found: Results) -> None:
         """Offer the maps that there are."""
         self._maps = found.maps
-        self.note.text = _NONE
+        self.note.text = str(commands(_NONE))
         if found.maps:
             self.which.options = [(str(k), visible(m.title)) for k, m in enumerate(found.maps)]
             self.which.value = "0"
@@ -82,10 +83,12 @@ class Maps:
             "ink": ["#111111" if s > 0.6 else "#ffffff" for s in share],
         }
         said = f"The rows of cells cannot be shown: {of.problem}" if of.problem else "Click a cell to see its stamps"
-        self.note.text = (
-            f"Share of valid injections that are recovered (curve {CURVE}), and how many are valid. {visible(said)}; "
-            "filters apply on top."
-        ).replace("<", "&lt;")
+        self.note.text = str(
+            commands(
+                f"Share of valid injections that are recovered (curve {CURVE}), and how many are valid. {visible(said)}; "
+                "filters apply on top."
+            )
+        )
 
     def _tapped(self, event: Tap) -> None:
         if event.x is None or event.y is None or not self._maps:

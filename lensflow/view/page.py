@@ -16,6 +16,7 @@ from bokeh.models import Button, Div, RadioButtonGroup
 from numpy.typing import NDArray
 
 from lensflow.errors import LensflowError
+from lensflow.show.pages import commands
 from lensflow.show.plain import visible
 from lensflow.view.controls import Controls, TagBar
 from lensflow.view.filters import among, ordered
@@ -213,7 +214,7 @@ class Page:
                 line += f". The test split is sealed: its {sealed:,} rows are left out of everything here"
             lines.append(f"<p>{escape(line)}.</p>")
         urgent = [m for m in dict.fromkeys([self.problem, *self.opened.messages, self.shared.tags.message]) if m]
-        lines += [f'<div class="note">{escape(visible(n))}</div>' for n in urgent]
-        if said := [escape(visible(n)) for n in self.results.messages]:
+        lines += [f'<div class="note">{commands(visible(n))}</div>' for n in urgent]
+        if said := [commands(visible(n)) for n in self.results.messages]:
             lines.append(f"<details><summary>{len(said)} note(s) on results</summary>{'<br>'.join(said)}</details>")
         self.head.text = "".join(lines)

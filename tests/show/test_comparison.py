@@ -7,13 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import xarray as xr
 from typer.testing import CliRunner
 
 import lensflow as lf
 from lensflow.cli import app
 from lensflow.measure.gate import Verdict
 from lensflow.run import compare_step
-from lensflow.show.comparison import RunSide, compare, tables
+from lensflow.show.comparison import RunSide, compare, tables, write_page
 from lensflow.show.pages import commands
 from tests.factories import make_config
 from tests.run.completeness_run import completeness_run, other_run
@@ -86,9 +87,45 @@ def test_a_gate_of_one_run_only_is_no_difference():
     one, two = (RunSide("run", make_config(), {}, gates, {}) for gates in ((some,), ()))
     found = compare(one, two)
     assert found.headline() == "No gate was run on both."
-    assert "not measured" in tables(found)["gates"].html() and "differs" not in tables(found)["gates"].html()
-    assert compare(one, one).headline() == "All 1 verdicts are the same."
+    page = tables(found)["gates"].html()
+    assert "in A only" in page and "differs" not in page
+    assert compare(one, one).headline() == "The only verdict is the same."
+    other = RunSide(
+        "run", make_config(), {}, (some, check("balance", Verdict.FAIL, "off", ("all", "OK", 1.0, 1.0))), {}
+    )
+    assert compare(one, other).headline().endswith("Run on one of them only: balance (FAIL in B).")
+    assert tables(compare(one, other))["gates"].rows[-1][-1].value == "in B only"
+
+
+def numbers(places):
+    """Two sides with one number in ``places`` places: it differs in all but the first, most surely in the last."""
+    value = np.arange(places) * 1.0
+    sides = [
+        xr.Dataset({n: ("band", v * scale + shift) for n, shift in (("pedestal", 0), ("pedestal_low", -0.1),
+                    ("pedestal_high", 0.1))}, {"band": [f"b{k}" for k in range(places)]})
+        for v, scale in ((value, 1), (value, 2))
+    ]  # fmt: skip
+    return [RunSide("run", make_config(), {}, (), {"annulus": d}) for d in sides]
+
+
+def test_a_number_that_differs_in_many_places_is_one_line_with_the_surest():
+    found = compare(*numbers(60))
+    assert len(found.differing) == 59
+    (row,) = tables(found)["diagnostics"].rows
+    assert row[:-1] == ("annulus: pedestal", "59 of 60", "band b59", 59.0, 118.0)
+
+
+def test_a_difference_is_no_fault_and_neither_run_is_red():
+    page = write_page(compare(*numbers(3)))
+    rows = re.findall("<tr[^>]*>", page)
+    assert rows and not any("loud" in r for r in rows) and not re.search('<td class="[^"]*alarm', page)
+
+
+def test_completeness_that_neither_run_has_is_no_line(compared):
+    rows = tables(compared[0])["completeness"].rows
+    assert len(rows) == sum(c.a.is_measured or c.b.is_measured for c in compared[0].completeness) > 0
 
 
 def test_what_stands_in_backticks_is_code_and_all_else_stays_text():
     assert commands("`a <b>` & <c> `d") == "<code>a &lt;b&gt;</code> &amp; &lt;c&gt; `d"
+    assert commands("``") == "``" and commands("a`\nb`") == "a`\nb`"

@@ -46,6 +46,15 @@ def test_an_error_at_80_columns_breaks_no_word_and_loses_none(words):
     assert max(map(len, text.splitlines())) <= 80
 
 
+@pytest.mark.parametrize("width", [40, 80])
+def test_a_command_in_backticks_is_not_broken_and_is_bold(width):
+    command = "`lensflow gate runs/a b --again`"
+    text = printed(lambda c: print_error(c, "Error", f"{'word ' * 6}{command} {'word ' * 9}"), width)
+    assert command in text and text.replace("\n", " ").split()[-1] == "word"
+    bold = [s for s in styled(f"run {command}, a `[red]x`").spans if s.style == "bold"]
+    assert [(s.start, s.end) for s in bold] == [(4, 4 + len(command)), (8 + len(command), 16 + len(command))]
+
+
 def test_indented_lines_of_an_error_stay_indented():
     text = printed(lambda c: print_error(c, "Error", "c.yaml: 1 wrong\n  plan.x: " + "word " * 30))
     assert all(line.startswith("  ") for line in text.splitlines()[1:]) and len(text.splitlines()) > 3

@@ -67,3 +67,10 @@ def test_an_area_against_real_lenses_is_shown_with_its_change_where_there_is_one
     measured = replace(one, arms=(changed, *one.arms[1:]), realism=Estimate(0.9, 0.87, 0.93))
     text = " ".join(" ".join(printed(lines_table([measured]), 240)).split())
     assert "0.800 (0.750 – 0.850)" in text and "−0.100 (−0.158 to −0.042" in text
+
+
+def test_commands_in_notes_are_code_and_hostile_names_stay_text():
+    notes = ("`lensflow sweep <run>` continues, of `</p><script>x</script>`", "a ` alone")
+    html = write_page([replace(made_sweep(), notes=notes)])
+    assert "<code>lensflow sweep &lt;run&gt;</code> continues, of <code>&lt;/p&gt;&lt;script&gt;" in html
+    assert "<script" not in html and html.count("`") == 1

@@ -16,7 +16,8 @@ from lensflow.measure.pixels import DIAGNOSTICS
 from lensflow.show.from_dataset import from_dataset, from_elsewhere
 from lensflow.show.numbers import MISSING, count, fixed, number
 from lensflow.show.plain import PlainConsole
-from lensflow.show.table import STYLES, Cell, Column, Table, words
+from lensflow.show.table import STYLES, Cell, Column, Table, in_notebook, words
+from lensflow.show.table import printed as as_text
 from lensflow.stats.estimate import NOT_MEASURED, Estimate
 
 NAMES = st.text("""abθ″é<>&|"'[]{}%:/\\漢""", min_size=1, max_size=12)  # no n: what says nan, made it
@@ -205,3 +206,38 @@ def test_no_number_of_a_dataset_is_lost(n, m, turned):
 def test_numbers_of_a_column_without_a_limit_are_infinite_and_not_missing():
     assert Column("x", write=2).text(math.inf) == "∞" == Column("x").text(math.inf)
     assert fixed(-math.inf) == "−∞" and count(math.nan) == MISSING
+
+
+def test_no_word_of_a_name_or_command_is_broken_where_others_can_give_room():
+    rows = [("toy_finder.joblib, val", "FPR 0.1, all", *[Estimate(0.3, 0.2, 0.4)] * 3)] * 2
+    columns = [words("scorer, split", wrap=True), words("arcs", wrap=True), "A", "B", "B−A"]
+    said = printed(Table("t", columns, rows), 72)
+    assert "toy_finder.joblib," in said and "B−A" in said
+
+
+def test_commands_in_cells_and_notes_are_code_and_hostile_ones_text():
+    cells = [words("a", wrap=True), "b"]
+    html = Table("t", cells, [("`lensflow <b>`", Cell(1, "", "`<i>`"))], "See `lensflow docs`.").html()
+    assert "<code>lensflow &lt;b&gt;</code>" in html and "<code>&lt;i&gt;</code>" in html
+    assert "See <code>lensflow docs</code>." in html and "`" not in html and "<b>" not in html
+
+
+def test_a_long_name_may_be_broken_at_its_underscores_and_copies_whole():
+    name = "injection.core_mask_radius_pix_of_<b>"
+    html = Table("t", [words("a", wrap=True)], [(name,)]).html()
+    assert "mask_<wbr>radius" in html and "<b>" not in html and Words(html).cells == ["a", name]
+    assert "<wbr>" not in Table("t", [words("a", wrap=True)], [("core_mask_radius_pix",)]).html()
+
+
+def test_in_a_notebook_a_repr_is_text_and_displays_nothing(monkeypatch, capsys):
+    monkeypatch.setattr("rich.console._is_jupyter", lambda: True)
+    monkeypatch.setattr("rich.jupyter.display", lambda *_: pytest.fail("displayed beside the result"))
+    text = as_text("Made: `lensflow <run>`.", [Table("Counts", [words("what"), ""], [("rows", 3)])])
+    assert text.splitlines()[0] == "Made: `lensflow <run>`." and "rows" in text.splitlines()[-1]
+    assert capsys.readouterr().out == ""
+
+
+def test_in_a_notebook_words_are_at_the_left_and_names_stay_text():
+    html = str(in_notebook("of `<b>`", [Table("Counts", [words("what", wrap=True), ""], [("<i>", 3)])]))
+    assert html.startswith("<p>of <code>&lt;b&gt;</code></p>") and "<i>" not in html
+    assert html.count("text-align: left") == 3  # caption, head, cell

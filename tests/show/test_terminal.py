@@ -73,7 +73,7 @@ def test_a_comparison_fits_the_terminal_and_clips_no_name():
     sides = [RunSide("run", make_config(), {"pairs: rows": 2}, g, {}) for g in (gates, changed)]
     found = compare(*sides)
     name, apart = "radial_profile: half_light_radius_pix", (Estimate(1, 0.9, 1.1), Estimate(2, 1.9, 2.1))
-    many = [Change(name, f"band {k}", *apart) for k in range(20)]
+    many = [Change(f"{name}_{k}", "band r", *apart) for k in range(20)]
     text = printed(80, print_comparison, dataclasses.replace(found, diagnostics=tuple(many)))
     assert "…" not in text and max(map(len, text.splitlines())) <= 80
     assert all(f"\n{g.name} " in text for g in gates) and "5 of 5 verdicts differ" in text

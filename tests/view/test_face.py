@@ -79,7 +79,7 @@ def test_a_tapped_cell_selects_its_rows_and_is_framed_until_something_else_is_se
     assert page.maps._frame.data == {"x": [], "y": []} and len(page.grid.shown) > 3
     page.maps.show_maps(Results(maps=(replace(of, problem="made of pixels <b>"),)))
     page.maps._tapped(Tap(page.maps.figure, x=1.7, y=1.2))
-    assert len(page.grid.shown) > 3 and "pixels &lt;b>" in page.maps.note.text
+    assert len(page.grid.shown) > 3 and "pixels &lt;b&gt;" in page.maps.note.text
 
 
 def _head(page):

@@ -206,7 +206,9 @@ class GateResult:
             lines["threshold"] = f"{self.threshold:g}"
         if self.n_rows:
             lines["rows, hosts"] = f"{self.n_rows:,}, {self.n_hosts:,}"
-        body = "".join(f"<tr><th>{escape(k)}</th><td>{escape(v)}</td></tr>" for k, v in lines.items())
+        body = "".join(
+            f'<tr><th>{escape(k)}</th><td style="text-align: left">{escape(v)}</td></tr>' for k, v in lines.items()
+        )
         return f"<table><caption>{escape(self.name)}</caption>{body}</table>"
 
     @property

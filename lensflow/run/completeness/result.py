@@ -4,18 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from html import escape
-from io import StringIO
 
 import xarray as xr
-from rich.console import Console
-from rich.text import Text
 
 from lensflow.errors import CompletenessError
 from lensflow.measure.gate.verdicts import GateResult, Verdict
 from lensflow.show.completeness import curves, funnel, sentence, thresholds
 from lensflow.show.completeness import tables as every_table
-from lensflow.show.table import Table
+from lensflow.show.table import Table, in_notebook, printed
 
 _STRATUM = "stratum_"
 # Dimensions that are the same in all tables.
@@ -143,13 +139,7 @@ class Completeness(Mapping[str, xr.Dataset]):
 
     def __repr__(self) -> str:
         """The sentence, verdict, funnel, thresholds and resolution bins. Everything: :meth:`tables`."""
-        written = StringIO()
-        shown = Console(width=100, file=written)
-        shown.print(Text(sentence(self.scorer, self.split, self)))
-        for table in self._shown():
-            shown.print(table.rich(100))
-        return written.getvalue().rstrip()
+        return printed(sentence(self.scorer, self.split, self), self._shown())
 
     def _repr_html_(self) -> str:
-        text = sentence(self.scorer, self.split, self)
-        return f"<p>{escape(text)}</p>" + "".join(str(t.html()) for t in self._shown())
+        return in_notebook(sentence(self.scorer, self.split, self), self._shown())

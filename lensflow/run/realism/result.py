@@ -4,17 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from html import escape
-from io import StringIO
 from typing import Any
 
 import xarray as xr
-from rich.console import Console
-from rich.text import Text
 
 from lensflow.measure.gate.verdicts import GateResult, Verdict
 from lensflow.show.realism import KeptRealism, sentence, tables
-from lensflow.show.table import Table
+from lensflow.show.table import Table, in_notebook, printed
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -83,12 +79,7 @@ class Realism(Mapping[str, xr.Dataset]):
 
     def __repr__(self) -> str:
         """The sentence, and every table."""
-        written = StringIO()
-        shown = Console(width=100, file=written)
-        shown.print(Text(self.sentence))
-        for table in self.tables():
-            shown.print(table.rich(100))
-        return written.getvalue().rstrip()
+        return printed(self.sentence, self.tables())
 
     def _repr_html_(self) -> str:
-        return f"<p>{escape(self.sentence)}</p>" + "".join(str(t.html()) for t in self.tables())
+        return in_notebook(self.sentence, self.tables())
