@@ -83,12 +83,8 @@ class Maps:
             "ink": ["#111111" if s > 0.6 else "#ffffff" for s in share],
         }
         said = f"The rows of cells cannot be shown: {of.problem}" if of.problem else "Click a cell to see its stamps"
-        self.note.text = str(
-            commands(
-                f"Share of valid injections that are recovered (curve {CURVE}), and how many are valid. {visible(said)}; "
-                "filters apply on top."
-            )
-        )
+        about = f"Share of valid injections that are recovered (curve {CURVE}), and how many are valid."
+        self.note.text = str(commands(f"{about} {visible(said)}; filters apply on top."))
 
     def _tapped(self, event: Tap) -> None:
         if event.x is None or event.y is None or not self._maps:
