@@ -57,19 +57,23 @@ def images(packed: records.Packed, first: np.ndarray, second: np.ndarray) -> tup
         return np.zeros(shape, np.float32)
 
     def waves() -> records.Waves:
-        return records.Waves(*(zeros(wide, wide) for _ in range(4)))
+        return records.Waves(zeros(wide, wide), zeros(wide, wide))
 
-    at_grid, at_pixels, products = waves(), waves(), records.Products(zeros(4, wide, wide), zeros(wide, wide))
+    at_grid, centres, at_pixels = waves(), waves(), waves()
+    products, radial = records.Products(zeros(4, wide, wide), zeros(wide, wide)), zeros(wide, wide)
     work = np.zeros((4, wide))
-    bands.grid_waves(at_grid, m, k, packed.scalars[0, pack.STEP], period, CONSTANTS.deconvolution, work)
-    bands.pixel_waves(at_pixels, SIZE, k, period, work)
+    bands.grid_waves(at_grid, m // 2, k, packed.scalars[0, pack.STEP], period, CONSTANTS.deconvolution, work)
+    bands.pixel_waves(centres, SIZE, k, period, work)
+    bands.transpose_waves(at_pixels, centres, SIZE, k)
     psfs = pack.psfs(BETA, no_kernels(1, 1))
     table = psfs.tables[packed.table[0], : psfs.table_sizes[packed.table[0]]]
+    bands.radial_psf(radial, k, packed.band_scale[0, 0], table)
+    extent = records.Extent(m // 2, m // 2, m // 2)
     out = []
     for grid in (0.5 * (first + second), 0.5 * (first - second)):
         spectrum, shaped, picture = zeros(4, wide, wide), zeros(4, wide, wide), zeros(SIZE, SIZE)
-        bands.forward(spectrum, grid.astype(np.float32), m, k, packed.disc[0, 0], at_grid, products)
-        bands.shape_radial(shaped, spectrum, k, packed.band_scale[0, 0], period, table, products.half[0])
+        bands.forward(spectrum, grid.astype(np.float32), extent, k, packed.disc[0, 0], at_grid, products)
+        bands.shape_radial(shaped, spectrum, k, period, radial)
         bands.to_pixels(picture, shaped, k, SIZE, at_pixels, products)
         out.append((spectrum, picture))
     return np.sqrt((out[0][0][:, :k, :k] ** 2).sum(axis=0)), out[0][1], out[1][1]

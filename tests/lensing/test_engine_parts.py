@@ -11,6 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from numba.core.dispatcher import Dispatcher
 from numpydoc.docscrape import NumpyDocString
 
@@ -71,6 +73,50 @@ def test_small_matrix_products_are_matrix_products():
         c = np.full((rows, columns), np.nan, dtype=np.float32)
         matmul.matmul(c, a, b, rows, inner, columns)
         np.testing.assert_allclose(c, a.astype(np.float64) @ b, atol=1e-5)
+        turned = np.full((rows, columns), np.nan, dtype=np.float32)
+        matmul.matmul_transposed(turned, np.ascontiguousarray(a.T), b, rows, inner, columns)
+        assert np.array_equal(turned, c)
+
+
+@given(data=st.data(), half=st.sampled_from([8, 24, 28]), dense=st.booleans())
+def test_the_transform_of_the_part_of_a_grid_that_holds_light_is_that_of_the_grid(data, half, dense):
+    m, k, period, step = 2 * half, 20, 90.0, 1.1
+    rng = np.random.default_rng(data.draw(st.integers(0, 2**32)))
+    (top, low), (left, right) = (sorted(data.draw(st.tuples(*2 * [st.integers(0, m)]))) for _ in range(2))
+    pair = np.zeros((2, 64, 64), np.float32)
+    lit = rng.normal(size=(2, low - top, right - left)) * (dense or rng.random((2, low - top, right - left)) < 0.1)
+    pair[:, top:low, left:right] = lit
+    extent = render_rows._lit(*pair, m, np.empty(64, np.float32))
+    y, x = np.nonzero(pair.any(axis=0))
+    far = [max((abs(2 * v - m + 1).max(initial=-1) + 1) // 2, 0) for v in (y, x)]
+    assert (extent.half, extent.high, extent.wide) == (half, *far)
+    spectra = []
+    for e in (extent, records.Extent(half, half, half)):
+        waves = records.Waves(*(np.full((48, 48), np.nan, np.float32) for _ in range(2)))
+        bands.grid_waves(waves, max(e.high, e.wide), k, step, period, spreading.DECONVOLUTION, np.empty((4, 48)))
+        products = records.Products(*(np.full(shape, np.nan, np.float32) for shape in ((4, 48, 48), (48, 48))))
+        spectra.append(np.zeros((4, 48, 48), np.float32))
+        bands.forward(spectra[-1], pair[0], e, k, float(k), waves, products)
+    assert np.array_equal(*spectra)
+    at = (np.arange(m) - half + 0.5) * step
+    j = np.arange(k)
+    angle = 2 * np.pi * np.outer(j, at) / period
+    divided = np.array([spreading.deconvolution(f * step / period, spreading.DECONVOLUTION) for f in j])[:, None]
+    cos, sin = np.cos(angle) * divided, np.sin(angle) * divided
+    within = np.hypot(j[:, None], j) < k
+    for part, (a, b) in enumerate(((cos, cos), (cos, sin), (sin, cos), (sin, sin))):
+        direct = a @ pair[0, :m, :m].astype(np.float64) @ b.T
+        np.testing.assert_allclose(spectra[0][part, :k, :k][within], direct[within], atol=3e-4 * divided[-1, 0] ** 2)
+
+
+def test_the_least_and_the_largest_value_of_a_picture_are_found_and_a_nan_is_not_lost():
+    rng = np.random.default_rng(7)
+    columns = np.empty((3, 70), np.float32)
+    for size in (1, 3, 16, 61, 64):
+        picture = rng.normal(size=(size, size)).astype(np.float32)
+        assert render_rows._range(picture, columns) == (picture.min(), picture.max())
+        picture[rng.integers(size), rng.integers(size)] = np.nan
+        assert np.isnan(render_rows._range(picture, columns)).all()
 
 
 def test_the_transform_of_spread_samples_is_the_transform_of_the_samples():

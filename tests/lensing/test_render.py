@@ -243,6 +243,17 @@ def test_the_arc_is_exactly_0_below_1e_6_of_its_peak():
     assert (arc == 0).any()
 
 
+def test_rows_that_share_some_of_the_last_row_s_psfs_are_what_they_are_alone():
+    rows = random_rows(9, seed=21)
+    widths = np.array([[1.2, 1.3, 1.4], [1.2, 1.3, 1.4], [1.3, 1.2, 1.4], [1.2, np.nan, 1.4], [1.2, 1.35, 1.4]])
+    rows["psf_fwhm_arcsec"] = widths[[0, 1, 1, 2, 3, 0, 4, 1, 0]]
+    models = np.array(["moffat"] * 2 + ["gaussian", "moffat", "moffat", "moffat", "moffat", "gaussian", "moffat"])
+    together = render_arcs(rows, psf_model=models)
+    for i in range(9):
+        alone = render_arcs(take(rows, [i]), psf_model=models[i])
+        assert np.array_equal(together[i : i + 1], alone), i
+
+
 def test_an_absent_band_is_exactly_0_and_leaves_the_others_alone():
     row = one_row()
     absent = {k: v.copy() for k, v in row.items()}

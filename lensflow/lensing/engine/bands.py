@@ -14,7 +14,7 @@ import math
 import numpy as np
 
 from lensflow.jit import compiled
-from lensflow.lensing.engine.matmul import LANES, matmul
+from lensflow.lensing.engine.matmul import LANES, matmul, matmul_transposed
 from lensflow.lensing.engine.spreading import deconvolution
 
 # Entries of a radial PSF table per unit of its argument.
@@ -25,7 +25,7 @@ TABLE_STEPS = 128
 def _waves(cos, sin, rows, columns, first, step, work):  # type: ignore[no-untyped-def]
     """``cos[i, j], sin[i, j]`` of ``2 pi step (i + first) j`` by rotation: no trigonometry beyond the first row.
 
-    Called with the roles of the axes exchanged for the transposed table. ``work``: float64, shape (4, >= columns).
+    ``work``: float64, shape (4, >= columns).
     """
     c, s, dc, ds = work[0], work[1], work[2], work[3]
     for j in range(columns):
@@ -53,28 +53,25 @@ def _transpose(out, a, rows, columns):  # type: ignore[no-untyped-def]
 
 
 @compiled(fastmath=True)
-def grid_waves(waves, m, k, step, period, table, work):  # type: ignore[no-untyped-def]
+def grid_waves(waves, points, k, step, period, table, work):  # type: ignore[no-untyped-def]
     """Fill the waves at the grid's points, divided by the spreading window's transform.
 
-    Shapes (frequency, point) and (point, frequency). Points lie (j + 1/2) ``step`` pixels on either side of the middle;
+    Shape (point, frequency). Points lie (j + 1/2) ``step`` pixels on either side of the middle, ``points`` of them;
     frequencies are j over ``period``; ``table`` is ``spreading.DECONVOLUTION``.
     """
-    cos, sin, cos_t, sin_t = waves
-    h = m // 2
+    cos, sin = waves
     wide_k = (k + LANES - 1) // LANES * LANES
-    _waves(cos_t, sin_t, h, k, 0.5, step / period, work)
+    _waves(cos, sin, points, k, 0.5, step / period, work)
     for j in range(k):
         work[0, j] = deconvolution(j * step / period, table)
-    for i in range(h):
-        row_c, row_s = cos_t[i], sin_t[i]
+    for i in range(points):
+        row_c, row_s = cos[i], sin[i]
         for j in range(k):
             row_c[j] *= work[0, j]
             row_s[j] *= work[0, j]
         for j in range(k, wide_k):
             row_c[j] = 0.0
             row_s[j] = 0.0
-    _transpose(cos, cos_t, h, k)
-    _transpose(sin, sin_t, h, k)
 
 
 @compiled(inline="always")
@@ -85,55 +82,84 @@ def _columns(i, disc, wide_k):  # type: ignore[no-untyped-def]
 
 
 @compiled(fastmath=True)
-def forward(spectrum, grid, m, k, disc, waves, products):  # type: ignore[no-untyped-def]
+def forward(spectrum, grid, extent, k, disc, waves, products):  # type: ignore[no-untyped-def]
     """The four parts of the transform of the grid's light.
 
     Parameters
     ----------
     spectrum : ndarray of float32, shape (4, >= k, >= k padded)
         Filled: parts cos-cos, cos-sin, sin-cos, sin-sin (y, then x), at frequencies 0..k-1 over the period.
-    grid : ndarray of float32, shape (>= m, >= m)
-        Light; ``m`` is even, the grid's middle is the stamp's.
-    m, k : int
-        ``m / 2`` and ``k`` are multiples of 4.
+    grid : ndarray of float32, shape (>= 2 half, >= 2 half)
+        Light; the grid's middle is the stamp's.
+    extent : Extent
+        Of the light.
+    k : int
+        A multiple of 4.
     disc : float
         Only frequencies within this distance (in frequency indices) are wanted.
     waves : Waves
-        From :func:`grid_waves`.
+        From :func:`grid_waves`, of as many points as hold light.
     products : Products
         Work space.
     """
-    cos, sin, cos_t, sin_t = waves
+    cos, sin = waves
     fold, half = products
-    h = m // 2
-    wide_h, wide_k = (h + LANES - 1) // LANES * LANES, (k + LANES - 1) // LANES * LANES
-    for i in range(h):
+    h, high, wide = extent
+    padded, wide_k = (wide + LANES - 1) // LANES * LANES, (k + LANES - 1) // LANES * LANES
+    for i in range(high):
         up, down = grid[h + i], grid[h - 1 - i]
         ee, eo, oe, oo = fold[0, i], fold[1, i], fold[2, i], fold[3, i]
-        for j in range(h):
+        for j in range(wide):
             a, b, c, d = up[h + j], up[h - 1 - j], down[h + j], down[h - 1 - j]
             ee[j] = (a + b) + (c + d)
             eo[j] = (a - b) + (c - d)
             oe[j] = (a + b) - (c + d)
             oo[j] = (a - b) - (c - d)
-        for j in range(h, wide_h):
+        for j in range(wide, padded):
             ee[j] = 0.0
             eo[j] = 0.0
             oe[j] = 0.0
             oo[j] = 0.0
     for part in range(4):
         along_y = cos if part < 2 else sin
-        along_x = cos_t if part % 2 == 0 else sin_t
-        matmul(half, along_y, fold[part], k, h, wide_h)
+        along_x = cos if part % 2 == 0 else sin
+        matmul_transposed(half, along_y, fold[part], k, high, padded)
         # Only the quarter disc of frequencies is wanted: fewer columns as the row's frequency rises.
         for first in range(0, k, LANES):
             rows = min(LANES, k - first)
             columns = _columns(first, disc, wide_k)
-            matmul(spectrum[part, first:], half[first:], along_x, rows, h, columns)
+            matmul(spectrum[part, first:], half[first:], along_x, rows, wide, columns)
 
 
 @compiled(fastmath=True)
-def shape_radial(shaped, spectrum, k, scale, period, psf, line):  # type: ignore[no-untyped-def]
+def radial_psf(radial, k, scale, psf):  # type: ignore[no-untyped-def]
+    """Fill a round PSF's transform at the frequencies within ``k``, and 0 or more beyond.
+
+    Parameters
+    ----------
+    radial : ndarray of float32, shape (>= k, >= k padded)
+        Filled.
+    k : int
+        Frequencies used, a multiple of 4.
+    scale : float
+        Of the PSF's radial table: its argument per unit of frequency index.
+    psf : ndarray of float32
+        Radial table of the PSF's transform, ``TABLE_STEPS`` to the unit, 0 at its end.
+    """
+    wide_k = (k + LANES - 1) // LANES * LANES
+    to_table = np.float32(scale * TABLE_STEPS)
+    last = np.float32(psf.size - 2)
+    for i in range(k):
+        line, ii = radial[i], np.float32(i * i)
+        for j in range(_columns(i // LANES * LANES, float(k), wide_k)):
+            fj = np.float32(j)
+            x = min(to_table * np.sqrt(ii + fj * fj), last)
+            n = np.int32(x)
+            line[j] = psf[n] + (x - np.float32(n)) * (psf[n + 1] - psf[n])
+
+
+@compiled(fastmath=True)
+def shape_radial(shaped, spectrum, k, period, radial):  # type: ignore[no-untyped-def]
     """Multiply a spectrum by a round PSF's transform.
 
     Parameters
@@ -144,34 +170,22 @@ def shape_radial(shaped, spectrum, k, scale, period, psf, line):  # type: ignore
         From :func:`forward`.
     k : int
         Frequencies used, at most the spectrum's; a multiple of 4.
-    scale : float
-        Of the PSF's radial table: its argument per unit of frequency index.
     period : float
         Pixels.
-    psf : ndarray of float32
-        Radial table of the PSF's transform, ``TABLE_STEPS`` to the unit, 0 at its end.
-    line : ndarray of float32
-        Work space, at least k padded.
+    radial : ndarray of float32
+        From :func:`radial_psf`, for as many frequencies or more.
     """
     wide_k = (k + LANES - 1) // LANES * LANES
-    to_table = np.float32(scale * TABLE_STEPS)
-    last = np.float32(psf.size - 2)
     norm = 4.0 / (period * period)
     for i in range(k):
-        ii = np.float32(i * i)
         # Frequencies 0 stand for themselves, all others for +f and -f.
         weight = np.float32(norm * (0.5 if i == 0 else 1.0))
+        line = radial[i]
         cc, cs, sc, ss = spectrum[0, i], spectrum[1, i], spectrum[2, i], spectrum[3, i]
-        for j in range(wide_k):
-            fj = np.float32(j)
-            x = min(to_table * np.sqrt(ii + fj * fj), last)
-            n = np.int32(x)
-            line[j] = weight * (psf[n] + (x - np.float32(n)) * (psf[n + 1] - psf[n]))
-        line[0] *= np.float32(0.5)
         bcc, bcs, bsc, bss = shaped[0, i], shaped[1, i], shaped[2, i], shaped[3, i]
         reach = _columns(i // LANES * LANES, float(k), wide_k)
         for j in range(reach):
-            p = line[j]
+            p = weight * line[j]
             bcc[j] = p * cc[j]
             bcs[j] = p * cs[j]
             bsc[j] = p * sc[j]
@@ -181,6 +195,8 @@ def shape_radial(shaped, spectrum, k, scale, period, psf, line):  # type: ignore
             bcs[j] = 0.0
             bsc[j] = 0.0
             bss[j] = 0.0
+        for part in range(4):
+            shaped[part, i, 0] *= np.float32(0.5)
 
 
 @compiled(fastmath=True)
@@ -204,12 +220,12 @@ def kernel_parts(parts, fold, k, cut, period, waves, half):  # type: ignore[no-u
     half : ndarray of float32, shape (>= k, h)
         Work space.
     """
-    cos, sin, cos_t, sin_t = waves
+    cos, sin = waves
     h = fold.shape[1]
     wide_k = (k + LANES - 1) // LANES * LANES
     nyquist, outer = 0.5 * period, np.float32(cut * period * cut * period)
     for part in range(4):
-        matmul(half, cos_t if part < 2 else sin_t, fold[part], k, h, h)
+        matmul_transposed(half, cos if part < 2 else sin, fold[part], k, h, h)
         matmul(parts[part], half, cos if part % 2 == 0 else sin, k, h, wide_k)
         for i in range(k):
             line, ii = parts[part, i], np.float32(i * i)
@@ -270,18 +286,19 @@ def to_pixels(out, shaped, k, size, waves, products):  # type: ignore[no-untyped
     size : int
         Pixels on a side.
     waves : Waves
-        From :func:`pixel_waves`.
+        From :func:`pixel_waves`, transposed.
     products : Products
         Work space.
     """
-    cos, sin, cos_t, sin_t = waves
+    cos, sin = waves
     quarter, half = products
     hp = (size + 1) // 2
     rows_p, wide_p = (hp + 3) // 4 * 4, (hp + LANES - 1) // LANES * LANES
     wide_k = (k + LANES - 1) // LANES * LANES
     for part in range(4):
-        matmul(half, cos if part < 2 else sin, shaped[part], rows_p, k, wide_k)
-        matmul(quarter[part], half, cos_t if part % 2 == 0 else sin_t, rows_p, k, wide_p)
+        along_y, along_x = cos if part < 2 else sin, cos if part % 2 == 0 else sin
+        matmul_transposed(half, along_y, shaped[part], rows_p, k, wide_k)
+        matmul(quarter[part], half, along_x, rows_p, k, wide_p)
     odd = size % 2
     middle = size // 2
     for i in range(hp):
@@ -297,25 +314,28 @@ def to_pixels(out, shaped, k, size, waves, products):  # type: ignore[no-untyped
 
 @compiled(fastmath=True)
 def pixel_waves(waves, size, k, period, work):  # type: ignore[no-untyped-def]
-    """Fill the waves at the pixel centres' distances from the stamp's middle: 1/2, 3/2, ... or 0, 1, ... (odd size)."""
-    cos, sin, cos_t, sin_t = waves
+    """Fill the waves at the pixel centres' distances from the middle: 1/2, 3/2, ... or 0, 1, ... (odd size)."""
+    cos, sin = waves
     hp = (size + 1) // 2
     wide_k = (k + LANES - 1) // LANES * LANES
     _waves(cos, sin, hp, k, 0.5 if size % 2 == 0 else 0.0, 1.0 / period, work)
-    for i in range(hp, (hp + 3) // 4 * 4):
-        for j in range(k):
-            cos[i, j] = 0.0
-            sin[i, j] = 0.0
     for i in range(hp):
         for j in range(k, wide_k):
             cos[i, j] = 0.0
             sin[i, j] = 0.0
-    _transpose(cos_t, cos, hp, k)
-    _transpose(sin_t, sin, hp, k)
+
+
+@compiled(fastmath=True)
+def transpose_waves(out, waves, size, k):  # type: ignore[no-untyped-def]
+    """The waves of :func:`pixel_waves` as (frequency, pixel), and 0 up to whole vectors of pixels."""
+    hp = (size + 1) // 2
+    padded = (hp + LANES - 1) // LANES * LANES
+    _transpose(out.cos, waves.cos, hp, k)
+    _transpose(out.sin, waves.sin, hp, k)
     for i in range(k):
-        for j in range(hp, (hp + LANES - 1) // LANES * LANES):
-            cos_t[i, j] = 0.0
-            sin_t[i, j] = 0.0
+        for j in range(hp, padded):
+            out.cos[i, j] = 0.0
+            out.sin[i, j] = 0.0
 
 
 @compiled(fastmath=True)

@@ -21,8 +21,8 @@ LANES = 16
 _ROWS = 4
 
 
-def _block(vectors: int) -> Any:
-    """Make the function that fills ``c[m : m + 4, n : n + 16 vectors]`` with the product of ``a`` and ``b``."""
+def _block(vectors: int, transposed: bool) -> Any:
+    """Make the function that fills ``c[m : m + 4, n : n + 16 vectors]`` with ``a @ b``, or with ``a.T @ b``."""
 
     @intrinsic
     def block(typing_context, c, a, b, m, n, inner):  # type: ignore[no-untyped-def]
@@ -46,7 +46,8 @@ def _block(vectors: int) -> Any:
                 return builder.gep(builder.bitcast(base, f32.as_pointer()), [column])
 
             sums = [[cgutils.alloca_once_value(builder, zero) for _ in range(vectors)] for _ in range(_ROWS)]
-            a_rows = [address(a, builder.add(m, ir.Constant(i64, r)), ir.Constant(i64, 0)) for r in range(_ROWS)]
+            places = [builder.add(m, ir.Constant(i64, r)) for r in range(_ROWS)]
+            a_rows = [] if transposed else [address(a, place, ir.Constant(i64, 0)) for place in places]
             with cgutils.for_range(builder, inner, intp=i64) as loop:
                 b_row = address(b, loop.index, n)
                 line = []
@@ -54,7 +55,10 @@ def _block(vectors: int) -> Any:
                     at = builder.gep(b_row, [ir.Constant(i64, LANES * v)])
                     line.append(builder.load(builder.bitcast(at, vector.as_pointer()), align=4))
                 for r in range(_ROWS):
-                    factor = builder.load(builder.gep(a_rows[r], [loop.index]))
+                    if transposed:
+                        factor = builder.load(address(a, loop.index, places[r]))
+                    else:
+                        factor = builder.load(builder.gep(a_rows[r], [loop.index]))
                     one = builder.insert_element(undefined, factor, ir.Constant(i32, 0))
                     factor = builder.shuffle_vector(one, undefined, splat)
                     for v in range(vectors):
@@ -73,7 +77,8 @@ def _block(vectors: int) -> Any:
     return block
 
 
-_block1, _block2, _block3, _block4 = (_block(v) for v in (1, 2, 3, 4))
+_block1, _block2, _block3, _block4 = (_block(v, False) for v in (1, 2, 3, 4))
+_turned1, _turned2, _turned3, _turned4 = (_block(v, True) for v in (1, 2, 3, 4))
 
 
 @compiled()
@@ -100,3 +105,19 @@ def matmul(c, a, b, rows, inner, columns):  # type: ignore[no-untyped-def]
                 _block2(c, a, b, m, n, inner)
             else:
                 _block1(c, a, b, m, n, inner)
+
+
+@compiled()
+def matmul_transposed(c, a, b, rows, inner, columns):  # type: ignore[no-untyped-def]
+    """``c[:rows, :columns] = a[:inner, :rows].T @ b[:inner, :columns]``; otherwise as :func:`matmul`."""
+    for n in range(0, columns, 4 * LANES):
+        left = (columns - n) // LANES
+        for m in range(0, rows, 4):
+            if left >= 4:
+                _turned4(c, a, b, m, n, inner)
+            elif left == 3:
+                _turned3(c, a, b, m, n, inner)
+            elif left == 2:
+                _turned2(c, a, b, m, n, inner)
+            else:
+                _turned1(c, a, b, m, n, inner)

@@ -360,16 +360,28 @@ class Waves(NamedTuple):
 
     Attributes
     ----------
-    cos, sin : ndarray of float32, shape (frequency, point) or (pixel, frequency)
-        At the points of the grid, or at pixel centres.
-    cos_t, sin_t : ndarray of float32, shape (point, frequency) or (frequency, pixel)
-        Their transposes.
+    cos, sin : ndarray of float32, shape (position, frequency) or (frequency, position)
+        At the points of the grid or the pixels of a kernel; or, transposed, at the pixel centres of the stamp.
     """
 
     cos: Singles
     sin: Singles
-    cos_t: Singles
-    sin_t: Singles
+
+
+class Extent(NamedTuple):
+    """How much of a grid holds light.
+
+    Attributes
+    ----------
+    half : int
+        Half of its points on a side.
+    high, wide : int
+        On either side of its middle, rows and columns that hold light; all others are 0.
+    """
+
+    half: int
+    high: int
+    wide: int
 
 
 class Products(NamedTuple):
@@ -396,15 +408,12 @@ class Passed(NamedTuple):
         Frequencies used, a multiple of 4.
     disc : float
         Distance within which they are.
-    scale : float
-        Argument of the radial PSF table per unit of frequency.
     period : float
         Pixels.
     """
 
     k: int
     disc: float
-    scale: float
     period: float
 
 
@@ -414,7 +423,9 @@ class PictureSpace(NamedTuple):
     Attributes
     ----------
     waves : Waves
-        At the pixel centres.
+        At the pixel centres, transposed.
+    radial : ndarray of float32, shape (band, >= k, >= k)
+        Each band's round PSF at all frequencies.
     shaped : ndarray of float32, shape (4, >= k, >= k)
         The spectrum times the PSF's transform.
     products : Products
@@ -422,5 +433,6 @@ class PictureSpace(NamedTuple):
     """
 
     waves: Waves
+    radial: Singles
     shaped: Singles
     products: Products

@@ -19,6 +19,7 @@ from lensflow.lensing.engine.matmul import LANES
 from lensflow.lensing.engine.pack import CENTRAL_LIGHT, INDEX, ORIGIN_X, ORIGIN_Y, PERIOD, STEP, B
 from lensflow.lensing.engine.records import (
     Constants,
+    Extent,
     Grid,
     ImageRow,
     Passed,
@@ -86,30 +87,25 @@ def render_rows(arc, rows, psfs, pictures, constants, results):  # type: ignore[
     second = np.zeros((wide_m, wide_m), f4)
     shooting = shoot.shoot_space()
     spectrum, difference = np.zeros((4, wide_k, wide_k), f4), np.zeros((4, wide_k, wide_k), f4)
-    waves = Waves(
-        np.zeros((wide_k, wide_h), f4), np.zeros((wide_k, wide_h), f4),
-        np.zeros((wide_h, wide_k), f4), np.zeros((wide_h, wide_k), f4),
-    )  # fmt: skip
+    waves = Waves(np.zeros((wide_h, wide_k), f4), np.zeros((wide_h, wide_k), f4))
     folded = Products(np.zeros((4, wide_h, wide_h), f4), np.zeros((wide_k, wide_h), f4))
-    pixel_waves = Waves(
-        np.zeros((wide_p, wide_k), f4), np.zeros((wide_p, wide_k), f4),
-        np.zeros((wide_k, wide_p), f4), np.zeros((wide_k, wide_p), f4),
-    )  # fmt: skip
+    pixel_waves = Waves(np.zeros((wide_p, wide_k), f4), np.zeros((wide_p, wide_k), f4))
     space = PictureSpace(
-        pixel_waves,
+        Waves(np.zeros((wide_k, wide_p), f4), np.zeros((wide_k, wide_p), f4)),
+        np.zeros((n_bands, wide_k, wide_k), f4),
         np.zeros((4, wide_k, wide_k), f4),
         Products(np.zeros((4, wide_p, wide_p), f4), np.zeros((max(wide_p, wide_k), wide_k), f4)),
     )
     picture = np.zeros((size, size), f4)
+    line, columns = np.zeros(wide_m, f4), np.zeros((3, size), f4)
     # The kernels' transforms of the last row: rows of one host come together.
     measured = psfs.kernel_size.size > 0
     kept_entry, kept_period = np.full(n_bands, -1), np.zeros(n_bands)
+    # So are the round PSFs at its frequencies.
+    kept_table, kept_k, kept_scale = np.full(n_bands, -1), np.zeros(n_bands, np.int64), np.zeros(n_bands)
     n_kept, kernel_p = (n_bands, psfs.kernel_fold.shape[2]) if measured else (0, 0)
     parts = np.zeros((n_kept, 4, wide_k, wide_k), f4)
-    kernel_waves = Waves(
-        np.zeros((kernel_p, wide_k), f4), np.zeros((kernel_p, wide_k), f4),
-        np.zeros((wide_k, kernel_p), f4), np.zeros((wide_k, kernel_p), f4),
-    )  # fmt: skip
+    kernel_waves = Waves(np.zeros((kernel_p, wide_k), f4), np.zeros((kernel_p, wide_k), f4))
     kernel_half = np.zeros((wide_k, kernel_p), f4)
     geometry, settings = np.empty(rows.geometry.shape[1]), np.empty(rows.settings.shape[1:])
     work = np.zeros((4, max(wide_k, wide_h, wide_p)))
@@ -131,11 +127,18 @@ def render_rows(arc, rows, psfs, pictures, constants, results):  # type: ignore[
             radius_low = float(k_low)
         image = rows.image[i]
         frame, place = _image(pictures, image)
+        points = 0  # of the grid, at which waves are known
         if k > 0:
-            bands.grid_waves(waves, m, k, s[STEP], period, constants.deconvolution, work)
             bands.pixel_waves(pixel_waves, size, k, period, work)
+            bands.transpose_waves(space.waves, pixel_waves, size, k)
         for band in range(n_bands):
             j = entry[band]
+            if not measured and frequencies[band] > 0:
+                same = kept_table[band] == rows.table[i] and kept_k[band] == frequencies[band]
+                if not same or kept_scale[band] != band_scale[band]:
+                    kept_table[band], kept_k[band] = rows.table[i], frequencies[band]
+                    kept_scale[band] = band_scale[band]
+                    bands.radial_psf(space.radial[band], frequencies[band], band_scale[band], table)
             if j < 0 or (kept_entry[band] == j and kept_period[band] == period):
                 continue
             kept_entry[band], kept_period[band] = j, period
@@ -145,7 +148,7 @@ def render_rows(arc, rows, psfs, pictures, constants, results):  # type: ignore[
                 parts[band], psfs.kernel_fold[j], used, psfs.kernel_cut[j], period, kernel_waves, kernel_half
             )
         several = rows.parts.first[i + 1] > rows.parts.first[i]
-        passed = Passed(frequencies[first], disc[first], band_scale[first], period)
+        passed = Passed(frequencies[first], disc[first], period)
         results[i, _ERROR] = np.nan
         peak = missed = np.float32(0.0)
         for attempt in range(2):
@@ -188,9 +191,13 @@ def render_rows(arc, rows, psfs, pictures, constants, results):  # type: ignore[
                     _shoot_parts(rows.parts, start, end, sampling, constants, shooting, light[kind])
                     samples += int(light[kind, 3])
                     if k > 0:
-                        _mean_and_difference(grid, second, m)
-                        bands.forward(differences[kind], second, m, k_low, radius_low, waves, folded)
-                        bands.forward(spectra[kind], grid, m, k, radius, waves, folded)
+                        extent = _lit(grid, second, m, line)
+                        _mean_and_difference(grid, second, extent)
+                        if points < max(extent.high, extent.wide):
+                            points = max(extent.high, extent.wide)
+                            bands.grid_waves(waves, points, k, s[STEP], period, constants.deconvolution, work)
+                        bands.forward(differences[kind], second, extent, k_low, radius_low, waves, folded)
+                        bands.forward(spectra[kind], grid, extent, k, radius, waves, folded)
                 share = rows.parts.share[i]
                 for kind in range(KINDS):
                     total += share[kind, first] * light[kind, 0]
@@ -207,15 +214,20 @@ def render_rows(arc, rows, psfs, pictures, constants, results):  # type: ignore[
                 _mix(difference, differences, rows.parts.share[i, :, first], k_low)
                 _mix(spectrum, spectra, rows.parts.share[i, :, first], k)
             else:
-                _mean_and_difference(grid, second, m)
-                bands.forward(difference, second, m, k_low, radius_low, waves, folded)
-            low = Passed(min(k_low, passed.k), passed.disc, passed.scale, period)
-            _picture(picture, difference, low, table, parts, first, space)
-            missed = max(picture.max(), -picture.min())
+                extent = _lit(grid, second, m, line)
+                _mean_and_difference(grid, second, extent)
+                if points < max(extent.high, extent.wide):
+                    points = max(extent.high, extent.wide)
+                    bands.grid_waves(waves, points, k, s[STEP], period, constants.deconvolution, work)
+                bands.forward(difference, second, extent, k_low, radius_low, waves, folded)
+            low = Passed(min(k_low, passed.k), passed.disc, period)
+            _picture(picture, difference, low, parts, first, space)
+            least, most = _range(picture, columns)
+            missed = max(most, -least)
             if not several:
-                bands.forward(spectrum, grid, m, k, radius, waves, folded)
-            _picture(picture, spectrum, passed, table, parts, first, space)
-            peak = picture.max()
+                bands.forward(spectrum, grid, extent, k, radius, waves, folded)
+            _picture(picture, spectrum, passed, parts, first, space)
+            peak = _range(picture, columns)[1]
             if missed <= (REFINE_ABOVE if image < 0 else REFINE_IMAGES_ABOVE) * peak:
                 break
         if k == 0:
@@ -244,23 +256,26 @@ def render_rows(arc, rows, psfs, pictures, constants, results):  # type: ignore[
         for band in range(n_bands):
             if frequencies[band] == 0 or band == first:
                 continue
-            other = Passed(frequencies[band], disc[band], band_scale[band], period)
+            other = Passed(frequencies[band], disc[band], period)
             if several:
                 # Another colour mixes the kinds otherwise, and their errors.
                 _mix(difference, differences, rows.parts.share[i, :, band], k_low)
-                low = Passed(min(k_low, other.k), other.disc, other.scale, period)
-                _picture(picture, difference, low, table, parts, band, space)
-                missed = max(picture.max(), -picture.min())
+                low = Passed(min(k_low, other.k), other.disc, period)
+                _picture(picture, difference, low, parts, band, space)
+                least, most = _range(picture, columns)
+                missed = max(most, -least)
                 _mix(spectrum, spectra, rows.parts.share[i, :, band], k)
-                _picture(picture, spectrum, other, table, parts, band, space)
-                of_band = PER_DIFFERENCE * missed / max(picture.max(), np.float32(1e-30))
+                _picture(picture, spectrum, other, parts, band, space)
+                most = _range(picture, columns)[1]
+                of_band = PER_DIFFERENCE * missed / max(most, np.float32(1e-30))
                 if of_band > of_first:
                     results[i, _ERROR] += of_band - of_first
                     of_first = of_band
-                _write(arc[rows.row[i], band], picture, np.float32(s[CENTRAL_LIGHT] * flux[band]), picture.max())
+                _write(arc[rows.row[i], band], picture, np.float32(s[CENTRAL_LIGHT] * flux[band]), most)
                 continue
-            _picture(picture, spectrum, other, table, parts, band, space)
-            _write(arc[rows.row[i], band], picture, np.float32(s[CENTRAL_LIGHT] * flux[band]), picture.max())
+            _picture(picture, spectrum, other, parts, band, space)
+            most = _range(picture, columns)[1]
+            _write(arc[rows.row[i], band], picture, np.float32(s[CENTRAL_LIGHT] * flux[band]), most)
 
 
 @compiled()
@@ -328,23 +343,72 @@ def _image(pictures, which):  # type: ignore[no-untyped-def]
 
 
 @compiled()
-def _picture(picture, spectrum, passed, table, parts, band, space):  # type: ignore[no-untyped-def]
+def _picture(picture, spectrum, passed, parts, band, space):  # type: ignore[no-untyped-def]
     """Convolve with the band's PSF, by its kernel's parts where there are any, and sample at the pixel centres."""
-    k, disc, scale, period = passed
+    k, disc, period = passed
     shaped, products = space.shaped, space.products
     if parts.shape[0]:
         bands.shape_kernel(shaped, spectrum, parts[band], k, disc, period)
     else:
-        bands.shape_radial(shaped, spectrum, k, scale, period, table, products.half[0])
+        bands.shape_radial(shaped, spectrum, k, period, space.radial[band])
     bands.to_pixels(picture, shaped, k, picture.shape[0], space.waves, products)
 
 
 @compiled(fastmath=True)
-def _mean_and_difference(a, b, m):  # type: ignore[no-untyped-def]
-    """Replace two grids by their mean and half their difference."""
+def _lit(a, b, m, line):  # type: ignore[no-untyped-def]
+    """How far from the middle two grids of ``m`` points on a side hold light: most of a grid holds none."""
+    h = m // 2
+    high = wide = 0
+    line[:m] = 0.0
     for i in range(m):
         x, y = a[i], b[i]
+        light = np.float32(0.0)
         for j in range(m):
+            v = abs(x[j]) + abs(y[j])
+            line[j] += v
+            light += v
+        if light != 0.0:
+            high = max(high, h - i, i + 1 - h)
+    for j in range(m):
+        if line[j] != 0.0:
+            wide = max(wide, h - j, j + 1 - h)
+    return Extent(h, high, wide)
+
+
+@compiled()
+def _range(picture, columns):  # type: ignore[no-untyped-def]
+    """Least and largest value of a picture; both are NaN where it holds one, or infinities of both signs.
+
+    ``columns``: float32, shape (3, >= size); a column's least, largest and sum, which the compiler makes vectors of.
+    """
+    least, most, total = columns[0], columns[1], columns[2]
+    size = picture.shape[1]
+    for x in range(size):
+        least[x] = most[x] = total[x] = picture[0, x]
+    for y in range(1, picture.shape[0]):
+        line = picture[y]
+        for x in range(size):
+            v = line[x]
+            least[x] = v if v < least[x] else least[x]
+            most[x] = v if v > most[x] else most[x]
+            total[x] += v
+    low, high, light = least[0], most[0], total[0]
+    for x in range(1, size):
+        low, high = min(low, least[x]), max(high, most[x])
+        light += total[x]
+    if np.isnan(light):
+        return light, light
+    return low, high
+
+
+@compiled(fastmath=True)
+def _mean_and_difference(a, b, extent):  # type: ignore[no-untyped-def]
+    """Replace two grids by their mean and half their difference."""
+    h, high, wide = extent
+    for i in range(h - high, h + high):
+        # As slices: of an index that may be negative the compiler makes no vectors.
+        x, y = a[i, h - wide : h + wide], b[i, h - wide : h + wide]
+        for j in range(2 * wide):
             u, v = x[j], y[j]
             x[j] = np.float32(0.5) * (u + v)
             y[j] = np.float32(0.5) * (u - v)
