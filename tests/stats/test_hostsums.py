@@ -136,3 +136,13 @@ def test_hosts_in_order_each_once_or_in_any_order_are_summed_alike(hosts):
 def rows_with_cells(hosts):
     draw = np.random.default_rng(len(hosts))
     return draw.normal(size=(len(hosts), 3)), draw.random((len(hosts), 2)) < 0.5
+
+
+def test_two_parts_are_joined_to_the_bits_of_their_sums_host_by_host():
+    draw = np.random.default_rng(2)
+    left, right = (HostSums.from_rows(h, draw.normal(size=(40, 3)), draw.random((40, 2)) < 0.4)
+                   for h in (np.arange(40) * 3, np.arange(40) * 2))  # fmt: skip
+    both = left + right
+    for host, row in zip(both.units, both.sums, strict=True):
+        parts = [s.sums[s.units == host][0] for s in (left, right) if host in s.units]
+        np.testing.assert_array_equal(row, np.sum(parts, axis=0))

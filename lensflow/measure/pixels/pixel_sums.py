@@ -50,13 +50,15 @@ def pixel_sums(stamp, ctrl, arc, rows, x, y, step, outside, core_pix, power, mov
     last = pixels.shape[1] - 1
     ring, radius = np.zeros((size, size), np.int64), np.empty(size)
     difference_of, rest_of = np.empty((size, size)), np.empty((size, size))
-    nothing, both = np.zeros((size, size), np.float32), np.empty((last + 1, 2))
+    nothing, area = np.zeros((size, size), np.float32), size * size
+    order, ends = np.empty(area, np.int64), np.zeros(last + 1, np.int64)
     for i in range(len(rows)):
         row = rows[i]
         if i > 0 and x[i] == x[i - 1] and y[i] == y[i - 1]:
             pixels[i] = pixels[i - 1]
         else:
             _rings(x[i], y[i], last, radius, ring, pixels[i])
+            _order(ring.reshape(area), order, ends)
         for b in range(bands):
             # A rounded arc is 0 up to half of its own step, and noise comes with it: two steps are let pass.
             slack = 2 * step[i, b]
@@ -67,9 +69,9 @@ def pixel_sums(stamp, ctrl, arc, rows, x, y, step, outside, core_pix, power, mov
                 s[ARC_SQUARE] += found[1]
                 s[LIT] += found[2]
                 s[TOUCHED] += found[3]
-            _by_ring(ring, difference_of, rest_of, both, difference[i, b], residual[i, b])
+            _by_ring(order, ends, difference_of.reshape(area), rest_of.reshape(area), difference[i, b], residual[i, b])
             shifted = power[i] >= 0
-            _core(ring, core_pix, control, rest_of, shifted, s)
+            _core(ring, x[i], y[i], core_pix, control, rest_of, shifted, s)
             extra = moved[power[i], b] if shifted else nothing
             for v in range(1, size - 1):
                 lines = control[v - 1], control[v], control[v + 1]
@@ -116,25 +118,43 @@ def _light(stamp, ctrl, arc, slack, difference, rest):  # type: ignore[no-untype
 
 
 @compiled()
-def _by_ring(ring, difference, rest, both, rings, rests):  # type: ignore[no-untyped-def]
-    """Add both differences to their rings, side by side in ``both`` (ring, 2), so that one addition does for two."""
-    both[:] = 0.0
-    for v in range(len(ring)):
-        of_row, d, r = ring[v], difference[v], rest[v]
-        for u in range(len(of_row)):
-            pair = both[of_row[u]]
-            pair[0] += d[u]
-            pair[1] += r[u]
-    for k in range(len(both)):
-        rings[k], rests[k] = both[k, 0], both[k, 1]
+def _order(ring, order, ends):  # type: ignore[no-untyped-def]
+    """Pixels by ring, those of a ring in their order, and where each ring ends among them."""
+    ends[:] = 0
+    for p in range(len(ring)):
+        ends[ring[p]] += 1
+    first = 0
+    for k in range(len(ends)):
+        ends[k], first = first, first + ends[k]
+    for p in range(len(ring)):
+        order[ends[ring[p]]] = p
+        ends[ring[p]] += 1
 
 
 @compiled()
-def _core(ring, core_pix, ctrl, rest, with_shift, s):  # type: ignore[no-untyped-def]
+def _by_ring(order, ends, difference, rest, rings, rests):  # type: ignore[no-untyped-def]
+    """Add both differences to their rings, each in the order of its pixels: a ring's sum stays in a register."""
+    first = 0
+    for k in range(len(ends)):
+        total = left = 0.0
+        for j in range(first, ends[k]):
+            total += difference[order[j]]
+            left += rest[order[j]]
+        rings[k], rests[k], first = total, left, ends[k]
+
+
+@compiled()
+def _within(middle, reach, size):  # type: ignore[no-untyped-def]
+    """Begin and end of the pixels along an axis that may be within a distance of a position."""
+    return max(int(np.floor(middle - reach)), 0), min(int(np.ceil(middle + reach)) + 1, size)
+
+
+@compiled()
+def _core(ring, x, y, core_pix, ctrl, rest, with_shift, s):  # type: ignore[no-untyped-def]
     """Light of the core, and what is left in it before and after moving the control by a pixel."""
     size = len(ring)
-    for v in range(size):
-        for u in range(size):
+    for v in range(*_within(y, core_pix, size)):
+        for u in range(*_within(x, core_pix, size)):
             if ring[v, u] >= core_pix:
                 continue
             host = np.float64(ctrl[v, u])

@@ -6,6 +6,9 @@ is known, so the stamp is made again by the function that made it, and compared 
 Where pixels were rounded, the arc before its rounding is known to one of its own steps: the draw is keyed, so both ends
 of that step are known. The stamps of both ends are rounded as stamps are, and the stored one must be on the lattice and
 not beyond either. Where both ends give one value, that is the only one allowed: the pixel is held exactly.
+
+Where nothing was rounded, one pass finds the rows that are plainly what they must be
+(:mod:`lensflow.measure.pixels.recompute_plain`); only others are made again as injection makes them, and measured.
 """
 
 from __future__ import annotations
@@ -23,6 +26,7 @@ from lensflow.lensing.noise import arc_noise, variance_per_nmgy
 from lensflow.measure.measurement import Settings
 from lensflow.measure.pixels.block import Block
 from lensflow.measure.pixels.origin import Origin
+from lensflow.measure.pixels.recompute_plain import plainly_made
 from lensflow.stats.hostsums import column, named, ratio, same_layout
 
 # Rows compared at once: a few MB of pixels.
@@ -75,9 +79,12 @@ class Recompute:
         total = cls(bands, 0, none, none, none, none, None, "")
         if origin is None or origin.hosts is None:
             return replace(total, why=NO_HOSTS)
-        needed = pairs[[name for name in _NEEDED if name in pairs.variables]]
-        for start in range(0, pairs.sizes["sample"], _ROWS_AT_ONCE):
-            total = total + _compare(needed.isel(sample=slice(start, start + _ROWS_AT_ONCE)), origin, bands)
+        made = plainly_made(pairs, origin, bands)
+        n = np.full(len(bands), made.sum() * pairs.sizes["y"] * pairs.sizes["x"], np.int64)
+        total = replace(total, n_rows=int(made.sum()), n_exact=n, n_compared=n)
+        needed, rest = pairs[[name for name in _NEEDED if name in pairs.variables]], np.flatnonzero(~made)
+        for start in range(0, rest.size, _ROWS_AT_ONCE):
+            total = total + _compare(needed.isel(sample=rest[start : start + _ROWS_AT_ONCE]), origin, bands)
         return total
 
     def __add__(self, other: Recompute) -> Recompute:

@@ -96,13 +96,27 @@ def test_the_known_shift_is_one_along_both_axes_and_one_row_in_eight_has_it():
     wave = (np.sin(2 * f)[None, :] + np.cos(3 * f)[:, None]).astype(np.float32)
     ids = np.arange(4000, dtype=np.uint64)
     power, moved = _moved(np.broadcast_to(wave, (4000, 1, size, size)), np.arange(4000), ids)
-    assert np.array_equal(np.sort(power[power >= 0]), np.arange(len(moved)))
-    assert 400 < len(moved) < 600
+    assert set(power) == {-1, 0} and len(moved) == 1  # one control is moved once
+    assert 400 < (power >= 0).sum() < 600
     by = 2 * np.pi * INJECTED_SHIFT_PIX / size
     wanted = np.sin(2 * (f - by))[None, :] + np.cos(3 * (f - by))[:, None] - wave
     np.testing.assert_allclose(moved[0, 0], wanted, atol=1e-6)
     again, _ = _moved(np.broadcast_to(wave, (4000, 1, size, size)), np.arange(4000), ids[::-1])
     np.testing.assert_array_equal(again >= 0, (power >= 0)[::-1])
+
+
+def test_each_row_has_the_shift_of_its_own_control():
+    draw = np.random.default_rng(4)
+    ctrl = draw.normal(size=(3, 2, 16, 16)).astype(np.float32)[[0] * 30 + [1] * 30 + [0] * 30 + [2] * 30]
+    ctrl[60:90, 1, 3, 3] += np.arange(30)  # rows that were rounded, each by itself
+    rows, ids = np.arange(120), np.arange(120, dtype=np.uint64)
+    power, moved = _moved(ctrl, rows, ids)
+    shifted = np.flatnonzero(power >= 0)
+    assert 5 <= len(moved) < len(shifted)
+    for k in shifted:
+        alone, of_row = _moved(ctrl[k : k + 1], np.arange(1), ids[k : k + 1])
+        assert alone.tolist() == [0]
+        np.testing.assert_array_equal(moved[power[k]], of_row[0])
 
 
 def test_a_column_of_rows_is_repeated_over_bands_and_a_missing_one_is_nan():
