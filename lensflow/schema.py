@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import IntEnum, IntFlag
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -390,16 +391,20 @@ STORES: dict[str, tuple[Variable, ...]] = {
 
 def variable(store: str, name: str) -> Variable:
     """Look up one variable; an unknown name is an error with the nearest known one."""
+    by_name = _by_name(store)
+    if name not in by_name:
+        raise StoreError(f"{store}: no variable {name!r} in the schema.{did_you_mean(name, by_name)}")
+    return by_name[name]
+
+
+@cache
+def _by_name(store: str) -> dict[str, Variable]:
     further = {
         "pairs": METRICS + COMPONENT_METRICS + ROUNDING + FLAGS,
         "cutouts": (PSF_KERNEL,),
         "manifest": tuple(v for group in FURTHER for v in group),
     }
-    pool = STORES[store] + further.get(store, ())
-    by_name = {v.name: v for v in pool}
-    if name not in by_name:
-        raise StoreError(f"{store}: no variable {name!r} in the schema.{did_you_mean(name, by_name)}")
-    return by_name[name]
+    return {v.name: v for v in STORES[store] + further.get(store, ())}
 
 
 def manifest_variables(names: Iterable[Any]) -> tuple[Variable, ...]:
@@ -461,9 +466,9 @@ def check(store: str, ds: xr.Dataset, required: Iterable[str] | None = None) -> 
     wanted = [v for v in STORES[store] if required is None or v.name in set(required)]
     problems = [f"{v.name} is missing" for v in wanted if v.name not in ds.variables]
     problems += [
-        f"{v.name} has dims {ds[v.name].dims}, expected {v.dims}"
+        f"{v.name} has dims {ds.variables[v.name].dims}, expected {v.dims}"
         for v in wanted
-        if v.name in ds.variables and ds[v.name].dims != v.dims
+        if v.name in ds.variables and ds.variables[v.name].dims != v.dims
     ]
     if problems:
         raise StoreError(f"not a {store} dataset: {'; '.join(problems)}")

@@ -16,13 +16,14 @@ import xarray as xr
 from lensflow import schema
 from lensflow.config import RunConfig
 from lensflow.store import paths, receipts
-from lensflow.store.create import LAYOUTS, create_store, write_attrs, write_region
+from lensflow.store.create import LAYOUTS, create_store, write_attrs
 from lensflow.store.objects import open_group
 from lensflow.store.open import open_all_pairs, open_cutouts, open_manifest
 from lensflow.store.receipts import Receipt
 from lensflow.store.regions import Regions
 from lensflow.store.run_folder import RunFolder, config_of
 from lensflow.store.tables import TableWriter
+from lensflow.store.writing import write_region
 
 SIDE, ROWS_PER_REGION, BLOCK = 4, 1280, 100_000
 _OF_STORE = ("n_rows", "rows_per_region", "finished", "complete", "bands", "lensflow_store", "schema_version")

@@ -1,5 +1,5 @@
 """One block of hosts and manifest rows in, one block of pairs out."""
 
-from lensflow.injection.inject import combine, inject_block
+from lensflow.injection.inject import Room, combine, inject_block
 
-__all__ = ["combine", "inject_block"]
+__all__ = ["Room", "combine", "inject_block"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,29 @@ NEEDED = (
 OPTIONAL = ("sigma_v_km_s", "psf_kernel")
 
 
+@dataclass(frozen=True)
+class Room:
+    """Memory for the pixels of a block, to be used again for the next one: new memory costs as much as the noise.
+
+    Attributes
+    ----------
+    arc, stamp : ndarray of float32, shape (sample, band, y, x)
+    """
+
+    arc: NDArray[np.float32]
+    stamp: NDArray[np.float32]
+
+    @classmethod
+    def of(cls, rows: int, hosts: xr.Dataset) -> Room:
+        """Room for a number of rows of hosts of this shape."""
+        shape = (rows, *hosts["image"].shape[1:])
+        return cls(np.empty(shape, np.float32), np.empty(shape, np.float32))
+
+    def first(self, rows: int) -> Room:
+        """Room for fewer rows, in the same memory."""
+        return Room(self.arc[:rows], self.stamp[:rows])
+
+
 def combine(ctrl: NDArray[np.float32], arc: NDArray[np.float32], noise: NDArray[np.float32]) -> NDArray[np.float32]:
     """``float32(ctrl + arc + noise)``, summed in float64 from left to right: the definition of a stamp."""
     total = ctrl.astype(np.float64) + arc + noise
@@ -43,7 +67,7 @@ def rows_of_hosts(hosts: xr.Dataset, host_index: NDArray[np.int64]) -> NDArray[n
     ManifestError
         If a host is not in the block.
     """
-    known = hosts["host_index"].values if "host_index" in hosts.coords else np.arange(hosts.sizes["host"])
+    known = hosts.variables["host_index"].values if "host_index" in hosts.coords else np.arange(hosts.sizes["host"])
     rows = np.searchsorted(known, host_index)
     bad = (rows >= len(known)) | (known[np.minimum(rows, len(known) - 1)] != host_index)
     if bad.any():
@@ -78,12 +102,12 @@ def effective_gain(
     if config.gain == "exposure":
         exptime = np.array([exposures[b] for b in bands])
         rate = np.array([config.electrons_per_s_per_nmgy[b] for b in bands])
-        nexp = hosts["nexp"].values.astype(np.float64)
+        nexp = hosts.variables["nexp"].values.astype(np.float64)
         return np.where(nexp > 0, config.gain_factor * gain_from_exposure(np.maximum(nexp, 1), exptime, rate), np.nan)
-    wanted = hosts["covered"].values.copy()
+    wanted = hosts.variables["covered"].values.copy()
     if rows is not None:
         wanted[np.setdiff1d(np.arange(len(wanted)), rows)] = False
-    typical = median_where_positive(hosts["invvar"].values, wanted)
+    typical = median_where_positive(hosts.variables["invvar"].values, wanted)
     sky = np.array([config.sky_mag_arcsec2[b] for b in bands])
     return config.gain_factor * gain_from_invvar(typical, sky, float(hosts.attrs["pixel_scale_arcsec"]))
 
@@ -107,6 +131,7 @@ def inject_block(
     config: InjectionConfig | None = None,
     sources: Sources | None = None,
     renderer: Callable[..., Rendering] = render,
+    room: Room | None = None,
 ) -> xr.Dataset:
     """Render, add and measure the arcs of a block.
 
@@ -125,6 +150,8 @@ def inject_block(
     renderer : callable
         What renders the arcs; another than :func:`lensflow.lensing.render.render` only where one with a known fault
         is wanted (``lensflow.measure.zoo.faults``).
+    room : Room, optional
+        Memory for at least as many rows, which the result's ``arc`` and ``stamp`` then are in.
 
     Returns
     -------
@@ -140,19 +167,20 @@ def inject_block(
     """
     config = config or InjectionConfig()
     schema.check("cutouts", hosts, NEEDED)
-    bands = [str(b) for b in manifest["band"].values]
+    bands = [str(b) for b in manifest.variables["band"].values]
     # Not manifest[name]: a DataArray for each of sixty columns takes as long as twenty rows.
     columns = {v.name: manifest.variables[v.name].values for v in schema.manifest_variables(manifest.variables)}
     rows = rows_of_hosts(hosts, columns["host_index"])
-    if problem := bands_without_psf(manifest, hosts["covered"].values[rows], bands):
+    if problem := bands_without_psf(manifest, hosts.variables["covered"].values[rows], bands):
         raise ManifestError(f"{problem}.")
-    image, invvar = hosts["image"].values, hosts["invvar"].values
+    image, invvar = hosts.variables["image"].values, hosts.variables["invvar"].values
     rendering = renderer(
         columns,
         stamp_size=image.shape[-1],
         pixel_scale_arcsec=float(hosts.attrs["pixel_scale_arcsec"]),
         sources=sources,
         **_psf(hosts, rows, manifest),
+        **({} if room is None else {"out": room.first(len(rows)).arc}),
     )
     x, y = columns["x_center"], columns["y_center"]
     arc, masked_flux = rendering.arc, np.zeros(rendering.arc.shape[:2])
@@ -161,7 +189,7 @@ def inject_block(
     sums = kernels.Sums.of(arc, image, invvar, rows)
     arc, dark_flux = kernels.mask_no_data(arc, invvar, rows, sums)
     per_nmgy = noise_per_nmgy(arc, hosts, rows, manifest, config)
-    stamp = add_arcs(arc, hosts, rows, manifest, per_nmgy, sums)
+    stamp = add_arcs(arc, hosts, rows, manifest, per_nmgy, sums, None if room is None else room.first(len(rows)).stamp)
     metrics = pair_metrics(
         rendering, sums, hosts, rows, columns, bands, masked_flux, config.core_mask_radius_pix, dark_flux, per_nmgy
     )  # fmt: skip
@@ -179,6 +207,7 @@ def add_arcs(
     manifest: xr.Dataset,
     per_nmgy: NDArray[np.float32],
     sums: kernels.Sums | None = None,
+    out: NDArray[np.float32] | None = None,
 ) -> NDArray[np.float32]:
     """Add arcs and their noise to the hosts: makes every stamp of a run; the checks repeat it.
 
@@ -196,6 +225,8 @@ def add_arcs(
         Variance of the noise of 1 nMgy; 0 for none.
     sums : kernels.Sums, optional
         Filled where the metrics are wanted, too.
+    out : ndarray of float32, optional
+        Where the stamps are written.
 
     Returns
     -------
@@ -205,11 +236,11 @@ def add_arcs(
     n, bands = arc.shape[:2]
     if sums is None:
         sums = kernels.Sums(*(np.zeros(s) for s in ((n, bands, kernels.N_SUMS), (n, kernels.N_SHAPE), (0, 0, 0))))
-    stamp = np.empty_like(arc)
+    stamp = np.empty_like(arc) if out is None else out
     kernels.inject_rows(
-        hosts["image"].values, hosts["invvar"].values, rows, arc, per_nmgy,
-        manifest["row_id"].values, *key_words(int(manifest.attrs["seed"]), PURPOSE),
-        manifest["x_center"].values, manifest["y_center"].values, stamp, sums.band, sums.shape,
+        hosts.variables["image"].values, hosts.variables["invvar"].values, rows, arc, per_nmgy,
+        manifest.variables["row_id"].values, *key_words(int(manifest.attrs["seed"]), PURPOSE),
+        manifest.variables["x_center"].values, manifest.variables["y_center"].values, stamp, sums.band, sums.shape,
     )  # fmt: skip
     return stamp
 
@@ -224,7 +255,7 @@ def _psf(hosts: xr.Dataset, rows: NDArray[np.int64], manifest: xr.Dataset) -> di
             "psf_model is 'kernel', but the hosts have no psf_kernel. Cut them with survey.psf_images: true, or plan "
             "with plan.psf_model: moffat."
         )
-    return {"psf_model": hosts["psf_kernel"].values, "psf_index": rows}
+    return {"psf_model": hosts.variables["psf_kernel"].values, "psf_index": rows}
 
 
 def noise_of(
@@ -239,9 +270,9 @@ def noise_of(
         As for :func:`inject_block`.
     config : InjectionConfig
     """
-    rows = rows_of_hosts(hosts, manifest["host_index"].values)
+    rows = rows_of_hosts(hosts, manifest.variables["host_index"].values)
     gain = _gain_of_rows(arc, hosts, rows, manifest, config)
-    return arc_noise(arc, gain, manifest["row_id"].values, int(manifest.attrs["seed"]))
+    return arc_noise(arc, gain, manifest.variables["row_id"].values, int(manifest.attrs["seed"]))
 
 
 def noise_per_nmgy(
@@ -286,7 +317,7 @@ def _gain_of_rows(
     """
     if not config.noise:
         return np.full(arc.shape[:2], np.inf)
-    bands = [str(b) for b in manifest["band"].values]
+    bands = [str(b) for b in manifest.variables["band"].values]
     gain = effective_gain(hosts, bands, config, rows)[rows]
     without = np.isnan(gain)
     # Only bands without a gain are checked pixel by pixel; most blocks have none.

@@ -83,7 +83,7 @@ def pair_metrics(
         "core_mask_radius_pix": np.full(len(control), mask_radius_pix),
         "core_mask_flux_fraction": np.where(absent, np.nan, _ratio(masked_flux, masked_flux + (flux + dark_flux))),
         "nodata_flux_fraction": np.where(absent, np.nan, _ratio(dark_flux, flux + dark_flux)),
-        "noise_correlation_factor": np.where(absent, np.nan, hosts["noise_correlation_factor"].values[rows]),
+        "noise_correlation_factor": np.where(absent, np.nan, hosts.variables["noise_correlation_factor"].values[rows]),
         **image_metrics(columns),
     }
     if OF_BANDS[0] in columns:
@@ -169,9 +169,9 @@ def light_without_data(
     hosts : Dataset
     host_index : ndarray of int64, shape (sample,)
     """
-    known = hosts["host_index"].values if "host_index" in hosts.coords else np.arange(hosts.sizes["host"])
+    known = hosts.variables["host_index"].values if "host_index" in hosts.coords else np.arange(hosts.sizes["host"])
     rows = np.searchsorted(known, host_index)
-    invvar, image = hosts["invvar"].values, hosts["image"].values
+    invvar, image = hosts.variables["invvar"].values, hosts.variables["image"].values
     holes = (~(invvar > 0)).any(axis=(2, 3))
     out = np.zeros(arc.shape[:2], dtype=bool)
     for i, b in np.argwhere(np.asarray(holes)[rows]):
@@ -199,20 +199,23 @@ def invariant_failures(metrics: xr.Dataset, manifest: xr.Dataset, hosts: xr.Data
     all bands together. What can: each band by itself, where :func:`all_on_stamp` leaves no doubt about the fraction.
     The magnification is summed over rays before the PSF, the arc over pixels after it.
     """
-    control = manifest["is_control"].values
-    arc = metrics["arc"].values
-    found = extremes(arc, metrics["stamp"].values)
-    magnification = metrics["magnification"].values
-    of_band = metrics["band_magnification"].values if "band_magnification" in metrics else magnification[:, None]
-    fraction = metrics["stamp_flux_fraction"].values
+    control = manifest.variables["is_control"].values
+    dark_band = ~np.isfinite(manifest.variables["psf_fwhm_arcsec"].values)
+    arc = metrics.variables["arc"].values
+    found = extremes(arc, metrics.variables["stamp"].values)
+    magnification = metrics.variables["magnification"].values
+    several = "band_magnification" in metrics
+    of_band = metrics.variables["band_magnification"].values if several else magnification[:, None]
+    fraction = metrics.variables["stamp_flux_fraction"].values
     tolerance = 2e-3
     size, pixel = arc.shape[-1], float(metrics.attrs["pixel_scale_arcsec"])
     with np.errstate(invalid="ignore", divide="ignore"):
-        dark = np.nan_to_num(metrics["nodata_flux_fraction"].values)
-        left = (1 - metrics["core_mask_flux_fraction"].values) * (1 - dark)
+        dark = np.nan_to_num(metrics.variables["nodata_flux_fraction"].values)
+        left = (1 - metrics.variables["core_mask_flux_fraction"].values) * (1 - dark)
         # What remains of an arc that a mask or a hole removed almost completely is mostly rounding.
         left = np.where(left > 0.05, left, np.nan)
-        closure = metrics["total_injected_flux_nmgy"].values / (left * of_band * manifest["src_flux_nmgy"].values)
+        source = manifest.variables["src_flux_nmgy"].values
+        closure = metrics.variables["total_injected_flux_nmgy"].values / (left * of_band * source)
     open_band = np.isfinite(closure) & ~((closure > 0.97) & (closure < 1 + tolerance))
     broken = {
         "magnification < 1": ~control & ~(np.minimum(magnification, of_band.min(axis=1)) >= 1 - tolerance),
@@ -226,8 +229,8 @@ def invariant_failures(metrics: xr.Dataset, manifest: xr.Dataset, hosts: xr.Data
         "control with an arc or a metric": control
         & (found.lit.any(axis=1) | np.isfinite(magnification) | np.isfinite(fraction)),
         "light on a pixel without data": light_without_data(
-            arc, metrics["stamp"].values, hosts, manifest["host_index"].values
+            arc, metrics.variables["stamp"].values, hosts, manifest.variables["host_index"].values
         ).any(axis=1),
-        "arc in a band without data": (found.lit & ~np.isfinite(manifest["psf_fwhm_arcsec"].values)).any(axis=1),
+        "arc in a band without data": (found.lit & dark_band).any(axis=1),
     }
     return {f"invariant: {name}": int(hit.sum()) for name, hit in broken.items()}

@@ -46,20 +46,20 @@ def with_other_noise(pairs: xr.Dataset, hosts: xr.Dataset, manifest: xr.Dataset,
     ManifestError
         If a band with an arc has no gain.
     """
-    keys = manifest["row_id"].values
+    keys = manifest.variables["row_id"].values
     if "row_id" in pairs and not np.array_equal(pairs["row_id"].values, keys):
         raise StoreError("the stored arcs are of other rows than the manifest's")
     arc = np.ascontiguousarray(pairs["arc"].values, dtype=np.float32)
-    rows = rows_of_hosts(hosts, manifest["host_index"].values)
-    sums = kernels.Sums.of(arc, hosts["image"].values, hosts["invvar"].values, rows)
+    rows = rows_of_hosts(hosts, manifest.variables["host_index"].values)
+    sums = kernels.Sums.of(arc, hosts.variables["image"].values, hosts.variables["invvar"].values, rows)
     per_nmgy = noise_per_nmgy(arc, hosts, rows, manifest, config)
     stamp = add_arcs(arc, hosts, rows, manifest, per_nmgy, sums)
-    control = manifest["is_control"].values
-    absent = control[:, None] | ~np.isfinite(manifest["psf_fwhm_arcsec"].values)
+    control, bands = (manifest.variables[name].values for name in ("is_control", "band"))
+    absent = control[:, None] | ~np.isfinite(manifest.variables["psf_fwhm_arcsec"].values)
     null = absent | (sums.host[..., kernels.GOOD_PIXELS] == 0)
     snr = snr_with_shot_noise(sums, per_nmgy)
     kept = {v.name: pairs[v.name].values for v in (*schema.METRICS, *schema.FLAGS) if v.name not in OF_NOISE}
     of_noise = {k: np.where(null, np.nan, snr[k]).astype(np.float32) for k in OF_NOISE}
-    out = schema.dataset("pairs", {"arc": arc, "stamp": stamp, **kept, **of_noise}, {"band": manifest["band"].values})
+    out = schema.dataset("pairs", {"arc": arc, "stamp": stamp, **kept, **of_noise}, {"band": bands})
     out.attrs["pixel_scale_arcsec"] = hosts.attrs["pixel_scale_arcsec"]
     return out

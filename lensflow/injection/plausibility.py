@@ -36,7 +36,7 @@ def arc_over_host(flux_nmgy: NDArray[np.float64], hosts: xr.Dataset, rows: NDArr
     rows : ndarray of int, shape (sample,)
         Row of each sample's host.
     """
-    host = hosts["aperture_flux_nmgy"].values[rows].astype(np.float64)
+    host = hosts.variables["aperture_flux_nmgy"].values[rows].astype(np.float64)
     return np.divide(flux_nmgy, host, out=np.full(flux_nmgy.shape, np.nan), where=host > 0)
 
 
@@ -65,7 +65,7 @@ def plausibility_marks(
     half_stamp = 0.5 * hosts.sizes["y"] * float(hosts.attrs["pixel_scale_arcsec"])
     heaviest = np.full(len(theta_e), MOST_SIGMA_V)
     if "sigma_v_km_s" in hosts:
-        known = hosts["sigma_v_km_s"].values[rows].astype(np.float64)
+        known = hosts.variables["sigma_v_km_s"].values[rows].astype(np.float64)
         # Even a source at infinity does not give a host of this dispersion such a large theta_E.
         heaviest = np.where(known > 0, np.minimum(SIGMA_V_SLACK * known, MOST_SIGMA_V), heaviest)
     marks = {

@@ -39,20 +39,20 @@ def pair_flags(
     config : InjectionConfig
         ``render_tolerance`` decides ``render_not_converged``.
     """
-    covered = hosts["covered"].values[rows]
-    reasons = hosts["band_reasons"].values[rows]
+    covered = hosts.variables["covered"].values[rows]
+    reasons = hosts.variables["band_reasons"].values[rows]
     flags = {
         "band_absent": ~covered.all(axis=1),
         "no_good_pixel": ~control & (covered & ~np.isfinite(metrics["snr_peak"])).any(axis=1),
         "render_not_converged": ~control & (metrics["render_err"] > config.render_tolerance),
-        "host_partial": hosts["status"].values[rows] == Status.PARTIAL,
+        "host_partial": hosts.variables["status"].values[rows] == Status.PARTIAL,
         "assumed_noise": (reasons & int(Reason.ASSUMED_NOISE) > 0).any(axis=1),
         "assumed_psf": (reasons & int(Reason.ASSUMED_PSF) > 0).any(axis=1),
         "low_stamp_flux": ~control & (metrics["stamp_flux_fraction"] < MIN_STAMP_FLUX),
         "flux_without_data": ~control & (np.nan_to_num(metrics["nodata_flux_fraction"]) > MAX_NODATA_FLUX).any(axis=1),
     }
-    real_psf = np.isin(hosts["psf_source"].values[rows], _REAL_PSF).all(axis=1)
-    few_bad = hosts["bad_pixel_frac"].values[rows] <= MAX_BAD_PIXEL_FRAC
+    real_psf = np.isin(hosts.variables["psf_source"].values[rows], _REAL_PSF).all(axis=1)
+    few_bad = hosts.variables["bad_pixel_frac"].values[rows] <= MAX_BAD_PIXEL_FRAC
     is_clean = real_psf & few_bad & ~np.logical_or.reduce(list(flags.values()))
     return {"is_clean": is_clean, **flags}
 
@@ -73,7 +73,8 @@ def bands_without_psf(manifest: xr.Dataset, covered: NDArray[np.bool_], bands: S
     str
         Naming the first such row and the number of the others; "" if there is none.
     """
-    without = covered & ~np.isfinite(manifest["psf_fwhm_arcsec"].values) & ~manifest["is_control"].values[:, None]
+    fwhm, control = (manifest.variables[name].values for name in ("psf_fwhm_arcsec", "is_control"))
+    without = covered & ~np.isfinite(fwhm) & ~control[:, None]
     if not without.any():
         return ""
     row, band = np.argwhere(without)[0]

@@ -189,10 +189,10 @@ def as_stored(
     block: xr.Dataset, hosts: xr.Dataset, manifest: xr.Dataset, store: StoreConfig, with_ctrl: bool = True
 ) -> xr.Dataset:
     """Prepare an injected block for the store: rounded according to the settings, with its controls if wanted."""
-    rows = rows_of_hosts(hosts, manifest["host_index"].values)
+    rows = rows_of_hosts(hosts, manifest.variables["host_index"].values)
     if with_ctrl:
-        block = block.assign(ctrl=(schema.CTRL.dims, hosts["image"].values[rows], schema.CTRL.attrs))
-    return round_block(block, hosts["invvar"].values, rows, manifest, store)
+        block = block.assign(ctrl=(schema.CTRL.dims, hosts.variables["image"].values[rows], schema.CTRL.attrs))
+    return round_block(block, hosts.variables["invvar"].values, rows, manifest, store)
 
 
 def round_block(
@@ -225,7 +225,7 @@ def round_block(
     step, changed = np.zeros((manifest.sizes["sample"], manifest.sizes["band"]), np.float32), {}
     if n or m:
         step, fine = rounding_steps(invvar, rows, store)
-        keys, seed = manifest["row_id"].values, int(manifest.attrs["seed"])
+        keys, seed = manifest.variables["row_id"].values, int(manifest.attrs["seed"])
         plan = (("stamp", step, STAMP, n), ("ctrl", step, STAMP, n), ("arc", fine, ARC, m))
         for name, by, purpose, wanted in plan:
             if wanted and name in block:

@@ -54,6 +54,7 @@ def render(
     psf_beta: float = 3.5,
     psf_index: ArrayLike | None = None,
     sources: Sources | None = None,
+    out: NDArray[np.float32] | None = None,
 ) -> Rendering:
     """Render every row of a manifest, with its error estimate and its magnification.
 
@@ -97,6 +98,8 @@ def render(
     sources : Sources, optional
         Where images come from: anything with ``get(source_id) -> ImageSource``, as a
         :class:`lensflow.manifest.source_bank.SourceBank`. Asked once for each name.
+    out : ndarray of float32, shape (sample, band, stamp_size, stamp_size), optional
+        Written over, and returned as ``arc``: new memory for every call costs more than clearing the old.
 
     Returns
     -------
@@ -156,7 +159,9 @@ def render(
         models = _models(given, psf_beta, n)
     rows = read_rows(manifest, stamp_size, pixel_scale_arcsec, kernels, sources)
     bands = rows.flux.shape[1]
-    arc = np.zeros((n, bands, stamp_size, stamp_size), dtype=np.float32)
+    arc = np.zeros((n, bands, stamp_size, stamp_size), dtype=np.float32) if out is None else out
+    if out is not None:
+        out[...] = 0
     error, magnified, by_band = np.full(n, np.nan), np.full(n, np.nan), np.full((n, bands), np.nan)
     packed = pack(rows, models, psf_beta, stamp_size, pixel_scale_arcsec)
     if packed.row.size and bands:

@@ -16,7 +16,7 @@ from lensflow.run.execute import Stopwatch, peak_rss_mb
 from lensflow.run.sources import bricks_along_sky, survey_layout
 from lensflow.run.strips import Strips
 from lensflow.schema import Reason, Status
-from lensflow.store import create, objects, receipts
+from lensflow.store import objects, receipts, writing
 from lensflow.store.open import read_head
 from lensflow.store.receipts import Receipt
 from lensflow.store.regions import Region, Regions
@@ -33,7 +33,7 @@ def write_hosts(
     folder: RunFolder, block: xr.Dataset, region: Region, stamp: str, watch: Stopwatch, guard: objects.Guard
 ) -> Receipt:
     """Write one region of hosts, and its receipt last."""
-    written = create.write_region(block, folder.cutouts, "cutouts", region, guard)
+    written = writing.write_region(block, folder.cutouts, "cutouts", region, guard)
     watch.lap("write")
     receipt = Receipt(
         region=region.index,

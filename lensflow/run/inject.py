@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
 
 from lensflow import schema
 from lensflow.config import RunConfig, fingerprint
-from lensflow.injection import inject_block
+from lensflow.injection import Room, inject_block
 from lensflow.injection.metrics import invariant_failures
 from lensflow.injection.rounding import as_stored, rounding_attrs
 from lensflow.manifest.image_sources import bank_of
@@ -19,7 +18,7 @@ from lensflow.run.execute import Progress, Stopwatch, peak_rss_mb, run_tasks, si
 from lensflow.run.extend import extend_pairs, parts_of
 from lensflow.run.identity import cutouts_content, keep_config, pairs_identity, refuse_unstored
 from lensflow.store import create, objects, receipts, resume
-from lensflow.store.blocks import hosts_of, read_manifest_block
+from lensflow.store.blocks import hosts_among, hosts_of, read_manifest_block
 from lensflow.store.lease import Held, hold
 from lensflow.store.open import (
     open_manifest,
@@ -29,6 +28,7 @@ from lensflow.store.open import (
     stored_regions,
 )
 from lensflow.store.receipts import Receipt
+from lensflow.store.region_writer import RegionWriter
 from lensflow.store.regions import Region, Regions
 from lensflow.store.run_folder import RunFolder, rows_of_a_region
 
@@ -143,11 +143,20 @@ class InjectTask:
         self.config, self.stamp, self.regions, self.guard = config, stamp, regions, guard
 
     def __call__(self, index: int) -> Receipt:
-        """Do region ``index``: read, inject, round, write, and the receipt last."""
+        """Do region ``index``: read, then render, measure, round and compress some rows at a time; the receipt last."""
         watch, folder = Stopwatch(), RunFolder.of(self.config)
-        region = self.regions[index]
-        block, control, broken = self.block(region, watch)
-        written = create.write_region(block, folder.pairs, "pairs", region, self.guard)
+        region, counts = self.regions[index], dict[str, int]()
+        with RegionWriter(folder.pairs, "pairs", region, self.guard) as writer:
+            manifest, hosts = self.read(region, watch)
+            parts = list(self.parts(writer))
+            room = Room.of(max(part.size for part in parts), hosts)
+            for part in parts:
+                rows = manifest.isel(sample=slice(part.start - region.start, part.stop - region.start))
+                block, found = self.make(part, rows, hosts_among(hosts, rows["host_index"].values), watch, room)
+                writer.add(block)
+                counts = {name: counts.get(name, 0) + n for name, n in _counts(block, rows, found).items()}
+                watch.lap("write")
+            written = writer.finish()
         watch.lap("write")
         receipt = Receipt(
             region=index,
@@ -155,13 +164,7 @@ class InjectTask:
             stop=region.stop,
             fingerprint=self.stamp,
             checksums=written["checksums"],
-            counts={
-                "rows": region.size,
-                "injections": int((~control).sum()),
-                "controls": int(control.sum()),
-                **{f"flag: {v.name}": int(block.variables[v.name].values.sum()) for v in schema.FLAGS},
-                **broken,
-            },
+            counts=counts,
             seconds=watch.seconds,
             bytes=written["bytes"],
             objects=written["objects"],
@@ -170,19 +173,56 @@ class InjectTask:
         )
         return receipts.write_receipt(folder.receipts("pairs"), receipt)
 
-    def block(self, region: Region, watch: Stopwatch) -> tuple[xr.Dataset, NDArray[np.bool_], dict[str, int]]:
-        """Inject a region's rows: the block as it is stored, which rows are controls, and broken invariants."""
+    def block(self, region: Region, watch: Stopwatch) -> xr.Dataset:
+        """All rows of a region as they are stored; nothing is written."""
+        return self.make(region, *self.read(region, watch), watch)[0]
+
+    def parts(self, writer: RegionWriter) -> Iterable[Region]:
+        """Rows of a region that are made together."""
+        return writer.parts()
+
+    def read(self, region: Region, watch: Stopwatch) -> tuple[xr.Dataset, xr.Dataset]:
+        """Read a region's rows of the manifest, and their hosts."""
         folder = RunFolder.of(self.config)
         manifest = read_manifest_block(folder.manifest, region)
-        host_index = manifest["host_index"].values
-        hosts = hosts_of(folder.cutouts, host_index)
+        hosts = hosts_of(folder.cutouts, manifest["host_index"].values)
         watch.lap("read")
-        block = inject_block(hosts, manifest, self.config.injection, bank_of(self.config))
+        return manifest, hosts
+
+    def make(
+        self, rows: Region, manifest: xr.Dataset, hosts: xr.Dataset, watch: Stopwatch, room: Room | None = None
+    ) -> tuple[xr.Dataset, dict[str, int]]:
+        """Inject some rows of a region: the block as it is stored, and counts such as those of broken invariants.
+
+        Parameters
+        ----------
+        rows : Region
+            Some of a region's.
+        manifest : Dataset
+            These rows.
+        hosts : Dataset
+            At least theirs.
+        watch : Stopwatch
+        room : Room, optional
+            Memory for the block's pixels.
+        """
+        block = inject_block(hosts, manifest, self.config.injection, bank_of(self.config), room=room)
         watch.lap("render and measure")
         broken = invariant_failures(block, manifest, hosts)
         block = as_stored(block, hosts, manifest, self.config.store, with_ctrl=self.config.store.copy_ctrl)
         watch.lap("round")
-        return block, manifest["is_control"].values, broken
+        return block, broken
+
+
+def _counts(block: xr.Dataset, manifest: xr.Dataset, found: dict[str, int]) -> dict[str, int]:
+    control = manifest["is_control"].values
+    return {
+        "rows": control.size,
+        "injections": int((~control).sum()),
+        "controls": int(control.sum()),
+        **{f"flag: {v.name}": int(block.variables[v.name].values.sum()) for v in schema.FLAGS},
+        **found,
+    }
 
 
 MakeTask = Callable[[RunConfig, str, Regions, objects.Guard], InjectTask]

@@ -14,13 +14,13 @@ from lensflow.run.identity import cutouts_content, manifest_identity, pairs_iden
 from lensflow.run.inject import InjectTask, create_pairs
 from lensflow.run.plan import write_manifest
 from lensflow.run.plan_size import sizes_of
-from lensflow.store import create, objects, paths, receipts, resume
-from lensflow.store.create import Encoded
+from lensflow.store import objects, paths, receipts, resume, writing
 from lensflow.store.lease import Hold
 from lensflow.store.open import open_manifest, read_attrs, stored_regions
 from lensflow.store.pieces import fault_of
 from lensflow.store.run_folder import RunFolder
 from lensflow.store.verify import Damage, damaged_objects
+from lensflow.store.writing import Encoded
 
 
 def repair_store(
@@ -211,11 +211,11 @@ class _MendTask:
         damaged = {key for key, pieces in receipt.objects.items() if _is_damaged(paths.join(url, key), pieces)}
         watch = Stopwatch()
         if self.store == "pairs":
-            block = InjectTask(self.config, receipt.fingerprint, regions).block(region, watch)[0]
+            block = InjectTask(self.config, receipt.fingerprint, regions).block(region, watch)
         else:
             ratio = read_attrs(url, "cutouts").get("psf_band_ratio", {})
             block = CutTask(self.config, receipt.fingerprint, regions, ratio).block(region, watch)
-        again: list[Encoded] = list(create.encode_region(block, url, self.store, region, receipt.rendered))
+        again: list[Encoded] = list(writing.encode_region(block, url, self.store, region, receipt.rendered))
         other = [one.key for one in again if one.pieces != receipt.objects.get(one.key, "")]
         if other:
             raise StoreError(
@@ -232,7 +232,7 @@ class _MendTask:
             self.guard()
             return True
 
-        create.write_objects(url, wrong, may_write)
+        writing.write_objects(url, wrong, may_write)
         return [one.key for one in wrong]
 
 

@@ -105,3 +105,9 @@ def hosts_of(url: str, host_index: NDArray[np.int64]) -> xr.Dataset:
     parts = np.split(hosts, np.flatnonzero(np.diff(hosts) > _GAP) + 1)
     blocks = [read_host_block(url, int(part[0]), int(part[-1]) + 1) for part in parts]
     return blocks[0] if len(blocks) == 1 else xr.concat(blocks, "host", combine_attrs="override")
+
+
+def hosts_among(hosts: xr.Dataset, host_index: NDArray[np.int64]) -> xr.Dataset:
+    """Narrow hosts in memory to those of some rows, and what lies between them; nothing is copied."""
+    low, high = np.searchsorted(hosts["host_index"].values, [host_index.min(), host_index.max()])
+    return hosts.isel(host=slice(int(low), int(high) + 1))

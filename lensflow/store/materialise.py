@@ -13,7 +13,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from lensflow.errors import RenderedPixelsError
-from lensflow.store import create, objects, paths, receipts
+from lensflow.store import create, objects, paths, receipts, writing
 from lensflow.store.objects import Guard, unguarded
 from lensflow.store.pieces import size_of
 from lensflow.store.pixels import read_pixel_arrays
@@ -62,7 +62,7 @@ def store_rendered(url: str, region: Region, receipt: Receipt, guard: Guard = un
         return True
 
     with paths.explain_errors(url):
-        written = create.write_objects(url, create.encode_arrays(arrays, group, region), may_write)
+        written = writing.write_objects(url, writing.encode_arrays(arrays, group, region), may_write)
     guard()
     n_bytes = receipt.bytes + sum(values.nbytes for values in arrays.values())
     renewed = replace(receipt, objects={**receipt.objects, **written}, rendered=[], bytes=n_bytes)

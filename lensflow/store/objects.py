@@ -76,7 +76,7 @@ class Created:
     @property
     def meaning(self) -> dict[str, Any]:
         """What results can depend on: values and attributes, without names of the run, code and settings."""
-        left_out = ("identity", "fingerprint", "complete", "finished")
+        left_out = ("identity", "fingerprint", "complete", "finished", "layout")
         return {**{k: v for k, v in self.root["attributes"].items() if k not in left_out}, "values": self.values}
 
     @property
@@ -97,9 +97,11 @@ class Created:
 
 
 _CREATED = TypeAdapter(Created)
-_known: dict[tuple[str, str], Created] = {}
+# By url, fingerprint and layout: a store may be made again in the same place, of the same settings, and others of those
+# that decide no bit (codec, chunks, which pixels are stored).
+_known: dict[tuple[str, str, str], Created] = {}
 # By store as above: checked metadata of arrays on object stores, by key; None where there is no such array.
-_metadata_read: dict[tuple[str, str], dict[str, bytes | None]] = {}
+_metadata_read: dict[tuple[str, str, str], dict[str, bytes | None]] = {}
 
 
 def folder_of(url: str) -> str:
@@ -217,6 +219,12 @@ class RecordingStore(ThroughStore):
         virtual = {k: text for k, text in self.metadata.items() if k in self.unwritten}
         return Created(root, written, dict(self.objects), list(arrays), dict(values), virtual=virtual)
 
+    @property
+    def layout(self) -> str:
+        """Digest of the metadata of all arrays, and of which of them are not stored."""
+        of = {k: [text, k in self.unwritten] for k, text in self.metadata.items() if k != ROOT}
+        return xxhash.xxh3_64_hexdigest(canonical(of).encode())
+
 
 def _chunks_of(metadata: Mapping[str, Any]) -> int:
     """Inner chunks of a shard, from an array's metadata (zarr's format, version 3); 0 without shards."""
@@ -251,7 +259,7 @@ class CheckedStore(ThroughStore):
         vouched: Mapping[str, str] | None = None,
     ):
         super().__init__(store)
-        self.url, self.unfinished, self.vouched, self.fingerprint = url, unfinished, vouched, ""
+        self.url, self.unfinished, self.vouched, self.fingerprint, self.layout = url, unfinished, vouched, "", ""
         self._created: Created | None = None
 
     def _with_store(self, store: zarr.abc.store.Store) -> CheckedStore:
@@ -280,7 +288,7 @@ class CheckedStore(ThroughStore):
 
     async def _metadata(self, key: str, prototype: Any) -> Any:
         """Metadata of an array on an object store: read and checked once in a process, as the record is."""
-        kept = _metadata_read.setdefault((self.url, self.fingerprint), {}) if self.fingerprint else {}
+        kept = _metadata_read.setdefault((self.url, self.fingerprint, self.layout), {}) if self.fingerprint else {}
         if key not in kept:
             data = await self._checked(key, prototype, None)
             kept[key] = None if data is None else data.to_bytes()
@@ -321,7 +329,7 @@ class CheckedStore(ThroughStore):
             return None
         try:
             root = root_of(data.to_bytes())
-            self.fingerprint = str(root["attributes"].get("fingerprint", ""))
+            self.fingerprint, self.layout = (str(root["attributes"].get(k, "")) for k in ("fingerprint", "layout"))
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise DamagedStoreError(self.url, ROOT, "is not what was written") from error
         if not _is_complete(root["attributes"]):
@@ -342,7 +350,7 @@ class CheckedStore(ThroughStore):
 
     def _read_record(self) -> Created:
         if self._created is None:
-            self._created = _created_of(self.url, self.fingerprint)
+            self._created = _created_of(self.url, self.fingerprint, self.layout)
         return self._created
 
     async def _expected(self, key: str) -> str | None:
@@ -394,7 +402,7 @@ class CheckedStore(ThroughStore):
         StoreError
             If it has no valid receipt.
         """
-        found = receipts.vouched_of(folder_of(self.url), index, self.fingerprint)
+        found = receipts.vouched_of(folder_of(self.url), index, self.fingerprint, self.layout)
         if found is not None or self.unfinished:
             return found
         raise StoreError(
@@ -431,16 +439,16 @@ def created_of(group: zarr.Group) -> Created:
 _lock = threading.Lock()
 
 
-def _created_of(url: str, fingerprint: str) -> Created:
-    """Record of a store, read once in a process for each fingerprint of the store."""
+def _created_of(url: str, fingerprint: str, layout: str) -> Created:
+    """Record of a store, read once in a process for each fingerprint and layout of the store."""
     with _lock:
-        known = _known.get((url, fingerprint)) if fingerprint else None
+        known = _known.get((url, fingerprint, layout)) if fingerprint else None
         if known is None:
             known = read_created(url)
             if len(_known) >= 64:
                 _known.clear()
                 _metadata_read.clear()
-            _known[url, fingerprint] = known
+            _known[url, fingerprint, layout] = known
         return known
 
 

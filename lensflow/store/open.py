@@ -93,7 +93,7 @@ def _open(url: str, store: str, unfinished: bool = False, places: Places | None 
 
 
 def _attrs_of(group: zarr.Group, store: str) -> dict[str, Any]:
-    attrs = {k: v for k, v in group.attrs.items() if k != "identity"}
+    attrs = {k: v for k, v in group.attrs.items() if k not in ("identity", "layout")}
     return attrs | ({PLAN_OF_ROWS: plan_of_rows(group.attrs)} if store == "manifest" else {})
 
 

@@ -14,7 +14,7 @@ import threading
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import fsspec
 import xxhash
@@ -271,17 +271,25 @@ def put_object(store_url: str, key: str, content: bytes) -> None:
             write_bytes(join(store_url, key), content)
 
 
+class Stage(Protocol):
+    """Write a staged file part by part, or add to one."""
+
+    def __call__(self, parts: Iterable[bytes], to: Path | None = None) -> Path:
+        """Return where the file is."""
+
+
 @contextlib.contextmanager
-def staging(run: str) -> Iterator[Callable[[Iterable[bytes]], Path]]:
-    """Folder for staged files below a local run; yields a function that writes one there, part by part."""
+def staging(run: str) -> Iterator[Stage]:
+    """Folder for staged files below a local run; yields a function that writes one there, or adds to one."""
     folder = local_path(run) / f"{_STAGED}{uuid.uuid4().hex}"
     folder.mkdir(parents=True)
     count = itertools.count()
 
-    def stage(parts: Iterable[bytes]) -> Path:
-        temporary = folder / str(next(count))
+    def stage(parts: Iterable[bytes], to: Path | None = None) -> Path:
+        temporary = to or folder / str(next(count))
         try:
-            with temporary.open("wb") as file:
+            with temporary.open("r+b" if to else "wb") as file:
+                file.seek(0, os.SEEK_END)
                 file.writelines(parts)
         except FileNotFoundError as error:  # the run that took over has deleted the folder
             raise _taken_over(run) from error

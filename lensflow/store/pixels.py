@@ -17,10 +17,8 @@ from lensflow.store import objects, paths
 from lensflow.store.direct import Direct
 from lensflow.store.objects import CheckedStore
 from lensflow.store.read import Rows, open_array, read_all, read_array, store_group
+from lensflow.store.regions import ROWS_AT_ONCE
 from lensflow.store.run_folder import Places
-
-# Rows of a block that is rendered.
-_BLOCK_ROWS = 512
 
 
 def read_pixel_arrays(
@@ -136,8 +134,8 @@ def pixel_blocks(
     start, stop, _ = rows.indices(array.shape[0])
     if name in objects.created_of(group).rendered:
         every = np.arange(start, stop) if only is None else only
-        for k in range(0, len(every), _BLOCK_ROWS):
-            some = every[k : k + _BLOCK_ROWS]
+        for k in range(0, len(every), ROWS_AT_ONCE):
+            some = every[k : k + ROWS_AT_ONCE]
             yield some, read_pixel_arrays(Places.beside(url), group, [name], some)[name]
         return
     direct = Direct.of(url, array)

@@ -22,15 +22,16 @@ from lensflow.store.regions import Regions
 # Columns read concurrently from an object store.
 REQUESTS = 16
 
-_arrays: dict[tuple[str, str, str, bool], zarr.Array] = {}
+_arrays: dict[tuple[str, str, str, str, bool], zarr.Array] = {}
 _ARRAYS_KEPT = 1000
 Rows = slice | NDArray[np.int64]
 
 
 def open_array(url: str, group: zarr.Group, name: str) -> zarr.Array:
-    """Open an array of a group; its metadata is read once per process and fingerprint, to save S3 requests."""
+    """Open an array of a group; its metadata is read once per process, fingerprint and layout, to save S3 requests."""
     unfinished = isinstance(group.store, CheckedStore) and group.store.unfinished
-    key = (url, str(group.attrs.get("fingerprint", "")), name, unfinished)
+    fingerprint, layout = (str(group.attrs.get(k, "")) for k in ("fingerprint", "layout"))
+    key = (url, fingerprint, layout, name, unfinished)
     known = _arrays.get(key) if key[1] else None
     if known is not None:
         return known

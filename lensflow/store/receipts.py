@@ -236,13 +236,13 @@ class Vouched(NamedTuple):
 
 
 _lock = threading.Lock()
-_vouched: dict[tuple[str, int, str], Vouched] = {}
+_vouched: dict[tuple[str, int, str, str], Vouched] = {}
 _VOUCHED_KEPT = 2000
 
 
-def vouched_of(folder: str, index: int, expected_fingerprint: str) -> Vouched | None:
-    """What a region's receipt vouches for, read once per process; None without a valid receipt."""
-    key = (folder, index, expected_fingerprint)
+def vouched_of(folder: str, index: int, expected_fingerprint: str, layout: str = "") -> Vouched | None:
+    """What a region's receipt vouches for, read once per process and layout; None without a valid receipt."""
+    key = (folder, index, expected_fingerprint, layout)
     with _lock:
         found = _vouched.get(key)
         if found is None:

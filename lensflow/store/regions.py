@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from lensflow.errors import StoreError
 
 MIN_REGIONS, MIN_ROWS = 64, 64
+# Rows rendered, measured and compressed together: 50 MB of arcs and stamps with three bands of 64 x 64 pixels.
+ROWS_AT_ONCE = 512
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,14 @@ class Region:
     def size(self) -> int:
         """Number of rows."""
         return self.stop - self.start
+
+    def parts(self, chunk: int = 1) -> Iterator[Region]:
+        """Divide it into parts of like size, about ``ROWS_AT_ONCE`` rows or fewer: whole chunks, except at its end."""
+        chunks = -(-self.size // chunk)
+        n_parts = max(1, min(-(-self.size // ROWS_AT_ONCE), chunks))
+        edges = [min(self.start + chunk * (k * chunks // n_parts), self.stop) for k in range(n_parts + 1)]
+        for start, stop in itertools.pairwise(edges):
+            yield Region(self.index, start, stop)
 
 
 @dataclass(frozen=True)

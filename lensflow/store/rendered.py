@@ -21,10 +21,10 @@ from numpy.typing import NDArray
 
 from lensflow.config import RunConfig, fingerprint
 from lensflow.errors import RenderedPixelsError, StoreError
-from lensflow.injection import inject_block
+from lensflow.injection import Room, inject_block
 from lensflow.injection.rounding import as_stored
 from lensflow.store import objects, resume
-from lensflow.store.blocks import hosts_of, read_manifest_block
+from lensflow.store.blocks import hosts_among, hosts_of, read_manifest_block
 from lensflow.store.read import open_array, read_array, store_group
 from lensflow.store.receipts import ROW_CHECKS
 from lensflow.store.regions import Region
@@ -34,8 +34,6 @@ from lensflow.store.run_folder import Places, settings_of_identity
 if TYPE_CHECKING:
     from lensflow.manifest.source_bank import SourceBank
 
-# Rows rendered together: 0.1 GB with three bands of 64 x 64 pixels.
-AT_ONCE = 512
 # Most bytes of arrays that were rendered beside a wanted one and may be wanted next.
 KEPT_BYTES = 2**28
 
@@ -84,7 +82,7 @@ def render_rows(
     if not len(numbers):
         return
     refuse_other_code(places.pairs, group)
-    recipe = _recipe(places, str(group.attrs["fingerprint"]))
+    recipe = _recipe(places, str(group.attrs["fingerprint"]), str(group.attrs.get("layout", "")))
     others = [name for name in recipe.columns if name not in out]
     n_bytes = sum(values.nbytes for values in out.values())
     in_turn = numbers[-1] - numbers[0] + 1 == len(numbers)
@@ -123,7 +121,7 @@ def refuse_other_code(url: str, group: zarr.Group) -> None:
 
 
 @lru_cache(maxsize=16)
-def _recipe(places: Places, _fingerprint: str) -> _Recipe:
+def _recipe(places: Places, _fingerprint: str, _layout: str) -> _Recipe:
     group = store_group(places.pairs, "pairs")
     identity: Any = group.attrs["identity"]
     config = settings_of_identity(identity, objects.run_of(places.pairs))
@@ -157,15 +155,14 @@ def _render(
     host_index = manifest["host_index"].values
     if hosts is None:
         hosts = hosts_of(places.cutouts, host_index)
-    known = hosts["host_index"].values
     checks = read_array(places.pairs, group, ROW_CHECKS, slice(first, last + 1))[numbers - first]
-    for start in range(0, len(numbers), AT_ONCE):
-        rows = slice(start, start + AT_ONCE)
-        own = host_index[rows]
-        low, high = np.searchsorted(known, [own.min(), own.max()])
+    parts = list(Region(0, 0, len(numbers)).parts())
+    room = Room.of(max(part.size for part in parts), hosts)
+    for part in parts:
+        rows = part.slice
         some = manifest.isel(sample=rows)
-        theirs = hosts.isel(host=slice(int(low), int(high) + 1))
-        block = inject_block(theirs, some, recipe.config.injection, recipe.sources)
+        theirs = hosts_among(hosts, host_index[rows])
+        block = inject_block(theirs, some, recipe.config.injection, recipe.sources, room=room)
         block = as_stored(block, theirs, some, recipe.config.store, with_ctrl=False)
         for name, wanted in out.items():
             values = np.ascontiguousarray(block[name].values, dtype=np.float32)

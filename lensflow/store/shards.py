@@ -50,27 +50,52 @@ def encode_shard(array: zarr.Array, values: NDArray[Any]) -> list[bytes] | None:
     StoreError
         If the array is laid out in another way.
     """
-    codec = blosc_of(array)
-    assert array.shards is not None
-    rows, whole = array.chunks[0], array.shards
-    if values.shape[1:] != whole[1:] or len(values) > whole[0]:
-        raise StoreError(f"{array.name}: values of shape {values.shape} for a shard of {whole}")
-    data: list[bytes] = []
-    table = np.full((chunks_of_shard(array), 2), ABSENT, dtype="<u8")
-    end = 0
-    for k in range(len(table)):
-        chunk = values[k * rows : (k + 1) * rows]
-        if not chunk.view(np.uint8).any():  # a chunk of zeros, the fill value, is not stored
-            continue
-        if len(chunk) < rows:
-            chunk = np.concatenate([chunk, np.zeros((rows - len(chunk), *whole[1:]), chunk.dtype)])
-        data.append(codec.encode(chunk))
-        table[k] = end, len(data[-1])
-        end += len(data[-1])
-    if not data:
-        return None
-    footer = table.tobytes()
-    return [*data, footer + struct.pack("<I", crc32c(footer))]
+    shard = ShardEncoder(array)
+    data = shard.add(values)
+    return [*data, *shard.finish()] or None
+
+
+class ShardEncoder:
+    """Encode a shard a few rows at a time: bytes as of :func:`encode_shard`, which has the parameters and errors."""
+
+    def __init__(self, array: zarr.Array):
+        self.array, self.codec = array, blosc_of(array)
+        assert array.shards is not None
+        self.whole, self.n_rows, self._end = array.shards, 0, 0
+        self._table = np.full((chunks_of_shard(array), 2), ABSENT, dtype="<u8")
+
+    def add(self, values: NDArray[Any]) -> list[bytes]:
+        """Encode the next rows, whole chunks except at the shard's end; without chunks of zeros.
+
+        Raises
+        ------
+        StoreError
+        """
+        rows = self.array.chunks[0]
+        if self.n_rows % rows or values.shape[1:] != self.whole[1:] or self.n_rows + len(values) > self.whole[0]:
+            raise StoreError(
+                f"{self.array.name}: values of shape {values.shape}, after {self.n_rows} rows, for a shard of "
+                f"{self.whole} in chunks of {rows} rows"
+            )
+        data: list[bytes] = []
+        for first in range(0, len(values), rows):
+            chunk = values[first : first + rows]
+            if not chunk.view(np.uint8).any():  # a chunk of zeros, the fill value, is not stored
+                continue
+            if len(chunk) < rows:
+                chunk = np.concatenate([chunk, np.zeros((rows - len(chunk), *self.whole[1:]), chunk.dtype)])
+            data.append(self.codec.encode(chunk))
+            self._table[(self.n_rows + first) // rows] = self._end, len(data[-1])
+            self._end += len(data[-1])
+        self.n_rows += len(values)
+        return data
+
+    def finish(self) -> list[bytes]:
+        """Encode the shard's index, which comes last; nothing for a shard of zeros."""
+        if not self._end:
+            return []
+        footer = self._table.tobytes()
+        return [footer + struct.pack("<I", crc32c(footer))]
 
 
 # Of arrays that are kept open: zarr writes all of their metadata to say it.

@@ -25,10 +25,10 @@ def stop_here() -> None:
 class Sleeper(InjectTask):
     """Makes other bytes of region 1, and falls asleep over it."""
 
-    def block(self, region: Any, watch: Any) -> Any:
+    def make(self, rows: Any, *rest: Any) -> Any:
         """Add light that is nobody's."""
-        block, control, broken = super().block(region, watch)
-        if region.index == 1:
+        block, broken = super().make(rows, *rest)
+        if rows.index == 1:
             block = block.assign(stamp=block["stamp"] + 1)
             if sys.argv[2] == "rendering":
                 stop_here()
@@ -41,7 +41,7 @@ class Sleeper(InjectTask):
                     publish(*a)
 
                 paths.publish = stop_first
-        return block, control, broken
+        return block, broken
 
 
 if __name__ == "__main__":

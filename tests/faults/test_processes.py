@@ -44,6 +44,19 @@ def test_a_worker_killed_while_it_writes_a_region_costs_nothing(whole, planned, 
     assert store_digests(planned.out) == whole.digests
 
 
+def test_a_worker_killed_in_a_run_without_stored_pixels_costs_nothing(whole, tmp_path, befalls):
+    config = whole.at(tmp_path / "run", store={**whole.settings.get("store", {}), "pixels": "virtual"})
+    steps.cut_step(config)
+    steps.plan_step(config)
+    befalls(tasks.KilledWhileWriting)
+    with lf.connect(TWO):
+        steps.inject_step(config)
+    assert Path(f"{config.out}.killed").exists()
+    done, stored = (receipts.read_receipts(RunFolder(o).receipts("pairs")) for o in (config.out, whole.settings["out"]))
+    assert {k: r.values for k, r in done.items()} == {k: r.values for k, r in stored.items()}
+    assert all(r.rendered for r in done.values()) and not steps.verify_step(config.out).damage
+
+
 def test_a_worker_killed_while_it_cuts_costs_nothing(whole, tmp_path, monkeypatch):
     monkeypatch.setattr(sys.modules["lensflow.run.cut"], "StripTask", tasks.KilledWhileCutting)
     config = whole.at(tmp_path / "run")

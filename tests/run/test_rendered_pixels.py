@@ -16,7 +16,7 @@ from lensflow import run as steps
 from lensflow.errors import ConfigError, RenderedPixelsError, StaleStoreError, StoreError
 from lensflow.manifest.build import build_manifest
 from lensflow.run.identity import pairs_content
-from lensflow.store import create, objects, paths, receipts, rendered, resume
+from lensflow.store import create, objects, paths, receipts, regions, rendered, resume
 from lensflow.store.open import open_all_pairs, read_pairs_block, read_pixels, stored_regions
 from lensflow.store.pixels import LazyPixels, pixel_blocks
 from lensflow.store.read import _arrays, store_group
@@ -139,7 +139,7 @@ def test_a_pair_takes_less_than_a_kilobyte(three):
 def test_arc_and_stamp_of_lazy_pairs_are_rendered_once(three, monkeypatch):
     forget()
     made, inject_block = [], rendered.inject_block
-    monkeypatch.setattr(rendered, "inject_block", lambda *a: made.append(1) or inject_block(*a))
+    monkeypatch.setattr(rendered, "inject_block", lambda *a, **k: made.append(1) or inject_block(*a, **k))
     lazy = open_all_pairs(str(three / "virtual" / "pairs.zarr"))
     dask.compute(lazy["arc"], lazy["stamp"], scheduler="threads")
     assert len(made) == lazy["stamp"].data.npartitions
@@ -190,8 +190,8 @@ class TestRefused:
         assert open_all_pairs(virtual.pairs)["snr_matched"].notnull().any()
 
     def test_other_bits_of_this_machine(self, virtual, monkeypatch):
-        def nearly(*block):
-            out = rendered_block(*block)
+        def nearly(*block, **room):
+            out = rendered_block(*block, **room)
             out["stamp"].values[3, 0, 5, 5] = np.nextafter(out["stamp"].values[3, 0, 5, 5], np.float32(9))
             return out
 
@@ -326,3 +326,22 @@ def test_rows_of_regions_without_a_receipt_are_not_made_up(virtual, pairs):
         part["stamp"][12:14].compute()
     steps.inject_step(config_of(virtual.root))
     assert bits(open_all_pairs(virtual.pairs)["stamp"].compute()) == bits(pairs["stamp"])
+
+
+@pytest.mark.parametrize(("kind", "more"), [("full", {}), ("virtual", {}), ("full", {"quantize": "sky/16"})])
+def test_rows_made_a_few_at_a_time_give_the_same_files(three, tmp_path, monkeypatch, kind, more):
+    """One chunk at a time in one run, whole regions in the other."""
+    found = []
+    for name, rows in (("whole", 512), ("parts", 4)):
+        monkeypatch.setattr(regions, "ROWS_AT_ONCE", rows)
+        shutil.copytree(three / kind, tmp_path / name)
+        config = config_of(str(tmp_path / name))
+        config = config.model_copy(update={"store": config.store.model_copy(update=more), "out": str(tmp_path / name)})
+        shutil.rmtree(tmp_path / name / "pairs.zarr")
+        shutil.rmtree(tmp_path / name / "receipts" / "pairs")
+        forget()
+        steps.inject_step(config)
+        done = receipts.read_receipts(RunFolder.of(config).receipts("pairs"))
+        found.append((tree(tmp_path / name / "pairs.zarr"), {k: (r.counts, r.objects) for k, r in done.items()}))
+    assert found[0] == found[1]
+    assert len(found[0][1]) > 2 and sum(counts["rows"] for counts, _ in found[0][1].values()) == 42

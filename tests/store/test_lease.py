@@ -6,7 +6,7 @@ import time
 import pytest
 
 from lensflow.errors import LensflowWarning, StoreError
-from lensflow.store import create, lease, objects, paths, receipts
+from lensflow.store import lease, objects, paths, receipts, writing
 from lensflow.store.lease import hold
 from lensflow.store.regions import Region
 from tests.factories import make_cutouts
@@ -147,7 +147,7 @@ def test_what_a_loser_has_staged_never_appears(tmp_path):
 
     other = cutouts.assign(image=cutouts["image"] + 1)
     with pytest.raises(StoreError, match="took this folder over"):
-        create.write_region(other, url, "cutouts", Region(0, 0, 8), sleeps_here)
+        writing.write_region(other, url, "cutouts", Region(0, 0, 8), sleeps_here)
     assert place.read_bytes() == before and not list(tmp_path.glob(".writing-*"))
 
 

@@ -10,7 +10,7 @@ from zarr.core.buffer import default_buffer_prototype
 from lensflow.config import StorageConfig
 from lensflow.config.place import Place
 from lensflow.errors import DamagedStoreError
-from lensflow.store import create, objects, paths
+from lensflow.store import create, objects, paths, writing
 from tests.fits.range_server import serve
 
 
@@ -100,10 +100,10 @@ def test_objects_of_a_region_are_written_side_by_side_and_an_error_of_one_is_not
             raise OSError("no")
 
     monkeypatch.setattr(paths, "put_object", put)
-    objects_ = [create.Encoded(k, [b"x"], "1:00000000") for k in "abcd"]
-    assert set(create.write_objects("s3://bucket/store", objects_, lambda: True)) == set("abcd")
+    objects_ = [writing.Encoded(k, [b"x"], "1:00000000") for k in "abcd"]
+    assert set(writing.write_objects("s3://bucket/store", objects_, lambda: True)) == set("abcd")
     assert most["s3://bucket/store"] > 1
-    assert set(create.write_objects("s3://bucket/not", objects_, lambda: False)) == set("abcd")  # done already
+    assert set(writing.write_objects("s3://bucket/not", objects_, lambda: False)) == set("abcd")  # done already
     assert most["s3://bucket/not"] == 0
     with pytest.raises(OSError, match="no"):
-        create.write_objects("s3://bucket/broken", objects_, lambda: True)
+        writing.write_objects("s3://bucket/broken", objects_, lambda: True)

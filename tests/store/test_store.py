@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from lensflow import schema
 from lensflow.config import fingerprint
 from lensflow.errors import StaleStoreError, StoreError
-from lensflow.store import create, objects, paths, receipts, resume
+from lensflow.store import create, objects, paths, receipts, resume, writing
 from lensflow.store.open import open_cutouts, read_host_block, read_hosts
 from lensflow.store.receipts import Receipt
 from lensflow.store.regions import MIN_REGIONS, MIN_ROWS, Region, Regions, check_aligned, rows_per_region
@@ -48,7 +48,7 @@ def write_cutouts(url, cutouts, rows=8, inner=4):
 
 
 def finish_region(url, cutouts, r):
-    w = create.write_region(cutouts.isel(host=r.slice), url, "cutouts", r)
+    w = writing.write_region(cutouts.isel(host=r.slice), url, "cutouts", r)
     one = Receipt(r.index, r.start, r.stop, "f", w["checksums"], {}, {}, w["bytes"], w["objects"])
     return receipts.write_receipt(objects.folder_of(url), one)
 
@@ -135,7 +135,7 @@ def test_a_block_of_the_wrong_length_is_refused(tmp_path):
     cutouts = make_cutouts(12, size=16)
     write_cutouts(url, cutouts)
     with pytest.raises(StoreError, match="3 rows for region"):
-        create.write_region(cutouts.isel(host=slice(0, 3)), url, "cutouts", Region(0, 0, 8))
+        writing.write_region(cutouts.isel(host=slice(0, 3)), url, "cutouts", Region(0, 0, 8))
 
 
 def test_opening_what_is_not_there_or_not_ours_is_explained(tmp_path):
@@ -208,11 +208,11 @@ def test_a_finished_region_is_never_written_again(tmp_path):
     url, cutouts = str(tmp_path / "c.zarr"), make_cutouts(16, size=16)
     write_cutouts(url, cutouts)
     before = {p: (p.stat().st_mtime_ns, p.read_bytes()) for p in tmp_path.rglob("*") if p.is_file()}
-    same = create.write_region(cutouts.isel(host=slice(0, 8)), url, "cutouts", Region(0, 0, 8))
+    same = writing.write_region(cutouts.isel(host=slice(0, 8)), url, "cutouts", Region(0, 0, 8))
     assert same["objects"] == receipts.read_receipt(objects.folder_of(url), 0).objects
     other = cutouts.assign(image=cutouts["image"] + 1)
     with pytest.raises(StoreError, match="another writer finished this region with other bytes"):
-        create.write_region(other.isel(host=slice(0, 8)), url, "cutouts", Region(0, 0, 8))
+        writing.write_region(other.isel(host=slice(0, 8)), url, "cutouts", Region(0, 0, 8))
     assert before == {p: (p.stat().st_mtime_ns, p.read_bytes()) for p in tmp_path.rglob("*") if p.is_file()}
 
 

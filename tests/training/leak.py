@@ -7,9 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from lensflow.store.open import read_manifest_block
-from lensflow.store.run_folder import RunFolder
-
 FWHM_PIX = 5.0
 
 
@@ -50,16 +47,15 @@ class CoreBlob:
 
 
 def leaky_block(real, share):
-    """Make an ``InjectTask.block`` that stores stamps with the leak; arcs are stored as they are."""
+    """Make an ``InjectTask.make`` that stores stamps with the leak; arcs are stored as they are."""
 
-    def block(self, region, watch):
-        made, is_control, counts = real(self, region, watch)
-        rows = read_manifest_block(RunFolder.of(self.config).manifest, region)
+    def make(self, part, rows, hosts, watch):
+        made, counts = real(self, part, rows, hosts, watch)
         blob = share * core_blob(made["arc"].values, rows["x_center"].values, rows["y_center"].values)
         stamp = (made["stamp"].dims, (made["stamp"].values + blob).astype(np.float32))
-        return made.assign(stamp=stamp), is_control, counts
+        return made.assign(stamp=stamp), counts
 
-    return block
+    return make
 
 
 def leaky(view, share, arcs=1.0):

@@ -285,7 +285,7 @@ class TestALeak:
     ):
         """Acceptance 4 over the whole road: stored with the leak, trained and judged by the command (decision 0017)."""
         with monkeypatch.context() as patch:
-            patch.setattr(InjectTask, "block", leaky_block(InjectTask.block, 0.02))
+            patch.setattr(InjectTask, "make", leaky_block(InjectTask.make, 0.02))
             leaky_run = make_run(tmp_path / "run", 150, 5)
         code, printed = command("train", leaky_run.out)
         assert code == 3 and "no arc's" in printed

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
 
 from lensflow.config import RunConfig
 from lensflow.errors import StoreError
+from lensflow.injection import Room
 from lensflow.injection.metrics import invariant_failures
 from lensflow.injection.other_noise import with_other_noise
 from lensflow.injection.rounding import as_stored
@@ -17,8 +17,8 @@ from lensflow.run.execute import Progress, Stopwatch
 from lensflow.run.inject import InjectTask, inject_step
 from lensflow.run.sweep.arms import Arm, Design
 from lensflow.store import objects, receipts
-from lensflow.store.blocks import hosts_of
-from lensflow.store.open import read_arcs_block, read_attrs, read_manifest_block
+from lensflow.store.open import read_arcs_block, read_attrs
+from lensflow.store.region_writer import RegionWriter
 from lensflow.store.regions import Region, Regions
 from lensflow.store.run_folder import RunFolder
 
@@ -104,16 +104,19 @@ class FromArcsTask(InjectTask):
         super().__init__(config, stamp, regions, guard)
         self.source = source
 
-    def block(self, region: Region, watch: Stopwatch) -> tuple[xr.Dataset, NDArray[np.bool_], dict[str, int]]:
-        """Noise, stamp and rounding of a region's rows, from stored arcs: as :meth:`InjectTask.block`, bit for bit."""
-        folder, source = RunFolder.of(self.config), RunFolder.of(self.source)
-        manifest = read_manifest_block(folder.manifest, region)
-        hosts = hosts_of(folder.cutouts, manifest["host_index"].values)
-        stored = read_arcs_block(source.pairs, region)
+    def parts(self, writer: RegionWriter) -> Iterable[Region]:
+        """All rows at once: on an object store reading stored arcs is the wait, and one request for all is shortest."""
+        return [writer.region]
+
+    def make(
+        self, rows: Region, manifest: xr.Dataset, hosts: xr.Dataset, watch: Stopwatch, room: Room | None = None
+    ) -> tuple[xr.Dataset, dict[str, int]]:
+        """Noise, stamp and rounding of some rows, from stored arcs: as :meth:`InjectTask.make`, bit for bit."""
+        stored = read_arcs_block(RunFolder.of(self.source).pairs, rows)
         watch.lap("read")
         block = with_other_noise(stored, hosts, manifest, self.config.injection)
         watch.lap("noise")
         broken = invariant_failures(block, manifest, hosts)
         block = as_stored(block, hosts, manifest, self.config.store)
         watch.lap("round")
-        return block, manifest["is_control"].values, {**broken, FROM_ARCS: region.size}
+        return block, {**broken, FROM_ARCS: rows.size}

@@ -16,7 +16,7 @@ from lensflow.run.inject import InjectTask
 from lensflow.run.sweep.arms import Design
 from lensflow.run.sweep.make import FromArcs
 from lensflow.run.sweep.prove import kept_proof
-from lensflow.store import create, receipts
+from lensflow.store import create, receipts, writing
 from lensflow.store.open import read_head, read_pixels, stored_regions
 from lensflow.store.receipts import Receipt
 from lensflow.store.run_folder import RunFolder
@@ -90,8 +90,8 @@ class NullTask:
         """Compare region ``index``."""
         region, folder = self.regions[index], RunFolder.of(self.config)
         make: Any = InjectTask if self.source is None else FromArcs(self.source)
-        block, _, _ = make(self.config, "", self.regions).block(region, Stopwatch())
-        made = create.regional_arrays(block, folder.pairs, "pairs", region)
+        block = make(self.config, "", self.regions).block(region, Stopwatch())
+        made = writing.regional_arrays(block, folder.pairs, "pairs", region)
         out = {}
         for name, values in made.items():
             one, other = self.checksums[index][name], create.checksum(values)

@@ -1,5 +1,6 @@
 """Arms are ordinary runs that differ in one setting; those that change noise or rounding alone render nothing."""
 
+import inspect
 import shutil
 from pathlib import Path
 
@@ -38,14 +39,17 @@ def renders(monkeypatch):
     """Rows that the renderer was given."""
     count = []
     # The renderer is bound where the block is injected.
-    names = list(inject.inject_block.__defaults__)
-    real = names[-1]
+    optional = [p for p in inspect.signature(inject.inject_block).parameters.values() if p.default is not p.empty]
+    at = [p.name for p in optional].index("renderer")
+    defaults = list(inject.inject_block.__defaults__)
+    real = defaults[at]
 
     def counted(columns, **more):
         count.append(len(columns["row_id"]))
         return real(columns, **more)
 
-    monkeypatch.setattr(inject.inject_block, "__defaults__", (*names[:-1], counted))
+    defaults[at] = counted
+    monkeypatch.setattr(inject.inject_block, "__defaults__", tuple(defaults))
     return count
 
 
@@ -277,14 +281,14 @@ def test_images_as_sources_with_the_plans_size_and_flux_change_the_source_alone(
 
 def test_a_null_arm_that_is_another_in_one_bit_names_the_array_and_the_row(run, monkeypatch):
     design = made(run, "injection.noise=true,false")
-    real = FromArcsTask.block
+    real = FromArcsTask.make
 
-    def off(self, region, watch):
-        block, *rest = real(self, region, watch)
+    def off(*given):
+        block, found = real(*given)
         block["arc"].values[1, 2, 3, 4] += 1e-6
-        return block, *rest
+        return block, found
 
-    monkeypatch.setattr(FromArcsTask, "block", off)
+    monkeypatch.setattr(FromArcsTask, "make", off)
     with pytest.raises(RealismError, match=r"the null arm is not the reference: arc in 3 rows \(first: row_id \d+\)"):
         prove_null(design, silent)
     assert not list(Path(design.folder).glob("proofs/*null*"))

@@ -68,7 +68,7 @@ def test_strata_are_those_of_the_frozen_plan_even_where_the_factor_moves_magnitu
 
 
 def test_a_finished_sweep_is_read_and_nothing_is_done_again(run, swept, monkeypatch):
-    monkeypatch.setattr(InjectTask, "block", None)
+    monkeypatch.setattr(InjectTask, "make", None)
     for place, name in ((step, "score_arm"), (prove, "ProofTask"), (measure, "_MeasureTask")):
         monkeypatch.setattr(place, name, None)
     again = lf.sweep(run.out, ["plan.src_mag_shift=0,1,-1"], SCORER)
@@ -78,27 +78,27 @@ def test_a_finished_sweep_is_read_and_nothing_is_done_again(run, swept, monkeypa
 
 def test_a_sweep_that_was_killed_goes_on(run, monkeypatch):
     """The third region of the second arm is as far as it comes."""
-    real, done = InjectTask.block, []
+    real, done = InjectTask.make, []
 
-    def killed(self, region, watch):
+    def killed(self, rows, *rest):
         if len(done) == 5:
             raise KeyboardInterrupt
-        done.append((self.config.out, region.index))
-        return real(self, region, watch)
+        done.append((self.config.out, rows.index))
+        return real(self, rows, *rest)
 
     with monkeypatch.context() as patch:
-        patch.setattr(InjectTask, "block", killed)
+        patch.setattr(InjectTask, "make", killed)
         with pytest.raises(KeyboardInterrupt):
             lf.sweep(run, "plan.src_n=1,2,4", SCORER, gates=False)
     before = len(done)
     assert before > 0 and not (Path(run.out) / "sweeps" / "plan.src_n" / "sweep.json").exists()
     whole = []
 
-    def counted(self, region, watch):
-        whole.append((self.config.out, region.index))
-        return real(self, region, watch)
+    def counted(self, rows, *rest):
+        whole.append((self.config.out, rows.index))
+        return real(self, rows, *rest)
 
-    monkeypatch.setattr(InjectTask, "block", counted)
+    monkeypatch.setattr(InjectTask, "make", counted)
     found = lf.sweep(run, "plan.src_n=1,2,4", SCORER, gates=False)
     assert len(found.arms) == 2 and all(a.gates is None for a in found.arms)
     # Two arms are stored, of three regions each; the null arm makes those of the reference once more, and is not.
@@ -151,7 +151,7 @@ def test_a_scorer_that_hangs_on_chance_is_an_error_for_the_whole_sweep(run):
 
 
 def test_only_the_scorers_view_changes_and_no_pixel_is_written(run, monkeypatch):
-    monkeypatch.setattr(InjectTask, "block", None)
+    monkeypatch.setattr(InjectTask, "make", None)
     config = with_setting(run, "export.normalisation.kind", "annulus")
     seen = []
 
@@ -184,16 +184,16 @@ def test_two_factors_are_crossed(run):
 
 
 def test_a_null_arm_of_other_bits_stops_the_sweep(run, monkeypatch):
-    real = InjectTask.block
+    real = InjectTask.make
 
-    def off(self, region, watch):
-        block, *rest = real(self, region, watch)
+    def off(self, *given):
+        block, found = real(self, *given)
         # Stored as it is, and off by one bit when it is made again.
         if not self.stamp:
             block["stamp"].values[0, 0, 0, 0] += 1e-6
-        return block, *rest
+        return block, found
 
-    monkeypatch.setattr(InjectTask, "block", off)
+    monkeypatch.setattr(InjectTask, "make", off)
     with pytest.raises(RealismError, match="the null arm is not the reference: stamp in 3 rows"):
         lf.sweep(run, "none", SCORER)
     assert not (Path(run.out) / "sweeps" / "none" / "sweep.json").exists()
