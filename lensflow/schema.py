@@ -399,11 +399,8 @@ def variable(store: str, name: str) -> Variable:
 
 @cache
 def _by_name(store: str) -> dict[str, Variable]:
-    further = {
-        "pairs": METRICS + COMPONENT_METRICS + ROUNDING + FLAGS,
-        "cutouts": (PSF_KERNEL,),
-        "manifest": tuple(v for group in FURTHER for v in group),
-    }
+    further = {"pairs": METRICS + COMPONENT_METRICS + ROUNDING + FLAGS, "cutouts": (PSF_KERNEL,)}
+    further["manifest"] = tuple(v for group in FURTHER for v in group)
     return {v.name: v for v in STORES[store] + further.get(store, ())}
 
 
@@ -498,6 +495,5 @@ def markdown() -> str:
     }
     for title, pool in {**STORES, **optional, **packed}.items():
         lines += [f"## {title}", "", "| name | dims | dtype | units | meaning |", "|---|---|---|---|---|"]
-        lines += [f"| {v.name} | {', '.join(v.dims)} | {v.dtype} | {v.units} | {v.meaning} |" for v in pool]
-        lines.append("")
+        lines += [f"| {v.name} | {', '.join(v.dims)} | {v.dtype} | {v.units} | {v.meaning} |" for v in pool] + [""]
     return "\n".join(lines)
