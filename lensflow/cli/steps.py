@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated
 
@@ -155,6 +156,16 @@ def run_all(config: RunConfig, force: bool = False, also: Mapping[str, Step] | N
     If nothing is left to do, it says so and starts no cluster. Steps ``also`` come before the report; of a finished run
     they read what they kept.
     """
+    from lensflow.cluster.local import ahead
+    from lensflow.store import paths
+    from lensflow.store.run_folder import RunFolder
+
+    begun = paths.exists(RunFolder.of(config).timings)
+    with contextlib.nullcontext() if begun else ahead(config.cluster):
+        return _run_all(config, force, also)
+
+
+def _run_all(config: RunConfig, force: bool, also: Mapping[str, Step] | None) -> dict[str, str]:
     from lensflow.run.execute import silent
     from lensflow.run.finished import finished_run
     from lensflow.run.identity import refuse_other_run

@@ -16,6 +16,7 @@ from distributed import Client, LocalCluster
 from distributed.system import MEMORY_LIMIT
 
 from lensflow.cluster import quiet
+from lensflow.cluster.forked import forking
 from lensflow.cluster.panel import ROUTES, with_page
 from lensflow.cluster.security import temporary_security
 from lensflow.config import ClusterConfig
@@ -56,9 +57,11 @@ def start(config: ClusterConfig) -> Iterator[Client]:
     workers = config.workers or os.cpu_count() or 1
     most = config.workers_max or workers
     with contextlib.ExitStack() as stack:
+        method = {} if threads else stack.enter_context(forking(WORKER_ENVIRONMENT))
         stack.enter_context(
             dask.config.set(
                 {
+                    **method,
                     "distributed.nanny.pre-spawn-environ": WORKER_ENVIRONMENT,
                     "distributed.worker.preload": [] if threads else ["lensflow.cluster.preload"],
                     ROUTES: with_page(dask.config.get(ROUTES)),
@@ -77,7 +80,8 @@ def start(config: ClusterConfig) -> Iterator[Client]:
                     security=security,
                     # Without an explicit address each of these servers would listen on every network.
                     dashboard_address=config.dashboard or THIS_MACHINE,
-                    worker_dashboard_address=THIS_MACHINE,
+                    # Worker processes have none: to import what it draws with takes each as long as all else of Dask.
+                    worker_dashboard_address=THIS_MACHINE if threads else None,
                     scheduler_kwargs={"dashboard": config.dashboard is not None},
                     silence_logs=logging.ERROR,
                 )
@@ -91,6 +95,13 @@ def start(config: ClusterConfig) -> Iterator[Client]:
             yield client
         finally:
             _close_workers(cluster, adaptive)
+
+
+@contextlib.contextmanager
+def ahead(config: ClusterConfig) -> Iterator[None]:
+    """Begin with what takes longest of starting local workers, while this process imports what it needs itself."""
+    with forking(WORKER_ENVIRONMENT) if config.kind == "local" else contextlib.nullcontext():
+        yield
 
 
 def _close_workers(cluster: LocalCluster, adaptive: Any) -> None:

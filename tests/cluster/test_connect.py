@@ -3,8 +3,10 @@ import signal
 import subprocess
 import sys
 import urllib.request
+from pathlib import Path
 
 import dask
+import numpy as np
 import psutil
 import pytest
 
@@ -14,25 +16,42 @@ from lensflow.config import ClusterConfig
 from lensflow.errors import ClusterError, LensflowWarning
 
 
-def test_local_workers_are_processes_of_one_thread_that_leave_ctrl_c_to_the_client_and_end_with_the_block():
+def test_local_workers_are_processes_of_one_thread_that_leave_ctrl_c_to_the_client_and_end_with_the_block(monkeypatch):
     before = _listening()
+    monkeypatch.setenv("LENSFLOW_TEST_WORD", "as it is now")
     with connect(ClusterConfig(kind="local", workers=2, dashboard=None)) as client:
         assert {ip for ip, _ in _listening() - before} == {"127.0.0.1"}
         pids = set(client.run(os.getpid).values())
         threads = client.run(lambda: os.environ["OMP_NUM_THREADS"])
         assert len(pids) == 2 and os.getpid() not in pids and set(threads.values()) == {"1"}
+        assert set(client.run(lambda: os.environ["LENSFLOW_TEST_WORD"]).values()) == {"as it is now"}
         # A terminal sends Ctrl-C to workers too.
         assert set(client.run(lambda: signal.getsignal(signal.SIGINT)).values()) == {signal.SIG_IGN}
         assert signal.getsignal(signal.SIGINT) == signal.default_int_handler
-    assert not any(_alive(pid) for pid in pids)
+        servers = set(client.run(os.getppid).values())
+        _check_forked(client, servers)
+    assert not any(_alive(pid) for pid in pids | servers)
+
+
+def _check_forked(client, servers):
+    """All workers are forked from one process, which has what tasks need, nothing for drawing, and no thread."""
+    assert len(servers) == 1 and os.getpid() not in servers
+    threads = {f.read_text().strip() for f in Path(f"/proc/{min(servers)}/task").glob("*/comm")}
+    assert len(threads - {"jemalloc_bg_thd"}) == 1, threads  # pyarrow's allocator, which expects forks
+    for modules in client.run(lambda: sorted(sys.modules)).values():
+        tasks = {"lensflow.run.cut_task", "lensflow.run.inject", "lensflow.run.measure", "lensflow.run.score"}
+        assert {*tasks, "numba.np.arrayobj"} <= {*modules}
+        assert not {"bokeh", "lensflow.view", "matplotlib.figure", "torch"} & {*modules}
+    # Each worker's numbers are its own, though all began with one state.
+    states = client.run(lambda: np.random.get_state()[1].tolist())  # noqa: NPY002
+    assert len({tuple(state) for state in states.values()}) == len(client.nthreads())
 
 
 def _alive(pid: int) -> bool:
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
         return False
-    return True
 
 
 @pytest.mark.slow
@@ -135,7 +154,8 @@ def test_a_worker_that_cannot_start_is_a_cluster_error_and_leaves_no_process():
         connect(ClusterConfig(workers=1, dashboard=None)),
     ):
         pass
-    assert not [p for p in psutil.Process().children(recursive=True) if "spawn_main" in " ".join(p.cmdline())]
+    family = psutil.Process().children(recursive=True)
+    assert not [p for p in family if _alive(p.pid) and "multiprocessing.forkserver" in " ".join(p.cmdline())]
 
 
 @pytest.mark.parametrize("limit", ["100MB", "280 MB"])
