@@ -31,7 +31,7 @@ ROOT = Path(__file__).parents[1]
 CHUNK = StoreConfig().inner_chunk
 CODECS = {
     "lz4-bitshuffle": ("lz4", 5, 2),
-    "lz4-shuffle": ("lz4", 5, 1),
+    "lz4-shuffle": ("lz4", 7, 1),
     "zstd1-bitshuffle": ("zstd", 1, 2),
     "zstd1-shuffle": ("zstd", 1, 1),
     "zstd3-bitshuffle": ("zstd", 3, 2),
@@ -108,7 +108,7 @@ def main(run: Annotated[str | None, typer.Option(help="folder of a lossless run"
         table.add_row(array, *cells)
     console = Console(width=160)
     console.print(table)
-    lossless, rounded = "lz4-bitshuffle", "zstd3-shuffle"
+    lossless, rounded = "lz4-shuffle", "zstd3-shuffle"
     whole = {
         "stamp lossless, arc not counted": size["stamp", lossless],
         "stamp and arc lossless": size["stamp", lossless] + size["arc", lossless],

@@ -11,7 +11,9 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from lensflow.config.base import Positive, Section
 from lensflow.errors import ConfigError
 
-Codec = Literal["auto", "lz4-bitshuffle", "zstd1-bitshuffle", "zstd1-shuffle", "zstd3-bitshuffle", "zstd3-shuffle"]
+Codec = Literal[
+    "auto", "lz4-bitshuffle", "lz4-shuffle", "zstd1-bitshuffle", "zstd1-shuffle", "zstd3-bitshuffle", "zstd3-shuffle"
+]  # fmt: skip
 
 
 _SKY = re.compile(r"sky/([1-9][0-9]*)")
@@ -29,7 +31,9 @@ class StoreConfig(Section):
     hosts_per_region: int | None = Field(None, ge=1, description="hosts in one region of the cutouts")
     inner_chunk: int = Field(16, ge=1, description="rows in one compressed chunk: the unit of random access")
     codec: Codec = Field(
-        "auto", description="auto: lz4-bitshuffle; zstd3-shuffle for rounded arrays (benchmarks/store.py)"
+        "auto",
+        description="auto: lz4-shuffle for pairs, lz4-bitshuffle for cutouts, zstd3-shuffle for rounded arrays "
+        "(benchmarks/store.py)",
     )
     quantize: str = Field(
         "none",

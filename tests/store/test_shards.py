@@ -48,6 +48,21 @@ def test_negative_zeros_are_kept(tmp_path):
     assert np.signbit(array[:24]).all()
 
 
+def test_a_chunk_whose_last_byte_alone_is_not_zero_is_stored(tmp_path):
+    shape = (24, 3, 40, 40)  # chunks of more bytes than are looked at together
+    array = zarr.create_array(tmp_path / "a", shape=shape, shards=shape,
+                              chunks=(4, 3, 40, 40), dtype="f4", fill_value=0,
+                              compressors=CODECS["lz4-shuffle"])  # fmt: skip
+    values = np.zeros(shape, "f4")
+    values[7, 2, 39, 39] = -1e-45
+    parts = encode_shard(array, values)
+    assert len(parts) == 2
+    place = tmp_path / "a" / "c" / "0" / "0" / "0" / "0"
+    place.parent.mkdir(parents=True)
+    place.write_bytes(b"".join(parts))
+    assert array[...].tobytes() == values.tobytes()
+
+
 def test_a_shard_of_zeros_is_no_object(tmp_path):
     assert encode_shard(make(tmp_path / "a"), np.zeros(SHAPE, "f4")) is None
 
