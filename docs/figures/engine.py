@@ -32,7 +32,7 @@ GREY, ORANGE, BLUE = "#5f6872", "#d55e00", "#3a5fa8"
 
 
 def collected(packed: records.Packed, turn: int) -> tuple[np.ndarray, list[dict]]:
-    """Grid of one rendering of row 0, and its lit panels: rays, and the samples' radii and light."""
+    """Grid of one rendering of row 0, and its lit panels: the samples' positions and light, and one of their rays."""
     s, wide = packed.scalars[0], (int(packed.grid_size[0]) // 16 + 1) * 16
     light, space, panels = np.zeros((wide, wide), np.float32), shoot.shoot_space(), []
     row = records.Row(packed.geometry[0], packed.series[0], packed.settings[0, turn], s[pack.INDEX], s[pack.B], 1.0)
@@ -40,12 +40,22 @@ def collected(packed: records.Packed, turn: int) -> tuple[np.ndarray, list[dict]
 
     def spread(flat, stride, gx, gy, value, n, window) -> None:  # type: ignore[no-untyped-def]
         x, y = grid.origin_x + grid.step * gx[:n], grid.origin_y + grid.step * gy[:n]
-        panels.append({"rays": space.rays.copy(), "x": x, "y": y, "light": value[:n].copy()})
+        at = first_samples(x, y)
+        at, ray = at[min(1, len(at) - 1)], np.zeros(quadrature.RAY)
+        r = np.hypot(x[at], y[at])
+        quadrature.trace(x[at] / r, y[at] / r, packed.geometry[0], packed.series[0], ray)
+        panels.append({"ray": ray, "x": x, "y": y, "light": value[:n].copy()})
         spreading.spread(flat, stride, gx, gy, value, n, window)
 
-    with patch.object(shoot, "spread", spread):
+    plain = shoot._shoot_straight.py_func
+    with patch.object(shoot, "spread", spread), patch.object(shoot, "_shoot_straight", plain):
         shoot.shoot_row.py_func(row, grid, CONSTANTS, space)
     return light, panels
+
+
+def first_samples(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Where each ray of a panel's samples begins."""
+    return np.flatnonzero(np.concatenate([[True], np.abs(np.diff(np.arctan2(y, x))) > 1e-5]))
 
 
 def images(packed: records.Packed, first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -104,10 +114,8 @@ def radial_panels(panel: dict) -> list[tuple[np.ndarray, np.ndarray]]:
 def draw_source(axes, panels: list[dict], dark: float) -> None:  # type: ignore[no-untyped-def]
     """The same samples in the source plane, where each ray is a straight line: one ray of each panel in angle."""
     for at, panel in enumerate(panels):
-        r = np.hypot(panel["x"], panel["y"])
-        angle = np.arctan2(panel["y"], panel["x"])
-        starts = np.flatnonzero(np.concatenate([[True], np.abs(np.diff(angle)) > 1e-5]))
-        ray, rs = panel["rays"][1], np.split(r, starts[1:])[min(1, len(starts) - 1)]
+        r, starts = np.hypot(panel["x"], panel["y"]), first_samples(panel["x"], panel["y"])
+        ray, rs = panel["ray"], np.split(r, starts[1:])[min(1, len(starts) - 1)]
         order = np.argsort(rs)
         line = np.array([rs * ray[0] - ray[2], rs * ray[1] - ray[3]])[:, order]
         axes.plot(*line, color=(BLUE, ORANGE)[at % 2], lw=0.6, marker="o", ms=1.6)

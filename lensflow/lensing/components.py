@@ -179,6 +179,9 @@ def read_components(
     share[:, DISC] = np.where(rest > _SUM_TO, rest, 0.0)
     shown = share.max(axis=2, initial=0.0) > 0
     several = shown[:, BULGE_KIND:].any(axis=1)
+    if not several.any():
+        none = np.zeros(0, np.int64)
+        return Components(none, none, {name: np.zeros(0) for name in OWN}, np.zeros(0), share)
     place = {name: plain[name] for name in ("src_x_arcsec", "src_y_arcsec")}
     parts: list[tuple[int, NDArray[np.int64], dict[str, Floats], Floats]] = []
     disc = np.flatnonzero(several & shown[:, DISC])

@@ -29,6 +29,7 @@ from lensflow.lensing.engine import (
     render_rows,
     shoot,
     spreading,
+    straight,
 )
 from lensflow.lensing.rows import read_rows
 from lensflow.lensing.sources import sersic_b
@@ -173,7 +174,72 @@ def test_a_ray_meets_the_source_plane_where_the_deflection_says(model):
             np.testing.assert_allclose(line, expected, atol=1e-6 * np.abs(expected).max())
 
 
-MODULES = (bands, kernel_set, light, matmul, pack, quadrature, render_rows, shoot, spreading)
+@given(
+    seed=st.integers(0, 10_000),
+    turn=st.integers(0, 1),
+    index=st.sampled_from([0.5, 1.0, 4.0]),
+    leaves=st.integers(1, straight.LEAVES),
+    far=st.sampled_from([0.0, 0.5, 20.0]),
+)
+def test_straight_rays_side_by_side_are_those_traced_and_divided_one_after_another(seed, turn, index, leaves, far):
+    manifest = wide_rows(1, seed=seed, index=index)
+    manifest["src_x_arcsec"] = manifest["src_x_arcsec"] + far
+    packed = pack.pack(read_rows(manifest, 64, 0.262), np.full(1, "moffat"), 3.5, 64, 0.262)
+    p, series, settings = packed.geometry[0], packed.series[0], packed.settings[0, turn]
+    space, n = straight.straight_space(), 4 * leaves
+    angle = np.random.default_rng(seed).uniform(0, 2 * np.pi, n)
+    angle[0] = 0.0
+    space.rays[straight.DIRECTION_X, :n], space.rays[straight.DIRECTION_Y, :n] = np.cos(angle), np.sin(angle)
+    straight.trace_rays(space.rays, n, p, series, space.work)
+    straight.divide_rays(n, p, settings, space)
+    ray, edges = np.zeros(quadrature.RAY), np.empty((quadrature.MAX_PANELS, 2))
+    for j in range(n):
+        c, s = space.rays[straight.DIRECTION_X : straight.DIRECTION_Y + 1, j]
+        quadrature.trace(c, s, p, series, ray)
+        lines = space.rays[: quadrature.RS + 1, j]
+        np.testing.assert_allclose(lines, ray[: quadrature.RS + 1], rtol=1e-11, atol=1e-11 * np.abs(ray).max())
+        count, beyond = quadrature.ray_panels(c, s, p, ray, settings, edges)
+        found = []
+        for side, sign in ((0, 1), (1, -1)):
+            ends = space.ends[: int(space.sides[3, j + side * n]) + 1, j + side * n]
+            found += [(ray[quadrature.R0] + sign * e).tolist() for e in np.stack([ends[:-1], ends[1:]], axis=1)]
+        assert len(found) == count
+        np.testing.assert_allclose(np.reshape(found, (-1, 2)), edges[:count], rtol=1e-9, atol=1e-9)
+        assert space.rays[straight.BEYOND, j] == pytest.approx(beyond, rel=1e-12)
+
+
+def test_samples_of_a_panel_of_angle_are_the_nodes_of_its_rays_panels():
+    manifest = wide_rows(4, seed=8)
+    packed = pack.pack(read_rows(manifest, 64, 0.262), np.full(4, "moffat"), 3.5, 64, 0.262)
+    space, samples = straight.straight_space(), np.empty((8, quadrature.MAX_SAMPLES), np.float32)
+    nodes, rng, seen = quadrature.NODES, np.random.default_rng(3), 0
+    for i in range(4):
+        p, series, settings = packed.geometry[i], packed.series[i], packed.settings[i, 0]
+        angle = rng.uniform(0, 2 * np.pi, 8)
+        space.rays[straight.DIRECTION_X, :8], space.rays[straight.DIRECTION_Y, :8] = np.cos(angle), np.sin(angle)
+        straight.trace_rays(space.rays, 8, p, series, space.work)
+        straight.divide_rays(8, p, settings, space)
+        grid = records.Grid(np.zeros(0, np.float32), 0, 0.9, -40.0, -41.0)
+        for leaf in range(2):
+            n = straight.leaf_samples(leaf, 8, 0.1, grid, nodes, space, samples)
+            expected, ray, edges = [], np.zeros(quadrature.RAY), np.empty((quadrature.MAX_PANELS, 2))
+            for k in range(4):
+                c, s = np.cos(angle[4 * leaf + k]), np.sin(angle[4 * leaf + k])
+                quadrature.trace(c, s, p, series, ray)
+                for panel in edges[: quadrature.ray_panels(c, s, p, ray, settings, edges)[0]]:
+                    half = 0.5 * abs(panel[1] - panel[0])
+                    r = panel.mean() + 0.5 * (panel[1] - panel[0]) * nodes[0]
+                    line = [r * ray[0] - ray[2], r * ray[1] - ray[3]]
+                    area = 0.05 * nodes[1, k] * half * nodes[1] * r
+                    expected.append([line[0] ** 2 + line[1] ** 2, area, (r * c + 40) / 0.9, (r * s + 41) / 0.9])
+            assert n == 4 * len(expected)
+            seen += n
+            for name, row in zip((0, 1, 2, 3), np.array(expected).reshape(-1, 4, 4).transpose(1, 0, 2), strict=True):
+                np.testing.assert_allclose(samples[name, :n], row.ravel(), rtol=1e-5, atol=1e-6)
+    assert seen > 100
+
+
+MODULES = (bands, kernel_set, light, matmul, pack, quadrature, render_rows, shoot, spreading, straight)
 
 
 def test_no_compiled_function_of_the_engine_takes_more_than_eight_arguments():

@@ -163,6 +163,9 @@ def _profile(geometry: Floats, index: Floats) -> Floats:
 def _parts(rows: Rows, which: NDArray[np.int64], geometry: Floats, pixel: float) -> Parts:
     """Components of the rows that have several: the row's lens and field, each with a map and a profile of its own."""
     found = rows.components
+    if not found.row.size:
+        first, kind = np.zeros(which.size + 1, np.int64), np.zeros(KINDS * which.size + 1, np.int64)
+        return Parts(first, kind, np.zeros((0, quad.PARAMETERS)), np.zeros((0, 4)), rows.components.share[which])
     # Controls have none, so that a component's row is always among those that are packed.
     row = np.searchsorted(which, found.row)
     of, index = found.column, found.column["src_n"]

@@ -285,6 +285,36 @@ class Sampling(NamedTuple):
 VALUE, WEIGHT, GRID_X, GRID_Y, SOURCE_X, SOURCE_Y, BEND_X, BEND_Y = range(8)
 
 
+class StraightSpace(NamedTuple):
+    """Work space of :mod:`lensflow.lensing.engine.straight`.
+
+    Attributes
+    ----------
+    circle : ndarray of float64, shape (straight.COLUMNS, 2 quadrature.BASE)
+        The rays at the ends and in the middles of the first panels of angle.
+    leaves : ndarray of float64, shape (straight.LEAVES, 3)
+        Panels of angle that wait to be sampled: cosine and sine of the middle, depth.
+    rays : ndarray of float64, shape (straight.COLUMNS, straight.RAYS)
+        Their rays, four each.
+    work : ndarray of float64, shape (6, straight.RAYS)
+        Numbers of rays while they are traced.
+    sides : ndarray of float64, shape (4, 2 straight.RAYS)
+        How the rays are divided, outwards from their closest approach and inwards.
+    ends : ndarray of float64, shape (straight.SIDE + 1, 2 straight.RAYS)
+        Ends of their radial panels, pixels from the closest approach.
+    panels : ndarray of float64, shape (8, 4 MAX_PANELS)
+        Radial panels of the rays of one panel of angle.
+    """
+
+    circle: Floats
+    leaves: Floats
+    rays: Floats
+    work: Floats
+    sides: Floats
+    ends: Floats
+    panels: Floats
+
+
 class ShootSpace(NamedTuple):
     """Work space of :func:`lensflow.lensing.engine.shoot.shoot_row`, the same for every row.
 
@@ -315,6 +345,8 @@ class ShootSpace(NamedTuple):
         ``steps`` of the ray at hand.
     leaves : ndarray of float64, shape (n, 3)
         Parts of the circle over an image: see :mod:`lensflow.lensing.engine.image_angles`.
+    straight : StraightSpace
+        Of straight rays.
     """
 
     samples: Singles
@@ -326,6 +358,7 @@ class ShootSpace(NamedTuple):
     lanes: Floats
     line: Floats
     leaves: Floats
+    straight: StraightSpace
 
 
 class Grading(NamedTuple):

@@ -98,9 +98,10 @@ def render_rows(arc, rows, psfs, pictures, constants, results):  # type: ignore[
     )
     picture = np.zeros((size, size), f4)
     line, columns = np.zeros(wide_m, f4), np.zeros((3, size), f4)
-    # The kernels' transforms of the last row: rows of one host come together.
+    # Waves at the pixels and the kernels' transforms of the last row: rows of one host come together.
     measured = psfs.kernel_size.size > 0
     kept_entry, kept_period = np.full(n_bands, -1), np.zeros(n_bands)
+    kept_waves = (0, 0.0)
     # So are the round PSFs at its frequencies.
     kept_table, kept_k, kept_scale = np.full(n_bands, -1), np.zeros(n_bands, np.int64), np.zeros(n_bands)
     n_kept, kernel_p = (n_bands, psfs.kernel_fold.shape[2]) if measured else (0, 0)
@@ -128,7 +129,8 @@ def render_rows(arc, rows, psfs, pictures, constants, results):  # type: ignore[
         image = rows.image[i]
         frame, place = _image(pictures, image)
         points = 0  # of the grid, at which waves are known
-        if k > 0:
+        if k > 0 and kept_waves != (k, period):
+            kept_waves = (k, period)
             bands.pixel_waves(pixel_waves, size, k, period, work)
             bands.transpose_waves(space.waves, pixel_waves, size, k)
         for band in range(n_bands):
@@ -242,8 +244,10 @@ def render_rows(arc, rows, psfs, pictures, constants, results):  # type: ignore[
         else:
             reach = (table.size - 3) / bands.TABLE_STEPS / band_scale[first]
             error += PER_RING * bands.outer_ring(space.shaped, k, reach) / max(peak, np.float32(1e-30))
-        lost = without * leak[0] + max(total - without - picture.sum(), 0.0) * leak[1]
-        lost /= max(peak, np.float32(1e-30))
+        # Only where it may count is the light on the stamp summed as it always was: one pixel after another, slowly.
+        lost = _lost(total, without, columns[2].sum(), leak) / max(peak, np.float32(1e-30))
+        if lost > 0.5 * LEAK_FROM:
+            lost = _lost(total, without, picture.sum(), leak) / max(peak, np.float32(1e-30))
         if lost > LEAK_FROM:
             error += lost
         # One of the renderings has not seen an image, be it on the stamp or not.
@@ -352,6 +356,12 @@ def _picture(picture, spectrum, passed, parts, band, space):  # type: ignore[no-
     else:
         bands.shape_radial(shaped, spectrum, k, period, space.radial[band])
     bands.to_pixels(picture, shaped, k, picture.shape[0], space.waves, products)
+
+
+@compiled(inline="always")
+def _lost(total, outside, on_stamp, leak):  # type: ignore[no-untyped-def]
+    """An upper limit of what light beyond the margin, and beyond the period, would add to a pixel."""
+    return outside * leak[0] + max(total - outside - on_stamp, 0.0) * leak[1]
 
 
 @compiled(fastmath=True)

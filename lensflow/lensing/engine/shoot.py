@@ -22,6 +22,7 @@ from lensflow.lensing.engine.quadrature import (
     POWER,
     R0,
     RAY,
+    RS,
     SOURCE,
     TURN,
     beyond_panels,
@@ -41,6 +42,17 @@ from lensflow.lensing.engine.records import (
     ShootSpace,
 )
 from lensflow.lensing.engine.spreading import spread
+from lensflow.lensing.engine.straight import (
+    BEYOND,
+    DIRECTION_X,
+    DIRECTION_Y,
+    LEAVES,
+    divide_rays,
+    leaf_samples,
+    straight_space,
+    trace_circle,
+    trace_rays,
+)
 
 # Columns of a panel on the stack: depth, cosine and sine of its middle, its rays (left, middle, right).
 FIRST_RAY = 3
@@ -55,7 +67,7 @@ def shoot_space():  # type: ignore[no-untyped-def]
     return ShootSpace(
         samples, np.empty((MAX_PANELS, 2)), np.zeros((4, RAY)), np.zeros((STACK_ROWS, STACK_COLUMNS)),
         np.zeros((8, RAY)), np.empty((2, MAX_SAMPLES // 2, 8)), np.zeros((22, 8)), np.empty((2, MAX_SAMPLES // 2)),
-        np.zeros((2 * MAX_LEAVES, 3)),
+        np.zeros((2 * MAX_LEAVES, 3)), straight_space(),
     )  # fmt: skip
 
 
@@ -92,10 +104,22 @@ def shoot_row(row, grid, constants, space):  # type: ignore[no-untyped-def]
     inside = outside = 0.0
     total = 0
     base = 2.0 * math.pi / BASE
+    straight = p[POWER] == 0.0
+    circle, leaves = space.straight.circle, space.straight.leaves
+    waiting = 0
+    if straight:
+        trace_circle(circle, settings[TURN], p, series, space.straight.work)
     for start in range(BASE):
         panel = stack[0]
         panel[0] = 0.0
         for k in range(3):
+            if straight:
+                at = (2 * start + k) % (2 * BASE)
+                for name in range(RS + 1):
+                    panel[FIRST_RAY + k * RAY + name] = circle[name, at]
+                if k == 1:
+                    panel[1], panel[2] = circle[DIRECTION_X, at], circle[DIRECTION_Y, at]
+                continue
             angle = base * (start + settings[TURN] + 0.5 * k)
             c, s = math.cos(angle), math.sin(angle)
             trace(c, s, p, series, panel[FIRST_RAY + k * RAY :])
@@ -118,19 +142,76 @@ def shoot_row(row, grid, constants, space):  # type: ignore[no-untyped-def]
             top -= 1
             if verdict == 0:
                 continue
+            if straight:
+                leaves[waiting, 0], leaves[waiting, 1], leaves[waiting, 2] = panel[1], panel[2], panel[0]
+                waiting += 1
+                if waiting == LEAVES:
+                    inside, outside, n = _shoot_straight(waiting, inside, outside, row, grid, constants, space)
+                    total += n
+                    waiting = 0
+                continue
             n, beyond = _nodes(panel[1], panel[2], width, turn, row, grid, nodes, space)
             outside += beyond
             if n == 0:
                 continue
-            if p[POWER] != 0.0:
-                _bend(samples, n, p[POWER])
+            _bend(samples, n, p[POWER])
             sersic_in_place(value, samples[WEIGHT], n, row.n_sersic, row.b_n)
             if row.unit != 1.0:
                 scale_in_place(value, n, row.unit)
             spread(light, grid.stride, samples[GRID_X], samples[GRID_Y], value, n, window)
             inside += _sum(value, n)
             total += n
+    if waiting:
+        inside, outside, n = _shoot_straight(waiting, inside, outside, row, grid, constants, space)
+        total += n
     return inside, outside * row.unit, total
+
+
+@compiled(fastmath=True)
+def _shoot_straight(n_leaves, inside, outside, row, grid, constants, space):  # type: ignore[no-untyped-def]
+    """What :func:`shoot_row` does with one lit panel of angle, for several at a time whose rays are straight.
+
+    Returns the flux inside and outside with theirs added, and the number of samples.
+    """
+    straight, samples, nodes, turns = space.straight, space.samples, constants.nodes, constants.turns
+    leaves, rays, window, light = straight.leaves, straight.rays, constants.window, grid.light
+    value, ray = samples[VALUE], space.rays[0]
+    n = 4 * n_leaves
+    for leaf in range(n_leaves):
+        c, s, turn = leaves[leaf, 0], leaves[leaf, 1], turns[int(leaves[leaf, 2])]
+        for i in range(4):
+            ct, st = _turned(turn, i)
+            rays[DIRECTION_X, 4 * leaf + i], rays[DIRECTION_Y, 4 * leaf + i] = c * ct - s * st, s * ct + c * st
+    trace_rays(rays, n, row.geometry, row.series, straight.work)
+    divide_rays(n, row.geometry, row.settings, straight)
+    total = 0
+    for leaf in range(n_leaves):
+        width = 2.0 * math.pi / BASE / 2.0 ** int(leaves[leaf, 2])
+        count = leaf_samples(leaf, n, width, grid, nodes, straight, samples)
+        beyond = 0.0
+        for i in range(4):
+            edge = rays[BEYOND, 4 * leaf + i]
+            if edge > 0.0:
+                for name in range(RS + 1):
+                    ray[name] = rays[name, 4 * leaf + i]
+                beyond += 0.5 * width * nodes[1, i] * _sum_beyond(edge, ray, row, nodes, space.edges)
+        outside += beyond
+        if count == 0:
+            continue
+        sersic_in_place(value, samples[WEIGHT], count, row.n_sersic, row.b_n)
+        if row.unit != 1.0:
+            scale_in_place(value, count, row.unit)
+        spread(light, grid.stride, samples[GRID_X], samples[GRID_Y], value, count, window)
+        inside += _sum(value, count)
+        total += count
+    return inside, outside, total
+
+
+@compiled(inline="always")
+def _turned(turn, i):  # type: ignore[no-untyped-def]
+    """Cosine and sine of the angle from a panel's middle to the first to fourth of its rays."""
+    j = i if i < 2 else 3 - i
+    return turn[j], turn[3 + j] if i >= 2 else -turn[3 + j]
 
 
 @compiled(fastmath=True)
@@ -150,9 +231,9 @@ def halve(panel, other, ct, st, p, series):  # type: ignore[no-untyped-def]
 
 @compiled(fastmath=True)
 def _nodes(c, s, width, turn, row, grid, nodes, space):  # type: ignore[no-untyped-def]
-    """Write the samples of an angular panel's four rays to ``space.samples``.
+    """Write the samples of an angular panel's four bent rays to ``space.samples``.
 
-    For a bent ray their values are radii, to be finished by :func:`_bend`.
+    Their values are radii, to be finished by :func:`_bend`.
 
     Returns
     -------
@@ -174,8 +255,7 @@ def _nodes(c, s, width, turn, row, grid, nodes, space):  # type: ignore[no-untyp
     outside = 0.0
     n = 0
     for i in range(4):
-        j = i if i < 2 else 3 - i
-        ct, st = turn[j], turn[3 + j] if i >= 2 else -turn[3 + j]
+        ct, st = _turned(turn, i)
         rc, rs = c * ct - s * st, s * ct + c * st
         ray = rays[i]
         trace(rc, rs, p, series, ray)
