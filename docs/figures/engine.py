@@ -77,7 +77,7 @@ def images(packed: records.Packed, first: np.ndarray, second: np.ndarray) -> tup
     bands.transpose_waves(at_pixels, centres, SIZE, k)
     psfs = pack.psfs(BETA, no_kernels(1, 1))
     table = psfs.tables[packed.table[0], : psfs.table_sizes[packed.table[0]]]
-    bands.radial_psf(radial, k, packed.band_scale[0, 0], table)
+    bands.radial_psf(radial, k, packed.band_scale[0, 0], table, work)
     extent = records.Extent(m // 2, m // 2, m // 2)
     out = []
     for grid in (0.5 * (first + second), 0.5 * (first - second)):

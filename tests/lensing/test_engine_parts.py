@@ -110,6 +110,12 @@ def test_the_transform_of_the_part_of_a_grid_that_holds_light_is_that_of_the_gri
         np.testing.assert_allclose(spectra[0][part, :k, :k][within], direct[within], atol=3e-4 * divided[-1, 0] ** 2)
 
 
+def test_a_nan_on_a_grid_counts_as_light():
+    pair = np.zeros((2, 64, 64), np.float32)
+    pair[1, 3, 20] = np.nan
+    assert render_rows._lit(*pair, 56, np.empty(64, np.float32)) == (28, 25, 8)
+
+
 def test_the_least_and_the_largest_value_of_a_picture_are_found_and_a_nan_is_not_lost():
     rng = np.random.default_rng(7)
     columns = np.empty((3, 70), np.float32)
@@ -143,6 +149,20 @@ def test_the_radial_tables_are_the_transforms(beta):
         length = float(psf.scale_length(1.0, model, beta))
         at = np.interp(x * bands.TABLE_STEPS, np.arange(table.size), table)
         np.testing.assert_allclose(at, psf.transform(x / (2 * np.pi * length), 1.0, model, beta), atol=1e-5)
+
+
+@pytest.mark.parametrize("k", [4, 20, 48])
+def test_a_round_psf_at_all_frequencies_is_its_radial_table(k):
+    for model in psf.MODELS:
+        table = pack.psf_table(model, 3.5)
+        scale = 0.9 * (table.size - 3) / bands.TABLE_STEPS / k
+        radial = np.full((64, 64), np.nan, np.float32)
+        bands.radial_psf(radial, k, scale, table, np.empty((4, 64)))
+        j = np.arange(k)
+        at = np.hypot(j[:, None], j)
+        expected = np.interp(at * scale * bands.TABLE_STEPS, np.arange(table.size), table)
+        within = at < k
+        np.testing.assert_allclose(radial[:k, :k][within], expected[within], atol=2e-6)
 
 
 @pytest.mark.parametrize("model", ["SIE", "EPL"])

@@ -140,7 +140,7 @@ def render_rows(arc, rows, psfs, pictures, constants, results):  # type: ignore[
                 if not same or kept_scale[band] != band_scale[band]:
                     kept_table[band], kept_k[band] = rows.table[i], frequencies[band]
                     kept_scale[band] = band_scale[band]
-                    bands.radial_psf(space.radial[band], frequencies[band], band_scale[band], table)
+                    bands.radial_psf(space.radial[band], frequencies[band], band_scale[band], table, work)
             if j < 0 or (kept_entry[band] == j and kept_period[band] == period):
                 continue
             kept_entry[band], kept_period[band] = j, period
@@ -364,7 +364,7 @@ def _lost(total, outside, on_stamp, leak):  # type: ignore[no-untyped-def]
     return outside * leak[0] + max(total - outside - on_stamp, 0.0) * leak[1]
 
 
-@compiled(fastmath=True)
+@compiled(fastmath={"reassoc", "nsz"})  # a NaN is light, too
 def _lit(a, b, m, line):  # type: ignore[no-untyped-def]
     """How far from the middle two grids of ``m`` points on a side hold light: most of a grid holds none."""
     h = m // 2
