@@ -147,6 +147,7 @@ def reduce_tasks(
     join: Callable[[list[Any]], Any],
     stage: str,
     progress: Progress = silent,
+    region_bytes: float | None = None,
 ) -> Any:
     """Add up ``task(i)`` over every index on the workers: this process only gets the sum.
 
@@ -162,7 +163,7 @@ def reduce_tasks(
         At least one.
     join : callable
         Values of neighbours, in the order of the indices, to one value.
-    stage, progress
+    stage, progress, region_bytes
         As for :func:`run_tasks`, with its errors.
     """
     progress(stage, 0, len(indices))
@@ -170,7 +171,8 @@ def reduce_tasks(
     tree = Tree(len(indices), join)
     if client is None:
         # Values come in any order; the tree knows their places.
-        placed = _in_threads(lambda place: (place, task(int(indices[place]))), range(len(indices)))
+        in_flight = 1 if region_bytes is None else IN_FLIGHT
+        placed = _in_threads(lambda place: (place, task(int(indices[place]))), range(len(indices)), in_flight)
         with contextlib.closing(placed):
             for done, (place, value) in enumerate(placed, start=1):
                 tree.add(place, value)
@@ -178,7 +180,8 @@ def reduce_tasks(
         return tree.root
     found: Any = None
     announced = _announced(client, stage, len(indices))
-    with contextlib.closing(on_cluster(client, Summed(task, len(indices), join), indices, stage)) as results:
+    beside = task if region_bytes is None else Beside(task, region_bytes)
+    with contextlib.closing(on_cluster(client, Summed(beside, len(indices), join), indices, stage)) as results:
         done = 0
         for value in results:
             if isinstance(value, Done):
@@ -214,9 +217,16 @@ def task_memory_bytes() -> float | None:
     return min((FILLED * (w["memory_limit"] or math.inf) / w["nthreads"] for w in workers), default=None)
 
 
-def waiting_bytes(config: RunConfig) -> float | None:
-    """Memory that a region of a run takes, bytes, where its tasks wait for an object store; None on a local disk."""
-    return None if is_local(config.out) else REGION_COPIES * largest_region_bytes(config)
+def waiting_bytes(config: RunConfig, copies: float = REGION_COPIES) -> float | None:
+    """Memory that a region of a run takes, bytes, where its tasks wait for an object store; None on a local disk.
+
+    Parameters
+    ----------
+    config : RunConfig
+    copies : float
+        Arrays of a region's size that a task holds at a time.
+    """
+    return None if is_local(config.out) else copies * largest_region_bytes(config)
 
 
 def _in_threads(task: Callable[[int], Any], indices: Sequence[int], in_flight: int = 1) -> Generator[Any, None, None]:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from lensflow.cluster.local import REGION_COPIES
 from lensflow.errors import ConfigError
 from lensflow.run.execute import Progress, run_tasks, silent
 from lensflow.store import objects, receipts, resume
 from lensflow.store.lease import Hold, hold
 from lensflow.store.materialise import reveal, store_rendered
-from lensflow.store.read import store_group, stored_regions
+from lensflow.store.paths import is_local
+from lensflow.store.read import open_array, store_group, stored_regions
 from lensflow.store.regions import Region, Regions
 from lensflow.store.rendered import refuse_other_code
 from lensflow.store.run_folder import RunFolder
@@ -75,13 +78,22 @@ def materialise_step(out: str, rows: Sequence[slice] = (), progress: Progress = 
         done = receipts.read_receipts(folder.receipts("pairs"))
         todo = [r.index for r in wanted if done[r.index].rendered]
         n_bytes = 0
-        for written in run_tasks(_Task(folder, regions, held.guard), todo, "materialise", progress):
+        task, waiting = _Task(folder, regions, held.guard), _waiting_bytes(folder, regions)
+        for written in run_tasks(task, todo, "materialise", progress, waiting):
             held.check()
             n_bytes += written
         left = sum(1 for r in receipts.read_receipts(folder.receipts("pairs")).values() if r.rendered)
         if not left:
             reveal(folder.pairs, held.guard)
     return Materialised(len(todo), n_bytes, left)
+
+
+def _waiting_bytes(folder: RunFolder, regions: Regions) -> float | None:
+    """Memory that storing a region takes, bytes, where it waits for an object store."""
+    if is_local(folder.root):
+        return None
+    stamp = open_array(folder.pairs, store_group(folder.pairs, "pairs"), "stamp")
+    return float(REGION_COPIES * regions.rows * stamp.dtype.itemsize * math.prod(stamp.shape[1:]))
 
 
 def _regions_of(regions: Regions, rows: Sequence[slice]) -> list[Region]:

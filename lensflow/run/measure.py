@@ -28,7 +28,7 @@ from lensflow.measure.metadata.checks import run_checks
 from lensflow.measure.metadata.hosts import continued, first_of_class
 from lensflow.measure.pixels import Block, Origin, measure
 from lensflow.measure.pixels.rendering import last_key
-from lensflow.run.execute import Progress, announce_verdict, reduce_tasks, silent
+from lensflow.run.execute import Progress, announce_verdict, reduce_tasks, silent, waiting_bytes
 from lensflow.run.gate_rows import ARCS, PORTRAITS, GateInput, GateRows
 from lensflow.run.identity import keep_config, pairs_content, stored_key
 from lensflow.run.kinds import kinds_of, settings_of
@@ -43,6 +43,9 @@ from lensflow.store.regions import Region, Regions
 from lensflow.store.results import current_results, keep_results
 from lensflow.store.run_folder import RunFolder
 from lensflow.survey.twins import Twins
+
+# Arrays of a region's size that measuring holds at a time: stamps, arcs and controls; hosts and what is made of all.
+MEASURED_COPIES = 4
 
 
 def diagnose_step(config: RunConfig, progress: Progress = silent) -> dict[str, xr.Dataset]:
@@ -103,7 +106,8 @@ def measure_step(
     if want_diagnostics or want_features:
         regions = stored_regions(folder.pairs, "pairs")
         kinds, task = kinds_of(config), _MeasureTask(config, regions, want_diagnostics, want_features)
-        measured = reduce_tasks(task, [r.index for r in regions], Measured.joined, "measure", progress)
+        held, every = waiting_bytes(config, MEASURED_COPIES), [r.index for r in regions]
+        measured = reduce_tasks(task, every, Measured.joined, "measure", progress, held)
         if want_diagnostics:
             found = codec.encode(measured.only(k.name for k in kinds).results(settings_of(config)))
             if keep:

@@ -29,6 +29,8 @@ SUFFICIENT_DECREASE = 1e-4
 MAX_HALVINGS = 40
 # A mean loss is known to about this much; smaller promised gains cannot be checked.
 ROUNDING = 1e-14
+# A squared decrement below this share of the aim: after the step there is nothing left for a Hessian to do.
+LAST_STEP = 1e-2
 SMALL_STEP = 1e-6
 # Without a penalty a margin beyond this (a probability of 1 - 1e-13) is on its way to infinity.
 SEPARATED = 30.0
@@ -160,6 +162,7 @@ def minimise(
     tol: float,
     max_iter: int,
     hessian: Floats | None = None,
+    dear_reads: bool = False,
     who: str = "logistic regression",
 ) -> Solution:
     """Minimise ``(sum of losses + sum(penalty * coefficients^2) / 2) / sum of weights``.
@@ -181,6 +184,9 @@ def minimise(
     max_iter : int
     hessian : ndarray, optional
         Hessian of the summed losses near the start.
+    dear_reads : bool
+        Whether reading the rows costs more than a Hessian: then one is taken along with every gradient, except after
+        the step that is small enough to be the last.
     who : str
         Named in errors.
 
@@ -226,7 +232,8 @@ def minimise(
                 f"{who} did not converge in {max_iter} iterations (gradient {size:.1e}, aim {tol:g}): a smaller C or "
                 "standardised features make it easier"
             )
-        taken = _search(evaluate, theta, step, ridge, value, gain, MAX_HALVINGS if fresh else 0)
+        along = dear_reads and gain > LAST_STEP * tol
+        taken = _search(evaluate, theta, step, ridge, value, gain, along, MAX_HALVINGS if fresh else 0)
         if taken is not None:
             (theta, at), last, fresh = taken, decrement, False
             n_iter += 1
@@ -295,12 +302,13 @@ def _search(
     ridge: Floats,
     value: float,
     gain: float,
+    hessian: bool,
     halvings: int,
 ) -> tuple[Floats, Sums] | None:
     """Go the whole step, or half of it, and so on, until the loss falls by a fair share of what the slope promises."""
     for length in 0.5 ** np.arange(halvings + 1):
         trial = theta + length * step
-        at = evaluate(trial, False)
+        at = evaluate(trial, hessian)
         found = (at.loss + 0.5 * float(ridge @ trial**2)) / at.weight
         if found <= value - SUFFICIENT_DECREASE * length * gain + ROUNDING * max(1.0, abs(value)):
             return trial, at

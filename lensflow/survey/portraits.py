@@ -24,6 +24,7 @@ from scipy import ndimage
 
 from lensflow import geometry
 from lensflow.stats.kept_rows import KeptRows
+from lensflow.survey.sketches import sketch_images
 from lensflow.units import median_and_sigma
 
 Images = NDArray[np.float32]
@@ -75,38 +76,14 @@ def _each_once(rows: xr.Dataset) -> xr.Dataset:
     return rows.drop_duplicates("host").sortby("host")
 
 
-def _mix(x: Hashes) -> Hashes:
-    """Finish a hash (splitmix64)."""
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return np.asarray(x ^ (x >> np.uint64(31)))
-
-
 def _sketch(image: Images, good: NDArray[np.bool_]) -> Hashes:
     """Sketch of each stamp (h, band, y, x)."""
-    n, bands = len(image), image.shape[1]
-    with np.errstate(over="ignore"):
-        bits = np.ascontiguousarray(image + np.float32(0)).view(np.uint32).astype(np.uint64)  # -0 is 0
-        pixel = _mix((bits + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15))
-        middle = pixel[..., 1:-1, 1:-1]
-        beside = pixel[..., :-2, 1:-1] + pixel[..., 2:, 1:-1] + pixel[..., 1:-1, :-2] + pixel[..., 1:-1, 2:]
-        rows = pixel[..., :-2, :] + pixel[..., 2:, :]
-        corners = rows[..., :-2] + rows[..., 2:]
-        four = middle * np.uint64(4)
-        square = _mix(middle + beside * np.uint64(0x9E3779B97F4A7C15) + corners * np.uint64(0xD1B54A32D192ED03))
-        square = np.where((beside == four) & (corners == four), NOTHING, square)
-    whole = good[..., 1:-1, 1:-1] if good.all() else _all_of_square(good)
-    square = np.where(whole, square, NOTHING).reshape(n, bands, -1)
-    keep = min(SKETCH, square.shape[-1])
-    smallest = np.partition(square, keep - 1, axis=-1)[..., :keep] if keep else square
-    sketch = np.full((n, bands, SKETCH), NOTHING)
-    sketch[..., :keep] = np.sort(smallest, axis=-1)
+    n, bands, size = image.shape[:3]
+    bits = np.ascontiguousarray(image + np.float32(0)).view(np.uint32)  # -0 is 0
+    sketch = np.empty((n * bands, SKETCH), np.uint64)
+    flat = (n * bands, size, size)
+    sketch_images(bits.reshape(flat), np.ascontiguousarray(good).reshape(flat), NOTHING, sketch)
     return sketch.reshape(n, bands * SKETCH)
-
-
-def _all_of_square(good: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    rows = good[..., :-2, :] & good[..., 1:-1, :] & good[..., 2:, :]
-    return np.asarray(rows[..., :-2] & rows[..., 1:-1] & rows[..., 2:])
 
 
 def _rings(image: Images, good: NDArray[np.bool_]) -> tuple[Images, Images]:

@@ -11,7 +11,7 @@ from lensflow.cluster import connect
 from lensflow.config import ClusterConfig
 from lensflow.errors import ManifestError
 from lensflow.run.cluster_tasks import regions_in_flight
-from lensflow.run.execute import run_tasks, waiting_bytes
+from lensflow.run.execute import reduce_tasks, run_tasks, waiting_bytes
 from tests.small_run import small_config
 
 SMALL_BYTES = 1e6
@@ -91,11 +91,38 @@ def test_a_region_that_fails_loses_neither_the_one_beside_it_nor_its_place(one_t
     assert again.most == 2
 
 
+def joined(values):
+    return [v for part in values for v in (part if isinstance(part, list) else [part])]
+
+
+@pytest.mark.parametrize(("region_bytes", "most"), [(SMALL_BYTES, 2), (None, 1)])
+def test_sums_keep_two_regions_at_work_too_and_the_order_of_their_values(one_thread, region_bytes, most):
+    task = Waits()
+    TASK[:] = [task]
+    assert reduce_tasks(task, range(9), joined, "stage", region_bytes=region_bytes) == list(range(9))
+    assert task.most == most
+
+
+def test_a_sum_whose_region_fails_says_so_and_ends_the_one_beside_it(one_thread):
+    task = Waits(fails=1)
+    TASK[:] = [task]
+    with pytest.raises(ManifestError, match="row 1 is wrong"):
+        reduce_tasks(task, range(40), joined, "stage", region_bytes=SMALL_BYTES)
+    end = time.monotonic() + 5
+    while task.at_work and time.monotonic() < end:
+        time.sleep(0.01)
+    assert task.at_work == 0 and len(task.done) < 39
+
+
 def test_threads_of_this_process_take_two_regions_each(monkeypatch):
     monkeypatch.setattr("lensflow.run.execute.os.cpu_count", lambda: 1)
     task = Waits()
     assert sorted(run(task, 6, SMALL_BYTES)) == list(range(6))
     assert task.most == 2
+    again = Waits()
+    TASK[:] = [again]
+    assert reduce_tasks(again, range(6), joined, "stage", region_bytes=SMALL_BYTES) == list(range(6))
+    assert again.most == 2
 
 
 @pytest.mark.parametrize(
@@ -117,3 +144,6 @@ def test_memory_bounds_the_regions_in_flight(threads, limit, region, expected):
 def test_only_runs_elsewhere_wait_for_a_store(tmp_path):
     assert waiting_bytes(small_config(tmp_path / "run")) is None
     assert waiting_bytes(small_config("s3://bucket/run")) > 1e6
+    assert waiting_bytes(small_config("s3://bucket/run"), 4) == pytest.approx(
+        waiting_bytes(small_config("s3://bucket/run"), 3) * 4 / 3
+    )

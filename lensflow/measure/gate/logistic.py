@@ -129,6 +129,7 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):
             self._start(blocks, penalty),
             tol=self.tol,
             max_iter=self.max_iter,
+            dear_reads=_is_lazy(blocks),
         )
         slopes = solution.theta[:-1] / scale
         self.coef_ = slopes[None]
@@ -154,6 +155,7 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):
                 nothing,
                 tol=ROUGHLY,
                 max_iter=self.max_iter,
+                dear_reads=True,
             ).theta
         except (ConvergenceError, ValueError):
             return nothing
@@ -200,10 +202,13 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):
         X = X.rechunk({1: -1})
         self.n_features_in_ = int(X.shape[1])
         labels = _beside(X, y, "y")
-        weights = [None] * X.numblocks[0] if sample_weight is None else _beside(X, sample_weight, "sample_weight")
+        weights = None if sample_weight is None else _beside(X, sample_weight, "sample_weight")
+        rows = _delayed(X, *(v for v in (labels, weights) if v is not None))
+        labels = rows[1]
+        weights = [None] * X.numblocks[0] if weights is None else rows[2]
         found = dask.compute(*[delayed(np.unique)(b) for b in labels])
         self.classes_ = _two_classes(np.unique(np.concatenate(found)))
-        parts = zip(X.to_delayed().ravel(), labels, weights, strict=True)
+        parts = zip(rows[0], labels, weights, strict=True)
         return [delayed(_checked)(*part, self.classes_, k) for k, part in enumerate(parts)]
 
 
@@ -254,8 +259,7 @@ def _second_moments(block: _Block, mean: Floats) -> Floats:
 
 
 def _sums(blocks: list[Any], intercept: bool, theta: Floats, hessian: bool) -> Sums:
-    # Reading blocks again for the Hessian alone would cost more than always taking it along.
-    sums: Sums = _total(blocks, _sums_of, theta, hessian or _is_lazy(blocks))
+    sums: Sums = _total(blocks, _sums_of, theta, hessian)
     if intercept:
         return sums
     # Nothing depends on it: its row is that of an unrelated parabola with its minimum at 0.
@@ -293,7 +297,14 @@ def _is_lazy(blocks: list[Any]) -> bool:
     return isinstance(blocks[0], Delayed)
 
 
-def _beside(X: da.Array, values: Any, name: str) -> list[Delayed]:
+def _delayed(*arrays: da.Array) -> list[list[Delayed]]:
+    """Blocks of rows of arrays, each optimised by itself unless they share work: what is shared is then done once."""
+    layers: list[set[str]] = [{*a.__dask_graph__().layers} for a in arrays]
+    shared = len(set.union(*layers)) < sum(len(own) for own in layers)
+    return [list(a.to_delayed(optimize_graph=not shared).ravel()) for a in arrays]
+
+
+def _beside(X: da.Array, values: Any, name: str) -> da.Array:
     """Labels or weights in blocks of the same rows as the features."""
     values = values if _is_dask(values) else da.from_array(np.asarray(values), chunks=-1)
     known = not np.isnan([X.shape[0], *values.shape]).any()
@@ -305,7 +316,7 @@ def _beside(X: da.Array, values: Any, name: str) -> list[Delayed]:
             f"{name} has {values.numblocks[0]} blocks of rows, X has {X.numblocks[0]}, of unknown lengths: "
             "compute_chunk_sizes() of both"
         )
-    return list(values.to_delayed().ravel())
+    return values
 
 
 def _two_classes(found: NDArray[Any]) -> NDArray[Any]:

@@ -13,6 +13,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from lensflow.errors import ConvergenceError
 from lensflow.measure.gate.logistic import LogisticRegression
+from lensflow.stats.newton import sums_of
 
 
 def reference(C=1.0):
@@ -206,6 +207,39 @@ def test_many_blocks_are_read_less_often_since_a_few_say_where_to_start():
     few, at_once = fitted_by_blocks(x, y, 8)
     np.testing.assert_allclose(few.decision_function(x), whole.decision_function(x), atol=1e-9)
     assert read[1] < at_once.min() and read[0] == read[1] + 1
+
+
+def test_labels_that_are_made_of_the_features_are_made_with_them():
+    x, y = smooth_pixels(n=640, p=4)
+    seen = []
+
+    def block(k):
+        seen.append(k)
+        return np.column_stack([x, y])[k * 64 : (k + 1) * 64]
+
+    parts = [da.from_delayed(dask.delayed(block)(k), (64, 5), dtype=float) for k in range(10)]
+    table = da.concatenate(parts)
+    with dask.config.set(scheduler="synchronous"):
+        model = LogisticRegression().fit(table[:, :4], table[:, 4] > 0, sample_weight=1.0 + (table[:, 0] > 0))
+    # Once for the classes, once for each gradient.
+    assert len(seen) / 10 <= model.n_iter_[0] + 2
+    whole = LogisticRegression().fit(x, y > 0, sample_weight=1.0 + (x[:, 0] > 0))
+    np.testing.assert_allclose(model.decision_function(x), whole.decision_function(x), atol=1e-9)
+
+
+def test_no_hessian_is_made_after_the_last_step_and_no_read_is_for_a_hessian_alone(monkeypatch):
+    x, y = smooth_pixels(n=24 * 400, p=6)
+    asked = []
+
+    def counted(x, y, weight, theta, hessian):
+        asked.append((len(x), hessian))
+        return sums_of(x, y, weight, theta, hessian)
+
+    monkeypatch.setattr("lensflow.measure.gate.logistic.sums_of", counted)
+    model, read = fitted_by_blocks(x, y, 24, tol=1e-6)
+    passes = len(asked) / 24
+    assert asked[-1] == (400, False) and sum(h for _, h in asked) >= 24
+    assert read[1] <= model.n_iter_[0] + 1 <= passes
 
 
 @pytest.mark.parametrize("order", ["sorted by class", "one class in the first third", "as drawn"])
