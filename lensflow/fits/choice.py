@@ -32,6 +32,15 @@ OTHER = {
     "EXPMAP", "PREVIEW", "THUMBNAIL", "SEGMENTATION", "SEG", "SEGMAP",
 }  # fmt: skip
 _NEUTRAL = {"", "PRIMARY", "COMPRESSED_IMAGE"}
+# What a reader may write into EXTNAME where none says which is which.
+_ADVISED = {
+    "invvar": "INVVAR",
+    "maskbits": "MASK",
+    "nexp": "NEXP",
+    "psfsize": "PSFSIZE",
+    "variance": "VARIANCE",
+    "rms": "RMS",
+}
 
 # Bytes ``start:stop`` of a file, fewer where it ends.
 Reader = Callable[[int, int], bytes]
@@ -57,7 +66,7 @@ class Image:
     n_axes: int
 
     def __str__(self) -> str:
-        name = self.header.string("EXTNAME")
+        name = _name(self.header)
         return f"HDU {self.hdu}{f' {name}' if name else ''} ({self.shape[1]} x {self.shape[0]} pixels)"
 
 
@@ -118,9 +127,10 @@ def _header_at(read: Reader, start: int, length: int) -> Header:
 def choose(headers: Sequence[Header], product: str, shape: tuple[int, int] | None = None) -> Image:
     """Choose the image that holds a product.
 
-    Of the images with two axes longer than one (or two axes), those whose EXTNAME says the product come first, then
-    those whose EXTNAME says nothing; among equals those with a WCS of the sky, of the product's kind (integers for
-    maskbits, floats for the others), of the brick's shape, and much larger than all others.
+    Of the images with two axes longer than one (or two axes), those whose EXTNAME (or, where that says nothing, the
+    EXTTYPE of older LSST and HSC pipelines) says the product come first, then those that say nothing; among equals
+    those with a WCS of the sky, of the product's kind (integers for maskbits, floats for the others), of the brick's
+    shape, and much larger than all others.
 
     Parameters
     ----------
@@ -146,7 +156,7 @@ def choose(headers: Sequence[Header], product: str, shape: tuple[int, int] | Non
                 others.append(f"HDU {hdu} has {len(axes)} dimensions ({' x '.join(map(str, axes))}) instead of (y, x)")
     if not images:
         raise FormatError(others[0] if others else "it holds no image")
-    claims = [_claim(image.header.string("EXTNAME"), product, len(images) == 1) for image in images]
+    claims = [_claim(_name(image.header), product, len(images) == 1) for image in images]
     if max(claims) == 0:
         raise FormatError(f"none of its images is named as {product}: {_listed(images)}")
     best = [image for image, claim in zip(images, claims, strict=True) if claim == max(claims)]
@@ -161,9 +171,15 @@ def choose(headers: Sequence[Header], product: str, shape: tuple[int, int] | Non
     if len(best) > 1:
         raise FormatError(
             f"it holds {len(best)} images with an equal claim to be its {product}: {_listed(best)}. Name one of them "
-            f"{sorted(NAMES.get(product, {'SCI'}))[0]} in EXTNAME, or give it a file of its own"
+            f"{_ADVISED.get(product, 'IMAGE')} in EXTNAME, or give it a file of its own"
         )
     return best[0]
+
+
+def _name(header: Header) -> str:
+    """EXTNAME; where it says nothing, EXTTYPE."""
+    name = header.string("EXTNAME")
+    return header.string("EXTTYPE", name) or name if name.upper() in _NEUTRAL else name
 
 
 def _axes(header: Header) -> list[int]:

@@ -55,7 +55,11 @@ def image_factor(cards: Cards, zero_point: ZeroPoint | None) -> float:
     UnitError
     """
     of_unit = stated_factor(cards("BUNIT"))
-    stated = {name: zero for name in ZERO_POINT_CARDS if (zero := _zero_point(name, cards(name))) is not None}
+    stated = {
+        name: zero
+        for name in ZERO_POINT_CARDS
+        if not _is_uncalibrated(name, cards(name), zero_point) and (zero := _zero_point(name, cards(name))) is not None
+    }
     if zero_point is not None:
         magnitude = _named(cards, zero_point) if isinstance(zero_point, str) else float(zero_point)
         factor = nmgy_of_mag(magnitude)
@@ -159,6 +163,12 @@ def _named(cards: Cards, name: str) -> float:
     if zero is None:
         raise UnitError(f"it has no card {name}, which survey.zero_point names")
     return zero
+
+
+def _is_uncalibrated(name: str, value: Any, zero_point: ZeroPoint | None) -> bool:
+    """Whether a flux of 0 for magnitude 0 says that no zero point was measured, and a number in the config gives it."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return name in _FLUX_OF_MAG_0 and is_number and value == 0 and isinstance(zero_point, int | float)
 
 
 def _zero_point(name: str, value: Any) -> float | None:

@@ -59,6 +59,23 @@ def test_axes_of_one_pixel_do_not_count():
         chosen("image", image(shape=(3, 30, 30)))
 
 
+def test_where_extname_says_nothing_exttype_does_as_older_pipelines_of_hsc_write_it():
+    planes = [image(), image(dtype=np.int16), image()]
+    for hdu, kind in zip(planes, ("IMAGE", "MASK", "VARIANCE"), strict=True):
+        hdu.header["EXTTYPE"] = kind
+    assert [chosen(p, *planes) for p in ("image", "maskbits", "variance")] == [1, 2, 3]
+    planes[0].header["EXTNAME"] = "CHI2"  # the name that a file gives itself counts
+    with pytest.raises(FormatError, match="HDU 1 CHI2"):
+        chosen("image", *planes)
+
+
+@pytest.mark.parametrize(("product", "advised"), [("image", "IMAGE"), ("variance", "VARIANCE"), ("invvar", "INVVAR")])
+def test_the_name_that_is_advised_is_one_that_is_then_taken(product, advised):
+    with pytest.raises(FormatError, match=f"Name one of them {advised} in EXTNAME"):
+        chosen(product, image(), image())
+    assert chosen(product, image(), image(advised)) == 2
+
+
 @pytest.mark.parametrize("names", [("", ""), ("SCI", "SCI"), ("SCI", "IMAGE")])
 def test_two_images_of_equal_claim_are_refused_by_name(names):
     with pytest.raises(FormatError, match=r"2 images with an equal claim.*HDU 1.*30 x 30 pixels.*HDU 2"):

@@ -151,3 +151,9 @@ def test_images_in_another_unit_than_their_weights_are_found_before_the_run(tree
         "Weights do not fit the image in r" in f.what for f in found
     )
     assert not any(" in g" in f.what for f in found)
+
+
+def test_where_no_image_can_be_read_nothing_is_claimed_of_scale_units_and_light(tree):
+    found = examine({**tree, "bands": ["i"]})
+    assert failures(found) and not [f for f in found if f.check in ("pixel scale", "units", "brightness")]
+    assert not any("nan" in f"{f.what} {f.advice}".split() for f in found)

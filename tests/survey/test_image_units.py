@@ -135,3 +135,14 @@ def test_a_brick_in_counts_without_a_setting_is_refused_by_name(tmp_path):
     assert BRICK in line
     assert "survey.zero_point" in line
     assert line.count("UNKNOWN_UNIT_g") == 1
+
+
+def test_a_flux_of_0_for_magnitude_0_states_no_zero_point_and_a_number_in_the_config_does():
+    assert image_factor(header(FLUXMAG0=0.0), 27.0) == pytest.approx(in_nanomaggies(27.0))
+    for setting in (None, "FLUXMAG0"):
+        with pytest.raises(UnitError, match=r"FLUXMAG0 = 0\.0, which is no zero point"):
+            image_factor(header(FLUXMAG0=0.0), setting)
+    with pytest.raises(UnitError, match="FLUXMAG0 = -1"):
+        image_factor(header(FLUXMAG0=-1.0), 27.0)
+    with pytest.raises(UnitError, match="MAGZERO = 30"):
+        image_factor(header(FLUXMAG0=0.0, MAGZERO=30.0), 27.0)

@@ -37,6 +37,12 @@ def test_sizes_that_no_site_sees_are_counted_and_the_smallest_is_named(cutouts):
     assert audit["most_suspicious"].values.tolist() == ["", "b"]
 
 
+def test_a_small_size_of_the_readers_own_is_no_error_of_a_map(cutouts):
+    cutouts["psfsize_arcsec"][2, 1], cutouts["psf_source"][2, 1] = 0.16, int(PsfSource.MANIFEST)
+    audit = psf_audit(cutouts)
+    assert audit["suspicious"].values.tolist() == [0, 2] and audit["most_suspicious"].values.tolist() == ["", "b"]
+
+
 def test_a_band_without_any_size_has_nan_percentiles(cutouts):
     cutouts["psfsize_arcsec"][:, 0] = np.nan
     assert np.isnan(psf_audit(cutouts)["psfsize_arcsec"].sel(band="g")).all()

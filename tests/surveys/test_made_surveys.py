@@ -176,6 +176,26 @@ def test_what_the_config_alone_contradicts_is_a_config_error(made, wrong, words)
         load_config(tree)
 
 
+def test_files_whose_planes_exttype_names_are_read_alike(made, tmp_path):
+    """As in a real exposure of HSC: EXTTYPE, no EXTNAME, a mask of 16 unsigned bits, FLUXMAG0 = 0."""
+    for band in "griz":
+        name = f"HSC-{band.upper()}"
+        path = f"{name}/9813/4,4/calexp-{name}-9813-4,4.fits"
+        (tmp_path / path).parent.mkdir(parents=True)
+        with fits.open(made / "hsc" / "files" / path) as hdus:
+            hdus[0].header["FLUXMAG0"] = 0.0
+            hdus["MASK"].data = hdus["MASK"].data.astype("u2")
+            for hdu in hdus[1:]:
+                hdu.header["EXTTYPE"] = hdu.header.pop("EXTNAME")
+            hdus.writeto(tmp_path / path)
+    one, two = (cut(tree_of(made, "hsc", **more))[0] for more in ({}, {"root": str(tmp_path)}))
+    assert one["covered"].values.any() and (one["maskbits"].values != 0).any()
+    for name in ("image", "invvar", "maskbits", "status"):
+        np.testing.assert_array_equal(one[name].values, two[name].values)
+    again, _ = cut(tree_of(made, "hsc", root=str(tmp_path), zero_point=None, failure_budget=1.0))
+    assert any("FLUXMAG0 = 0.0, which is no zero point" in m for m in again.attrs["messages"])
+
+
 def test_a_file_with_two_variances_or_two_images_is_refused(made, tmp_path):
     source = made / "lsst" / "files" / "5063" / "14" / "r" / "deep_coadd_5063_14_r.fits"
     for name in ("VARIANCE", "IMAGE"):

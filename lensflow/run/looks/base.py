@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
@@ -128,7 +129,8 @@ class Seen:
             return float(self.config.survey.stamps.pixel_scale_arcsec)
         trial = self.trial
         found = None if trial is None else trial.attrs.get("pixel_scale_arcsec")
-        return None if found is None else float(found)
+        # NaN where no image of the trial could be read, which is reported as such.
+        return None if found is None or math.isnan(found) else float(found)
 
     @cached_property
     def table(self) -> InjectionTable | None:

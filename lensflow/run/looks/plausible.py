@@ -63,6 +63,8 @@ def brightness(seen: Seen) -> Iterator[Finding]:
     k = seen.config.reference_band
     measured = block["aperture_flux_nmgy"].values[:, k].astype(float)
     known = np.isfinite(measured) & (measured > 0)
+    if not trial["covered"].values.any():
+        return
     if not known.any():
         advice = "Are units, background and pixel scale right? plan.src_mag: apparent needs no flux of the host."
         yield Finding("brightness", Level.WARN, "no host of the trial has a flux above 0 in the aperture", advice)
