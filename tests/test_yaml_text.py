@@ -72,12 +72,15 @@ def bomb(width=9, depth=9):
         ("out: !!python/object/apply:os.getpid []", "not valid YAML"),
         (BASE + "? [a]\n: b\n", "not valid YAML"),
         ("out: 'a\n", "not valid YAML"),
+        ("out:\tx\n  a: b\n", "A tab: indent with spaces."),
+        ("\0\1SIMPLE", "Is it a text file?"),
         ("", "a mapping of settings"),
         ('out: "a\\0b"\nsurvey: {root: /d, targets: t.csv}', "out: must be a folder"),
     ],
 )
 def test_what_is_no_config_is_refused_by_name(tmp_path, text, words):
-    assert words in refusal(tmp_path / "c.yaml", text)
+    said = refusal(tmp_path / "c.yaml", text)
+    assert words in said and "unicode string" not in said
 
 
 def test_the_config_of_a_run_folder_is_read_by_the_same_rules(tmp_path):

@@ -171,6 +171,9 @@ def materialise(
     if as_json:
         print_json(run=str(config.out), **asdict(done))
     left = f"; {done.left} region(s) are still rendered when they are read" if done.left else ""
+    if not done.regions:
+        print_line(console, f"Nothing to do: {'these' if some else 'all'} pixels are stored already{left}.")
+        return
     print_line(console, f"Pixels of {done.regions} region(s) stored, {amount(done.n_bytes)}{left}.")
 
 

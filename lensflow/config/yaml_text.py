@@ -43,12 +43,20 @@ def parse_yaml(text: str, where: str) -> Any:
     try:
         return yaml.load(text, Loader=_Loader)
     except yaml.YAMLError as error:
-        raise ConfigError(f"{where}: not valid YAML: {error}") from None
+        raise ConfigError(f"{where}: not valid YAML: {_without_its_name(error)}") from None
     except RecursionError:  # where libyaml's own limit ended the look at the size
         raise ConfigError(f"{where}: nested more than {MAX_DEPTH} deep; no setting is.") from None
     except (ValueError, TypeError, OverflowError, ArithmeticError) as error:
         # A date such as 2020-13-45, a !!tag that does not fit its value.
         raise ConfigError(f"{where}: not valid YAML: {type(error).__name__}: {error}. Quote text.") from None
+
+
+def _without_its_name(error: yaml.YAMLError) -> str:
+    """Reason and place without YAML's name for a text that it was given, and a way out of what is no YAML at all."""
+    said = re.sub(r' *in "<[a-z ]+>", ', "  at ", str(error))
+    if "'\\t'" in said:
+        return f"{said}\nA tab: indent with spaces."
+    return f"{said}\nIs it a text file?" if "special characters are not allowed" in said else said
 
 
 def _check_size(text: str, where: str) -> None:

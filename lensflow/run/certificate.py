@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from lensflow.config.base import first_problem
 from lensflow.errors import CertificateError
 from lensflow.measure.gate.verdicts import GateResult, Verdict
 
@@ -167,9 +168,7 @@ def parse_certificate(content: bytes, place: str) -> dict[str, Any]:
     try:
         _Shape.model_validate(value)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise CertificateError(f"{place}: edited, or not a certificate: {where}: {first['msg']}. {_NEW}") from error
+        raise CertificateError(f"{place}: edited, or not a certificate: {first_problem(error)}. {_NEW}") from error
     return dict(value)
 
 

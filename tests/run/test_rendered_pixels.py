@@ -293,6 +293,8 @@ class TestMaterialise:
     def test_command(self, virtual, command):
         code, text = command("materialise", virtual.root, "--rows", "0:3")
         assert code == 0 and "Pixels of 1 region(s) stored" in text and "still rendered" in text
+        code, text = command("materialise", virtual.root, "--rows", "0:3")
+        assert code == 0 and "Nothing to do: these pixels are stored already" in text and "still rendered" in text
         assert command("materialise", virtual.root, "--rows", "3")[0] == 2
 
 

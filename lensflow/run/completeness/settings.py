@@ -9,6 +9,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from lensflow.config import RunConfig
+from lensflow.config.base import first_problem
 from lensflow.config.completeness import CompletenessConfig
 from lensflow.config.place import of_inputs, with_places
 from lensflow.errors import CompletenessError, ConfigError
@@ -55,8 +56,7 @@ def with_options(
     try:
         section = with_places(config.completeness.replaced_by(change), of_inputs(config.storage))
     except ValidationError as error:
-        first = error.errors()[0]
-        raise ConfigError(f"completeness.{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+        raise ConfigError(f"completeness.{first_problem(error)}") from error
     return config.model_copy(update={"completeness": section})
 
 

@@ -11,6 +11,7 @@ import xarray as xr
 from pydantic import ValidationError
 
 from lensflow.config import RunConfig
+from lensflow.config.base import first_problem
 from lensflow.config.completeness import CompletenessConfig
 from lensflow.errors import CompletenessError, GateError, StoreError
 from lensflow.measure.gate.verdicts import GateResult
@@ -164,7 +165,7 @@ def _read(config: RunConfig, folder: RunFolder, name: str, content: str) -> Stor
             codec.datasets(results["tables"]),
         )  # fmt: skip
     except (AssertionError, ValidationError, ValueError, TypeError, KeyError, GateError) as error:
-        reason = f"settings: {error.errors()[0]['msg']}" if isinstance(error, ValidationError) else str(error)
+        reason = f"settings: {first_problem(error)}" if isinstance(error, ValidationError) else str(error)
         raise StoreError(
             f"{url}: cannot be read ({reason}). Delete it and run `lensflow completeness` again."
         ) from error

@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from lensflow.config import LoaderConfig, RunConfig
+from lensflow.config.base import first_problem
 from lensflow.errors import ConfigError, ExportError, did_you_mean
 from lensflow.export.formats.folder import is_export
 from lensflow.export.view import TrainingView
@@ -48,9 +49,7 @@ def loader_settings(
         plain = {k: getattr(settings, k) for k in names}
         return LoaderConfig.model_validate({**plain, **mine}), rest
     except ValidationError as error:
-        first = error.errors()[0]
-        name = ".".join(map(str, first["loc"]))
-        raise ConfigError(f"training.{name}: {first['msg'].removeprefix('Value error, ')}") from None
+        raise ConfigError(f"training.{first_problem(error)}") from None
 
 
 def _section_of(source: Any) -> Any:

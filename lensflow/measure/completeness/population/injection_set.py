@@ -21,6 +21,7 @@ from pydantic import ValidationError
 from lensflow import schema
 from lensflow._version import __version__
 from lensflow.config import PlanConfig
+from lensflow.config.base import first_problem
 from lensflow.config.place import like
 from lensflow.errors import CompletenessError, ConfigError
 from lensflow.measure.completeness.bins import Ranges
@@ -61,7 +62,7 @@ class InjectionSet:
         except ValidationError as error:
             raise CompletenessError(
                 f"{self.path}: its plan is none of lensflow {__version__} (made by {of['lensflow']}): "
-                f"{error.errors()[0]['msg']}. Publish it again, or use its columns log_q_* with pandas"
+                f"{first_problem(error)}. Publish it again, or use its columns log_q_* with pandas"
             ) from error
         return InjectedPrior(plan, tuple(of["bands"]), tuple(of["given"]), of["rows_dropped"])
 
