@@ -81,6 +81,8 @@ def serve(shared: Shared, port: int | None = None, open_browser: bool = True,
 def _bind(port: int | None) -> tuple[list[Any], int]:
     from bokeh.server.util import bind_sockets
 
+    if port is not None and not 0 <= port < 1 << 16:  # the system would take its last 16 bits
+        raise ConfigError(f"--port {port}: a port lies between 0 and 65535; --port 0 takes any free one")
     tried = PORTS if port is None else (port,)
     for candidate in tried:
         try:

@@ -155,7 +155,7 @@ def test_what_cannot_be_measured_is_refused_by_name(config):
         completeness_step(config.model_copy(update={"completeness": bare}), BLUE_RING)
     with pytest.raises(CompletenessError, match="needs 1,000 negatives at least; 12 were given"):
         completeness_step(with_options(config, fpr=1e-3), BLUE_RING)
-    with pytest.raises(ConfigError, match="^completeness.threshold: fpr: a rate lies between 0 and 1"):
+    with pytest.raises(ConfigError, match=r"^completeness\.threshold: fpr: a rate lies between 0 and 1"):
         with_options(config, fpr=[1.5])
     assert with_options(config, fpr=np.float32(0.25)).completeness == with_options(config, fpr=0.25).completeness
     assert with_options(config, fpr=np.array([0.5, 0.25])).completeness.threshold.fpr == (0.5, 0.25)

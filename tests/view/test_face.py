@@ -9,9 +9,11 @@ import pytest
 from bokeh.document import Document
 from bokeh.events import Tap
 
+from lensflow.errors import ConfigError
 from lensflow.view.grid import ACROSS, DOWN
 from lensflow.view.page import Page
 from lensflow.view.results import Map, Results
+from lensflow.view.serve import _bind
 from lensflow.view.shared import Shared
 from lensflow.view.tags import Tags
 from tests.view.conftest import HOSTILE
@@ -161,3 +163,9 @@ def test_a_first_page_does_not_wait_for_what_it_does_not_need(config, tmp_path):
     command = [sys.executable, "-c", FIRST_PAGE, str(config.out), str(tmp_path / "tags.csv")]
     found = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
     assert not {*found} & {"dask", "distributed", "numba", "scipy", "matplotlib", "sklearn"}
+
+
+@pytest.mark.parametrize("port", [-1, 65_536, 99_999_999])
+def test_a_port_that_there_is_not_is_refused_with_those_that_there_are(port):
+    with pytest.raises(ConfigError, match=rf"--port {port}: a port lies between 0 and 65535"):
+        _bind(port)
