@@ -15,7 +15,8 @@ HERE = Path(__file__).parent
 # Sphinx reads below its own folder: notebooks are copied there, with links as they are from there.
 (HERE / "tutorials").mkdir(exist_ok=True)
 for notebook in (HERE.parent / "notebooks").glob("*.ipynb"):
-    (HERE / "tutorials" / notebook.name).write_text(notebook.read_text().replace("(../docs/", "(../"))
+    text = notebook.read_text().replace("(../docs/", "(../")
+    (HERE / "tutorials" / notebook.name).write_text(re.sub(r"`docs/([a-z-]+\.md)`", r"[\1](../\1)", text))
 # A card of the gallery: what the notebook's first picture shows; the first words of its text.
 CARD = """```{{grid-item-card}} {title}
 :link: tutorials/{stem}
@@ -65,13 +66,32 @@ for name in ("CHANGELOG", "CONTRIBUTING"):
 flow = (HERE / "_static" / "flow.svg").read_text()
 flow = flow.replace("@media (prefers-color-scheme:dark)", 'html[data-theme="dark"]')
 (HERE / "generated" / "flow.svg").write_text(f'<div class="flow">{flow}</div>\n')
-# One page for each public name.
-(HERE / "api.md").write_text(
-    "# Python\n\nWhat `import lensflow as lf` offers, in notebooks and scripts alike.\n\n```{eval-rst}\n"
-    ".. currentmodule:: lensflow\n\n.. autosummary::\n   :toctree: generated\n   :nosignatures:\n\n"
-    + "".join(f"   {name}\n" for name in lensflow.__all__ if not name.startswith("__"))
-    + "```\n"
-)
+# One page for each public name; in the order in which one meets them.
+API = {
+    "Make a run": "load_config connect cut import_stamps crop SourceBank plan plan_injections inject write_pairs "
+    "make_run materialise warm_up write_report dashboard_link progress_link",
+    "Open what is stored": "open_run open_cutouts open_manifest open_pairs open_selection rgb psf_audit tagged verify "
+    "rerender",
+    "Judge": "diagnose findings gate gate_by_magnitude brightness_table brightness_figure tune_core measure_core "
+    "core_table core_figure core_settings handle_core zoo compare_runs sweep",
+    "Measure a lens finder": "score_pairs completeness paired cross_test cross_table reweight injection_set "
+    "target_density target_population lens_catalogue read_lenspop",
+    "Compare with real lenses": "read_lenses compare_real",
+    "Train and export": "training_view batches torch_dataset mask_batch train export check_export",
+}
+NAMES = {group: names.split() for group, names in API.items()}
+rest = {n for n in lensflow.__all__ if not n.startswith("__")} - {n for names in NAMES.values() for n in names}
+text = "# Python\n\nWhat `import lensflow as lf` offers, in notebooks and scripts alike.\n"
+for group, names in {**NAMES, **({"More": sorted(rest)} if rest else {})}.items():
+    # lensflow.export is also a package: its page is that of the function.
+    lines = "".join(f"   ~lensflow.{'api.' if name == 'export' else ''}{name}\n" for name in names)
+    text += (
+        f"\n## {group}\n\n```{{eval-rst}}\n.. autosummary::\n   :toctree: generated\n   :nosignatures:\n\n{lines}```\n"
+    )
+(HERE / "api.md").write_text(text)
+for page in (HERE / "generated").glob("lensflow.*.rst"):
+    if f"~{page.stem}\n" not in text:
+        page.unlink()
 
 
 def _command(name: str, command: Any) -> str:
@@ -113,7 +133,11 @@ html_static_path = ["_static"]
 html_css_files = ["site.css"]
 
 nb_execution_mode = "off"
-myst_enable_extensions = ["colon_fence", "dollarmath"]
+# No dollarmath: a dollar is a price here.
+myst_enable_extensions = ["colon_fence"]
+nb_render_markdown_format = "myst"
+# Options have two dashes.
+smartquotes_action = "qe"
 myst_heading_anchors = 4
 autosummary_generate = True
 numpydoc_show_class_members = False
@@ -124,12 +148,22 @@ html_title = "lensflow"
 html_theme_options = {"show_toc_level": 2, "navigation_with_keys": False, "show_prev_next": False}
 
 
-def _without_links_to_code(app: Any, docname: str, source: list[str]) -> None:
-    """Name files outside docs/ instead of linking to them: the site does not hold them."""
+def _as_on_the_site(app: Any, docname: str, source: list[str]) -> None:
+    """Links by title; files outside docs/, which the site does not hold, by name."""
+    text = source[0]
     if not docname.startswith("tutorials/"):
-        source[0] = re.sub(r"\[`?([^]`]+)`?\]\(\.\./(?:\.\./)?((?!decisions)[^)#]+)[^)]*\)", r"\1 (`\2`)", source[0])
+        text = re.sub(r"\[`?([^]`]+)`?\]\(\.\./(?:\.\./)?((?!decisions)[^)#]+)[^)]*\)", _named, text)
+        up = "../" * docname.count("/")
+        text = re.sub(r"`notebooks/(0\w+)\.ipynb`", rf"[](<{up}tutorials/\1.ipynb>)", text)
+        text = re.sub(r"\[`?(?:[\w-]+/)*[\w-]+\.md`?\]\(", "[](", text)
+    source[0] = text
+
+
+def _named(match: re.Match[str]) -> str:
+    text, file = match.groups()
+    return f"`{file}`" if text in (file, Path(file).name) else f"{text} (`{file}`)"
 
 
 def setup(app: Any) -> None:
     """Hook into Sphinx."""
-    app.connect("source-read", _without_links_to_code)
+    app.connect("source-read", _as_on_the_site)

@@ -145,7 +145,8 @@ def cut(config: RunConfig, targets: Targets | None = None) -> xr.Dataset:
 
     Returns
     -------
-    Dataset with dims host, band, y, x: as :func:`open_cutouts`.
+    Dataset, dims host, band, y, x
+        As :func:`open_cutouts` gives it.
 
     Raises
     ------
@@ -171,7 +172,8 @@ def plan_injections(cutouts: xr.Dataset, config: RunConfig, sources: SourceBank 
 
     Returns
     -------
-    Dataset with dim sample, in memory; edit or subset it, then hand it to :func:`inject` or :func:`write_pairs`.
+    Dataset, dim sample
+        In memory; edit or subset it, then hand it to :func:`inject` or :func:`write_pairs`.
     """
     return with_host_ids(build_manifest(cutouts, config, sources), cutouts)
 
@@ -200,8 +202,9 @@ def inject(
 
     Returns
     -------
-    Dataset with dims sample, band, y, x; :func:`write_pairs` stores it. A chunk is one Dask task, and one more for each
-    array that is computed: five for arc, stamp, ctrl and has_data.
+    Dataset, dims sample, band, y, x
+        :func:`write_pairs` stores it. A chunk is one Dask task, and one more for each array that is computed: five for
+        arc, stamp, ctrl and has_data.
 
     Raises
     ------

@@ -84,6 +84,10 @@ def faults(function: object) -> Iterator[str]:
     returned = inspect.signature(function).return_annotation
     if expected and returned not in NO_VALUE and not (doc["Returns"] or doc["Yields"]):
         yield "no section Returns or Yields"
+    for section in ("Returns", "Yields"):
+        types = [entry.type or entry.name for entry in doc[section]]
+        if any(len(one) > 60 or one.endswith(".") for one in types):
+            yield f"{section} has a sentence where the type should be: {' '.join(types)[:60]!r}"
     documented = set()
     for entry in doc["Raises"]:
         for name in (entry.type or entry.name).split(","):

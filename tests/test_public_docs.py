@@ -75,6 +75,11 @@ def test_a_sound_docstring_has_no_fault():
         ("Width, pixels.", "Width.", "width_pix: the description does not say the unit"),
         ("Returns\n    -------", "Raises\n    ------", "section Raises appears twice"),
         ("    Returns\n    -------\n    int\n        The count.\n\n", "", "no section Returns or Yields"),
+        (
+            "    int\n        The count.\n",
+            "    An int: the count.\n",
+            "Returns has a sentence where the type should be",
+        ),
         ("    StoreError\n        If", "    StoreFault\n        If", "Raises names 'StoreFault'"),
         ("    StoreError\n        If", "    ConfigError\n        If", "raises StoreError, which Raises does not name"),
         ("        If there is nothing.", "", "Raises does not say when"),

@@ -16,6 +16,22 @@ from lensflow.config.load import section_of
 from lensflow.config.presets import KINDS
 from lensflow.config.run import RunConfig
 
+INTRODUCTION = """\
+One YAML file configures a run. `lensflow init` writes one to begin with; a setting that is not in the file has its
+default. A heading below is a section of the file:
+
+```yaml
+out: runs/mine
+survey:
+  root: dr10/south
+  targets: hosts.csv
+plan:
+  injections_per_host: 8
+  src_bulge: {}
+```
+
+`lensflow config CONFIG` prints every setting with its value, `--changed` only those that are not the defaults. This
+page is made from `lensflow/config/` by `make docs`."""
 # A description longer than this, with names and what each means, becomes a list below its table.
 _LONG = 500
 _NAME = re.compile(r"(?:: |\. |; )(?=(?:[A-Z]\w+: )?[a-z]\w*: )")
@@ -23,7 +39,7 @@ _NAME = re.compile(r"(?:: |\. |; )(?=(?:[A-Z]\w+: )?[a-z]\w*: )")
 
 def markdown() -> str:
     """Return the text of docs/config.md: every setting with type, default and meaning."""
-    lines = ["# Settings", "", "One YAML file configures a run. Generated from `lensflow/config/` by `make docs`.", ""]
+    lines = ["# Settings", "", *INTRODUCTION.splitlines(), ""]
     _describe(RunConfig, "", lines)
     _presets(lines)
     text = re.sub(r":\w+:(?=`)", "", "\n".join(lines))
@@ -100,8 +116,8 @@ def _kind(annotation: Any) -> str:
         return f"{len(arguments)} of {words[0]}" if len(arguments) > 1 else f"list of {words[0]}"
     if origin is dict:
         return f"mapping of {_kind(arguments[1])}"
-    if annotation is Range:
-        return "{min, max, distribution}"
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return f"{{{', '.join(annotation.model_fields)}}}"
     return {"str": "text", "float": "number", "int": "whole number", "bool": "true or false"}.get(
         annotation.__name__, annotation.__name__
     )

@@ -72,8 +72,9 @@ def import_stamps(
 
     Returns
     -------
-    Dataset with dims host, band, y, x: as :func:`lensflow.open_cutouts`, in memory. Hosts are sorted by split, brick,
-    cell and name, not kept in the caller's order: select them by the coordinate ``host_id``.
+    Dataset, dims host, band, y, x
+        As :func:`lensflow.open_cutouts`, in memory. Hosts are sorted by split, brick, cell and name, not kept in the
+        caller's order: select them by the coordinate ``host_id``.
 
     Raises
     ------

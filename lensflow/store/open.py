@@ -107,9 +107,10 @@ def open_cutouts(url: str) -> xr.Dataset:
 
     Returns
     -------
-    Dataset with dims host, band, y, x: tables in memory, ``host_id`` a coordinate and the index of dim host
-    (``cutouts.sel(host="...")``), ``image``, ``invvar`` and ``maskbits`` lazy with one Dask chunk per region. The
-    meaning of codes is in their attrs (``flag_meanings``).
+    Dataset, dims host, band, y, x
+        Tables in memory, ``host_id`` a coordinate and the index of dim host (``cutouts.sel(host="...")``), ``image``,
+        ``invvar`` and ``maskbits`` lazy with one Dask chunk per region. The meaning of codes is in their attrs
+        (``flag_meanings``).
     """
     opened = explained(_open(store_url(url, "cutouts"), "cutouts")).set_coords("host_id")
     return opened.assign_coords(host=("host", opened["host_id"].values, {"long_name": "host_id, to select by"}))
@@ -125,8 +126,9 @@ def open_manifest(url: str) -> xr.Dataset:
 
     Returns
     -------
-    Dataset with dim sample: in memory, lazy (one Dask chunk per shard) beyond two million rows. ``row_id`` is a
-    coordinate, and so is ``host_id`` where the cutouts are beside the manifest.
+    Dataset, dim sample
+        In memory, lazy (one Dask chunk per shard) beyond two million rows. ``row_id`` is a coordinate, and so is
+        ``host_id`` where the cutouts are beside the manifest.
     """
     url = store_url(url, "manifest")
     return with_host_ids(explained(_open_manifest(url)), paths.join(paths.parent(url), "cutouts.zarr"))
@@ -204,11 +206,11 @@ def open_pairs(
 
     Returns
     -------
-    Dataset with dims sample, band, y, x: ``arc``, ``stamp`` and ``ctrl`` (the host's image) lazy with one Dask
-    chunk per region; the manifest's columns, metrics and flags in memory; ``row_id`` and ``host_id`` are coordinates,
-    and the row's number in the manifest is the index of dim sample (``pairs.sel(sample=5)`` is that row, even if
-    earlier rows were left out). Controls have no Einstein radius (NaN). ``attrs["n_sealed"]`` rows of the test split
-    were left out.
+    Dataset, dims sample, band, y, x
+        ``arc``, ``stamp`` and ``ctrl`` (the host's image) lazy with one Dask chunk per region; the manifest's columns,
+        metrics and flags in memory; ``row_id`` and ``host_id`` are coordinates, and the row's number in the manifest is
+        the index of dim sample (``pairs.sel(sample=5)`` is that row, even if earlier rows were left out). Controls have
+        no Einstein radius (NaN). ``attrs["n_sealed"]`` rows of the test split were left out.
 
     Raises
     ------

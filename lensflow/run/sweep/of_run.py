@@ -39,7 +39,7 @@ def sweep(
         Folder of a run, or a config: what of it is not cut and planned yet is done first.
     factors : str, sequence of str, or mapping
         ``"injection.noise=true,false"`` or ``{"injection.noise": [True, False]}``; the first value is the reference,
-        one alone is held against the run's own. ``"none"``: the null arm alone.
+        one alone is compared with the run's own. ``"none"``: the null arm alone.
     scorer : str or object, optional
         As for :func:`lensflow.completeness`; by default ``completeness.scorer``. Without any nothing is counted.
     interaction : bool
