@@ -191,7 +191,7 @@ class Table:
     def _repr_html_(self) -> str:
         """The same for notebooks, which have styles of their own: words at the left, as on a page."""
         left = re.sub(
-            r'<(td|th)( scope="col")? class="words', r'<\1\2 style="text-align: left" class="words', self.html()
+            r'<(td|th)( scope="col")? class="words', r'<\1\2 style="text-align: left" class="words', str(self.html())
         )
         return left.replace("<caption>", '<caption style="text-align: left">')
 
@@ -304,7 +304,8 @@ def printed(first: str, tables: Sequence[Table], width: int = 100) -> str:
     """A sentence and tables as plain text: the repr of results that have both."""
     written = StringIO()
     # Without force_jupyter, rich takes a notebook for its reader: it displays there at once and writes nothing.
-    shown = Console(width=width, file=written, force_jupyter=False)
+    # And ipykernel asks for colours.
+    shown = Console(width=width, file=written, force_jupyter=False, force_terminal=False)
     shown.print(styled(first))
     for table in tables:
         shown.print(table.rich(width))
@@ -313,7 +314,8 @@ def printed(first: str, tables: Sequence[Table], width: int = 100) -> str:
 
 def in_notebook(first: str, tables: Sequence[Table]) -> str:
     """HTML of the same."""
-    return Markup("<p>{}</p>").format(commands(first)) + "".join(t._repr_html_() for t in tables)
+    # A str: Markup would take what is added for text, and escape it.
+    return str(Markup("<p>{}</p>").format(commands(first))) + "".join(t._repr_html_() for t in tables)
 
 
 def _parts(cell: Any, column: Column) -> _Parts:

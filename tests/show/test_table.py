@@ -232,8 +232,9 @@ def test_a_long_name_may_be_broken_at_its_underscores_and_copies_whole():
 def test_in_a_notebook_a_repr_is_text_and_displays_nothing(monkeypatch, capsys):
     monkeypatch.setattr("rich.console._is_jupyter", lambda: True)
     monkeypatch.setattr("rich.jupyter.display", lambda *_: pytest.fail("displayed beside the result"))
+    monkeypatch.setenv("FORCE_COLOR", "1")  # as ipykernel does
     text = as_text("Made: `lensflow <run>`.", [Table("Counts", [words("what"), ""], [("rows", 3)])])
-    assert text.splitlines()[0] == "Made: `lensflow <run>`." and "rows" in text.splitlines()[-1]
+    assert text.splitlines()[0] == "Made: `lensflow <run>`." and "rows" in text.splitlines()[-1] and "\x1b" not in text
     assert capsys.readouterr().out == ""
 
 
@@ -241,3 +242,5 @@ def test_in_a_notebook_words_are_at_the_left_and_names_stay_text():
     html = str(in_notebook("of `<b>`", [Table("Counts", [words("what", wrap=True), ""], [("<i>", 3)])]))
     assert html.startswith("<p>of <code>&lt;b&gt;</code></p>") and "<i>" not in html
     assert html.count("text-align: left") == 3  # caption, head, cell
+    # No tag has become text: a Markup escapes the plain text that is added to it.
+    assert html.count("<td") == 2 and html.count("<div") == 2 and html.count("&lt;") == 2
