@@ -116,6 +116,12 @@ def render_row_reference(
     # PSF does not yet suppress.
     repeats = range(-int(4 / s), int(4 / s) + 1)
     first_ray = -0.5 + 0.5 / s  # in pixels from the field's first pixel centre
+    # Frequencies, and what the place of the first ray does to their phase: the same for every band.
+    grids = []
+    for m in repeats:
+        for n in repeats:
+            fy, fx = (bins + m * s)[:, None], (bins + n * s)[None, :]
+            grids.append((np.hypot(fx, fy), np.exp(-2j * np.pi * (fx + fy) * first_ray)))
     arc = np.zeros((len(row["psf_fwhm_arcsec"]), stamp_size, stamp_size))
     for band, (fwhm, flux) in enumerate(zip(row["psf_fwhm_arcsec"], row["src_flux_nmgy"], strict=True)):
         if np.isnan(fwhm):
@@ -124,13 +130,11 @@ def render_row_reference(
             light = lensed_light(row, x[None, :], y[:, None], band) * (pixel_scale_arcsec / s) ** 2
             spectrum = np.fft.fft2(light, s=(period * s, period * s))
         folded = np.zeros((period, period), dtype=complex)
-        for m in repeats:
-            for n in repeats:
-                fy, fx = (bins + m * s)[:, None], (bins + n * s)[None, :]
-                psf = transform(np.hypot(fx, fy), fwhm / pixel_scale_arcsec, psf_model, psf_beta)
-                product = spectrum * psf * np.exp(-2j * np.pi * (fx + fy) * first_ray)
-                # Frequencies that differ by whole cycles per pixel are one frequency to the pixel grid.
-                folded += product.reshape(s, period, s, period).sum(axis=(0, 2))
+        for frequency, phase in grids:
+            psf = transform(frequency, fwhm / pixel_scale_arcsec, psf_model, psf_beta)
+            product = spectrum * psf * phase
+            # Frequencies that differ by whole cycles per pixel are one frequency to the pixel grid.
+            folded += product.reshape(s, period, s, period).sum(axis=(0, 2))
         image = np.fft.ifft2(folded).real
         arc[band] = flux * image[pad_pix : pad_pix + stamp_size, pad_pix : pad_pix + stamp_size]
     return arc

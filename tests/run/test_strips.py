@@ -146,7 +146,9 @@ def test_bits_do_not_depend_on_the_strips_or_on_their_order(survey, alone, tmp_p
     assert store_digests(config.out) == alone[0]
     assert without_files(done_of(config)) == without_files(alone[1])
     n = len(alone[1])
-    assert [done for stage, done, total in told if stage == "cut"] == list(range(n + 1))
+    # Two tasks that end at the same time may both join a region: it is counted twice, and is the same.
+    counted = [done for stage, done, total in told if stage == "cut"]
+    assert counted == sorted(counted) and {*counted} == {*range(n + 1)}
 
 
 def test_a_run_that_stops_goes_on_with_what_has_no_receipt_and_leaves_no_parts(survey, alone, tmp_path, monkeypatch):
