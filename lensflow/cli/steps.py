@@ -186,6 +186,7 @@ def _run_all(config: RunConfig, force: bool, also: Mapping[str, Step] | None) ->
     from lensflow.run import make_run
     from lensflow.show import terminal
 
+    _compile_first(config)
     with session(config, force, extends=True) as progress:
         results = make_run(config, progress, also)
     _print_cutouts(config)
@@ -196,6 +197,17 @@ def _run_all(config: RunConfig, force: bool, also: Mapping[str, Step] | None) ->
     _print_verdict(config, verdicts)
     print_line(console, styled("\nReport: ", (results.report, "bold")))
     return verdicts
+
+
+def _compile_first(config: RunConfig) -> None:
+    """Compile in this process what every local worker would else compile for itself, at the same time."""
+    from lensflow.run.kernels import are_compiled
+
+    if config.cluster.kind == "local" and not are_compiled():
+        from lensflow.api import warm_up
+
+        print_line(console, "Compiling the kernels: once per installation, a minute or two.")
+        warm_up()
 
 
 def _nothing_to_do(config: RunConfig, stage: str) -> bool:
