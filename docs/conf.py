@@ -85,9 +85,7 @@ text = "# Python\n\nWhat `import lensflow as lf` offers, in notebooks and script
 for group, names in {**NAMES, **({"More": sorted(rest)} if rest else {})}.items():
     # lensflow.export is also a package: its page is that of the function.
     lines = "".join(f"   ~lensflow.{'api.' if name == 'export' else ''}{name}\n" for name in names)
-    text += (
-        f"\n## {group}\n\n```{{eval-rst}}\n.. currentmodule:: lensflow\n\n.. autosummary::\n   :toctree: generated\n"
-    )
+    text += f"\n## {group}\n\n```{{eval-rst}}\n.. autosummary::\n   :toctree: generated\n"
     text += f"   :nosignatures:\n\n{lines}```\n"
 (HERE / "api.md").write_text(text)
 for page in (HERE / "generated").glob("lensflow.*.rst"):
