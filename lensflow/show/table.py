@@ -255,6 +255,13 @@ class Table:
 
     def _split(self, lines: list[list[_Parts]], chosen: list[int], width: int) -> list[list[int]]:
         keys = [k for k in chosen if all(self.heads[j].words for j in range(k + 1))] or chosen[:1]
+
+        def crowded(kept: list[int]) -> bool:
+            return max(self._width(lines, [*kept, *{k} - {*kept}], True) for k in chosen) > width
+
+        # Words that leave no room for the widest of the others are not repeated beside it.
+        while len(keys) > 1 and crowded(keys):
+            keys.pop()
         parts: list[list[int]] = [[]]
         for k in (k for k in chosen if k not in keys):
             if parts[-1] and self._width(lines, [*keys, *parts[-1], k], True) > width:

@@ -107,6 +107,17 @@ def test_a_terminal_of_any_width_shows_all_that_it_must_and_nothing_wider(table)
                 assert part in text
 
 
+def test_words_that_leave_no_room_beside_them_are_split_like_numbers():
+    names = [f"{'word' * 2}{k}" for k in range(5)]
+    columns = [*(Column(n, words=True) for n in names), Column("a number", write=number)]
+    table = Table("", columns, [[*(n.upper() for n in names), 2.2527557091932743e-197]])
+    text = printed(table, 60)
+    assert all(part in text for part in (*names, *(n.upper() for n in names), "2.25×10⁻¹⁹⁷"))
+    assert all(cell_len(line) <= 60 for line in text.splitlines())
+    heads = [line.split() for line in text.splitlines() if names[0] in line]
+    assert heads == [names[:4] + [names[4]], names[:4] + ["a", "number"]]
+
+
 def test_an_estimate_that_is_not_measured_is_a_dash():
     rows = [[NOT_MEASURED], [Estimate(0.5, 0.4, 0.6)], [Estimate(0.7)], [Estimate(0.7, math.nan, 0.8)]]
     table = Table("areas", [Column("AUC", write=2)], rows)
