@@ -49,8 +49,8 @@ class CoreBlob:
 def leaky_block(real, share):
     """Make an ``InjectTask.make`` that stores stamps with the leak; arcs are stored as they are."""
 
-    def make(self, part, rows, hosts, watch):
-        made, counts = real(self, part, rows, hosts, watch)
+    def make(self, part, rows, hosts, *rest):
+        made, counts = real(self, part, rows, hosts, *rest)
         blob = share * core_blob(made["arc"].values, rows["x_center"].values, rows["y_center"].values)
         stamp = (made["stamp"].dims, (made["stamp"].values + blob).astype(np.float32))
         return made.assign(stamp=stamp), counts
