@@ -428,7 +428,7 @@ def test_the_page_shows_stored_completeness_and_leaves_out_that_of_other_pixels(
     rewrite(found.path, key="of other pixels")
     text = Path(report_step(copied)).read_text()
     assert "completeness-1" not in text
-    assert f"`lensflow completeness {copied.out} {scorer} --fpr 0.5` renews it" in text
+    assert f"<code>lensflow completeness {copied.out} {scorer} --fpr 0.5</code> renews it" in text
     rewrite(found.path, results={**results, "settings": {"fpr": 1}})
     with pytest.raises(StoreError, match=r"cannot be read.*run `lensflow completeness` again"):
         report_step(copied)
