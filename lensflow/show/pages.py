@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from functools import cache
 from typing import TYPE_CHECKING
 
 from markupsafe import Markup, escape
 
+from lensflow.show.plain import COMMAND
 from lensflow.show.verdict_style import stylesheet
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def commands(text: object) -> Markup:
     """Text of a message as HTML, escaped; what stands in backticks is code, as messages write commands."""
-    return Markup(re.sub(r"`([^`\n]+)`", r"<code>\1</code>", str(escape(text))))
+    return Markup(COMMAND.sub(lambda command: f"<code>{command[0][1:-1]}</code>", str(escape(text))))
 
 
 @cache
