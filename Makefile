@@ -59,9 +59,12 @@ test test-both test-all test-whole test-train test-s3 notebooks: export OPENBLAS
 test: $(READY)  ## the fast tests
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
-# Every process of a set imports and collects for itself, so CI runs both in one.
+# Every process of a set imports and collects for itself, so CI runs both in one; its other lane takes some folders.
+PROCESSES ?= 2
+ONLY      ?= tests
+EXCEPT    ?=
 test-both: $(READY)
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not s3 and not faults and not cluster and not yarn and not train"
+	$(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile -m "not slow and not s3 and not faults and not cluster and not yarn and not train" $(ONLY) $(addprefix --ignore=,$(EXCEPT))
 
 # Folders of the tests that make whole runs: the others need not be collected.
 WHOLE  := tests/run tests/show tests/cli tests/workflows tests/measure tests/real tests/surveys tests/test_readme.py

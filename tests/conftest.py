@@ -1,4 +1,7 @@
-"""Fixtures that several packages of tests share: the command, the S3 server."""
+"""Fixtures that several packages of tests share: the command, the S3 server.
+
+Imports of lensflow stand where they are used: the process that only starts others, and hands tests to them, needs none.
+"""
 
 import gc
 import os
@@ -12,11 +15,7 @@ import hypothesis
 import pytest
 import yaml
 
-from lensflow import cli
-from lensflow.lensing.render_reference import render_row_reference
-from lensflow.measure.pixels import reference
 from tests import shared
-from tests.s3.server import CannotStart, environment, make_bucket, running_server
 
 # How long an example takes says what else the machine does. More examples: --hypothesis-profile thorough.
 hypothesis.settings.register_profile("lensflow", deadline=None, max_examples=25)
@@ -48,6 +47,9 @@ def pytest_collection():
 @pytest.fixture(scope="session", autouse=True)
 def reference_rendered_once():
     """Brute force takes seconds a row, and most small runs of these tests have the same rows."""
+    from lensflow.lensing.render_reference import render_row_reference
+    from lensflow.measure.pixels import reference
+
     made = {}
 
     def once(row, **settings):
@@ -64,6 +66,7 @@ def reference_rendered_once():
 @pytest.fixture
 def command(tmp_path, monkeypatch, capsys):
     """Run the command in this process: exit code and everything it printed."""
+    from lensflow import cli
 
     def run(*arguments, config=None):
         if config is not None:
@@ -88,6 +91,8 @@ def command(tmp_path, monkeypatch, capsys):
 @pytest.fixture(scope="session")
 def s3_server():
     """A real S3 server; tests that need it are skipped, with the reason, where it cannot be had."""
+    from tests.s3.server import CannotStart, running_server
+
     server = running_server()
     try:
         started = server.__enter__()
@@ -100,6 +105,8 @@ def s3_server():
 @pytest.fixture
 def bucket(s3_server, monkeypatch):
     """URL of a new bucket; this process and those it starts have the credentials, and no word of the server."""
+    from tests.s3.server import environment, make_bucket
+
     for name, value in environment().items():
         monkeypatch.setenv(name, value)
     for name in ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_PROFILE", "AWS_SESSION_TOKEN"):
