@@ -20,7 +20,6 @@ from lensflow.lensing.engine.quadrature import (
     MAX_PANELS,
     MAX_SAMPLES,
     POWER,
-    R0,
     RAY,
     RS,
     SOURCE,
@@ -99,8 +98,6 @@ def shoot_row(row, grid, constants, space):  # type: ignore[no-untyped-def]
     window = constants.window
     stack = space.stack
     samples = space.samples
-    value = samples[VALUE]
-    light = grid.light
     inside = outside = 0.0
     total = 0
     base = 2.0 * math.pi / BASE
@@ -155,11 +152,7 @@ def shoot_row(row, grid, constants, space):  # type: ignore[no-untyped-def]
             if n == 0:
                 continue
             _bend(samples, n, p[POWER])
-            sersic_in_place(value, samples[WEIGHT], n, row.n_sersic, row.b_n)
-            if row.unit != 1.0:
-                scale_in_place(value, n, row.unit)
-            spread(light, grid.stride, samples[GRID_X], samples[GRID_Y], value, n, window)
-            inside += _sum(value, n)
+            inside += _put(samples, n, row, grid, window)
             total += n
     if waiting:
         inside, outside, n = _shoot_straight(waiting, inside, outside, row, grid, constants, space)
@@ -174,8 +167,7 @@ def _shoot_straight(n_leaves, inside, outside, row, grid, constants, space):  # 
     Returns the flux inside and outside with theirs added, and the number of samples.
     """
     straight, samples, nodes, turns = space.straight, space.samples, constants.nodes, constants.turns
-    leaves, rays, window, light = straight.leaves, straight.rays, constants.window, grid.light
-    value, ray = samples[VALUE], space.rays[0]
+    leaves, rays, window, ray = straight.leaves, straight.rays, constants.window, space.rays[0]
     n = 4 * n_leaves
     for leaf in range(n_leaves):
         c, s, turn = leaves[leaf, 0], leaves[leaf, 1], turns[int(leaves[leaf, 2])]
@@ -198,13 +190,20 @@ def _shoot_straight(n_leaves, inside, outside, row, grid, constants, space):  # 
         outside += beyond
         if count == 0:
             continue
-        sersic_in_place(value, samples[WEIGHT], count, row.n_sersic, row.b_n)
-        if row.unit != 1.0:
-            scale_in_place(value, count, row.unit)
-        spread(light, grid.stride, samples[GRID_X], samples[GRID_Y], value, count, window)
-        inside += _sum(value, count)
+        inside += _put(samples, count, row, grid, window)
         total += count
     return inside, outside, total
+
+
+@compiled(fastmath=True)
+def _put(samples, n, row, grid, window):  # type: ignore[no-untyped-def]
+    """Put the light of samples, whose values are squared radii, on the grid; returns their flux."""
+    value = samples[VALUE]
+    sersic_in_place(value, samples[WEIGHT], n, row.n_sersic, row.b_n)
+    if row.unit != 1.0:
+        scale_in_place(value, n, row.unit)
+    spread(grid.light, grid.stride, samples[GRID_X], samples[GRID_Y], value, n, window)
+    return _sum(value, n)
 
 
 @compiled(inline="always")
@@ -263,28 +262,23 @@ def _nodes(c, s, width, turn, row, grid, nodes, space):  # type: ignore[no-untyp
         angular = 0.5 * width * nodes[1, i]
         cx, cy = rc / grid.step, rs / grid.step
         ax, ay = ray[AX], ray[AY]
-        a2, r0 = ax * ax + ay * ay, ray[R0]
-        cross = ax * ray[BY] - ay * ray[BX]
-        d2 = cross * cross / a2
         for k in range(count):
-            if power != 0.0:
-                # The end nearer to the closest approach is the brightest point of a panel.
-                r = edges[k, 0]
-                rp = math.exp(power * math.log(max(r, 1e-6)))
-                x, y = r * ax - rp * ray[BX] - p[SOURCE], r * ay - rp * ray[BY] - p[SOURCE + 1]
-                if x * x + y * y > dark2:
-                    continue
+            # The end nearer to the closest approach is the brightest point of a panel.
+            r = edges[k, 0]
+            rp = math.exp(power * math.log(max(r, 1e-6)))
+            x, y = r * ax - rp * ray[BX] - p[SOURCE], r * ay - rp * ray[BY] - p[SOURCE + 1]
+            if x * x + y * y > dark2:
+                continue
             half, middle = 0.5 * (edges[k, 1] - edges[k, 0]), 0.5 * (edges[k, 1] + edges[k, 0])
             area = abs(half) * angular
             for m in range(4):
                 r = middle + half * nodes[0, m]
-                w2[n + m] = a2 * (r - r0) * (r - r0) + d2 if power == 0.0 else r
+                w2[n + m] = r
                 weight[n + m] = area * nodes[1, m] * r
                 gx[n + m] = ox + r * cx
                 gy[n + m] = oy + r * cy
-                if power != 0.0:
-                    sx[n + m], sy[n + m] = r * ax - p[SOURCE], r * ay - p[SOURCE + 1]
-                    bx[n + m], by[n + m] = ray[BX], ray[BY]
+                sx[n + m], sy[n + m] = r * ax - p[SOURCE], r * ay - p[SOURCE + 1]
+                bx[n + m], by[n + m] = ray[BX], ray[BY]
             n += 4
         if beyond > 0.0:
             outside += angular * _sum_beyond(beyond, ray, row, nodes, edges)
