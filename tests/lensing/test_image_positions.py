@@ -205,12 +205,13 @@ def test_an_impossible_value_is_named_with_its_row(column, value):
         image_positions(*lenses)
 
 
-def test_a_row_takes_less_than_100_microseconds():
+@pytest.mark.slow
+def test_a_row_takes_less_than_100_microseconds_of_a_core():
     lenses = random_lenses(5000)
     image_positions(*lenses)
-    start = time.perf_counter()
+    start = time.thread_time()
     image_positions(*lenses)
-    assert (time.perf_counter() - start) / 5000 < 100e-6
+    assert (time.thread_time() - start) / 5000 < 100e-6
 
 
 def test_images_are_those_of_lenstronomy():

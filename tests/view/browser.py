@@ -123,10 +123,15 @@ class Tab:
         Path(path).write_bytes(base64.b64decode(found["data"]))
 
     def close(self) -> None:
+        """Leave the page; one that is only no longer looked at goes on drawing and asking the server."""
+
         async def closed() -> None:
+            await self._socket.write_message(json.dumps({"id": 0, "method": "Page.close"}))
+            while await self._socket.read_message() is not None:
+                pass
             self._socket.close()
 
-        self._loop.run_until_complete(closed())
+        self._loop.run_until_complete(asyncio.wait_for(closed(), 60))
         self._loop.close()
 
 
