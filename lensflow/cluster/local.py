@@ -43,6 +43,20 @@ WORKER_ENVIRONMENT = {
     "MALLOC_MMAP_THRESHOLD_": 268435456,
 }
 
+# What Dask does by the clock, whether or not there is anything to do: its default, and how often is enough here. At the
+# defaults scheduler and workers take a tenth of two cores from the tasks. The dashboard still has its pages.
+BY_THE_CLOCK = {
+    "distributed.worker.profile.interval": ("10ms", "100ms"),
+    "distributed.worker.memory.monitor-interval": ("100ms", "250ms"),
+    "distributed.admin.tick.interval": ("20ms", "500ms"),
+    "distributed.admin.system-monitor.interval": ("500ms", "2s"),
+}
+
+
+def less_often() -> dict[str, str]:
+    """Settings of Dask for what it does by the clock; what somebody has set is left as it is."""
+    return {name: ours for name, (default, ours) in BY_THE_CLOCK.items() if dask.config.get(name) == default}
+
 
 @contextlib.contextmanager
 def start(config: ClusterConfig) -> Iterator[Client]:
@@ -62,6 +76,7 @@ def start(config: ClusterConfig) -> Iterator[Client]:
             dask.config.set(
                 {
                     **method,
+                    **less_often(),
                     "distributed.nanny.pre-spawn-environ": WORKER_ENVIRONMENT,
                     "distributed.worker.preload": [] if threads else ["lensflow.cluster.preload"],
                     ROUTES: with_page(dask.config.get(ROUTES)),

@@ -104,6 +104,7 @@ def measure_step(
     found = current_results(folder.diagnostics, stored_key(config, "diagnostics", content)) if take else None
     want_diagnostics = diagnostics and found is None
     if want_diagnostics or want_features:
+        resume.refuse_other_inputs(folder.pairs, folder.manifest, folder.cutouts)
         regions = stored_regions(folder.pairs, "pairs")
         kinds, task = kinds_of(config), _MeasureTask(config, regions, want_diagnostics, want_features)
         held, every = waiting_bytes(config, MEASURED_COPIES), [r.index for r in regions]

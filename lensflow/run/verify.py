@@ -15,7 +15,7 @@ from lensflow.measure.pixels import Block
 from lensflow.measure.pixels.rendering import Rerendered
 from lensflow.run.execute import Progress, run_tasks, silent
 from lensflow.run.measure import origin_of, region_block
-from lensflow.store import objects, paths, receipts
+from lensflow.store import objects, paths, receipts, resume
 from lensflow.store.lease import hold
 from lensflow.store.open import host_tables, open_cutouts, open_manifest, read_attrs, stored_regions
 from lensflow.store.regions import Regions
@@ -205,7 +205,7 @@ def _check(folder: RunFolder, present: list[str], sample: int | None, progress: 
         for found in run_tasks(_VerifyTask(folder, store, here), chosen, f"verify {store}", progress):
             damage += found
         checked[store], regions[store] = len(chosen), len(here)
-    damage += _foreign_manifest(folder, present)
+    damage += _foreign(folder, present)
     if {"cutouts", "manifest"} <= set(present) and not any(d.store in ("cutouts", "manifest") for d in damage):
         try:
             damage += _dark_injections(folder) or _declared(folder)
@@ -219,17 +219,16 @@ def _check(folder: RunFolder, present: list[str], sample: int | None, progress: 
     return Verification(checked, regions, every, (), every)
 
 
-def _foreign_manifest(folder: RunFolder, present: list[str]) -> list[Damage]:
-    """Whether the pairs were made from another manifest."""
-    if not {"manifest", "pairs"} <= set(present):
+def _foreign(folder: RunFolder, present: list[str]) -> list[Damage]:
+    """Stores that the pairs were not made from."""
+    if not {"manifest", "pairs"} <= {*present}:
         return []
     try:
-        identity: Any = read_attrs(folder.pairs, "pairs").get("identity", {})
-        made_from, there = identity.get("inputs.manifest"), read_attrs(folder.manifest, "manifest").get("fingerprint")
+        others = resume.other_inputs(folder.pairs, folder.manifest, folder.cutouts)
     except StoreError:
         return []  # reported already
-    what = "not the manifest that the pairs were made from"
-    return [Damage("manifest", -1, "", folder.manifest, what)] if made_from != there else []
+    what = {"manifest": "not the manifest", "cutouts": "not the hosts"}
+    return [Damage(store, -1, "", url, f"{what[store]} that the pairs were made from") for store, url in others.items()]
 
 
 def _declared(folder: RunFolder) -> list[Damage]:

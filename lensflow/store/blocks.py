@@ -11,6 +11,7 @@ import zarr
 from numpy.typing import NDArray
 
 from lensflow.store.create import LAYOUTS, group_bands
+from lensflow.store.objects import has_array
 from lensflow.store.read import open_array, read_all, read_array, store_group
 from lensflow.store.regions import Region
 from lensflow.store.unpack import unpack
@@ -52,7 +53,7 @@ def read_host_block(url: str, first: int, stop: int) -> xr.Dataset:
     found = read_all(url, group, [v.name for v in pixels], rows)
     data = read_tables(url, "cutouts", group, rows, head=False)
     data |= {v.name: (v.dims, found[v.name], v.attrs) for v in pixels}
-    head = (v for v in LAYOUTS["cutouts"].head if v.name == "sigma_v_km_s" and v.name in group)
+    head = (v for v in LAYOUTS["cutouts"].head if v.name == "sigma_v_km_s" and has_array(group, v.name))
     data |= {v.name: (v.dims, v.decode(read_array(url, group, v.name, rows)), v.attrs) for v in head}
     coords = {"band": group_bands(group), "host_index": ("host", np.arange(first, stop))}
     return xr.Dataset(data, coords=coords, attrs={"pixel_scale_arcsec": group.attrs["pixel_scale_arcsec"]})

@@ -70,7 +70,7 @@ class Layout:
 
     def pixels_in(self, group: zarr.Group) -> tuple[Variable, ...]:
         """Pixel arrays of a store, including the optional ones it has."""
-        return self.pixels + tuple(v for v in self.optional if v.name in group)
+        return self.pixels + tuple(v for v in self.optional if objects.has_array(group, v.name))
 
 
 def packed_of(variables: Iterable[Variable]) -> tuple[Variable, ...]:

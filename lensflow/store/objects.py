@@ -386,7 +386,10 @@ class CheckedStore(ThroughStore):
         if self.vouched is not None:
             return self.vouched.get(key, "")
         array, _, chunk = key.partition("/c/")
-        found = self.region(int(chunk.split("/")[0]))
+        index = int(chunk.split("/")[0])
+        found = self.region(index)
+        if found is not None and array in found.rendered:
+            found = self.region(index, again=True)  # another process may have stored its pixels since it was read
         if found is not None and array in found.rendered:
             raise StoreError(
                 f"{self.url}: {key} is not stored (store.pixels), and zarr alone cannot render it. Read the pairs with "
@@ -394,15 +397,21 @@ class CheckedStore(ThroughStore):
             )
         return None if found is None else found.objects.get(key, "")
 
-    def region(self, index: int) -> receipts.Vouched | None:
+    def region(self, index: int, again: bool = False) -> receipts.Vouched | None:
         """What the receipt of a region vouches for; None without one where a store may be ``unfinished``.
+
+        Parameters
+        ----------
+        index : int
+        again : bool
+            Whether to read it even if this process has read it before.
 
         Raises
         ------
         StoreError
             If it has no valid receipt.
         """
-        found = receipts.vouched_of(folder_of(self.url), index, self.fingerprint, self.layout)
+        found = receipts.vouched_of(folder_of(self.url), index, self.fingerprint, self.layout, again)
         if found is not None or self.unfinished:
             return found
         raise StoreError(
@@ -419,15 +428,36 @@ def _pieces_at_creation(created: Created, key: str) -> str | None:
     return None if array in created.arrays and chunk else created.objects.get(key, "")
 
 
+# By url and whether it may be unfinished: group metadata that were read and checked, and what their files were then.
+_groups: dict[tuple[str, bool], tuple[Any, zarr.Group]] = {}
+_GROUPS_KEPT = 64
+
+
 def open_group(url: str, unfinished: bool = False) -> zarr.Group:
     """Open a zarr group whose reads are all checked; ``unfinished`` as in :class:`CheckedStore`.
+
+    On a local disk a process keeps it for as long as the files of its metadata and of its record stay the same.
 
     Raises
     ------
     StoreError
         If there is none, or it is damaged.
     """
-    return paths.open_group(url, wrapped=lambda store: CheckedStore(store, url, unfinished))
+    files = paths.state_of(paths.join(url, ROOT), record_url(url))
+    seen, group = _groups.get((url, unfinished), (None, None))
+    if group is None or files is None or files != seen:
+        group = paths.open_group(url, wrapped=lambda store: CheckedStore(store, url, unfinished))
+        if len(_groups) >= _GROUPS_KEPT:
+            _groups.clear()
+        if files is not None:
+            _groups[url, unfinished] = files, group
+    return group
+
+
+def has_array(group: zarr.Group, name: str) -> bool:
+    """Whether a store that :func:`open_group` opened has an array, stored or rendered; nothing is read."""
+    key, created = f"{name}/{ROOT}", created_of(group)
+    return key in created.metadata or key in created.virtual
 
 
 def created_of(group: zarr.Group) -> Created:

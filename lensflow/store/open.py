@@ -15,7 +15,7 @@ from lensflow import schema
 from lensflow.config import load_config
 from lensflow.errors import StoreError
 from lensflow.injection.rounding import round_pixels
-from lensflow.store import objects, paths, sealing
+from lensflow.store import objects, paths, resume, sealing
 from lensflow.store.blocks import read_host_block as read_host_block
 from lensflow.store.blocks import read_hosts, read_manifest_block, read_tables
 from lensflow.store.create import LAYOUTS, column_dim, group_bands
@@ -261,6 +261,8 @@ def open_all_pairs(
             f"{url}: {pairs.sizes['sample']} pairs for a manifest of {manifest.sizes['sample']} rows; "
             "these stores do not belong together"
         )
+    if not unfinished:
+        resume.refuse_other_inputs(*places)
     out = pairs.merge(manifest, combine_attrs="drop_conflicts")
     if "ctrl" not in out:
         out["ctrl"] = (

@@ -131,6 +131,18 @@ def size(url: str) -> int | None:
         return None
 
 
+def state_of(*urls: str) -> list[tuple[int, ...]] | None:
+    """What changes whenever one of some local files does; None if one is not there, or not local.
+
+    No program can set the time at which a file's inode changed.
+    """
+    try:
+        found = [local_path(url).stat() for url in urls if is_local(url)]
+    except OSError:
+        return None
+    return [(s.st_dev, s.st_ino, s.st_size, s.st_ctime_ns) for s in found] if len(found) == len(urls) else None
+
+
 def list_names(url: str) -> list[str]:
     """Sorted names in a folder; empty if there is none."""
     fs, path = filesystem(url)

@@ -173,7 +173,7 @@ class LazyPixels:
         return len(self.shape)
 
     def __getitem__(self, key: Any) -> NDArray[Any]:
-        of_rows, *rest = key if isinstance(key, tuple) else (key,)
+        of_rows, *rest = _every_axis(key, self.ndim)
         rows = np.arange(self.shape[0])[of_rows]
         group = store_group(self.places.pairs, "pairs", self.unfinished)
         wanted = np.atleast_1d(rows)
@@ -181,3 +181,22 @@ class LazyPixels:
         asked: Rows = slice(int(wanted[0]), int(wanted[-1]) + 1) if in_turn else wanted
         values = read_pixel_arrays(self.places, group, [self.name], asked, keep_others=True)[self.name]
         return values[(slice(None) if rows.ndim else 0, *rest)]
+
+
+def _every_axis(key: Any, ndim: int) -> tuple[Any, ...]:
+    """Key with an index for every axis, the rows' first.
+
+    Raises
+    ------
+    IndexError
+        For new axes, masks of several axes and numbers of more than one, which nothing here asks for.
+    """
+    parts = key if isinstance(key, tuple) else (key,)
+    gaps = [k for k, part in enumerate(parts) if part is Ellipsis]
+    at, left = gaps[0] if gaps else len(parts), ndim - len(parts) + len(gaps)
+    parts = (*parts[:at], *[slice(None)] * left, *parts[at + len(gaps) :])
+    dims = [1 if isinstance(part, slice) else np.ndim(part) for part in parts]
+    picked = sum(not isinstance(part, slice) and dim == 1 for part, dim in zip(parts, dims, strict=True))
+    if left < 0 or len(gaps) > 1 or any(part is None for part in parts) or max(dims) > 1 or picked > 1:
+        raise IndexError(f"pixels are read by slices and numbers, of one axis at most several numbers; not {key!r}")
+    return parts

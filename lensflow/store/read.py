@@ -86,6 +86,8 @@ def stored_regions(url: str, store: str) -> Regions:
 def read_array(url: str, group: zarr.Group, name: str, rows: Rows = slice(None)) -> NDArray:
     """Read rows of an array; from a local disk without zarr's pipeline where its layout is known."""
     array = open_array(url, group, name)
+    if isinstance(rows, slice) and rows.step not in (None, 1):
+        rows = np.arange(array.shape[0])[rows]
     with paths.explain_errors(url):
         if isinstance(rows, slice):
             direct = Direct.of(url, array)

@@ -240,11 +240,13 @@ _vouched: dict[tuple[str, int, str, str], Vouched] = {}
 _VOUCHED_KEPT = 2000
 
 
-def vouched_of(folder: str, index: int, expected_fingerprint: str, layout: str = "") -> Vouched | None:
-    """What a region's receipt vouches for, read once per process and layout; None without a valid receipt."""
+def vouched_of(
+    folder: str, index: int, expected_fingerprint: str, layout: str = "", again: bool = False
+) -> Vouched | None:
+    """What a region's receipt vouches for, read once per process and layout or ``again``; None without a valid one."""
     key = (folder, index, expected_fingerprint, layout)
     with _lock:
-        found = _vouched.get(key)
+        found = None if again else _vouched.get(key)
         if found is None:
             receipt = read_receipt(folder, index)
             if receipt is None or receipt.fingerprint != expected_fingerprint:

@@ -21,7 +21,7 @@ from lensflow.store.objects import Guard, unguarded
 from lensflow.store.pieces import pieces_of_parts
 from lensflow.store.receipts import ROW_CHECKS
 from lensflow.store.regions import Region
-from lensflow.store.row_checks import row_checks
+from lensflow.store.row_checks import checksums_of_rows, columns_of_checks
 from lensflow.store.shards import ShardEncoder
 from lensflow.store.writing import Encoded, permission, pixels_of, publish, sharded, write_objects
 
@@ -31,6 +31,7 @@ class _Growing:
     """An array whose rows come a few at a time; without a shard it is not stored."""
 
     key: str
+    chunk: int
     shard: ShardEncoder | None
     digest: Any = field(default_factory=xxhash.xxh3_128)
     n_bytes: int = 0
@@ -69,14 +70,15 @@ class RegionWriter:
             self._pixels = self.layout.pixels_in(self.group)
             self._tables: dict[str, list[NDArray[Any]]] = {name: [] for name in self.layout.tables or {}}
             names = [*(v.name for v in self._pixels), *self._tables]
-            names += [ROW_CHECKS] if ROW_CHECKS in self.created.arrays else []
+            self._checked = columns_of_checks(self.group) if ROW_CHECKS in self.created.arrays else []
+            names += [ROW_CHECKS] if self._checked else []
             self._arrays = {name: self._array(name) for name in names}
             (self._chunk,) = {sharded(self.group, url, v.name, region).chunks[0] for v in self._pixels}
 
     def _array(self, name: str) -> _Growing:
         array = sharded(self.group, self.url, name, self.region)
         stored = name not in self.created.rendered
-        return _Growing(object_key(array, self.region), ShardEncoder(array) if stored else None)
+        return _Growing(object_key(array, self.region), array.chunks[0], ShardEncoder(array) if stored else None)
 
     def __enter__(self) -> RegionWriter:
         if paths.is_local(self.url):
@@ -102,18 +104,29 @@ class RegionWriter:
         if self.n_rows > self.region.size:
             raise StoreError(f"{self.url}: at least {self.n_rows} rows for region {self.region}")
         arrays = {v.name: pixels_of(block, v) for v in self._pixels}
-        if ROW_CHECKS in self._arrays:
-            arrays[ROW_CHECKS] = row_checks(self.group, arrays)
-        for name, values in arrays.items():
-            self._add(self._arrays[name], values)
+        checks = {name: self._add(self._arrays[name], values, name in self._checked) for name, values in arrays.items()}
+        if self._checked:
+            self._add(self._arrays[ROW_CHECKS], np.stack([checks[name] for name in self._checked], axis=1))
         for name, (variables, dtype) in (self.layout.tables or {}).items():
             self._tables[name].append(pack(block, variables, dtype))
 
-    def _add(self, array: _Growing, values: NDArray[Any]) -> None:
-        array.digest.update(values.data)
+    def _add(self, array: _Growing, values: NDArray[Any], by_row: bool = False) -> NDArray[np.uint64]:
+        """Take rows of an array; returns their checksums where they are wanted.
+
+        A few rows at a time go through all that reads their bytes: they are in the processor's cache after the first.
+        """
+        checks, parts = [], list[bytes]()
+        for first in range(0, len(values), array.chunk):
+            rows = values[first : first + array.chunk]
+            if by_row:
+                checks.append(checksums_of_rows(rows))
+            array.digest.update(rows.data)
+            if array.shard is not None:
+                parts += array.shard.add(rows)
         if array.shard is not None:
             array.n_bytes += values.nbytes
-            self._keep(array, array.shard.add(values))
+            self._keep(array, parts)
+        return np.concatenate(checks) if by_row else np.empty(0, np.uint64)
 
     def _keep(self, array: _Growing, parts: list[bytes]) -> None:
         """Keep bytes of an object: in a staged file, or in memory for an object store."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from functools import cache
 from typing import Any
 
@@ -130,6 +131,44 @@ def finished_content(folder: str, store_url: str, store: str, command: str, firs
         )
     created = objects.read_created(store_url)
     return fingerprint(created.meaning, [(r.index, done[r.index].values) for r in regions])
+
+
+def other_inputs(pairs_url: str, manifest_url: str, cutouts_url: str) -> dict[str, str]:
+    """Of manifest and cutouts, what pairs were not made from: name -> URL of what is in its place.
+
+    Parameters
+    ----------
+    pairs_url, manifest_url, cutouts_url : str
+
+    Notes
+    -----
+    What the pairs do not name, and cutouts that are not finished, count as theirs: who reads them says what is wrong.
+    """
+    identity: Any = read_attrs(pairs_url, "pairs").get("identity", {})
+    manifest, cutouts = (identity.get(f"inputs.{name}") for name in ("manifest", "cutouts"))
+    found = {}
+    if manifest is not None and read_attrs(manifest_url, "manifest").get("fingerprint") != manifest:
+        found["manifest"] = manifest_url
+    limit, folder = identity.get("plan.limit_hosts"), objects.folder_of(cutouts_url)
+    if cutouts is not None:
+        with suppress(StoreError):
+            if finished_content(folder, cutouts_url, "cutouts", "lensflow cut", limit) != cutouts:
+                found["cutouts"] = cutouts_url
+    return found
+
+
+def refuse_other_inputs(pairs_url: str, manifest_url: str, cutouts_url: str) -> None:
+    """Refuse a manifest or cutouts that pairs were not made from: truth, controls and stamps would be of other rows.
+
+    Raises
+    ------
+    StaleStoreError
+    """
+    for url in other_inputs(pairs_url, manifest_url, cutouts_url).values():
+        raise StaleStoreError(
+            f"{url}: not what {pairs_url} was made from, so these stores do not belong together: its truth or its "
+            "controls would be those of other rows. Put back what was there, or make the run again in another out."
+        )
 
 
 _MISSING = object()

@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from lensflow.cluster import connect, dashboard_link
-from lensflow.cluster.local import check_region_fits, memory_limit
+from lensflow.cluster.local import BY_THE_CLOCK, check_region_fits, less_often, memory_limit
 from lensflow.config import ClusterConfig
 from lensflow.errors import ClusterError, LensflowWarning
 
@@ -25,6 +25,8 @@ def test_local_workers_are_processes_of_one_thread_that_leave_ctrl_c_to_the_clie
         threads = client.run(lambda: os.environ["OMP_NUM_THREADS"])
         assert len(pids) == 2 and os.getpid() not in pids and set(threads.values()) == {"1"}
         assert set(client.run(lambda: os.environ["LENSFLOW_TEST_WORD"]).values()) == {"as it is now"}
+        for name, ours in less_often().items():
+            assert {dask.config.get(name), *client.run(dask.config.get, name).values()} == {ours}
         # A terminal sends Ctrl-C to workers too.
         assert set(client.run(lambda: signal.getsignal(signal.SIGINT)).values()) == {signal.SIG_IGN}
         assert signal.getsignal(signal.SIGINT) == signal.default_int_handler
@@ -52,6 +54,12 @@ def _alive(pid: int) -> bool:
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
+
+
+def test_what_dask_does_by_the_clock_is_less_often_unless_somebody_has_set_it():
+    assert less_often() == {name: ours for name, (_, ours) in BY_THE_CLOCK.items()}  # else Dask has other defaults now
+    with dask.config.set({"distributed.admin.tick.interval": "1s"}):
+        assert {*BY_THE_CLOCK} - {*less_often()} == {"distributed.admin.tick.interval"}
 
 
 @pytest.mark.slow

@@ -18,7 +18,7 @@ from lensflow.manifest.build import build_manifest
 from lensflow.run.identity import pairs_content
 from lensflow.store import create, objects, paths, receipts, regions, rendered, resume
 from lensflow.store.open import open_all_pairs, read_pairs_block, read_pixels, stored_regions
-from lensflow.store.pixels import LazyPixels, pixel_blocks
+from lensflow.store.pixels import LazyPixels, pixel_blocks, read_pixel_arrays
 from lensflow.store.read import _arrays, store_group
 from lensflow.store.run_folder import Places, RunFolder, config_of
 from tests.factories import make_config, make_cutouts
@@ -161,6 +161,33 @@ def test_a_lazy_array_reads_on_another_worker(three, pairs):
     assert array[0:0].shape == (0, *array.shape[1:])
 
 
+KEYS = [
+    *(slice(None, None, -1), slice(20, 3, -4), slice(-5, None), slice(5, 5), slice(90, 99), [], [-1, 0, -1, 7], -1, 3),
+    *((Ellipsis, 0), (3, Ellipsis), (slice(0, 3), Ellipsis, slice(0, 2)), (slice(0, 9, 2), [1, 0], 3), Ellipsis),
+]
+
+
+@pytest.mark.parametrize("key", KEYS, ids=str)
+def test_rows_backwards_in_steps_by_numbers_or_none(three, pairs, key):
+    url = str(three / "virtual" / "pairs.zarr")
+    array = LazyPixels(Places.beside(url), "stamp", pairs["stamp"].shape, pairs["stamp"].dtype)
+    assert bits(array[key]) == bits(pairs["stamp"].values[key]) and array[key].shape == pairs["stamp"].values[key].shape
+    assert bits(open_all_pairs(url)["stamp"][key].compute()) == bits(pairs["stamp"].values[key])
+    rows = key if isinstance(key, slice) else np.array(key, np.int64) if isinstance(key, list) else slice(7, 3, -1)
+    for kind in KINDS:
+        found = read_pixels(str(three / kind / "pairs.zarr"), "pairs", rows, ["stamp"])["stamp"]
+        assert bits(found) == bits(pairs["stamp"].values[rows]), kind
+
+
+@pytest.mark.parametrize(
+    "key", [(None, slice(0, 2)), np.array([[0, 1], [2, 3]]), ([0, 1], [1, 0]), (0, 0, 0, 0, 0)], ids=str
+)
+def test_an_index_that_would_be_read_otherwise_is_refused(three, pairs, key):
+    places = Places.beside(str(three / "virtual" / "pairs.zarr"))
+    with pytest.raises(IndexError, match="by slices and numbers"):
+        LazyPixels(places, "stamp", pairs["stamp"].shape, pairs["stamp"].dtype)[key]
+
+
 def test_a_moved_folder_and_an_edited_config_change_nothing(virtual, pairs):
     Path(virtual.config).write_text(Path(virtual.config).read_text().replace("noise: true", "noise: false"))
     assert bits(read_pixels(virtual.pairs, "pairs", slice(3, 8), ["stamp"])["stamp"]) == bits(pairs["stamp"][3:8])
@@ -214,12 +241,33 @@ class TestRefused:
         shutil.copytree(other.manifest, virtual.manifest)
         with pytest.raises(StoreError):  # refused by its own record
             read_pixels(virtual.pairs, "pairs", slice(0, 2), ["stamp"])
+        some = (store_group(virtual.pairs, "pairs"), ["stamp"], slice(0, 1))
         with pytest.raises(RenderedPixelsError, match="not the manifest that"):
-            open_all_pairs(virtual.pairs, other.manifest)["stamp"][:1].compute()
+            read_pixel_arrays(Places(virtual.pairs, other.manifest, virtual.cutouts), *some)
         shutil.rmtree(virtual.manifest)
         shutil.move(kept, virtual.manifest)
         with pytest.raises(RenderedPixelsError, match="has not the hosts that the run was made of"):
-            open_all_pairs(virtual.pairs, cutouts_url=other.cutouts)["stamp"][:1].compute()
+            read_pixel_arrays(Places(virtual.pairs, virtual.manifest, other.cutouts), *some)
+
+    @pytest.mark.parametrize("kind", ["full", "virtual"])
+    @pytest.mark.parametrize("store", ["manifest", "cutouts"])
+    def test_sound_stores_of_another_run_in_the_place_of_this_ones(self, three, tmp_path, kind, store):
+        """Controls are the hosts' images, whether pixels are stored or not: nothing else would notice other ones."""
+        folder, config = RunFolder(str(tmp_path / "run")), config_at(tmp_path / "other").model_copy(update={"seed": 5})
+        shutil.copytree(three / kind, folder.root)
+        cutouts = make_cutouts(6, size=32, absent=((2, 0),))
+        cutouts["image"].values[...] *= 1.5
+        steps.freeze_cutouts(cutouts, config)
+        steps.freeze_manifest(build_manifest(cutouts, config), config)
+        for place in (f"{store}.zarr", f"receipts/{store}"):
+            shutil.rmtree(Path(folder.root, place))
+            shutil.copytree(tmp_path / "other" / place, Path(folder.root, place))
+        forget()
+        for read in (lambda: open_all_pairs(folder.pairs), lambda: steps.measure_step(config_of(folder.root))):
+            with pytest.raises(StaleStoreError, match=rf"{store}.zarr: not what .*pairs.zarr was made from"):
+                read()
+        damage = [d for d in steps.verify_step(folder.root).damage if d.store == store]
+        assert len(damage) == 1 and "that the pairs were made from" in damage[0].what
 
     def test_a_setting_that_wants_more_than_is_stored(self, virtual, three, tmp_path):
         before = tree(virtual.root)
@@ -278,6 +326,23 @@ class TestMaterialise:
         assert steps.verify_step(virtual.root).damage == ()
         assert steps.materialise_step(virtual.root).left == 0
         assert all(bits(xr.open_zarr(virtual.pairs, consolidated=False)[n]) == bits(pairs[n]) for n in PIXELS)
+
+    @pytest.mark.parametrize(
+        "forgotten", [objects._known, receipts._vouched, _arrays], ids=["record", "receipts", "arrays"]
+    )
+    def test_another_process_stores_them_while_this_one_reads(self, virtual, pairs, forgotten):
+        """A reader keeps records, receipts and arrays, not all of them equally long."""
+        lazy = open_all_pairs(virtual.pairs)
+        assert bits(lazy["arc"].compute()) == bits(pairs["arc"])
+        kept = [(cache, dict(cache)) for cache in (objects._known, receipts._vouched, _arrays)]
+        steps.materialise_step(virtual.root)
+        for cache, was in kept:
+            cache.clear()
+            cache.update(was)
+        forgotten.clear()
+        for again in (lazy, open_all_pairs(virtual.pairs)):
+            assert all(bits(again[n].compute()) == bits(pairs[n]) for n in PIXELS)
+        assert bits(read_pixels(virtual.pairs, "pairs", slice(3, 30), ["stamp"])["stamp"]) == bits(pairs["stamp"][3:30])
 
     def test_other_bits_are_not_stored(self, virtual, monkeypatch):
         before = tree(virtual.pairs)
