@@ -70,7 +70,7 @@ class RegionWriter:
             self._pixels = self.layout.pixels_in(self.group)
             self._tables: dict[str, list[NDArray[Any]]] = {name: [] for name in self.layout.tables or {}}
             names = [*(v.name for v in self._pixels), *self._tables]
-            self._checked = columns_of_checks(self.group) if ROW_CHECKS in self.created.arrays else []
+            self._checked = columns_of_checks(url, self.group) if ROW_CHECKS in self.created.arrays else []
             names += [ROW_CHECKS] if self._checked else []
             self._arrays = {name: self._array(name) for name in names}
             (self._chunk,) = {sharded(self.group, url, v.name, region).chunks[0] for v in self._pixels}

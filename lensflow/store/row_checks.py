@@ -10,17 +10,18 @@ import xxhash
 import zarr
 from numpy.typing import NDArray
 
+from lensflow.store.read import open_array
 from lensflow.store.receipts import ROW_CHECKS
 
 
-def row_checks(group: zarr.Group, arrays: Mapping[str, NDArray[Any]]) -> NDArray[np.uint64]:
+def row_checks(url: str, group: zarr.Group, arrays: Mapping[str, NDArray[Any]]) -> NDArray[np.uint64]:
     """Checksums of the rows of the arrays that are rendered when they are read, shape (row, array)."""
-    return np.stack([checksums_of_rows(arrays[name]) for name in columns_of_checks(group)], axis=1)
+    return np.stack([checksums_of_rows(arrays[name]) for name in columns_of_checks(url, group)], axis=1)
 
 
-def columns_of_checks(group: zarr.Group) -> list[str]:
+def columns_of_checks(url: str, group: zarr.Group) -> list[str]:
     """Arrays whose rows have checksums, in the order of their columns."""
-    columns: Any = group[ROW_CHECKS].attrs["columns"]
+    columns: Any = open_array(url, group, ROW_CHECKS).attrs["columns"]
     return list(columns)
 
 

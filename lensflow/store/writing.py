@@ -18,6 +18,7 @@ from lensflow.store import objects, paths, receipts
 from lensflow.store.create import LAYOUTS, checksum, object_key, pack
 from lensflow.store.objects import Guard, unguarded
 from lensflow.store.pieces import pieces_of_parts
+from lensflow.store.read import open_array
 from lensflow.store.receipts import ROW_CHECKS
 from lensflow.store.regions import Region, check_aligned
 from lensflow.store.row_checks import row_checks
@@ -60,7 +61,7 @@ def write_region(block: xr.Dataset, url: str, store: str, region: Region, guard:
         arrays = _regional_arrays(block, group, url, store, region)
     created = objects.created_of(group)
     if ROW_CHECKS in created.arrays:
-        arrays[ROW_CHECKS] = row_checks(group, arrays)
+        arrays[ROW_CHECKS] = row_checks(url, group, arrays)
     checksums = {name: checksum(values) for name, values in arrays.items()}
     arrays = {name: values for name, values in arrays.items() if name not in created.rendered}
     n_bytes = sum(values.nbytes for values in arrays.values())
@@ -118,7 +119,7 @@ def encode_region(
     group = objects.open_group(url)
     arrays = _regional_arrays(block, group, url, store, region)
     if ROW_CHECKS in objects.created_of(group).arrays:
-        arrays[ROW_CHECKS] = row_checks(group, arrays)
+        arrays[ROW_CHECKS] = row_checks(url, group, arrays)
     yield from encode_arrays({n: v for n, v in arrays.items() if n not in but}, group, region)
 
 
@@ -149,8 +150,8 @@ def sharded(group: zarr.Group, url: str, name: str, region: Region) -> zarr.Arra
     StoreError
         If it is not.
     """
-    array = group[name]
-    if not isinstance(array, zarr.Array) or array.shards is None:
+    array = open_array(url, group, name)
+    if array.shards is None:
         raise StoreError(f"{url}: {name} is not a sharded array; the store was not made by lensflow")
     check_aligned(region, array.shape[0], array.shards[0])
     return array
