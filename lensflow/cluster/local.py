@@ -44,7 +44,7 @@ WORKER_ENVIRONMENT = {
 }
 
 # What Dask does by the clock, whether or not there is anything to do: its default, and how often is enough here. At the
-# defaults scheduler and workers take a tenth of two cores from the tasks. The dashboard still has its pages.
+# defaults it takes scheduler and workers 7 to 9 % of two cores. The dashboard still has its pages.
 BY_THE_CLOCK = {
     "distributed.worker.profile.interval": ("10ms", "100ms"),
     "distributed.worker.memory.monitor-interval": ("100ms", "250ms"),
