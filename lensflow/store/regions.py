@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from lensflow.errors import StoreError
 
 MIN_REGIONS, MIN_ROWS = 64, 64
-# Rows rendered, measured and compressed together: 50 MB of arcs and stamps with three bands of 64 x 64 pixels.
-ROWS_AT_ONCE = 512
+# Most rows rendered, measured and compressed together: 75 MB of arcs and stamps with three bands of 64 x 64 pixels.
+ROWS_AT_ONCE = 768
 
 
 @dataclass(frozen=True)
