@@ -19,7 +19,7 @@ from lensflow.cluster.local import BASE_BYTES
 from lensflow.cluster.watch import Watch
 from lensflow.errors import ClusterError, LensflowError, StoreError
 from lensflow.fits.transport import TransportError
-from lensflow.run.tree import Tree
+from lensflow.run.tree import FAN_IN, Tree
 
 # Tasks submitted at a time: enough for every worker and for adaptive scaling to see a backlog.
 MIN_WINDOW, TASKS_PER_THREAD = 2000, 20
@@ -44,9 +44,9 @@ def _may_pass(error: LensflowError) -> bool:
 class _ErrorsAsValues:
     """A task whose own errors come back as values."""
 
-    task: Callable[[int], Any]
+    task: Callable[[Any], Any]
 
-    def __call__(self, index: int) -> Any:
+    def __call__(self, index: Any) -> Any:
         quiet.install()
         try:
             result = self.task(index)
@@ -156,11 +156,25 @@ class Each:
 
 @dataclass(frozen=True)
 class Done:
-    """A task whose value stayed on its worker."""
+    """A task whose value stayed on its worker; of so many indices."""
+
+    count: int = 1
 
 
-def _done(value: Any) -> Any:
-    return value if isinstance(value, _Refused) else Done()
+def _done(value: Any, count: int) -> Any:
+    return value if isinstance(value, _Refused) else Done(count)
+
+
+@dataclass(frozen=True)
+class _Several:
+    """A task of neighbours, one after another, whose values are joined where they are."""
+
+    task: Callable[[int], Any]
+    join: Callable[[list[Any]], Any]
+
+    def __call__(self, indices: Sequence[int]) -> Any:
+        values = [self.task(index) for index in indices]
+        return values[0] if len(values) == 1 else self.join(values)
 
 
 @dataclass(frozen=True)
@@ -177,24 +191,48 @@ class Summed:
     """Every index is a task; values are joined where they are, and the last one is handed on.
 
     Beside each task a second one says that it is done, so that its value can go as soon as it is joined.
+
+    Parameters
+    ----------
+    task : callable
+    number : int
+        Indices in all.
+    join : callable
+    together : int
+        Before this place, neighbours whose values are joined are one task: else most of their values would move to
+        another worker first. After it each index is one, so that all workers are busy to the end.
     """
 
-    def __init__(self, task: Callable[[int], Any], number: int, join: Callable[[list[Any]], Any]):
-        self._task, self._joined, self._name = _ErrorsAsValues(task), _Joined(join), ""
+    def __init__(self, task: Callable[[int], Any], number: int, join: Callable[[list[Any]], Any], together: int = 0):
+        self._task, self._joined, self._name = _ErrorsAsValues(_Several(task, join)), _Joined(join), ""
         self._tree: Tree[Future] | None = Tree(number, self._submit)
-        self._number, self._started = number, 0
+        self._number, self._started, self._together = number, 0, together
         self._client: Client | None = None
 
     def start(self, client: Client, some: list[int], name: str) -> list[Future]:
         """Start some indices, and what joins them; as :meth:`Each.start`."""
         assert self._tree is not None
         self._client, self._name = client, name
-        leaves = client.map(self._task, some, key=name, pure=False, retries=2, batch_size=None)
-        out = list(client.map(_done, leaves, key=f"{name}-done", pure=False, retries=2, priority=2))
-        for leaf in leaves:
-            self._tree.add(self._started, leaf)
-            self._started += 1
+        parts = self._parts(some)
+        counts = [len(part) for part in parts]
+        leaves = client.map(self._task, parts, key=name, pure=False, retries=2, batch_size=None)
+        out = list(client.map(_done, leaves, counts, key=f"{name}-done", pure=False, retries=2, priority=2))
+        for leaf, count in zip(leaves, counts, strict=True):
+            level = 1 if count > 1 else 0
+            self._tree.add(self._started // FAN_IN**level, leaf, level)
+            self._started += count
         return [*out, self._tree.root] if self._started == self._number else out
+
+    def _parts(self, some: list[int]) -> list[tuple[int, ...]]:
+        """Indices that are to start, those of one task side by side."""
+        parts: list[tuple[int, ...]] = []
+        k = 0
+        while k < len(some):
+            place = self._started + k
+            n = FAN_IN if place % FAN_IN == 0 and k + FAN_IN <= len(some) and place + FAN_IN <= self._together else 1
+            parts.append(tuple(some[k : k + n]))
+            k += n
+        return parts
 
     def held(self) -> list[Future]:
         """Values that wait for their neighbours."""

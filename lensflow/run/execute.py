@@ -30,6 +30,10 @@ if TYPE_CHECKING:
     from lensflow.measure.gate import GateResult
 
 
+# Tasks of one region each, for every thread of the workers, that end a reduction whose others take several.
+LAST_ALONE = 8
+
+
 class Progress(Protocol):
     """Called as work proceeds: stage, units done, units in all."""
 
@@ -148,6 +152,7 @@ def reduce_tasks(
     stage: str,
     progress: Progress = silent,
     region_bytes: float | None = None,
+    together: bool = False,
 ) -> Any:
     """Add up ``task(i)`` over every index on the workers: this process only gets the sum.
 
@@ -165,6 +170,9 @@ def reduce_tasks(
         Values of neighbours, in the order of the indices, to one value.
     stage, progress, region_bytes
         As for :func:`run_tasks`, with its errors.
+    together : bool
+        Whether neighbours may be made by one task on a cluster, where there are many more of them than workers: for
+        values that are large beside the work that makes them.
     """
     progress(stage, 0, len(indices))
     client = active_client()
@@ -181,13 +189,17 @@ def reduce_tasks(
     found: Any = None
     announced = _announced(client, stage, len(indices))
     beside = task if region_bytes is None else Beside(task, region_bytes)
-    with contextlib.closing(on_cluster(client, Summed(beside, len(indices), join), indices, stage)) as results:
+    threads = sum(client.nthreads().values()) if together and region_bytes is None else 0
+    # The last ones are single tasks, so that no worker waits long for another at the end.
+    work = Summed(beside, len(indices), join, len(indices) - LAST_ALONE * threads if threads else 0)
+    with contextlib.closing(on_cluster(client, work, indices, stage)) as results:
         done = 0
         for value in results:
             if isinstance(value, Done):
-                done += 1
+                done += value.count
                 progress(stage, done, len(indices))
-                announced(None)
+                for _ in range(value.count):
+                    announced(None)
             else:
                 found = value
     return found

@@ -71,9 +71,10 @@ class GateRows:
             Of its hosts.
         """
         gate, host = self.config.gate, pairs["host_index"].values
-        some = pairs.isel(sample=np.flatnonzero(np.isin(host, self.gate_hosts)))
         out: dict[str, Any] = {
-            FEATURES: KeptRows(feature_rows(some, gate.every, gate.core_box_pix, self.mask.radius_pix)),
+            FEATURES: KeptRows(
+                feature_rows(pairs, gate.every, gate.core_box_pix, self.mask.radius_pix, np.isin(host, self.gate_hosts))
+            ),
             PORTRAITS: portraits,
             **unpaired_rows(pairs, gate, self.keep),
         }

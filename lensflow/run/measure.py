@@ -28,6 +28,7 @@ from lensflow.measure.metadata.checks import run_checks
 from lensflow.measure.metadata.hosts import continued, first_of_class
 from lensflow.measure.pixels import Block, Origin, measure
 from lensflow.measure.pixels.rendering import last_key
+from lensflow.measure.pixels.specimens import specimen_key
 from lensflow.run.execute import Progress, announce_verdict, reduce_tasks, silent, waiting_bytes
 from lensflow.run.gate_rows import ARCS, PORTRAITS, GateInput, GateRows
 from lensflow.run.identity import keep_config, pairs_content, stored_key
@@ -108,15 +109,27 @@ def measure_step(
         regions = stored_regions(folder.pairs, "pairs")
         kinds, task = kinds_of(config), _MeasureTask(config, regions, want_diagnostics, want_features)
         held, every = waiting_bytes(config, MEASURED_COPIES), [r.index for r in regions]
-        measured = reduce_tasks(task, every, Measured.joined, "measure", progress, held)
-        if want_diagnostics:
-            found = codec.encode(measured.only(k.name for k in kinds).results(settings_of(config)))
+        measured = reduce_tasks(task, every, Measured.joined, "measure", progress, held, together=True)
+
+        def results() -> Any:
+            if not want_diagnostics:
+                return found
+            made = codec.encode(measured.only(k.name for k in kinds).results(settings_of(config)))
             if keep:
-                keep_results(folder.diagnostics, stored_key(config, "diagnostics", content), found)
-        if want_features:
+                keep_results(folder.diagnostics, stored_key(config, "diagnostics", content), made)
+            return made
+
+        if not want_features:
+            found = results()
+        else:
             twins = twins_of(config, measured[PORTRAITS].rows)
-            judged = run_all_gates(GateInput.of(measured, twins), config, progress, announce_verdict)
-            for check in _checks(config, found, twins, measured[ARCS].rows):
+            # Intervals, rows that are rendered again and checks of them, on a core of their own beside the gates.
+            with threadpool_limits(1), ThreadPoolExecutor(2) as beside:
+                made = beside.submit(results)
+                checks = beside.submit(lambda: _checks(config, made.result(), twins, measured[ARCS].rows))
+                judged = run_all_gates(GateInput.of(measured, twins), config, progress, announce_verdict)
+                found = made.result()
+            for check in checks.result():
                 announce_verdict(check)
                 judged.append(check)
             gated = [g.to_dict() for g in judged]
@@ -210,16 +223,13 @@ def origin_of(config: RunConfig) -> Origin:
     """Settings that made a run's pairs, and which rows are rendered again; hosts and sources are read by region."""
     folder = RunFolder.of(config)
     identity: Any = read_attrs(folder.pairs, "pairs").get("identity", {})
+    head = read_head(folder.manifest, "manifest", names=("row_id", "is_control"))
+    rows = head["row_id"].values, head["is_control"].values
     return Origin(
         None, config.injection, config.store,
-        last_key=_last_key(config),
+        last_key=last_key(*rows), specimen_key=specimen_key(*rows),
         same_code=identity.get("lensflow.code") == resume.code_fingerprint(),
     )  # fmt: skip
-
-
-def _last_key(config: RunConfig) -> int | None:
-    head = read_head(RunFolder.of(config).manifest, "manifest", names=("row_id", "is_control"))
-    return last_key(head["row_id"].values, head["is_control"].values)
 
 
 def region_block(config: RunConfig, origin: Origin, region: Region) -> tuple[xr.Dataset, Origin]:

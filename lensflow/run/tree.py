@@ -31,9 +31,11 @@ class Tree(Generic[T]):
         self._parts: dict[tuple[int, int], dict[int, T]] = {}
         self._root: list[T] = []
 
-    def add(self, place: int, value: T) -> None:
-        """Put a value at its leaf, 0 to number - 1, each once."""
-        level, size = 0, self._number
+    def add(self, place: int, value: T, level: int = 0) -> None:
+        """Put a value at its leaf, 0 to number - 1, each once; or the sum of some at its node, so many levels up."""
+        size = self._number
+        for _ in range(level):
+            size = -(-size // FAN_IN)
         while size > 1:
             node, child = divmod(place, FAN_IN)
             parts = self._parts.setdefault((level, node), {})

@@ -13,7 +13,8 @@ from lensflow.manifest.image_sources import bank_of
 from lensflow.measure.pixels import Origin
 from lensflow.run.lazy import cutouts_of
 from lensflow.stats.kept_rows import KeptRows
-from lensflow.store.open import open_manifest, read_attrs, read_head, read_host_block
+from lensflow.store.open import open_manifest, read_attrs, read_head
+from lensflow.store.pixels import read_pixels
 from lensflow.store.run_folder import RunFolder
 from lensflow.survey.portraits import Images, portraits
 from lensflow.survey.twins import Positions, Twins, find_twins
@@ -21,15 +22,18 @@ from lensflow.targets.splits import ARC, arc_keys
 
 _ROWS_AT_ONCE = 500_000
 # Hosts in between that are read along: one chunk holds more.
-_READ_ACROSS = 4
+_READ_ACROSS = 8
 
 
 def portraits_of(origin: Origin, pairs: xr.Dataset) -> KeptRows:
     """Portraits of the hosts of a block's rows."""
     hosts = origin.hosts
     assert hosts is not None
-    own = hosts.isel(host=np.flatnonzero(np.isin(hosts["host_index"].values, pairs["host_index"].values)))
-    return portraits(own["host_index"].values, own["image"].values, own["invvar"].values > 0)
+    own = np.isin(hosts["host_index"].values, pairs["host_index"].values)
+    number, image, invvar = (hosts.variables[k].values for k in ("host_index", "image", "invvar"))
+    if not own.all():
+        number, image, invvar = number[own], image[own], invvar[own]
+    return portraits(number, image, invvar > 0)
 
 
 def twins_of(config: RunConfig, rows: xr.Dataset) -> Twins:
@@ -42,10 +46,10 @@ def twins_of(config: RunConfig, rows: xr.Dataset) -> Twins:
     def read(hosts: NDArray[np.int64]) -> tuple[Images, NDArray[np.bool_]]:
         image, good = [], []
         for part in np.split(hosts, np.flatnonzero(np.diff(hosts) > _READ_ACROSS) + 1):
-            block = read_host_block(url, int(part[0]), int(part[-1]) + 1)
+            block = read_pixels(url, "cutouts", slice(int(part[0]), int(part[-1]) + 1), ("image", "invvar"))
             own = part - part[0]
-            image.append(block["image"].values[own])
-            good.append(block["invvar"].values[own] > 0)
+            image.append(block["image"][own])
+            good.append(block["invvar"][own] > 0)
         return np.concatenate(image), np.concatenate(good)
 
     return find_twins(rows, read, config.survey.stamp_size, positions)

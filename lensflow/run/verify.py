@@ -130,7 +130,7 @@ class RenderTask:
 
     def __init__(self, config: RunConfig, regions: Regions):
         self.config, self.regions = config, regions
-        self.origin = replace(origin_of(config), last_key=None)
+        self.origin = replace(origin_of(config), last_key=None, specimen_key=None)
 
     def __call__(self, index: int) -> Damage | None:
         """Compare region ``index``; the row that is furthest off."""

@@ -261,6 +261,11 @@ def column(pairs: xr.Dataset, name: str) -> NDArray[Any]:
     return np.asarray(pairs.variables[name].values)
 
 
+def same_values(a: NDArray[Any], b: NDArray[Any]) -> bool:
+    """Whether two arrays are the same; NaN is the same as NaN. Quick where they are."""
+    return bool((a == b).all()) or np.array_equal(a, b, equal_nan=True)
+
+
 def named(dims: Sequence[str], values: ArrayLike, units: str, long_name: str) -> tuple[Any, ...]:
     """One data variable with the attrs that explain it."""
     return (tuple(dims), np.asarray(values), {"units": units, "long_name": long_name})

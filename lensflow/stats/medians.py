@@ -1,4 +1,4 @@
-"""The median along the last axis, several times as fast as ``np.median`` on images."""
+"""The median along the last axis, and the scatter about it, several times as fast as ``np.median`` on images."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from lensflow.units import MAD_TO_SIGMA
 
 
 def median_of(values: NDArray[Any]) -> NDArray[Any]:
@@ -29,3 +31,20 @@ def median_of(values: NDArray[Any]) -> NDArray[Any]:
     middle = upper if n % 2 else (parts[..., : n // 2].max(axis=-1) + upper) / values.dtype.type(2)
     # NaN are ordered to the end.
     return np.where(np.isnan(parts[..., n // 2 :]).any(axis=-1), values.dtype.type(np.nan), middle)
+
+
+def sky_of(values: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Median and robust standard deviation along the last axis, the bits of :func:`lensflow.units.median_and_sigma`.
+
+    Parameters
+    ----------
+    values : ndarray of float, shape (..., n), n > 0
+
+    Returns
+    -------
+    median, sigma : ndarray, shape (...)
+        In the precision of ``values``.
+    """
+    median = median_of(values)
+    apart = values - median[..., None]
+    return median, values.dtype.type(MAD_TO_SIGMA) * median_of(np.abs(apart, out=apart))

@@ -74,7 +74,8 @@ def sums_of(x: Floats, y: Floats, weight: Floats | None, theta: Floats, hessian:
     ----------
     x : ndarray, shape (n, p)
     y : ndarray, shape (n,)
-        1 for the positive class, 0 for the other.
+        1 for the positive class, 0 for the other; of several rows with the same features that are given as one, the
+        share of the positives, with their number as weight.
     weight : ndarray, shape (n,), or None for ones
     theta : ndarray, shape (p + 1,)
     hessian : bool
@@ -105,11 +106,13 @@ def sums_of(x: Floats, y: Floats, weight: Floats | None, theta: Floats, hessian:
     )
 
 
-def slopes_of(x: Floats, ys: Floats, thetas: Floats) -> Floats:
+def slopes_of(x: Floats, ys: Floats, weight: Floats | None, thetas: Floats) -> Floats:
     """Gradients of the summed losses of labels (n, k), or one set (n, 1) for all, at parameters (p + 1, k)."""
     out = np.zeros(thetas.shape)
     for rows in _passes(len(x), x.shape[1]):
         excess = expit(x[rows] @ thetas[:-1] + thetas[-1]) - ys[rows]
+        if weight is not None:
+            excess *= weight[rows, None]
         out[:-1] += x[rows].T @ excess
         out[-1] += excess.sum(axis=0)
     return out

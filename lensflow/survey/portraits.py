@@ -24,8 +24,8 @@ from scipy import ndimage
 
 from lensflow import geometry
 from lensflow.stats.kept_rows import KeptRows
+from lensflow.stats.medians import sky_of
 from lensflow.survey.sketches import sketch_images
-from lensflow.units import median_and_sigma
 
 Images = NDArray[np.float32]
 Hashes = NDArray[np.uint64]
@@ -102,7 +102,7 @@ def light_in_noise(image: Images, good: NDArray[np.bool_]) -> Images:
     """Sum over the bands of the light above the sky, in units of the noise: (h, band, y, x) to (h, y, x)."""
     n, bands, size = len(image), image.shape[1], image.shape[-1]
     flat = image.reshape(n, bands, -1)[..., _sky_pixels(size)]
-    sky, sigma = median_and_sigma(flat)
+    sky, sigma = sky_of(flat)
     there = (sigma > 0) & good.any(axis=(2, 3))
     scale = np.where(there, 1 / np.where(sigma > 0, sigma, 1), 0)
     scale = (scale / np.sqrt(np.maximum(there.sum(axis=1, keepdims=True), 1))).astype(np.float32)

@@ -1,47 +1,39 @@
 """The same galaxy twice: find stamps with the same pixels, also rotated, mirrored, shifted, or with added noise.
 
 Portraits (:mod:`lensflow.survey.portraits`) propose pairs: those that share squares of pixels to the bit, and those
-whose rings of light are nearest to each other's. Pixels decide, by their *texture*: what is left of a stamp without its
-smooth light, over its own local strength. Textures of two galaxies correlate by chance alone, however alike the
-galaxies are, for their noise differs; those of one exposure correlate whatever was done to its level, unit and place.
+whose rings of light are nearest to each other's. Pixels decide, by their *texture*
+(:mod:`lensflow.survey.textures`). Textures of two galaxies correlate by chance alone, however alike the galaxies are,
+for their noise differs; those of one exposure correlate whatever was done to its level, unit and place.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
-from scipy import fft, ndimage
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
+from lensflow import rng
 from lensflow.sky import unit_vectors
-from lensflow.survey.portraits import NOTHING, RING_EDGES_PIX, Images, light_in_noise
+from lensflow.survey.portraits import NOTHING, RING_EDGES_PIX, Images
+from lensflow.survey.textures import Match, contents, matches
 
 Pairs = NDArray[np.int64]
 # Images (n, band, y, x) of hosts by row number, and their masks of pixels with data.
 Reader = Callable[[NDArray[np.int64]], tuple[Images, NDArray[np.bool_]]]
 
-# Textures that correlate by more, over the root of the share of a stamp that they have in common, are of one exposure;
-# different galaxies reach 0.2.
-SAME_TEXTURE = 0.3
-# Of the bands' sum; less is not looked at in each band.
-_WORTH_A_LOOK = 0.2
 # Shifted further than this, the same pixels show another galaxy beside the first.
 MOVED_PIX = 16
 # Share of the common pixels that are the same to the bit.
 SAME_BITS = 0.9
 # Maximum number of pairs whose pixels are compared; those with most in common come first.
 MAX_COMPARED = 20_000
-_LEAST_OVERLAP = 0.15
 _AT_ONCE = 64
-
-_TURNS = ("", "turned by 90 degrees", "turned by 180 degrees", "turned by 270 degrees")
 
 
 @dataclass(frozen=True)
@@ -201,19 +193,38 @@ def _sharing_squares(portraits: xr.Dataset) -> tuple[Pairs, NDArray[np.int64]]:
 
 
 def _near_in_rings(portraits: xr.Dataset) -> tuple[Pairs, NDArray[np.float64]]:
-    """Hosts that are each other's nearest in the rings of light, and their distances in units of the noise."""
+    """Hosts that are each other's nearest in the rings of light, and their distances in units of the noise.
+
+    Hosts whose rings are the same are paired in a chain, like those that share a square: in a tree each of m such hosts
+    would be held against the m others.
+    """
     rings, depth = portraits["rings"].values, portraits["depth"].values
     rows = np.flatnonzero(np.isfinite(rings).all(axis=1) & (depth > 0))
     if rows.size < 2:
         return np.empty((0, 2), np.int64), np.empty(0)
-    tree = cKDTree(_in_noise(rings[rows], depth[rows]))
-    distance, place = tree.query(tree.data, k=2, workers=-1)
-    # Copies can come in any order.
-    own = place[:, 0] == np.arange(rows.size)
-    nearest, apart = np.where(own, place[:, 1], place[:, 0]), distance[:, 1]
-    a = np.flatnonzero((nearest[nearest] == np.arange(rows.size)) | (apart == 0))
-    pairs = np.sort(np.stack([a, nearest[a]], axis=1), axis=1)
-    return rows[pairs], apart[a]
+    points = _in_noise(rings[rows], depth[rows])
+    first, place, size = _same_rows(points)
+    order = np.argsort(place, kind="stable")
+    chained = place[order[1:]] == place[order[:-1]]
+    chain = np.stack([order[:-1][chained], order[1:][chained]], axis=1)
+    if first.size < 2:
+        return rows[chain], np.zeros(len(chain))
+    tree = cKDTree(points[first])
+    distance, near = tree.query(tree.data, k=2, workers=-1)
+    nearest, apart = near[:, 1], distance[:, 1]
+    alone = size == 1
+    a = np.flatnonzero(alone & alone[nearest] & (nearest[nearest] == np.arange(first.size)))
+    pairs = np.sort(np.stack([first[a], first[nearest[a]]], axis=1), axis=1)
+    return rows[np.concatenate([chain, pairs])], np.concatenate([np.zeros(len(chain)), apart[a]])
+
+
+def _same_rows(points: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """First of each group of rows that are the same, each row's group, and the groups' sizes."""
+    mixed = np.zeros(len(points), np.uint64)
+    for column in (points + 0.0).T:  # -0 is 0
+        mixed = np.asarray(rng.mix_ids(mixed ^ np.ascontiguousarray(column).view(np.uint64), np.uint64(1)))
+    _, first, place, size = np.unique(mixed, return_index=True, return_inverse=True, return_counts=True)
+    return first, place, size
 
 
 def _in_noise(rings: Images, depth: Images) -> NDArray[np.float64]:
@@ -228,115 +239,19 @@ def _in_noise(rings: Images, depth: Images) -> NDArray[np.float64]:
 
 
 def _compared(pairs: Pairs, read: Reader) -> Iterator[Twin]:
-    """Compare the pixels of pairs of hosts, a few pairs at a time."""
+    """Compare the pixels of pairs of hosts, a few pairs at a time; of stamps that are the same to the bit only once."""
+    known: dict[tuple[int, int], Match | None] = {}
     for start in range(0, len(pairs), _AT_ONCE):
         part = pairs[start : start + _AT_ONCE]
         hosts, place = np.unique(part, return_inverse=True)
-        seen = Textures.of_images(*read(hosts))
-        for (a, b), (i, j) in zip(part.tolist(), place.reshape(-1, 2).tolist(), strict=True):
-            if (found := seen.compare(i, j)) is not None:
+        image, good = read(hosts)
+        keys = contents(image, good)
+        asked = [((keys[i], keys[j]), i, j) for i, j in place.reshape(-1, 2).tolist()]
+        fresh = {key: (i, j) for key, i, j in asked if key not in known}
+        known.update(zip(fresh, matches(image, good, list(fresh.values())), strict=True))
+        for (a, b), (key, _, _) in zip(part.tolist(), asked, strict=True):
+            if (found := known[key]) is not None:
                 yield Twin(a, b, *found)
-
-
-@dataclass(frozen=True, eq=False)
-class Textures:
-    """Some stamps, the texture of the sum of each one's bands, and its Fourier transform."""
-
-    image: Images
-    good: NDArray[np.bool_]
-    texture: Images
-    waves: NDArray[np.complex64]
-
-    @classmethod
-    def of_images(cls, image: Images, good: NDArray[np.bool_]) -> Textures:
-        """Compute the textures of images (n, band, y, x)."""
-        good = good & np.isfinite(image)
-        image = np.where(good, image, np.float32(0)).astype(np.float32, copy=False)
-        made = texture(light_in_noise(image, good)[:, None], np.asarray(good.any(axis=1))[:, None])[:, 0]
-        return cls(image, good, made, fft.rfft2(made))
-
-    def compare(self, i: int, j: int) -> tuple[float, float, str, tuple[int, int]] | None:
-        """Correlation, share of same bits, turn and move of the best match of two stamps; None where it is chance."""
-        size = self.image.shape[-1]
-        strength = float(np.linalg.norm(self.texture[i]) * np.linalg.norm(self.texture[j]))
-        bands = self.good[i].any(axis=(1, 2)) & self.good[j].any(axis=(1, 2))
-        if strength == 0 or not bands.any():
-            return None
-        best, at, turn = -1.0, 0, 0
-        for k in range(8):
-            other = fft.rfft2(_turned(self.texture[j], k)) if k else self.waves[j]
-            match = fft.irfft2(self.waves[i] * other.conj(), s=(size, size)) / _overlap(size)
-            place = int(match.argmax())
-            if match.flat[place] > best:
-                best, at, turn = float(match.flat[place]), place, k
-        if best < _WORTH_A_LOOK * strength:
-            return None
-        return self._closely(i, j, bands, turn, divmod(at, size))
-
-    def _closely(
-        self, i: int, j: int, bands: NDArray[np.bool_], turn: int, at: tuple[int, int]
-    ) -> tuple[float, float, str, tuple[int, int]] | None:
-        """Compare two stamps in every band, at one turn and move, which the transform knows up to whole stamps."""
-        size = self.image.shape[-1]
-        image = np.stack([self.image[i][bands], _turned(self.image[j][bands], turn)])
-        good = np.stack([self.good[i][bands], _turned(self.good[j][bands], turn)])
-        first, second = texture(image, good)
-        found = None
-        for dy in (at[0], at[0] - size):
-            for dx in (at[1], at[1] - size):
-                overlap = max(size - abs(dy), 0) * max(size - abs(dx), 0) / size**2
-                if overlap < _LEAST_OVERLAP:
-                    continue
-                here, there = _spans(dy, dx, size), _spans(-dy, -dx, size)
-                a, b = first[here].ravel(), second[there].ravel()
-                strength = float(np.linalg.norm(a) * np.linalg.norm(b))
-                match = float(a @ b) / strength if strength > 0 else 0.0
-                # Chance correlations are larger if fewer pixels are compared.
-                if match * np.sqrt(overlap) >= SAME_TEXTURE and (found is None or match > found[0]):
-                    both = good[0][here] & good[1][there]
-                    same = float((image[0][here] == image[1][there])[both].mean()) if both.any() else 0.0
-                    found = (match, same, _words(turn), (dx, dy))
-        return found
-
-
-def texture(image: Images, good: NDArray[np.bool_]) -> Images:
-    """Pixels minus their smooth light, divided by the local amplitude of the residuals; 0 without data.
-
-    Parameters
-    ----------
-    image : ndarray of float32, shape (n, band, y, x)
-    good : ndarray of bool, of the same shape
-    """
-    rest = image - _smooth(image, 5)
-    local = np.sqrt(np.maximum(_smooth(rest**2, 9), 0))
-    floor = np.maximum(0.3 * np.median(local, axis=(2, 3), keepdims=True), np.finfo(np.float32).tiny)
-    out = np.clip(rest / np.maximum(local, floor), -3, 3)
-    whole = good if good.all() else ndimage.minimum_filter(good.astype(np.uint8), (1, 1, 5, 5), mode="nearest") > 0
-    return np.where(whole, out, np.float32(0)).astype(np.float32, copy=False)
-
-
-def _smooth(values: Images, width: int) -> Images:
-    return np.asarray(ndimage.uniform_filter(values, (0, 0, width, width), mode="reflect"))
-
-
-def _turned(values: NDArray, k: int) -> NDArray:
-    """Rotate and mirror the last two axes in one of eight ways."""
-    turned = np.rot90(values, k % 4, axes=(-2, -1))
-    return np.ascontiguousarray(turned[..., ::-1] if k >= 4 else turned)
-
-
-def _words(k: int) -> str:
-    return " and ".join(part for part in (_TURNS[k % 4], "mirrored" if k >= 4 else "") if part)
-
-
-def _overlap(size: int) -> Images:
-    """Fraction of a stamp that remains after a shift; at least a quarter, so that chance stays small."""
-    left = 1 - np.abs((np.arange(size) + size // 2) % size - size // 2) / size
-    return np.maximum(left[:, None] * left[None, :], 0.25).astype(np.float32)
-
-
-def _spans(dy: int, dx: int, size: int) -> tuple[Any, ...]:
-    return (..., *(slice(max(d, 0), size + min(d, 0)) for d in (dy, dx)))
 
 
 def _groups(found: tuple[Twin, ...]) -> dict[int, int]:

@@ -61,6 +61,23 @@ def test_a_sum_has_the_same_bits_in_any_order(order):
     assert len({sum(uneven(k)[0] for k in places) for places in (range(40), range(39, -1, -1))}) == 2
 
 
+@given(st.data())
+def test_sums_of_neighbours_made_together_change_no_bit(data):
+    number = data.draw(st.integers(1, 70))
+    whole = Tree(number, joined)
+    for k in range(number):
+        whole.add(k, uneven(k))
+    parts = Tree(number, joined)
+    for first in data.draw(st.permutations(range(0, number, FAN_IN))):
+        some = [uneven(k) for k in range(first, min(first + FAN_IN, number))]
+        if len(some) == FAN_IN and data.draw(st.booleans()):
+            parts.add(first // FAN_IN, joined(some), level=1)
+        else:
+            for k, value in enumerate(some):
+                parts.add(first + k, value)
+    assert parts.root.tobytes() == whole.root.tobytes() and parts.waiting() == []
+
+
 def test_threads_sum_every_index_and_progress_counts_them():
     told = []
     found = reduce_tasks(lambda i: [i], range(5, 12), joined, "stage", lambda *words: told.append(words))
@@ -77,14 +94,17 @@ def test_a_tasks_own_error_comes_through_from_threads():
 @pytest.mark.cluster
 def test_workers_sum_to_the_bits_of_threads_and_only_the_sum_comes_here():
     here = reduce_tasks(uneven, range(90), joined, "stage")
-    told = []
+    told, both = [], []
     with connect(LOCAL) as client:
         there = reduce_tasks(uneven, range(90), joined, "stage", lambda *words: told.append(words))
         # Nothing is left behind.
         left = [client.run_on_scheduler(lambda dask_scheduler: len(dask_scheduler.tasks)) for _ in range(50)]
         assert left[-1] == 0
-        with pytest.raises(ManifestError, match="row 3 is wrong"):
-            reduce_tasks(fail_at_three, range(5), joined, "stage")
+        some = reduce_tasks(uneven, range(90), joined, "stage", lambda *words: both.append(words), together=True)
+        assert some.tobytes() == here.tobytes() and both[-1] == ("stage", 90, 90)
+        for many in (5, 50):  # the second in a task of several
+            with pytest.raises(ManifestError, match="row 3 is wrong"):
+                reduce_tasks(fail_at_three, range(many), joined, "stage", together=True)
     with connect(LOCAL.model_copy(update={"workers": 1})):
         alone = reduce_tasks(uneven, range(90), joined, "stage")
     assert here.tobytes() == there.tobytes() == alone.tobytes()

@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from lensflow.stats.medians import median_of
+from lensflow.stats.medians import median_of, sky_of
+from lensflow.units import median_and_sigma
 
 
 @settings(max_examples=60, deadline=None)
@@ -28,3 +29,17 @@ def test_any_values_have_numpys_median(values):
 def test_an_images_pixels_have_numpys_median(n):
     values = np.random.default_rng(n).normal(size=(5, 2, n)).astype(np.float32)
     np.testing.assert_array_equal(median_of(values), np.median(values, axis=-1))
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+@pytest.mark.parametrize("n", [1, 2, 2827])
+def test_level_and_scatter_of_a_sky_are_those_of_numpys_medians_to_the_bit(n, kind):
+    values = np.random.default_rng(n).normal(3, 1, size=(4, 3, n)).astype(kind)
+    values[0, 0, : n // 3] = values[0, 0, 0]  # values that repeat
+    if n > 2:
+        values[1, 1, 5] = np.nan
+    kept = values.copy()
+    for found, wanted in zip(sky_of(values), median_and_sigma(values), strict=True):
+        assert found.dtype == wanted.dtype == kind
+        np.testing.assert_array_equal(found, wanted)
+    np.testing.assert_array_equal(values, kept)

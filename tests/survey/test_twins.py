@@ -1,5 +1,6 @@
 """The same galaxy twice is found by its pixels, whatever was done to them; galaxies that only look alike are not."""
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,9 @@ import lensflow as lf
 from lensflow.errors import CopiedStampsError, LensflowWarning
 from lensflow.measure.zoo.small_run import small_run
 from lensflow.stats.kept_rows import KeptRows
+from lensflow.survey import twins
 from lensflow.survey.portraits import NOTHING, portraits
+from lensflow.survey.textures import matches
 from lensflow.survey.twins import Positions, find_twins
 
 DES = Path(__file__).resolve().parents[3] / "shared" / "data" / "des_lrg"
@@ -140,6 +143,38 @@ def test_copies_of_copies_are_one_galaxy_under_its_first_place(stamps):
     twins = twins_of(five, np.concatenate([good, *[good[WHOLE[:1]]] * 4]))
     first = twins.first_of(np.arange(N + 4))
     assert set(first[N:].tolist()) == {int(WHOLE[0])} and np.array_equal(first[:N], np.arange(N))
+
+
+def test_a_galaxy_that_is_there_many_times_is_compared_once_and_none_of_its_copies_is_lost(stamps, monkeypatch):
+    image, good = stamps
+    compared = []
+
+    def counted(image, good, pairs):
+        compared.extend(pairs)
+        return matches(image, good, pairs)
+
+    monkeypatch.setattr(twins, "matches", counted)
+    copies = 50
+    of = np.concatenate([np.arange(N), np.repeat(WHOLE[:3], copies), WHOLE[:1]])
+    many = np.ascontiguousarray(image[of])
+    many[-1] = np.rot90(many[-1], 1, (-2, -1))
+    found = twins_of(many, good[of])
+    first = found.first_of(np.arange(len(of)))
+    assert np.array_equal(first, of)
+    assert found.n_compared < 2 * len(of) and len(compared) < N
+
+
+def test_hosts_with_the_same_rings_of_light_are_a_chain_and_others_still_have_their_nearest():
+    rings = np.random.default_rng(4).normal(size=(60, 30)).astype("f4")
+    group = np.array([5, *range(10, 30)])
+    rings[group] = rings[5]
+    rings[50] = rings[40] * np.float32(1.001)
+    columns = {"sketch": (("host", "square"), np.full((60, 18), NOTHING)), "rings": (("host", "moment"), rings)}
+    rows = xr.Dataset(columns | {"depth": ("host", np.ones(60, "f4"))}, coords={"host": np.arange(60)})
+    pairs, shares = twins.candidates(rows)
+    among = pairs[np.isin(pairs, group).any(axis=1)]
+    assert {tuple(p) for p in among.tolist()} == {(int(a), int(b)) for a, b in pairwise(group)}
+    assert [40, 50] in pairs.tolist() and not shares.any()
 
 
 def test_hosts_without_pixels_are_counted_and_compared_with_nobody(stamps):

@@ -8,7 +8,9 @@ from operator import add
 from typing import Any, ClassVar
 
 import numpy as np
+import xxhash
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 
 from lensflow.errors import GateError
 from lensflow.stats.newton import Floats, Solution, Sums, minimise, minimise_together, slopes_of, sums_of
@@ -45,13 +47,18 @@ class CrossFit:
     All blocks are kept in one common standardisation; a fold's own enters as the penalty of each coefficient, which
     is the same optimum. Sums over all rows less those over a fold are the sums over its training rows, so one
     Hessian near the optimum serves every fold, and one at 0, which no label enters, serves every set of labels.
+    A host's rows have one control: rows with the same features are kept once, with their number as weight.
 
     Attributes
     ----------
     test : list of ndarray
         Pairs that each fold tests.
-    blocks : list of ndarray, shape (2 m, p)
-        Their features, standardised: first those of the m stamps, then those of the m controls.
+    blocks : list of ndarray, shape (r, p)
+        Their features, standardised, each different row once.
+    places : list of ndarray of int, shape (2 m,)
+        Where in the block each row is: first those of the m stamps, then those of the m controls.
+    weights : list of ndarray, shape (r,)
+        How many rows each one of a block is.
     penalties : list of ndarray, shape (p,)
         Of each fold's squared coefficients.
     penalty : float
@@ -62,6 +69,8 @@ class CrossFit:
 
     test: list[NDArray[np.int64]]
     blocks: list[Floats]
+    places: list[NDArray[np.int64]]
+    weights: list[Floats]
     penalties: list[Floats]
     penalty: float
     trained: list[list[int]]
@@ -70,14 +79,14 @@ class CrossFit:
     def of(cls, stamp: NDArray[np.floating], ctrl: NDArray[np.floating], folds: Folds, c: float) -> CrossFit:
         """Standardise and group the features (pair, feature) of stamps and their controls."""
         test = [rows for _, rows in folds]
-        blocks = [np.concatenate([stamp[rows], ctrl[rows]]).astype(np.float64) for rows in test]
+        blocks, places, weights = zip(*(_each_once(stamp[rows], ctrl[rows]) for rows in test), strict=True)
         trained = [_blocks_of(train, test) for train, _ in folds]
-        counts = np.array([len(b) for b in blocks], dtype=np.float64)
-        centre = sum(b.sum(axis=0) for b in blocks) / counts.sum()
+        counts = np.array([w.sum() for w in weights])
+        centre = sum(w @ b for b, w in zip(blocks, weights, strict=True)) / counts.sum()
         for b in blocks:
             b -= centre
-        means = np.array([b.mean(axis=0) for b in blocks])
-        within = np.array([((b - m) ** 2).sum(axis=0) for b, m in zip(blocks, means, strict=True)])
+        means = np.array([w @ b / w.sum() for b, w in zip(blocks, weights, strict=True)])
+        within = np.array([w @ (b - m) ** 2 for b, w, m in zip(blocks, weights, means, strict=True)])
         scale = _scale(counts, means, within, centre)
         for b in blocks:
             b /= scale
@@ -85,7 +94,7 @@ class CrossFit:
         for some in trained:
             own = _scale(counts[some], means[some], within[some], centre)
             penalties.append((own / scale) ** 2 / c)
-        return cls(test, blocks, penalties, 1 / c, trained)
+        return cls(test, list(blocks), list(places), list(weights), penalties, 1 / c, trained)
 
     @property
     def n_pairs(self) -> int:
@@ -109,7 +118,8 @@ class CrossFit:
         if thetas is None:
             thetas = np.stack([self._fit(labels, fold, start, hessians).theta for fold in folds], axis=1)
         for fold, rows in enumerate(self.test):
-            out[:, rows] = (self.blocks[fold] @ thetas[:-1, fold] + thetas[-1, fold]).reshape(2, -1)
+            found = self.blocks[fold] @ thetas[:-1, fold] + thetas[-1, fold]
+            out[:, rows] = found[self.places[fold]].reshape(2, -1)
         return out[0], out[1]
 
     def scores_of_swaps(self, positives: NDArray[np.bool_]) -> Floats:
@@ -118,10 +128,10 @@ class CrossFit:
         out = np.empty((len(positives), 2, self.n_pairs))
         for fold, rows in enumerate(self.test):
             trained, penalty = self.trained[fold], self.penalties[fold]
-            weight, n_sets = sum(len(self.blocks[k]) for k in trained), len(positives)
+            weight, n_sets = sum(self.weights[k].sum() for k in trained), len(positives)
 
             def slopes(thetas: Floats, trained: list[int] = trained) -> Floats:
-                return reduce(add, [slopes_of(self.blocks[k], labels[k], thetas) for k in trained])
+                return reduce(add, [slopes_of(self.blocks[k], labels[k], self.weights[k], thetas) for k in trained])
 
             at_zero, zero = self._training(self._at_zero, fold), np.zeros(len(penalty) + 1)
             thetas = minimise_together(
@@ -136,7 +146,7 @@ class CrossFit:
                 single = [[own[:, k] for own in labels] for k in range(len(positives))]
                 thetas = np.stack([self._fit(own, fold, zero, self._at_zero).theta for own in single], axis=1)
             found = self.blocks[fold] @ thetas[:-1] + thetas[-1]
-            out[:, :, rows] = found.T.reshape(len(positives), 2, -1)
+            out[:, :, rows] = found[self.places[fold]].T.reshape(len(positives), 2, -1)
         return out
 
     @cached_property
@@ -161,7 +171,8 @@ class CrossFit:
 
     def differences(self) -> list[Floats]:
         """Standardised features of each fold's stamps less those of their controls."""
-        return [b[: len(b) // 2] - b[len(b) // 2 :] for b in self.blocks]
+        halves = ((b, *np.split(place, 2)) for b, place in zip(self.blocks, self.places, strict=True))
+        return [b[stamps] - b[controls] for b, stamps, controls in halves]
 
     def curvature_at_zero(self, fold: int) -> Floats:
         """Penalised Hessian of a fold's training rows at 0, shape (p + 1, p + 1); labels do not enter."""
@@ -176,8 +187,8 @@ class CrossFit:
 
     def _hessians(self, theta: Floats) -> list[Floats]:
         out = []
-        for b in self.blocks:
-            hessian = sums_of(b, np.zeros(len(b)), None, theta, True).hessian
+        for b, weight in zip(self.blocks, self.weights, strict=True):
+            hessian = sums_of(b, np.zeros(len(b)), weight, theta, True).hessian
             assert hessian is not None
             out.append(hessian)
         return out
@@ -203,13 +214,13 @@ class CrossFit:
 
         def slopes(thetas: Floats) -> Floats:
             out = np.zeros(thetas.shape)
-            for block, own, some in zip(self.blocks, labels, trains, strict=True):
-                out[:, some] += slopes_of(block, own[:, None], thetas[:, some])
+            for block, own, weight, some in zip(self.blocks, labels, self.weights, trains, strict=True):
+                out[:, some] += slopes_of(block, own[:, None], weight, thetas[:, some])
             return out
 
         return minimise_together(
             slopes,
-            np.array([float(sum(len(self.blocks[k]) for k in some)) for some in self.trained]),
+            np.array([float(sum(self.weights[k].sum() for k in some)) for some in self.trained]),
             np.stack(self.penalties, axis=1),
             [self._training(hessians, fold) for fold in range(n_folds)],
             np.tile(start[:, None], n_folds),
@@ -217,12 +228,26 @@ class CrossFit:
         )
 
     def _sums(self, labels: list[Floats], blocks: range | list[int], theta: Floats, hessian: bool) -> Sums:
-        return reduce(add, [sums_of(self.blocks[k], labels[k], None, theta, hessian) for k in blocks])
+        return reduce(add, [sums_of(self.blocks[k], labels[k], self.weights[k], theta, hessian) for k in blocks])
 
     def _labels(self, positive: NDArray[np.bool_]) -> list[Floats]:
-        """Of each block's rows, shape (2 m,); of several sets of labels (k, n), shape (2 m, k)."""
+        """Share of positives of each block's rows, shape (r,); of several sets of labels (k, n), shape (r, k)."""
         both = (np.concatenate([positive[..., rows], ~positive[..., rows]], axis=-1) for rows in self.test)
-        return [labels.T.astype(np.float64) for labels in both]
+        out = []
+        for labels, place, weight in zip(both, self.places, self.weights, strict=True):
+            one = csr_array((np.ones(len(place)), (place, np.arange(len(place)))), shape=(len(weight), len(place)))
+            out.append(np.asarray((one @ labels.T.astype(np.float64)).T / weight).T)
+        return out
+
+
+def _each_once(stamp: NDArray[Any], ctrl: NDArray[Any]) -> tuple[Floats, NDArray[np.int64], Floats]:
+    """Different rows of both classes, float64; where each of stamps, then controls, is among them; how many each is."""
+    both = np.ascontiguousarray(np.concatenate([stamp, ctrl]))
+    keys = [xxhash.xxh3_128_intdigest(row.data) for row in both]
+    place_of = {key: k for k, key in enumerate(dict.fromkeys(keys))}
+    place = np.array([place_of[key] for key in keys], np.int64)
+    first = np.unique(place, return_index=True)[1]
+    return both[first].astype(np.float64), place, np.bincount(place, minlength=len(first)).astype(np.float64)
 
 
 def _scale(counts: Floats, means: Floats, within: Floats, level: Floats) -> Floats:

@@ -9,11 +9,12 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from lensflow import geometry
 from lensflow.config.checks import UNPAIRED
 from lensflow.errors import GateError
 from lensflow.measure.gate.recipes import About, Recipe, reduce_pixels, sky, view_of
 from lensflow.measure.gate.regions import masked_regions
-from lensflow.stats.hostsums import column
+from lensflow.stats.hostsums import column, same_values
 
 
 class Features(NamedTuple):
@@ -113,13 +114,18 @@ def distinct_controls(
     rows : ndarray of int, shape (n,)
     """
     _, first, host = np.unique(host_index, return_index=True, return_inverse=True)
-    if all(np.array_equal(ctrl[rows[k]], ctrl[rows[first[host[k]]]], equal_nan=True) for k in range(len(rows))):
+    others = np.flatnonzero(first[host] != np.arange(len(rows)))
+    if all(same_values(ctrl[rows[k]], ctrl[rows[first[host[k]]]]) for k in others):
         return first, host
     return np.arange(len(rows)), np.arange(len(rows))
 
 
 def feature_rows(
-    pairs: xr.Dataset, recipes: Iterable[str], core_box_pix: int, mask_radius_pix: float = 0.0
+    pairs: xr.Dataset,
+    recipes: Iterable[str],
+    core_box_pix: int,
+    mask_radius_pix: float = 0.0,
+    chosen: NDArray[np.bool_] | None = None,
 ) -> xr.Dataset:
     """Reduce the injection rows of a block of pairs to the features of all recipes, reading its pixels once.
 
@@ -133,6 +139,8 @@ def feature_rows(
         Side of the core box.
     mask_radius_pix : float
         Of the mask on the arcs' cores; core gates then look at further regions, which it does not decide.
+    chosen : ndarray of bool, shape (sample,), optional
+        Rows that may be taken; by default all.
 
     Returns
     -------
@@ -159,14 +167,26 @@ def feature_rows(
         regions = masked_regions(pairs.sizes["x"], mask_radius_pix, core_box_pix) if kind == "core" else ()
         kinds += [k for k in (kind, *(r.kind for r in regions)) if k not in kinds]
     refuse_other_masks(pairs, mask_radius_pix)
-    rows = np.flatnonzero(~column(pairs, "is_control").astype(bool))
+    taken = ~column(pairs, "is_control").astype(bool)
+    rows = np.flatnonzero(taken if chosen is None else taken & chosen)
     host_index = column(pairs, "host_index")[rows].astype(np.int64)
-    stamp, every_ctrl = column(pairs, "stamp")[rows], column(pairs, "ctrl")
+    every_stamp, every_ctrl = column(pairs, "stamp"), column(pairs, "ctrl")
     first, host = distinct_controls(host_index, every_ctrl, rows)
     ctrl = every_ctrl[rows[first]]
-    expected = ctrl[host] + column(pairs, "arc")[rows] if "arc" in pairs else None
+    features, box = {}, (..., *geometry.core_box(ctrl.shape[-1], core_box_pix))
+    if sources.get("raw") == ["core"]:  # of pixels as they are: no others are copied
+        del sources["raw"]
+        flat = (len(rows), ctrl.shape[1], core_box_pix**2)
+        stamp_box, ctrl_box = every_stamp[box][rows].reshape(flat), ctrl[box][host].reshape(flat)
+        in_box = ctrl_box + column(pairs, "arc")[box][rows].reshape(flat) if "arc" in pairs else None
+        features["core_raw"] = Features(
+            stamp_box.astype(np.float32, copy=False),
+            ctrl_box.astype(np.float32, copy=False),
+            None if in_box is None else in_box.astype(np.float32, copy=False),
+        )
+    stamp = every_stamp[rows] if sources else every_stamp[:0]
+    expected = ctrl[host] + column(pairs, "arc")[rows] if "arc" in pairs and sources else None
     about, about_ctrl = About.of(pairs, rows), About.of(pairs, rows[first])
-    features = {}
     for view, kinds in sources.items():
         of_stamp, of_ctrl = (
             reduce_pixels(view_of(v, view, of), kinds, core_box_pix) for v, of in ((stamp, about), (ctrl, about_ctrl))

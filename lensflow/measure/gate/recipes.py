@@ -25,6 +25,7 @@ from lensflow.measure.gate.means import mean_weights
 from lensflow.measure.gate.regions import Region
 from lensflow.measure.lens_light import LIGHT, without_light
 from lensflow.stats.hostsums import column
+from lensflow.stats.medians import median_of, sky_of
 from lensflow.units import MAD_TO_SIGMA, median_and_sigma
 
 Pixels = NDArray[np.float32]
@@ -175,8 +176,15 @@ def reduce_pixels(pixels: Pixels, kinds: Sequence[str], core_box_pix: int) -> di
 
 def sky(pixels: Pixels) -> tuple[Pixels, Pixels]:
     """Median and scatter (scaled MAD) of each stamp and band away from the target, shape (n, band)."""
-    median, sigma = median_and_sigma(pixels[:, :, geometry.sky_pixels(pixels.shape[-1])])
+    n, bands, size = *pixels.shape[:2], pixels.shape[-1]
+    median, sigma = sky_of(pixels.reshape(n, bands, size * size).take(_sky_places(size), axis=-1))
     return median.astype(np.float32), sigma.astype(np.float32)
+
+
+@lru_cache(maxsize=8)
+def _sky_places(size: int) -> NDArray[np.int64]:
+    """Flat places of the pixels away from the target."""
+    return np.flatnonzero(geometry.sky_pixels(size).ravel())
 
 
 class About(NamedTuple):
@@ -280,4 +288,4 @@ def _noise(pixels: Pixels) -> Pixels:
     both = inside[:, 1:] & inside[:, :-1]
     step = np.abs(np.diff(pixels, axis=-1)[:, :, both])
     with np.errstate(divide="ignore"):
-        return np.log10(np.stack([sigma, MAD_TO_SIGMA * np.median(step, axis=-1)], axis=-1)).astype(np.float32)
+        return np.log10(np.stack([sigma, MAD_TO_SIGMA * median_of(step)], axis=-1)).astype(np.float32)

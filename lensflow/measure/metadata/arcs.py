@@ -63,7 +63,7 @@ def arc_images(pairs: xr.Dataset, last_key: int | None) -> KeptRows:
     """
     rows, keys = injections(pairs)
     arc = column(pairs, "arc")
-    lit = np.array([np.count_nonzero(arc[k]) >= _LEAST_PIXELS for k in rows], bool)
+    lit = np.array([np.count_nonzero(arc[k] != 0) >= _LEAST_PIXELS for k in rows], bool)
     bits = np.array([xxhash.xxh3_64_intdigest(np.ascontiguousarray(arc[k]).data) | 1 for k in rows], np.uint64)
     row_id, host = column(pairs, "row_id")[rows].astype(np.uint64), column(pairs, "host_index")[rows]
     some = np.flatnonzero(lit & (keys <= np.uint64(last_key)) if last_key is not None else lit)

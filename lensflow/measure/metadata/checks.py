@@ -28,7 +28,8 @@ from lensflow.measure.pixels.judges import (
     LOCALISED_SHARE,
 )
 from lensflow.measure.pixels.judging import ALARM
-from lensflow.survey.twins import MOVED_PIX, SAME_TEXTURE, Twins
+from lensflow.survey.textures import SAME_TEXTURE
+from lensflow.survey.twins import MOVED_PIX, Twins
 
 # Every comparison of the first is needed, and any of the others: else nobody looked for a pedestal or a wrong renderer.
 _NEEDED, _NEEDED_ANY = "annulus", ("psf", "rendering")

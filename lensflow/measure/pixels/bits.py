@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
-from scipy import special
+from scipy import fft, special
 
 from lensflow.measure.measurement import Settings
 from lensflow.measure.pixels import bits_rounded
@@ -257,7 +257,7 @@ def _look(pairs: xr.Dataset, rows: NDArray[np.int64], none: Bits) -> Bits:
             n_lines[b] += 1
     per_row = np.abs(signs).sum(axis=(2, 3), dtype=np.float64)
     squares[:, 0] = (per_row**2).sum(axis=0)
-    power = (np.abs(np.fft.rfft2(signs.astype(np.float64))) ** 2).sum(axis=0)
+    power = (np.abs(fft.rfft2(signs.astype(np.float64))) ** 2).sum(axis=0)
     pattern = np.stack([signs.sum(axis=0, dtype=np.int64), np.abs(signs).sum(axis=0, dtype=np.int64)])
     return Bits(
         none.bands, n, rounded.sum(axis=0, dtype=np.int64), used.sum(axis=0, dtype=np.int64),

@@ -71,4 +71,5 @@ class Block:
     @cached_property
     def specimens(self) -> KeptRows:
         """A few complete rows, for tests that render."""
-        return specimens_of(self.pairs, self.last_key, self.arc_steps)
+        key = self.origin.specimen_key if self.origin else None
+        return specimens_of(self.pairs, self.last_key if key is None else key, self.arc_steps)

@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
+from scipy import fft
 
 from lensflow import geometry, rng
 from lensflow.config import DiagnosticsConfig
 from lensflow.measure.pixels.pixel_sums import CONTROL_CORE, LIT, N_SUMS, pixel_sums
-from lensflow.stats.hostsums import Floats, column, stratum_of
+from lensflow.stats.hostsums import Floats, column, same_values, stratum_of
 
 # Shifts are looked for where no arc is bright.
 SHIFT_INNER_PIX = 16.0
@@ -182,7 +183,7 @@ def _moved(
     size, power = ctrl.shape[-1], np.full(len(rows), -1, np.int64)
     chosen = np.flatnonzero(rng.mix_ids(row_id.astype(np.uint64), np.uint64(7)) % np.uint64(_SHIFTED_ONE_IN) == 0)
     # A host's rows have one control, which is moved once.
-    again = [k > 0 and _same(ctrl[rows[chosen[k]]], ctrl[rows[chosen[k - 1]]]) for k in range(chosen.size)]
+    again = [k > 0 and same_values(ctrl[rows[chosen[k]]], ctrl[rows[chosen[k - 1]]]) for k in range(chosen.size)]
     fresh = ~np.array(again, bool)
     power[chosen], chosen = np.cumsum(fresh) - 1, chosen[fresh]
     f = np.fft.fftfreq(size)
@@ -191,7 +192,7 @@ def _moved(
     moved = np.empty((chosen.size, *ctrl.shape[1:]), np.float32)
     for first in range(0, chosen.size, _SHIFTED_AT_ONCE):
         still = np.nan_to_num(ctrl[rows[chosen[first : first + _SHIFTED_AT_ONCE]]])
-        moved[first : first + len(still)] = np.fft.irfft2(np.fft.rfft2(still) * phase, s=(size, size)) - still
+        moved[first : first + len(still)] = fft.irfft2(np.fft.rfft2(still) * phase, s=(size, size)) - still
     return power, moved
 
 
@@ -200,10 +201,6 @@ def _control_change(stamp: NDArray[Any], ctrl: NDArray[Any], rows: NDArray[np.in
     if rows.size == 0:
         return np.nan, 0
     # Row by row: a copy of them all takes longer than the comparison.
-    differing = rows[[not _same(stamp[k], ctrl[k]) for k in rows]]
+    differing = rows[[not same_values(stamp[k], ctrl[k]) for k in rows]]
     change = np.abs(stamp[differing].astype(np.float64) - ctrl[differing])
     return float(np.max(change, initial=0.0, where=np.isfinite(change))), int(differing.size)
-
-
-def _same(a: NDArray[Any], b: NDArray[Any]) -> bool:
-    return bool((a == b).all()) or np.array_equal(a, b, equal_nan=True)

@@ -8,8 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lensflow import geometry
-from lensflow.stats.medians import median_of
-from lensflow.units import MAD_TO_SIGMA
+from lensflow.stats.medians import sky_of
 
 Floats = NDArray[np.float64]
 
@@ -36,7 +35,7 @@ def host_shapes(ctrl: NDArray[np.float32]) -> Floats:
     n, bands, size = ctrl.shape[0], ctrl.shape[1], ctrl.shape[-1]
     weights, near = _weights(size)
     flat = ctrl.reshape(n, bands, size * size)
-    sky, sigma = _sky(flat.take(np.flatnonzero(geometry.sky_pixels(size).ravel()), axis=-1))
+    sky, sigma = sky_of(flat.take(np.flatnonzero(geometry.sky_pixels(size).ravel()), axis=-1))
     light, xx, yy, xy = np.moveaxis(((flat - sky[..., None]).astype(np.float64) @ weights), -1, 0)
     bright = np.count_nonzero((flat > (sky + _SIGMA * sigma)[..., None]) & near, axis=-1) / np.count_nonzero(near)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -45,12 +44,6 @@ def host_shapes(ctrl: NDArray[np.float32]) -> Floats:
         e = np.hypot(e1, e2)
         out = np.stack([e1, e2, e, e1 / e, e2 / e, np.sqrt((xx + yy) / (2 * light)), bright], axis=-1)
     return np.where(known[..., None] & np.isfinite(out), out, np.nan)
-
-
-def _sky(values: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Median and robust standard deviation along the last axis, as of :func:`lensflow.units.median_and_sigma`."""
-    median = median_of(values)
-    return median, np.float32(MAD_TO_SIGMA) * median_of(np.abs(values - median[..., None]))
 
 
 @lru_cache(maxsize=4)

@@ -32,6 +32,9 @@ class Origin:
     last_key : int, optional
         Arcs are rendered again of the rows whose hash is at most this, as
         :func:`lensflow.measure.pixels.rendering.last_key` says; of all rows without.
+    specimen_key : int, optional
+        A few rows of a run are kept complete, those whose hash is at most this
+        (:func:`lensflow.measure.pixels.specimens.specimen_key`); without, a few of each block, of which a few are left.
     same_code : bool
         Whether the code that decides pixels is that of this installation: then the arcs are the same but for the
         rounding of single precision.
@@ -42,6 +45,7 @@ class Origin:
     store: StoreConfig = field(default_factory=StoreConfig)
     sources: Sources | None = None
     last_key: int | None = None
+    specimen_key: int | None = None
     same_code: bool = True
 
 

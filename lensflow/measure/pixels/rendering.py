@@ -19,7 +19,7 @@ from lensflow.measure.pixels.reference import REFERENCE_ACCURACY, beside_the_ref
 from lensflow.measure.pixels.specimens import (
     arc_ends,
     injections,
-    keys_of,
+    key_of_first,
     of_image,
     render_again,
     why_not,
@@ -47,8 +47,7 @@ def last_key(row_id: NDArray[np.uint64], is_control: NDArray[np.bool_]) -> int |
     row_id, is_control : ndarray, shape (n,)
         Of all rows of a run.
     """
-    keys = keys_of(row_id[~is_control.astype(bool)])
-    return int(np.partition(keys, SAMPLE - 1)[SAMPLE - 1]) if keys.size > SAMPLE else None
+    return key_of_first(row_id, is_control, SAMPLE)
 
 
 @dataclass(frozen=True, eq=False)

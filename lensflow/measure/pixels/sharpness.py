@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
-from scipy import signal, special
+from scipy import fft, signal, special
 
 from lensflow.measure.measurement import Settings
 from lensflow.measure.pixels.block import Block
@@ -133,7 +133,7 @@ def _look(pairs: xr.Dataset, rows: NDArray[np.int64], bands: tuple[str, ...], sc
         whole = (np.isfinite(ctrl) & (ctrl != 0)).all(axis=(2, 3))
     used = whole & (fwhm > 0) & np.isfinite(arc).all(axis=(2, 3)) & (arc > 0).any(axis=(2, 3))
     window = signal.windows.kaiser(size, KAISER_BETA)
-    spectrum = np.where(used[..., None, None], np.fft.rfft2(np.nan_to_num(arc) * np.outer(window, window)), 0)
+    spectrum = np.where(used[..., None, None], fft.rfft2(np.nan_to_num(arc) * np.outer(window, window)), 0)
     frequency = np.hypot(np.fft.fftfreq(size)[:, None], np.fft.rfftfreq(size))
     axis = np.linspace(0, frequency.max(), 256)
     allowed = np.zeros((n, *frequency.shape))

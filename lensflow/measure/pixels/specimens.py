@@ -39,6 +39,23 @@ def keys_of(row_id: NDArray[Any]) -> NDArray[np.uint64]:
     return np.asarray(rng.mix_ids(row_id.astype(np.uint64), _PURPOSE))
 
 
+def specimen_key(row_id: NDArray[np.uint64], is_control: NDArray[np.bool_]) -> int | None:
+    """Largest hash among the rows of a run that are kept complete; None where these are all.
+
+    Parameters
+    ----------
+    row_id, is_control : ndarray, shape (n,)
+        Of all rows of a run.
+    """
+    return key_of_first(row_id, is_control, KEPT)
+
+
+def key_of_first(row_id: NDArray[np.uint64], is_control: NDArray[np.bool_], count: int) -> int | None:
+    """Largest hash among the first so many injection rows, by their hash; None where these are all."""
+    keys = keys_of(row_id[~is_control.astype(bool)])
+    return int(np.partition(keys, count - 1)[count - 1]) if keys.size > count else None
+
+
 def specimens_of(
     pairs: xr.Dataset, last_key: int | None = None, arc_step_nmgy: NDArray[np.float32] | None = None
 ) -> KeptRows:

@@ -44,6 +44,22 @@ def test_scores_are_those_of_a_scaler_and_a_converged_regression_in_each_fold(c,
     np.testing.assert_allclose(found, fold_by_fold(LogisticRegression(c), folds, stamp, ctrl, straight), atol=1e-6)
 
 
+def test_rows_with_the_same_features_are_one_with_a_weight_whatever_their_class():
+    hosts, stamp, ctrl = pairs()
+    stamp[::3] = ctrl[::3]  # nothing was put in: the same features in both classes
+    folds = host_folds(hosts, 5, seed=2)
+    fit = CrossFit.of(stamp, ctrl, folds, 1.0)
+    different = len(np.unique(np.concatenate([stamp, ctrl]), axis=0))
+    assert sum(map(len, fit.blocks)) == different < 1.2 * len(stamp)
+    assert sum(w.sum() for w in fit.weights) == 2 * len(stamp)
+    theirs = Reference(solver="newton-cholesky", C=1.0, tol=1e-14, max_iter=500)
+    for straight in (np.ones(len(stamp), bool), np.random.default_rng(1).random(len(stamp)) < 0.5):
+        found = np.array(fit.scores(straight))
+        np.testing.assert_allclose(found, fold_by_fold(theirs, folds, stamp, ctrl, straight), atol=1e-6)
+    for rows, difference in zip(fit.test, fit.differences(), strict=True):
+        assert not difference[rows % 3 == 0].any() and difference[rows % 3 > 0].any(axis=1).all()
+
+
 @pytest.mark.parametrize("c", [1e-3, 1.0, 1e4])
 def test_swaps_fitted_together_score_as_each_alone(c):
     hosts, stamp, ctrl = pairs()

@@ -7,7 +7,15 @@ from hypothesis import strategies as st
 
 from lensflow.measure.pixels import Block, Origin, specimens
 from lensflow.measure.pixels.origin import with_arc_steps
-from lensflow.measure.pixels.specimens import complete_rows, of_image, psf_of, specimens_of, why_not, without_images
+from lensflow.measure.pixels.specimens import (
+    complete_rows,
+    of_image,
+    psf_of,
+    specimen_key,
+    specimens_of,
+    why_not,
+    without_images,
+)
 from tests.measure.pixels.pairs_factory import pairs_block
 
 KNOWN = {"psf_model": "moffat", "psf_beta": 3.5, "pixel_scale_arcsec": 0.262}
@@ -32,6 +40,20 @@ def test_the_same_rows_are_kept_in_any_blocks_and_order(parts, order):
         for piece in pieces[1:]:
             total = total + piece
     assert whole.rows.sizes["sample"] == 7 and total.rows.identical(whole.rows)
+
+
+@pytest.mark.parametrize("kept", [7, 60])
+def test_rows_chosen_for_a_whole_run_are_those_that_its_blocks_would_leave(kept, monkeypatch):
+    monkeypatch.setattr(specimens, "KEPT", kept)
+    key = specimen_key(PAIRS["row_id"].values, CONTROL)
+    blocks = [Block(PAIRS.isel(sample=slice(k, k + 10)), origin=Origin(specimen_key=key)) for k in range(0, 60, 10)]
+    each = [b.specimens for b in blocks]
+    assert sum(s.rows.sizes["sample"] for s in each) == min(kept, (~CONTROL).sum())
+    whole = Block(PAIRS, origin=Origin()).specimens
+    total = each[0]
+    for other in each[1:]:
+        total = total + other
+    assert total.rows.identical(whole.rows)
 
 
 def test_kept_rows_are_injections_with_their_own_arcs_and_columns():
