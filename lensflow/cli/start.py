@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from importlib import resources
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -24,6 +24,11 @@ from lensflow.cli.steps import run_all
 from lensflow.errors import ConfigError
 from lensflow.show.plain import print_line
 
+if TYPE_CHECKING:
+    from lensflow.config import RunConfig
+    from lensflow.run.completeness import Completeness
+    from lensflow.run.execute import Progress
+
 commands = typer.Typer()
 
 
@@ -33,13 +38,18 @@ def demo(out: Out = "runs/demo", workers: Workers = None) -> None:
 
     At the end a toy lens finder is fitted on the train split, and its completeness on val is measured.
     """
-    from lensflow.run.toy import toy_step
-    from lensflow.show.terminal import print_completeness
-
     with resources.as_file(resources.files("lensflow") / "configs" / "demo.yaml") as path:
         config = load(str(path), out, workers)
-    kept = []
-    run_all(config, also={"toy finder": lambda *of: kept.append(toy_step(*of))})
+    kept: list[Completeness] = []
+
+    def toy(config: RunConfig, progress: Progress) -> None:
+        from lensflow.run.toy import toy_step  # when the cluster has been started
+
+        kept.append(toy_step(config, progress))
+
+    run_all(config, also={"toy finder": toy})
+    from lensflow.show.terminal import print_completeness
+
     found = kept[-1]
     print_completeness(console, found.scorer, found.split, found, found.path)
 

@@ -156,12 +156,13 @@ def run_all(config: RunConfig, force: bool = False, also: Mapping[str, Step] | N
     If nothing is left to do, it says so and starts no cluster. Steps ``also`` come before the report; of a finished run
     they read what they kept.
     """
-    from lensflow.cluster.local import ahead
+    from lensflow.cluster.forked import forking
     from lensflow.store import paths
     from lensflow.store.run_folder import RunFolder
 
-    begun = paths.exists(RunFolder.of(config).timings)
-    with contextlib.nullcontext() if begun else ahead(config.cluster):
+    # What takes longest of starting local workers begins before this process imports what it needs itself.
+    to_do = config.cluster.kind == "local" and not paths.exists(RunFolder.of(config).timings)
+    with forking() if to_do else contextlib.nullcontext():
         return _run_all(config, force, also)
 
 

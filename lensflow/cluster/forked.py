@@ -11,7 +11,7 @@ import contextlib
 import multiprocessing
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from multiprocessing import forkserver, resource_tracker
 from typing import Any
 
@@ -21,17 +21,24 @@ METHOD = "distributed.worker.multiprocessing-method"
 # By name: what it imports builds on this package.
 IMPORTED = "lensflow.run.preloaded"
 
+WORKER_ENVIRONMENT = {
+    # Every worker runs one task at a time on one thread: the kernels and BLAS must not multiply that.
+    **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"), 1),
+    # Dask's default returns every freed megabyte to the system at once; tasks that use and free the same tens of
+    # megabytes for every stamp then spend a third of their time in page faults. The memory limit bounds it anyway.
+    "MALLOC_TRIM_THRESHOLD_": 268435456,
+    "MALLOC_MMAP_THRESHOLD_": 268435456,
+}
+
 
 @contextlib.contextmanager
-def forking(environment: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+def forking() -> Iterator[dict[str, Any]]:
     """Have a process to fork workers from for the duration of the block.
 
-    Blocks may lie in each other: the outer one's process serves the inner one, which thus finds it warm.
+    Blocks may lie in each other: the outer one's process serves the inner one, which thus finds it warm. A command
+    opens one first of all: the process imports while the command does so itself.
 
-    Parameters
-    ----------
-    environment : mapping
-        Environment variables of the workers, as far as they are not set yet; all others are as they are now.
+    Workers have the environment of now, and ``WORKER_ENVIRONMENT`` as far as it is not set.
 
     Yields
     ------
@@ -41,7 +48,7 @@ def forking(environment: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     if sys.platform != "linux":
         yield {}
         return
-    server = _start(environment) if _running() is None else None
+    server = _start() if _running() is None else None
     try:
         yield {METHOD: "forkserver"}
     finally:
@@ -52,12 +59,12 @@ def forking(environment: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
                 os.waitid(os.P_PID, server.pid, os.WEXITED | os.WNOWAIT)
 
 
-def _start(environment: Mapping[str, Any]) -> psutil.Process | None:
+def _start() -> psutil.Process | None:
     """Start the server; it imports on its own."""
     resource_tracker.ensure_running()
     command = ["lensflow.cli"] if "lensflow.cli" in sys.modules else []
     multiprocessing.set_forkserver_preload([IMPORTED, *command])
-    added = {name: str(value) for name, value in environment.items() if name not in os.environ}
+    added = {name: str(value) for name, value in WORKER_ENVIRONMENT.items() if name not in os.environ}
     os.environ.update(added)
     try:
         forkserver.ensure_running()

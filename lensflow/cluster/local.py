@@ -16,7 +16,7 @@ from distributed import Client, LocalCluster
 from distributed.system import MEMORY_LIMIT
 
 from lensflow.cluster import quiet
-from lensflow.cluster.forked import forking
+from lensflow.cluster.forked import WORKER_ENVIRONMENT, forking
 from lensflow.cluster.panel import ROUTES, with_page
 from lensflow.cluster.security import temporary_security
 from lensflow.config import ClusterConfig
@@ -36,15 +36,6 @@ CLOSE_SECONDS = 30
 # Dask looks at what its workers and its scheduler do a hundred times a second, which takes 3 % of each core; the
 # dashboard's page of profiles says the same of ten times.
 PROFILE_INTERVAL = "100ms"
-
-WORKER_ENVIRONMENT = {
-    # Every worker runs one task at a time on one thread: the kernels and BLAS must not multiply that.
-    **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"), 1),
-    # Dask's default returns every freed megabyte to the system at once; tasks that use and free the same tens of
-    # megabytes for every stamp then spend a third of their time in page faults. The memory limit bounds it anyway.
-    "MALLOC_TRIM_THRESHOLD_": 268435456,
-    "MALLOC_MMAP_THRESHOLD_": 268435456,
-}
 
 # What Dask does by the clock, whether or not there is anything to do: its default, and how often is enough here. At the
 # defaults it takes scheduler and workers 7 to 9 % of two cores. The dashboard still has its pages.
@@ -74,7 +65,7 @@ def start(config: ClusterConfig) -> Iterator[Client]:
     workers = config.workers or os.cpu_count() or 1
     most = config.workers_max or workers
     with contextlib.ExitStack() as stack:
-        method = {} if threads else stack.enter_context(forking(WORKER_ENVIRONMENT))
+        method = {} if threads else stack.enter_context(forking())
         stack.enter_context(
             dask.config.set(
                 {
@@ -114,13 +105,6 @@ def start(config: ClusterConfig) -> Iterator[Client]:
             yield client
         finally:
             _close_workers(cluster, adaptive)
-
-
-@contextlib.contextmanager
-def ahead(config: ClusterConfig) -> Iterator[None]:
-    """Begin with what takes longest of starting local workers, while this process imports what it needs itself."""
-    with forking(WORKER_ENVIRONMENT) if config.kind == "local" else contextlib.nullcontext():
-        yield
 
 
 def _close_workers(cluster: LocalCluster, adaptive: Any) -> None:

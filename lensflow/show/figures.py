@@ -9,7 +9,9 @@ import base64
 import io
 import re
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from functools import cached_property
 from html import escape
 from typing import Any
@@ -19,6 +21,7 @@ from markupsafe import Markup
 from matplotlib import colormaps, rcParams
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import LogLocator, NullFormatter
@@ -31,6 +34,25 @@ BAND_COLOURS = {"u": "#56b4e9", "g": "#009e73", "r": "#d55e00", "i": "#cc79a7", 
 _OTHER_COLOURS = ("#222222", "#a07c00", "#4d7c8a", "#8c2d52", "#3f7f3f", "#9c755f")
 # matplotlib reads its settings for SVG from one place: one figure at a time.
 _SVG_LOCK = threading.Lock()
+# Begins to draw a figure elsewhere, given what draw_svg takes; what it gives waits for the drawing.
+Start = Callable[[Figure, str, str], Callable[[], str]]
+_start: ContextVar[Start | None] = ContextVar("start", default=None)
+
+
+@contextmanager
+def drawn_by(start: Start | None) -> Iterator[None]:
+    """Have the figures that are made in the block drawn elsewhere, as soon as they are made; here, if that fails.
+
+    Parameters
+    ----------
+    start : callable or None
+        Takes figure, name and alt of :func:`draw_svg`, and gives a callable that waits for its result.
+    """
+    token = _start.set(start)
+    try:
+        yield
+    finally:
+        _start.reset(token)
 
 
 class Picture:
@@ -59,6 +81,8 @@ class Picture:
     ):
         self.name, self.alt, self.caption, self.width = name, alt, caption, width
         self._png, self._figure = png, figure
+        start = _start.get()
+        self._started = start(figure, name, alt) if start is not None and figure is not None else None
 
     @property
     def is_drawn(self) -> bool:
@@ -68,7 +92,11 @@ class Picture:
     @property
     def png(self) -> bytes:
         """The PNG file (no date inside: the same data give the same bytes)."""
-        return self._png if self._figure is None else _saved(self._figure, "png", {"Software": None})
+        if self._figure is None:
+            return self._png
+        buffer = io.BytesIO()
+        self._figure.savefig(buffer, format="png", metadata={"Software": None})
+        return buffer.getvalue()
 
     @property
     def html(self) -> Markup:
@@ -88,26 +116,53 @@ class Picture:
 
     @cached_property
     def svg(self) -> str:
-        """SVG element for a page: no background, its ids its own, words as words.
-
-        Colours are those of light paper; a dark page inverts their lightness and keeps their hue.
-        """
+        """SVG element for a page, as :func:`draw_svg`."""
         assert self._figure is not None
-        wanted = {"svg.fonttype": "none", "svg.hashsalt": self.name}
-        with _SVG_LOCK:
-            before = {k: rcParams[k] for k in wanted}
-            rcParams.update(wanted)
-            try:
-                text = _saved(self._figure, "svg", dict.fromkeys(("Date", "Creator", "Format", "Type"))).decode()
-            finally:
-                rcParams.update(before)
-        return _for_a_page(text, self.name, self.alt)
+        if self._started is not None:
+            with suppress(Exception):  # a lost worker; an error of the figure's own comes again below
+                return self._started()
+        return draw_svg(self._figure, self.name, self.alt)
 
 
-def _saved(figure: Figure, kind: str, metadata: dict[str, Any]) -> bytes:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format=kind, metadata=metadata, transparent=kind == "svg")
-    return buffer.getvalue()
+def draw_svg(figure: Figure, name: str, alt: str) -> str:
+    """SVG element for a page: no background, its ids its own, words as words.
+
+    Colours are those of light paper; a dark page inverts their lightness and keeps their hue.
+
+    Parameters
+    ----------
+    figure : Figure
+    name : str
+        Unique on the page.
+    alt : str
+        What it shows, for readers who do not see it.
+    """
+    wanted = {"svg.fonttype": "none", "svg.hashsalt": name}
+    with _SVG_LOCK:
+        before = {k: rcParams[k] for k in wanted}
+        rcParams.update(wanted)
+        try:
+            text = _svg_file(figure)
+        finally:
+            rcParams.update(before)
+    return _for_a_page(text, name, alt)
+
+
+def _svg_file(figure: Figure) -> str:
+    """The figure without background: what its ``savefig`` gives, which draws once more to have the layout done."""
+    buffer, canvas, dpi = io.BytesIO(), figure.canvas, figure.dpi
+    patches = (figure.patch, *(a.patch for a in figure.axes))
+    colours = [(p.get_facecolor(), p.get_edgecolor()) for p in patches]
+    try:
+        for patch in patches:
+            patch.set(facecolor="none", edgecolor="none")
+        FigureCanvasSVG(figure).print_svg(buffer, metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
+    finally:
+        for patch, (face, edge) in zip(patches, colours, strict=True):
+            patch.set(facecolor=face, edgecolor=edge)
+        figure.set_canvas(canvas)
+        figure.dpi = dpi
+    return buffer.getvalue().decode()
 
 
 def _for_a_page(text: str, name: str, alt: str) -> str:

@@ -29,7 +29,7 @@ from lensflow.show import (
 from lensflow.show.collect import RunRecord
 from lensflow.show.completeness_page import section
 from lensflow.show.composite import colour_note
-from lensflow.show.figures import Picture
+from lensflow.show.figures import Picture, Start, drawn_by
 from lensflow.show.first_screen import first_screen
 from lensflow.show.folds import folds, missing
 from lensflow.show.from_dataset import from_elsewhere
@@ -91,7 +91,7 @@ class GateCard:
 WRITTEN = "written.json"
 
 
-def write_page(record: RunRecord, folder: str, now: datetime | None = None) -> str:
+def write_page(record: RunRecord, folder: str, now: datetime | None = None, start: Start | None = None) -> str:
     """Write ``index.html`` with all figures inside, and the figures as SVG or PNG files below ``figures/``.
 
     ``figures/written.json`` lists them: those that an earlier report listed and this one does not write are deleted,
@@ -104,6 +104,8 @@ def write_page(record: RunRecord, folder: str, now: datetime | None = None) -> s
         Path or fsspec URL; what it holds of an earlier report is replaced.
     now : datetime, optional
         Printed as the time of writing.
+    start : callable, optional
+        Begins to draw a figure elsewhere (:func:`lensflow.show.figures.drawn_by`); by default all are drawn here.
 
     Returns
     -------
@@ -111,7 +113,8 @@ def write_page(record: RunRecord, folder: str, now: datetime | None = None) -> s
         Path of the page.
     """
     shown: list[Picture] = []
-    html = render(record, now or datetime.now(UTC), shown)
+    with drawn_by(start):
+        html = render(record, now or datetime.now(UTC), shown)
     figures, page = paths.join(folder, "figures"), paths.join(folder, "index.html")
     files = dict(p.file for p in shown)
     earlier = _written(figures)

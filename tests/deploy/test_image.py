@@ -38,7 +38,7 @@ def test_versions_are_those_of_the_lock_and_the_user_is_not_root():
 
 
 def test_workers_get_the_environment_that_local_ones_get():
-    from lensflow.cluster.local import WORKER_ENVIRONMENT
+    from lensflow.cluster.forked import WORKER_ENVIRONMENT
 
     for name, value in WORKER_ENVIRONMENT.items():
         assert f"{name}={value}" in TEXT

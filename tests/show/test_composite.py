@@ -1,8 +1,11 @@
 """Colours: one stretch for every run, one colour for one band, one table for all verdicts."""
 
+import io
+import pickle
 import re
 from pathlib import Path
 
+import matplotlib
 import numpy as np
 import pytest
 import xarray as xr
@@ -12,7 +15,7 @@ from lensflow.errors import LensflowError
 from lensflow.export.check.results import CheckVerdict
 from lensflow.measure.gate import Verdict
 from lensflow.show.composite import composite, rgb
-from lensflow.show.figures import BAND_COLOURS, Picture, label, new_figure, picture
+from lensflow.show.figures import BAND_COLOURS, DPI, Picture, _svg_file, draw_svg, drawn_by, label, new_figure, picture
 from lensflow.show.table import STYLES
 from lensflow.show.verdict_style import VERDICT_STYLES, css_class, stylesheet
 
@@ -116,6 +119,47 @@ def test_a_figure_is_an_element_without_background_or_rules_for_the_page_and_its
     used = set(re.findall(r'(?:xlink:href="#|url\(#)([^")]+)', one))
     assert used <= ids[0]
     assert drawn().svg == one and drawn().png.startswith(b"\x89PNG")
+
+
+def test_a_figure_is_drawn_once_and_is_what_matplotlib_saves(monkeypatch):
+    """Its savefig draws twice where the layout follows the words: the first time for the layout alone."""
+    made = [drawn()._figure for _ in range(2)]
+    for figure in made:
+        figure.colorbar(figure.axes[0].imshow([[0, 1]]), ax=figure.axes[0])
+    background = [a.patch.get_facecolor() for a in made[0].axes]
+    saved, no_date = io.BytesIO(), dict.fromkeys(("Date", "Creator", "Format", "Type"))
+    with matplotlib.rc_context({"svg.hashsalt": "a"}):
+        made[1].savefig(saved, format="svg", metadata=no_date, transparent=True)
+        times, draw = [], type(made[0]).draw
+        monkeypatch.setattr(type(made[0]), "draw", lambda *of: (times.append(1), draw(*of)))
+        assert _svg_file(made[0]) == saved.getvalue().decode()
+    assert len(times) == 1
+    assert [a.patch.get_facecolor() for a in made[0].axes] == background and made[0].dpi == DPI
+
+
+def test_figures_are_drawn_elsewhere_from_when_they_are_made_and_here_where_that_fails():
+    """Also from a copy: workers are sent one."""
+    begun = []
+
+    def start(figure, name, alt):
+        begun.append(name)
+        sent = pickle.dumps((figure, name, alt))
+        return lambda: draw_svg(*pickle.loads(sent))
+
+    def lost(figure, name, alt):
+        def wait():
+            raise ConnectionError("the worker is gone")
+
+        return wait
+
+    here = drawn().svg
+    with drawn_by(start):
+        elsewhere = drawn()
+        assert begun == ["a"]
+    assert elsewhere.svg == here and begun == ["a"]
+    with drawn_by(lost):
+        assert drawn().svg == here
+    assert drawn().svg == here and begun == ["a"]
 
 
 def test_pixels_are_an_image_with_words_for_those_who_do_not_see_it():

@@ -11,7 +11,7 @@ import dask
 from distributed import Client
 
 from lensflow.cluster.address import join
-from lensflow.cluster.local import WORKER_ENVIRONMENT
+from lensflow.cluster.forked import WORKER_ENVIRONMENT
 from lensflow.config import ClusterConfig
 from lensflow.errors import ClusterError
 

@@ -14,7 +14,7 @@ import skein
 from dask.utils import parse_bytes
 from distributed.security import Security
 
-from lensflow.cluster.local import WORKER_ENVIRONMENT
+from lensflow.cluster.forked import WORKER_ENVIRONMENT
 from lensflow.errors import ClusterError, did_you_mean
 
 SCHEDULER, WORKER = "dask.scheduler", "dask.worker"
