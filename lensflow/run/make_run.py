@@ -7,6 +7,8 @@ import platform
 import re
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
@@ -33,6 +35,7 @@ from lensflow.store.run_folder import RunFolder
 T = TypeVar("T")
 Step = Callable[[RunConfig, Progress], object]
 
+MEASURING = "diagnose + gate"
 _LIBRARIES = ("lensflow", "numpy", "scipy", "numba", "astropy", "xarray", "zarr", "dask", "distributed", "scikit-learn")
 
 
@@ -75,8 +78,8 @@ def make_run(config: RunConfig, progress: Progress = silent, also: Mapping[str, 
     progress : callable, optional
         Called with (stage, tasks done, tasks in all) as the work goes on.
     also : mapping, optional
-        Name -> another step, a callable of config and progress. They run on the measured pairs, before the report is
-        written, so that it shows what they keep.
+        Name -> another step, a callable of config and progress, that needs pairs and no verdict. They run one after the
+        other beside measuring, and end before the report is written, so that it shows what they keep.
 
     Returns
     -------
@@ -97,40 +100,52 @@ def make_run(config: RunConfig, progress: Progress = silent, also: Mapping[str, 
 def _run(config: RunConfig, progress: Progress, also: Mapping[str, Step]) -> RunResults:
     folder = RunFolder.of(config)
     timer = _StageTimer(progress, folder.report if config.cluster.performance_reports else None)
-    timer("cut", lambda: cut_step(config, timer.progress), lambda c: c.sizes["host"])
+    timer("cut", lambda tell: cut_step(config, tell), lambda c: c.sizes["host"])
     # Again, with the cutouts' content known: nothing more is written for a refused config.
     refuse_other_run(config)
-    manifest = timer("plan", lambda: plan_step(config, timer.progress), lambda m: m.sizes["sample"])
-    timer("inject", lambda: inject_step(config, timer.progress), lambda p: p.sizes["sample"] + p.attrs["n_sealed"])
-    diagnostics, gates = timer(
-        "diagnose + gate", lambda: measure_step(config, timer.progress), lambda _: manifest.sizes["sample"]
-    )
-    for name, step in also.items():
-        timer(name, partial(step, config, timer.progress), lambda _: manifest.sizes["sample"])
+    manifest = timer("plan", lambda tell: plan_step(config, tell), lambda m: m.sizes["sample"])
+    timer("inject", lambda tell: inject_step(config, tell), lambda p: p.sizes["sample"] + p.attrs["n_sealed"])
+
+    def rows(_: object) -> int:
+        return int(manifest.sizes["sample"])
+
+    def every_other() -> None:
+        for name, step in also.items():
+            timer(name, partial(step, config), rows, beside=MEASURING)
+
+    with ThreadPoolExecutor(1, thread_name_prefix="lensflow-beside") as pool:
+        # In the context of this thread, which holds the run's folder.
+        others = pool.submit(copy_context().run, every_other)
+        diagnostics, gates = timer(MEASURING, lambda tell: measure_step(config, tell), rows)
+        others.result()
+    timer.stages.sort(key=lambda stage: "beside" in stage)
     _keep_timings(folder, timer)
-    page = timer("report", lambda: report_if_stale(config, timer.progress), lambda _: 1)
+    page = timer("report", lambda tell: report_if_stale(config, tell), lambda _: 1)
     return RunResults(diagnostics, gates, timer.stages, page)
 
 
 class _StageTimer:
-    """Times stages, and records which of them had work to do."""
+    """Times stages, and records which of them had work to do, and beside which other one they ran."""
 
     def __init__(self, progress: Progress, reports: str | None = None):
         self.stages: list[dict[str, Any]] = []
-        self._tell, self._worked, self._reports = progress, False, reports
+        self._tell, self._reports = progress, reports
 
-    def progress(self, stage: str, done: int, total: int) -> None:
-        self._worked = True
-        self._tell(stage, done, total)
+    def __call__(
+        self, name: str, step: Callable[[Progress], T], rows: Callable[[T], int], beside: str | None = None
+    ) -> T:
+        start, worked = time.perf_counter(), False
 
-    def __call__(self, name: str, step: Callable[[], T], rows: Callable[[T], int]) -> T:
-        start, self._worked = time.perf_counter(), False
+        def tell(stage: str, done: int, total: int) -> None:
+            nonlocal worked
+            worked = True
+            self._tell(stage, done, total)
+
         with self._performance_report(name):
-            result = step()
+            result = step(tell)
         seconds, n = time.perf_counter() - start, rows(result)
-        self.stages.append(
-            {"stage": name, "seconds": seconds, "rows": n, "rows_per_s": n / seconds, "worked": self._worked}
-        )
+        stage = {"stage": name, "seconds": seconds, "rows": n, "rows_per_s": n / seconds, "worked": worked}
+        self.stages.append(stage if beside is None else {**stage, "beside": beside})
         return result
 
     def _performance_report(self, stage: str) -> contextlib.AbstractContextManager[Any]:

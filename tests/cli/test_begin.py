@@ -1,0 +1,43 @@
+"""How a command begins and ends: workers' imports first, and no search for garbage."""
+
+import gc
+import subprocess
+import sys
+
+import pytest
+
+from lensflow.cli import root
+
+BEGUN = """
+import sys
+import lensflow.cluster.forked as forked
+
+def forking():
+    print(sorted({"dask", "distributed", "numba", "sklearn", "xarray"} & {*sys.modules}))
+    sys.exit(7)
+
+forked.forking = forking
+from lensflow.cli import main
+main()
+"""
+
+
+@pytest.mark.parametrize("options", [["demo", "--out"], ["run", "config.yaml", "--out"]])
+def test_the_process_that_workers_are_forked_from_is_started_before_anything_large_is_imported(tmp_path, options):
+    (tmp_path / "config.yaml").write_text("name: a\nsurvey: {synthetic: {}}\nout: there\n")
+    begun = subprocess.run(
+        [sys.executable, "-c", BEGUN, *options, "out"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert (begun.returncode, begun.stdout) == (7, "[]\n"), begun.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_command_does_not_end_with_a_search_for_garbage(monkeypatch):
+    """Python makes one when it ends, over all that was imported, unless it is frozen."""
+    ended = []
+    monkeypatch.setattr(gc, "freeze", lambda: ended.append("frozen"))
+    monkeypatch.setattr(gc, "set_threshold", lambda *of: None)  # this process goes on
+    monkeypatch.setattr(root, "app", lambda: sys.exit(5))
+    with pytest.raises(SystemExit, match="5"):
+        root.main()
+    assert ended == ["frozen"]

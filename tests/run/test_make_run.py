@@ -1,0 +1,71 @@
+"""What a run does in which order, and what beside what."""
+
+import threading
+from importlib import import_module
+
+import pytest
+import xarray as xr
+
+from lensflow.config import load_config
+from lensflow.errors import GateError
+from lensflow.show import tables
+from lensflow.store import lease
+
+PATIENCE_S = 20
+module = import_module("lensflow.run.make_run")
+
+
+@pytest.fixture
+def run(monkeypatch, tmp_path):
+    """A run whose steps do nothing but what a test says."""
+    config = load_config({"name": "order", "out": str(tmp_path), "bands": ["r"], "survey": {"synthetic": {}}})
+    rows = xr.Dataset({"row_id": ("sample", [1, 2, 3])}, attrs={"n_sealed": 0})
+    quick = {
+        "cut_step": lambda *of: xr.Dataset({"host_id": ("host", [1])}), "plan_step": lambda *of: rows,
+        "inject_step": lambda *of: rows, "refuse_other_run": lambda *of: None, "_keep_timings": lambda *of: None,
+        "report_if_stale": lambda *of: "page",
+    }  # fmt: skip
+    for name, step in quick.items():
+        monkeypatch.setattr(module, name, step)
+
+    def made(measure, also):
+        monkeypatch.setattr(module, "measure_step", measure)
+        return module.make_run(config, also=also)
+
+    return made
+
+
+def test_further_steps_run_beside_measuring_within_the_lease_of_the_run_and_end_before_the_report(run, monkeypatch):
+    measuring, other, seen = threading.Event(), threading.Event(), []
+
+    def measure(config, progress):
+        measuring.set()
+        assert other.wait(PATIENCE_S), "the further step has not begun"
+        return {}, []
+
+    def further(config, progress):
+        assert measuring.wait(PATIENCE_S), "measuring has not begun"
+        progress("further", 0, 1)
+        other.set()
+        with lease.hold(config.out):  # not refused: the run's own
+            seen.append("further")
+
+    monkeypatch.setattr(module, "report_if_stale", lambda *of: seen.append("report") or "page")
+    stages = run(measure, {"further": further, "second": lambda *of: seen.append("second")}).stages
+    assert seen == ["further", "second", "report"]
+    assert [s["stage"] for s in stages] == ["cut", "plan", "inject", "diagnose + gate", "further", "second", "report"]
+    # Whether a stage had work to do is its own, though they tell of it at the same time.
+    assert [s["worked"] for s in stages] == [False] * 4 + [True, False, False]
+    shown = tables.stages({"stages": {s["stage"]: {**s, "seconds": 10.0, "worked": True} for s in stages}})
+    assert "beside diagnose + gate" in str(shown) and float(shown.rows[-1][2]) == 50.0
+
+
+def test_a_further_step_that_fails_fails_the_run_when_the_gates_are_there(run):
+    kept = []
+
+    def further(config, progress):
+        raise GateError("too few hosts")
+
+    with pytest.raises(GateError, match="too few hosts"):
+        run(lambda *of: kept.append("gates") or ({}, []), {"further": further})
+    assert kept == ["gates"]
