@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import dataclass
 from functools import partial
+from importlib import import_module
 from importlib.metadata import version
 from typing import Any, TypeVar
 
@@ -27,7 +28,6 @@ from lensflow.run.inputs import read_inputs
 from lensflow.run.kinds import kinds_of
 from lensflow.run.measure import measure_step
 from lensflow.run.plan import plan_step
-from lensflow.run.report import report_if_stale
 from lensflow.store import paths, receipts
 from lensflow.store.lease import hold
 from lensflow.store.run_folder import RunFolder
@@ -36,6 +36,8 @@ T = TypeVar("T")
 Step = Callable[[RunConfig, Progress], object]
 
 MEASURING = "diagnose + gate"
+# Imported when the workers measure: what draws would keep them waiting for the first task.
+REPORT = "lensflow.run.report"
 _LIBRARIES = ("lensflow", "numpy", "scipy", "numba", "astropy", "xarray", "zarr", "dask", "distributed", "scikit-learn")
 
 
@@ -110,6 +112,7 @@ def _run(config: RunConfig, progress: Progress, also: Mapping[str, Step]) -> Run
         return int(manifest.sizes["sample"])
 
     def every_other() -> None:
+        import_module(REPORT)
         for name, step in also.items():
             timer(name, partial(step, config), rows, beside=MEASURING)
 
@@ -120,7 +123,7 @@ def _run(config: RunConfig, progress: Progress, also: Mapping[str, Step]) -> Run
         others.result()
     timer.stages.sort(key=lambda stage: "beside" in stage)
     _keep_timings(folder, timer)
-    page = timer("report", lambda tell: report_if_stale(config, tell), lambda _: 1)
+    page = timer("report", lambda tell: import_module(REPORT).report_if_stale(config, tell), lambda _: 1)
     return RunResults(diagnostics, gates, timer.stages, page)
 
 

@@ -23,10 +23,10 @@ def run(monkeypatch, tmp_path):
     quick = {
         "cut_step": lambda *of: xr.Dataset({"host_id": ("host", [1])}), "plan_step": lambda *of: rows,
         "inject_step": lambda *of: rows, "refuse_other_run": lambda *of: None, "_keep_timings": lambda *of: None,
-        "report_if_stale": lambda *of: "page",
     }  # fmt: skip
     for name, step in quick.items():
         monkeypatch.setattr(module, name, step)
+    monkeypatch.setattr("lensflow.run.report.report_if_stale", lambda *of: "page")
 
     def made(measure, also):
         monkeypatch.setattr(module, "measure_step", measure)
@@ -50,7 +50,7 @@ def test_further_steps_run_beside_measuring_within_the_lease_of_the_run_and_end_
         with lease.hold(config.out):  # not refused: the run's own
             seen.append("further")
 
-    monkeypatch.setattr(module, "report_if_stale", lambda *of: seen.append("report") or "page")
+    monkeypatch.setattr("lensflow.run.report.report_if_stale", lambda *of: seen.append("report") or "page")
     stages = run(measure, {"further": further, "second": lambda *of: seen.append("second")}).stages
     assert seen == ["further", "second", "report"]
     assert [s["stage"] for s in stages] == ["cut", "plan", "inject", "diagnose + gate", "further", "second", "report"]
