@@ -36,6 +36,8 @@ def not_drawn() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(matplotlib.figure.Figure, "savefig", save)
+        patch.setattr("lensflow.show.figures._svg_file", lambda _: '<svg viewBox="0 0 1 1"></svg>')
+        patch.setattr("lensflow.run.report._drawn_on_workers", lambda: None)
         yield
 
 

@@ -14,6 +14,8 @@ from lensflow.cluster import connect, dashboard_link
 from lensflow.cluster.local import BY_THE_CLOCK, check_region_fits, less_often, memory_limit
 from lensflow.config import ClusterConfig
 from lensflow.errors import ClusterError, LensflowWarning
+from lensflow.run.report import _drawn_on_workers
+from lensflow.show.figures import draw_svg, new_figure
 
 
 def test_local_workers_are_processes_of_one_thread_that_leave_ctrl_c_to_the_client_and_end_with_the_block(monkeypatch):
@@ -32,6 +34,7 @@ def test_local_workers_are_processes_of_one_thread_that_leave_ctrl_c_to_the_clie
         assert signal.getsignal(signal.SIGINT) == signal.default_int_handler
         servers = set(client.run(os.getppid).values())
         _check_forked(client, servers)
+        _check_drawn(client)
     assert not any(_alive(pid) for pid in pids | servers)
 
 
@@ -47,6 +50,14 @@ def _check_forked(client, servers):
     # Each worker's numbers are its own, though all began with one state.
     states = client.run(lambda: np.random.get_state()[1].tolist())  # noqa: NPY002
     assert len({tuple(state) for state in states.values()}) == len(client.nthreads())
+
+
+def _check_drawn(client):
+    """The report's figures are drawn by the workers, to the same bytes."""
+    figure = new_figure(1.0)[0]
+    start = _drawn_on_workers()
+    assert start is not None and start(figure, "a", "nothing")() == draw_svg(figure, "a", "nothing")
+    assert any(client.run(lambda: "matplotlib.figure" in sys.modules).values())
 
 
 def _alive(pid: int) -> bool:
