@@ -33,10 +33,6 @@ BASE_BYTES = 400_000_000
 REGION_COPIES = 3
 THIS_MACHINE = "127.0.0.1:0"
 CLOSE_SECONDS = 30
-# Dask looks at what its workers and its scheduler do a hundred times a second, which takes 3 % of each core; the
-# dashboard's page of profiles says the same of ten times.
-PROFILE_INTERVAL = "100ms"
-
 # What Dask does by the clock, whether or not there is anything to do: its default, and how often is enough here. At the
 # defaults it takes scheduler and workers 7 to 9 % of two cores. The dashboard still has its pages.
 BY_THE_CLOCK = {
@@ -73,7 +69,6 @@ def start(config: ClusterConfig) -> Iterator[Client]:
                     **less_often(),
                     "distributed.nanny.pre-spawn-environ": WORKER_ENVIRONMENT,
                     "distributed.worker.preload": [] if threads else ["lensflow.cluster.preload"],
-                    "distributed.worker.profile.interval": PROFILE_INTERVAL,
                     ROUTES: with_page(dask.config.get(ROUTES)),
                 }
             )
