@@ -8,7 +8,7 @@ for their noise differs; those of one exposure correlate whatever was done to it
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -31,8 +31,9 @@ Reader = Callable[[NDArray[np.int64]], tuple[Images, NDArray[np.bool_]]]
 MOVED_PIX = 16
 # Share of the common pixels that are the same to the bit.
 SAME_BITS = 0.9
-# Maximum number of pairs whose pixels are compared; those with most in common come first.
-MAX_COMPARED = 20_000
+# Maximum number of pairs of different pixels that are compared, and of pairs of hosts that are read for it; those with
+# most in common come first.
+MAX_COMPARED, MAX_READ = 20_000, 200_000
 _AT_ONCE = 64
 
 
@@ -150,11 +151,10 @@ def find_twins(portraits: xr.Dataset, read: Reader, size: int, positions: Positi
     if positions is not None and len(pairs):
         other = ~positions.explain(pairs, size)
         pairs, shares = pairs[other], shares[other]
-    left = shares[MAX_COMPARED:]
-    pairs = pairs[:MAX_COMPARED]
-    found = tuple(sorted(_compared(portraits["host"].values[pairs], read), key=lambda t: (t.a, t.b)))
+    compared, decided = _compared(portraits["host"].values[pairs], read)
+    found, left = tuple(sorted(compared, key=lambda t: (t.a, t.b))), shares[decided:]
     blank = (portraits["sketch"].values == NOTHING).all(axis=1)
-    counts = (portraits.sizes["host"], int(blank.sum()), len(pairs), int((~left).sum()), int(left.sum()))
+    counts = (portraits.sizes["host"], int(blank.sum()), decided, int((~left).sum()), int(left.sum()))
     return Twins(found, *counts, _groups(found))
 
 
@@ -238,11 +238,18 @@ def _in_noise(rings: Images, depth: Images) -> NDArray[np.float64]:
     return np.asarray(10 * np.arcsinh(rings.astype(np.float64) / noise / 10))
 
 
-def _compared(pairs: Pairs, read: Reader) -> Iterator[Twin]:
-    """Compare the pixels of pairs of hosts, a few pairs at a time; of stamps that are the same to the bit only once."""
+def _compared(pairs: Pairs, read: Reader) -> tuple[list[Twin], int]:
+    """Compare the pixels of pairs of hosts, a few pairs at a time; also how many of the pairs that decided.
+
+    Stamps that are the same to the bit are compared once, however many pairs of hosts have them.
+    """
     known: dict[tuple[int, int], Match | None] = {}
-    for start in range(0, len(pairs), _AT_ONCE):
-        part = pairs[start : start + _AT_ONCE]
+    out: list[Twin] = []
+    start = 0
+    while start < min(len(pairs), MAX_READ) and len(known) < MAX_COMPARED:
+        # Where none was there twice the limit is met to the pair; else it may be passed by a few.
+        part = pairs[start : start + min(_AT_ONCE, MAX_COMPARED - start if len(known) == start else _AT_ONCE)]
+        start += len(part)
         hosts, place = np.unique(part, return_inverse=True)
         image, good = read(hosts)
         keys = contents(image, good)
@@ -251,7 +258,8 @@ def _compared(pairs: Pairs, read: Reader) -> Iterator[Twin]:
         known.update(zip(fresh, matches(image, good, list(fresh.values())), strict=True))
         for (a, b), (key, _, _) in zip(part.tolist(), asked, strict=True):
             if (found := known[key]) is not None:
-                yield Twin(a, b, *found)
+                out.append(Twin(a, b, *found))
+    return out, start
 
 
 def _groups(found: tuple[Twin, ...]) -> dict[int, int]:

@@ -164,6 +164,21 @@ def test_a_galaxy_that_is_there_many_times_is_compared_once_and_none_of_its_copi
     assert found.n_compared < 2 * len(of) and len(compared) < N
 
 
+def test_the_limit_counts_pixels_that_differ_and_what_is_left_is_counted(stamps, monkeypatch):
+    image, good = stamps
+    of = np.concatenate([np.repeat(WHOLE[:2], 40), np.arange(N)])
+    monkeypatch.setattr(twins, "MAX_COMPARED", 3)
+    monkeypatch.setattr(twins, "_AT_ONCE", 4)
+    found = twins_of(image[of], good[of])
+    # Both galaxies' copies come first: they have most in common.
+    assert np.array_equal(found.first_of(np.arange(82)), [*([0] * 40), *([40] * 40), 80, 0])
+    assert found.n_compared > 78 and found.n_left > 0 and found.n_unknown == 0
+    monkeypatch.setattr(twins, "MAX_READ", 10)
+    few = twins_of(image[of], good[of])
+    assert few.n_compared < 20 and few.n_unknown > 0
+    assert few.n_compared + few.n_left + few.n_unknown == found.n_compared + found.n_left
+
+
 def test_hosts_with_the_same_rings_of_light_are_a_chain_and_others_still_have_their_nearest():
     rings = np.random.default_rng(4).normal(size=(60, 30)).astype("f4")
     group = np.array([5, *range(10, 30)])

@@ -15,7 +15,7 @@ from lensflow.measure.metadata.rows import MetadataRows
 from lensflow.measure.pixels import Finding, Status
 from lensflow.measure.pixels.judging import not_tested
 from lensflow.stats.estimate import Estimate
-from lensflow.survey.twins import MAX_COMPARED, MOVED_PIX, Twin, Twins
+from lensflow.survey.twins import MOVED_PIX, Twin, Twins
 from lensflow.targets.splits import check_splits
 
 # Pairs that are named; the others are counted.
@@ -122,7 +122,7 @@ def pixel_findings(twins: Twins | None, hosts: xr.Dataset) -> list[Finding]:
         )
         say("stamps that overlap", Status.OK, overlap, text)
     if twins.n_unknown:
-        text = f"beyond the {MAX_COMPARED:,} pairs that were looked at, {twins.n_unknown:,} share pixels to the bit"
+        text = f"beyond the {twins.n_compared:,} pairs that were looked at, {twins.n_unknown:,} share pixels to the bit"
         say("shared pixels", Status.NOT_TESTED, [], text)
     return out
 
