@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import gc
 import re
 import sys
@@ -53,8 +54,9 @@ def _root(
 def main() -> None:
     """Run the command; lensflow's own errors are printed without a traceback and set the exit code."""
     # Half a million objects of imported modules are never garbage: neither looked through often while they are made,
-    # nor once more at the end, which takes a second.
+    # nor once more when the process ends, which takes a second.
     gc.set_threshold(NEW_OBJECTS, *gc.get_threshold()[1:])
+    atexit.register(gc.freeze)
     try:
         app()
     except LensflowError as error:
@@ -63,5 +65,3 @@ def main() -> None:
         for page in dict.fromkeys(_PAGE.findall(str(error))):
             print_line(errors, f"lensflow docs {page} shows that page.")
         sys.exit(error.exit_code)
-    finally:
-        gc.freeze()
