@@ -12,6 +12,7 @@ from lensflow.config import RunConfig, fingerprint
 from lensflow.errors import SurveyError
 from lensflow.injection.inject import NEEDED, OPTIONAL
 from lensflow.run.cut_parts import Parts
+from lensflow.run.cut_stamps import GivenStamps, StampTask
 from lensflow.run.cut_task import CutTask, StripTask, write_hosts
 from lensflow.run.execute import Progress, Stopwatch, run_tasks, silent, task_memory_bytes
 from lensflow.run.identity import keep_config, refuse_other_cut
@@ -66,20 +67,30 @@ def cut_step(config: RunConfig, progress: Progress = silent, *, targets: Targets
 def _cut(config: RunConfig, progress: Progress, held: Held, table: Targets | None) -> xr.Dataset:
     folder = RunFolder.of(config)
     refuse_other_cut(config)  # before a synthetic survey is written
-    targets, inputs = find_targets(config, progress, table)
+    stamps = None if config.survey.stamps is None else GivenStamps(config)
+    targets, inputs = find_targets(config, progress, table, None if stamps is None else stamps.block)
     identity = resume.identity(config, "cutouts", inputs)
     resuming = resume.may_resume(folder.cutouts, identity)
     keep_config(config)
     if not resuming:
         _create(config, targets, identity, store_attrs(config, targets, progress), held)
     budget = _Budget(config, targets.sizes["host"])
-    return cut_regions(config, folder, fingerprint(identity), progress, held, budget)
+    return cut_regions(config, folder, fingerprint(identity), progress, held, budget, stamps)
 
 
 def cut_regions(
-    config: RunConfig, folder: RunFolder, stamp: str, progress: Progress, held: Held, budget: Budget | None = None
+    config: RunConfig,
+    folder: RunFolder,
+    stamp: str,
+    progress: Progress,
+    held: Held,
+    budget: Budget | None = None,
+    stamps: GivenStamps | None = None,
 ) -> xr.Dataset:
-    """Cut the regions of a created store that have no valid receipt, within a budget of failures (None: any)."""
+    """Cut the regions of a created store that have no valid receipt, within a budget of failures (None: any).
+
+    ``stamps`` are those of ``survey.stamps``, if already read.
+    """
     regions = stored_regions(folder.cutouts, "cutouts")
     todo = receipts.unfinished_regions(folder.receipts("cutouts"), regions, stamp)
     done = receipts.read_receipts(folder.receipts("cutouts"))
@@ -92,7 +103,11 @@ def cut_regions(
     # Read back, not measured again: a continued run fills holes like its first regions.
     ratio: Any = read_attrs(folder.cutouts, "cutouts").get("psf_band_ratio", {})
     task = CutTask(config, stamp, regions, ratio, held.guard, folder)
-    for receipt in _cut_all(task, todo, progress, held):
+    if config.survey.stamps is not None:
+        cutting = _cut_stamps(task, todo, stamps or GivenStamps(config), progress, held)
+    else:
+        cutting = _cut_bricks(task, todo, progress, held)
+    for receipt in cutting:
         held.check()
         budget.add(receipt)
         budget.check()
@@ -100,20 +115,33 @@ def cut_regions(
     return open_cutouts(folder.cutouts)
 
 
-def _cut_all(task: CutTask, todo: list[Region], progress: Progress, held: Held) -> Iterator[Receipt]:
-    """Cut regions: those of bricks a strip of sky at a time, those of stamps one by one."""
-    folder, seen = task.folder, set[int]()
+def _cut_stamps(
+    task: CutTask, todo: list[Region], stamps: GivenStamps, progress: Progress, held: Held
+) -> Iterator[Receipt]:
+    """Cut regions of stamps, which this process has read."""
+    parts = _new_parts(task.folder, held)
+    stamps.leave(task, todo, parts)
+    yield from run_tasks(StampTask(task, parts), [r.index for r in todo], "cut", progress)
     held.guard()
-    paths.remove_folder(folder.parts)  # of a run that was stopped
-    if task.config.survey.stamps is not None:
-        yield from run_tasks(task, [r.index for r in todo], "cut", progress)
-        return
+    paths.remove_folder(task.folder.parts)
+
+
+def _new_parts(folder: RunFolder, held: Held) -> Parts:
+    """Where tasks find and leave parts of regions, those of a run that was stopped removed."""
+    held.guard()
+    paths.remove_folder(folder.parts)
+    return Parts(paths.join(folder.parts, held.lease.owner), held.guard)
+
+
+def _cut_bricks(task: CutTask, todo: list[Region], progress: Progress, held: Held) -> Iterator[Receipt]:
+    """Cut regions of bricks, a strip of sky at a time."""
+    folder, seen = task.folder, set[int]()
+    parts = _new_parts(folder, held)
     head = read_head(folder.cutouts, "cutouts", names=("brickname", "cell"))
     config, memory = task.config, task_memory_bytes()
     region_bytes = 4.0 * task.regions.rows * len(config.bands) * config.survey.stamp_size**2
     most_open = 1.0 if memory is None else open_regions(memory, region_bytes)
     strips = plan_strips(head["brickname"].values.astype(str), head["cell"].values, task.regions, todo, most_open)
-    parts = Parts(paths.join(folder.parts, held.lease.owner), held.guard)
     for receipt in run_tasks(StripTask(task, strips, parts), range(len(strips)), "cut", progress, total=len(todo)):
         # A task that is done again, since its worker died, hands on the receipts of the first time.
         if receipt.region not in seen:

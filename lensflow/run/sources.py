@@ -41,7 +41,7 @@ def survey_layout(config: RunConfig) -> Layout:
 
 
 def find_targets(
-    config: RunConfig, progress: Progress, table: Targets | None = None
+    config: RunConfig, progress: Progress, table: Targets | None = None, stamps: xr.Dataset | None = None
 ) -> tuple[xr.Dataset, dict[str, str]]:
     """Targets of a run in the store's order, and fingerprints of every input of the cutting.
 
@@ -51,6 +51,8 @@ def find_targets(
     progress : callable
     table : Dataset, Table or DataFrame, optional
         In place of ``survey.targets``.
+    stamps : Dataset, optional
+        Those of ``survey.stamps``, if already read.
 
     Returns
     -------
@@ -63,7 +65,7 @@ def find_targets(
     TargetError, SurveyError
     """
     if config.survey.stamps is not None:
-        targets, inputs = _stamp_targets(config)
+        targets, inputs = _stamp_targets(config, stamps)
     else:
         targets, inputs = _brick_targets(config, progress, table)
     targets = in_store_order(targets, config.splits, config.seed, guard_arcsec(config, targets))
@@ -212,10 +214,10 @@ def _survey_fingerprint(config: RunConfig, targets: xr.Dataset) -> str:
     return fingerprint(sorted(listing))
 
 
-def _stamp_targets(config: RunConfig) -> tuple[xr.Dataset, dict[str, str]]:
+def _stamp_targets(config: RunConfig, block: xr.Dataset | None = None) -> tuple[xr.Dataset, dict[str, str]]:
     stamps = config.survey.stamps
     assert stamps is not None
-    block = read_stamps(stamps, config.bands, config.survey)
+    block = read_stamps(stamps, config.bands, config.survey) if block is None else block
     refuse_copies(block, block["ra_deg"].values, block["dec_deg"].values, float(stamps.pixel_scale_arcsec))
     # "region" decides splits and is no variable of the cutouts.
     arrays = {v.name: block[v.name].values for v in schema.TARGETS if v.name in block}

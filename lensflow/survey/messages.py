@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -30,6 +30,12 @@ class Messages:
         sorted_hosts = {key: sorted(hosts, key=place.__getitem__) for key, hosts in self.hosts.items()}
         by_first = sorted(sorted_hosts.items(), key=lambda item: place[item[1][0]])
         self.hosts = {key: dict.fromkeys(hosts) for key, hosts in by_first}
+
+    def among(self, names: Iterable[str]) -> Messages:
+        """Messages about some hosts."""
+        wanted = set(names)
+        kept = {key: {host: None for host in hosts if host in wanted} for key, hosts in self.hosts.items()}
+        return Messages({key: hosts for key, hosts in kept.items() if hosts})
 
     def lines(self) -> list[str]:
         """Return one line per cause, mark and advice."""

@@ -19,6 +19,7 @@ from lensflow.survey.psf_sampling import wcs_scale_arcsec
 
 # A WCS that states another pixel scale than the config, by more than this, is refused.
 _SCALE_TOLERANCE = 0.02
+_Image = tuple[NDArray[np.float32], fits.Header]
 
 
 def read_cubes(stamps: StampsConfig, bands: Sequence[str], survey: SurveyConfig) -> dict[str, NDArray[np.float32]]:
@@ -30,31 +31,50 @@ def read_cubes(stamps: StampsConfig, bands: Sequence[str], survey: SurveyConfig)
         Naming the file and what is wrong.
     """
     cubes = {}
-    for band in bands:
-        path = stamps.files[band]
+    for path in dict.fromkeys(stamps.files[band] for band in bands):
+        image = read_image(path)
         shared = [b for b in bands if stamps.files[b] == path]
-        cube, header, planes = read_cube(path, band)
-        if len(shared) > 1 and not planes:
-            raise SurveyError(
-                f"survey.stamps.files: {path} is given for {', '.join(shared)}, and no card BANDS says that its planes "
-                "are bands. Give each band its own file"
-            )
-        try:
-            factor = image_factor(header.get, zero_point_of(survey.zero_point, band))
-            scale = wcs_scale_arcsec(header)
-        except (UnitError, ValueError) as error:
-            raise SurveyError(f"stamps file {path}: {error}") from error
-        if scale is not None and abs(scale / stamps.pixel_scale_arcsec - 1) > _SCALE_TOLERANCE:
-            raise SurveyError(
-                f"stamps file {path}: its WCS has pixels of {scale:.4g} arcsec, survey.stamps.pixel_scale_arcsec says "
-                f"{stamps.pixel_scale_arcsec:g}. Correct the setting"
-            )
-        cubes[band] = cube * np.float32(factor)
-    return cubes
+        for band in shared:
+            cube, header, planes = band_of(*image, path, band)
+            if len(shared) > 1 and not planes:
+                raise SurveyError(
+                    f"survey.stamps.files: {path} is given for {', '.join(shared)}, and no card BANDS says that its "
+                    "planes are bands. Give each band its own file"
+                )
+            try:
+                factor = image_factor(header.get, zero_point_of(survey.zero_point, band))
+                scale = wcs_scale_arcsec(header)
+            except (UnitError, ValueError) as error:
+                raise SurveyError(f"stamps file {path}: {error}") from error
+            if scale is not None and abs(scale / stamps.pixel_scale_arcsec - 1) > _SCALE_TOLERANCE:
+                raise SurveyError(
+                    f"stamps file {path}: its WCS has pixels of {scale:.4g} arcsec, survey.stamps.pixel_scale_arcsec "
+                    f"says {stamps.pixel_scale_arcsec:g}. Correct the setting"
+                )
+            cubes[band] = cube * np.float32(factor)
+    return {band: cubes[band] for band in bands}
 
 
 def read_cube(path: str, band: str) -> tuple[NDArray[np.float32], fits.Header, bool]:
-    """Read the stamps of one band: a cube (host, y, x), or one stamp (y, x), which is one host.
+    """Read the stamps of one band from a file: :func:`band_of` what :func:`read_image` reads."""
+    return band_of(*read_image(path), path, band)
+
+
+def read_image(path: str) -> _Image:
+    """Read the image of a file of stamps, and its header with the cards of the file's first HDU behind its own.
+
+    Raises
+    ------
+    SurveyError
+        If the file is missing, cannot be read, or holds no stamps.
+    """
+    return _first_image(path, "stamps file", "survey.stamps.files")
+
+
+def band_of(
+    cube: NDArray[np.float32], header: fits.Header, path: str, band: str
+) -> tuple[NDArray[np.float32], fits.Header, bool]:
+    """Stamps of one band of a file: a cube (host, y, x), or one stamp (y, x), which is one host.
 
     A cube whose header names bands (``BANDS = grz`` or ``BAND0``, ``BAND1``, ...) is one host in several bands, as the
     Legacy Surveys' viewer gives it: the plane of ``band`` is taken.
@@ -70,9 +90,8 @@ def read_cube(path: str, band: str) -> tuple[NDArray[np.float32], fits.Header, b
     Raises
     ------
     SurveyError
-        If the file is missing, cannot be read, holds no stamps, or lacks the band.
+        If the file lacks the band.
     """
-    cube, header = _first_image(path, "stamps file", "survey.stamps.files")
     planes = plane_bands(header)
     if planes and cube.ndim == 3:
         if band not in planes or len(planes) != len(cube):

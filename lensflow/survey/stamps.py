@@ -29,11 +29,14 @@ MAX_CLIPS = 20
 MIN_SKY_PIXELS = 100
 
 
-def read_stamps(stamps: StampsConfig, bands: Sequence[str], survey: SurveyConfig) -> xr.Dataset:
+def read_stamps(
+    stamps: StampsConfig, bands: Sequence[str], survey: SurveyConfig, messages: Messages | None = None
+) -> xr.Dataset:
     """Make cutouts from FITS cubes, one per band, shape (host, y, x) in nMgy/pixel: see :func:`stamps_from_cubes`.
 
     The hosts table is read as targets are (``survey.columns`` maps its columns): ids, positions, catalogue columns as
-    far as it has them. Without ids hosts are ``stamp-00000`` and so on.
+    far as it has them. Without ids hosts are ``stamp-00000`` and so on. Each file is opened once. What is said of hosts
+    is added to ``messages``, if given.
 
     Raises
     ------
@@ -50,12 +53,12 @@ def read_stamps(stamps: StampsConfig, bands: Sequence[str], survey: SurveyConfig
     psf_images = {band: read_psf_cube(path) for band, path in stamps.psf_files.items() if band in cubes}
     hosts = _hosts(stamps, survey, bands, len(next(iter(cubes.values()))))
     out = stamps_from_cubes(cubes, hosts["host_id"].values, stamps.psfsize_arcsec, stamps.x_center, stamps.y_center,
-                            survey, psf_images, stamps.pixel_scale_arcsec)  # fmt: skip
+                            survey, psf_images, stamps.pixel_scale_arcsec, messages)  # fmt: skip
     return out.assign({name: hosts[name].variable for name in hosts.data_vars}).assign_attrs(
         pixel_scale_arcsec=float(stamps.pixel_scale_arcsec),
         seconds_io=time.perf_counter() - begin,
         bytes_read=sum(cube.nbytes for cube in cubes.values()),
-        n_files_opened=len(cubes),
+        n_files_opened=len({stamps.files[band] for band in bands}) + len(psf_images),
     )
 
 
@@ -68,6 +71,7 @@ def stamps_from_cubes(
     survey: SurveyConfig,
     psf_images: Mapping[str, tuple[ArrayLike, Mapping[str, Any]]] | None = None,
     pixel_scale_arcsec: float = np.nan,
+    messages: Messages | None = None,
 ) -> xr.Dataset:
     """Make cutouts from arrays without WCS, weights or PSF; assumptions are flagged.
 
@@ -94,6 +98,8 @@ def stamps_from_cubes(
         the image's, and not assumed (psf_source COADD_PSF).
     pixel_scale_arcsec : float
         Needed with ``psf_images``.
+    messages : Messages, optional
+        What is said of hosts is added to these.
 
     Returns
     -------
@@ -122,7 +128,7 @@ def stamps_from_cubes(
     raw.nexp[:] = 1
     raw.readable[:] = True
     raw.band_reasons[:] = Reason.ASSUMED_NOISE | Reason.ASSUMED_PSF
-    messages = Messages()
+    messages = Messages() if messages is None else messages
     given = psf_images or {}
     for b, band in enumerate(bands):
         nothing = np.array([padding(stamp) for stamp in cubes[band]]).reshape(cubes[band].shape)

@@ -77,7 +77,7 @@ def alone(survey, tmp_path_factory):
         return [task(r.index) for r in todo]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cut_module, "_cut_all", one_by_one)
+        patch.setattr(cut_module, "_cut_bricks", one_by_one)
         cut_step(config)
     done = receipts.read_receipts(RunFolder.of(config).receipts("cutouts"))
     return store_digests(config.out), {i: (r.counts, r.messages) for i, r in done.items()}
