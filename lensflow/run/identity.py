@@ -196,10 +196,12 @@ def pairs_content(config: RunConfig) -> str:
     StoreError
         If they are not complete.
     StaleStoreError
-        If they were made with other settings.
+        If they were made with other settings, or (on a local disk) from another manifest or cutouts than are here.
     """
     refuse_other_settings(config)
     folder = RunFolder.of(config)
+    if paths.is_local(config.out):  # elsewhere all receipts of the cutouts would be read each time
+        resume.refuse_other_inputs(folder.pairs, folder.manifest, folder.cutouts)
     return resume.finished_content(folder.receipts("pairs"), folder.pairs, "pairs", "lensflow inject")
 
 

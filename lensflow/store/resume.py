@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from functools import cache
 from typing import Any
@@ -142,18 +142,19 @@ def other_inputs(pairs_url: str, manifest_url: str, cutouts_url: str) -> dict[st
 
     Notes
     -----
-    What the pairs do not name, and cutouts that are not finished, count as theirs: who reads them says what is wrong.
+    What the pairs do not name, and stores that are not there or not whole, count as theirs: who reads them says what is
+    wrong.
     """
     identity: Any = read_attrs(pairs_url, "pairs").get("identity", {})
-    manifest, cutouts = (identity.get(f"inputs.{name}") for name in ("manifest", "cutouts"))
-    found = {}
-    if manifest is not None and read_attrs(manifest_url, "manifest").get("fingerprint") != manifest:
-        found["manifest"] = manifest_url
-    limit, folder = identity.get("plan.limit_hosts"), objects.folder_of(cutouts_url)
-    if cutouts is not None:
+    limit, folder, found = identity.get("plan.limit_hosts"), objects.folder_of(cutouts_url), {}
+    there: dict[str, Callable[[], Any]] = {
+        "manifest": lambda: read_attrs(manifest_url, "manifest").get("fingerprint"),
+        "cutouts": lambda: finished_content(folder, cutouts_url, "cutouts", "lensflow cut", limit),
+    }
+    for name, url in (("manifest", manifest_url), ("cutouts", cutouts_url)):
         with suppress(StoreError):
-            if finished_content(folder, cutouts_url, "cutouts", "lensflow cut", limit) != cutouts:
-                found["cutouts"] = cutouts_url
+            if (made_of := identity.get(f"inputs.{name}")) is not None and there[name]() != made_of:
+                found[name] = url
     return found
 
 
@@ -164,13 +165,26 @@ def refuse_other_inputs(pairs_url: str, manifest_url: str, cutouts_url: str) -> 
     ------
     StaleStoreError
     """
-    for url in other_inputs(pairs_url, manifest_url, cutouts_url).values():
+    stores = pairs_url, manifest_url, cutouts_url
+    files = [paths.join(url, objects.ROOT) for url in stores]
+    files += [objects.record_url(cutouts_url), objects.folder_of(cutouts_url)]
+    state = paths.state_of(*files)
+    if state is not None and _refused_nothing.get(stores) == state:
+        return
+    for url in other_inputs(*stores).values():
         raise StaleStoreError(
             f"{url}: not what {pairs_url} was made from, so these stores do not belong together: its truth or its "
             "controls would be those of other rows. Put back what was there, or make the run again in another out."
         )
+    if state is not None:
+        if len(_refused_nothing) >= _KEPT:
+            _refused_nothing.clear()
+        _refused_nothing[stores] = state
 
 
+# Stores on a local disk that belong together, and what their metadata, and the folder of the receipts, were then.
+_refused_nothing: dict[tuple[str, str, str], Any] = {}
+_KEPT = 64
 _MISSING = object()
 
 

@@ -259,13 +259,18 @@ class TestRefused:
         cutouts["image"].values[...] *= 1.5
         steps.freeze_cutouts(cutouts, config)
         steps.freeze_manifest(build_manifest(cutouts, config), config)
+        assert pairs_content(config_of(folder.root)) and open_all_pairs(folder.pairs)["ctrl"].size
         for place in (f"{store}.zarr", f"receipts/{store}"):
             shutil.rmtree(Path(folder.root, place))
             shutil.copytree(tmp_path / "other" / place, Path(folder.root, place))
         forget()
-        for read in (lambda: open_all_pairs(folder.pairs), lambda: steps.measure_step(config_of(folder.root))):
+        reads = (
+            (open_all_pairs, folder.pairs),
+            *((f, config_of(folder.root)) for f in (pairs_content, steps.measure_step)),
+        )
+        for read, of in reads:
             with pytest.raises(StaleStoreError, match=rf"{store}.zarr: not what .*pairs.zarr was made from"):
-                read()
+                read(of)
         damage = [d for d in steps.verify_step(folder.root).damage if d.store == store]
         assert len(damage) == 1 and "that the pairs were made from" in damage[0].what
 
