@@ -7,7 +7,6 @@ that is opened late shows the same as one that was there from the start.
 from __future__ import annotations
 
 import contextlib
-import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -80,29 +79,25 @@ class Announcer:
         self._stages: dict[str, Stage] = {}
         self._verdicts: dict[str, dict[str, str]] = {}
         self._sent = 0.0
-        self._lock = threading.RLock()  # stages run beside each other
 
     def begin(self, name: str, total: int) -> None:
         """Begin a stage; one of the same name begins again."""
-        with self._lock:
-            self._stages.pop(name, None)
-            self._stages[name] = Stage(name, total)
-            self._send(force=True)
+        self._stages.pop(name, None)
+        self._stages[name] = Stage(name, total)
+        self._send(force=True)
 
     def advance(self, name: str, value: Any = None) -> None:
         """Count one more region of a stage."""
-        with self._lock:
-            stage = self._stages[name]
-            stage.add(value)
-            self._send(force=stage.done >= stage.total)
+        stage = self._stages[name]
+        stage.add(value)
+        self._send(force=stage.done >= stage.total)
 
     def verdict(self, name: str, verdict: str, reason: str) -> None:
         """Add a verdict, in place of an older one of the name."""
         said = {"name": name, "verdict": verdict, "reason": reason}
-        with self._lock:
-            if self._verdicts.get(name) != said:
-                self._verdicts[name] = said
-                self._send(force=True)
+        if self._verdicts.get(name) != said:
+            self._verdicts[name] = said
+            self._send(force=True)
 
     def _send(self, force: bool) -> None:
         now = time.monotonic()

@@ -8,7 +8,6 @@ import re
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextvars import copy_context
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
@@ -35,7 +34,6 @@ from lensflow.store.run_folder import RunFolder
 T = TypeVar("T")
 Step = Callable[[RunConfig, Progress], object]
 
-MEASURING = "diagnose + gate"
 # Imported when the workers measure: what draws would keep them waiting for the first task.
 REPORT = "lensflow.run.report"
 _LIBRARIES = ("lensflow", "numpy", "scipy", "numba", "astropy", "xarray", "zarr", "dask", "distributed", "scikit-learn")
@@ -80,8 +78,8 @@ def make_run(config: RunConfig, progress: Progress = silent, also: Mapping[str, 
     progress : callable, optional
         Called with (stage, tasks done, tasks in all) as the work goes on.
     also : mapping, optional
-        Name -> another step, a callable of config and progress, that needs pairs and no verdict. They run one after the
-        other beside measuring, and end before the report is written, so that it shows what they keep.
+        Name -> another step, a callable of config and progress. They run on the measured pairs, before the report is
+        written, so that it shows what they keep.
 
     Returns
     -------
@@ -111,32 +109,26 @@ def _run(config: RunConfig, progress: Progress, also: Mapping[str, Step]) -> Run
     def rows(_: object) -> int:
         return int(manifest.sizes["sample"])
 
-    def every_other() -> None:
-        import_module(REPORT)
-        for name, step in also.items():
-            timer(name, partial(step, config), rows, beside=MEASURING)
-
-    with ThreadPoolExecutor(1, thread_name_prefix="lensflow-beside") as pool:
-        # In the context of this thread, which holds the run's folder.
-        others = pool.submit(copy_context().run, every_other)
-        diagnostics, gates = timer(MEASURING, lambda tell: measure_step(config, tell), rows)
-        others.result()
-    timer.stages.sort(key=lambda stage: "beside" in stage)
+    with ThreadPoolExecutor(1, thread_name_prefix="lensflow-import") as pool:
+        ready = pool.submit(import_module, REPORT)
+        diagnostics, gates = timer("diagnose + gate", lambda tell: measure_step(config, tell), rows)
+        report = ready.result()
+    # Not beside measuring: a completeness keeps the gates' verdicts with its selection function.
+    for name, step in also.items():
+        timer(name, partial(step, config), rows)
     _keep_timings(folder, timer)
-    page = timer("report", lambda tell: import_module(REPORT).report_if_stale(config, tell), lambda _: 1)
+    page = timer("report", lambda tell: report.report_if_stale(config, tell), lambda _: 1)
     return RunResults(diagnostics, gates, timer.stages, page)
 
 
 class _StageTimer:
-    """Times stages, and records which of them had work to do, and beside which other one they ran."""
+    """Times stages, and records which of them had work to do."""
 
     def __init__(self, progress: Progress, reports: str | None = None):
         self.stages: list[dict[str, Any]] = []
         self._tell, self._reports = progress, reports
 
-    def __call__(
-        self, name: str, step: Callable[[Progress], T], rows: Callable[[T], int], beside: str | None = None
-    ) -> T:
+    def __call__(self, name: str, step: Callable[[Progress], T], rows: Callable[[T], int]) -> T:
         start, worked = time.perf_counter(), False
 
         def tell(stage: str, done: int, total: int) -> None:
@@ -147,8 +139,7 @@ class _StageTimer:
         with self._performance_report(name):
             result = step(tell)
         seconds, n = time.perf_counter() - start, rows(result)
-        stage = {"stage": name, "seconds": seconds, "rows": n, "rows_per_s": n / seconds, "worked": worked}
-        self.stages.append(stage if beside is None else {**stage, "beside": beside})
+        self.stages.append({"stage": name, "seconds": seconds, "rows": n, "rows_per_s": n / seconds, "worked": worked})
         return result
 
     def _performance_report(self, stage: str) -> contextlib.AbstractContextManager[Any]:

@@ -89,26 +89,19 @@ def stages(timings: Mapping[str, Any]) -> Table:
     memory = {"cut": peak.get("cutouts"), "inject": peak.get("pairs")}
     out: list[tuple[Any, ...]] = [
         (
-            Cell(s["stage"], note=_of_stage(s)),
+            Cell(s["stage"], note="" if s.get("worked", True) else "(found done)"),
             s["rows"], float(s["seconds"]), s["rows_per_s"], memory.get(s["stage"]),
         )
         for s in found
     ]  # fmt: skip
-    in_turn = float(sum(s["seconds"] for s in found if "beside" not in s))
-    out.append(("all", "", in_turn, "", timings.get("driver_peak_rss_mb")))
+    out.append(("all", "", float(sum(s["seconds"] for s in found)), "", timings.get("driver_peak_rss_mb")))
     columns: list[Column | str] = [words("stage"), "rows", "seconds", "rows / s", Column("peak memory", "MB")]
     known = 5 if any(row[-1] is not None for row in out) else 4
     return Table(
         "Stages", columns[:known], [row[:known] for row in out],
         "Wall clock of the call that did the work. Rows are hosts for “cut”. Memory is the largest resident size of a "
-        "worker process; in the last line, of the driver. What ran beside another stage is not added there.",
+        "worker process; in the last line, of the driver.",
     )  # fmt: skip
-
-
-def _of_stage(stage: Mapping[str, Any]) -> str:
-    if not stage.get("worked", True):
-        return "(found done)"
-    return f"(beside {stage['beside']})" if "beside" in stage else ""
 
 
 def psf_percentiles(audit: xr.Dataset, reference: bool = True) -> Table:
