@@ -3,7 +3,9 @@
 Imports of lensflow stand where they are used: the process that only starts others, and hands tests to them, needs none.
 """
 
+import contextlib
 import gc
+import importlib
 import os
 import pickle
 import shutil
@@ -30,11 +32,32 @@ def pytest_configure(config):
         config.add_cleanup(lambda: shutil.rmtree(os.environ.pop(shared.PLACE), ignore_errors=True))
 
 
+def import_own_share(config):
+    """Begin with other files than the other processes do.
+
+    All of them collect all files, in one order: where pytest has not yet rewritten the asserts of a file and kept that,
+    each would do so, at the same time, which takes longer than all imports.
+    """
+    worker = getattr(config, "workerinput", None)
+    if worker is None:
+        return
+    root, number = config.rootpath, int(worker["workerid"].removeprefix("gw"))
+    asked = [config.invocation_params.dir / a.partition("::")[0] for a in config.args]
+    files = [f for f in sorted((root / "tests").rglob("test_*.py")) if any(f.is_relative_to(a) for a in asked)]
+    for file in files[
+        number * len(files) // worker["workercount"] : (number + 1) * len(files) // worker["workercount"]
+    ]:
+        # What cannot be imported is collected later, and then it is said why.
+        with contextlib.suppress(Exception, pytest.skip.Exception):
+            importlib.import_module(".".join(file.relative_to(root).with_suffix("").parts))
+
+
 @pytest.hookimpl(wrapper=True)
-def pytest_collection():
+def pytest_collection(session):
     """Nothing that collecting makes, half a million objects, is ever garbage: not looked through then, nor later."""
     gc.disable()
     try:
+        import_own_share(session.config)
         return (yield)
     finally:
         gc.freeze()

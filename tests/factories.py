@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,12 @@ def make_config(out: str = "unused", **changes: Any) -> RunConfig:
 
 def make_cutouts(n: int = 6, size: int = 64, seed: int = 0, absent: tuple[tuple[int, int], ...] = ()) -> xr.Dataset:
     """Cutouts of ``n`` round galaxies in noise; (host, band) pairs in ``absent`` have no exposure."""
+    return _cutouts(int(n), int(size), int(seed), tuple(absent)).copy(deep=True)
+
+
+@lru_cache(maxsize=64)
+def _cutouts(n: int, size: int, seed: int, absent: tuple[tuple[int, int], ...]) -> xr.Dataset:
+    """Measuring them takes longer than all else; whoever gets a copy may change it."""
     rng = np.random.default_rng(seed)
     sigma = np.array([SIGMA[b] for b in BANDS])
     x = (size - 1) / 2 + rng.uniform(-0.5, 0.5, n)

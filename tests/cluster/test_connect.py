@@ -18,7 +18,12 @@ from lensflow.run.report import _drawn_on_workers
 from lensflow.show.figures import draw_svg, new_figure
 
 
-def test_local_workers_are_processes_of_one_thread_that_leave_ctrl_c_to_the_client_and_end_with_the_block(monkeypatch):
+def test_local_workers_are_processes_of_one_thread_that_leave_ctrl_c_to_the_client_and_end_with_the_block(
+    monkeypatch, request
+):
+    # A shell has what it starts in the background ignore Ctrl-C.
+    was = signal.signal(signal.SIGINT, signal.default_int_handler)
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, was))
     before = _listening()
     monkeypatch.setenv("LENSFLOW_TEST_WORD", "as it is now")
     with connect(ClusterConfig(kind="local", workers=2, dashboard=None)) as client:

@@ -1,5 +1,7 @@
 """Image sources and a kernel to render with, and a slow rendering of them with every step written out."""
 
+from functools import cache
+
 import numpy as np
 
 from lensflow.errors import RenderError
@@ -34,6 +36,7 @@ def sersic_source(reff_pix=40.0, q=0.6, size=601):
     return model_image(fine.reshape(size, 3, size, 3).mean(axis=(1, 3)))
 
 
+@cache
 def lumpy_source(seed=0):
     """A galaxy of knots: no symmetry that could hide a flip."""
     rng = np.random.default_rng(seed)

@@ -5,6 +5,7 @@ import re
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import cache
 
 import pytest
 
@@ -135,7 +136,11 @@ def test_threads_that_look_at_the_same_time_agree(tmp_path):
 def test_every_import_of_the_package_is_found():
     from lensflow.store.code_identity import Sources
 
-    sources = Sources(ROOT)
+    sources, words = Sources(ROOT), cache(lambda file: set(re.findall(r"\w+", file.read_text())))
     for file in ROOT.rglob("*.py"):
-        for name, target in sources._imports(file):
+        found = sources._imports(file)
+        assert bool(found) == bool(re.search(r"^ *(from|import) lensflow\b", file.read_text(), re.M)), file
+        for name, target in found:
+            what, of_a_module, _ = name.partition(" ")
             assert target.exists(), (file, name, target)
+            assert not of_a_module or what in {*words(target), target.stem, target.parent.name}, (file, name, target)

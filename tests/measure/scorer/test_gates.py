@@ -1,4 +1,5 @@
 import math
+from functools import cache
 
 import numpy as np
 import pytest
@@ -13,16 +14,20 @@ from tests.measure.pixels.pairs_factory import pairs_block
 from tests.measure.scorer.test_areas import scores
 
 CONFIG = ScorerConfig(bootstrap=100)
-RINGS = pairs_block(n_hosts=120, absent_band_every=0, arc_flux=5.0)
-BRIGHT_RINGS = pairs_block(n_hosts=120, absent_band_every=0, arc_flux=100.0)
 CORE = geometry.disc(48, 23.5, 23.5, 4.0)
+
+
+@cache
+def rings(arc_flux=5.0):
+    return pairs_block(n_hosts=120, absent_band_every=0, arc_flux=arc_flux)
 
 
 def core_brightness(images):
     return images[..., CORE].mean(axis=(1, 2))
 
 
-def judged(scorer, config=CONFIG, pairs=RINGS):
+def judged(scorer, config=CONFIG, pairs=None):
+    pairs = rings() if pairs is None else pairs
     return judge_scores(score_block(pairs, as_scorer(scorer), config.core_radius_pix).rows, config, "a scorer", seed=1)
 
 
@@ -39,7 +44,7 @@ def test_a_finder_of_rings_passes_both_gates():
 
 
 def test_a_scorer_of_the_core_alone_loses_everything_with_it():
-    auroc, drop = judged(core_brightness, pairs=BRIGHT_RINGS)
+    auroc, drop = judged(core_brightness, pairs=rings(100.0))
     filled = found(drop, FILLED)
     assert auroc.auc > 0.7
     assert filled["value"] == pytest.approx(0.5, abs=1e-12)
@@ -81,7 +86,9 @@ def test_the_interval_decides_and_not_the_value(shift, n_hosts, verdict):
 
 
 def test_equal_scores_are_not_testable():
-    for result in judged(lambda images: np.ones(len(images))):
+    results = judged(lambda images: np.ones(len(images)))
+    assert len(results) == 2
+    for result in results:
         assert result.verdict is Verdict.NOT_TESTABLE and "every image scores 1" in result.reason
 
 
