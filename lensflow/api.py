@@ -287,8 +287,10 @@ def warm_up() -> None:
                     "gate": {"required": False, "bootstrap": 50},
                 }
             )
-            for step in (cut_step, plan, inject_step, measure_step):
-                step(config)
+            cut_step(config)
+            plan(config)
+            inject_step(config)
+            measure_step(config)
             # As the report rounds its controls.
             round_pixels(np.zeros((1, 1, 1, 1), np.float32), np.ones((1, 1), np.float32), np.zeros(1, np.uint64), 1)
     finally:
