@@ -16,6 +16,8 @@ from lensflow.config import StorageConfig, place
 from lensflow.errors import StoreError
 
 CONNECT_TIMEOUT_S, READ_TIMEOUT_S, ATTEMPTS = 10, 60, 6
+# Requests of a process at a time: the arrays of two regions and more. botocore's default of 10 makes some wait.
+CONNECTIONS = 32
 
 
 def is_s3(url: str) -> bool:
@@ -57,6 +59,7 @@ def options(url: str) -> dict[str, Any]:
         )
     storage = storage_of(url)
     config: dict[str, Any] = {
+        "max_pool_connections": CONNECTIONS,
         "retries": {"mode": "standard", "max_attempts": ATTEMPTS},
         "connect_timeout": CONNECT_TIMEOUT_S,
         "read_timeout": READ_TIMEOUT_S,

@@ -27,6 +27,7 @@ from lensflow.store.open import (
     read_pixels,
     stored_regions,
 )
+from lensflow.store.read import opened_together
 from lensflow.store.receipts import Receipt
 from lensflow.store.region_writer import RegionWriter
 from lensflow.store.regions import Region, Regions
@@ -144,8 +145,12 @@ class InjectTask:
 
     def __call__(self, index: int) -> Receipt:
         """Do region ``index``: read, then render, measure, round and compress some rows at a time; the receipt last."""
-        watch, folder = Stopwatch(), RunFolder.of(self.config)
-        region, counts = self.regions[index], dict[str, int]()
+        folder = RunFolder.of(self.config)
+        with opened_together(folder.pairs, folder.manifest, folder.cutouts):
+            return self._do(self.regions[index], folder)
+
+    def _do(self, region: Region, folder: RunFolder) -> Receipt:
+        watch, counts = Stopwatch(), dict[str, int]()
         with RegionWriter(folder.pairs, "pairs", region, self.guard) as writer:
             manifest, hosts = self.read(region, watch)
             parts = list(self.parts(writer))
@@ -159,7 +164,7 @@ class InjectTask:
             written = writer.finish()
         watch.lap("write")
         receipt = Receipt(
-            region=index,
+            region=region.index,
             start=region.start,
             stop=region.stop,
             fingerprint=self.stamp,

@@ -13,7 +13,7 @@ from lensflow.store import objects, receipts, resume
 from lensflow.store.lease import Hold, hold
 from lensflow.store.materialise import reveal, store_rendered
 from lensflow.store.paths import is_local
-from lensflow.store.read import open_array, store_group, stored_regions
+from lensflow.store.read import open_array, opened_together, store_group, stored_regions
 from lensflow.store.regions import Region, Regions
 from lensflow.store.rendered import refuse_other_code
 from lensflow.store.run_folder import RunFolder
@@ -122,5 +122,9 @@ class _Task:
         self.folder, self.regions, self.guard = folder, regions, guard
 
     def __call__(self, index: int) -> int:
-        receipt = receipts.read_receipt(self.folder.receipts("pairs"), index)
-        return 0 if receipt is None else store_rendered(self.folder.pairs, self.regions[index], receipt, self.guard)
+        folder = self.folder
+        receipt = receipts.read_receipt(folder.receipts("pairs"), index)
+        if receipt is None:
+            return 0
+        with opened_together(folder.pairs, folder.manifest, folder.cutouts):
+            return store_rendered(folder.pairs, self.regions[index], receipt, self.guard)

@@ -40,6 +40,7 @@ from lensflow.stats import codec
 from lensflow.store import resume
 from lensflow.store.blocks import hosts_of
 from lensflow.store.open import read_attrs, read_head, read_pairs_block, stored_regions
+from lensflow.store.read import opened_together
 from lensflow.store.regions import Region, Regions
 from lensflow.store.results import current_results, keep_results
 from lensflow.store.run_folder import RunFolder
@@ -201,7 +202,9 @@ class _MeasureTask:
             self.continued = continued(host, control, regions.rows)
 
     def __call__(self, index: int) -> Measured:
-        pairs, origin = region_block(self.config, self.origin, self.regions[index])
+        folder = RunFolder.of(self.config)
+        with opened_together(folder.pairs, folder.manifest, folder.cutouts):
+            pairs, origin = region_block(self.config, self.origin, self.regions[index])
         out = Measured({})
         if self.diagnostics:
             out |= measure(Block(pairs, self.config.diagnostics, origin), kinds_of(self.config, self.folder))

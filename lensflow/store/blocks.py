@@ -10,9 +10,10 @@ import xarray as xr
 import zarr
 from numpy.typing import NDArray
 
+from lensflow.schema import Variable
 from lensflow.store.create import LAYOUTS, group_bands
 from lensflow.store.objects import has_array
-from lensflow.store.read import open_array, read_all, read_array, store_group
+from lensflow.store.read import open_array, read_all, store_group
 from lensflow.store.regions import Region
 from lensflow.store.unpack import unpack
 
@@ -21,18 +22,19 @@ _GAP = 64
 
 
 def read_tables(
-    url: str, store: str, group: zarr.Group, rows: slice = slice(None), head: bool = True
+    url: str, store: str, group: zarr.Group, rows: slice = slice(None), head: bool = True, also: Sequence[Variable] = ()
 ) -> dict[str, Any]:
-    """Named variables of a store's tables, and of what was written when it was created (``head``)."""
+    """Named variables of a store's tables, of what was written at its creation (``head``), and others (``also``)."""
     layout = LAYOUTS[store]
     bands, packed = group_bands(group), layout.tables or {}
     of_head = layout.head if head else ()
-    found = read_all(url, group, [*(v.name for v in of_head), *packed], rows)
+    # All at once: on an object store one after another would wait for each.
+    found = read_all(url, group, [*(v.name for v in (*of_head, *also)), *packed], rows)
     out: dict[str, Any] = {v.name: (v.dims, v.decode(found[v.name]), v.attrs) for v in of_head}
     for name, (variables, _) in packed.items():
         columns: Any = open_array(url, group, name).attrs["columns"]
         out.update(unpack(found[name], store, columns, variables, bands))
-    return out
+    return out | {v.name: (v.dims, v.decode(found[v.name]), v.attrs) for v in also}
 
 
 def read_manifest_block(url: str, region: Region) -> xr.Dataset:
@@ -48,13 +50,9 @@ def read_host_block(url: str, first: int, stop: int) -> xr.Dataset:
     Catalogue columns are left out except ``sigma_v_km_s``, which a flag of pairs uses.
     """
     group = store_group(url, "cutouts")
-    rows = slice(first, stop)
+    head = [v for v in LAYOUTS["cutouts"].head if v.name == "sigma_v_km_s" and has_array(group, v.name)]
     pixels = LAYOUTS["cutouts"].pixels_in(group)
-    found = read_all(url, group, [v.name for v in pixels], rows)
-    data = read_tables(url, "cutouts", group, rows, head=False)
-    data |= {v.name: (v.dims, found[v.name], v.attrs) for v in pixels}
-    head = (v for v in LAYOUTS["cutouts"].head if v.name == "sigma_v_km_s" and has_array(group, v.name))
-    data |= {v.name: (v.dims, v.decode(read_array(url, group, v.name, rows)), v.attrs) for v in head}
+    data = read_tables(url, "cutouts", group, slice(first, stop), head=False, also=[*pixels, *head])
     coords = {"band": group_bands(group), "host_index": ("host", np.arange(first, stop))}
     return xr.Dataset(data, coords=coords, attrs={"pixel_scale_arcsec": group.attrs["pixel_scale_arcsec"]})
 

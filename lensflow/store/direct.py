@@ -1,14 +1,15 @@
-"""Read rows of a sharded array from a local disk, chunk by chunk: each is checked, and decompressed where it is needed.
+"""Read rows of a sharded array, chunk by chunk: each is checked, and decompressed where it is needed.
 
 zarr's pipeline reads a shard whole, copies each compressed chunk several times and starts a task for each; with a fast
-compressor that takes longer than decompressing. Here a chunk is still in the processor's cache when it is used.
+compressor that takes longer than decompressing. Here a chunk is still in the processor's cache when it is used. From an
+object store zarr asks for the index first and then for each chunk; here a region is mostly one request.
 """
 
 from __future__ import annotations
 
-import os
 import struct
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 
 from lensflow.errors import DamagedStoreError, StoreError
 from lensflow.store import paths
+from lensflow.store.object_bytes import ObjectBytes, RequestedBytes, file_bytes, require_absent
 from lensflow.store.objects import CheckedStore
 from lensflow.store.pieces import places_of, size_of
 from lensflow.store.shards import ABSENT, chunks_of_shard, codec_of
@@ -27,7 +29,7 @@ from lensflow.store.shards import ABSENT, chunks_of_shard, codec_of
 
 @dataclass(frozen=True, eq=False)
 class Direct:
-    """A sharded array on a local disk whose chunks can be read without zarr.
+    """A sharded array whose chunks can be read without zarr.
 
     Attributes
     ----------
@@ -59,7 +61,7 @@ class Direct:
             Opened through :func:`lensflow.store.objects.open_group`.
         """
         store = array.store_path.store
-        if not paths.is_local(url) or not isinstance(store, CheckedStore) or store.unfinished or array.shards is None:
+        if not isinstance(store, CheckedStore) or store.unfinished or array.shards is None:
             return None
         try:
             return Direct(url, array, store, *codec_of(array))
@@ -154,34 +156,36 @@ class Direct:
 
     def _of_shard(self, shard: int, chunks: range) -> Iterator[tuple[int, bytes | None]]:
         key = f"{self.array.basename}/c/{'/'.join([str(shard), *['0'] * (self.array.ndim - 1)])}"
-        pieces, place = self.store.expected(key), paths.local_path(paths.join(self.url, key))
+        pieces = self.store.expected(key)
         assert pieces is not None  # only stores that may be unfinished have such
         if not pieces:
-            if place.exists():
-                raise DamagedStoreError(self.url, key, "is an object that nothing vouches for")
+            require_absent(self.url, key, self._keep)
             yield from ((chunk, None) for chunk in chunks)
             return
         known = {(at, end - at): crc for at, end, crc in places_of(pieces)}
-        try:
-            file = os.open(place, os.O_RDONLY)
-        except FileNotFoundError:
-            raise DamagedStoreError(self.url, key, "is missing") from None
-        try:
-            there, size = os.fstat(file).st_size, size_of(pieces)
-            if there != size:
-                what = f"is truncated: {there} of {size} bytes" if there < size else "has more bytes than were written"
-                raise DamagedStoreError(self.url, key, what)
-            end = 16 * chunks_of_shard(self.array) + 4
-            index = np.frombuffer(self._checked(file, key, size - end, end, known)[:-4], "<u8").reshape(-1, 2)
-            for chunk in chunks:
-                at, length = index[chunk].tolist()
-                yield chunk, None if at == ABSENT else self._checked(file, key, at, length, known)
-        finally:
-            os.close(file)
+        n_chunks, size = chunks_of_shard(self.array), size_of(pieces)
+        with self._object(key, pieces, len(chunks) / n_chunks) as source:
+            end = 16 * n_chunks + 4
+            index = np.frombuffer(self._checked(source, key, size - end, end, known)[:-4], "<u8").reshape(-1, 2)
+            places = [index[chunk].tolist() for chunk in chunks]
+            source.want([(at, at + length) for at, length in places if at != ABSENT])
+            for chunk, (at, length) in zip(chunks, places, strict=True):
+                yield chunk, None if at == ABSENT else self._checked(source, key, at, length, known)
 
-    def _checked(self, file: int, key: str, at: int, length: int, known: dict[tuple[int, int], int]) -> bytes:
-        data = os.pread(file, length, at)
+    def _object(self, key: str, pieces: str, share: float) -> AbstractContextManager[ObjectBytes]:
+        if paths.is_local(self.url):
+            return file_bytes(self.url, key, size_of(pieces))
+        return nullcontext(RequestedBytes(self.url, key, pieces, share, self._keep))
+
+    @property
+    def _keep(self) -> bool:
+        """Whether region after region reads it: it was written with the store."""
+        return not paths.is_local(self.url) and self.array.basename not in self.store.created.arrays
+
+    def _checked(self, source: ObjectBytes, key: str, at: int, length: int, known: dict[tuple[int, int], int]) -> bytes:
+        data = source.read(at, length)
         if len(data) != length or crc32c(data) != known.get((at, length)):
             what = f"has other bytes than were written (between byte {at} and {at + length})"
             raise DamagedStoreError(self.url, key, what)
+        source.checked(at, data)
         return data

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-import math
 import threading
 from collections.abc import Callable, Iterable, Mapping
+from contextvars import ContextVar
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -22,8 +22,9 @@ from zarr.abc.store import ByteRequest, RangeByteRequest
 
 from lensflow import schema
 from lensflow.errors import DamagedStoreError, StoreError
-from lensflow.store import paths, receipts
+from lensflow.store import object_bytes, paths, receipts
 from lensflow.store.pieces import covering, fault_of, pieces_of, size_of
+from lensflow.store.shards import chunks_of_metadata
 from lensflow.store.through import ThroughStore
 
 ROOT = "zarr.json"
@@ -145,6 +146,7 @@ def write_created(url: str, created: Created) -> None:
     """Write the record of a store's creation: from then on the store counts as complete."""
     _known.clear()
     _metadata_read.clear()
+    object_bytes.forget()
     paths.write_json(record_url(url), {"created": created.plain, "content": created.content})
 
 
@@ -181,7 +183,7 @@ class RecordingStore(ThroughStore):
         data = value.to_bytes()
         if key.endswith(ROOT):
             self.metadata[key] = data.decode()
-            self._chunks[key.removesuffix(ROOT).rstrip("/")] = _chunks_of(json.loads(data))
+            self._chunks[key.removesuffix(ROOT).rstrip("/")] = chunks_of_metadata(json.loads(data))
         else:
             self.objects[key] = pieces_of(data, self._chunks.get(key.partition("/c/")[0], 0))
         if key not in self.unwritten:
@@ -224,16 +226,6 @@ class RecordingStore(ThroughStore):
         """Digest of the metadata of all arrays, and of which of them are not stored."""
         of = {k: [text, k in self.unwritten] for k, text in self.metadata.items() if k != ROOT}
         return xxhash.xxh3_64_hexdigest(canonical(of).encode())
-
-
-def _chunks_of(metadata: Mapping[str, Any]) -> int:
-    """Inner chunks of a shard, from an array's metadata (zarr's format, version 3); 0 without shards."""
-    first = (metadata.get("codecs") or [{}])[0]
-    if first.get("name") != "sharding_indexed":
-        return 0
-    shard = metadata["chunk_grid"]["configuration"]["chunk_shape"]
-    chunk = first["configuration"]["chunk_shape"]
-    return math.prod(s // c for s, c in zip(shard, chunk, strict=True))
 
 
 class CheckedStore(ThroughStore):
@@ -443,6 +435,16 @@ def open_group(url: str, unfinished: bool = False) -> zarr.Group:
     StoreError
         If there is none, or it is damaged.
     """
+    opened = None if unfinished else opened_groups.get({}).get(url)
+    return checked_group(url, unfinished) if opened is None else opened
+
+
+# By url: groups that the task at work has opened (lensflow.store.read.opened_together).
+opened_groups: ContextVar[dict[str, zarr.Group]] = ContextVar("lensflow_opened")
+
+
+def checked_group(url: str, unfinished: bool = False) -> zarr.Group:
+    """Open a group as :func:`open_group` does, though it may be open."""
     files = paths.state_of(paths.join(url, ROOT), record_url(url))
     seen, group = _groups.get((url, unfinished), (None, None))
     if group is None or files is None or files != seen:

@@ -359,10 +359,14 @@ def read_pairs_block(
     """
     group, manifest = store_group(url, "pairs"), read_manifest_block(manifest_url, region)
     pixels = LAYOUTS["pairs"].pixels_in(group)
-    names = [v.name for v in pixels]
-    found = read_pixel_arrays(Places(url, manifest_url, cutouts_url), group, names, region.slice, manifest, hosts)
     out: dict[Any, Any] = {n: v for n, v in manifest.variables.items() if n not in manifest.coords}
-    out |= read_tables(url, "pairs", group, region.slice) | {v.name: (v.dims, found[v.name], v.attrs) for v in pixels}
+    if not objects.created_of(group).rendered:
+        out |= read_tables(url, "pairs", group, region.slice, also=pixels)
+    else:
+        names, places = [v.name for v in pixels], Places(url, manifest_url, cutouts_url)
+        found = read_pixel_arrays(places, group, names, region.slice, manifest, hosts)
+        out |= read_tables(url, "pairs", group, region.slice)
+        out |= {v.name: (v.dims, found[v.name], v.attrs) for v in pixels}
     host_index, row_id = (manifest.variables[name].values for name in ("host_index", "row_id"))
     step = out["quantize_step_nmgy"][1]
     if hosts is None:

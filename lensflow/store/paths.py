@@ -50,15 +50,21 @@ def zarr_store(url: str, read_only: bool = True) -> zarr.abc.store.Store:
     url = reach.tidy(url)
     if reach.is_s3(url) and reach.storage_of(url).library == "obstore":
         return s3.object_store(url, read_only)
-    kind = LiteralStore if reach.is_s3(url) else FsspecStore
-    return kind.from_url(url, storage_options=reach.options(url), read_only=read_only)
+    if reach.is_s3(url):
+        fs = s3.filesystem(url, asynchronous=True)
+        return LiteralStore(fs, path=fs._strip_protocol(url), read_only=read_only)
+    return FsspecStore.from_url(url, storage_options=reach.options(url), read_only=read_only)
 
 
 def filesystem(url: str) -> tuple[fsspec.AbstractFileSystem, str]:
     """Filesystem of a URL, and the path there; a local path is taken literally."""
     if is_local(url):
         return LocalFileSystem(), str(local_path(url).absolute())
-    fs, path = fsspec.core.url_to_fs(reach.tidy(url), **reach.options(url))
+    url = reach.tidy(url)
+    if reach.is_s3(url):
+        fs = s3.filesystem(url)
+        return fs, fs._strip_protocol(url)
+    fs, path = fsspec.core.url_to_fs(url, **reach.options(url))
     return fs, path
 
 
@@ -276,11 +282,43 @@ def replacing(url: str) -> Iterator[Path]:
 
 def put_object(store_url: str, key: str, content: bytes) -> None:
     """Write an object of a zarr store on an object store, with the library that reads it."""
-    with explain_errors(store_url):
+    url = join(store_url, key)
+    with explain_errors(url):
         if reach.is_s3(store_url) and reach.storage_of(store_url).library == "obstore":
             s3.put(store_url, key, content)
         else:
-            write_bytes(join(store_url, key), content)
+            write_bytes(url, content)
+
+
+def get_object(store_url: str, key: str, part: tuple[int, int] | None = None) -> bytes | None:
+    """Read an object of a zarr store on an object store in one request, or bytes ``part`` of it; None without one."""
+    url = join(store_url, key)
+    try:
+        with explain_errors(url):
+            if reach.is_s3(store_url) and reach.storage_of(store_url).library == "obstore":
+                return s3.get(store_url, key, part)
+            fs, path = filesystem(url)
+            return bytes(fs.cat_file(path) if part is None else fs.cat_file(path, start=part[0], end=part[1]))
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+        return None
+
+
+def object_exists(store_url: str, key: str) -> bool:
+    """Whether a zarr store has an object; one request, where fsspec also lists what may be below the key."""
+    url = join(store_url, key)
+    try:
+        with explain_errors(url):
+            if not reach.is_s3(store_url):
+                return exists(url)
+            if reach.storage_of(store_url).library == "obstore":
+                s3.head(store_url, key)
+            else:
+                fs, path = filesystem(url)
+                bucket, name, _ = fs.split_path(path)
+                fs.call_s3("head_object", Bucket=bucket, Key=name)
+            return True
+    except FileNotFoundError:
+        return False
 
 
 class Stage(Protocol):

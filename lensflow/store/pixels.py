@@ -112,7 +112,7 @@ def _with_rendered(
 def pixel_blocks(
     url: str, store: str, rows: slice, name: str, only: NDArray[np.int64] | None = None
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[Any]]]:
-    """Read a pixel array of some rows of a store a few rows at a time, where it is on a local disk; else all at once.
+    """Read a pixel array of some rows of a store a few rows at a time where zarr is not needed; else all at once.
 
     Parameters
     ----------

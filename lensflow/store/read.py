@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import contextlib
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -16,7 +17,7 @@ from lensflow.errors import StoreError
 from lensflow.store import paths
 from lensflow.store.create import LAYOUTS, group_bands
 from lensflow.store.direct import Direct
-from lensflow.store.objects import CheckedStore, open_group
+from lensflow.store.objects import CheckedStore, checked_group, open_group, opened_groups
 from lensflow.store.regions import Regions
 
 # Columns read concurrently from an object store.
@@ -43,6 +44,34 @@ def open_array(url: str, group: zarr.Group, name: str) -> zarr.Array:
         _arrays.clear()
     _arrays[key] = array
     return array
+
+
+@contextlib.contextmanager
+def opened_together(*urls: str) -> Iterator[None]:
+    """Open the groups of several stores on an object store at once; within the block they are not opened again.
+
+    For a task, which reads and writes some stores: asked one after another, each takes the time of a request. Nothing
+    is done for stores on a local disk.
+
+    Parameters
+    ----------
+    *urls : str
+
+    Raises
+    ------
+    StoreError
+        If there is no such store, or it is damaged.
+    """
+    if all(paths.is_local(url) for url in urls):
+        yield
+        return
+    with ThreadPoolExecutor(len(urls)) as pool:
+        groups = dict(zip(urls, pool.map(checked_group, urls), strict=True))
+    token = opened_groups.set({**opened_groups.get({}), **groups})
+    try:
+        yield
+    finally:
+        opened_groups.reset(token)
 
 
 def store_group(url: str, store: str, unfinished: bool = False) -> zarr.Group:
@@ -84,7 +113,7 @@ def stored_regions(url: str, store: str) -> Regions:
 
 
 def read_array(url: str, group: zarr.Group, name: str, rows: Rows = slice(None)) -> NDArray:
-    """Read rows of an array; from a local disk without zarr's pipeline where its layout is known."""
+    """Read rows of an array; without zarr's pipeline where its layout is known."""
     array = open_array(url, group, name)
     if isinstance(rows, slice) and rows.step not in (None, 1):
         rows = np.arange(array.shape[0])[rows]

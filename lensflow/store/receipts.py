@@ -236,8 +236,10 @@ class Vouched(NamedTuple):
 
 
 _lock = threading.Lock()
+_reading: dict[tuple[str, int, str, str], threading.Lock] = {}
 _vouched: dict[tuple[str, int, str, str], Vouched] = {}
 _VOUCHED_KEPT = 2000
+_changes = 0  # how often this process has changed receipts
 
 
 def vouched_of(
@@ -246,20 +248,33 @@ def vouched_of(
     """What a region's receipt vouches for, read once per process and layout or ``again``; None without a valid one."""
     key = (folder, index, expected_fingerprint, layout)
     with _lock:
-        found = None if again else _vouched.get(key)
-        if found is None:
-            receipt = read_receipt(folder, index)
+        if not again and (found := _vouched.get(key)) is not None:
+            return found
+        one_reader = _reading.setdefault(key, threading.Lock())
+    # Of one receipt: those of several regions are read side by side.
+    with one_reader:
+        with _lock:
+            if not again and (found := _vouched.get(key)) is not None:
+                return found
+            changes = _changes
+        receipt = read_receipt(folder, index)
+        with _lock:
+            _reading.pop(key, None)
             if receipt is None or receipt.fingerprint != expected_fingerprint:
                 return None
-            if len(_vouched) >= _VOUCHED_KEPT:
-                _vouched.clear()
-            found = _vouched[key] = Vouched(receipt.objects, frozenset(receipt.rendered))
-        return found
+            found = Vouched(receipt.objects, frozenset(receipt.rendered))
+            if changes == _changes:  # else it may be of before
+                if len(_vouched) >= _VOUCHED_KEPT:
+                    _vouched.clear()
+                _vouched[key] = found
+            return found
 
 
 def _forget() -> None:
     """Forget cached receipts, since they are about to change."""
+    global _changes
     with _lock:
+        _changes += 1
         _vouched.clear()
 
 

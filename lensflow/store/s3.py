@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
 import string
+import threading
 from datetime import timedelta
 from functools import lru_cache
 from typing import Any
@@ -16,6 +19,30 @@ from lensflow.fits.reach import ATTEMPTS, CONNECT_TIMEOUT_S, READ_TIMEOUT_S, is_
 # Characters that obstore and s3fs write the same way.
 _PLAIN = frozenset(string.ascii_letters + string.digits + "-_.=+,/@ ()!':;&$")
 _KEPT = "Everything with a receipt is kept: run the same command again."
+
+
+_lock = threading.Lock()
+_filesystems: dict[tuple[int, str], fsspec.AbstractFileSystem] = {}
+
+
+def filesystem(url: str, *, asynchronous: bool = False) -> fsspec.AbstractFileSystem:
+    """Filesystem of a URL, one in a process for all of its threads.
+
+    fsspec would make one for each thread, with a client of its own: a third of a second of the processor, and new
+    connections, in every thread that has not asked before. Its requests run in one loop in any case.
+
+    Parameters
+    ----------
+    url : str
+    asynchronous : bool
+        For zarr, which has a loop of its own.
+    """
+    settings = {**options(url), "asynchronous": asynchronous}
+    key = os.getpid(), json.dumps(settings, sort_keys=True, default=str)  # a forked process has no loop yet
+    with _lock:
+        if key not in _filesystems:
+            _filesystems[key] = fsspec.filesystem("s3", **settings)
+        return _filesystems[key]
 
 
 def object_store(url: str, read_only: bool) -> zarr.abc.store.Store:
@@ -34,6 +61,17 @@ def object_store(url: str, read_only: bool) -> zarr.abc.store.Store:
 def put(store_url: str, key: str, content: bytes) -> None:
     """Write an object of a store with ``storage.library: obstore``."""
     _client(store_url).put(key, content)
+
+
+def get(store_url: str, key: str, part: tuple[int, int] | None) -> bytes:
+    """Read an object of a store with ``storage.library: obstore``, or bytes ``part`` of it."""
+    client = _client(store_url)
+    return bytes(client.get(key).bytes() if part is None else client.get_range(key, start=part[0], end=part[1]))
+
+
+def head(store_url: str, key: str) -> None:
+    """Ask for an object with ``storage.library: obstore``; a FileNotFoundError if there is none."""
+    _client(store_url).head(key)
 
 
 def _client(url: str) -> Any:

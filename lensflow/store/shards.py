@@ -7,7 +7,9 @@ bytes can be checked before they are visible to readers. A test compares these b
 
 from __future__ import annotations
 
+import math
 import struct
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -27,6 +29,16 @@ def chunks_of_shard(array: zarr.Array) -> int:
     """Inner chunks of a shard of an array that is divided along its first dimension only."""
     assert array.shards is not None
     return int(array.shards[0] // array.chunks[0])
+
+
+def chunks_of_metadata(metadata: Mapping[str, Any]) -> int:
+    """Inner chunks of a shard, from an array's metadata (zarr's format, version 3); 0 without shards."""
+    first = (metadata.get("codecs") or [{}])[0]
+    if first.get("name") != "sharding_indexed":
+        return 0
+    shard = metadata["chunk_grid"]["configuration"]["chunk_shape"]
+    chunk = first["configuration"]["chunk_shape"]
+    return math.prod(s // c for s, c in zip(shard, chunk, strict=True))
 
 
 def encode_shard(array: zarr.Array, values: NDArray[Any]) -> list[bytes] | None:

@@ -86,10 +86,19 @@ def permission(url: str, region: Region, stamp: str, checksums: Mapping[str, str
     guard : callable
     """
 
+    folder = objects.folder_of(url)
+
+    def first_receipt() -> receipts.Receipt | None:
+        if paths.is_local(url):
+            guard()
+            return receipts.read_receipt(folder, region.index)
+        with ThreadPoolExecutor(1) as pool:  # both ask the object store
+            found = pool.submit(receipts.read_receipt, folder, region.index)
+            guard()
+            return found.result()
+
     def may_write() -> bool:
-        guard()
-        folder = objects.folder_of(url)
-        first = receipts.read_receipt(folder, region.index)
+        first = first_receipt()
         if first is None or first.fingerprint != stamp:
             return True
         receipts.require_same(receipts.receipt_url(folder, region.index), first, stamp, checksums)

@@ -10,6 +10,7 @@ import pytest
 from lensflow import run as steps
 from lensflow.config import RunConfig, load_config
 from tests.s3.compare import store_digests
+from tests.s3.proxy import running_proxy
 from tests.small_survey import small_survey
 
 
@@ -45,3 +46,21 @@ def planned(whole, tmp_path):
     steps.cut_step(config)
     steps.plan_step(config)
     return config
+
+
+@pytest.fixture
+def proxy(s3_server):
+    with running_proxy(s3_server.port) as running:
+        yield running
+
+
+@pytest.fixture
+def behind(whole, bucket, proxy):
+    """Config of a run on S3 that reaches its bucket through the proxy."""
+
+    def of(library="s3fs"):
+        if library == "obstore":
+            pytest.importorskip("obstore")
+        return whole.at(f"{bucket}/run", storage={"endpoint_url": proxy.endpoint_url, "library": library})
+
+    return of

@@ -10,27 +10,9 @@ from lensflow.store.lease import hold
 from lensflow.store.run_folder import RunFolder
 from tests.faults.conftest import make_pairs
 from tests.s3.compare import store_digests
-from tests.s3.proxy import Faults, running_proxy
+from tests.s3.proxy import Faults
 
 pytestmark = [pytest.mark.faults, pytest.mark.s3]
-
-
-@pytest.fixture
-def proxy(s3_server):
-    with running_proxy(s3_server.port) as running:
-        yield running
-
-
-@pytest.fixture
-def behind(whole, bucket, proxy):
-    """Config of a run on S3 that reaches its bucket through the proxy."""
-
-    def of(library="s3fs"):
-        if library == "obstore":
-            pytest.importorskip("obstore")
-        return whole.at(f"{bucket}/run", storage={"endpoint_url": proxy.endpoint_url, "library": library})
-
-    return of
 
 
 STRUCK = {

@@ -70,7 +70,6 @@ def test_what_is_read_of_a_store_comes_this_way(url, monkeypatch):
 def test_other_layouts_unfinished_stores_and_remote_ones_are_left_to_zarr(url, tmp_path):
     unfinished = reading.open_array(url, reading.store_group(url, "cutouts", unfinished=True), "image")
     assert Direct.of(url, unfinished) is None
-    assert Direct.of("s3://bucket/c.zarr", direct_of(url).array) is None
     other = zarr.create_array(tmp_path / "a", shape=(8, 4), shards=(8, 4), chunks=(4, 2), dtype="f4", fill_value=0)
     assert Direct.of(url, other) is None
     ids = reading.open_array(url, reading.store_group(url, "cutouts"), "host_id")
