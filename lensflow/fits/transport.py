@@ -211,7 +211,10 @@ def is_past_end(error: Any) -> bool:
     """Whether a server says that a range begins beyond the end of the object."""
     if not isinstance(error, BaseException):
         return False
-    return getattr(error, "status", None) == 416 or "InvalidRange" in str(error) or "not satisfiable" in str(error)
+    if getattr(error, "status", None) == 416 or "InvalidRange" in str(error) or "not satisfiable" in str(error):
+        return True
+    # s3fs has the server's message alone in its error, and some servers (Ceph) send a code without one.
+    return error.__cause__ is not None and is_past_end(error.__cause__)
 
 
 def merge_ranges(ranges: Sequence[tuple[int, int]], gap: int | None = None) -> list[tuple[int, int]]:

@@ -5,11 +5,13 @@ import os
 
 import pytest
 import xarray as xr
+from botocore.exceptions import ClientError
 from hypothesis import given
 from hypothesis import strategies as st
+from s3fs.errors import translate_boto_error
 
 from lensflow.fits import transport
-from lensflow.fits.transport import ByteRange, Transport, TransportError, merge_ranges, whole_is_cheaper
+from lensflow.fits.transport import ByteRange, Transport, TransportError, is_past_end, merge_ranges, whole_is_cheaper
 from lensflow.schema import Reason, Status
 from lensflow.survey import bricks
 from lensflow.survey.cutouts import cut_block
@@ -125,6 +127,14 @@ def test_an_object_that_ends_early_strikes_the_hosts_beyond_its_end(tmp_path, mo
     assert out["status"].values.tolist() == [Status.OK, Status.FAILED]
     assert int(out["band_reasons"][1, 0]) == Reason.CORRUPT_FILE
     assert "the file ends before it" in out.attrs["messages"][0]
+
+
+@pytest.mark.parametrize("message", ["The requested range is not satisfiable", None])
+def test_a_range_beyond_the_end_is_known_by_its_code(message):
+    refused = ClientError({"Error": {"Code": "InvalidRange", "Message": message}}, "GetObject")
+    assert is_past_end(translate_boto_error(refused))
+    other = ClientError({"Error": {"Code": "InvalidArgument", "Message": None}}, "GetObject")
+    assert not is_past_end(translate_boto_error(other))
 
 
 def test_a_disk_that_fails_is_not_a_corrupt_file(folder, monkeypatch):
