@@ -19,6 +19,7 @@ from lensflow.measure.metadata.hosts import first_of_class
 from lensflow.measure.pixels import KINDS, Block, Finding, Origin, measure
 from lensflow.measure.pixels import findings as _findings
 from lensflow.measure.pixels.rendering import last_key
+from lensflow.measure.pixels.specimens import specimen_key
 from lensflow.measure.scorer.gates import judge_scores, scored_hosts
 from lensflow.measure.scorer.scorer import as_scorer, score_block
 from lensflow.run.gate_rows import PORTRAITS, GateInput, GateRows
@@ -61,10 +62,11 @@ def diagnose(pairs: xr.Dataset, config: RunConfig, cutouts: xr.Dataset | None = 
     _refuse_without_rows(pairs)
     folder = str(Path.cwd())
     kinds = kinds_of(config, folder)
+    rows = np.asarray(pairs["row_id"]), np.asarray(pairs["is_control"])
     origin = Origin(
         None, config.injection, config.store, bank_of(config),
-        last_key(np.asarray(pairs["row_id"]), np.asarray(pairs["is_control"])),
-        pairs.attrs.get("pixel_code", code_fingerprint()) == code_fingerprint(),
+        last_key=last_key(*rows), specimen_key=specimen_key(*rows),
+        same_code=pairs.attrs.get("pixel_code", code_fingerprint()) == code_fingerprint(),
     )  # fmt: skip
 
     def measured(block: xr.Dataset) -> Measured:

@@ -44,9 +44,9 @@ class Origin:
     injection: InjectionConfig = field(default_factory=InjectionConfig)
     store: StoreConfig = field(default_factory=StoreConfig)
     sources: Sources | None = None
-    last_key: int | None = None
-    specimen_key: int | None = None
-    same_code: bool = True
+    last_key: int | None = field(default=None, kw_only=True)
+    specimen_key: int | None = field(default=None, kw_only=True)
+    same_code: bool = field(default=True, kw_only=True)
 
 
 def arc_steps(pairs: xr.Dataset, origin: Origin | None) -> NDArray[np.float32]:
