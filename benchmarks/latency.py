@@ -6,7 +6,7 @@
 A real S3 server on this machine (tests/s3/install.sh), behind a proxy that keeps every request for a while. Each round
 is a process of its own with one Dask worker (``latency_run.py``): it does what comes before the step without delay, and
 then the clock runs from the first task of the step to its last result. ``--before`` is a folder with another version of
-lensflow (``git worktree add /tmp/before c86da4a``); the pairs of both must have the same values to the bit, and with
+lensflow (``git worktree add /tmp/before c86da4a``); pixels and flags of both must be the same to the bit, and with
 ``--same-results`` what was measured on them, too (other versions may differ in their last digits).
 """
 
@@ -55,9 +55,9 @@ def main() -> None:
                     print(name, {k: v for k, v in found[name][-1].items() if k != "digests"}, file=sys.stderr)
             results = {run["digests"].pop("results") for runs in found.values() for run in runs}
             stores = {json.dumps(run["digests"]) for runs in found.values() for run in runs}
-            assert len(stores) == 1, "the pairs have other values"
+            assert len(stores) == 1, "pixels or flags differ"
             assert len(results) == 1 or not given.same_results, "measured values differ"
-            print(f"pairs of all runs: the same values; results: {len(results)} version(s)", file=sys.stderr)
+            print(f"pixels and flags of all runs: the same; results: {len(results)} version(s)", file=sys.stderr)
             for name, runs in found.items():
                 rate, requests, cpu = (
                     statistics.median(r[part] / r[whole] for r in runs)
