@@ -15,6 +15,9 @@ from lensflow.lensing.psf import cutoff_frequency, transform
 from lensflow.lensing.psf_image import kernel_transform
 from lensflow.lensing.sources import sersic_profile
 
+# Share of its light that a PSF lets through at frequencies that are left out: below rounding, summed over all of them.
+NOTHING = 1e-20
+
 
 def lensed_light(
     row: Mapping[str, Any], x: NDArray[np.float64], y: NDArray[np.float64], band: int | None = None
@@ -111,17 +114,23 @@ def render_row_reference(
     y = ray_positions(stamp_size, pad_pix, s, pixel_scale_arcsec, row["y_center"])
     coloured = any(np.ptp(one.share) > 0 for one in source_profiles(row))
     spectrum: NDArray[np.complex128] = np.zeros(0, dtype=complex)
+    blocks = spectrum
     bins = np.fft.fftfreq(period * s, 1 / s)  # cycles per pixel
     # The spectrum of point-like rays repeats every `s` cycles per pixel; a coarse grid needs the repeats that the
     # PSF does not yet suppress.
     repeats = range(-int(4 / s), int(4 / s) + 1)
     first_ray = -0.5 + 0.5 / s  # in pixels from the field's first pixel centre
+    # In blocks of one cycle per pixel; those that the narrowest PSF keeps all but nothing of are left out.
+    cycles = bins.reshape(s, period)
+    narrowest = np.nanmin(np.append(row["psf_fwhm_arcsec"], np.inf)) / pixel_scale_arcsec
+    highest = cutoff_frequency(psf_model, psf_beta, NOTHING) / narrowest
+    seen = {m: np.flatnonzero(np.abs(cycles + m * s).min(axis=1) <= highest) for m in repeats}
     # Frequencies, and what the place of the first ray does to their phase: the same for every band.
     grids = []
     for m in repeats:
         for n in repeats:
-            fy, fx = (bins + m * s)[:, None], (bins + n * s)[None, :]
-            grids.append((np.hypot(fx, fy), np.exp(-2j * np.pi * (fx + fy) * first_ray)))
+            fy, fx = (cycles[seen[m]] + m * s).reshape(-1, 1), (cycles[seen[n]] + n * s).reshape(1, -1)
+            grids.append((np.ix_(seen[m], seen[n]), np.hypot(fx, fy), np.exp(-2j * np.pi * (fx + fy) * first_ray)))
     arc = np.zeros((len(row["psf_fwhm_arcsec"]), stamp_size, stamp_size))
     for band, (fwhm, flux) in enumerate(zip(row["psf_fwhm_arcsec"], row["src_flux_nmgy"], strict=True)):
         if np.isnan(fwhm):
@@ -129,12 +138,14 @@ def render_row_reference(
         if coloured or not spectrum.size:
             light = lensed_light(row, x[None, :], y[:, None], band) * (pixel_scale_arcsec / s) ** 2
             spectrum = np.fft.fft2(light, s=(period * s, period * s))
+            blocks = spectrum.reshape(s, period, s, period)
         folded = np.zeros((period, period), dtype=complex)
-        for frequency, phase in grids:
+        for (rows, columns), frequency, phase in grids:
             psf = transform(frequency, fwhm / pixel_scale_arcsec, psf_model, psf_beta)
-            product = spectrum * psf * phase
+            some = blocks[rows, :, columns]  # (row of blocks, column of blocks, frequency, frequency)
             # Frequencies that differ by whole cycles per pixel are one frequency to the pixel grid.
-            folded += product.reshape(s, period, s, period).sum(axis=(0, 2))
+            there = (rows.size, period, columns.size, period)
+            folded += (some.transpose(0, 2, 1, 3) * (psf * phase).reshape(there)).sum(axis=(0, 2))
         image = np.fft.ifft2(folded).real
         arc[band] = flux * image[pad_pix : pad_pix + stamp_size, pad_pix : pad_pix + stamp_size]
     return arc

@@ -127,12 +127,15 @@ def _passes(n: int, p: int) -> Iterator[slice]:
 
 def _curvature(x: Floats, bend: Floats) -> Floats:
     p = x.shape[1]
-    out = np.zeros((p + 1, p + 1))
+    out = np.empty((p + 1, p + 1))
     root = np.sqrt(bend)
-    for first in range(0, len(x), ROWS_AT_ONCE):
+    for first in range(0, max(len(x), 1), ROWS_AT_ONCE):
         rows = slice(first, first + ROWS_AT_ONCE)
         part = x[rows] * root[rows, None]
-        out[:p, :p] += part.T @ part
+        if first:
+            out[:p, :p] += part.T @ part
+        else:
+            out[:p, :p] = part.T @ part
     out[:p, p] = out[p, :p] = x.T @ bend
     out[p, p] = bend.sum()
     return out

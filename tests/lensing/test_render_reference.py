@@ -77,6 +77,31 @@ def test_adaptive_cells_are_what_many_uniform_rays_tend_to():
     assert errors[2] < 1e-4
 
 
+@pytest.mark.parametrize(
+    ("model", "beta", "rays", "fwhm"),
+    [("moffat", 3.5, 8, 1.3), ("moffat", 2.5, 8, 1.1), ("gaussian", 3.5, 8, 0.6), ("gaussian", 3.5, 2, 0.4)],
+)
+def test_frequencies_that_the_narrowest_psf_lets_nothing_through_at_are_left_out_and_change_nothing(
+    monkeypatch, model, beta, rays, fwhm
+):
+    row = small_row(psf_fwhm_arcsec=[1.6, np.nan, fwhm], src_flux_nmgy=[2.0, 1.0, 3.0])
+    shape = {"stamp_size": 12, "pad_pix": 6, "supersample": rays, "psf_model": model, "psf_beta": beta}
+    asked = []
+
+    def counted(f, *args):
+        asked.append(np.size(f))
+        return psf.transform(f, *args)
+
+    monkeypatch.setattr("lensflow.lensing.render_reference.transform", counted)
+    fast, some = render_row_reference(row, **shape), sum(asked)
+    monkeypatch.setattr("lensflow.lensing.render_reference.NOTHING", 1e-300)
+    asked.clear()
+    whole = render_row_reference(row, **shape)
+    assert some <= sum(asked) * (0.6 if rays > 2 else 1)
+    assert np.abs(fast - whole).max() <= 1e-14 * whole.max()
+    assert not fast[1].any() and fast[2].any()
+
+
 @pytest.mark.slow
 def test_adaptive_cells_hold_the_flux_of_a_steep_source():
     # A lens too weak to matter: the field holds the source's own flux, cusp included.

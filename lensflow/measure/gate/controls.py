@@ -91,19 +91,21 @@ def permutation_test(machine: Machine, fit: CrossFit) -> dict[str, Any]:
     hosts, place = np.unique(machine.groups, return_inverse=True)
     signs = rng.generator(machine.seed, "gates.core.permutation").integers(0, 2, (hosts.size, PERMUTATIONS)) * 2.0 - 1
     signs = np.concatenate([np.ones((hosts.size, 1)), signs], axis=1)
-    sums = []
+    by_host, sums = [], []
     for rows, difference in zip(fit.test, fit.differences(), strict=True):
         order = np.argsort(place[rows], kind="stable")
         own, first = np.unique(place[rows][order], return_index=True)
-        sums.append(np.add.reduceat(difference[order], first, axis=0).T @ signs[own])
+        by_host.append((own, np.add.reduceat(difference[order], first, axis=0)))
+        sums.append(by_host[-1][1].T @ signs[own])
     statistic = np.zeros(signs.shape[1])
-    for fold, tested in enumerate(sums):
-        p = len(tested)
+    for fold, (own, tested) in enumerate(by_host):
         # The intercept's gradient is 0 for equal classes; the features are not centred within the fold, so it stays.
-        gradient = np.zeros((p + 1, signs.shape[1]))
-        gradient[:p] = 0.5 * sum(sums[k] for k in fit.trained[fold])
+        gradient = 0.5 * sum(sums[k] for k in fit.trained[fold])
         factor = cho_factor(fit.curvature_at_zero(fold))
-        statistic += np.einsum("pb,pb->b", tested, cho_solve(factor, gradient)[:p])
+        if _few(len(own), *gradient.shape):  # one solution a host instead of one a swap
+            statistic += np.einsum("hb,hb->b", signs[own], _solved(factor, tested.T).T @ gradient)
+        else:
+            statistic += np.einsum("pb,pb->b", sums[fold], _solved(factor, gradient))
     found, swapped = statistic[0], statistic[1:]
     as_large = int((swapped >= found - 1e-9 * abs(found)).sum())
     return {
@@ -115,6 +117,17 @@ def permutation_test(machine: Machine, fit: CrossFit) -> dict[str, Any]:
         "statistic": float(found) / fit.n_pairs,
         "swapped_p95": float(np.quantile(swapped, 0.95)) / fit.n_pairs,
     }
+
+
+def _few(n_hosts: int, n_features: int, n_swaps: int) -> bool:
+    """Whether it takes fewer operations to solve for each host of a fold than for each swap."""
+    return n_hosts * (n_features + n_swaps) < n_features * n_swaps
+
+
+def _solved(factor: Any, right: Floats) -> Floats:
+    """Solve for right sides (p, k) whose intercept is 0; the intercept of the solution is left out."""
+    padded = np.concatenate([right, np.zeros((1, right.shape[1]))])
+    return np.asarray(cho_solve(factor, padded, overwrite_b=True)[:-1])
 
 
 def reference(

@@ -12,7 +12,7 @@ from lensflow.lensing.psf import margin_pix
 from lensflow.lensing.render_reference import render_row_reference
 from lensflow.measure.pixels.specimens import arc_ends, of_image, render_again, without_images
 
-# Rows that the reference renders again, about half a second each: those with the widest sources, which it samples best.
+# Rows that the reference renders again, a tenth of a second each and more: those with the widest sources, best sampled.
 REFERENCE_ROWS = 1
 REFERENCE_ACCURACY = 2e-3
 # On stamps of many pixels the reference cannot afford the rays that it needs; this far from itself, it says nothing.

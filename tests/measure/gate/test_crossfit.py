@@ -6,10 +6,12 @@ from sklearn.linear_model import LogisticRegression as Reference
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 
+from lensflow import rng
 from lensflow.errors import GateError
-from lensflow.measure.gate.crossfit import TOLERANCE, CrossFit
+from lensflow.measure.gate import controls
+from lensflow.measure.gate.crossfit import TOLERANCE, CrossFit, Linear
 from lensflow.measure.gate.logistic import LogisticRegression
-from lensflow.measure.gate.machine import host_folds
+from lensflow.measure.gate.machine import Machine, host_folds
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -122,3 +124,35 @@ def test_a_fold_that_trains_on_a_part_of_another_is_refused():
     folds = host_folds(hosts, 3, 1)
     with pytest.raises(GateError, match="part of another"):
         CrossFit.of(stamp, ctrl, [(folds[0][0][1:], folds[0][1]), *folds[1:]], 1.0)
+
+
+@pytest.mark.parametrize("few", [True, False])
+def test_the_permutation_test_is_that_of_one_newton_step_for_each_swap(monkeypatch, few):
+    # By hand: for each swap and fold the step from 0 with the labels' own gradient, then the mean difference of scores.
+    hosts, stamp, ctrl = pairs(n_hosts=20, per_host=3, p=6, shift=0.05)
+    machine = Machine(hosts, host_folds(hosts, 5, seed=2), Linear(1.0), 10, 3)
+    fit = machine.crossfit(stamp, ctrl)
+    monkeypatch.setattr(controls, "PERMUTATIONS", 30)
+    monkeypatch.setattr(controls, "_few", lambda *sizes: few)
+    found = controls.permutation_test(machine, fit)
+    draws = rng.generator(3, "gates.core.permutation").integers(0, 2, (20, 30)) * 2.0 - 1
+    signs = np.concatenate([np.ones((20, 1)), draws], axis=1)[hosts]
+    difference = np.empty(stamp.shape)
+    for rows, own in zip(fit.test, fit.differences(), strict=True):
+        difference[rows] = own
+    statistic = np.zeros(31)
+    for fold, rows in enumerate(fit.test):
+        others = np.setdiff1d(np.arange(len(stamp)), rows)
+        for k in range(31):
+            slope = np.append(0.5 * signs[others, k] @ difference[others], 0.0)
+            step = np.linalg.solve(fit.curvature_at_zero(fold), slope)[:-1]
+            statistic[k] += (signs[rows, k] * (difference[rows] @ step)).sum()
+    assert found["statistic"] == pytest.approx(statistic[0] / len(stamp), rel=1e-9)
+    assert found["swapped_p95"] == pytest.approx(np.quantile(statistic[1:], 0.95) / len(stamp), rel=1e-9)
+    assert found["n_as_large"] == (statistic[1:] >= statistic[0]).sum()
+
+
+def test_hosts_are_solved_for_where_they_are_fewer_than_what_the_swaps_cost():
+    assert controls._few(74, 588, 2000)
+    assert not controls._few(700, 588, 2000)
+    assert not controls._few(74, 24, 2000)
