@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from scipy import ndimage
 
 from lensflow.config import SyntheticConfig
 from lensflow.errors import SurveyError
+from lensflow.lensing import psf
 from lensflow.survey.layout import BAND_PRODUCTS, Layout
 from lensflow.survey.synthetic import bricks as synthetic
 from lensflow.survey.synthetic import sky as synthetic_sky
@@ -26,6 +28,7 @@ from lensflow.survey.synthetic.bricks import (
     write_survey,
     write_targets,
 )
+from lensflow.survey.synthetic.spectra import galaxy_spectrum, through_moffat
 
 SMALL = SyntheticConfig(n_bricks=3, brick_size_pix=400, hosts_per_brick=16, bricks_without_g=1)
 BANDS = ("g", "r", "z")
@@ -156,12 +159,82 @@ def test_files_read_back_as_what_was_drawn(survey: Path) -> None:
             np.testing.assert_allclose(read, drawn, rtol=1e-6, atol=0.51 * step)
 
 
+def test_a_band_has_the_same_pixels_whichever_others_are_wanted() -> None:
+    for brick in plan_bricks(SMALL)[1:]:  # the last one without g
+        every = brick_arrays(brick, SMALL, 5)
+        for band in BANDS:
+            one = brick_arrays(brick, SMALL, 5, (band,))
+            assert set(one) == {p for p in every if p[1] in (band, "")}
+            for product, array in one.items():
+                np.testing.assert_array_equal(array, every[product])
+
+
+def test_the_files_hold_what_astropy_would_have_written(survey: Path) -> None:
+    """Byte for byte, so that bricks written before and after stand beside each other."""
+    brick = plan_bricks(SMALL)[0]
+    for (product, band), array in brick_arrays(brick, SMALL, 5).items():
+        path = Layout(str(survey)).path(brick.name, product, band)
+        with fits.open(path, disable_image_compression=True) as hdus:
+            header = hdus[1].header
+        cards = header[header.index("SURVEY") :]
+        how = {
+            "compression_type": header["ZCMPTYPE"],
+            **({"hcomp_scale": 0} if product == "nexp" else {}),
+            **(
+                {"quantize_level": header["ZVAL3"], "quantize_method": 2, "dither_seed": header["ZDITHER0"]}
+                if "ZDITHER0" in header
+                else {}
+            ),
+        }
+        hdu = fits.CompImageHDU(array, cards, tile_shape=(100, 100), **how)
+        content = BytesIO()
+        fits.HDUList([fits.PrimaryHDU(), hdu]).writeto(content)
+        assert Path(path).read_bytes() == content.getvalue()
+
+
 @pytest.mark.parametrize("size", [250, 301, 302])
 def test_brick_sizes_need_not_fit_the_tiles(size: int, tmp_path: Path) -> None:
     config = SyntheticConfig(n_bricks=1, brick_size_pix=size, hosts_per_brick=4, bricks_without_g=0)
     brick = plan_bricks(config)[0]
     assert write_brick(str(tmp_path), brick, config, ("r",), 1) > 0
     np.testing.assert_array_equal(data(tmp_path, brick.name, "nexp", "r"), brick_arrays(brick, config, 1)["nexp", "r"])
+
+
+def test_masks_and_medians_are_those_of_the_whole_image() -> None:
+    rng = np.random.default_rng(3)
+    mask = rng.random((60, 80)) < 0.02
+    np.testing.assert_array_equal(synthetic_sky.grown(mask), ndimage.binary_dilation(mask))
+    yy, xx = np.indices((60, 60))
+    discs = (30.2, 10.7, 8.0), (-3.0, 58.5, 9.5), (70.0, 70.0, 5.0), (20.0, 20.0, 200.0), (12.0, 9.0, 0.5)
+    for x, y, radius in discs:
+        expected = (xx - x) ** 2 + (yy - y) ** 2 < radius**2
+        np.testing.assert_array_equal(synthetic_sky.disc_mask(60, x, y, radius), expected)
+    for low, high in ((2, 3), (2, 7), (0, 2)):
+        nexp = (rng.integers(low, high, (40, 40)) + 1).astype(np.int16)
+        light, noise = rng.normal(size=(2, 40, 40)).astype(np.float32)
+        variance = rng.uniform(0.5, 2, (40, 40))
+        total = variance + np.maximum(light, 0) / (50.0 * nexp / np.median(nexp))
+        image, invvar = synthetic_sky.observed(light, noise, variance.copy(), nexp, 50.0)
+        np.testing.assert_array_equal(image, light + noise * np.sqrt(total).astype(np.float32))
+        np.testing.assert_array_equal(invvar, (1 / total).astype(np.float32))
+
+
+def test_compiled_spectra_are_numpys() -> None:
+    box, (k, value) = 48, synthetic_sky.sersic_transform(3.0)
+    kx, ky = 2 * np.pi * np.fft.rfftfreq(box), 2 * np.pi * np.fft.fftfreq(box)
+    phase = np.exp(-1j * kx * 20.3) * np.exp(-1j * ky[:, None] * 23.9)
+    for q, reff in ((0.6, 5.0), (0.4, 40.0), (1.0, 0.002)):  # the second beyond the table's end
+        c, s = np.cos(0.7), np.sin(0.7)
+        along, across = kx * c + ky[:, None] * s, ky[:, None] * c - kx * s
+        shape = np.interp(reff * np.sqrt(along**2 / q + across**2 * q), k, value)
+        spectrum = phase.copy()
+        galaxy_spectrum(kx, ky, c, s, q, reff, k, value, spectrum)
+        np.testing.assert_allclose(spectrum, shape * phase, rtol=1e-14, atol=0)
+    radius = np.hypot(kx, ky[:, None])
+    out, half, alpha = np.empty_like(phase), radius[: box // 2 + 1], synthetic_sky.moffat_alpha(4.0)
+    through_moffat(phase, half, alpha, np.exp(-half * alpha), 2.5, out)
+    expected = phase * (2.5 * psf.moffat_transform(radius / (2 * np.pi), 4.0, 3.5))
+    np.testing.assert_allclose(out, expected, rtol=1e-11, atol=1e-14)
 
 
 @pytest.mark.slow
@@ -206,11 +279,12 @@ def test_complete_files_stay_and_broken_or_stale_ones_are_replaced(tmp_path: Pat
 
 
 def test_a_write_that_dies_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def die(self: fits.HDUList, name: Path) -> None:
-        Path(name).write_bytes(b"half a file")
+    def die(self: Path, content: bytes) -> None:
+        with self.open("wb") as file:
+            file.write(content[: len(content) // 2])
         raise OSError("disk full")
 
-    monkeypatch.setattr(fits.HDUList, "writeto", die)
+    monkeypatch.setattr(Path, "write_bytes", die)
     with pytest.raises(OSError, match="disk full"):
         write_brick(str(tmp_path), plan_bricks(SMALL)[0], SMALL, ("r",), 5)
     assert not [p for p in tmp_path.rglob("*") if p.is_file()]

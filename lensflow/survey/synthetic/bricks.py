@@ -10,6 +10,7 @@ import hashlib
 import uuid
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,13 @@ from astropy.io import fits
 from astropy.table import Table, vstack
 from astropy.wcs import WCS
 from numpy.typing import NDArray
-from scipy import ndimage, special
+from scipy import special
 
 from lensflow import rng as random
 from lensflow.config import SyntheticConfig
 from lensflow.errors import SurveyError, did_you_mean
-from lensflow.fits.astropy_image import ONE_THREAD, quiet
+from lensflow.fits import write_image
+from lensflow.fits.astropy_image import quiet
 from lensflow.survey.layout import BAND_PRODUCTS, Layout
 from lensflow.survey.synthetic import sky as sky
 from lensflow.survey.synthetic.draw import Scene, draw_scene
@@ -137,49 +139,58 @@ def brick_targets(brick: SyntheticBrick, config: SyntheticConfig, seed: int) -> 
     )
 
 
-def brick_arrays(brick: SyntheticBrick, config: SyntheticConfig, seed: int) -> dict[Product, NDArray[Any]]:
-    """Pixels of a brick: {(product, band): array of (size, size)}, band "" for maskbits."""
+def brick_arrays(
+    brick: SyntheticBrick, config: SyntheticConfig, seed: int, bands: Sequence[str] = sky.BANDS
+) -> dict[Product, NDArray[Any]]:
+    """Pixels of a brick: {(product, band): array of (size, size)}, band "" for maskbits.
+
+    Of ``bands`` those that the brick was observed in; a band has the same pixels whichever others are wanted.
+    """
     size = config.brick_size_pix
     rng = random.generator(seed, f"synthetic pixels {brick.name}")
     scene = brick_scene(brick, config, seed)
     psfsize = [sky.psfsize_map(rng, size, value) for value in psfsize_arcsec(brick, seed).values()]
-    images = [np.zeros((size, size), np.float32) for _ in sky.BANDS]
-    saturated = []
+    images = {b: np.zeros((size, size), np.float32) for b in brick.bands}
+    wanted = [b for b in brick.bands if b in bands]
+    saturated = {}
     stars, galaxies = scene.stars, scene.hosts + scene.others
-    sky.add_stars(images, stars, sky.fwhm_pix(psfsize, stars.x, stars.y))
-    for image, recipe in zip(images, sky.RECIPES.values(), strict=True):
-        saturated.append(ndimage.binary_dilation(image > recipe.saturation_nmgy))
-        np.minimum(image, recipe.saturation_nmgy, out=image)
-    sky.add_galaxies(images, galaxies, sky.fwhm_pix(psfsize, galaxies.x, galaxies.y))
+    sky.add_stars([images.get(b) for b in sky.BANDS], stars, sky.fwhm_pix(psfsize, stars.x, stars.y))
+    for band, image in images.items():
+        most = sky.RECIPES[band].saturation_nmgy
+        saturated[band] = sky.grown(image > most)
+        np.minimum(image, most, out=image)
+    places = [images[b] if b in wanted else None for b in sky.BANDS]
+    sky.add_galaxies(places, galaxies, sky.fwhm_pix(psfsize, galaxies.x, galaxies.y))
 
     trail = sky.trail_distance(rng, size)
     trail_band, hole_band = ("r", "z", "r")[brick.index % 3], ("z", "r", brick.bands[0])[brick.index % 3]
     maskbits = sky.star_mask(stars, size)
     arrays: dict[Product, NDArray[Any]] = {}
     for k, (band, recipe) in enumerate(sky.RECIPES.items()):
+        # Drawn for every band, so that none changes the next one's.
         nexp = sky.exposure_map(rng, size)
         variance = sky.sky_variance(rng, nexp, recipe.sky_sigma_nmgy)
         noise = sky.unit_noise(rng, size)
+        if band not in brick.bands:
+            continue
+        allmask = saturated[band] | ((trail < TRAIL_HALF_WIDTH_PIX) if band == trail_band else False)
+        maskbits[saturated[band]] |= sky.SATUR[band]
+        maskbits[allmask] |= sky.ALLMASK[band]
+        if band not in wanted:
+            continue
+        light = images[band]
         if band == trail_band:
-            images[k] += (15 * recipe.sky_sigma_nmgy * np.exp(-0.5 * (trail / 1.5) ** 2)).astype(np.float32)
-        gain = recipe.gain_e_per_nmgy * nexp / np.median(nexp)
-        variance += np.maximum(images[k], 0) / gain
-        image = images[k] + noise * np.sqrt(variance).astype(np.float32)
-        invvar = (1 / variance).astype(np.float32)
-        allmask = saturated[k] | ((trail < TRAIL_HALF_WIDTH_PIX) if band == trail_band else False)
+            light += (15 * recipe.sky_sigma_nmgy * np.exp(-0.5 * (trail / 1.5) ** 2)).astype(np.float32)
+        image, invvar = sky.observed(light, noise, variance, nexp, recipe.gain_e_per_nmgy)
         invvar[allmask], nexp[allmask] = 0, 0  # the image stays, as in a coadd where every exposure is masked
-        if band in brick.bands:
-            maskbits[saturated[k]] |= sky.SATUR[band]
-            maskbits[allmask] |= sky.ALLMASK[band]
         if band == hole_band:
             psfsize[k][sky.disc_mask(size, *scene.hole)] = 0
         if band == "z":
             c = scene.corner_pix
             for array in (image, invvar, psfsize[k], nexp):
                 array[:c, :c] = 0
-        if band in brick.bands:
-            arrays |= {("image", band): image, ("invvar", band): invvar}
-            arrays |= {("psfsize", band): psfsize[k], ("nexp", band): nexp}
+        arrays |= {("image", band): image, ("invvar", band): invvar}
+        arrays |= {("psfsize", band): psfsize[k], ("nexp", band): nexp}
     arrays["maskbits", ""] = maskbits
     return arrays
 
@@ -237,46 +248,51 @@ def write_brick(
     missing = {product: path for product, path in paths.items() if not _is_complete(path, keys[product])}
     if not missing:
         return 0
-    arrays = brick_arrays(brick, config, seed)
+    arrays = brick_arrays(brick, config, seed, tuple(bands))
     for one in planted:
         for band, light in one.light.items():
             if ("image", band) in arrays:
                 sky.add_stamp(arrays["image", band], np.asarray(light, dtype=np.float64), one.x_pix, one.y_pix)
-    written = 0
-    for (product, band), path in missing.items():
-        header = brick_header(brick, config.brick_size_pix)
-        header["IMTYPE"] = (product, "LegacySurvey image type")
-        if band:
-            header["FILTER"] = band
-        if UNITS[product]:
-            header["BUNIT"] = UNITS[product]
-        if product == "image":
-            header["MAGZERO"] = (NMGY_MAG, "AB magnitude of 1 nanomaggy")
-        header["LFKEY"] = (keys[product, band], "recipe, seed and plan of this file")
-        with ONE_THREAD:
-            hdu = _compressed(arrays[product, band], header, product, band)
-            written += _write_atomically(path, fits.HDUList([fits.PrimaryHDU(), hdu]))
-    return written
+    shared = brick_header(brick, config.brick_size_pix)
+    headers = {product: _header(shared, *product, keys[product]) for product in missing}
+    files = _files({product: arrays[product] for product in missing}, headers)
+    return sum(_write_atomically(missing[product], content) for product, content in files.items())
 
 
-def _compressed(array: NDArray[Any], header: fits.Header, product: str, band: str) -> fits.CompImageHDU:
-    tile = (TILE_PIX, TILE_PIX)
-    if product == "maskbits":
-        return fits.CompImageHDU(array, header, compression_type="RICE_1", tile_shape=tile)
-    if product == "nexp":
-        # HCOMPRESS needs tiles of four pixels at least; the last ones may be slimmer.
-        kind = "RICE_1" if 0 < array.shape[0] % TILE_PIX < 4 else "HCOMPRESS_1"
-        return fits.CompImageHDU(array, header, compression_type=kind, tile_shape=tile, hcomp_scale=0)
-    # Absolute steps (a negative level). A relative one cannot quantise tiles without noise: they would be stored
-    # gzipped, with the time of day in them.
-    sigma = sky.RECIPES[band].sky_sigma_nmgy
-    step = {"image": sigma / 16, "invvar": 1e-3 / sigma**2, "psfsize": 1e-4}[product]
-    digest = hashlib.blake2b(f"{header['LFKEY']}{product}{band}".encode(), digest_size=4).digest()
-    dither = 1 + int.from_bytes(digest, "little") % 10_000
-    return fits.CompImageHDU(
-        array, header, compression_type="RICE_1", tile_shape=tile,
-        quantize_level=-step, quantize_method=2, dither_seed=dither,
-    )  # fmt: skip
+def _header(shared: fits.Header, product: str, band: str, key: tuple[str, str] | str) -> fits.Header:
+    header = shared.copy()
+    header["IMTYPE"] = (product, "LegacySurvey image type")
+    if band:
+        header["FILTER"] = band
+    if UNITS[product]:
+        header["BUNIT"] = UNITS[product]
+    if product == "image":
+        header["MAGZERO"] = (NMGY_MAG, "AB magnitude of 1 nanomaggy")
+    header["LFKEY"] = (key, "recipe, seed and plan of this file")
+    return header
+
+
+def _files(arrays: dict[Product, NDArray[Any]], headers: dict[Product, fits.Header]) -> dict[Product, bytes]:
+    """Content of a brick's files, by product."""
+    files: dict[Product, bytes] = {}
+    # HCOMPRESS needs tiles of four pixels at least; the last ones may be slimmer.
+    exposures = [p for p, array in arrays.items() if p[0] == "nexp" and not 0 < array.shape[0] % TILE_PIX < 4]
+    coded = write_image.hcompressed([arrays[p] for p in exposures], [headers[p] for p in exposures], TILE_PIX)
+    files.update(zip(exposures, coded, strict=True))
+    for (product, band), array in arrays.items():
+        header = headers[product, band]
+        if product in ("maskbits", "nexp"):
+            if (product, band) not in files:
+                files[product, band] = write_image.riced(array, header, TILE_PIX)
+            continue
+        # Absolute steps. Relative ones cannot quantise tiles without noise: they would be stored gzipped, with the
+        # time of day in them.
+        sigma = sky.RECIPES[band].sky_sigma_nmgy
+        step = {"image": sigma / 16, "invvar": 1e-3 / sigma**2, "psfsize": 1e-4}[product]
+        digest = hashlib.blake2b(f"{header['LFKEY']}{product}{band}".encode(), digest_size=4).digest()
+        dither = 1 + int.from_bytes(digest, "little") % 10_000
+        files[product, band] = write_image.quantised(array, header, TILE_PIX, step, dither)
+    return files
 
 
 def write_targets(root: str, config: SyntheticConfig, bands: Sequence[str], seed: int) -> str:
@@ -292,7 +308,9 @@ def write_targets(root: str, config: SyntheticConfig, bands: Sequence[str], seed
         table.remove_columns([f"flux_{b}_nmgy" for b in sky.BANDS if b not in bands])
         hdu = fits.table_to_hdu(table)
         hdu.header["LFKEY"] = key
-        _write_atomically(path, fits.HDUList([fits.PrimaryHDU(), hdu]))
+        content = BytesIO()
+        fits.HDUList([fits.PrimaryHDU(), hdu]).writeto(content)
+        _write_atomically(path, content.getvalue())
     return str(path)
 
 
@@ -339,13 +357,12 @@ def _is_complete(path: Path, key: str) -> bool:
         return False
 
 
-def _write_atomically(path: Path, hdus: fits.HDUList) -> int:
+def _write_atomically(path: Path, content: bytes) -> int:
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
     try:
-        hdus.writeto(part)
-        size = part.stat().st_size
+        part.write_bytes(content)
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
-    return size
+    return len(content)

@@ -10,10 +10,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage, special
+
+from lensflow.survey.synthetic.spectra import galaxy_spectrum, through_moffat
 
 PIXEL_SCALE_ARCSEC = 0.262
 FWHM_PER_PSFSIZE = 0.811
@@ -107,24 +110,18 @@ def sersic_transform(n: float) -> tuple[Array, Array]:
     return k, value
 
 
-def moffat_transform(k: Array, fwhm: float) -> Array:
-    """Fourier transform of a Moffat profile with beta = 3.5 at angular frequency ``k``: e^-x (1 + x + x^2/3)."""
-    x = k * moffat_alpha(fwhm)
-    return np.exp(-x) * (1 + x + x * x / 3)
-
-
 def moffat_alpha(fwhm: float) -> float:
     """Scale length of a Moffat profile with beta = 3.5, in the unit of ``fwhm``."""
     return fwhm / (2 * np.sqrt(2 ** (1 / MOFFAT_BETA) - 1))
 
 
-def add_galaxies(images: Sequence[Image], galaxies: Galaxies, fwhm_pix: Array) -> None:
+def add_galaxies(images: Sequence[Image | None], galaxies: Galaxies, fwhm_pix: Array) -> None:
     """Add PSF-convolved galaxies to the images of all bands, in place.
 
     Parameters
     ----------
     images : sequence of ndarray, shape (size, size)
-        One per band of ``BANDS``, nMgy/pixel.
+        One per band of ``BANDS``, nMgy/pixel; None for a band that is not wanted.
     galaxies : Galaxies
         Positions in pixels of the images.
     fwhm_pix : ndarray, shape (n, band)
@@ -135,16 +132,20 @@ def add_galaxies(images: Sequence[Image], galaxies: Galaxies, fwhm_pix: Array) -
         # A box wide enough that what wraps round is far below the noise.
         box = 256 if flux.max() > 3 else 96 if flux.max() > 0.6 else 48
         kx, ky, k = _frequencies(box)
-        c, s = np.cos(galaxies.phi_rad[i]), np.sin(galaxies.phi_rad[i])
-        along, across = kx * c + ky * s, ky * c - kx * s
-        reff = galaxies.reff_arcsec[i] / PIXEL_SCALE_ARCSEC
-        q = galaxies.q[i]
-        shape = np.interp(reff * np.sqrt(along**2 / q + across**2 * q), *sersic_transform(float(galaxies.sersic_n[i])))
         x0, y0 = int(galaxies.x[i]) - box // 2, int(galaxies.y[i]) - box // 2
-        phase = np.exp(-1j * kx * (galaxies.x[i] - x0)) * np.exp(-1j * ky * (galaxies.y[i] - y0))
-        spectrum = shape * phase
-        psf = np.stack([f * moffat_transform(k, w) for f, w in zip(flux, fwhm_pix[i], strict=True)])
-        for image, stamp in zip(images, np.fft.irfft2(spectrum * psf, s=(box, box)), strict=True):
+        # Its phase, times the profile's transform, times each band's PSF.
+        spectrum = np.exp(-1j * kx * (galaxies.x[i] - x0)) * np.exp(-1j * ky * (galaxies.y[i] - y0))
+        c, s = np.cos(galaxies.phi_rad[i]), np.sin(galaxies.phi_rad[i])
+        reff, table = galaxies.reff_arcsec[i] / PIXEL_SCALE_ARCSEC, sersic_transform(float(galaxies.sersic_n[i]))
+        galaxy_spectrum(kx[0], ky[:, 0], c, s, galaxies.q[i], reff, *table, spectrum)
+        of_band, stamp = np.empty_like(spectrum), np.empty((box, box))
+        for image, nmgy, width in zip(images, flux, fwhm_pix[i], strict=True):
+            if image is None:
+                continue
+            alpha = moffat_alpha(width)
+            through_moffat(spectrum, k, alpha, np.exp(-(k * alpha)), nmgy, of_band)
+            np.fft.ifft(of_band, axis=0, out=of_band)
+            np.fft.irfft(of_band, box, axis=1, out=stamp)
             add_stamp(image, stamp, x0, y0)
 
 
@@ -152,7 +153,7 @@ def add_galaxies(images: Sequence[Image], galaxies: Galaxies, fwhm_pix: Array) -
 def _frequencies(box: int) -> tuple[Array, Array, Array]:
     kx = np.asarray(2 * np.pi * np.fft.rfftfreq(box)[None, :], dtype=np.float64)
     ky = np.asarray(2 * np.pi * np.fft.fftfreq(box)[:, None], dtype=np.float64)
-    return kx, ky, np.hypot(kx, ky)
+    return kx, ky, np.hypot(kx, ky)[: box // 2 + 1].copy()
 
 
 def add_stamp(image: Image, stamp: Array, x0: int, y0: int) -> None:
@@ -163,8 +164,11 @@ def add_stamp(image: Image, stamp: Array, x0: int, y0: int) -> None:
         image[ya:yb, xa:xb] += stamp[ya - y0 : yb - y0, xa - x0 : xb - x0].astype(np.float32)
 
 
-def add_stars(images: Sequence[Image], stars: Stars, fwhm_pix: Array) -> None:
-    """Add point sources to the images of all bands, in place; 2 % of their light is in a wide halo."""
+def add_stars(images: Sequence[Image | None], stars: Stars, fwhm_pix: Array) -> None:
+    """Add point sources to the images of all bands, in place; 2 % of their light is in a wide halo.
+
+    ``images`` as in :func:`add_galaxies`.
+    """
     for i in range(len(stars.x)):
         half = int(max(24, 1.3 * stars.mask_radius_pix[i]))
         x0, y0 = int(stars.x[i]) - half, int(stars.y[i]) - half
@@ -172,6 +176,8 @@ def add_stars(images: Sequence[Image], stars: Stars, fwhm_pix: Array) -> None:
         r2 = (axis[None, :] + x0 - stars.x[i]) ** 2 + (axis[:, None] + y0 - stars.y[i]) ** 2
         halo = 0.5 / (np.pi * 30.0**2) * (1 + r2 / 30.0**2) ** -1.5
         for image, flux, fwhm in zip(images, stars.flux_nmgy[i], fwhm_pix[i], strict=True):
+            if image is None:
+                continue
             alpha = moffat_alpha(fwhm)
             core = (MOFFAT_BETA - 1) / (np.pi * alpha**2) * (1 + r2 / alpha**2) ** -MOFFAT_BETA
             add_stamp(image, flux * (0.98 * core + 0.02 * halo), x0, y0)
@@ -181,8 +187,13 @@ def psfsize_map(rng: np.random.Generator, size: int, centre_arcsec: float) -> Im
     """Slowly varying PSF size over a brick, within about 3 % of its value at the centre (arcsec)."""
     axis = np.linspace(-1, 1, size)
     a, b, c, d = rng.normal(0, 0.008, 4)
-    relief = a * axis[None, :] + b * axis[:, None] + c * axis[None, :] * axis[:, None] + d * axis[None, :] ** 2
-    return (centre_arcsec * (1 + np.clip(relief, -0.03, 0.03))).astype(np.float32)
+    relief = np.add.outer(b * axis, a * axis)
+    relief += np.multiply.outer(axis, c * axis)
+    relief += d * axis**2
+    np.clip(relief, -0.03, 0.03, out=relief)
+    relief += 1
+    relief *= centre_arcsec
+    return relief.astype(np.float32)
 
 
 def fwhm_pix(psfsize: Sequence[Image], x: Array, y: Array) -> Array:
@@ -197,10 +208,12 @@ def exposure_map(rng: np.random.Generator, size: int) -> NDArray[np.int16]:
     """Exposures per pixel: two everywhere and four whose slightly turned edges cross the brick."""
     axis = np.arange(size) / size
     nexp = np.full((size, size), 2, dtype=np.int16)
+    along, inside = np.empty((size, size)), np.empty((size, size), dtype=bool)
     for turn, edge, angle in zip(rng.integers(0, 4, 4), rng.uniform(0.05, 0.6, 4), rng.normal(0, 0.03, 4), strict=True):
         phi = turn * np.pi / 2 + angle
-        along = (axis[None, :] - 0.5) * np.cos(phi) + (axis[:, None] - 0.5) * np.sin(phi) + 0.5
-        nexp += along > edge
+        np.add.outer((axis - 0.5) * np.sin(phi), (axis - 0.5) * np.cos(phi), out=along)
+        along += 0.5
+        nexp += np.greater(along, edge, out=inside)
     return nexp
 
 
@@ -212,9 +225,42 @@ def sky_variance(rng: np.random.Generator, nexp: NDArray[np.int16], sigma_nmgy: 
     axis = np.linspace(0, 1, nexp.shape[0])
     wx, wy = rng.uniform(1, 2, 2)
     px, py = rng.uniform(0, 2 * np.pi, 2)
-    waves = 1 + 0.06 * np.sin(wx * 2 * np.pi * axis + px)[None, :] * np.sin(wy * 2 * np.pi * axis + py)[:, None]
-    variance = waves / nexp
-    return variance * ((sigma_nmgy * np.exp(rng.normal(0, 0.04))) ** 2 / np.median(variance))
+    along_x, along_y = 0.06 * np.sin(wx * 2 * np.pi * axis + px), np.sin(wy * 2 * np.pi * axis + py)
+    variance = np.multiply.outer(along_y, along_x)
+    variance += 1
+    variance /= nexp
+    variance *= (sigma_nmgy * np.exp(rng.normal(0, 0.04))) ** 2 / np.median(variance)
+    return variance
+
+
+def observed(
+    light: Image, noise: Image, variance: Array, nexp: NDArray[np.int16], gain_e_per_nmgy: float
+) -> tuple[Image, Image]:
+    """Image with the noise of sky and light, and its inverse variance; ``variance``, of the sky, is added to in place.
+
+    Parameters
+    ----------
+    light : ndarray, shape (size, size)
+        nMgy/pixel.
+    noise : ndarray
+        Of unit variance.
+    variance : ndarray
+        nMgy^2.
+    nexp : ndarray
+        Exposures.
+    gain_e_per_nmgy : float
+        Electrons of a nanomaggy, where there are as many exposures as in the median.
+    """
+    # Few different exposures: their median is counted, not sorted.
+    n_below = np.cumsum(np.bincount(nexp.ravel()))
+    median = np.searchsorted(n_below, [(nexp.size - 1) // 2, nexp.size // 2], side="right").mean()
+    electrons = gain_e_per_nmgy * nexp
+    electrons /= median
+    variance += np.divide(np.maximum(light, 0), electrons, out=electrons)
+    sigma = np.sqrt(variance, out=electrons).astype(np.float32)
+    sigma *= noise
+    sigma += light
+    return sigma, np.divide(1, variance, out=electrons).astype(np.float32)
 
 
 def unit_noise(rng: np.random.Generator, size: int) -> Image:
@@ -228,10 +274,35 @@ def unit_noise(rng: np.random.Generator, size: int) -> Image:
     return ndimage.convolve1d(rows, kernel, axis=1, mode="wrap")
 
 
+def grown(mask: Mask) -> Mask:
+    """A mask with the pixels beside, above and below its own."""
+    out = mask.copy()
+    out[1:] |= mask[:-1]
+    out[:-1] |= mask[1:]
+    out[:, 1:] |= mask[:, :-1]
+    out[:, :-1] |= mask[:, 1:]
+    return out
+
+
 def disc_mask(size: int, x: float, y: float, radius: float) -> Mask:
     """Pixels of a brick closer than ``radius`` pixels to (x, y)."""
-    axis = np.arange(size)
-    return (axis[None, :] - x) ** 2 + (axis[:, None] - y) ** 2 < radius**2
+    mask = np.zeros((size, size), dtype=bool)
+    mark_disc(mask, x, y, radius, True)
+    return mask
+
+
+def mark_disc(bits: NDArray[Any], x: float, y: float, radius: float, bit: int) -> None:
+    """Set a bit of the pixels closer than ``radius`` pixels to (x, y), in place."""
+    near_y, near_x = (_around(centre, radius, n) for centre, n in zip((y, x), bits.shape, strict=True))
+    axis_y, axis_x = (np.arange(near.start, near.stop) for near in (near_y, near_x))
+    inside = (axis_x[None, :] - x) ** 2 + (axis_y[:, None] - y) ** 2 < radius**2
+    bits[near_y, near_x][inside] |= bit
+
+
+def _around(centre: float, radius: float, size: int) -> slice:
+    """Pixels of a line that can lie within a radius."""
+    first, last = int(np.floor(centre - radius)), int(np.ceil(centre + radius))
+    return slice(min(max(first, 0), size), max(min(last + 1, size), 0))
 
 
 def star_mask(stars: Stars, size: int) -> NDArray[np.int32]:
@@ -241,10 +312,10 @@ def star_mask(stars: Stars, size: int) -> NDArray[np.int32]:
     bits[border : size - border, border : size - border] = 0
     for x, y, mag, radius in zip(stars.x, stars.y, stars.mag, stars.mask_radius_pix, strict=True):
         if mag < 16:
-            bits[disc_mask(size, x, y, radius)] |= MEDIUM | (BRIGHT if mag < 13 else 0)
+            mark_disc(bits, x, y, radius, MEDIUM | (BRIGHT if mag < 13 else 0))
         if mag < 13:
-            bits[disc_mask(size, x, y, 1.25 * radius)] |= WISEM1
-            bits[disc_mask(size, x, y, 0.8 * radius)] |= WISEM2
+            mark_disc(bits, x, y, 1.25 * radius, WISEM1)
+            mark_disc(bits, x, y, 0.8 * radius, WISEM2)
     return bits
 
 
