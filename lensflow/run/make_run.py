@@ -15,17 +15,18 @@ from importlib.metadata import version
 from typing import Any, TypeVar
 
 import xarray as xr
-from distributed import performance_report
+from distributed import Future, performance_report
 
 from lensflow.config import RunConfig
 from lensflow.measure.gate import GateResult
 from lensflow.run.cut import cut_step
 from lensflow.run.execute import Progress, active_client, peak_rss_mb, silent
+from lensflow.run.helper import make_ready
 from lensflow.run.identity import refuse_other_run
 from lensflow.run.inject import inject_step
 from lensflow.run.inputs import read_inputs
 from lensflow.run.kinds import kinds_of
-from lensflow.run.measure import measure_step
+from lensflow.run.measure import GATES, measure_step
 from lensflow.run.plan import plan_step
 from lensflow.store import paths, receipts
 from lensflow.store.lease import hold
@@ -111,7 +112,8 @@ def _run(config: RunConfig, progress: Progress, also: Mapping[str, Step]) -> Run
 
     with ThreadPoolExecutor(1, thread_name_prefix="lensflow-import") as pool:
         ready = pool.submit(import_module, REPORT)
-        diagnostics, gates = timer("diagnose + gate", lambda tell: measure_step(config, tell), rows)
+        helper = _Helper()
+        diagnostics, gates = timer("diagnose + gate", lambda tell: measure_step(config, helper.told(tell)), rows)
         report = ready.result()
     # Not beside measuring: a completeness keeps the gates' verdicts with its selection function.
     for name, step in also.items():
@@ -119,6 +121,23 @@ def _run(config: RunConfig, progress: Progress, also: Mapping[str, Step]) -> Run
     _keep_timings(folder, timer)
     page = timer("report", lambda tell: report.report_if_stale(config, tell), lambda _: 1)
     return RunResults(diagnostics, gates, timer.stages, page)
+
+
+class _Helper:
+    """The worker that is to draw imports what it needs as soon as the gates begin: they are run here, it would wait."""
+
+    def __init__(self) -> None:
+        self.begun: list[Future | None] = []  # kept: Dask forgets work that nobody holds
+
+    def told(self, tell: Progress) -> Progress:
+        """Progress that also tells the worker."""
+
+        def told(stage: str, done: int, total: int) -> None:
+            tell(stage, done, total)
+            if stage == GATES and not self.begun:
+                self.begun.append(make_ready())
+
+        return told
 
 
 class _StageTimer:

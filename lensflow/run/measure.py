@@ -48,6 +48,8 @@ from lensflow.survey.twins import Twins
 
 # Arrays of a region's size that measuring holds at a time: stamps, arcs and controls; hosts and what is made of all.
 MEASURED_COPIES = 4
+# The stage of the gates, as progress is told.
+GATES = "gate"
 
 
 def diagnose_step(config: RunConfig, progress: Progress = silent) -> dict[str, xr.Dataset]:
@@ -155,7 +157,7 @@ def run_all_gates(
     """Run the gates side by side here: their rows are here, and the solver releases the GIL; announce each."""
     edges, done = config.diagnostics.theta_e_edges, 0
     names = (*config.gate.every, *((MASK_EDGE,) if rows.masks is not None else ()))
-    progress("gate", 0, len(names))
+    progress(GATES, 0, len(names))
 
     def one(name: str) -> GateResult:
         nonlocal done
@@ -165,7 +167,7 @@ def run_all_gates(
         else:
             result = run_gate(rows.features, name, config.gate, config.bands, config.seed, edges, rows.unpaired)
         done += 1
-        progress("gate", done, len(names))
+        progress(GATES, done, len(names))
         announce(result)
         return result
 

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from typing import Any
-
-from distributed import LocalCluster
-from matplotlib.figure import Figure
 
 from lensflow.config import RunConfig, fingerprint
 from lensflow.errors import StoreError
 from lensflow.measure.gate import GateResult
 from lensflow.run.completeness.stored import stored_completeness
-from lensflow.run.execute import Progress, active_client, silent
+from lensflow.run.execute import Progress, silent
 from lensflow.run.finished import shown_in_report
+from lensflow.run.helper import begun_on_a_worker
 from lensflow.run.identity import pairs_content, refuse_other_results, stored_key
 from lensflow.run.kinds import kinds_of
 from lensflow.run.realism.examples import has_its_stamps, shown_realism
@@ -26,13 +21,9 @@ from lensflow.run.score import stored_scorers
 from lensflow.run.stored_training import stored_training
 from lensflow.run.zoo import zoo_key
 from lensflow.show.collect import Places, collect
-from lensflow.show.figures import Start, draw_svg
-from lensflow.show.page import write_page
+from lensflow.show.page import here, write_page
 from lensflow.store import paths
 from lensflow.store.run_folder import RunFolder
-
-# A figure takes a third of a second; one that a lost worker held is then drawn here.
-DRAWN_IN_S = 60.0
 
 
 def report_step(config: RunConfig, progress: Progress = silent) -> str:
@@ -106,7 +97,7 @@ def report_step(config: RunConfig, progress: Progress = silent) -> str:
     training = trained.kept if trained is not None and trained.is_current else None
     record = replace(record, completeness=shown, training=training, realism=real, notes=(*record.notes, *notes))
     progress("report", 1, 2)
-    page = write_page(record, folder.report, start=_drawn_on_workers())
+    page = write_page(record, folder.report, start=begun_on_a_worker() or here)
     paths.write_json(_note(folder), made_from)
     progress("report", 2, 2)
     return page
@@ -142,19 +133,6 @@ def report_of(config: RunConfig) -> str:
             f"again."
         )
     return page
-
-
-def _drawn_on_workers() -> Start | None:
-    """What begins to draw a figure on a worker process of this machine, where the client in force has them."""
-    client = active_client()
-    if client is None or not isinstance(client.cluster, LocalCluster) or not client.cluster.processes:
-        return None
-
-    def start(figure: Figure, name: str, alt: str) -> Callable[[], str]:
-        drawn = client.submit(draw_svg, figure, name, alt, key=f"figure-{name}-{uuid.uuid4().hex}")
-        return partial(drawn.result, timeout=DRAWN_IN_S)
-
-    return start
 
 
 def _note(folder: RunFolder) -> str:

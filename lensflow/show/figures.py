@@ -9,9 +9,7 @@ import base64
 import io
 import re
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from contextvars import ContextVar
+from collections.abc import Sequence
 from functools import cached_property
 from html import escape
 from typing import Any
@@ -26,6 +24,8 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import LogLocator, NullFormatter
 
+from lensflow.errors import LensflowError
+
 INK, MUTED, RULE = "#22262b", "#5f6872", "#d5d9de"
 WIDTH = 10.44  # inches: the page's text width at 100 CSS pixels an inch
 DPI = 150
@@ -34,29 +34,10 @@ BAND_COLOURS = {"u": "#56b4e9", "g": "#009e73", "r": "#d55e00", "i": "#cc79a7", 
 _OTHER_COLOURS = ("#222222", "#a07c00", "#4d7c8a", "#8c2d52", "#3f7f3f", "#9c755f")
 # matplotlib reads its settings for SVG from one place: one figure at a time.
 _SVG_LOCK = threading.Lock()
-# Begins to draw a figure elsewhere, given what draw_svg takes; what it gives waits for the drawing.
-Start = Callable[[Figure, str, str], Callable[[], str]]
-_start: ContextVar[Start | None] = ContextVar("start", default=None)
-
-
-@contextmanager
-def drawn_by(start: Start | None) -> Iterator[None]:
-    """Have the figures that are made in the block drawn elsewhere, as soon as they are made; here, if that fails.
-
-    Parameters
-    ----------
-    start : callable or None
-        Takes figure, name and alt of :func:`draw_svg`, and gives a callable that waits for its result.
-    """
-    token = _start.set(start)
-    try:
-        yield
-    finally:
-        _start.reset(token)
 
 
 class Picture:
-    """A figure as the page shows it.
+    """A figure as the page shows it. A copy for another process has the drawn SVG in place of the figure.
 
     Attributes
     ----------
@@ -81,19 +62,21 @@ class Picture:
     ):
         self.name, self.alt, self.caption, self.width = name, alt, caption, width
         self._png, self._figure = png, figure
-        start = _start.get()
-        self._started = start(figure, name, alt) if start is not None and figure is not None else None
+        # Whether it is a figure of lines and words, for which there is an SVG; else pixels.
+        self.is_drawn = figure is not None
 
-    @property
-    def is_drawn(self) -> bool:
-        """Whether it is a figure of lines and words, for which there is an SVG; else pixels."""
-        return self._figure is not None
+    def __getstate__(self) -> dict[str, Any]:
+        if self.is_drawn:
+            _ = self.svg
+        return {**self.__dict__, "_figure": None}
 
     @property
     def png(self) -> bytes:
         """The PNG file (no date inside: the same data give the same bytes)."""
-        if self._figure is None:
+        if not self.is_drawn:
             return self._png
+        if self._figure is None:
+            raise LensflowError(f"{self.name}: a figure that another process drew is an SVG (svg), not a PNG")
         buffer = io.BytesIO()
         self._figure.savefig(buffer, format="png", metadata={"Software": None})
         return buffer.getvalue()
@@ -118,9 +101,6 @@ class Picture:
     def svg(self) -> str:
         """SVG element for a page, as :func:`draw_svg`."""
         assert self._figure is not None
-        if self._started is not None:
-            with suppress(Exception):  # a lost worker; an error of the figure's own comes again below
-                return self._started()
         return draw_svg(self._figure, self.name, self.alt)
 
 

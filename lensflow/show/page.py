@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -29,7 +30,7 @@ from lensflow.show import (
 from lensflow.show.collect import RunRecord
 from lensflow.show.completeness_page import section
 from lensflow.show.composite import colour_note
-from lensflow.show.figures import Picture, Start, drawn_by
+from lensflow.show.figures import Picture
 from lensflow.show.first_screen import first_screen
 from lensflow.show.folds import folds, missing
 from lensflow.show.from_dataset import from_elsewhere
@@ -87,11 +88,15 @@ class GateCard:
     telling: list[GalleryItem]
 
 
+# Begins to make a part of the page, given a function and what it takes; what it gives waits for the result.
+Start = Callable[..., Callable[[], Any]]
+# Nothing begins before it is waited for.
+here: Start = partial
 # In the folder of figures: which files are ours.
 WRITTEN = "written.json"
 
 
-def write_page(record: RunRecord, folder: str, now: datetime | None = None, start: Start | None = None) -> str:
+def write_page(record: RunRecord, folder: str, now: datetime | None = None, start: Start = here) -> str:
     """Write ``index.html`` with all figures inside, and the figures as SVG or PNG files below ``figures/``.
 
     ``figures/written.json`` lists them: those that an earlier report listed and this one does not write are deleted,
@@ -105,7 +110,7 @@ def write_page(record: RunRecord, folder: str, now: datetime | None = None, star
     now : datetime, optional
         Printed as the time of writing.
     start : callable, optional
-        Begins to draw a figure elsewhere (:func:`lensflow.show.figures.drawn_by`); by default all are drawn here.
+        Begins to make parts of the page elsewhere: those with figures of small results. By default all is made here.
 
     Returns
     -------
@@ -113,8 +118,7 @@ def write_page(record: RunRecord, folder: str, now: datetime | None = None, star
         Path of the page.
     """
     shown: list[Picture] = []
-    with drawn_by(start):
-        html = render(record, now or datetime.now(UTC), shown)
+    html = render(record, now or datetime.now(UTC), shown, start)
     figures, page = paths.join(folder, "figures"), paths.join(folder, "index.html")
     files = dict(p.file for p in shown)
     earlier = _written(figures)
@@ -140,7 +144,7 @@ def _written(figures: str) -> set[str]:
     return {n for n in named if isinstance(n, str) and n.endswith((".svg", ".png")) and not {"/", "\\"} & {*n}}
 
 
-def render(record: RunRecord, now: datetime, shown: list[Picture] | None = None) -> str:
+def render(record: RunRecord, now: datetime, shown: list[Picture] | None = None, start: Start = here) -> str:
     """HTML of the report; the pictures that it embeds are appended to ``shown``."""
 
     def embed(picture: Picture) -> Markup:
@@ -148,7 +152,7 @@ def render(record: RunRecord, now: datetime, shown: list[Picture] | None = None)
             shown.append(picture)
         return picture.html
 
-    content = _content(record)
+    content = _content(record, start)
     made = folds(record, content)
     helpers = {"embed": embed, "number": number, "fixed": fixed, "count": count, "interval": interval, "share": share}
     return page_template("report.html.j2").render(
@@ -169,12 +173,13 @@ def auc_bar_position(value: float) -> float:
     return round(100 * min(max((value - 0.3) / 0.7, 0.0), 1.0), 2)
 
 
-def _content(record: RunRecord) -> dict[str, Any]:
+def _content(record: RunRecord, start: Start) -> dict[str, Any]:
+    begun = _begin(record, start)
     diagnostics, injections = record.diagnostics, record.injections
     counts = record.pairs_summary["counts"]
     skipped = record.manifest.attrs.get("hosts_skipped") if record.manifest is not None else None
     messages = [*record.cutouts_summary["messages"], *record.pairs_summary["messages"]]
-    profile, strata = diagnostics.get("radial_profile"), diagnostics.get("stratified")
+    strata = diagnostics.get("stratified")
     if injections is not None and injections.sizes["sample"] == 0:
         injections = None
     planned = record.manifest
@@ -185,12 +190,11 @@ def _content(record: RunRecord) -> dict[str, Any]:
     of_plan = (record.bands, record.config.reference_band)
     audit = psf_audit(record.cutouts)
     core, attrs = record.core, record.cutouts.attrs
-    return {
+    content = {
         "core": core,
         "core_figure": None if core is None else core_handling.cost_curve(core.reported_on, core.chosen_on),
         "core_tables": None if core is None else core_handling.tables(core),
         "target_table": None if attrs.get("n_read") is None else tables.targets(attrs),
-        "cards": cards,
         "host_table": tables.hosts(record.cutouts_summary["counts"], skipped),
         "row_table": tables.rows(counts) if counts else None,
         "invariants": {k.removeprefix("invariant: "): v for k, v in counts.items() if k.startswith("invariant: ")},
@@ -202,13 +206,10 @@ def _content(record: RunRecord) -> dict[str, Any]:
         "gallery": _gallery(record, record.gallery),
         "worst": _gallery(record, record.worst, kind="worst"),
         "colours": colour_note(record.bands, ()),
-        "profile_figure": _profile(record, profile) if profile else None,
-        "strata_figure": figures_statistics.strata(strata) if strata else None,
         "strata_table": tables_pixels.strata(strata) if strata else None,
         "brighter_table": tables_pixels.brighter(strata) if strata else None,
         "control_table": tables_gates.gate_controls(record.gates) if any(g.controls for g in record.gates) else None,
         **_findings(diagnostics, record.kinds),
-        "completeness": [section(kept, k) for k, kept in enumerate(record.completeness, start=1)],
         "realism": [
             realism_section(shown, k, record.bands, float(attrs["pixel_scale_arcsec"]))
             for k, shown in enumerate(record.realism, start=1)
@@ -233,6 +234,42 @@ def _content(record: RunRecord) -> dict[str, Any]:
         else figures_statistics.drawn(injections, record.bands, record.config.reference_band),
         "drawn_table": None if injections is None else tables.drawn(injections, record.bands),
     }
+    figures = begun.gates
+    for mine in (content["psf_figure"], content["drawn_figure"]):
+        if isinstance(mine, Picture) and mine.is_drawn:
+            _ = mine.svg  # drawn while the others are being drawn
+    return content | {
+        "cards": [replace(c, figure=figures[c.gate.name]()) if c.gate.name in figures else c for c in cards],
+        "profile_figure": begun.profile(),
+        "strata_figure": begun.strata(),
+        "completeness": [wait() for wait in begun.completeness],
+    }
+
+
+@dataclass(frozen=True)
+class _Begun:
+    """Parts of the page that are being made; each is called for its result."""
+
+    gates: dict[str, Callable[[], Picture | None]]
+    profile: Callable[[], Picture | None]
+    strata: Callable[[], Picture | None]
+    completeness: list[Callable[[], Any]]
+
+
+def _begin(record: RunRecord, start: Start) -> _Begun:
+    """Begin with the parts whose figures show small results, whatever the number of rows."""
+    profile, strata = record.diagnostics.get("radial_profile"), record.diagnostics.get("stratified")
+    return _Begun(
+        # A curve of a gate that passes decides nothing: its area and interval stand beside the threshold.
+        {g.name: start(figures_statistics.gate, g) for g in record.gates if g.verdict is not Verdict.PASS},
+        start(figures_statistics.radial_profile, *_of_profile(record, profile)) if profile else _nothing,
+        start(figures_statistics.strata, strata) if strata else _nothing,
+        [start(section, kept, k) for k, kept in enumerate(record.completeness, start=1)],
+    )
+
+
+def _nothing() -> None:
+    """Wait for no figure."""
 
 
 def _findings(diagnostics: Mapping[str, xr.Dataset], kinds: Sequence[Kind[Finding]]) -> dict[str, Any]:
@@ -254,30 +291,27 @@ def _findings(diagnostics: Mapping[str, xr.Dataset], kinds: Sequence[Kind[Findin
     }
 
 
-def _profile(record: RunRecord, profile: xr.Dataset) -> Picture:
-    """The radial profile in arcsec, with the run's median theta_E and PSF."""
+def _of_profile(record: RunRecord, profile: xr.Dataset) -> tuple[xr.Dataset, str, float, dict[str, float]]:
+    """What the radial profile's figure takes: in arcsec, with the run's median theta_E and PSF."""
     marks: dict[str, float] = {}
     if (rows := record.injections) is not None and rows.sizes["sample"]:
         fwhm = rows["psf_fwhm_arcsec"].values[:, record.config.reference_band]
         marks["median θ$_E$"] = float(np.median(rows["theta_e_arcsec"].values))
         if np.isfinite(fwhm).any():
             marks[f"median FWHM, {record.reference_band}"] = float(np.nanmedian(fwhm))
-    scale = float(record.cutouts.attrs["pixel_scale_arcsec"])
-    return figures_statistics.radial_profile(profile, record.reference_band, scale, marks)
+    return profile, record.reference_band, float(record.cutouts.attrs["pixel_scale_arcsec"]), marks
 
 
 def _card(gate: GateResult, required: bool, record: RunRecord) -> GateCard:
     found = () if gate.fitted else findings_of(gate)
     telling = record.telling.get(gate.name, ())
-    # A curve of a gate that passes decides nothing: its area and interval stand beside the threshold.
-    drawn = gate.verdict is not Verdict.PASS
     return GateCard(
         gate,
         verdict_style(gate.verdict),
         css_class(gate.verdict),
         required,
         fixed(gate.auc) if gate.fitted else tables_gates.as_expected(gate),
-        figures_statistics.gate(gate) if drawn else None,
+        None,  # the figure, when it is drawn
         figures_images.coefficient_map(gate) if gate.verdict is Verdict.FAIL else None,
         tables_gates.gate_strata(gate) if gate.strata else None,
         tables_gates.compared(gate) if found else None,

@@ -14,8 +14,8 @@ from lensflow.cluster import connect, dashboard_link
 from lensflow.cluster.local import BY_THE_CLOCK, check_region_fits, less_often, memory_limit
 from lensflow.config import ClusterConfig
 from lensflow.errors import ClusterError, LensflowWarning
-from lensflow.run.report import _drawn_on_workers
-from lensflow.show.figures import draw_svg, new_figure
+from lensflow.run.helper import begun_on_a_worker, make_ready
+from lensflow.show.figures import draw_svg, new_figure, picture
 
 
 def test_local_workers_are_processes_of_one_thread_that_leave_ctrl_c_to_the_client_and_end_with_the_block(
@@ -58,11 +58,27 @@ def _check_forked(client, servers):
 
 
 def _check_drawn(client):
-    """The report's figures are drawn by the workers, to the same bytes."""
-    figure = new_figure(1.0)[0]
-    start = _drawn_on_workers()
-    assert start is not None and start(figure, "a", "nothing")() == draw_svg(figure, "a", "nothing")
-    assert any(client.run(lambda: "matplotlib.figure" in sys.modules).values())
+    """One worker draws the report's figures, to the same bytes, and a part that fails there is made here."""
+
+    def figure(name):
+        return picture(new_figure(1.0)[0], name, f"drawn by {os.getpid()}", "")
+
+    def only_in(pid):
+        if os.getpid() != pid:
+            raise RuntimeError("not here")
+        return pid
+
+    make_ready().result(timeout=60)
+    drawing = client.run(lambda: os.getpid() if "lensflow.show.page" in sys.modules else None)
+    one = {pid for pid in drawing.values() if pid is not None}
+    start = begun_on_a_worker()
+    assert start is not None
+    made = start(figure, "a")()
+    assert {made.alt} == {f"drawn by {pid}" for pid in one} and made._figure is None
+    assert made.svg == draw_svg(new_figure(1.0)[0], "a", made.alt)
+    assert start(only_in, os.getpid())() == os.getpid()
+    with pytest.raises(RuntimeError, match="not here"):
+        start(only_in, 0)()
 
 
 def _alive(pid: int) -> bool:

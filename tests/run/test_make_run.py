@@ -58,3 +58,19 @@ def test_a_further_step_that_fails_fails_the_run_when_the_gates_are_there(run):
     with pytest.raises(GateError, match="too few hosts"):
         run(lambda *of: kept.append("gates") or ({}, []), {"further": further})
     assert kept == ["gates"]
+
+
+def test_a_worker_begins_to_get_ready_to_draw_once_when_the_gates_begin(run, monkeypatch):
+    seen = []
+    monkeypatch.setattr(module, "make_ready", lambda: seen.append("ready"))
+
+    def measure(config, progress):
+        progress("measure", 0, 1)
+        seen.append("measured")
+        for done in range(3):
+            progress(module.GATES, done, 2)
+        seen.append("gates")
+        return {}, []
+
+    run(measure, {})
+    assert seen == ["measured", "ready", "gates"]

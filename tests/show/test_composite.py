@@ -15,7 +15,7 @@ from lensflow.errors import LensflowError
 from lensflow.export.check.results import CheckVerdict
 from lensflow.measure.gate import Verdict
 from lensflow.show.composite import composite, rgb
-from lensflow.show.figures import BAND_COLOURS, DPI, Picture, _svg_file, draw_svg, drawn_by, label, new_figure, picture
+from lensflow.show.figures import BAND_COLOURS, DPI, Picture, _svg_file, label, new_figure, picture
 from lensflow.show.table import STYLES
 from lensflow.show.verdict_style import VERDICT_STYLES, css_class, stylesheet
 
@@ -137,29 +137,15 @@ def test_a_figure_is_drawn_once_and_is_what_matplotlib_saves(monkeypatch):
     assert [a.patch.get_facecolor() for a in made[0].axes] == background and made[0].dpi == DPI
 
 
-def test_figures_are_drawn_elsewhere_from_when_they_are_made_and_here_where_that_fails():
-    """Also from a copy: workers are sent one."""
-    begun = []
-
-    def start(figure, name, alt):
-        begun.append(name)
-        sent = pickle.dumps((figure, name, alt))
-        return lambda: draw_svg(*pickle.loads(sent))
-
-    def lost(figure, name, alt):
-        def wait():
-            raise ConnectionError("the worker is gone")
-
-        return wait
-
-    here = drawn().svg
-    with drawn_by(start):
-        elsewhere = drawn()
-        assert begun == ["a"]
-    assert elsewhere.svg == here and begun == ["a"]
-    with drawn_by(lost):
-        assert drawn().svg == here
-    assert drawn().svg == here and begun == ["a"]
+def test_a_figure_of_another_process_is_the_svg_that_it_drew():
+    made = drawn()
+    copy = pickle.loads(pickle.dumps(made))
+    assert copy._figure is None and made._figure is not None
+    assert copy.is_drawn and (copy.svg, copy.file, copy.html) == (made.svg, made.file, made.html)
+    with pytest.raises(LensflowError, match="another process drew"):
+        _ = copy.png
+    pixels = Picture("b", b"\x89PNG")
+    assert pickle.loads(pickle.dumps(pixels)).png == pixels.png
 
 
 def test_pixels_are_an_image_with_words_for_those_who_do_not_see_it():

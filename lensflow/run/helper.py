@@ -1,0 +1,80 @@
+"""Parts of a report are made by a worker of this machine while the client makes the others.
+
+A part is a function and small results; what comes back is an element of the page. One worker is enough, and only that
+one has to import what draws.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from contextlib import suppress
+from importlib import import_module
+from typing import Any
+
+from distributed import Client, Future, LocalCluster
+
+from lensflow.run.execute import active_client
+
+# Imported by name: what draws takes half a second, in the process that draws.
+PAGE = "lensflow.show.page"
+# A part takes a second at the most; one that a lost worker held is then made here.
+MADE_IN_S = 60.0
+
+
+def begun_on_a_worker() -> Callable[..., Callable[[], Any]] | None:
+    """What begins to make a part on a worker process of this machine, as :class:`lensflow.show.page.Start`.
+
+    Returns
+    -------
+    callable or None
+        None where the client in force has no such worker. A part that fails there is made here, with its errors.
+    """
+    client = _with_processes()
+    if client is None or (worker := _one_of(client)) is None:
+        return None
+
+    def start(make: Callable[..., Any], *given: Any) -> Callable[[], Any]:
+        begun = _submit(client, worker, make, *given)
+
+        def wait() -> Any:
+            with suppress(Exception):  # a lost worker; an error of the part's own comes again below
+                return begun.result(timeout=MADE_IN_S)
+            return make(*given)
+
+        return wait
+
+    return start
+
+
+def make_ready() -> Future | None:
+    """Have that worker import what draws, beside other work; the result says nothing, parts are made without it too."""
+    client = _with_processes()
+    if client is None or (worker := _one_of(client)) is None:
+        return None
+    return _submit(client, worker, _import_page)
+
+
+def _import_page() -> None:
+    """Import, and draw words and a formula: fonts and grammar are read at the first."""
+    import_module(PAGE)
+    figures: Any = import_module("lensflow.show.figures")
+    figure, (axes,) = figures.new_figure(1.0)
+    figures.label(axes, "θ$_E$ (arcsec)", "words")
+    figures.draw_svg(figure, "ready", "")
+
+
+def _with_processes() -> Client | None:
+    client = active_client()
+    local = client is not None and isinstance(client.cluster, LocalCluster) and client.cluster.processes
+    return client if local else None
+
+
+def _one_of(client: Client) -> str | None:
+    """The same worker each time, as long as it lives."""
+    return min(client.nthreads(), default=None)
+
+
+def _submit(client: Client, worker: str, make: Callable[..., Any], *given: Any) -> Future:
+    name = f"report-{make.__name__}-{uuid.uuid4().hex}"
+    return client.submit(make, *given, key=name, workers=[worker], allow_other_workers=True)
