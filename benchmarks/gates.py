@@ -34,7 +34,7 @@ from lensflow.measure.pixels import Bits, Block, Recompute, Settings, measure
 from lensflow.measure.pixels.rendering import SAMPLE, Rerendered
 from lensflow.measure.zoo.small_run import small_run
 from lensflow.run.gate_rows import GateInput
-from lensflow.run.measure import run_all_gates
+from lensflow.run.judge import run_all_gates
 
 BANDS = ("g", "r", "z")
 PER_HOST, BOX = 6, 10

@@ -17,6 +17,7 @@ from lensflow.measure.realism import power, verdict
 from lensflow.show import figures_findings, figures_images, figures_statistics
 from lensflow.show.figures import Picture
 
+_ALL_IMAGES = reference.REFERENCE_ROWS, psf_check.ROWS
 _FIGURES = (figures_findings, figures_images, figures_statistics)
 
 
@@ -60,9 +61,22 @@ def no_figures() -> Iterator[None]:
 @contextmanager
 def few_images() -> Iterator[None]:
     """No row is rendered by brute force, and impulses of two PSFs only: tests/measure/pixels has both whole."""
+    with _images(0, 2):
+        yield
+
+
+@contextmanager
+def all_images() -> Iterator[None]:
+    """As many as there are in a worker process, which knows nothing of :func:`few_images`."""
+    with _images(*_ALL_IMAGES):
+        yield
+
+
+@contextmanager
+def _images(reference_rows: int, psf_rows: int) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(reference, "REFERENCE_ROWS", 0)
-        patch.setattr(psf_check, "ROWS", 2)
+        patch.setattr(reference, "REFERENCE_ROWS", reference_rows)
+        patch.setattr(psf_check, "ROWS", psf_rows)
         yield
 
 

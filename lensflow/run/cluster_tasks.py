@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import uuid
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
@@ -44,12 +44,12 @@ def _may_pass(error: LensflowError) -> bool:
 class _ErrorsAsValues:
     """A task whose own errors come back as values."""
 
-    task: Callable[[Any], Any]
+    task: Callable[..., Any]
 
-    def __call__(self, index: Any) -> Any:
+    def __call__(self, index: Any, **shared: Any) -> Any:
         quiet.install()
         try:
-            result = self.task(index)
+            result = self.task(index, **shared)
         except LensflowError as error:
             # Errors that a retry cannot change are returned as values: if raised, Dask would retry twice and log each
             # traceback.
@@ -136,15 +136,15 @@ _places_of: WeakKeyDictionary[Worker, dict[float, _Places]] = WeakKeyDictionary(
 
 
 class Each:
-    """Every index is a task, and its value is handed on."""
+    """Every index is a task, and its value is handed on; ``shared`` futures are named arguments of all."""
 
-    def __init__(self, task: Callable[[int], Any]):
-        self._task = _ErrorsAsValues(task)
+    def __init__(self, task: Callable[..., Any], shared: Mapping[str, Future] | None = None):
+        self._task, self._shared = _ErrorsAsValues(task), shared or {}
 
     def start(self, client: Client, some: list[int], name: str) -> list[Future]:
         """Start some indices; the futures whose values are to be handed on."""
         # map sends the task itself only once.
-        return list(client.map(self._task, some, key=name, pure=False, retries=2, batch_size=None))
+        return list(client.map(self._task, some, key=name, pure=False, retries=2, batch_size=None, **self._shared))
 
     def held(self) -> list[Future]:
         """Futures that nobody waits for."""
@@ -152,6 +152,7 @@ class Each:
 
     def close(self) -> None:
         """Release all futures."""
+        self._shared = {}
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import contextlib
 import math
 import os
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from itertools import islice
@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import psutil
-from distributed import Client, default_client
+from distributed import Client, LocalCluster, default_client
 from distributed.system import MEMORY_LIMIT
 
 from lensflow.cluster.announce import announcer_of
-from lensflow.cluster.local import REGION_COPIES
+from lensflow.cluster.local import BASE_BYTES, REGION_COPIES
 from lensflow.config import RunConfig
 from lensflow.errors import ClusterError
 from lensflow.run.cluster_tasks import FILLED, IN_FLIGHT, Beside, Done, Each, Summed, on_cluster
@@ -203,6 +203,55 @@ def reduce_tasks(
             else:
                 found = value
     return found
+
+
+def side_by_side(
+    task: Callable[..., Any],
+    count: int,
+    stage: str,
+    shared: Mapping[str, Any],
+    task_bytes: float = 0.0,
+    here: bool = False,
+) -> Generator[Any, None, None]:
+    """Yield ``task(i, **shared)`` for i from 0 to count - 1, in order of completion: work on what the client holds.
+
+    Local worker processes do it, which are idle then; threads of this process where there are none.
+
+    Parameters
+    ----------
+    task : callable
+    count : int
+    stage : str
+    shared : mapping
+        What every task needs; it is sent once to each worker.
+    task_bytes : float
+        Memory that a task takes. Workers with less do none of it.
+    here : bool
+        Whether no worker may do it.
+
+    Raises
+    ------
+    LensflowError
+        As :func:`run_tasks`.
+    """
+    client = None if here else local_processes()
+    # Of more threads in a worker each would set how many BLAS has.
+    alone = client is not None and set(client.nthreads().values()) == {1}
+    if client is None or not alone or task_bytes + BASE_BYTES > (task_memory_bytes() or 0.0):
+        yield from _in_threads(lambda index: task(index, **shared), range(count))
+        return
+    # As a list: a dict's own names would be Dask's keys, the same for the next call.
+    there = client.scatter([*shared.values()], broadcast=True, hash=False)
+    work = Each(task, dict(zip(shared, there, strict=True)))
+    del there
+    yield from on_cluster(client, work, range(count), stage)
+
+
+def local_processes() -> Client | None:
+    """Return the Dask client in force if its workers are processes that it started on this machine."""
+    client = active_client()
+    of_here = client is not None and isinstance(client.cluster, LocalCluster) and client.cluster.processes
+    return client if of_here else None
 
 
 def _announced(client: Client | None, stage: str, total: int) -> Callable[[Any], None]:

@@ -12,9 +12,9 @@ from contextlib import suppress
 from importlib import import_module
 from typing import Any
 
-from distributed import Client, Future, LocalCluster
+from distributed import Client, Future
 
-from lensflow.run.execute import active_client
+from lensflow.run.execute import local_processes
 
 # Imported by name: what draws takes half a second, in the process that draws.
 PAGE = "lensflow.show.page"
@@ -30,7 +30,7 @@ def begun_on_a_worker() -> Callable[..., Callable[[], Any]] | None:
     callable or None
         None where the client in force has no such worker. A part that fails there is made here, with its errors.
     """
-    client = _with_processes()
+    client = local_processes()
     if client is None or (worker := _one_of(client)) is None:
         return None
 
@@ -49,7 +49,7 @@ def begun_on_a_worker() -> Callable[..., Callable[[], Any]] | None:
 
 def make_ready() -> Future | None:
     """Have that worker import what draws, beside other work; the result says nothing, parts are made without it too."""
-    client = _with_processes()
+    client = local_processes()
     if client is None or (worker := _one_of(client)) is None:
         return None
     return _submit(client, worker, _import_page)
@@ -62,12 +62,6 @@ def _import_page() -> None:
     figure, (axes,) = figures.new_figure(1.0)
     figures.label(axes, "θ$_E$ (arcsec)", "words")
     figures.draw_svg(figure, "ready", "")
-
-
-def _with_processes() -> Client | None:
-    client = active_client()
-    local = client is not None and isinstance(client.cluster, LocalCluster) and client.cluster.processes
-    return client if local else None
 
 
 def _one_of(client: Client) -> str | None:

@@ -16,16 +16,15 @@ from lensflow.manifest.image_sources import bank_of
 from lensflow.measure.gate import GateResult
 from lensflow.measure.measurement import Measured
 from lensflow.measure.metadata.hosts import first_of_class
-from lensflow.measure.pixels import KINDS, Block, Finding, Origin, measure
+from lensflow.measure.pixels import KINDS, Block, Finding, measure
 from lensflow.measure.pixels import findings as _findings
-from lensflow.measure.pixels.rendering import last_key
-from lensflow.measure.pixels.specimens import specimen_key
 from lensflow.measure.scorer.gates import judge_scores, scored_hosts
 from lensflow.measure.scorer.scorer import as_scorer, score_block
 from lensflow.run.gate_rows import PORTRAITS, GateInput, GateRows
+from lensflow.run.judge import run_all_gates
 from lensflow.run.kinds import kinds_of, settings_of
 from lensflow.run.lazily import LazyResults, LazyVerdicts, sum_of_chunks
-from lensflow.run.measure import run_all_gates
+from lensflow.run.measure import origin_of_rows
 from lensflow.run.score import with_split
 from lensflow.run.twins import Controls, portraits_of_pairs
 from lensflow.stats.kept_rows import KeptRows
@@ -62,12 +61,10 @@ def diagnose(pairs: xr.Dataset, config: RunConfig, cutouts: xr.Dataset | None = 
     _refuse_without_rows(pairs)
     folder = str(Path.cwd())
     kinds = kinds_of(config, folder)
+    # Pairs that were made here say nothing of their code: it is this one.
+    code = pairs.attrs.get("pixel_code", code_fingerprint())
     rows = np.asarray(pairs["row_id"]), np.asarray(pairs["is_control"])
-    origin = Origin(
-        None, config.injection, config.store, bank_of(config),
-        last_key=last_key(*rows), specimen_key=specimen_key(*rows),
-        same_code=pairs.attrs.get("pixel_code", code_fingerprint()) == code_fingerprint(),
-    )  # fmt: skip
+    origin = origin_of_rows(config, *rows, code, bank_of(config))
 
     def measured(block: xr.Dataset) -> Measured:
         made_from = replace(origin, hosts=_hosts_of(block, cutouts))

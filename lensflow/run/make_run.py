@@ -25,8 +25,9 @@ from lensflow.run.helper import make_ready
 from lensflow.run.identity import refuse_other_run
 from lensflow.run.inject import inject_step
 from lensflow.run.inputs import read_inputs
+from lensflow.run.judge import GATES
 from lensflow.run.kinds import kinds_of
-from lensflow.run.measure import GATES, measure_step
+from lensflow.run.measure import measure_step
 from lensflow.run.plan import plan_step
 from lensflow.store import paths, receipts
 from lensflow.store.lease import hold
@@ -124,7 +125,7 @@ def _run(config: RunConfig, progress: Progress, also: Mapping[str, Step]) -> Run
 
 
 class _Helper:
-    """The worker that is to draw imports what it needs as soon as the gates begin: they are run here, it would wait."""
+    """The worker that is to draw imports what it needs after its last gate: all are waiting before one ends."""
 
     def __init__(self) -> None:
         self.begun: list[Future | None] = []  # kept: Dask forgets work that nobody holds
@@ -134,7 +135,7 @@ class _Helper:
 
         def told(stage: str, done: int, total: int) -> None:
             tell(stage, done, total)
-            if stage == GATES and not self.begun:
+            if stage == GATES and done and not self.begun:
                 self.begun.append(make_ready())
 
         return told

@@ -2,40 +2,33 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import xarray as xr
-from threadpoolctl import threadpool_limits
+from numpy.typing import NDArray
 
 from lensflow import schema
 from lensflow.config import RunConfig
-from lensflow.config.checks import MASK_EDGE
 from lensflow.injection.inject import rows_of_hosts
+from lensflow.lensing.image_light import Sources
 from lensflow.manifest.image_sources import bank_of
 from lensflow.measure.gate import GateResult
-from lensflow.measure.gate.mask_edge import Mask, mask_edge_gate
 from lensflow.measure.gate.verdicts import Drawn
-from lensflow.measure.gates import run_gate
 from lensflow.measure.measurement import Measured
 from lensflow.measure.metadata.arcs import arc_images
-from lensflow.measure.metadata.checks import run_checks
 from lensflow.measure.metadata.hosts import continued, first_of_class
 from lensflow.measure.pixels import Block, Origin, measure
 from lensflow.measure.pixels.rendering import last_key
 from lensflow.measure.pixels.specimens import specimen_key
-from lensflow.run.execute import Progress, announce_verdict, reduce_tasks, silent, waiting_bytes
-from lensflow.run.gate_rows import ARCS, PORTRAITS, GateInput, GateRows
+from lensflow.run.execute import Progress, reduce_tasks, silent, waiting_bytes
+from lensflow.run.gate_rows import ARCS, GateRows
 from lensflow.run.identity import keep_config, pairs_content, stored_key
-from lensflow.run.kinds import kinds_of, settings_of
-from lensflow.run.priors import priors_of
-from lensflow.run.sources import stamp_diagonal_arcsec
-from lensflow.run.twins import portraits_of, rows_of_splits, twins_of
+from lensflow.run.judge import judge_run, results_of
+from lensflow.run.kinds import kinds_of
+from lensflow.run.twins import portraits_of
 from lensflow.stats import codec
 from lensflow.store import resume
 from lensflow.store.blocks import hosts_of
@@ -44,12 +37,9 @@ from lensflow.store.read import opened_together
 from lensflow.store.regions import Region, Regions
 from lensflow.store.results import current_results, keep_results
 from lensflow.store.run_folder import RunFolder
-from lensflow.survey.twins import Twins
 
 # Arrays of a region's size that measuring holds at a time: stamps, arcs and controls; hosts and what is made of all.
 MEASURED_COPIES = 4
-# The stage of the gates, as progress is told.
-GATES = "gate"
 
 
 def diagnose_step(config: RunConfig, progress: Progress = silent) -> dict[str, xr.Dataset]:
@@ -110,31 +100,20 @@ def measure_step(
     if want_diagnostics or want_features:
         resume.refuse_other_inputs(folder.pairs, folder.manifest, folder.cutouts)
         regions = stored_regions(folder.pairs, "pairs")
-        kinds, task = kinds_of(config), _MeasureTask(config, regions, want_diagnostics, want_features)
+        kinds_of(config)  # refuse one that cannot be imported before any pixel is read
+        task = _MeasureTask(config, regions, want_diagnostics, want_features)
         held, every = waiting_bytes(config, MEASURED_COPIES), [r.index for r in regions]
         measured = reduce_tasks(task, every, Measured.joined, "measure", progress, held, together=True)
 
-        def results() -> Any:
-            if not want_diagnostics:
-                return found
-            made = codec.encode(measured.only(k.name for k in kinds).results(settings_of(config)))
+        def keep_diagnostics(made: Any) -> None:
             if keep:
                 keep_results(folder.diagnostics, stored_key(config, "diagnostics", content), made)
-            return made
 
         if not want_features:
-            found = results()
+            found = results_of(config, measured)
+            keep_diagnostics(found)
         else:
-            twins = twins_of(config, measured[PORTRAITS].rows)
-            # Intervals, rows that are rendered again and checks of them, on a core of their own beside the gates.
-            with threadpool_limits(1), ThreadPoolExecutor(2) as beside:
-                made = beside.submit(results)
-                checks = beside.submit(lambda: _checks(config, made.result(), twins, measured[ARCS].rows))
-                judged = run_all_gates(GateInput.of(measured, twins), config, progress, announce_verdict)
-                found = made.result()
-            for check in checks.result():
-                announce_verdict(check)
-                judged.append(check)
+            found, judged = judge_run(config, measured, found, keep_diagnostics, progress)
             gated = [g.to_dict() for g in judged]
             if keep:
                 draws = {g.name: g.drawn.to_json() for g in judged if g.drawn is not None}
@@ -146,48 +125,6 @@ def measure_step(
         codec.datasets(found) if found is not None else {},
         [GateResult.from_dict(g) for g in gated or []],
     )
-
-
-def run_all_gates(
-    rows: GateInput,
-    config: RunConfig,
-    progress: Progress = silent,
-    announce: Callable[[GateResult], None] = lambda found: None,
-) -> list[GateResult]:
-    """Run the gates side by side here: their rows are here, and the solver releases the GIL; announce each."""
-    edges, done = config.diagnostics.theta_e_edges, 0
-    names = (*config.gate.every, *((MASK_EDGE,) if rows.masks is not None else ()))
-    progress(GATES, 0, len(names))
-
-    def one(name: str) -> GateResult:
-        nonlocal done
-        if name == MASK_EDGE and rows.masks is not None:
-            mask = Mask(*config.injection.core_mask)
-            result = mask_edge_gate(rows.masks, mask, config.gate, config.bands, config.seed, edges)
-        else:
-            result = run_gate(rows.features, name, config.gate, config.bands, config.seed, edges, rows.unpaired)
-        done += 1
-        progress(GATES, done, len(names))
-        announce(result)
-        return result
-
-    # Each gate holds its features in double precision: at most one per core at a time.
-    with threadpool_limits(1), ThreadPoolExecutor(min(len(names), os.cpu_count() or 1)) as pool:
-        return list(pool.map(one, names))
-
-
-def _checks(config: RunConfig, diagnostics: Any, twins: Twins, arcs: xr.Dataset) -> list[GateResult]:
-    """Gates without a fit, from the stored results of the diagnostics."""
-    if not config.gate.checks:
-        return []
-    folder = RunFolder.of(config)
-    results = codec.datasets(diagnostics)
-    hosts = read_head(folder.cutouts, "cutouts", names=("host_id", "ra_deg", "dec_deg", "cell", "split"))
-    rows, same_image = rows_of_splits(config)
-    scale = float(read_attrs(folder.cutouts, "cutouts")["pixel_scale_arcsec"])
-    apart = max(config.splits.guard_arcsec or 0.0, stamp_diagonal_arcsec(config, scale))
-    priors = priors_of(config, arcs) if "priors" in config.gate.checks else []
-    return run_checks(config.gate.checks, results, hosts, rows, apart, priors, twins, same_image, kinds_of(config))
 
 
 class _MeasureTask:
@@ -229,11 +166,33 @@ def origin_of(config: RunConfig) -> Origin:
     folder = RunFolder.of(config)
     identity: Any = read_attrs(folder.pairs, "pairs").get("identity", {})
     head = read_head(folder.manifest, "manifest", names=("row_id", "is_control"))
-    rows = head["row_id"].values, head["is_control"].values
+    return origin_of_rows(config, head["row_id"].values, head["is_control"].values, identity.get("lensflow.code"))
+
+
+def origin_of_rows(
+    config: RunConfig,
+    row_id: NDArray[np.uint64],
+    is_control: NDArray[np.bool_],
+    pixel_code: str | None,
+    sources: Sources | None = None,
+) -> Origin:
+    """Settings that made pairs, and which of all their rows are rendered again.
+
+    Parameters
+    ----------
+    config : RunConfig
+        That the pairs were made with.
+    row_id, is_control : ndarray, shape (n,)
+        Of all rows.
+    pixel_code : str or None
+        Fingerprint of the code that made their pixels; None where it is not known, hence another.
+    sources : Sources, optional
+        Where the images of rows with a ``src_id`` come from.
+    """
     return Origin(
-        None, config.injection, config.store,
-        last_key=last_key(*rows), specimen_key=specimen_key(*rows),
-        same_code=identity.get("lensflow.code") == resume.code_fingerprint(),
+        None, config.injection, config.store, sources,
+        last_key=last_key(row_id, is_control), specimen_key=specimen_key(row_id, is_control),
+        same_code=pixel_code == resume.code_fingerprint(),
     )  # fmt: skip
 
 

@@ -8,7 +8,8 @@ import pytest
 from lensflow.cluster import connect
 from lensflow.config import ClusterConfig
 from lensflow.errors import ManifestError, StoreError
-from lensflow.run.execute import run_tasks
+from lensflow.run import execute
+from lensflow.run.execute import local_processes, run_tasks, side_by_side
 
 LOCAL = ClusterConfig(kind="local", workers=2, dashboard=None)
 
@@ -77,6 +78,44 @@ def test_a_tasks_own_error_comes_through(place):
         list(run_tasks(fail_at_three, range(5), "stage"))
 
 
+def times(i: int, factor: int, unit: str = "") -> str:
+    return f"{os.getpid()} {i * factor}{unit}"
+
+
+def fails_with(i: int, factor: int) -> int:
+    return fail_at_three(i * factor)
+
+
+def test_work_on_what_the_client_holds_is_done_side_by_side_by_processes_of_this_machine(place):
+    found = [v.split() for v in side_by_side(times, 4, "stage", {"factor": 3, "unit": "s"})]
+    assert sorted(v for _, v in found) == ["0s", "3s", "6s", "9s"]
+    there = {int(pid) for pid, _ in found}
+    assert there == {os.getpid()} if local_processes() is None else os.getpid() not in there
+    with pytest.raises(ManifestError, match="row 3 is wrong"):
+        list(side_by_side(fails_with, 4, "stage", {"factor": 3}))
+
+
+def test_no_worker_is_asked_for_what_it_has_no_memory_for_or_may_not_do(monkeypatch):
+    class Processes:
+        def __init__(self, threads):
+            self.threads = threads
+
+        def nthreads(self):
+            return {"a": self.threads, "b": 1}
+
+        def scatter(self, shared, **_):
+            pytest.fail("asked")
+
+    monkeypatch.setattr(execute, "task_memory_bytes", lambda: 2e9)
+    for threads, task_bytes, here in ((1, 1.7e9, False), (1, 0.0, True), (2, 0.0, False)):
+        monkeypatch.setattr(execute, "local_processes", lambda threads=threads: Processes(threads))
+        found = list(side_by_side(times, 2, "stage", {"factor": 1}, task_bytes, here))
+        assert {v.split()[0] for v in found} == {str(os.getpid())}
+    monkeypatch.setattr(execute, "local_processes", lambda: Processes(1))
+    with pytest.raises(pytest.fail.Exception, match="asked"):
+        list(side_by_side(times, 2, "stage", {"factor": 1}, 1e9))
+
+
 class DieOnce:
     """Kills its own worker the first time that each index is tried."""
 
@@ -91,10 +130,22 @@ class DieOnce:
         return i
 
 
+class DieOnceWith(DieOnce):
+    def __call__(self, i: int, more: int) -> int:
+        return super().__call__(i) + more
+
+
 @pytest.mark.faults
 def test_a_region_whose_worker_is_killed_is_done_elsewhere(tmp_path):
     with connect(LOCAL):
         assert sorted(run_tasks(DieOnce(tmp_path, always=False), range(4), "stage")) == [0, 1, 2, 3]
+
+
+@pytest.mark.faults
+def test_work_side_by_side_outlives_one_of_the_workers(tmp_path):
+    with connect(LOCAL):
+        found = list(side_by_side(DieOnceWith(tmp_path, always=False), 4, "stage", {"more": 10}))
+    assert sorted(found) == [10, 11, 12, 13]
 
 
 @pytest.mark.faults
