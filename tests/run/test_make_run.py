@@ -60,7 +60,7 @@ def test_a_further_step_that_fails_fails_the_run_when_the_gates_are_there(run):
     assert kept == ["gates"]
 
 
-def test_a_worker_begins_to_get_ready_to_draw_once_when_the_gates_begin(run, monkeypatch):
+def test_a_worker_begins_to_get_ready_to_draw_once_when_the_first_gate_is_done(run, monkeypatch):
     seen = []
     monkeypatch.setattr(module, "make_ready", lambda: seen.append("ready"))
 
@@ -69,8 +69,9 @@ def test_a_worker_begins_to_get_ready_to_draw_once_when_the_gates_begin(run, mon
         seen.append("measured")
         for done in range(3):
             progress(module.GATES, done, 2)
+            seen.append(done)
         seen.append("gates")
         return {}, []
 
     run(measure, {})
-    assert seen == ["measured", "ready", "gates"]
+    assert seen == ["measured", 0, "ready", 1, 2, "gates"]
