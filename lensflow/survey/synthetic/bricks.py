@@ -10,7 +10,6 @@ import hashlib
 import uuid
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +23,7 @@ from scipy import special
 from lensflow import rng as random
 from lensflow.config import SyntheticConfig
 from lensflow.errors import SurveyError, did_you_mean
-from lensflow.fits import write_image
-from lensflow.fits.astropy_image import quiet
+from lensflow.fits.astropy_image import ONE_THREAD, quiet
 from lensflow.survey.layout import BAND_PRODUCTS, Layout
 from lensflow.survey.synthetic import sky as sky
 from lensflow.survey.synthetic.draw import Scene, draw_scene
@@ -254,12 +252,15 @@ def write_brick(
             if ("image", band) in arrays:
                 sky.add_stamp(arrays["image", band], np.asarray(light, dtype=np.float64), one.x_pix, one.y_pix)
     shared = brick_header(brick, config.brick_size_pix)
-    headers = {product: _header(shared, *product, keys[product]) for product in missing}
-    files = _files({product: arrays[product] for product in missing}, headers)
-    return sum(_write_atomically(missing[product], content) for product, content in files.items())
+    written = 0
+    for product, path in missing.items():
+        with ONE_THREAD:
+            hdu = _compressed(arrays[product], _header(shared, *product, keys[product]), *product)
+            written += _write_atomically(path, fits.HDUList([fits.PrimaryHDU(), hdu]))
+    return written
 
 
-def _header(shared: fits.Header, product: str, band: str, key: tuple[str, str] | str) -> fits.Header:
+def _header(shared: fits.Header, product: str, band: str, key: str) -> fits.Header:
     header = shared.copy()
     header["IMTYPE"] = (product, "LegacySurvey image type")
     if band:
@@ -272,27 +273,24 @@ def _header(shared: fits.Header, product: str, band: str, key: tuple[str, str] |
     return header
 
 
-def _files(arrays: dict[Product, NDArray[Any]], headers: dict[Product, fits.Header]) -> dict[Product, bytes]:
-    """Content of a brick's files, by product."""
-    files: dict[Product, bytes] = {}
-    # HCOMPRESS needs tiles of four pixels at least; the last ones may be slimmer.
-    exposures = [p for p, array in arrays.items() if p[0] == "nexp" and not 0 < array.shape[0] % TILE_PIX < 4]
-    coded = write_image.hcompressed([arrays[p] for p in exposures], [headers[p] for p in exposures], TILE_PIX)
-    files.update(zip(exposures, coded, strict=True))
-    for (product, band), array in arrays.items():
-        header = headers[product, band]
-        if product in ("maskbits", "nexp"):
-            if (product, band) not in files:
-                files[product, band] = write_image.riced(array, header, TILE_PIX)
-            continue
-        # Absolute steps. Relative ones cannot quantise tiles without noise: they would be stored gzipped, with the
-        # time of day in them.
-        sigma = sky.RECIPES[band].sky_sigma_nmgy
-        step = {"image": sigma / 16, "invvar": 1e-3 / sigma**2, "psfsize": 1e-4}[product]
-        digest = hashlib.blake2b(f"{header['LFKEY']}{product}{band}".encode(), digest_size=4).digest()
-        dither = 1 + int.from_bytes(digest, "little") % 10_000
-        files[product, band] = write_image.quantised(array, header, TILE_PIX, step, dither)
-    return files
+def _compressed(array: NDArray[Any], header: fits.Header, product: str, band: str) -> fits.CompImageHDU:
+    tile = (TILE_PIX, TILE_PIX)
+    if product == "maskbits":
+        return fits.CompImageHDU(array, header, compression_type="RICE_1", tile_shape=tile)
+    if product == "nexp":
+        # HCOMPRESS needs tiles of four pixels at least; the last ones may be slimmer.
+        kind = "RICE_1" if 0 < array.shape[0] % TILE_PIX < 4 else "HCOMPRESS_1"
+        return fits.CompImageHDU(array, header, compression_type=kind, tile_shape=tile, hcomp_scale=0)
+    # Absolute steps (a negative level). A relative one cannot quantise tiles without noise: they would be stored
+    # gzipped, with the time of day in them.
+    sigma = sky.RECIPES[band].sky_sigma_nmgy
+    step = {"image": sigma / 16, "invvar": 1e-3 / sigma**2, "psfsize": 1e-4}[product]
+    digest = hashlib.blake2b(f"{header['LFKEY']}{product}{band}".encode(), digest_size=4).digest()
+    dither = 1 + int.from_bytes(digest, "little") % 10_000
+    return fits.CompImageHDU(
+        array, header, compression_type="RICE_1", tile_shape=tile,
+        quantize_level=-step, quantize_method=2, dither_seed=dither,
+    )  # fmt: skip
 
 
 def write_targets(root: str, config: SyntheticConfig, bands: Sequence[str], seed: int) -> str:
@@ -308,9 +306,7 @@ def write_targets(root: str, config: SyntheticConfig, bands: Sequence[str], seed
         table.remove_columns([f"flux_{b}_nmgy" for b in sky.BANDS if b not in bands])
         hdu = fits.table_to_hdu(table)
         hdu.header["LFKEY"] = key
-        content = BytesIO()
-        fits.HDUList([fits.PrimaryHDU(), hdu]).writeto(content)
-        _write_atomically(path, content.getvalue())
+        _write_atomically(path, fits.HDUList([fits.PrimaryHDU(), hdu]))
     return str(path)
 
 
@@ -357,12 +353,13 @@ def _is_complete(path: Path, key: str) -> bool:
         return False
 
 
-def _write_atomically(path: Path, content: bytes) -> int:
+def _write_atomically(path: Path, hdus: fits.HDUList) -> int:
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
     try:
-        part.write_bytes(content)
+        hdus.writeto(part)
+        size = part.stat().st_size
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
-    return len(content)
+    return size
