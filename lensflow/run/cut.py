@@ -13,8 +13,8 @@ from lensflow.errors import SurveyError
 from lensflow.injection.inject import NEEDED, OPTIONAL
 from lensflow.run.cut_parts import Parts
 from lensflow.run.cut_stamps import GivenStamps, StampTask
-from lensflow.run.cut_task import CutTask, StripTask, write_hosts
-from lensflow.run.execute import Progress, Stopwatch, run_tasks, silent, task_memory_bytes
+from lensflow.run.cut_task import CutTask, JoinTask, StripTask, write_hosts
+from lensflow.run.execute import Progress, Stopwatch, n_threads, run_tasks, silent, task_memory_bytes
 from lensflow.run.identity import keep_config, refuse_other_cut
 from lensflow.run.sources import check_tables, dataset_content, find_targets, pixel_scale_arcsec, survey_layout
 from lensflow.run.strips import open_regions, plan_strips
@@ -31,6 +31,8 @@ from lensflow.targets.in_memory import Targets
 
 # Lines about single files in the error of a run that stops.
 MESSAGES_SHOWN = 5
+# Last strips, for each thread of the workers, whose regions are joined by tasks of their own.
+STRIPS_APART = 2
 # Hosts named in it; hosts that may fail in any run, however small the fraction.
 HOSTS_SHOWN, FEW_HOSTS = 5, 3
 
@@ -142,11 +144,19 @@ def _cut_bricks(task: CutTask, todo: list[Region], progress: Progress, held: Hel
     region_bytes = 4.0 * task.regions.rows * len(config.bands) * config.survey.stamp_size**2
     most_open = 1.0 if memory is None else open_regions(memory, region_bytes)
     strips = plan_strips(head["brickname"].values.astype(str), head["cell"].values, task.regions, todo, most_open)
-    for receipt in run_tasks(StripTask(task, strips, parts), range(len(strips)), "cut", progress, total=len(todo)):
+    # Not on an object store, where parts would be written and read once more.
+    cut = StripTask(task, strips, parts, STRIPS_APART * n_threads() if paths.is_local(folder.root) else 0)
+    for receipt in run_tasks(cut, range(len(strips)), "cut", progress, total=len(todo)):
         # A task that is done again, since its worker died, hands on the receipts of the first time.
         if receipt.region not in seen:
             seen.add(receipt.region)
             yield receipt
+    left, before = [r.index for r in todo if r.index not in seen], len(seen)
+
+    def go_on(stage: str, done: int, total: int) -> None:
+        progress(stage, before + done, len(todo))
+
+    yield from run_tasks(JoinTask(cut), left, "cut", go_on, total=len(left))
     held.guard()
     paths.remove_folder(folder.parts)
 

@@ -38,12 +38,13 @@ class Part:
     about: dict[str, Any]
 
     @classmethod
-    def of(cls, rows: NDArray[np.int64], block: HostBlock) -> Self:
-        """Part of a region that a block of its hosts is."""
+    def of(cls, rows: NDArray[np.int64], block: HostBlock, hosts: slice = slice(None)) -> Self:
+        """Part of a region that a block of its hosts is, or some of the block's hosts."""
         raw = {f.name: getattr(block.raw, f.name) for f in fields(block.raw)}
-        messages = [[*key, [*hosts]] for key, hosts in block.messages.hosts.items()]
+        told = block.messages.among(block.names[hosts].tolist()).hosts
+        messages = [[*key, [*struck]] for key, struck in told.items()]
         about = {"messages": messages, "spent": block.spent, "scales": block.scales}
-        return cls(rows, {n: v for n, v in raw.items() if isinstance(v, np.ndarray)}, about)
+        return cls(rows, {n: v[hosts] for n, v in raw.items() if isinstance(v, np.ndarray)}, about)
 
     def add_to(self, block: HostBlock) -> None:
         """Add it to the region's block."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 
 import numpy as np
@@ -27,6 +29,10 @@ from lensflow.survey.contradictions import contradictions
 from lensflow.survey.cutouts import HostBlock, cut_block
 from lensflow.survey.photometry import with_measurements
 from lensflow.survey.stamps import read_stamps
+
+# Hosts of a brick that are read together, in regions' worth of them: what they take in memory beside their own regions
+# is less than what a region takes when it is measured and written.
+READ_REGIONS = 2
 
 
 def write_hosts(
@@ -109,26 +115,33 @@ class StripTask:
     strips : Strips
     parts : Parts
         Where parts of regions that other strips share are left for them.
+    n_apart : int
+        Of the last strips all parts are left for :class:`JoinTask`: else whoever ends last would join them all, and the
+        other workers wait.
     """
 
-    def __init__(self, cut: CutTask, strips: Strips, parts: Parts):
-        self.cut, self.strips, self.parts = cut, strips, parts
+    def __init__(self, cut: CutTask, strips: Strips, parts: Parts, n_apart: int = 0):
+        self.cut, self.strips, self.parts, self.n_apart = cut, strips, parts, n_apart
 
     def __call__(self, index: int) -> tuple[Receipt, ...]:
         """Do strip ``index``; return the receipts of regions that are finished by it."""
-        cut, done, pieces = self.cut, list[Receipt](), list[_Piece]()
-        for number in self.strips.regions_of(index):
-            region = cut.regions[number]
+        cut, done, todo = self.cut, list[Receipt](), list[Region]()
+        for region in (cut.regions[number] for number in self.strips.regions_of(index)):
             # A worker may have died after some regions of the strip.
             if (receipt := cut.finished(region)) is not None:
                 done.append(receipt)
             else:
-                pieces.append(_Piece(cut, region, self.strips.rows_of(index, number)))
+                todo.append(region)
+        pieces = [
+            _Piece(cut, region, self.strips.rows_of(index, region.index), head)
+            for region, head in zip(todo, _heads(cut, todo), strict=True)
+        ]
         for brick in bricks_ahead(survey_layout(cut.config), _positions(pieces), cut.config.bands, cut.config.survey):
-            for piece in pieces.copy():
-                if piece.read(brick) and piece.is_whole:
+            for some in _together([p for p in pieces if p.has(brick)], brick, READ_REGIONS * cut.regions.rows):
+                _read(brick, some)
+                for piece in [p for p in some if p.is_whole]:
                     pieces.remove(piece)
-                    done.append(self._finish(piece.region, piece.taken(), piece.watch))
+                    done.append(_finish(cut, piece.region, piece.taken(), piece.watch))
         while pieces:
             done += self._hand_over(index, pieces.pop(0))
         return tuple(done)
@@ -138,48 +151,137 @@ class StripTask:
         region, watch, part = piece.region, piece.watch, Part.of(piece.rows, piece.taken())
         watch.restart()
         strips = self.strips.strips_of(region.index)
+        if strip >= len(self.strips) - self.n_apart:
+            self.parts.write(region.index, strip, part)
+            return []
         others = set(strips) - {strip}
         if not others <= set(self.parts.strips(region.index)):
             self.parts.write(region.index, strip, part)
             # Of tasks that end at the same time each has left its part before it looks: one at least sees all.
             if not others <= set(self.parts.strips(region.index)):
                 return []
-        block = HostBlock(piece.whole_head, self.cut.config.bands, self.cut.config.survey)
-        for one in strips:
-            found = part if one == strip else self.parts.read(region.index, one)
-            if found is None:
-                return self._finished_elsewhere(region)
-            found.add_to(block)
-        del part, found  # before the region is measured, which takes memory too
-        watch.lap("join")
-        receipt = self._finish(region, block, watch)
+        found = (part if one == strip else self.parts.read(region.index, one) for one in strips)
+        receipt = _joined(self.cut, region, piece.whole_head, found, watch)
+        if receipt is None:
+            return _finished_elsewhere(self.cut, region)
         self.parts.remove(region.index)
         return [receipt]
 
-    def _finish(self, region: Region, block: HostBlock, watch: Stopwatch) -> Receipt:
-        cut = self.cut
-        watch.restart()
-        cutouts = cut.measured(block.result(survey_layout(cut.config), cut.psf_band_ratio))
-        watch.lap("measure")
-        return write_hosts(cut.folder, cutouts, region, cut.stamp, watch, cut.guard)
 
-    def _finished_elsewhere(self, region: Region) -> list[Receipt]:
-        """Nothing, if another task has joined the parts of a region; it hands on the receipt."""
-        if self.cut.finished(region) is None:
-            raise StoreError(
-                f"{self.cut.folder.cutouts}: parts of region {region.index} are gone, and it is not finished. Run the "
-                "same command again: it cuts this region again."
-            )
-        return []
+class JoinTask:
+    """Join the parts of a region that the last strips left, and write it.
+
+    Parameters
+    ----------
+    strips : StripTask
+    """
+
+    def __init__(self, strips: StripTask):
+        self.strips = strips
+
+    def __call__(self, index: int) -> tuple[Receipt, ...]:
+        """Do region ``index``, the receipt last.
+
+        Raises
+        ------
+        StoreError
+            If a part is gone, or is not what was left.
+        """
+        cut, parts, watch = self.strips.cut, self.strips.parts, Stopwatch()
+        region = cut.regions[index]
+        if (finished := cut.finished(region)) is not None:  # by a worker that died afterwards
+            return (finished,)
+        head = read_head(cut.folder.cutouts, "cutouts", region.slice)
+        watch.lap("read targets")
+        found = (parts.read(index, strip) for strip in self.strips.strips.strips_of(index))
+        receipt = _joined(cut, region, head, found, watch)
+        if receipt is None:
+            return tuple(_finished_elsewhere(cut, region))
+        parts.remove(index)
+        return (receipt,)
+
+
+def _joined(
+    cut: CutTask, region: Region, head: xr.Dataset, found: Iterable[Part | None], watch: Stopwatch
+) -> Receipt | None:
+    """Write a region of some parts; None if one of them is gone."""
+    block = HostBlock(head, cut.config.bands, cut.config.survey)
+    for part in found:
+        if part is None:
+            return None
+        part.add_to(block)
+    watch.lap("join")
+    return _finish(cut, region, block, watch)
+
+
+def _finish(cut: CutTask, region: Region, block: HostBlock, watch: Stopwatch) -> Receipt:
+    watch.restart()
+    cutouts = cut.measured(block.result(survey_layout(cut.config), cut.psf_band_ratio))
+    watch.lap("measure")
+    return write_hosts(cut.folder, cutouts, region, cut.stamp, watch, cut.guard)
+
+
+def _finished_elsewhere(cut: CutTask, region: Region) -> list[Receipt]:
+    """Nothing, if another task has joined the parts of a region; it hands on the receipt."""
+    if cut.finished(region) is None:
+        raise StoreError(
+            f"{cut.folder.cutouts}: parts of region {region.index} are gone, and it is not finished. Run the "
+            "same command again: it cuts this region again."
+        )
+    return []
+
+
+def _heads(cut: CutTask, regions: Sequence[Region]) -> list[xr.Dataset]:
+    """Tables of regions, those of neighbours read together."""
+    out = list[xr.Dataset]()
+    for _, some in itertools.groupby(enumerate(regions), lambda item: item[1].index - item[0]):
+        near = [region for _, region in some]
+        head = read_head(cut.folder.cutouts, "cutouts", slice(near[0].start, near[-1].stop))
+        out += [head.isel(host=slice(r.start - near[0].start, r.stop - near[0].start)) for r in near]
+    return out
+
+
+def _together(pieces: Sequence[_Piece], brick: Brick, most: int) -> Iterator[list[_Piece]]:
+    """Pieces whose hosts of a brick are read together: at most so many hosts, which take memory twice."""
+    some, n_hosts = list[_Piece](), 0
+    for piece in pieces:
+        n = int((piece.bricks == brick.name).sum())
+        if some and n_hosts + n > most:
+            yield some
+            some, n_hosts = [], 0
+        some.append(piece)
+        n_hosts += n
+    if some:
+        yield some
+
+
+def _read(brick: Brick, pieces: Sequence[_Piece]) -> None:
+    """Read hosts of a brick into their pieces; a tile that several pieces have hosts on is decoded once."""
+    first = pieces[0]
+    first.watch.restart()
+    if len(pieces) == 1:
+        first.add(first.block.read(brick))
+    else:
+        places = [np.flatnonzero(p.bricks == brick.name) for p in pieces]
+        heads = [p.head.isel(host=at) for p, at in zip(pieces, places, strict=True)]
+        block = first.empty(xr.concat(heads, "host", data_vars="minimal", coords="minimal", compat="override"))
+        block.read(brick)
+        start = 0
+        for piece, at in zip(pieces, places, strict=True):
+            Part.of(at, block, slice(start, start + len(at))).add_to(piece.block)
+            piece.add(len(at))
+            start += len(at)
+            block.spent = dict.fromkeys(block.spent, 0)  # what it took is in the receipt of one region alone
+    first.watch.lap("read and decompress")
 
 
 class _Piece:
     """The hosts of a region that a strip has."""
 
-    def __init__(self, cut: CutTask, region: Region, rows: NDArray[np.int64]):
+    def __init__(self, cut: CutTask, region: Region, rows: NDArray[np.int64], whole_head: xr.Dataset):
         self.watch = Stopwatch()
         self.region, self.rows, self._cut = region, rows, cut
-        self.whole_head = read_head(cut.folder.cutouts, "cutouts", region.slice)
+        self.whole_head = whole_head
         self.head = self.whole_head.isel(host=rows)
         self.bricks = self.head["brickname"].values.astype(str)
         self._block: HostBlock | None = None
@@ -191,17 +293,24 @@ class _Piece:
         """Whether all hosts of the region were read."""
         return self._n_read == self.region.size
 
-    def read(self, brick: Brick) -> int:
-        """Read its hosts of a brick; return their number."""
-        if brick.name not in self._names:
-            return 0
-        self.watch.restart()
-        if self._block is None:  # not before: it takes memory
-            self._block = HostBlock(self.head, self._cut.config.bands, self._cut.config.survey)
-        number = self._block.read(brick)
+    @property
+    def block(self) -> HostBlock:
+        """Its hosts; not made before they are needed, for it takes memory."""
+        if self._block is None:
+            self._block = self.empty(self.head)
+        return self._block
+
+    def empty(self, head: xr.Dataset) -> HostBlock:
+        """A block of hosts of which nothing was read."""
+        return HostBlock(head, self._cut.config.bands, self._cut.config.survey)
+
+    def has(self, brick: Brick) -> bool:
+        """Whether it has hosts of a brick."""
+        return brick.name in self._names
+
+    def add(self, number: int) -> None:
+        """Count hosts that were read."""
         self._n_read += number
-        self.watch.lap("read and decompress")
-        return number
 
     @cached_property
     def _names(self) -> set[str]:

@@ -269,6 +269,12 @@ def announce_verdict(gate: GateResult) -> None:
         announcer_of(client).verdict(gate.name, str(gate.verdict).replace("_", " "), gate.reason)
 
 
+def n_threads() -> int:
+    """Tasks that are at work at a time: of all workers, or of this machine where there is no client."""
+    client = active_client()
+    return (os.cpu_count() or 1) if client is None else sum(client.nthreads().values())
+
+
 def task_memory_bytes() -> float | None:
     """Memory that a task may fill, bytes: of the smallest worker, or of this machine; None while there is no worker."""
     client = active_client()

@@ -176,12 +176,14 @@ def _write_synthetic(config: RunConfig, progress: Progress) -> str:
     def write(index: int) -> int:
         return synthetic.write_brick(root, bricks[index], synthetic_config, config.bands, config.seed)
 
-    with paths.explain_errors(root):
+    with paths.explain_errors(root), ThreadPoolExecutor(1) as pool:
+        # While the workers draw.
+        table = pool.submit(synthetic.write_targets, root, synthetic_config, config.bands, config.seed)
         for _ in run_tasks(write, range(len(bricks)), "synthetic survey", progress):
             pass
-        table = synthetic.write_targets(root, synthetic_config, config.bands, config.seed)
+        path = table.result()
     paths.write_json(note, wanted)
-    return table
+    return path
 
 
 def _survey_fingerprint(config: RunConfig, targets: xr.Dataset) -> str:

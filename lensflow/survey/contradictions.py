@@ -7,6 +7,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from lensflow.schema import HostShape, Reason, Status
+from lensflow.stats.medians import median_of
 from lensflow.survey.host_shape import measure_shapes
 from lensflow.survey.stamps import sky_sigma
 from lensflow.units import nmgy_of_mag
@@ -45,7 +46,7 @@ def contradictions(cutouts: xr.Dataset, least_hosts: int = _MIN_HOSTS) -> list[s
         rows = np.flatnonzero(good & cutouts["covered"].values[:, b])
         rows = rows[:: max(1, len(rows) // _MAX_STAMPS)]
         invvar = cutouts["invvar"].values[rows, b]
-        weight = np.array([np.median(v[v > 0]) for v in invvar])
+        weight = np.array([median_of(v[v > 0]) if (v > 0).any() else np.nan for v in invvar], dtype=np.float32)
         out += _fluxes(cutouts, rows, b, band, weight, scale, least_hosts)
         out += _depths(cutouts, rows, b, band, weight, scale, least_hosts)
         measured = (cutouts["band_reasons"].values[rows, b] & int(Reason.ASSUMED_NOISE)) == 0

@@ -98,6 +98,7 @@ class HostBlock:
 
     Attributes
     ----------
+    names : ndarray of str, shape (host,)
     bricknames : list of str
         Bricks of the hosts, in the order of their first hosts.
     raw : RawBlock
@@ -114,10 +115,10 @@ class HostBlock:
             raise TargetError(f"targets lack {', '.join(missing)}; needed: {', '.join(_IDENTITY)}. See survey.columns")
         self._targets, self._survey = targets, survey
         self._table = {name: np.asarray(targets[name].values) for name in _IDENTITY}
-        self._names, self._bricks = (self._table[n].astype(str) for n in ("host_id", "brickname"))
+        self.names, self._bricks = (self._table[n].astype(str) for n in ("host_id", "brickname"))
         self.bricknames = list(dict.fromkeys(self._bricks.tolist()))
         psf_size = survey.psf_image_size if survey.psf_images else 0
-        self.raw = RawBlock.empty(self._names.size, bands, survey.stamp_size, psf_size)
+        self.raw = RawBlock.empty(self.names.size, bands, survey.stamp_size, psf_size)
         self.raw.psf_catalogue = _catalogue_psfsize(targets, self.raw.bands)
         self.messages = Messages()
         self.spent: dict[str, float] = dict.fromkeys(SPENT, 0)
@@ -126,7 +127,7 @@ class HostBlock:
     def read(self, brick: Brick) -> int:
         """Read the hosts of one brick; return their number."""
         rows = np.flatnonzero(self._bricks == brick.name)
-        reader = _Reader(self.raw, self._names, self.messages, self._survey)
+        reader = _Reader(self.raw, self.names, self.messages, self._survey)
         reader.read_brick(brick, rows, self._table["ra_deg"][rows], self._table["dec_deg"][rows])
         if brick.wcs is not None:
             self.scales[brick.name] = brick.wcs.pixel_scale_arcsec
@@ -138,7 +139,7 @@ class HostBlock:
         """Assess what was read; as :func:`cut_block`."""
         # In the order of the hosts, whatever order bricks were read in.
         scale = _one_scale({b: self.scales[b] for b in self.bricknames if b in self.scales})
-        raw, survey, names = self.raw, self._survey, self._names
+        raw, survey, names = self.raw, self._survey, self.names
         self.messages.sort(names)
         arrays = assess(raw, survey, psf_band_ratio, scale)
         explain_odd_psf(self.messages, raw, arrays["band_reasons"], names)

@@ -14,6 +14,7 @@ from lensflow import geometry, schema
 from lensflow.config import StampsConfig, SurveyConfig
 from lensflow.errors import SurveyError, TargetError
 from lensflow.schema import Reason
+from lensflow.stats.medians import sky_of
 from lensflow.survey.assess import RawBlock, assess
 from lensflow.survey.cutouts import Messages
 from lensflow.survey.image_units import image_factor
@@ -22,7 +23,6 @@ from lensflow.survey.psf_images import gaussian_equivalent_fwhm_pix, stack_psf_i
 from lensflow.survey.psfsize import implausible
 from lensflow.survey.stamp_files import read_cubes, read_psf_cube
 from lensflow.targets.stamp_hosts import read_stamp_hosts
-from lensflow.units import median_and_sigma
 
 CLIP_SIGMA = 3.0
 MAX_CLIPS = 20
@@ -204,7 +204,7 @@ def _clipped_mad(values: NDArray[np.float64]) -> float:
     for _ in range(MAX_CLIPS):
         if values.size == 0:
             return 0.0
-        median, sigma = map(float, median_and_sigma(values))
+        median, sigma = map(float, sky_of(values))
         keep = np.abs(values - median) <= CLIP_SIGMA * sigma
         if keep.all():
             break

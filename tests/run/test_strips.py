@@ -20,7 +20,7 @@ from lensflow.errors import StoreError, SurveyError
 from lensflow.fits.transport import Transport
 from lensflow.run import cut_step, cut_task, strips
 from lensflow.run.cut_parts import Part, Parts
-from lensflow.run.cut_task import CutTask, StripTask
+from lensflow.run.cut_task import CutTask, JoinTask, StripTask
 from lensflow.run.execute import task_memory_bytes
 from lensflow.run.strips import open_regions, plan_strips
 from lensflow.store import receipts
@@ -28,6 +28,7 @@ from lensflow.store.lease import hold
 from lensflow.store.open import open_cutouts, read_attrs, read_head, stored_regions
 from lensflow.store.regions import Regions
 from lensflow.store.run_folder import RunFolder
+from lensflow.survey import bricks
 from tests.fits.range_server import serve
 from tests.s3.compare import store_digests
 from tests.shared import made_once
@@ -254,13 +255,63 @@ def test_parts_that_another_task_joined_meanwhile_are_no_error_but_lost_ones_are
     assert shared not in {r.region for r in task(last)}
 
 
+def test_regions_of_the_last_strips_are_joined_by_tasks_of_their_own(begun, alone):
+    config, task, plan = begun
+    for n_apart in (1, len(plan)):
+        apart = StripTask(task.cut, plan, task.parts, n_apart)
+        receipts.clear(task.cut.folder.receipts("cutouts"))
+        done = {r.region for i in range(len(plan)) for r in apart(i)}
+        left = set(range(len(alone[1]))) - done
+        # A region is left if the last of its strips to be done leaves its part.
+        shared = {r for r in range(len(alone[1])) if len(plan.strips_of(r)) > 1}
+        assert left == {r for r in shared if max(plan.strips_of(r)) >= len(plan) - n_apart} != set()
+        join = JoinTask(apart)
+        assert {r.region for i in left for r in join(i)} == left
+        assert store_digests(config.out) == alone[0]
+        assert all(task.parts.strips(i) == [] for i in left)
+        again = join(next(iter(left)))  # its worker died before the receipt was handed on
+        assert [r.region for r in again] == [next(iter(left))]
+
+
+def test_a_region_whose_parts_are_lost_is_an_error(begun):
+    _, task, plan = begun
+    apart = StripTask(task.cut, plan, task.parts, len(plan))
+    shared = next(r for r in range(len(task.cut.regions)) if len(plan.strips_of(r)) > 1)
+    for i in plan.strips_of(shared)[:-1]:
+        apart(i)
+    with pytest.raises(StoreError, match=rf"parts of region {shared} are gone, and it is not finished"):
+        JoinTask(apart)(shared)
+
+
+def test_tiles_are_decoded_once_for_all_regions_that_have_hosts_on_them(begun, alone, monkeypatch):
+    config, task, plan = begun
+    counted, real = Counter(), bricks.decode_tiles
+
+    def decode(index, tiles, *others):
+        counted.update(tiles)
+        return real(index, tiles, *others)
+
+    monkeypatch.setattr(bricks, "decode_tiles", decode)
+    numbers, files = [], []
+    for most in (0, 1000):  # each region by itself, all together
+        monkeypatch.setattr(cut_task, "READ_REGIONS", most)
+        receipts.clear(task.cut.folder.receipts("cutouts"))
+        counted.clear()
+        done = [r for i in range(len(plan)) for r in task(i)]
+        assert store_digests(config.out) == alone[0]
+        numbers.append(counted.total())
+        files.append({name: sum(r.counts[name] for r in done) for name in ("files: opened", "files: bytes read")})
+    assert files[0] == files[1]
+    assert numbers[1] < 0.7 * numbers[0]
+
+
 def test_damaged_parts_are_refused_and_a_guard_is_asked_first(begun, tmp_path):
     _, task, _ = begun
     block = cut_task.HostBlock(
         read_head(task.cut.folder.cutouts, "cutouts", slice(0, 8)), ["r"], task.cut.config.survey
     )
     block.raw.image[:] = np.random.default_rng(0).normal(size=block.raw.image.shape)
-    block.messages.add("cause", "MARK", "advice", str(block._names[2]))
+    block.messages.add("cause", "MARK", "advice", str(block.names[2]))
     part, parts = Part.of(np.arange(8), block), Parts(str(tmp_path / "parts"))
     parts.write(3, 5, part)
     again = parts.read(3, 5)
