@@ -171,7 +171,6 @@ def _run_all(config: RunConfig, force: bool, also: Mapping[str, Step] | None) ->
     from lensflow.run.finished import finished_run
     from lensflow.run.identity import refuse_other_run
     from lensflow.run.inputs import read_inputs
-    from lensflow.run.report import report_if_stale
 
     refuse_other_run(config)
     done = finished_run(config)
@@ -181,7 +180,12 @@ def _run_all(config: RunConfig, force: bool, also: Mapping[str, Step] | None) ->
         _print_verdict(config, done.verdicts)
         for step in (also or {}).values():
             step(config, silent)
-        print_line(console, f"Report: {report_if_stale(config) if also else done.report}")
+        page = done.report
+        if also:
+            from lensflow.run.report import report_if_stale  # draws
+
+            page = report_if_stale(config)
+        print_line(console, f"Report: {page}")
         return done.verdicts
     read_inputs(config)
     from lensflow.run import make_run

@@ -16,8 +16,8 @@ from distributed import Client, Future
 
 from lensflow.run.execute import local_processes
 
-# Imported by name: what draws takes half a second, in the process that draws.
-PAGE = "lensflow.show.page"
+# Imported by name: what draws takes half a second, in the process that draws; and what most saved scorers are made of.
+PAGE, SCORERS = "lensflow.show.page", "sklearn.ensemble"
 # A part takes a second at the most; one that a lost worker held is then made here.
 MADE_IN_S = 60.0
 
@@ -47,12 +47,19 @@ def begun_on_a_worker() -> Callable[..., Callable[[], Any]] | None:
     return start
 
 
-def make_ready() -> Future | None:
-    """Have that worker import what draws, beside other work; the result says nothing, parts are made without it too."""
+def make_ready(scores: bool = False) -> list[Future]:
+    """Have that worker import what draws, while workers wait; the results say nothing, what needs it imports it too.
+
+    Parameters
+    ----------
+    scores : bool
+        Whether all workers are to import what scores.
+    """
     client = local_processes()
-    if client is None or (worker := _one_of(client)) is None:
-        return None
-    return _submit(client, worker, _import_page)
+    if client is None or (one := _one_of(client)) is None:
+        return []
+    begun = [_submit(client, w, import_module, SCORERS) for w in client.nthreads()] if scores else []
+    return [*begun, _submit(client, one, _import_page)]
 
 
 def _import_page() -> None:

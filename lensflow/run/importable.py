@@ -14,9 +14,6 @@ from types import ModuleType
 from typing import Any
 
 import cloudpickle
-import joblib
-import sklearn
-from sklearn.exceptions import InconsistentVersionWarning
 
 from lensflow.errors import ConfigError, StoreError, did_you_mean
 from lensflow.store import paths
@@ -74,6 +71,8 @@ def source_of(path: str, folder: str) -> str | None:
     if path.endswith(TRAINED):
         return fingerprint_of(_bytes(path, folder))
     if path.endswith(SAVED):
+        import sklearn
+
         return hashlib.sha256(_bytes(path, folder) + sklearn.__version__.encode()).hexdigest()[:16]
     module, _ = _module(path, folder, "scorer", SCORER_EXAMPLE)
     found = load(path, folder)
@@ -90,6 +89,10 @@ def source_of(path: str, folder: str) -> str | None:
 
 
 def _saved(path: str, folder: str) -> Any:
+    import joblib  # with scikit-learn, a second that few processes need to spend
+    import sklearn
+    from sklearn.exceptions import InconsistentVersionWarning
+
     content = _bytes(path, folder)
     digest = hashlib.sha256(content).hexdigest()
     known, scorer = _last.get("of", ("", None))

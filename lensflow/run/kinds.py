@@ -6,12 +6,14 @@ import hashlib
 import inspect
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lensflow.config import RunConfig
 from lensflow.errors import ConfigError
-from lensflow.measure.pixels import DIAGNOSTICS, KINDS, Finding, Kind, Settings
 from lensflow.run.importable import load
+
+if TYPE_CHECKING:
+    from lensflow.measure.pixels import Finding, Kind, Settings
 
 _EXAMPLE = "my_package.centroids:CENTROIDS"
 
@@ -35,6 +37,8 @@ def kinds_of(config: RunConfig, folder: str | None = None) -> tuple[Kind[Finding
     ConfigError
         If one cannot be imported, is no Kind, or has the name of another.
     """
+    from lensflow.measure.pixels import DIAGNOSTICS, KINDS, Kind  # a command that finds nothing to do needs none
+
     found: list[Kind[Finding]] = []
     for path in config.diagnostics.also:
         kind = load(path, folder or str(Path.cwd()), "diagnostics.also", _EXAMPLE)
@@ -51,12 +55,16 @@ def kinds_of(config: RunConfig, folder: str | None = None) -> tuple[Kind[Finding
 
 def settings_of(config: RunConfig) -> Settings:
     """Return what the results of a run depend on besides its pairs."""
+    from lensflow.measure.pixels import Settings
+
     return Settings(config.diagnostics, config.seed, config.injection)
 
 
 def code_of_added(config: RunConfig) -> dict[str, str]:
     """Fingerprint of the modules of each added measurement and its judge: results of other code are recomputed."""
-    own = kinds_of(config)[len(KINDS) :]
+    if not config.diagnostics.also:
+        return {}
+    own = kinds_of(config)[-len(config.diagnostics.also) :]
     return {kind.name: _code(kind.measure, kind.judge) for kind in own}
 
 

@@ -36,8 +36,8 @@ from lensflow.store.run_folder import RunFolder
 T = TypeVar("T")
 Step = Callable[[RunConfig, Progress], object]
 
-# Imported when the workers measure: what draws would keep them waiting for the first task.
-REPORT = "lensflow.run.report"
+# What draws and what fits, imported while the workers cut: before, they would wait for their first task.
+REPORT, FITS = "lensflow.run.report", ("lensflow.measure.gate.logistic", "sklearn.ensemble")
 _LIBRARIES = ("lensflow", "numpy", "scipy", "numba", "astropy", "xarray", "zarr", "dask", "distributed", "scikit-learn")
 
 
@@ -102,7 +102,10 @@ def make_run(config: RunConfig, progress: Progress = silent, also: Mapping[str, 
 def _run(config: RunConfig, progress: Progress, also: Mapping[str, Step]) -> RunResults:
     folder = RunFolder.of(config)
     timer = _StageTimer(progress, folder.report if config.cluster.performance_reports else None)
-    timer("cut", lambda tell: cut_step(config, tell), lambda c: c.sizes["host"])
+    with ThreadPoolExecutor(1, thread_name_prefix="lensflow-import") as pool:
+        ready = pool.submit(lambda: [import_module(name) for name in (*FITS, REPORT)][-1])
+        timer("cut", lambda tell: cut_step(config, tell), lambda c: c.sizes["host"])
+        report = ready.result()
     # Again, with the cutouts' content known: nothing more is written for a refused config.
     refuse_other_run(config)
     manifest = timer("plan", lambda tell: plan_step(config, tell), lambda m: m.sizes["sample"])
@@ -111,11 +114,8 @@ def _run(config: RunConfig, progress: Progress, also: Mapping[str, Step]) -> Run
     def rows(_: object) -> int:
         return int(manifest.sizes["sample"])
 
-    with ThreadPoolExecutor(1, thread_name_prefix="lensflow-import") as pool:
-        ready = pool.submit(import_module, REPORT)
-        helper = _Helper()
-        diagnostics, gates = timer("diagnose + gate", lambda tell: measure_step(config, helper.told(tell)), rows)
-        report = ready.result()
+    helper = _Helper(scores=bool(also))
+    diagnostics, gates = timer("diagnose + gate", lambda tell: measure_step(config, helper.told(tell)), rows)
     # Not beside measuring: a completeness keeps the gates' verdicts with its selection function.
     for name, step in also.items():
         timer(name, partial(step, config), rows)
@@ -125,18 +125,21 @@ def _run(config: RunConfig, progress: Progress, also: Mapping[str, Step]) -> Run
 
 
 class _Helper:
-    """The worker that is to draw imports what it needs after its last gate: all are waiting before one ends."""
+    """Workers import what draws and scores after their last gate: all are waiting before one ends."""
 
-    def __init__(self) -> None:
-        self.begun: list[Future | None] = []  # kept: Dask forgets work that nobody holds
+    def __init__(self, scores: bool):
+        self._scores = scores
+        self.begun: list[Future] = []  # kept: Dask forgets work that nobody holds
+        self._told = False
 
     def told(self, tell: Progress) -> Progress:
         """Progress that also tells the worker."""
 
         def told(stage: str, done: int, total: int) -> None:
             tell(stage, done, total)
-            if stage == GATES and done and not self.begun:
-                self.begun.append(make_ready())
+            if stage == GATES and done and not self._told:
+                self._told = True
+                self.begun += make_ready(self._scores)
 
         return told
 

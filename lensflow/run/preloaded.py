@@ -12,7 +12,9 @@ import numpy as np
 
 from lensflow import rng
 
+# Without scikit-learn and scipy.stats, three quarters of a second: few tasks need them, and those import them.
 MODULES = (
+    "dask.array",  # xarray imports it for the first variable that it makes
     "distributed.nanny",
     "lensflow.cluster.preload",
     "lensflow.run.completeness",

@@ -12,15 +12,12 @@ import io
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import fsspec
 import numpy as np
 import pyarrow
 import pyarrow.parquet
-from astropy.io import votable
-from astropy.table import Table
-from astropy.table.meta import get_header_from_yaml
 from numpy.typing import NDArray
 
 from lensflow.errors import TargetError
@@ -29,6 +26,9 @@ from lensflow.fits.reach import options
 from lensflow.fits.table import FitsTable, fits_tables
 from lensflow.targets import globs
 from lensflow.targets.text_table import read_dialect, read_rows
+
+if TYPE_CHECKING:
+    from astropy.table import Table  # of few formats, and half a second of a process: imported where it is needed
 
 CHUNK_BYTES = 32 << 20
 CHUNK_ROWS = 200_000
@@ -139,6 +139,7 @@ def _of_fits(path: str, table: FitsTable) -> TableFile:
 
 def _ascii_tables_of_fits(path: str, file: BinaryIO) -> Iterator[TableFile]:
     from astropy.io import fits
+    from astropy.table import Table
 
     file.seek(0)
     with warnings.catch_warnings(action="ignore"), fits.open(io.BytesIO(file.read()), memmap=False) as hdus:
@@ -162,6 +163,9 @@ def _open_parquet(path: str, file: BinaryIO) -> Iterator[TableFile]:
 
 def _units_of_parquet(schema: pyarrow.Schema) -> dict[str, str]:
     """Units as astropy writes them beside a parquet table, as a VOTable in its metadata, or with each column."""
+    from astropy.io import votable
+    from astropy.table.meta import get_header_from_yaml
+
     units: dict[str, str] = {}
     whole = schema.metadata or {}
     with warnings.catch_warnings(action="ignore"):
@@ -184,6 +188,8 @@ def _units_of_parquet(schema: pyarrow.Schema) -> dict[str, str]:
 def _open_text(path: str, file: BinaryIO) -> Iterator[TableFile]:
     dialect = read_dialect(path, file)
     if dialect is None:
+        from astropy.table import Table
+
         with fsspec.open(path, "rb", compression="infer", **options(path)) as again:
             text = again.read().decode("utf-8-sig")
         yield _of_astropy(path, Table.read(text, format="ascii.ecsv"))
@@ -197,6 +203,8 @@ def _open_text(path: str, file: BinaryIO) -> Iterator[TableFile]:
 
 
 def _open_votable(path: str, file: BinaryIO) -> Iterator[TableFile]:
+    from astropy.io import votable
+
     with warnings.catch_warnings(action="ignore"):
         every = [
             (t.name or t.ID or f"table {i}", t.to_table(use_names_over_ids=True))

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 import pyarrow as pa
 import xarray as xr
-from astropy.table import Table
 from numpy.typing import NDArray
 
 from lensflow.errors import TargetError
@@ -17,6 +16,7 @@ from lensflow.targets.files import Chunk, TableFile
 
 if TYPE_CHECKING:
     import pandas as pd
+    from astropy.table import Table
 
     Targets: TypeAlias = xr.Dataset | Table | pd.DataFrame
 else:
@@ -46,10 +46,11 @@ def table_of(targets: Any) -> TableFile:
     """
     if isinstance(targets, xr.Dataset):
         return _of_dataset(targets)
+    import pandas as pd  # xarray's own
+    from astropy.table import Table
+
     if isinstance(targets, Table):
         return _of_table(targets)
-    import pandas as pd  # xarray's own
-
     if isinstance(targets, pd.DataFrame):
         return _of_frame(targets)
     raise TargetError(

@@ -15,7 +15,6 @@ from typing import Any, BinaryIO
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
-from astropy.table import Table
 
 from lensflow.errors import TargetError
 
@@ -81,6 +80,8 @@ def read_dialect(path: str, file: BinaryIO) -> Dialect | None:
 
 
 def _ecsv(path: str, comments: Sequence[str], first: str, skip: int) -> Dialect | None:
+    from astropy.table import Table
+
     with warnings.catch_warnings(action="ignore"):  # units are checked where a column is used
         head = Table.read("\n".join([*comments, first, ""]), format="ascii.ecsv")
     delimiter = next((c.split(":", 1)[1].strip().strip("'\"") for c in comments if c.startswith("# delimiter:")), " ")

@@ -33,6 +33,33 @@ def test_the_process_that_workers_are_forked_from_is_started_before_anything_lar
     assert not (tmp_path / "out").exists()
 
 
+CONNECTED = """
+import contextlib, sys
+import lensflow.cluster.forked as forked
+forked.forking = contextlib.nullcontext
+import lensflow.cluster.client as client
+
+def connect(config):
+    print(sorted({"matplotlib", "scipy.signal", "scipy.stats", "sklearn"} & {*sys.modules}))
+    sys.exit(7)
+
+client.connect = connect
+from lensflow.cli import main
+main()
+"""
+
+
+def test_workers_do_not_wait_for_what_fits_and_what_draws(tmp_path):
+    begun = subprocess.run(
+        [sys.executable, "-c", CONNECTED, "demo", "--out", "out"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (begun.returncode, begun.stdout) == (7, "[]\n"), begun.stderr
+
+
 def test_a_process_does_not_end_with_a_search_for_garbage_nor_keeps_it_while_it_goes_on(monkeypatch):
     """Python makes one at its end, over all that was imported, unless that is frozen. ``main`` may be called often."""
     at_end, frozen = [], gc.get_freeze_count()

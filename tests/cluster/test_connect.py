@@ -51,7 +51,8 @@ def _check_forked(client, servers):
     for modules in client.run(lambda: sorted(sys.modules)).values():
         tasks = {"lensflow.run.cut_task", "lensflow.run.inject", "lensflow.run.measure", "lensflow.run.score"}
         assert {*tasks, "numba.np.arrayobj"} <= {*modules}
-        assert not {"bokeh", "lensflow.view", "matplotlib.figure", "torch"} & {*modules}
+        needless = {"bokeh", "lensflow.view", "matplotlib.figure", "scipy.signal", "scipy.stats", "sklearn", "torch"}
+        assert not needless & {*modules}
     # Each worker's numbers are its own, though all began with one state.
     states = client.run(lambda: np.random.get_state()[1].tolist())  # noqa: NPY002
     assert len({tuple(state) for state in states.values()}) == len(client.nthreads())
@@ -68,7 +69,9 @@ def _check_drawn(client):
             raise RuntimeError("not here")
         return pid
 
-    make_ready().result(timeout=60)
+    for begun in make_ready(scores=True):
+        begun.result(timeout=60)
+    assert all(client.run(lambda: "sklearn.ensemble" in sys.modules).values())
     drawing = client.run(lambda: os.getpid() if "lensflow.show.page" in sys.modules else None)
     one = {pid for pid in drawing.values() if pid is not None}
     start = begun_on_a_worker()

@@ -1,5 +1,6 @@
 """What a run does in which order."""
 
+import time
 from importlib import import_module
 
 import pytest
@@ -60,9 +61,31 @@ def test_a_further_step_that_fails_fails_the_run_when_the_gates_are_there(run):
     assert kept == ["gates"]
 
 
+def test_what_fits_and_draws_is_imported_while_the_workers_cut_and_its_errors_are_the_runs(run, monkeypatch):
+    imported, cut = [], module.cut_step
+    monkeypatch.setattr(module, "import_module", lambda name: imported.append(name))
+
+    def waits(*of):
+        while module.REPORT not in imported:
+            time.sleep(0.001)
+        return cut(*of)
+
+    def fails(name):
+        raise ImportError(f"no {name}")
+
+    monkeypatch.setattr(module, "cut_step", waits)
+    with pytest.raises(AttributeError, match="report_if_stale"):  # of the None that was imported
+        run(lambda *of: ({}, []), {})
+    assert imported == [*module.FITS, module.REPORT]
+    monkeypatch.setattr(module, "import_module", fails)
+    monkeypatch.setattr(module, "cut_step", cut)
+    with pytest.raises(ImportError, match=f"no {module.FITS[0]}"):
+        run(lambda *of: ({}, []), {})
+
+
 def test_a_worker_begins_to_get_ready_to_draw_once_when_the_first_gate_is_done(run, monkeypatch):
     seen = []
-    monkeypatch.setattr(module, "make_ready", lambda: seen.append("ready"))
+    monkeypatch.setattr(module, "make_ready", lambda scores: seen.append("ready") or [])
 
     def measure(config, progress):
         progress("measure", 0, 1)

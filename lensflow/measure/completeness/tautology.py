@@ -12,7 +12,6 @@ from itertools import combinations
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.tree import DecisionTreeClassifier
 
 from lensflow.stats.hostsums import Floats
 
@@ -114,6 +113,8 @@ def _tightest(name: str, x: Floats, wanted: NDArray[np.bool_], negated: bool) ->
 
 
 def _tree(values: Mapping[str, Floats], found: NDArray[np.bool_]) -> str | None:
+    from sklearn.tree import DecisionTreeClassifier  # needed once in a completeness, and imported for a second
+
     names = [name for name, x in values.items() if not np.isnan(x).all()]
     if not names:
         return None

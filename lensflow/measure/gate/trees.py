@@ -19,7 +19,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.ensemble import HistGradientBoostingClassifier
 from threadpoolctl import threadpool_limits
 
 from lensflow import rng
@@ -38,6 +37,12 @@ SETTINGS: dict[str, Any] = {
     "max_bins": 255,
     "early_stopping": False,
 }
+
+
+def _classifier(random_state: int) -> Any:
+    from sklearn.ensemble import HistGradientBoostingClassifier  # most gates are linear
+
+    return HistGradientBoostingClassifier(**SETTINGS, random_state=random_state)
 
 
 @dataclass(frozen=True)
@@ -78,7 +83,7 @@ class Trees:
         weight = np.where(positive, 0.5 / share, 0.5 / (1 - share))
         train, test = _bins_of(train, test)
         with threadpool_limits(1, user_api="openmp"):
-            model = HistGradientBoostingClassifier(**SETTINGS, random_state=self.random_state)
+            model = _classifier(self.random_state)
             model.fit(train, positive, sample_weight=weight)
             return np.asarray(model.decision_function(test))
 
@@ -135,7 +140,7 @@ class TreeFit:
         # threads as cores in each of several gates, they wait for each other (measured: 15 times slower).
         with threadpool_limits(1, user_api="openmp"):
             for train, test in self.folds:
-                model = HistGradientBoostingClassifier(**SETTINGS, random_state=self.random_state)
+                model = _classifier(self.random_state)
                 labels = np.concatenate([positive[train], ~positive[train]])
                 model.fit(np.concatenate([self.stamp[train], self.ctrl[train]]), labels)
                 out[0, test], out[1, test] = (model.decision_function(v[test]) for v in (self.stamp, self.ctrl))

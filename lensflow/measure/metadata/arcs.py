@@ -16,7 +16,7 @@ import xarray as xr
 import xxhash
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
-from scipy.stats import kstwobign
+from scipy.special import kolmogi
 
 from lensflow import rng
 from lensflow.config import RunConfig
@@ -154,7 +154,7 @@ def _diversity(arcs: xr.Dataset, redrawn: xr.Dataset | str) -> Finding:
     at = np.sort(np.concatenate([a, b]))
     a_below, b_below = (np.searchsorted(np.sort(v), at, side="right") / n for v in (a, b))
     apart = float((a_below - b_below).max())
-    limit = float(kstwobign.isf(2 * LEVEL) * np.sqrt(2 / min(hosts, n)))
+    limit = float(kolmogi(2 * LEVEL) * np.sqrt(2 / min(hosts, n)))
     shares = [float((v < SAME_ARC).mean()) for v in (a, b)]
     twice = shares[0] > shares[1] + SMALL_SHARE + 3 * np.sqrt(shares[1] / n)
     status = Status.ALARM if apart > limit or twice else Status.OK

@@ -24,7 +24,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
@@ -37,7 +37,6 @@ from lensflow.errors import ConvergenceError
 from lensflow.measure.gate import controls
 from lensflow.measure.gate.crossfit import MAX_ITERATIONS, TOLERANCE, Linear
 from lensflow.measure.gate.estimators import estimator_of
-from lensflow.measure.gate.logistic import LogisticRegression
 from lensflow.measure.gate.machine import Machine, area_fields, choose_hosts, host_folds, interval_in_words
 from lensflow.measure.gate.recipes import Recipe
 from lensflow.measure.gate.trees import SETTINGS, Trees
@@ -45,6 +44,9 @@ from lensflow.measure.gate.verdicts import MIN_PAIRS, GateResult, Verdict, decid
 from lensflow.measure.metadata.rows import MetadataRows, names_of, one_by_one
 from lensflow.measure.metadata.shares import Shares
 from lensflow.stats.estimate import NOT_MEASURED, Estimate
+
+if TYPE_CHECKING:
+    from lensflow.measure.gate.logistic import LogisticRegression
 
 Floats = NDArray[np.float64]
 
@@ -232,6 +234,8 @@ def _place(split: int, n_rows: int, n_hosts: int) -> dict[str, Any]:
 
 
 def _fit(x: Floats, positive: NDArray[np.bool_], c: float) -> LogisticRegression:
+    from lensflow.measure.gate.logistic import LogisticRegression  # with scikit-learn, where gates are run
+
     share = positive.mean()
     weight = np.where(positive, 0.5 / share, 0.5 / (1 - share))
     model = LogisticRegression(C=c, standardize=True, tol=TOLERANCE, max_iter=MAX_ITERATIONS)

@@ -14,8 +14,7 @@ from itertools import combinations, pairwise
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
-from scipy.special import ndtri
-from scipy.stats import kstwobign
+from scipy.special import kolmogi, ndtri
 
 from lensflow.manifest.parameters import COLUMNS, parameters
 from lensflow.measure.pixels.judging import Finding, Status, not_tested
@@ -97,7 +96,7 @@ def _distributions(names: Sequence[str], run: dict[str, Floats], other: dict[str
         apart = np.searchsorted(a, at, side="right") / a.size - np.searchsorted(b, at, side="right") / b.size
         found[name] = float(np.abs(apart).max())
     worst = max(found, key=lambda k: found[k])
-    limit = float(kstwobign.isf(LEVEL / len(found)) * np.sqrt((n + m) / (n * m)))
+    limit = float(kolmogi(LEVEL / len(found)) * np.sqrt((n + m) / (n * m)))
     status = Status.ALARM if found[worst] > limit else Status.OK
     text = (
         f"largest distance of a parameter's distribution from that of a second draw; {100 * LEVEL:g} % exceed the limit"

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
-from scipy.stats import kstwobign
+from scipy.special import kolmogorov
 
 from lensflow import geometry, rng
 from lensflow.measure.measurement import Settings
@@ -159,7 +159,7 @@ class Balance:
         apart = np.searchsorted(a, at, side="right") / a.size - np.searchsorted(b, at, side="right") / b.size
         distance = float(np.abs(apart).max())
         n, m = (np.unique(self.sampled_host[good & c]).size for c in (~control, control))
-        return distance, float(kstwobign.sf(distance * np.sqrt(n * m / (n + m))))
+        return distance, float(kolmogorov(distance * np.sqrt(n * m / (n + m))))
 
 
 def _columns(pairs: xr.Dataset) -> tuple[tuple[str, ...], Floats]:

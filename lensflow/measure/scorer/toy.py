@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
-from sklearn.ensemble import RandomForestClassifier
 
 from lensflow import geometry
 from lensflow.errors import GateError
@@ -21,6 +20,9 @@ from lensflow.schema import SPLITS
 from lensflow.stats.hostsums import Floats, column
 from lensflow.stats.kept_rows import KeptRows, first_of_host
 from lensflow.units import MAD_TO_SIGMA
+
+if TYPE_CHECKING:
+    from sklearn.ensemble import RandomForestClassifier
 
 NOTE = (
     "A toy: a random forest fitted in seconds on the train split of this run, to show what a completeness looks like. "
@@ -167,6 +169,8 @@ def fit(rows: xr.Dataset, bands: tuple[str, ...], seed: int, made_from: str = ""
     if hosts < _LEAST_HOSTS:
         raise GateError(f"toy finder: {hosts} hosts with injections in split {SPLIT}, at least {_LEAST_HOSTS} needed")
     _, place, times = np.unique(rows["host_index"].values, return_inverse=True, return_counts=True)
+    from sklearn.ensemble import RandomForestClassifier  # those who only take its rows need not wait for it
+
     # The same trees on any number of cores.
     forest = RandomForestClassifier(_TREES, min_samples_leaf=_LEAF, random_state=seed % 2**32, n_jobs=-1)
     forest.fit(

@@ -11,11 +11,10 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from astropy.io import fits
-from astropy.table import Table, vstack
 from astropy.wcs import WCS
 from numpy.typing import NDArray
 from scipy import special
@@ -28,6 +27,9 @@ from lensflow.survey.layout import BAND_PRODUCTS, Layout
 from lensflow.survey.synthetic import sky as sky
 from lensflow.survey.synthetic.draw import Scene, draw_scene
 from lensflow.units import NMGY_MAG
+
+if TYPE_CHECKING:
+    from astropy.table import Table  # of the targets, written once: a brick needs none
 
 RECIPE_VERSION = 1
 BRICK_HEIGHT_DEG = 0.25
@@ -118,6 +120,8 @@ def brick_scene(brick: SyntheticBrick, config: SyntheticConfig, seed: int) -> Sc
 
 def brick_targets(brick: SyntheticBrick, config: SyntheticConfig, seed: int) -> Table:
     """Target rows of one brick; ``flux_*`` is the true total flux, NaN where the band was not observed."""
+    from astropy.table import Table
+
     scene = brick_scene(brick, config, seed)
     hosts, corner = scene.hosts, scene.corner_pix
     ra, dec = WCS(brick_header(brick, config.brick_size_pix)).pixel_to_world_values(hosts.x, hosts.y)
@@ -302,6 +306,8 @@ def write_targets(root: str, config: SyntheticConfig, bands: Sequence[str], seed
     _check_bands(bands)
     path, key = Path(root) / "targets.fits", _key(config, seed, tuple(bands))
     if not _is_complete(path, key):
+        from astropy.table import vstack
+
         table = vstack([brick_targets(brick, config, seed) for brick in plan_bricks(config)])
         table.remove_columns([f"flux_{b}_nmgy" for b in sky.BANDS if b not in bands])
         hdu = fits.table_to_hdu(table)

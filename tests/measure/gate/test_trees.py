@@ -166,7 +166,7 @@ def test_fits_use_one_thread_in_whatever_thread_they_run(monkeypatch):
     seen = []
 
     class Model:
-        def __init__(self, **settings):
+        def __init__(self, random_state):
             pass
 
         def fit(self, x, y):
@@ -175,7 +175,7 @@ def test_fits_use_one_thread_in_whatever_thread_they_run(monkeypatch):
         def decision_function(self, x):
             return np.zeros(len(x))
 
-    monkeypatch.setattr(trees, "HistGradientBoostingClassifier", Model)
+    monkeypatch.setattr(trees, "_classifier", Model)
     values, groups = np.zeros((20, 2)), np.arange(20)
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(lambda seed: area(values, values, groups, seed), range(4)))

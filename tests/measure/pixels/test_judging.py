@@ -7,6 +7,7 @@ import pytest
 import xarray as xr
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import norm, t
 
 from lensflow.measure.pixels.judging import ALARM, Finding, Status, against, alarm_widths, within
 from lensflow.stats.estimate import Estimate
@@ -39,6 +40,10 @@ def test_twice_the_half_width_alone_would_alarm_in_one_of_fifty_at_4_hosts():
 
 def test_with_many_hosts_the_rule_is_twice_the_half_width():
     assert alarm_widths(10**6) == pytest.approx(ALARM, rel=1e-4)
+
+    np.testing.assert_array_equal(
+        alarm_widths([2, 9, 400]), t.isf(norm.sf(ALARM * norm.isf(0.025)), [1, 8, 399]) / t.isf(0.025, [1, 8, 399])
+    )
     assert np.all(np.diff(alarm_widths([2, 3, 4, 8, 40, 400])) < 0)
 
 

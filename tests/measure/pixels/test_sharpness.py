@@ -8,7 +8,7 @@ from lensflow.config import InjectionConfig
 from lensflow.injection.core.masks import keep_weights
 from lensflow.lensing import psf
 from lensflow.measure.pixels import Block, Sharpness, Status, findings
-from lensflow.measure.pixels.sharpness import BETA, FINEST_FROM, KAISER_BETA, LEAST_ROWS, WINDOW_LEAKS, transfer
+from lensflow.measure.pixels.sharpness import BETA, FINEST_FROM, KAISER_BETA, LEAST_ROWS, WINDOW_LEAKS, kaiser, transfer
 from lensflow.measure.zoo.small_run import SmallRun, small_run
 
 BOARD = (-1.0) ** np.add.outer(np.arange(64), np.arange(64))
@@ -100,7 +100,8 @@ def test_no_psf_of_the_models_lets_more_through_than_is_allowed(fwhm_pix):
     """Steeper profiles than that of the limit let through less at every frequency that is looked at."""
     size = 256
     axis = np.arange(size) - size // 2
-    window = signal.windows.kaiser(size, KAISER_BETA)
+    window = kaiser(size)
+    np.testing.assert_array_equal(window, signal.windows.kaiser(size, KAISER_BETA))
     frequency = np.abs(np.fft.fftfreq(size))
     for model, beta in (("moffat", BETA + 0.6), ("moffat", 3.5), ("gaussian", 3.5)):
         image = psf.profile(np.hypot(axis[:, None], axis), fwhm_pix, model, beta)
