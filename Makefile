@@ -36,7 +36,7 @@ $(INSTALLED): requirements.lock pyproject.toml
 	@touch $@
 
 $(READY): $(INSTALLED)
-	@echo "Compiling the kernels (once; half a minute)"
+	@echo "Compiling the kernels (once; one to three minutes)"
 	@$(BIN)/lensflow warm-up
 	@touch $@
 

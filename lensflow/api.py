@@ -269,7 +269,7 @@ def write_pairs(first: xr.Dataset, second: Any, config: RunConfig | None = None,
 
 
 def warm_up() -> None:
-    """Compile every kernel now, into the cache beside the code: once per installation, half a minute.
+    """Compile every kernel now, into the cache beside the code: once per installation, one to three minutes.
 
     Without it the first run does so: the command before it starts local workers, calls from Python in each process at
     the same time. A run of 16 synthetic hosts in a temporary folder goes through all of them.

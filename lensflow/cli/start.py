@@ -34,7 +34,7 @@ commands = typer.Typer()
 
 @commands.command(epilog=example("demo --out runs/demo"), rich_help_panel=MAKE)
 def demo(out: Out = "runs/demo", workers: Workers = None) -> None:
-    """Run everything on a small synthetic survey: pixels to verdict and report in about a minute.
+    """Run everything on a small synthetic survey: pixels to verdict and report in half a minute.
 
     At the end a toy lens finder is fitted on the train split, and its completeness on val is measured.
     """
@@ -91,7 +91,7 @@ def init(
 
 @commands.command("warm-up", epilog=example("warm-up"), rich_help_panel=MAKE)
 def warm_up() -> None:
-    """Compile the kernels now: once per installation, half a minute. Otherwise the first run does it."""
+    """Compile the kernels now: once per installation, one to three minutes. Otherwise the first run does it."""
     from lensflow.api import warm_up
 
     warm_up()

@@ -211,7 +211,7 @@ def _compile_first(config: RunConfig) -> None:
     if config.cluster.kind == "local" and not are_compiled():
         from lensflow.api import warm_up
 
-        print_line(console, "Compiling the kernels: once per installation, a minute or two.")
+        print_line(console, "Compiling the kernels: once per installation, one to three minutes.")
         warm_up()
 
 

@@ -36,8 +36,8 @@ from lensflow.store.run_folder import RunFolder
 T = TypeVar("T")
 Step = Callable[[RunConfig, Progress], object]
 
-# What draws and what fits, imported while the workers cut: before, they would wait for their first task.
-REPORT, FITS = "lensflow.run.report", ("lensflow.measure.gate.logistic", "sklearn.ensemble")
+# What draws, and what plans and fits, imported while the workers cut: before, they would wait for their first task.
+REPORT, LATER = "lensflow.run.report", ("astropy.cosmology", "lensflow.measure.gate.logistic", "sklearn.ensemble")
 _LIBRARIES = ("lensflow", "numpy", "scipy", "numba", "astropy", "xarray", "zarr", "dask", "distributed", "scikit-learn")
 
 
@@ -103,7 +103,7 @@ def _run(config: RunConfig, progress: Progress, also: Mapping[str, Step]) -> Run
     folder = RunFolder.of(config)
     timer = _StageTimer(progress, folder.report if config.cluster.performance_reports else None)
     with ThreadPoolExecutor(1, thread_name_prefix="lensflow-import") as pool:
-        ready = pool.submit(lambda: [import_module(name) for name in (*FITS, REPORT)][-1])
+        ready = pool.submit(lambda: [import_module(name) for name in (*LATER, REPORT)][-1])
         timer("cut", lambda tell: cut_step(config, tell), lambda c: c.sizes["host"])
         report = ready.result()
     # Again, with the cutouts' content known: nothing more is written for a refused config.

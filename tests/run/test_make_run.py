@@ -76,10 +76,10 @@ def test_what_fits_and_draws_is_imported_while_the_workers_cut_and_its_errors_ar
     monkeypatch.setattr(module, "cut_step", waits)
     with pytest.raises(AttributeError, match="report_if_stale"):  # of the None that was imported
         run(lambda *of: ({}, []), {})
-    assert imported == [*module.FITS, module.REPORT]
+    assert imported == [*module.LATER, module.REPORT]
     monkeypatch.setattr(module, "import_module", fails)
     monkeypatch.setattr(module, "cut_step", cut)
-    with pytest.raises(ImportError, match=f"no {module.FITS[0]}"):
+    with pytest.raises(ImportError, match=f"no {module.LATER[0]}"):
         run(lambda *of: ({}, []), {})
 
 
