@@ -14,7 +14,7 @@ from lensflow.cli.common import (
     print_json,
 )
 from lensflow.errors import GateFailed
-from lensflow.show.plain import print_line
+from lensflow.show.plain import print_line, print_sentence
 
 commands = typer.Typer()
 
@@ -39,7 +39,7 @@ def check_export(
     found = check(out, run)
     if as_json:
         print_json(**found.to_dict())
-    print_line(console, sentence(found))
+    print_sentence(console, sentence(found))
     if not as_json:
         console.print(table(found))
     print_line(console, f"Every number: {out.rstrip('/')}/{RESULT}")

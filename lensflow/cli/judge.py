@@ -22,7 +22,7 @@ from lensflow.cli.common import (
     session,
 )
 from lensflow.errors import ConfigError, GateFailed
-from lensflow.show.plain import print_line
+from lensflow.show.plain import print_line, print_sentence
 
 commands = typer.Typer()
 
@@ -129,12 +129,12 @@ def completeness(
     if as_json:
         gates = [found.gate.to_dict()] if found.gate is not None else []
         print_json(scorer=found.scorer, split=found.split, gates=gates, tables=codec.encode(dict(found)))
-    print_line(console, sentence(found.scorer, found.split, found))
+    print_sentence(console, sentence(found.scorer, found.split, found))
     for table in tables(found) if not as_json else ():
         console.print(table)
     if found.gate is not None:
         console.print(required(found.gate))
-        print_line(console, f"{found.gate.name} {found.gate.verdict}: {found.gate.reason}")
+        print_sentence(console, f"{found.gate.name} {found.gate.verdict}: {found.gate.reason}")
     print_line(console, f"Numbers: {found.path}")
     if publish and "thresholds" in found:
         print_line(console, f"Injections: {injections_beside(found.path)}")
@@ -186,7 +186,7 @@ def realism(
         found = realism_step(config, real, scorer, progress, again=again)
     if as_json:
         print_json(gates=[g.to_dict() for g in found.gates], tables=codec.encode(dict(found)))
-    print_line(console, sentence(found.kept))
+    print_sentence(console, sentence(found.kept))
     for table in tables(found.kept) if not as_json else ():
         console.print(table)
     print_line(console, f"Numbers: {found.path}")

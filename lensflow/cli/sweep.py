@@ -21,7 +21,7 @@ from lensflow.cli.common import (
     print_json,
     session,
 )
-from lensflow.show.plain import print_line
+from lensflow.show.plain import print_line, print_sentence
 
 commands = typer.Typer()
 
@@ -77,14 +77,14 @@ def sweep(
             return
         console.print(lines_table(found))
         for name in stale:
-            print_line(console, STALE.format(name=name))
+            print_sentence(console, STALE.format(name=name))
         print_line(console, f"Page: {page_of(loaded)}")
         return
     with session(loaded) as progress:
         done = sweep_step(loaded, factor, scorer, progress, crossed=interaction, gates=gates, unseal_test=unseal)
     if as_json:
         print_json(sweeps=[done.to_json()], stale=[])
-    print_line(console, sentence(done))
+    print_sentence(console, sentence(done))
     console.print(lines_table([done]))
     for arm in done.arms:
         if (table := strata_table(arm)) is not None and len(done.arms) == 1:
@@ -92,6 +92,6 @@ def sweep(
     if (crossed := interaction_table(done)) is not None:
         console.print(crossed)
     for note in done.notes:
-        print_line(console, note)
-    print_line(console, HONEST)
+        print_sentence(console, note)
+    print_sentence(console, HONEST)
     print_line(console, f"Page: {page_of(loaded)}")

@@ -18,7 +18,7 @@ from lensflow.cli.common import (
     session,
 )
 from lensflow.errors import GateFailed
-from lensflow.show.plain import print_line
+from lensflow.show.plain import print_line, print_sentence
 
 commands = typer.Typer()
 
@@ -51,7 +51,7 @@ def train(
         kept = found.kept
         numbers, shown = codec.encode(dict(kept.numbers)), codec.encode(dict(kept.tables))
         print_json(scorer=found.scorer, gates=[g.to_dict() for g in found.gates], numbers=numbers, tables=shown)
-    print_line(console, sentence(found.kept))
+    print_sentence(console, sentence(found.kept))
     for table in tables(found.kept) if not as_json else ():
         console.print(table)
     print_line(console, f"Network, scores, history and numbers: {folder_of(config)}")

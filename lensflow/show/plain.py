@@ -55,6 +55,12 @@ def print_line(console: Console, text: str | Text) -> None:
     console.print(styled(text) if isinstance(text, str) else text, soft_wrap=True)
 
 
+def print_sentence(console: Console, text: str) -> None:
+    """Print a text of one or more sentences, wrapped between words; a path longer than the line stays whole."""
+    for line in wrapped(text, max(console.width, 20)):
+        print_line(console, line)
+
+
 def print_error(console: Console, kind: str, message: str) -> None:
     """Print an error, its kind in red, wrapped between words only: a path longer than the line stays whole."""
     lines = visible(f"{kind}: {message}").splitlines() or [f"{kind}:"]

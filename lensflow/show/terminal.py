@@ -23,7 +23,7 @@ from lensflow.measure.zoo.faults import shortcomings
 from lensflow.show import tables, tables_gates, tables_pixels
 from lensflow.show.from_dataset import from_elsewhere
 from lensflow.show.numbers import amount
-from lensflow.show.plain import print_line, styled
+from lensflow.show.plain import print_line, print_sentence, styled
 from lensflow.show.table import Cell, Table, words
 from lensflow.survey.psf_audit import SUSPICIOUS_BELOW_ARCSEC, psf_audit
 
@@ -199,7 +199,8 @@ def print_completeness(console: Console, scorer: str, split: str, found: Mapping
     from lensflow.show.completeness import sentence
     from lensflow.show.completeness import tables as completeness_tables
 
-    print_line(console, "\n" + sentence(scorer, split, found))
+    console.print()
+    print_sentence(console, sentence(scorer, split, found))
     every = completeness_tables(found)
     for table in every[: 3 + ("roc" in found) + ("area" in found)]:
         console.print(table)

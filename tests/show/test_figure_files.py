@@ -17,7 +17,7 @@ def report(tmp_path, monkeypatch):
 
     def write(*names):
         pictures = [SimpleNamespace(file=(name, name.encode())) for name in names]
-        monkeypatch.setattr(page, "render", lambda record, now, shown: shown.extend(pictures) or "a page")
+        monkeypatch.setattr(page, "render", lambda record, now, shown, start: shown.extend(pictures) or "a page")
         page.write_page(None, str(tmp_path / "report"), NOW)
         return {p.name for p in (tmp_path / "report" / "figures").iterdir()} - {"written.json"}
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from lensflow.show.plain import PlainConsole, print_error, print_line, styled, visible
+from lensflow.show.plain import PlainConsole, print_error, print_line, print_sentence, styled, visible
 
 HOSTILE = ["[/bold]", "[bold red]x", "[link=http://e]x", ":smile:", "a[b]c", r"\[x", "<script>", "é’"]
 
@@ -58,3 +58,10 @@ def test_a_command_in_backticks_is_not_broken_and_is_bold(width):
 def test_indented_lines_of_an_error_stay_indented():
     text = printed(lambda c: print_error(c, "Error", "c.yaml: 1 wrong\n  plan.x: " + "word " * 30))
     assert all(line.startswith("  ") for line in text.splitlines()[1:]) and len(text.splitlines()) > 3
+
+
+def test_a_sentence_is_wrapped_between_words_and_a_path_in_it_stays_whole():
+    said, path = "Every injection of this run was found again. " * 3, "/data/" + "folder/" * 15 + "numbers.json"
+    lines = printed(lambda c: print_sentence(c, f"{said}See {path}."), width=60).splitlines()
+    assert " ".join(lines).split() == [*said.split(), "See", f"{path}."]
+    assert [n for n in map(len, lines) if n > 60] == [len(path) + 1]
