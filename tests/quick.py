@@ -38,7 +38,7 @@ def not_drawn() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(matplotlib.figure.Figure, "savefig", save)
         patch.setattr("lensflow.show.figures._svg_file", lambda _: '<svg viewBox="0 0 1 1"></svg>')
-        patch.setattr("lensflow.run.report.begun_on_a_worker", lambda: None)
+        patch.setattr("lensflow.run.report.begun_on_workers", lambda: None)
         yield
 
 

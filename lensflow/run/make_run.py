@@ -21,7 +21,7 @@ from lensflow.config import RunConfig
 from lensflow.measure.gate import GateResult
 from lensflow.run.cut import cut_step
 from lensflow.run.execute import Progress, active_client, peak_rss_mb, silent
-from lensflow.run.helper import make_ready
+from lensflow.run.helper import OnWorkers, begun_on_workers, make_ready
 from lensflow.run.identity import refuse_other_run
 from lensflow.run.inject import inject_step
 from lensflow.run.inputs import read_inputs
@@ -115,31 +115,46 @@ def _run(config: RunConfig, progress: Progress, also: Mapping[str, Step]) -> Run
         return int(manifest.sizes["sample"])
 
     helper = _Helper(scores=bool(also))
-    diagnostics, gates = timer("diagnose + gate", lambda tell: measure_step(config, helper.told(tell)), rows)
+
+    def measure(tell: Progress) -> tuple[dict[str, xr.Dataset], list[GateResult]]:
+        found = measure_step(config, helper.told(tell))
+        if also and helper.start is not None:
+            report.begin_figures(config, helper.start.beside)
+        return found
+
+    diagnostics, gates = timer("diagnose + gate", measure, rows)
     # Not beside measuring: a completeness keeps the gates' verdicts with its selection function.
     for name, step in also.items():
         timer(name, partial(step, config), rows)
     _keep_timings(folder, timer)
-    page = timer("report", lambda tell: report.report_if_stale(config, tell), lambda _: 1)
+    page = timer("report", lambda tell: report.report_if_stale(config, tell, helper.start), lambda _: 1)
     return RunResults(diagnostics, gates, timer.stages, page)
 
 
 class _Helper:
-    """Workers import what draws and scores after their last gate: all are waiting before one ends."""
+    """Workers import what draws and scores after their last gate, all of which are begun before one ends.
+
+    Attributes
+    ----------
+    start : OnWorkers or None
+        What then begins parts of the report; None where no gate was made or no worker draws.
+    """
 
     def __init__(self, scores: bool):
+        self.start: OnWorkers | None = None
         self._scores = scores
-        self.begun: list[Future] = []  # kept: Dask forgets work that nobody holds
+        self._ready: list[Future] = []  # kept: Dask forgets work that nobody holds
         self._told = False
 
     def told(self, tell: Progress) -> Progress:
-        """Progress that also tells the worker."""
+        """Progress that also tells the workers."""
 
         def told(stage: str, done: int, total: int) -> None:
             tell(stage, done, total)
             if stage == GATES and done and not self._told:
                 self._told = True
-                self.begun += make_ready(self._scores)
+                self._ready += make_ready(self._scores)
+                self.start = begun_on_workers()
 
         return told
 

@@ -11,7 +11,7 @@ from lensflow.measure.gate import GateResult
 from lensflow.run.completeness.stored import stored_completeness
 from lensflow.run.execute import Progress, silent
 from lensflow.run.finished import shown_in_report
-from lensflow.run.helper import begun_on_a_worker
+from lensflow.run.helper import begun_on_workers
 from lensflow.run.identity import pairs_content, refuse_other_results, stored_key
 from lensflow.run.kinds import kinds_of
 from lensflow.run.realism.examples import has_its_stamps, shown_realism
@@ -20,13 +20,14 @@ from lensflow.run.realism.stored import stored_realism
 from lensflow.run.score import stored_scorers
 from lensflow.run.stored_training import stored_training
 from lensflow.run.zoo import zoo_key
-from lensflow.show.collect import Places, collect
-from lensflow.show.page import here, write_page
+from lensflow.show.begin import Start, here
+from lensflow.show.collect import Places, RunRecord, collect
+from lensflow.show.page import begin, sections, write_page
 from lensflow.store import paths
 from lensflow.store.run_folder import RunFolder
 
 
-def report_step(config: RunConfig, progress: Progress = silent) -> str:
+def report_step(config: RunConfig, progress: Progress = silent, start: Start | None = None) -> str:
     """Write the HTML report of a run, finished or not; it names missing parts.
 
     Parameters
@@ -35,6 +36,8 @@ def report_step(config: RunConfig, progress: Progress = silent) -> str:
         At least its cutouts must exist.
     progress : callable, optional
         Called with (stage, tasks done, tasks in all).
+    start : callable, optional
+        What :func:`begin_figures` was given.
 
     Returns
     -------
@@ -51,20 +54,8 @@ def report_step(config: RunConfig, progress: Progress = silent) -> str:
     folder = RunFolder.of(config)
     refuse_other_results(config)
     progress("report", 0, 2)
-    places = Places(
-        cutouts=folder.cutouts,
-        manifest=folder.manifest,
-        pairs=folder.pairs,
-        cutouts_receipts=folder.receipts("cutouts"),
-        pairs_receipts=folder.receipts("pairs"),
-        diagnostics=folder.diagnostics,
-        gates=folder.gates,
-        timings=folder.timings,
-        core=folder.core_tuning,
-        zoo=folder.zoo,
-    )
+    start = start or begun_on_workers() or here
     made_from = _made_from(config)
-    record = collect(config, places, {**result_keys(config), "zoo": zoo_key()}, _scorers(config), kinds_of(config))
     found = stored_completeness(config)
     notes = tuple(
         f"The completeness of {s.kept.scorer} on {s.kept.split} belongs to other pixels or settings and is left out: "
@@ -73,6 +64,8 @@ def report_step(config: RunConfig, progress: Progress = silent) -> str:
         if not s.is_current
     )
     shown = tuple(s.kept for s in found if s.is_current)
+    sections(shown, start)  # they take longest, and need no more than this
+    record = _record(config)
     if (trained := stored_training(config)) is not None and not trained.is_current:
         notes += (
             "The training belongs to other pixels or settings and is left out: "
@@ -97,18 +90,41 @@ def report_step(config: RunConfig, progress: Progress = silent) -> str:
     training = trained.kept if trained is not None and trained.is_current else None
     record = replace(record, completeness=shown, training=training, realism=real, notes=(*record.notes, *notes))
     progress("report", 1, 2)
-    page = write_page(record, folder.report, start=begun_on_a_worker() or here)
+    page = write_page(record, folder.report, start=start)
     paths.write_json(_note(folder), made_from)
     progress("report", 2, 2)
     return page
 
 
-def report_if_stale(config: RunConfig, progress: Progress = silent) -> str:
+def begin_figures(config: RunConfig, start: Start) -> None:
+    """Begin with the figures of diagnostics and gates, which further steps do not change."""
+    begin(_record(config, stamps=False), start)
+
+
+def _record(config: RunConfig, stamps: bool = True) -> RunRecord:
+    folder = RunFolder.of(config)
+    places = Places(
+        cutouts=folder.cutouts,
+        manifest=folder.manifest,
+        pairs=folder.pairs,
+        cutouts_receipts=folder.receipts("cutouts"),
+        pairs_receipts=folder.receipts("pairs"),
+        diagnostics=folder.diagnostics,
+        gates=folder.gates,
+        timings=folder.timings,
+        core=folder.core_tuning,
+        zoo=folder.zoo,
+    )
+    keys = {**result_keys(config), "zoo": zoo_key()}
+    return collect(config, places, keys, _scorers(config), kinds_of(config), stamps)
+
+
+def report_if_stale(config: RunConfig, progress: Progress = silent, start: Start | None = None) -> str:
     """Write the report unless the existing one was made from the same settings, pixels and measurements."""
     folder = RunFolder.of(config)
     page, kept, made_from = paths.join(folder.report, "index.html"), _kept_note(folder), _made_from(config)
     if not paths.exists(page) or kept.get("key") != made_from["key"]:
-        return report_step(config, progress)
+        return report_step(config, progress, start)
     if kept != made_from:
         paths.write_json(_note(folder), made_from)
     return page

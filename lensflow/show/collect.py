@@ -124,6 +124,7 @@ def collect(
     keys: Mapping[str, str] | None = None,
     scorers: Sequence[GateResult] = (),
     kinds: tuple[Kind[Finding], ...] = KINDS,
+    stamps: bool = True,
 ) -> RunRecord:
     """Read a run's results.
 
@@ -138,6 +139,8 @@ def collect(
     scorers : sequence of GateResult, optional
     kinds : tuple of Kind, optional
         What made the diagnostics.
+    stamps : bool
+        Whether rows are chosen and their pixels read.
 
     Raises
     ------
@@ -177,7 +180,7 @@ def collect(
     worst: tuple[Example, ...] = ()
     first: tuple[Example, ...] = ()
     telling: dict[str, tuple[Example, ...]] = {}
-    if rows is not None:
+    if rows is not None and stamps:
         of_gallery: _Chosen = dict.fromkeys(choose_rows(rows).tolist(), ())
         of_first: _Chosen = dict.fromkeys(first_rows(rows, config.reference_band).tolist(), ())
         of_worst, of_gates = worst_rows(rows, cutouts, gates, config), telling_rows(rows, gates)

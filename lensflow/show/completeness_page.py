@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -10,6 +10,7 @@ import xarray as xr
 
 from lensflow.measure.gate.verdicts import GateResult
 from lensflow.show import figures_completeness as figures
+from lensflow.show.begin import Start, here
 from lensflow.show.completeness import required, sentence, tables, tells_of_sky, threshold_names
 from lensflow.show.figures import Picture
 from lensflow.show.table import Table
@@ -67,26 +68,35 @@ class Section:
     n_open: int
 
 
-def section(kept: KeptCompleteness, number: int) -> Section:
-    """Make the section of one scorer.
+def section(kept: KeptCompleteness, number: int, start: Start = here) -> Callable[[], Section]:
+    """Begin the section of one scorer, each figure by itself; what is given waits for it.
 
     Parameters
     ----------
     kept : KeptCompleteness
     number : int
         Its place on the page; part of the pictures' names.
+    start : callable, optional
+        Begins to make a part; by default it is made when it is waited for.
     """
     found, name = kept.tables, f"completeness-{number}"
-    shown = []
-    for k, what in enumerate(threshold_names(found)) if "thresholds" in found else ():
-        made = (figures.curves(found, name, k), figures.plane(found, name, k), figures.strata(found, name, k))
-        shown.append((what, [p for p in made if p is not None]))
-    every = tables(found)
-    verdict = required(kept.gate) if kept.gate else None
-    extra = ("roc" in found, "area" in found, tells_of_sky(found), "populations" in found)
-    n_first = 2 + sum(extra) if "thresholds" in found else 1
-    first = [t for t in (verdict, *every[1:n_first]) if t is not None]
-    return Section(
-        name, f"{kept.title}, split {kept.split}", sentence(kept.scorer, kept.split, found), kept.file,
-        figures.funnel(found, name), figures.roc(found, name), shown, [*first, every[0], *every[n_first:]], len(first),
-    )  # fmt: skip
+    names = threshold_names(found) if "thresholds" in found else []
+    # What takes longest first.
+    of = {make: [start(make, found, name, k) for k in range(len(names))]
+          for make in (figures.strata, figures.curves, figures.plane)}  # fmt: skip
+    every, roc, funnel = start(tables, found), start(figures.roc, found, name), start(figures.funnel, found, name)
+
+    def made() -> Section:
+        shown = [(what, [p for make in (figures.curves, figures.plane, figures.strata) if (p := of[make][k]())])
+                 for k, what in enumerate(names)]  # fmt: skip
+        rows = every()
+        verdict = required(kept.gate) if kept.gate else None
+        extra = ("roc" in found, "area" in found, tells_of_sky(found), "populations" in found)
+        n_first = 2 + sum(extra) if "thresholds" in found else 1
+        first = [t for t in (verdict, *rows[1:n_first]) if t is not None]
+        return Section(
+            name, f"{kept.title}, split {kept.split}", sentence(kept.scorer, kept.split, found), kept.file,
+            funnel(), roc(), shown, [*first, rows[0], *rows[n_first:]], len(first),
+        )  # fmt: skip
+
+    return made

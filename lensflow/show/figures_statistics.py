@@ -31,6 +31,16 @@ from lensflow.show.tables import STRATA_TITLES, stratum_label
 from lensflow.show.verdict_style import verdict_style
 from lensflow.units import mag_of_flux
 
+# Columns of the rows whose histograms are drawn.
+DRAWN = (
+    "src_flux_nmgy",
+    "theta_e_arcsec",
+    "src_x_arcsec",
+    "src_y_arcsec",
+    "src_reff_arcsec",
+    "magnification",
+    "arc_snr",
+)
 _PER_PIXEL = "mean of stamp − control (nMgy/pixel)"
 
 

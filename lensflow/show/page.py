@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -27,8 +26,9 @@ from lensflow.show import (
     tables_gates,
     tables_pixels,
 )
+from lensflow.show.begin import Start, here
 from lensflow.show.collect import RunRecord
-from lensflow.show.completeness_page import section
+from lensflow.show.completeness_page import KeptCompleteness, Section, section
 from lensflow.show.composite import colour_note
 from lensflow.show.figures import Picture
 from lensflow.show.first_screen import first_screen
@@ -88,10 +88,8 @@ class GateCard:
     telling: list[GalleryItem]
 
 
-# Begins to make a part of the page, given a function and what it takes; what it gives waits for the result.
-Start = Callable[..., Callable[[], Any]]
-# Nothing begins before it is waited for.
-here: Start = partial
+# Figures of tables with more rows are drawn here: what is sent to a worker is small.
+MOST_SENT = 100_000
 # In the folder of figures: which files are ours.
 WRITTEN = "written.json"
 
@@ -173,15 +171,14 @@ def auc_bar_position(value: float) -> float:
     return round(100 * min(max((value - 0.3) / 0.7, 0.0), 1.0), 2)
 
 
-def _content(record: RunRecord, start: Start) -> dict[str, Any]:
-    begun = _begin(record, start)
-    diagnostics, injections = record.diagnostics, record.injections
+def _content(record: RunRecord, start: Start = here) -> dict[str, Any]:
+    of_scorers = sections(record.completeness, start)
+    begun = begin(record, start)
+    diagnostics, injections = record.diagnostics, _arcs(record)
     counts = record.pairs_summary["counts"]
     skipped = record.manifest.attrs.get("hosts_skipped") if record.manifest is not None else None
     messages = [*record.cutouts_summary["messages"], *record.pairs_summary["messages"]]
     strata = diagnostics.get("stratified")
-    if injections is not None and injections.sizes["sample"] == 0:
-        injections = None
     planned = record.manifest
     if planned is not None and planned["is_control"].values.all():
         planned = None
@@ -226,46 +223,69 @@ def _content(record: RunRecord, start: Start) -> dict[str, Any]:
         ]
         if "regression" in diagnostics
         else [],
-        "psf_figure": figures_statistics.psf_sizes(record.cutouts),
         "psf_tables": [make(audit) for make in (tables.psf_percentiles, tables.psf_sources)],
         "prior_table": None if planned is None else prior.declared_table(planned, *of_plan),
-        "drawn_figure": None
-        if injections is None
-        else figures_statistics.drawn(injections, record.bands, record.config.reference_band),
         "drawn_table": None if injections is None else tables.drawn(injections, record.bands),
     }
     figures = begun.gates
-    for mine in (content["psf_figure"], content["drawn_figure"]):
-        if isinstance(mine, Picture) and mine.is_drawn:
-            _ = mine.svg  # drawn while the others are being drawn
     return content | {
         "cards": [replace(c, figure=figures[c.gate.name]()) if c.gate.name in figures else c for c in cards],
         "profile_figure": begun.profile(),
         "strata_figure": begun.strata(),
-        "completeness": [wait() for wait in begun.completeness],
+        "psf_figure": begun.psf(),
+        "drawn_figure": begun.drawn(),
+        "completeness": [wait() for wait in of_scorers],
     }
+
+
+def sections(kept: Sequence[KeptCompleteness], start: Start) -> list[Callable[[], Section]]:
+    """Begin the section of each scorer; what is given waits for it."""
+    return [section(one, k, start) for k, one in enumerate(kept, start=1)]
 
 
 @dataclass(frozen=True)
 class _Begun:
-    """Parts of the page that are being made; each is called for its result."""
+    """Figures that are being made; each is called for its result."""
 
-    gates: dict[str, Callable[[], Picture | None]]
+    drawn: Callable[[], Picture | None]
     profile: Callable[[], Picture | None]
+    gates: dict[str, Callable[[], Picture | None]]
     strata: Callable[[], Picture | None]
-    completeness: list[Callable[[], Any]]
+    psf: Callable[[], Picture]
 
 
-def _begin(record: RunRecord, start: Start) -> _Begun:
-    """Begin with the parts whose figures show small results, whatever the number of rows."""
-    profile, strata = record.diagnostics.get("radial_profile"), record.diagnostics.get("stratified")
+def begin(record: RunRecord, start: Start) -> _Begun:
+    """Begin with the figures of what was measured, what takes longest first.
+
+    Parameters
+    ----------
+    record : RunRecord
+        Stamps and completeness are not looked at.
+    start : callable
+        What it was given once may be given again: the same parts.
+    """
+    profile, strata, rows = (
+        record.diagnostics.get("radial_profile"),
+        record.diagnostics.get("stratified"),
+        _arcs(record),
+    )
+    n_rows = max(record.cutouts.sizes["host"], 0 if rows is None else rows.sizes["sample"])
+    of_rows = start if n_rows <= MOST_SENT else here
+    named = () if rows is None else (rows[[*figures_statistics.DRAWN]], record.bands, record.config.reference_band)
     return _Begun(
+        of_rows(figures_statistics.drawn, *named) if named else _nothing,
+        start(figures_statistics.radial_profile, *_of_profile(record, profile)) if profile else _nothing,
         # A curve of a gate that passes decides nothing: its area and interval stand beside the threshold.
         {g.name: start(figures_statistics.gate, g) for g in record.gates if g.verdict is not Verdict.PASS},
-        start(figures_statistics.radial_profile, *_of_profile(record, profile)) if profile else _nothing,
         start(figures_statistics.strata, strata) if strata else _nothing,
-        [start(section, kept, k) for k, kept in enumerate(record.completeness, start=1)],
+        of_rows(figures_statistics.psf_sizes, record.cutouts[["psfsize_arcsec"]]),
     )
+
+
+def _arcs(record: RunRecord) -> xr.Dataset | None:
+    """Finished rows with an arc; None where there is none."""
+    rows = record.injections
+    return rows if rows is not None and rows.sizes["sample"] else None
 
 
 def _nothing() -> None:
@@ -294,7 +314,7 @@ def _findings(diagnostics: Mapping[str, xr.Dataset], kinds: Sequence[Kind[Findin
 def _of_profile(record: RunRecord, profile: xr.Dataset) -> tuple[xr.Dataset, str, float, dict[str, float]]:
     """What the radial profile's figure takes: in arcsec, with the run's median theta_E and PSF."""
     marks: dict[str, float] = {}
-    if (rows := record.injections) is not None and rows.sizes["sample"]:
+    if (rows := _arcs(record)) is not None:
         fwhm = rows["psf_fwhm_arcsec"].values[:, record.config.reference_band]
         marks["median θ$_E$"] = float(np.median(rows["theta_e_arcsec"].values))
         if np.isfinite(fwhm).any():

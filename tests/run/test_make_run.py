@@ -1,7 +1,9 @@
 """What a run does in which order."""
 
 import time
+from functools import partial
 from importlib import import_module
+from types import SimpleNamespace
 
 import pytest
 import xarray as xr
@@ -83,7 +85,31 @@ def test_what_fits_and_draws_is_imported_while_the_workers_cut_and_its_errors_ar
         run(lambda *of: ({}, []), {})
 
 
-def test_a_worker_begins_to_get_ready_to_draw_once_when_the_first_gate_is_done(run, monkeypatch):
+def test_figures_are_begun_when_the_gates_are_kept_and_the_report_is_given_them(run, monkeypatch):
+    """Not before: it reads the gates that are kept. What is begun without a further step would be begun no sooner."""
+    seen, start = [], SimpleNamespace(beside="beside")
+    monkeypatch.setattr(module, "make_ready", lambda scores: [])
+    monkeypatch.setattr(module, "begun_on_workers", lambda: start)
+    monkeypatch.setattr("lensflow.run.report.begin_figures", lambda config, begin: seen.append(begin))
+    monkeypatch.setattr("lensflow.run.report.report_if_stale", lambda c, tell, s: seen.append(s) or "page")
+
+    def measure(config, progress, gates=True):
+        progress(module.GATES, int(gates), 1)
+        seen.append("gates")
+        return {}, []
+
+    also = {"further": lambda *of: seen.append("further")}
+    run(measure, also)
+    assert seen == ["gates", "beside", "further", start]
+    seen.clear()
+    run(measure, {})
+    assert seen == ["gates", start]
+    seen.clear()
+    run(partial(measure, gates=False), also)  # they were there
+    assert seen == ["gates", "further", None]
+
+
+def test_workers_begin_to_get_ready_to_draw_once_when_the_first_gate_is_done(run, monkeypatch):
     seen = []
     monkeypatch.setattr(module, "make_ready", lambda scores: seen.append("ready") or [])
 

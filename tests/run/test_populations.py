@@ -65,7 +65,7 @@ def test_a_run_keeps_the_completeness_of_the_populations_that_it_names_as_python
     (stored,) = [s for s in stored_completeness(asked) if s.kept.file.endswith("blue_ring.val.json")]
     for figure in ("funnel", "curves", "plane", "strata", "roc"):
         monkeypatch.setattr(figures_completeness, figure, lambda *of: None)
-    page = section(stored.kept, 1)
+    page = section(stored.kept, 1)()
     assert any(t.title.startswith("Other populations") for t in page.tables[: page.n_open])
     # The same names with other contents are other results.
     before = populations_source(asked)

@@ -151,7 +151,7 @@ def page(found):
 
     with pytest.MonkeyPatch.context() as patch, not_drawn():
         patch.setattr(figures, "picture", keep)
-        return numbers_in(kept), section(KeptCompleteness(*about, codec.datasets(kept)), 1), drawn
+        return numbers_in(kept), section(KeptCompleteness(*about, codec.datasets(kept)), 1)(), drawn
 
 
 def numbers_in(tree):
@@ -209,6 +209,6 @@ def test_what_cannot_be_measured_is_said_without_figures_of_it():
     rows = make_rows(hosts=30)
     config = CompletenessConfig(threshold={"fpr": [0.1]})
     nothing = completeness(rows.assign(is_control=("sample", np.ones(300, bool))), make_negatives(300), config, 3)
-    made = section(KeptCompleteness("finder", "val", "f.json", "Completeness of finder", None, nothing), 2)
+    made = section(KeptCompleteness("finder", "val", "f.json", "Completeness of finder", None, nothing), 2)()
     assert made.sentence.startswith("NOT TESTABLE: no completeness of finder on split val: ")
     assert not made.by_threshold and made.roc is None and made.funnel.name == "completeness-2-funnel"
