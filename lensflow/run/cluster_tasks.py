@@ -12,6 +12,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from distributed import Client, Future, KilledWorker, Worker, as_completed, get_worker, secede, span
+from distributed.comm import CommClosedError
 from distributed.metrics import context_meter
 
 from lensflow.cluster import quiet
@@ -38,6 +39,11 @@ class _Refused:
 def _may_pass(error: LensflowError) -> bool:
     """Whether another attempt may succeed: bytes that could not be moved, a store that did not answer."""
     return isinstance(error, TransportError) or (isinstance(error, StoreError) and isinstance(error.__cause__, OSError))
+
+
+def is_of_cluster(error: BaseException) -> bool:
+    """Whether an error is one of lost workers or a lost scheduler, and none of a task's own."""
+    return isinstance(error, ClusterError | CommClosedError | TimeoutError) or isinstance(error.__cause__, KilledWorker)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from lensflow.injection.inject import NEEDED, OPTIONAL
 from lensflow.run.cut_parts import Parts
 from lensflow.run.cut_stamps import GivenStamps, StampTask
 from lensflow.run.cut_task import CutTask, JoinTask, StripTask, write_hosts
-from lensflow.run.execute import Progress, Stopwatch, n_threads, run_tasks, silent, task_memory_bytes
+from lensflow.run.execute import Progress, Several, Stopwatch, n_threads, run_tasks, silent, task_memory_bytes
 from lensflow.run.identity import keep_config, refuse_other_cut
 from lensflow.run.sources import check_tables, dataset_content, find_targets, pixel_scale_arcsec, survey_layout
 from lensflow.run.strips import open_regions, plan_strips
@@ -137,7 +137,7 @@ def _new_parts(folder: RunFolder, held: Held) -> Parts:
 
 def _cut_bricks(task: CutTask, todo: list[Region], progress: Progress, held: Held) -> Iterator[Receipt]:
     """Cut regions of bricks, a strip of sky at a time."""
-    folder, seen = task.folder, set[int]()
+    folder = task.folder
     parts = _new_parts(folder, held)
     head = read_head(folder.cutouts, "cutouts", names=("brickname", "cell"))
     config, memory = task.config, task_memory_bytes()
@@ -146,17 +146,10 @@ def _cut_bricks(task: CutTask, todo: list[Region], progress: Progress, held: Hel
     strips = plan_strips(head["brickname"].values.astype(str), head["cell"].values, task.regions, todo, most_open)
     # Not on an object store, where parts would be written and read once more.
     cut = StripTask(task, strips, parts, STRIPS_APART * n_threads() if paths.is_local(folder.root) else 0)
-    for receipt in run_tasks(cut, range(len(strips)), "cut", progress, total=len(todo)):
-        # A task that is done again, since its worker died, hands on the receipts of the first time.
-        if receipt.region not in seen:
-            seen.add(receipt.region)
-            yield receipt
-    left, before = [r.index for r in todo if r.index not in seen], len(seen)
-
-    def go_on(stage: str, done: int, total: int) -> None:
-        progress(stage, before + done, len(todo))
-
-    yield from run_tasks(JoinTask(cut), left, "cut", go_on, total=len(left))
+    several = Several(len(todo))
+    yield from run_tasks(cut, range(len(strips)), "cut", progress, several=several)
+    left = [r.index for r in todo if r.index not in several.seen]
+    yield from run_tasks(JoinTask(cut), left, "cut", progress, several=several)
     held.guard()
     paths.remove_folder(folder.parts)
 

@@ -6,7 +6,8 @@ import contextlib
 import math
 import os
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from itertools import islice
@@ -20,14 +21,15 @@ from distributed.system import MEMORY_LIMIT
 from lensflow.cluster.announce import announcer_of
 from lensflow.cluster.local import BASE_BYTES, REGION_COPIES
 from lensflow.config import RunConfig
-from lensflow.errors import ClusterError
-from lensflow.run.cluster_tasks import FILLED, IN_FLIGHT, Beside, Done, Each, Summed, on_cluster
+from lensflow.errors import ClusterError, LensflowWarning
+from lensflow.run.cluster_tasks import FILLED, IN_FLIGHT, Beside, Done, Each, Summed, is_of_cluster, on_cluster
 from lensflow.run.tree import Tree
 from lensflow.store.paths import is_local
 from lensflow.store.run_folder import largest_region_bytes
 
 if TYPE_CHECKING:
     from lensflow.measure.gate import GateResult
+    from lensflow.store.receipts import Receipt
 
 
 # Tasks of one region each, for every thread of the workers, that end a reduction whose others take several.
@@ -93,13 +95,36 @@ def peak_rss_mb() -> float:
         return float(psutil.Process().memory_info().rss) / 2**20
 
 
+@dataclass
+class Several:
+    """Receipts of a stage whose tasks give several each, and which may come twice: a task may be done again.
+
+    Attributes
+    ----------
+    total : int
+        Regions in all.
+    seen : set of int
+        Regions whose receipts were handed on; a stage of several kinds of tasks goes on with them.
+    """
+
+    total: int
+    seen: set[int] = field(default_factory=set)
+
+    def new(self, receipts: Iterable[Receipt]) -> Iterator[Receipt]:
+        """Receipts of regions that were not seen yet."""
+        for receipt in receipts:
+            if receipt.region not in self.seen:
+                self.seen.add(receipt.region)
+                yield receipt
+
+
 def run_tasks(
     task: Callable[[int], Any],
     indices: Sequence[int],
     stage: str,
     progress: Progress = silent,
     region_bytes: float | None = None,
-    total: int | None = None,
+    several: Several | None = None,
 ) -> Iterator[Any]:
     """Yield ``task(i)`` for every index, in order of completion: one Dask task each.
 
@@ -117,8 +142,8 @@ def run_tasks(
     region_bytes : float, optional
         Memory that a task takes, if tasks mostly wait for an object store: then two are at work at a time on each
         thread, as far as a worker's memory allows.
-    total : int, optional
-        Values in all, if each task gives a tuple of values: then these are counted, and yielded one by one.
+    several : Several, optional
+        If each task gives a tuple of receipts: then these are counted, and yielded one by one.
 
     Raises
     ------
@@ -127,20 +152,20 @@ def run_tasks(
     """
     if not len(indices):
         return
-    every = len(indices) if total is None else total
-    progress(stage, 0, every)
+    every, done = (len(indices), 0) if several is None else (several.total, len(several.seen))
+    progress(stage, done, every)
     client = active_client()
     if client is None:
         results = _in_threads(task, indices, 1 if region_bytes is None else IN_FLIGHT)
     else:
         work = Each(task if region_bytes is None else Beside(task, region_bytes))
         results = on_cluster(client, work, indices, stage)
-    announced, done = _announced(client, stage, every), 0
+    announced = _announced(client, stage, every, done)
     with contextlib.closing(results):
         for result in results:
-            for value in (result,) if total is None else result:
+            for value in (result,) if several is None else several.new(result):
                 done += 1
-                progress(stage, min(done, every), every)
+                progress(stage, done, every)
                 announced(value)
                 yield value
 
@@ -212,10 +237,11 @@ def side_by_side(
     shared: Mapping[str, Any],
     task_bytes: float = 0.0,
     here: bool = False,
-) -> Generator[Any, None, None]:
-    """Yield ``task(i, **shared)`` for i from 0 to count - 1, in order of completion: work on what the client holds.
+) -> Generator[tuple[int, Any], None, None]:
+    """Yield i and ``task(i, **shared)`` for i from 0 to count - 1, as they are done: work on what the client holds.
 
-    Local worker processes do it, which are idle then; threads of this process where there are none.
+    Local worker processes do it, which are idle then; threads of this process where there are none, and what is left
+    once workers are lost: what the client sent to them cannot be sent again by Dask.
 
     Parameters
     ----------
@@ -237,9 +263,39 @@ def side_by_side(
     client = None if here else local_processes()
     # Of more threads in a worker each would set how many BLAS has.
     alone = client is not None and set(client.nthreads().values()) == {1}
-    if client is None or not alone or task_bytes + BASE_BYTES > (task_memory_bytes() or 0.0):
-        yield from _in_threads(lambda index: task(index, **shared), range(count))
-        return
+    left, placed = set(range(count)), _Placed(task)
+    if client is not None and alone and task_bytes + BASE_BYTES <= (task_memory_bytes() or 0.0):
+        try:
+            with contextlib.closing(_on_processes(client, placed, count, stage, shared)) as results:
+                for index, value in results:
+                    left.remove(index)
+                    yield index, value
+        except Exception as error:
+            if not is_of_cluster(error):
+                raise
+            warnings.warn(
+                f"{stage}: workers died, most likely for lack of memory (cluster.memory_limit). What is left of this "
+                "stage is done by this process.",
+                LensflowWarning,
+                stacklevel=2,
+            )
+    with contextlib.closing(_in_threads(lambda index: placed(index, **shared), sorted(left))) as results:
+        yield from results
+
+
+@dataclass(frozen=True)
+class _Placed:
+    """A task whose value comes with its index."""
+
+    task: Callable[..., Any]
+
+    def __call__(self, index: int, **shared: Any) -> tuple[int, Any]:
+        return index, self.task(index, **shared)
+
+
+def _on_processes(
+    client: Client, task: Callable[..., Any], count: int, stage: str, shared: Mapping[str, Any]
+) -> Generator[Any, None, None]:
     # As a list: a dict's own names would be Dask's keys, the same for the next call.
     there = client.scatter([*shared.values()], broadcast=True, hash=False)
     work = Each(task, dict(zip(shared, there, strict=True)))
@@ -254,12 +310,13 @@ def local_processes() -> Client | None:
     return client if of_here else None
 
 
-def _announced(client: Client | None, stage: str, total: int) -> Callable[[Any], None]:
-    """Announce a stage on the dashboard's page; gives what takes each finished region."""
+def _announced(client: Client | None, stage: str, total: int, done: int = 0) -> Callable[[Any], None]:
+    """Announce a stage on the dashboard's page, unless it goes on; gives what takes each finished region."""
     if client is None:
         return lambda value: None
     announcer = announcer_of(client)
-    announcer.begin(stage, total)
+    if not done:
+        announcer.begin(stage, total)
     return lambda value: announcer.advance(stage, value)
 
 

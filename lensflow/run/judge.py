@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,8 +46,8 @@ def run_all_gates(rows: GateInput, config: RunConfig, progress: Progress = silen
     task = _Judge(config, _names(config, rows))
     found: list[Any] = [None] * len(task.names)
     progress(GATES, 0, len(found))
-    with threadpool_limits(1):
-        verdicts = side_by_side(task, len(found), GATES, {"rows": rows}, here=True)
+    verdicts = side_by_side(task, len(found), GATES, {"rows": rows}, here=True)
+    with threadpool_limits(1), closing(verdicts):
         for done, (place, verdict) in enumerate(verdicts, start=1):
             found[place] = verdict
             progress(GATES, done, len(found))
@@ -98,16 +99,17 @@ def judge_run(
     with threadpool_limits(1), ThreadPoolExecutor(1) as aside:
         checks = aside.submit(_checks, config, made, twins, measured[ARCS].rows)
         try:
-            found = side_by_side(task, len(task.names), GATES, shared, GATE_COPIES * rows.features.nbytes, here=here)
-            for place, value in found:
-                name = task.names[place]
-                if name is None:
-                    keep(value)
-                    made.set_result(value)
-                    continue
-                gates[name] = value
-                progress(GATES, len(gates), len(names))
-                announce_verdict(value)
+            held = GATE_COPIES * rows.features.nbytes
+            with closing(side_by_side(task, len(task.names), GATES, shared, held, here=here)) as found:
+                for place, value in found:
+                    name = task.names[place]
+                    if name is None:
+                        keep(value)
+                        made.set_result(value)
+                        continue
+                    gates[name] = value
+                    progress(GATES, len(gates), len(names))
+                    announce_verdict(value)
         finally:
             made.cancel()  # nothing waits for results that will not come
         judged = [gates[name] for name in names]
@@ -128,18 +130,18 @@ class _Judge:
     config: RunConfig
     names: list[str | None]
 
-    def __call__(self, place: int, rows: GateInput, measured: Measured | None = None) -> tuple[int, Any]:
+    def __call__(self, place: int, rows: GateInput, measured: Measured | None = None) -> Any:
         config, name = self.config, self.names[place]
         edges = config.diagnostics.theta_e_edges
         with threadpool_limits(1):
             if name is None:
                 assert measured is not None
-                return place, results_of(config, measured)
+                return results_of(config, measured)
             if name == MASK_EDGE and rows.masks is not None:
                 mask = Mask(*config.injection.core_mask)
-                return place, mask_edge_gate(rows.masks, mask, config.gate, config.bands, config.seed, edges)
+                return mask_edge_gate(rows.masks, mask, config.gate, config.bands, config.seed, edges)
             gate = config.gate
-            return place, run_gate(rows.features, name, gate, config.bands, config.seed, edges, rows.unpaired)
+            return run_gate(rows.features, name, gate, config.bands, config.seed, edges, rows.unpaired)
 
 
 def _checks(config: RunConfig, diagnostics: Future[Any], twins: Twins, arcs: xr.Dataset) -> list[GateResult]:

@@ -2,14 +2,15 @@ import os
 import signal
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from lensflow.cluster import connect
 from lensflow.config import ClusterConfig
-from lensflow.errors import ManifestError, StoreError
+from lensflow.errors import LensflowWarning, ManifestError, StoreError
 from lensflow.run import execute
-from lensflow.run.execute import local_processes, run_tasks, side_by_side
+from lensflow.run.execute import Several, local_processes, run_tasks, side_by_side
 
 LOCAL = ClusterConfig(kind="local", workers=2, dashboard=None)
 
@@ -38,6 +39,18 @@ def test_every_index_is_done_once_and_progress_counts_them(place):
     results = list(run_tasks(square, range(7), "stage", lambda *words: told.append(words)))
     assert sorted(results) == [0, 1, 4, 9, 16, 25, 36]
     assert told[0] == ("stage", 0, 7) and told[-1] == ("stage", 7, 7)
+
+
+def test_receipts_that_come_twice_count_once_and_another_kind_of_task_goes_on(place):
+    told, several = [], Several(5)
+
+    def receipts(i: int) -> tuple[SimpleNamespace, ...]:
+        return tuple(SimpleNamespace(region=k) for k in (i, i + 1))  # each but two of them by two tasks
+
+    for some in ([0, 1, 2], [3]):
+        found = [r.region for r in run_tasks(receipts, some, "cut", lambda *words: told.append(words), several=several)]
+        assert sorted(found) == ([0, 1, 2, 3] if some[0] == 0 else [4])
+    assert told == [("cut", n, 5) for n in (0, 1, 2, 3, 4, 4, 5)]
 
 
 class Counted:
@@ -87,9 +100,9 @@ def fails_with(i: int, factor: int) -> int:
 
 
 def test_work_on_what_the_client_holds_is_done_side_by_side_by_processes_of_this_machine(place):
-    found = [v.split() for v in side_by_side(times, 4, "stage", {"factor": 3, "unit": "s"})]
-    assert sorted(v for _, v in found) == ["0s", "3s", "6s", "9s"]
-    there = {int(pid) for pid, _ in found}
+    found = {i: v.split() for i, v in side_by_side(times, 4, "stage", {"factor": 3, "unit": "s"})}
+    assert {i: v for i, (_, v) in found.items()} == {0: "0s", 1: "3s", 2: "6s", 3: "9s"}
+    there = {int(pid) for pid, _ in found.values()}
     assert there == {os.getpid()} if local_processes() is None else os.getpid() not in there
     with pytest.raises(ManifestError, match="row 3 is wrong"):
         list(side_by_side(fails_with, 4, "stage", {"factor": 3}))
@@ -110,7 +123,7 @@ def test_no_worker_is_asked_for_what_it_has_no_memory_for_or_may_not_do(monkeypa
     for threads, task_bytes, here in ((1, 1.7e9, False), (1, 0.0, True), (2, 0.0, False)):
         monkeypatch.setattr(execute, "local_processes", lambda threads=threads: Processes(threads))
         found = list(side_by_side(times, 2, "stage", {"factor": 1}, task_bytes, here))
-        assert {v.split()[0] for v in found} == {str(os.getpid())}
+        assert {v.split()[0] for _, v in found} == {str(os.getpid())}
     monkeypatch.setattr(execute, "local_processes", lambda: Processes(1))
     with pytest.raises(pytest.fail.Exception, match="asked"):
         list(side_by_side(times, 2, "stage", {"factor": 1}, 1e9))
@@ -144,8 +157,24 @@ def test_a_region_whose_worker_is_killed_is_done_elsewhere(tmp_path):
 @pytest.mark.faults
 def test_work_side_by_side_outlives_one_of_the_workers(tmp_path):
     with connect(LOCAL):
-        found = list(side_by_side(DieOnceWith(tmp_path, always=False), 4, "stage", {"more": 10}))
-    assert sorted(found) == [10, 11, 12, 13]
+        found = dict(side_by_side(DieOnceWith(tmp_path, always=False), 4, "stage", {"more": 10}))
+    assert found == {0: 10, 1: 11, 2: 12, 3: 13}
+
+
+class DieOnWorkers(DieOnceWith):
+    """Kills every worker that tries it, and no other process."""
+
+    def __call__(self, i: int, more: int) -> int:
+        return i + more if self.folder.joinpath(f"client-{os.getpid()}").exists() else super().__call__(i, more)
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize(("workers", "always"), [(1, False), (2, True)])
+def test_work_side_by_side_is_done_here_once_what_workers_were_sent_is_lost_with_them(tmp_path, workers, always):
+    tmp_path.joinpath(f"client-{os.getpid()}").touch()
+    with connect(ClusterConfig(kind="local", workers=workers)), pytest.warns(LensflowWarning, match="workers died"):
+        found = list(side_by_side(DieOnWorkers(tmp_path, always), 4, "stage", {"more": 10}))
+    assert len(found) == 4 and dict(found) == {0: 10, 1: 11, 2: 12, 3: 13}
 
 
 @pytest.mark.faults

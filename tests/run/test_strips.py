@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lensflow.cluster import connect
+from lensflow.cluster.announce import announcer_of
 from lensflow.config import ClusterConfig, load_config
 from lensflow.errors import StoreError, SurveyError
 from lensflow.fits.transport import Transport
@@ -147,9 +148,16 @@ def test_bits_do_not_depend_on_the_strips_or_on_their_order(survey, alone, tmp_p
     assert store_digests(config.out) == alone[0]
     assert without_files(done_of(config)) == without_files(alone[1])
     n = len(alone[1])
-    # Two tasks that end at the same time may both join a region: it is counted twice, and is the same.
     counted = [done for stage, done, total in told if stage == "cut"]
     assert counted == sorted(counted) and {*counted} == {*range(n + 1)}
+
+
+def test_the_dashboard_counts_regions_that_are_joined_apart_with_the_others(survey, alone, tmp_path):
+    with connect(ClusterConfig(kind="threads", workers=2, dashboard=None)) as client:
+        cut_step(config_of(survey, tmp_path / "run"))
+        stage = announcer_of(client)._stages["cut"]
+    assert (stage.done, stage.total, stage.rows) == (len(alone[1]), len(alone[1]), HOSTS * len(BRICKS))
+    assert store_digests(str(tmp_path / "run")) == alone[0]
 
 
 def test_a_run_that_stops_goes_on_with_what_has_no_receipt_and_leaves_no_parts(survey, alone, tmp_path, monkeypatch):
