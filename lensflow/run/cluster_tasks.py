@@ -142,15 +142,19 @@ _places_of: WeakKeyDictionary[Worker, dict[float, _Places]] = WeakKeyDictionary(
 
 
 class Each:
-    """Every index is a task, and its value is handed on; ``shared`` futures are named arguments of all."""
+    """Every index is a task, and its value is handed on; ``shared`` futures are named arguments of all.
 
-    def __init__(self, task: Callable[..., Any], shared: Mapping[str, Future] | None = None):
-        self._task, self._shared = _ErrorsAsValues(task), shared or {}
+    ``retries`` are of a task that raises; one whose worker died is done again in any case.
+    """
+
+    def __init__(self, task: Callable[..., Any], shared: Mapping[str, Future] | None = None, retries: int = 2):
+        self._task, self._shared, self._retries = _ErrorsAsValues(task), shared or {}, retries
 
     def start(self, client: Client, some: list[int], name: str) -> list[Future]:
         """Start some indices; the futures whose values are to be handed on."""
         # map sends the task itself only once.
-        return list(client.map(self._task, some, key=name, pure=False, retries=2, batch_size=None, **self._shared))
+        options = {"key": name, "pure": False, "retries": self._retries, "batch_size": None}
+        return list(client.map(self._task, some, **options, **self._shared))
 
     def held(self) -> list[Future]:
         """Futures that nobody waits for."""

@@ -1,4 +1,4 @@
-"""Parts of a region that several tasks cut: each leaves its own, and the one that finds all others joins them."""
+"""Parts of a region that several tasks cut: each leaves its own, and one that finds all others joins them."""
 
 from __future__ import annotations
 

@@ -298,7 +298,8 @@ def _on_processes(
 ) -> Generator[Any, None, None]:
     # As a list: a dict's own names would be Dask's keys, the same for the next call.
     there = client.scatter([*shared.values()], broadcast=True, hash=False)
-    work = Each(task, dict(zip(shared, there, strict=True)))
+    # Nothing that it does may pass: an error comes at once, as in this process.
+    work = Each(task, dict(zip(shared, there, strict=True)), retries=0)
     del there
     yield from on_cluster(client, work, range(count), stage)
 

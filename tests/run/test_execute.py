@@ -161,6 +161,22 @@ def test_work_side_by_side_outlives_one_of_the_workers(tmp_path):
     assert found == {0: 10, 1: 11, 2: 12, 3: 13}
 
 
+class Fails:
+    def __init__(self, folder: Path):
+        self.folder = folder
+
+    def __call__(self, i: int, more: int) -> None:
+        with self.folder.joinpath("tries").open("a") as file:
+            file.write(f"{i}\n")
+        raise ZeroDivisionError("no error of lensflow's own")
+
+
+def test_an_error_side_by_side_comes_at_once(place, tmp_path):
+    with pytest.raises(ZeroDivisionError, match="own"):
+        list(side_by_side(Fails(tmp_path), 1, "stage", {"more": 1}))
+    assert tmp_path.joinpath("tries").read_text() == "0\n"
+
+
 class DieOnWorkers(DieOnceWith):
     """Kills every worker that tries it, and no other process."""
 
