@@ -160,7 +160,9 @@ class StripTask:
             # Of tasks that end at the same time each has left its part before it looks: one at least sees all.
             if not others <= set(self.parts.strips(region.index)):
                 return []
-        found = (part if one == strip else self.parts.read(region.index, one) for one in strips)
+        own = {strip: part}
+        del part
+        found = (own.pop(one) if one in own else self.parts.read(region.index, one) for one in strips)
         receipt = _joined(self.cut, region, piece.whole_head, found, watch)
         if receipt is None:
             return _finished_elsewhere(self.cut, region)
@@ -210,6 +212,7 @@ def _joined(
         if part is None:
             return None
         part.add_to(block)
+        del part  # it takes memory, as the region does when it is measured
     watch.lap("join")
     return _finish(cut, region, block, watch)
 

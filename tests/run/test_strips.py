@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import random
 import shutil
 import sys
@@ -279,6 +280,43 @@ def test_regions_of_the_last_strips_are_joined_by_tasks_of_their_own(begun, alon
         assert all(task.parts.strips(i) == [] for i in left)
         again = join(next(iter(left)))  # its worker died before the receipt was handed on
         assert [r.region for r in again] == [next(iter(left))]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_any_plan_in_any_order_gives_the_same_bits_counts_and_messages(begun, alone, monkeypatch, seed):
+    config, task, plan = begun
+    draw = random.Random(seed)
+    monkeypatch.setattr(strips, "STRIP_REGIONS", draw.choice([1, 2, 8]))
+    monkeypatch.setattr(strips, "MIN_STRIPS", draw.choice([1, 4, 32]))
+    monkeypatch.setattr(cut_task, "READ_REGIONS", draw.choice([0, 1, 2, 100]))
+    head = read_head(task.cut.folder.cutouts, "cutouts", names=("brickname", "cell"))
+    regions, most_open = task.cut.regions, draw.choice([0.25, 1.0, 4.0])
+    plan = plan_strips(head["brickname"].values, head["cell"].values, regions, list(regions), most_open)
+    task = StripTask(task.cut, plan, task.parts, draw.choice([0, 1, 3, len(plan), len(plan) + 5]))
+    order = draw.sample(range(len(plan)), len(plan))
+    done = {r.region for i in [*order, *order[:2]] for r in task(i)}  # two of them again, as after a worker's death
+    left = [i for i in range(len(alone[1])) if i not in done]
+    assert task.n_apart or not left
+    done |= {r.region for i in draw.sample(left, len(left)) for r in JoinTask(task)(i)}
+    assert done == set(range(len(alone[1])))
+    assert store_digests(config.out) == alone[0]
+    assert without_files(done_of(config)) == without_files(alone[1])
+
+
+@pytest.mark.parametrize("n_apart", [0, 100])
+def test_no_part_is_held_while_the_region_that_it_was_joined_to_is_measured(begun, monkeypatch, n_apart):
+    _, task, plan = begun
+    apart, held, real = StripTask(task.cut, plan, task.parts, n_apart), [], cut_task._finish
+
+    def finish(*given):
+        held.append(sum(isinstance(thing, Part) for thing in gc.get_objects()))
+        return real(*given)
+
+    monkeypatch.setattr(cut_task, "_finish", finish)
+    done = {r.region for i in range(len(plan)) for r in apart(i)}
+    for i in set(range(len(task.cut.regions))) - done:
+        JoinTask(apart)(i)
+    assert held == [0] * len(task.cut.regions)
 
 
 def test_a_region_whose_parts_are_lost_is_an_error(begun):
