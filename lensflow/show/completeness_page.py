@@ -81,10 +81,14 @@ def section(kept: KeptCompleteness, number: int, start: Start = here) -> Callabl
     """
     found, name = kept.tables, f"completeness-{number}"
     names = threshold_names(found) if "thresholds" in found else []
-    # What takes longest first.
-    of = {make: [start(make, found, name, k) for k in range(len(names))]
-          for make in (figures.strata, figures.curves, figures.plane)}  # fmt: skip
-    every, roc, funnel = start(tables, found), start(figures.roc, found, name), start(figures.funnel, found, name)
+    # What takes longest first, each with the tables that it shows.
+    of = {
+        make: [start(make, _only(found, shown), name, k) for k in range(len(names))]
+        for make, shown in ((figures.strata, "stratum_"), (figures.curves, "resolution"), (figures.plane, "plane"))
+    }
+    every = start(tables, found)
+    roc = start(figures.roc, _only(found, "roc", "curves"), name)
+    funnel = start(figures.funnel, _only(found, "funnel"), name)
 
     def made() -> Section:
         shown = [(what, [p for make in (figures.curves, figures.plane, figures.strata) if (p := of[make][k]())])
@@ -100,3 +104,8 @@ def section(kept: KeptCompleteness, number: int, start: Start = here) -> Callabl
         )  # fmt: skip
 
     return made
+
+
+def _only(found: Mapping[str, xr.Dataset], *beginnings: str) -> dict[str, xr.Dataset]:
+    """The tables whose names begin so, and the thresholds: little is sent."""
+    return {name: table for name, table in found.items() if name.startswith((*beginnings, "thresholds"))}
