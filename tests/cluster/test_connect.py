@@ -1,3 +1,4 @@
+import gc
 import os
 import signal
 import subprocess
@@ -15,6 +16,7 @@ from lensflow.cluster import connect, dashboard_link
 from lensflow.cluster.local import BY_THE_CLOCK, check_region_fits, less_often, memory_limit
 from lensflow.config import ClusterConfig
 from lensflow.errors import ClusterError, LensflowWarning
+from lensflow.run import helper
 from lensflow.run.helper import begun_on_workers, make_ready
 from lensflow.show.figures import draw_svg, new_figure, picture
 
@@ -72,6 +74,7 @@ def _check_drawn(client, monkeypatch):
     ready = client.run(lambda: os.getpid() if "lensflow.show.page" in sys.modules else None)
     drawing = {pid for pid in ready.values() if pid is not None}
     assert len(drawing) == 1
+    assert {t[0] for t in client.run(gc.get_threshold, workers=helper.drawing(client)).values()} == {helper.NEW_OBJECTS}
     start = begun_on_workers()
     assert start is not None
     wait = start(figure, "a")
