@@ -105,6 +105,8 @@ class Planner:
     before : sequence of RunConfig
         The same config with smaller plans, each a part of the next: their rows come first, then those that the next
         one adds, sorted by host within each part.
+    warn : bool
+        Whether to warn of a table's rows for hosts that are not there.
     """
 
     def __init__(
@@ -114,6 +116,7 @@ class Planner:
         n_hosts: int,
         sources: SourceBank | None = None,
         before: Sequence[RunConfig] = (),
+        warn: bool = True,
     ):
         self.config, self.read_hosts, self.sources = config, read_hosts, sources
         self.n_there, self.parts = n_hosts, (*before, config)
@@ -131,7 +134,7 @@ class Planner:
             add, self._each(lambda hosts, _: size_of_block(hosts, config, self.table, farthest)), PlanSize()
         )
         self.dropped: Counter[str] = Counter()
-        if self.table is not None:
+        if self.table is not None and warn:
             warn_of_unknown(self.table, self.n_hosts, config)
 
     def refuse(self, confirmed: bool = False) -> None:

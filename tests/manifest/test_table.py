@@ -6,7 +6,7 @@ from astropy import units as u
 from astropy.table import Table
 
 from lensflow.errors import LensflowWarning, ManifestError
-from lensflow.manifest.build import build_manifest
+from lensflow.manifest.build import Planner, build_manifest
 from lensflow.manifest.table import read_injection_table
 from tests.factories import make_config, make_cutouts
 
@@ -83,6 +83,15 @@ def test_rows_for_hosts_that_cannot_be_used_are_counted(tmp_path):
     with pytest.warns(LensflowWarning, match=r"1 of 4 rows are for 1 host\(s\) that are not among the 6 .*'elsewhere'"):
         m = plan(write(tmp_path, host_id=["host-002", "host-000", "elsewhere", "host-004"]))
     assert m.attrs["rows_dropped"] == {"HOST_NOT_USABLE": 1}
+
+
+def test_who_leaves_hosts_out_knowingly_is_not_warned_of_a_tables_rows_for_them(tmp_path, recwarn):
+    path = write(tmp_path, host_id=["host-002", "host-000", "elsewhere", "host-004"])
+    tables = make_cutouts(6).drop_dims(["y", "x"])
+    config = make_config(plan={"design": "table", "table": path})
+    for warn in (False, True):
+        Planner(config, lambda start, stop: tables.isel(host=slice(start, stop)), 6, warn=warn)
+        assert len(recwarn) == warn
 
 
 def test_control_hosts_come_from_outside_the_table(tmp_path):

@@ -1,10 +1,13 @@
 """Results of the diagnostics, gates and checks, made side by side: the same as one after another, and errors end it."""
 
+import warnings
+
 import pytest
 
-from lensflow.errors import GateError
+from lensflow.errors import GateError, LensflowWarning
 from lensflow.measure.measurement import Measured
-from lensflow.run import judge
+from lensflow.run import judge, priors
+from lensflow.run.gate_rows import ARCS
 from lensflow.run.measure import _MeasureTask
 from lensflow.store.open import stored_regions
 from lensflow.store.run_folder import RunFolder
@@ -43,3 +46,16 @@ def test_what_fails_beside_the_rest_is_the_runs_error_and_nothing_waits_for_it(s
     monkeypatch.setattr(judge, broken, fails)
     with pytest.raises(GateError, match="broken on purpose"):
         judge.judge_run(config, measured, None, lambda _: None)
+
+
+def test_checks_beside_the_gates_silence_no_warning_of_theirs(small, monkeypatch):
+    config, measured = small
+    real = priors.Planner
+
+    def planner(*given, **named):
+        warnings.warn("of a gate, at this moment", LensflowWarning, stacklevel=1)
+        return real(*given, **named)
+
+    monkeypatch.setattr(priors, "Planner", planner)
+    with pytest.warns(LensflowWarning, match="at this moment"):
+        priors.priors_of(config, measured[ARCS].rows)
