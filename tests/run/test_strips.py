@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import gc
 import random
 import shutil
 import sys
+import weakref
 from collections import Counter
 from pathlib import Path
 
@@ -306,17 +306,24 @@ def test_any_plan_in_any_order_gives_the_same_bits_counts_and_messages(begun, al
 @pytest.mark.parametrize("n_apart", [0, 100])
 def test_no_part_is_held_while_the_region_that_it_was_joined_to_is_measured(begun, monkeypatch, n_apart):
     _, task, plan = begun
-    apart, held, real = StripTask(task.cut, plan, task.parts, n_apart), [], cut_task._finish
+    apart, real, made = StripTask(task.cut, plan, task.parts, n_apart), cut_task._finish, Part.__init__
+    parts, held = list[weakref.ref[Part]](), list[int]()
+
+    def make(part, *given):
+        made(part, *given)
+        parts.append(weakref.ref(part))
 
     def finish(*given):
-        held.append(sum(isinstance(thing, Part) for thing in gc.get_objects()))
+        held.append(sum(part() is not None for part in parts))
         return real(*given)
 
+    monkeypatch.setattr(Part, "__init__", make)
     monkeypatch.setattr(cut_task, "_finish", finish)
     done = {r.region for i in range(len(plan)) for r in apart(i)}
     for i in set(range(len(task.cut.regions))) - done:
         JoinTask(apart)(i)
     assert held == [0] * len(task.cut.regions)
+    assert parts
 
 
 def test_a_region_whose_parts_are_lost_is_an_error(begun):
