@@ -69,6 +69,7 @@ def test_pixels_without_data_are_0_in_both_classes(some):
     assert np.isfinite(core.stamp).all() and core.stamp[~absent, 0].any()
 
 
+@pytest.mark.slow
 def test_gates_on_the_views_run_as_all_others_and_find_the_arcs(run, pairs):
     config = GateConfig(recipes=("core_r_radial", "core_r_smooth"), checks=(), bootstrap=50)
     block = feature_rows(pairs, config.every, config.core_box_pix)

@@ -18,7 +18,7 @@ from lensflow.store.open import open_cutouts
 from lensflow.store.run_folder import RunFolder
 from tests.run.realism.sky import PLAN, SURVEY, sky_tree
 
-pytestmark = pytest.mark.whole
+pytestmark = [pytest.mark.whole, pytest.mark.slow]
 NO_COLOUR = "g_r could not be measured"
 
 

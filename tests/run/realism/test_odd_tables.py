@@ -11,7 +11,7 @@ from lensflow.store.open import read_head
 from lensflow.store.run_folder import RunFolder
 from tests.run.realism.sky import injected_run
 
-pytestmark = pytest.mark.whole
+pytestmark = [pytest.mark.whole, pytest.mark.slow]
 NAMES = ("<script>alert(1)</script>", "{0!r} %s %(x)s", "[bold]x[/bold]", "a'&amp;", "é ☃", "=cmd()|x", "{{7*7}}")
 
 
