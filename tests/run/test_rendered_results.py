@@ -69,6 +69,7 @@ def certified(tmp_path_factory):
         {"format": "npy", "counterfactuals": ["moved", "blob"]},
     ],
 )
+@pytest.mark.slow
 def test_exports_have_the_same_files(certified, tmp_path, settings):
     def files(config):
         out = tmp_path / config.store.pixels

@@ -238,6 +238,7 @@ def test_stamps_that_are_not_of_the_table_or_the_run_are_refused(tmp_path):
     assert fewer.attrs["dropped"] == {"no stamp of it is given": N_REAL - 5} and fewer.attrs["n_lenses"] == N_REAL
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:2 pair.s. of stamps show the same pixels")
 def test_imported_stamps_are_compared_and_never_cut_over(tmp_path):
     other = injected_run(tmp_path / "run")

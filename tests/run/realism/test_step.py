@@ -186,6 +186,7 @@ def test_a_run_without_a_table_says_how_to_name_one(config):
         lf.compare_real(bare)
 
 
+@pytest.mark.slow
 def test_an_encoder_is_advisory_and_a_bad_one_is_an_error(config, tmp_path, monkeypatch):
     (tmp_path / "encoders_of_this_test.py").write_text(
         "import numpy as np\n"
@@ -226,6 +227,7 @@ def test_the_page_shows_both_comparisons_with_their_stamps(config, found, scored
     assert len(stored_realism(config)) >= 2
 
 
+@pytest.mark.slow
 def test_arcs_that_are_redder_in_the_sky_are_found_by_their_colour(tmp_path):
     """A planted difference: light of real arcs has half the g flux of the prior's."""
 
@@ -255,6 +257,7 @@ def test_arcs_that_are_redder_in_the_sky_are_found_by_their_colour(tmp_path):
     assert abs(float(features["auc"].sel(feature="arc_radius")) - 0.5) < 0.25
 
 
+@pytest.mark.slow
 def test_injections_that_follow_the_real_lenses_are_compared_in_their_place(config):
     found = lf.compare_real(config, injections="matched")
     assert found.gate.recipe["injections"] == "matched"
@@ -269,6 +272,7 @@ def test_injections_that_follow_the_real_lenses_are_compared_in_their_place(conf
     assert "nearest injection" in page
 
 
+@pytest.mark.slow
 def test_stamps_that_those_of_another_table_replaced_are_not_shown_under_its_names(tmp_path):
     config = injected_run(tmp_path / "run")
     table = Path(config.realism.table)

@@ -106,6 +106,7 @@ def test_a_sweep_that_was_killed_goes_on(run, monkeypatch):
     assert not list((Path(run.out) / "sweeps" / "plan.src_n").glob("null*"))
 
 
+@pytest.mark.slow
 def test_a_sweep_that_was_killed_in_scoring_scores_what_is_left(run, swept, monkeypatch):
     """Of three arms two are scored; another threshold then scores none."""
     real, done = score.scored_of, []
@@ -170,6 +171,7 @@ def test_only_the_scorers_view_changes_and_no_pixel_is_written(run, monkeypatch)
         lf.sweep(config, "export.normalisation.clip=20,5", "snr_matched", value=5.0)
 
 
+@pytest.mark.slow
 def test_two_factors_are_crossed(run):
     found = lf.sweep(
         run, ["injection.noise=true,false", "plan.src_mag_shift=0,1"], SCORER, interaction=True, gates=False
