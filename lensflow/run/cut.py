@@ -31,10 +31,10 @@ from lensflow.targets.in_memory import Targets
 
 # Lines about single files in the error of a run that stops.
 MESSAGES_SHOWN = 5
-# Last strips, for each thread of the workers, whose regions are joined by tasks of their own.
-STRIPS_APART = 2
 # Hosts named in it; hosts that may fail in any run, however small the fraction.
 HOSTS_SHOWN, FEW_HOSTS = 5, 3
+# Last strips, for each thread of the workers, whose regions are joined by tasks of their own.
+STRIPS_APART = 2
 
 
 def cut_step(config: RunConfig, progress: Progress = silent, *, targets: Targets | None = None) -> xr.Dataset:

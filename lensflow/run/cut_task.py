@@ -160,7 +160,7 @@ class StripTask:
             # Of tasks that end at the same time each has left its part before it looks: one at least sees all.
             if not others <= set(self.parts.strips(region.index)):
                 return []
-        own = {strip: part}
+        own = {strip: part}  # taken out of it, the part is held by nobody while the region is measured
         del part
         found = (own.pop(one) if one in own else self.parts.read(region.index, one) for one in strips)
         receipt = _joined(self.cut, region, piece.whole_head, found, watch)

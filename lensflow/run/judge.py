@@ -116,7 +116,7 @@ def judge_run(
         for check in checks.result():
             announce_verdict(check)
             judged.append(check)
-    return made.result() if wanted else known, judged
+    return made.result(), judged
 
 
 def _names(config: RunConfig, rows: GateInput) -> list[Any]:
